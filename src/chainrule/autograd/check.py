@@ -1,0 +1,116 @@
+"""Is a derivative right? Compare the tape with slopes measured by finite differences."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from chainrule.autograd.tape import enable_grad, grad, listed, no_grad
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+    from chainrule.tensor import Tensor
+
+
+def gradcheck(
+    function: Callable[..., Tensor | Sequence[Tensor]],
+    inputs: Tensor | Sequence[Tensor],
+    *,
+    eps: float = 1e-6,
+    atol: float = 1e-5,
+    rtol: float = 1e-3,
+    raise_exception: bool = True,
+) -> bool:
+    """Compare the gradients from the tape with finite differences, each output element by each input element.
+
+    The slope at x is measured as (f(x + eps) - f(x - eps)) / (2 eps), whose error is of the order of eps².
+
+    Args:
+        function: takes the inputs, returns a Tensor or several.
+        inputs: Tensors; those that require gradients must be float64, for float32 is too coarse to measure slopes.
+        eps: the step.
+        atol, rtol: how far the two may differ: atol + rtol · |measured|.
+        raise_exception: raise instead of returning False.
+
+    Raises:
+        ValueError: no input requires gradients, or one that does is not float64.
+        AssertionError: the two differ; the message says where and by how much.
+    """
+    inputs = listed(inputs)
+    checked = [x for x in inputs if getattr(x, "requires_grad", False)]
+    if not checked or any(x.dtype != np.float64 for x in checked):
+        raise ValueError("gradcheck: at least one input must require gradients, and each that does must be float64")
+
+    def run() -> list[Tensor]:
+        return listed(function(*inputs))
+
+    for number, out in enumerate(run()):
+        if out._node is None:
+            continue
+        analytic = _rows(out, checked)
+        for position, x in enumerate(checked):
+            measured = np.empty((x._data.size, out._data.size))
+            for element, at in enumerate(np.ndindex(x.shape)):
+                centre = x._data[at]
+                values = []
+                for shifted in (centre + eps, centre - eps):
+                    x._data[at] = shifted
+                    with no_grad():
+                        values.append(run()[number]._data.reshape(-1).astype(np.float64))
+                x._data[at] = centre
+                measured[element] = (values[0] - values[1]) / (2 * eps)
+            wrong = ~np.isclose(analytic[position], measured, rtol, atol, equal_nan=True)
+            if wrong.any():
+                if not raise_exception:
+                    return False
+                i, j = (int(k) for k in np.argwhere(wrong)[0])
+                raise AssertionError(
+                    f"gradcheck: d(output {number})[{j}] / d(input {position})[{i}] is {analytic[position][i, j]:.6g} by the tape, "
+                    f"{measured[i, j]:.6g} by finite differences; {int(wrong.sum())} of {wrong.size} slopes differ"
+                )
+    return True
+
+
+def _rows(out: Tensor, inputs: Sequence[Tensor]) -> list[NDArray[Any]]:
+    """For each input the slopes (elements of the input, elements of the output), by the tape."""
+    slopes = [np.zeros((x._data.size, out._data.size)) for x in inputs]
+    for column, at in enumerate(np.ndindex(out.shape)):
+        seed = np.zeros_like(out._data)
+        seed[at] = 1
+        found = grad(out, inputs, type(out)._plain._wrap(seed), retain_graph=True, allow_unused=True)
+        for slope, part in zip(slopes, found, strict=True):
+            if part is not None:
+                slope[:, column] = part._data.reshape(-1)
+    return slopes
+
+
+def gradgradcheck(
+    function: Callable[..., Tensor | Sequence[Tensor]],
+    inputs: Tensor | Sequence[Tensor],
+    *,
+    eps: float = 1e-6,
+    atol: float = 1e-5,
+    rtol: float = 1e-3,
+    raise_exception: bool = True,
+    seed: int = 0,
+) -> bool:
+    """`gradcheck` of the gradients themselves: the second derivatives, for upstream gradients drawn from `seed`.
+
+    Args and errors are those of `gradcheck`.
+    """
+    inputs = listed(inputs)
+    checked = [x for x in inputs if getattr(x, "requires_grad", False)]
+
+    def first(*values: Tensor) -> list[Tensor]:
+        with enable_grad():
+            outputs = [out for out in listed(function(*values)) if out.requires_grad]
+            rng = np.random.default_rng(seed)
+            upstream = [type(out)._plain._wrap(rng.standard_normal(out.shape).astype(out.dtype)) for out in outputs]
+            found = grad(outputs, checked, upstream, create_graph=True, allow_unused=True)
+        return [part for part in found if part is not None]
+
+    return gradcheck(first, inputs, eps=eps, atol=atol, rtol=rtol, raise_exception=raise_exception)

@@ -1,0 +1,391 @@
+"""The tape: what was computed is recorded here, and walked backwards by the chain rule.
+
+Each operation on Tensors that asks for gradients leaves a `Node`: which operation it was, what its derivative will need,
+and which nodes its inputs came from. A tensor that the user made and wants the gradient of is a `Leaf`. `walk` starts at
+a result with dL/d(result) and hands each node its gradient, the latest node first, so that every node has heard from all
+who used it before its own turn comes. There is no recursion: a chain of any length works. Nothing here depends on the
+order of a set or on memory addresses: the same program gives the same bits.
+
+Source of the method: Griewank and Walther, Evaluating Derivatives (2008), chapter 3, "reverse mode".
+"""
+
+from __future__ import annotations
+
+import threading
+from contextlib import contextmanager
+from heapq import heappop, heappush
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from chainrule.ops.shape import cast
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from chainrule.ops.operation import Operation
+    from chainrule.tensor import Tensor
+
+
+class _Mode(threading.local):
+    recording = True
+
+
+mode = _Mode()
+"""Whether operations are recorded, thread by thread."""
+
+
+@contextmanager
+def no_grad() -> Iterator[None]:
+    """Record nothing inside: `with no_grad(): ...` or as a decorator. For measuring and for changing parameters."""
+    with set_grad_enabled(False):
+        yield
+
+
+@contextmanager
+def enable_grad() -> Iterator[None]:
+    """Record again inside a `no_grad`."""
+    with set_grad_enabled(True):
+        yield
+
+
+@contextmanager
+def set_grad_enabled(enabled: bool) -> Iterator[None]:
+    """Record, or do not, inside the block."""
+    before, mode.recording = mode.recording, enabled
+    try:
+        yield
+    finally:
+        mode.recording = before
+
+
+def is_grad_enabled() -> bool:
+    """Whether operations are recorded now."""
+    return mode.recording
+
+
+class Leaf:
+    """Where gradients end: a tensor that the user made. It keeps the gradient that `backward()` adds up."""
+
+    __slots__ = ("dtype", "grad", "shape")
+
+    def __init__(self, array: NDArray[Any]) -> None:
+        self.shape, self.dtype = array.shape, array.dtype
+        self.grad: Tensor | None = None
+
+
+_order = count()
+
+
+class Node:
+    """One recorded operation.
+
+    Attributes:
+        operation: what was done.
+        parents: for each input, the Node or Leaf that its gradient goes to, or None.
+        saved: what the rule needs besides `grad`, as arrays, shapes and options; None once freed.
+        tensors: which of those are Tensors, (position in `saved`, Tensor), so that they can be differentiated in turn.
+        checks: the values that must not have changed since: (their version counter, its reading then, their name).
+        shape, dtype: of the result, and so of its gradient.
+        order: nodes are numbered as they are made; a node's inputs have smaller numbers.
+        grad: kept only for results that were told to `retain_grad`.
+    """
+
+    __slots__ = (
+        "checks",
+        "dtype",
+        "grad",
+        "operation",
+        "order",
+        "parents",
+        "retains_grad",
+        "saved",
+        "shape",
+        "tensors",
+    )
+
+    def __init__(
+        self,
+        operation: Operation,
+        parents: tuple[Node | Leaf | None, ...],
+        inputs: Sequence[Any],
+        arrays: Sequence[Any],
+        options: dict[str, Any],
+        out: Tensor,
+    ) -> None:
+        self.operation, self.parents, self.order = operation, parents, next(_order)
+        array = out._data
+        self.shape, self.dtype = array.shape, array.dtype
+        self.grad: Tensor | None = None
+        self.retains_grad = False
+        saved: list[Any] = []
+        tensors: list[tuple[int, Tensor]] = []
+        checks: list[tuple[list[int], int, str]] = []
+        for kind, which in operation.needs:
+            if kind == "input":
+                value = arrays[which] if which < len(arrays) else None
+                tensor: Any = inputs[which] if which < len(inputs) else None
+                version = getattr(tensor, "_version", None) if tensor is not value else None
+                if version is not None:
+                    tensors.append((len(saved), tensor))
+                    checks.append((version, version[0], operation.inputs[which]))
+                saved.append(value)
+            elif kind == "out":
+                saved.append(array)
+                checks.append((out._version, out._version[0], "result"))
+            elif kind == "shape":
+                saved.append(arrays[which].shape)
+            else:
+                saved.append(options[which] if which in options else operation.defaults[which])
+        self.saved: tuple[Any, ...] | None = tuple(saved)
+        self.tensors, self.checks = tensors, checks
+
+    def pull(self, grad: Any, create_graph: bool, tensor_type: type[Tensor]) -> Any:
+        """The gradients of this node's inputs, given that of its result: the operation's rule, on arrays or on Tensors.
+
+        Raises:
+            RuntimeError: the graph was freed, or a value that the rule needs was changed in place.
+        """
+        if self.saved is None:
+            raise RuntimeError(
+                f"backward: the graph behind this {self.operation.name} was freed by an earlier backward(); "
+                f"to walk it twice, call the first one with retain_graph=True"
+            )
+        for version, then, name in self.checks:
+            if version[0] != then:
+                raise RuntimeError(
+                    f"backward: the {name} of {self.operation.name} (its result has shape {self.shape}) was changed in place "
+                    f"after it was used, and its old value is needed; call backward() before changing it, or change a clone()"
+                )
+        if not create_graph:
+            return self.operation.rule(grad, *self.saved)  # type: ignore[misc]  # a node is made only where there is a rule
+        values = list(self.saved)
+        for position, tensor in self.tensors:
+            values[position] = tensor
+        for position, (kind, _) in enumerate(self.operation.needs):
+            if kind == "out":
+                values[position] = tensor_type._wrap(values[position], self)
+        return self.operation.rule(grad, *values)  # type: ignore[misc]
+
+    def free(self) -> None:
+        """Let go of the arrays that only a gradient needs, and of the nodes before this one."""
+        self.saved, self.parents = None, ()
+        self.tensors, self.checks = [], []
+
+
+def walk(
+    roots: Sequence[tuple[Node | Leaf, Any]],
+    tensor_type: type[Tensor],
+    *,
+    retain_graph: bool,
+    create_graph: bool,
+    wanted: set[Node | Leaf] | None = None,
+    targets: Sequence[Node | Leaf] = (),
+) -> dict[Node | Leaf, Any]:
+    """Carry gradients from the roots back through the graph.
+
+    Args:
+        roots: pairs of a node and its gradient.
+        tensor_type: the class of Tensors, for rules that run on Tensors.
+        retain_graph: keep what a second walk needs.
+        create_graph: run the rules on Tensors, so that the gradients can be differentiated in turn.
+        wanted: visit these only; None for all.
+        targets: nodes whose gradient is to be in the answer, besides all leaves.
+
+    Returns:
+        The gradient of each leaf and target that was reached, by node.
+    """
+    kept = frozenset(targets)
+    grads: dict[Node | Leaf, Any] = {}
+    queue: list[tuple[int, Node]] = []  # a heap: the latest node first
+
+    def give(node: Node | Leaf, grad: Any) -> None:
+        if grad.shape != node.shape:
+            grad = _unbroadcast(grad, node.shape)
+        if grad.dtype != node.dtype:
+            grad = cast(grad, dtype=node.dtype)
+        if node in grads:
+            grads[node] = grads[node] + grad
+        else:
+            grads[node] = grad
+            if type(node) is Node:
+                heappush(queue, (-node.order, node))
+
+    for node, grad in roots:
+        give(node, grad)
+    while queue:
+        node = heappop(queue)[1]
+        grad = grads[node] if node in kept else grads.pop(node)
+        if node.retains_grad:
+            _accumulate(node, grad, tensor_type, create_graph)
+        parents = node.parents
+        parts = node.pull(grad, create_graph, tensor_type)
+        for parent, part in zip(parents, parts if type(parts) is tuple else (parts,), strict=False):
+            if parent is None or part is None or (wanted is not None and parent not in wanted):
+                continue
+            give(parent, part() if callable(part) else part)
+        if not retain_graph:
+            node.free()
+    return grads
+
+
+def backward(
+    root: Tensor,
+    gradient: Tensor | None,
+    *,
+    retain_graph: bool | None,
+    create_graph: bool,
+    targets: Sequence[Tensor] | None,
+) -> None:
+    """What `Tensor.backward` does: walk the graph and add what arrives at the leaves to their `grad`."""
+    tensor_type = type(root)._plain
+    node, seed = _root(root, gradient, create_graph)
+    chosen = None if targets is None else [_node_of(t, "backward") for t in targets]
+    with set_grad_enabled(create_graph), np.errstate(all="ignore"):
+        grads = walk(
+            [(node, seed)],
+            tensor_type,
+            retain_graph=create_graph if retain_graph is None else retain_graph,
+            create_graph=create_graph,
+            wanted=None if chosen is None else _leading_to([node], chosen),
+        )
+        arrived: dict[int, Any] = {}
+        for leaf, grad in grads.items():
+            if isinstance(leaf, Leaf):
+                _accumulate(leaf, _own(grad, seed, arrived), tensor_type, create_graph)
+
+
+def grad(
+    outputs: Tensor | Sequence[Tensor],
+    inputs: Tensor | Sequence[Tensor],
+    grad_outputs: Tensor | Sequence[Tensor | None] | None = None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    allow_unused: bool = False,
+) -> tuple[Tensor, ...]:
+    """The gradients of the sum of the outputs with respect to the inputs; `.grad` is left alone.
+
+    Args:
+        outputs: what to differentiate.
+        inputs: with respect to what: leaves or results in between.
+        grad_outputs: dL/d(output) for each output, in its shape; may be left out for outputs of one element.
+        retain_graph: keep the graph for another walk; as `create_graph` if None.
+        create_graph: make the gradients themselves differentiable.
+        allow_unused: give None for an input that the outputs do not depend on, instead of an error.
+
+    Returns:
+        One gradient for each input, in its shape.
+
+    Raises:
+        RuntimeError: an output or input does not require gradients; an input is not used; the graph was freed.
+        ValueError: a gradient has not its output's shape.
+    """
+    outputs, inputs = listed(outputs), listed(inputs)
+    seeds: list[Any] = [None] * len(outputs) if grad_outputs is None else listed(grad_outputs)
+    if len(seeds) != len(outputs):
+        raise ValueError(f"grad: {len(outputs)} outputs but {len(seeds)} grad_outputs")
+    tensor_type = type(outputs[0])._plain
+    roots = [_root(out, seed, create_graph) for out, seed in zip(outputs, seeds, strict=True)]
+    targets = [_node_of(x, "grad") for x in inputs]
+    with set_grad_enabled(create_graph), np.errstate(all="ignore"):
+        grads = walk(
+            roots,
+            tensor_type,
+            retain_graph=create_graph if retain_graph is None else retain_graph,
+            create_graph=create_graph,
+            wanted=_leading_to([node for node, _ in roots], targets),
+            targets=targets,
+        )
+    if not allow_unused:
+        for position, target in enumerate(targets):
+            if target not in grads:
+                raise RuntimeError(
+                    f"grad: the outputs do not depend on input {position}, of shape {target.shape}; "
+                    f"allow_unused=True gives None for it"
+                )
+    return tuple(_as_tensor(grads[t], tensor_type) if t in grads else None for t in targets)  # type: ignore[misc]
+
+
+def listed(tensors: Any) -> list[Tensor]:
+    """One Tensor or several, as a list."""
+    return [tensors] if hasattr(tensors, "requires_grad") else list(tensors)
+
+
+def _root(tensor: Tensor, gradient: Tensor | None, create_graph: bool) -> tuple[Node | Leaf, Any]:
+    """A result's node and its gradient to start with: 1, if the result is one number."""
+    node = _node_of(tensor, "backward")
+    if gradient is None:
+        if tensor._data.size != 1:
+            raise RuntimeError(
+                f"backward: only a single number has a gradient without being told more, this has shape {tensor.shape}; "
+                f"reduce it (.sum(), .mean()) or give the gradient of each element"
+            )
+        seed = np.ones_like(tensor._data)
+    else:
+        seed = np.asarray(gradient, tensor.dtype)
+        if seed.shape != node.shape:
+            raise ValueError(f"backward: the gradient's shape {seed.shape} must be the result's, {node.shape}")
+    if not create_graph:
+        return node, seed
+    return node, gradient if hasattr(gradient, "requires_grad") else type(tensor)._plain._wrap(seed)
+
+
+def _node_of(tensor: Tensor, name: str) -> Node | Leaf:
+    node = tensor._node
+    if node is None:
+        raise RuntimeError(
+            f"{name}: this tensor (shape {tensor.shape}) has no gradient: it does not depend on anything with requires_grad=True, "
+            f"or was computed under no_grad()"
+        )
+    return node
+
+
+def _leading_to(roots: Sequence[Node | Leaf], targets: Sequence[Node | Leaf]) -> set[Node | Leaf]:
+    """The nodes behind the roots through which a gradient reaches a target."""
+    found: dict[Node | Leaf, None] = {}
+    stack = list(roots)
+    while stack:
+        node = stack.pop()
+        if node not in found:
+            found[node] = None
+            if isinstance(node, Node):
+                stack += [parent for parent in node.parents if parent is not None]
+    leading = set(targets)
+    for node in sorted((n for n in found if isinstance(n, Node)), key=lambda n: n.order):
+        if any(parent in leading for parent in node.parents):
+            leading.add(node)
+    return leading
+
+
+def _unbroadcast(grad: Any, shape: tuple[int, ...]) -> Any:
+    """Sum a gradient over the dimensions along which its input was repeated."""
+    extra = len(grad.shape) - len(shape)
+    repeated = [d for d, size in enumerate(shape) if size == 1 and grad.shape[extra + d] != 1] if extra >= 0 else []
+    summed = np.sum(grad, axis=(*range(extra), *(extra + d for d in repeated)))
+    return np.reshape(summed, shape)
+
+
+def _own(grad: Any, seed: Any, arrived: dict[int, Any]) -> Any:
+    """The gradient, copied if somebody else holds the same memory: a leaf's gradient may be changed in place later."""
+    array = grad if isinstance(grad, (np.ndarray, np.generic)) else grad._data
+    if isinstance(grad, np.ndarray) and (grad is seed or grad.base is not None or id(grad) in arrived):
+        return grad.copy()
+    arrived[id(array)] = array
+    return grad
+
+
+def _accumulate(node: Node | Leaf, grad: Any, tensor_type: type[Tensor], create_graph: bool) -> None:
+    grad = _as_tensor(grad, tensor_type)
+    if node.grad is None:
+        node.grad = grad
+    elif create_graph:
+        node.grad = node.grad + grad
+    else:
+        node.grad = tensor_type._wrap(node.grad._data + grad._data)
+
+
+def _as_tensor(grad: Any, tensor_type: type[Tensor]) -> Tensor:
+    return grad if isinstance(grad, tensor_type) else tensor_type._wrap(np.asarray(grad))

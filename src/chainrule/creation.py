@@ -1,0 +1,117 @@
+"""Tensors made from nothing: of one value, of a range, of random numbers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from chainrule.ops.dtypes import DEFAULT
+from chainrule.random import default_generator
+from chainrule.tensor import Tensor, _sizes
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+
+def _made(array: NDArray[Any], requires_grad: bool) -> Tensor:
+    made = Tensor._wrap(array)
+    return made.requires_grad_() if requires_grad else made
+
+
+def zeros(*size: int | Sequence[int], dtype: DTypeLike = DEFAULT, requires_grad: bool = False) -> Tensor:
+    """Zeros."""
+    return _made(np.zeros(_sizes(size), dtype), requires_grad)
+
+
+def ones(*size: int | Sequence[int], dtype: DTypeLike = DEFAULT, requires_grad: bool = False) -> Tensor:
+    """Ones."""
+    return _made(np.ones(_sizes(size), dtype), requires_grad)
+
+
+def full(
+    size: int | Sequence[int],
+    fill_value: bool | int | float,
+    dtype: DTypeLike | None = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """One value everywhere; a Python float makes float32."""
+    dtype = DEFAULT if dtype is None and isinstance(fill_value, float) else dtype
+    return _made(np.full(size, fill_value, dtype), requires_grad)
+
+
+def zeros_like(input: Tensor, dtype: DTypeLike | None = None, requires_grad: bool = False) -> Tensor:
+    """Zeros in the shape and, unless told otherwise, the type of another Tensor."""
+    return _made(np.zeros(input.shape, input.dtype if dtype is None else dtype), requires_grad)
+
+
+def ones_like(input: Tensor, dtype: DTypeLike | None = None, requires_grad: bool = False) -> Tensor:
+    """Ones in the shape and, unless told otherwise, the type of another Tensor."""
+    return _made(np.ones(input.shape, input.dtype if dtype is None else dtype), requires_grad)
+
+
+def arange(start: float, end: float | None = None, step: float = 1, dtype: DTypeLike | None = None) -> Tensor:
+    """Numbers from `start` up to, without, `end`: arange(3) is 0, 1, 2."""
+    bounds: Any = (0, start, step) if end is None else (start, end, step)
+    if dtype is None and any(isinstance(value, float) for value in bounds):
+        dtype = DEFAULT
+    return Tensor._wrap(np.arange(*bounds, dtype=dtype))
+
+
+def linspace(start: float, end: float, steps: int, dtype: DTypeLike = DEFAULT) -> Tensor:
+    """`steps` numbers from `start` to `end`, both included, evenly spaced."""
+    return Tensor._wrap(np.linspace(start, end, steps, dtype=dtype))
+
+
+def eye(n: int, m: int | None = None, dtype: DTypeLike = DEFAULT) -> Tensor:
+    """A matrix (n, m) with ones on its diagonal and zeros elsewhere."""
+    return Tensor._wrap(np.eye(n, m, dtype=dtype))
+
+
+def rand(
+    *size: int | Sequence[int],
+    generator: np.random.Generator | None = None,
+    dtype: DTypeLike = DEFAULT,
+    requires_grad: bool = False,
+) -> Tensor:
+    """Random numbers, uniform in [0, 1)."""
+    draw = (generator or default_generator()).random(_sizes(size), np.float64)
+    return _made(draw.astype(dtype), requires_grad)
+
+
+def randn(
+    *size: int | Sequence[int],
+    generator: np.random.Generator | None = None,
+    dtype: DTypeLike = DEFAULT,
+    requires_grad: bool = False,
+) -> Tensor:
+    """Random numbers from the normal distribution with mean 0 and standard deviation 1."""
+    draw = (generator or default_generator()).standard_normal(_sizes(size), np.float64)
+    return _made(draw.astype(dtype), requires_grad)
+
+
+def randint(low: int, high: int, size: int | Sequence[int], generator: np.random.Generator | None = None) -> Tensor:
+    """Random integers from `low` up to, without, `high`."""
+    return Tensor._wrap((generator or default_generator()).integers(low, high, size))
+
+
+def one_hot(labels: ArrayLike | Tensor, num_classes: int = -1) -> Tensor:
+    """A row of zeros with a single 1 at its label's place, for each label.
+
+    Args:
+        labels: class indices, integers, any shape (...).
+        num_classes: C; -1 for one more than the largest label.
+
+    Returns:
+        (..., C) float32, ready to be a target for `mse_loss` or probabilities for `cross_entropy` (PyTorch: int64).
+
+    Raises:
+        IndexError: a label is negative or not below C.
+    """
+    array = np.asarray(labels)
+    classes = int(array.max(initial=-1)) + 1 if num_classes == -1 else num_classes
+    if array.size and not (array.min() >= 0 and array.max() < classes):
+        raise IndexError(f"one_hot: labels are {array.min()} to {array.max()}, classes are 0 to {classes - 1}")
+    return Tensor._wrap((array[..., None] == np.arange(classes)).astype(DEFAULT))

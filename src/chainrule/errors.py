@@ -1,0 +1,21 @@
+"""The mistakes that a person can mend: wrong files, wrong pictures, wrong names.
+
+The command line prints the one sentence of a `UserError` and exits with 2; any other exception is a fault of ours and
+exits with 1. The engine itself raises Python's own `ValueError`, `TypeError`, `IndexError` and `RuntimeError`.
+"""
+
+
+class UserError(Exception):
+    """A mistake outside the library, told in one sentence that names the thing and the way to mend it."""
+
+
+class DataError(UserError, ValueError):
+    """A data set that is missing, damaged or of the wrong form."""
+
+
+class PictureError(UserError, ValueError):
+    """A picture that cannot be read as a digit."""
+
+
+class RunError(UserError, ValueError):
+    """A run folder that is missing, incomplete or does not fit the request."""

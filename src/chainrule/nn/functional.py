@@ -1,0 +1,53 @@
+"""Layers as functions: what `chainrule.nn`'s modules compute, under PyTorch's names."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from chainrule.creation import one_hot
+from chainrule.ops import cross_entropy, leaky_relu, linear, log_softmax, mse_loss, relu, sigmoid, softmax, tanh
+from chainrule.random import default_generator
+
+if TYPE_CHECKING:
+    from chainrule.tensor import Tensor
+
+__all__ = [
+    "cross_entropy",
+    "dropout",
+    "leaky_relu",
+    "linear",
+    "log_softmax",
+    "mse_loss",
+    "one_hot",
+    "relu",
+    "sigmoid",
+    "softmax",
+    "tanh",
+]
+
+
+def dropout(
+    input: Tensor, p: float = 0.5, training: bool = True, generator: np.random.Generator | None = None
+) -> Tensor:
+    """Set each element to zero with probability p and scale the rest by 1 / (1 - p), so that the mean stays.
+
+    Args:
+        input: any shape.
+        p: the probability, 0 to 1.
+        training: if False, the input comes back as it is.
+        generator: where the draw comes from.
+
+    Raises:
+        ValueError: p is not a probability.
+
+    Source: Srivastava et al., Dropout: a simple way to prevent neural networks from overfitting (2014).
+    """
+    if not 0 <= p <= 1:
+        raise ValueError(f"dropout: p is a probability, 0 to 1, not {p}")
+    if not training or p == 0:
+        return input
+    kept = (generator or default_generator()).random(input.shape, np.float32) >= p
+    scale = kept.astype(input.dtype) / (1 - p if p < 1 else 1)
+    return input * scale

@@ -1,0 +1,125 @@
+"""How weights start. Each function fills a Tensor in place and returns it.
+
+Sources: Glorot and Bengio, Understanding the difficulty of training deep feedforward neural networks (2010), for xavier;
+He et al., Delving deep into rectifiers (2015), for kaiming.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, TypeVar
+
+from chainrule.autograd import no_grad
+from chainrule.random import default_generator
+from chainrule.tensor import Tensor
+
+if TYPE_CHECKING:
+    import numpy as np
+
+AnyTensor = TypeVar("AnyTensor", bound=Tensor)
+
+
+def uniform_(
+    tensor: AnyTensor, a: float = 0.0, b: float = 1.0, generator: np.random.Generator | None = None
+) -> AnyTensor:
+    """Evenly between a and b."""
+    draw = (generator or default_generator()).random(tensor.shape)
+    with no_grad():
+        return tensor.copy_(a + (b - a) * draw)
+
+
+def normal_(
+    tensor: AnyTensor, mean: float = 0.0, std: float = 1.0, generator: np.random.Generator | None = None
+) -> AnyTensor:
+    """From the normal distribution."""
+    draw = (generator or default_generator()).standard_normal(tensor.shape)
+    with no_grad():
+        return tensor.copy_(mean + std * draw)
+
+
+def constant_(tensor: AnyTensor, value: float) -> AnyTensor:
+    """One value everywhere."""
+    with no_grad():
+        return tensor.fill_(value)
+
+
+def zeros_(tensor: AnyTensor) -> AnyTensor:
+    """Zeros."""
+    return constant_(tensor, 0.0)
+
+
+def ones_(tensor: AnyTensor) -> AnyTensor:
+    """Ones."""
+    return constant_(tensor, 1.0)
+
+
+def xavier_uniform_(tensor: AnyTensor, gain: float = 1.0, generator: np.random.Generator | None = None) -> AnyTensor:
+    """Evenly between ±gain √(6 / (fan_in + fan_out)): keeps the size of signals and gradients alike; for tanh, sigmoid."""
+    fan_in, fan_out = fans(tensor)
+    bound = gain * math.sqrt(6 / (fan_in + fan_out))
+    return uniform_(tensor, -bound, bound, generator)
+
+
+def xavier_normal_(tensor: AnyTensor, gain: float = 1.0, generator: np.random.Generator | None = None) -> AnyTensor:
+    """Normal with standard deviation gain √(2 / (fan_in + fan_out))."""
+    fan_in, fan_out = fans(tensor)
+    return normal_(tensor, 0.0, gain * math.sqrt(2 / (fan_in + fan_out)), generator)
+
+
+def kaiming_uniform_(
+    tensor: AnyTensor,
+    a: float = 0.0,
+    mode: str = "fan_in",
+    nonlinearity: str = "leaky_relu",
+    generator: np.random.Generator | None = None,
+) -> AnyTensor:
+    """Evenly between ±gain √(3 / fan): keeps the size of signals through rectifiers.
+
+    Args:
+        tensor: the weight.
+        a: the negative slope, for "leaky_relu".
+        mode: "fan_in" keeps the signals' size, "fan_out" that of the gradients.
+        nonlinearity: what follows; see `calculate_gain`.
+        generator: where the numbers come from.
+    """
+    bound = calculate_gain(nonlinearity, a) * math.sqrt(3 / _fan(tensor, mode))
+    return uniform_(tensor, -bound, bound, generator)
+
+
+def kaiming_normal_(
+    tensor: AnyTensor,
+    a: float = 0.0,
+    mode: str = "fan_in",
+    nonlinearity: str = "leaky_relu",
+    generator: np.random.Generator | None = None,
+) -> AnyTensor:
+    """Normal with standard deviation gain / √fan; the arguments are those of `kaiming_uniform_`."""
+    return normal_(tensor, 0.0, calculate_gain(nonlinearity, a) / math.sqrt(_fan(tensor, mode)), generator)
+
+
+def calculate_gain(nonlinearity: str, param: float = 0.01) -> float:
+    """How much larger weights must be to make up for what an activation takes away; `param` is leaky_relu's slope."""
+    gains = {
+        "linear": 1.0,
+        "sigmoid": 1.0,
+        "tanh": 5 / 3,
+        "relu": math.sqrt(2),
+        "leaky_relu": math.sqrt(2 / (1 + param**2)),
+    }
+    if nonlinearity not in gains:
+        raise ValueError(f"calculate_gain: nonlinearity must be one of {', '.join(gains)}, not {nonlinearity!r}")
+    return gains[nonlinearity]
+
+
+def fans(tensor: Tensor) -> tuple[int, int]:
+    """How many inputs each output of a weight (out, in, ...) sees, and how many outputs each input feeds."""
+    if tensor.ndim < 2:
+        raise ValueError(f"init: a weight needs two dimensions or more to have a fan, this has shape {tensor.shape}")
+    field = math.prod(tensor.shape[2:])
+    return tensor.shape[1] * field, tensor.shape[0] * field
+
+
+def _fan(tensor: Tensor, mode: str) -> int:
+    if mode not in ("fan_in", "fan_out"):
+        raise ValueError(f'init: mode must be "fan_in" or "fan_out", not {mode!r}')
+    return fans(tensor)[0 if mode == "fan_in" else 1]

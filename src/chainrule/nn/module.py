@@ -1,0 +1,255 @@
+"""Module: a part of a network, with its parameters and the parts inside it.
+
+Parts are found where they were put: any attribute that is a Parameter, a Module, or a list, tuple or dict of them counts,
+in the order in which they were assigned, under PyTorch's names: `0.weight`, `layers.2.bias`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from chainrule.tensor import Tensor
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+
+class Parameter(Tensor):
+    """A Tensor that is learned: it requires gradients and is found by `Module.parameters()`.
+
+    Args:
+        data: its values; a Tensor's memory is shared.
+        requires_grad: False for a parameter that is kept as it is.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, data: ArrayLike | Tensor, requires_grad: bool = True) -> None:
+        if isinstance(data, Tensor):
+            self._data, self._node, self._version = data._data, None, data._version
+        else:
+            super().__init__(data)
+        self.requires_grad_(requires_grad)
+
+
+class Module:
+    """The base of every layer and model.
+
+    Subclasses assign their parts in `__init__` and say in `forward` what they compute; calling the module runs it.
+
+    Attributes:
+        training: True while learning; some layers, such as Dropout, then behave differently.
+    """
+
+    training: bool = True
+    _buffers: tuple[str, ...] = ()
+
+    def forward(self, *inputs: Any, **options: Any) -> Any:
+        """What the module computes; subclasses define it."""
+        raise NotImplementedError(f"{type(self).__name__} defines no forward()")
+
+    def __call__(self, *inputs: Any, **options: Any) -> Any:
+        try:
+            return self.forward(*inputs, **options)
+        except (ValueError, IndexError, TypeError) as error:
+            self._name_the_layer(error)
+            raise
+
+    def _name_the_layer(self, error: Exception) -> None:
+        """Put the way to the layer in which an input did not fit in front of the error's message."""
+        inner: tuple[Module, str, str] | None = getattr(error, "_layer", None)
+        path = ""
+        if inner is None:
+            message, label = str(error), repr(self).split("\n", 1)[0].removesuffix("(")
+        else:
+            child, path, message = inner
+            name = next((name for name, module in self.named_children() if module is child), None)
+            path, label = (f"{name}.{path}" if path else name) if name else path, getattr(error, "_label", "")
+        error._layer, error._label = (self, path, message), label  # type: ignore[attr-defined]
+        error.args = (f"in layer {path!r}, {label}: {message}" if path else message,)
+
+    # The parts
+
+    def register_buffer(self, name: str, tensor: Tensor) -> None:
+        """Keep a Tensor that belongs to the state but is not learned, such as a running mean."""
+        if "." in name or hasattr(self, name):
+            raise ValueError(f"register_buffer: {name!r} is taken or has a dot in it")
+        setattr(self, name, tensor)
+        self._buffers = (*self._buffers, name)
+
+    def named_children(self) -> Iterator[tuple[str, Module]]:
+        """The modules directly inside, with their names."""
+        for name, value in vars(self).items():
+            yield from _find(name, value, Module)
+
+    def children(self) -> Iterator[Module]:
+        """The modules directly inside."""
+        return (module for _, module in self.named_children())
+
+    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
+        """This module and all those inside, each once, with their paths; its own path is ''."""
+        seen: set[int] = set()
+        stack: list[tuple[str, Module]] = [(prefix, self)]
+        while stack:
+            path, module = stack.pop()
+            if id(module) not in seen:
+                seen.add(id(module))
+                yield path, module
+                inside = [(f"{path}.{name}" if path else name, child) for name, child in module.named_children()]
+                stack += reversed(inside)
+
+    def modules(self) -> Iterator[Module]:
+        """This module and all those inside, each once."""
+        return (module for _, module in self.named_modules())
+
+    def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
+        """All parameters with their paths, in order; a parameter that is used twice counts once, as it first stands."""
+        return self._named(lambda module: (found for n, v in vars(module).items() for found in _find(n, v, Parameter)))
+
+    def parameters(self) -> Iterator[Parameter]:
+        """All parameters, in order."""
+        return (parameter for _, parameter in self.named_parameters())
+
+    def named_buffers(self) -> Iterator[tuple[str, Tensor]]:
+        """All buffers with their paths, in order."""
+        return self._named(lambda module: ((name, getattr(module, name)) for name in module._buffers))
+
+    def buffers(self) -> Iterator[Tensor]:
+        """All buffers, in order."""
+        return (buffer for _, buffer in self.named_buffers())
+
+    def _named(self, members: Callable[[Module], Iterator[tuple[str, Any]]]) -> Iterator[tuple[str, Any]]:
+        seen: set[int] = set()
+        for path, module in self.named_modules():
+            for name, tensor in members(module):
+                if id(tensor) not in seen:
+                    seen.add(id(tensor))
+                    yield f"{path}.{name}" if path else name, tensor
+
+    # Changing all of them
+
+    def train(self, mode: bool = True) -> Self:
+        """Behave as while learning, in all modules inside too."""
+        for module in self.modules():
+            module.training = mode
+        return self
+
+    def eval(self) -> Self:
+        """Behave as when used."""
+        return self.train(False)
+
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
+        for parameter in self.parameters():
+            parameter.grad = None
+
+    def requires_grad_(self, requires_grad: bool = True) -> Self:
+        """Learn all parameters, or keep them as they are."""
+        for parameter in self.parameters():
+            parameter.requires_grad_(requires_grad)
+        return self
+
+    def apply(self, function: Callable[[Module], Any]) -> Self:
+        """Call `function` with every module inside, then with this one."""
+        for child in self.children():
+            child.apply(function)
+        function(self)
+        return self
+
+    def to(self, dtype: DTypeLike) -> Self:
+        """Give all floating parameters and buffers another type."""
+        for tensor in (*self.parameters(), *self.buffers()):
+            if tensor.dtype.kind == "f":
+                required = tensor.requires_grad
+                tensor.requires_grad_(False)
+                tensor.data = tensor._data.astype(dtype)
+                tensor.requires_grad_(required)
+        return self
+
+    def double(self) -> Self:
+        """All in float64."""
+        return self.to(np.float64)
+
+    def float(self) -> Self:
+        """All in float32."""
+        return self.to(np.float32)
+
+    # Its state
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """All parameters and buffers by their paths, module by module; they share memory with the module."""
+        state: dict[str, Tensor] = {}
+        for path, module in self.named_modules():
+            for name, value in vars(module).items():
+                found = [(name, value)] if name in module._buffers else _find(name, value, Parameter)
+                state.update({f"{path}.{n}" if path else n: tensor.detach() for n, tensor in found})
+        return state
+
+    def load_state_dict(self, state_dict: Mapping[str, Tensor | NDArray[Any]]) -> None:
+        """Take over the values of a state; nothing is changed unless everything fits.
+
+        Args:
+            state_dict: Tensors or arrays by path.
+
+        Raises:
+            ValueError: entries that are missing, unknown or of another shape; the message lists them all.
+        """
+        own = self.state_dict()
+        faults = [f"missing: {name} {tensor.shape}" for name, tensor in own.items() if name not in state_dict]
+        faults += [f"unknown: {name} {tuple(state_dict[name].shape)}" for name in state_dict if name not in own]
+        faults += [
+            f"wrong shape: {name} is {tuple(state_dict[name].shape)}, must be {tensor.shape}"
+            for name, tensor in own.items()
+            if name in state_dict and tuple(state_dict[name].shape) != tensor.shape
+        ]
+        if faults:
+            raise ValueError(f"load_state_dict: the state does not fit {type(self).__name__}: " + "; ".join(faults))
+        for name, tensor in own.items():
+            tensor.copy_(np.asarray(state_dict[name]))
+
+    # To be read
+
+    def extra_repr(self) -> str:
+        """What to show between the brackets besides the modules inside; subclasses define it."""
+        return ""
+
+    def __repr__(self) -> str:
+        children = [f"({name}): {module!r}".replace("\n", "\n  ") for name, module in self.named_children()]
+        inside = [self.extra_repr()] if self.extra_repr() else []
+        if not children:
+            return f"{type(self).__name__}({', '.join(inside)})"
+        return f"{type(self).__name__}(\n  " + "\n  ".join(inside + children) + "\n)"
+
+    def summary(self) -> str:
+        """A table of the modules that hold parameters: path, kind, shapes, how many numbers are learned."""
+        rows = [("module", "kind", "parameters", "count")]
+        for path, module in self.named_modules():
+            own = [(n, p) for name, value in vars(module).items() for n, p in _find(name, value, Parameter)]
+            if own or not any(True for _ in module.named_children()):
+                shapes = ", ".join(f"{name} {'×'.join(map(str, p.shape)) or '1'}" for name, p in own)
+                rows.append((path or "-", type(module).__name__, shapes, f"{sum(p.numel() for _, p in own):,}"))
+        total = sum(p.numel() for p in self.parameters())
+        learned = sum(p.numel() for p in self.parameters() if p.requires_grad)
+        rows.append(("total", "", "" if learned == total else f"{learned:,} of them learned", f"{total:,}"))
+        widths = [max(len(row[column]) for row in rows) for column in range(4)]
+        lines = [
+            "  ".join([*(c.ljust(w) for c, w in zip(row[:3], widths, strict=False)), row[3].rjust(widths[3])])
+            for row in rows
+        ]
+        rule = "-" * len(lines[0])
+        return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1]])
+
+
+def _find(name: str, value: Any, kind: type[Any]) -> Iterator[tuple[str, Any]]:
+    """The objects of a kind in an attribute: itself, or inside lists, tuples and dicts."""
+    if isinstance(value, kind):
+        yield name, value
+    elif isinstance(value, (list, tuple)):
+        for i, part in enumerate(value):
+            yield from _find(f"{name}.{i}", part, kind)
+    elif isinstance(value, dict):
+        for key, part in value.items():
+            yield from _find(f"{name}.{key}", part, kind)

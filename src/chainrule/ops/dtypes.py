@@ -1,0 +1,84 @@
+"""Which type comes out when several go in: PyTorch's rules, which differ from NumPy's in three ways.
+
+1. Integers with floats give the float's own type (NumPy: int64 with float32 gives float64).
+2. A Python number, a NumPy scalar or a zero-dimensional array does not widen an array of the same category: float32
+   stays float32 beside `np.float64(2)`.
+3. Functions such as `exp` and `/` make of integers the default type, float32 (NumPy: float64, or float16 for bytes).
+
+Source: the PyTorch manual, "Type promotion".
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+DEFAULT = np.dtype(np.float32)
+"""The type of what is made from Python floats."""
+
+_CATEGORY = {"b": 0, "u": 1, "i": 1, "f": 2}
+_OF_SCALARS = (np.dtype(bool), np.dtype(np.int64), DEFAULT)
+
+
+def promote(values: list[Any], floating: bool, name: str) -> list[Any]:
+    """Bring arrays and numbers to one type; Python numbers stay, for NumPy lets them take the arrays' type.
+
+    Args:
+        values: the operation's inputs.
+        floating: whether the result must be a float.
+        name: of the operation, for the error.
+
+    Raises:
+        TypeError: a value is neither an array nor a number, or its type is not boolean, integer or float.
+    """
+    dtype = None
+    for value in values:  # by far the commonest case first: everything has one floating type already
+        kind = type(value)
+        if kind is np.ndarray:
+            if value.dtype is not dtype:
+                if dtype is not None or value.dtype.kind != "f":
+                    break
+                dtype = value.dtype
+        elif kind is not float and kind is not int:
+            break
+    else:
+        return values
+    values = [value.item() if isinstance(value, np.generic) else value for value in values]
+    dtype = result_type(values, name)
+    if floating and dtype.kind != "f":
+        dtype = DEFAULT
+    # Booleans may stay as they are: NumPy widens them as PyTorch does, and the condition of a `where` is one.
+    return [
+        value.astype(dtype, copy=False)
+        if isinstance(value, np.ndarray) and (floating or value.dtype.kind != "b")
+        else value
+        for value in values
+    ]
+
+
+def result_type(values: list[Any], name: str) -> np.dtype[Any]:
+    """The common type of arrays and Python numbers, by PyTorch's rules."""
+    ranks: list[np.dtype[Any] | None] = [None, None, None]  # of arrays, of zero-dimensional arrays, of numbers
+    for value in values:
+        if isinstance(value, np.ndarray):
+            rank, dtype = (0 if value.ndim else 1), value.dtype
+            if dtype.kind not in _CATEGORY:
+                raise TypeError(f"{name}: takes booleans, integers and floats, not {dtype}")
+        elif isinstance(value, (bool, int, float)):
+            rank, dtype = 2, _OF_SCALARS[0 if isinstance(value, bool) else 1 if isinstance(value, int) else 2]
+        else:
+            raise TypeError(f"{name}: takes tensors, arrays and numbers, not {type(value).__name__}")
+        best = ranks[rank]
+        ranks[rank] = dtype if best is None else _wider(best, dtype)
+    result: np.dtype[Any] | None = None
+    for found in ranks:  # a later rank counts only if its category is higher
+        if found is not None and (result is None or _CATEGORY[found.kind] > _CATEGORY[result.kind]):
+            result = found
+    return DEFAULT if result is None else result
+
+
+def _wider(a: np.dtype[Any], b: np.dtype[Any]) -> np.dtype[Any]:
+    if _CATEGORY[a.kind] != _CATEGORY[b.kind]:
+        return a if _CATEGORY[a.kind] > _CATEGORY[b.kind] else b
+    return np.promote_types(a, b)

@@ -1,0 +1,97 @@
+"""Products of matrices and vectors.
+
+The derivatives are those of Petersen and Pedersen, The Matrix Cookbook (2012), section 2.4; for Y = X W, with G = dL/dY:
+dL/dX = G Wᵀ and dL/dW = Xᵀ G.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from chainrule.ops.operation import Array, operation
+
+
+@operation(numpy=np.matmul)
+def matmul(input: Array, other: Array) -> Array:
+    """The matrix product over the last two dimensions; those before them broadcast, a vector is one row or one column.
+
+    Args:
+        input: (..., n, k) or (k,).
+        other: (..., k, m) or (k,).
+
+    Returns:
+        (..., n, m), without n or m where that input is a vector.
+
+    Raises:
+        ValueError: an input has no dimension, or the k of the two differ.
+    """
+    if not np.ndim(input) or not np.ndim(other):
+        raise ValueError(
+            f"matmul: takes matrices and vectors, not a number (shapes {np.shape(input)}, {np.shape(other)})"
+        )
+    inner = other.shape[-2 if other.ndim > 1 else 0]
+    if input.shape[-1] != inner:
+        raise ValueError(
+            f"matmul: {tuple(input.shape)} @ {tuple(other.shape)} does not fit: "
+            f"the last dimension of the first is {input.shape[-1]}, it must be {inner}"
+        )
+    return np.matmul(input, other)
+
+
+@matmul.derivative
+def _(grad: Array, input: Array, other: Array) -> Any:
+    """G Yᵀ and Xᵀ G. A vector is made a matrix of one row or one column first."""
+    row, column = input.ndim == 1, other.ndim == 1
+    x = input[None, :] if row else input  # (..., n, k)
+    y = other[:, None] if column else other  # (..., k, m)
+    g = grad[..., None] if column else grad
+    g = g[..., None, :] if row and not column else g[None] if row else g  # (..., n, m)
+
+    def first() -> Array:
+        product = g @ np.swapaxes(y, -1, -2)  # (..., n, k)
+        return product[..., 0, :] if row else product
+
+    def second() -> Array:
+        product = np.swapaxes(x, -1, -2) @ g  # (..., k, m)
+        return product[..., 0] if column else product
+
+    return first, second
+
+
+@operation
+def linear(input: Array, weight: Array, bias: Array = None) -> Array:
+    """A layer of neurons: y = x Wᵀ + b.
+
+    Args:
+        input: (..., in).
+        weight: (out, in).
+        bias: (out,), or None for none.
+
+    Returns:
+        (..., out).
+
+    Raises:
+        ValueError: the shapes do not fit.
+    """
+    if weight.ndim != 2 or not input.ndim or input.shape[-1] != weight.shape[1]:
+        wanted = f"the last dimension must be {weight.shape[1]}" if weight.ndim == 2 else "the weight must be (out, in)"
+        raise ValueError(f"linear: input {tuple(input.shape)} does not fit weight {tuple(weight.shape)}: {wanted}")
+    if bias is not None and bias.shape != weight.shape[:1]:
+        raise ValueError(
+            f"linear: bias {tuple(bias.shape)} does not fit weight {tuple(weight.shape)}: it must be {weight.shape[:1]}"
+        )
+    product = np.matmul(input, np.transpose(weight))
+    return product if bias is None else product + bias
+
+
+@linear.derivative
+def _(grad: Array, input: Array, weight: Array) -> Any:
+    """dL/dx = G W, dL/dW = Gᵀ x over all examples, dL/db = G (summed over the examples by the tape)."""
+
+    def of_weight() -> Array:
+        rows, g = np.reshape(input, (-1, weight.shape[1])), np.reshape(grad, (-1, weight.shape[0]))
+        return np.transpose(g) @ rows  # (out, n) @ (n, in)
+
+    return lambda: grad @ weight, of_weight, grad

@@ -1,0 +1,149 @@
+"""What an operation is: a formula, written once in NumPy, and the rule for its derivative.
+
+    @operation
+    def tanh(x):
+        return np.tanh(x)
+
+    @tanh.derivative
+    def _(grad, out):
+        return grad * (1 - out * out)
+
+**The formula.** Its positional parameters are the inputs, arrays that can be differentiated; its keyword-only parameters
+are options, such as `dim`.
+
+**The derivative.** Its first parameter, `grad`, is dL/d(out) for some final number L, and it returns dL/d(input). The
+others say by name what it needs to know: `out` (the result), an input (`x`), the shape alone of an input (`x_shape`), or
+an option. What it does not name is not kept. With several inputs it returns one entry for each, in their order: a
+gradient, or a function without arguments that computes it and is called only if somebody wants that gradient. A gradient
+of the broadcast shape will do: the tape sums it back to the input's own shape.
+
+**Three readings.** Given arrays, an operation runs its formula. An input whose type has a method `__operation__` takes
+over: a Tensor records the call on the tape. And since rules are written with operators and NumPy functions, which Tensors
+take too, a rule that is run on Tensors is recorded in its turn: that is all that gradients of gradients need.
+"""
+
+from __future__ import annotations
+
+from types import MethodType
+from typing import TYPE_CHECKING, Any, TypeAlias, overload
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from chainrule.tensor import Tensor  # a name for type checkers; operations know nothing of Tensors
+
+Array: TypeAlias = Any
+"""What operations take and give: an array, a number, or a Tensor; the formula is the same for all."""
+
+NUMPY: dict[Any, Callable[..., Any]] = {
+    np.shape: lambda x: x.shape,
+    np.ndim: lambda x: x.ndim,
+    np.zeros_like: lambda x: np.zeros(x.shape, x.dtype),
+    np.ones_like: lambda x: np.ones(x.shape, x.dtype),
+}
+"""Which operation stands for which NumPy function when a Tensor is handed to it: `np.tanh(tensor)`."""
+
+
+class Operation:
+    """A formula with its derivative; call it like the formula.
+
+    Attributes:
+        name: the formula's name.
+        formula: arrays in, array out.
+        rule: the derivative, or None where the result does not vary smoothly (comparisons, argmax).
+        needs: what the rule wants to know besides `grad`, in the order of its parameters: a pair of a kind
+            ("out", "input", "shape" or "option") and the input's position or the option's name.
+        promote: how inputs of several types meet: "common" type, a "floating" type, or None for as they are.
+        view: whether the result may share its input's memory.
+    """
+
+    def __init__(self, formula: Callable[..., Any], promote: str | None, view: bool) -> None:
+        code = formula.__code__
+        self.formula = formula
+        self.name = formula.__name__
+        self.__name__, self.__doc__, self.__wrapped__ = formula.__name__, formula.__doc__, formula
+        self.inputs = code.co_varnames[: code.co_argcount]
+        self.options = code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]
+        self.defaults: dict[str, Any] = formula.__kwdefaults__ or {}
+        self.variadic = bool(code.co_flags & 0x04)  # the formula takes *inputs
+        self.promote = promote
+        self.view = view
+        self.rule: Callable[..., Any] | None = None
+        self.needs: tuple[tuple[str, Any], ...] = ()
+
+    def derivative(self, rule: Callable[..., Any]) -> Operation:
+        """Decorator: `rule(grad, ...)` is this operation's derivative."""
+        names = rule.__code__.co_varnames[: rule.__code__.co_argcount]
+        if names[:1] != ("grad",):
+            raise TypeError(f"{self.name}: the first parameter of its derivative must be `grad`")
+        self.rule, self.needs = rule, tuple(self._need(name) for name in names[1:])
+        return self
+
+    def _need(self, name: str) -> tuple[str, Any]:
+        if name == "out":
+            return "out", None
+        if name in self.inputs:
+            return "input", self.inputs.index(name)
+        if name.endswith("_shape") and name.removesuffix("_shape") in self.inputs:
+            return "shape", self.inputs.index(name.removesuffix("_shape"))
+        if name in self.options:
+            return "option", name
+        raise TypeError(
+            f"{self.name}: its derivative asks for `{name}`, which is neither `out`, an input nor an option"
+        )
+
+    def __call__(self, *inputs: Any, **options: Any) -> Tensor:  # or an array, if only arrays are given
+        if len(inputs) > len(self.inputs) and not self.variadic:  # x.sum(0): options may be given by position
+            given = dict(zip(self.options, inputs[len(self.inputs) :], strict=False))
+            if len(inputs) - len(self.inputs) > len(self.options) or given.keys() & options.keys():
+                raise TypeError(f"{self.name}: takes {', '.join(self.inputs + self.options)}, once each")
+            inputs, options = inputs[: len(self.inputs)], {**given, **options}
+        for x in inputs:
+            record = getattr(type(x), "__operation__", None)
+            if record is not None:
+                return record(self, inputs, options)  # type: ignore[no-any-return]  # whatever the type makes of it
+        return self.formula(*inputs, **options)  # type: ignore[no-any-return]
+
+    def __get__(self, instance: Any, owner: Any = None) -> Callable[..., Tensor]:
+        """As a class attribute an operation is a method: `tensor.sum()`."""
+        return self if instance is None else MethodType(self, instance)
+
+    def __repr__(self) -> str:
+        return f"<operation {self.name}>"
+
+
+@overload
+def operation(formula: Callable[..., Any]) -> Operation: ...
+
+
+@overload
+def operation(
+    *, numpy: Any = None, promote: str | None = None, view: bool = False
+) -> Callable[[Callable[..., Any]], Operation]: ...
+
+
+def operation(
+    formula: Callable[..., Any] | None = None,
+    *,
+    numpy: Any = None,
+    promote: str | None = None,
+    view: bool = False,
+) -> Operation | Callable[[Callable[..., Any]], Operation]:
+    """Decorator: make an `Operation` of a formula.
+
+    Args:
+        formula: the function; given directly when the decorator stands without arguments.
+        numpy: the NumPy function that does the same, so that it takes Tensors too.
+        promote: "common" or "floating" to bring inputs of several types to one as PyTorch does (see `ops.dtypes`).
+        view: the result may share its input's memory, as a reshaped array does.
+    """
+
+    def make(formula: Callable[..., Any]) -> Operation:
+        made = Operation(formula, promote, view)
+        if numpy is not None:
+            NUMPY[numpy] = made
+        return made
+
+    return make if formula is None else make(formula)

@@ -1,0 +1,66 @@
+"""Stochastic gradient descent: a step downhill, with momentum if wanted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from chainrule.optim.optimizer import Optimizer, check
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from chainrule.optim.optimizer import Array
+    from chainrule.tensor import Tensor
+
+
+class SGD(Optimizer):
+    """w ← w - lr g; with momentum, g is replaced by the velocity v ← momentum v + (1 - dampening) g.
+
+    Args:
+        params: the parameters, or groups of them.
+        lr: the learning rate.
+        momentum: how much of the velocity stays from step to step.
+        dampening: how much of the gradient is left out of the velocity (never of the first).
+        weight_decay: adds weight_decay · w to the gradient.
+        nesterov: look ahead: step along g + momentum v.
+
+    Raises:
+        ValueError: a negative option, or Nesterov without momentum or with dampening.
+
+    Source: Sutskever et al., On the importance of initialization and momentum in deep learning (2013).
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Tensor] | Iterable[dict[str, Any]],
+        lr: float = 1e-3,
+        momentum: float = 0.0,
+        dampening: float = 0.0,
+        weight_decay: float = 0.0,
+        nesterov: bool = False,
+    ) -> None:
+        check("SGD", {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+        if nesterov and (momentum <= 0 or dampening != 0):
+            raise ValueError("SGD: nesterov needs a momentum above 0 and no dampening")
+        options = {
+            "lr": lr,
+            "momentum": momentum,
+            "dampening": dampening,
+            "weight_decay": weight_decay,
+            "nesterov": nesterov,
+        }
+        super().__init__(params, options)
+
+    def update(self, value: Array, gradient: Array, state: dict[str, Any], group: dict[str, Any]) -> None:
+        """One step for one parameter."""
+        if group["weight_decay"]:
+            gradient = gradient + group["weight_decay"] * value
+        if group["momentum"]:
+            velocity = state.get("momentum_buffer")
+            if velocity is None:
+                velocity = state["momentum_buffer"] = gradient.copy()
+            else:
+                velocity *= group["momentum"]
+                velocity += (1 - group["dampening"]) * gradient
+            gradient = gradient + group["momentum"] * velocity if group["nesterov"] else velocity
+        value -= group["lr"] * gradient

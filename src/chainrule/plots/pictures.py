@@ -1,0 +1,95 @@
+"""From a photo to the 28×28 numbers that a network reads, and what it made of them."""
+
+from __future__ import annotations
+
+from math import ceil
+from textwrap import fill
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from chainrule.plots import style
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from numpy.typing import ArrayLike, NDArray
+
+_MOST_IN_A_ROW = 5
+_PIXELS_TO_SEE = 64  # along the longer side of a picture whose grid of pixels can be drawn
+_ENOUGH_PIXELS = 500  # along the longer side of a picture that is drawn 228 pixels wide
+
+
+def stages(
+    stages: Sequence[tuple[str, ArrayLike]],
+    digit: int | None = None,
+    confidences: ArrayLike | None = None,
+    *,
+    dark: bool = False,
+) -> Figure:
+    """Draw the steps that a picture went through, the last one (if it is small) with its grid of pixels.
+
+    Low values are black and high ones white, as in the arrays themselves, so that the step that inverts a picture can
+    be seen. Arrays of integers, or with values above 1, count from 0 to 255; others from 0 to 1.
+
+    Args:
+        stages: a title and an (H, W) array for each step, first to last; the sizes may differ.
+        digit: the digit that was read; named above the figure.
+        confidences: (10,) fractions; drawn as bars in a last panel.
+        dark: light on dark instead of dark on light.
+
+    Raises:
+        ValueError: there is no stage, or one is not an (H, W) array.
+    """
+    if not stages:
+        raise ValueError("stages: there is nothing to draw; give at least one (title, array) pair")
+    pictures = [(title, np.asarray(array)) for title, array in stages]
+    for title, picture in pictures:
+        if picture.ndim != 2 or not picture.size:
+            raise ValueError(f"stages: {title!r} has the shape {picture.shape}; it must be (H, W)")
+    look = style.DARK if dark else style.LIGHT
+    panels = len(pictures) + (confidences is not None)
+    rows = 1 if panels <= _MOST_IN_A_ROW else 2
+    columns = ceil(panels / rows)
+    heading = "From the picture to the network" if digit is None else f"Read as {digit}"
+    width, height = 0.3 + 2.4 * columns, 0.45 + 2.9 * rows  # inches: each panel is 1.9 × 1.9
+    figure = style.new_figure(max(4, width), height, heading, look, margins=(0.3, 0.5, 0.5, 0.95))
+    figure.subplots_adjust(wspace=0.5 / 1.9, hspace=1 / 1.9)
+    for place, (title, picture) in enumerate(pictures, start=1):
+        axes = figure.add_subplot(rows, columns, place, anchor="NW")
+        down, across = picture.shape
+        style.dress(axes, look, title=fill(title, 20), x=f"{across} × {down} pixels")
+        white = 255 if np.issubdtype(picture.dtype, np.integer) or picture.max() > 1 else 1
+        axes.imshow(_reduced(picture), cmap="gray", vmin=0, vmax=white)
+        axes.set(xticks=[], yticks=[])
+    if max(down, across) <= _PIXELS_TO_SEE:
+        axes.vlines(np.arange(1, across) - 0.5, -0.5, down - 0.5, color=look.quiet, lw=0.5)
+        axes.hlines(np.arange(1, down) - 0.5, -0.5, across - 0.5, color=look.quiet, lw=0.5)
+    if confidences is not None:
+        _bars(figure.add_subplot(rows, columns, panels), 100 * np.asarray(confidences), digit, look)
+    return figure
+
+
+def _reduced(picture: NDArray[Any]) -> NDArray[Any]:
+    """A large picture by the means of its blocks: drawing all 12 million pixels of a photo would take a second."""
+    step = min(max(picture.shape) // _ENOUGH_PIXELS, min(picture.shape))
+    if step < 2:
+        return picture
+    down, across = picture.shape[0] // step, picture.shape[1] // step
+    blocks = picture[: down * step, : across * step].reshape(down, step, across, step)
+    return np.asarray(blocks.mean(axis=(1, 3)))  # (down, across)
+
+
+def _bars(axes: Axes, percent: NDArray[np.float64], digit: int | None, look: style.Look) -> None:
+    """One bar a digit, 0 at the top; the digit that was read stands out in colour and in bold."""
+    style.dress(axes, look, title="confidences", x="confidence (%)", y="digit", open_frame=True)
+    digits = range(len(percent))
+    axes.barh(digits, percent, color=[look.second if i == digit else look.first for i in digits])
+    for i in digits:
+        weight = "bold" if i == digit else "normal"
+        axes.text(percent[i] + 2, i, f"{percent[i]:.1f}", va="center", size=style.SMALL, weight=weight, color=look.ink)
+    axes.set(xlim=(0, 125), xticks=[0, 50, 100], ylim=(len(percent) - 0.5, -0.5), yticks=digits)
+    axes.grid(visible=False, axis="y")
+    axes.tick_params(axis="y", length=0)

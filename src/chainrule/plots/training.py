@@ -1,0 +1,93 @@
+"""How a training went: loss and accuracy, epoch by epoch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.ticker import MaxNLocator
+
+from chainrule.plots import style
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+    Column = NDArray[np.float64]
+
+_MOST_MARKERS = 30  # of more points than this the markers would touch
+
+
+def curves(history: Sequence[Mapping[str, float | None]], title: str = "Training", *, dark: bool = False) -> Figure:
+    """Draw loss and validation accuracy against the epoch, and mark the best epoch.
+
+    The best epoch is the first with the highest validation accuracy or, where no accuracy is known, with the lowest
+    validation loss; without validation none is marked. A value that is missing, None or not finite is left out, and
+    the line joins its neighbours.
+
+    Args:
+        history: one mapping an epoch with `epoch` and, as far as known, `train_loss`, `validation_loss` and
+            `validation_accuracy` (a fraction); other entries are ignored.
+        title: stands above both panels.
+        dark: light on dark instead of dark on light.
+
+    Raises:
+        ValueError: `history` is empty.
+    """
+    if not history:
+        raise ValueError("curves: the history is empty; it needs at least one epoch")
+    look = style.DARK if dark else style.LIGHT
+    epochs = _column(history, "epoch")
+    train, validation = _column(history, "train_loss"), _column(history, "validation_loss")
+    accuracy = 100 * _column(history, "validation_accuracy")
+
+    figure = style.new_figure(10.4, 4.2, title, look, margins=(0.8, 0.55, 0.25, 0.8))
+    left, right = figure.subplots(1, 2, gridspec_kw={"wspace": 0.22})
+    style.dress(left, look, title="Loss", x="epoch", y="loss (mean per example)", open_frame=True)
+    style.dress(right, look, title="Accuracy", x="epoch", y="accuracy (%)", open_frame=True)
+    _line(left, epochs, train, "training", look.first, "-", "o")
+    _line(left, epochs, validation, "validation", look.second, "--", "s")
+    _line(right, epochs, accuracy, "validation", look.second, "--", "s")
+
+    if np.isfinite(accuracy).any():
+        _mark_best(right, left, epochs, accuracy, int(np.nanargmax(accuracy)), "%", look)
+    elif np.isfinite(validation).any():
+        _mark_best(left, right, epochs, validation, int(np.nanargmin(validation)), "", look)
+
+    for axes in (left, right):
+        axes.set_xlim(epochs.min() - 0.5, epochs.max() + 0.5)  # one epoch alone stands in the middle
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        axes.yaxis.set_major_formatter("{x:g}")
+        if axes.get_legend_handles_labels()[0]:
+            above = {"loc": "lower right", "bbox_to_anchor": (1, 1), "ncols": 3}  # where it can never hide a curve
+            close = {"borderpad": 0, "handlelength": 2, "handletextpad": 0.5, "columnspacing": 1}
+            axes.legend(**above, **close, fontsize=style.SMALL, labelcolor=look.ink, frameon=False)
+        else:
+            axes.set_yticks([])
+            axes.text(0.5, 0.5, "no values", transform=axes.transAxes, ha="center", color=look.ink)
+    return figure
+
+
+def _column(history: Sequence[Mapping[str, float | None]], key: str) -> Column:
+    """One number an epoch, NaN where there is none."""
+    column = np.array([row.get(key) for row in history], dtype=np.float64)  # NumPy reads None as NaN
+    return np.where(np.isfinite(column), column, np.nan)
+
+
+def _line(axes: Axes, epochs: Column, values: Column, label: str, color: str, line: str, marker: str) -> None:
+    """Join the values that are known, if any."""
+    known = np.isfinite(values)
+    if known.any():
+        marker = marker if known.sum() <= _MOST_MARKERS else ""
+        axes.plot(epochs[known], values[known], line + marker, color=color, label=label, lw=1.8, markersize=5)
+
+
+def _mark_best(axes: Axes, other: Axes, epochs: Column, values: Column, best: int, unit: str, look: style.Look) -> None:
+    """Put a star on the best value and a dotted line through both panels at its epoch."""
+    for panel in (axes, other):
+        panel.axvline(epochs[best], color=look.quiet, linestyle=":", lw=1.2)
+    label = f"best: {values[best]:.4g}{unit} in epoch {epochs[best]:.0f}"
+    axes.plot(epochs[best], values[best], "*", color=look.ink, markersize=11, label=label, clip_on=False)

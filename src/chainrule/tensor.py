@@ -1,0 +1,654 @@
+"""Tensor: an array that remembers where it came from.
+
+A Tensor holds a NumPy array and, if gradients are wanted, its place on the tape. Every method calls an operation of
+`chainrule.ops`; the mathematics is there. Names and behaviour are PyTorch's, with NumPy's types and protocols: a Tensor
+works in `np.exp(tensor)` and `array * tensor`, and `np.asarray(tensor)` gives its values.
+"""
+
+from __future__ import annotations
+
+import builtins
+import contextvars
+import threading
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias
+
+import numpy as np
+
+from chainrule import ops
+from chainrule.autograd import tape
+from chainrule.ops.dtypes import DEFAULT, promote
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+    from chainrule.ops.operation import Operation
+
+    Number: TypeAlias = bool | int | float
+    Operand: TypeAlias = "Tensor | NDArray[Any] | Number"
+
+
+class _Quiet(threading.local):
+    """Runs formulas with NumPy's floating-point warnings off, for infinities and NaN are results, as in PyTorch.
+
+    A context of its own in each thread costs a fifth of what entering `np.errstate` costs for every operation.
+    """
+
+    def __init__(self) -> None:
+        context = contextvars.copy_context()
+        context.run(np.seterr, all="ignore")
+        self.run = context.run
+
+
+_quiet = _Quiet()
+
+
+class Tensor:
+    """An array with automatic differentiation.
+
+    Args:
+        data: numbers, nested sequences of them, an array or a Tensor; it is copied (`from_numpy` shares).
+        dtype: the type; if None, Python floats become float32, Python integers int64, arrays keep theirs.
+        requires_grad: whether to record what is computed with it, so that `backward()` can fill in `.grad`.
+
+    Raises:
+        TypeError: data that is not booleans, integers or floats, or gradients for anything but floats.
+        ValueError: nested sequences of uneven lengths.
+    """
+
+    __slots__ = ("__weakref__", "_data", "_node", "_version")
+    __hash__ = object.__hash__
+    _plain: ClassVar[type[Tensor]]
+
+    _data: NDArray[Any]
+    _node: tape.Node | tape.Leaf | None
+    _version: list[int]  # counts changes in place; shared by all Tensors on the same memory
+
+    def __init__(
+        self, data: ArrayLike | Tensor, dtype: DTypeLike | None = None, requires_grad: builtins.bool = False
+    ) -> None:
+        self._data = _as_array(data, dtype, copy=True)
+        self._node, self._version = None, [0]
+        if requires_grad:
+            self.requires_grad_()
+
+    @classmethod
+    def _wrap(cls, array: NDArray[Any], node: tape.Node | tape.Leaf | None = None) -> Self:
+        """A Tensor around an array that is ours, without a check or a copy."""
+        made = cls.__new__(cls)
+        made._data, made._node, made._version = array, node, [0]
+        return made
+
+    # Running and recording: what every operation on Tensors goes through
+
+    @staticmethod
+    def __operation__(operation: Operation, inputs: tuple[Any, ...], options: dict[str, Any]) -> Tensor:
+        arrays = [x._data if isinstance(x, Tensor) else x for x in inputs]
+        if operation.promote is not None:
+            arrays = promote(arrays, operation.promote == "floating", operation.name)
+        try:
+            array = _quiet.run(operation.formula, *arrays, **options)
+        except (ValueError, IndexError, TypeError) as error:
+            raise _explained(error, operation, arrays) from None
+        out = Tensor._wrap(array if type(array) is np.ndarray else np.asarray(array))
+        if operation.view and isinstance(inputs[0], Tensor) and np.may_share_memory(array, arrays[0]):
+            out._version = inputs[0]._version
+        if tape.mode.recording and operation.rule is not None:
+            parents = tuple([x._node if isinstance(x, Tensor) else None for x in inputs])
+            if any(parents) and out._data.dtype.kind == "f":
+                out._node = tape.Node(operation, parents, inputs, arrays, options, out)
+        return out
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
+        """`np.exp(tensor)`, `array * tensor`."""
+        run = ops.NUMPY.get(ufunc)
+        if run is None or method != "__call__":
+            asked = ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}"
+            raise TypeError(f"np.{asked} has no derivative here; for values alone use np.{asked}(tensor.numpy())")
+        if options:
+            raise TypeError(f"np.{ufunc.__name__} of a Tensor takes no {', '.join(options)}")
+        return run(*inputs)
+
+    def __array_function__(self, function: Any, types: Any, inputs: Any, options: dict[str, Any]) -> Any:
+        """`np.sum(tensor, axis=0)`."""
+        run = ops.NUMPY.get(function)
+        if run is None:
+            name = function.__name__
+            raise TypeError(f"np.{name} has no derivative here; for values alone use np.{name}(tensor.numpy())")
+        return run(*inputs, **{_TORCH_NAMES.get(name, name): value for name, value in options.items()})
+
+    def __array__(self, dtype: DTypeLike | None = None, copy: builtins.bool | None = None) -> NDArray[Any]:
+        array = self._data if dtype is None else self._data.astype(dtype, copy=False)
+        if copy:
+            return array.copy() if array is self._data else array
+        if copy is False and array is not self._data:
+            raise ValueError(f"a Tensor of {self.dtype} cannot become an array of {dtype} without a copy")
+        if array is self._data and self._node is not None:  # the tape cannot see a change through an array
+            array = array.view()
+            array.flags.writeable = False
+        return array
+
+    def __dlpack__(self, **options: Any) -> Any:
+        if self.requires_grad:
+            raise BufferError("a Tensor that requires gradients cannot be shared by DLPack: share its detach()")
+        return self._data.__dlpack__(**options)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return self._data.__dlpack_device__()
+
+    # What it is
+
+    @property
+    def data(self) -> NDArray[Any]:
+        """The array itself, shared. Assigning counts as a change in place; writing into elements is not noticed."""
+        return self._data
+
+    @data.setter
+    def data(self, value: ArrayLike | Tensor) -> None:
+        array = _as_array(value, None, copy=False)
+        if isinstance(self._node, tape.Leaf) and (array.shape, array.dtype) != (self.shape, self.dtype):
+            raise ValueError(
+                f"data: this tensor requires gradients, so new data must keep shape {self.shape} and {self.dtype}, "
+                f"not {array.shape} and {array.dtype}"
+            )
+        self._data = array
+        self._version[0] += 1
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The size of each dimension."""
+        return self._data.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The type of the elements, as NumPy has it."""
+        return self._data.dtype
+
+    @property
+    def ndim(self) -> int:
+        """The number of dimensions."""
+        return self._data.ndim
+
+    def dim(self) -> int:
+        """The number of dimensions."""
+        return self._data.ndim
+
+    def size(self, dim: int | None = None) -> tuple[int, ...] | int:
+        """The shape, or the size of one dimension."""
+        return self.shape if dim is None else self.shape[dim]
+
+    def numel(self) -> int:
+        """The number of elements."""
+        return self._data.size
+
+    def item(self) -> Number:
+        """The value of a Tensor of one element, as a Python number."""
+        if self._data.size != 1:
+            raise ValueError(f"item: only a tensor of one element is a number, this has shape {self.shape}")
+        return self._data.item()  # type: ignore[no-any-return]  # NumPy's stubs leave the kind of number open
+
+    def tolist(self) -> Any:
+        """The values as nested lists of Python numbers."""
+        return self._data.tolist()
+
+    def numpy(self) -> NDArray[Any]:
+        """The values as an array that shares memory; read-only if this Tensor requires gradients."""
+        return self.__array__()
+
+    def __len__(self) -> int:
+        if not self.ndim:
+            raise TypeError("a tensor without dimensions has no length")
+        return len(self._data)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return (self[i] for i in range(len(self)))
+
+    def __bool__(self) -> builtins.bool:
+        if self._data.size != 1:
+            raise ValueError(f"a tensor of shape {self.shape} is neither true nor false: use .any() or .all()")
+        return builtins.bool(self._data)
+
+    def __float__(self) -> builtins.float:
+        return float(self.item())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def __index__(self) -> int:
+        if self.dtype.kind not in "iu":
+            raise TypeError(f"only an integer tensor can be an index, not {self.dtype}")
+        return int(self.item())
+
+    def __contains__(self, value: Number) -> builtins.bool:
+        return bool((self._data == value).any())
+
+    def __format__(self, spec: str) -> str:
+        return format(self.item(), spec) if spec and self._data.size == 1 else format(str(self), spec)
+
+    def __repr__(self) -> str:
+        opening = f"{type(self).__name__.lower()}("
+        values = np.array2string(self._data, separator=", ", precision=4, threshold=200, prefix=opening)
+        facts = [f"shape={self.shape}"] if self.ndim else []
+        if self.dtype not in (DEFAULT, np.int64, np.bool_):
+            facts.append(f"dtype={self.dtype}")
+        if isinstance(self._node, tape.Leaf):
+            facts.append("requires_grad=True")
+        elif self._node is not None:
+            facts.append(f"from={self._node.operation.name}")
+        return opening + ", ".join([values, *facts]) + ")"
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        raise TypeError("tensors are not pickled: save values with safetensors, as chainrule.save does")
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        if isinstance(self._node, tape.Node):
+            raise RuntimeError(
+                "deepcopy: only tensors made by the user can be copied with their history; use detach().clone()"
+            )
+        made = type(self)._wrap(self._data.copy())
+        if self._node is not None:
+            made.requires_grad_()
+        memo[id(self)] = made
+        return made
+
+    # Gradients
+
+    @property
+    def requires_grad(self) -> builtins.bool:
+        """Whether what is computed with this Tensor is recorded."""
+        return self._node is not None
+
+    @requires_grad.setter
+    def requires_grad(self, value: builtins.bool) -> None:
+        self.requires_grad_(value)
+
+    def requires_grad_(self, requires_grad: builtins.bool = True) -> Self:
+        """Ask for gradients, or stop asking, which also drops `.grad`."""
+        if isinstance(self._node, tape.Node) and not requires_grad:
+            raise RuntimeError(
+                "requires_grad_: a result of recorded operations keeps requiring gradients; use detach()"
+            )
+        if requires_grad and self._node is None:
+            if self.dtype.kind != "f":
+                raise TypeError(f"only floats can require gradients, not {self.dtype}")
+            self._node = tape.Leaf(self._data)
+        elif not requires_grad:
+            self._node = None
+        return self
+
+    @property
+    def is_leaf(self) -> builtins.bool:
+        """Whether the user made it, rather than a recorded operation."""
+        return not isinstance(self._node, tape.Node)
+
+    @property
+    def grad_fn(self) -> tape.Node | None:
+        """The recorded operation that this is the result of."""
+        return self._node if isinstance(self._node, tape.Node) else None
+
+    @property
+    def grad(self) -> Tensor | None:
+        """What `backward()` calls added up: dL/d(this), in its shape; None before the first."""
+        return None if self._node is None else self._node.grad
+
+    @grad.setter
+    def grad(self, value: Tensor | None) -> None:
+        if value is not None and (value.shape, value.dtype) != (self.shape, self.dtype):
+            raise ValueError(
+                f"grad: must have shape {self.shape} and {self.dtype}, not {value.shape} and {value.dtype}"
+            )
+        if self._node is not None:
+            self._node.grad = value
+        elif value is not None:
+            raise RuntimeError("grad: this tensor does not require gradients")
+
+    def retain_grad(self) -> None:
+        """Keep the gradient of this result in `.grad` too, which only leaves do by themselves."""
+        if self._node is None:
+            raise RuntimeError("retain_grad: this tensor does not require gradients")
+        if isinstance(self._node, tape.Node):
+            self._node.retains_grad = True
+
+    def backward(
+        self,
+        gradient: Tensor | None = None,
+        retain_graph: builtins.bool | None = None,
+        create_graph: builtins.bool = False,
+        inputs: Sequence[Tensor] | None = None,
+    ) -> None:
+        """Compute dL/dx for every leaf x that this L was computed from, and add it to `x.grad`.
+
+        Args:
+            gradient: dL/d(this), in its shape; may be left out for a single number.
+            retain_graph: keep what a second walk needs; as `create_graph` if None.
+            create_graph: make the gradients differentiable themselves.
+            inputs: fill in these leaves only.
+
+        Raises:
+            RuntimeError: nothing here requires gradients, the graph was freed, or a value was changed in place.
+        """
+        tape.backward(self, gradient, retain_graph=retain_graph, create_graph=create_graph, targets=inputs)
+
+    def detach(self) -> Tensor:
+        """The same memory without the history."""
+        out = Tensor._wrap(self._data)
+        out._version = self._version
+        return out
+
+    def clone(self) -> Tensor:
+        """A copy, with the history."""
+        return ops.cast(self, dtype=self.dtype)
+
+    # Changes in place: copy_, add_, x += y, x[i] = y
+
+    def _change(self, new: Callable[[], Any], values: tuple[Any, ...], write: Callable[[NDArray[Any]], Any]) -> Self:
+        """Change this Tensor: by recording where a gradient passes, else by writing into its memory.
+
+        Args:
+            new: computes the new Tensor by operations.
+            values: what goes in.
+            write: writes into the array.
+        """
+        recorded = self._node is not None or any(isinstance(v, Tensor) and v._node is not None for v in values)
+        if tape.mode.recording and recorded:
+            if isinstance(self._node, tape.Leaf):
+                raise RuntimeError(
+                    "a tensor that requires gradients cannot be changed in place while operations are recorded: do it under no_grad()"
+                )
+            made = new()  # the old array stays as it is for the operations that used it
+            self._data, self._node, self._version = made._data, made._node, made._version
+            return self
+        with np.errstate(all="ignore"):
+            write(self._data)
+        self._version[0] += 1
+        return self
+
+    def _update(self, operation: Operation, ufunc: Any, other: Operand) -> Self:
+        value = other._data if isinstance(other, Tensor) else other
+        return self._change(
+            lambda: operation(self, other), (other,), lambda array: ufunc(array, value, out=array, casting="same_kind")
+        )
+
+    def add_(self, other: Operand, alpha: Number = 1) -> Self:
+        """This += alpha · other."""
+        return self._update(ops.add, np.add, other if alpha == 1 else other * alpha)
+
+    def sub_(self, other: Operand, alpha: Number = 1) -> Self:
+        """This -= alpha · other."""
+        return self._update(ops.sub, np.subtract, other if alpha == 1 else other * alpha)
+
+    def mul_(self, other: Operand) -> Self:
+        """This *= other."""
+        return self._update(ops.mul, np.multiply, other)
+
+    def div_(self, other: Operand) -> Self:
+        """This /= other."""
+        return self._update(ops.div, np.divide, other)
+
+    __iadd__ = add_
+    __isub__ = sub_
+    __imul__ = mul_
+    __itruediv__ = div_
+
+    def copy_(self, source: Operand) -> Self:
+        """Take the values of `source`, which must broadcast to this shape."""
+        self[...] = source
+        return self
+
+    def fill_(self, value: Number) -> Self:
+        """Make every element `value`."""
+        return self.copy_(value)
+
+    def zero_(self) -> Self:
+        """Make every element 0."""
+        return self.copy_(0)
+
+    def __setitem__(self, index: Any, value: Operand) -> None:
+        index = _plain_index(index)
+        array = value._data if isinstance(value, Tensor) else np.asarray(value)
+        shape = self._data[index].shape if index is not ... else self.shape
+        try:
+            np.broadcast_to(array, shape)
+        except ValueError:
+            raise ValueError(f"a value of shape {array.shape} does not fit into shape {shape}") from None
+        self._change(
+            lambda: ops.replace(self, value, index=index), (value,), lambda data: data.__setitem__(index, array)
+        )
+
+    def __getitem__(self, index: Any) -> Tensor:
+        return ops.getitem(self, index=_plain_index(index))
+
+    # Arithmetic: Tensor op Tensor, array or number
+
+    def __add__(self, other: Operand) -> Tensor:
+        return Tensor.__operation__(ops.add, (self, other), {})
+
+    def __radd__(self, other: Operand) -> Tensor:
+        return Tensor.__operation__(ops.add, (other, self), {})
+
+    def __sub__(self, other: Operand) -> Tensor:
+        return Tensor.__operation__(ops.sub, (self, other), {})
+
+    def __rsub__(self, other: Operand) -> Tensor:
+        return Tensor.__operation__(ops.sub, (other, self), {})
+
+    def __mul__(self, other: Operand) -> Tensor:
+        return Tensor.__operation__(ops.mul, (self, other), {})
+
+    def __rmul__(self, other: Operand) -> Tensor:
+        return Tensor.__operation__(ops.mul, (other, self), {})
+
+    def __truediv__(self, other: Operand) -> Tensor:
+        return Tensor.__operation__(ops.div, (self, other), {})
+
+    def __rtruediv__(self, other: Operand) -> Tensor:
+        return Tensor.__operation__(ops.div, (other, self), {})
+
+    def __pow__(self, other: Operand) -> Tensor:
+        return Tensor.__operation__(ops.pow, (self, other), {})
+
+    def __rpow__(self, other: Operand) -> Tensor:
+        return Tensor.__operation__(ops.pow, (other, self), {})
+
+    def __matmul__(self, other: Tensor | NDArray[Any]) -> Tensor:
+        return Tensor.__operation__(ops.matmul, (self, other), {})
+
+    def __rmatmul__(self, other: NDArray[Any]) -> Tensor:
+        return Tensor.__operation__(ops.matmul, (other, self), {})
+
+    def __neg__(self) -> Tensor:
+        return Tensor.__operation__(ops.neg, (self,), {})
+
+    def __pos__(self) -> Tensor:
+        return self
+
+    def __abs__(self) -> Tensor:
+        return Tensor.__operation__(ops.abs, (self,), {})
+
+    def __invert__(self) -> Tensor:
+        return Tensor._wrap(np.invert(self._data))
+
+    def __and__(self, other: Operand) -> Tensor:
+        return Tensor._wrap(np.asarray(self._data & _values(other)))
+
+    def __or__(self, other: Operand) -> Tensor:
+        return Tensor._wrap(np.asarray(self._data | _values(other)))
+
+    def __eq__(self, other: object) -> Tensor:  # type: ignore[override]  # elementwise, as every array library has it
+        return Tensor.__operation__(ops.eq, (self, other), {}) if _comparable(other) else NotImplemented
+
+    def __ne__(self, other: object) -> Tensor:  # type: ignore[override]
+        return Tensor.__operation__(ops.ne, (self, other), {}) if _comparable(other) else NotImplemented
+
+    def __lt__(self, other: Any) -> Tensor:
+        return Tensor.__operation__(ops.lt, (self, other), {})
+
+    def __le__(self, other: Any) -> Tensor:
+        return Tensor.__operation__(ops.le, (self, other), {})
+
+    def __gt__(self, other: Any) -> Tensor:
+        return Tensor.__operation__(ops.gt, (self, other), {})
+
+    def __ge__(self, other: Any) -> Tensor:
+        return Tensor.__operation__(ops.ge, (self, other), {})
+
+    # Shapes that take their sizes one by one or as a sequence
+
+    def reshape(self, *shape: int | Sequence[int]) -> Tensor:
+        """The same elements in another shape; one size may be -1."""
+        return ops.reshape(self, shape=_sizes(shape))
+
+    view = reshape
+
+    def permute(self, *dims: int | Sequence[int]) -> Tensor:
+        """The dimensions in another order."""
+        return ops.permute(self, dims=_sizes(dims))
+
+    def expand(self, *shape: int | Sequence[int]) -> Tensor:
+        """The input repeated along dimensions of size 1; -1 keeps a size."""
+        sizes = _sizes(shape)
+        own = (1,) * (len(sizes) - self.ndim) + self.shape
+        return ops.broadcast_to(self, shape=tuple(o if s == -1 else s for s, o in zip(sizes, own, strict=True)))
+
+    @property
+    def T(self) -> Tensor:  # noqa: N802  # NumPy's and PyTorch's name
+        """The dimensions in reverse order."""
+        return ops.permute(self)
+
+    @property
+    def mT(self) -> Tensor:  # noqa: N802
+        """The last two dimensions exchanged."""
+        return ops.transpose(self, -1, -2)
+
+    # Largest and smallest, with their places
+
+    def max(self, dim: int | None = None, keepdim: builtins.bool = False) -> Any:
+        """The largest element; with `dim`, a pair (values, indices) along it."""
+        return ops.amax(self) if dim is None else self._extreme(ops.argmax, dim, keepdim)
+
+    def min(self, dim: int | None = None, keepdim: builtins.bool = False) -> Any:
+        """The smallest element; with `dim`, a pair (values, indices) along it."""
+        return ops.amin(self) if dim is None else self._extreme(ops.argmin, dim, keepdim)
+
+    def _extreme(self, place: Operation, dim: int, keepdim: builtins.bool) -> tuple[Tensor, Tensor]:
+        indices = place(self, dim=dim, keepdim=True)
+        values = ops.take_along_dim(self, indices=indices._data, dim=dim)
+        return (values, indices) if keepdim else (ops.squeeze(values, dim), ops.squeeze(indices, dim))
+
+    # Types
+
+    def to(self, dtype: DTypeLike) -> Tensor:
+        """The values in another type; itself if it has that type already."""
+        return self if self.dtype == np.dtype(dtype) else ops.cast(self, dtype=np.dtype(dtype))
+
+    def float(self) -> Tensor:
+        """As float32."""
+        return self.to(np.float32)
+
+    def double(self) -> Tensor:
+        """As float64."""
+        return self.to(np.float64)
+
+    def long(self) -> Tensor:
+        """As int64."""
+        return self.to(np.int64)
+
+    def bool(self) -> Tensor:
+        """As booleans: False for 0."""
+        return self.to(np.bool_)
+
+    # Operations as methods; each is described where it is written
+
+    abs, exp, log, sqrt, sign, neg = ops.abs, ops.exp, ops.log, ops.sqrt, ops.sign, ops.neg
+    tanh, sigmoid, relu = ops.tanh, ops.sigmoid, ops.relu
+    add, sub, mul, div, pow, matmul = ops.add, ops.sub, ops.mul, ops.div, ops.pow, ops.matmul
+    eq, ne, lt, le, gt, ge = ops.eq, ops.ne, ops.lt, ops.le, ops.gt, ops.ge
+    maximum, minimum, isfinite, logical_not = ops.maximum, ops.minimum, ops.isfinite, ops.logical_not
+    sum, mean, amax, amin, argmax, argmin = ops.sum, ops.mean, ops.amax, ops.amin, ops.argmax, ops.argmin
+    all, any = ops.all, ops.any
+    flatten, squeeze, unsqueeze, transpose = ops.flatten, ops.squeeze, ops.unsqueeze, ops.transpose
+    softmax, log_softmax = ops.softmax, ops.log_softmax
+
+
+Tensor._plain = Tensor
+
+
+def tensor(data: ArrayLike | Tensor, dtype: DTypeLike | None = None, requires_grad: bool = False) -> Tensor:
+    """A Tensor of a copy of the data; see `Tensor`."""
+    return Tensor(data, dtype, requires_grad)
+
+
+def from_numpy(array: NDArray[Any]) -> Tensor:
+    """A Tensor that shares the array's memory.
+
+    Raises:
+        TypeError: not an array of booleans, integers or floats.
+    """
+    if not isinstance(array, np.ndarray):
+        raise TypeError(f"from_numpy: takes an array, not {type(array).__name__}")
+    return Tensor._wrap(_as_array(array, None, copy=False))
+
+
+def as_tensor(data: ArrayLike | Tensor, dtype: DTypeLike | None = None) -> Tensor:
+    """The data as a Tensor, copied only if it must be."""
+    if isinstance(data, Tensor) and dtype in (None, data.dtype):
+        return data
+    return Tensor._wrap(_as_array(data, dtype, copy=False))
+
+
+_TORCH_NAMES = {"axis": "dim", "axes": "dims", "keepdims": "keepdim"}
+
+
+def _as_array(data: Any, dtype: DTypeLike | None, copy: bool) -> NDArray[Any]:
+    if isinstance(data, Tensor):
+        data = data._data
+    if dtype is None and not isinstance(data, (np.ndarray, np.generic)):
+        array = np.asarray(data)
+        if array.dtype == np.float64 and not isinstance(_first(data), (np.ndarray, np.generic, Tensor)):
+            array = array.astype(DEFAULT)  # Python floats
+    else:
+        array = np.array(data, dtype, order="C") if copy else np.asarray(data, dtype)
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"a Tensor holds booleans, integers or floats, not {array.dtype}")
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
+def _first(data: Any) -> Any:
+    """The first number of nested sequences."""
+    while isinstance(data, (list, tuple)) and data:
+        data = data[0]
+    return data
+
+
+def _plain_index(index: Any) -> Any:
+    """An index with arrays in the place of Tensors."""
+    if isinstance(index, tuple):
+        return tuple(_plain_index(part) for part in index)
+    if isinstance(index, Tensor):
+        return index._data
+    return index
+
+
+def _sizes(sizes: tuple[Any, ...]) -> tuple[int, ...]:
+    """Sizes given one by one, or as one sequence."""
+    return tuple(sizes[0]) if len(sizes) == 1 and not isinstance(sizes[0], (int, np.integer)) else sizes
+
+
+def _values(other: Any) -> Any:
+    return other._data if isinstance(other, Tensor) else other
+
+
+def _comparable(other: object) -> bool:
+    return isinstance(other, (Tensor, np.ndarray, np.generic, bool, int, float))
+
+
+def _explained(error: Exception, operation: Operation, arrays: Sequence[Any]) -> Exception:
+    """The error, told with the operation's name and the shapes that went in."""
+    message = str(error)
+    if message.startswith(operation.name):
+        return error
+    shapes = " and ".join(str(a.shape) if isinstance(a, np.ndarray) else repr(a) for a in arrays)
+    if "could not be broadcast" in message:
+        message = "the sizes must be equal, or 1, dimension by dimension from the last"
+    return type(error)(f"{operation.name}: {shapes} do{'es' if len(arrays) == 1 else ''} not fit: {message}")

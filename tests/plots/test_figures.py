@@ -1,0 +1,307 @@
+"""What the figures show: the values of the data, titles, labels, and both looks. Pixels are not compared."""
+
+from __future__ import annotations
+
+import math
+from itertools import combinations
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+from matplotlib.colors import to_hex
+
+from chainrule.plots import evaluation, pictures, style, training
+
+HISTORY = [
+    {"epoch": 1, "train_loss": 0.40, "validation_loss": 0.22, "validation_accuracy": 0.94, "seconds": 0.7},
+    {"epoch": 2, "train_loss": 0.20, "validation_loss": 0.15, "validation_accuracy": 0.97, "seconds": 0.7},
+    {"epoch": 3, "train_loss": 0.10, "validation_loss": 0.16, "validation_accuracy": 0.96, "seconds": 0.7},
+]
+CONFIDENCES = np.array([0.01, 0.02, 0.0, 0.0, 0.0, 0.0, 0.0, 0.9, 0.03, 0.04])
+
+
+def texts(axes):
+    return [text.get_text() for text in axes.texts]
+
+
+def line(axes, label):
+    (found,) = [drawn for drawn in axes.lines if drawn.get_label() == label]
+    return np.asarray(found.get_xdata()).tolist(), np.asarray(found.get_ydata()).tolist()
+
+
+def legend(axes):
+    return [text.get_text() for text in axes.get_legend().get_texts()]
+
+
+class TestCurves:
+    def test_draws_the_values_of_the_history(self):
+        figure = training.curves(HISTORY, "mlp on mnist")
+        loss, accuracy = figure.axes
+        assert line(loss, "training") == ([1, 2, 3], [0.40, 0.20, 0.10])
+        assert line(loss, "validation") == ([1, 2, 3], [0.22, 0.15, 0.16])
+        epochs, percent = line(accuracy, "validation")
+        assert epochs == [1, 2, 3]
+        assert percent == pytest.approx([94, 97, 96])
+        assert figure.get_suptitle() == "mlp on mnist"
+        assert [axes.get_title("left") for axes in figure.axes] == ["Loss", "Accuracy"]
+        assert [axes.get_xlabel() for axes in figure.axes] == ["epoch", "epoch"]
+        assert [axes.get_ylabel() for axes in figure.axes] == ["loss (mean per example)", "accuracy (%)"]
+
+    def test_marks_the_first_epoch_of_the_highest_accuracy(self):
+        tie = [*HISTORY, HISTORY[1] | {"epoch": 4, "validation_loss": 0.01}]
+        _, accuracy = training.curves(tie).axes
+        assert line(accuracy, "best: 97% in epoch 2") == ([2], [97])
+
+    def test_marks_the_lowest_validation_loss_where_no_accuracy_is_known(self):
+        without = [{**row, "validation_accuracy": None} for row in HISTORY]
+        loss, accuracy = training.curves(without).axes
+        assert line(loss, "best: 0.15 in epoch 2") == ([2], [0.15])
+        assert texts(accuracy) == ["no values"]
+
+    @pytest.mark.parametrize("nothing", [{}, {"validation_loss": None, "validation_accuracy": math.nan}])
+    def test_needs_no_validation(self, nothing):
+        loss, accuracy = training.curves([{"epoch": 1, "train_loss": 2.0} | nothing]).axes
+        assert legend(loss) == ["training"]
+        assert accuracy.get_legend() is None
+        assert texts(accuracy) == ["no values"]
+
+    def test_leaves_out_what_is_not_a_number_and_joins_the_rest(self):
+        history = [
+            {"epoch": e, "train_loss": 1.0, "validation_loss": v} for e, v in enumerate([3, None, math.inf, 2], 1)
+        ]
+        loss, _ = training.curves(history).axes
+        assert line(loss, "validation") == ([1, 4], [3, 2])
+
+    def test_one_epoch_is_a_marker_in_the_middle(self):
+        loss, _ = training.curves(HISTORY[:1]).axes
+        assert [drawn.get_marker() for drawn in loss.lines[:2]] == ["o", "s"]
+        assert loss.get_xlim() == (0.5, 1.5)
+        assert [tick for tick in loss.get_xticks() if 0.5 <= tick <= 1.5] == [1]
+
+    @pytest.mark.parametrize("epochs", [2, 5, 17, 300])
+    def test_ticks_are_whole_epochs(self, epochs):
+        loss, _ = training.curves([{"epoch": e, "train_loss": 1 / e} for e in range(1, epochs + 1)]).axes
+        assert all(tick == round(tick) for tick in loss.get_xticks())
+
+    def test_lines_differ_in_more_than_colour(self):
+        loss, _ = training.curves(HISTORY).axes
+        first, second = loss.lines[:2]
+        assert first.get_linestyle() != second.get_linestyle()
+        assert first.get_marker() != second.get_marker()
+
+    def test_an_empty_history_is_an_error(self):
+        with pytest.raises(ValueError, match="the history is empty"):
+            training.curves([])
+
+
+class TestConfusionMatrix:
+    MATRIX = ((50, 3, 0), (1, 40, 0), (0, 0, 0))
+
+    def test_every_cell_shows_its_count_and_every_row_its_recall(self):
+        figure = evaluation.confusion_matrix(self.MATRIX)
+        (axes,) = figure.axes
+        counts = {text.get_position(): text.get_text() for text in axes.texts[:9]}
+        assert counts == {(c, r): str(self.MATRIX[r][c]) for r in range(3) for c in range(3)}
+        assert texts(axes)[9:] == ["recall", "94.3%", "97.6%", "–"]
+        assert figure.get_suptitle() == "90 of 94 read right (95.74%)"
+        assert axes.get_ylabel() == "true class"
+        assert axes.get_xlabel().startswith("predicted class")
+
+    def test_mistakes_are_coloured_by_their_share_and_the_diagonal_is_not(self):
+        (axes,) = evaluation.confusion_matrix(self.MATRIX).axes
+        (image,) = axes.images
+        drawn = image.get_array()
+        assert drawn.mask.tolist() == np.eye(3, dtype=bool).tolist()
+        assert drawn[0, 1] == pytest.approx(3 / 53)
+        assert image.norm.vmax == pytest.approx(3 / 53)
+        assert image.norm(1 / 1000) > 0.1  # one in a thousand can be seen
+
+    def test_a_perfect_model_is_calm(self):
+        (axes,) = evaluation.confusion_matrix(np.eye(10, dtype=int) * 100).axes
+        assert axes.images[0].norm.vmax == 0.03
+
+    def test_names_of_classes(self):
+        (axes,) = evaluation.confusion_matrix(self.MATRIX, ["Trouser", "Ankle boot", "Bag"]).axes
+        assert [label.get_text() for label in axes.get_xticklabels()] == ["Trouser", "Ankle boot", "Bag"]
+        assert [label.get_text() for label in axes.get_yticklabels()] == ["Trouser", "Ankle boot", "Bag"]
+
+    def test_an_empty_set_has_no_percentage(self):
+        assert evaluation.confusion_matrix(np.zeros((2, 2), int)).get_suptitle() == "0 of 0 read right"
+
+    @pytest.mark.parametrize("shape", [(2, 3), (4,), (0, 0)])
+    def test_another_shape_is_an_error_that_names_it(self, shape):
+        with pytest.raises(ValueError, match=r"must be \(C, C\)"):
+            evaluation.confusion_matrix(np.zeros(shape))
+
+    def test_too_few_names_are_an_error(self):
+        with pytest.raises(ValueError, match="2 class names do not fit 3 classes"):
+            evaluation.confusion_matrix(self.MATRIX, ["a", "b"])
+
+
+class TestMistakes:
+    IMAGES = np.arange(4 * 28 * 28, dtype=np.float64).reshape(4, 28, 28)
+    LABELS, PREDICTIONS, CONFIDENCES = (1, 2, 3, 4), (1, 0, 9, 7), (0.99, 0.5, 0.8, 0.8)
+
+    def draw(self, **options):
+        return evaluation.mistakes(self.IMAGES, self.LABELS, self.PREDICTIONS, self.CONFIDENCES, **options)
+
+    def test_the_most_confident_come_first(self):
+        figure = self.draw()
+        (axes,) = figure.axes
+        assert texts(axes) == ["true 3\nread 9, 80.0%", "true 4\nread 7, 80.0%", "true 2\nread 0, 50.0%"]
+        for image, which in zip(axes.images, (2, 3, 1), strict=True):
+            np.testing.assert_array_equal(image.get_array(), self.IMAGES[which])
+        assert figure.get_suptitle() == "All 3 mistakes"
+
+    def test_pictures_do_not_overlap_and_all_are_inside(self):
+        (axes,) = self.draw().axes
+        (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
+        boxes = [image.get_extent() for image in axes.images]  # left, right, bottom, top; y grows downwards
+        assert all(left <= a < b <= right and top <= d < c <= bottom for a, b, c, d in boxes)
+        assert len({(a, d) for a, _, _, d in boxes}) == 3
+
+    def test_count_and_classes(self):
+        figure = self.draw(count=1, classes=[f"class {i}" for i in range(10)])
+        assert texts(figure.axes[0]) == ["true class 3\nread class 9, 80.0%"]
+        assert figure.get_suptitle() == "The worst 1 of 3 mistakes"
+
+    def test_no_mistakes_is_good_news(self):
+        figure = evaluation.mistakes(self.IMAGES, self.LABELS, self.LABELS, self.CONFIDENCES)
+        assert "All 4 pictures were read right." in [text.get_text() for text in figure.texts]
+        assert figure.axes == []
+
+    def test_a_single_one(self):
+        figure = evaluation.mistakes(self.IMAGES[:1], [1], [2], [0.9])
+        assert figure.get_suptitle() == "The only mistake"
+        assert len(figure.axes[0].images) == 1
+
+    def test_arrays_that_do_not_fit_are_an_error_with_their_shapes(self):
+        with pytest.raises(ValueError, match=r"images \(4, 28, 28\), labels \(3,\)"):
+            evaluation.mistakes(self.IMAGES, [1, 2, 3], self.PREDICTIONS, self.CONFIDENCES)
+
+    def test_a_sheet_of_nothing_is_an_error(self):
+        with pytest.raises(ValueError, match="count=0"):
+            self.draw(count=0)
+
+
+class TestStages:
+    PHOTO = np.full((40, 30), 200, np.uint8)
+    SMALL = np.linspace(0, 1, 28 * 28).reshape(28, 28)
+
+    def test_each_stage_is_a_panel_with_its_values_and_size(self):
+        figure = pictures.stages([("photo", self.PHOTO), ("centred", self.SMALL)], digit=7)
+        photo, small = figure.axes
+        np.testing.assert_array_equal(photo.images[0].get_array(), self.PHOTO)
+        np.testing.assert_array_equal(small.images[0].get_array(), self.SMALL)
+        assert [axes.get_title("left") for axes in figure.axes] == ["photo", "centred"]
+        assert [axes.get_xlabel() for axes in figure.axes] == ["30 × 40 pixels", "28 × 28 pixels"]
+        assert [axes.images[0].get_clim() for axes in figure.axes] == [(0, 255), (0, 1)]
+        assert figure.get_suptitle() == "Read as 7"
+
+    def test_only_the_last_shows_its_pixels(self):
+        photo, small = pictures.stages([("photo", self.PHOTO), ("centred", self.SMALL)]).axes
+        assert len(photo.collections) == 0
+        down, across = small.collections
+        assert len(down.get_segments()) == len(across.get_segments()) == 27
+
+    def test_confidences_are_bars(self):
+        figure = pictures.stages([("centred", self.SMALL)], 7, CONFIDENCES)
+        bars = figure.axes[-1]
+        assert [bar.get_width() for bar in bars.patches] == pytest.approx((100 * CONFIDENCES).tolist())
+        assert texts(bars)[7] == "90.0"
+        assert bars.get_xlabel() == "confidence (%)"
+        assert bars.yaxis_inverted()
+        colours = [to_hex(bar.get_facecolor()) for bar in bars.patches]
+        assert [i for i, colour in enumerate(colours) if colour == style.LIGHT.second] == [7]
+
+    @pytest.mark.parametrize(("count", "rows"), [(1, 1), (4, 1), (5, 2), (9, 2)])
+    def test_more_than_five_panels_take_two_rows(self, count, rows):
+        figure = pictures.stages([("step", self.SMALL)] * count, 7, CONFIDENCES)
+        assert len(figure.axes) == count + 1
+        assert {axes.get_subplotspec().get_gridspec().nrows for axes in figure.axes} == {rows}
+
+    def test_a_large_photo_is_drawn_smaller(self):
+        large = np.zeros((1200, 1700), np.uint8)
+        large[:, 850:] = 240
+        (axes,) = pictures.stages([("photo", large)]).axes
+        drawn = axes.images[0].get_array()
+        assert drawn.shape == (400, 566)
+        assert drawn[0, 0] == 0
+        assert drawn[-1, -1] == 240
+        assert axes.get_xlabel() == "1700 × 1200 pixels"
+        assert len(axes.collections) == 0
+
+    def test_a_long_title_is_wrapped(self):
+        (axes,) = pictures.stages([("centred by the centre of mass", self.SMALL)]).axes
+        assert axes.get_title("left") == "centred by the\ncentre of mass"
+
+    def test_errors_say_what_does_not_fit(self):
+        with pytest.raises(ValueError, match="nothing to draw"):
+            pictures.stages([])
+        with pytest.raises(ValueError, match=r"'photo' has the shape \(2, 2, 3\)"):
+            pictures.stages([("photo", np.zeros((2, 2, 3)))])
+
+
+FIGURES = {
+    "curves": lambda dark: training.curves(HISTORY, dark=dark),
+    "confusion_matrix": lambda dark: evaluation.confusion_matrix([[9, 1], [0, 9]], dark=dark),
+    "mistakes": lambda dark: evaluation.mistakes(
+        TestMistakes.IMAGES, (1, 2, 3, 4), (1, 0, 9, 7), (1, 1, 1, 1), dark=dark
+    ),
+    "no mistakes": lambda dark: evaluation.mistakes(TestMistakes.IMAGES, [1] * 4, [1] * 4, [1] * 4, dark=dark),
+    "stages": lambda dark: pictures.stages([("small", TestStages.SMALL)], 7, CONFIDENCES, dark=dark),
+}
+
+
+@pytest.mark.parametrize("name", FIGURES)
+@pytest.mark.parametrize("dark", [False, True])
+class TestEveryFigure:
+    def test_has_its_look_and_every_word_can_be_read_on_it(self, name, dark, tmp_path):
+        figure = FIGURES[name](dark)
+        style.save(figure, tmp_path / "figure.png")  # draws it, which makes the labels of the ticks
+        assert to_hex(figure.get_facecolor()) == (style.DARK if dark else style.LIGHT).ground
+        words = words_of(figure)
+        assert words
+        cells = (
+            [text for axes in figure.axes if axes.images for text in axes.texts] if name == "confusion_matrix" else []
+        )
+        for text in words:
+            assert text.get_fontsize() >= style.SMALL
+            if text not in cells:  # those stand on a colour of their own
+                assert contrast(text.get_color(), figure.get_facecolor()) > 4.5
+
+    def test_every_word_is_inside_and_none_is_on_another(self, name, dark, tmp_path):
+        figure = FIGURES[name](dark)
+        style.save(figure, tmp_path / "figure.png")
+        width, height = figure.get_size_inches() * figure.dpi
+        boxes = {word.get_text(): word.get_window_extent() for word in words_of(figure)}
+        for word, box in boxes.items():
+            assert min(box.x0, box.y0) >= 0, word
+            assert box.x1 <= width, word
+            assert box.y1 <= height, word
+        for (word, box), (other, another) in combinations(boxes.items(), 2):
+            assert not box.overlaps(another), (word, other)
+
+
+def words_of(figure):
+    """All text that is drawn: matplotlib also keeps labels for ticks that are out of sight."""
+    axes_of_ticks = [axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)]
+    hidden = {
+        tick.label1
+        for axis in axes_of_ticks
+        for tick in axis.get_major_ticks()
+        if not min(axis.get_view_interval()) <= tick.get_loc() <= max(axis.get_view_interval())
+    }
+    words = figure.findobj(mpl.text.Text)
+    return [word for word in words if word.get_text() and word.get_visible() and word not in hidden]
+
+
+def contrast(one, other):
+    """The contrast of two colours, from 1 to 21 (WCAG 2.1, section 1.4.3, where 4.5 is the least for text)."""
+
+    def luminance(colour):
+        parts = np.array(mpl.colors.to_rgb(colour))
+        return np.where(parts <= 0.03928, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4) @ (0.2126, 0.7152, 0.0722)
+
+    low, high = sorted([luminance(one), luminance(other)])
+    return (high + 0.05) / (low + 0.05)
