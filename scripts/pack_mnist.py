@@ -15,7 +15,7 @@ import sys
 import time
 from pathlib import Path
 
-from chainrule.data.mnist import PACKED, SHA256, SIZES
+from chainrule.data.packed_mnist import PACKED, SHA256, SIZES
 from chainrule.files import atomic_write
 
 MOST = 9_500_000  # bytes

@@ -8,9 +8,8 @@ Importing this is cheap: what unpacking and downloading need is imported when th
 
 from chainrule.data import idx
 from chainrule.data.cache import CacheWarning, cache_folder
-from chainrule.data.catalogue import Entry, available, load
+from chainrule.data.catalogue import Entry, available, load, mnist
 from chainrule.data.image_data import ImageData, Part, Split
-from chainrule.data.mnist import mnist  # from here on, chainrule.data.mnist is the function
 
 __all__ = [
     "CacheWarning",

@@ -42,7 +42,7 @@ def cache_folder() -> Path:
     return Path(platformdirs.user_cache_dir("chainrule", appauthor=False))
 
 
-def load(name: str, published: Mapping[str, str], make: Make, *, patience: float) -> list[NDArray[Any]]:
+def load(name: str, published: Mapping[str, str], make: Make, patience: float) -> list[NDArray[Any]]:
     """The arrays of a data set, from the cache where that can be, made first where that must be.
 
     Args:

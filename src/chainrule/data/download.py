@@ -6,63 +6,65 @@ so there is nothing to clean up and nothing to resume.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import sys
 from typing import TYPE_CHECKING
 
+from chainrule.data import idx
 from chainrule.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from rich.progress import Progress
 
-TIMEOUTS = (10.0, 30.0)  # seconds to connect, and between two pieces
+TIMEOUTS = (10.0, 30.0)  # seconds: to connect, and between two pieces
 MAX_BYTES = 64 << 20  # more than twice the largest file; stops a mirror that never stops
 
 
-def fetch(files: Mapping[str, str], mirrors: Sequence[str]) -> Iterator[tuple[str, bytes]]:
-    """Download each file, and yield its name and its bytes.
+def fetch(wanted: Sequence[str], *, sha256: Mapping[str, str], mirrors: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+    """Download each wanted IDX file, and yield its name and its bytes, no longer gzipped.
 
     Args:
-        files: for each file name, the SHA-256 that its bytes must have.
-        mirrors: addresses to which a file name is appended, in the order to try them; one that fails is tried last
-            for the files that follow.
+        wanted: names of files, without the `.gz` that they are published with.
+        sha256: for each file, what the SHA-256 of its gzip must be.
+        mirrors: addresses to which `<file>.gz` is appended, in the order to try them; one that fails is tried last for
+            the files that follow.
 
     Raises:
         DataError: no mirror gave a file as it should be; the message says what each did.
     """
-    # pooch brings requests with it, which takes longer to import than all of chainrule.
-    import rich.console
+    import rich.console  # as pooch and requests below: slow to import, and needed once in a data set's life
     import rich.progress
 
     order = list(mirrors)
     columns = ("{task.description}", rich.progress.BarColumn(), rich.progress.DownloadColumn())
     console = rich.console.Console(stderr=True)
-    for file, sha256 in files.items():
+    for file in wanted:
         with rich.progress.Progress(*columns, console=console, disable=not sys.stderr.isatty()) as progress:
-            data = _from_any(file, sha256, order, progress)
-        yield file, data
+            data = _from_any(f"{file}.gz", sha256[file], order, progress)
+        yield file, idx.encode(idx.decode(data, f"{file}.gz"))
 
 
 def _from_any(file: str, sha256: str, order: list[str], progress: Progress) -> bytes:
-    """The bytes of one file, from the first mirror that has it right; the ones that do not move to the end of `order`."""
+    """The bytes of a file from the first mirror that has it right; a mirror that fails moves to the end of `order`."""
+    import hashlib
+
     faults = []
     for mirror in tuple(order):
         try:
             data = _from_one(mirror + file, progress)
-        except OSError as fault:  # what requests raises is an OSError
+        except OSError as fault:  # as are the errors of requests
             faults.append(f"{mirror + file} ({_reason(fault)})")
         else:
             if hashlib.sha256(data).hexdigest() == sha256:
                 return data
-            faults.append(f"{mirror + file} (it sent other bytes: their SHA-256 is wrong)")
+            faults.append(f"{mirror + file} (wrong checksum)")
         order.remove(mirror)
         order.append(mirror)
     raise DataError(
-        f"{file} could not be downloaded from {'; nor from '.join(faults)}. Check the network and try again, or fetch "
-        "the four files by hand into a folder and use that folder as the data set (--data FOLDER)"
+        f"{file} could not be downloaded from {', nor from '.join(faults)}: check the network and try again, or fetch "
+        "the four files by hand into a folder and give that folder as the data set (--data FOLDER)"
     )
 
 
@@ -70,7 +72,7 @@ def _from_one(url: str, progress: Progress) -> bytes:
     import pooch
 
     received = io.BytesIO()
-    download: Callable[..., None] = pooch.HTTPDownloader(
+    download = pooch.HTTPDownloader(
         progressbar=_Meter(progress, url.rpartition("/")[2]),
         chunk_size=1 << 16,
         timeout=TIMEOUTS,
@@ -81,17 +83,18 @@ def _from_one(url: str, progress: Progress) -> bytes:
 
 
 def _reason(fault: OSError) -> str:
-    """What went wrong, in a few words; the messages of requests are long and full of memory addresses."""
+    """What went wrong, in a few words; what requests says itself is long and full of memory addresses."""
     from requests import exceptions
 
-    if isinstance(fault, exceptions.HTTPError):
-        return f"it answered {fault.response.status_code} {fault.response.reason}"
-    if isinstance(fault, exceptions.Timeout):
-        return "no answer in time"
-    if isinstance(fault, exceptions.ChunkedEncodingError):
-        return "the connection broke in mid-file"
-    if isinstance(fault, exceptions.ConnectionError):
-        return "no connection"
+    match fault:
+        case exceptions.HTTPError(response=response) if response is not None:
+            return f"it answered {response.status_code} {response.reason}"
+        case exceptions.Timeout():
+            return "no answer in time"
+        case exceptions.ChunkedEncodingError():
+            return "the connection broke in mid-file"
+        case exceptions.ConnectionError():
+            return "no connection"
     return str(fault)
 
 
@@ -101,7 +104,7 @@ class _Meter:
     def __init__(self, progress: Progress, label: str) -> None:
         self.progress = progress
         self.task = progress.add_task(label, total=None)
-        self.total = 0  # set by pooch once the server has said it
+        self.total = 0  # pooch sets it when the server has said it
         self.seen = 0
 
     def update(self, count: int) -> None:
@@ -114,4 +117,4 @@ class _Meter:
         self.seen = 0
 
     def close(self) -> None:
-        """Part of what pooch calls; the bar belongs to `fetch`, which takes it away."""
+        """Pooch calls this; the bar belongs to `fetch`, which closes it."""

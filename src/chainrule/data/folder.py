@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from chainrule.data import idx
-from chainrule.data.image_data import ImageData
+from chainrule.data.image_data import FILES, ImageData
 from chainrule.errors import DataError
 
 if TYPE_CHECKING:
@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _NAME = re.compile(r"(train|t10k|test)-(images|labels)([-.]idx[13](-ubyte)?|\.idx)?(\.gz)?")
-_WANTED = {"train images": "train-images-idx3-ubyte", "train labels": "train-labels-idx1-ubyte",
-           "test images": "t10k-images-idx3-ubyte", "test labels": "t10k-labels-idx1-ubyte"}  # fmt: skip
+_PARTS = ("training images", "training labels", "test images", "test labels")  # in the order of FILES
 _MAX_CLASSES = 1_000
 
 
@@ -30,54 +29,43 @@ def load_folder(folder: Path) -> ImageData:
     Raises:
         DataError: a file is missing, twice there, damaged, of the wrong type or shape, or does not fit the others.
     """
-    files = _files(folder)
-    train_images, train_labels = _part(files["train images"], files["train labels"])
-    test_images, test_labels = _part(files["test images"], files["test labels"])
+    paths = _files(folder)
+    train_images, train_labels = _pair(paths[0], paths[1])
+    test_images, test_labels = _pair(paths[2], paths[3])
     if train_images.shape[1:] != test_images.shape[1:]:
-        raise DataError(
-            f"{folder}: the training images are {_size(train_images)}, but the test images are {_size(test_images)}"
-        )
-    classes = 1 + int(max(train_labels.max(), test_labels.max()))
-    return ImageData(
-        str(folder), train_images, train_labels, test_images, test_labels, classes=tuple(map(str, range(classes)))
-    )
+        sizes = ["×".join(map(str, images.shape[1:])) for images in (train_images, test_images)]
+        raise DataError(f"{folder} has training images of {sizes[0]}, but test images of {sizes[1]}")
+    classes = tuple(map(str, range(1 + max(int(train_labels.max()), int(test_labels.max())))))
+    return ImageData(str(folder), classes, train_images, train_labels, test_images, test_labels)
 
 
-def _files(folder: Path) -> dict[str, Path]:
-    """Which file plays which part."""
+def _files(folder: Path) -> list[Path]:
+    """The four files, in the order of FILES."""
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
         if match := _NAME.fullmatch(path.name):
-            part = f"{'train' if match[1] == 'train' else 'test'} {match[2]}"
+            part = f"{'training' if match[1] == 'train' else 'test'} {match[2]}"
             if part in found:
                 raise DataError(f"{folder} has the {part} twice, as {found[part].name} and {path.name}: keep one")
             found[part] = path
-    for part, usual in _WANTED.items():
+    for part, file in zip(_PARTS, FILES, strict=True):
         if part not in found:
-            raise DataError(f"{folder} has no {part}: there should be a file {usual} or {usual}.gz")
-    return found
+            raise DataError(f"{folder} has no {part}: there should be a file {file} or {file}.gz")
+    return [found[part] for part in _PARTS]
 
 
-def _part(images_path: Path, labels_path: Path) -> tuple[NDArray[np.uint8], NDArray[np.integer[Any]]]:
+def _pair(images_path: Path, labels_path: Path) -> tuple[NDArray[np.uint8], NDArray[np.integer[Any]]]:
+    """The images and their labels, checked to belong together."""
     images, labels = idx.read(images_path), idx.read(labels_path)
     if images.ndim != 3 or images.dtype != "uint8":
-        raise DataError(f"{images_path} holds {_kind(images)}: images are uint8 with 3 dimensions")
+        raise DataError(f"{images_path} holds {images.dtype} in {images.ndim} dimensions: images are uint8 in 3")
     if images.size == 0:
         raise DataError(f"{images_path} holds no images: its shape is {images.shape}")
     if labels.ndim != 1 or labels.dtype.kind not in "iu":
-        raise DataError(f"{labels_path} holds {_kind(labels)}: labels are integers with 1 dimension")
+        raise DataError(f"{labels_path} holds {labels.dtype} in {labels.ndim} dimensions: labels are integers in 1")
     if len(images) != len(labels):
         raise DataError(f"{images_path} holds {len(images):,} images, but {labels_path} {len(labels):,} labels")
-    if not 0 <= labels.min() <= labels.max() < _MAX_CLASSES:
-        raise DataError(
-            f"{labels_path} holds labels from {labels.min()} to {labels.max()}: 0 to {_MAX_CLASSES - 1} fit"
-        )
+    least, most = labels.min(), labels.max()
+    if least < 0 or most >= _MAX_CLASSES:
+        raise DataError(f"{labels_path} holds labels from {least} to {most}: 0 to {_MAX_CLASSES - 1} fit")
     return images, labels
-
-
-def _kind(array: NDArray[Any]) -> str:
-    return f"{array.dtype} with {array.ndim} dimension{'' if array.ndim == 1 else 's'}"
-
-
-def _size(images: NDArray[Any]) -> str:
-    return f"{images.shape[1]}×{images.shape[2]}"

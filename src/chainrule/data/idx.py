@@ -18,7 +18,7 @@ import struct
 import sys
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -105,7 +105,7 @@ def write(path: str | os.PathLike[str], array: ArrayLike) -> None:
 
 
 @contextmanager
-def _opened(path: str | os.PathLike[str]) -> Iterator[tuple[IO[bytes], int]]:
+def _opened(path: str | os.PathLike[str]) -> Iterator[tuple[io.BufferedIOBase, int]]:
     """The open file and its size in bytes; what the system refuses becomes a DataError."""
     path = Path(path)
     try:
@@ -119,7 +119,7 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[tuple[IO[bytes], int]]:
         raise DataError(f"{path} cannot be read: {fault.strerror or fault}") from fault
 
 
-def _decode(file: IO[bytes], size: int, name: str, max_bytes: int) -> NDArray[Any]:
+def _decode(file: io.BufferedIOBase, size: int, name: str, max_bytes: int) -> NDArray[Any]:
     start = file.read(2)
     file.seek(0)
     if start != _GZIP:
@@ -134,7 +134,7 @@ def _decode(file: IO[bytes], size: int, name: str, max_bytes: int) -> NDArray[An
         raise DataError(f"{name} is a damaged gzip file: {fault}") from fault
 
 
-def _array(file: IO[bytes], size: int | None, name: str, max_bytes: int) -> NDArray[Any]:
+def _array(file: io.BufferedIOBase, size: int | None, name: str, max_bytes: int) -> NDArray[Any]:
     dtype, shape = _header(file, size, name, max_bytes)
     promised = math.prod(shape) * dtype.itemsize
     # Piece by piece, so that a short gzip with a large promise takes no more memory than it has bytes; one byte more
@@ -148,7 +148,9 @@ def _array(file: IO[bytes], size: int | None, name: str, max_bytes: int) -> NDAr
     return np.ndarray(shape, dtype, buffer=data).astype(dtype.newbyteorder("="), copy=False)
 
 
-def _header(file: IO[bytes], size: int | None, name: str, max_bytes: int) -> tuple[np.dtype[Any], tuple[int, ...]]:
+def _header(
+    file: io.BufferedIOBase, size: int | None, name: str, max_bytes: int
+) -> tuple[np.dtype[Any], tuple[int, ...]]:
     """Type and shape, checked against the size of the file where it is known; `file` is left at the first number."""
     start = file.read(4)
     if len(start) < 4 or start[:2] != b"\0\0":

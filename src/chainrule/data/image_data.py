@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+# The files in which MNIST, and after it many others, were published; the order is that of the arrays below.
+FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+
 
 class Part(NamedTuple):
     """Some pictures, uint8 (N, H, W), 0 for background and 255 for ink; and the class of each, integers (N,)."""
@@ -33,19 +36,19 @@ class ImageData:
 
     Attributes:
         name: how it was asked for: the name of a data set, or a folder.
+        classes: what each label means.
         train_images: uint8 (N, H, W), read-only, as are all four arrays.
         train_labels: integers (N,), each an index into `classes`.
         test_images: uint8 (M, H, W).
         test_labels: integers (M,).
-        classes: what each label means.
     """
 
     name: str
+    classes: tuple[str, ...]
     train_images: NDArray[np.uint8]
     train_labels: NDArray[np.integer[Any]]
     test_images: NDArray[np.uint8]
     test_labels: NDArray[np.integer[Any]]
-    classes: tuple[str, ...]
 
     def __post_init__(self) -> None:
         for field in ("train_images", "train_labels", "test_images", "test_labels"):
@@ -58,7 +61,7 @@ class ImageData:
         return f"ImageData({self.name}: {train:,} + {test:,} images of {height}×{width}, {len(self.classes)} classes)"
 
     def split(self, validation: int | None = None) -> Split:
-        """Set the last `validation` training pictures aside for validation; all three parts are views, not copies.
+        """Set the last `validation` training pictures aside for validation; all parts are views, not copies.
 
         Left out, it is 10,000 as is usual for MNIST, and never more than a sixth of the training pictures.
 
@@ -70,8 +73,8 @@ class ImageData:
             validation = min(10_000, total // 6)
         if not 0 <= validation < total:
             raise DataError(
-                f"{self.name}: cannot set {validation:,} of {total:,} training images aside for validation: "
-                f"0 to {total - 1:,} fit"
+                f"{self.name} has {total:,} training images: {validation:,} cannot be set aside for validation, "
+                f"0 to {total - 1:,} can"
             )
         rest = total - validation
         return Split(

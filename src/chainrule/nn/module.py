@@ -35,6 +35,17 @@ class Parameter(Tensor):
         self.requires_grad_(requires_grad)
 
 
+class Handle:
+    """A hook on a module; `remove()` takes it off."""
+
+    def __init__(self, module: Module, hook: Callable[..., Any]) -> None:
+        self._module, self._hook = module, hook
+
+    def remove(self) -> None:
+        """Take the hook off."""
+        self._module._hooks = tuple(h for h in self._module._hooks if h is not self._hook)
+
+
 class Module:
     """The base of every layer and model.
 
@@ -46,6 +57,7 @@ class Module:
 
     training: bool = True
     _buffers: tuple[str, ...] = ()
+    _hooks: tuple[Callable[[Module, tuple[Any, ...], Any], Any], ...] = ()
 
     def forward(self, *inputs: Any, **options: Any) -> Any:
         """What the module computes; subclasses define it."""
@@ -53,7 +65,11 @@ class Module:
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
         try:
-            return self.forward(*inputs, **options)
+            out = self.forward(*inputs, **options)
+            for hook in self._hooks:
+                changed = hook(self, inputs, out)
+                out = out if changed is None else changed
+            return out
         except (ValueError, IndexError, TypeError) as error:
             self._name_the_layer(error)
             raise
@@ -70,6 +86,11 @@ class Module:
             path, label = (f"{name}.{path}" if path else name) if name else path, getattr(error, "_label", "")
         error._layer, error._label = (self, path, message), label  # type: ignore[attr-defined]
         error.args = (f"in layer {path!r}, {label}: {message}" if path else message,)
+
+    def register_forward_hook(self, hook: Callable[[Module, tuple[Any, ...], Any], Any]) -> Handle:
+        """Have `hook(module, inputs, output)` called after each run; what it returns, unless None, becomes the output."""
+        self._hooks = (*self._hooks, hook)
+        return Handle(self, hook)
 
     # The parts
 

@@ -31,7 +31,7 @@ def curves(history: Sequence[Mapping[str, float | None]], title: str = "Training
     Args:
         history: one mapping an epoch with `epoch` and, as far as known, `train_loss`, `validation_loss` and
             `validation_accuracy` (a fraction); other entries are ignored.
-        title: stands above both panels.
+        title: one short line above both panels.
         dark: light on dark instead of dark on light.
 
     Raises:

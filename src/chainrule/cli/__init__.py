@@ -1,0 +1,85 @@
+"""The `chainrule` command: one subcommand a file, and what all of them share: how they end.
+
+It exits with 0 if all went well, 2 on a mistake that the user can mend (one sentence, no traceback), 1 on a fault of
+ours, 130 on Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import traceback
+from typing import Any
+
+import click
+
+from chainrule.errors import UserError
+
+COMMANDS = {  # name: (module below chainrule.cli, what it does)
+    "train": ("train", "Train a model and keep it as a run."),
+    "evaluate": ("evaluate", "Judge a trained model by the test images."),
+    "predict": ("predict", "Read the digit in each picture."),
+    "models": ("listings", "List the models that can be trained."),
+    "data": ("listings", "List the data sets."),
+    "runs": ("listings", "List the runs, the newest last."),
+    "completion": ("listings", "Print a script that completes commands in a shell."),
+}
+
+
+class _Commands(click.Group):
+    """Loads a subcommand's module only when it is used, so that `chainrule --help` answers at once."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        command: click.Command = getattr(importlib.import_module(f"chainrule.cli.{COMMANDS[name][0]}"), name)
+        return command
+
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, about) for name, (_, about) in COMMANDS.items()])
+
+
+@click.command(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="""\b
+Examples:
+  chainrule train                        learn to read handwritten digits, in seconds
+  chainrule evaluate --mistakes m.png    how good is it, and what does it get wrong?
+  chainrule predict photo.jpg            which digit is this?""",
+)
+@click.version_option(package_name="chainrule", message="chainrule %(version)s")
+def cli() -> None:
+    """Neural networks that you can read: train one on handwritten digits, judge it, use it."""
+
+
+def main(arguments: list[str] | None = None) -> Any:
+    """Run the command and exit with its code."""
+    try:
+        code = cli.main(arguments, prog_name="chainrule", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        code = 2
+    except UserError as error:
+        code = _complain(str(error))
+    except (click.Abort, KeyboardInterrupt):
+        code = 130
+    except BrokenPipeError:  # whoever read our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 141
+    except OSError as error:
+        code = _complain(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+    except Exception:  # the last resort: show all of it
+        traceback.print_exc()
+        code = _complain("this is a fault of chainrule's own, please report it with the lines above", code=1)
+    sys.exit(code or 0)
+
+
+def _complain(sentence: str, code: int = 2) -> int:
+    click.echo(f"chainrule: {sentence}", err=True)
+    return code

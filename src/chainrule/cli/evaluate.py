@@ -1,0 +1,89 @@
+"""`chainrule evaluate`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+import numpy as np
+
+from chainrule import data as datasets
+from chainrule.cli.output import json_number, print_json, print_table
+from chainrule.errors import DataError
+from chainrule.training import run as runs
+from chainrule.training.evaluation import evaluate as judge
+
+if TYPE_CHECKING:
+    from chainrule.data import ImageData
+    from chainrule.training.evaluation import Evaluation
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  chainrule evaluate
+  chainrule evaluate runs/first-try --confusion confusion.png --mistakes mistakes.png"""
+)
+@click.argument("run", required=False, type=click.Path())
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
+@click.option(
+    "--confusion", type=click.Path(), metavar="FILE", help="Draw which digit is taken for which (.png, .svg, .pdf)."
+)
+@click.option(
+    "--mistakes", type=click.Path(), metavar="FILE", help="Draw a sheet of the worst mistakes (.png, .svg, .pdf)."
+)
+def evaluate(run: str | None, as_json: bool, confusion: str | None, mistakes: str | None) -> None:
+    """Judge a trained model by the test images: accuracy, loss, digit by digit.
+
+    RUN is a run's folder, or a folder of runs, whose newest is taken; left out, the newest in runs/.
+    """
+    found = runs.find(run)
+    data = datasets.load(found.config["data"]["name"])
+    if list(data.test_images.shape[1:]) != found.config["data"]["image_shape"]:
+        raise DataError(
+            f"{data.name}: images are {data.test_images.shape[1:]}, {found.folder} was trained on another size"
+        )
+    result = judge(found.network(), found.model, data.test_images, data.test_labels)
+    _draw(result, data, confusion, mistakes)
+    rows = result.confusion
+    right, totals = np.diagonal(rows), rows.sum(axis=1)
+    if as_json:
+        per_class = [
+            {"class": name, "images": int(n), "accuracy": r / n if n else None}
+            for name, r, n in zip(data.classes, right.tolist(), totals.tolist(), strict=True)
+        ]
+        print_json(
+            {
+                "run": str(found.folder),
+                "accuracy": result.accuracy,
+                "loss": json_number(result.loss),
+                "per_class": per_class,
+                "confusion": rows.tolist(),
+            }
+        )
+        return
+    click.echo(f"{found.folder}: {found.model.name} on the {len(data.test_labels):,} test images of {data.name}")
+    click.echo(f"test accuracy  {result.accuracy:.2%}  ({len(result.mistakes):,} mistakes, loss {result.loss:.4f})\n")
+    table = [("class", "images", "right", "accuracy", "most often taken for")]
+    for i, name in enumerate(data.classes):
+        wrong = rows[i].copy()
+        wrong[i] = 0
+        other = f"{data.classes[int(wrong.argmax())]} ({wrong.max()} times)" if wrong.any() else "-"
+        accuracy = f"{right[i] / totals[i]:.2%}" if totals[i] else "-"
+        table.append((name, f"{totals[i]:,}", f"{right[i]:,}", accuracy, other))
+    print_table(table, right=(1, 2, 3))
+    for file in filter(None, (confusion, mistakes)):
+        click.echo(f"drawn: {file}")
+
+
+def _draw(result: Evaluation, data: ImageData, confusion: str | None, mistakes: str | None) -> None:
+    if confusion is None and mistakes is None:
+        return
+    from chainrule.plots import evaluation, style  # loads matplotlib
+
+    if confusion is not None:
+        style.save(evaluation.confusion_matrix(result.confusion, data.classes), confusion)
+    if mistakes is not None:
+        best = result.confidences.max(axis=1)
+        sheet = evaluation.mistakes(data.test_images, result.labels, result.predictions, best, classes=data.classes)
+        style.save(sheet, mistakes)

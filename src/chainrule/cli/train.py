@@ -1,0 +1,178 @@
+"""`chainrule train`."""
+
+from __future__ import annotations
+
+import signal
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from chainrule import data as datasets
+from chainrule import models
+from chainrule.cli.output import ascii_only, json_number, print_json
+from chainrule.training import experiment
+from chainrule.training import run as runs
+from chainrule.training.progress import Bar, EpochLines
+from chainrule.training.trainer import Callback, Interrupted, Trainer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from chainrule.data import ImageData
+    from chainrule.training.run import Run
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  chainrule train
+  chainrule train --model network --seed 1
+  chainrule train --data fashion-mnist --epochs 20
+  chainrule train --data my-idx-files/ --limit 1000 --out runs/first-try
+  chainrule train --resume runs/first-try"""
+)
+@click.option("--model", type=click.Choice(list(models.REGISTRY)), help="What to train.  [default: mlp]")
+@click.option("--data", metavar="NAME|DIR", help="A data set's name, or a folder of IDX files.  [default: mnist]")
+@click.option("--epochs", type=int, help="Passes through the training images.  [default: by model]")
+@click.option("--batch-size", type=int, help="Images a step.  [default: by model]")
+@click.option("--lr", type=float, help="Learning rate; with a schedule, the highest.  [default: by model]")
+@click.option("--optimizer", type=click.Choice(list(experiment.RATES)), help="[default: by model]")
+@click.option("--seed", type=int, help="The same seed gives the same bits.  [default: 0]")
+@click.option("--limit", type=int, metavar="N", help="Train on the first N images only.")
+@click.option("--out", type=click.Path(), metavar="DIR", help="The run's folder.  [default: a new one in runs/]")
+@click.option("--resume", type=click.Path(), metavar="RUN", help="Go on with a run that was stopped, to the same end.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
+@click.option("--quiet", is_flag=True, help="Print the result only.")
+def train(resume: str | None, as_json: bool, quiet: bool, **options: Any) -> None:
+    """Train a model, judge it by the test images, and keep it all in a run's folder.
+
+    Ctrl-C saves and stops after the present step; a second one quits at once.
+    """
+    if resume is None:
+        run, data = _begin(**options)
+    else:
+        given = [f"--{name.replace('_', '-')}" for name, value in options.items() if value is not None]
+        if given:
+            raise click.UsageError(f"--resume goes on as the run was begun: {', '.join(given)} cannot be changed")
+        run = runs.find(resume)
+        data = datasets.load(run.config["data"]["name"])
+
+    console = _terminal() if not (as_json or quiet) else None
+    say = (lambda _: None) if as_json or quiet else console.print if console else click.echo
+    said: list[Callback] = [] if as_json or quiet else [EpochLines(say)]
+    trainer = experiment.prepare(run, data, [*said, *([Bar(console)] if console else [])])
+    if resume is not None:
+        experiment.resume(run, trainer)
+    if not (as_json or quiet):
+        _introduce(run, trainer, data)
+    try:
+        with _interruptible(trainer):
+            trainer.fit(run.config["training"]["epochs"])
+    except Interrupted:
+        _draw(run)
+        click.echo(f"stopped in epoch {trainer.epoch + 1}; go on with: chainrule train --resume {run.folder}", err=True)
+        raise
+    result, _ = experiment.finish(run, data, sum(record["seconds"] for record in trainer.history))
+    _draw(run)
+    if as_json:
+        print_json(_document(run, result))
+    else:
+        _conclude(run, result, quiet)
+
+
+def _begin(
+    model: str | None, data: str | None, seed: int | None, limit: int | None, out: str | None, **changes: Any
+) -> tuple[Run, ImageData]:
+    loaded = (
+        datasets.load(data or "mnist")
+        if data is None or not Path(data).is_dir()
+        else datasets.load(Path(data).resolve())
+    )
+    config = experiment.configure(model or "mlp", loaded, seed=seed or 0, limit=limit, **changes)
+    return runs.create(config, out), loaded
+
+
+def _terminal() -> Any:
+    """A console for a live bar, if standard output is a terminal."""
+    from rich.console import Console  # only where it is shown
+
+    console = Console(highlight=False)
+    return console if console.is_terminal else None
+
+
+@contextmanager
+def _interruptible(trainer: Trainer) -> Iterator[None]:
+    """Let the first Ctrl-C stop the trainer after its step; the second quits at once."""
+
+    def stop(number: int, frame: Any) -> None:
+        trainer.interrupt = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        click.echo("stopping after this step (Ctrl-C again quits at once)", err=True)
+
+    try:
+        before = signal.signal(signal.SIGINT, stop)
+    except ValueError:  # not in the main thread, which alone hears signals
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _introduce(run: Run, trainer: Trainer, data: ImageData) -> None:
+    spec, recipe = run.config["model"], run.config["training"]
+    parameters = sum(p.numel() for p in trainer.network.parameters())
+    click.echo(f"{spec['name']}: {models.get(spec['name']).summary}; {parameters:,} parameters")
+    click.echo(
+        f"{data.name}: {len(trainer.loader.dataset):,} images to learn from; {recipe['optimizer']}, "
+        f"rate {recipe['lr']:g} ({recipe['schedule']}), batches of {recipe['batch_size']}, seed {run.config['seed']}"
+    )
+    if trainer.epoch or trainer.step:
+        click.echo(f"going on from epoch {trainer.epoch + 1}, step {trainer.step + 1} of {len(trainer.loader)}")
+    click.echo()
+
+
+def _draw(run: Run) -> None:
+    """Draw the curves, if there is an epoch to draw."""
+    if run.history:
+        from chainrule.plots import style, training  # loads matplotlib
+
+        style.save(training.curves(run.history, title=run.folder.name), run.folder / "curves.png")
+
+
+def _document(run: Run, result: dict[str, Any]) -> dict[str, Any]:
+    keys = ("epoch", "train_loss", "validation_loss", "validation_accuracy", "seconds")
+    return {
+        "run": str(run.folder),
+        "model": run.config["model"]["name"],
+        "seed": run.config["seed"],
+        "test_accuracy": result["test_accuracy"],
+        "test_loss": json_number(result["test_loss"]),
+        "seconds": result["seconds"],
+        "epochs": [{key: json_number(record[key]) for key in keys} for record in run.history],
+    }
+
+
+def _conclude(run: Run, result: dict[str, Any], quiet: bool) -> None:
+    if not quiet:
+        from chainrule.plots import text
+
+        history = run.history
+        if len(history) > 1:
+            for title, key, scale in (
+                ("validation loss", "validation_loss", 1),
+                ("validation accuracy, %", "validation_accuracy", 100),
+            ):
+                click.echo(f"\n{title}")
+                lines = text.curve([record[key] * scale for record in history], width=64, height=4, ascii=ascii_only())
+                click.echo("\n".join(lines))
+        best = max(history, key=lambda record: record["validation_accuracy"])["epoch"]
+        click.echo(f"\nbest epoch     {best} of {len(history)}, by validation accuracy; its weights are kept")
+    click.echo(f"test accuracy  {result['test_accuracy']:.2%}  (loss {result['test_loss']:.4f})")
+    click.echo(f"time           {result['seconds']:.1f} s")
+    click.echo(f"run            {run.folder}")
+    if not quiet:
+        click.echo(f"\nnext: chainrule evaluate {run.folder} --mistakes mistakes.png")

@@ -1,0 +1,89 @@
+"""DataLoader: a data set in batches, shuffled if wanted, and able to go on where it was stopped."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from chainrule.random import default_generator
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from chainrule.data.dataset import TensorDataset
+    from chainrule.tensor import Tensor
+
+
+class DataLoader:
+    """Goes through a data set once for each `for batch in loader`.
+
+    Each batch is one vectorised gather, never one example at a time.
+
+    Args:
+        dataset: what to go through.
+        batch_size: examples a batch; the last may be smaller.
+        shuffle: in a new order each time.
+        drop_last: leave out a last batch that is smaller.
+        generator: where the orders come from. For an exact resume it must be the loader's own, for its state is kept
+            with the loader's; left out, it is the default generator.
+
+    Raises:
+        ValueError: a batch size below 1.
+    """
+
+    def __init__(
+        self,
+        dataset: TensorDataset,
+        batch_size: int = 1,
+        shuffle: bool = False,
+        drop_last: bool = False,
+        generator: np.random.Generator | None = None,
+    ) -> None:
+        if batch_size < 1:
+            raise ValueError(f"DataLoader: batch_size must be at least 1, got {batch_size}")
+        self.dataset, self.batch_size, self.shuffle, self.drop_last = dataset, batch_size, shuffle, drop_last
+        self.generator = generator if generator is not None or not shuffle else default_generator()
+        self._position = 0  # batches handed out in this pass
+        self._before: dict[str, Any] | None = None  # the generator's state before this pass was shuffled
+
+    def __len__(self) -> int:
+        """The number of batches."""
+        whole, rest = divmod(len(self.dataset), self.batch_size)
+        return whole + (1 if rest and not self.drop_last else 0)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
+        first = self._position if self._before is None else 0  # a position without a pass under way was loaded
+        if self.shuffle and self.generator is not None:
+            self._before = dict(self.generator.bit_generator.state)
+            order = self.generator.permutation(len(self.dataset))
+        else:
+            self._before, order = {}, np.arange(len(self.dataset))
+        for batch in range(first, len(self)):
+            chosen = order[batch * self.batch_size : (batch + 1) * self.batch_size]
+            self._position = batch + 1
+            yield self.dataset[chosen]
+        self._position, self._before = 0, None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where it stands: enough to hand out the rest of this pass, and all later ones, again."""
+        state = self._before
+        if state is None and self.shuffle and self.generator is not None:
+            state = dict(self.generator.bit_generator.state)
+        return {"position": self._position, "generator": state or None}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Go on from a state: the next pass starts at its position.
+
+        Raises:
+            ValueError: a position past the end, or a generator's state for a loader that does not shuffle.
+        """
+        position, state = state_dict["position"], state_dict["generator"]
+        if not 0 <= position <= len(self) or (state is None) == self.shuffle:
+            raise ValueError(
+                f"DataLoader: the state (position {position}, {'not ' if state is None else ''}shuffled) does not fit "
+                f"{len(self)} batches, {'' if self.shuffle else 'not '}shuffled"
+            )
+        self._position, self._before = position, None
+        if state is not None and self.generator is not None:
+            self.generator.bit_generator.state = dict(state)

@@ -1,0 +1,7 @@
+"""Named models, each with its loss and a recipe to train it by."""
+
+from chainrule.models.mlp import mlp
+from chainrule.models.network import network
+from chainrule.models.registry import REGISTRY, Model, Recipe, build, get, images_to_inputs, register
+
+__all__ = ["REGISTRY", "Model", "Recipe", "build", "get", "images_to_inputs", "mlp", "network", "register"]

@@ -1,0 +1,44 @@
+"""`mlp`: one hidden layer of rectifiers, the smallest network that reads digits well."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from chainrule import nn
+from chainrule.models.registry import Model, Recipe, register
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+def mlp(
+    *, inputs: int = 784, hidden: int = 128, classes: int = 10, generator: np.random.Generator | None = None
+) -> nn.Module:
+    """784 pixels, 128 rectifiers, 10 scores.
+
+    Args:
+        inputs: pixels of an image.
+        hidden: neurons of the hidden layer.
+        classes: scores that come out.
+        generator: where the starting weights come from.
+
+    Shapes: (N, ...) with `inputs` numbers an image, to scores (N, classes).
+    """
+    return nn.Sequential(
+        nn.Flatten(),
+        nn.Linear(inputs, hidden, generator=generator),
+        nn.ReLU(),
+        nn.Linear(hidden, classes, generator=generator),
+    )
+
+
+register(
+    Model(
+        name="mlp",
+        summary="784-128-10, ReLU, cross entropy: the default",
+        build=mlp,
+        loss=nn.functional.cross_entropy,
+        confidences=nn.functional.softmax,
+        recipe=Recipe(epochs=10, batch_size=128, optimizer="adam", lr=0.005, schedule="one-cycle"),
+    )
+)

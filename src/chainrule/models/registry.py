@@ -1,0 +1,117 @@
+"""The models that the command line knows by name: how each is built, what it learns by, and a recipe that works.
+
+A file never names code: a run's `config.json` says "mlp", and this is where that becomes a network.
+"""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from chainrule.errors import RunError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy as np
+
+    from chainrule.nn import Module
+    from chainrule.tensor import Tensor
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a model is trained unless told otherwise.
+
+    Attributes:
+        epochs: passes through the training images.
+        batch_size: images a step.
+        optimizer: "sgd", "adam" or "adamw".
+        lr: the learning rate; with a schedule, the highest.
+        momentum: of "sgd".
+        weight_decay: of any.
+        schedule: "constant", "cosine" or "one-cycle".
+    """
+
+    epochs: int
+    batch_size: int
+    optimizer: str
+    lr: float
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+    schedule: str = "constant"
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model by name.
+
+    Attributes:
+        name: as on the command line.
+        summary: one line about it.
+        build: makes the network; its keyword-only parameters are the options a run may record, and `generator`.
+        loss: from outputs and labels (N,) to one number.
+        confidences: from outputs to probabilities (N, classes) that sum to 1.
+        recipe: how it is trained.
+    """
+
+    name: str
+    summary: str
+    build: Callable[..., Module]
+    loss: Callable[[Tensor, Tensor], Tensor]
+    confidences: Callable[[Tensor], Tensor]
+    recipe: Recipe
+
+
+REGISTRY: dict[str, Model] = {}
+
+
+def register(model: Model) -> Model:
+    """Make a model known by its name."""
+    if model.name in REGISTRY:
+        raise ValueError(f"a model named {model.name!r} is registered already")
+    REGISTRY[model.name] = model
+    return model
+
+
+def get(name: str) -> Model:
+    """The model of a name.
+
+    Raises:
+        RunError: there is none; the message lists those that there are.
+    """
+    if name not in REGISTRY:
+        raise RunError(f"there is no model {name!r}; there are {', '.join(REGISTRY)}")
+    return REGISTRY[name]
+
+
+def build(name: str, *, generator: np.random.Generator | None = None, **options: Any) -> Module:
+    """Build a model by name, with checked options.
+
+    Args:
+        name: of the model.
+        generator: where its starting weights come from.
+        options: what its builder takes, e.g. `hidden=128`.
+
+    Raises:
+        RunError: no such model, an option it does not have, or a value of another type than the option's default.
+    """
+    model = get(name)
+    known = {n: p.default for n, p in inspect.signature(model.build).parameters.items() if n != "generator"}
+    for option, value in options.items():
+        if option not in known:
+            raise RunError(f"model {name!r} has no option {option!r}; it has {', '.join(known)}")
+        if type(value) is not type(known[option]):
+            wanted = type(known[option]).__name__
+            raise RunError(
+                f"model {name!r}: option {option} must be of type {wanted}, like {known[option]!r}, not {value!r}"
+            )
+        if isinstance(value, int) and value < 1:
+            raise RunError(f"model {name!r}: option {option} must be at least 1, not {value}")
+    return model.build(generator=generator, **options)
+
+
+def images_to_inputs(images: Tensor) -> Tensor:
+    """Pixels as the models want them: (N, H, W) uint8, 0 to 255, to float32, 0 to 1."""
+    return images * (1 / 255)

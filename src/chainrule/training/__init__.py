@@ -1,0 +1,19 @@
+"""Training: the loop, its callbacks, checkpoints, and runs: folders that say what was done and how well it went."""
+
+from chainrule.training.callbacks import BestModel, Checkpoint, EarlyStopping, History, StopOnNaN
+from chainrule.training.evaluation import Evaluation, evaluate
+from chainrule.training.trainer import Callback, DivergedError, Interrupted, Trainer
+
+__all__ = [
+    "BestModel",
+    "Callback",
+    "Checkpoint",
+    "DivergedError",
+    "EarlyStopping",
+    "Evaluation",
+    "History",
+    "Interrupted",
+    "StopOnNaN",
+    "Trainer",
+    "evaluate",
+]

@@ -1,0 +1,66 @@
+"""A complete state in one file: nested dicts and lists, whose arrays go into safetensors and the rest into its note.
+
+One file, replaced in one step: a process killed at any moment leaves the old state or the new one, never a mixture.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from chainrule import weights
+from chainrule.errors import RunError
+from chainrule.tensor import Tensor
+
+if TYPE_CHECKING:
+    import os
+
+FILE = "state.safetensors"
+_ARRAY = "array"  # {"array": NAME} stands in the note where an array was
+
+
+def save(state: Any, path: str | os.PathLike[str]) -> None:
+    """Write a state.
+
+    Args:
+        state: dicts (keys become texts), lists, texts, numbers, None, arrays and Tensors.
+        path: the file.
+
+    Raises:
+        TypeError: it holds anything else.
+    """
+    arrays: dict[str, Any] = {}
+
+    def split(value: Any, name: str) -> Any:
+        if isinstance(value, (Tensor, np.ndarray)):
+            arrays[name] = value
+            return {_ARRAY: name}
+        if isinstance(value, dict):
+            return {str(key): split(part, f"{name}.{key}") for key, part in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [split(part, f"{name}.{i}") for i, part in enumerate(value)]
+        return value
+
+    note = json.dumps(split(state, "state"))
+    weights.save(arrays, path, note)
+
+
+def load(path: str | os.PathLike[str]) -> Any:
+    """Read a state; tuples come back as lists, keys as texts.
+
+    Raises:
+        RunError: the file is missing or damaged.
+    """
+    arrays, note = weights.load_with_note(path)
+
+    def join(value: Any) -> Any:
+        if isinstance(value, dict):
+            return arrays[value[_ARRAY]] if value.keys() == {_ARRAY} else {k: join(part) for k, part in value.items()}
+        return [join(part) for part in value] if isinstance(value, list) else value
+
+    try:
+        return join(json.loads(note or ""))
+    except (ValueError, KeyError) as error:
+        raise RunError(f"{path}: is not a checkpoint ({error})") from None

@@ -1,0 +1,79 @@
+"""How good is a model? Its loss and accuracy on images it has not learned from, digit by digit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from chainrule.autograd import no_grad
+from chainrule.models import images_to_inputs
+from chainrule.tensor import from_numpy
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from chainrule.models import Model
+    from chainrule.nn import Module
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a model made of N labelled images.
+
+    Attributes:
+        loss: the mean loss.
+        predictions: (N,) int64, the class of the highest confidence.
+        confidences: (N, classes), each row summing to 1.
+        labels: (N,) int64, the right classes.
+    """
+
+    loss: float
+    predictions: NDArray[np.int64]
+    confidences: NDArray[Any]
+    labels: NDArray[np.int64]
+
+    @property
+    def accuracy(self) -> float:
+        """The fraction of images read right."""
+        return float(np.mean(self.predictions == self.labels))
+
+    @property
+    def confusion(self) -> NDArray[np.int64]:
+        """(classes, classes): how many images of each class (row) were read as each (column)."""
+        classes = self.confidences.shape[1]
+        return np.bincount(self.labels * classes + self.predictions, minlength=classes**2).reshape(classes, classes)
+
+    @property
+    def mistakes(self) -> NDArray[np.int64]:
+        """The indices of images read wrong, the most confident mistake first."""
+        wrong = np.flatnonzero(self.predictions != self.labels)
+        return wrong[np.argsort(-self.confidences[wrong].max(axis=1), kind="stable")]
+
+
+def evaluate(
+    network: Module, model: Model, images: NDArray[np.uint8], labels: NDArray[Any], batch_size: int = 1000
+) -> Evaluation:
+    """Run a network over labelled images, without learning.
+
+    Args:
+        network: what to run; it is put into evaluation mode and back.
+        model: says what its outputs mean.
+        images: (N, H, W) uint8.
+        labels: (N,) integers.
+        batch_size: images at a time.
+    """
+    total, confidences = 0.0, []
+    training = network.training
+    network.eval()
+    with no_grad():
+        for start in range(0, len(images), batch_size):
+            chosen = slice(start, start + batch_size)
+            outputs = network(images_to_inputs(from_numpy(images[chosen])))
+            targets = from_numpy(labels[chosen].astype(np.int64))
+            total += model.loss(outputs, targets).item() * len(targets)
+            confidences.append(model.confidences(outputs).numpy())
+    network.train(training)
+    rows = np.concatenate(confidences)  # (N, classes)
+    return Evaluation(total / len(images), rows.argmax(axis=1), rows, labels.astype(np.int64))

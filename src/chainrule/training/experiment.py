@@ -1,0 +1,198 @@
+"""From a run's config to a trainer ready to start, and from a trained run to its result.
+
+The config alone decides: the same config gives the same bits. Its seed is split into one generator for the starting
+weights and dropout, and one for the order of the images.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import zlib
+from dataclasses import asdict, replace
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+import chainrule
+from chainrule import models, optim
+from chainrule.data.dataset import TensorDataset
+from chainrule.data.loader import DataLoader
+from chainrule.errors import DataError, RunError
+from chainrule.files import write_text
+from chainrule.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR
+from chainrule.tensor import Tensor
+from chainrule.training import checkpoint
+from chainrule.training.callbacks import BestModel, Checkpoint, History, StopOnNaN
+from chainrule.training.evaluation import Evaluation, evaluate
+from chainrule.training.trainer import Callback, Trainer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from chainrule.data import ImageData
+    from chainrule.models import Recipe
+    from chainrule.training.run import Run
+
+RATES = {"sgd": {"lr": 0.1, "momentum": 0.9}, "adam": {"lr": 0.002}, "adamw": {"lr": 0.002, "weight_decay": 0.01}}
+"""Each optimiser's settings where a model's recipe, made for another one, says nothing of it."""
+
+
+def configure(
+    model: str, data: ImageData, *, seed: int = 0, limit: int | None = None, **changes: Any
+) -> dict[str, Any]:
+    """A run's config: the model's recipe with changes.
+
+    Args:
+        model: a name from the registry.
+        data: what to train on.
+        seed: of all randomness.
+        limit: train on the first so many images only.
+        changes: entries of the `Recipe` to change; those that are None stay.
+
+    Raises:
+        RunError: no such model or optimiser, or a number that makes no sense.
+    """
+    recipe = models.get(model).recipe
+    changes = {name: value for name, value in changes.items() if value is not None}
+    optimizer = changes.get("optimizer", recipe.optimizer)
+    if optimizer not in RATES:
+        raise RunError(f"there is no optimizer {optimizer!r}; there are {', '.join(RATES)}")
+    if optimizer != recipe.optimizer:
+        changes = {"momentum": 0.0, "weight_decay": 0.0, **RATES[optimizer], **changes}
+    recipe = replace(recipe, **changes)
+    _check(recipe, seed, limit, data)
+    height, width = data.train_images.shape[1:]
+    return {
+        "created": datetime.now().astimezone().isoformat(timespec="microseconds"),
+        "model": {"name": model, "options": {"inputs": height * width, "classes": len(data.classes)}},
+        "data": {"name": data.name, "limit": limit, "image_shape": [height, width], "crc32": _crc32(data)},
+        "training": asdict(recipe),
+        "seed": seed,
+        "versions": {"chainrule": chainrule.__version__, "numpy": np.__version__, "python": platform.python_version()},
+    }
+
+
+def prepare(run: Run, data: ImageData, callbacks: Sequence[Callback] = ()) -> Trainer:
+    """A trainer for a run, with its files kept up to date by callbacks.
+
+    Args:
+        run: says what to train and how.
+        data: what its config names.
+        callbacks: more of them, told before the run's own.
+
+    Raises:
+        DataError: the data are not those that the config was made for.
+    """
+    config, recipe = run.config, models.Recipe(**run.config["training"])
+    if config["data"]["crc32"] != _crc32(data):
+        raise DataError(
+            f"{data.name}: the images have changed since {run.folder} was started, it cannot go on with them"
+        )
+    weights_seed, order_seed = np.random.SeedSequence(config["seed"]).spawn(2)
+    spec = config["model"]
+    network = models.build(spec["name"], generator=np.random.default_rng(weights_seed), **spec["options"])
+    model = models.get(spec["name"])
+    train, validation, _ = data.split()
+    dataset = TensorDataset(
+        train.images[: config["data"]["limit"]], train.labels[: config["data"]["limit"]], transform=_scaled
+    )
+    loader = DataLoader(dataset, recipe.batch_size, shuffle=True, generator=np.random.default_rng(order_seed))
+    optimizer = _optimizer(recipe, network.parameters())
+
+    def validate() -> dict[str, float]:
+        found = evaluate(network, model, *validation)
+        return {"validation_loss": found.loss, "validation_accuracy": found.accuracy}
+
+    return Trainer(
+        network,
+        model.loss,
+        optimizer,
+        loader,
+        scheduler=_scheduler(recipe, optimizer, recipe.epochs * len(loader)),
+        validate=validate,
+        callbacks=[
+            StopOnNaN(),
+            *callbacks,
+            BestModel(run.weights_file),
+            History(run.folder / "metrics.jsonl"),
+            Checkpoint(run.folder / "checkpoint"),
+        ],
+    )
+
+
+def resume(run: Run, trainer: Trainer) -> None:
+    """Bring a trainer to where its run was left.
+
+    Raises:
+        RunError: the run has no checkpoint, or it does not fit.
+    """
+    state = checkpoint.load(run.checkpoint_file)
+    try:
+        trainer.load_state_dict(state)
+    except (KeyError, TypeError, ValueError) as error:
+        raise RunError(f"{run.checkpoint_file}: does not fit {run.folder / 'config.json'}: {error}") from None
+
+
+def finish(run: Run, data: ImageData, seconds: float) -> tuple[dict[str, Any], Evaluation]:
+    """Judge a run's best weights by the test images, and write its result.json.
+
+    Args:
+        run: a run whose training is over.
+        data: what its config names.
+        seconds: how long it took.
+
+    Returns:
+        What was written, and the evaluation.
+    """
+    found = evaluate(run.network(), run.model, data.test_images, data.test_labels)
+    result = {"test_accuracy": found.accuracy, "test_loss": found.loss, "seconds": seconds}
+    write_text(run.folder / "result.json", json.dumps(result, indent=2) + "\n")
+    return result, found
+
+
+def _scaled(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    return models.images_to_inputs(images), labels
+
+
+def _optimizer(recipe: Recipe, parameters: Any) -> optim.Optimizer:
+    if recipe.optimizer == "sgd":
+        return optim.SGD(parameters, recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay)
+    kind = optim.AdamW if recipe.optimizer == "adamw" else optim.Adam
+    return kind(parameters, recipe.lr, weight_decay=recipe.weight_decay)
+
+
+def _scheduler(recipe: Recipe, optimizer: optim.Optimizer, steps: int) -> LRScheduler | None:
+    if (
+        recipe.schedule == "one-cycle"
+    ):  # one step more than is taken: the schedule is asked for the next rate after the last
+        return OneCycleLR(
+            optimizer, recipe.lr, total_steps=steps + 1, cycle_momentum=recipe.optimizer != "sgd" or recipe.momentum > 0
+        )
+    return CosineAnnealingLR(optimizer, T_max=steps) if recipe.schedule == "cosine" else None
+
+
+def _check(recipe: Recipe, seed: int, limit: int | None, data: ImageData) -> None:
+    images = len(data.split().train.images)
+    for name, value in {
+        "epochs": recipe.epochs,
+        "batch size": recipe.batch_size,
+        "limit": 1 if limit is None else limit,
+    }.items():
+        if value < 1:
+            raise RunError(f"the {name} must be at least 1, not {value}")
+    if not (np.isfinite(recipe.lr) and recipe.lr > 0):
+        raise RunError(f"the learning rate must be above 0, not {recipe.lr}")
+    if seed < 0:
+        raise RunError(f"the seed must not be negative, got {seed}")
+    if limit is not None and limit > images:
+        raise RunError(f"the limit is {limit:,}, but {data.name} has {images:,} images to learn from")
+
+
+def _crc32(data: ImageData) -> int:
+    """A sum by which changed training data are noticed."""
+    return zlib.crc32(np.ascontiguousarray(data.train_labels), zlib.crc32(np.ascontiguousarray(data.train_images)))
+
+
+__all__ = ["configure", "finish", "prepare", "resume"]

@@ -1,0 +1,102 @@
+"""Progress for people: a live bar where there is a terminal, and one line for each epoch anywhere."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from chainrule.training.trainer import Callback
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rich.console import Console
+    from rich.progress import Progress, TaskID
+
+    from chainrule.training.trainer import Trainer
+
+HEADER = "epoch  train loss  validation loss  validation accuracy  seconds"
+
+
+def line(record: dict[str, Any]) -> str:
+    """An epoch's line of the table under `HEADER`."""
+    return (
+        f"{record['epoch']:5d}  {record['train_loss']:10.4f}  {record['validation_loss']:15.4f}"
+        f"  {record['validation_accuracy']:19.2%}  {record['seconds']:7.1f}"
+    )
+
+
+class EpochLines(Callback):
+    """Says a line after each epoch.
+
+    Args:
+        say: takes a line of text.
+    """
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self.say = say
+
+    def on_start(self, trainer: Trainer) -> None:
+        """Say the head of the table, and the epochs that were done before."""
+        self.say(HEADER)
+        for record in trainer.history:
+            self.say(line(record))
+
+    def on_epoch(self, trainer: Trainer, record: dict[str, Any]) -> None:
+        """Say the epoch's line."""
+        self.say(line(record))
+
+
+class Bar(Callback):
+    """A live bar over all epochs, with the time left, the loss and the last validation accuracy.
+
+    Args:
+        console: a terminal.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self._bar: Progress | None = None
+        self._task: TaskID | None = None
+        self._shown = 0.0
+
+    def on_start(self, trainer: Trainer) -> None:
+        """Show it."""
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn  # only where there is a terminal
+
+        self._bar = Progress(
+            TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"),
+            BarColumn(bar_width=None),
+            TextColumn("{task.percentage:>3.0f}%"),
+            TimeRemainingColumn(compact=True),
+            TextColumn("loss {task.fields[loss]:.4f}  accuracy {task.fields[accuracy]}"),
+            console=self.console,
+            transient=True,
+            refresh_per_second=8,
+        )
+        total = trainer.epochs * len(trainer.loader)
+        done = trainer.epoch * len(trainer.loader) + trainer.step
+        self._task = self._bar.add_task("", total=total, completed=done, **self._facts(trainer))
+        self._bar.start()
+
+    def on_step(self, trainer: Trainer) -> None:
+        """Move it, ten times a second at most."""
+        now = time.perf_counter()
+        if now - self._shown > 0.1 and self._bar is not None and self._task is not None:
+            self._shown = now
+            done = trainer.epoch * len(trainer.loader) + trainer.step
+            self._bar.update(self._task, completed=done, **self._facts(trainer))
+
+    def on_end(self, trainer: Trainer) -> None:
+        """Take it away."""
+        if self._bar is not None:
+            self._bar.stop()
+
+    def _facts(self, trainer: Trainer) -> dict[str, Any]:
+        last = trainer.history[-1]["validation_accuracy"] if trainer.history else None
+        return {
+            "epoch": min(trainer.epoch + 1, trainer.epochs),
+            "epochs": trainer.epochs,
+            "loss": trainer.mean_loss,
+            "accuracy": "-" if last is None else f"{last:.2%}",
+        }

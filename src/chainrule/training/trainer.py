@@ -1,0 +1,194 @@
+"""The training loop, on one page: batches in, gradients back, a step downhill, and callbacks told of each."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from chainrule.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from chainrule.data.loader import DataLoader
+    from chainrule.nn import Module
+    from chainrule.optim import Optimizer
+    from chainrule.optim.lr_scheduler import LRScheduler
+    from chainrule.tensor import Tensor
+
+
+class Interrupted(KeyboardInterrupt):
+    """Training was asked to stop, and did so after its step, with everything saved."""
+
+
+class DivergedError(UserError, ArithmeticError):
+    """The loss is no longer a number."""
+
+
+class Callback:
+    """Told by a Trainer what happens; subclasses define what they want to hear of."""
+
+    def on_start(self, trainer: Trainer) -> None:
+        """Training begins or goes on."""
+
+    def on_loss(self, trainer: Trainer, inputs: Tensor, loss: float) -> None:
+        """A batch's loss is known; nothing has changed yet."""
+
+    def on_step(self, trainer: Trainer) -> None:
+        """A step has been taken."""
+
+    def on_epoch(self, trainer: Trainer, record: dict[str, Any]) -> None:
+        """An epoch is over; `record` is its line of the history, already the last of `trainer.history`."""
+
+    def on_end(self, trainer: Trainer) -> None:
+        """Training is over: all epochs done, stopped by a callback, or interrupted."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What it must remember for an exact resume: numbers, texts, lists and dicts."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over a state."""
+
+
+class Trainer:
+    """Trains a network.
+
+    Args:
+        network: what learns.
+        loss: from the network's outputs and the targets to one number.
+        optimizer: changes the parameters.
+        loader: batches (inputs, targets).
+        scheduler: changes the learning rate after each step.
+        validate: called after each epoch; returns what to note, e.g. {"validation_accuracy": 0.97}.
+        callbacks: told of everything, in this order.
+
+    Attributes:
+        epoch: how many epochs are done.
+        epochs: how many there are to be.
+        history: a dict for each epoch done.
+        stop: set it to end after this epoch.
+        interrupt: set it (from a signal, say) to save and end after this step.
+    """
+
+    def __init__(
+        self,
+        network: Module,
+        loss: Callable[[Tensor, Tensor], Tensor],
+        optimizer: Optimizer,
+        loader: DataLoader,
+        *,
+        scheduler: LRScheduler | None = None,
+        validate: Callable[[], dict[str, float]] | None = None,
+        callbacks: Sequence[Callback] = (),
+    ) -> None:
+        self.network, self.loss, self.optimizer, self.loader = network, loss, optimizer, loader
+        self.scheduler, self.validate, self.callbacks = scheduler, validate, list(callbacks)
+        self.epoch = self.epochs = 0
+        self.step = 0  # of this epoch
+        self.history: list[dict[str, Any]] = []
+        self.stop = self.interrupt = False
+        self._total, self._seen, self._seconds = 0.0, 0, 0.0  # this epoch's losses, examples and time so far
+
+    @property
+    def mean_loss(self) -> float:
+        """The mean loss of this epoch's examples so far."""
+        return self._total / self._seen if self._seen else float("nan")
+
+    def fit(self, epochs: int) -> list[dict[str, Any]]:
+        """Train until `epochs` epochs are done, in all; returns the history.
+
+        Raises:
+            Interrupted: `interrupt` was set.
+            DivergedError: a callback found that the loss is no longer a number.
+        """
+        self.epochs = epochs
+        self._tell("on_start")
+        try:
+            while self.epoch < epochs and not self.stop:
+                self._run_epoch()
+        finally:
+            self._tell("on_end")
+        return self.history
+
+    def _run_epoch(self) -> None:
+        started = time.perf_counter() - self._seconds
+        self.network.train()
+        for inputs, targets in self.loader:
+            self._learn(inputs, targets)
+            self.step += 1
+            self._seconds = time.perf_counter() - started
+            self._tell("on_step")
+            if self.interrupt:
+                raise Interrupted
+        record = {"epoch": self.epoch + 1, "train_loss": self.mean_loss}
+        if self.validate is not None:
+            record |= self.validate()
+        record |= {"seconds": time.perf_counter() - started, "learning_rate": self.optimizer.param_groups[0]["lr"]}
+        self.history.append(record)
+        self.epoch, self.step = self.epoch + 1, 0
+        self._total, self._seen, self._seconds = 0.0, 0, 0.0
+        self._tell("on_epoch", record)
+
+    def _learn(self, inputs: Tensor, targets: Tensor) -> None:
+        """One step: forward, backward, downhill."""
+        self.optimizer.zero_grad()
+        loss = self.loss(self.network(inputs), targets)
+        value = float(loss)
+        self._tell("on_loss", inputs, value)
+        loss.backward()
+        self.optimizer.step()
+        if self.scheduler is not None:
+            self.scheduler.step()
+        self._total += value * len(targets)
+        self._seen += len(targets)
+
+    def _tell(self, event: str, *facts: Any) -> None:
+        for callback in self.callbacks:
+            getattr(callback, event)(self, *facts)
+
+    # Everything that an exact resume needs
+
+    def state_dict(self) -> dict[str, Any]:
+        """The whole state; dropout generators in the network are part of it."""
+        return {
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": None if self.scheduler is None else self.scheduler.state_dict(),
+            "loader": self.loader.state_dict(),
+            "generators": [generator.bit_generator.state for generator in _generators(self.network)],
+            "callbacks": [callback.state_dict() for callback in self.callbacks],
+            "progress": {
+                "epoch": self.epoch,
+                "step": self.step,
+                "history": self.history,
+                "stop": self.stop,
+                "total": self._total,
+                "seen": self._seen,
+                "seconds": self._seconds,
+            },
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over a state: `fit` then goes on as if it had never stopped."""
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.scheduler is not None:
+            self.scheduler.load_state_dict(state["scheduler"])
+        self.loader.load_state_dict(state["loader"])
+        for generator, saved in zip(_generators(self.network), state["generators"], strict=True):
+            generator.bit_generator.state = saved
+        for callback, saved in zip(self.callbacks, state["callbacks"], strict=True):
+            callback.load_state_dict(saved)
+        progress = state["progress"]
+        self.epoch, self.step, self.stop = progress["epoch"], progress["step"], progress["stop"]
+        self.history = list(progress["history"])
+        self._total, self._seen, self._seconds = progress["total"], progress["seen"], progress["seconds"]
+
+
+def _generators(network: Module) -> list[np.random.Generator]:
+    """The generators that the network's modules draw from, each once, in order."""
+    found = [v for module in network.modules() for v in vars(module).values() if isinstance(v, np.random.Generator)]
+    return list({id(generator): generator for generator in found}.values())
