@@ -2,7 +2,8 @@
 
     python scripts/pack_mnist.py FOLDER
 
-FOLDER holds the IDX files, gzipped or not, e.g. ../shared/mnist. Takes one or two minutes: xz looks hard.
+FOLDER holds the IDX files, gzipped or not, e.g. ../shared/mnist. Takes one or two minutes: xz looks hard. (The same
+bytes each time with the same version of xz; another version may pack otherwise, and unpacks to the same.)
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import sys
 import time
 from pathlib import Path
 
-from chainrule.data.packed_mnist import PACKED, SHA256, SIZES
+from chainrule.data.packed_mnist import ORIGINALS, PACKED
 from chainrule.files import atomic_write
 
 MOST = 9_500_000  # bytes
@@ -27,7 +28,7 @@ def original(folder: Path, name: str) -> bytes:
     """The uncompressed bytes of one file, checked."""
     plain, zipped = folder / name, folder / f"{name}.gz"
     data = plain.read_bytes() if plain.exists() else gzip.decompress(zipped.read_bytes())
-    if hashlib.sha256(data).hexdigest() != SHA256[name]:
+    if hashlib.sha256(data).hexdigest() != ORIGINALS[name][1]:
         sys.exit(f"{plain} is not MNIST's: its SHA-256 is wrong")
     return data
 
@@ -38,7 +39,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="the folder of the four IDX files, gzipped or not")
     folder = parser.parse_args().folder
     try:
-        files = b"".join(original(folder, name) for name in SIZES)
+        files = b"".join(original(folder, name) for name in ORIGINALS)
     except OSError as fault:
         sys.exit(f"{folder}: {fault}")
     packed = lzma.compress(files, format=lzma.FORMAT_XZ, check=lzma.CHECK_CRC32, filters=FILTERS)

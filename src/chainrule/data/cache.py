@@ -11,6 +11,7 @@ cannot be used the data is kept in memory, with a warning.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import warnings
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Make = Callable[[Sequence[str]], Iterable[tuple[str, bytes]]]
+    Record = dict[str, dict[str, Any]]
 
 RECORD = "verified.json"
 
@@ -62,12 +64,9 @@ def load(name: str, published: Mapping[str, str], make: Make, patience: float) -
     if not is_ready(name, published):
         try:
             _renew(folder, published, make, patience)
-        except (
-            OSError,
-            NotImplementedError,
-        ) as fault:  # NotImplementedError: older filelocks, where there are no locks
+        except (OSError, NotImplementedError) as fault:  # the second: older filelocks, where a disk has no locks
             record = _read_record(folder)
-            if not all(_sha256(folder / file) in _right(record, file, key) for file, key in published.items()):
+            if not all(_proven(folder / file, record, key) for file, key in published.items()):
                 warnings.warn(
                     f"{name} is kept in memory for this run only, because the cache folder {folder} cannot be used "
                     f"({fault}); set CHAINRULE_CACHE to a folder that can be written",
@@ -86,14 +85,13 @@ def is_ready(name: str, published: Mapping[str, str]) -> bool:
 
 
 def size(name: str) -> int:
-    """The bytes that the files of a data set take in the cache; 0 if it is not there."""
-    folder = cache_folder() / name
-    return sum(path.stat().st_size for path in folder.iterdir() if path.is_file()) if folder.is_dir() else 0
+    """The bytes that a data set takes in the cache; 0 if it is not there."""
+    return sum(path.stat().st_size for path in (cache_folder() / name).glob("*"))
 
 
 def _renew(folder: Path, published: Mapping[str, str], make: Make, patience: float) -> None:
     """Verify each file that changed, make those anew that are missing or wrong, and write the record."""
-    import filelock  # as below: slow to import, and seldom needed
+    import filelock  # slow to import, and seldom needed; as is what `files` imports
 
     from chainrule.files import atomic_write, write_text
 
@@ -103,63 +101,49 @@ def _renew(folder: Path, published: Mapping[str, str], make: Make, patience: flo
 
         def remember(file: str, sha256: str) -> None:
             stat = (folder / file).stat()
-            record[file] = {
-                "published": published[file],
-                "sha256": sha256,
-                "bytes": stat.st_size,
-                "mtime_ns": stat.st_mtime_ns,
-            }
+            known = {"published": published[file], "sha256": sha256}
+            record[file] = {**known, "bytes": stat.st_size, "mtime_ns": stat.st_mtime_ns}
             write_text(folder / RECORD, json.dumps(record, indent=1))
 
         wanted = []
         for file, key in published.items():
             if _unchanged(folder / file, record, key):
                 continue
-            if (found := _sha256(folder / file)) in _right(record, file, key):
-                remember(file, found)
+            if sha256 := _proven(folder / file, record, key):
+                remember(file, sha256)
             else:
                 wanted.append(file)
         for file, data in make(wanted):
             with atomic_write(folder / file) as target:
                 target.write(data)
-            remember(file, _sha256(data))
+            remember(file, hashlib.sha256(data).hexdigest())
 
 
-def _read_record(folder: Path) -> dict[str, dict[str, Any]]:
-    """What was verified; nothing, if the record is missing or cannot be understood."""
+def _read_record(folder: Path) -> Record:
+    """What was verified; nothing, if the record is missing or makes no sense."""
     try:
-        record = json.loads((folder / RECORD).read_bytes())
-    except (OSError, ValueError):
+        return {file: dict(entry) for file, entry in json.loads((folder / RECORD).read_bytes()).items()}
+    except (OSError, ValueError, TypeError, AttributeError):
         return {}
-    return (
-        {file: entry for file, entry in record.items() if isinstance(entry, dict)} if isinstance(record, dict) else {}
-    )
 
 
-def _unchanged(path: Path, record: Mapping[str, Mapping[str, Any]], key: str) -> bool:
+def _unchanged(path: Path, record: Record, key: str) -> bool:
+    """Whether the file is as it was when it was verified, as far as its size and time tell."""
     entry = record.get(path.name, {})
     try:
         stat = path.stat()
     except OSError:
         return False
-    seen = (entry.get("published"), entry.get("bytes"), entry.get("mtime_ns"))
-    return seen == (key, stat.st_size, stat.st_mtime_ns)
+    return (entry.get("published"), entry.get("bytes"), entry.get("mtime_ns")) == (key, stat.st_size, stat.st_mtime_ns)
 
 
-def _right(record: Mapping[str, Mapping[str, Any]], file: str, key: str) -> set[str]:
-    """The SHA-256 sums that prove a file right: its published one, or that of what was unpacked from the published."""
-    entry = record.get(file, {})
-    return {key, str(entry.get("sha256"))} if entry.get("published") == key else {key}
-
-
-def _sha256(source: Path | bytes) -> str:
-    """The SHA-256 of a file or of bytes; of a file that cannot be read, nothing at all."""
-    import hashlib
-
-    if isinstance(source, bytes):
-        return hashlib.sha256(source).hexdigest()
+def _proven(path: Path, record: Record, key: str) -> str | None:
+    """The file's SHA-256 if it proves the file right: the published sum, or that of what was unpacked from it."""
+    entry = record.get(path.name, {})
     try:
-        with source.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        with path.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError:
-        return ""
+        return None
+    unpacked = entry.get("sha256") if entry.get("published") == key else None
+    return sha256 if sha256 in (key, unpacked) else None

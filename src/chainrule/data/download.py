@@ -6,6 +6,7 @@ so there is nothing to clean up and nothing to resume.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import sys
 from typing import TYPE_CHECKING
@@ -48,8 +49,6 @@ def fetch(wanted: Sequence[str], *, sha256: Mapping[str, str], mirrors: Sequence
 
 def _from_any(file: str, sha256: str, order: list[str], progress: Progress) -> bytes:
     """The bytes of a file from the first mirror that has it right; a mirror that fails moves to the end of `order`."""
-    import hashlib
-
     faults = []
     for mirror in tuple(order):
         try:

@@ -41,8 +41,12 @@ def load_folder(folder: Path) -> ImageData:
 
 def _files(folder: Path) -> list[Path]:
     """The four files, in the order of FILES."""
+    try:
+        paths = sorted(folder.iterdir())
+    except OSError as fault:
+        raise DataError(f"{folder} cannot be read: {fault.strerror}") from fault
     found: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
+    for path in paths:
         if match := _NAME.fullmatch(path.name):
             part = f"{'training' if match[1] == 'train' else 'test'} {match[2]}"
             if part in found:

@@ -157,7 +157,8 @@ def _header(
         raise DataError(f"{name} is not an IDX file: it does not begin with two zero bytes, a type and a rank")
     code, rank = start[2], start[3]
     if code not in TYPES:
-        raise DataError(f"{name} is not an IDX file: {code:#04x} is none of its types ({', '.join(map(hex, TYPES))})")
+        known = ", ".join(f"{known:#04x}" for known in TYPES)
+        raise DataError(f"{name} is not an IDX file: {code:#04x} is none of the types it could have ({known})")
     if rank > _MAX_RANK:
         raise DataError(f"{name} has {rank} dimensions: NumPy arrays have at most {_MAX_RANK}")
     sizes = file.read(4 * rank)
@@ -167,8 +168,7 @@ def _header(
     if math.prod(max(length, 1) for length in shape) * dtype.itemsize > max_bytes:  # NumPy counts a 0 as 1 here, too
         raise DataError(f"{name} asks for {_form(dtype, shape)}: more than the {max_bytes:,} bytes allowed")
     promised = math.prod(shape) * dtype.itemsize
-    held = None if size is None else size - 4 - 4 * rank
-    if held is not None and held != promised:
+    if size is not None and (held := size - 4 - 4 * rank) != promised:
         raise DataError(f"{name} promises {promised:,} bytes of {_form(dtype, shape)} but holds {held:,}")
     return dtype, shape
 

@@ -6,29 +6,22 @@ NOTICE). `scripts/pack_mnist.py` makes the packed file.
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from chainrule.data.image_data import FILES
 from chainrule.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 PACKED = Path(__file__).with_name("mnist.xz")
-SIZES = dict(zip(FILES, (47_040_016, 60_008, 7_840_016, 10_008), strict=True))  # bytes
-SHA256 = dict(
-    zip(
-        FILES,
-        (
-            "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
-            "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
-            "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
-            "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
-        ),
-        strict=True,
-    )
-)
+ORIGINALS = {  # bytes and SHA-256, in the order in which they are packed
+    "train-images-idx3-ubyte": (47_040_016, "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db"),
+    "train-labels-idx1-ubyte": (60_008, "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5"),
+    "t10k-images-idx3-ubyte": (7_840_016, "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7"),
+    "t10k-labels-idx1-ubyte": (10_008, "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2"),
+}
 
 
 def unpack(wanted: Sequence[str], packed: Path = PACKED) -> Iterator[tuple[str, bytes]]:
@@ -39,18 +32,17 @@ def unpack(wanted: Sequence[str], packed: Path = PACKED) -> Iterator[tuple[str, 
     """
     if not wanted:
         return
-    import hashlib  # as lzma: most starts find everything unpacked
-    import lzma
+    import lzma  # most starts find everything unpacked
 
     try:
         files = lzma.decompress(packed.read_bytes())
     except (OSError, EOFError, lzma.LZMAError) as fault:
         raise DataError(f"{packed} is missing or damaged ({fault}): install chainrule again") from fault
     start = 0
-    for file, size in SIZES.items():
+    for file, (size, sha256) in ORIGINALS.items():
         data = files[start : start + size]
         start += size
-        if hashlib.sha256(data).hexdigest() != SHA256[file]:
+        if hashlib.sha256(data).hexdigest() != sha256:
             raise DataError(f"{packed} is damaged (the SHA-256 of {file} is wrong): install chainrule again")
         if file in wanted:
             yield file, data

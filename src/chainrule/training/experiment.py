@@ -22,7 +22,6 @@ from chainrule.data.loader import DataLoader
 from chainrule.errors import DataError, RunError
 from chainrule.files import write_text
 from chainrule.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR
-from chainrule.tensor import Tensor
 from chainrule.training import checkpoint
 from chainrule.training.callbacks import BestModel, Checkpoint, History, StopOnNaN
 from chainrule.training.evaluation import Evaluation, evaluate
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
 
     from chainrule.data import ImageData
     from chainrule.models import Recipe
+    from chainrule.tensor import Tensor
     from chainrule.training.run import Run
 
 RATES = {"sgd": {"lr": 0.1, "momentum": 0.9}, "adam": {"lr": 0.002}, "adamw": {"lr": 0.002, "weight_decay": 0.01}}
@@ -67,7 +67,13 @@ def configure(
     return {
         "created": datetime.now().astimezone().isoformat(timespec="microseconds"),
         "model": {"name": model, "options": {"inputs": height * width, "classes": len(data.classes)}},
-        "data": {"name": data.name, "limit": limit, "image_shape": [height, width], "crc32": _crc32(data)},
+        "data": {
+            "name": data.name,
+            "limit": limit,
+            "image_shape": [height, width],
+            "classes": list(data.classes),
+            "crc32": _crc32(data),
+        },
         "training": asdict(recipe),
         "seed": seed,
         "versions": {"chainrule": chainrule.__version__, "numpy": np.__version__, "python": platform.python_version()},
@@ -192,7 +198,9 @@ def _check(recipe: Recipe, seed: int, limit: int | None, data: ImageData) -> Non
 
 def _crc32(data: ImageData) -> int:
     """A sum by which changed training data are noticed."""
-    return zlib.crc32(np.ascontiguousarray(data.train_labels), zlib.crc32(np.ascontiguousarray(data.train_images)))
+    return zlib.crc32(
+        np.ascontiguousarray(data.train_labels).data, zlib.crc32(np.ascontiguousarray(data.train_images).data)
+    )
 
 
 __all__ = ["configure", "finish", "prepare", "resume"]

@@ -1,0 +1,63 @@
+# make train   learn to read handwritten digits          make test   all the tests
+# Needs Python 3.11 or newer and make, nothing else: .venv is made, filled and then left alone until pyproject.toml changes.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
+# PyTorch is the tests' oracle, not a part of chainrule; `make test TORCH=0` does without its download.
+TORCH ?= 1
+
+.PHONY: train test smoke lint types format bench size clean help
+
+train: $(VENV)/.installed
+	$(BIN)/chainrule train
+
+test: $(VENV)/.installed-test $(if $(filter 1,$(TORCH)),$(VENV)/.installed-torch)
+	$(BIN)/python -m pytest
+
+smoke: $(VENV)/.installed-test
+	$(BIN)/python -m pytest -m "not slow" --ignore=tests/conformance --ignore=tests/end_to_end -x
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy --strict src
+
+format: $(VENV)/.installed-dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.installed-test $(if $(filter 1,$(TORCH)),$(VENV)/.installed-torch)
+	$(BIN)/python benchmarks/steps.py
+	$(BIN)/python benchmarks/train.py
+
+size: $(VENV)/.installed
+	$(BIN)/python scripts/size.py
+
+clean:
+	rm -rf $(VENV) .pytest_cache .hypothesis .mypy_cache .ruff_cache build dist
+	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
+
+help:
+	@echo "make train | test | smoke | lint | format | bench | size | clean"
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit("chainrule needs Python 3.11 or newer; set PYTHON=python3.11, say" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml | $(BIN)/python
+	$(PIP) --editable .
+	@touch $@
+
+$(VENV)/.installed-test: pyproject.toml | $(BIN)/python
+	$(PIP) --editable '.[test]'
+	@touch $@ $(VENV)/.installed
+
+$(VENV)/.installed-torch: pyproject.toml | $(VENV)/.installed-test
+	$(PIP) --editable '.[torch]'
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
+	$(PIP) --editable '.[dev]'
+	@touch $@ $(VENV)/.installed $(VENV)/.installed-test

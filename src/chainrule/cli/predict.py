@@ -1,0 +1,94 @@
+"""`chainrule predict`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+import numpy as np
+
+from chainrule.autograd import no_grad
+from chainrule.cli.output import ascii_only, print_json
+from chainrule.errors import PictureError, RunError
+from chainrule.models import images_to_inputs
+from chainrule.tensor import from_numpy
+from chainrule.training import run as runs
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from chainrule.images import Stages
+    from chainrule.training.run import Run
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  chainrule predict photo.jpg
+  chainrule predict *.png --json
+  chainrule predict photo.jpg --run runs/first-try --explain steps.png"""
+)
+@click.argument("images", nargs=-1, required=True, type=click.Path(), metavar="IMAGE...")
+@click.option(
+    "--run", "place", type=click.Path(), metavar="RUN", help="Which trained model.  [default: the newest in runs/]"
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
+@click.option(
+    "--explain",
+    type=click.Path(),
+    metavar="FILE",
+    help="Draw every step from photo to 28×28 (one IMAGE; .png, .svg, .pdf).",
+)
+def predict(images: Sequence[str], place: str | None, as_json: bool, explain: str | None) -> int:
+    """Read the digit in each picture: PNG, JPEG, BMP, GIF, WebP or TIFF, of any size, dark on light or light on dark."""
+    if explain is not None and len(images) != 1:
+        raise click.UsageError("--explain draws the steps of one picture: give one IMAGE")
+    run = runs.find(place)
+    if run.config["data"]["image_shape"] != [28, 28]:
+        raise RunError(
+            f"{run.folder}: was trained on images of another size than 28×28, which is what pictures are made to"
+        )
+    network, read = run.network(), []
+    from chainrule.images import prepare  # loads Pillow
+
+    for file in images:
+        try:
+            stages = prepare(file)
+        except PictureError as error:
+            read.append({"file": file, "error": str(error)})
+            continue
+        with no_grad():
+            outputs = network(images_to_inputs(from_numpy(stages.result[None])))  # (1, 28, 28) to (1, 10)
+        confidences = run.model.confidences(outputs).numpy()[0].astype(np.float64)
+        confidences /= confidences.sum()  # exactly 1, not only to float32's rounding
+        digit = int(confidences.argmax())
+        read.append(
+            {"file": file, "digit": digit, "confidence": confidences[digit].item(), "confidences": confidences.tolist()}
+        )
+        if explain is not None:
+            _explain(stages, digit, confidences, explain)
+    if as_json:
+        print_json(read)
+    else:
+        for entry in read:
+            _say(entry, run)
+        if explain is not None and "digit" in read[0]:
+            click.echo(f"drawn: {explain}")
+    return 2 if any("error" in entry for entry in read) else 0
+
+
+def _say(entry: dict[str, Any], run: Run) -> None:
+    if "error" in entry:
+        click.echo(f"chainrule: {entry['error']}", err=True)
+        return
+    from chainrule.plots import text
+
+    names = run.config["data"]["classes"]
+    click.echo(f"{entry['file']}: {names[entry['digit']]}  ({entry['confidence']:.1%} sure)")
+    click.echo("\n".join("  " + line for line in text.bars(entry["confidences"], names, width=60, ascii=ascii_only())))
+
+
+def _explain(stages: Stages, digit: int, confidences: Any, file: str) -> None:
+    from chainrule.plots import pictures, style  # loads matplotlib
+
+    style.save(pictures.stages(list(stages), digit, confidences), file)

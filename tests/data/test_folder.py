@@ -1,0 +1,137 @@
+"""Folders of IDX files: every usual spelling is understood, every mistake is named."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from chainrule.data import idx, load
+from chainrule.errors import DataError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def folder(tmp_path: Path, arrays: dict[str, np.ndarray]) -> Path:
+    folder = tmp_path / "digits"
+    folder.mkdir()
+    for file, array in arrays.items():
+        idx.write(folder / file, array)
+    return folder
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        "{part}-{kind}-idx{rank}-ubyte",
+        "{part}-{kind}-idx{rank}-ubyte.gz",
+        "{part}-{kind}.idx{rank}-ubyte",
+        "{part}-{kind}.idx{rank}-ubyte.gz",
+        "{part}-{kind}.idx",
+        "{part}-{kind}.gz",
+        "{part}-{kind}",
+    ],
+)
+@pytest.mark.parametrize("test", ["t10k", "test"])
+def test_usual_spellings(tmp_path: Path, arrays: dict[str, np.ndarray], spelling: str, test: str) -> None:
+    for file, array in arrays.items():
+        part = "train" if file.startswith("train") else test
+        kind, rank = ("images", 3) if array.ndim == 3 else ("labels", 1)
+        idx.write(tmp_path / spelling.format(part=part, kind=kind, rank=rank), array)
+    (tmp_path / "README.md").write_text("other files do not matter")
+    data = load(tmp_path)
+    loaded = (data.train_images, data.train_labels, data.test_images, data.test_labels)
+    for array, expected in zip(loaded, arrays.values(), strict=True):
+        np.testing.assert_array_equal(array, expected)
+    assert data.classes == ("0", "1", "2")
+    assert data.name == str(tmp_path)
+    assert not data.train_images.flags.writeable
+
+
+def test_classes_come_from_the_largest_label(folder: Path) -> None:
+    idx.write(folder / "t10k-labels-idx1-ubyte", np.array([0, 11, 2, 1], "int16"))
+    data = load(str(folder))
+    assert data.classes[-1] == "11"
+    assert len(data.classes) == 12
+    assert data.test_labels.dtype == np.int16
+
+
+@pytest.mark.parametrize(
+    ("file", "array", "message"),
+    [
+        ("train-images-idx3-ubyte", np.zeros((11, 5, 4), "uint8"), "11 images, but .*train-labels.* 12 labels"),
+        ("t10k-labels-idx1-ubyte", np.zeros(5, "uint8"), "4 images, but .*t10k-labels.* 5 labels"),
+        ("train-labels-idx1-ubyte", np.zeros((12, 1), "uint8"), "train-labels.* uint8 in 2 dimensions: labels"),
+        ("train-labels-idx1-ubyte", np.zeros(12, "float32"), "train-labels.* float32 in 1 dimensions: labels are int"),
+        ("train-labels-idx1-ubyte", np.full(12, -1, "int8"), "labels from -1 to -1: 0 to 999 fit"),
+        ("train-labels-idx1-ubyte", np.full(12, 2_000_000_000, "int32"), "to 2000000000: 0 to 999 fit"),
+        ("train-images-idx3-ubyte", np.zeros((12, 20), "uint8"), "uint8 in 2 dimensions: images are uint8 in 3"),
+        ("t10k-images-idx3-ubyte", np.zeros((4, 5, 4), "int16"), "t10k-images.* int16 in 3 dimensions: images"),
+        ("train-images-idx3-ubyte", np.zeros((0, 5, 4), "uint8"), r"holds no images: its shape is \(0, 5, 4\)"),
+        ("t10k-images-idx3-ubyte", np.zeros((4, 0, 4), "uint8"), "holds no images"),
+        ("t10k-images-idx3-ubyte", np.zeros((4, 5, 5), "uint8"), "training images of 5×4, but test images of 5×5"),
+    ],
+)
+def test_what_does_not_fit(folder: Path, file: str, array: np.ndarray, message: str) -> None:
+    idx.write(folder / file, array)
+    with pytest.raises(DataError, match=message) as caught:
+        load(folder)
+    assert str(folder) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("file", "part"),
+    [
+        ("train-images-idx3-ubyte", "training images"),
+        ("train-labels-idx1-ubyte", "training labels"),
+        ("t10k-images-idx3-ubyte", "test images"),
+        ("t10k-labels-idx1-ubyte", "test labels"),
+    ],
+)
+def test_a_missing_file(folder: Path, file: str, part: str) -> None:
+    (folder / file).unlink()
+    with pytest.raises(DataError, match=f"digits has no {part}: there should be a file {file} or {file}.gz"):
+        load(folder)
+
+
+def test_one_part_in_two_files(folder: Path, arrays: dict[str, np.ndarray]) -> None:
+    idx.write(folder / "test-images.idx3-ubyte.gz", arrays["t10k-images-idx3-ubyte"])
+    with pytest.raises(
+        DataError, match=r"test images twice, as t10k-images-idx3-ubyte and test-images\.idx3-ubyte\.gz"
+    ):
+        load(folder)
+
+
+def test_a_damaged_file(folder: Path) -> None:
+    (folder / "train-images-idx3-ubyte").write_bytes(b"\x1f\x8b rubbish")
+    with pytest.raises(DataError, match="train-images-idx3-ubyte is a damaged gzip"):
+        load(folder)
+
+
+def test_a_folder_that_may_not_be_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(type(folder), "iterdir", refuse)
+    with pytest.raises(DataError, match="digits cannot be read: Permission denied"):
+        load(folder)
+
+
+def test_no_such_name_or_folder(tmp_path: Path) -> None:
+    with pytest.raises(
+        DataError, match="no data set or folder 'mnits': the data sets are mnist, fashion-mnist, kmnist"
+    ):
+        load("mnits")
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match="is a file: give the folder"):
+        load(tmp_path / "file")
+
+
+def test_a_folder_is_meant_when_it_looks_like_one(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder.rename(folder.with_name("kmnist"))
+    monkeypatch.chdir(folder.parent)
+    assert load("./kmnist").name == "kmnist"
+    assert len(load("./kmnist").train_labels) == 12
