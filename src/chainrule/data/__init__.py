@@ -9,14 +9,18 @@ Importing this is cheap: what unpacking and downloading need is imported when th
 from chainrule.data import idx
 from chainrule.data.cache import CacheWarning, cache_folder
 from chainrule.data.catalogue import Entry, available, load, mnist
+from chainrule.data.dataset import TensorDataset
 from chainrule.data.image_data import ImageData, Part, Split
+from chainrule.data.loader import DataLoader
 
 __all__ = [
     "CacheWarning",
+    "DataLoader",
     "Entry",
     "ImageData",
     "Part",
     "Split",
+    "TensorDataset",
     "available",
     "cache_folder",
     "idx",

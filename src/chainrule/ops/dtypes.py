@@ -10,9 +10,12 @@ Source: the PyTorch manual, "Type promotion".
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
 
 DEFAULT = np.dtype(np.float32)
 """The type of what is made from Python floats."""
@@ -48,13 +51,26 @@ def promote(values: list[Any], floating: bool, name: str) -> list[Any]:
     dtype = result_type(values, name)
     if floating and dtype.kind != "f":
         dtype = DEFAULT
-    # Booleans may stay as they are: NumPy widens them as PyTorch does, and the condition of a `where` is one.
-    return [
-        value.astype(dtype, copy=False)
-        if isinstance(value, np.ndarray) and (floating or value.dtype.kind != "b")
-        else value
-        for value in values
-    ]
+    # Boolean arrays may stay as they are: NumPy widens them as PyTorch does, and the condition of a `where` is one. Beside
+    # them a number may not, for of a boolean array and a Python float NumPy makes float64.
+    booleans = any(isinstance(value, np.ndarray) and value.dtype.kind == "b" for value in values)
+
+    def stays(value: Any) -> bool:
+        return value.dtype.kind == "b" and not floating if isinstance(value, np.ndarray) else not booleans
+
+    return [value if stays(value) else np.asarray(value, dtype) for value in values]
+
+
+def storable(dtype: DTypeLike) -> np.dtype[Any]:
+    """The type, if a Tensor can hold it.
+
+    Raises:
+        TypeError: it is not boolean, integer or float.
+    """
+    dtype = np.dtype(dtype)
+    if dtype.kind not in _CATEGORY:
+        raise TypeError(f"a Tensor holds booleans, integers or floats, not {dtype}")
+    return dtype
 
 
 def result_type(values: list[Any], name: str) -> np.dtype[Any]:

@@ -89,8 +89,8 @@ def _(grad: Array, out: Array, input: Array, exponent: Array) -> Array:
         return grad * np.where(exponent == 0, 0, exponent * input ** (exponent - 1))
 
     def power() -> Array:
-        flat = (input == 0) & (exponent >= 0)
-        return grad * np.where(flat, 0, out * np.log(np.where(flat, 1, input)))
+        flat = (input == 0) * (exponent >= 0)  # both
+        return grad * np.where(flat, 0, out * np.log(np.where(flat, np.ones_like(out), input)))
 
     return base, power
 
@@ -175,8 +175,8 @@ def _(grad: Array, out: Array) -> Array:
 
 @operation(promote="floating")
 def sigmoid(input: Array) -> Array:
-    """σ(x) = 1 / (1 + e⁻ˣ), written with tanh, which does not overflow: σ(x) = (1 + tanh(x/2)) / 2."""
-    return 0.5 * np.tanh(0.5 * input) + 0.5
+    """σ(x) = 1 / (1 + e⁻ˣ); far below 0 the power is infinite and the result, rightly, 0."""
+    return 1 / (1 + np.exp(-input))
 
 
 @sigmoid.derivative
@@ -193,11 +193,11 @@ def relu(input: Array) -> Array:
 
 @relu.derivative
 def _(grad: Array, out: Array) -> Array:
-    """D relu(x)/dx = 1 if x > 0, else 0 (also at 0, as PyTorch has it)."""
-    return np.where(out > 0, grad, 0)
+    """D relu(x)/dx = 1 if x > 0, else 0 (also at 0, as PyTorch has it); NaN lets the gradient pass."""
+    return np.where(out <= 0, 0, grad)
 
 
-@operation
+@operation(promote="floating")
 def leaky_relu(input: Array, *, negative_slope: float = 0.01) -> Array:
     """X if x > 0, else negative_slope · x."""
     return np.where(input > 0, input, input * negative_slope)
@@ -221,7 +221,7 @@ def maximum(input: Array, other: Array) -> Array:
 @maximum.derivative
 def _(grad: Array, input: Array, other: Array) -> Array:
     """1 for the larger, 0 for the smaller, ½ for each where they are equal."""
-    return lambda: _part(grad, input > other, input == other), lambda: _part(grad, other > input, input == other)
+    return lambda: _part(grad, input < other, input == other), lambda: _part(grad, other < input, input == other)
 
 
 @operation(numpy=np.minimum, promote="common")
@@ -233,11 +233,11 @@ def minimum(input: Array, other: Array) -> Array:
 @minimum.derivative
 def _(grad: Array, input: Array, other: Array) -> Array:
     """1 for the smaller, 0 for the larger, ½ for each where they are equal."""
-    return lambda: _part(grad, input < other, input == other), lambda: _part(grad, other < input, input == other)
+    return lambda: _part(grad, input > other, input == other), lambda: _part(grad, other > input, input == other)
 
 
-def _part(grad: Array, chosen: Array, tied: Array) -> Array:
-    return np.where(tied, grad / 2, np.where(chosen, grad, 0))
+def _part(grad: Array, lost: Array, tied: Array) -> Array:
+    return np.where(tied, grad / 2, np.where(lost, 0, grad))
 
 
 @operation(numpy=np.where, promote="common")

@@ -6,6 +6,7 @@ dL/dX = G Wᵀ and dL/dW = Xᵀ G.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ import numpy as np
 from chainrule.ops.operation import Array, operation
 
 
-@operation(numpy=np.matmul)
+@operation(numpy=np.matmul, promote="common")
 def matmul(input: Array, other: Array) -> Array:
     """The matrix product over the last two dimensions; those before them broadcast, a vector is one row or one column.
 
@@ -91,7 +92,7 @@ def _(grad: Array, input: Array, weight: Array) -> Any:
     """dL/dx = G W, dL/dW = Gᵀ x over all examples, dL/db = G (summed over the examples by the tape)."""
 
     def of_weight() -> Array:
-        rows, g = np.reshape(input, (-1, weight.shape[1])), np.reshape(grad, (-1, weight.shape[0]))
-        return np.transpose(g) @ rows  # (out, n) @ (n, in)
+        n, (outputs, inputs) = math.prod(input.shape[:-1]), weight.shape
+        return np.transpose(np.reshape(grad, (n, outputs))) @ np.reshape(input, (n, inputs))  # (out, n) @ (n, in)
 
     return lambda: grad @ weight, of_weight, grad

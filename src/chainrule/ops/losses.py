@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from chainrule.tensor import Tensor
 
 
-@operation
+@operation(promote="floating")
 def log_softmax(input: Array, *, dim: int = -1) -> Array:
     """ln(softmax(x)) = x - ln(Σ eˣ), with the largest x taken off first so that nothing overflows."""
     shifted = input - np.max(input, axis=dim, keepdims=True)
@@ -30,7 +30,7 @@ def _(grad: Array, out: Array, dim: int) -> Array:
     return grad - np.exp(out) * np.sum(grad, axis=dim, keepdims=True)
 
 
-@operation
+@operation(promote="floating")
 def softmax(input: Array, *, dim: int = -1) -> Array:
     """eˣ / Σ eˣ: positive numbers that sum to 1 along `dim`, with the largest x taken off first so that nothing overflows."""
     powers = np.exp(input - np.max(input, axis=dim, keepdims=True))
@@ -95,7 +95,7 @@ def cross_entropy(input: Array, target: Array, reduction: str = "mean") -> Tenso
 def _at_class(scores: Array, target: Array, shape: tuple[int, ...], dim: int) -> Tensor:
     """The score of each example's class."""
     classes, examples = shape[dim], shape[:dim] + shape[dim + 1 :]
-    target = np.asarray(target)
+    target = np.array(target)  # a copy: the caller may fill his array with the next batch before `backward()`
     if target.dtype.kind not in "iu":
         raise TypeError(
             f"cross_entropy: target must be integers (class indices) or floats (probabilities), not {target.dtype}"

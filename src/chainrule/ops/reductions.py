@@ -58,7 +58,7 @@ def amax(input: Array, *, dim: Dim = None, keepdim: bool = False) -> Array:
 
 @amax.derivative
 def _(grad: Array, out: Array, input: Array, dim: Dim) -> Array:
-    """1 for the largest, 0 for the others; shared evenly where several are the largest."""
+    """1 for the largest, 0 for the others; shared evenly where several are the largest; NaN if that is NaN."""
     return _to_the_chosen(grad, out, input, dim)
 
 
@@ -70,7 +70,7 @@ def amin(input: Array, *, dim: Dim = None, keepdim: bool = False) -> Array:
 
 @amin.derivative
 def _(grad: Array, out: Array, input: Array, dim: Dim) -> Array:
-    """1 for the smallest, 0 for the others; shared evenly where several are the smallest."""
+    """1 for the smallest, 0 for the others; shared evenly where several are the smallest; NaN if that is NaN."""
     return _to_the_chosen(grad, out, input, dim)
 
 
@@ -102,14 +102,14 @@ NUMPY[np.amax], NUMPY[np.amin] = amax, amin  # older names of np.max and np.min
 
 
 def _axes(dim: Dim) -> int | tuple[int, ...] | None:
-    return dim if dim is None or isinstance(dim, int) else tuple(dim)
+    return dim if dim is None or isinstance(dim, (int, np.integer)) else tuple(dim)
 
 
 def _kept(shape: tuple[int, ...], dim: Dim) -> tuple[int, ...]:
     """The shape with 1 for each reduced dimension."""
     if dim is None:
         return (1,) * len(shape)
-    reduced = {d % len(shape) for d in ((dim,) if isinstance(dim, int) else dim)} if shape else set()
+    reduced = {d % len(shape) for d in ((dim,) if isinstance(dim, (int, np.integer)) else dim)} if shape else set()
     return tuple(1 if d in reduced else size for d, size in enumerate(shape))
 
 
@@ -129,5 +129,4 @@ def _spread(grad: Array, shape: tuple[int, ...], dim: Dim) -> Array:
 def _to_the_chosen(grad: Array, out: Array, input: Array, dim: Dim) -> Array:
     kept = _kept(input.shape, dim)
     chosen = input == np.reshape(out, kept)
-    share = np.reshape(grad, kept) / np.sum(chosen, axis=_axes(dim), keepdims=True)
-    return np.where(chosen, share, 0)
+    return chosen * (np.reshape(grad, kept) / np.sum(chosen, axis=_axes(dim), keepdims=True))

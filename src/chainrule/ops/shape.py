@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from chainrule.ops.dtypes import storable
 from chainrule.ops.operation import NUMPY, Array, operation
 
 if TYPE_CHECKING:
@@ -71,7 +72,10 @@ def getitem(input: Array, *, index: Any) -> Array:
     Raises:
         IndexError: out of range, or too many indices.
     """
-    return input[index]
+    picked = input[index]
+    if isinstance(picked, np.generic):  # a single element: with ... it is a view too, like all that slices give
+        picked = input[(*index, ...) if isinstance(index, tuple) else (index, ...)]
+    return picked
 
 
 @getitem.derivative
@@ -118,7 +122,7 @@ def take_along_dim(input: Array, *, indices: Any, dim: int) -> Array:
     Raises:
         IndexError: an index is out of range.
     """
-    return np.take_along_axis(input, indices, dim)
+    return np.take_along_axis(input, np.asarray(indices), dim)
 
 
 @take_along_dim.derivative
@@ -131,8 +135,8 @@ def _(grad: Array, input_shape: tuple[int, ...], indices: Any, dim: int) -> Arra
 def put_along_dim(input: Array, *, indices: Any, dim: int, shape: Sequence[int]) -> Array:
     """Zeros of a shape, with the input added at the indices along one dimension."""
     out = np.zeros(shape, input.dtype)
-    where = list(np.ogrid[tuple(slice(n) for n in indices.shape)])
-    where[dim] = indices
+    where = list(np.ogrid[tuple(slice(n) for n in input.shape)])
+    where[dim] = np.asarray(indices)
     np.add.at(out, tuple(where), input)
     return out
 
@@ -145,8 +149,12 @@ def _(grad: Array, indices: Any, dim: int) -> Array:
 
 @operation
 def cast(input: Array, *, dtype: Any) -> Array:
-    """The same values in another type."""
-    return input.astype(dtype)
+    """The same values in another type.
+
+    Raises:
+        TypeError: not a boolean, integer or floating type.
+    """
+    return input.astype(storable(dtype))
 
 
 @cast.derivative
@@ -156,9 +164,13 @@ def _(grad: Array) -> Array:
 
 
 def transpose(input: Array, dim0: int, dim1: int) -> Tensor:
-    """The input with two dimensions exchanged."""
-    dims = list(range(input.ndim))
-    dims[dim0], dims[dim1] = dims[dim1], dims[dim0]
+    """The input with two dimensions exchanged.
+
+    Raises:
+        IndexError: `dim0` or `dim1` is out of range.
+    """
+    dims, one, two = list(range(input.ndim)), _place(input, dim0, "transpose"), _place(input, dim1, "transpose")
+    dims[one], dims[two] = two, one
     return permute(input, dims=dims)
 
 
@@ -177,20 +189,25 @@ def unsqueeze(input: Array, dim: int) -> Tensor:
 
 
 def squeeze(input: Array, dim: int | Sequence[int] | None = None) -> Tensor:
-    """The input without its dimensions of size 1, or without those of `dim` that have it."""
-    chosen = range(input.ndim) if dim is None else [dim] if isinstance(dim, int) else dim
-    gone = {d % input.ndim for d in chosen if input.shape[d] == 1} if input.ndim else set()
-    return reshape(input, shape=[size for d, size in enumerate(input.shape) if d not in gone])
+    """The input without its dimensions of size 1, or without those of `dim` that have it.
+
+    Raises:
+        IndexError: `dim` is out of range.
+    """
+    chosen = range(input.ndim) if dim is None else [dim] if isinstance(dim, (int, np.integer)) else dim
+    gone = {_place(input, d, "squeeze") for d in chosen}
+    return reshape(input, shape=[size for d, size in enumerate(input.shape) if size != 1 or d not in gone])
 
 
 def flatten(input: Array, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     """The input with dimensions `start_dim` to `end_dim` (inclusive) made one.
 
     Raises:
+        IndexError: `start_dim` or `end_dim` is out of range.
         ValueError: `start_dim` comes after `end_dim`.
     """
+    start, end = _place(input, start_dim, "flatten"), _place(input, end_dim, "flatten")
     shape = tuple(input.shape) or (1,)
-    start, end = start_dim % len(shape), end_dim % len(shape)
     if start > end:
         raise ValueError(f"flatten: start_dim {start_dim} comes after end_dim {end_dim} in shape {shape}")
     merged = int(np.prod(shape[start : end + 1], dtype=np.int64))
@@ -198,6 +215,14 @@ def flatten(input: Array, start_dim: int = 0, end_dim: int = -1) -> Tensor:
 
 
 NUMPY[np.swapaxes], NUMPY[np.expand_dims], NUMPY[np.squeeze], NUMPY[np.ravel] = transpose, unsqueeze, squeeze, flatten
+
+
+def _place(input: Array, dim: int, name: str) -> int:
+    """A dimension counted from the front; a single number is taken to have one."""
+    n = input.ndim or 1
+    if not -n <= dim < n:
+        raise IndexError(f"{name}: dim {dim} is out of range for shape {tuple(input.shape)}: use {-n} to {n - 1}")
+    return dim % n
 
 
 def _is_basic(index: Any) -> bool:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import os
 
 FILE = "state.safetensors"
-_ARRAY = "array"  # {"array": NAME} stands in the note where an array was
+_ARRAY = "<array>"  # {"<array>": NAME} stands in the note where an array was
 
 
 def save(state: Any, path: str | os.PathLike[str]) -> None:
@@ -30,6 +30,7 @@ def save(state: Any, path: str | os.PathLike[str]) -> None:
 
     Raises:
         TypeError: it holds anything else.
+        ValueError: a key that means something in the file, "<array>".
     """
     arrays: dict[str, Any] = {}
 
@@ -38,6 +39,8 @@ def save(state: Any, path: str | os.PathLike[str]) -> None:
             arrays[name] = value
             return {_ARRAY: name}
         if isinstance(value, dict):
+            if _ARRAY in value:
+                raise ValueError(f"checkpoint: {name} has the key {_ARRAY!r}, which marks an array in the file")
             return {str(key): split(part, f"{name}.{key}") for key, part in value.items()}
         if isinstance(value, (list, tuple)):
             return [split(part, f"{name}.{i}") for i, part in enumerate(value)]
@@ -62,5 +65,5 @@ def load(path: str | os.PathLike[str]) -> Any:
 
     try:
         return join(json.loads(note or ""))
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise RunError(f"{path}: is not a checkpoint ({error})") from None

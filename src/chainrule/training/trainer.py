@@ -62,7 +62,7 @@ class Trainer:
         optimizer: changes the parameters.
         loader: batches (inputs, targets).
         scheduler: changes the learning rate after each step.
-        validate: called after each epoch; returns what to note, e.g. {"validation_accuracy": 0.97}.
+        validate: called after each epoch; returns the numbers to note, e.g. {"validation_accuracy": 0.97}.
         callbacks: told of everything, in this order.
 
     Attributes:
@@ -98,15 +98,15 @@ class Trainer:
         return self._total / self._seen if self._seen else float("nan")
 
     def fit(self, epochs: int) -> list[dict[str, Any]]:
-        """Train until `epochs` epochs are done, in all; returns the history.
+        """Train until `epochs` epochs are done, in all; returns the history. Goes on if it was interrupted before.
 
         Raises:
             Interrupted: `interrupt` was set.
             DivergedError: a callback found that the loss is no longer a number.
         """
-        self.epochs = epochs
-        self._tell("on_start")
+        self.epochs, self.interrupt = epochs, False
         try:
+            self._tell("on_start")
             while self.epoch < epochs and not self.stop:
                 self._run_epoch()
         finally:
@@ -116,16 +116,19 @@ class Trainer:
     def _run_epoch(self) -> None:
         started = time.perf_counter() - self._seconds
         self.network.train()
+        if self.step:  # interrupted before: the rest of that pass, not a new one
+            self.loader.load_state_dict(self.loader.state_dict())
         for inputs, targets in self.loader:
             self._learn(inputs, targets)
             self.step += 1
             self._seconds = time.perf_counter() - started
+            last = self.interrupt  # asked before the callbacks are told, so that none of them can miss the last step
             self._tell("on_step")
-            if self.interrupt:
+            if last:
                 raise Interrupted
         record = {"epoch": self.epoch + 1, "train_loss": self.mean_loss}
         if self.validate is not None:
-            record |= self.validate()
+            record |= {name: float(value) for name, value in self.validate().items()}
         record |= {"seconds": time.perf_counter() - started, "learning_rate": self.optimizer.param_groups[0]["lr"]}
         self.history.append(record)
         self.epoch, self.step = self.epoch + 1, 0
@@ -139,7 +142,8 @@ class Trainer:
         value = float(loss)
         self._tell("on_loss", inputs, value)
         loss.backward()
-        self.optimizer.step()
+        with np.errstate(over="ignore", invalid="ignore"):  # weights that overflow show in the next loss
+            self.optimizer.step()
         if self.scheduler is not None:
             self.scheduler.step()
         self._total += value * len(targets)
@@ -159,7 +163,7 @@ class Trainer:
             "scheduler": None if self.scheduler is None else self.scheduler.state_dict(),
             "loader": self.loader.state_dict(),
             "generators": [generator.bit_generator.state for generator in _generators(self.network)],
-            "callbacks": [callback.state_dict() for callback in self.callbacks],
+            "callbacks": [callback.state_dict() for callback in self._remembering()],
             "progress": {
                 "epoch": self.epoch,
                 "step": self.step,
@@ -172,7 +176,15 @@ class Trainer:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over a state: `fit` then goes on as if it had never stopped."""
+        """Take over a state: `fit` then goes on as if it had never stopped.
+
+        Callbacks that remember nothing, such as a progress bar, may be others than before.
+
+        Raises:
+            KeyError, TypeError, ValueError: the state does not fit.
+        """
+        if (self.scheduler is None) != (state["scheduler"] is None):
+            raise ValueError("Trainer: the state and the trainer must both have a schedule, or neither")
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
         if self.scheduler is not None:
@@ -180,12 +192,15 @@ class Trainer:
         self.loader.load_state_dict(state["loader"])
         for generator, saved in zip(_generators(self.network), state["generators"], strict=True):
             generator.bit_generator.state = saved
-        for callback, saved in zip(self.callbacks, state["callbacks"], strict=True):
+        for callback, saved in zip(self._remembering(), state["callbacks"], strict=True):
             callback.load_state_dict(saved)
         progress = state["progress"]
         self.epoch, self.step, self.stop = progress["epoch"], progress["step"], progress["stop"]
         self.history = list(progress["history"])
         self._total, self._seen, self._seconds = progress["total"], progress["seen"], progress["seconds"]
+
+    def _remembering(self) -> list[Callback]:
+        return [callback for callback in self.callbacks if callback.state_dict()]
 
 
 def _generators(network: Module) -> list[np.random.Generator]:
