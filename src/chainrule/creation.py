@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chainrule.ops.dtypes import DEFAULT
+from chainrule.ops.dtypes import DEFAULT, storable
 from chainrule.random import default_generator
 from chainrule.tensor import Tensor, _sizes
 
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 
-def _made(array: NDArray[Any], requires_grad: bool) -> Tensor:
+def _made(array: NDArray[Any], requires_grad: bool = False) -> Tensor:
+    storable(array.dtype)
     made = Tensor._wrap(array)
     return made.requires_grad_() if requires_grad else made
 
@@ -57,17 +58,18 @@ def arange(start: float, end: float | None = None, step: float = 1, dtype: DType
     bounds: Any = (0, start, step) if end is None else (start, end, step)
     if dtype is None and any(isinstance(value, float) for value in bounds):
         dtype = DEFAULT
-    return Tensor._wrap(np.arange(*bounds, dtype=dtype))
+    array = np.arange(*bounds)  # in float64, if not in integers: in float32 the errors of the steps would add up
+    return _made(array if dtype is None else array.astype(dtype))
 
 
 def linspace(start: float, end: float, steps: int, dtype: DTypeLike = DEFAULT) -> Tensor:
     """`steps` numbers from `start` to `end`, both included, evenly spaced."""
-    return Tensor._wrap(np.linspace(start, end, steps, dtype=dtype))
+    return _made(np.linspace(start, end, steps, dtype=dtype))
 
 
 def eye(n: int, m: int | None = None, dtype: DTypeLike = DEFAULT) -> Tensor:
     """A matrix (n, m) with ones on its diagonal and zeros elsewhere."""
-    return Tensor._wrap(np.eye(n, m, dtype=dtype))
+    return _made(np.eye(n, m, dtype=dtype))
 
 
 def rand(
@@ -108,9 +110,12 @@ def one_hot(labels: ArrayLike | Tensor, num_classes: int = -1) -> Tensor:
         (..., C) float32, ready to be a target for `mse_loss` or probabilities for `cross_entropy` (PyTorch: int64).
 
     Raises:
+        TypeError: the labels are not integers.
         IndexError: a label is negative or not below C.
     """
     array = np.asarray(labels)
+    if array.size and array.dtype.kind not in "iu":
+        raise TypeError(f"one_hot: labels must be integers, not {array.dtype}")
     classes = int(array.max(initial=-1)) + 1 if num_classes == -1 else num_classes
     if array.size and not (array.min() >= 0 and array.max() < classes):
         raise IndexError(f"one_hot: labels are {array.min()} to {array.max()}, classes are 0 to {classes - 1}")

@@ -16,7 +16,7 @@ import numpy as np
 
 from chainrule import ops
 from chainrule.autograd import tape
-from chainrule.ops.dtypes import DEFAULT, promote
+from chainrule.ops.dtypes import DEFAULT, promote, storable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -147,7 +147,7 @@ class Tensor:
     @data.setter
     def data(self, value: ArrayLike | Tensor) -> None:
         array = _as_array(value, None, copy=False)
-        if isinstance(self._node, tape.Leaf) and (array.shape, array.dtype) != (self.shape, self.dtype):
+        if self._node is not None and (array.shape, array.dtype) != (self.shape, self.dtype):
             raise ValueError(
                 f"data: this tensor requires gradients, so new data must keep shape {self.shape} and {self.dtype}, "
                 f"not {array.shape} and {array.dtype}"
@@ -323,7 +323,7 @@ class Tensor:
             gradient: dL/d(this), in its shape; may be left out for a single number.
             retain_graph: keep what a second walk needs; as `create_graph` if None.
             create_graph: make the gradients differentiable themselves.
-            inputs: fill in these leaves only.
+            inputs: fill in these only, which may be results in between.
 
         Raises:
             RuntimeError: nothing here requires gradients, the graph was freed, or a value was changed in place.
@@ -357,6 +357,11 @@ class Tensor:
                     "a tensor that requires gradients cannot be changed in place while operations are recorded: do it under no_grad()"
                 )
             made = new()  # the old array stays as it is for the operations that used it
+            if made.shape != self.shape:
+                raise ValueError(f"a change in place cannot turn shape {self.shape} into {made.shape}")
+            if not np.can_cast(made.dtype, self.dtype, "same_kind"):
+                raise TypeError(f"a change in place cannot turn {self.dtype} into {made.dtype}")
+            made = made.to(self.dtype)
             self._data, self._node, self._version = made._data, made._node, made._version
             return self
         with np.errstate(all="ignore"):
@@ -508,6 +513,8 @@ class Tensor:
     def expand(self, *shape: int | Sequence[int]) -> Tensor:
         """The input repeated along dimensions of size 1; -1 keeps a size."""
         sizes = _sizes(shape)
+        if len(sizes) < self.ndim:
+            raise ValueError(f"expand: {sizes} has fewer dimensions than the tensor's shape {self.shape}")
         own = (1,) * (len(sizes) - self.ndim) + self.shape
         return ops.broadcast_to(self, shape=tuple(o if s == -1 else s for s, o in zip(sizes, own, strict=True)))
 
@@ -609,9 +616,7 @@ def _as_array(data: Any, dtype: DTypeLike | None, copy: bool) -> NDArray[Any]:
             array = array.astype(DEFAULT)  # Python floats
     else:
         array = np.array(data, dtype, order="C") if copy else np.asarray(data, dtype)
-    if array.dtype.kind not in "biuf":
-        raise TypeError(f"a Tensor holds booleans, integers or floats, not {array.dtype}")
-    return array.astype(array.dtype.newbyteorder("="), copy=False)
+    return array.astype(storable(array.dtype).newbyteorder("="), copy=False)
 
 
 def _first(data: Any) -> Any:
@@ -622,12 +627,10 @@ def _first(data: Any) -> Any:
 
 
 def _plain_index(index: Any) -> Any:
-    """An index with arrays in the place of Tensors."""
+    """An index with arrays in the place of Tensors; copies, for the tape keeps them and the caller may change his."""
     if isinstance(index, tuple):
         return tuple(_plain_index(part) for part in index)
-    if isinstance(index, Tensor):
-        return index._data
-    return index
+    return np.array(index) if isinstance(index, (Tensor, np.ndarray)) else index
 
 
 def _sizes(sizes: tuple[Any, ...]) -> tuple[int, ...]:
@@ -646,9 +649,10 @@ def _comparable(other: object) -> bool:
 def _explained(error: Exception, operation: Operation, arrays: Sequence[Any]) -> Exception:
     """The error, told with the operation's name and the shapes that went in."""
     message = str(error)
+    kind = next(kind for kind in (IndexError, ValueError, TypeError) if isinstance(error, kind))  # not NumPy's own kinds
     if message.startswith(operation.name):
-        return error
+        return kind(message)
     shapes = " and ".join(str(a.shape) if isinstance(a, np.ndarray) else repr(a) for a in arrays)
     if "could not be broadcast" in message:
         message = "the sizes must be equal, or 1, dimension by dimension from the last"
-    return type(error)(f"{operation.name}: {shapes} do{'es' if len(arrays) == 1 else ''} not fit: {message}")
+    return kind(f"{operation.name}: {shapes} do{'es' if len(arrays) == 1 else ''} not fit: {message}")

@@ -37,7 +37,7 @@ def gradcheck(
         raise_exception: raise instead of returning False.
 
     Raises:
-        ValueError: no input requires gradients, or one that does is not float64.
+        ValueError: no input requires gradients, or one that does is not float64; or no output is a float.
         AssertionError: the two differ; the message says where and by how much.
     """
     inputs = listed(inputs)
@@ -48,8 +48,11 @@ def gradcheck(
     def run() -> list[Tensor]:
         return listed(function(*inputs))
 
-    for number, out in enumerate(run()):
-        if out._node is None:
+    outputs = run()
+    if all(out.dtype.kind != "f" for out in outputs):
+        raise ValueError("gradcheck: at least one output must be a float, to have slopes to compare")
+    for number, out in enumerate(outputs):
+        if out.dtype.kind != "f":
             continue
         analytic = _rows(out, checked)
         for position, x in enumerate(checked):
@@ -76,8 +79,10 @@ def gradcheck(
 
 
 def _rows(out: Tensor, inputs: Sequence[Tensor]) -> list[NDArray[Any]]:
-    """For each input the slopes (elements of the input, elements of the output), by the tape."""
+    """For each input the slopes (elements of the input, elements of the output), by the tape; 0 if it recorded nothing."""
     slopes = [np.zeros((x._data.size, out._data.size)) for x in inputs]
+    if not out.requires_grad:
+        return slopes
     for column, at in enumerate(np.ndindex(out.shape)):
         seed = np.zeros_like(out._data)
         seed[at] = 1

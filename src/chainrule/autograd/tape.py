@@ -87,8 +87,8 @@ class Node:
         operation: what was done.
         parents: for each input, the Node or Leaf that its gradient goes to, or None.
         saved: what the rule needs besides `grad`, as arrays, shapes and options; None once freed.
-        tensors: which of those are Tensors, (position in `saved`, Tensor), so that they can be differentiated in turn.
-        checks: the values that must not have changed since: (their version counter, its reading then, their name).
+        checks: which of those belong to Tensors: (position in `saved`, which input it is or -1 for the result, version
+            counter, its reading then). They must not have changed since, and are differentiated in turn.
         shape, dtype: of the result, and so of its gradient.
         order: nodes are numbered as they are made; a node's inputs have smaller numbers.
         grad: kept only for results that were told to `retain_grad`.
@@ -104,7 +104,6 @@ class Node:
         "retains_grad",
         "saved",
         "shape",
-        "tensors",
     )
 
     def __init__(
@@ -122,26 +121,24 @@ class Node:
         self.grad: Tensor | None = None
         self.retains_grad = False
         saved: list[Any] = []
-        tensors: list[tuple[int, Tensor]] = []
-        checks: list[tuple[list[int], int, str]] = []
+        checks: list[tuple[int, int, list[int], int]] = []
         for kind, which in operation.needs:
             if kind == "input":
                 value = arrays[which] if which < len(arrays) else None
                 tensor: Any = inputs[which] if which < len(inputs) else None
                 version = getattr(tensor, "_version", None) if tensor is not value else None
                 if version is not None:
-                    tensors.append((len(saved), tensor))
-                    checks.append((version, version[0], operation.inputs[which]))
+                    checks.append((len(saved), which, version, version[0]))
                 saved.append(value)
             elif kind == "out":
+                checks.append((len(saved), -1, out._version, out._version[0]))
                 saved.append(array)
-                checks.append((out._version, out._version[0], "result"))
             elif kind == "shape":
                 saved.append(arrays[which].shape)
             else:
                 saved.append(options[which] if which in options else operation.defaults[which])
         self.saved: tuple[Any, ...] | None = tuple(saved)
-        self.tensors, self.checks = tensors, checks
+        self.checks = checks
 
     def pull(self, grad: Any, create_graph: bool, tensor_type: type[Tensor]) -> Any:
         """The gradients of this node's inputs, given that of its result: the operation's rule, on arrays or on Tensors.
@@ -154,8 +151,9 @@ class Node:
                 f"backward: the graph behind this {self.operation.name} was freed by an earlier backward(); "
                 f"to walk it twice, call the first one with retain_graph=True"
             )
-        for version, then, name in self.checks:
+        for _, which, version, then in self.checks:
             if version[0] != then:
+                name = "result" if which < 0 else self.operation.inputs[which]
                 raise RuntimeError(
                     f"backward: the {name} of {self.operation.name} (its result has shape {self.shape}) was changed in place "
                     f"after it was used, and its old value is needed; call backward() before changing it, or change a clone()"
@@ -163,17 +161,14 @@ class Node:
         if not create_graph:
             return self.operation.rule(grad, *self.saved)  # type: ignore[misc]  # a node is made only where there is a rule
         values = list(self.saved)
-        for position, tensor in self.tensors:
-            values[position] = tensor
-        for position, (kind, _) in enumerate(self.operation.needs):
-            if kind == "out":
-                values[position] = tensor_type._wrap(values[position], self)
+        for position, which, version, _ in self.checks:  # Tensors as they were: since then a `+=` may have replaced them
+            values[position] = tensor_type._wrap(values[position], self if which < 0 else self.parents[which])
+            values[position]._version = version
         return self.operation.rule(grad, *values)  # type: ignore[misc]
 
     def free(self) -> None:
         """Let go of the arrays that only a gradient needs, and of the nodes before this one."""
-        self.saved, self.parents = None, ()
-        self.tensors, self.checks = [], []
+        self.saved, self.parents, self.checks = None, (), []
 
 
 def walk(
@@ -219,11 +214,19 @@ def walk(
     while queue:
         node = heappop(queue)[1]
         grad = grads[node] if node in kept else grads.pop(node)
-        if node.retains_grad:
-            _accumulate(node, grad, tensor_type, create_graph)
+        if node.retains_grad and node not in kept:
+            _accumulate(node, _as_tensor(grad, tensor_type).clone(), create_graph)
         parents = node.parents
+        freed = node.saved is None and node not in kept
+        if wanted is not None and not freed and not any(parent in wanted for parent in parents):
+            continue  # nobody asks for what lies behind: it is neither computed nor freed
         parts = node.pull(grad, create_graph, tensor_type)
-        for parent, part in zip(parents, parts if type(parts) is tuple else (parts,), strict=False):
+        parts = parts if type(parts) is tuple else (parts,)
+        if len(parts) < len(parents):
+            raise TypeError(
+                f"{node.operation.name}: its derivative returns {len(parts)} gradients for {len(parents)} inputs"
+            )
+        for parent, part in zip(parents, parts, strict=False):  # more are for inputs that were left out
             if parent is None or part is None or (wanted is not None and parent not in wanted):
                 continue
             give(parent, part() if callable(part) else part)
@@ -240,7 +243,7 @@ def backward(
     create_graph: bool,
     targets: Sequence[Tensor] | None,
 ) -> None:
-    """What `Tensor.backward` does: walk the graph and add what arrives at the leaves to their `grad`."""
+    """What `Tensor.backward` does: walk the graph and add what arrives at the leaves, or the targets, to their `grad`."""
     tensor_type = type(root)._plain
     node, seed = _root(root, gradient, create_graph)
     chosen = None if targets is None else [_node_of(t, "backward") for t in targets]
@@ -251,11 +254,12 @@ def backward(
             retain_graph=create_graph if retain_graph is None else retain_graph,
             create_graph=create_graph,
             wanted=None if chosen is None else _leading_to([node], chosen),
+            targets=chosen or (),
         )
-        arrived: dict[int, Any] = {}
-        for leaf, grad in grads.items():
-            if isinstance(leaf, Leaf):
-                _accumulate(leaf, _own(grad, seed, arrived), tensor_type, create_graph)
+        held = _held([seed])
+        for reached, grad in grads.items():
+            if chosen is None or reached in chosen:
+                _accumulate(reached, _own(grad, held, tensor_type), create_graph)
 
 
 def grad(
@@ -266,7 +270,7 @@ def grad(
     create_graph: bool = False,
     allow_unused: bool = False,
 ) -> tuple[Tensor, ...]:
-    """The gradients of the sum of the outputs with respect to the inputs; `.grad` is left alone.
+    """The gradients of the sum of the outputs with respect to the inputs; the `.grad` of leaves is left alone.
 
     Args:
         outputs: what to differentiate.
@@ -299,14 +303,14 @@ def grad(
             wanted=_leading_to([node for node, _ in roots], targets),
             targets=targets,
         )
-    if not allow_unused:
         for position, target in enumerate(targets):
-            if target not in grads:
+            if target not in grads and not allow_unused:
                 raise RuntimeError(
                     f"grad: the outputs do not depend on input {position}, of shape {target.shape}; "
                     f"allow_unused=True gives None for it"
                 )
-    return tuple(_as_tensor(grads[t], tensor_type) if t in grads else None for t in targets)  # type: ignore[misc]
+        held = _held([seed for _, seed in roots])
+        return tuple(_own(grads[t], held, tensor_type) if t in grads else None for t in targets)  # type: ignore[misc]
 
 
 def listed(tensors: Any) -> list[Tensor]:
@@ -368,23 +372,29 @@ def _unbroadcast(grad: Any, shape: tuple[int, ...]) -> Any:
     return np.reshape(summed, shape)
 
 
-def _own(grad: Any, seed: Any, arrived: dict[int, Any]) -> Any:
-    """The gradient, copied if somebody else holds the same memory: a leaf's gradient may be changed in place later."""
-    array = grad if isinstance(grad, (np.ndarray, np.generic)) else grad._data
-    if isinstance(grad, np.ndarray) and (grad is seed or grad.base is not None or id(grad) in arrived):
-        return grad.copy()
-    arrived[id(array)] = array
-    return grad
+def _held(seeds: Sequence[Any]) -> dict[int, Any]:
+    """Arrays that somebody holds, by their identity: at first the gradients that the caller gave."""
+    arrays = [getattr(seed, "_data", seed) for seed in seeds]
+    return {id(array): array for array in arrays}
 
 
-def _accumulate(node: Node | Leaf, grad: Any, tensor_type: type[Tensor], create_graph: bool) -> None:
-    grad = _as_tensor(grad, tensor_type)
+def _own(grad: Any, held: dict[int, Any], tensor_type: type[Tensor]) -> Tensor:
+    """The gradient as a Tensor, copied if somebody else holds the same memory: it may be changed in place later."""
+    tensor = _as_tensor(grad, tensor_type)
+    array = tensor._data
+    if array.base is not None or id(array) in held:
+        tensor = tensor_type._wrap(array.copy()) if tensor._node is None else tensor.clone()
+    held[id(tensor._data)] = tensor._data
+    return tensor
+
+
+def _accumulate(node: Node | Leaf, grad: Tensor, create_graph: bool) -> None:
     if node.grad is None:
         node.grad = grad
     elif create_graph:
         node.grad = node.grad + grad
     else:
-        node.grad = tensor_type._wrap(node.grad._data + grad._data)
+        node.grad = type(grad)._wrap(np.asarray(node.grad._data + grad._data))
 
 
 def _as_tensor(grad: Any, tensor_type: type[Tensor]) -> Tensor:

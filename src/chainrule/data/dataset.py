@@ -41,6 +41,6 @@ class TensorDataset:
         """The example at an index, or those at several: `dataset[3]`, `dataset[2:5]`, `dataset[[0, 7]]`."""
         chosen = index._data if isinstance(index, Tensor) else index
         if isinstance(chosen, (list, tuple)):
-            chosen = np.asarray(chosen, np.int64)
+            chosen = np.asarray(chosen, None if len(chosen) else np.int64)
         batch = tuple(Tensor._wrap(np.asarray(t._data[chosen])) for t in self.tensors)
         return batch if self.transform is None else self.transform(*batch)

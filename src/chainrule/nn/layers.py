@@ -114,6 +114,8 @@ class Sequential(Module):
         for name, module in named.items():
             if not isinstance(module, Module):
                 raise TypeError(f"Sequential: {name!r} is a {type(module).__name__}, not a Module")
+            if "." in name or hasattr(self, name):
+                raise ValueError(f"Sequential: {name!r} is taken or has a dot in it")
             setattr(self, name, module)
 
     def forward(self, input: Any) -> Any:
@@ -126,5 +128,5 @@ class Sequential(Module):
         return len(list(self.children()))
 
     def __getitem__(self, index: int | slice) -> Module:
-        chosen = list(self.children())[index]
-        return Sequential(*chosen) if isinstance(chosen, list) else chosen
+        named = list(self.named_children())
+        return Sequential(dict(named[index])) if isinstance(index, slice) else named[index][1]

@@ -110,13 +110,13 @@ class Module:
         """The modules directly inside."""
         return (module for _, module in self.named_children())
 
-    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
-        """This module and all those inside, each once, with their paths; its own path is ''."""
+    def named_modules(self, prefix: str = "", remove_duplicate: bool = True) -> Iterator[tuple[str, Module]]:
+        """This module and all those inside with their paths; its own path is ''. Each once, or at every path it has."""
         seen: set[int] = set()
         stack: list[tuple[str, Module]] = [(prefix, self)]
         while stack:
             path, module = stack.pop()
-            if id(module) not in seen:
+            if id(module) not in seen or not remove_duplicate:
                 seen.add(id(module))
                 yield path, module
                 inside = [(f"{path}.{name}" if path else name, child) for name, child in module.named_children()]
@@ -181,7 +181,9 @@ class Module:
         return self
 
     def to(self, dtype: DTypeLike) -> Self:
-        """Give all floating parameters and buffers another type."""
+        """Give all floating parameters and buffers another floating type."""
+        if np.dtype(dtype).kind != "f":
+            raise TypeError(f"{type(self).__name__}: parameters are floats, they cannot become {np.dtype(dtype)}")
         for tensor in (*self.parameters(), *self.buffers()):
             if tensor.dtype.kind == "f":
                 required = tensor.requires_grad
@@ -201,9 +203,12 @@ class Module:
     # Its state
 
     def state_dict(self) -> dict[str, Tensor]:
-        """All parameters and buffers by their paths, module by module; they share memory with the module."""
+        """All parameters and buffers by their paths, module by module; they share memory with the module.
+
+        What is used at several places is there under each of its paths.
+        """
         state: dict[str, Tensor] = {}
-        for path, module in self.named_modules():
+        for path, module in self.named_modules(remove_duplicate=False):
             for name, value in vars(module).items():
                 found = [(name, value)] if name in module._buffers else _find(name, value, Parameter)
                 state.update({f"{path}.{n}" if path else n: tensor.detach() for n, tensor in found})

@@ -53,9 +53,9 @@ class Adam(Optimizer):
         beta1, beta2 = group["betas"]
         if not state:
             state.update(step=0, exp_avg=np.zeros_like(value), exp_avg_sq=np.zeros_like(value))
-        state["step"] += 1
+        step = state["step"] = int(state["step"]) + 1
         mean, square = state["exp_avg"], state["exp_avg_sq"]
-        work = (1 - beta1) * gradient
+        work = np.multiply(gradient, 1 - beta1, out=np.empty_like(value))  # with `out` it is an array also without dimensions
         mean *= beta1
         mean += work
         np.multiply(gradient, gradient, out=work)
@@ -64,10 +64,10 @@ class Adam(Optimizer):
         square += work
         # m̂ / (√v̂ + eps), both corrections taken to the front so that each array is passed over once
         np.sqrt(square, out=work)
-        work /= math.sqrt(1 - beta2 ** state["step"])
+        work /= math.sqrt(1 - beta2**step)
         work += group["eps"]
         np.divide(mean, work, out=work)
-        work *= group["lr"] / (1 - beta1 ** state["step"])
+        work *= group["lr"] / (1 - beta1**step)
         value -= work
 
 

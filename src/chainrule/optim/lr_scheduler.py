@@ -93,7 +93,7 @@ class OneCycleLR(LRScheduler):
 
     Raises:
         ValueError: no number of steps, a share outside 0 to 1, an unknown strategy, no momentum to cycle,
-            or more steps than `total_steps`.
+            or a step after `total_steps` (the last `step()` of a loop is allowed, though its rate is of no more use).
 
     Source: Smith and Topin, Super-convergence: very fast training of neural networks using large learning rates (2019).
     """
@@ -146,8 +146,8 @@ class OneCycleLR(LRScheduler):
 
     def rates(self) -> Sequence[float]:
         """The rates at this step; momenta are set on the way."""
-        if self.last_epoch >= self.total_steps:
-            raise ValueError(f"OneCycleLR: step {self.last_epoch + 1} is past the last of {self.total_steps}")
+        if self.last_epoch > self.total_steps:
+            raise ValueError(f"OneCycleLR: step {self.last_epoch} is past the last of {self.total_steps}")
         shares = (self.first, 1.0, self.last)
         start = 0.0
         for end, a, b in self.phases:

@@ -35,10 +35,12 @@ class Optimizer:
     """
 
     def __init__(self, params: Iterable[Tensor] | Iterable[dict[str, Any]], defaults: dict[str, Any]) -> None:
+        if isinstance(params, Tensor):
+            raise TypeError(f"{type(self).__name__}: takes a list of parameters; put the single one in brackets")
         given = list(params)
         if not given:
             raise ValueError(f"{type(self).__name__}: there are no parameters")
-        groups = [dict(g) for g in given if isinstance(g, dict)] or [{"params": given}]
+        groups = given if isinstance(given[0], dict) else [{"params": given}]
         self.defaults = defaults
         self.param_groups: list[dict[str, Any]] = []
         self.state: dict[int, dict[str, Any]] = {}
@@ -47,6 +49,8 @@ class Optimizer:
 
     def add_param_group(self, group: Mapping[str, Any]) -> None:
         """Add parameters with options of their own."""
+        if not isinstance(group, dict):
+            raise TypeError(f"{type(self).__name__}: takes parameters or groups of them (dicts), not both")
         chosen = [group["params"]] if isinstance(group["params"], Tensor) else list(group["params"])
         unknown = group.keys() - self.defaults.keys() - {"params"}
         if unknown:
@@ -120,12 +124,16 @@ class Optimizer:
         """Take over a state; nothing is changed unless it fits.
 
         Raises:
-            ValueError: other numbers of groups or parameters, or arrays of other shapes.
+            ValueError: other numbers of groups or parameters, arrays of other shapes, or other options.
         """
         name, groups, parameters = type(self).__name__, state_dict["param_groups"], self._parameters()
         sizes, own = [len(g["params"]) for g in groups], [len(g["params"]) for g in self.param_groups]
         if sizes != own:
             raise ValueError(f"{name}: the state has groups of {sizes} parameters, this optimiser has {own}")
+        for saved in groups:
+            differing = saved.keys() - {"params", "initial_lr"} ^ self.defaults.keys()
+            if differing:
+                raise ValueError(f"{name}: the state is another optimiser's, it differs in {', '.join(sorted(differing))}")
         state: dict[int, dict[str, Any]] = {}
         for key, entries in state_dict["state"].items():
             p = parameters[int(key)] if 0 <= int(key) < len(parameters) else None
@@ -135,7 +143,7 @@ class Optimizer:
                     raise ValueError(
                         f"{name}: the state's {entry} of parameter {key} {shape} fits no parameter of that shape"
                     )
-            state[int(key)] = {k: np.array(v) if getattr(v, "shape", ()) else _number(v) for k, v in entries.items()}
+            state[int(key)] = {k: np.array(v) if hasattr(v, "shape") else v for k, v in entries.items()}
         self.state = state
         for group, saved in zip(self.param_groups, groups, strict=True):
             group.update({k: v for k, v in saved.items() if k != "params"})
@@ -143,10 +151,6 @@ class Optimizer:
     def __repr__(self) -> str:
         groups = [", ".join(f"{k}={v}" for k, v in group.items() if k != "params") for group in self.param_groups]
         return f"{type(self).__name__}({'; '.join(groups)})"
-
-
-def _number(value: Any) -> Any:
-    return value.item() if hasattr(value, "item") else value
 
 
 def check(name: str, at_least_zero: Mapping[str, float], betas: tuple[float, ...] = ()) -> None:

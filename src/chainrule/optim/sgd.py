@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from chainrule.optim.optimizer import Optimizer, check
 
 if TYPE_CHECKING:
@@ -58,7 +60,7 @@ class SGD(Optimizer):
         if group["momentum"]:
             velocity = state.get("momentum_buffer")
             if velocity is None:
-                velocity = state["momentum_buffer"] = gradient.copy()
+                velocity = state["momentum_buffer"] = np.array(gradient)
             else:
                 velocity *= group["momentum"]
                 velocity += (1 - group["dampening"]) * gradient

@@ -60,9 +60,10 @@ class BestModel(Callback):
 
     def on_epoch(self, trainer: Trainer, record: dict[str, Any]) -> None:
         """Save the weights if this epoch is the best."""
-        if record[self.measure] > self.best:
+        value = _measured(record, self.measure)
+        if value > self.best:
             weights.save(trainer.network.state_dict(), self.path)
-            self.best, self.epoch = record[self.measure], record["epoch"]
+            self.best, self.epoch = value, record["epoch"]
 
     def state_dict(self) -> dict[str, Any]:
         """The best value and its epoch."""
@@ -88,7 +89,7 @@ class EarlyStopping(Callback):
 
     def on_epoch(self, trainer: Trainer, record: dict[str, Any]) -> None:
         """Count the epochs since the best."""
-        values = [epoch[self.measure] for epoch in trainer.history]
+        values = [_measured(epoch, self.measure) for epoch in trainer.history]
         if len(values) - 1 - int(np.argmax(values)) >= self.patience:
             trainer.stop = True
 
@@ -129,29 +130,57 @@ class Checkpoint(Callback):
 
 
 class StopOnNaN(Callback):
-    """Ends training as soon as a loss is not a number, before it can spoil the weights, and says where it began."""
+    """Ends training as soon as a loss is not a number, before it can spoil the weights, and says where it began.
+
+    It must be the first callback, so that none of the others keeps what went bad.
+    """
 
     def on_loss(self, trainer: Trainer, inputs: Tensor, loss: float) -> None:
-        """Look at the loss."""
-        if math.isfinite(loss):
-            return
+        """Look at the loss of a step."""
+        if not math.isfinite(loss):
+            self._stop(trainer, trainer.epoch, f"step {trainer.step + 1}: the loss is {loss}", inputs)
+
+    def on_epoch(self, trainer: Trainer, record: dict[str, Any]) -> None:
+        """Look at the losses of the epoch: its very last step may have gone wrong."""
+        for name, value in record.items():
+            if name.endswith("loss") and not math.isfinite(value):
+                inputs = trainer.loader.dataset[: trainer.loader.batch_size][0]
+                self._stop(trainer, record["epoch"] - 1, f"its last step: the {name} is {value}", inputs)
+
+    def _stop(self, trainer: Trainer, done: int, what: str, inputs: Tensor) -> None:
+        kept = "the best weights so far are kept; " if done else ""
+        rate = trainer.optimizer.param_groups[0]["lr"]
         raise DivergedError(
-            f"training diverged in epoch {trainer.epoch + 1}, step {trainer.step + 1}: the loss is {loss}; "
-            f"{first_bad_layer(trainer.network, inputs)}; the best weights so far are kept; try a smaller learning rate "
-            f"than {trainer.optimizer.param_groups[0]['lr']:g}"
+            f"training diverged in epoch {done + 1}, {what}; {first_bad_layer(trainer.network, inputs)}; {kept}"
+            f"try a smaller learning rate (it was {rate:g} then)"
         )
+
+
+def _measured(record: dict[str, Any], measure: str) -> float:
+    """An epoch's measure, by which NaN is worse than anything.
+
+    Raises:
+        ValueError: epochs are not measured by it.
+    """
+    if measure not in record:
+        raise ValueError(f"an epoch has no {measure!r}, only {', '.join(record)}: let the trainer's validate give it")
+    value: float = record[measure]
+    return -math.inf if math.isnan(value) else value
 
 
 def first_bad_layer(network: Module, inputs: Tensor) -> str:
     """A phrase that names the first layer whose weights or outputs are not finite for these inputs."""
+    if not np.isfinite(inputs.numpy()).all():
+        return "the inputs themselves hold values that are not finite"
     faults: list[str] = []
-    paths = {id(module): path or "the network" for path, module in network.named_modules()}
+    paths = {id(m): f"layer {path!r}" if path else "the network itself" for path, m in network.named_modules()}
 
     def look(module: Module, _: tuple[Any, ...], output: Any) -> None:
         bad = [name for name, p in module.named_parameters() if "." not in name and not np.isfinite(p.numpy()).all()]
         what = bad[0] if bad else None if np.isfinite(np.asarray(output)).all() else "output"
         if what is not None:
-            faults.append(f"the first values that went bad are the {what} of layer {paths[id(module)]!r}, {module!r}")
+            kind = repr(module).split("\n", 1)[0].removesuffix("(")
+            faults.append(f"the first values that went bad are the {what} of {paths[id(module)]}, {kind}")
 
     handles = [module.register_forward_hook(look) for module in network.modules()]
     try:
@@ -160,7 +189,7 @@ def first_bad_layer(network: Module, inputs: Tensor) -> str:
     finally:
         for handle in handles:
             handle.remove()
-    return faults[0].split("\n", 1)[0] if faults else "every layer's values are finite, so it is the loss itself"
+    return faults[0] if faults else "every layer's values are finite, so it is the loss itself"
 
 
 __all__ = ["BestModel", "Checkpoint", "EarlyStopping", "History", "Interrupted", "StopOnNaN", "first_bad_layer"]

@@ -63,7 +63,12 @@ def evaluate(
         images: (N, H, W) uint8.
         labels: (N,) integers.
         batch_size: images at a time.
+
+    Raises:
+        ValueError: there are no images.
     """
+    if not len(images):
+        raise ValueError("evaluate: there are no images to judge by")
     total, confidences = 0.0, []
     training = network.training
     network.eval()

@@ -7,6 +7,7 @@ weights and dropout, and one for the order of the images.
 from __future__ import annotations
 
 import json
+import math
 import platform
 import zlib
 from dataclasses import asdict, replace
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 RATES = {"sgd": {"lr": 0.1, "momentum": 0.9}, "adam": {"lr": 0.002}, "adamw": {"lr": 0.002, "weight_decay": 0.01}}
 """Each optimiser's settings where a model's recipe, made for another one, says nothing of it."""
 
+SCHEDULES = ("constant", "cosine", "one-cycle")
+
 
 def configure(
     model: str, data: ImageData, *, seed: int = 0, limit: int | None = None, **changes: Any
@@ -57,10 +60,8 @@ def configure(
     recipe = models.get(model).recipe
     changes = {name: value for name, value in changes.items() if value is not None}
     optimizer = changes.get("optimizer", recipe.optimizer)
-    if optimizer not in RATES:
-        raise RunError(f"there is no optimizer {optimizer!r}; there are {', '.join(RATES)}")
     if optimizer != recipe.optimizer:
-        changes = {"momentum": 0.0, "weight_decay": 0.0, **RATES[optimizer], **changes}
+        changes = {"momentum": 0.0, "weight_decay": 0.0, **RATES.get(optimizer, {}), **changes}
     recipe = replace(recipe, **changes)
     _check(recipe, seed, limit, data)
     height, width = data.train_images.shape[1:]
@@ -90,20 +91,20 @@ def prepare(run: Run, data: ImageData, callbacks: Sequence[Callback] = ()) -> Tr
 
     Raises:
         DataError: the data are not those that the config was made for.
+        RunError: the config asks for something that there is not, or a number that makes no sense.
     """
     config, recipe = run.config, models.Recipe(**run.config["training"])
     if config["data"]["crc32"] != _crc32(data):
-        raise DataError(
-            f"{data.name}: the images have changed since {run.folder} was started, it cannot go on with them"
-        )
+        raise DataError(f"{data.name}: the images have changed since {run.folder} was begun, it cannot go on with them")
+    try:
+        _check(recipe, config["seed"], config["data"]["limit"], data)
+    except RunError as error:
+        raise RunError(f"{run.config_file}: {error}") from None
     weights_seed, order_seed = np.random.SeedSequence(config["seed"]).spawn(2)
-    spec = config["model"]
-    network = models.build(spec["name"], generator=np.random.default_rng(weights_seed), **spec["options"])
-    model = models.get(spec["name"])
-    train, validation, _ = data.split()
-    dataset = TensorDataset(
-        train.images[: config["data"]["limit"]], train.labels[: config["data"]["limit"]], transform=_scaled
-    )
+    network, model = run.untrained(np.random.default_rng(weights_seed)), run.model
+    (images, labels), validation, _ = data.split()
+    chosen = slice(config["data"]["limit"])
+    dataset = TensorDataset(images[chosen], labels[chosen], transform=_scaled)
     loader = DataLoader(dataset, recipe.batch_size, shuffle=True, generator=np.random.default_rng(order_seed))
     optimizer = _optimizer(recipe, network.parameters())
 
@@ -132,13 +133,15 @@ def resume(run: Run, trainer: Trainer) -> None:
     """Bring a trainer to where its run was left.
 
     Raises:
-        RunError: the run has no checkpoint, or it does not fit.
+        RunError: its checkpoint is missing or damaged, or does not fit.
     """
+    if not run.checkpoint_file.exists() and not run.history:
+        return  # it was stopped before its first step, and begins at the beginning
     state = checkpoint.load(run.checkpoint_file)
     try:
         trainer.load_state_dict(state)
-    except (KeyError, TypeError, ValueError) as error:
-        raise RunError(f"{run.checkpoint_file}: does not fit {run.folder / 'config.json'}: {error}") from None
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        raise RunError(f"{run.checkpoint_file}: does not fit {run.config_file}: {error}") from None
 
 
 def finish(run: Run, data: ImageData, seconds: float) -> tuple[dict[str, Any], Evaluation]:
@@ -170,30 +173,32 @@ def _optimizer(recipe: Recipe, parameters: Any) -> optim.Optimizer:
 
 
 def _scheduler(recipe: Recipe, optimizer: optim.Optimizer, steps: int) -> LRScheduler | None:
-    if (
-        recipe.schedule == "one-cycle"
-    ):  # one step more than is taken: the schedule is asked for the next rate after the last
-        return OneCycleLR(
-            optimizer, recipe.lr, total_steps=steps + 1, cycle_momentum=recipe.optimizer != "sgd" or recipe.momentum > 0
-        )
+    if recipe.schedule == "one-cycle":
+        has_momentum = recipe.optimizer != "sgd" or recipe.momentum > 0
+        # one step more than is taken: the schedule is asked for the next rate after the last
+        return OneCycleLR(optimizer, recipe.lr, total_steps=steps + 1, cycle_momentum=has_momentum)
     return CosineAnnealingLR(optimizer, T_max=steps) if recipe.schedule == "cosine" else None
 
 
 def _check(recipe: Recipe, seed: int, limit: int | None, data: ImageData) -> None:
-    images = len(data.split().train.images)
-    for name, value in {
-        "epochs": recipe.epochs,
-        "batch size": recipe.batch_size,
-        "limit": 1 if limit is None else limit,
-    }.items():
-        if value < 1:
-            raise RunError(f"the {name} must be at least 1, not {value}")
-    if not (np.isfinite(recipe.lr) and recipe.lr > 0):
-        raise RunError(f"the learning rate must be above 0, not {recipe.lr}")
+    for kind, name, known in (("optimizer", recipe.optimizer, RATES), ("schedule", recipe.schedule, SCHEDULES)):
+        if name not in known:
+            raise RunError(f"there is no {kind} {name!r}; there are {', '.join(known)}")
+    counts = {"number of epochs": recipe.epochs, "batch size": recipe.batch_size, "limit": limit}
+    for name, count in counts.items():
+        if count is not None and count < 1:
+            raise RunError(f"the {name} must be at least 1, not {count}")
+    if not 0 < recipe.lr < math.inf:
+        raise RunError(f"the learning rate must be a number above 0, not {recipe.lr}")
+    if not (0 <= recipe.momentum < math.inf and 0 <= recipe.weight_decay < math.inf):
+        raise RunError("the momentum and the weight decay must be numbers of at least 0")
     if seed < 0:
-        raise RunError(f"the seed must not be negative, got {seed}")
-    if limit is not None and limit > images:
-        raise RunError(f"the limit is {limit:,}, but {data.name} has {images:,} images to learn from")
+        raise RunError(f"the seed must be at least 0, not {seed}")
+    train, validation, _ = data.split()
+    if not len(validation.images):
+        raise RunError(f"{data.name} has too few training images, {len(train.images)}: at least 6 are needed")
+    if limit is not None and limit > len(train.images):
+        raise RunError(f"the limit is {limit:,}, but {data.name} has {len(train.images):,} images to learn from")
 
 
 def _crc32(data: ImageData) -> int:

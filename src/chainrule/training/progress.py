@@ -20,9 +20,10 @@ HEADER = "epoch  train loss  validation loss  validation accuracy  seconds"
 
 def line(record: dict[str, Any]) -> str:
     """An epoch's line of the table under `HEADER`."""
+    loss, accuracy = record.get("validation_loss"), record.get("validation_accuracy")  # if the trainer validates
     return (
-        f"{record['epoch']:5d}  {record['train_loss']:10.4f}  {record['validation_loss']:15.4f}"
-        f"  {record['validation_accuracy']:19.2%}  {record['seconds']:7.1f}"
+        f"{record['epoch']:5d}  {record['train_loss']:10.4f}  {'-' if loss is None else f'{loss:.4f}':>15}"
+        f"  {'-' if accuracy is None else f'{accuracy:.2%}':>19}  {record['seconds']:7.1f}"
     )
 
 
@@ -69,7 +70,7 @@ class Bar(Callback):
             BarColumn(bar_width=None),
             TextColumn("{task.percentage:>3.0f}%"),
             TimeRemainingColumn(compact=True),
-            TextColumn("loss {task.fields[loss]:.4f}  accuracy {task.fields[accuracy]}"),
+            TextColumn("loss {task.fields[loss]}  accuracy {task.fields[accuracy]}"),
             console=self.console,
             transient=True,
             refresh_per_second=8,
@@ -93,10 +94,10 @@ class Bar(Callback):
             self._bar.stop()
 
     def _facts(self, trainer: Trainer) -> dict[str, Any]:
-        last = trainer.history[-1]["validation_accuracy"] if trainer.history else None
+        last = trainer.history[-1].get("validation_accuracy") if trainer.history else None
         return {
             "epoch": min(trainer.epoch + 1, trainer.epochs),
             "epochs": trainer.epochs,
-            "loss": trainer.mean_loss,
+            "loss": f"{trainer.mean_loss:.4f}" if trainer.step else "-",
             "accuracy": "-" if last is None else f"{last:.2%}",
         }

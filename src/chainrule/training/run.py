@@ -14,7 +14,7 @@ import json
 import secrets
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 from chainrule import models, weights
 from chainrule.errors import RunError
@@ -24,10 +24,22 @@ from chainrule.training import checkpoint
 if TYPE_CHECKING:
     import os
 
+    import numpy as np
+
     from chainrule.nn import Module
 
 RUNS = Path("runs")
 """Where runs go and are looked for, below the current folder."""
+
+_CONFIG = {
+    "created": str,
+    "model": {"name": str, "options": dict},
+    "data": {"name": str, "limit": int | None, "image_shape": [int], "classes": [str], "crc32": int},
+    "training": get_type_hints(models.Recipe),
+    "seed": int,
+    "versions": dict,
+}
+_RESULT = {"test_accuracy": float, "test_loss": float, "seconds": float}
 
 
 class Run:
@@ -37,17 +49,23 @@ class Run:
         folder: of a run.
 
     Raises:
-        RunError: there is no such folder, or it holds no readable config.json.
+        RunError: there is no such folder, or its config.json is missing, damaged or of another form.
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.folder = Path(folder)
         if not self.folder.is_dir():
             raise RunError(f"{self.folder}: there is no such run")
-        self.config: dict[str, Any] = _read_json(self.folder / "config.json")
-        missing = {"model", "data", "training", "seed", "created"} - self.config.keys()
-        if missing:
-            raise RunError(f"{self.folder / 'config.json'}: lacks {', '.join(sorted(missing))}")
+        self.config: dict[str, Any] = _read_json(self.config_file, _CONFIG)
+        try:
+            self.created = datetime.fromisoformat(self.config["created"]).astimezone()
+        except ValueError:
+            raise RunError(f"{self.config_file}: created must be a date and time, like 2026-11-22T10:30:00") from None
+
+    @property
+    def config_file(self) -> Path:
+        """Everything needed to run it again."""
+        return self.folder / "config.json"
 
     @property
     def weights_file(self) -> Path:
@@ -61,20 +79,48 @@ class Run:
 
     @property
     def history(self) -> list[dict[str, Any]]:
-        """A dict for each epoch done."""
+        """A dict for each epoch done.
+
+        Raises:
+            RunError: metrics.jsonl is damaged.
+        """
         file = self.folder / "metrics.jsonl"
-        return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+        lines = _read(file).splitlines() if file.exists() else []
+        return [_parsed(line, f"{file}, line {number}", {}) for number, line in enumerate(lines, start=1)]
 
     @property
     def result(self) -> dict[str, Any] | None:
-        """How training ended; None while it has not."""
+        """How training ended; None while it has not.
+
+        Raises:
+            RunError: result.json is damaged.
+        """
         file = self.folder / "result.json"
-        return _read_json(file) if file.exists() else None
+        return _read_json(file, _RESULT) if file.exists() else None
 
     @property
     def model(self) -> models.Model:
-        """The model that was trained."""
-        return models.get(self.config["model"]["name"])
+        """The model that is trained.
+
+        Raises:
+            RunError: there is none of that name.
+        """
+        try:
+            return models.get(self.config["model"]["name"])
+        except RunError as error:
+            raise RunError(f"{self.config_file}: {error}") from None
+
+    def untrained(self, generator: np.random.Generator | None = None) -> Module:
+        """The network as it is before training, with its weights drawn from a generator.
+
+        Raises:
+            RunError: there is no such model, or it has no such options.
+        """
+        spec = self.config["model"]
+        try:
+            return models.build(spec["name"], generator=generator, **spec["options"])
+        except RunError as error:
+            raise RunError(f"{self.config_file}: {error}") from None
 
     def network(self) -> Module:
         """The network with its best weights, ready to be used.
@@ -82,14 +128,15 @@ class Run:
         Raises:
             RunError: there are no weights yet, or they do not fit the model.
         """
-        spec = self.config["model"]
-        network = models.build(spec["name"], **spec["options"])
+        network = self.untrained()
         if not self.weights_file.exists():
-            raise RunError(f"{self.folder}: has no weights yet, its first epoch was not finished")
+            missing = "is missing" if self.history else "is not there yet, the first epoch was not finished"
+            raise RunError(f"{self.weights_file}: {missing}")
+        found = weights.load(self.weights_file)
         try:
-            network.load_state_dict(weights.load(self.weights_file))
+            network.load_state_dict(found)
         except ValueError as error:
-            raise RunError(f"{self.weights_file}: does not fit model {spec['name']!r}: {error}") from None
+            raise RunError(f"{self.weights_file}: does not fit model {self.model.name!r}: {error}") from None
         return network.eval()
 
 
@@ -104,12 +151,9 @@ def create(config: dict[str, Any], folder: str | os.PathLike[str] | None = None)
     try:
         target.mkdir(parents=True, exist_ok=folder is not None)
         if any(target.iterdir()):
-            what = (
-                "holds a run already: go on with it by --resume"
-                if (target / "config.json").exists()
-                else "is not empty"
-            )
-            raise RunError(f"{target}: {what}, or choose another folder")
+            if (target / "config.json").exists():
+                raise RunError(f"{target}: holds a run already; go on with it by --resume, or choose another folder")
+            raise RunError(f"{target}: is not empty; choose another folder for the run")
         write_text(target / "config.json", json.dumps(config, indent=2) + "\n")
     except OSError as error:
         raise RunError(f"{target}: the run's folder cannot be made ({error.strerror})") from None
@@ -137,19 +181,71 @@ def find(place: str | os.PathLike[str] | None = None) -> Run:
     raise RunError(f"{folder}: {'holds no run' if folder.is_dir() else 'there is no such run'}")
 
 
-def every(folder: str | os.PathLike[str] = RUNS) -> list[Run]:
-    """All runs in a folder, the newest last."""
-    found = [Run(path.parent) for path in Path(folder).glob("*/config.json")]
-    return sorted(found, key=lambda run: (run.config["created"], run.folder.name))
+def every(folder: str | os.PathLike[str] = RUNS, faults: list[RunError] | None = None) -> list[Run]:
+    """All runs in a folder, the newest last.
+
+    Args:
+        folder: where to look.
+        faults: takes the errors of those that cannot be read.
+
+    Raises:
+        RunError: one of them cannot be read, and `faults` is left out.
+    """
+    found = []
+    for file in sorted(Path(folder).glob("*/config.json")):
+        try:
+            found.append(Run(file.parent))
+        except RunError as error:
+            if faults is None:
+                raise
+            faults.append(error)
+    return sorted(found, key=lambda run: run.created)
 
 
-def _read_json(file: Path) -> dict[str, Any]:
+# Reading files that anybody may have changed
+
+
+def _read(file: Path) -> str:
     try:
-        content = json.loads(file.read_text())
+        return file.read_text("utf-8")
     except OSError as error:
         raise RunError(f"{file}: cannot be read ({error.strerror})") from None
-    except ValueError as error:
-        raise RunError(f"{file}: is not JSON ({error})") from None
-    if not isinstance(content, dict):
-        raise RunError(f"{file}: must hold a JSON object")
+    except UnicodeDecodeError:
+        raise RunError(f"{file}: is not text") from None
+
+
+def _read_json(file: Path, form: dict[str, Any]) -> dict[str, Any]:
+    return _parsed(_read(file), str(file), form)
+
+
+def _parsed(text: str, place: str, form: dict[str, Any]) -> dict[str, Any]:
+    """The object in a JSON text, if it has the form."""
+    try:
+        content: dict[str, Any] = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise RunError(f"{place}: is not JSON ({error})") from None
+    _check_form(content, form, place)
     return content
+
+
+def _check_form(value: Any, form: Any, place: str, name: str = "") -> None:
+    """Compare a value with a form: a type, a list of one form for all its elements, or a dict of forms; {} is any dict.
+
+    Raises:
+        RunError: an entry is missing, unknown or of another type; the message names it.
+    """
+    kind = type(form) if isinstance(form, (dict, list)) else form
+    fits = isinstance(value, int | float if kind is float else kind) and not isinstance(value, bool)
+    if not fits:
+        wanted, found = getattr(kind, "__name__", kind), type(value).__name__
+        raise RunError(f"{place}: {name or 'the content'} must be of type {wanted}, not {found}")
+    if isinstance(form, list):
+        for i, part in enumerate(value):
+            _check_form(part, form[0], place, f"{name}[{i}]")
+    elif isinstance(form, dict) and form:
+        prefix = f"{name}." if name else ""
+        for fault, keys in (("lacks", form.keys() - value.keys()), ("has the unknown", value.keys() - form.keys())):
+            if keys:
+                raise RunError(f"{place}: {fault} {', '.join(prefix + key for key in sorted(keys))}")
+        for key, part in value.items():
+            _check_form(part, form[key], place, prefix + key)

@@ -24,7 +24,7 @@ class Interrupted(KeyboardInterrupt):
 
 
 class DivergedError(UserError, ArithmeticError):
-    """The loss is no longer a number."""
+    """The loss, or what validation found, is no longer a number."""
 
 
 class Callback:
@@ -102,9 +102,9 @@ class Trainer:
 
         Raises:
             Interrupted: `interrupt` was set.
-            DivergedError: a callback found that the loss is no longer a number.
+            DivergedError: a callback found that a loss is no longer a number.
         """
-        self.epochs, self.interrupt = epochs, False
+        self.epochs = epochs
         try:
             self._tell("on_start")
             while self.epoch < epochs and not self.stop:
@@ -125,6 +125,7 @@ class Trainer:
             last = self.interrupt  # asked before the callbacks are told, so that none of them can miss the last step
             self._tell("on_step")
             if last:
+                self.interrupt = False
                 raise Interrupted
         record = {"epoch": self.epoch + 1, "train_loss": self.mean_loss}
         if self.validate is not None:

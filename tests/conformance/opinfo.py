@@ -1,0 +1,264 @@
+"""PyTorch's own sample inputs for its operators, run through ours.
+
+PyTorch ships the samples that its operators are tested with (`op_db`, a list of OpInfo). For each entry in `ENTRIES` all of
+them go through PyTorch and through chainrule: results, types, shapes, and gradients for a random upstream gradient must
+agree, and what PyTorch refuses (`error_inputs`) must be refused here too, in Python's own kinds of error.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+import chainrule
+from chainrule import nn
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # PyTorch's test module warns about optional parts of its own
+    from torch.testing._internal.common_methods_invocations import op_db
+
+NAMES = """
+    abs add sub mul div pow neg sign exp expm1 log log1p log2 sqrt rsqrt square reciprocal sin cos tan tanh sinh cosh atan erf
+    sigmoid nn.functional.logsigmoid nn.functional.softplus nn.functional.relu nn.functional.leaky_relu nn.functional.elu
+    nn.functional.gelu nn.functional.silu nn.functional.hardtanh clamp maximum minimum floor ceil round where masked_fill lerp
+    sum mean var std prod max min amax amin argmax argmin logsumexp norm cumsum any all
+    reshape view flatten unflatten transpose permute movedim squeeze unsqueeze expand broadcast_to repeat tile cat stack split
+    chunk unbind nn.functional.pad flip roll gather index_select take_along_dim tril triu diagonal nn.functional.one_hot
+    __getitem__ matmul mm bmm dot outer einsum nn.functional.linear
+    nn.functional.conv1d nn.functional.conv2d nn.functional.conv_transpose2d nn.functional.max_pool2d
+    nn.functional.avg_pool2d nn.functional.adaptive_avg_pool2d nn.functional.batch_norm nn.functional.layer_norm
+    nn.functional.group_norm nn.functional.rms_norm nn.functional.embedding nn.functional.dropout softmax log_softmax
+    nn.functional.scaled_dot_product_attention
+    nn.functional.cross_entropy nn.functional.nll_loss nn.functional.mse_loss nn.functional.l1_loss
+    nn.functional.smooth_l1_loss nn.functional.huber_loss nn.functional.binary_cross_entropy
+    nn.functional.binary_cross_entropy_with_logits nn.functional.kl_div
+    eq ne lt le gt ge isfinite logical_not
+""".split()
+
+# Variants that are another thing under the same name: complex numbers, a GPU's kernel.
+LEFT_OUT = {("nn.functional.silu", "complex"), ("bmm", "triton_optimized"), ("nn.functional.batch_norm", "without_cudnn")}
+
+ENTRIES = [op for op in op_db if op.name in NAMES and (op.name, op.variant_test_name) not in LEFT_OUT]
+
+_TYPES = {
+    torch.float32: np.float32,
+    torch.float64: np.float64,
+    torch.int64: np.int64,
+    torch.int32: np.int32,
+    torch.int16: np.int16,
+    torch.int8: np.int8,
+    torch.uint8: np.uint8,
+    torch.bool: np.bool_,
+}
+
+
+@dataclass
+class Outcome:
+    """What became of an entry's samples."""
+
+    name: str
+    total: int = 0
+    passed: int = 0
+    unsupported: list[str] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
+    covered: bool = True
+
+
+def title(op: Any) -> str:
+    """An entry's name with its variant."""
+    return f"{op.name}.{op.variant_test_name}" if op.variant_test_name else op.name
+
+
+def ours(op: Any) -> Any:
+    """Our function for an entry, or None."""
+    if op.name == "__getitem__":
+        return lambda x, index: x[index]
+    if op.name.startswith("nn.functional."):
+        return getattr(nn.functional, op.name.removeprefix("nn.functional."), None)
+    function = getattr(chainrule, op.name, None)
+    if function is None and hasattr(chainrule.Tensor, op.name):
+        return lambda x, *args, **options: getattr(x, op.name)(*args, **options)
+    return function
+
+
+def types_of(op: Any) -> list[torch.dtype]:
+    """The types to run an entry in."""
+    supported = op.supported_dtypes("cpu")
+    return [t for t in (torch.float64, torch.float32) if t in supported] or [torch.int64]
+
+
+def converted(value: Any, made: list[tuple[torch.Tensor, chainrule.Tensor]]) -> Any:
+    """A sample's value with our Tensors in the place of PyTorch's; pairs that want gradients are noted in `made`."""
+    if isinstance(value, torch.Tensor):
+        tensor = chainrule.Tensor._wrap(value.detach().numpy().copy(order="K"))
+        if value.requires_grad:
+            tensor.requires_grad_()
+            made.append((value, tensor))
+        return tensor
+    if isinstance(value, torch.dtype):
+        return _TYPES.get(value, value)
+    if isinstance(value, (list, tuple)) and not isinstance(value, torch.Size):
+        return type(value)(converted(part, made) for part in value)
+    if isinstance(value, torch.Size):
+        return tuple(value)
+    if isinstance(value, dict):
+        return {key: converted(part, made) for key, part in value.items()}
+    return value
+
+
+def run(op: Any, dtype: torch.dtype, outcome: Outcome) -> None:
+    """Run all samples of an entry in one type."""
+    function = ours(op)
+    differentiable = dtype.is_floating_point and op.supports_autograd
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # PyTorch warns in making some samples
+        samples = list(op.sample_inputs("cpu", dtype, requires_grad=differentiable))
+    for number, sample in enumerate(samples):
+        outcome.total += 1
+        if function is None:
+            outcome.covered = False
+            continue
+        where = f"{title(op)}, {str(dtype).removeprefix('torch.')}, sample {number}: {sample.summary()}"
+        made: list[tuple[torch.Tensor, chainrule.Tensor]] = []
+        arguments = converted((sample.input, *sample.args), made)
+        options = converted(sample.kwargs, made)
+        try:
+            got = function(*arguments, **options)
+        except (TypeError, ValueError, NotImplementedError) as error:
+            if _names_an_argument(error, sample):
+                outcome.unsupported.append(f"{where}: {error}")
+            else:
+                outcome.wrong.append(f"{where}: raised {type(error).__name__}: {error}")
+            continue
+        except Exception as error:  # noqa: BLE001  # whatever it is, it is told
+            outcome.wrong.append(f"{where}: raised {type(error).__name__}: {error}")
+            continue
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            torch.manual_seed(0)
+            wanted = op.op(sample.input, *sample.args, **sample.kwargs)
+        fault = _compare(op, wanted, got, made, dtype)
+        if fault:
+            outcome.wrong.append(f"{where}: {fault}")
+        else:
+            outcome.passed += 1
+
+
+def _names_an_argument(error: Exception, sample: Any) -> bool:
+    """Whether an error says which argument of the sample is not supported."""
+    text = str(error)
+    return "support" in text or any(f"'{name}'" in text for name in sample.kwargs)
+
+
+def _compare(op: Any, wanted: Any, got: Any, made: list[Any], dtype: torch.dtype) -> str | None:
+    wanted_parts = list(wanted) if isinstance(wanted, (tuple, list)) else [wanted]
+    got_parts = list(got) if isinstance(got, (tuple, list)) else [got]
+    if len(wanted_parts) != len(got_parts):
+        return f"{len(got_parts)} results, not {len(wanted_parts)}"
+    rtol, atol = (1e-9, 1e-11) if dtype == torch.float64 else (2e-4, 2e-5)
+    for w, g in zip(wanted_parts, got_parts, strict=True):
+        if not isinstance(g, chainrule.Tensor):
+            return f"the result is a {type(g).__name__}, not a Tensor"
+        if tuple(w.shape) != g.shape:
+            return f"shape {g.shape}, not {tuple(w.shape)}"
+        if np.dtype(_TYPES[w.dtype]) != g.dtype:
+            return f"type {g.dtype}, not {w.dtype}"
+        if op.name == "nn.functional.dropout":
+            continue  # other random numbers: tests/nn looks at them
+        if not np.allclose(w.detach().numpy(), g.numpy(), rtol, atol, equal_nan=True):
+            return f"values differ by {np.nanmax(np.abs(w.detach().numpy().astype(float) - g.numpy().astype(float)))}"
+    pairs = [(w, g) for w, g in zip(wanted_parts, got_parts, strict=True) if w.requires_grad]
+    if not pairs or not made or op.name == "nn.functional.dropout":
+        return None
+    if not all(g.requires_grad for _, g in pairs):
+        return "the result does not require gradients"
+    generator = torch.Generator().manual_seed(1)
+    upstream = [torch.randn(w.shape, generator=generator, dtype=w.dtype) for w, _ in pairs]
+    theirs = torch.autograd.grad([w for w, _ in pairs], [t for t, _ in made], upstream, allow_unused=True)
+    mine = chainrule.grad(
+        [g for _, g in pairs],
+        [x for _, x in made],
+        [chainrule.from_numpy(u.numpy()) for u in upstream],
+        allow_unused=True,
+    )
+    for position, (w, g) in enumerate(zip(theirs, mine, strict=True)):
+        if w is None or g is None:
+            other = g.numpy() if w is None and g is not None else w.numpy() if w is not None else np.zeros(1)
+            if np.any(other != 0):
+                return f"gradient {position}: only one of the two has one"
+            continue
+        if g.dtype != np.dtype(_TYPES[w.dtype]) or g.shape != tuple(w.shape):
+            return f"gradient {position}: {g.dtype} {g.shape}, not {w.dtype} {tuple(w.shape)}"
+        if not np.allclose(w.numpy(), g.numpy(), rtol * 10, atol * 10, equal_nan=True):
+            return f"gradient {position} differs by {np.nanmax(np.abs(w.numpy() - g.numpy()))}"
+    return None
+
+
+def refusals(op: Any) -> list[str]:
+    """What PyTorch refuses and we do not, or refuse with another kind of error."""
+    function = ours(op)
+    if function is None or op.error_inputs_func is None:
+        return []
+    faults = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        cases = list(op.error_inputs("cpu"))
+    for number, case in enumerate(cases):
+        sample = case.sample_input
+        made: list[Any] = []
+        try:
+            arguments = converted((sample.input, *sample.args), made)
+            options = converted(sample.kwargs, made)
+        except (TypeError, ValueError):
+            continue  # what NumPy does not have: a type such as bfloat16, 65 dimensions
+        try:
+            function(*arguments, **options)
+        except (ValueError, TypeError, IndexError):
+            continue
+        except Exception as error:  # noqa: BLE001  # told
+            faults.append(f"{title(op)}, error input {number}: raised {type(error).__name__}: {error}")
+        else:
+            faults.append(f"{title(op)}, error input {number} was taken; PyTorch says: {case.error_regex}")
+    return faults
+
+
+def report(chosen: str = "") -> int:
+    """Print, for each entry, samples passed / total / unsupported; returns the number of faults."""
+    outcomes = []
+    faults: list[str] = []
+    for op in ENTRIES:
+        if chosen and chosen not in title(op):
+            continue
+        outcome = Outcome(title(op))
+        for dtype in types_of(op):
+            run(op, dtype, outcome)
+        refused = refusals(op)
+        faults += outcome.wrong + refused
+        outcomes.append(outcome)
+        state = "" if outcome.covered else "  not covered"
+        bad = f"  {len(outcome.wrong)} WRONG" if outcome.wrong else ""
+        bad += f"  {len(refused)} not refused" if refused else ""
+        print(f"{outcome.name:<48}{outcome.passed:>6} /{outcome.total:>6}  unsupported {len(outcome.unsupported)}{state}{bad}")
+    covered = [o for o in outcomes if o.covered]
+    passed, total = sum(o.passed for o in covered), sum(o.total for o in covered)
+    print(
+        f"total: {len(covered)} of {len(outcomes)} entries covered; samples passed {passed} / {total} "
+        f"({passed / max(total, 1):.2%}), unsupported {sum(len(o.unsupported) for o in covered)}, "
+        f"wrong {sum(len(o.wrong) for o in covered)}"
+    )
+    for line in [line for o in covered for line in o.unsupported]:
+        print("unsupported:", line[:400])
+    for line in faults:
+        print("FAULT:", line[:600])
+    return len(faults)
+
+
+if __name__ == "__main__":
+    import sys
+
+    torch.set_num_threads(1)
+    sys.exit(1 if report(sys.argv[1] if len(sys.argv) > 1 else "") else 0)
