@@ -2,7 +2,8 @@
 
     python benchmarks/steps.py
 
-OPENBLAS_CORETYPE and OPENBLAS_L2_SIZE, which hold NumPy to an old processor's kernels on some machines, are unset first.
+OPENBLAS_CORETYPE and OPENBLAS_L2_SIZE, which hold NumPy to an old processor's kernels on some machines, are unset
+first.
 """
 
 import os

@@ -63,8 +63,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         commands = {
             "chainrule": lambda seed: [
-                sys.executable, "-m", "chainrule", "train", "--json", "--seed", str(seed),
-                "--out", str(Path(folder) / f"run-{seed}"),
+                sys.executable,
+                "-m",
+                "chainrule",
+                "train",
+                "--json",
+                "--seed",
+                str(seed),
+                "--out",
+                str(Path(folder) / f"run-{seed}"),
             ],
             "PyTorch": lambda seed: [sys.executable, "-W", "ignore", "-c", TORCH, str(seed)],
         }

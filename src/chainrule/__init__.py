@@ -68,7 +68,13 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_LATER = ("data", "images", "models", "plots", "training")  # loaded when first asked for, so that the import stays light
+_LATER = (
+    "data",
+    "images",
+    "models",
+    "plots",
+    "training",
+)  # loaded when first asked for, so that the import stays light
 
 
 def __getattr__(name: str) -> Any:

@@ -42,6 +42,7 @@ class _Quiet(threading.local):
 
 
 _quiet = _Quiet()
+_new, _ndarray = object.__new__, np.ndarray
 
 
 class Tensor:
@@ -84,6 +85,9 @@ class Tensor:
 
     @staticmethod
     def __operation__(operation: Operation, inputs: tuple[Any, ...], options: dict[str, Any]) -> Tensor:
+        missing = len(operation.inputs) - len(inputs)
+        if 0 < missing <= len(operation.absent):
+            inputs += operation.absent[-missing:]
         arrays = [x._data if isinstance(x, Tensor) else x for x in inputs]
         if operation.promote is not None:
             arrays = promote(arrays, operation.promote == "floating", operation.name)
@@ -91,7 +95,9 @@ class Tensor:
             array = _quiet.run(operation.formula, *arrays, **options)
         except (ValueError, IndexError, TypeError) as error:
             raise _explained(error, operation, arrays) from None
-        out = Tensor._wrap(array if type(array) is np.ndarray else np.asarray(array))
+        out = _new(Tensor)
+        out._data = array if type(array) is _ndarray else np.asarray(array)
+        out._node, out._version = None, [0]
         if operation.view and isinstance(inputs[0], Tensor) and np.may_share_memory(array, arrays[0]):
             out._version = inputs[0]._version
         if tape.mode.recording and operation.rule is not None:
@@ -354,7 +360,8 @@ class Tensor:
         if tape.mode.recording and recorded:
             if isinstance(self._node, tape.Leaf):
                 raise RuntimeError(
-                    "a tensor that requires gradients cannot be changed in place while operations are recorded: do it under no_grad()"
+                    "a tensor that requires gradients cannot be changed in place while operations are recorded: "
+                    "do it under no_grad()"
                 )
             made = new()  # the old array stays as it is for the operations that used it
             if made.shape != self.shape:
@@ -649,7 +656,9 @@ def _comparable(other: object) -> bool:
 def _explained(error: Exception, operation: Operation, arrays: Sequence[Any]) -> Exception:
     """The error, told with the operation's name and the shapes that went in."""
     message = str(error)
-    kind = next(kind for kind in (IndexError, ValueError, TypeError) if isinstance(error, kind))  # not NumPy's own kinds
+    kind = next(
+        kind for kind in (IndexError, ValueError, TypeError) if isinstance(error, kind)
+    )  # not NumPy's own kinds
     if message.startswith(operation.name):
         return kind(message)
     shapes = " and ".join(str(a.shape) if isinstance(a, np.ndarray) else repr(a) for a in arrays)

@@ -1,8 +1,9 @@
 """PyTorch's own sample inputs for its operators, run through ours.
 
-PyTorch ships the samples that its operators are tested with (`op_db`, a list of OpInfo). For each entry in `ENTRIES` all of
-them go through PyTorch and through chainrule: results, types, shapes, and gradients for a random upstream gradient must
-agree, and what PyTorch refuses (`error_inputs`) must be refused here too, in Python's own kinds of error.
+PyTorch ships the samples that its operators are tested with (`op_db`, a list of OpInfo). For each entry in `ENTRIES`
+all of them go through PyTorch and through chainrule: results, types, shapes, and gradients for a random upstream
+gradient must agree, and what PyTorch refuses (`error_inputs`) must be refused here too, in Python's own kinds of
+error.
 """
 
 from __future__ import annotations
@@ -22,25 +23,28 @@ with warnings.catch_warnings():
     from torch.testing._internal.common_methods_invocations import op_db
 
 NAMES = """
-    abs add sub mul div pow neg sign exp expm1 log log1p log2 sqrt rsqrt square reciprocal sin cos tan tanh sinh cosh atan erf
-    sigmoid nn.functional.logsigmoid nn.functional.softplus nn.functional.relu nn.functional.leaky_relu nn.functional.elu
-    nn.functional.gelu nn.functional.silu nn.functional.hardtanh clamp maximum minimum floor ceil round where masked_fill lerp
-    sum mean var std prod max min amax amin argmax argmin logsumexp norm cumsum any all
-    reshape view flatten unflatten transpose permute movedim squeeze unsqueeze expand broadcast_to repeat tile cat stack split
-    chunk unbind nn.functional.pad flip roll gather index_select take_along_dim tril triu diagonal nn.functional.one_hot
-    __getitem__ matmul mm bmm dot outer einsum nn.functional.linear
-    nn.functional.conv1d nn.functional.conv2d nn.functional.conv_transpose2d nn.functional.max_pool2d
-    nn.functional.avg_pool2d nn.functional.adaptive_avg_pool2d nn.functional.batch_norm nn.functional.layer_norm
-    nn.functional.group_norm nn.functional.rms_norm nn.functional.embedding nn.functional.dropout softmax log_softmax
-    nn.functional.scaled_dot_product_attention
-    nn.functional.cross_entropy nn.functional.nll_loss nn.functional.mse_loss nn.functional.l1_loss
-    nn.functional.smooth_l1_loss nn.functional.huber_loss nn.functional.binary_cross_entropy
-    nn.functional.binary_cross_entropy_with_logits nn.functional.kl_div
-    eq ne lt le gt ge isfinite logical_not
+    abs add sub mul div pow neg sign exp expm1 log log1p log2 sqrt rsqrt square reciprocal sin cos tan tanh sinh cosh
+    atan erf sigmoid nn.functional.logsigmoid nn.functional.softplus nn.functional.relu nn.functional.leaky_relu
+    nn.functional.elu nn.functional.gelu nn.functional.silu nn.functional.hardtanh clamp maximum minimum floor ceil
+    round where masked_fill lerp sum mean var std prod max min amax amin argmax argmin logsumexp norm cumsum any all
+    reshape view flatten unflatten transpose permute movedim squeeze unsqueeze expand broadcast_to repeat tile cat
+    stack split chunk unbind nn.functional.pad flip roll gather index_select take_along_dim tril triu diagonal
+    nn.functional.one_hot __getitem__ matmul mm bmm dot outer einsum nn.functional.linear nn.functional.conv1d
+    nn.functional.conv2d nn.functional.conv_transpose2d nn.functional.max_pool2d nn.functional.avg_pool2d
+    nn.functional.adaptive_avg_pool2d nn.functional.batch_norm nn.functional.layer_norm nn.functional.group_norm
+    nn.functional.rms_norm nn.functional.embedding nn.functional.dropout softmax log_softmax
+    nn.functional.scaled_dot_product_attention nn.functional.cross_entropy nn.functional.nll_loss
+    nn.functional.mse_loss nn.functional.l1_loss nn.functional.smooth_l1_loss nn.functional.huber_loss
+    nn.functional.binary_cross_entropy nn.functional.binary_cross_entropy_with_logits nn.functional.kl_div eq ne lt le
+    gt ge isfinite logical_not
 """.split()
 
 # Variants that are another thing under the same name: complex numbers, a GPU's kernel.
-LEFT_OUT = {("nn.functional.silu", "complex"), ("bmm", "triton_optimized"), ("nn.functional.batch_norm", "without_cudnn")}
+LEFT_OUT = {
+    ("nn.functional.silu", "complex"),
+    ("bmm", "triton_optimized"),
+    ("nn.functional.batch_norm", "without_cudnn"),
+}
 
 ENTRIES = [op for op in op_db if op.name in NAMES and (op.name, op.variant_test_name) not in LEFT_OUT]
 
@@ -242,7 +246,9 @@ def report(chosen: str = "") -> int:
         state = "" if outcome.covered else "  not covered"
         bad = f"  {len(outcome.wrong)} WRONG" if outcome.wrong else ""
         bad += f"  {len(refused)} not refused" if refused else ""
-        print(f"{outcome.name:<48}{outcome.passed:>6} /{outcome.total:>6}  unsupported {len(outcome.unsupported)}{state}{bad}")
+        print(
+            f"{outcome.name:<48}{outcome.passed:>6} /{outcome.total:>6}  unsupported {len(outcome.unsupported)}{state}{bad}"
+        )
     covered = [o for o in outcomes if o.covered]
     passed, total = sum(o.passed for o in covered), sum(o.total for o in covered)
     print(

@@ -189,7 +189,7 @@ case(ops.where, "where with a number", lambda x: ops.where(CONDITION, x, 0.0), l
 
 for operation, plain, draw in [
     (ops.sum, np.sum, anything),
-    (ops.mean, lambda x, axis, keepdims: np.sum(x, axis, keepdims=keepdims) / (x.size / np.sum(x, axis).size), anything),
+    (ops.mean, lambda x, axis, keepdims: np.mean(x, axis if x.ndim else None, keepdims=keepdims), anything),
     (ops.amax, np.max, apart),
     (ops.amin, np.min, apart),
 ]:
@@ -217,7 +217,14 @@ for operation, plain in [
     (ops.softmax, lambda x, axis: np.exp(x) / np.exp(x).sum(axis, keepdims=True)),
     (ops.log_softmax, lambda x, axis: x - np.log(np.exp(x).sum(axis, keepdims=True))),
 ]:
-    for shape, dims in [((), [0, -1]), ((1,), [0]), ((4,), [0, -1]), ((2, 3), [0, 1, -1]), ((2, 3, 2), [1, -3]), ((0, 3), [1])]:
+    for shape, dims in [
+        ((), [0, -1]),
+        ((1,), [0]),
+        ((4,), [0, -1]),
+        ((2, 3), [0, 1, -1]),
+        ((2, 3, 2), [1, -3]),
+        ((0, 3), [1]),
+    ]:
         for dim in dims:
             case(
                 operation,
@@ -235,23 +242,37 @@ for one, two in [
     ((2, 3), (3,)),
     ((2, 3), (3, 4)),
     ((1, 1), (1, 1)),
-    ((5, 2, 3), (3, 4)),
-    ((5, 2, 3), (5, 3, 4)),
-    ((2, 3), (5, 3, 4)),
-    ((1, 2, 3), (5, 3, 4)),
-    ((5, 2, 3), (1, 3, 4)),
-    ((3,), (5, 3, 4)),
-    ((5, 2, 3), (3,)),
-    ((2, 1, 2, 3), (4, 3, 2)),
+    ((2, 2, 3), (3, 4)),
+    ((2, 2, 3), (2, 3, 4)),
+    ((2, 3), (2, 3, 4)),
+    ((1, 2, 3), (2, 3, 4)),
+    ((2, 2, 3), (1, 3, 4)),
+    ((3,), (2, 3, 4)),
+    ((2, 2, 3), (3,)),
+    ((2, 1, 2, 3), (3, 3, 1)),
     ((3,), (2, 1, 3, 2)),
-    ((2, 2, 2, 3), (3,)),
+    ((2, 2, 1, 3), (3,)),
     ((2, 0), (0, 3)),
     ((0, 3), (3, 2)),
     ((0,), (0,)),
     ((0, 2, 3), (3, 1)),
 ]:
-    case(ops.matmul, f"matmul{one}{two}", ops.matmul, lambda x, y: np.dot(x, y) if y.ndim < 3 else np.matmul(x, y), anything(*one), anything(*two))
-for shape, inside, outside in [((3,), 3, 2), ((5, 3), 3, 2), ((2, 2, 3), 3, 2), ((0, 3), 3, 2), ((4, 0), 0, 2), ((4, 3), 3, 0)]:
+    case(
+        ops.matmul,
+        f"matmul{one}{two}",
+        ops.matmul,
+        lambda x, y: np.dot(x, y) if y.ndim < 3 else np.matmul(x, y),
+        anything(*one),
+        anything(*two),
+    )
+for shape, inside, outside in [
+    ((3,), 3, 2),
+    ((5, 3), 3, 2),
+    ((2, 2, 3), 3, 2),
+    ((0, 3), 3, 2),
+    ((4, 0), 0, 2),
+    ((4, 3), 3, 0),
+]:
     case(
         ops.linear,
         f"linear{shape} to {outside}",
@@ -269,11 +290,26 @@ for shape, inside, outside in [((3,), 3, 2), ((5, 3), 3, 2), ((2, 2, 3), 3, 2), 
         anything(*shape),
         anything(outside, inside),
     )
-case(ops.linear, "linear, bias None", lambda x, w: ops.linear(x, w, None), lambda x, w: x @ w.T, anything(4, 3), anything(2, 3))
+case(
+    ops.linear,
+    "linear, bias None",
+    lambda x, w: ops.linear(x, w, None),
+    lambda x, w: x @ w.T,
+    anything(4, 3),
+    anything(2, 3),
+)
 
 # Shapes
 
-for before, after in [((), (1, 1)), ((1,), ()), ((2, 3), (6,)), ((2, 3), (3, -1)), ((6,), [2, 3]), ((0, 3), (3, 0)), ((2, 3), 6)]:
+for before, after in [
+    ((), (1, 1)),
+    ((1,), ()),
+    ((2, 3), (6,)),
+    ((2, 3), (3, -1)),
+    ((6,), [2, 3]),
+    ((0, 3), (3, 0)),
+    ((2, 3), 6),
+]:
     case(
         ops.reshape,
         f"reshape{before} to {after}",
@@ -281,15 +317,32 @@ for before, after in [((), (1, 1)), ((1,), ()), ((2, 3), (6,)), ((2, 3), (3, -1)
         lambda x, after=after: np.array(x.ravel().tolist(), x.dtype).reshape(after),
         anything(*before),
     )
-for shape, dims in [((), None), ((3,), None), ((2, 3), None), ((2, 3), (1, 0)), ((2, 3, 4), (2, 0, 1)), ((2, 3, 4), (-1, 0, -2)), ((2, 0), (1, 0))]:
+for shape, dims in [
+    ((), None),
+    ((3,), None),
+    ((2, 3), None),
+    ((2, 3), (1, 0)),
+    ((2, 3, 4), (2, 0, 1)),
+    ((2, 3, 4), (-1, 0, -2)),
+    ((2, 0), (1, 0)),
+]:
     case(
         ops.permute,
         f"permute{shape} {dims}",
         lambda x, dims=dims: ops.permute(x, dims=dims),
-        lambda x, dims=dims: np.moveaxis(x, range(x.ndim) if dims is None else dims, range(x.ndim)[:: -1 if dims is None else 1]),
+        lambda x, dims=dims: np.moveaxis(
+            x, range(x.ndim) if dims is None else dims, range(x.ndim)[:: -1 if dims is None else 1]
+        ),
         anything(*shape),
     )
-for before, after in [((), (2, 3)), ((3,), (2, 3)), ((2, 1), (2, 3)), ((1, 1), (2, 3)), ((2, 3), (2, 3)), ((1, 3), (0, 3))]:
+for before, after in [
+    ((), (2, 3)),
+    ((3,), (2, 3)),
+    ((2, 1), (2, 3)),
+    ((1, 1), (2, 3)),
+    ((2, 3), (2, 3)),
+    ((1, 3), (0, 3)),
+]:
     case(
         ops.broadcast_to,
         f"broadcast_to{before} {after}",
@@ -297,8 +350,12 @@ for before, after in [((), (2, 3)), ((3,), (2, 3)), ((2, 1), (2, 3)), ((1, 1), (
         lambda x, after=after: x * np.ones(after, x.dtype),
         anything(*before),
     )
-case(ops.transpose, "transpose", lambda x: ops.transpose(x, 0, -1), lambda x: np.einsum("abc->cba", x), anything(2, 3, 4))
-case(ops.transpose, "transpose one dimension with itself", lambda x: ops.transpose(x, 1, 1), lambda x: x, anything(2, 3))
+case(
+    ops.transpose, "transpose", lambda x: ops.transpose(x, 0, -1), lambda x: np.einsum("abc->cba", x), anything(2, 3, 4)
+)
+case(
+    ops.transpose, "transpose one dimension with itself", lambda x: ops.transpose(x, 1, 1), lambda x: x, anything(2, 3)
+)
 for dim in [0, 1, 2, -1, -3]:
     case(
         ops.unsqueeze,
@@ -473,7 +530,12 @@ for reduction, reduce in REDUCE.items():
             anything(*shape),
             anything(*shape),
         )
-    for shape, labels in [((3,), 1), ((2, 3), [2, 2]), ((2, 3, 2), [[0, 2], [1, 1]]), ((2, 3, 1, 2), [[[0, 2]], [[1, 1]]])]:
+    for shape, labels in [
+        ((3,), 1),
+        ((2, 3), [2, 2]),
+        ((2, 3, 2), [[0, 2], [1, 1]]),
+        ((2, 3, 1, 2), [[[0, 2]], [[1, 1]]]),
+    ]:
 
         def by_class(x: np.ndarray, labels: Any) -> np.ndarray:
             classes = np.moveaxis(x, min(1, x.ndim - 1), -1)
@@ -499,7 +561,12 @@ for reduction, reduce in REDUCE.items():
         )
 
 
-every_case = pytest.mark.parametrize("case", CASES, ids=[c.label.replace(" ", "_") for c in CASES])
+def table(cases: list[Case]) -> Any:
+    return pytest.mark.parametrize("case", cases, ids=[c.label.replace(" ", "_") for c in cases])
+
+
+every_case = table(CASES)
+contiguous_cases = table([c for c in CASES if c.layout is not strided])  # where the layout has been tested already
 
 
 def loss(case: Case) -> Callable[..., Tensor]:
@@ -534,12 +601,12 @@ def test_first_derivative(case):
     assert gradcheck(loss(case), case.leaves(), **TIGHT)
 
 
-@every_case
+@contiguous_cases
 def test_second_derivative(case):
     assert gradgradcheck(loss(case), case.leaves(), **TIGHT)
 
 
-@every_case
+@contiguous_cases
 def test_gradient_keeps_shape_and_type(case):
     """Recorded for create_graph it is the same; and the same if one input alone asks for it."""
     for dtype, tolerance in [(np.float64, 1e-14), (np.float32, 3e-6)]:

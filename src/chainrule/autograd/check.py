@@ -33,7 +33,8 @@ def gradcheck(
         function: takes the inputs, returns a Tensor or several.
         inputs: Tensors; those that require gradients must be float64, for float32 is too coarse to measure slopes.
         eps: the step.
-        atol, rtol: how far the two may differ: atol + rtol · |measured|.
+        atol: how far the two may differ, added to `rtol` times the measured slope.
+        rtol: see `atol`.
         raise_exception: raise instead of returning False.
 
     Raises:
@@ -60,11 +61,13 @@ def gradcheck(
             for element, at in enumerate(np.ndindex(x.shape)):
                 centre = x._data[at]
                 values = []
-                for shifted in (centre + eps, centre - eps):
-                    x._data[at] = shifted
-                    with no_grad():
-                        values.append(run()[number]._data.reshape(-1).astype(np.float64))
-                x._data[at] = centre
+                try:
+                    for shifted in (centre + eps, centre - eps):
+                        x._data[at] = shifted
+                        with no_grad():
+                            values.append(run()[number]._data.reshape(-1).astype(np.float64))
+                finally:
+                    x._data[at] = centre
                 measured[element] = (values[0] - values[1]) / (2 * eps)
             wrong = ~np.isclose(analytic[position], measured, rtol, atol, equal_nan=True)
             if wrong.any():
@@ -72,14 +75,15 @@ def gradcheck(
                     return False
                 i, j = (int(k) for k in np.argwhere(wrong)[0])
                 raise AssertionError(
-                    f"gradcheck: d(output {number})[{j}] / d(input {position})[{i}] is {analytic[position][i, j]:.6g} by the tape, "
-                    f"{measured[i, j]:.6g} by finite differences; {int(wrong.sum())} of {wrong.size} slopes differ"
+                    f"gradcheck: d(output {number})[{j}] / d(input {position})[{i}] is "
+                    f"{analytic[position][i, j]:.6g} by the tape, {measured[i, j]:.6g} by finite differences; "
+                    f"{int(wrong.sum())} of {wrong.size} slopes differ"
                 )
     return True
 
 
 def _rows(out: Tensor, inputs: Sequence[Tensor]) -> list[NDArray[Any]]:
-    """For each input the slopes (elements of the input, elements of the output), by the tape; 0 if it recorded nothing."""
+    """For each input the slopes (its elements, elements of the output), by the tape; 0 if it recorded nothing."""
     slopes = [np.zeros((x._data.size, out._data.size)) for x in inputs]
     if not out.requires_grad:
         return slopes

@@ -1,10 +1,10 @@
 """The tape: what was computed is recorded here, and walked backwards by the chain rule.
 
-Each operation on Tensors that asks for gradients leaves a `Node`: which operation it was, what its derivative will need,
-and which nodes its inputs came from. A tensor that the user made and wants the gradient of is a `Leaf`. `walk` starts at
-a result with dL/d(result) and hands each node its gradient, the latest node first, so that every node has heard from all
-who used it before its own turn comes. There is no recursion: a chain of any length works. Nothing here depends on the
-order of a set or on memory addresses: the same program gives the same bits.
+Each operation on Tensors that asks for gradients leaves a `Node`: which operation it was, what its derivative will
+need, and which nodes its inputs came from. A tensor that the user made and wants the gradient of is a `Leaf`. `walk`
+starts at a result with dL/d(result) and hands each node its gradient, the latest node first, so that every node has
+heard from all who used it before its own turn comes. There is no recursion: a chain of any length works. Nothing here
+depends on the order of a set or on memory addresses: the same program gives the same bits.
 
 Source of the method: Griewank and Walther, Evaluating Derivatives (2008), chapter 3, "reverse mode".
 """
@@ -124,12 +124,11 @@ class Node:
         checks: list[tuple[int, int, list[int], int]] = []
         for kind, which in operation.needs:
             if kind == "input":
-                value = arrays[which] if which < len(arrays) else None
-                tensor: Any = inputs[which] if which < len(inputs) else None
-                version = getattr(tensor, "_version", None) if tensor is not value else None
-                if version is not None:
-                    checks.append((len(saved), which, version, version[0]))
-                saved.append(value)
+                saved.append(arrays[which])
+                tensor = inputs[which]
+                if tensor is not arrays[which] and hasattr(tensor, "_version"):
+                    version = tensor._version
+                    checks.append((len(saved) - 1, which, version, version[0]))
             elif kind == "out":
                 checks.append((len(saved), -1, out._version, out._version[0]))
                 saved.append(array)
@@ -155,13 +154,14 @@ class Node:
             if version[0] != then:
                 name = "result" if which < 0 else self.operation.inputs[which]
                 raise RuntimeError(
-                    f"backward: the {name} of {self.operation.name} (its result has shape {self.shape}) was changed in place "
-                    f"after it was used, and its old value is needed; call backward() before changing it, or change a clone()"
+                    f"backward: the {name} of {self.operation.name} (its result has shape {self.shape}) was changed in "
+                    f"place after it was used, and its old value is needed; call backward() before changing it, or "
+                    f"change a clone()"
                 )
         if not create_graph:
             return self.operation.rule(grad, *self.saved)  # type: ignore[misc]  # a node is made only where there is a rule
         values = list(self.saved)
-        for position, which, version, _ in self.checks:  # Tensors as they were: since then a `+=` may have replaced them
+        for position, which, version, _ in self.checks:  # as they were: a `+=` may have replaced the Tensors since
             values[position] = tensor_type._wrap(values[position], self if which < 0 else self.parents[which])
             values[position]._version = version
         return self.operation.rule(grad, *values)  # type: ignore[misc]
@@ -200,14 +200,15 @@ def walk(
     def give(node: Node | Leaf, grad: Any) -> None:
         if grad.shape != node.shape:
             grad = _unbroadcast(grad, node.shape)
-        if grad.dtype != node.dtype:
+        if grad.dtype is not node.dtype and grad.dtype != node.dtype:
             grad = cast(grad, dtype=node.dtype)
-        if node in grads:
-            grads[node] = grads[node] + grad
-        else:
-            grads[node] = grad
-            if type(node) is Node:
-                heappush(queue, (-node.order, node))
+        so_far = grads.get(node)
+        if so_far is not None:
+            grads[node] = so_far + grad
+            return
+        grads[node] = grad
+        if type(node) is Node:
+            heappush(queue, (-node.order, node))
 
     for node, grad in roots:
         give(node, grad)
@@ -243,7 +244,7 @@ def backward(
     create_graph: bool,
     targets: Sequence[Tensor] | None,
 ) -> None:
-    """What `Tensor.backward` does: walk the graph and add what arrives at the leaves, or the targets, to their `grad`."""
+    """What `Tensor.backward` does: walk the graph, and add to `grad` what arrives at the leaves or the targets."""
     tensor_type = type(root)._plain
     node, seed = _root(root, gradient, create_graph)
     chosen = None if targets is None else [_node_of(t, "backward") for t in targets]
@@ -324,8 +325,8 @@ def _root(tensor: Tensor, gradient: Tensor | None, create_graph: bool) -> tuple[
     if gradient is None:
         if tensor._data.size != 1:
             raise RuntimeError(
-                f"backward: only a single number has a gradient without being told more, this has shape {tensor.shape}; "
-                f"reduce it (.sum(), .mean()) or give the gradient of each element"
+                f"backward: only a single number has a gradient without being told more, this has shape "
+                f"{tensor.shape}; reduce it (.sum(), .mean()) or give the gradient of each element"
             )
         seed = np.ones_like(tensor._data)
     else:
@@ -341,8 +342,8 @@ def _node_of(tensor: Tensor, name: str) -> Node | Leaf:
     node = tensor._node
     if node is None:
         raise RuntimeError(
-            f"{name}: this tensor (shape {tensor.shape}) has no gradient: it does not depend on anything with requires_grad=True, "
-            f"or was computed under no_grad()"
+            f"{name}: this tensor (shape {tensor.shape}) has no gradient: it does not depend on anything with "
+            f"requires_grad=True, or was computed under no_grad()"
         )
     return node
 

@@ -1,19 +1,19 @@
 """The `chainrule` command: one subcommand a file, and what all of them share: how they end.
 
 It exits with 0 if all went well, 2 on a mistake that the user can mend (one sentence, no traceback), 1 on a fault of
-ours, 130 on Ctrl-C.
+ours, 130 on Ctrl-C, 141 if whoever read its output has seen enough (as in `chainrule runs | head -1`).
 """
 
 from __future__ import annotations
 
 import importlib
-import os
 import sys
 import traceback
 from typing import Any
 
 import click
 
+from chainrule import __version__
 from chainrule.errors import UserError
 
 COMMANDS = {  # name: (module below chainrule.cli, what it does)
@@ -53,7 +53,7 @@ Examples:
   chainrule evaluate --mistakes m.png    how good is it, and what does it get wrong?
   chainrule predict photo.jpg            which digit is this?""",
 )
-@click.version_option(package_name="chainrule", message="chainrule %(version)s")
+@click.version_option(__version__, message="chainrule %(version)s")
 def cli() -> None:
     """Neural networks that you can read: train one on handwritten digits, judge it, use it."""
 
@@ -69,11 +69,13 @@ def main(arguments: list[str] | None = None) -> Any:
         code = _complain(str(error))
     except (click.Abort, KeyboardInterrupt):
         code = 130
-    except BrokenPipeError:  # whoever read our output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 141
+    except SystemExit as end:  # click's own: 0 when it has completed a word for a shell, 1 when a pipe was closed
+        code = 141 if end.code else 0
     except OSError as error:
-        code = _complain(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+        reason = error.strerror or str(error)
+        code = _complain(f"{error.filename}: {reason}" if error.filename else reason)
+    except MemoryError as error:
+        code = _complain(f"there is not enough memory ({error})", code=1)
     except Exception:  # the last resort: show all of it
         traceback.print_exc()
         code = _complain("this is a fault of chainrule's own, please report it with the lines above", code=1)

@@ -39,10 +39,9 @@ def evaluate(run: str | None, as_json: bool, confusion: str | None, mistakes: st
     """
     found = runs.find(run)
     data = datasets.load(found.config["data"]["name"])
-    if list(data.test_images.shape[1:]) != found.config["data"]["image_shape"]:
-        raise DataError(
-            f"{data.name}: images are {data.test_images.shape[1:]}, {found.folder} was trained on another size"
-        )
+    known = found.config["data"]
+    if [list(data.test_images.shape[1:]), list(data.classes)] != [known["image_shape"], known["classes"]]:
+        raise DataError(f"{data.name}: the images have another size or other classes than those {found.folder} learned")
     result = judge(found.network(), found.model, data.test_images, data.test_labels)
     _draw(result, data, confusion, mistakes)
     rows = result.confusion

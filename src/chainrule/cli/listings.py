@@ -6,25 +6,33 @@ import click
 from click.shell_completion import get_completion_class
 
 from chainrule.cli.output import print_table
+from chainrule.errors import RunError
 
 
-@click.command()
+@click.command(
+    epilog="""\b
+Examples:
+  chainrule models
+  chainrule train --model network"""
+)
 def models() -> None:
     """List the models that can be trained, with the recipe of each."""
     from chainrule.models import REGISTRY  # each listing loads only what it lists
 
-    rows = [
-        (
-            model.name,
-            model.summary,
-            f"{model.recipe.optimizer}, rate {model.recipe.lr:g}, batches of {model.recipe.batch_size}, {model.recipe.epochs} epochs",
-        )
-        for model in REGISTRY.values()
-    ]
+    rows = []
+    for model in REGISTRY.values():
+        recipe = model.recipe
+        how = f"{recipe.optimizer}, rate {recipe.lr:g}, batches of {recipe.batch_size}, {recipe.epochs} epochs"
+        rows.append((model.name, model.summary, how))
     print_table(rows)
 
 
-@click.command()
+@click.command(
+    epilog="""\b
+Examples:
+  chainrule data
+  chainrule train --data fashion-mnist"""
+)
 def data() -> None:
     """List the data sets, and where those already here are kept; any folder of IDX files will do too."""
     from chainrule.data import available, cache_folder
@@ -37,39 +45,47 @@ def data() -> None:
     click.echo(f"cache: {cache_folder()}  (CHAINRULE_CACHE sets another)")
 
 
-@click.command()
-@click.argument("folder", default="runs", type=click.Path())
-def runs(folder: str) -> None:
+@click.command(
+    epilog="""\b
+Examples:
+  chainrule runs
+  chainrule runs experiments/"""
+)
+@click.argument("folder", required=False, type=click.Path(exists=True, file_okay=False))
+def runs(folder: str | None) -> int:
     """List the runs in FOLDER (runs/ if left out), the newest last."""
-    from chainrule.training.run import every
+    from chainrule.training.run import RUNS, every
 
-    found = every(folder)
-    if not found:
-        click.echo(f"there is no run in {folder} yet: train one with: chainrule train", err=True)
-        return
+    faults: list[RunError] = []
     rows = []
-    for run in found:
-        history, result, epochs = run.history, run.result, run.config["training"]["epochs"]
-        state = f"test {result['test_accuracy']:.2%}" if result else f"stopped after {len(history)} of {epochs} epochs"
-        rows.append(
-            (
-                run.folder.name,
-                run.config["model"]["name"],
-                run.config["data"]["name"],
-                f"seed {run.config['seed']}",
-                state,
-            )
-        )
-    print_table(rows)
+    for run in every(folder or RUNS, faults):
+        config = run.config
+        try:
+            done, result = len(run.history), run.result
+        except RunError as error:
+            faults.append(error)
+            continue
+        state = f"test {result['test_accuracy']:.2%}" if result else f"{done} of {config['training']['epochs']} epochs"
+        rows.append((run.folder.name, config["model"]["name"], config["data"]["name"], f"seed {config['seed']}", state))
+    if rows:
+        print_table(rows)
+    elif not faults:
+        click.echo(f"there is no run in {folder or RUNS} yet: train one with: chainrule train", err=True)
+    for fault in faults:
+        click.echo(f"chainrule: {fault}", err=True)
+    return 2 if faults else 0
 
 
-@click.command()
+@click.command(
+    epilog="""\b
+Examples:
+  eval "$(chainrule completion bash)"                 in ~/.bashrc
+  eval "$(chainrule completion zsh)"                  in ~/.zshrc
+  chainrule completion fish | source                  in ~/.config/fish/config.fish"""
+)
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
-    """Print a script that completes chainrule's commands and options in SHELL.
-
-    For bash, for example, put this line into ~/.bashrc:  eval "$(chainrule completion bash)"
-    """
+    """Print a script that completes chainrule's commands and options in SHELL; the examples switch it on for good."""
     from chainrule.cli import cli
 
     kind = get_completion_class(shell)

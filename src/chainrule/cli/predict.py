@@ -40,7 +40,7 @@ Examples:
     help="Draw every step from photo to 28×28 (one IMAGE; .png, .svg, .pdf).",
 )
 def predict(images: Sequence[str], place: str | None, as_json: bool, explain: str | None) -> int:
-    """Read the digit in each picture: PNG, JPEG, BMP, GIF, WebP or TIFF, of any size, dark on light or light on dark."""
+    """Read the digit in each picture: PNG, JPEG, BMP, GIF, WebP or TIFF, dark on light or light on dark."""
     if explain is not None and len(images) != 1:
         raise click.UsageError("--explain draws the steps of one picture: give one IMAGE")
     run = runs.find(place)
@@ -48,7 +48,8 @@ def predict(images: Sequence[str], place: str | None, as_json: bool, explain: st
         raise RunError(
             f"{run.folder}: was trained on images of another size than 28×28, which is what pictures are made to"
         )
-    network, read = run.network(), []
+    network = run.network()
+    read: list[dict[str, Any]] = []
     from chainrule.images import prepare  # loads Pillow
 
     for file in images:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
+import sys
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +14,7 @@ import click
 from chainrule import data as datasets
 from chainrule import models
 from chainrule.cli.output import ascii_only, json_number, print_json
+from chainrule.data.catalogue import SOURCES
 from chainrule.training import experiment
 from chainrule.training import run as runs
 from chainrule.training.progress import Bar, EpochLines
@@ -71,8 +74,9 @@ def train(resume: str | None, as_json: bool, quiet: bool, **options: Any) -> Non
         with _interruptible(trainer):
             trainer.fit(run.config["training"]["epochs"])
     except Interrupted:
+        again = f"chainrule train --resume {shlex.quote(str(run.folder))}"
+        click.echo(f"stopped in epoch {trainer.epoch + 1}; go on with: {again}", err=True)
         _draw(run)
-        click.echo(f"stopped in epoch {trainer.epoch + 1}; go on with: chainrule train --resume {run.folder}", err=True)
         raise
     result, _ = experiment.finish(run, data, sum(record["seconds"] for record in trainer.history))
     _draw(run)
@@ -85,21 +89,20 @@ def train(resume: str | None, as_json: bool, quiet: bool, **options: Any) -> Non
 def _begin(
     model: str | None, data: str | None, seed: int | None, limit: int | None, out: str | None, **changes: Any
 ) -> tuple[Run, ImageData]:
-    loaded = (
-        datasets.load(data or "mnist")
-        if data is None or not Path(data).is_dir()
-        else datasets.load(Path(data).resolve())
-    )
+    place = data or "mnist"
+    own_folder = place not in SOURCES and Path(place).is_dir()
+    loaded = datasets.load(Path(place).resolve() if own_folder else place)  # the run keeps its name, for later
     config = experiment.configure(model or "mlp", loaded, seed=seed or 0, limit=limit, **changes)
     return runs.create(config, out), loaded
 
 
 def _terminal() -> Any:
-    """A console for a live bar, if standard output is a terminal."""
+    """A console for a live bar, if standard output is a terminal (whatever FORCE_COLOR may say)."""
+    if not sys.stdout.isatty():
+        return None
     from rich.console import Console  # only where it is shown
 
-    console = Console(highlight=False)
-    return console if console.is_terminal else None
+    return Console(highlight=False)
 
 
 @contextmanager
@@ -130,7 +133,9 @@ def _introduce(run: Run, trainer: Trainer, data: ImageData) -> None:
         f"{data.name}: {len(trainer.loader.dataset):,} images to learn from; {recipe['optimizer']}, "
         f"rate {recipe['lr']:g} ({recipe['schedule']}), batches of {recipe['batch_size']}, seed {run.config['seed']}"
     )
-    if trainer.epoch or trainer.step:
+    if trainer.epoch >= recipe["epochs"]:
+        click.echo(f"all {recipe['epochs']} epochs are done; here is their result again")
+    elif trainer.epoch or trainer.step:
         click.echo(f"going on from epoch {trainer.epoch + 1}, step {trainer.step + 1} of {len(trainer.loader)}")
     click.echo()
 
@@ -175,4 +180,4 @@ def _conclude(run: Run, result: dict[str, Any], quiet: bool) -> None:
     click.echo(f"time           {result['seconds']:.1f} s")
     click.echo(f"run            {run.folder}")
     if not quiet:
-        click.echo(f"\nnext: chainrule evaluate {run.folder} --mistakes mistakes.png")
+        click.echo(f"\nnext: chainrule evaluate {shlex.quote(str(run.folder))} --mistakes mistakes.png")

@@ -76,14 +76,16 @@ class DataLoader:
         """Go on from a state: the next pass starts at its position.
 
         Raises:
-            ValueError: a position past the end, or a generator's state for a loader that does not shuffle.
+            ValueError: a position past the end, a generator's state for a loader that does not shuffle or has another
+                kind of generator; nothing is changed then.
         """
         position, state = state_dict["position"], state_dict["generator"]
-        if not 0 <= position <= len(self) or (state is None) == self.shuffle:
+        within = isinstance(position, int) and 0 <= position <= len(self)
+        if not within or (state is None) == self.shuffle:
             raise ValueError(
                 f"DataLoader: the state (position {position}, {'not ' if state is None else ''}shuffled) does not fit "
                 f"{len(self)} batches, {'' if self.shuffle else 'not '}shuffled"
             )
-        self._position, self._before = position, None
         if state is not None and self.generator is not None:
             self.generator.bit_generator.state = dict(state)
+        self._position, self._before = position, None

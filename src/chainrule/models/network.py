@@ -1,7 +1,7 @@
 """`network`: the classic first network, 784-30-10 sigmoid neurons and squared error.
 
 Source: Nielsen, Neural Networks and Deep Learning (2015), chapter 1, which trains it for 30 epochs in batches of 10 at
-rate 3.0. Its weights start scaled by the number of a neuron's inputs (chapter 3), so that neurons do not start saturated.
+rate 3.0. Its weights start scaled by the number of a neuron's inputs (chapter 3), so that no neuron starts saturated.
 """
 
 from __future__ import annotations

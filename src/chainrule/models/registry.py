@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from chainrule.errors import RunError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     import numpy as np
 
@@ -86,18 +86,20 @@ def get(name: str) -> Model:
     return REGISTRY[name]
 
 
-def build(name: str, *, generator: np.random.Generator | None = None, **options: Any) -> Module:
+def build(
+    name: str, options: Mapping[str, Any] | None = None, *, generator: np.random.Generator | None = None
+) -> Module:
     """Build a model by name, with checked options.
 
     Args:
         name: of the model.
+        options: what its builder takes, e.g. {"hidden": 128}; those left out are its defaults.
         generator: where its starting weights come from.
-        options: what its builder takes, e.g. `hidden=128`.
 
     Raises:
         RunError: no such model, an option it does not have, or a value of another type than the option's default.
     """
-    model = get(name)
+    model, options = get(name), options or {}
     known = {n: p.default for n, p in inspect.signature(model.build).parameters.items() if n != "generator"}
     for option, value in options.items():
         if option not in known:

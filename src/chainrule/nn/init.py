@@ -1,7 +1,7 @@
 """How weights start. Each function fills a Tensor in place and returns it.
 
-Sources: Glorot and Bengio, Understanding the difficulty of training deep feedforward neural networks (2010), for xavier;
-He et al., Delving deep into rectifiers (2015), for kaiming.
+Sources: Glorot and Bengio, Understanding the difficulty of training deep feedforward neural networks (2010), for
+xavier; He et al., Delving deep into rectifiers (2015), for kaiming.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def ones_(tensor: AnyTensor) -> AnyTensor:
 
 
 def xavier_uniform_(tensor: AnyTensor, gain: float = 1.0, generator: np.random.Generator | None = None) -> AnyTensor:
-    """Evenly between ±gain √(6 / (fan_in + fan_out)): keeps the size of signals and gradients alike; for tanh, sigmoid."""
+    """Evenly between ±gain √(6 / (fan_in + fan_out)): keeps the size of signals and gradients; for tanh, sigmoid."""
     fan_in, fan_out = fans(tensor)
     bound = gain * math.sqrt(6 / (fan_in + fan_out))
     return uniform_(tensor, -bound, bound, generator)

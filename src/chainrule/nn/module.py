@@ -1,12 +1,11 @@
 """Module: a part of a network, with its parameters and the parts inside it.
 
-Parts are found where they were put: any attribute that is a Parameter, a Module, or a list, tuple or dict of them counts,
-in the order in which they were assigned, under PyTorch's names: `0.weight`, `layers.2.bias`.
+Parts are found where they were put: any attribute that is a Parameter, a Module, or a list, tuple or dict of them
+counts, in the order in which they were assigned, under PyTorch's names: `0.weight`, `layers.2.bias`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -14,6 +13,8 @@ import numpy as np
 from chainrule.tensor import Tensor
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
     from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 
@@ -64,6 +65,7 @@ class Module:
         raise NotImplementedError(f"{type(self).__name__} defines no forward()")
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
+        """Run `forward`, then the hooks; an input that does not fit is an error that says in which layer."""
         try:
             out = self.forward(*inputs, **options)
             for hook in self._hooks:
@@ -88,7 +90,7 @@ class Module:
         error.args = (f"in layer {path!r}, {label}: {message}" if path else message,)
 
     def register_forward_hook(self, hook: Callable[[Module, tuple[Any, ...], Any], Any]) -> Handle:
-        """Have `hook(module, inputs, output)` called after each run; what it returns, unless None, becomes the output."""
+        """Have `hook(module, inputs, output)` called after each run; unless None, what it returns is the output."""
         self._hooks = (*self._hooks, hook)
         return Handle(self, hook)
 

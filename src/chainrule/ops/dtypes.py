@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 DEFAULT = np.dtype(np.float32)
 """The type of what is made from Python floats."""
 
+_ndarray, _FLOAT32, _FLOAT64 = np.ndarray, np.dtype(np.float32), np.dtype(np.float64)
 _CATEGORY = {"b": 0, "u": 1, "i": 1, "f": 2}
 _OF_SCALARS = (np.dtype(bool), np.dtype(np.int64), DEFAULT)
 
@@ -35,15 +36,21 @@ def promote(values: list[Any], floating: bool, name: str) -> list[Any]:
     Raises:
         TypeError: a value is neither an array nor a number, or its type is not boolean, integer or float.
     """
+    if len(values) == 2:  # the commonest case: two arrays of one floating type
+        first, second = values
+        if type(first) is _ndarray and type(second) is _ndarray:
+            dtype = first.dtype
+            if dtype is second.dtype and (dtype is _FLOAT32 or dtype is _FLOAT64):
+                return values
     dtype = None
-    for value in values:  # by far the commonest case first: everything has one floating type already
-        kind = type(value)
-        if kind is np.ndarray:
-            if value.dtype is not dtype:
-                if dtype is not None or value.dtype.kind != "f":
+    for value in values:  # the next commonest: everything has one floating type already
+        if type(value) is _ndarray:
+            own = value.dtype
+            if own is not dtype:
+                if dtype is not None or not (own is _FLOAT32 or own is _FLOAT64):
                     break
-                dtype = value.dtype
-        elif kind is not float and kind is not int:
+                dtype = own
+        elif type(value) is not float and type(value) is not int:
             break
     else:
         return values
@@ -51,8 +58,8 @@ def promote(values: list[Any], floating: bool, name: str) -> list[Any]:
     dtype = result_type(values, name)
     if floating and dtype.kind != "f":
         dtype = DEFAULT
-    # Boolean arrays may stay as they are: NumPy widens them as PyTorch does, and the condition of a `where` is one. Beside
-    # them a number may not, for of a boolean array and a Python float NumPy makes float64.
+    # Boolean arrays may stay as they are: NumPy widens them as PyTorch does, and the condition of a `where` is one.
+    # Beside them a number may not, for of a boolean array and a Python float NumPy makes float64.
     booleans = any(isinstance(value, np.ndarray) and value.dtype.kind == "b" for value in values)
 
     def stays(value: Any) -> bool:

@@ -1,7 +1,7 @@
 """Products of matrices and vectors.
 
-The derivatives are those of Petersen and Pedersen, The Matrix Cookbook (2012), section 2.4; for Y = X W, with G = dL/dY:
-dL/dX = G Wᵀ and dL/dW = Xᵀ G.
+The derivatives are those of Petersen and Pedersen, The Matrix Cookbook (2012), section 2.4; for Y = X W, with G =
+dL/dY: dL/dX = G Wᵀ and dL/dW = Xᵀ G.
 """
 
 from __future__ import annotations

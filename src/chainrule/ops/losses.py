@@ -32,7 +32,7 @@ def _(grad: Array, out: Array, dim: int) -> Array:
 
 @operation(promote="floating")
 def softmax(input: Array, *, dim: int = -1) -> Array:
-    """eˣ / Σ eˣ: positive numbers that sum to 1 along `dim`, with the largest x taken off first so that nothing overflows."""
+    """eˣ / Σ eˣ: positive, summing to 1 along `dim`; the largest x is taken off first so that nothing overflows."""
     powers = np.exp(input - np.max(input, axis=dim, keepdims=True))
     return powers / np.sum(powers, axis=dim, keepdims=True)
 

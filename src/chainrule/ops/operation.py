@@ -8,18 +8,19 @@
     def _(grad, out):
         return grad * (1 - out * out)
 
-**The formula.** Its positional parameters are the inputs, arrays that can be differentiated; its keyword-only parameters
-are options, such as `dim`.
+**The formula.** Its positional parameters are the inputs, arrays that can be differentiated; its keyword-only
+parameters are options, such as `dim`.
 
 **The derivative.** Its first parameter, `grad`, is dL/d(out) for some final number L, and it returns dL/d(input). The
-others say by name what it needs to know: `out` (the result), an input (`x`), the shape alone of an input (`x_shape`), or
-an option. What it does not name is not kept. With several inputs it returns one entry for each, in their order: a
-gradient, or a function without arguments that computes it and is called only if somebody wants that gradient. A gradient
-of the broadcast shape will do: the tape sums it back to the input's own shape.
+others say by name what it needs to know: `out` (the result), an input (`x`), the shape alone of an input (`x_shape`),
+or an option. What it does not name is not kept. With several inputs it returns one entry for each, in their
+order: a gradient, or a function without arguments that computes it and is called only if somebody wants that
+gradient. A gradient of the broadcast shape will do: the tape sums it back to the input's own shape.
 
 **Three readings.** Given arrays, an operation runs its formula. An input whose type has a method `__operation__` takes
-over: a Tensor records the call on the tape. And since rules are written with operators and NumPy functions, which Tensors
-take too, a rule that is run on Tensors is recorded in its turn: that is all that gradients of gradients need.
+over: a Tensor records the call on the tape. And since rules are written with operators and NumPy functions, which
+Tensors take too, a rule that is run on Tensors is recorded in its turn: that is all that gradients of gradients
+need.
 """
 
 from __future__ import annotations
@@ -67,6 +68,7 @@ class Operation:
         self.inputs = code.co_varnames[: code.co_argcount]
         self.options = code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]
         self.defaults: dict[str, Any] = formula.__kwdefaults__ or {}
+        self.absent = formula.__defaults__ or ()  # what stands for inputs that may be left out
         self.variadic = bool(code.co_flags & 0x04)  # the formula takes *inputs
         self.promote = promote
         self.view = view
@@ -94,7 +96,8 @@ class Operation:
             f"{self.name}: its derivative asks for `{name}`, which is neither `out`, an input nor an option"
         )
 
-    def __call__(self, *inputs: Any, **options: Any) -> Tensor:  # or an array, if only arrays are given
+    def __call__(self, *inputs: Any, **options: Any) -> Tensor:
+        """Run the formula; what comes back is a Tensor if one goes in, and an array otherwise."""
         if len(inputs) > len(self.inputs) and not self.variadic:  # x.sum(0): options may be given by position
             given = dict(zip(self.options, inputs[len(self.inputs) :], strict=False))
             if len(inputs) - len(self.inputs) > len(self.options) or given.keys() & options.keys():

@@ -1,7 +1,8 @@
 """Operations that move elements without changing them: shapes, indices, types.
 
 Each one's derivative moves the gradient back, so they come in pairs: `getitem` takes elements out and `put` lays them
-into zeros; `take_along_dim` and `put_along_dim` do the same along one dimension; `reshape` and `permute` undo themselves.
+into zeros; `take_along_dim` and `put_along_dim` do the same along one dimension; `reshape` and `permute` undo
+themselves.
 """
 
 from __future__ import annotations

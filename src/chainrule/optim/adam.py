@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 
 class Adam(Optimizer):
-    """m ← β₁ m + (1 - β₁) g;  v ← β₂ v + (1 - β₂) g²;  w ← w - lr · m̂ / (√v̂ + eps), where m̂ = m / (1 - β₁ᵗ), v̂ = v / (1 - β₂ᵗ).
+    """w ← w - lr · m̂ / (√v̂ + eps), by running means m of the gradient and v of its square.
+
+    m ← β₁ m + (1 - β₁) g;  v ← β₂ v + (1 - β₂) g²;  m̂ = m / (1 - β₁ᵗ);  v̂ = v / (1 - β₂ᵗ).
 
     Args:
         params: the parameters, or groups of them.
@@ -55,7 +57,9 @@ class Adam(Optimizer):
             state.update(step=0, exp_avg=np.zeros_like(value), exp_avg_sq=np.zeros_like(value))
         step = state["step"] = int(state["step"]) + 1
         mean, square = state["exp_avg"], state["exp_avg_sq"]
-        work = np.multiply(gradient, 1 - beta1, out=np.empty_like(value))  # with `out` it is an array also without dimensions
+        work = np.multiply(
+            gradient, 1 - beta1, out=np.empty_like(value)
+        )  # with `out` it is an array also without dimensions
         mean *= beta1
         mean += work
         np.multiply(gradient, gradient, out=work)

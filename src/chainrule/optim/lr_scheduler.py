@@ -135,7 +135,7 @@ class OneCycleLR(LRScheduler):
         self.momenta = [max_momentum, base_momentum] if cycle_momentum else None
         self.first = 1 / div_factor
         self.last = self.first / final_div_factor
-        # Where each phase ends, and between which two shares of the highest rate (0: first, 1: highest, 2: last) it goes
+        # Where each phase ends, and between which two shares of the highest rate it goes: 0 first, 1 highest, 2 last
         top = pct_start * total_steps - 1
         phases = [(top, 0, 1), (total_steps - 1, 1, 2)]
         self.phases = [(top, 0, 1), (2 * top, 1, 0), (total_steps - 1, 0, 2)] if three_phase else phases
@@ -150,7 +150,7 @@ class OneCycleLR(LRScheduler):
             raise ValueError(f"OneCycleLR: step {self.last_epoch} is past the last of {self.total_steps}")
         shares = (self.first, 1.0, self.last)
         start = 0.0
-        for end, a, b in self.phases:
+        for end, a, b in self.phases:  # noqa: B007  # the phase found is used below
             if self.last_epoch <= end or end == self.phases[-1][0]:
                 break
             start = end

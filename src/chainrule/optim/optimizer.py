@@ -1,4 +1,4 @@
-"""Optimizer: what all optimisers share: groups of parameters, their options, and what is remembered of each parameter."""
+"""What all optimisers share: groups of parameters, their options, and what is remembered of each parameter."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ class Optimizer:
     Subclasses say in `update` how one parameter changes; what they remember of it lives in its `state`.
 
     Args:
-        params: the parameters, or dicts {"params": parameters, option: value, ...} for groups with options of their own.
+        params: the parameters, or dicts {"params": parameters, option: value, ...} for groups with options of their
+            own.
         defaults: the options of groups that do not set them.
 
     Attributes:
@@ -40,7 +41,7 @@ class Optimizer:
         given = list(params)
         if not given:
             raise ValueError(f"{type(self).__name__}: there are no parameters")
-        groups = given if isinstance(given[0], dict) else [{"params": given}]
+        groups: list[Any] = given if isinstance(given[0], dict) else [{"params": given}]
         self.defaults = defaults
         self.param_groups: list[dict[str, Any]] = []
         self.state: dict[int, dict[str, Any]] = {}
@@ -133,7 +134,9 @@ class Optimizer:
         for saved in groups:
             differing = saved.keys() - {"params", "initial_lr"} ^ self.defaults.keys()
             if differing:
-                raise ValueError(f"{name}: the state is another optimiser's, it differs in {', '.join(sorted(differing))}")
+                raise ValueError(
+                    f"{name}: the state is another optimiser's, it differs in {', '.join(sorted(differing))}"
+                )
         state: dict[int, dict[str, Any]] = {}
         for key, entries in state_dict["state"].items():
             p = parameters[int(key)] if 0 <= int(key) < len(parameters) else None

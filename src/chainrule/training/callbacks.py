@@ -124,7 +124,7 @@ class Checkpoint(Callback):
 
     def save(self, trainer: Trainer) -> None:
         """Save the complete state now."""
-        self.folder.mkdir(exist_ok=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
         checkpoint.save(trainer.state_dict(), self.folder / checkpoint.FILE)
         self._saved = time.perf_counter()
 

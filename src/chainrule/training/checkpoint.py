@@ -36,6 +36,8 @@ def save(state: Any, path: str | os.PathLike[str]) -> None:
 
     def split(value: Any, name: str) -> Any:
         if isinstance(value, (Tensor, np.ndarray)):
+            while name in arrays:  # {"a": {"b": …}, "a.b": …}
+                name += "'"
             arrays[name] = value
             return {_ARRAY: name}
         if isinstance(value, dict):

@@ -118,7 +118,7 @@ class Run:
         """
         spec = self.config["model"]
         try:
-            return models.build(spec["name"], generator=generator, **spec["options"])
+            return models.build(spec["name"], spec["options"], generator=generator)
         except RunError as error:
             raise RunError(f"{self.config_file}: {error}") from None
 

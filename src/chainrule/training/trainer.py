@@ -122,9 +122,11 @@ class Trainer:
             self._learn(inputs, targets)
             self.step += 1
             self._seconds = time.perf_counter() - started
-            last = self.interrupt  # asked before the callbacks are told, so that none of them can miss the last step
+            stopping = (
+                self.interrupt
+            )  # asked before the callbacks are told, so that none of them can miss the last step
             self._tell("on_step")
-            if last:
+            if stopping:
                 self.interrupt = False
                 raise Interrupted
         record = {"epoch": self.epoch + 1, "train_loss": self.mean_loss}
@@ -157,7 +159,7 @@ class Trainer:
     # Everything that an exact resume needs
 
     def state_dict(self) -> dict[str, Any]:
-        """The whole state; dropout generators in the network are part of it."""
+        """The whole state, dropout generators in the network included; its weights share memory with the network."""
         return {
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -168,7 +170,7 @@ class Trainer:
             "progress": {
                 "epoch": self.epoch,
                 "step": self.step,
-                "history": self.history,
+                "history": list(self.history),
                 "stop": self.stop,
                 "total": self._total,
                 "seen": self._seen,
@@ -186,14 +188,18 @@ class Trainer:
         """
         if (self.scheduler is None) != (state["scheduler"] is None):
             raise ValueError("Trainer: the state and the trainer must both have a schedule, or neither")
+        generators, callbacks = _generators(self.network), self._remembering()
+        for what, own in (("generators", generators), ("callbacks", callbacks)):
+            if len(own) != len(state[what]):
+                raise ValueError(f"Trainer: the state has {len(state[what])} {what}, the trainer has {len(own)}")
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
         if self.scheduler is not None:
             self.scheduler.load_state_dict(state["scheduler"])
         self.loader.load_state_dict(state["loader"])
-        for generator, saved in zip(_generators(self.network), state["generators"], strict=True):
+        for generator, saved in zip(generators, state["generators"], strict=True):
             generator.bit_generator.state = saved
-        for callback, saved in zip(self._remembering(), state["callbacks"], strict=True):
+        for callback, saved in zip(callbacks, state["callbacks"], strict=True):
             callback.load_state_dict(saved)
         progress = state["progress"]
         self.epoch, self.step, self.stop = progress["epoch"], progress["step"], progress["stop"]

@@ -1,0 +1,95 @@
+"""Opening a picture file: any of six common formats becomes one array of grey values.
+
+A picture comes from outside, so nothing about it is taken on trust: its kind is found from its content and not from its
+name, its size is checked before a pixel is decoded, and whatever is wrong with it is told in one sentence.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from chainrule.errors import PictureError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from PIL import Image
+
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF")
+MOST_PIXELS = 100_000_000
+LONGEST_SIDE = 1024  # a bigger picture is shrunk while it still has one byte a pixel
+
+
+def open_picture(path: str | os.PathLike[str]) -> NDArray[np.float32]:
+    """Read a picture file as grey values: 0 is black, 1 is white.
+
+    The camera's EXIF orientation is applied, transparent parts are laid over white, colours become grey by their
+    luminance, and of an animation the first frame is taken.
+
+    Returns:
+        An array `(height, width)`, its longer side at most 1024 pixels.
+
+    Raises:
+        PictureError: the file is missing, empty, not a picture in one of `FORMATS`, damaged, or above 100 megapixels.
+    """
+    from PIL import Image, ImageOps, UnidentifiedImageError  # Pillow loads when a picture is first needed
+
+    _check_file(Path(path))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow warns of odd metadata and of big pictures; the size is checked here
+        try:
+            with Image.open(path, formats=FORMATS) as image:
+                width, height = image.size
+                if width * height <= MOST_PIXELS:
+                    upright = ImageOps.exif_transpose(image)
+                    return _grey(upright)
+        except PermissionError as error:
+            raise PictureError(f"{path}: the file may not be read (permission denied)") from error
+        except UnidentifiedImageError as error:
+            raise PictureError(f"{path}: not a picture in one of the formats {', '.join(FORMATS)}") from error
+        except Image.DecompressionBombError as error:
+            raise PictureError(f"{path}: the picture is too large, at most 100 megapixels are read") from error
+        except Exception as error:  # decoders meet damage with errors of every kind
+            raise PictureError(f"{path}: the picture is damaged or cut short") from error
+    raise PictureError(f"{path}: the picture is too large, {width} × {height}; at most 100 megapixels are read")
+
+
+def _check_file(path: Path) -> None:
+    """Tell the plain mistakes apart before any decoder sees the file."""
+    try:
+        if path.is_dir():
+            raise PictureError(f"{path}: this is a folder, not a picture file")
+        if not path.exists():
+            raise PictureError(f"{path}: there is no such file")
+        if not path.is_file():  # reading from a pipe or a device could wait for ever
+            raise PictureError(f"{path}: not an ordinary file")
+        if path.stat().st_size == 0:
+            raise PictureError(f"{path}: the file is empty")
+    except OSError as error:
+        raise PictureError(f"{path}: the file cannot be read ({error.strerror})") from error
+
+
+def _grey(image: Image.Image) -> NDArray[np.float32]:
+    """A decoded picture of any mode as grey values from 0 to 1, shrunk to `LONGEST_SIDE`."""
+    from PIL import Image
+
+    most = (LONGEST_SIDE, LONGEST_SIDE)
+    if image.mode.startswith(("I", "F")):  # 16 or 32 bits, or floats
+        values = np.asarray(image).astype(np.float32)
+        if not np.isfinite(values).all():
+            raise ValueError("the picture has values that are no numbers")
+        low, high = (0.0, 65535.0) if image.mode.startswith("I;16") else (float(values.min()), float(values.max()))
+        image = Image.fromarray((values - low) / max(high - low, 1e-12))
+        image.thumbnail(most, Image.Resampling.BOX)
+        return np.asarray(image)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image.thumbnail(most, Image.Resampling.BOX)
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    image = image.convert("RGB").convert("L")
+    image.thumbnail(most, Image.Resampling.BOX)
+    return np.asarray(image, np.float32) / np.float32(255)

@@ -1,0 +1,89 @@
+"""Array tools for the picture steps: shrinking, running windows, and the connected parts of a drawing.
+
+Small and in plain NumPy (with Pillow to resample), so that SciPy is not needed to read a digit.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Grey = NDArray[np.float32]
+
+NEIGHBOURS = (  # a pixel and the one to its right, below it, and on either diagonal
+    (np.s_[:, :-1], np.s_[:, 1:]),
+    (np.s_[:-1], np.s_[1:]),
+    (np.s_[:-1, :-1], np.s_[1:, 1:]),
+    (np.s_[:-1, 1:], np.s_[1:, :-1]),
+)
+
+
+def resize(values: Grey, shape: tuple[int, int], how: Literal["BOX", "BILINEAR", "BICUBIC"] = "BOX") -> Grey:
+    """Resample to `shape` (height, width); making smaller averages all the pixels that fall into a new one."""
+    from PIL import Image  # Pillow loads when a picture is first needed
+
+    height, width = shape
+    picture = Image.fromarray(np.asarray(values, np.float32))
+    return np.asarray(picture.resize((width, height), Image.Resampling[how]))
+
+
+def shrink(values: Grey, longest: int) -> Grey:
+    """Make the longer side at most `longest` pixels, keeping the proportions; smaller pictures stay as they are."""
+    scale = longest / max(values.shape)
+    return values if scale >= 1 else resize(values, (fit(values.shape[0], scale), fit(values.shape[1], scale)))
+
+
+def fit(length: int, scale: float) -> int:
+    """A scaled length in whole pixels, at least one."""
+    return max(1, round(length * scale))
+
+
+def running(values: Grey, width: int, combine: np.ufunc) -> Grey:
+    """Combine every pixel with its neighbours in a `width` × `width` window: `np.maximum`, `np.minimum` or `np.add`.
+
+    Windows of 1, 2, 4, ... pixels are put together from two of half the size, so a wide window costs little more than
+    a narrow one. For `np.add`, `width` must be a power of two.
+    """
+    for _ in range(2):  # along the rows, then, turned round, along the columns
+        values = np.pad(values, ((0, 0), (width // 2, (width - 1) // 2)), mode="edge")
+        size = 1
+        while size < width:
+            step = min(size, width - size)
+            values = combine(values[:, :-step], values[:, step:])
+            size += step
+        values = values.T
+    return values
+
+
+def closing(values: Grey, width: int) -> Grey:
+    """Fill every dark detail narrower than `width`, and leave the edges of wider areas where they are.
+
+    Beyond its border the picture goes on as its mirror image.
+    """
+    room = min(width, *values.shape)
+    mirrored = np.pad(values, room, mode="symmetric")
+    return running(running(mirrored, width, np.maximum), width, np.minimum)[room:-room, room:-room]
+
+
+def connected_parts(mask: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """Number the parts of a drawing: 0 where `mask` is false, 1, 2, ... for pixels that touch, corners included."""
+    root = np.arange(mask.size)  # every pixel begins as a part of its own
+    index = root.reshape(mask.shape)
+    pairs = []
+    for here, there in NEIGHBOURS:
+        both = mask[here] & mask[there]
+        pairs.append(np.stack([index[here][both], index[there][both]]))
+    ends = np.concatenate(pairs, axis=1)  # (2, touching pairs)
+    while ends.size:
+        np.minimum.at(root, ends.max(axis=0), ends.min(axis=0))  # of two parts that touch, the lower number stays
+        while not np.array_equal(root, root[root]):
+            root = root[root]
+        ends = root[ends]
+        ends = ends[:, ends[0] != ends[1]]
+    parts = np.zeros(mask.shape, np.intp)
+    parts[mask] = np.unique(root[mask.ravel()], return_inverse=True)[1] + 1
+    return parts

@@ -1,0 +1,134 @@
+"""How a kernel is found, compiled and run: by Numba where that works, otherwise in plain NumPy.
+
+A kernel has a name and stands twice: in `kernels.loops`, compiled by Numba when it is first called, and in
+`kernels.plain`, in NumPy, slower but with the same arguments and results. `run` takes the first, and from the moment
+that Numba turns out to be missing or unable to compile, the second, after one warning. Numba is imported by the first
+call of a kernel, never by `import chainrule`.
+
+Compiled code is kept on disk, in `NUMBA_CACHE_DIR` if that is set, otherwise in the user's folder for caches, in a
+subfolder named after the sources of all loops: Numba itself notices another processor, another Numba and a changed
+function, but not a change in a function that this one calls. Several processes may share the folder, for Numba writes
+each file at once. If no folder can be written, the code is compiled anew in each process.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import tempfile
+import threading
+import warnings
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+LOOPS = Path(__file__).with_name("loops")
+
+_lock = threading.Lock()  # Numba's simplest pool of threads must not be entered by two threads at once
+_compiles = True
+_threads: int | None = None
+
+
+def run(family: str, name: str, *arguments: Any) -> Any:
+    """Call a kernel: `loops.<family>.<name>`, or `plain.<name>` where Numba cannot be used."""
+    global _compiles
+    if _compiles:
+        try:
+            with _lock:
+                return getattr(_loops(family), name)(*arguments)
+        except _cannot_compile() as error:
+            _compiles = False
+            reason = str(error).strip().partition("\n")[0]
+            warnings.warn(
+                f"Numba cannot be used here, so convolution and pooling run in plain NumPy, more slowly: {reason}",
+                RuntimeWarning,
+                stacklevel=3,
+            )
+    return getattr(import_module("chainrule.kernels.plain"), name)(*arguments)
+
+
+def threads() -> int:
+    """How many threads a kernel uses: `set_num_threads`, else CHAINRULE_THREADS, else one for each processor.
+
+    Raises:
+        ValueError: CHAINRULE_THREADS is not a whole number of at least 1.
+    """
+    if _threads is None:
+        chosen = os.environ.get("CHAINRULE_THREADS") or str(_processors())
+        if not chosen.isdecimal() or int(chosen) < 1:
+            raise ValueError(f"CHAINRULE_THREADS is {chosen!r}: it must be a whole number of at least 1")
+        set_num_threads(int(chosen))
+        return int(chosen)
+    return _threads
+
+
+def set_num_threads(number: int) -> None:
+    """Let kernels use this many threads from now on.
+
+    Raises:
+        ValueError: the number is below 1.
+    """
+    global _threads
+    if number < 1:
+        raise ValueError(f"set_num_threads: takes a number of at least 1, not {number}")
+    _threads = number
+
+
+def jit(**options: Any) -> Callable[[Callable[..., Any]], Any]:
+    """Decorator for a loop: `numba.njit` with our settings and our place for compiled code."""
+    import numba  # only `loops` calls this, and it has Numba already
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        folder = _folder()
+        before, numba.config.CACHE_DIR = numba.config.CACHE_DIR, folder or ""
+        try:
+            return numba.njit(cache=folder is not None, error_model="numpy", nogil=True, **options)(function)
+        finally:
+            numba.config.CACHE_DIR = before
+
+    return decorate
+
+
+@functools.cache
+def _folder() -> str | None:
+    """Where compiled code is kept; None if it cannot be written."""
+    digest = hashlib.sha256()
+    for source in sorted(LOOPS.glob("*.py")):
+        digest.update(source.read_bytes())
+    chosen = os.environ.get("NUMBA_CACHE_DIR")
+    if not chosen:
+        import platformdirs  # slow to import, so only where it is asked
+
+        chosen = platformdirs.user_cache_dir("chainrule", appauthor=False)
+    folder = Path(chosen) / f"kernels-{digest.hexdigest()[:16]}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return str(folder)
+    except OSError:
+        return None
+
+
+@functools.cache
+def _loops(family: str) -> Any:
+    return import_module(f"chainrule.kernels.loops.{family}")
+
+
+def _cannot_compile() -> tuple[type[Exception], ...]:
+    """What Numba raises where it is missing (ImportError), broken (OSError) or unable to compile."""
+    try:
+        from numba.core.errors import NumbaError
+    except (ImportError, OSError):
+        return ImportError, OSError
+    return ImportError, OSError, NumbaError
+
+
+def _processors() -> int:
+    """The processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

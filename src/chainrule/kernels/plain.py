@@ -1,0 +1,135 @@
+"""The kernels in plain NumPy, for where Numba cannot be used: the same arguments and results, more slowly.
+
+Loops run over the filter's or the window's taps; each tap is one operation on the part of every picture that it meets.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from chainrule.kernels.geometry import channels_first, channels_last, output_size
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    Array = NDArray[Any]
+
+
+def convolve(x: Array, weight: Array, stride: Any, padding: Any, dilation: Any, groups: int) -> Array:
+    """See `kernels.convolution`."""
+    outputs, _, *kernel = weight.shape
+    places = [output_size(x.shape[2 + a], padding[a], kernel[a], stride[a], dilation[a]) for a in (0, 1)]
+    padded = _by_group(np.pad(channels_last(x), ((0, 0), *padding, (0, 0))), groups)
+    filters = _filters(weight, groups)
+    out = np.zeros((len(x), *places, groups, 1, outputs // groups), x.dtype)
+    for y, z, window in _windows(kernel, places, stride, dilation):
+        out += padded[window] @ filters[y, z]
+    return channels_first(out.reshape(len(x), *places, outputs))
+
+
+def convolve_input_gradient(
+    grad: Array, weight: Array, input_shape: Any, stride: Any, padding: Any, dilation: Any, groups: int
+) -> Array:
+    """See `kernels.convolution`."""
+    images, channels, height, width = input_shape
+    (top, bottom), (left, right) = padding
+    padded = np.zeros((images, height + top + bottom, width + left + right, groups, 1, channels // groups), grad.dtype)
+    upstream = _by_group(channels_last(grad), groups)
+    filters = _filters(weight, groups).swapaxes(-1, -2)
+    for y, z, window in _windows(weight.shape[2:], grad.shape[2:], stride, dilation):
+        padded[window] += upstream @ filters[y, z]
+    inside = padded[:, top : top + height, left : left + width]
+    return channels_first(inside.reshape(images, height, width, channels))
+
+
+def convolve_weight_gradient(
+    x: Array, grad: Array, weight_shape: Any, stride: Any, padding: Any, dilation: Any, groups: int
+) -> Array:
+    """See `kernels.convolution`."""
+    outputs, depth, *kernel = weight_shape
+    padded = _by_group(np.pad(channels_last(x), ((0, 0), *padding, (0, 0))), groups)[..., 0, :]
+    upstream = _by_group(channels_last(grad), groups)[..., 0, :]
+    out = np.empty((*kernel, groups, outputs // groups, depth), x.dtype)
+    for y, z, window in _windows(kernel, grad.shape[2:], stride, dilation):
+        out[y, z] = np.einsum("nijgo,nijgc->goc", upstream, padded[window], optimize=True)
+    return np.ascontiguousarray(out.transpose(2, 3, 4, 0, 1)).reshape(weight_shape)
+
+
+def max_pool(x: Array, out: Array, taps: Array, kernel: Any, stride: Any, padding: Any, dilation: Any) -> None:
+    """See `loops.pooling`."""
+    fresh = np.ones((*out.shape[1:3], 1), bool)
+    for tap, picture, place in _taps(x.shape, out.shape, kernel, stride, padding, dilation):
+        value, largest = x[picture], out[place]
+        better = fresh[place[1:]] | (value > largest) | (value != value)
+        out[place] = np.where(better, value, largest)
+        taps[place] = np.where(better, tap, taps[place])
+        fresh[place[1:]] = False
+
+
+def max_pool_gradient(
+    grad: Array, taps: Array, out: Array, kernel: Any, stride: Any, padding: Any, dilation: Any
+) -> None:
+    """See `loops.pooling`."""
+    for tap, picture, place in _taps(out.shape, grad.shape, kernel, stride, padding, dilation):
+        out[picture] += np.where(taps[place] == tap, grad[place], 0)
+
+
+def avg_pool(x: Array, divisors: Array, out: Array, kernel: Any, stride: Any, padding: Any) -> None:
+    """See `loops.pooling`."""
+    out[:] = 0
+    for _, picture, place in _taps(x.shape, out.shape, kernel, stride, padding, (1, 1)):
+        out[place] += x[picture]
+    out /= divisors[:, :, None]
+
+
+def avg_pool_gradient(grad: Array, divisors: Array, out: Array, kernel: Any, stride: Any, padding: Any) -> None:
+    """See `loops.pooling`."""
+    share = grad / divisors[:, :, None]
+    for _, picture, place in _taps(out.shape, grad.shape, kernel, stride, padding, (1, 1)):
+        out[picture] += share[place]
+
+
+def erf(x: Array, out: Array) -> None:
+    """See `loops.special`."""
+    out[:] = [math.erf(value) for value in x.tolist()]
+
+
+def _by_group(x: Array, groups: int) -> Array:
+    """(N, H, W, C) as (N, H, W, groups, 1, C / groups)."""
+    return x.reshape(*x.shape[:3], groups, 1, x.shape[3] // groups if groups else 0)
+
+
+def _filters(weight: Array, groups: int) -> Array:
+    """(O, C / groups, KH, KW) as (KH, KW, groups, C / groups, O / groups)."""
+    outputs, depth, *kernel = weight.shape
+    return weight.reshape(groups, outputs // groups, depth, *kernel).transpose(3, 4, 0, 2, 1)
+
+
+def _windows(kernel: Any, places: Any, stride: Any, dilation: Any) -> Iterator[tuple[int, int, Any]]:
+    """For each tap (y, z) of a filter: the part of the padded pictures that it meets."""
+    for y in range(kernel[0]):
+        for z in range(kernel[1]):
+            first = y * dilation[0], z * dilation[1]
+            part = [slice(first[a], first[a] + (places[a] - 1) * stride[a] + 1, stride[a]) for a in (0, 1)]
+            yield y, z, (slice(None), *part)
+
+
+def _taps(
+    picture: Any, result: Any, kernel: Any, stride: Any, padding: Any, dilation: Any
+) -> Iterator[tuple[int, Any, Any]]:
+    """For each tap of a pooling window: the part of the pictures that it meets, and the places whose tap it is there."""
+    for tap in range(kernel[0] * kernel[1]):
+        parts, places = [slice(None)], [slice(None)]
+        for a, number in enumerate(divmod(tap, kernel[1])):
+            first = number * dilation[a] - padding[a]
+            begin = max(0, -(first // stride[a]))  # the first place whose tap is not before the picture
+            end = min(result[1 + a], -(-(picture[1 + a] - first) // stride[a]))  # and the first one with it behind
+            at = first + begin * stride[a]
+            parts.append(slice(at, at + max(0, end - begin) * stride[a], stride[a]))
+            places.append(slice(begin, max(begin, end)))
+        yield tap, tuple(parts), tuple(places)

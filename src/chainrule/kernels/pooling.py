@@ -1,0 +1,157 @@
+"""Pooling of pictures, by the largest number or the mean of each window, and the gradients.
+
+A window begins at (i sₕ - top, j s_w - left) for the result's place (i, j) and has kernel (KH, KW) taps, `dilation` apart.
+What of it lies beyond the picture's borders does not count, except where a mean is told to count it.
+
+Arrays are (N, C, H, W); results lie in memory as (N, H, W, C), "channels last", and inputs that do so are not copied.
+Pooling in one dimension is pooling with H = 1. The caller has checked that no window lies wholly outside (padding is at
+most half a window). `loops.pooling` says how it is done and what limits it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from chainrule.kernels.compile import run
+from chainrule.kernels.geometry import channels_first, channels_last
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Pair = tuple[int, int]
+    Shape = tuple[int, int, int, int]
+
+ONES = (1, 1)
+
+
+def pooled_size(size: Pair, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair, ceil_mode: bool) -> Pair:
+    """The result's (H′, W′): ⌊(H + 2 padding - dilation (K - 1) - 1) / stride⌋ + 1.
+
+    With `ceil_mode` the fraction is rounded up, so that a last window may reach beyond the padding; but a window that
+    would begin beyond the picture and its padding before it is left out.
+    """
+    result = []
+    for a in (0, 1):
+        free = size[a] + 2 * padding[a] - dilation[a] * (kernel[a] - 1) - 1
+        places = (-(-free // stride[a]) if ceil_mode else free // stride[a]) + 1
+        if ceil_mode and (places - 1) * stride[a] >= size[a] + padding[a]:
+            places -= 1
+        result.append(places)
+    return result[0], result[1]
+
+
+def max_pool(
+    x: NDArray[Any], kernel: Pair, stride: Pair, padding: Pair, dilation: Pair = ONES, ceil_mode: bool = False
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """The largest number of each window of x (N, C, H, W).
+
+    Returns:
+        The largest numbers (N, C, H′, W′), and which of the window's taps, counted row by row, each one is: the first
+        if there are several, a NaN before all others (the last NaN). Taps are bytes if the window has at most 256.
+    """
+    places = pooled_size(x.shape[2:], kernel, stride, padding, dilation, ceil_mode)
+    x = channels_last(x)
+    out = np.empty((len(x), *places, x.shape[3]), x.dtype)
+    taps = np.zeros(out.shape, np.uint8 if kernel[0] * kernel[1] <= 256 else np.int32)
+    if out.size:
+        run("pooling", "max_pool", x, out, taps, kernel, stride, padding, dilation)
+    return channels_first(out), channels_first(taps)
+
+
+def max_pool_indices(
+    taps: NDArray[Any], width: int, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair = ONES
+) -> NDArray[np.int64]:
+    """What PyTorch calls indices: each largest number's place h · W + w in its picture, from `max_pool`'s taps."""
+    y, x = np.divmod(taps.astype(np.int64), kernel[1])
+    i, j = np.arange(taps.shape[2])[:, None], np.arange(taps.shape[3])
+    h = i * stride[0] - padding[0] + y * dilation[0]
+    w = j * stride[1] - padding[1] + x * dilation[1]
+    indices: NDArray[np.int64] = h * width + w
+    return indices
+
+
+def max_pool_gradient(
+    grad: NDArray[Any],
+    taps: NDArray[Any],
+    input_shape: Shape,
+    kernel: Pair,
+    stride: Pair,
+    padding: Pair,
+    dilation: Pair = ONES,
+) -> NDArray[Any]:
+    """The gradient to x (N, C, H, W): each largest number's place gets its window's gradient, grad (N, C, H′, W′)."""
+    images, channels, *size = input_shape
+    out = np.zeros((images, *size, channels), grad.dtype)
+    if grad.size:
+        run(
+            "pooling",
+            "max_pool_gradient",
+            channels_last(grad),
+            channels_last(taps),
+            out,
+            kernel,
+            stride,
+            padding,
+            dilation,
+        )
+    return channels_first(out)
+
+
+def avg_pool(
+    x: NDArray[Any],
+    kernel: Pair,
+    stride: Pair,
+    padding: Pair,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+) -> NDArray[Any]:
+    """The mean of each window of x (N, C, H, W): (N, C, H′, W′).
+
+    The sum is divided by `divisor_override`, or else by the number of the window's taps inside the picture and, if
+    `count_include_pad`, inside its padding.
+    """
+    places = pooled_size(x.shape[2:], kernel, stride, padding, ONES, ceil_mode)
+    divisors = _divisors(x.shape[2:], places, kernel, stride, padding, count_include_pad, divisor_override, x.dtype)
+    x = channels_last(x)
+    out = np.empty((len(x), *places, x.shape[3]), x.dtype)
+    if out.size:
+        run("pooling", "avg_pool", x, divisors, out, kernel, stride, padding)
+    return channels_first(out)
+
+
+def avg_pool_gradient(
+    grad: NDArray[Any],
+    input_shape: Shape,
+    kernel: Pair,
+    stride: Pair,
+    padding: Pair,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+) -> NDArray[Any]:
+    """The gradient to x (N, C, H, W): every tap gets its window's gradient over the window's divisor."""
+    images, channels, *size = input_shape
+    places = grad.shape[2], grad.shape[3]
+    divisors = _divisors(
+        (size[0], size[1]), places, kernel, stride, padding, count_include_pad, divisor_override, grad.dtype
+    )
+    out = np.zeros((images, *size, channels), grad.dtype)
+    if grad.size:
+        run("pooling", "avg_pool_gradient", channels_last(grad), divisors, out, kernel, stride, padding)
+    return channels_first(out)
+
+
+def _divisors(
+    size: Pair, places: Pair, kernel: Pair, stride: Pair, padding: Pair, padded: bool, override: int | None, dtype: Any
+) -> NDArray[Any]:
+    """What each window's sum is divided by, (H′, W′)."""
+    if override is not None:
+        return np.full(places, override, dtype)
+    counts = []
+    for a in (0, 1):
+        first = np.arange(places[a]) * stride[a] - padding[a]
+        last = np.minimum(first + kernel[a], size[a] + padding[a])
+        counts.append(last - first if padded else np.minimum(last, size[a]) - np.maximum(first, 0))
+    return np.multiply.outer(counts[0], counts[1]).astype(dtype)

@@ -1,0 +1,126 @@
+"""The command, run inside the tests' process (quick) or as a process of its own (as a user does), on a small data set."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from chainrule.cli import main
+from chainrule.data import idx
+from chainrule.data.image_data import FILES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from chainrule.data import ImageData
+
+DRIVER = Path(__file__).with_name("driver.py")
+PYTHON = [sys.executable, "-W", "error"]
+
+
+@dataclass
+class Done:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+def write_folder(folder: Path, data: ImageData) -> Path:
+    """A folder of IDX files."""
+    folder.mkdir(parents=True)
+    arrays = (data.train_images, data.train_labels, data.test_images, data.test_labels)
+    for name, array in zip(FILES, arrays, strict=True):
+        idx.write(folder / name, array)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def images(tmp_path_factory: pytest.TempPathFactory, digits: ImageData) -> Path:
+    """A folder of IDX files: 300 + 60 pictures of 12×12."""
+    return write_folder(tmp_path_factory.mktemp("data") / "my images", digits)
+
+
+@pytest.fixture
+def write_images(tmp_path: Path) -> Callable[[str, ImageData], Path]:
+    """Writes a data set into a folder of its own."""
+    return lambda name, data: write_folder(tmp_path / name, data)
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Each test is in an empty folder, and keeps its cache to itself."""
+    place = tmp_path / "here"
+    place.mkdir()
+    monkeypatch.chdir(place)
+    monkeypatch.setenv("CHAINRULE_CACHE", str(tmp_path / "cache"))
+    for name in ("FORCE_COLOR", "NO_COLOR", "COLUMNS", "TTY_COMPATIBLE"):
+        monkeypatch.delenv(name, raising=False)
+    return place
+
+
+@pytest.fixture
+def command(capfd: pytest.CaptureFixture[str]) -> Callable[..., Done]:
+    """Runs the command inside this process."""
+
+    def run(*arguments: object) -> Done:
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as end:
+            main([str(argument) for argument in arguments])
+        return Done(end.value.code, *capfd.readouterr())  # type: ignore[arg-type]
+
+    return run
+
+
+@pytest.fixture
+def start() -> Callable[..., subprocess.Popen[str]]:
+    """Starts the command as a process, with warnings as errors; `driver` names what its stand-in is to do."""
+    started: list[subprocess.Popen[str]] = []
+
+    def run(*arguments: object, driver: str | None = None, **options: Any) -> subprocess.Popen[str]:
+        program = ["-m", "chainrule"] if driver is None else [str(DRIVER), driver]
+        options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "encoding": "utf-8", **options}
+        options["env"] = {**os.environ, "PYTHONIOENCODING": "utf-8", **options.get("env", {})}
+        process = subprocess.Popen([*PYTHON, *program, *map(str, arguments)], **options)
+        started.append(process)
+        return process
+
+    yield run
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def process(start: Callable[..., subprocess.Popen[str]]) -> Callable[..., Done]:
+    """Runs the command as a process, to its end."""
+
+    def run(*arguments: object, **options: Any) -> Done:
+        begun = start(*arguments, **options)
+        out, err = begun.communicate(timeout=120)
+        return Done(begun.returncode, out, err)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory, images: Path) -> tuple[Path, Done]:
+    """A run of two epochs, trained by a process of its own; and how it ended. Not to be changed."""
+    place = tmp_path_factory.mktemp("trained")
+    done = subprocess.run(
+        [*PYTHON, "-m", "chainrule", "train", "--data", images, "--epochs", "2", "--out", "a run", "--json"],
+        cwd=place,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    return place / "a run", Done(done.returncode, done.stdout, done.stderr)

@@ -1,0 +1,68 @@
+"""The command, with checkpoints after every step and something that happens on the way: `driver.py EVENT train ...`.
+
+EVENT is one of
+    nothing        so that the test may do something from outside
+    step N         killed after step N and its checkpoint
+    saving N       killed in the middle of saving for the N-th time, the new file written but not yet in place
+    best           killed when the best weights of the first epoch are saved, and the history is not
+    history        killed when the history of the first epoch is saved, and the checkpoint is not
+    hang           never comes back from saving once interrupted
+
+Killed is as by `kill -9`: nothing is cleaned up.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from chainrule.cli import main
+from chainrule.training import callbacks, experiment
+
+EVENT = sys.argv.pop(1)
+seen: dict[str, int] = {}
+
+
+def reached(event: str) -> None:
+    seen[event] = seen.get(event, 0) + 1
+    if EVENT in (event, f"{event} {seen[event]}"):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Checkpoint(callbacks.Checkpoint):
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, seconds=0.0)
+
+    def on_step(self, trainer: Any) -> None:
+        while trainer.interrupt and EVENT == "hang":
+            time.sleep(0.01)
+        super().on_step(trainer)
+        reached("step")
+
+
+class BestModel(callbacks.BestModel):
+    def on_epoch(self, trainer: Any, record: dict[str, Any]) -> None:
+        super().on_epoch(trainer, record)
+        reached("best")
+
+
+class History(callbacks.History):
+    def on_epoch(self, trainer: Any, record: dict[str, Any]) -> None:
+        super().on_epoch(trainer, record)
+        reached("history")
+
+
+def replace(self: Path, target: Path) -> Path:
+    if target.name == "state.safetensors":
+        reached("saving")
+    os.replace(self, target)  # noqa: PTH105  # this stands in for Path.replace
+    return target
+
+
+Path.replace = replace  # type: ignore[method-assign,assignment]
+experiment.Checkpoint, experiment.BestModel, experiment.History = Checkpoint, BestModel, History  # type: ignore[misc]
+main()

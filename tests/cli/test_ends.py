@@ -1,0 +1,201 @@
+"""How the command ends: 0, 2 with one sentence, 1 with a traceback, 130, 141."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import chainrule
+from chainrule.cli import COMMANDS, cli, listings
+from chainrule.errors import DataError
+
+
+@pytest.fixture
+def broken(monkeypatch):
+    """Makes `chainrule models` fail."""
+
+    def fail_with(error):
+        def callback():
+            raise error
+
+        monkeypatch.setattr(listings.models, "callback", callback)
+
+    return fail_with
+
+
+def test_well(command):
+    done = command("models")
+    assert (done.code, done.err) == (0, "")
+
+
+def test_version(command):
+    assert command("--version").out == f"chainrule {chainrule.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["nosuch"], "No such command 'nosuch'"),
+        (["train", "--colour"], "No such option"),
+        (["train", "--model", "resnet"], "'resnet' is not one of 'mlp', 'network'"),
+        (["train", "--optimizer", "lion"], "'lion' is not one of 'sgd', 'adam', 'adamw'"),
+        (["train", "--epochs", "many"], "'many' is not a valid integer"),
+        (["train", "--lr", "fast"], "'fast' is not a valid float"),
+        (["train", "mnist"], "unexpected extra argument"),
+        (["completion", "tcsh"], "'tcsh' is not one of 'bash', 'zsh', 'fish'"),
+        (["runs", "nowhere"], "'nowhere' does not exist"),
+    ],
+    ids=" ".join,
+)
+def test_a_command_line_that_is_wrong(command, here, arguments, told):
+    done = command(*arguments)
+    assert done.code == 2
+    assert done.out == ""
+    assert told in done.err
+    assert not list(here.iterdir())
+
+
+def test_a_users_error_is_one_sentence(command, broken):
+    broken(DataError("folder/file is no IDX file"))
+    done = command("models")
+    assert (done.code, done.out, done.err) == (2, "", "chainrule: folder/file is no IDX file\n")
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (
+            OSError(errno.ENOSPC, "No space left on device", "runs/x/config.json"),
+            "runs/x/config.json: No space left on device",
+        ),
+        (OSError(errno.ENOSPC, "No space left on device"), "No space left on device"),
+        (OSError("something else"), "something else"),
+        (PermissionError(errno.EACCES, "Permission denied", "runs"), "runs: Permission denied"),
+    ],
+    ids=str,
+)
+def test_an_error_of_the_system_is_one_sentence(command, broken, error, told):
+    broken(error)
+    done = command("models")
+    assert (done.code, done.out, done.err) == (2, "", f"chainrule: {told}\n")
+
+
+def test_too_little_memory_is_one_sentence(command, broken):
+    broken(MemoryError("Unable to allocate 7 TiB"))
+    done = command("models")
+    assert (done.code, done.err) == (1, "chainrule: there is not enough memory (Unable to allocate 7 TiB)\n")
+
+
+def test_a_fault_of_ours_shows_where_it_is(command, broken):
+    broken(ZeroDivisionError("division by zero"))
+    done = command("models")
+    assert done.code == 1
+    assert "Traceback (most recent call last)" in done.err
+    assert "ZeroDivisionError: division by zero" in done.err
+    assert done.err.endswith("chainrule: this is a fault of chainrule's own, please report it with the lines above\n")
+
+
+def test_control_c_anywhere(command, broken):
+    broken(KeyboardInterrupt())
+    done = command("models")
+    assert done.code == 130
+    assert "Traceback" not in done.err
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes of POSIX")
+@pytest.mark.parametrize("arguments", [["models"], ["--help"], ["train", "--help"], ["train"]], ids=" ".join)
+def test_a_reader_who_has_seen_enough(start, images, arguments):
+    if arguments == ["train"]:
+        arguments = ["train", "--data", images, "--epochs", "2", "--out", "run"]
+    read, write = os.pipe()
+    os.close(read)
+    begun = start(*arguments, stdout=write)
+    os.close(write)
+    _, err = begun.communicate(timeout=120)
+    assert begun.returncode == 141
+    assert err == ""
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+@pytest.mark.parametrize("arguments", [["models"], ["train"]], ids=" ".join)
+def test_an_output_that_is_full(start, images, arguments):
+    if arguments == ["train"]:
+        arguments = ["train", "--data", images]
+    with Path("/dev/full").open("w") as full:
+        begun = start(*arguments, stdout=full)
+        _, err = begun.communicate(timeout=120)
+    assert (begun.returncode, err) == (2, "chainrule: No space left on device\n")
+
+
+# Help, and completion in a shell
+
+
+def test_help_lists_every_command(command):
+    done = command("--help")
+    assert done.code == 0
+    for name, (_, about) in COMMANDS.items():
+        assert f"  {name}" in done.out
+        assert about in done.out
+    assert "Examples:" in done.out
+
+
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name != "predict"])
+def test_help_has_examples_that_can_be_typed(command, name):
+    done = command(name, "--help")
+    assert done.code == 0
+    assert "Examples:" in done.out
+    examples = [line for line in done.out.split("Examples:")[1].splitlines() if line.strip()]
+    assert examples
+    for line in examples:
+        assert "chainrule " in line
+        words = line.split("chainrule ", 1)[1].split(")")[0].split()
+        assert words[0] in COMMANDS
+        known = {option for parameter in cli.get_command(None, words[0]).params for option in parameter.opts}
+        assert {word for word in words[1:] if word.startswith("--")} <= known
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_short_help_is_that_of_the_command(name):
+    _, about = COMMANDS[name]
+    assert about.endswith(".")
+    assert cli.get_command(None, name).name == name
+
+
+def test_help_is_there_without_a_command(command):
+    done = command()
+    assert done.code == 2
+    assert "Commands:" in done.err
+    assert command("-h").out == command("--help").out
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_completion_script(command, shell, tmp_path):
+    done = command("completion", shell)
+    assert (done.code, done.err) == (0, "")
+    assert f"_CHAINRULE_COMPLETE={shell}_complete" in done.out
+    if shell == "bash":
+        (tmp_path / "script").write_text(done.out)
+        assert subprocess.run(["bash", "-n", tmp_path / "script"], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ("chainrule ev", ["evaluate"]),
+        ("chainrule train --mo", ["--model"]),
+        ("chainrule train --model ", ["mlp", "network"]),
+        ("chainrule train --optimizer ad", ["adam", "adamw"]),
+        ("chainrule completion ", ["bash", "zsh", "fish"]),
+    ],
+)
+def test_what_a_shell_completes(command, monkeypatch, words, found):
+    monkeypatch.setenv("_CHAINRULE_COMPLETE", "bash_complete")
+    monkeypatch.setenv("COMP_WORDS", words)
+    monkeypatch.setenv("COMP_CWORD", str(len(words.split(" ")) - 1))
+    done = command()
+    assert (done.code, done.err) == (0, "")
+    assert [line.split(",")[1] for line in done.out.splitlines()] == found

@@ -1,0 +1,310 @@
+"""Training that is stopped on the way: by Ctrl-C, by kill -9, by a full disk. It goes on to the same bits."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import signal
+import sys
+import time
+
+import pytest
+
+from chainrule.training import checkpoint
+from chainrule.training import run as runs
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+
+LONG = ["--model", "network", "--batch-size", "10", "--epochs", "6", "--seed", "2", "--lr", "0.5"]  # 25 steps an epoch
+SHORT = ["--epochs", "3", "--batch-size", "50", "--seed", "2"]  # 5 steps an epoch, one cycle, AdamW
+
+# Runs the command in a terminal of its own, so that what is typed there reaches it
+IN_TERMINAL = "import os, sys; os.login_tty(0); os.execv(sys.argv[1], sys.argv[1:])"
+# Runs the command with files of so many bytes at most, as if the disk were full
+IN_LITTLE_SPACE = (
+    "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv.pop(1)),) * 2);"
+    "from chainrule.cli import main; main()"
+)
+
+
+@pytest.fixture(scope="module")
+def outcomes():
+    return {}
+
+
+@pytest.fixture
+def never_stopped(command, images, here, outcomes):
+    """What a training comes to that nobody stops, once for each kind."""
+
+    def train(options):
+        if tuple(options) not in outcomes:
+            done = command("train", "--data", images, *options, "--out", "never stopped", "--json")
+            assert done.code == 0, done.err
+            outcomes[tuple(options)] = outcome(here / "never stopped", done)
+        return outcomes[tuple(options)]
+
+    return train
+
+
+def outcome(folder, done):
+    """All that must be the same: the best weights, the last state, the history, the result; but for times."""
+    document = json.loads(done.out)
+    epochs = [{key: value for key, value in epoch.items() if key != "seconds"} for epoch in document["epochs"]]
+    state = checkpoint.load(folder / "checkpoint" / checkpoint.FILE)
+    arrays = {"network": state["network"], "optimizer": state["optimizer"]}
+    return {
+        "weights": (folder / "model.safetensors").read_bytes(),
+        "state": repr(as_bytes(arrays)),
+        "schedule and generators": [state["scheduler"], state["loader"], state["generators"], state["callbacks"]],
+        "epochs": epochs,
+        "result": [document["test_accuracy"], document["test_loss"]],
+        "lines": len((folder / "metrics.jsonl").read_text().splitlines()),
+    }
+
+
+def as_bytes(value):
+    if isinstance(value, dict):
+        return {key: as_bytes(part) for key, part in value.items()}
+    return value.tobytes() if hasattr(value, "tobytes") else value
+
+
+def assert_same(found, expected):
+    for part, value in expected.items():
+        assert found[part] == value, part
+
+
+def wait_for(condition, process, seconds=60):
+    """Wait until something is so while the process runs."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < end, "it took too long"
+        time.sleep(0.005)
+
+
+def resumed(command, folder):
+    done = command("train", "--resume", folder, "--json")
+    assert (done.code, done.err) == (0, "")
+    return outcome(folder, done)
+
+
+# kill -9
+
+
+@pytest.mark.parametrize("event", ["step 1", "step 7", "step 15", "saving 9", "best", "history"])
+def test_killed_at_a_bad_moment(process, command, images, here, never_stopped, event):
+    done = process("train", "--data", images, *SHORT, "--out", "run", driver=event)
+    assert done.code == -signal.SIGKILL
+    assert (here / "run" / "checkpoint" / checkpoint.FILE).exists()
+    assert not (here / "run" / "result.json").exists()
+    assert_same(resumed(command, here / "run"), never_stopped(SHORT))
+
+
+def test_killed_twice(process, command, images, here, never_stopped):
+    assert process("train", "--data", images, *SHORT, "--out", "run", driver="step 4").code == -signal.SIGKILL
+    assert process("train", "--resume", "run", driver="step 5").code == -signal.SIGKILL
+    state = checkpoint.load(here / "run" / "checkpoint" / checkpoint.FILE)["progress"]
+    assert (state["epoch"], state["step"]) == (1, 4)
+    assert_same(resumed(command, here / "run"), never_stopped(SHORT))
+
+
+def test_killed_before_it_could_save_anything(process, command, images, here, never_stopped):
+    done = process("train", "--data", images, *SHORT, "--out", "run", driver="saving 1")
+    assert done.code == -signal.SIGKILL
+    assert not (here / "run" / "checkpoint" / checkpoint.FILE).exists()
+    assert_same(resumed(command, here / "run"), never_stopped(SHORT))
+
+
+@pytest.mark.parametrize("driver", [None, "nothing"], ids=["saved each epoch", "saved each step"])
+def test_killed_at_any_moment(start, command, images, here, never_stopped, driver):
+    begun = start("train", "--data", images, *LONG, "--out", "run", "--quiet", driver=driver)
+    metrics = here / "run" / "metrics.jsonl"
+    wait_for(lambda: metrics.exists() and metrics.read_text().count("\n") >= 2, begun)
+    begun.kill()
+    begun.communicate()
+    assert begun.returncode == -signal.SIGKILL, "it was over too soon"
+    assert not (here / "run" / "result.json").exists()
+    assert_same(resumed(command, here / "run"), never_stopped(LONG))
+
+
+def test_a_run_that_was_killed_is_listed_and_used(process, command, images):
+    process("train", "--data", images, *SHORT, "--out", "runs/killed", driver="step 12")
+    process("train", "--data", images, *SHORT, "--out", "runs/at once", driver="step 1")
+    done = command("runs")
+    assert done.code == 0
+    listed = [re.split(r"  +", line) for line in done.out.splitlines()]
+    assert [(row[0], row[-1]) for row in listed] == [("killed", "2 of 3 epochs"), ("at once", "0 of 3 epochs")]
+    assert command("evaluate", "killed", "--json").code == 0
+    done = command("evaluate")
+    assert done.code == 2
+    assert done.err == (
+        "chainrule: runs/at once/model.safetensors: is not there yet, the first epoch was not finished\n"
+    )
+
+
+# Ctrl-C
+
+
+@pytest.mark.parametrize("options", [[], ["--quiet"], ["--json"]], ids=str)
+def test_control_c_saves_and_says_how_to_go_on(start, process, images, here, never_stopped, options):
+    begun = start("train", "--data", images, *LONG, "--out", "my runs/it's", *options)
+    metrics = here / "my runs" / "it's" / "metrics.jsonl"
+    wait_for(lambda: metrics.exists() and metrics.read_text().count("\n") >= 1, begun)
+    begun.send_signal(signal.SIGINT)
+    out, err = begun.communicate(timeout=60)
+    assert begun.returncode == 130, (out, err)
+    assert "Traceback" not in err
+    assert "stopping after this step (Ctrl-C again quits at once)" in err
+    assert (out == "") == bool(options)
+    (said,) = re.findall(r"stopped in epoch (\d+); go on with: (chainrule train --resume .*)\n", err)
+    state = checkpoint.load(here / "my runs" / "it's" / "checkpoint" / checkpoint.FILE)["progress"]
+    assert state["epoch"] == int(said[0]) - 1
+
+    program, *arguments = shlex.split(said[1])
+    assert program == "chainrule"
+    done = process(*arguments, "--json")  # another choice of --json or --quiet than at first
+    assert (done.code, done.err) == (0, "")
+    assert_same(outcome(here / "my runs" / "it's", done), never_stopped(LONG))
+
+
+def test_control_c_saves_in_the_middle_of_an_epoch(start, command, images, here, never_stopped):
+    begun = start("train", "--data", images, *LONG, "--out", "run")
+    metrics = here / "run" / "metrics.jsonl"
+    wait_for(lambda: metrics.exists() and metrics.read_text().count("\n") >= 1, begun)
+    begun.send_signal(signal.SIGINT)
+    begun.communicate(timeout=60)
+    state = checkpoint.load(here / "run" / "checkpoint" / checkpoint.FILE)
+    assert state["progress"]["step"] == state["loader"]["position"] > 0
+    done = command("train", "--resume", "run")
+    assert done.code == 0
+    told = f"going on from epoch {state['progress']['epoch'] + 1}, step {state['progress']['step'] + 1} of 25"
+    assert told in done.out
+    assert (here / "run" / "model.safetensors").read_bytes() == never_stopped(LONG)["weights"]
+
+
+def test_control_c_twice_quits_at_once(start, command, images, here, never_stopped):
+    begun = start("train", "--data", images, *SHORT, "--out", "run", driver="hang")
+    wait_for((here / "run" / "checkpoint" / checkpoint.FILE).exists, begun)
+    begun.send_signal(signal.SIGINT)
+    assert "stopping after this step" in begun.stderr.readline()
+    assert begun.poll() is None
+    begun.send_signal(signal.SIGINT)
+    out, err = begun.communicate(timeout=20)
+    assert begun.returncode == 130, (out, err)
+    assert "Traceback" not in err
+    assert "go on with" not in err
+    assert_same(resumed(command, here / "run"), never_stopped(SHORT))
+
+
+# A terminal
+
+
+def on_terminal(start, *arguments, **environment):
+    """Start the command in a pseudo-terminal; gives the process and the terminal's other end."""
+    import pty
+
+    master, slave = pty.openpty()
+    begun = start(
+        *arguments, stdin=slave, stdout=slave, stderr=slave, env={"TERM": "xterm-256color", "COLUMNS": "100", **environment}
+    )
+    os.close(slave)
+    return begun, master
+
+
+def read_all(master):
+    """What the process has shown, to its end."""
+    shown = b""
+    while True:
+        try:
+            part = os.read(master, 65536)
+        except OSError:  # how Linux says that the other end is closed
+            part = b""
+        if not part:
+            os.close(master)
+            return shown.decode()
+        shown += part
+
+
+def test_a_terminal_has_a_live_bar(start, images):
+    begun, master = on_terminal(start, "train", "--data", images, *LONG, "--out", "run")
+    shown = read_all(master)
+    assert begun.wait(60) == 0
+    assert shown.count("\x1b[?25l") == shown.count("\x1b[?25h") == 1  # the cursor, hidden and shown again
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown)
+    assert re.search(r"epoch 1/6 .*  0% .*loss -  accuracy -", plain)
+    assert re.search(r"epoch [2-6]/6 .*\d+% .*loss \d\.\d{4}  accuracy \d+\.\d\d%", plain)
+    assert re.search(r"\x1b\[[0-9;]*3[0-9]", shown)  # in colour
+    assert re.search(r"^    6  .*%", plain.replace("\r", "\n"), re.M)  # the table, a line an epoch
+    assert plain.rstrip().endswith("next: chainrule evaluate run --mistakes mistakes.png")
+
+
+def test_no_color_means_none(start, images):
+    begun, master = on_terminal(start, "train", "--data", images, "--epochs", "1", "--out", "run", NO_COLOR="1")
+    shown = read_all(master)
+    assert begun.wait(60) == 0
+    assert "epoch 1/1" in shown
+    codes = re.findall(r"\x1b\[([0-9;]*)m", shown)
+    assert not [code for code in codes if re.search(r"(^|;)(3[0-8]|4[0-8]|9[0-7])(;|$)", code)]
+
+
+@pytest.mark.parametrize("option", ["--quiet", "--json"])
+def test_a_terminal_has_no_bar_where_none_is_wanted(start, images, option):
+    begun, master = on_terminal(start, "train", "--data", images, "--epochs", "1", "--out", "run", option)
+    shown = read_all(master)
+    assert begun.wait(60) == 0
+    assert "\x1b" not in shown
+    assert "epoch 1/1" not in shown
+
+
+def test_control_c_typed_in_a_terminal(start, images, here):
+    """It reaches all that runs there, and leaves the terminal as it was."""
+    import pty
+    import subprocess
+
+    master, slave = pty.openpty()
+    program = [sys.executable, "-m", "chainrule", "train", "--data", str(images), *LONG, "--out", "run"]
+    begun = subprocess.Popen(
+        [sys.executable, "-c", IN_TERMINAL, *program],
+        stdin=slave,
+        stdout=slave,
+        stderr=slave,
+        env={**os.environ, "TERM": "xterm", "COLUMNS": "100"},
+    )
+    os.close(slave)
+    try:
+        metrics = here / "run" / "metrics.jsonl"
+        wait_for(lambda: metrics.exists() and metrics.read_text().count("\n") >= 1, begun)
+        os.write(master, b"\x03")
+        shown = read_all(master)
+        assert begun.wait(60) == 130
+    finally:
+        begun.kill()
+        begun.wait()
+    assert "Traceback" not in shown
+    assert "stopping after this step (Ctrl-C again quits at once)" in shown
+    assert "go on with: chainrule train --resume run" in shown
+    assert shown.count("\x1b[?25l") == shown.count("\x1b[?25h") == 1
+    assert shown.rindex("\x1b[?25h") < shown.index("go on with")
+
+
+# A full disk
+
+
+def test_a_full_disk_ends_it_with_a_sentence_and_the_last_state(images, here, command, never_stopped):
+    import subprocess
+
+    done = subprocess.run(
+        [sys.executable, "-c", IN_LITTLE_SPACE, "150000", "train", "--data", images, *SHORT, "--out", "run", "--quiet"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    file = runs.Run("run").checkpoint_file
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"chainrule: {file}: File too large\n"  # what this limit calls it
+    assert [path.name for path in file.parent.iterdir()] == [file.name]
+    assert checkpoint.load(file)["progress"]["epoch"] == 0  # the first, which was smaller
+    assert_same(resumed(command, here / "run"), never_stopped(SHORT))

@@ -1,0 +1,382 @@
+"""`chainrule train`: what it prints, what it leaves in the run's folder, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+
+import numpy as np
+import pytest
+
+from chainrule import weights
+from chainrule.errors import RunError
+from chainrule.training import run as runs
+from chainrule.training.progress import HEADER
+
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+@pytest.fixture
+def train(command, images):
+    """Trains on the small data set, inside this process."""
+    return lambda *arguments: command("train", "--data", images, "--epochs", "2", *arguments)
+
+
+def bits(folder):
+    return (folder / "model.safetensors").read_bytes()
+
+
+@pytest.fixture
+def copy(trained, here):
+    """The trained run, in this test's own folder, to do with as it likes."""
+    return shutil.copytree(trained[0], here / "copy")
+
+
+# What it prints
+
+
+def test_json_is_one_document_and_nothing_else(trained):
+    folder, done = trained
+    assert (done.code, done.err) == (0, "")
+    document = json.loads(done.out)
+    assert list(document) == ["run", "model", "seed", "test_accuracy", "test_loss", "seconds", "epochs"]
+    assert (document["run"], document["model"], document["seed"]) == ("a run", "mlp", 0)
+    assert 0.5 < document["test_accuracy"] <= 1  # a fraction, of a model that has learned
+    assert document["test_loss"] > 0
+    keys = ["epoch", "train_loss", "validation_loss", "validation_accuracy", "seconds"]
+    assert [list(epoch) for epoch in document["epochs"]] == [keys] * 2
+    assert [epoch["epoch"] for epoch in document["epochs"]] == [1, 2]
+    assert all(0 <= epoch["validation_accuracy"] <= 1 for epoch in document["epochs"])
+    assert document["seconds"] == pytest.approx(sum(epoch["seconds"] for epoch in document["epochs"]))
+
+
+def test_lines_without_a_bar_where_there_is_no_terminal(train, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as some services that run tests do
+    done = train("--out", "my run")
+    assert (done.code, done.err) == (0, "")
+    assert "\x1b" not in done.out
+    assert "\r" not in done.out
+    lines = done.out.splitlines()
+    assert lines[0].startswith("mlp: 784-128-10, ReLU, cross entropy: the default; 19,850 parameters")
+    assert re.search(
+        r"my images: 250 images to learn from; adamw, rate 0.01 \(one-cycle\), batches of 128, seed 0", lines[1]
+    )
+    table = lines.index(HEADER)
+    assert [line.split()[0] for line in lines[table + 1 : table + 3]] == ["1", "2"]
+    assert re.search(r"^best epoch     [12] of 2, by validation accuracy; its weights are kept$", done.out, re.M)
+    assert re.search(r"^test accuracy  \d+\.\d\d%  \(loss \d\.\d{4}\)$", done.out, re.M)
+    assert re.search(r"^time           \d+\.\d s$", done.out, re.M)
+    assert re.search("^run            my run$", done.out, re.M)
+    assert lines[-1] == "next: chainrule evaluate 'my run' --mistakes mistakes.png"
+    assert "validation accuracy, %" in done.out  # the curves, small
+
+
+def test_quiet_prints_the_result_only(train):
+    done = train("--out", "run", "--quiet")
+    assert (done.code, done.err) == (0, "")
+    assert [line.split("  ")[0] for line in done.out.splitlines()] == ["test accuracy", "time", "run"]
+
+
+def test_a_terminal_of_few_characters_gets_what_it_can_show(process, images):
+    done = process("train", "--data", images, "--epochs", "2", "--out", "run", env={"PYTHONIOENCODING": "ascii"})
+    assert (done.code, done.err) == (0, "")
+    assert done.out.isascii()
+    assert re.search(r"\|\*+", done.out)  # the curves
+
+
+# What it leaves
+
+
+def test_the_runs_folder(trained, images):
+    folder, done = trained
+    names = sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+    assert names == [
+        "checkpoint",
+        "checkpoint/state.safetensors",
+        "config.json",
+        "curves.png",
+        "metrics.jsonl",
+        "model.safetensors",
+        "result.json",
+    ]
+    document = json.loads(done.out)
+    result = json.loads((folder / "result.json").read_text())
+    assert result == {key: document[key] for key in ("test_accuracy", "test_loss", "seconds")}
+    metrics = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [{key: record[key] for key in epoch} for record, epoch in zip(metrics, document["epochs"], strict=True)] == (
+        document["epochs"]
+    )
+    assert (folder / "curves.png").read_bytes().startswith(PNG)
+    config = json.loads((folder / "config.json").read_text())
+    assert config["data"]["name"] == str(images)  # the whole way, so that it is found from anywhere
+    assert config["training"]["epochs"] == 2
+    assert weights.load(folder / "model.safetensors")["1.weight"].shape == (128, 144)
+
+
+def test_left_out_the_folder_is_a_new_one_in_runs(train, here):
+    first, second = train("--json"), train("--json")
+    folders = [json.loads(done.out)["run"] for done in (first, second)]
+    assert folders[0] != folders[1]
+    assert all(re.fullmatch(r"runs/\d{4}-\d\d-\d\d-mlp-[0-9a-f]{4}", folder) for folder in folders)
+    assert sorted(os.listdir(here / "runs")) == sorted(folder[5:] for folder in folders)
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_others(train, trained, here):
+    train("--out", "same", "--quiet")
+    train("--out", "other", "--seed", 1, "--quiet")
+    assert bits(here / "same") == bits(trained[0])
+    assert bits(here / "other") != bits(trained[0])
+
+
+def test_every_option_reaches_the_run(command, images, here):
+    options = {
+        "--model": "network",
+        "--epochs": 1,
+        "--batch-size": 7,
+        "--lr": 0.5,
+        "--optimizer": "adam",
+        "--seed": 3,
+        "--limit": 33,
+    }
+    done = command(
+        "train", "--data", images, "--out", "run", "--quiet", *(part for pair in options.items() for part in pair)
+    )
+    assert done.code == 0, done.err
+    config = runs.Run("run").config
+    assert config["model"] == {"name": "network", "options": {"inputs": 144, "classes": 10}}
+    recipe = {
+        "epochs": 1,
+        "batch_size": 7,
+        "optimizer": "adam",
+        "lr": 0.5,
+        "momentum": 0.0,
+        "weight_decay": 0.0,
+        "schedule": "constant",
+    }
+    assert (config["training"], config["seed"], config["data"]["limit"]) == (recipe, 3, 33)
+
+
+def test_images_of_another_size_and_other_classes(command, write_images, make_digits, here):
+    folder = write_images("small", make_digits(train=60, test=9, side=5, classes=3))
+    done = command("train", "--data", folder, "--epochs", "1", "--out", "run", "--json")
+    assert done.code == 0, done.err
+    assert weights.load(here / "run" / "model.safetensors")["3.bias"].shape == (3,)
+
+
+def test_a_data_sets_name_comes_before_a_folder(command, write_images, make_digits, here, monkeypatch):
+    """As the list of data sets says; a folder of that name is ./mnist."""
+    (here / "mnist").mkdir()
+    asked = []
+    digits = make_digits()
+    monkeypatch.setattr("chainrule.data.load", lambda name: (asked.append(name), digits)[1])
+    assert command("train", "--data", "mnist", "--epochs", "1", "--quiet", "--out", "a").code == 0
+    assert command("train", "--epochs", "1", "--quiet", "--out", "b").code == 0
+    assert command("train", "--data", "./mnist", "--epochs", "1", "--quiet", "--out", "c").code == 0
+    assert asked == ["mnist", "mnist", here / "mnist"]
+
+
+# What it refuses
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--epochs", "0"], "the number of epochs must be at least 1, not 0"),
+        (["--batch-size", "-3"], "the batch size must be at least 1, not -3"),
+        (["--lr", "nan"], "the learning rate must be a number above 0, not nan"),
+        (["--lr", "inf"], "the learning rate must be a number above 0, not inf"),
+        (["--lr", "0"], "the learning rate must be a number above 0, not 0.0"),
+        (["--lr", "-0.1"], "the learning rate must be a number above 0, not -0.1"),
+        (["--seed", "-1"], "the seed must be at least 0, not -1"),
+        (["--limit", "0"], "the limit must be at least 1, not 0"),
+        (["--limit", "251"], "the limit is 251, but .*my images has 250 images to learn from"),
+    ],
+    ids=" ".join,
+)
+def test_numbers_that_make_no_sense(train, here, options, told):
+    done = train(*options)
+    assert (done.code, done.out) == (2, "")
+    assert re.fullmatch(f"chainrule: {told}\n", done.err)
+    assert not list(here.iterdir())
+
+
+def test_an_unknown_data_set(command, here):
+    done = command("train", "--data", "emnist")
+    assert (done.code, done.out) == (2, "")
+    assert done.err == (
+        "chainrule: there is no data set or folder 'emnist': the data sets are mnist, fashion-mnist, kmnist\n"
+    )
+    assert not list(here.iterdir())
+
+
+def test_a_folder_that_lacks_a_file(command, write_images, digits, here):
+    folder = write_images("incomplete", digits)
+    (folder / "t10k-labels-idx1-ubyte").unlink()
+    done = command("train", "--data", folder)
+    assert done.code == 2
+    assert re.fullmatch(f"chainrule: {folder} has no test labels: .*t10k-labels-idx1-ubyte.*\n", done.err)
+    assert not list(here.iterdir())
+
+
+def test_a_folder_of_too_few_images(command, write_images, make_digits):
+    done = command("train", "--data", write_images("few", make_digits(train=5)))
+    assert done.code == 2
+    assert re.fullmatch("chainrule: .*few has too few training images, 5: at least 6 are needed\n", done.err)
+
+
+def test_a_folder_that_holds_a_run(train, copy):
+    before = bits(copy)
+    done = train("--out", copy, "--seed", 5)
+    assert (done.code, done.out) == (2, "")
+    assert done.err == f"chainrule: {copy}: holds a run already; go on with it by --resume, or choose another folder\n"
+    assert bits(copy) == before
+
+
+def test_a_folder_that_holds_something_else(train, here):
+    (here / "letter.txt").touch()
+    done = train("--out", here)
+    assert (done.code, done.err) == (2, f"chainrule: {here}: is not empty; choose another folder for the run\n")
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_cannot_be_written(train, here):
+    (here / "locked").mkdir(mode=0o500)
+    done = train("--out", "locked/run")
+    assert (done.code, done.err) == (2, "chainrule: locked/run: the run's folder cannot be made (Permission denied)\n")
+
+
+@pytest.mark.parametrize(("model", "lr"), [("mlp", "1e30"), ("mlp", "1e300"), ("network", "1e300")])
+def test_a_training_that_diverges(process, images, model, lr):
+    """One sentence, no warnings of NumPy, and a run that says it has no weights."""
+    done = process("train", "--data", images, "--model", model, "--lr", lr, "--out", "run", "--json")
+    assert (done.code, done.out) == (2, "")
+    assert re.fullmatch(
+        r"chainrule: training diverged in epoch 1, step \d+: .* try a smaller learning rate .*\n", done.err
+    )
+    assert not runs.Run("run").weights_file.exists()
+    with pytest.raises(RunError, match="is not there yet, the first epoch was not finished"):
+        runs.Run("run").network()
+
+
+# --resume of what was not interrupted (see test_interrupted.py for the rest)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--epochs", "9"],
+        ["--lr", "0.1"],
+        ["--out", "x"],
+        ["--seed", "0"],
+        ["--model", "mlp"],
+        ["--data", "mnist"],
+        ["--limit", "5"],
+    ],
+    ids=" ".join,
+)
+def test_resume_goes_on_as_the_run_was_begun(command, copy, options):
+    before = bits(copy)
+    done = command("train", "--resume", copy, *options)
+    assert (done.code, done.out) == (2, "")
+    assert f"--resume goes on as the run was begun: {options[0]} cannot be changed" in done.err
+    assert bits(copy) == before
+
+
+def test_resume_of_a_finished_run_prints_its_result_again(command, copy, trained):
+    files = {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()}
+    done = command("train", "--resume", copy, "--json")
+    assert (done.code, done.err) == (0, "")
+    assert {**json.loads(done.out), "run": "a run"} == json.loads(trained[1].out)
+    curves = copy / "curves.png"  # its title is the folder's name, which is another here
+    assert {path: path.read_bytes() for path in files if path != curves} == {
+        path: content for path, content in files.items() if path != curves
+    }
+
+
+def test_resume_of_a_finished_run_says_so(command, copy):
+    done = command("train", "--resume", copy)
+    assert (done.code, done.err) == (0, "")
+    assert "all 2 epochs are done; here is their result again" in done.out
+    assert "going on" not in done.out
+    assert done.out.count(HEADER) == 1
+
+
+def test_resume_of_what_is_no_run(command, here, tmp_path):
+    (here / "empty").mkdir()
+    (here / "file").touch()
+    for place, told in (
+        ("nowhere", "nowhere: there is no such run"),
+        ("empty", "empty: holds no run"),
+        ("file", "file: there is no such run"),
+    ):
+        done = command("train", "--resume", place)
+        assert (done.code, done.out, done.err) == (2, "", f"chainrule: {told}\n")
+
+
+def test_resume_takes_a_name_in_runs_or_the_newest_of_a_folder(command, copy, here):
+    (here / "runs").mkdir()
+    copy.rename(here / "runs" / "mine")
+    for place in ("mine", "runs", "runs/mine"):
+        done = command("train", "--resume", place, "--json")
+        assert done.code == 0, done.err
+        assert json.loads(done.out)["run"] == "runs/mine"
+
+
+def test_resume_with_changed_images(command, write_images, digits, here):
+    folder = write_images("changing", digits)
+    assert command("train", "--data", folder, "--epochs", "1", "--out", "run", "--quiet").code == 0
+    file = folder / "train-images-idx3-ubyte"
+    content = bytearray(file.read_bytes())
+    content[100] ^= 1
+    file.write_bytes(content)
+    done = command("train", "--resume", "run")
+    assert (done.code, done.out) == (2, "")
+    assert done.err == f"chainrule: {folder}: the images have changed since run was begun, it cannot go on with them\n"
+    shutil.rmtree(folder)
+    done = command("train", "--resume", "run")
+    assert done.code == 2
+    assert done.err.startswith(f"chainrule: there is no data set or folder '{folder}'")
+
+
+DAMAGE = {
+    "config.json": (b"{", "config.json: is not JSON"),
+    "checkpoint/state.safetensors": (b"\0" * 40, "state.safetensors: is not a whole safetensors file"),
+    "model.safetensors": (b"\0" * 40, "model.safetensors: is not a whole safetensors file"),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_resume_of_a_damaged_run(command, copy, name):
+    content, told = DAMAGE[name]
+    (copy / name).write_bytes(content)
+    done = command("train", "--resume", copy, "--json")
+    assert (done.code, done.out) == (2, "")
+    assert re.fullmatch(f"chainrule: {copy}/.*{told}.*\n", done.err)
+
+
+@pytest.mark.parametrize("name", ["checkpoint/state.safetensors", "model.safetensors"])
+def test_resume_of_an_incomplete_run(command, copy, name):
+    (copy / name).unlink()
+    done = command("train", "--resume", copy)
+    assert done.code == 2
+    assert re.fullmatch(f"chainrule: {copy / name}: (no such file|is missing)\n", done.err)
+
+
+def test_nan_in_the_checkpoint_is_told_not_trained_on(command, copy):
+    from chainrule.training import checkpoint
+
+    file = copy / "checkpoint" / "state.safetensors"
+    state = checkpoint.load(file)
+    state["progress"]["epoch"] = 1
+    state["progress"]["history"] = state["progress"]["history"][:1]
+    state["network"]["1.weight"][:] = np.nan
+    checkpoint.save(state, file)
+    before = bits(copy)
+    done = command("train", "--resume", copy, "--quiet")
+    assert done.code == 2
+    assert re.fullmatch(
+        r"chainrule: training diverged in epoch 2, step 1: .*the weight of layer '1', Linear.*\n", done.err
+    )
+    assert bits(copy) == before

@@ -1,0 +1,31 @@
+"""Side by side with PyTorch: what the comparisons share."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _two_threads() -> None:
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(2)
+
+
+@pytest.fixture(scope="session")
+def assert_same() -> Callable[..., None]:
+    """Compares a Tensor with PyTorch's: shape, type, and values to a share of the largest finite one among them."""
+
+    def check(ours: Any, theirs: Any, relative: float, what: str = "") -> None:
+        one, two = np.asarray(ours), theirs.detach().numpy()
+        assert (one.shape, one.dtype) == (two.shape, two.dtype), what
+        finite = np.abs(two[np.isfinite(two)])
+        np.testing.assert_allclose(one, two, rtol=0, atol=relative * float(finite.max(initial=0)), err_msg=what)
+
+    return check

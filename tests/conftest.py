@@ -1,0 +1,38 @@
+"""What several rooms' tests share: a small data set of pictures that a network learns in a moment."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from chainrule.data import ImageData
+
+
+@pytest.fixture(scope="session")
+def make_digits() -> Callable[..., ImageData]:
+    """Makes `ImageData` of noisy pictures of ten shapes, 300 to learn from and 60 for the test unless told otherwise."""
+    from chainrule.data import ImageData
+
+    def make(name: str = "toy", train: int = 300, test: int = 60, side: int = 12, classes: int = 10) -> ImageData:
+        random = np.random.default_rng(1)
+        shapes = random.random((classes, side, side)) < 0.3  # which pixels are ink
+
+        def pictures(count: int) -> tuple[np.ndarray, np.ndarray]:
+            labels = np.arange(count, dtype=np.uint8) % classes
+            ink = 200 * shapes[labels] + random.normal(0, 60, (count, side, side))
+            return ink.clip(0, 255).astype(np.uint8), labels
+
+        return ImageData(name, tuple(map(str, range(classes))), *pictures(train), *pictures(test))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def digits(make_digits: Callable[..., ImageData]) -> ImageData:
+    """300 + 60 pictures of 12×12 in ten classes."""
+    return make_digits()

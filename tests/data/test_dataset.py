@@ -1,0 +1,95 @@
+"""TensorDataset: examples by their index, one gather for a whole batch."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from chainrule import tensor
+from chainrule.data.dataset import TensorDataset
+from chainrule.tensor import Tensor
+
+
+@pytest.fixture
+def images() -> np.ndarray:
+    return np.arange(10 * 2 * 3, dtype=np.uint8).reshape(10, 2, 3)
+
+
+@pytest.fixture
+def labels() -> np.ndarray:
+    return np.arange(10) * 11
+
+
+@pytest.mark.parametrize(
+    ("index", "chosen"),
+    [
+        (3, 3),
+        (-1, 9),
+        (np.int64(4), 4),
+        (slice(2, 5), [2, 3, 4]),
+        (slice(None, None, 4), [0, 4, 8]),
+        ([0, 7, 7], [0, 7, 7]),
+        ((0, 7), [0, 7]),
+        ([], []),
+        (np.array([9, 1]), [9, 1]),
+        (tensor([9, 1]), [9, 1]),
+        ([True] + [False] * 8 + [True], [0, 9]),
+        (np.arange(10) > 7, [8, 9]),
+    ],
+    ids=str,
+)
+def test_takes_what_the_index_says(images, labels, index, chosen):
+    found = TensorDataset(images, labels)[index]
+    chosen = np.asarray(chosen, np.int64)
+    assert all(type(part) is Tensor for part in found)
+    assert [part.dtype for part in found] == [np.uint8, np.int64]
+    np.testing.assert_array_equal(found[0].numpy(), images[chosen])
+    np.testing.assert_array_equal(found[1].numpy(), labels[chosen])
+
+
+def test_has_the_length_of_its_tensors(images, labels):
+    assert len(TensorDataset(images, labels)) == 10
+    assert len(TensorDataset(images[:0])) == 0
+
+
+def test_keeps_no_copy_of_an_array_and_takes_tensors_as_they_are(images):
+    own = tensor([1.0, 2.0])
+    assert np.shares_memory(TensorDataset(images).tensors[0].numpy(), images)
+    assert TensorDataset(own).tensors[0] is own
+
+
+def test_reads_a_memory_map(tmp_path, images):
+    np.save(tmp_path / "images.npy", images)
+    mapped = np.load(tmp_path / "images.npy", mmap_mode="r")
+    (found,) = TensorDataset(mapped)[[5, 2]]
+    np.testing.assert_array_equal(found.numpy(), images[[5, 2]])
+
+
+def test_transforms_a_batch_at_once(images, labels):
+    calls = []
+
+    def transform(pictures: Tensor, classes: Tensor) -> tuple[Tensor, ...]:
+        calls.append(pictures.shape)
+        return pictures / 255, classes, classes + 1
+
+    found = TensorDataset(images, labels, transform=transform)[[1, 2, 3]]
+    assert calls == [(3, 2, 3)]
+    np.testing.assert_allclose(found[0].numpy(), images[1:4] / 255, rtol=1e-6)
+    assert found[2].tolist() == [12, 23, 34]
+
+
+@pytest.mark.parametrize(("tensors", "told"), [((), r"\[\]"), ((np.zeros(3), np.zeros(4)), r"\[3, 4\]")])
+def test_tensors_must_be_there_and_of_one_length(tensors, told):
+    with pytest.raises(ValueError, match=f"needs tensors of one length, got lengths {told}"):
+        TensorDataset(*tensors)
+
+
+def test_a_number_has_no_length():
+    with pytest.raises(TypeError, match="no length"):
+        TensorDataset(tensor(3.0))
+
+
+@pytest.mark.parametrize("index", [10, -11, [0, 10], [0.5], [True, False]])
+def test_an_index_that_does_not_fit_is_an_error(images, index):
+    with pytest.raises(IndexError):
+        TensorDataset(images)[index]

@@ -1,0 +1,205 @@
+"""Layers, activations and losses as modules; functional ones are tested with the operations."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+
+import chainrule
+from chainrule import nn
+from chainrule.autograd import gradcheck, gradgradcheck
+from chainrule.nn import functional as F  # noqa: N812  # the field's name for it
+
+
+class TestLinear:
+    def test_is_a_product_and_a_bias(self):
+        layer = nn.Linear(3, 2, dtype=np.float64)
+        w, b = layer.weight.numpy(), layer.bias.numpy()
+        for shape in [(3,), (4, 3), (2, 4, 3), (0, 3)]:
+            x = np.random.default_rng(0).standard_normal(shape)
+            out = layer(chainrule.tensor(x))
+            assert out.shape == (*shape[:-1], 2)
+            np.testing.assert_allclose(out.detach().numpy(), x @ w.T + b, rtol=1e-14)
+
+    def test_without_bias(self):
+        layer = nn.Linear(3, 2, bias=False)
+        assert layer.bias is None
+        assert [name for name, _ in layer.named_parameters()] == ["weight"]
+        assert layer(chainrule.zeros(1, 3)).tolist() == [[0, 0]]
+
+    def test_starts_evenly_within_its_bound(self):
+        layer = nn.Linear(100, 1000, generator=np.random.default_rng(0))
+        for p in (layer.weight, layer.bias):
+            values = p.numpy()
+            assert np.abs(values).max() <= np.float32(0.1)
+            assert np.abs(values).max() > 0.099
+            assert values.std() == pytest.approx(0.1 / 3**0.5, rel=0.03)
+            assert (values.dtype, p.requires_grad) == (np.float32, True)
+
+    def test_the_same_generator_gives_the_same_bits(self):
+        def made(**options) -> list[bytes]:
+            return [
+                p.numpy().tobytes()
+                for p in nn.Sequential(nn.Linear(3, 4, **options), nn.Linear(4, 2, **options)).parameters()
+            ]
+
+        chainrule.manual_seed(1)
+        first = made()
+        chainrule.manual_seed(1)
+        assert made() == first != made()
+        assert made(generator=np.random.default_rng(2)) == made(generator=np.random.default_rng(2)) != first
+
+    def test_sizes(self):
+        for sizes in ((-1, 2), (2, -1)):
+            with pytest.raises(
+                ValueError, match=f"sizes must not be negative, got in_features={sizes[0]}, out_features={sizes[1]}"
+            ):
+                nn.Linear(*sizes)
+
+    @pytest.mark.parametrize(("inside", "outside", "batch"), [(0, 3, 2), (3, 0, 2), (3, 2, 0), (0, 0, 0)])
+    def test_of_nothing(self, inside, outside, batch):
+        layer = nn.Linear(inside, outside)
+        out = layer(chainrule.ones(batch, inside, requires_grad=True))
+        assert out.shape == (batch, outside)
+        out.sum().backward()
+        assert layer.weight.grad.shape == (outside, inside)
+        assert layer.bias.grad.tolist() == [batch] * outside
+
+
+class TestDropout:
+    def test_keeps_the_mean_and_drops_the_share(self):
+        layer = nn.Dropout(0.3, generator=np.random.default_rng(0))
+        out = layer(chainrule.ones(1000, 100)).numpy()
+        assert set(np.unique(out)) == {0, np.float32(1 / 0.7)}
+        assert (out == 0).mean() == pytest.approx(0.3, abs=0.005)
+        assert out.mean() == pytest.approx(1, abs=0.01)
+        assert out.dtype == np.float32
+
+    def test_does_nothing_when_used_or_with_p_0(self):
+        x = chainrule.ones(10)
+        assert nn.Dropout(0.5).eval()(x) is x
+        assert nn.Dropout(0.0)(x) is x
+        assert F.dropout(x, 0.5, training=False) is x
+
+    def test_drops_everything_with_p_1(self):
+        assert nn.Dropout(1.0)(chainrule.ones(5)).tolist() == [0] * 5
+
+    def test_p_must_be_a_probability(self):
+        for p in (-0.1, 1.1, float("nan")):
+            with pytest.raises(ValueError, match="p is a probability, 0 to 1, not"):
+                nn.Dropout(p)
+            with pytest.raises(ValueError, match="p is a probability, 0 to 1, not"):
+                F.dropout(chainrule.ones(2), p)
+
+    def test_draws_again_each_time_and_the_same_from_the_same_seed(self):
+        layer = nn.Dropout(generator=np.random.default_rng(5))
+        first = [layer(chainrule.ones(50)).tolist() for _ in range(2)]
+        assert first[0] != first[1]
+        layer.generator = np.random.default_rng(5)
+        assert [layer(chainrule.ones(50)).tolist() for _ in range(2)] == first
+        chainrule.manual_seed(1)
+        plain = nn.Dropout()(chainrule.ones(50)).tolist()
+        chainrule.manual_seed(1)
+        assert nn.Dropout()(chainrule.ones(50)).tolist() == plain
+
+    @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+    def test_keeps_the_type_and_takes_single_numbers(self, dtype):
+        assert nn.Dropout(0.5)(chainrule.ones((), dtype=dtype)).dtype == dtype
+
+
+class TestSequential:
+    def test_passes_from_one_to_the_next(self):
+        x = chainrule.tensor([[-1.0, 2.0]])
+        assert nn.Sequential(nn.ReLU(), nn.Flatten(0))(x).tolist() == [0, 2]
+        assert nn.Sequential()(x) is x
+
+    def test_is_indexed_like_a_list_and_keeps_the_names(self):
+        parts = [nn.Linear(1, 1), nn.ReLU(), nn.Linear(1, 2)]
+        network = nn.Sequential(*parts)
+        assert [len(network), network[0], network[-1], list(network)] == [3, parts[0], parts[2], parts]
+        assert list(network[1:].state_dict()) == ["2.weight", "2.bias"]
+        assert network[:1](chainrule.ones(1, 1)).shape == (1, 1)
+        with pytest.raises(IndexError):
+            network[3]
+
+    def test_takes_names(self):
+        network = nn.Sequential({"hidden": nn.Linear(2, 2), "out": nn.Linear(2, 1)})
+        assert list(network.state_dict()) == ["hidden.weight", "hidden.bias", "out.weight", "out.bias"]
+        assert network.hidden is network[0]
+
+    def test_names_and_parts_that_do_not_fit(self):
+        for name in ("forward", "training", "a.b"):
+            with pytest.raises(ValueError, match=f"Sequential: '{name}' is taken or has a dot in it"):
+                nn.Sequential({name: nn.ReLU()})
+        with pytest.raises(TypeError, match="Sequential: '1' is a function, not a Module"):
+            nn.Sequential(nn.ReLU(), lambda x: x)
+
+
+class TestActivationsAndFlatten:
+    @pytest.mark.parametrize(
+        ("module", "function"),
+        [
+            (nn.ReLU(), F.relu),
+            (nn.LeakyReLU(), F.leaky_relu),
+            (nn.LeakyReLU(0.2), lambda x: F.leaky_relu(x, negative_slope=0.2)),
+            (nn.Sigmoid(), F.sigmoid),
+            (nn.Tanh(), F.tanh),
+            (nn.Softmax(), lambda x: F.softmax(x, dim=-1)),
+            (nn.Softmax(dim=0), lambda x: F.softmax(x, dim=0)),
+            (nn.Flatten(), lambda x: x.flatten(1)),
+            (nn.Flatten(0, 1), lambda x: x.flatten(0, 1)),
+        ],
+    )
+    def test_are_the_functions(self, module, function):
+        x = chainrule.randn(3, 2, 4, generator=np.random.default_rng(0))
+        np.testing.assert_array_equal(module(x).numpy(), function(x).numpy())
+        assert not list(module.parameters())
+
+    def test_flatten_of_what_has_too_few_dimensions(self):
+        with pytest.raises(IndexError, match=re.escape("flatten: dim 1 is out of range for shape (784,): use -1 to 0")):
+            nn.Flatten()(chainrule.zeros(784))
+
+
+class TestLosses:
+    def test_are_the_functions(self):
+        scores, labels = chainrule.randn(4, 3), np.array([0, 2, 1, 1])
+        target = F.one_hot(labels, 3)
+        for reduction in ("mean", "sum", "none"):
+            assert (
+                nn.CrossEntropyLoss(reduction)(scores, labels).tolist()
+                == F.cross_entropy(scores, labels, reduction).tolist()
+            )
+            assert (
+                nn.MSELoss(reduction=reduction)(scores, target).tolist()
+                == F.mse_loss(scores, target, reduction).tolist()
+            )
+
+    @pytest.mark.parametrize("kind", [nn.CrossEntropyLoss, nn.MSELoss])
+    def test_a_reduction_that_does_not_exist(self, kind):
+        with pytest.raises(
+            ValueError, match=f"""{kind.__name__}: reduction must be "mean", "sum" or "none", not 'max'"""
+        ):
+            kind("max")
+
+    def test_probabilities_of_the_label_alone_are_the_label(self):
+        scores, labels = chainrule.randn(5, 3), np.array([0, 2, 1, 1, 0])
+        np.testing.assert_allclose(
+            F.cross_entropy(scores, F.one_hot(labels, 3)).item(), F.cross_entropy(scores, labels).item(), rtol=1e-6
+        )
+
+
+def test_a_whole_network_twice_differentiable():
+    generator = np.random.default_rng(0)
+    network = nn.Sequential(
+        nn.Linear(2, 3, generator=generator), nn.Tanh(), nn.Linear(3, 2, generator=generator)
+    ).double()
+    x = chainrule.randn(4, 2, generator=generator, dtype=np.float64, requires_grad=True)
+
+    def loss(x, *parameters):
+        return F.cross_entropy(network(x), np.array([0, 1, 1, 0])) + F.mse_loss(network(x), chainrule.ones(4, 2))
+
+    inputs = [x, *network.parameters()]
+    assert gradcheck(loss, inputs, atol=1e-8, rtol=1e-6)
+    assert gradgradcheck(loss, inputs, atol=1e-8, rtol=1e-6)

@@ -1,0 +1,363 @@
+"""Module: where parts are found, under which names, and what is done with all of them."""
+
+from __future__ import annotations
+
+import copy
+import re
+
+import numpy as np
+import pytest
+
+import chainrule
+from chainrule import nn
+
+
+class Block(nn.Module):
+    """Parts in every place where they may be put."""
+
+    def __init__(self) -> None:
+        generator = np.random.default_rng(0)
+        self.scale = nn.Parameter([1.0])
+        self.first = nn.Linear(2, 3, generator=generator)
+        self.layers = [
+            nn.Linear(3, 3, generator=generator),
+            nn.Sequential(nn.Tanh(), nn.Linear(3, 3, generator=generator)),
+        ]
+        self.by_name = {"left": nn.Linear(3, 1, generator=generator), "right": (nn.Parameter([5.0]), nn.ReLU())}
+        self.note, self.number, self.nothing, self.plain = "text", 3, None, chainrule.zeros(2)
+        self.register_buffer("mean", chainrule.zeros(3))
+
+    def forward(self, x):
+        x = self.first(x) * self.scale + self.mean
+        for layer in self.layers:
+            x = layer(x)
+        return self.by_name["left"](x) + self.by_name["right"][0]
+
+
+NAMES = [
+    "scale",
+    "by_name.right.0",
+    "first.weight",
+    "first.bias",
+    "layers.0.weight",
+    "layers.0.bias",
+    "layers.1.1.weight",
+    "layers.1.1.bias",
+    "by_name.left.weight",
+    "by_name.left.bias",
+]
+
+
+class TestParts:
+    def test_are_found_in_attributes_lists_and_dicts_in_order(self):
+        block = Block()
+        assert [name for name, _ in block.named_parameters()] == NAMES
+        assert [p.shape for p in block.parameters()][:3] == [(1,), (1,), (3, 2)]
+        assert [name for name, _ in block.named_children()] == [
+            "first",
+            "layers.0",
+            "layers.1",
+            "by_name.left",
+            "by_name.right.1",
+        ]
+        assert [name for name, _ in block.named_modules()] == [
+            "",
+            "first",
+            "layers.0",
+            "layers.1",
+            "layers.1.0",
+            "layers.1.1",
+            "by_name.left",
+            "by_name.right.1",
+        ]
+        assert list(block.modules())[0] is block
+        assert list(block.children())[1] is block.layers[0]
+        assert [name for name, _ in block.named_buffers()] == ["mean"]
+        assert next(block.buffers()) is block.mean
+
+    def test_are_found_where_they_are_now(self):
+        block = Block()
+        block.layers.append(nn.Linear(3, 7))
+        block.first = nn.Linear(2, 3, bias=False)
+        del block.scale
+        names = [name for name, _ in block.named_parameters()]
+        assert "layers.2.weight" in names
+        assert "first.bias" not in names
+        assert "scale" not in names
+
+    def test_that_are_shared_count_once_and_stand_in_the_state_at_each_place(self):
+        layer = nn.Linear(2, 2)
+        network = nn.Sequential(layer, nn.ReLU(), layer)
+        assert [name for name, _ in network.named_parameters()] == ["0.weight", "0.bias"]
+        assert len(list(network.modules())) == 3
+        assert len(network) == 3
+        state = network.state_dict()
+        assert list(state) == ["0.weight", "0.bias", "2.weight", "2.bias"]
+        network.load_state_dict(state)
+
+        tied = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+        tied[1].weight = tied[0].weight
+        assert [name for name, _ in tied.named_parameters()] == ["0.weight", "0.bias", "1.bias"]
+        assert list(tied.state_dict()) == ["0.weight", "0.bias", "1.weight", "1.bias"]
+
+    def test_gradients_of_shared_parameters_add_up(self):
+        layer = nn.Linear(1, 1, bias=False)
+        layer.weight.detach().fill_(3.0)
+        nn.Sequential(layer, layer)(chainrule.ones(1, 1)).backward()
+        assert layer.weight.grad.item() == 6
+
+    def test_that_hold_each_other_are_walked_once(self):
+        one, two = nn.Module(), nn.Module()
+        one.other, two.other = two, one
+        assert len(list(one.modules())) == 2
+        one.eval()
+        assert not two.training
+
+    def test_buffers_have_names_of_their_own(self):
+        block = Block()
+        for name in ("mean", "first", "forward", "a.b"):
+            with pytest.raises(ValueError, match=f"register_buffer: '{name}' is taken or has a dot in it"):
+                block.register_buffer(name, chainrule.zeros(1))
+
+    def test_init_need_not_be_called_but_may(self):
+        class Late(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.w = nn.Parameter([1.0])
+
+        assert len(list(Late().parameters())) == 1
+        with pytest.raises(NotImplementedError, match=r"Late defines no forward\(\)"):
+            Late()(1)
+
+
+class TestAll:
+    def test_train_and_eval_reach_all(self):
+        block = Block()
+        assert all(m.training for m in block.modules())
+        assert block.eval() is block
+        assert not any(m.training for m in block.modules())
+        assert block.train() is block
+        assert all(m.training for m in block.modules())
+        block.layers[1].eval()
+        assert block.training
+        assert not block.layers[1][0].training
+
+    def test_zero_grad(self):
+        block = Block()
+        block(chainrule.ones(4, 2)).sum().backward()
+        assert all(p.grad is not None for p in block.parameters())
+        block.zero_grad()
+        assert all(p.grad is None for p in block.parameters())
+
+    def test_requires_grad(self):
+        block = Block()
+        block.first.requires_grad_(False)
+        block(chainrule.ones(4, 2)).sum().backward()
+        assert block.first.weight.grad is None
+        assert block.layers[0].weight.grad is not None
+        assert len(list(block.parameters())) == len(NAMES)
+
+    def test_apply_reaches_the_inside_first(self):
+        block = Block()
+        seen = []
+        block.apply(lambda m: seen.append(type(m).__name__))
+        assert seen == ["Linear", "Linear", "Tanh", "Linear", "Sequential", "Linear", "ReLU", "Block"]
+
+    def test_types(self):
+        block = Block()
+        with chainrule.no_grad():
+            expected = block(chainrule.ones(4, 2)).numpy()
+        assert block.double() is block
+        assert {t.dtype for t in (*block.parameters(), *block.buffers())} == {np.dtype(np.float64)}
+        assert all(p.requires_grad for p in block.parameters())
+        out = block(chainrule.ones(4, 2, dtype=np.float64))
+        np.testing.assert_allclose(out.detach().numpy(), expected, rtol=1e-6)
+        out.sum().backward()
+        assert block.first.weight.grad.dtype == np.float64
+        block.first.bias.requires_grad_(False)
+        block.float()
+        assert block.first.weight.dtype == np.float32
+        assert not block.first.bias.requires_grad
+
+    def test_a_type_that_cannot_be_learned_changes_nothing(self):
+        layer = nn.Linear(2, 2)
+        with pytest.raises(TypeError, match="parameters are floats, they cannot become int64"):
+            layer.to(np.int64)
+        assert all(p.requires_grad and p.dtype == np.float32 for p in layer.parameters())
+
+    def test_deepcopy_shares_nothing_but_keeps_what_is_shared_inside(self):
+        layer = nn.Linear(2, 2)
+        network = nn.Sequential(layer, layer)
+        other = copy.deepcopy(network)
+        assert other[0] is other[1]
+        other[0].weight.detach().zero_()
+        assert layer.weight.detach().any()
+
+
+class TestState:
+    def test_holds_parameters_and_buffers_and_shares_their_memory(self):
+        block = Block()
+        state = block.state_dict()
+        assert set(state) == {*NAMES, "mean"}
+        assert not any(t.requires_grad for t in state.values())
+        state["mean"].fill_(7.0)
+        state["first.bias"].fill_(8.0)
+        assert block.mean.tolist() == [7, 7, 7]
+        assert block.first.bias.tolist() == [8, 8, 8]
+
+    def test_is_loaded_from_tensors_and_arrays(self):
+        one, two = Block(), Block()
+        for p in one.parameters():
+            nn.init.normal_(p)
+        one.mean.fill_(2.0)
+        two.load_state_dict({k: v.numpy() if "weight" in k else v for k, v in one.state_dict().items()})
+        x = chainrule.randn(5, 2)
+        np.testing.assert_array_equal(one(x).detach().numpy(), two(x).detach().numpy())
+        one.first.weight.detach().zero_()
+        assert two.first.weight.detach().any()
+
+    def test_is_loaded_in_the_modules_own_type(self):
+        layer = nn.Linear(1, 1)
+        layer.load_state_dict({"weight": np.array([[2.0]]), "bias": np.array([1.0])})
+        assert (layer.weight.dtype, layer.weight.tolist()) == (np.float32, [[2]])
+
+    def test_that_does_not_fit_lists_every_fault_and_changes_nothing(self):
+        layer = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1))
+        before = {k: v.numpy().tobytes() for k, v in layer.state_dict().items()}
+        with pytest.raises(ValueError) as caught:  # noqa: PT011  # the whole message is compared
+            layer.load_state_dict(
+                {
+                    "0.weight": np.zeros((3, 2)),
+                    "0.bias": np.zeros(4),
+                    "1.weight": np.zeros((3, 1)),
+                    "extra": np.zeros(2),
+                    "other": np.zeros(()),
+                }
+            )
+        assert str(caught.value) == (
+            "load_state_dict: the state does not fit Sequential: missing: 1.bias (1,); unknown: extra (2,); unknown: other (); "
+            "wrong shape: 0.bias is (4,), must be (3,); wrong shape: 1.weight is (3, 1), must be (1, 3)"
+        )
+        assert {k: v.numpy().tobytes() for k, v in layer.state_dict().items()} == before
+
+
+class TestToBeRead:
+    def test_repr(self):
+        network = nn.Sequential(
+            nn.Flatten(),
+            nn.Linear(4, 3),
+            nn.LeakyReLU(),
+            nn.Sequential(nn.Linear(3, 2, bias=False), nn.Dropout(0.2)),
+            nn.Softmax(),
+        )
+        assert repr(network) == (
+            "Sequential(\n"
+            "  (0): Flatten(start_dim=1, end_dim=-1)\n"
+            "  (1): Linear(in_features=4, out_features=3)\n"
+            "  (2): LeakyReLU(negative_slope=0.01)\n"
+            "  (3): Sequential(\n"
+            "    (0): Linear(in_features=3, out_features=2, bias=False)\n"
+            "    (1): Dropout(p=0.2)\n"
+            "  )\n"
+            "  (4): Softmax(dim=-1)\n"
+            ")"
+        )
+        assert repr(nn.ReLU()) == "ReLU()"
+        assert repr(nn.CrossEntropyLoss("sum")) == "CrossEntropyLoss(reduction='sum')"
+
+    def test_summary(self):
+        network = nn.Sequential(nn.Flatten(), nn.Linear(784, 128), nn.ReLU(), nn.Linear(128, 10))
+        network[1].bias.requires_grad_(False)
+        lines = network.summary().split("\n")
+        assert lines[0].split() == ["module", "kind", "parameters", "count"]
+        assert lines[2].split() == ["0", "Flatten", "0"]
+        assert lines[3].split() == ["1", "Linear", "weight", "128×784,", "bias", "128", "100,480"]
+        assert lines[-1].split() == ["total", "101,642", "of", "them", "learned", "101,770"]
+        assert len({len(line) for line in lines}) == 1
+
+    def test_summary_of_a_single_layer_and_of_parameters_without_dimensions(self):
+        layer = nn.Module()
+        layer.w = nn.Parameter(2.0)
+        assert layer.summary().split("\n")[2].split() == ["-", "Module", "w", "1", "1"]
+
+
+class TestAWrongShape:
+    def check(self, network, x, message):
+        with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+            network(x)
+
+    FAULT = "linear: input (64, 7) does not fit weight (3, 5): the last dimension must be 5"
+    LABEL = "Linear(in_features=5, out_features=3)"
+
+    def test_alone(self):
+        self.check(nn.Linear(5, 3), chainrule.zeros(64, 7), self.FAULT)
+
+    def test_in_a_sequential(self):
+        self.check(
+            nn.Sequential(nn.ReLU(), nn.Linear(5, 3)),
+            chainrule.zeros(64, 7),
+            f"in layer '1', {self.LABEL}: {self.FAULT}",
+        )
+
+    def test_deep_inside(self):
+        network = nn.Sequential(nn.ReLU(), nn.Sequential({"body": nn.Sequential(nn.Tanh(), nn.Linear(5, 3))}))
+        self.check(network, chainrule.zeros(64, 7), f"in layer '1.body.1', {self.LABEL}: {self.FAULT}")
+
+    def test_in_lists_and_dicts(self):
+        class Own(nn.Module):
+            def __init__(self) -> None:
+                self.parts = {"all": [nn.ReLU(), nn.Linear(5, 3)]}
+
+            def forward(self, x):
+                for part in self.parts["all"]:
+                    x = part(x)
+                return x
+
+        self.check(Own(), chainrule.zeros(64, 7), f"in layer 'parts.all.1', {self.LABEL}: {self.FAULT}")
+        self.check(
+            nn.Sequential(Own()), chainrule.zeros(64, 7), f"in layer '0.parts.all.1', {self.LABEL}: {self.FAULT}"
+        )
+
+    def test_that_is_a_dimension(self):
+        with pytest.raises(
+            IndexError, match=re.escape("in layer '0', Softmax(dim=5): softmax: (2, 3) does not fit: axis 5")
+        ):
+            nn.Sequential(nn.Softmax(dim=5))(chainrule.zeros(2, 3))
+
+    def test_the_same_network_again(self):
+        network = nn.Sequential(nn.Linear(5, 3))
+        for _ in range(2):
+            self.check(network, chainrule.zeros(64, 7), f"in layer '0', {self.LABEL}: {self.FAULT}")
+        assert network(chainrule.zeros(64, 5)).shape == (64, 3)
+
+    def test_other_errors_pass_as_they_are(self):
+        class Broken(nn.Module):
+            def forward(self, x):
+                raise KeyError("mine")
+
+        with pytest.raises(KeyError, match="^'mine'$"):
+            nn.Sequential(Broken())(1)
+
+
+class TestParameter:
+    def test_shares_a_tensors_memory_and_copies_an_array(self):
+        tensor, array = chainrule.zeros(2), np.zeros(2)
+        shared, copied = nn.Parameter(tensor), nn.Parameter(array)
+        tensor.fill_(3.0)
+        array[:] = 3
+        assert (shared.tolist(), copied.tolist()) == ([3, 3], [0, 0])
+        assert (shared.dtype, copied.dtype) == (np.float32, np.float64)
+
+    def test_learns_unless_told_otherwise(self):
+        assert nn.Parameter([1.0]).requires_grad
+        assert not nn.Parameter([1.0], requires_grad=False).requires_grad
+        assert nn.Parameter(chainrule.ones(1, requires_grad=True) * 2).is_leaf
+        with pytest.raises(TypeError, match="only floats"):
+            nn.Parameter([1])
+
+    def test_what_is_computed_with_it_is_a_plain_tensor(self):
+        p = nn.Parameter([1.0])
+        for out in (p * 2, p.detach(), p.clone(), p[0], p.reshape(1, 1)):
+            assert type(out) is chainrule.Tensor
+        p.sum().backward()
+        assert type(p.grad) is chainrule.Tensor

@@ -1,0 +1,301 @@
+"""Operations where it hurts: ties, infinities, NaN, extreme values, and shapes that do not fit."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+
+import chainrule
+from chainrule import nn, ops
+
+INF, NAN = np.inf, np.nan
+
+
+def slope(function, *values, dtype=np.float64):
+    """The value and the gradient of the sum of function(values)."""
+    x = chainrule.tensor(np.array(values, dtype), requires_grad=True)
+    out = function(x)
+    out.sum().backward()
+    return out.detach().numpy(), x.grad.numpy()
+
+
+class TestTies:
+    def test_relu_and_abs_are_flat_at_zero(self):
+        np.testing.assert_array_equal(slope(ops.relu, -1, 0.0, -0.0, 1)[1], [0, 0, 0, 1])
+        np.testing.assert_array_equal(slope(ops.abs, -1, 0.0, 1)[1], [-1, 0, 1])
+        np.testing.assert_array_equal(slope(ops.leaky_relu, 0.0)[1], [0.01])
+
+    def test_maximum_and_minimum_share_a_tie(self):
+        for operation in (ops.maximum, ops.minimum):
+            x, y = (chainrule.tensor([1.0, 2.0], requires_grad=True) for _ in range(2))
+            operation(x, y).sum().backward()
+            assert x.grad.tolist() == y.grad.tolist() == [0.5, 0.5]
+
+    def test_amax_shares_evenly_between_all_that_are_largest(self):
+        np.testing.assert_array_equal(slope(ops.amax, 3, 1, 3, 3)[1], [1 / 3, 0, 1 / 3, 1 / 3])
+        np.testing.assert_array_equal(slope(ops.amin, 3, 1, 1)[1], [0, 0.5, 0.5])
+        np.testing.assert_array_equal(slope(lambda x: x.max(), 2, 2)[1], [0.5, 0.5])
+
+    def test_max_along_a_dimension_picks_the_first(self):
+        x = chainrule.tensor([[1.0, 5, 5], [7, 7, 2]], requires_grad=True)
+        values, places = x.max(1)
+        assert (values.tolist(), places.tolist()) == ([5, 7], [1, 0])
+        (values * chainrule.tensor([2.0, 3.0])).sum().backward()
+        assert x.grad.tolist() == [[0, 2, 0], [3, 0, 0]]
+
+    def test_argmax_and_argmin_take_the_first(self):
+        x = chainrule.tensor([[1, 3, 3], [0, 0, 2]])
+        assert (x.argmax().item(), x.argmin().item()) == (1, 3)
+        assert (x.argmax(dim=1).tolist(), x.argmin(dim=1).tolist()) == ([1, 2], [0, 0])
+
+
+class TestInfinitiesAndNan:
+    """Nothing warns (warnings are errors here), nothing is repaired."""
+
+    @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+    def test_values_and_slopes(self, dtype):
+        for function, x, value, gradient in [
+            (ops.log, 0.0, -INF, INF),
+            (ops.log, -1.0, NAN, -1.0),
+            (ops.log, INF, INF, 0.0),
+            (ops.exp, 1000.0, INF, INF),
+            (ops.exp, -1000.0, 0.0, 0.0),
+            (ops.exp, -INF, 0.0, 0.0),
+            (ops.sqrt, 0.0, 0.0, INF),
+            (ops.sqrt, -1.0, NAN, NAN),
+            (lambda x: 1 / x, 0.0, INF, -INF),
+            (lambda x: 1 / x, -0.0, -INF, -INF),
+            (lambda x: x / x, 0.0, NAN, NAN),
+            (lambda x: x**-1, 0.0, INF, -INF),
+            (lambda x: x**0.5, -1.0, NAN, NAN),
+            (lambda x: x**0, 0.0, 1.0, 0.0),
+            (lambda x: x**1, 0.0, 0.0, 1.0),
+            (lambda x: x**2, 0.0, 0.0, 0.0),
+            (lambda x: 0.0**x, 2.0, 0.0, 0.0),
+            (lambda x: 0.0**x, 0.0, 1.0, 0.0),
+            (lambda x: 2.0**x, -INF, 0.0, 0.0),
+            (ops.tanh, 1e4, 1.0, 0.0),
+            (ops.tanh, -INF, -1.0, 0.0),
+            (ops.sigmoid, 1e4, 1.0, 0.0),
+            (ops.sigmoid, -1e4, 0.0, 0.0),
+            (ops.sigmoid, INF, 1.0, 0.0),
+            (ops.sigmoid, -INF, 0.0, 0.0),
+            (ops.relu, INF, INF, 1.0),
+            (ops.relu, -INF, 0.0, 0.0),
+            (ops.relu, NAN, NAN, 1.0),
+            (ops.leaky_relu, -INF, -INF, 0.01),
+            (ops.sign, -INF, -1.0, 0.0),
+        ]:
+            found = slope(function, x, dtype=dtype)
+            np.testing.assert_allclose(found, [[value], [gradient]], rtol=1e-6, err_msg=f"{function} at {x}")
+
+    def test_overflow_of_float32(self):
+        x = chainrule.tensor([3e38], requires_grad=True)
+        (x * 10).sum().backward()
+        assert ((x * 10).tolist(), x.grad.tolist()) == ([INF], [10])
+        assert (x + x).tolist() == [INF]
+        assert (x * x - x * x).isfinite().tolist() == [False]
+        assert chainrule.tensor([2**63 - 1]).float().tolist() == [float(2**63)]
+
+    def test_in_place_does_not_warn_either(self):
+        x = chainrule.tensor([3e38, 0.0])
+        x *= 10
+        x /= 0
+        assert x.tolist()[0] == INF
+        assert np.isnan(x.tolist()[1])
+
+    def test_sigmoid_keeps_its_digits_far_below_zero(self):
+        x = np.array([-700.0, -40.0, -5.0, 0.0, 5.0, 40.0])
+        np.testing.assert_allclose(slope(ops.sigmoid, *x)[0][:3], np.exp(x[:3]) / (1 + np.exp(x[:3])), rtol=1e-14)
+        np.testing.assert_allclose(slope(ops.sigmoid, *x)[1][:2], np.exp(x[:2]), rtol=1e-14)
+        assert slope(ops.sigmoid, -20, dtype=np.float32)[0] == pytest.approx(np.exp(-20), rel=1e-6)
+
+    def test_the_largest_of_nan_is_nan_and_so_is_its_gradient(self):
+        for function in (ops.amax, ops.amin, lambda x: x.amax(dim=0)):
+            value, gradient = slope(function, 1.0, NAN, 2.0)
+            assert np.isnan(value)
+            assert np.isnan(gradient).all()
+
+    def test_maximum_of_nan_is_nan_and_lets_gradients_pass(self):
+        for operation in (ops.maximum, ops.minimum):
+            x, y = chainrule.tensor([1.0, NAN], requires_grad=True), chainrule.tensor([NAN, 1.0], requires_grad=True)
+            out = operation(x, y)
+            out.sum().backward()
+            assert np.isnan(out.detach().numpy()).all()
+            assert x.grad.tolist() == y.grad.tolist() == [1, 1]
+
+    def test_the_largest_of_infinities(self):
+        value, gradient = slope(ops.amax, INF, 1.0, INF)
+        assert value == INF
+        np.testing.assert_array_equal(gradient, [0.5, 0, 0.5])
+
+    @pytest.mark.parametrize("function", [ops.softmax, ops.log_softmax])
+    def test_softmax_of_huge_and_hopeless_scores(self, function):
+        huge = function(chainrule.tensor([1e4, -1e4, 1e4]))
+        wanted = (
+            np.array([0.5, 0, 0.5]) if function is ops.softmax else np.array([-np.log(2), -2e4 - np.log(2), -np.log(2)])
+        )
+        np.testing.assert_allclose(huge.numpy(), wanted, rtol=1e-6)
+        value, gradient = slope(lambda x: function(x)[0], 2.0, -INF)
+        assert value == (1 if function is ops.softmax else 0)
+        np.testing.assert_array_equal(gradient, [0, 0])
+        assert np.isnan(function(chainrule.tensor([INF, 1.0])).numpy()[0])
+
+    def test_cross_entropy_of_huge_scores(self):
+        scores = chainrule.tensor([[1e4, -1e4], [1e4, -1e4], [-1e4, 1e4]], requires_grad=True)
+        losses = ops.cross_entropy(scores, np.array([0, 1, 1]), "none")
+        assert losses.tolist() == [0, 2e4, 0]
+        losses.mean().backward()
+        np.testing.assert_allclose(scores.grad.numpy(), [[0, 0], [1 / 3, -1 / 3], [0, 0]], rtol=1e-6)
+
+    def test_a_mean_over_nothing_is_nan(self):
+        assert np.isnan(chainrule.zeros(0).mean().item())
+        assert np.isnan(chainrule.zeros(2, 0).mean(dim=1).numpy()).all()
+        assert np.isnan(ops.mse_loss(chainrule.zeros(0, 3), chainrule.zeros(0, 3)).item())
+        assert np.isnan(ops.cross_entropy(chainrule.zeros(0, 3), np.zeros(0, int)).item())
+        assert ops.cross_entropy(chainrule.zeros(0, 3), np.zeros(0, int), "sum").item() == 0
+
+    def test_where_does_not_leak_from_the_side_that_was_not_chosen(self):
+        x = chainrule.tensor([0.0, 2.0], requires_grad=True)
+        chainrule.where(x > 0, x * 3, 0.0).sum().backward()
+        assert x.grad.tolist() == [0, 3]
+
+
+class TestIntegersAndBooleans:
+    def test_are_summed_as_int64(self):
+        for dtype in (np.uint8, np.int32, bool):
+            total = chainrule.tensor(np.full(300, 1, dtype)).sum()
+            assert (total.item(), total.dtype) == (300, np.int64)
+
+    def test_stay_in_arithmetic_and_become_float32_in_functions(self):
+        x = chainrule.tensor([1, 4])
+        assert [(x + 1).dtype, (x * x).dtype, (-x).dtype, abs(x).dtype, x.relu().dtype] == [np.int64] * 5
+        for out in (
+            x / 2,
+            x.exp(),
+            x.log(),
+            x.sqrt(),
+            x.tanh(),
+            x.sigmoid(),
+            x.softmax(0),
+            x.log_softmax(0),
+            ops.leaky_relu(x),
+        ):
+            assert out.dtype == np.float32
+        assert chainrule.tensor(np.array([1, 2], np.uint8)).exp().dtype == np.float32
+
+    def test_have_no_mean(self):
+        with pytest.raises(
+            TypeError, match=re.escape("mean: takes floats, not int64: make it float first, with .float()")
+        ):
+            chainrule.tensor([1, 2]).mean()
+
+    def test_a_type_that_numpy_has_no_loop_for(self):
+        with pytest.raises(TypeError, match=r"^sign: \(1,\) does not fit: ufunc 'sign'"):
+            chainrule.tensor([True]).sign()
+        with pytest.raises(TypeError, match="^sub: "):
+            chainrule.tensor([True]) - chainrule.tensor([True])
+
+    def test_scores_that_are_integers(self):
+        loss = ops.cross_entropy(chainrule.tensor([[1, 2, 3]]), chainrule.tensor([2]))
+        assert loss.dtype == np.float32
+        assert loss.item() == pytest.approx(np.log(np.exp([1, 2, 3]).sum()) - 3)
+
+
+class TestShapesThatDoNotFit:
+    @pytest.mark.parametrize(
+        ("call", "error", "message"),
+        [
+            (lambda z: z(2, 3) + z(4), ValueError, "add: (2, 3) and (4,) do not fit: the sizes must be equal, or 1"),
+            (lambda z: z(2, 3) * z(2), ValueError, "mul: (2, 3) and (2,) do not fit"),
+            (lambda z: z(2, 3) == z(2), ValueError, "eq: (2, 3) and (2,) do not fit"),
+            (lambda z: ops.where(z(2) > 0, z(3), 1.0), ValueError, "where: (2,) and (3,) and () do not fit"),
+            (lambda z: z(2, 3) @ z(4, 5), ValueError, "matmul: (2, 3) @ (4, 5) does not fit: the last dimension of the first is 3, it must be 4"),
+            (lambda z: z(2) @ z(3), ValueError, "matmul: (2,) @ (3,) does not fit"),
+            (lambda z: z(2, 2, 3) @ z(3, 3, 1), ValueError, "matmul: (2, 2, 3) and (3, 3, 1) do not fit"),
+            (lambda z: z(()) @ z(3), ValueError, "matmul: takes matrices and vectors, not a number"),
+            (lambda z: z(3) @ 2, ValueError, "matmul: takes matrices and vectors, not a number (shapes (3,), ())"),
+            (lambda z: [1.0] @ z(1), TypeError, "matmul: takes tensors, arrays and numbers, not list"),
+            (lambda z: ops.linear(z(64, 784), z(10, 100)), ValueError, "linear: input (64, 784) does not fit weight (10, 100): the last dimension must be 100"),
+            (lambda z: ops.linear(z(()), z(10, 100)), ValueError, "linear: input () does not fit weight (10, 100)"),
+            (lambda z: ops.linear(z(3), z(3)), ValueError, "linear: input (3,) does not fit weight (3,): the weight must be (out, in)"),
+            (lambda z: ops.linear(z(3), z(2, 3), z(3)), ValueError, "linear: bias (3,) does not fit weight (2, 3): it must be (2,)"),
+            (lambda z: z(2, 3).reshape(4), ValueError, "reshape: (2, 3) does not fit: cannot reshape"),
+            (lambda z: z(2, 3).reshape(-1, -1), ValueError, "reshape: (2, 3) does not fit"),
+            (lambda z: z(2, 3).permute(0, 0), ValueError, "permute: (2, 3) does not fit"),
+            (lambda z: z(2, 3).permute(0), ValueError, "permute: (2, 3) does not fit"),
+            (lambda z: z(2, 3).expand(4, 3), ValueError, "broadcast_to: (2, 3) does not fit"),
+            (lambda z: z(2, 3).expand(3), ValueError, "expand: (3,) has fewer dimensions than the tensor's shape (2, 3)"),
+            (lambda z: z(2, 3).transpose(0, 2), IndexError, "transpose: dim 2 is out of range for shape (2, 3): use -2 to 1"),
+            (lambda z: z(2, 3).squeeze(-3), IndexError, "squeeze: dim -3 is out of range for shape (2, 3): use -2 to 1"),
+            (lambda z: z(2, 3).unsqueeze(3), IndexError, "unsqueeze: dim 3 is out of range for shape (2, 3): use -3 to 2"),
+            (lambda z: z(3).flatten(1), IndexError, "flatten: dim 1 is out of range for shape (3,): use -1 to 0"),
+            (lambda z: z(2, 3).flatten(1, 0), ValueError, "flatten: start_dim 1 comes after end_dim 0 in shape (2, 3)"),
+            (lambda z: z(2, 3).sum(2), IndexError, "sum: (2, 3) does not fit: axis 2 is out of bounds"),
+            (lambda z: z(2, 3).sum((0, 0)), ValueError, "sum: (2, 3) does not fit: duplicate value"),
+            (lambda z: z(2, 3).softmax(2), IndexError, "softmax: (2, 3) does not fit"),
+            (lambda z: z(0).amax(), ValueError, "amax: (0,) does not fit"),
+            (lambda z: z(0).argmax(), ValueError, "argmax: (0,) does not fit"),
+            (lambda z: z(2, 3)[2], IndexError, "getitem: (2, 3) does not fit: index 2 is out of bounds"),
+            (lambda z: z(2, 3)[0, 0, 0], IndexError, "getitem: (2, 3) does not fit: too many indices"),
+            (lambda z: z(2, 3)[np.array([5])], IndexError, "getitem: (2, 3) does not fit"),
+            (lambda z: ops.take_along_dim(z(2), indices=np.array([2]), dim=0), IndexError, "take_along_dim: (2,) does not fit"),
+            (lambda z: ops.mse_loss(z(2, 1), z(2)), ValueError, "mse_loss: input (2, 1) and target (2,) must have the same shape"),
+            (lambda z: ops.mse_loss(z(2), z(2), "all"), ValueError, "mse_loss: reduction must be \"mean\", \"sum\" or \"none\", not 'all'"),
+            (lambda z: ops.cross_entropy(z(2, 3), np.zeros(3, int)), ValueError, "cross_entropy: target (3,) does not fit input (2, 3): it must be (2,)"),
+            (lambda z: ops.cross_entropy(z(2, 3), z(2)), ValueError, "cross_entropy: a target of probabilities (2,) must have the input's shape (2, 3)"),
+            (lambda z: ops.cross_entropy(z(()), np.array(0)), ValueError, "cross_entropy: input is a single number"),
+            (lambda z: ops.cross_entropy(z(2, 3), np.array([0, 3])), IndexError, "cross_entropy: target holds 0 to 3, classes are 0 to 2"),
+            (lambda z: ops.cross_entropy(z(2, 3), np.array([-1, 2])), IndexError, "cross_entropy: target holds -1 to 2"),
+            (lambda z: ops.cross_entropy(z(2, 3), np.array([True, False])), TypeError, "cross_entropy: target must be integers (class indices) or floats"),
+            (lambda z: ops.cross_entropy(z(1, 3), np.array([0]), "average"), ValueError, "cross_entropy: reduction must be"),
+            (lambda z: z(2).to(complex), TypeError, "a Tensor holds booleans, integers or floats, not complex128"),
+        ],
+    )  # fmt: skip
+    def test_one_sentence_with_the_operation_and_the_shapes(self, call, error, message):
+        with pytest.raises(error, match=re.escape(message)):
+            call(chainrule.zeros)
+
+    def test_what_is_no_number(self):
+        x = chainrule.tensor([1.0])
+        for other in ([1.0], "1", None, 1j, np.array(["a"]), np.array([1j])):
+            with pytest.raises(TypeError, match="add: takes"):
+                x + other
+            with pytest.raises(TypeError):
+                x < other  # noqa: B015  # the comparison is what is tested
+
+
+def test_the_caller_may_fill_his_index_and_label_arrays_again_before_backward():
+    def run(spoil: bool):
+        rows, labels = chainrule.tensor([0, 1]), chainrule.tensor([2, 0])
+        pairs, mask = np.array([1, 1]), np.array([True, False, True])
+        x = chainrule.tensor(np.arange(9.0).reshape(3, 3), requires_grad=True)
+        loss = ops.cross_entropy(x[rows], labels) + (x[pairs, rows] ** 2).sum() + (x[mask] * 3).sum()
+        if spoil:
+            rows[...], labels[...], pairs[...], mask[...] = 2, 1, 0, False
+        loss.backward()
+        return x.grad.tolist()
+
+    assert run(spoil=True) == run(spoil=False)
+
+
+def test_indices_may_be_tensors():
+    x = chainrule.tensor([[1.0, 2], [3, 4]])
+    places = chainrule.tensor([[0], [1]])
+    assert ops.take_along_dim(x, indices=places, dim=1).tolist() == [[1], [4]]
+    assert np.take_along_axis(x, places, 1).tolist() == [[1], [4]]
+    assert ops.put_along_dim(x[:, :1], indices=places, dim=1, shape=(2, 3)).tolist() == [[1, 0, 0], [0, 3, 0]]
+    assert x[chainrule.tensor([1, 0]), chainrule.tensor(1)].tolist() == [4, 2]
+    assert x[x > 2].tolist() == [3, 4]
+    assert x[chainrule.tensor([True, False])].tolist() == [[1, 2]]
+
+
+def test_dropout_is_the_same_draw_scaled():
+    x = chainrule.tensor(np.full((50, 40), 3.0), requires_grad=True)
+    out = nn.functional.dropout(x, 0.25, generator=np.random.default_rng(1))
+    kept = np.random.default_rng(1).random((50, 40), np.float32) >= 0.25
+    np.testing.assert_array_equal(out.detach().numpy(), np.where(kept, 4.0, 0))
+    out.sum().backward()
+    np.testing.assert_array_equal(x.grad.numpy(), np.where(kept, 1 / 0.75, 0))

@@ -1,0 +1,173 @@
+"""Schedules: where they start, peak and end, and that they go on from a state."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from chainrule import nn, optim
+from chainrule.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR
+
+
+def sgd(lr: float = 0.1, momentum: float = 0.9, groups: int = 1) -> optim.SGD:
+    return optim.SGD([{"params": nn.Parameter([1.0])} for _ in range(groups)], lr=lr, momentum=momentum)
+
+
+def rates(scheduler: LRScheduler, steps: int) -> list[float]:
+    found = [scheduler.get_last_lr()[0]]
+    for _ in range(steps):
+        scheduler.step()
+        assert scheduler.get_last_lr() == [g["lr"] for g in scheduler.optimizer.param_groups]
+        found.append(scheduler.get_last_lr()[0])
+    return found
+
+
+class TestCosine:
+    def test_goes_down_half_a_cosine_and_up_again(self):
+        found = rates(CosineAnnealingLR(sgd(0.4), T_max=4), 8)
+        half = [0.4 * (1 + math.cos(math.pi * t / 4)) / 2 for t in range(5)]
+        np.testing.assert_allclose(found, half + half[3::-1], atol=1e-16)
+
+    def test_has_a_floor(self):
+        found = rates(CosineAnnealingLR(sgd(0.5), T_max=10, eta_min=0.1), 10)
+        assert (found[0], found[5], found[10]) == (0.5, pytest.approx(0.3), pytest.approx(0.1))
+
+    def test_each_group_from_its_own_rate(self):
+        optimizer = optim.SGD([{"params": nn.Parameter([1.0])}, {"params": nn.Parameter([1.0]), "lr": 1.0}], lr=0.1)
+        scheduler = CosineAnnealingLR(optimizer, T_max=2)
+        scheduler.step()
+        np.testing.assert_allclose([g["lr"] for g in optimizer.param_groups], [0.05, 0.5])
+
+    def test_needs_steps(self):
+        with pytest.raises(ValueError, match="T_max must be at least 1, got 0"):
+            CosineAnnealingLR(sgd(), T_max=0)
+
+
+class TestOneCycle:
+    def test_starts_peaks_and_ends_where_it_should(self):
+        optimizer = sgd()
+        scheduler = OneCycleLR(optimizer, max_lr=1.0, total_steps=100, pct_start=0.3)
+        assert optimizer.param_groups[0]["momentum"] == 0.95
+        found = rates(scheduler, 99)
+        assert found[0] == pytest.approx(1 / 25)
+        assert (max(found), found.index(max(found))) == (1, 29)
+        assert found[99] == pytest.approx(1 / 25 / 1e4)
+        assert all(a < b for a, b in zip(found[:29], found[1:30], strict=True))
+        assert all(a > b for a, b in zip(found[29:99], found[30:100], strict=True))
+        assert optimizer.param_groups[0]["momentum"] == pytest.approx(0.95)
+
+    def test_momentum_goes_the_other_way(self):
+        for optimizer, read in [
+            (sgd(), lambda g: g["momentum"]),
+            (optim.Adam([nn.Parameter([1.0])]), lambda g: g["betas"][0]),
+        ]:
+            scheduler = OneCycleLR(optimizer, max_lr=1.0, total_steps=10, pct_start=0.5, anneal_strategy="linear")
+            seen = [read(optimizer.param_groups[0])]
+            for _ in range(9):
+                scheduler.step()
+                seen.append(read(optimizer.param_groups[0]))
+            np.testing.assert_allclose(seen, [0.95, 0.925, 0.9, 0.875, 0.85, 0.87, 0.89, 0.91, 0.93, 0.95])
+        assert optimizer.param_groups[0]["betas"][1] == 0.999
+
+    def test_momentum_may_stay(self):
+        optimizer = sgd(momentum=0.7)
+        scheduler = OneCycleLR(optimizer, 1.0, total_steps=5, cycle_momentum=False)
+        scheduler.step()
+        assert optimizer.param_groups[0]["momentum"] == 0.7
+
+    def test_three_phases(self):
+        found = rates(
+            OneCycleLR(sgd(), 1.0, total_steps=20, pct_start=0.25, anneal_strategy="linear", three_phase=True), 19
+        )
+        assert (found[0], found[4], found[8], found[19]) == (
+            pytest.approx(0.04),
+            1,
+            pytest.approx(0.04),
+            pytest.approx(0.04 / 1e4),
+        )
+
+    def test_counts_epochs_times_steps_and_takes_a_rate_for_each_group(self):
+        scheduler = OneCycleLR(sgd(groups=2), [1.0, 2.0], epochs=3, steps_per_epoch=7)
+        assert scheduler.total_steps == 21
+        assert scheduler.get_last_lr() == pytest.approx([0.04, 0.08])
+
+    def test_the_usual_loop_of_so_many_steps_runs_through_and_not_beyond(self):
+        scheduler = OneCycleLR(sgd(), 1.0, total_steps=5)
+        for _ in range(5):
+            scheduler.step()
+        with pytest.raises(ValueError, match="OneCycleLR: step 6 is past the last of 5"):
+            scheduler.step()
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({}, "needs total_steps, or epochs and steps_per_epoch"),
+            ({"epochs": 3}, "needs total_steps, or epochs and steps_per_epoch"),
+            ({"total_steps": 0}, "the number of steps must be at least 1, got 0"),
+            ({"epochs": 0, "steps_per_epoch": 5}, "the number of steps must be at least 1, got 0"),
+            ({"total_steps": 5, "pct_start": 1.5}, "pct_start is a share, 0 to 1, not 1.5"),
+            ({"total_steps": 5, "anneal_strategy": "log"}, """anneal_strategy must be "cos" or "linear", not 'log'"""),
+            ({"total_steps": 5, "max_lr": [1.0, 2.0]}, "2 rates for 1 groups"),
+        ],
+    )
+    def test_settings_that_make_no_sense(self, options, message):
+        with pytest.raises(ValueError, match=f"OneCycleLR: {message}"):
+            OneCycleLR(sgd(), **{"max_lr": 1.0, **options})
+
+    def test_without_momentum_there_is_none_to_cycle(self):
+        with pytest.raises(ValueError, match="there is no momentum to cycle; set cycle_momentum=False"):
+            OneCycleLR(sgd(momentum=0.0), 1.0, total_steps=5)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda o: CosineAnnealingLR(o, T_max=7, eta_min=0.01),
+        lambda o: OneCycleLR(o, 1.0, total_steps=12),
+        lambda o: OneCycleLR(o, 1.0, total_steps=12, three_phase=True, anneal_strategy="linear"),
+    ],
+)
+class TestStates:
+    def test_go_on_exactly_also_by_way_of_text(self, make):
+        uninterrupted, optimizer = sgd(), sgd()
+        whole = rates(make(uninterrupted), 11)
+        scheduler = make(optimizer)
+        first = rates(scheduler, 5)
+        states = json.loads(json.dumps([optimizer.state_dict(), scheduler.state_dict()]))
+        other = sgd()
+        resumed = make(other)
+        other.load_state_dict(states[0])
+        resumed.load_state_dict(states[1])
+        assert first + rates(resumed, 6)[1:] == whole
+        assert other.param_groups[0]["momentum"] == uninterrupted.param_groups[0]["momentum"]
+
+    def test_of_another_schedule(self, make):
+        scheduler = make(sgd())
+        with pytest.raises(
+            ValueError, match=f"{type(scheduler).__name__}: the state does not fit, it differs in other"
+        ):
+            scheduler.load_state_dict({**scheduler.state_dict(), "other": 1})
+        state = scheduler.state_dict()
+        del state["last_epoch"]
+        with pytest.raises(ValueError, match="it differs in last_epoch"):
+            scheduler.load_state_dict(state)
+
+
+def test_going_on_from_a_step():
+    whole = rates(CosineAnnealingLR(sgd(), T_max=5), 6)
+    optimizer = sgd()
+    CosineAnnealingLR(optimizer, T_max=5)
+    assert rates(CosineAnnealingLR(optimizer, T_max=5, last_epoch=2), 3) == whole[3:]
+
+
+def test_a_schedule_of_ones_own():
+    class Halving(LRScheduler):
+        def rates(self):
+            return [base / 2**self.last_epoch for base in self.base_lrs]
+
+    assert rates(Halving(sgd(0.8)), 3) == [0.8, 0.4, 0.2, 0.1]
+    with pytest.raises(NotImplementedError):
+        LRScheduler(sgd())

@@ -1,0 +1,361 @@
+"""SGD, Adam, AdamW: first steps worked out by hand, groups, and states that go on bit for bit."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+
+import numpy as np
+import pytest
+
+import chainrule
+from chainrule import nn, optim
+
+
+def parameter(*values: float) -> nn.Parameter:
+    return nn.Parameter(np.array(values))
+
+
+def step(optimizer: optim.Optimizer, parameter: chainrule.Tensor, gradient: float) -> list[float]:
+    parameter.grad = chainrule.full(parameter.shape, gradient, dtype=parameter.dtype)
+    optimizer.step()
+    return parameter.tolist()
+
+
+class TestByHand:
+    def test_sgd(self):
+        p = parameter(1.0)
+        assert step(optim.SGD([p], lr=0.1), p, 2.0) == [pytest.approx(0.8)]
+
+    def test_sgd_with_momentum(self):
+        p = parameter(1.0)
+        sgd = optim.SGD([p], lr=0.1, momentum=0.5)
+        assert step(sgd, p, 2.0) == [pytest.approx(1 - 0.1 * 2)]
+        assert step(sgd, p, 1.0) == [pytest.approx(0.8 - 0.1 * (0.5 * 2 + 1))]
+        assert step(sgd, p, 0.0) == [pytest.approx(0.6 - 0.1 * 0.5 * 2)]
+
+    def test_sgd_with_dampening_spares_the_first_step(self):
+        p = parameter(1.0)
+        sgd = optim.SGD([p], lr=0.1, momentum=0.5, dampening=0.25)
+        assert step(sgd, p, 2.0) == [pytest.approx(0.8)]
+        assert step(sgd, p, 1.0) == [pytest.approx(0.8 - 0.1 * (0.5 * 2 + 0.75 * 1))]
+
+    def test_nesterov_looks_ahead(self):
+        p = parameter(1.0)
+        sgd = optim.SGD([p], lr=0.1, momentum=0.5, nesterov=True)
+        assert step(sgd, p, 2.0) == [pytest.approx(1 - 0.1 * (2 + 0.5 * 2))]
+        assert step(sgd, p, 1.0) == [pytest.approx(0.7 - 0.1 * (1 + 0.5 * (0.5 * 2 + 1)))]
+
+    def test_sgd_weight_decay_is_part_of_the_gradient(self):
+        p = parameter(10.0)
+        sgd = optim.SGD([p], lr=0.1, momentum=0.5, weight_decay=0.2)
+        assert step(sgd, p, 1.0) == [pytest.approx(10 - 0.1 * (1 + 2))]
+        assert step(sgd, p, 1.0) == [pytest.approx(9.7 - 0.1 * (0.5 * 3 + 1 + 0.2 * 9.7))]
+
+    @pytest.mark.parametrize("kind", [optim.Adam, optim.AdamW])
+    def test_adams_first_step_is_the_rate_whatever_the_gradient(self, kind):
+        for gradient in (1e-3, 1.0, 1e5):
+            p = parameter(1.0)
+            assert step(kind([p], lr=0.01, weight_decay=0), p, gradient) == [pytest.approx(0.99, abs=1e-6)]
+
+    def test_adams_second_step(self):
+        p = parameter(1.0)
+        adam = optim.Adam([p], lr=0.1, betas=(0.5, 0.75), eps=0.01)
+        first = 1 - 0.1 * 2 / (2 + 0.01)
+        assert step(adam, p, 2.0) == [pytest.approx(first, rel=1e-14)]
+        mean = (0.5 * (0.5 * 2) + 0.5 * 1) / (1 - 0.25)
+        square = (0.75 * (0.25 * 4) + 0.25 * 1) / (1 - 0.75**2)
+        assert step(adam, p, 1.0) == [pytest.approx(first - 0.1 * mean / (math.sqrt(square) + 0.01), rel=1e-14)]
+
+    def test_adam_adds_the_decay_to_the_gradient_and_adamw_shrinks_the_weight(self):
+        p, q = parameter(2.0), parameter(2.0)
+        # Adam: g = 1 + 0.5 · 2 = 2; AdamW: 2 · (1 - 0.1 · 0.5), then g = 1
+        assert step(optim.Adam([p], lr=0.1, weight_decay=0.5, eps=1), p, 1.0) == [pytest.approx(2 - 0.1 * 2 / (2 + 1))]
+        assert step(optim.AdamW([q], lr=0.1, weight_decay=0.5, eps=1), q, 1.0) == [
+            pytest.approx(2 * 0.95 - 0.1 * 1 / (1 + 1))
+        ]
+
+    def test_defaults_are_pytorchs(self):
+        p = [parameter(1.0)]
+        assert optim.SGD(p).defaults == {
+            "lr": 1e-3,
+            "momentum": 0,
+            "dampening": 0,
+            "weight_decay": 0,
+            "nesterov": False,
+        }
+        assert optim.Adam(p).defaults == {"lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0}
+        assert optim.AdamW(p).defaults == {"lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 1e-2}
+
+
+KINDS = [
+    pytest.param(lambda p: optim.SGD(p, lr=0.1), id="sgd"),
+    pytest.param(lambda p: optim.SGD(p, lr=0.1, momentum=0.9), id="momentum"),
+    pytest.param(lambda p: optim.SGD(p, lr=0.1, momentum=0.9, weight_decay=0.1, nesterov=True), id="nesterov"),
+    pytest.param(lambda p: optim.SGD(p, lr=0.1, momentum=0.9, weight_decay=0.1, dampening=0.2), id="dampening"),
+    pytest.param(lambda p: optim.Adam(p, lr=0.1), id="adam"),
+    pytest.param(lambda p: optim.Adam(p, lr=0.1, weight_decay=0.1), id="adam-decay"),
+    pytest.param(lambda p: optim.AdamW(p, lr=0.1), id="adamw"),
+]
+
+
+def learn(make, state=None, values=None, steps=5, shape=(3,), dtype=np.float64):
+    """A parameter and its optimiser after some steps on a bowl that is not round."""
+    p = nn.Parameter((np.arange(1.0, 1 + np.prod(shape)).reshape(shape) if values is None else values).astype(dtype))
+    optimizer = make([p])
+    if state is not None:
+        optimizer.load_state_dict(state)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        ((p * p * p.detach().exp().sigmoid()).sum() + (p**4).sum() * 0.01).backward()
+        optimizer.step()
+    return p, optimizer
+
+
+@pytest.mark.parametrize("make", KINDS)
+class TestEveryKind:
+    def test_goes_down(self, make):
+        p, _ = learn(make, steps=40)
+        assert np.abs(p.numpy()).max() < 1.5
+
+    @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+    @pytest.mark.parametrize("shape", [(3,), (), (2, 2), (0,)])
+    def test_a_state_goes_on_bit_for_bit(self, make, shape, dtype):
+        whole, _ = learn(make, steps=9, shape=shape, dtype=dtype)
+        half, optimizer = learn(make, steps=4, shape=shape, dtype=dtype)
+        state = optimizer.state_dict()
+        kept = half.numpy().copy()
+        learn(make, state=state, values=kept.copy(), steps=1, shape=shape, dtype=dtype)  # does not spoil the state
+        rest, _ = learn(make, state=state, values=kept, steps=5, shape=shape, dtype=dtype)
+        assert rest.numpy().tobytes() == whole.numpy().tobytes()
+        assert (rest.shape, rest.dtype) == (shape, dtype)
+
+    def test_a_state_survives_being_written_as_text(self, make):
+        whole, _ = learn(make, steps=9)
+        half, optimizer = learn(make, steps=4)
+        text = json.dumps(optimizer.state_dict(), default=lambda array: array.tolist())
+        state = json.loads(text)
+        state["state"] = {
+            k: {n: np.array(v) if isinstance(v, list) else v for n, v in s.items()} for k, s in state["state"].items()
+        }
+        rest, _ = learn(make, state=state, values=half.numpy().copy(), steps=5)
+        assert rest.numpy().tobytes() == whole.numpy().tobytes()
+
+    def test_a_number_without_dimensions_learns_like_a_list_of_one(self, make):
+        one, single = learn(make, shape=(1,))[0], learn(make, shape=())[0]
+        assert single.item() == one.item()
+
+    def test_the_gradient_is_left_as_it_is(self, make):
+        p = parameter(1.0, 2.0)
+        optimizer = make([p])
+        for _ in range(3):
+            p.grad = chainrule.tensor(np.array([1.0, 2.0]))
+            given = p.grad
+            optimizer.step()
+            assert given.tolist() == [1, 2]
+
+    def test_writes_into_the_parameters_own_memory(self, make):
+        p = parameter(1.0, 2.0)
+        shared = p.detach()
+        step(make([p]), p, 1.0)
+        assert shared.tolist() == p.tolist() != [1, 2]
+
+    def test_what_has_no_gradient_stays(self, make):
+        p, q = parameter(1.0), parameter(2.0)
+        frozen = nn.Parameter([3.0], requires_grad=False)
+        optimizer = make([p, q, frozen])
+        assert step(optimizer, q, 1.0) != [2]
+        assert (p.tolist(), frozen.tolist(), p._version) == ([1], [3], [0])
+        assert set(optimizer.state) == {1}
+        optimizer.zero_grad()
+        assert q.grad is None
+
+    def test_takes_odd_memory(self, make):
+        plain, turned = nn.Parameter(np.ones((3, 2))), nn.Parameter(chainrule.from_numpy(np.ones((2, 3)).T))
+        gradient = np.arange(6.0).reshape(3, 2)
+        for p in (plain, turned):
+            optimizer = make([p])
+            for _ in range(3):
+                p.grad = chainrule.tensor(gradient)
+                optimizer.step()
+        np.testing.assert_array_equal(plain.numpy(), turned.numpy())
+
+
+class TestGroups:
+    def test_have_options_of_their_own(self):
+        p, q = parameter(1.0), parameter(1.0)
+        sgd = optim.SGD([{"params": [p]}, {"params": q, "lr": 0.5, "momentum": 0.9}], lr=0.1)
+        for x in (p, q):
+            x.grad = chainrule.ones(1, dtype=np.float64)
+        sgd.step()
+        assert (p.tolist(), q.tolist()) == ([0.9], [0.5])
+        sgd.param_groups[0]["lr"] = 1.0
+        sgd.step()
+        assert (p.item(), q.item()) == (pytest.approx(-0.1), pytest.approx(0.5 - 0.5 * 1.9))
+
+    def test_can_be_added(self):
+        p, q = parameter(1.0), parameter(1.0)
+        adam = optim.Adam([p])
+        adam.add_param_group({"params": [q], "lr": 0.5})
+        assert [g["lr"] for g in adam.param_groups] == [1e-3, 0.5]
+        step(adam, q, 1.0)
+        assert list(adam.state) == [1]
+
+    def test_do_not_touch_what_was_given(self):
+        given = [{"params": [parameter(1.0)]}]
+        optim.SGD(given, lr=0.1)
+        assert list(given[0]) == ["params"]
+
+    def test_show_in_repr(self):
+        text = repr(optim.SGD([{"params": parameter(1.0)}, {"params": parameter(1.0), "lr": 0.5}], lr=0.1))
+        assert text == (
+            "SGD(lr=0.1, momentum=0.0, dampening=0.0, weight_decay=0.0, nesterov=False; "
+            "lr=0.5, momentum=0.0, dampening=0.0, weight_decay=0.0, nesterov=False)"
+        )
+
+    @pytest.mark.parametrize(
+        ("params", "error", "message"),
+        [
+            (lambda p: [], ValueError, "SGD: there are no parameters"),
+            (lambda p: iter(()), ValueError, "SGD: there are no parameters"),
+            (lambda p: p, TypeError, "SGD: takes a list of parameters; put the single one in brackets"),
+            (lambda p: [p, p], ValueError, "SGD: a parameter of shape (1,) is given twice"),
+            (lambda p: [{"params": [p]}, {"params": [p]}], ValueError, "SGD: a parameter of shape (1,) is given twice"),
+            (lambda p: [np.zeros(1)], TypeError, "SGD: takes Tensors, not ndarray"),
+            (lambda p: [p, {"params": []}], TypeError, "SGD: takes Tensors, not dict"),
+            (
+                lambda p: [{"params": [p]}, parameter(2.0)],
+                TypeError,
+                "SGD: takes parameters or groups of them (dicts), not both",
+            ),
+            (lambda p: [p * 2], ValueError, "SGD: a result (shape (1,)) cannot be a parameter, only a leaf can"),
+            (
+                lambda p: [{"params": [p], "lrr": 1}],
+                ValueError,
+                "SGD: has no option lrr; it has lr, momentum, dampening, weight_decay, nesterov",
+            ),
+        ],
+    )
+    def test_that_make_no_sense(self, params, error, message):
+        with pytest.raises(error, match=re.escape(message)):
+            optim.SGD(params(parameter(1.0)), lr=0.1)
+
+
+class TestOptions:
+    @pytest.mark.parametrize("kind", [optim.SGD, optim.Adam, optim.AdamW])
+    @pytest.mark.parametrize("option", ["lr", "weight_decay"])
+    def test_must_not_be_negative(self, kind, option):
+        for value in (-0.1, float("nan")):
+            with pytest.raises(ValueError, match=f"{kind.__name__}: {option} must not be negative, got {value}"):
+                kind([parameter(1.0)], **{option: value})
+
+    def test_of_each_kind(self):
+        with pytest.raises(ValueError, match="SGD: momentum must not be negative"):
+            optim.SGD([parameter(1.0)], momentum=-1)
+        for options in ({}, {"momentum": 0.9, "dampening": 0.1}):
+            with pytest.raises(ValueError, match="nesterov needs a momentum above 0 and no dampening"):
+                optim.SGD([parameter(1.0)], nesterov=True, **options)
+        with pytest.raises(ValueError, match="Adam: eps must not be negative"):
+            optim.Adam([parameter(1.0)], eps=-1)
+        for betas in ((1.0, 0.9), (0.9, -0.1)):
+            with pytest.raises(ValueError, match="AdamW: betas must be at least 0 and below 1, got"):
+                optim.AdamW([parameter(1.0)], betas=betas)
+
+
+class TestStates:
+    def test_have_pytorchs_form(self):
+        p, q = parameter(1.0), parameter(2.0)
+        adam = optim.Adam([{"params": [p]}, {"params": [q], "lr": 0.5}])
+        step(adam, q, 1.0)
+        state = adam.state_dict()
+        assert [g["params"] for g in state["param_groups"]] == [[0], [1]]
+        assert set(state["param_groups"][0]) == {"params", "lr", "betas", "eps", "weight_decay"}
+        assert {k: (np.ndim(v)) for k, v in state["state"][1].items()} == {"step": 0, "exp_avg": 1, "exp_avg_sq": 1}
+        assert state["state"][1]["step"] == 1
+
+    def test_are_copies(self):
+        p = parameter(1.0)
+        sgd = optim.SGD([p], momentum=0.9)
+        step(sgd, p, 1.0)
+        state = sgd.state_dict()
+        step(sgd, p, 1.0)
+        assert state["state"][0]["momentum_buffer"].tolist() == [1]
+
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            (
+                lambda s: s["param_groups"].append({"params": [2]}),
+                "Adam: the state has groups of [2, 1] parameters, this optimiser has [2]",
+            ),
+            (
+                lambda s: s["param_groups"][0]["params"].pop(),
+                "Adam: the state has groups of [1] parameters, this optimiser has [2]",
+            ),
+            (
+                lambda s: s["state"][0].update(exp_avg=np.zeros(3)),
+                "Adam: the state's exp_avg of parameter 0 (3,) fits no parameter of that shape",
+            ),
+            (
+                lambda s: s["state"].update({5: {"step": 1}}),
+                "Adam: the state's step of parameter 5 () fits no parameter of that shape",
+            ),
+            (
+                lambda s: s["param_groups"][0].update(momentum=0.9),
+                "Adam: the state is another optimiser's, it differs in momentum",
+            ),
+            (
+                lambda s: s["param_groups"][0].pop("betas"),
+                "Adam: the state is another optimiser's, it differs in betas",
+            ),
+        ],
+    )
+    def test_that_do_not_fit_change_nothing(self, change, message):
+        def make():
+            adam = optim.Adam([parameter(1.0, 2.0), parameter(3.0)])
+            step(adam, adam.param_groups[0]["params"][0], 1.0)
+            return adam
+
+        adam, state = make(), make().state_dict()
+        state["state"][0]["step"] = 77
+        state["param_groups"][0]["lr"] = 99
+        change(state)
+        with pytest.raises(ValueError, match=re.escape(message)):
+            adam.load_state_dict(state)
+        assert (adam.state[0]["step"], adam.param_groups[0]["lr"]) == (1, 1e-3)
+
+    def test_of_another_kind(self):
+        p = parameter(1.0)
+        sgd = optim.SGD([p], momentum=0.9)
+        step(sgd, p, 1.0)
+        with pytest.raises(
+            ValueError, match="another optimiser's, it differs in betas, dampening, eps, momentum, nesterov"
+        ):
+            optim.Adam([p]).load_state_dict(sgd.state_dict())
+
+    def test_bring_their_options(self):
+        p = parameter(1.0)
+        state = optim.SGD([p], lr=0.7, momentum=0.3).state_dict()
+        sgd = optim.SGD([p], lr=0.1)
+        sgd.load_state_dict(state)
+        assert (sgd.param_groups[0]["lr"], sgd.param_groups[0]["momentum"]) == (0.7, 0.3)
+        assert sgd.param_groups[0]["params"] == [p]
+
+
+def test_an_optimizer_of_ones_own():
+    class SignDescent(optim.Optimizer):
+        def __init__(self, params, lr=0.1):
+            super().__init__(params, {"lr": lr})
+
+        def update(self, value, gradient, state, group):
+            state["steps"] = state.get("steps", 0) + 1
+            value -= group["lr"] * np.sign(gradient)
+
+    p = parameter(1.0, -1.0)
+    optimizer = SignDescent([p])
+    (p * p).sum().backward()
+    optimizer.step()
+    assert (p.tolist(), optimizer.state_dict()["state"]) == ([0.9, -0.9], {0: {"steps": 1}})
+    with pytest.raises(NotImplementedError):
+        optim.Optimizer([p], {}).step()

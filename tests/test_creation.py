@@ -1,0 +1,125 @@
+"""Tensors from nothing: values, types, random draws."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import chainrule
+from chainrule.creation import one_hot
+
+
+@pytest.mark.parametrize(("make", "value"), [(chainrule.zeros, 0), (chainrule.ones, 1)])
+def test_zeros_and_ones(make, value):
+    for size, shape in [((2, 3), (2, 3)), (((2, 3),), (2, 3)), (([2],), (2,)), (((),), ()), ((0, 3), (0, 3))]:
+        made = make(*size)
+        assert (made.shape, made.dtype, made.requires_grad) == (shape, np.float32, False)
+        assert (made.numpy() == value).all()
+    assert make(2, dtype=np.int64).dtype == np.int64
+    assert make(2, requires_grad=True).requires_grad
+
+
+def test_like_another():
+    x = chainrule.tensor(np.zeros((2, 1)))
+    assert (chainrule.ones_like(x).tolist(), chainrule.ones_like(x).dtype) == ([[1], [1]], np.float64)
+    assert (chainrule.zeros_like(x, dtype=bool).tolist(), chainrule.zeros_like(x).shape) == ([[False], [False]], (2, 1))
+
+
+def test_full():
+    assert chainrule.full((2,), 1.5).dtype == np.float32
+    assert chainrule.full((2,), 1).dtype == np.int64
+    assert chainrule.full((2,), True).dtype == bool
+    assert chainrule.full([1, 2], 2.0, dtype=np.float64, requires_grad=True).tolist() == [[2, 2]]
+
+
+def test_arange():
+    assert (chainrule.arange(3).tolist(), chainrule.arange(3).dtype) == ([0, 1, 2], np.int64)
+    assert (chainrule.arange(1, 2, 0.25).tolist(), chainrule.arange(1, 2, 0.25).dtype) == (
+        [1, 1.25, 1.5, 1.75],
+        np.float32,
+    )
+    assert chainrule.arange(3, 0, -1).tolist() == [3, 2, 1]
+    assert chainrule.arange(3.0).dtype == np.float32
+    assert chainrule.arange(3, dtype=np.float64).dtype == np.float64
+
+
+def test_arange_does_not_gather_errors():
+    found = chainrule.arange(1000, 1100, 0.1).numpy()
+    np.testing.assert_array_equal(found, (1000 + 0.1 * np.arange(1000)).astype(np.float32))
+
+
+def test_linspace_and_eye():
+    assert chainrule.linspace(0, 1, 5).tolist() == [0, 0.25, 0.5, 0.75, 1]
+    assert (chainrule.eye(2).tolist(), chainrule.eye(2).dtype) == ([[1, 0], [0, 1]], np.float32)
+    assert chainrule.eye(1, 3, dtype=bool).tolist() == [[True, False, False]]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: chainrule.zeros(2, dtype=complex),
+        lambda: chainrule.full((2,), 1j),
+        lambda: chainrule.eye(2, dtype="U1"),
+        lambda: chainrule.arange(2, dtype=complex),
+    ],
+)
+def test_only_types_that_a_tensor_holds(make):
+    with pytest.raises(TypeError, match="a Tensor holds booleans, integers or floats"):
+        make()
+
+
+class TestRandom:
+    def test_the_same_seed_gives_the_same_bits(self):
+        def draw() -> list[bytes]:
+            made = [chainrule.rand(3, 2), chainrule.randn(4), chainrule.randint(0, 9, (5,)), chainrule.randn(())]
+            return [t.numpy().tobytes() for t in made]
+
+        chainrule.manual_seed(4)
+        first = draw()
+        assert draw() != first
+        generator = chainrule.manual_seed(4)
+        assert draw() == first
+        assert generator is chainrule.default_generator()
+        chainrule.manual_seed(5)
+        assert draw() != first
+
+    def test_a_generator_of_its_own(self):
+        chainrule.manual_seed(0)
+        state = chainrule.default_generator().bit_generator.state
+        draws = [chainrule.randn(3, generator=np.random.default_rng(1)).tolist() for _ in range(2)]
+        assert draws[0] == draws[1]
+        assert chainrule.default_generator().bit_generator.state == state
+
+    def test_float64_and_float32_are_the_same_draw(self):
+        one, two = (chainrule.randn(5, dtype=t, generator=np.random.default_rng(1)) for t in (np.float32, np.float64))
+        np.testing.assert_array_equal(one.numpy(), two.numpy().astype(np.float32))
+
+    def test_distributions(self):
+        generator = np.random.default_rng(0)
+        even = chainrule.rand(100_000, generator=generator).numpy()
+        assert (even.min() >= 0, even.max() <= 1) == (True, True)
+        assert even.mean() == pytest.approx(0.5, abs=0.005)
+        bell = chainrule.randn(100_000, generator=generator).numpy()
+        assert (bell.mean(), bell.std()) == (pytest.approx(0, abs=0.015), pytest.approx(1, abs=0.015))
+        whole = chainrule.randint(-1, 3, (10_000,), generator=generator)
+        assert (set(whole.tolist()), whole.dtype) == ({-1, 0, 1, 2}, np.int64)
+
+    def test_requires_grad(self):
+        assert chainrule.rand(2, requires_grad=True).is_leaf
+
+
+class TestOneHot:
+    def test_rows(self):
+        assert one_hot([2, 0]).tolist() == [[0, 0, 1], [1, 0, 0]]
+        assert one_hot(chainrule.tensor([[1], [0]]), 3).shape == (2, 1, 3)
+        assert one_hot(np.array(1, np.uint8), 2).tolist() == [0, 1]
+        assert one_hot([0]).dtype == np.float32
+        assert one_hot([], 4).shape == (0, 4)
+
+    def test_labels_that_are_none(self):
+        for labels in ([3], [-1], [0, 5]):
+            with pytest.raises(IndexError, match="classes are 0 to 2"):
+                one_hot(labels, 3)
+        for labels in ([0.5, 1.0], [True]):
+            with pytest.raises(TypeError, match="labels must be integers, not"):
+                one_hot(labels, 3)

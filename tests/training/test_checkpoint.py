@@ -1,0 +1,129 @@
+"""A complete state in one file: what goes in comes out, and a damaged file is named."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chainrule import tensor, weights
+from chainrule.errors import RunError
+from chainrule.training import checkpoint
+
+plain = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
+arrays = st.builds(
+    lambda kind, size: np.arange(size).astype(kind), st.sampled_from(["u1", "i8", "f4", "f8"]), st.integers(0, 5)
+)
+keys = st.text().filter(lambda key: key != "<array>")
+states = st.recursive(plain | arrays, lambda inner: st.lists(inner) | st.dictionaries(keys, inner), max_leaves=8)
+
+
+@settings(max_examples=60, deadline=None)
+@given(state=states)
+def test_what_goes_in_comes_out(tmp_path_factory, state):
+    path = tmp_path_factory.getbasetemp() / "state"
+    checkpoint.save(state, path)
+    np.testing.assert_equal(checkpoint.load(path), state, strict=True)
+
+
+def test_floats_and_large_integers_are_exact(tmp_path):
+    state = {"float": [0.1, 1 / 3, 5e-324, -0.0, float("inf"), 1e23], "integer": 2**128 - 1}
+    checkpoint.save(state, tmp_path / "state")
+    found = checkpoint.load(tmp_path / "state")
+    assert [x.hex() for x in found["float"]] == [x.hex() for x in state["float"]]
+    assert found["integer"] == state["integer"]
+
+
+def test_tuples_become_lists_keys_texts_and_tensors_arrays(tmp_path):
+    checkpoint.save({0: (1, (2.5,)), "t": tensor([1.0, 2.0])}, tmp_path / "state")
+    found = checkpoint.load(tmp_path / "state")
+    assert found["0"] == [1, [2.5]]
+    assert type(found["t"]) is np.ndarray
+    assert found["t"].tolist() == [1, 2]
+
+
+def test_keys_that_look_like_paths_do_not_meet(tmp_path):
+    state = {"a": {"b": np.array([1])}, "a.b": np.array([2]), "a.b.0": [np.array([3])]}
+    checkpoint.save(state, tmp_path / "state")
+    np.testing.assert_equal(checkpoint.load(tmp_path / "state"), state)
+
+
+def test_the_state_of_a_generator(tmp_path):
+    for kind in (np.random.PCG64, np.random.Philox, np.random.MT19937, np.random.SFC64):
+        generator, twin = np.random.Generator(kind(1)), np.random.Generator(kind(2))
+        generator.random(7)
+        generator.integers(0, 9, dtype=np.int32)  # leaves half a draw behind
+        checkpoint.save(generator.bit_generator.state, tmp_path / "state")
+        twin.bit_generator.state = checkpoint.load(tmp_path / "state")
+        assert twin.random(50).tolist() == generator.random(50).tolist()
+
+
+@pytest.mark.parametrize("value", [{1}, object(), 1j, b"bytes", np.float32(1)], ids=lambda v: type(v).__name__)
+def test_nothing_else_is_kept(tmp_path, value):
+    with pytest.raises(TypeError):
+        checkpoint.save({"a": [value]}, tmp_path / "state")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_key_that_means_something_in_the_file_is_an_error(tmp_path):
+    with pytest.raises(ValueError, match="checkpoint: state.a has the key '<array>'"):
+        checkpoint.save({"a": {"<array>": 3}}, tmp_path / "state")
+
+
+def test_a_failing_write_leaves_the_old_state(tmp_path, monkeypatch):
+    path = tmp_path / "state"
+    checkpoint.save({"step": 1, "w": np.ones(3)}, path)
+
+    def full(handle):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left") as caught:
+        checkpoint.save({"step": 2, "w": np.zeros(3)}, path)
+    assert caught.value.filename == str(path)
+    assert checkpoint.load(path)["step"] == 1
+    assert [file.name for file in tmp_path.iterdir()] == ["state"]
+
+
+# Files that are none
+
+
+@pytest.mark.parametrize(
+    "note",
+    [
+        None,
+        "",
+        "not JSON",
+        '{"<array>": "none"}',
+        '{"a": {"<array>": {}}}',
+        '[{"<array>": ["state.w"]}]',
+        "[" * 100_000,
+    ],
+    ids=["no note", "empty", "not JSON", "a missing array", "a dict for a name", "a list for a name", "too deep"],
+)
+def test_a_file_that_is_no_checkpoint_is_named(tmp_path, note):
+    weights.save({"state.w": np.ones(2)}, tmp_path / "state", note)
+    with pytest.raises(RunError, match=f"{tmp_path / 'state'}: is not a checkpoint"):
+        checkpoint.load(tmp_path / "state")
+
+
+def test_a_missing_or_truncated_file_is_named(tmp_path):
+    with pytest.raises(RunError, match="state: no such file"):
+        checkpoint.load(tmp_path / "state")
+    checkpoint.save({"w": np.ones(3)}, tmp_path / "state")
+    whole = (tmp_path / "state").read_bytes()
+    (tmp_path / "state").write_bytes(whole[:-1])
+    with pytest.raises(RunError, match="state: is not a whole safetensors file"):
+        checkpoint.load(tmp_path / "state")
+
+
+def test_names_in_a_file_never_lead_to_code(tmp_path):
+    """Whatever a file says, it is numbers, texts, lists and dicts that come out."""
+    text = json.dumps({"__class__": "os.system", "py/object": "os.system", "$ref": "file:///etc/passwd"})
+    weights.save({}, tmp_path / "state", text)
+    assert checkpoint.load(tmp_path / "state") == json.loads(text)

@@ -1,0 +1,96 @@
+"""Judging a model: numbers checked by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from chainrule import models, nn, tensor
+from chainrule.tensor import Tensor
+from chainrule.training import evaluate
+from chainrule.training.evaluation import Evaluation
+
+
+class Fixed(nn.Module):
+    """Takes its scores from the first pixels of an image."""
+
+    def __init__(self, classes):
+        self.classes = classes
+        self.calls = []
+
+    def forward(self, images):
+        self.calls.append((images.shape, images.dtype, self.training))
+        return images.flatten(1)[:, : self.classes] * 255
+
+
+@pytest.fixture
+def model():
+    return models.get("mlp")
+
+
+def pictures(scores):
+    images = np.zeros((len(scores), 2, 3), np.uint8)
+    images.reshape(len(scores), 6)[:, : len(scores[0])] = scores
+    return images
+
+
+SCORES = [[5, 1, 1], [0, 9, 0], [0, 1, 4], [2, 3, 0], [7, 7, 1]]
+LABELS = np.array([0, 1, 0, 1, 1], np.uint8)
+
+
+def test_counts_what_is_right(model):
+    found = evaluate(Fixed(3), model, pictures(SCORES), LABELS)
+    assert found.predictions.tolist() == [0, 1, 2, 1, 0]
+    assert found.accuracy == 3 / 5
+    assert found.confusion.tolist() == [[1, 0, 1], [1, 2, 0], [0, 0, 0]]
+    assert found.labels.tolist() == LABELS.tolist()
+    assert found.labels.dtype == found.predictions.dtype == np.int64
+
+
+def test_the_loss_is_the_mean_over_images_whatever_the_batches(model):
+    scores = np.array(SCORES, float)
+    log_softmax = scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))
+    expected = -log_softmax[np.arange(5), LABELS].mean()
+    for batch_size in (1, 2, 5, 100):
+        found = evaluate(Fixed(3), model, pictures(SCORES), LABELS, batch_size)
+        assert found.loss == pytest.approx(expected, rel=1e-5)
+        np.testing.assert_allclose(found.confidences, np.exp(log_softmax), rtol=1e-4)
+        assert found.predictions.tolist() == [0, 1, 2, 1, 0]
+
+
+def test_mistakes_come_with_the_most_confident_first():
+    confidences = np.array([[0.6, 0.4], [0.9, 0.1], [0.2, 0.8], [0.9, 0.1], [0.7, 0.3]])
+    found = Evaluation(0.0, confidences.argmax(1), confidences, np.array([1, 1, 1, 1, 0]))
+    assert found.mistakes.tolist() == [1, 3, 0]
+    assert found.accuracy == 2 / 5
+
+
+def test_images_go_in_as_fractions_in_evaluation_mode_without_a_graph(model):
+    network = Fixed(3)
+    evaluate(network, model, pictures(SCORES), LABELS, batch_size=4)
+    assert network.calls == [((4, 2, 3), np.float32, False), ((1, 2, 3), np.float32, False)]
+
+    outputs: list[Tensor] = []
+    learned = nn.Sequential(nn.Flatten(), nn.Linear(6, 3))
+    learned.register_forward_hook(lambda module, inputs, output: outputs.append(output))
+    evaluate(learned, model, pictures(SCORES), LABELS)
+    assert not outputs[0].requires_grad
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_the_network_is_left_in_the_mode_it_was_in(model, training):
+    network = Fixed(3).train(training)
+    evaluate(network, model, pictures(SCORES), LABELS)
+    assert network.training is training
+
+
+def test_nothing_to_judge_by_is_an_error(model):
+    with pytest.raises(ValueError, match="evaluate: there are no images"):
+        evaluate(Fixed(3), model, np.zeros((0, 2, 3), np.uint8), np.zeros(0, np.uint8))
+
+
+def test_the_images_are_left_as_they_were(model):
+    images = pictures(SCORES)
+    images.flags.writeable = False
+    evaluate(Fixed(3), model, images, LABELS)
+    assert tensor(images[0, 0]).tolist() == [5, 1, 1]

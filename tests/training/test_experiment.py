@@ -1,0 +1,352 @@
+"""From a config to a trainer and a result: the config alone decides, and what makes no sense is told."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+
+import numpy as np
+import pytest
+
+from chainrule import models, optim, weights
+from chainrule.data import ImageData
+from chainrule.errors import DataError, RunError
+from chainrule.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR
+from chainrule.training import Callback, checkpoint, experiment, run
+
+
+@pytest.fixture
+def begin(digits, tmp_path):
+    """Makes a run and its trainer."""
+
+    def begin(name="run", model="mlp", data=digits, callbacks=(), **changes):
+        made = run.create(experiment.configure(model, data, **{"epochs": 2, **changes}), tmp_path / name)
+        return made, experiment.prepare(made, data, callbacks)
+
+    return begin
+
+
+def rewrite(made, **training):
+    """Change a run's config by hand."""
+    config = {**made.config, "training": {**made.config["training"], **training}}
+    (made.folder / "config.json").write_text(json.dumps(config))
+    return run.Run(made.folder)
+
+
+# configure
+
+
+def test_a_config_says_everything(digits):
+    config = experiment.configure("mlp", digits, seed=7, limit=100, epochs=3, lr=0.5)
+    recipe = models.get("mlp").recipe
+    assert config["model"] == {"name": "mlp", "options": {"inputs": 144, "classes": 10}}
+    assert config["training"] == {**dataclasses.asdict(recipe), "epochs": 3, "lr": 0.5}
+    assert (config["seed"], config["data"]["limit"], config["data"]["name"]) == (7, 100, "toy")
+    assert (config["data"]["image_shape"], config["data"]["classes"]) == ([12, 12], list("0123456789"))
+    assert config["versions"].keys() == {"chainrule", "numpy", "python"}
+    assert json.loads(json.dumps(config)) == config
+
+
+def test_changes_that_are_none_change_nothing(digits):
+    config = experiment.configure("network", digits, epochs=None, lr=None, optimizer=None, batch_size=None)
+    assert config["training"] == dataclasses.asdict(models.get("network").recipe)
+
+
+@pytest.mark.parametrize(
+    ("model", "optimizer", "expected"),
+    [
+        ("network", "sgd", {"lr": 3.0, "momentum": 0.0, "weight_decay": 0.0}),
+        ("network", "adam", {"lr": 0.002, "momentum": 0.0, "weight_decay": 0.0}),
+        ("network", "adamw", {"lr": 0.002, "momentum": 0.0, "weight_decay": 0.01}),
+        ("mlp", "sgd", {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.0}),
+    ],
+)
+def test_another_optimizer_has_its_own_settings(digits, model, optimizer, expected):
+    training = experiment.configure(model, digits, optimizer=optimizer)["training"]
+    assert {key: training[key] for key in expected} == expected
+    assert experiment.configure(model, digits, optimizer=optimizer, lr=0.7)["training"]["lr"] == 0.7
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"epochs": 0}, "the number of epochs must be at least 1, not 0"),
+        ({"epochs": -3}, "the number of epochs must be at least 1, not -3"),
+        ({"batch_size": 0}, "the batch size must be at least 1, not 0"),
+        ({"limit": 0}, "the limit must be at least 1, not 0"),
+        ({"limit": 251}, "the limit is 251, but toy has 250 images to learn from"),
+        ({"lr": 0.0}, "the learning rate must be a number above 0, not 0.0"),
+        ({"lr": -1.0}, "the learning rate must be a number above 0, not -1.0"),
+        ({"lr": math.nan}, "the learning rate must be a number above 0, not nan"),
+        ({"lr": math.inf}, "the learning rate must be a number above 0, not inf"),
+        ({"momentum": -0.1}, "momentum and the weight decay must be numbers of at least 0"),
+        ({"weight_decay": math.nan}, "momentum and the weight decay must be numbers of at least 0"),
+        ({"seed": -1}, "the seed must be at least 0, not -1"),
+        ({"optimizer": "lion"}, "there is no optimizer 'lion'; there are sgd, adam, adamw"),
+        ({"schedule": "steps"}, "there is no schedule 'steps'; there are constant, cosine, one-cycle"),
+    ],
+    ids=str,
+)
+def test_what_makes_no_sense_is_told(digits, changes, told):
+    with pytest.raises(RunError, match=told):
+        experiment.configure("mlp", digits, **changes)
+
+
+def test_an_unknown_model_is_told(digits):
+    with pytest.raises(RunError, match="there is no model 'resnet'; there are mlp, network"):
+        experiment.configure("resnet", digits)
+
+
+def test_too_few_images_to_set_some_aside_are_told(make_digits):
+    with pytest.raises(RunError, match="toy has too few training images, 5: at least 6 are needed"):
+        experiment.configure("mlp", make_digits(train=5))
+    assert experiment.configure("mlp", make_digits(train=6))
+
+
+# prepare
+
+
+def test_the_limit_takes_the_first_images(begin, digits):
+    _, trainer = begin(limit=7)
+    images, labels = trainer.loader.dataset[:]
+    np.testing.assert_allclose(images.numpy(), digits.train_images[:7] / 255, rtol=1e-6)
+    assert labels.tolist() == digits.train_labels[:7].tolist()
+
+
+def test_validation_images_are_never_learned_from(begin, digits):
+    _, trainer = begin()
+    assert len(trainer.loader.dataset) == 250
+    calls = trainer.validate()
+    assert set(calls) == {"validation_loss", "validation_accuracy"}
+    assert 0 <= calls["validation_accuracy"] <= 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "optimizer", "schedule"),
+    [
+        ({}, optim.AdamW, OneCycleLR),
+        ({"optimizer": "adam"}, optim.Adam, OneCycleLR),
+        ({"optimizer": "sgd"}, optim.SGD, OneCycleLR),
+        ({"optimizer": "sgd", "momentum": 0.0}, optim.SGD, OneCycleLR),
+        ({"schedule": "cosine"}, optim.AdamW, CosineAnnealingLR),
+        ({"schedule": "constant"}, optim.AdamW, type(None)),
+    ],
+    ids=str,
+)
+def test_the_recipe_decides_optimizer_and_schedule(begin, changes, optimizer, schedule):
+    made, trainer = begin(**changes, batch_size=100)
+    assert type(trainer.optimizer) is optimizer
+    assert type(trainer.scheduler) is schedule
+    trainer.fit(2)  # as many steps as the schedule has
+    if schedule is OneCycleLR:
+        assert trainer.history[-1]["learning_rate"] < 1e-3 * made.config["training"]["lr"]
+
+
+@pytest.mark.parametrize("schedule", ["one-cycle", "cosine", "constant"])
+def test_a_training_of_a_single_step(begin, schedule):
+    _, trainer = begin(epochs=1, batch_size=10_000, schedule=schedule)
+    assert len(trainer.fit(1)) == 1
+
+
+def train(made, trainer, data):
+    trainer.fit(made.config["training"]["epochs"])
+    experiment.finish(made, data, 1.5)
+    return {
+        "weights": (made.folder / "model.safetensors").read_bytes(),
+        "result": (made.folder / "result.json").read_bytes(),
+        "losses": [record["train_loss"] for record in made.history],
+    }
+
+
+@pytest.mark.parametrize("model", ["mlp", "network"])
+def test_the_same_config_gives_the_same_bits_and_another_seed_others(begin, digits, model):
+    first, second, third = (
+        train(*begin(name, model=model, epochs=2, seed=seed), digits) for name, seed in (("a", 5), ("b", 5), ("c", 6))
+    )
+    assert first == second
+    assert first["weights"] != third["weights"]
+    assert first["losses"] != third["losses"]
+
+
+def test_it_learns(begin, digits):
+    for model, changes in (("mlp", {}), ("network", {"epochs": 8})):
+        made, trainer = begin(model, model=model, **changes)
+        trainer.fit(made.config["training"]["epochs"])
+        result, found = experiment.finish(made, digits, 1.5)
+        assert result["test_accuracy"] == found.accuracy > 0.9
+        assert made.result == result == {"test_accuracy": found.accuracy, "test_loss": found.loss, "seconds": 1.5}
+        assert [record["epoch"] for record in made.history] == list(range(1, len(trainer.history) + 1))
+
+
+def test_the_result_is_of_the_best_weights_not_the_last(begin, digits):
+    made, trainer = begin()
+    trainer.fit(2)
+    spoiled = {name: np.zeros(p.shape, np.float32) for name, p in made.network().named_parameters()}
+    weights.save(spoiled, made.weights_file)
+    result, _ = experiment.finish(made, digits, 1.0)
+    assert result["test_loss"] == pytest.approx(math.log(10), rel=1e-5)
+
+
+def test_changed_images_are_noticed(begin, digits):
+    made, _ = begin()
+    images, labels = digits.train_images.copy(), digits.train_labels.copy()
+    images[17, 3, 4] ^= 1
+    labels[5] = (labels[5] + 1) % 10
+    parts = {"train_images": digits.train_images, "train_labels": digits.train_labels}
+    for changed in (
+        {"train_images": images},
+        {"train_labels": labels},
+        {"train_images": digits.train_images[:-1], "train_labels": digits.train_labels[:-1]},
+    ):
+        other = ImageData(
+            "toy",
+            digits.classes,
+            **{**parts, **changed},
+            test_images=digits.test_images,
+            test_labels=digits.test_labels,
+        )
+        with pytest.raises(DataError, match=f"toy: the images have changed since {made.folder} was begun"):
+            experiment.prepare(made, other)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"optimizer": "lion"}, "there is no optimizer 'lion'"),
+        ({"schedule": "chainrule.schedule"}, "there is no schedule 'chainrule.schedule'"),
+        ({"batch_size": -5}, "the batch size must be at least 1, not -5"),
+        ({"epochs": 0}, "the number of epochs must be at least 1"),
+        ({"lr": -1}, "the learning rate must be a number above 0"),
+    ],
+    ids=str,
+)
+def test_a_config_changed_by_hand_is_checked_too(begin, digits, change, told):
+    made, _ = begin()
+    with pytest.raises(RunError, match=f"{made.folder / 'config.json'}: {told}"):
+        experiment.prepare(rewrite(made, **change), digits)
+
+
+# resume
+
+
+class Killed(BaseException):
+    pass
+
+
+class KillAt(Callback):
+    """Ends everything at a step, as a signal would."""
+
+    def __init__(self, step):
+        self.step = step
+
+    def on_step(self, trainer):
+        self.step -= 1
+        if not self.step:
+            raise Killed
+
+
+@pytest.fixture(scope="module")
+def whole_runs():
+    return {}
+
+
+@pytest.mark.parametrize("step", [1, 2, 3, 4, 5, 6])
+@pytest.mark.parametrize("model", ["mlp", "network"])
+def test_a_run_goes_on_after_a_kill_with_the_same_bits(begin, digits, whole_runs, model, step):
+    options = {"model": model, "epochs": 2, "batch_size": 100, "seed": 4}  # three steps an epoch
+    if model not in whole_runs:
+        whole_runs[model] = train(*begin("whole", **options), digits)
+    made, trainer = begin(callbacks=[KillAt(step)], **options)
+    next(c for c in trainer.callbacks if hasattr(c, "seconds")).seconds = 0.0
+    with pytest.raises(Killed):
+        trainer.fit(2)
+    again = run.Run(made.folder)
+    resumed = experiment.prepare(again, digits)
+    experiment.resume(again, resumed)
+    assert resumed.epoch * 3 + resumed.step == step - 1  # it was killed before this step was saved
+    assert train(again, resumed, digits) == whole_runs[model]
+
+
+def test_a_run_stopped_before_its_first_step_begins_at_the_beginning(begin, digits):
+    made, _ = begin("never started")
+    resumed = experiment.prepare(made, digits)
+    experiment.resume(made, resumed)
+    assert (resumed.epoch, resumed.step) == (0, 0)
+    assert train(made, resumed, digits) == train(*begin("other"), digits)
+
+
+def test_a_checkpoint_that_went_missing_is_named(begin, digits):
+    made, trainer = begin()
+    trainer.fit(1)
+    made.checkpoint_file.unlink()
+    with pytest.raises(RunError, match=f"{made.checkpoint_file}: no such file"):
+        experiment.resume(made, trainer)
+
+
+@pytest.mark.parametrize("length", [0, 7, 500, -1])
+def test_a_truncated_checkpoint_is_named(begin, length):
+    made, trainer = begin()
+    trainer.fit(1)
+    made.checkpoint_file.write_bytes(made.checkpoint_file.read_bytes()[:length])
+    with pytest.raises(RunError, match=f"{made.checkpoint_file}: is not a whole safetensors file"):
+        experiment.resume(made, trainer)
+
+
+def drop(state, *path):
+    for key in path[:-1]:
+        state = state[key]
+    del state[path[-1]]
+
+
+SPOILED = {
+    "no network": lambda s: drop(s, "network"),
+    "a missing weight": lambda s: drop(s, "network", "1.weight"),
+    "a misshapen weight": lambda s: s["network"].update({"1.bias": np.zeros(3)}),
+    "a number for a weight": lambda s: s["network"].update({"1.bias": 3}),
+    "no optimizer": lambda s: drop(s, "optimizer"),
+    "a misshapen mean": lambda s: s["optimizer"]["state"]["0"].update({"exp_avg": np.zeros(3)}),
+    "no groups": lambda s: s["optimizer"].update({"param_groups": []}),
+    "no schedule": lambda s: s.update({"scheduler": None}),
+    "a list for a schedule": lambda s: s.update({"scheduler": []}),
+    "no position": lambda s: drop(s, "loader", "position"),
+    "a position past the end": lambda s: s["loader"].update({"position": 99}),
+    "a text for a generator": lambda s: s["loader"].update({"generator": "PCG64"}),
+    "another generator": lambda s: s["loader"]["generator"].update({"bit_generator": "MT19937"}),
+    "too many generators": lambda s: s["generators"].append({}),
+    "no callbacks": lambda s: s.update({"callbacks": []}),
+    "no progress": lambda s: drop(s, "progress"),
+    "no history": lambda s: drop(s, "progress", "history"),
+}
+
+
+@pytest.mark.parametrize("name", SPOILED)
+def test_a_checkpoint_that_does_not_fit_is_named(begin, digits, name):
+    made, trainer = begin()
+    trainer.fit(1)
+    state = checkpoint.load(made.checkpoint_file)
+    SPOILED[name](state)
+    checkpoint.save(state, made.checkpoint_file)
+    told = f"{made.checkpoint_file}: does not fit {made.folder / 'config.json'}: "
+    with pytest.raises(RunError, match=told):
+        experiment.resume(made, experiment.prepare(made, digits))
+
+
+@pytest.mark.parametrize("content", [[], 3, None, "text"], ids=str)
+def test_a_checkpoint_of_something_else_is_named(begin, digits, content):
+    made, trainer = begin()
+    made.checkpoint_file.parent.mkdir()
+    checkpoint.save(content, made.checkpoint_file)
+    with pytest.raises(RunError, match="does not fit"):
+        experiment.resume(made, trainer)
+
+
+def test_the_checkpoint_of_another_model_is_named(begin, digits):
+    made, trainer = begin(model="network")
+    trainer.fit(1)
+    other, _ = begin("other")
+    (other.folder / "checkpoint").mkdir()
+    os.replace(made.checkpoint_file, other.checkpoint_file)
+    with pytest.raises(RunError, match=f"{other.checkpoint_file}: does not fit {other.folder / 'config.json'}: "):
+        experiment.resume(other, experiment.prepare(other, digits))

@@ -1,0 +1,339 @@
+"""Run folders: made, found, and read without trust in what stands in them."""
+
+from __future__ import annotations
+
+import copy
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from chainrule import models, weights
+from chainrule.errors import RunError
+from chainrule.training import experiment, run
+
+
+@pytest.fixture
+def config(digits):
+    return experiment.configure("mlp", digits, seed=3, epochs=2)
+
+
+@pytest.fixture
+def folder(config, tmp_path):
+    return run.create(config, tmp_path / "run").folder
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    """The present folder is an empty one."""
+    place = tmp_path / "here"
+    place.mkdir()
+    monkeypatch.chdir(place)
+    return place
+
+
+def at(config, created):
+    return {**config, "created": created}
+
+
+# Made
+
+
+def test_a_run_is_made_from_its_config(config, tmp_path):
+    made = run.create(config, tmp_path / "a" / "b" / "my run")
+    assert made.folder == tmp_path / "a" / "b" / "my run"
+    assert [file.name for file in made.folder.iterdir()] == ["config.json"]
+    assert json.loads((made.folder / "config.json").read_text()) == config == made.config == run.Run(made.folder).config
+
+
+def test_left_out_its_folder_is_named_by_day_model_and_letters(config, here):
+    first, second = run.create(config), run.create(config)
+    assert first.folder.parent == Path("runs")
+    for made in (first, second):
+        assert made.folder.match("[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]-mlp-????")
+        assert (here / made.folder / "config.json").is_file()
+    assert first.folder != second.folder
+
+
+def test_an_empty_folder_is_taken(config, tmp_path):
+    (tmp_path / "empty").mkdir()
+    assert run.create(config, tmp_path / "empty").folder == tmp_path / "empty"
+
+
+def test_a_folder_that_holds_something_is_not(config, folder, tmp_path):
+    before = (folder / "config.json").read_bytes()
+    told = f"{folder}: holds a run already; go on with it by --resume, or choose another folder"
+    with pytest.raises(RunError, match=told):
+        run.create({**config, "seed": 4}, folder)
+    assert (folder / "config.json").read_bytes() == before
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "letter.txt").touch()
+    with pytest.raises(RunError, match="full: is not empty; choose another folder for the run"):
+        run.create(config, tmp_path / "full")
+    assert [file.name for file in (tmp_path / "full").iterdir()] == ["letter.txt"]
+
+
+def test_a_place_that_cannot_be_a_folder_is_named(config, tmp_path):
+    (tmp_path / "file").touch()
+    for place in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(RunError, match=f"{place}: the run's folder cannot be made"):
+            run.create(config, place)
+
+
+# Found
+
+
+def test_found_by_its_folder(folder):
+    assert run.find(folder).folder == folder
+    assert run.find(str(folder)).folder == folder
+
+
+def test_the_newest_in_a_folder_of_runs(config, tmp_path):
+    for name, created in (
+        ("b", "2026-03-01T10:00:00+00:00"),
+        ("c", "2026-03-01T09:59:59+00:00"),
+        ("a", "2026-02-28T23:00:00+00:00"),
+    ):
+        run.create(at(config, created), tmp_path / "many" / name)
+    (tmp_path / "many" / "notes").mkdir()
+    (tmp_path / "many" / "file").touch()
+    assert [found.folder.name for found in run.every(tmp_path / "many")] == ["a", "c", "b"]
+    assert run.find(tmp_path / "many").folder.name == "b"
+
+
+def test_newer_by_the_clock_of_the_world_not_of_the_place(config, tmp_path):
+    """In an autumn night, half past two comes twice."""
+    run.create(at(config, "2026-10-25T02:50:00+02:00"), tmp_path / "many" / "first")
+    run.create(at(config, "2026-10-25T02:10:00+01:00"), tmp_path / "many" / "second")
+    assert [found.folder.name for found in run.every(tmp_path / "many")] == ["first", "second"]
+
+
+def test_left_out_it_is_the_newest_in_runs(config):
+    run.create(at(config, "2026-03-01T10:00:00+00:00"), "runs/old")
+    run.create(at(config, "2026-03-02T10:00:00+00:00"), "runs/new")
+    assert run.find().folder == Path("runs/new")
+    assert run.find("old").folder == Path("runs/old")  # by the name that the list shows
+
+
+def test_none_is_found(tmp_path):
+    with pytest.raises(RunError, match="there is no run in runs yet: train one first, with: chainrule train"):
+        run.find()
+    (tmp_path / "here" / "runs").mkdir()
+    with pytest.raises(RunError, match="there is no run in runs/ yet"):
+        run.find()
+    with pytest.raises(RunError, match="nowhere: there is no such run"):
+        run.find("nowhere")
+    with pytest.raises(RunError, match=f"{tmp_path}: holds no run"):
+        run.find(tmp_path)
+    assert run.every("nowhere") == []
+
+
+def test_one_that_cannot_be_read_is_an_error_or_a_fault_among_others(config, tmp_path):
+    run.create(config, tmp_path / "many" / "good")
+    (tmp_path / "many" / "bad").mkdir()
+    (tmp_path / "many" / "bad" / "config.json").write_text("{")
+    with pytest.raises(RunError, match="bad/config.json: is not JSON"):
+        run.find(tmp_path / "many")
+    faults: list[RunError] = []
+    assert [found.folder.name for found in run.every(tmp_path / "many", faults)] == ["good"]
+    assert [str(fault).startswith(str(tmp_path / "many" / "bad" / "config.json")) for fault in faults] == [True]
+
+
+# Read: config.json
+
+
+def spoiled(config, path, value):
+    """A copy of the config with one entry changed, or taken out, or put in."""
+    config = copy.deepcopy(config)
+    *outer, last = path.split(".")
+    inner = config
+    for key in outer:
+        inner = inner[key]
+    if value is ...:
+        del inner[last]
+    else:
+        inner[last] = value
+    return config
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b"not JSON", b"\xff\xfe\x00", b"[" * 100_000],
+    ids=["empty", "half", "text", "bytes", "deep"],
+)
+def test_a_config_that_is_not_json_is_named(folder, content):
+    (folder / "config.json").write_bytes(content)
+    with pytest.raises(RunError, match=f"{folder / 'config.json'}: is not (JSON|text)"):
+        run.Run(folder)
+
+
+@pytest.mark.parametrize("content", ["[]", "3", "null", '"text"', "true"])
+def test_a_config_that_is_no_object_is_named(folder, content):
+    (folder / "config.json").write_text(content)
+    with pytest.raises(RunError, match=r"config.json: the content must be of type dict, not \w+$"):
+        run.Run(folder)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    ["created", "model", "model.name", "model.options", "data", "data.name", "data.crc32", "data.classes"]
+    + ["training", "training.epochs", "training.lr", "training.schedule", "seed", "versions"],
+)
+def test_a_missing_entry_is_named(config, folder, entry):
+    (folder / "config.json").write_text(json.dumps(spoiled(config, entry, ...)))
+    with pytest.raises(RunError, match=f"{folder / 'config.json'}: lacks {entry}$"):
+        run.Run(folder)
+
+
+@pytest.mark.parametrize("entry", ["colour", "model.module", "data.url", "training.nesterov"])
+def test_an_unknown_entry_is_named(config, folder, entry):
+    (folder / "config.json").write_text(json.dumps(spoiled(config, entry, 1)))
+    with pytest.raises(RunError, match=f"{folder / 'config.json'}: has the unknown {entry}$"):
+        run.Run(folder)
+
+
+@pytest.mark.parametrize(
+    ("entry", "value", "told"),
+    [
+        ("seed", "3", "seed must be of type int, not str"),
+        ("seed", 3.0, "seed must be of type int, not float"),
+        ("seed", True, "seed must be of type int, not bool"),
+        ("created", 7, "created must be of type str, not int"),
+        ("created", "yesterday", "created must be a date and time"),
+        ("model", "mlp", "model must be of type dict, not str"),
+        ("model.name", ["mlp"], "model.name must be of type str, not list"),
+        ("model.options", [], "model.options must be of type dict, not list"),
+        ("data.limit", "all", r"data.limit must be of type int \| None, not str"),
+        ("data.image_shape", [28, "28"], r"data.image_shape\[1\] must be of type int, not str"),
+        ("data.classes", None, "data.classes must be of type list, not NoneType"),
+        ("training.epochs", None, "training.epochs must be of type int, not NoneType"),
+        ("training.lr", "0.1", "training.lr must be of type float, not str"),
+        ("training.batch_size", 12.5, "training.batch_size must be of type int, not float"),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_an_entry_of_another_type_is_named(config, folder, entry, value, told):
+    (folder / "config.json").write_text(json.dumps(spoiled(config, entry, value)))
+    with pytest.raises(RunError, match=f"{folder / 'config.json'}: {told}"):
+        run.Run(folder)
+
+
+def test_a_number_may_be_written_without_its_point(config, folder):
+    (folder / "config.json").write_text(json.dumps(spoiled(config, "training.lr", 1)))
+    assert run.Run(folder).config["training"]["lr"] == 1
+
+
+def test_a_folder_that_is_none(tmp_path):
+    (tmp_path / "file").touch()
+    for place in (tmp_path / "none", tmp_path / "file"):
+        with pytest.raises(RunError, match=f"{place}: there is no such run"):
+            run.Run(place)
+    (tmp_path / "config.json").mkdir()
+    with pytest.raises(RunError, match="config.json: cannot be read"):
+        run.Run(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["nobody", "os.system", "chainrule.models.mlp", "../mlp", "__import__", "", "MLP"])
+def test_a_models_name_never_leads_to_code(config, folder, name):
+    (folder / "config.json").write_text(json.dumps(spoiled(config, "model.name", name)))
+    found = run.Run(folder)  # a run of a later version is still listed
+    told = f"{folder / 'config.json'}: there is no model {name!r}; there are mlp, network"
+    for use in (lambda: found.model, found.untrained, found.network):
+        with pytest.raises(RunError, match=told):
+            use()
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"hidden": "128"}, "option hidden must be of type int, like 128, not '128'"),
+        ({"hidden": 12.0}, "option hidden must be of type int"),
+        ({"hidden": True}, "option hidden must be of type int"),
+        ({"hidden": 0}, "option hidden must be at least 1, not 0"),
+        ({"classes": None}, "option classes must be of type int"),
+        ({"depth": 3}, "has no option 'depth'; it has inputs, hidden, classes"),
+        ({"generator": 3}, "has no option 'generator'"),
+        ({"name": "mlp"}, "has no option 'name'"),
+    ],
+    ids=str,
+)
+def test_a_models_options_are_checked(config, folder, options, told):
+    (folder / "config.json").write_text(json.dumps(spoiled(config, "model.options", options)))
+    with pytest.raises(RunError, match=f"{folder / 'config.json'}: model 'mlp'.* {told}"):
+        run.Run(folder).network()
+
+
+# Read: the other files
+
+
+def test_a_run_not_trained_yet(folder):
+    found = run.Run(folder)
+    assert found.history == []
+    assert found.result is None
+    with pytest.raises(RunError, match=f"{found.weights_file}: is not there yet, the first epoch was not finished"):
+        found.network()
+
+
+def test_weights_come_back_ready_to_be_used(config, folder):
+    found = run.Run(folder)
+    network = found.untrained(np.random.default_rng(5))
+    weights.save(network.state_dict(), found.weights_file)
+    again = found.network()
+    assert not again.training
+    for a, b in zip(network.parameters(), again.parameters(), strict=True):
+        assert a.numpy().tobytes() == b.numpy().tobytes()
+    assert found.model is models.get("mlp")
+
+
+def test_weights_that_went_missing(folder):
+    (folder / "metrics.jsonl").write_text('{"epoch": 1}\n')
+    with pytest.raises(RunError, match="model.safetensors: is missing"):
+        run.Run(folder).network()
+
+
+def test_weights_that_do_not_fit_are_named(folder):
+    found = run.Run(folder)
+    good = found.untrained().state_dict()
+    for name, state in {
+        "missing: 3.bias": {key: value for key, value in good.items() if key != "3.bias"},
+        r"unknown: 4.bias \(10,\)": {**good, "4.bias": good["3.bias"]},
+        r"wrong shape: 1.weight is \(144, 128\), must be \(128, 144\)": {**good, "1.weight": np.zeros((144, 128))},
+    }.items():
+        weights.save(state, found.weights_file)
+        with pytest.raises(RunError, match=f"{found.weights_file}: does not fit model 'mlp': .*{name}"):
+            found.network()
+
+
+def test_weights_that_are_damaged_are_named_once(folder):
+    found = run.Run(folder)
+    weights.save(found.untrained().state_dict(), found.weights_file)
+    found.weights_file.write_bytes(found.weights_file.read_bytes()[:-100])
+    with pytest.raises(RunError) as caught:
+        found.network()
+    assert str(caught.value).startswith(f"{found.weights_file}: is not a whole safetensors file")
+    assert str(caught.value).count(str(found.weights_file)) == 1
+
+
+@pytest.mark.parametrize("line", ["{", "3", "", "\x00"])
+def test_a_damaged_history_is_named_with_its_line(folder, line):
+    (folder / "metrics.jsonl").write_text('{"epoch": 1}\n' + line + '\n{"epoch": 3}\n')
+    with pytest.raises(RunError, match=r"metrics.jsonl, line 2: (is not JSON|the content must be of type dict)"):
+        _ = run.Run(folder).history
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["{}", "[]", "{", '{"test_accuracy": "high", "test_loss": 1, "seconds": 1}', '{"test_accuracy": null}'],
+)
+def test_a_damaged_result_is_named(folder, content):
+    (folder / "result.json").write_text(content)
+    with pytest.raises(RunError, match=f"{folder / 'result.json'}: "):
+        _ = run.Run(folder).result
+
+
+def test_a_run_may_be_moved(config, folder, tmp_path):
+    weights.save(run.Run(folder).untrained().state_dict(), folder / "model.safetensors")
+    shutil.move(folder, tmp_path / "elsewhere")
+    assert run.find(tmp_path / "elsewhere").network()
