@@ -107,7 +107,7 @@ def one_hot(labels: ArrayLike | Tensor, num_classes: int = -1) -> Tensor:
         num_classes: C; -1 for one more than the largest label.
 
     Returns:
-        (..., C) float32, ready to be a target for `mse_loss` or probabilities for `cross_entropy` (PyTorch: int64).
+        (..., C) int64; `.float()` makes it a target for `mse_loss`, or probabilities for `cross_entropy`.
 
     Raises:
         TypeError: the labels are not integers.
@@ -119,4 +119,4 @@ def one_hot(labels: ArrayLike | Tensor, num_classes: int = -1) -> Tensor:
     classes = int(array.max(initial=-1)) + 1 if num_classes == -1 else num_classes
     if array.size and not (array.min() >= 0 and array.max() < classes):
         raise IndexError(f"one_hot: labels are {array.min()} to {array.max()}, classes are 0 to {classes - 1}")
-    return Tensor._wrap((array[..., None] == np.arange(classes)).astype(DEFAULT))
+    return Tensor._wrap((array[..., None] == np.arange(classes)).astype(np.int64))

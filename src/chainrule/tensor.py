@@ -95,6 +95,9 @@ class Tensor:
             array = _quiet.run(operation.formula, *arrays, **options)
         except (ValueError, IndexError, TypeError) as error:
             raise _explained(error, operation, arrays) from None
+        extra = None
+        if operation.extra is not None:
+            array, extra = array
         out = _new(Tensor)
         out._data = array if type(array) is _ndarray else np.asarray(array)
         out._node, out._version = None, [0]
@@ -103,7 +106,7 @@ class Tensor:
         if tape.mode.recording and operation.rule is not None:
             parents = tuple([x._node if isinstance(x, Tensor) else None for x in inputs])
             if any(parents) and out._data.dtype.kind == "f":
-                out._node = tape.Node(operation, parents, inputs, arrays, options, out)
+                out._node = tape.Node(operation, parents, inputs, arrays, options, out, extra)
         return out
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
@@ -114,7 +117,7 @@ class Tensor:
             raise TypeError(f"np.{asked} has no derivative here; for values alone use np.{asked}(tensor.numpy())")
         if options:
             raise TypeError(f"np.{ufunc.__name__} of a Tensor takes no {', '.join(options)}")
-        return run(*inputs)
+        return Tensor.__operation__(run, inputs, {})
 
     def __array_function__(self, function: Any, types: Any, inputs: Any, options: dict[str, Any]) -> Any:
         """`np.sum(tensor, axis=0)`."""
@@ -396,7 +399,7 @@ class Tensor:
 
     def div_(self, other: Operand) -> Self:
         """This /= other."""
-        return self._update(ops.div, np.divide, other)
+        return self._update(ops.true_divide, np.divide, other)
 
     __iadd__ = add_
     __isub__ = sub_
@@ -452,10 +455,10 @@ class Tensor:
         return Tensor.__operation__(ops.mul, (other, self), {})
 
     def __truediv__(self, other: Operand) -> Tensor:
-        return Tensor.__operation__(ops.div, (self, other), {})
+        return Tensor.__operation__(ops.true_divide, (self, other), {})
 
     def __rtruediv__(self, other: Operand) -> Tensor:
-        return Tensor.__operation__(ops.div, (other, self), {})
+        return Tensor.__operation__(ops.true_divide, (other, self), {})
 
     def __pow__(self, other: Operand) -> Tensor:
         return Tensor.__operation__(ops.pow, (self, other), {})
@@ -517,14 +520,6 @@ class Tensor:
         """The dimensions in another order."""
         return ops.permute(self, dims=_sizes(dims))
 
-    def expand(self, *shape: int | Sequence[int]) -> Tensor:
-        """The input repeated along dimensions of size 1; -1 keeps a size."""
-        sizes = _sizes(shape)
-        if len(sizes) < self.ndim:
-            raise ValueError(f"expand: {sizes} has fewer dimensions than the tensor's shape {self.shape}")
-        own = (1,) * (len(sizes) - self.ndim) + self.shape
-        return ops.broadcast_to(self, shape=tuple(o if s == -1 else s for s, o in zip(sizes, own, strict=True)))
-
     @property
     def T(self) -> Tensor:  # noqa: N802  # NumPy's and PyTorch's name
         """The dimensions in reverse order."""
@@ -534,21 +529,6 @@ class Tensor:
     def mT(self) -> Tensor:  # noqa: N802
         """The last two dimensions exchanged."""
         return ops.transpose(self, -1, -2)
-
-    # Largest and smallest, with their places
-
-    def max(self, dim: int | None = None, keepdim: builtins.bool = False) -> Any:
-        """The largest element; with `dim`, a pair (values, indices) along it."""
-        return ops.amax(self) if dim is None else self._extreme(ops.argmax, dim, keepdim)
-
-    def min(self, dim: int | None = None, keepdim: builtins.bool = False) -> Any:
-        """The smallest element; with `dim`, a pair (values, indices) along it."""
-        return ops.amin(self) if dim is None else self._extreme(ops.argmin, dim, keepdim)
-
-    def _extreme(self, place: Operation, dim: int, keepdim: builtins.bool) -> tuple[Tensor, Tensor]:
-        indices = place(self, dim=dim, keepdim=True)
-        values = ops.take_along_dim(self, indices=indices._data, dim=dim)
-        return (values, indices) if keepdim else (ops.squeeze(values, dim), ops.squeeze(indices, dim))
 
     # Types
 
@@ -574,15 +554,35 @@ class Tensor:
 
     # Operations as methods; each is described where it is written
 
-    abs, exp, log, sqrt, sign, neg = ops.abs, ops.exp, ops.log, ops.sqrt, ops.sign, ops.neg
-    tanh, sigmoid, relu = ops.tanh, ops.sigmoid, ops.relu
-    add, sub, mul, div, pow, matmul = ops.add, ops.sub, ops.mul, ops.div, ops.pow, ops.matmul
+    add, sub, mul, div, true_divide, floor_divide, pow = (
+        ops.add, ops.sub, ops.mul, ops.div, ops.true_divide, ops.floor_divide, ops.pow,
+    )  # fmt: skip
+    abs, neg, sign, floor, ceil, round, trunc = ops.abs, ops.neg, ops.sign, ops.floor, ops.ceil, ops.round, ops.trunc
+    maximum, minimum, clamp, lerp, masked_fill = ops.maximum, ops.minimum, ops.clamp, ops.lerp, ops.masked_fill
     eq, ne, lt, le, gt, ge = ops.eq, ops.ne, ops.lt, ops.le, ops.gt, ops.ge
-    maximum, minimum, isfinite, logical_not = ops.maximum, ops.minimum, ops.isfinite, ops.logical_not
-    sum, mean, amax, amin, argmax, argmin = ops.sum, ops.mean, ops.amax, ops.amin, ops.argmax, ops.argmin
-    all, any = ops.all, ops.any
-    flatten, squeeze, unsqueeze, transpose = ops.flatten, ops.squeeze, ops.unsqueeze, ops.transpose
+    isfinite, logical_not = ops.isfinite, ops.logical_not
+    exp, expm1, log, log1p, log2 = ops.exp, ops.expm1, ops.log, ops.log1p, ops.log2
+    sqrt, rsqrt, square, reciprocal = ops.sqrt, ops.rsqrt, ops.square, ops.reciprocal
+    sin, cos, tan, atan, sinh, cosh, tanh = ops.sin, ops.cos, ops.tan, ops.atan, ops.sinh, ops.cosh, ops.tanh
+    sigmoid, relu = ops.sigmoid, ops.relu
+    sum, mean, var, std, prod = ops.sum, ops.mean, ops.var, ops.std, ops.prod
+    max, min, amax, amin, argmax, argmin = ops.max, ops.min, ops.amax, ops.amin, ops.argmax, ops.argmin
+    logsumexp, norm, cumsum, any, all = ops.logsumexp, ops.norm, ops.cumsum, ops.any, ops.all
+    flatten, unflatten, transpose, movedim = ops.flatten, ops.unflatten, ops.transpose, ops.movedim
+    squeeze, unsqueeze, expand, repeat, tile = ops.squeeze, ops.unsqueeze, ops.expand, ops.repeat, ops.tile
+    split, chunk, unbind, flip, roll = ops.split, ops.chunk, ops.unbind, ops.flip, ops.roll
+    gather, index_select, take_along_dim = ops.gather, ops.index_select, ops.take_along_dim
+    tril, triu, diagonal = ops.tril, ops.triu, ops.diagonal
+    matmul, mm, bmm, dot, outer = ops.matmul, ops.mm, ops.bmm, ops.dot, ops.outer
     softmax, log_softmax = ops.softmax, ops.log_softmax
+
+    def where(self, condition: Tensor, other: Operand) -> Tensor:
+        """This where the condition holds, else `other`."""
+        return ops.where(condition, self, other)
+
+    def broadcast_to(self, shape: Sequence[int]) -> Tensor:
+        """Repeated along new dimensions and along those of size 1 until it has the shape."""
+        return ops.broadcast_to(self, shape=shape)
 
 
 Tensor._plain = Tensor

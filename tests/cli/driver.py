@@ -1,7 +1,8 @@
-"""The command, with checkpoints after every step and something that happens on the way: `driver.py EVENT train ...`.
+"""The command, with something that happens on the way: `driver.py EVENT train ...`.
 
 EVENT is one of
-    nothing        so that the test may do something from outside
+    slow           each step takes 10 ms, so that a test has time to do something from outside
+    slow saving    the same, and a checkpoint is saved after each step, as in all that follow
     step N         killed after step N and its checkpoint
     saving N       killed in the middle of saving for the N-th time, the new file written but not yet in place
     best           killed when the best weights of the first epoch are saved, and the history is not
@@ -35,9 +36,10 @@ def reached(event: str) -> None:
 
 class Checkpoint(callbacks.Checkpoint):
     def __init__(self, folder: Path) -> None:
-        super().__init__(folder, seconds=0.0)
+        super().__init__(folder, **({} if EVENT == "slow" else {"seconds": 0.0}))
 
     def on_step(self, trainer: Any) -> None:
+        time.sleep(0.01 if EVENT.startswith("slow") else 0)
         while trainer.interrupt and EVENT == "hang":
             time.sleep(0.01)
         super().on_step(trainer)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import errno
 import os
 import subprocess
+import warnings
 from pathlib import Path
 
 import pytest
 
 import chainrule
 from chainrule.cli import COMMANDS, cli, listings
+from chainrule.data import CacheWarning
 from chainrule.errors import DataError
 
 
@@ -82,6 +84,17 @@ def test_an_error_of_the_system_is_one_sentence(command, broken, error, told):
     broken(error)
     done = command("models")
     assert (done.code, done.out, done.err) == (2, "", f"chainrule: {told}\n")
+
+
+def test_a_warning_for_the_user_is_one_sentence(command, monkeypatch):
+    def callback():
+        warnings.warn("the cache cannot be used", CacheWarning, stacklevel=1)
+        warnings.warn("this is old", DeprecationWarning, stacklevel=1)
+
+    monkeypatch.setattr(listings.models, "callback", callback)
+    with pytest.warns(DeprecationWarning, match="this is old"):  # any other goes its usual way
+        done = command("models")
+    assert (done.code, done.err) == (0, "chainrule: the cache cannot be used\n")
 
 
 def test_too_little_memory_is_one_sentence(command, broken):

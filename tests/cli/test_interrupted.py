@@ -7,15 +7,19 @@ import os
 import re
 import shlex
 import signal
+import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from chainrule.training import checkpoint
 from chainrule.training import run as runs
 
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+pty = pytest.importorskip("pty", reason="signals and terminals of POSIX")
+
+DRIVER = Path(__file__).with_name("driver.py")
 
 LONG = ["--model", "network", "--batch-size", "10", "--epochs", "6", "--seed", "2", "--lr", "0.5"]  # 25 steps an epoch
 SHORT = ["--epochs", "3", "--batch-size", "50", "--seed", "2"]  # 5 steps an epoch, one cycle, AdamW
@@ -84,6 +88,12 @@ def wait_for(condition, process, seconds=60):
         time.sleep(0.005)
 
 
+def lines(folder):
+    """How many epochs are done."""
+    file = folder / "metrics.jsonl"
+    return file.read_text().count("\n") if file.exists() else 0
+
+
 def resumed(command, folder):
     done = command("train", "--resume", folder, "--json")
     assert (done.code, done.err) == (0, "")
@@ -93,7 +103,7 @@ def resumed(command, folder):
 # kill -9
 
 
-@pytest.mark.parametrize("event", ["step 1", "step 7", "step 15", "saving 9", "best", "history"])
+@pytest.mark.parametrize("event", ["step 7", "step 15", "saving 9", "best", "history"])
 def test_killed_at_a_bad_moment(process, command, images, here, never_stopped, event):
     done = process("train", "--data", images, *SHORT, "--out", "run", driver=event)
     assert done.code == -signal.SIGKILL
@@ -117,11 +127,10 @@ def test_killed_before_it_could_save_anything(process, command, images, here, ne
     assert_same(resumed(command, here / "run"), never_stopped(SHORT))
 
 
-@pytest.mark.parametrize("driver", [None, "nothing"], ids=["saved each epoch", "saved each step"])
+@pytest.mark.parametrize("driver", ["slow", "slow saving"])
 def test_killed_at_any_moment(start, command, images, here, never_stopped, driver):
     begun = start("train", "--data", images, *LONG, "--out", "run", "--quiet", driver=driver)
-    metrics = here / "run" / "metrics.jsonl"
-    wait_for(lambda: metrics.exists() and metrics.read_text().count("\n") >= 2, begun)
+    wait_for(lambda: lines(here / "run") >= 2, begun)
     begun.kill()
     begun.communicate()
     assert begun.returncode == -signal.SIGKILL, "it was over too soon"
@@ -147,41 +156,34 @@ def test_a_run_that_was_killed_is_listed_and_used(process, command, images):
 # Ctrl-C
 
 
-@pytest.mark.parametrize("options", [[], ["--quiet"], ["--json"]], ids=str)
-def test_control_c_saves_and_says_how_to_go_on(start, process, images, here, never_stopped, options):
-    begun = start("train", "--data", images, *LONG, "--out", "my runs/it's", *options)
-    metrics = here / "my runs" / "it's" / "metrics.jsonl"
-    wait_for(lambda: metrics.exists() and metrics.read_text().count("\n") >= 1, begun)
+@pytest.mark.parametrize("options", [[], ["--json"]], ids=["", "json"])
+def test_control_c_saves_and_says_how_to_go_on(start, command, images, here, never_stopped, options):
+    folder = here / "my runs" / "it's"
+    begun = start("train", "--data", images, *LONG, "--out", "my runs/it's", *options, driver="slow")
+    wait_for(lambda: lines(folder) >= 1, begun)
     begun.send_signal(signal.SIGINT)
     out, err = begun.communicate(timeout=60)
     assert begun.returncode == 130, (out, err)
     assert "Traceback" not in err
     assert "stopping after this step (Ctrl-C again quits at once)" in err
     assert (out == "") == bool(options)
-    (said,) = re.findall(r"stopped in epoch (\d+); go on with: (chainrule train --resume .*)\n", err)
-    state = checkpoint.load(here / "my runs" / "it's" / "checkpoint" / checkpoint.FILE)["progress"]
-    assert state["epoch"] == int(said[0]) - 1
+    ((epoch, words),) = re.findall(r"stopped in epoch (\d+); go on with: (chainrule train --resume .*)\n", err)
+    state = checkpoint.load(folder / "checkpoint" / checkpoint.FILE)
+    done, step = state["progress"]["epoch"], state["progress"]["step"]
+    assert done == int(epoch) - 1
+    assert step == state["loader"]["position"] > 0  # in the middle of an epoch
 
-    program, *arguments = shlex.split(said[1])
+    program, *arguments = shlex.split(words)
     assert program == "chainrule"
-    done = process(*arguments, "--json")  # another choice of --json or --quiet than at first
-    assert (done.code, done.err) == (0, "")
-    assert_same(outcome(here / "my runs" / "it's", done), never_stopped(LONG))
-
-
-def test_control_c_saves_in_the_middle_of_an_epoch(start, command, images, here, never_stopped):
-    begun = start("train", "--data", images, *LONG, "--out", "run")
-    metrics = here / "run" / "metrics.jsonl"
-    wait_for(lambda: metrics.exists() and metrics.read_text().count("\n") >= 1, begun)
-    begun.send_signal(signal.SIGINT)
-    begun.communicate(timeout=60)
-    state = checkpoint.load(here / "run" / "checkpoint" / checkpoint.FILE)
-    assert state["progress"]["step"] == state["loader"]["position"] > 0
-    done = command("train", "--resume", "run")
-    assert done.code == 0
-    told = f"going on from epoch {state['progress']['epoch'] + 1}, step {state['progress']['step'] + 1} of 25"
-    assert told in done.out
-    assert (here / "run" / "model.safetensors").read_bytes() == never_stopped(LONG)["weights"]
+    if options:  # and go on the other way
+        ended = command(*arguments)
+        assert ended.code == 0, ended.err
+        assert f"going on from epoch {done + 1}, step {step + 1} of 25" in ended.out
+        assert (folder / "model.safetensors").read_bytes() == never_stopped(LONG)["weights"]
+    else:
+        ended = command(*arguments, "--json")
+        assert (ended.code, ended.err) == (0, "")
+        assert_same(outcome(folder, ended), never_stopped(LONG))
 
 
 def test_control_c_twice_quits_at_once(start, command, images, here, never_stopped):
@@ -201,14 +203,11 @@ def test_control_c_twice_quits_at_once(start, command, images, here, never_stopp
 # A terminal
 
 
-def on_terminal(start, *arguments, **environment):
+def on_terminal(start, *arguments, driver=None, **environment):
     """Start the command in a pseudo-terminal; gives the process and the terminal's other end."""
-    import pty
-
     master, slave = pty.openpty()
-    begun = start(
-        *arguments, stdin=slave, stdout=slave, stderr=slave, env={"TERM": "xterm-256color", "COLUMNS": "100", **environment}
-    )
+    environment = {"TERM": "xterm-256color", "COLUMNS": "100", **environment}
+    begun = start(*arguments, driver=driver, stdin=slave, stdout=slave, stderr=slave, env=environment)
     os.close(slave)
     return begun, master
 
@@ -228,7 +227,7 @@ def read_all(master):
 
 
 def test_a_terminal_has_a_live_bar(start, images):
-    begun, master = on_terminal(start, "train", "--data", images, *LONG, "--out", "run")
+    begun, master = on_terminal(start, "train", "--data", images, *LONG, "--out", "run", driver="slow")
     shown = read_all(master)
     assert begun.wait(60) == 0
     assert shown.count("\x1b[?25l") == shown.count("\x1b[?25h") == 1  # the cursor, hidden and shown again
@@ -249,9 +248,8 @@ def test_no_color_means_none(start, images):
     assert not [code for code in codes if re.search(r"(^|;)(3[0-8]|4[0-8]|9[0-7])(;|$)", code)]
 
 
-@pytest.mark.parametrize("option", ["--quiet", "--json"])
-def test_a_terminal_has_no_bar_where_none_is_wanted(start, images, option):
-    begun, master = on_terminal(start, "train", "--data", images, "--epochs", "1", "--out", "run", option)
+def test_a_terminal_has_no_bar_where_none_is_wanted(start, images):
+    begun, master = on_terminal(start, "train", "--data", images, "--epochs", "1", "--out", "run", "--quiet")
     shown = read_all(master)
     assert begun.wait(60) == 0
     assert "\x1b" not in shown
@@ -260,11 +258,8 @@ def test_a_terminal_has_no_bar_where_none_is_wanted(start, images, option):
 
 def test_control_c_typed_in_a_terminal(start, images, here):
     """It reaches all that runs there, and leaves the terminal as it was."""
-    import pty
-    import subprocess
-
     master, slave = pty.openpty()
-    program = [sys.executable, "-m", "chainrule", "train", "--data", str(images), *LONG, "--out", "run"]
+    program = [sys.executable, str(DRIVER), "slow", "train", "--data", str(images), *LONG, "--out", "run"]
     begun = subprocess.Popen(
         [sys.executable, "-c", IN_TERMINAL, *program],
         stdin=slave,
@@ -274,8 +269,7 @@ def test_control_c_typed_in_a_terminal(start, images, here):
     )
     os.close(slave)
     try:
-        metrics = here / "run" / "metrics.jsonl"
-        wait_for(lambda: metrics.exists() and metrics.read_text().count("\n") >= 1, begun)
+        wait_for(lambda: lines(here / "run") >= 1, begun)
         os.write(master, b"\x03")
         shown = read_all(master)
         assert begun.wait(60) == 130
@@ -293,8 +287,6 @@ def test_control_c_typed_in_a_terminal(start, images, here):
 
 
 def test_a_full_disk_ends_it_with_a_sentence_and_the_last_state(images, here, command, never_stopped):
-    import subprocess
-
     done = subprocess.run(
         [sys.executable, "-c", IN_LITTLE_SPACE, "150000", "train", "--data", images, *SHORT, "--out", "run", "--quiet"],
         capture_output=True,

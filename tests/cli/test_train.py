@@ -38,7 +38,7 @@ def copy(trained, here):
 
 
 def test_json_is_one_document_and_nothing_else(trained):
-    folder, done = trained
+    _, done = trained
     assert (done.code, done.err) == (0, "")
     document = json.loads(done.out)
     assert list(document) == ["run", "model", "seed", "test_accuracy", "test_loss", "seconds", "epochs"]
@@ -120,7 +120,7 @@ def test_left_out_the_folder_is_a_new_one_in_runs(train, here):
     folders = [json.loads(done.out)["run"] for done in (first, second)]
     assert folders[0] != folders[1]
     assert all(re.fullmatch(r"runs/\d{4}-\d\d-\d\d-mlp-[0-9a-f]{4}", folder) for folder in folders)
-    assert sorted(os.listdir(here / "runs")) == sorted(folder[5:] for folder in folders)
+    assert sorted(f"runs/{path.name}" for path in (here / "runs").iterdir()) == sorted(folders)
 
 
 def test_the_same_seed_gives_the_same_bits_and_another_others(train, trained, here):

@@ -13,9 +13,10 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _two_threads() -> None:
+def _one_thread() -> None:
+    """On a busy machine PyTorch's threads spend a hundred times the work of these small sizes on waiting for each other."""
     if "torch" in sys.modules:
-        sys.modules["torch"].set_num_threads(2)
+        sys.modules["torch"].set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
@@ -25,6 +26,9 @@ def assert_same() -> Callable[..., None]:
     def check(ours: Any, theirs: Any, relative: float, what: str = "") -> None:
         one, two = np.asarray(ours), theirs.detach().numpy()
         assert (one.shape, one.dtype) == (two.shape, two.dtype), what
+        with np.errstate(invalid="ignore"):
+            if two.dtype != bool and np.abs(one - two).max(initial=0) <= relative * np.abs(two).max(initial=0) < np.inf:
+                return
         finite = np.abs(two[np.isfinite(two)])
         np.testing.assert_allclose(one, two, rtol=0, atol=relative * float(finite.max(initial=0)), err_msg=what)
 

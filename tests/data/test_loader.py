@@ -52,7 +52,7 @@ def test_sizes_of_batches(count, batch_size, drop_last, sizes, shuffle):
     batches = one_pass(loader)
     assert len(loader) == len(sizes)
     assert [len(batch) for batch in batches] == sizes
-    seen = sum(batches, [])
+    seen = [index for batch in batches for index in batch]
     assert len(set(seen)) == len(seen)
     assert set(seen) <= set(range(count))
 

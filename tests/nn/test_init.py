@@ -7,6 +7,7 @@ import re
 
 import numpy as np
 import pytest
+import scipy.stats
 
 import chainrule
 from chainrule import nn
@@ -61,6 +62,59 @@ def test_bell(function, options, mean, std):
     assert np.abs(w - mean).max() > 3.5 * std  # not cut off
 
 
+@pytest.mark.parametrize(
+    ("options", "low", "high"),
+    [
+        ({}, -2, 2),
+        ({"std": 0.02}, -0.1, 0.1),  # never near the bounds
+        ({"mean": 1.0, "std": 2.0, "a": 0.5, "b": 1.5}, 0.5, 1.5),  # nearly flat
+        ({"a": 1.0, "b": 3.0}, 1, 3),  # a side
+        ({"a": 4.0, "b": 9.0}, 4, 9),  # far out
+        ({"mean": -3.0, "std": 0.5, "a": -9.0, "b": -4.5}, -9, -4.5),
+    ],
+)
+def test_bell_cut_off(options, low, high):
+    w = init.trunc_normal_(weight(), generator=np.random.default_rng(0), **options)
+    mean, std = options.get("mean", 0.0), options.get("std", 1.0)
+    a, b = options.get("a", -2.0), options.get("b", 2.0)
+    assert a <= w.numpy().min()
+    assert w.numpy().max() <= b
+    cut = scipy.stats.truncnorm((a - mean) / std, (b - mean) / std, mean, std)
+    assert scipy.stats.kstest(w.numpy().ravel(), cut.cdf).pvalue > 0.01
+    assert low <= w.numpy().min() < w.numpy().max() <= high
+
+
+def test_bell_cut_off_needs_room():
+    for options in ({"a": 2.0}, {"std": 0.0}, {"b": float("nan")}):
+        with pytest.raises(ValueError, match="trunc_normal_: needs a below b and std above 0, not a="):
+            init.trunc_normal_(weight(), **options)
+    assert init.trunc_normal_(nn.Parameter(np.zeros(()))).shape == ()
+    assert init.trunc_normal_(nn.Parameter(np.zeros((0, 3)))).shape == (0, 3)
+
+
+@pytest.mark.parametrize("shape", [(5, 3), (3, 5), (4, 4), (6, 2, 3), (2, 5, 2, 1), (1, 1)])
+def test_right_angles(shape):
+    w = init.orthogonal_(nn.Parameter(np.zeros(shape)), gain=3.0).numpy().reshape(shape[0], -1) / 3
+    smaller = w @ w.T if w.shape[0] <= w.shape[1] else w.T @ w
+    np.testing.assert_allclose(smaller, np.eye(min(w.shape)), atol=1e-14)
+
+
+def test_right_angles_turn_every_way():
+    """Without the signs of R's diagonal the first element would nearly always be negative."""
+    rng = np.random.default_rng(0)
+    first = [init.orthogonal_(nn.Parameter(np.zeros((3, 3))), generator=rng).numpy()[0, 0] for _ in range(400)]
+    assert abs(np.mean(np.sign(first))) < 0.15
+    assert np.mean(np.square(first)) == pytest.approx(1 / 3, abs=0.05)
+
+
+def test_right_angles_need_two_dimensions():
+    with pytest.raises(
+        ValueError, match=re.escape("orthogonal_: a weight needs two dimensions or more, this has shape (3,)")
+    ):
+        init.orthogonal_(chainrule.zeros(3))
+    assert init.orthogonal_(chainrule.zeros(0, 3)).shape == (0, 3)
+
+
 def test_constants():
     w = weight()
     assert (init.constant_(w, 2.5).numpy() == 2.5).all()
@@ -78,6 +132,8 @@ def test_the_same_seed_gives_the_same_bits():
         init.xavier_normal_,
         init.kaiming_uniform_,
         init.kaiming_normal_,
+        init.trunc_normal_,
+        init.orthogonal_,
     ):
         own = [function(weight(), generator=np.random.default_rng(3)).numpy().tobytes() for _ in range(2)]
         assert own[0] == own[1]

@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
+import re
 
 import numpy as np
 import pytest
 
+import chainrule
 from chainrule import nn, optim
-from chainrule.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR
+from chainrule.optim.lr_scheduler import (
+    CosineAnnealingLR,
+    ExponentialLR,
+    LambdaLR,
+    LinearLR,
+    LRScheduler,
+    MultiStepLR,
+    OneCycleLR,
+    ReduceLROnPlateau,
+    SequentialLR,
+    StepLR,
+)
 
 
 def sgd(lr: float = 0.1, momentum: float = 0.9, groups: int = 1) -> optim.SGD:
@@ -55,8 +69,8 @@ class TestOneCycle:
         assert found[0] == pytest.approx(1 / 25)
         assert (max(found), found.index(max(found))) == (1, 29)
         assert found[99] == pytest.approx(1 / 25 / 1e4)
-        assert all(a < b for a, b in zip(found[:29], found[1:30], strict=True))
-        assert all(a > b for a, b in zip(found[29:99], found[30:100], strict=True))
+        assert all(a < b for a, b in itertools.pairwise(found[:30]))
+        assert all(a > b for a, b in itertools.pairwise(found[29:100]))
         assert optimizer.param_groups[0]["momentum"] == pytest.approx(0.95)
 
     def test_momentum_goes_the_other_way(self):
@@ -110,7 +124,8 @@ class TestOneCycle:
             ({"epochs": 0, "steps_per_epoch": 5}, "the number of steps must be at least 1, got 0"),
             ({"total_steps": 5, "pct_start": 1.5}, "pct_start is a share, 0 to 1, not 1.5"),
             ({"total_steps": 5, "anneal_strategy": "log"}, """anneal_strategy must be "cos" or "linear", not 'log'"""),
-            ({"total_steps": 5, "max_lr": [1.0, 2.0]}, "2 rates for 1 groups"),
+            ({"total_steps": 5, "max_lr": [1.0, 2.0]}, "max_lr has 2 values for 1 groups"),
+            ({"total_steps": 5, "base_momentum": []}, "base_momentum has 0 values for 1 groups"),
         ],
     )
     def test_settings_that_make_no_sense(self, options, message):
@@ -119,12 +134,147 @@ class TestOneCycle:
 
     def test_without_momentum_there_is_none_to_cycle(self):
         with pytest.raises(ValueError, match="there is no momentum to cycle; set cycle_momentum=False"):
-            OneCycleLR(sgd(momentum=0.0), 1.0, total_steps=5)
+            OneCycleLR(optim.Adagrad([nn.Parameter([1.0])]), 1.0, total_steps=5)
+
+
+@pytest.mark.parametrize(
+    ("make", "formula"),
+    [
+        (lambda o: LambdaLR(o, lambda t: t**2), lambda t: t**2),
+        (lambda o: StepLR(o, 3), lambda t: 0.1 ** (t // 3)),
+        (lambda o: MultiStepLR(o, [5, 2], 0.5), lambda t: 0.5 ** ((t >= 2) + (t >= 5))),
+        (lambda o: ExponentialLR(o, 0.7), lambda t: 0.7**t),
+        (lambda o: LinearLR(o, 0.2, 0.8, total_iters=4), lambda t: 0.2 + 0.6 * min(t, 4) / 4),
+        (
+            lambda o: SequentialLR(o, [ExponentialLR(o, 0.5), StepLR(o, 2)], [3]),
+            lambda t: 0.5**t if t < 3 else 0.1 ** ((t - 3) // 2),
+        ),
+    ],
+    ids=["LambdaLR", "StepLR", "MultiStepLR", "ExponentialLR", "LinearLR", "SequentialLR"],
+)
+def test_each_kind_by_its_formula(make, formula):
+    np.testing.assert_allclose(rates(make(sgd(0.4)), 7), [0.4 * formula(t) for t in range(8)], rtol=1e-14)
+
+
+def test_two_schedules_on_one_optimizer_multiply():
+    optimizer = sgd(1.0)
+    first, second = ExponentialLR(optimizer, 0.5), StepLR(optimizer, 2, gamma=0.1)
+    for expected in (0.5, 0.025, 0.0125, 0.000625):
+        first.step()
+        second.step()
+        assert optimizer.param_groups[0]["lr"] == pytest.approx(expected)
+    optimizer.param_groups[0]["lr"] = 8.0  # by someone else
+    first.step()
+    assert first.get_last_lr() == [4.0]
+
+
+def test_functions_are_not_part_of_the_state():
+    scheduler = LambdaLR(sgd(), lambda t: t)
+    assert "lr_lambdas" not in json.loads(json.dumps(scheduler.state_dict()))
+    state = LambdaLR(sgd(), lambda t: 7 * t).state_dict()
+    scheduler.load_state_dict({**state, "last_epoch": 4})
+    scheduler.step()
+    assert scheduler.get_last_lr() == pytest.approx([0.1 * 5])
+
+
+class TestPlateau:
+    def test_waits_reduces_and_cools_down(self):
+        optimizer = sgd(1.0)
+        scheduler = ReduceLROnPlateau(optimizer, factor=0.5, patience=1, cooldown=2, min_lr=0.2)
+        measures = [5.0, 4.0, 4.0, 4.0, 9.0, 9.0, 9.0, 9.0, 3.0, 3.0, 3.0, 3.0, 3.0, 3.0]
+        found = []
+        for measure in measures:
+            scheduler.step(measure)
+            found += scheduler.get_last_lr()
+        assert found == [1, 1, 1, 0.5, 0.5, 0.5, 0.5, 0.25, 0.25, 0.25, 0.25, 0.2, 0.2, 0.2]
+
+    def test_takes_a_tensor(self):
+        scheduler = ReduceLROnPlateau(sgd(1.0), "max", patience=0)
+        scheduler.step(chainrule.tensor(0.5))
+        scheduler.step(chainrule.tensor(0.4))
+        assert (scheduler.best, scheduler.get_last_lr()) == (0.5, [pytest.approx(0.1)])
+
+    def test_a_state_goes_on_by_way_of_text(self):
+        one = ReduceLROnPlateau(sgd(1.0), patience=2)
+        fresh = json.loads(json.dumps(one.state_dict()))
+        for measure in (3.0, 3.0, 3.0):
+            one.step(measure)
+        two = ReduceLROnPlateau(sgd(1.0))
+        two.load_state_dict(json.loads(json.dumps(one.state_dict())))
+        two.step(3.0)
+        assert two.get_last_lr() == [pytest.approx(0.1)]
+        one.load_state_dict(fresh)
+        one.step(1e9)
+        assert (one.best, one.num_bad_epochs) == (1e9, 0)
+
+
+SINGLE = sgd()
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda o: StepLR(o, 0), ValueError, "StepLR: step_size must be at least 1, got 0"),
+        (lambda o: LinearLR(o, 0), ValueError, "LinearLR: start_factor must be above 0 and at most 1, got 0"),
+        (lambda o: LinearLR(o, 1.5), ValueError, "LinearLR: start_factor must be above 0 and at most 1, got 1.5"),
+        (lambda o: LinearLR(o, 1, -0.5), ValueError, "LinearLR: end_factor must be between 0 and 1, got -0.5"),
+        (lambda o: LambdaLR(o, []), ValueError, "LambdaLR: lr_lambda has 0 values for 1 groups"),
+        (lambda o: ReduceLROnPlateau(o, factor=1), ValueError, "ReduceLROnPlateau: factor must be below 1, got 1"),
+        (lambda o: ReduceLROnPlateau(o, "low"), ValueError, """mode must be "min" or "max", not 'low'"""),
+        (
+            lambda o: ReduceLROnPlateau(o, threshold_mode="x"),
+            ValueError,
+            """threshold_mode must be "rel" or "abs", not 'x'""",
+        ),
+        (lambda o: ReduceLROnPlateau(o, min_lr=[0, 0]), ValueError, "min_lr has 2 values for 1 groups"),
+        (
+            lambda o: SequentialLR(o, [], []),
+            ValueError,
+            "needs schedules and one milestone between each two, not 0 and 0",
+        ),
+        (lambda o: SequentialLR(o, [StepLR(o, 2)], [1]), ValueError, "one milestone between each two, not 1 and 1"),
+        (lambda o: SequentialLR(o, [o], []), TypeError, "SequentialLR: takes schedules, not SGD"),
+        (lambda o: SequentialLR(o, [StepLR(SINGLE, 2)], []), ValueError, "schedule number 0 is another optimiser's"),
+        (
+            lambda o: SequentialLR(o, [StepLR(o, 2), ReduceLROnPlateau(o)], [1]),
+            ValueError,
+            "SequentialLR: a ReduceLROnPlateau (number 1) cannot be one of many",
+        ),
+        (
+            lambda o: SequentialLR(o, [SequentialLR(o, [StepLR(o, 2)], [])], []),
+            ValueError,
+            "SequentialLR: a SequentialLR (number 0) cannot be one of many",
+        ),
+        *[
+            (
+                lambda o, kind=kind, rest=rest: kind(None, *rest),
+                TypeError,
+                f"{kind.__name__}: takes an optimiser, not None",
+            )
+            for kind, rest in [
+                (StepLR, (2,)),
+                (LambdaLR, (len,)),
+                (OneCycleLR, (1.0, 5)),
+                (ReduceLROnPlateau, ()),
+                (SequentialLR, ([], [])),
+            ]
+        ],
+    ],
+)
+def test_what_makes_no_sense(make, error, message):
+    with pytest.raises(error, match=re.escape(message)):
+        make(sgd())
 
 
 @pytest.mark.parametrize(
     "make",
     [
+        lambda o: LambdaLR(o, lambda t: 1 / (1 + t)),
+        lambda o: StepLR(o, 2, 0.5),
+        lambda o: MultiStepLR(o, [2, 7, 7]),
+        lambda o: ExponentialLR(o, 0.7),
+        lambda o: LinearLR(o, total_iters=8),
+        lambda o: SequentialLR(o, [LinearLR(o), ExponentialLR(o, 0.7)], [6]),
         lambda o: CosineAnnealingLR(o, T_max=7, eta_min=0.01),
         lambda o: OneCycleLR(o, 1.0, total_steps=12),
         lambda o: OneCycleLR(o, 1.0, total_steps=12, three_phase=True, anneal_strategy="linear"),
@@ -159,13 +309,17 @@ class TestStates:
 def test_going_on_from_a_step():
     whole = rates(CosineAnnealingLR(sgd(), T_max=5), 6)
     optimizer = sgd()
-    CosineAnnealingLR(optimizer, T_max=5)
+    optimizer.param_groups[0].update(initial_lr=0.1, lr=whole[3])
     assert rates(CosineAnnealingLR(optimizer, T_max=5, last_epoch=2), 3) == whole[3:]
+    with pytest.raises(
+        ValueError, match="StepLR: going on from step 2 needs each group's initial_lr: load the optimiser's"
+    ):
+        StepLR(sgd(), 3, last_epoch=2)
 
 
 def test_a_schedule_of_ones_own():
     class Halving(LRScheduler):
-        def rates(self):
+        def get_lr(self):
             return [base / 2**self.last_epoch for base in self.base_lrs]
 
     assert rates(Halving(sgd(0.8)), 3) == [0.8, 0.4, 0.2, 0.1]

@@ -1,4 +1,4 @@
-"""SGD, Adam, AdamW: first steps worked out by hand, groups, and states that go on bit for bit."""
+"""The optimisers: first steps worked out by hand, groups, and states that go on bit for bit."""
 
 from __future__ import annotations
 
@@ -76,17 +76,40 @@ class TestByHand:
             pytest.approx(2 * 0.95 - 0.1 * 1 / (1 + 1))
         ]
 
-    def test_defaults_are_pytorchs(self):
-        p = [parameter(1.0)]
-        assert optim.SGD(p).defaults == {
-            "lr": 1e-3,
-            "momentum": 0,
-            "dampening": 0,
-            "weight_decay": 0,
-            "nesterov": False,
-        }
-        assert optim.Adam(p).defaults == {"lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0}
-        assert optim.AdamW(p).defaults == {"lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 1e-2}
+    def test_amsgrad_divides_by_the_largest_mean_square_so_far(self):
+        p = parameter(1.0)
+        adam = optim.Adam([p], lr=0.1, betas=(0.0, 0.5), eps=0.0, amsgrad=True)
+        assert step(adam, p, 4.0) == [pytest.approx(0.9)]
+        # v: 0.5 · 16 = 8, then 0.5 · 8 + 0.5 · 1 = 4.5 < 8
+        assert step(adam, p, 1.0) == [pytest.approx(0.9 - 0.1 * 1 / math.sqrt(8 / 0.75))]
+        assert adam.state[0]["max_exp_avg_sq"].tolist() == [8]
+
+    def test_rmsprop(self):
+        p = parameter(1.0)
+        rmsprop = optim.RMSprop([p], lr=0.1, alpha=0.75, eps=0.01)
+        first = 1 - 0.1 * 2 / (math.sqrt(0.25 * 4) + 0.01)
+        assert step(rmsprop, p, 2.0) == [pytest.approx(first)]
+        assert step(rmsprop, p, 1.0) == [pytest.approx(first - 0.1 * 1 / (math.sqrt(0.75 * 1 + 0.25 * 1) + 0.01))]
+
+    def test_rmsprop_centered_with_momentum(self):
+        p = parameter(1.0)
+        rmsprop = optim.RMSprop([p], lr=0.1, alpha=0.75, eps=0.0, momentum=0.5, centered=True)
+        quotient = 2 / math.sqrt(0.25 * 4 - (0.25 * 2) ** 2)
+        assert step(rmsprop, p, 2.0) == [pytest.approx(1 - 0.1 * quotient)]
+        second = 0.5 * quotient + 1 / math.sqrt(0.75 * 1 + 0.25 * 1 - (0.75 * 0.5 + 0.25 * 1) ** 2)
+        assert step(rmsprop, p, 1.0) == [pytest.approx(1 - 0.1 * quotient - 0.1 * second)]
+
+    def test_adagrad(self):
+        p = parameter(1.0)
+        adagrad = optim.Adagrad([p], lr=0.1, lr_decay=0.5, initial_accumulator_value=5.0, eps=0.1)
+        first = 1 - 0.1 * 2 / (3 + 0.1)
+        assert step(adagrad, p, 2.0) == [pytest.approx(first)]
+        assert step(adagrad, p, 4.0) == [pytest.approx(first - 0.1 / 1.5 * 4 / (5 + 0.1))]
+
+    @pytest.mark.parametrize("kind", [optim.RMSprop, optim.Adagrad])
+    def test_weight_decay_is_part_of_the_gradient(self, kind):
+        p, q = parameter(2.0), parameter(2.0)
+        assert step(kind([p], weight_decay=0.5), p, 1.0) == step(kind([q]), q, 2.0)
 
 
 KINDS = [
@@ -96,7 +119,11 @@ KINDS = [
     pytest.param(lambda p: optim.SGD(p, lr=0.1, momentum=0.9, weight_decay=0.1, dampening=0.2), id="dampening"),
     pytest.param(lambda p: optim.Adam(p, lr=0.1), id="adam"),
     pytest.param(lambda p: optim.Adam(p, lr=0.1, weight_decay=0.1), id="adam-decay"),
+    pytest.param(lambda p: optim.Adam(p, lr=0.1, amsgrad=True), id="amsgrad"),
     pytest.param(lambda p: optim.AdamW(p, lr=0.1), id="adamw"),
+    pytest.param(lambda p: optim.RMSprop(p, lr=0.1), id="rmsprop"),
+    pytest.param(lambda p: optim.RMSprop(p, lr=0.02, momentum=0.9, centered=True), id="rmsprop-momentum-centered"),
+    pytest.param(lambda p: optim.Adagrad(p, lr=0.5, lr_decay=0.001), id="adagrad"),
 ]
 
 
@@ -167,9 +194,18 @@ class TestEveryKind:
         optimizer = make([p, q, frozen])
         assert step(optimizer, q, 1.0) != [2]
         assert (p.tolist(), frozen.tolist(), p._version) == ([1], [3], [0])
-        assert set(optimizer.state) == {1}
+        assert all(entries.get("step", 0) == 0 for entries in (optimizer.state.get(i, {}) for i in (0, 2)))
         optimizer.zero_grad()
         assert q.grad is None
+
+    def test_maximize_goes_the_other_way(self, make):
+        p, q = parameter(1.0, -2.0), parameter(1.0, -2.0)
+        up, down = make([{"params": [p], "maximize": True}]), make([q])
+        for gradient in ([1.0, 3.0], [-2.0, 0.5]):
+            p.grad, q.grad = chainrule.tensor(np.array(gradient)), chainrule.tensor(-np.array(gradient))
+            up.step()
+            down.step()
+        assert p.tolist() == q.tolist()
 
     def test_takes_odd_memory(self, make):
         plain, turned = nn.Parameter(np.ones((3, 2))), nn.Parameter(chainrule.from_numpy(np.ones((2, 3)).T))
@@ -210,8 +246,8 @@ class TestGroups:
     def test_show_in_repr(self):
         text = repr(optim.SGD([{"params": parameter(1.0)}, {"params": parameter(1.0), "lr": 0.5}], lr=0.1))
         assert text == (
-            "SGD(lr=0.1, momentum=0.0, dampening=0.0, weight_decay=0.0, nesterov=False; "
-            "lr=0.5, momentum=0.0, dampening=0.0, weight_decay=0.0, nesterov=False)"
+            "SGD(lr=0.1, momentum=0.0, dampening=0.0, weight_decay=0.0, nesterov=False, maximize=False; "
+            "lr=0.5, momentum=0.0, dampening=0.0, weight_decay=0.0, nesterov=False, maximize=False)"
         )
 
     @pytest.mark.parametrize(
@@ -233,8 +269,11 @@ class TestGroups:
             (
                 lambda p: [{"params": [p], "lrr": 1}],
                 ValueError,
-                "SGD: has no option lrr; it has lr, momentum, dampening, weight_decay, nesterov",
+                "SGD: has no option lrr; it has lr, momentum, dampening, weight_decay, nesterov, maximize",
             ),
+            (lambda p: [{"params": [p], "lr": -1}], ValueError, "SGD: lr must not be negative, got -1"),
+            (lambda p: [{"lr": 1}], TypeError, 'SGD: a group needs "params", in an order (a list, say)'),
+            (lambda p: [{"params": {p}}], TypeError, 'SGD: a group needs "params", in an order (a list, say)'),
         ],
     )
     def test_that_make_no_sense(self, params, error, message):
@@ -243,12 +282,20 @@ class TestGroups:
 
 
 class TestOptions:
-    @pytest.mark.parametrize("kind", [optim.SGD, optim.Adam, optim.AdamW])
+    @pytest.mark.parametrize("kind", [optim.SGD, optim.Adam, optim.AdamW, optim.RMSprop, optim.Adagrad])
     @pytest.mark.parametrize("option", ["lr", "weight_decay"])
     def test_must_not_be_negative(self, kind, option):
         for value in (-0.1, float("nan")):
             with pytest.raises(ValueError, match=f"{kind.__name__}: {option} must not be negative, got {value}"):
                 kind([parameter(1.0)], **{option: value})
+        with pytest.raises(TypeError, match=f"{kind.__name__}: {option} must be a number, not 'fast'"):
+            kind([parameter(1.0)], **{option: "fast"})
+
+    def test_may_be_tensors_of_one_number(self):
+        sgd = optim.SGD([{"params": parameter(1.0), "momentum": chainrule.tensor([0.5])}], lr=chainrule.tensor(0.25))
+        assert (sgd.param_groups[0]["lr"], sgd.param_groups[0]["momentum"]) == (0.25, 0.5)
+        with pytest.raises(ValueError, match=re.escape("SGD: lr must be one number, not a tensor of shape (2,)")):
+            optim.SGD([parameter(1.0)], lr=chainrule.tensor([0.1, 0.2]))
 
     def test_of_each_kind(self):
         with pytest.raises(ValueError, match="SGD: momentum must not be negative"):
@@ -258,6 +305,17 @@ class TestOptions:
                 optim.SGD([parameter(1.0)], nesterov=True, **options)
         with pytest.raises(ValueError, match="Adam: eps must not be negative"):
             optim.Adam([parameter(1.0)], eps=-1)
+        for kind, option in [
+            (optim.RMSprop, "alpha"),
+            (optim.RMSprop, "momentum"),
+            (optim.Adagrad, "lr_decay"),
+            (optim.Adagrad, "initial_accumulator_value"),
+        ]:
+            with pytest.raises(ValueError, match=f"{kind.__name__}: {option} must not be negative"):
+                kind([parameter(1.0)], **{option: -1})
+        for betas in ((0.9,), (0.9, chainrule.tensor(0.9))):
+            with pytest.raises(TypeError, match="Adam: betas must be two numbers, not"):
+                optim.Adam([parameter(1.0)], betas=betas)
         for betas in ((1.0, 0.9), (0.9, -0.1)):
             with pytest.raises(ValueError, match="AdamW: betas must be at least 0 and below 1, got"):
                 optim.AdamW([parameter(1.0)], betas=betas)
@@ -270,7 +328,7 @@ class TestStates:
         step(adam, q, 1.0)
         state = adam.state_dict()
         assert [g["params"] for g in state["param_groups"]] == [[0], [1]]
-        assert set(state["param_groups"][0]) == {"params", "lr", "betas", "eps", "weight_decay"}
+        assert state["param_groups"][0].keys() == adam.defaults.keys() | {"params"}
         assert {k: (np.ndim(v)) for k, v in state["state"][1].items()} == {"step": 0, "exp_avg": 1, "exp_avg_sq": 1}
         assert state["state"][1]["step"] == 1
 
@@ -330,7 +388,8 @@ class TestStates:
         sgd = optim.SGD([p], momentum=0.9)
         step(sgd, p, 1.0)
         with pytest.raises(
-            ValueError, match="another optimiser's, it differs in betas, dampening, eps, momentum, nesterov"
+            ValueError,
+            match="another optimiser's, it differs in amsgrad, betas, dampening, decoupled_weight_decay, eps,",
         ):
             optim.Adam([p]).load_state_dict(sgd.state_dict())
 
@@ -343,13 +402,87 @@ class TestStates:
         assert sgd.param_groups[0]["params"] == [p]
 
 
+class TestSteps:
+    def test_may_compute_the_loss_by_themselves(self):
+        p = parameter(1.0)
+        sgd = optim.SGD([p], lr=0.1)
+
+        def closure():
+            sgd.zero_grad()
+            loss = (p * p).sum()
+            loss.backward()
+            return loss
+
+        with chainrule.no_grad():
+            assert sgd.step(closure).item() == 1
+        assert p.tolist() == [pytest.approx(0.8)]
+        assert sgd.step() is None
+
+    def test_gradients_of_zeros_are_gradients(self):
+        p, q = parameter(1.0), parameter(1.0)
+        sgd = optim.SGD([p, q], lr=0.1, momentum=0.5)
+        step(sgd, p, 2.0)
+        given = p.grad
+        sgd.zero_grad(set_to_none=False)
+        assert (given.tolist(), p.grad.tolist(), q.grad) == ([0], [0], None)
+        sgd.step()
+        assert p.tolist() == [pytest.approx(0.8 - 0.1 * 0.5 * 2)]
+
+    def test_gradients_with_a_history_lose_it_when_they_become_zeros(self):
+        p = parameter(3.0)
+        (p**3).sum().backward(create_graph=True)
+        assert p.grad.requires_grad
+        optim.SGD([p]).zero_grad(set_to_none=False)
+        assert (p.grad.tolist(), p.grad.requires_grad) == ([0], False)
+
+    @pytest.mark.parametrize("make", KINDS)
+    def test_infinities_are_results(self, make):
+        p = nn.Parameter(np.array([1.0, 1.0, 1.0], np.float32))
+        optimizer = make([p])
+        for _ in range(2):
+            p.grad = chainrule.tensor(np.array([np.inf, 1e30, np.nan], np.float32))
+            optimizer.step()
+        assert np.isnan(p.numpy()[2])
+
+
+def test_a_state_of_pytorchs_form_and_types():
+    """Ways to run are passed over, arrays take the parameter's type, but steps are counted."""
+    p = parameter(1.0)
+    adam = optim.Adam([p])
+    group = {**adam.state_dict()["param_groups"][0], "foreach": None, "fused": None, "capturable": False}
+    entries = {
+        "step": np.array(3.0, np.float32),
+        "exp_avg": np.ones(1, np.float32),
+        "exp_avg_sq": np.ones(1, np.float32),
+    }
+    adam.load_state_dict({"state": {0: entries}, "param_groups": [group]})
+    assert adam.state_dict()["param_groups"] == [{**adam.defaults, "params": [0]}]
+    assert (adam.state[0]["step"], adam.state[0]["exp_avg"].dtype) == (3, np.float64)
+    assert type(adam.state[0]["step"]) is int
+    with pytest.raises(ValueError, match="Adam: lr must not be negative, got -1"):
+        adam.load_state_dict({"state": {}, "param_groups": [{**group, "lr": -1}]})
+    assert (adam.state[0]["step"], adam.param_groups[0]["lr"]) == (3, 1e-3)
+
+
+def test_adagrads_sums_are_there_from_the_beginning():
+    adagrad = optim.Adagrad([parameter(1.0, 2.0)], initial_accumulator_value=0.5)
+    adagrad.add_param_group({"params": [parameter(3.0)], "initial_accumulator_value": 0.25})
+    assert [(s["step"], s["sum"].tolist()) for s in adagrad.state_dict()["state"].values()] == [
+        (0, [0.5, 0.5]),
+        (0, [0.25]),
+    ]
+
+
 def test_an_optimizer_of_ones_own():
     class SignDescent(optim.Optimizer):
         def __init__(self, params, lr=0.1):
             super().__init__(params, {"lr": lr})
 
+        def start(self, value, group):
+            return {"steps": 0}
+
         def update(self, value, gradient, state, group):
-            state["steps"] = state.get("steps", 0) + 1
+            state["steps"] += 1
             value -= group["lr"] * np.sign(gradient)
 
     p = parameter(1.0, -1.0)

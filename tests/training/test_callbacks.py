@@ -102,7 +102,7 @@ def test_the_best_so_far_is_remembered(make_trainer, tmp_path):
     before = (tmp_path / "best").read_bytes()
     second = BestModel(tmp_path / "best")
     second.load_state_dict(json.loads(json.dumps(first.state_dict())))
-    make_trainer(callbacks=[second], validate=Measures(0.6)).fit(1)
+    make_trainer(callbacks=[second], seed=1, validate=Measures(0.6)).fit(1)
     assert (tmp_path / "best").read_bytes() == before
     empty = BestModel(tmp_path / "best")
     empty.load_state_dict(BestModel(tmp_path / "best").state_dict())

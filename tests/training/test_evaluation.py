@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from chainrule import models, nn, tensor
-from chainrule.tensor import Tensor
 from chainrule.training import evaluate
 from chainrule.training.evaluation import Evaluation
 
@@ -70,7 +69,7 @@ def test_images_go_in_as_fractions_in_evaluation_mode_without_a_graph(model):
     evaluate(network, model, pictures(SCORES), LABELS, batch_size=4)
     assert network.calls == [((4, 2, 3), np.float32, False), ((1, 2, 3), np.float32, False)]
 
-    outputs: list[Tensor] = []
+    outputs = []
     learned = nn.Sequential(nn.Flatten(), nn.Linear(6, 3))
     learned.register_forward_hook(lambda module, inputs, output: outputs.append(output))
     evaluate(learned, model, pictures(SCORES), LABELS)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import os
 
 import numpy as np
 import pytest
@@ -347,6 +346,6 @@ def test_the_checkpoint_of_another_model_is_named(begin, digits):
     trainer.fit(1)
     other, _ = begin("other")
     (other.folder / "checkpoint").mkdir()
-    os.replace(made.checkpoint_file, other.checkpoint_file)
+    made.checkpoint_file.replace(other.checkpoint_file)
     with pytest.raises(RunError, match=f"{other.checkpoint_file}: does not fit {other.folder / 'config.json'}: "):
         experiment.resume(other, experiment.prepare(other, digits))

@@ -178,8 +178,8 @@ def test_a_config_that_is_no_object_is_named(folder, content):
 
 @pytest.mark.parametrize(
     "entry",
-    ["created", "model", "model.name", "model.options", "data", "data.name", "data.crc32", "data.classes"]
-    + ["training", "training.epochs", "training.lr", "training.schedule", "seed", "versions"],
+    "created seed versions model model.name model.options data data.name data.crc32 data.classes "
+    "training training.epochs training.lr training.schedule".split(),
 )
 def test_a_missing_entry_is_named(config, folder, entry):
     (folder / "config.json").write_text(json.dumps(spoiled(config, entry, ...)))

@@ -114,6 +114,7 @@ class Node:
         arrays: Sequence[Any],
         options: dict[str, Any],
         out: Tensor,
+        extra: Any = None,
     ) -> None:
         self.operation, self.parents, self.order = operation, parents, next(_order)
         array = out._data
@@ -134,6 +135,10 @@ class Node:
                 saved.append(array)
             elif kind == "shape":
                 saved.append(arrays[which].shape)
+            elif kind == "extra":
+                saved.append(extra)
+            elif kind == "shapes":
+                saved.append([array.shape for array in arrays])
             else:
                 saved.append(options[which] if which in options else operation.defaults[which])
         self.saved: tuple[Any, ...] | None = tuple(saved)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import sys
 import traceback
+import warnings
 from typing import Any
 
 import click
@@ -60,6 +61,7 @@ def cli() -> None:
 
 def main(arguments: list[str] | None = None) -> Any:
     """Run the command and exit with its code."""
+    warnings.showwarning = _warn
     try:
         code = cli.main(arguments, prog_name="chainrule", standalone_mode=False)
     except click.ClickException as error:
@@ -80,6 +82,17 @@ def main(arguments: list[str] | None = None) -> Any:
         traceback.print_exc()
         code = _complain("this is a fault of chainrule's own, please report it with the lines above", code=1)
     sys.exit(code or 0)
+
+
+_show_warning = warnings.showwarning
+
+
+def _warn(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+    """Show a warning that is meant for the user as a sentence, any other as Python does."""
+    if issubclass(category, UserWarning):
+        click.echo(f"chainrule: {message}", err=True)
+    else:
+        _show_warning(message, category, *place, **more)
 
 
 def _complain(sentence: str, code: int = 2) -> int:

@@ -41,7 +41,7 @@ Examples:
 @click.option("--epochs", type=int, help="Passes through the training images.  [default: by model]")
 @click.option("--batch-size", type=int, help="Images a step.  [default: by model]")
 @click.option("--lr", type=float, help="Learning rate; with a schedule, the highest.  [default: by model]")
-@click.option("--optimizer", type=click.Choice(list(experiment.RATES)), help="[default: by model]")
+@click.option("--optimizer", type=click.Choice(list(experiment.OPTIMIZERS)), help="[default: by model]")
 @click.option("--seed", type=int, help="The same seed gives the same bits.  [default: 0]")
 @click.option("--limit", type=int, metavar="N", help="Train on the first N images only.")
 @click.option("--out", type=click.Path(), metavar="DIR", help="The run's folder.  [default: a new one in runs/]")
@@ -62,13 +62,17 @@ def train(resume: str | None, as_json: bool, quiet: bool, **options: Any) -> Non
         run = runs.find(resume)
         data = datasets.load(run.config["data"]["name"])
 
-    console = _terminal() if not (as_json or quiet) else None
-    say = (lambda _: None) if as_json or quiet else console.print if console else click.echo
-    said: list[Callback] = [] if as_json or quiet else [EpochLines(say)]
-    trainer = experiment.prepare(run, data, [*said, *([Bar(console)] if console else [])])
+    talkative = not (as_json or quiet)
+    console = _terminal() if talkative else None
+    shown: list[Callback] = []
+    if talkative:
+        shown.append(EpochLines(console.print if console else click.echo))
+    if console:
+        shown.append(Bar(console))
+    trainer = experiment.prepare(run, data, shown)
     if resume is not None:
         experiment.resume(run, trainer)
-    if not (as_json or quiet):
+    if talkative:
         _introduce(run, trainer, data)
     try:
         with _interruptible(trainer):
@@ -76,7 +80,6 @@ def train(resume: str | None, as_json: bool, quiet: bool, **options: Any) -> Non
     except Interrupted:
         again = f"chainrule train --resume {shlex.quote(str(run.folder))}"
         click.echo(f"stopped in epoch {trainer.epoch + 1}; go on with: {again}", err=True)
-        _draw(run)
         raise
     result, _ = experiment.finish(run, data, sum(record["seconds"] for record in trainer.history))
     _draw(run)

@@ -33,7 +33,8 @@ PAPER_WINDOW = 0.35  # of the shorter side: strokes are narrower, shadows are wi
 INK_LEVEL = 0.3  # of full ink: where a stroke begins
 FAINTEST = 0.04  # of the paper's brightness: less contrast is no ink
 NOISIEST = 3.5  # ink stands out by this many standard deviations of the paper's noise
-MIX = 0.0
+MIX = 0.5
+WINDOWS = (0.35, 0.15)
 INNER = 0.2
 THINNEST = 1.8  # pixels of the 20×20: thinner strokes than MNIST's own vanish there
 BOX, FIELD = 20, 28
@@ -107,9 +108,21 @@ def _stages(grey: Grey) -> Stages:
     if np.ptp(grey) < FAINTEST:
         raise _Blank
     bright = grey if _ink_is_dark(shrink(grey, PAPER_SIDE)) else 1 - grey  # from here on the ink is dark
-    paper = _paper(bright)
-    ink = 1 - bright / np.maximum(paper, 0.05)
-    clean = _drop_specks(_stretch(ink))
+    found = []
+    for window in WINDOWS:
+        paper = _paper(bright, window)
+        ink = 1 - bright / np.maximum(paper, 0.05)
+        try:
+            clean = _drop_specks(_stretch(ink))
+        except _Blank:
+            continue
+        found.append((paper, ink, clean))
+        if not _touches_border(clean):
+            break
+    else:
+        if not found:
+            raise _Blank
+        paper, ink, clean = found[0]
     cropped = _crop(clean)
     scaled = _scale(_thicken(cropped))
     shown = paper if bright is grey else 1 - paper
@@ -127,7 +140,11 @@ def _ink_is_dark(grey: Grey) -> bool:
     return float(np.mean((grey - local_mean) ** 3)) < 0
 
 
-def _paper(bright: Grey) -> Grey:
+def _touches_border(ink: Grey) -> bool:
+    return bool(ink[0].any() or ink[-1].any() or ink[:, 0].any() or ink[:, -1].any())
+
+
+def _paper(bright: Grey, PAPER_WINDOW: float) -> Grey:
     """The brightness the paper has at every pixel, also under the dark ink. (height, width)
 
     A smooth surface follows the light across the whole picture; on what is left, every dark detail narrower than a

@@ -21,14 +21,16 @@ import threading
 import warnings
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 LOOPS = Path(__file__).with_name("loops")
 
-_lock = threading.Lock()  # Numba's simplest pool of threads must not be entered by two threads at once
+WORTH_A_THREAD = 50_000
+"""So many steps of an inner loop, some 20 µs, as long as it takes to wake a thread."""
+
 _compiles = True
 _threads: int | None = None
 
@@ -38,8 +40,7 @@ def run(family: str, name: str, *arguments: Any) -> Any:
     global _compiles
     if _compiles:
         try:
-            with _lock:
-                return getattr(_loops(family), name)(*arguments)
+            return getattr(_loops(family), name)(*arguments)
         except _cannot_compile() as error:
             _compiles = False
             reason = str(error).strip().partition("\n")[0]
@@ -51,8 +52,90 @@ def run(family: str, name: str, *arguments: Any) -> Any:
     return getattr(import_module("chainrule.kernels.plain"), name)(*arguments)
 
 
+def spread(kernel: Callable[..., Any], count: int, steps: int, *arguments: Any) -> None:
+    """Call kernel(*arguments, begin, end) with shares of 0 … count, one on each thread.
+
+    Args:
+        kernel: a compiled loop, free of Python's lock.
+        count: how many items there are.
+        steps: about how many steps of the inner loop they take together; few are not worth a second thread.
+        arguments: for the kernel.
+    """
+    shares = min(threads(), max(1, count), 1 + steps // WORTH_A_THREAD)
+    if shares == 1 or not _team_lock.acquire(blocking=False):  # another thread has the team: do without it
+        kernel(*arguments, 0, count)
+        return
+    try:
+        while len(_team) < shares - 1:
+            _team.append(_Worker())
+        working = _team[: shares - 1]
+        for share, worker in enumerate(working, 1):
+            worker.start_on(kernel, (*arguments, share * count // shares, (share + 1) * count // shares))
+        try:
+            kernel(*arguments, 0, count // shares)
+        finally:
+            errors = [worker.finish() for worker in working]
+        for error in errors:
+            if error is not None:
+                raise error
+    finally:
+        _team_lock.release()
+
+
+class _Worker(threading.Thread):
+    """A thread that waits for a kernel to run. It sleeps on a lock, so that it takes no processor from others."""
+
+    def __init__(self) -> None:
+        super().__init__(name="chainrule-kernel", daemon=True)
+        self._task: tuple[Callable[..., Any], tuple[Any, ...]] | None = None
+        self._error: BaseException | None = None
+        self._begin, self._end = threading.Lock(), threading.Lock()
+        self._begin.acquire()
+        self._end.acquire()
+        self.start()
+
+    def start_on(self, kernel: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+        self._task = kernel, arguments
+        self._begin.release()
+
+    def finish(self) -> BaseException | None:
+        self._end.acquire()
+        return self._error
+
+    def run(self) -> None:
+        while True:
+            self._begin.acquire()
+            self._error = self._work()
+            self._end.release()
+
+    def _work(self) -> BaseException | None:
+        task, self._task = self._task, None  # a sleeping thread keeps no arrays alive
+        try:
+            if task is not None:
+                kernel, arguments = task
+                kernel(*arguments)
+        except BaseException as error:  # handed to the thread that asked
+            return error
+        return None
+
+
+_team: list[_Worker] = []
+_team_lock = threading.Lock()
+
+
+def _forget_team() -> None:
+    """In a forked process there are no workers, whatever the list says."""
+    global _team_lock
+    _team.clear()
+    _team_lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_team)
+
+
 def threads() -> int:
-    """How many threads a kernel uses: `set_num_threads`, else CHAINRULE_THREADS, else one for each processor.
+    """How many threads kernels use: `set_num_threads`, else CHAINRULE_THREADS, else one for each processor.
 
     Raises:
         ValueError: CHAINRULE_THREADS is not a whole number of at least 1.
@@ -78,19 +161,16 @@ def set_num_threads(number: int) -> None:
     _threads = number
 
 
-def jit(**options: Any) -> Callable[[Callable[..., Any]], Any]:
+def jit(function: Callable[..., Any]) -> Any:
     """Decorator for a loop: `numba.njit` with our settings and our place for compiled code."""
     import numba  # only `loops` calls this, and it has Numba already
 
-    def decorate(function: Callable[..., Any]) -> Any:
-        folder = _folder()
-        before, numba.config.CACHE_DIR = numba.config.CACHE_DIR, folder or ""
-        try:
-            return numba.njit(cache=folder is not None, error_model="numpy", nogil=True, **options)(function)
-        finally:
-            numba.config.CACHE_DIR = before
-
-    return decorate
+    folder, settings = _folder(), cast(Any, numba.config)
+    before, settings.CACHE_DIR = settings.CACHE_DIR, folder or ""
+    try:
+        return numba.njit(cache=folder is not None, error_model="numpy", nogil=True)(function)
+    finally:
+        settings.CACHE_DIR = before
 
 
 @functools.cache
@@ -113,7 +193,6 @@ def _folder() -> str | None:
         return None
 
 
-@functools.cache
 def _loops(family: str) -> Any:
     return import_module(f"chainrule.kernels.loops.{family}")
 

@@ -58,8 +58,8 @@ def convolve_input_gradient(
 ) -> NDArray[Any]:
     """The gradient to x, (N, C, H, W), from the one to the result, grad (N, O, H′, W′).
 
-    ∂/∂x[n, c, h, w] = Σ_o Σ_ky Σ_kx grad[n, o, i, j] · weight[o, c, ky, kx], over the places (i, j) that the filter's tap
-    joins with (h, w).
+    ∂/∂x[n, c, h, w] = Σ_o Σ_ky Σ_kx grad[n, o, i, j] · weight[o, c, ky, kx], over the places (i, j) that the filter's
+    tap joins with (h, w).
     """
     return _run("convolve_input_gradient", grad, weight, input_shape, stride, padding, dilation, groups)
 
@@ -75,8 +75,8 @@ def convolve_weight_gradient(
 ) -> NDArray[Any]:
     """The gradient to weight, (O, C / groups, KH, KW), from the one to the result, grad (N, O, H′, W′).
 
-    ∂/∂weight[o, c, ky, kx] = Σ_n Σ_i Σ_j grad[n, o, i, j] · x[n, c, i sₕ + ky dₕ - top, j s_w + kx d_w - left]. The order
-    of the sum depends on the shapes alone, so the bits are the same in every run, with any number of threads.
+    ∂/∂weight[o, c, ky, kx] = Σ_n Σ_i Σ_j grad[n, o, i, j] · x[n, c, i sₕ + ky dₕ - top, j s_w + kx d_w - left]. The
+    order of the sum depends on the shapes alone, so the bits are the same in every run, with any number of threads.
     """
     return _run("convolve_weight_gradient", x, grad, weight_shape, stride, padding, dilation, groups)
 

@@ -44,7 +44,7 @@ def convolve_input_gradient(
     for y, z, window in _windows(weight.shape[2:], grad.shape[2:], stride, dilation):
         padded[window] += upstream @ filters[y, z]
     inside = padded[:, top : top + height, left : left + width]
-    return channels_first(inside.reshape(images, height, width, channels))
+    return channels_first(np.ascontiguousarray(inside).reshape(images, height, width, channels))
 
 
 def convolve_weight_gradient(
@@ -122,7 +122,7 @@ def _windows(kernel: Any, places: Any, stride: Any, dilation: Any) -> Iterator[t
 def _taps(
     picture: Any, result: Any, kernel: Any, stride: Any, padding: Any, dilation: Any
 ) -> Iterator[tuple[int, Any, Any]]:
-    """For each tap of a pooling window: the part of the pictures that it meets, and the places whose tap it is there."""
+    """For each tap of a pooling window: the part of the pictures that it meets, and the places whose tap it is."""
     for tap in range(kernel[0] * kernel[1]):
         parts, places = [slice(None)], [slice(None)]
         for a, number in enumerate(divmod(tap, kernel[1])):

@@ -1,7 +1,8 @@
 """Pooling of pictures, by the largest number or the mean of each window, and the gradients.
 
-A window begins at (i sₕ - top, j s_w - left) for the result's place (i, j) and has kernel (KH, KW) taps, `dilation` apart.
-What of it lies beyond the picture's borders does not count, except where a mean is told to count it.
+The window of the result's place (i, j) begins at (i sₕ - pₕ, j s_w - p_w), with stride s and padding p, and has
+kernel[0] × kernel[1] taps, `dilation` apart. What of it lies beyond the picture's borders does not count, except where
+a mean is told to count it.
 
 Arrays are (N, C, H, W); results lie in memory as (N, H, W, C), "channels last", and inputs that do so are not copied.
 Pooling in one dimension is pooling with H = 1. The caller has checked that no window lies wholly outside (padding is at
@@ -154,4 +155,5 @@ def _divisors(
         first = np.arange(places[a]) * stride[a] - padding[a]
         last = np.minimum(first + kernel[a], size[a] + padding[a])
         counts.append(last - first if padded else np.minimum(last, size[a]) - np.maximum(first, 0))
-    return np.multiply.outer(counts[0], counts[1]).astype(dtype)
+    divisors: NDArray[Any] = np.multiply.outer(counts[0], counts[1]).astype(dtype)
+    return divisors

@@ -18,6 +18,6 @@ def erf(x: NDArray[Any]) -> NDArray[Any]:
     The result lies in memory as x does (in the same order of dimensions, without gaps).
     """
     out = np.empty_like(x, subok=False)
-    dense = x if out.strides == x.strides else np.copyto(out, x) or out
+    dense = x if x.strides == out.strides else x.copy(order="K")
     run("special", "erf", dense.ravel(order="K"), out.ravel(order="K"))
     return out

@@ -12,6 +12,7 @@ import numpy as np
 
 from chainrule import nn
 from chainrule.models.registry import Model, Recipe, register
+from chainrule.tensor import from_numpy
 
 if TYPE_CHECKING:
     from chainrule.tensor import Tensor
@@ -47,7 +48,7 @@ def quadratic_cost(activations: Tensor, labels: Tensor) -> Tensor:
         activations: (N, classes).
         labels: (N,) class indices.
     """
-    targets = nn.functional.one_hot(labels, activations.shape[1])  # (N, classes)
+    targets = nn.functional.one_hot(labels, activations.shape[1]).to(activations.dtype)  # (N, classes)
     return nn.functional.mse_loss(activations, targets, "sum") / (2 * len(labels))
 
 
@@ -56,8 +57,9 @@ def sigmoid_confidences(activations: Tensor) -> Tensor:
 
     With a = σ(z), z = ln(a / (1 - a)), so each class weighs as its odds, a / (1 - a). Shapes: (N, classes) to the same.
     """
-    odds = np.clip(np.asarray(activations, np.float64), 1e-12, 1 - 1e-7)
-    return nn.functional.softmax(type(activations)(np.log(odds / (1 - odds)), activations.dtype))
+    a = np.clip(np.asarray(activations, np.float64), 1e-12, 1 - 1e-7)  # a saturated neuron's odds are finite, too
+    z = np.log(a / (1 - a)).astype(activations.dtype)  # (N, classes)
+    return nn.functional.softmax(from_numpy(z))
 
 
 register(

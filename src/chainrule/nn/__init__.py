@@ -1,6 +1,6 @@
 """Networks: modules, layers, activations, losses, and how weights start. Names are PyTorch's."""
 
-from chainrule.nn import functional, init
+from chainrule.nn import functional, init, utils
 from chainrule.nn.activations import LeakyReLU, ReLU, Sigmoid, Softmax, Tanh
 from chainrule.nn.layers import Dropout, Flatten, Linear, Sequential
 from chainrule.nn.losses import CrossEntropyLoss, MSELoss
@@ -22,4 +22,5 @@ __all__ = [
     "Tanh",
     "functional",
     "init",
+    "utils",
 ]

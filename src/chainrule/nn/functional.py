@@ -7,25 +7,56 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from chainrule.creation import one_hot
-from chainrule.ops import cross_entropy, leaky_relu, linear, log_softmax, mse_loss, relu, sigmoid, softmax, tanh
+from chainrule.ops import (
+    adaptive_avg_pool2d,
+    avg_pool2d,
+    batch_norm,
+    binary_cross_entropy,
+    binary_cross_entropy_with_logits,
+    conv1d,
+    conv2d,
+    conv_transpose2d,
+    cross_entropy,
+    elu,
+    embedding,
+    gelu,
+    group_norm,
+    hardtanh,
+    huber_loss,
+    kl_div,
+    l1_loss,
+    layer_norm,
+    leaky_relu,
+    linear,
+    log_softmax,
+    logsigmoid,
+    max_pool2d,
+    mse_loss,
+    nll_loss,
+    pad,
+    relu,
+    rms_norm,
+    scaled_dot_product_attention,
+    sigmoid,
+    silu,
+    smooth_l1_loss,
+    softmax,
+    softplus,
+    tanh,
+)
 from chainrule.random import default_generator
 
 if TYPE_CHECKING:
     from chainrule.tensor import Tensor
 
 __all__ = [
-    "cross_entropy",
-    "dropout",
-    "leaky_relu",
-    "linear",
-    "log_softmax",
-    "mse_loss",
-    "one_hot",
-    "relu",
-    "sigmoid",
-    "softmax",
-    "tanh",
-]
+    "adaptive_avg_pool2d", "avg_pool2d", "batch_norm", "binary_cross_entropy",
+    "binary_cross_entropy_with_logits", "conv1d", "conv2d", "conv_transpose2d", "cross_entropy", "dropout",
+    "elu", "embedding", "gelu", "group_norm", "hardtanh", "huber_loss", "kl_div", "l1_loss", "layer_norm",
+    "leaky_relu", "linear", "log_softmax", "logsigmoid", "max_pool2d", "mse_loss", "nll_loss", "one_hot", "pad",
+    "relu", "rms_norm", "scaled_dot_product_attention", "sigmoid", "silu", "smooth_l1_loss", "softmax",
+    "softplus", "tanh",
+]  # fmt: skip
 
 
 def dropout(

@@ -1,20 +1,20 @@
 """How weights start. Each function fills a Tensor in place and returns it.
 
 Sources: Glorot and Bengio, Understanding the difficulty of training deep feedforward neural networks (2010), for
-xavier; He et al., Delving deep into rectifiers (2015), for kaiming.
+xavier; He et al., Delving deep into rectifiers (2015), for kaiming; Saxe et al., Exact solutions to the nonlinear
+dynamics of learning in deep linear neural networks (2014), for orthogonal.
 """
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
+
+import numpy as np
 
 from chainrule.autograd import no_grad
 from chainrule.random import default_generator
 from chainrule.tensor import Tensor
-
-if TYPE_CHECKING:
-    import numpy as np
 
 AnyTensor = TypeVar("AnyTensor", bound=Tensor)
 
@@ -37,10 +37,43 @@ def normal_(
         return tensor.copy_(mean + std * draw)
 
 
-def constant_(tensor: AnyTensor, value: float) -> AnyTensor:
+def trunc_normal_(
+    tensor: AnyTensor,
+    mean: float = 0.0,
+    std: float = 1.0,
+    a: float = -2.0,
+    b: float = 2.0,
+    generator: np.random.Generator | None = None,
+) -> AnyTensor:
+    """From the normal distribution, drawn again where it falls outside a to b (values, not multiples of std).
+
+    Raises:
+        ValueError: a is not below b, or std not above 0.
+    """
+    if not (a < b and std > 0):
+        raise ValueError(f"trunc_normal_: needs a below b and std above 0, not a={a}, b={b}, std={std}")
+    rng = generator or default_generator()
+    low, high = (a - mean) / std, (b - mean) / std
+    share = (math.erf(high / math.sqrt(2)) - math.erf(low / math.sqrt(2))) / 2
+    highest = min(max(0.0, low), high)  # where the bell is highest between the two
+    draw, missing = np.empty(tensor.numel()), np.arange(tensor.numel())
+    while missing.size:
+        if share > 0.3:
+            new = rng.standard_normal(missing.size)
+            taken = (low <= new) & (new <= high)
+        else:  # most would fall outside: draw evenly inside, and take each as often as the bell is high there
+            new = rng.uniform(low, high, missing.size)
+            taken = rng.random(missing.size) < np.exp((highest**2 - new**2) / 2)
+        draw[missing[taken]] = new[taken]
+        missing = missing[~taken]
+    with no_grad():
+        return tensor.copy_(np.clip(mean + std * draw, a, b).reshape(tensor.shape))
+
+
+def constant_(tensor: AnyTensor, val: float) -> AnyTensor:
     """One value everywhere."""
     with no_grad():
-        return tensor.fill_(value)
+        return tensor.fill_(val)
 
 
 def zeros_(tensor: AnyTensor) -> AnyTensor:
@@ -95,6 +128,27 @@ def kaiming_normal_(
 ) -> AnyTensor:
     """Normal with standard deviation gain / √fan; the arguments are those of `kaiming_uniform_`."""
     return normal_(tensor, 0.0, calculate_gain(nonlinearity, a) / math.sqrt(_fan(tensor, mode)), generator)
+
+
+def orthogonal_(tensor: AnyTensor, gain: float = 1.0, generator: np.random.Generator | None = None) -> AnyTensor:
+    """Rows (or columns, if there are fewer) of length `gain` at right angles; dimensions from the second on are one.
+
+    Every such matrix is as likely as any other: Q of a normal matrix's QR, with the signs of R's diagonal
+    (Mezzadri, How to generate random matrices from the classical compact groups, 2007).
+
+    Raises:
+        ValueError: fewer than two dimensions.
+    """
+    if tensor.ndim < 2:
+        raise ValueError(f"orthogonal_: a weight needs two dimensions or more, this has shape {tensor.shape}")
+    if not tensor.numel():
+        return tensor
+    normal = (generator or default_generator()).standard_normal(tensor.shape).reshape(tensor.shape[0], -1)
+    wide = normal.shape[0] < normal.shape[1]
+    q, r = np.linalg.qr(normal.T if wide else normal)
+    q *= np.sign(np.diag(r))
+    with no_grad():
+        return tensor.copy_(gain * (q.T if wide else q).reshape(tensor.shape))
 
 
 def calculate_gain(nonlinearity: str, param: float = 0.01) -> float:

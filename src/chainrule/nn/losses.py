@@ -27,7 +27,7 @@ class CrossEntropyLoss(_Loss):
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         """Scores (N, C) and class indices (N,), or probabilities (N, C), to the loss."""
-        return F.cross_entropy(input, target, self.reduction)
+        return F.cross_entropy(input, target, reduction=self.reduction)
 
 
 class MSELoss(_Loss):

@@ -3,109 +3,41 @@
 `operation` says what an operation is; read `elementwise` first for what they look like.
 """
 
-from chainrule.ops.elementwise import (
-    abs,
-    add,
-    div,
-    eq,
-    exp,
-    ge,
-    gt,
-    isfinite,
-    le,
-    leaky_relu,
-    log,
-    logical_not,
-    lt,
-    maximum,
-    minimum,
-    mul,
-    ne,
-    neg,
-    pow,
-    relu,
-    sigmoid,
-    sign,
-    sqrt,
-    sub,
-    tanh,
-    where,
+from chainrule.ops import (
+    arithmetic,
+    convolution,
+    elementwise,
+    indexing,
+    linalg,
+    losses,
+    networks,
+    pooling,
+    reductions,
+    shape,
 )
-from chainrule.ops.linalg import linear, matmul
-from chainrule.ops.losses import cross_entropy, log_softmax, mse_loss, softmax
+from chainrule.ops import einsum as _einsum
+from chainrule.ops.arithmetic import *
+from chainrule.ops.convolution import *
+from chainrule.ops.einsum import *
+from chainrule.ops.elementwise import *
+from chainrule.ops.indexing import *
+from chainrule.ops.linalg import *
+from chainrule.ops.losses import *
+from chainrule.ops.networks import *
+from chainrule.ops.pooling import *
+from chainrule.ops.reductions import *
+from chainrule.ops.shape import *
 from chainrule.ops.operation import NUMPY, Operation, operation
-from chainrule.ops.reductions import all, amax, amin, any, argmax, argmin, mean, sum
-from chainrule.ops.shape import (
-    broadcast_to,
-    cast,
-    flatten,
-    getitem,
-    permute,
-    put,
-    put_along_dim,
-    replace,
-    reshape,
-    squeeze,
-    take_along_dim,
-    transpose,
-    unsqueeze,
-)
 
-__all__ = [
-    "NUMPY",
-    "Operation",
-    "abs",
-    "add",
-    "all",
-    "amax",
-    "amin",
-    "any",
-    "argmax",
-    "argmin",
-    "broadcast_to",
-    "cast",
-    "cross_entropy",
-    "div",
-    "eq",
-    "exp",
-    "flatten",
-    "ge",
-    "getitem",
-    "gt",
-    "isfinite",
-    "le",
-    "leaky_relu",
-    "linear",
-    "log",
-    "log_softmax",
-    "logical_not",
-    "lt",
-    "matmul",
-    "maximum",
-    "mean",
-    "minimum",
-    "mse_loss",
-    "mul",
-    "ne",
-    "neg",
-    "operation",
-    "permute",
-    "pow",
-    "put",
-    "put_along_dim",
-    "relu",
-    "replace",
-    "reshape",
-    "sigmoid",
-    "sign",
-    "softmax",
-    "sqrt",
-    "squeeze",
-    "sub",
-    "sum",
-    "take_along_dim",
-    "tanh",
-    "transpose",
-    "unsqueeze",
-    "where",
-]
+__all__ = ["NUMPY", "Operation", "operation"]
+__all__ += arithmetic.__all__
+__all__ += convolution.__all__
+__all__ += _einsum.__all__
+__all__ += elementwise.__all__
+__all__ += indexing.__all__
+__all__ += linalg.__all__
+__all__ += losses.__all__
+__all__ += networks.__all__
+__all__ += pooling.__all__
+__all__ += reductions.__all__
+__all__ += shape.__all__

@@ -1,122 +1,22 @@
-"""Operations on each element by itself: arithmetic, powers, exponentials, activations, comparisons, choices.
+"""Functions of each element by itself: exponentials, roots, angles, activations.
 
-Inputs broadcast as in NumPy. Each formula stands above its derivative; the tape undoes broadcasting, so no rule here
-speaks of it. Derivatives are those of any table, e.g. Abramowitz and Stegun, chapters 3 and 4.
+Each formula stands above its derivative. The derivatives are those of any table, e.g. Abramowitz and Stegun, chapters 3,
+4 and 7.
 """
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 
 from chainrule.ops.operation import Array, operation
 
-# Arithmetic
-
-
-@operation(numpy=np.add, promote="common")
-def add(input: Array, other: Array) -> Array:
-    """X + y."""
-    return input + other
-
-
-@add.derivative
-def _(grad: Array) -> Array:
-    """∂(x + y)/∂x = 1, ∂(x + y)/∂y = 1."""
-    return grad, grad
-
-
-@operation(numpy=np.subtract, promote="common")
-def sub(input: Array, other: Array) -> Array:
-    """X - y."""
-    return input - other
-
-
-@sub.derivative
-def _(grad: Array) -> Array:
-    """∂(x - y)/∂x = 1, ∂(x - y)/∂y = -1."""
-    return grad, lambda: -grad
-
-
-@operation(numpy=np.multiply, promote="common")
-def mul(input: Array, other: Array) -> Array:
-    """X · y."""
-    return input * other
-
-
-@mul.derivative
-def _(grad: Array, input: Array, other: Array) -> Array:
-    """∂(x y)/∂x = y, ∂(x y)/∂y = x."""
-    return lambda: grad * other, lambda: grad * input
-
-
-@operation(numpy=np.divide, promote="floating")
-def div(input: Array, other: Array) -> Array:
-    """X / y."""
-    return input / other
-
-
-@div.derivative
-def _(grad: Array, input: Array, other: Array) -> Array:
-    """∂(x / y)/∂x = 1 / y, ∂(x / y)/∂y = -x / y²."""
-    return lambda: grad / other, lambda: -grad * (input / other) / other
-
-
-@operation(numpy=np.negative)
-def neg(input: Array) -> Array:
-    """-x."""
-    return -input
-
-
-@neg.derivative
-def _(grad: Array) -> Array:
-    """d(-x)/dx = -1."""
-    return -grad
-
-
-@operation(numpy=np.power, promote="common")
-def pow(input: Array, exponent: Array) -> Array:
-    """X to the power y. A negative number to a fractional power is NaN; 0⁰ = 1."""
-    return input**exponent
-
-
-@pow.derivative
-def _(grad: Array, out: Array, input: Array, exponent: Array) -> Array:
-    """∂xʸ/∂x = y xʸ⁻¹ (0 where y = 0); ∂xʸ/∂y = xʸ ln x (0 where x = 0 and y ≥ 0)."""
-
-    def base() -> Array:
-        if isinstance(exponent, (int, float)):
-            return np.zeros_like(grad) if exponent == 0 else grad * (exponent * input ** (exponent - 1))
-        return grad * np.where(exponent == 0, 0, exponent * input ** (exponent - 1))
-
-    def power() -> Array:
-        flat = (input == 0) * (exponent >= 0)  # both
-        return grad * np.where(flat, 0, out * np.log(np.where(flat, np.ones_like(out), input)))
-
-    return base, power
-
-
-@operation(numpy=np.absolute)
-def abs(input: Array) -> Array:
-    """|x|."""
-    return np.absolute(input)
-
-
-@abs.derivative
-def _(grad: Array, input: Array) -> Array:
-    """d|x|/dx = sign(x), and 0 at 0."""
-    return grad * np.sign(input)
-
-
-@operation(numpy=np.sign)
-def sign(input: Array) -> Array:
-    """-1, 0 or 1."""
-    return np.sign(input)
-
-
-@sign.derivative
-def _(grad: Array) -> Array:
-    """The sign is flat wherever it is smooth: 0."""
-    return np.zeros_like(grad)
+__all__ = [
+    "atan", "cos", "cosh", "elu", "exp", "expm1", "hardtanh", "leaky_relu", "log", "log1p", "log2",
+    "logsigmoid", "reciprocal", "relu", "rsqrt", "sigmoid", "silu", "sin", "sinh", "softplus", "sqrt", "square",
+    "tan", "tanh",
+]  # fmt: skip
 
 
 # Exponentials and roots
@@ -142,7 +42,7 @@ def log(input: Array) -> Array:
 
 @log.derivative
 def _(grad: Array, input: Array) -> Array:
-    """D ln(x)/dx = 1 / x."""
+    """d ln(x)/dx = 1 / x."""
     return grad / input
 
 
@@ -158,6 +58,153 @@ def _(grad: Array, out: Array) -> Array:
     return grad / (2 * out)
 
 
+@operation(numpy=np.expm1, promote="floating")
+def expm1(input: Array) -> Array:
+    """eˣ - 1, exact near 0."""
+    return np.expm1(input)
+
+
+@expm1.derivative
+def _(grad: Array, out: Array) -> Array:
+    """d(eˣ - 1)/dx = eˣ."""
+    return grad * (out + 1)
+
+
+@operation(numpy=np.log1p, promote="floating")
+def log1p(input: Array) -> Array:
+    """ln(1 + x), exact near 0."""
+    return np.log1p(input)
+
+
+@log1p.derivative
+def _(grad: Array, input: Array) -> Array:
+    """d ln(1 + x)/dx = 1 / (1 + x)."""
+    return grad / (input + 1)
+
+
+@operation(numpy=np.log2, promote="floating")
+def log2(input: Array) -> Array:
+    """The logarithm of x to the base 2."""
+    return np.log2(input)
+
+
+@log2.derivative
+def _(grad: Array, input: Array) -> Array:
+    """d log₂(x)/dx = 1 / (x ln 2)."""
+    return grad / (input * math.log(2))
+
+
+@operation(promote="floating")
+def rsqrt(input: Array) -> Array:
+    """1 / √x."""
+    return 1 / np.sqrt(input)
+
+
+@rsqrt.derivative
+def _(grad: Array, out: Array) -> Array:
+    """d x^(-1/2)/dx = -½ x^(-3/2)."""
+    return grad * (-0.5 * out * out * out)
+
+
+@operation(numpy=np.square)
+def square(input: Array) -> Array:
+    """x²."""
+    return np.square(input)
+
+
+@square.derivative
+def _(grad: Array, input: Array) -> Array:
+    """dx²/dx = 2x."""
+    return grad * (2 * input)
+
+
+@operation(numpy=np.reciprocal, promote="floating")
+def reciprocal(input: Array) -> Array:
+    """1 / x."""
+    return 1 / input
+
+
+@reciprocal.derivative
+def _(grad: Array, out: Array) -> Array:
+    """d(1/x)/dx = -1 / x²."""
+    return -grad * (out * out)
+
+
+# Angles and hyperbolas
+
+
+@operation(numpy=np.sin, promote="floating")
+def sin(input: Array) -> Array:
+    """The sine of x, in radians."""
+    return np.sin(input)
+
+
+@sin.derivative
+def _(grad: Array, input: Array) -> Array:
+    """d sin(x)/dx = cos(x)."""
+    return grad * np.cos(input)
+
+
+@operation(numpy=np.cos, promote="floating")
+def cos(input: Array) -> Array:
+    """The cosine of x, in radians."""
+    return np.cos(input)
+
+
+@cos.derivative
+def _(grad: Array, input: Array) -> Array:
+    """d cos(x)/dx = -sin(x)."""
+    return -grad * np.sin(input)
+
+
+@operation(numpy=np.tan, promote="floating")
+def tan(input: Array) -> Array:
+    """The tangent of x, in radians."""
+    return np.tan(input)
+
+
+@tan.derivative
+def _(grad: Array, out: Array) -> Array:
+    """d tan(x)/dx = 1 + tan²(x)."""
+    return grad * (1 + out * out)
+
+
+@operation(numpy=np.arctan, promote="floating")
+def atan(input: Array) -> Array:
+    """The angle, in radians, whose tangent is x."""
+    return np.arctan(input)
+
+
+@atan.derivative
+def _(grad: Array, input: Array) -> Array:
+    """d atan(x)/dx = 1 / (1 + x²)."""
+    return grad / (1 + input * input)
+
+
+@operation(numpy=np.sinh, promote="floating")
+def sinh(input: Array) -> Array:
+    """(eˣ - e⁻ˣ) / 2."""
+    return np.sinh(input)
+
+
+@sinh.derivative
+def _(grad: Array, input: Array) -> Array:
+    """d sinh(x)/dx = cosh(x)."""
+    return grad * np.cosh(input)
+
+
+@operation(numpy=np.cosh, promote="floating")
+def cosh(input: Array) -> Array:
+    """(eˣ + e⁻ˣ) / 2."""
+    return np.cosh(input)
+
+
+@cosh.derivative
+def _(grad: Array, input: Array) -> Array:
+    """d cosh(x)/dx = sinh(x)."""
+    return grad * np.sinh(input)
+
+
 # Activations
 
 
@@ -169,7 +216,7 @@ def tanh(input: Array) -> Array:
 
 @tanh.derivative
 def _(grad: Array, out: Array) -> Array:
-    """D tanh(x)/dx = 1 - tanh²(x)."""
+    """d tanh(x)/dx = 1 - tanh²(x)."""
     return grad * (1 - out * out)
 
 
@@ -193,111 +240,81 @@ def relu(input: Array) -> Array:
 
 @relu.derivative
 def _(grad: Array, out: Array) -> Array:
-    """D relu(x)/dx = 1 if x > 0, else 0 (also at 0, as PyTorch has it); NaN lets the gradient pass."""
+    """d relu(x)/dx = 1 if x > 0, else 0 (also at 0, as PyTorch has it); NaN lets the gradient pass."""
     return np.where(out <= 0, 0, grad)
 
 
 @operation(promote="floating")
 def leaky_relu(input: Array, *, negative_slope: float = 0.01) -> Array:
-    """X if x > 0, else negative_slope · x."""
+    """x if x > 0, else negative_slope · x."""
     return np.where(input > 0, input, input * negative_slope)
 
 
 @leaky_relu.derivative
 def _(grad: Array, input: Array, negative_slope: float) -> Array:
-    """D leaky_relu(x)/dx = 1 if x > 0, else negative_slope."""
+    """d leaky_relu(x)/dx = 1 if x > 0, else negative_slope."""
     return np.where(input > 0, grad, grad * negative_slope)
 
 
-# Choices
+@operation(promote="floating")
+def softplus(input: Array, *, beta: float = 1.0, threshold: float = 20.0) -> Array:
+    """ln(1 + e^(βx)) / β, a smooth relu; x itself where βx is above `threshold`, which is the same but for rounding."""
+    scaled = input * beta
+    return np.where(scaled > threshold, input, np.log1p(np.exp(np.minimum(scaled, threshold))) / beta)
 
 
-@operation(numpy=np.maximum, promote="common")
-def maximum(input: Array, other: Array) -> Array:
-    """The larger of x and y; NaN if either is."""
-    return np.maximum(input, other)
+@softplus.derivative
+def _(grad: Array, input: Array, beta: float, threshold: float) -> Array:
+    """d softplus(x)/dx = σ(βx)."""
+    return np.where(input * beta > threshold, grad, grad * sigmoid(input * beta))
 
 
-@maximum.derivative
-def _(grad: Array, input: Array, other: Array) -> Array:
-    """1 for the larger, 0 for the smaller, ½ for each where they are equal."""
-    return lambda: _part(grad, input < other, input == other), lambda: _part(grad, other < input, input == other)
+@operation(promote="floating")
+def logsigmoid(input: Array) -> Array:
+    """ln σ(x) = min(x, 0) - ln(1 + e^-|x|), which does not overflow."""
+    return np.minimum(input, 0) - np.log1p(np.exp(-np.absolute(input)))
 
 
-@operation(numpy=np.minimum, promote="common")
-def minimum(input: Array, other: Array) -> Array:
-    """The smaller of x and y; NaN if either is."""
-    return np.minimum(input, other)
+@logsigmoid.derivative
+def _(grad: Array, input: Array) -> Array:
+    """d ln σ(x)/dx = σ(-x)."""
+    return grad * sigmoid(-input)
 
 
-@minimum.derivative
-def _(grad: Array, input: Array, other: Array) -> Array:
-    """1 for the smaller, 0 for the larger, ½ for each where they are equal."""
-    return lambda: _part(grad, input > other, input == other), lambda: _part(grad, other > input, input == other)
+@operation(promote="floating")
+def elu(input: Array, *, alpha: float = 1.0) -> Array:
+    """x if x > 0, else α (eˣ - 1). Source: Clevert et al., Fast and accurate deep network learning by ELUs (2016)."""
+    return np.where(input > 0, input, alpha * np.expm1(np.minimum(input, 0)))
 
 
-def _part(grad: Array, lost: Array, tied: Array) -> Array:
-    return np.where(tied, grad / 2, np.where(lost, 0, grad))
+@elu.derivative
+def _(grad: Array, input: Array, alpha: float) -> Array:
+    """d elu(x)/dx = 1 if x > 0, else α eˣ."""
+    return np.where(input > 0, grad, grad * (alpha * np.exp(np.minimum(input, 0))))
 
 
-@operation(numpy=np.where, promote="common")
-def where(condition: Array, input: Array, other: Array) -> Array:
-    """X where the condition holds, else y."""
-    return np.where(condition, input, other)
+@operation(promote="floating")
+def silu(input: Array) -> Array:
+    """x σ(x). Source: Elfwing et al., Sigmoid-weighted linear units (2018)."""
+    return input * sigmoid(input)
 
 
-@where.derivative
-def _(grad: Array, condition: Array) -> Array:
-    """The gradient goes to the one that was chosen."""
-    return None, lambda: np.where(condition, grad, 0), lambda: np.where(condition, 0, grad)
+@silu.derivative
+def _(grad: Array, input: Array) -> Array:
+    """d(x σ(x))/dx = σ(x) (1 + x (1 - σ(x)))."""
+    slope = sigmoid(input)
+    return grad * (slope * (1 + input * (1 - slope)))
 
 
-# Comparisons: booleans, which have no derivative
+@operation
+def hardtanh(input: Array, *, min_val: float = -1.0, max_val: float = 1.0) -> Array:
+    """x, held between two bounds."""
+    if min_val > max_val:
+        raise ValueError(f"hardtanh: min_val {min_val} must not be above max_val {max_val}")
+    return np.clip(input, min_val, max_val)
 
 
-@operation(numpy=np.equal, promote="common")
-def eq(input: Array, other: Array) -> Array:
-    """X = y."""
-    return np.equal(input, other)
-
-
-@operation(numpy=np.not_equal, promote="common")
-def ne(input: Array, other: Array) -> Array:
-    """X ≠ y."""
-    return np.not_equal(input, other)
-
-
-@operation(numpy=np.less, promote="common")
-def lt(input: Array, other: Array) -> Array:
-    """X < y."""
-    return np.less(input, other)
-
-
-@operation(numpy=np.less_equal, promote="common")
-def le(input: Array, other: Array) -> Array:
-    """X ≤ y."""
-    return np.less_equal(input, other)
-
-
-@operation(numpy=np.greater, promote="common")
-def gt(input: Array, other: Array) -> Array:
-    """X > y."""
-    return np.greater(input, other)
-
-
-@operation(numpy=np.greater_equal, promote="common")
-def ge(input: Array, other: Array) -> Array:
-    """X ≥ y."""
-    return np.greater_equal(input, other)
-
-
-@operation(numpy=np.logical_not)
-def logical_not(input: Array) -> Array:
-    """Not x."""
-    return np.logical_not(input)
-
-
-@operation(numpy=np.isfinite)
-def isfinite(input: Array) -> Array:
-    """Whether x is neither infinite nor NaN."""
-    return np.isfinite(input)
+@hardtanh.derivative
+def _(grad: Array, input: Array, min_val: float, max_val: float) -> Array:
+    """1 between the bounds, 0 outside and on them (as PyTorch has it)."""
+    return np.where((input > min_val) & (input < max_val), grad, 0)

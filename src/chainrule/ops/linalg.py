@@ -7,11 +7,20 @@ dL/dY: dL/dX = G Wᵀ and dL/dW = Xᵀ G.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from chainrule.ops.arithmetic import mul
 from chainrule.ops.operation import Array, operation
+from chainrule.ops.shape import unsqueeze
+
+if TYPE_CHECKING:
+    from chainrule.tensor import Tensor
+
+__all__ = [
+    "bmm", "dot", "linear", "matmul", "mm", "outer",
+]  # fmt: skip
 
 
 @operation(numpy=np.matmul, promote="common")
@@ -96,3 +105,50 @@ def _(grad: Array, input: Array, weight: Array) -> Any:
         return np.transpose(np.reshape(grad, (n, outputs))) @ np.reshape(input, (n, inputs))  # (out, n) @ (n, in)
 
     return lambda: grad @ weight, of_weight, grad
+
+
+def mm(input: Array, mat2: Array) -> Tensor:
+    """The product of two matrices, (n, k) and (k, m).
+
+    Raises:
+        ValueError: other dimensions, or the k differ.
+    """
+    return _product(input, mat2, 2, "mm")
+
+
+def bmm(input: Array, mat2: Array) -> Tensor:
+    """The products of two stacks of as many matrices, (b, n, k) and (b, k, m).
+
+    Raises:
+        ValueError: other dimensions, or the b or k differ.
+    """
+    return _product(input, mat2, 3, "bmm")
+
+
+def dot(input: Array, tensor: Array) -> Tensor:
+    """The sum of the products of two vectors of one length.
+
+    Raises:
+        ValueError: other dimensions or lengths.
+    """
+    return _product(input, tensor, 1, "dot")
+
+
+def outer(input: Array, vec2: Array) -> Tensor:
+    """Each element of one vector times each of another: (n,) and (m,) to (n, m).
+
+    Raises:
+        ValueError: one is not a vector.
+    """
+    if input.ndim != 1 or vec2.ndim != 1:
+        raise ValueError(f"outer: takes two vectors, not {tuple(input.shape)} and {tuple(vec2.shape)}")
+    return mul(unsqueeze(input, 1), vec2)
+
+
+def _product(a: Array, b: Array, ndim: int, name: str) -> Tensor:
+    if a.ndim != ndim or b.ndim != ndim or (ndim == 3 and a.shape[0] != b.shape[0]):
+        form = {1: "(n,) and (n,)", 2: "(n, k) and (k, m)", 3: "(b, n, k) and (b, k, m)"}[ndim]
+        raise ValueError(f"{name}: takes {form}, not {tuple(a.shape)} and {tuple(b.shape)}")
+    if a.dtype != b.dtype:
+        raise TypeError(f"{name}: both must have one type, not {a.dtype} and {b.dtype}")
+    return matmul(a, b)

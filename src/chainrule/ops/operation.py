@@ -13,7 +13,7 @@ parameters are options, such as `dim`.
 
 **The derivative.** Its first parameter, `grad`, is dL/d(out) for some final number L, and it returns dL/d(input). The
 others say by name what it needs to know: `out` (the result), an input (`x`), the shape alone of an input (`x_shape`),
-or an option. What it does not name is not kept. With several inputs it returns one entry for each, in their
+or an option; of a formula that takes any number of inputs, `shapes`. What it does not name is not kept. With several inputs it returns one entry for each, in their
 order: a gradient, or a function without arguments that computes it and is called only if somebody wants that
 gradient. A gradient of the broadcast shape will do: the tape sums it back to the input's own shape.
 
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 Array: TypeAlias = Any
 """What operations take and give: an array, a number, or a Tensor; the formula is the same for all."""
 
+_NUMBERS = (bool, int, float)  # Python's own
+
 NUMPY: dict[Any, Callable[..., Any]] = {
     np.shape: lambda x: x.shape,
     np.ndim: lambda x: x.ndim,
@@ -57,10 +59,13 @@ class Operation:
         needs: what the rule wants to know besides `grad`, in the order of its parameters: a pair of a kind
             ("out", "input", "shape" or "option") and the input's position or the option's name.
         promote: how inputs of several types meet: "common" type, a "floating" type, or None for as they are.
+        tensors: which inputs, by position, must not be Python numbers when the operation is called by its name (as PyTorch
+            has it; operators and NumPy's functions take numbers on either side).
         view: whether the result may share its input's memory.
+        extra: by which name the rule asks for what the formula gives besides its result, if it does.
     """
 
-    def __init__(self, formula: Callable[..., Any], promote: str | None, view: bool) -> None:
+    def __init__(self, formula: Callable[..., Any], promote: str | None, tensors: tuple[int, ...], view: bool, extra: str | None) -> None:
         code = formula.__code__
         self.formula = formula
         self.name = formula.__name__
@@ -71,7 +76,9 @@ class Operation:
         self.absent = formula.__defaults__ or ()  # what stands for inputs that may be left out
         self.variadic = bool(code.co_flags & 0x04)  # the formula takes *inputs
         self.promote = promote
+        self.tensors = tensors
         self.view = view
+        self.extra = extra
         self.rule: Callable[..., Any] | None = None
         self.needs: tuple[tuple[str, Any], ...] = ()
 
@@ -84,8 +91,10 @@ class Operation:
         return self
 
     def _need(self, name: str) -> tuple[str, Any]:
-        if name == "out":
-            return "out", None
+        if name == "out" or (name == "shapes" and self.variadic):
+            return name, None
+        if name == self.extra:
+            return "extra", None
         if name in self.inputs:
             return "input", self.inputs.index(name)
         if name.endswith("_shape") and name.removesuffix("_shape") in self.inputs:
@@ -103,11 +112,17 @@ class Operation:
             if len(inputs) - len(self.inputs) > len(self.options) or given.keys() & options.keys():
                 raise TypeError(f"{self.name}: takes {', '.join(self.inputs + self.options)}, once each")
             inputs, options = inputs[: len(self.inputs)], {**given, **options}
+        for position in self.tensors:
+            if type(inputs[position]) in _NUMBERS:
+                raise TypeError(f"{self.name}: {self.inputs[position]} must be a tensor, not the number {inputs[position]}")
         for x in inputs:
             record = getattr(type(x), "__operation__", None)
             if record is not None:
                 return record(self, inputs, options)  # type: ignore[no-any-return]  # whatever the type makes of it
-        return self.formula(*inputs, **options)  # type: ignore[no-any-return]
+        if inputs and all(type(x) in _NUMBERS for x in inputs):
+            raise TypeError(f"{self.name}: takes tensors or arrays, not numbers alone: {', '.join(map(str, inputs))}")
+        out = self.formula(*inputs, **options)
+        return out if self.extra is None else out[0]  # type: ignore[no-any-return]
 
     def __get__(self, instance: Any, owner: Any = None) -> Callable[..., Tensor]:
         """As a class attribute an operation is a method: `tensor.sum()`."""
@@ -123,7 +138,12 @@ def operation(formula: Callable[..., Any]) -> Operation: ...
 
 @overload
 def operation(
-    *, numpy: Any = None, promote: str | None = None, view: bool = False
+    *,
+    numpy: Any = None,
+    promote: str | None = None,
+    tensors: tuple[int, ...] = (),
+    view: bool = False,
+    extra: str | None = None,
 ) -> Callable[[Callable[..., Any]], Operation]: ...
 
 
@@ -132,7 +152,9 @@ def operation(
     *,
     numpy: Any = None,
     promote: str | None = None,
+    tensors: tuple[int, ...] = (),
     view: bool = False,
+    extra: str | None = None,
 ) -> Operation | Callable[[Callable[..., Any]], Operation]:
     """Decorator: make an `Operation` of a formula.
 
@@ -140,11 +162,14 @@ def operation(
         formula: the function; given directly when the decorator stands without arguments.
         numpy: the NumPy function that does the same, so that it takes Tensors too.
         promote: "common" or "floating" to bring inputs of several types to one as PyTorch does (see `ops.dtypes`).
+        tensors: which inputs, by position, must not be Python numbers.
         view: the result may share its input's memory, as a reshaped array does.
+        extra: the formula returns a pair: the result, and something constant, such as places, that its rule asks for
+            by this name.
     """
 
     def make(formula: Callable[..., Any]) -> Operation:
-        made = Operation(formula, promote, view)
+        made = Operation(formula, promote, tensors, view, extra)
         if numpy is not None:
             NUMPY[numpy] = made
         return made

@@ -6,23 +6,35 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from chainrule.ops.arithmetic import maximum, minimum
+from chainrule.ops.elementwise import sqrt
+from chainrule.ops.indexing import gather
 from chainrule.ops.operation import NUMPY, Array, operation
+from chainrule.ops.shape import cast, place, reshape, squeeze
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from chainrule.tensor import Tensor
+
+__all__ = [
+    "all", "amax", "amin", "any", "argmax", "argmin", "cumsum", "logsumexp", "max", "mean", "min", "norm",
+    "prod", "std", "sum", "var", "vector_norm",
+]  # fmt: skip
+
 
 Dim: TypeAlias = "int | Sequence[int] | None"
 
 
 @operation(numpy=np.sum)
-def sum(input: Array, *, dim: Dim = None, keepdim: bool = False) -> Array:
-    """The sum over `dim`. Integers and booleans are summed as int64."""
-    dtype = None if input.dtype.kind == "f" else np.int64
-    return np.sum(input, axis=_axes(dim), dtype=dtype, keepdims=keepdim)
+def sum(input: Array, *, dim: Dim = None, keepdim: bool = False, dtype: Any = None) -> Array:
+    """The sum over `dim`, in `dtype`; left out, integers and booleans are summed as int64."""
+    kind = dtype or (None if input.dtype.kind == "f" else np.int64)
+    return np.sum(input, axis=_axes(dim), dtype=kind, keepdims=keepdim)
 
 
 @sum.derivative
@@ -96,6 +108,176 @@ def all(input: Array, *, dim: Dim = None, keepdim: bool = False) -> Array:
 def any(input: Array, *, dim: Dim = None, keepdim: bool = False) -> Array:
     """Whether at least one element is true (not 0)."""
     return np.any(input, axis=_axes(dim), keepdims=keepdim)
+
+
+@operation
+def prod(input: Array, *, dim: int | None = None, keepdim: bool = False, dtype: Any = None) -> Array:
+    """The product over one dimension, or of all elements."""
+    kind = dtype or (None if input.dtype.kind == "f" else np.int64)
+    return np.prod(input, axis=dim, keepdims=keepdim, dtype=kind)
+
+
+@prod.derivative
+def _(grad: Array, out: Array, input: Array, dim: int | None) -> Array:
+    """∂(Π x)/∂xᵢ = the product of the others: Π x / xᵢ, or written out where there is a 0."""
+    kept = _kept(input.shape, dim)
+    if not input.ndim:
+        return grad
+    if np.asarray(input != 0).all():
+        return np.reshape(grad, kept) * np.reshape(out, kept) / input
+    x = np.moveaxis(input, dim, -1) if dim is not None else np.reshape(input, (-1,))  # (..., n)
+    others = np.where(np.eye(x.shape[-1], dtype=bool), 1, np.expand_dims(x, -2))  # (..., n, n)
+    slopes = prod(others, dim=-1)  # (..., n)
+    slopes = np.moveaxis(slopes, -1, dim) if dim is not None else np.reshape(slopes, input.shape)
+    return np.reshape(grad, kept) * slopes
+
+
+@operation(promote="floating")
+def logsumexp(input: Array, *, dim: Dim, keepdim: bool = False) -> Array:
+    """ln(Σ eˣ), with the largest x taken off first so that nothing overflows."""
+    axes = _axes(dim) if input.ndim else None
+    top = np.max(input, axis=axes, keepdims=True, initial=-np.inf)
+    top = np.where(np.isfinite(top), top, 0)
+    total = np.log(np.sum(np.exp(input - top), axis=axes, keepdims=True)) + top
+    return total if keepdim else np.squeeze(total, axes)
+
+
+@logsumexp.derivative
+def _(grad: Array, out: Array, input: Array, dim: Dim) -> Array:
+    """∂ ln(Σ eˣ)/∂xᵢ = eˣⁱ / Σ eˣ."""
+    kept = _kept(input.shape, dim)
+    return np.reshape(grad, kept) * np.exp(input - np.reshape(out, kept))
+
+
+@operation(numpy=np.cumsum)
+def cumsum(input: Array, *, dim: int, dtype: Any = None) -> Array:
+    """Sums so far along a dimension."""
+    kind = dtype or (None if input.dtype.kind == "f" else np.int64)
+    return np.cumsum(input, axis=dim, dtype=kind) if input.ndim else input.astype(kind or input.dtype)
+
+
+@cumsum.derivative
+def _(grad: Array, dim: int) -> Array:
+    """Each element is in its own sum and all later ones: the sums of the gradient from the end."""
+    return np.flip(np.cumsum(np.flip(grad, dim), axis=dim), dim) if grad.ndim else grad
+
+
+@operation
+def vector_norm(input: Array, *, p: float, dim: Dim = None, keepdim: bool = False) -> Array:
+    """(Σ |x|ᵖ)^(1/p); the largest |x| for p = inf, the smallest for -inf, how many are not 0 for p = 0."""
+    size, axes = np.absolute(input), _axes(dim)
+    if p == np.inf:
+        return np.max(size, axis=axes, keepdims=keepdim)
+    if p == -np.inf:
+        return np.min(size, axis=axes, keepdims=keepdim)
+    if p == 0:
+        return np.sum(size != 0, axis=axes, keepdims=keepdim).astype(size.dtype)
+    if p == 2:
+        return np.sqrt(np.sum(size * size, axis=axes, keepdims=keepdim))
+    return np.sum(size**p, axis=axes, keepdims=keepdim) ** (1 / p)
+
+
+@vector_norm.derivative
+def _(grad: Array, out: Array, input: Array, p: float, dim: Dim) -> Array:
+    """sign(x) |x|^(p-1) / norm^(p-1), and 0 where the norm is 0; the largest share it evenly for p = ±inf."""
+    grad, out = np.reshape(grad, _kept(input.shape, dim)), np.reshape(out, _kept(input.shape, dim))
+    if p == 0:
+        return np.zeros_like(input)
+    if np.isinf(p):
+        chosen = np.absolute(input) == out
+        return np.sign(input) * (chosen * (grad / np.sum(chosen, axis=_axes(dim), keepdims=True)))
+    if p == 1:
+        return np.sign(input) * grad
+    safe = np.where(out == 0, np.ones_like(out), out)
+    if p == 2:
+        return np.where(out == 0, 0, input * (grad / safe))
+    slope = np.sign(input) * np.absolute(input) ** (p - 1)
+    return np.where((out == 0) + (input == 0), 0, slope * (grad / safe ** (p - 1)))
+
+
+# Made of those
+
+
+def var(
+    input: Array, dim: Dim = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: float | None = None
+) -> Tensor:
+    """The variance over `dim`: Σ (x - mean)² / (n - correction).
+
+    Args:
+        input: floats.
+        dim: what to reduce.
+        unbiased: the older way to say correction=1 (True) or 0 (False).
+        keepdim: keep the reduced dimensions.
+        correction: 1 if left out, for the unbiased estimate from a sample (Bessel's correction).
+    """
+    if isinstance(dim, bool):  # x.var(False)
+        dim, unbiased = None, dim
+    if correction is None:
+        correction = 1 if unbiased is None or unbiased else 0
+    if not isinstance(dim, int) and dim is not None and not tuple(dim):
+        dim = None
+    away = input - mean(input, dim=dim, keepdim=True)
+    left = _count(tuple(input.shape), dim) - correction
+    return sum(away * away, dim=dim, keepdim=keepdim) / (left if left > 0 else 0.0)
+
+
+def std(
+    input: Array, dim: Dim = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: float | None = None
+) -> Tensor:
+    """The standard deviation over `dim`, the square root of `var`."""
+    return sqrt(var(input, dim, unbiased, keepdim, correction=correction))
+
+
+def norm(
+    input: Array, p: float | str | None = "fro", dim: Dim = None, keepdim: bool = False, dtype: Any = None
+) -> Tensor:
+    """The length of vectors: the root of the sum of squares, or another p-norm; see `vector_norm`.
+
+    Args:
+        input: floats.
+        p: "fro" or None for 2; a number, or ±inf.
+        dim: what to reduce.
+        keepdim: keep the reduced dimensions.
+        dtype: compute in this type.
+
+    Raises:
+        ValueError: another name; the nuclear norm ("nuc") is not supported.
+        TypeError: the input has no floating type.
+    """
+    if isinstance(p, str) and p != "fro":
+        raise ValueError(f"norm: p={p!r} is not supported, only numbers and 'fro' are")
+    if dtype is not None:
+        input = cast(input, dtype=dtype)
+    if input.dtype.kind != "f":
+        raise TypeError(f"norm: takes floats, not {input.dtype}")
+    if dim is not None and not isinstance(dim, int) and not tuple(dim):
+        dim = None
+    return vector_norm(input, p=2.0 if p is None or isinstance(p, str) else p, dim=dim, keepdim=keepdim)
+
+
+def max(input: Array, dim: Any = None, keepdim: bool = False) -> Any:
+    """The largest element; with a dimension, a pair (values, indices) along it; with another tensor, `maximum`."""
+    return _extreme(input, dim, keepdim, amax, argmax, maximum)
+
+
+def min(input: Array, dim: Any = None, keepdim: bool = False) -> Any:
+    """The smallest element; with a dimension, a pair (values, indices) along it; with another tensor, `minimum`."""
+    return _extreme(input, dim, keepdim, amin, argmin, minimum)
+
+
+def _extreme(input: Array, dim: Any, keepdim: bool, whole: Any, where: Any, pairwise: Any) -> Any:
+    if dim is None:
+        return whole(input)
+    if not isinstance(dim, (int, np.integer)):
+        return pairwise(input, dim)
+    if not hasattr(input, "ndim"):
+        raise TypeError(f"max, min: take a tensor, not the number {input}")
+    place(input, int(dim), "max" if whole is amax else "min")
+    if not input.ndim:
+        return reshape(input, shape=()), where(input)
+    indices = where(input, dim=dim, keepdim=True)
+    values = gather(input, int(dim), indices)
+    return (values, indices) if keepdim else (squeeze(values, int(dim)), squeeze(indices, int(dim)))
 
 
 NUMPY[np.amax], NUMPY[np.amin] = amax, amin  # older names of np.max and np.min

@@ -1,12 +1,11 @@
-"""Operations that move elements without changing them: shapes, indices, types.
+"""Operations that move whole dimensions: shapes, orders, copies side by side, types.
 
-Each one's derivative moves the gradient back, so they come in pairs: `getitem` takes elements out and `put` lays them
-into zeros; `take_along_dim` and `put_along_dim` do the same along one dimension; `reshape` and `permute` undo
-themselves.
+The ones at the top are primitive; the others are made of them.
 """
 
 from __future__ import annotations
 
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +17,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from chainrule.tensor import Tensor
+
+__all__ = [
+    "broadcast_to", "cast", "cat", "chunk", "expand", "flatten", "movedim", "permute", "repeat", "reshape",
+    "split", "squeeze", "stack", "tile", "transpose", "unbind", "unflatten", "unsqueeze",
+]  # fmt: skip
 
 
 @operation(numpy=np.reshape, view=True)
@@ -66,86 +70,19 @@ def _(grad: Array) -> Array:
     return grad
 
 
-@operation(view=True)
-def getitem(input: Array, *, index: Any) -> Array:
-    """input[index], for whatever NumPy takes as an index.
-
-    Raises:
-        IndexError: out of range, or too many indices.
-    """
-    picked = input[index]
-    if isinstance(picked, np.generic):  # a single element: with ... it is a view too, like all that slices give
-        picked = input[(*index, ...) if isinstance(index, tuple) else (index, ...)]
-    return picked
+@operation(promote="common")
+def concatenate(*inputs: Array, dim: int = 0) -> Array:
+    """The inputs one after the other along a dimension; see `cat`."""
+    return np.concatenate(inputs, dim)
 
 
-@getitem.derivative
-def _(grad: Array, input_shape: tuple[int, ...], index: Any) -> Array:
-    """The gradient, at the index, in zeros; where an element was taken twice, both are added."""
-    return put(grad, index=index, shape=input_shape)
-
-
-@operation
-def put(input: Array, *, index: Any, shape: Sequence[int]) -> Array:
-    """Zeros of a shape, with the input added at the index."""
-    out = np.zeros(shape, input.dtype)
-    if _is_basic(index):
-        out[index] = input
-    else:
-        np.add.at(out, index, input)
-    return out
-
-
-@put.derivative
-def _(grad: Array, index: Any) -> Array:
-    """The gradient at the index."""
-    return grad[index]
-
-
-@operation
-def replace(input: Array, value: Array, *, index: Any) -> Array:
-    """A copy of the input in which `input[index]` is `value`."""
-    out = input.copy()
-    out[index] = value
-    return out
-
-
-@replace.derivative
-def _(grad: Array, index: Any) -> Any:
-    """The gradient stays where the input stayed, and goes to the value at the index."""
-    return lambda: replace(grad, 0, index=index), lambda: grad[index]
-
-
-@operation(numpy=np.take_along_axis)
-def take_along_dim(input: Array, *, indices: Any, dim: int) -> Array:
-    """Elements of the input by their indices along one dimension; out[i, j] = input[indices[i, j], j] for dim 0.
-
-    Raises:
-        IndexError: an index is out of range.
-    """
-    return np.take_along_axis(input, np.asarray(indices), dim)
-
-
-@take_along_dim.derivative
-def _(grad: Array, input_shape: tuple[int, ...], indices: Any, dim: int) -> Array:
-    """The gradient, at the indices, in zeros."""
-    return put_along_dim(grad, indices=indices, dim=dim, shape=input_shape)
-
-
-@operation
-def put_along_dim(input: Array, *, indices: Any, dim: int, shape: Sequence[int]) -> Array:
-    """Zeros of a shape, with the input added at the indices along one dimension."""
-    out = np.zeros(shape, input.dtype)
-    where = list(np.ogrid[tuple(slice(n) for n in input.shape)])
-    where[dim] = np.asarray(indices)
-    np.add.at(out, tuple(where), input)
-    return out
-
-
-@put_along_dim.derivative
-def _(grad: Array, indices: Any, dim: int) -> Array:
-    """The gradient at the indices."""
-    return take_along_dim(grad, indices=indices, dim=dim)
+@concatenate.derivative
+def _(grad: Array, shapes: Sequence[tuple[int, ...]], dim: int) -> Any:
+    """Each input's own stretch of the gradient."""
+    ends = np.cumsum([shape[dim] for shape in shapes]).tolist()
+    before = (slice(None),) * (dim % len(shapes[0]))
+    stretches = [(*before, slice(end - shape[dim], end)) for end, shape in zip(ends, shapes, strict=True)]
+    return tuple([lambda stretch=stretch: grad[stretch] for stretch in stretches])
 
 
 @operation
@@ -164,14 +101,41 @@ def _(grad: Array) -> Array:
     return grad
 
 
+# Made of those
+
+
 def transpose(input: Array, dim0: int, dim1: int) -> Tensor:
     """The input with two dimensions exchanged.
 
     Raises:
         IndexError: `dim0` or `dim1` is out of range.
     """
-    dims, one, two = list(range(input.ndim)), _place(input, dim0, "transpose"), _place(input, dim1, "transpose")
-    dims[one], dims[two] = two, one
+    dims, one, two = list(range(input.ndim)), place(input, dim0, "transpose"), place(input, dim1, "transpose")
+    if dims:
+        dims[one], dims[two] = two, one
+    return permute(input, dims=dims)
+
+
+def movedim(input: Array, source: int | Sequence[int], destination: int | Sequence[int]) -> Tensor:
+    """The dimensions `source` moved to the places `destination`; the others keep their order.
+
+    Raises:
+        ValueError: other numbers of the two, or one named twice.
+        IndexError: one is out of range.
+    """
+    sources = [source] if isinstance(source, int) else list(source)
+    places = [destination] if isinstance(destination, int) else list(destination)
+    n = input.ndim
+    if len(sources) != len(places):
+        raise ValueError(f"movedim: {len(sources)} dimensions for {len(places)} places")
+    sources, places = [place(input, d, "movedim") for d in sources], [place(input, d, "movedim") for d in places]
+    if len(set(sources)) != len(sources) or len(set(places)) != len(places):
+        raise ValueError(f"movedim: a dimension is named twice in {source} or {destination}")
+    if not n:
+        return input  # type: ignore[no-any-return]
+    dims = [d for d in range(n) if d not in sources]
+    for target, d in sorted(zip(places, sources, strict=True)):
+        dims.insert(target, d)
     return permute(input, dims=dims)
 
 
@@ -196,7 +160,7 @@ def squeeze(input: Array, dim: int | Sequence[int] | None = None) -> Tensor:
         IndexError: `dim` is out of range.
     """
     chosen = range(input.ndim) if dim is None else [dim] if isinstance(dim, (int, np.integer)) else dim
-    gone = {_place(input, d, "squeeze") for d in chosen}
+    gone = {place(input, d, "squeeze") for d in chosen}
     return reshape(input, shape=[size for d, size in enumerate(input.shape) if size != 1 or d not in gone])
 
 
@@ -207,26 +171,160 @@ def flatten(input: Array, start_dim: int = 0, end_dim: int = -1) -> Tensor:
         IndexError: `start_dim` or `end_dim` is out of range.
         ValueError: `start_dim` comes after `end_dim`.
     """
-    start, end = _place(input, start_dim, "flatten"), _place(input, end_dim, "flatten")
+    start, end = place(input, start_dim, "flatten"), place(input, end_dim, "flatten")
     shape = tuple(input.shape) or (1,)
     if start > end:
         raise ValueError(f"flatten: start_dim {start_dim} comes after end_dim {end_dim} in shape {shape}")
-    merged = int(np.prod(shape[start : end + 1], dtype=np.int64))
-    return reshape(input, shape=(*shape[:start], merged, *shape[end + 1 :]))
+    return reshape(input, shape=(*shape[:start], prod(shape[start : end + 1]), *shape[end + 1 :]))
 
 
-NUMPY[np.swapaxes], NUMPY[np.expand_dims], NUMPY[np.squeeze], NUMPY[np.ravel] = transpose, unsqueeze, squeeze, flatten
+def unflatten(input: Array, dim: int, sizes: Sequence[int]) -> Tensor:
+    """One dimension made several, of `sizes`; one of them may be -1."""
+    dim = place(input, dim, "unflatten")
+    known = prod(size for size in sizes if size != -1)
+    filled = [(input.shape[dim] // known if known else 0) if size == -1 else size for size in sizes]
+    if prod(filled) != input.shape[dim]:
+        raise ValueError(f"unflatten: sizes {tuple(sizes)} do not make {input.shape[dim]}, the size of dim {dim}")
+    return reshape(input, shape=(*input.shape[:dim], *filled, *input.shape[dim + 1 :]))
 
 
-def _place(input: Array, dim: int, name: str) -> int:
-    """A dimension counted from the front; a single number is taken to have one."""
+def expand(input: Array, *sizes: int | Sequence[int]) -> Tensor:
+    """The input repeated along dimensions of size 1 and along new ones in front; -1 keeps a size.
+
+    Raises:
+        ValueError: a size that is neither 1 nor the one asked for, or fewer dimensions than the input has.
+    """
+    wanted = tuple(sizes[0]) if len(sizes) == 1 and not isinstance(sizes[0], int) else sizes
+    new = len(wanted) - input.ndim
+    if new < 0:
+        raise ValueError(f"expand: {wanted} has fewer dimensions than the input's shape {tuple(input.shape)}")
+    own = (-1,) * new + tuple(input.shape)
+    return broadcast_to(input, shape=tuple(o if w == -1 else w for w, o in zip(wanted, own, strict=True)))
+
+
+def tile(input: Array, *reps: int | Sequence[int]) -> Tensor:
+    """The input side by side with itself: so many times along each dimension, counted from the last.
+
+    Raises:
+        ValueError: a negative number of times.
+    """
+    times = tuple(reps[0]) if len(reps) == 1 and not isinstance(reps[0], int) else reps
+    times = (1,) * (input.ndim - len(times)) + tuple(times)
+    if any(t < 0 for t in times):
+        raise ValueError(f"tile: numbers of times must not be negative, got {times}")
+    shape = (1,) * (len(times) - input.ndim) + tuple(input.shape)
+    spread = reshape(input, shape=[part for size in shape for part in (1, size)])  # (1, a, 1, b)
+    wide = broadcast_to(spread, shape=[part for pair in zip(times, shape, strict=True) for part in pair])  # (t, a, u, b)
+    return reshape(wide, shape=[t * size for t, size in zip(times, shape, strict=True)])  # (t a, u b)
+
+
+def repeat(input: Array, *repeats: int | Sequence[int]) -> Tensor:
+    """`tile` with a number for every dimension.
+
+    Raises:
+        ValueError: fewer numbers than dimensions, or a negative one.
+    """
+    times = tuple(repeats[0]) if len(repeats) == 1 and not isinstance(repeats[0], int) else repeats
+    if len(times) < input.ndim:
+        raise ValueError(f"repeat: {len(times)} numbers for {input.ndim} dimensions")
+    return tile(input, times)
+
+
+def cat(tensors: Sequence[Array], dim: int = 0) -> Tensor:
+    """The tensors one after the other along a dimension.
+
+    Args:
+        tensors: of one shape but for `dim`; empty ones of shape (0,) are passed over, as PyTorch does.
+        dim: the dimension.
+
+    Raises:
+        ValueError: no tensors, or shapes that do not fit.
+        IndexError: `dim` is out of range.
+    """
+    if not len(tensors):
+        raise ValueError("cat: needs at least one tensor")
+    if not all(hasattr(t, "shape") for t in tensors):
+        raise TypeError(f"cat: takes tensors, not {', '.join(type(t).__name__ for t in tensors)}")
+    given = [t for t in tensors if tuple(t.shape) != (0,)] or list(tensors)
+    shapes = [tuple(t.shape) for t in given]
+    n = len(shapes[0])
+    if not n:
+        raise ValueError("cat: tensors without dimensions cannot be joined: stack them")
+    dim = place(given[0], dim, "cat")
+    rest = {(len(s), s[:dim], s[dim + 1 :]) for s in shapes}
+    if len(rest) > 1:
+        raise ValueError(f"cat: shapes {', '.join(map(str, shapes))} must be the same but for dim {dim}")
+    return concatenate(*given, dim=dim)
+
+
+def stack(tensors: Sequence[Array], dim: int = 0) -> Tensor:
+    """Tensors of one shape side by side along a new dimension.
+
+    Raises:
+        ValueError: no tensors, or shapes that differ.
+    """
+    shapes = {tuple(t.shape) for t in tensors}
+    if len(shapes) != 1:
+        raise ValueError(f"stack: needs tensors of one shape, got {', '.join(map(str, sorted(shapes))) or 'none'}")
+    return cat([unsqueeze(t, dim) for t in tensors], dim if dim >= 0 else dim + len(shapes.pop()) + 1)
+
+
+def split(tensor: Array, split_size_or_sections: int | Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
+    """Stretches along a dimension: of one size (the last may be shorter), or of the sizes given.
+
+    Raises:
+        ValueError: a size that is not positive, or sizes that do not add up.
+    """
+    size, n = split_size_or_sections, tensor.shape[dim]
+    if isinstance(size, int):
+        if size <= 0 and n:
+            raise ValueError(f"split: the size must be at least 1, got {size}")
+        sizes = [min(size, n - start) for start in range(0, n, max(size, 1))] or [0]
+    else:
+        sizes = list(size)
+        if sum(sizes) != n or any(s < 0 for s in sizes):
+            raise ValueError(f"split: sizes {tuple(sizes)} must add up to {n}, the size of dim {dim}")
+    ends = np.cumsum(sizes).tolist()
+    before = (slice(None),) * (dim % tensor.ndim)
+    return tuple(tensor[(*before, slice(end - s, end))] for end, s in zip(ends, sizes, strict=True))
+
+
+def chunk(input: Array, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
+    """About `chunks` stretches of one size along a dimension; the last may be shorter.
+
+    Raises:
+        ValueError: fewer than one.
+    """
+    if chunks < 1:
+        raise ValueError(f"chunk: the number of chunks must be at least 1, got {chunks}")
+    return split(input, max(1, -(-input.shape[dim] // chunks)), dim)
+
+
+def unbind(input: Array, dim: int = 0) -> tuple[Tensor, ...]:
+    """The slices along a dimension, one by one, without it.
+
+    Raises:
+        IndexError: `dim` is out of range.
+    """
+    if not input.ndim:
+        raise ValueError("unbind: a single number has no dimension to take apart")
+    before = (slice(None),) * place(input, dim, "unbind")
+    return tuple(input[(*before, i)] for i in range(input.shape[dim]))
+
+
+
+
+def place(input: Array, dim: int, name: str) -> int:
+    """A dimension counted from the front; a single number is taken to have one.
+
+    Raises:
+        IndexError: it is out of range.
+    """
     n = input.ndim or 1
     if not -n <= dim < n:
         raise IndexError(f"{name}: dim {dim} is out of range for shape {tuple(input.shape)}: use {-n} to {n - 1}")
     return dim % n
 
 
-def _is_basic(index: Any) -> bool:
-    """Whether an index is made of integers, slices, None and ... alone, so that it takes no element twice."""
-    parts = index if isinstance(index, tuple) else (index,)
-    return all(part is None or part is ... or isinstance(part, (int, slice, np.integer)) for part in parts)
+NUMPY[np.swapaxes], NUMPY[np.moveaxis], NUMPY[np.expand_dims], NUMPY[np.squeeze] = transpose, movedim, unsqueeze, squeeze
+NUMPY[np.ravel], NUMPY[np.concatenate], NUMPY[np.stack], NUMPY[np.tile] = flatten, cat, stack, tile

@@ -1,53 +1,75 @@
-"""Schedules: how the learning rate changes from step to step. Call `step()` after each `optimizer.step()`."""
+"""Schedules: how the learning rate changes from step to step. Call `step()` after each `optimizer.step()`.
+
+Most schedules say by what they multiply the present rate, not what the rate is: so several can act on one optimiser,
+each with its own `step()`, and a rate that someone else has changed is respected.
+"""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from bisect import bisect_right
+from typing import TYPE_CHECKING, Any, SupportsFloat
+
+from chainrule.optim.optimizer import Optimizer
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from chainrule.optim.optimizer import Optimizer
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 
 class LRScheduler:
-    """Sets each group's "lr" to what `rates` says for the present step, from step 0 on.
+    """Sets each group's "lr" to what `get_lr` says for the present step, from step 0 on.
 
     Args:
         optimizer: whose learning rates to set.
         last_epoch: the step to go on from; -1 to start.
+
+    Raises:
+        TypeError: not an optimiser.
+        ValueError: going on with an optimiser whose groups have no "initial_lr".
     """
 
-    def __init__(self, optimizer: Optimizer, last_epoch: int = -1) -> None:
-        self.optimizer, self.last_epoch = optimizer, last_epoch
-        if last_epoch == -1:
-            for group in optimizer.param_groups:
-                group["initial_lr"] = group["lr"]
-        self.base_lrs = [group["initial_lr"] for group in optimizer.param_groups]
-        self.step()
+    _beginning = False
 
-    def rates(self) -> Sequence[float]:
+    def __init__(self, optimizer: Optimizer, last_epoch: int = -1) -> None:
+        self.optimizer, self.last_epoch = _optimizer(self, optimizer), last_epoch
+        for group in optimizer.param_groups:
+            if last_epoch == -1:
+                group.setdefault("initial_lr", group["lr"])
+            elif "initial_lr" not in group:
+                raise ValueError(
+                    f"{type(self).__name__}: going on from step {last_epoch} needs each group's initial_lr: "
+                    f"load the optimiser's state first"
+                )
+        self.base_lrs = [group["initial_lr"] for group in optimizer.param_groups]
+        self._begin()
+
+    def _begin(self) -> None:
+        """The first step, which most schedules do not let change the rate."""
+        self._beginning = True
+        self.step()
+        del self._beginning
+
+    def get_lr(self) -> Sequence[float]:
         """The learning rate of each group at step `last_epoch`; subclasses say it."""
         raise NotImplementedError
 
     def step(self) -> None:
         """Go on by one step."""
         self.last_epoch += 1
-        self._last_lr = list(self.rates())
+        self._last_lr = list(self.get_lr())
         for group, rate in zip(self.optimizer.param_groups, self._last_lr, strict=True):
             group["lr"] = rate
 
     def get_last_lr(self) -> list[float]:
-        """The learning rate of each group now."""
+        """The learning rate of each group, as it was last set."""
         return self._last_lr
 
     def state_dict(self) -> dict[str, Any]:
         """Where it stands, and its settings: numbers, lists and texts."""
-        return {name: value for name, value in vars(self).items() if name != "optimizer"}
+        return {name: value for name, value in vars(self).items() if name not in ("optimizer", "lr_lambdas")}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Take over a state."""
+        """Take over a state. The rates themselves are in the optimiser's."""
         unknown = state_dict.keys() ^ self.state_dict().keys()
         if unknown:
             raise ValueError(
@@ -55,9 +77,111 @@ class LRScheduler:
             )
         vars(self).update(state_dict)
 
+    def _times(self, factor: float = 1.0) -> list[float]:
+        """The present rates times a factor."""
+        return [group["lr"] * factor for group in self.optimizer.param_groups]
+
+
+class LambdaLR(LRScheduler):
+    """The optimiser's rate times what a function says of the step.
+
+    Args:
+        optimizer: whose learning rates to set.
+        lr_lambda: a function from the step to a factor, or one for each group. Functions are not part of the state.
+        last_epoch: the step to go on from; -1 to start.
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        lr_lambda: Callable[[int], float] | Sequence[Callable[[int], float]],
+        last_epoch: int = -1,
+    ) -> None:
+        self.lr_lambdas = _for_each_group(self, optimizer, "lr_lambda", lr_lambda)
+        super().__init__(optimizer, last_epoch)
+
+    def get_lr(self) -> Sequence[float]:
+        """η λ(t)."""
+        return [base * factor(self.last_epoch) for base, factor in zip(self.base_lrs, self.lr_lambdas, strict=True)]
+
+
+class StepLR(LRScheduler):
+    """η γ^⌊t / step_size⌋: times `gamma` every `step_size` steps."""
+
+    def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1, last_epoch: int = -1) -> None:
+        if step_size < 1:
+            raise ValueError(f"StepLR: step_size must be at least 1, got {step_size}")
+        self.step_size, self.gamma = step_size, gamma
+        super().__init__(optimizer, last_epoch)
+
+    def get_lr(self) -> Sequence[float]:
+        """The present rates, times γ at every multiple of step_size."""
+        return self._times(self.gamma if self.last_epoch > 0 and self.last_epoch % self.step_size == 0 else 1.0)
+
+
+class MultiStepLR(LRScheduler):
+    """Times `gamma` at each of the `milestones`; twice if one is named twice."""
+
+    def __init__(
+        self, optimizer: Optimizer, milestones: Iterable[int], gamma: float = 0.1, last_epoch: int = -1
+    ) -> None:
+        self.milestones, self.gamma = sorted(milestones), gamma
+        super().__init__(optimizer, last_epoch)
+
+    def get_lr(self) -> Sequence[float]:
+        """The present rates, times γ at a milestone."""
+        return self._times(self.gamma ** self.milestones.count(self.last_epoch))
+
+
+class ExponentialLR(LRScheduler):
+    """η γᵗ: times `gamma` at every step."""
+
+    def __init__(self, optimizer: Optimizer, gamma: float, last_epoch: int = -1) -> None:
+        self.gamma = gamma
+        super().__init__(optimizer, last_epoch)
+
+    def get_lr(self) -> Sequence[float]:
+        """The present rates times γ."""
+        return self._times(1.0 if self._beginning else self.gamma)
+
+
+class LinearLR(LRScheduler):
+    """η (a + (b - a) t / T) for the first T = `total_iters` steps, a = `start_factor`, b = `end_factor`; then η b.
+
+    Raises:
+        ValueError: a start_factor outside (0, 1] or an end_factor outside [0, 1].
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        start_factor: float = 1 / 3,
+        end_factor: float = 1.0,
+        total_iters: int = 5,
+        last_epoch: int = -1,
+    ) -> None:
+        if not 0 < start_factor <= 1:
+            raise ValueError(f"LinearLR: start_factor must be above 0 and at most 1, got {start_factor}")
+        if not 0 <= end_factor <= 1:
+            raise ValueError(f"LinearLR: end_factor must be between 0 and 1, got {end_factor}")
+        self.start_factor, self.end_factor, self.total_iters = start_factor, end_factor, total_iters
+        super().__init__(optimizer, last_epoch)
+
+    def get_lr(self) -> Sequence[float]:
+        """The present rates, times the share at this step over the share at the step before."""
+        if self.last_epoch == 0:
+            return self._times(self.start_factor)
+        if self._beginning or self.last_epoch > self.total_iters:
+            return self._times()
+        rise = self.end_factor - self.start_factor
+        before = self.total_iters * self.start_factor + (self.last_epoch - 1) * rise  # times total_iters
+        return self._times(1 + rise / before)
+
 
 class CosineAnnealingLR(LRScheduler):
-    """Half a cosine from the optimiser's rate down to `eta_min` in `T_max` steps, then up again.
+    """Half a cosine from the optimiser's rate η down to `eta_min` in `T_max` steps, then up again.
+
+    η_min + (η - η_min) (1 + cos(π t / T_max)) / 2.
 
     Source: Loshchilov and Hutter, SGDR: stochastic gradient descent with warm restarts (2017), equation 5.
     """
@@ -68,10 +192,15 @@ class CosineAnnealingLR(LRScheduler):
         self.T_max, self.eta_min = T_max, eta_min
         super().__init__(optimizer, last_epoch)
 
-    def rates(self) -> Sequence[float]:
-        """η_min + (η - η_min) (1 + cos(π t / T_max)) / 2."""
-        share = (1 + math.cos(math.pi * self.last_epoch / self.T_max)) / 2
-        return [self.eta_min + (base - self.eta_min) * share for base in self.base_lrs]
+    def get_lr(self) -> Sequence[float]:
+        """The present rates' heights above the floor, times this step's share over the one before."""
+        step, floor = self.last_epoch, self.eta_min
+        if self._beginning:
+            return self._times()
+        share, before = (1 + math.cos(math.pi * t / self.T_max) for t in (step, step - 1))
+        if (step - 1) % (2 * self.T_max) == self.T_max:  # the share before was 0: up from the floor
+            return [rate + (base - floor) * share / 2 for rate, base in zip(self._times(), self.base_lrs, strict=True)]
+        return [floor + (rate - floor) * share / before for rate in self._times()]
 
 
 class OneCycleLR(LRScheduler):
@@ -85,7 +214,7 @@ class OneCycleLR(LRScheduler):
         pct_start: the share of steps that go up.
         anneal_strategy: "cos" or "linear".
         cycle_momentum: let the momentum (Adam: its first beta) go from `max_momentum` to `base_momentum` and back.
-        base_momentum, max_momentum: its range.
+        base_momentum, max_momentum: its range, for all groups or one for each.
         div_factor: the first rate is max_lr / div_factor.
         final_div_factor: the last is the first / final_div_factor.
         three_phase: come down to the first rate at the speed of going up, then to the last.
@@ -108,8 +237,8 @@ class OneCycleLR(LRScheduler):
         pct_start: float = 0.3,
         anneal_strategy: str = "cos",
         cycle_momentum: bool = True,
-        base_momentum: float = 0.85,
-        max_momentum: float = 0.95,
+        base_momentum: float | Sequence[float] = 0.85,
+        max_momentum: float | Sequence[float] = 0.95,
         div_factor: float = 25.0,
         final_div_factor: float = 1e4,
         three_phase: bool = False,
@@ -125,14 +254,13 @@ class OneCycleLR(LRScheduler):
             raise ValueError(f"OneCycleLR: pct_start is a share, 0 to 1, not {pct_start}")
         if anneal_strategy not in ("cos", "linear"):
             raise ValueError(f'OneCycleLR: anneal_strategy must be "cos" or "linear", not {anneal_strategy!r}')
-        groups = optimizer.param_groups
-        if cycle_momentum and not all("betas" in group or group.get("momentum") for group in groups):
+        if cycle_momentum and not {"betas", "momentum"} & _optimizer(self, optimizer).defaults.keys():
             raise ValueError("OneCycleLR: there is no momentum to cycle; set cycle_momentum=False")
-        peaks = [max_lr] * len(groups) if isinstance(max_lr, (int, float)) else list(max_lr)
-        if len(peaks) != len(groups):
-            raise ValueError(f"OneCycleLR: {len(peaks)} rates for {len(groups)} groups")
-        self.total_steps, self.max_lrs, self.anneal_strategy = total_steps, peaks, anneal_strategy
-        self.momenta = [max_momentum, base_momentum] if cycle_momentum else None
+        self.total_steps, self.anneal_strategy = total_steps, anneal_strategy
+        self.max_lrs = _for_each_group(self, optimizer, "max_lr", max_lr)
+        momenta = [_for_each_group(self, optimizer, "max_momentum", max_momentum)]
+        momenta += [_for_each_group(self, optimizer, "base_momentum", base_momentum)]
+        self.momenta = momenta if cycle_momentum else None
         self.first = 1 / div_factor
         self.last = self.first / final_div_factor
         # Where each phase ends, and between which two shares of the highest rate it goes: 0 first, 1 highest, 2 last
@@ -140,11 +268,11 @@ class OneCycleLR(LRScheduler):
         phases = [(top, 0, 1), (total_steps - 1, 1, 2)]
         self.phases = [(top, 0, 1), (2 * top, 1, 0), (total_steps - 1, 0, 2)] if three_phase else phases
         if last_epoch == -1:
-            for group, peak in zip(groups, peaks, strict=True):
-                group["lr"] = peak * self.first
+            for group, peak in zip(optimizer.param_groups, self.max_lrs, strict=True):
+                group["initial_lr"] = peak * self.first
         super().__init__(optimizer, last_epoch)
 
-    def rates(self) -> Sequence[float]:
+    def get_lr(self) -> Sequence[float]:
         """The rates at this step; momenta are set on the way."""
         if self.last_epoch > self.total_steps:
             raise ValueError(f"OneCycleLR: step {self.last_epoch} is past the last of {self.total_steps}")
@@ -156,7 +284,10 @@ class OneCycleLR(LRScheduler):
             start = end
         done = (self.last_epoch - start) / (end - start) if end != start else 1.0
         if self.momenta is not None:
-            self._set_momentum(self._between(self.momenta[a == 1], self.momenta[b == 1], done))
+            ends = zip(self.momenta[a == 1], self.momenta[b == 1], strict=True)
+            for group, (old, new) in zip(self.optimizer.param_groups, ends, strict=True):
+                momentum = self._between(old, new, done)
+                group |= {"betas": (momentum, group["betas"][1])} if "betas" in group else {"momentum": momentum}
         return [self._between(peak * shares[a], peak * shares[b], done) for peak in self.max_lrs]
 
     def _between(self, start: float, end: float, done: float) -> float:
@@ -164,9 +295,154 @@ class OneCycleLR(LRScheduler):
             return start + (end - start) * done
         return end + (start - end) / 2 * (1 + math.cos(math.pi * done))
 
-    def _set_momentum(self, momentum: float) -> None:
-        for group in self.optimizer.param_groups:
-            if "betas" in group:
-                group["betas"] = (momentum, *group["betas"][1:])
-            else:
-                group["momentum"] = momentum
+
+class SequentialLR(LRScheduler):
+    """One schedule after the other: each starts anew, from its own step 0, at the milestone before it.
+
+    Args:
+        optimizer: whose learning rates to set.
+        schedulers: the schedules, made for this optimiser.
+        milestones: the steps at which the second, the third, ... take over.
+        last_epoch: the step to go on from; -1 to start.
+
+    Raises:
+        ValueError: no schedule, one of another optimiser, one that cannot start anew by itself (ReduceLROnPlateau,
+            SequentialLR), or other than one milestone between two of them.
+    """
+
+    def __init__(
+        self, optimizer: Optimizer, schedulers: Sequence[LRScheduler], milestones: Sequence[int], last_epoch: int = -1
+    ) -> None:
+        _optimizer(self, optimizer)
+        if not schedulers or len(milestones) != len(schedulers) - 1:
+            raise ValueError(
+                f"SequentialLR: needs schedules and one milestone between each two, "
+                f"not {len(schedulers)} and {len(milestones)}"
+            )
+        for position, scheduler in enumerate(schedulers):
+            if not isinstance(scheduler, LRScheduler):
+                raise TypeError(f"SequentialLR: takes schedules, not {type(scheduler).__name__}")
+            if isinstance(scheduler, (SequentialLR, ReduceLROnPlateau)):
+                raise ValueError(
+                    f"SequentialLR: a {type(scheduler).__name__} (number {position}) cannot be one of many"
+                )
+            if scheduler.optimizer is not optimizer:
+                raise ValueError(f"SequentialLR: schedule number {position} is another optimiser's")
+        for scheduler in schedulers:
+            scheduler.last_epoch -= 1  # its first step, taken when it was made, does not count
+        self.optimizer, self.last_epoch = optimizer, last_epoch + 1
+        self._schedulers, self._milestones = list(schedulers), list(milestones)
+        for group in optimizer.param_groups:
+            group["lr"] = group["initial_lr"]
+        first = self._schedulers[bisect_right(self._milestones, 0)]
+        first._begin()
+        self._last_lr = first.get_last_lr()
+
+    def step(self) -> None:
+        """Go on by one step."""
+        self.last_epoch += 1
+        position = bisect_right(self._milestones, self.last_epoch)
+        scheduler = self._schedulers[position]
+        if position and self._milestones[position - 1] == self.last_epoch:
+            for group, base in zip(self.optimizer.param_groups, scheduler.base_lrs, strict=True):
+                group["lr"] = base
+            scheduler.last_epoch = -1
+            scheduler._begin()
+        else:
+            scheduler.step()
+        self._last_lr = scheduler.get_last_lr()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where it stands, with the states of its schedules."""
+        return super().state_dict() | {"_schedulers": [s.state_dict() for s in self._schedulers]}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Take over a state."""
+        schedulers = self._schedulers
+        for scheduler, state in zip(schedulers, state_dict["_schedulers"], strict=True):
+            scheduler.load_state_dict(state)
+        super().load_state_dict({**state_dict, "_schedulers": schedulers})
+
+
+class ReduceLROnPlateau(LRScheduler):
+    """Times `factor` when a measure has not become better for more than `patience` steps. Call `step(measure)`.
+
+    Args:
+        optimizer: whose learning rates to set.
+        mode: "min" if a smaller measure is better (a loss), "max" if a larger one is (an accuracy).
+        factor: below 1.
+        patience: how many steps without a better measure are let pass.
+        threshold: by how much a measure must be better than the best to count.
+        threshold_mode: whether the threshold is a share of the best, "rel", or a difference, "abs".
+        cooldown: how many steps after a reduction are not counted.
+        min_lr: the rate to stop at, for all groups or one for each.
+        eps: a reduction by no more than this is left out.
+
+    Raises:
+        ValueError: a factor of 1 or more, an unknown mode, or other than one min_lr a group.
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        mode: str = "min",
+        factor: float = 0.1,
+        patience: int = 10,
+        threshold: float = 1e-4,
+        threshold_mode: str = "rel",
+        cooldown: int = 0,
+        min_lr: float | Sequence[float] = 0.0,
+        eps: float = 1e-8,
+    ) -> None:
+        if factor >= 1:
+            raise ValueError(f"ReduceLROnPlateau: factor must be below 1, got {factor}")
+        for name, chosen, known in (("mode", mode, ("min", "max")), ("threshold_mode", threshold_mode, ("rel", "abs"))):
+            if chosen not in known:
+                raise ValueError(f'ReduceLROnPlateau: {name} must be "{known[0]}" or "{known[1]}", not {chosen!r}')
+        self.optimizer, self.last_epoch = _optimizer(self, optimizer), 0
+        self.mode, self.factor, self.patience, self.cooldown, self.eps = mode, factor, patience, cooldown, eps
+        self.threshold, self.threshold_mode = threshold, threshold_mode
+        self.min_lrs = _for_each_group(self, optimizer, "min_lr", min_lr)
+        self.best = math.inf if mode == "min" else -math.inf
+        self.cooldown_counter = self.num_bad_epochs = 0
+        self._last_lr = self._times()
+
+    def step(self, metrics: SupportsFloat) -> None:  # type: ignore[override]  # this schedule goes by a measure
+        """Go on by one step, of which the measure is told."""
+        self.last_epoch += 1
+        measure = float(metrics)
+        if self._is_better(measure):
+            self.best, self.num_bad_epochs = measure, 0
+        else:
+            self.num_bad_epochs += 1
+        if self.cooldown_counter > 0:
+            self.cooldown_counter -= 1
+            self.num_bad_epochs = 0
+        if self.num_bad_epochs > self.patience:
+            self.cooldown_counter, self.num_bad_epochs = self.cooldown, 0
+            for group, lowest in zip(self.optimizer.param_groups, self.min_lrs, strict=True):
+                rate = max(group["lr"] * self.factor, lowest)
+                if group["lr"] - rate > self.eps:
+                    group["lr"] = rate
+        self._last_lr = self._times()
+
+    def _is_better(self, measure: float) -> bool:
+        sign = -1 if self.mode == "min" else 1
+        if self.threshold_mode == "rel":
+            return sign * measure > sign * self.best * (1 + sign * self.threshold)
+        return sign * measure > sign * self.best + self.threshold
+
+
+def _optimizer(scheduler: LRScheduler, optimizer: Optimizer) -> Optimizer:
+    if not isinstance(optimizer, Optimizer):
+        raise TypeError(f"{type(scheduler).__name__}: takes an optimiser, not {type(optimizer).__name__}")
+    return optimizer
+
+
+def _for_each_group(scheduler: LRScheduler, optimizer: Optimizer, name: str, given: Any) -> list[Any]:
+    """One value for each group."""
+    groups = _optimizer(scheduler, optimizer).param_groups
+    values = list(given) if isinstance(given, (list, tuple)) else [given] * len(groups)
+    if len(values) != len(groups):
+        raise ValueError(f"{type(scheduler).__name__}: {name} has {len(values)} values for {len(groups)} groups")
+    return values

@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from numbers import Real
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 import numpy as np
 
+from chainrule.autograd import enable_grad
 from chainrule.tensor import Tensor
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from numpy.typing import NDArray
 
-    Array = NDArray[Any]
+    Array: TypeAlias = NDArray[Any]
+    Parameters: TypeAlias = Iterable[Tensor] | Iterable[dict[str, Any]]
+
+# PyTorch's choices of how to run, not of what is computed: its states name them, ours need not.
+_WAYS_TO_RUN = {"foreach", "fused", "capturable", "differentiable"}
 
 
 class Optimizer:
-    """Changes parameters in place, against their gradients.
+    """Changes parameters in place, against their gradients (with the option "maximize", along them).
 
-    Subclasses say in `update` how one parameter changes; what they remember of it lives in its `state`.
+    Subclasses say in `start` what they remember of a parameter and in `update` how one changes.
 
     Args:
         params: the parameters, or dicts {"params": parameters, option: value, ...} for groups with options of their
-            own.
+            own. An option may be a Tensor of one element, which counts as its number.
         defaults: the options of groups that do not set them.
 
     Attributes:
@@ -31,18 +37,21 @@ class Optimizer:
         state: for each parameter (by position in all groups) what the optimiser remembers: arrays and numbers.
 
     Raises:
-        ValueError: no parameters, one given twice, or an option that a group does not have.
-        TypeError: something that is not a Tensor.
+        ValueError: no parameters, one given twice, an option that a group does not have or that makes no sense.
+        TypeError: something that is not a Tensor, or an option that is not a number where one is needed.
     """
 
-    def __init__(self, params: Iterable[Tensor] | Iterable[dict[str, Any]], defaults: dict[str, Any]) -> None:
+    not_negative: ClassVar[tuple[str, ...]] = ()
+    """The options that must be numbers from 0 on."""
+
+    def __init__(self, params: Parameters, defaults: dict[str, Any]) -> None:
         if isinstance(params, Tensor):
             raise TypeError(f"{type(self).__name__}: takes a list of parameters; put the single one in brackets")
         given = list(params)
         if not given:
             raise ValueError(f"{type(self).__name__}: there are no parameters")
         groups: list[Any] = given if isinstance(given[0], dict) else [{"params": given}]
-        self.defaults = defaults
+        self.defaults = self._checked(defaults)
         self.param_groups: list[dict[str, Any]] = []
         self.state: dict[int, dict[str, Any]] = {}
         for group in groups:
@@ -52,8 +61,10 @@ class Optimizer:
         """Add parameters with options of their own."""
         if not isinstance(group, dict):
             raise TypeError(f"{type(self).__name__}: takes parameters or groups of them (dicts), not both")
+        if isinstance(group.get("params"), (type(None), set, frozenset)):
+            raise TypeError(f'{type(self).__name__}: a group needs "params", in an order (a list, say)')
         chosen = [group["params"]] if isinstance(group["params"], Tensor) else list(group["params"])
-        unknown = group.keys() - self.defaults.keys() - {"params"}
+        unknown = group.keys() - self.defaults.keys() - {"params", "initial_lr"}
         if unknown:
             raise ValueError(
                 f"{type(self).__name__}: has no option {', '.join(sorted(unknown))}; it has {', '.join(self.defaults)}"
@@ -69,29 +80,63 @@ class Optimizer:
             if id(p) in known:
                 raise ValueError(f"{type(self).__name__}: a parameter of shape {p.shape} is given twice")
             known.add(id(p))
-        self.param_groups.append(
-            {"params": chosen, **self.defaults, **{k: v for k, v in group.items() if k != "params"}}
-        )
+        options = {**self.defaults, **{k: v for k, v in group.items() if k != "params"}}
+        self.param_groups.append({"params": chosen, **self._checked(options)})
+
+    def _checked(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """The options with plain numbers in the place of Tensors, if they make sense."""
+        name, plain = type(self).__name__, dict(options)
+        for option, value in options.items():
+            if isinstance(value, Tensor):
+                if value.numel() != 1:
+                    raise ValueError(f"{name}: {option} must be one number, not a tensor of shape {value.shape}")
+                plain[option] = value.item()
+        for option in self.not_negative:
+            if not isinstance(plain[option], Real):
+                raise TypeError(f"{name}: {option} must be a number, not {plain[option]!r}")
+            if not plain[option] >= 0:
+                raise ValueError(f"{name}: {option} must not be negative, got {plain[option]}")
+        return plain
 
     def _parameters(self) -> list[Tensor]:
         return [p for group in self.param_groups for p in group["params"]]
 
-    def zero_grad(self) -> None:
-        """Forget all gradients."""
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget all gradients, or make them zeros, which a step then takes as gradients."""
         for p in self._parameters():
-            if p.requires_grad:
-                p.grad = None
+            if p.grad is not None:
+                p.grad = None if set_to_none else p.grad.detach().zero_()
 
-    def step(self) -> None:
-        """Change every parameter that has a gradient, once."""
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Change every parameter that has a gradient, once.
+
+        Args:
+            closure: computes the loss and its gradients anew; called first.
+
+        Returns:
+            What the closure returns, if there is one.
+        """
+        loss = None
+        if closure is not None:
+            with enable_grad():
+                loss = closure()
         position = 0
-        for group in self.param_groups:
-            for p in group["params"]:
-                if p.grad is not None:
-                    gradient = p.grad._data
-                    self.update(p._data, gradient, self.state.setdefault(position, {}), group)
-                    p._version[0] += 1
-                position += 1
+        with np.errstate(all="ignore"):  # infinities and NaN are results, as they are of operations
+            for group in self.param_groups:
+                for p in group["params"]:
+                    if p.grad is not None:
+                        gradient = -p.grad._data if group.get("maximize") else p.grad._data
+                        state = self.state.get(position)
+                        if state is None:
+                            state = self.state[position] = self.start(p._data, group)
+                        self.update(p._data, gradient, state, group)
+                        p._version[0] += 1
+                    position += 1
+        return loss
+
+    def start(self, value: Array, group: dict[str, Any]) -> dict[str, Any]:
+        """What is remembered of a parameter before its first step: arrays of its shape and numbers, by name."""
+        return {}
 
     def update(self, value: Array, gradient: Array, state: dict[str, Any], group: dict[str, Any]) -> None:
         """Change one parameter's array in place.
@@ -99,7 +144,7 @@ class Optimizer:
         Args:
             value: the parameter, to be written into.
             gradient: dL/d(value), same shape; not to be written into.
-            state: what is remembered of this parameter; empty at first.
+            state: what is remembered of this parameter.
             group: the options.
         """
         raise NotImplementedError
@@ -111,6 +156,7 @@ class Optimizer:
             "state": {
                 i: {k: v.copy() if isinstance(v, np.ndarray) else v for k, v in s.items()}
                 for i, s in self.state.items()
+                if s
             },
             "param_groups": [
                 {
@@ -131,12 +177,14 @@ class Optimizer:
         sizes, own = [len(g["params"]) for g in groups], [len(g["params"]) for g in self.param_groups]
         if sizes != own:
             raise ValueError(f"{name}: the state has groups of {sizes} parameters, this optimiser has {own}")
-        for saved in groups:
-            differing = saved.keys() - {"params", "initial_lr"} ^ self.defaults.keys()
+        options = [{k: v for k, v in saved.items() if k not in {"params", *_WAYS_TO_RUN}} for saved in groups]
+        for found in options:
+            differing = found.keys() - {"initial_lr"} ^ self.defaults.keys()
             if differing:
                 raise ValueError(
                     f"{name}: the state is another optimiser's, it differs in {', '.join(sorted(differing))}"
                 )
+        options = [self._checked(found) for found in options]
         state: dict[int, dict[str, Any]] = {}
         for key, entries in state_dict["state"].items():
             p = parameters[int(key)] if 0 <= int(key) < len(parameters) else None
@@ -146,21 +194,15 @@ class Optimizer:
                     raise ValueError(
                         f"{name}: the state's {entry} of parameter {key} {shape} fits no parameter of that shape"
                     )
-            state[int(key)] = {k: np.array(v) if hasattr(v, "shape") else v for k, v in entries.items()}
+                if entry == "step":  # PyTorch's is a float32 array, which cannot count beyond 2²⁴
+                    value = int(value)
+                elif hasattr(value, "shape"):
+                    value = np.array(value, p.dtype)
+                state.setdefault(int(key), {})[entry] = value
         self.state = state
-        for group, saved in zip(self.param_groups, groups, strict=True):
-            group.update({k: v for k, v in saved.items() if k != "params"})
+        for group, found in zip(self.param_groups, options, strict=True):
+            group.update(found)
 
     def __repr__(self) -> str:
         groups = [", ".join(f"{k}={v}" for k, v in group.items() if k != "params") for group in self.param_groups]
         return f"{type(self).__name__}({'; '.join(groups)})"
-
-
-def check(name: str, at_least_zero: Mapping[str, float], betas: tuple[float, ...] = ()) -> None:
-    """Raise ValueError for an option that makes no sense."""
-    for option, value in at_least_zero.items():
-        if not value >= 0:
-            raise ValueError(f"{name}: {option} must not be negative, got {value}")
-    for beta in betas:
-        if not 0 <= beta < 1:
-            raise ValueError(f"{name}: betas must be at least 0 and below 1, got {beta}")

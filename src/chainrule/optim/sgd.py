@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chainrule.optim.optimizer import Optimizer, check
+from chainrule.optim.optimizer import Optimizer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Mapping
 
-    from chainrule.optim.optimizer import Array
-    from chainrule.tensor import Tensor
+    from chainrule.optim.optimizer import Array, Parameters
 
 
 class SGD(Optimizer):
@@ -25,6 +24,7 @@ class SGD(Optimizer):
         dampening: how much of the gradient is left out of the velocity (never of the first).
         weight_decay: adds weight_decay · w to the gradient.
         nesterov: look ahead: step along g + momentum v.
+        maximize: go up instead of down.
 
     Raises:
         ValueError: a negative option, or Nesterov without momentum or with dampening.
@@ -32,26 +32,34 @@ class SGD(Optimizer):
     Source: Sutskever et al., On the importance of initialization and momentum in deep learning (2013).
     """
 
+    not_negative = ("lr", "momentum", "weight_decay")
+
     def __init__(
         self,
-        params: Iterable[Tensor] | Iterable[dict[str, Any]],
+        params: Parameters,
         lr: float = 1e-3,
         momentum: float = 0.0,
         dampening: float = 0.0,
         weight_decay: float = 0.0,
         nesterov: bool = False,
+        *,
+        maximize: bool = False,
     ) -> None:
-        check("SGD", {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
-        if nesterov and (momentum <= 0 or dampening != 0):
-            raise ValueError("SGD: nesterov needs a momentum above 0 and no dampening")
         options = {
             "lr": lr,
             "momentum": momentum,
             "dampening": dampening,
             "weight_decay": weight_decay,
             "nesterov": nesterov,
+            "maximize": maximize,
         }
         super().__init__(params, options)
+
+    def _checked(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        plain = super()._checked(options)
+        if plain["nesterov"] and (plain["momentum"] <= 0 or plain["dampening"] != 0):
+            raise ValueError("SGD: nesterov needs a momentum above 0 and no dampening")
+        return plain
 
     def update(self, value: Array, gradient: Array, state: dict[str, Any], group: dict[str, Any]) -> None:
         """One step for one parameter."""

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from chainrule.tensor import Tensor
     from chainrule.training.run import Run
 
-RATES = {"sgd": {"lr": 0.1, "momentum": 0.9}, "adam": {"lr": 0.002}, "adamw": {"lr": 0.002, "weight_decay": 0.01}}
+OPTIMIZERS = {"sgd": {"lr": 0.1, "momentum": 0.9}, "adam": {"lr": 0.002}, "adamw": {"lr": 0.002, "weight_decay": 0.01}}
 """Each optimiser's settings where a model's recipe, made for another one, says nothing of it."""
 
 SCHEDULES = ("constant", "cosine", "one-cycle")
@@ -61,7 +61,7 @@ def configure(
     changes = {name: value for name, value in changes.items() if value is not None}
     optimizer = changes.get("optimizer", recipe.optimizer)
     if optimizer != recipe.optimizer:
-        changes = {"momentum": 0.0, "weight_decay": 0.0, **RATES.get(optimizer, {}), **changes}
+        changes = {"momentum": 0.0, "weight_decay": 0.0, **OPTIMIZERS.get(optimizer, {}), **changes}
     recipe = replace(recipe, **changes)
     _check(recipe, seed, limit, data)
     height, width = data.train_images.shape[1:]
@@ -181,7 +181,7 @@ def _scheduler(recipe: Recipe, optimizer: optim.Optimizer, steps: int) -> LRSche
 
 
 def _check(recipe: Recipe, seed: int, limit: int | None, data: ImageData) -> None:
-    for kind, name, known in (("optimizer", recipe.optimizer, RATES), ("schedule", recipe.schedule, SCHEDULES)):
+    for kind, name, known in (("optimizer", recipe.optimizer, OPTIMIZERS), ("schedule", recipe.schedule, SCHEDULES)):
         if name not in known:
             raise RunError(f"there is no {kind} {name!r}; there are {', '.join(known)}")
     counts = {"number of epochs": recipe.epochs, "batch size": recipe.batch_size, "limit": limit}

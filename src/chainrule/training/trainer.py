@@ -122,9 +122,7 @@ class Trainer:
             self._learn(inputs, targets)
             self.step += 1
             self._seconds = time.perf_counter() - started
-            stopping = (
-                self.interrupt
-            )  # asked before the callbacks are told, so that none of them can miss the last step
+            stopping = self.interrupt  # asked before the callbacks are told, so that all of them see it too
             self._tell("on_step")
             if stopping:
                 self.interrupt = False

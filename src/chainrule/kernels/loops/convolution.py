@@ -22,10 +22,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numba import prange
 
-from chainrule.kernels.compile import jit, threads
-from chainrule.kernels.geometry import Plan, backward_plans, channels_first, channels_last, forward_plan
+from chainrule.kernels.compile import jit, spread
+from chainrule.kernels.geometry import (
+    Plan,
+    backward_plans,
+    channels_first,
+    channels_last,
+    forward_plan,
+    output_size,
+)
 from chainrule.kernels.loops.tile import SPARE_ROWS, VECTOR_BYTES, copy, product
 
 if TYPE_CHECKING:
@@ -42,10 +48,10 @@ def convolve(x: Array, weight: Array, stride: Any, padding: Any, dilation: Any, 
     outputs, depth, *kernel = weight.shape
     images, channels, *size = x.shape
     plan = forward_plan(tuple(size), channels, depth, tuple(kernel), stride, padding, dilation)
-    place = [(size[a] + sum(padding[a]) - dilation[a] * (kernel[a] - 1) - 1) // stride[a] + 1 for a in (0, 1)]
+    places = [output_size(size[a], padding[a], kernel[a], stride[a], dilation[a]) for a in (0, 1)]
     if not (x.size and weight.size):
-        return channels_first(np.zeros((images, *place, outputs), x.dtype))
-    out = np.empty((images, *place, outputs), x.dtype)
+        return channels_first(np.zeros((images, *places, outputs), x.dtype))
+    out = np.empty((images, *places, outputs), x.dtype)
     by_group = weight.reshape(groups, outputs // groups, depth, *kernel)
     _correlate_by(plan, channels_last(x), by_group.transpose(0, 3, 4, 2, 1), out)
     return channels_first(out)
@@ -58,7 +64,7 @@ def convolve_input_gradient(
     outputs, depth, *kernel = weight.shape
     images, channels, *size = input_shape
     plans = []
-    if grad.size and weight.size:
+    if grad.size and weight.size and 0 not in size:
         plans = backward_plans(
             tuple(size), grad.shape[2:], outputs, outputs // groups, tuple(kernel), stride, padding, dilation
         )
@@ -91,15 +97,13 @@ def convolve_weight_gradient(
     rows = len(pieces[0])  # the longest
     tables = np.concatenate([_pad(piece, rows + SPARE_ROWS) for piece in pieces])
     total = np.empty((parts, len(pieces), groups, rows + SPARE_ROWS, columns), x.dtype)
-    number, (_, _, frame_height, frame_width) = threads(), plan.frame
-    frames = np.zeros(number * frame_height * frame_width * channels, x.dtype)
-    upstream = np.zeros(number * height * width * columns, x.dtype)
-    weight_gradient(
-        channels_last(x).ravel(), channels_last(grad).ravel(), frames, upstream, total.ravel(), tables, runs,
+    spread(
+        _weight_gradient, parts * len(pieces), images * height * width * outputs * kernel[0] * kernel[1] * depth // 8,
+        channels_last(x).ravel(), channels_last(grad).ravel(), total.ravel(), tables, runs,
         np.arange(height) * (width * columns), (images, *size, channels), plan.frame, (height, width, outputs),
-        (parts, len(pieces), groups, rows + SPARE_ROWS, columns), stride[1] * channels, number,
+        total.shape, stride[1] * channels,
     )  # fmt: skip
-    summed = total.sum(axis=0)[..., :per_group]  # (pieces, groups, rows, O / groups)
+    summed = total[..., :rows, :per_group].sum(axis=0)  # (pieces, groups, rows, O / groups)
     rows_in_order = np.concatenate([summed[q, :, : len(piece)] for q, piece in enumerate(pieces)], axis=1)
     by_group = rows_in_order.reshape(groups, *kernel, depth, per_group)
     return np.ascontiguousarray(by_group.transpose(0, 4, 3, 1, 2)).reshape(weight_shape)
@@ -112,13 +116,11 @@ def _correlate_by(plan: Plan, x: Array, weight: Array, out: Array) -> None:
     rows = weight.size // (groups * used)
     matrix = np.zeros((*weight.shape[:-1], columns), x.dtype)
     matrix[..., :used] = weight
-    number, (_, _, height, width) = threads(), plan.frame
-    frames = np.zeros(number * height * width * x.shape[3], x.dtype)
-    sums = np.empty(number * (plan.places.size + SPARE_ROWS) * columns, x.dtype)
-    correlate(
-        x.ravel(), matrix.ravel(), frames, sums, out.ravel(), _pad(plan.starts, plan.starts.size + SPARE_ROWS),
-        plan.places, plan.runs, np.arange(plan.runs.size) * (plan.length * columns), plan.length, x.shape, plan.frame,
-        (groups, rows, columns), out.shape, number,
+    spread(
+        _correlate, len(x), len(x) * plan.places.size * matrix.size // 8, x.ravel(), matrix.ravel(), out.ravel(),
+        _pad(plan.starts, plan.starts.size + SPARE_ROWS), plan.places, plan.runs,
+        np.arange(plan.runs.size) * (plan.length * columns), plan.length, 1, x.shape, plan.frame,
+        (groups, rows, columns), out.shape,
     )  # fmt: skip
 
 
@@ -132,71 +134,71 @@ def _pad(table: NDArray[np.intp], size: int) -> NDArray[np.intp]:
     return np.pad(table, (0, size - table.size), mode="edge")
 
 
-@jit(parallel=True)
-def correlate(
-    x: Any, weights: Any, frames: Any, sums: Any, out: Any, table: Any, places: Any, run_x: Any, run_w: Any,
-    length: int, x_shape: Any, frame: Any, weights_shape: Any, out_shape: Any, threads: int,
+@jit
+def _correlate(
+    x: Any, weights: Any, out: Any, table: Any, places: Any, run_x: Any, run_w: Any, length: int, x_step: int,
+    x_shape: Any, frame: Any, weights_shape: Any, out_shape: Any, begin: int, end: int,
 ) -> None:  # fmt: skip
-    """Convolve x (N, H, W, C), framed, with weights (groups, K, columns) into out (N, H′, W′, O); arrays are flat.
+    """Convolve images begin … end - 1 of x (N, H, W, C), framed, with weights (groups, K, columns): out (N, H′, W′, O).
 
-    Place `places[i]` of out reads from `table[i]` on. frames and sums are room for each thread to work in.
+    Place `places[i]` of out reads from `table[i]` on. Arrays are flat.
     """
-    images, h, w, channels = x_shape
+    _, h, w, channels = x_shape
+    _, _, height, width = frame
     groups, depth, columns = weights_shape
-    outputs, used, rows = out_shape[3], out_shape[3] // groups, places.size
-    for thread in prange(threads):
-        frame_at = thread * (frames.size // threads)
-        sums_at = thread * (sums.size // threads)
-        for image in range(thread * images // threads, (thread + 1) * images // threads):
-            put_in_frame(x, image * h * w * channels, h, w * channels, frames, frame_at, frame, channels)
-            for group in range(groups):
-                product(
-                    frames, frame_at + group * (channels // groups), table, 0, weights, group * depth * columns, run_x,
-                    run_w, length, 1, columns, sums, sums_at, rows, columns, True,
-                )  # fmt: skip
-                out_at = image * out_shape[1] * out_shape[2] * outputs + group * used
-                for row in range(rows):
-                    copy(out, out_at + places[row] * outputs, sums, sums_at + row * columns, used)
+    _, out_height, out_width, outputs = out_shape
+    used, rows = outputs // groups, places.size
+    framed = np.zeros(height * width * channels, x.dtype)
+    sums = np.empty((rows + SPARE_ROWS) * columns, x.dtype)
+    for image in range(begin, end):
+        _put_in_frame(x, image * h * w * channels, h, w * channels, framed, frame, channels)
+        for group in range(groups):
+            product(
+                framed, group * (channels // groups), table, weights, group * depth * columns, run_x, run_w, length,
+                x_step, columns, sums, 0, rows, columns, True,
+            )  # fmt: skip
+            out_at = image * out_height * out_width * outputs + group * used
+            for row in range(rows):
+                copy(out, out_at + places[row] * outputs, sums, row * columns, used)
 
 
-@jit(parallel=True)
-def weight_gradient(
-    x: Any, grad: Any, frames: Any, upstreams: Any, total: Any, tables: Any, run_x: Any, run_w: Any, x_shape: Any,
-    frame: Any, grad_shape: Any, total_shape: Any, x_step: int, threads: int,
+@jit
+def _weight_gradient(
+    x: Any, grad: Any, total: Any, tables: Any, run_x: Any, run_w: Any, x_shape: Any, frame: Any, grad_shape: Any,
+    total_shape: Any, x_step: int, begin: int, end: int,
 ) -> None:  # fmt: skip
-    """Sums over images of x's windows times grad (N, H′, W′, O) into total (parts, pieces, groups, rows, columns).
+    """Sums over images of x's windows times grad (N, H′, W′, O): total (parts, pieces, groups, rows, columns).
 
-    A part has a share of the images, a piece a share of the rows, each with its table. Arrays are flat; frames and
-    upstreams are room for each thread to work in.
+    A part has a share of the images, a piece a share of the rows, with its table; pairs of both are numbered, and these
+    are begin … end - 1. Arrays are flat.
     """
     images, h, w, channels = x_shape
+    _, _, frame_height, frame_width = frame
     parts, pieces, groups, rows, columns = total_shape
     height, width, outputs = grad_shape
     used = outputs // groups
-    for thread in prange(threads):
-        frame_at = thread * (frames.size // threads)
-        upstream_at = thread * (upstreams.size // threads)
-        for item in range(thread, parts * pieces, threads):
-            part, piece = item // pieces, item % pieces
-            for image in range(part * images // parts, (part + 1) * images // parts):
-                put_in_frame(x, image * h * w * channels, h, w * channels, frames, frame_at, frame, channels)
-                for group in range(groups):
-                    grad_at = image * height * width * outputs + group * used
-                    for place in range(height * width):
-                        copy(upstreams, upstream_at + place * columns, grad, grad_at + place * outputs, used)
-                    product(
-                        frames, frame_at + group * (channels // groups), tables, piece * rows, upstreams, upstream_at,
-                        run_x, run_w, width, x_step, columns, total, (item * groups + group) * rows * columns,
-                        rows - SPARE_ROWS, columns, image == part * images // parts,
-                    )  # fmt: skip
+    framed = np.zeros(frame_height * frame_width * channels, x.dtype)
+    upstream = np.zeros(height * width * columns, x.dtype)
+    for item in range(begin, end):
+        part, piece = item // pieces, item % pieces
+        first, last = part * images // parts, (part + 1) * images // parts
+        table = tables[piece * rows : (piece + 1) * rows]
+        for image in range(first, last):
+            _put_in_frame(x, image * h * w * channels, h, w * channels, framed, frame, channels)
+            for group in range(groups):
+                grad_at = image * height * width * outputs + group * used
+                for place in range(height * width):
+                    copy(upstream, place * columns, grad, grad_at + place * outputs, used)
+                product(
+                    framed, group * (channels // groups), table, upstream, group * 0, run_x, run_w, width, x_step,
+                    columns, total, (item * groups + group) * rows * columns, rows - SPARE_ROWS, columns,
+                    image == first,
+                )  # fmt: skip
 
 
-@jit()
-def put_in_frame(
-    x: Any, x_at: int, height: int, length: int, frames: Any, frame_at: int, frame: Any, channels: int
-) -> None:
+@jit
+def _put_in_frame(x: Any, x_at: int, height: int, length: int, framed: Any, frame: Any, channels: int) -> None:
     """Copy a picture of so many lines of so many numbers into its place in the frame."""
     top, left, _, width = frame
     for line in range(height):
-        to = frame_at + ((top + line) * width + left) * channels
-        copy(frames, to, x, x_at + line * length, length)
+        copy(framed, ((top + line) * width + left) * channels, x, x_at + line * length, length)

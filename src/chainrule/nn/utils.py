@@ -1,0 +1,65 @@
+"""Gradients kept within bounds, between `loss.backward()` and `optimizer.step()`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from chainrule.tensor import Tensor
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+def clip_grad_norm_(
+    parameters: Tensor | Iterable[Tensor], max_norm: float, norm_type: float = 2.0, error_if_nonfinite: bool = False
+) -> Tensor:
+    """Shrink all gradients by one factor, so that the norm of all together is at most `max_norm`.
+
+    Args:
+        parameters: whose gradients to shrink in place; those without one are passed over.
+        max_norm: the norm to allow.
+        norm_type: p of the norm (Σ |g|ᵖ)^(1/p); "inf" for the largest |g|.
+        error_if_nonfinite: refuse a norm that is infinite or NaN, which the gradients would otherwise become.
+
+    Returns:
+        The norm before, a Tensor without dimensions.
+
+    Raises:
+        ValueError: a negative max_norm.
+        RuntimeError: the norm is not finite, and that is to be refused; the gradients stay as they are.
+
+    Source: Pascanu, Mikolov and Bengio, On the difficulty of training recurrent neural networks (2013).
+    """
+    if not max_norm >= 0:
+        raise ValueError(f"clip_grad_norm_: max_norm must not be negative, got {max_norm}")
+    gradients, order = _gradients(parameters), float(norm_type)
+    with np.errstate(all="ignore"):
+        norms = [np.linalg.norm(g._data.ravel(), order) for g in gradients if g.numel()]
+        total = np.linalg.norm(np.array(norms), order) if norms else np.float32(0)
+        if error_if_nonfinite and not np.isfinite(total):
+            raise RuntimeError(f"clip_grad_norm_: the norm of the gradients is {total}, so they cannot be clipped")
+        factor = max_norm / (total + 1e-6)
+    if not factor >= 1:
+        for gradient in gradients:
+            gradient.mul_(float(factor))
+    return Tensor._wrap(np.asarray(total))
+
+
+def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -> None:
+    """Bring each element of each gradient to within ±`clip_value`, in place.
+
+    Raises:
+        ValueError: a negative clip_value.
+    """
+    if not clip_value >= 0:
+        raise ValueError(f"clip_grad_value_: clip_value must not be negative, got {clip_value}")
+    for gradient in _gradients(parameters):
+        gradient.copy_(np.clip(gradient._data, -clip_value, clip_value))
+
+
+def _gradients(parameters: Tensor | Iterable[Tensor]) -> list[Tensor]:
+    """The gradients there are, without their history: a change in place is no operation to differentiate."""
+    given = [parameters] if isinstance(parameters, Tensor) else parameters
+    return [p.grad.detach() for p in given if p.grad is not None]

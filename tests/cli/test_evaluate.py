@@ -1,0 +1,200 @@
+"""`chainrule evaluate`: the numbers, the table, the pictures."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import shutil
+
+import numpy as np
+import pytest
+
+from chainrule.data import idx
+
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+@pytest.fixture
+def copy(trained, here):
+    """The trained run, in this test's own folder, to do with as it likes."""
+    return shutil.copytree(trained[0], here / "copy")
+
+
+def test_json_is_one_document_and_nothing_else(process, trained, digits):
+    done = process("evaluate", trained[0], "--json")
+    assert (done.code, done.err) == (0, "")
+    document = json.loads(done.out)
+    assert list(document) == ["run", "accuracy", "loss", "per_class", "confusion"]
+    said = json.loads(trained[1].out)
+    assert (document["accuracy"], document["loss"]) == (said["test_accuracy"], said["test_loss"])
+    assert document["run"] == str(trained[0])
+
+    confusion = np.array(document["confusion"])
+    assert confusion.shape == (10, 10)
+    assert confusion.sum() == len(digits.test_labels)
+    assert confusion.trace() / confusion.sum() == document["accuracy"]
+    assert confusion.sum(axis=1).tolist() == np.bincount(digits.test_labels).tolist()
+    for i, entry in enumerate(document["per_class"]):
+        assert entry == {"class": str(i), "images": 6, "accuracy": confusion[i, i] / 6}
+
+
+def test_the_table_says_the_same(command, trained):
+    document = json.loads(command("evaluate", trained[0], "--json").out)
+    done = command("evaluate", trained[0])
+    assert (done.code, done.err) == (0, "")
+    first, second, empty, header, *rows = done.out.splitlines()
+    assert (
+        first
+        == f"{trained[0]}: mlp on the 60 test images of {json.loads((trained[0] / 'config.json').read_text())['data']['name']}"
+    )
+    wrong = round(60 * (1 - document["accuracy"]))
+    assert second == f"test accuracy  {document['accuracy']:.2%}  ({wrong} mistakes, loss {document['loss']:.4f})"
+    assert empty == ""
+    assert re.split(r"  +", header) == ["class", "images", "right", "accuracy", "most often taken for"]
+    for i, row in enumerate(rows):
+        cells = re.split(r"  +", row.strip())
+        counts = document["confusion"][i]
+        assert cells[:4] == [str(i), "6", str(counts[i]), f"{counts[i] / 6:.2%}"]
+        others = [count if j != i else 0 for j, count in enumerate(counts)]
+        most = f"{int(np.argmax(others))} ({max(others)} times)" if any(others) else "-"
+        assert cells[4] == most
+
+
+def test_left_out_it_is_the_newest_run(command, trained, here):
+    shutil.copytree(trained[0], here / "runs" / "mine")
+    assert json.loads(command("evaluate", "--json").out)["run"] == "runs/mine"
+    assert json.loads(command("evaluate", "mine", "--json").out)["run"] == "runs/mine"
+
+
+def test_pictures_are_drawn(command, trained, here):
+    done = command("evaluate", trained[0], "--confusion", "confusion.png", "--mistakes", "my mistakes.svg")
+    assert (done.code, done.err) == (0, "")
+    assert done.out.endswith("drawn: confusion.png\ndrawn: my mistakes.svg\n")
+    assert (here / "confusion.png").read_bytes().startswith(PNG)
+    assert b"<svg" in (here / "my mistakes.svg").read_bytes()[:1000]
+    done = command("evaluate", trained[0], "--mistakes", "quiet.png", "--json")
+    assert json.loads(done.out)
+    assert (here / "quiet.png").read_bytes().startswith(PNG)
+
+
+def test_a_class_without_test_images_has_no_accuracy(command, write_images, make_digits):
+    data = make_digits(test=7)  # none of 7, 8 and 9
+    command("train", "--data", write_images("few", data), "--epochs", "1", "--out", "run", "--quiet")
+    document = json.loads(command("evaluate", "run", "--json").out)
+    assert [entry["accuracy"] for entry in document["per_class"][7:]] == [None] * 3
+    assert command("evaluate", "run").out.splitlines()[-1].split() == ["9", "0", "0", "-", "-"]
+
+
+# What it refuses
+
+
+def test_what_is_no_run(command, here):
+    for arguments, told in (
+        ([], "there is no run in runs yet: train one first, with: chainrule train"),
+        (["nowhere"], "nowhere: there is no such run"),
+        ([here], f"{here}: holds no run"),
+    ):
+        done = command("evaluate", *arguments)
+        assert (done.code, done.out, done.err) == (2, "", f"chainrule: {told}\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "told"), [("figure.txt", "'.txt' is no figure's"), ("none/figure.png", "the folder none does not exist")]
+)
+@pytest.mark.parametrize("option", ["--confusion", "--mistakes"])
+def test_a_picture_that_cannot_be_written(command, trained, option, name, told):
+    done = command("evaluate", trained[0], option, name)
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith(f"chainrule: {name}: ")
+    assert told in done.err
+    assert done.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        (lambda run: (run / "config.json").unlink(), "holds no run"),
+        (
+            lambda run: (run / "config.json").write_text("{}"),
+            "config.json: lacks created, data, model, seed, training, versions",
+        ),
+        (lambda run: (run / "config.json").write_text("{"), "config.json: is not JSON"),
+        (lambda run: (run / "model.safetensors").unlink(), "model.safetensors: is missing"),
+        (
+            lambda run: (run / "model.safetensors").write_bytes(b"half"),
+            "model.safetensors: is not a whole safetensors file",
+        ),
+        (
+            lambda run: edit(run, "model", "name", "os.system"),
+            "config.json: there is no model 'os.system'; there are mlp, network",
+        ),
+        (
+            lambda run: edit(run, "model", "name", "network"),
+            "model.safetensors: does not fit model 'network': .*wrong shape: 1.weight",
+        ),
+        (
+            lambda run: edit(run, "model", "options", {"hidden": "64"}),
+            "config.json: model 'mlp': option hidden must be of type int",
+        ),
+        (
+            lambda run: edit(run, "model", "options", {"hidden": 64}),
+            "model.safetensors: does not fit model 'mlp': .*wrong shape",
+        ),
+        (lambda run: edit(run, "model", "options", {"code": "1"}), "config.json: model 'mlp' has no option 'code'"),
+    ],
+    ids=[
+        "no config",
+        "empty config",
+        "damaged config",
+        "no weights",
+        "damaged weights",
+        "unknown model",
+        "another model",
+        "option of wrong type",
+        "option of wrong value",
+        "unknown option",
+    ],
+)
+def test_a_damaged_run(command, copy, spoil, told):
+    spoil(copy)
+    done = command("evaluate", copy)
+    assert (done.code, done.out) == (2, "")
+    assert re.fullmatch(f"chainrule: {copy}.*{told}.*\n", done.err)
+
+
+def edit(run, part, key, value):
+    config = json.loads((run / "config.json").read_text())
+    config[part][key] = value
+    (run / "config.json").write_text(json.dumps(config))
+
+
+@pytest.mark.parametrize("change", [{"side": 11}, {"classes": 12}], ids=str)
+def test_images_that_are_not_what_was_learned(command, write_images, make_digits, change):
+    folder = write_images("changing", make_digits(train=60, test=24))
+    assert command("train", "--data", folder, "--epochs", "1", "--out", "run", "--quiet").code == 0
+    shutil.rmtree(folder)
+    write_images("changing", make_digits(train=60, test=24, **change))
+    done = command("evaluate", "run")
+    assert (done.code, done.out) == (2, "")
+    assert done.err == f"chainrule: {folder}: the images have another size or other classes than those run learned\n"
+
+
+def test_other_test_images_of_the_same_kind_are_welcome(command, write_images, make_digits):
+    folder = write_images("changing", make_digits(train=60, test=24))
+    command("train", "--data", folder, "--epochs", "1", "--out", "run", "--quiet")
+    for name in ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"):
+        idx.write(folder / name, idx.read(folder / name)[:20])
+    assert np.sum(json.loads(command("evaluate", "run", "--json").out)["confusion"]) == 20
+
+
+def test_a_picture_on_a_full_disk(command, trained, here, monkeypatch):
+    def full(handle):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    done = command("evaluate", trained[0], "--confusion", "c.png")
+    assert (done.code, done.out) == (2, "")
+    assert re.fullmatch("chainrule: c.png: .*No space left on device.*\n", done.err)
+    assert not list(here.iterdir())

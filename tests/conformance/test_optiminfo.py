@@ -1,0 +1,237 @@
+"""PyTorch's own settings for its optimisers (`optiminfo`), and schedules and clipping at many settings of ours."""
+
+from __future__ import annotations
+
+import json
+import warnings
+
+import numpy as np
+import pytest
+
+import chainrule
+from chainrule import nn, optim
+from chainrule.optim import lr_scheduler as our_schedules
+
+torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'chainrule[torch]'")
+pytest.importorskip("expecttest", reason="PyTorch's sample inputs need expecttest: pip install expecttest")
+
+from torch.optim import lr_scheduler as their_schedules  # noqa: E402  # only where PyTorch is installed
+
+from . import optiminfo  # noqa: E402
+
+STEPS = 30
+
+
+@pytest.mark.parametrize("entry", optiminfo.ENTRIES, ids=lambda entry: entry.name)
+def test_pytorchs_own_settings(entry):
+    outcome = optiminfo.run(entry)
+    assert outcome.wrong == []
+    assert outcome.passed + len(outcome.unsupported) == outcome.total
+    # as many settings as torch 2.13 lists for the CPU, and schedules of kinds that we have
+    assert outcome.passed == {"SGD": 14, "Adam": 9, "AdamW": 6, "RMSprop": 9, "Adagrad": 8}[entry.name]
+
+
+@pytest.mark.parametrize("entry", optiminfo.ENTRIES, ids=lambda entry: entry.name)
+def test_what_pytorch_refuses(entry):
+    cases, faults = optiminfo.refusals(entry)
+    assert cases >= 7
+    assert faults == []
+
+
+@pytest.mark.parametrize("name", optiminfo.NAMES)
+def test_options_and_defaults(name):
+    """Every option is PyTorch's, with its default; those that are missing are ways to run."""
+    p, q = nn.Parameter(np.ones(1)), torch.ones(1)
+    ours, theirs = getattr(optim, name)([p]).defaults, getattr(torch.optim, name)([q]).defaults
+    assert ours == {option: value for option, value in theirs.items() if option not in optiminfo.WAYS_TO_RUN}
+    for way in theirs.keys() - ours.keys():
+        with pytest.raises(TypeError, match=f"'{way}'"):
+            getattr(optim, name)([p], **{way: True})
+
+
+SCHEDULES = {
+    "lambda": lambda s, o: s.LambdaLR(o, lambda t: 0.95**t),
+    "lambda for each group": lambda s, o: s.LambdaLR(o, [lambda t: 1 / (1 + t), lambda t: t / 30]),
+    "step": lambda s, o: s.StepLR(o, 4),
+    "step 1": lambda s, o: s.StepLR(o, step_size=1, gamma=0.8),
+    "step up": lambda s, o: s.StepLR(o, 7, gamma=1.5),
+    "milestones": lambda s, o: s.MultiStepLR(o, [3, 10, 11]),
+    "milestones twice": lambda s, o: s.MultiStepLR(o, [9, 5, 5], gamma=0.5),
+    "milestones at the beginning": lambda s, o: s.MultiStepLR(o, [0, 2], gamma=0.5),
+    "no milestones": lambda s, o: s.MultiStepLR(o, []),
+    "linear": lambda s, o: s.LinearLR(o),
+    "linear down": lambda s, o: s.LinearLR(o, 1.0, 0.1, total_iters=12),
+    "linear to nothing": lambda s, o: s.LinearLR(o, 1.0, 0.0, total_iters=25),
+    "linear of no steps": lambda s, o: s.LinearLR(o, 0.5, total_iters=0),
+    "linear beyond": lambda s, o: s.LinearLR(o, 0.01, 0.7, total_iters=50),
+    "exponential": lambda s, o: s.ExponentialLR(o, 0.9),
+    "exponential up": lambda s, o: s.ExponentialLR(o, gamma=1.1),
+    "exponential to nothing": lambda s, o: s.ExponentialLR(o, 0.0),
+    "cosine": lambda s, o: s.CosineAnnealingLR(o, 30),
+    "cosine with a floor": lambda s, o: s.CosineAnnealingLR(o, T_max=7, eta_min=0.01),
+    "cosine of one step": lambda s, o: s.CosineAnnealingLR(o, 1, eta_min=0.02),
+    "cosine of two steps": lambda s, o: s.CosineAnnealingLR(o, 2),
+    "cosine below its floor": lambda s, o: s.CosineAnnealingLR(o, 5, eta_min=0.3),
+    "one cycle": lambda s, o: s.OneCycleLR(o, 1.0, total_steps=STEPS),
+    "one cycle, linear": lambda s, o: s.OneCycleLR(o, 0.5, epochs=6, steps_per_epoch=6, anneal_strategy="linear"),
+    "one cycle, three phases": lambda s, o: s.OneCycleLR(o, [1.0, 0.1], STEPS, pct_start=0.2, three_phase=True),
+    "one cycle by group": lambda s, o: s.OneCycleLR(
+        o, [1.0, 0.1], STEPS, base_momentum=[0.8, 0.7], max_momentum=[0.9, 0.99], div_factor=10.0, final_div_factor=50.0
+    ),
+    "one cycle without momentum": lambda s, o: s.OneCycleLR(o, 1.0, STEPS, cycle_momentum=False, pct_start=0.71),
+    "plateau": lambda s, o: s.ReduceLROnPlateau(o, patience=2),
+    "plateau of a maximum": lambda s, o: s.ReduceLROnPlateau(o, "max", factor=0.5, patience=0, cooldown=3),
+    "plateau by differences": lambda s, o: s.ReduceLROnPlateau(o, threshold=0.1, threshold_mode="abs", patience=1),
+    "plateau of a maximum by differences": lambda s, o: s.ReduceLROnPlateau(
+        o, "max", threshold=0.1, threshold_mode="abs", patience=1, min_lr=[0.01, 0.02]
+    ),
+    "plateau with a floor": lambda s, o: s.ReduceLROnPlateau(o, factor=0.3, patience=0, min_lr=0.004, eps=1e-3),
+    "warm-up, then cosine": lambda s, o: s.SequentialLR(
+        o, [s.LinearLR(o, 0.1, total_iters=5), s.CosineAnnealingLR(o, 25)], milestones=[5]
+    ),
+    "four in a row": lambda s, o: s.SequentialLR(
+        o,
+        [s.ExponentialLR(o, 0.9), s.StepLR(o, 3), s.MultiStepLR(o, [2, 4]), s.LambdaLR(o, lambda t: 1 / (2 + t))],
+        [6, 13, 21],
+    ),
+    "the second from the beginning": lambda s, o: s.SequentialLR(
+        o, [s.ExponentialLR(o, 0.9), s.LinearLR(o, 0.2, 0.9, 4)], [0]
+    ),
+    "two at one milestone": lambda s, o: s.SequentialLR(
+        o, [s.StepLR(o, 2), s.ExponentialLR(o, 0.5), s.LinearLR(o)], [8, 8]
+    ),
+    "one in a row": lambda s, o: s.SequentialLR(o, [s.ExponentialLR(o, 0.9)], []),
+    "one cycle after a warm-up": lambda s, o: s.SequentialLR(
+        o, [s.LinearLR(o, 0.5), s.OneCycleLR(o, 1.0, total_steps=25)], [6]
+    ),
+}
+TOGETHER = [
+    ("step", "exponential"),
+    ("linear", "cosine with a floor"),
+    ("linear", "milestones twice", "exponential"),
+    ("exponential", "plateau"),
+    ("cosine", "lambda"),
+    ("lambda", "step"),
+    ("linear to nothing", "plateau with a floor"),
+    ("linear", "warm-up, then cosine"),
+]
+RUNS = [("SGD", (name,)) for name in SCHEDULES] + [("SGD", names) for names in TOGETHER]
+RUNS += [("Adam", (name,)) for name in SCHEDULES if "one cycle" in name]  # whose momentum is the first beta
+MEASURES = [3.0, 2.0, 2.0, 1.95, 1.9, 1.9, float("nan"), 2.5, 1.0, 1.0, 0.99995, 1.05]
+
+
+def optimizer(library, parameter, kind):
+    groups = [{"params": [parameter()]}, {"params": [parameter()], "lr": 0.05}]
+    return getattr(library, kind)(groups, lr=0.2, **({"momentum": 0.5} if kind == "SGD" else {}))
+
+
+def pair(kind):
+    return optimizer(optim, lambda: nn.Parameter(np.ones(2)), kind), optimizer(torch.optim, lambda: torch.ones(2), kind)
+
+
+def make(names, library, optimizer):
+    with warnings.catch_warnings():
+        # PyTorch's SequentialLR starts its schedules in a way that they themselves warn of
+        warnings.filterwarnings("ignore", r"Detected call of `lr_scheduler.step\(\)` before", UserWarning)
+        return [SCHEDULES[name](library, optimizer) for name in names]
+
+
+def step(schedules, optimizer, number):
+    optimizer.step()
+    for schedule in schedules:
+        schedule.step(*([MEASURES[number % 12]] if "Plateau" in type(schedule).__name__ else []))
+
+
+def rates(schedules, optimizer):
+    found = [schedule.get_last_lr() for schedule in schedules]
+    return found + [[g["lr"], g["betas"][0] if "betas" in g else g["momentum"]] for g in optimizer.param_groups]
+
+
+@pytest.mark.parametrize("stopping", [False, True], ids=["through", "stopping"])
+@pytest.mark.parametrize(("kind", "names"), RUNS, ids=str)
+def test_schedules(kind, names, stopping):
+    """PyTorch's never stop; ours go on from states by way of text, in new optimisers with new schedules."""
+    one, two = pair(kind)
+    ours, theirs = make(names, our_schedules, one), make(names, their_schedules, two)
+    np.testing.assert_allclose(rates(ours, one), rates(theirs, two), rtol=1e-10, atol=1e-15)
+    for number in range(STEPS):
+        if stopping and number in (4, 5, 6, 13):
+            states = json.loads(json.dumps([one.state_dict(), *[s.state_dict() for s in ours]]))
+            one = pair(kind)[0]
+            ours = make(names, our_schedules, one)
+            for owner, state in zip([one, *ours], states, strict=True):
+                owner.load_state_dict(state)
+        step(ours, one, number)
+        step(theirs, two, number)
+        np.testing.assert_allclose(
+            rates(ours, one), rates(theirs, two), rtol=1e-10, atol=1e-15, err_msg=f"step {number + 1}"
+        )
+
+
+@pytest.mark.parametrize("last_epoch", [0, 2, 3, 9])
+@pytest.mark.parametrize(
+    "go_on",
+    [
+        lambda s, o, t: s.LambdaLR(o, lambda t: 0.9**t, last_epoch=t),
+        lambda s, o, t: s.StepLR(o, 4, last_epoch=t),
+        lambda s, o, t: s.MultiStepLR(o, [1, 10, 12], last_epoch=t),
+        lambda s, o, t: s.LinearLR(o, 0.5, 0.1, 12, last_epoch=t),
+        lambda s, o, t: s.ExponentialLR(o, 0.9, last_epoch=t),
+        lambda s, o, t: s.CosineAnnealingLR(o, 8, last_epoch=t),
+    ],
+    ids=["LambdaLR", "StepLR", "MultiStepLR", "LinearLR", "ExponentialLR", "CosineAnnealingLR"],
+)
+def test_going_on_from_a_step(go_on, last_epoch):
+    found = []
+    for library, schedules, p in (
+        (optim, our_schedules, nn.Parameter([1.0])),
+        (torch.optim, their_schedules, torch.ones(1)),
+    ):
+        optimizer = library.SGD([{"params": [p], "initial_lr": 0.5}], lr=0.1)
+        schedule = go_on(schedules, optimizer, last_epoch)
+        found.append([schedule.get_last_lr()])
+        for _ in range(STEPS):
+            optimizer.step()
+            schedule.step()
+            found[-1].append(schedule.get_last_lr())
+    np.testing.assert_allclose(*found, rtol=1e-10)
+
+
+def gradients(dtype):
+    """Parameters whose gradients are equal in both libraries; the first has none."""
+    ours, theirs, rng = [], [], np.random.default_rng(0)
+    for shape in [(2,), (3, 2), (), (4,)]:
+        g = np.asarray(rng.standard_normal(shape), dtype)
+        ours.append(nn.Parameter(np.ones_like(g)))
+        theirs.append(torch.nn.Parameter(torch.ones_like(torch.tensor(g))))
+        if shape != (2,):
+            ours[-1].grad, theirs[-1].grad = chainrule.tensor(g), torch.tensor(g)
+    return ours, theirs
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("norm_type", [2, 1.0, 3, 0, float("inf"), "inf", -1.0, float("-inf")])
+def test_clipping_the_norm(norm_type, dtype, assert_same):
+    relative = 1e-12 if dtype == np.float64 else 2e-6
+    for largest in (0.0, 0.7, 1e3):
+        ours, theirs = gradients(dtype)
+        total = nn.utils.clip_grad_norm_(ours, largest, norm_type)
+        assert_same(total, torch.nn.utils.clip_grad_norm_(theirs, largest, norm_type), relative)
+        for p, q in zip(ours[1:], theirs[1:], strict=True):
+            assert_same(p.grad, q.grad, relative)
+
+
+@pytest.mark.parametrize("odd", [np.inf, -np.inf, np.nan])
+def test_clipping_what_is_not_finite(odd, assert_same):
+    for clip in (
+        lambda utils, p: utils.clip_grad_norm_(p, 1.0),
+        lambda utils, p: utils.clip_grad_norm_(p, 1.0, "inf"),
+        lambda utils, p: utils.clip_grad_value_(p, 0.5),
+    ):
+        ours, theirs = gradients(np.float64)
+        ours[1].grad[0, 0] = odd
+        theirs[1].grad[0, 0] = odd
+        clip(nn.utils, ours)
+        clip(torch.nn.utils, theirs)
+        for p, q in zip(ours[1:], theirs[1:], strict=True):
+            assert_same(p.grad, q.grad, 1e-15)

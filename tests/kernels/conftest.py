@@ -1,0 +1,19 @@
+"""Every test that asks for `backend` runs twice: on the compiled loops and on plain NumPy."""
+
+import pytest
+
+from chainrule.kernels import compile as kernels
+
+
+@pytest.fixture(params=["compiled", "plain"])
+def backend(request, monkeypatch):
+    monkeypatch.setattr(kernels, "_compiles", request.param == "compiled")
+    return request.param
+
+
+@pytest.fixture(params=[1, 3])
+def threads(request, monkeypatch):
+    """So many threads, even for the least work."""
+    monkeypatch.setattr(kernels, "_threads", request.param)
+    monkeypatch.setattr(kernels, "WORTH_A_THREAD", 1)
+    return request.param
