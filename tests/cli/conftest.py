@@ -67,8 +67,9 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def command(capfd: pytest.CaptureFixture[str]) -> Callable[..., Done]:
-    """Runs the command inside this process."""
+def command(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Done]:
+    """Runs the command inside this process, without drawing a training's curves, which takes longer than the training."""
+    monkeypatch.setattr("chainrule.cli.train._draw", lambda run: None)
 
     def run(*arguments: object) -> Done:
         capfd.readouterr()

@@ -168,6 +168,16 @@ def test_two_schedules_on_one_optimizer_multiply():
     assert first.get_last_lr() == [4.0]
 
 
+def test_a_row_of_schedules_takes_states_of_as_many():
+    optimizer = sgd()
+    row = SequentialLR(optimizer, [StepLR(optimizer, 2), ExponentialLR(optimizer, 0.5)], [3])
+    state = row.state_dict()
+    with pytest.raises(ValueError, match="SequentialLR: the state has 1 schedules, this has 2"):
+        row.load_state_dict({**state, "_schedulers": state["_schedulers"][:1]})
+    with pytest.raises(ValueError, match="ExponentialLR: the state does not fit, it differs in step_size"):
+        row.load_state_dict({**state, "_schedulers": [state["_schedulers"][0]] * 2})
+
+
 def test_functions_are_not_part_of_the_state():
     scheduler = LambdaLR(sgd(), lambda t: t)
     assert "lr_lambdas" not in json.loads(json.dumps(scheduler.state_dict()))

@@ -273,6 +273,7 @@ class TestGroups:
             ),
             (lambda p: [{"params": [p], "lr": -1}], ValueError, "SGD: lr must not be negative, got -1"),
             (lambda p: [{"lr": 1}], TypeError, 'SGD: a group needs "params", in an order (a list, say)'),
+            (lambda p: {p}, TypeError, "SGD: parameters need an order: give a list, not a set"),
             (lambda p: [{"params": {p}}], TypeError, 'SGD: a group needs "params", in an order (a list, say)'),
         ],
     )
@@ -313,7 +314,7 @@ class TestOptions:
         ]:
             with pytest.raises(ValueError, match=f"{kind.__name__}: {option} must not be negative"):
                 kind([parameter(1.0)], **{option: -1})
-        for betas in ((0.9,), (0.9, chainrule.tensor(0.9))):
+        for betas in (0.9, (0.9,), (0.9, 0.9, 0.9), (0.9, chainrule.tensor(0.9)), "ab"):
             with pytest.raises(TypeError, match="Adam: betas must be two numbers, not"):
                 optim.Adam([parameter(1.0)], betas=betas)
         for betas in ((1.0, 0.9), (0.9, -0.1)):

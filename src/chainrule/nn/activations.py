@@ -63,3 +63,87 @@ class Softmax(Module):
     def extra_repr(self) -> str:
         """The dimension."""
         return f"dim={self.dim}"
+
+
+class LogSoftmax(Softmax):
+    """The logarithm of `Softmax`."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Logarithms of positive numbers that sum to 1 along `dim`."""
+        return F.log_softmax(input, dim=self.dim)
+
+
+class ELU(Module):
+    """x if x > 0, else alpha (eˣ - 1)."""
+
+    def __init__(self, alpha: float = 1.0) -> None:
+        self.alpha = alpha
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Element by element."""
+        return F.elu(input, alpha=self.alpha)
+
+    def extra_repr(self) -> str:
+        """The factor."""
+        return f"alpha={self.alpha}"
+
+
+class GELU(Module):
+    """x Φ(x); `approximate` is "none" or "tanh"."""
+
+    def __init__(self, approximate: str = "none") -> None:
+        self.approximate = approximate
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Element by element."""
+        return F.gelu(input, approximate=self.approximate)
+
+    def extra_repr(self) -> str:
+        """Which form."""
+        return f"approximate={self.approximate!r}"
+
+
+class SiLU(Module):
+    """x σ(x)."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Element by element."""
+        return F.silu(input)
+
+
+class Softplus(Module):
+    """ln(1 + e^(βx)) / β."""
+
+    def __init__(self, beta: float = 1.0, threshold: float = 20.0) -> None:
+        self.beta, self.threshold = beta, threshold
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Element by element."""
+        return F.softplus(input, beta=self.beta, threshold=self.threshold)
+
+    def extra_repr(self) -> str:
+        """The numbers."""
+        return f"beta={self.beta}, threshold={self.threshold}"
+
+
+class LogSigmoid(Module):
+    """ln σ(x)."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Element by element."""
+        return F.logsigmoid(input)
+
+
+class Hardtanh(Module):
+    """x, held between `min_val` and `max_val`."""
+
+    def __init__(self, min_val: float = -1.0, max_val: float = 1.0) -> None:
+        self.min_val, self.max_val = min_val, max_val
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Element by element."""
+        return F.hardtanh(input, min_val=self.min_val, max_val=self.max_val)
+
+    def extra_repr(self) -> str:
+        """The bounds."""
+        return f"min_val={self.min_val}, max_val={self.max_val}"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from chainrule.creation import one_hot
+from chainrule.creation import one_hot, ones
 from chainrule.ops import (
     adaptive_avg_pool2d,
     avg_pool2d,
@@ -82,3 +82,16 @@ def dropout(
     kept = (generator or default_generator()).random(input.shape, np.float32) >= p
     scale = kept.astype(input.dtype) / (1 - p if p < 1 else 1)
     return input * scale
+
+
+def dropout2d(
+    input: Tensor, p: float = 0.5, training: bool = True, generator: np.random.Generator | None = None
+) -> Tensor:
+    """`dropout` of whole channels: (N, C, ...), each channel of each example kept or set to zero.
+
+    Source: Tompson et al., Efficient object localization using convolutional networks (2015).
+    """
+    if input.ndim < 2:
+        raise ValueError(f"dropout2d: takes (N, C, ...), not {input.shape}")
+    kept = dropout(ones(*input.shape[:2], *(1,) * (input.ndim - 2), dtype=input.dtype), p, training, generator)
+    return input * kept if training and p else input

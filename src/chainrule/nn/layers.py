@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -100,33 +100,24 @@ class Dropout(Module):
         return f"p={self.p}"
 
 
-class Sequential(Module):
-    """Modules one after the other: each takes what the one before it gives. `model[0]` is the first.
+class Dropout2d(Dropout):
+    """While learning, set whole channels of (N, C, H, W) to zero with probability p and scale the rest by 1 / (1 - p)."""
 
-    Args:
-        modules: the modules, or one dict of them by name.
-    """
+    def forward(self, input: Tensor) -> Tensor:
+        """The input, thinned out if `training`."""
+        return F.dropout2d(input, self.p, self.training, self.generator)
 
-    def __init__(self, *modules: Module | dict[str, Module]) -> None:
-        named: dict[str, Any] = {}
-        for position, module in enumerate(modules):
-            named |= module if isinstance(module, dict) else {str(position): module}
-        for name, module in named.items():
-            if not isinstance(module, Module):
-                raise TypeError(f"Sequential: {name!r} is a {type(module).__name__}, not a Module")
-            if "." in name or hasattr(self, name):
-                raise ValueError(f"Sequential: {name!r} is taken or has a dot in it")
-            setattr(self, name, module)
 
-    def forward(self, input: Any) -> Any:
-        """Through all of them."""
-        for module in self.children():
-            input = module(input)
-        return input
+class Unflatten(Module):
+    """Make several dimensions of one: `Unflatten(1, (28, 28))` makes (N, 28, 28) of (N, 784)."""
 
-    def __len__(self) -> int:
-        return len(list(self.children()))
+    def __init__(self, dim: int, unflattened_size: tuple[int, ...]) -> None:
+        self.dim, self.unflattened_size = dim, tuple(unflattened_size)
 
-    def __getitem__(self, index: int | slice) -> Module:
-        named = list(self.named_children())
-        return Sequential(dict(named[index])) if isinstance(index, slice) else named[index][1]
+    def forward(self, input: Tensor) -> Tensor:
+        """The input, unflattened."""
+        return input.unflatten(self.dim, self.unflattened_size)
+
+    def extra_repr(self) -> str:
+        """The dimension and sizes."""
+        return f"dim={self.dim}, unflattened_size={self.unflattened_size}"

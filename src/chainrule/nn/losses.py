@@ -1,4 +1,7 @@
-"""Losses as modules; the formulas are in `chainrule.ops.losses`."""
+"""Losses as modules; the formulas are in `chainrule.ops.losses`.
+
+A class weight belongs to the loss's state, as in PyTorch: it is a buffer.
+"""
 
 from __future__ import annotations
 
@@ -12,22 +15,60 @@ if TYPE_CHECKING:
 
 
 class _Loss(Module):
+    reductions: tuple[str, ...] = ("mean", "sum", "none")
+
     def __init__(self, reduction: str = "mean") -> None:
-        if reduction not in ("mean", "sum", "none"):
-            raise ValueError(f'{type(self).__name__}: reduction must be "mean", "sum" or "none", not {reduction!r}')
+        if reduction not in self.reductions:
+            known = ", ".join(f'"{r}"' for r in self.reductions)
+            raise ValueError(f"{type(self).__name__}: reduction must be one of {known}, not {reduction!r}")
         self.reduction = reduction
 
     def extra_repr(self) -> str:
         """The reduction."""
         return f"reduction={self.reduction!r}"
 
+    def _keep(self, name: str, tensor: Tensor | None) -> None:
+        """Keep a Tensor as a buffer, or None."""
+        if tensor is None:
+            setattr(self, name, None)
+        else:
+            self.register_buffer(name, tensor)
+
 
 class CrossEntropyLoss(_Loss):
     """-ln of the probability that softmax(input) gives to the target; see `functional.cross_entropy`."""
 
+    weight: Tensor | None
+
+    def __init__(
+        self,
+        weight: Tensor | None = None,
+        ignore_index: int = -100,
+        reduction: str = "mean",
+        label_smoothing: float = 0.0,
+    ) -> None:
+        super().__init__(reduction)
+        self._keep("weight", weight)
+        self.ignore_index, self.label_smoothing = ignore_index, label_smoothing
+
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         """Scores (N, C) and class indices (N,), or probabilities (N, C), to the loss."""
-        return F.cross_entropy(input, target, reduction=self.reduction)
+        return F.cross_entropy(input, target, self.weight, self.ignore_index, self.reduction, self.label_smoothing)
+
+
+class NLLLoss(_Loss):
+    """The negative of the target class's logarithm of probability; see `functional.nll_loss`."""
+
+    weight: Tensor | None
+
+    def __init__(self, weight: Tensor | None = None, ignore_index: int = -100, reduction: str = "mean") -> None:
+        super().__init__(reduction)
+        self._keep("weight", weight)
+        self.ignore_index = ignore_index
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        """Logarithms of probabilities (N, C) and class indices (N,) to the loss."""
+        return F.nll_loss(input, target, self.weight, self.ignore_index, self.reduction)
 
 
 class MSELoss(_Loss):
@@ -36,3 +77,81 @@ class MSELoss(_Loss):
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         """Predictions and targets of one shape to the loss."""
         return F.mse_loss(input, target, self.reduction)
+
+
+class L1Loss(_Loss):
+    """The absolute error; see `functional.l1_loss`."""
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        """Predictions and targets of one shape to the loss."""
+        return F.l1_loss(input, target, self.reduction)
+
+
+class SmoothL1Loss(_Loss):
+    """The squared error near 0, the absolute error farther away; see `functional.smooth_l1_loss`."""
+
+    def __init__(self, reduction: str = "mean", beta: float = 1.0) -> None:
+        super().__init__(reduction)
+        self.beta = beta
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        """Predictions and targets of one shape to the loss."""
+        return F.smooth_l1_loss(input, target, self.reduction, self.beta)
+
+
+class HuberLoss(_Loss):
+    """The squared error near 0, the absolute error farther away; see `functional.huber_loss`."""
+
+    def __init__(self, reduction: str = "mean", delta: float = 1.0) -> None:
+        super().__init__(reduction)
+        self.delta = delta
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        """Predictions and targets of one shape to the loss."""
+        return F.huber_loss(input, target, self.reduction, self.delta)
+
+
+class BCELoss(_Loss):
+    """`functional.binary_cross_entropy` of probabilities."""
+
+    weight: Tensor | None
+
+    def __init__(self, weight: Tensor | None = None, reduction: str = "mean") -> None:
+        super().__init__(reduction)
+        self._keep("weight", weight)
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        """Probabilities and targets of one shape to the loss."""
+        return F.binary_cross_entropy(input, target, self.weight, self.reduction)
+
+
+class BCEWithLogitsLoss(_Loss):
+    """`functional.binary_cross_entropy_with_logits` of scores."""
+
+    weight: Tensor | None
+    pos_weight: Tensor | None
+
+    def __init__(
+        self, weight: Tensor | None = None, reduction: str = "mean", pos_weight: Tensor | None = None
+    ) -> None:
+        super().__init__(reduction)
+        self._keep("weight", weight)
+        self._keep("pos_weight", pos_weight)
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        """Scores and targets of one shape to the loss."""
+        return F.binary_cross_entropy_with_logits(input, target, self.weight, self.reduction, self.pos_weight)
+
+
+class KLDivLoss(_Loss):
+    """How much one distribution tells about another; see `functional.kl_div`."""
+
+    reductions = ("mean", "batchmean", "sum", "none")
+
+    def __init__(self, reduction: str = "mean", log_target: bool = False) -> None:
+        super().__init__(reduction)
+        self.log_target = log_target
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        """Logarithms of probabilities, and probabilities, to the loss."""
+        return F.kl_div(input, target, self.reduction, self.log_target)

@@ -55,7 +55,7 @@ class Adam(Optimizer):
     ) -> None:
         options = {
             "lr": lr,
-            "betas": tuple(betas),
+            "betas": betas,
             "eps": eps,
             "weight_decay": weight_decay,
             "amsgrad": amsgrad,
@@ -67,12 +67,12 @@ class Adam(Optimizer):
     def _checked(self, options: Mapping[str, Any]) -> dict[str, Any]:
         plain = super()._checked(options)
         betas = plain["betas"]
-        if len(betas) != 2 or not all(isinstance(beta, Real) for beta in betas):
+        if not (isinstance(betas, (tuple, list)) and [isinstance(beta, Real) for beta in betas] == [True, True]):
             raise TypeError(f"{type(self).__name__}: betas must be two numbers, not {betas}")
         for beta in betas:
             if not 0 <= beta < 1:
                 raise ValueError(f"{type(self).__name__}: betas must be at least 0 and below 1, got {beta}")
-        return plain
+        return {**plain, "betas": tuple(betas)}
 
     def start(self, value: Array, group: dict[str, Any]) -> dict[str, Any]:
         """The number of steps, m and v, and the largest v for amsgrad."""

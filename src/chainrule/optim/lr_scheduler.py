@@ -258,9 +258,9 @@ class OneCycleLR(LRScheduler):
             raise ValueError("OneCycleLR: there is no momentum to cycle; set cycle_momentum=False")
         self.total_steps, self.anneal_strategy = total_steps, anneal_strategy
         self.max_lrs = _for_each_group(self, optimizer, "max_lr", max_lr)
-        momenta = [_for_each_group(self, optimizer, "max_momentum", max_momentum)]
-        momenta += [_for_each_group(self, optimizer, "base_momentum", base_momentum)]
-        self.momenta = momenta if cycle_momentum else None
+        highest = _for_each_group(self, optimizer, "max_momentum", max_momentum)
+        lowest = _for_each_group(self, optimizer, "base_momentum", base_momentum)
+        self.momenta = list(zip(highest, lowest, strict=True)) if cycle_momentum else None
         self.first = 1 / div_factor
         self.last = self.first / final_div_factor
         # Where each phase ends, and between which two shares of the highest rate it goes: 0 first, 1 highest, 2 last
@@ -284,10 +284,12 @@ class OneCycleLR(LRScheduler):
             start = end
         done = (self.last_epoch - start) / (end - start) if end != start else 1.0
         if self.momenta is not None:
-            ends = zip(self.momenta[a == 1], self.momenta[b == 1], strict=True)
-            for group, (old, new) in zip(self.optimizer.param_groups, ends, strict=True):
-                momentum = self._between(old, new, done)
-                group |= {"betas": (momentum, group["betas"][1])} if "betas" in group else {"momentum": momentum}
+            for group, momenta in zip(self.optimizer.param_groups, self.momenta, strict=True):
+                momentum = self._between(momenta[a == 1], momenta[b == 1], done)
+                if "betas" in group:
+                    group["betas"] = (momentum, group["betas"][1])
+                else:
+                    group["momentum"] = momentum
         return [self._between(peak * shares[a], peak * shares[b], done) for peak in self.max_lrs]
 
     def _between(self, start: float, end: float, done: float) -> float:
@@ -358,10 +360,12 @@ class SequentialLR(LRScheduler):
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Take over a state."""
-        schedulers = self._schedulers
-        for scheduler, state in zip(schedulers, state_dict["_schedulers"], strict=True):
-            scheduler.load_state_dict(state)
+        schedulers, states = self._schedulers, state_dict.get("_schedulers", [])
+        if len(states) != len(schedulers):
+            raise ValueError(f"SequentialLR: the state has {len(states)} schedules, this has {len(schedulers)}")
         super().load_state_dict({**state_dict, "_schedulers": schedulers})
+        for scheduler, state in zip(schedulers, states, strict=True):
+            scheduler.load_state_dict(state)
 
 
 class ReduceLROnPlateau(LRScheduler):

@@ -47,6 +47,10 @@ class Optimizer:
     def __init__(self, params: Parameters, defaults: dict[str, Any]) -> None:
         if isinstance(params, Tensor):
             raise TypeError(f"{type(self).__name__}: takes a list of parameters; put the single one in brackets")
+        if isinstance(params, (set, frozenset)):
+            raise TypeError(
+                f"{type(self).__name__}: parameters need an order: give a list, not a {type(params).__name__}"
+            )
         given = list(params)
         if not given:
             raise ValueError(f"{type(self).__name__}: there are no parameters")
@@ -124,8 +128,8 @@ class Optimizer:
         with np.errstate(all="ignore"):  # infinities and NaN are results, as they are of operations
             for group in self.param_groups:
                 for p in group["params"]:
-                    if p.grad is not None:
-                        gradient = -p.grad._data if group.get("maximize") else p.grad._data
+                    if (grad := p.grad) is not None:
+                        gradient = -grad._data if group.get("maximize") else grad._data
                         state = self.state.get(position)
                         if state is None:
                             state = self.state[position] = self.start(p._data, group)

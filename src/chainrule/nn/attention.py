@@ -1,0 +1,240 @@
+"""Attention and the transformer's layer, and the embedding that feeds them.
+
+Source: Vaswani et al., Attention is all you need (2017).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from chainrule import ops
+from chainrule.nn import functional as F  # noqa: N812  # the field's name for it
+from chainrule.nn import init
+from chainrule.nn.layers import Dropout, Linear
+from chainrule.nn.module import Module, Parameter
+from chainrule.nn.normalization import LayerNorm
+from chainrule.ops.dtypes import DEFAULT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import DTypeLike
+
+    from chainrule.tensor import Tensor
+
+
+class Embedding(Module):
+    """A learned vector for each of `num_embeddings` things: indices (...) to (..., embedding_dim).
+
+    Args:
+        num_embeddings: how many things.
+        embedding_dim: the vectors' length.
+        padding_idx: a thing whose vector starts as 0 and is not learned.
+        generator: where the starting values come from, normal with standard deviation 1.
+        dtype: of the vectors.
+    """
+
+    def __init__(
+        self,
+        num_embeddings: int,
+        embedding_dim: int,
+        padding_idx: int | None = None,
+        *,
+        generator: np.random.Generator | None = None,
+        dtype: DTypeLike = DEFAULT,
+    ) -> None:
+        self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
+        if padding_idx is not None and not -num_embeddings <= padding_idx < num_embeddings:
+            raise ValueError(f"Embedding: padding_idx {padding_idx} is out of range for {num_embeddings} vectors")
+        self.padding_idx = padding_idx if padding_idx is None else padding_idx % num_embeddings
+        self.weight = init.normal_(Parameter(np.empty((num_embeddings, embedding_dim), dtype)), generator=generator)
+        if padding_idx is not None:
+            self.weight.data[padding_idx] = 0
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(...) integers to (..., embedding_dim)."""
+        return F.embedding(input, self.weight, self.padding_idx)
+
+    def extra_repr(self) -> str:
+        """The sizes."""
+        return f"{self.num_embeddings}, {self.embedding_dim}"
+
+
+class MultiheadAttention(Module):
+    """Several attentions side by side, each over its own part of the vectors.
+
+    Args:
+        embed_dim: E, the vectors' length.
+        num_heads: how many attentions; divides E.
+        dropout: probability with which attention weights are dropped while learning.
+        bias: whether the projections have biases.
+        batch_first: inputs are (N, L, E) rather than (L, N, E).
+        generator: where starting values and dropout come from.
+        dtype: of the parameters.
+
+    Shapes: `in_proj_weight` (3 E, E), `in_proj_bias` (3 E,), `out_proj` a Linear of E to E.
+    """
+
+    def __init__(
+        self,
+        embed_dim: int,
+        num_heads: int,
+        dropout: float = 0.0,
+        bias: bool = True,
+        batch_first: bool = False,
+        *,
+        generator: np.random.Generator | None = None,
+        dtype: DTypeLike = DEFAULT,
+    ) -> None:
+        if num_heads < 1 or embed_dim % num_heads:
+            raise ValueError(f"MultiheadAttention: num_heads={num_heads} must divide embed_dim={embed_dim}")
+        self.embed_dim, self.num_heads, self.batch_first = embed_dim, num_heads, batch_first
+        self.dropout, self.generator = dropout, generator
+        self.in_proj_weight = init.xavier_uniform_(
+            Parameter(np.empty((3 * embed_dim, embed_dim), dtype)), generator=generator
+        )
+        self.in_proj_bias = Parameter(np.zeros(3 * embed_dim, dtype)) if bias else None
+        self.out_proj = Linear(embed_dim, embed_dim, bias, generator=generator, dtype=dtype)
+        if self.out_proj.bias is not None:
+            init.zeros_(self.out_proj.bias)
+
+    def forward(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        key_padding_mask: Tensor | None = None,
+        need_weights: bool = True,
+        attn_mask: Tensor | None = None,
+        average_attn_weights: bool = True,
+        is_causal: bool = False,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Attend.
+
+        Args:
+            query: (L, N, E), or (N, L, E) with `batch_first`, or (L, E).
+            key, value: likewise, of length S.
+            key_padding_mask: (N, S) or (S,), True for keys that do not count, or floats added to the scores.
+            need_weights: also give the attention weights.
+            attn_mask: (L, S) or (N heads, L, S), True for pairs that do not count, or floats added to the scores.
+            average_attn_weights: the mean over the heads, (N, L, S), rather than (N, heads, L, S).
+            is_causal: a hint only, as in PyTorch: `attn_mask` must be given with it.
+
+        Returns:
+            The result, in the query's shape, and the weights or None.
+
+        Raises:
+            ValueError: shapes that do not fit, or `is_causal` without `attn_mask`.
+        """
+        if is_causal and attn_mask is None:
+            raise ValueError("MultiheadAttention: is_causal needs the attn_mask that it is a hint for")
+        single = query.ndim == 2
+        if single:
+            query, key, value = (part[None] for part in (query, key, value))
+        elif not self.batch_first:
+            query, key, value = (part.transpose(0, 1) for part in (query, key, value))  # (N, L, E)
+        n, length = query.shape[:2]
+        q, k, v = (self._heads(part, i) for i, part in enumerate((query, key, value)))  # (N, heads, L, E / heads)
+        scores = (q * (1 / math.sqrt(q.shape[-1]))) @ k.transpose(-1, -2)  # (N, heads, L, S)
+        if attn_mask is not None:
+            shape = attn_mask.shape if attn_mask.ndim == 2 else (n, self.num_heads, *attn_mask.shape[1:])
+            scores = _mask(scores, attn_mask.reshape(shape))
+        if key_padding_mask is not None:
+            scores = _mask(scores, key_padding_mask.reshape((n, 1, 1, -1)))
+        weights = F.softmax(scores, dim=-1)
+        dropped = F.dropout(weights, self.dropout, self.training, self.generator)
+        mixed = (dropped @ v).transpose(1, 2).reshape(n, length, self.embed_dim)
+        out = self.out_proj(mixed)
+        if single:
+            out, weights = out[0], weights[0]
+        elif not self.batch_first:
+            out = out.transpose(0, 1)
+        if not need_weights:
+            return out, None
+        return out, weights.mean(dim=-3) if average_attn_weights else weights
+
+    def _heads(self, part: Tensor, which: int) -> Tensor:
+        """(N, L, E) through its third of the projection, to (N, heads, L, E / heads)."""
+        rows = slice(which * self.embed_dim, (which + 1) * self.embed_dim)
+        bias = None if self.in_proj_bias is None else self.in_proj_bias[rows]
+        projected = F.linear(part, self.in_proj_weight[rows], bias)
+        return projected.reshape(*part.shape[:2], self.num_heads, -1).transpose(1, 2)
+
+
+def _mask(scores: Tensor, mask: Tensor) -> Tensor:
+    return ops.where(mask, -np.inf, scores) if mask.dtype == bool else scores + mask
+
+
+class TransformerEncoderLayer(Module):
+    """Self-attention and two layers of neurons, each with a way past it and a normalisation.
+
+    Args:
+        d_model: E, the vectors' length.
+        nhead: how many attentions.
+        dim_feedforward: neurons of the layer in between.
+        dropout: probability.
+        activation: "relu", "gelu" or a function.
+        layer_norm_eps: of the normalisations.
+        batch_first: inputs are (N, L, E) rather than (L, N, E).
+        norm_first: normalise before rather than after.
+        bias: whether the parts have biases.
+        generator: where starting values and dropout come from.
+        dtype: of the parameters.
+    """
+
+    def __init__(
+        self,
+        d_model: int,
+        nhead: int,
+        dim_feedforward: int = 2048,
+        dropout: float = 0.1,
+        activation: str | Callable[[Tensor], Tensor] = "relu",
+        layer_norm_eps: float = 1e-5,
+        batch_first: bool = False,
+        norm_first: bool = False,
+        bias: bool = True,
+        *,
+        generator: np.random.Generator | None = None,
+        dtype: DTypeLike = DEFAULT,
+    ) -> None:
+        how: dict[str, Any] = {"generator": generator, "dtype": dtype}
+        self.self_attn = MultiheadAttention(d_model, nhead, dropout, bias, batch_first, **how)
+        self.linear1 = Linear(d_model, dim_feedforward, bias, **how)
+        self.dropout = Dropout(dropout, generator=generator)
+        self.linear2 = Linear(dim_feedforward, d_model, bias, **how)
+        self.norm1 = LayerNorm(d_model, layer_norm_eps, bias=bias, dtype=dtype)
+        self.norm2 = LayerNorm(d_model, layer_norm_eps, bias=bias, dtype=dtype)
+        self.dropout1 = Dropout(dropout, generator=generator)
+        self.dropout2 = Dropout(dropout, generator=generator)
+        if isinstance(activation, str) and activation not in ("relu", "gelu"):
+            raise ValueError(f'TransformerEncoderLayer: activation must be "relu", "gelu" or a function, not {activation!r}')
+        self.activation = {"relu": F.relu, "gelu": F.gelu}[activation] if isinstance(activation, str) else activation
+        self.norm_first = norm_first
+
+    def forward(
+        self,
+        src: Tensor,
+        src_mask: Tensor | None = None,
+        src_key_padding_mask: Tensor | None = None,
+        is_causal: bool = False,
+    ) -> Tensor:
+        """(L, N, E), or (N, L, E) with `batch_first`, to the same; masks as in `MultiheadAttention`."""
+
+        def attend(x: Tensor) -> Tensor:
+            out, _ = self.self_attn(x, x, x, src_key_padding_mask, False, src_mask, is_causal=is_causal)
+            mixed: Tensor = self.dropout1(out)
+            return mixed
+
+        def feed(x: Tensor) -> Tensor:
+            fed: Tensor = self.dropout2(self.linear2(self.dropout(self.activation(self.linear1(x)))))
+            return fed
+
+        if self.norm_first:
+            src = src + attend(self.norm1(src))
+            return src + feed(self.norm2(src))
+        src = self.norm1(src + attend(src))
+        out: Tensor = self.norm2(src + feed(src))
+        return out

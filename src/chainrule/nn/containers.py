@@ -1,0 +1,148 @@
+"""Modules that hold modules: one after the other, in a list, by name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from chainrule.nn.module import Module, Parameter
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+
+class Sequential(Module):
+    """Modules one after the other: each takes what the one before it gives. `model[0]` is the first.
+
+    Args:
+        modules: the modules, or one dict of them by name.
+
+    Raises:
+        TypeError: something that is not a Module.
+    """
+
+    def __init__(self, *modules: Module | dict[str, Module]) -> None:
+        named: dict[str, Any] = {}
+        for position, module in enumerate(modules):
+            named |= module if isinstance(module, dict) else {str(position): module}
+        for name, module in named.items():
+            _put(self, name, module)
+
+    def forward(self, input: Any) -> Any:
+        """Through all of them."""
+        for module in self.children():
+            input = module(input)
+        return input
+
+    def __len__(self) -> int:
+        return len(list(self.children()))
+
+    def __iter__(self) -> Iterator[Module]:
+        return self.children()
+
+    def __getitem__(self, index: int | slice) -> Module:
+        named = list(self.named_children())
+        return Sequential(dict(named[index])) if isinstance(index, slice) else named[index][1]
+
+
+class ModuleList(Module):
+    """Modules in a list, under their positions; it computes nothing by itself."""
+
+    def __init__(self, modules: Iterable[Module] = ()) -> None:
+        self.extend(modules)
+
+    def append(self, module: Module) -> ModuleList:
+        """Add one at the end."""
+        _put(self, str(len(self)), module)
+        return self
+
+    def extend(self, modules: Iterable[Module]) -> ModuleList:
+        """Add several at the end."""
+        for module in modules:
+            self.append(module)
+        return self
+
+    def __len__(self) -> int:
+        return len(list(self.children()))
+
+    def __iter__(self) -> Iterator[Module]:
+        return self.children()
+
+    def __getitem__(self, index: int | slice) -> Module:
+        chosen = list(self.children())[index]
+        return ModuleList(chosen) if isinstance(chosen, list) else chosen
+
+
+class ModuleDict(Module):
+    """Modules by name; it computes nothing by itself."""
+
+    def __init__(self, modules: Mapping[str, Module] | None = None) -> None:
+        for name, module in (modules or {}).items():
+            self[name] = module
+
+    def __setitem__(self, name: str, module: Module) -> None:
+        _put(self, name, module)
+
+    def __getitem__(self, name: str) -> Module:
+        return dict(self.named_children())[name]
+
+    def __contains__(self, name: str) -> bool:
+        return name in dict(self.named_children())
+
+    def __len__(self) -> int:
+        return len(list(self.children()))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict(self.named_children()))
+
+    def keys(self) -> Iterable[str]:
+        """The names."""
+        return dict(self.named_children()).keys()
+
+    def values(self) -> Iterable[Module]:
+        """The modules."""
+        return dict(self.named_children()).values()
+
+    def items(self) -> Iterable[tuple[str, Module]]:
+        """Names and modules."""
+        return dict(self.named_children()).items()
+
+
+class ParameterList(Module):
+    """Parameters in a list, under their positions."""
+
+    def __init__(self, values: Iterable[Any] = ()) -> None:
+        for value in values:
+            self.append(value)
+
+    def append(self, value: Any) -> ParameterList:
+        """Add one at the end; what is not a Parameter is made one."""
+        setattr(self, str(len(self)), value if isinstance(value, Parameter) else Parameter(value))
+        return self
+
+    def __len__(self) -> int:
+        return sum(isinstance(value, Parameter) for value in vars(self).values())
+
+    def __iter__(self) -> Iterator[Parameter]:
+        return (value for value in vars(self).values() if isinstance(value, Parameter))
+
+    def __getitem__(self, index: int) -> Parameter:
+        return list(self)[index]
+
+
+class Identity(Module):
+    """Gives back what it gets; arguments are accepted and ignored, so that it can stand in for any layer."""
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        pass
+
+    def forward(self, input: Any) -> Any:
+        """The input."""
+        return input
+
+
+def _put(holder: Module, name: str, module: Any) -> None:
+    if not isinstance(module, Module):
+        raise TypeError(f"{type(holder).__name__}: {name!r} is a {type(module).__name__}, not a Module")
+    if "." in name or (hasattr(holder, name) and not isinstance(getattr(holder, name), Module)):
+        raise ValueError(f"{type(holder).__name__}: {name!r} is taken or has a dot in it")
+    setattr(holder, name, module)

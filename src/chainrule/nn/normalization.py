@@ -1,0 +1,180 @@
+"""Normalisation as modules; the formulas are in `chainrule.ops.networks`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from chainrule.nn import functional as F  # noqa: N812  # the field's name for it
+from chainrule.nn.module import Module, Parameter
+from chainrule.ops.dtypes import DEFAULT
+from chainrule.tensor import Tensor
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import DTypeLike
+
+
+class _BatchNorm(Module):
+    """Each channel brought to mean 0 and variance 1: by the batch while learning, by running statistics when used.
+
+    Args:
+        num_features: C.
+        eps: keeps the quotient finite.
+        momentum: how much of a batch goes into the running statistics; None for the mean over all batches.
+        affine: whether to scale by `weight` and shift by `bias`, (C,), which are learned.
+        track_running_stats: whether to keep running statistics; without, the batch's own are always used.
+        dtype: of parameters and statistics.
+
+    Buffers: `running_mean` (C,), `running_var` (C,), `num_batches_tracked`.
+    """
+
+    dims: tuple[int, ...] = ()
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        *,
+        dtype: DTypeLike = DEFAULT,
+    ) -> None:
+        self.num_features, self.eps, self.momentum = num_features, eps, momentum
+        self.weight = Parameter(np.ones(num_features, dtype)) if affine else None
+        self.bias = Parameter(np.zeros(num_features, dtype)) if affine else None
+        self.running_mean: Tensor | None = None
+        self.running_var: Tensor | None = None
+        self.num_batches_tracked: Tensor | None = None
+        if track_running_stats:
+            for name, value in (
+                ("running_mean", np.zeros(num_features, dtype)),
+                ("running_var", np.ones(num_features, dtype)),
+                ("num_batches_tracked", np.array(0)),
+            ):
+                delattr(self, name)
+                self.register_buffer(name, Tensor(value))
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(N, C, ...) to the same."""
+        name = type(self).__name__
+        if input.ndim not in self.dims:
+            raise ValueError(f"{name}: takes {' or '.join(map(str, self.dims))} dimensions, not shape {input.shape}")
+        if input.shape[1] != self.num_features:
+            raise ValueError(f"{name}: input {input.shape} has {input.shape[1]} channels, it must have {self.num_features}")
+        momentum = self.momentum
+        if self.training and self.num_batches_tracked is not None:
+            self.num_batches_tracked += 1
+            momentum = 1 / int(self.num_batches_tracked) if momentum is None else momentum
+        return F.batch_norm(
+            input,
+            self.running_mean,
+            self.running_var,
+            self.weight,
+            self.bias,
+            self.training or self.running_mean is None,
+            momentum or 0.0,
+            self.eps,
+        )
+
+    def extra_repr(self) -> str:
+        """The size."""
+        return f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.weight is not None}"
+
+
+class BatchNorm1d(_BatchNorm):
+    __doc__ = _BatchNorm.__doc__
+    dims = (2, 3)
+
+
+class BatchNorm2d(_BatchNorm):
+    __doc__ = _BatchNorm.__doc__
+    dims = (4,)
+
+
+class LayerNorm(Module):
+    """Each example brought to mean 0 and variance 1 over its last dimensions, `normalized_shape`; then scaled, shifted.
+
+    Args:
+        normalized_shape: the sizes of those dimensions.
+        eps: keeps the quotient finite.
+        elementwise_affine: whether to scale by `weight` and shift by `bias`, of that shape.
+        bias: whether to shift.
+        dtype: of the parameters.
+    """
+
+    def __init__(
+        self,
+        normalized_shape: int | Sequence[int],
+        eps: float = 1e-5,
+        elementwise_affine: bool = True,
+        bias: bool = True,
+        *,
+        dtype: DTypeLike = DEFAULT,
+    ) -> None:
+        self.normalized_shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+        self.eps = eps
+        self.weight = Parameter(np.ones(self.normalized_shape, dtype)) if elementwise_affine else None
+        self.bias = Parameter(np.zeros(self.normalized_shape, dtype)) if elementwise_affine and bias else None
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(..., *normalized_shape) to the same."""
+        return F.layer_norm(input, self.normalized_shape, self.weight, self.bias, self.eps)
+
+    def extra_repr(self) -> str:
+        """The shape."""
+        return f"{self.normalized_shape}, eps={self.eps}"
+
+
+class RMSNorm(Module):
+    """Each example divided by the root of its mean square over `normalized_shape`, then scaled."""
+
+    def __init__(
+        self,
+        normalized_shape: int | Sequence[int],
+        eps: float | None = None,
+        elementwise_affine: bool = True,
+        *,
+        dtype: DTypeLike = DEFAULT,
+    ) -> None:
+        self.normalized_shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+        self.eps = eps
+        self.weight = Parameter(np.ones(self.normalized_shape, dtype)) if elementwise_affine else None
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(..., *normalized_shape) to the same."""
+        return F.rms_norm(input, self.normalized_shape, self.weight, self.eps)
+
+    def extra_repr(self) -> str:
+        """The shape."""
+        return f"{self.normalized_shape}, eps={self.eps}"
+
+
+class GroupNorm(Module):
+    """Each example brought to mean 0 and variance 1 in each of `num_groups` groups of its channels; scaled, shifted."""
+
+    def __init__(
+        self,
+        num_groups: int,
+        num_channels: int,
+        eps: float = 1e-5,
+        affine: bool = True,
+        *,
+        dtype: DTypeLike = DEFAULT,
+    ) -> None:
+        if num_groups < 1 or num_channels % num_groups:
+            raise ValueError(f"GroupNorm: num_groups={num_groups} must divide num_channels={num_channels}")
+        self.num_groups, self.num_channels, self.eps = num_groups, num_channels, eps
+        self.weight = Parameter(np.ones(num_channels, dtype)) if affine else None
+        self.bias = Parameter(np.zeros(num_channels, dtype)) if affine else None
+
+    def forward(self, input: Tensor) -> Any:
+        """(N, C, ...) to the same."""
+        return F.group_norm(input, self.num_groups, self.weight, self.bias, self.eps)
+
+    def extra_repr(self) -> str:
+        """The numbers."""
+        return f"{self.num_groups}, {self.num_channels}, eps={self.eps}"
