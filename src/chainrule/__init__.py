@@ -43,9 +43,9 @@ def __getattr__(name: str) -> Any:
 
 
 __all__ = [
-    "Tensor", "arange", "as_tensor", "autograd", "data", "default_generator", "enable_grad", "eye", "from_numpy", "full",
-    "grad", "images", "is_grad_enabled", "linspace", "load", "manual_seed", "models", "nn", "no_grad", "ones", "ones_like",
-    "ops", "optim", "plots", "rand", "randint", "randn", "save", "set_grad_enabled", "tensor", "training", "zeros",
-    "zeros_like",
+    "Tensor", "arange", "as_tensor", "autograd", "data", "default_generator", "enable_grad", "eye",
+    "from_numpy", "full", "grad", "images", "is_grad_enabled", "linspace", "load", "manual_seed", "models",
+    "nn", "no_grad", "ones", "ones_like", "ops", "optim", "plots", "rand", "randint", "randn", "save",
+    "set_grad_enabled", "tensor", "training", "zeros", "zeros_like",
 ]  # fmt: skip
 __all__ += ops.__all__

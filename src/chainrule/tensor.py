@@ -117,7 +117,7 @@ class Tensor:
             raise TypeError(f"np.{asked} has no derivative here; for values alone use np.{asked}(tensor.numpy())")
         if options:
             raise TypeError(f"np.{ufunc.__name__} of a Tensor takes no {', '.join(options)}")
-        return Tensor.__operation__(run, inputs, {})
+        return Tensor.__operation__(run, inputs, {})  # type: ignore[arg-type]  # for ufuncs these are operations
 
     def __array_function__(self, function: Any, types: Any, inputs: Any, options: dict[str, Any]) -> Any:
         """`np.sum(tensor, axis=0)`."""

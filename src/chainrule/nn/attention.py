@@ -116,7 +116,8 @@ class MultiheadAttention(Module):
 
         Args:
             query: (L, N, E), or (N, L, E) with `batch_first`, or (L, E).
-            key, value: likewise, of length S.
+            key: likewise, of length S.
+            value: likewise, of length S.
             key_padding_mask: (N, S) or (S,), True for keys that do not count, or floats added to the scores.
             need_weights: also give the attention weights.
             attn_mask: (L, S) or (N heads, L, S), True for pairs that do not count, or floats added to the scores.
@@ -210,8 +211,11 @@ class TransformerEncoderLayer(Module):
         self.dropout1 = Dropout(dropout, generator=generator)
         self.dropout2 = Dropout(dropout, generator=generator)
         if isinstance(activation, str) and activation not in ("relu", "gelu"):
-            raise ValueError(f'TransformerEncoderLayer: activation must be "relu", "gelu" or a function, not {activation!r}')
-        self.activation = {"relu": F.relu, "gelu": F.gelu}[activation] if isinstance(activation, str) else activation
+            raise ValueError(
+                f'TransformerEncoderLayer: activation must be "relu", "gelu" or a function, not {activation!r}'
+            )
+        named: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "gelu": F.gelu}
+        self.activation = named[activation] if isinstance(activation, str) else activation
         self.norm_first = norm_first
 
     def forward(

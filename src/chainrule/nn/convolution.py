@@ -54,7 +54,9 @@ def _taps(kernel_size: Pair, ndim: int) -> tuple[int, ...]:
 
 def _check_groups(name: str, in_channels: int, out_channels: int, groups: int) -> None:
     if groups < 1 or in_channels % groups or out_channels % groups:
-        raise ValueError(f"{name}: groups={groups} must divide in_channels={in_channels} and out_channels={out_channels}")
+        raise ValueError(
+            f"{name}: groups={groups} must divide in_channels={in_channels} and out_channels={out_channels}"
+        )
 
 
 class Conv2d(_Convolution):

@@ -101,7 +101,7 @@ class Dropout(Module):
 
 
 class Dropout2d(Dropout):
-    """While learning, set whole channels of (N, C, H, W) to zero with probability p and scale the rest by 1 / (1 - p)."""
+    """While learning, set whole channels of (N, C, ...) to zero with probability p; scale the rest by 1 / (1 - p)."""
 
     def forward(self, input: Tensor) -> Tensor:
         """The input, thinned out if `training`."""

@@ -18,19 +18,6 @@ if TYPE_CHECKING:
 
 
 class _BatchNorm(Module):
-    """Each channel brought to mean 0 and variance 1: by the batch while learning, by running statistics when used.
-
-    Args:
-        num_features: C.
-        eps: keeps the quotient finite.
-        momentum: how much of a batch goes into the running statistics; None for the mean over all batches.
-        affine: whether to scale by `weight` and shift by `bias`, (C,), which are learned.
-        track_running_stats: whether to keep running statistics; without, the batch's own are always used.
-        dtype: of parameters and statistics.
-
-    Buffers: `running_mean` (C,), `running_var` (C,), `num_batches_tracked`.
-    """
-
     dims: tuple[int, ...] = ()
 
     def __init__(
@@ -64,7 +51,9 @@ class _BatchNorm(Module):
         if input.ndim not in self.dims:
             raise ValueError(f"{name}: takes {' or '.join(map(str, self.dims))} dimensions, not shape {input.shape}")
         if input.shape[1] != self.num_features:
-            raise ValueError(f"{name}: input {input.shape} has {input.shape[1]} channels, it must have {self.num_features}")
+            raise ValueError(
+                f"{name}: input {input.shape} has {input.shape[1]} channels, it must have {self.num_features}"
+            )
         momentum = self.momentum
         if self.training and self.num_batches_tracked is not None:
             self.num_batches_tracked += 1
@@ -86,12 +75,25 @@ class _BatchNorm(Module):
 
 
 class BatchNorm1d(_BatchNorm):
-    __doc__ = _BatchNorm.__doc__
+    """Normalisation of each channel of (N, C) or (N, C, L); arguments and buffers as in `BatchNorm2d`."""
+
     dims = (2, 3)
 
 
 class BatchNorm2d(_BatchNorm):
-    __doc__ = _BatchNorm.__doc__
+    """Normalisation of each channel of (N, C, H, W): by the batch while learning, by running statistics when used.
+
+    Args:
+        num_features: C.
+        eps: keeps the quotient finite.
+        momentum: how much of a batch goes into the running statistics; None for the mean over all batches.
+        affine: whether to scale by `weight` and shift by `bias`, (C,), which are learned.
+        track_running_stats: whether to keep running statistics; without, the batch's own are always used.
+        dtype: of parameters and statistics.
+
+    Buffers: `running_mean` (C,), `running_var` (C,), `num_batches_tracked`.
+    """
+
     dims = (4,)
 
 

@@ -24,10 +24,10 @@ from chainrule.ops.indexing import *
 from chainrule.ops.linalg import *
 from chainrule.ops.losses import *
 from chainrule.ops.networks import *
+from chainrule.ops.operation import NUMPY, Operation, operation
 from chainrule.ops.pooling import *
 from chainrule.ops.reductions import *
 from chainrule.ops.shape import *
-from chainrule.ops.operation import NUMPY, Operation, operation
 
 __all__ = ["NUMPY", "Operation", "operation"]
 __all__ += arithmetic.__all__

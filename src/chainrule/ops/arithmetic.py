@@ -267,7 +267,8 @@ def clamp(input: Array, min: Array = None, max: Array = None) -> Tensor:
 
 def lerp(input: Array, end: Array, weight: Array) -> Tensor:
     """From x to `end`, by a weight from 0 to 1: x + weight (end - x)."""
-    return input + weight * (end - input)
+    moved: Tensor = input + weight * (end - input)
+    return moved
 
 
 # Comparisons: booleans, which have no derivative

@@ -1,7 +1,7 @@
 """Convolutions: a small filter slides over a picture and takes the weighted sum of what it sees at each place.
 
-Three operations, each made of the other two when it is differentiated: `convolution`, the gradient to its input (which
-is a convolution turned round: `conv_transpose2d` is made of it), and the gradient to its weight. All are linear in both
+Three operations, each made of the other two when it is differentiated: `convolution`, the gradient to its input
+(a convolution turned round: `conv_transpose2d` is made of it), and the gradient to its weight. All are linear in both
 inputs. The loops are in `chainrule.kernels`.
 
 Source: Dumoulin and Visin, A guide to convolution arithmetic for deep learning (2016).
@@ -33,9 +33,7 @@ def convolution(input: Array, weight: Array, *, stride: Any, padding: Any, dilat
 
 
 @convolution.derivative
-def _(
-    grad: Array, input: Array, weight: Array, stride: Any, padding: Any, dilation: Any, groups: int
-) -> Any:
+def _(grad: Array, input: Array, weight: Array, stride: Any, padding: Any, dilation: Any, groups: int) -> Any:
     """Both gradients are convolutions in their turn."""
     how = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
     return (
@@ -48,14 +46,12 @@ def _(
 def convolution_to_input(
     input: Array, weight: Array, *, shape: Any, stride: Any, padding: Any, dilation: Any, groups: int
 ) -> Array:
-    """(N, O, H′, W′) by (O, C / groups, KH, KW) to `shape` (N, C, H, W): each place gives to all that it was made of."""
+    """(N, O, H′, W′) by (O, C / groups, KH, KW) to `shape` (N, C, H, W): each place gives to all it was made of."""
     return kernels.convolve_input_gradient(input, weight, shape, stride, padding, dilation, groups)
 
 
 @convolution_to_input.derivative
-def _(
-    grad: Array, input: Array, weight: Array, stride: Any, padding: Any, dilation: Any, groups: int
-) -> Any:
+def _(grad: Array, input: Array, weight: Array, stride: Any, padding: Any, dilation: Any, groups: int) -> Any:
     """The convolution itself, and its gradient to the weight."""
     how = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
     return (
@@ -147,7 +143,9 @@ def _convolve(
     size, taps = tuple(input.shape[-ndim:]), tuple(weight.shape[2:])
     if isinstance(padding, str):
         if padding not in ("same", "valid") or (padding == "same" and any(s != 1 for s in stride)):
-            raise ValueError(f'{name}: padding is a number, "valid", or "same" with stride 1, not {padding!r} with {stride}')
+            raise ValueError(
+                f'{name}: padding is a number, "valid", or "same" with stride 1, not {padding!r} with {stride}'
+            )
         spans = [d * (k - 1) if padding == "same" else 0 for d, k in zip(dilation[-ndim:], taps, strict=True)]
         around = [(span // 2, span - span // 2) for span in spans]
     else:
@@ -232,8 +230,9 @@ def _pair(name: str, what: str, value: Any, ndim: int, least: int) -> tuple[int,
     given = (value,) * ndim if isinstance(value, int) else tuple(value)
     given = given * ndim if len(given) == 1 else given
     if len(given) != ndim or any(v < least for v in given):
-        raise ValueError(f"{name}: {what} must be {'one number' if ndim == 1 else 'a number or two'}, at least {least}, not {value}")
-    return given if ndim == 2 else (least, given[0])
+        form = "one number" if ndim == 1 else "a number or two"
+        raise ValueError(f"{name}: {what} must be {form}, at least {least}, not {value}")
+    return (given[0], given[1]) if ndim == 2 else (least, given[0])
 
 
 def _check(
@@ -241,7 +240,9 @@ def _check(
 ) -> None:
     """Whether input, weight and bias fit; `channels` and `out` say which of the weight's dimensions is which."""
     if weight.ndim != ndim + 2 or input.ndim not in (ndim + 1, ndim + 2):
-        form = {1: "(N, C, L) and weight (O, C / groups, K)", 2: "(N, C, H, W) and weight (O, C / groups, KH, KW)"}[ndim]
+        form = {1: "(N, C, L) and weight (O, C / groups, K)", 2: "(N, C, H, W) and weight (O, C / groups, KH, KW)"}[
+            ndim
+        ]
         raise ValueError(f"{name}: takes input {form}, not {tuple(input.shape)} and {tuple(weight.shape)}")
     if input.dtype != weight.dtype or input.dtype.kind != "f":
         raise TypeError(f"{name}: input and weight must have one floating type, not {input.dtype} and {weight.dtype}")
@@ -252,8 +253,8 @@ def _check(
     wanted = weight.shape[channels] * (groups if channels else 1)
     if input.shape[-ndim - 1] != wanted:
         raise ValueError(
-            f"{name}: input {tuple(input.shape)} has {input.shape[-ndim - 1]} channels, weight {tuple(weight.shape)} with "
-            f"groups={groups} takes {wanted}"
+            f"{name}: input {tuple(input.shape)} has {input.shape[-ndim - 1]} channels, "
+            f"weight {tuple(weight.shape)} with groups={groups} takes {wanted}"
         )
     results = weight.shape[out] * (groups if out else 1)
     if bias is not None and tuple(bias.shape) != (results,):

@@ -102,7 +102,9 @@ def _pair(a: list[str], x: Array, b: list[str], y: Array, later: set[str]) -> tu
 
     def matrices(tensor: Array, names: list[str], left: list[str], right: list[str]) -> Tensor:
         turned = permute(tensor, dims=[names.index(letter) for letter in (*stack, *left, *right)])
-        return reshape(turned, shape=[*(size[c] for c in stack), *(math.prod(size[c] for c in s) for s in (left, right))])
+        return reshape(
+            turned, shape=[*(size[c] for c in stack), *(math.prod(size[c] for c in s) for s in (left, right))]
+        )
 
     product = matmul(matrices(x, a, rows, inner), matrices(y, b, inner, columns))  # (*stack, rows, columns)
     letters = stack + rows + columns

@@ -1,7 +1,7 @@
 """Functions of each element by itself: exponentials, roots, angles, activations.
 
-Each formula stands above its derivative. The derivatives are those of any table, e.g. Abramowitz and Stegun, chapters 3,
-4 and 7.
+Each formula stands above its derivative. The derivatives are those of any table, e.g. Abramowitz and Stegun,
+chapters 3 and 4.
 """
 
 from __future__ import annotations

@@ -93,7 +93,9 @@ def gather(input: Array, dim: int, index: Array) -> Tensor:
     if not places.size:  # nothing to pick
         return getitem(reshape(input, shape=(-1,)), index=places)
     if len(shape) <= 1 and places.ndim <= 1:  # single numbers count as one of one
-        flat = getitem(reshape(input, shape=(-1,)), index=_in_range(places.reshape(-1), max(shape, default=1), "gather"))
+        flat = getitem(
+            reshape(input, shape=(-1,)), index=_in_range(places.reshape(-1), max(shape, default=1), "gather")
+        )
         return reshape(flat, shape=places.shape)
     fits = len(places.shape) == len(shape) and all(
         p <= s for d, (p, s) in enumerate(zip(places.shape, shape, strict=True)) if d != dim
@@ -111,10 +113,15 @@ def take_along_dim(input: Array, indices: Array, dim: int | None = None) -> Tens
     if dim is None:
         return getitem(reshape(input, shape=(-1,)), index=places.reshape(-1))
     if places.ndim != input.ndim:
-        raise ValueError(f"take_along_dim: input {tuple(input.shape)} and indices {places.shape} must have as many dimensions")
+        raise ValueError(
+            f"take_along_dim: input {tuple(input.shape)} and indices {places.shape} must have as many dimensions"
+        )
     dim = place(input, dim, "take_along_dim")
     places = np.where(places < 0, places + input.shape[dim], places)  # from the end
-    common = [1 if d == dim else max(a, b) if a and b else 0 for d, (a, b) in enumerate(zip(input.shape, places.shape, strict=True))]
+    common = [
+        1 if d == dim else max(a, b) if a and b else 0
+        for d, (a, b) in enumerate(zip(input.shape, places.shape, strict=True))
+    ]
     wide = broadcast_to(input, shape=(*common[:dim], input.shape[dim], *common[dim + 1 :]))
     return gather(wide, dim, np.broadcast_to(places, (*common[:dim], places.shape[dim], *common[dim + 1 :])))
 
@@ -166,13 +173,13 @@ def roll(input: Array, shifts: int | Sequence[int], dims: int | Sequence[int] | 
     if dims is None or (not isinstance(dims, int) and not tuple(dims) and len(shifts) == 1):
         flat = reshape(input, shape=(-1,))
         return reshape(roll(flat, shifts, 0), shape=tuple(input.shape)) if input.ndim else input
+    if not input.ndim:
+        raise IndexError("roll: a single number has no dimension to roll along")
     dims = (dims,) if isinstance(dims, int) else tuple(dims)
     if len(shifts) != len(dims):
         raise ValueError(f"roll: {len(shifts)} shifts for {len(dims)} dimensions")
     for shift, d in zip(shifts, dims, strict=True):
         dim = place(input, d, "roll")
-        if not input.ndim:
-            raise IndexError("roll: a single number has no dimension to roll along")
         size = input.shape[dim]
         if size and shift % size:
             cut, before = size - shift % size, (slice(None),) * dim
@@ -183,13 +190,15 @@ def roll(input: Array, shifts: int | Sequence[int], dims: int | Sequence[int] | 
 def tril(input: Array, diagonal: int = 0) -> Tensor:
     """Matrices (..., n, m) with zeros above a diagonal; 0 is the main one, 1 the one above."""
     _matrix(input, "tril")
-    return where(np.tri(*input.shape[-2:], diagonal, dtype=bool), input, 0)
+    n, m = input.shape[-2:]
+    return where(np.tri(n, m, diagonal, dtype=bool), input, 0)
 
 
 def triu(input: Array, diagonal: int = 0) -> Tensor:
     """Matrices (..., n, m) with zeros below a diagonal; 0 is the main one, 1 the one above."""
     _matrix(input, "triu")
-    return where(np.tri(*input.shape[-2:], diagonal - 1, dtype=bool), 0, input)
+    n, m = input.shape[-2:]
+    return where(np.tri(n, m, diagonal - 1, dtype=bool), 0, input)
 
 
 def diagonal(input: Array, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
@@ -198,7 +207,8 @@ def diagonal(input: Array, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Ten
     Args:
         input: at least two dimensions.
         offset: which diagonal: 0 the main one, 1 the one above.
-        dim1, dim2: the dimensions of rows and columns.
+        dim1: the dimension of rows.
+        dim2: the dimension of columns.
 
     Raises:
         ValueError: `dim1` and `dim2` are the same.
@@ -220,7 +230,10 @@ NUMPY[np.flip] = flip
 def _is_basic(index: Any) -> bool:
     """Whether an index is made of integers, slices, None and ... alone, so that it takes no element twice."""
     parts = index if isinstance(index, tuple) else (index,)
-    return all(part is None or part is ... or (isinstance(part, (int, slice, np.integer)) and not isinstance(part, bool)) for part in parts)
+    return all(
+        part is None or part is ... or (isinstance(part, (int, slice, np.integer)) and not isinstance(part, bool))
+        for part in parts
+    )
 
 
 def _integers(index: Array, name: str) -> Any:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -131,7 +132,9 @@ def binary_cross_entropy(input: Array, target: Array, weight: Array = None, redu
     _same("binary_cross_entropy", input, target)
     values = np.asarray(input)
     if values.size and not (values.min() >= 0 and values.max() <= 1):
-        raise ValueError(f"binary_cross_entropy: probabilities are {values.min():g} to {values.max():g}, must be 0 to 1")
+        raise ValueError(
+            f"binary_cross_entropy: probabilities are {values.min():g} to {values.max():g}, must be 0 to 1"
+        )
     losses = -(target * clamp(log(input), -100.0) + (1 - target) * clamp(log1p(-input), -100.0))
     return _reduce(losses if weight is None else losses * weight, reduction, "binary_cross_entropy")
 
@@ -251,7 +254,7 @@ def cross_entropy(
         target = target * (1 - label_smoothing) + label_smoothing / shape[dim]
     losses = -sum(scores * target if weight is None else scores * target * _by_class(weight, len(shape), dim), dim=dim)
     if reduction == "mean":
-        return sum(losses) / (losses.numel() if hasattr(losses, "numel") else losses.size)
+        return sum(losses) / math.prod(losses.shape)
     return _reduce(losses, reduction, name)
 
 
@@ -276,7 +279,9 @@ def _nll(name: str, input: Array, target: Array, weight: Array, ignore_index: in
     classes, examples = shape[dim], shape[:dim] + shape[dim + 1 :]
     places = np.array(target)  # a copy: the caller may fill his array with the next batch before `backward()`
     if places.dtype.kind not in "iu":
-        raise TypeError(f"{name}: target must be integers (class indices) or floats (probabilities), not {places.dtype}")
+        raise TypeError(
+            f"{name}: target must be integers (class indices) or floats (probabilities), not {places.dtype}"
+        )
     if places.shape != examples:
         raise ValueError(f"{name}: target {places.shape} does not fit input {shape}: it must be {examples}")
     if weight is not None and tuple(weight.shape) != (classes,):
@@ -310,7 +315,9 @@ def _by_class(weight: Array, ndim: int, dim: int) -> Any:
 
 def _same(name: str, input: Array, target: Array) -> None:
     if tuple(input.shape) != tuple(target.shape):
-        raise ValueError(f"{name}: input {tuple(input.shape)} and target {tuple(target.shape)} must have the same shape")
+        raise ValueError(
+            f"{name}: input {tuple(input.shape)} and target {tuple(target.shape)} must have the same shape"
+        )
 
 
 def _reduce(losses: Tensor, reduction: str, name: str) -> Tensor:

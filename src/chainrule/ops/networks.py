@@ -12,6 +12,7 @@ import numpy as np
 
 from chainrule.kernels import special
 from chainrule.ops.arithmetic import where
+from chainrule.ops.elementwise import tanh
 from chainrule.ops.indexing import getitem, put
 from chainrule.ops.linalg import matmul
 from chainrule.ops.losses import softmax
@@ -55,10 +56,13 @@ def gelu(input: Array, *, approximate: str = "none") -> Tensor:
     Source: Hendrycks and Gimpel, Gaussian error linear units (2016).
     """
     if approximate == "none":
-        return input * 0.5 * (1 + erf(input * math.sqrt(0.5)))
-    if approximate == "tanh":
-        return 0.5 * input * (1 + np.tanh(math.sqrt(2 / math.pi) * (input + 0.044715 * input * input * input)))
-    raise ValueError(f'gelu: approximate must be "none" or "tanh", not {approximate!r}')
+        below = 0.5 * (1 + erf(input * math.sqrt(0.5)))
+    elif approximate == "tanh":
+        below = 0.5 * (1 + tanh(math.sqrt(2 / math.pi) * (input + 0.044715 * input * input * input)))
+    else:
+        raise ValueError(f'gelu: approximate must be "none" or "tanh", not {approximate!r}')
+    out: Tensor = below * input
+    return out
 
 
 # Normalisation
@@ -97,7 +101,9 @@ def layer_norm(
 
     Source: Ba et al., Layer normalization (2016).
     """
-    return _scaled(standardize(input, dim=_last("layer_norm", input, normalized_shape, weight, bias), eps=eps), weight, bias)
+    return _scaled(
+        standardize(input, dim=_last("layer_norm", input, normalized_shape, weight, bias), eps=eps), weight, bias
+    )
 
 
 def rms_norm(input: Array, normalized_shape: Sequence[int], weight: Array = None, eps: float | None = None) -> Tensor:
@@ -135,7 +141,9 @@ def group_norm(input: Array, num_groups: int, weight: Array = None, bias: Array 
     Source: Wu and He, Group normalization (2018).
     """
     if input.ndim < 2 or num_groups < 1 or input.shape[1] % num_groups:
-        raise ValueError(f"group_norm: num_groups={num_groups} must divide the channels of (N, C, ...) {tuple(input.shape)}")
+        raise ValueError(
+            f"group_norm: num_groups={num_groups} must divide the channels of (N, C, ...) {tuple(input.shape)}"
+        )
     _by_channel("group_norm", input, weight, bias)
     grouped = reshape(input, shape=(input.shape[0], num_groups, input.shape[1] // num_groups, *input.shape[2:]))
     out = reshape(standardize(grouped, dim=tuple(range(2, grouped.ndim)), eps=eps), shape=tuple(input.shape))
@@ -180,7 +188,9 @@ def batch_norm(
     if training:
         count = math.prod(input.shape[d] for d in dim)
         if count <= 1:
-            raise ValueError(f"batch_norm: needs more than one value a channel while training, got {tuple(input.shape)}")
+            raise ValueError(
+                f"batch_norm: needs more than one value a channel while training, got {tuple(input.shape)}"
+            )
         if running_mean is not None and running_var is not None:
             values = np.asarray(input)
             _blend(running_mean, values.mean(axis=dim), momentum)
@@ -210,7 +220,9 @@ def _last(name: str, input: Array, shape: Any, weight: Array, bias: Array) -> tu
 def _by_channel(name: str, input: Array, *parts: Array) -> None:
     for part in parts:
         if part is not None and tuple(part.shape) != (input.shape[1],):
-            raise ValueError(f"{name}: weight, bias and statistics must be ({input.shape[1]},), one has {tuple(part.shape)}")
+            raise ValueError(
+                f"{name}: weight, bias and statistics must be ({input.shape[1]},), one has {tuple(part.shape)}"
+            )
 
 
 def _channels(part: Array, ndim: int) -> Any:
@@ -287,7 +299,11 @@ def scaled_dot_product_attention(
     name = "scaled_dot_product_attention"
     if dropout_p:
         raise ValueError(f"{name}: 'dropout_p' is not supported, it must be 0")
-    if min(query.ndim, key.ndim, value.ndim) < 2 or query.shape[-1] != key.shape[-1] or key.shape[-2] != value.shape[-2]:
+    if (
+        min(query.ndim, key.ndim, value.ndim) < 2
+        or query.shape[-1] != key.shape[-1]
+        or key.shape[-2] != value.shape[-2]
+    ):
         shapes = f"{tuple(query.shape)}, {tuple(key.shape)} and {tuple(value.shape)}"
         raise ValueError(f"{name}: takes query (..., L, E), key (..., S, E) and value (..., S, F), not {shapes}")
     if attn_mask is not None and is_causal:
@@ -333,7 +349,9 @@ def pad(input: Array, pad: Sequence[int], mode: str = "constant", value: float |
             reflect or go round.
     """
     if len(pad) % 2 or len(pad) > 2 * input.ndim:
-        raise ValueError(f"pad: needs a pair of numbers for each of the last dimensions, got {tuple(pad)} for {input.ndim}")
+        raise ValueError(
+            f"pad: needs a pair of numbers for each of the last dimensions, got {tuple(pad)} for {input.ndim}"
+        )
     pairs = [(0, 0)] * (input.ndim - len(pad) // 2) + list(zip(pad[::2], pad[1::2], strict=True))[::-1]
     sizes = [n + before + after for n, (before, after) in zip(input.shape, pairs, strict=True)]
     if any(size < 0 for size in sizes):

@@ -13,9 +13,10 @@ parameters are options, such as `dim`.
 
 **The derivative.** Its first parameter, `grad`, is dL/d(out) for some final number L, and it returns dL/d(input). The
 others say by name what it needs to know: `out` (the result), an input (`x`), the shape alone of an input (`x_shape`),
-or an option; of a formula that takes any number of inputs, `shapes`. What it does not name is not kept. With several inputs it returns one entry for each, in their
-order: a gradient, or a function without arguments that computes it and is called only if somebody wants that
-gradient. A gradient of the broadcast shape will do: the tape sums it back to the input's own shape.
+or an option; of a formula that takes any number of inputs, `shapes`. What it does not name is not kept. With several
+inputs it returns one entry for each, in their order: a gradient, or a function without arguments that computes it and
+is called only if somebody wants that gradient. A gradient of the broadcast shape will do: the tape sums it back to the
+input's own shape.
 
 **Three readings.** Given arrays, an operation runs its formula. An input whose type has a method `__operation__` takes
 over: a Tensor records the call on the tape. And since rules are written with operators and NumPy functions, which
@@ -59,13 +60,15 @@ class Operation:
         needs: what the rule wants to know besides `grad`, in the order of its parameters: a pair of a kind
             ("out", "input", "shape" or "option") and the input's position or the option's name.
         promote: how inputs of several types meet: "common" type, a "floating" type, or None for as they are.
-        tensors: which inputs, by position, must not be Python numbers when the operation is called by its name (as PyTorch
-            has it; operators and NumPy's functions take numbers on either side).
+        tensors: which inputs, by position, must not be Python numbers when the operation is called by its name, as
+            PyTorch has it (operators and NumPy's functions take numbers on either side).
         view: whether the result may share its input's memory.
         extra: by which name the rule asks for what the formula gives besides its result, if it does.
     """
 
-    def __init__(self, formula: Callable[..., Any], promote: str | None, tensors: tuple[int, ...], view: bool, extra: str | None) -> None:
+    def __init__(
+        self, formula: Callable[..., Any], promote: str | None, tensors: tuple[int, ...], view: bool, extra: str | None
+    ) -> None:
         code = formula.__code__
         self.formula = formula
         self.name = formula.__name__
@@ -114,7 +117,9 @@ class Operation:
             inputs, options = inputs[: len(self.inputs)], {**given, **options}
         for position in self.tensors:
             if type(inputs[position]) in _NUMBERS:
-                raise TypeError(f"{self.name}: {self.inputs[position]} must be a tensor, not the number {inputs[position]}")
+                raise TypeError(
+                    f"{self.name}: {self.inputs[position]} must be a tensor, not the number {inputs[position]}"
+                )
         for x in inputs:
             record = getattr(type(x), "__operation__", None)
             if record is not None:

@@ -32,9 +32,7 @@ def max_pool(input: Array, *, kernel: Any, stride: Any, padding: Any, dilation: 
 
 
 @max_pool.derivative
-def _(
-    grad: Array, taps: Any, input_shape: Any, kernel: Any, stride: Any, padding: Any, dilation: Any
-) -> Array:
+def _(grad: Array, taps: Any, input_shape: Any, kernel: Any, stride: Any, padding: Any, dilation: Any) -> Array:
     """The gradient goes to the largest number of each window."""
     return unpool(grad, taps=taps, shape=input_shape, kernel=kernel, stride=stride, padding=padding, dilation=dilation)
 
@@ -119,15 +117,15 @@ def max_pool2d(
     Raises:
         ValueError: numbers that do not fit.
     """
-    x, single, kernel, stride, padding = _prepare("max_pool2d", input, kernel_size, stride, padding)
-    dilation = _two("max_pool2d", "dilation", dilation, 1)
-    _places("max_pool2d", x, kernel, stride, padding, dilation, ceil_mode)
-    out = max_pool(x, kernel=kernel, stride=stride, padding=padding, dilation=dilation, ceil_mode=ceil_mode)
+    x, single, kernel, steps, around = _prepare("max_pool2d", input, kernel_size, stride, padding)
+    apart = _two("max_pool2d", "dilation", dilation, 1)
+    _places("max_pool2d", x, kernel, steps, around, apart, ceil_mode)
+    out = max_pool(x, kernel=kernel, stride=steps, padding=around, dilation=apart, ceil_mode=ceil_mode)
     out = squeeze(out, 0) if single else out
     if not return_indices:
         return out
-    taps = kernels.max_pool(np.asarray(x), kernel, stride, padding, dilation, ceil_mode)[1]
-    indices = kernels.max_pool_indices(taps, x.shape[3], kernel, stride, padding, dilation)
+    taps = kernels.max_pool(np.asarray(x), kernel, steps, around, apart, ceil_mode)[1]
+    indices = kernels.max_pool_indices(taps, x.shape[3], kernel, steps, around, apart)
     return out, type(out)(indices[0] if single else indices)
 
 
@@ -217,4 +215,6 @@ def _prepare(name: str, input: Array, kernel_size: Any, stride: Any, padding: An
 def _places(name: str, x: Array, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool) -> None:
     size = (x.shape[2], x.shape[3])
     if min(kernels.pooled_size(size, kernel, stride, padding, dilation, ceil_mode)) < 1:
-        raise ValueError(f"{name}: the window {kernel} (dilation {dilation}) is larger than the input, {size} with padding {padding}")
+        raise ValueError(
+            f"{name}: the window {kernel} (dilation {dilation}) is larger than the input, {size} with padding {padding}"
+        )

@@ -127,7 +127,7 @@ def _(grad: Array, out: Array, input: Array, dim: int | None) -> Array:
         return np.reshape(grad, kept) * np.reshape(out, kept) / input
     x = np.moveaxis(input, dim, -1) if dim is not None else np.reshape(input, (-1,))  # (..., n)
     others = np.where(np.eye(x.shape[-1], dtype=bool), 1, np.expand_dims(x, -2))  # (..., n, n)
-    slopes = prod(others, dim=-1)  # (..., n)
+    slopes: Array = prod(others, dim=-1)  # (..., n)
     slopes = np.moveaxis(slopes, -1, dim) if dim is not None else np.reshape(slopes, input.shape)
     return np.reshape(grad, kept) * slopes
 
@@ -199,7 +199,12 @@ def _(grad: Array, out: Array, input: Array, p: float, dim: Dim) -> Array:
 
 
 def var(
-    input: Array, dim: Dim = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: float | None = None
+    input: Array,
+    dim: Dim = None,
+    unbiased: bool | None = None,
+    keepdim: bool = False,
+    *,
+    correction: float | None = None,
 ) -> Tensor:
     """The variance over `dim`: Σ (x - mean)² / (n - correction).
 
@@ -222,7 +227,12 @@ def var(
 
 
 def std(
-    input: Array, dim: Dim = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: float | None = None
+    input: Array,
+    dim: Dim = None,
+    unbiased: bool | None = None,
+    keepdim: bool = False,
+    *,
+    correction: float | None = None,
 ) -> Tensor:
     """The standard deviation over `dim`, the square root of `var`."""
     return sqrt(var(input, dim, unbiased, keepdim, correction=correction))

@@ -214,7 +214,9 @@ def tile(input: Array, *reps: int | Sequence[int]) -> Tensor:
         raise ValueError(f"tile: numbers of times must not be negative, got {times}")
     shape = (1,) * (len(times) - input.ndim) + tuple(input.shape)
     spread = reshape(input, shape=[part for size in shape for part in (1, size)])  # (1, a, 1, b)
-    wide = broadcast_to(spread, shape=[part for pair in zip(times, shape, strict=True) for part in pair])  # (t, a, u, b)
+    wide = broadcast_to(
+        spread, shape=[part for pair in zip(times, shape, strict=True) for part in pair]
+    )  # (t, a, u, b)
     return reshape(wide, shape=[t * size for t, size in zip(times, shape, strict=True)])  # (t a, u b)
 
 
@@ -227,7 +229,7 @@ def repeat(input: Array, *repeats: int | Sequence[int]) -> Tensor:
     times = tuple(repeats[0]) if len(repeats) == 1 and not isinstance(repeats[0], int) else repeats
     if len(times) < input.ndim:
         raise ValueError(f"repeat: {len(times)} numbers for {input.ndim} dimensions")
-    return tile(input, times)
+    return tile(input, *times)
 
 
 def cat(tensors: Sequence[Array], dim: int = 0) -> Tensor:
@@ -312,8 +314,6 @@ def unbind(input: Array, dim: int = 0) -> tuple[Tensor, ...]:
     return tuple(input[(*before, i)] for i in range(input.shape[dim]))
 
 
-
-
 def place(input: Array, dim: int, name: str) -> int:
     """A dimension counted from the front; a single number is taken to have one.
 
@@ -326,5 +326,10 @@ def place(input: Array, dim: int, name: str) -> int:
     return dim % n
 
 
-NUMPY[np.swapaxes], NUMPY[np.moveaxis], NUMPY[np.expand_dims], NUMPY[np.squeeze] = transpose, movedim, unsqueeze, squeeze
+NUMPY[np.swapaxes], NUMPY[np.moveaxis], NUMPY[np.expand_dims], NUMPY[np.squeeze] = (
+    transpose,
+    movedim,
+    unsqueeze,
+    squeeze,
+)
 NUMPY[np.ravel], NUMPY[np.concatenate], NUMPY[np.stack], NUMPY[np.tile] = flatten, cat, stack, tile
