@@ -15,7 +15,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from chainrule import autograd, nn, ops, optim
-from chainrule.autograd import enable_grad, grad, is_grad_enabled, no_grad, set_grad_enabled
+from chainrule.autograd import draw, enable_grad, grad, is_grad_enabled, no_grad, set_grad_enabled
 from chainrule.creation import arange, eye, full, linspace, ones, ones_like, rand, randint, randn, zeros, zeros_like
 from chainrule.ops import *
 from chainrule.random import default_generator, manual_seed
@@ -43,7 +43,7 @@ def __getattr__(name: str) -> Any:
 
 
 __all__ = [
-    "Tensor", "arange", "as_tensor", "autograd", "data", "default_generator", "enable_grad", "eye",
+    "Tensor", "arange", "as_tensor", "autograd", "data", "default_generator", "draw", "enable_grad", "eye",
     "from_numpy", "full", "grad", "images", "is_grad_enabled", "linspace", "load", "manual_seed", "models",
     "nn", "no_grad", "ones", "ones_like", "ops", "optim", "plots", "rand", "randint", "randn", "save",
     "set_grad_enabled", "tensor", "training", "zeros", "zeros_like",

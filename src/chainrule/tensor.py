@@ -16,6 +16,7 @@ import numpy as np
 
 from chainrule import ops
 from chainrule.autograd import tape
+from chainrule.autograd.hooks import Handle
 from chainrule.ops.dtypes import DEFAULT, promote, storable
 
 if TYPE_CHECKING:
@@ -103,10 +104,13 @@ class Tensor:
         out._node, out._version = None, [0]
         if operation.view and isinstance(inputs[0], Tensor) and np.may_share_memory(array, arrays[0]):
             out._version = inputs[0]._version
-        if tape.mode.recording and operation.rule is not None:
+        recording = tape.mode.recording
+        if recording and operation.rule is not None:
             parents = tuple([x._node if isinstance(x, Tensor) else None for x in inputs])
             if any(parents) and out._data.dtype.kind == "f":
-                out._node = tape.Node(operation, parents, inputs, arrays, options, out, extra)
+                node = out._node = tape.Node(operation, parents, inputs, arrays, options, out, extra)
+                if recording is not True:  # anomalies are looked for
+                    node.place = recording.place()
         return out
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
@@ -273,7 +277,7 @@ class Tensor:
         self.requires_grad_(value)
 
     def requires_grad_(self, requires_grad: builtins.bool = True) -> Self:
-        """Ask for gradients, or stop asking, which also drops `.grad`."""
+        """Ask for gradients, or stop asking, which also drops `.grad` and hooks."""
         if isinstance(self._node, tape.Node) and not requires_grad:
             raise RuntimeError(
                 "requires_grad_: a result of recorded operations keeps requiring gradients; use detach()"
@@ -317,7 +321,25 @@ class Tensor:
         if self._node is None:
             raise RuntimeError("retain_grad: this tensor does not require gradients")
         if isinstance(self._node, tape.Node):
-            self._node.retains_grad = True
+            self._node.hooks = {} if self._node.hooks is None else self._node.hooks
+            self._node.hooks[tape.RETAIN] = True
+
+    def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> Handle:
+        """Have `hook(gradient)` called with dL/d(this) whenever it has been computed, for leaves and results alike.
+
+        Unless it returns None, what it returns goes on in the gradient's place, to `.grad` and to what came before.
+        Several hooks run in the order in which they were registered, each on what the last one left. A result that is
+        changed in place afterwards keeps them for the value that it had.
+
+        Returns:
+            A handle; its `remove()` takes the hook off.
+
+        Raises:
+            RuntimeError: this tensor does not require gradients.
+        """
+        if self._node is None:
+            raise RuntimeError("register_hook: this tensor does not require gradients")
+        return Handle(self._node, "hooks", hook)
 
     def backward(
         self,
@@ -372,6 +394,8 @@ class Tensor:
             if not np.can_cast(made.dtype, self.dtype, "same_kind"):
                 raise TypeError(f"a change in place cannot turn {self.dtype} into {made.dtype}")
             made = made.to(self.dtype)
+            if isinstance(self._node, tape.Node) and self._node.hooks and self._node.hooks.pop(tape.RETAIN, None):
+                made.retain_grad()  # of what this Tensor is now
             self._data, self._node, self._version = made._data, made._node, made._version
             return self
         with np.errstate(all="ignore"):

@@ -263,7 +263,7 @@ class TestToBeRead:
             ")"
         )
         assert repr(nn.ReLU()) == "ReLU()"
-        assert repr(nn.CrossEntropyLoss(reduction="sum")) == "CrossEntropyLoss(reduction='sum')"
+        assert repr(nn.CrossEntropyLoss("sum")) == "CrossEntropyLoss(reduction='sum')"
 
     def test_summary(self):
         network = nn.Sequential(nn.Flatten(), nn.Linear(784, 128), nn.ReLU(), nn.Linear(128, 10))
@@ -361,3 +361,184 @@ class TestParameter:
             assert type(out) is chainrule.Tensor
         p.sum().backward()
         assert type(p.grad) is chainrule.Tensor
+
+
+class Product(nn.Module):
+    """Two Tensors and a number in, three values out."""
+
+    def forward(self, a, k, b):
+        return a * b, k, a + 1
+
+
+def leaf(*values: float) -> chainrule.Tensor:
+    return chainrule.tensor(np.array(values), requires_grad=True)
+
+
+class TestForwardHooks:
+    def test_before_and_after_in_the_order_in_which_they_were_registered(self):
+        layer, seen = nn.Tanh(), []
+        layer.register_forward_pre_hook(lambda m, inputs: seen.append((m, inputs)) or inputs[0] * 2)
+        layer.register_forward_pre_hook(lambda m, inputs: (inputs[0] + 1,))
+        layer.register_forward_hook(lambda m, inputs, out: seen.append((m, inputs[0].item(), out.item())))
+        layer.register_forward_hook(lambda m, inputs, out: out * 10)
+        layer.register_forward_hook(lambda m, inputs, out: out + 1)
+        x = leaf(0.0)
+        assert layer(x).item() == pytest.approx(10 * np.tanh(1) + 1)
+        assert seen[0] == (layer, (x,))
+        assert seen[1] == (layer, 1, pytest.approx(np.tanh(1)))
+
+    def test_are_taken_off_one_by_one(self):
+        layer = nn.Tanh()
+        more = lambda m, inputs, out: out + 1  # noqa: E731
+        handles = [layer.register_forward_hook(more), layer.register_forward_hook(more)]
+        handles.append(layer.register_forward_hook(lambda m, inputs, out: handles[2].remove()))
+        assert layer(leaf(0.0)).item() == 2
+        handles[0].remove()
+        handles[0].remove()
+        assert layer(leaf(0.0)).item() == 1
+        assert len(layer._hooks) == 1
+        assert nn.Tanh()(leaf(0.0)).item() == 0
+
+    def test_belong_to_one_module_and_to_its_copies(self):
+        layer, seen = nn.Tanh(), []
+        handle = layer.register_forward_hook(lambda m, inputs, out: seen.append(m))
+        other = copy.deepcopy(layer)
+        handle.remove()
+        layer(leaf(0.0))
+        other(leaf(0.0))
+        assert seen == [other]
+
+    def test_must_be_functions(self):
+        for name in ("register_forward_pre_hook", "register_forward_hook", "register_full_backward_hook"):
+            with pytest.raises(TypeError, match="a hook must be a function, not str"):
+                getattr(nn.Tanh(), name)("hook")
+
+
+class TestBackwardHooks:
+    @staticmethod
+    def heard(seen):
+        def hook(module, grad_input, grad_output):
+            seen.append([[None if g is None else g.tolist() for g in side] for side in (grad_input, grad_output)])
+
+        return hook
+
+    def test_hears_the_gradients_of_inputs_and_outputs_at_once(self):
+        module, seen = Product(), []
+        module.register_full_backward_hook(self.heard(seen))
+        a, b = leaf(1.0, 2.0), leaf(3.0, 4.0)
+        product, k, more = module(a, 7, b)
+        assert k == 7
+        (product.sum() + (more * 10).sum()).backward(retain_graph=True)
+        assert seen == [[[[13, 14], None, [1, 2]], [[1, 1], None, [10, 10]]]]
+        assert (a.grad.tolist(), b.grad.tolist()) == ([13, 14], [1, 2])
+        more.sum().backward()
+        assert seen[1] == [[[1, 1], None, None], [None, None, [1, 1]]]
+
+    def test_that_go_by_without_the_outputs_are_not_heard(self):
+        layer, seen = nn.Tanh(), []
+        layer.register_full_backward_hook(self.heard(seen))
+        x = leaf(0.5)
+        layer(x)
+        (x * 2).sum().backward()
+        assert (seen, x.grad.tolist()) == ([], [2])
+
+    def test_of_an_input_or_output_that_is_used_elsewhere_too(self):
+        layer, seen = nn.Sequential(), []  # gives its input back
+        layer.register_full_backward_hook(self.heard(seen))
+        x = leaf(1.0)
+        h = x * 2
+        (layer(h) * 3 + h * 100).sum().backward()
+        assert seen == [[[[3]], [[3]]]]
+        assert x.grad.tolist() == [206]
+
+    def test_the_same_tensor_twice(self):
+        module, seen = Product(), []
+        module.register_full_backward_hook(self.heard(seen))
+        x = leaf(3.0)
+        module(x, 0, x)[0].backward()
+        assert (seen, x.grad.tolist()) == ([[[[3], None, [3]], [[1], None, None]]], [6])
+
+    def test_each_run_has_its_own(self):
+        layer, seen = nn.Tanh(), []
+        layer.register_full_backward_hook(self.heard(seen))
+        layer(layer(leaf(0.0)) * 5).backward()
+        assert seen == [[[[1]], [[1]]], [[[5]], [[5]]]]
+
+    def test_without_inputs_that_require_gradients(self):
+        layer, seen = nn.Linear(2, 1, bias=False), []
+        handle = layer.register_full_backward_hook(self.heard(seen))
+        layer(chainrule.ones(3, 2)).sum().backward()
+        assert seen == [[[None], [[[1], [1], [1]]]]]
+        assert layer.weight.grad.tolist() == [[3, 3]]
+        with chainrule.no_grad():
+            assert not layer(chainrule.ones(3, 2)).requires_grad
+        layer.requires_grad_(False)
+        assert not layer(chainrule.ones(3, 2)).requires_grad
+        handle.remove()
+        layer.requires_grad_(True)
+        layer.register_full_backward_hook(lambda m, i, o: (chainrule.ones(1),))
+        with pytest.raises(ValueError, match="of Linear: a hook returned a gradient where there was none"):
+            layer(chainrule.ones(3, 2)).sum().backward()
+
+    def test_what_they_return_goes_on_in_order(self):
+        module, seen = Product(), []
+        module.register_full_backward_hook(lambda m, i, o: (i[0] * 2, None, i[2]))
+        module.register_full_backward_hook(lambda m, i, o: (i[0] + o[0], None, i[2] * 0))
+        module.register_full_backward_hook(self.heard(seen))
+        a, b = leaf(1.0), leaf(3.0)
+        h = b * 1
+        module(a, 7, h)[0].backward()
+        assert seen == [[[[7], None, [0]], [[1], None, None]]]
+        assert (a.grad.tolist(), b.grad.tolist()) == ([7], [0])
+
+    def test_gradients_may_be_kept_and_changed(self):
+        layer, kept = nn.Sequential(), []
+        layer.register_full_backward_hook(lambda m, i, o: kept.extend([*i, *o]))
+        x = leaf(1.0)
+        layer(x).backward()
+        for g in kept:
+            g.fill_(100)
+        assert x.grad.tolist() == [1]
+
+    def test_are_differentiated_where_the_gradient_is(self):
+        layer, seen = nn.Tanh(), []
+        layer.register_full_backward_hook(lambda m, i, o: seen.append(i[0].requires_grad) or (i[0] ** 2,))
+        x = leaf(0.5)
+        (g,) = chainrule.grad(layer(x), x, create_graph=True)
+        t = np.tanh(0.5)
+        assert g.item() == pytest.approx((1 - t * t) ** 2)
+        (second,) = chainrule.grad(g, x)
+        assert second.item() == pytest.approx(2 * (1 - t * t) * -2 * t * (1 - t * t))
+        assert seen == [True]  # the second walk comes by another way than through the output
+
+    @pytest.mark.parametrize(
+        ("returned", "error", "message"),
+        [
+            (lambda g: g, TypeError, "a hook must return None or a tuple with a gradient for each of 1 inputs"),
+            (lambda g: (g, None), TypeError, "a tuple with a gradient for each of 1 inputs"),
+            (lambda g: (g[:1],), ValueError, "a hook must keep the gradient's shape (2,), not make it (1,)"),
+            (lambda g: (3.0,), TypeError, "a hook must return a Tensor or None, not float"),
+        ],
+    )
+    def test_that_return_something_else(self, returned, error, message):
+        layer = nn.Tanh()
+        layer.register_full_backward_hook(lambda m, i, o: returned(i[0]))
+        x = leaf(0.5, 1.0)
+        with pytest.raises(error, match=re.escape(message)):
+            layer(x).sum().backward()
+        assert x.grad is None
+
+    def test_changes_in_place_are_still_seen(self):
+        layer = nn.Tanh()
+        layer.register_full_backward_hook(lambda m, i, o: None)
+        out = layer(leaf(0.5))
+        with chainrule.no_grad():
+            out.zero_()
+        with pytest.raises(RuntimeError, match="the result of tanh .* was changed in place"):
+            out.sum().backward()
+
+    def test_another_type_keeps_the_hooks_of_parameters(self):
+        layer, seen = nn.Linear(1, 1), []
+        layer.weight.register_hook(lambda g: seen.append(g.dtype))
+        layer.double()(chainrule.ones(1, 1, dtype=np.float64)).sum().backward()
+        assert seen == [np.float64]

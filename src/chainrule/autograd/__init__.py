@@ -1,6 +1,34 @@
 """Automatic differentiation: the tape that records operations and walks them backwards, and checks of what it finds."""
 
+from chainrule.autograd import functional
 from chainrule.autograd.check import gradcheck, gradgradcheck
-from chainrule.autograd.tape import enable_grad, grad, is_grad_enabled, no_grad, set_grad_enabled
+from chainrule.autograd.draw import draw
+from chainrule.autograd.functional import hessian, hvp, jacobian, jvp, vjp
+from chainrule.autograd.mode import (
+    detect_anomaly,
+    enable_grad,
+    is_grad_enabled,
+    no_grad,
+    set_detect_anomaly,
+    set_grad_enabled,
+)
+from chainrule.autograd.tape import grad
 
-__all__ = ["enable_grad", "grad", "gradcheck", "gradgradcheck", "is_grad_enabled", "no_grad", "set_grad_enabled"]
+__all__ = [
+    "detect_anomaly",
+    "draw",
+    "enable_grad",
+    "functional",
+    "grad",
+    "gradcheck",
+    "gradgradcheck",
+    "hessian",
+    "hvp",
+    "is_grad_enabled",
+    "jacobian",
+    "jvp",
+    "no_grad",
+    "set_detect_anomaly",
+    "set_grad_enabled",
+    "vjp",
+]

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chainrule.autograd.tape import enable_grad, grad, listed, no_grad
+from chainrule.autograd.mode import enable_grad, no_grad
+from chainrule.autograd.tape import grad, listed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

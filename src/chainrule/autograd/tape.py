@@ -11,18 +11,18 @@ Source of the method: Griewank and Walther, Evaluating Derivatives (2008), chapt
 
 from __future__ import annotations
 
-import threading
-from contextlib import contextmanager
 from heapq import heappop, heappush
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from chainrule.autograd import hooks
+from chainrule.autograd.mode import Anomaly, mode, set_grad_enabled, told
 from chainrule.ops.shape import cast
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
@@ -30,54 +30,19 @@ if TYPE_CHECKING:
     from chainrule.tensor import Tensor
 
 
-class _Mode(threading.local):
-    recording = True
-
-
-mode = _Mode()
-"""Whether operations are recorded, thread by thread."""
-
-
-@contextmanager
-def no_grad() -> Iterator[None]:
-    """Record nothing inside: `with no_grad(): ...` or as a decorator. For measuring and for changing parameters."""
-    with set_grad_enabled(False):
-        yield
-
-
-@contextmanager
-def enable_grad() -> Iterator[None]:
-    """Record again inside a `no_grad`."""
-    with set_grad_enabled(True):
-        yield
-
-
-@contextmanager
-def set_grad_enabled(enabled: bool) -> Iterator[None]:
-    """Record, or do not, inside the block."""
-    before, mode.recording = mode.recording, enabled
-    try:
-        yield
-    finally:
-        mode.recording = before
-
-
-def is_grad_enabled() -> bool:
-    """Whether operations are recorded now."""
-    return mode.recording
-
-
 class Leaf:
     """Where gradients end: a tensor that the user made. It keeps the gradient that `backward()` adds up."""
 
-    __slots__ = ("dtype", "grad", "shape")
+    __slots__ = ("dtype", "grad", "hooks", "shape")
 
     def __init__(self, array: NDArray[Any]) -> None:
         self.shape, self.dtype = array.shape, array.dtype
         self.grad: Tensor | None = None
+        self.hooks: dict[int, Any] | None = None
 
 
 _order = count()
+RETAIN = -1  # stands among the hooks of a node whose gradient is to be kept
 
 
 class Node:
@@ -92,16 +57,19 @@ class Node:
         shape, dtype: of the result, and so of its gradient.
         order: nodes are numbered as they are made; a node's inputs have smaller numbers.
         grad: kept only for results that were told to `retain_grad`.
+        hooks: what to call with the gradient when it is complete; under RETAIN, that it is to be kept in `grad`.
+        place: the user's lines that called the operation; there only if recorded while anomalies were looked for.
     """
 
     __slots__ = (
         "checks",
         "dtype",
         "grad",
+        "hooks",
         "operation",
         "order",
         "parents",
-        "retains_grad",
+        "place",
         "saved",
         "shape",
     )
@@ -120,7 +88,7 @@ class Node:
         array = out._data
         self.shape, self.dtype = array.shape, array.dtype
         self.grad: Tensor | None = None
-        self.retains_grad = False
+        self.hooks: dict[int, Any] | None = None
         saved: list[Any] = []
         checks: list[tuple[int, int, list[int], int]] = []
         for kind, which in operation.needs:
@@ -153,7 +121,7 @@ class Node:
         if self.saved is None:
             raise RuntimeError(
                 f"backward: the graph behind this {self.operation.name} was freed by an earlier backward(); "
-                f"to walk it twice, call the first one with retain_graph=True"
+                f"to walk it twice, call the first one with retain_graph=True{self.recorded()}"
             )
         for _, which, version, then in self.checks:
             if version[0] != then:
@@ -161,7 +129,7 @@ class Node:
                 raise RuntimeError(
                     f"backward: the {name} of {self.operation.name} (its result has shape {self.shape}) was changed in "
                     f"place after it was used, and its old value is needed; call backward() before changing it, or "
-                    f"change a clone()"
+                    f"change a clone(){self.recorded()}"
                 )
         if not create_graph:
             return self.operation.rule(grad, *self.saved)  # type: ignore[misc]  # a node is made only where there is a rule
@@ -170,6 +138,10 @@ class Node:
             values[position] = tensor_type._wrap(values[position], self if which < 0 else self.parents[which])
             values[position]._version = version
         return self.operation.rule(grad, *values)  # type: ignore[misc]
+
+    def recorded(self) -> str:
+        """For the end of a message: where it was recorded, if it remembers."""
+        return told(getattr(self, "place", ()))
 
     def free(self) -> None:
         """Let go of the arrays that only a gradient needs, and of the nodes before this one."""
@@ -198,13 +170,12 @@ def walk(
     Returns:
         The gradient of each leaf and target that was reached, by node.
     """
-    kept = frozenset(targets)
+    kept, anomaly = frozenset(targets), mode.anomaly
+    check_nan, traced = anomaly is not None and anomaly.check_nan, anomaly is not None and create_graph
     grads: dict[Node | Leaf, Any] = {}
     queue: list[tuple[int, Node]] = []  # a heap: the latest node first
 
     def give(node: Node | Leaf, grad: Any) -> None:
-        if grad.shape != node.shape:
-            grad = _unbroadcast(grad, node.shape)
         if grad.dtype is not node.dtype and grad.dtype != node.dtype:
             grad = cast(grad, dtype=node.dtype)
         so_far = grads.get(node)
@@ -219,25 +190,43 @@ def walk(
         give(node, grad)
     while queue:
         node = heappop(queue)[1]
+        if node.hooks:
+            grads[node] = _announced(node, grads[node], tensor_type, create_graph)
         grad = grads[node] if node in kept else grads.pop(node)
-        if node.retains_grad and node not in kept:
-            _accumulate(node, _as_tensor(grad, tensor_type).clone(), create_graph)
         parents = node.parents
         freed = node.saved is None and node not in kept
         if wanted is not None and not freed and not any(parent in wanted for parent in parents):
             continue  # nobody asks for what lies behind: it is neither computed nor freed
+        if traced:  # what the rule records belongs to the same place
+            mode.recording = Anomaly(check_nan, getattr(node, "place", None))
         parts = node.pull(grad, create_graph, tensor_type)
         parts = parts if type(parts) is tuple else (parts,)
-        if len(parts) < len(parents):
+        if len(parts) != len(parents):
             raise TypeError(
                 f"{node.operation.name}: its derivative returns {len(parts)} gradients for {len(parents)} inputs"
             )
-        for parent, part in zip(parents, parts, strict=False):  # more are for inputs that were left out
-            if parent is None or part is None or (wanted is not None and parent not in wanted):
+        for parent, entry in zip(parents, parts, strict=True):
+            if parent is None or entry is None or (wanted is not None and parent not in wanted):
                 continue
-            give(parent, part() if callable(part) else part)
+            part = entry() if callable(entry) else entry
+            try:
+                if part.shape != parent.shape:
+                    part = _unbroadcast(part, parent.shape, node)
+            except AttributeError:
+                raise TypeError(
+                    f"{node.operation.name}: its derivative returns a {type(part).__name__} where an array should be"
+                ) from None
+            if check_nan and np.isnan(_as_tensor(part, tensor_type)._data).any():
+                raise RuntimeError(
+                    f"backward: the derivative of {node.operation.name} (its result has shape {node.shape}) gave NaN"
+                    f"{node.recorded()}"
+                )
+            give(parent, part)
         if not retain_graph:
             node.free()
+    for leaf, grad in grads.items():
+        if type(leaf) is Leaf and leaf.hooks:
+            grads[leaf] = _announced(leaf, grad, tensor_type, create_graph)
     return grads
 
 
@@ -264,7 +253,9 @@ def backward(
         )
         held = _held([seed])
         for reached, grad in grads.items():
-            if chosen is None or reached in chosen:
+            if (chosen is None or reached in chosen) and not (
+                reached.hooks and RETAIN in reached.hooks
+            ):  # which the walk has seen to
                 _accumulate(reached, _own(grad, held, tensor_type), create_graph)
 
 
@@ -370,12 +361,16 @@ def _leading_to(roots: Sequence[Node | Leaf], targets: Sequence[Node | Leaf]) ->
     return leading
 
 
-def _unbroadcast(grad: Any, shape: tuple[int, ...]) -> Any:
+def _unbroadcast(grad: Any, shape: tuple[int, ...], node: Node) -> Any:
     """Sum a gradient over the dimensions along which its input was repeated."""
     extra = len(grad.shape) - len(shape)
-    repeated = [d for d, size in enumerate(shape) if size == 1 and grad.shape[extra + d] != 1] if extra >= 0 else []
-    summed = np.sum(grad, axis=(*range(extra), *(extra + d for d in repeated)))
-    return np.reshape(summed, shape)
+    if extra < 0 or any(size not in (1, given) for size, given in zip(shape, grad.shape[extra:], strict=True)):
+        raise ValueError(
+            f"{node.operation.name}: its derivative returns a gradient of shape {grad.shape} for an input of shape {shape}; "
+            f"it must be that shape, or what broadcasting makes of it"
+        )
+    repeated = [extra + d for d, size in enumerate(shape) if size == 1 and grad.shape[extra + d] != 1]
+    return np.reshape(np.sum(grad, axis=(*range(extra), *repeated)), shape)
 
 
 def _held(seeds: Sequence[Any]) -> dict[int, Any]:
@@ -392,6 +387,18 @@ def _own(grad: Any, held: dict[int, Any], tensor_type: type[Tensor]) -> Tensor:
         tensor = tensor_type._wrap(array.copy()) if tensor._node is None else tensor.clone()
     held[id(tensor._data)] = tensor._data
     return tensor
+
+
+def _announced(node: Node | Leaf, grad: Any, tensor_type: type[Tensor], create_graph: bool) -> Any:
+    """The gradient as the node's hooks leave it, which is also what a result that was told to retains."""
+    tensor = hooks.shown(grad, tensor_type)
+    called = dict(node.hooks or {})  # a hook may remove itself
+    retained = called.pop(RETAIN, None)
+    for hook in called.values():
+        tensor = hooks.replaced("register_hook", tensor, hook(tensor))
+    if retained:
+        _accumulate(node, tensor.clone(), create_graph)
+    return hooks.taken(tensor)
 
 
 def _accumulate(node: Node | Leaf, grad: Tensor, create_graph: bool) -> None:

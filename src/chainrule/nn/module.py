@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from chainrule.autograd.hooks import Handle, gate, replaced, shown, taken
 from chainrule.tensor import Tensor
 
 if TYPE_CHECKING:
@@ -36,17 +37,6 @@ class Parameter(Tensor):
         self.requires_grad_(requires_grad)
 
 
-class Handle:
-    """A hook on a module; `remove()` takes it off."""
-
-    def __init__(self, module: Module, hook: Callable[..., Any]) -> None:
-        self._module, self._hook = module, hook
-
-    def remove(self) -> None:
-        """Take the hook off."""
-        self._module._hooks = tuple(h for h in self._module._hooks if h is not self._hook)
-
-
 class Module:
     """The base of every layer and model.
 
@@ -58,20 +48,29 @@ class Module:
 
     training: bool = True
     _buffers: tuple[str, ...] = ()
-    _hooks: tuple[Callable[[Module, tuple[Any, ...], Any], Any], ...] = ()
+    _pre_hooks: dict[int, Callable[..., Any]] | None = None
+    _hooks: dict[int, Callable[..., Any]] | None = None
+    _backward_hooks: dict[int, Callable[..., Any]] | None = None
 
     def forward(self, *inputs: Any, **options: Any) -> Any:
         """What the module computes; subclasses define it."""
         raise NotImplementedError(f"{type(self).__name__} defines no forward()")
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
-        """Run `forward`, then the hooks; an input that does not fit is an error that says in which layer."""
+        """Run `forward` between the hooks; an input that does not fit is an error that says in which layer."""
         try:
+            for hook in list(self._pre_hooks.values()) if self._pre_hooks else ():
+                changed = hook(self, inputs)
+                if changed is not None:
+                    inputs = changed if isinstance(changed, tuple) else (changed,)
+            backward = _Backward(self) if self._backward_hooks else None
+            if backward:
+                inputs = backward.enter(inputs)
             out = self.forward(*inputs, **options)
-            for hook in self._hooks:
+            for hook in list(self._hooks.values()) if self._hooks else ():
                 changed = hook(self, inputs, out)
                 out = out if changed is None else changed
-            return out
+            return backward.leave(out) if backward else out
         except (ValueError, IndexError, TypeError) as error:
             self._name_the_layer(error)
             raise
@@ -89,10 +88,22 @@ class Module:
         error._layer, error._label = (self, path, message), label  # type: ignore[attr-defined]
         error.args = (f"in layer {path!r}, {label}: {message}" if path else message,)
 
+    def register_forward_pre_hook(self, hook: Callable[[Module, tuple[Any, ...]], Any]) -> Handle:
+        """Have `hook(module, inputs)` called before each run; unless None, what it returns are the inputs."""
+        return Handle(self, "_pre_hooks", hook)
+
     def register_forward_hook(self, hook: Callable[[Module, tuple[Any, ...], Any], Any]) -> Handle:
         """Have `hook(module, inputs, output)` called after each run; unless None, what it returns is the output."""
-        self._hooks = (*self._hooks, hook)
-        return Handle(self, hook)
+        return Handle(self, "_hooks", hook)
+
+    def register_full_backward_hook(self, hook: Callable[[Module, Any, Any], Any]) -> Handle:
+        """Have `hook(module, grad_input, grad_output)` called when the gradients of a run's inputs have been computed.
+
+        Both are tuples, one entry for each input given by position and for each output; None for what is not a Tensor
+        or got no gradient. Unless None, the hook returns a tuple that takes the place of `grad_input`. If no input
+        requires gradients, the hook is called when the gradients of the outputs are there.
+        """
+        return Handle(self, "_backward_hooks", hook)
 
     # The parts
 
@@ -188,10 +199,10 @@ class Module:
             raise TypeError(f"{type(self).__name__}: parameters are floats, they cannot become {np.dtype(dtype)}")
         for tensor in (*self.parameters(), *self.buffers()):
             if tensor.dtype.kind == "f":
-                required = tensor.requires_grad
-                tensor.requires_grad_(False)
+                before, tensor._node = tensor._node, None
                 tensor.data = tensor._data.astype(dtype)
-                tensor.requires_grad_(required)
+                if before is not None:
+                    tensor.requires_grad_()._node.hooks = before.hooks  # type: ignore[union-attr]  # it has one now
         return self
 
     def double(self) -> Self:
@@ -269,6 +280,49 @@ class Module:
         ]
         rule = "-" * len(lines[0])
         return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1]])
+
+
+class _Backward:
+    """One run of a module that has backward hooks: inputs and outputs pass through gates that hear gradients."""
+
+    def __init__(self, module: Module) -> None:
+        self.module, self.hooks = module, list((module._backward_hooks or {}).values())
+        self.inputs = 0  # how many there are
+        self.waits = False  # whether a gradient will arrive at them
+        self.grad_output: tuple[Any, ...] | None = None
+
+    def enter(self, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+        self.inputs = len(inputs)
+        self.waits = any(getattr(value, "requires_grad", False) for value in inputs)
+        return gate(inputs, self.at_inputs)
+
+    def leave(self, out: Any) -> Any:
+        passed = gate(out if isinstance(out, tuple) else (out,), self.at_outputs)
+        return passed if isinstance(out, tuple) else passed[0]
+
+    def at_outputs(self, grads: tuple[Any, ...]) -> tuple[Any, ...]:
+        self.grad_output = grads
+        if not self.waits:
+            self.at_inputs((None,) * self.inputs)
+        return grads
+
+    def at_inputs(self, grads: tuple[Any, ...]) -> tuple[Any, ...]:
+        if self.grad_output is None:  # a second derivative, which came by another way than through the outputs
+            return grads
+        name = f"register_full_backward_hook of {type(self.module).__name__}"
+        grad_input, grad_output = (
+            tuple(None if grad is None else shown(grad, Tensor) for grad in side) for side in (grads, self.grad_output)
+        )
+        self.grad_output = None
+        for hook in self.hooks:
+            changed = hook(self.module, grad_input, grad_output)
+            if changed is not None:
+                if not isinstance(changed, tuple) or len(changed) != self.inputs:
+                    raise TypeError(
+                        f"{name}: a hook must return None or a tuple with a gradient for each of {self.inputs} inputs"
+                    )
+                grad_input = tuple(replaced(name, old, new) for old, new in zip(grad_input, changed, strict=True))
+        return tuple(None if grad is None else taken(grad) for grad in grad_input)
 
 
 def _find(name: str, value: Any, kind: type[Any]) -> Iterator[tuple[str, Any]]:

@@ -1,0 +1,235 @@
+"""Derivatives of functions, rather than of results: Jacobians, Hessians, and their products with vectors.
+
+Each takes a function and the point at which to differentiate it: one Tensor or a tuple of them, in float. Where the
+function takes or returns a tuple, so is the answer a tuple, of one entry for each. The point itself need not require
+gradients, and its `.grad` is left alone.
+
+Arguments that all share:
+    func: takes Tensors, returns a Tensor or a tuple of them.
+    inputs: where to differentiate.
+    create_graph: make the answer differentiable itself, back to inputs that require gradients.
+    strict: an output that does not depend on an input is an error; without, its derivative is 0.
+
+Products need no matrix: with v the gradient of the outputs, `vjp` is one walk backwards; `hvp` and `jvp` are two.
+Source: Pearlmutter, Fast Exact Multiplication by the Hessian (1994).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from chainrule.autograd.mode import enable_grad
+from chainrule.autograd.tape import grad
+from chainrule.ops.shape import reshape, stack
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from chainrule.tensor import Tensor
+
+    Tensors: TypeAlias = Tensor | tuple[Tensor, ...]
+
+
+def vjp(
+    func: Callable[..., Tensors],
+    inputs: Tensors,
+    v: Tensors | None = None,
+    create_graph: bool = False,
+    strict: bool = False,
+) -> tuple[Tensors, Tensors]:
+    """vᵀ J: the gradient of the inputs, given that of the outputs.
+
+    `v` is shaped as the outputs, and may be left out for a single number; the other arguments are told of above.
+
+    Returns:
+        The outputs, and the product, shaped as the inputs.
+
+    Raises:
+        ValueError: `v` does not fit.
+        RuntimeError: see `strict`.
+        TypeError: the function returns something else than Tensors.
+    """
+    run = _Run("vjp", func, inputs, create_graph)
+    product = run.pull(run.outputs, run.vector(v, run.outputs), strict)
+    return run.answer(run.outputs, run.out_alone), run.answer(product, run.in_alone)
+
+
+def jvp(
+    func: Callable[..., Tensors],
+    inputs: Tensors,
+    v: Tensors | None = None,
+    create_graph: bool = False,
+    strict: bool = False,
+) -> tuple[Tensors, Tensors]:
+    """J v: how the outputs change when the inputs move along v.
+
+    uᵀ J is linear in u, so that its own derivative with respect to u, times v, is J v.
+
+    `v` is shaped as the inputs, and may be left out for a single number; the other arguments are told of above.
+
+    Returns:
+        The outputs, and the product, shaped as the outputs.
+
+    Raises:
+        ValueError, RuntimeError, TypeError: as for `vjp`.
+    """
+    run = _Run("jvp", func, inputs, create_graph)
+    along = run.vector(v, run.inputs)
+    u = [type(out)._plain._wrap(np.zeros_like(out._data)).requires_grad_() for out in run.outputs]
+    pulled = run.pull(run.outputs, u, strict, create_graph=True)
+    product = run.pull(pulled, along, strict, u)
+    return run.answer(run.outputs, run.out_alone), run.answer(product, run.out_alone)
+
+
+def hvp(
+    func: Callable[..., Tensor],
+    inputs: Tensors,
+    v: Tensors | None = None,
+    create_graph: bool = False,
+    strict: bool = False,
+) -> tuple[Tensor, Tensors]:
+    """H v, where H are the second derivatives of a function whose output is one number: the gradient of (gradient · v).
+
+    `v` is shaped as the inputs, and may be left out for a single number; the other arguments are told of above.
+
+    Returns:
+        The output, and the product, shaped as the inputs.
+
+    Raises:
+        ValueError: `v` does not fit, or the output is not one number.
+        RuntimeError, TypeError: as for `vjp`.
+    """
+    run = _Run("hvp", _single("hvp", func), inputs, create_graph)
+    along = run.vector(v, run.inputs)
+    first = run.pull(run.outputs, [None], strict, create_graph=True)
+    product = run.pull(first, along, strict)
+    return run.answer(run.outputs, True), run.answer(product, run.in_alone)  # type: ignore[return-value]
+
+
+def jacobian(func: Callable[..., Tensors], inputs: Tensors, create_graph: bool = False, strict: bool = False) -> Any:
+    """J: the derivative of each element of the outputs by each element of the inputs: one walk for each row.
+
+    Returns:
+        A Tensor of the output's shape followed by the input's; J[output][input], tuples, where there are several.
+
+    Raises:
+        RuntimeError, TypeError: as for `vjp`.
+    """
+    run = _Run("jacobian", func, inputs, create_graph)
+    table = []
+    for number, out in enumerate(run.outputs):
+        rows = []
+        for at in np.ndindex(out.shape):
+            seed = np.zeros_like(out._data)
+            seed[at] = 1
+            rows.append(run.pull([out], [type(out)._plain._wrap(seed)], strict, number=number))
+        parts = []
+        for position, x in enumerate(run.inputs):
+            column = stack([row[position] for row in rows]) if rows else run.zeros(out.shape + x.shape, x)
+            parts.append(reshape(column, shape=out.shape + x.shape))
+        table.append(run.answer(parts, run.in_alone))
+    return table[0] if run.out_alone else tuple(table)
+
+
+def hessian(func: Callable[..., Tensor], inputs: Tensors, create_graph: bool = False, strict: bool = False) -> Any:
+    """H: the second derivatives of a function whose output is one number, as the Jacobian of its gradient.
+
+    Returns:
+        A Tensor of the input's shape twice; H[input][input], tuples, where there are several.
+
+    Raises:
+        ValueError: the output is not one number.
+        RuntimeError, TypeError: as for `vjp`.
+    """
+    single = _single("hessian", func)
+
+    def gradient(*xs: Tensor) -> Tensors:
+        run = _Run("hessian", single, xs, create_graph=True)
+        return run.answer(run.pull(run.outputs, [None], strict), alone=not isinstance(inputs, tuple))
+
+    return jacobian(gradient, inputs, create_graph, strict)
+
+
+class _Run:
+    """A function that was run on Tensors of its own, ready to be differentiated."""
+
+    def __init__(self, name: str, func: Callable[..., Tensors], inputs: Tensors, create_graph: bool) -> None:
+        self.name, self.create_graph, self.in_alone = name, create_graph, not isinstance(inputs, tuple)
+        given = _tuple(name, "inputs", inputs)
+        with enable_grad():
+            self.inputs = [
+                reshape(x, shape=x.shape) if create_graph and x.requires_grad else x.detach().requires_grad_()
+                for x in given
+            ]
+            outputs = func(*self.inputs)
+        self.outputs, self.out_alone = _tuple(name, "outputs", outputs), not isinstance(outputs, tuple)
+
+    def vector(self, v: Tensors | None, like: Sequence[Tensor]) -> list[Tensor]:
+        """What the caller gave for v, checked; ones if it was left out and is a single number."""
+        if v is None:
+            if len(like) != 1 or like[0].numel() != 1:
+                raise ValueError(f"{self.name}: v may only be left out for a single number, not for {_shapes(like)}")
+            return [type(like[0])._plain._wrap(np.ones_like(like[0]._data))]
+        given = _tuple(self.name, "v", v)
+        if [x.shape for x in given] != [x.shape for x in like]:
+            raise ValueError(f"{self.name}: v must have shape {_shapes(like)}, not {_shapes(given)}")
+        return given
+
+    def pull(
+        self,
+        outputs: Sequence[Tensor],
+        seeds: Sequence[Tensor | None],
+        strict: bool,
+        inputs: Sequence[Tensor] | None = None,
+        create_graph: bool | None = None,
+        number: int = 0,
+    ) -> list[Tensor]:
+        """The gradients of the inputs, 0 where nothing depends on them."""
+        inputs, create_graph = inputs or self.inputs, self.create_graph if create_graph is None else create_graph
+        pairs = [(out, seed) for out, seed in zip(outputs, seeds, strict=True) if out.requires_grad]
+        found: Sequence[Tensor | None] = [None] * len(inputs)
+        if pairs:
+            outs, chosen = [out for out, _ in pairs], [seed for _, seed in pairs]
+            found = grad(outs, inputs, chosen, retain_graph=True, create_graph=create_graph, allow_unused=True)
+        for position, part in enumerate(found):
+            if strict and part is None:
+                raise RuntimeError(
+                    f"{self.name}: output {number} does not depend on input {position}, as strict demands"
+                )
+        return [self.zeros(x.shape, x) if part is None else part for x, part in zip(inputs, found, strict=True)]
+
+    @staticmethod
+    def zeros(shape: tuple[int, ...], like: Tensor) -> Tensor:
+        """Zeros, of another Tensor's type."""
+        return type(like)._plain._wrap(np.zeros(shape, like.dtype))
+
+    def answer(self, tensors: Sequence[Tensor], alone: bool) -> Tensors:
+        """As the caller gave or wrote them: one Tensor or a tuple, without history unless that was asked for."""
+        given = tuple(tensors) if self.create_graph else tuple(t.detach() for t in tensors)
+        return given[0] if alone else given
+
+
+def _single(name: str, func: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """The function, with a check that its output is one number."""
+
+    def checked(*inputs: Tensor) -> Tensor:
+        out = func(*inputs)
+        if isinstance(out, tuple) or out.numel() != 1:
+            raise ValueError(f"{name}: the function must return one Tensor of one element")
+        return out
+
+    return checked
+
+
+def _tuple(name: str, what: str, tensors: Any) -> list[Tensor]:
+    given = list(tensors) if isinstance(tensors, tuple) else [tensors]
+    for x in given:
+        if not hasattr(x, "requires_grad"):
+            raise TypeError(f"{name}: {what} must be a Tensor or a tuple of them, not {type(x).__name__}")
+    return given
+
+
+def _shapes(tensors: Sequence[Tensor]) -> str:
+    return " and ".join(str(tensor.shape) for tensor in tensors)

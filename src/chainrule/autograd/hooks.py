@@ -1,0 +1,119 @@
+"""Hooks: functions of the user's that hear of a gradient as it passes, and may put another in its place."""
+
+from __future__ import annotations
+
+from functools import partial
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from chainrule.autograd.mode import mode
+from chainrule.ops.operation import operation
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from chainrule.ops.operation import Array
+    from chainrule.tensor import Tensor
+
+_keys = count()
+
+
+class Handle:
+    """A hook that was registered; `remove()` takes it off."""
+
+    def __init__(self, owner: Any, attribute: str, hook: Callable[..., Any]) -> None:
+        if not callable(hook):
+            raise TypeError(f"a hook must be a function, not {type(hook).__name__}")
+        if getattr(owner, attribute) is None:
+            setattr(owner, attribute, {})
+        self._hooks: dict[int, Callable[..., Any]] = getattr(owner, attribute)
+        self._key = next(_keys)
+        self._hooks[self._key] = hook
+
+    def remove(self) -> None:
+        """Take the hook off."""
+        self._hooks.pop(self._key, None)
+
+
+def shown(grad: Any, tensor_type: type[Tensor]) -> Tensor:
+    """A gradient as a hook gets it: a Tensor of its own, which may be kept or changed in place."""
+    return (grad if isinstance(grad, tensor_type) else tensor_type._wrap(np.asarray(grad))).clone()
+
+
+def taken(grad: Tensor) -> Any:
+    """A gradient as the tape goes on with it: its own again, an array unless the walk itself is recorded."""
+    return grad.clone() if mode.recording else grad._data.copy()
+
+
+def replaced(name: str, grad: Any, by: Any) -> Any:
+    """The gradient after a hook: what it returned, if that can stand for the gradient, or the gradient as it was.
+
+    Raises:
+        TypeError: not a Tensor, or one of another type.
+        ValueError: another shape, or a gradient where there was none.
+    """
+    if by is None:
+        return grad
+    if grad is None:
+        raise ValueError(f"{name}: a hook returned a gradient where there was none")
+    if not isinstance(by, type(grad)):
+        raise TypeError(f"{name}: a hook must return a Tensor or None, not {type(by).__name__}")
+    if by.shape != grad.shape:
+        raise ValueError(f"{name}: a hook must keep the gradient's shape {grad.shape}, not make it {by.shape}")
+    if by.dtype != grad.dtype:
+        raise TypeError(f"{name}: a hook must keep the gradient's type {grad.dtype}, not make it {by.dtype}")
+    return by
+
+
+# A gate lets several Tensors pass together: on the way back their gradients wait for each other
+
+
+def gate(values: tuple[Any, ...], told: Callable[[tuple[Any, ...]], tuple[Any, ...]]) -> tuple[Any, ...]:
+    """The same values; on the way back `told` gets the gradients of all of them at once, and what it returns goes on.
+
+    Behind each Tensor stands a `_door`, behind all doors the `_post`. A door's derivative leaves its gradient in
+    `waiting`. The post was recorded before all doors, so its turn comes after theirs.
+
+    Args:
+        values: Tensors that require gradients, and anything else, which stays as it is.
+        told: gets a gradient for each value, None where there is none.
+    """
+    places = [i for i, value in enumerate(values) if getattr(value, "requires_grad", False)]
+    if not places or not mode.recording:
+        return values
+    waiting: list[Any] = [None] * len(values)
+
+    def open_() -> tuple[Any, ...]:
+        grads = tuple(waiting)
+        waiting[:] = [None] * len(grads)
+        passed = told(grads)
+        return tuple(passed[i] for i in places)
+
+    post = _post(*(values[i] for i in places), open_=open_)
+    passed = list(values)
+    for i in places:
+        passed[i] = _door(values[i], post, leave=partial(waiting.__setitem__, i))
+    return tuple(passed)
+
+
+@operation
+def _post(*inputs: Array, open_: Callable[[], tuple[Any, ...]]) -> Array:
+    return np.zeros(0)
+
+
+@_post.derivative
+def _(grad: Array, open_: Callable[[], tuple[Any, ...]]) -> tuple[Array, ...]:
+    return open_()
+
+
+@operation(view=True)
+def _door(input: Array, post: Array, *, leave: Callable[[Any], None]) -> Array:
+    return input
+
+
+@_door.derivative
+def _(grad: Array, leave: Callable[[Any], None]) -> tuple[None, Array]:
+    leave(grad)
+    return None, np.zeros(0)

@@ -1,0 +1,124 @@
+"""How a thread records: whether operations leave a trace on the tape, and whether each remembers its line of code.
+
+`no_grad` is for measuring and for changing parameters; `detect_anomaly` is for finding where a NaN comes from.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from contextlib import ContextDecorator, contextmanager
+from pathlib import Path
+from traceback import FrameSummary, format_list
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+_HOUSE = str(Path(__file__).parent.parent) + os.sep
+_FRAMES = 5  # how many of the user's frames a node remembers, the innermost ones
+
+
+class Anomaly:
+    """Care taken while anomalies are looked for: finds the user's line behind an operation.
+
+    Attributes:
+        check_nan: whether a derivative that gives NaN is an error.
+        within: the place of the operation whose derivative is running; what that records belongs there.
+    """
+
+    def __init__(self, check_nan: bool, within: tuple[FrameSummary, ...] | None = None) -> None:
+        self.check_nan, self.within = check_nan, within
+
+    def place(self) -> tuple[FrameSummary, ...]:
+        """The innermost frames of the running code that are not chainrule's own, the outermost of them first."""
+        if self.within is not None:
+            return self.within
+        found: list[FrameSummary] = []
+        frame = sys._getframe(1)
+        while frame is not None and len(found) < _FRAMES:
+            code = frame.f_code
+            if not code.co_filename.startswith(_HOUSE):
+                found.append(FrameSummary(code.co_filename, frame.f_lineno, code.co_name, lookup_line=False))
+            frame = frame.f_back  # type: ignore[assignment]  # None at the outermost
+        return tuple(reversed(found))
+
+
+def told(place: tuple[FrameSummary, ...]) -> str:
+    """The end of an error's message: where the operation was recorded, if that was remembered."""
+    return "; it was recorded here:\n" + "".join(format_list(list(place))).rstrip() if place else ""
+
+
+class _Mode(threading.local):
+    recording: bool | Anomaly = True  # with an Anomaly, operations are recorded together with their place
+    anomaly: Anomaly | None = None
+
+
+mode = _Mode()
+"""Whether and how operations are recorded, thread by thread."""
+
+
+class _Switch(ContextDecorator):
+    """Changes the mode at once; as a `with` block or a decorator only for its length."""
+
+    def __init__(self, make: Callable[[], tuple[bool, Anomaly | None]]) -> None:
+        self._make, self._before = make, (mode.recording, mode.anomaly)
+        recording, mode.anomaly = make()
+        mode.recording = recording and (mode.anomaly or True)
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        mode.recording, mode.anomaly = self._before
+
+    def _recreate_cm(self) -> Self:  # what a decorated function enters at each call
+        return type(self)(self._make)
+
+    def __call__(self, func: Any) -> Any:
+        self.__exit__()  # a decorator changes nothing until the function is called
+        return super().__call__(func)
+
+
+def set_grad_enabled(enabled: bool) -> _Switch:
+    """Record, or do not, from now on; as `with set_grad_enabled(...)` or as a decorator only inside."""
+    return _Switch(lambda: (bool(enabled), mode.anomaly))
+
+
+@contextmanager
+def no_grad() -> Iterator[None]:
+    """Record nothing inside: `with no_grad(): ...` or as a decorator. For measuring and for changing parameters."""
+    with set_grad_enabled(False):
+        yield
+
+
+@contextmanager
+def enable_grad() -> Iterator[None]:
+    """Record again inside a `no_grad`."""
+    with set_grad_enabled(True):
+        yield
+
+
+def is_grad_enabled() -> bool:
+    """Whether operations are recorded now."""
+    return bool(mode.recording)
+
+
+def set_detect_anomaly(mode: bool, check_nan: bool = True) -> _Switch:  # PyTorch's name of the argument
+    """`detect_anomaly` from now on, or no longer; as a `with` block or a decorator only inside."""
+    return _Switch(lambda: (is_grad_enabled(), Anomaly(check_nan) if mode else None))
+
+
+@contextmanager
+def detect_anomaly(check_nan: bool = True) -> Iterator[None]:
+    """Find the line of code behind a NaN or another error in `backward()`: run both passes inside.
+
+    Each operation that is recorded inside remembers which of your lines called it, and errors of its derivative point
+    there; a derivative that gives NaN is such an error too. Slower, for looking only; in this thread only.
+
+    Args:
+        check_nan: whether NaN in a gradient is an error.
+    """
+    with set_detect_anomaly(True, check_nan):
+        yield

@@ -1,0 +1,107 @@
+"""`cnn` and `lenet5`: networks that look at a picture through small filters.
+
+`cnn` is the classic first one: 28×28, 32 filters of 5×5, pooled to 14×14, 64 filters of 5×5, pooled to 7×7, and
+7 · 7 · 64 = 3136 numbers to ten scores. `lenet5` is the network of LeCun et al., Gradient-based learning applied to
+document recognition (1998), with rectifiers and maxima where it had tanh and learned means.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from chainrule import nn
+from chainrule.errors import RunError
+from chainrule.models.registry import Model, Recipe, register
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+def cnn(*, inputs: int = 784, classes: int = 10, generator: np.random.Generator | None = None) -> nn.Module:
+    """Two convolutions of 5×5, 32 and 64 channels, each pooled by 2×2, and one layer of neurons.
+
+    Args:
+        inputs: pixels of an image, which must be square.
+        classes: scores that come out.
+        generator: where the starting weights come from.
+
+    Shapes: (N, side, side) to scores (N, classes).
+
+    Raises:
+        RunError: the images are not square, or smaller than 4×4.
+    """
+    side = _side("cnn", inputs, least=4)
+    quarter = side // 2 // 2
+    return nn.Sequential(
+        nn.Unflatten(1, (1, side)),  # (N, 1, 28, 28)
+        nn.Conv2d(1, 32, 5, padding=2, generator=generator),
+        nn.ReLU(),
+        nn.MaxPool2d(2),  # (N, 32, 14, 14)
+        nn.Conv2d(32, 64, 5, padding=2, generator=generator),
+        nn.ReLU(),
+        nn.MaxPool2d(2),  # (N, 64, 7, 7)
+        nn.Flatten(),  # (N, 3136)
+        nn.Linear(64 * quarter * quarter, classes, generator=generator),
+    )
+
+
+def lenet5(*, inputs: int = 784, classes: int = 10, generator: np.random.Generator | None = None) -> nn.Module:
+    """Two convolutions of 5×5, 6 and 16 channels, each pooled by 2×2, and layers of 120, 84 and `classes` neurons.
+
+    Args:
+        inputs: pixels of an image, which must be square.
+        classes: scores that come out.
+        generator: where the starting weights come from.
+
+    Shapes: (N, side, side) to scores (N, classes).
+
+    Raises:
+        RunError: the images are not square, or smaller than 12×12.
+    """
+    side = _side("lenet5", inputs, least=12)
+    last = (side // 2 - 4) // 2
+    return nn.Sequential(
+        nn.Unflatten(1, (1, side)),  # (N, 1, 28, 28)
+        nn.Conv2d(1, 6, 5, padding=2, generator=generator),
+        nn.ReLU(),
+        nn.MaxPool2d(2),  # (N, 6, 14, 14)
+        nn.Conv2d(6, 16, 5, generator=generator),
+        nn.ReLU(),
+        nn.MaxPool2d(2),  # (N, 16, 5, 5)
+        nn.Flatten(),  # (N, 400)
+        nn.Linear(16 * last * last, 120, generator=generator),
+        nn.ReLU(),
+        nn.Linear(120, 84, generator=generator),
+        nn.ReLU(),
+        nn.Linear(84, classes, generator=generator),
+    )
+
+
+def _side(name: str, inputs: int, least: int) -> int:
+    side = math.isqrt(inputs)
+    if side * side != inputs or side < least:
+        raise RunError(f"model {name!r} takes square images of {least}×{least} or more, not {inputs} pixels")
+    return side
+
+
+register(
+    Model(
+        name="cnn",
+        summary="two 5×5 convolutions, 32 and 64 channels, pooled; 3136-10, cross entropy",
+        build=cnn,
+        loss=nn.functional.cross_entropy,
+        confidences=nn.functional.softmax,
+        recipe=Recipe(epochs=3, batch_size=64, optimizer="adam", lr=0.002, schedule="one-cycle"),
+    )
+)
+register(
+    Model(
+        name="lenet5",
+        summary="LeNet-5: two 5×5 convolutions, 6 and 16 channels, pooled; 120-84-10, cross entropy",
+        build=lenet5,
+        loss=nn.functional.cross_entropy,
+        confidences=nn.functional.softmax,
+        recipe=Recipe(epochs=6, batch_size=64, optimizer="adam", lr=0.003, schedule="one-cycle"),
+    )
+)

@@ -1,0 +1,154 @@
+"""detect_anomaly: a NaN in a derivative is an error that points at the line of the forward pass."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import chainrule
+from chainrule import Tensor, nn, no_grad
+from chainrule.autograd import detect_anomaly, set_detect_anomaly
+
+
+def leaf(*values: float) -> Tensor:
+    return chainrule.tensor(np.array(values), requires_grad=True)
+
+
+def suspect(x: Tensor) -> Tensor:
+    return (x * 0).sqrt()  # its slope at 0 is infinite, and 0 · ∞ is NaN
+
+
+LINE = "return (x * 0).sqrt()  # its slope at 0 is infinite, and 0 · ∞ is NaN"
+
+
+def test_names_the_operation_and_points_at_the_line():
+    x = leaf(4.0, 9.0)
+    with detect_anomaly():
+        out = suspect(x).sum()
+        with pytest.raises(RuntimeError) as caught:
+            out.backward()
+    message = str(caught.value)
+    assert message.startswith(
+        "backward: the derivative of mul (its result has shape (2,)) gave NaN; it was recorded here:\n  File "
+    )
+    lines = message.split("\n")
+    assert len(lines) <= 1 + 2 * 5
+    assert lines[-1].strip() == LINE
+    assert lines[-2].strip().startswith(f'File "{__file__}", line ')
+    assert lines[-2].endswith(", in suspect")
+    assert lines[-3].strip() == "out = suspect(x).sum()"
+    assert x.grad is None
+
+
+def test_skips_the_librarys_own_frames():
+    network = nn.Sequential(nn.Sequential(nn.Linear(1, 1), nn.ReLU()))
+    with detect_anomaly():
+        place = network(chainrule.ones(1, 1)).grad_fn.place
+    assert [frame.name for frame in place][-1] == "test_skips_the_librarys_own_frames"
+    house = str(Path(chainrule.__file__).parent)
+    assert not [frame for frame in place if frame.filename.startswith(house)]
+
+
+def test_off_it_gives_nan_and_remembers_nothing():
+    x = leaf(4.0)
+    out = suspect(x)
+    assert not hasattr(out.grad_fn, "place")
+    out.backward()
+    assert np.isnan(x.grad.item())
+
+
+def test_without_a_place_it_names_the_operation_alone():
+    """What was recorded before has no place to tell of."""
+    out = suspect(leaf(4.0))
+    with detect_anomaly(), pytest.raises(RuntimeError, match=r"derivative of mul .* gave NaN$"):
+        out.backward()
+
+
+def test_nan_may_be_allowed():
+    x = leaf(4.0)
+    with detect_anomaly(check_nan=False):
+        suspect(x).backward()
+    assert np.isnan(x.grad.item())
+
+
+def test_infinity_is_no_anomaly_and_nan_forward_is_none_by_itself():
+    x = leaf(0.0)
+    with detect_anomaly():
+        x.sqrt().backward()
+        assert np.isinf(x.grad.item())
+        (leaf(-1.0).sqrt().detach() * 1 + x).backward()
+
+
+def test_other_errors_point_at_the_line_too():
+    with detect_anomaly():
+        x = leaf(1.0, 2.0)
+        out = x.exp()
+        total = out.sum()
+        with no_grad():
+            out.zero_()
+        with pytest.raises(
+            RuntimeError,
+            match=r"the result of exp [^\n]* was changed in place[^\n]*; it was recorded here:\n(.*\n)*.*out = x\.exp\(\)$",
+        ):
+            total.backward()
+        out = x.exp().sum()
+        out.backward()
+        with pytest.raises(
+            RuntimeError, match=r"retain_graph=True; it was recorded here:\n(.*\n)*.*out = x\.exp\(\)\.sum\(\)$"
+        ):
+            out.backward()
+
+
+def test_second_derivatives_point_at_the_line_of_the_first_pass():
+    x = leaf(0.0)
+    with detect_anomaly():
+        y = x**1.5  # twice differentiated: 0.75 / √0, and what is made of it
+        (g,) = chainrule.grad(y, x, create_graph=True)
+        with pytest.raises(RuntimeError, match=r"gave NaN; it was recorded here:\n(.*\n)*.*y = x\*\*1\.5"):
+            chainrule.grad(g * 0, x)
+        after = x * 2
+    assert after.grad_fn.place[-1].line == "after = x * 2"
+
+
+def test_inside_and_outside():
+    x = leaf(1.0)
+    with pytest.raises(KeyError), detect_anomaly():
+        with no_grad():
+            assert not (x * 2).requires_grad
+            with chainrule.enable_grad():
+                assert hasattr((x * 2).grad_fn, "place")
+        raise KeyError
+    assert not hasattr((x * 2).grad_fn, "place")
+    with no_grad(), detect_anomaly():
+        assert not (x * 2).requires_grad
+    with detect_anomaly(), set_detect_anomaly(False):
+        assert not hasattr((x * 2).grad_fn, "place")
+
+    @detect_anomaly()
+    def look():
+        return hasattr((x * 2).grad_fn, "place")
+
+    assert [look(), look(), hasattr((x * 2).grad_fn, "place")] == [True, True, False]
+
+
+def test_set_detect_anomaly_takes_effect_at_once():
+    set_detect_anomaly(True)
+    try:
+        with pytest.raises(RuntimeError, match="gave NaN"):
+            suspect(leaf(4.0)).backward()
+    finally:
+        set_detect_anomaly(False)
+    suspect(leaf(4.0)).backward()
+
+
+def test_each_thread_has_its_own():
+    seen = []
+    with detect_anomaly():
+        thread = threading.Thread(target=lambda: seen.append(hasattr((leaf(1.0) * 2).grad_fn, "place")))
+        thread.start()
+        thread.join()
+        assert hasattr((leaf(1.0) * 2).grad_fn, "place")
+    assert seen == [False]

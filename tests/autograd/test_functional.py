@@ -1,0 +1,93 @@
+"""jacobian, hessian, hvp, vjp, jvp: what they take and refuse. Their values are compared with PyTorch's in conformance."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+
+import chainrule
+from chainrule import Tensor, autograd
+from chainrule.autograd import functional, hessian, hvp, jacobian, jvp, vjp
+
+
+def leaf(*values: float) -> Tensor:
+    return chainrule.tensor(np.array(values), requires_grad=True)
+
+
+def test_are_reached_by_both_names():
+    for name in ("jacobian", "hessian", "hvp", "vjp", "jvp"):
+        assert getattr(autograd, name) is getattr(functional, name)
+
+
+def test_values_by_hand():
+    x, v = chainrule.tensor([1.0, 2.0]), chainrule.tensor([1.0, 10.0])
+    square = lambda x: x**2  # noqa: E731
+    assert jacobian(square, x).tolist() == [[2, 0], [0, 4]]
+    assert [t.tolist() for t in vjp(square, x, v)] == [[1, 4], [2, 40]]
+    assert [t.tolist() for t in jvp(square, x, v)] == [[1, 4], [2, 40]]
+    cube = lambda x: (x**3).sum()  # noqa: E731
+    assert hessian(cube, x).tolist() == [[6, 0], [0, 12]]
+    assert [t.tolist() for t in hvp(cube, x, v)] == [9, [6, 120]]
+
+
+@pytest.mark.parametrize("function", [jacobian, hessian, hvp, vjp, jvp])
+def test_inputs_are_left_alone(function):
+    x = leaf(2.0)
+    for value in (x, x.detach()):
+        with chainrule.no_grad():
+            found = function(lambda x: (x**3).sum(), value)
+        for t in found if isinstance(found, tuple) else (found,):
+            assert not t.requires_grad
+    assert (x.grad, x.requires_grad) == (None, True)
+
+
+def test_of_no_outputs_at_all():
+    x, y = leaf(1.0, 2.0), leaf(3.0)
+    found = jacobian(lambda x, y: x[:0] * y, (x, y))
+    assert [t.shape for t in found] == [(0, 2), (0, 1)]
+
+
+def test_what_is_not_used_is_zero_unless_strict():
+    x, y = leaf(1.0, 2.0), leaf(3.0)
+    (jx, jy) = jacobian(lambda x, y: x * 2, (x, y))
+    assert (jx.tolist(), jy.tolist()) == ([[2, 0], [0, 2]], [[0], [0]])
+    constant = lambda x: chainrule.ones(2)  # noqa: E731
+    assert jacobian(constant, x).tolist() == [[0, 0], [0, 0]]
+    assert hessian(lambda x: x.sum(), x).tolist() == [[0, 0], [0, 0]]
+    for run in (
+        lambda: jacobian(lambda x, y: (x * y, x * 2), (x, y), strict=True),
+        lambda: jacobian(lambda x: (x, chainrule.ones(2)), x, strict=True),
+    ):
+        with pytest.raises(RuntimeError, match=r"jacobian: output 1 does not depend on input [01], as strict demands"):
+            run()
+    with pytest.raises(RuntimeError, match="hessian: output 0 does not depend on input 1"):
+        hessian(lambda x, y: (x**2).sum(), (x, y), strict=True)
+    with pytest.raises(RuntimeError, match="does not depend on input 0"):
+        hvp(lambda x: x.sum(), x, x, strict=True)
+    with pytest.raises(RuntimeError, match="vjp: output 0 does not depend on input 0"):
+        vjp(constant, x, x, strict=True)
+
+
+def test_what_they_refuse():
+    x, y = leaf(1.0, 2.0), leaf(3.0)
+    for function in (vjp, jvp):
+        with pytest.raises(ValueError, match=re.escape("v may only be left out for a single number, not for (2,)")):
+            function(lambda x: x * 2, x)
+        with pytest.raises(ValueError, match=re.escape("v must have shape (2,), not (1,)")):
+            function(lambda x: x * 2, x, y)
+    with pytest.raises(ValueError, match=re.escape("hvp: v must have shape (2,) and (1,), not (2,)")):
+        hvp(lambda x, y: (x * y).sum(), (x, y), x)
+    for name, function in (("hvp", hvp), ("hessian", hessian)):
+        for out in (lambda x: x * 2, lambda x: (x.sum(), x.sum())):
+            with pytest.raises(ValueError, match=f"{name}: the function must return one Tensor of one element"):
+                function(out, x)
+    with pytest.raises(TypeError, match="jacobian: outputs must be a Tensor or a tuple of them, not float"):
+        jacobian(lambda x: 3.0, x)
+    with pytest.raises(TypeError, match="jacobian: inputs must be a Tensor or a tuple of them, not ndarray"):
+        jacobian(lambda x: x, np.ones(2))
+    with pytest.raises(TypeError, match="only floats can require gradients, not int64"):
+        jacobian(lambda x: x, chainrule.tensor([1, 2]))
+    with pytest.raises(TypeError, match="vectorize"):
+        jacobian(lambda x: x, x, vectorize=True)
