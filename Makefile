@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
 # PyTorch is the tests' oracle, not a part of chainrule; `make test TORCH=0` does without its download.
 TORCH ?= 1
 
-.PHONY: train test smoke lint types format bench size clean help
+.PHONY: train test smoke conformance lint types format bench size clean help
 
 train: $(VENV)/.installed
 	$(BIN)/chainrule train
@@ -18,6 +18,9 @@ test: $(VENV)/.installed-test $(if $(filter 1,$(TORCH)),$(VENV)/.installed-torch
 
 smoke: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -m "not slow" --ignore=tests/conformance --ignore=tests/end_to_end -x
+
+conformance: $(VENV)/.installed-torch
+	$(BIN)/python tests/conformance/opinfo.py
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
@@ -40,7 +43,7 @@ clean:
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
 
 help:
-	@echo "make train | test | smoke | lint | format | bench | size | clean"
+	@echo "make train | test | smoke | conformance | lint | format | bench | size | clean"
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit("chainrule needs Python 3.11 or newer; set PYTHON=python3.11, say" if sys.version_info < (3, 11) else 0)'

@@ -17,6 +17,7 @@ import numpy as np
 from chainrule import ops
 from chainrule.autograd import tape
 from chainrule.autograd.hooks import Handle
+from chainrule.autograd.mode import mode
 from chainrule.ops.dtypes import DEFAULT, promote, storable
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ class Tensor:
         out._node, out._version = None, [0]
         if operation.view and isinstance(inputs[0], Tensor) and np.may_share_memory(array, arrays[0]):
             out._version = inputs[0]._version
-        recording = tape.mode.recording
+        recording = mode.recording
         if recording and operation.rule is not None:
             parents = tuple([x._node if isinstance(x, Tensor) else None for x in inputs])
             if any(parents) and out._data.dtype.kind == "f":
@@ -382,7 +383,7 @@ class Tensor:
             write: writes into the array.
         """
         recorded = self._node is not None or any(isinstance(v, Tensor) and v._node is not None for v in values)
-        if tape.mode.recording and recorded:
+        if mode.recording and recorded:
             if isinstance(self._node, tape.Leaf):
                 raise RuntimeError(
                     "a tensor that requires gradients cannot be changed in place while operations are recorded: "

@@ -60,13 +60,13 @@ def test_what_is_not_used_is_zero_unless_strict():
         lambda: jacobian(lambda x, y: (x * y, x * 2), (x, y), strict=True),
         lambda: jacobian(lambda x: (x, chainrule.ones(2)), x, strict=True),
     ):
-        with pytest.raises(RuntimeError, match=r"jacobian: output 1 does not depend on input [01], as strict demands"):
+        with pytest.raises(RuntimeError, match=r"jacobian: an output does not depend on input [01], as strict demands"):
             run()
-    with pytest.raises(RuntimeError, match="hessian: output 0 does not depend on input 1"):
+    with pytest.raises(RuntimeError, match="hessian: an output does not depend on input 1"):
         hessian(lambda x, y: (x**2).sum(), (x, y), strict=True)
     with pytest.raises(RuntimeError, match="does not depend on input 0"):
         hvp(lambda x: x.sum(), x, x, strict=True)
-    with pytest.raises(RuntimeError, match="vjp: output 0 does not depend on input 0"):
+    with pytest.raises(RuntimeError, match="vjp: an output does not depend on input 0"):
         vjp(constant, x, x, strict=True)
 
 

@@ -14,6 +14,7 @@ import chainrule
 from chainrule.cli import COMMANDS, cli, listings
 from chainrule.data import CacheWarning
 from chainrule.errors import DataError
+from chainrule.models import REGISTRY
 
 
 @pytest.fixture
@@ -200,7 +201,7 @@ def test_a_completion_script(command, shell, tmp_path):
     [
         ("chainrule ev", ["evaluate"]),
         ("chainrule train --mo", ["--model"]),
-        ("chainrule train --model ", ["mlp", "network"]),
+        ("chainrule train --model ", list(REGISTRY)),
         ("chainrule train --optimizer ad", ["adam", "adamw"]),
         ("chainrule completion ", ["bash", "zsh", "fish"]),
     ],

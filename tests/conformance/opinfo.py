@@ -3,7 +3,7 @@
 PyTorch ships the samples that its operators are tested with (`op_db`, a list of OpInfo). For each entry in `ENTRIES`
 all of them go through PyTorch and through chainrule: results, types, shapes, and gradients for a random upstream
 gradient must agree, and what PyTorch refuses (`error_inputs`) must be refused here too, in Python's own kinds of
-error.
+error. Second derivatives are measured by finite differences. `make conformance` prints the report.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import torch
 
 import chainrule
 from chainrule import nn
+from chainrule.autograd import gradgradcheck
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # PyTorch's test module warns about optional parts of its own
@@ -162,9 +163,9 @@ def run(op: Any, dtype: torch.dtype, outcome: Outcome) -> None:
 
 
 def _names_an_argument(error: Exception, sample: Any) -> bool:
-    """Whether an error says which argument of the sample is not supported."""
-    text = str(error)
-    return "support" in text or any(f"'{name}'" in text for name in sample.kwargs)
+    """Whether an error says which argument of the sample is not supported, by its name or, of a word, by its value."""
+    words = [*sample.kwargs, *(value for value in sample.args if isinstance(value, str))]
+    return any(repr(word) in str(error) for word in words)
 
 
 def _compare(op: Any, wanted: Any, got: Any, made: list[Any], dtype: torch.dtype) -> str | None:
@@ -211,12 +212,12 @@ def _compare(op: Any, wanted: Any, got: Any, made: list[Any], dtype: torch.dtype
     return None
 
 
-def refusals(op: Any) -> list[str]:
-    """What PyTorch refuses and we do not, or refuse with another kind of error."""
+def refusals(op: Any) -> tuple[int, list[str]]:
+    """How many calls PyTorch refuses, and those that we take, or refuse with another kind of error or none of our own."""
     function = ours(op)
     if function is None or op.error_inputs_func is None:
-        return []
-    faults = []
+        return 0, []
+    count, faults = 0, []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         cases = list(op.error_inputs("cpu"))
@@ -228,15 +229,65 @@ def refusals(op: Any) -> list[str]:
             options = converted(sample.kwargs, made)
         except (TypeError, ValueError):
             continue  # what NumPy does not have: a type such as bfloat16, 65 dimensions
+        count += 1
         try:
             function(*arguments, **options)
-        except (ValueError, TypeError, IndexError):
-            continue
+        except (ValueError, TypeError, IndexError) as error:
+            if not str(error).strip():
+                faults.append(f"{title(op)}, error input {number}: {type(error).__name__} without a word")
         except Exception as error:  # told
             faults.append(f"{title(op)}, error input {number}: raised {type(error).__name__}: {error}")
         else:
             faults.append(f"{title(op)}, error input {number} was taken; PyTorch says: {case.error_regex}")
-    return faults
+    return count, faults
+
+
+def second_order(op: Any, most: int = 10) -> tuple[int, list[str]]:
+    """How many float64 samples, evenly chosen, had their second derivatives measured; and those that differ.
+
+    What is measured is f(x + t₀ v + t₁ w) in t, with random v and w for all inputs x: two numbers instead of hundreds.
+    """
+    function = ours(op)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        samples = list(op.sample_inputs("cpu", torch.float64, requires_grad=True))
+    count, faults = 0, []
+    for number in range(0, len(samples), -(-len(samples) // most)):
+        sample = samples[number]
+        made: list[tuple[torch.Tensor, chainrule.Tensor]] = []
+        arguments = converted((sample.input, *sample.args), made)
+        options = converted(sample.kwargs, made)
+        if any(np.abs(x.numpy()).max(initial=0) > 1e4 for _, x in made):
+            continue  # of a million, finite differences of 1e-6 see the rounding alone
+        rng = np.random.default_rng(number)
+        lines = [chainrule.from_numpy(rng.standard_normal((2, *x.shape))) for _, x in made]
+
+        def loss(t: chainrule.Tensor) -> chainrule.Tensor:
+            chainrule.manual_seed(0)  # dropout draws the same each time
+            moved = {id(x): x.detach() + t[0] * line[0] + t[1] * line[1] for (_, x), line in zip(made, lines, strict=True)}  # noqa: B023  # called at once
+            out = function(*_replaced(arguments, moved), **_replaced(options, moved))  # noqa: B023
+            parts = out if isinstance(out, (list, tuple)) else [out]
+            return sum((((part + 1) ** 2).sum() for part in parts if part.dtype.kind == "f"), chainrule.zeros(()))
+
+        t = chainrule.zeros(2, dtype=np.float64, requires_grad=True)
+        try:
+            if not made or not loss(t).requires_grad:
+                continue
+            count += 1
+            gradgradcheck(loss, t, atol=1e-4, rtol=1e-4)
+        except Exception as error:
+            if not _names_an_argument(error, sample):
+                faults.append(f"{title(op)}, sample {number}: {sample.summary()}: {error}")
+    return count, faults
+
+
+def _replaced(value: Any, new: dict[int, Any]) -> Any:
+    """A sample's value with other Tensors in the place of some, by their identity."""
+    if isinstance(value, (list, tuple)):
+        return type(value)(_replaced(part, new) for part in value)
+    if isinstance(value, dict):
+        return {key: _replaced(part, new) for key, part in value.items()}
+    return new.get(id(value), value)
 
 
 def report(chosen: str = "") -> int:
@@ -249,7 +300,7 @@ def report(chosen: str = "") -> int:
         outcome = Outcome(title(op))
         for dtype in types_of(op):
             run(op, dtype, outcome)
-        refused = refusals(op)
+        refused = refusals(op)[1]
         faults += outcome.wrong + refused
         outcomes.append(outcome)
         state = "" if outcome.covered else "  not covered"

@@ -263,7 +263,7 @@ class TestToBeRead:
             ")"
         )
         assert repr(nn.ReLU()) == "ReLU()"
-        assert repr(nn.CrossEntropyLoss("sum")) == "CrossEntropyLoss(reduction='sum')"
+        assert repr(nn.CrossEntropyLoss(reduction="sum")) == "CrossEntropyLoss(reduction='sum')"
 
     def test_summary(self):
         network = nn.Sequential(nn.Flatten(), nn.Linear(784, 128), nn.ReLU(), nn.Linear(128, 10))

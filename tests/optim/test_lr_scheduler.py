@@ -168,6 +168,19 @@ def test_two_schedules_on_one_optimizer_multiply():
     assert first.get_last_lr() == [4.0]
 
 
+def test_a_later_schedule_starts_from_the_rate_before_the_first_one():
+    optimizer = sgd(1.0)
+    LinearLR(optimizer, 0.25)
+    assert LambdaLR(optimizer, lambda t: 1.0).base_lrs == [1.0]
+
+
+def test_in_a_row_each_schedule_starts_anew_also_one_that_has_been_stepped():
+    optimizer = sgd(1.0)
+    second = LambdaLR(optimizer, lambda t: 1 / (1 + t))
+    second.step()
+    assert rates(SequentialLR(optimizer, [ExponentialLR(optimizer, 0.5), second], [2]), 4) == [1, 0.5, 1, 0.5, 1 / 3]
+
+
 def test_a_row_of_schedules_takes_states_of_as_many():
     optimizer = sgd()
     row = SequentialLR(optimizer, [StepLR(optimizer, 2), ExponentialLR(optimizer, 0.5)], [3])

@@ -104,6 +104,18 @@ def test_too_few_images_to_set_some_aside_are_told(make_digits):
     assert experiment.configure("mlp", make_digits(train=6))
 
 
+@pytest.mark.parametrize(
+    ("height", "width", "told"), [(9, 16, "does not take images of 9×16"), (3, 3, "takes square images")]
+)
+def test_images_that_a_model_does_not_take_are_told(make_digits, height, width, told):
+    square = make_digits(train=12, test=2)
+    images = np.zeros((14, height, width), np.uint8)
+    data = ImageData("toy", square.classes, images[:12], square.train_labels, images[12:], square.test_labels)
+    assert experiment.configure("mlp", data)
+    with pytest.raises(RunError, match=f"model 'cnn' {told}"):
+        experiment.configure("cnn", data)
+
+
 # prepare
 
 

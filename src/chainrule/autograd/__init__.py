@@ -15,20 +15,6 @@ from chainrule.autograd.mode import (
 from chainrule.autograd.tape import grad
 
 __all__ = [
-    "detect_anomaly",
-    "draw",
-    "enable_grad",
-    "functional",
-    "grad",
-    "gradcheck",
-    "gradgradcheck",
-    "hessian",
-    "hvp",
-    "is_grad_enabled",
-    "jacobian",
-    "jvp",
-    "no_grad",
-    "set_detect_anomaly",
-    "set_grad_enabled",
-    "vjp",
-]
+    "detect_anomaly", "draw", "enable_grad", "functional", "grad", "gradcheck", "gradgradcheck", "hessian", "hvp",
+    "is_grad_enabled", "jacobian", "jvp", "no_grad", "set_detect_anomaly", "set_grad_enabled", "vjp",
+]  # fmt: skip

@@ -30,14 +30,11 @@ if TYPE_CHECKING:
     from chainrule.tensor import Tensor
 
     Tensors: TypeAlias = Tensor | tuple[Tensor, ...]
+    Function: TypeAlias = Callable[..., Tensors]
 
 
 def vjp(
-    func: Callable[..., Tensors],
-    inputs: Tensors,
-    v: Tensors | None = None,
-    create_graph: bool = False,
-    strict: bool = False,
+    func: Function, inputs: Tensors, v: Tensors | None = None, create_graph: bool = False, strict: bool = False
 ) -> tuple[Tensors, Tensors]:
     """vᵀ J: the gradient of the inputs, given that of the outputs.
 
@@ -51,17 +48,13 @@ def vjp(
         RuntimeError: see `strict`.
         TypeError: the function returns something else than Tensors.
     """
-    run = _Run("vjp", func, inputs, create_graph)
-    product = run.pull(run.outputs, run.vector(v, run.outputs), strict)
+    run = _Run("vjp", func, inputs, create_graph, strict)
+    product = run.pull(run.outputs, run.vector(v, run.outputs))
     return run.answer(run.outputs, run.out_alone), run.answer(product, run.in_alone)
 
 
 def jvp(
-    func: Callable[..., Tensors],
-    inputs: Tensors,
-    v: Tensors | None = None,
-    create_graph: bool = False,
-    strict: bool = False,
+    func: Function, inputs: Tensors, v: Tensors | None = None, create_graph: bool = False, strict: bool = False
 ) -> tuple[Tensors, Tensors]:
     """J v: how the outputs change when the inputs move along v.
 
@@ -75,21 +68,17 @@ def jvp(
     Raises:
         ValueError, RuntimeError, TypeError: as for `vjp`.
     """
-    run = _Run("jvp", func, inputs, create_graph)
+    run = _Run("jvp", func, inputs, create_graph, strict)
     along = run.vector(v, run.inputs)
     u = [type(out)._plain._wrap(np.zeros_like(out._data)).requires_grad_() for out in run.outputs]
-    pulled = run.pull(run.outputs, u, strict, create_graph=True)
-    product = run.pull(pulled, along, strict, u)
+    pulled = run.pull(run.outputs, u, again=True)
+    product = run.pull(pulled, along, u)
     return run.answer(run.outputs, run.out_alone), run.answer(product, run.out_alone)
 
 
 def hvp(
-    func: Callable[..., Tensor],
-    inputs: Tensors,
-    v: Tensors | None = None,
-    create_graph: bool = False,
-    strict: bool = False,
-) -> tuple[Tensor, Tensors]:
+    func: Function, inputs: Tensors, v: Tensors | None = None, create_graph: bool = False, strict: bool = False
+) -> tuple[Tensors, Tensors]:
     """H v, where H are the second derivatives of a function whose output is one number: the gradient of (gradient · v).
 
     `v` is shaped as the inputs, and may be left out for a single number; the other arguments are told of above.
@@ -101,14 +90,14 @@ def hvp(
         ValueError: `v` does not fit, or the output is not one number.
         RuntimeError, TypeError: as for `vjp`.
     """
-    run = _Run("hvp", _single("hvp", func), inputs, create_graph)
+    run = _Run("hvp", _single("hvp", func), inputs, create_graph, strict)
     along = run.vector(v, run.inputs)
-    first = run.pull(run.outputs, [None], strict, create_graph=True)
-    product = run.pull(first, along, strict)
-    return run.answer(run.outputs, True), run.answer(product, run.in_alone)  # type: ignore[return-value]
+    first = run.pull(run.outputs, [None], again=True)
+    product = run.pull(first, along)
+    return run.answer(run.outputs, True), run.answer(product, run.in_alone)
 
 
-def jacobian(func: Callable[..., Tensors], inputs: Tensors, create_graph: bool = False, strict: bool = False) -> Any:
+def jacobian(func: Function, inputs: Tensors, create_graph: bool = False, strict: bool = False) -> Any:
     """J: the derivative of each element of the outputs by each element of the inputs: one walk for each row.
 
     Returns:
@@ -117,23 +106,25 @@ def jacobian(func: Callable[..., Tensors], inputs: Tensors, create_graph: bool =
     Raises:
         RuntimeError, TypeError: as for `vjp`.
     """
-    run = _Run("jacobian", func, inputs, create_graph)
+    run = _Run("jacobian", func, inputs, create_graph, strict)
     table = []
-    for number, out in enumerate(run.outputs):
+    for out in run.outputs:
         rows = []
         for at in np.ndindex(out.shape):
             seed = np.zeros_like(out._data)
             seed[at] = 1
-            rows.append(run.pull([out], [type(out)._plain._wrap(seed)], strict, number=number))
-        parts = []
-        for position, x in enumerate(run.inputs):
-            column = stack([row[position] for row in rows]) if rows else run.zeros(out.shape + x.shape, x)
-            parts.append(reshape(column, shape=out.shape + x.shape))
-        table.append(run.answer(parts, run.in_alone))
+            rows.append(run.pull([out], [type(out)._plain._wrap(seed)]))
+        columns = (
+            [stack(column) for column in zip(*rows, strict=True)] if rows else run.inputs
+        )  # [] of any shape are []
+        shaped = [
+            reshape(c if rows else c[:0], shape=out.shape + x.shape) for c, x in zip(columns, run.inputs, strict=True)
+        ]
+        table.append(run.answer(shaped, run.in_alone))
     return table[0] if run.out_alone else tuple(table)
 
 
-def hessian(func: Callable[..., Tensor], inputs: Tensors, create_graph: bool = False, strict: bool = False) -> Any:
+def hessian(func: Function, inputs: Tensors, create_graph: bool = False, strict: bool = False) -> Any:
     """H: the second derivatives of a function whose output is one number, as the Jacobian of its gradient.
 
     Returns:
@@ -143,11 +134,10 @@ def hessian(func: Callable[..., Tensor], inputs: Tensors, create_graph: bool = F
         ValueError: the output is not one number.
         RuntimeError, TypeError: as for `vjp`.
     """
-    single = _single("hessian", func)
 
     def gradient(*xs: Tensor) -> Tensors:
-        run = _Run("hessian", single, xs, create_graph=True)
-        return run.answer(run.pull(run.outputs, [None], strict), alone=not isinstance(inputs, tuple))
+        run = _Run("hessian", _single("hessian", func), xs, True, strict)
+        return run.answer(run.pull(run.outputs, [None]), not isinstance(inputs, tuple))
 
     return jacobian(gradient, inputs, create_graph, strict)
 
@@ -155,8 +145,9 @@ def hessian(func: Callable[..., Tensor], inputs: Tensors, create_graph: bool = F
 class _Run:
     """A function that was run on Tensors of its own, ready to be differentiated."""
 
-    def __init__(self, name: str, func: Callable[..., Tensors], inputs: Tensors, create_graph: bool) -> None:
-        self.name, self.create_graph, self.in_alone = name, create_graph, not isinstance(inputs, tuple)
+    def __init__(self, name: str, func: Function, inputs: Tensors, create_graph: bool, strict: bool) -> None:
+        self.name, self.create_graph, self.strict = name, create_graph, strict
+        self.in_alone = not isinstance(inputs, tuple)
         given = _tuple(name, "inputs", inputs)
         with enable_grad():
             self.inputs = [
@@ -178,32 +169,22 @@ class _Run:
         return given
 
     def pull(
-        self,
-        outputs: Sequence[Tensor],
-        seeds: Sequence[Tensor | None],
-        strict: bool,
-        inputs: Sequence[Tensor] | None = None,
-        create_graph: bool | None = None,
-        number: int = 0,
+        self, outputs: Sequence[Tensor], seeds: Sequence[Any], inputs: Sequence[Tensor] = (), again: bool = False
     ) -> list[Tensor]:
-        """The gradients of the inputs, 0 where nothing depends on them."""
-        inputs, create_graph = inputs or self.inputs, self.create_graph if create_graph is None else create_graph
+        """The gradients of the inputs, 0 where nothing depends on them; `again` if they are to be differentiated."""
+        inputs, create_graph = inputs or self.inputs, again or self.create_graph
         pairs = [(out, seed) for out, seed in zip(outputs, seeds, strict=True) if out.requires_grad]
         found: Sequence[Tensor | None] = [None] * len(inputs)
         if pairs:
-            outs, chosen = [out for out, _ in pairs], [seed for _, seed in pairs]
+            outs, chosen = zip(*pairs, strict=True)
             found = grad(outs, inputs, chosen, retain_graph=True, create_graph=create_graph, allow_unused=True)
         for position, part in enumerate(found):
-            if strict and part is None:
-                raise RuntimeError(
-                    f"{self.name}: output {number} does not depend on input {position}, as strict demands"
-                )
-        return [self.zeros(x.shape, x) if part is None else part for x, part in zip(inputs, found, strict=True)]
-
-    @staticmethod
-    def zeros(shape: tuple[int, ...], like: Tensor) -> Tensor:
-        """Zeros, of another Tensor's type."""
-        return type(like)._plain._wrap(np.zeros(shape, like.dtype))
+            if self.strict and part is None:
+                raise RuntimeError(f"{self.name}: an output does not depend on input {position}, as strict demands")
+        return [
+            type(x)._plain._wrap(np.zeros_like(x._data)) if part is None else part
+            for x, part in zip(inputs, found, strict=True)
+        ]
 
     def answer(self, tensors: Sequence[Tensor], alone: bool) -> Tensors:
         """As the caller gave or wrote them: one Tensor or a tuple, without history unless that was asked for."""
@@ -211,7 +192,7 @@ class _Run:
         return given[0] if alone else given
 
 
-def _single(name: str, func: Callable[..., Tensor]) -> Callable[..., Tensor]:
+def _single(name: str, func: Function) -> Function:
     """The function, with a check that its output is one number."""
 
     def checked(*inputs: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ from chainrule.ops.shape import cast
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from traceback import FrameSummary
 
     from numpy.typing import NDArray
 
@@ -73,6 +74,7 @@ class Node:
         "saved",
         "shape",
     )
+    place: tuple[FrameSummary, ...]
 
     def __init__(
         self,
@@ -171,7 +173,8 @@ def walk(
         The gradient of each leaf and target that was reached, by node.
     """
     kept, anomaly = frozenset(targets), mode.anomaly
-    check_nan, traced = anomaly is not None and anomaly.check_nan, anomaly is not None and create_graph
+    check_nan = anomaly is not None and anomaly.check_nan
+    traced = anomaly is not None and create_graph
     grads: dict[Node | Leaf, Any] = {}
     queue: list[tuple[int, Node]] = []  # a heap: the latest node first
 
@@ -366,8 +369,8 @@ def _unbroadcast(grad: Any, shape: tuple[int, ...], node: Node) -> Any:
     extra = len(grad.shape) - len(shape)
     if extra < 0 or any(size not in (1, given) for size, given in zip(shape, grad.shape[extra:], strict=True)):
         raise ValueError(
-            f"{node.operation.name}: its derivative returns a gradient of shape {grad.shape} for an input of shape {shape}; "
-            f"it must be that shape, or what broadcasting makes of it"
+            f"{node.operation.name}: its derivative returns a gradient of shape {grad.shape} for an input of shape "
+            f"{shape}; it must be that shape, or what broadcasting makes of it"
         )
     repeated = [extra + d for d, size in enumerate(shape) if size == 1 and grad.shape[extra + d] != 1]
     return np.reshape(np.sum(grad, axis=(*range(extra), *repeated)), shape)

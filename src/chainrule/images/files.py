@@ -6,7 +6,6 @@ name, its size is checked before a pixel is decoded, and whatever is wrong with 
 
 from __future__ import annotations
 
-import os
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +15,8 @@ import numpy as np
 from chainrule.errors import PictureError
 
 if TYPE_CHECKING:
+    import os
+
     from numpy.typing import NDArray
     from PIL import Image
 

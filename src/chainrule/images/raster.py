@@ -12,7 +12,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    Grey = NDArray[np.float32]
+    Grey = NDArray[np.floating]  # brightness, or ink, from 0 to 1
 
 NEIGHBOURS = (  # a pixel and the one to its right, below it, and on either diagonal
     (np.s_[:, :-1], np.s_[:, 1:]),
@@ -34,12 +34,8 @@ def resize(values: Grey, shape: tuple[int, int], how: Literal["BOX", "BILINEAR",
 def shrink(values: Grey, longest: int) -> Grey:
     """Make the longer side at most `longest` pixels, keeping the proportions; smaller pictures stay as they are."""
     scale = longest / max(values.shape)
-    return values if scale >= 1 else resize(values, (fit(values.shape[0], scale), fit(values.shape[1], scale)))
-
-
-def fit(length: int, scale: float) -> int:
-    """A scaled length in whole pixels, at least one."""
-    return max(1, round(length * scale))
+    height, width = (max(1, round(scale * side)) for side in values.shape)
+    return values if scale >= 1 else resize(values, (height, width))
 
 
 def running(values: Grey, width: int, combine: np.ufunc) -> Grey:

@@ -3,41 +3,39 @@
 MNIST's authors had clean black and white scans: they scaled each digit to fit a box of 20×20 with its proportions kept,
 which left soft grey edges, and laid it into 28×28 with its centre of mass in the middle (LeCun, Bottou, Bengio and
 Haffner, "Gradient-based learning applied to document recognition", 1998, section III.A). A photo has to become such a
-scan first: the paper's brightness is estimated and divided out, which takes shadows away, and what differs enough from
-the paper is ink.
+scan first: the brightness of the paper is estimated and divided out, which takes light and shadow away, and what
+differs enough from the paper is ink.
 """
 
 from __future__ import annotations
 
 import math
-import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from chainrule.errors import PictureError
 from chainrule.images.files import open_picture
-from chainrule.images.raster import closing, connected_parts, fit, resize, running, shrink
+from chainrule.images.raster import closing, connected_parts, resize, running, shrink
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
     from chainrule.images.raster import Grey
 
-WORKING_SIDE = 256  # pixels of the longer side: enough for 20×20, few enough to average noise away
-PAPER_SIDE = 128  # light and shadow need less
-PAPER_WINDOW = 0.35  # of the shorter side: strokes are narrower, shadows are wider
-INK_LEVEL = 0.3  # of full ink: where a stroke begins
-FAINTEST = 0.04  # of the paper's brightness: less contrast is no ink
-NOISIEST = 3.5  # ink stands out by this many standard deviations of the paper's noise
-MIX = 0.5
-WINDOWS = (0.35, 0.15)
-INNER = 0.2
-THINNEST = 1.8  # pixels of the 20×20: thinner strokes than MNIST's own vanish there
-BOX, FIELD = 20, 28
+BOX, FIELD = 20, 28  # MNIST's own measures
+WORKING_SIDE = 256  # pixels of the longer side: many enough for the 20×20, few enough to average noise away
+PAPER_SIDE = 128  # for light and shadow fewer will do
+WINDOWS = (0.35, 0.15)  # of a side: wider than a stroke and narrower than a shadow; the second if the first found none
+LEAST_CONTRAST = 0.04  # of the paper's brightness: what differs less is no ink
+LEAST_CLARITY = 3.5  # standard deviations of the paper's noise: likewise
+STROKE = 0.3  # of full ink: from here on a pixel belongs to a stroke
+DIGIT = 0.2  # of the longer side: a part this long is more than dust
+THINNEST = 2.0  # pixels in the 20×20: three quarters of MNIST's digits have wider strokes
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,15 +45,15 @@ class Stages:
     `grey` and `paper` are brightness (0 black, 1 white); from `ink` on, 0 is paper and 1 is full ink.
     """
 
-    grey: Grey  # (height, width), as opened
-    paper: Grey  # (height, width), the estimated brightness without the digit
-    ink: Grey  # (height, width), paper removed, and turned round if the ink was darker than it
+    grey: Grey  # (height, width), as opened, the longer side at most 256
+    paper: Grey  # (height, width), the brightness without the digit
+    ink: Grey  # (height, width), what differs from the paper, whether it was darker or brighter
     clean: Grey  # (height, width), stretched from 0 to 1, noise and specks gone
     cropped: Grey  # the digit alone
-    scaled: Grey  # the longer side 20
-    result: NDArray[np.uint8]  # (28, 28), the digit bright on black, as in MNIST
+    scaled: Grey  # its longer side 20
+    result: NDArray[np.uint8]  # (28, 28), bright on black
 
-    def __iter__(self) -> Iterator[tuple[str, NDArray[np.float32] | NDArray[np.uint8]]]:
+    def __iter__(self) -> Iterator[tuple[str, NDArray[np.floating | np.uint8]]]:
         yield "as opened", self.grey
         yield "background", self.paper
         yield "background removed", self.ink
@@ -65,12 +63,16 @@ class Stages:
         yield "centred in 28×28", self.result
 
 
+class _BlankError(Exception):
+    """There is no ink in the picture."""
+
+
 def prepare(picture: str | os.PathLike[str] | NDArray[np.floating | np.uint8]) -> Stages:
     """Bring a picture of one digit to MNIST's form, and keep the stages.
 
     Args:
         picture: the path of a picture file, or grey values `(height, width)`: floats from 0 (black) to 1 (white), or
-            uint8 from 0 to 255.
+            uint8 from 0 to 255. The ink may be darker or brighter than the paper.
 
     Raises:
         PictureError: the file cannot be read, the array has another form, or there is no digit to be seen.
@@ -81,176 +83,176 @@ def prepare(picture: str | os.PathLike[str] | NDArray[np.floating | np.uint8]) -
         name, grey = str(picture), open_picture(picture)
     try:
         return _stages(shrink(grey, WORKING_SIDE))
-    except _Blank as error:
+    except _BlankError as error:
         raise PictureError(f"{name}: no digit found, the picture is blank") from error
 
 
 def to_mnist(grey: NDArray[np.floating | np.uint8]) -> NDArray[np.uint8]:
-    """The `(28, 28)` picture of `prepare` without the stages before it."""
+    """The `(28, 28)` result of `prepare` without the stages before it."""
     return prepare(grey).result
-
-
-class _Blank(Exception):
-    """There is no ink in the picture."""
 
 
 def _checked(values: NDArray[np.floating | np.uint8]) -> Grey:
     if values.ndim != 2 or not values.size:
         raise PictureError(f"picture: an array of shape {values.shape} is not grey values of shape (height, width)")
     if values.dtype == np.uint8:
-        return values.astype(np.float32) / np.float32(255)
+        return values / np.float32(255)
     if not (np.issubdtype(values.dtype, np.floating) and values.min() >= 0 and values.max() <= 1):
         raise PictureError("picture: grey values must be floats from 0 (black) to 1 (white), or uint8")
     return values.astype(np.float32)
 
 
 def _stages(grey: Grey) -> Stages:
-    if np.ptp(grey) < FAINTEST:
-        raise _Blank
-    bright = grey if _ink_is_dark(shrink(grey, PAPER_SIDE)) else 1 - grey  # from here on the ink is dark
+    dark = _ink_is_dark(shrink(grey, PAPER_SIDE))
+    paper, ink, clean = _find_ink(grey if dark else 1 - grey)
+    cropped = _crop(clean)
+    scaled = _scale(_thicken(cropped))
+    return Stages(grey, paper if dark else 1 - paper, ink, clean, cropped, scaled, _centre(scaled))
+
+
+def _ink_is_dark(grey: Grey) -> bool:
+    """Whether the ink is darker than the paper: ink covers less, so the few pixels far from their local mean are ink.
+
+    The third moment of that difference has the sign of the rarer and stronger side; the edge of a shadow, which is as
+    far above the mean on one side as below it on the other, adds nothing. Narrower windows count more: a stroke is
+    narrower than a white sheet on a dark desk.
+    """
+    widest = round(math.log2(max(8, max(grey.shape) / 2)))
+    skewness = 0.0
+    for width in (2**widest, 2 ** (widest - 1), 2 ** (widest - 2)):
+        local_mean = running(grey, width, np.add) / width**2
+        skewness += float(np.mean((grey - local_mean) ** 3)) / width
+    return skewness < 0
+
+
+def _find_ink(bright: Grey) -> tuple[Grey, Grey, Grey]:
+    """The paper, the dark ink on it, and the ink that is the digit's.
+
+    A window that is wide enough for any stroke can take a narrow shadow at the border for one. So if the ink reaches
+    the border, a narrower window has a try, and is believed if it finds a digit inside.
+    """
     found = []
     for window in WINDOWS:
         paper = _paper(bright, window)
         ink = 1 - bright / np.maximum(paper, 0.05)
         try:
             clean = _drop_specks(_stretch(ink))
-        except _Blank:
+        except _BlankError:
             continue
         found.append((paper, ink, clean))
-        if not _touches_border(clean):
-            break
-    else:
-        if not found:
-            raise _Blank
-        paper, ink, clean = found[0]
-    cropped = _crop(clean)
-    scaled = _scale(_thicken(cropped))
-    shown = paper if bright is grey else 1 - paper
-    return Stages(grey, shown, ink, clean, cropped, scaled, _centre(scaled))
+        if not _border(clean).any():
+            return found[-1]
+    if not found:
+        raise _BlankError
+    return found[0]
 
 
-def _ink_is_dark(grey: Grey) -> bool:
-    """Ink covers less than paper does: around any place, the few pixels far from the mean are ink.
-
-    The third moment of the difference to the local mean has the sign of the rarer and stronger side, and a shadow's
-    edge, which is as far above the mean on one side as below it on the other, adds nothing to it.
-    """
-    widest = round(math.log2(max(8, max(grey.shape) / 2)))
-    skew = 0.0
-    for width in (2**widest, 2 ** (widest - 1), 2 ** (widest - 2)):
-        local_mean = running(grey, width, np.add) / width**2
-        skew += float(np.mean((grey - local_mean) ** 3)) / width  # a stroke is narrower than a sheet on a dark desk
-    return skew < 0
+def _border(values: NDArray[np.generic]) -> NDArray[np.generic]:
+    return np.concatenate([values[0], values[-1], values[:, 0], values[:, -1]])
 
 
-def _touches_border(ink: Grey) -> bool:
-    return bool(ink[0].any() or ink[-1].any() or ink[:, 0].any() or ink[:, -1].any())
+def _paper(bright: Grey, window: float) -> Grey:
+    """The brightness of the paper at every pixel, also under the dark ink.
 
-
-def _paper(bright: Grey, PAPER_WINDOW: float) -> Grey:
-    """The brightness the paper has at every pixel, also under the dark ink. (height, width)
-
-    A smooth surface follows the light across the whole picture; on what is left, every dark detail narrower than a
+    A smooth surface follows the light over the whole picture; on what is left, every dark detail narrower than a
     window is filled with the brightness beside it, which keeps the edge of a shadow where it is.
     """
     small = shrink(bright, PAPER_SIDE)
     surface = _surface(small)
-    window = max(3, round(PAPER_WINDOW * (min(small.shape) + MIX * (max(small.shape) - min(small.shape)))))
-    return resize(surface + closing(small - surface, window), cast(tuple[int, int], bright.shape), "BILINEAR")
+    width = max(3, round(window * sum(small.shape) / 2))
+    height, breadth = bright.shape
+    return resize(surface + closing(small - surface, width), (height, breadth), "BILINEAR")
 
 
-def _surface(values: Grey, rounds: int = 6) -> Grey:
-    """A quadratic surface fitted to the half of the pixels nearest to it, found by repeated fits (trimmed squares)."""
-    height, width = values.shape
-    y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j].reshape(2, -1)
-    terms = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=-1)  # (pixels, 6)
-    wanted = values.ravel().astype(np.float64)
-    kept = np.ones(wanted.size, bool)
-    for _ in range(rounds):
-        fitted = terms @ np.linalg.lstsq(terms[kept], wanted[kept], rcond=None)[0]
+def _surface(values: Grey) -> Grey:
+    """A quadratic surface through the half of the pixels nearest to it (trimmed least squares, by repeated fits)."""
+    y, x = np.linspace(-1, 1, values.shape[0])[:, None], np.linspace(-1, 1, values.shape[1])
+    terms = np.stack(np.broadcast_arrays(1.0, x, y, x * x, x * y, y * y), axis=-1).reshape(-1, 6)
+    wanted = values.ravel()
+    nearest = np.ones(wanted.size, bool)
+    for _ in range(6):
+        fitted: Grey = terms @ np.linalg.lstsq(terms[nearest], wanted[nearest], rcond=None)[0]
         error = np.abs(wanted - fitted)
-        kept = error <= np.median(error)
-    return fitted.reshape(values.shape).astype(np.float32)
+        nearest = error <= np.median(error)
+    return fitted.reshape(values.shape)
 
 
 def _stretch(ink: Grey) -> Grey:
     """Stretch the ink so that the paper with its noise is 0 and full ink is 1."""
-    full = float(np.median(ink[ink > _threshold(ink)]))
-    paper = ink[ink < full / 2]
+    if np.ptp(ink) < LEAST_CONTRAST:
+        raise _BlankError
+    threshold = _threshold(ink)
+    full, paper = float(np.median(ink[ink > threshold])), ink[ink <= threshold]
     level = float(np.median(paper))
-    noise = 1.4826 * float(np.median(np.abs(paper - level)))  # the standard deviation, told from the median
-    if full - level < max(FAINTEST, NOISIEST * noise):
-        raise _Blank
+    noise = 1.4826 * float(np.median(np.abs(paper - level)))  # the standard deviation, as told by the median
+    if full - level < max(LEAST_CONTRAST, LEAST_CLARITY * noise):
+        raise _BlankError
     start = min(level + 3 * noise, full / 2)
-    return np.clip((ink - start) / (full - start), 0, 1)
+    stretched: Grey = np.clip((ink - start) / (full - start), 0, 1)
+    return stretched
 
 
 def _threshold(values: Grey) -> float:
-    """The level that parts dark from bright best: the greatest variance between the two (Otsu 1979)."""
+    """The level with the greatest variance between what is below and what is above it (Otsu 1979)."""
     counts, edges = np.histogram(values, bins=256)
-    centres = (edges[:-1] + edges[1:]) / 2
-    below, total = np.cumsum(counts)[:-1], counts.sum()  # below: pixels up to each level
-    sums, all_of_them = np.cumsum(counts * centres)[:-1], np.sum(counts * centres)
-    spread = (all_of_them * below / total - sums) ** 2 / (below * (total - below))
-    return float(edges[1 + np.argmax(spread)])
+    moments = counts * (edges[:-1] + edges[1:]) / 2
+    below, total = np.cumsum(counts)[:-1], counts.sum()
+    difference = np.cumsum(moments)[:-1] - below / total * moments.sum()
+    return float(edges[1 + np.argmax(difference**2 / (below * (total - below)))])
 
 
 def _drop_specks(ink: Grey) -> Grey:
     """Keep the parts of the digit; dust, and what reaches in over the picture's border, becomes paper."""
-    parts = connected_parts(ink > INK_LEVEL)
-    mass = np.bincount(parts.ravel(), ink.ravel())
+    parts = connected_parts(ink > STROKE)  # (height, width)
+    mass = np.bincount(parts.ravel(), ink.ravel())  # (parts,), the first is the paper
     mass[0] = 0
-    cut = np.unique(np.concatenate([parts[0], parts[-1], parts[:, 0], parts[:, -1]]))
-    rows, columns = np.nonzero(parts)
-    number = parts[rows, columns]
-    corners = np.full((4, mass.size), np.inf)  # top, left, -bottom, -right of each part
-    for line, place in zip(corners, (rows, columns, -rows, -columns), strict=True):
-        np.minimum.at(line, number, place)
+    y, x = np.nonzero(parts)
+    corners = np.full((4, mass.size), np.inf)  # of every part: top, left, -bottom, -right
+    for line, place in zip(corners, (y, x, -y, -x), strict=True):
+        np.minimum.at(line, parts[y, x], place)
     length = -np.minimum(corners[2] + corners[0], corners[3] + corners[1])
-    inner = np.where(np.isin(np.arange(mass.size), cut), 0, mass)
-    if (length[inner > 0.02 * mass.max()] > INNER * max(ink.shape)).any():  # else the digit itself touches the border
-        mass = inner
+    inside = ~np.isin(np.arange(mass.size), _border(parts)) & (mass > 0.02 * mass.max())
+    if (length[inside] > DIGIT * max(ink.shape)).any():  # else the digit itself touches the border
+        mass = np.where(inside, mass, 0)
     kept = mass >= 0.15 * mass.max()
     around = corners[:, kept].min(axis=1)
-    around -= 0.1 * max(-around[2] - around[0], -around[3] - around[1])  # a little room
-    kept |= (corners >= around[:, None]).all(axis=0) & (mass >= 0.01 * mass.max())
-    kept[0] = False
-    return ink * running(kept[parts].astype(np.float32), 3, np.maximum)  # with the soft edge of one pixel
+    around -= 0.1 * max(-around[2] - around[0], -around[3] - around[1])  # small parts have to be near
+    kept |= (corners >= around[:, None]).all(axis=0) & (mass > 0.01 * mass.max())
+    return ink * running(kept[parts].astype(np.float32), 3, np.maximum)  # with the soft edge around them
 
 
 def _crop(ink: Grey) -> Grey:
     """The digit's bounding box, its edges sharpened as far as the scaling will soften them again."""
-    mask = ink > INK_LEVEL
-    size = max(np.ptp(np.flatnonzero(mask.any(axis=side))) + 1 for side in (0, 1))
-    gain = np.clip(size / BOX, 1, 3)
+    rows, columns = (np.flatnonzero((ink > STROKE).any(axis=axis)) for axis in (1, 0))
+    gain = np.clip(max(np.ptp(rows) + 1, np.ptp(columns) + 1) / BOX, 1, 3)
     sharp = np.clip(0.5 + gain * (ink - 0.5), 0, 1)
-    rows, columns = (np.flatnonzero((sharp > 0.1).any(axis=side)) for side in (1, 0))
+    rows, columns = (np.flatnonzero((sharp > 0.1).any(axis=axis)) for axis in (1, 0))
     return sharp[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
 
 
 def _thicken(ink: Grey) -> Grey:
-    """Widen strokes that would be thinner than any of MNIST's once the digit is scaled."""
+    """Widen a pen's strokes that the scaling would make thinner than MNIST's."""
     mask = np.pad(ink > 0.5, 1)
     outline = np.sum(mask[1:] != mask[:-1]) + np.sum(mask[:, 1:] != mask[:, :-1])
-    width = 2 * np.sum(mask) / (math.pi / 4 * max(outline, 1))  # an outline in steps is 4/π as long as a smooth one
-    more = round(THINNEST * max(ink.shape) / BOX - width)
+    width = 2 * np.sum(mask) / (math.pi / 4 * outline)  # an outline of steps is 4/π times as long as a smooth one
+    more = int(THINNEST * max(ink.shape) / BOX - width)
     return running(np.pad(ink, more), more + 1, np.maximum) if more > 0 else ink
 
 
 def _scale(ink: Grey) -> Grey:
     """Fit the longer side to 20 pixels, the proportions kept, the brightest ink 1."""
     scale = BOX / max(ink.shape)
-    height, width = (fit(side, scale) for side in ink.shape)
-    scaled = np.clip(resize(ink, (height, width), "BOX" if scale < 1 else "BICUBIC"), 0, 1)
-    return scaled / scaled.max()
+    height, width = (max(1, round(scale * side)) for side in ink.shape)
+    scaled: Grey = np.clip(resize(ink, (height, width), "BOX" if scale < 1 else "BICUBIC"), 0, 1)
+    return np.asarray(scaled / scaled.max())
 
 
 def _centre(ink: Grey) -> NDArray[np.uint8]:
     """Lay the digit into 28×28 with its centre of mass in the middle, moved by whole pixels as in MNIST."""
     field = np.zeros((FIELD, FIELD), np.uint8)
-    height, width = ink.shape
-    top = round(FIELD / 2 - float(ink.sum(axis=1) @ np.arange(height) / ink.sum()))
-    left = round(FIELD / 2 - float(ink.sum(axis=0) @ np.arange(width) / ink.sum()))
-    top, left = min(max(top, 0), FIELD - height), min(max(left, 0), FIELD - width)
-    field[top : top + height, left : left + width] = np.rint(255 * ink)
+    start = []
+    for axis, side in enumerate(ink.shape):
+        centre = float(ink.sum(axis=1 - axis) @ np.arange(side) / ink.sum())
+        start.append(min(max(round(FIELD / 2 - centre), 0), FIELD - side))
+    field[start[0] : start[0] + ink.shape[0], start[1] : start[1] + ink.shape[1]] = np.rint(255 * ink)
     return field

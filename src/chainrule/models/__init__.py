@@ -5,4 +5,16 @@ from chainrule.models.network import network
 from chainrule.models.registry import REGISTRY, Model, Recipe, build, get, images_to_inputs, register
 from chainrule.models.small_convnets import cnn, lenet5
 
-__all__ = ["REGISTRY", "Model", "Recipe", "build", "cnn", "get", "images_to_inputs", "lenet5", "mlp", "network", "register"]
+__all__ = [
+    "REGISTRY",
+    "Model",
+    "Recipe",
+    "build",
+    "cnn",
+    "get",
+    "images_to_inputs",
+    "lenet5",
+    "mlp",
+    "network",
+    "register",
+]

@@ -18,11 +18,13 @@ import numpy as np
 
 import chainrule
 from chainrule import models, optim
+from chainrule.autograd import no_grad
 from chainrule.data.dataset import TensorDataset
 from chainrule.data.loader import DataLoader
 from chainrule.errors import DataError, RunError
 from chainrule.files import write_text
 from chainrule.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR
+from chainrule.tensor import from_numpy
 from chainrule.training import checkpoint
 from chainrule.training.callbacks import BestModel, Checkpoint, History, StopOnNaN
 from chainrule.training.evaluation import Evaluation, evaluate
@@ -55,7 +57,7 @@ def configure(
         changes: entries of the `Recipe` to change; those that are None stay.
 
     Raises:
-        RunError: no such model or optimiser, or a number that makes no sense.
+        RunError: no such model or optimiser, a number that makes no sense, or images that the model does not take.
     """
     recipe = models.get(model).recipe
     changes = {name: value for name, value in changes.items() if value is not None}
@@ -65,9 +67,11 @@ def configure(
     recipe = replace(recipe, **changes)
     _check(recipe, seed, limit, data)
     height, width = data.train_images.shape[1:]
+    options = {"inputs": height * width, "classes": len(data.classes)}
+    _try(model, options, data)
     return {
         "created": datetime.now().astimezone().isoformat(timespec="microseconds"),
-        "model": {"name": model, "options": {"inputs": height * width, "classes": len(data.classes)}},
+        "model": {"name": model, "options": options},
         "data": {
             "name": data.name,
             "limit": limit,
@@ -199,6 +203,17 @@ def _check(recipe: Recipe, seed: int, limit: int | None, data: ImageData) -> Non
         raise RunError(f"{data.name} has too few training images, {len(train.images)}: at least 6 are needed")
     if limit is not None and limit > len(train.images):
         raise RunError(f"the limit is {limit:,}, but {data.name} has {len(train.images):,} images to learn from")
+
+
+def _try(model: str, options: dict[str, Any], data: ImageData) -> None:
+    """See if a model takes these images, by showing it one."""
+    network = models.build(model, options, generator=np.random.default_rng(0)).eval()
+    try:
+        with no_grad():
+            network(models.images_to_inputs(from_numpy(data.train_images[:1])))  # (1, H, W)
+    except ValueError as error:
+        size = "×".join(map(str, data.train_images.shape[1:]))
+        raise RunError(f"model {model!r} does not take images of {size}: {error}") from None
 
 
 def _crc32(data: ImageData) -> int:

@@ -1,0 +1,65 @@
+"""PyTorch's own samples for its operators (`opinfo`): every result, gradient, refusal and second derivative."""
+
+from __future__ import annotations
+
+import functools
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'chainrule[torch]'")
+pytest.importorskip("expecttest", reason="PyTorch's samples need expecttest: pip install 'chainrule[torch]'")
+
+from . import opinfo  # noqa: E402  # only where PyTorch is installed
+
+UNSUPPORTED = {
+    "norm.nuc": (4, "norm: p='nuc' is not supported, only numbers and 'fro' are"),
+    "nn.functional.scaled_dot_product_attention": (
+        24,
+        "scaled_dot_product_attention: 'dropout_p' is not supported, it must be 0",
+    ),
+}
+"""For each entry with arguments that we do not have: how many samples use them, and what we say then."""
+
+WITHOUT_SLOPES = ("norm.nuc", "nn.functional.one_hot")  # not supported; integers, which PyTorch lists as differentiable
+DIFFERENTIABLE = [e for e in opinfo.ENTRIES if e.supports_autograd and opinfo.title(e) not in WITHOUT_SLOPES]
+
+
+@functools.cache
+def outcome_of(number: int) -> opinfo.Outcome:
+    entry = opinfo.ENTRIES[number]
+    outcome = opinfo.Outcome(opinfo.title(entry))
+    for dtype in opinfo.types_of(entry):
+        opinfo.run(entry, dtype, outcome)
+    return outcome
+
+
+@pytest.mark.parametrize("number", range(len(opinfo.ENTRIES)), ids=[opinfo.title(e) for e in opinfo.ENTRIES])
+def test_samples(number):
+    outcome = outcome_of(number)
+    count, message = UNSUPPORTED.get(outcome.name, (0, ""))
+    assert outcome.covered
+    assert outcome.wrong == []
+    assert [line for line in outcome.unsupported if not line.endswith(message)] == []
+    assert len(outcome.unsupported) == count
+    assert outcome.passed + count == outcome.total > 0
+
+
+@pytest.mark.parametrize("entry", DIFFERENTIABLE, ids=opinfo.title)
+def test_second_derivatives(entry):
+    count, faults = opinfo.second_order(entry)
+    assert faults == []
+    assert count > 0
+
+
+def test_what_pytorch_refuses():
+    found = [opinfo.refusals(entry) for entry in opinfo.ENTRIES]
+    assert [fault for _, faults in found for fault in faults] == []
+    assert sum(count for count, _ in found) >= 155  # as many calls as torch 2.13 lists for the CPU
+
+
+def test_totals():
+    outcomes = [outcome_of(number) for number in range(len(opinfo.ENTRIES))]
+    assert sum(outcome.covered for outcome in outcomes) >= 135
+    assert {entry.name for entry in opinfo.ENTRIES} == set(opinfo.NAMES)
+    assert sum(outcome.passed for outcome in outcomes) >= 0.97 * sum(outcome.total for outcome in outcomes)
+    assert [line for outcome in outcomes for line in outcome.wrong] == []
