@@ -138,7 +138,7 @@ def test_schedules(schedule, options, kind, assert_same):
         assert_same(p, q, 1e-12)
     if schedule == "OneCycleLR" and steps > 1:
         for scheduler in (one, two):
-            with pytest.raises(ValueError):  # noqa: PT011  # each library says it in its own words
+            with pytest.raises(ValueError):  # each library says it in its own words
                 [scheduler.step() for _ in range(2)]
 
 

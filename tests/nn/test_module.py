@@ -70,7 +70,7 @@ class TestParts:
             "by_name.left",
             "by_name.right.1",
         ]
-        assert list(block.modules())[0] is block
+        assert next(block.modules()) is block
         assert list(block.children())[1] is block.layers[0]
         assert [name for name, _ in block.named_buffers()] == ["mean"]
         assert next(block.buffers()) is block.mean
@@ -224,7 +224,7 @@ class TestState:
     def test_that_does_not_fit_lists_every_fault_and_changes_nothing(self):
         layer = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1))
         before = {k: v.numpy().tobytes() for k, v in layer.state_dict().items()}
-        with pytest.raises(ValueError) as caught:  # noqa: PT011  # the whole message is compared
+        with pytest.raises(ValueError) as caught:  # the whole message is compared
             layer.load_state_dict(
                 {
                     "0.weight": np.zeros((3, 2)),

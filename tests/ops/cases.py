@@ -199,6 +199,15 @@ for operation, plain, left, right in [
             lambda y, plain=plain, number=number: plain(y.dtype.type(number) * np.ones((2, 1), y.dtype), y),
             right(3),
         )
+for operation, sign in [(ops.add, 1), (ops.sub, -1)]:
+    case(
+        operation,
+        f"{operation.__name__} alpha",
+        lambda x, y, operation=operation: operation(x, y, alpha=2.5),
+        lambda x, y, sign=sign: x + sign * 5 * y / 2,
+        anything(2, 3),
+        anything(3),
+    )
 for exponent in [0, 1, 2, 3, -1, -2, 0.5, -1.5]:
     case(
         ops.pow,
@@ -255,6 +264,54 @@ for operation, plain, draw in [
                     draw(*shape),
                 )
 case(ops.sum, "sum of nothing", lambda x: ops.sum(x, dim=0), lambda x: np.zeros(3, x.dtype), anything(0, 3))
+
+for shape, dims in [((), [None]), ((3,), [None, 0]), ((2, 3), [None, 0, -1]), ((2, 3, 2), [1]), ((0, 3), [0, 1])]:
+    for dim in dims:
+        for keepdim in [False, True]:
+            case(
+                ops.prod,
+                f"prod{shape} dim={dim} keepdim={keepdim}",
+                lambda x, dim=dim, keepdim=keepdim: ops.prod(x, dim=dim, keepdim=keepdim),
+                lambda x, dim=dim, keepdim=keepdim: np.multiply.reduce(x, dim, keepdims=keepdim),
+                off_zero(*shape),
+            )
+for zeros in ([1.0, 0.0, 3.0], [[0.0, 2.0, 0.0], [4.0, 0.0, 5.0]]):
+    case(ops.prod, f"prod of {zeros}", lambda x: ops.prod(x, dim=-1), lambda x: np.multiply.reduce(x, -1), np.array(zeros))
+    case(ops.prod, f"prod of all of {zeros}", ops.prod, lambda x: np.multiply.reduce(x, None), np.array(zeros))
+for shape, dims in [((), [0]), ((3,), [0]), ((2, 3), [0, -1, (0, 1)]), ((2, 3, 2), [(0, -1), 1])]:
+    for dim in dims:
+        for keepdim in [False, True]:
+            case(
+                ops.logsumexp,
+                f"logsumexp{shape} dim={dim} keepdim={keepdim}",
+                lambda x, dim=dim, keepdim=keepdim: ops.logsumexp(x, dim=dim, keepdim=keepdim),
+                lambda x, dim=dim, keepdim=keepdim: np.log(np.sum(np.exp(x), dim if x.ndim else None, keepdims=keepdim)),
+                anything(*shape),
+            )
+for shape, dim in [((), 0), ((4,), 0), ((2, 3), 0), ((2, 3), -1), ((2, 3, 2), 1), ((0, 3), 0)]:
+    case(
+        ops.cumsum,
+        f"cumsum{shape} dim={dim}",
+        lambda x, dim=dim: ops.cumsum(x, dim=dim),
+        lambda x, dim=dim: np.add.accumulate(x, dim) if x.ndim else x,
+        anything(*shape),
+    )
+LENGTHS: dict[float, Any] = {
+    math.inf: lambda x, axis, keep: np.max(x, axis, keepdims=keep),
+    -math.inf: lambda x, axis, keep: np.min(x, axis, keepdims=keep),
+    0: lambda x, axis, keep: np.sum(x > 0, axis, x.dtype, keepdims=keep),
+}
+for p in [2, 1, 3, 2.5, 0.5]:
+    LENGTHS[p] = lambda x, axis, keep, p=p: np.sum(x**p, axis, keepdims=keep) ** x.dtype.type(1 / p)
+for p, plain in LENGTHS.items():
+    for shape, dim, keepdim in [((), None, False), ((4,), None, False), ((2, 3), None, True), ((2, 3), 1, False), ((2, 2, 2), (0, 2), True)]:
+        case(
+            ops.vector_norm,
+            f"vector_norm{shape} p={p} dim={dim}",
+            lambda x, p=p, dim=dim, keepdim=keepdim: ops.vector_norm(x, p=p, dim=dim, keepdim=keepdim),
+            lambda x, plain=plain, dim=dim, keepdim=keepdim: plain(np.abs(x), dim, keepdim),
+            apart(*shape) if math.isinf(p) else off_zero(*shape),
+        )
 
 for operation, plain in [
     (ops.softmax, lambda x, axis: np.exp(x) / np.exp(x).sum(axis, keepdims=True)),
@@ -484,15 +541,15 @@ for label, index, shape in [
 # What networks are made of
 
 
-def laid(size: tuple[int, int], taps: tuple[int, int], stride: Any, padding: Any, dilation: Any) -> list[tuple[int, ...]]:
-    """Every (row and column of the result, tap, row and column of the input) of a window that slides over a picture."""
+def laid(size: tuple[int, int], taps: tuple[int, int], stride: Any, padding: Any, dilation: Any) -> Any:
+    """The places of a window that slides over a picture, and all that meets: place, tap, and pixel, each two numbers."""
     counts = [(n + sum(p) - d * (k - 1) - 1) // s + 1 for n, p, d, k, s in zip(size, padding, dilation, taps, stride, strict=True)]
     met = []
     for i, j, ky, kx in np.ndindex(*counts, *taps):
         h, w = i * stride[0] + ky * dilation[0] - padding[0][0], j * stride[1] + kx * dilation[1] - padding[1][0]
         if 0 <= h < size[0] and 0 <= w < size[1]:
             met.append((i, j, ky, kx, h, w))
-    return met
+    return tuple(counts), met
 
 
 CONVOLUTIONS = [
@@ -502,8 +559,7 @@ CONVOLUTIONS = [
     ((2, 4, 3, 4), (2, 2, 2, 2), (1, 2), ((0, 1), (1, 1)), (2, 1), 2),
 ]
 for pictures, filters, stride, padding, dilation, groups in CONVOLUTIONS:
-    met = laid(pictures[2:], filters[2:], stride, padding, dilation)
-    places = tuple(1 + max(m[axis] for m in met) for axis in (0, 1))
+    places, met = laid(pictures[2:], filters[2:], stride, padding, dilation)
     links = [
         (o, o // (filters[0] // groups) * filters[1] + c, c, *m) for o in range(filters[0]) for c in range(filters[1]) for m in met
     ]
@@ -550,11 +606,11 @@ POOLS = [
     ((1, 2, 4, 3), (2, 2), (2, 1), (0, 0), (2, 1)),
 ]
 for pictures, kernel, stride, padding, dilation in POOLS:
-    met = laid(pictures[2:], kernel, stride, [(p, p) for p in padding], dilation)
+    places, met = laid(pictures[2:], kernel, stride, [(p, p) for p in padding], dilation)
     windows: dict[tuple[int, int], list[tuple[int, int]]] = {}
     for i, j, _, _, h, w in met:
         windows.setdefault((i, j), []).append((h, w))
-    result = (*pictures[:2], *(1 + max(i[axis] for i in windows) for axis in (0, 1)))
+    result = (*pictures[:2], *places)
     full = math.prod(kernel)
     picture = apart(*pictures)
     how = {"kernel": kernel, "stride": stride, "padding": padding}

@@ -135,7 +135,7 @@ for dim in [0, 1, -1]:
             anything(2, 2),
         )
 case(ops.cat, "cat of one twice", lambda x: ops.cat([x, x * 2, x]), lambda x: np.concatenate([x, x * 2, x]), anything(2))
-case(ops.cat, "cat with nothing", lambda x, y: ops.cat([y, x]), lambda x, y: x, anything(2, 3), anything(0))
+case(ops.cat, "cat with nothing", lambda x: ops.cat([x[:0, 0], x]), lambda x: x, anything(2, 3))
 for sections, i, stretch in [(2, 1, slice(2, 4)), ((1, 0, 4), 2, slice(1, 5)), ((1, 0, 4), 1, slice(1, 1)), (5, 0, slice(5))]:
     case(
         ops.split,
@@ -470,8 +470,8 @@ case(ATTENTION, "attention, mask of scores", ATTENTION, attended, anything(2, 2)
 
 
 def convolved(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, met: Any, groups: int) -> np.ndarray:
-    size = (1 + max(m[axis] for m in met) for axis in (0, 1))
-    out = np.zeros((len(x), len(weight), *size), x.dtype) + bias[:, None, None]
+    places, met = met
+    out = np.zeros((len(x), len(weight), *places), x.dtype) + bias[:, None, None]
     for o in range(len(weight)):
         for c in range(weight.shape[1]):
             for i, j, ky, kx, h, w in met:

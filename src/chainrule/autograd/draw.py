@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
 from typing import TYPE_CHECKING
 
 from chainrule.autograd.tape import Leaf, Node, _node_of
@@ -103,6 +101,9 @@ def _mermaid(labels: list[list[str]], leaves: list[bool], edges: list[tuple[int,
 
 
 def _svg(dot: str) -> str:
+    import shutil  # slow to import, and only needed here
+    import subprocess
+
     program = shutil.which("dot")
     if program is None:
         raise RuntimeError(

@@ -5,7 +5,7 @@ A kernel has a name and stands twice: in `kernels.loops`, compiled by Numba when
 that Numba turns out to be missing or unable to compile, the second, after one warning. Numba is imported by the first
 call of a kernel, never by `import chainrule`.
 
-Compiled code is kept on disk, in `NUMBA_CACHE_DIR` if that is set, otherwise in the user's folder for caches, in a
+Compiled code is kept on disk, in `NUMBA_CACHE_DIR` or `CHAINRULE_CACHE` if set, else in the user's cache folder, in a
 subfolder named after the sources of all loops: Numba itself notices another processor, another Numba and a changed
 function, but not a change in a function that this one calls. Several processes may share the folder, for Numba writes
 each file at once. If no folder can be written, the code is compiled anew in each process.
@@ -14,9 +14,7 @@ each file at once. If no folder can be written, the code is compiled anew in eac
 from __future__ import annotations
 
 import functools
-import hashlib
 import os
-import tempfile
 import threading
 import warnings
 from importlib import import_module
@@ -176,10 +174,13 @@ def jit(function: Callable[..., Any]) -> Any:
 @functools.cache
 def _folder() -> str | None:
     """Where compiled code is kept; None if it cannot be written."""
+    import hashlib  # these two are slow to import, so only where a kernel is compiled
+    import tempfile
+
     digest = hashlib.sha256()
     for source in sorted(LOOPS.glob("*.py")):
         digest.update(source.read_bytes())
-    chosen = os.environ.get("NUMBA_CACHE_DIR")
+    chosen = os.environ.get("NUMBA_CACHE_DIR") or os.environ.get("CHAINRULE_CACHE")
     if not chosen:
         import platformdirs  # slow to import, so only where it is asked
 

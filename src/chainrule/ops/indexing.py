@@ -184,7 +184,8 @@ def roll(input: Array, shifts: int | Sequence[int], dims: int | Sequence[int] | 
         if size and shift % size:
             cut, before = size - shift % size, (slice(None),) * dim
             input = cat([input[(*before, slice(cut, None))], input[(*before, slice(None, cut))]], dim=dim)
-    return input
+    rolled: Tensor = input
+    return rolled
 
 
 def tril(input: Array, diagonal: int = 0) -> Tensor:

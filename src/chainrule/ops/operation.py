@@ -9,7 +9,7 @@
         return grad * (1 - out * out)
 
 **The formula.** Its positional parameters are the inputs, arrays that can be differentiated; its keyword-only
-parameters are options, such as `dim`.
+parameters are options, such as `dim`. An input with a default, such as `bias=None`, may be left out.
 
 **The derivative.** Its first parameter, `grad`, is dL/d(out) for some final number L, and it returns dL/d(input). The
 others say by name what it needs to know: `out` (the result), an input (`x`), the shape alone of an input (`x_shape`),
@@ -22,6 +22,10 @@ input's own shape.
 over: a Tensor records the call on the tape. And since rules are written with operators and NumPy functions, which
 Tensors take too, a rule that is run on Tensors is recorded in its turn: that is all that gradients of gradients
 need.
+
+**Your own.** This is all that the library's own operations do: `from chainrule.ops import operation`, write the two
+functions in NumPy with no change in place, and call the result on Tensors. `chainrule.autograd.gradcheck(tanh, x)` and
+`gradgradcheck` (x in float64, requiring gradients) tell whether formula and derivative agree.
 """
 
 from __future__ import annotations

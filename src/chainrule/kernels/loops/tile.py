@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from llvmlite import binding, ir  # type: ignore[import-untyped]  # it has no type hints
+from llvmlite import binding, ir
 from numba import types
 from numba.core import cgutils as untyped_helpers
 from numba.extending import intrinsic
