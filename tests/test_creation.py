@@ -113,7 +113,7 @@ class TestOneHot:
         assert one_hot([2, 0]).tolist() == [[0, 0, 1], [1, 0, 0]]
         assert one_hot(chainrule.tensor([[1], [0]]), 3).shape == (2, 1, 3)
         assert one_hot(np.array(1, np.uint8), 2).tolist() == [0, 1]
-        assert one_hot([0]).dtype == np.float32
+        assert one_hot([0]).dtype == np.int64
         assert one_hot([], 4).shape == (0, 4)
 
     def test_labels_that_are_none(self):

@@ -301,9 +301,9 @@ class TestNumPyFunctions:
         ("call", "name"),
         [
             (lambda x: np.arctan2(x, 1), "np.arctan2"),
-            (lambda x: np.floor(x), "np.floor"),
+            (lambda x: np.arcsin(x), "np.arcsin"),
             (lambda x: np.linalg.norm(x), "np.norm"),
-            (lambda x: np.concatenate([x, x]), "np.concatenate"),
+            (lambda x: np.kron(x, x), "np.kron"),
             (lambda x: np.allclose(x, x), "np.allclose"),
             (lambda x: np.dot(x, x), "np.dot"),
             (lambda x: np.add.reduce(x), "np.add.reduce"),
@@ -325,8 +325,7 @@ class TestNumPyFunctions:
             array += x
         with pytest.raises(TypeError, match="np.exp of a Tensor takes no dtype, where"):
             np.exp(x, dtype=F32, where=True)
-        with pytest.raises(TypeError, match="dtype"):
-            np.sum(x, dtype=F32)
+        assert np.sum(x, dtype=F32).dtype == F32
         with pytest.raises(TypeError):
             np.sum(x, 0, F32)
         with pytest.raises(TypeError, match="initial"):
@@ -373,7 +372,7 @@ class TestTypes:
     )
     def test_arithmetic(self, left, right, dtype):
         assert (left * right).dtype == (right * left).dtype == (left + right).dtype == dtype
-        assert left.maximum(right).dtype == dtype
+        assert np.maximum(left, right).dtype == dtype
         assert (left < right).dtype == (right == left).dtype == bool
 
     def test_division_makes_floats(self):

@@ -19,13 +19,13 @@ from chainrule.autograd import tape
 from chainrule.autograd.hooks import Handle
 from chainrule.autograd.mode import mode
 from chainrule.ops.dtypes import DEFAULT, promote, storable
+from chainrule.ops.operation import Operation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-    from chainrule.ops.operation import Operation
 
     Number: TypeAlias = bool | int | float
     Operand: TypeAlias = "Tensor | NDArray[Any] | Number"
@@ -130,6 +130,8 @@ class Tensor:
         if run is None:
             name = function.__name__
             raise TypeError(f"np.{name} has no derivative here; for values alone use np.{name}(tensor.numpy())")
+        if isinstance(run, Operation) and len(inputs) > len(run.inputs) + 1 and not run.variadic:
+            raise TypeError(f"np.{run.name} of a Tensor: give what follows the first option by name")
         return run(*inputs, **{_TORCH_NAMES.get(name, name): value for name, value in options.items()})
 
     def __array__(self, dtype: DTypeLike | None = None, copy: builtins.bool | None = None) -> NDArray[Any]:

@@ -142,7 +142,9 @@ class TestARuleThatIsWrong:
             return input + 0
 
         same.derivative(lambda grad: grad[:2])
-        with pytest.raises(ValueError, match=r"same: its derivative returns a gradient of shape \(2,\) for an input of"):
+        with pytest.raises(
+            ValueError, match=r"same: its derivative returns a gradient of shape \(2,\) for an input of"
+        ):
             same(leaf(1.0, 2.0, 3.0)).sum().backward()
 
     @pytest.mark.parametrize(

@@ -135,6 +135,8 @@ class Node:
                 )
         if not create_graph:
             return self.operation.rule(grad, *self.saved)  # type: ignore[misc]  # a node is made only where there is a rule
+        if mode.anomaly is not None:  # what the rule records belongs to the same place
+            mode.recording = Anomaly(mode.anomaly.check_nan, getattr(self, "place", None))
         values = list(self.saved)
         for position, which, version, _ in self.checks:  # as they were: a `+=` may have replaced the Tensors since
             values[position] = tensor_type._wrap(values[position], self if which < 0 else self.parents[which])
@@ -172,9 +174,7 @@ def walk(
     Returns:
         The gradient of each leaf and target that was reached, by node.
     """
-    kept, anomaly = frozenset(targets), mode.anomaly
-    check_nan = anomaly is not None and anomaly.check_nan
-    traced = anomaly is not None and create_graph
+    kept, check_nan = frozenset(targets), mode.anomaly is not None and mode.anomaly.check_nan
     grads: dict[Node | Leaf, Any] = {}
     queue: list[tuple[int, Node]] = []  # a heap: the latest node first
 
@@ -200,8 +200,6 @@ def walk(
         freed = node.saved is None and node not in kept
         if wanted is not None and not freed and not any(parent in wanted for parent in parents):
             continue  # nobody asks for what lies behind: it is neither computed nor freed
-        if traced:  # what the rule records belongs to the same place
-            mode.recording = Anomaly(check_nan, getattr(node, "place", None))
         parts = node.pull(grad, create_graph, tensor_type)
         parts = parts if type(parts) is tuple else (parts,)
         if len(parts) != len(parents):

@@ -31,11 +31,10 @@ BOX, FIELD = 20, 28  # MNIST's own measures
 WORKING_SIDE = 256  # pixels of the longer side: many enough for the 20×20, few enough to average noise away
 PAPER_SIDE = 128  # for light and shadow fewer will do
 WINDOWS = (0.35, 0.15)  # of a side: wider than a stroke and narrower than a shadow; the second if the first found none
-LEAST_CONTRAST = 0.04  # of the paper's brightness: what differs less is no ink
+LEAST_CONTRAST = 0.06  # of the paper's brightness: what differs less is no ink
 LEAST_CLARITY = 3.5  # standard deviations of the paper's noise: likewise
 STROKE = 0.3  # of full ink: from here on a pixel belongs to a stroke
 DIGIT = 0.2  # of the longer side: a part this long is more than dust
-FULL = 0.5
 THINNEST = 2.0  # pixels in the 20×20: three quarters of MNIST's digits have wider strokes
 
 
@@ -183,7 +182,7 @@ def _stretch(ink: Grey) -> Grey:
     if np.ptp(ink) < LEAST_CONTRAST:
         raise _BlankError
     threshold = _threshold(ink)
-    full, paper = float(np.quantile(ink[ink > threshold], FULL)), ink[ink <= threshold]
+    full, paper = float(np.median(ink[ink > threshold])), ink[ink <= threshold]
     level = float(np.median(paper))
     noise = 1.4826 * float(np.median(np.abs(paper - level)))  # the standard deviation, as told by the median
     if full - level < max(LEAST_CONTRAST, LEAST_CLARITY * noise):

@@ -225,7 +225,8 @@ def diagonal(input: Array, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Ten
     return getitem(matrices, index=(..., steps - min(offset, 0), steps + max(offset, 0)))
 
 
-NUMPY[np.flip] = flip
+NUMPY[np.flip], NUMPY[np.roll], NUMPY[np.take_along_axis] = flip, roll, take_along_dim
+NUMPY[np.tril], NUMPY[np.triu], NUMPY[np.diagonal] = tril, triu, diagonal
 
 
 def _is_basic(index: Any) -> bool:

@@ -119,6 +119,8 @@ class Operation:
             if len(inputs) - len(self.inputs) > len(self.options) or given.keys() & options.keys():
                 raise TypeError(f"{self.name}: takes {', '.join(self.inputs + self.options)}, once each")
             inputs, options = inputs[: len(self.inputs)], {**given, **options}
+        if options and not options.keys().isdisjoint(self.inputs):  # linear(x, weight=w)
+            inputs, options = self._by_position(inputs, options)
         for position in self.tensors:
             if type(inputs[position]) in _NUMBERS:
                 raise TypeError(
@@ -132,6 +134,19 @@ class Operation:
             raise TypeError(f"{self.name}: takes tensors or arrays, not numbers alone: {', '.join(map(str, inputs))}")
         out = self.formula(*inputs, **options)
         return out if self.extra is None else out[0]  # type: ignore[no-any-return]
+
+    def _by_position(self, inputs: tuple[Any, ...], options: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Inputs that were given by name, put in their places."""
+        named = {name: value for name, value in options.items() if name in self.inputs}
+        optional = dict(zip(reversed(self.inputs), reversed(self.absent), strict=False))
+        given = {**optional, **dict(zip(self.inputs, inputs, strict=False)), **named}
+        twice = [name for name in self.inputs[: len(inputs)] if name in named]
+        missing = [name for name in self.inputs if name not in given]
+        if twice or missing:
+            what = f"{twice[0]} is given twice" if twice else f"{missing[0]} is missing"
+            raise TypeError(f"{self.name}: takes {', '.join(self.inputs + self.options)}, once each: {what}")
+        rest = {name: value for name, value in options.items() if name not in named}
+        return tuple(given[name] for name in self.inputs), rest
 
     def __get__(self, instance: Any, owner: Any = None) -> Callable[..., Tensor]:
         """As a class attribute an operation is a method: `tensor.sum()`."""
