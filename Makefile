@@ -7,6 +7,8 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
 # Byte code for the first import too, as pip makes it for what it copies
 COMPILE := $(BIN)/python -m compileall -q src
+# The tests run side by side, one process a core: each product of matrices then has one core, too
+ONE_THREAD := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1
 # PyTorch is the tests' oracle, not a part of chainrule; `make test TORCH=0` does without its download.
 TORCH ?= 1
 
@@ -16,10 +18,10 @@ train: $(VENV)/.installed
 	$(BIN)/chainrule train
 
 test: $(VENV)/.installed-test $(if $(filter 1,$(TORCH)),$(VENV)/.installed-torch)
-	$(BIN)/python -m pytest
+	$(ONE_THREAD) $(BIN)/python -m pytest -n auto --dist loadfile
 
 smoke: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -m "not slow" --ignore=tests/conformance --ignore=tests/end_to_end -x
+	$(ONE_THREAD) $(BIN)/python -m pytest -n auto --dist loadfile -m "not slow" tests/test_tensor.py tests/autograd tests/nn tests/optim tests/data
 
 conformance: $(VENV)/.installed-torch
 	$(BIN)/python tests/conformance/opinfo.py

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-
     Number: TypeAlias = bool | int | float
     Operand: TypeAlias = "Tensor | NDArray[Any] | Number"
 

@@ -61,7 +61,7 @@ def test_lines_without_a_bar_where_there_is_no_terminal(train, monkeypatch):
     lines = done.out.splitlines()
     assert lines[0].startswith("mlp: 784-128-10, ReLU, cross entropy: the default; 19,850 parameters")
     assert re.search(
-        r"my images: 250 images to learn from; adamw, rate 0.01 \(one-cycle\), batches of 128, seed 0", lines[1]
+        r"my images: 250 images to learn from; adamw, rate 0.02 \(one-cycle\), batches of 256, seed 0", lines[1]
     )
     table = lines.index(HEADER)
     assert [line.split()[0] for line in lines[table + 1 : table + 3]] == ["1", "2"]

@@ -12,7 +12,9 @@ torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip insta
 
 REDUCTIONS = ["mean", "sum", "none"]
 SHAPES = [(5,), (1,), (4, 5), (4, 1), (1, 5), (4, 5, 3), (2, 5, 3, 2), (2, 3, 1, 4), (0, 5)]
-TYPES = pytest.mark.parametrize(("dtype", "relative"), [(np.float64, 1e-14), (np.float32, 1e-6)], ids=["float64", "float32"])
+TYPES = pytest.mark.parametrize(
+    ("dtype", "relative"), [(np.float64, 1e-14), (np.float32, 1e-6)], ids=["float64", "float32"]
+)
 
 
 def compare(name, scores, target, reduction, relative, assert_same, target_learns=False):

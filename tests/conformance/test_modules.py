@@ -112,7 +112,10 @@ def test_init(name, options, shape):
 
 
 @pytest.mark.parametrize(
-    ("name", "arguments"), [("linear", ()), ("sigmoid", ()), ("tanh", ()), ("relu", ()), ("leaky_relu", ()), ("leaky_relu", (0.3,))]
+    ("name", "arguments"),
+    [("linear", ()), ("sigmoid", ()), ("tanh", ()), ("relu", ()), ("leaky_relu", ()), ("leaky_relu", (0.3,))],
 )
 def test_gains(name, arguments):
-    assert nn.init.calculate_gain(name, *arguments) == pytest.approx(torch.nn.init.calculate_gain(name, *arguments), rel=1e-15)
+    assert nn.init.calculate_gain(name, *arguments) == pytest.approx(
+        torch.nn.init.calculate_gain(name, *arguments), rel=1e-15
+    )

@@ -62,7 +62,9 @@ def test_thirty_steps(kind, options, dtype, relative, assert_same):
 def test_groups(assert_same):
     ours, theirs = parameters()
     mine = optim.SGD([{"params": ours[:2]}, {"params": ours[2:], "lr": 0.3, "momentum": 0.0}], lr=0.1, momentum=0.9)
-    other = torch.optim.SGD([{"params": theirs[:2]}, {"params": theirs[2:], "lr": 0.3, "momentum": 0.0}], lr=0.1, momentum=0.9)
+    other = torch.optim.SGD(
+        [{"params": theirs[:2]}, {"params": theirs[2:], "lr": 0.3, "momentum": 0.0}], lr=0.1, momentum=0.9
+    )
     rng = np.random.default_rng(1)
     for _ in range(20):
         give_gradients(ours, theirs, rng)
@@ -127,11 +129,15 @@ def test_schedules(schedule, options, kind, assert_same):
         assert one.get_last_lr() == pytest.approx(two.get_last_lr(), rel=1e-12, abs=1e-16), step
         for key in ("lr", "momentum", "betas"):
             if key in mine.param_groups[0]:
-                assert mine.param_groups[0][key] == pytest.approx(other.param_groups[0][key], rel=1e-12, abs=1e-16), step
+                assert mine.param_groups[0][key] == pytest.approx(other.param_groups[0][key], rel=1e-12, abs=1e-16), (
+                    step
+                )
         give_gradients(ours, theirs, rng)
         mine.step()
         other.step()
-        if step < steps and not (options.get("total_steps") == 1 or (steps == step + 1 and options.get("pct_start") == 0)):
+        if step < steps and not (
+            options.get("total_steps") == 1 or (steps == step + 1 and options.get("pct_start") == 0)
+        ):
             one.step()
             two.step()
     for p, q in zip(ours, theirs, strict=True):

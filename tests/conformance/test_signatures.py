@@ -51,7 +51,11 @@ def test_arguments_and_defaults(name):
     ours, theirs = (parameters(function) for function in PAIRS[name])
     assert set(ours) - OWN <= set(theirs)
     for argument, default in ours.items():
-        if argument not in OWN and (name, argument) not in ON_PURPOSE and theirs[argument] is not inspect.Parameter.empty:
+        if (
+            argument not in OWN
+            and (name, argument) not in ON_PURPOSE
+            and theirs[argument] is not inspect.Parameter.empty
+        ):
             assert default == theirs[argument], argument
 
 

@@ -66,7 +66,9 @@ def test_a_tensor_and_a_number(name, number):
     assert compared >= 16
 
 
-@pytest.mark.parametrize("number", [np.int8(2), np.float32(2), np.float16(2), np.uint8(2)], ids=lambda n: type(n).__name__)
+@pytest.mark.parametrize(
+    "number", [np.int8(2), np.float32(2), np.float16(2), np.uint8(2)], ids=lambda n: type(n).__name__
+)
 def test_a_number_of_numpys_counts_as_pythons(number):
     for dtype in DTYPES:
         x = tensors(dtype, 1)[0]
@@ -77,18 +79,34 @@ def test_where_maximum_and_minimum():
     for (one, n), (two, m) in itertools.product(itertools.product(DTYPES, (0, 1)), repeat=2):
         a, b = tensors(one, n), tensors(two, m)
         true = (chainrule.tensor([True, False]), torch.tensor([True, False]))
-        compare(lambda c, x, y: (chainrule if isinstance(x, chainrule.Tensor) else torch).where(c, x, y), (true[0], a[0], b[0]), (true[1], a[1], b[1]))
+        compare(
+            lambda c, x, y: (chainrule if isinstance(x, chainrule.Tensor) else torch).where(c, x, y),
+            (true[0], a[0], b[0]),
+            (true[1], a[1], b[1]),
+        )
         for name in ("maximum", "minimum"):
             compare(lambda x, y, name=name: getattr(x, name)(y), (a[0], b[0]), (a[1], b[1]))
     for dtype, number in itertools.product(DTYPES, [True, 2, 2.5]):
         a = tensors(dtype, 1)
-        compare(lambda c, x, number=number: (chainrule if isinstance(x, chainrule.Tensor) else torch).where(c, x, number), (true[0], a[0]), (true[1], a[1]))
+        compare(
+            lambda c, x, number=number: (chainrule if isinstance(x, chainrule.Tensor) else torch).where(c, x, number),
+            (true[0], a[0]),
+            (true[1], a[1]),
+        )
 
 
 def test_sums_means_and_comparisons_with_themselves():
     for dtype in DTYPES:
         ours, theirs = tensors(dtype, 2)
-        for call in (lambda x: x.sum(), lambda x: x.sum(0), lambda x: x.argmax(), lambda x: x.amax(), lambda x: x == x, lambda x: x.abs(), lambda x: -x):
+        for call in (
+            lambda x: x.sum(),
+            lambda x: x.sum(0),
+            lambda x: x.argmax(),
+            lambda x: x.amax(),
+            lambda x: x == x,
+            lambda x: x.abs(),
+            lambda x: -x,
+        ):
             compare(call, (ours,), (theirs,))
         for name in ("exp", "log", "sqrt", "tanh", "sigmoid"):
             compare(lambda x, name=name: getattr(x, name)(), (ours,), (theirs,))

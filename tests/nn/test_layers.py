@@ -186,7 +186,9 @@ class TestLosses:
     def test_probabilities_of_the_label_alone_are_the_label(self):
         scores, labels = chainrule.randn(5, 3), np.array([0, 2, 1, 1, 0])
         np.testing.assert_allclose(
-            F.cross_entropy(scores, F.one_hot(labels, 3).float()).item(), F.cross_entropy(scores, labels).item(), rtol=1e-6
+            F.cross_entropy(scores, F.one_hot(labels, 3).float()).item(),
+            F.cross_entropy(scores, labels).item(),
+            rtol=1e-6,
         )
 
 

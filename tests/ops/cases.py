@@ -135,7 +135,13 @@ case(
     lambda x: np.where(3 * x > 2.5, x, np.log(1 + np.exp(3 * x)) / 3),
     anything(6),
 )
-case(ops.elu, "elu alpha", lambda x: ops.elu(x, alpha=0.3), lambda x: np.where(x > 0, x, 3 * (np.exp(x) - 1) / 10), off_zero(5))
+case(
+    ops.elu,
+    "elu alpha",
+    lambda x: ops.elu(x, alpha=0.3),
+    lambda x: np.where(x > 0, x, 3 * (np.exp(x) - 1) / 10),
+    off_zero(5),
+)
 case(
     ops.hardtanh,
     "hardtanh bounds",
@@ -143,7 +149,9 @@ case(
     lambda x: np.where(x > 0, np.minimum(x, x.dtype.type(0.2)), np.maximum(x, x.dtype.type(-0.1))),
     off_zero(5),
 )
-case(ops.round, "round decimals", lambda x: ops.round(x, decimals=1), lambda x: np.floor(x * 10 + 0.5) / 10, anything(5))
+case(
+    ops.round, "round decimals", lambda x: ops.round(x, decimals=1), lambda x: np.floor(x * 10 + 0.5) / 10, anything(5)
+)
 
 # Two elements at a time, broadcast
 
@@ -280,7 +288,13 @@ for shape, dims in [((), [None]), ((3,), [None, 0]), ((2, 3), [None, 0, -1]), ((
                 off_zero(*shape),
             )
 for zeros in ([1.0, 0.0, 3.0], [[0.0, 2.0, 0.0], [4.0, 0.0, 5.0]]):
-    case(ops.prod, f"prod of {zeros}", lambda x: ops.prod(x, dim=-1), lambda x: np.multiply.reduce(x, -1), np.array(zeros))
+    case(
+        ops.prod,
+        f"prod of {zeros}",
+        lambda x: ops.prod(x, dim=-1),
+        lambda x: np.multiply.reduce(x, -1),
+        np.array(zeros),
+    )
     case(ops.prod, f"prod of all of {zeros}", ops.prod, lambda x: np.multiply.reduce(x, None), np.array(zeros))
 for shape, dims in [((), [0]), ((3,), [0]), ((2, 3), [0, -1, (0, 1)]), ((2, 3, 2), [(0, -1), 1])]:
     for dim in dims:
@@ -289,7 +303,9 @@ for shape, dims in [((), [0]), ((3,), [0]), ((2, 3), [0, -1, (0, 1)]), ((2, 3, 2
                 ops.logsumexp,
                 f"logsumexp{shape} dim={dim} keepdim={keepdim}",
                 lambda x, dim=dim, keepdim=keepdim: ops.logsumexp(x, dim=dim, keepdim=keepdim),
-                lambda x, dim=dim, keepdim=keepdim: np.log(np.sum(np.exp(x), dim if x.ndim else None, keepdims=keepdim)),
+                lambda x, dim=dim, keepdim=keepdim: np.log(
+                    np.sum(np.exp(x), dim if x.ndim else None, keepdims=keepdim)
+                ),
                 anything(*shape),
             )
 for shape, dim in [((), 0), ((4,), 0), ((2, 3), 0), ((2, 3), -1), ((2, 3, 2), 1), ((0, 3), 0)]:
@@ -308,7 +324,13 @@ LENGTHS: dict[float, Any] = {
 for p in [2, 1, 3, 2.5, 0.5]:
     LENGTHS[p] = lambda x, axis, keep, p=p: np.sum(x**p, axis, keepdims=keep) ** x.dtype.type(1 / p)
 for p, plain in LENGTHS.items():
-    for shape, dim, keepdim in [((), None, False), ((4,), None, False), ((2, 3), None, True), ((2, 3), 1, False), ((2, 2, 2), (0, 2), True)]:
+    for shape, dim, keepdim in [
+        ((), None, False),
+        ((4,), None, False),
+        ((2, 3), None, True),
+        ((2, 3), 1, False),
+        ((2, 2, 2), (0, 2), True),
+    ]:
         case(
             ops.vector_norm,
             f"vector_norm{shape} p={p} dim={dim}",
@@ -547,7 +569,10 @@ for label, index, shape in [
 
 def laid(size: tuple[int, int], taps: tuple[int, int], stride: Any, padding: Any, dilation: Any) -> Any:
     """The places of a window that slides over a picture, and all that meets: place, tap, and pixel, each two numbers."""
-    counts = [(n + sum(p) - d * (k - 1) - 1) // s + 1 for n, p, d, k, s in zip(size, padding, dilation, taps, stride, strict=True)]
+    counts = [
+        (n + sum(p) - d * (k - 1) - 1) // s + 1
+        for n, p, d, k, s in zip(size, padding, dilation, taps, stride, strict=True)
+    ]
     met = []
     for i, j, ky, kx in np.ndindex(*counts, *taps):
         h, w = i * stride[0] + ky * dilation[0] - padding[0][0], j * stride[1] + kx * dilation[1] - padding[1][0]
@@ -559,13 +584,16 @@ def laid(size: tuple[int, int], taps: tuple[int, int], stride: Any, padding: Any
 CONVOLUTIONS = [
     # input, weight, stride, padding, dilation, groups
     ((1, 1, 2, 3), (1, 1, 2, 2), (1, 1), ((0, 0), (0, 0)), (1, 1), 1),
-    ((2, 2, 4, 3), (3, 2, 2, 1), (2, 1), ((1, 0), (0, 2)), (1, 1), 1),
-    ((2, 4, 3, 4), (2, 2, 2, 2), (1, 2), ((0, 1), (1, 1)), (2, 1), 2),
+    ((2, 2, 3, 2), (1, 2, 2, 1), (2, 1), ((1, 0), (0, 2)), (1, 1), 1),
+    ((1, 4, 3, 3), (2, 2, 2, 2), (1, 2), ((0, 1), (1, 1)), (2, 1), 2),
 ]
 for pictures, filters, stride, padding, dilation, groups in CONVOLUTIONS:
     places, met = laid(pictures[2:], filters[2:], stride, padding, dilation)
     links = [
-        (o, o // (filters[0] // groups) * filters[1] + c, c, *m) for o in range(filters[0]) for c in range(filters[1]) for m in met
+        (o, o // (filters[0] // groups) * filters[1] + c, c, *m)
+        for o in range(filters[0])
+        for c in range(filters[1])
+        for m in met
     ]
     how = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
 
@@ -644,7 +672,9 @@ for pictures, kernel, stride, padding, dilation in POOLS:
     case(
         ops.pooling.unpool,
         f"unpool {pictures} {kernel}",
-        lambda x, how=how, dilation=dilation, taps=taps, shape=pictures: ops.pooling.unpool(x, **how, dilation=dilation, taps=taps, shape=shape),
+        lambda x, how=how, dilation=dilation, taps=taps, shape=pictures: ops.pooling.unpool(
+            x, **how, dilation=dilation, taps=taps, shape=shape
+        ),
         lambda x, windows=windows, picture=picture: given_back(x, windows, picture),
         anything(*result),
     )
@@ -680,7 +710,9 @@ for pictures, kernel, stride, padding, dilation in POOLS:
             ops.pooling.spread_pool,
             f"spread_pool {pictures} {kernel} {with_border} {divisor}",
             lambda x, options=options, shape=pictures: ops.pooling.spread_pool(x, **options, shape=shape),
-            lambda x, windows=windows, shape=pictures, share=share, spread_out=spread_out: spread_out(x, windows, shape, share),
+            lambda x, windows=windows, shape=pictures, share=share, spread_out=spread_out: spread_out(
+                x, windows, shape, share
+            ),
             anything(*result),
         )
 
@@ -689,6 +721,8 @@ for shape, dim in [((4,), (0,)), ((2, 3), (-1,)), ((2, 2, 3), (0, 2))]:
         ops.standardize,
         f"standardize{shape} {dim}",
         lambda x, dim=dim: ops.standardize(x, dim=dim, eps=0.1),
-        lambda x, dim=dim: (x - np.mean(x, dim, keepdims=True)) / (np.var(x, dim, keepdims=True) + x.dtype.type(0.1)) ** 0.5,
+        lambda x, dim=dim: (
+            (x - np.mean(x, dim, keepdims=True)) / (np.var(x, dim, keepdims=True) + x.dtype.type(0.1)) ** 0.5
+        ),
         anything(*shape),
     )

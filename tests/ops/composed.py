@@ -24,12 +24,46 @@ for mode, rounded in [("floor", np.floor), ("trunc", np.trunc)]:
         off_zero(3),
     )
 case(ops.clamp, "clamp", lambda x: ops.clamp(x, -0.7, 1.1), lambda x: np.clip(x, -0.7, 1.1), anything(2, 3))
-case(ops.clamp, "clamp min", lambda x: ops.clamp(x, min=0.2), lambda x: x * (x > 0.2) + x.dtype.type(0.2) * (x <= 0.2), anything(2, 3))
-case(ops.clamp, "clamp by tensors", ops.clamp, lambda x, a, b: np.minimum(np.maximum(x, a), b), anything(2, 3), -positive(3), positive(2, 1))
+case(
+    ops.clamp,
+    "clamp min",
+    lambda x: ops.clamp(x, min=0.2),
+    lambda x: x * (x > 0.2) + x.dtype.type(0.2) * (x <= 0.2),
+    anything(2, 3),
+)
+case(
+    ops.clamp,
+    "clamp by tensors",
+    ops.clamp,
+    lambda x, a, b: np.minimum(np.maximum(x, a), b),
+    anything(2, 3),
+    -positive(3),
+    positive(2, 1),
+)
 case(ops.lerp, "lerp", ops.lerp, lambda x, y, w: (1 - w) * x + w * y, anything(2, 3), anything(3), positive(2, 1))
-case(ops.lerp, "lerp by a number", lambda x, y: ops.lerp(x, y, 0.25), lambda x, y: (3 * x + y) / 4, anything(3), anything(3))
-case(ops.masked_fill, "masked_fill", lambda x: ops.masked_fill(x, CONDITION, 2.0), lambda x: x * ~CONDITION + x.dtype.type(2) * CONDITION, anything(2, 3))
-case(ops.masked_fill, "masked_fill by a tensor", lambda x, y: ops.masked_fill(x, CONDITION, y), lambda x, y: x * ~CONDITION + y * CONDITION, anything(3), anything())
+case(
+    ops.lerp,
+    "lerp by a number",
+    lambda x, y: ops.lerp(x, y, 0.25),
+    lambda x, y: (3 * x + y) / 4,
+    anything(3),
+    anything(3),
+)
+case(
+    ops.masked_fill,
+    "masked_fill",
+    lambda x: ops.masked_fill(x, CONDITION, 2.0),
+    lambda x: x * ~CONDITION + x.dtype.type(2) * CONDITION,
+    anything(2, 3),
+)
+case(
+    ops.masked_fill,
+    "masked_fill by a tensor",
+    lambda x, y: ops.masked_fill(x, CONDITION, y),
+    lambda x, y: x * ~CONDITION + y * CONDITION,
+    anything(3),
+    anything(),
+)
 
 # Reductions
 
@@ -50,7 +84,9 @@ for p, dim, keepdim in [("fro", None, False), (None, 1, False), (1, 0, True), (3
         ops.norm,
         f"norm {p} {dim}",
         lambda x, p=p, dim=dim, k=keepdim: ops.norm(x, p, dim, k),
-        lambda x, q=2 if p in ("fro", None) else p, dim=dim, k=keepdim: np.sum(np.abs(x) ** q, dim, keepdims=k) ** x.dtype.type(1 / q),
+        lambda x, q=2 if p in ("fro", None) else p, dim=dim, k=keepdim: (
+            np.sum(np.abs(x) ** q, dim, keepdims=k) ** x.dtype.type(1 / q)
+        ),
         off_zero(2, 3),
     )
 for operation, plain, pairwise in [(ops.max, np.max, np.maximum), (ops.min, np.min, np.minimum)]:
@@ -117,12 +153,30 @@ for shape, start, end, after in [
         anything(*shape),
     )
 case(ops.movedim, "movedim", lambda x: ops.movedim(x, 0, -1), lambda x: np.einsum("abc->bca", x), anything(2, 3, 4))
-case(ops.movedim, "movedim several", lambda x: ops.movedim(x, (0, 1), (2, 0)), lambda x: np.einsum("abc->bca", x), anything(2, 3, 4))
+case(
+    ops.movedim,
+    "movedim several",
+    lambda x: ops.movedim(x, (0, 1), (2, 0)),
+    lambda x: np.einsum("abc->bca", x),
+    anything(2, 3, 4),
+)
 case(ops.unflatten, "unflatten", lambda x: ops.unflatten(x, 1, (2, -1)), lambda x: x.reshape(2, 2, 3), anything(2, 6))
-case(ops.expand, "expand", lambda x: ops.expand(x, 4, -1, 3), lambda x: np.stack([x * np.ones((1, 3), x.dtype)] * 4), anything(2, 1))
+case(
+    ops.expand,
+    "expand",
+    lambda x: ops.expand(x, 4, -1, 3),
+    lambda x: np.stack([x * np.ones((1, 3), x.dtype)] * 4),
+    anything(2, 1),
+)
 for times in [(2, 3), (2, 1, 3), (0, 1)]:
     case(ops.tile, f"tile {times}", lambda x, t=times: ops.tile(x, t), lambda x, t=times: np.tile(x, t), anything(2, 2))
-    case(ops.repeat, f"repeat {times}", lambda x, t=times: ops.repeat(x, *t), lambda x, t=times: np.tile(x, t), anything(2, 2))
+    case(
+        ops.repeat,
+        f"repeat {times}",
+        lambda x, t=times: ops.repeat(x, *t),
+        lambda x, t=times: np.tile(x, t),
+        anything(2, 2),
+    )
 case(ops.tile, "tile the last alone", lambda x: ops.tile(x, 2), lambda x: np.concatenate([x, x], 1), anything(2, 2))
 for dim in [0, 1, -1]:
     for operation, plain in [(ops.cat, np.concatenate), (ops.stack, np.stack)]:
@@ -134,9 +188,16 @@ for dim in [0, 1, -1]:
             anything(2, 2),
             anything(2, 2),
         )
-case(ops.cat, "cat of one twice", lambda x: ops.cat([x, x * 2, x]), lambda x: np.concatenate([x, x * 2, x]), anything(2))
+case(
+    ops.cat, "cat of one twice", lambda x: ops.cat([x, x * 2, x]), lambda x: np.concatenate([x, x * 2, x]), anything(2)
+)
 case(ops.cat, "cat with nothing", lambda x: ops.cat([x[:0, 0], x]), lambda x: x, anything(2, 3))
-for sections, i, stretch in [(2, 1, slice(2, 4)), ((1, 0, 4), 2, slice(1, 5)), ((1, 0, 4), 1, slice(1, 1)), (5, 0, slice(5))]:
+for sections, i, stretch in [
+    (2, 1, slice(2, 4)),
+    ((1, 0, 4), 2, slice(1, 5)),
+    ((1, 0, 4), 1, slice(1, 1)),
+    (5, 0, slice(5)),
+]:
     case(
         ops.split,
         f"split {sections} {i}",
@@ -144,8 +205,20 @@ for sections, i, stretch in [(2, 1, slice(2, 4)), ((1, 0, 4), 2, slice(1, 5)), (
         lambda x, stretch=stretch: x[stretch],
         anything(5, 2),
     )
-case(ops.chunk, "chunk", lambda x: ops.chunk(x, 3, 1)[2] * ops.chunk(x, 3, 1)[0][:, :1], lambda x: x[:, 4:] * x[:, :1], anything(2, 5))
-case(ops.unbind, "unbind", lambda x: ops.unbind(x, 1)[2] * ops.unbind(x, 1)[0], lambda x: x[:, 2] * x[:, 0], anything(2, 3))
+case(
+    ops.chunk,
+    "chunk",
+    lambda x: ops.chunk(x, 3, 1)[2] * ops.chunk(x, 3, 1)[0][:, :1],
+    lambda x: x[:, 4:] * x[:, :1],
+    anything(2, 5),
+)
+case(
+    ops.unbind,
+    "unbind",
+    lambda x: ops.unbind(x, 1)[2] * ops.unbind(x, 1)[0],
+    lambda x: x[:, 2] * x[:, 0],
+    anything(2, 3),
+)
 
 # Indices
 
@@ -186,16 +259,54 @@ for dim, indices, plain in [
         plain,
         anything(3, 4),
     )
-case(ops.gather, "gather of one dimension", lambda x: ops.gather(x, 0, np.array([3, 0, 3])), lambda x: x[[3, 0, 3]], anything(4))
-case(ops.index_select, "index_select", lambda x: ops.index_select(x, 1, np.array([2, 0, 2])), lambda x: x[:, [2, 0, 2]], anything(2, 3))
+case(
+    ops.gather,
+    "gather of one dimension",
+    lambda x: ops.gather(x, 0, np.array([3, 0, 3])),
+    lambda x: x[[3, 0, 3]],
+    anything(4),
+)
+case(
+    ops.index_select,
+    "index_select",
+    lambda x: ops.index_select(x, 1, np.array([2, 0, 2])),
+    lambda x: x[:, [2, 0, 2]],
+    anything(2, 3),
+)
 case(ops.flip, "flip", lambda x: ops.flip(x, (0, -1)), lambda x: x[::-1, :, ::-1], anything(2, 3, 2))
-case(ops.roll, "roll", lambda x: ops.roll(x, (1, -4), (0, 1)), lambda x: np.roll(np.roll(x, 1, 0), -4, 1), anything(2, 3))
+case(
+    ops.roll, "roll", lambda x: ops.roll(x, (1, -4), (0, 1)), lambda x: np.roll(np.roll(x, 1, 0), -4, 1), anything(2, 3)
+)
 case(ops.roll, "roll flat", lambda x: ops.roll(x, 4), lambda x: np.roll(x, 4), anything(2, 3))
 for offset in [0, 1, -1]:
-    case(ops.tril, f"tril {offset}", lambda x, k=offset: ops.tril(x, k), lambda x, k=offset: np.tril(x, k), anything(2, 3, 2))
-    case(ops.triu, f"triu {offset}", lambda x, k=offset: ops.triu(x, k), lambda x, k=offset: np.triu(x, k), anything(2, 3))
-    case(ops.diagonal, f"diagonal {offset}", lambda x, k=offset: ops.diagonal(x, k), lambda x, k=offset: np.diagonal(x, k), anything(3, 2))
-case(ops.diagonal, "diagonal of a stack", lambda x: ops.diagonal(x, 0, -2, -1), lambda x: np.diagonal(x, 0, 1, 2), anything(2, 3, 3))
+    case(
+        ops.tril,
+        f"tril {offset}",
+        lambda x, k=offset: ops.tril(x, k),
+        lambda x, k=offset: np.tril(x, k),
+        anything(2, 3, 2),
+    )
+    case(
+        ops.triu,
+        f"triu {offset}",
+        lambda x, k=offset: ops.triu(x, k),
+        lambda x, k=offset: np.triu(x, k),
+        anything(2, 3),
+    )
+    case(
+        ops.diagonal,
+        f"diagonal {offset}",
+        lambda x, k=offset: ops.diagonal(x, k),
+        lambda x, k=offset: np.diagonal(x, k),
+        anything(3, 2),
+    )
+case(
+    ops.diagonal,
+    "diagonal of a stack",
+    lambda x: ops.diagonal(x, 0, -2, -1),
+    lambda x: np.diagonal(x, 0, 1, 2),
+    anything(2, 3, 3),
+)
 
 # Products
 
@@ -289,7 +400,14 @@ case(
     anything(4),
     anything(4),
 )
-case(ops.smooth_l1_loss, "smooth_l1_loss beta 0", lambda x, y: ops.smooth_l1_loss(x, y, beta=0), lambda x, y: np.mean(np.abs(x - y)), anything(4), anything(4))
+case(
+    ops.smooth_l1_loss,
+    "smooth_l1_loss beta 0",
+    lambda x, y: ops.smooth_l1_loss(x, y, beta=0),
+    lambda x, y: np.mean(np.abs(x - y)),
+    anything(4),
+    anything(4),
+)
 case(
     ops.huber_loss,
     "huber_loss delta, weight",
@@ -315,7 +433,9 @@ for reduction, reduce in REDUCE.items():
         ops.binary_cross_entropy_with_logits,
         f"binary_cross_entropy_with_logits {reduction}",
         lambda x, y, w, p, r=reduction: ops.binary_cross_entropy_with_logits(x, y, w, reduction=r, pos_weight=p),
-        lambda x, y, w, p, reduce=reduce: reduce(w * (p * y * np.log(1 + np.exp(-x)) + (1 - y) * np.log(1 + np.exp(x)))),
+        lambda x, y, w, p, reduce=reduce: reduce(
+            w * (p * y * np.log(1 + np.exp(-x)) + (1 - y) * np.log(1 + np.exp(x)))
+        ),
         anything(2, 3),
         target,
         weight,
@@ -346,7 +466,9 @@ for reduction, reduce in REDUCE.items():
     case(
         ops.cross_entropy,
         f"cross_entropy weight, ignore_index {reduction}",
-        lambda x, r=reduction: ops.cross_entropy(x, np.array([2, 0, 7, 1]), WEIGHT.astype(x.dtype), ignore_index=7, reduction=r),
+        lambda x, r=reduction: ops.cross_entropy(
+            x, np.array([2, 0, 7, 1]), WEIGHT.astype(x.dtype), ignore_index=7, reduction=r
+        ),
         lambda x, r=reduction, weighed=weighed: weighed(x, r),
         anything(4, 3),
     )
@@ -367,6 +489,15 @@ case(
     lambda x, y: np.sum(np.exp(y) * (y - x)) / 2,
     anything(2, 3),
     anything(2, 3),
+)
+
+case(
+    ops.losses.bernoulli_loss,
+    "bernoulli_loss",
+    ops.losses.bernoulli_loss,
+    lambda x, y: -(y * np.log(x) + (1 - y) * np.log(1 - x)),
+    (1 + small(2, 3) * 0.9) / 2,
+    small(3),
 )
 
 # Parts of networks
@@ -395,7 +526,13 @@ case(
     anything(3),
     anything(3),
 )
-case(ops.layer_norm, "layer_norm over two", lambda x: ops.layer_norm(x, (2, 2), eps=0.1), lambda x: standard(x, (-2, -1), 0.1), anything(2, 2, 2))
+case(
+    ops.layer_norm,
+    "layer_norm over two",
+    lambda x: ops.layer_norm(x, (2, 2), eps=0.1),
+    lambda x: standard(x, (-2, -1), 0.1),
+    anything(2, 2, 2),
+)
 case(
     ops.rms_norm,
     "rms_norm",
@@ -466,7 +603,16 @@ case(
     anything(3, 2),
     anything(3, 2),
 )
-case(ATTENTION, "attention, mask of scores", ATTENTION, attended, anything(2, 2), anything(3, 2), anything(3, 1), anything(2, 3))
+case(
+    ATTENTION,
+    "attention, mask of scores",
+    ATTENTION,
+    attended,
+    anything(2, 2),
+    anything(3, 2),
+    anything(3, 1),
+    anything(2, 3),
+)
 
 
 def convolved(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, met: Any, groups: int) -> np.ndarray:
@@ -479,12 +625,16 @@ def convolved(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, met: Any, gro
     return out
 
 
-for pictures, filters, stride, padding, dilation, groups in (CONVOLUTIONS[0], ((2, 4, 3, 4), (2, 2, 2, 2), (1, 2), ((1, 1), (0, 0)), (2, 1), 2)):
+for pictures, filters, stride, padding, dilation, groups in (
+    CONVOLUTIONS[0],
+    ((2, 2, 2, 3), (2, 1, 2, 2), (1, 2), ((1, 1), (0, 0)), (2, 1), 2),
+):
+    slid = laid(pictures[2:], filters[2:], stride, padding, dilation)
     case(
         ops.conv2d,
         f"conv2d {pictures}",
         lambda x, w, b, s=stride, p=padding, d=dilation, g=groups: ops.conv2d(x, w, b, s, tuple(q[0] for q in p), d, g),
-        lambda x, w, b, met=laid(pictures[2:], filters[2:], stride, padding, dilation), g=groups: convolved(x, w, b, met, g),
+        lambda x, w, b, slid=slid, g=groups: convolved(x, w, b, slid, g),
         anything(*pictures),
         anything(*filters),
         anything(filters[0]),
@@ -507,8 +657,20 @@ case(
     anything(3, 2, 2, 2),
     anything(2),
 )
-case(ops.max_pool2d, "max_pool2d", lambda x: ops.max_pool2d(x, 2), lambda x: x.reshape(2, 2, 2, 2, 2).max((2, 4)), apart(2, 4, 4))
-case(ops.avg_pool2d, "avg_pool2d", lambda x: ops.avg_pool2d(x, 2), lambda x: x.reshape(2, 2, 2, 2, 2).mean((2, 4)), anything(2, 4, 4))
+case(
+    ops.max_pool2d,
+    "max_pool2d",
+    lambda x: ops.max_pool2d(x, 2),
+    lambda x: x.reshape(2, 2, 2, 2, 2).max((2, 4)),
+    apart(2, 4, 4),
+)
+case(
+    ops.avg_pool2d,
+    "avg_pool2d",
+    lambda x: ops.avg_pool2d(x, 2),
+    lambda x: x.reshape(2, 2, 2, 2, 2).mean((2, 4)),
+    anything(2, 4, 4),
+)
 case(
     ops.adaptive_avg_pool2d,
     "adaptive_avg_pool2d",

@@ -150,6 +150,22 @@ class TestInfinitiesAndNan:
         losses.mean().backward()
         np.testing.assert_allclose(scores.grad.numpy(), [[0, 0], [1 / 3, -1 / 3], [0, 0]], rtol=1e-6)
 
+    def test_binary_cross_entropy_of_sure_probabilities(self):
+        p, y = (
+            chainrule.tensor([0.0, 1.0, 0.0, 1.0], requires_grad=True),
+            chainrule.tensor([0.0, 1.0, 1.0, 0.0], requires_grad=True),
+        )
+        losses = ops.binary_cross_entropy(p, y, reduction="none")
+        assert losses.tolist() == [0, 0, 100, 100]
+        losses.sum().backward()
+        np.testing.assert_allclose(p.grad.numpy(), [0, 0, -1e12, 1e12], rtol=1e-6)
+        assert y.grad.tolist() == [100, -100, 100, -100]
+
+    def test_the_deviation_of_equal_numbers_has_no_slope(self):
+        value, gradient = slope(lambda x: x.std(0), [1.0, 2.0], [1.0, 4.0])
+        np.testing.assert_allclose(value, [0, np.sqrt(2)])
+        np.testing.assert_allclose(gradient, [[0, -np.sqrt(0.5)], [0, np.sqrt(0.5)]])
+
     def test_a_mean_over_nothing_is_nan(self):
         assert np.isnan(chainrule.zeros(0).mean().item())
         assert np.isnan(chainrule.zeros(2, 0).mean(dim=1).numpy()).all()
@@ -271,10 +287,14 @@ def test_the_caller_may_fill_his_index_and_label_arrays_again_before_backward():
     def run(spoil: bool):
         rows, labels = chainrule.tensor([0, 1]), chainrule.tensor([2, 0])
         pairs, mask = np.array([1, 1]), np.array([True, False, True])
+        places, seen = chainrule.tensor([[0], [2], [1]]), chainrule.tensor([[True, False, True]] * 3)
         x = chainrule.tensor(np.arange(9.0).reshape(3, 3), requires_grad=True)
         loss = ops.cross_entropy(x[rows], labels) + (x[pairs, rows] ** 2).sum() + (x[mask] * 3).sum()
+        loss = loss + ops.gather(x, 1, places).exp().sum() + ops.take_along_dim(x, places, 1).sum()
+        loss = loss + ops.index_select(x, 0, rows).sum() + ops.embedding(rows, x).sum()
+        loss = loss + ops.scaled_dot_product_attention(x, x, x, seen)[0].sum()
         if spoil:
-            rows[...], labels[...], pairs[...], mask[...] = 2, 1, 0, False
+            rows[...], labels[...], pairs[...], mask[...], places[...], seen[...] = 2, 1, 0, False, 1, True
         loss.backward()
         return x.grad.tolist()
 

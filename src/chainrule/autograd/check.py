@@ -47,39 +47,40 @@ def gradcheck(
     if not checked or any(x.dtype != np.float64 for x in checked):
         raise ValueError("gradcheck: at least one input must require gradients, and each that does must be float64")
 
-    def run() -> list[Tensor]:
-        return listed(function(*inputs))
-
-    outputs = run()
-    if all(out.dtype.kind != "f" for out in outputs):
+    outputs = listed(function(*inputs))
+    columns = [(number, j) for number, out in enumerate(outputs) if out.dtype.kind == "f" for j in range(out.numel())]
+    analytic = [_rows(out, checked) for out in outputs if out.dtype.kind == "f"]
+    if not analytic:
         raise ValueError("gradcheck: at least one output must be a float, to have slopes to compare")
-    for number, out in enumerate(outputs):
-        if out.dtype.kind != "f":
-            continue
-        analytic = _rows(out, checked)
-        for position, x in enumerate(checked):
-            measured = np.empty((x._data.size, out._data.size))
-            for element, at in enumerate(np.ndindex(x.shape)):
-                centre = x._data[at]
-                values = []
-                try:
-                    for shifted in (centre + eps, centre - eps):
-                        x._data[at] = shifted
-                        with no_grad():
-                            values.append(run()[number]._data.reshape(-1).astype(np.float64))
-                finally:
-                    x._data[at] = centre
-                measured[element] = (values[0] - values[1]) / (2 * eps)
-            wrong = ~np.isclose(analytic[position], measured, rtol, atol, equal_nan=True)
-            if wrong.any():
-                if not raise_exception:
-                    return False
-                i, j = (int(k) for k in np.argwhere(wrong)[0])
-                raise AssertionError(
-                    f"gradcheck: d(output {number})[{j}] / d(input {position})[{i}] is "
-                    f"{analytic[position][i, j]:.6g} by the tape, {measured[i, j]:.6g} by finite differences; "
-                    f"{int(wrong.sum())} of {wrong.size} slopes differ"
-                )
+
+    def values() -> NDArray[Any]:
+        with no_grad():
+            found = [out._data.reshape(-1) for out in listed(function(*inputs)) if out.dtype.kind == "f"]
+        return np.concatenate(found, dtype=np.float64)
+
+    for position, x in enumerate(checked):
+        by_tape = np.concatenate([rows[position] for rows in analytic], axis=1)
+        measured = np.empty_like(by_tape)
+        for element, at in enumerate(np.ndindex(x.shape)):
+            centre = x._data[at]
+            try:
+                x._data[at] = centre + eps
+                above = values()
+                x._data[at] = centre - eps
+                measured[element] = (above - values()) / (2 * eps)
+            finally:
+                x._data[at] = centre
+        wrong = ~np.isclose(by_tape, measured, rtol, atol, equal_nan=True)
+        if wrong.any():
+            if not raise_exception:
+                return False
+            i, column = (int(k) for k in np.argwhere(wrong)[0])
+            number, j = columns[column]
+            raise AssertionError(
+                f"gradcheck: d(output {number})[{j}] / d(input {position})[{i}] is {by_tape[i, column]:.6g} by the "
+                f"tape, {measured[i, column]:.6g} by finite differences; "
+                f"{int(wrong.sum())} of {wrong.size} slopes differ"
+            )
     return True
 
 

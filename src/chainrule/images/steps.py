@@ -157,24 +157,24 @@ def _paper(bright: Grey, window: float) -> Grey:
     A smooth surface follows the light over the whole picture; on what is left, every dark detail narrower than a
     window is filled with the brightness beside it, which keeps the edge of a shadow where it is.
     """
-    small = shrink(bright, PAPER_SIDE)
-    surface = _surface(small)
-    width = max(3, round(window * sum(small.shape) / 2))
-    height, breadth = bright.shape
-    return resize(surface + closing(small - surface, width), (height, breadth), "BILINEAR")
+    height, width = bright.shape
+    surface = resize(_surface(shrink(bright, PAPER_SIDE)), (height, width), "BICUBIC")
+    return surface + closing(bright - surface, max(3, round(window * (height + width) / 2)))
 
 
-def _surface(values: Grey) -> Grey:
-    """A quadratic surface through the half of the pixels nearest to it (trimmed least squares, by repeated fits)."""
-    y, x = np.linspace(-1, 1, values.shape[0])[:, None], np.linspace(-1, 1, values.shape[1])
-    terms = np.stack(np.broadcast_arrays(1.0, x, y, x * x, x * y, y * y), axis=-1).reshape(-1, 6)
-    wanted = values.ravel()
-    nearest = np.ones(wanted.size, bool)
-    for _ in range(6):
-        fitted: Grey = terms @ np.linalg.lstsq(terms[nearest], wanted[nearest], rcond=None)[0]
-        error = np.abs(wanted - fitted)
-        nearest = error <= np.median(error)
-    return fitted.reshape(values.shape)
+def _surface(bright: Grey) -> Grey:
+    """A quadratic surface through the paper: in repeated fits, what lies below it, such as ink, hardly counts.
+
+    (Asymmetric least squares, Newey and Powell 1987.)
+    """
+    y, x = np.linspace(-1, 1, bright.shape[0])[:, None], np.linspace(-1, 1, bright.shape[1])
+    terms = np.stack(np.broadcast_arrays(1.0, x, y, x * x, x * y, y * y), axis=-1).reshape(-1, 6)  # (pixels, 6)
+    wanted = bright.ravel()
+    fitted: Grey = np.full(wanted.size, np.median(wanted))
+    for _ in range(8):
+        weighted = terms * np.where(wanted < fitted, 0.01, 1)[:, None]
+        fitted = terms @ np.linalg.lstsq(weighted.T @ terms, weighted.T @ wanted, rcond=None)[0]
+    return fitted.reshape(bright.shape)
 
 
 def _stretch(ink: Grey) -> Grey:

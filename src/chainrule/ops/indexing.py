@@ -239,7 +239,7 @@ def _is_basic(index: Any) -> bool:
 
 
 def _integers(index: Array, name: str) -> Any:
-    places = np.asarray(index)
+    places = np.array(index)  # a copy: the caller may fill his array with other places before `backward()`
     if places.dtype.kind not in "iu" and places.size:
         raise TypeError(f"{name}: the index must be integers, not {places.dtype}")
     return places.astype(np.int64, copy=False)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chainrule.ops.arithmetic import abs, clamp, where
-from chainrule.ops.elementwise import log, log1p, logsigmoid
+from chainrule.ops.elementwise import log, logsigmoid
 from chainrule.ops.indexing import getitem
 from chainrule.ops.operation import Array, operation
 from chainrule.ops.reductions import mean, sum
@@ -135,8 +135,23 @@ def binary_cross_entropy(input: Array, target: Array, weight: Array = None, redu
         raise ValueError(
             f"binary_cross_entropy: probabilities are {values.min():g} to {values.max():g}, must be 0 to 1"
         )
-    losses = -(target * clamp(log(input), -100.0) + (1 - target) * clamp(log1p(-input), -100.0))
+    losses = bernoulli_loss(input, target)
     return _reduce(losses if weight is None else losses * weight, reduction, "binary_cross_entropy")
+
+
+@operation(promote="floating")
+def bernoulli_loss(input: Array, target: Array) -> Array:
+    """-(y ln p + (1 - y) ln(1 - p)), where no logarithm counts for less than -100."""
+    return -(target * np.maximum(np.log(input), -100) + (1 - target) * np.maximum(np.log1p(-input), -100))
+
+
+@bernoulli_loss.derivative
+def _(grad: Array, input: Array, target: Array) -> Any:
+    """(p - y) / (p (1 - p)), no larger than 10¹² (as PyTorch has it); ln(1 - p) - ln p, each at least -100."""
+    return (
+        lambda: grad * (input - target) / clamp(input * (1 - input), 1e-12),
+        lambda: grad * (clamp(np.log1p(-input), -100.0) - clamp(np.log(input), -100.0)),
+    )
 
 
 def binary_cross_entropy_with_logits(

@@ -315,7 +315,7 @@ def scaled_dot_product_attention(
     if is_causal:
         attn_mask = np.tri(query.shape[-2], key.shape[-2], dtype=bool)
     if attn_mask is not None and attn_mask.dtype == bool:
-        seen = np.asarray(attn_mask)
+        seen = np.array(attn_mask)  # a copy: the caller may change his before `backward()`
         weights = softmax(where(seen, scores, -np.inf), dim=-1)
         if not seen.any(axis=-1).all():  # a query that sees nothing gets nothing
             weights = where(np.broadcast_to(seen.any(axis=-1, keepdims=True), weights.shape), weights, 0)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from chainrule.ops.arithmetic import maximum, minimum
+from chainrule.ops.arithmetic import maximum, minimum, where
 from chainrule.ops.elementwise import sqrt
 from chainrule.ops.indexing import gather
 from chainrule.ops.operation import NUMPY, Array, operation
@@ -234,8 +234,10 @@ def std(
     *,
     correction: float | None = None,
 ) -> Tensor:
-    """The standard deviation over `dim`, the square root of `var`."""
-    return sqrt(var(input, dim, unbiased, keepdim, correction=correction))
+    """The standard deviation over `dim`, the square root of `var`; where that is 0, its slope is taken to be 0 too."""
+    variance = var(input, dim, unbiased, keepdim, correction=correction)
+    flat = variance == 0
+    return where(flat, 0, sqrt(where(flat, 1, variance)))
 
 
 def norm(

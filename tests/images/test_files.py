@@ -1,0 +1,202 @@
+"""Pictures of every kind open as the right grey values, and every bad file is told in one sentence."""
+
+from __future__ import annotations
+
+import os
+import struct
+import zlib
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from chainrule.errors import PictureError
+from chainrule.images import open_picture
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+RAMP = np.tile(np.arange(0, 256, 8, dtype=np.uint8), (24, 1))  # (24, 32), black on the left
+
+
+def chunk(name: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+
+def png_header(width: int, height: int) -> bytes:
+    """A PNG that claims a size and has no pixels."""
+    size = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", size) + chunk(b"IDAT", b"")
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "close"),
+    [
+        ("a.png", {}, 0),
+        ("a.bmp", {}, 0),
+        ("a.gif", {}, 0),
+        ("a.tiff", {"compression": "tiff_lzw"}, 0),
+        ("a.webp", {"lossless": True}, 0),
+        ("a.jpg", {"quality": 95}, 0.03),
+    ],
+)
+def test_formats(tmp_path: Path, name: str, options: dict[str, Any], close: float):
+    Image.fromarray(RAMP).save(tmp_path / name, **options)
+    grey = open_picture(tmp_path / name)
+    assert grey.dtype == np.float32
+    np.testing.assert_allclose(grey, RAMP / 255, atol=close + 1e-6)
+
+
+def test_the_content_and_not_the_name_tells_the_format(tmp_path: Path):
+    Image.fromarray(RAMP).save(tmp_path / "photo.jpg", format="PNG")
+    np.testing.assert_allclose(open_picture(tmp_path / "photo.jpg"), RAMP / 255, atol=1e-6)
+
+
+def test_of_an_animation_the_first_frame(tmp_path: Path):
+    frames = [Image.fromarray(np.full((8, 8), value, np.uint8)) for value in (51, 255)]
+    for name in ("a.gif", "a.webp", "a.png", "a.tiff"):
+        frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:], lossless=True)
+        np.testing.assert_allclose(open_picture(tmp_path / name), 0.2, atol=0.01, err_msg=name)
+
+
+def test_sixteen_and_more_bits(tmp_path: Path):
+    wide = RAMP.astype(np.uint16) * 257
+    Image.fromarray(wide).save(tmp_path / "16.png")
+    Image.fromarray(wide).save(tmp_path / "16.tiff")
+    Image.fromarray(wide.astype(np.int32)).save(tmp_path / "32.tiff")
+    Image.fromarray(RAMP.astype(np.float32) * 3 - 7).save(tmp_path / "float.tiff")
+    for name in ("16.png", "16.tiff"):
+        np.testing.assert_allclose(open_picture(tmp_path / name), RAMP / 255, atol=1e-6, err_msg=name)
+    for name in ("32.tiff", "float.tiff"):  # no fixed white: from the darkest to the brightest value
+        np.testing.assert_allclose(open_picture(tmp_path / name), RAMP / RAMP.max(), atol=1e-6, err_msg=name)
+
+
+def test_colours_become_their_luminance(tmp_path: Path):
+    colours = np.array([[(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0)]], np.uint8)
+    picture = Image.fromarray(colours)
+    expected = [[0.299, 0.587, 0.114, 1, 0]]  # ITU-R 601
+    picture.save(tmp_path / "rgb.png")
+    picture.quantize(5).save(tmp_path / "palette.png")
+    picture.convert("CMYK").save(tmp_path / "cmyk.tiff")
+    for name in ("rgb.png", "palette.png", "cmyk.tiff"):
+        np.testing.assert_allclose(open_picture(tmp_path / name), expected, atol=0.005, err_msg=name)
+
+
+def test_one_bit(tmp_path: Path):
+    Image.fromarray(RAMP > 100).save(tmp_path / "1.png")
+    np.testing.assert_array_equal(open_picture(tmp_path / "1.png"), RAMP > 100)
+
+
+def test_transparent_parts_lie_over_white(tmp_path: Path):
+    ink, alpha = np.zeros_like(RAMP), RAMP  # black ink, more and more opaque
+    Image.fromarray(np.dstack([ink, alpha])).save(tmp_path / "la.png")
+    Image.fromarray(np.dstack([ink, ink, ink, alpha])).save(tmp_path / "rgba.png")
+    for name in ("la.png", "rgba.png"):
+        np.testing.assert_allclose(open_picture(tmp_path / name), 1 - RAMP / 255, atol=0.005, err_msg=name)
+    black = Image.fromarray((RAMP > 100).astype(np.uint8)).convert("P")
+    black.putpalette([0, 0, 0, 0, 0, 0])
+    black.save(tmp_path / "p.png", transparency=0)
+    Image.fromarray(np.dstack([ink + 10, ink, ink])).save(tmp_path / "rgb.png", transparency=(10, 0, 0))
+    np.testing.assert_array_equal(open_picture(tmp_path / "p.png"), RAMP <= 100)
+    np.testing.assert_array_equal(open_picture(tmp_path / "rgb.png"), 1)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_camera_held_askew(tmp_path: Path, orientation: int):
+    upright = np.full((16, 24), 255, np.uint8)
+    upright[:8, :8] = 0  # a black corner, top left
+    turn = Image.Transpose
+    stored = {
+        2: turn.FLIP_LEFT_RIGHT,
+        3: turn.ROTATE_180,
+        4: turn.FLIP_TOP_BOTTOM,
+        5: turn.TRANSPOSE,
+        6: turn.ROTATE_90,
+        7: turn.TRANSVERSE,
+        8: turn.ROTATE_270,
+    }
+    picture = Image.fromarray(upright)
+    if orientation in stored:
+        picture = picture.transpose(stored[orientation])
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    picture.save(tmp_path / "photo.jpg", exif=exif, quality=95)
+    np.testing.assert_allclose(open_picture(tmp_path / "photo.jpg"), upright / 255, atol=0.05)
+
+
+def test_a_big_picture_is_shrunk(tmp_path: Path):
+    for mode, grey in (("L", 128), ("RGBA", (128, 128, 128, 255)), ("I;16", 128 * 257)):
+        Image.new(mode, (3000, 1500), grey).save(tmp_path / "big.png")
+        values = open_picture(tmp_path / "big.png")
+        assert values.shape == (512, 1024)
+        np.testing.assert_allclose(values, 128 / 255, atol=1e-3)
+
+
+def whole(kind: str) -> bytes:
+    from io import BytesIO
+
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64), np.uint8)
+    file = BytesIO()
+    Image.fromarray(noise).save(file, kind)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        ("empty.png", b"", "the file is empty"),
+        ("notes.png", b"this is a text file", "not a picture in one of the formats PNG, JPEG, BMP, GIF, WEBP, TIFF"),
+        ("drawing.svg", b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not a picture in one of the formats"),
+        ("icon.ico", b"\0\0\1\0\1\0\x10\x10\0\0\1\0\x20\0", "not a picture in one of the formats"),
+        ("cut.jpg", whole("JPEG")[:1500], "the picture is damaged or cut short"),
+        ("cut.png", whole("PNG")[:1500], "the picture is damaged or cut short"),
+        ("cut.gif", whole("GIF")[:1500], "the picture is damaged or cut short"),
+        ("cut.bmp", whole("BMP")[:1500], "the picture is damaged or cut short"),
+        ("cut.tiff", whole("TIFF")[:-200], "the picture is damaged or cut short"),
+        ("head.png", png_header(8, 8), "the picture is damaged or cut short"),
+        ("wide.png", png_header(10_001, 10_000), "the picture is too large, 10001 × 10000; at most 100 megapixels"),
+        ("bomb.png", png_header(60_000, 60_000), "the picture is too large, at most 100 megapixels are read"),
+        ("warned.png", png_header(9_500, 10_000), "the picture is damaged or cut short"),  # Pillow warns from 89 on
+    ],
+)
+def test_bad_files(tmp_path: Path, name: str, content: bytes, sentence: str):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(PictureError) as caught:
+        open_picture(tmp_path / name)
+    told = str(caught.value)
+    assert told.startswith(f"{tmp_path / name}: {sentence}")
+    assert "\n" not in told
+
+
+def test_no_file_at_all(tmp_path: Path):
+    with pytest.raises(PictureError, match=r"nowhere\.png: there is no such file"):
+        open_picture(tmp_path / "nowhere.png")
+    with pytest.raises(PictureError, match="this is a folder, not a picture file"):
+        open_picture(tmp_path)
+    with pytest.raises(PictureError, match="the file cannot be read"):
+        open_picture(tmp_path / ("long" * 200))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_is_not_waited_for(tmp_path: Path):
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(PictureError, match="not an ordinary file"):
+        open_picture(tmp_path / "pipe.png")
+
+
+def test_a_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    Image.fromarray(RAMP).save(tmp_path / "mine.png")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("builtins.open", refuse)  # for an administrator, the file's own mode would not do
+    with pytest.raises(PictureError, match=r"mine\.png: the file may not be read \(permission denied\)"):
+        open_picture(tmp_path / "mine.png")
+
+
+def test_values_that_are_no_numbers(tmp_path: Path):
+    Image.fromarray(np.full((4, 4), np.nan, np.float32)).save(tmp_path / "nan.tiff")
+    with pytest.raises(PictureError, match="damaged"):
+        open_picture(tmp_path / "nan.tiff")

@@ -1,0 +1,56 @@
+"""The array tools do what SciPy's do."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from chainrule.images.raster import closing, connected_parts, running, shrink
+
+
+@pytest.mark.parametrize("density", [0, 0.1, 0.4, 0.5, 0.7, 1])
+@pytest.mark.parametrize("shape", [(1, 1), (1, 40), (40, 1), (37, 53)])
+def test_connected_parts(density: float, shape: tuple[int, int]):
+    mask = np.random.default_rng(3).random(shape) < density
+    expected, count = ndimage.label(mask, np.ones((3, 3)))
+    parts = connected_parts(mask)
+    assert parts.max() == count
+    assert len(np.unique(np.stack([parts[mask], expected[mask]]), axis=1).T) == count  # one name for one name
+    np.testing.assert_array_equal(parts == 0, ~mask)
+
+
+def test_a_long_winding_line_is_one_part():
+    mask = np.zeros((101, 101), bool)
+    mask[::2] = True
+    mask[1::4, -1] = mask[3::4, 0] = True
+    np.testing.assert_array_equal(connected_parts(mask), mask)
+
+
+@pytest.mark.parametrize("width", [1, 2, 3, 5, 6, 17, 64])
+def test_running_windows(width: int):
+    values = np.random.default_rng(1).random((20, 33))
+    most = ndimage.maximum_filter(values, width, mode="nearest")
+    np.testing.assert_array_equal(running(values, width, np.maximum), most)
+    least = ndimage.minimum_filter(values, width, mode="nearest")
+    np.testing.assert_array_equal(running(values, width, np.minimum), least)
+    if width & (width - 1) == 0:
+        mean = ndimage.uniform_filter(values, width, mode="nearest")
+        np.testing.assert_allclose(running(values, width, np.add) / width**2, mean, rtol=1e-9)
+
+
+def test_closing_fills_strokes_and_keeps_the_edges_of_shadows():
+    shadow = np.ones((40, 60))
+    shadow[:, 35:] = 0.5
+    drawn = shadow.copy()
+    drawn[5:30, 10:14] = drawn[20:25, 2:50] = 0.1
+    np.testing.assert_array_equal(closing(drawn, 8), shadow)
+    assert closing(drawn, 4)[10, 12] < 0.2  # a window no wider than the stroke leaves it
+
+
+def test_shrinking_averages():
+    values = np.random.default_rng(1).random((40, 20)).astype(np.float32)
+    means = values.reshape(10, 4, 5, 4).mean(axis=(1, 3))
+    np.testing.assert_allclose(shrink(values, 10), means, atol=1e-6)
+    assert shrink(values, 40) is values
+    assert shrink(np.ones((3, 5000), np.float32), 100).shape == (1, 100)
