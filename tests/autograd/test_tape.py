@@ -27,6 +27,7 @@ class TestLongGraphs:
             y = y + 1
         return y
 
+    @pytest.mark.slow
     def test_a_chain_of_100_000_operations(self):
         assert sys.getrecursionlimit() < self.LENGTH
         x = leaf(2.0)
@@ -35,6 +36,7 @@ class TestLongGraphs:
         (y * y).sum().backward()
         assert x.grad.tolist() == [1 + 2 * (2 + self.LENGTH)]
 
+    @pytest.mark.slow
     def test_is_dropped_at_once_also_without_backward(self):
         def nodes() -> int:
             return sum(type(thing) is tape.Node for thing in gc.get_objects())

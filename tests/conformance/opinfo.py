@@ -22,6 +22,7 @@ from chainrule.autograd import gradgradcheck
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # PyTorch's test module warns about optional parts of its own
     from torch.testing._internal.common_methods_invocations import op_db
+    from torch.testing._internal.common_utils import set_rng_seed
 
 NAMES = """
     abs add sub mul div pow neg sign exp expm1 log log1p log2 sqrt rsqrt square reciprocal sin cos tan tanh sinh cosh
@@ -127,7 +128,7 @@ def run(op: Any, dtype: torch.dtype, outcome: Outcome) -> None:
     differentiable = dtype.is_floating_point and op.supports_autograd
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # PyTorch warns in making some samples
-        samples = list(op.sample_inputs("cpu", dtype, requires_grad=differentiable))
+        samples = _samples(op, dtype, differentiable)
     for number, sample in enumerate(samples):
         outcome.total += 1
         if function is None:
@@ -160,6 +161,12 @@ def run(op: Any, dtype: torch.dtype, outcome: Outcome) -> None:
             outcome.wrong.append(f"{where}: {fault}")
         else:
             outcome.passed += 1
+
+
+def _samples(op: Any, dtype: torch.dtype, requires_grad: bool) -> list[Any]:
+    """What `op.sample_inputs` gives, without its search of the whole call stack for a unittest at each sample."""
+    set_rng_seed(0)
+    return list(op.sample_inputs_func(op, "cpu", dtype, requires_grad))
 
 
 def _names_an_argument(error: Exception, sample: Any) -> bool:
@@ -220,7 +227,8 @@ def refusals(op: Any) -> tuple[int, list[str]]:
     count, faults = 0, []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        cases = list(op.error_inputs("cpu"))
+        set_rng_seed(0)
+        cases = list(op.error_inputs_func(op, "cpu"))
     for number, case in enumerate(cases):
         sample = case.sample_input
         made: list[Any] = []
@@ -250,7 +258,7 @@ def second_order(op: Any, most: int = 10) -> tuple[int, list[str]]:
     function = ours(op)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        samples = list(op.sample_inputs("cpu", torch.float64, requires_grad=True))
+        samples = _samples(op, torch.float64, True)
     count, faults = 0, []
     for number in range(0, len(samples), -(-len(samples) // most)):
         sample = samples[number]
@@ -259,16 +267,7 @@ def second_order(op: Any, most: int = 10) -> tuple[int, list[str]]:
         options = converted(sample.kwargs, made)
         if any(np.abs(x.numpy()).max(initial=0) > 1e4 for _, x in made):
             continue  # of a million, finite differences of 1e-6 see the rounding alone
-        rng = np.random.default_rng(number)
-        lines = [chainrule.from_numpy(rng.standard_normal((2, *x.shape))) for _, x in made]
-
-        def loss(t: chainrule.Tensor) -> chainrule.Tensor:
-            chainrule.manual_seed(0)  # dropout draws the same each time
-            moved = {id(x): x.detach() + t[0] * line[0] + t[1] * line[1] for (_, x), line in zip(made, lines, strict=True)}  # noqa: B023  # called at once
-            out = function(*_replaced(arguments, moved), **_replaced(options, moved))  # noqa: B023
-            parts = out if isinstance(out, (list, tuple)) else [out]
-            return sum((((part + 1) ** 2).sum() for part in parts if part.dtype.kind == "f"), chainrule.zeros(()))
-
+        loss = _along_a_plane(function, arguments, options, [x for _, x in made], seed=number)
         t = chainrule.zeros(2, dtype=np.float64, requires_grad=True)
         try:
             if not made or not loss(t).requires_grad:
@@ -279,6 +278,21 @@ def second_order(op: Any, most: int = 10) -> tuple[int, list[str]]:
             if not _names_an_argument(error, sample):
                 faults.append(f"{title(op)}, sample {number}: {sample.summary()}: {error}")
     return count, faults
+
+
+def _along_a_plane(function: Any, arguments: Any, options: Any, inputs: list[chainrule.Tensor], seed: int) -> Any:
+    """A loss as a function of t: how far all inputs x are moved along each of two random directions."""
+    rng = np.random.default_rng(seed)
+    directions = [chainrule.from_numpy(rng.standard_normal((2, *x.shape))) for x in inputs]
+
+    def loss(t: chainrule.Tensor) -> chainrule.Tensor:
+        chainrule.manual_seed(0)  # dropout draws the same each time
+        moved = {id(x): x.detach() + t[0] * d[0] + t[1] * d[1] for x, d in zip(inputs, directions, strict=True)}
+        out = function(*_replaced(arguments, moved), **_replaced(options, moved))
+        parts = out if isinstance(out, (list, tuple)) else [out]
+        return sum((((part + 1) ** 2).sum() for part in parts if part.dtype.kind == "f"), chainrule.zeros(()))
+
+    return loss
 
 
 def _replaced(value: Any, new: dict[int, Any]) -> Any:

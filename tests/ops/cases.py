@@ -150,6 +150,14 @@ case(
     off_zero(5),
 )
 case(
+    ops.arithmetic.trunc_divide,
+    "trunc_divide",
+    ops.arithmetic.trunc_divide,
+    lambda x, y: np.sign(x / y) * np.floor(np.abs(x / y)),
+    anything(2, 3),
+    off_zero(3),
+)
+case(
     ops.round, "round decimals", lambda x: ops.round(x, decimals=1), lambda x: np.floor(x * 10 + 0.5) / 10, anything(5)
 )
 

@@ -150,6 +150,46 @@ class TestInfinitiesAndNan:
         losses.mean().backward()
         np.testing.assert_allclose(scores.grad.numpy(), [[0, 0], [1 / 3, -1 / 3], [0, 0]], rtol=1e-6)
 
+    def test_binary_cross_entropy_of_sure_scores_keeps_its_digits(self):
+        scores = chainrule.tensor([-30.0, 30.0, -INF, INF, -INF, INF, 1e4], requires_grad=True)
+        right = chainrule.tensor([0.0, 1.0, 0.0, 1.0, 1.0, 0.0, 0.5])
+        losses = ops.binary_cross_entropy_with_logits(scores, right, reduction="none")
+        small = np.exp(-30)
+        np.testing.assert_allclose(losses.detach().numpy(), [small, small, NAN, NAN, INF, INF, 5e3], rtol=1e-6)
+        losses[:2].sum().backward()
+        np.testing.assert_allclose(scores.grad.numpy()[:2], [small, -small], rtol=1e-6)
+
+    @pytest.mark.parametrize("function", [ops.huber_loss, ops.smooth_l1_loss])
+    def test_an_infinite_error_has_the_slope_of_a_large_one(self, function):
+        value, gradient = slope(lambda x: function(x, np.zeros(3), "none"), -INF, 0.5, INF)
+        np.testing.assert_array_equal(value, [INF, 0.125, INF])
+        np.testing.assert_array_equal(gradient, [-1, 0.5, 1])
+
+    def test_kl_div_takes_0_ln_0_for_0_and_no_negative_probability(self):
+        scores, target = chainrule.zeros(3), chainrule.tensor([0.0, 1.0, -1.0])
+        np.testing.assert_array_equal(ops.kl_div(scores, target, "none").numpy(), [0, 0, NAN])
+
+    @pytest.mark.parametrize(
+        "mask", [[[True, False], [False, False]], [[0.0, -INF], [-INF, -INF]]], ids=["truths", "scores"]
+    )
+    def test_attention_that_sees_nothing_gives_nothing(self, mask):
+        query, key, value = (chainrule.tensor([[1.0], [2.0]], requires_grad=True) for _ in range(3))
+        out = ops.scaled_dot_product_attention(query, key, value, chainrule.tensor(mask))
+        assert out.tolist() == [[1], [0]]
+        out.sum().backward()
+        assert (query.grad.tolist(), key.grad.tolist(), value.grad.tolist()) == ([[0], [0]], [[0], [0]], [[1], [0]])
+
+    def test_a_rounded_quotient_is_flat_also_over_0(self):
+        for mode in ("trunc", "floor"):
+            x, y = chainrule.tensor([1.0, -7.0], requires_grad=True), chainrule.tensor([0.0, 2.0], requires_grad=True)
+            out = ops.div(x, y, rounding_mode=mode)
+            assert out.tolist() == [INF, -3 if mode == "trunc" else -4]
+            out.sum().backward()
+            assert x.grad.tolist() == y.grad.tolist() == [0, 0]
+
+    def test_hardtanh_lets_the_gradient_of_nan_pass(self):
+        np.testing.assert_array_equal(slope(ops.hardtanh, NAN, -2.0, -1.0, 0.5, 1.0)[1], [1, 0, 0, 1, 0])
+
     def test_binary_cross_entropy_of_sure_probabilities(self):
         p, y = (
             chainrule.tensor([0.0, 1.0, 0.0, 1.0], requires_grad=True),
@@ -202,6 +242,12 @@ class TestIntegersAndBooleans:
             assert out.dtype == np.float32
         assert chainrule.tensor(np.array([1, 2], np.uint8)).exp().dtype == np.float32
 
+    def test_their_rounded_quotients_stay_integers(self):
+        x, y = chainrule.tensor([7, -7, 8, 2**62 + 1]), chainrule.tensor([2, 2, -3, 1])
+        for mode, wanted in [("trunc", [3, -3, -2, 2**62 + 1]), ("floor", [3, -4, -3, 2**62 + 1])]:
+            out = ops.div(x, y, rounding_mode=mode)
+            assert (out.tolist(), out.dtype) == (wanted, np.int64)
+
     def test_have_no_mean(self):
         with pytest.raises(
             TypeError, match=re.escape("mean: takes floats, not int64: make it float first, with .float()")
@@ -234,6 +280,11 @@ class TestShapesThatDoNotFit:
             (lambda z: z(()) @ z(3), ValueError, "matmul: takes matrices and vectors, not a number"),
             (lambda z: z(3) @ 2, ValueError, "matmul: takes matrices and vectors, not a number (shapes (3,), ())"),
             (lambda z: [1.0] @ z(1), TypeError, "matmul: takes tensors, arrays and numbers, not list"),
+            (lambda z: ops.dot(z(9), z(3)), ValueError, "dot: takes (n,) and (n,), not (9,) and (3,)"),
+            (lambda z: ops.mm(z(2, 3), z(2, 3)), ValueError, "mm: takes (n, k) and (k, m), not (2, 3) and (2, 3)"),
+            (lambda z: ops.bmm(z(2, 2, 3), z(1, 3, 2)), ValueError, "bmm: takes (b, n, k) and (b, k, m), not (2, 2, 3) and (1, 3, 2)"),
+            (lambda z: ops.min(2, 0), TypeError, "min: takes a tensor, not the number 2"),
+            (lambda z: ops.conv2d(z(1, 1, 2, 2), z(1, 1, 2, 2), z(1).double()), TypeError, "conv2d: the bias must have the input's type float32, not float64"),
             (lambda z: ops.linear(z(64, 784), z(10, 100)), ValueError, "linear: input (64, 784) does not fit weight (10, 100): the last dimension must be 100"),
             (lambda z: ops.linear(z(()), z(10, 100)), ValueError, "linear: input () does not fit weight (10, 100)"),
             (lambda z: ops.linear(z(3), z(3)), ValueError, "linear: input (3,) does not fit weight (3,): the weight must be (out, in)"),

@@ -16,6 +16,7 @@ import pytest
 import chainrule
 from chainrule import Tensor, ops
 from chainrule.autograd import gradcheck, gradgradcheck
+from chainrule.autograd.tape import Node
 from chainrule.kernels import compile as kernels
 
 from . import composed  # noqa: F401  # adds its cases to the table
@@ -96,6 +97,28 @@ def test_gradient_keeps_shape_and_type(case):
             assert all(t.grad is None for t in alone if t is not alone[position])
 
 
+@contiguous_cases
+def test_each_rule_keeps_the_type_and_what_it_was_given(case):
+    """The tape would bring a gradient of a wider type back to its own without a word."""
+    for dtype in (np.float64, np.float32):
+        stack = [case.call(*case.leaves(dtype)).grad_fn]
+        while stack:
+            node = stack.pop()
+            stack += [parent for parent in node.parents if isinstance(parent, Node)]
+            if node.operation is ops.cast:
+                continue
+            saved = [np.copy(value) if isinstance(value, np.ndarray) else None for value in node.saved]
+            grad = np.ones(node.shape, node.dtype)
+            grad.flags.writeable = False
+            parts = node.pull(grad, False, Tensor)
+            for part, parent in zip(parts if isinstance(parts, tuple) else (parts,), node.parents, strict=False):
+                if parent is not None:
+                    part = part() if callable(part) else part
+                    assert part.dtype == parent.dtype == dtype, node.operation
+            for before, value in zip(saved, node.saved, strict=True):
+                assert before is None or np.array_equal(before, value)
+
+
 # Operations without a derivative
 
 
@@ -141,7 +164,19 @@ def test_not_and_finite():
     assert ops.logical_not(x).tolist() == [True, False, False, False, False]
 
 
-WITHOUT_DERIVATIVE = {"eq", "ne", "lt", "le", "gt", "ge", "argmax", "argmin", "all", "any", "logical_not", "isfinite"}
+@pytest.mark.parametrize("make", [chainrule.tensor, np.array], ids=["tensors", "arrays"])
+def test_where_the_largest_of_a_window_is(make):
+    picture = make([[[1.0, 5, 0], [4, 2, 7], [7, 6, 3]]])  # (1, 3, 3)
+    out, places = ops.max_pool2d(picture, 2, 1, return_indices=True)
+    assert (out.tolist(), places.tolist()) == ([[[5, 7], [7, 7]]], [[[1, 5], [6, 5]]])
+    assert type(out) is type(places) is type(picture)
+    assert (places.dtype, ops.max_pool2d(picture[None], 2, 1, return_indices=True)[1].shape) == (np.int64, (1, 1, 2, 2))
+
+
+WITHOUT_DERIVATIVE = {
+    *("eq", "ne", "lt", "le", "gt", "ge", "argmax", "argmin", "all", "any", "logical_not", "isfinite"),
+    "max_pool_places",
+}
 
 
 def test_nothing_is_left_out():

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 BOX, FIELD = 20, 28  # MNIST's own measures
 WORKING_SIDE = 256  # pixels of the longer side: many enough for the 20×20, few enough to average noise away
-PAPER_SIDE = 128  # for light and shadow fewer will do
 WINDOWS = (0.35, 0.15)  # of a side: wider than a stroke and narrower than a shadow; the second if the first found none
 LEAST_CONTRAST = 0.06  # of the paper's brightness: what differs less is no ink
 LEAST_CLARITY = 3.5  # standard deviations of the paper's noise: likewise
@@ -103,7 +102,7 @@ def _checked(values: NDArray[np.floating | np.uint8]) -> Grey:
 
 
 def _stages(grey: Grey) -> Stages:
-    dark = _ink_is_dark(shrink(grey, PAPER_SIDE))
+    dark = _ink_is_dark(shrink(grey, WORKING_SIDE//2))
     paper, ink, clean = _find_ink(grey if dark else 1 - grey)
     cropped = _crop(clean)
     scaled = _scale(_thicken(cropped))
@@ -154,27 +153,25 @@ def _border(values: NDArray[np.generic]) -> NDArray[np.generic]:
 def _paper(bright: Grey, window: float) -> Grey:
     """The brightness of the paper at every pixel, also under the dark ink.
 
-    A smooth surface follows the light over the whole picture; on what is left, every dark detail narrower than a
-    window is filled with the brightness beside it, which keeps the edge of a shadow where it is.
+    A sloping plane follows the light over the whole picture; on what is left, every dark detail narrower than a window
+    is filled with the brightness beside it, which keeps the edge of a shadow where it is.
     """
-    height, width = bright.shape
-    surface = resize(_surface(shrink(bright, PAPER_SIDE)), (height, width), "BICUBIC")
-    return surface + closing(bright - surface, max(3, round(window * (height + width) / 2)))
+    slope = _slope(bright)
+    return slope + closing(bright - slope, max(3, round(window * sum(bright.shape) / 2)))
 
 
-def _surface(bright: Grey) -> Grey:
-    """A quadratic surface through the paper: in repeated fits, what lies below it, such as ink, hardly counts.
-
-    (Asymmetric least squares, Newey and Powell 1987.)
-    """
+def _slope(bright: Grey) -> Grey:
+    """A plane through the half of the pixels nearest to it (trimmed least squares, by repeated fits)."""
     y, x = np.linspace(-1, 1, bright.shape[0])[:, None], np.linspace(-1, 1, bright.shape[1])
-    terms = np.stack(np.broadcast_arrays(1.0, x, y, x * x, x * y, y * y), axis=-1).reshape(-1, 6)  # (pixels, 6)
+    terms = np.stack(np.broadcast_arrays(1.0, x, y), axis=-1).reshape(-1, 3)  # (pixels, 3)
     wanted = bright.ravel()
-    fitted: Grey = np.full(wanted.size, np.median(wanted))
-    for _ in range(8):
-        weighted = terms * np.where(wanted < fitted, 0.01, 1)[:, None]
-        fitted = terms @ np.linalg.lstsq(weighted.T @ terms, weighted.T @ wanted, rcond=None)[0]
-    return fitted.reshape(bright.shape)
+    nearest = np.ones(wanted.size, bool)
+    for _ in range(6):
+        chosen = terms[nearest]
+        plane: Grey = terms @ np.linalg.lstsq(chosen.T @ chosen, chosen.T @ wanted[nearest], rcond=None)[0]
+        error = np.abs(wanted - plane)
+        nearest = error <= np.median(error)
+    return plane.reshape(bright.shape)
 
 
 def _stretch(ink: Grey) -> Grey:

@@ -134,10 +134,22 @@ def floor_divide(input: Array, other: Array) -> Array:
     return np.floor_divide(input, other)
 
 
-@floor_divide.derivative
-def _(grad: Array) -> Any:
+@operation(promote="common")
+def trunc_divide(input: Array, other: Array) -> Array:
+    """x / y, rounded towards zero; of integers an integer."""
+    if np.result_type(input, other).kind == "f":
+        return np.trunc(input / other)
+    down = np.floor_divide(input, other)
+    return down + ((down < 0) & (down * other != input))
+
+
+def _flat_in_both(grad: Array) -> Any:
     """Flat wherever it is smooth: 0."""
     return lambda: np.zeros_like(grad), lambda: np.zeros_like(grad)
+
+
+floor_divide.derivative(_flat_in_both)
+trunc_divide.derivative(_flat_in_both)
 
 
 def div(input: Array, other: Array, *, rounding_mode: str | None = None) -> Tensor:
@@ -151,7 +163,7 @@ def div(input: Array, other: Array, *, rounding_mode: str | None = None) -> Tens
     if rounding_mode == "floor":
         return floor_divide(input, other)
     if rounding_mode == "trunc":
-        return trunc(true_divide(input, other))
+        return trunc_divide(input, other)
     raise ValueError(f'div: rounding_mode must be "trunc", "floor" or None, not {rounding_mode!r}')
 
 

@@ -259,3 +259,5 @@ def _check(
     results = weight.shape[out] * (groups if out else 1)
     if bias is not None and tuple(bias.shape) != (results,):
         raise ValueError(f"{name}: bias {tuple(bias.shape)} must be ({results},)")
+    if bias is not None and bias.dtype != input.dtype:
+        raise TypeError(f"{name}: the bias must have the input's type {input.dtype}, not {bias.dtype}")

@@ -316,5 +316,5 @@ def hardtanh(input: Array, *, min_val: float = -1.0, max_val: float = 1.0) -> Ar
 
 @hardtanh.derivative
 def _(grad: Array, input: Array, min_val: float, max_val: float) -> Array:
-    """1 between the bounds, 0 outside and on them (as PyTorch has it)."""
-    return np.where((input > min_val) & (input < max_val), grad, 0)
+    """1 between the bounds, 0 outside and on them (as PyTorch has it); NaN lets the gradient pass."""
+    return np.where((input <= min_val) | (input >= max_val), 0, grad)

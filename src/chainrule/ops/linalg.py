@@ -146,7 +146,8 @@ def outer(input: Array, vec2: Array) -> Tensor:
 
 
 def _product(a: Array, b: Array, ndim: int, name: str) -> Tensor:
-    if a.ndim != ndim or b.ndim != ndim or (ndim == 3 and a.shape[0] != b.shape[0]):
+    fits = a.ndim == b.ndim == ndim and a.shape[-1] == b.shape[-min(ndim, 2)] and a.shape[:-2] == b.shape[:-2]
+    if not fits:
         form = {1: "(n,) and (n,)", 2: "(n, k) and (k, m)", 3: "(b, n, k) and (b, k, m)"}[ndim]
         raise ValueError(f"{name}: takes {form}, not {tuple(a.shape)} and {tuple(b.shape)}")
     if a.dtype != b.dtype:

@@ -86,11 +86,8 @@ def smooth_l1_loss(input: Array, target: Array, reduction: str = "mean", beta: f
     _same("smooth_l1_loss", input, target)
     if beta < 0:
         raise ValueError(f"smooth_l1_loss: beta must not be negative, got {beta}")
-    error = input - target
-    size = abs(error)
-    if beta == 0:
-        return _reduce(size, reduction, "smooth_l1_loss")
-    return _reduce(where(size < beta, error * error * (0.5 / beta), size - 0.5 * beta), reduction, "smooth_l1_loss")
+    losses = _huber(input - target, beta) / beta if beta else abs(input - target)
+    return _reduce(losses, reduction, "smooth_l1_loss")
 
 
 def huber_loss(
@@ -103,15 +100,19 @@ def huber_loss(
     _same("huber_loss", input, target)
     if delta <= 0:
         raise ValueError(f"huber_loss: delta must be above 0, got {delta}")
-    error = input - target
-    size = abs(error)
-    losses = where(size <= delta, 0.5 * error * error, delta * (size - 0.5 * delta))
+    losses = _huber(input - target, delta)
     if weight is None:
         return _reduce(losses, reduction, "huber_loss")
     _same("huber_loss", input, weight)
     if reduction == "mean":
         return sum(losses * weight) / sum(weight)
     return _reduce(losses * weight, reduction, "huber_loss")
+
+
+def _huber(error: Array, delta: float) -> Array:
+    """m (e - m/2) with m, the error e held to ±δ: inside that is ½ e², outside δ (|e| - δ/2), even of an infinite e."""
+    held = clamp(error, -delta, delta)
+    return held * (error - 0.5 * held)
 
 
 # Predictions of probabilities
@@ -170,8 +171,8 @@ def binary_cross_entropy_with_logits(
         ValueError: the shapes differ, or an unknown reduction.
     """
     _same("binary_cross_entropy_with_logits", input, target)
-    scale = 1 if pos_weight is None else 1 + (pos_weight - 1) * target
-    losses = (1 - target) * input - scale * logsigmoid(input)
+    sure = target if pos_weight is None else target * pos_weight
+    losses = -(sure * logsigmoid(input) + (1 - target) * logsigmoid(-input))  # 1 - σ(x) = σ(-x)
     return _reduce(losses if weight is None else losses * weight, reduction, "binary_cross_entropy_with_logits")
 
 
@@ -192,7 +193,7 @@ def kl_div(input: Array, target: Array, reduction: str = "mean", log_target: boo
     if log_target:
         losses = np.exp(target) * (target - input)
     else:
-        some = np.asarray(target) > 0
+        some = np.asarray(target) != 0  # 0 ln 0 = 0
         losses = where(some, target * log(where(some, target, 1.0)), target * 0) - target * input
     if reduction == "batchmean":
         return sum(losses) / (input.shape[0] if input.ndim else 1)

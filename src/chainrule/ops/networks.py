@@ -314,14 +314,17 @@ def scaled_dot_product_attention(
     scores = matmul(query * scale, transpose(key, -2, -1))  # (..., L, S)
     if is_causal:
         attn_mask = np.tri(query.shape[-2], key.shape[-2], dtype=bool)
-    if attn_mask is not None and attn_mask.dtype == bool:
-        seen = np.array(attn_mask)  # a copy: the caller may change his before `backward()`
-        weights = softmax(where(seen, scores, -np.inf), dim=-1)
-        if not seen.any(axis=-1).all():  # a query that sees nothing gets nothing
-            weights = where(np.broadcast_to(seen.any(axis=-1, keepdims=True), weights.shape), weights, 0)
+    if attn_mask is None:
+        return matmul(softmax(scores, dim=-1), value)
+    seen = np.array(attn_mask)  # a copy: the caller may change his before `backward()`
+    if seen.dtype == bool:
+        scores = where(seen, scores, -np.inf)
     else:
-        weights = softmax(scores if attn_mask is None else scores + attn_mask, dim=-1)
-    return matmul(weights, value)
+        scores, seen = scores + attn_mask, seen > -np.inf
+    awake = seen.any(axis=-1, keepdims=True)
+    if awake.all():
+        return matmul(softmax(scores, dim=-1), value)
+    return matmul(where(awake, softmax(where(awake, scores, 0), dim=-1), 0), value)  # who sees nothing gets nothing
 
 
 def _repeat_heads(part: Array, heads: int) -> Tensor:

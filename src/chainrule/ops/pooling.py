@@ -52,6 +52,13 @@ def _(grad: Array, taps: Any, shape: Any, kernel: Any, stride: Any, padding: Any
 
 
 @operation
+def max_pool_places(input: Array, *, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool) -> Array:
+    """Where the largest number of each window is, h W + w in its picture: (N, C, H′, W′) int64."""
+    taps = kernels.max_pool(input, kernel, stride, padding, dilation, ceil_mode)[1]
+    return kernels.max_pool_indices(taps, input.shape[3], kernel, stride, padding, dilation)
+
+
+@operation
 def avg_pool(
     input: Array, *, kernel: Any, stride: Any, padding: Any, ceil_mode: bool, count_include_pad: bool, divisor: Any
 ) -> Array:
@@ -120,13 +127,10 @@ def max_pool2d(
     x, single, kernel, steps, around = _prepare("max_pool2d", input, kernel_size, stride, padding)
     apart = _two("max_pool2d", "dilation", dilation, 1)
     _places("max_pool2d", x, kernel, steps, around, apart, ceil_mode)
-    out = max_pool(x, kernel=kernel, stride=steps, padding=around, dilation=apart, ceil_mode=ceil_mode)
-    out = squeeze(out, 0) if single else out
-    if not return_indices:
-        return out
-    taps = kernels.max_pool(np.asarray(x), kernel, steps, around, apart, ceil_mode)[1]
-    indices = kernels.max_pool_indices(taps, x.shape[3], kernel, steps, around, apart)
-    return out, type(out)(indices[0] if single else indices)
+    how = {"kernel": kernel, "stride": steps, "padding": around, "dilation": apart, "ceil_mode": ceil_mode}
+    results = [run(x, **how) for run in ((max_pool, max_pool_places) if return_indices else (max_pool,))]
+    out, *places = [squeeze(result, 0) if single else result for result in results]
+    return (out, *places) if return_indices else out
 
 
 def avg_pool2d(

@@ -180,12 +180,11 @@ def vector_norm(input: Array, *, p: float, dim: Dim = None, keepdim: bool = Fals
 @vector_norm.derivative
 def _(grad: Array, out: Array, input: Array, p: float, dim: Dim) -> Array:
     """sign(x) |x|^(p-1) / norm^(p-1), and 0 where the norm is 0; the largest share it evenly for p = ±inf."""
-    grad, out = np.reshape(grad, _kept(input.shape, dim)), np.reshape(out, _kept(input.shape, dim))
     if p == 0:
         return np.zeros_like(input)
     if np.isinf(p):
-        chosen = np.absolute(input) == out
-        return np.sign(input) * (chosen * (grad / np.sum(chosen, axis=_axes(dim), keepdims=True)))
+        return np.sign(input) * _to_the_chosen(grad, out, np.absolute(input), dim)
+    grad, out = np.reshape(grad, _kept(input.shape, dim)), np.reshape(out, _kept(input.shape, dim))
     if p == 1:
         return np.sign(input) * grad
     safe = np.where(out == 0, np.ones_like(out), out)
@@ -269,22 +268,22 @@ def norm(
 
 def max(input: Array, dim: Any = None, keepdim: bool = False) -> Any:
     """The largest element; with a dimension, a pair (values, indices) along it; with another tensor, `maximum`."""
-    return _extreme(input, dim, keepdim, amax, argmax, maximum)
+    return _extreme("max", input, dim, keepdim, amax, argmax, maximum)
 
 
 def min(input: Array, dim: Any = None, keepdim: bool = False) -> Any:
     """The smallest element; with a dimension, a pair (values, indices) along it; with another tensor, `minimum`."""
-    return _extreme(input, dim, keepdim, amin, argmin, minimum)
+    return _extreme("min", input, dim, keepdim, amin, argmin, minimum)
 
 
-def _extreme(input: Array, dim: Any, keepdim: bool, whole: Any, where: Any, pairwise: Any) -> Any:
+def _extreme(name: str, input: Array, dim: Any, keepdim: bool, whole: Any, where: Any, pairwise: Any) -> Any:
     if dim is None:
         return whole(input)
     if not isinstance(dim, (int, np.integer)):
         return pairwise(input, dim)
     if not hasattr(input, "ndim"):
-        raise TypeError(f"max, min: take a tensor, not the number {input}")
-    place(input, int(dim), "max" if whole is amax else "min")
+        raise TypeError(f"{name}: takes a tensor, not the number {input}")
+    place(input, int(dim), name)
     if not input.ndim:
         return reshape(input, shape=()), where(input)
     indices = where(input, dim=dim, keepdim=True)
@@ -322,5 +321,5 @@ def _spread(grad: Array, shape: tuple[int, ...], dim: Dim) -> Array:
 
 def _to_the_chosen(grad: Array, out: Array, input: Array, dim: Dim) -> Array:
     kept = _kept(input.shape, dim)
-    chosen = input == np.reshape(out, kept)
+    chosen = cast(input == np.reshape(out, kept), dtype=input.dtype)  # 1 or 0, in a type that does not widen the result
     return chosen * (np.reshape(grad, kept) / np.sum(chosen, axis=_axes(dim), keepdims=True))
