@@ -111,7 +111,11 @@ def test_nothing_at_all_is_a_file_too(tmp_path):
     assert weights.load_with_note(tmp_path / "w") == ({}, "only a note")
 
 
-@pytest.mark.parametrize("value", ["text", [None], np.array(["a"]), 1j, np.array([object()])], ids=["text", "none", "texts", "complex", "object"])
+@pytest.mark.parametrize(
+    "value",
+    ["text", [None], np.array(["a"]), 1j, np.array([object()])],
+    ids=["text", "none", "texts", "complex", "object"],
+)
 def test_only_numbers_are_weights(tmp_path, value):
     with pytest.raises(TypeError, match="holds booleans, integers or floats"):
         weights.save({"a": value}, tmp_path / "w")

@@ -60,6 +60,7 @@ def closing(values: Grey, width: int) -> Grey:
 
     Beyond its border the picture goes on as its mirror image.
     """
+    width |= 1  # an odd window has a middle, so that shrinking takes back exactly what growing did
     room = min(width, *values.shape)
     mirrored = np.pad(values, room, mode="symmetric")
     return running(running(mirrored, width, np.maximum), width, np.minimum)[room:-room, room:-room]

@@ -102,7 +102,7 @@ def _checked(values: NDArray[np.floating | np.uint8]) -> Grey:
 
 
 def _stages(grey: Grey) -> Stages:
-    dark = _ink_is_dark(shrink(grey, WORKING_SIDE//2))
+    dark = _ink_is_dark(shrink(grey, WORKING_SIDE // 2))
     paper, ink, clean = _find_ink(grey if dark else 1 - grey)
     cropped = _crop(clean)
     scaled = _scale(_thicken(cropped))
