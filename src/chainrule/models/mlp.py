@@ -39,6 +39,6 @@ register(
         build=mlp,
         loss=nn.functional.cross_entropy,
         confidences=nn.functional.softmax,
-        recipe=Recipe(epochs=6, batch_size=256, optimizer="adamw", lr=0.02, weight_decay=0.01, schedule="one-cycle"),
+        recipe=Recipe(epochs=7, batch_size=256, optimizer="adamw", lr=0.02, weight_decay=0.01, schedule="one-cycle"),
     )
 )
