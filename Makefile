@@ -12,7 +12,7 @@ ONE_THREAD := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1
 # PyTorch is the tests' oracle, not a part of chainrule; `make test TORCH=0` does without its download.
 TORCH ?= 1
 
-.PHONY: train test smoke conformance lint types format bench size clean help
+.PHONY: train test smoke conformance lint types format bench weights size operations clean help
 
 train: $(VENV)/.installed
 	$(BIN)/chainrule train
@@ -24,7 +24,7 @@ smoke: $(VENV)/.installed-test
 	$(ONE_THREAD) $(BIN)/python -m pytest -n auto --dist loadfile -m "not slow" tests/test_tensor.py tests/autograd tests/nn tests/optim tests/data
 
 conformance: $(VENV)/.installed-torch
-	$(BIN)/python tests/conformance/opinfo.py
+	$(ONE_THREAD) $(BIN)/python -m tests.conformance
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
@@ -39,15 +39,23 @@ bench: $(VENV)/.installed-test $(if $(filter 1,$(TORCH)),$(VENV)/.installed-torc
 	$(BIN)/python benchmarks/steps.py
 	$(BIN)/python benchmarks/train.py
 
+weights: $(VENV)/.installed
+	rm -rf build/best
+	$(BIN)/chainrule train --model best --seed 0 --out build/best
+	$(BIN)/python scripts/make_weights.py build/best
+
 size: $(VENV)/.installed
 	$(BIN)/python scripts/size.py
+
+operations: $(VENV)/.installed
+	$(BIN)/python scripts/list_operations.py
 
 clean:
 	rm -rf $(VENV) .pytest_cache .hypothesis .mypy_cache .ruff_cache build dist
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
 
 help:
-	@echo "make train | test | smoke | conformance | lint | format | bench | size | clean"
+	@echo "make train | test | smoke | conformance | lint | format | bench | weights | size | operations | clean"
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit("chainrule needs Python 3.11 or newer; set PYTHON=python3.11, say" if sys.version_info < (3, 11) else 0)'

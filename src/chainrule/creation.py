@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from chainrule import ops
 from chainrule.ops.dtypes import DEFAULT, storable
-from chainrule.random import default_generator
-from chainrule.tensor import Tensor, _sizes
+from chainrule.random import draw as drawn
+from chainrule.tensor import Tensor, _sizes, as_tensor
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -79,7 +80,7 @@ def rand(
     requires_grad: bool = False,
 ) -> Tensor:
     """Random numbers, uniform in [0, 1)."""
-    draw = (generator or default_generator()).random(_sizes(size), np.float64)
+    draw = drawn("random", _sizes(size), generator)
     return _made(draw.astype(dtype), requires_grad)
 
 
@@ -90,13 +91,13 @@ def randn(
     requires_grad: bool = False,
 ) -> Tensor:
     """Random numbers from the normal distribution with mean 0 and standard deviation 1."""
-    draw = (generator or default_generator()).standard_normal(_sizes(size), np.float64)
+    draw = drawn("standard_normal", _sizes(size), generator)
     return _made(draw.astype(dtype), requires_grad)
 
 
 def randint(low: int, high: int, size: int | Sequence[int], generator: np.random.Generator | None = None) -> Tensor:
     """Random integers from `low` up to, without, `high`."""
-    return Tensor._wrap((generator or default_generator()).integers(low, high, size))
+    return Tensor._wrap(drawn("integers", size, generator, low=low, high=high))
 
 
 def one_hot(labels: ArrayLike | Tensor, num_classes: int = -1) -> Tensor:
@@ -113,10 +114,6 @@ def one_hot(labels: ArrayLike | Tensor, num_classes: int = -1) -> Tensor:
         TypeError: the labels are not integers.
         IndexError: a label is negative or not below C.
     """
-    array = np.asarray(labels)
-    if array.size and array.dtype.kind not in "iu":
-        raise TypeError(f"one_hot: labels must be integers, not {array.dtype}")
-    classes = int(array.max(initial=-1)) + 1 if num_classes == -1 else num_classes
-    if array.size and not (array.min() >= 0 and array.max() < classes):
-        raise IndexError(f"one_hot: labels are {array.min()} to {array.max()}, classes are 0 to {classes - 1}")
-    return Tensor._wrap((array[..., None] == np.arange(classes)).astype(np.int64))
+    classes = int(np.asarray(labels).max(initial=-1)) + 1 if num_classes == -1 else num_classes
+    places = ops.indexing.indices(as_tensor(labels), size=classes, name="one_hot")
+    return ops.eq(ops.unsqueeze(places, -1), np.arange(classes)).long()

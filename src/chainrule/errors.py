@@ -19,3 +19,7 @@ class PictureError(UserError, ValueError):
 
 class RunError(UserError, ValueError):
     """A run folder that is missing, incomplete or does not fit the request."""
+
+
+class CaptureError(RuntimeError):
+    """Something in a function that `chainrule.jit` cannot compile, with the line and the reason."""

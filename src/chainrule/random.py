@@ -6,14 +6,25 @@ Whatever draws takes `generator=`. Left out, it is the default generator, which 
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 import numpy as np
+
+from chainrule.autograd.mode import mode
 
 
 @cache  # made when first asked for: numpy.random takes a while to load
 def default_generator() -> np.random.Generator:
     """The generator used where none is given."""
     return np.random.default_rng()
+
+
+def draw(name: str, shape: Any, generator: np.random.Generator | None = None, **options: Any) -> Any:
+    """An array of draws: `generator.<name>(size=shape, **options)`; what `jit` compiles draws anew in each call."""
+    rng = generator or default_generator()
+    if mode.trace is not None:
+        return mode.trace.drawn(name, rng, lambda: getattr(rng, name)(size=shape, **options))
+    return getattr(rng, name)(size=shape, **options)
 
 
 def manual_seed(seed: int) -> np.random.Generator:

@@ -90,20 +90,23 @@ class Tensor:
         if 0 < missing <= len(operation.absent):
             inputs += operation.absent[-missing:]
         arrays = [x._data if isinstance(x, Tensor) else x for x in inputs]
-        if operation.promote is not None:
-            arrays = promote(arrays, operation.promote == "floating", operation.name)
+        out, extra = _new(Tensor), None
+        out._node, out._version = None, [0]
         try:
-            array = _quiet.run(operation.formula, *arrays, **options)
+            if mode.trace is not None:  # a compiled function is being made of what runs
+                arrays, array, extra = mode.trace.run(operation, inputs, options)
+                out._data = array
+            else:
+                if operation.promote is not None:
+                    arrays = promote(arrays, operation.promote == "floating", operation.name)
+                array = _quiet.run(operation.formula, *arrays, **options)
+                if operation.extra is not None:
+                    array, extra = array
+                out._data = array if type(array) is _ndarray else np.asarray(array)
+                if operation.view and isinstance(inputs[0], Tensor) and np.may_share_memory(array, arrays[0]):
+                    out._version = inputs[0]._version
         except (ValueError, IndexError, TypeError) as error:
             raise _explained(error, operation, arrays) from None
-        extra = None
-        if operation.extra is not None:
-            array, extra = array
-        out = _new(Tensor)
-        out._data = array if type(array) is _ndarray else np.asarray(array)
-        out._node, out._version = None, [0]
-        if operation.view and isinstance(inputs[0], Tensor) and np.may_share_memory(array, arrays[0]):
-            out._version = inputs[0]._version
         recording = mode.recording
         if recording and operation.rule is not None:
             parents = tuple([x._node if isinstance(x, Tensor) else None for x in inputs])
@@ -135,6 +138,8 @@ class Tensor:
 
     def __array__(self, dtype: DTypeLike | None = None, copy: builtins.bool | None = None) -> NDArray[Any]:
         array = self._data if dtype is None else self._data.astype(dtype, copy=False)
+        if mode.trace is not None:
+            return array.__array__()  # which a tracer refuses
         if copy:
             return array.copy() if array is self._data else array
         if copy is False and array is not self._data:
@@ -314,6 +319,8 @@ class Tensor:
                 f"grad: must have shape {self.shape} and {self.dtype}, not {value.shape} and {value.dtype}"
             )
         if self._node is not None:
+            if mode.trace is not None:
+                mode.trace.zeroed.setdefault(id(self._node), (self._node, self._node.grad))
             self._node.grad = value
         elif value is not None:
             raise RuntimeError("grad: this tensor does not require gradients")
@@ -401,12 +408,14 @@ class Tensor:
             self._data, self._node, self._version = made._data, made._node, made._version
             return self
         with np.errstate(all="ignore"):
-            write(self._data)
+            write(self._data if mode.trace is None else mode.trace.lift(self))
         self._version[0] += 1
         return self
 
     def _update(self, operation: Operation, ufunc: Any, other: Operand) -> Self:
-        value = other._data if isinstance(other, Tensor) else other
+        value = other
+        if isinstance(other, Tensor):
+            value = other._data if mode.trace is None else mode.trace.lift(other)
         return self._change(
             lambda: operation(self, other), (other,), lambda array: ufunc(array, value, out=array, casting="same_kind")
         )
@@ -685,9 +694,9 @@ def _explained(error: Exception, operation: Operation, arrays: Sequence[Any]) ->
     kind = next(
         kind for kind in (IndexError, ValueError, TypeError) if isinstance(error, kind)
     )  # not NumPy's own kinds
-    if message.startswith(operation.name):
+    if message.partition(": ")[0].isidentifier():  # it names the operation already
         return kind(message)
-    shapes = " and ".join(str(a.shape) if isinstance(a, np.ndarray) else repr(a) for a in arrays)
+    shapes = " and ".join(str(a.shape) if hasattr(a, "shape") else repr(a) for a in arrays)
     if "could not be broadcast" in message:
         message = "the sizes must be equal, or 1, dimension by dimension from the last"
     return kind(f"{operation.name}: {shapes} do{'es' if len(arrays) == 1 else ''} not fit: {message}")

@@ -10,7 +10,7 @@ import shutil
 import numpy as np
 import pytest
 
-from chainrule import weights
+from chainrule import models, weights
 from chainrule.errors import RunError
 from chainrule.training import run as runs
 from chainrule.training.progress import HEADER
@@ -71,6 +71,15 @@ def test_lines_without_a_bar_where_there_is_no_terminal(train, monkeypatch):
     assert re.search("^run            my run$", done.out, re.M)
     assert lines[-1] == "next: chainrule evaluate 'my run' --mistakes mistakes.png"
     assert "validation accuracy, %" in done.out  # the curves, small
+
+
+def test_augmentation_is_told(command, images):
+    done = command("train", "--data", images, "--model", "best", "--epochs", "1", "--out", "run")
+    assert (done.code, done.err) == (0, "")
+    line = "each image is changed a little every time (shift 2, rotation 10, scale 0.1, shear 5, elastic 1)"
+    assert done.out.splitlines()[2] == f"{line}, but not in the last epoch"
+    training, recipe = runs.Run("run").config["training"], models.get("best").recipe
+    assert (training["augment"], training["plain_epochs"]) == (recipe.augment, recipe.plain_epochs)
 
 
 def test_quiet_prints_the_result_only(train):
@@ -154,6 +163,8 @@ def test_every_option_reaches_the_run(command, images, here):
         "momentum": 0.0,
         "weight_decay": 0.0,
         "schedule": "constant",
+        "augment": {},
+        "plain_epochs": 0,
     }
     assert (config["training"], config["seed"], config["data"]["limit"]) == (recipe, 3, 33)
 

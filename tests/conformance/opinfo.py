@@ -9,7 +9,6 @@ error. Second derivatives are measured by finite differences. `make conformance`
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,8 @@ import torch
 import chainrule
 from chainrule import nn
 from chainrule.autograd import gradgradcheck
+
+from .reports import Outcome, show
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # PyTorch's test module warns about optional parts of its own
@@ -50,7 +51,7 @@ LEFT_OUT = {
 
 ENTRIES = [op for op in op_db if op.name in NAMES and (op.name, op.variant_test_name) not in LEFT_OUT]
 
-_TYPES = {
+TYPES = {
     torch.float32: np.float32,
     torch.float64: np.float64,
     torch.int64: np.int64,
@@ -60,18 +61,9 @@ _TYPES = {
     torch.uint8: np.uint8,
     torch.bool: np.bool_,
 }
-
-
-@dataclass
-class Outcome:
-    """What became of an entry's samples."""
-
-    name: str
-    total: int = 0
-    passed: int = 0
-    unsupported: list[str] = field(default_factory=list)
-    wrong: list[str] = field(default_factory=list)
-    covered: bool = True
+ANY = 1e30  # a tolerance for what is random: other numbers than PyTorch's
+TOLERANCES = {torch.float64: (1e-9, 1e-11), torch.float32: (2e-4, 2e-5)}
+"""rtol and atol by type; a gradient's are ten times as large."""
 
 
 def title(op: Any) -> str:
@@ -106,13 +98,15 @@ def types_of(op: Any) -> list[torch.dtype]:
 def converted(value: Any, made: list[tuple[torch.Tensor, chainrule.Tensor]]) -> Any:
     """A sample's value with our Tensors in the place of PyTorch's; pairs that want gradients are noted in `made`."""
     if isinstance(value, torch.Tensor):
+        if again := [ours for theirs, ours in made if theirs is value]:
+            return again[0]
         tensor = chainrule.Tensor._wrap(value.detach().numpy().copy(order="K"))
         if value.requires_grad:
             tensor.requires_grad_()
             made.append((value, tensor))
         return tensor
     if isinstance(value, torch.dtype):
-        return _TYPES.get(value, value)
+        return TYPES.get(value, value)
     if isinstance(value, (list, tuple)) and not isinstance(value, torch.Size):
         return type(value)(converted(part, made) for part in value)
     if isinstance(value, torch.Size):
@@ -131,9 +125,6 @@ def run(op: Any, dtype: torch.dtype, outcome: Outcome) -> None:
         samples = _samples(op, dtype, differentiable)
     for number, sample in enumerate(samples):
         outcome.total += 1
-        if function is None:
-            outcome.covered = False
-            continue
         where = f"{title(op)}, {str(dtype).removeprefix('torch.')}, sample {number}: {sample.summary()}"
         made: list[tuple[torch.Tensor, chainrule.Tensor]] = []
         arguments = converted((sample.input, *sample.args), made)
@@ -142,7 +133,7 @@ def run(op: Any, dtype: torch.dtype, outcome: Outcome) -> None:
             got = function(*arguments, **options)
         except (TypeError, ValueError, NotImplementedError) as error:
             if _names_an_argument(error, sample):
-                outcome.unsupported.append(f"{where}: {error}")
+                outcome.unsupported.append(str(error))
             else:
                 outcome.wrong.append(f"{where}: raised {type(error).__name__}: {error}")
             continue
@@ -154,7 +145,7 @@ def run(op: Any, dtype: torch.dtype, outcome: Outcome) -> None:
             torch.manual_seed(0)
             wanted = op.op(sample.input, *sample.args, **sample.kwargs)
         try:
-            fault = _compare(op, wanted, got, made, dtype)
+            fault = compare(wanted, got, made, dtype, random=op.name == "nn.functional.dropout")
         except Exception as error:  # in the gradients: told like any other fault
             fault = f"raised {type(error).__name__}: {error}"
         if fault:
@@ -175,25 +166,40 @@ def _names_an_argument(error: Exception, sample: Any) -> bool:
     return any(repr(word) in str(error) for word in words)
 
 
-def _compare(op: Any, wanted: Any, got: Any, made: list[Any], dtype: torch.dtype) -> str | None:
+def different(wanted: torch.Tensor, got: Any, rtol: float, atol: float) -> str | None:
+    """How a Tensor of ours is not PyTorch's, if it is not."""
+    if not isinstance(got, chainrule.Tensor):
+        return f"a {type(got).__name__}, not a Tensor"
+    if tuple(wanted.shape) != got.shape:
+        return f"shape {got.shape}, not {tuple(wanted.shape)}"
+    if np.dtype(TYPES[wanted.dtype]) != got.dtype:
+        return f"type {got.dtype}, not {wanted.dtype}"
+    one, two = wanted.detach().numpy(), got.numpy()
+    if not np.allclose(one, two, rtol, atol, equal_nan=True):
+        return f"values differ by {np.nanmax(np.abs(one.astype(float) - two.astype(float)))}"
+    return None
+
+
+def compare(wanted: Any, got: Any, made: list[Any], dtype: torch.dtype, random: bool = False) -> str | None:
+    """What is not alike in results and in gradients for a random upstream gradient, if anything.
+
+    Args:
+        wanted: PyTorch's result, or several.
+        got: ours.
+        made: the pairs of Tensors that want gradients.
+        dtype: what the sample is in.
+        random: whether numbers are drawn, other ones than PyTorch draws: tests/nn looks at them.
+    """
     wanted_parts = list(wanted) if isinstance(wanted, (tuple, list)) else [wanted]
     got_parts = list(got) if isinstance(got, (tuple, list)) else [got]
     if len(wanted_parts) != len(got_parts):
         return f"{len(got_parts)} results, not {len(wanted_parts)}"
-    rtol, atol = (1e-9, 1e-11) if dtype == torch.float64 else (2e-4, 2e-5)
+    rtol, atol = (0, ANY) if random else TOLERANCES.get(dtype, (0, 0))
     for w, g in zip(wanted_parts, got_parts, strict=True):
-        if not isinstance(g, chainrule.Tensor):
-            return f"the result is a {type(g).__name__}, not a Tensor"
-        if tuple(w.shape) != g.shape:
-            return f"shape {g.shape}, not {tuple(w.shape)}"
-        if np.dtype(_TYPES[w.dtype]) != g.dtype:
-            return f"type {g.dtype}, not {w.dtype}"
-        if op.name == "nn.functional.dropout":
-            continue  # other random numbers: tests/nn looks at them
-        if not np.allclose(w.detach().numpy(), g.numpy(), rtol, atol, equal_nan=True):
-            return f"values differ by {np.nanmax(np.abs(w.detach().numpy().astype(float) - g.numpy().astype(float)))}"
+        if fault := different(w, g, rtol, atol):
+            return f"the result: {fault}"
     pairs = [(w, g) for w, g in zip(wanted_parts, got_parts, strict=True) if w.requires_grad]
-    if not pairs or not made or op.name == "nn.functional.dropout":
+    if not pairs or not made or random:
         return None
     if not all(g.requires_grad for _, g in pairs):
         return "the result does not require gradients"
@@ -212,10 +218,8 @@ def _compare(op: Any, wanted: Any, got: Any, made: list[Any], dtype: torch.dtype
             if np.any(other != 0):
                 return f"gradient {position}: only one of the two has one"
             continue
-        if g.dtype != np.dtype(_TYPES[w.dtype]) or g.shape != tuple(w.shape):
-            return f"gradient {position}: {g.dtype} {g.shape}, not {w.dtype} {tuple(w.shape)}"
-        if not np.allclose(w.numpy(), g.numpy(), rtol * 10, atol * 10, equal_nan=True):
-            return f"gradient {position} differs by {np.nanmax(np.abs(w.numpy() - g.numpy()))}"
+        if fault := different(w, g, rtol * 10, atol * 10):
+            return f"gradient {position}: {fault}"
     return None
 
 
@@ -304,41 +308,14 @@ def _replaced(value: Any, new: dict[int, Any]) -> Any:
     return new.get(id(value), value)
 
 
+def outcome_of(op: Any) -> Outcome:
+    """Run all samples of an entry in all its types."""
+    outcome = Outcome(title(op))
+    for dtype in types_of(op):
+        run(op, dtype, outcome)
+    return outcome
+
+
 def report(chosen: str = "") -> int:
-    """Print, for each entry, samples passed / total / unsupported; returns the number of faults."""
-    outcomes = []
-    faults: list[str] = []
-    for op in ENTRIES:
-        if chosen and chosen not in title(op):
-            continue
-        outcome = Outcome(title(op))
-        for dtype in types_of(op):
-            run(op, dtype, outcome)
-        refused = refusals(op)[1]
-        faults += outcome.wrong + refused
-        outcomes.append(outcome)
-        state = "" if outcome.covered else "  not covered"
-        bad = f"  {len(outcome.wrong)} WRONG" if outcome.wrong else ""
-        bad += f"  {len(refused)} not refused" if refused else ""
-        print(
-            f"{outcome.name:<48}{outcome.passed:>6} /{outcome.total:>6}  unsupported {len(outcome.unsupported)}{state}{bad}"
-        )
-    covered = [o for o in outcomes if o.covered]
-    passed, total = sum(o.passed for o in covered), sum(o.total for o in covered)
-    print(
-        f"total: {len(covered)} of {len(outcomes)} entries covered; samples passed {passed} / {total} "
-        f"({passed / max(total, 1):.2%}), unsupported {sum(len(o.unsupported) for o in covered)}, "
-        f"wrong {sum(len(o.wrong) for o in covered)}"
-    )
-    for line in [line for o in covered for line in o.unsupported]:
-        print("unsupported:", line[:400])
-    for line in faults:
-        print("FAULT:", line[:600])
-    return len(faults)
-
-
-if __name__ == "__main__":
-    import sys
-
-    torch.set_num_threads(1)
-    sys.exit(1 if report(sys.argv[1] if len(sys.argv) > 1 else "") else 0)
+    """Print, for each operator, samples passed / total / unsupported; returns the number of faults."""
+    return show("OpInfo", ((outcome_of(op), refusals(op)) for op in ENTRIES if chosen in title(op)))

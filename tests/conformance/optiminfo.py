@@ -1,9 +1,9 @@
 """PyTorch's own settings for its optimisers, run through ours.
 
 PyTorch ships the settings that its optimisers are tested with (`optim_db`, a list of OptimizerInfo). For each of our
-optimisers all of them run for 20 steps in PyTorch and in chainrule, from equal parameters: parameters and states must
-agree at every step, with one group and with two, also where one library goes on from the other's state; so must the
-rates of the schedules that the list names. Settings with arguments that are not ours must be refused by name, and what
+optimisers all of them run for 20 steps in PyTorch and in chainrule, from equal parameters, in float64 and float32: parameters and
+states must agree at every step, with one group and with two, also where one library goes on from the other's state; so
+must the rates of the schedules that the list names. Settings with arguments that are not ours must be refused by name, and what
 PyTorch refuses must be refused here too.
 """
 
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import types
 import warnings
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,8 @@ import chainrule
 from chainrule import nn, optim
 from chainrule.optim import lr_scheduler
 
+from .reports import Outcome, show
+
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # PyTorch's test module warns about optional parts of its own
     from torch.testing._internal.common_optimizers import optim_db
@@ -28,28 +29,20 @@ with warnings.catch_warnings():
 NAMES = ("SGD", "Adam", "AdamW", "RMSprop", "Adagrad")
 ENTRIES = [entry for entry in optim_db if entry.name in NAMES]
 WAYS_TO_RUN = ("foreach", "fused", "capturable", "differentiable")
-STEPS, RELATIVE = 20, 1e-10
-SHAPES = [(3, 4), (4,), (), (2, 1, 3), (5,)]
-
-
-@dataclass
-class Outcome:
-    """What became of an entry's settings."""
-
-    name: str
-    total: int = 0
-    passed: int = 0
-    unsupported: list[str] = field(default_factory=list)
-    wrong: list[str] = field(default_factory=list)
+NOTES = ("max_lr", "min_lr", "base_momentum", "max_momentum")  # OneCycleLR's, which ours keeps to itself
+STEPS = 20
+SHAPES = [(3, 4), (4,), (), (0,), (2, 1, 3), (5,)]
+RELATIVE = {np.float64: 1e-13, np.float32: 2e-5}
+"""How far numbers may be apart, as a share of the largest among them."""
 
 
 class Pair:
     """The same parameters and the same optimiser in both libraries."""
 
-    def __init__(self, name: str, options: dict[str, Any], groups: bool) -> None:
-        self.name, self.options, self.groups = name, options, groups
+    def __init__(self, name: str, options: dict[str, Any], groups: bool, dtype: Any = np.float64) -> None:
+        self.name, self.options, self.groups, self.relative = name, options, groups, RELATIVE[dtype]
         rng = np.random.default_rng(1)
-        values = [rng.standard_normal(shape) for shape in SHAPES]
+        values = [np.asarray(rng.standard_normal(shape), dtype) for shape in SHAPES]
         self.ours = [nn.Parameter(np.array(v)) for v in values]
         self.theirs = [torch.nn.Parameter(torch.tensor(v)) for v in values]
         self.noise = np.random.default_rng(2)
@@ -60,18 +53,21 @@ class Pair:
     def optimizer(self, library: Any, parameters: list[Any], options: dict[str, Any]) -> Any:
         """An optimiser of all parameters, or of two groups that differ."""
         if self.groups:
-            parameters = [{"params": parameters[:2]}, {"params": parameters[2:], "lr": 0.02, "weight_decay": 0.3}]
+            other: dict[str, Any] = {"lr": 0.05, "weight_decay": 0.3}
+            if "momentum" in options and not options.get("nesterov"):
+                other["momentum"] = 0.0
+            parameters = [{"params": parameters[:2]}, {"params": parameters[2:], **other}]
         return getattr(library, self.name)(parameters, **options)
 
     def step(self) -> None:
-        """One step of both: gradients of a bowl, shaken; the last parameter never has one, the first not always."""
+        """One step of both, with gradients of a bowl, shaken little or much; the last has none, the first not always."""
         for i, (p, q) in enumerate(zip(self.ours, self.theirs, strict=True)):
-            shake = self.noise.standard_normal(p.shape)
+            shake = self.noise.standard_normal(p.shape) * 10 ** self.noise.uniform(-4, 2)
             if i == len(self.ours) - 1 or (i == 0 and self.steps % 3 == 1):
                 p.grad = q.grad = None
             else:
-                p.grad = chainrule.tensor(np.array(0.5 * p.numpy() + shake))
-                q.grad = 0.5 * q.detach() + torch.tensor(shake)
+                gradient = np.asarray(0.5 * p.numpy() + shake, p.dtype)
+                p.grad, q.grad = chainrule.tensor(gradient), torch.tensor(gradient)
         self.our_optimizer.step()
         self.their_optimizer.step()
         self.steps += 1
@@ -103,7 +99,7 @@ class Pair:
     def difference(self) -> str | None:
         """What is not alike, if anything."""
         for i, (p, q) in enumerate(zip(self.ours, self.theirs, strict=True)):
-            if not alike(p.numpy(), q):
+            if not alike(p, q, self.relative):
                 return f"after step {self.steps}, parameter {i} differs"
         mine, other = self.our_optimizer.state_dict(), self.their_optimizer.state_dict()
         if mine["state"].keys() != other["state"].keys():
@@ -112,26 +108,30 @@ class Pair:
             if list(mine["state"][i]) != list(entries):
                 return f"after step {self.steps}, parameter {i} has {list(mine['state'][i])}, not {list(entries)}"
             for key, value in entries.items():
-                if not alike(mine["state"][i][key], value):
+                if not alike(mine["state"][i][key], value, self.relative):
                     return f"after step {self.steps}, {key} of parameter {i} differs"
         for i, (one, two) in enumerate(zip(mine["param_groups"], other["param_groups"], strict=True)):
             options = {
-                k: float(v) if isinstance(v, torch.Tensor) else v for k, v in two.items() if k not in WAYS_TO_RUN
+                k: float(v) if isinstance(v, torch.Tensor) else v
+                for k, v in two.items()
+                if k not in WAYS_TO_RUN + NOTES
             }
             if one.keys() != options.keys():
                 return f"group {i} has {sorted(one)}, not {sorted(options)}"
             for key, value in options.items():
-                if not alike(one[key], value):
+                if not alike(one[key], value, self.relative):
                     return f"after step {self.steps}, {key} of group {i} is {one[key]}, not {value}"
         return None
 
 
-def alike(ours: Any, theirs: Any) -> bool:
-    """Whether values agree, in shape and in numbers."""
+def alike(ours: Any, theirs: Any, relative: float) -> bool:
+    """Whether values agree, in shape, in type and in numbers; Python's numbers have no type."""
     if not isinstance(theirs, torch.Tensor) and ours == theirs:
         return True
     one, two = np.asarray(ours), np.asarray(theirs.detach() if isinstance(theirs, torch.Tensor) else theirs)
-    return one.shape == two.shape and bool((np.abs(one - two) <= RELATIVE * np.abs(two) + 1e-14).all())
+    if one.shape != two.shape or (one.dtype != two.dtype and not isinstance(ours, (int, float))):
+        return False
+    return bool(np.abs(one - two).max(initial=0) <= relative * np.abs(two).max(initial=0) + 1e-16)  # at 0, by rounding
 
 
 def converted(value: Any, made: dict[int, Any] | None = None) -> Any:
@@ -158,10 +158,10 @@ def run(entry: Any) -> Outcome:
         where = f"{entry.name}({', '.join(f'{k}={v}' for k, v in options.items())})"
         not_ours = [name for name in options if name in WAYS_TO_RUN]
         try:
-            faults = [fault for how in HOW if (fault := trajectory(entry.name, options, how))]
+            faults = trajectories(entry.name, options)
         except TypeError as error:
             if not_ours and any(f"'{name}'" in str(error) for name in not_ours):
-                outcome.unsupported.append(f"{where}: {error}")
+                outcome.unsupported.append(str(error))
             else:
                 outcome.wrong.append(f"{where}: raised {type(error).__name__}: {error}")
             continue
@@ -172,19 +172,21 @@ def run(entry: Any) -> Outcome:
     return outcome
 
 
-HOW = ("one group", "two groups", "states exchanged")
+def trajectories(name: str, options: dict[str, Any]) -> list[str]:
+    """What is not alike on the way, in each type: in one group, in two, and where states are exchanged."""
+    ways = [(how, dtype) for how in ("one group", "two groups", "states exchanged") for dtype in RELATIVE]
+    return [fault for how, dtype in ways if (fault := _trajectory(name, options, how, dtype))]
 
 
-def trajectory(name: str, options: dict[str, Any], how: str) -> str | None:
-    """What is not alike on the way, if anything."""
-    pair = Pair(name, options, groups=how != "one group")
+def _trajectory(name: str, options: dict[str, Any], how: str, dtype: Any) -> str | None:
+    pair = Pair(name, options, groups=how != "one group", dtype=dtype)
     fault = pair.difference()
     for step in range(STEPS):
         if step == STEPS // 2 and how == "states exchanged":
             pair.exchange_states()
         pair.step()
         fault = fault or pair.difference()
-    return fault and f"{how}: {fault}"
+    return fault and f"{how}, {dtype.__name__}: {fault}"
 
 
 def run_schedules(entry: Any, makers: Any, outcome: Outcome) -> None:
@@ -194,7 +196,7 @@ def run_schedules(entry: Any, makers: Any, outcome: Outcome) -> None:
     where = f"{entry.name} with {' and '.join(names)}"
     absent = [name for name in names if not hasattr(lr_scheduler, name)]
     if absent:
-        outcome.unsupported.append(f"{where}: there is no {', '.join(absent)}")
+        outcome.unsupported.append(f"there is no {', '.join(absent)}")
         return
     pair = Pair(entry.name, {}, groups=True)
     theirs = [maker(pair.their_optimizer) for maker in makers]
@@ -205,7 +207,7 @@ def run_schedules(entry: Any, makers: Any, outcome: Outcome) -> None:
             measure = (0.5,) if isinstance(one, lr_scheduler.ReduceLROnPlateau) else ()
             one.step(*measure)
             two.step(*measure)
-            if not alike(one.get_last_lr(), two.get_last_lr()):
+            if not alike(one.get_last_lr(), two.get_last_lr(), pair.relative):
                 outcome.wrong.append(f"{where}: after step {pair.steps} {one.get_last_lr()}, not {two.get_last_lr()}")
                 return
         if fault := pair.difference():
@@ -233,30 +235,6 @@ def refusals(entry: Any) -> tuple[int, list[str]]:
     return len(cases), faults
 
 
-def report() -> int:
+def report(chosen: str = "") -> int:
     """Print, for each optimiser, settings passed / total / unsupported; returns the number of faults."""
-    outcomes = [run(entry) for entry in ENTRIES]
-    refused = [refusals(entry) for entry in ENTRIES]
-    for outcome, (cases, taken) in zip(outcomes, refused, strict=True):
-        bad = f"  {len(outcome.wrong)} WRONG" if outcome.wrong else ""
-        bad += f"  {len(taken)} of {cases} errors not refused" if taken else ""
-        print(f"{outcome.name:<48}{outcome.passed:>6} /{outcome.total:>6}  unsupported {len(outcome.unsupported)}{bad}")
-    faults = [line for o in outcomes for line in o.wrong] + [line for _, lines in refused for line in lines]
-    print(
-        f"total: {len(outcomes)} optimisers; settings passed {sum(o.passed for o in outcomes)} / "
-        f"{sum(o.total for o in outcomes)}, unsupported {sum(len(o.unsupported) for o in outcomes)}, "
-        f"wrong {sum(len(o.wrong) for o in outcomes)}; errors refused "
-        f"{sum(n for n, _ in refused) - sum(len(lines) for _, lines in refused)} / {sum(n for n, _ in refused)}"
-    )
-    for line in [line for o in outcomes for line in o.unsupported]:
-        print("unsupported:", line)
-    for line in faults:
-        print("FAULT:", line)
-    return len(faults)
-
-
-if __name__ == "__main__":
-    import sys
-
-    torch.set_num_threads(1)
-    sys.exit(1 if report() else 0)
+    return show("OptimizerInfo", ((run(entry), refusals(entry)) for entry in ENTRIES if chosen in entry.name))

@@ -66,6 +66,20 @@ def test_hopeless_scores(assert_same):
     compare("CrossEntropyLoss", scores, np.array([1, 1, 0, 0]), "none", 1e-14, assert_same)
 
 
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+def test_huber_loss_with_weights(reduction, assert_same):
+    rng = np.random.default_rng(4)
+    arrays = [2 * rng.standard_normal((4, 3)), rng.standard_normal((4, 3)), rng.random((4, 3))]
+    found = []
+    for library, tensor in ((nn, chainrule.tensor), (torch.nn, torch.tensor)):
+        input, target, weight = (tensor(a, requires_grad=True) for a in arrays)
+        loss = library.functional.huber_loss(input, target, reduction, 0.7, weight)
+        loss.square().sum().backward()
+        found.append([loss, input.grad, target.grad, weight.grad])
+    for one, two in zip(*found, strict=True):
+        assert_same(one, two, 1e-14)
+
+
 def test_squares_of_a_whole_number_target(assert_same):
     a, b = chainrule.tensor([0.5, 2.0], requires_grad=True), torch.tensor([0.5, 2.0], requires_grad=True)
     one = nn.functional.mse_loss(a, chainrule.tensor([1, 2]))

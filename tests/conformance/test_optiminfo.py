@@ -1,4 +1,4 @@
-"""PyTorch's own settings for its optimisers (`optiminfo`), and schedules and clipping at many settings of ours."""
+"""PyTorch's own settings for its optimisers (`optiminfo`), and ours: optimisers, schedules and clipping."""
 
 from __future__ import annotations
 
@@ -49,6 +49,20 @@ def test_options_and_defaults(name):
             getattr(optim, name)([p], **{way: True})
 
 
+SETTINGS = [
+    ("SGD", {"lr": 0.1, "momentum": 0.7, "dampening": 0.1, "weight_decay": 0.3}),
+    ("SGD", {"lr": 0.1, "momentum": 0.9, "nesterov": True}),
+    ("Adam", {"lr": 0.1, "betas": (0.5, 0.6), "eps": 0.1}),
+    ("Adam", {"lr": 0.1, "betas": (0.0, 0.0)}),
+    ("AdamW", {"lr": 0.1, "betas": (0.5, 0.99), "weight_decay": 0}),
+]
+
+
+@pytest.mark.parametrize(("name", "options"), SETTINGS, ids=str)
+def test_settings_of_ours(name, options):
+    assert optiminfo.trajectories(name, options) == []
+
+
 SCHEDULES = {
     "lambda": lambda s, o: s.LambdaLR(o, lambda t: 0.95**t),
     "lambda for each group": lambda s, o: s.LambdaLR(o, [lambda t: 1 / (1 + t), lambda t: t / 30]),
@@ -70,6 +84,7 @@ SCHEDULES = {
     "cosine": lambda s, o: s.CosineAnnealingLR(o, 30),
     "cosine with a floor": lambda s, o: s.CosineAnnealingLR(o, T_max=7, eta_min=0.01),
     "cosine of one step": lambda s, o: s.CosineAnnealingLR(o, 1, eta_min=0.02),
+    "cosine of one step to nothing": lambda s, o: s.CosineAnnealingLR(o, 1),
     "cosine of two steps": lambda s, o: s.CosineAnnealingLR(o, 2),
     "cosine below its floor": lambda s, o: s.CosineAnnealingLR(o, 5, eta_min=0.3),
     "one cycle": lambda s, o: s.OneCycleLR(o, 1.0, total_steps=STEPS),
@@ -120,13 +135,8 @@ RUNS += [("Adam", (name,)) for name in SCHEDULES if "one cycle" in name]  # whos
 MEASURES = [3.0, 2.0, 2.0, 1.95, 1.9, 1.9, float("nan"), 2.5, 1.0, 1.0, 0.99995, 1.05]
 
 
-def optimizer(library, parameter, kind):
-    groups = [{"params": [parameter()]}, {"params": [parameter()], "lr": 0.05}]
-    return getattr(library, kind)(groups, lr=0.2, **({"momentum": 0.5} if kind == "SGD" else {}))
-
-
 def pair(kind):
-    return optimizer(optim, lambda: nn.Parameter(np.ones(2)), kind), optimizer(torch.optim, lambda: torch.ones(2), kind)
+    return optiminfo.Pair(kind, {"lr": 0.2, **({"momentum": 0.5} if kind == "SGD" else {})}, groups=True)
 
 
 def make(names, library, optimizer):
@@ -136,36 +146,78 @@ def make(names, library, optimizer):
         return [SCHEDULES[name](library, optimizer) for name in names]
 
 
-def step(schedules, optimizer, number):
-    optimizer.step()
-    for schedule in schedules:
-        schedule.step(*([MEASURES[number % 12]] if "Plateau" in type(schedule).__name__ else []))
+def go_on(names, both, schedules):
+    """Our schedules again, from states by way of text, in a new optimiser."""
+    state = both.our_optimizer.state_dict()
+    texts = [json.dumps(part) for part in (state["param_groups"], *[s.state_dict() for s in schedules])]
+    groups, *states = map(json.loads, texts)
+    both.our_optimizer = both.optimizer(optim, both.ours, both.options)
+    schedules = make(names, our_schedules, both.our_optimizer)
+    both.our_optimizer.load_state_dict({"state": state["state"], "param_groups": groups})
+    for schedule, its_state in zip(schedules, states, strict=True):
+        schedule.load_state_dict(its_state)
+    return schedules
 
 
-def rates(schedules, optimizer):
-    found = [schedule.get_last_lr() for schedule in schedules]
-    return found + [[g["lr"], g["betas"][0] if "betas" in g else g["momentum"]] for g in optimizer.param_groups]
+def assert_alike(both, ours, theirs):
+    """Rates, momenta and everything else in the optimisers, and the parameters."""
+    for one, two in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(one.get_last_lr(), two.get_last_lr(), 1e-12, 1e-16, err_msg=f"step {both.steps}")
+    assert both.difference() is None
 
 
 @pytest.mark.parametrize("stopping", [False, True], ids=["through", "stopping"])
 @pytest.mark.parametrize(("kind", "names"), RUNS, ids=str)
 def test_schedules(kind, names, stopping):
-    """PyTorch's never stop; ours go on from states by way of text, in new optimisers with new schedules."""
-    one, two = pair(kind)
-    ours, theirs = make(names, our_schedules, one), make(names, their_schedules, two)
-    np.testing.assert_allclose(rates(ours, one), rates(theirs, two), rtol=1e-10, atol=1e-15)
+    """PyTorch's never stop; ours stop and go on."""
+    both = pair(kind)
+    ours, theirs = make(names, our_schedules, both.our_optimizer), make(names, their_schedules, both.their_optimizer)
+    assert_alike(both, ours, theirs)
     for number in range(STEPS):
         if stopping and number in (4, 5, 6, 13):
-            states = json.loads(json.dumps([one.state_dict(), *[s.state_dict() for s in ours]]))
-            one = pair(kind)[0]
-            ours = make(names, our_schedules, one)
-            for owner, state in zip([one, *ours], states, strict=True):
-                owner.load_state_dict(state)
-        step(ours, one, number)
-        step(theirs, two, number)
-        np.testing.assert_allclose(
-            rates(ours, one), rates(theirs, two), rtol=1e-10, atol=1e-15, err_msg=f"step {number + 1}"
-        )
+            ours = go_on(names, both, ours)
+        both.step()
+        for schedule in (*ours, *theirs):
+            schedule.step(*([MEASURES[number % 12]] if "Plateau" in type(schedule).__name__ else []))
+        assert_alike(both, ours, theirs)
+
+
+ONE_CYCLES = [
+    {"total_steps": 25},
+    {"total_steps": 40, "pct_start": 0.1},
+    {"total_steps": 20, "pct_start": 0.5, "anneal_strategy": "linear"},
+    {"total_steps": 30, "three_phase": True},
+    {"total_steps": 30, "three_phase": True, "pct_start": 0.4, "anneal_strategy": "linear"},
+    {"total_steps": 25, "cycle_momentum": False},
+    {"total_steps": 25, "base_momentum": 0.5, "max_momentum": 0.99},
+    {"total_steps": 25, "div_factor": 3.0, "final_div_factor": 7.0},
+    {"epochs": 4, "steps_per_epoch": 6},
+    {"total_steps": 7, "pct_start": 0.0},
+    {"total_steps": 3},
+    {"total_steps": 1},
+]
+
+
+@pytest.mark.parametrize("kind", ["SGD", "Adam"])
+@pytest.mark.parametrize("options", ONE_CYCLES, ids=str)
+def test_one_cycle_to_its_end(options, kind):
+    both = pair(kind)
+    one, two = (
+        library.OneCycleLR(optimizer, 0.5, **options)
+        for library, optimizer in ((our_schedules, both.our_optimizer), (their_schedules, both.their_optimizer))
+    )
+    total = one.total_steps
+    steps = 0 if total == 1 else total - (options.get("pct_start") == 0)  # PyTorch's next step would divide by 0
+    for _ in range(steps):
+        assert_alike(both, [one], [two])
+        both.step()
+        one.step()
+        two.step()
+    assert_alike(both, [one], [two])
+    if total > 1:
+        for schedule in (one, two):
+            with pytest.raises(ValueError):  # each library says it in its own words
+                [schedule.step() for _ in range(2)]
 
 
 @pytest.mark.parametrize("last_epoch", [0, 2, 3, 9])

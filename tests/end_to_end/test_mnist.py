@@ -68,5 +68,11 @@ def test_the_newest_run_is_judged(trained, chainrule, place):
         assert len(picture) > 10_000
 
 
+def test_the_shipped_network_reads_993_of_1000_digits(chainrule):
+    found = chainrule("evaluate", "shipped")
+    assert found["accuracy"] >= 0.993
+    assert min(entry["accuracy"] for entry in found["per_class"]) > 0.985
+
+
 def test_a_finished_run_is_told_again(trained, chainrule):
     assert chainrule("train", "--resume", trained["run"]) == trained

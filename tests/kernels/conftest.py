@@ -3,6 +3,7 @@
 import pytest
 
 from chainrule.kernels import compile as kernels
+from chainrule.kernels import team
 
 
 @pytest.fixture(params=["compiled", "plain"])
@@ -14,6 +15,6 @@ def backend(request, monkeypatch):
 @pytest.fixture(params=[1, 3])
 def threads(request, monkeypatch):
     """So many threads, even for the least work."""
-    monkeypatch.setattr(kernels, "_threads", request.param)
-    monkeypatch.setattr(kernels, "WORTH_A_THREAD", 1)
+    monkeypatch.setattr(team, "_threads", request.param)
+    monkeypatch.setattr(team, "WORTH_A_THREAD", 1)
     return request.param

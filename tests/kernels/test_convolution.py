@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from chainrule.kernels import compile as kernels
+from chainrule.kernels import team as kernels
 from chainrule.kernels.convolution import convolve, convolve_input_gradient, convolve_weight_gradient
 from chainrule.kernels.geometry import output_size
 

@@ -162,6 +162,20 @@ class TestActivationsAndFlatten:
             nn.Flatten()(chainrule.zeros(784))
 
 
+def test_options_are_taken_in_order_by_name_and_no_others():
+    x = chainrule.tensor([-3.0, -0.5, 4.0])
+    assert nn.Hardtanh(-2, max_val=1)(x).tolist() == [-2, -0.5, 1]
+    assert nn.Softplus(2.0, threshold=1.0)(x).tolist() == F.softplus(x, beta=2.0, threshold=1.0).tolist()
+    with pytest.raises(TypeError, match="slope"):
+        nn.LeakyReLU(slope=0.1)
+
+
+def test_a_parameter_may_be_in_a_list_twice():
+    p = nn.Parameter([1.0])
+    twice = nn.ParameterList([p, p])
+    assert (len(twice), twice[1] is p, len(list(twice.parameters()))) == (2, True, 1)
+
+
 class TestLosses:
     def test_are_the_functions(self):
         scores, labels = chainrule.randn(4, 3), np.array([0, 2, 1, 1])

@@ -119,6 +119,13 @@ class TestParts:
             with pytest.raises(ValueError, match=f"register_buffer: '{name}' is taken or has a dot in it"):
                 block.register_buffer(name, chainrule.zeros(1))
 
+    def test_a_buffer_that_is_none_is_not_part_of_the_state_until_it_is_set(self):
+        loss = nn.CrossEntropyLoss()
+        assert (list(loss.buffers()), loss.state_dict()) == ([], {})
+        loss.weight = chainrule.ones(3)
+        assert list(dict(loss.named_buffers())) == list(loss.state_dict()) == ["weight"]
+        assert loss.double().weight.dtype == np.float64
+
     def test_init_need_not_be_called_but_may(self):
         class Late(nn.Module):
             def __init__(self) -> None:
@@ -264,6 +271,8 @@ class TestToBeRead:
         )
         assert repr(nn.ReLU()) == "ReLU()"
         assert repr(nn.CrossEntropyLoss(reduction="sum")) == "CrossEntropyLoss(reduction='sum')"
+        assert repr(nn.Hardtanh(max_val=2.0)) == "Hardtanh(min_val=-1.0, max_val=2.0)"
+        assert repr(nn.GELU("tanh")) == "GELU(approximate='tanh')"
 
     def test_summary(self):
         network = nn.Sequential(nn.Flatten(), nn.Linear(784, 128), nn.ReLU(), nn.Linear(128, 10))

@@ -603,7 +603,7 @@ for pictures, filters, stride, padding, dilation, groups in CONVOLUTIONS:
         for c in range(filters[1])
         for m in met
     ]
-    how = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+    how = {"slide": ops.convolution.Slide(stride, padding, dilation, groups)}
 
     def convolved(x: np.ndarray, weight: np.ndarray, links: Any, shape: Any) -> np.ndarray:
         out = np.zeros(shape, x.dtype)
@@ -653,7 +653,7 @@ for pictures, kernel, stride, padding, dilation in POOLS:
     result = (*pictures[:2], *places)
     full = math.prod(kernel)
     picture = apart(*pictures)
-    how = {"kernel": kernel, "stride": stride, "padding": padding}
+    how = {"window": ops.pooling.Window(kernel, stride, padding, dilation)}
 
     def largest(x: np.ndarray, windows: Any, shape: Any) -> np.ndarray:
         out = np.zeros(shape, x.dtype)
@@ -672,17 +672,15 @@ for pictures, kernel, stride, padding, dilation in POOLS:
     case(
         ops.pooling.max_pool,
         f"max_pool {pictures} {kernel}",
-        lambda x, how=how, dilation=dilation: ops.pooling.max_pool(x, **how, dilation=dilation, ceil_mode=False),
+        lambda x, how=how: ops.pooling.max_pool(x, **how),
         lambda x, windows=windows, shape=result: largest(x, windows, shape),
         picture,
     )
-    taps = ops.pooling.max_pool.formula(picture, **how, dilation=dilation, ceil_mode=False)[1]
+    taps = ops.pooling.max_pool.formula(picture, **how)[1]
     case(
         ops.pooling.unpool,
         f"unpool {pictures} {kernel}",
-        lambda x, how=how, dilation=dilation, taps=taps, shape=pictures: ops.pooling.unpool(
-            x, **how, dilation=dilation, taps=taps, shape=shape
-        ),
+        lambda x, how=how, taps=taps, shape=pictures: ops.pooling.unpool(x, **how, taps=taps, shape=shape),
         lambda x, windows=windows, picture=picture: given_back(x, windows, picture),
         anything(*result),
     )
@@ -706,7 +704,7 @@ for pictures, kernel, stride, padding, dilation in POOLS:
                     out[:, :, *pixel] += x[:, :, *place] * share(seen)
             return out
 
-        options = {**how, "ceil_mode": False, "count_include_pad": with_border, "divisor": divisor}
+        options = {**how, "by": (with_border, divisor)}
         case(
             ops.pooling.avg_pool,
             f"avg_pool {pictures} {kernel} {with_border} {divisor}",
@@ -734,3 +732,37 @@ for shape, dim in [((4,), (0,)), ((2, 3), (-1,)), ((2, 2, 3), (0, 2))]:
         ),
         anything(*shape),
     )
+
+
+# The loss of a class, and rows by their places
+
+PLACES = np.array([[2, 0, 0], [1, 2, 0]])
+
+
+def plain_class_loss(x: np.ndarray, places: np.ndarray, ignored: int, reduction: str) -> Any:
+    """Example by example; the classes are the last dimension."""
+    losses = np.zeros(places.shape, x.dtype)
+    for at, place in np.ndenumerate(places):
+        if place != ignored:
+            losses[at] = np.log(np.exp(x[at]).sum()) - x[at][place]
+    total = losses.sum()
+    return losses if reduction == "none" else total if reduction == "sum" else total / (places != ignored).sum()
+
+
+for reduction in ("none", "sum", "mean"):
+    for ignored in (-100, 0):
+        how = {"dim": 1, "ignore_index": ignored, "reduction": reduction}
+        case(
+            ops.losses.class_loss,
+            f"class_loss {reduction} {ignored}",
+            lambda x, how=how: ops.losses.class_loss(x, PLACES, **how),
+            lambda x, i=ignored, r=reduction: plain_class_loss(np.moveaxis(x, 1, -1), PLACES, i, r),
+            anything(2, 4, 3),
+        )
+case(
+    ops.indexing.rows,
+    "rows",
+    lambda x: ops.indexing.rows(x, PLACES),
+    lambda x: np.stack([[x[i] for i in line] for line in PLACES]),
+    anything(3, 5),
+)

@@ -85,6 +85,13 @@ def test_another_optimizer_has_its_own_settings(digits, model, optimizer, expect
         ({"seed": -1}, "the seed must be at least 0, not -1"),
         ({"optimizer": "lion"}, "there is no optimizer 'lion'; there are sgd, adam, adamw"),
         ({"schedule": "steps"}, "there is no schedule 'steps'; there are constant, cosine, one-cycle"),
+        (
+            {"augment": {"shift": -1}},
+            "augmentation by .* is not possible: Augment: shift must be a number of at least 0",
+        ),
+        ({"augment": {"shift": "2"}}, "augmentation by .* is not possible: "),
+        ({"plain_epochs": -1}, "the number of plain epochs must be at least 0, not -1"),
+        ({"augment": {"zoom": 2}}, "augmentation by .* is not possible: .*zoom"),
     ],
     ids=str,
 )
@@ -246,6 +253,9 @@ class Killed(BaseException):
     pass
 
 
+BENT = {"shift": 1.5, "rotation": 8.0, "elastic": 0.5}
+
+
 class KillAt(Callback):
     """Ends everything at a step, as a signal would."""
 
@@ -264,11 +274,22 @@ def whole_runs():
 
 
 @pytest.mark.parametrize("step", [1, 2, 3, 4, 5, 6])
-@pytest.mark.parametrize("model", ["mlp", "network"])
-def test_a_run_goes_on_after_a_kill_with_the_same_bits(begin, digits, whole_runs, model, step):
-    options = {"model": model, "epochs": 2, "batch_size": 100, "seed": 4}  # three steps an epoch
-    if model not in whole_runs:
-        whole_runs[model] = train(*begin("whole", **options), digits)
+@pytest.mark.parametrize(
+    ("model", "changes"),
+    [
+        ("mlp", {}),
+        ("network", {}),
+        ("mlp", {"augment": BENT}),
+        ("mlp", {"augment": BENT, "plain_epochs": 1}),
+        ("best", {}),
+    ],
+    ids=str,
+)
+def test_a_run_goes_on_after_a_kill_with_the_same_bits(begin, digits, whole_runs, model, changes, step):
+    options = {"model": model, "epochs": 2, "batch_size": 100, "seed": 4, **changes}  # three steps an epoch
+    whole = model, str(changes)
+    if whole not in whole_runs:
+        whole_runs[whole] = train(*begin("whole", **options), digits)
     made, trainer = begin(callbacks=[KillAt(step)], **options)
     next(c for c in trainer.callbacks if hasattr(c, "seconds")).seconds = 0.0
     with pytest.raises(Killed):
@@ -277,7 +298,43 @@ def test_a_run_goes_on_after_a_kill_with_the_same_bits(begin, digits, whole_runs
     resumed = experiment.prepare(again, digits)
     experiment.resume(again, resumed)
     assert resumed.epoch * 3 + resumed.step == step - 1  # it was killed before this step was saved
-    assert train(again, resumed, digits) == whole_runs[model]
+    assert train(again, resumed, digits) == whole_runs[whole]
+
+
+def test_the_recipe_decides_what_augmentation_makes_of_the_images(begin, digits):
+    """Images are changed where the recipe says so, anew each pass, and never those of the validation."""
+    _, plain = begin("plain")
+    _, bent = begin("bent", augment=BENT)
+    assert plain.loader.augment is None
+    shown = [next(iter(bent.loader)) for _ in range(2)]
+    by_label = {tuple(labels.tolist()): images.numpy() for images, labels in shown}
+    assert len(by_label) == 2
+    still = digits.train_images[:250] / 255
+    for images in by_label.values():
+        assert images.shape == (250, 12, 12)
+        assert images.dtype == np.float32
+        assert images.mean() == pytest.approx(still.mean(), rel=0.2)
+    assert plain.validate() == bent.validate()
+
+
+@pytest.mark.parametrize(("plain", "shown"), [(0, [False, False, False]), (1, [False, False, True]), (9, [True] * 3)])
+def test_the_last_epochs_are_plain_where_the_recipe_says_so(begin, digits, plain, shown):
+    class Look(Callback):
+        def on_loss(self, trainer, inputs, loss):
+            pictures.append((inputs.numpy() * 255).round().astype(np.uint8))
+
+    pictures = []
+    made, trainer = begin(epochs=3, batch_size=250, augment=BENT, plain_epochs=plain, callbacks=[Look()])
+    train(made, trainer, digits)
+    still = sorted(picture.tobytes() for picture in digits.train_images[:250])
+    assert [sorted(picture.tobytes() for picture in batch) == still for batch in pictures] == shown
+
+
+def test_a_run_with_augmentation_says_so_and_others_differ(begin, digits):
+    made, trainer = begin("bent", augment=BENT)
+    assert made.config["training"]["augment"] == BENT
+    bent, plain = train(made, trainer, digits), train(*begin("plain"), digits)
+    assert bent["losses"] != plain["losses"]
 
 
 def test_a_run_stopped_before_its_first_step_begins_at_the_beginning(begin, digits):

@@ -82,6 +82,40 @@ def test_a_place_that_cannot_be_a_folder_is_named(config, tmp_path):
             run.create(config, place)
 
 
+def test_configs_from_before_augmentation_are_read_and_mean_none(folder, digits):
+    config = json.loads((folder / "config.json").read_text())
+    del config["training"]["augment"], config["training"]["plain_epochs"]
+    (folder / "config.json").write_text(json.dumps(config))
+    again = run.Run(folder)
+    recipe = models.Recipe(**again.config["training"])
+    assert (recipe.augment, recipe.plain_epochs) == ({}, 0)
+    assert experiment.prepare(again, digits).loader.augment is None
+
+
+# The one that comes with chainrule
+
+
+def test_the_shipped_run_is_found_by_its_name_where_no_folder_has_it(config, tmp_path):
+    made = run.shipped()
+    assert made.folder == Path(models.__file__).parent / "shipped"
+    assert run.find("shipped").folder == made.folder
+    own = run.create(config, "runs/shipped")
+    assert run.find("shipped").folder == own.folder
+    here = run.create(config, "shipped")
+    assert run.find("shipped").folder == here.folder
+
+
+def test_the_shipped_run_is_small_and_fits_its_model():
+    made = run.shipped()
+    assert made.weights_file.stat().st_size <= 1_000_000
+    assert made.config["data"]["name"] == "mnist"
+    assert made.model.name == "best"
+    assert made.result["test_accuracy"] >= 0.993
+    network = made.network()
+    assert not network.training
+    assert sum(p.numel() for p in network.parameters()) <= 1_500_000
+
+
 # Found
 
 

@@ -53,6 +53,7 @@ def told(place: tuple[FrameSummary, ...]) -> str:
 class _Mode(threading.local):
     recording: bool | Anomaly = True  # with an Anomaly, operations are recorded together with their place
     anomaly: Anomaly | None = None
+    trace: Any = None  # a `chainrule.jit.trace.Trace` while what runs is written down
 
 
 mode = _Mode()

@@ -134,6 +134,8 @@ class Node:
                     f"change a clone(){self.recorded()}"
                 )
         if not create_graph:
+            if mode.trace is not None:
+                return mode.trace.pull(self, grad)
             return self.operation.rule(grad, *self.saved)  # type: ignore[misc]  # a node is made only where there is a rule
         if mode.anomaly is not None:  # what the rule records belongs to the same place
             mode.recording = Anomaly(mode.anomaly.check_nan, getattr(self, "place", None))
@@ -327,7 +329,7 @@ def _root(tensor: Tensor, gradient: Tensor | None, create_graph: bool) -> tuple[
             )
         seed = np.ones_like(tensor._data)
     else:
-        seed = np.asarray(gradient, tensor.dtype)
+        seed = np.asarray(gradient, tensor.dtype) if mode.trace is None else mode.trace.lift(gradient)
         if seed.shape != node.shape:
             raise ValueError(f"backward: the gradient's shape {seed.shape} must be the result's, {node.shape}")
     if not create_graph:
@@ -403,13 +405,17 @@ def _announced(node: Node | Leaf, grad: Any, tensor_type: type[Tensor], create_g
 
 
 def _accumulate(node: Node | Leaf, grad: Tensor, create_graph: bool) -> None:
+    if mode.trace is not None:
+        mode.trace.check_gradient(node)
     if node.grad is None:
         node.grad = grad
     elif create_graph:
         node.grad = node.grad + grad
     else:
-        node.grad = type(grad)._wrap(np.asarray(node.grad._data + grad._data))
+        node.grad = _as_tensor(node.grad._data + grad._data, type(grad))
 
 
 def _as_tensor(grad: Any, tensor_type: type[Tensor]) -> Tensor:
-    return grad if isinstance(grad, tensor_type) else tensor_type._wrap(np.asarray(grad))
+    if isinstance(grad, tensor_type):
+        return grad
+    return tensor_type._wrap(np.asarray(grad) if mode.trace is None else mode.trace.named(grad))

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     epilog="""\b
 Examples:
   chainrule evaluate
+  chainrule evaluate shipped
   chainrule evaluate runs/first-try --confusion confusion.png --mistakes mistakes.png"""
 )
 @click.argument("run", required=False, type=click.Path())
@@ -35,7 +36,8 @@ Examples:
 def evaluate(run: str | None, as_json: bool, confusion: str | None, mistakes: str | None) -> None:
     """Judge a trained model by the test images: accuracy, loss, digit by digit.
 
-    RUN is a run's folder, or a folder of runs, whose newest is taken; left out, the newest in runs/.
+    RUN is a run's folder, or a folder of runs, whose newest is taken; left out, the newest in runs/. "shipped" is the
+    network that comes with chainrule.
     """
     found = runs.find(run)
     data = datasets.load(found.config["data"]["name"])

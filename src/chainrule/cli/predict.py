@@ -26,11 +26,16 @@ if TYPE_CHECKING:
 Examples:
   chainrule predict photo.jpg
   chainrule predict *.png --json
+  chainrule predict photo.jpg --run runs
   chainrule predict photo.jpg --run runs/first-try --explain steps.png"""
 )
 @click.argument("images", nargs=-1, required=True, type=click.Path(), metavar="IMAGE...")
 @click.option(
-    "--run", "place", type=click.Path(), metavar="RUN", help="Which trained model.  [default: the newest in runs/]"
+    "--run",
+    "place",
+    type=click.Path(),
+    metavar="RUN",
+    help="Which trained model; runs for the newest in runs/.  [default: the one that comes with chainrule]",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 @click.option(
@@ -43,7 +48,7 @@ def predict(images: Sequence[str], place: str | None, as_json: bool, explain: st
     """Read the digit in each picture: PNG, JPEG, BMP, GIF, WebP or TIFF, dark on light or light on dark."""
     if explain is not None and len(images) != 1:
         raise click.UsageError("--explain draws the steps of one picture: give one IMAGE")
-    run = runs.find(place)
+    run = runs.shipped() if place is None else runs.find(place)
     if run.config["data"]["image_shape"] != [28, 28]:
         raise RunError(
             f"{run.folder}: was trained on images of another size than 28×28, which is what pictures are made to"
@@ -73,6 +78,8 @@ def predict(images: Sequence[str], place: str | None, as_json: bool, explain: st
     else:
         for entry in read:
             _say(entry, run)
+        if any("digit" in entry for entry in read):
+            click.echo(f"read by {_name(run, place)}")
         if explain is not None and "digit" in read[0]:
             click.echo(f"drawn: {explain}")
     return 2 if any("error" in entry for entry in read) else 0
@@ -87,6 +94,14 @@ def _say(entry: dict[str, Any], run: Run) -> None:
     names = run.config["data"]["classes"]
     click.echo(f"{entry['file']}: {names[entry['digit']]}  ({entry['confidence']:.1%} sure)")
     click.echo("\n".join("  " + line for line in text.bars(entry["confidences"], names, width=60, ascii=ascii_only())))
+
+
+def _name(run: Run, place: str | None) -> str:
+    if place is not None:
+        return f"{run.model.name} of {run.folder}"
+    result = run.result
+    known = f", {result['test_accuracy']:.2%} of MNIST's test images right" if result else ""
+    return f"{run.model.name}, the network that comes with chainrule{known}; --run chooses another"
 
 
 def _explain(stages: Stages, digit: int, confidences: Any, file: str) -> None:

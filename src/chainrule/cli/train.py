@@ -136,6 +136,11 @@ def _introduce(run: Run, trainer: Trainer, data: ImageData) -> None:
         f"{data.name}: {len(trainer.loader.dataset):,} images to learn from; {recipe['optimizer']}, "
         f"rate {recipe['lr']:g} ({recipe['schedule']}), batches of {recipe['batch_size']}, seed {run.config['seed']}"
     )
+    if recipe.get("augment"):
+        ways = ", ".join(f"{name} {value:g}" for name, value in recipe["augment"].items())
+        last = recipe.get("plain_epochs", 0)
+        but = f", but not in the last {f'{last} epochs' if last > 1 else 'epoch'}" if last else ""
+        click.echo(f"each image is changed a little every time ({ways}){but}")
     if trainer.epoch >= recipe["epochs"]:
         click.echo(f"all {recipe['epochs']} epochs are done; here is their result again")
     elif trainer.epoch or trainer.step:

@@ -7,6 +7,7 @@ Importing this is cheap: what unpacking and downloading need is imported when th
 """
 
 from chainrule.data import idx
+from chainrule.data.augment import Augment
 from chainrule.data.cache import CacheWarning, cache_folder
 from chainrule.data.catalogue import Entry, available, load, mnist
 from chainrule.data.dataset import TensorDataset
@@ -14,6 +15,7 @@ from chainrule.data.image_data import ImageData, Part, Split
 from chainrule.data.loader import DataLoader
 
 __all__ = [
+    "Augment",
     "CacheWarning",
     "DataLoader",
     "Entry",

@@ -99,6 +99,20 @@ def erf(x: Array, out: Array) -> None:
     out[:] = [math.erf(value) for value in x.tolist()]
 
 
+def warp(images: Array, maps: Array, field: Array, out: Array) -> None:
+    """See `kernels.warp`."""
+    count, *size = images.shape
+    pixels = np.stack([*np.indices(size), np.ones(size)])  # (3, H, W): i, j and 1 of each place
+    y, x = (np.einsum("nrk,kij->rnij", maps, pixels) + field.swapaxes(0, 1)).clip(-1, [[[[size[0]]]], [[[size[1]]]]])
+    top, left = (np.floor(places).astype(np.intp) for places in (y, x))
+    framed = np.pad(images, ((0, 0), (1, 2), (1, 2)))  # of background: every place has four neighbours
+    numbers = np.arange(count)[:, None, None]
+    out[:] = 0
+    for i, down in enumerate((1 - (y - top), y - top)):
+        for j, right in enumerate((1 - (x - left), x - left)):
+            out += down * right * framed[numbers, top + i + 1, left + j + 1]
+
+
 def _by_group(x: Array, groups: int) -> Array:
     """(N, H, W, C) as (N, H, W, groups, 1, C / groups)."""
     return x.reshape(*x.shape[:3], groups, 1, x.shape[3] // groups if groups else 0)

@@ -4,11 +4,13 @@ from chainrule.models.mlp import mlp
 from chainrule.models.network import network
 from chainrule.models.registry import REGISTRY, Model, Recipe, build, get, images_to_inputs, register
 from chainrule.models.small_convnets import cnn, lenet5
+from chainrule.models.tuned_convnet import best
 
 __all__ = [
     "REGISTRY",
     "Model",
     "Recipe",
+    "best",
     "build",
     "cnn",
     "get",

@@ -6,7 +6,7 @@ A file never names code: a run's `config.json` says "mlp", and this is where tha
 from __future__ import annotations
 
 import inspect
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from chainrule.errors import RunError
@@ -32,6 +32,8 @@ class Recipe:
         momentum: of "sgd".
         weight_decay: of any.
         schedule: "constant", "cosine" or "one-cycle".
+        augment: the settings of `data.Augment`, by which each picture is changed a little before it is learned from.
+        plain_epochs: so many epochs at the end are without it, for the pictures to be read later will be plain, too.
     """
 
     epochs: int
@@ -41,6 +43,8 @@ class Recipe:
     momentum: float = 0.0
     weight_decay: float = 0.0
     schedule: str = "constant"
+    augment: dict[str, float] = field(default_factory=dict)
+    plain_epochs: int = 0
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ def cnn(*, inputs: int = 784, classes: int = 10, generator: np.random.Generator 
     Raises:
         RunError: the images are not square, or smaller than 4×4.
     """
-    side = _side("cnn", inputs, least=4)
+    side = square_side("cnn", inputs, least=4)
     quarter = side // 2 // 2
     return nn.Sequential(
         nn.Unflatten(1, (1, side)),  # (N, 1, 28, 28)
@@ -59,7 +59,7 @@ def lenet5(*, inputs: int = 784, classes: int = 10, generator: np.random.Generat
     Raises:
         RunError: the images are not square, or smaller than 12×12.
     """
-    side = _side("lenet5", inputs, least=12)
+    side = square_side("lenet5", inputs, least=12)
     last = (side // 2 - 4) // 2
     return nn.Sequential(
         nn.Unflatten(1, (1, side)),  # (N, 1, 28, 28)
@@ -78,7 +78,12 @@ def lenet5(*, inputs: int = 784, classes: int = 10, generator: np.random.Generat
     )
 
 
-def _side(name: str, inputs: int, least: int) -> int:
+def square_side(name: str, inputs: int, least: int) -> int:
+    """The side of square images of `inputs` pixels, for the model `name`, which takes those of `least` pixels or more.
+
+    Raises:
+        RunError: they are not square, or smaller.
+    """
     side = math.isqrt(inputs)
     if side * side != inputs or side < least:
         raise RunError(f"model {name!r} takes square images of {least}×{least} or more, not {inputs} pixels")

@@ -21,9 +21,12 @@ from chainrule.ops.dtypes import DEFAULT
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from numpy.random import Generator
     from numpy.typing import DTypeLike
 
     from chainrule.tensor import Tensor
+
+__all__ = ["Embedding", "MultiheadAttention", "TransformerEncoderLayer"]
 
 
 class Embedding(Module):
@@ -43,7 +46,7 @@ class Embedding(Module):
         embedding_dim: int,
         padding_idx: int | None = None,
         *,
-        generator: np.random.Generator | None = None,
+        generator: Generator | None = None,
         dtype: DTypeLike = DEFAULT,
     ) -> None:
         self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
@@ -86,16 +89,15 @@ class MultiheadAttention(Module):
         bias: bool = True,
         batch_first: bool = False,
         *,
-        generator: np.random.Generator | None = None,
+        generator: Generator | None = None,
         dtype: DTypeLike = DEFAULT,
     ) -> None:
         if num_heads < 1 or embed_dim % num_heads:
             raise ValueError(f"MultiheadAttention: num_heads={num_heads} must divide embed_dim={embed_dim}")
         self.embed_dim, self.num_heads, self.batch_first = embed_dim, num_heads, batch_first
         self.dropout, self.generator = dropout, generator
-        self.in_proj_weight = init.xavier_uniform_(
-            Parameter(np.empty((3 * embed_dim, embed_dim), dtype)), generator=generator
-        )
+        weight = Parameter(np.empty((3 * embed_dim, embed_dim), dtype))
+        self.in_proj_weight = init.xavier_uniform_(weight, generator=generator)
         self.in_proj_bias = Parameter(np.zeros(3 * embed_dim, dtype)) if bias else None
         self.out_proj = Linear(embed_dim, embed_dim, bias, generator=generator, dtype=dtype)
         if self.out_proj.bias is not None:
@@ -198,7 +200,7 @@ class TransformerEncoderLayer(Module):
         norm_first: bool = False,
         bias: bool = True,
         *,
-        generator: np.random.Generator | None = None,
+        generator: Generator | None = None,
         dtype: DTypeLike = DEFAULT,
     ) -> None:
         how: dict[str, Any] = {"generator": generator, "dtype": dtype}
@@ -210,12 +212,11 @@ class TransformerEncoderLayer(Module):
         self.norm2 = LayerNorm(d_model, layer_norm_eps, bias=bias, dtype=dtype)
         self.dropout1 = Dropout(dropout, generator=generator)
         self.dropout2 = Dropout(dropout, generator=generator)
-        if isinstance(activation, str) and activation not in ("relu", "gelu"):
-            raise ValueError(
-                f'TransformerEncoderLayer: activation must be "relu", "gelu" or a function, not {activation!r}'
-            )
-        named: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "gelu": F.gelu}
-        self.activation = named[activation] if isinstance(activation, str) else activation
+        named: dict[Any, Any] = {"relu": F.relu, "gelu": F.gelu}
+        self.activation = named.get(activation, activation)
+        if not callable(self.activation):
+            known = '"relu", "gelu" or a function'
+            raise ValueError(f"TransformerEncoderLayer: activation must be {known}, not {activation!r}")
         self.norm_first = norm_first
 
     def forward(
@@ -227,18 +228,17 @@ class TransformerEncoderLayer(Module):
     ) -> Tensor:
         """(L, N, E), or (N, L, E) with `batch_first`, to the same; masks as in `MultiheadAttention`."""
 
-        def attend(x: Tensor) -> Tensor:
+        def attend(x: Tensor) -> Any:
             out, _ = self.self_attn(x, x, x, src_key_padding_mask, False, src_mask, is_causal=is_causal)
-            mixed: Tensor = self.dropout1(out)
-            return mixed
+            return self.dropout1(out)
 
-        def feed(x: Tensor) -> Tensor:
-            fed: Tensor = self.dropout2(self.linear2(self.dropout(self.activation(self.linear1(x)))))
-            return fed
+        def feed(x: Tensor) -> Any:
+            return self.dropout2(self.linear2(self.dropout(self.activation(self.linear1(x)))))
 
         if self.norm_first:
             src = src + attend(self.norm1(src))
-            return src + feed(self.norm2(src))
-        src = self.norm1(src + attend(src))
-        out: Tensor = self.norm2(src + feed(src))
-        return out
+            src = src + feed(self.norm2(src))
+        else:
+            src = self.norm1(src + attend(src))
+            src = self.norm2(src + feed(src))
+        return src

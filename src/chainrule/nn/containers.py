@@ -7,10 +7,29 @@ from typing import TYPE_CHECKING, Any
 from chainrule.nn.module import Module, Parameter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
+
+__all__ = ["Identity", "ModuleDict", "ModuleList", "ParameterList", "Sequential"]
 
 
-class Sequential(Module):
+class _Holder(Module):
+    """A module that knows its parts by name; `len` counts them, `iter` gives one after the other."""
+
+    def _put(self, name: str, module: Any) -> None:
+        if not isinstance(module, Module):
+            raise TypeError(f"{type(self).__name__}: {name!r} is a {type(module).__name__}, not a Module")
+        if "." in name or not isinstance(getattr(self, name, module), Module):
+            raise ValueError(f"{type(self).__name__}: {name!r} is taken or has a dot in it")
+        setattr(self, name, module)
+
+    def __len__(self) -> int:
+        return len(list(self.children()))
+
+    def __iter__(self) -> Iterator[Any]:
+        return self.children()
+
+
+class Sequential(_Holder):
     """Modules one after the other: each takes what the one before it gives. `model[0]` is the first.
 
     Args:
@@ -25,7 +44,7 @@ class Sequential(Module):
         for position, module in enumerate(modules):
             named |= module if isinstance(module, dict) else {str(position): module}
         for name, module in named.items():
-            _put(self, name, module)
+            self._put(name, module)
 
     def forward(self, input: Any) -> Any:
         """Through all of them."""
@@ -33,18 +52,12 @@ class Sequential(Module):
             input = module(input)
         return input
 
-    def __len__(self) -> int:
-        return len(list(self.children()))
-
-    def __iter__(self) -> Iterator[Module]:
-        return self.children()
-
     def __getitem__(self, index: int | slice) -> Module:
         named = list(self.named_children())
         return Sequential(dict(named[index])) if isinstance(index, slice) else named[index][1]
 
 
-class ModuleList(Module):
+class ModuleList(_Holder):
     """Modules in a list, under their positions; it computes nothing by itself."""
 
     def __init__(self, modules: Iterable[Module] = ()) -> None:
@@ -52,7 +65,7 @@ class ModuleList(Module):
 
     def append(self, module: Module) -> ModuleList:
         """Add one at the end."""
-        _put(self, str(len(self)), module)
+        self._put(str(len(self)), module)
         return self
 
     def extend(self, modules: Iterable[Module]) -> ModuleList:
@@ -61,48 +74,38 @@ class ModuleList(Module):
             self.append(module)
         return self
 
-    def __len__(self) -> int:
-        return len(list(self.children()))
-
-    def __iter__(self) -> Iterator[Module]:
-        return self.children()
-
     def __getitem__(self, index: int | slice) -> Module:
         chosen = list(self.children())[index]
         return ModuleList(chosen) if isinstance(chosen, list) else chosen
 
 
-class ModuleDict(Module):
+class ModuleDict(_Holder):
     """Modules by name; it computes nothing by itself."""
 
     def __init__(self, modules: Mapping[str, Module] | None = None) -> None:
         for name, module in (modules or {}).items():
             self[name] = module
 
-    def __setitem__(self, name: str, module: Module) -> None:
-        _put(self, name, module)
+    __setitem__ = _Holder._put
 
     def __getitem__(self, name: str) -> Module:
-        return dict(self.named_children())[name]
+        return dict(self.items())[name]
 
     def __contains__(self, name: str) -> bool:
-        return name in dict(self.named_children())
-
-    def __len__(self) -> int:
-        return len(list(self.children()))
+        return name in self.keys()
 
     def __iter__(self) -> Iterator[str]:
-        return iter(dict(self.named_children()))
+        return iter(self.keys())
 
-    def keys(self) -> Iterable[str]:
+    def keys(self) -> KeysView[str]:
         """The names."""
         return dict(self.named_children()).keys()
 
-    def values(self) -> Iterable[Module]:
+    def values(self) -> ValuesView[Module]:
         """The modules."""
         return dict(self.named_children()).values()
 
-    def items(self) -> Iterable[tuple[str, Module]]:
+    def items(self) -> ItemsView[str, Module]:
         """Names and modules."""
         return dict(self.named_children()).items()
 
@@ -120,7 +123,7 @@ class ParameterList(Module):
         return self
 
     def __len__(self) -> int:
-        return sum(isinstance(value, Parameter) for value in vars(self).values())
+        return sum(1 for _ in self)
 
     def __iter__(self) -> Iterator[Parameter]:
         return (value for value in vars(self).values() if isinstance(value, Parameter))
@@ -138,11 +141,3 @@ class Identity(Module):
     def forward(self, input: Any) -> Any:
         """The input."""
         return input
-
-
-def _put(holder: Module, name: str, module: Any) -> None:
-    if not isinstance(module, Module):
-        raise TypeError(f"{type(holder).__name__}: {name!r} is a {type(module).__name__}, not a Module")
-    if "." in name or (hasattr(holder, name) and not isinstance(getattr(holder, name), Module)):
-        raise ValueError(f"{type(holder).__name__}: {name!r} is taken or has a dot in it")
-    setattr(holder, name, module)

@@ -5,58 +5,62 @@ Weights and biases start evenly between ±1 / √fan_in, as in PyTorch.
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from chainrule.nn import functional as F  # noqa: N812  # the field's name for it
-from chainrule.nn import init
-from chainrule.nn.module import Module, Parameter
+from chainrule.nn.layers import weight_and_bias
+from chainrule.nn.module import Module
 from chainrule.ops.dtypes import DEFAULT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from numpy.random import Generator
     from numpy.typing import DTypeLike
 
     from chainrule.tensor import Tensor
 
     Pair = int | Sequence[int]
 
+__all__ = ["Conv1d", "Conv2d", "ConvTranspose2d"]
+
 
 class _Convolution(Module):
     """What the three share: their numbers, and a weight and a bias that start alike."""
 
+    ndim = 2  # how many dimensions a picture has
+    transposed = False
+
     def __init__(
-        self, in_channels: int, out_channels: int, shape: tuple[int, ...], bias: bool, generator: Any, dtype: DTypeLike
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Pair,
+        stride: Pair = 1,
+        padding: Pair | str = 0,
+        dilation: Pair = 1,
+        groups: int = 1,
+        bias: bool = True,
+        *,
+        generator: Generator | None = None,
+        dtype: DTypeLike = DEFAULT,
     ) -> None:
+        if groups < 1 or in_channels % groups or out_channels % groups:
+            raise ValueError(f"{type(self).__name__}: {groups=} must divide {in_channels=} and {out_channels=}")
         self.in_channels, self.out_channels = in_channels, out_channels
-        self.weight = Parameter(np.empty(shape, dtype))
-        self.bias = Parameter(np.empty(out_channels, dtype)) if bias else None
-        fan_in = math.prod(shape[1:])
-        bound = 1 / math.sqrt(fan_in) if fan_in else 0.0
-        for parameter in self.parameters():
-            init.uniform_(parameter, -bound, bound, generator)
+        self.stride, self.dilation, self.groups = stride, dilation, groups
+        self.padding: Any = padding  # a word too, but where a convolution is turned round
+        taps = (kernel_size,) * self.ndim if isinstance(kernel_size, int) else kernel_size
+        rows, columns = (in_channels, out_channels) if self.transposed else (out_channels, in_channels)
+        shape = (rows, columns // groups, *taps)
+        self.weight, self.bias = weight_and_bias(shape, out_channels, bias, generator, dtype)
 
     def extra_repr(self) -> str:
         """The sizes."""
-        numbers = {k: v for k, v in vars(self).items() if k in ("stride", "padding", "dilation", "groups")}
         usual = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1}
-        more = "".join(f", {k}={v}" for k, v in numbers.items() if v != usual[k])
+        more = "".join(f", {k}={getattr(self, k)}" for k, v in usual.items() if getattr(self, k) != v)
         without = "" if self.bias is not None else ", bias=False"
-        return f"{self.in_channels}, {self.out_channels}, kernel_size={tuple(self.weight.shape[2:])}{more}{without}"
-
-
-def _taps(kernel_size: Pair, ndim: int) -> tuple[int, ...]:
-    return (kernel_size,) * ndim if isinstance(kernel_size, int) else tuple(kernel_size)
-
-
-def _check_groups(name: str, in_channels: int, out_channels: int, groups: int) -> None:
-    if groups < 1 or in_channels % groups or out_channels % groups:
-        raise ValueError(
-            f"{name}: groups={groups} must divide in_channels={in_channels} and out_channels={out_channels}"
-        )
+        return f"{self.in_channels}, {self.out_channels}, kernel_size={self.weight.shape[2:]}{more}{without}"
 
 
 class Conv2d(_Convolution):
@@ -74,25 +78,6 @@ class Conv2d(_Convolution):
     Shapes: `weight` (O, C / groups, KH, KW), `bias` (O,).
     """
 
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: Pair,
-        stride: Pair = 1,
-        padding: Pair | str = 0,
-        dilation: Pair = 1,
-        groups: int = 1,
-        bias: bool = True,
-        *,
-        generator: np.random.Generator | None = None,
-        dtype: DTypeLike = DEFAULT,
-    ) -> None:
-        _check_groups("Conv2d", in_channels, out_channels, groups)
-        self.stride, self.padding, self.dilation, self.groups = stride, padding, dilation, groups
-        shape = (out_channels, in_channels // groups, *_taps(kernel_size, 2))
-        super().__init__(in_channels, out_channels, shape, bias, generator, dtype)
-
     def forward(self, input: Tensor) -> Tensor:
         """(N, C, H, W) to (N, O, H′, W′)."""
         return F.conv2d(input, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
@@ -101,24 +86,7 @@ class Conv2d(_Convolution):
 class Conv1d(_Convolution):
     """A convolution over sequences: (N, C, L) to (N, O, L′); arguments as in `Conv2d`."""
 
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: Pair,
-        stride: Pair = 1,
-        padding: Pair | str = 0,
-        dilation: Pair = 1,
-        groups: int = 1,
-        bias: bool = True,
-        *,
-        generator: np.random.Generator | None = None,
-        dtype: DTypeLike = DEFAULT,
-    ) -> None:
-        _check_groups("Conv1d", in_channels, out_channels, groups)
-        self.stride, self.padding, self.dilation, self.groups = stride, padding, dilation, groups
-        shape = (out_channels, in_channels // groups, *_taps(kernel_size, 1))
-        super().__init__(in_channels, out_channels, shape, bias, generator, dtype)
+    ndim = 1
 
     def forward(self, input: Tensor) -> Tensor:
         """(N, C, L) to (N, O, L′)."""
@@ -130,6 +98,8 @@ class ConvTranspose2d(_Convolution):
 
     Shapes: `weight` (C, O / groups, KH, KW), `bias` (O,).
     """
+
+    transposed = True
 
     def __init__(
         self,
@@ -143,17 +113,14 @@ class ConvTranspose2d(_Convolution):
         bias: bool = True,
         dilation: Pair = 1,
         *,
-        generator: np.random.Generator | None = None,
+        generator: Generator | None = None,
         dtype: DTypeLike = DEFAULT,
     ) -> None:
-        _check_groups("ConvTranspose2d", in_channels, out_channels, groups)
-        self.stride, self.padding, self.dilation, self.groups = stride, padding, dilation, groups
+        numbers = (in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias)
+        super().__init__(*numbers, generator=generator, dtype=dtype)
         self.output_padding = output_padding
-        shape = (in_channels, out_channels // groups, *_taps(kernel_size, 2))
-        super().__init__(in_channels, out_channels, shape, bias, generator, dtype)
 
     def forward(self, input: Tensor) -> Tensor:
         """(N, C, H, W) to (N, O, H′, W′)."""
-        return F.conv_transpose2d(
-            input, self.weight, self.bias, self.stride, self.padding, self.output_padding, self.groups, self.dilation
-        )
+        how = (self.stride, self.padding, self.output_padding, self.groups, self.dilation)
+        return F.conv_transpose2d(input, self.weight, self.bias, *how)

@@ -7,46 +7,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from chainrule.creation import one_hot, ones
-from chainrule.ops import (
-    adaptive_avg_pool2d,
-    avg_pool2d,
-    batch_norm,
-    binary_cross_entropy,
-    binary_cross_entropy_with_logits,
-    conv1d,
-    conv2d,
-    conv_transpose2d,
-    cross_entropy,
-    elu,
-    embedding,
-    gelu,
-    group_norm,
-    hardtanh,
-    huber_loss,
-    kl_div,
-    l1_loss,
-    layer_norm,
-    leaky_relu,
-    linear,
-    log_softmax,
-    logsigmoid,
-    max_pool2d,
-    mse_loss,
-    nll_loss,
-    pad,
-    relu,
-    rms_norm,
-    scaled_dot_product_attention,
-    sigmoid,
-    silu,
-    smooth_l1_loss,
-    softmax,
-    softplus,
-    tanh,
-)
-from chainrule.random import default_generator
+from chainrule.ops.convolution import *
+from chainrule.ops.elementwise import *
+from chainrule.ops.linalg import linear
+from chainrule.ops.losses import *
+from chainrule.ops.networks import *
+from chainrule.ops.pooling import *
+from chainrule.random import draw
 
 if TYPE_CHECKING:
+    from numpy.random import Generator
+    from numpy.typing import NDArray
+
     from chainrule.tensor import Tensor
 
 __all__ = [
@@ -59,9 +31,7 @@ __all__ = [
 ]  # fmt: skip
 
 
-def dropout(
-    input: Tensor, p: float = 0.5, training: bool = True, generator: np.random.Generator | None = None
-) -> Tensor:
+def dropout(input: Tensor, p: float = 0.5, training: bool = True, generator: Generator | None = None) -> Tensor:
     """Set each element to zero with probability p and scale the rest by 1 / (1 - p), so that the mean stays.
 
     Args:
@@ -79,14 +49,12 @@ def dropout(
         raise ValueError(f"dropout: p is a probability, 0 to 1, not {p}")
     if not training or p == 0:
         return input
-    kept = (generator or default_generator()).random(input.shape, np.float32) >= p
+    kept: NDArray[np.bool_] = draw("random", input.shape, generator, dtype=np.float32) >= p
     scale = kept.astype(input.dtype) / (1 - p if p < 1 else 1)
     return input * scale
 
 
-def dropout2d(
-    input: Tensor, p: float = 0.5, training: bool = True, generator: np.random.Generator | None = None
-) -> Tensor:
+def dropout2d(input: Tensor, p: float = 0.5, training: bool = True, generator: Generator | None = None) -> Tensor:
     """`dropout` of whole channels: (N, C, ...), each channel of each example kept or set to zero.
 
     Source: Tompson et al., Efficient object localization using convolutional networks (2015).

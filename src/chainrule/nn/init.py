@@ -7,8 +7,8 @@ dynamics of learning in deep linear neural networks (2014), for orthogonal.
 
 from __future__ import annotations
 
-import math
-from typing import TypeVar
+from math import erf, prod, sqrt
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -16,35 +16,26 @@ from chainrule.autograd import no_grad
 from chainrule.random import default_generator
 from chainrule.tensor import Tensor
 
-AnyTensor = TypeVar("AnyTensor", bound=Tensor)
+if TYPE_CHECKING:
+    from numpy.random import Generator
+    from numpy.typing import NDArray
+
+T = TypeVar("T", bound=Tensor)
 
 
-def uniform_(
-    tensor: AnyTensor, a: float = 0.0, b: float = 1.0, generator: np.random.Generator | None = None
-) -> AnyTensor:
+def uniform_(tensor: T, a: float = 0.0, b: float = 1.0, generator: Generator | None = None) -> T:
     """Evenly between a and b."""
-    draw = (generator or default_generator()).random(tensor.shape)
-    with no_grad():
-        return tensor.copy_(a + (b - a) * draw)
+    return _filled(tensor, a + (b - a) * (generator or default_generator()).random(tensor.shape))
 
 
-def normal_(
-    tensor: AnyTensor, mean: float = 0.0, std: float = 1.0, generator: np.random.Generator | None = None
-) -> AnyTensor:
+def normal_(tensor: T, mean: float = 0.0, std: float = 1.0, generator: Generator | None = None) -> T:
     """From the normal distribution."""
-    draw = (generator or default_generator()).standard_normal(tensor.shape)
-    with no_grad():
-        return tensor.copy_(mean + std * draw)
+    return _filled(tensor, mean + std * (generator or default_generator()).standard_normal(tensor.shape))
 
 
 def trunc_normal_(
-    tensor: AnyTensor,
-    mean: float = 0.0,
-    std: float = 1.0,
-    a: float = -2.0,
-    b: float = 2.0,
-    generator: np.random.Generator | None = None,
-) -> AnyTensor:
+    tensor: T, mean: float = 0.0, std: float = 1.0, a: float = -2.0, b: float = 2.0, generator: Generator | None = None
+) -> T:
     """From the normal distribution, drawn again where it falls outside a to b (values, not multiples of std).
 
     Raises:
@@ -54,7 +45,7 @@ def trunc_normal_(
         raise ValueError(f"trunc_normal_: needs a below b and std above 0, not a={a}, b={b}, std={std}")
     rng = generator or default_generator()
     low, high = (a - mean) / std, (b - mean) / std
-    share = (math.erf(high / math.sqrt(2)) - math.erf(low / math.sqrt(2))) / 2
+    share = (erf(high / sqrt(2)) - erf(low / sqrt(2))) / 2
     highest = min(max(0.0, low), high)  # where the bell is highest between the two
     draw, missing = np.empty(tensor.numel()), np.arange(tensor.numel())
     while missing.size:
@@ -66,46 +57,45 @@ def trunc_normal_(
             taken = rng.random(missing.size) < np.exp((highest**2 - new**2) / 2)
         draw[missing[taken]] = new[taken]
         missing = missing[~taken]
-    with no_grad():
-        return tensor.copy_(np.clip(mean + std * draw, a, b).reshape(tensor.shape))
+    return _filled(tensor, np.clip(mean + std * draw, a, b).reshape(tensor.shape))
 
 
-def constant_(tensor: AnyTensor, val: float) -> AnyTensor:
+def constant_(tensor: T, val: float) -> T:
     """One value everywhere."""
     with no_grad():
         return tensor.fill_(val)
 
 
-def zeros_(tensor: AnyTensor) -> AnyTensor:
+def zeros_(tensor: T) -> T:
     """Zeros."""
     return constant_(tensor, 0.0)
 
 
-def ones_(tensor: AnyTensor) -> AnyTensor:
+def ones_(tensor: T) -> T:
     """Ones."""
     return constant_(tensor, 1.0)
 
 
-def xavier_uniform_(tensor: AnyTensor, gain: float = 1.0, generator: np.random.Generator | None = None) -> AnyTensor:
+def xavier_uniform_(tensor: T, gain: float = 1.0, generator: Generator | None = None) -> T:
     """Evenly between ±gain √(6 / (fan_in + fan_out)): keeps the size of signals and gradients; for tanh, sigmoid."""
     fan_in, fan_out = fans(tensor)
-    bound = gain * math.sqrt(6 / (fan_in + fan_out))
+    bound = gain * sqrt(6 / (fan_in + fan_out))
     return uniform_(tensor, -bound, bound, generator)
 
 
-def xavier_normal_(tensor: AnyTensor, gain: float = 1.0, generator: np.random.Generator | None = None) -> AnyTensor:
+def xavier_normal_(tensor: T, gain: float = 1.0, generator: Generator | None = None) -> T:
     """Normal with standard deviation gain √(2 / (fan_in + fan_out))."""
     fan_in, fan_out = fans(tensor)
-    return normal_(tensor, 0.0, gain * math.sqrt(2 / (fan_in + fan_out)), generator)
+    return normal_(tensor, 0.0, gain * sqrt(2 / (fan_in + fan_out)), generator)
 
 
 def kaiming_uniform_(
-    tensor: AnyTensor,
+    tensor: T,
     a: float = 0.0,
     mode: str = "fan_in",
     nonlinearity: str = "leaky_relu",
-    generator: np.random.Generator | None = None,
-) -> AnyTensor:
+    generator: Generator | None = None,
+) -> T:
     """Evenly between ±gain √(3 / fan): keeps the size of signals through rectifiers.
 
     Args:
@@ -115,22 +105,22 @@ def kaiming_uniform_(
         nonlinearity: what follows; see `calculate_gain`.
         generator: where the numbers come from.
     """
-    bound = calculate_gain(nonlinearity, a) * math.sqrt(3 / _fan(tensor, mode))
+    bound = calculate_gain(nonlinearity, a) * sqrt(3 / _fan(tensor, mode))
     return uniform_(tensor, -bound, bound, generator)
 
 
 def kaiming_normal_(
-    tensor: AnyTensor,
+    tensor: T,
     a: float = 0.0,
     mode: str = "fan_in",
     nonlinearity: str = "leaky_relu",
-    generator: np.random.Generator | None = None,
-) -> AnyTensor:
+    generator: Generator | None = None,
+) -> T:
     """Normal with standard deviation gain / √fan; the arguments are those of `kaiming_uniform_`."""
-    return normal_(tensor, 0.0, calculate_gain(nonlinearity, a) / math.sqrt(_fan(tensor, mode)), generator)
+    return normal_(tensor, 0.0, calculate_gain(nonlinearity, a) / sqrt(_fan(tensor, mode)), generator)
 
 
-def orthogonal_(tensor: AnyTensor, gain: float = 1.0, generator: np.random.Generator | None = None) -> AnyTensor:
+def orthogonal_(tensor: T, gain: float = 1.0, generator: Generator | None = None) -> T:
     """Rows (or columns, if there are fewer) of length `gain` at right angles; dimensions from the second on are one.
 
     Every such matrix is as likely as any other: Q of a normal matrix's QR, with the signs of R's diagonal
@@ -147,19 +137,13 @@ def orthogonal_(tensor: AnyTensor, gain: float = 1.0, generator: np.random.Gener
     wide = normal.shape[0] < normal.shape[1]
     q, r = np.linalg.qr(normal.T if wide else normal)
     q *= np.sign(np.diag(r))
-    with no_grad():
-        return tensor.copy_(gain * (q.T if wide else q).reshape(tensor.shape))
+    return _filled(tensor, gain * (q.T if wide else q).reshape(tensor.shape))
 
 
 def calculate_gain(nonlinearity: str, param: float = 0.01) -> float:
     """How much larger weights must be to make up for what an activation takes away; `param` is leaky_relu's slope."""
-    gains = {
-        "linear": 1.0,
-        "sigmoid": 1.0,
-        "tanh": 5 / 3,
-        "relu": math.sqrt(2),
-        "leaky_relu": math.sqrt(2 / (1 + param**2)),
-    }
+    leaky = sqrt(2 / (1 + param**2))
+    gains = {"linear": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": sqrt(2), "leaky_relu": leaky}
     if nonlinearity not in gains:
         raise ValueError(f"calculate_gain: nonlinearity must be one of {', '.join(gains)}, not {nonlinearity!r}")
     return gains[nonlinearity]
@@ -169,8 +153,13 @@ def fans(tensor: Tensor) -> tuple[int, int]:
     """How many inputs each output of a weight (out, in, ...) sees, and how many outputs each input feeds."""
     if tensor.ndim < 2:
         raise ValueError(f"init: a weight needs two dimensions or more to have a fan, this has shape {tensor.shape}")
-    field = math.prod(tensor.shape[2:])
+    field = prod(tensor.shape[2:])
     return tensor.shape[1] * field, tensor.shape[0] * field
+
+
+def _filled(tensor: T, values: NDArray[Any]) -> T:
+    with no_grad():
+        return tensor.copy_(values)
 
 
 def _fan(tensor: Tensor, mode: str) -> int:

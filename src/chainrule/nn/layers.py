@@ -9,13 +9,26 @@ import numpy as np
 
 from chainrule.nn import functional as F  # noqa: N812  # the field's name for it
 from chainrule.nn import init
-from chainrule.nn.module import Module, Parameter
+from chainrule.nn.module import Module, Parameter, options
 from chainrule.ops.dtypes import DEFAULT
 
 if TYPE_CHECKING:
+    from numpy.random import Generator
     from numpy.typing import DTypeLike
 
     from chainrule.tensor import Tensor
+
+__all__ = ["Dropout", "Dropout2d", "Flatten", "Linear", "Unflatten"]
+
+
+def weight_and_bias(
+    shape: tuple[int, ...], outputs: int, bias: bool, generator: Generator | None, dtype: DTypeLike
+) -> tuple[Parameter, Parameter | None]:
+    """A weight of a shape (out, in, ...) and a bias, both evenly between ±1 / √fan_in."""
+    fan_in = math.prod(shape[1:])
+    bound = 1 / math.sqrt(fan_in) if fan_in else 0.0
+    weight = init.uniform_(Parameter(np.empty(shape, dtype)), -bound, bound, generator)
+    return weight, init.uniform_(Parameter(np.empty(outputs, dtype)), -bound, bound, generator) if bias else None
 
 
 class Linear(Module):
@@ -39,19 +52,13 @@ class Linear(Module):
         out_features: int,
         bias: bool = True,
         *,
-        generator: np.random.Generator | None = None,
+        generator: Generator | None = None,
         dtype: DTypeLike = DEFAULT,
     ) -> None:
         if in_features < 0 or out_features < 0:
-            raise ValueError(
-                f"Linear: sizes must not be negative, got in_features={in_features}, out_features={out_features}"
-            )
+            raise ValueError(f"Linear: sizes must not be negative, got {in_features=}, {out_features=}")
         self.in_features, self.out_features = in_features, out_features
-        self.weight = Parameter(np.empty((out_features, in_features), dtype))
-        self.bias = Parameter(np.empty(out_features, dtype)) if bias else None
-        bound = 1 / math.sqrt(in_features) if in_features else 0.0
-        for parameter in self.parameters():
-            init.uniform_(parameter, -bound, bound, generator)
+        self.weight, self.bias = weight_and_bias((out_features, in_features), out_features, bias, generator, dtype)
 
     def forward(self, input: Tensor) -> Tensor:
         """(..., in_features) to (..., out_features)."""
@@ -63,19 +70,16 @@ class Linear(Module):
         return f"in_features={self.in_features}, out_features={self.out_features}{without}"
 
 
+@options
 class Flatten(Module):
     """Make one dimension of `start_dim` to `end_dim`: (N, 28, 28) to (N, 784)."""
 
-    def __init__(self, start_dim: int = 1, end_dim: int = -1) -> None:
-        self.start_dim, self.end_dim = start_dim, end_dim
+    start_dim: int = 1
+    end_dim: int = -1
 
     def forward(self, input: Tensor) -> Tensor:
         """The input, flattened."""
         return input.flatten(self.start_dim, self.end_dim)
-
-    def extra_repr(self) -> str:
-        """The dimensions."""
-        return f"start_dim={self.start_dim}, end_dim={self.end_dim}"
 
 
 class Dropout(Module):
@@ -86,7 +90,7 @@ class Dropout(Module):
         generator: where the draws come from; a training run gives it one of its own, so that it can be resumed.
     """
 
-    def __init__(self, p: float = 0.5, *, generator: np.random.Generator | None = None) -> None:
+    def __init__(self, p: float = 0.5, *, generator: Generator | None = None) -> None:
         if not 0 <= p <= 1:
             raise ValueError(f"Dropout: p is a probability, 0 to 1, not {p}")
         self.p, self.generator = p, generator
@@ -108,16 +112,13 @@ class Dropout2d(Dropout):
         return F.dropout2d(input, self.p, self.training, self.generator)
 
 
+@options
 class Unflatten(Module):
     """Make several dimensions of one: `Unflatten(1, (28, 28))` makes (N, 28, 28) of (N, 784)."""
 
-    def __init__(self, dim: int, unflattened_size: tuple[int, ...]) -> None:
-        self.dim, self.unflattened_size = dim, tuple(unflattened_size)
+    dim: int
+    unflattened_size: tuple[int, ...]
 
     def forward(self, input: Tensor) -> Tensor:
         """The input, unflattened."""
         return input.unflatten(self.dim, self.unflattened_size)
-
-    def extra_repr(self) -> str:
-        """The dimension and sizes."""
-        return f"dim={self.dim}, unflattened_size={self.unflattened_size}"

@@ -6,17 +6,21 @@ counts, in the order in which they were assigned, under PyTorch's names: `0.weig
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self
+from dataclasses import dataclass, fields, is_dataclass
+from typing import TYPE_CHECKING, Any, Self, TypeVar, dataclass_transform
 
 import numpy as np
 
 from chainrule.autograd.hooks import Handle, gate, replaced, shown, taken
+from chainrule.autograd.mode import mode
 from chainrule.tensor import Tensor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+__all__ = ["Module", "Parameter"]
 
 
 class Parameter(Tensor):
@@ -47,7 +51,7 @@ class Module:
     """
 
     training: bool = True
-    _buffers: tuple[str, ...] = ()
+    _buffers: tuple[str, ...] = ()  # the names of attributes that are buffers, or None
     _pre_hooks: dict[int, Callable[..., Any]] | None = None
     _hooks: dict[int, Callable[..., Any]] | None = None
     _backward_hooks: dict[int, Callable[..., Any]] | None = None
@@ -58,6 +62,8 @@ class Module:
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
         """Run `forward` between the hooks; an input that does not fit is an error that says in which layer."""
+        if mode.trace is not None:
+            mode.trace.modules[id(self)] = self, self.training
         try:
             for hook in list(self._pre_hooks.values()) if self._pre_hooks else ():
                 changed = hook(self, inputs)
@@ -116,8 +122,7 @@ class Module:
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
         """The modules directly inside, with their names."""
-        for name, value in vars(self).items():
-            yield from _find(name, value, Module)
+        return _inside(self, Module)
 
     def children(self) -> Iterator[Module]:
         """The modules directly inside."""
@@ -141,7 +146,7 @@ class Module:
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
         """All parameters with their paths, in order; a parameter that is used twice counts once, as it first stands."""
-        return self._named(lambda module: (found for n, v in vars(module).items() for found in _find(n, v, Parameter)))
+        return self._named(lambda module: _inside(module, Parameter))
 
     def parameters(self) -> Iterator[Parameter]:
         """All parameters, in order."""
@@ -159,7 +164,7 @@ class Module:
         seen: set[int] = set()
         for path, module in self.named_modules():
             for name, tensor in members(module):
-                if id(tensor) not in seen:
+                if tensor is not None and id(tensor) not in seen:
                     seen.add(id(tensor))
                     yield f"{path}.{name}" if path else name, tensor
 
@@ -223,7 +228,7 @@ class Module:
         state: dict[str, Tensor] = {}
         for path, module in self.named_modules(remove_duplicate=False):
             for name, value in vars(module).items():
-                found = [(name, value)] if name in module._buffers else _find(name, value, Parameter)
+                found = _find(name, value, Tensor if name in module._buffers else Parameter)
                 state.update({f"{path}.{n}" if path else n: tensor.detach() for n, tensor in found})
         return state
 
@@ -237,13 +242,12 @@ class Module:
             ValueError: entries that are missing, unknown or of another shape; the message lists them all.
         """
         own = self.state_dict()
-        faults = [f"missing: {name} {tensor.shape}" for name, tensor in own.items() if name not in state_dict]
-        faults += [f"unknown: {name} {tuple(state_dict[name].shape)}" for name in state_dict if name not in own]
-        faults += [
-            f"wrong shape: {name} is {tuple(state_dict[name].shape)}, must be {tensor.shape}"
-            for name, tensor in own.items()
-            if name in state_dict and tuple(state_dict[name].shape) != tensor.shape
-        ]
+        needed = {name: tensor.shape for name, tensor in own.items()}
+        given = {name: tuple(value.shape) for name, value in state_dict.items()}
+        faults = [f"missing: {n} {shape}" for n, shape in needed.items() if n not in given]
+        faults += [f"unknown: {n} {shape}" for n, shape in given.items() if n not in needed]
+        wrong = [n for n, shape in needed.items() if given.get(n, shape) != shape]
+        faults += [f"wrong shape: {n} is {given[n]}, must be {needed[n]}" for n in wrong]
         if faults:
             raise ValueError(f"load_state_dict: the state does not fit {type(self).__name__}: " + "; ".join(faults))
         for name, tensor in own.items():
@@ -252,8 +256,8 @@ class Module:
     # To be read
 
     def extra_repr(self) -> str:
-        """What to show between the brackets besides the modules inside; subclasses define it."""
-        return ""
+        """What to show between the brackets besides the modules inside: the options, unless subclasses define it."""
+        return ", ".join(f"{f.name}={getattr(self, f.name)!r}" for f in fields(self)) if is_dataclass(self) else ""
 
     def __repr__(self) -> str:
         children = [f"({name}): {module!r}".replace("\n", "\n  ") for name, module in self.named_children()]
@@ -266,18 +270,16 @@ class Module:
         """A table of the modules that hold parameters: path, kind, shapes, how many numbers are learned."""
         rows = [("module", "kind", "parameters", "count")]
         for path, module in self.named_modules():
-            own = [(n, p) for name, value in vars(module).items() for n, p in _find(name, value, Parameter)]
+            own = list(_inside(module, Parameter))
             if own or not any(True for _ in module.named_children()):
                 shapes = ", ".join(f"{name} {'×'.join(map(str, p.shape)) or '1'}" for name, p in own)
                 rows.append((path or "-", type(module).__name__, shapes, f"{sum(p.numel() for _, p in own):,}"))
         total = sum(p.numel() for p in self.parameters())
         learned = sum(p.numel() for p in self.parameters() if p.requires_grad)
         rows.append(("total", "", "" if learned == total else f"{learned:,} of them learned", f"{total:,}"))
-        widths = [max(len(row[column]) for row in rows) for column in range(4)]
-        lines = [
-            "  ".join([*(c.ljust(w) for c, w in zip(row[:3], widths, strict=False)), row[3].rjust(widths[3])])
-            for row in rows
-        ]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        a, b, c, d = widths
+        lines = [f"{path:<{a}}  {kind:<{b}}  {shapes:<{c}}  {count:>{d}}" for path, kind, shapes, count in rows]
         rule = "-" * len(lines[0])
         return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1]])
 
@@ -310,19 +312,32 @@ class _Backward:
         if self.grad_output is None:  # a second derivative, which came by another way than through the outputs
             return grads
         name = f"register_full_backward_hook of {type(self.module).__name__}"
-        grad_input, grad_output = (
-            tuple(None if grad is None else shown(grad, Tensor) for grad in side) for side in (grads, self.grad_output)
-        )
+        sides = (grads, self.grad_output)
+        grad_input, grad_output = (tuple(g if g is None else shown(g, Tensor) for g in side) for side in sides)
         self.grad_output = None
         for hook in self.hooks:
             changed = hook(self.module, grad_input, grad_output)
             if changed is not None:
                 if not isinstance(changed, tuple) or len(changed) != self.inputs:
-                    raise TypeError(
-                        f"{name}: a hook must return None or a tuple with a gradient for each of {self.inputs} inputs"
-                    )
+                    wanted = f"a tuple with a gradient for each of {self.inputs} inputs"
+                    raise TypeError(f"{name}: a hook must return None or {wanted}")
                 grad_input = tuple(replaced(name, old, new) for old, new in zip(grad_input, changed, strict=True))
         return tuple(None if grad is None else taken(grad) for grad in grad_input)
+
+
+AnyModule = TypeVar("AnyModule", bound=Module)
+
+
+@dataclass_transform(eq_default=False)
+def options(kind: type[AnyModule]) -> type[AnyModule]:
+    """Decorator: the class's annotated attributes are options, which its constructor takes and its repr shows."""
+    return dataclass(eq=False, repr=False)(kind)
+
+
+def _inside(module: Module, kind: type[Any]) -> Iterator[tuple[str, Any]]:
+    """The objects of a kind in a module's own attributes."""
+    for name, value in vars(module).items():
+        yield from _find(name, value, kind)
 
 
 def _find(name: str, value: Any, kind: type[Any]) -> Iterator[tuple[str, Any]]:

@@ -16,9 +16,12 @@ if TYPE_CHECKING:
 
     from numpy.typing import DTypeLike
 
+__all__ = ["BatchNorm1d", "BatchNorm2d", "GroupNorm", "LayerNorm", "RMSNorm"]
+
 
 class _BatchNorm(Module):
     dims: tuple[int, ...] = ()
+    _buffers = ("running_mean", "running_var", "num_batches_tracked")
 
     def __init__(
         self,
@@ -33,17 +36,9 @@ class _BatchNorm(Module):
         self.num_features, self.eps, self.momentum = num_features, eps, momentum
         self.weight = Parameter(np.ones(num_features, dtype)) if affine else None
         self.bias = Parameter(np.zeros(num_features, dtype)) if affine else None
-        self.running_mean: Tensor | None = None
-        self.running_var: Tensor | None = None
-        self.num_batches_tracked: Tensor | None = None
-        if track_running_stats:
-            for name, value in (
-                ("running_mean", np.zeros(num_features, dtype)),
-                ("running_var", np.ones(num_features, dtype)),
-                ("num_batches_tracked", np.array(0)),
-            ):
-                delattr(self, name)
-                self.register_buffer(name, Tensor(value))
+        self.running_mean = Tensor(np.zeros(num_features, dtype)) if track_running_stats else None
+        self.running_var = Tensor(np.ones(num_features, dtype)) if track_running_stats else None
+        self.num_batches_tracked = Tensor(np.array(0)) if track_running_stats else None
 
     def forward(self, input: Tensor) -> Tensor:
         """(N, C, ...) to the same."""
@@ -51,23 +46,15 @@ class _BatchNorm(Module):
         if input.ndim not in self.dims:
             raise ValueError(f"{name}: takes {' or '.join(map(str, self.dims))} dimensions, not shape {input.shape}")
         if input.shape[1] != self.num_features:
-            raise ValueError(
-                f"{name}: input {input.shape} has {input.shape[1]} channels, it must have {self.num_features}"
-            )
+            needed = f"it must have {self.num_features}"
+            raise ValueError(f"{name}: input {input.shape} has {input.shape[1]} channels, {needed}")
         momentum = self.momentum
         if self.training and self.num_batches_tracked is not None:
             self.num_batches_tracked += 1
             momentum = 1 / int(self.num_batches_tracked) if momentum is None else momentum
-        return F.batch_norm(
-            input,
-            self.running_mean,
-            self.running_var,
-            self.weight,
-            self.bias,
-            self.training or self.running_mean is None,
-            momentum or 0.0,
-            self.eps,
-        )
+        by_batch = self.training or self.running_mean is None
+        state = (self.running_mean, self.running_var, self.weight, self.bias)
+        return F.batch_norm(input, *state, by_batch, momentum or 0.0, self.eps)
 
     def extra_repr(self) -> str:
         """The size."""
@@ -159,13 +146,7 @@ class GroupNorm(Module):
     """Each example brought to mean 0 and variance 1 in each of `num_groups` groups of its channels; scaled, shifted."""
 
     def __init__(
-        self,
-        num_groups: int,
-        num_channels: int,
-        eps: float = 1e-5,
-        affine: bool = True,
-        *,
-        dtype: DTypeLike = DEFAULT,
+        self, num_groups: int, num_channels: int, eps: float = 1e-5, affine: bool = True, *, dtype: DTypeLike = DEFAULT
     ) -> None:
         if num_groups < 1 or num_channels % num_groups:
             raise ValueError(f"GroupNorm: num_groups={num_groups} must divide num_channels={num_channels}")

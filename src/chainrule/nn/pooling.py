@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from chainrule.nn import functional as F  # noqa: N812  # the field's name for it
-from chainrule.nn.module import Module
+from chainrule.nn.module import Module, options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -14,80 +14,62 @@ if TYPE_CHECKING:
 
     Pair = int | Sequence[int]
 
+__all__ = [
+    "AdaptiveAvgPool2d", "AvgPool2d", "CircularPad2d", "MaxPool2d", "ReflectionPad2d", "ReplicationPad2d", "ZeroPad2d",
+]  # fmt: skip
 
-class MaxPool2d(Module):
+
+@options
+class _Pool(Module):
+    kernel_size: Pair
+    stride: Pair | None = None
+    padding: Pair = 0
+
+    def __post_init__(self) -> None:
+        self.stride = self.kernel_size if self.stride is None else self.stride
+
+    def extra_repr(self) -> str:
+        """The window."""
+        return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
+
+
+@options
+class MaxPool2d(_Pool):
     """The largest number of each window; arguments as in `functional.max_pool2d`."""
 
-    def __init__(
-        self,
-        kernel_size: Pair,
-        stride: Pair | None = None,
-        padding: Pair = 0,
-        dilation: Pair = 1,
-        return_indices: bool = False,
-        ceil_mode: bool = False,
-    ) -> None:
-        self.kernel_size, self.stride = kernel_size, kernel_size if stride is None else stride
-        self.padding, self.dilation = padding, dilation
-        self.return_indices, self.ceil_mode = return_indices, ceil_mode
+    dilation: Pair = 1
+    return_indices: bool = False
+    ceil_mode: bool = False
 
     def forward(self, input: Tensor) -> Any:
         """(N, C, H, W) to (N, C, H′, W′), and the indices if asked for."""
-        return F.max_pool2d(
-            input, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode, self.return_indices
-        )
-
-    def extra_repr(self) -> str:
-        """The window."""
-        return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
+        how = (self.padding, self.dilation, self.ceil_mode, self.return_indices)
+        return F.max_pool2d(input, self.kernel_size, self.stride, *how)
 
 
-class AvgPool2d(Module):
+@options
+class AvgPool2d(_Pool):
     """The mean of each window; arguments as in `functional.avg_pool2d`."""
 
-    def __init__(
-        self,
-        kernel_size: Pair,
-        stride: Pair | None = None,
-        padding: Pair = 0,
-        ceil_mode: bool = False,
-        count_include_pad: bool = True,
-        divisor_override: int | None = None,
-    ) -> None:
-        self.kernel_size, self.stride = kernel_size, kernel_size if stride is None else stride
-        self.padding, self.ceil_mode = padding, ceil_mode
-        self.count_include_pad, self.divisor_override = count_include_pad, divisor_override
+    ceil_mode: bool = False
+    count_include_pad: bool = True
+    divisor_override: int | None = None
 
     def forward(self, input: Tensor) -> Tensor:
         """(N, C, H, W) to (N, C, H′, W′)."""
-        return F.avg_pool2d(
-            input,
-            self.kernel_size,
-            self.stride,
-            self.padding,
-            self.ceil_mode,
-            self.count_include_pad,
-            self.divisor_override,
-        )
-
-    def extra_repr(self) -> str:
-        """The window."""
-        return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
+        how = (self.padding, self.ceil_mode, self.count_include_pad, self.divisor_override)
+        return F.avg_pool2d(input, self.kernel_size, self.stride, *how)
 
 
+@options
 class AdaptiveAvgPool2d(Module):
     """The mean over as many windows as the result is to have, `output_size`."""
 
-    def __init__(self, output_size: int | Sequence[int | None]) -> None:
-        self.output_size = output_size
+    output_size: int | Sequence[int | None]
 
     def forward(self, input: Tensor) -> Tensor:
         """(N, C, H, W) to (N, C, *output_size)."""
         return F.adaptive_avg_pool2d(input, self.output_size)
-
-    def extra_repr(self) -> str:
-        """The size."""
-        return f"output_size={self.output_size}"
 
 
 class _Border(Module):

@@ -15,10 +15,8 @@ from chainrule.ops import (
     reductions,
     shape,
 )
-from chainrule.ops import einsum as _einsum
 from chainrule.ops.arithmetic import *
 from chainrule.ops.convolution import *
-from chainrule.ops.einsum import *
 from chainrule.ops.elementwise import *
 from chainrule.ops.indexing import *
 from chainrule.ops.linalg import *
@@ -32,7 +30,6 @@ from chainrule.ops.shape import *
 __all__ = ["NUMPY", "Operation", "operation"]
 __all__ += arithmetic.__all__
 __all__ += convolution.__all__
-__all__ += _einsum.__all__
 __all__ += elementwise.__all__
 __all__ += indexing.__all__
 __all__ += linalg.__all__

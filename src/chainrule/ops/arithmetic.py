@@ -116,18 +116,6 @@ def _(grad: Array, input: Array) -> Array:
     return grad * np.sign(input)
 
 
-@operation(numpy=np.sign)
-def sign(input: Array) -> Array:
-    """-1, 0 or 1."""
-    return np.sign(input)
-
-
-@sign.derivative
-def _(grad: Array) -> Array:
-    """The sign is flat wherever it is smooth: 0."""
-    return np.zeros_like(grad)
-
-
 @operation(numpy=np.floor_divide, promote="common")
 def floor_divide(input: Array, other: Array) -> Array:
     """x / y, rounded down."""
@@ -158,16 +146,19 @@ def div(input: Array, other: Array, *, rounding_mode: str | None = None) -> Tens
     Raises:
         ValueError: another rounding mode.
     """
-    if rounding_mode is None:
-        return true_divide(input, other)
-    if rounding_mode == "floor":
-        return floor_divide(input, other)
-    if rounding_mode == "trunc":
-        return trunc_divide(input, other)
-    raise ValueError(f'div: rounding_mode must be "trunc", "floor" or None, not {rounding_mode!r}')
+    divisions = {None: true_divide, "floor": floor_divide, "trunc": trunc_divide}
+    if rounding_mode not in divisions:
+        raise ValueError(f'div: rounding_mode must be "trunc", "floor" or None, not {rounding_mode!r}')
+    return divisions[rounding_mode](input, other)
 
 
-# Rounding: steps, which are flat wherever they are smooth
+# Steps, which are flat wherever they are smooth
+
+
+@operation(numpy=np.sign)
+def sign(input: Array) -> Array:
+    """-1, 0 or 1."""
+    return np.sign(input)
 
 
 @operation(numpy=np.floor)
@@ -199,7 +190,7 @@ def _flat(grad: Array) -> Array:
     return np.zeros_like(grad)
 
 
-for step in (floor, ceil, trunc, round):
+for step in (sign, floor, ceil, trunc, round):
     step.derivative(_flat)
 
 
@@ -258,10 +249,11 @@ def masked_fill(input: Array, mask: Array, value: Array) -> Tensor:
         TypeError: the mask is not boolean.
         ValueError: the value has dimensions.
     """
-    if np.asarray(mask).dtype != bool:
-        raise TypeError(f"masked_fill: the mask must be boolean, not {np.asarray(mask).dtype}")
+    kind = mask.dtype if hasattr(mask, "dtype") else np.asarray(mask).dtype
+    if kind != np.bool_:
+        raise TypeError(f"masked_fill: the mask must be boolean, not {kind}")
     if getattr(value, "ndim", 0):
-        raise ValueError(f"masked_fill: the value must be a single number, not of shape {tuple(value.shape)}")
+        raise ValueError(f"masked_fill: the value must be a single number, not of shape {value.shape}")
     return where(mask, value, input)
 
 
@@ -279,8 +271,7 @@ def clamp(input: Array, min: Array = None, max: Array = None) -> Tensor:
 
 def lerp(input: Array, end: Array, weight: Array) -> Tensor:
     """From x to `end`, by a weight from 0 to 1: x + weight (end - x)."""
-    moved: Tensor = input + weight * (end - input)
-    return moved
+    return add(input, mul(weight, sub(end, input)))
 
 
 # Comparisons: booleans, which have no derivative

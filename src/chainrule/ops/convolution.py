@@ -9,7 +9,7 @@ Source: Dumoulin and Visin, A guide to convolution arithmetic for deep learning 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from chainrule.kernels import convolution as kernels
 from chainrule.ops.indexing import put
@@ -26,67 +26,64 @@ if TYPE_CHECKING:
 __all__ = ["conv1d", "conv2d", "conv_transpose2d"]
 
 
+class Slide(NamedTuple):
+    """How a filter moves over a picture, numbers (down, across)."""
+
+    stride: tuple[int, int]
+    padding: tuple[tuple[int, int], tuple[int, int]]  # (top, bottom), (left, right)
+    dilation: tuple[int, int]
+    groups: int
+
+
 @operation
-def convolution(input: Array, weight: Array, *, stride: Any, padding: Any, dilation: Any, groups: int) -> Array:
+def convolution(input: Array, weight: Array, *, slide: Slide) -> Array:
     """(N, C, H, W) by (O, C / groups, KH, KW) to (N, O, H′, W′)."""
-    return kernels.convolve(input, weight, stride, padding, dilation, groups)
+    return kernels.convolve(input, weight, *slide)
 
 
 @convolution.derivative
-def _(grad: Array, input: Array, weight: Array, stride: Any, padding: Any, dilation: Any, groups: int) -> Any:
+def _(grad: Array, input: Array, weight: Array, slide: Slide) -> Any:
     """Both gradients are convolutions in their turn."""
-    how = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
     return (
-        lambda: convolution_to_input(grad, weight, shape=tuple(input.shape), **how),
-        lambda: convolution_to_weight(input, grad, shape=tuple(weight.shape), **how),
+        lambda: convolution_to_input(grad, weight, shape=input.shape, slide=slide),
+        lambda: convolution_to_weight(input, grad, shape=weight.shape, slide=slide),
     )
 
 
 @operation
-def convolution_to_input(
-    input: Array, weight: Array, *, shape: Any, stride: Any, padding: Any, dilation: Any, groups: int
-) -> Array:
+def convolution_to_input(input: Array, weight: Array, *, shape: Any, slide: Slide) -> Array:
     """(N, O, H′, W′) by (O, C / groups, KH, KW) to `shape` (N, C, H, W): each place gives to all it was made of."""
-    return kernels.convolve_input_gradient(input, weight, shape, stride, padding, dilation, groups)
+    return kernels.convolve_input_gradient(input, weight, shape, *slide)
 
 
 @convolution_to_input.derivative
-def _(grad: Array, input: Array, weight: Array, stride: Any, padding: Any, dilation: Any, groups: int) -> Any:
+def _(grad: Array, input: Array, weight: Array, slide: Slide) -> Any:
     """The convolution itself, and its gradient to the weight."""
-    how = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
     return (
-        lambda: convolution(grad, weight, **how),
-        lambda: convolution_to_weight(grad, input, shape=tuple(weight.shape), **how),
+        lambda: convolution(grad, weight, slide=slide),
+        lambda: convolution_to_weight(grad, input, shape=weight.shape, slide=slide),
     )
 
 
 @operation
-def convolution_to_weight(
-    input: Array, out_grad: Array, *, shape: Any, stride: Any, padding: Any, dilation: Any, groups: int
-) -> Array:
+def convolution_to_weight(input: Array, out_grad: Array, *, shape: Any, slide: Slide) -> Array:
     """(N, C, H, W) and (N, O, H′, W′) to `shape` (O, C / groups, KH, KW): each tap sums what passed through it."""
-    return kernels.convolve_weight_gradient(input, out_grad, shape, stride, padding, dilation, groups)
+    return kernels.convolve_weight_gradient(input, out_grad, shape, *slide)
 
 
 @convolution_to_weight.derivative
-def _(grad: Array, input: Array, out_grad: Array, stride: Any, padding: Any, dilation: Any, groups: int) -> Any:
+def _(grad: Array, input: Array, out_grad: Array, slide: Slide) -> Any:
     """The gradient to the input, and the convolution itself."""
-    how = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
     return (
-        lambda: convolution_to_input(out_grad, grad, shape=tuple(input.shape), **how),
-        lambda: convolution(input, grad, **how),
+        lambda: convolution_to_input(out_grad, grad, shape=input.shape, slide=slide),
+        lambda: convolution(input, grad, slide=slide),
     )
 
 
 def conv2d(
-    input: Array,
-    weight: Array,
-    bias: Array = None,
-    stride: Pair = 1,
-    padding: Pair | str = 0,
-    dilation: Pair = 1,
+    input: Array, weight: Array, bias: Array = None, stride: Pair = 1, padding: Pair | str = 0, dilation: Pair = 1,
     groups: int = 1,
-) -> Tensor:
+) -> Tensor:  # fmt: skip
     """A convolution over pictures.
 
     Args:
@@ -109,14 +106,9 @@ def conv2d(
 
 
 def conv1d(
-    input: Array,
-    weight: Array,
-    bias: Array = None,
-    stride: Pair = 1,
-    padding: Pair | str = 0,
-    dilation: Pair = 1,
+    input: Array, weight: Array, bias: Array = None, stride: Pair = 1, padding: Pair | str = 0, dilation: Pair = 1,
     groups: int = 1,
-) -> Tensor:
+) -> Tensor:  # fmt: skip
     """A convolution over sequences: as `conv2d`, without the H.
 
     Args:
@@ -138,41 +130,31 @@ def _convolve(
     input: Array, weight: Array, bias: Array, stride: Any, padding: Any, dilation: Any, groups: int, ndim: int
 ) -> Tensor:
     name, single = f"conv{ndim}d", input.ndim == ndim + 1
-    _check(name, input, weight, bias, groups, ndim, channels=1, out=0)
-    stride, dilation = _pair(name, "stride", stride, ndim, 1), _pair(name, "dilation", dilation, ndim, 1)
-    size, taps = tuple(input.shape[-ndim:]), tuple(weight.shape[2:])
-    if isinstance(padding, str):
-        if padding not in ("same", "valid") or (padding == "same" and any(s != 1 for s in stride)):
-            raise ValueError(
-                f'{name}: padding is a number, "valid", or "same" with stride 1, not {padding!r} with {stride}'
-            )
-        spans = [d * (k - 1) if padding == "same" else 0 for d, k in zip(dilation[-ndim:], taps, strict=True)]
+    _check(name, input, weight, bias, groups, ndim)
+    stride, dilation = pair(name, "stride", stride, 1, ndim), pair(name, "dilation", dilation, 1, ndim)
+    x = unsqueeze(input, 0) if single else input
+    x, weight = (unsqueeze(part, 2) if ndim == 1 else part for part in (x, weight))  # a sequence is one row
+    spans = [d * (k - 1) for d, k in zip(dilation, weight.shape[2:], strict=True)]  # from first tap to last
+    if padding == "same" and stride == (1, 1):
         around = [(span // 2, span - span // 2) for span in spans]
+    elif isinstance(padding, str) and padding != "valid":
+        form = 'a number, "valid", or "same" with stride 1'
+        raise ValueError(f"{name}: padding is {form}, not {padding!r} with {stride}")
     else:
-        around = [(p, p) for p in _pair(name, "padding", padding, ndim, 0)[-ndim:]]
-    for n, (before, after), k, d in zip(size, around, taps, dilation[-ndim:], strict=True):
-        if n + before + after < d * (k - 1) + 1:
-            raise ValueError(
-                f"{name}: the filter {taps} (dilation {dilation[-ndim:]}) is larger than the padded input, {size} with "
-                f"padding {tuple(around)}"
-            )
-    x, w = (unsqueeze(input, 0) if single else input), weight
-    if ndim == 1:  # one row
-        x, w, around = unsqueeze(x, 2), unsqueeze(w, 2), [(0, 0), *around]
-    out = convolution(x, w, stride=stride, padding=tuple(around), dilation=dilation, groups=groups)
+        around = [(p, p) for p in pair(name, "padding", 0 if padding == "valid" else padding, 0, ndim)]
+    for size, edges, span in zip(x.shape[2:], around, spans, strict=True):
+        if size + sum(edges) <= span:
+            taps = f"the filter {weight.shape[-ndim:]} (dilation {dilation[-ndim:]})"
+            padded = f"{input.shape[-ndim:]} with padding {tuple(around[-ndim:])}"
+            raise ValueError(f"{name}: {taps} is larger than the padded input, {padded}")
+    out = convolution(x, weight, slide=Slide(stride, (around[0], around[1]), dilation, groups))
     return _finish(out, bias, single, ndim)
 
 
 def conv_transpose2d(
-    input: Array,
-    weight: Array,
-    bias: Array = None,
-    stride: Pair = 1,
-    padding: Pair = 0,
-    output_padding: Pair = 0,
-    groups: int = 1,
-    dilation: Pair = 1,
-) -> Tensor:
+    input: Array, weight: Array, bias: Array = None, stride: Pair = 1, padding: Pair = 0, output_padding: Pair = 0,
+    groups: int = 1, dilation: Pair = 1,
+) -> Tensor:  # fmt: skip
     """A convolution turned round: each place of the input lays the filter, times its value, into the result.
 
     Args:
@@ -192,29 +174,26 @@ def conv_transpose2d(
         ValueError: shapes or numbers that do not fit.
     """
     name, single = "conv_transpose2d", input.ndim == 3
-    _check(name, input, weight, bias, groups, 2, channels=0, out=1)
-    stride, dilation = _pair(name, "stride", stride, 2, 1), _pair(name, "dilation", dilation, 2, 1)
-    cut, more = _pair(name, "padding", padding, 2, 0), _pair(name, "output_padding", output_padding, 2, 0)
+    _check(name, input, weight, bias, groups, 2, turned=True)
+    stride, dilation = pair(name, "stride", stride, 1), pair(name, "dilation", dilation, 1)
+    cut, more = pair(name, "padding", padding, 0), pair(name, "output_padding", output_padding, 0)
     if any(m >= max(s, d) for m, s, d in zip(more, stride, dilation, strict=True)):
         raise ValueError(f"{name}: output_padding {more} must be smaller than stride {stride} or dilation {dilation}")
     x = unsqueeze(input, 0) if single else input
-    size = [
-        (n - 1) * s - 2 * p + d * (k - 1) + m + 1
-        for n, s, p, d, k, m in zip(x.shape[2:], stride, cut, dilation, weight.shape[2:], more, strict=True)
-    ]
-    if min(size) < 1:
-        raise ValueError(f"{name}: the result would have the size {tuple(size)}: padding {cut} cuts all of it away")
-    shape = (x.shape[0], weight.shape[1] * groups, *size)
-    # A convolution of the result may see more places than the input has, if output_padding reaches so far: zeros there
-    seen = [
-        (n + 2 * p - d * (k - 1) - 1) // s + 1
-        for n, s, p, d, k in zip(size, stride, cut, dilation, weight.shape[2:], strict=True)
-    ]
+    # A convolution of the result sees, at its end, further places if output_padding reaches so far: zeros there
+    seen = [n + m // s for n, m, s in zip(x.shape[2:], more, stride, strict=True)]
     if seen != list(x.shape[2:]):
         height, width = x.shape[2:]
         x = put(x, index=(..., slice(height), slice(width)), shape=(*x.shape[:2], *seen))
-    how = {"stride": stride, "padding": tuple((p, p) for p in cut), "dilation": dilation, "groups": groups}
-    return _finish(convolution_to_input(x, weight, shape=shape, **how), bias, single, 2)
+    size = [
+        (n - 1) * s - 2 * p + d * (k - 1) + m + 1
+        for n, s, p, d, k, m in zip(input.shape[-2:], stride, cut, dilation, weight.shape[2:], more, strict=True)
+    ]
+    if min(size) < 1:
+        raise ValueError(f"{name}: the result would have the size {tuple(size)}: padding {cut} cuts all of it away")
+    slide = Slide(stride, ((cut[0], cut[0]), (cut[1], cut[1])), dilation, groups)
+    out = convolution_to_input(x, weight, shape=(x.shape[0], weight.shape[1] * groups, *size), slide=slide)
+    return _finish(out, bias, single, 2)
 
 
 def _finish(out: Tensor, bias: Array, single: bool, ndim: int) -> Tensor:
@@ -225,7 +204,7 @@ def _finish(out: Tensor, bias: Array, single: bool, ndim: int) -> Tensor:
     return squeeze(out, 0) if single else out
 
 
-def _pair(name: str, what: str, value: Any, ndim: int, least: int) -> tuple[int, int]:
+def pair(name: str, what: str, value: Any, least: int, ndim: int = 2) -> tuple[int, int]:
     """One number for both dimensions, or one for each; what stands for the missing one changes nothing."""
     given = (value,) * ndim if isinstance(value, int) else tuple(value)
     given = given * ndim if len(given) == 1 else given
@@ -235,29 +214,25 @@ def _pair(name: str, what: str, value: Any, ndim: int, least: int) -> tuple[int,
     return (given[0], given[1]) if ndim == 2 else (least, given[0])
 
 
-def _check(
-    name: str, input: Array, weight: Array, bias: Array, groups: int, ndim: int, channels: int, out: int
-) -> None:
-    """Whether input, weight and bias fit; `channels` and `out` say which of the weight's dimensions is which."""
+def _check(name: str, input: Array, weight: Array, bias: Array, groups: int, ndim: int, turned: bool = False) -> None:
+    """Whether input, weight and bias fit; a convolution that is turned round takes what another one gives."""
     if weight.ndim != ndim + 2 or input.ndim not in (ndim + 1, ndim + 2):
-        form = {1: "(N, C, L) and weight (O, C / groups, K)", 2: "(N, C, H, W) and weight (O, C / groups, KH, KW)"}[
-            ndim
-        ]
-        raise ValueError(f"{name}: takes input {form}, not {tuple(input.shape)} and {tuple(weight.shape)}")
+        sizes, taps = ("L", "K") if ndim == 1 else ("H, W", "KH, KW")
+        form = f"(N, C, {sizes}) and weight (O, C / groups, {taps})"
+        raise ValueError(f"{name}: takes input {form}, not {input.shape} and {weight.shape}")
     if input.dtype != weight.dtype or input.dtype.kind != "f":
         raise TypeError(f"{name}: input and weight must have one floating type, not {input.dtype} and {weight.dtype}")
     if groups < 1 or weight.shape[0] % groups:
         raise ValueError(f"{name}: groups={groups} must be at least 1 and divide the weight's {weight.shape[0]}")
-    if any(k < 1 for k in weight.shape[2:]):
-        raise ValueError(f"{name}: the filter must have at least one tap, its shape is {tuple(weight.shape[2:])}")
-    wanted = weight.shape[channels] * (groups if channels else 1)
-    if input.shape[-ndim - 1] != wanted:
-        raise ValueError(
-            f"{name}: input {tuple(input.shape)} has {input.shape[-ndim - 1]} channels, "
-            f"weight {tuple(weight.shape)} with groups={groups} takes {wanted}"
-        )
-    results = weight.shape[out] * (groups if out else 1)
-    if bias is not None and tuple(bias.shape) != (results,):
-        raise ValueError(f"{name}: bias {tuple(bias.shape)} must be ({results},)")
+    if 0 in weight.shape[2:]:
+        raise ValueError(f"{name}: the filter must have at least one tap, its shape is {weight.shape[2:]}")
+    results, channels = weight.shape[0], weight.shape[1] * groups
+    if turned:
+        results, channels = channels, results
+    if input.shape[-ndim - 1] != channels:
+        given = f"input {input.shape} has {input.shape[-ndim - 1]} channels"
+        raise ValueError(f"{name}: {given}, weight {weight.shape} with groups={groups} takes {channels}")
+    if bias is not None and bias.shape != (results,):
+        raise ValueError(f"{name}: bias {bias.shape} must be ({results},)")
     if bias is not None and bias.dtype != input.dtype:
         raise TypeError(f"{name}: the bias must have the input's type {input.dtype}, not {bias.dtype}")

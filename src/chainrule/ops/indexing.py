@@ -12,7 +12,7 @@ import numpy as np
 
 from chainrule.ops.arithmetic import where
 from chainrule.ops.operation import NUMPY, Array, operation
-from chainrule.ops.shape import broadcast_to, cat, movedim, place, reshape
+from chainrule.ops.shape import along, broadcast_to, cat, each_place, movedim, place, reshape
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     from chainrule.tensor import Tensor
 
 __all__ = [
-    "diagonal", "flip", "gather", "getitem", "index_select", "put", "replace", "roll", "take_along_dim", "tril",
-    "triu",
+    "diagonal", "flip", "gather", "getitem", "index_select", "put", "replace", "roll", "take_along_dim", "tril", "triu",
 ]  # fmt: skip
 
 
@@ -88,40 +87,30 @@ def gather(input: Array, dim: int, index: Array) -> Tensor:
         IndexError: an index is out of range.
         TypeError: the index is not made of integers.
     """
-    places = _integers(index, "gather")
-    shape, dim = tuple(input.shape), place(input, dim, "gather")
+    places, dim = integers(index, "gather"), place(input, dim, "gather")
     if not places.size:  # nothing to pick
         return getitem(reshape(input, shape=(-1,)), index=places)
-    if len(shape) <= 1 and places.ndim <= 1:  # single numbers count as one of one
-        flat = getitem(
-            reshape(input, shape=(-1,)), index=_in_range(places.reshape(-1), max(shape, default=1), "gather")
-        )
-        return reshape(flat, shape=places.shape)
-    fits = len(places.shape) == len(shape) and all(
-        p <= s for d, (p, s) in enumerate(zip(places.shape, shape, strict=True)) if d != dim
-    )
-    if not fits:
+    shape, wanted = input.shape or (1,), places.shape or (1,)  # single numbers count as one of one
+    longer = [d for d, (w, s) in enumerate(zip(wanted, shape, strict=False)) if w > s and d != dim]
+    if longer or len(wanted) != len(shape):
         raise ValueError(f"gather: index {places.shape} does not fit input {shape}: it may be longer in dim {dim} only")
-    where_to: list[Any] = list(np.ogrid[tuple(slice(n) for n in places.shape)])
-    where_to[dim] = _in_range(places, shape[dim], "gather")
-    return getitem(input, index=tuple(where_to))
+    grid: list[Any] = list(np.ogrid[tuple(slice(n) for n in wanted)])
+    grid[dim] = in_range(places.reshape(wanted), shape[dim], "gather")
+    picked = getitem(input if input.ndim else reshape(input, shape=(1,)), index=tuple(grid))
+    return picked if places.ndim else reshape(picked, shape=())
 
 
 def take_along_dim(input: Array, indices: Array, dim: int | None = None) -> Tensor:
     """`gather` with both brought to one shape first, but for `dim`; in the flattened input if `dim` is None."""
-    places = _integers(indices, "take_along_dim")
+    places = integers(indices, "take_along_dim")
     if dim is None:
         return getitem(reshape(input, shape=(-1,)), index=places.reshape(-1))
     if places.ndim != input.ndim:
-        raise ValueError(
-            f"take_along_dim: input {tuple(input.shape)} and indices {places.shape} must have as many dimensions"
-        )
+        shapes = f"input {input.shape} and indices {places.shape}"
+        raise ValueError(f"take_along_dim: {shapes} must have as many dimensions")
     dim = place(input, dim, "take_along_dim")
     places = np.where(places < 0, places + input.shape[dim], places)  # from the end
-    common = [
-        1 if d == dim else max(a, b) if a and b else 0
-        for d, (a, b) in enumerate(zip(input.shape, places.shape, strict=True))
-    ]
+    common = [max(a, b) if a and b else 0 for a, b in zip(input.shape, places.shape, strict=True)]
     wide = broadcast_to(input, shape=(*common[:dim], input.shape[dim], *common[dim + 1 :]))
     return gather(wide, dim, np.broadcast_to(places, (*common[:dim], places.shape[dim], *common[dim + 1 :])))
 
@@ -138,22 +127,17 @@ def index_select(input: Array, dim: int, index: Array) -> Tensor:
         ValueError: the index has more than one dimension.
         IndexError: out of range.
     """
-    places = _integers(index, "index_select")
+    places = integers(index, "index_select")
     if places.ndim > 1:
         raise ValueError(f"index_select: the index must have one dimension, it has shape {places.shape}")
-    if not input.ndim:
-        return reshape(reshape(input, shape=(1,))[_in_range(places.reshape(-1), 1, "index_select")], shape=())
-    dim = place(input, dim, "index_select")
-    places = _in_range(places.reshape(-1), input.shape[dim], "index_select")
-    return getitem(input, index=(*[slice(None)] * dim, places))
+    dim, row = place(input, dim, "index_select"), input if input.ndim else reshape(input, shape=(1,))
+    picked = getitem(row, index=along(dim, in_range(places.reshape(-1), row.shape[dim], "index_select")))
+    return picked if input.ndim else reshape(picked, shape=())
 
 
 def flip(input: Array, dims: int | Sequence[int], *more: int) -> Tensor:
     """The order of elements turned round along each of `dims`."""
-    given = (dims, *more) if isinstance(dims, int) else tuple(dims)
-    turned = [place(input, d, "flip") for d in given]
-    if len(set(turned)) != len(turned):
-        raise ValueError(f"flip: a dimension is named twice in {given}")
+    turned = each_place(input, (dims, *more) if isinstance(dims, int) else dims, "flip")
     if not turned:
         return getitem(input, index=...)
     return getitem(input, index=tuple(slice(None, None, -1 if d in turned else 1) for d in range(input.ndim)))
@@ -168,38 +152,30 @@ def roll(input: Array, shifts: int | Sequence[int], dims: int | Sequence[int] | 
         ValueError: other numbers of shifts and dimensions.
     """
     shifts = (shifts,) if isinstance(shifts, int) else tuple(shifts)
+    dims = () if dims is None else (dims,) if isinstance(dims, int) else tuple(dims)
     if not shifts:
         raise ValueError("roll: needs at least one shift")
-    if dims is None or (not isinstance(dims, int) and not tuple(dims) and len(shifts) == 1):
-        flat = reshape(input, shape=(-1,))
-        return reshape(roll(flat, shifts, 0), shape=tuple(input.shape)) if input.ndim else input
+    if not dims and len(shifts) == 1:
+        return reshape(roll(reshape(input, shape=(-1,)), shifts, 0), shape=input.shape)
     if not input.ndim:
         raise IndexError("roll: a single number has no dimension to roll along")
-    dims = (dims,) if isinstance(dims, int) else tuple(dims)
     if len(shifts) != len(dims):
         raise ValueError(f"roll: {len(shifts)} shifts for {len(dims)} dimensions")
-    for shift, d in zip(shifts, dims, strict=True):
-        dim = place(input, d, "roll")
-        size = input.shape[dim]
-        if size and shift % size:
-            cut, before = size - shift % size, (slice(None),) * dim
-            input = cat([input[(*before, slice(cut, None))], input[(*before, slice(None, cut))]], dim=dim)
-    rolled: Tensor = input
-    return rolled
+    for shift, dim in zip(shifts, [place(input, d, "roll") for d in dims], strict=True):
+        cut = -shift % (input.shape[dim] or 1)
+        if cut:
+            input = cat([input[along(dim, slice(cut, None))], input[along(dim, slice(cut))]], dim=dim)
+    return input  # type: ignore[no-any-return]
 
 
 def tril(input: Array, diagonal: int = 0) -> Tensor:
     """Matrices (..., n, m) with zeros above a diagonal; 0 is the main one, 1 the one above."""
-    _matrix(input, "tril")
-    n, m = input.shape[-2:]
-    return where(np.tri(n, m, diagonal, dtype=bool), input, 0)
+    return where(_below("tril", input, diagonal), input, 0)
 
 
 def triu(input: Array, diagonal: int = 0) -> Tensor:
     """Matrices (..., n, m) with zeros below a diagonal; 0 is the main one, 1 the one above."""
-    _matrix(input, "triu")
-    n, m = input.shape[-2:]
-    return where(np.tri(n, m, diagonal - 1, dtype=bool), 0, input)
+    return where(_below("triu", input, diagonal - 1), 0, input)
 
 
 def diagonal(input: Array, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
@@ -215,10 +191,9 @@ def diagonal(input: Array, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Ten
         ValueError: `dim1` and `dim2` are the same.
         IndexError: one is out of range.
     """
-    first, second = place(input, dim1, "diagonal"), place(input, dim2, "diagonal")
-    if first == second:
+    if place(input, dim1, "diagonal") == place(input, dim2, "diagonal"):
         raise ValueError(f"diagonal: dim1 and dim2 must differ, both are {dim1}")
-    matrices = movedim(input, (first, second), (-2, -1))
+    matrices = movedim(input, (dim1, dim2), (-2, -1))
     rows, columns = matrices.shape[-2:]
     length = max(0, min(rows + min(offset, 0), columns - max(offset, 0)))
     steps = np.arange(length)
@@ -238,19 +213,57 @@ def _is_basic(index: Any) -> bool:
     )
 
 
-def _integers(index: Array, name: str) -> Any:
+@operation
+def indices(input: Array, *, size: int, name: str, spared: int | None = None) -> Array:
+    """The input, if it holds integers from 0 to size - 1 or `spared`: a copy, for the caller may change his.
+
+    Raises:
+        TypeError: not integers.
+        IndexError: one is out of range.
+    """
+    places = integers(input, name)
+    in_range(places if spared is None else places[places != spared], size, name)
+    return places
+
+
+@operation
+def rows(input: Array, places: Array) -> Array:
+    """Rows of a matrix (V, D) by their places (...): (..., D)."""
+    return input[places]
+
+
+@rows.derivative
+def _(grad: Array, input_shape: tuple[int, ...], places: Array) -> Any:
+    """Each row's gradient, added where it was taken from."""
+    return lambda: put(grad, index=np.asarray(places), shape=input_shape), None
+
+
+def integers(index: Array, name: str) -> Any:
+    """Indices as an array that nobody else holds.
+
+    Raises:
+        TypeError: not integers.
+    """
     places = np.array(index)  # a copy: the caller may fill his array with other places before `backward()`
     if places.dtype.kind not in "iu" and places.size:
         raise TypeError(f"{name}: the index must be integers, not {places.dtype}")
     return places.astype(np.int64, copy=False)
 
 
-def _in_range(places: Any, size: int, name: str) -> Any:
+def in_range(places: Any, size: int, name: str) -> Any:
+    """Indices that are known to be from 0 to size - 1.
+
+    Raises:
+        IndexError: one is out of range.
+    """
     if places.size and not (places.min() >= 0 and places.max() < size):
         raise IndexError(f"{name}: indices are {places.min()} to {places.max()}, they must be 0 to {size - 1}")
     return places
 
 
-def _matrix(input: Array, name: str) -> None:
+def _below(name: str, input: Array, diagonal: int) -> Any:
+    """True on and below a diagonal of matrices."""
     if input.ndim < 2:
-        raise ValueError(f"{name}: takes matrices (..., n, m), not shape {tuple(input.shape)}")
+        raise ValueError(f"{name}: takes matrices (..., n, m), not shape {input.shape}")
+    rows, columns = input.shape[-2:]
+    return np.tri(rows, columns, diagonal, dtype=bool)

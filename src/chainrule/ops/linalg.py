@@ -1,4 +1,4 @@
-"""Products of matrices and vectors.
+"""Products of matrices and vectors, and sums of products.
 
 The derivatives are those of Petersen and Pedersen, The Matrix Cookbook (2012), section 2.4; for Y = X W, with G =
 dL/dY: dL/dX = G Wᵀ and dL/dW = Xᵀ G.
@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chainrule.ops.arithmetic import mul
+from chainrule.ops.indexing import diagonal
 from chainrule.ops.operation import Array, operation
-from chainrule.ops.shape import unsqueeze
+from chainrule.ops.reductions import sum
+from chainrule.ops.shape import broadcast_to, permute, reshape, unsqueeze
 
 if TYPE_CHECKING:
     from chainrule.tensor import Tensor
 
-__all__ = [
-    "bmm", "dot", "linear", "matmul", "mm", "outer",
-]  # fmt: skip
+__all__ = ["bmm", "dot", "einsum", "linear", "matmul", "mm", "outer"]
 
 
 @operation(numpy=np.matmul, promote="common")
@@ -38,13 +38,12 @@ def matmul(input: Array, other: Array) -> Array:
         ValueError: an input has no dimension, or the k of the two differ.
     """
     if not np.ndim(input) or not np.ndim(other):
-        raise ValueError(
-            f"matmul: takes matrices and vectors, not a number (shapes {np.shape(input)}, {np.shape(other)})"
-        )
+        first, second = np.shape(input), np.shape(other)
+        raise ValueError(f"matmul: takes matrices and vectors, not a number (shapes {first}, {second})")
     inner = other.shape[-2 if other.ndim > 1 else 0]
     if input.shape[-1] != inner:
         raise ValueError(
-            f"matmul: {tuple(input.shape)} @ {tuple(other.shape)} does not fit: "
+            f"matmul: {input.shape} @ {other.shape} does not fit: "
             f"the last dimension of the first is {input.shape[-1]}, it must be {inner}"
         )
     return np.matmul(input, other)
@@ -52,22 +51,18 @@ def matmul(input: Array, other: Array) -> Array:
 
 @matmul.derivative
 def _(grad: Array, input: Array, other: Array) -> Any:
-    """G Yᵀ and Xᵀ G. A vector is made a matrix of one row or one column first."""
-    row, column = input.ndim == 1, other.ndim == 1
-    x = input[None, :] if row else input  # (..., n, k)
-    y = other[:, None] if column else other  # (..., k, m)
-    g = grad[..., None] if column else grad
-    g = g[..., None, :] if row and not column else g[None] if row else g  # (..., n, m)
-
-    def first() -> Array:
-        product = g @ np.swapaxes(y, -1, -2)  # (..., n, k)
-        return product[..., 0, :] if row else product
+    """G Yᵀ and Xᵀ G. A vector is made a matrix of one row or one column first; the tape sums the row away again."""
+    column = other.ndim == 1
+    if column:
+        other, grad = other[:, None], grad[..., None]
+    if input.ndim == 1:
+        input, grad = input[None], np.expand_dims(grad, -2)
 
     def second() -> Array:
-        product = np.swapaxes(x, -1, -2) @ g  # (..., k, m)
+        product = np.swapaxes(input, -1, -2) @ grad  # (..., k, n) @ (..., n, m)
         return product[..., 0] if column else product
 
-    return first, second
+    return lambda: grad @ np.swapaxes(other, -1, -2), second  # (..., n, m) @ (..., m, k)
 
 
 @operation
@@ -87,11 +82,9 @@ def linear(input: Array, weight: Array, bias: Array = None) -> Array:
     """
     if weight.ndim != 2 or not input.ndim or input.shape[-1] != weight.shape[1]:
         wanted = f"the last dimension must be {weight.shape[1]}" if weight.ndim == 2 else "the weight must be (out, in)"
-        raise ValueError(f"linear: input {tuple(input.shape)} does not fit weight {tuple(weight.shape)}: {wanted}")
+        raise ValueError(f"linear: input {input.shape} does not fit weight {weight.shape}: {wanted}")
     if bias is not None and bias.shape != weight.shape[:1]:
-        raise ValueError(
-            f"linear: bias {tuple(bias.shape)} does not fit weight {tuple(weight.shape)}: it must be {weight.shape[:1]}"
-        )
+        raise ValueError(f"linear: bias {bias.shape} does not fit weight {weight.shape}: it must be {weight.shape[:1]}")
     product = np.matmul(input, np.transpose(weight))
     return product if bias is None else product + bias
 
@@ -141,15 +134,106 @@ def outer(input: Array, vec2: Array) -> Tensor:
         ValueError: one is not a vector.
     """
     if input.ndim != 1 or vec2.ndim != 1:
-        raise ValueError(f"outer: takes two vectors, not {tuple(input.shape)} and {tuple(vec2.shape)}")
+        raise ValueError(f"outer: takes two vectors, not {input.shape} and {vec2.shape}")
     return mul(unsqueeze(input, 1), vec2)
 
 
 def _product(a: Array, b: Array, ndim: int, name: str) -> Tensor:
-    fits = a.ndim == b.ndim == ndim and a.shape[-1] == b.shape[-min(ndim, 2)] and a.shape[:-2] == b.shape[:-2]
-    if not fits:
+    if not (a.ndim == b.ndim == ndim and a.shape[-1] == b.shape[-min(ndim, 2)] and a.shape[:-2] == b.shape[:-2]):
         form = {1: "(n,) and (n,)", 2: "(n, k) and (k, m)", 3: "(b, n, k) and (b, k, m)"}[ndim]
-        raise ValueError(f"{name}: takes {form}, not {tuple(a.shape)} and {tuple(b.shape)}")
+        raise ValueError(f"{name}: takes {form}, not {a.shape} and {b.shape}")
     if a.dtype != b.dtype:
         raise TypeError(f"{name}: both must have one type, not {a.dtype} and {b.dtype}")
     return matmul(a, b)
+
+
+# einsum computes nothing new: each pair of operands is brought to a stack of matrices and multiplied, so its
+# derivatives are those of `permute`, `reshape` and `matmul`
+
+
+def einsum(equation: str, *operands: Array) -> Tensor:
+    """Sums of products: "ij,jk->ik" is a matrix product, "ii" the sum of a diagonal.
+
+    Args:
+        equation: letters for each operand's dimensions, "..." for any number of them; those that are missing after
+            "->" are summed. Without "->" the letters that stand once come out, in the order of the alphabet.
+        operands: as many as the equation names.
+
+    Raises:
+        ValueError: letters and dimensions do not fit.
+    """
+    tensors = list(operands[0]) if len(operands) == 1 and isinstance(operands[0], (list, tuple)) else list(operands)
+    terms, result = _letters(equation, tensors)
+    sizes: dict[str, int] = {}
+    for term, tensor in zip(terms, tensors, strict=True):
+        for letter, size in zip(term, tensor.shape, strict=True):
+            known = sizes.get(letter, 1)
+            if known != size and 1 not in (known, size):
+                raise ValueError(f"einsum: {letter!r} is {known} in one operand and {size} in another")
+            sizes[letter] = size if known == 1 else known
+    for letter in result:
+        if letter not in sizes or result.count(letter) > 1:
+            raise ValueError(f"einsum: {letter!r} must go in, and come out once")
+    parts = []
+    for term, tensor in zip(terms, tensors, strict=True):
+        wide = [sizes[letter] for letter in term]
+        parts.append(_without_twins(term, tensor if list(tensor.shape) == wide else broadcast_to(tensor, shape=wide)))
+    letters, out = parts[0]
+    for position, (term, tensor) in enumerate(parts[1:], 2):
+        later = {letter for other, _ in parts[position:] for letter in other} | set(result)
+        letters, out = _pair(letters, out, term, tensor, later)
+    gone = tuple(d for d, letter in enumerate(letters) if letter not in result)
+    if gone:
+        letters, out = [letter for letter in letters if letter in result], sum(out, dim=gone)
+    return permute(out, dims=[letters.index(letter) for letter in result])
+
+
+def _letters(equation: str, tensors: list[Any]) -> tuple[list[list[str]], list[str]]:
+    """Each operand's letters and the result's; the dimensions of "..." become names of their own."""
+    left, arrow, right = equation.replace(" ", "").partition("->")
+    terms = left.split(",")
+    if len(terms) != len(tensors):
+        raise ValueError(f"einsum: {equation!r} names {len(terms)} operands, there are {len(tensors)}")
+    free = [tensor.ndim - len(term.replace("...", "")) for term, tensor in zip(terms, tensors, strict=True)]
+    for term, tensor, dots in zip(terms, tensors, free, strict=True):
+        if dots < 0 or (dots and "..." not in term):
+            raise ValueError(f"einsum: {term!r} does not fit shape {tensor.shape}")
+    most = max(free)
+
+    def spelled(term: str, dots: int) -> list[str]:
+        before, found, after = term.partition("...")
+        return [*before, *(f".{i}" for i in range(most - dots, most)), *after] if found else [*term]
+
+    names = [spelled(term, dots) for term, dots in zip(terms, free, strict=True)]
+    if arrow:
+        return names, spelled(right, most)
+    single = sorted(letter for letter in set(left) - set(".,") if left.count(letter) == 1)
+    return names, [*(f".{i}" for i in range(most)), *single]
+
+
+def _without_twins(letters: list[str], tensor: Array) -> tuple[list[str], Any]:
+    """An operand in which a letter stands twice, by its diagonal."""
+    for letter in dict.fromkeys(letters):
+        while letters.count(letter) > 1:
+            first, second = [d for d, other in enumerate(letters) if other == letter][:2]
+            tensor = diagonal(tensor, 0, first, second)
+            letters = [other for d, other in enumerate(letters) if d not in (first, second)] + [letter]
+    return letters, tensor
+
+
+def _pair(a: list[str], x: Array, b: list[str], y: Array, later: set[str]) -> tuple[list[str], Any]:
+    """Multiply two operands, and sum over the letters they share that nobody needs later."""
+    stack = [letter for letter in a if letter in b and letter in later]
+    inner = [letter for letter in a if letter in b and letter not in later]
+    rows, columns = [letter for letter in a if letter not in b], [letter for letter in b if letter not in a]
+    size = dict(zip((*a, *b), (*x.shape, *y.shape), strict=True))
+
+    def matrices(tensor: Array, names: list[str], left: list[str], right: list[str]) -> Tensor:
+        turned = permute(tensor, dims=[names.index(letter) for letter in (*stack, *left, *right)])
+        return reshape(
+            turned, shape=[*(size[c] for c in stack), *(math.prod(size[c] for c in s) for s in (left, right))]
+        )
+
+    product = matmul(matrices(x, a, rows, inner), matrices(y, b, inner, columns))  # (*stack, rows, columns)
+    letters = stack + rows + columns
+    return letters, reshape(product, shape=[size[letter] for letter in letters])

@@ -5,17 +5,17 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chainrule.ops.arithmetic import abs, clamp, where
+from chainrule.ops.arithmetic import abs, clamp, ne, where
+from chainrule.ops.dtypes import DEFAULT
 from chainrule.ops.elementwise import log, logsigmoid
-from chainrule.ops.indexing import getitem
+from chainrule.ops.indexing import indices
 from chainrule.ops.operation import Array, operation
 from chainrule.ops.reductions import mean, sum
-from chainrule.ops.shape import permute, reshape
+from chainrule.ops.shape import cast, reshape
 
 if TYPE_CHECKING:
     from chainrule.tensor import Tensor
@@ -69,13 +69,13 @@ def mse_loss(input: Array, target: Array, reduction: str = "mean") -> Tensor:
         ValueError: the shapes differ, or an unknown reduction.
     """
     _same("mse_loss", input, target)
-    return _reduce((input - target) ** 2, reduction, "mse_loss")
+    return _reduce("mse_loss", (input - target) ** 2, reduction)
 
 
 def l1_loss(input: Array, target: Array, reduction: str = "mean") -> Tensor:
     """The absolute error |prediction - target|; arguments and errors as in `mse_loss`."""
     _same("l1_loss", input, target)
-    return _reduce(abs(input - target), reduction, "l1_loss")
+    return _reduce("l1_loss", abs(input - target), reduction)
 
 
 def smooth_l1_loss(input: Array, target: Array, reduction: str = "mean", beta: float = 1.0) -> Tensor:
@@ -87,7 +87,7 @@ def smooth_l1_loss(input: Array, target: Array, reduction: str = "mean", beta: f
     if beta < 0:
         raise ValueError(f"smooth_l1_loss: beta must not be negative, got {beta}")
     losses = _huber(input - target, beta) / beta if beta else abs(input - target)
-    return _reduce(losses, reduction, "smooth_l1_loss")
+    return _reduce("smooth_l1_loss", losses, reduction)
 
 
 def huber_loss(
@@ -100,13 +100,9 @@ def huber_loss(
     _same("huber_loss", input, target)
     if delta <= 0:
         raise ValueError(f"huber_loss: delta must be above 0, got {delta}")
-    losses = _huber(input - target, delta)
-    if weight is None:
-        return _reduce(losses, reduction, "huber_loss")
-    _same("huber_loss", input, weight)
-    if reduction == "mean":
-        return sum(losses * weight) / sum(weight)
-    return _reduce(losses * weight, reduction, "huber_loss")
+    if weight is not None:
+        _same("huber_loss", input, weight)
+    return _reduce("huber_loss", _huber(input - target, delta), reduction, weight)
 
 
 def _huber(error: Array, delta: float) -> Array:
@@ -131,18 +127,15 @@ def binary_cross_entropy(input: Array, target: Array, weight: Array = None, redu
         ValueError: the shapes differ, a p outside 0 to 1, or an unknown reduction.
     """
     _same("binary_cross_entropy", input, target)
-    values = np.asarray(input)
-    if values.size and not (values.min() >= 0 and values.max() <= 1):
-        raise ValueError(
-            f"binary_cross_entropy: probabilities are {values.min():g} to {values.max():g}, must be 0 to 1"
-        )
-    losses = bernoulli_loss(input, target)
-    return _reduce(losses if weight is None else losses * weight, reduction, "binary_cross_entropy")
+    return _reduce("binary_cross_entropy", bernoulli_loss(input, target), reduction, weight)
 
 
 @operation(promote="floating")
 def bernoulli_loss(input: Array, target: Array) -> Array:
     """-(y ln p + (1 - y) ln(1 - p)), where no logarithm counts for less than -100."""
+    if input.size and not (input.min() >= 0 and input.max() <= 1):
+        given = f"{input.min():g} to {input.max():g}"
+        raise ValueError(f"binary_cross_entropy: probabilities are {given}, must be 0 to 1")
     return -(target * np.maximum(np.log(input), -100) + (1 - target) * np.maximum(np.log1p(-input), -100))
 
 
@@ -173,7 +166,7 @@ def binary_cross_entropy_with_logits(
     _same("binary_cross_entropy_with_logits", input, target)
     sure = target if pos_weight is None else target * pos_weight
     losses = -(sure * logsigmoid(input) + (1 - target) * logsigmoid(-input))  # 1 - σ(x) = σ(-x)
-    return _reduce(losses if weight is None else losses * weight, reduction, "binary_cross_entropy_with_logits")
+    return _reduce("binary_cross_entropy_with_logits", losses, reduction, weight)
 
 
 def kl_div(input: Array, target: Array, reduction: str = "mean", log_target: bool = False) -> Tensor:
@@ -193,11 +186,11 @@ def kl_div(input: Array, target: Array, reduction: str = "mean", log_target: boo
     if log_target:
         losses = np.exp(target) * (target - input)
     else:
-        some = np.asarray(target) != 0  # 0 ln 0 = 0
+        some = ne(target, 0)  # 0 ln 0 = 0
         losses = where(some, target * log(where(some, target, 1.0)), target * 0) - target * input
     if reduction == "batchmean":
         return sum(losses) / (input.shape[0] if input.ndim else 1)
-    return _reduce(losses, reduction, "kl_div")
+    return _reduce("kl_div", losses, reduction)
 
 
 # Predictions of a class
@@ -218,19 +211,15 @@ def nll_loss(
     Raises:
         ValueError: the shapes do not fit, or an unknown reduction.
         IndexError: a class index is out of range.
-        TypeError: the target is not made of integers.
+        TypeError: the target is not made of integers, or the weight is of another type than the input.
     """
-    return _nll("nll_loss", input, target, weight, ignore_index, reduction)
+    return _of_indices("nll_loss", input, target, weight, ignore_index, reduction)
 
 
 def cross_entropy(
-    input: Array,
-    target: Array,
-    weight: Array = None,
-    ignore_index: int = -100,
-    reduction: str = "mean",
+    input: Array, target: Array, weight: Array = None, ignore_index: int = -100, reduction: str = "mean",
     label_smoothing: float = 0.0,
-) -> Tensor:
+) -> Tensor:  # fmt: skip
     """-ln of the probability that softmax(input) gives to the target: the usual loss of a classifier.
 
     Args:
@@ -243,104 +232,125 @@ def cross_entropy(
         label_smoothing: how much of the target is spread evenly over all classes, 0 to 1.
 
     Raises:
-        ValueError: the shapes do not fit, or an unknown reduction.
+        ValueError: the shapes do not fit, an unknown reduction, or a class to ignore among probabilities.
         IndexError: a class index is out of range.
-        TypeError: the target is boolean.
+        TypeError: the target is boolean, or the weight of class indices is of another type than the input.
 
     Source: Goodfellow et al., Deep Learning (2016), section 6.2.2.3; for smoothing, Szegedy et al., Rethinking the
     Inception architecture (2016).
     """
-    name, shape = "cross_entropy", tuple(input.shape)
-    if not shape:
-        raise ValueError("cross_entropy: input is a single number, it must have a dimension of classes: (C,) or (N, C)")
+    name, dim = "cross_entropy", _class_dim("cross_entropy", input)
+    if weight is None and not label_smoothing and target.dtype.kind != "f":
+        places = _classes(name, input, target, None, ignore_index)
+        if reduction not in ("none", "mean", "sum"):
+            raise _no_such(name, reduction)
+        scores = input if input.dtype.kind == "f" else cast(input, dtype=DEFAULT)
+        return class_loss(scores, places, dim=dim, ignore_index=ignore_index, reduction=reduction)
     if not 0 <= label_smoothing <= 1:
-        raise ValueError(f"cross_entropy: label_smoothing must be 0 to 1, got {label_smoothing}")
-    dim = 1 if len(shape) > 1 else 0
+        raise ValueError(f"{name}: label_smoothing must be 0 to 1, got {label_smoothing}")
     scores = log_softmax(input, dim=dim)
     if target.dtype.kind != "f":
-        sure = _nll(name, scores, target, weight, ignore_index, reduction)
-        if not label_smoothing:
-            return sure
-        return (1 - label_smoothing) * sure + label_smoothing * _smooth(
-            scores, np.asarray(target), weight, ignore_index, reduction, dim
-        )
-    if tuple(target.shape) != shape:
-        raise ValueError(f"{name}: a target of probabilities {tuple(target.shape)} must have the input's shape {shape}")
+        return _of_indices(name, scores, target, weight, ignore_index, reduction, label_smoothing)
+    if ignore_index >= 0:
+        raise ValueError(f"{name}: ignore_index={ignore_index} is for class indices, the target holds probabilities")
+    if target.shape != input.shape:
+        shapes = f"{target.shape} must have the input's shape {input.shape}"
+        raise ValueError(f"{name}: a target of probabilities {shapes}")
     if label_smoothing:
-        target = target * (1 - label_smoothing) + label_smoothing / shape[dim]
-    losses = -sum(scores * target if weight is None else scores * target * _by_class(weight, len(shape), dim), dim=dim)
-    if reduction == "mean":
-        return sum(losses) / math.prod(losses.shape)
-    return _reduce(losses, reduction, name)
+        target = target * (1 - label_smoothing) + label_smoothing / input.shape[dim]
+    losses = -sum(_weighted(scores * target, weight, dim), dim=dim)
+    return _reduce(name, losses, reduction)
 
 
-def _smooth(scores: Array, target: Any, weight: Array, ignore_index: int, reduction: str, dim: int) -> Tensor:
-    """The loss of a target that is spread evenly over all classes."""
-    classes = scores.shape[dim]
-    even = -sum(scores if weight is None else scores * _by_class(weight, scores.ndim, dim), dim=dim) / classes
-    counts = target != ignore_index
-    even = where(counts, even, 0.0) if not counts.all() else even
+def _of_indices(
+    name: str, scores: Array, target: Array, weight: Array, ignore: int, reduction: str, smoothing: float = 0.0
+) -> Tensor:
+    """-(1 - ε) x[class] - ε mean(x), each score x times its class's weight; ε is the smoothing."""
+    dim, places = _class_dim(name, scores), _classes(name, scores, target, weight, ignore)
+    counts = ne(places, ignore)
+    chosen = _chosen(places, scores.shape[dim], dim)
+    losses = -sum(where(chosen, _weighted(scores, weight, dim), 0.0), dim=dim)
+    if smoothing:
+        even = sum(_weighted(scores, weight, dim), dim=dim) / scores.shape[dim]
+        losses = (1 - smoothing) * losses - smoothing * even
+    losses = where(counts, losses, 0.0)
     if reduction != "mean":
-        return _reduce(even, reduction, "cross_entropy")
+        return _reduce(name, losses, reduction)
     if weight is None:
-        return sum(even) / int(counts.sum())
-    return sum(even) / sum(where(counts, getitem(weight, index=np.where(counts, target, 0)), 0.0))
+        return sum(losses) / sum(cast(counts, dtype=scores.dtype))
+    each = sum(where(chosen, _weighted(1.0, weight, dim, scores.ndim), 0.0), dim=dim)
+    return sum(losses) / sum(where(counts, each, 0.0))
 
 
-def _nll(name: str, input: Array, target: Array, weight: Array, ignore_index: int, reduction: str) -> Tensor:
-    shape = tuple(input.shape)
-    dim = 1 if len(shape) > 1 else 0
-    if not shape:
+@operation
+def class_loss(input: Array, target: Array, *, dim: int, ignore_index: int, reduction: str) -> Array:
+    """-ln softmax(x)[class] of each example, 0 where the class does not count; reduced."""
+    counts, chosen = target != ignore_index, _chosen(target, input.shape[dim], dim)
+    losses = -np.sum(np.where(chosen, log_softmax(input, dim=dim), 0), axis=dim)
+    losses = np.where(counts, losses, 0)
+    if reduction == "none":
+        return losses
+    return np.sum(losses) / np.sum(counts, dtype=input.dtype) if reduction == "mean" else np.sum(losses)
+
+
+@class_loss.derivative
+def _(grad: Array, input: Array, target: Array, dim: int, ignore_index: int, reduction: str) -> Any:
+    """softmax(x) - 1 for the class, softmax(x) for the others. Source: Goodfellow et al. (2016), section 6.2.2.3."""
+    counts = target != ignore_index
+    upstream = grad / np.sum(counts, dtype=input.dtype) if reduction == "mean" else grad
+    upstream = np.expand_dims(np.where(counts, upstream, 0), dim)
+    return upstream * (softmax(input, dim=dim) - _chosen(target, input.shape[dim], dim)), None
+
+
+def _chosen(places: Any, classes: int, dim: int) -> Any:
+    """Where each example's class is: (N, d1, ...) to booleans (N, C, d1, ...)."""
+    rest = (1,) * (places.ndim - dim)
+    return np.expand_dims(places, dim) == np.arange(classes).reshape(-1, *rest)
+
+
+def _classes(name: str, scores: Array, target: Array, weight: Array, ignore: int) -> Any:
+    """The class indices, if they and the weight fit the scores."""
+    shape, dim = scores.shape, _class_dim(name, scores)
+    if target.dtype.kind not in "iu":
+        form = "integers (class indices) or floats (probabilities)"
+        raise TypeError(f"{name}: target must be {form}, not {target.dtype}")
+    if target.shape != shape[:dim] + shape[dim + 1 :]:
+        wanted = shape[:dim] + shape[dim + 1 :]
+        raise ValueError(f"{name}: target {target.shape} does not fit input {shape}: it must be {wanted}")
+    if weight is not None and weight.dtype != scores.dtype:
+        raise TypeError(f"{name}: weight is {weight.dtype}, it must be {scores.dtype} like the input")
+    if weight is not None and weight.shape != (shape[dim],):
+        raise ValueError(f"{name}: weight {weight.shape} must be ({shape[dim]},), a number for each class")
+    return indices(target, size=shape[dim], name=name, spared=ignore)
+
+
+def _class_dim(name: str, scores: Array) -> int:
+    """Which dimension counts the classes in (C,), (N, C) or (N, C, d1, ...)."""
+    if not scores.ndim:
         raise ValueError(f"{name}: input is a single number, it must have a dimension of classes: (C,) or (N, C)")
-    classes, examples = shape[dim], shape[:dim] + shape[dim + 1 :]
-    places = np.array(target)  # a copy: the caller may fill his array with the next batch before `backward()`
-    if places.dtype.kind not in "iu":
-        raise TypeError(
-            f"{name}: target must be integers (class indices) or floats (probabilities), not {places.dtype}"
-        )
-    if places.shape != examples:
-        raise ValueError(f"{name}: target {places.shape} does not fit input {shape}: it must be {examples}")
-    if weight is not None and tuple(weight.shape) != (classes,):
-        raise ValueError(f"{name}: weight {tuple(weight.shape)} must be ({classes},), a number for each class")
-    counts = places != ignore_index
-    if not counts.all():
-        places = np.where(counts, places, 0)
-    if places.size and not (places.min() >= 0 and places.max() < classes):
-        raise IndexError(f"{name}: target holds {places.min()} to {places.max()}, classes are 0 to {classes - 1}")
-    losses = -_picked(input, places, dim)
-    if weight is None and counts.all():
-        return _reduce(losses, reduction, name)
-    scale = counts.astype(input.dtype) if weight is None else where(counts, getitem(weight, index=places), 0.0)
-    losses = where(counts, losses * scale, 0.0)
-    return sum(losses) / sum(scale) if reduction == "mean" else _reduce(losses, reduction, name)
+    return 1 if scores.ndim > 1 else 0
 
 
-def _picked(scores: Array, places: Any, dim: int) -> Tensor:
-    """The score of each example's class: (N, C, d1, ...) and (N, d1, ...) to (N, d1, ...)."""
-    if scores.ndim == 2:
-        return getitem(scores, index=(np.arange(len(places)), places))
-    if dim:  # classes last, then one row an example
-        scores = permute(scores, dims=(0, *range(2, scores.ndim), 1))
-    rows = reshape(scores, shape=(places.size, scores.shape[-1]))
-    return reshape(getitem(rows, index=(np.arange(places.size), places.reshape(-1))), shape=places.shape)
-
-
-def _by_class(weight: Array, ndim: int, dim: int) -> Any:
-    return reshape(weight, shape=[-1 if d == dim else 1 for d in range(ndim)])
+def _weighted(scores: Array, weight: Array, dim: int, ndim: int | None = None) -> Any:
+    """Each class's scores times its weight."""
+    if weight is None:
+        return scores
+    return scores * reshape(weight, shape=[-1 if d == dim else 1 for d in range(ndim or scores.ndim)])
 
 
 def _same(name: str, input: Array, target: Array) -> None:
-    if tuple(input.shape) != tuple(target.shape):
-        raise ValueError(
-            f"{name}: input {tuple(input.shape)} and target {tuple(target.shape)} must have the same shape"
-        )
+    if input.shape != target.shape:
+        raise ValueError(f"{name}: input {input.shape} and target {target.shape} must have the same shape")
 
 
-def _reduce(losses: Tensor, reduction: str, name: str) -> Tensor:
-    if reduction == "mean":
-        return mean(losses)
-    if reduction == "sum":
-        return sum(losses)
+def _no_such(name: str, reduction: str) -> ValueError:
+    return ValueError(f'{name}: reduction must be "mean", "sum" or "none", not {reduction!r}')
+
+
+def _reduce(name: str, losses: Tensor, reduction: str, weight: Array = None) -> Tensor:
+    losses = losses if weight is None else losses * weight
     if reduction == "none":
         return losses
-    raise ValueError(f'{name}: reduction must be "mean", "sum" or "none", not {reduction!r}')
+    if reduction not in ("mean", "sum"):
+        raise _no_such(name, reduction)
+    return mean(losses) if reduction == "mean" else sum(losses)

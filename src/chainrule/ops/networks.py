@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chainrule.kernels import special
-from chainrule.ops.arithmetic import where
-from chainrule.ops.elementwise import tanh
-from chainrule.ops.indexing import getitem, put
+from chainrule.ops.arithmetic import mul, ne, where
+from chainrule.ops.elementwise import sqrt, tanh
+from chainrule.ops.indexing import getitem, indices, put, rows
 from chainrule.ops.linalg import matmul
 from chainrule.ops.losses import softmax
-from chainrule.ops.operation import Array, operation
-from chainrule.ops.reductions import mean
-from chainrule.ops.shape import broadcast_to, reshape, transpose
+from chainrule.ops.operation import Array, constant, operation
+from chainrule.ops.reductions import any, mean, var
+from chainrule.ops.shape import along, broadcast_to, flatten, reshape, transpose, unsqueeze
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,8 +61,7 @@ def gelu(input: Array, *, approximate: str = "none") -> Tensor:
         below = 0.5 * (1 + tanh(math.sqrt(2 / math.pi) * (input + 0.044715 * input * input * input)))
     else:
         raise ValueError(f'gelu: approximate must be "none" or "tanh", not {approximate!r}')
-    out: Tensor = below * input
-    return out
+    return mul(below, input)
 
 
 # Normalisation
@@ -71,17 +70,21 @@ def gelu(input: Array, *, approximate: str = "none") -> Tensor:
 @operation(promote="floating")
 def standardize(input: Array, *, dim: Any, eps: float) -> Array:
     """(x - mean) / √(variance + eps) over `dim`: mean 0 and variance 1."""
-    away = input - np.mean(input, axis=dim, keepdims=True)
-    return away / np.sqrt(np.mean(away * away, axis=dim, keepdims=True) + eps)
+    away, spread = _centred(input, dim, eps)
+    return away / spread
 
 
 @standardize.derivative
 def _(grad: Array, out: Array, input: Array, dim: Any, eps: float) -> Array:
     """(G - mean(G) - y mean(G y)) / √(variance + eps), y being the result. Source: Ioffe and Szegedy (2015)."""
+    slope = grad - np.mean(grad, axis=dim, keepdims=True) - out * np.mean(grad * out, axis=dim, keepdims=True)
+    return slope / _centred(input, dim, eps)[1]
+
+
+def _centred(input: Array, dim: Any, eps: float) -> tuple[Array, Array]:
+    """X - mean, and √(variance + eps)."""
     away = input - np.mean(input, axis=dim, keepdims=True)
-    spread = np.sqrt(np.mean(away * away, axis=dim, keepdims=True) + eps)
-    centred = grad - np.mean(grad, axis=dim, keepdims=True)
-    return (centred - out * np.mean(grad * out, axis=dim, keepdims=True)) / spread
+    return away, np.sqrt(np.mean(away * away, axis=dim, keepdims=True) + eps)
 
 
 def layer_norm(
@@ -101,9 +104,8 @@ def layer_norm(
 
     Source: Ba et al., Layer normalization (2016).
     """
-    return _scaled(
-        standardize(input, dim=_last("layer_norm", input, normalized_shape, weight, bias), eps=eps), weight, bias
-    )
+    dim = _last("layer_norm", input, normalized_shape, weight, bias)
+    return _scaled(standardize(input, dim=dim, eps=eps), weight, bias)
 
 
 def rms_norm(input: Array, normalized_shape: Sequence[int], weight: Array = None, eps: float | None = None) -> Tensor:
@@ -120,9 +122,9 @@ def rms_norm(input: Array, normalized_shape: Sequence[int], weight: Array = None
 
     Source: Zhang and Sennrich, Root mean square layer normalization (2019).
     """
-    dim = _last("rms_norm", input, normalized_shape, weight, None)
+    dim = _last("rms_norm", input, normalized_shape, weight)
     eps = float(np.finfo(input.dtype).eps) if eps is None else eps
-    return _scaled(input / np.sqrt(mean(input * input, dim=dim, keepdim=True) + eps), weight, None)
+    return _scaled(input / np.sqrt(mean(input * input, dim=dim, keepdim=True) + eps), weight)
 
 
 def group_norm(input: Array, num_groups: int, weight: Array = None, bias: Array = None, eps: float = 1e-5) -> Tensor:
@@ -141,25 +143,17 @@ def group_norm(input: Array, num_groups: int, weight: Array = None, bias: Array 
     Source: Wu and He, Group normalization (2018).
     """
     if input.ndim < 2 or num_groups < 1 or input.shape[1] % num_groups:
-        raise ValueError(
-            f"group_norm: num_groups={num_groups} must divide the channels of (N, C, ...) {tuple(input.shape)}"
-        )
-    _by_channel("group_norm", input, weight, bias)
+        raise ValueError(f"group_norm: num_groups={num_groups} must divide the channels of (N, C, ...) {input.shape}")
+    weight, bias = _by_channel("group_norm", input, weight, bias)
     grouped = reshape(input, shape=(input.shape[0], num_groups, input.shape[1] // num_groups, *input.shape[2:]))
-    out = reshape(standardize(grouped, dim=tuple(range(2, grouped.ndim)), eps=eps), shape=tuple(input.shape))
-    return _scaled(out, _channels(weight, input.ndim), _channels(bias, input.ndim))
+    out = standardize(grouped, dim=tuple(range(2, grouped.ndim)), eps=eps)
+    return _scaled(reshape(out, shape=input.shape), weight, bias)
 
 
 def batch_norm(
-    input: Array,
-    running_mean: Array,
-    running_var: Array,
-    weight: Array = None,
-    bias: Array = None,
-    training: bool = False,
-    momentum: float = 0.1,
-    eps: float = 1e-5,
-) -> Tensor:
+    input: Array, running_mean: Array, running_var: Array, weight: Array = None, bias: Array = None,
+    training: bool = False, momentum: float = 0.1, eps: float = 1e-5,
+) -> Tensor:  # fmt: skip
     """Each channel brought to mean 0 and variance 1 over the batch, then scaled and shifted.
 
     Args:
@@ -173,63 +167,59 @@ def batch_norm(
         eps: keeps the quotient finite.
 
     Raises:
-        ValueError: shapes that do not fit, or a single value a channel while training.
+        ValueError: shapes that do not fit, a single value a channel while training, or an eps that is not positive
+            (without training it may be 0).
 
     Source: Ioffe and Szegedy, Batch normalization (2015).
     """
-    if tuple(input.shape) == (0,):  # no example, no channel
+    if input.shape == (0,):  # no example, no channel
         return input  # type: ignore[no-any-return]
     if input.ndim < 2:
-        raise ValueError(f"batch_norm: takes (N, C, ...), not {tuple(input.shape)}")
-    _by_channel("batch_norm", input, weight, bias, running_mean, running_var)
+        raise ValueError(f"batch_norm: takes (N, C, ...), not {input.shape}")
+    weight, bias, centre, variance = _by_channel("batch_norm", input, weight, bias, running_mean, running_var)
+    if eps < 0 or (training and eps == 0):
+        raise ValueError(f"batch_norm: eps must be positive, got {eps}")
+    if not training:
+        if centre is None or variance is None:
+            raise ValueError("batch_norm: needs running_mean and running_var when not training")
+        return _scaled((input - constant(centre)) / sqrt(constant(variance) + eps), weight, bias)
     dim = (0, *range(2, input.ndim))
-    if not training and (running_mean is None or running_var is None):
-        raise ValueError("batch_norm: needs running_mean and running_var when not training")
-    if training:
-        count = math.prod(input.shape[d] for d in dim)
-        if count <= 1:
-            raise ValueError(
-                f"batch_norm: needs more than one value a channel while training, got {tuple(input.shape)}"
-            )
-        if running_mean is not None and running_var is not None:
-            values = np.asarray(input)
-            _blend(running_mean, values.mean(axis=dim), momentum)
-            _blend(running_var, values.var(axis=dim) * (count / (count - 1)), momentum)
-        out = standardize(input, dim=dim, eps=eps)
-    else:
-        centre, spread = np.asarray(running_mean), np.sqrt(np.asarray(running_var) + eps)
-        out = (input - _channels(centre, input.ndim)) / _channels(spread, input.ndim)
-    return _scaled(out, _channels(weight, input.ndim), _channels(bias, input.ndim))
+    count = math.prod(input.shape[d] for d in dim)
+    if count == 1:
+        raise ValueError(f"batch_norm: needs more than one value a channel while training, got {input.shape}")
+    if running_mean is not None and running_var is not None and count:
+        values = constant(input)
+        _blend(running_mean, mean(values, dim=dim), momentum)
+        _blend(running_var, var(values, dim=dim), momentum)
+    return _scaled(standardize(input, dim=dim, eps=eps) if count else input, weight, bias)
 
 
 def _blend(running: Any, batch: Any, momentum: float) -> None:
-    running[...] = np.asarray(running) * (1 - momentum) + momentum * batch
+    running[...] = constant(running) * (1 - momentum) + momentum * batch
 
 
-def _last(name: str, input: Array, shape: Any, weight: Array, bias: Array) -> tuple[int, ...]:
-    """The last dimensions, checked."""
+def _last(name: str, input: Array, shape: Any, *parts: Array) -> tuple[int, ...]:
+    """The last dimensions, where input, weight and bias fit."""
     sizes = (shape,) if isinstance(shape, int) else tuple(shape)
-    if not sizes or tuple(input.shape[-len(sizes) :]) != sizes:
-        raise ValueError(f"{name}: input {tuple(input.shape)} must end with normalized_shape {sizes}")
-    for what, part in (("weight", weight), ("bias", bias)):
-        if part is not None and tuple(part.shape) != sizes:
-            raise ValueError(f"{name}: {what} {tuple(part.shape)} must have normalized_shape {sizes}")
+    if not sizes or input.shape[-len(sizes) :] != sizes:
+        raise ValueError(f"{name}: input {input.shape} must end with normalized_shape {sizes}")
+    for what, part in zip(("weight", "bias"), parts, strict=False):
+        if part is not None and part.shape != sizes:
+            raise ValueError(f"{name}: {what} {part.shape} must have normalized_shape {sizes}")
     return tuple(range(-len(sizes), 0))
 
 
-def _by_channel(name: str, input: Array, *parts: Array) -> None:
+def _by_channel(name: str, input: Array, *parts: Array) -> list[Any]:
+    """Parts (C,) in the shape in which they meet an input (N, C, ...)."""
+    channels = input.shape[1]
     for part in parts:
-        if part is not None and tuple(part.shape) != (input.shape[1],):
-            raise ValueError(
-                f"{name}: weight, bias and statistics must be ({input.shape[1]},), one has {tuple(part.shape)}"
-            )
+        if part is not None and part.shape != (channels,):
+            raise ValueError(f"{name}: weight, bias and statistics must be ({channels},), one has {part.shape}")
+    shape = (1, channels, *(1,) * (input.ndim - 2))
+    return [None if part is None else reshape(part, shape=shape) for part in parts]
 
 
-def _channels(part: Array, ndim: int) -> Any:
-    return None if part is None else reshape(part, shape=(1, -1, *(1,) * (ndim - 2)))
-
-
-def _scaled(out: Tensor, weight: Any, bias: Any) -> Tensor:
+def _scaled(out: Tensor, weight: Any, bias: Any = None) -> Tensor:
     out = out if weight is None else out * weight
     return out if bias is None else out + bias
 
@@ -250,32 +240,22 @@ def embedding(input: Array, weight: Array, padding_idx: int | None = None) -> Te
         TypeError: the indices are not integers.
         ValueError: the weight is no matrix, or `padding_idx` is out of range.
     """
-    places = np.array(input)
-    if places.dtype.kind not in "iu":
-        raise TypeError(f"embedding: indices must be integers, not {places.dtype}")
     if weight.ndim != 2:
-        raise ValueError(f"embedding: the weight must be (V, D), not {tuple(weight.shape)}")
-    rows = weight.shape[0]
-    if places.size and not (places.min() >= 0 and places.max() < rows):
-        raise IndexError(f"embedding: indices are {places.min()} to {places.max()}, they must be 0 to {rows - 1}")
-    out = getitem(weight, index=places)
+        raise ValueError(f"embedding: the weight must be (V, D), not {weight.shape}")
+    size = weight.shape[0]
+    places = indices(input, size=size, name="embedding")
+    out = rows(weight, places)
     if padding_idx is None:
         return out
-    if not -rows <= padding_idx < rows:
-        raise ValueError(f"embedding: padding_idx {padding_idx} is out of range for {rows} rows")
-    return where((places == padding_idx % rows)[..., None], np.asarray(out), out)
+    if not -size <= padding_idx < size:
+        raise ValueError(f"embedding: padding_idx {padding_idx} is out of range for {size} rows")
+    return where(unsqueeze(places == padding_idx % size, -1), constant(out), out)
 
 
 def scaled_dot_product_attention(
-    query: Array,
-    key: Array,
-    value: Array,
-    attn_mask: Array = None,
-    dropout_p: float = 0.0,
-    is_causal: bool = False,
-    scale: float | None = None,
-    enable_gqa: bool = False,
-) -> Tensor:
+    query: Array, key: Array, value: Array, attn_mask: Array = None, dropout_p: float = 0.0, is_causal: bool = False,
+    scale: float | None = None, enable_gqa: bool = False,
+) -> Tensor:  # fmt: skip
     """softmax(Q Kᵀ / √E) V: each of L queries takes a mean of S values, weighed by how well their keys answer it.
 
     Args:
@@ -299,12 +279,9 @@ def scaled_dot_product_attention(
     name = "scaled_dot_product_attention"
     if dropout_p:
         raise ValueError(f"{name}: 'dropout_p' is not supported, it must be 0")
-    if (
-        min(query.ndim, key.ndim, value.ndim) < 2
-        or query.shape[-1] != key.shape[-1]
-        or key.shape[-2] != value.shape[-2]
-    ):
-        shapes = f"{tuple(query.shape)}, {tuple(key.shape)} and {tuple(value.shape)}"
+    few = min(query.ndim, key.ndim, value.ndim) < 2
+    if few or query.shape[-1] != key.shape[-1] or key.shape[-2] != value.shape[-2]:
+        shapes = f"{query.shape}, {key.shape} and {value.shape}"
         raise ValueError(f"{name}: takes query (..., L, E), key (..., S, E) and value (..., S, F), not {shapes}")
     if attn_mask is not None and is_causal:
         raise ValueError(f"{name}: takes attn_mask or is_causal, not both")
@@ -313,17 +290,15 @@ def scaled_dot_product_attention(
     scale = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
     scores = matmul(query * scale, transpose(key, -2, -1))  # (..., L, S)
     if is_causal:
-        attn_mask = np.tri(query.shape[-2], key.shape[-2], dtype=bool)
+        scores = where(np.tri(query.shape[-2], key.shape[-2], dtype=bool), scores, -np.inf)
     if attn_mask is None:
         return matmul(softmax(scores, dim=-1), value)
-    seen = np.array(attn_mask)  # a copy: the caller may change his before `backward()`
-    if seen.dtype == bool:
+    if attn_mask.dtype == bool:
+        seen = ne(attn_mask, False)  # a copy: the caller may change his before `backward()`
         scores = where(seen, scores, -np.inf)
     else:
-        scores, seen = scores + attn_mask, seen > -np.inf
-    awake = seen.any(axis=-1, keepdims=True)
-    if awake.all():
-        return matmul(softmax(scores, dim=-1), value)
+        scores, seen = scores + attn_mask, attn_mask > -np.inf
+    awake = any(seen, dim=-1, keepdim=True)
     return matmul(where(awake, softmax(where(awake, scores, 0), dim=-1), 0), value)  # who sees nothing gets nothing
 
 
@@ -332,10 +307,8 @@ def _repeat_heads(part: Array, heads: int) -> Tensor:
     own = part.shape[-3]
     if heads % own:
         raise ValueError(f"scaled_dot_product_attention: {heads} query heads cannot share {own} key heads evenly")
-    *rest, length, width = part.shape
-    spread = reshape(part, shape=(*rest, 1, length, width))
-    wide = broadcast_to(spread, shape=(*rest, heads // own, length, width))
-    return reshape(wide, shape=(*rest[:-1], heads, length, width))
+    wide = broadcast_to(unsqueeze(part, -3), shape=(*part.shape[:-2], heads // own, *part.shape[-2:]))
+    return flatten(wide, -4, -3)
 
 
 def pad(input: Array, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Tensor:
@@ -352,45 +325,40 @@ def pad(input: Array, pad: Sequence[int], mode: str = "constant", value: float |
             reflect or go round.
     """
     if len(pad) % 2 or len(pad) > 2 * input.ndim:
-        raise ValueError(
-            f"pad: needs a pair of numbers for each of the last dimensions, got {tuple(pad)} for {input.ndim}"
-        )
+        given = f"{tuple(pad)} for {input.ndim}"
+        raise ValueError(f"pad: needs a pair of numbers for each of the last dimensions, got {given}")
     pairs = [(0, 0)] * (input.ndim - len(pad) // 2) + list(zip(pad[::2], pad[1::2], strict=True))[::-1]
-    sizes = [n + before + after for n, (before, after) in zip(input.shape, pairs, strict=True)]
-    if any(size < 0 for size in sizes):
-        raise ValueError(f"pad: {tuple(pad)} cuts more than there is of {tuple(input.shape)}")
+    shape = [n + before + after for n, (before, after) in zip(input.shape, pairs, strict=True)]
+    if min(shape, default=0) < 0:
+        raise ValueError(f"pad: {tuple(pad)} cuts more than there is of {input.shape}")
+    if mode != "constant" and value is not None:
+        raise ValueError(f"pad: a value is for mode 'constant' only, not {mode!r}")
+    if mode in ("constant", "circular"):  # what is cut away does not go round
+        kept = [slice(max(-b, 0), max(n + min(a, 0), 0)) for n, (b, a) in zip(input.shape, pairs, strict=True)]
+        input, pairs = getitem(input, index=tuple(kept)), [(max(b, 0), max(a, 0)) for b, a in pairs]
     if mode == "constant":
-        inside = tuple(slice(max(-b, 0), n - max(-a, 0)) for n, (b, a) in zip(input.shape, pairs, strict=True))
-        laid = tuple(slice(max(b, 0), s - max(a, 0)) for s, (b, a) in zip(sizes, pairs, strict=True))
-        out = put(getitem(input, index=inside), index=laid, shape=tuple(sizes))
+        inside = tuple(slice(b, size - a) for size, (b, a) in zip(shape, pairs, strict=True))
+        out = put(input, index=inside, shape=shape)
         if not value:
             return out
-        border = np.ones(sizes, bool)
-        border[laid] = False
+        border = np.ones(shape, bool)
+        border[inside] = False
         return where(border, value, out)
-    if value is not None:
-        raise ValueError(f"pad: a value is for mode 'constant' only, not {mode!r}")
-    for dim, (n, (before, after)) in enumerate(zip(input.shape, pairs, strict=True)):
-        if mode == "circular":  # what is cut away does not go round
-            input = getitem(input, index=(*[slice(None)] * dim, slice(max(-before, 0), n - max(-after, 0))))
-            before, after, n = max(before, 0), max(after, 0), input.shape[dim]
+    for dim, (before, after) in enumerate(pairs):
         if before or after:
-            places = _border(mode, n, np.arange(-before, n + after))
-            input = getitem(input, index=(*[slice(None)] * dim, places))
+            input = getitem(input, index=along(dim, _border(mode, input.shape[dim], before, after)))
     return input  # type: ignore[no-any-return]
 
 
-def _border(mode: str, n: int, places: Any) -> Any:
-    """Which element stands at each place, some of which lie outside 0 to n - 1."""
-    if mode == "replicate":
-        return np.clip(places, 0, n - 1)
-    if mode == "circular":
-        if -places[0] > n or places[-1] >= 2 * n:
-            raise ValueError(f"pad: a circular border cannot be larger than the input's size {n}")
-        return places % n
-    if mode == "reflect":
-        if -places[0] >= n or places[-1] > 2 * n - 2:
-            raise ValueError(f"pad: a reflected border must be smaller than the input's size {n}")
-        mirrored = np.absolute(places)
-        return np.where(mirrored >= n, 2 * n - 2 - mirrored, mirrored)
-    raise ValueError(f'pad: mode must be "constant", "reflect", "replicate" or "circular", not {mode!r}')
+_BORDERS: dict[str, Any] = {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}  # NumPy's names
+
+
+def _border(mode: str, n: int, before: int, after: int) -> Any:
+    """Which of n elements stands at each place, with a border before and after them."""
+    if mode not in _BORDERS:
+        raise ValueError(f'pad: mode must be "constant", "reflect", "replicate" or "circular", not {mode!r}')
+    most = {"reflect": n - 1, "circular": n}.get(mode)
+    if most is not None and max(before, after) > most:
+        raise ValueError(f"pad: a {mode} border of an input of size {n} must be at most {most}, not {before, after}")
+    places = np.pad(np.arange(n), (max(before, 0), max(after, 0)), _BORDERS[mode])
+    return places[max(-before, 0) : len(places) + min(after, 0)]

@@ -156,6 +156,11 @@ class Operation:
         return f"<operation {self.name}>"
 
 
+def constant(x: Any) -> Any:
+    """The same values, for which no gradient is wanted: a Tensor's `detach()`, an array as it is."""
+    return x.detach() if hasattr(x, "detach") else x
+
+
 @overload
 def operation(formula: Callable[..., Any]) -> Operation: ...
 

@@ -5,11 +5,12 @@ The loops are in `chainrule.kernels`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from chainrule.kernels import pooling as kernels
+from chainrule.ops.convolution import pair
 from chainrule.ops.indexing import gather
 from chainrule.ops.linalg import matmul
 from chainrule.ops.operation import Array, operation
@@ -25,88 +26,76 @@ if TYPE_CHECKING:
 __all__ = ["adaptive_avg_pool2d", "avg_pool2d", "max_pool2d"]
 
 
+class Window(NamedTuple):
+    """A window and how it slides: numbers (down, across), and whether a last one may reach beyond the border."""
+
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    padding: tuple[int, int]
+    dilation: tuple[int, int] = (1, 1)
+    ceil_mode: bool = False
+
+
 @operation(extra="taps")
-def max_pool(input: Array, *, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool) -> Any:
+def max_pool(input: Array, *, window: Window) -> Any:
     """The largest number of each window, (N, C, H, W) to (N, C, H′, W′); and which tap of its window each one is."""
-    return kernels.max_pool(input, kernel, stride, padding, dilation, ceil_mode)
+    return kernels.max_pool(input, *window)
 
 
 @max_pool.derivative
-def _(grad: Array, taps: Any, input_shape: Any, kernel: Any, stride: Any, padding: Any, dilation: Any) -> Array:
+def _(grad: Array, taps: Any, input_shape: Any, window: Window) -> Array:
     """The gradient goes to the largest number of each window."""
-    return unpool(grad, taps=taps, shape=input_shape, kernel=kernel, stride=stride, padding=padding, dilation=dilation)
+    return unpool(grad, taps=taps, shape=input_shape, window=window)
 
 
 @operation
-def unpool(input: Array, *, taps: Any, shape: Any, kernel: Any, stride: Any, padding: Any, dilation: Any) -> Array:
+def unpool(input: Array, *, taps: Any, shape: Any, window: Window) -> Array:
     """Zeros of a shape, with each number of the input added where its window's largest was."""
-    return kernels.max_pool_gradient(input, taps, shape, kernel, stride, padding, dilation)
+    return kernels.max_pool_gradient(input, taps, shape, *window[:4])
 
 
 @unpool.derivative
-def _(grad: Array, taps: Any, shape: Any, kernel: Any, stride: Any, padding: Any, dilation: Any) -> Array:
+def _(grad: Array, taps: Any, shape: Any, window: Window) -> Array:
     """The gradient, where each window's largest was."""
-    places = kernels.max_pool_indices(taps, shape[3], kernel, stride, padding, dilation)  # (N, C, H′, W′)
+    places = kernels.max_pool_indices(taps, shape[3], *window[:4])  # (N, C, H′, W′)
     flat = reshape(grad, shape=(*shape[:2], -1))  # (N, C, H W)
     return reshape(gather(flat, 2, places.reshape(*shape[:2], -1)), shape=places.shape)
 
 
 @operation
-def max_pool_places(input: Array, *, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool) -> Array:
+def max_pool_places(input: Array, *, window: Window) -> Array:
     """Where the largest number of each window is, h W + w in its picture: (N, C, H′, W′) int64."""
-    taps = kernels.max_pool(input, kernel, stride, padding, dilation, ceil_mode)[1]
-    return kernels.max_pool_indices(taps, input.shape[3], kernel, stride, padding, dilation)
+    return kernels.max_pool_indices(kernels.max_pool(input, *window)[1], input.shape[3], *window[:4])
 
 
 @operation
-def avg_pool(
-    input: Array, *, kernel: Any, stride: Any, padding: Any, ceil_mode: bool, count_include_pad: bool, divisor: Any
-) -> Array:
-    """The mean of each window, (N, C, H, W) to (N, C, H′, W′)."""
-    return kernels.avg_pool(input, kernel, stride, padding, ceil_mode, count_include_pad, divisor)
+def avg_pool(input: Array, *, window: Window, by: tuple[bool, int | None]) -> Array:
+    """The mean of each window, (N, C, H, W) to (N, C, H′, W′); `by` says whether zeros count, or a divisor."""
+    return kernels.avg_pool(input, *window[:3], window.ceil_mode, *by)
 
 
 @avg_pool.derivative
-def _(
-    grad: Array, input_shape: Any, kernel: Any, stride: Any, padding: Any, ceil_mode: bool,
-    count_include_pad: bool, divisor: Any,
-) -> Array:  # fmt: skip
+def _(grad: Array, input_shape: Any, window: Window, by: Any) -> Array:
     """Each window shares its gradient evenly."""
-    return spread_pool(
-        grad, shape=input_shape, kernel=kernel, stride=stride, padding=padding, ceil_mode=ceil_mode,
-        count_include_pad=count_include_pad, divisor=divisor,
-    )  # fmt: skip
+    return spread_pool(grad, shape=input_shape, window=window, by=by)
 
 
 @operation
-def spread_pool(
-    input: Array, *, shape: Any, kernel: Any, stride: Any, padding: Any, ceil_mode: bool, count_include_pad: bool,
-    divisor: Any,
-) -> Array:  # fmt: skip
+def spread_pool(input: Array, *, shape: Any, window: Window, by: Any) -> Array:
     """Each number of the input shared evenly by its window."""
-    return kernels.avg_pool_gradient(input, shape, kernel, stride, padding, count_include_pad, divisor)
+    return kernels.avg_pool_gradient(input, shape, *window[:3], *by)
 
 
 @spread_pool.derivative
-def _(
-    grad: Array, kernel: Any, stride: Any, padding: Any, ceil_mode: bool, count_include_pad: bool, divisor: Any
-) -> Array:
+def _(grad: Array, window: Window, by: Any) -> Array:
     """The mean of the gradient over each window."""
-    return avg_pool(
-        grad, kernel=kernel, stride=stride, padding=padding, ceil_mode=ceil_mode,
-        count_include_pad=count_include_pad, divisor=divisor,
-    )  # fmt: skip
+    return avg_pool(grad, window=window, by=by)
 
 
 def max_pool2d(
-    input: Array,
-    kernel_size: Pair,
-    stride: Pair | None = None,
-    padding: Pair = 0,
-    dilation: Pair = 1,
-    ceil_mode: bool = False,
-    return_indices: bool = False,
-) -> Any:
+    input: Array, kernel_size: Pair, stride: Pair | None = None, padding: Pair = 0, dilation: Pair = 1,
+    ceil_mode: bool = False, return_indices: bool = False,
+) -> Any:  # fmt: skip
     """The largest number of each window.
 
     Args:
@@ -124,24 +113,15 @@ def max_pool2d(
     Raises:
         ValueError: numbers that do not fit.
     """
-    x, single, kernel, steps, around = _prepare("max_pool2d", input, kernel_size, stride, padding)
-    apart = _two("max_pool2d", "dilation", dilation, 1)
-    _places("max_pool2d", x, kernel, steps, around, apart, ceil_mode)
-    how = {"kernel": kernel, "stride": steps, "padding": around, "dilation": apart, "ceil_mode": ceil_mode}
-    results = [run(x, **how) for run in ((max_pool, max_pool_places) if return_indices else (max_pool,))]
-    out, *places = [squeeze(result, 0) if single else result for result in results]
-    return (out, *places) if return_indices else out
+    window = _window("max_pool2d", input, kernel_size, stride, padding, dilation, ceil_mode)
+    out = _on_each(max_pool, input, window=window)
+    return (out, _on_each(max_pool_places, input, window=window)) if return_indices else out
 
 
 def avg_pool2d(
-    input: Array,
-    kernel_size: Pair,
-    stride: Pair | None = None,
-    padding: Pair = 0,
-    ceil_mode: bool = False,
-    count_include_pad: bool = True,
-    divisor_override: int | None = None,
-) -> Tensor:
+    input: Array, kernel_size: Pair, stride: Pair | None = None, padding: Pair = 0, ceil_mode: bool = False,
+    count_include_pad: bool = True, divisor_override: int | None = None,
+) -> Tensor:  # fmt: skip
     """The mean of each window.
 
     Args:
@@ -156,15 +136,32 @@ def avg_pool2d(
     Raises:
         ValueError: numbers that do not fit.
     """
-    x, single, kernel, stride, padding = _prepare("avg_pool2d", input, kernel_size, stride, padding)
+    window = _window("avg_pool2d", input, kernel_size, stride, padding, 1, ceil_mode)
     if divisor_override == 0:
         raise ValueError("avg_pool2d: divisor_override must not be 0")
-    _places("avg_pool2d", x, kernel, stride, padding, (1, 1), ceil_mode)
-    out = avg_pool(
-        x, kernel=kernel, stride=stride, padding=padding, ceil_mode=ceil_mode, count_include_pad=count_include_pad,
-        divisor=divisor_override,
-    )  # fmt: skip
-    return squeeze(out, 0) if single else out
+    out: Tensor = _on_each(avg_pool, input, window=window, by=(count_include_pad, divisor_override))
+    return out
+
+
+def _window(name: str, input: Array, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool) -> Window:
+    """The window's numbers, checked."""
+    if input.ndim not in (3, 4) or 0 in input.shape[-3:]:
+        raise ValueError(f"{name}: takes (N, C, H, W) or (C, H, W), not {input.shape}")
+    stride = kernel if stride is None or stride == () or stride == [] else stride
+    kernel, stride = pair(name, "kernel_size", kernel, 1), pair(name, "stride", stride, 1)
+    padding, dilation = pair(name, "padding", padding, 0), pair(name, "dilation", dilation, 1)
+    if any(2 * p > k for p, k in zip(padding, kernel, strict=True)):
+        raise ValueError(f"{name}: padding {padding} must be at most half the kernel_size {kernel}")
+    window, size = Window(kernel, stride, padding, dilation, ceil_mode), input.shape[-2:]
+    if min(kernels.pooled_size(size, *window)) < 1:
+        reach = f"the window {kernel} (dilation {dilation})"
+        raise ValueError(f"{name}: {reach} is larger than the input, {size} with padding {padding}")
+    return window
+
+
+def _on_each(pool: Any, input: Array, **how: Any) -> Any:
+    """Pool several pictures, or one."""
+    return pool(input, **how) if input.ndim == 4 else squeeze(pool(unsqueeze(input, 0), **how), 0)
 
 
 def adaptive_avg_pool2d(input: Array, output_size: int | Sequence[int | None]) -> Tensor:
@@ -180,7 +177,7 @@ def adaptive_avg_pool2d(input: Array, output_size: int | Sequence[int | None]) -
         ValueError: other dimensions.
     """
     if input.ndim not in (3, 4):
-        raise ValueError(f"adaptive_avg_pool2d: takes (N, C, H, W) or (C, H, W), not {tuple(input.shape)}")
+        raise ValueError(f"adaptive_avg_pool2d: takes (N, C, H, W) or (C, H, W), not {input.shape}")
     sizes = (output_size, output_size) if isinstance(output_size, int) else tuple(output_size)
     if len(sizes) != 2 or any(s is not None and s < 0 for s in sizes):
         raise ValueError(f"adaptive_avg_pool2d: output_size must be a number or two, not negative, not {output_size}")
@@ -195,30 +192,3 @@ def _means(size: int, places: int, dtype: Any) -> Any:
         start, end = i * size // places, -(-(i + 1) * size // places)
         matrix[i, start:end] = 1 / max(end - start, 1)
     return matrix
-
-
-def _two(name: str, what: str, value: Any, least: int) -> tuple[int, int]:
-    given = (value, value) if isinstance(value, int) else tuple(value)
-    given = given * 2 if len(given) == 1 else given
-    if len(given) != 2 or any(v < least for v in given):
-        raise ValueError(f"{name}: {what} must be a number or two, at least {least}, not {value}")
-    return given[0], given[1]
-
-
-def _prepare(name: str, input: Array, kernel_size: Any, stride: Any, padding: Any) -> Any:
-    if input.ndim not in (3, 4) or any(n == 0 for n in input.shape[-3:]):
-        raise ValueError(f"{name}: takes (N, C, H, W) or (C, H, W), not {tuple(input.shape)}")
-    kernel, around = _two(name, "kernel_size", kernel_size, 1), _two(name, "padding", padding, 0)
-    steps = kernel if stride is None or stride == () or stride == [] else _two(name, "stride", stride, 1)
-    if any(2 * p > k for p, k in zip(around, kernel, strict=True)):
-        raise ValueError(f"{name}: padding {around} must be at most half the kernel_size {kernel}")
-    single = input.ndim == 3
-    return (unsqueeze(input, 0) if single else input), single, kernel, steps, around
-
-
-def _places(name: str, x: Array, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool) -> None:
-    size = (x.shape[2], x.shape[3])
-    if min(kernels.pooled_size(size, kernel, stride, padding, dilation, ceil_mode)) < 1:
-        raise ValueError(
-            f"{name}: the window {kernel} (dilation {dilation}) is larger than the input, {size} with padding {padding}"
-        )

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -14,7 +15,7 @@ from chainrule.ops.arithmetic import maximum, minimum, where
 from chainrule.ops.elementwise import sqrt
 from chainrule.ops.indexing import gather
 from chainrule.ops.operation import NUMPY, Array, operation
-from chainrule.ops.shape import cast, place, reshape, squeeze
+from chainrule.ops.shape import cast, place, squeeze
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,13 +29,13 @@ __all__ = [
 
 
 Dim: TypeAlias = "int | Sequence[int] | None"
+_SUMMED_AS = dict.fromkeys("biu", np.int64)  # booleans and integers; floats stay as they are
 
 
 @operation(numpy=np.sum)
 def sum(input: Array, *, dim: Dim = None, keepdim: bool = False, dtype: Any = None) -> Array:
     """The sum over `dim`, in `dtype`; left out, integers and booleans are summed as int64."""
-    kind = dtype or (None if input.dtype.kind == "f" else np.int64)
-    return np.sum(input, axis=_axes(dim), dtype=kind, keepdims=keepdim)
+    return np.sum(input, axis=_axes(dim), dtype=dtype or _SUMMED_AS.get(input.dtype.kind), keepdims=keepdim)
 
 
 @sum.derivative
@@ -52,8 +53,7 @@ def mean(input: Array, *, dim: Dim = None, keepdim: bool = False) -> Array:
     """
     if input.dtype.kind != "f":
         raise TypeError(f"mean: takes floats, not {input.dtype}: make it float first, with .float()")
-    count = _count(input.shape, dim)
-    return np.sum(input, axis=_axes(dim), keepdims=keepdim) / (count or np.nan)
+    return np.sum(input, axis=_axes(dim), keepdims=keepdim) / (_count(input.shape, dim) or np.nan)
 
 
 @mean.derivative
@@ -68,22 +68,21 @@ def amax(input: Array, *, dim: Dim = None, keepdim: bool = False) -> Array:
     return np.max(input, axis=_axes(dim), keepdims=keepdim)
 
 
-@amax.derivative
-def _(grad: Array, out: Array, input: Array, dim: Dim) -> Array:
-    """1 for the largest, 0 for the others; shared evenly where several are the largest; NaN if that is NaN."""
-    return _to_the_chosen(grad, out, input, dim)
-
-
 @operation(numpy=np.min)
 def amin(input: Array, *, dim: Dim = None, keepdim: bool = False) -> Array:
     """The smallest element over `dim`; NaN if there is one."""
     return np.min(input, axis=_axes(dim), keepdims=keepdim)
 
 
-@amin.derivative
-def _(grad: Array, out: Array, input: Array, dim: Dim) -> Array:
-    """1 for the smallest, 0 for the others; shared evenly where several are the smallest; NaN if that is NaN."""
-    return _to_the_chosen(grad, out, input, dim)
+def _to_the_chosen(grad: Array, out: Array, input: Array, dim: Dim) -> Array:
+    """1 for the largest or smallest, 0 for the others; shared evenly where there are several; NaN if that is NaN."""
+    kept = _kept(input.shape, dim)
+    chosen = cast(input == np.reshape(out, kept), dtype=input.dtype)  # 1 or 0, in a type that does not widen the result
+    return chosen * (np.reshape(grad, kept) / np.sum(chosen, axis=_axes(dim), keepdims=True))
+
+
+amax.derivative(_to_the_chosen)
+amin.derivative(_to_the_chosen)
 
 
 @operation(numpy=np.argmax)
@@ -113,8 +112,7 @@ def any(input: Array, *, dim: Dim = None, keepdim: bool = False) -> Array:
 @operation
 def prod(input: Array, *, dim: int | None = None, keepdim: bool = False, dtype: Any = None) -> Array:
     """The product over one dimension, or of all elements."""
-    kind = dtype or (None if input.dtype.kind == "f" else np.int64)
-    return np.prod(input, axis=dim, keepdims=keepdim, dtype=kind)
+    return np.prod(input, axis=dim, dtype=dtype or _SUMMED_AS.get(input.dtype.kind), keepdims=keepdim)
 
 
 @prod.derivative
@@ -146,14 +144,14 @@ def logsumexp(input: Array, *, dim: Dim, keepdim: bool = False) -> Array:
 def _(grad: Array, out: Array, input: Array, dim: Dim) -> Array:
     """∂ ln(Σ eˣ)/∂xᵢ = eˣⁱ / Σ eˣ."""
     kept = _kept(input.shape, dim)
-    return np.reshape(grad, kept) * np.exp(input - np.reshape(out, kept))
+    return np.exp(input - np.reshape(out, kept)) * np.reshape(grad, kept)
 
 
 @operation(numpy=np.cumsum)
 def cumsum(input: Array, *, dim: int, dtype: Any = None) -> Array:
     """Sums so far along a dimension."""
-    kind = dtype or (None if input.dtype.kind == "f" else np.int64)
-    return np.cumsum(input, axis=dim, dtype=kind) if input.ndim else input.astype(kind or input.dtype)
+    kind = dtype or _SUMMED_AS.get(input.dtype.kind) or input.dtype
+    return np.cumsum(input, axis=dim, dtype=kind) if input.ndim else input.astype(kind)
 
 
 @cumsum.derivative
@@ -166,10 +164,8 @@ def _(grad: Array, dim: int) -> Array:
 def vector_norm(input: Array, *, p: float, dim: Dim = None, keepdim: bool = False) -> Array:
     """(Σ |x|ᵖ)^(1/p); the largest |x| for p = inf, the smallest for -inf, how many are not 0 for p = 0."""
     size, axes = np.absolute(input), _axes(dim)
-    if p == np.inf:
-        return np.max(size, axis=axes, keepdims=keepdim)
-    if p == -np.inf:
-        return np.min(size, axis=axes, keepdims=keepdim)
+    if np.isinf(p):
+        return (np.max if p > 0 else np.min)(size, axis=axes, keepdims=keepdim)
     if p == 0:
         return np.sum(size != 0, axis=axes, keepdims=keepdim).astype(size.dtype)
     if p == 2:
@@ -184,9 +180,8 @@ def _(grad: Array, out: Array, input: Array, p: float, dim: Dim) -> Array:
         return np.zeros_like(input)
     if np.isinf(p):
         return np.sign(input) * _to_the_chosen(grad, out, np.absolute(input), dim)
-    grad, out = np.reshape(grad, _kept(input.shape, dim)), np.reshape(out, _kept(input.shape, dim))
-    if p == 1:
-        return np.sign(input) * grad
+    kept = _kept(input.shape, dim)
+    grad, out = np.reshape(grad, kept), np.reshape(out, kept)
     safe = np.where(out == 0, np.ones_like(out), out)
     if p == 2:
         return np.where(out == 0, 0, input * (grad / safe))
@@ -198,13 +193,9 @@ def _(grad: Array, out: Array, input: Array, p: float, dim: Dim) -> Array:
 
 
 def var(
-    input: Array,
-    dim: Dim = None,
-    unbiased: bool | None = None,
-    keepdim: bool = False,
-    *,
+    input: Array, dim: Dim = None, unbiased: bool | None = None, keepdim: bool = False, *,
     correction: float | None = None,
-) -> Tensor:
+) -> Tensor:  # fmt: skip
     """The variance over `dim`: Σ (x - mean)² / (n - correction).
 
     Args:
@@ -218,21 +209,16 @@ def var(
         dim, unbiased = None, dim
     if correction is None:
         correction = 1 if unbiased is None or unbiased else 0
-    if not isinstance(dim, int) and dim is not None and not tuple(dim):
-        dim = None
+    dim = _or_all(dim)
     away = input - mean(input, dim=dim, keepdim=True)
-    left = _count(tuple(input.shape), dim) - correction
+    left = _count(input.shape, dim) - correction
     return sum(away * away, dim=dim, keepdim=keepdim) / (left if left > 0 else 0.0)
 
 
 def std(
-    input: Array,
-    dim: Dim = None,
-    unbiased: bool | None = None,
-    keepdim: bool = False,
-    *,
+    input: Array, dim: Dim = None, unbiased: bool | None = None, keepdim: bool = False, *,
     correction: float | None = None,
-) -> Tensor:
+) -> Tensor:  # fmt: skip
     """The standard deviation over `dim`, the square root of `var`; where that is 0, its slope is taken to be 0 too."""
     variance = var(input, dim, unbiased, keepdim, correction=correction)
     flat = variance == 0
@@ -261,9 +247,7 @@ def norm(
         input = cast(input, dtype=dtype)
     if input.dtype.kind != "f":
         raise TypeError(f"norm: takes floats, not {input.dtype}")
-    if dim is not None and not isinstance(dim, int) and not tuple(dim):
-        dim = None
-    return vector_norm(input, p=2.0 if p is None or isinstance(p, str) else p, dim=dim, keepdim=keepdim)
+    return vector_norm(input, p=2.0 if p is None or isinstance(p, str) else p, dim=_or_all(dim), keepdim=keepdim)
 
 
 def max(input: Array, dim: Any = None, keepdim: bool = False) -> Any:
@@ -284,14 +268,17 @@ def _extreme(name: str, input: Array, dim: Any, keepdim: bool, whole: Any, where
     if not hasattr(input, "ndim"):
         raise TypeError(f"{name}: takes a tensor, not the number {input}")
     place(input, int(dim), name)
-    if not input.ndim:
-        return reshape(input, shape=()), where(input)
     indices = where(input, dim=dim, keepdim=True)
     values = gather(input, int(dim), indices)
     return (values, indices) if keepdim else (squeeze(values, int(dim)), squeeze(indices, int(dim)))
 
 
 NUMPY[np.amax], NUMPY[np.amin] = amax, amin  # older names of np.max and np.min
+
+
+def _or_all(dim: Dim) -> Dim:
+    """None for no dimensions at all, which PyTorch takes for all of them."""
+    return None if _axes(dim) == () else dim
 
 
 def _axes(dim: Dim) -> int | tuple[int, ...] | None:
@@ -302,24 +289,15 @@ def _kept(shape: tuple[int, ...], dim: Dim) -> tuple[int, ...]:
     """The shape with 1 for each reduced dimension."""
     if dim is None:
         return (1,) * len(shape)
-    reduced = {d % len(shape) for d in ((dim,) if isinstance(dim, (int, np.integer)) else dim)} if shape else set()
+    reduced = {d % (len(shape) or 1) for d in ((dim,) if isinstance(dim, (int, np.integer)) else dim)}
     return tuple(1 if d in reduced else size for d, size in enumerate(shape))
 
 
 def _count(shape: tuple[int, ...], dim: Dim) -> int:
     """How many elements come together in one."""
-    count = 1
-    for size, kept in zip(shape, _kept(shape, dim), strict=True):
-        count *= size if kept == 1 else 1
-    return count
+    return math.prod([size for size, kept in zip(shape, _kept(shape, dim), strict=True) if kept == 1])
 
 
 def _spread(grad: Array, shape: tuple[int, ...], dim: Dim) -> Array:
     """Hand the gradient of a reduction's result to every element that went into it."""
     return np.broadcast_to(np.reshape(grad, _kept(shape, dim)), shape)
-
-
-def _to_the_chosen(grad: Array, out: Array, input: Array, dim: Dim) -> Array:
-    kept = _kept(input.shape, dim)
-    chosen = cast(input == np.reshape(out, kept), dtype=input.dtype)  # 1 or 0, in a type that does not widen the result
-    return chosen * (np.reshape(grad, kept) / np.sum(chosen, axis=_axes(dim), keepdims=True))

@@ -79,9 +79,7 @@ def concatenate(*inputs: Array, dim: int = 0) -> Array:
 @concatenate.derivative
 def _(grad: Array, shapes: Sequence[tuple[int, ...]], dim: int) -> Any:
     """Each input's own stretch of the gradient."""
-    ends = np.cumsum([shape[dim] for shape in shapes]).tolist()
-    before = (slice(None),) * (dim % len(shapes[0]))
-    stretches = [(*before, slice(end - shape[dim], end)) for end, shape in zip(ends, shapes, strict=True)]
+    stretches = _stretches([shape[dim] for shape in shapes], dim % len(shapes[0]))
     return tuple([lambda stretch=stretch: grad[stretch] for stretch in stretches])
 
 
@@ -123,20 +121,13 @@ def movedim(input: Array, source: int | Sequence[int], destination: int | Sequen
         ValueError: other numbers of the two, or one named twice.
         IndexError: one is out of range.
     """
-    sources = [source] if isinstance(source, int) else list(source)
-    places = [destination] if isinstance(destination, int) else list(destination)
-    n = input.ndim
-    if len(sources) != len(places):
-        raise ValueError(f"movedim: {len(sources)} dimensions for {len(places)} places")
-    sources, places = [place(input, d, "movedim") for d in sources], [place(input, d, "movedim") for d in places]
-    if len(set(sources)) != len(sources) or len(set(places)) != len(places):
-        raise ValueError(f"movedim: a dimension is named twice in {source} or {destination}")
-    if not n:
-        return input  # type: ignore[no-any-return]
-    dims = [d for d in range(n) if d not in sources]
-    for target, d in sorted(zip(places, sources, strict=True)):
+    sources, targets = each_place(input, source, "movedim"), each_place(input, destination, "movedim")
+    if len(sources) != len(targets):
+        raise ValueError(f"movedim: {len(sources)} dimensions for {len(targets)} places")
+    dims = [d for d in range(input.ndim) if d not in sources]
+    for target, d in sorted(zip(targets, sources, strict=True)):
         dims.insert(target, d)
-    return permute(input, dims=dims)
+    return permute(input, dims=dims[: input.ndim])  # a single number has none
 
 
 def unsqueeze(input: Array, dim: int) -> Tensor:
@@ -148,9 +139,8 @@ def unsqueeze(input: Array, dim: int) -> Tensor:
     n = input.ndim
     if not -n - 1 <= dim <= n:
         raise IndexError(f"unsqueeze: dim {dim} is out of range for shape {input.shape}: use {-n - 1} to {n}")
-    shape = list(input.shape)
-    shape.insert(dim % (n + 1), 1)
-    return reshape(input, shape=shape)
+    dim %= n + 1
+    return reshape(input, shape=(*input.shape[:dim], 1, *input.shape[dim:]))
 
 
 def squeeze(input: Array, dim: int | Sequence[int] | None = None) -> Tensor:
@@ -159,8 +149,7 @@ def squeeze(input: Array, dim: int | Sequence[int] | None = None) -> Tensor:
     Raises:
         IndexError: `dim` is out of range.
     """
-    chosen = range(input.ndim) if dim is None else [dim] if isinstance(dim, (int, np.integer)) else dim
-    gone = {place(input, d, "squeeze") for d in chosen}
+    gone = each_place(input, range(input.ndim) if dim is None else dim, "squeeze")
     return reshape(input, shape=[size for d, size in enumerate(input.shape) if size != 1 or d not in gone])
 
 
@@ -172,7 +161,7 @@ def flatten(input: Array, start_dim: int = 0, end_dim: int = -1) -> Tensor:
         ValueError: `start_dim` comes after `end_dim`.
     """
     start, end = place(input, start_dim, "flatten"), place(input, end_dim, "flatten")
-    shape = tuple(input.shape) or (1,)
+    shape = input.shape or (1,)
     if start > end:
         raise ValueError(f"flatten: start_dim {start_dim} comes after end_dim {end_dim} in shape {shape}")
     return reshape(input, shape=(*shape[:start], prod(shape[start : end + 1]), *shape[end + 1 :]))
@@ -194,12 +183,11 @@ def expand(input: Array, *sizes: int | Sequence[int]) -> Tensor:
     Raises:
         ValueError: a size that is neither 1 nor the one asked for, or fewer dimensions than the input has.
     """
-    wanted = tuple(sizes[0]) if len(sizes) == 1 and not isinstance(sizes[0], int) else sizes
-    new = len(wanted) - input.ndim
-    if new < 0:
-        raise ValueError(f"expand: {wanted} has fewer dimensions than the input's shape {tuple(input.shape)}")
-    own = (-1,) * new + tuple(input.shape)
-    return broadcast_to(input, shape=tuple(o if w == -1 else w for w, o in zip(wanted, own, strict=True)))
+    wanted = _unpacked(sizes)
+    if len(wanted) < input.ndim:
+        raise ValueError(f"expand: {wanted} has fewer dimensions than the input's shape {input.shape}")
+    own = (-1,) * (len(wanted) - input.ndim) + input.shape
+    return broadcast_to(input, shape=[o if w == -1 else w for w, o in zip(wanted, own, strict=True)])
 
 
 def tile(input: Array, *reps: int | Sequence[int]) -> Tensor:
@@ -208,16 +196,14 @@ def tile(input: Array, *reps: int | Sequence[int]) -> Tensor:
     Raises:
         ValueError: a negative number of times.
     """
-    times = tuple(reps[0]) if len(reps) == 1 and not isinstance(reps[0], int) else reps
-    times = (1,) * (input.ndim - len(times)) + tuple(times)
+    times = (1,) * (input.ndim - len(_unpacked(reps))) + _unpacked(reps)
     if any(t < 0 for t in times):
         raise ValueError(f"tile: numbers of times must not be negative, got {times}")
-    shape = (1,) * (len(times) - input.ndim) + tuple(input.shape)
+    shape = (1,) * (len(times) - input.ndim) + input.shape
+    pairs = list(zip(times, shape, strict=True))
     spread = reshape(input, shape=[part for size in shape for part in (1, size)])  # (1, a, 1, b)
-    wide = broadcast_to(
-        spread, shape=[part for pair in zip(times, shape, strict=True) for part in pair]
-    )  # (t, a, u, b)
-    return reshape(wide, shape=[t * size for t, size in zip(times, shape, strict=True)])  # (t a, u b)
+    wide = broadcast_to(spread, shape=[part for pair in pairs for part in pair])  # (t, a, u, b)
+    return reshape(wide, shape=[t * size for t, size in pairs])  # (t a, u b)
 
 
 def repeat(input: Array, *repeats: int | Sequence[int]) -> Tensor:
@@ -226,10 +212,9 @@ def repeat(input: Array, *repeats: int | Sequence[int]) -> Tensor:
     Raises:
         ValueError: fewer numbers than dimensions, or a negative one.
     """
-    times = tuple(repeats[0]) if len(repeats) == 1 and not isinstance(repeats[0], int) else repeats
-    if len(times) < input.ndim:
-        raise ValueError(f"repeat: {len(times)} numbers for {input.ndim} dimensions")
-    return tile(input, *times)
+    if len(_unpacked(repeats)) < input.ndim:
+        raise ValueError(f"repeat: {len(_unpacked(repeats))} numbers for {input.ndim} dimensions")
+    return tile(input, *repeats)
 
 
 def cat(tensors: Sequence[Array], dim: int = 0) -> Tensor:
@@ -247,15 +232,13 @@ def cat(tensors: Sequence[Array], dim: int = 0) -> Tensor:
         raise ValueError("cat: needs at least one tensor")
     if not all(hasattr(t, "shape") for t in tensors):
         raise TypeError(f"cat: takes tensors, not {', '.join(type(t).__name__ for t in tensors)}")
-    given = [t for t in tensors if tuple(t.shape) != (0,)] or list(tensors)
-    shapes = [tuple(t.shape) for t in given]
-    n = len(shapes[0])
-    if not n:
+    given = [t for t in tensors if t.shape != (0,)] or list(tensors)
+    if not given[0].ndim:
         raise ValueError("cat: tensors without dimensions cannot be joined: stack them")
     dim = place(given[0], dim, "cat")
-    rest = {(len(s), s[:dim], s[dim + 1 :]) for s in shapes}
-    if len(rest) > 1:
-        raise ValueError(f"cat: shapes {', '.join(map(str, shapes))} must be the same but for dim {dim}")
+    if len({(t.ndim, t.shape[:dim], t.shape[dim + 1 :]) for t in given}) > 1:
+        shapes = ", ".join(str(t.shape) for t in given)
+        raise ValueError(f"cat: shapes {shapes} must be the same but for dim {dim}")
     return concatenate(*given, dim=dim)
 
 
@@ -265,7 +248,7 @@ def stack(tensors: Sequence[Array], dim: int = 0) -> Tensor:
     Raises:
         ValueError: no tensors, or shapes that differ.
     """
-    shapes = {tuple(t.shape) for t in tensors}
+    shapes = {t.shape for t in tensors}
     if len(shapes) != 1:
         raise ValueError(f"stack: needs tensors of one shape, got {', '.join(map(str, sorted(shapes))) or 'none'}")
     return cat([unsqueeze(t, dim) for t in tensors], dim if dim >= 0 else dim + len(shapes.pop()) + 1)
@@ -286,9 +269,7 @@ def split(tensor: Array, split_size_or_sections: int | Sequence[int], dim: int =
         sizes = list(size)
         if sum(sizes) != n or any(s < 0 for s in sizes):
             raise ValueError(f"split: sizes {tuple(sizes)} must add up to {n}, the size of dim {dim}")
-    ends = np.cumsum(sizes).tolist()
-    before = (slice(None),) * (dim % tensor.ndim)
-    return tuple(tensor[(*before, slice(end - s, end))] for end, s in zip(ends, sizes, strict=True))
+    return tuple(tensor[stretch] for stretch in _stretches(sizes, dim % tensor.ndim))
 
 
 def chunk(input: Array, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
@@ -310,8 +291,11 @@ def unbind(input: Array, dim: int = 0) -> tuple[Tensor, ...]:
     """
     if not input.ndim:
         raise ValueError("unbind: a single number has no dimension to take apart")
-    before = (slice(None),) * place(input, dim, "unbind")
-    return tuple(input[(*before, i)] for i in range(input.shape[dim]))
+    dim = place(input, dim, "unbind")
+    return tuple(input[along(dim, i)] for i in range(input.shape[dim]))
+
+
+# What to write dimensions and sizes in
 
 
 def place(input: Array, dim: int, name: str) -> int:
@@ -322,14 +306,38 @@ def place(input: Array, dim: int, name: str) -> int:
     """
     n = input.ndim or 1
     if not -n <= dim < n:
-        raise IndexError(f"{name}: dim {dim} is out of range for shape {tuple(input.shape)}: use {-n} to {n - 1}")
+        raise IndexError(f"{name}: dim {dim} is out of range for shape {input.shape}: use {-n} to {n - 1}")
     return dim % n
 
 
-NUMPY[np.swapaxes], NUMPY[np.moveaxis], NUMPY[np.expand_dims], NUMPY[np.squeeze] = (
-    transpose,
-    movedim,
-    unsqueeze,
-    squeeze,
-)
-NUMPY[np.ravel], NUMPY[np.concatenate], NUMPY[np.stack], NUMPY[np.tile] = flatten, cat, stack, tile
+def each_place(input: Array, dims: int | Sequence[int], name: str) -> list[int]:
+    """One dimension, or several, counted from the front.
+
+    Raises:
+        IndexError: one is out of range.
+        ValueError: one is named twice.
+    """
+    found = [place(input, d, name) for d in ((dims,) if isinstance(dims, (int, np.integer)) else dims)]
+    if len(set(found)) != len(found):
+        raise ValueError(f"{name}: a dimension is named twice in {dims}")
+    return found
+
+
+def along(dim: int, part: Any) -> tuple[Any, ...]:
+    """The index that takes a part of one dimension, and all of those before and after it."""
+    return (*[slice(None)] * dim, part)
+
+
+def _stretches(sizes: Sequence[int], dim: int) -> list[tuple[Any, ...]]:
+    """The indices of stretches that lie one after the other along a dimension."""
+    ends = np.cumsum(sizes).tolist()
+    return [along(dim, slice(end - size, end)) for end, size in zip(ends, sizes, strict=True)]
+
+
+def _unpacked(sizes: Any) -> tuple[int, ...]:
+    """Sizes that are given one by one, or as one sequence."""
+    return tuple(sizes[0]) if len(sizes) == 1 and not isinstance(sizes[0], (int, np.integer)) else sizes
+
+
+NUMPY.update({np.swapaxes: transpose, np.moveaxis: movedim, np.expand_dims: unsqueeze, np.squeeze: squeeze})
+NUMPY.update({np.ravel: flatten, np.concatenate: cat, np.stack: stack, np.tile: tile})

@@ -10,10 +10,13 @@ import math
 from bisect import bisect_right
 from typing import TYPE_CHECKING, Any, SupportsFloat
 
+from chainrule.autograd.mode import mode
 from chainrule.optim.optimizer import Optimizer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    Factor = Callable[[int], float]
 
 
 class LRScheduler:
@@ -36,10 +39,8 @@ class LRScheduler:
             if last_epoch == -1:
                 group.setdefault("initial_lr", group["lr"])
             elif "initial_lr" not in group:
-                raise ValueError(
-                    f"{type(self).__name__}: going on from step {last_epoch} needs each group's initial_lr: "
-                    f"load the optimiser's state first"
-                )
+                needed = f"going on from step {last_epoch} needs each group's initial_lr"
+                raise ValueError(f"{type(self).__name__}: {needed}: load the optimiser's state first")
         self.base_lrs = [group["initial_lr"] for group in optimizer.param_groups]
         self._begin()
 
@@ -56,8 +57,13 @@ class LRScheduler:
     def step(self) -> None:
         """Go on by one step."""
         self.last_epoch += 1
-        self._last_lr = list(self.get_lr())
-        for group, rate in zip(self.optimizer.param_groups, self._last_lr, strict=True):
+        self._set(self.get_lr())
+
+    def _set(self, rates: Sequence[float]) -> None:
+        if mode.trace is not None:
+            mode.trace.refuse(f"the step of a {type(self).__name__}")
+        self._last_lr = list(rates)
+        for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
             group["lr"] = rate
 
     def get_last_lr(self) -> list[float]:
@@ -70,11 +76,8 @@ class LRScheduler:
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Take over a state. The rates themselves are in the optimiser's."""
-        unknown = state_dict.keys() ^ self.state_dict().keys()
-        if unknown:
-            raise ValueError(
-                f"{type(self).__name__}: the state does not fit, it differs in {', '.join(sorted(unknown))}"
-            )
+        if differing := ", ".join(sorted(state_dict.keys() ^ self.state_dict().keys())):
+            raise ValueError(f"{type(self).__name__}: the state does not fit, it differs in {differing}")
         vars(self).update(state_dict)
 
     def _times(self, factor: float = 1.0) -> list[float]:
@@ -91,12 +94,7 @@ class LambdaLR(LRScheduler):
         last_epoch: the step to go on from; -1 to start.
     """
 
-    def __init__(
-        self,
-        optimizer: Optimizer,
-        lr_lambda: Callable[[int], float] | Sequence[Callable[[int], float]],
-        last_epoch: int = -1,
-    ) -> None:
+    def __init__(self, optimizer: Optimizer, lr_lambda: Factor | Sequence[Factor], last_epoch: int = -1) -> None:
         self.lr_lambdas = _for_each_group(self, optimizer, "lr_lambda", lr_lambda)
         super().__init__(optimizer, last_epoch)
 
@@ -169,12 +167,10 @@ class LinearLR(LRScheduler):
 
     def get_lr(self) -> Sequence[float]:
         """The present rates, times the share at this step over the share at the step before."""
-        if self.last_epoch == 0:
-            return self._times(self.start_factor)
-        if self._beginning or self.last_epoch > self.total_iters:
-            return self._times()
-        rise = self.end_factor - self.start_factor
-        before = self.total_iters * self.start_factor + (self.last_epoch - 1) * rise  # times total_iters
+        step, rise = self.last_epoch, self.end_factor - self.start_factor
+        if self._beginning or step > self.total_iters:
+            return self._times(self.start_factor if step == 0 else 1.0)
+        before = self.total_iters * self.start_factor + (step - 1) * rise  # times total_iters
         return self._times(1 + rise / before)
 
 
@@ -257,40 +253,33 @@ class OneCycleLR(LRScheduler):
         if cycle_momentum and not {"betas", "momentum"} & _optimizer(self, optimizer).defaults.keys():
             raise ValueError("OneCycleLR: there is no momentum to cycle; set cycle_momentum=False")
         self.total_steps, self.anneal_strategy = total_steps, anneal_strategy
-        self.max_lrs = _for_each_group(self, optimizer, "max_lr", max_lr)
+        peaks = _for_each_group(self, optimizer, "max_lr", max_lr)
         highest = _for_each_group(self, optimizer, "max_momentum", max_momentum)
         lowest = _for_each_group(self, optimizer, "base_momentum", base_momentum)
-        self.momenta = list(zip(highest, lowest, strict=True)) if cycle_momentum else None
-        self.first = 1 / div_factor
-        self.last = self.first / final_div_factor
-        # Where each phase ends, and between which two shares of the highest rate it goes: 0 first, 1 highest, 2 last
-        top = pct_start * total_steps - 1
-        phases = [(top, 0, 1), (total_steps - 1, 1, 2)]
-        self.phases = [(top, 0, 1), (2 * top, 1, 0), (total_steps - 1, 0, 2)] if three_phase else phases
+        # Each group's rate and momentum at first (0), at the top (1) and at last (2)
+        self.rates = [(peak / div_factor, peak, peak / div_factor / final_div_factor) for peak in peaks]
+        self.momenta = [(high, low, high) for high, low in zip(highest, lowest, strict=True)] if cycle_momentum else []
+        # Where each phase starts and ends, and from which of the three to which it goes
+        top, end = pct_start * total_steps - 1, total_steps - 1
+        self.phases = [(0, top, 0, 1), (top, end, 1, 2)]
+        if three_phase:
+            self.phases = [(0, top, 0, 1), (top, 2 * top, 1, 0), (2 * top, end, 0, 2)]
         if last_epoch == -1:
-            for group, peak in zip(optimizer.param_groups, self.max_lrs, strict=True):
-                group["initial_lr"] = peak * self.first
+            for group, (first, _, _) in zip(optimizer.param_groups, self.rates, strict=True):
+                group["initial_lr"] = first
         super().__init__(optimizer, last_epoch)
 
     def get_lr(self) -> Sequence[float]:
         """The rates at this step; momenta are set on the way."""
-        if self.last_epoch > self.total_steps:
-            raise ValueError(f"OneCycleLR: step {self.last_epoch} is past the last of {self.total_steps}")
-        shares = (self.first, 1.0, self.last)
-        start = 0.0
-        for end, a, b in self.phases:  # noqa: B007  # the phase found is used below
-            if self.last_epoch <= end or end == self.phases[-1][0]:
-                break
-            start = end
-        done = (self.last_epoch - start) / (end - start) if end != start else 1.0
-        if self.momenta is not None:
-            for group, momenta in zip(self.optimizer.param_groups, self.momenta, strict=True):
-                momentum = self._between(momenta[a == 1], momenta[b == 1], done)
-                if "betas" in group:
-                    group["betas"] = (momentum, group["betas"][1])
-                else:
-                    group["momentum"] = momentum
-        return [self._between(peak * shares[a], peak * shares[b], done) for peak in self.max_lrs]
+        step = self.last_epoch
+        if step > self.total_steps:
+            raise ValueError(f"OneCycleLR: step {step} is past the last of {self.total_steps}")
+        start, end, a, b = next((phase for phase in self.phases if step <= phase[1]), self.phases[-1])
+        done = (step - start) / (end - start) if end != start else 1.0
+        for group, momenta in zip(self.optimizer.param_groups, self.momenta, strict=False):  # there may be none
+            momentum = self._between(momenta[a], momenta[b], done)
+            group.update({"betas": (momentum, group["betas"][1])} if "betas" in group else {"momentum": momentum})
+        return [self._between(rates[a], rates[b], done) for rates in self.rates]
 
     def _between(self, start: float, end: float, done: float) -> float:
         if self.anneal_strategy == "linear":
@@ -317,26 +306,22 @@ class SequentialLR(LRScheduler):
     ) -> None:
         _optimizer(self, optimizer)
         if not schedulers or len(milestones) != len(schedulers) - 1:
-            raise ValueError(
-                f"SequentialLR: needs schedules and one milestone between each two, "
-                f"not {len(schedulers)} and {len(milestones)}"
-            )
+            found = f"not {len(schedulers)} and {len(milestones)}"
+            raise ValueError(f"SequentialLR: needs schedules and one milestone between each two, {found}")
         for position, scheduler in enumerate(schedulers):
+            kind = type(scheduler).__name__
             if not isinstance(scheduler, LRScheduler):
-                raise TypeError(f"SequentialLR: takes schedules, not {type(scheduler).__name__}")
+                raise TypeError(f"SequentialLR: takes schedules, not {kind}")
             if isinstance(scheduler, (SequentialLR, ReduceLROnPlateau)):
-                raise ValueError(
-                    f"SequentialLR: a {type(scheduler).__name__} (number {position}) cannot be one of many"
-                )
+                raise ValueError(f"SequentialLR: a {kind} (number {position}) cannot be one of many")
             if scheduler.optimizer is not optimizer:
                 raise ValueError(f"SequentialLR: schedule number {position} is another optimiser's")
         for scheduler in schedulers:
             scheduler.last_epoch -= 1  # its first step, taken when it was made, does not count
         self.optimizer, self.last_epoch = optimizer, last_epoch + 1
         self._schedulers, self._milestones = list(schedulers), list(milestones)
-        for group in optimizer.param_groups:
-            group["lr"] = group["initial_lr"]
         first = self._schedulers[bisect_right(self._milestones, 0)]
+        first._set([group["initial_lr"] for group in optimizer.param_groups])
         first._begin()
         self._last_lr = first.get_last_lr()
 
@@ -346,8 +331,7 @@ class SequentialLR(LRScheduler):
         position = bisect_right(self._milestones, self.last_epoch)
         scheduler = self._schedulers[position]
         if position and self._milestones[position - 1] == self.last_epoch:
-            for group, base in zip(self.optimizer.param_groups, scheduler.base_lrs, strict=True):
-                group["lr"] = base
+            scheduler._set(scheduler.base_lrs)
             scheduler.last_epoch = -1
             scheduler._begin()
         else:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+import itertools
 from numbers import Real
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 import numpy as np
 
 from chainrule.autograd import enable_grad
+from chainrule.autograd.mode import mode
 from chainrule.tensor import Tensor
 
 if TYPE_CHECKING:
@@ -15,11 +18,16 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    Array: TypeAlias = NDArray[Any]
-    Parameters: TypeAlias = Iterable[Tensor] | Iterable[dict[str, Any]]
+Array: TypeAlias = "NDArray[Any]"
+Parameters: TypeAlias = "Iterable[Tensor] | Iterable[dict[str, Any]]"
 
 # PyTorch's choices of how to run, not of what is computed: its states name them, ours need not.
 _WAYS_TO_RUN = {"foreach", "fused", "capturable", "differentiable"}
+
+
+def options(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """All but the parameters, by name: of a group, or of a constructor's arguments, which are its `locals()`."""
+    return {name: value for name, value in arguments.items() if name not in ("self", "params", "__class__")}
 
 
 class Optimizer:
@@ -45,15 +53,14 @@ class Optimizer:
     """The options that must be numbers from 0 on."""
 
     def __init__(self, params: Parameters, defaults: dict[str, Any]) -> None:
+        name = type(self).__name__
         if isinstance(params, Tensor):
-            raise TypeError(f"{type(self).__name__}: takes a list of parameters; put the single one in brackets")
+            raise TypeError(f"{name}: takes a list of parameters; put the single one in brackets")
         if isinstance(params, (set, frozenset)):
-            raise TypeError(
-                f"{type(self).__name__}: parameters need an order: give a list, not a {type(params).__name__}"
-            )
+            raise TypeError(f"{name}: parameters need an order: give a list, not a {type(params).__name__}")
         given = list(params)
         if not given:
-            raise ValueError(f"{type(self).__name__}: there are no parameters")
+            raise ValueError(f"{name}: there are no parameters")
         groups: list[Any] = given if isinstance(given[0], dict) else [{"params": given}]
         self.defaults = self._checked(defaults)
         self.param_groups: list[dict[str, Any]] = []
@@ -61,36 +68,31 @@ class Optimizer:
         for group in groups:
             self.add_param_group(group)
 
-    def add_param_group(self, group: Mapping[str, Any]) -> None:
+    def add_param_group(self, group: dict[str, Any]) -> None:
         """Add parameters with options of their own."""
+        name = type(self).__name__
         if not isinstance(group, dict):
-            raise TypeError(f"{type(self).__name__}: takes parameters or groups of them (dicts), not both")
+            raise TypeError(f"{name}: takes parameters or groups of them (dicts), not both")
         if isinstance(group.get("params"), (type(None), set, frozenset)):
-            raise TypeError(f'{type(self).__name__}: a group needs "params", in an order (a list, say)')
+            raise TypeError(f'{name}: a group needs "params", in an order (a list, say)')
         chosen = [group["params"]] if isinstance(group["params"], Tensor) else list(group["params"])
-        unknown = group.keys() - self.defaults.keys() - {"params", "initial_lr"}
-        if unknown:
-            raise ValueError(
-                f"{type(self).__name__}: has no option {', '.join(sorted(unknown))}; it has {', '.join(self.defaults)}"
-            )
+        if unknown := group.keys() - self.defaults.keys() - {"params", "initial_lr"}:
+            raise ValueError(f"{name}: has no option {', '.join(sorted(unknown))}; it has {', '.join(self.defaults)}")
         known = {id(p) for p in self._parameters()}
         for p in chosen:
             if not isinstance(p, Tensor):
-                raise TypeError(f"{type(self).__name__}: takes Tensors, not {type(p).__name__}")
+                raise TypeError(f"{name}: takes Tensors, not {type(p).__name__}")
             if not p.is_leaf:
-                raise ValueError(
-                    f"{type(self).__name__}: a result (shape {p.shape}) cannot be a parameter, only a leaf can"
-                )
+                raise ValueError(f"{name}: a result (shape {p.shape}) cannot be a parameter, only a leaf can")
             if id(p) in known:
-                raise ValueError(f"{type(self).__name__}: a parameter of shape {p.shape} is given twice")
+                raise ValueError(f"{name}: a parameter of shape {p.shape} is given twice")
             known.add(id(p))
-        options = {**self.defaults, **{k: v for k, v in group.items() if k != "params"}}
-        self.param_groups.append({"params": chosen, **self._checked(options)})
+        self.param_groups.append({"params": chosen, **self._checked({**self.defaults, **options(group)})})
 
-    def _checked(self, options: Mapping[str, Any]) -> dict[str, Any]:
+    def _checked(self, given: dict[str, Any]) -> dict[str, Any]:
         """The options with plain numbers in the place of Tensors, if they make sense."""
-        name, plain = type(self).__name__, dict(options)
-        for option, value in options.items():
+        name, plain = type(self).__name__, dict(given)
+        for option, value in given.items():
             if isinstance(value, Tensor):
                 if value.numel() != 1:
                     raise ValueError(f"{name}: {option} must be one number, not a tensor of shape {value.shape}")
@@ -108,8 +110,8 @@ class Optimizer:
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget all gradients, or make them zeros, which a step then takes as gradients."""
         for p in self._parameters():
-            if p.grad is not None:
-                p.grad = None if set_to_none else p.grad.detach().zero_()
+            if p.grad is not None or mode.trace is not None:
+                p.grad = None if set_to_none or p.grad is None else p.grad.detach().zero_()
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Change every parameter that has a gradient, once.
@@ -129,11 +131,14 @@ class Optimizer:
             for group in self.param_groups:
                 for p in group["params"]:
                     if (grad := p.grad) is not None:
-                        gradient = -grad._data if group.get("maximize") else grad._data
                         state = self.state.get(position)
                         if state is None:
                             state = self.state[position] = self.start(p._data, group)
-                        self.update(p._data, gradient, state, group)
+                        if mode.trace is not None:  # a compiled function is being made of this step
+                            mode.trace.update(self, position, p, group)
+                        else:
+                            gradient = -grad._data if group.get("maximize") else grad._data
+                            self.update(p._data, gradient, state, group)
                         p._version[0] += 1
                     position += 1
         return loss
@@ -155,21 +160,10 @@ class Optimizer:
 
     def state_dict(self) -> dict[str, Any]:
         """What is remembered and the options, in PyTorch's form: parameters are named by their position."""
-        positions = iter(range(len(self._parameters())))
-        return {
-            "state": {
-                i: {k: v.copy() if isinstance(v, np.ndarray) else v for k, v in s.items()}
-                for i, s in self.state.items()
-                if s
-            },
-            "param_groups": [
-                {
-                    **{k: v for k, v in group.items() if k != "params"},
-                    "params": [next(positions) for _ in group["params"]],
-                }
-                for group in self.param_groups
-            ],
-        }
+        state = {position: copy.deepcopy(kept) for position, kept in self.state.items() if kept}
+        number = itertools.count()
+        groups = [{**options(g), "params": [next(number) for _ in g["params"]]} for g in self.param_groups]
+        return {"state": state, "param_groups": groups}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Take over a state; nothing is changed unless it fits.
@@ -181,32 +175,28 @@ class Optimizer:
         sizes, own = [len(g["params"]) for g in groups], [len(g["params"]) for g in self.param_groups]
         if sizes != own:
             raise ValueError(f"{name}: the state has groups of {sizes} parameters, this optimiser has {own}")
-        options = [{k: v for k, v in saved.items() if k not in {"params", *_WAYS_TO_RUN}} for saved in groups]
-        for found in options:
-            differing = found.keys() - {"initial_lr"} ^ self.defaults.keys()
-            if differing:
-                raise ValueError(
-                    f"{name}: the state is another optimiser's, it differs in {', '.join(sorted(differing))}"
-                )
-        options = [self._checked(found) for found in options]
+        chosen = [{k: v for k, v in options(saved).items() if k not in _WAYS_TO_RUN} for saved in groups]
+        for found in chosen:
+            if differing := ", ".join(sorted(found.keys() - {"initial_lr"} ^ self.defaults.keys())):
+                raise ValueError(f"{name}: the state is another optimiser's, it differs in {differing}")
+        chosen = [self._checked(found) for found in chosen]
         state: dict[int, dict[str, Any]] = {}
         for key, entries in state_dict["state"].items():
             p = parameters[int(key)] if 0 <= int(key) < len(parameters) else None
             for entry, value in entries.items():
                 shape = getattr(value, "shape", ())
                 if p is None or (shape not in ((), p.shape)):
-                    raise ValueError(
-                        f"{name}: the state's {entry} of parameter {key} {shape} fits no parameter of that shape"
-                    )
+                    what = f"the state's {entry} of parameter {key} {shape}"
+                    raise ValueError(f"{name}: {what} fits no parameter of that shape")
                 if entry == "step":  # PyTorch's is a float32 array, which cannot count beyond 2²⁴
                     value = int(value)
                 elif hasattr(value, "shape"):
                     value = np.array(value, p.dtype)
                 state.setdefault(int(key), {})[entry] = value
         self.state = state
-        for group, found in zip(self.param_groups, options, strict=True):
+        for group, found in zip(self.param_groups, chosen, strict=True):
             group.update(found)
 
     def __repr__(self) -> str:
-        groups = [", ".join(f"{k}={v}" for k, v in group.items() if k != "params") for group in self.param_groups]
+        groups = [", ".join(f"{k}={v}" for k, v in options(group).items()) for group in self.param_groups]
         return f"{type(self).__name__}({'; '.join(groups)})"

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from chainrule.optim.optimizer import Optimizer
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from chainrule.optim.optimizer import Array, Parameters
+from chainrule.optim.optimizer import Array, Optimizer, Parameters, options
 
 
 class SGD(Optimizer):
@@ -45,18 +40,10 @@ class SGD(Optimizer):
         *,
         maximize: bool = False,
     ) -> None:
-        options = {
-            "lr": lr,
-            "momentum": momentum,
-            "dampening": dampening,
-            "weight_decay": weight_decay,
-            "nesterov": nesterov,
-            "maximize": maximize,
-        }
-        super().__init__(params, options)
+        super().__init__(params, options(locals()))
 
-    def _checked(self, options: Mapping[str, Any]) -> dict[str, Any]:
-        plain = super()._checked(options)
+    def _checked(self, given: dict[str, Any]) -> dict[str, Any]:
+        plain = super()._checked(given)
         if plain["nesterov"] and (plain["momentum"] <= 0 or plain["dampening"] != 0):
             raise ValueError("SGD: nesterov needs a momentum above 0 and no dampening")
         return plain
@@ -68,7 +55,7 @@ class SGD(Optimizer):
         if group["momentum"]:
             velocity = state.get("momentum_buffer")
             if velocity is None:
-                velocity = state["momentum_buffer"] = np.array(gradient)
+                velocity = state["momentum_buffer"] = np.copy(gradient)  # an array also without dimensions
             else:
                 velocity *= group["momentum"]
                 velocity += (1 - group["dampening"]) * gradient

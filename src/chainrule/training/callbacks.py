@@ -74,6 +74,26 @@ class BestModel(Callback):
         self.best, self.epoch = -math.inf if state["best"] is None else state["best"], state["epoch"]
 
 
+class PlainEpochs(Callback):
+    """Ends augmentation when so many epochs are done: the rest are learned from the pictures as they are.
+
+    Args:
+        after: the number of epochs before.
+    """
+
+    def __init__(self, after: int) -> None:
+        self.after = after
+
+    def on_start(self, trainer: Trainer) -> None:
+        """See if it is time: training may go on in the middle."""
+        if trainer.epoch >= self.after:
+            trainer.loader.augment = None
+
+    def on_epoch(self, trainer: Trainer, record: dict[str, Any]) -> None:
+        """See if it is time."""
+        self.on_start(trainer)
+
+
 class EarlyStopping(Callback):
     """Stops when a measure has not improved for some epochs.
 
@@ -192,4 +212,13 @@ def first_bad_layer(network: Module, inputs: Tensor) -> str:
     return faults[0] if faults else "every layer's values are finite, so it is the loss itself"
 
 
-__all__ = ["BestModel", "Checkpoint", "EarlyStopping", "History", "Interrupted", "StopOnNaN", "first_bad_layer"]
+__all__ = [
+    "BestModel",
+    "Checkpoint",
+    "EarlyStopping",
+    "History",
+    "Interrupted",
+    "PlainEpochs",
+    "StopOnNaN",
+    "first_bad_layer",
+]

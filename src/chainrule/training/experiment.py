@@ -1,7 +1,7 @@
 """From a run's config to a trainer ready to start, and from a trained run to its result.
 
 The config alone decides: the same config gives the same bits. Its seed is split into one generator for the starting
-weights and dropout, and one for the order of the images.
+weights and dropout, and one for the order of the images and what augmentation makes of them.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import numpy as np
 import chainrule
 from chainrule import models, optim
 from chainrule.autograd import no_grad
+from chainrule.data.augment import Augment
 from chainrule.data.dataset import TensorDataset
 from chainrule.data.loader import DataLoader
 from chainrule.errors import DataError, RunError
@@ -26,7 +27,7 @@ from chainrule.files import write_text
 from chainrule.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR
 from chainrule.tensor import from_numpy
 from chainrule.training import checkpoint
-from chainrule.training.callbacks import BestModel, Checkpoint, History, StopOnNaN
+from chainrule.training.callbacks import BestModel, Checkpoint, History, PlainEpochs, StopOnNaN
 from chainrule.training.evaluation import Evaluation, evaluate
 from chainrule.training.trainer import Callback, Trainer
 
@@ -109,7 +110,8 @@ def prepare(run: Run, data: ImageData, callbacks: Sequence[Callback] = ()) -> Tr
     (images, labels), validation, _ = data.split()
     chosen = slice(config["data"]["limit"])
     dataset = TensorDataset(images[chosen], labels[chosen], transform=_scaled)
-    loader = DataLoader(dataset, recipe.batch_size, shuffle=True, generator=np.random.default_rng(order_seed))
+    order, augment = np.random.default_rng(order_seed), Augment(**recipe.augment) if recipe.augment else None
+    loader = DataLoader(dataset, recipe.batch_size, shuffle=True, generator=order, augment=augment)
     optimizer = _optimizer(recipe, network.parameters())
 
     def validate() -> dict[str, float]:
@@ -125,6 +127,7 @@ def prepare(run: Run, data: ImageData, callbacks: Sequence[Callback] = ()) -> Tr
         validate=validate,
         callbacks=[
             StopOnNaN(),
+            PlainEpochs(after=recipe.epochs - recipe.plain_epochs),
             *callbacks,
             BestModel(run.weights_file),
             History(run.folder / "metrics.jsonl"),
@@ -196,6 +199,12 @@ def _check(recipe: Recipe, seed: int, limit: int | None, data: ImageData) -> Non
         raise RunError(f"the learning rate must be a number above 0, not {recipe.lr}")
     if not (0 <= recipe.momentum < math.inf and 0 <= recipe.weight_decay < math.inf):
         raise RunError("the momentum and the weight decay must be numbers of at least 0")
+    if recipe.plain_epochs < 0:
+        raise RunError(f"the number of plain epochs must be at least 0, not {recipe.plain_epochs}")
+    try:
+        Augment(**recipe.augment)
+    except (TypeError, ValueError) as error:
+        raise RunError(f"augmentation by {recipe.augment} is not possible: {error}") from None
     if seed < 0:
         raise RunError(f"the seed must be at least 0, not {seed}")
     train, validation, _ = data.split()

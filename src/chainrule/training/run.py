@@ -16,29 +16,35 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
+import numpy as np
+
 from chainrule import models, weights
+from chainrule.autograd import no_grad
 from chainrule.errors import RunError
 from chainrule.files import write_text
+from chainrule.tensor import from_numpy
 from chainrule.training import checkpoint
 
 if TYPE_CHECKING:
     import os
-
-    import numpy as np
 
     from chainrule.nn import Module
 
 RUNS = Path("runs")
 """Where runs go and are looked for, below the current folder."""
 
+SHIPPED = Path(models.__file__).with_name("shipped")
+"""The run that comes with chainrule: its config, its weights, its result."""
+
 _CONFIG = {
     "created": str,
     "model": {"name": str, "options": dict},
     "data": {"name": str, "limit": int | None, "image_shape": [int], "classes": [str], "crc32": int},
-    "training": get_type_hints(models.Recipe),
+    "training": {**get_type_hints(models.Recipe), "augment": dict},
     "seed": int,
     "versions": dict,
 }
+_LATER = {"augment", "plain_epochs"}  # what configs have not always had; a recipe's default is what they did
 _RESULT = {"test_accuracy": float, "test_loss": float, "seconds": float}
 
 
@@ -126,7 +132,7 @@ class Run:
         """The network with its best weights, ready to be used.
 
         Raises:
-            RunError: there are no weights yet, or they do not fit the model.
+            RunError: there are no weights yet, or they do not fit the model, or it does not fit the images and classes.
         """
         network = self.untrained()
         if not self.weights_file.exists():
@@ -137,7 +143,22 @@ class Run:
             network.load_state_dict(found)
         except ValueError as error:
             raise RunError(f"{self.weights_file}: does not fit model {self.model.name!r}: {error}") from None
-        return network.eval()
+        self._try(network.eval())
+        return network
+
+    def _try(self, network: Module) -> None:
+        """See if a network takes the images and knows the classes that the config names, by showing it one."""
+        shape, classes = self.config["data"]["image_shape"], self.config["data"]["classes"]
+        try:
+            with no_grad():
+                outputs = network(models.images_to_inputs(from_numpy(np.zeros((1, *shape), np.uint8))))  # (1, classes)
+        except ValueError as error:
+            size = "×".join(map(str, shape))
+            raise RunError(f"{self.config_file}: its model does not take its images of {size}: {error}") from None
+        if outputs.shape[1] != len(classes):
+            raise RunError(
+                f"{self.config_file}: names {len(classes)} classes, but its model tells {outputs.shape[1]} apart"
+            )
 
 
 def create(config: dict[str, Any], folder: str | os.PathLike[str] | None = None) -> Run:
@@ -163,6 +184,8 @@ def create(config: dict[str, Any], folder: str | os.PathLike[str] | None = None)
 def find(place: str | os.PathLike[str] | None = None) -> Run:
     """A run by its folder; or, given a folder of runs (`runs/` if left out), the newest one in it.
 
+    "shipped", where there is no such folder, is the run that comes with chainrule.
+
     Raises:
         RunError: there is none.
     """
@@ -171,6 +194,8 @@ def find(place: str | os.PathLike[str] | None = None) -> Run:
         return Run(folder)
     if not folder.is_dir() and place is not None and (RUNS / folder).is_dir():
         return Run(RUNS / folder)  # a name as `chainrule runs` lists it
+    if str(place) == SHIPPED.name and not folder.is_dir():
+        return shipped()
     runs = every(folder)
     if runs:
         return runs[-1]
@@ -179,6 +204,11 @@ def find(place: str | os.PathLike[str] | None = None) -> Run:
             f"there is no run in {folder}{'/' if folder.is_dir() else ''} yet: train one first, with: chainrule train"
         )
     raise RunError(f"{folder}: {'holds no run' if folder.is_dir() else 'there is no such run'}")
+
+
+def shipped() -> Run:
+    """The run that comes with chainrule: a small network that reads digits well. `make weights` makes it."""
+    return Run(SHIPPED)
 
 
 def every(folder: str | os.PathLike[str] = RUNS, faults: list[RunError] | None = None) -> list[Run]:
@@ -244,7 +274,8 @@ def _check_form(value: Any, form: Any, place: str, name: str = "") -> None:
             _check_form(part, form[0], place, f"{name}[{i}]")
     elif isinstance(form, dict) and form:
         prefix = f"{name}." if name else ""
-        for fault, keys in (("lacks", form.keys() - value.keys()), ("has the unknown", value.keys() - form.keys())):
+        missing, unknown = form.keys() - value.keys() - _LATER, value.keys() - form.keys()
+        for fault, keys in (("lacks", missing), ("has the unknown", unknown)):
             if keys:
                 raise RunError(f"{place}: {fault} {', '.join(prefix + key for key in sorted(keys))}")
         for key, part in value.items():

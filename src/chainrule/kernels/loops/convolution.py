@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chainrule.kernels.compile import jit, spread
+from chainrule.kernels.compile import jit
 from chainrule.kernels.geometry import (
     Plan,
     backward_plans,
@@ -33,6 +33,7 @@ from chainrule.kernels.geometry import (
     output_size,
 )
 from chainrule.kernels.loops.tile import SPARE_ROWS, VECTOR_BYTES, copy, product
+from chainrule.kernels.team import spread
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from chainrule.kernels.compile import jit, spread
+from chainrule.kernels.compile import jit
+from chainrule.kernels.team import spread
 
 LANES = 4  # about how many channels a step takes
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from chainrule.kernels.compile import jit, spread
+from chainrule.kernels.compile import jit
+from chainrule.kernels.team import spread
 
 
 def erf(x: Any, out: Any) -> None:

@@ -1,0 +1,51 @@
+"""Puts a run of `best` into the package as the network that `chainrule predict` uses unless told otherwise.
+
+    chainrule train --model best --seed 0 --out build/best
+    python scripts/make_weights.py build/best
+
+or `make weights`, which does both, in a quarter of an hour. Copies config.json, result.json and the weights into
+src/chainrule/models/shipped, if the run read enough of MNIST's test images right, and its weights are small enough.
+(The same seed gives the same bits on the same machine with the same NumPy; elsewhere sums may round otherwise.)
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from chainrule.data import mnist
+from chainrule.errors import UserError
+from chainrule.files import atomic_write
+from chainrule.training import run as runs
+from chainrule.training.evaluation import evaluate
+
+MOST = 1_000_000  # bytes
+LEAST = 0.993  # of the test images
+
+
+def main() -> None:
+    """Judge the run, copy it, and say how good and how large it is."""
+    parser = argparse.ArgumentParser(description="Puts a trained run into the package.")
+    parser.add_argument("run", help="the folder of a finished run on MNIST")
+    run = runs.find(parser.parse_args().run)
+    if run.config["data"]["name"] != "mnist" or run.result is None:
+        sys.exit(f"{run.folder}: is no finished run on MNIST")
+    size = run.weights_file.stat().st_size
+    if size > MOST:
+        sys.exit(f"{run.weights_file}: {size:,} bytes are more than the {MOST:,} allowed")
+    data = mnist()
+    accuracy = evaluate(run.network(), run.model, data.test_images, data.test_labels).accuracy
+    if accuracy < LEAST:
+        sys.exit(f"{run.folder}: reads {accuracy:.2%} of the test images right, too few")
+    runs.SHIPPED.mkdir(exist_ok=True)
+    for file in (run.config_file, run.weights_file, run.folder / "result.json"):
+        with atomic_write(runs.SHIPPED / file.name) as copy:
+            copy.write(file.read_bytes())
+    print(f"{runs.SHIPPED}: {run.model.name}, {accuracy:.2%} of the test images right, {size:,} bytes")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except UserError as error:
+        sys.exit(str(error))

@@ -1,0 +1,345 @@
+"""From stages to Python that Numba compiles: one function for each stage, and one that calls them in turn.
+
+Every array is known by its number in a table of addresses, T; every shape, stride and type is written into the code as
+a constant, so that the compiler can unroll and vectorise. What it says can be read: `step.explain(code=True)`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from chainrule.jit.graph import Value, base_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from chainrule.jit.schedule import Stage
+
+NAMES = {"float32": "f4", "float64": "f8", "int64": "i8", "int32": "i4", "uint8": "u1", "bool": "b1", "int16": "i2",
+         "int8": "s1", "uint16": "u2", "uint32": "u4", "uint64": "u8"}  # fmt: skip
+
+FORMULAS: dict[Any, str] = {
+    np.add: "{0} + {1}", np.subtract: "{0} - {1}", np.multiply: "{0} * {1}", np.true_divide: "{0} / {1}",
+    np.negative: "-{0}", np.square: "{0} * {0}", np.reciprocal: "one / {0}", np.power: "power({0}, {1})",
+    np.sqrt: "np.sqrt({0})", np.exp: "exp({0})", np.log: "log({0})", np.expm1: "expm1({0})",
+    np.log1p: "log1p({0})", np.log2: "np.log2({0})", np.tanh: "tanh({0})", np.sin: "np.sin({0})",
+    np.cos: "np.cos({0})", np.tan: "np.tan({0})", np.arctan: "np.arctan({0})", np.sinh: "np.sinh({0})",
+    np.cosh: "np.cosh({0})", np.absolute: "abs({0})", np.sign: "np.sign({0})", np.floor: "np.floor({0})",
+    np.ceil: "np.ceil({0})", np.trunc: "np.trunc({0})", np.rint: "np.rint({0})",
+    np.maximum: "maximum({0}, {1})", np.minimum: "minimum({0}, {1})",
+    np.equal: "{0} == {1}", np.not_equal: "{0} != {1}", np.less: "{0} < {1}", np.less_equal: "{0} <= {1}",
+    np.greater: "{0} > {1}", np.greater_equal: "{0} >= {1}",
+    np.logical_and: "({0} != 0) & ({1} != 0)", np.logical_or: "({0} != 0) | ({1} != 0)", np.logical_not: "{0} == 0",
+    np.bitwise_and: "{0} & {1}", np.bitwise_or: "{0} | {1}", np.invert: "~{0}",
+    np.isfinite: "np.isfinite({0})", np.isnan: "{0} != {0}", np.where: "{1} if {0} else {2}", "cast": "{0}",
+}  # fmt: skip
+
+START = {"sum": "0", "max": "-math.inf", "min": "math.inf"}
+STEP = {"sum": "add({0}, {1})", "max": "maximum({0}, {1})", "min": "minimum({0}, {1})"}
+
+
+SMALL = 4_000
+"""Loops over fewer elements are not shared among threads."""
+
+
+def stage(name: str, stage: Stage, slot: Callable[[Value], int]) -> tuple[list[str], str]:
+    """The function of a stage, and the line that calls it: all of it, or this thread's share."""
+    if stage.kind == "matmul":
+        lines, rows = product(name, stage.steps[0], slot)
+        shared = rows >= 8 and work(stage) > 8 * SMALL
+    else:
+        loop = Loop(name, stage, slot)
+        lines, rows = loop.lines, loop.sizes[0] if loop.sizes else 1
+        shared = loop.outermost_free and work(stage) > SMALL and rows > 1
+    share = f"me * {rows} // shares, (me + 1) * {rows} // shares" if shared else f"0, {rows}"
+    return ['@numba.njit(error_model="numpy", nogil=True)', *lines], f"{name}(T, S, {share})"
+
+
+def parts(parts: Sequence[Sequence[str]], threads: bool) -> list[str]:
+    """The functions that threads run: `run` one part, and `follow` from run to run."""
+    lines = ["", "", "@jit", "def run(T, S, part, me, shares):", "    rule = flush_denormals()"]
+    for number, calls in enumerate(parts):
+        lines.append(f"    if part == {number}:")
+        alone: list[str] = []  # stages that the first thread does by itself
+        for line in [*calls, "me"]:
+            if "me" not in line:
+                alone.append(f"            {line}")
+                continue
+            if alone:
+                lines += ["        if me == 0:", *alone, "        wait(T, shares)"]
+                alone = []
+            if line != "me":
+                lines += [f"        {line}", "        wait(T, shares)"]
+    lines.append("    restore_denormals(rule)")
+    if threads:
+        lines += ["", "", "@jit", "def follow(T, S, part, me, shares, hurry):", "    while part >= 0:",
+                  "        run(T, S, part, me, shares)", "        part = next_part(T, me, hurry)"]  # fmt: skip
+    return lines
+
+
+def work(stage: Stage) -> float:
+    """About how many multiplications and moves of numbers a stage makes."""
+    if stage.kind == "matmul":
+        return float(stage.steps[0].size * stage.steps[0].inputs[0].shape[-1] / 8)  # so many at a time
+    return math.prod(stage.shape) * (1 + len(stage.steps) / 4)
+
+
+class Loop:
+    """The text of a stage that runs over elements."""
+
+    def __init__(self, name: str, stage: Stage, slot: Callable[[Value], int]) -> None:
+        self.stage, self.slot = stage, slot
+        self.pointers: dict[int, str] = {}
+        self.opening: list[str] = []
+        self.names: dict[int, str] = {}
+        self.lines = [f"def {name}(T, S, first, last):", *self._body()]
+
+    def _body(self) -> list[str]:
+        stage = self.stage
+        operands = stage.reads()
+        order = self._order(operands)
+        moves = {id(v): self._stride(v, stage.shape) for v in [*operands, *(t for t, _ in stage.writes)]}
+        moves |= {id(v): _reduced(v) if v.kind == "reduce" else self._stride(v, stage.shape) for v in stage.steps}
+        sizes, strides = self._coalesced(
+            [stage.shape[d] for d in order], {key: [move[d] for d in order] for key, move in moves.items()}
+        )
+        self.sizes, self.strides = sizes, strides
+        depth = len(sizes)
+        # A reduction's sum is held in a variable while the loops inside run over it alone, else in memory.
+        self.reductions = [step for step in stage.steps if step.kind == "reduce"]
+        self.level: dict[int, int] = {}
+        for step in self.reductions:
+            level = depth
+            while level and strides[id(step)][level - 1] == 0:
+                level -= 1
+            self.level[id(step)] = level
+        self.outermost_free = depth > 0 and all(strides[id(step)][0] for step in self.reductions if sizes[0] > 1)
+        return self._nest(0)
+
+    def _order(self, operands: Sequence[Value]) -> list[int]:
+        """The dimensions in the memory order of what is written, or else of the largest array that is read."""
+        stage = self.stage
+        full = [t for t, _ in stage.writes] + [v for v in stage.stored if v.kind == "elementwise"]
+        full += sorted((v for v in operands if v.shape == stage.shape), key=lambda v: -v.size) or list(operands)
+        lead = next((v for v in full if v.shape == stage.shape), None)
+        strides = self._stride(lead, stage.shape) if lead is not None else tuple(range(len(stage.shape), 0, -1))
+        return sorted(range(len(stage.shape)), key=lambda d: (-strides[d], d))
+
+    @staticmethod
+    def _stride(value: Value, shape: tuple[int, ...]) -> list[int]:
+        """How far a value moves with each dimension of the loop: 0 where it is repeated."""
+        missing = len(shape) - len(value.shape)
+        own = [s if n != 1 else 0 for s, n in zip(value.strides, value.shape, strict=True)]
+        return [0] * missing + own
+
+    @staticmethod
+    def _coalesced(sizes: list[int], strides: dict[int, list[int]]) -> tuple[list[int], dict[int, list[int]]]:
+        """Neighbouring dimensions as one where every array allows it; those of size 1 left out."""
+        out: list[int] = []
+        moved: dict[int, list[int]] = {key: [] for key in strides}
+        for d, size in enumerate(sizes):
+            if size == 1:
+                continue
+            if out and all(moved[k][-1] == s[d] * size for k, s in strides.items()):
+                out[-1] *= size
+                for k, s in strides.items():
+                    moved[k][-1] = s[d]
+            else:
+                out.append(size)
+                for k, s in strides.items():
+                    moved[k].append(s[d])
+        return out, moved
+
+    def _pointer(self, value: Value) -> str:
+        base = base_of(value)
+        name = self.pointers.get(id(base))
+        if name is None:
+            name = self.pointers[id(base)] = f"p{len(self.pointers)}"
+            number = self.slot(base)
+            self.opening.append(f"    {name} = pointer(T[{number}], {_memory(base)})")
+        return name
+
+    def _number(self, kind: str, slot: int) -> str:
+        name = f"s{slot}_{kind}"
+        line = f"    {name} = {kind}(S[{slot}])"
+        if line not in self.opening:
+            self.opening.append(line)
+        return name
+
+    def _at(self, value: Value) -> str:
+        """Where the value's element lies in its memory."""
+        offset, v = 0, value
+        while v.kind == "view":
+            offset += v.options["offset"]
+            v = v.inputs[0]
+        terms = [f"i{d} * {s}" if s != 1 else f"i{d}" for d, s in enumerate(self.strides[id(value)]) if s]
+        terms += [str(offset)] if offset or not terms else []
+        return " + ".join(terms)
+
+    def _nest(self, depth: int) -> list[str]:
+        body = self._element()
+        total = len(self.sizes)
+        for level in range(total - 1, -1, -1):
+            start = [f"{self._acc(r)} = {self._start(r)}" for r in self.reductions if self.level[id(r)] == level and level < total]
+            end = [
+                f"{self._pointer(r)}[{self._at(r)}] = {self._acc(r)}"
+                for r in self.reductions if self.level[id(r)] == level and level < total
+            ]
+            size = "first, last" if level == 0 and self.outermost_free else str(self.sizes[level])
+            body = [*start, f"for i{level} in range({size}):", *("    " + line for line in body), *end]
+        for r in self.reductions:  # sums in memory begin at 0
+            if self.level[id(r)] == total and total:
+                body = [*self._clear(r), *body]
+        if not total:
+            body = [*(f"{self._acc(r)} = {self._start(r)}" for r in self.reductions), *body,
+                    *(f"{self._pointer(r)}[0] = {self._acc(r)}" for r in self.reductions)]  # fmt: skip
+        if self.sizes and 0 in self.stage.shape:
+            body = ["pass"]
+        return self.opening + ["    " + line for line in body]
+
+    def _clear(self, r: Value) -> list[str]:
+        lines = [f"{self._pointer(r)}[{self._at(r)}] = {self._start(r)}"]
+        for d in reversed(range(len(self.sizes))):
+            if self.strides[id(r)][d]:
+                size = "first, last" if d == 0 and self.outermost_free else str(self.sizes[d])
+                lines = [f"for i{d} in range({size}):", *("    " + line for line in lines)]
+        return lines
+
+    def _acc(self, r: Value) -> str:
+        return f"a{self.reductions.index(r)}"
+
+    def _start(self, r: Value) -> str:
+        if r.op == "sum":
+            return f"{NAMES[r.dtype.name]}(0)"
+        low = START[r.op] if r.dtype.kind == "f" else str(np.iinfo(r.dtype).min if r.op == "max" else np.iinfo(r.dtype).max)
+        return f"{NAMES[r.dtype.name]}({low})"
+
+    def _element(self) -> list[str]:
+        lines: list[str] = []
+        for value in self.stage.reads():
+            self.names[id(value)] = f"x{len(self.names)}"
+            whole = "" if value.dtype.kind != "b" else " != 0"
+            lines.append(f"{self.names[id(value)]} = {self._pointer(value)}[{self._at(value)}]{whole}")
+        for step in self.stage.steps:
+            if step.kind == "reduce":
+                total = self._acc(step) if self.level[id(step)] < len(self.sizes) or not self.sizes else f"{self._pointer(step)}[{self._at(step)}]"
+                lines.append(f"{total} = {STEP[step.op].format(total, self.names[id(step.inputs[0])])}")
+                continue
+            name = self.names[id(step)] = f"v{len(self.names)}"
+            lines.append(f"{name} = {self._formula(step)}")
+            if step in self.stage.stored:
+                lines.append(f"{self._pointer(step)}[{self._at(step)}] = {_memory(step)}({name})")
+        for target, value in self.stage.writes:
+            name = self.names[id(value)]
+            lines.append(f"{self._pointer(target)}[{self._at(target)}] = {_memory(target)}({name})")
+        return lines
+
+    def _formula(self, step: Value) -> str:
+        kind = NAMES[step.options["type"].name]
+        inputs = []
+        for position, x in enumerate(step.inputs):
+            if step.op is np.where and position == 0:
+                inputs.append(self.names[id(x)] if isinstance(x, Value) else repr(x))
+            elif isinstance(x, Value):
+                name = self.names[id(x)]
+                inputs.append(name if x.dtype == step.options["type"] else _cast(kind, x.dtype.kind, name))
+            elif isinstance(x, tuple):
+                inputs.append(self._number(kind, x[1]))
+            else:
+                inputs.append(_literal(kind, x))
+        formula = FORMULAS[step.op]
+        if step.op is np.power:
+            formula = _power(step.inputs[1])
+        text = formula.format(*inputs)
+        text = text.replace("one", f"{kind}(1)") if step.op is np.reciprocal else text
+        return f"{NAMES[step.dtype.name]}({text})"
+
+
+def _cast(kind: str, source: str, name: str) -> str:
+    return f"{name} != 0" if kind == "b1" and source != "b" else f"{kind}({name})"
+
+
+def _literal(kind: str, x: Any) -> str:
+    if isinstance(x, float) and not math.isfinite(x):
+        return f"{kind}({'math.nan' if x != x else 'math.inf' if x > 0 else '-math.inf'})"
+    return f"{kind}({x!r})"
+
+
+def _power(exponent: Any) -> str:
+    simple = {2: "{0} * {0}", 3: "{0} * {0} * {0}", 0.5: "np.sqrt({0})", 1: "{0}", -1: "1 / {0}"}
+    return simple.get(exponent, "power({0}, {1})") if isinstance(exponent, (int, float)) else "power({0}, {1})"
+
+
+def _memory(value: Value) -> str:
+    """The type of a value's elements in memory: booleans are bytes."""
+    return "u1" if value.dtype.kind == "b" else NAMES[value.dtype.name]
+
+
+def _reduced(step: Value) -> list[int]:
+    """How far a reduction's result moves with each dimension of what is reduced."""
+    axes, strides = step.options["axes"], list(step.strides)
+    if step.options["keepdims"]:
+        return [0 if d in axes else stride for d, stride in enumerate(strides)]
+    return [0 if d in axes else strides.pop(0) for d in range(len(step.inputs[0].shape))]
+
+
+def product(name: str, step: Value, slot: Callable[[Value], int]) -> tuple[list[str], int]:
+    """The text of a product of matrices, one for each matrix of a stack; and how many rows or matrices can be shared."""
+    x, y = step.inputs
+    n, m = step.shape[-2:]
+    k = x.shape[-1]
+    item = NAMES[step.dtype.name]
+    lines = [f"def {name}(T, S, first, last):"]
+    where = []
+    for v in (x, y, step):
+        base, offset, view = base_of(v), 0, v
+        while view.kind == "view":
+            offset += view.options["offset"]
+            view = view.inputs[0]
+        where.append((slot(base), offset))
+    stack = step.shape[:-2]
+    indent = "    "
+    for d, size in enumerate(stack):
+        lines.append(f"{indent}for b{d} in range({'first, last' if d == 0 else size}):")
+        indent += "    "
+    at = []
+    for v, (_, offset) in zip((x, y, step), where, strict=True):
+        strides = Loop._stride(v, (*stack, *v.shape[-2:]))[: len(stack)]
+        terms = [f"b{d} * {s}" for d, s in enumerate(strides) if s]
+        at.append(" + ".join([*terms, str(offset)]))
+    rows, columns, count = str(n), str(m), stack[0] if stack else n
+    if not stack and base_of(y).kind == "captured":  # columns: each thread reads, and later updates, its own weights
+        columns, count = "last - first", m
+        at[1] += f" + first * {y.strides[-1]}"
+        at[2] += " + first"
+    elif not stack:  # rows
+        rows = "last - first"
+        at[0] += f" + first * {x.strides[-2]}"
+        at[2] += f" + first * {m}"
+    (tx, lx), (ty, ly) = _leading(x), _leading(y)
+    size = step.dtype.itemsize
+    addresses = [f"T[{number}] + ({offset}) * {size}" for (number, _), offset in zip(where, at, strict=True)]
+    lines.append(
+        f"{indent}gemm(T[{0 if item == 'f4' else 1}], {tx}, {ty}, {rows}, {columns}, {k}, {item}(1), {addresses[0]}, {lx}, "
+        f"{addresses[1]}, {ly}, {item}(0), {addresses[2]}, {m})"
+    )
+    return lines, count
+
+
+def _leading(v: Value) -> tuple[int, int]:
+    """Whether a matrix lies transposed in memory, and how far its rows are apart."""
+    (rows, columns), (down, across) = v.shape[-2:], v.strides[-2:]
+    if (across == 1 or columns == 1) and (down >= columns or rows == 1):
+        return 0, max(down if rows > 1 else columns, columns, 1)
+    return 1, max(across if columns > 1 else rows, rows, 1)
+
+
+def fits_gemm(v: Value) -> bool:
+    """Whether a matrix lies in memory as BLAS takes it: rows or columns without gaps."""
+    (rows, columns), (down, across) = v.shape[-2:], v.strides[-2:]
+    by_rows = (across == 1 or columns == 1) and (down >= columns or rows == 1)
+    by_columns = (down == 1 or rows == 1) and (across >= rows or columns == 1)
+    return by_rows or by_columns

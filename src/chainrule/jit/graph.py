@@ -1,0 +1,122 @@
+"""The program as a graph: which array is made of which, before anything is decided about loops and memory.
+
+A `Value` is one array: an argument, memory that lives outside (a parameter, a running mean), or the result of one step.
+There are six kinds of steps: elementwise, reduction, view, product of matrices, a kernel of ours, and a call of Python
+for all else. Values are never changed; what changes in place is the memory that a `Write` at the end goes into. So a
+value may be computed wherever its inputs are there, or not at all if nobody asks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+SOURCES = ("argument", "captured")
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """An array without its elements."""
+
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    dtype: np.dtype[Any]
+    itemsize: int
+    size: int
+    nbytes: int
+    ndim: int
+
+    @classmethod
+    def of(cls, x: Any) -> Form:
+        """The form of an array."""
+        return cls(x.shape, x.strides, x.dtype, x.itemsize, x.size, x.nbytes, x.ndim)
+
+
+@dataclass(eq=False, slots=True)
+class Value:
+    """One array of the program.
+
+    Attributes:
+        kind: "argument", "captured", "elementwise", "reduce", "view", "matmul", "call" or "part" (one of the several
+            results of a call).
+        op: for elementwise and reduce, which; for a call, what is called.
+        inputs: Values, and for elementwise steps also Python numbers and `Number`s.
+        example: the array as the traced call had it, in the memory order that the program's will have.
+        options: what else the step needs to know.
+        place: the user's line that asked for it.
+    """
+
+    kind: str
+    op: Any
+    inputs: tuple[Any, ...]
+    example: NDArray[Any]
+    options: dict[str, Any] = field(default_factory=dict)
+    place: str = ""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The size of each dimension."""
+        return self.example.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The type of the elements."""
+        return self.example.dtype
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """How many elements lie between neighbours, by dimension."""
+        return tuple(s // self.example.itemsize for s in self.example.strides)
+
+    @property
+    def size(self) -> int:
+        """The number of elements."""
+        return self.example.size
+
+    def forget(self) -> None:
+        """Let go of the example's elements, and keep its shape, strides and type."""
+        if self.kind != "captured":
+            self.example = Form.of(self.example)  # type: ignore[assignment]  # it has what is asked of it from now on
+
+    def values(self) -> list[Value]:
+        """The inputs that are arrays."""
+        return [x for x in self.inputs if isinstance(x, Value)]
+
+    def __repr__(self) -> str:
+        return f"<{self.kind} {getattr(self.op, '__name__', self.op)} {self.shape}>"
+
+
+def dense(array: NDArray[Any]) -> NDArray[Any]:
+    """The array in memory of its own without gaps, its dimensions in the order that it has now."""
+    array = np.asarray(array)
+    order = sorted(range(array.ndim), key=lambda d: (-abs(array.strides[d]), d))
+    inner = np.transpose(array, order)
+    if inner.flags.c_contiguous and array.base is None:
+        return array
+    return np.transpose(np.ascontiguousarray(inner), np.argsort(order)) if array.ndim else np.array(array)
+
+
+def base_of(value: Value) -> Value:
+    """The value whose memory this one is seen through."""
+    while value.kind == "view":
+        value = value.inputs[0]
+    return value
+
+
+def needed(values: Sequence[Value], wanted: Sequence[Value]) -> list[Value]:
+    """Those of the values, in their order, that the wanted ones are made of."""
+    found: set[int] = set()
+    stack = list(wanted)
+    while stack:
+        value = stack.pop()
+        if id(value) not in found:
+            found.add(id(value))
+            stack += value.values()
+    return [value for value in values if id(value) in found]

@@ -1,0 +1,206 @@
+"""A program: stages compiled, memory laid out, ready to run again and again.
+
+A run writes the addresses of the arguments into a table, lets Python prepare the few numbers that change from call to
+call (`trace.Host`), and calls the compiled stages: one call if all of them are compiled, else one for each stretch
+between two calls of Python. BLAS's own threads are not used inside (`kernels.blas`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from chainrule.files import write_text
+from chainrule.jit import emit
+from chainrule.jit.graph import Value, base_of
+from chainrule.jit.schedule import ALIGNMENT, Plan
+from chainrule.kernels import blas, team
+from chainrule.kernels.compile import folder as kernels_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+    from chainrule.jit.trace import Host
+
+HEADER = '''"""A program made by chainrule.jit. T: addresses of arrays; S: numbers that change from call to call."""
+
+import math
+
+import numba
+import numpy as np
+
+from chainrule.kernels.compile import jit
+from chainrule.kernels.loops.program import *
+'''
+RESERVED = 3  # at the start of the table: BLAS's product in single and double precision, words that threads share
+WORTH_THREADS = 2e6
+"""So many multiplications and moves of numbers, some 50 µs, are worth a second thread."""
+
+
+class Program:
+    """See above.
+
+    Args:
+        plan: the stages and their memory.
+        host: what Python prepares.
+        arguments: the values that stand for the function's arguments.
+        outputs: the values to give back, in memory of their own.
+    """
+
+    def __init__(self, plan: Plan, host: Host, arguments: Sequence[Value], outputs: Sequence[Value]) -> None:
+        self.plan, self.arguments = plan, list(arguments)
+        self.slots: dict[int, int] = {}
+        self.bases: list[Value] = []
+        self.shares = shares(plan)
+        functions: list[str] = []
+        parts: list[list[str]] = []
+        order: list[Any] = []  # numbers of parts, and stages that are calls of Python
+        for number, stage in enumerate(plan.stages):
+            if stage.kind == "call":
+                order.append(stage)
+                for v in [*stage.steps, *stage.reads()]:
+                    self._slot(base_of(v))
+                continue
+            text, line = emit.stage(f"k{number}", stage, self._slot)
+            functions += ["", "", *text]
+            if not order or not isinstance(order[-1], int):
+                order.append(len(parts))
+                parts.append([])
+            parts[-1].append(line)
+        self.code = HEADER + "\n".join([*functions, *emit.parts(parts, self.shares > 1)]) + "\n"
+        for v in outputs:
+            self._slot(base_of(v))
+        self._allocate(outputs)
+        self.order = [item if isinstance(item, int) else self._caller(item) for item in order]
+        self.module = _load(self.code) if parts else None
+        numbers = sum(line.startswith("S[") for line in host.lines)
+        self.scalars = np.zeros(max(1, numbers))
+        source = "\n    ".join(["def prepare(S):", *(host.lines or ["pass"])])
+        checks = " and ".join(f"({code}) == {value!r}" for code, value in host.checks.items()) or "True"
+        space: dict[str, Any] = dict(host.names)
+        exec(f"{source}\n\ndef applies():\n    return {checks}\n", space)  # noqa: S102  # expressions that the trace wrote
+        self.prepare, self.applies = space["prepare"], space["applies"]
+
+    def _slot(self, value: Value) -> int:
+        found = self.slots.get(id(value))
+        if found is None:
+            found = self.slots[id(value)] = RESERVED + len(self.bases)
+            self.bases.append(value)
+        return found
+
+    def _allocate(self, outputs: Sequence[Value]) -> None:
+        self.table = np.zeros(RESERVED + len(self.bases), np.int64)
+        self.table[:2] = blas.addresses()
+        self.control = np.zeros((3 * self.shares + 1) * 8 + 8, np.int64)  # a cache line for each word
+        self.table[2] = -(-self.control.ctypes.data // ALIGNMENT) * ALIGNMENT
+        raw = np.empty(self.plan.arena + ALIGNMENT, np.uint8)
+        start = -raw.ctypes.data % ALIGNMENT
+        self.arrays: dict[int, NDArray[Any]] = {}
+        kept = {id(base_of(v)) for v in outputs}
+        for value in self.bases:
+            if value.kind == "captured":
+                array = value.example
+            elif value.kind == "argument" or (value.kind in ("call", "part") and id(value) not in kept):
+                continue
+            elif id(value) in kept:
+                array = _laid_out(np.empty(value.example.nbytes, np.uint8), value)
+            else:
+                offset = start + self.plan.offsets[id(value)]
+                array = _laid_out(raw[offset : offset + value.example.nbytes], value)
+            self.arrays[id(value)] = array
+            self.table[self.slots[id(value)]] = array.ctypes.data
+
+    def array(self, value: Value) -> NDArray[Any]:
+        """A value's array, seen as the value is."""
+        if value.kind != "view":
+            return self.arrays[id(value)]
+        base = self.array(value.inputs[0])
+        offset = value.options["offset"]
+        strides = tuple(s * base.itemsize for s in value.strides)
+        flat = np.lib.stride_tricks.as_strided(base, (base.size,), (base.itemsize,))
+        return np.lib.stride_tricks.as_strided(flat[offset:], value.shape, strides)
+
+    def _caller(self, stage: Any) -> Callable[[], None]:
+        """A stage that is a call of Python."""
+        step = stage.steps[0]
+        parts = [v for v in self.bases if v.kind == "part" and v.inputs[0] is step]
+
+        def run() -> None:
+            result = step.options["function"](*(self.array(v) for v in step.inputs))
+            for v, array in ((v, result[v.options["position"]]) for v in parts) if parts else ((step, result),):
+                self._take(v, array)
+
+        return run
+
+    def _take(self, value: Value, array: Any) -> None:
+        """Keep what a call of Python or the caller gave, in the memory order that the program knows."""
+        if type(array) is not np.ndarray or array.shape != value.shape or array.dtype != value.dtype:
+            array = np.asarray(array)
+            if array.shape != value.shape or array.dtype != value.dtype:
+                raise ValueError(
+                    f"jit: {value.op} gave {array.shape} {array.dtype} where it gave {value.shape} {value.dtype} before: a "
+                    f"shape that depends on values cannot be compiled"
+                )
+        if array.strides != value.example.strides and array.size:
+            array = _copied(array, value)
+        self.arrays[id(value)] = array
+        self.table[self.slots[id(value)]] = array.__array_interface__["data"][0]
+
+    def run(self, arguments: Sequence[NDArray[Any]]) -> None:
+        """Run the stages, once."""
+        for value, array in zip(self.arguments, arguments, strict=True):
+            if id(value) in self.slots:
+                self._take(value, array)
+        self.prepare(self.scalars)
+        with blas.one_thread():
+            for item in self.order:
+                if isinstance(item, int):
+                    team.together(self.module, self.table, self.scalars, item, self.shares)
+                else:
+                    item()
+
+
+def _laid_out(memory: NDArray[np.uint8], value: Value) -> NDArray[Any]:
+    """An array in given memory, with the strides of the value's example."""
+    return np.ndarray(value.shape, value.dtype, memory, strides=value.example.strides)
+
+
+def _copied(array: NDArray[Any], value: Value) -> NDArray[Any]:
+    made = np.lib.stride_tricks.as_strided(np.empty(value.size, value.dtype), value.shape, value.example.strides)
+    made[...] = array
+    return made
+
+
+def shares(plan: Plan) -> int:
+    """How many threads the program is worth."""
+    work = sum(emit.work(stage) for stage in plan.stages if stage.kind != "call")
+    return max(1, min(team.threads(), int(work / WORTH_THREADS) + 1))
+
+
+def _load(code: str) -> Any:
+    """A program's text as a module. The text is kept beside compiled code, so that both are found again."""
+    digest = hashlib.sha256(code.encode()).hexdigest()[:20]
+    name = f"chainrule_program_{digest}"
+    if name in sys.modules:
+        return sys.modules[name]
+    folder = kernels_folder()
+    if folder is None:
+        module = ModuleType(name)
+        exec(code, vars(module))  # noqa: S102  # what `emit` wrote
+    else:
+        file = Path(folder) / f"{name}.py"
+        if not file.exists():
+            write_text(file, code)
+        spec = importlib.util.spec_from_file_location(name, file)
+        module = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]  # the file is there
+        spec.loader.exec_module(module)  # type: ignore[union-attr]
+    sys.modules[name] = module
+    return module

@@ -1,0 +1,427 @@
+"""A trace: one call of the user's function, run as ever and written down as a graph.
+
+While it runs, `mode.trace` is set, and Tensors, the tape and optimisers come here: Tensors that existed before are
+`lift`ed, each operation's formula and rule runs on Tracers, and an optimiser's `update` does too, its settings being
+`Number`s. Everything is also computed, so the traced call has the effects of any other, and each step knows its shape.
+"""
+
+from __future__ import annotations
+
+import weakref
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from chainrule.autograd.mode import Anomaly
+from chainrule.errors import CaptureError
+from chainrule.jit.emit import fits_gemm
+from chainrule.jit.graph import SOURCES, Value, base_of, dense
+from chainrule.jit.tracer import Number, Tracer, Untraceable
+from chainrule.ops.dtypes import promote
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+    from chainrule.autograd.tape import Leaf, Node
+    from chainrule.ops.operation import Operation
+    from chainrule.optim import Optimizer
+    from chainrule.tensor import Tensor
+
+
+class UnsettledError(Exception):
+    """An optimiser does not remember yet what it will from its first step on: its second can be compiled."""
+
+
+class Host:
+    """What Python still does before each run of the program: numbers that change from call to call, and checks.
+
+    Attributes:
+        lines: statements that fill S, the numbers that the program reads.
+        names: what they speak of.
+        checks: expressions with the value that they had; with another one the program does not apply.
+    """
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.names: dict[str, Any] = {}
+        self.checks: dict[str, Any] = {}
+        self.slots: dict[str, int] = {}
+
+    def name(self, thing: Any) -> str:
+        """A name for an object."""
+        for name, known in self.names.items():
+            if known is thing:
+                return name
+        name = f"x{len(self.names)}"
+        self.names[name] = thing
+        return name
+
+    def slot(self, number: Number) -> int:
+        """Where the program finds a number."""
+        found = self.slots.get(number.code)
+        if found is None:
+            found = self.slots[number.code] = sum(line.startswith("S[") for line in self.lines)
+            self.lines.append(f"S[{found}] = {number.code}")
+        return found
+
+    def assign(self, target: str, number: Number) -> None:
+        """A number that is remembered, such as a count of steps."""
+        self.lines.append(f"{target} = {number.code}")
+        self.slots = {code: slot for code, slot in self.slots.items() if target not in code}
+
+    def expect(self, code: str, value: Any) -> None:
+        """The program applies as long as this has this value. It is looked at before anything is assigned."""
+        if any(line.partition(" = ")[0] in code for line in self.lines if not line.startswith("S[")):
+            raise Untraceable(f"a decision about {code}, which has just been changed")
+        self.checks[code] = value
+
+
+class Settings(dict[str, Any]):
+    """An optimiser's options or what it remembers of a parameter, with Numbers and Tracers in the place of values."""
+
+    def __init__(self, trace: Trace, real: dict[str, Any]) -> None:
+        super().__init__(real)
+        self.trace, self.real, self.name = trace, real, trace.host.name(real)
+
+    def __getitem__(self, key: str) -> Any:
+        return self.trace.setting(f"{self.name}[{key!r}]", super().__getitem__(key))
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """The entry, or the default if there is none."""
+        return self[key] if key in self else default
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        real = self.real.get(key)
+        if key not in self.real:
+            raise UnsettledError
+        if isinstance(value, Tracer) and real is not None and value is self.trace.cells.get(id(real), (None,))[0]:
+            return  # `state[key] += ...`, which has changed it in place
+        if not isinstance(value, Number):
+            raise Untraceable("an optimiser remembers something new")
+        self.trace.host.assign(f"{self.name}[{key!r}]", value)
+        super().__setitem__(key, value.value)
+
+
+class Trace:
+    """See above.
+
+    Attributes:
+        values: every step, in order.
+        host: what is done outside the program.
+        cells: for memory that lives outside, by identity of its array, the Tracer that stands for it now.
+        tensors: who holds that memory.
+    """
+
+    def __init__(self, place: Callable[[], str] | None = None) -> None:
+        self.values: list[Value] = []
+        self.host = Host()
+        self.cells: dict[int, tuple[Tracer, Value, NDArray[Any]]] = {}
+        self.tensors: dict[int, weakref.ref[Tensor]] = {}
+        self.states: list[tuple[Optimizer, int, dict[str, Any]]] = []
+        self.owned: set[int] = set()  # arrays that an optimiser remembers, by identity
+        self.leaves: dict[int, Leaf] = {}
+        self.zeroed: dict[int, tuple[Leaf, Any]] = {}  # leaves whose gradient is set, and what it was
+        self.generators: dict[int, tuple[np.random.Generator, Any]] = {}
+        self.modules: dict[int, tuple[Any, bool]] = {}
+        self.versions: list[list[int]] = []  # of Tensors that are changed in place
+
+    # Making values
+
+    def made(self, kind: str, op: Any, inputs: Sequence[Any], example: Any, **options: Any) -> Tracer:
+        """A new value, computed already."""
+        example = np.asarray(example)
+        if kind != "view":
+            example = dense(example)
+        value = Value(kind, op, tuple(inputs), example, options)
+        self.values.append(value)
+        return Tracer(self, value)
+
+    def captured(self, array: NDArray[Any]) -> Tracer:
+        """The Tracer of memory that lives outside."""
+        found = self.cells.get(id(array))
+        if found is None:
+            value = Value("captured", None, (), array)
+            self.values.append(value)
+            found = self.cells[id(array)] = Tracer(self, value), value, array
+        return found[0]
+
+    def constant(self, array: NDArray[Any]) -> Tracer:
+        """An array that is the same in all calls."""
+        return self.captured(array)
+
+    def lift(self, x: Any) -> Any:
+        """An input of an operation as the trace knows it: Tensors and arrays as Tracers, numbers as they are."""
+        array = x if type(x) is Tracer else getattr(x, "_data", x)
+        if type(array) is Tracer:
+            return array
+        if not isinstance(array, np.ndarray):
+            return array.item() if isinstance(array, np.generic) else array
+        if array is not x:
+            self.tensors.setdefault(id(x), weakref.ref(x))
+            if x._node is not None and hasattr(x._node, "grad") and not hasattr(x._node, "operation"):
+                self.leaves[id(x._node)] = x._node
+        return self.captured(array)
+
+    def named(self, x: Any) -> Tracer:
+        """An array or Tracer as a Tracer."""
+        return x if isinstance(x, Tracer) else self.captured(np.asarray(x))
+
+    def elementwise(self, ufunc: Any, *inputs: Any) -> Tracer:
+        """ufunc of inputs that broadcast."""
+        examples, given = [], []
+        for x in inputs:
+            if isinstance(x, Tracer):
+                examples.append(x.value.example)
+                given.append(x.value)
+            elif isinstance(x, Number):
+                examples.append(x.value)
+                given.append((x, self.host.slot(x)))
+            elif isinstance(x, (bool, int, float)):
+                examples.append(x)
+                given.append(x)
+            elif isinstance(x, np.generic) or (isinstance(x, np.ndarray) and not x.ndim):
+                example = np.asarray(x)
+                examples.append(example)
+                given.append(self.captured(example).value)
+            else:
+                value = self.named(x).value
+                examples.append(value.example)
+                given.append(value)
+        with np.errstate(all="ignore"):
+            example = ufunc(*examples)
+        scalars = [e if isinstance(e, (bool, int, float)) else e.dtype for e in examples]
+        if ufunc is np.where:
+            scalars = scalars[1:]
+        result = np.asarray(example).dtype
+        # comparisons are made in the type that their inputs meet in, all else in the result's
+        common = np.result_type(*scalars) if result.kind == "b" else result
+        if common.kind not in "biuf" or result.itemsize > 8:
+            raise Untraceable(f"type {common}")
+        return self.made("elementwise", ufunc, given, example, type=common)
+
+    def cast(self, x: Any, dtype: Any) -> Tracer:
+        """x in another type."""
+        x = self.named(x)
+        with np.errstate(all="ignore"):
+            example = x.value.example.astype(dtype)
+        return self.made("elementwise", "cast", (x.value,), example, type=example.dtype)
+
+    def ordered(self, x: Tracer, example: NDArray[Any]) -> Tracer:
+        """The same elements in another memory order."""
+        return self.made("elementwise", "cast", (x.value,), example, type=example.dtype)
+
+    def viewed(self, x: Any, function: Callable[[Any], Any]) -> Tracer:
+        """What a function of NumPy that only moves elements makes of x: the same memory seen otherwise, or a copy."""
+        x = self.named(x)
+        source = x.value.example
+        example = function(source)
+        if not isinstance(example, np.ndarray):
+            raise Untraceable("a single element by its place")
+        if example.size and not np.may_share_memory(example, source):
+            if not isinstance(example, np.ndarray) or example.size != source.size:
+                raise Untraceable("elements picked by an array")
+            x = self.ordered(x, np.ascontiguousarray(source))  # reshaped in C order, which needs a copy
+            source = x.value.example
+            example = function(source)
+            if example.size and not np.may_share_memory(example, source):
+                raise Untraceable("elements picked by an array")
+        start = example.__array_interface__["data"][0] - source.__array_interface__["data"][0]
+        if any(stride < 0 for stride in example.strides):
+            raise Untraceable("elements in reverse order")
+        return self.made("view", None, (x.value,), example, offset=start // source.itemsize if example.size else 0)
+
+    def matmul(self, x: Any, y: Any) -> Tracer:
+        """The product of matrices; a vector is a matrix of one row or column."""
+        x, y = self._rows(self.named(x)), self._rows(self.named(y))
+        if x.dtype != y.dtype or x.dtype.kind != "f" or not x.size or not y.size:
+            raise Untraceable("a product of other than floats of one type")
+        if x.ndim == 1:
+            return self.matmul(x.reshape(1, -1), y)[..., 0, :] if y.ndim > 1 else (x * y).sum()
+        if y.ndim == 1:
+            return self.matmul(x, y.reshape(-1, 1))[..., 0]
+        with np.errstate(all="ignore"):
+            example = np.ascontiguousarray(np.matmul(x.value.example, y.value.example))
+        return self.made("matmul", None, (x.value, y.value), example)
+
+    def _rows(self, x: Tracer) -> Tracer:
+        """A matrix as BLAS takes it: rows or columns without gaps."""
+        if x.ndim < 2 or fits_gemm(x.value):
+            return x
+        return self.ordered(x, np.ascontiguousarray(x.value.example))
+
+    def assign(self, out: Any, result: Any) -> Any:
+        """Let `out` stand for the result from now on: a change in place."""
+        if not isinstance(out, Tracer) or base_of(out.value) is not out.value:
+            raise Untraceable("a change in place through a view")
+        result = self.named(result)
+        if result.shape != out.shape:
+            result = self.viewed(result, lambda array: np.broadcast_to(array, out.shape))
+        if result.dtype != out.dtype:
+            result = self.cast(result, out.dtype)
+        out.value = result.value
+        return out
+
+    # Operations and their rules
+
+    def run(self, operation: Operation, inputs: Sequence[Any], options: dict[str, Any]) -> tuple[list[Any], Any, Any]:
+        """An operation's inputs as Tracers, its result, and what else its formula gives."""
+        arrays = [self.lift(x) for x in inputs]
+        if operation.promote is not None:
+            arrays = self._promoted(arrays, operation)
+        try:
+            result = operation.formula(*arrays, **options)
+        except Exception:  # a formula that only works on arrays; or an error that the call will meet again
+            result = self.call(operation.name, operation.formula, arrays, options)
+        array, extra = result if operation.extra is not None else (result, None)
+        return arrays, self.named(array), extra
+
+    def _promoted(self, arrays: list[Any], operation: Operation) -> list[Any]:
+        examples = [x.value.example if isinstance(x, Tracer) else x.value if isinstance(x, Number) else x for x in arrays]
+        common = promote(list(examples), operation.promote == "floating", operation.name)
+        return [
+            x if now is before or isinstance(x, Number) else self.cast(x, now.dtype) if isinstance(x, Tracer) else self.captured(now)
+            for x, before, now in zip(arrays, examples, common, strict=True)
+        ]
+
+    def pull(self, node: Node, grad: Any) -> Any:
+        """A rule on Tracers: the gradients of a node's inputs."""
+        rule, saved = node.operation.rule, node.saved
+        parents = node.parents
+        try:
+            parts = rule(grad, *saved)  # type: ignore[misc]
+            parts = parts if type(parts) is tuple else (parts,)
+            return tuple(
+                entry() if callable(entry) and parent is not None else entry
+                for entry, parent in zip(parts, parents, strict=True)
+            )
+        except Exception:
+            return tuple(
+                None if parent is None else self.call(f"{node.operation.name}′", partial(_part, rule, position), (grad, *saved), {})
+                for position, parent in enumerate(parents)
+            )
+
+    def call(self, name: str, function: Callable[..., Any], inputs: Sequence[Any], options: dict[str, Any]) -> Any:
+        """A call of Python in the program: `function` on arrays, each time anew."""
+        arrays: list[Tracer] = []
+
+        def placed(x: Any) -> Any:
+            if isinstance(x, Tracer):
+                arrays.append(x)
+                return _Hole(len(arrays) - 1)
+            if type(x) in (list, tuple):
+                return type(x)(placed(part) for part in x)
+            return x
+
+        positional, named = [placed(x) for x in inputs], {key: placed(x) for key, x in options.items()}
+
+        def again(*given: NDArray[Any]) -> Any:
+            with np.errstate(all="ignore"):
+                return function(*(_filled(x, given) for x in positional), **{k: _filled(x, given) for k, x in named.items()})
+
+        result = again(*(x.value.example for x in arrays))
+        if isinstance(result, tuple):
+            whole = self.made("call", name, [x.value for x in arrays], np.zeros(()), function=again)
+            return tuple(self.made("part", name, (whole.value,), part, position=i) for i, part in enumerate(result))
+        return self.made("call", name, [x.value for x in arrays], result, function=again)
+
+    def drawn(self, name: str, generator: np.random.Generator, function: Callable[[], NDArray[Any]]) -> Any:
+        """Random numbers: drawn anew from the same generator by each call."""
+        self.generators.setdefault(id(generator), (generator, generator.bit_generator.state))
+        return self.call(name, function, (), {})
+
+    # What lives outside
+
+    def restore(self) -> None:
+        """Undo what the trace has done outside: gradients and random draws. The program will do it again."""
+        for leaf in self.leaves.values():
+            if leaf.grad is not None and type(leaf.grad._data) is Tracer:
+                leaf.grad = None
+        for leaf, grad in self.zeroed.values():
+            leaf.grad = grad
+        for generator, state in self.generators.values():
+            generator.bit_generator.state = state
+
+    def finished(self) -> tuple[list[tuple[Value, Value]], list[tuple[Leaf, Value]]]:
+        """At the end: which memory outside is to get which value, and the gradients of leaves."""
+        alive = {id(t._data) for ref in self.tensors.values() if (t := ref()) is not None} | self.owned
+        writes = []
+        for cell, value, array in self.cells.values():
+            if cell.value is not value and id(array) in alive:
+                writes.append((value, cell.value))
+        gradients = []
+        for leaf in self.leaves.values():
+            if leaf.grad is not None and type(leaf.grad._data) is Tracer:
+                gradients.append((leaf, self.owned_value(leaf.grad._data)))
+        return writes, gradients
+
+    def owned_value(self, x: Tracer) -> Value:
+        """A value that may be handed out: in memory of its own and without repeated elements."""
+        base = base_of(x.value)
+        if base.kind in SOURCES or base.size != x.size:
+            x = self.ordered(x, np.array(x.value.example))
+        return x.value
+
+    def setting(self, code: str, value: Any) -> Any:
+        """An entry of an optimiser's settings or state."""
+        if isinstance(value, np.ndarray):
+            self.owned.add(id(value))
+            return self.captured(value)
+        if isinstance(value, bool) or value is None or isinstance(value, str):
+            self.host.expect(code, value)
+            return value
+        if isinstance(value, (int, float)):
+            return Number(self, code, value)
+        if isinstance(value, tuple):
+            return tuple(self.setting(f"{code}[{i}]", part) for i, part in enumerate(value))
+        raise Untraceable(f"a setting of the type {type(value).__name__}")
+
+    def update(self, optimizer: Optimizer, position: int, parameter: Tensor, group: dict[str, Any]) -> None:
+        """One parameter's step: the optimiser's `update`, on Tracers."""
+        state = optimizer.state[position]
+        value, gradient = self.lift(parameter), self.lift(parameter.grad)
+        self.states.append((optimizer, position, state))
+        options = Settings(self, {k: v for k, v in group.items() if k != "params"})
+        options.name = self.host.name(group)
+        if options.get("maximize"):
+            gradient = -gradient
+        optimizer.update(value, gradient, Settings(self, state), options)
+        self.versions.append(parameter._version)
+
+    def refuse(self, what: str) -> None:
+        """Something that only Python can do, and that a program would do once and never again."""
+        raise CaptureError(f"jit: {what} inside a compiled function would happen only once: do it outside{where()}")
+
+    def check_gradient(self, leaf: Leaf) -> None:
+        """Gradients that were there before the call cannot be added to."""
+        if leaf.grad is not None and type(leaf.grad._data) is not Tracer:
+            raise CaptureError(
+                f"jit: a gradient of shape {leaf.shape} is there before backward(), and would be added to: call "
+                f"zero_grad() first, inside the compiled function{where()}"
+            )
+
+
+class _Hole(int):
+    """Stands for an array among the arguments of a call."""
+
+
+def _filled(x: Any, arrays: Sequence[Any]) -> Any:
+    if isinstance(x, _Hole):
+        return arrays[x]
+    if type(x) in (list, tuple):
+        return type(x)(_filled(part, arrays) for part in x)
+    return x
+
+
+def _part(rule: Any, position: int, *inputs: Any) -> Any:
+    parts = rule(*inputs)
+    entry = parts[position] if isinstance(parts, tuple) else parts
+    return entry() if callable(entry) else entry
+
+
+def where() -> str:
+    """The end of an error's message: the user's line."""
+    place = Anomaly(check_nan=False).place()
+    return f" ({place[-1].filename}:{place[-1].lineno})" if place else ""

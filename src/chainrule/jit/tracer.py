@@ -1,0 +1,244 @@
+"""Tracers: arrays that write down what NumPy is asked to do with them.
+
+A formula of `chainrule.ops` that is handed Tracers in the place of arrays runs as ever; NumPy's protocols bring each
+function it calls here, where it is computed for this once and recorded for all later calls. What cannot be recorded
+(a question about a value, a function without an entry below) raises `Untraceable`, and the operation becomes one call
+of Python in the program, or, where the question is the user's own, an error.
+"""
+
+from __future__ import annotations
+
+import operator
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import numpy as np
+from numpy.lib.mixins import NDArrayOperatorsMixin
+
+from chainrule.jit.graph import Value, dense
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from chainrule.jit.trace import Trace
+
+ELEMENTWISE = frozenset({
+    np.add, np.subtract, np.multiply, np.true_divide, np.negative, np.power, np.exp, np.expm1, np.log, np.log1p, np.log2,
+    np.sqrt, np.square, np.reciprocal, np.tanh, np.sin, np.cos, np.tan, np.arctan, np.sinh, np.cosh, np.absolute,
+    np.sign, np.floor, np.ceil, np.trunc, np.rint, np.maximum, np.minimum, np.equal, np.not_equal, np.less,
+    np.less_equal, np.greater, np.greater_equal, np.logical_and, np.logical_or, np.logical_not, np.bitwise_and,
+    np.bitwise_or, np.invert, np.isfinite, np.isnan,
+})  # fmt: skip
+REDUCTIONS = {np.add: "sum", np.maximum: "max", np.minimum: "min"}
+
+
+class Untraceable(Exception):  # noqa: N818  # not always an error
+    """Something that depends on the values and not on the shapes alone."""
+
+
+class Number:
+    """A number that every call computes anew, outside the program: a learning rate, a count of steps.
+
+    Attributes:
+        code: how, as Python; see `trace.Host`.
+        value: what it is now.
+    """
+
+    __slots__ = ("code", "trace", "value")
+
+    def __init__(self, trace: Trace, code: str, value: Any) -> None:
+        self.trace, self.code, self.value = trace, code, value
+
+    def __bool__(self) -> bool:
+        self.trace.host.expect(f"bool({self.code})", bool(self.value))
+        return bool(self.value)
+
+    def __float__(self) -> NoReturn:
+        raise Untraceable("a setting of the optimiser is asked for its value")
+
+    __int__ = __index__ = __float__
+
+
+def _arithmetic(symbol: str, compute: Callable[[Any, Any], Any], swapped: bool) -> Any:
+    def apply(self: Number, other: Any) -> Any:
+        if not isinstance(other, (Number, int, float)):
+            return NotImplemented
+        code, value = (other.code, other.value) if isinstance(other, Number) else (repr(other), other)
+        first, second = ((code, value), (self.code, self.value)) if swapped else ((self.code, self.value), (code, value))
+        return Number(self.trace, f"({first[0]} {symbol} {second[0]})", compute(first[1], second[1]))
+
+    return apply
+
+
+for _symbol, _name in {"+": "add", "-": "sub", "*": "mul", "/": "truediv", "**": "pow"}.items():
+    setattr(Number, f"__{_name}__", _arithmetic(_symbol, getattr(operator, _name), swapped=False))
+    setattr(Number, f"__r{_name}__", _arithmetic(_symbol, getattr(operator, _name), swapped=True))
+for _symbol, _name in {"<": "lt", "<=": "le", ">": "gt", ">=": "ge", "==": "eq", "!=": "ne"}.items():
+    setattr(Number, f"__{_name}__", _arithmetic(_symbol, getattr(operator, _name), swapped=False))
+Number.__neg__ = lambda self: 0 - self  # type: ignore[attr-defined]
+Number.__hash__ = object.__hash__  # type: ignore[method-assign]
+
+
+class Tracer(NDArrayOperatorsMixin):
+    """An array's name in the trace. `value` says which array that is now: a change in place gives it another one."""
+
+    __slots__ = ("trace", "value")
+    base = None
+    flags = None
+
+    def __init__(self, trace: Trace, value: Value) -> None:
+        self.trace, self.value = trace, value
+
+    # What is known without the values
+
+    shape = property(lambda self: self.value.shape)
+    dtype = property(lambda self: self.value.dtype)
+    ndim = property(lambda self: self.value.example.ndim)
+    size = property(lambda self: self.value.size)
+    itemsize = property(lambda self: self.value.example.itemsize)
+
+    def __len__(self) -> int:
+        return len(self.value.example)
+
+    # What is not
+
+    def _refuse(self, *_: Any, **__: Any) -> NoReturn:
+        raise Untraceable("the value of a tensor is asked for")
+
+    __bool__ = __float__ = __int__ = __index__ = __iter__ = __array__ = __contains__ = _refuse
+    __format__ = __str__ = item = tolist = __dlpack__ = view = _refuse  # type: ignore[assignment]
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        raise Untraceable(f"{name} of an array")
+
+    # What is recorded
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
+        out = options.pop("out", (None,))[0]
+        options.pop("casting", None)
+        if method == "reduce" and ufunc in REDUCTIONS and out is None:
+            return _reduce(REDUCTIONS[ufunc])(self.trace, *inputs, **options)
+        if method != "__call__" or options:
+            raise Untraceable(f"np.{ufunc.__name__}.{method}")
+        if ufunc is np.matmul:
+            result = self.trace.matmul(*inputs)
+        elif ufunc in ELEMENTWISE:
+            result = self.trace.elementwise(ufunc, *inputs)
+        else:
+            raise Untraceable(f"np.{ufunc.__name__}")
+        return result if out is None else self.trace.assign(out, result)
+
+    def __array_function__(self, function: Any, types: Any, inputs: Any, options: dict[str, Any]) -> Any:
+        record = FUNCTIONS.get(function)
+        if record is None:
+            raise Untraceable(f"np.{function.__name__}")
+        return record(self.trace, *inputs, **options)
+
+    def __getitem__(self, index: Any) -> Tracer:
+        return self.trace.viewed(self, lambda array: array[index])
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        if index is not ...:
+            raise Untraceable("a change of some elements in place")
+        self.trace.assign(self, value)
+
+    def astype(self, dtype: Any, copy: bool = True) -> Tracer:
+        """In another type."""
+        return self if self.dtype == dtype and not copy else self.trace.cast(self, dtype)
+
+    def copy(self) -> Tracer:
+        """The same values: they cannot change, so nothing is copied, but the name is another one."""
+        return Tracer(self.trace, self.value)
+
+    def reshape(self, *shape: Any) -> Tracer:
+        """In another shape."""
+        return _reshape(self.trace, self, shape[0] if len(shape) == 1 else shape)
+
+    def transpose(self, *axes: Any) -> Tracer:
+        """The dimensions in another order."""
+        return self.trace.viewed(self, lambda array: array.transpose(*axes))
+
+    def swapaxes(self, first: int, second: int) -> Tracer:
+        """Two dimensions exchanged."""
+        return self.trace.viewed(self, lambda array: array.swapaxes(first, second))
+
+    def sum(self, *inputs: Any, **options: Any) -> Tracer:
+        """The sum over some dimensions."""
+        return np.sum(self, *inputs, **options)  # type: ignore[no-any-return, call-overload]
+
+    T = property(lambda self: self.transpose())
+
+
+def _reduce(op: str) -> Any:
+    def record(
+        trace: Trace, x: Any, axis: Any = None, dtype: Any = None, out: Any = None, keepdims: bool = False,
+        initial: Any = None, where: Any = None,
+    ) -> Tracer:  # fmt: skip
+        if out is not None or (where is not None and where is not np._NoValue):
+            raise Untraceable(f"np.{op} with out or where")
+        x = trace.named(x)
+        x = x if dtype is None or x.dtype == dtype else trace.cast(x, dtype)
+        if op == "sum" and x.dtype.kind in "bu":
+            x = trace.cast(x, np.int64)
+        initial = None if initial is np._NoValue else initial
+        axes = tuple(range(x.ndim)) if axis is None else (axis,) if isinstance(axis, int) else tuple(axis)
+        axes = tuple(sorted(a % x.ndim for a in axes)) if x.ndim else ()
+        if op != "sum" and initial is None and 0 in x.shape:
+            raise Untraceable("the largest of nothing")
+        options = {} if op == "sum" or initial is None else {"initial": initial}
+        example = {"sum": np.sum, "max": np.max, "min": np.min}[op](x.value.example, axis=axes, keepdims=keepdims, **options)
+        return trace.made("reduce", op, (x.value,), example, axes=axes, keepdims=bool(keepdims))
+
+    return record
+
+
+def _mean(trace: Trace, x: Any, axis: Any = None, dtype: Any = None, out: Any = None, keepdims: bool = False) -> Any:
+    total = np.sum(x, axis=axis, dtype=dtype, out=out, keepdims=keepdims)
+    return total / (x.size // max(1, total.size))
+
+
+def _reshape(trace: Trace, x: Any, shape: Any, **options: Any) -> Tracer:
+    return trace.viewed(x, lambda array: np.reshape(array, shape, **options))
+
+
+def _where(trace: Trace, condition: Any, x: Any, y: Any) -> Tracer:
+    return trace.elementwise(np.where, condition, x, y)
+
+
+def _clip(trace: Trace, x: Any, low: Any = None, high: Any = None) -> Any:
+    x = x if low is None else np.maximum(x, low)
+    return x if high is None else np.minimum(x, high)
+
+
+def _filled(number: int) -> Any:
+    return lambda trace, x, **options: trace.constant(np.full_like(x.value.example, number, **options))
+
+
+def _moved(function: Any) -> Any:
+    return lambda trace, x, *inputs, **options: trace.viewed(x, lambda array: function(array, *inputs, **options))
+
+
+def _contiguous(trace: Trace, x: Any, dtype: Any = None) -> Tracer:
+    x = x if dtype is None else x.astype(dtype, copy=False)
+    return x if x.value.example.flags.c_contiguous else trace.ordered(x, np.ascontiguousarray(x.value.example))
+
+
+def _example(function: Any) -> Any:
+    """Functions that depend on shapes and types alone."""
+    return lambda trace, *inputs: function(*(x.value.example if isinstance(x, Tracer) else x for x in inputs))
+
+
+FUNCTIONS: dict[Any, Any] = {
+    np.sum: _reduce("sum"), np.max: _reduce("max"), np.min: _reduce("min"), np.mean: _mean,
+    np.where: _where, np.clip: _clip, np.reshape: _reshape, np.ascontiguousarray: _contiguous,
+    np.zeros_like: _filled(0), np.ones_like: _filled(1), np.empty_like: _filled(0),
+    np.copy: lambda trace, x: x.copy(),
+    **{f: _moved(f) for f in (
+        np.transpose, np.swapaxes, np.moveaxis, np.expand_dims, np.squeeze, np.broadcast_to, np.ravel, np.diagonal,
+    )},
+    **{f: _example(f) for f in (np.shape, np.ndim, np.size, np.result_type)},
+}  # fmt: skip
+"""What is recorded for which function of NumPy; all others make the operation that calls them a call of Python."""
+
+__all__ = ["ELEMENTWISE", "Number", "Tracer", "Untraceable", "dense"]

@@ -1,0 +1,76 @@
+"""NumPy's own BLAS: where its product of matrices is in memory, for compiled programs to call."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from numpy._core import _multiarray_umath  # private, but the only place that knows NumPy's library
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class NoBlasError(ImportError):
+    """NumPy's BLAS has no name that we know."""
+
+
+@functools.cache
+def addresses() -> tuple[int, int]:
+    """The addresses of `cblas_sgemm` and `cblas_dgemm` with 64-bit sizes.
+
+    Raises:
+        NoBlasError: this NumPy was built with another library.
+    """
+    return _function("cblas_sgemm"), _function("cblas_dgemm")
+
+
+def _function(name: str) -> int:
+    for full in (f"scipy_{name}64_", f"{name}64_", f"{name}$NEWLAPACK$ILP64"):
+        try:
+            found = getattr(_library(), full)
+        except AttributeError:
+            continue
+        address = ctypes.cast(found, ctypes.c_void_p).value
+        if address is not None:
+            return address
+    raise NoBlasError(f"NumPy's library of linear algebra has no {name} with 64-bit sizes")
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Hold BLAS to the thread that calls it, inside: other threads of ours call it at the same time."""
+    found = _threads()
+    if found is None:
+        yield
+        return
+    get, change = found
+    before = get()
+    if before == 1:
+        yield
+        return
+    change(1)
+    try:
+        yield
+    finally:
+        change(before)
+
+
+@functools.cache
+def _threads() -> tuple[Any, Any] | None:
+    """OpenBLAS's functions that tell and set how many threads it uses, if it is OpenBLAS."""
+    for prefix, suffix in (("scipy_", "64_"), ("", "64_"), ("", "")):
+        try:
+            get = getattr(_library(), f"{prefix}openblas_get_num_threads{suffix}")
+            return get, getattr(_library(), f"{prefix}openblas_set_num_threads{suffix}")
+        except AttributeError:
+            continue
+    return None
+
+
+@functools.cache
+def _library() -> ctypes.CDLL:
+    """The module of NumPy that is linked with BLAS; looking into it finds what it is linked with too."""
+    return ctypes.CDLL(_multiarray_umath.__file__)

@@ -1,0 +1,202 @@
+"""`chainrule predict`: the digit in each picture, read by the shipped network or by a run of one's own."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from chainrule import models, weights
+from chainrule.training import experiment, run
+
+PNG = b"\x89PNG\r\n\x1a\n"
+STROKES = {  # as one draws them, on paper of 100×100
+    "0": [[(50 + 22 * np.sin(a), 50 - 32 * np.cos(a)) for a in np.linspace(0, 2 * np.pi, 40)]],
+    "1": [[(52, 18), (48, 82)]],
+    "4": [[(38, 18), (32, 52), (68, 52)], [(64, 20), (60, 84)]],
+    "7": [[(28, 22), (70, 22), (44, 84)]],
+}
+
+
+@pytest.fixture
+def draw(here):
+    """Draws a digit into a file, dark on light unless told otherwise."""
+
+    def draw(digit, name=None, ink=30, paper=225):
+        picture = Image.new("L", (100, 100), paper)
+        for stroke in STROKES[digit]:
+            ImageDraw.Draw(picture).line(stroke, fill=ink, width=7, joint="curve")
+        file = here / (name or f"{digit}.png")
+        picture.save(file)
+        return file.name
+
+    return draw
+
+
+@pytest.fixture
+def own(here, make_digits):
+    """A run that has learned 28×28 pictures, though not to read."""
+    data = make_digits("my digits", train=60, test=10, side=28)
+    made = run.create(experiment.configure("mlp", data, epochs=1), here / "runs" / "mine")
+    experiment.prepare(made, data).fit(1)
+    return made
+
+
+def edit(made, part, key, value):
+    config = json.loads(made.config_file.read_text())
+    config[part][key] = value
+    made.config_file.write_text(json.dumps(config))
+
+
+@pytest.fixture
+def copy(here):
+    """A copy of the shipped run, to do with as the test likes."""
+    return run.Run(shutil.copytree(run.shipped().folder, here / "copy"))
+
+
+# What it reads
+
+
+@pytest.mark.parametrize("digit", STROKES)
+@pytest.mark.parametrize(("ink", "paper"), [(30, 225), (240, 20)], ids=["dark on light", "light on dark"])
+def test_the_shipped_network_reads_without_any_run(command, draw, digit, ink, paper):
+    done = command("predict", draw(digit, ink=ink, paper=paper))
+    assert (done.code, done.err) == (0, "")
+    first, *bars, last = done.out.splitlines()
+    assert first.startswith(f"{digit}.png: {digit}  (")
+    assert first.endswith("% sure)")
+    assert len(bars) == 10
+    assert last.startswith("read by best, the network that comes with chainrule, 99.")
+
+
+def test_a_run_of_ones_own_does_not_take_its_place_unless_chosen(command, draw, own):
+    file = draw("1")
+    assert "the network that comes with chainrule" in command("predict", file).out
+    for place in ("runs", "mine", "runs/mine"):
+        done = command("predict", file, "--run", place)
+        assert (done.code, done.err) == (0, "")
+        assert done.out.splitlines()[-1] == "read by mlp of runs/mine"
+
+
+def test_json_is_one_document_and_nothing_else(command, draw):
+    done = command("predict", draw("1"), draw("7"), "--json")
+    assert (done.code, done.err) == (0, "")
+    document = json.loads(done.out)
+    assert [(entry["file"], entry["digit"]) for entry in document] == [("1.png", 1), ("7.png", 7)]
+    for entry in document:
+        assert list(entry) == ["file", "digit", "confidence", "confidences"]
+        assert len(entry["confidences"]) == 10
+        assert sum(entry["confidences"]) == pytest.approx(1, abs=1e-12)
+        assert entry["confidence"] == max(entry["confidences"]) == entry["confidences"][entry["digit"]]
+
+
+def test_the_classes_of_a_run_name_what_is_read(command, draw, copy):
+    edit(copy, "data", "classes", [f"number {digit}" for digit in range(10)])
+    assert command("predict", draw("7"), "--run", "copy").out.startswith("7.png: number 7  (")
+
+
+def test_the_steps_are_drawn(command, draw, here):
+    done = command("predict", draw("4"), "--explain", "steps.png")
+    assert (done.code, done.err) == (0, "")
+    assert done.out.splitlines()[-1] == "drawn: steps.png"
+    assert (here / "steps.png").read_bytes().startswith(PNG)
+
+
+# What it refuses
+
+
+def test_bad_pictures_are_named_and_good_ones_still_read(command, draw, here):
+    (here / "empty.png").touch()
+    (here / "text.png").write_text("this is no picture")
+    (here / "folder.png").mkdir()
+    Image.new("L", (50, 50), 200).save(here / "blank.png")
+    (here / "cut.png").write_bytes((here / draw("0")).read_bytes()[:150])
+    bad = ["missing.png", "empty.png", "text.png", "folder.png", "blank.png", "cut.png"]
+    done = command("predict", *bad[:3], draw("1"), *bad[3:])
+    assert done.code == 2
+    assert done.out.startswith("1.png: 1  (")
+    complaints = done.err.splitlines()
+    assert len(complaints) == len(bad)
+    for name, line in zip(bad, complaints, strict=True):
+        assert line.startswith(f"chainrule: {name}: ")
+
+    done = command("predict", *bad, "--json")
+    assert (done.code, done.err) == (2, "")
+    assert [list(entry) for entry in json.loads(done.out)] == [["file", "error"]] * len(bad)
+    assert "the network" not in command("predict", *bad).out  # nothing was read
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ([], "Missing argument 'IMAGE...'"),
+        (["a.png", "b.png", "--explain", "steps.png"], "--explain draws the steps of one picture: give one IMAGE"),
+        (["a.png", "--run"], "Option '--run' requires an argument"),
+    ],
+    ids=str,
+)
+def test_a_command_line_that_is_wrong(command, arguments, told):
+    done = command("predict", *arguments)
+    assert (done.code, done.out) == (2, "")
+    assert told in done.err
+
+
+@pytest.mark.parametrize(
+    ("name", "told"), [("figure.txt", "'.txt' is no figure's"), ("none/figure.png", "the folder none does not exist")]
+)
+def test_steps_that_cannot_be_drawn(command, draw, name, told):
+    done = command("predict", draw("1"), "--explain", name)
+    assert (done.code, done.out) == (2, "")
+    assert told in done.err
+    assert done.err.count("\n") == 1
+
+
+def test_a_run_that_is_none(command, draw, here):
+    file = draw("1")
+    for place, told in (("nowhere", "there is no such run"), ("runs", "there is no such run"), (".", "holds no run")):
+        done = command("predict", file, "--run", place)
+        assert (done.code, done.out, done.err) == (2, "", f"chainrule: {place}: {told}\n")
+
+
+def test_a_run_that_learned_other_pictures(command, draw, trained):
+    done = command("predict", draw("1"), "--run", trained[0])
+    assert (done.code, done.out) == (2, "")
+    assert "was trained on images of another size than 28×28" in done.err
+
+
+@pytest.mark.parametrize(
+    ("part", "key", "value", "told"),
+    [
+        ("data", "classes", list("012345678"), "names 9 classes, but its model tells 10 apart"),
+        ("data", "classes", [*"0123456789", "x"], "names 11 classes, but its model tells 10 apart"),
+        ("data", "classes", [], "names 0 classes, but its model tells 10 apart"),
+        ("model", "name", "resnet", "there is no model 'resnet'"),
+    ],
+    ids=["too few classes", "too many classes", "no class", "unknown model"],
+)
+def test_a_config_that_does_not_fit_is_one_sentence(command, draw, copy, part, key, value, told):
+    edit(copy, part, key, value)
+    for arguments in (["predict", draw("1"), "--run", "copy"], ["predict", draw("1"), "--run", "copy", "--json"]):
+        done = command(*arguments)
+        assert (done.code, done.out) == (2, "")
+        assert done.err.startswith(f"chainrule: copy/config.json: {told}")
+        assert done.err.count("\n") == 1
+
+
+def test_a_model_that_does_not_take_28x28_is_one_sentence(command, draw, own):
+    options = {"inputs": 144, "classes": 10}
+    weights.save(models.build("mlp", options).state_dict(), own.weights_file)
+    edit(own, "model", "options", options)
+    done = command("predict", draw("1"), "--run", "mine")
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith("chainrule: runs/mine/config.json: its model does not take its images of 28×28: ")
+
+
+def test_damaged_weights_are_one_sentence(command, draw, copy):
+    copy.weights_file.write_bytes(copy.weights_file.read_bytes()[:-10])
+    done = command("predict", draw("1"), "--run", "copy")
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith("chainrule: copy/model.safetensors: is not a whole safetensors file")

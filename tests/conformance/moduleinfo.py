@@ -1,0 +1,184 @@
+"""PyTorch's own sample inputs for its modules, run through ours.
+
+PyTorch ships the samples that its modules are tested with (`module_db`, a list of ModuleInfo). For each that we have,
+all of them go through PyTorch and through chainrule, built with the same arguments and in the same state: results,
+types, shapes, gradients of inputs and parameters for a random upstream gradient, and the state afterwards must agree,
+and go back into PyTorch. What PyTorch refuses (`module_error_inputs`) must be refused here too.
+"""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from chainrule import nn
+
+from . import opinfo
+from .reports import Outcome, show
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # PyTorch's test module warns about optional parts of its own
+    from torch.testing._internal.common_modules import ModuleErrorEnum, module_db
+    from torch.testing._internal.common_utils import set_rng_seed
+
+ENTRIES = [entry for entry in module_db if hasattr(nn, entry.module_cls.__name__)]
+NOT_LISTED = """
+    Dropout Dropout2d Flatten Identity Module ModuleDict ModuleList Parameter ParameterList Sequential Unflatten
+""".split()
+"""Our classes that PyTorch has no samples for: tests/nn and test_modules.py look at them."""
+
+
+def run(entry: Any) -> Outcome:
+    """Run all samples of an entry, in both types and, where they differ, in both modes."""
+    outcome = Outcome(entry.name)
+    for dtype, training, number, sample in _samples(entry):
+        outcome.total += 1
+        try:
+            fault = difference(entry, sample, dtype, training)
+        except Exception as error:  # whatever it is, it is told
+            absent = _absent(entry, sample)
+            if absent and isinstance(error, TypeError) and any(repr(name) in str(error) for name in absent):
+                outcome.unsupported.append(str(error))
+                continue
+            fault = f"raised {type(error).__name__}: {error}"
+        if fault:
+            given = sample.constructor_input
+            mode = "train" if training else "eval"
+            outcome.wrong.append(
+                f"{entry.name}(*{given.args}, **{given.kwargs}), {dtype}, {mode}, sample {number} {sample.desc}: {fault}"
+            )
+        else:
+            outcome.passed += 1
+    return outcome
+
+
+def _samples(entry: Any) -> Iterator[tuple[torch.dtype, bool, int, Any]]:
+    """Each sample with its type, its mode and its number."""
+    for dtype in (torch.float64, torch.float32):
+        for training in (True, False) if entry.train_and_eval_differ else (True,):
+            set_rng_seed(0)
+            samples = entry.module_inputs_func(entry, device="cpu", dtype=dtype, requires_grad=True, training=training)
+            for number, sample in enumerate(samples):
+                yield dtype, training, number, sample
+
+
+def difference(entry: Any, sample: Any, dtype: torch.dtype, training: bool) -> str | None:
+    """What is not alike in one sample, if anything."""
+    theirs = _theirs(entry, sample).to(dtype).train(training)
+    ours = _ours(entry, sample).to(opinfo.TYPES[dtype]).train(training)
+    if fault := _not_as_it_starts(theirs, ours):
+        return fault
+    generator = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        for parameter in theirs.parameters():
+            parameter.uniform_(-1, 1, generator=generator)
+        for buffer in theirs.buffers():
+            _ = buffer.uniform_(0.5, 1.5, generator=generator) if buffer.is_floating_point() else buffer.fill_(3)
+    ours.load_state_dict(theirs.state_dict())
+    if fault := _different_states(theirs, ours, rtol=0, atol=0):
+        return f"state as loaded: {fault}"
+    made: list[Any] = []
+    forward = sample.forward_input
+    got = ours(*opinfo.converted(forward.args, made), **opinfo.converted(forward.kwargs, made))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # PyTorch's advice on some of its own modules
+        wanted = theirs(*forward.args, **forward.kwargs)
+    made += zip(theirs.parameters(), ours.parameters(), strict=True)
+    if fault := opinfo.compare(wanted, got, made, dtype):
+        return fault
+    if fault := _different_states(theirs, ours, *opinfo.TOLERANCES[dtype]):
+        return f"state afterwards: {fault}"
+    another = _theirs(entry, sample).to(dtype)
+    another.load_state_dict({name: torch.from_numpy(t.numpy()) for name, t in ours.state_dict().items()})
+    fault = _different_states(another, ours, rtol=0, atol=0)
+    return fault and f"state as PyTorch loads it: {fault}"
+
+
+def _theirs(entry: Any, sample: Any) -> Any:
+    """PyTorch's module with a sample's arguments."""
+    given = sample.constructor_input
+    return entry.module_cls(*given.args, **given.kwargs)
+
+
+def _ours(entry: Any, sample: Any) -> Any:
+    """Our module with a sample's arguments; one that we lack, and that has PyTorch's usual value, is left out."""
+    given, kind = sample.constructor_input, _class(entry)
+    usual, known = inspect.signature(entry.module_cls).parameters, inspect.signature(kind).parameters
+    options = {n: _converted(v) for n, v in given.kwargs.items() if n in known or v is not usual[n].default}
+    return kind(*map(_converted, given.args), **options)
+
+
+def _class(entry: Any) -> Any:
+    return getattr(nn, entry.module_cls.__name__)
+
+
+def _converted(value: Any) -> Any:
+    """An argument with our Tensors and functions in the place of PyTorch's."""
+    if inspect.isroutine(value):
+        return getattr(nn.functional, value.__name__)
+    return opinfo.converted(value, [])
+
+
+def _absent(entry: Any, sample: Any) -> list[str]:
+    """The names of a sample's arguments that ours do not have."""
+    ours = _class(entry)
+    known = {*inspect.signature(ours).parameters, *inspect.signature(ours.forward).parameters}
+    calls = (sample.constructor_input, sample.forward_input)
+    return [name for call in calls if call for name in call.kwargs if name not in known]
+
+
+def _not_as_it_starts(theirs: torch.nn.Module, ours: nn.Module) -> str | None:
+    """A difference in names, shapes, types or in those starting values that are not random."""
+    if [n for n, _ in ours.named_parameters()] != [n for n, _ in theirs.named_parameters()]:
+        return "other parameters"
+    mine, other = ours.state_dict(), theirs.state_dict()
+    if list(mine) != list(other):
+        return f"state {list(mine)}, not {list(other)}"
+    learned = dict(theirs.named_parameters())
+    for name, w in other.items():
+        random = name in learned and w.numel() > 0 and w.min() != w.max()
+        if fault := opinfo.different(w, mine[name], rtol=0, atol=opinfo.ANY if random else 0):
+            return f"{name} as it starts: {fault}"
+    return None
+
+
+def _different_states(theirs: torch.nn.Module, ours: nn.Module, rtol: float, atol: float) -> str | None:
+    mine = ours.state_dict()
+    for name, w in theirs.state_dict().items():
+        if fault := opinfo.different(w, mine[name], rtol, atol):
+            return f"{name}: {fault}"
+    return None
+
+
+def refusals(entry: Any) -> tuple[int, list[str]]:
+    """How many calls PyTorch refuses, and those that we take, or refuse with another kind of error or none of our own."""
+    if entry.module_error_inputs_func is None:
+        return 0, []
+    set_rng_seed(0)
+    how = {"device": "cpu", "dtype": torch.float32, "requires_grad": False, "training": True}
+    cases, faults = list(entry.module_error_inputs_func(entry, **how)), []
+    for number, case in enumerate(cases):
+        where, sample = f"{entry.name}, error input {number}", case.module_error_input
+        try:
+            module = _ours(entry, sample)
+            if case.error_on == ModuleErrorEnum.FORWARD_ERROR:
+                module(*map(_converted, sample.forward_input.args), **_converted(sample.forward_input.kwargs))
+        except (ValueError, TypeError, IndexError) as error:
+            if not str(error).strip() or any(repr(name) in str(error) for name in _absent(entry, sample)):
+                faults.append(f"{where}: {type(error).__name__} for another reason: {error}")
+        except Exception as error:  # told
+            faults.append(f"{where}: raised {type(error).__name__}: {error}")
+        else:
+            faults.append(f"{where} was taken; PyTorch says: {case.error_regex}")
+    return len(cases), faults
+
+
+def report(chosen: str = "") -> int:
+    """Print, for each module, samples passed / total / unsupported; returns the number of faults."""
+    return show("ModuleInfo", ((run(entry), refusals(entry)) for entry in ENTRIES if chosen in entry.name))
