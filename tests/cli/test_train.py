@@ -150,7 +150,7 @@ def test_every_option_reaches_the_run(command, images, here):
         "--limit": 33,
     }
     done = command(
-        "train", "--data", images, "--out", "run", "--quiet", *(part for pair in options.items() for part in pair)
+        "train", "--data", images, "--out", "run", "--quiet", "--eager", *(part for pair in options.items() for part in pair)
     )
     assert done.code == 0, done.err
     config = runs.Run("run").config
@@ -165,6 +165,7 @@ def test_every_option_reaches_the_run(command, images, here):
         "schedule": "constant",
         "augment": {},
         "plain_epochs": 0,
+        "eager": True,
     }
     assert (config["training"], config["seed"], config["data"]["limit"]) == (recipe, 3, 33)
 

@@ -42,6 +42,7 @@ Examples:
 @click.option("--batch-size", type=int, help="Images a step.  [default: by model]")
 @click.option("--lr", type=float, help="Learning rate; with a schedule, the highest.  [default: by model]")
 @click.option("--optimizer", type=click.Choice(list(experiment.OPTIMIZERS)), help="[default: by model]")
+@click.option("--eager", is_flag=True, default=None, help="Operation by operation, without compiling the step.")
 @click.option("--seed", type=int, help="The same seed gives the same bits.  [default: 0]")
 @click.option("--limit", type=int, metavar="N", help="Train on the first N images only.")
 @click.option("--out", type=click.Path(), metavar="DIR", help="The run's folder.  [default: a new one in runs/]")

@@ -91,6 +91,11 @@ def to_mnist(grey: NDArray[np.floating | np.uint8]) -> NDArray[np.uint8]:
     return prepare(grey).result
 
 
+def ink_to_mnist(ink: Grey) -> NDArray[np.uint8]:
+    """Clean ink `(height, width)`, 0 on the paper and 1 where a stroke is full, in MNIST's form: `(28, 28)`."""
+    return _centre(_scale(_thicken(_crop(shrink(ink, WORKING_SIDE)))))
+
+
 def _checked(values: NDArray[np.floating | np.uint8]) -> Grey:
     if values.ndim != 2 or not values.size:
         raise PictureError(f"picture: an array of shape {values.shape} is not grey values of shape (height, width)")

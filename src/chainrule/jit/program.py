@@ -146,8 +146,8 @@ class Program:
             array = np.asarray(array)
             if array.shape != value.shape or array.dtype != value.dtype:
                 raise ValueError(
-                    f"jit: {value.op} gave {array.shape} {array.dtype} where it gave {value.shape} {value.dtype} before: a "
-                    f"shape that depends on values cannot be compiled"
+                    f"jit: {value.op} gave {array.shape} {array.dtype} where it gave {value.shape} {value.dtype} before: "
+                    f"a shape that depends on values cannot be compiled"
                 )
         if array.strides != value.example.strides and array.size:
             array = _copied(array, value)

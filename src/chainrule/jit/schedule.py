@@ -72,12 +72,22 @@ def plan(values: Sequence[Value], outputs: Sequence[Value], writes: Sequence[tup
         writes: captured memory and what it is to hold at the end.
     """
     wanted = [*outputs, *(value for _, value in writes)]
-    stages = _merged(_fused(needed(values, wanted)))
+    stages = _merged(_fused(_early_calls(needed(values, wanted))))
     stage_of = {id(step): number for number, stage in enumerate(stages) for step in stage.steps}
     _place_writes(stages, stage_of, writes)
     _choose_stored(stages, outputs)
     offsets, arena = _in_memory(stages, outputs)
     return Plan(stages, offsets, arena)
+
+
+def _early_calls(values: list[Value]) -> list[Value]:
+    """Calls of Python that depend on nothing computed come first, so that they do not part what is compiled."""
+    early: dict[int, Value] = {}
+    for value in values:
+        known = value.kind in SOURCES or all(id(v) in early for v in value.values())
+        if known and value.kind in (*SOURCES, "view", "call", "part"):
+            early[id(value)] = value
+    return [*early.values(), *(value for value in values if id(value) not in early)]
 
 
 def _fused(values: list[Value]) -> list[Stage]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import ctypes
 import functools
 from contextlib import contextmanager
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from numpy._core import _multiarray_umath  # private, but the only place that knows NumPy's library
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -73,4 +73,5 @@ def _threads() -> tuple[Any, Any] | None:
 @functools.cache
 def _library() -> ctypes.CDLL:
     """The module of NumPy that is linked with BLAS; looking into it finds what it is linked with too."""
-    return ctypes.CDLL(_multiarray_umath.__file__)
+    core = import_module("numpy._core._multiarray_umath")  # private, but the only one that knows its library
+    return ctypes.CDLL(core.__file__)

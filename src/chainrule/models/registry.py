@@ -34,6 +34,7 @@ class Recipe:
         schedule: "constant", "cosine" or "one-cycle".
         augment: the settings of `data.Augment`, by which each picture is changed a little before it is learned from.
         plain_epochs: so many epochs at the end are without it, for the pictures to be read later will be plain, too.
+        eager: whether each step runs operation by operation instead of compiled.
     """
 
     epochs: int
@@ -45,6 +46,7 @@ class Recipe:
     schedule: str = "constant"
     augment: dict[str, float] = field(default_factory=dict)
     plain_epochs: int = 0
+    eager: bool = False
 
 
 @dataclass(frozen=True)

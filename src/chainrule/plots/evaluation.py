@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from math import ceil, sqrt
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -123,20 +122,51 @@ def mistakes(
         return str(label) if classes is None else classes[label]
 
     captions = [f"true {name(labels[i])}\nread {name(predictions[i])}, {confidences[i]:.1%}" for i in shown]
-    columns = ceil(sqrt(len(shown)))
-    rows = ceil(len(shown) / columns)
-    widest = max(len(line) for caption in captions for line in caption.splitlines())
-    width, height = max(1.3, 0.075 * widest), 1.6  # of a cell, in inches, and so in the units of the axes
-
     which = f"The worst {len(shown)} of" if len(shown) < len(wrong) else "All"
     title = "The only mistake" if len(wrong) == 1 else f"{which} {len(wrong):,} mistakes"
-    figure = style.new_figure(max(4.5, columns * width), 0.5 + rows * height, title, look)
-    axes = figure.add_subplot()  # one for all pictures: one each would be slow
-    axes.set_axis_off()
-    low, high = images[shown].min(), images[shown].max()
-    for place, (picture, caption) in enumerate(zip(images[shown], captions, strict=True)):
-        middle, top = (place % columns + 0.5) * width, place // columns * height
-        axes.imshow(picture, cmap=look.paper, vmin=low, vmax=high, extent=(middle - 0.5, middle + 0.5, top + 1, top))
-        axes.text(middle, top + 1.05, caption, ha="center", va="top", size=style.SMALL, color=look.ink)
-    axes.set(xlim=(0, columns * width), ylim=(rows * height, 0))  # each imshow had set them for its own picture
+    return style.sheet(list(images[shown]), captions, title, look)
+
+
+def calibration(confidences: ArrayLike, correct: ArrayLike, bins: int = 10, *, dark: bool = False) -> Figure:
+    """Draw whether a model is right as often as it says: accuracy against confidence, and how many pictures there are.
+
+    The predictions are put into bins of equal width by their confidence. The expected calibration error in the title
+    is the mean distance between confidence and accuracy, each bin weighed by its number of predictions.
+
+    Source: Guo, Pleiss, Sun and Weinberger, On Calibration of Modern Neural Networks (2017).
+
+    Args:
+        confidences: (N,) the confidence of each prediction, a fraction.
+        correct: (N,) whether it was right.
+        bins: how many intervals from 0 to 1.
+        dark: light on dark instead of dark on light.
+
+    Raises:
+        ValueError: the arrays do not fit each other, a confidence is not from 0 to 1, or there are no bins.
+    """
+    sure, right = np.asarray(confidences, float), np.asarray(correct).astype(bool)
+    if sure.ndim != 1 or not sure.size or sure.shape != right.shape:
+        raise ValueError(f"calibration: confidences {sure.shape} and correct {right.shape} do not fit; both are (N,)")
+    if bins < 1 or not ((sure >= 0) & (sure <= 1)).all():
+        raise ValueError("calibration: it takes confidences from 0 to 1 and at least one bin")
+    look = style.DARK if dark else style.LIGHT
+    place = np.minimum((sure * bins).astype(int), bins - 1)  # (N,)
+    counts = np.bincount(place, minlength=bins)  # (bins,)
+    filled = counts > 0
+    said, were = (np.bincount(place, weights=w, minlength=bins)[filled] / counts[filled] for w in (sure, right))
+    error = float(np.abs(said - were) @ counts[filled] / sure.size)
+    title = f"Confidence and truth: {error:.2%} apart on average"
+    figure = style.new_figure(6.4, 6.2, title, look, margins=(0.9, 0.6, 0.3, 0.95))
+    above, below = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": (3, 1.3), "hspace": 0.3})
+    style.dress(above, look, y="read right (%)", open_frame=True)
+    above.plot([0, 100], [0, 100], ":", color=look.quiet, lw=1.5, label="perfect")
+    above.plot(100 * said, 100 * were, "-o", color=look.first, lw=1.8, label="the model")
+    above.set(xlim=(0, 100), ylim=(0, 103))
+    style.legend(above, look, loc="upper left")
+    style.dress(below, look, title="How many", x="confidence (%)", y="predictions", open_frame=True)
+    middles = 100 * (np.arange(bins) + 0.5) / bins
+    below.bar(middles, counts, 92 / bins, color=look.first)
+    below.set(yscale="log", ylim=(0.7, 6 * counts.max()))
+    for middle, count in zip(middles[filled], counts[filled], strict=True):
+        below.text(middle, 1.15 * count, f"{count:,}", ha="center", va="bottom", size=style.SMALL, color=look.ink)
     return figure

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chainrule.plots import style
+from chainrule.plots import charts, style
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from numpy.typing import ArrayLike, NDArray
 
@@ -68,7 +67,9 @@ def stages(
         axes.vlines(np.arange(1, across) - 0.5, -0.5, down - 0.5, color=look.quiet, lw=0.5)
         axes.hlines(np.arange(1, down) - 0.5, -0.5, across - 0.5, color=look.quiet, lw=0.5)
     if confidences is not None:
-        _bars(figure.add_subplot(rows, columns, panels), 100 * np.asarray(confidences), digit, look)
+        axes = figure.add_subplot(rows, columns, panels)
+        style.dress(axes, look, title="confidences", x="confidence (%)", y="digit", open_frame=True)
+        charts.bars(axes, [str(i) for i in range(10)], 100 * np.asarray(confidences), digit, look)
     return figure
 
 
@@ -80,16 +81,3 @@ def _reduced(picture: NDArray[Any]) -> NDArray[Any]:
     down, across = picture.shape[0] // step, picture.shape[1] // step
     blocks = picture[: down * step, : across * step].reshape(down, step, across, step)
     return np.asarray(blocks.mean(axis=(1, 3)))  # (down, across)
-
-
-def _bars(axes: Axes, percent: NDArray[np.float64], digit: int | None, look: style.Look) -> None:
-    """One bar a digit, 0 at the top; the digit that was read stands out in colour and in bold."""
-    style.dress(axes, look, title="confidences", x="confidence (%)", y="digit", open_frame=True)
-    digits = range(len(percent))
-    axes.barh(digits, percent, color=[look.second if i == digit else look.first for i in digits])
-    for i in digits:
-        weight = "bold" if i == digit else "normal"
-        axes.text(percent[i] + 2, i, f"{percent[i]:.1f}", va="center", size=style.SMALL, weight=weight, color=look.ink)
-    axes.set(xlim=(0, 125), xticks=[0, 50, 100], ylim=(len(percent) - 0.5, -0.5), yticks=digits)
-    axes.grid(visible=False, axis="y")
-    axes.tick_params(axis="y", length=0)

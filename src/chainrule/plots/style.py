@@ -1,18 +1,21 @@
 """The one look of every figure, light or dark, and the way a figure becomes a file.
 
-The two data colours are from Okabe and Ito's palette for colour-blind readers (https://jfly.uni-koeln.de/color/); line
-styles and markers differ as well, so that a grey print still reads. Colours and sizes go to matplotlib as arguments,
-never into its global settings: a figure looks the same wherever and whenever it is shown. Margins are given in
-inches, because matplotlib's automatic layouts draw everything twice.
+The first two data colours follow Okabe and Ito's palette for colour-blind readers (https://jfly.uni-koeln.de/color/).
+All of them differ in lightness, and lines and markers in their form as well, so that a grey print still reads. Colours
+and sizes go to matplotlib as arguments, never into its global settings: a figure looks the same wherever and whenever
+it is shown. Margins are given in inches, because matplotlib's automatic layouts draw everything twice.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import ceil, sqrt
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from matplotlib import rc_context
+import numpy as np
+from matplotlib import colormaps, rc_context
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from chainrule.errors import UserError
@@ -20,11 +23,16 @@ from chainrule.files import atomic_write
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Sequence
 
     from matplotlib.axes import Axes
+    from matplotlib.cm import ScalarMappable
+    from numpy.typing import NDArray
 
 DPI = 120  # dots per inch: a figure 8 inches wide is 960 pixels wide
 TITLE, TEXT, SMALL = 13, 10, 9  # font sizes in points
+LINES, MARKERS = ("-", "--", "-.", ":"), ("o", "s", "^", "D")
+SIGNED = "cividis"  # the colours of numbers of both signs: dark blue, grey for 0, yellow; lighter means larger, always
 _UNDATED: dict[str, dict[str, str | None]] = {  # what each format would otherwise note about its making
     "png": {"Software": None},
     "svg": {"Date": None},
@@ -40,13 +48,27 @@ class Look:
     faint: str  # areas and lines behind the data
     quiet: str  # frames and marks beside the data
     ink: str  # text
-    first: str  # two that stand for data
+    first: str  # these stand for data
     second: str
+    third: str
     paper: str  # matplotlib's name for the greys that run from the ground (low values) to the ink (high values)
+    many: tuple[float, float]  # the part of the viridis map that stands out from the ground, from the ink's side
 
 
-LIGHT = Look("#ffffff", "#e0e0e0", "#7a7a7a", "#222222", first="#0072b2", second="#d55e00", paper="gray_r")
-DARK = Look("#15181d", "#343a42", "#8a9099", "#e8e8e8", first="#56b4e9", second="#e69f00", paper="gray")
+LIGHT = Look("#ffffff", "#e0e0e0", "#7a7a7a", "#222222", "#0072b2", "#d55e00", "#5b2a86", "gray_r", (0, 0.6))
+DARK = Look("#15181d", "#343a42", "#8a9099", "#e8e8e8", "#8fd0f5", "#e69f00", "#b377a8", "gray", (1, 0.4))
+
+
+def strokes(count: int, look: Look) -> list[tuple[str, str, str]]:
+    """A colour, a line style and a marker for each of `count` things, no two alike in colour.
+
+    Up to four have colours that are far apart. More run through the viridis map, from the ink's lightness towards the
+    ground's, which suits what has an order, such as layers.
+    """
+    colours = [look.first, look.second, look.ink, look.third]
+    if count > len(colours):
+        colours = [to_hex(colour) for colour in colormaps["viridis"](np.linspace(*look.many, count))]
+    return [(colours[i], LINES[i % 4], MARKERS[i % 4]) for i in range(count)]
 
 
 def new_figure(
@@ -66,12 +88,86 @@ def dress(axes: Axes, look: Look, *, title: str = "", x: str = "", y: str = "", 
     axes.set_title(title, loc="left", y=1.02, size=TEXT, weight="bold", color=look.ink, parse_math=False)
     axes.set_xlabel(x, size=TEXT, color=look.ink)
     axes.set_ylabel(y, size=TEXT, color=look.ink)
-    axes.tick_params(color=look.quiet, labelcolor=look.ink, labelsize=SMALL)
+    axes.tick_params(which="both", color=look.quiet, labelcolor=look.ink, labelsize=SMALL)
     axes.spines[:].set_color(look.quiet)
     if open_frame:
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(color=look.faint, linewidth=0.8)
         axes.set_axisbelow(True)
+
+
+def legend(axes: Axes, look: Look, **where: Any) -> None:
+    """Name what is drawn, to the right of the panel unless `where` says otherwise in matplotlib's words."""
+    place = where or {"loc": "upper left", "bbox_to_anchor": (1.02, 1), "borderpad": 0, "borderaxespad": 0}
+    found = axes.legend(**place, fontsize=SMALL, labelcolor=look.ink, frameon=False, labelspacing=0.7)
+    for text in found.get_texts():
+        text.set_parse_math(False)
+
+
+def legend_width(names: Sequence[str]) -> float:
+    """The inches that a legend of these names takes at the right of a panel."""
+    return 0.75 + 0.075 * max(len(line) for name in names for line in name.splitlines() or [""])
+
+
+def color_bar(figure: Figure, drawn: ScalarMappable, label: str, look: Look, right: float = 1.2) -> None:
+    """Show what the colours of `drawn` mean in the right margin, which is `right` inches wide."""
+    width, place = figure.get_size_inches()[0], figure.subplotpars
+    axes = figure.add_axes((1 - (right - 0.15) / width, place.bottom, 0.15 / width, place.top - place.bottom))
+    bar = figure.colorbar(drawn, cax=axes)
+    bar.set_label(label, size=TEXT, color=look.ink)
+    bar.outline.set_edgecolor(look.quiet)  # type: ignore[operator]  # the stubs take the outline for a method
+    axes.tick_params(color=look.quiet, labelcolor=look.ink, labelsize=SMALL)
+
+
+def sheet(
+    pictures: Sequence[NDArray[Any]],
+    captions: Sequence[str],
+    title: str,
+    look: Look,
+    *,
+    columns: int | None = None,
+    colours: str | None = None,
+    limits: tuple[float, float] | None = None,
+    bar: str = "",
+    side: float = 1.0,
+) -> Figure:
+    """Pictures in rows, each with its caption beneath it, all on one scale of colours.
+
+    Args:
+        pictures: (H, W) each.
+        captions: one each, of one line or more, or empty.
+        title: one short line above all.
+        look: the colours of the figure.
+        columns: how many stand in a row; about a square of them if left out.
+        colours: a colour map's name; the greys of the look if left out.
+        limits: the values with the first and the last colour; the lowest and the highest if left out.
+        bar: what the colours stand for; a bar at the right explains them if it is given.
+        side: inches that the longer side of a picture takes.
+    """
+    columns = columns or ceil(sqrt(len(pictures)))
+    rows = ceil(len(pictures) / columns)
+    lines = [line for caption in captions for line in caption.splitlines()]
+    beneath = 0.15 + 0.225 * max((len(caption.splitlines()) for caption in captions), default=0)
+    width = max(1.15 * side + 0.15 * bool(lines), 0.075 * max(map(len, lines), default=0))  # of a cell, in inches
+    height = side + beneath  # and so in the units of the axes
+    right = 1.2 if bar else 0.0
+    total = max(4.5 + 0.5 * bool(bar), columns * width + right, 0.115 * len(title))
+    margins = (0.0, 0.15 if bar else 0.0, right, 0.5)
+    figure = new_figure(total, margins[1] + 0.5 + rows * height, title, look, margins)
+    axes = figure.add_subplot()  # one for all pictures: one each would be slow
+    axes.set_axis_off()
+    low, high = limits or (min(map(np.min, pictures)), max(map(np.max, pictures)))
+    for place, (picture, caption) in enumerate(zip(pictures, captions, strict=True)):
+        middle, top = (place % columns + 0.5) * width, place // columns * height
+        down, across = (side * size / max(picture.shape) for size in picture.shape)
+        box = (middle - across / 2, middle + across / 2, top + down, top)
+        axes.imshow(picture, cmap=colours or look.paper, vmin=low, vmax=high, extent=box)
+        caption_at = (middle, top + down + 0.05)
+        axes.text(*caption_at, caption, ha="center", va="top", size=SMALL, color=look.ink, parse_math=False)
+    axes.set(xlim=(0, columns * width), ylim=(rows * height, 0))  # each imshow had set them for its own picture
+    if bar:
+        color_bar(figure, axes.images[0], bar, look, right)
+    return figure
 
 
 def save(figure: Figure, path: str | os.PathLike[str]) -> None:

@@ -152,10 +152,11 @@ class Checkpoint(Callback):
 class StopOnNaN(Callback):
     """Ends training as soon as a loss is not a number, before it can spoil the weights, and says where it began.
 
-    It must be the first callback, so that none of the others keeps what went bad.
+    A compiled step has spoiled them already, so that nothing tells where it began. It must be the first callback, so
+    that none of the others keeps what went bad.
     """
 
-    def on_loss(self, trainer: Trainer, inputs: Tensor, loss: float) -> None:
+    def on_loss(self, trainer: Trainer, inputs: Tensor | None, loss: float) -> None:
         """Look at the loss of a step."""
         if not math.isfinite(loss):
             self._stop(trainer, trainer.epoch, f"step {trainer.step + 1}: the loss is {loss}", inputs)
@@ -167,11 +168,16 @@ class StopOnNaN(Callback):
                 inputs = trainer.loader.dataset[: trainer.loader.batch_size][0]
                 self._stop(trainer, record["epoch"] - 1, f"its last step: the {name} is {value}", inputs)
 
-    def _stop(self, trainer: Trainer, done: int, what: str, inputs: Tensor) -> None:
+    def _stop(self, trainer: Trainer, done: int, what: str, inputs: Tensor | None) -> None:
+        layer = (
+            "without compiling (--eager) you learn where"
+            if inputs is None
+            else first_bad_layer(trainer.network, inputs)
+        )
         kept = "the best weights so far are kept; " if done else ""
         rate = trainer.optimizer.param_groups[0]["lr"]
         raise DivergedError(
-            f"training diverged in epoch {done + 1}, {what}; {first_bad_layer(trainer.network, inputs)}; {kept}"
+            f"training diverged in epoch {done + 1}, {what}; {layer}; {kept}"
             f"try a smaller learning rate (it was {rate:g} then)"
         )
 

@@ -42,6 +42,9 @@ if TYPE_CHECKING:
 OPTIMIZERS = {"sgd": {"lr": 0.1, "momentum": 0.9}, "adam": {"lr": 0.002}, "adamw": {"lr": 0.002, "weight_decay": 0.01}}
 """Each optimiser's settings where a model's recipe, made for another one, says nothing of it."""
 
+WORTH_COMPILING = 200
+"""Steps: fewer take less time than compiling one."""
+
 SCHEDULES = ("constant", "cosine", "one-cycle")
 
 
@@ -133,6 +136,7 @@ def prepare(run: Run, data: ImageData, callbacks: Sequence[Callback] = ()) -> Tr
             History(run.folder / "metrics.jsonl"),
             Checkpoint(run.folder / "checkpoint"),
         ],
+        compiled=not recipe.eager and recipe.epochs * len(loader) >= WORTH_COMPILING,
     )
 
 

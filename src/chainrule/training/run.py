@@ -44,7 +44,7 @@ _CONFIG = {
     "seed": int,
     "versions": dict,
 }
-_LATER = {"augment", "plain_epochs"}  # what configs have not always had; a recipe's default is what they did
+_LATER = {"augment", "plain_epochs", "eager"}  # what configs have not always had; a recipe's default is what they did
 _RESULT = {"test_accuracy": float, "test_loss": float, "seconds": float}
 
 
@@ -265,7 +265,7 @@ def _check_form(value: Any, form: Any, place: str, name: str = "") -> None:
         RunError: an entry is missing, unknown or of another type; the message names it.
     """
     kind = type(form) if isinstance(form, (dict, list)) else form
-    fits = isinstance(value, int | float if kind is float else kind) and not isinstance(value, bool)
+    fits = isinstance(value, int | float if kind is float else kind) and isinstance(value, bool) == (kind is bool)
     if not fits:
         wanted, found = getattr(kind, "__name__", kind), type(value).__name__
         raise RunError(f"{place}: {name or 'the content'} must be of type {wanted}, not {found}")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chainrule.errors import UserError
+from chainrule.jit import jit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -33,8 +34,8 @@ class Callback:
     def on_start(self, trainer: Trainer) -> None:
         """Training begins or goes on."""
 
-    def on_loss(self, trainer: Trainer, inputs: Tensor, loss: float) -> None:
-        """A batch's loss is known; nothing has changed yet."""
+    def on_loss(self, trainer: Trainer, inputs: Tensor | None, loss: float) -> None:
+        """A batch's loss is known and nothing has changed yet; but if `inputs` is None, a compiled step was taken."""
 
     def on_step(self, trainer: Trainer) -> None:
         """A step has been taken."""
@@ -64,6 +65,7 @@ class Trainer:
         scheduler: changes the learning rate after each step.
         validate: called after each epoch; returns the numbers to note, e.g. {"validation_accuracy": 0.97}.
         callbacks: told of everything, in this order.
+        compiled: whether `jit` compiles the step.
 
     Attributes:
         epoch: how many epochs are done.
@@ -83,7 +85,9 @@ class Trainer:
         scheduler: LRScheduler | None = None,
         validate: Callable[[], dict[str, float]] | None = None,
         callbacks: Sequence[Callback] = (),
+        compiled: bool = False,
     ) -> None:
+        self.compiled, self._compiled = compiled, jit(lambda *batch: self._downhill(self._forward(*batch)))
         self.network, self.loss, self.optimizer, self.loader = network, loss, optimizer, loader
         self.scheduler, self.validate, self.callbacks = scheduler, validate, list(callbacks)
         self.epoch = self.epochs = 0
@@ -137,18 +141,28 @@ class Trainer:
         self._tell("on_epoch", record)
 
     def _learn(self, inputs: Tensor, targets: Tensor) -> None:
-        """One step: forward, backward, downhill."""
-        self.optimizer.zero_grad()
-        loss = self.loss(self.network(inputs), targets)
-        value = float(loss)
-        self._tell("on_loss", inputs, value)
-        loss.backward()
-        with np.errstate(over="ignore", invalid="ignore"):  # weights that overflow show in the next loss
-            self.optimizer.step()
+        """One step: forward, backward, downhill. Compiled for whole batches; a last smaller one is not worth it."""
+        if self.compiled and len(targets) == self.loader.batch_size:
+            value = float(self._compiled(inputs, targets))
+            self._tell("on_loss", None, value)
+        else:
+            loss = self._forward(inputs, targets)
+            value = float(loss)
+            self._tell("on_loss", inputs, value)
+            self._downhill(loss)
         if self.scheduler is not None:
             self.scheduler.step()
         self._total += value * len(targets)
         self._seen += len(targets)
+
+    def _forward(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        self.optimizer.zero_grad()
+        return self.loss(self.network(inputs), targets)
+
+    def _downhill(self, loss: Tensor) -> Tensor:
+        loss.backward()
+        self.optimizer.step()
+        return loss
 
     def _tell(self, event: str, *facts: Any) -> None:
         for callback in self.callbacks:

@@ -1,8 +1,8 @@
 """What compiled programs (`chainrule.jit`) are made of besides loops: pointers, BLAS, and functions of one number.
 
 Numba calls the C library for `exp` and the like, one number at a time. Those here are written without branches, so
-that a loop around them becomes vector code; errors stay within about two units in the last place of float32. Doubles go to
-the C library. Sources: Cody and Waite, Software manual for the elementary functions (1980); the polynomials are those
+that a loop around them becomes vector code; errors stay within about two units in the last place of float32. Doubles
+go to the C library. Sources: Cody and Waite, Software manual for the elementary functions (1980); the polynomials are those
 of Moshier's Cephes library (1984).
 """
 
@@ -260,13 +260,13 @@ def power(x: Any, y: Any) -> Any:
 
 
 # Threads that run one program together. They share a few words of memory, far enough apart that no two lie in one
-# cache line, at the address table[CONTROL]: how many have arrived, in which round they are, and for each thread where it
-# is, which run it is called to, and which part of the program that is.
+# cache line, at the address table[CONTROL]: how many have arrived, in which round they are, and for each thread where
+# it is, which run it is called to, and which part of the program that is.
 
 CONTROL, WORD = 2, 64
 ASLEEP, LOOKING_OUT, CALLED = 0, 1, 2
 PATIENCE, POLITENESS = 200_000, 20_000
-"""So many looks at memory, about 200 µs, before a thread goes to sleep; and before it lets others have its processor."""
+"""So many looks at memory, about 200 µs, before a thread goes to sleep; and before it lets others take its place."""
 
 
 @intrinsic

@@ -1,0 +1,323 @@
+"""From a photographed page to its digits: where each one is, which it is, and which stand in one line.
+
+Ink (`ink`) falls into parts that hang together. Most parts are digits. Some are pieces of one, which are joined; some
+are several that touch, which are cut if the pieces read better; the rest is blots, dashes and dust, told by size and
+shape. The digits that are left stand in lines: each one's neighbour is the next to its right on the same level, and so
+a line may climb or bend a little.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import ndimage
+
+from chainrule.images.ink import find_ink
+from chainrule.images.raster import resize
+from chainrule.images.steps import ink_to_mnist
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from numpy.typing import NDArray
+
+    from chainrule.images.raster import Grey
+
+    Reader = Callable[[NDArray[np.uint8]], NDArray[np.floating]]  # (N, 28, 28) to confidences (N, classes)
+    Box = tuple[int, int, int, int]
+
+LEAST_CONFIDENCE = 0.5  # below it a digit is found, but not read
+HANDY = 64  # pixels of a digit's height: in photos with larger ones there is only more noise to see
+SMALLEST = 10  # pixels of a digit's height: smaller ones cannot be told from dust
+CORE = 0.4  # of a part's darkest ink: what is lighter is the blur around its strokes
+
+# All of the following in typical heights of a digit.
+SPECK = 0.12  # a part shorter than this is dust
+PIECE = 0.6  # a part shorter than this is a piece of a digit, or none
+NEAR = 0.15  # pieces of one digit are at most so far apart
+SHORTEST, TALLEST, WIDEST = 0.45, 2.2, 6.0  # of a digit, or of several that touch
+THICKEST = 0.5  # of a part's own height: a stroke this thick is a blot
+
+
+@dataclass(frozen=True)
+class Digit:
+    """A digit on the page."""
+
+    digit: int
+    confidence: float
+    box: Box  # left, top, right, bottom in pixels of the photo; the right and the bottom are the first ones outside
+    image: NDArray[np.uint8]  # (28, 28), as it was read
+
+
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """A piece of ink: where it is, and how dark it is there; 0 wherever the ink is another part's."""
+
+    top: int
+    left: int
+    ink: Grey  # (height, width)
+
+    @property
+    def height(self) -> int:
+        return int(self.ink.shape[0])
+
+    @property
+    def width(self) -> int:
+        return int(self.ink.shape[1])
+
+    @property
+    def bottom(self) -> int:
+        return self.top + self.height
+
+    @property
+    def right(self) -> int:
+        return self.left + self.width
+
+    @property
+    def darkness(self) -> float:
+        """Of the ink in its strokes, from 0 to 1."""
+        return float(np.median(self.ink[self.ink > 0.5 * self.ink.max()]))
+
+
+def read_page(grey: Grey, read: Reader) -> list[list[Digit]]:
+    """Find and read the handwritten digits in a photo of a page, dark on light.
+
+    Args:
+        grey: the photo, `(height, width)`, brightness from 0 (black) to 1 (white).
+        read: the network: pictures `(N, 28, 28)`, uint8, in MNIST's form, to confidences `(N, classes)`.
+
+    Returns:
+        The lines from top to bottom, each one's digits from left to right. None if the page is empty.
+    """
+    scale = 1.0
+    parts, size = _find_parts(grey)
+    if size > 1.4 * HANDY:
+        scale = HANDY / size
+        small = (max(1, round(scale * grey.shape[0])), max(1, round(scale * grey.shape[1])))
+        parts, size = _find_parts(resize(grey, small))
+    parts = [part for part in _join(parts, size) if _may_be_digit(part, size)]
+    lines = []
+    for line in _lines(parts):
+        digits = _read_line(line, read, size)
+        if digits:
+            lines.append([replace(digit, box=_scaled(digit.box, 1 / scale)) for digit in digits])
+    return lines
+
+
+def _scaled(box: Box, by: float) -> Box:
+    left, top, right, bottom = (round(by * side) for side in box)
+    return left, top, right, bottom
+
+
+# Parts
+
+
+def _find_parts(grey: Grey) -> tuple[list[_Part], float]:
+    """The parts that ink falls into, those at the sheet's border left out; and how tall a digit is, typically."""
+    ink, sheet = find_ink(grey)
+    labels, count = ndimage.label(ink > 0, np.ones((3, 3)))
+    darkest = np.zeros(count + 1)
+    darkest[1:] = ndimage.maximum(ndimage.uniform_filter(ink, 3), labels, np.arange(1, count + 1))
+    labels, count = ndimage.label(ink > CORE * darkest[labels], np.ones((3, 3)))
+    inside = ndimage.binary_erosion(sheet, np.ones((3, 3)))  # the picture's border is the sheet's as well
+    outside = set(np.unique(labels[~inside]).tolist())
+    parts = []
+    for number, where in enumerate(ndimage.find_objects(labels), start=1):
+        rows, columns = where
+        if number in outside or max(rows.stop - rows.start, columns.stop - columns.start) < 3:
+            continue
+        around = (slice(rows.start - 1, rows.stop + 1), slice(columns.start - 1, columns.stop + 1))
+        mine = ndimage.binary_dilation(labels[around] == number, np.ones((3, 3))) & np.isin(labels[around], (0, number))
+        parts.append(_Part(around[0].start, around[1].start, np.where(mine, ink[around], 0)))
+    return parts, _typical_height(parts)
+
+
+def _typical_height(parts: Iterable[_Part]) -> float:
+    """The median height of what has the form of a digit, where tall parts count for more than short ones."""
+    heights = np.sort([p.height for p in parts if p.height >= SMALLEST and 0.4 < p.height / p.width and not _blot(p)])
+    if not heights.size:
+        return 0.0
+    weight = np.cumsum(heights.astype(float))
+    return float(heights[np.searchsorted(weight, weight[-1] / 2)])
+
+
+def _blot(part: _Part) -> bool:
+    """Whether it is thicker than any stroke: its thickest place against its longer side."""
+    inside = np.pad(part.ink > 0.5 * part.ink.max(), 1)
+    thick = 2 * float(ndimage.distance_transform_edt(inside).max())
+    return thick > THICKEST * max(part.height, part.width)
+
+
+def _may_be_digit(part: _Part, size: float) -> bool:
+    fits = SHORTEST * size <= part.height <= TALLEST * size and part.width <= WIDEST * size
+    return fits and part.height > 0.3 * part.width and not _blot(part)
+
+
+# Joining and cutting
+
+
+def _join(parts: Sequence[_Part], size: float) -> list[_Part]:
+    """Join the pieces of digits that were written or photographed with gaps."""
+    waiting = sorted((p for p in parts if max(p.height, p.width) >= SPECK * size), key=lambda p: -p.height)
+    joined: list[_Part] = []
+    for piece in waiting:  # the tallest first, so that small ones come to a digit that is there
+        best, nearest = None, np.inf
+        for i, part in enumerate(joined):
+            gap = _gap(piece, part)
+            if gap < nearest and _belong_together(piece, part, gap, size):
+                best, nearest = i, gap
+        if best is None:
+            joined.append(piece)
+        else:
+            joined[best] = _union(joined[best], piece)
+    return joined
+
+
+def _gap(one: _Part, other: _Part) -> float:
+    """How far apart two boxes are; 0 if they touch or overlap."""
+    across = max(one.left, other.left) - min(one.right, other.right)
+    down = max(one.top, other.top) - min(one.bottom, other.bottom)
+    return float(np.hypot(max(across, 0), max(down, 0)))
+
+
+def _belong_together(piece: _Part, part: _Part, gap: float, size: float) -> bool:
+    height = max(piece.bottom, part.bottom) - min(piece.top, part.top)
+    width = max(piece.right, part.right) - min(piece.left, part.left)
+    if gap > NEAR * size or height > 1.4 * max(size, part.height) or width > 1.3 * max(size, part.width):
+        return False
+    if piece.darkness < 0.4 * part.darkness:
+        return False
+    overlap = (min(piece.right, part.right) - max(piece.left, part.left)) / min(piece.width, part.width)
+    if overlap > 0.5:  # one above the other
+        return True
+    return piece.height < PIECE * size and max(piece.height, piece.width) > 0.25 * size
+
+
+def _union(one: _Part, other: _Part) -> _Part:
+    top, left = min(one.top, other.top), min(one.left, other.left)
+    ink = np.zeros((max(one.bottom, other.bottom) - top, max(one.right, other.right) - left), one.ink.dtype)
+    for part in (one, other):
+        here = ink[part.top - top : part.bottom - top, part.left - left : part.right - left]
+        np.maximum(here, part.ink, out=here)
+    return _Part(top, left, ink)
+
+
+def _cuts(part: _Part) -> list[tuple[_Part, _Part]]:
+    """Ways to cut it in two, from top to bottom, where there is least ink to cut through."""
+    ink = ndimage.uniform_filter1d(part.ink.sum(axis=0), 3)  # (width,)
+    low, high = round(0.2 * part.width), round(0.8 * part.width)
+    places = [x for x in range(low, high) if ink[x] == ink[max(0, x - 3) : x + 4].min()]
+    halves = []
+    for x in sorted(places, key=lambda x: float(ink[x]))[:3]:
+        left, right = _trimmed(part, 0, x), _trimmed(part, x, part.width)
+        if left and right and min(left.height, right.height) > 0.5 * part.height:
+            halves.append((left, right))
+    return halves
+
+
+def _trimmed(part: _Part, start: int, stop: int) -> _Part | None:
+    """The columns from `start` to `stop`, without the empty rows and columns around them; None if there is no ink."""
+    ink = part.ink[:, start:stop]
+    rows, columns = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
+    if not rows.size:
+        return None
+    top, left = int(rows[0]), int(columns[0])
+    return _Part(part.top + top, part.left + start + left, ink[top : rows[-1] + 1, left : columns[-1] + 1])
+
+
+# Reading
+
+
+def _read_line(line: Sequence[_Part], read: Reader, size: float) -> list[Digit]:
+    """Read the digits of a line, several that touch one by one; what is no digit is left out."""
+    typical = float(np.median([part.height for part in line]))
+    dark = float(np.median([part.darkness for part in line]))
+    found: list[Digit] = []
+    for part, digit in zip(line, _read(line, read), strict=True):
+        for piece, one in _read_apart(part, digit, read):
+            unsure = one.confidence < 0.9
+            odd = not 0.6 * typical <= piece.height <= 1.6 * typical or not 0.6 * size <= piece.height <= 1.8 * size
+            if not (unsure and (odd or piece.darkness < 0.5 * dark)):
+                found.append(one)
+    return found
+
+
+def _read(parts: Sequence[_Part], read: Reader) -> list[Digit]:
+    images = np.stack([_image(part) for part in parts])
+    confidences = read(images)  # (N, classes)
+    found = []
+    for part, image, row in zip(parts, images, confidences, strict=True):
+        best = int(row.argmax())
+        # The soft edge, one pixel all around, belongs to the part, but not to the digit's box.
+        box = (part.left + 1, part.top + 1, part.right - 1, part.bottom - 1)
+        found.append(Digit(best, float(row[best]), box, image))
+    return found
+
+
+def _image(part: _Part) -> NDArray[np.uint8]:
+    """Its ink, from none to that of its strokes, in MNIST's form."""
+    full = part.darkness
+    start = 0.15 * full
+    return ink_to_mnist(np.pad(np.clip((part.ink - start) / (full - start), 0, 1), 2))
+
+
+def _read_apart(part: _Part, whole: Digit, read: Reader, most: int = 4) -> list[tuple[_Part, Digit]]:
+    """Cut what is too wide for one digit where the pieces are read with more confidence than the whole."""
+    wide = part.width / part.height
+    if most < 2 or wide < 0.9 or (wide < 1.2 and whole.confidence > 0.95):
+        return [(part, whole)]
+    best, least = None, whole.confidence * (1.0 if wide < 1.5 else 0.6)
+    for halves in _cuts(part):
+        digits = _read(halves, read)
+        confidence = min(digit.confidence for digit in digits)
+        if confidence > least:
+            best, least = list(zip(halves, digits, strict=True)), confidence
+    if best is None:
+        return [(part, whole)]
+    return [found for half, digit in best for found in _read_apart(half, digit, read, most - 1)]
+
+
+# Lines
+
+
+def _lines(parts: Sequence[_Part]) -> list[list[_Part]]:
+    """Parts in lines, from top to bottom, and in each from left to right."""
+    if not parts:
+        return []
+    slope = _slope(parts)
+    lines: list[list[_Part]] = []
+    for part in sorted(parts, key=lambda part: part.left):
+        fitting = [(_step(line, part, slope), i) for i, line in enumerate(lines)]
+        off, best = min(fitting, default=(np.inf, -1))
+        if off < 0.5:
+            lines[best].append(part)
+        else:
+            lines.append([part])
+    level = lambda line: np.mean([_middle(part) - slope * part.left for part in line])  # noqa: E731
+    return sorted(lines, key=level)
+
+
+def _middle(part: _Part) -> float:
+    return (part.top + part.bottom) / 2
+
+
+def _step(line: Sequence[_Part], part: _Part, slope: float) -> float:
+    """How far a part is above or below where a line would go on, in heights; by the line's last three parts."""
+    last = line[-3:]
+    expected = np.mean([_middle(p) + slope * (part.left - p.left) for p in last])
+    return float(abs(_middle(part) - expected) / max(part.height, np.mean([p.height for p in last])))
+
+
+def _slope(parts: Sequence[_Part]) -> float:
+    """How much lines go down for each pixel to the right: the median of each part to its next neighbour."""
+    middles = np.array([(part.left + part.width / 2, _middle(part)) for part in parts])  # (N, 2)
+    slopes = []
+    for x, y in middles:
+        across, down = middles[:, 0] - x, np.abs(middles[:, 1] - y)
+        right = np.flatnonzero((across > 0) & (down < 0.35 * across))
+        if right.size:
+            next_one = right[np.argmin(across[right] + 2 * down[right])]
+            slopes.append((middles[next_one, 1] - y) / across[next_one])
+    return float(np.median(slopes)) if slopes else 0.0

@@ -1,0 +1,233 @@
+"""Rolling downhill: the ball's path on a curve, on a map of heights, and on the surface itself.
+
+All three take what `first_principles.descent.descend` returns, one path or several with names, and the function that
+was rolled down. A path that flies off is drawn as far as its numbers are finite.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+from matplotlib.colors import LinearSegmentedColormap
+
+from chainrule.plots import style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from mpl_toolkits.mplot3d import Axes3D
+    from numpy.typing import ArrayLike, NDArray
+
+    from chainrule.first_principles.descent import Path
+
+    Array = NDArray[np.float64]
+    Paths: TypeAlias = Path | Mapping[str, Path]
+    Function: TypeAlias = Callable[[Array], ArrayLike]
+    Window: TypeAlias = tuple[tuple[float, float], tuple[float, float]]
+
+_GRID = 81  # points along each side of a map
+
+
+def descent_on_curve(
+    paths: Paths,
+    function: Function,
+    window: tuple[float, float] | None = None,
+    title: str = "Rolling downhill",
+    *,
+    dark: bool = False,
+) -> Figure:
+    """Draw the steps down a function of one variable, a panel for each path.
+
+    Args:
+        paths: one path of a single number, or several by name, such as their learning rates.
+        function: f, takes (N,) and returns (N,).
+        window: the lowest and the highest x shown; what the paths need if left out.
+        title: one short line above.
+        dark: light on dark instead of dark on light.
+
+    Raises:
+        ValueError: there is no path, one is not of a single number, or `function` returns another shape.
+    """
+    look = style.DARK if dark else style.LIGHT
+    found = _steps("descent_on_curve", paths, ())
+    places = np.concatenate([points for points, _ in found.values()])
+    (low, high) = window or _widened(places.min(), places.max())
+    x = np.linspace(low, high, 401)
+    y = _heights("descent_on_curve", function, x, x.shape)
+    columns = min(len(found), 3)
+    rows = -(-len(found) // columns)
+    size = (max(5.6, 0.5 + 3.4 * columns), 0.5 + 3.5 * rows)
+    figure = style.new_figure(*size, title, look, margins=(0.8, 0.6, 0.3, 0.95))
+    for place, (name, (points, values)) in enumerate(found.items(), start=1):
+        axes = figure.add_subplot(rows, columns, place)
+        count = len(points) - 1
+        heading = f"{name}, {count} steps" if name else f"{count} steps"
+        style.dress(axes, look, title=f"{heading}\nend: x = {points[-1]:.4g}", x="x", y="f(x)", open_frame=True)
+        axes.plot(x, y, "-", color=look.quiet, lw=1.8, label="f")
+        axes.plot(points, values, "--", marker="o", color=look.first, lw=1.2, markersize=4, label="steps")
+        _ends(axes, points[:, None], values, look)
+        axes.set_xlim(low, high)
+        if place == 1:
+            style.legend(axes, look, loc="upper center")
+    figure.subplots_adjust(wspace=0.35, hspace=0.6)
+    return figure
+
+
+def descent_on_contour(
+    paths: Paths,
+    function: Function,
+    window: Window | None = None,
+    title: str = "The way down, seen from above",
+    *,
+    dark: bool = False,
+) -> Figure:
+    """Draw the steps down a function of two variables on a map of its heights, all paths on one map.
+
+    Args:
+        paths: one path of two numbers, or several by name.
+        function: f, takes (..., 2) and returns (...).
+        window: the ends of x₁ and of x₂ shown, ((low, high), (low, high)); what the paths need if left out.
+        title: one short line above.
+        dark: light on dark instead of dark on light.
+
+    Raises:
+        ValueError: there is no path, one is not of two numbers, or `function` returns another shape.
+    """
+    look = style.DARK if dark else style.LIGHT
+    found = _steps("descent_on_contour", paths, (2,))
+    (left, right), (low, high) = ends = window or _box(found)
+    x, y, heights = _map("descent_on_contour", function, ends)
+    names = [_named(name, points, values) for name, (points, values) in found.items()]
+    lines = sum(len(name.splitlines()) for name in names) + 2
+    beneath = 0.75 + 0.22 * lines
+    across = 5.2
+    size = (0.8 + across + 1.35, beneath + across * (high - low) / (right - left) + 0.6)
+    figure = style.new_figure(*size, title, look, margins=(0.8, beneath, 1.35, 0.6))
+    axes = figure.add_subplot()
+    style.dress(axes, look, x="x₁", y="x₂")
+    levels = heights.min() + np.ptp(heights) * np.linspace(0, 1, 15) ** 2  # closer together at the bottom
+    levels = np.unique(levels) if np.ptp(heights) else np.array([0.0, 1.0]) + heights.min()
+    greys = LinearSegmentedColormap.from_list("heights", [look.ground, look.faint])
+    drawn = axes.contourf(x, y, heights, levels, cmap=greys)
+    axes.contour(x, y, heights, levels, colors=look.quiet, linewidths=0.6)
+    for (points, values), name, (colour, line, marker) in zip(
+        found.values(), names, style.strokes(len(found), look), strict=True
+    ):
+        axes.plot(*points.T, line, marker=marker, color=colour, lw=1.5, markersize=4, label=name)
+        _ends(axes, points, values, look, flat=True)
+    axes.set(xlim=(left, right), ylim=(low, high), aspect="equal")
+    style.color_bar(figure, drawn, "height f(x₁, x₂)", look, right=1.2)
+    style.legend(axes, look, loc="upper left", bbox_to_anchor=(0, -0.55 / (size[1] - beneath - 0.6)), borderaxespad=0)
+    return figure
+
+
+def descent_on_surface(
+    paths: Paths,
+    function: Function,
+    window: Window | None = None,
+    title: str = "The way down",
+    *,
+    dark: bool = False,
+) -> Figure:
+    """Draw the steps down a function of two variables on its surface, in three dimensions.
+
+    Args:
+        paths: one path of two numbers, or several by name.
+        function: f, takes (..., 2) and returns (...).
+        window: the ends of x₁ and of x₂ shown, ((low, high), (low, high)); what the paths need if left out.
+        title: one short line above.
+        dark: light on dark instead of dark on light.
+
+    Raises:
+        ValueError: there is no path, one is not of two numbers, or `function` returns another shape.
+    """
+    look = style.DARK if dark else style.LIGHT
+    found = _steps("descent_on_surface", paths, (2,))
+    x, y, heights = _map("descent_on_surface", function, window or _box(found))
+    names = [_named(name, points, values) for name, (points, values) in found.items()]
+    beneath = 0.3 + 0.22 * (sum(len(name.splitlines()) for name in names) + 2)
+    size = (6.6, 5 + beneath)
+    figure = style.new_figure(*size, title, look, margins=(0.2, beneath, 0.6, 0.5))
+    axes: Axes3D = figure.add_subplot(projection="3d", computed_zorder=False)
+    axes.set_facecolor(look.ground)
+    for axis, label in zip((axes.xaxis, axes.yaxis, axes.zaxis), ("x₁", "x₂", "f(x₁, x₂)"), strict=True):
+        axis.set_pane_color(look.ground)
+        axis.line.set_color(look.quiet)
+        axis.set_tick_params(color=look.quiet, labelcolor=look.ink, labelsize=style.SMALL)
+        axis.set_label_text(label, size=style.TEXT, color=look.ink)
+    axes.grid(visible=False)
+    axes.plot_surface(*np.meshgrid(x, y), heights, rcount=27, ccount=27, color=look.faint, edgecolor=look.quiet, lw=0.25, shade=False, alpha=0.85)
+    for (points, values), name, (colour, line, marker) in zip(
+        found.values(), names, style.strokes(len(found), look), strict=True
+    ):
+        axes.plot(*points.T, values, line, marker=marker, color=colour, lw=1.8, markersize=4, label=name, zorder=3)
+        _ends(axes, points, values, look)
+    axes.view_init(elev=38, azim=-60)
+    style.legend(axes, look, loc="upper left", bbox_to_anchor=(0.08, 0), borderaxespad=0)
+    return figure
+
+
+def _steps(function: str, paths: Paths, shape: tuple[int, ...]) -> dict[str, tuple[Array, Array]]:
+    """The finite points (S, *shape) and heights (S,) of each path by its name."""
+    found = {}
+    for name, path in paths.items() if isinstance(paths, Mapping) else [("", paths)]:
+        points, values = np.asarray(path.points, float), np.asarray(path.values, float)
+        if points.shape[1:] != shape or values.shape != points.shape[:1]:
+            wanted = f"(S{', 2' if shape else ','}) and (S,)"
+            raise ValueError(
+                f"{function}: points {points.shape} and values {values.shape} do not fit; they must be {wanted}"
+            )
+        finite = np.isfinite(values) & np.isfinite(points.reshape(len(points), -1)).all(axis=1)
+        if not finite.any():
+            raise ValueError(f"{function}: the path has no point that is finite; there is nothing to draw")
+        found[name] = (points[finite], values[finite])
+    if not found:
+        raise ValueError(f"{function}: there is nothing to draw; give at least one path")
+    return found
+
+
+def _heights(name: str, function: Function, x: Array, shape: tuple[int, ...]) -> Array:
+    """f at x, which must have `shape`."""
+    heights = np.asarray(function(x), float)
+    if heights.shape != shape:
+        raise ValueError(f"{name}: the function made {heights.shape} of x of shape {x.shape}; it must make {shape}")
+    return heights
+
+
+def _map(name: str, function: Function, window: Window) -> tuple[Array, Array, Array]:
+    """x₁ (G,), x₂ (G,) and the heights above them, (G, G), a row for each x₂."""
+    x, y = (np.linspace(*ends, _GRID) for ends in window)
+    return x, y, _heights(name, function, np.stack(np.meshgrid(x, y), axis=-1), (_GRID, _GRID))
+
+
+def _widened(low: float, high: float) -> tuple[float, float]:
+    """An interval with some room at both ends."""
+    room = 0.15 * (high - low) or 1.0
+    return float(low - room), float(high + room)
+
+
+def _box(found: Mapping[str, tuple[Array, Array]]) -> Window:
+    """A window around all points with room at each side, neither side less than half of the other."""
+    points = np.concatenate([points for points, _ in found.values()])  # (S, 2)
+    ends = np.array([_widened(*side) for side in zip(points.min(axis=0), points.max(axis=0), strict=True)])  # (2, 2)
+    middle, half = ends.mean(axis=1), np.ptp(ends, axis=1) / 2
+    half = np.maximum(half, half.max() / 2)
+    (left, low), (right, high) = (middle - half).tolist(), (middle + half).tolist()
+    return (left, right), (low, high)
+
+
+def _named(name: str, points: Array, values: Array) -> str:
+    """What the legend says of a path."""
+    return f"{name + ': ' if name else ''}{len(points) - 1} steps to f = {values[-1]:.3g}"
+
+
+def _ends(axes: Axes | Axes3D, points: Array, values: Array, look: style.Look, *, flat: bool = False) -> None:
+    """Mark where a path (S, n) starts and where it ends, above its line; named in the legend once."""
+    again = {line.get_label() for line in axes.lines}
+    for place, marker, label in ((0, "o", "start"), (-1, "*", "end")):
+        where = [[number] for number in points[place]] + ([] if flat else [[values[place]]])
+        fill = look.ground if label == "start" else look.ink
+        name = "_" if label in again else label
+        axes.plot(*where, marker, color=look.ink, mfc=fill, markersize=9 + 4 * (label == "end"), label=name, zorder=4, ls="")

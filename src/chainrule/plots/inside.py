@@ -1,0 +1,272 @@
+"""Inside a network: its wires, what lights up for one image, and what its weights look for."""
+
+from __future__ import annotations
+
+from math import ceil, sqrt
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.collections import LineCollection
+from matplotlib.lines import Line2D
+
+from chainrule.plots import style
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from numpy.typing import ArrayLike, NDArray
+
+    Array = NDArray[Any]
+
+_WIDEST = 6.0  # points: the line of the largest weight
+_TALL = 16  # a layer with more neurons than this is drawn as a picture, not as a column
+
+
+def network_diagram(
+    weights: Sequence[ArrayLike],
+    values: Sequence[ArrayLike] | None = None,
+    layers: Sequence[str] | None = None,
+    title: str = "The network",
+    most: int = 12,
+    *,
+    dark: bool = False,
+) -> Figure:
+    """Draw a network of dense layers: a circle a neuron, a line a weight.
+
+    The line is as wide as the weight is large; positive ones are solid, negative ones dashed and of another colour. Of
+    a layer with more than `most` neurons the first and the last are drawn, and dots for the others.
+
+    Args:
+        weights: (outputs, inputs) for each layer, first to last, such as `layer.weight` or `network.weights`.
+        values: a number for each neuron, (inputs,), (neurons,), ..., written into the circles; none if left out.
+        layers: names for the columns, the inputs first.
+        title: one short line above.
+        most: how many neurons of a layer are drawn at most.
+        dark: light on dark instead of dark on light.
+
+    Raises:
+        ValueError: the shapes do not fit each other, or `most` is less than 2.
+    """
+    matrices = [np.asarray(matrix, float) for matrix in weights]
+    fits = all(matrix.ndim == 2 and matrix.size for matrix in matrices)
+    if not matrices or not fits or any(b.shape[1] != a.shape[0] for a, b in zip(matrices, matrices[1:], strict=False)):
+        shapes = ", ".join(str(matrix.shape) for matrix in matrices)
+        raise ValueError(f"network_diagram: weights [{shapes}] do not fit; each is (outputs, inputs) of its layer")
+    if most < 2:
+        raise ValueError(f"network_diagram: most={most} leaves no first and last neuron; it must be at least 2")
+    sizes = [matrices[0].shape[1], *(len(matrix) for matrix in matrices)]
+    inside = None if values is None else [np.asarray(column, float).ravel() for column in values]
+    if inside is not None and [column.size for column in inside] != sizes:
+        raise ValueError(f"network_diagram: values for {[c.size for c in inside]} neurons do not fit layers of {sizes}")
+    names = _layer_names(len(sizes)) if layers is None else list(layers)
+    if len(names) != len(sizes):
+        raise ValueError(f"network_diagram: {len(names)} names do not fit {len(sizes)} layers, the inputs among them")
+
+    look = style.DARK if dark else style.LIGHT
+    shown = [_first_and_last(size, most) for size in sizes]
+    tallest = max(len(which) + (len(which) < size) for which, size in zip(shown, sizes, strict=True))
+    apart, height = max(2.2, 0.09 * max(map(len, names)) + 0.3), max(0.55 * tallest, 1.6)  # inches, as in the axes
+    width = apart * (len(sizes) - 1) + 1.6
+    total = max(width, 5.2)
+    figure = style.new_figure(total, height + 1.95, title, look, margins=((total - width) / 2, 0.7, (total - width) / 2, 0.6))
+    axes = figure.add_subplot()
+    axes.set_axis_off()
+    axes.set(xlim=(-0.8, width - 0.8), ylim=(height, -0.65), aspect="equal")
+    heights = [_spread(len(which), len(which) < size, height) for which, size in zip(shown, sizes, strict=True)]
+    drawn = [m[np.ix_(to, of)] for m, of, to in zip(matrices, shown, shown[1:], strict=False)]
+    largest = max(float(np.abs(matrix).max()) for matrix in drawn) or 1.0
+    for i, matrix in enumerate(drawn):
+        _wires(axes, matrix / largest, (apart * i, heights[i]), (apart * (i + 1), heights[i + 1]), look)
+    for i, (which, size, ys, name) in enumerate(zip(shown, sizes, heights, names, strict=True)):
+        axes.scatter([apart * i] * len(ys), ys, 620, facecolor=look.ground, edgecolor=look.ink, zorder=3)
+        axes.text(apart * i, -0.45, f"{name} ({size:,})", ha="center", size=style.TEXT, weight="bold", color=look.ink)
+        if len(which) < size:
+            axes.text(apart * i, height / 2, "⋮", ha="center", va="center", size=style.TITLE, color=look.ink, zorder=4)
+        if inside is not None:
+            for y, value in zip(ys, inside[i][which], strict=True):
+                axes.text(apart * i, y, f"{value:.2g}"[:5], ha="center", va="center", size=style.SMALL, color=look.ink, zorder=4)
+    keys = [
+        Line2D([], [], color=look.first, lw=3, label="positive weight"),
+        Line2D([], [], color=look.second, lw=3, ls=(0, (2, 1)), label="negative weight"),
+        Line2D([], [], color=look.quiet, lw=_WIDEST, label=f"the largest: {largest:.3g}"),
+    ]
+    style.legend(axes, look, handles=keys, loc="upper center", bbox_to_anchor=(0.5, -0.1 / (height + 0.65)), ncols=3, handlelength=2, columnspacing=1.2)
+    return figure
+
+
+def activations(
+    layers: Sequence[tuple[str, ArrayLike]], title: str = "What one image sets off", *, dark: bool = False
+) -> Figure:
+    """Draw the activations of each layer for one image, side by side, brightest where there is most.
+
+    Args:
+        layers: a name and an array for each layer, first to last: an image (H, W), maps (C, H, W), or neurons (N,).
+        title: one short line above.
+        dark: light on dark instead of dark on light.
+
+    Raises:
+        ValueError: there is no layer, or an array has another number of dimensions.
+    """
+    if not layers:
+        raise ValueError("activations: there is nothing to draw; give at least one (name, array) pair")
+    look = style.DARK if dark else style.LIGHT
+    arrays = [(name, np.asarray(array, float)) for name, array in layers]
+    for name, array in arrays:
+        if array.ndim not in (1, 2, 3) or not array.size:
+            raise ValueError(f"activations: {name!r} has shape {array.shape}; it must be (H, W), (C, H, W) or (N,)")
+    wide = max(2.4, 0.085 * max(len(name) for name, _ in arrays) + 0.5)
+    size = (max(4.5, 0.5 + wide * len(arrays)), 3.9)
+    figure = style.new_figure(*size, title, look, margins=(0.4, 0.85, 0.3, 0.95))
+    figure.subplots_adjust(wspace=0.45)
+    for place, (name, array) in enumerate(arrays, start=1):
+        axes = figure.add_subplot(1, len(arrays), place)
+        shape = " × ".join(f"{n:,}" for n in array.shape)
+        kind = "neurons" if array.ndim == 1 else "values"
+        low, high = array.min(), array.max()
+        style.dress(axes, look, title=name, x=f"{shape} {kind}\nfrom {low:.3g} to {high:.3g}")
+        axes.imshow(_tiled(array), cmap=look.paper, vmin=min(low, 0), vmax=high if high > min(low, 0) else 1)
+        axes.set(xticks=[], yticks=[])
+        if array.ndim == 1 and array.size <= _TALL:
+            axes.set_yticks(range(array.size), [str(i) for i in range(array.size)])
+            axes.tick_params(length=0)
+    return figure
+
+
+def weight_images(
+    weights: ArrayLike,
+    shape: tuple[int, int] = (28, 28),
+    captions: Sequence[str] | None = None,
+    title: str = "What each neuron looks for",
+    *,
+    dark: bool = False,
+) -> Figure:
+    """Draw the weights of each neuron as an image: light where ink speaks for it, dark where ink speaks against it.
+
+    Args:
+        weights: (N, H · W), a row a neuron, or (N, H, W).
+        shape: H and W, for rows.
+        captions: N short lines; "neuron 0" and so on if left out.
+        title: one short line above.
+        dark: light on dark instead of dark on light.
+
+    Raises:
+        ValueError: the rows cannot be images of that shape, or there is not one caption a neuron.
+    """
+    table = np.asarray(weights, float)
+    if table.ndim == 2 and table.shape[1] == shape[0] * shape[1]:
+        table = table.reshape(-1, *shape)
+    if table.ndim != 3 or not table.size:
+        raise ValueError(f"weight_images: weights of shape {table.shape} are no images of {shape[0]} × {shape[1]}")
+    names = [f"neuron {i}" for i in range(len(table))] if captions is None else list(captions)
+    if len(names) != len(table):
+        raise ValueError(f"weight_images: {len(names)} captions do not fit {len(table)} neurons")
+    return _signed(list(table), names, title, style.DARK if dark else style.LIGHT)
+
+
+def filters(weights: ArrayLike, title: str = "The filters", most: int = 16, *, dark: bool = False) -> Figure:
+    """Draw the filters of a convolution, a row an output channel and a column an input channel.
+
+    With a single input channel they stand in a square.
+
+    Args:
+        weights: (outputs, inputs, height, width), such as `layer.weight`.
+        title: one short line above.
+        most: how many channels of each kind are drawn at most; with a single input channel all are drawn.
+        dark: light on dark instead of dark on light.
+
+    Raises:
+        ValueError: the weights have another number of dimensions.
+    """
+    kernels = np.asarray(weights, float)  # (O, I, H, W)
+    if kernels.ndim != 4 or not kernels.size:
+        raise ValueError(f"filters: weights of shape {kernels.shape} do not fit; they must be (O, I, H, W)")
+    look = style.DARK if dark else style.LIGHT
+    outputs, inputs = kernels.shape[:2]
+    if inputs == 1:
+        return _signed(list(kernels[:, 0]), [f"{i}" for i in range(outputs)], title, look, side=0.7)
+    kernels = kernels[:most, :most]
+    captions = [f"{o} ← {i}" for o, i in np.ndindex(*kernels.shape[:2])]
+    note = f"{title}: {min(outputs, most)} of {outputs} outputs ← {min(inputs, most)} of {inputs} inputs"
+    return _signed(list(kernels.reshape(-1, *kernels.shape[2:])), captions, note, look, kernels.shape[1], side=0.5)
+
+
+def feature_maps(maps: ArrayLike, title: str = "The feature maps", *, dark: bool = False) -> Figure:
+    """Draw what each channel of a convolution made of one image, all on one scale.
+
+    Args:
+        maps: (C, H, W).
+        title: one short line above.
+        dark: light on dark instead of dark on light.
+
+    Raises:
+        ValueError: the maps have another number of dimensions.
+    """
+    channels = np.asarray(maps, float)
+    if channels.ndim != 3 or not channels.size:
+        raise ValueError(f"feature_maps: maps of shape {channels.shape} do not fit; they must be (C, H, W)")
+    look = style.DARK if dark else style.LIGHT
+    limits = (min(0.0, float(channels.min())), float(channels.max()))
+    names = [f"channel {i}" for i in range(len(channels))]
+    return style.sheet(list(channels), names, title, look, limits=limits, bar="activation")
+
+
+def _signed(
+    pictures: Sequence[Array], captions: Sequence[str], title: str, look: style.Look, columns: int | None = None, side: float = 1.0
+) -> Figure:
+    """Pictures of numbers of both signs, 0 in the middle of the scale."""
+    largest = max(float(np.abs(picture).max()) for picture in pictures) or 1.0
+    limits = (-largest, largest)
+    return style.sheet(pictures, captions, title, look, columns=columns, colours=style.SIGNED, limits=limits, bar="weight", side=side)
+
+
+def _layer_names(count: int) -> list[str]:
+    hidden = ["hidden"] if count == 3 else [f"hidden {i}" for i in range(1, count - 1)]
+    return ["inputs", *hidden, "outputs"]
+
+
+def _first_and_last(size: int, most: int) -> list[int]:
+    """Which neurons of a layer are drawn."""
+    return list(range(size)) if size <= most else [*range(ceil(most / 2)), *range(size - most // 2, size)]
+
+
+def _spread(count: int, gap: bool, height: float) -> NDArray[np.float64]:
+    """Where the neurons of a column stand, (count,), with room for the dots in the middle if there is a gap."""
+    places = np.arange(count + gap, dtype=float)
+    if gap:
+        places = np.delete(places, ceil(count / 2))
+    middle = ceil(count / 2) if gap else (count - 1) / 2  # the dots stand in the middle
+    return np.array(height / 2 + 0.55 * (places - middle))
+
+
+def _wires(axes: Axes, matrix: Array, start: tuple[float, Array], end: tuple[float, Array], look: style.Look) -> None:
+    """A line for each weight, (outputs, inputs) from -1 to 1, as wide as it is large; the widest above the others."""
+    (x, sources), (to_x, targets) = start, end
+    for positive, colour, dashes in ((True, look.first, "solid"), (False, look.second, (0, (2, 1)))):
+        outputs, inputs = np.nonzero(matrix > 0 if positive else matrix < 0)
+        order = np.argsort(np.abs(matrix[outputs, inputs]), kind="stable")
+        outputs, inputs = outputs[order], inputs[order]
+        ends = [((x, sources[i]), (to_x, targets[o])) for o, i in zip(outputs, inputs, strict=True)]
+        sizes = np.abs(matrix[outputs, inputs])
+        axes.add_collection(LineCollection(ends, linewidths=_WIDEST * sizes, colors=colour, linestyles=[dashes], zorder=2))
+
+
+def _tiled(array: Array) -> Array:
+    """One picture of a layer: maps in rows with gaps between them, neurons in a column or, if many, in a square."""
+    if array.ndim == 2:
+        return array
+    if array.ndim == 1:
+        columns = 1 if array.size <= _TALL else ceil(sqrt(array.size))
+        cells = np.full(-(-array.size // columns) * columns, np.nan)
+        cells[: array.size] = array
+        return cells.reshape(-1, columns)
+    count, down, across = array.shape
+    columns = ceil(sqrt(count))
+    rows = -(-count // columns)
+    gap = max(1, across // 10)
+    tiles = np.full((rows * (down + gap) - gap, columns * (across + gap) - gap), np.nan)
+    for i, picture in enumerate(array):
+        top, left = i // columns * (down + gap), i % columns * (across + gap)
+        tiles[top : top + down, left : left + across] = picture
+    return tiles
