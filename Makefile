@@ -12,7 +12,7 @@ ONE_THREAD := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1
 # PyTorch is the tests' oracle, not a part of chainrule; `make test TORCH=0` does without its download.
 TORCH ?= 1
 
-.PHONY: train test smoke conformance lint types format bench weights size operations clean help
+.PHONY: train lessons test smoke conformance lint types format bench weights size operations clean help
 
 train: $(VENV)/.installed
 	$(BIN)/chainrule train
@@ -39,6 +39,9 @@ bench: $(VENV)/.installed-test $(if $(filter 1,$(TORCH)),$(VENV)/.installed-torc
 	$(BIN)/python benchmarks/steps.py
 	$(BIN)/python benchmarks/train.py
 
+lessons: $(VENV)/.installed
+	@for number in $$(ls lessons | sed -n 's/^0*\([0-9]*\)_.*\.py$$/\1/p'); do $(BIN)/chainrule lesson $$number || exit; echo; done
+
 weights: $(VENV)/.installed
 	rm -rf build/best
 	$(BIN)/chainrule train --model best --seed 0 --out build/best
@@ -55,7 +58,7 @@ clean:
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
 
 help:
-	@echo "make train | test | smoke | conformance | lint | format | bench | weights | size | operations | clean"
+	@echo "make train | lessons | test | smoke | conformance | lint | format | bench | weights | size | operations | clean"
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit("chainrule needs Python 3.11 or newer; set PYTHON=python3.11, say" if sys.version_info < (3, 11) else 0)'

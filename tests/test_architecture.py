@@ -21,7 +21,7 @@ ROOMS = [
     ("optim", "torch", "jit"),
     ("data",),
     ("models",),
-    ("images", "plots", "first_principles"),
+    ("images", "plots", "first_principles", "lessons"),
     ("training",),
     ("cli",),
 ]

@@ -12,7 +12,12 @@ Names are PyTorch's. Where to read on: `ops` holds the mathematics, `autograd` t
 """
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
+
+# BLAS's threads look out for more work after each product, and ours (kernels.team) then have to share the processors
+# with them: 2²⁰ clock ticks, 0.4 ms, are enough, not 25 ms. Heard only if NumPy has not been loaded before.
+os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "20")
 
 from chainrule import autograd, nn, ops, optim
 from chainrule.autograd import draw, enable_grad, grad, is_grad_enabled, no_grad, set_grad_enabled

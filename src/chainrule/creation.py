@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chainrule import ops
+from chainrule.autograd.mode import mode
 from chainrule.ops.dtypes import DEFAULT, storable
 from chainrule.random import draw as drawn
 from chainrule.tensor import Tensor, _sizes, as_tensor
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 def _made(array: NDArray[Any], requires_grad: bool = False) -> Tensor:
     storable(array.dtype)
-    made = Tensor._wrap(array)
+    made = Tensor._wrap(array if mode.trace is None else mode.trace.constant(array))
     return made.requires_grad_() if requires_grad else made
 
 

@@ -18,6 +18,7 @@ from chainrule import ops
 from chainrule.autograd import tape
 from chainrule.autograd.hooks import Handle
 from chainrule.autograd.mode import mode
+from chainrule.errors import CaptureError
 from chainrule.ops.dtypes import DEFAULT, promote, storable
 from chainrule.ops.operation import Operation
 
@@ -70,7 +71,8 @@ class Tensor:
     def __init__(
         self, data: ArrayLike | Tensor, dtype: DTypeLike | None = None, requires_grad: builtins.bool = False
     ) -> None:
-        self._data = _as_array(data, dtype, copy=True)
+        array = _as_array(data, dtype, copy=True)
+        self._data = array if mode.trace is None else mode.trace.constant(array)
         self._node, self._version = None, [0]
         if requires_grad:
             self.requires_grad_()
@@ -86,9 +88,8 @@ class Tensor:
 
     @staticmethod
     def __operation__(operation: Operation, inputs: tuple[Any, ...], options: dict[str, Any]) -> Tensor:
-        missing = len(operation.inputs) - len(inputs)
-        if 0 < missing <= len(operation.absent):
-            inputs += operation.absent[-missing:]
+        if operation.absent and len(inputs) < len(operation.inputs):
+            inputs += operation.absent[len(inputs) - len(operation.inputs) :]
         arrays = [x._data if isinstance(x, Tensor) else x for x in inputs]
         out, extra = _new(Tensor), None
         out._node, out._version = None, [0]
@@ -96,6 +97,8 @@ class Tensor:
             if mode.trace is not None:  # a compiled function is being made of what runs
                 arrays, array, extra = mode.trace.run(operation, inputs, options)
                 out._data = array
+                if operation.view and isinstance(inputs[0], Tensor) and array.value.kind == "view":
+                    out._version = inputs[0]._version
             else:
                 if operation.promote is not None:
                     arrays = promote(arrays, operation.promote == "floating", operation.name)
@@ -137,9 +140,7 @@ class Tensor:
         return run(*inputs, **{_TORCH_NAMES.get(name, name): value for name, value in options.items()})
 
     def __array__(self, dtype: DTypeLike | None = None, copy: builtins.bool | None = None) -> NDArray[Any]:
-        array = self._data if dtype is None else self._data.astype(dtype, copy=False)
-        if mode.trace is not None:
-            return array.__array__()  # which a tracer refuses
+        array = self._known("an array of it") if dtype is None else self._known("an array of it").astype(dtype, copy=False)
         if copy:
             return array.copy() if array is self._data else array
         if copy is False and array is not self._data:
@@ -152,20 +153,30 @@ class Tensor:
     def __dlpack__(self, **options: Any) -> Any:
         if self.requires_grad:
             raise BufferError("a Tensor that requires gradients cannot be shared by DLPack: share its detach()")
-        return self._data.__dlpack__(**options)
+        return self._known("an array of it").__dlpack__(**options)
 
     def __dlpack_device__(self) -> tuple[int, int]:
         return self._data.__dlpack_device__()
+
+    def _known(self, what: str) -> NDArray[Any]:
+        """The array, for one who wants to know its values: a compiled function cannot answer that."""
+        if mode.trace is not None:
+            mode.trace.refuse_value(what)
+        if type(self._data) is not _ndarray:
+            raise CaptureError(_LOST)
+        return self._data
 
     # What it is
 
     @property
     def data(self) -> NDArray[Any]:
         """The array itself, shared. Assigning counts as a change in place; writing into elements is not noticed."""
-        return self._data
+        return self._known("its .data")
 
     @data.setter
     def data(self, value: ArrayLike | Tensor) -> None:
+        if mode.trace is not None:
+            mode.trace.refuse("assigning to .data")
         array = _as_array(value, None, copy=False)
         if self._node is not None and (array.shape, array.dtype) != (self.shape, self.dtype):
             raise ValueError(
@@ -206,11 +217,11 @@ class Tensor:
         """The value of a Tensor of one element, as a Python number."""
         if self._data.size != 1:
             raise ValueError(f"item: only a tensor of one element is a number, this has shape {self.shape}")
-        return self._data.item()  # type: ignore[no-any-return]  # NumPy's stubs leave the kind of number open
+        return self._known("its number").item()  # type: ignore[no-any-return]  # NumPy's stubs leave the kind of number open
 
     def tolist(self) -> Any:
         """The values as nested lists of Python numbers."""
-        return self._data.tolist()
+        return self._known("a list of it").tolist()
 
     def numpy(self) -> NDArray[Any]:
         """The values as an array that shares memory; read-only if this Tensor requires gradients."""
@@ -227,7 +238,7 @@ class Tensor:
     def __bool__(self) -> builtins.bool:
         if self._data.size != 1:
             raise ValueError(f"a tensor of shape {self.shape} is neither true nor false: use .any() or .all()")
-        return builtins.bool(self._data)
+        return builtins.bool(self._known("whether it is true"))
 
     def __float__(self) -> builtins.float:
         return float(self.item())
@@ -241,14 +252,14 @@ class Tensor:
         return int(self.item())
 
     def __contains__(self, value: Number) -> builtins.bool:
-        return bool((self._data == value).any())
+        return bool((self._known("whether it contains a value") == value).any())
 
     def __format__(self, spec: str) -> str:
         return format(self.item(), spec) if spec and self._data.size == 1 else format(str(self), spec)
 
     def __repr__(self) -> str:
         opening = f"{type(self).__name__.lower()}("
-        values = np.array2string(self._data, separator=", ", precision=4, threshold=200, prefix=opening)
+        values = np.array2string(self._known("its text"), separator=", ", precision=4, threshold=200, prefix=opening)
         facts = [f"shape={self.shape}"] if self.ndim else []
         if self.dtype not in (DEFAULT, np.int64, np.bool_):
             facts.append(f"dtype={self.dtype}")
@@ -266,7 +277,7 @@ class Tensor:
             raise RuntimeError(
                 "deepcopy: only tensors made by the user can be copied with their history; use detach().clone()"
             )
-        made = type(self)._wrap(self._data.copy())
+        made = type(self)._wrap(self._known("a deepcopy").copy())
         if self._node is not None:
             made.requires_grad_()
         memo[id(self)] = made
@@ -285,6 +296,8 @@ class Tensor:
 
     def requires_grad_(self, requires_grad: builtins.bool = True) -> Self:
         """Ask for gradients, or stop asking, which also drops `.grad` and hooks."""
+        if mode.trace is not None and type(self._data) is _ndarray and requires_grad is not self.requires_grad:
+            mode.trace.refuse("requires_grad_() of a tensor from outside")
         if isinstance(self._node, tape.Node) and not requires_grad:
             raise RuntimeError(
                 "requires_grad_: a result of recorded operations keeps requiring gradients; use detach()"
@@ -310,6 +323,8 @@ class Tensor:
     @property
     def grad(self) -> Tensor | None:
         """What `backward()` calls added up: dL/d(this), in its shape; None before the first."""
+        if mode.trace is not None and type(self._node) is tape.Leaf and type(self._data) is _ndarray:
+            mode.trace.look(self._node)
         return None if self._node is None else self._node.grad
 
     @grad.setter
@@ -321,6 +336,7 @@ class Tensor:
         if self._node is not None:
             if mode.trace is not None:
                 mode.trace.zeroed.setdefault(id(self._node), (self._node, self._node.grad))
+                value = None if value is None else Tensor._wrap(mode.trace.lift(value))
             self._node.grad = value
         elif value is not None:
             raise RuntimeError("grad: this tensor does not require gradients")
@@ -372,7 +388,7 @@ class Tensor:
 
     def detach(self) -> Tensor:
         """The same memory without the history."""
-        out = Tensor._wrap(self._data)
+        out = Tensor._wrap(self._data if mode.trace is None else mode.trace.lift(self))
         out._version = self._version
         return out
 
@@ -405,6 +421,8 @@ class Tensor:
             made = made.to(self.dtype)
             if isinstance(self._node, tape.Node) and self._node.hooks and self._node.hooks.pop(tape.RETAIN, None):
                 made.retain_grad()  # of what this Tensor is now
+            if mode.trace is not None and type(self._data) is _ndarray:
+                mode.trace.refuse("a recorded change in place of a tensor from outside, which would keep its history,")
             self._data, self._node, self._version = made._data, made._node, made._version
             return self
         with np.errstate(all="ignore"):
@@ -472,76 +490,78 @@ class Tensor:
     # Arithmetic: Tensor op Tensor, array or number
 
     def __add__(self, other: Operand) -> Tensor:
-        return Tensor.__operation__(ops.add, (self, other), {})
+        return _record(ops.add, (self, other), {})
 
     def __radd__(self, other: Operand) -> Tensor:
-        return Tensor.__operation__(ops.add, (other, self), {})
+        return _record(ops.add, (other, self), {})
 
     def __sub__(self, other: Operand) -> Tensor:
-        return Tensor.__operation__(ops.sub, (self, other), {})
+        return _record(ops.sub, (self, other), {})
 
     def __rsub__(self, other: Operand) -> Tensor:
-        return Tensor.__operation__(ops.sub, (other, self), {})
+        return _record(ops.sub, (other, self), {})
 
     def __mul__(self, other: Operand) -> Tensor:
-        return Tensor.__operation__(ops.mul, (self, other), {})
+        return _record(ops.mul, (self, other), {})
 
     def __rmul__(self, other: Operand) -> Tensor:
-        return Tensor.__operation__(ops.mul, (other, self), {})
+        return _record(ops.mul, (other, self), {})
 
     def __truediv__(self, other: Operand) -> Tensor:
-        return Tensor.__operation__(ops.true_divide, (self, other), {})
+        return _record(ops.true_divide, (self, other), {})
 
     def __rtruediv__(self, other: Operand) -> Tensor:
-        return Tensor.__operation__(ops.true_divide, (other, self), {})
+        return _record(ops.true_divide, (other, self), {})
 
     def __pow__(self, other: Operand) -> Tensor:
-        return Tensor.__operation__(ops.pow, (self, other), {})
+        return _record(ops.pow, (self, other), {})
 
     def __rpow__(self, other: Operand) -> Tensor:
-        return Tensor.__operation__(ops.pow, (other, self), {})
+        return _record(ops.pow, (other, self), {})
 
     def __matmul__(self, other: Tensor | NDArray[Any]) -> Tensor:
-        return Tensor.__operation__(ops.matmul, (self, other), {})
+        return _record(ops.matmul, (self, other), {})
 
     def __rmatmul__(self, other: NDArray[Any]) -> Tensor:
-        return Tensor.__operation__(ops.matmul, (other, self), {})
+        return _record(ops.matmul, (other, self), {})
 
     def __neg__(self) -> Tensor:
-        return Tensor.__operation__(ops.neg, (self,), {})
+        return _record(ops.neg, (self,), {})
 
     def __pos__(self) -> Tensor:
         return self
 
     def __abs__(self) -> Tensor:
-        return Tensor.__operation__(ops.abs, (self,), {})
+        return _record(ops.abs, (self,), {})
 
     def __invert__(self) -> Tensor:
-        return Tensor._wrap(np.invert(self._data))
+        return Tensor._wrap(np.invert(_values(self)))
 
     def __and__(self, other: Operand) -> Tensor:
-        return Tensor._wrap(np.asarray(self._data & _values(other)))
+        found = _values(self) & _values(other)
+        return Tensor._wrap(np.asarray(found) if mode.trace is None else found)
 
     def __or__(self, other: Operand) -> Tensor:
-        return Tensor._wrap(np.asarray(self._data | _values(other)))
+        found = _values(self) | _values(other)
+        return Tensor._wrap(np.asarray(found) if mode.trace is None else found)
 
     def __eq__(self, other: object) -> Tensor:  # type: ignore[override]  # elementwise, as every array library has it
-        return Tensor.__operation__(ops.eq, (self, other), {}) if _comparable(other) else NotImplemented
+        return _record(ops.eq, (self, other), {}) if _comparable(other) else NotImplemented
 
     def __ne__(self, other: object) -> Tensor:  # type: ignore[override]
-        return Tensor.__operation__(ops.ne, (self, other), {}) if _comparable(other) else NotImplemented
+        return _record(ops.ne, (self, other), {}) if _comparable(other) else NotImplemented
 
     def __lt__(self, other: Any) -> Tensor:
-        return Tensor.__operation__(ops.lt, (self, other), {})
+        return _record(ops.lt, (self, other), {})
 
     def __le__(self, other: Any) -> Tensor:
-        return Tensor.__operation__(ops.le, (self, other), {})
+        return _record(ops.le, (self, other), {})
 
     def __gt__(self, other: Any) -> Tensor:
-        return Tensor.__operation__(ops.gt, (self, other), {})
+        return _record(ops.gt, (self, other), {})
 
     def __ge__(self, other: Any) -> Tensor:
-        return Tensor.__operation__(ops.ge, (self, other), {})
+        return _record(ops.ge, (self, other), {})
 
     # Shapes that take their sizes one by one or as a sequence
 
@@ -621,6 +641,7 @@ class Tensor:
 
 
 Tensor._plain = Tensor
+_record = Tensor.__operation__
 
 
 def tensor(data: ArrayLike | Tensor, dtype: DTypeLike | None = None, requires_grad: bool = False) -> Tensor:
@@ -643,15 +664,19 @@ def as_tensor(data: ArrayLike | Tensor, dtype: DTypeLike | None = None) -> Tenso
     """The data as a Tensor, copied only if it must be."""
     if isinstance(data, Tensor) and dtype in (None, data.dtype):
         return data
-    return Tensor._wrap(_as_array(data, dtype, copy=False))
+    array = _as_array(data, dtype, copy=False)
+    return Tensor._wrap(array if mode.trace is None or array is data else mode.trace.constant(array))
 
 
+_LOST = (
+    "this tensor was made while chainrule.jit compiled a function, and has no values outside of it: return it from there"
+)
 _TORCH_NAMES = {"axis": "dim", "axes": "dims", "keepdims": "keepdim"}
 
 
 def _as_array(data: Any, dtype: DTypeLike | None, copy: bool) -> NDArray[Any]:
     if isinstance(data, Tensor):
-        data = data._data
+        data = data._data if mode.trace is None else data._known("a copy by tensor(); clone() is one that can be compiled,")
     if dtype is None and not isinstance(data, (np.ndarray, np.generic)):
         array = np.asarray(data)
         if array.dtype == np.float64 and not isinstance(_first(data), (np.ndarray, np.generic, Tensor)):
@@ -672,6 +697,8 @@ def _plain_index(index: Any) -> Any:
     """An index with arrays in the place of Tensors; copies, for the tape keeps them and the caller may change his."""
     if isinstance(index, tuple):
         return tuple(_plain_index(part) for part in index)
+    if mode.trace is not None and isinstance(index, (Tensor, np.ndarray)):
+        return mode.trace.index(index)
     return np.array(index) if isinstance(index, (Tensor, np.ndarray)) else index
 
 
@@ -681,6 +708,8 @@ def _sizes(sizes: tuple[Any, ...]) -> tuple[int, ...]:
 
 
 def _values(other: Any) -> Any:
+    if mode.trace is not None:
+        return mode.trace.lift(other)
     return other._data if isinstance(other, Tensor) else other
 
 
@@ -690,6 +719,8 @@ def _comparable(other: object) -> bool:
 
 def _explained(error: Exception, operation: Operation, arrays: Sequence[Any]) -> Exception:
     """The error, told with the operation's name and the shapes that went in."""
+    if mode.trace is None and any(hasattr(a, "trace") and type(a) is not _ndarray for a in arrays):
+        return CaptureError(_LOST)
     message = str(error)
     kind = next(
         kind for kind in (IndexError, ValueError, TypeError) if isinstance(error, kind)

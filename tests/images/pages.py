@@ -141,9 +141,11 @@ def _write(random, shape, pen, most):
             rows, columns = np.nonzero(drawn > 0.5)
             box = (left + columns.min(), top + rows.min(), left + columns.max() + 1, top + rows.max() + 1)
             line.append(Written(int(labels[index]), box))
-            x += wide + here * max(0.06, spacing * random.uniform(0.5, 1.5))
-            if random.random() < 0.1:
-                x += here
+            chance = random.random()
+            if chance < 0.02:  # the next one touches it, or nearly
+                x += wide - 3
+            else:
+                x += wide + here * max(0.06, spacing * random.uniform(0.5, 1.5)) + (here if chance > 0.9 else 0)
         if line:
             written.append(line)
         y += here * random.uniform(1.5, 2.2)

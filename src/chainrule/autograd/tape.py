@@ -22,7 +22,7 @@ from chainrule.autograd.mode import Anomaly, mode, set_grad_enabled, told
 from chainrule.ops.shape import cast
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from traceback import FrameSummary
 
     from numpy.typing import NDArray
@@ -32,17 +32,33 @@ if TYPE_CHECKING:
 
 
 class Leaf:
-    """Where gradients end: a tensor that the user made. It keeps the gradient that `backward()` adds up."""
+    """Where gradients end: a tensor that the user made. It keeps the gradient that `backward()` adds up.
 
-    __slots__ = ("dtype", "grad", "hooks", "shape")
+    Attributes:
+        late: fetches the gradient that a compiled function has left in its own memory, when somebody asks.
+    """
+
+    __slots__ = ("_grad", "dtype", "hooks", "late", "shape")
 
     def __init__(self, array: NDArray[Any]) -> None:
         self.shape, self.dtype = array.shape, array.dtype
-        self.grad: Tensor | None = None
+        self._grad: Tensor | None = None
+        self.late: Callable[[], Tensor] | None = None
         self.hooks: dict[int, Any] | None = None
 
+    @property
+    def grad(self) -> Tensor | None:
+        """What `backward()` added up, or None."""
+        if self.late is not None:
+            self._grad, self.late = self.late(), None
+        return self._grad
 
-_order = count()
+    @grad.setter
+    def grad(self, value: Tensor | None) -> None:
+        self._grad, self.late = value, None
+
+
+_order, _ndarray = count(), np.ndarray
 RETAIN = -1  # stands among the hooks of a node whose gradient is to be kept
 
 
@@ -95,14 +111,15 @@ class Node:
         checks: list[tuple[int, int, list[int], int]] = []
         for kind, which in operation.needs:
             if kind == "input":
-                saved.append(arrays[which])
-                tensor = inputs[which]
-                if tensor is not arrays[which] and hasattr(tensor, "_version"):
+                value, tensor = arrays[which], inputs[which]
+                # arithmetic of NumPy's single numbers is several times as fast as that of arrays without dimensions
+                saved.append(value[()] if type(value) is _ndarray and not value.ndim else value)
+                if tensor is not value and hasattr(tensor, "_version"):
                     version = tensor._version
                     checks.append((len(saved) - 1, which, version, version[0]))
             elif kind == "out":
                 checks.append((len(saved), -1, out._version, out._version[0]))
-                saved.append(array)
+                saved.append(array[()] if type(array) is _ndarray and not array.ndim else array)
             elif kind == "shape":
                 saved.append(arrays[which].shape)
             elif kind == "extra":
@@ -141,7 +158,8 @@ class Node:
             mode.recording = Anomaly(mode.anomaly.check_nan, getattr(self, "place", None))
         values = list(self.saved)
         for position, which, version, _ in self.checks:  # as they were: a `+=` may have replaced the Tensors since
-            values[position] = tensor_type._wrap(values[position], self if which < 0 else self.parents[which])
+            values[position] = _as_tensor(values[position], tensor_type)
+            values[position]._node = self if which < 0 else self.parents[which]
             values[position]._version = version
         return self.operation.rule(grad, *values)  # type: ignore[misc]
 

@@ -21,6 +21,7 @@ COMMANDS = {  # name: (module below chainrule.cli, what it does)
     "train": ("train", "Train a model and keep it as a run."),
     "evaluate": ("evaluate", "Judge a trained model by the test images."),
     "predict": ("predict", "Read the digit in each picture."),
+    "lesson": ("lesson", "List the lessons, or run one: from one neuron to the next word."),
     "models": ("listings", "List the models that can be trained."),
     "data": ("listings", "List the data sets."),
     "runs": ("listings", "List the runs, the newest last."),

@@ -19,15 +19,18 @@ if TYPE_CHECKING:
 
     from chainrule.images.raster import Grey
 
-COARSE = 160  # pixels of the shorter side of the picture on which the light is estimated
+COARSE = 300  # pixels of the shorter side of the picture on which the light is estimated
 WIDEST_STROKE = 0.09  # of the shorter side: a dark detail wider than this is a shadow, a hand or the desk
 SMOOTHING = 0.7  # pixels: takes half of the camera's noise away, and little of a stroke
 LEAST_INK = 0.08  # of the paper's brightness: what differs less is none
 LEAST_CLARITY = 5.0  # standard deviations of the noise: likewise
 DARKEST_PAPER = 0.4  # of the bright paper's brightness: a shadow leaves more, a dark desk less
-STEEP = 1.6  # times as bright, within five pixels of the small copy: an edge, not the slow end of a shadow
-RULE = 0.25  # of the picture's side: what goes straight on for this long is printed, not written
-RULE_SLOPES = np.linspace(-0.12, 0.12, 25)  # pixels down for each across
+STEEP = 1.6  # times as bright, within seven pixels of the small copy: an edge, not the slow end of a shadow
+RULE = 0.35  # of the picture's side: what goes straight on for this long is printed, not written
+LEAST_RULE, THICKEST_RULE = 0.03, 0.006  # its ink; its thickness, of the shorter side
+COLUMNS = 80  # blocks beside one another in which rules are looked for
+SLOPES = np.linspace(-0.16, 0.16, 33)  # pixels down for each across: of the page,
+NEAR_SLOPES = np.linspace(-0.03, 0.03, 7)  # and of its single rules beside that, as it is seen from aside
 
 
 def find_ink(grey: Grey) -> tuple[Grey, NDArray[np.bool_]]:
@@ -40,18 +43,18 @@ def find_ink(grey: Grey) -> tuple[Grey, NDArray[np.bool_]]:
         `ink`, from 0 to 1, where that is more than the camera's noise can make, and 0 elsewhere; and `sheet`, where
         there is paper and not the desk. Both `(height, width)`.
     """
-    paper, sheet = _paper(grey)
+    paper, unsure, sheet = _paper(grey)
     ink = 1 - ndimage.gaussian_filter(grey, SMOOTHING) / np.maximum(paper, 0.02)  # (height, width)
     level, noise = _level_and_noise(ink)
-    ink = np.clip(ink - level, 0, 1)
+    ink = np.where(sheet, np.clip(ink - level, 0, 1), 0)
     for turned in (ink, ink.T):  # rules across, then rules down
         _take_rules(turned)
-    ink[~sheet | (ink < np.maximum(LEAST_INK, LEAST_CLARITY * noise))] = 0
+    ink[ink < np.maximum(np.maximum(LEAST_INK, unsure), LEAST_CLARITY * noise)] = 0
     return ink, sheet
 
 
-def _paper(grey: Grey) -> tuple[Grey, NDArray[np.bool_]]:
-    """The brightness of the paper at every pixel, also under the ink, and where there is paper, not desk.
+def _paper(grey: Grey) -> tuple[Grey, Grey, NDArray[np.bool_]]:
+    """The brightness of the paper at every pixel, also under the ink; by what part that may be wrong; where it is paper.
 
     On a small copy every dark detail narrower than a window is filled with the brightness beside it (a closing), which
     leaves the edges of shadows and of the sheet where they are.
@@ -63,19 +66,20 @@ def _paper(grey: Grey) -> tuple[Grey, NDArray[np.bool_]]:
     light = ndimage.median_filter(light, 5)
     size = (coarse.shape[0] * step, coarse.shape[1] * step)
     here = np.s_[: grey.shape[0], : grey.shape[1]]
-    paper = _enlarge(ndimage.gaussian_filter(light, 0.7), size)[here]
-    return paper, _enlarge(_sheet(light).astype(np.float32), size)[here] > 0.5
+    unsure = 1 - ndimage.minimum_filter(light, 3) / ndimage.maximum_filter(light, 3)
+    paper, unsure = (_enlarge(values, size)[here] for values in (ndimage.gaussian_filter(light, 0.7), unsure))
+    return paper, unsure, _enlarge(_sheet(light).astype(np.float32), size)[here] > 0.5
 
 
 def _sheet(light: Grey) -> NDArray[np.bool_]:
     """Where there is paper: what is dark is the desk if it begins at an edge, and a shadow if it comes on slowly."""
     dark = light < DARKEST_PAPER * np.percentile(light, 90)
-    steep = ndimage.maximum_filter(light, 5) > STEEP * ndimage.minimum_filter(light, 5)
+    steep = ndimage.maximum_filter(light, 7) > STEEP * ndimage.minimum_filter(light, 7)
     parts, count = ndimage.label(dark)
     rims = parts * (dark & ~ndimage.binary_erosion(dark, border_value=1))  # each part's outermost pixels
     all_rim, steep_rim = (np.bincount(rims[where], minlength=count + 1)[1:] for where in (rims > 0, (rims > 0) & steep))
     desk = 1 + np.flatnonzero(steep_rim > 0.5 * all_rim)
-    sheet = ~ndimage.binary_dilation(np.isin(parts, desk), iterations=3)
+    sheet = ~ndimage.binary_dilation(np.isin(parts, desk), iterations=6)
     sheets, count = ndimage.label(sheet)
     sizes = np.bincount(sheets.ravel(), minlength=2)[1:]
     return np.isin(sheets, 1 + np.flatnonzero(sizes > 0.1 * sizes.max()))
@@ -96,32 +100,50 @@ def _enlarge(coarse: Grey, shape: tuple[int, int]) -> Grey:
 def _take_rules(ink: Grey) -> None:
     """Make the paper's long, straight, thin lines paper, in place; of a stroke that crosses one, the stroke stays.
 
-    A row of blocks beside one another is looked along, in every direction within a few degrees of level. A rule is
-    what most of the blocks have in common: the median of theirs. Strokes come and go along the row, and so are not.
+    A row of blocks beside one another is looked along, in the directions near that of the whole page. A rule is what
+    nearly all of the blocks have in common: a low quantile of theirs. Strokes come and go along the row, and so are not;
+    and what is thick, or ends before it is long, is no rule either.
     """
     height, width = ink.shape
-    block = max(1, width // 125)
+    block = max(1, width // COLUMNS)
     columns = width // block
     means = ink[:, : columns * block].reshape(height, columns, block).mean(axis=2)  # (height, columns)
     reach = max(1, round(RULE * columns / 2))
     places = np.unique(np.linspace(-reach, reach, 9).round().astype(int))
     rule = np.zeros_like(means)
-    for slope in RULE_SLOPES:
-        along = [_moved(means, round(slope * place * block), place) for place in places]
-        np.maximum(rule, np.median(along, axis=0), out=rule)
-    if not (rule > 0.03).any():
+    for slope in _direction(means, block) + NEAR_SLOPES:
+        steps = [(round(slope * place * block), place) for place in places]
+        common = np.partition(np.stack([_moved(means, *step) for step in steps]), 2, axis=0)[2]
+        for down, across in steps:  # to the rule's ends, where half of the blocks are beyond it
+            np.maximum(rule, _moved(common, -down, -across), out=rule)
+    np.minimum(rule, means, out=rule)
+    thickest = max(5, round(THICKEST_RULE * min(ink.shape)))
+    rule -= ndimage.grey_opening(rule, (thickest, 1))
+    labels, count = ndimage.label(rule > LEAST_RULE, np.ones((3, 3)))
+    long = [n for n, at in enumerate(ndimage.find_objects(labels), 1) if at[1].stop - at[1].start > RULE * columns]
+    if not long:
         return
-    rule = ndimage.maximum_filter1d(rule, 3, axis=0)
-    ink_of_rule = np.repeat(rule, block, axis=1)
-    ink_of_rule = np.pad(ink_of_rule, ((0, 0), (0, width - columns * block)), mode="edge")
-    ink[:] = np.clip(1 - (1 - ink) / (1 - np.minimum(ink_of_rule, 0.9)), 0, 1)
+    rule = ndimage.maximum_filter(np.where(np.isin(labels, long), rule, 0), (3, 3))
+    rule = np.pad(np.repeat(rule, block, axis=1), ((0, 0), (0, width - columns * block)), mode="edge")
+    ink[:] = np.clip(1 - (1 - ink) / (1 - np.minimum(rule, 0.9)), 0, 1)
+
+
+def _direction(means: Grey, block: int) -> float:
+    """The slope, down for each pixel across, along which the rows differ most from one another."""
+    places = np.arange(means.shape[1]) - means.shape[1] // 2
+    contrast = []
+    for slope in SLOPES:
+        rows = np.arange(means.shape[0])[:, None] + np.rint(slope * places * block).astype(int)  # (height, columns)
+        profile = means[rows.clip(0, means.shape[0] - 1), np.arange(means.shape[1])].mean(axis=1)  # (height,)
+        contrast.append(np.sum(np.diff(profile) ** 2))
+    return float(SLOPES[np.argmax(contrast)])
 
 
 def _moved(values: Grey, down: int, across: int) -> Grey:
-    """The values as many rows further down and columns further across; beyond the border, those at the border."""
-    rows = np.clip(np.arange(values.shape[0]) + down, 0, values.shape[0] - 1)
-    columns = np.clip(np.arange(values.shape[1]) + across, 0, values.shape[1] - 1)
-    return values[rows[:, None], columns]
+    """Every value that is so many rows further down and columns further across; beyond the border, the border's."""
+    height, width = values.shape
+    padded = np.pad(values, ((max(-down, 0), max(down, 0)), (max(-across, 0), max(across, 0))), mode="edge")
+    return padded[max(down, 0) : max(down, 0) + height, max(across, 0) : max(across, 0) + width]
 
 
 def _level_and_noise(ink: Grey) -> tuple[Grey, Grey]:

@@ -38,6 +38,7 @@ SPECK = 0.12  # a part shorter than this is dust
 PIECE = 0.6  # a part shorter than this is a piece of a digit, or none
 NEAR = 0.15  # pieces of one digit are at most so far apart
 SHORTEST, TALLEST, WIDEST = 0.45, 2.2, 6.0  # of a digit, or of several that touch
+THICKEST_JOINT = 0.3  # where two digits touch, of their height
 THICKEST = 0.5  # of a part's own height: a stroke this thick is a blot
 
 
@@ -205,10 +206,13 @@ def _union(one: _Part, other: _Part) -> _Part:
 
 
 def _cuts(part: _Part) -> list[tuple[_Part, _Part]]:
-    """Ways to cut it in two, from top to bottom, where there is least ink to cut through."""
-    ink = ndimage.uniform_filter1d(part.ink.sum(axis=0), 3)  # (width,)
+    """Ways to cut it in two, from top to bottom: through one stroke, where there is least ink to cut through."""
+    stroke = part.ink > 0.5 * part.darkness
+    ink = ndimage.uniform_filter1d(stroke.sum(axis=0, dtype=float), 3)  # (width,)
+    once = np.abs(np.diff(stroke.astype(int), axis=0, prepend=0, append=0)).sum(axis=0) <= 2  # goes in and out
     low, high = round(0.2 * part.width), round(0.8 * part.width)
-    places = [x for x in range(low, high) if ink[x] == ink[max(0, x - 3) : x + 4].min()]
+    places = [x for x in range(low, high) if once[x] and ink[x] == ink[max(0, x - 3) : x + 4].min()]
+    places = [x for x in places if ink[x] < THICKEST_JOINT * part.height]
     halves = []
     for x in sorted(places, key=lambda x: float(ink[x]))[:3]:
         left, right = _trimmed(part, 0, x), _trimmed(part, x, part.width)
@@ -266,9 +270,9 @@ def _image(part: _Part) -> NDArray[np.uint8]:
 def _read_apart(part: _Part, whole: Digit, read: Reader, most: int = 4) -> list[tuple[_Part, Digit]]:
     """Cut what is too wide for one digit where the pieces are read with more confidence than the whole."""
     wide = part.width / part.height
-    if most < 2 or wide < 0.9 or (wide < 1.2 and whole.confidence > 0.95):
+    if most < 2 or wide < 1.1 or (wide < 1.4 and whole.confidence > 0.8):
         return [(part, whole)]
-    best, least = None, whole.confidence * (1.0 if wide < 1.5 else 0.6)
+    best, least = None, 0.9 if wide < 1.4 else 0.7 * whole.confidence
     for halves in _cuts(part):
         digits = _read(halves, read)
         confidence = min(digit.confidence for digit in digits)

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import functools
+import os
+import threading
+import warnings
+import weakref
+from types import MethodType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chainrule.autograd.mode import mode
+from chainrule.autograd.mode import _HOUSE, mode
 from chainrule.errors import CaptureError
-from chainrule.jit.graph import Value
+from chainrule.jit import report
+from chainrule.jit.graph import Value, dense
 from chainrule.jit.program import Program
 from chainrule.jit.schedule import plan
-from chainrule.jit.trace import Trace, UnsettledError, where
+from chainrule.jit.trace import GRADIENT, Trace, UnsettledError
 from chainrule.jit.tracer import Tracer, Untraceable
-from chainrule.tensor import Tensor
+from chainrule.kernels import team
+from chainrule.kernels.compile import cannot_compile
+from chainrule.tensor import Tensor, from_numpy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -24,6 +32,8 @@ if TYPE_CHECKING:
 
 PROGRAMS = 4
 """So many programs are kept for the same shapes, for modules that go back and forth between two states, say."""
+
+_compiles = True
 
 
 class Compiled:
@@ -37,65 +47,95 @@ class Compiled:
     def __init__(self, function: Callable[..., Any]) -> None:
         self.function = function
         self.programs: dict[Any, list[Replay]] = {}
+        self.lock = threading.RLock()  # a program has one memory, so it runs for one thread at a time
         functools.update_wrapper(self, function, updated=())
+        _all.add(self)
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        """As a class attribute it is a method."""
+        return self if instance is None else MethodType(self, instance)
 
     def __call__(self, *arguments: Any, **options: Any) -> Any:
         """Run the function: traced the first time, replayed from then on."""
-        if mode.trace is not None:  # inside another compiled function
+        # inside another compiled function it is a part of that; and anomalies are looked for line by line
+        if mode.trace is not None or mode.anomaly is not None or not _compiles:
             return self.function(*arguments, **options)
         arrays: list[Any] = []
-        key = (_key((arguments, options), arrays), bool(mode.recording))
-        for replay in self.programs.get(key, ()):
-            if replay.applies():
-                return replay(arrays)
-        return self._traced(key, arguments, options, arrays)
+        key = (_key((arguments, options), arrays), bool(mode.recording), team.threads())
+        with self.lock:
+            for replay in self.programs.get(key, ()):
+                if replay.applies():
+                    return replay(arrays)
+            return self._traced(key, arguments, options, arrays)
 
     def _traced(self, key: Any, arguments: Any, options: Any, arrays: list[Any]) -> Any:
-        trace = Trace()
-        sources: list[Value] = []
+        """Write the call down, compile what was written, and run that."""
+        trace, sources, outputs = Trace(), [], []
 
         def traced(x: Any) -> Any:
-            if isinstance(x, (Tensor, np.ndarray)):
-                array = x._data if isinstance(x, Tensor) else x
-                value = Value("argument", len(sources), (), array)
-                trace.values.append(value)
-                sources.append(value)
-                return Tensor._wrap(Tracer(trace, value))  # type: ignore[arg-type]
-            return x
-
-        given, named = _mapped(arguments, traced), _mapped(options, traced)
-        mode.trace = trace
-        outputs: list[Value] = []
+            if not isinstance(x, (Tensor, np.ndarray)):
+                return x
+            if isinstance(x, Tensor) and x.requires_grad and mode.recording:
+                raise CaptureError(
+                    f"jit: an argument of shape {x.shape} requires gradients: give its detach(), or let the function see "
+                    f"it as a variable from outside"
+                )
+            value = Value("argument", None, (), dense(arrays[len(sources)]))
+            trace.values.append(value)
+            sources.append(value)
+            tracer = Tracer(trace, value)
+            trace.arguments[id(tracer)] = tracer
+            return Tensor._wrap(tracer)  # type: ignore[arg-type]  # it stands for an array
 
         def output(x: Any) -> Any:
-            if isinstance(x, Tensor):
-                value = trace.lift(x).value
-                outputs.append(value)
-                return _Output(len(outputs) - 1)
-            return x
+            if isinstance(x, np.ndarray):
+                raise trace.refused("an array is returned, whose values would stay those of the first call: return a Tensor")
+            if not isinstance(x, Tensor):
+                return x
+            outputs.append(trace.lift(x).value)
+            return _Output(len(outputs) - 1)
 
+        replay = None
+        given, named = _mapped(arguments, traced), _mapped(options, traced)
         mode.trace = trace
         try:
             form = _mapped(self.function(*given, **named), output)
+            if trace.error is not None:  # the function has caught it
+                raise trace.error
             replay = Replay(trace, sources, outputs, form)
         except UnsettledError:
-            replay = None
+            pass
         except Untraceable as error:
             raise CaptureError(f"jit: {error}, which a compiled function cannot know{_line(error)}") from error
         finally:
             mode.trace = None
             trace.restore()
+            if replay is None:
+                trace.forget_starts()
         if replay is None:
             return self.function(*arguments, **options)
-        replay.compile()
+        try:
+            replay.compile()
+            result = replay(arrays)
+        except cannot_compile() as error:
+            _run_eagerly(error)
+            trace.restore()
+            return self.function(*arguments, **options)
         known = self.programs.setdefault(key, [])
         known.insert(0, replay)
         del known[PROGRAMS:]
-        return replay(arrays)
+        return result
 
-    def explain(self) -> str:
-        """The programs that have been compiled, kernel by kernel, as a table."""
-        return "\n\n".join(str(replay) for replays in self.programs.values() for replay in replays)
+    def explain(self, code: bool = False) -> str:
+        """The programs that have been compiled, as tables of their stages with shapes, arithmetic, memory and time.
+
+        Args:
+            code: give their text instead, as Numba compiles it.
+        """
+        programs = [replay.program for replays in self.programs.values() for replay in replays]
+        if not programs:
+            return "nothing is compiled before the first call"
+        return "\n\n".join(program.code if code else report.explain(program) for program in programs)
 
 
 class _Output(int):
@@ -105,12 +145,21 @@ class _Output(int):
 class Replay:
     """One program with what belongs to it: outputs to copy, gradients to hang onto leaves, checks that it applies."""
 
+    program: Program
+
     def __init__(self, trace: Trace, sources: Sequence[Value], outputs: Sequence[Value], form: Any) -> None:
         self.trace, self.sources, self.outputs, self.form = trace, sources, outputs, form
         self.writes, self.gradients = trace.finished()
-        self.modules = list(trace.modules.values())
-        self.held = [(ref, array) for ref in trace.tensors.values() if (t := ref()) is not None
-                     for array in (t._data,) if id(array) in trace.cells]  # fmt: skip
+        self.modules = [(module, training, _hooks(module)) for module, training in trace.modules.values()]
+        self.leaf_hooks = [(leaf, tuple(leaf.hooks or ())) for leaf in trace.leaves.values()]
+        self.groups = [
+            (optimizer, [(group, len(group["params"])) for group in optimizer.param_groups])
+            for optimizer, _ in trace.optimizers.values()
+        ]
+        with_gradient = {id(leaf) for leaf, _ in self.gradients}
+        self.must_be_none = list(trace.looked.values())
+        self.must_be_none += [leaf for leaf, _ in self.gradients if id(leaf) not in {**trace.zeroed, **trace.looked}]
+        self.cleared = [leaf for leaf, _ in trace.zeroed.values() if id(leaf) not in with_gradient]
 
     def compile(self) -> None:
         """Make the program."""
@@ -118,39 +167,48 @@ class Replay:
         kept = [*self.outputs, *(value for _, value in self.gradients)]
         schedule = plan(trace.values, kept, self.writes)
         self.program = Program(schedule, trace.host, self.sources, kept)
-        self.gradient_tensors = []
-        for leaf, value in self.gradients:
-            self.gradient_tensors.append((leaf, Tensor._wrap(self.program.array(value))))
-        self.must_be_none = [leaf for leaf, _ in self.gradients if id(leaf) not in trace.zeroed]
+        self.fetches = [(leaf, functools.partial(self._gradient, value)) for leaf, value in self.gradients]
         for value in trace.values:  # examples have done their duty: only their shapes and strides are asked for
             value.forget()
 
     def applies(self) -> bool:
         """Whether nothing has changed that the program was made for."""
-        for module, training in self.modules:
-            if module.training is not training:
+        for module, training, hooks in self.modules:
+            if module.training is not training or _hooks(module) != hooks:
                 return False
-        for ref, array in self.held:
+        for ref, array, node in self.trace.tensors.values():
             tensor = ref()
-            if tensor is not None and tensor._data is not array:
+            if tensor is None or tensor._data is not array or tensor._node is not node:
+                return False
+        for leaf, hooks in self.leaf_hooks:
+            if leaf.hooks and tuple(leaf.hooks) != hooks:
                 return False
         for optimizer, position, state in self.trace.states:
             if optimizer.state.get(position) is not state:  # another state was loaded
+                return False
+        for state, key, array in self.trace.remembered:
+            if state.get(key) is not array:
+                return False
+        for optimizer, groups in self.groups:
+            now = optimizer.param_groups
+            if len(now) != len(groups) or any(
+                group is not known or len(group["params"]) != count
+                for group, (known, count) in zip(now, groups, strict=True)
+            ):
                 return False
         return bool(self.program.applies())
 
     def __call__(self, arrays: Sequence[NDArray[Any]]) -> Any:
         """Run the program."""
         for leaf in self.must_be_none:
-            if leaf.grad is not None:
-                raise CaptureError(
-                    f"jit: a gradient of shape {leaf.shape} is there before backward(), and would be added to: call "
-                    f"zero_grad() first, inside the compiled function"
-                )
+            if leaf.late is not None or leaf.grad is not None:
+                raise CaptureError(f"jit: {GRADIENT.format(leaf.shape)}")
         program = self.program
         program.run(arrays)
-        for leaf, grad in self.gradient_tensors:
-            leaf.grad = grad
+        for leaf, fetch in self.fetches:
+            leaf.late = fetch
+        for leaf in self.cleared:
+            leaf.grad = None
         for version in self.trace.versions:
             version[0] += 1
         if type(self.form) is _Output:
@@ -159,8 +217,9 @@ class Replay:
             self.form, lambda x: Tensor._wrap(program.array(self.outputs[x]).copy()) if isinstance(x, _Output) else x
         )
 
-    def __str__(self) -> str:
-        return self.program.code
+    def _gradient(self, value: Value) -> Tensor:
+        """A gradient of the last run, for somebody who asks."""
+        return Tensor._wrap(self.program.array(value).copy())
 
 
 def jit(function: Callable[..., Any]) -> Compiled:
@@ -188,10 +247,27 @@ def jit(function: Callable[..., Any]) -> Compiled:
     return Compiled(function)
 
 
+def _run_eagerly(error: Exception) -> None:
+    """From now on nothing is compiled in this process."""
+    global _compiles
+    _compiles = False
+    reason = str(error).strip().partition("\n")[0]
+    warnings.warn(
+        f"Numba cannot be used here, so functions run as they are instead of compiled, more slowly: {reason}",
+        RuntimeWarning,
+        stacklevel=4,
+    )
+
+
+def _hooks(module: Any) -> Any:
+    """Which hooks a module has."""
+    if not (module._pre_hooks or module._hooks or module._backward_hooks):
+        return None
+    return [tuple(hooks or ()) for hooks in (module._pre_hooks, module._hooks, module._backward_hooks)]
+
+
 def _line(error: Untraceable) -> str:
     """The user's innermost line on the error's way."""
-    from chainrule.autograd.mode import _HOUSE
-
     found, step = "", error.__traceback__
     while step is not None:
         name = step.tb_frame.f_code.co_filename
@@ -203,14 +279,17 @@ def _line(error: Untraceable) -> str:
 
 def _key(x: Any, arrays: list[Any]) -> Any:
     """What distinguishes arguments that need another program; arrays are collected on the way."""
+    requires_grad = False
     if isinstance(x, Tensor):
-        array = x._data
+        array, requires_grad = x._data, x._node is not None
+        if type(array) is not np.ndarray:
+            x._known("")  # which explains that the Tensor is lost
     elif isinstance(x, np.ndarray):
-        array = x
+        array = from_numpy(x)._data  # in a type that Tensors have
     elif isinstance(x, (tuple, list)):
-        return type(x), tuple(_key(part, arrays) for part in x)
+        return type(x), tuple([_key(part, arrays) for part in x])
     elif isinstance(x, dict):
-        return tuple((k, _key(v, arrays)) for k, v in x.items())
+        return type(x), tuple([(name, _key(value, arrays)) for name, value in x.items()])
     else:
         try:
             hash(x)
@@ -218,16 +297,30 @@ def _key(x: Any, arrays: list[Any]) -> Any:
             raise CaptureError(f"jit: an argument of the type {type(x).__name__} cannot be told from others") from None
         return type(x), x
     arrays.append(array)
-    return array.shape, array.dtype
+    return array.shape, array.dtype, requires_grad
 
 
 def _mapped(x: Any, function: Callable[[Any], Any]) -> Any:
     """The same nest of tuples, lists and dicts with every leaf replaced."""
-    if isinstance(x, (tuple, list)) and type(x) in (tuple, list):
-        return type(x)(_mapped(part, function) for part in x)
+    if isinstance(x, (tuple, list)):
+        parts = [_mapped(part, function) for part in x]
+        return type(x)(*parts) if hasattr(x, "_fields") else type(x)(parts)
     if isinstance(x, dict):
         return {key: _mapped(value, function) for key, value in x.items()}
     return function(x)
 
 
-__all__ = ["Compiled", "jit", "where"]
+_all: weakref.WeakSet[Compiled] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    """In a forked process nobody holds a lock any more, and the threads that shared the work are gone."""
+    for compiled in list(_all):
+        compiled.lock = threading.RLock()
+        for replays in compiled.programs.values():
+            for replay in replays:
+                replay.program.control[:] = 0
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

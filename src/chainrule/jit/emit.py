@@ -45,8 +45,8 @@ SMALL = 4_000
 """Loops over fewer elements are not shared among threads."""
 
 
-def stage(name: str, stage: Stage, slot: Callable[[Value], int]) -> tuple[list[str], str]:
-    """The function of a stage, and the line that calls it: all of it, or this thread's share."""
+def stage(name: str, stage: Stage, slot: Callable[[Value], int]) -> tuple[list[str], str, int]:
+    """The function of a stage, the line that calls it (all of it, or this thread's share), and what it counts up to."""
     if stage.kind == "matmul":
         lines, rows = product(name, stage.steps[0], slot)
         shared = rows >= 8 and work(stage) > 8 * SMALL
@@ -55,7 +55,7 @@ def stage(name: str, stage: Stage, slot: Callable[[Value], int]) -> tuple[list[s
         lines, rows = loop.lines, loop.sizes[0] if loop.sizes else 1
         shared = loop.outermost_free and work(stage) > SMALL and rows > 1
     share = f"me * {rows} // shares, (me + 1) * {rows} // shares" if shared else f"0, {rows}"
-    return ['@numba.njit(error_model="numpy", nogil=True)', *lines], f"{name}(T, S, {share})"
+    return ['@numba.njit(error_model="numpy", nogil=True)', *lines], f"{name}(T, S, {share})", rows
 
 
 def parts(parts: Sequence[Sequence[str]], threads: bool) -> list[str]:

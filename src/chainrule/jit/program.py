@@ -60,6 +60,7 @@ class Program:
         self.slots: dict[int, int] = {}
         self.bases: list[Value] = []
         self.shares = shares(plan)
+        self.rows: dict[int, int] = {}  # what each compiled stage's first and last count
         functions: list[str] = []
         parts: list[list[str]] = []
         order: list[Any] = []  # numbers of parts, and stages that are calls of Python
@@ -69,7 +70,7 @@ class Program:
                 for v in [*stage.steps, *stage.reads()]:
                     self._slot(base_of(v))
                 continue
-            text, line = emit.stage(f"k{number}", stage, self._slot)
+            text, line, self.rows[number] = emit.stage(f"k{number}", stage, self._slot)
             functions += ["", "", *text]
             if not order or not isinstance(order[-1], int):
                 order.append(len(parts))
@@ -83,11 +84,9 @@ class Program:
         self.module = _load(self.code) if parts else None
         numbers = sum(line.startswith("S[") for line in host.lines)
         self.scalars = np.zeros(max(1, numbers))
-        source = "\n    ".join(["def prepare(S):", *(host.lines or ["pass"])])
-        checks = " and ".join(f"({code}) == {value!r}" for code, value in host.checks.items()) or "True"
         space: dict[str, Any] = dict(host.names)
-        exec(f"{source}\n\ndef applies():\n    return {checks}\n", space)  # noqa: S102  # expressions that the trace wrote
-        self.prepare, self.applies = space["prepare"], space["applies"]
+        exec(host.source(), space)  # noqa: S102  # expressions that the trace wrote
+        self.prepare, self.remember, self.applies = space["prepare"], space["remember"], space["applies"]
 
     def _slot(self, value: Value) -> int:
         found = self.slots.get(id(value))
@@ -122,11 +121,7 @@ class Program:
         """A value's array, seen as the value is."""
         if value.kind != "view":
             return self.arrays[id(value)]
-        base = self.array(value.inputs[0])
-        offset = value.options["offset"]
-        strides = tuple(s * base.itemsize for s in value.strides)
-        flat = np.lib.stride_tricks.as_strided(base, (base.size,), (base.itemsize,))
-        return np.lib.stride_tricks.as_strided(flat[offset:], value.shape, strides)
+        return value.options["seen"](self.array(value.inputs[0]))  # type: ignore[no-any-return]  # as NumPy saw it before
 
     def _caller(self, stage: Any) -> Callable[[], None]:
         """A stage that is a call of Python."""
@@ -159,13 +154,14 @@ class Program:
         for value, array in zip(self.arguments, arguments, strict=True):
             if id(value) in self.slots:
                 self._take(value, array)
-        self.prepare(self.scalars)
+        new = self.prepare(self.scalars)
         with blas.one_thread():
             for item in self.order:
                 if isinstance(item, int):
                     team.together(self.module, self.table, self.scalars, item, self.shares)
                 else:
                     item()
+        self.remember(new)
 
 
 def _laid_out(memory: NDArray[np.uint8], value: Value) -> NDArray[Any]:

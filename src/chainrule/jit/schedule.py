@@ -71,7 +71,8 @@ def plan(values: Sequence[Value], outputs: Sequence[Value], writes: Sequence[tup
         outputs: what must be there at the end, in memory of its own.
         writes: captured memory and what it is to hold at the end.
     """
-    wanted = [*outputs, *(value for _, value in writes)]
+    draws = [value for value in values if value.options.get("draws")]  # the next ones depend on them
+    wanted = [*outputs, *draws, *(value for _, value in writes)]
     stages = _merged(_fused(_early_calls(needed(values, wanted))))
     stage_of = {id(step): number for number, stage in enumerate(stages) for step in stage.steps}
     _place_writes(stages, stage_of, writes)

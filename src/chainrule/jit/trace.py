@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import weakref
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from chainrule.autograd.mode import Anomaly
+from chainrule.autograd.mode import Anomaly, mode
 from chainrule.errors import CaptureError
 from chainrule.jit.emit import fits_gemm
 from chainrule.jit.graph import SOURCES, Value, base_of, dense
@@ -22,7 +22,6 @@ from chainrule.ops.dtypes import promote
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-
     from numpy.typing import NDArray
 
     from chainrule.autograd.tape import Leaf, Node
@@ -31,7 +30,13 @@ if TYPE_CHECKING:
     from chainrule.tensor import Tensor
 
 
-class UnsettledError(Exception):
+GRADIENT = (
+    "a gradient of shape {} is there from before, and would be used or added to: call zero_grad() first, inside the "
+    "compiled function"
+)
+
+
+class UnsettledError(BaseException):  # no `except Exception` of the user's is to catch it
     """An optimiser does not remember yet what it will from its first step on: its second can be compiled."""
 
 
@@ -42,6 +47,7 @@ class Host:
         lines: statements that fill S, the numbers that the program reads.
         names: what they speak of.
         checks: expressions with the value that they had; with another one the program does not apply.
+        new: what is remembered anew, such as a count of steps, and which name holds it until the program has run.
     """
 
     def __init__(self) -> None:
@@ -49,6 +55,7 @@ class Host:
         self.names: dict[str, Any] = {}
         self.checks: dict[str, Any] = {}
         self.slots: dict[str, int] = {}
+        self.new: dict[str, str] = {}
 
     def name(self, thing: Any) -> str:
         """A name for an object."""
@@ -67,14 +74,24 @@ class Host:
             self.lines.append(f"S[{found}] = {number.code}")
         return found
 
+    def source(self) -> str:
+        """Three functions: `prepare` fills S, `remember` is called after the run, `applies` makes the checks."""
+        checks = " and ".join(f"({code}) == {value!r}" for code, value in self.checks.items()) or "True"
+        kept = "".join(f"{name}, " for name in self.new.values())
+        lines = ["def prepare(S):", *self.lines, f"return ({kept})", "def remember(new):"]
+        lines += [f"{target} = new[{i}]" for i, target in enumerate(self.new)] or ["pass"]
+        lines += ["def applies():", f"return {checks}"]
+        return "\n".join(line if line.startswith("def ") else f"    {line}" for line in lines)
+
     def assign(self, target: str, number: Number) -> None:
         """A number that is remembered, such as a count of steps."""
-        self.lines.append(f"{target} = {number.code}")
-        self.slots = {code: slot for code, slot in self.slots.items() if target not in code}
+        name = f"new{len(self.lines)}_"
+        self.lines.append(f"{name} = {number.code}")
+        self.new[target] = name
 
     def expect(self, code: str, value: Any) -> None:
         """The program applies as long as this has this value. It is looked at before anything is assigned."""
-        if any(line.partition(" = ")[0] in code for line in self.lines if not line.startswith("S[")):
+        if any(name in code for name in self.new.values()):
             raise Untraceable(f"a decision about {code}, which has just been changed")
         self.checks[code] = value
 
@@ -87,7 +104,10 @@ class Settings(dict[str, Any]):
         self.trace, self.real, self.name = trace, real, trace.host.name(real)
 
     def __getitem__(self, key: str) -> Any:
-        return self.trace.setting(f"{self.name}[{key!r}]", super().__getitem__(key))
+        value = super().__getitem__(key)
+        if isinstance(value, np.ndarray):
+            self.trace.remembered.append((self.real, key, value))
+        return self.trace.setting(f"{self.name}[{key!r}]", value)
 
     def get(self, key: str, default: Any = None) -> Any:
         """The entry, or the default if there is none."""
@@ -112,17 +132,27 @@ class Trace:
         values: every step, in order.
         host: what is done outside the program.
         cells: for memory that lives outside, by identity of its array, the Tracer that stands for it now.
-        tensors: who holds that memory.
+        tensors: who holds that memory, and their leaves or None.
+        arguments: the Tracers of the function's arguments, by identity.
+        error: what was refused first; the function may have caught it, but it cannot be compiled.
+        ended: whether the function has returned: from then on a Tracer is of no use.
     """
 
-    def __init__(self, place: Callable[[], str] | None = None) -> None:
+    def __init__(self) -> None:
         self.values: list[Value] = []
+        self.known: dict[Any, Value] = {}  # steps by what they do to what
         self.host = Host()
         self.cells: dict[int, tuple[Tracer, Value, NDArray[Any]]] = {}
-        self.tensors: dict[int, weakref.ref[Tensor]] = {}
+        self.tensors: dict[int, tuple[weakref.ref[Tensor], NDArray[Any], Any]] = {}
+        self.arguments: dict[int, Tracer] = {}
+        self.error: CaptureError | None = None
+        self.ended = False
+        self.stale: dict[int, Value] = {}  # views of memory that has been changed in place since
+        self.optimizers: dict[int, tuple[Optimizer, set[int]]] = {}  # and what they remembered something of before
         self.states: list[tuple[Optimizer, int, dict[str, Any]]] = []
-        self.owned: set[int] = set()  # arrays that an optimiser remembers, by identity
+        self.remembered: list[tuple[dict[str, Any], str, NDArray[Any]]] = []
         self.leaves: dict[int, Leaf] = {}
+        self.looked: dict[int, Leaf] = {}  # leaves that were found without a gradient
         self.zeroed: dict[int, tuple[Leaf, Any]] = {}  # leaves whose gradient is set, and what it was
         self.generators: dict[int, tuple[np.random.Generator, Any]] = {}
         self.modules: dict[int, tuple[Any, bool]] = {}
@@ -132,11 +162,26 @@ class Trace:
 
     def made(self, kind: str, op: Any, inputs: Sequence[Any], example: Any, **options: Any) -> Tracer:
         """A new value, computed already."""
+        if self.ended:
+            raise CaptureError(
+                "jit: a tensor that was made while a function was compiled has no values outside of it: return it from there"
+            )
         example = np.asarray(example)
         if kind != "view":
             example = dense(example)
+        key = None
+        if kind in ("elementwise", "reduce", "matmul", "view"):  # computed once, if it is asked for twice
+            told = tuple(
+                id(x) if isinstance(x, Value) else ("S", x[1]) if isinstance(x, tuple) else (type(x), x) for x in inputs
+            )
+            form = (example.shape, example.strides, example.dtype)
+            key = (kind, op, told, *form, tuple(sorted(options.items(), key=lambda item: item[0])))
+            if key in self.known:
+                return Tracer(self, self.known[key])
         value = Value(kind, op, tuple(inputs), example, options)
         self.values.append(value)
+        if key is not None:
+            self.known[key] = value
         return Tracer(self, value)
 
     def captured(self, array: NDArray[Any]) -> Tracer:
@@ -149,20 +194,31 @@ class Trace:
         return found[0]
 
     def constant(self, array: NDArray[Any]) -> Tracer:
-        """An array that is the same in all calls."""
-        return self.captured(array)
+        """An array that is the same in all calls, and that nobody else holds."""
+        value = Value("captured", None, (), array)
+        self.values.append(value)
+        return Tracer(self, value)
 
     def lift(self, x: Any) -> Any:
         """An input of an operation as the trace knows it: Tensors and arrays as Tracers, numbers as they are."""
         array = x if type(x) is Tracer else getattr(x, "_data", x)
         if type(array) is Tracer:
+            if array.trace is not self:
+                raise CaptureError(f"jit: a tensor that was made in another compiled function has no values{where()}")
+            if id(array.value) in self.stale:
+                self.refuse_value("a part of memory that has been changed in place since,")
             return array
         if not isinstance(array, np.ndarray):
             return array.item() if isinstance(array, np.generic) else array
         if array is not x:
-            self.tensors.setdefault(id(x), weakref.ref(x))
-            if x._node is not None and hasattr(x._node, "grad") and not hasattr(x._node, "operation"):
+            if id(x) not in self.tensors:
+                self.tensors[id(x)] = weakref.ref(x), array, x._node
+            if x._node is not None and x.is_leaf:
                 self.leaves[id(x._node)] = x._node
+            elif x._node is not None and mode.recording:
+                raise self.refused(
+                    f"a tensor of shape {x.shape} with a history from outside is used: use its detach(), or compute it inside"
+                )
         return self.captured(array)
 
     def named(self, x: Any) -> Tracer:
@@ -231,7 +287,7 @@ class Trace:
         start = example.__array_interface__["data"][0] - source.__array_interface__["data"][0]
         if any(stride < 0 for stride in example.strides):
             raise Untraceable("elements in reverse order")
-        return self.made("view", None, (x.value,), example, offset=start // source.itemsize if example.size else 0)
+        return self.made("view", None, (x.value,), example, seen=function, offset=start // source.itemsize if example.size else 0)
 
     def matmul(self, x: Any, y: Any) -> Tracer:
         """The product of matrices; a vector is a matrix of one row or column."""
@@ -254,14 +310,18 @@ class Trace:
 
     def assign(self, out: Any, result: Any) -> Any:
         """Let `out` stand for the result from now on: a change in place."""
-        if not isinstance(out, Tracer) or base_of(out.value) is not out.value:
+        if not isinstance(out, Tracer) or (base_of(out.value) is not out.value and not out.own):
             raise Untraceable("a change in place through a view")
+        if id(out) in self.arguments:
+            raise Untraceable("a change in place of an argument")
         result = self.named(result)
         if result.shape != out.shape:
             result = self.viewed(result, lambda array: np.broadcast_to(array, out.shape))
         if result.dtype != out.dtype:
             result = self.cast(result, out.dtype)
-        out.value = result.value
+        before, out.value = out.value, result.value
+        if not out.own:
+            self.stale.update((id(v), v) for v in self.values if v.kind == "view" and base_of(v) is before)
         return out
 
     # Operations and their rules
@@ -330,7 +390,9 @@ class Trace:
     def drawn(self, name: str, generator: np.random.Generator, function: Callable[[], NDArray[Any]]) -> Any:
         """Random numbers: drawn anew from the same generator by each call."""
         self.generators.setdefault(id(generator), (generator, generator.bit_generator.state))
-        return self.call(name, function, (), {})
+        made = self.call(name, function, (), {})
+        made.value.options["draws"] = True
+        return made
 
     # What lives outside
 
@@ -343,19 +405,35 @@ class Trace:
             leaf.grad = grad
         for generator, state in self.generators.values():
             generator.bit_generator.state = state
+        self.ended = True
+
+    def forget_starts(self) -> None:
+        """Undo what optimisers have begun to remember, where the function is not compiled after all."""
+        for optimizer, before in self.optimizers.values():
+            for position in [p for p in optimizer.state if p not in before]:
+                del optimizer.state[position]
 
     def finished(self) -> tuple[list[tuple[Value, Value]], list[tuple[Leaf, Value]]]:
         """At the end: which memory outside is to get which value, and the gradients of leaves."""
-        alive = {id(t._data) for ref in self.tensors.values() if (t := ref()) is not None} | self.owned
-        writes = []
-        for cell, value, array in self.cells.values():
-            if cell.value is not value and id(array) in alive:
-                writes.append((value, cell.value))
+        writes = [(value, cell.value) for cell, value, _ in self.cells.values() if cell.value is not value]
+        self._check_apart([value for value, _ in writes])
         gradients = []
         for leaf in self.leaves.values():
             if leaf.grad is not None and type(leaf.grad._data) is Tracer:
                 gradients.append((leaf, self.owned_value(leaf.grad._data)))
         return writes, gradients
+
+    def _check_apart(self, written: Sequence[Value]) -> None:
+        """Memory that is changed must be seen through one array only: the graph does not know of any other."""
+        bounds = sorted(
+            (*np.lib.array_utils.byte_bounds(array), id(value)) for _, value, array in self.cells.values() if array.size
+        )
+        changed, end, owner = {id(value) for value in written}, 0, 0
+        for low, high, key in bounds:
+            if low < end and not changed.isdisjoint((key, owner)):
+                raise Untraceable("a change in place of memory that two tensors share")
+            if high > end:
+                end, owner = high, key
 
     def owned_value(self, x: Tracer) -> Value:
         """A value that may be handed out: in memory of its own and without repeated elements."""
@@ -367,13 +445,12 @@ class Trace:
     def setting(self, code: str, value: Any) -> Any:
         """An entry of an optimiser's settings or state."""
         if isinstance(value, np.ndarray):
-            self.owned.add(id(value))
             return self.captured(value)
         if isinstance(value, bool) or value is None or isinstance(value, str):
             self.host.expect(code, value)
             return value
-        if isinstance(value, (int, float)):
-            return Number(self, code, value)
+        if isinstance(value, (int, float, np.number)):
+            return Number(self, self.host.new.get(code, code), value)
         if isinstance(value, tuple):
             return tuple(self.setting(f"{code}[{i}]", part) for i, part in enumerate(value))
         raise Untraceable(f"a setting of the type {type(value).__name__}")
@@ -382,25 +459,52 @@ class Trace:
         """One parameter's step: the optimiser's `update`, on Tracers."""
         state = optimizer.state[position]
         value, gradient = self.lift(parameter), self.lift(parameter.grad)
+        for tracer in (value, gradient):
+            if not isinstance(tracer, Tracer):
+                raise Untraceable("an optimiser's step of something else than tensors")
         self.states.append((optimizer, position, state))
-        options = Settings(self, {k: v for k, v in group.items() if k != "params"})
-        options.name = self.host.name(group)
+        options = Settings(self, group)
         if options.get("maximize"):
             gradient = -gradient
         optimizer.update(value, gradient, Settings(self, state), options)
         self.versions.append(parameter._version)
 
-    def refuse(self, what: str) -> None:
+    def refused(self, what: str) -> CaptureError:
+        """The error for something that cannot be compiled. It counts even if the function catches it."""
+        error = CaptureError(f"jit: {what}{where()}")
+        self.error = self.error or error
+        return error
+
+    def refuse(self, what: str) -> NoReturn:
         """Something that only Python can do, and that a program would do once and never again."""
-        raise CaptureError(f"jit: {what} inside a compiled function would happen only once: do it outside{where()}")
+        raise self.refused(f"{what} inside a compiled function would happen only once: do it outside")
+
+    def refuse_value(self, what: str) -> NoReturn:
+        """A question about values: the answer would be that of the first call for ever."""
+        raise self.refused(f"{what} is asked for, and depends on values, which change from call to call")
+
+    def index(self, places: Any) -> Any:
+        """An array of an index, such as `x[places]`."""
+        tracer = self.lift(places)
+        if tracer.dtype.kind == "b":
+            self.refuse_value("what lies under a mask, whose shape")
+        return tracer.copy()
+
+    def look(self, leaf: Leaf) -> None:
+        """A leaf's gradient is read: it must have been made here."""
+        if leaf.grad is None and id(leaf) not in self.zeroed:
+            self.looked[id(leaf)] = leaf
+        elif leaf.grad is not None:
+            self.check_gradient(leaf)
+
+    def begin(self, optimizer: Optimizer) -> None:
+        """An optimiser's step begins."""
+        self.optimizers.setdefault(id(optimizer), (optimizer, set(optimizer.state)))
 
     def check_gradient(self, leaf: Leaf) -> None:
         """Gradients that were there before the call cannot be added to."""
         if leaf.grad is not None and type(leaf.grad._data) is not Tracer:
-            raise CaptureError(
-                f"jit: a gradient of shape {leaf.shape} is there before backward(), and would be added to: call "
-                f"zero_grad() first, inside the compiled function{where()}"
-            )
+            raise self.refused(GRADIENT.format(leaf.shape))
 
 
 class _Hole(int):

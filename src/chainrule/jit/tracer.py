@@ -19,6 +19,8 @@ from chainrule.jit.graph import Value, dense
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from numpy.typing import NDArray
+
     from chainrule.jit.trace import Trace
 
 ELEMENTWISE = frozenset({
@@ -79,14 +81,22 @@ Number.__hash__ = object.__hash__  # type: ignore[method-assign]
 
 
 class Tracer(NDArrayOperatorsMixin):
-    """An array's name in the trace. `value` says which array that is now: a change in place gives it another one."""
+    """An array's name in the trace. `value` says which array that is now: a change in place gives it another one.
 
-    __slots__ = ("trace", "value")
-    base = None
+    Attributes:
+        own: whether it is a copy, so that a change in place concerns no other Tracer.
+    """
+
+    __slots__ = ("own", "trace", "value")
     flags = None
 
-    def __init__(self, trace: Trace, value: Value) -> None:
-        self.trace, self.value = trace, value
+    def __init__(self, trace: Trace, value: Value, own: bool = False) -> None:
+        self.trace, self.value, self.own = trace, value, own
+
+    @property
+    def base(self) -> Any:
+        """Not None if the memory is another's."""
+        return self.value if self.value.kind == "view" and not self.own else None
 
     # What is known without the values
 
@@ -136,11 +146,14 @@ class Tracer(NDArrayOperatorsMixin):
         return record(self.trace, *inputs, **options)
 
     def __getitem__(self, index: Any) -> Tracer:
-        return self.trace.viewed(self, lambda array: array[index])
+        parts = index if isinstance(index, tuple) else (index,)
+        if not any(part is ... for part in parts):
+            parts = (*parts, ...)  # then a single element is a view, too
+        return self.trace.viewed(self, lambda array: array[parts])
 
     def __setitem__(self, index: Any, value: Any) -> None:
         if index is not ...:
-            raise Untraceable("a change of some elements in place")
+            value = self.trace.call("a change of some elements", _replaced, (self, value, index), {})
         self.trace.assign(self, value)
 
     def astype(self, dtype: Any, copy: bool = True) -> Tracer:
@@ -149,7 +162,7 @@ class Tracer(NDArrayOperatorsMixin):
 
     def copy(self) -> Tracer:
         """The same values: they cannot change, so nothing is copied, but the name is another one."""
-        return Tracer(self.trace, self.value)
+        return Tracer(self.trace, self.value, own=True)
 
     def reshape(self, *shape: Any) -> Tracer:
         """In another shape."""
@@ -168,6 +181,13 @@ class Tracer(NDArrayOperatorsMixin):
         return np.sum(self, *inputs, **options)  # type: ignore[no-any-return, call-overload]
 
     T = property(lambda self: self.transpose())
+
+
+def _replaced(array: NDArray[Any], value: Any, index: Any) -> NDArray[Any]:
+    """A copy in which `array[index]` is `value`."""
+    out = array.copy()
+    out[index] = value
+    return out
 
 
 def _reduce(op: str) -> Any:

@@ -34,7 +34,7 @@ def run(family: str, name: str, *arguments: Any) -> Any:
     if _compiles:
         try:
             return getattr(_loops(family), name)(*arguments)
-        except _cannot_compile() as error:
+        except cannot_compile() as error:
             _compiles = False
             reason = str(error).strip().partition("\n")[0]
             warnings.warn(
@@ -84,7 +84,7 @@ def _loops(family: str) -> Any:
     return import_module(f"chainrule.kernels.loops.{family}")
 
 
-def _cannot_compile() -> tuple[type[Exception], ...]:
+def cannot_compile() -> tuple[type[Exception], ...]:
     """What Numba raises where it is missing (ImportError), broken (OSError) or unable to compile."""
     try:
         from numba.core.errors import NumbaError

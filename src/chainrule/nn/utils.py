@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
+from chainrule import ops
+from chainrule.autograd import no_grad
+from chainrule.creation import zeros
 from chainrule.tensor import Tensor
 
 if TYPE_CHECKING:
@@ -35,16 +36,17 @@ def clip_grad_norm_(
     if not max_norm >= 0:
         raise ValueError(f"clip_grad_norm_: max_norm must not be negative, got {max_norm}")
     gradients, order = _gradients(parameters), float(norm_type)
-    with np.errstate(all="ignore"):
-        norms = [np.linalg.norm(g._data.ravel(), order) for g in gradients if g.numel()]
-        total = np.linalg.norm(np.array(norms), order) if norms else np.float32(0)
-        if error_if_nonfinite and not np.isfinite(total):
-            raise RuntimeError(f"clip_grad_norm_: the norm of the gradients is {total}, so they cannot be clipped")
-        factor = max_norm / (total + 1e-6)
-    if not factor >= 1:
+    with no_grad():
+        norms = [ops.norm(g, p=order) for g in gradients if g.numel()]
+        total = ops.norm(ops.stack(norms), p=order) if norms else zeros()
+        if error_if_nonfinite and not ops.isfinite(total):
+            raise RuntimeError(
+                f"clip_grad_norm_: the norm of the gradients is {total.item()}, so they cannot be clipped"
+            )
+        factor = ops.clamp(max_norm / (total + 1e-6), max=1.0)
         for gradient in gradients:
-            gradient.mul_(float(factor))
-    return Tensor._wrap(np.asarray(total))
+            gradient.mul_(factor)
+    return total
 
 
 def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -> None:
@@ -56,7 +58,7 @@ def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -
     if not clip_value >= 0:
         raise ValueError(f"clip_grad_value_: clip_value must not be negative, got {clip_value}")
     for gradient in _gradients(parameters):
-        gradient.copy_(np.clip(gradient._data, -clip_value, clip_value))
+        gradient.copy_(ops.clamp(gradient, -clip_value, clip_value))
 
 
 def _gradients(parameters: Tensor | Iterable[Tensor]) -> list[Tensor]:

@@ -109,9 +109,13 @@ class Optimizer:
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget all gradients, or make them zeros, which a step then takes as gradients."""
+        if mode.trace is not None and not set_to_none:
+            mode.trace.refuse("zero_grad(set_to_none=False)")
         for p in self._parameters():
-            if p.grad is not None or mode.trace is not None:
-                p.grad = None if set_to_none or p.grad is None else p.grad.detach().zero_()
+            if mode.trace is not None:
+                p.grad = None
+            elif p.grad is not None:
+                p.grad = None if set_to_none else p.grad.detach().zero_()
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Change every parameter that has a gradient, once.
@@ -126,6 +130,8 @@ class Optimizer:
         if closure is not None:
             with enable_grad():
                 loss = closure()
+        if mode.trace is not None:
+            mode.trace.begin(self)
         position = 0
         with np.errstate(all="ignore"):  # infinities and NaN are results, as they are of operations
             for group in self.param_groups:

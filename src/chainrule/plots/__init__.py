@@ -1,6 +1,75 @@
 """Figures: plain data in, a matplotlib `Figure` out (or, in `text`, plain lines for the terminal).
 
-`training`, `evaluation` and `pictures` draw, each on a light ground or, with `dark=True`, on a dark one; `style` holds
-the look they share and saves them. These modules load matplotlib when they are imported, so whoever uses them imports
-them where the drawing is done. `text` needs no matplotlib.
+    from chainrule import plots
+
+    figure = plots.descent_on_curve(path, parabola)
+    plots.save(figure, "rolling.png")
+
+Every function draws on a light ground or, with `dark=True`, on a dark one, and takes arrays, Tensors or lists alike.
+What there is to draw, by module:
+
+    training      curves: loss and accuracy
+    charts        lines, functions; gradients by layer and by step, dead neurons, step errors, next words
+    descent       the ball's path on a curve, on a map of heights, on the surface
+    points        decision boundaries; a hidden layer in two dimensions
+    inside        the network itself, activations, weights as images, filters, feature maps
+    evaluation    confusion matrix, worst mistakes, calibration
+    pictures      from a photo to a network's input
+    animation     `save_descent`, `save_training`, `save_weights`: GIFs
+
+`style` holds the look they share and saves them. These modules load matplotlib, so they are imported when one of their
+names is first asked for. `text` needs no matplotlib.
 """
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from chainrule.plots.animation import save_descent, save_training, save_weights
+    from chainrule.plots.charts import (
+        dead_neurons,
+        functions,
+        gradients_by_layer,
+        gradients_by_step,
+        lines,
+        step_errors,
+        word_probabilities,
+    )
+    from chainrule.plots.descent import descent_on_contour, descent_on_curve, descent_on_surface
+    from chainrule.plots.evaluation import calibration, confusion_matrix, mistakes
+    from chainrule.plots.inside import activations, feature_maps, filters, network_diagram, weight_images
+    from chainrule.plots.pictures import stages
+    from chainrule.plots.points import decision_boundary, hidden_map, principal_components
+    from chainrule.plots.style import save
+    from chainrule.plots.training import curves
+
+_HOMES = {
+    "animation": ("save_descent", "save_training", "save_weights"),
+    "charts": (
+        "dead_neurons", "functions", "gradients_by_layer", "gradients_by_step", "lines", "step_errors",
+        "word_probabilities",
+    ),
+    "descent": ("descent_on_contour", "descent_on_curve", "descent_on_surface"),
+    "evaluation": ("calibration", "confusion_matrix", "mistakes"),
+    "inside": ("activations", "feature_maps", "filters", "network_diagram", "weight_images"),
+    "pictures": ("stages",),
+    "points": ("decision_boundary", "hidden_map", "principal_components"),
+    "style": ("save",),
+    "training": ("curves",),
+}  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(importlib.import_module(f"chainrule.plots.{home}"), name)
+    raise AttributeError(f"module 'chainrule.plots' has no attribute {name!r}")
+
+
+__all__ = [
+    "activations", "calibration", "confusion_matrix", "curves", "dead_neurons", "decision_boundary",
+    "descent_on_contour", "descent_on_curve", "descent_on_surface", "feature_maps", "filters", "functions",
+    "gradients_by_layer", "gradients_by_step", "hidden_map", "lines", "mistakes", "network_diagram",
+    "principal_components", "save", "save_descent", "save_training", "save_weights", "stages", "step_errors",
+    "weight_images", "word_probabilities",
+]  # fmt: skip

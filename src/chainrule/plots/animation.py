@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.text import Text
 from PIL import Image
 
 from chainrule.errors import UserError
@@ -16,21 +15,23 @@ from chainrule.plots import descent, inside, training
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from matplotlib.figure import Figure
     from numpy.typing import ArrayLike
 
-    from chainrule.first_principles import descent as pages
+    from chainrule.first_principles.descent import Path as Steps
 
-_DPI = 80  # half the dots of a still picture's area: small files
-_COLOURS = 64
+_DPI = 80  # two thirds of a still picture's, and few colours: small files
+_COLOURS = 128
+_LAST = 2000  # milliseconds that the last frame stays
 
 
 def save_descent(
-    path: pages.Path,
+    path: Steps,
     function: Callable[..., ArrayLike],
     file: str | os.PathLike[str],
+    window: Any = None,
     title: str = "Rolling downhill",
     most: int = 60,
     *,
@@ -40,10 +41,11 @@ def save_descent(
 
     Args:
         path: what `first_principles.descent.descend` returned, of a single number or of two.
-        function: f, takes (N,) and returns (N,), or takes (..., 2) and returns (...).
+        function: f, takes (N,) and returns (N,); or takes (..., 2) and returns (...).
         file: where to write; it ends in .gif.
-        title: one short line above.
-        most: how many frames at most; of a longer path only every second, third, ... step is shown.
+        window: as for `descent_on_curve` or `descent_on_contour`.
+        title: one short line above; the step and the height follow it.
+        most: how many frames at most; of a longer path the frames show steps at equal distances.
         dark: light on dark instead of dark on light.
 
     Raises:
@@ -52,16 +54,126 @@ def save_descent(
     """
     flat = np.ndim(path.points) == 1
     draw = descent.descent_on_curve if flat else descent.descent_on_contour
-    figure = draw(path, function, title=title, dark=dark)
+    figure = draw(path, function, window, title, dark=dark)
     axes = figure.axes[0]
-    steps = next(line for line in axes.lines if len(line.get_xdata()) == _finite(path))  # type: ignore[arg-type]
-    ball = next(line for line in axes.lines if line.get_label() == "end")
-    x, y = np.asarray(steps.get_xdata()), np.asarray(steps.get_ydata())
-    heading = axes.title if flat else None
+    if flat:
+        axes.set_title("", loc="left")  # it told where the path ends
+        figure.subplots_adjust(top=1 - 0.6 / figure.get_figheight())
+    way, ball = axes.lines[flat], next(line for line in axes.lines if line.get_label() == "end")
+    x, y = np.asarray(way.get_xdata()), np.asarray(way.get_ydata())
+    for text in figure.legends[0].get_texts():
+        text.set_text("the ball" if text.get_text() == "end" else text.get_text())
 
     def show(step: int) -> None:
-        steps.set_data(x[: step + 1], y[: step + 1])
+        way.set_data(x[: step + 1], y[: step + 1])
         ball.set_data(x[step : step + 1], y[step : step + 1])
-        ...
+        figure.texts[0].set_text(f"{title}: step {step}, f = {path.values[step]:.3g}")
 
-    _write(figure, show, _chosen(len(x), most), file, 150)
+    _write(figure, show, len(x), file, most, 150)
+
+
+def save_training(
+    history: Sequence[Mapping[str, float | None]],
+    file: str | os.PathLike[str],
+    title: str = "Training",
+    most: int = 60,
+    *,
+    dark: bool = False,
+) -> None:
+    """Write loss and accuracy as curves that grow epoch by epoch, as a GIF.
+
+    Args:
+        history: as for `curves`.
+        file: where to write; it ends in .gif.
+        title: one short line above; the epoch follows it.
+        most: how many frames at most.
+        dark: light on dark instead of dark on light.
+
+    Raises:
+        ValueError: `history` is empty.
+        UserError: the file cannot be written.
+    """
+    figure = training.curves(history, title, dark=dark)
+    whole = [(line, *map(np.asarray, line.get_data())) for axes in figure.axes for line in axes.lines]
+    growing = ("training", "validation")
+    legends = [axes.get_legend() for axes in figure.axes]
+    known = [
+        pair for legend in legends if legend for pair in zip(legend.get_texts(), legend.legend_handles, strict=True)
+    ]
+    best = [part for text, handle in known if text.get_text() not in growing for part in (text, handle) if part]
+    best += [line for line, _, _ in whole if line.get_label() not in growing]
+
+    def show(row: int) -> None:
+        epoch = float(history[row]["epoch"] or 0)
+        for line, x, y in whole:
+            if line not in best:
+                line.set_data(x[x <= epoch], y[x <= epoch])
+        for part in best:
+            part.set_visible(row == len(history) - 1)  # the best is known at the end
+        figure.texts[0].set_text(f"{title}: epoch {epoch:g}")
+
+    _write(figure, show, len(history), file, most, 200)
+
+
+def save_weights(
+    snapshots: ArrayLike,
+    file: str | os.PathLike[str],
+    shape: tuple[int, int] = (28, 28),
+    title: str = "What each neuron looks for",
+    most: int = 60,
+    *,
+    dark: bool = False,
+) -> None:
+    """Write the weights of each neuron as images that take shape from epoch to epoch, as a GIF.
+
+    Args:
+        snapshots: (E, N, H · W) or (E, N, H, W), the weights before the first epoch and after each.
+        file: where to write; it ends in .gif.
+        shape: H and W, for rows.
+        title: one short line above; the epoch follows it.
+        most: how many frames at most.
+        dark: light on dark instead of dark on light.
+
+    Raises:
+        ValueError: the shapes do not fit.
+        UserError: the file cannot be written.
+    """
+    table = np.asarray(snapshots, float)
+    if table.ndim not in (3, 4) or not table.size:
+        raise ValueError(f"save_weights: snapshots of shape {table.shape} do not fit; they must be (E, N, H · W)")
+    figure = inside.weight_images(table[-1], shape, title=title, dark=dark)
+    images, largest = figure.axes[0].images, float(np.abs(table).max()) or 1.0
+    for image in images:
+        image.set_clim(-largest, largest)
+
+    def show(epoch: int) -> None:
+        for image, weights in zip(images, table[epoch], strict=True):
+            image.set_data(weights.reshape(shape) if weights.ndim == 1 else weights)
+        figure.texts[0].set_text(f"{title}: epoch {epoch}")
+
+    _write(figure, show, len(table), file, most, 250)
+
+
+def _write(
+    figure: Figure, show: Callable[[int], None], count: int, file: str | os.PathLike[str], most: int, milliseconds: int
+) -> None:
+    """Draw the figure after each of at most `most` steps from 0 to `count` - 1; write all or nothing."""
+    file = Path(file)
+    if file.suffix.lower() != ".gif":
+        raise UserError(f"{file}: the ending '{file.suffix}' is no animation's; use .gif")
+    if most < 2:
+        raise ValueError(f"most={most} frames do not move; it must be at least 2")
+    figure.set_dpi(_DPI)
+    canvas, pictures = FigureCanvasAgg(figure), []
+    for step in np.unique(np.linspace(0, count - 1, min(most, count)).round().astype(int)).tolist():
+        show(step)
+        canvas.draw()
+        pictures.append(Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3]))
+    palette = pictures[-1].quantize(_COLOURS, Image.Quantize.MAXCOVERAGE)  # rare colours count as much as the ground
+    frames = [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures]
+    durations = [milliseconds] * (len(frames) - 1) + [_LAST]
+    try:
+        with atomic_write(file) as opened:
+            frames[0].save(opened, "GIF", save_all=True, append_images=frames[1:], duration=durations, loop=0)
+    except OSError as error:
+        raise UserError(f"{file}: the animation cannot be written ({error.strerror or error})") from error

@@ -65,9 +65,7 @@ def lines(
     axes.set(xscale="log" if "x" in log else "linear", yscale="log" if "y" in log else "linear")
     if x is None:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    for (name, values), (colour, line, marker) in zip(
-        columns.items(), style.strokes(len(columns), look), strict=True
-    ):
+    for (name, values), (colour, line, marker) in zip(columns.items(), style.strokes(len(columns), look), strict=True):
         known = np.isfinite(values) & ((values > 0) | ("y" not in log)) & ((across > 0) | ("x" not in log))
         dots = marker if known.sum() <= _MOST_MARKERS else ""
         axes.plot(across[known], values[known], line + dots, color=colour, label=name, lw=1.8, markersize=5)
@@ -100,10 +98,19 @@ def functions(
         raise ValueError("functions: there is nothing to draw; give at least one name with its f and f′")
     look = style.DARK if dark else style.LIGHT
     x = np.linspace(low, high, 401)
-    figure, panels = _panels(len(pairs), title, look)
-    for axes, (name, pair) in zip(panels, pairs.items(), strict=True):
+    columns = min(len(pairs), 2)
+    rows = -(-len(pairs) // columns)
+    figure = style.new_figure(max(5, 0.4 + 4.3 * columns), 0.5 + 3.2 * rows, title, look, margins=(0.8, 0.6, 0.3, 0.9))
+    apart = {"wspace": 0.25, "hspace": 0.45}
+    panels = list(figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False, gridspec_kw=apart).flat)
+    for spare in panels[len(pairs) :]:
+        spare.remove()
+    for axes, (name, pair) in zip(panels, pairs.items(), strict=False):
         style.dress(axes, look, title=name, x="x", y="value", open_frame=True)
-        for function, label, colour, line in zip(pair, ("f(x)", "f′(x)"), (look.first, look.second), "- --".split(), strict=True):
+        axes.tick_params(labelbottom=True, labelleft=True)
+        for function, label, colour, line in zip(
+            pair, ("f(x)", "f′(x)"), (look.first, look.second), ("-", "--"), strict=True
+        ):
             y = np.asarray(function(x), float)
             if y.shape != x.shape:
                 raise ValueError(f"functions: {name} {label} made {y.shape} of x of shape {x.shape}; it must keep it")
@@ -243,6 +250,8 @@ def word_probabilities(
     axes = figure.add_subplot()
     style.dress(axes, look, x="probability (%)", y="next word", open_frame=True)
     bars(axes, names, percent, int(np.argmax(percent)), look)
+    axes.set_xlim(0, 1.25 * (percent.max() or 1))  # so that small ones can be compared
+    axes.xaxis.set_major_locator(MaxNLocator(5))
     figure.text(0.3 / size[0], 1 - 0.72 / size[1], heading, size=style.TEXT, color=look.ink, parse_math=False)
     return figure
 
@@ -253,23 +262,9 @@ def bars(axes: Axes, names: Sequence[str], percent: Column, chosen: int | None, 
     axes.barh(places, percent, color=[look.second if i == chosen else look.first for i in places])
     for i in places:
         weight = "bold" if i == chosen else "normal"
-        axes.text(percent[i] + 2, i, f"{percent[i]:.1f}", va="center", size=style.SMALL, weight=weight, color=look.ink)
+        at = {"xy": (percent[i], i), "xytext": (4, 0), "textcoords": "offset points", "va": "center"}
+        axes.annotate(f"{percent[i]:.1f}", **at, size=style.SMALL, weight=weight, color=look.ink)
     axes.set(xlim=(0, 125), xticks=[0, 50, 100], ylim=(len(percent) - 0.5, -0.5), yticks=places)
     axes.set_yticklabels(names, parse_math=False)
     axes.grid(visible=False, axis="y")
     axes.tick_params(axis="y", length=0)
-
-
-def _panels(count: int, title: str, look: style.Look) -> tuple[Figure, list[Axes]]:
-    """A figure with `count` panels of like axes, at most two in a row."""
-    columns = min(count, 2)
-    rows = -(-count // columns)
-    size = (0.4 + 4.3 * columns, 0.5 + 3.2 * rows)
-    figure = style.new_figure(*size, title, look, margins=(0.8, 0.6, 0.3, 0.9))
-    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False, gridspec_kw={"wspace": 0.25, "hspace": 0.45})
-    panels = list(grid.flat)
-    for spare in panels[count:]:
-        spare.remove()
-    for axes in panels[:count]:
-        axes.tick_params(labelbottom=True, labelleft=True)
-    return figure, panels[:count]

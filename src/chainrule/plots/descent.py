@@ -1,7 +1,7 @@
 """Rolling downhill: the ball's path on a curve, on a map of heights, and on the surface itself.
 
 All three take what `first_principles.descent.descend` returns, one path or several with names, and the function that
-was rolled down. A path that flies off is drawn as far as its numbers are finite.
+was rolled down. A path that flies off is drawn as far as its numbers are below 1e100.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from chainrule.plots import style
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
     from mpl_toolkits.mplot3d import Axes3D
     from numpy.typing import ArrayLike, NDArray
 
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     Window: TypeAlias = tuple[tuple[float, float], tuple[float, float]]
 
 _GRID = 81  # points along each side of a map
+_FAR = 1e100
+_MANY = 40  # steps whose marks would touch
 
 
 def descent_on_curve(
@@ -52,26 +55,23 @@ def descent_on_curve(
     """
     look = style.DARK if dark else style.LIGHT
     found = _steps("descent_on_curve", paths, ())
-    places = np.concatenate([points for points, _ in found.values()])
-    (low, high) = window or _widened(places.min(), places.max())
-    x = np.linspace(low, high, 401)
-    y = _heights("descent_on_curve", function, x, x.shape)
-    columns = min(len(found), 3)
+    columns = len(found) if len(found) < 4 else 2 + (len(found) > 4)
     rows = -(-len(found) // columns)
-    size = (max(5.6, 0.5 + 3.4 * columns), 0.5 + 3.5 * rows)
-    figure = style.new_figure(*size, title, look, margins=(0.8, 0.6, 0.3, 0.95))
+    size = (max(5.6, 0.5 + 3.5 * columns), 0.6 + 3.4 * rows)
+    figure = style.new_figure(*size, title, look, margins=(0.85, 0.95, 0.3, 0.95))
     for place, (name, (points, values)) in enumerate(found.items(), start=1):
         axes = figure.add_subplot(rows, columns, place)
-        count = len(points) - 1
-        heading = f"{name}, {count} steps" if name else f"{count} steps"
+        low, high = window or _widened(points.min(), points.max(), 0.25)
+        x = np.linspace(low, high, 401)
+        y = _heights("descent_on_curve", function, x, x.shape)
+        heading = f"{name}, {len(points) - 1} steps" if name else f"{len(points) - 1} steps"
         style.dress(axes, look, title=f"{heading}\nend: x = {points[-1]:.4g}", x="x", y="f(x)", open_frame=True)
-        axes.plot(x, y, "-", color=look.quiet, lw=1.8, label="f")
-        axes.plot(points, values, "--", marker="o", color=look.first, lw=1.2, markersize=4, label="steps")
-        _ends(axes, points[:, None], values, look)
+        curve = axes.plot(x, y, "-", color=look.quiet, lw=1.8, label="f")
+        trail = _trail(axes, np.stack([points, values], axis=-1), (look.first, "--", "o"), "steps", look)
         axes.set_xlim(low, high)
-        if place == 1:
-            style.legend(axes, look, loc="upper center")
-    figure.subplots_adjust(wspace=0.35, hspace=0.6)
+    figure.subplots_adjust(wspace=0.35, hspace=0.62)
+    beneath = {"loc": "lower center", "bbox_to_anchor": (0.5, 0.05 / size[1])}
+    style.legend(figure, look, handles=[*curve, *trail], ncols=4, **beneath)
     return figure
 
 
@@ -99,10 +99,7 @@ def descent_on_contour(
     found = _steps("descent_on_contour", paths, (2,))
     (left, right), (low, high) = ends = window or _box(found)
     x, y, heights = _map("descent_on_contour", function, ends)
-    names = [_named(name, points, values) for name, (points, values) in found.items()]
-    lines = sum(len(name.splitlines()) for name in names) + 2
-    beneath = 0.75 + 0.22 * lines
-    across = 5.2
+    beneath, across = 0.68 + 0.24 * (len(found) + 2), 5.2  # inches: the legend and the label of x₁; the map
     size = (0.8 + across + 1.35, beneath + across * (high - low) / (right - left) + 0.6)
     figure = style.new_figure(*size, title, look, margins=(0.8, beneath, 1.35, 0.6))
     axes = figure.add_subplot()
@@ -110,16 +107,16 @@ def descent_on_contour(
     levels = heights.min() + np.ptp(heights) * np.linspace(0, 1, 15) ** 2  # closer together at the bottom
     levels = np.unique(levels) if np.ptp(heights) else np.array([0.0, 1.0]) + heights.min()
     greys = LinearSegmentedColormap.from_list("heights", [look.ground, look.faint])
+    ways = []
     drawn = axes.contourf(x, y, heights, levels, cmap=greys)
     axes.contour(x, y, heights, levels, colors=look.quiet, linewidths=0.6)
-    for (points, values), name, (colour, line, marker) in zip(
-        found.values(), names, style.strokes(len(found), look), strict=True
-    ):
-        axes.plot(*points.T, line, marker=marker, color=colour, lw=1.5, markersize=4, label=name)
-        _ends(axes, points, values, look, flat=True)
+    for (name, (points, values)), stroke in zip(found.items(), style.strokes(len(found), look), strict=True):
+        way, *ends_of_way = _trail(axes, points, stroke, _named(name, values), look)
+        ways.append(way)
     axes.set(xlim=(left, right), ylim=(low, high), aspect="equal")
     style.color_bar(figure, drawn, "height f(x₁, x₂)", look, right=1.2)
-    style.legend(axes, look, loc="upper left", bbox_to_anchor=(0, -0.55 / (size[1] - beneath - 0.6)), borderaxespad=0)
+    place = {"loc": "lower left", "bbox_to_anchor": (0.7 / size[0], 0.05 / size[1])}
+    style.legend(figure, look, handles=[*ways, *ends_of_way], **place)
     return figure
 
 
@@ -146,10 +143,9 @@ def descent_on_surface(
     look = style.DARK if dark else style.LIGHT
     found = _steps("descent_on_surface", paths, (2,))
     x, y, heights = _map("descent_on_surface", function, window or _box(found))
-    names = [_named(name, points, values) for name, (points, values) in found.items()]
-    beneath = 0.3 + 0.22 * (sum(len(name.splitlines()) for name in names) + 2)
-    size = (6.6, 5 + beneath)
-    figure = style.new_figure(*size, title, look, margins=(0.2, beneath, 0.6, 0.5))
+    beneath = 0.45 + 0.24 * (len(found) + 2)
+    size = (6.6, 4.9 + beneath)
+    figure = style.new_figure(*size, title, look, margins=(0.2, beneath, 0.5, 0.1))
     axes: Axes3D = figure.add_subplot(projection="3d", computed_zorder=False)
     axes.set_facecolor(look.ground)
     for axis, label in zip((axes.xaxis, axes.yaxis, axes.zaxis), ("x₁", "x₂", "f(x₁, x₂)"), strict=True):
@@ -158,14 +154,15 @@ def descent_on_surface(
         axis.set_tick_params(color=look.quiet, labelcolor=look.ink, labelsize=style.SMALL)
         axis.set_label_text(label, size=style.TEXT, color=look.ink)
     axes.grid(visible=False)
-    axes.plot_surface(*np.meshgrid(x, y), heights, rcount=27, ccount=27, color=look.faint, edgecolor=look.quiet, lw=0.25, shade=False, alpha=0.85)
-    for (points, values), name, (colour, line, marker) in zip(
-        found.values(), names, style.strokes(len(found), look), strict=True
-    ):
-        axes.plot(*points.T, values, line, marker=marker, color=colour, lw=1.8, markersize=4, label=name, zorder=3)
-        _ends(axes, points, values, look)
+    net = {"rcount": 27, "ccount": 27, "edgecolor": look.quiet, "linewidth": 0.25}
+    axes.plot_surface(*np.meshgrid(x, y), heights, color=look.faint, shade=False, alpha=0.85, **net)
+    ways = []
+    for (name, (points, values)), stroke in zip(found.items(), style.strokes(len(found), look), strict=True):
+        way, *ends_of_way = _trail(axes, np.column_stack([points, values]), stroke, _named(name, values), look)
+        ways.append(way)
     axes.view_init(elev=38, azim=-60)
-    style.legend(axes, look, loc="upper left", bbox_to_anchor=(0.08, 0), borderaxespad=0)
+    place = {"loc": "lower left", "bbox_to_anchor": (0.7 / size[0], 0.05 / size[1])}
+    style.legend(figure, look, handles=[*ways, *ends_of_way], **place)
     return figure
 
 
@@ -179,7 +176,8 @@ def _steps(function: str, paths: Paths, shape: tuple[int, ...]) -> dict[str, tup
             raise ValueError(
                 f"{function}: points {points.shape} and values {values.shape} do not fit; they must be {wanted}"
             )
-        finite = np.isfinite(values) & np.isfinite(points.reshape(len(points), -1)).all(axis=1)
+        numbers = np.column_stack([points.reshape(len(points), -1), values])
+        finite = (np.abs(numbers) < _FAR).all(axis=1)  # which NaN is not, either
         if not finite.any():
             raise ValueError(f"{function}: the path has no point that is finite; there is nothing to draw")
         found[name] = (points[finite], values[finite])
@@ -202,9 +200,9 @@ def _map(name: str, function: Function, window: Window) -> tuple[Array, Array, A
     return x, y, _heights(name, function, np.stack(np.meshgrid(x, y), axis=-1), (_GRID, _GRID))
 
 
-def _widened(low: float, high: float) -> tuple[float, float]:
+def _widened(low: float, high: float, share: float = 0.15) -> tuple[float, float]:
     """An interval with some room at both ends."""
-    room = 0.15 * (high - low) or 1.0
+    room = share * (high - low) or 1.0
     return float(low - room), float(high + room)
 
 
@@ -218,16 +216,18 @@ def _box(found: Mapping[str, tuple[Array, Array]]) -> Window:
     return (left, right), (low, high)
 
 
-def _named(name: str, points: Array, values: Array) -> str:
+def _named(name: str, values: Array) -> str:
     """What the legend says of a path."""
-    return f"{name + ': ' if name else ''}{len(points) - 1} steps to f = {values[-1]:.3g}"
+    return f"{name + ': ' if name else ''}{len(values) - 1} steps to f = {values[-1]:.3g}"
 
 
-def _ends(axes: Axes | Axes3D, points: Array, values: Array, look: style.Look, *, flat: bool = False) -> None:
-    """Mark where a path (S, n) starts and where it ends, above its line; named in the legend once."""
-    again = {line.get_label() for line in axes.lines}
-    for place, marker, label in ((0, "o", "start"), (-1, "*", "end")):
-        where = [[number] for number in points[place]] + ([] if flat else [[values[place]]])
-        fill = look.ground if label == "start" else look.ink
-        name = "_" if label in again else label
-        axes.plot(*where, marker, color=look.ink, mfc=fill, markersize=9 + 4 * (label == "end"), label=name, zorder=4, ls="")
+def _trail(
+    axes: Axes | Axes3D, places: Array, stroke: tuple[str, str, str], name: str, look: style.Look
+) -> list[Line2D]:
+    """A path (S, n) in a panel of n dimensions: its line, then the marks of its start and its end."""
+    colour, line, marker = stroke
+    size = 4.0 if len(places) <= _MANY else 2.5
+    lines = axes.plot(*places.T, line, marker=marker, color=colour, lw=1.5, markersize=size, label=name, zorder=3)
+    for place, fill, label in ((places[:1], look.ground, "start"), (places[-1:], look.ink, "end")):
+        lines += axes.plot(*place.T, "o", color=look.ink, mfc=fill, markersize=8, label=label, zorder=4)
+    return lines

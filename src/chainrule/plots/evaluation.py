@@ -156,7 +156,7 @@ def calibration(confidences: ArrayLike, correct: ArrayLike, bins: int = 10, *, d
     said, were = (np.bincount(place, weights=w, minlength=bins)[filled] / counts[filled] for w in (sure, right))
     error = float(np.abs(said - were) @ counts[filled] / sure.size)
     title = f"Confidence and truth: {error:.2%} apart on average"
-    figure = style.new_figure(6.4, 6.2, title, look, margins=(0.9, 0.6, 0.3, 0.95))
+    figure = style.new_figure(6.4, 6.2, title, look, margins=(0.9, 0.6, 0.3, 0.6))
     above, below = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": (3, 1.3), "hspace": 0.3})
     style.dress(above, look, y="read right (%)", open_frame=True)
     above.plot([0, 100], [0, 100], ":", color=look.quiet, lw=1.5, label="perfect")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from math import ceil, sqrt
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     Array = NDArray[Any]
 
-_WIDEST = 6.0  # points: the line of the largest weight
+_WIDEST = 6.0  # points: the line of the largest weight, where there are few
 _TALL = 16  # a layer with more neurons than this is drawn as a picture, not as a column
 
 
@@ -35,8 +36,9 @@ def network_diagram(
 ) -> Figure:
     """Draw a network of dense layers: a circle a neuron, a line a weight.
 
-    The line is as wide as the weight is large; positive ones are solid, negative ones dashed and of another colour. Of
-    a layer with more than `most` neurons the first and the last are drawn, and dots for the others.
+    The line is as wide as the weight is large beside the others of its layer; positive ones are solid, negative ones
+    dashed and of another colour. Of a layer with more than `most` neurons the first and the last are drawn, and dots
+    for the others.
 
     Args:
         weights: (outputs, inputs) for each layer, first to last, such as `layer.weight` or `network.weights`.
@@ -51,7 +53,7 @@ def network_diagram(
     """
     matrices = [np.asarray(matrix, float) for matrix in weights]
     fits = all(matrix.ndim == 2 and matrix.size for matrix in matrices)
-    if not matrices or not fits or any(b.shape[1] != a.shape[0] for a, b in zip(matrices, matrices[1:], strict=False)):
+    if not matrices or not fits or any(b.shape[1] != a.shape[0] for a, b in pairwise(matrices)):
         shapes = ", ".join(str(matrix.shape) for matrix in matrices)
         raise ValueError(f"network_diagram: weights [{shapes}] do not fit; each is (outputs, inputs) of its layer")
     if most < 2:
@@ -70,29 +72,53 @@ def network_diagram(
     apart, height = max(2.2, 0.09 * max(map(len, names)) + 0.3), max(0.55 * tallest, 1.6)  # inches, as in the axes
     width = apart * (len(sizes) - 1) + 1.6
     total = max(width, 5.2)
-    figure = style.new_figure(total, height + 1.95, title, look, margins=((total - width) / 2, 0.7, (total - width) / 2, 0.6))
+    figure = style.new_figure(
+        total, height + 1.95, title, look, margins=((total - width) / 2, 0.7, (total - width) / 2, 0.6)
+    )
     axes = figure.add_subplot()
     axes.set_axis_off()
     axes.set(xlim=(-0.8, width - 0.8), ylim=(height, -0.65), aspect="equal")
     heights = [_spread(len(which), len(which) < size, height) for which, size in zip(shown, sizes, strict=True)]
-    drawn = [m[np.ix_(to, of)] for m, of, to in zip(matrices, shown, shown[1:], strict=False)]
-    largest = max(float(np.abs(matrix).max()) for matrix in drawn) or 1.0
+    drawn = [m[np.ix_(to, of)] for m, (of, to) in zip(matrices, pairwise(shown), strict=True)]
+    largest = [float(np.abs(matrix).max()) for matrix in drawn]
+    widest = min(_WIDEST, 36 / tallest)
     for i, matrix in enumerate(drawn):
-        _wires(axes, matrix / largest, (apart * i, heights[i]), (apart * (i + 1), heights[i + 1]), look)
+        wires = matrix * widest / (largest[i] or 1)
+        _wires(axes, wires, (apart * i, heights[i]), (apart * (i + 1), heights[i + 1]), look)
     for i, (which, size, ys, name) in enumerate(zip(shown, sizes, heights, names, strict=True)):
-        axes.scatter([apart * i] * len(ys), ys, 620, facecolor=look.ground, edgecolor=look.ink, zorder=3)
+        axes.scatter([apart * i] * len(ys), ys, 850, facecolor=look.ground, edgecolor=look.ink, zorder=3)
         axes.text(apart * i, -0.45, f"{name} ({size:,})", ha="center", size=style.TEXT, weight="bold", color=look.ink)
         if len(which) < size:
             axes.text(apart * i, height / 2, "⋮", ha="center", va="center", size=style.TITLE, color=look.ink, zorder=4)
         if inside is not None:
             for y, value in zip(ys, inside[i][which], strict=True):
-                axes.text(apart * i, y, f"{value:.2g}"[:5], ha="center", va="center", size=style.SMALL, color=look.ink, zorder=4)
+                axes.text(
+                    apart * i,
+                    y,
+                    f"{value:.2f}" if abs(value) < 10 else f"{value:.3g}",
+                    ha="center",
+                    va="center",
+                    size=style.SMALL,
+                    color=look.ink,
+                    zorder=4,
+                )
     keys = [
         Line2D([], [], color=look.first, lw=3, label="positive weight"),
         Line2D([], [], color=look.second, lw=3, ls=(0, (2, 1)), label="negative weight"),
-        Line2D([], [], color=look.quiet, lw=_WIDEST, label=f"the largest: {largest:.3g}"),
+        Line2D(
+            [], [], color=look.quiet, lw=widest, label="the widest: " + ", ".join(f"{weight:.3g}" for weight in largest)
+        ),
     ]
-    style.legend(axes, look, handles=keys, loc="upper center", bbox_to_anchor=(0.5, -0.1 / (height + 0.65)), ncols=3, handlelength=2, columnspacing=1.2)
+    style.legend(
+        axes,
+        look,
+        handles=keys,
+        loc="upper center",
+        bbox_to_anchor=(0.5, -0.1 / (height + 0.65)),
+        ncols=3,
+        handlelength=2,
+        columnspacing=1.2,
+    )
     return figure
 
 
@@ -121,7 +147,7 @@ def activations(
     figure = style.new_figure(*size, title, look, margins=(0.4, 0.85, 0.3, 0.95))
     figure.subplots_adjust(wspace=0.45)
     for place, (name, array) in enumerate(arrays, start=1):
-        axes = figure.add_subplot(1, len(arrays), place)
+        axes = figure.add_subplot(1, len(arrays), place, anchor="N")
         shape = " × ".join(f"{n:,}" for n in array.shape)
         kind = "neurons" if array.ndim == 1 else "values"
         low, high = array.min(), array.max()
@@ -213,12 +239,19 @@ def feature_maps(maps: ArrayLike, title: str = "The feature maps", *, dark: bool
 
 
 def _signed(
-    pictures: Sequence[Array], captions: Sequence[str], title: str, look: style.Look, columns: int | None = None, side: float = 1.0
+    pictures: Sequence[Array],
+    captions: Sequence[str],
+    title: str,
+    look: style.Look,
+    columns: int | None = None,
+    side: float = 1.0,
 ) -> Figure:
     """Pictures of numbers of both signs, 0 in the middle of the scale."""
     largest = max(float(np.abs(picture).max()) for picture in pictures) or 1.0
     limits = (-largest, largest)
-    return style.sheet(pictures, captions, title, look, columns=columns, colours=style.SIGNED, limits=limits, bar="weight", side=side)
+    return style.sheet(
+        pictures, captions, title, look, columns=columns, colours=style.SIGNED, limits=limits, bar="weight", side=side
+    )
 
 
 def _layer_names(count: int) -> list[str]:
@@ -241,7 +274,7 @@ def _spread(count: int, gap: bool, height: float) -> NDArray[np.float64]:
 
 
 def _wires(axes: Axes, matrix: Array, start: tuple[float, Array], end: tuple[float, Array], look: style.Look) -> None:
-    """A line for each weight, (outputs, inputs) from -1 to 1, as wide as it is large; the widest above the others."""
+    """A line for each weight, (outputs, inputs) as wide as it is large, in points; the widest above the others."""
     (x, sources), (to_x, targets) = start, end
     for positive, colour, dashes in ((True, look.first, "solid"), (False, look.second, (0, (2, 1)))):
         outputs, inputs = np.nonzero(matrix > 0 if positive else matrix < 0)
@@ -249,7 +282,7 @@ def _wires(axes: Axes, matrix: Array, start: tuple[float, Array], end: tuple[flo
         outputs, inputs = outputs[order], inputs[order]
         ends = [((x, sources[i]), (to_x, targets[o])) for o, i in zip(outputs, inputs, strict=True)]
         sizes = np.abs(matrix[outputs, inputs])
-        axes.add_collection(LineCollection(ends, linewidths=_WIDEST * sizes, colors=colour, linestyles=[dashes], zorder=2))
+        axes.add_collection(LineCollection(ends, linewidths=sizes, colors=colour, linestyles=[dashes], zorder=2))
 
 
 def _tiled(array: Array) -> Array:

@@ -77,6 +77,9 @@ def decision_boundary(
     extent = (left, right, bottom, top)
     plane = regions.astype(int).reshape(_GRID, _GRID)
     axes.imshow(plane, cmap=tints, vmin=-0.5, vmax=count - 0.5, extent=extent, origin="lower", aspect="auto")
+    borders = np.arange(plane.min(), plane.max()) + 0.5
+    if borders.size and line is None:
+        axes.contour(across, up, plane, borders, colors=look.quiet, linewidths=1)
     for i, (colour, _, marker) in enumerate(strokes):
         own = x[truth == i]
         axes.plot(*own.T, marker, color=colour, mec=look.ground, mew=0.8, markersize=9, label=names[i])
@@ -85,10 +88,12 @@ def decision_boundary(
     if line is not None:
         weights, bias = np.asarray(line[0], float), float(line[1])
         if weights.shape != (2,) or not weights.any():
-            raise ValueError(f"decision_boundary: the line needs two weights that are not both 0, got {weights.tolist()}")
+            raise ValueError(
+                f"decision_boundary: the line needs two weights that are not both 0, got {weights.tolist()}"
+            )
         nearest = -bias * weights / (weights @ weights)  # the line's point nearest to the origin
         beyond = nearest + np.array([-weights[1], weights[0]])
-        axes.axline(tuple(nearest), tuple(beyond), color=look.ink, lw=1.8, ls="--", label="w · x + b = 0")
+        axes.axline(tuple(nearest), tuple(beyond), color=look.ink, lw=1.8, ls="--", zorder=1.8, label="w · x + b = 0")
     axes.set(xlim=(left, right), ylim=(bottom, top))
     style.legend(axes, look)
     return figure
@@ -134,7 +139,10 @@ def hidden_map(
     figure = style.new_figure(0.85 + 5.6 + right, 6.2, title, look, margins=(0.85, 0.6, right, 0.6))
     axes = figure.add_subplot()
     ordinals = ("first", "second")
-    x, y = (f"{word} principal component ({share:.0%} of the variance)" for word, share in zip(ordinals, shares, strict=True))
+    x, y = (
+        f"{word} principal component ({share:.0%} of the variance)"
+        for word, share in zip(ordinals, shares, strict=True)
+    )
     style.dress(axes, look, x=x, y=y, open_frame=True)
     colours = [colour for colour, _, _ in style.strokes(count, look)]
     for i in np.unique(truth):
@@ -143,7 +151,9 @@ def hidden_map(
     for i in np.unique(truth):
         middle = flat[truth == i].mean(axis=0)
         frame = {"boxstyle": "circle,pad=0.25", "facecolor": look.ground, "edgecolor": look.ink}
-        axes.text(*middle, str(i), ha="center", va="center", size=style.TITLE, weight="bold", color=look.ink, bbox=frame)
+        axes.text(
+            *middle, str(i), ha="center", va="center", size=style.TITLE, weight="bold", color=look.ink, bbox=frame
+        )
     if names:
         keys = [Line2D([], [], ls="", marker=f"${i}$", color=look.ink, label=n) for i, n in enumerate(classes or [])]
         style.legend(axes, look, handles=keys, loc="upper left", bbox_to_anchor=(1.02, 1), borderaxespad=0)
@@ -175,7 +185,7 @@ def principal_components(rows: ArrayLike, count: int = 2) -> tuple[NDArray[np.fl
 
 
 def _tint(colour: str, look: style.Look, place: int) -> str:
-    """A region's colour: the class's own, thinned with the ground; every other one more, so that grey tells them apart."""
+    """A region's colour: the class's own, thinned with the ground, every other one more: grey tells them apart."""
     share: float = 0.38 if place % 2 else 0.16
     mixed: Any = share * np.array(to_rgb(colour)) + (1 - share) * np.array(to_rgb(look.ground))
     return to_hex(mixed)

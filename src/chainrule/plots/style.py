@@ -56,7 +56,7 @@ class Look:
 
 
 LIGHT = Look("#ffffff", "#e0e0e0", "#7a7a7a", "#222222", "#0072b2", "#d55e00", "#5b2a86", "gray_r", (0, 0.6))
-DARK = Look("#15181d", "#343a42", "#8a9099", "#e8e8e8", "#8fd0f5", "#e69f00", "#b377a8", "gray", (1, 0.4))
+DARK = Look("#15181d", "#343a42", "#8a9099", "#e8e8e8", "#8fd0f5", "#e69f00", "#b377a8", "gray", (1, 0.45))
 
 
 def strokes(count: int, look: Look) -> list[tuple[str, str, str]]:
@@ -96,10 +96,10 @@ def dress(axes: Axes, look: Look, *, title: str = "", x: str = "", y: str = "", 
         axes.set_axisbelow(True)
 
 
-def legend(axes: Axes, look: Look, **where: Any) -> None:
+def legend(owner: Axes | Figure, look: Look, **where: Any) -> None:
     """Name what is drawn, to the right of the panel unless `where` says otherwise in matplotlib's words."""
     place = where or {"loc": "upper left", "bbox_to_anchor": (1.02, 1), "borderpad": 0, "borderaxespad": 0}
-    found = axes.legend(**place, fontsize=SMALL, labelcolor=look.ink, frameon=False, labelspacing=0.7)
+    found = owner.legend(**place, fontsize=SMALL, labelcolor=look.ink, frameon=False, labelspacing=0.7)
     for text in found.get_texts():
         text.set_parse_math(False)
 

@@ -1,0 +1,128 @@
+"""The works in PyTorch, in every way that may be its fastest.
+
+"eager" is the plain program; "fused" has the optimiser in one kernel; "channels_last" lays pictures out with the
+channels innermost, and fuses too; "torch.compile" compiles forward and backward, and fuses too.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from itertools import cycle
+from typing import TYPE_CHECKING
+
+import torch
+from torch.nn import Conv2d, Flatten, Linear, MaxPool2d, ReLU, Sequential, Sigmoid, Unflatten
+from torch.nn.functional import cross_entropy, mse_loss, one_hot
+
+import works
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from works import Work
+
+    Step = Callable[[], object]
+
+COMPILE = os.environ.get("BENCH_COMPILE", "1") == "1"  # --quick does without
+QUICK = "left out by --quick"
+
+
+def about() -> dict[str, object]:
+    """The version and the threads."""
+    return {"version": torch.__version__, "threads": torch.get_num_threads()}
+
+
+def variants(work: Work) -> dict[str, Callable[[], Step]]:
+    """The ways to do a work."""
+    if work.kind == "chain":
+        return {"eager": lambda: chain}
+    maker = training if work.kind == "train" else prediction
+    ways = {"eager": lambda: maker(work)}
+    if work.kind == "train":
+        ways["fused"] = lambda: maker(work, fused=True)
+    if work.model == "cnn":
+        ways["channels_last"] = lambda: maker(work, fused=True, channels_last=True)
+    if work.group not in works.GROWTH:  # there a compilation for each size would take minutes
+        ways["torch.compile"] = lambda: maker(work, fused=True, compiled=compiler())
+    return ways
+
+
+def compiler() -> bool:
+    """True if `torch.compile` can be used.
+
+    Raises:
+        RuntimeError: it cannot.
+    """
+    if not COMPILE:
+        raise RuntimeError(QUICK)
+    if not any(map(shutil.which, (os.environ.get("CXX", "g++"), "clang++", "cl"))):
+        raise RuntimeError("there is no C++ compiler")
+    return True
+
+
+def build(model: str, hidden: int = 0) -> torch.nn.Module:
+    """The network of a name."""
+    torch.manual_seed(0)
+    if model == "network":
+        return Sequential(Flatten(), Linear(784, hidden), Sigmoid(), Linear(hidden, 10), Sigmoid())
+    if model == "mlp":
+        return Sequential(Flatten(), Linear(784, hidden), ReLU(), Linear(hidden, 10))
+    first = Conv2d(1, 32, 5, padding=2), ReLU(), MaxPool2d(2)
+    second = Conv2d(32, 64, 5, padding=2), ReLU(), MaxPool2d(2)
+    return Sequential(Unflatten(1, (1, 28)), *first, *second, Flatten(), Linear(3136, 10))
+
+
+def squared_error(activations: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """½ Σ (a - y)² an example, averaged over the examples."""
+    return mse_loss(activations, one_hot(labels, 10).float(), reduction="sum") / (2 * len(labels))
+
+
+def training(work: Work, *, fused: bool = False, channels_last: bool = False, compiled: bool = False) -> Step:
+    """A step of training on the next batch of the pool."""
+    net = build(work.model, work.hidden)
+    pool = [(torch.rand(work.batch, 28, 28), torch.randint(0, 10, (work.batch,))) for _ in range(work.pool)]
+    if channels_last:
+        net = net.to(memory_format=torch.channels_last)
+    kind = torch.optim.SGD if work.model == "network" else torch.optim.Adam
+    optimizer = kind(net.parameters(), lr=works.RATE, fused=fused)
+    criterion = squared_error if work.model == "network" else cross_entropy
+
+    def loss(images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        return criterion(net(images), labels)
+
+    forward, batches = torch.compile(loss, dynamic=False) if compiled else loss, cycle(pool)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        forward(*next(batches)).backward()
+        optimizer.step()
+
+    return step
+
+
+def prediction(work: Work, *, fused: bool = False, channels_last: bool = False, compiled: bool = False) -> Step:
+    """Scores for all images; there is no optimiser to be fused."""
+    net = build(work.model, work.hidden).eval()
+    images = torch.rand(work.batch, 28, 28)
+    parts = images.split(works.BY) if work.model == "cnn" else [images]
+    if channels_last:
+        net = net.to(memory_format=torch.channels_last)
+    if compiled:
+        net = torch.compile(net, dynamic=False)
+
+    def predict() -> None:
+        with torch.inference_mode():
+            for part in parts:
+                net(part)
+
+    return predict
+
+
+def chain() -> None:
+    """1,000 multiplications of single numbers, forward and backward."""
+    x = torch.tensor(1.0001, requires_grad=True)
+    y = x
+    for _ in range(1000):
+        y = y * x
+    y.backward()

@@ -1,0 +1,171 @@
+"""One library at one work, in a process of its own, which does blocks of steps when it is told to.
+
+Libraries' threads look out for more work for a while after each step, and would slow whatever ran next in their process
+or beside it. So each library has its own process; the processes take turns, block by block, and there is a pause
+before each block. `Player` is the other end, in the process that measures.
+
+A line of JSON goes in, a line of JSON comes out: {"block": "eager", "steps": 100, "drop": 5} is answered by the times of
+the last 95 steps in seconds, {"peak": true} by the most memory that the process has had, in bytes.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import works
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+PEERS = {"chainrule": "ours", "PyTorch": "pytorch", "JAX": "jax_jit", "scikit-learn": "scikit", "machine": "machine"}
+SLOWS_NUMPY = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
+PAUSE = 0.25
+"""Seconds before each block, for threads of the one before to go to sleep."""
+
+
+class PlayerError(RuntimeError):
+    """A player's process has ended or failed."""
+
+
+def environment() -> dict[str, str]:
+    """This process's, without the variables that hold NumPy to an old processor's kernels."""
+    return {name: value for name, value in os.environ.items() if name not in SLOWS_NUMPY}
+
+
+def play(peer: str, key: str, only: str) -> None:
+    """Be a player until standard input ends.
+
+    Args:
+        peer: a library, from `PEERS`.
+        key: a work, from `works.WORKS`.
+        only: the one variant to make, such as "jit"; empty for all.
+    """
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)  # what libraries print is no answer
+
+    def answer(what: dict[str, Any]) -> None:
+        answers.write(json.dumps(what) + "\n")
+
+    try:
+        module = importlib.import_module(f"peers.{PEERS[peer]}")
+    except ImportError as error:
+        answer({"missing": str(error)})
+        return
+    made, failed = make(module.variants(works.WORKS.get(key)), only)
+    answer({"about": module.about(), "variants": {name: cost for name, (_, cost) in made.items()}, "failed": failed})
+    for line in sys.stdin:
+        told = json.loads(line)
+        if "peak" in told:
+            answer({"peak": peak_memory()})
+        else:
+            answer({"times": timed(made[told["block"]][0], told["steps"])[told["drop"] :]})
+
+
+def make(
+    variants: Mapping[str, Callable[[], Callable[[], object]]], only: str = ""
+) -> tuple[dict[str, tuple[Callable[[], object], float]], dict[str, str]]:
+    """Make each variant's step and warm it up; one that cannot be made is named with its reason.
+
+    Returns:
+        A step and about how many seconds it takes, by variant; and the reasons.
+    """
+    made, failed = {}, {}
+    for name, maker in variants.items():
+        if only and name != only:
+            continue
+        try:
+            step = maker()
+            timed(step, 3)  # compiles, allocates
+            made[name] = step, min(timed(step, 2))
+        except Exception as error:  # of another's library: any kind
+            failed[name] = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+    return made, failed
+
+
+def timed(step: Callable[[], object], steps: int) -> list[float]:
+    """The seconds of each of so many steps."""
+    times = []
+    for _ in range(steps):
+        started = time.perf_counter()
+        step()
+        times.append(time.perf_counter() - started)
+    return times
+
+
+def peak_memory() -> int:
+    """The most memory that this process has had so far, in bytes."""
+    import resource  # not on Windows, and not needed but here
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # macOS counts in bytes, Linux in kilobytes
+
+
+class Player:
+    """A player as seen from outside. The library may be missing: `missing` then says why.
+
+    Attributes:
+        about: the library's version, threads and whatever else is worth knowing.
+        variants: about how many seconds a step takes, by variant.
+        failed: the reasons of variants that could not be made.
+    """
+
+    def __init__(self, peer: str, key: str, only: str = "", more: Mapping[str, str] | None = None) -> None:
+        script = Path(__file__).with_name("bench.py")
+        self._errors = tempfile.TemporaryFile("w+")
+        self._process = subprocess.Popen(
+            [sys.executable, "-W", "ignore", str(script), "--player", peer, key, only],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            text=True,
+            env=environment() | dict(more or {}),
+        )
+        self.peer = peer
+        said = self._hear()
+        self.missing: str = said.get("missing", "")
+        self.about: dict[str, Any] = said.get("about", {})
+        self.variants: dict[str, float] = said.get("variants", {})
+        self.failed: dict[str, str] = said.get("failed", {})
+
+    def block(self, variant: str, steps: int, drop: int) -> list[float]:
+        """The seconds of steps in a row, after a pause; the first `drop` of them run uncounted."""
+        time.sleep(PAUSE)
+        return list(self._ask({"block": variant, "steps": steps + drop, "drop": drop})["times"])
+
+    def peak(self) -> int:
+        """The most memory that the process has had so far, in bytes."""
+        return int(self._ask({"peak": True})["peak"])
+
+    def close(self) -> None:
+        """Let the process end."""
+        self._process.stdin.close()  # type: ignore[union-attr]
+        self._process.wait()
+        self._process.stdout.close()  # type: ignore[union-attr]
+        self._errors.close()
+
+    def __enter__(self) -> Player:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _ask(self, what: dict[str, Any]) -> dict[str, Any]:
+        self._process.stdin.write(json.dumps(what) + "\n")  # type: ignore[union-attr]
+        self._process.stdin.flush()  # type: ignore[union-attr]
+        return self._hear()
+
+    def _hear(self) -> dict[str, Any]:
+        line = self._process.stdout.readline()  # type: ignore[union-attr]
+        if line:
+            return dict(json.loads(line))
+        self._process.wait()
+        self._errors.seek(0)
+        raise PlayerError(f"{self.peer}'s process ended: {self._errors.read()[-2000:]}")

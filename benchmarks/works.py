@@ -1,0 +1,129 @@
+"""What is measured: each work by its name, its arithmetic in FLOPs, and the ratios to reach. Knows no library.
+
+A FLOP is one multiplication or one addition, and only the products of matrices and the convolutions are counted: all
+else together is a few thousandths of them. A step of training takes three products where a prediction takes one: forward,
+for the gradient of the weights, and for the gradient of the input, which nobody asks of the first layer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+POOL = 50
+"""So many batches take turns: a network that knows its one batch by heart has gradients of zero and times nothing."""
+
+POOL_BYTES = 64 * 2**20
+"""A pool is smaller where it would take more memory than this, but has two batches."""
+
+RATE = 1e-6
+"""The learning rate of timed steps. The arithmetic is that of any rate, and the network stays near its beginning, so
+that the last step has the same kind of numbers as the first."""
+
+BY = 1000
+"""The CNN sees so many images at a time where there are 10,000, as in the article's test loader."""
+
+HIDDEN = {"network": 30, "mlp": 128}
+
+
+@dataclass(frozen=True)
+class Work:
+    """Something to measure.
+
+    Attributes:
+        key: its name on the command line and in the JSON document.
+        name: its name in the table.
+        kind: "train" (one step), "predict", "chain", or "process" (whole programs, see `bench`).
+        model: "network", "mlp" or "cnn", as `chainrule.models` knows them.
+        batch: images at a time.
+        hidden: neurons of the hidden layer.
+        goals: a peer's best time / ours, to be reached.
+        unit: of what is measured, "s" or "B".
+    """
+
+    key: str
+    name: str
+    kind: str
+    model: str = ""
+    batch: int = 0
+    hidden: int = 0
+    goals: dict[str, float] = field(default_factory=dict)
+    unit: str = "s"
+
+    @property
+    def group(self) -> str:
+        """What it is chosen by on the command line: "W5" for "W5-cnn-1"."""
+        return self.key.partition("-")[0]
+
+    @property
+    def flops(self) -> int:
+        """The FLOPs of one step or prediction; 0 where they are not what takes the time."""
+        if self.kind not in ("train", "predict"):
+            return 0
+        layers = cnn_layers() if self.model == "cnn" else dense_layers(784, self.hidden, 10)
+        return self.batch * (training_flops(layers) if self.kind == "train" else sum(layers))
+
+    @property
+    def pool(self) -> int:
+        """How many batches take turns."""
+        if self.kind == "predict":
+            return 1
+        return max(2, min(POOL, POOL_BYTES // (self.batch * 784 * 4)))
+
+
+def dense_layers(*sizes: int) -> list[int]:
+    """The FLOPs of each fully connected layer for one image."""
+    return [2 * inputs * outputs for inputs, outputs in pairwise(sizes)]
+
+
+def convolution(side: int, inputs: int, outputs: int, kernel: int) -> int:
+    """The FLOPs of a convolution for one image that it leaves at side×side."""
+    return 2 * side * side * inputs * outputs * kernel * kernel
+
+
+def cnn_layers() -> list[int]:
+    """The FLOPs of each layer of the article's CNN for one image."""
+    return [convolution(28, 1, 32, 5), convolution(14, 32, 64, 5), *dense_layers(3136, 10)]
+
+
+def training_flops(layers: list[int]) -> int:
+    """The FLOPs of a step of training for one image: three of each layer's product, but two of the first's."""
+    return 3 * sum(layers) - layers[0]
+
+
+def mlp(key: str, name: str, kind: str, batch: int, hidden: int = 128, **more: object) -> Work:
+    """A work on 784-hidden-10."""
+    return Work(key, name, kind, "mlp", batch, hidden, **more)  # type: ignore[arg-type]
+
+
+BATCHES = [1, 4, 16, 64, 256, 1024, 4096]
+WIDTHS = [32, 128, 512, 1024, 2048, 4096]
+QUICK = {1, 32, 4096}
+"""The ends of the growth table are all that --quick looks at."""
+
+TABLE = [
+    Work(
+        "W1", "784-30-10, sigmoid, batch 10, SGD: a step", "train", "network", 10, 30, goals={"PyTorch": 7, "JAX": 2}
+    ),
+    mlp("W2", "784-128-10, ReLU, batch 64, Adam: a step", "train", 64, goals={"PyTorch": 2.5, "JAX": 1.2}),
+    mlp("W2-128", "the same, batch 128", "train", 128),
+    Work("W3", "the CNN, batch 64, Adam: a step", "train", "cnn", 64, goals={"PyTorch": 1.2}),
+    Work("W4", "an epoch of 784-128-10, batch 64, Adam", "process", goals={"PyTorch": 10}),
+    Work("W4-process", "the same, the whole process", "process"),
+    mlp("W5-mlp-1", "784-128-10 reads 1 image", "predict", 1, goals={"PyTorch": 2}),
+    mlp("W5-mlp-10000", "784-128-10 reads 10,000 images", "predict", 10_000, goals={"PyTorch": 1}),
+    Work("W5-cnn-1", "the CNN reads 1 image", "predict", "cnn", 1, goals={"PyTorch": 2}),
+    Work("W5-cnn-10000", "the CNN reads 10,000, by 1,000", "predict", "cnn", 10_000, goals={"PyTorch": 1}),
+    Work("W6", "start-up: import, build, first prediction", "process", goals={"PyTorch": 5}),
+    Work("W6-import", "import, less an empty process", "process"),
+    Work("W7", "1,000 operations, there and back, eager", "chain", goals={"PyTorch": 1}),
+    Work("99", "training to 99% on MNIST's test images", "process", goals={"PyTorch": 1.3}),
+    Work("train", "chainrule train, start to end", "process"),
+    Work("memory", "peak memory of W3's process", "process", goals={"PyTorch": 1.5}, unit="B"),
+]
+GROWTH = {
+    "batch": [mlp(f"batch-{n}", f"batch {n:,}", "train", n) for n in BATCHES],
+    "width": [mlp(f"width-{n}", f"width {n:,}", "train", 64, n) for n in WIDTHS],
+}
+WORKS = {work.key: work for work in [*TABLE, *GROWTH["batch"], *GROWTH["width"]]}
+GROUPS = [*dict.fromkeys(work.group for work in TABLE), "growth"]

@@ -1,0 +1,180 @@
+"""
+Neurons, weights and biases
+===========================
+
+A neuron is said to "look for" something in a picture. How can a handful of numbers look for anything?
+
+The answer needs no more than the straight line of school, one bend, and a little patience with sums. We build one
+neuron by hand, let it look for an upright stroke, put several of them side by side, and count how many numbers a
+network that reads digits has to find.
+"""
+
+import numpy as np
+
+from chainrule.first_principles.activations import sigmoid
+from chainrule.lessons import show
+from chainrule.plots import charts, inside
+
+# %%
+# One input: a straight line
+# --------------------------
+#
+# With a single input, a neuron begins as the line y = m x + c: the weight is its slope, the bias its height at zero.
+#
+# In the words of neural networks the line is
+#
+# .. math:: z = w x + b
+#
+# where :math:`x` is what comes in, :math:`w` the **weight** and :math:`b` the **bias**. The weight says how much the
+# input matters, and in which direction: for each step of :math:`x` to the right, :math:`z` rises by :math:`w`. The bias
+# is there even if nothing comes in: at :math:`x = 0` all that is left is :math:`b`.
+
+x = np.array([0.0, 1.0, 2.0])
+for weight, bias in ((2.0, 0.0), (-1.0, 0.0), (2.0, -3.0)):
+    print(f"w = {weight:4.1f}, b = {bias:4.1f}:  x = 0, 1, 2 gives z = {weight * x + bias}")
+
+# %%
+# Many inputs: a weighted sum
+# ---------------------------
+#
+# A picture is many numbers at once, one a pixel, so each pixel gets a weight of its own, and the products are added up.
+#
+# .. math:: z = w_1 x_1 + w_2 x_2 + \dots + w_n x_n + b = \sum_i w_i x_i + b
+#
+# Here are pictures of 3 × 3 pixels, 0 for paper and 1 for ink, and nine weights: 2 in the middle column, -1 beside it.
+# Ink in the middle column speaks *for* an upright stroke, ink anywhere else *against* it. That is all there is to
+# "looking for".
+
+pictures = {
+    "upright stroke": [[0, 1, 0], [0, 1, 0], [0, 1, 0]],
+    "a pixel missing": [[0, 1, 0], [0, 1, 0], [0, 0, 0]],
+    "in grey": [[0, 0.5, 0], [0, 0.5, 0], [0, 0.5, 0]],
+    "flat stroke": [[0, 0, 0], [1, 1, 1], [0, 0, 0]],
+    "all ink": [[1, 1, 1], [1, 1, 1], [1, 1, 1]],
+    "empty paper": [[0, 0, 0], [0, 0, 0], [0, 0, 0]],
+}
+inputs = np.array([np.ravel(picture) for picture in pictures.values()], float)  # (6, 9): a row a picture
+weights = np.array([-1.0, 2.0, -1.0, -1.0, 2.0, -1.0, -1.0, 2.0, -1.0])  # (9,)
+
+for name, picture in zip(pictures, inputs, strict=True):
+    terms = [f"{w * pixel:+g}" for w, pixel in zip(weights, picture, strict=True) if pixel]
+    print(f"{name:<16} Σ w x = {' '.join(terms) or '0':<26} = {weights @ picture:4.1f}")
+
+show(inside.weight_images(weights[None], (3, 3), captions=["-1 beside,\n2 in the middle"], title="Nine weights"))
+
+# %%
+# All ink scores no better than empty paper: what the middle column says for the stroke, the other two say against it.
+
+# %%
+# From a sum to an answer
+# -----------------------
+#
+# A sum can be any number. To read it as no or yes, we bend it into the range from 0 to 1, with the sigmoid.
+#
+# .. math:: \sigma(z) = \frac{1}{1 + e^{-z}}
+#
+# A very negative :math:`z` becomes almost 0, a very positive one almost 1, and 0 becomes exactly one half. A function
+# in this place is called an **activation function**, and what comes out is the neuron's **activation**.
+
+curves = {
+    "w = 1, b = 0": sigmoid(np.linspace(-6, 6, 121)),
+    "w = 3, b = 0\n(steeper)": sigmoid(3 * np.linspace(-6, 6, 121)),
+    "w = 1, b = -3\n(later)": sigmoid(np.linspace(-6, 6, 121) - 3),
+}
+labels = {"x_label": "input x", "y_label": "activation σ(w x + b)"}
+show(charts.lines(curves, np.linspace(-6, 6, 121), title="The weight makes it steep, the bias moves it", **labels))
+
+# %%
+# The bias is a threshold
+# -----------------------
+#
+# How much evidence is enough? The bias decides: the activation passes one half exactly where the sum passes minus b.
+#
+# With :math:`b = -3` half a stroke's worth of ink (a sum of 3) is the border.
+
+bias = -3.0
+activations = sigmoid(inputs @ weights + bias)  # (6, 9) @ (9,) = (6,)
+for name, z, a in zip(pictures, inputs @ weights + bias, activations, strict=True):
+    print(f"{name:<16} z = {z:4.1f}   activation {a:.4f}")
+
+# %%
+# Change one thing
+# ----------------
+#
+# Before you run this: with the bias at -5 instead of -3, is a stroke with a pixel missing still seen? And a whole one?
+#
+# Take the sums from above, subtract 5, and see on which side of zero they fall. Then try 0: what does the neuron say of
+# empty paper?
+
+bias = -5.0  # change me
+for name, a in zip(pictures, sigmoid(inputs @ weights + bias), strict=True):
+    print(f"{name:<16} activation {a:.4f}  {'yes' if a > 0.5 else 'no'}")
+
+# %%
+# The whole stroke has 6 - 5 = 1 and is seen, the broken one 4 - 5 = -1 and is not: the neuron has become strict. With a
+# bias of 0 it would answer 0.5, "I cannot tell", to empty paper.
+
+# %%
+# A layer: neurons side by side
+# -----------------------------
+#
+# Several neurons that look at the same inputs are a layer, and their sums are a single product of a matrix and a vector.
+#
+# Write each neuron's weights as a row of a matrix :math:`W`, and the biases as a column :math:`b`. Then
+#
+# .. math:: z = W a + b, \qquad a' = \sigma(z)
+#
+# where :math:`a` is what the layer before says (here: the pixels) and :math:`a'` what this one says. :math:`W` has a row
+# for each neuron and a column for each input: 3 neurons that look at 9 pixels have a matrix of 3 × 9.
+
+upright = weights.reshape(3, 3)
+W = np.stack([upright.ravel(), upright.T.ravel(), np.full(9, 1.0)])  # (3, 9): upright? flat? is there any ink?
+b = np.array([-3.0, -3.0, -2.0])
+for name, picture in zip(pictures, inputs, strict=True):
+    print(f"{name:<16} {np.array2string(sigmoid(W @ picture + b), precision=3, floatmode='fixed')}")
+
+one_by_one = [sigmoid(row @ inputs[0] + own) for row, own in zip(W, b, strict=True)]
+print("the same neurons one by one:", np.allclose(one_by_one, sigmoid(W @ inputs[0] + b)))
+
+names = ["pixels", "upright? flat? any ink?"]
+values = [inputs[0], sigmoid(W @ inputs[0] + b)]
+show(inside.network_diagram([W], values, names, title="Three neurons look at an upright stroke"))
+
+# %%
+# Why the bend is needed
+# ----------------------
+#
+# Two layers without an activation between them are one layer in disguise: a line of a line is a line.
+#
+# .. math:: W_2 (W_1 x + b_1) + b_2 = (W_2 W_1)\, x + (W_2 b_1 + b_2)
+#
+# With the sigmoid in between, no single layer gives the same.
+
+random = np.random.default_rng(0)
+W1, b1, W2, b2 = (random.normal(size=shape) for shape in ((3, 2), 3, (1, 3), 1))
+some_input = np.array([0.5, -1.0])
+print(f"two layers, no bend   {(W2 @ (W1 @ some_input + b1) + b2)[0]:.6f}")
+print(f"one layer instead     {((W2 @ W1) @ some_input + (W2 @ b1 + b2))[0]:.6f}")
+print(f"two layers, a bend    {(W2 @ sigmoid(W1 @ some_input + b1) + b2)[0]:.6f}")
+
+# %%
+# How many numbers are there to find?
+# -----------------------------------
+#
+# A network that reads digits has 784 inputs, 10 outputs, and neurons in between. Each neuron has a weight for every
+# input, and one bias.
+
+for hidden in (10, 30):
+    first, second = 784 * hidden + hidden, hidden * 10 + 10
+    print(f"784-{hidden}-10: {first:,} + {second} = {first + second:,} weights and biases")
+
+# %%
+# We chose nine weights by hand. Nobody chooses 23,860: they have to be *learned*.
+
+# %%
+# Read next
+# ---------
+#
+# Lesson 2 has the first machine that learned its weights by itself, and something that it never could.
+#
+# The functions used here are in ``chainrule.first_principles.activations``.

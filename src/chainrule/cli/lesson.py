@@ -1,0 +1,70 @@
+"""`chainrule lesson`: list the lessons, or run one."""
+
+from __future__ import annotations
+
+import shutil
+import textwrap
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from chainrule.cli.output import print_table
+from chainrule.errors import UserError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from chainrule.lessons import Cell
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  chainrule lesson                        which lessons are there?
+  chainrule lesson 3                      roll downhill; the figures go to figures/lesson-03
+  chainrule lesson 3 --show               the same, each figure in a window"""
+)
+@click.argument("number", required=False, type=int)
+@click.option("--out", type=click.Path(file_okay=False), help="The folder for its figures.  [default: figures/lesson-NN]")
+@click.option("--show", is_flag=True, help="Open each figure in a window instead; closing it goes on.")
+def lesson(number: int | None, out: str | None, show: bool) -> None:
+    """List the lessons, or run lesson NUMBER: its headings, its numbers and its figures.
+
+    Its prose and formulas are in its file, which is named at the beginning: read it beside the numbers.
+    """
+    from chainrule import lessons  # whoever asks for help needs none of it
+
+    found = {each.number: each for each in lessons.available()}
+    if number is None:
+        print_table([(str(n), each.title) for n, each in found.items()], right=[0])
+        click.echo("\nRun one with its number: chainrule lesson 1")
+        return
+    if number not in found:
+        raise UserError(f"there is no lesson {number}; choose one from {min(found)} to {max(found)}")
+    chosen = found[number]
+    click.echo(f"Lesson {number} of {len(found)}. Its text, formulas and code: {chosen.file}")
+    folder = Path(out or f"figures/lesson-{number:02}")
+    saved: list[Path] = []
+
+    def save(figure: Figure) -> None:
+        from chainrule.plots import style  # loads matplotlib, as the lesson has by now
+
+        folder.mkdir(parents=True, exist_ok=True)
+        saved.append(folder / f"{len(saved) + 1}.png")
+        style.save(figure, saved[-1])
+        click.echo(f"[figure: {saved[-1]}]")
+
+    lessons.run(chosen, _introduce, None if show else save)
+    if saved:
+        click.echo(f"\nThe figures are in {folder}")
+
+
+def _introduce(cell: Cell) -> None:
+    """Print the heading of a cell, if it has one, and its first paragraph."""
+    click.echo()
+    if cell.heading:
+        click.secho(cell.heading, bold=True)
+    for paragraph in cell.paragraphs[:1]:
+        width = min(shutil.get_terminal_size().columns, 100)
+        click.echo(textwrap.fill(paragraph, width) + "\n" * bool(cell.code.strip()))

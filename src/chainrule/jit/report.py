@@ -1,0 +1,114 @@
+"""What a program does, as a table: each stage with its shapes, its arithmetic, its memory and its time."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from chainrule.jit.graph import Value, base_of
+from chainrule.kernels import blas
+
+if TYPE_CHECKING:
+    from chainrule.jit.program import Program
+    from chainrule.jit.schedule import Stage
+
+REPEATS = 20
+
+
+def explain(program: Program) -> str:
+    """The table. Times are medians of stages run one by one, on one thread, on a copy of all arrays."""
+    arrays = {key: array.copy(order="K") for key, array in program.arrays.items()}
+    table = program.table.copy()
+    for key, slot in program.slots.items():
+        if key in arrays:
+            table[slot] = arrays[key].ctypes.data
+    rows = [("stage", "what it does", "over", "Mflop", "kB", "µs", "Gflop/s")]
+    totals = np.zeros(3)
+    for number, stage in enumerate(program.plan.stages):
+        flops, moved = _flops(stage), _bytes(stage)
+        with blas.one_thread():
+            taken = _seconds(program, number, stage, table)
+        totals += flops, moved, 0 if math.isnan(taken) else taken
+        rows.append((str(number), _what(stage), _over(stage), *_numbers(flops, moved, taken)))
+    rows.append(("", "all", "", *_numbers(*totals)))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = [
+        "  ".join(cell.ljust(w) if c in (1, 2) else cell.rjust(w) for c, (cell, w) in enumerate(zip(row, widths, strict=True)))
+        for row in rows
+    ]
+    ruler = "-" * len(lines[0])
+    threads = "one thread" if program.shares == 1 else f"{program.shares} threads, each a share of every long stage"
+    ending = f"memory for results in between: {program.plan.arena / 1000:,.0f} kB; runs on {threads}"
+    return "\n".join([lines[0].rstrip(), ruler, *(line.rstrip() for line in lines[1:-1]), ruler, lines[-1].rstrip(), ending])
+
+
+def _what(stage: Stage) -> str:
+    if stage.kind == "matmul":
+        return "product of matrices"
+    if stage.kind == "call":
+        return f"call of Python: {stage.steps[0].op}"
+    names = [step.op if isinstance(step.op, str) else step.op.__name__ for step in stage.steps]
+    text = " ".join(names) + (" → in place" if stage.writes else "")
+    return text if len(text) <= 60 else f"{text[:44].rpartition(' ')[0]} … ({len(names)} steps){' → in place' if stage.writes else ''}"
+
+
+def _over(stage: Stage) -> str:
+    if stage.kind == "matmul":
+        x, y = stage.steps[0].inputs
+        return f"{_form(x)} @ {_form(y)}"
+    return "×".join(map(str, stage.shape)) or "a number"
+
+
+def _form(value: Value) -> str:
+    return "×".join(map(str, value.shape))
+
+
+def _flops(stage: Stage) -> float:
+    """Additions, multiplications and functions, each as one; of products and convolutions both of each pair."""
+    step = stage.steps[0] if stage.steps else None
+    if step is not None and stage.kind == "matmul":
+        return 2.0 * step.size * step.inputs[0].shape[-1]
+    if step is not None and stage.kind == "call" and step.op in ("convolution", "convolution′"):
+        places = step if step.op == "convolution" else step.inputs[0]  # of the result
+        weight = step.inputs[-1]
+        return 2.0 * places.size * weight.size / weight.shape[0]
+    return float(math.prod(stage.shape) * len(stage.steps)) if stage.kind == "loop" else 0.0
+
+
+def _bytes(stage: Stage) -> float:
+    """Read and written."""
+    touched = [*stage.reads(), *stage.stored, *(target for target, _ in stage.writes)]
+    return float(sum(min(value.size, base_of(value).size) * value.dtype.itemsize for value in touched))
+
+
+def _numbers(flops: float, moved: float, seconds: float) -> tuple[str, str, str, str]:
+    rate = f"{flops / seconds / 1e9:,.1f}" if flops and seconds > 0 else ""
+    taken = "" if math.isnan(seconds) else f"{seconds * 1e6:,.1f}"
+    return f"{flops / 1e6:,.3f}", f"{moved / 1e3:,.1f}", taken, rate
+
+
+def _seconds(program: Program, number: int, stage: Stage, table: Any) -> float:
+    """How long a stage takes; NaN for random draws, which are not for looking."""
+    if stage.kind == "call":
+        if stage.steps[0].options.get("draws"):
+            return math.nan
+        given = [program.array(v) for v in stage.steps[0].inputs]
+
+        def work() -> None:
+            stage.steps[0].options["function"](*given)
+    else:
+        function, rows = getattr(program.module, f"k{number}"), program.rows[number]
+
+        def work() -> None:
+            function(table, program.scalars, 0, rows)
+
+    work()
+    times = []
+    for _ in range(REPEATS):
+        begun = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - begun)
+    return float(np.median(times))

@@ -1,0 +1,159 @@
+"""The lessons: Python files that read as prose, from one neuron to the next word.
+
+They are written in the `# %%` form of sphinx-gallery and of many editors: the module's docstring holds the title and
+the question, each `# %%` begins a cell of comments (the prose, in reStructuredText) and the code below it. So one file
+is a script, a page and a notebook. This module finds them, takes them apart, runs them cell by cell, and gives them
+`show` and `optional`. lessons/README.md tells how one is written.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from chainrule.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from matplotlib.figure import Figure
+
+_HERE = Path(__file__).parent
+FOLDERS = (_HERE / "lesson_files", _HERE.parents[1] / "lessons")  # as installed from a wheel; in a checkout
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """One lesson: its number, its title, the question it opens with, and its file."""
+
+    number: int
+    title: str
+    question: str
+    file: Path
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A piece of a lesson: its heading ("" for none), the paragraphs below it, and the code with the line it begins in."""
+
+    heading: str
+    paragraphs: tuple[str, ...]
+    code: str
+    line: int
+
+
+def available() -> list[Lesson]:
+    """Every lesson by its number, the first first.
+
+    Raises:
+        UserError: neither the package nor the checkout around it holds lessons.
+    """
+    folder = next((folder for folder in FOLDERS if folder.is_dir()), None)
+    if folder is None:
+        raise UserError(f"there are no lessons in {FOLDERS[0]}; install chainrule again, or work from a checkout")
+    return [_head(file) for file in sorted(folder.glob("[0-9][0-9]_*.py"))]
+
+
+def cells(lesson: Lesson) -> list[Cell]:
+    """The pieces of a lesson in order, the docstring first."""
+    source = lesson.file.read_text(encoding="utf-8")
+    docstring, *marks = [0, *(m.start() for m in re.finditer(r"^# %%$", source, re.MULTILINE))]
+    ends = [*marks, len(source)]
+    first = source[docstring : ends[0]]
+    code = first.split('"""', 2)[2]
+    found = [_cell(ast.get_docstring(ast.parse(first)) or "", code, 1 + first[: -len(code)].count("\n"))]
+    for start, end in zip(marks, ends[1:], strict=True):
+        lines = source[start:end].splitlines(keepends=True)[1:]
+        prose = next((i for i, line in enumerate(lines) if not line.startswith("#")), len(lines))
+        text = "".join(line[1:].removeprefix(" ") for line in lines[:prose])
+        found.append(_cell(text, "".join(lines[prose:]), source[:start].count("\n") + 2 + prose))
+    return found
+
+
+def run(lesson: Lesson, before: Callable[[Cell], None], take: Callable[[Figure], None] | None = None) -> None:
+    """Run a lesson from top to bottom.
+
+    Args:
+        lesson: which.
+        before: is given each cell before it runs, to show its heading, say.
+        take: is given each figure that a cell has shown, after it ran; without it they are shown on the screen.
+
+    Raises:
+        UserError: the figures are to be shown and there is no screen to show them on.
+    """
+    import matplotlib.pyplot as plt  # slow to import, and listing the lessons needs none of it
+
+    if take:
+        plt.switch_backend("agg")
+    elif not _on_screen():
+        raise UserError("there is no screen to open figures on; leave out --show, and they are saved")
+    names: dict[str, Any] = {"__name__": "__main__", "__file__": str(lesson.file)}
+    for cell in cells(lesson):
+        before(cell)
+        code = "\n" * (cell.line - 1) + cell.code  # so that an error names the line in the lesson's file
+        exec(compile(code, lesson.file, "exec"), names)  # noqa: S102  # our own lessons
+        for number in plt.get_fignums():
+            if take:
+                take(plt.figure(number))
+            plt.close(number)
+
+
+def show(figure: Figure) -> None:
+    """Show a figure: in a window, which stays until it is closed; in a notebook or on a page, below the cell.
+
+    Without a screen the figure waits in pyplot for whoever runs the lesson (`chainrule lesson` saves it).
+    """
+    import matplotlib.pyplot as plt  # only here does a figure meet pyplot's list of open windows
+
+    canvas = plt.figure(figsize=figure.get_size_inches(), dpi=figure.dpi).canvas
+    canvas.figure = figure
+    figure.set_canvas(canvas)
+    if _on_screen():
+        plt.show()
+
+
+def optional(module: str, extra: str) -> Any:
+    """A module that a lesson can do without, or None, having said so.
+
+    Args:
+        module: its name, such as "torch".
+        extra: chainrule's extra that installs it, such as "torch".
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        print(  # noqa: T201  # a part of the lesson
+            f"{module} is not installed here (pip install 'chainrule[{extra}]' brings it). The lesson goes on without it."
+        )
+        return None
+
+
+def _on_screen() -> bool:
+    import matplotlib.pyplot as plt  # see `show`
+
+    return plt.get_backend().lower() not in ("agg", "cairo", "pdf", "pgf", "ps", "svg", "template")
+
+
+def _head(file: Path) -> Lesson:
+    text = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
+    cell = _cell(text, "", 1)
+    return Lesson(int(file.name[:2]), cell.heading, cell.paragraphs[0], file)
+
+
+def _cell(text: str, code: str, line: int) -> Cell:
+    """Take prose apart: a heading, if its first line is underlined, and paragraphs without markup on one line each."""
+    heading, paragraphs = "", re.split(r"\n\s*\n", text.strip())
+    title = re.match(r"(.+)\n([=~-])\2+(\n|$)", paragraphs[0])
+    if title:
+        heading = title[1]
+        paragraphs = [paragraphs[0][title.end() :], *paragraphs[1:]]
+    return Cell(heading, tuple(_plain(paragraph) for paragraph in paragraphs if paragraph), code, line)
+
+
+def _plain(paragraph: str) -> str:
+    """A paragraph on one line, without marks for code and emphasis."""
+    return re.sub(r"``(.+?)``|\*\*(.+?)\*\*|\*(.+?)\*", r"\1\2\3", " ".join(paragraph.split()))
