@@ -13,7 +13,7 @@ import numpy as np
 
 from chainrule.first_principles.activations import sigmoid
 from chainrule.lessons import show
-from chainrule.plots import charts, inside
+from chainrule.plots import charts, inside, style
 
 # %%
 # One input: a straight line
@@ -60,7 +60,8 @@ for name, picture in zip(pictures, inputs, strict=True):
     terms = [f"{w * pixel:+g}" for w, pixel in zip(weights, picture, strict=True) if pixel]
     print(f"{name:<16} Σ w x = {' '.join(terms) or '0':<26} = {weights @ picture:4.1f}")
 
-show(inside.weight_images(weights[None], (3, 3), captions=["-1 beside,\n2 in the middle"], title="Nine weights"))
+sums = [f"{name}\nΣ w x = {weights @ picture:g}" for name, picture in zip(pictures, inputs, strict=True)]
+show(style.sheet(inputs.reshape(-1, 3, 3), sums, "How upright is it?", style.LIGHT, columns=3))
 
 # %%
 # All ink scores no better than empty paper: what the middle column says for the stroke, the other two say against it.
@@ -118,18 +119,19 @@ for name, a in zip(pictures, sigmoid(inputs @ weights + bias), strict=True):
 # A layer: neurons side by side
 # -----------------------------
 #
-# Several neurons that look at the same inputs are a layer, and their sums are a single product of a matrix and a vector.
+# Several neurons that look at the same inputs are a layer, and their sums are one product: a matrix times a vector.
 #
 # Write each neuron's weights as a row of a matrix :math:`W`, and the biases as a column :math:`b`. Then
 #
 # .. math:: z = W a + b, \qquad a' = \sigma(z)
 #
-# where :math:`a` is what the layer before says (here: the pixels) and :math:`a'` what this one says. :math:`W` has a row
-# for each neuron and a column for each input: 3 neurons that look at 9 pixels have a matrix of 3 × 9.
+# where :math:`a` is what the layer before says (here: the pixels) and :math:`a'` what this one says. :math:`W` has a
+# row for each neuron and a column for each input: 3 neurons that look at 9 pixels have a matrix of 3 × 9.
 
 upright = weights.reshape(3, 3)
 W = np.stack([upright.ravel(), upright.T.ravel(), np.full(9, 1.0)])  # (3, 9): upright? flat? is there any ink?
 b = np.array([-3.0, -3.0, -2.0])
+show(inside.weight_images(W, (3, 3), ["upright?", "flat?", "any ink?"], title="The weights of three neurons"))
 for name, picture in zip(pictures, inputs, strict=True):
     print(f"{name:<16} {np.array2string(sigmoid(W @ picture + b), precision=3, floatmode='fixed')}")
 

@@ -61,9 +61,9 @@ def compiler() -> bool:
     return True
 
 
-def build(model: str, hidden: int = 0) -> torch.nn.Module:
+def build(model: str, hidden: int = 0, seed: int = 0) -> torch.nn.Module:
     """The network of a name."""
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     if model == "network":
         return Sequential(Flatten(), Linear(784, hidden), Sigmoid(), Linear(hidden, 10), Sigmoid())
     if model == "mlp":

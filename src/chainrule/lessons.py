@@ -38,7 +38,7 @@ class Lesson:
 
 @dataclass(frozen=True)
 class Cell:
-    """A piece of a lesson: its heading ("" for none), the paragraphs below it, and the code with the line it begins in."""
+    """A piece of a lesson: its heading ("" for none), the paragraphs below, and the code with the line it begins in."""
 
     heading: str
     paragraphs: tuple[str, ...]
@@ -126,9 +126,8 @@ def optional(module: str, extra: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError:
-        print(  # noqa: T201  # a part of the lesson
-            f"{module} is not installed here (pip install 'chainrule[{extra}]' brings it). The lesson goes on without it."
-        )
+        cure = f"pip install 'chainrule[{extra}]' brings it"
+        print(f"{module} is not installed here ({cure}). The lesson goes on without it.")  # noqa: T201  # to its reader
         return None
 
 

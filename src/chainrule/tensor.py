@@ -677,7 +677,9 @@ _TORCH_NAMES = {"axis": "dim", "axes": "dims", "keepdims": "keepdim"}
 def _as_array(data: Any, dtype: DTypeLike | None, copy: bool) -> NDArray[Any]:
     if isinstance(data, Tensor):
         data = data._data if mode.trace is None else data._known("a copy by tensor(); clone() is one that can be compiled,")
-    if dtype is None and not isinstance(data, (np.ndarray, np.generic)):
+    elif hasattr(data, "__array__") and not isinstance(data, (np.ndarray, np.generic)):
+        data = np.asarray(data)
+    if dtype is None and not hasattr(data, "__array__"):  # other libraries' arrays keep their types, too
         array = np.asarray(data)
         if array.dtype == np.float64 and not isinstance(_first(data), (np.ndarray, np.generic, Tensor)):
             array = array.astype(DEFAULT)  # Python floats

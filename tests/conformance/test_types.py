@@ -112,3 +112,10 @@ def test_sums_means_and_comparisons_with_themselves():
             compare(lambda x, name=name: getattr(x, name)(), (ours,), (theirs,))
         for call in (lambda x: x.float(), lambda x: x.double(), lambda x: x.long(), lambda x: x.bool()):
             compare(call, (ours,), (theirs,))
+
+
+def test_arrays_of_pytorch_keep_their_type():
+    for dtype in (torch.float64, torch.float32, torch.int32, torch.bool):
+        theirs = torch.ones(2, dtype=dtype)
+        assert chainrule.tensor(theirs).dtype == theirs.numpy().dtype
+        assert chainrule.as_tensor(theirs).dtype == theirs.numpy().dtype

@@ -1,9 +1,67 @@
-"""Programs run by Python instead of Numba, where a test asks for `interpreted`."""
+"""A compiled program's text, run by Python itself: the same loops without Numba, for many small programs at once.
 
+A test that asks for `interpreted` has its programs run that way.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+from types import SimpleNamespace
+
+import numpy as np
 import pytest
 
 from chainrule.jit import program
-from tests.jit.interpreted import load
+
+KINDS = {
+    "f4": np.float32, "f8": np.float64, "i8": np.int64, "i4": np.int32, "i2": np.int16, "s1": np.int8, "u1": np.uint8,
+    "u2": np.uint16, "u4": np.uint32, "u8": np.uint64, "b1": np.bool_,
+}  # fmt: skip
+
+
+class Pointer:
+    """Numbers in memory by their index."""
+
+    def __init__(self, address, kind):
+        self.memory = ctypes.cast(int(address), ctypes.POINTER(np.ctypeslib.as_ctypes_type(kind)))
+        self.kind = kind
+
+    def __getitem__(self, i):
+        return self.kind(self.memory[int(i)])
+
+    def __setitem__(self, i, value):
+        self.memory[int(i)] = value.item()
+
+
+def matrix(address, turned, rows, columns, row, kind):
+    shape = (columns, rows) if turned else (rows, columns)
+    count = (shape[0] - 1) * row + shape[1]
+    memory = np.ctypeslib.as_array(ctypes.cast(int(address), ctypes.POINTER(np.ctypeslib.as_ctypes_type(kind))), (count,))
+    size = memory.itemsize
+    found = np.lib.stride_tricks.as_strided(memory, shape, (row * size, size))
+    return found.T if turned else found
+
+
+def gemm(_, turned_x, turned_y, n, m, k, alpha, x, x_row, y, y_row, beta, out, out_row):
+    kind = type(alpha)
+    result = matrix(out, 0, n, m, out_row, kind)
+    product = alpha * (matrix(x, turned_x, n, k, x_row, kind) @ matrix(y, turned_y, k, m, y_row, kind))
+    result[...] = product + beta * result if beta else product
+
+
+def load(code):
+    """Instead of `program._load`."""
+    assert code.startswith(program.HEADER)
+    space = dict(
+        KINDS, pointer=Pointer, gemm=gemm, np=np, math=math, jit=lambda function: function,
+        numba=SimpleNamespace(njit=lambda **_: lambda function: function), abs=abs,
+        add=lambda total, x: total + x, maximum=np.maximum, minimum=np.minimum, power=lambda x, y: x**y,
+        exp=np.exp, log=np.log, log1p=np.log1p, expm1=np.expm1, tanh=np.tanh,
+        flush_denormals=lambda: 0, restore_denormals=lambda rule: None, wait=lambda T, shares: None,
+    )  # fmt: skip
+    exec(code.removeprefix(program.HEADER), space)
+    return SimpleNamespace(**space)
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ COMMANDS = {  # name: (module below chainrule.cli, what it does)
     "evaluate": ("evaluate", "Judge a trained model by the test images."),
     "predict": ("predict", "Read the digit in each picture."),
     "lesson": ("lesson", "List the lessons, or run one: from one neuron to the next word."),
+    "read": ("read", "Read every digit in a photo of a page."),
     "models": ("listings", "List the models that can be trained."),
     "data": ("listings", "List the data sets."),
     "runs": ("listings", "List the runs, the newest last."),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -16,9 +16,12 @@ from chainrule.errors import PictureError
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Callable
 
     from numpy.typing import NDArray
     from PIL import Image
+
+Result = TypeVar("Result")
 
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF")
 MOST_PIXELS = 100_000_000
@@ -37,6 +40,20 @@ def open_picture(path: str | os.PathLike[str]) -> NDArray[np.float32]:
     Raises:
         PictureError: the file is missing, empty, not a picture in one of `FORMATS`, damaged, or above 100 megapixels.
     """
+    return _opened(path, _grey)
+
+
+def open_photo(path: str | os.PathLike[str]) -> Image.Image:
+    """Read a picture file in its colours and its full size, to be drawn on: upright, opaque, in Pillow's mode RGB.
+
+    Raises:
+        PictureError: as `open_picture`.
+    """
+    return _opened(path, _in_colour)
+
+
+def _opened(path: str | os.PathLike[str], convert: Callable[[Image.Image], Result]) -> Result:
+    """What `convert` makes of a picture file, turned upright; whatever goes wrong is told in one sentence."""
     from PIL import Image, ImageOps, UnidentifiedImageError  # Pillow loads when a picture is first needed
 
     _check_file(Path(path))
@@ -47,7 +64,7 @@ def open_picture(path: str | os.PathLike[str]) -> NDArray[np.float32]:
                 width, height = image.size
                 if width * height <= MOST_PIXELS:
                     upright = ImageOps.exif_transpose(image)
-                    return _grey(upright)
+                    return convert(upright)
         except PermissionError as error:
             raise PictureError(f"{path}: the file may not be read (permission denied)") from error
         except UnidentifiedImageError as error:
@@ -79,12 +96,8 @@ def _grey(image: Image.Image) -> NDArray[np.float32]:
     from PIL import Image
 
     most = (LONGEST_SIDE, LONGEST_SIDE)
-    if image.mode.startswith(("I", "F")):  # 16 or 32 bits, or floats
-        values = np.asarray(image).astype(np.float32)
-        if not np.isfinite(values).all():
-            raise ValueError("the picture has values that are no numbers")
-        low, high = (0.0, 65535.0) if image.mode.startswith("I;16") else (float(values.min()), float(values.max()))
-        image = Image.fromarray((values - low) / max(high - low, 1e-12))
+    if image.mode.startswith(("I", "F")):
+        image = Image.fromarray(_deep(image))
         image.thumbnail(most, Image.Resampling.BOX)
         return np.asarray(image)
     if image.has_transparency_data:
@@ -94,3 +107,24 @@ def _grey(image: Image.Image) -> NDArray[np.float32]:
     image = image.convert("RGB").convert("L")
     image.thumbnail(most, Image.Resampling.BOX)
     return np.asarray(image, np.float32) / np.float32(255)
+
+
+def _deep(image: Image.Image) -> NDArray[np.float32]:
+    """A picture of 16 or 32 bits a pixel, or of floats, as grey values from 0 to 1."""
+    values = np.asarray(image).astype(np.float32)
+    if not np.isfinite(values).all():
+        raise ValueError("the picture has values that are no numbers")
+    low, high = (0.0, 65535.0) if image.mode.startswith("I;16") else (float(values.min()), float(values.max()))
+    return (values - np.float32(low)) / np.float32(max(high - low, 1e-12))
+
+
+def _in_colour(image: Image.Image) -> Image.Image:
+    """A decoded picture of any mode, opaque, with eight bits for red, green and blue."""
+    from PIL import Image
+
+    if image.mode.startswith(("I", "F")):
+        image = Image.fromarray(np.rint(255 * _deep(image)).astype(np.uint8))
+    elif image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image.convert("RGB")

@@ -15,8 +15,8 @@ import numpy as np
 from scipy import ndimage
 
 from chainrule.images.ink import find_ink
-from chainrule.images.raster import resize
-from chainrule.images.steps import ink_to_mnist
+from chainrule.images.raster import shrink
+from chainrule.images.steps import checked, ink_to_mnist
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     Box = tuple[int, int, int, int]
 
 LEAST_CONFIDENCE = 0.5  # below it a digit is found, but not read
+LONGEST_SIDE = 2000  # pixels of a photo's longer side: a sheet of small digits is still read
 HANDY = 64  # pixels of a digit's height: in photos with larger ones there is only more noise to see
 SMALLEST = 10  # pixels of a digit's height: smaller ones cannot be told from dust
 CORE = 0.4  # of a part's darkest ink: what is lighter is the blur around its strokes
@@ -82,28 +83,31 @@ class _Part:
         return float(np.median(self.ink[self.ink > 0.5 * self.ink.max()]))
 
 
-def read_page(grey: Grey, read: Reader) -> list[list[Digit]]:
+def read_page(photo: NDArray[np.floating | np.uint8], read: Reader) -> list[list[Digit]]:
     """Find and read the handwritten digits in a photo of a page, dark on light.
 
     Args:
-        grey: the photo, `(height, width)`, brightness from 0 (black) to 1 (white).
+        photo: grey values `(height, width)`: floats from 0 (black) to 1 (white), or uint8 from 0 to 255.
         read: the network: pictures `(N, 28, 28)`, uint8, in MNIST's form, to confidences `(N, classes)`.
 
     Returns:
-        The lines from top to bottom, each one's digits from left to right. None if the page is empty.
+        The lines from top to bottom, each one's digits from left to right; an empty list if the page is empty.
+
+    Raises:
+        PictureError: the array has another form.
     """
-    scale = 1.0
+    grey = shrink(checked(photo), LONGEST_SIDE)
     parts, size = _find_parts(grey)
     if size > 1.4 * HANDY:
-        scale = HANDY / size
-        small = (max(1, round(scale * grey.shape[0])), max(1, round(scale * grey.shape[1])))
-        parts, size = _find_parts(resize(grey, small))
+        grey = shrink(grey, round(HANDY / size * max(grey.shape)))
+        parts, size = _find_parts(grey)
+    scale = max(photo.shape) / max(grey.shape)
     parts = [part for part in _join(parts, size) if _may_be_digit(part, size)]
     lines = []
     for line in _lines(parts):
         digits = _read_line(line, read, size)
         if digits:
-            lines.append([replace(digit, box=_scaled(digit.box, 1 / scale)) for digit in digits])
+            lines.append([replace(digit, box=_scaled(digit.box, scale)) for digit in digits])
     return lines
 
 

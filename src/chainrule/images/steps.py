@@ -77,7 +77,7 @@ def prepare(picture: str | os.PathLike[str] | NDArray[np.floating | np.uint8]) -
         PictureError: the file cannot be read, the array has another form, or there is no digit to be seen.
     """
     if isinstance(picture, np.ndarray):
-        name, grey = "picture", _checked(picture)
+        name, grey = "picture", checked(picture)
     else:
         name, grey = str(picture), open_picture(picture)
     try:
@@ -96,7 +96,12 @@ def ink_to_mnist(ink: Grey) -> NDArray[np.uint8]:
     return _centre(_scale(_thicken(_crop(shrink(ink, WORKING_SIDE)))))
 
 
-def _checked(values: NDArray[np.floating | np.uint8]) -> Grey:
+def checked(values: NDArray[np.floating | np.uint8]) -> Grey:
+    """Grey values as floats from 0 to 1.
+
+    Raises:
+        PictureError: they are not uint8 or floats in that range, or not `(height, width)`.
+    """
     if values.ndim != 2 or not values.size:
         raise PictureError(f"picture: an array of shape {values.shape} is not grey values of shape (height, width)")
     if values.dtype == np.uint8:

@@ -180,25 +180,31 @@ class Loop:
         return " + ".join(terms)
 
     def _nest(self, depth: int) -> list[str]:
-        body = self._element()
+        body = element = self._element()
         total = len(self.sizes)
         for level in range(total - 1, -1, -1):
             start = [f"{self._acc(r)} = {self._start(r)}" for r in self.reductions if self.level[id(r)] == level and level < total]
-            end = [
-                f"{self._pointer(r)}[{self._at(r)}] = {self._acc(r)}"
-                for r in self.reductions if self.level[id(r)] == level and level < total
-            ]
+            end = [self._hand_over(r) for r in self.reductions if self.level[id(r)] == level and level < total]
             size = "first, last" if level == 0 and self.outermost_free else str(self.sizes[level])
             body = [*start, f"for i{level} in range({size}):", *("    " + line for line in body), *end]
+        empty = 0 in self.stage.shape
+        body = body if total and not empty else []
         for r in self.reductions:  # sums in memory begin at 0
-            if self.level[id(r)] == total and total:
+            if total and (empty or self.level[id(r)] == total or self._comes_again(r)):
                 body = [*self._clear(r), *body]
         if not total:
-            body = [*(f"{self._acc(r)} = {self._start(r)}" for r in self.reductions), *body,
+            body = [*(f"{self._acc(r)} = {self._start(r)}" for r in self.reductions), *element,
                     *(f"{self._pointer(r)}[0] = {self._acc(r)}" for r in self.reductions)]  # fmt: skip
-        if self.sizes and 0 in self.stage.shape:
-            body = ["pass"]
-        return self.opening + ["    " + line for line in body]
+        return self.opening + ["    " + line for line in body or ["pass"]]
+
+    def _comes_again(self, r: Value) -> bool:
+        """Whether a loop outside the one that sums in a variable runs over the same results once more."""
+        return 0 in self.strides[id(r)][: self.level[id(r)]]
+
+    def _hand_over(self, r: Value) -> str:
+        """The line that puts a sum from its variable into memory."""
+        place = f"{self._pointer(r)}[{self._at(r)}]"
+        return f"{place} = {STEP[r.op].format(place, self._acc(r)) if self._comes_again(r) else self._acc(r)}"
 
     def _clear(self, r: Value) -> list[str]:
         lines = [f"{self._pointer(r)}[{self._at(r)}] = {self._start(r)}"]

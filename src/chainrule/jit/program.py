@@ -155,12 +155,17 @@ class Program:
             if id(value) in self.slots:
                 self._take(value, array)
         new = self.prepare(self.scalars)
-        with blas.one_thread():
+        before = blas.hold()
+        try:
             for item in self.order:
-                if isinstance(item, int):
-                    team.together(self.module, self.table, self.scalars, item, self.shares)
-                else:
+                if type(item) is not int:
                     item()
+                elif self.shares == 1:
+                    self.module.run(self.table, self.scalars, item, 0, 1)
+                else:
+                    team.together(self.module, self.table, self.scalars, item, self.shares)
+        finally:
+            blas.let_go(before)
         self.remember(new)
 
 

@@ -193,8 +193,10 @@ class Trace:
             found = self.cells[id(array)] = Tracer(self, value), value, array
         return found[0]
 
-    def constant(self, array: NDArray[Any]) -> Tracer:
+    def constant(self, array: Any) -> Tracer:
         """An array that is the same in all calls, and that nobody else holds."""
+        if type(array) is Tracer:
+            return array
         value = Value("captured", None, (), array)
         self.values.append(value)
         return Tracer(self, value)

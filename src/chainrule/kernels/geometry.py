@@ -30,10 +30,8 @@ class Plan(NamedTuple):
     """For each place of the result: its number in the result's picture."""
     taps: tuple[NDArray[np.intp], NDArray[np.intp]]
     """The rows and the columns of the filter that take part, in the order in which they are read."""
-    runs: Table
-    """How far from `starts` each run of neighbouring numbers begins."""
-    length: int
-    """How many numbers a run has."""
+    terms: Table
+    """How far from `starts` each term of a place's sum lies: the taps row by row, and in each tap the channels."""
 
 
 def channels_last(x: NDArray[Any]) -> NDArray[Any]:
@@ -61,9 +59,9 @@ def forward_plan(
         np.arange(output_size(size[a], padding[a], kernel[a], stride[a], dilation[a])) * stride[a] for a in (0, 1)
     )
     taps = np.arange(kernel[0]), np.arange(kernel[1])
-    runs, length = _runs(taps[0] * dilation[0] * width, taps[1] * dilation[1], depth, group_depth)
+    terms = _terms(taps[0] * dilation[0] * width, taps[1] * dilation[1], depth, group_depth)
     starts = _grid(rows * width, columns) * depth
-    return Plan((padding[0][0], padding[1][0], height, width), starts, np.arange(starts.size), taps, runs, length)
+    return Plan((padding[0][0], padding[1][0], height, width), starts, np.arange(starts.size), taps, terms)
 
 
 @functools.lru_cache(maxsize=256)
@@ -101,9 +99,9 @@ def backward_plans(
     plans = []
     for i, h, taps_y, away_y in vertical:
         for j, w, taps_x, away_x in horizontal:
-            runs, length = _runs(away_y * width, away_x, depth, group_depth)
             starts, places = _grid(i * width, j) * depth, _grid(h * size[1], w)
-            plans.append(Plan((-top, -left, height, width), starts, places, (taps_y, taps_x), runs, length))
+            terms = _terms(away_y * width, away_x, depth, group_depth)
+            plans.append(Plan((-top, -left, height, width), starts, places, (taps_y, taps_x), terms))
     return plans
 
 
@@ -112,8 +110,6 @@ def _grid(rows: Table, columns: Table) -> Table:
     return (rows[:, None] + columns).ravel().astype(np.intp)
 
 
-def _runs(rows: Table, columns: Table, depth: int, group_depth: int) -> tuple[Table, int]:
-    """The offsets of taps, as few long runs: a filter's row is one run where its taps and channels are neighbours."""
-    if depth == group_depth and np.all(np.diff(columns) == 1):
-        return (rows + columns[0]).astype(np.intp) * depth, columns.size * depth
-    return _grid(rows, columns) * depth, group_depth
+def _terms(rows: Table, columns: Table, depth: int, group_depth: int) -> Table:
+    """The offsets of the taps' channels, those of one group."""
+    return _grid(_grid(rows, columns) * depth, np.arange(group_depth))

@@ -94,14 +94,17 @@ def save_training(
         UserError: the file cannot be written.
     """
     figure = training.curves(history, title, dark=dark)
-    whole = [(line, *map(np.asarray, line.get_data())) for axes in figure.axes for line in axes.lines]
+    lines = [line for axes in figure.axes for line in axes.lines]
+    whole = [(line, np.asarray(line.get_xdata()), np.asarray(line.get_ydata())) for line in lines]
     growing = ("training", "validation")
     legends = [axes.get_legend() for axes in figure.axes]
     known = [
         pair for legend in legends if legend for pair in zip(legend.get_texts(), legend.legend_handles, strict=True)
     ]
-    best = [part for text, handle in known if text.get_text() not in growing for part in (text, handle) if part]
-    best += [line for line, _, _ in whole if line.get_label() not in growing]
+    best: list[Any] = [
+        part for text, handle in known if text.get_text() not in growing for part in (text, handle) if part
+    ]
+    best += [line for line in lines if line.get_label() not in growing]
 
     def show(row: int) -> None:
         epoch = float(history[row]["epoch"] or 0)
@@ -164,7 +167,8 @@ def _write(
     if most < 2:
         raise ValueError(f"most={most} frames do not move; it must be at least 2")
     figure.set_dpi(_DPI)
-    canvas, pictures = FigureCanvasAgg(figure), []
+    canvas: Any = FigureCanvasAgg(figure)  # its methods have no type stubs
+    pictures = []
     for step in np.unique(np.linspace(0, count - 1, min(most, count)).round().astype(int)).tolist():
         show(step)
         canvas.draw()

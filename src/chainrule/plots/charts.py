@@ -262,8 +262,8 @@ def bars(axes: Axes, names: Sequence[str], percent: Column, chosen: int | None, 
     axes.barh(places, percent, color=[look.second if i == chosen else look.first for i in places])
     for i in places:
         weight = "bold" if i == chosen else "normal"
-        at = {"xy": (percent[i], i), "xytext": (4, 0), "textcoords": "offset points", "va": "center"}
-        axes.annotate(f"{percent[i]:.1f}", **at, size=style.SMALL, weight=weight, color=look.ink)
+        beside = axes.annotate(f"{percent[i]:.1f}", (percent[i], i), (4, 0), textcoords="offset points", va="center")
+        beside.set(size=style.SMALL, weight=weight, color=look.ink)
     axes.set(xlim=(0, 125), xticks=[0, 50, 100], ylim=(len(percent) - 0.5, -0.5), yticks=places)
     axes.set_yticklabels(names, parse_math=False)
     axes.grid(visible=False, axis="y")

@@ -7,7 +7,7 @@ was rolled down. A path that flies off is drawn as far as its numbers are below 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from matplotlib.colors import LinearSegmentedColormap
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
-    from mpl_toolkits.mplot3d import Axes3D
     from numpy.typing import ArrayLike, NDArray
 
     from chainrule.first_principles.descent import Path
@@ -100,7 +99,9 @@ def descent_on_contour(
     (left, right), (low, high) = ends = window or _box(found)
     x, y, heights = _map("descent_on_contour", function, ends)
     beneath, across = 0.68 + 0.24 * (len(found) + 2), 5.2  # inches: the legend and the label of x₁; the map
-    size = (0.8 + across + 1.35, beneath + across * (high - low) / (right - left) + 0.6)
+    ratio = (high - low) / (right - left)
+    shape = min(max(ratio, 0.4), 1.6)  # equal units on both axes, unless the map were a thread
+    size = (0.8 + across + 1.35, beneath + across * shape + 0.6)
     figure = style.new_figure(*size, title, look, margins=(0.8, beneath, 1.35, 0.6))
     axes = figure.add_subplot()
     style.dress(axes, look, x="x₁", y="x₂")
@@ -113,7 +114,7 @@ def descent_on_contour(
     for (name, (points, values)), stroke in zip(found.items(), style.strokes(len(found), look), strict=True):
         way, *ends_of_way = _trail(axes, points, stroke, _named(name, values), look)
         ways.append(way)
-    axes.set(xlim=(left, right), ylim=(low, high), aspect="equal")
+    axes.set(xlim=(left, right), ylim=(low, high), aspect="equal" if shape == ratio else "auto")
     style.color_bar(figure, drawn, "height f(x₁, x₂)", look, right=1.2)
     place = {"loc": "lower left", "bbox_to_anchor": (0.7 / size[0], 0.05 / size[1])}
     style.legend(figure, look, handles=[*ways, *ends_of_way], **place)
@@ -146,7 +147,7 @@ def descent_on_surface(
     beneath = 0.45 + 0.24 * (len(found) + 2)
     size = (6.6, 4.9 + beneath)
     figure = style.new_figure(*size, title, look, margins=(0.2, beneath, 0.5, 0.1))
-    axes: Axes3D = figure.add_subplot(projection="3d", computed_zorder=False)
+    axes: Any = figure.add_subplot(projection="3d", computed_zorder=False)  # no type stubs know this kind
     axes.set_facecolor(look.ground)
     for axis, label in zip((axes.xaxis, axes.yaxis, axes.zaxis), ("x₁", "x₂", "f(x₁, x₂)"), strict=True):
         axis.set_pane_color(look.ground)
@@ -221,9 +222,7 @@ def _named(name: str, values: Array) -> str:
     return f"{name + ': ' if name else ''}{len(values) - 1} steps to f = {values[-1]:.3g}"
 
 
-def _trail(
-    axes: Axes | Axes3D, places: Array, stroke: tuple[str, str, str], name: str, look: style.Look
-) -> list[Line2D]:
+def _trail(axes: Axes, places: Array, stroke: tuple[str, str, str], name: str, look: style.Look) -> list[Line2D]:
     """A path (S, n) in a panel of n dimensions: its line, then the marks of its start and its end."""
     colour, line, marker = stroke
     size = 4.0 if len(places) <= _MANY else 2.5

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     Array = NDArray[Any]
 
 _WIDEST = 6.0  # points: the line of the largest weight, where there are few
+_DASHES = (0, (2, 1))
 _TALL = 16  # a layer with more neurons than this is drawn as a picture, not as a column
 
 
@@ -52,16 +53,12 @@ def network_diagram(
         ValueError: the shapes do not fit each other, or `most` is less than 2.
     """
     matrices = [np.asarray(matrix, float) for matrix in weights]
-    fits = all(matrix.ndim == 2 and matrix.size for matrix in matrices)
-    if not matrices or not fits or any(b.shape[1] != a.shape[0] for a, b in pairwise(matrices)):
-        shapes = ", ".join(str(matrix.shape) for matrix in matrices)
-        raise ValueError(f"network_diagram: weights [{shapes}] do not fit; each is (outputs, inputs) of its layer")
+    sizes = _sizes(matrices)
     if most < 2:
         raise ValueError(f"network_diagram: most={most} leaves no first and last neuron; it must be at least 2")
-    sizes = [matrices[0].shape[1], *(len(matrix) for matrix in matrices)]
-    inside = None if values is None else [np.asarray(column, float).ravel() for column in values]
-    if inside is not None and [column.size for column in inside] != sizes:
-        raise ValueError(f"network_diagram: values for {[c.size for c in inside]} neurons do not fit layers of {sizes}")
+    inside = [None] * len(sizes) if values is None else [np.asarray(column, float).ravel() for column in values]
+    if values is not None and [np.size(column) for column in inside] != sizes:
+        raise ValueError(f"network_diagram: values {[np.size(c) for c in inside]} do not fit layers of {sizes} neurons")
     names = _layer_names(len(sizes)) if layers is None else list(layers)
     if len(names) != len(sizes):
         raise ValueError(f"network_diagram: {len(names)} names do not fit {len(sizes)} layers, the inputs among them")
@@ -69,12 +66,11 @@ def network_diagram(
     look = style.DARK if dark else style.LIGHT
     shown = [_first_and_last(size, most) for size in sizes]
     tallest = max(len(which) + (len(which) < size) for which, size in zip(shown, sizes, strict=True))
-    apart, height = max(2.2, 0.09 * max(map(len, names)) + 0.3), max(0.55 * tallest, 1.6)  # inches, as in the axes
+    apart, height = max(2.2, 0.09 * max(map(len, names)) + 0.7), max(0.55 * tallest, 1.6)  # inches, as in the axes
     width = apart * (len(sizes) - 1) + 1.6
     total = max(width, 5.2)
-    figure = style.new_figure(
-        total, height + 1.95, title, look, margins=((total - width) / 2, 0.7, (total - width) / 2, 0.6)
-    )
+    aside = (total - width) / 2
+    figure = style.new_figure(total, height + 1.95, title, look, margins=(aside, 0.7, aside, 0.6))
     axes = figure.add_subplot()
     axes.set_axis_off()
     axes.set(xlim=(-0.8, width - 0.8), ylim=(height, -0.65), aspect="equal")
@@ -85,40 +81,18 @@ def network_diagram(
     for i, matrix in enumerate(drawn):
         wires = matrix * widest / (largest[i] or 1)
         _wires(axes, wires, (apart * i, heights[i]), (apart * (i + 1), heights[i + 1]), look)
-    for i, (which, size, ys, name) in enumerate(zip(shown, sizes, heights, names, strict=True)):
-        axes.scatter([apart * i] * len(ys), ys, 850, facecolor=look.ground, edgecolor=look.ink, zorder=3)
+    for i, (which, size, name, column) in enumerate(zip(shown, sizes, names, inside, strict=True)):
         axes.text(apart * i, -0.45, f"{name} ({size:,})", ha="center", size=style.TEXT, weight="bold", color=look.ink)
         if len(which) < size:
-            axes.text(apart * i, height / 2, "⋮", ha="center", va="center", size=style.TITLE, color=look.ink, zorder=4)
-        if inside is not None:
-            for y, value in zip(ys, inside[i][which], strict=True):
-                axes.text(
-                    apart * i,
-                    y,
-                    f"{value:.2f}" if abs(value) < 10 else f"{value:.3g}",
-                    ha="center",
-                    va="center",
-                    size=style.SMALL,
-                    color=look.ink,
-                    zorder=4,
-                )
+            axes.text(apart * i, height / 2, "⋮", ha="center", va="center", size=style.TITLE, color=look.ink)
+        _neurons(axes, apart * i, heights[i], None if column is None else column[which], look)
     keys = [
         Line2D([], [], color=look.first, lw=3, label="positive weight"),
-        Line2D([], [], color=look.second, lw=3, ls=(0, (2, 1)), label="negative weight"),
-        Line2D(
-            [], [], color=look.quiet, lw=widest, label="the widest: " + ", ".join(f"{weight:.3g}" for weight in largest)
-        ),
+        Line2D([], [], color=look.second, lw=3, ls=_DASHES, label="negative weight"),
+        Line2D([], [], color=look.quiet, lw=widest, label="the widest: " + ", ".join(f"{w:.3g}" for w in largest)),
     ]
-    style.legend(
-        axes,
-        look,
-        handles=keys,
-        loc="upper center",
-        bbox_to_anchor=(0.5, -0.1 / (height + 0.65)),
-        ncols=3,
-        handlelength=2,
-        columnspacing=1.2,
-    )
+    beneath = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.1 / (height + 0.65)), "ncols": 3}
+    style.legend(axes, look, handles=keys, handlelength=2, columnspacing=1.2, **beneath)
     return figure
 
 
@@ -254,6 +228,15 @@ def _signed(
     )
 
 
+def _sizes(matrices: Sequence[Array]) -> list[int]:
+    """The neurons of each layer, the inputs first."""
+    dense = bool(matrices) and all(matrix.ndim == 2 and matrix.size for matrix in matrices)
+    if not dense or any(after.shape[1] != before.shape[0] for before, after in pairwise(matrices)):
+        shapes = ", ".join(str(matrix.shape) for matrix in matrices)
+        raise ValueError(f"network_diagram: weights [{shapes}] do not fit; each is (outputs, inputs) of its layer")
+    return [matrices[0].shape[1], *(len(matrix) for matrix in matrices)]
+
+
 def _layer_names(count: int) -> list[str]:
     hidden = ["hidden"] if count == 3 else [f"hidden {i}" for i in range(1, count - 1)]
     return ["inputs", *hidden, "outputs"]
@@ -276,13 +259,21 @@ def _spread(count: int, gap: bool, height: float) -> NDArray[np.float64]:
 def _wires(axes: Axes, matrix: Array, start: tuple[float, Array], end: tuple[float, Array], look: style.Look) -> None:
     """A line for each weight, (outputs, inputs) as wide as it is large, in points; the widest above the others."""
     (x, sources), (to_x, targets) = start, end
-    for positive, colour, dashes in ((True, look.first, "solid"), (False, look.second, (0, (2, 1)))):
+    for positive, colour, dashes in ((True, look.first, "solid"), (False, look.second, _DASHES)):
         outputs, inputs = np.nonzero(matrix > 0 if positive else matrix < 0)
         order = np.argsort(np.abs(matrix[outputs, inputs]), kind="stable")
         outputs, inputs = outputs[order], inputs[order]
         ends = [((x, sources[i]), (to_x, targets[o])) for o, i in zip(outputs, inputs, strict=True)]
         sizes = np.abs(matrix[outputs, inputs])
         axes.add_collection(LineCollection(ends, linewidths=sizes, colors=colour, linestyles=[dashes], zorder=2))
+
+
+def _neurons(axes: Axes, x: float, heights: Array, values: Array | None, look: style.Look) -> None:
+    """A circle for each neuron of a column, with its value inside if it is known; above the wires."""
+    axes.scatter([x] * len(heights), heights, 850, facecolor=look.ground, edgecolor=look.ink, zorder=3)
+    for y, value in zip(heights, () if values is None else values, strict=values is not None):
+        word = f"{value:.2f}" if abs(value) < 10 else f"{value:.3g}"
+        axes.text(x, y, word, ha="center", va="center", size=style.SMALL, color=look.ink, zorder=4)
 
 
 def _tiled(array: Array) -> Array:

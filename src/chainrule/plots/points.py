@@ -134,29 +134,23 @@ def hidden_map(
     if classes is not None and len(classes) < count:
         raise ValueError(f"hidden_map: {len(classes)} class names do not fit {count} classes")
     look = style.DARK if dark else style.LIGHT
-    names = [] if classes is None else [f"{i}  {name}" for i, name in enumerate(classes)]
-    right = style.legend_width(names) if names else 0.3
+    right = 0.3 if classes is None else style.legend_width(classes)
     figure = style.new_figure(0.85 + 5.6 + right, 6.2, title, look, margins=(0.85, 0.6, right, 0.6))
     axes = figure.add_subplot()
-    ordinals = ("first", "second")
-    x, y = (
-        f"{word} principal component ({share:.0%} of the variance)"
-        for word, share in zip(ordinals, shares, strict=True)
-    )
-    style.dress(axes, look, x=x, y=y, open_frame=True)
+    x, y = (f"principal component ({share:.0%} of the variance)" for share in shares)
+    style.dress(axes, look, x=f"first {x}", y=f"second {y}", open_frame=True)
     colours = [colour for colour, _, _ in style.strokes(count, look)]
     for i in np.unique(truth):
         own = flat[:most][truth[:most] == i]
         axes.plot(*own.T, ls="", marker=f"${i}$", color=colours[i], mew=0.2, markersize=5.5, alpha=0.8, label=f"{i}")
     for i in np.unique(truth):
-        middle = flat[truth == i].mean(axis=0)
+        across, up = flat[truth == i].mean(axis=0).tolist()
         frame = {"boxstyle": "circle,pad=0.25", "facecolor": look.ground, "edgecolor": look.ink}
-        axes.text(
-            *middle, str(i), ha="center", va="center", size=style.TITLE, weight="bold", color=look.ink, bbox=frame
-        )
-    if names:
-        keys = [Line2D([], [], ls="", marker=f"${i}$", color=look.ink, label=n) for i, n in enumerate(classes or [])]
-        style.legend(axes, look, handles=keys, loc="upper left", bbox_to_anchor=(1.02, 1), borderaxespad=0)
+        number = axes.text(across, up, str(i), ha="center", va="center", size=style.TITLE, weight="bold", bbox=frame)
+        number.set_color(look.ink)
+    if classes is not None:
+        keys = [Line2D([], [], ls="", marker=f"${i}$", color=look.ink, label=name) for i, name in enumerate(classes)]
+        style.legend(axes, look, handles=keys)
     return figure
 
 
@@ -179,9 +173,11 @@ def principal_components(rows: ArrayLike, count: int = 2) -> tuple[NDArray[np.fl
     if table.ndim != 2 or min(table.shape) < count:
         raise ValueError(f"principal_components: rows of shape {table.shape} do not have {count} directions")
     centred = table - table.mean(axis=0)
-    left, sizes, _ = np.linalg.svd(centred, full_matrices=False)  # (N, K) and (K,)
+    left, sizes, right = np.linalg.svd(centred, full_matrices=False)  # (N, K), (K,) and (K, H)
+    largest = np.abs(right[:count]).argmax(axis=1)
+    signs = np.sign(right[np.arange(count), largest])  # a direction could as well point the other way: settle it
     variance = sizes**2
-    return left[:, :count] * sizes[:count], variance[:count] / (variance.sum() or 1.0)
+    return signs * left[:, :count] * sizes[:count], variance[:count] / (variance.sum() or 1.0)
 
 
 def _tint(colour: str, look: style.Look, place: int) -> str:

@@ -98,8 +98,14 @@ def dress(axes: Axes, look: Look, *, title: str = "", x: str = "", y: str = "", 
 
 def legend(owner: Axes | Figure, look: Look, **where: Any) -> None:
     """Name what is drawn, to the right of the panel unless `where` says otherwise in matplotlib's words."""
-    place = where or {"loc": "upper left", "bbox_to_anchor": (1.02, 1), "borderpad": 0, "borderaxespad": 0}
-    found = owner.legend(**place, fontsize=SMALL, labelcolor=look.ink, frameon=False, labelspacing=0.7)
+    beside = {"loc": "upper left", "bbox_to_anchor": (1.02, 1), "borderpad": 0, "borderaxespad": 0}
+    found = owner.legend(
+        **(where if "loc" in where else beside | where),
+        fontsize=SMALL,
+        labelcolor=look.ink,
+        frameon=False,
+        labelspacing=0.7,
+    )
     for text in found.get_texts():
         text.set_parse_math(False)
 
@@ -115,7 +121,7 @@ def color_bar(figure: Figure, drawn: ScalarMappable, label: str, look: Look, rig
     axes = figure.add_axes((1 - (right - 0.15) / width, place.bottom, 0.15 / width, place.top - place.bottom))
     bar = figure.colorbar(drawn, cax=axes)
     bar.set_label(label, size=TEXT, color=look.ink)
-    bar.outline.set_edgecolor(look.quiet)  # type: ignore[operator]  # the stubs take the outline for a method
+    bar.outline.set_edgecolor(look.quiet)
     axes.tick_params(color=look.quiet, labelcolor=look.ink, labelsize=SMALL)
 
 

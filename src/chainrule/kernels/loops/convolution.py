@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chainrule.kernels.compile import jit
+from chainrule.kernels.team import spread
 from chainrule.kernels.geometry import (
     Plan,
     backward_plans,
@@ -33,7 +34,6 @@ from chainrule.kernels.geometry import (
     output_size,
 )
 from chainrule.kernels.loops.tile import SPARE_ROWS, VECTOR_BYTES, copy, product
-from chainrule.kernels.team import spread
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     Array = NDArray[Any]
 
 PARTS = 8  # of the weights' gradient: so many threads can work at it
+SLAB_ROWS = 120  # places at a time: whole tiles, whose sums fit the first cache
 PARTS_ELEMENTS = 2**20  # but no more parts than have so many elements together
 
 
@@ -90,19 +91,15 @@ def convolve_weight_gradient(
     _, _, height, width = grad.shape
     per_group = outputs // groups
     columns = _whole_vectors(per_group, x.dtype)
-    # Here a row begins at a tap and a channel, and runs along the places of one line of the result.
-    starts = ((plan.runs[:, None]) + np.arange(plan.length)).ravel()
-    runs = plan.starts.reshape(height, width)[:, 0].copy()
-    parts = max(1, min(PARTS, images, PARTS_ELEMENTS // (groups * starts.size * columns)))
-    pieces = np.array_split(starts, min(starts.size, PARTS // parts))
+    parts = max(1, min(PARTS, images, PARTS_ELEMENTS // (groups * plan.terms.size * columns)))
+    pieces = np.array_split(plan.terms, min(plan.terms.size, PARTS // parts))  # a row for each tap and channel
     rows = len(pieces[0])  # the longest
     tables = np.concatenate([_pad(piece, rows + SPARE_ROWS) for piece in pieces])
     total = np.empty((parts, len(pieces), groups, rows + SPARE_ROWS, columns), x.dtype)
     spread(
         _weight_gradient, parts * len(pieces), images * height * width * outputs * kernel[0] * kernel[1] * depth // 8,
-        channels_last(x).ravel(), channels_last(grad).ravel(), total.ravel(), tables, runs,
-        np.arange(height) * (width * columns), (images, *size, channels), plan.frame, (height, width, outputs),
-        total.shape, stride[1] * channels,
+        _flat(channels_last(x)), _flat(channels_last(grad)), total.ravel(), tables, plan.starts,
+        (images, *size, channels), plan.frame, outputs, total.shape,
     )  # fmt: skip
     summed = total[..., :rows, :per_group].sum(axis=0)  # (pieces, groups, rows, O / groups)
     rows_in_order = np.concatenate([summed[q, :, : len(piece)] for q, piece in enumerate(pieces)], axis=1)
@@ -114,15 +111,18 @@ def _correlate_by(plan: Plan, x: Array, weight: Array, out: Array) -> None:
     """Convolve x (N, H, W, C) with weight (groups, KH, KW, C / groups, O / groups) into the plan's places of out."""
     groups, used = weight.shape[0], weight.shape[-1]
     columns = _whole_vectors(used, x.dtype)
-    rows = weight.size // (groups * used)
     matrix = np.zeros((*weight.shape[:-1], columns), x.dtype)
     matrix[..., :used] = weight
     spread(
-        _correlate, len(x), len(x) * plan.places.size * matrix.size // 8, x.ravel(), matrix.ravel(), out.ravel(),
-        _pad(plan.starts, plan.starts.size + SPARE_ROWS), plan.places, plan.runs,
-        np.arange(plan.runs.size) * (plan.length * columns), plan.length, 1, x.shape, plan.frame,
-        (groups, rows, columns), out.shape,
+        _correlate, len(x), len(x) * plan.places.size * matrix.size // 8, _flat(x), matrix.ravel(), out.ravel(),
+        _pad(plan.starts, plan.starts.size + SPARE_ROWS), plan.places, plan.terms, x.shape, plan.frame,
+        (groups, columns), out.shape,
     )  # fmt: skip
+
+
+def _flat(array: Array) -> Array:
+    """The array in one line; copied if it is read-only, for which loops would have to be compiled anew."""
+    return array.ravel() if array.flags.writeable else array.flatten()
 
 
 def _whole_vectors(columns: int, dtype: np.dtype[Any]) -> int:
@@ -137,8 +137,8 @@ def _pad(table: NDArray[np.intp], size: int) -> NDArray[np.intp]:
 
 @jit
 def _correlate(
-    x: Any, weights: Any, out: Any, table: Any, places: Any, run_x: Any, run_w: Any, length: int, x_step: int,
-    x_shape: Any, frame: Any, weights_shape: Any, out_shape: Any, begin: int, end: int,
+    x: Any, weights: Any, out: Any, table: Any, places: Any, terms: Any, x_shape: Any, frame: Any, weights_shape: Any,
+    out_shape: Any, begin: int, end: int,
 ) -> None:  # fmt: skip
     """Convolve images begin … end - 1 of x (N, H, W, C), framed, with weights (groups, K, columns): out (N, H′, W′, O).
 
@@ -146,29 +146,34 @@ def _correlate(
     """
     _, h, w, channels = x_shape
     _, _, height, width = frame
-    groups, depth, columns = weights_shape
+    groups, columns = weights_shape
     _, out_height, out_width, outputs = out_shape
-    used, rows = outputs // groups, places.size
+    used = outputs // groups
+    neighbours = columns == outputs and places[-1] == places.size - 1  # a slab of the product is one of the result
     framed = np.zeros(height * width * channels, x.dtype)
-    sums = np.empty((rows + SPARE_ROWS) * columns, x.dtype)
+    sums = np.empty((SLAB_ROWS + SPARE_ROWS) * columns, x.dtype)
     for image in range(begin, end):
         _put_in_frame(x, image * h * w * channels, h, w * channels, framed, frame, channels)
         for group in range(groups):
-            product(
-                framed, group * (channels // groups), table, weights, group * depth * columns, run_x, run_w, length,
-                x_step, columns, sums, 0, rows, columns, True,
-            )  # fmt: skip
             out_at = image * out_height * out_width * outputs + group * used
-            for row in range(rows):
-                copy(out, out_at + places[row] * outputs, sums, row * columns, used)
+            for first in range(0, places.size, SLAB_ROWS):
+                rows = min(SLAB_ROWS, places.size - first)
+                direct = neighbours and rows == SLAB_ROWS
+                to, to_at = (out, out_at + first * outputs) if direct else (sums, 0)
+                product(
+                    framed, group * (channels // groups), table[first:], rows, terms, weights,
+                    group * terms.size * columns, to, to_at, columns, True,
+                )  # fmt: skip
+                for row in range(0 if direct else rows):
+                    copy(out, out_at + places[first + row] * outputs, sums, row * columns, used)
 
 
 @jit
 def _weight_gradient(
-    x: Any, grad: Any, total: Any, tables: Any, run_x: Any, run_w: Any, x_shape: Any, frame: Any, grad_shape: Any,
-    total_shape: Any, x_step: int, begin: int, end: int,
+    x: Any, grad: Any, total: Any, tables: Any, places: Any, x_shape: Any, frame: Any, outputs: int, total_shape: Any,
+    begin: int, end: int,
 ) -> None:  # fmt: skip
-    """Sums over images of x's windows times grad (N, H′, W′, O): total (parts, pieces, groups, rows, columns).
+    """Sums over images of x's windows times grad (N, places, O): total (parts, pieces, groups, rows, columns).
 
     A part has a share of the images, a piece a share of the rows, with its table; pairs of both are numbered, and these
     are begin … end - 1. Arrays are flat.
@@ -176,10 +181,10 @@ def _weight_gradient(
     images, h, w, channels = x_shape
     _, _, frame_height, frame_width = frame
     parts, pieces, groups, rows, columns = total_shape
-    height, width, outputs = grad_shape
     used = outputs // groups
     framed = np.zeros(frame_height * frame_width * channels, x.dtype)
-    upstream = np.zeros(height * width * columns, x.dtype)
+    direct = columns == outputs  # one group of whole vectors: the product takes grad as it lies
+    copied = np.zeros(0 if direct else places.size * columns, x.dtype)
     for item in range(begin, end):
         part, piece = item // pieces, item % pieces
         first, last = part * images // parts, (part + 1) * images // parts
@@ -187,13 +192,16 @@ def _weight_gradient(
         for image in range(first, last):
             _put_in_frame(x, image * h * w * channels, h, w * channels, framed, frame, channels)
             for group in range(groups):
-                grad_at = image * height * width * outputs + group * used
-                for place in range(height * width):
-                    copy(upstream, place * columns, grad, grad_at + place * outputs, used)
+                grad_at = image * places.size * outputs + group * used
+                if direct:
+                    upstream, upstream_at = grad, grad_at
+                else:
+                    upstream, upstream_at = copied, 0
+                    for place in range(places.size):
+                        copy(copied, place * columns, grad, grad_at + place * outputs, used)
                 product(
-                    framed, group * (channels // groups), table, upstream, group * 0, run_x, run_w, width, x_step,
-                    columns, total, (item * groups + group) * rows * columns, rows - SPARE_ROWS, columns,
-                    image == first,
+                    framed, group * (channels // groups), table, rows - SPARE_ROWS, places, upstream, upstream_at,
+                    total, (item * groups + group) * rows * columns, columns, image == first,
                 )  # fmt: skip
 
 

@@ -246,11 +246,31 @@ def _log1p(x: Any) -> Any:
     return log(u) if (x > np.float32(1e7)) | (u <= np.float32(0)) | (x != x) else y
 
 
-exp = _by_type(_exp, lambda x: math.exp(x))
-log = _by_type(_log, lambda x: math.log(x) if x > 0 else (-math.inf if x == 0 else math.nan))
-tanh = _by_type(_tanh, lambda x: math.tanh(x))
-expm1 = _by_type(_expm1, lambda x: math.expm1(x))
-log1p = _by_type(_log1p, lambda x: math.log1p(x) if x > -1 else (-math.inf if x == -1 else math.nan))
+def _exp_of_double(x: Any) -> Any:  # Numba wants the same signature, with annotations, as that of `choose`
+    return math.exp(x)
+
+
+def _log_of_double(x: Any) -> Any:
+    return math.log(x) if x > 0 else (-math.inf if x == 0 else math.nan)
+
+
+def _tanh_of_double(x: Any) -> Any:
+    return math.tanh(x)
+
+
+def _expm1_of_double(x: Any) -> Any:
+    return math.expm1(x)
+
+
+def _log1p_of_double(x: Any) -> Any:
+    return math.log1p(x) if x > -1 else (-math.inf if x == -1 else math.nan)
+
+
+exp = _by_type(_exp, _exp_of_double)
+log = _by_type(_log, _log_of_double)
+tanh = _by_type(_tanh, _tanh_of_double)
+expm1 = _by_type(_expm1, _expm1_of_double)
+log1p = _by_type(_log1p, _log1p_of_double)
 
 
 @register_jitable

@@ -1,17 +1,22 @@
-"""A matrix product whose rows lie anywhere, tile by tile in the processor's registers: the heart of every convolution.
+"""A matrix product whose left factor lies anywhere, tile by tile in the processor's registers: every convolution's heart.
 
-    out[i, j] += Σ_r Σ_k  x[rows[i] + run_x[r] + k · x_step] · w[run_w[r] + k · w_step + j]
+    out[i, j] += Σ_k  x[rows[i] + terms[k]] · w[k, j]
 
-A convolution is this product: i is a place in the picture, j an output channel, and the sum goes over the filter's
-taps and the input channels, in runs that lie side by side in memory. Its gradient to the weights is this product too: i
-is then a tap and an input channel, and the sum goes over the places (see `loops.convolution`).
+A convolution is this product: i is a place in the picture, j an output channel, and k goes over the filter's taps and
+the input channels; two tables say where a place begins and how far from it each term lies. Its gradient to the weights
+is this product too, with the tables exchanged: i is a tap and an input channel, and k goes over the places (see
+`loops.convolution`).
 
 A tile is a few rows by a few vector registers of columns. Its sums stay in registers while k runs: each step loads the
 columns' vectors once and one number for each row, copied to all lanes, and makes rows × vectors multiply-adds of them.
-So there are more multiply-adds than loads, and the multipliers are the limit. Numba's own vectoriser does not keep such
-a block in registers, so `tile` writes the vector instructions itself, in LLVM's language; LLVM makes of them what the
-processor has. The loops around the tiles cut the sum so that the part of w that is in use stays in the first cache
-while all rows pass.
+So there are about twice as many multiply-adds as loads, and the multipliers are the limit. Numba's own vectoriser does
+not keep such a block in registers, so `tiles` writes the vector instructions itself, in LLVM's language; LLVM makes of
+them what the processor has. That the terms come from a table also helps: LLVM cannot guess the next address, so it does
+not keep one pointer more for every row, each with an addition of its own in the innermost loop.
+
+The order of the loops in `product`: blocks of columns as wide as a tile, blocks of k, rows, and k inside a tile. A block
+of w takes a third of the first cache, where it stays while all rows pass; a tile's sums are loaded and stored once for
+each block.
 """
 
 from __future__ import annotations
@@ -30,12 +35,14 @@ _FEATURES = binding.get_host_cpu_features()
 _MANY = _FEATURES.get("avx512f", False) or _FEATURES.get("neon", False)  # 32 vector registers, not 16
 
 VECTOR_BYTES = 64 if _FEATURES.get("avx512f", False) else 32 if _FEATURES.get("avx", False) else 16
-# Rows × vectors of a tile: as many sums as the registers hold beside the vectors of w and one of x, and at least the
-# eight or ten that keep two multipliers busy, whose results come four or five clocks later.
-WIDE_ROWS, WIDE_VECTORS = (7, 4) if _MANY else (6, 2)
-NARROW_ROWS = 10  # with one vector
+# Rows × vectors of a tile: at least the eight or ten sums that keep two multipliers busy, whose results come four or
+# five clocks later; and no more than the registers hold beside the vectors of w and, since LLVM likes to load all of
+# them at once, those of x. With one sum too many it moves sums to memory and back: 7 × 4 takes a third longer than 6 × 4.
+WIDE_ROWS, WIDE_VECTORS = (6, 4) if _MANY else (6, 2)
+PAIR_ROWS = 10 if _MANY else 6  # with two vectors
+NARROW_ROWS = 10  # with one
 SPARE_ROWS = 9  # tables and results have this many rows more than they need, so that every tile is a whole one
-BLOCK_BYTES = 16 * 1024  # of w, half a first cache
+BLOCK_BYTES = 24 * 1024  # of w
 
 
 def vector_code(function: Any) -> Any:
@@ -44,39 +51,34 @@ def vector_code(function: Any) -> Any:
 
 
 @vector_code
-def tile(
+def tiles(
     typing_context: Any,
-    rows: Any,
+    tile_rows: Any,
     vectors: Any,
     x: Any,
     x_at: Any,
     table: Any,
-    row: Any,
-    w: Any,
-    w_at: Any,
-    run_x: Any,
-    run_w: Any,
+    rows: Any,
+    terms: Any,
     first: Any,
     last: Any,
-    length: Any,
-    x_step: Any,
-    w_step: Any,
+    w: Any,
+    w_at: Any,
     out: Any,
     out_at: Any,
-    out_step: Any,
+    columns: Any,
     fresh: Any,
 ) -> Any:
-    """Add runs first … last - 1 of the sum to `rows` rows × `vectors` vectors of the result, or of 0 if `fresh`.
+    """Add terms first … last - 1 of the sum to `vectors` vectors of all rows of the result, or to 0 if `fresh`.
 
-    `rows` and `vectors` are constants; x, w and out are flat arrays of one type; table, run_x and run_w are arrays of
-    offsets; the rest are integers. All steps and offsets count elements.
+    `tile_rows` and `vectors` are constants; x, w and out are flat arrays of one type; table and terms are arrays of
+    offsets; the rest are integers. All offsets count elements; w and out have `columns` columns.
     """
     given = {
-        "x": x, "x_at": x_at, "table": table, "row": row, "w": w, "w_at": w_at, "run_x": run_x, "run_w": run_w,
-        "first": first, "last": last, "length": length, "x_step": x_step, "w_step": w_step, "out": out,
-        "out_at": out_at, "out_step": out_step, "fresh": fresh,
+        "x": x, "x_at": x_at, "table": table, "rows": rows, "terms": terms, "first": first, "last": last,
+        "w": w, "w_at": w_at, "out": out, "out_at": out_at, "columns": columns, "fresh": fresh,
     }  # fmt: skip
-    n_rows, n_vectors = rows.literal_value, vectors.literal_value
+    n_rows, n_vectors = tile_rows.literal_value, vectors.literal_value
     item = x.dtype.bitwidth // 8
     lanes = VECTOR_BYTES // item
 
@@ -101,76 +103,73 @@ def tile(
         def vector_at(pointer: Any, v: int) -> Any:
             return b.bitcast(b.gep(pointer, [word(v * lanes)]), vector.as_pointer())
 
-        places = b.gep(array("table"), [number("row")])
+        step, from_zero = number("columns"), b.icmp_signed("!=", number("fresh"), word(0))
         x_base, w_base, out_base = (b.gep(array(a), [number(f"{a}_at")]) for a in ("x", "w", "out"))
-        starts = [b.gep(x_base, [b.load(b.gep(places, [word(i)]))]) for i in range(n_rows)]
-        results = [
-            [vector_at(b.gep(out_base, [b.mul(number("out_step"), word(i))]), v) for v in range(n_vectors)]
-            for i in range(n_rows)
-        ]
         # LLVM keeps these variables in registers, for nobody takes their address.
         sums = [[cgutils.alloca_once(b, vector) for _ in range(n_vectors)] for _ in range(n_rows)]
-        cells = [(sums[i][v], results[i][v]) for i in range(n_rows) for v in range(n_vectors)]
-        with b.if_else(b.icmp_signed("!=", number("fresh"), word(0))) as (from_zero, from_before):
-            with from_zero:
-                for total, _ in cells:
-                    b.store(zero, total)
-            with from_before:
-                for total, result in cells:
-                    b.store(b.load(result, align=item), total)
-        with cgutils.for_range(b, number("last"), start=number("first")) as run:
-            x_run = b.load(b.gep(array("run_x"), [run.index]))
-            w_run = b.gep(w_base, [b.load(b.gep(array("run_w"), [run.index]))])
-            rows_here = [b.gep(start, [x_run]) for start in starts]
-            with cgutils.for_range(b, number("length")) as k:
-                columns = b.gep(w_run, [b.mul(k.index, number("w_step"))])
-                factors = [b.load(vector_at(columns, v), align=item) for v in range(n_vectors)]
-                x_move = b.mul(k.index, number("x_step"))
+        with cgutils.for_range_slice(b, word(0), number("rows"), word(n_rows), inc=True) as (row, _):
+            places = b.gep(array("table"), [row])
+            starts = [b.gep(x_base, [b.load(b.gep(places, [word(i)]))]) for i in range(n_rows)]
+            lines = [b.gep(out_base, [b.mul(b.add(row, word(i)), step)]) for i in range(n_rows)]
+            cells = [(sums[i][v], vector_at(lines[i], v)) for i in range(n_rows) for v in range(n_vectors)]
+            with b.if_else(from_zero) as (zeros, before):
+                with zeros:
+                    for total, _ in cells:
+                        b.store(zero, total)
+                with before:
+                    for total, cell in cells:
+                        b.store(b.load(cell, align=item), total)
+            with cgutils.for_range(b, number("last"), start=number("first")) as k:
+                away = b.load(b.gep(array("terms"), [k.index]))
+                line = b.gep(w_base, [b.mul(k.index, step)])
+                factors = [b.load(vector_at(line, v), align=item) for v in range(n_vectors)]
                 for i in range(n_rows):
-                    one = b.load(b.gep(rows_here[i], [x_move]))
+                    one = b.load(b.gep(starts[i], [away]))
                     every_lane = b.shuffle_vector(b.insert_element(undefined, one, word(0)), undefined, first_lane)
                     for v in range(n_vectors):
                         b.store(b.call(multiply_add, [every_lane, factors[v], b.load(sums[i][v])]), sums[i][v])
-        for total, result in cells:
-            b.store(b.load(total), result, align=item)
+            for total, cell in cells:
+                b.store(b.load(total), cell, align=item)
         return context.get_dummy_value()
 
-    return types.void(rows, vectors, *given.values()), generate
+    return types.void(tile_rows, vectors, *given.values()), generate
 
 
 @jit
 def product(
-    x: Any, x_at: int, table: Any, w: Any, w_at: int, run_x: Any, run_w: Any, length: int, x_step: int,
-    w_step: int, out: Any, out_at: int, rows: int, columns: int, fresh: bool,
+    x: Any, x_at: int, table: Any, rows: int, terms: Any, w: Any, w_at: int, out: Any, out_at: int, columns: int,
+    fresh: bool,
 ) -> None:  # fmt: skip
     """The product above, for `rows` rows of the table × `columns`, a multiple of the lanes.
 
-    It is added to `out`, or to 0 if `fresh`. All arrays are flat. The result begins at `out_at` and has `columns`
-    columns; it and the table have SPARE_ROWS more rows than are wanted.
+    It is added to `out`, or to 0 if `fresh`. x, w (terms, columns) and out (rows, columns) are flat and begin at x_at,
+    w_at and out_at; out and the table have SPARE_ROWS more rows than are wanted.
     """
     lanes = VECTOR_BYTES // x.itemsize
     column = 0
     while column < columns:
-        wide = columns - column >= WIDE_VECTORS * lanes
-        width = WIDE_VECTORS * lanes if wide else lanes
-        runs = max(1, BLOCK_BYTES // max(1, length * width * x.itemsize))
-        for first in range(0, run_x.size, runs):
-            last = min(first + runs, run_x.size)
-            if wide:
-                for row in range(0, rows, WIDE_ROWS):
-                    tile(
-                        WIDE_ROWS, WIDE_VECTORS, x, x_at, table, row, w, w_at + column, run_x, run_w, first,
-                        last, length, x_step, w_step, out, out_at + row * columns + column, columns,
-                        fresh and first == 0,
-                    )  # fmt: skip
+        left = (columns - column) // lanes
+        vectors = WIDE_VECTORS if left >= WIDE_VECTORS else min(left, 2)
+        blocks = max(1, -(-terms.size * vectors * VECTOR_BYTES // BLOCK_BYTES))
+        for block in range(blocks):
+            first, last = block * terms.size // blocks, (block + 1) * terms.size // blocks
+            begin = fresh and block == 0
+            if vectors == WIDE_VECTORS:
+                tiles(
+                    WIDE_ROWS, WIDE_VECTORS, x, x_at, table, rows, terms, first, last, w, w_at + column, out,
+                    out_at + column, columns, begin,
+                )  # fmt: skip
+            elif vectors == 2:
+                tiles(
+                    PAIR_ROWS, 2, x, x_at, table, rows, terms, first, last, w, w_at + column, out,
+                    out_at + column, columns, begin,
+                )  # fmt: skip
             else:
-                for row in range(0, rows, NARROW_ROWS):
-                    tile(
-                        NARROW_ROWS, 1, x, x_at, table, row, w, w_at + column, run_x, run_w, first,
-                        last, length, x_step, w_step, out, out_at + row * columns + column, columns,
-                        fresh and first == 0,
-                    )  # fmt: skip
-        column += width
+                tiles(
+                    NARROW_ROWS, 1, x, x_at, table, rows, terms, first, last, w, w_at + column, out,
+                    out_at + column, columns, begin,
+                )  # fmt: skip
+        column += vectors * lanes
 
 
 @vector_code

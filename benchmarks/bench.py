@@ -1,0 +1,410 @@
+"""chainrule beside PyTorch, JAX and scikit-learn on the same cores, in one run: one table, also as JSON and a picture.
+
+    python benchmarks/bench.py                everything, some ten minutes
+    python benchmarks/bench.py W1 W3 growth   some of it
+    python benchmarks/bench.py --quick        all but the races to learn MNIST, with few repeats, in about a minute
+
+Quiet cores, please: whatever else runs on them is measured too. Each library works in a process of its own, and the
+processes take turns (see `player`). OPENBLAS_CORETYPE and OPENBLAS_L2_SIZE, which hold NumPy to an old processor's
+kernels on some machines, are unset for all of them; other variables, such as OMP_NUM_THREADS, are left as they are. A
+library that is not installed is named and skipped: pip install -e '.[torch,bench]'.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from datetime import date
+from importlib.util import find_spec
+from pathlib import Path
+from statistics import mean, median
+from typing import TYPE_CHECKING, Any
+
+import report
+import works
+from player import PAUSE, PEERS, Player, environment, play
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from works import Work
+
+    Measured = dict[str, dict[str, list[list[float]]]]
+
+HERE = Path(__file__).parent
+BUILD, PICTURES = HERE.parent / "build", HERE.parent / "docs" / "pictures"
+MODULES = {"PyTorch": "torch", "JAX": "jax", "scikit-learn": "sklearn"}
+SLOW = 0.5
+"""Seconds: steps that take longer are measured in fewer blocks."""
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much is measured.
+
+    Attributes:
+        rounds: blocks of each library.
+        seconds: about how long a block takes.
+        processes: how often whole programs are run.
+        seeds: how often MNIST is learned.
+    """
+
+    rounds: int
+    seconds: float
+    processes: int
+    seeds: int
+
+
+FULL, QUICK = Effort(5, 0.3, 3, 2), Effort(2, 0.05, 1, 0)
+
+
+class Bench:
+    """One run of the benchmark.
+
+    Attributes:
+        effort: how much is measured.
+        quick: whether what takes long is left out.
+        results: what each work came to.
+        versions: of the libraries that took part.
+        skipped: why the others did not.
+    """
+
+    def __init__(self, effort: Effort, *, quick: bool = False) -> None:
+        self.effort, self.quick = effort, quick
+        self.results: dict[str, dict[str, Any]] = {}
+        self.versions: dict[str, dict[str, Any]] = {}
+        self.skipped = missing()
+        self.machine = Player("machine", "")
+        self._products: list[list[float]] = []
+
+    def run(self, keys: Sequence[str]) -> dict[str, Any]:
+        """Measure works, and return the JSON document."""
+        started = time.perf_counter()
+        for key in keys:
+            work, before = works.WORKS[key], time.perf_counter()
+            self._products.append(self.machine.block("product", 3, 1))
+            self.results[key] = self._measure(work)
+            print(f"{key}: {time.perf_counter() - before:.0f} s", file=sys.stderr, flush=True)
+        self.machine.close()
+        return document(self, keys, time.perf_counter() - started)
+
+    @property
+    def rate(self) -> dict[str, float]:
+        """FLOPs a second of NumPy's large product: the median, the lowest and the highest."""
+        flops = 2 * 2048**3
+        times = [seconds for block in self._products for seconds in block]
+        return {"median": flops / median(times), "low": flops / max(times), "high": flops / min(times)}
+
+    def peers(self) -> list[str]:
+        """The libraries that take part, ours first."""
+        return [report.OURS, *(peer for peer in report.PEERS if peer not in self.skipped)]
+
+    def _measure(self, work: Work) -> dict[str, Any]:
+        if work.kind == "process":
+            return PROCESSES[work.key](self, work)
+        growing = work.group in works.GROWTH
+        peers = [peer for peer in self.peers() if not growing or peer in (report.OURS, "PyTorch")]
+        return self.race(work, peers, 2 if growing else self.effort.rounds)
+
+    def race(self, work: Work, peers: Sequence[str], rounds: int) -> dict[str, Any]:
+        """Let the libraries take turns at one work."""
+        players = [player for peer in peers if (player := self.player(peer, work.key))]
+        measured: Measured = {player.peer: {name: [] for name in player.variants} for player in players}
+        if any(cost > SLOW for player in players for cost in player.variants.values()):
+            rounds = min(rounds, 3)
+        for _ in range(rounds):
+            for player in players:
+                for variant, cost in player.variants.items():
+                    steps, drop = block_size(cost, self.effort.seconds)
+                    measured[player.peer][variant].append(player.block(variant, steps, drop))
+        failed = {player.peer: player.failed for player in players}
+        for player in players:
+            player.close()
+        return report.result(work, measured, failed)
+
+    def player(self, peer: str, key: str, only: str = "") -> Player | None:
+        """A library at a work; None, and noted, if it cannot be imported."""
+        player = Player(peer, key, only, {"BENCH_COMPILE": "0" if self.quick else "1"})
+        if player.missing:
+            self.skipped[peer] = player.missing
+            player.close()
+            return None
+        self.versions[peer] = player.about
+        return player
+
+
+def missing() -> dict[str, str]:
+    """The libraries that are not installed."""
+    return {peer: "not installed" for peer, module in MODULES.items() if find_spec(module) is None}
+
+
+def block_size(cost: float, seconds: float) -> tuple[int, int]:
+    """How many steps of a cost to count in a block, and how many before them to drop."""
+    if cost > SLOW:
+        return 1, 1
+    return max(3, min(2000, int(seconds / cost))), 3
+
+
+def document(bench: Bench, keys: Sequence[str], seconds: float) -> dict[str, Any]:
+    """All that was found, as JSON keeps it."""
+    return {
+        "date": date.today().isoformat(),
+        "quick": bench.quick,
+        "seconds": round(seconds),
+        "machine": bench.machine.about,
+        "rate": bench.rate,
+        "versions": bench.versions,
+        "skipped": bench.skipped,
+        "results": [bench.results[key] for key in keys],
+    }
+
+
+# Whole programs
+
+
+def program(command: Sequence[str]) -> tuple[float, dict[str, Any]]:
+    """Run Python with arguments; the seconds it took and the JSON document that it printed, if any."""
+    time.sleep(PAUSE)
+    started = time.perf_counter()
+    done = subprocess.run([sys.executable, "-W", "ignore", *command], env=environment(), capture_output=True, text=True)
+    seconds = time.perf_counter() - started
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)[:200]}: ended with {done.returncode}: {done.stderr[-2000:]}")
+    return seconds, json.loads(done.stdout or "{}")
+
+
+def ours_trained(folder: str, *options: str) -> tuple[float, dict[str, Any]]:
+    """Run `chainrule train`, in a new folder inside `folder`."""
+    place = tempfile.mkdtemp(dir=folder)
+    return program(["-m", "chainrule", "train", "--json", "--out", f"{place}/run", *options])
+
+
+ARTICLE = ["--model", "mlp", "--optimizer", "adam", "--lr", "0.01", "--batch-size", "64"]
+
+
+def epoch(bench: Bench, work: Work) -> dict[str, Any]:
+    """An epoch of the article's program, and of `chainrule train`: its second or third, with its validation."""
+    ours: list[list[float]] = []
+    theirs: list[list[float]] = []
+    facts = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for _ in range(bench.effort.processes):
+            _, found = ours_trained(folder, *ARTICLE, "--epochs", "3")
+            ours.append([median(record["seconds"] for record in found["epochs"][1:])])
+            if "PyTorch" in bench.peers():
+                _, found = program([str(HERE / "programs" / "torch_article.py")])
+                theirs.append([found["seconds"]])
+                facts["transforms"] = f"torchvision's or their equals: {found['transforms']}"
+    return report.result(work, {report.OURS: {"jit": ours}, "PyTorch": {"as it stands": theirs} if theirs else {}}, facts=facts)
+
+
+def epoch_process(bench: Bench, work: Work) -> dict[str, Any]:
+    """The processes of one epoch, start to end."""
+    measured: Measured = {report.OURS: {"jit": []}, "PyTorch": {}}
+    with tempfile.TemporaryDirectory() as folder:
+        for _ in range(bench.effort.processes):
+            measured[report.OURS]["jit"].append([ours_trained(folder, *ARTICLE, "--epochs", "1")[0]])
+            if "PyTorch" in bench.peers():
+                taken, _ = program([str(HERE / "programs" / "torch_article.py")])
+                measured["PyTorch"].setdefault("as it stands", []).append([taken])
+    return report.result(work, measured)
+
+
+START_UP = {
+    "chainrule": """
+import chainrule
+net = chainrule.nn.Sequential(chainrule.nn.Linear(784, 128), chainrule.nn.ReLU(), chainrule.nn.Linear(128, 10))
+net(chainrule.zeros(1, 784)).argmax().item()
+""",
+    "PyTorch": """
+import torch
+net = torch.nn.Sequential(torch.nn.Linear(784, 128), torch.nn.ReLU(), torch.nn.Linear(128, 10))
+net(torch.zeros(1, 784)).argmax().item()
+""",
+    "JAX": """
+import jax
+from jax import numpy as jnp
+keys = jax.random.split(jax.random.key(0))
+w1, w2 = jax.random.normal(keys[0], (784, 128)), jax.random.normal(keys[1], (128, 10))
+int((jax.nn.relu(jnp.zeros((1, 784)) @ w1 + jnp.zeros(128)) @ w2 + jnp.zeros(10)).argmax())
+""",
+    "scikit-learn": """
+import numpy as np
+from sklearn.neural_network import MLPClassifier
+images = np.zeros((1, 784), np.float32)
+MLPClassifier((128,), batch_size=1).partial_fit(images, [0], classes=range(10)).predict(images)
+""",
+}
+
+
+def start_up(bench: Bench, work: Work) -> dict[str, Any]:
+    """From nothing to the first prediction; scikit-learn's network needs a step of training before that."""
+    return whole(bench, work, {peer: START_UP[peer] for peer in bench.peers()})
+
+
+def importing(bench: Bench, work: Work) -> dict[str, Any]:
+    """Imports alone, less an empty process; and ours in imports of NumPy."""
+    modules = {report.OURS: "chainrule"} | {peer: MODULES[peer] for peer in bench.peers()[1:]}
+    codes = {peer: f"import {module}" for peer, module in modules.items()}
+    taken = processes(bench, codes | {"nothing": "pass", "NumPy": "import numpy"})
+    empty = median(taken["nothing"])
+    numpy = median(taken["NumPy"]) - empty
+    measured = {peer: {WAYS[peer]: [[seconds - empty] for seconds in taken[peer]]} for peer in codes}
+    ours = median(taken[report.OURS]) - empty
+    facts = {"import chainrule, in imports of NumPy": f"{ours / numpy:.2f} ({report.amount(numpy)} each)"}
+    return report.result(work, measured, facts=facts)
+
+
+WAYS = {"chainrule": "eager", "PyTorch": "eager", "JAX": "jit", "scikit-learn": "MLPClassifier"}
+
+
+def whole(bench: Bench, work: Work, codes: dict[str, str]) -> dict[str, Any]:
+    """Whole processes, each of which runs some lines of Python."""
+    taken = processes(bench, codes)
+    return report.result(work, {peer: {WAYS[peer]: [[seconds] for seconds in taken[peer]]} for peer in codes})
+
+
+def processes(bench: Bench, codes: dict[str, str]) -> dict[str, list[float]]:
+    """The seconds of processes that run some lines of Python, in turn, after one of each to warm up the files."""
+    taken: dict[str, list[float]] = {name: [] for name in codes}
+    for turn in range(2 * bench.effort.processes + 1):
+        for name, code in codes.items():
+            seconds, _ = program(["-c", code])
+            if turn:
+                taken[name].append(seconds)
+    return taken
+
+
+def to_99(bench: Bench, work: Work) -> dict[str, Any]:
+    """Train the CNN by one recipe on both sides; its seconds of training, and what accuracy they gave."""
+    scripts = {report.OURS: ("our_recipe.py", "jit"), "PyTorch": ("torch_recipe.py", "channels_last")}
+    scripts = {peer: script for peer, script in scripts.items() if peer in bench.peers()}
+    measured: Measured = {peer: {way: []} for peer, (_, way) in scripts.items()}
+    accuracies: dict[str, list[float]] = {peer: [] for peer in scripts}
+    for seed in range(bench.effort.seeds):
+        for peer, (script, way) in scripts.items():
+            _, found = program([str(HERE / "programs" / script), "99", str(seed)])
+            measured[peer][way].append([sum(found["seconds"])])
+            accuracies[peer].append(found["accuracies"][-1])
+    facts = {peer: learned(measured[peer][way], accuracies[peer]) for peer, (_, way) in scripts.items()}
+    return report.result(work, measured, facts=facts)
+
+
+def learned(blocks: Sequence[Sequence[float]], accuracies: Sequence[float]) -> str:
+    """What came of several seeds, in words."""
+    reached = sum(accuracy >= 0.99 for accuracy in accuracies)
+    return (
+        f"mean {report.amount(mean(block[0] for block in blocks))} of training, test accuracy {mean(accuracies):.2%} "
+        f"(mean), at least 99% for {reached} of {len(accuracies)} seeds"
+    )
+
+
+def default_training(bench: Bench, work: Work) -> dict[str, Any]:
+    """`chainrule train` as it is, and the same network, recipe and images in PyTorch: whole processes."""
+    measured: Measured = {report.OURS: {"jit": []}, "PyTorch": {}}
+    accuracies: dict[str, list[float]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for seed in range(bench.effort.processes):
+            seconds, found = ours_trained(folder, "--seed", str(seed))
+            measured[report.OURS]["jit"].append([seconds])
+            accuracies.setdefault(report.OURS, []).append(found["test_accuracy"])
+            if "PyTorch" in bench.peers():
+                seconds, found = program([str(HERE / "programs" / "torch_recipe.py"), "train", str(seed)])
+                measured["PyTorch"].setdefault("fused", []).append([seconds])
+                accuracies.setdefault("PyTorch", []).append(found["test_accuracy"])
+    facts = {peer: f"test accuracy {mean(found):.2%} (mean of {len(found)} seeds)" for peer, found in accuracies.items()}
+    return report.result(work, measured, facts=facts)
+
+
+def memory(bench: Bench, work: Work) -> dict[str, Any]:
+    """The most memory of processes that take 60 steps of W3, one way each."""
+    ways = {report.OURS: ["eager", "jit"], "PyTorch": ["eager", "channels_last"], "JAX": ["jit"]}
+    measured: Measured = {}
+    for peer in bench.peers():
+        for way in ways.get(peer, []):
+            if player := bench.player(peer, "W3", way):
+                player.block(way, 60, 0)
+                measured.setdefault(peer, {})[way] = [[player.peak()]]
+                player.close()
+    return report.result(work, measured)
+
+
+PROCESSES: dict[str, Callable[[Bench, Work], dict[str, Any]]] = {
+    "W4": epoch,
+    "W4-process": epoch_process,
+    "W6": start_up,
+    "W6-import": importing,
+    "99": to_99,
+    "train": default_training,
+    "memory": memory,
+}
+
+
+# The command
+
+
+def chosen(groups: Sequence[str], *, quick: bool) -> list[str]:
+    """The keys of the works in these groups, or in all of them."""
+    groups = groups or [group for group in works.GROUPS if not (quick and group in ("99", "train"))]
+    keys = [work.key for work in works.TABLE if work.group in groups]
+    if "growth" in groups:
+        sizes = [(work, int(work.key.partition("-")[2])) for row in works.GROWTH.values() for work in row]
+        keys += [work.key for work, size in sizes if not quick or size in works.QUICK]
+    return keys
+
+
+def show(found: dict[str, Any]) -> str:
+    """The whole report."""
+    rows = [one for one in found["results"] if works.WORKS[one["key"]].group not in works.GROWTH]
+    growth = [one for one in found["results"] if works.WORKS[one["key"]].group in works.GROWTH]
+    parts = [report.header(found)]
+    if rows:
+        parts.append(report.table(rows, found["rate"]["median"]))
+    if growth:
+        parts.append(report.growth_table(growth))
+    return "\n\n".join([*parts, report.notes(found["results"])]).rstrip()
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(description="chainrule beside PyTorch, JAX and scikit-learn on the same cores.")
+    parser.add_argument("works", nargs="*", metavar="WORK", help=f"of {', '.join(works.GROUPS)}; all if left out")
+    parser.add_argument("--quick", action="store_true", help="few repeats, and MNIST is not learned unless it is named")
+    parser.add_argument("--seeds", type=int, help=f"how often MNIST is learned to 99%%  [default: {FULL.seeds}]")
+    parser.add_argument("--json", type=Path, default=BUILD / "bench.json", help="[default: build/bench.json]")
+    parser.add_argument("--picture", type=Path, help="[default: docs/pictures/bench.svg if all is measured, else in build]")
+    parser.add_argument("--player", nargs=3, help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    if options.player:
+        peer, key, only = options.player
+        if peer not in PEERS:
+            parser.error(f"there is no player {peer!r}")
+        return play(peer, key, only)
+    unknown = sorted(set(options.works) - set(works.GROUPS))
+    if unknown:
+        parser.error(f"there is no work {', '.join(unknown)}; there are {', '.join(works.GROUPS)}")
+    if options.seeds is not None and options.seeds < 1:
+        parser.error("--seeds must be at least 1")
+    effort = QUICK if options.quick else FULL
+    seeds = options.seeds or max(effort.seeds, 1)
+    bench = Bench(Effort(effort.rounds, effort.seconds, effort.processes, seeds), quick=options.quick)
+    found = bench.run(chosen(options.works, quick=options.quick))
+    complete = not options.works and not options.quick
+    picture = options.picture or (PICTURES if complete else BUILD) / "bench.svg"
+    for file in (options.json, picture):
+        file.parent.mkdir(parents=True, exist_ok=True)
+    options.json.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    print(show(found))
+    import picture as pictures  # matplotlib, only now: the children's memory is counted from this process's
+
+    pictures.save(found, picture)
+    print(f"\n{found['seconds']} s; written: {options.json}, {picture}")
+
+
+if __name__ == "__main__":
+    main()

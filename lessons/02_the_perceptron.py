@@ -1,0 +1,170 @@
+"""
+The perceptron, and what it cannot learn
+========================================
+
+Can a neuron find its weights by itself, from nothing but examples and its own mistakes?
+
+In 1958 Frank Rosenblatt showed that it can, with a rule that fits on one line. We watch it learn AND and OR number by
+number. Then we give it a task that looks no harder, and see it fail for ever, find out why, and mend it.
+"""
+
+import itertools
+
+import numpy as np
+
+from chainrule.first_principles.perceptron import AND, INPUTS, NAND, OR, XOR, learn, predict, xor
+from chainrule.lessons import show
+from chainrule.plots import points
+
+# %%
+# A neuron that says yes or no
+# ----------------------------
+#
+# The perceptron is the neuron of lesson 1 with a harder bend: it says 1 if its sum is above 0, and 0 if it is not.
+#
+# .. math:: \hat y = \begin{cases} 1 & \text{if } w_1 x_1 + w_2 x_2 + b > 0 \\ 0 & \text{otherwise} \end{cases}
+#
+# The hat marks a guess: :math:`y` is the right answer, :math:`\hat y` what the neuron says. The first task is AND:
+# answer 1 only if both inputs are 1. All that the perceptron is told are these four examples.
+
+for inputs, answer in zip(INPUTS, AND, strict=True):
+    print(f"x = {inputs}   y = {answer}")
+
+# %%
+# Learning from mistakes
+# ----------------------
+#
+# It looks at one example after another. If its answer is right, nothing happens; if it is wrong, the weights move.
+#
+# .. math:: w \leftarrow w + (y - \hat y)\, x, \qquad b \leftarrow b + (y - \hat y)
+#
+# The arrow means "becomes". Where it should have said 1 and said 0, the example itself is added to the weights, so that
+# the sum is larger when the example comes again. Where it said 1 wrongly, the example is subtracted. Once through all
+# the examples is called an **epoch**.
+
+weights, bias = np.zeros(2), 0.0
+for epoch in itertools.count(1):
+    weights, bias, (mistakes,) = learn(INPUTS, AND, epochs=1, weights=weights, bias=bias)
+    print(f"epoch {epoch}: mistakes: {mistakes}; now w = {weights}, b = {bias:g}")
+    if mistakes == 0:
+        break
+
+# %%
+# An epoch without a mistake changes nothing, so neither would any later one: it has learned.
+#
+# Where the sum is exactly 0 the answer turns over. With two inputs :math:`w_1 x_1 + w_2 x_2 + b = 0` is a straight line
+# in the plane of the inputs, 1 on its one side and 0 on the other. Nothing in the rule speaks of lines, but finding a
+# line between the 0s and the 1s is what it does.
+
+says = ["0", "1"]
+show(
+    points.decision_boundary(
+        lambda x: predict(x, weights, bias), INPUTS, AND, (weights, bias), says, title="AND: a line was found"
+    )
+)
+
+found = learn(INPUTS, OR)
+print(f"OR takes {len(found.mistakes)} epochs: w = {found.weights}, b = {found.bias:g}")
+
+# %%
+# The task that it cannot learn
+# -----------------------------
+#
+# XOR asks for "one or the other, but not both". Four examples again, and a hundred epochs to learn them.
+
+failed = learn(INPUTS, XOR, epochs=100)
+print("mistakes in the first ten epochs:", failed.mistakes[:10])
+print("mistakes in the last ten epochs: ", failed.mistakes[-10:])
+print(f"it says {predict(INPUTS, failed.weights, failed.bias).astype(int)}, wanted {XOR}")
+
+# %%
+# It goes round in circles. More patience would not help, and here is the proof.
+#
+# To get all four right, the weights and the bias would have to obey
+#
+# .. math::
+#
+#    \text{0, 0} \to 0: \qquad b &\le 0 \\
+#    \text{0, 1} \to 1: \qquad w_2 + b &> 0 \\
+#    \text{1, 0} \to 1: \qquad w_1 + b &> 0 \\
+#    \text{1, 1} \to 0: \qquad w_1 + w_2 + b &\le 0
+#
+# Add the two in the middle: :math:`w_1 + w_2 + 2b > 0`. Add the outer two: :math:`w_1 + w_2 + 2b \le 0`. No numbers do
+# both. In the picture: no straight line has the two squares on one side and the two circles on the other. (Marvin
+# Minsky and Seymour Papert wrote a whole book, *Perceptrons*, about what else lies beyond a single line, in 1969.)
+
+random = np.random.default_rng(0)
+lines = random.normal(size=(100_000, 3))  # w₁, w₂ and b
+answers = INPUTS @ lines[:, :2].T + lines[:, 2] > 0  # (4, 100000)
+right = (answers == XOR[:, None].astype(bool)).sum(axis=0)
+for count in range(5):
+    print(f"{count} of 4 right: {np.mean(right == count):6.1%} of 100,000 random lines")
+
+show(
+    points.decision_boundary(
+        lambda x: predict(x, [1.0, 1.0], -0.5), INPUTS, XOR, ([1.0, 1.0], -0.5), says, title="XOR: three are the most"
+    )
+)
+
+# %%
+# Change one thing
+# ----------------
+#
+# Before you run this: can a perceptron learn the task "are both inputs the same?" And how many of all tasks can it?
+#
+# The targets are the wanted answers to (0, 0), (0, 1), (1, 0) and (1, 1). Four answers that are 0 or 1 make
+# :math:`2^4 = 16` tasks in all. Guess for how many of the 16 there is a line.
+
+targets = np.array([1, 0, 0, 1])  # change me
+print(f"{targets}: {'learned' if learn(INPUTS, targets).mistakes[-1] == 0 else 'not learned'}")
+
+tasks = [np.array(task) for task in itertools.product((0, 1), repeat=4)]
+beyond = [task for task in tasks if learn(INPUTS, task).mistakes[-1] > 0]
+print(f"{len(tasks) - len(beyond)} of {len(tasks)} tasks are learned; beyond it are", *beyond)
+
+# %%
+# "The same" is XOR with 0 and 1 exchanged, and so just as impossible; the other fourteen all have their line.
+
+# %%
+# A hidden layer
+# --------------
+#
+# XOR means: one of them at least (OR), and not both (NAND). Each half has a line, and AND can put them together.
+#
+# So two perceptrons look at the inputs, and a third one looks at the two. The two in between are a **hidden layer**:
+# hidden, because what they say is neither an input nor the answer.
+
+first, second, last = (learn(INPUTS, task) for task in (OR, NAND, AND))
+hidden = np.stack([predict(INPUTS, p.weights, p.bias) for p in (first, second)], axis=1)  # (4, 2)
+for inputs, between, answer in zip(INPUTS, hidden, xor(INPUTS), strict=True):
+    print(f"x = {inputs}   OR says {between[0]:.0f}, NAND says {between[1]:.0f}   AND of both: {answer:.0f}")
+
+show(points.decision_boundary(xor, INPUTS, XOR, None, says, title="XOR with a hidden layer: a band of two lines"))
+
+# %%
+# Seen by the hidden layer, the task has become easy: (0, 1) and (1, 0) have moved to the same place.
+
+show(
+    points.decision_boundary(
+        lambda h: predict(h, last.weights, last.bias),
+        hidden,
+        XOR,
+        (last.weights, last.bias),
+        says,
+        title="The same four, as the hidden layer sees them",
+        axes_labels=("what OR says", "what NAND says"),
+    )
+)
+
+# %%
+# That is what hidden layers are for: they move the points until a line is enough. But we knew that XOR is "OR and
+# NAND" and trained each perceptron on its own part. For digits nobody knows the parts.
+
+# %%
+# Read next
+# ---------
+#
+# A network must find its hidden layer by itself. For that, "right" and "wrong" are too coarse: lesson 3 asks "which way
+# is less wrong?", and takes a small step that way.
+#
+# The rule and the proof are in ``chainrule.first_principles.perceptron``.

@@ -1,0 +1,166 @@
+"""
+The bowl and the valley
+=======================
+
+With two numbers to change there is a whole plane of directions to go in. Which of them leads down, and why does the
+shortest way down so often turn into a zigzag?
+
+From here on nothing new happens when the numbers become thousands, as in a network: only the pictures stop. So look at
+these pictures well. There is a round bowl, a valley that is long and narrow, and a ball that learns to keep its speed.
+"""
+
+import numpy as np
+
+from chainrule.first_principles.descent import bowl, bowl_gradient, descend
+from chainrule.lessons import show
+from chainrule.plots import charts, descent
+
+# %%
+# Two slopes at once
+# ------------------
+#
+# Hold one number still and feel the slope in the other: that is a partial derivative, written with a round ∂.
+#
+# The bowl is :math:`f(x_1, x_2) = x_1^2 + x_2^2`. With :math:`x_2` held still, its square is a constant, whose slope is
+# 0, and so
+#
+# .. math:: \frac{\partial f}{\partial x_1} = 2 x_1, \qquad \frac{\partial f}{\partial x_2} = 2 x_2
+#
+# Both together are the **gradient**, a vector: :math:`\nabla f = (2 x_1, 2 x_2)`.
+
+here, nudge = np.array([8.0, 3.0]), 1e-6
+for i, name in enumerate(("x₁", "x₂")):
+    there = here.copy()
+    there[i] += nudge
+    print(f"nudging {name} alone: slope {(bowl(there) - bowl(here)) / nudge:.4f}")
+print(f"the gradient there:  {bowl_gradient(here)}")
+
+# %%
+# The gradient points straight uphill
+# -----------------------------------
+#
+# Of all directions in the plane, the gradient's is the steepest way up, and its opposite the steepest way down.
+#
+# Walk a tiny way in direction :math:`u`, an arrow of length 1. The slope that you feel is
+# :math:`u_1 \frac{\partial f}{\partial x_1} + u_2 \frac{\partial f}{\partial x_2}`, the weighted sum of lesson 1. We try
+# 360 directions and compare.
+
+angles = np.radians(np.arange(360))
+directions = np.stack([np.cos(angles), np.sin(angles)], axis=1)  # (360, 2)
+slopes = (bowl(here + nudge * directions) - bowl(here)) / nudge
+steepest = directions[slopes.argmax()]
+gradient = bowl_gradient(here)
+print(f"steepest of 360 directions: {np.round(steepest, 2)}, slope {slopes.max():.2f}")
+print(f"the gradient's direction:   {np.round(gradient / np.hypot(*gradient), 2)}, length {np.hypot(*gradient):.2f}")
+level = np.array([-gradient[1], gradient[0]]) / np.hypot(*gradient)
+print(f"at right angles to it:      slope {(bowl(here + nudge * level) - bowl(here)) / nudge:.4f}")
+
+# %%
+# At right angles to the gradient the ground is level. These level lines are what a map draws as contours.
+
+# %%
+# The ball in the bowl
+# --------------------
+#
+# The rule is the one of lesson 3 with vectors in it: take away from x the gradient times the learning rate η.
+#
+# .. math:: x \leftarrow x - \eta \nabla f(x)
+
+round_paths = {f"rate {rate:g}": descend(bowl, bowl_gradient, here, rate, steps=15) for rate in (0.02, 0.1, 0.9)}
+for name, path in round_paths.items():
+    print(f"{name:<9} after 1 step {np.round(path.points[1], 4)}, after 15 {np.round(path.points[-1], 4)}")
+
+show(descent.descent_on_contour(round_paths, bowl, ((-10, 10), (-6, 6)), "A round bowl: straight to the bottom"))
+show(descent.descent_on_surface(round_paths["rate 0.1"], bowl, ((-10, 10), (-10, 10)), "The same way, in the bowl"))
+
+# %%
+# In a round bowl the gradient points exactly away from the bottom, so that every rate walks on a straight line.
+
+# %%
+# A narrow valley
+# ---------------
+#
+# Now the bowl is stretched to ten times its length in one direction, and downhill is no longer where the bottom is.
+#
+# .. math:: f(x_1, x_2) = \left(\frac{x_1}{10}\right)^2 + x_2^2, \qquad \nabla f = \left(\frac{2 x_1}{100}, 2 x_2\right)
+#
+# Across the valley the slope is steep, along it almost nothing. The learning rate has to serve both: across, the factor
+# of lesson 3 is :math:`1 - 2\eta`, so :math:`\eta` must stay below 1. Along, the factor is :math:`1 - \eta/50`, which is
+# close to 1 even for the largest rate allowed.
+
+
+def valley(x):
+    return bowl(x, (10.0, 1.0))
+
+
+def valley_gradient(x):
+    return bowl_gradient(x, (10.0, 1.0))
+
+
+start = np.array([10.0, 1.0])
+window = ((-11.0, 11.0), (-2.5, 2.5))
+plain = descend(valley, valley_gradient, start, learning_rate=0.9, steps=100)
+print(f"gradient at the start {valley_gradient(start)}: the bottom lies 10 away along x₁, and the arrow points along x₂")
+for step in (1, 2, 3, 10, 100):
+    print(f"after {step:3} steps: x = {np.round(plain.points[step], 4)}, height {plain.values[step]:.2e}")
+
+show(descent.descent_on_contour({"rate 0.9": plain}, valley, window, "The narrow valley: a zigzag"))
+
+# %%
+# It bounces from side to side, and in a hundred steps along the valley it has still not arrived.
+
+# %%
+# Momentum
+# --------
+#
+# A real ball does not stop after each step: it keeps part of its speed. Let it have a velocity v.
+#
+# .. math:: v \leftarrow \mu v + \nabla f(x), \qquad x \leftarrow x - \eta v
+#
+# :math:`\mu` (mu), the **momentum**, is the part of the speed that survives a step. From side to side the gradients change
+# sign and cancel each other; along the valley they all point the same way and add up. With :math:`\mu = 0.8` a slope
+# that stays the same counts :math:`1 + 0.8 + 0.8^2 + \dots = 5` times.
+
+rolling = descend(valley, valley_gradient, start, learning_rate=0.9, steps=100, momentum=0.8)
+for step in (1, 2, 3, 10, 100):
+    print(f"after {step:3} steps: x = {np.round(rolling.points[step], 4)}, height {rolling.values[step]:.2e}")
+
+both = {"no momentum": plain, "momentum 0.8": rolling}
+show(descent.descent_on_contour(both, valley, window, "The narrow valley, with momentum and without"))
+heights = {name: path.values for name, path in both.items()}
+labels = {"x_label": "step", "y_label": "height f(x)"}
+show(charts.lines(heights, np.arange(101), title="Momentum pays in a narrow valley", log="y", **labels))
+
+# %%
+# Change one thing
+# ----------------
+#
+# Before you run this: if momentum 0.8 is good, is 0.98 better? How many steps until the height is below 0.000001?
+
+momentum = 0.98  # change me
+
+
+def steps_needed(momentum, most=5000):
+    """How many steps until the ball stays below 1e-6."""
+    path = descend(valley, valley_gradient, start, 0.9, most, momentum)
+    return int(np.flatnonzero(path.values > 1e-6)[-1]) + 1
+
+
+for mu in sorted({0.0, 0.5, 0.7, 0.8, 0.9, 0.95, momentum}):
+    print(f"momentum {mu:<5g} {steps_needed(mu):5} steps")
+
+wild = descend(valley, valley_gradient, start, 0.9, 100, momentum)
+show(descent.descent_on_contour({f"momentum {momentum:g}": wild}, valley, None, "A ball that hardly slows down"))
+
+# %%
+# The best is in between. With 0.98 the ball is so hard to stop that it shoots past the bottom and swings to and fro.
+
+# %%
+# Read next
+# ---------
+#
+# You can roll down any slope now, if somebody tells you the slope. Lesson 5 takes a neuron, makes a hillside of its
+# mistakes, and lets it roll.
+#
+# The bowl, the valley and momentum are in ``chainrule.first_principles.descent``. Networks are trained with momentum as
+# well: ``chainrule.optim.SGD(parameters, lr=0.1, momentum=0.9)``.

@@ -1,0 +1,169 @@
+"""
+One neuron learns
+=================
+
+Eight cups of tea, some liked and some not. Can a single neuron find out what makes a good cup, by rolling downhill?
+
+The perceptron of lesson 2 knew only right and wrong. Here we measure *how* wrong the neuron is with one number, work
+out the slope of that number by hand, piece by piece, and let the neuron roll down it. Nothing else happens in a large
+network; there is only more of it.
+"""
+
+import numpy as np
+
+from chainrule.first_principles.neuron import LIKED, TEA, forward, gradients, mean_squared_error, train
+from chainrule.lessons import show
+from chainrule.plots import charts, points
+
+# %%
+# The examples
+# ------------
+#
+# Each cup is two numbers, both measured from the usual cup: minutes of brewing and spoons of sugar. And a verdict: 1 or 0.
+
+for cup, liked in zip(TEA, LIKED, strict=True):
+    print(f"brewed {cup[0]:+.1f} minutes, {cup[1]:+.1f} spoons of sugar: {'liked' if liked else 'not liked'}")
+
+# %%
+# Forward: what the neuron says
+# -----------------------------
+#
+# The neuron adds up and bends, as in lesson 1. Before it has learned anything, its weights are any two small numbers.
+#
+# .. math:: z = x_1 w_1 + x_2 w_2 + b, \qquad \hat y = \sigma(z)
+
+weights, bias = np.array([0.1, -0.2]), 0.0
+predictions = forward(TEA, weights, bias)  # (8,)
+for prediction, liked in zip(predictions, LIKED, strict=True):
+    print(f"the neuron says {prediction:.4f}, right would be {liked:.0f}, error ŷ - y = {prediction - liked:+.4f}")
+
+# %%
+# One number for all mistakes
+# ---------------------------
+#
+# Square the errors, so that too high and too low both count, and take their mean: the mean squared error, or loss.
+#
+# .. math:: C = \frac{1}{N} \sum_{i=1}^{N} (\hat y_i - y_i)^2
+#
+# With the examples fixed, :math:`C` depends on nothing but the weights and the bias. It is the height of a landscape
+# over :math:`w_1`, :math:`w_2` and :math:`b`, and learning is to roll down in it.
+
+loss = mean_squared_error(predictions, LIKED)
+print(f"C = {loss:.4f}; a neuron that always said 0.5 would have {mean_squared_error(np.full(8, 0.5), LIKED):.4f}")
+
+# %%
+# Backward: three slopes in a row
+# -------------------------------
+#
+# How does C change if a weight does? The weight moves z, z moves ŷ, and ŷ moves C. The three slopes are multiplied.
+#
+# That is the **chain rule**. For a single cup, with :math:`C = (\hat y - y)^2`:
+#
+# .. math::
+#
+#    \frac{\partial C}{\partial w_1} = \underbrace{2 (\hat y - y)}_{\partial C / \partial \hat y} \cdot
+#    \underbrace{\hat y (1 - \hat y)}_{\partial \hat y / \partial z} \cdot
+#    \underbrace{x_1}_{\partial z / \partial w_1}
+#
+# Why is the middle one :math:`\hat y (1 - \hat y)`? It is the slope of the sigmoid, which happens to be expressible by
+# the sigmoid itself: :math:`\sigma'(z) = \sigma(z) (1 - \sigma(z))`. It is largest, 1/4, where the neuron is undecided.
+
+cup, liked, prediction = TEA[0], LIKED[0], predictions[0]
+by_prediction, by_z = 2 * (prediction - liked), prediction * (1 - prediction)
+print(f"∂C/∂ŷ   = 2 · ({prediction:.4f} - {liked:.0f})      = {by_prediction:8.4f}")
+print(f"∂ŷ/∂z   = {prediction:.4f} · (1 - {prediction:.4f}) = {by_z:8.4f}")
+print(f"∂z/∂w₁  = x₁                    = {cup[0]:8.4f}")
+slope = by_prediction * by_z * cup[0]
+print(f"∂C/∂w₁  = their product         = {slope:8.4f}")
+
+nudge = 1e-6
+nudged = forward(cup[None], weights + np.array([nudge, 0.0]), bias)[0]
+measured = ((nudged - liked) ** 2 - (prediction - liked) ** 2) / nudge
+print(f"measured, by a nudge to w₁      = {measured:8.4f}")
+
+# %%
+# All cups at once
+# ----------------
+#
+# For the mean over all cups, each cup's slope counts an N-th part, and the parts are summed. For the bias ∂z/∂b is 1.
+#
+# .. math::
+#
+#    \delta_i = \frac{2}{N} (\hat y_i - y_i)\, \hat y_i (1 - \hat y_i), \qquad
+#    \frac{\partial C}{\partial w_j} = \sum_i \delta_i x_{ij}, \qquad
+#    \frac{\partial C}{\partial b} = \sum_i \delta_i
+#
+# :math:`\delta_i` (delta) is :math:`\partial C / \partial z_i`. The division by :math:`N` is in it already, so what is
+# left to do is a *sum*, for the bias as for the weights. (To take the mean for the bias divides it by :math:`N` twice,
+# a mistake that is easily made and hard to see: the neuron still learns, with a bias that hardly moves.)
+
+slope_w, slope_b = gradients(TEA, LIKED, predictions)
+print(f"∂C/∂w₁ = {slope_w[0]:.4f}   ∂C/∂w₂ = {slope_w[1]:.4f}   ∂C/∂b = {slope_b:.4f}")
+for name, step in (("w₁", (nudge, 0, 0)), ("w₂", (0, nudge, 0)), ("b ", (0, 0, nudge))):
+    there = mean_squared_error(forward(TEA, weights + np.array(step[:2]), bias + step[2]), LIKED)
+    print(f"measured by a nudge to {name}: {(there - loss) / nudge:.4f}")
+
+# %%
+# Update: roll
+# ------------
+#
+# Each weight and the bias take a step against their own slope, just as the ball did. Then forward again, and so on.
+#
+# .. math:: w \leftarrow w - \eta \frac{\partial C}{\partial w}, \qquad b \leftarrow b - \eta \frac{\partial C}{\partial b}
+
+trained = train(TEA, LIKED, weights, bias, learning_rate=1.0, epochs=200)
+print("loss in the first ten epochs:", ", ".join(f"{value:.4f}" for value in trained.losses[:10]))
+print(f"and in epoch 200:             {trained.losses[-1]:.4f}")
+print(f"weights {trained.weights[0]:.4f} and {trained.weights[1]:.4f}, bias {trained.bias:.4f}")
+for liked, prediction in zip(LIKED, forward(TEA, trained.weights, trained.bias), strict=True):
+    print(f"    liked: {liked:.0f}, the neuron says {prediction:.4f}")
+
+show(
+    points.decision_boundary(
+        lambda x: forward(x, trained.weights, trained.bias) > 0.5,
+        TEA,
+        LIKED,
+        (trained.weights, trained.bias),
+        ["not liked", "liked"],
+        title="What the neuron has made of eight cups of tea",
+        axes_labels=("brewing, minutes from usual", "sugar, spoons from usual"),
+    )
+)
+
+# %%
+# Both weights are positive: longer brewing and more sugar both speak for a cup. Nobody told it so.
+
+# %%
+# Change one thing
+# ----------------
+#
+# Before you run this: let it start from weights forty times as large. Will it learn faster or slower?
+#
+# Think of the middle slope, :math:`\hat y (1 - \hat y)`, of a neuron that is very sure of itself.
+
+times = 40  # change me
+start = times * weights
+sure = train(TEA, LIKED, start, bias, learning_rate=1.0, epochs=200)
+first = forward(TEA, start, bias)
+with np.printoptions(precision=4, suppress=True, linewidth=120):
+    print("it starts by saying  ", first)
+    print("with slopes ŷ (1 - ŷ)", first * (1 - first))
+for epoch in (1, 10, 50, 200):
+    print(f"epoch {epoch:3}: loss {trained.losses[epoch - 1]:.4f} from the small weights, ", end="")
+    print(f"{sure.losses[epoch - 1]:.4f} from {times} times as large ones")
+
+names = [f"from {w[0]:.3g}, {w[1]:.3g}" for w in (weights, start)]
+curves = dict(zip(names, (trained.losses, sure.losses), strict=True))
+show(charts.lines(curves, title="Being sure too early", x_label="epoch", y_label="mean squared error"))
+
+# %%
+# Slower: where the neuron is sure, right or wrong, the sigmoid is flat, and no slope is left to roll down. So networks
+# start from small weights; and deep networks of sigmoids, where many such slopes are multiplied, have a hard time.
+
+# %%
+# Read next
+# ---------
+#
+# Lesson 6 puts neurons behind neurons, and asks how much of the mistake is whose fault.
+#
+# The neuron is ``chainrule.first_principles.neuron``, a page long.

@@ -1,0 +1,234 @@
+"""
+Stochastic gradient descent
+===========================
+
+The slope of the loss is an average over all examples. Must every one of them be asked before each single step?
+
+Lesson 7 made a gradient cheap: one pass forward, one back. But MNIST has 50,000 images to learn from, and so far a step
+had to wait for all of them. This lesson asks a few at random instead, as a pollster does, and measures what that costs
+and what it gains.
+"""
+
+import numpy as np
+
+from chainrule.first_principles import neuron, sgd
+from chainrule.first_principles.activations import sigmoid
+from chainrule.first_principles.descent import Path
+from chainrule.first_principles.network import Network, load_data_wrapper, side_by_side
+from chainrule.lessons import show
+from chainrule.plots import charts, style
+from chainrule.plots import descent as pictures
+
+# %%
+# A thousand examples and one neuron
+# ----------------------------------
+#
+# We begin with a single neuron and a single feature: with one weight and one bias, everything can be drawn.
+#
+# Say :math:`x` is how long somebody practised, counted from the usual time, and :math:`y` is 1 if the piece then went
+# well and 0 if not. More practice makes it likelier, nothing makes it certain. The neuron predicts
+# :math:`\hat y = \sigma(w x + b)`, and its loss is the mean of the squared errors, as in lesson 5:
+#
+# .. math:: C = \frac{1}{N} \sum_{i=1}^{N} (\hat y_i - y_i)^2
+#    \qquad\text{so}\qquad
+#    \nabla C = \frac{1}{N} \sum_{i=1}^{N} \nabla C_i
+#
+# :math:`\nabla C` (say "nabla C") is the gradient: the slopes in :math:`w` and in :math:`b`, as one vector.
+# :math:`C_i` is the squared error of example :math:`i` alone.
+
+random = np.random.default_rng(0)
+features = random.normal(size=(1000, 1))
+labels = (random.random(1000) < sigmoid(2 * features[:, 0] - 1)).astype(float)
+start = np.array([-1.0, 1.5])  # w and b: a bad beginning, for the way down to be long
+
+full = sgd.gradient(features, labels, start)
+print(f"{len(labels):,} examples, {labels.mean():.1%} of them went well")
+print(f"gradient of all of them: ({full[0]:.4f}, {full[1]:.4f})")
+
+# %%
+# Ask a few
+# ---------
+#
+# A few examples drawn at random are called a mini-batch. Their mean gradient is an estimate of the mean over all.
+#
+# .. math:: \nabla C_{\text{batch}} = \frac{1}{m} \sum_{i \in \text{batch}} \nabla C_i
+#
+# Its cost is that of :math:`m` examples, however many there are in all. Every draw says something a little different:
+
+for number, estimate in enumerate(sgd.sampled_gradients(features, labels, start, 10, 4, random), start=1):
+    print(f"mini-batch {number} of 10 examples: ({estimate[0]:.4f}, {estimate[1]:.4f})")
+
+# %%
+# Here are 500 mini-batches of each of three sizes, a dot for each. The cross is the gradient of all 1,000 examples.
+
+clouds = {size: sgd.sampled_gradients(features, labels, start, size, 500, random) for size in (1, 10, 100)}
+figure = style.new_figure(10, 4, "What mini-batches say of the slope", style.LIGHT, (0.8, 0.65, 0.2, 0.9))
+for axes, (size, cloud) in zip(figure.subplots(1, 3, sharex=True, sharey=True), clouds.items(), strict=True):
+    heading = "1 example" if size == 1 else f"{size} examples"
+    style.dress(axes, style.LIGHT, title=heading, x="slope in the weight", y="slope in the bias", open_frame=True)
+    axes.plot(*cloud.T, ".", color=style.LIGHT.first, markersize=4, alpha=0.5)
+    axes.plot(*full, "P", color=style.LIGHT.second, mec=style.LIGHT.ink, markersize=12)
+show(figure)
+
+# %%
+# On average they are right
+# -------------------------
+#
+# The dots lie around the cross and not beside it: the estimate has no preference for too much or too little.
+#
+# In a word, it is **unbiased**: the average over all possible mini-batches is the full gradient, exactly, because every
+# example is as likely to be drawn as every other. We can watch the average close in:
+
+for draws in (10, 100, 1000, 10_000):
+    mean = sgd.sampled_gradients(features, labels, start, 10, draws, random).mean(axis=0)
+    away = np.linalg.norm(mean - full) / np.linalg.norm(full)
+    print(f"mean of {draws:>6,} mini-batches of 10: ({mean[0]:.4f}, {mean[1]:.4f}), {away:6.2%} away")
+
+# %%
+# How wrong is a single one?
+# --------------------------
+#
+# The number for this is the variance: the squared distance of a mini-batch's gradient from the full one, on average.
+#
+# Let :math:`\sigma^2` be the variance of single examples. A mean over :math:`m` of them, drawn without drawing any twice,
+# has
+#
+# .. math:: \operatorname{Var} = \frac{\sigma^2}{m} \cdot \frac{N - m}{N - 1}
+#
+# The first factor is the law of polls: four times as many examples give a quarter of the variance, and therefore half
+# of the error, since the error is its square root. The second factor matters only when the mini-batch is a good part of
+# the whole. It is 0 for :math:`m = N`: who has asked everyone has no error left.
+
+sizes = [1, 4, 16, 64, 256, 900]
+measured = [sgd.variance(sgd.sampled_gradients(features, labels, start, size, 2000, random)) for size in sizes]
+theory = [sgd.expected_variance(features, labels, start, size) for size in sizes]
+print("examples   measured      theory   ratio")
+for size, one, other in zip(sizes, measured, theory, strict=True):
+    print(f"{size:8d}   {one:.3e}   {other:.3e}   {one / other:.3f}")
+
+both = {"measured": measured, "theory": theory, "σ²/m alone": [theory[0] / size for size in sizes]}
+axes_labels = {"x_label": "examples in a mini-batch, m", "y_label": "variance of the gradient"}
+show(charts.lines(both, sizes, title="Four times the examples, half the error", log="xy", **axes_labels))
+
+# %%
+# Is it so for real digits?
+# -------------------------
+#
+# The law does not ask what the examples are. Here is a network of 23,860 weights and biases, and 2,000 real images.
+#
+# It is the network of the next lesson. Beside the variance, in units of the full gradient's squared length, stands the
+# **cosine** of the angle between a mini-batch's gradient and the full one: 1 for the same direction, 0 for a right
+# angle, which would be of no use. We measure twice: when the network is new, and when it has learned for three epochs.
+
+training, validation, test = load_data_wrapper()
+images, answers = (side_by_side(columns) for columns in zip(*training[:2000], strict=True))  # (784, 2000), (10, 2000)
+network = Network([784, 30, 10], seed=0)
+
+
+def digits_gradient(chosen):
+    """The mean gradient of some of the images, all 23,860 numbers in a row."""
+    slopes_b, slopes_w = network.backprop(images[:, chosen], answers[:, chosen])
+    return np.concatenate([slope.ravel() for slope in (*slopes_b, *slopes_w)]) / images[:, chosen].shape[1]
+
+
+def measure():
+    """Print how far mini-batches of several sizes are from all 2,000 images."""
+    exact = digits_gradient(slice(None))
+    print("images   variance / |gradient|²   variance · m   mean cosine")
+    for size in (1, 4, 16, 64, 256):
+        drawn = [digits_gradient(sgd.mini_batches(2000, size, random)[0]) for _ in range(200)]
+        spread = np.mean([np.sum((g - exact) ** 2) for g in drawn]) / np.sum(exact**2)
+        cosine = np.mean([g @ exact / np.linalg.norm(g) / np.linalg.norm(exact) for g in drawn])
+        print(f"{size:6d}   {spread:22.4f}   {spread * size:12.2f}   {cosine:11.4f}")
+
+
+print("new, it reads", network.evaluate(training[:2000]), "of 2,000 right")
+measure()
+network.SGD(training[:2000], 3, 10, 3.0, progress=lambda line: None)
+print("\nafter three epochs it reads", network.evaluate(training[:2000]), "of 2,000 right")
+measure()
+
+# %%
+# Variance times m hardly changes within a table, which is the law, until 256 of 2,000 begin to be a good part of the
+# whole. But the two tables are far apart. A new network hears the same from every image: all outputs are too high. One
+# that has learned has little slope left, and single images pull in all directions.
+
+# %%
+# What does it buy?
+# -----------------
+#
+# Steps. One pass through all examples, called an epoch, is a single exact step, or a hundred rough ones of 10 examples.
+#
+# An epoch of **stochastic** ("by chance") **gradient descent** goes: shuffle the examples, cut them into mini-batches,
+# take one step for each,
+#
+# .. math:: \theta \leftarrow \theta - \eta\, \nabla C_{\text{batch}}
+#
+# where :math:`\theta` (theta) stands for all weights and biases together, and :math:`\eta` (eta) is the learning rate.
+# Both runs below look at every example as often as the other: three times.
+
+
+def loss(points):
+    """The loss over a whole map of weights and biases, (..., 2) to (...)."""
+    predictions = sigmoid(points[..., :1] * features[:, 0] + points[..., 1:])  # (..., 1000)
+    return np.mean((predictions - labels) ** 2, axis=-1)
+
+
+def walk(size, rate, epochs, seed=1):
+    """Every place that descent by mini-batches of a size comes through, with its loss."""
+    shuffle, points = np.random.default_rng(seed), [start]
+    for _ in range(epochs):
+        for batch in sgd.mini_batches(len(labels), size, shuffle):
+            points.append(points[-1] - rate * sgd.gradient(features[batch], labels[batch], points[-1]))
+    return Path(np.array(points), loss(np.array(points)), np.diff(points, axis=0) / -rate)
+
+
+exact, rough = walk(1000, rate=2.0, epochs=3), walk(10, rate=2.0, epochs=3)
+for name, way in (("all 1,000 a step", exact), ("10 a step", rough)):
+    print(f"{name:<17} {len(way.values) - 1:3d} steps: loss {way.values[0]:.4f} to {way.values[-1]:.4f}")
+
+window = ((-1.6, 3.2), (-1.8, 1.9))
+ways = {"10 examples a step": rough, "all 1,000 a step": exact}
+figure = pictures.descent_on_contour(ways, loss, window, "All examples looked at three times")
+figure.axes[0].set(xlabel="weight w", ylabel="bias b")
+figure.axes[1].set_ylabel("loss C(w, b)")
+show(figure)
+
+# %%
+# The exact way is straight and short. The rough one staggers, and arrives. Near the bottom, where the slope is almost
+# nothing, the noise is all that is left, and it wanders about.
+
+# %%
+# Change one thing
+# ----------------
+#
+# Before you run this: with a single example a step, at the same rate, will the loss in the second epoch be lower than
+# with 10 and with 100 a step? And in the tenth?
+#
+# Ten epochs of single examples are 10,000 steps; of 100 examples, 100. Printed are the mean and the spread (the standard
+# deviation, :math:`\sqrt{\operatorname{Var}}`) of the losses after each step of an epoch.
+
+size = 1  # change me
+for examples_a_step in (size, 10, 100):
+    steps = len(labels) // examples_a_step
+    second, tenth = (walk(examples_a_step, rate=2.0, epochs=epochs).values[-steps:] for epochs in (2, 10))
+    print(
+        f"{examples_a_step:3d} a step: second epoch {second.mean():.4f} ± {second.std():.4f}, "
+        f"tenth {tenth.mean():.4f} ± {tenth.std():.4f}"
+    )
+print(f"the lowest loss there is: {walk(1000, rate=2.0, epochs=300).values[-1]:.4f}")
+
+# %%
+# One example a step makes the most steps and ends worst: its noise at the bottom is as large as on the slope, and it
+# never settles. Ten a step are best in the second epoch. By the tenth, 100 a step have caught up and are calmer. That is
+# why people take mini-batches, neither one example nor all, and often let the learning rate shrink towards the end.
+
+# %%
+# Read next
+# ---------
+#
+# Lesson 9 takes exactly this recipe, with mini-batches of 10, and lets a network learn to read.
+#
+# The functions used here are in ``chainrule.first_principles.sgd``, and the factor for drawing without repeats comes
+# from Cochran, Sampling Techniques (1977), chapter 2. ``chainrule.data.DataLoader`` shuffles and cuts in earnest, and
+# ``chainrule.optim.lr_scheduler`` has learning rates that shrink.

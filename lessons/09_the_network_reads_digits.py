@@ -1,0 +1,181 @@
+"""
+The network from scratch reads digits
+=====================================
+
+Nobody can write down what makes a 9 a nine. Can 23,860 numbers find it out from examples, with nothing but the chain rule?
+
+All the pieces are there: neurons in layers (lesson 1), a loss that says how wrong they are (lesson 5), four equations
+for its slopes (lesson 6) and mini-batches to step by (lesson 8). Put together they make one page of NumPy,
+``chainrule.first_principles.network``. This lesson trains it on real handwriting, opens it up, and looks at what it gets
+wrong.
+"""
+
+import numpy as np
+
+from chainrule.first_principles.network import Network, load_data_wrapper, side_by_side
+from chainrule.lessons import show
+from chainrule.plots import charts, evaluation, inside, style
+
+# %%
+# The digits
+# ----------
+#
+# MNIST is 70,000 handwritten digits, each a picture of 28 × 28 greys. They come to us in three heaps, for three purposes.
+#
+# **Training** images are learned from. **Validation** images are looked at while we choose settings. **Test** images are
+# opened once, at the end, for an honest mark: an exam whose questions were known beforehand would measure nothing. Each
+# example is a pair: 784 pixels, from 0 for paper to 1 for ink, in a column; and the answer, as ten numbers, 1 at the
+# right digit and 0 elsewhere.
+
+training, validation, test = load_data_wrapper()
+x, y = training[0]
+print(f"{len(training):,} training, {len(validation):,} validation and {len(test):,} test examples")
+print(f"an example: pixels {x.shape}, answer {y.shape}, which is {y[:, 0].astype(int)}: a {y.argmax()}")
+
+first = training[:20]
+pictures = [pixels.reshape(28, 28) for pixels, _ in first]
+captions = [str(answer.argmax()) for _, answer in first]
+show(style.sheet(pictures, captions, "The first twenty of 50,000", style.LIGHT, columns=10, side=0.8))
+
+# %%
+# Before it has learned anything
+# ------------------------------
+#
+# Its weights are drawn at random, small, and its biases are 0. Ten answers are possible, so by luck it reads about a tenth.
+#
+# Two layers do the reading, 30 hidden neurons and 10 output neurons,
+#
+# .. math:: a^{(1)} = \sigma(W^{(1)} x + b^{(1)}), \qquad a^{(2)} = \sigma(W^{(2)} a^{(1)} + b^{(2)})
+#
+# and the output neuron with the largest activation is the answer. The cost of an example is half the sum of the squared
+# errors, :math:`C = \tfrac12 \sum_j (a^{(2)}_j - y_j)^2`.
+
+network = Network([784, 30, 10], seed=0)
+print(f"weights and biases: {sum(p.size for p in network.weights + network.biases):,}")
+print(f"new, it reads {network.evaluate(validation)} of {len(validation):,} validation images right")
+
+# %%
+# It learns
+# ---------
+#
+# Each epoch shuffles the 50,000 images, takes them ten at a time, and makes 5,000 small steps downhill.
+#
+# The learning rate is 3. That is large because the sigmoid's slope, which multiplies every gradient, is never above ¼.
+
+correct = network.SGD(training, 8, mini_batch_size=10, learning_rate=3.0, test_data=validation)
+
+accuracies = {"validation": np.array(correct) / len(validation) * 100}
+labels = {"x_label": "epoch", "y_label": "read right (%)"}
+show(charts.lines(accuracies, title="Most of it is learned in the first minute", **labels))
+
+# %%
+# The first epoch takes it from one in ten to more than nine in ten. What follows is slower, and not even always upwards:
+# steps by mini-batches are rough.
+
+on_training = network.evaluate([(x, int(y.argmax())) for x, y in training]) / len(training)
+print(f"training images read right:   {on_training:.2%}")
+print(f"validation images read right: {correct[-1] / len(validation):.2%}")
+
+# %%
+# It is better with the images that it learned from. Part of what it learned is about those very images and not about
+# digits: that is called **overfitting**, and it is why the other heaps are kept apart.
+
+# %%
+# One image on its way through
+# ----------------------------
+#
+# Follow a single image that it has never seen: 784 pixels set off 30 hidden neurons, and these ten outputs.
+
+x, digit = test[0]
+hidden, outputs = (layer[:, 0] for layer in (network._layers(x)[1], network.forward(x)))
+with np.printoptions(precision=4, suppress=True):
+    print(f"outputs for a {digit}: {outputs}")
+print(f"the largest is output {outputs.argmax()}; together they make {outputs.sum():.4f}")
+
+layers = [("pixels", x.reshape(28, 28)), ("hidden layer", hidden), ("outputs", outputs)]
+show(inside.activations(layers, title=f"A {digit} goes through the network"))
+
+# %%
+# The outputs do not add up to 1, and nothing asked them to: each is a neuron of its own that says how sure it is of its
+# digit. They are activations and not probabilities. Lesson 10 stays with them, lesson 11 has real probabilities.
+
+# %%
+# What do the hidden neurons look for?
+# ------------------------------------
+#
+# A hidden neuron has one weight for each pixel, so its weights can be looked at as a picture of 28 × 28.
+#
+# Bright means: ink here speaks for me. Dark: ink here speaks against me. Beneath each stands the digit whose output
+# listens to it most, with a positive weight, and the one that takes it most as evidence against.
+
+speaks = network.weights[1]  # (10, 30): a row an output, a column a hidden neuron
+captions = [f"for {column.argmax()}, against {column.argmin()}" for column in speaks.T]
+show(inside.weight_images(network.weights[0], captions=captions, title="What 30 hidden neurons look for"))
+
+edge = np.abs(network.weights[0].reshape(30, 28, 28)[:, 0]).mean()  # the top row, where there is never ink
+middle = np.abs(network.weights[0].reshape(30, 28, 28)[:, 14]).mean()
+born = np.sqrt(2 / np.pi / 784)  # the mean of |w|, for w normal with the variance 1/784
+print(f"mean size of the weights: in the top row {edge:.4f}, in the middle {middle:.4f}; when new {born:.4f}")
+
+# %%
+# They are no neat strokes and loops. Each is a patchwork that pays off only together with the other 29. Along the border,
+# where there is never any ink, the weights are as they were born: the gradient is error times input, and the input is 0.
+
+# %%
+# The exam
+# --------
+#
+# Now, once, the test images.
+
+pixels = side_by_side([x for x, _ in test])  # (784, 10000)
+digits = np.array([digit for _, digit in test])  # (10000,)
+activations = network.forward(pixels)  # (10, 10000)
+read, sure = activations.argmax(axis=0), activations.max(axis=0)
+print(f"read right: {np.sum(read == digits)} of {len(digits):,}, {np.mean(read == digits):.2%}")
+
+counts = np.zeros((10, 10), int)
+np.add.at(counts, (digits, read), 1)
+show(evaluation.confusion_matrix(counts))
+
+wrong = counts * ~np.eye(10, dtype=bool)
+for place in np.argsort(-wrong, axis=None)[:3]:
+    true, taken = np.unravel_index(place, wrong.shape)
+    print(f"{wrong[true, taken]} times a {true} was read as a {taken}")
+
+# %%
+# The worst mistakes
+# ------------------
+#
+# Which errors is it most sure of? They are the ones to learn from, and some of them are hard for us, too.
+#
+# The percentage is the activation of the output that won.
+
+show(evaluation.mistakes(pixels.T.reshape(-1, 28, 28), digits, read, sure, count=20))
+
+# %%
+# Change one thing
+# ----------------
+#
+# Before you run this: with a learning rate of 0.01 instead of 3, on the same steps, how far does it get in two epochs?
+#
+# To keep it short, these networks learn from the first 10,000 images. Once you have seen 0.01, try 30, and 100.
+
+rate = 0.01  # change me
+for eta in (3.0, rate):
+    twin = Network([784, 30, 10], seed=0)
+    reads = twin.SGD(training[:10_000], 2, 10, eta, test_data=validation, progress=lambda line: None)
+    print(f"learning rate {eta:g}: {reads[0]} right after one epoch, {reads[1]} after two")
+
+# %%
+# At 0.01 it walks in the same direction with steps 300 times shorter: after 2,000 steps it is where the other was after
+# seven. It would get there, in 600 epochs. Far above 3 the steps are so long that the sums land where the sigmoid is
+# flat, the slopes vanish, and the network is stuck.
+
+# %%
+# Read next
+# ---------
+#
+# Lesson 10 writes this same network three more times, with the engine, compiled, and in PyTorch, and gets the same numbers.
+#
+# The page used here is ``chainrule.first_principles.network``. Its settings are those of Nielsen, Neural Networks and
+# Deep Learning (2015), chapter 1; with all 30 epochs of his it passes 95% on the test images.

@@ -1,0 +1,101 @@
+"""`chainrule read`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import numpy as np
+
+from chainrule.autograd import no_grad
+from chainrule.cli.output import print_json
+from chainrule.errors import RunError, UserError
+from chainrule.models import images_to_inputs
+from chainrule.tensor import from_numpy
+from chainrule.training import run as runs
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from chainrule.images.page import Digit, Reader
+    from chainrule.training.run import Run
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  chainrule read page.jpg
+  chainrule read page.jpg --out what-it-read.jpg
+  chainrule read page.jpg --json --min-confidence 0.9"""
+)
+@click.argument("photo", type=click.Path())
+@click.option(
+    "--run",
+    "place",
+    type=click.Path(),
+    metavar="RUN",
+    help="Which trained model; runs for the newest in runs/.  [default: the one that comes with chainrule]",
+)
+@click.option(
+    "--min-confidence",
+    type=click.FloatRange(0, 1),
+    default=0.5,
+    show_default=True,
+    help="Print ? for what is read less surely.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
+@click.option("--out", type=click.Path(), metavar="FILE", help="Draw boxes, digits and confidences on the photo.")
+def read(photo: str, place: str | None, min_confidence: float, as_json: bool, out: str | None) -> None:
+    """Read every handwritten digit in a photo of a page, dark on light, line by line."""
+    from chainrule.images import open_photo  # these load Pillow and SciPy
+    from chainrule.images.drawing import check_ending, draw_page, save_photo
+    from chainrule.images.page import read_page
+
+    if out is not None:
+        check_ending(out)
+        if Path(out).resolve() == Path(photo).resolve():
+            raise UserError(f"{out}: is the photo itself; choose another file for the drawing")
+    picture = open_photo(photo)
+    run = runs.shipped() if place is None else runs.find(place)
+    lines = read_page(np.asarray(picture.convert("L")), _reader(run))
+    names = run.config["data"]["classes"]
+    if out is not None:
+        save_photo(draw_page(picture, lines, names, min_confidence), out)
+    if as_json:
+        print_json({"file": photo, "lines": [[_entry(digit, min_confidence) for digit in line] for line in lines]})
+        return
+    between = "" if all(len(name) == 1 for name in names) else " "
+    for line in lines:
+        click.echo(between.join(names[digit.digit] if digit.confidence >= min_confidence else "?" for digit in line))
+    if not lines:
+        click.echo(f"{photo}: no digits found", err=True)
+    if out is not None:
+        click.echo(f"drawn: {out}", err=True)
+
+
+def _reader(run: Run) -> Reader:
+    """The run's network, from pictures (N, 28, 28) to confidences (N, classes).
+
+    Raises:
+        RunError: it takes pictures of another size.
+    """
+    if run.config["data"]["image_shape"] != [28, 28]:
+        raise RunError(
+            f"{run.folder}: was trained on images of another size than 28×28, which is what digits are made to"
+        )
+    network = run.network()
+
+    def confidences(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        with no_grad():
+            return run.model.confidences(network(images_to_inputs(from_numpy(images)))).numpy()
+
+    return confidences
+
+
+def _entry(digit: Digit, least: float) -> dict[str, Any]:
+    return {
+        "digit": digit.digit if digit.confidence >= least else None,
+        "confidence": digit.confidence,
+        "box": list(digit.box),
+    }

@@ -1,0 +1,83 @@
+"""Showing what was read: the photo again, each digit in a box, with what it was read as and how surely."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from chainrule.errors import UserError
+from chainrule.files import atomic_write
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Sequence
+
+    from PIL import Image
+
+    from chainrule.images.page import Digit
+
+FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".bmp": "BMP", ".tif": "TIFF", ".tiff": "TIFF"}
+READ, UNREAD = "#0072b2", "#d55e00"  # blue and vermilion: colour-blind readers tell them apart
+
+
+def draw_page(
+    photo: Image.Image, lines: Sequence[Sequence[Digit]], names: Sequence[str], least: float = 0.0
+) -> Image.Image:
+    """Draw boxes, digits and confidences on a copy of the photo.
+
+    Args:
+        photo: in mode RGB.
+        lines: what `read_page` found in it.
+        names: of the classes.
+        least: what was read with less confidence gets a question mark and a colour of its own.
+    """
+    from PIL import ImageDraw, ImageFont
+
+    drawn = photo.copy()
+    pen = ImageDraw.Draw(drawn)
+    thick = max(1, max(photo.size) // 700)
+    for digit in (digit for line in lines for digit in line):
+        left, top, right, bottom = digit.box
+        known = digit.confidence >= least
+        colour = READ if known else UNREAD
+        pen.rectangle((left - thick, top - thick, right - 1 + thick, bottom - 1 + thick), outline=colour, width=thick)
+        font = ImageFont.load_default(max(11, 0.3 * (bottom - top)))
+        pen.text(
+            (left - thick, top - 2 * thick),
+            f"{names[digit.digit] if known else '?'} {digit.confidence:.0%}",
+            fill=colour,
+            font=font,
+            anchor="lb",
+            stroke_width=thick,
+            stroke_fill="white",
+        )
+    return drawn
+
+
+def check_ending(path: str | os.PathLike[str]) -> None:
+    """See that a picture can be written there, before there is one.
+
+    Raises:
+        UserError: the ending is no picture's, or the folder is missing.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in FORMATS:
+        raise UserError(f"{path}: the ending '{path.suffix}' is no photo's; use {', '.join(FORMATS)}")
+    if not path.parent.is_dir():
+        raise UserError(f"{path}: the folder {path.parent} does not exist; make it first or choose another")
+
+
+def save_photo(photo: Image.Image, path: str | os.PathLike[str]) -> None:
+    """Write a photo in the format that the ending of `path` says, whole or not at all.
+
+    Raises:
+        UserError: the ending is no picture's, the folder is missing, or the file cannot be written.
+    """
+    check_ending(path)
+    kind = FORMATS[Path(path).suffix.lower()]
+    options = {"PNG": {"compress_level": 1}, "JPEG": {"quality": 90}}.get(kind, {})  # a large PNG takes seconds else
+    try:
+        with atomic_write(path) as file:
+            photo.save(file, kind, **options)
+    except OSError as error:
+        raise UserError(f"{path}: the picture cannot be written ({error.strerror or error})") from error
