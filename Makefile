@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
 # Byte code for the first import too, as pip makes it for what it copies
 COMPILE := $(BIN)/python -m compileall -q src
 # The tests run side by side, one process a core: each product of matrices then has one core, too
-ONE_THREAD := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1
+ONE_THREAD := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 CHAINRULE_THREADS=1
 # PyTorch is the tests' oracle, not a part of chainrule; `make test TORCH=0` does without its download.
 TORCH ?= 1
 

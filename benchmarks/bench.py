@@ -79,7 +79,8 @@ class Bench:
         self.results: dict[str, dict[str, Any]] = {}
         self.versions: dict[str, dict[str, Any]] = {}
         self.skipped = missing()
-        self.machine = Player("machine", "")
+        self.machine = Player("machine")
+        self.machine.ready()
         self._products: list[list[float]] = []
 
     def run(self, keys: Sequence[str]) -> dict[str, Any]:
@@ -113,7 +114,7 @@ class Bench:
 
     def race(self, work: Work, peers: Sequence[str], rounds: int) -> dict[str, Any]:
         """Let the libraries take turns at one work."""
-        players = [player for peer in peers if (player := self.player(peer, work.key))]
+        players = [player for player in self.players(work.key, peers) if self.takes_part(player)]
         measured: Measured = {player.peer: {name: [] for name in player.variants} for player in players}
         if any(cost > SLOW for player in players for cost in player.variants.values()):
             rounds = min(rounds, 3)
@@ -127,15 +128,19 @@ class Bench:
             player.close()
         return report.result(work, measured, failed)
 
-    def player(self, peer: str, key: str, only: str = "") -> Player | None:
-        """A library at a work; None, and noted, if it cannot be imported."""
-        player = Player(peer, key, only, {"BENCH_COMPILE": "0" if self.quick else "1"})
-        if player.missing:
-            self.skipped[peer] = player.missing
+    def players(self, key: str, peers: Sequence[str]) -> list[Player]:
+        """Libraries that begin to get ready for a work, side by side."""
+        return [Player(peer, key, {"BENCH_COMPILE": "0" if self.quick else "1"}) for peer in peers]
+
+    def takes_part(self, player: Player, only: str = "") -> bool:
+        """Wait for a library; whether it could be imported. Noted, if not."""
+        reason = player.ready(only)
+        if reason:
+            self.skipped[player.peer] = reason
             player.close()
-            return None
-        self.versions[peer] = player.about
-        return player
+            return False
+        self.versions[player.peer] = player.about
+        return True
 
 
 def missing() -> dict[str, str]:
@@ -327,7 +332,8 @@ def memory(bench: Bench, work: Work) -> dict[str, Any]:
     measured: Measured = {}
     for peer in bench.peers():
         for way in ways.get(peer, []):
-            if player := bench.player(peer, "W3", way):
+            (player,) = bench.players("W3", [peer])
+            if bench.takes_part(player, way):
                 player.block(way, 60, 0)
                 measured.setdefault(peer, {})[way] = [[player.peak()]]
                 player.close()
@@ -378,13 +384,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seeds", type=int, help=f"how often MNIST is learned to 99%%  [default: {FULL.seeds}]")
     parser.add_argument("--json", type=Path, default=BUILD / "bench.json", help="[default: build/bench.json]")
     parser.add_argument("--picture", type=Path, help="[default: docs/pictures/bench.svg if all is measured, else in build]")
-    parser.add_argument("--player", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--player", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.player:
-        peer, key, only = options.player
+        peer, key = options.player
         if peer not in PEERS:
             parser.error(f"there is no player {peer!r}")
-        return play(peer, key, only)
+        return play(peer, key)
     unknown = sorted(set(options.works) - set(works.GROUPS))
     if unknown:
         parser.error(f"there is no work {', '.join(unknown)}; there are {', '.join(works.GROUPS)}")

@@ -4,8 +4,9 @@ Libraries' threads look out for more work for a while after each step, and would
 or beside it. So each library has its own process; the processes take turns, block by block, and there is a pause
 before each block. `Player` is the other end, in the process that measures.
 
-A line of JSON goes in, a line of JSON comes out: {"block": "eager", "steps": 100, "drop": 5} is answered by the times of
-the last 95 steps in seconds, {"peak": true} by the most memory that the process has had, in bytes.
+A line of JSON goes in, a line of JSON comes out. After the import, it says what it is; {"make": "jit"} is answered by
+about how many seconds a step takes, by variant ("" makes all of them); {"block": "jit", "steps": 100, "drop": 5} by the
+times of the last 95 of 100 steps in seconds; {"peak": true} by the most memory that the process has had, in bytes.
 """
 
 from __future__ import annotations
@@ -40,13 +41,12 @@ def environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in SLOWS_NUMPY}
 
 
-def play(peer: str, key: str, only: str) -> None:
+def play(peer: str, key: str) -> None:
     """Be a player until standard input ends.
 
     Args:
         peer: a library, from `PEERS`.
-        key: a work, from `works.WORKS`.
-        only: the one variant to make, such as "jit"; empty for all.
+        key: a work, from `works.WORKS`; empty for the machine, which has but one.
     """
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # what libraries print is no answer
@@ -59,11 +59,13 @@ def play(peer: str, key: str, only: str) -> None:
     except ImportError as error:
         answer({"missing": str(error)})
         return
-    made, failed = make(module.variants(works.WORKS.get(key)), only)
-    answer({"about": module.about(), "variants": {name: cost for name, (_, cost) in made.items()}, "failed": failed})
+    answer({"about": module.about()})
     for line in sys.stdin:
         told = json.loads(line)
-        if "peak" in told:
+        if "make" in told:
+            made, failed = make(module.variants(works.WORKS.get(key)), told["make"])
+            answer({"variants": {name: cost for name, (_, cost) in made.items()}, "failed": failed})
+        elif "peak" in told:
             answer({"peak": peak_memory()})
         else:
             answer({"times": timed(made[told["block"]][0], told["steps"])[told["drop"] :]})
@@ -109,7 +111,7 @@ def peak_memory() -> int:
 
 
 class Player:
-    """A player as seen from outside. The library may be missing: `missing` then says why.
+    """A player as seen from outside; made, it imports its library while others do, and `ready` waits for that.
 
     Attributes:
         about: the library's version, threads and whatever else is worth knowing.
@@ -117,11 +119,11 @@ class Player:
         failed: the reasons of variants that could not be made.
     """
 
-    def __init__(self, peer: str, key: str, only: str = "", more: Mapping[str, str] | None = None) -> None:
+    def __init__(self, peer: str, key: str = "", more: Mapping[str, str] | None = None) -> None:
         script = Path(__file__).with_name("bench.py")
         self._errors = tempfile.TemporaryFile("w+")
         self._process = subprocess.Popen(
-            [sys.executable, "-W", "ignore", str(script), "--player", peer, key, only],
+            [sys.executable, "-W", "ignore", str(script), "--player", peer, key],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
@@ -129,11 +131,19 @@ class Player:
             env=environment() | dict(more or {}),
         )
         self.peer = peer
+        self.about: dict[str, Any] = {}
+        self.variants: dict[str, float] = {}
+        self.failed: dict[str, str] = {}
+
+    def ready(self, only: str = "") -> str:
+        """Wait for the import and make the variants, or one of them; why the library is missing, if it is."""
         said = self._hear()
-        self.missing: str = said.get("missing", "")
-        self.about: dict[str, Any] = said.get("about", {})
-        self.variants: dict[str, float] = said.get("variants", {})
-        self.failed: dict[str, str] = said.get("failed", {})
+        if "missing" in said:
+            return str(said["missing"])
+        self.about = said["about"]
+        made = self._ask({"make": only})
+        self.variants, self.failed = made["variants"], made["failed"]
+        return ""
 
     def block(self, variant: str, steps: int, drop: int) -> list[float]:
         """The seconds of steps in a row, after a pause; the first `drop` of them run uncounted."""

@@ -102,12 +102,10 @@ QUICK = {1, 32, 4096}
 """The ends of the growth table are all that --quick looks at."""
 
 TABLE = [
-    Work(
-        "W1", "784-30-10, sigmoid, batch 10, SGD: a step", "train", "network", 10, 30, goals={"PyTorch": 7, "JAX": 2}
-    ),
-    mlp("W2", "784-128-10, ReLU, batch 64, Adam: a step", "train", 64, goals={"PyTorch": 2.5, "JAX": 1.2}),
+    Work("W1", "784-30-10, sigmoid, batch 10, SGD", "train", "network", 10, 30, goals={"PyTorch": 7, "JAX": 2}),
+    mlp("W2", "784-128-10, ReLU, batch 64, Adam", "train", 64, goals={"PyTorch": 2.5, "JAX": 1.2}),
     mlp("W2-128", "the same, batch 128", "train", 128),
-    Work("W3", "the CNN, batch 64, Adam: a step", "train", "cnn", 64, goals={"PyTorch": 1.2}),
+    Work("W3", "the CNN, batch 64, Adam", "train", "cnn", 64, goals={"PyTorch": 1.2}),
     Work("W4", "an epoch of 784-128-10, batch 64, Adam", "process", goals={"PyTorch": 10}),
     Work("W4-process", "the same, the whole process", "process"),
     mlp("W5-mlp-1", "784-128-10 reads 1 image", "predict", 1, goals={"PyTorch": 2}),

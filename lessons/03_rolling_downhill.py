@@ -72,9 +72,9 @@ for rate in rates:
 show(descent.descent_on_curve(paths, parabola, window=(-11, 11), title="Twenty steps from x = 10"))
 
 # %%
-# 0.01 creeps: after twenty steps it has covered a third of the way. 0.1 rolls down smoothly. 0.5 has the factor 0 and is
-# there in a single step, a stroke of luck that only a parabola grants. 0.9 overshoots the bottom at each step, but lands
-# lower on the other side than where it came from, and so arrives all the same.
+# 0.01 creeps: after twenty steps it has covered a third of the way. 0.1 rolls down smoothly. 0.5 has the factor 0 and
+# is there in a single step, a stroke of luck that only a parabola grants. 0.9 overshoots the bottom at each step, but
+# lands lower on the other side than where it came from, and so arrives all the same.
 
 # %%
 # Change one thing
@@ -91,8 +91,9 @@ print("rate 1:   ", ", ".join(f"{x:.2f}" for x in edge.points))
 show(descent.descent_on_curve({"rate 1": edge, f"rate {rate:g}": bold}, parabola, title="On the edge, and beyond it"))
 
 # %%
-# At 1.0 the factor is -1: the ball jumps from 10 to -10 and back, for ever. At 1.05 it is -1.1: each jump lands a tenth
-# further out than the last, and the ball climbs out of the valley. Nothing is wrong with the slope; the step is too long.
+# At 1.0 the factor is -1: the ball jumps from 10 to -10 and back, for ever. At 1.05 it is -1.1: each jump lands a
+# tenth further out than the last, and the ball climbs out of the valley. Nothing is wrong with the slope; the step is
+# too long.
 
 everything = {
     f"rate {rate:g}": descend(parabola, parabola_gradient, 10.0, rate, 40).values for rate in (0.01, 0.1, 0.9, 1.0, 1.05)
@@ -101,9 +102,9 @@ labels = {"x_label": "step", "y_label": "height f(x)"}
 show(charts.lines(everything, np.arange(41), title="Five learning rates", log="y", **labels))
 
 # %%
-# On this logarithmic scale each rate is a straight line, because each step multiplies the height by the same number: down
-# for every rate between 0 and 1, level at 1, up beyond it. A loss that rises in training looks just like the last line,
-# and the first thing to try is a smaller rate.
+# On this logarithmic scale each rate is a straight line, because each step multiplies the height by the same number:
+# down for every rate between 0 and 1, level at 1, up beyond it. A loss that rises in training looks just like the
+# last line, and the first thing to try is a smaller rate.
 
 # %%
 # Two valleys
@@ -111,8 +112,8 @@ show(charts.lines(everything, np.arange(41), title="Five learning rates", log="y
 #
 # A ball in the fog stops at the first bottom that it comes to. Whether there is a deeper one elsewhere, it cannot know.
 #
-# The curve :math:`f(x) = \frac{x^4}{4} - 2x^2 + x` has two valleys, and :math:`f'(x) = x^3 - 4x + 1`. The same rule, the
-# same rate, two different starts:
+# The curve :math:`f(x) = \frac{x^4}{4} - 2x^2 + x` has two valleys, and :math:`f'(x) = x^3 - 4x + 1`. The same rule,
+# the same rate, two different starts:
 
 
 def two_valleys(x):

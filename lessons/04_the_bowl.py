@@ -41,9 +41,9 @@ print(f"the gradient there:  {bowl_gradient(here)}")
 #
 # Of all directions in the plane, the gradient's is the steepest way up, and its opposite the steepest way down.
 #
-# Walk a tiny way in direction :math:`u`, an arrow of length 1. The slope that you feel is
-# :math:`u_1 \frac{\partial f}{\partial x_1} + u_2 \frac{\partial f}{\partial x_2}`, the weighted sum of lesson 1. We try
-# 360 directions and compare.
+# Walk a tiny way in direction :math:`u`, an arrow of length 1. The slope that you feel is :math:`u_1 \frac{\partial
+# f}{\partial x_1} + u_2 \frac{\partial f}{\partial x_2}`, the weighted sum of lesson 1. We try 360 directions and
+# compare.
 
 angles = np.radians(np.arange(360))
 directions = np.stack([np.cos(angles), np.sin(angles)], axis=1)  # (360, 2)
@@ -84,9 +84,9 @@ show(descent.descent_on_surface(round_paths["rate 0.1"], bowl, ((-10, 10), (-10,
 #
 # .. math:: f(x_1, x_2) = \left(\frac{x_1}{10}\right)^2 + x_2^2, \qquad \nabla f = \left(\frac{2 x_1}{100}, 2 x_2\right)
 #
-# Across the valley the slope is steep, along it almost nothing. The learning rate has to serve both: across, the factor
-# of lesson 3 is :math:`1 - 2\eta`, so :math:`\eta` must stay below 1. Along, the factor is :math:`1 - \eta/50`, which is
-# close to 1 even for the largest rate allowed.
+# Across the valley the slope is steep, along it almost nothing. The learning rate has to serve both: across, the
+# factor of lesson 3 is :math:`1 - 2\eta`, so :math:`\eta` must stay below 1. Along, the factor is :math:`1 -
+# \eta/50`, which is close to 1 even for the largest rate allowed.
 
 
 def valley(x):
@@ -117,9 +117,9 @@ show(descent.descent_on_contour({"rate 0.9": plain}, valley, window, "The narrow
 #
 # .. math:: v \leftarrow \mu v + \nabla f(x), \qquad x \leftarrow x - \eta v
 #
-# :math:`\mu` (mu), the **momentum**, is the part of the speed that survives a step. From side to side the gradients change
-# sign and cancel each other; along the valley they all point the same way and add up. With :math:`\mu = 0.8` a slope
-# that stays the same counts :math:`1 + 0.8 + 0.8^2 + \dots = 5` times.
+# :math:`\mu` (mu), the **momentum**, is the part of the speed that survives a step. From side to side the gradients
+# change sign and cancel each other; along the valley they all point the same way and add up. With :math:`\mu = 0.8` a
+# slope that stays the same counts :math:`1 + 0.8 + 0.8^2 + \dots = 5` times.
 
 rolling = descend(valley, valley_gradient, start, learning_rate=0.9, steps=100, momentum=0.8)
 for step in (1, 2, 3, 10, 100):

@@ -19,7 +19,8 @@ from chainrule.plots import charts, points
 # The examples
 # ------------
 #
-# Each cup is two numbers, both measured from the usual cup: minutes of brewing and spoons of sugar. And a verdict: 1 or 0.
+# Each cup is two numbers, both measured from the usual cup: minutes of brewing and spoons of sugar. And a verdict: 1
+# or 0.
 
 for cup, liked in zip(TEA, LIKED, strict=True):
     print(f"brewed {cup[0]:+.1f} minutes, {cup[1]:+.1f} spoons of sugar: {'liked' if liked else 'not liked'}")

@@ -66,7 +66,7 @@ correct = network.SGD(training, 8, mini_batch_size=10, learning_rate=3.0, test_d
 
 accuracies = {"validation": np.array(correct) / len(validation) * 100}
 labels = {"x_label": "epoch", "y_label": "read right (%)"}
-show(charts.lines(accuracies, title="Most of it is learned in the first minute", **labels))
+show(charts.lines(accuracies, title="Most of it is learned in the first epoch", **labels))
 
 # %%
 # The first epoch takes it from one in ten to more than nine in ten. What follows is slower, and not even always upwards:
@@ -84,9 +84,11 @@ print(f"validation images read right: {correct[-1] / len(validation):.2%}")
 # One image on its way through
 # ----------------------------
 #
-# Follow a single image that it has never seen: 784 pixels set off 30 hidden neurons, and these ten outputs.
+# Follow a single image that it has not learned from: 784 pixels set off 30 hidden neurons, and these ten outputs.
+#
+# We take the first validation image that it reads wrongly, for there is more to see.
 
-x, digit = test[0]
+x, digit = next((x, digit) for x, digit in validation if network.forward(x).argmax() != digit)
 hidden, outputs = (layer[:, 0] for layer in (network._layers(x)[1], network.forward(x)))
 with np.printoptions(precision=4, suppress=True):
     print(f"outputs for a {digit}: {outputs}")

@@ -101,22 +101,23 @@ def _take_rules(ink: Grey) -> None:
     """Make the paper's long, straight, thin lines paper, in place; of a stroke that crosses one, the stroke stays.
 
     A row of blocks beside one another is looked along, in the directions near that of the whole page. A rule is what
-    nearly all of the blocks have in common: a low quantile of theirs. Strokes come and go along the row, and so are not;
+    nearly all of the blocks have in common: a low quantile of the least ink in each. Strokes come and go along the row, and so are not;
     and what is thick, or ends before it is long, is no rule either.
     """
     height, width = ink.shape
     block = max(1, width // COLUMNS)
     columns = width // block
-    means = ink[:, : columns * block].reshape(height, columns, block).mean(axis=2)  # (height, columns)
+    level = ndimage.maximum_filter1d(ink, 3, axis=0)  # in a block, a rule that is not level may be a pixel up or down
+    least = level[:, : columns * block].reshape(height, columns, block).min(axis=2)  # (height, columns)
     reach = max(1, round(RULE * columns / 2))
     places = np.unique(np.linspace(-reach, reach, 9).round().astype(int))
-    rule = np.zeros_like(means)
-    for slope in _direction(means, block) + NEAR_SLOPES:
+    rule = np.zeros_like(least)
+    for slope in _direction(least, block) + NEAR_SLOPES:
         steps = [(round(slope * place * block), place) for place in places]
-        common = np.partition(np.stack([_moved(means, *step) for step in steps]), 2, axis=0)[2]
+        common = np.partition(np.stack([_moved(least, *step) for step in steps]), 2, axis=0)[2]
         for down, across in steps:  # to the rule's ends, where half of the blocks are beyond it
             np.maximum(rule, _moved(common, -down, -across), out=rule)
-    np.minimum(rule, means, out=rule)
+    np.minimum(rule, least, out=rule)
     thickest = max(5, round(THICKEST_RULE * min(ink.shape)))
     rule -= ndimage.grey_opening(rule, (thickest, 1))
     labels, count = ndimage.label(rule > LEAST_RULE, np.ones((3, 3)))
@@ -128,13 +129,13 @@ def _take_rules(ink: Grey) -> None:
     ink[:] = np.clip(1 - (1 - ink) / (1 - np.minimum(rule, 0.9)), 0, 1)
 
 
-def _direction(means: Grey, block: int) -> float:
+def _direction(values: Grey, block: int) -> float:
     """The slope, down for each pixel across, along which the rows differ most from one another."""
-    places = np.arange(means.shape[1]) - means.shape[1] // 2
+    places = np.arange(values.shape[1]) - values.shape[1] // 2
     contrast = []
     for slope in SLOPES:
-        rows = np.arange(means.shape[0])[:, None] + np.rint(slope * places * block).astype(int)  # (height, columns)
-        profile = means[rows.clip(0, means.shape[0] - 1), np.arange(means.shape[1])].mean(axis=1)  # (height,)
+        rows = np.arange(values.shape[0])[:, None] + np.rint(slope * places * block).astype(int)  # (height, columns)
+        profile = values[rows.clip(0, values.shape[0] - 1), np.arange(values.shape[1])].mean(axis=1)  # (height,)
         contrast.append(np.sum(np.diff(profile) ** 2))
     return float(SLOPES[np.argmax(contrast)])
 

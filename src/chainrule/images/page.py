@@ -9,6 +9,7 @@ a line may climb or bend a little.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -41,6 +42,8 @@ NEAR = 0.15  # pieces of one digit are at most so far apart
 SHORTEST, TALLEST, WIDEST = 0.45, 2.2, 6.0  # of a digit, or of several that touch
 THICKEST_JOINT = 0.3  # where two digits touch, of their height
 THICKEST = 0.5  # of a part's own height: a stroke this thick is a blot
+
+FAINTEST, THINNEST = 0.45, 0.7  # of the page's usual ink: what is less in both is not from the same hand
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,13 @@ class _Part:
     def right(self) -> int:
         return self.left + self.width
 
-    @property
+    @cached_property
+    def thickness(self) -> float:
+        """Of its strokes, where they are thickest, in pixels."""
+        stroke = np.pad(self.ink > 0.5 * self.ink.max(), 1)
+        return 2 * float(ndimage.distance_transform_edt(stroke).max())
+
+    @cached_property
     def darkness(self) -> float:
         """Of the ink in its strokes, from 0 to 1."""
         return float(np.median(self.ink[self.ink > 0.5 * self.ink.max()]))
@@ -102,7 +111,7 @@ def read_page(photo: NDArray[np.floating | np.uint8], read: Reader) -> list[list
         grey = shrink(grey, round(HANDY / size * max(grey.shape)))
         parts, size = _find_parts(grey)
     scale = max(photo.shape) / max(grey.shape)
-    parts = [part for part in _join(parts, size) if _may_be_digit(part, size)]
+    parts = _same_pen([part for part in _join(parts, size) if _may_be_digit(part, size)])
     lines = []
     for line in _lines(parts):
         digits = _read_line(line, read, size)
@@ -149,10 +158,16 @@ def _typical_height(parts: Iterable[_Part]) -> float:
 
 
 def _blot(part: _Part) -> bool:
-    """Whether it is thicker than any stroke: its thickest place against its longer side."""
-    inside = np.pad(part.ink > 0.5 * part.ink.max(), 1)
-    thick = 2 * float(ndimage.distance_transform_edt(inside).max())
-    return thick > THICKEST * max(part.height, part.width)
+    """Whether it is thicker than any stroke."""
+    return part.thickness > THICKEST * max(part.height, part.width)
+
+
+def _same_pen(parts: Sequence[_Part]) -> list[_Part]:
+    """Leave out what is both fainter and thinner than most of the ink: what is left of rules and of edges."""
+    if not parts:
+        return []
+    darkness, thickness = (np.median([(p.darkness, p.thickness) for p in parts for _ in range(p.height)], axis=0))
+    return [p for p in parts if p.darkness > FAINTEST * darkness or p.thickness > THINNEST * thickness]
 
 
 def _may_be_digit(part: _Part, size: float) -> bool:

@@ -75,6 +75,7 @@ def max_pool_gradient(
     grad: Array, taps: Array, out: Array, kernel: Any, stride: Any, padding: Any, dilation: Any
 ) -> None:
     """See `loops.pooling`."""
+    out[:] = 0
     for tap, picture, place in _taps(out.shape, grad.shape, kernel, stride, padding, dilation):
         out[picture] += np.where(taps[place] == tap, grad[place], 0)
 
@@ -90,6 +91,7 @@ def avg_pool(x: Array, divisors: Array, out: Array, kernel: Any, stride: Any, pa
 def avg_pool_gradient(grad: Array, divisors: Array, out: Array, kernel: Any, stride: Any, padding: Any) -> None:
     """See `loops.pooling`."""
     share = grad / divisors[:, :, None]
+    out[:] = 0
     for _, picture, place in _taps(out.shape, grad.shape, kernel, stride, padding, (1, 1)):
         out[picture] += share[place]
 

@@ -84,19 +84,10 @@ def max_pool_gradient(
 ) -> NDArray[Any]:
     """The gradient to x (N, C, H, W): each largest number's place gets its window's gradient, grad (N, C, H′, W′)."""
     images, channels, *size = input_shape
-    out = np.zeros((images, *size, channels), grad.dtype)
+    out = np.empty((images, *size, channels), grad.dtype)
     if grad.size:
-        run(
-            "pooling",
-            "max_pool_gradient",
-            channels_last(grad),
-            channels_last(taps),
-            out,
-            kernel,
-            stride,
-            padding,
-            dilation,
-        )
+        how = kernel, stride, padding, dilation
+        run("pooling", "max_pool_gradient", channels_last(grad), channels_last(taps), out, *how)
     return channels_first(out)
 
 
@@ -138,7 +129,7 @@ def avg_pool_gradient(
     divisors = _divisors(
         (size[0], size[1]), places, kernel, stride, padding, count_include_pad, divisor_override, grad.dtype
     )
-    out = np.zeros((images, *size, channels), grad.dtype)
+    out = np.empty((images, *size, channels), grad.dtype)
     if grad.size:
         run("pooling", "avg_pool_gradient", channels_last(grad), divisors, out, kernel, stride, padding)
     return channels_first(out)

@@ -26,9 +26,10 @@ def max_pool(x: Any, out: Any, taps: Any, kernel: Any, stride: Any, padding: Any
 
 
 def max_pool_gradient(grad: Any, taps: Any, out: Any, kernel: Any, stride: Any, padding: Any, dilation: Any) -> None:
-    """Add each window's gradient to `out`, at the window's tap."""
+    """Put the sum of the windows' gradients in `out`, each at its window's tap."""
     steps = grad.size * kernel[0] * kernel[1] // LANES
-    spread(_max_pool_gradient, len(out), steps, grad, taps, out, kernel, stride, padding, dilation)
+    tiled = _tiled(out.shape, grad.shape, kernel, stride, padding, dilation)
+    spread(_max_pool_gradient, len(out), steps, grad, taps, out, kernel, stride, padding, dilation, tiled)
 
 
 def avg_pool(x: Any, divisors: Any, out: Any, kernel: Any, stride: Any, padding: Any) -> None:
@@ -38,9 +39,20 @@ def avg_pool(x: Any, divisors: Any, out: Any, kernel: Any, stride: Any, padding:
 
 
 def avg_pool_gradient(grad: Any, divisors: Any, out: Any, kernel: Any, stride: Any, padding: Any) -> None:
-    """Add each window's gradient, over its divisor, to `out`, at all its taps."""
+    """Put the sum of the windows' gradients in `out`, each over its divisor at all its taps."""
     steps = grad.size * kernel[0] * kernel[1] // LANES
-    spread(_avg_pool_gradient, len(out), steps, grad, divisors, out, kernel, stride, padding)
+    tiled = _tiled(out.shape, grad.shape, kernel, stride, padding, (1, 1))
+    spread(_avg_pool_gradient, len(out), steps, grad, divisors, out, kernel, stride, padding, tiled)
+
+
+def _tiled(shape: Any, places: Any, kernel: Any, stride: Any, padding: Any, dilation: Any) -> bool:
+    """Whether each number of a picture is in one window, no more and no less."""
+    return all(
+        kernel[a] == stride[a]
+        and (dilation[a] == 1 or kernel[a] == 1)
+        and places[1 + a] * stride[a] - padding[a] >= shape[1 + a]
+        for a in (0, 1)
+    )
 
 
 @jit
@@ -49,45 +61,68 @@ def _max_pool(
 ) -> None:
     _, height, width, channels = x.shape
     _, lines, places, _ = out.shape
+    small = kernel == (2, 2)
     for line in range(begin, end):
         n, i = line // lines, line % lines
         for j in range(places):
+            top, left = i * stride[0] - padding[0], j * stride[1] - padding[1]
+            bottom, right = top + dilation[0], left + dilation[1]  # of a window of two by two
+            if small and top >= 0 and left >= 0 and bottom < height and right < width:
+                for c in range(channels):
+                    value, tap = x[n, top, left, c], taps.dtype.type(0)
+                    value, tap = _larger(value, tap, x[n, top, right, c], taps.dtype.type(1))
+                    value, tap = _larger(value, tap, x[n, bottom, left, c], taps.dtype.type(2))
+                    value, tap = _larger(value, tap, x[n, bottom, right, c], taps.dtype.type(3))
+                    out[n, i, j, c], taps[n, i, j, c] = value, tap
+                continue
             fresh = True
             for tap in range(kernel[0] * kernel[1]):
-                h = i * stride[0] - padding[0] + tap // kernel[1] * dilation[0]
-                w = j * stride[1] - padding[1] + tap % kernel[1] * dilation[1]
+                h, w = top + tap // kernel[1] * dilation[0], left + tap % kernel[1] * dilation[1]
                 if 0 <= h < height and 0 <= w < width:
                     this = taps.dtype.type(tap)  # a byte, so that the loop below has no wider numbers in it
                     if fresh:
                         for c in range(channels):
-                            out[n, i, j, c] = x[n, h, w, c]
-                            taps[n, i, j, c] = this
+                            out[n, i, j, c], taps[n, i, j, c] = x[n, h, w, c], this
                         fresh = False
                     else:
                         for c in range(channels):
-                            value, largest, best = x[n, h, w, c], out[n, i, j, c], taps[n, i, j, c]
-                            better = (value > largest) | (value != value)
-                            out[n, i, j, c] = value if better else largest
-                            taps[n, i, j, c] = this if better else best
+                            largest, best = out[n, i, j, c], taps[n, i, j, c]
+                            out[n, i, j, c], taps[n, i, j, c] = _larger(largest, best, x[n, h, w, c], this)
+
+
+@jit
+def _larger(largest: Any, best: Any, value: Any, tap: Any) -> Any:
+    """The larger number and its tap: the first of two equal ones, and a NaN in any case."""
+    better = (value > largest) | (value != value)
+    return value if better else largest, tap if better else best
 
 
 @jit
 def _max_pool_gradient(
-    grad: Any, taps: Any, out: Any, kernel: Any, stride: Any, padding: Any, dilation: Any, begin: int, end: int
-) -> None:
+    grad: Any, taps: Any, out: Any, kernel: Any, stride: Any, padding: Any, dilation: Any, tiled: bool, begin: int,
+    end: int,
+) -> None:  # fmt: skip
     _, height, width, channels = out.shape
     _, lines, places, _ = grad.shape
     zero = grad.dtype.type(0)
     for n in range(begin, end):
+        if not tiled:
+            out[n] = zero
         for i in range(lines):
-            for j in range(places):
-                for tap in range(kernel[0] * kernel[1]):
-                    h = i * stride[0] - padding[0] + tap // kernel[1] * dilation[0]
-                    w = j * stride[1] - padding[1] + tap % kernel[1] * dilation[1]
-                    if 0 <= h < height and 0 <= w < width:
-                        this = taps.dtype.type(tap)
-                        for c in range(channels):
-                            out[n, h, w, c] += grad[n, i, j, c] if taps[n, i, j, c] == this else zero
+            for y in range(kernel[0]):
+                h = i * stride[0] - padding[0] + y * dilation[0]
+                for j in range(places if 0 <= h < height else 0):
+                    for x in range(kernel[1]):
+                        w = j * stride[1] - padding[1] + x * dilation[1]
+                        this = taps.dtype.type(y * kernel[1] + x)
+                        if not 0 <= w < width:
+                            continue
+                        if tiled:
+                            for c in range(channels):
+                                out[n, h, w, c] = grad[n, i, j, c] if taps[n, i, j, c] == this else zero
+                        else:
+                            for c in range(channels):
+                                out[n, h, w, c] += grad[n, i, j, c] if taps[n, i, j, c] == this else zero
 
 
 @jit
@@ -110,15 +145,22 @@ def _avg_pool(x: Any, divisors: Any, out: Any, kernel: Any, stride: Any, padding
 
 @jit
 def _avg_pool_gradient(
-    grad: Any, divisors: Any, out: Any, kernel: Any, stride: Any, padding: Any, begin: int, end: int
+    grad: Any, divisors: Any, out: Any, kernel: Any, stride: Any, padding: Any, tiled: bool, begin: int, end: int
 ) -> None:
     _, height, width, channels = out.shape
     _, lines, places, _ = grad.shape
     for n in range(begin, end):
+        if not tiled:
+            out[n] = 0
         for i in range(lines):
-            for j in range(places):
-                top, left = i * stride[0] - padding[0], j * stride[1] - padding[1]
-                for h in range(max(top, 0), min(top + kernel[0], height)):
+            top = i * stride[0] - padding[0]
+            for h in range(max(top, 0), min(top + kernel[0], height)):
+                for j in range(places):
+                    left = j * stride[1] - padding[1]
                     for w in range(max(left, 0), min(left + kernel[1], width)):
-                        for c in range(channels):
-                            out[n, h, w, c] += grad[n, i, j, c] / divisors[i, j]
+                        if tiled:
+                            for c in range(channels):
+                                out[n, h, w, c] = grad[n, i, j, c] / divisors[i, j]
+                        else:
+                            for c in range(channels):
+                                out[n, h, w, c] += grad[n, i, j, c] / divisors[i, j]

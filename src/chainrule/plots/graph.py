@@ -1,0 +1,89 @@
+"""The computation graph as a figure: the tape from the leaves down to the result, without Graphviz."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from chainrule.autograd.draw import draw
+from chainrule.plots import style
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from matplotlib.figure import Figure
+
+    from chainrule.tensor import Tensor
+
+_BOX = re.compile(r'^  n(\d+) \[label="((?:[^"\\]|\\.)*)"(, style=filled)?', re.MULTILINE)
+_ARROW = re.compile(r"^  n(\d+) -> n(\d+)$", re.MULTILINE)
+_ACROSS, _DOWN = 1.9, 0.62  # inches from box to box
+
+
+def computation_graph(
+    loss: Tensor,
+    names: Mapping[str, Tensor] | Iterable[tuple[str, Tensor]] = (),
+    title: str = "What the tape recorded",
+    *,
+    dark: bool = False,
+) -> Figure:
+    """Draw how a result was computed: a box for each leaf (filled) and each operation, with its shape.
+
+    `chainrule.draw` gives the same graph as text, or as SVG laid out by Graphviz, which suits large ones better.
+
+    Args:
+        loss: the result, before `backward()` frees its history.
+        names: of leaves and of results in between, such as `model.named_parameters()`.
+        title: one short line above.
+        dark: light on dark instead of dark on light.
+
+    Raises:
+        RuntimeError: the result has no history, or it was freed.
+    """
+    text = draw(loss, "dot", names=names)
+    boxes = {int(n): (label.replace(r"\n", "  "), bool(leaf)) for n, label, leaf in _BOX.findall(text)}
+    arrows = [(int(a), int(b)) for a, b in _ARROW.findall(text)]
+    places = _places([leaf for _, leaf in boxes.values()], arrows)
+    look = style.DARK if dark else style.LIGHT
+    columns, rows = (max(place[axis] for place in places) for axis in (0, 1))
+    width, height = _ACROSS * (columns + 1), _DOWN * (rows + 1)
+    total = max(width, 0.115 * len(title) + 0.3)
+    figure = style.new_figure(total, height + 0.6, title, look, margins=((total - width) / 2, 0.1, (total - width) / 2, 0.5))
+    axes = figure.add_subplot()
+    axes.set_axis_off()
+    axes.set(xlim=(-0.5, columns + 0.5), ylim=(rows + 0.5, -0.5))
+    for number, (label, leaf) in boxes.items():
+        frame = {"boxstyle": "round,pad=0.4", "facecolor": look.faint if leaf else look.ground, "edgecolor": look.ink}
+        words = {"ha": "center", "va": "center", "size": style.SMALL, "color": look.ink, "parse_math": False}
+        axes.text(*places[number], label, bbox=frame, zorder=3, **words)
+    for start, end in arrows:
+        line = {"arrowstyle": "-|>", "color": look.quiet, "shrinkA": 12, "shrinkB": 12}
+        axes.annotate("", places[end], places[start], arrowprops=line, zorder=2)
+    return figure
+
+
+def _places(leaves: list[bool], arrows: list[tuple[int, int]]) -> list[tuple[float, int]]:
+    """Column and row of each box; they are numbered in the order of computing.
+
+    An operation is a row below the lowest of what it takes, and a leaf right above its first use. From the last row
+    up, each box stands above what uses it, or, where that place is taken, to the right of it.
+    """
+    rows = [0] * len(leaves)
+    for number in range(len(leaves)):
+        taken = [rows[start] for start, end in arrows if end == number and not leaves[start]]
+        rows[number] = max(taken, default=0) + 1
+    for number, leaf in enumerate(leaves):
+        if leaf:
+            rows[number] = min((rows[end] for start, end in arrows if start == number), default=1) - 1
+    columns = [0.0] * len(leaves)
+    for row in sorted(set(rows), reverse=True):
+        wanted = []
+        for number in (n for n, own in enumerate(rows) if own == row):
+            above = [columns[end] for start, end in arrows if start == number]
+            wanted.append((sum(above) / len(above) if above else 0.0, leaves[number], number))
+        free = 0.0
+        for place, _, number in sorted(wanted):
+            columns[number] = max(place, free)
+            free = columns[number] + 1
+    lowest = min(rows)
+    return [(column, row - lowest) for column, row in zip(columns, rows, strict=True)]
