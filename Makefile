@@ -12,7 +12,7 @@ ONE_THREAD := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 CHAINRULE_THREADS=1
 # PyTorch is the tests' oracle, not a part of chainrule; `make test TORCH=0` does without its download.
 TORCH ?= 1
 
-.PHONY: train lessons test smoke conformance lint types format bench weights size operations clean help
+.PHONY: train lessons docs test smoke conformance lint types format bench weights size operations clean help
 
 train: $(VENV)/.installed
 	$(BIN)/chainrule train
@@ -47,6 +47,12 @@ weights: $(VENV)/.installed
 	$(BIN)/chainrule train --model best --seed 0 --out build/best
 	$(BIN)/python scripts/make_weights.py build/best
 
+docs: $(VENV)/.installed-docs
+	rm -rf build/site docs/site/lessons  # so that no page outlives its lesson
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs/site build/site
+	$(BIN)/python scripts/check_links.py build/site
+	@echo "open build/site/index.html"
+
 size: $(VENV)/.installed
 	$(BIN)/python scripts/size.py
 
@@ -58,7 +64,7 @@ clean:
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
 
 help:
-	@echo "make train | lessons | test | smoke | conformance | lint | format | bench | weights | size | operations | clean"
+	@echo "make train | lessons | docs | test | smoke | conformance | lint | format | bench | weights | size | operations | clean"
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit("chainrule needs Python 3.11 or newer; set PYTHON=python3.11, say" if sys.version_info < (3, 11) else 0)'
@@ -77,6 +83,10 @@ $(VENV)/.installed-test: pyproject.toml | $(BIN)/python
 $(VENV)/.installed-torch: pyproject.toml | $(VENV)/.installed-test
 	$(PIP) --editable '.[torch]'
 	@touch $@
+
+$(VENV)/.installed-docs: pyproject.toml | $(BIN)/python
+	$(PIP) --editable '.[docs]'
+	@touch $@ $(VENV)/.installed
 
 $(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
 	$(PIP) --editable '.[dev]'

@@ -61,7 +61,7 @@ for name, picture in zip(pictures, inputs, strict=True):
     print(f"{name:<16} Σ w x = {' '.join(terms) or '0':<26} = {weights @ picture:4.1f}")
 
 sums = [f"{name}\nΣ w x = {weights @ picture:g}" for name, picture in zip(pictures, inputs, strict=True)]
-show(style.sheet(inputs.reshape(-1, 3, 3), sums, "How upright is it?", style.LIGHT, columns=3))
+show(style.sheet(inputs.reshape(-1, 3, 3), sums, "How upright is it?", style.LIGHT, columns=3, limits=(-0.15, 1)))
 
 # %%
 # All ink scores no better than empty paper: what the middle column says for the stroke, the other two say against it.

@@ -95,16 +95,18 @@ show(descent.descent_on_curve({"rate 1": edge, f"rate {rate:g}": bold}, parabola
 # tenth further out than the last, and the ball climbs out of the valley. Nothing is wrong with the slope; the step is
 # too long.
 
-everything = {
-    f"rate {rate:g}": descend(parabola, parabola_gradient, 10.0, rate, 40).values for rate in (0.01, 0.1, 0.9, 1.0, 1.05)
-}
+everything = {}
+for rate in (0.01, 0.1, 0.9, 1.0, 1.05):
+    everything[f"rate {rate:g}"] = descend(parabola, parabola_gradient, 10.0, rate, steps=40).values
+
 labels = {"x_label": "step", "y_label": "height f(x)"}
 show(charts.lines(everything, np.arange(41), title="Five learning rates", log="y", **labels))
 
 # %%
 # On this logarithmic scale each rate is a straight line, because each step multiplies the height by the same number:
-# down for every rate between 0 and 1, level at 1, up beyond it. A loss that rises in training looks just like the
-# last line, and the first thing to try is a smaller rate.
+# down for every rate between 0 and 1, level at 1, up beyond it. (0.1 and 0.9 share a line: the factors 0.8 and -0.8
+# have the same square.) A loss that rises in training looks just like the last line, and the first cure to try is a
+# smaller rate.
 
 # %%
 # Two valleys

@@ -100,7 +100,7 @@ def valley_gradient(x):
 start = np.array([10.0, 1.0])
 window = ((-11.0, 11.0), (-2.5, 2.5))
 plain = descend(valley, valley_gradient, start, learning_rate=0.9, steps=100)
-print(f"gradient at the start {valley_gradient(start)}: the bottom lies 10 away along x₁, and the arrow points along x₂")
+print(f"gradient at the start: {valley_gradient(start)}, though the bottom lies 10 away along x₁ and 1 along x₂")
 for step in (1, 2, 3, 10, 100):
     print(f"after {step:3} steps: x = {np.round(plain.points[step], 4)}, height {plain.values[step]:.2e}")
 

@@ -110,7 +110,10 @@ for name, step in (("w₁", (nudge, 0, 0)), ("w₂", (0, nudge, 0)), ("b ", (0, 
 #
 # Each weight and the bias take a step against their own slope, just as the ball did. Then forward again, and so on.
 #
-# .. math:: w \leftarrow w - \eta \frac{\partial C}{\partial w}, \qquad b \leftarrow b - \eta \frac{\partial C}{\partial b}
+# .. math::
+#
+#    w \leftarrow w - \eta \frac{\partial C}{\partial w}, \qquad
+#    b \leftarrow b - \eta \frac{\partial C}{\partial b}
 
 trained = train(TEA, LIKED, weights, bias, learning_rate=1.0, epochs=200)
 print("loss in the first ten epochs:", ", ".join(f"{value:.4f}" for value in trained.losses[:10]))

@@ -61,8 +61,8 @@ def row(column):
 
 
 for i in range(3):
-    print(f"z¹ of hidden neuron {i + 1}: {W1[i, 0]:4.1f} · {x[0, 0]} + {W1[i, 1]:4.1f} · {x[1, 0]} + {b1[i, 0]:4.1f}", end="")
-    print(f" = {z1[i, 0]:5.2f},  h = σ({z1[i, 0]:5.2f}) = {h[i, 0]:.4f}")
+    terms = f"{W1[i, 0]:4.1f} · {x[0, 0]} + {W1[i, 1]:4.1f} · {x[1, 0]} + {b1[i, 0]:4.1f}"
+    print(f"z¹ of hidden neuron {i + 1}: {terms} = {z1[i, 0]:5.2f},  h = σ({z1[i, 0]:5.2f}) = {h[i, 0]:.4f}")
 terms = " + ".join(f"{w:g} · {a:.4f}" for w, a in zip(W2[0], h[:, 0], strict=True))
 print(f"z² of the output: {terms} + {b2[0, 0]} = {z2[0, 0]:.4f},  ŷ = σ({z2[0, 0]:.4f}) = {guess[0, 0]:.4f}")
 
@@ -150,8 +150,11 @@ print(f"∂C/∂b²: {slope_b2[0, 0]:.4f}")
 
 delta1 = (W2.T @ delta2) * sigmoid_derivative(z1)  # (3, 1) @ (1, 1) = (3, 1)
 for i in range(3):
-    print(f"δ¹ of hidden neuron {i + 1}: {W2[0, i]:4.1f} · {delta2[0, 0]:.4f} · {h[i, 0]:.4f} · (1 - {h[i, 0]:.4f})", end="")
-    print(f" = {delta1[i, 0]:7.4f}")
+    terms = f"{W2[0, i]:4.1f} · {delta2[0, 0]:.4f} · {h[i, 0]:.4f} · (1 - {h[i, 0]:.4f})"
+    print(f"δ¹ of hidden neuron {i + 1}: {terms} = {delta1[i, 0]:7.4f}")
+
+back = "The blame, carried back along the wires"
+show(inside.network_diagram([W2], [delta1, delta2], ["δ¹, hidden", "δ², output"], title=back))
 
 # %%
 # The second hidden neuron has a weight below 0 to the output: it held the answer down, and so its blame has the other

@@ -52,7 +52,8 @@ show(style.sheet(pictures, captions, "The first twenty of 50,000", style.LIGHT, 
 
 network = Network([784, 30, 10], seed=0)
 print(f"weights and biases: {sum(p.size for p in network.weights + network.biases):,}")
-print(f"new, it reads {network.evaluate(validation)} of {len(validation):,} validation images right")
+new = network.evaluate(validation)
+print(f"new, it reads {new} of {len(validation):,} validation images right")
 
 # %%
 # It learns
@@ -64,9 +65,9 @@ print(f"new, it reads {network.evaluate(validation)} of {len(validation):,} vali
 
 correct = network.SGD(training, 8, mini_batch_size=10, learning_rate=3.0, test_data=validation)
 
-accuracies = {"validation": np.array(correct) / len(validation) * 100}
-labels = {"x_label": "epoch", "y_label": "read right (%)"}
-show(charts.lines(accuracies, title="Most of it is learned in the first epoch", **labels))
+accuracies = {"validation": np.array([new, *correct]) / len(validation) * 100}
+labels = {"x_label": "epochs that it has learned for", "y_label": "read right (%)"}
+show(charts.lines(accuracies, range(9), title="Most of it is learned in the first epoch", **labels))
 
 # %%
 # The first epoch takes it from one in ten to more than nine in ten. What follows is slower, and not even always upwards:

@@ -18,7 +18,7 @@ from chainrule import ops
 from chainrule.autograd import tape
 from chainrule.autograd.hooks import Handle
 from chainrule.autograd.mode import mode
-from chainrule.errors import CaptureError
+from chainrule.errors import LostTensorError
 from chainrule.ops.dtypes import DEFAULT, promote, storable
 from chainrule.ops.operation import Operation
 
@@ -163,7 +163,7 @@ class Tensor:
         if mode.trace is not None:
             mode.trace.refuse_value(what)
         if type(self._data) is not _ndarray:
-            raise CaptureError(_LOST)
+            raise LostTensorError()
         return self._data
 
     # What it is
@@ -388,7 +388,7 @@ class Tensor:
 
     def detach(self) -> Tensor:
         """The same memory without the history."""
-        out = Tensor._wrap(self._data if mode.trace is None else mode.trace.lift(self))
+        out = Tensor._wrap(self._data if mode.trace is None else mode.trace.lift(self, detached=True))
         out._version = self._version
         return out
 
@@ -668,15 +668,12 @@ def as_tensor(data: ArrayLike | Tensor, dtype: DTypeLike | None = None) -> Tenso
     return Tensor._wrap(array if mode.trace is None or array is data else mode.trace.constant(array))
 
 
-_LOST = (
-    "this tensor was made while chainrule.jit compiled a function, and has no values outside of it: return it from there"
-)
 _TORCH_NAMES = {"axis": "dim", "axes": "dims", "keepdims": "keepdim"}
 
 
 def _as_array(data: Any, dtype: DTypeLike | None, copy: bool) -> NDArray[Any]:
     if isinstance(data, Tensor):
-        data = data._data if mode.trace is None else data._known("a copy by tensor(); clone() is one that can be compiled,")
+        data = data._known("a copy by tensor() (clone() makes one that can be compiled)")
     elif hasattr(data, "__array__") and not isinstance(data, (np.ndarray, np.generic)):
         data = np.asarray(data)
     if dtype is None and not hasattr(data, "__array__"):  # other libraries' arrays keep their types, too
@@ -722,7 +719,7 @@ def _comparable(other: object) -> bool:
 def _explained(error: Exception, operation: Operation, arrays: Sequence[Any]) -> Exception:
     """The error, told with the operation's name and the shapes that went in."""
     if mode.trace is None and any(hasattr(a, "trace") and type(a) is not _ndarray for a in arrays):
-        return CaptureError(_LOST)
+        return LostTensorError()
     message = str(error)
     kind = next(
         kind for kind in (IndexError, ValueError, TypeError) if isinstance(error, kind)

@@ -236,3 +236,50 @@ def _light(random, shape, shadow):
         across = np.cos(angle) * x + np.sin(angle) * y - random.uniform(-0.5, 0.8)
         light *= 1 - random.uniform(0.2, 0.5) / (1 + np.exp(-np.clip(across / sharp, -50, 50)))
     return light.astype(np.float32)
+
+
+@dataclass
+class Score:
+    """What came of the digits on one page, or on many."""
+
+    written: int = 0
+    found: int = 0  # a box that covers the digit's, as much in common as not
+    right: int = 0  # of those found, surely enough
+    false: int = 0  # boxes where nothing is written
+    pages: int = 0
+    in_order: int = 0  # pages on which every line is where it should be, with as many digits
+
+    def __add__(self, other: Score) -> Score:
+        return Score(*(getattr(self, name) + getattr(other, name) for name in self.__dataclass_fields__))
+
+    def __str__(self) -> str:
+        return (
+            f"{self.written} digits on {self.pages} pages: {self.found / max(1, self.written):.2%} found, "
+            f"{self.right / max(1, self.found):.2%} of those read right, {self.false / max(1, self.pages):.2f} false "
+            f"finds a page; all lines as written on {self.in_order} pages"
+        )
+
+
+def score(page: Page, lines, least: float = 0.5) -> Score:
+    """Compare what is written on a page with the lines of digits that were found; below `least` none is right."""
+    left_over = [digit for line in lines for digit in line]
+    result = Score(pages=1, in_order=int([len(line) for line in page.lines] == [len(line) for line in lines]))
+    for written in (digit for line in page.lines for digit in line):
+        result.written += 1
+        best = max(left_over, key=lambda digit: in_common(digit.box, written.box), default=None)
+        if best is not None and in_common(best.box, written.box) > 0.4:
+            left_over.remove(best)
+            result.found += 1
+            result.right += best.digit == written.label and best.confidence >= least
+    result.false = len(left_over)
+    return result
+
+
+def in_common(one, other) -> float:
+    """The area that two boxes share, as a part of what they cover together."""
+    width = min(one[2], other[2]) - max(one[0], other[0])
+    height = min(one[3], other[3]) - max(one[1], other[1])
+    if width <= 0 or height <= 0:
+        return 0.0
+    areas = [(right - left) * (bottom - top) for left, top, right, bottom in (one, other)]
+    return width * height / (sum(areas) - width * height)

@@ -61,6 +61,7 @@ def load(code):
         flush_denormals=lambda: 0, restore_denormals=lambda rule: None, wait=lambda T, shares: None,
     )  # fmt: skip
     exec(code.removeprefix(program.HEADER), space)
+    space["run"] = np.errstate(all="ignore")(space["run"])
     return SimpleNamespace(**space)
 
 

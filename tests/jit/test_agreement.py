@@ -250,7 +250,7 @@ def test_layers(name, interpreted):
             np.testing.assert_allclose(q.grad.numpy(), p.grad.numpy(), rtol=1e-9, atol=1e-10, err_msg=key)
         for (key, p), q in zip(nets[0].named_buffers(), nets[1].buffers(), strict=True):
             assert p.dtype == q.dtype
-            np.testing.assert_allclose(q.numpy(), p.numpy(), rtol=1e-12, err_msg=key)
+            np.testing.assert_allclose(q.numpy(), p.numpy(), rtol=1e-12, atol=1e-15, err_msg=key)
         for one, other in zip(*generators, strict=True):
             assert one.bit_generator.state == other.bit_generator.state
     assert weights is None

@@ -1,6 +1,10 @@
 """Convolution and its gradients, against the sum as it is written and against PyTorch."""
 
 import itertools
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -115,6 +119,7 @@ def test_any_geometry(backend, case):
     ((3, 1, 28, 28), 32, (5, 5), (1, 1), ((2, 2), (2, 2)), (1, 1), 1),
     ((3, 32, 14, 14), 64, (5, 5), (1, 1), ((2, 2), (2, 2)), (1, 1), 1),
     ((2, 64, 15, 13), 72, (3, 3), (2, 2), ((1, 1), (1, 1)), (1, 1), 2),
+    ((2, 40, 12, 13), 112, (3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1), 1),  # tiles of 4, 2 and 1 vectors, several slabs
 ])  # fmt: skip
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_agrees_with_pytorch(backend, case, dtype):
@@ -148,6 +153,48 @@ def test_broadcast_gradient(backend):
     """The gradient of a sum is one number, seen everywhere: read-only, with strides of 0."""
     x, weight, grad, *how = sample(*CASES["plain"])
     check(x, weight, np.broadcast_to(np.float32(2), grad.shape), *how)
+
+
+def test_read_only_arrays_are_taken_and_nothing_is_compiled_for_them():
+    from chainrule.kernels.loops import convolution as loops
+
+    arrays = sample(*CASES["groups"])
+    x, weight, grad, *how = arrays
+    expected = all_three(*arrays)
+    for order in (np.array, lambda a: np.ascontiguousarray(a.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)):
+        x, weight, grad = (order(array) for array in (x, weight, grad))
+        for array in (x, weight, grad):
+            array.flags.writeable = False
+        before = [len(loop.signatures) for loop in (loops._correlate, loops._weight_gradient)]
+        for ours, right in zip(all_three(x, weight, grad, *how), expected, strict=True):
+            np.testing.assert_array_equal(ours, right)
+        assert [len(loop.signatures) for loop in (loops._correlate, loops._weight_gradient)] == before
+
+
+OTHER_PROCESSOR = """
+import sys
+from chainrule.kernels.loops import tile
+tile.VECTOR_BYTES, tile.WIDE_ROWS, tile.WIDE_VECTORS, tile.PAIR_ROWS = map(int, sys.argv[1:])
+import numpy as np
+from tests.kernels.test_convolution import CASES, check, sample
+for dtype in (np.float32, np.float64):
+    for name in ("uneven padding, stride", "groups", "wide and narrow tiles"):
+        check(*sample(*CASES[name], dtype))
+from chainrule.kernels.loops import convolution
+assert convolution.VECTOR_BYTES == int(sys.argv[1])
+assert len(convolution._correlate.signatures) == 2  # it was the loops that worked, not plain NumPy
+"""
+
+
+@pytest.mark.parametrize("numbers", [(64, 6, 4, 10), (32, 6, 2, 6), (16, 6, 4, 10)])  # as of AVX-512, AVX2 and NEON
+def test_vectors_of_any_width(tmp_path, numbers):
+    """LLVM makes do with the registers there are, so other processors' tiles can be tried on this one."""
+    subprocess.run(
+        [sys.executable, "-W", "error", "-c", OTHER_PROCESSOR, *map(str, numbers)],
+        check=True,
+        cwd=Path(__file__).parents[2],
+        env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)},
+    )
 
 
 def test_results_have_their_channels_last(backend):

@@ -93,6 +93,29 @@ def test_not_a_number_is_the_largest_and_minus_infinity_is_found(backend):
     out, taps = max_pool(x[None, None], (2, 2), (2, 2), (0, 0))
     np.testing.assert_array_equal(out.ravel(), [np.nan, np.inf, -np.inf])
     np.testing.assert_array_equal(taps.ravel(), [3, 3, 0])
+    many = np.repeat(x[None, None], 37, axis=1)  # more channels than a vector has lanes
+    np.testing.assert_array_equal(max_pool(many, (2, 2), (2, 2), (0, 0))[0], np.repeat(out, 37, axis=1))
+    np.testing.assert_array_equal(max_pool(many, (2, 2), (2, 2), (0, 0))[1], np.repeat(taps, 37, axis=1))
+
+
+@pytest.mark.parametrize("case", [
+    *CASES.values(),
+    ((2, 5, 7, 7), (2, 2), (2, 2), (0, 0), (1, 1), True),  # the last windows reach beyond the border
+    ((2, 5, 9, 8), (3, 2), (3, 2), (1, 1), (1, 1), True),
+    ((2, 5, 6, 6), (2, 2), (2, 2), (0, 0), (1, 2), False),  # as many taps as numbers, but not one for each
+])  # fmt: skip
+def test_gradients_write_every_number(backend, monkeypatch, case):
+    """Whatever was in the memory before."""
+    shape, *how = case
+    x = RNG.standard_normal(shape).astype(np.float32)
+    out, taps = max_pool(x, *how)
+    average = avg_pool(x, *how[:3])
+    expected = [max_pool_gradient(out, taps, shape, *how[:4]), avg_pool_gradient(average, shape, *how[:3])]
+    monkeypatch.setattr(np, "empty", lambda shape, dtype: np.full(shape, np.nan, dtype))
+    again = [max_pool_gradient(out, taps, shape, *how[:4]), avg_pool_gradient(average, shape, *how[:3])]
+    for ours, right in zip(again, expected, strict=True):
+        assert np.isfinite(ours).all()
+        np.testing.assert_array_equal(ours, right)
 
 
 def test_taps_are_bytes_unless_there_are_too_many(backend):

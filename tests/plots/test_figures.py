@@ -238,3 +238,32 @@ class TestStages:
             pictures.stages([])
         with pytest.raises(ValueError, match=r"'photo' has the shape \(2, 2, 3\)"):
             pictures.stages([("photo", np.zeros((2, 2, 3)))])
+
+
+class TestCalibration:
+    CONFIDENCES, CORRECT = (0.05, 0.62, 0.68, 0.95, 0.99, 1.0), (False, True, False, True, True, True)
+
+    def test_accuracy_against_confidence_with_counts(self):
+        figure = evaluation.calibration(self.CONFIDENCES, self.CORRECT)
+        above, below = figure.axes
+        said, were = line(above, "the model")
+        assert said == pytest.approx([5, 65, 98])
+        assert were == pytest.approx([0, 50, 100])
+        assert line(above, "perfect") == ([0, 100], [0, 100])
+        assert [bar.get_height() for bar in below.patches] == [1, 0, 0, 0, 0, 0, 2, 0, 0, 3]
+        assert texts(below) == ["1", "2", "3"]
+        assert (below.get_xlabel(), above.get_ylabel()) == ("confidence (%)", "read right (%)")
+        error = (0.05 * 1 + 0.15 * 2 + 0.02 * 3) / 6
+        assert figure.get_suptitle() == f"Confidence and truth: {error:.2%} apart on average"
+
+    def test_bins(self):
+        _, below = evaluation.calibration(self.CONFIDENCES, self.CORRECT, bins=2).axes
+        assert [bar.get_height() for bar in below.patches] == [1, 5]
+
+    def test_errors(self):
+        with pytest.raises(ValueError, match=r"confidences \(2,\) and correct \(3,\) do not fit"):
+            evaluation.calibration([0.5, 0.5], [True, True, False])
+        with pytest.raises(ValueError, match="from 0 to 1 and at least one bin"):
+            evaluation.calibration([1.5], [True])
+        with pytest.raises(ValueError, match="from 0 to 1 and at least one bin"):
+            evaluation.calibration([0.5], [True], bins=0)

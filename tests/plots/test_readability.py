@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 
-from chainrule import plots
+import chainrule
+from chainrule import nn, plots
 from chainrule.first_principles import descent as pages
 from chainrule.first_principles.activations import sigmoid
 from chainrule.plots import evaluation, style
@@ -25,6 +26,7 @@ CONFIDENCES = np.array([0.01, 0.02, 0.0, 0.0, 0.0, 0.0, 0.0, 0.9, 0.03, 0.04])
 ROLLS = {f"rate {rate}": pages.descend(pages.parabola, pages.parabola_gradient, 10.0, rate, 9) for rate in (0.1, 1.05)}
 WALKS = {f"momentum {m}": pages.descend(pages.bowl, pages.bowl_gradient, (3.0, 2.0), 0.1, 9, m) for m in (0.0, 0.8)}
 POINTS, SIDES = np.array([[0.0, 0], [0, 1], [1, 0], [1, 1]]), [0, 0, 0, 1]
+LEAF = chainrule.ones(3, 3, requires_grad=True)
 BLOBS = np.concatenate([RANDOM.normal(0, 0.2, (9, 5)), RANDOM.normal(4, 0.2, (9, 5))])
 
 FIGURES = {
@@ -62,6 +64,9 @@ FIGURES = {
     ),
     "activations": lambda dark: plots.activations(
         [("image", SMALL), ("maps", IMAGES), ("hidden", np.arange(30)), ("digits", CONFIDENCES)], dark=dark
+    ),
+    "computation_graph": lambda dark: plots.computation_graph(
+        (nn.functional.linear(LEAF, LEAF) - 1).square().mean(), {"a leaf": LEAF}, dark=dark
     ),
     "weight_images": lambda dark: plots.weight_images(RANDOM.normal(size=(7, 784)), dark=dark),
     "filters": lambda dark: plots.filters(RANDOM.normal(size=(4, 1, 3, 3)), dark=dark),
@@ -109,6 +114,20 @@ def test_every_figure_has_a_title_and_every_panel_with_ticks_names_its_axes(name
             assert axes.get_ylabel()
 
 
+@pytest.mark.parametrize("width", [5, 7])
+def test_a_long_title_is_set_smaller(width):
+    title = "What the neuron has made of eight cups of tea, and what not"
+    figure = style.new_figure(width, 3, title, style.LIGHT)
+    (drawn,) = figure.texts
+    box = drawn.get_window_extent()
+    assert box.x0 >= 0
+    assert box.x1 <= width * figure.dpi
+    assert style.SMALL <= drawn.get_fontsize() < style.TITLE
+    style.retitle(figure, "Tea")
+    assert figure.get_suptitle() == "Tea"
+    assert drawn.get_fontsize() == style.TITLE
+
+
 @pytest.mark.parametrize("dark", [False, True])
 @pytest.mark.parametrize("mistakes", [0, 1, 10, 30, 100, 500, 1000])
 def test_counts_can_be_read_on_every_colour(dark, mistakes):
@@ -140,9 +159,10 @@ def words_of(figure):
     """All text that is drawn: matplotlib also keeps labels for ticks that are out of sight."""
     axes_of_ticks = [axis for axes in figure.axes for axis in axes._axis_map.values()]
     hidden = {
-        tick.label1
+        label
         for axis in axes_of_ticks
         for tick in axis.get_major_ticks()
+        for label in (tick.label1, tick.label2)
         if not min(axis.get_view_interval()) <= tick.get_loc() <= max(axis.get_view_interval())
     }
     off = {

@@ -58,7 +58,7 @@ def read(photo: str, place: str | None, min_confidence: float, as_json: bool, ou
             raise UserError(f"{out}: is the photo itself; choose another file for the drawing")
     picture = open_photo(photo)
     run = runs.shipped() if place is None else runs.find(place)
-    lines = read_page(np.asarray(picture.convert("L")), _reader(run))
+    lines = read_page(np.asarray(picture.convert("L")), reader(run))
     names = run.config["data"]["classes"]
     if out is not None:
         save_photo(draw_page(picture, lines, names, min_confidence), out)
@@ -74,7 +74,7 @@ def read(photo: str, place: str | None, min_confidence: float, as_json: bool, ou
         click.echo(f"drawn: {out}", err=True)
 
 
-def _reader(run: Run) -> Reader:
+def reader(run: Run) -> Reader:
     """The run's network, from pictures (N, 28, 28) to confidences (N, classes).
 
     Raises:

@@ -100,44 +100,56 @@ def _enlarge(coarse: Grey, shape: tuple[int, int]) -> Grey:
 def _take_rules(ink: Grey) -> None:
     """Make the paper's long, straight, thin lines paper, in place; of a stroke that crosses one, the stroke stays.
 
-    A row of blocks beside one another is looked along, in the directions near that of the whole page. A rule is what
-    nearly all of the blocks have in common: a low quantile of the least ink in each. Strokes come and go along the row, and so are not;
+    The picture is sheared so that the lines of the whole page are level. There, a row of blocks beside one another is
+    looked along, level and a little up or down, as one sees single lines from aside. A rule is what nearly all of the
+    blocks have in common: a low quantile of the least ink in each. Strokes come and go along the row, and so are not;
     and what is thick, or ends before it is long, is no rule either.
     """
     height, width = ink.shape
     block = max(1, width // COLUMNS)
     columns = width // block
-    level = ndimage.maximum_filter1d(ink, 3, axis=0)  # in a block, a rule that is not level may be a pixel up or down
+    slope = _direction(ink, block)
+    across = np.arange(width)
+    drop = np.rint(slope * (across - width / 2)).astype(int)  # of every column
+    rows = np.arange(height)[:, None]
+    level = ndimage.maximum_filter1d(ink[(rows + drop).clip(0, height - 1), across], 3, axis=0)
     least = level[:, : columns * block].reshape(height, columns, block).min(axis=2)  # (height, columns)
-    reach = max(1, round(RULE * columns / 2))
-    places = np.unique(np.linspace(-reach, reach, 9).round().astype(int))
-    rule = np.zeros_like(least)
-    for slope in _direction(least, block) + NEAR_SLOPES:
-        steps = [(round(slope * place * block), place) for place in places]
-        common = np.partition(np.stack([_moved(least, *step) for step in steps]), 2, axis=0)[2]
-        for down, across in steps:  # to the rule's ends, where half of the blocks are beyond it
-            np.maximum(rule, _moved(common, -down, -across), out=rule)
-    np.minimum(rule, least, out=rule)
+    rule = _common(least, block)
     thickest = max(5, round(THICKEST_RULE * min(ink.shape)))
     rule -= ndimage.grey_opening(rule, (thickest, 1))
-    labels, count = ndimage.label(rule > LEAST_RULE, np.ones((3, 3)))
+    labels, _ = ndimage.label(rule > LEAST_RULE, np.ones((3, 3)))
     long = [n for n, at in enumerate(ndimage.find_objects(labels), 1) if at[1].stop - at[1].start > RULE * columns]
     if not long:
         return
     rule = ndimage.maximum_filter(np.where(np.isin(labels, long), rule, 0), (3, 3))
-    rule = np.pad(np.repeat(rule, block, axis=1), ((0, 0), (0, width - columns * block)), mode="edge")
+    rule = rule[(rows - drop).clip(0, height - 1), (across // block).clip(0, columns - 1)]  # (height, width)
     ink[:] = np.clip(1 - (1 - ink) / (1 - np.minimum(rule, 0.9)), 0, 1)
 
 
-def _direction(values: Grey, block: int) -> float:
+def _direction(ink: Grey, block: int) -> float:
     """The slope, down for each pixel across, along which the rows differ most from one another."""
-    places = np.arange(values.shape[1]) - values.shape[1] // 2
+    height, columns = ink.shape[0], ink.shape[1] // block
+    means = ink[:, : columns * block].reshape(height, columns, block).mean(axis=2)
+    places = np.arange(columns)
     contrast = []
     for slope in SLOPES:
-        rows = np.arange(values.shape[0])[:, None] + np.rint(slope * places * block).astype(int)  # (height, columns)
-        profile = values[rows.clip(0, values.shape[0] - 1), np.arange(values.shape[1])].mean(axis=1)  # (height,)
+        rows = np.arange(height)[:, None] + np.rint(slope * block * (places - columns / 2)).astype(int)
+        profile = means[rows.clip(0, height - 1), places].mean(axis=1)  # (height,)
         contrast.append(np.sum(np.diff(profile) ** 2))
     return float(SLOPES[np.argmax(contrast)])
+
+
+def _common(least: Grey, block: int) -> Grey:
+    """The ink that a block has in common with most of those in line with it; `block` is their width in pixels."""
+    reach = max(1, round(RULE * least.shape[1] / 2))
+    places = np.unique(np.linspace(-reach, reach, 9).round().astype(int))
+    common = np.zeros_like(least)
+    for slope in NEAR_SLOPES:
+        steps = [(round(slope * place * block), place) for place in places]
+        here = np.partition(np.stack([_moved(least, *step) for step in steps]), 2, axis=0)[2]
+        for down, across in steps:  # out to the rule's ends, where half of the blocks are beyond it
+            np.maximum(common, _moved(here, -down, -across), out=common)
+    return np.minimum(common, least)
 
 
 def _moved(values: Grey, down: int, across: int) -> Grey:

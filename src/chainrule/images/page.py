@@ -33,12 +33,13 @@ LEAST_CONFIDENCE = 0.5  # below it a digit is found, but not read
 LONGEST_SIDE = 2000  # pixels of a photo's longer side: a sheet of small digits is still read
 HANDY = 64  # pixels of a digit's height: in photos with larger ones there is only more noise to see
 SMALLEST = 10  # pixels of a digit's height: smaller ones cannot be told from dust
-CORE = 0.4  # of a part's darkest ink: what is lighter is the blur around its strokes
+CORE = 0.3  # of a part's darkest ink: what is lighter is the blur around its strokes
 
 # All of the following in typical heights of a digit.
 SPECK = 0.12  # a part shorter than this is dust
 PIECE = 0.6  # a part shorter than this is a piece of a digit, or none
 NEAR = 0.15  # pieces of one digit are at most so far apart
+TALLEST_JOINED, WIDEST_JOINED = 1.75, 1.3  # less than two digits that stand in two lines, or side by side
 SHORTEST, TALLEST, WIDEST = 0.45, 2.2, 6.0  # of a digit, or of several that touch
 THICKEST_JOINT = 0.3  # where two digits touch, of their height
 THICKEST = 0.5  # of a part's own height: a stroke this thick is a blot
@@ -149,12 +150,18 @@ def _find_parts(grey: Grey) -> tuple[list[_Part], float]:
 
 
 def _typical_height(parts: Iterable[_Part]) -> float:
-    """The median height of what has the form of a digit, where tall parts count for more than short ones."""
-    heights = np.sort([p.height for p in parts if p.height >= SMALLEST and 0.4 < p.height / p.width and not _blot(p)])
-    if not heights.size:
+    """The height of most of the ink that has the form of digits; 0 if there is none."""
+    likely = [p for p in parts if p.height >= SMALLEST and p.height > 0.4 * p.width and not _blot(p)]
+    return _median([p.height for p in likely], likely)
+
+
+def _median(values: Sequence[float], parts: Sequence[_Part]) -> float:
+    """The median where each part's value counts as often as it has ink, so that a hundred specks are not the rule."""
+    if not values:
         return 0.0
-    weight = np.cumsum(heights.astype(float))
-    return float(heights[np.searchsorted(weight, weight[-1] / 2)])
+    order = np.argsort(values)
+    mass = np.cumsum([parts[i].ink.sum() for i in order])
+    return float(values[order[np.searchsorted(mass, mass[-1] / 2)]])
 
 
 def _blot(part: _Part) -> bool:
@@ -164,9 +171,7 @@ def _blot(part: _Part) -> bool:
 
 def _same_pen(parts: Sequence[_Part]) -> list[_Part]:
     """Leave out what is both fainter and thinner than most of the ink: what is left of rules and of edges."""
-    if not parts:
-        return []
-    darkness, thickness = (np.median([(p.darkness, p.thickness) for p in parts for _ in range(p.height)], axis=0))
+    darkness, thickness = _median([p.darkness for p in parts], parts), _median([p.thickness for p in parts], parts)
     return [p for p in parts if p.darkness > FAINTEST * darkness or p.thickness > THINNEST * thickness]
 
 
@@ -205,7 +210,7 @@ def _gap(one: _Part, other: _Part) -> float:
 def _belong_together(piece: _Part, part: _Part, gap: float, size: float) -> bool:
     height = max(piece.bottom, part.bottom) - min(piece.top, part.top)
     width = max(piece.right, part.right) - min(piece.left, part.left)
-    if gap > NEAR * size or height > 1.4 * max(size, part.height) or width > 1.3 * max(size, part.width):
+    if gap > NEAR * size or height > TALLEST_JOINED * size or width > WIDEST_JOINED * max(size, part.width):
         return False
     if piece.darkness < 0.4 * part.darkness:
         return False

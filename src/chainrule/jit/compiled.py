@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chainrule.autograd.mode import _HOUSE, mode
+from chainrule.autograd.mode import mode
 from chainrule.errors import CaptureError
 from chainrule.jit import report
 from chainrule.jit.graph import Value, dense
 from chainrule.jit.program import Program
 from chainrule.jit.schedule import plan
-from chainrule.jit.trace import GRADIENT, Trace, UnsettledError
+from chainrule.jit.trace import GRADIENT, Trace, UnsettledError, told
 from chainrule.jit.tracer import Tracer, Untraceable
 from chainrule.kernels import team
 from chainrule.kernels.compile import cannot_compile
@@ -268,13 +268,11 @@ def _hooks(module: Any) -> Any:
 
 def _line(error: Untraceable) -> str:
     """The user's innermost line on the error's way."""
-    found, step = "", error.__traceback__
+    lines, step = [], error.__traceback__
     while step is not None:
-        name = step.tb_frame.f_code.co_filename
-        if not name.startswith(_HOUSE):
-            found = f" ({name}:{step.tb_lineno})"
+        lines.append((step.tb_frame.f_code.co_filename, step.tb_lineno))
         step = step.tb_next
-    return found
+    return told(lines)
 
 
 def _key(x: Any, arrays: list[Any]) -> Any:

@@ -7,15 +7,17 @@ While it runs, `mode.trace` is set, and Tensors, the tape and optimisers come he
 
 from __future__ import annotations
 
+import os
+import sys
 import weakref
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from chainrule.autograd.mode import Anomaly, mode
-from chainrule.errors import CaptureError
-from chainrule.jit.emit import fits_gemm
+from chainrule.autograd.mode import _HOUSE, mode
+from chainrule.errors import CaptureError, LostTensorError
+from chainrule.jit.emit import NAMES, fits_gemm
 from chainrule.jit.graph import SOURCES, Value, base_of, dense
 from chainrule.jit.tracer import Number, Tracer, Untraceable
 from chainrule.ops.dtypes import promote
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from chainrule.tensor import Tensor
 
 
+LIBRARY = os.path.dirname(os.__file__) + os.sep
 GRADIENT = (
     "a gradient of shape {} is there from before, and would be used or added to: call zero_grad() first, inside the "
     "compiled function"
@@ -162,11 +165,11 @@ class Trace:
 
     def made(self, kind: str, op: Any, inputs: Sequence[Any], example: Any, **options: Any) -> Tracer:
         """A new value, computed already."""
-        if self.ended:
-            raise CaptureError(
-                "jit: a tensor that was made while a function was compiled has no values outside of it: return it from there"
-            )
         example = np.asarray(example)
+        if kind in ("elementwise", "reduce", "matmul"):
+            for dtype in (example.dtype, *(x.dtype for x in inputs if isinstance(x, Value))):
+                if dtype.name not in NAMES:
+                    raise Untraceable(f"arithmetic in {dtype}")
         if kind != "view":
             example = dense(example)
         key = None
@@ -201,12 +204,12 @@ class Trace:
         self.values.append(value)
         return Tracer(self, value)
 
-    def lift(self, x: Any) -> Any:
+    def lift(self, x: Any, detached: bool = False) -> Any:
         """An input of an operation as the trace knows it: Tensors and arrays as Tracers, numbers as they are."""
         array = x if type(x) is Tracer else getattr(x, "_data", x)
         if type(array) is Tracer:
             if array.trace is not self:
-                raise CaptureError(f"jit: a tensor that was made in another compiled function has no values{where()}")
+                raise LostTensorError
             if id(array.value) in self.stale:
                 self.refuse_value("a part of memory that has been changed in place since,")
             return array
@@ -217,7 +220,7 @@ class Trace:
                 self.tensors[id(x)] = weakref.ref(x), array, x._node
             if x._node is not None and x.is_leaf:
                 self.leaves[id(x._node)] = x._node
-            elif x._node is not None and mode.recording:
+            elif x._node is not None and mode.recording and not detached:
                 raise self.refused(
                     f"a tensor of shape {x.shape} with a history from outside is used: use its detach(), or compute it inside"
                 )
@@ -265,10 +268,15 @@ class Trace:
         x = self.named(x)
         with np.errstate(all="ignore"):
             example = x.value.example.astype(dtype)
-        return self.made("elementwise", "cast", (x.value,), example, type=example.dtype)
+        try:
+            return self.made("elementwise", "cast", (x.value,), example, type=example.dtype)
+        except Untraceable:
+            return self.call("cast", lambda array: array.astype(dtype), (x,), {})  # type: ignore[no-any-return]
 
     def ordered(self, x: Tracer, example: NDArray[Any]) -> Tracer:
         """The same elements in another memory order."""
+        if x.dtype.name not in NAMES:
+            return self.call("copy", np.ascontiguousarray, (x,), {})  # type: ignore[no-any-return]
         return self.made("elementwise", "cast", (x.value,), example, type=example.dtype)
 
     def viewed(self, x: Any, function: Callable[[Any], Any]) -> Tracer:
@@ -418,6 +426,9 @@ class Trace:
     def finished(self) -> tuple[list[tuple[Value, Value]], list[tuple[Leaf, Value]]]:
         """At the end: which memory outside is to get which value, and the gradients of leaves."""
         writes = [(value, cell.value) for cell, value, _ in self.cells.values() if cell.value is not value]
+        for value, _ in writes:
+            if value.dtype.name not in NAMES:
+                raise Untraceable(f"a change in place of {value.dtype}")
         self._check_apart([value for value, _ in writes])
         gradients = []
         for leaf in self.leaves.values():
@@ -529,5 +540,14 @@ def _part(rule: Any, position: int, *inputs: Any) -> Any:
 
 def where() -> str:
     """The end of an error's message: the user's line."""
-    place = Anomaly(check_nan=False).place()
-    return f" ({place[-1].filename}:{place[-1].lineno})" if place else ""
+    lines, frame = [], sys._getframe(1)
+    while frame is not None:
+        lines.append((frame.f_code.co_filename, frame.f_lineno))
+        frame = frame.f_back  # type: ignore[assignment]  # None at the outermost
+    return told(lines[::-1])
+
+
+def told(lines: Sequence[tuple[str, int | None]]) -> str:
+    """The innermost of some lines of code that is neither ours nor of Python's own library, such as `copy.deepcopy`'s."""
+    own = [line for line in lines if not line[0].startswith((_HOUSE, LIBRARY))]
+    return " ({}:{})".format(*own[-1]) if own else ""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
+from chainrule.errors import LostTensorError
 from chainrule.jit.graph import Value, dense
 
 if TYPE_CHECKING:
@@ -87,11 +88,26 @@ class Tracer(NDArrayOperatorsMixin):
         own: whether it is a copy, so that a change in place concerns no other Tracer.
     """
 
-    __slots__ = ("own", "trace", "value")
+    __slots__ = ("_value", "own", "trace")
     flags = None
 
     def __init__(self, trace: Trace, value: Value, own: bool = False) -> None:
-        self.trace, self.value, self.own = trace, value, own
+        self.trace, self._value, self.own = trace, value, own
+
+    @property
+    def value(self) -> Value:
+        """Which array this is now, while the trace lasts.
+
+        Raises:
+            LostTensorError: it has ended.
+        """
+        if self.trace.ended:
+            raise LostTensorError
+        return self._value
+
+    @value.setter
+    def value(self, value: Value) -> None:
+        self._value = value
 
     @property
     def base(self) -> Any:
@@ -100,11 +116,11 @@ class Tracer(NDArrayOperatorsMixin):
 
     # What is known without the values
 
-    shape = property(lambda self: self.value.shape)
-    dtype = property(lambda self: self.value.dtype)
-    ndim = property(lambda self: self.value.example.ndim)
-    size = property(lambda self: self.value.size)
-    itemsize = property(lambda self: self.value.example.itemsize)
+    shape = property(lambda self: self._value.shape)
+    dtype = property(lambda self: self._value.dtype)
+    ndim = property(lambda self: self._value.example.ndim)
+    size = property(lambda self: self._value.size)
+    itemsize = property(lambda self: self._value.example.itemsize)
 
     def __len__(self) -> int:
         return len(self.value.example)
@@ -199,6 +215,8 @@ def _reduce(op: str) -> Any:
             raise Untraceable(f"np.{op} with out or where")
         x = trace.named(x)
         x = x if dtype is None or x.dtype == dtype else trace.cast(x, dtype)
+        if op != "sum" and x.dtype.kind == "b":
+            raise Untraceable("the largest of booleans")
         if op == "sum" and x.dtype.kind in "bu":
             x = trace.cast(x, np.int64)
         initial = None if initial is np._NoValue else initial

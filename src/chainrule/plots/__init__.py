@@ -14,6 +14,7 @@ What there is to draw, by module:
     points        decision boundaries; a hidden layer in two dimensions
     inside        the network itself, activations, weights as images, filters, feature maps
     evaluation    confusion matrix, worst mistakes, calibration
+    graph         the computation graph of a result
     pictures      from a photo to a network's input
     animation     `save_descent`, `save_training`, `save_weights`: GIFs
 
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     )
     from chainrule.plots.descent import descent_on_contour, descent_on_curve, descent_on_surface
     from chainrule.plots.evaluation import calibration, confusion_matrix, mistakes
+    from chainrule.plots.graph import computation_graph
     from chainrule.plots.inside import activations, feature_maps, filters, network_diagram, weight_images
     from chainrule.plots.pictures import stages
     from chainrule.plots.points import decision_boundary, hidden_map, principal_components
@@ -51,6 +53,7 @@ _HOMES = {
     ),
     "descent": ("descent_on_contour", "descent_on_curve", "descent_on_surface"),
     "evaluation": ("calibration", "confusion_matrix", "mistakes"),
+    "graph": ("computation_graph",),
     "inside": ("activations", "feature_maps", "filters", "network_diagram", "weight_images"),
     "pictures": ("stages",),
     "points": ("decision_boundary", "hidden_map", "principal_components"),
@@ -67,9 +70,9 @@ def __getattr__(name: str) -> Any:
 
 
 __all__ = [
-    "activations", "calibration", "confusion_matrix", "curves", "dead_neurons", "decision_boundary",
-    "descent_on_contour", "descent_on_curve", "descent_on_surface", "feature_maps", "filters", "functions",
-    "gradients_by_layer", "gradients_by_step", "hidden_map", "lines", "mistakes", "network_diagram",
+    "activations", "calibration", "computation_graph", "confusion_matrix", "curves", "dead_neurons",
+    "decision_boundary", "descent_on_contour", "descent_on_curve", "descent_on_surface", "feature_maps", "filters",
+    "functions", "gradients_by_layer", "gradients_by_step", "hidden_map", "lines", "mistakes", "network_diagram",
     "principal_components", "save", "save_descent", "save_training", "save_weights", "stages", "step_errors",
     "weight_images", "word_probabilities",
 ]  # fmt: skip

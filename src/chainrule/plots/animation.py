@@ -11,7 +11,7 @@ from PIL import Image
 
 from chainrule.errors import UserError
 from chainrule.files import atomic_write
-from chainrule.plots import descent, inside, training
+from chainrule.plots import descent, inside, style, training
 
 if TYPE_CHECKING:
     import os
@@ -67,7 +67,7 @@ def save_descent(
     def show(step: int) -> None:
         way.set_data(x[: step + 1], y[: step + 1])
         ball.set_data(x[step : step + 1], y[step : step + 1])
-        figure.texts[0].set_text(f"{title}: step {step}, f = {path.values[step]:.3g}")
+        style.retitle(figure, f"{title}: step {step}, f = {path.values[step]:.3g}")
 
     _write(figure, show, len(x), file, most, 150)
 
@@ -113,7 +113,7 @@ def save_training(
                 line.set_data(x[x <= epoch], y[x <= epoch])
         for part in best:
             part.set_visible(row == len(history) - 1)  # the best is known at the end
-        figure.texts[0].set_text(f"{title}: epoch {epoch:g}")
+        style.retitle(figure, f"{title}: epoch {epoch:g}")
 
     _write(figure, show, len(history), file, most, 200)
 
@@ -152,7 +152,7 @@ def save_weights(
     def show(epoch: int) -> None:
         for image, weights in zip(images, table[epoch], strict=True):
             image.set_data(weights.reshape(shape) if weights.ndim == 1 else weights)
-        figure.texts[0].set_text(f"{title}: epoch {epoch}")
+        style.retitle(figure, f"{title}: epoch {epoch}")
 
     _write(figure, show, len(table), file, most, 250)
 

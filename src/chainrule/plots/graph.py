@@ -48,17 +48,20 @@ def computation_graph(
     columns, rows = (max(place[axis] for place in places) for axis in (0, 1))
     width, height = _ACROSS * (columns + 1), _DOWN * (rows + 1)
     total = max(width, 0.115 * len(title) + 0.3)
-    figure = style.new_figure(total, height + 0.6, title, look, margins=((total - width) / 2, 0.1, (total - width) / 2, 0.5))
+    side = (total - width) / 2
+    figure = style.new_figure(total, height + 0.6, title, look, margins=(side, 0.1, side, 0.5))
     axes = figure.add_subplot()
     axes.set_axis_off()
     axes.set(xlim=(-0.5, columns + 0.5), ylim=(rows + 0.5, -0.5))
+    frames = {}
     for number, (label, leaf) in boxes.items():
-        frame = {"boxstyle": "round,pad=0.4", "facecolor": look.faint if leaf else look.ground, "edgecolor": look.ink}
-        words = {"ha": "center", "va": "center", "size": style.SMALL, "color": look.ink, "parse_math": False}
-        axes.text(*places[number], label, bbox=frame, zorder=3, **words)
+        box = {"boxstyle": "round,pad=0.4", "facecolor": look.faint if leaf else look.ground, "edgecolor": look.ink}
+        words = axes.text(*places[number], label, bbox=box, color=look.ink, size=style.SMALL, parse_math=False)
+        words.set(horizontalalignment="center", verticalalignment="center")
+        frames[number] = words.get_bbox_patch()
     for start, end in arrows:
-        line = {"arrowstyle": "-|>", "color": look.quiet, "shrinkA": 12, "shrinkB": 12}
-        axes.annotate("", places[end], places[start], arrowprops=line, zorder=2)
+        line = {"arrowstyle": "-|>", "color": look.quiet, "patchA": frames[start], "patchB": frames[end]}
+        axes.annotate("", places[end], places[start], arrowprops=line, zorder=4)  # once the boxes have their sizes
     return figure
 
 

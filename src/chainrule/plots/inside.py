@@ -56,9 +56,9 @@ def network_diagram(
     sizes = _sizes(matrices)
     if most < 2:
         raise ValueError(f"network_diagram: most={most} leaves no first and last neuron; it must be at least 2")
-    inside = [None] * len(sizes) if values is None else [np.asarray(column, float).ravel() for column in values]
-    if values is not None and [np.size(column) for column in inside] != sizes:
-        raise ValueError(f"network_diagram: values {[np.size(c) for c in inside]} do not fit layers of {sizes} neurons")
+    inside = [np.asarray(column, float).ravel() for column in values or []]
+    if values is not None and [column.size for column in inside] != sizes:
+        raise ValueError(f"network_diagram: values {[c.size for c in inside]} do not fit layers of {sizes} neurons")
     names = _layer_names(len(sizes)) if layers is None else list(layers)
     if len(names) != len(sizes):
         raise ValueError(f"network_diagram: {len(names)} names do not fit {len(sizes)} layers, the inputs among them")
@@ -81,11 +81,11 @@ def network_diagram(
     for i, matrix in enumerate(drawn):
         wires = matrix * widest / (largest[i] or 1)
         _wires(axes, wires, (apart * i, heights[i]), (apart * (i + 1), heights[i + 1]), look)
-    for i, (which, size, name, column) in enumerate(zip(shown, sizes, names, inside, strict=True)):
+    for i, (which, size, name) in enumerate(zip(shown, sizes, names, strict=True)):
         axes.text(apart * i, -0.45, f"{name} ({size:,})", ha="center", size=style.TEXT, weight="bold", color=look.ink)
         if len(which) < size:
             axes.text(apart * i, height / 2, "⋮", ha="center", va="center", size=style.TITLE, color=look.ink)
-        _neurons(axes, apart * i, heights[i], None if column is None else column[which], look)
+        _neurons(axes, apart * i, heights[i], inside[i][which] if inside else None, look)
     keys = [
         Line2D([], [], color=look.first, lw=3, label="positive weight"),
         Line2D([], [], color=look.second, lw=3, ls=_DASHES, label="negative weight"),

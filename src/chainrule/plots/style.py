@@ -78,8 +78,15 @@ def new_figure(
     left, bottom, right, top = margins
     figure = Figure(figsize=(width, height), dpi=DPI, facecolor=look.ground)
     figure.subplots_adjust(left / width, bottom / height, 1 - right / width, 1 - top / height)
-    figure.suptitle(title, y=1 - 0.13 / height, va="top", size=TITLE, weight="bold", color=look.ink, parse_math=False)
+    figure.suptitle(title, y=1 - 0.13 / height, va="top", weight="bold", color=look.ink, parse_math=False)
+    retitle(figure, title)
     return figure
+
+
+def retitle(figure: Figure, title: str) -> None:
+    """Change the title of a figure that `new_figure` made; a long one is set in smaller letters, down to `SMALL`."""
+    fitting = 105 * figure.get_figwidth() / max(len(title), 1)
+    figure.texts[0].set(text=title, size=min(TITLE, max(SMALL, fitting)))
 
 
 def dress(axes: Axes, look: Look, *, title: str = "", x: str = "", y: str = "", open_frame: bool = False) -> None:

@@ -43,6 +43,8 @@ PAIR_ROWS = 10 if _MANY else 6  # with two vectors
 NARROW_ROWS = 10  # with one
 SPARE_ROWS = 9  # tables and results have this many rows more than they need, so that every tile is a whole one
 BLOCK_BYTES = 24 * 1024  # of w
+CACHE_LINE = 64
+AHEAD = 24  # so many steps before its turn a line of w is fetched: some 250 clocks, as far away as the last cache is
 
 
 def vector_code(function: Any) -> Any:
@@ -103,6 +105,14 @@ def tiles(
         def vector_at(pointer: Any, v: int) -> Any:
             return b.bitcast(b.gep(pointer, [word(v * lanes)]), vector.as_pointer())
 
+        def fetch(pointer: Any) -> None:
+            """Ask for a number that will be read (0), again and again (3), as data (1); no error whatever its place."""
+            flags = [ir.Constant(ir.IntType(32), flag) for flag in (0, 3, 1)]
+            address = ir.IntType(8).as_pointer()
+            kind = ir.FunctionType(ir.VoidType(), [address, *(flag.type for flag in flags)])
+            prefetch = b.module.declare_intrinsic("llvm.prefetch", (address,), kind)
+            b.call(prefetch, [b.bitcast(pointer, address), *flags])
+
         step, from_zero = number("columns"), b.icmp_signed("!=", number("fresh"), word(0))
         x_base, w_base, out_base = (b.gep(array(a), [number(f"{a}_at")]) for a in ("x", "w", "out"))
         # LLVM keeps these variables in registers, for nobody takes their address.
@@ -122,6 +132,8 @@ def tiles(
             with cgutils.for_range(b, number("last"), start=number("first")) as k:
                 away = b.load(b.gep(array("terms"), [k.index]))
                 line = b.gep(w_base, [b.mul(k.index, step)])
+                for byte in range(0, n_vectors * VECTOR_BYTES, CACHE_LINE):
+                    fetch(b.gep(line, [b.add(b.mul(step, word(AHEAD)), word(byte // item))]))
                 factors = [b.load(vector_at(line, v), align=item) for v in range(n_vectors)]
                 for i in range(n_rows):
                     one = b.load(b.gep(starts[i], [away]))

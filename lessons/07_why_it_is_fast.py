@@ -1,0 +1,209 @@
+"""
+Why backpropagation is fast
+===========================
+
+Slopes can be measured by nudging, without any calculus. Then why did anybody bother to invent backpropagation?
+
+Because of the price. To nudge 23,860 numbers means to run the network 23,861 times, for one example and one step. We
+measure both ways side by side on growing networks, work out what it comes to for a network that reads digits, and look
+at where the saving comes from. At the end, a word for nudging: it is the best check there is, if the step is right.
+"""
+
+import time
+from itertools import pairwise
+
+import numpy as np
+
+from chainrule.first_principles import backprop, finite_difference
+from chainrule.lessons import show
+from chainrule.plots import charts
+
+# %%
+# Nudging, and what it costs
+# --------------------------
+#
+# Nudge one number by a small h, see how much the cost changes, divide by h. Then the next number, and so on.
+#
+# .. math:: \frac{\partial C}{\partial w_j} \approx \frac{C(w + h\, e_j) - C(w)}{h}
+#
+# Here :math:`e_j` is 1 in place :math:`j` and 0 elsewhere: only :math:`w_j` is moved. This is called a **finite
+# difference**. :math:`C(w)` is needed once, and then the whole network has to run again for each number. With a
+# function that counts how often it is called:
+
+for count in (1, 10, 100):
+    heights = finite_difference.Counted(lambda w: float(np.sum(w**2)))
+    finite_difference.forward_difference(heights, np.ones(count))
+    print(f"{count:3} numbers: {heights.calls:3} runs")
+
+# %%
+# N numbers, N + 1 runs. And each run takes longer the more numbers there are: twice the network is four times the time.
+
+# %%
+# A race
+# ------
+#
+# The same gradient of the same networks, 20 inputs and more and more hidden neurons, for one example, both ways.
+#
+# The times are your machine's own, and vary a little from run to run; their ratio is what matters.
+
+finite_difference.race([10])  # a warm-up: the first run of anything is slow
+rows = finite_difference.race([10, 30, 100, 300, 1000])
+print(" numbers      runs   by nudging   by backpropagation   ratio")
+for numbers, calls, slow, fast in rows:
+    print(f"{numbers:8,}  {calls:8,}   {1000 * slow:7.1f} ms   {1000 * fast:15.3f} ms   {slow / fast:5,.0f}")
+
+sizes, runs, slow, fast = np.array(rows, float).T
+labels = {"x_label": "weights and biases N", "y_label": "time for one gradient (s)"}
+curves = {"by nudging": slow, "by backpropagation": fast}
+show(charts.lines(curves, sizes, title="The price of a gradient", log="xy", **labels))
+
+# %%
+# On these logarithmic axes nudging climbs with N steadily, while backpropagation has hardly left the ground.
+
+# %%
+# A network that reads digits
+# ---------------------------
+#
+# 784 pixels, 30 hidden neurons, 10 outputs: 23,860 numbers. How long would a training take by nudging?
+#
+# We time single runs of this network, forward, and forward and back, take the middle one of many, and multiply.
+
+random = np.random.default_rng(0)
+layers = backprop.start(784, 30, 10, random)
+image, answer = random.random((784, 1)), np.eye(10)[:, [3]]
+total = sum(part.size for part in layers)
+
+
+def seconds(task, repeats=300):
+    """The median time of a task."""
+    times = []
+    for _ in range(repeats):
+        begun = time.perf_counter()
+        task()
+        times.append(time.perf_counter() - begun)
+    return float(np.median(times))
+
+
+def in_words(duration):
+    """Seconds, in a unit that a person can picture."""
+    for unit, length in (("years", 365.25 * 86400), ("days", 86400), ("hours", 3600), ("minutes", 60), ("seconds", 1)):
+        if duration >= length:
+            return f"{duration / length:,.1f} {unit}"
+    return f"{1000 * duration:.3g} milliseconds"
+
+
+one_run = seconds(lambda: backprop.cost(backprop.forward(layers, image).prediction, answer))
+one_way_back = seconds(lambda: backprop.backpropagate(layers, image, answer))
+print(f"one run forward:  {1e6 * one_run:3.0f} millionths of a second")
+print(f"forward and back: {1e6 * one_way_back:3.0f} millionths of a second, {one_way_back / one_run:.1f} times as long")
+print(f"{'':<52}{'by nudging':>18}{'by backpropagation':>22}")
+for title, gradients in (
+    ("one gradient, one example", 1),
+    ("one epoch of 50,000 examples", 50_000),
+    ("thirty epochs", 30 * 50_000),
+):
+    by_nudging, by_going_back = gradients * (total + 1) * one_run, gradients * one_way_back
+    print(f"{title:<52}{in_words(by_nudging):>18}{in_words(by_going_back):>22}")
+
+# %%
+# And that is a kindness to nudging: the nudges themselves, a changed copy of all numbers each time, are not counted.
+#
+# These are single examples in plain NumPy. A real training takes them in batches and is done in seconds; by nudging,
+# the batches would not save it.
+
+# %%
+# Where the saving comes from
+# ---------------------------
+#
+# A nudge to a weight reaches the cost on every path through the layers behind it. There are more paths than weights.
+#
+# The slope of the cost is the sum over all these paths, of the product of the slopes along each. In a network with
+# layers of 784, 30 and 10, a weight of the first layer has 10 paths to the cost. With more layers the numbers multiply:
+
+for hidden in (1, 2, 3, 5):
+    widths = [784] + [30] * hidden + [10]
+    wires = sum(a * b for a, b in pairwise(widths))
+    paths = np.prod([float(width) for width in widths])
+    print(f"{hidden} hidden layers of 30: {wires:6,} wires, {paths:20,.0f} paths from an input to an output")
+
+# %%
+# Backpropagation never follows a path. It goes over each *wire* once, from the back to the front.
+#
+# What arrives at a neuron from all the paths behind it is added up into a single number, its blame :math:`\delta`, and
+# handed on as that. All paths that come through the neuron share this sum. To work something out once and use it
+# wherever it is needed again is called dynamic programming; lesson 6's equation 3 is where it happens.
+#
+# Counted in multiplications: forward needs one for each weight. Back needs one for each weight to find its slope, and
+# one more to hand the blame on. So a gradient costs about three runs, no matter how many numbers there are. (What you
+# measured above is near that; in a network this small, part of the time goes into calling NumPy.)
+
+# %%
+# Change one thing
+# ----------------
+#
+# Before you run this: double the hidden neurons. How many times as long does nudging take, and how many
+# backpropagation?
+#
+# Count the runs, and think of how many multiplications each run takes.
+
+hidden = 400  # change me
+(before, _, slow_before, fast_before), (after, _, slow_after, fast_after) = finite_difference.race(
+    [hidden // 2, hidden]
+)
+print(f"numbers: {before:,} → {after:,}, {after / before:.2f} times as many")
+print(f"multiplications by nudging:          {(after / before) * (after + 1) / (before + 1):.2f} times as many")
+print(f"multiplications by backpropagation:  {after / before:.2f} times as many")
+print(f"measured: nudging {slow_after / slow_before:.1f} times, backpropagation {fast_after / fast_before:.1f} times")
+
+# %%
+# Twice the work in each run, times twice as many runs: four times the multiplications, against twice. The measured
+# times grow less than that, because calling NumPy takes its time however little there is to multiply; larger networks
+# come closer.
+
+# %%
+# What nudging is good for
+# ------------------------
+#
+# It knows nothing of equations, so it cannot make the same mistake as they: it is the check for every derivative here.
+#
+# How small should the nudge be? Too large, and the curve bends away under it: the error shrinks with :math:`h`. Too
+# small, and :math:`C(w + h)` and :math:`C(w)` agree in so many digits that their difference is mostly rounding: a
+# computer keeps about 16 digits, and the error grows as :math:`1/h`. In between is the best. Nudging to both sides,
+#
+# .. math:: \frac{\partial C}{\partial w_j} \approx \frac{C(w + h\, e_j) - C(w - h\, e_j)}{2 h}
+#
+# costs nearly twice the runs and is far more exact.
+
+steps = 10.0 ** -np.arange(1, 15)
+places = np.linspace(0.5, 1.5, 101)
+errors = {
+    "to one side": finite_difference.error_curve(np.exp, np.exp, places, steps),
+    "to both sides": finite_difference.error_curve(np.exp, np.exp, places, steps, central=True),
+}
+for name, error in errors.items():
+    print(f"eˣ, nudged {name}: smallest error {error.min():.0e}, at h = {steps[error.argmin()]:.0e}")
+show(charts.step_errors(steps, errors))
+
+small = backprop.start(5, 4, 3, random)
+x, y = random.random((5, 1)), np.eye(3)[:, [1]]
+exact = backprop.backpropagate(small, x, y)
+
+
+def cost_of(w1):
+    """The cost of the small network with these weights in its first layer."""
+    return backprop.cost(backprop.forward(small._replace(w1=w1), x).prediction, y)
+
+
+nudged = finite_difference.central_difference(cost_of, small.w1)
+gap = np.abs(exact.w1 - nudged).max()
+print(f"the first layer of a 5-4-3 network, slopes by equations and by nudging: {gap:.0e} apart")
+
+# %%
+# Read next
+# ---------
+#
+# One gradient costs three runs; but that is for one example, and there are 50,000. Lesson 8 asks whether a step has to
+# look at all of them.
+#
+# Nudging, counting and the race are in ``chainrule.first_principles.finite_difference``.
+# ``chainrule.autograd.gradcheck`` checks the engine's derivatives in the same way.

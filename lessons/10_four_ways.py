@@ -1,0 +1,217 @@
+"""
+The same network four ways
+==========================
+
+A library hides the mathematics behind a few names. Is it still the same mathematics?
+
+Lesson 9's network was written by hand, every slope of it. Here it is again with the engine, which finds the slopes by
+itself; then compiled; then in PyTorch, the library that most people use. All four start from the same weights and see the
+same images in the same order. If they do the same sums, they must get the same numbers, to the last digits, after
+hundreds of steps.
+"""
+
+import time
+
+import numpy as np
+
+import chainrule
+from chainrule.data import mnist
+from chainrule.first_principles.network import Network
+from chainrule.jit import jit
+from chainrule.lessons import optional, show
+from chainrule.plots import charts
+
+# %%
+# The same beginning for all
+# --------------------------
+#
+# The first 5,000 images of MNIST, in 500 mini-batches of ten; and one set of starting weights, from lesson 9's class.
+#
+# All of it is in float64, numbers with 16 digits, so that a difference in the mathematics cannot hide behind rounding.
+
+images, labels = mnist().split().train
+x = (images[:5000] / 255).reshape(500, 10, 784)  # 500 mini-batches of 10 images, a row an image
+y = np.eye(10)[labels[:5000]].reshape(500, 10, 10)  # and what the ten outputs should be
+RATE = 3.0
+
+
+def newborn():
+    """The network by hand, always with the same starting weights."""
+    return Network([784, 30, 10], seed=0)
+
+
+# %%
+# One: by hand
+# ------------
+#
+# Every slope is a line that somebody worked out: the four equations of lesson 6, inside ``Network.backprop``.
+#
+# The cost is :math:`C = \frac{1}{2m} \sum (a - y)^2` over a mini-batch of :math:`m` images. Images stand in columns here,
+# hence the ``.T`` (transposed: rows become columns).
+
+
+def by_hand():
+    """A function that makes one step and returns the loss before it, and one that returns all weights and biases."""
+    network = newborn()
+
+    def step(x, y):
+        loss = np.sum((network.forward(x.T) - y.T) ** 2) / (2 * len(x))
+        slopes_b, slopes_w = network.backprop(x.T, y.T)  # summed over the mini-batch
+        network.biases = [b - RATE / len(x) * slope for b, slope in zip(network.biases, slopes_b, strict=True)]
+        network.weights = [w - RATE / len(x) * slope for w, slope in zip(network.weights, slopes_w, strict=True)]
+        return loss
+
+    return step, lambda: [*network.weights, *(b[:, 0] for b in network.biases)]
+
+
+# %%
+# Two, three and four: with a library
+# -----------------------------------
+#
+# With a library we write down the way forward only. It notes each operation on the way, and walks the list backwards.
+#
+# That list is the **tape** of lesson 6: each operation knows its own derivative, and the chain rule joins them.
+# chainrule's names are PyTorch's, so the same lines do for both, and ``library`` says which of the two is meant.
+#
+# ``zero_grad`` forgets the slopes of the step before, ``backward`` finds the new ones, and ``optimizer.step`` is
+# :math:`\theta \leftarrow \theta - \eta \nabla C`.
+
+
+def with_library(library, compiled=False):
+    """The same two functions; `library` is chainrule or torch."""
+    nn, hand = library.nn, newborn()
+    network = nn.Sequential(nn.Linear(784, 30), nn.Sigmoid(), nn.Linear(30, 10), nn.Sigmoid()).double()
+    start = {"0.weight": hand.weights[0], "0.bias": hand.biases[0][:, 0]}
+    start |= {"2.weight": hand.weights[1], "2.bias": hand.biases[1][:, 0]}
+    network.load_state_dict({name: library.tensor(values) for name, values in start.items()})
+    optimizer = library.optim.SGD(network.parameters(), lr=RATE)
+
+    def train_step(x, y):
+        loss = ((network(x) - y) ** 2).sum() / (2 * len(x))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    if compiled:
+        train_step = jit(train_step)
+
+    def step(x, y):
+        return train_step(library.from_numpy(x), library.from_numpy(y)).item()
+
+    return step, lambda: [network[i].weight.detach().numpy() for i in (0, 2)] + [
+        network[i].bias.detach().numpy() for i in (0, 2)
+    ]  # fmt: skip
+
+
+# %%
+# The third way differs by one word. ``jit`` ("just in time") watches a single step, writes down which sums it does, and
+# compiles them into one program; every later step runs that program, without Python in between.
+
+ways = {"by hand": by_hand(), "engine": with_library(chainrule), "compiled": with_library(chainrule, compiled=True)}
+torch = optional("torch", "torch")
+if torch is not None:
+    ways["PyTorch"] = with_library(torch)
+print("ways:", ", ".join(ways))
+
+# %%
+# The same numbers
+# ----------------
+#
+# Each takes the same 500 steps. Here is the loss of some mini-batches, to twelve decimals.
+
+losses, seconds, first_step = {}, {}, {}
+for name, (step, _) in ways.items():
+    begin = time.perf_counter()
+    first = step(x[0], y[0])  # on its own: here the third way compiles
+    first_step[name] = time.perf_counter() - begin
+    times = []
+    losses[name] = [first]
+    for pixels, answers in zip(x[1:], y[1:], strict=True):
+        begin = time.perf_counter()
+        losses[name].append(step(pixels, answers))
+        times.append(time.perf_counter() - begin)
+    seconds[name] = float(np.median(times))
+
+print("step    " + "".join(f"{name:>18}" for name in ways))
+for number in (1, 2, 3, 10, 100, 250, 500):
+    print(f"{number:4d}    " + "".join(f"{losses[name][number - 1]:18.12f}" for name in ways))
+
+reference = ways["by hand"][1]()
+for name, (_, parameters) in list(ways.items())[1:]:
+    apart = max(np.abs(np.subtract(losses[name], losses["by hand"])))
+    drift = max(np.abs(p - q).max() for p, q in zip(parameters(), reference, strict=True))
+    print(f"{name:<9} largest difference from by hand: losses {apart:.1e}, weights and biases {drift:.1e}")
+
+curves = {name: np.convolve(values, np.ones(25) / 25, "valid") for name, values in losses.items()}
+axes_labels = {"x_label": "step", "y_label": "loss, mean of 25 steps"}
+show(charts.lines(curves, range(25, 501), title="One line, drawn several times", **axes_labels))
+
+# %%
+# What differs is the sixteenth digit: sums taken in another order round differently. A single wrong slope anywhere would
+# have set the columns apart from the second step on, since the second loss depends on every slope of the first step.
+
+# %%
+# The times
+# ---------
+#
+# Times depend on the machine, and on what else it is doing; read them as ratios. Each is the median of 499 steps.
+
+for name, each in seconds.items():
+    ratio = each / seconds["by hand"]
+    print(f"{name:<9} {ratio:5.2f} × the time by hand; its first step took {first_step[name]:.2f} s on this machine")
+
+# %%
+# Why does an engine need longer than the hand? The sums are the same, but it keeps a list of them as it goes, and for ten
+# small images the keeping takes as long as the sums. Compiling removes it: the list is kept once, in the first step, and
+# turned into a program, which takes seconds and pays off over the thousands of steps to come. With larger mini-batches the sums outweigh the rest and all four draw close.
+
+# %%
+# What the compiler made of it
+# ----------------------------
+#
+# The compiled program can be read. It is short: products of matrices, and loops in which everything else is fused.
+#
+# Here is a single layer of two sigmoid neurons that look at four images of three pixels. Five operations that would each
+# go through all the numbers have become one loop.
+
+step = jit(lambda x, w: (1 / (1 + chainrule.exp(-(x @ w)))).sum())
+step(chainrule.ones(4, 3), chainrule.ones(3, 2))
+print(step.explain())
+
+# %%
+# Change one thing
+# ----------------
+#
+# Before you run this: with 200 images a step instead of 10, does the engine's time draw closer to the hand's, or further
+# away? And which of them gains?
+#
+# Take 1, too: what costs the most when there is almost nothing to compute?
+
+count = 200  # change me
+many_x, many_y = x.reshape(-1, 784), y.reshape(-1, 10)
+timed = {}
+for name, (step, _) in ways.items():
+    times = []
+    for i in range(31):
+        chosen = slice(i * 37, i * 37 + count)
+        begin = time.perf_counter()
+        step(many_x[chosen], many_y[chosen])
+        times.append(time.perf_counter() - begin)
+    timed[name] = float(np.median(times[1:]))  # the first compiles again: another shape, another program
+for name, each in timed.items():
+    print(f"{count} images a step, {name:<9} {each / timed['by hand']:5.2f} × the time by hand")
+
+# %%
+# With many images a step the products of matrices take nearly all the time, in every way of writing it. What is left of
+# the differences is how often the numbers in between are written to memory and read again, and that is where fused loops
+# gain.
+
+# %%
+# Read next
+# ---------
+#
+# Lesson 11 uses the engine for what would be long by hand: a network that looks at a picture through small windows.
+#
+# ``chainrule.autograd.tape`` is the list and the walk back, ``chainrule.jit`` the compiler, and ``chainrule.torch`` takes
+# whole networks from PyTorch and back (``from_torch``, ``to_torch``).

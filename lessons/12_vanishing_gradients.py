@@ -1,0 +1,253 @@
+"""
+Vanishing gradients
+===================
+
+More layers can say more. Then why did networks of ten layers, for decades, learn less than networks of two?
+
+Because learning travels backwards. Each layer hands the error on to the one before it, and if every layer hands on a
+little less than it got, the first ones hear nothing at all. We measure what arrives, layer by layer, for three
+activations, and find that half of the cure is in the activation and the other half in how the weights begin.
+"""
+
+import numpy as np
+
+import chainrule
+from chainrule import nn, optim
+from chainrule.data import mnist
+from chainrule.first_principles.activations import sigmoid
+from chainrule.lessons import show
+from chainrule.plots import charts
+
+# %%
+# A chain of single neurons
+# -------------------------
+#
+# One neuron a layer, ten layers, every weight 1 and every bias 0: the smallest deep network there is.
+#
+# Each is :math:`a_l = \sigma(w a_{l-1} + b)`. How much does the last activation move when the first input moves? The
+# chain rule multiplies one factor for each layer:
+#
+# .. math:: \frac{\partial a_{10}}{\partial a_0} = \prod_{l=1}^{10} w \, \sigma'(z_l)
+#    \qquad\text{and}\qquad \sigma'(z) = \sigma(z) (1 - \sigma(z)) \le \tfrac14
+#
+# The sigmoid's slope is ¼ at its steepest, and less everywhere else. Ten factors of at most ¼ are at most
+# :math:`4^{-10}`, about one in a million.
+
+activation, product = 0.5, 1.0
+for layer in range(1, 11):
+    activation = sigmoid(np.array(activation))
+    product *= activation * (1 - activation)
+    if layer in (1, 2, 5, 10):
+        print(f"layer {layer:2d}: slope σ′ = {activation * (1 - activation):.4f}, product of all so far {product:.2e}")
+print(f"at best it would have been ¼ to the power of 10 = {0.25**10:.2e}")
+
+# %%
+# A real network
+# --------------
+#
+# Ten layers for real digits: 784 pixels, nine hidden layers of 64 neurons, ten scores, cross entropy as in lesson 11.
+#
+# Three of them are alike but for the activation: the sigmoid; tanh, which is the sigmoid stretched to run from -1 to 1,
+# with a slope of up to 1; and ReLU, max(0, z), with a slope of exactly 1 wherever it lets anything through. All weights
+# begin evenly spread between :math:`\pm 1/\sqrt{n}`, for a neuron with :math:`n` inputs, which is what PyTorch does
+# unless told otherwise, and all biases at 0.
+
+data = mnist().split()
+pixels = (data.train.images[:8000].reshape(-1, 784) / 255).astype(np.float32)
+answers = data.train.labels[:8000].astype(np.int64)
+cross_entropy = nn.CrossEntropyLoss()
+ACTIVATIONS = {"sigmoid": nn.Sigmoid, "tanh": nn.Tanh, "ReLU": nn.ReLU}
+
+
+def usual(n):
+    """The standard deviation of weights spread evenly between ±1/√n."""
+    return 1 / np.sqrt(3 * n)
+
+
+def network(activation, depth=10, deviation=usual, width=64):
+    """A network of `depth` layers whose weights have the standard deviation `deviation(number of inputs)`."""
+    random, layers, inputs = np.random.default_rng(0), [], 784
+    for outputs in [width] * (depth - 1) + [10]:
+        layer = nn.Linear(inputs, outputs, generator=random)
+        edge = np.sqrt(3) * deviation(inputs)  # evenly between ±edge has that deviation
+        nn.init.uniform_(layer.weight, -edge, edge, generator=random)
+        nn.init.zeros_(layer.bias)
+        layers += [layer, ACTIVATIONS[activation]()]
+        inputs = outputs
+    return nn.Sequential(*layers[:-1])  # no activation after the scores
+
+
+def gradient_norms(net, count=1000):
+    """The length of the gradient in each layer's weights, the layer next to the pixels first."""
+    net.zero_grad()
+    cross_entropy(net(chainrule.from_numpy(pixels[:count])), chainrule.from_numpy(answers[:count])).backward()
+    return [float(np.linalg.norm(layer.weight.grad.numpy())) for layer in net if isinstance(layer, nn.Linear)]
+
+
+def table(norms):
+    """Print a row of numbers for each network."""
+    print("layer   " + "".join(f"{name:>22}" for name in norms))
+    for layer, row in enumerate(zip(*norms.values(), strict=True), start=1):
+        print(f"{layer:5d}   " + "".join(f"{norm:22.1e}" for norm in row))
+
+
+# %%
+# The norm of a gradient is its length, the root of the sum of its squares. A layer whose gradient has the norm 0.00001
+# changes, in one step, a ten-thousandth of what one with 0.1 does.
+
+newborn = {name: gradient_norms(network(name)) for name in ACTIVATIONS}
+table(newborn)
+for name, norms in newborn.items():
+    print(f"{name:<8} on the way from layer 9 to layer 2, each layer leaves {(norms[1] / norms[8]) ** (1 / 7):.2f} of it")
+show(charts.gradients_by_layer(newborn, title="Ten layers, weights between ±1/√n"))
+
+# %%
+# With the sigmoid, what reaches the first layers is a millionth and less. And the others? They hear the same in every
+# layer, but next to nothing in all of them.
+#
+# A weight's gradient is the error behind it times the activation before it. Here the activations shrink from layer to
+# layer on the way forward, the errors shrink on the way back, and the product is as small at one end as at the other.
+
+# %%
+# The other half: how the weights begin
+# -------------------------------------
+#
+# If each layer's numbers are a little smaller than the last one's, then after ten layers there is nothing to learn from.
+#
+# Take a neuron with :math:`n` inputs of the mean square :math:`\overline{a^2}`, and weights that are independent of them,
+# with mean 0 and variance :math:`v`. Its sum z has the mean square
+#
+# .. math:: \overline{z^2} = n \, v \, \overline{a^2}
+#
+# For the signal to keep its size through many layers, :math:`n v` must be 1 for tanh, which near zero passes on what it
+# gets; and 2 for ReLU, which cuts off half of it. On the way back the same sum is done with the slopes and leads to the
+# same answer. The usual beginning has :math:`v = 1/(3n)`: a third, in every layer.
+
+
+def spread(net):
+    """The root mean square of each layer's sums z, for 1,000 images."""
+    passed, sizes = chainrule.from_numpy(pixels[:1000]), []
+    with chainrule.no_grad():
+        for layer in net:
+            passed = layer(passed)
+            if isinstance(layer, nn.Linear):
+                sizes.append(float(np.sqrt(np.mean(passed.numpy() ** 2))))
+    return sizes
+
+
+STARTS = {
+    "variance 1/(3n)": usual,
+    "variance 1/n": lambda n: np.sqrt(1 / n),
+    "variance 2/n": lambda n: np.sqrt(2 / n),
+}
+for name, deviation in STARTS.items():
+    sizes = spread(network("ReLU", deviation=deviation))
+    print(f"ReLU, {name:<16} size of z in layers 1, 5 and 10: {sizes[0]:.1e}, {sizes[4]:.1e}, {sizes[9]:.1e}")
+
+# %%
+# Now give each activation the beginning that suits it. The variance 1/n for tanh is Glorot and Bengio's, 2/n for ReLU is
+# He's. For the sigmoid we try 1/n as well, and 16/n, to make up for its slope of a quarter.
+
+suited = {
+    "sigmoid, 1/n": gradient_norms(network("sigmoid", deviation=STARTS["variance 1/n"])),
+    "sigmoid, 16/n": gradient_norms(network("sigmoid", deviation=lambda n: 4 / np.sqrt(n))),
+    "tanh, 1/n": gradient_norms(network("tanh", deviation=STARTS["variance 1/n"])),
+    "ReLU, 2/n": gradient_norms(network("ReLU", deviation=STARTS["variance 2/n"])),
+}
+table(suited)
+show(charts.gradients_by_layer(suited, title="Ten layers, each with weights that suit it"))
+
+for name, deviation in (("1/n", STARTS["variance 1/n"]), ("16/n", lambda n: 4 / np.sqrt(n))):
+    z = np.array(spread(network("sigmoid", deviation=deviation))[1:9]).mean()
+    print(f"sigmoid, {name:<4}: typical size of z {z:.2f}, slope σ′ there {sigmoid(z) * (1 - sigmoid(z)):.3f}")
+
+# %%
+# tanh and ReLU now hand on all that they get: every layer hears about as much as every other. The sigmoid with 1/n still
+# fades. With 16/n the gradient survives, but at a price: sums are so large that its neurons sit where it is flat.
+
+# %%
+# The deeper, the worse
+# ---------------------
+#
+# What reaches the first layer, from two layers to twenty? A factor a layer is a straight line on a logarithmic axis.
+
+depths = [2, 4, 6, 8, 10, 15, 20]
+first = {
+    name: [gradient_norms(network(activation, depth, deviation), 300)[0] for depth in depths]
+    for name, activation, deviation in (
+        ("sigmoid, 1/n", "sigmoid", STARTS["variance 1/n"]),
+        ("tanh, 1/n", "tanh", STARTS["variance 1/n"]),
+        ("ReLU, 1/(3n)", "ReLU", usual),
+        ("ReLU, 2/n", "ReLU", STARTS["variance 2/n"]),
+    )
+}
+for name, norms in first.items():
+    print(f"{name:<13} first layer's gradient at depth 2: {norms[0]:.1e}, 10: {norms[4]:.1e}, 20: {norms[6]:.1e}")
+labels = {"x_label": "layers", "y_label": "norm of the first layer's gradient"}
+figure = charts.lines(first, depths, title="What arrives at the first layer", log="y", **labels)
+figure.axes[0].set_xticks(depths)
+show(figure)
+
+# %%
+# And do they learn?
+# ------------------
+#
+# Each of them gets two epochs on 8,000 images: mini-batches of 50, learning rate 0.1.
+
+
+def learn(net, epochs=2, rate=0.1):
+    """Train a network; the share of the images that it then reads right."""
+    random, optimizer = np.random.default_rng(1), optim.SGD(net.parameters(), lr=rate)
+    for _ in range(epochs):
+        for chosen in np.split(random.permutation(len(pixels)), len(pixels) // 50):
+            loss = cross_entropy(net(chainrule.from_numpy(pixels[chosen])), chainrule.from_numpy(answers[chosen]))
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    with chainrule.no_grad():
+        scores = net(chainrule.from_numpy(pixels)).numpy()
+    return np.mean(scores.argmax(axis=1) == answers)
+
+
+for activation, name, deviation in (
+    ("sigmoid", "1/(3n)", usual),
+    ("sigmoid", "1/n", STARTS["variance 1/n"]),
+    ("sigmoid", "16/n", lambda n: 4 / np.sqrt(n)),
+    ("tanh", "1/(3n)", usual),
+    ("tanh", "1/n", STARTS["variance 1/n"]),
+    ("ReLU", "1/(3n)", usual),
+    ("ReLU", "2/n", STARTS["variance 2/n"]),
+):
+    share = learn(network(activation, deviation=deviation))
+    print(f"ten layers of {activation:<7} variance {name:<6}: {share:6.1%} read right")
+
+# %%
+# A tenth is what luck gives. The same ten layers learn, or do not learn at all, by their activation and by the size of a
+# few random numbers at the start.
+
+# %%
+# Change one thing
+# ----------------
+#
+# Before you run this: how deep may a network of sigmoids be and still learn, if it learns just as long?
+#
+# Lesson 9's had two layers and was happy. Try 3 and 4; then think of what a thousand epochs would do for ten.
+
+depth = 2  # change me
+for activation, deviation in (("sigmoid", STARTS["variance 1/n"]), ("ReLU", STARTS["variance 2/n"])):
+    share = learn(network(activation, depth, deviation))
+    print(f"{depth} layers of {activation:<7}: {share:6.1%} read right")
+
+# %%
+# Two layers of sigmoids learn, if slowly at this rate. With three, two epochs bring them not even to a half, and with four
+# they leave them where luck is. ReLU does not mind: that is why deep networks are built with it, or with its relatives.
+
+# %%
+# Read next
+# ---------
+#
+# ReLU has an illness of its own: a neuron of slope zero everywhere hears nothing, ever again. Lesson 13 finds the patients.
+#
+# The beginnings are in ``chainrule.nn.init``. They are from Glorot and Bengio, Understanding the difficulty of training
+# deep feedforward neural networks (2010), and He and others, Delving deep into rectifiers (2015). Another cure, to bring
+# every layer's numbers back to size as they pass, is ``chainrule.nn.BatchNorm1d``.

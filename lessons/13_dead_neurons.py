@@ -1,0 +1,247 @@
+"""
+Dead neurons and leaky ReLU
+===========================
+
+A neuron that stops answering could learn its way back. Why do some never do, and can one of them be revived?
+
+ReLU cured the vanishing gradient by having a slope of exactly 1 wherever it lets something through. Elsewhere its slope
+is exactly 0, and a neuron that has come to sit there, for every image there is, is told nothing any more. We watch one
+die, count the dead of a network, and bring a whole network back to life.
+"""
+
+import numpy as np
+
+import chainrule
+from chainrule import nn, optim
+from chainrule.data import mnist
+from chainrule.first_principles.activations import leaky_relu, leaky_relu_derivative, relu, relu_derivative
+from chainrule.lessons import show
+from chainrule.plots import charts
+
+# %%
+# Two bends
+# ---------
+#
+# ReLU is flat to the left of zero. Leaky ReLU is almost flat, but not quite: a hundredth of the slope is left.
+#
+# .. math:: \text{ReLU}(z) = \max(0, z)
+#    \qquad
+#    \text{leaky}(z) = \begin{cases} z & \text{if } z > 0 \\ \alpha z & \text{if } z \le 0 \end{cases}
+#    \qquad \alpha = 0.01
+#
+# On the way back the error is multiplied by the slope (equation 3 of lesson 6). A slope of 0 makes 0 of every error.
+
+pairs = {"ReLU": (relu, relu_derivative), "leaky ReLU, α = 0.1": (lambda z: leaky_relu(z, 0.1), lambda z: leaky_relu_derivative(z, 0.1))}  # fmt: skip
+show(charts.functions(pairs, -3, 3, title="Flat, and almost flat"))
+
+# %%
+# One patient
+# -----------
+#
+# The smallest case: a single neuron with one input. It ought to learn y = 2x, for x between 0 and 1.
+#
+# Its bias has come to -3, by an accident that we shall look at later. So :math:`z = w x + b` is negative for every
+# example: with ReLU it says 0 to all of them, and the slope is 0 at all of them.
+
+x = np.linspace(0, 1, 50)
+y = 2 * x
+
+
+def treat(alpha, steps=1000, rate=0.5):
+    """Descend on the mean squared error with a slope of `alpha` left of zero; the largest z and the loss, step by step."""
+    w, b, largest, losses = 1.0, -3.0, [], []
+    for _ in range(steps):
+        z = w * x + b  # (50,)
+        a = leaky_relu(z, alpha)
+        largest.append(z.max())
+        losses.append(np.mean((a - y) ** 2))
+        delta = 2 * (a - y) * leaky_relu_derivative(z, alpha) / len(x)
+        w, b = w - rate * np.sum(delta * x), b - rate * np.sum(delta)
+    return w, b, np.array(largest), np.array(losses)
+
+
+histories = {}
+for name, alpha in (("ReLU", 0.0), ("leaky ReLU, α = 0.01", 0.01)):
+    w, b, largest, losses = treat(alpha)
+    histories[name] = largest[:200]
+    print(f"{name:<21} loss {losses[0]:.4f} at first, {losses[-1]:.4f} after 1,000 steps; w = {w:.4f}, b = {b:.4f}")
+    if largest.max() > 0:
+        print(f"{'':<21} awake from step {np.argmax(largest > 0)} on")
+
+labels = {"x_label": "step", "y_label": "the largest z of all examples"}
+show(charts.lines(histories, title="A neuron lives where z is above 0", **labels))
+
+# %%
+# With ReLU not a single digit has moved in a thousand steps. With the leak it climbs, slowly, since it hears a hundredth
+# of every error; as soon as the first example gets above zero it hears all of that one's, and is cured within a few steps.
+
+# %%
+# How a neuron dies
+# -----------------
+#
+# By one long step. In a real network, a learning rate that is too large throws a neuron's weights so far that no image
+# reaches it any more.
+#
+# Pixels make this easy: they are never negative, so an error pushes all of a neuron's weights the same way at once. Here
+# are two hidden layers of 100 rectifiers, 5,000 images and mini-batches of 50. We call a neuron **silent** if z is not
+# above 0 for any of the images. A silent rectifier is **dead**: its slope is 0 for every image.
+
+data = mnist().split()
+pixels = (data.train.images[:5000].reshape(-1, 784) / 255).astype(np.float32)
+answers = data.train.labels[:5000].astype(np.int64)
+exam = (data.validation.images[:2000].reshape(-1, 784) / 255).astype(np.float32)
+exam_answers = data.validation.labels[:2000]
+cross_entropy = nn.CrossEntropyLoss()
+
+
+def network(alpha):
+    """784-100-100-10, always with the same starting weights; alpha 0 is ReLU."""
+    random = np.random.default_rng(0)
+    layers = [nn.Linear(n, m, generator=random) for n, m in ((784, 100), (100, 100), (100, 10))]
+    return nn.Sequential(layers[0], nn.LeakyReLU(alpha), layers[1], nn.LeakyReLU(alpha), layers[2])
+
+
+def sums(net, images):
+    """Each layer's z for some images: (N, 100), (N, 100) and the scores (N, 10)."""
+    passed, found = chainrule.from_numpy(images), []
+    with chainrule.no_grad():
+        for layer in net:
+            passed = layer(passed)
+            if isinstance(layer, nn.Linear):
+                found.append(passed.numpy())
+    return found
+
+
+def silent(net):
+    """Which neurons of the two hidden layers are silent, two arrays of 100 yes or no."""
+    return [z.max(axis=0) <= 0 for z in sums(net, pixels)[:2]]
+
+
+def right(net):
+    """The share of 2,000 validation images that are read right."""
+    return float(np.mean(sums(net, exam)[-1].argmax(axis=1) == exam_answers))
+
+
+def epoch(net, rate, random, after_step=lambda: None):
+    """One pass through the images with plain gradient descent."""
+    optimizer = optim.SGD(net.parameters(), lr=rate)
+    for chosen in np.split(random.permutation(len(pixels)), len(pixels) // 50):
+        loss = cross_entropy(net(chainrule.from_numpy(pixels[chosen])), chainrule.from_numpy(answers[chosen]))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        after_step()
+
+
+net, largest = network(0.0), []
+epoch(net, 0.7, np.random.default_rng(1), after_step=lambda: largest.append(sums(net, pixels[:1000])[0].max(axis=0)))
+largest = np.array(largest)  # (100 steps, 100 neurons): the largest z of each
+dead = np.flatnonzero(silent(net)[0])
+print(f"learning rate 0.7, after one epoch: {len(dead)} of the first layer's 100 neurons are dead")
+
+victims = dead[:2]
+survivor = int(np.flatnonzero(~silent(net)[0])[0])
+curves = {f"neuron {k}, dead": largest[:, k] for k in victims} | {f"neuron {survivor}, alive": largest[:, survivor]}
+show(charts.lines(curves, title="The first epoch, neuron by neuron", x_label="step", y_label="largest z of 1,000 images"))
+for k in victims:
+    last = int(np.flatnonzero(largest[:, k] > 0)[-1]) + 1
+    print(f"neuron {k}: last seen alive after step {last}; its largest z then stays at {largest[-1, k]:.4f}")
+
+# %%
+# See how level the lines of the dead are: their weights have stopped, to the last bit. Let us make sure of it.
+
+loss = cross_entropy(net(chainrule.from_numpy(pixels)), chainrule.from_numpy(answers))
+net.zero_grad()
+loss.backward()
+slopes = np.abs(net[0].weight.grad.numpy()).max(axis=1)  # (100,)
+print(f"largest slope in any weight of the {len(dead)} dead: {slopes[dead].max():.1e}")
+print(f"and of the others, on average: {np.delete(slopes, dead).mean():.1e}")
+
+# %%
+# Counting through training
+# -------------------------
+#
+# Three learning rates, ReLU and leaky ReLU, four epochs each. After each epoch we count.
+
+counts, marks = {}, {}
+for alpha, name in ((0.0, "ReLU"), (0.01, "leaky")):
+    for rate in (0.1, 0.7, 1.0):
+        net, random = network(alpha), np.random.default_rng(1)
+        shares = [[layer.mean() for layer in silent(net)]]
+        for _ in range(4):
+            epoch(net, rate, random)
+            shares.append([layer.mean() for layer in silent(net)])
+        counts[name, rate], marks[name, rate] = np.array(shares), right(net)  # (5, 2)
+
+print("                 silent in the first layer       silent in the second layer")
+print("after epoch        0    1    2    3    4            0    1    2    3    4      read right")
+for (name, rate), shares in counts.items():
+    rows = ["".join(f"{100 * share:4.0f}%" for share in column) for column in shares.T]
+    print(f"{name:<6} rate {rate:.1f}  {rows[0]}       {rows[1]}      {marks[name, rate]:9.1%}")
+
+first_layer = {f"{name}, rate {rate:.1f}": shares[:, 0] for (name, rate), shares in counts.items() if rate > 0.1}
+show(charts.dead_neurons(first_layer, range(5), title="Silent neurons of the first layer"))
+
+# %%
+# Read the first layer's columns of ReLU from left to right: the numbers never fall. What it looks at are pixels, and they
+# do not change, so who is dead there stays dead. In the second layer somebody may come back, for what *it* looks at is
+# the first layer, and that is still learning.
+#
+# At rate 1.0 nearly everything has died, and a network whose second layer is dead says the same to every image: a tenth
+# read right. The leaky one fell silent just as much in its first layer, and learns all the same. Its neurons are silent,
+# but not dead.
+
+# %%
+# A whole network revived
+# -----------------------
+#
+# Take the dead network of rate 1.0, with all its weights, and change nothing but the bend: leaky ReLU instead of ReLU.
+#
+# Then let both go on, at the gentle rate of 0.1.
+
+net, random = network(0.0), np.random.default_rng(1)
+for _ in range(3):
+    epoch(net, 1.0, random)
+print(f"the patient: {[int(layer.sum()) for layer in silent(net)]} of 100 and 100 dead, {right(net):.1%} read right")
+
+recovery = {}
+for name, alpha in (("as it is: ReLU", 0.0), ("revived: α = 0.01", 0.01), ("revived: α = 0.1", 0.1)):
+    twin, random = network(alpha), np.random.default_rng(2)
+    twin.load_state_dict(net.state_dict())
+    recovery[name] = [right(twin)]
+    for _ in range(5):
+        epoch(twin, 0.1, random)
+        recovery[name].append(right(twin))
+    still = [int(layer.sum()) for layer in silent(twin)]
+    print(f"{name:<18} after five epochs {recovery[name][-1]:6.1%} read right, silent {still}")
+
+percent = {name: 100 * np.array(values) for name, values in recovery.items()}
+labels = {"x_label": "epochs after the change", "y_label": "read right (%)"}
+show(charts.lines(percent, range(6), title="The same weights, another bend", **labels))
+
+# %%
+# Change one thing
+# ----------------
+#
+# Before you run this: with a quarter of the learning rate that killed a fifth, how many neurons of ReLU die?
+#
+# Is there a rate below which nobody does? And what do the dead cost, in images read right?
+
+rate = 0.175  # change me
+net, random = network(0.0), np.random.default_rng(1)
+for _ in range(2):
+    epoch(net, rate, random)
+print(f"ReLU at rate {rate}: {[int(layer.sum()) for layer in silent(net)]} dead, {right(net):.1%} read right")
+
+# %%
+# At small rates hardly anyone dies, and a few dead among a hundred cost little: the others do their work. So the first
+# thing to do about dead neurons is to look at the learning rate, and the second is the leak.
+
+# %%
+# Read next
+# ---------
+#
+# The same ingredients, a hidden layer, softmax, cross entropy, slopes, are all that lesson 14 needs to say the next word.
+#
+# ``chainrule.nn`` has the relatives: ``LeakyReLU``, ``PReLU`` (which learns its α), ``ELU``, ``GELU``. Leaky ReLU is from
+# Maas, Hannun and Ng, Rectifier nonlinearities improve neural network acoustic models (2013).

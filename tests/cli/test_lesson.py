@@ -1,0 +1,78 @@
+"""`chainrule lesson`: the list, and one run with its figures."""
+
+from __future__ import annotations
+
+import pytest
+from PIL import Image
+
+from chainrule import lessons
+
+
+def test_lists_them_with_their_titles(command):
+    done = command("lesson")
+    assert (done.code, done.err) == (0, "")
+    *rows, empty, hint = done.out.splitlines()
+    assert [tuple(row.strip().split("  ", 1)) for row in rows] == [(str(each.number), each.title) for each in lessons.available()]
+    assert (empty, hint) == ("", "Run one with its number: chainrule lesson 1")
+
+
+def test_runs_one_and_saves_its_figures(command, here):
+    done = command("lesson", 3)
+    assert (done.code, done.err) == (0, "")
+    first, *lines = done.out.splitlines()
+    chosen = lessons.available()[2]
+    assert first == f"Lesson 3 of {len(lessons.available())}. Its text, formulas and code: {chosen.file}"
+    assert lines[1] == "Rolling downhill"
+    assert "Iteration 10: x = 1.0737, f(x) = 1.1529, Gradient = 2.6844" in lines
+    assert "[figure: figures/lesson-03/1.png]" in lines
+    assert lines[-1] == "The figures are in figures/lesson-03"
+    saved = sorted((here / "figures" / "lesson-03").iterdir())
+    assert [file.name for file in saved] == ["1.png", "2.png", "3.png", "4.png"]
+    assert [f"[figure: figures/lesson-03/{file.name}]" for file in saved] == [line for line in lines if line.startswith("[figure")]
+    for file in saved:
+        with Image.open(file) as picture:
+            assert min(picture.size) > 200
+
+
+def test_headings_stand_above_their_numbers(command):
+    lines = command("lesson", 3, "--out", "elsewhere").out.splitlines()
+    heading = lines.index("One step, and another")
+    assert lines[heading + 1].startswith("Downhill is against the slope.")
+    assert heading < lines.index("Starting x: 10.0, f(x): 100.0000") < lines.index("Change one thing")
+    assert not [line for line in lines if ":math:" in line or "``" in line]
+
+
+def test_out_names_another_folder(command, here):
+    done = command("lesson", 1, "--out", here / "a" / "b")
+    assert done.code == 0
+    assert done.out.splitlines()[-1] == f"The figures are in {here / 'a' / 'b'}"
+    assert len(list((here / "a" / "b").iterdir())) == 4
+    assert not (here / "figures").exists()
+
+
+@pytest.mark.parametrize("number", ["0", "99", "-1"])
+def test_a_wrong_number(command, here, number):
+    done = command("lesson", "--", number)
+    assert (done.code, done.out) == (2, "")
+    assert done.err == f"chainrule: there is no lesson {number}; choose one from 1 to {len(lessons.available())}\n"
+    assert list(here.iterdir()) == []
+
+
+def test_a_number_that_is_none(command):
+    done = command("lesson", "three")
+    assert (done.code, done.out) == (2, "")
+    assert "'three' is not a valid integer" in done.err
+
+
+def test_show_needs_a_screen(process):
+    done = process("lesson", "3", "--show", env={"MPLBACKEND": "agg"})
+    assert done.code == 2
+    assert done.err == "chainrule: there is no screen to open figures on; leave out --show, and they are saved\n"
+
+
+def test_a_folder_that_cannot_be_made(command, here):
+    (here / "taken").write_text("")
+    done = command("lesson", 3, "--out", "taken")
+    assert done.code == 2
+    assert "taken" in done.err
+    assert len(done.err.splitlines()) <= 4

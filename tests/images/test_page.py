@@ -1,0 +1,209 @@
+"""A page of digits: every one is found where it is, read, and put in its line; what is no digit is left out."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw, ImageFilter
+
+from chainrule.cli.read import reader
+from chainrule.data import mnist
+from chainrule.errors import PictureError
+from chainrule.images.page import read_page
+from chainrule.training import run as runs
+
+from .pages import PAPERS, PENS, Score, in_common, make_page, score, stroke
+
+
+@pytest.fixture(scope="module")
+def read():
+    """The shipped network."""
+    return reader(runs.shipped())
+
+
+def write(rows, size=(1000, 800), height=60, at=(100, 100), step=(90, 130), paper=0.9, ink=0.15, wider=-0.05):
+    """Brightness of a sheet with rows of MNIST's test digits, each the first one of its kind that is easy to read."""
+    images, labels = mnist().test_images, mnist().test_labels
+    sheet = np.full((size[1], size[0]), paper, np.float32)
+    for down, row in enumerate(rows):
+        for across, digit in enumerate(row):
+            drawn = stroke(images[np.flatnonzero(labels == int(digit))[2]], height, wider)
+            top, left = at[1] + down * step[1], at[0] + across * step[0]
+            place = sheet[top : top + drawn.shape[0], left : left + drawn.shape[1]]
+            place *= 1 - drawn * (1 - ink)
+    return sheet
+
+
+def noisy(sheet, amount=0.01):
+    return np.clip(sheet + np.random.default_rng(0).normal(0, amount, sheet.shape), 0, 1)
+
+
+def told(lines):
+    return ["".join(str(digit.digit) for digit in line) for line in lines]
+
+
+def rotated(sheet, degrees):
+    picture = Image.fromarray(np.rint(255 * sheet).astype(np.uint8))
+    return np.asarray(picture.rotate(degrees, Image.Resampling.BICUBIC, fillcolor=int(255 * sheet[0, 0])))
+
+
+# What it finds
+
+
+def test_lines_in_reading_order_with_boxes_and_confidences(read):
+    lines = read_page(noisy(write(["314", "15", "9265"])), read)
+    assert told(lines) == ["314", "15", "9265"]
+    left, top, right, bottom = lines[2][1].box
+    assert in_common((left, top, right, bottom), (190, 360, 235, 420)) > 0.6
+    assert bottom - top == pytest.approx(60, abs=6)
+    for digit in (digit for line in lines for digit in line):
+        assert all(type(side) is int for side in digit.box)
+        assert 0.5 < digit.confidence <= 1
+        assert digit.image.shape == (28, 28)
+
+
+@pytest.mark.parametrize("paper", PAPERS)
+@pytest.mark.parametrize("pen", PENS)
+def test_every_pen_on_every_paper(read, pen, paper):
+    page = make_page(7, pen=pen, paper=paper, width=1000, lines=3)
+    result = score(page, read_page(np.asarray(page.image.convert("L")), read))
+    assert result.found >= 0.97 * result.written
+    assert result.right >= 0.95 * result.found
+    assert result.false <= 1
+
+
+@pytest.mark.slow
+def test_pages_of_every_kind(read):
+    total = Score()
+    for seed in range(2000, 2020):
+        page = make_page(seed)
+        total += score(page, read_page(np.asarray(page.image.convert("L")), read))
+    assert total.written > 300
+    assert total.found >= 0.98 * total.written
+    assert total.right >= 0.97 * total.found
+    assert total.false <= total.pages
+    assert total.in_order >= 0.8 * total.pages
+
+
+@pytest.mark.parametrize("degrees", [-4, 4])
+def test_lines_that_climb_or_fall(read, degrees):
+    rows = ["31415926", "53589793", "23846264"]
+    assert told(read_page(rotated(noisy(write(rows, step=(95, 110))), degrees), read)) == rows
+
+
+@pytest.mark.parametrize("size", [(700, 500), (4032, 3024)], ids=["small", "12 megapixels"])
+def test_boxes_are_in_the_photos_own_pixels(read, size):
+    scale = size[0] / 1000
+    height, step = round(60 * scale), (round(90 * scale), round(130 * scale))
+    lines = read_page(write(["27"], size, height, (round(500 * scale), round(300 * scale)), step), read)
+    assert told(lines) == ["27"]
+    left, top, _, bottom = lines[0][0].box
+    assert (left, top, bottom) == pytest.approx((500 * scale, 300 * scale, 360 * scale), abs=6 * scale)
+
+
+def test_one_large_digit(read):
+    assert told(read_page(noisy(write(["5"], (800, 800), 400, (250, 200))), read)) == ["5"]
+
+
+def test_sizes_may_differ_from_line_to_line(read):
+    sheet = write(["2718"], height=45)
+    sheet = np.minimum(sheet, write(["2818"], height=100, at=(100, 300), step=(150, 0)))
+    assert told(read_page(noisy(sheet), read)) == ["2718", "2818"]
+
+
+def test_a_pencil_keeps_its_place_beside_a_marker(read):
+    sheet = np.minimum(write(["2345"], ink=0.6), write(["6789"], at=(100, 300), ink=0.05, wider=0.1))
+    assert told(read_page(noisy(sheet), read)) == ["2345", "6789"]
+
+
+def test_broken_strokes_are_joined(read):
+    sheet = write(["2380"], height=80, step=(120, 0))
+    sheet[138:143] = 0.9  # a gap across all of them
+    lines = read_page(noisy(sheet), read)
+    assert [len(line) for line in lines] == [4]
+    assert told(lines) == ["2380"]
+
+
+def test_touching_digits_are_cut(read):
+    sheet = write(["3"], height=80, step=(60, 0))
+    columns = np.flatnonzero((sheet < 0.5).any(axis=0))
+    step = int(columns[-1] - columns[0])
+    sheet = np.minimum(
+        write(["33"], height=80, step=(step - 2, 0)), write(["2580"], height=80, at=(100, 300), step=(120, 0))
+    )
+    assert told(read_page(noisy(sheet), read)) == ["33", "2580"]
+
+
+def test_grey_values_as_bytes_read_the_same(read):
+    sheet = noisy(write(["42"]))
+    assert told(read_page(np.rint(255 * sheet).astype(np.uint8), read)) == told(read_page(sheet, read)) == ["42"]
+
+
+def test_the_same_photo_gives_the_same_bits(read):
+    sheet = noisy(write(["2718"]))
+    one, other = read_page(sheet, read), read_page(sheet, read)
+    assert [(d.box, d.confidence) for d in one[0]] == [(d.box, d.confidence) for d in other[0]]
+
+
+# What it leaves out
+
+
+@pytest.mark.parametrize("value", [0.0, 0.5, 1.0])
+def test_an_empty_page(read, value):
+    assert read_page(np.full((300, 400), value, np.float32), read) == []
+
+
+def test_noise_alone(read):
+    for amount in (0.02, 0.1):
+        assert read_page(noisy(np.full((600, 800), 0.8), amount), read) == []
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 500), (3, 3), (20, 20), (5, 2000)])
+def test_pictures_too_small_for_any_digit(read, shape):
+    assert read_page(noisy(np.full(shape, 0.8)), read) == []
+
+
+def test_blots_dust_dashes_and_a_frame_are_no_digits(read):
+    picture = Image.fromarray(np.rint(255 * write(["2580"])).astype(np.uint8))
+    pen = ImageDraw.Draw(picture)
+    pen.ellipse((600, 100, 650, 150), fill=30)  # a blot as large as a digit
+    pen.ellipse((700, 400, 720, 420), fill=30)
+    pen.line((100, 600, 500, 604), fill=30, width=5)  # a dash
+    pen.rectangle((560, 560, 900, 760), outline=30, width=5)
+    for x in range(100, 900, 37):
+        pen.rectangle((x, 500 + x % 50, x + 1, 501 + x % 50), fill=60)
+    assert told(read_page(noisy(np.asarray(picture) / 255), read)) == ["2580"]
+
+
+@pytest.mark.parametrize("sharp", [1, 8, 40], ids=lambda sharp: f"{sharp} pixels wide")
+def test_the_edge_of_a_shadow_is_no_digit(read, sharp):
+    x = np.arange(1000) + 0.3 * np.arange(800)[:, None]
+    light = 1 - 0.45 / (1 + np.exp(-np.clip((x - 600) / sharp, -50, 50)))
+    assert told(read_page(noisy(write(["2580", "5082"]) * light), read)) == ["2580", "5082"]
+
+
+@pytest.mark.parametrize("desk", [0.05, 0.3])
+def test_the_sheets_border_is_no_digit(read, desk):
+    photo = np.full((1000, 1300), desk, np.float32)
+    photo[90:890, 150:1150] = write(["2580", "5082"])
+    photo = Image.fromarray(np.rint(255 * photo).astype(np.uint8)).rotate(3, fillcolor=int(255 * desk))
+    photo = np.asarray(photo.filter(ImageFilter.GaussianBlur(1.5))) / 255
+    assert told(read_page(noisy(photo), read)) == ["2580", "5082"]
+
+
+@pytest.mark.parametrize("kind", ["ruled", "squared"])
+@pytest.mark.parametrize("degrees", [0, 3])
+def test_rules_are_no_digits_and_digits_on_them_stay(read, kind, degrees):
+    sheet = write(["2580", "5082", "2580"])
+    sheet[30::60] *= 0.75
+    sheet[31::60] *= 0.75
+    if kind == "squared":
+        sheet[:, 20::60] *= 0.75
+        sheet[:, 21::60] *= 0.75
+    assert told(read_page(rotated(noisy(sheet), degrees), read)) == ["2580", "5082", "2580"]
+
+
+@pytest.mark.parametrize("shape", [(3, 10, 10), (0, 5), (5,)])
+def test_arrays_of_another_form(read, shape):
+    with pytest.raises(PictureError, match="is not grey values of shape"):
+        read_page(np.zeros(shape, np.float32), read)

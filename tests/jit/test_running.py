@@ -1,0 +1,199 @@
+"""Threads, processes, compiled code on disk, and machines where nothing can be compiled."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import chainrule
+from chainrule import nn, optim
+from chainrule.jit import compiled, emit, jit, program
+from chainrule.kernels import blas, team
+from chainrule.nn import functional as F  # noqa: N812
+
+
+def trained(steps=4):
+    """A network after some compiled steps, as bytes and as arrays; and the losses."""
+    random = np.random.default_rng(0)
+    net = nn.Sequential(nn.Linear(20, 30, generator=random), nn.GELU(), nn.LayerNorm(30), nn.Linear(30, 5, generator=random))
+    optimizer = optim.SGD(net.parameters(), 0.1, momentum=0.9, dampening=0.1)
+    x = chainrule.from_numpy(random.standard_normal((16, 20)).astype("f"))
+    y = chainrule.from_numpy(random.integers(0, 5, 16))
+
+    def step(x, y):
+        optimizer.zero_grad()
+        loss = F.cross_entropy(net(x), y)
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    step = jit(step)
+    losses = [step(x, y).item() for _ in range(steps)]
+    (replays,) = step.programs.values()
+    return [p.numpy().copy() for p in net.parameters()], losses, replays[0].program
+
+
+@pytest.fixture
+def eager_threads(monkeypatch):
+    """Threads share even the least work."""
+    monkeypatch.setattr(program, "WORTH_THREADS", 1)
+    monkeypatch.setattr(emit, "SMALL", 1)
+
+    def use(number):
+        monkeypatch.setattr(team, "_threads", number)
+
+    return use
+
+
+def test_any_number_of_threads_gives_the_same(eager_threads):
+    found = []
+    for number in (1, 2, 3):
+        eager_threads(number)
+        arrays, losses, made = trained()
+        assert made.shares == number
+        again, same_losses, _ = trained()
+        assert [a.tobytes() for a in arrays] == [a.tobytes() for a in again] and losses == same_losses
+        found.append((arrays, losses))
+    for arrays, losses in found[1:]:
+        np.testing.assert_allclose(losses, found[0][1], rtol=1e-5)
+        for one, other in zip(arrays, found[0][0], strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_several_threads_of_python_call_at_once(number, eager_threads):
+    eager_threads(number)
+    w = chainrule.from_numpy(np.random.default_rng(0).standard_normal((40, 40)).astype("f"))
+    compute = jit(lambda x: ((x @ w).tanh() @ w).sum(1))
+    given = [chainrule.from_numpy(np.full((8, 40), i / 10, "f")) for i in range(6)]
+    expected = [compute(x).numpy() for x in given]
+    wrong = []
+
+    def work(i):
+        for _ in range(60):
+            if not np.array_equal(compute(given[i]).numpy(), expected[i]):
+                wrong.append(i)
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert not wrong and not any(thread.is_alive() for thread in threads)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@pytest.mark.parametrize("number", [1, 2])
+def test_it_works_in_a_forked_process(number, eager_threads):
+    eager_threads(number)
+    w = chainrule.from_numpy(np.random.default_rng(0).standard_normal((40, 40)).astype("f"))
+    compute = jit(lambda x: ((x @ w).tanh() @ w).sum(1))
+    x = chainrule.ones(8, 40)
+    expected = compute(x).numpy()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # newer Pythons warn of a fork beside threads
+        child = os.fork()
+    if not child:
+        os._exit(0 if all(np.array_equal(compute(x).numpy(), expected) for _ in range(3)) else 1)
+    guard = threading.Timer(60, os.kill, (child, 9))
+    guard.start()
+    assert os.waitpid(child, 0)[1] == 0
+    guard.cancel()
+    assert np.array_equal(compute(x).numpy(), expected)
+
+
+STEP = """
+import sys, time
+import numpy as np
+import chainrule
+from chainrule.jit import jit
+from chainrule.kernels import compile as kernels
+begun = time.perf_counter()
+out = jit(lambda x: (x * {factor} + 1).sum(0))(chainrule.ones(3, 2))
+print(out.tolist(), time.perf_counter() - begun)
+"""
+
+
+def in_a_process(folder, factor=2):
+    """What the step gives in a process of its own, and the files that are there afterwards, with their times."""
+    environment = {**os.environ, "CHAINRULE_CACHE": str(folder), "NUMBA_CACHE_DIR": ""}
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", STEP.format(factor=factor)], env=environment, text=True, capture_output=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    files = {path: path.stat().st_mtime_ns for path in Path(folder).rglob("*") if path.is_file()} if folder.is_dir() else {}
+    return done.stdout.rpartition(" ")[0], files
+
+
+def test_compiled_code_is_kept_for_the_next_process(tmp_path):
+    out, files = in_a_process(tmp_path)
+    assert out == "[9.0, 9.0]"
+    suffixes = sorted({path.suffix for path in files})
+    assert ".nbc" in suffixes and ".nbi" in suffixes and ".py" in suffixes
+    again, later = in_a_process(tmp_path)
+    assert again == out and later == files  # nothing was compiled or written
+    other, most = in_a_process(tmp_path, factor=3)  # another program
+    assert other == "[12.0, 12.0]" and most.keys() > files.keys()
+    text = next(path for path in files if path.name.startswith("chainrule_program"))
+    assert "2" in text.read_text()
+
+
+def test_no_folder_can_be_written(tmp_path):
+    blocked = tmp_path / "file"
+    blocked.write_text("in the way")
+    assert in_a_process(blocked) == ("[9.0, 9.0]", {})
+
+
+@pytest.fixture
+def untried(monkeypatch):
+    monkeypatch.setattr(compiled, "_compiles", True)
+
+
+@pytest.mark.parametrize("fault", ["no numba", "no blas"])
+def test_where_nothing_can_be_compiled_functions_run_as_they_are(fault, untried, monkeypatch):
+    if fault == "no numba":
+
+        def missing(code):
+            raise ImportError("No module named 'numba'")
+
+        monkeypatch.setattr(program, "_load", missing)
+    else:
+
+        def nameless():
+            raise blas.NoBlasError("NumPy's library of linear algebra has no cblas_sgemm with 64-bit sizes")
+
+        monkeypatch.setattr(blas, "addresses", nameless)
+    random, w = np.random.default_rng(3), chainrule.ones(3, requires_grad=True)
+    optimizer = optim.Adam([w], 0.1)
+
+    @jit
+    def step(x):
+        optimizer.zero_grad()
+        loss = (nn.functional.dropout(x, 0.5, generator=random) * w).sum()
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    with pytest.warns(RuntimeWarning, match="Numba cannot be used here.*functions run as they are.*No|Numba.*cblas_sgemm") as told:
+        first = step(chainrule.ones(3)).item()
+    assert len(told) == 1 and told[0].filename == __file__
+    kept = np.random.default_rng(3).random(3, np.float32) >= 0.5
+    assert first == 2 * kept.sum() and optimizer.state[0]["step"] == 1
+    step(chainrule.ones(3))
+    assert optimizer.state[0]["step"] == 2 and not step.programs
+
+
+def test_explain():
+    w = chainrule.ones(4, 3)
+    compute = jit(lambda x: (x @ w).relu().sum())
+    assert "before the first call" in compute.explain()
+    compute(chainrule.ones(2, 4))
+    assert "2×4 @ 4×3" in compute.explain()
+    assert "gemm(" in compute.explain(code=True)

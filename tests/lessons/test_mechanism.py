@@ -1,0 +1,171 @@
+"""How lessons are found, taken apart and run."""
+
+from __future__ import annotations
+
+import sys
+import tomllib
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from chainrule import lessons
+from chainrule.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+SOURCE = '''"""
+What is two and two?
+====================
+
+Is it *really* **four**? Ask
+``print``.
+
+More about it.
+"""
+
+from chainrule.lessons import show
+
+# %%
+# Adding
+# ------
+#
+# A first
+# paragraph.
+#
+# .. math:: 2 + 2
+
+# a comment of the code's own
+total = 2 + 2
+print("total", total)
+
+# %%
+# No heading here.
+
+print("again", total)
+'''
+
+
+@pytest.fixture(autouse=True)
+def _no_figures() -> Iterator[None]:
+    plt.switch_backend("agg")
+    yield
+    plt.close("all")
+
+
+@pytest.fixture
+def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[lessons.Lesson]]:
+    """Makes a folder of lessons, and finds them."""
+
+    def make(**sources: str) -> list[lessons.Lesson]:
+        for stem, source in sources.items():
+            (tmp_path / f"{stem.removeprefix('_')}.py").write_text(source, encoding="utf-8")
+        monkeypatch.setattr(lessons, "FOLDERS", (tmp_path / "elsewhere", tmp_path))
+        return lessons.available()
+
+    return make
+
+
+def test_lessons_are_found_by_their_numbers(write: Callable[..., list[lessons.Lesson]]) -> None:
+    found = write(_10_last=SOURCE, _02_sums=SOURCE, helper="x = 1", _3_no="x = 1")
+    assert [(lesson.number, lesson.title) for lesson in found] == [(2, "What is two and two?"), (10, "What is two and two?")]
+    assert found[0].question == "Is it really four? Ask print."
+    assert found[0].file.name == "02_sums.py"
+
+
+def test_the_package_goes_before_the_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for folder, title in (("installed", "From the wheel"), ("checkout", "From the checkout")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "01_a.py").write_text(f'"""\n{title}\n{"=" * len(title)}\n\nWhy?\n"""\n', encoding="utf-8")
+    monkeypatch.setattr(lessons, "FOLDERS", (tmp_path / "installed", tmp_path / "checkout"))
+    assert lessons.available()[0].title == "From the wheel"
+
+
+def test_no_lessons_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lessons, "FOLDERS", (tmp_path / "a", tmp_path / "b"))
+    with pytest.raises(UserError, match="there are no lessons in"):
+        lessons.available()
+
+
+def test_the_wheel_holds_them_where_they_are_looked_for() -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))
+    build = project["tool"]["hatch"]["build"]["targets"]
+    assert build["wheel"]["force-include"] == {"lessons": f"chainrule/{lessons.FOLDERS[0].name}"}
+    assert "lessons" in build["sdist"]["include"]
+    assert lessons.FOLDERS[0].parent == Path(lessons.__file__).parent
+
+
+def test_cells(write: Callable[..., list[lessons.Lesson]]) -> None:
+    first, adding, again = lessons.cells(write(_01_sums=SOURCE)[0])
+    assert (first.heading, first.paragraphs) == ("What is two and two?", ("Is it really four? Ask print.", "More about it."))
+    assert first.code.strip() == "from chainrule.lessons import show"
+    assert (adding.heading, adding.paragraphs) == ("Adding", ("A first paragraph.", ".. math:: 2 + 2"))
+    assert adding.code.strip().splitlines()[0] == "# a comment of the code's own"
+    assert (again.heading, again.paragraphs) == ("", ("No heading here.",))
+    lines = SOURCE.splitlines()
+    for cell in (first, adding, again):
+        for number, line in enumerate(cell.code.splitlines(), start=cell.line):
+            assert line in ("", lines[number - 1])
+
+
+def test_run_goes_cell_by_cell(write: Callable[..., list[lessons.Lesson]], capsys: pytest.CaptureFixture[str]) -> None:
+    lessons.run(write(_01_sums=SOURCE)[0], lambda cell: print("<", cell.heading, ">"), lambda figure: None)
+    assert capsys.readouterr().out.splitlines() == ["< What is two and two? >", "< Adding >", "total 4", "<  >", "again 4"]
+
+
+def test_an_error_names_the_line_in_the_file(write: Callable[..., list[lessons.Lesson]]) -> None:
+    source = SOURCE.replace('print("again", total)', "print(1 / 0)")
+    with pytest.raises(ZeroDivisionError) as caught:
+        lessons.run(write(_01_sums=source)[0], lambda cell: None, lambda figure: None)
+    place = traceback.extract_tb(caught.value.__traceback__)[-1]
+    assert (Path(place.filename).name, place.lineno) == ("01_sums.py", source.splitlines().index("print(1 / 0)") + 1)
+
+
+def test_figures_are_handed_over_cell_by_cell(write: Callable[..., list[lessons.Lesson]]) -> None:
+    draw = "from matplotlib.figure import Figure\nfor size in {}:\n    show(Figure(figsize=(size, 2)))\n"
+    source = SOURCE.replace("total = 2 + 2", f"{draw.format((3, 4))}total = 4") + draw.format((5,))
+    events: list[object] = []
+    lessons.run(
+        write(_01_sums=source)[0],
+        lambda cell: events.append(cell.heading),
+        lambda figure: events.append(figure.get_size_inches()[0]),
+    )
+    assert events == ["What is two and two?", "Adding", 3, 4, "", 5]
+    assert plt.get_fignums() == []
+
+
+def test_show_keeps_the_figure_itself() -> None:
+    figure = Figure(figsize=(3, 2), dpi=50, facecolor="red")
+    lessons.show(figure)
+    assert plt.gcf() is figure
+    figure.canvas.draw()
+    assert np.asarray(figure.canvas.buffer_rgba()).shape == (100, 150, 4)  # type: ignore[attr-defined]
+    assert np.asarray(figure.canvas.buffer_rgba())[0, 0].tolist() == [255, 0, 0, 255]  # type: ignore[attr-defined]
+
+
+def test_without_a_screen_there_is_nothing_to_show_on(write: Callable[..., list[lessons.Lesson]]) -> None:
+    with pytest.raises(UserError, match="there is no screen"):
+        lessons.run(write(_01_sums=SOURCE)[0], lambda cell: None)
+
+
+def test_a_screen_shows_each_figure(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[list[int]] = []
+    monkeypatch.setattr(plt, "get_backend", lambda: "QtAgg")
+    monkeypatch.setattr(plt, "show", lambda: opened.append(plt.get_fignums()))
+    lessons.show(Figure())
+    assert opened == [[1]]
+
+
+def test_optional(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert lessons.optional("json", "nothing") is sys.modules["json"]
+    assert capsys.readouterr().out == ""
+    monkeypatch.setitem(sys.modules, "torch", None)  # as if it were not installed
+    assert lessons.optional("torch", "torch") is None
+    assert capsys.readouterr().out == (
+        "torch is not installed here (pip install 'chainrule[torch]' brings it). The lesson goes on without it.\n"
+    )

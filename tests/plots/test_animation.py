@@ -1,0 +1,135 @@
+"""Moving pictures: as many frames as steps, each showing its step, in small files written whole."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from matplotlib.colors import to_rgb
+from PIL import Image
+
+from chainrule import plots
+from chainrule.errors import UserError
+from chainrule.first_principles.descent import bowl, bowl_gradient, descend, parabola, parabola_gradient
+from chainrule.plots import animation, style
+
+ROLL = descend(parabola, parabola_gradient, 10.0, 0.1, 7)
+WALK = descend(bowl, bowl_gradient, (3.0, 2.0), 0.1, 3)
+HISTORY = [{"epoch": e, "train_loss": 1 / e, "validation_accuracy": 1 - 0.1 / e} for e in (1, 2, 3)]
+
+
+def frames(file):
+    with Image.open(file) as image:
+        assert image.format == "GIF"
+        pictures, durations = [], []
+        for i in range(image.n_frames):
+            image.seek(i)
+            pictures.append(np.asarray(image.convert("RGB")).astype(int))
+            durations.append(image.info["duration"])
+        return pictures, durations, image.info.get("loop")
+
+
+def ink(picture, colour):
+    """How many pixels are nearly of a colour."""
+    return int((np.abs(picture - 255 * np.array(to_rgb(colour))).max(axis=-1) < 12).sum())
+
+
+def test_the_ball_rolls(tmp_path):
+    plots.save_descent(ROLL, parabola, tmp_path / "ball.gif")
+    pictures, durations, loop = frames(tmp_path / "ball.gif")
+    assert len(pictures) == 8
+    assert loop == 0
+    assert durations[-1] > durations[0]
+    assert all((one != two).any() for one, two in pairwise(pictures))
+    below_title = [picture[60:-60] for picture in pictures]
+    first, last = (ink(picture, style.LIGHT.first) for picture in (below_title[0], below_title[-1]))
+    assert first < last / 5  # the path grows behind the ball
+    assert (tmp_path / "ball.gif").stat().st_size < 200_000
+
+
+def test_the_ball_rolls_on_a_map_in_the_dark(tmp_path):
+    plots.save_descent(WALK, bowl, tmp_path / "walk.GIF", ((-1, 4), (-1, 3)), "A walk", dark=True)
+    pictures, _, _ = frames(tmp_path / "walk.GIF")
+    assert len(pictures) == 4
+    assert np.abs(pictures[0][0, 0] - 255 * np.array(to_rgb(style.DARK.ground))).max() < 12
+
+
+def test_each_frame_shows_its_step(tmp_path, monkeypatch):
+    seen = []
+
+    def look(figure, show, count, *_):
+        for step in range(count):
+            show(step)
+            way, ball = figure.axes[0].lines[1], figure.axes[0].lines[3]
+            seen.append((way.get_xdata().tolist(), ball.get_ydata().tolist(), figure.get_suptitle()))
+
+    monkeypatch.setattr(animation, "_write", look)
+    plots.save_descent(ROLL, parabola, tmp_path / "ball.gif", title="Down")
+    for step, (way, ball, title) in enumerate(seen):
+        assert way == ROLL.points[: step + 1].tolist()
+        assert ball == [ROLL.values[step]]
+        assert title == f"Down: step {step}, f = {ROLL.values[step]:.3g}"
+    assert len(seen) == 8
+
+
+def test_curves_grow_and_the_best_is_known_at_the_end(tmp_path, monkeypatch):
+    seen = []
+
+    def look(figure, show, count, *_):
+        loss, accuracy = figure.axes
+        for row in range(count):
+            show(row)
+            stars = [line.get_visible() for line in accuracy.lines if line.get_label().startswith("best")]
+            words = [text.get_visible() for text in accuracy.get_legend().get_texts()]
+            seen.append((loss.lines[0].get_ydata().tolist(), stars, words, figure.get_suptitle()))
+
+    monkeypatch.setattr(animation, "_write", look)
+    plots.save_training(HISTORY, tmp_path / "run.gif")
+    losses = [row["train_loss"] for row in HISTORY]
+    assert [loss for loss, *_ in seen] == [losses[:1], losses[:2], losses]
+    assert [stars for _, stars, _, _ in seen] == [[False], [False], [True]]
+    assert [words for _, _, words, _ in seen] == [[True, False], [True, False], [True, True]]
+    assert [title for *_, title in seen] == [f"Training: epoch {e}" for e in (1, 2, 3)]
+
+
+def test_a_training_run_is_written(tmp_path):
+    plots.save_training(HISTORY, str(tmp_path / "run.gif"))
+    assert len(frames(tmp_path / "run.gif")[0]) == 3
+
+
+@pytest.mark.parametrize("shape", [(4, 2, 6), (4, 2, 2, 3)])
+def test_weights_take_shape(tmp_path, monkeypatch, shape):
+    snapshots, seen = np.random.default_rng(0).normal(size=shape), []
+
+    def look(figure, show, count, *_):
+        for epoch in range(count):
+            show(epoch)
+            images = figure.axes[0].images
+            seen.append(np.stack([np.asarray(image.get_array()) for image in images]))
+            assert {image.get_clim() for image in images} == {(-np.abs(snapshots).max(), np.abs(snapshots).max())}
+
+    with monkeypatch.context() as patch:
+        patch.setattr(animation, "_write", look)
+        plots.save_weights(snapshots, tmp_path / "w.gif", (2, 3))
+    np.testing.assert_array_equal(seen, snapshots.reshape(4, 2, 2, 3))
+    plots.save_weights(snapshots, tmp_path / "w.gif", (2, 3), most=2)
+    assert len(frames(tmp_path / "w.gif")[0]) == 2  # the first and the last
+
+
+def test_the_same_animation_has_the_same_bytes(tmp_path):
+    for name in ("one.gif", "two.gif"):
+        plots.save_training(HISTORY, tmp_path / name)
+    assert (tmp_path / "one.gif").read_bytes() == (tmp_path / "two.gif").read_bytes()
+
+
+def test_errors(tmp_path):
+    with pytest.raises(UserError, match=r"the ending '\.mp4' is no animation's; use \.gif"):
+        plots.save_training(HISTORY, tmp_path / "run.mp4")
+    with pytest.raises(UserError, match=r"run\.gif: the animation cannot be written \("):
+        plots.save_training(HISTORY, tmp_path / "nowhere" / "run.gif")
+    with pytest.raises(ValueError, match="most=1"):
+        plots.save_training(HISTORY, tmp_path / "run.gif", most=1)
+    with pytest.raises(ValueError, match=r"snapshots of shape \(2, 784\) do not fit"):
+        plots.save_weights(np.zeros((2, 784)), tmp_path / "w.gif")
+    assert list(tmp_path.iterdir()) == []
