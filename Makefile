@@ -11,6 +11,8 @@ COMPILE := $(BIN)/python -m compileall -q src
 ONE_THREAD := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 CHAINRULE_THREADS=1
 # PyTorch is the tests' oracle, not a part of chainrule; `make test TORCH=0` does without its download.
 TORCH ?= 1
+# What to measure and how: `make bench BENCH=--quick`, `make bench BENCH="W1 W3 growth"`; all of it otherwise.
+BENCH ?=
 
 .PHONY: train lessons docs test smoke conformance lint types format bench weights size operations clean help
 
@@ -35,9 +37,8 @@ format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/.installed-test $(if $(filter 1,$(TORCH)),$(VENV)/.installed-torch)
-	$(BIN)/python benchmarks/steps.py
-	$(BIN)/python benchmarks/train.py
+bench: $(VENV)/.installed-bench $(if $(filter 1,$(TORCH)),$(VENV)/.installed-torch)
+	$(BIN)/python benchmarks/bench.py $(BENCH)
 
 lessons: $(VENV)/.installed
 	@for number in $$(ls lessons | sed -n 's/^0*\([0-9]*\)_.*\.py$$/\1/p'); do $(BIN)/chainrule lesson $$number || exit; echo; done
@@ -86,6 +87,11 @@ $(VENV)/.installed-torch: pyproject.toml | $(VENV)/.installed-test
 
 $(VENV)/.installed-docs: pyproject.toml | $(BIN)/python
 	$(PIP) --editable '.[docs]'
+	@touch $@ $(VENV)/.installed
+
+$(VENV)/.installed-bench: pyproject.toml | $(BIN)/python
+	$(PIP) --editable '.[bench]'
+	$(COMPILE)
 	@touch $@ $(VENV)/.installed
 
 $(VENV)/.installed-dev: pyproject.toml | $(BIN)/python

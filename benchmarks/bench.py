@@ -2,7 +2,7 @@
 
     python benchmarks/bench.py                everything, some ten minutes
     python benchmarks/bench.py W1 W3 growth   some of it
-    python benchmarks/bench.py --quick        all but the races to learn MNIST, with few repeats, in about a minute
+    python benchmarks/bench.py --quick        most of it with few repeats and no torch.compile, in a minute or two
 
 Quiet cores, please: whatever else runs on them is measured too. Each library works in a process of its own, and the
 processes take turns (see `player`). OPENBLAS_CORETYPE and OPENBLAS_L2_SIZE, which hold NumPy to an old processor's
@@ -20,6 +20,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from datetime import date
+from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import mean, median
@@ -94,6 +95,12 @@ class Bench:
         self.machine.close()
         return document(self, keys, time.perf_counter() - started)
 
+    @cached_property
+    def article(self) -> list[tuple[float, dict[str, Any]]]:
+        """The article's program, run a few times for W4 and W4-process together; empty without PyTorch."""
+        script = str(HERE / "programs" / "torch_article.py")
+        return [program([script]) for _ in range(self.effort.processes) if "PyTorch" in self.peers()]
+
     @property
     def rate(self) -> dict[str, float]:
         """FLOPs a second of NumPy's large product: the median, the lowest and the highest."""
@@ -108,9 +115,8 @@ class Bench:
     def _measure(self, work: Work) -> dict[str, Any]:
         if work.kind == "process":
             return PROCESSES[work.key](self, work)
-        growing = work.group in works.GROWTH
-        peers = [peer for peer in self.peers() if not growing or peer in (report.OURS, "PyTorch")]
-        return self.race(work, peers, 2 if growing else self.effort.rounds)
+        peers = [peer for peer in self.peers() if able(peer, work)]
+        return self.race(work, peers, 2 if work.group in works.GROWTH else self.effort.rounds)
 
     def race(self, work: Work, peers: Sequence[str], rounds: int) -> dict[str, Any]:
         """Let the libraries take turns at one work."""
@@ -141,6 +147,13 @@ class Bench:
             return False
         self.versions[player.peer] = player.about
         return True
+
+
+def able(peer: str, work: Work) -> bool:
+    """Whether a library can do a work, and is asked to: sizes and single operations are between PyTorch and us."""
+    if work.kind == "chain" or work.group in works.GROWTH:
+        return peer in (report.OURS, "PyTorch")
+    return peer != "scikit-learn" or work.model == "mlp"
 
 
 def missing() -> dict[str, str]:
@@ -195,29 +208,27 @@ ARTICLE = ["--model", "mlp", "--optimizer", "adam", "--lr", "0.01", "--batch-siz
 def epoch(bench: Bench, work: Work) -> dict[str, Any]:
     """An epoch of the article's program, and of `chainrule train`: its second or third, with its validation."""
     ours: list[list[float]] = []
-    theirs: list[list[float]] = []
-    facts = {}
     with tempfile.TemporaryDirectory() as folder:
         for _ in range(bench.effort.processes):
             _, found = ours_trained(folder, *ARTICLE, "--epochs", "3")
             ours.append([median(record["seconds"] for record in found["epochs"][1:])])
-            if "PyTorch" in bench.peers():
-                _, found = program([str(HERE / "programs" / "torch_article.py")])
-                theirs.append([found["seconds"]])
-                facts["transforms"] = f"torchvision's or their equals: {found['transforms']}"
-    return report.result(work, {report.OURS: {"jit": ours}, "PyTorch": {"as it stands": theirs} if theirs else {}}, facts=facts)
+    theirs = [[found["seconds"]] for _, found in bench.article]
+    sources = [found["transforms"] for _, found in bench.article]
+    facts = {"the transforms of PyTorch's pictures": sources[0]} if sources else {}
+    return report.result(work, {report.OURS: {"jit": ours}, "PyTorch": as_it_stands(theirs)}, facts=facts)
 
 
 def epoch_process(bench: Bench, work: Work) -> dict[str, Any]:
     """The processes of one epoch, start to end."""
-    measured: Measured = {report.OURS: {"jit": []}, "PyTorch": {}}
     with tempfile.TemporaryDirectory() as folder:
-        for _ in range(bench.effort.processes):
-            measured[report.OURS]["jit"].append([ours_trained(folder, *ARTICLE, "--epochs", "1")[0]])
-            if "PyTorch" in bench.peers():
-                taken, _ = program([str(HERE / "programs" / "torch_article.py")])
-                measured["PyTorch"].setdefault("as it stands", []).append([taken])
-    return report.result(work, measured)
+        ours = [[ours_trained(folder, *ARTICLE, "--epochs", "1")[0]] for _ in range(bench.effort.processes)]
+    theirs = [[seconds] for seconds, _ in bench.article]
+    return report.result(work, {report.OURS: {"jit": ours}, "PyTorch": as_it_stands(theirs)})
+
+
+def as_it_stands(blocks: list[list[float]]) -> dict[str, list[list[float]]]:
+    """The one variant of the article's program, if it was run."""
+    return {"as it stands": blocks} if blocks else {}
 
 
 START_UP = {
@@ -322,7 +333,9 @@ def default_training(bench: Bench, work: Work) -> dict[str, Any]:
                 seconds, found = program([str(HERE / "programs" / "torch_recipe.py"), "train", str(seed)])
                 measured["PyTorch"].setdefault("fused", []).append([seconds])
                 accuracies.setdefault("PyTorch", []).append(found["test_accuracy"])
-    facts = {peer: f"test accuracy {mean(found):.2%} (mean of {len(found)} seeds)" for peer, found in accuracies.items()}
+    facts = {
+        peer: f"test accuracy {mean(found):.2%} (mean of {len(found)} seeds)" for peer, found in accuracies.items()
+    }
     return report.result(work, measured, facts=facts)
 
 
@@ -356,8 +369,9 @@ PROCESSES: dict[str, Callable[[Bench, Work], dict[str, Any]]] = {
 
 def chosen(groups: Sequence[str], *, quick: bool) -> list[str]:
     """The keys of the works in these groups, or in all of them."""
-    groups = groups or [group for group in works.GROUPS if not (quick and group in ("99", "train"))]
-    keys = [work.key for work in works.TABLE if work.group in groups]
+    left_out = works.NOT_QUICK if quick and not groups else set()
+    groups = groups or works.GROUPS
+    keys = [work.key for work in works.TABLE if work.group in groups and work.key not in left_out]
     if "growth" in groups:
         sizes = [(work, int(work.key.partition("-")[2])) for row in works.GROWTH.values() for work in row]
         keys += [work.key for work, size in sizes if not quick or size in works.QUICK]
@@ -380,17 +394,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description="chainrule beside PyTorch, JAX and scikit-learn on the same cores.")
     parser.add_argument("works", nargs="*", metavar="WORK", help=f"of {', '.join(works.GROUPS)}; all if left out")
-    parser.add_argument("--quick", action="store_true", help="few repeats, and MNIST is not learned unless it is named")
+    parser.add_argument(
+        "--quick", action="store_true", help="few repeats, without torch.compile and what takes longest"
+    )
     parser.add_argument("--seeds", type=int, help=f"how often MNIST is learned to 99%%  [default: {FULL.seeds}]")
     parser.add_argument("--json", type=Path, default=BUILD / "bench.json", help="[default: build/bench.json]")
-    parser.add_argument("--picture", type=Path, help="[default: docs/pictures/bench.svg if all is measured, else in build]")
+    parser.add_argument(
+        "--picture", type=Path, help="[default: docs/pictures/bench.svg if all is measured, else in build]"
+    )
     parser.add_argument("--player", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.player:
         peer, key = options.player
         if peer not in PEERS:
             parser.error(f"there is no player {peer!r}")
-        return play(peer, key)
+        play(peer, key)
+        return
     unknown = sorted(set(options.works) - set(works.GROUPS))
     if unknown:
         parser.error(f"there is no work {', '.join(unknown)}; there are {', '.join(works.GROUPS)}")

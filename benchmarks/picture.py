@@ -26,7 +26,8 @@ def draw(document: Mapping[str, Any], look: style.Look = style.LIGHT) -> Figure:
         kind: [found for found in document["results"] if found["key"].startswith(f"{kind}-")]
         for kind in ("batch", "width")
     }
-    drawn = [f for f in document["results"] if "PyTorch" in f["ratios"] and f not in sum(growing.values(), [])]
+    sizes = {found["key"] for rows in growing.values() for found in rows}
+    drawn = [found for found in document["results"] if "PyTorch" in found["ratios"] and found["key"] not in sizes]
     shown = {kind: rows for kind, rows in growing.items() if rows}
     bars, beneath = BAR * max(1, len(drawn)), (GROWTH + 0.3 if shown else 0)
     height = TOP + bars + BOTTOM + beneath
@@ -41,7 +42,9 @@ def draw(document: Mapping[str, Any], look: style.Look = style.LIGHT) -> Figure:
 
 def ratios(axes: Axes, results: Sequence[Mapping[str, Any]], look: style.Look) -> None:
     """A bar for each work, and a mark at the ratio to reach."""
-    style.dress(axes, look, title="PyTorch's best / ours", x="times (longer is better; black: to reach)", open_frame=True)
+    style.dress(
+        axes, look, title="PyTorch's best / ours", x="times (longer is better; black: to reach)", open_frame=True
+    )
     values = [found["ratios"]["PyTorch"]["ratio"] for found in results]
     axes.barh(range(len(results)), values, height=0.62, left=0, color=look.first)
     for place, (found, value) in enumerate(zip(results, values, strict=True)):
@@ -62,7 +65,9 @@ def growth(axes: Axes, kind: str, results: Sequence[Mapping[str, Any]], look: st
     curves = [(f"{report.OURS} jit", report.OURS, "jit"), (f"{report.OURS} eager", report.OURS, "eager")]
     curves.append(("PyTorch's best", "PyTorch", ""))
     for (label, peer, way), (colour, line, marker) in zip(curves, style.strokes(len(curves), look), strict=True):
-        points = [(size, taken) for size, found in zip(sizes, results, strict=True) if (taken := time_of(found, peer, way))]
+        points = [
+            (size, taken) for size, found in zip(sizes, results, strict=True) if (taken := time_of(found, peer, way))
+        ]
         if points:
             x, y = zip(*points, strict=True)
             axes.plot(x, [1000 * seconds for seconds in y], line + marker, color=colour, label=label, lw=1.8, ms=5)

@@ -121,7 +121,7 @@ class Player:
 
     def __init__(self, peer: str, key: str = "", more: Mapping[str, str] | None = None) -> None:
         script = Path(__file__).with_name("bench.py")
-        self._errors = tempfile.TemporaryFile("w+")
+        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115  # `close` does
         self._process = subprocess.Popen(
             [sys.executable, "-W", "ignore", str(script), "--player", peer, key],
             stdin=subprocess.PIPE,

@@ -159,7 +159,7 @@ def growth_table(results: Sequence[Mapping[str, Any]]) -> str:
 
 
 def cliff(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
-    """Whether our FLOPs take `CLIFF` times as long as at the size before; sizes of two rows that follow another kind."""
+    """Whether our FLOPs take `CLIFF` times as long as at the size before, of the same kind."""
     if before["key"].partition("-")[0] != after["key"].partition("-")[0]:
         return False
     speeds = [share(found, OURS, 1) for found in (before, after)]

@@ -1,8 +1,8 @@
 """What is measured: each work by its name, its arithmetic in FLOPs, and the ratios to reach. Knows no library.
 
 A FLOP is one multiplication or one addition, and only the products of matrices and the convolutions are counted: all
-else together is a few thousandths of them. A step of training takes three products where a prediction takes one: forward,
-for the gradient of the weights, and for the gradient of the input, which nobody asks of the first layer.
+else together is a few hundredths of them. A step of training takes three products where a prediction takes one:
+forward, for the gradient of the weights, and for the gradient of the input, which nobody asks of the first layer.
 """
 
 from __future__ import annotations
@@ -100,6 +100,9 @@ BATCHES = [1, 4, 16, 64, 256, 1024, 4096]
 WIDTHS = [32, 128, 512, 1024, 2048, 4096]
 QUICK = {1, 32, 4096}
 """The ends of the growth table are all that --quick looks at."""
+
+NOT_QUICK = {"W2-128", "W4-process", "W5-mlp-10000", "W5-cnn-10000", "99", "train"}
+"""--quick leaves these out, unless works are named."""
 
 TABLE = [
     Work("W1", "784-30-10, sigmoid, batch 10, SGD", "train", "network", 10, 30, goals={"PyTorch": 7, "JAX": 2}),

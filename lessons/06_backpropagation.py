@@ -102,8 +102,9 @@ print(f"C = ½ ({guess[0, 0]:.4f} - {y[0, 0]:.0f})² = {cost:.4f}")
 #
 # .. math:: \delta^2 = (\hat y - y) \odot \sigma'(z^2)
 #
-# The sign :math:`\odot` multiplies numbers in the same place with each other, for when there are several outputs. The
-# slope of the sigmoid is :math:`\sigma'(z) = \sigma(z) (1 - \sigma(z))`, as in lesson 5.
+# (:math:`\delta^2` is the :math:`\delta` of the second layer, not a square.) The sign :math:`\odot` multiplies
+# numbers in the same place with each other, for when there are several outputs. The slope of the sigmoid is
+# :math:`\sigma'(z) = \sigma(z) (1 - \sigma(z))`, as in lesson 5.
 
 delta2 = (guess - y) * sigmoid_derivative(z2)  # (1, 1)
 print(f"δ² = ({guess[0, 0]:.4f} - {y[0, 0]:.0f}) · {guess[0, 0]:.4f} · (1 - {guess[0, 0]:.4f}) = {delta2[0, 0]:.4f}")
@@ -173,8 +174,10 @@ for i in range(3):
     print(f"hidden neuron {i + 1}: ∂C/∂w = {row(slope_W1[i])}    ∂C/∂b = {slope_b1[i, 0]:7.4f}")
 
 # %%
-# That is all of it. Deeper networks repeat equations 3 and 4 for each layer, until the inputs are reached.
+# Now the question at the top has its answer: most to blame are the output's bias, and its wire from the second hidden
+# neuron. A change there lowers the cost most.
 #
+# And that is all of it. Deeper networks repeat equations 3 and 4 for each layer, until the inputs are reached.
 # Written for any layer :math:`l`, with :math:`a^l` for its activations, :math:`a^0 = x` and :math:`L` for the last one:
 #
 # .. math::
@@ -184,7 +187,7 @@ for i in range(3):
 #    \frac{\partial C}{\partial W^l} &= \delta^l (a^{l-1})^T, \qquad \frac{\partial C}{\partial b^l} = \delta^l
 #
 # Nothing was computed twice: each layer took what the layer behind it had found out. That is why the way back costs
-# about as much as the way forward, which lesson 7 measures.
+# only about twice the way forward, however large the network; lesson 7 measures it.
 
 # %%
 # Is it true?
@@ -239,7 +242,8 @@ show(graph.computation_graph(tcost, names, title="The tape of one forward pass")
 
 # %%
 # Read the drawing from top to bottom, that is the way forward: W¹ times the example, plus b¹, through the sigmoid, and
-# so on down to the cost. Filled boxes are what can be learned.
+# so on down to the cost, whose minus, square, sum and half are called ``sub``, ``pow``, ``sum`` and ``mul``. Filled
+# boxes are what can be learned.
 #
 # ``backward()`` walks it from bottom to top. At each box it asks one question: if the result should change by so much,
 # how much is that for each of the things it was made of? For ``sigmoid`` the answer is "times :math:`\sigma'`", for

@@ -4,14 +4,14 @@ Stochastic gradient descent
 
 The slope of the loss is an average over all examples. Must every one of them be asked before each single step?
 
-Lesson 7 made a gradient cheap: one pass forward, one back. But MNIST has 50,000 images to learn from, and so far a step
-had to wait for all of them. This lesson asks a few at random instead, as a pollster does, and measures what that costs
-and what it gains.
+Lesson 7 made a gradient cheap: one pass forward, one back. But MNIST has 50,000 images to learn from, and so far a
+step had to wait for all of them. This lesson asks a few at random instead, as a pollster does, and measures what that
+costs and what it gains.
 """
 
 import numpy as np
 
-from chainrule.first_principles import neuron, sgd
+from chainrule.first_principles import sgd
 from chainrule.first_principles.activations import sigmoid
 from chainrule.first_principles.descent import Path
 from chainrule.first_principles.network import Network, load_data_wrapper, side_by_side
@@ -76,8 +76,8 @@ show(figure)
 #
 # The dots lie around the cross and not beside it: the estimate has no preference for too much or too little.
 #
-# In a word, it is **unbiased**: the average over all possible mini-batches is the full gradient, exactly, because every
-# example is as likely to be drawn as every other. We can watch the average close in:
+# In a word, it is **unbiased**: the average over all possible mini-batches is the full gradient, exactly, because
+# every example is as likely to be drawn as every other. We can watch the average close in:
 
 for draws in (10, 100, 1000, 10_000):
     mean = sgd.sampled_gradients(features, labels, start, 10, draws, random).mean(axis=0)
@@ -90,14 +90,14 @@ for draws in (10, 100, 1000, 10_000):
 #
 # The number for this is the variance: the squared distance of a mini-batch's gradient from the full one, on average.
 #
-# Let :math:`\sigma^2` be the variance of single examples. A mean over :math:`m` of them, drawn without drawing any twice,
-# has
+# Let :math:`\sigma^2` be the variance of single examples. A mean over :math:`m` of them, drawn without drawing any
+# twice, has
 #
 # .. math:: \operatorname{Var} = \frac{\sigma^2}{m} \cdot \frac{N - m}{N - 1}
 #
 # The first factor is the law of polls: four times as many examples give a quarter of the variance, and therefore half
-# of the error, since the error is its square root. The second factor matters only when the mini-batch is a good part of
-# the whole. It is 0 for :math:`m = N`: who has asked everyone has no error left.
+# of the error, since the error is its square root. The second factor matters only when the mini-batch is a good part
+# of the whole. It is 0 for :math:`m = N`: who has asked everyone has no error left.
 
 sizes = [1, 4, 16, 64, 256, 900]
 measured = [sgd.variance(sgd.sampled_gradients(features, labels, start, size, 2000, random)) for size in sizes]
@@ -116,9 +116,10 @@ show(charts.lines(both, sizes, title="Four times the examples, half the error", 
 #
 # The law does not ask what the examples are. Here is a network of 23,860 weights and biases, and 2,000 real images.
 #
-# It is the network of the next lesson. Beside the variance, in units of the full gradient's squared length, stands the
-# **cosine** of the angle between a mini-batch's gradient and the full one: 1 for the same direction, 0 for a right
-# angle, which would be of no use. We measure twice: when the network is new, and when it has learned for three epochs.
+# It is the network of the next lesson. Beside the variance, in units of the full gradient's squared length, stands
+# the **cosine** of the angle between a mini-batch's gradient and the full one: 1 for the same direction, 0 for a
+# right angle, which would be of no use. We measure twice: when the network is new, and when it has learned for three
+# epochs.
 
 training, validation, test = load_data_wrapper()
 images, answers = (side_by_side(columns) for columns in zip(*training[:2000], strict=True))  # (784, 2000), (10, 2000)
@@ -150,22 +151,23 @@ measure()
 
 # %%
 # Variance times m hardly changes within a table, which is the law, until 256 of 2,000 begin to be a good part of the
-# whole. But the two tables are far apart. A new network hears the same from every image: all outputs are too high. One
-# that has learned has little slope left, and single images pull in all directions.
+# whole. But the two tables are far apart. A new network hears the same from every image: all outputs are too high.
+# One that has learned has little slope left, and single images pull in all directions.
 
 # %%
 # What does it buy?
 # -----------------
 #
-# Steps. One pass through all examples, called an epoch, is a single exact step, or a hundred rough ones of 10 examples.
+# Steps. One pass through all examples, called an epoch, is a single exact step, or a hundred rough ones of 10
+# examples.
 #
-# An epoch of **stochastic** ("by chance") **gradient descent** goes: shuffle the examples, cut them into mini-batches,
-# take one step for each,
+# An epoch of **stochastic** ("by chance") **gradient descent** goes: shuffle the examples, cut them into
+# mini-batches, take one step for each,
 #
 # .. math:: \theta \leftarrow \theta - \eta\, \nabla C_{\text{batch}}
 #
-# where :math:`\theta` (theta) stands for all weights and biases together, and :math:`\eta` (eta) is the learning rate.
-# Both runs below look at every example as often as the other: three times.
+# where :math:`\theta` (theta) stands for all weights and biases together, and :math:`\eta` (eta) is the learning
+# rate. Both runs below look at every example as often as the other: three times.
 
 
 def loss(points):
@@ -205,8 +207,8 @@ show(figure)
 # Before you run this: with a single example a step, at the same rate, will the loss in the second epoch be lower than
 # with 10 and with 100 a step? And in the tenth?
 #
-# Ten epochs of single examples are 10,000 steps; of 100 examples, 100. Printed are the mean and the spread (the standard
-# deviation, :math:`\sqrt{\operatorname{Var}}`) of the losses after each step of an epoch.
+# Ten epochs of single examples are 10,000 steps; of 100 examples, 100. Printed are the mean and the spread (the
+# standard deviation, :math:`\sqrt{\operatorname{Var}}`) of the losses after each step of an epoch.
 
 size = 1  # change me
 for examples_a_step in (size, 10, 100):
@@ -220,8 +222,9 @@ print(f"the lowest loss there is: {walk(1000, rate=2.0, epochs=300).values[-1]:.
 
 # %%
 # One example a step makes the most steps and ends worst: its noise at the bottom is as large as on the slope, and it
-# never settles. Ten a step are best in the second epoch. By the tenth, 100 a step have caught up and are calmer. That is
-# why people take mini-batches, neither one example nor all, and often let the learning rate shrink towards the end.
+# never settles. Ten a step are best in the second epoch. By the tenth, 100 a step have caught up and are calmer. That
+# is why people take mini-batches, neither one example nor all, and often let the learning rate shrink towards the
+# end.
 
 # %%
 # Read next

@@ -2,12 +2,13 @@
 The network from scratch reads digits
 =====================================
 
-Nobody can write down what makes a 9 a nine. Can 23,860 numbers find it out from examples, with nothing but the chain rule?
+Nobody can write down what makes a 9 a nine. Can 23,860 numbers find it out from examples, with nothing but the chain
+rule?
 
 All the pieces are there: neurons in layers (lesson 1), a loss that says how wrong they are (lesson 5), four equations
 for its slopes (lesson 6) and mini-batches to step by (lesson 8). Put together they make one page of NumPy,
-``chainrule.first_principles.network``. This lesson trains it on real handwriting, opens it up, and looks at what it gets
-wrong.
+``chainrule.first_principles.network``. This lesson trains it on real handwriting, opens it up, and looks at what it
+gets wrong.
 """
 
 import numpy as np
@@ -20,12 +21,13 @@ from chainrule.plots import charts, evaluation, inside, style
 # The digits
 # ----------
 #
-# MNIST is 70,000 handwritten digits, each a picture of 28 × 28 greys. They come to us in three heaps, for three purposes.
+# MNIST is 70,000 handwritten digits, each a picture of 28 × 28 greys. They come to us in three heaps, for three
+# purposes.
 #
-# **Training** images are learned from. **Validation** images are looked at while we choose settings. **Test** images are
-# opened once, at the end, for an honest mark: an exam whose questions were known beforehand would measure nothing. Each
-# example is a pair: 784 pixels, from 0 for paper to 1 for ink, in a column; and the answer, as ten numbers, 1 at the
-# right digit and 0 elsewhere.
+# **Training** images are learned from. **Validation** images are looked at while we choose settings. **Test** images
+# are opened once, at the end, for an honest mark: an exam whose questions were known beforehand would measure
+# nothing. Each example is a pair: 784 pixels, from 0 for paper to 1 for ink, in a column; and the answer, as ten
+# numbers, 1 at the right digit and 0 elsewhere.
 
 training, validation, test = load_data_wrapper()
 x, y = training[0]
@@ -41,14 +43,15 @@ show(style.sheet(pictures, captions, "The first twenty of 50,000", style.LIGHT, 
 # Before it has learned anything
 # ------------------------------
 #
-# Its weights are drawn at random, small, and its biases are 0. Ten answers are possible, so by luck it reads about a tenth.
+# Its weights are drawn at random, small, and its biases are 0. Ten answers are possible, so by luck it reads about a
+# tenth.
 #
 # Two layers do the reading, 30 hidden neurons and 10 output neurons,
 #
 # .. math:: a^{(1)} = \sigma(W^{(1)} x + b^{(1)}), \qquad a^{(2)} = \sigma(W^{(2)} a^{(1)} + b^{(2)})
 #
-# and the output neuron with the largest activation is the answer. The cost of an example is half the sum of the squared
-# errors, :math:`C = \tfrac12 \sum_j (a^{(2)}_j - y_j)^2`.
+# and the output neuron with the largest activation is the answer. The cost of an example is half the sum of the
+# squared errors, :math:`C = \tfrac12 \sum_j (a^{(2)}_j - y_j)^2`.
 
 network = Network([784, 30, 10], seed=0)
 print(f"weights and biases: {sum(p.size for p in network.weights + network.biases):,}")
@@ -61,7 +64,8 @@ print(f"new, it reads {new} of {len(validation):,} validation images right")
 #
 # Each epoch shuffles the 50,000 images, takes them ten at a time, and makes 5,000 small steps downhill.
 #
-# The learning rate is 3. That is large because the sigmoid's slope, which multiplies every gradient, is never above ¼.
+# The learning rate is 3. That is large because the sigmoid's slope, which multiplies every gradient, is never above
+# ¼.
 
 correct = network.SGD(training, 8, mini_batch_size=10, learning_rate=3.0, test_data=validation)
 
@@ -70,8 +74,8 @@ labels = {"x_label": "epochs that it has learned for", "y_label": "read right (%
 show(charts.lines(accuracies, range(9), title="Most of it is learned in the first epoch", **labels))
 
 # %%
-# The first epoch takes it from one in ten to more than nine in ten. What follows is slower, and not even always upwards:
-# steps by mini-batches are rough.
+# The first epoch takes it from one in ten to more than nine in ten. What follows is slower, and not even always
+# upwards: steps by mini-batches are rough.
 
 on_training = network.evaluate([(x, int(y.argmax())) for x, y in training]) / len(training)
 print(f"training images read right:   {on_training:.2%}")
@@ -99,8 +103,8 @@ layers = [("pixels", x.reshape(28, 28)), ("hidden layer", hidden), ("outputs", o
 show(inside.activations(layers, title=f"A {digit} goes through the network"))
 
 # %%
-# The outputs do not add up to 1, and nothing asked them to: each is a neuron of its own that says how sure it is of its
-# digit. They are activations and not probabilities. Lesson 10 stays with them, lesson 11 has real probabilities.
+# The outputs do not add up to 1, and nothing asked them to: each is a neuron of its own that says how sure it is of
+# its digit. They are activations and not probabilities. Lesson 10 stays with them, lesson 11 has real probabilities.
 
 # %%
 # What do the hidden neurons look for?
@@ -121,8 +125,9 @@ born = np.sqrt(2 / np.pi / 784)  # the mean of |w|, for w normal with the varian
 print(f"mean size of the weights: in the top row {edge:.4f}, in the middle {middle:.4f}; when new {born:.4f}")
 
 # %%
-# They are no neat strokes and loops. Each is a patchwork that pays off only together with the other 29. Along the border,
-# where there is never any ink, the weights are as they were born: the gradient is error times input, and the input is 0.
+# They are no neat strokes and loops. Each is a patchwork that pays off only together with the other 29. Along the
+# border, where there is never any ink, the weights are as they were born: the gradient is error times input, and the
+# input is 0.
 
 # %%
 # The exam
@@ -159,7 +164,8 @@ show(evaluation.mistakes(pixels.T.reshape(-1, 28, 28), digits, read, sure, count
 # Change one thing
 # ----------------
 #
-# Before you run this: with a learning rate of 0.01 instead of 3, on the same steps, how far does it get in two epochs?
+# Before you run this: with a learning rate of 0.01 instead of 3, on the same steps, how far does it get in two
+# epochs?
 #
 # To keep it short, these networks learn from the first 10,000 images. Once you have seen 0.01, try 30, and 100.
 
@@ -170,15 +176,16 @@ for eta in (3.0, rate):
     print(f"learning rate {eta:g}: {reads[0]} right after one epoch, {reads[1]} after two")
 
 # %%
-# At 0.01 it walks in the same direction with steps 300 times shorter: after 2,000 steps it is where the other was after
-# seven. It would get there, in 600 epochs. Far above 3 the steps are so long that the sums land where the sigmoid is
-# flat, the slopes vanish, and the network is stuck.
+# At 0.01 it walks in the same direction with steps 300 times shorter: after 2,000 steps it is where the other was
+# after seven. It would get there, in 600 epochs. Far above 3 the steps are so long that the sums land where the
+# sigmoid is flat, the slopes vanish, and the network is stuck.
 
 # %%
 # Read next
 # ---------
 #
-# Lesson 10 writes this same network three more times, with the engine, compiled, and in PyTorch, and gets the same numbers.
+# Lesson 10 writes this same network three more times, with the engine, compiled, and in PyTorch, and gets the same
+# numbers.
 #
 # The page used here is ``chainrule.first_principles.network``. Its settings are those of Nielsen, Neural Networks and
 # Deep Learning (2015), chapter 1; with all 30 epochs of his it passes 95% on the test images.

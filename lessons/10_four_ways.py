@@ -5,8 +5,8 @@ The same network four ways
 A library hides the mathematics behind a few names. Is it still the same mathematics?
 
 Lesson 9's network was written by hand, every slope of it. Here it is again with the engine, which finds the slopes by
-itself; then compiled; then in PyTorch, the library that most people use. All four start from the same weights and see the
-same images in the same order. If they do the same sums, they must get the same numbers, to the last digits, after
+itself; then compiled; then in PyTorch, the library that most people use. All four start from the same weights and see
+the same images in the same order. If they do the same sums, they must get the same numbers, to the last digits, after
 hundreds of steps.
 """
 
@@ -27,7 +27,8 @@ from chainrule.plots import charts
 #
 # The first 5,000 images of MNIST, in 500 mini-batches of ten; and one set of starting weights, from lesson 9's class.
 #
-# All of it is in float64, numbers with 16 digits, so that a difference in the mathematics cannot hide behind rounding.
+# All of it is in float64, numbers with 16 digits, so that a difference in the mathematics cannot hide behind
+# rounding.
 
 images, labels = mnist().split().train
 x = (images[:5000] / 255).reshape(500, 10, 784)  # 500 mini-batches of 10 images, a row an image
@@ -46,8 +47,8 @@ def newborn():
 #
 # Every slope is a line that somebody worked out: the four equations of lesson 6, inside ``Network.backprop``.
 #
-# The cost is :math:`C = \frac{1}{2m} \sum (a - y)^2` over a mini-batch of :math:`m` images. Images stand in columns here,
-# hence the ``.T`` (transposed: rows become columns).
+# The cost is :math:`C = \frac{1}{2m} \sum (a - y)^2` over a mini-batch of :math:`m` images. Images stand in columns
+# here, hence the ``.T`` (transposed: rows become columns).
 
 
 def by_hand():
@@ -105,8 +106,8 @@ def with_library(library, compiled=False):
 
 
 # %%
-# The third way differs by one word. ``jit`` ("just in time") watches a single step, writes down which sums it does, and
-# compiles them into one program; every later step runs that program, without Python in between.
+# The third way differs by one word. ``jit`` ("just in time") watches a single step, writes down which sums it does,
+# and compiles them into one program; every later step runs that program, without Python in between.
 
 ways = {"by hand": by_hand(), "engine": with_library(chainrule), "compiled": with_library(chainrule, compiled=True)}
 torch = optional("torch", "torch")
@@ -148,8 +149,9 @@ axes_labels = {"x_label": "step", "y_label": "loss, mean of 25 steps"}
 show(charts.lines(curves, range(25, 501), title="One line, drawn several times", **axes_labels))
 
 # %%
-# What differs is the sixteenth digit: sums taken in another order round differently. A single wrong slope anywhere would
-# have set the columns apart from the second step on, since the second loss depends on every slope of the first step.
+# What differs is the sixteenth digit: sums taken in another order round differently. A single wrong slope anywhere
+# would have set the columns apart from the second step on, since the second loss depends on every slope of the first
+# step.
 
 # %%
 # The times
@@ -162,9 +164,10 @@ for name, each in seconds.items():
     print(f"{name:<9} {ratio:5.2f} × the time by hand; its first step took {first_step[name]:.2f} s on this machine")
 
 # %%
-# Why does an engine need longer than the hand? The sums are the same, but it keeps a list of them as it goes, and for ten
-# small images the keeping takes as long as the sums. Compiling removes it: the list is kept once, in the first step, and
-# turned into a program, which takes seconds and pays off over the thousands of steps to come. With larger mini-batches the sums outweigh the rest and all four draw close.
+# Why does an engine need longer than the hand? The sums are the same, but it keeps a list of them as it goes, and for
+# ten small images the keeping takes as long as the sums. Compiling removes it: the list is kept once, in the first
+# step, and turned into a program, which takes seconds and pays off over the thousands of steps to come. With larger
+# mini-batches the sums outweigh the rest and all four draw close.
 
 # %%
 # What the compiler made of it
@@ -172,8 +175,8 @@ for name, each in seconds.items():
 #
 # The compiled program can be read. It is short: products of matrices, and loops in which everything else is fused.
 #
-# Here is a single layer of two sigmoid neurons that look at four images of three pixels. Five operations that would each
-# go through all the numbers have become one loop.
+# Here is a single layer of two sigmoid neurons that look at four images of three pixels. Five operations that would
+# each go through all the numbers have become one loop.
 
 step = jit(lambda x, w: (1 / (1 + chainrule.exp(-(x @ w)))).sum())
 step(chainrule.ones(4, 3), chainrule.ones(3, 2))
@@ -183,8 +186,8 @@ print(step.explain())
 # Change one thing
 # ----------------
 #
-# Before you run this: with 200 images a step instead of 10, does the engine's time draw closer to the hand's, or further
-# away? And which of them gains?
+# Before you run this: with 200 images a step instead of 10, does the engine's time draw closer to the hand's, or
+# further away? And which of them gains?
 #
 # Take 1, too: what costs the most when there is almost nothing to compute?
 
@@ -203,9 +206,9 @@ for name, each in timed.items():
     print(f"{count} images a step, {name:<9} {each / timed['by hand']:5.2f} × the time by hand")
 
 # %%
-# With many images a step the products of matrices take nearly all the time, in every way of writing it. What is left of
-# the differences is how often the numbers in between are written to memory and read again, and that is where fused loops
-# gain.
+# With many images a step the products of matrices take nearly all the time, in every way of writing it. What is left
+# of the differences is how often the numbers in between are written to memory and read again, and that is where fused
+# loops gain.
 
 # %%
 # Read next
@@ -213,5 +216,5 @@ for name, each in timed.items():
 #
 # Lesson 11 uses the engine for what would be long by hand: a network that looks at a picture through small windows.
 #
-# ``chainrule.autograd.tape`` is the list and the walk back, ``chainrule.jit`` the compiler, and ``chainrule.torch`` takes
-# whole networks from PyTorch and back (``from_torch``, ``to_torch``).
+# ``chainrule.autograd.tape`` is the list and the walk back, ``chainrule.jit`` the compiler, and ``chainrule.torch``
+# takes whole networks from PyTorch and back (``from_torch``, ``to_torch``).

@@ -6,7 +6,8 @@ Shift a digit by three pixels, and to the network of lesson 9 it is a different 
 stroke wherever it stands?
 
 By sliding a small window over the picture. This lesson does it first with a window made by hand, then lets a network
-learn 96 of its own, and follows one digit all the way through: 28 × 28 pixels, 14 × 14, 7 × 7, 3,136 numbers, ten answers.
+learn 96 of its own, and follows one digit all the way through: 28 × 28 pixels, 14 × 14, 7 × 7, 3,136 numbers, ten
+answers.
 """
 
 import numpy as np
@@ -49,8 +50,8 @@ show(style.sheet(pictures, captions, "Two filters of 3 × 3, made by hand", look
                  limits=(-3, 3), bar="sum under the window", side=2.2))  # fmt: skip
 
 # %%
-# One filter answers to upright edges, the other to lying ones: yellow where the picture looks like the filter, blue where
-# it looks like the opposite, grey where there is no such edge.
+# One filter answers to upright edges, the other to lying ones: yellow where the picture looks like the filter, blue
+# where it looks like the opposite, grey where there is no such edge.
 
 # %%
 # What moves in, moves out
@@ -88,9 +89,9 @@ print("after:\n", max_pool(small)[0])
 # .. math:: 28 \times 28 \;\to\; 32 \text{ maps of } 28 \times 28 \;\to\; 14 \times 14
 #    \;\to\; 64 \text{ maps of } 14 \times 14 \;\to\; 7 \times 7 \;\to\; 7 \cdot 7 \cdot 64 = 3136 \;\to\; 10
 #
-# A filter's output is called a **feature map**: a map of where its feature was found. The second layer's filters look at
-# all 32 maps of the first at once, so each of them has 32 × 5 × 5 weights. A border of two zeros around each picture
-# (``padding=2``) lets the window stand on the outermost pixels, so that 5 × 5 filters keep the size.
+# A filter's output is called a **feature map**: a map of where its feature was found. The second layer's filters look
+# at all 32 maps of the first at once, so each of them has 32 × 5 × 5 weights. A border of two zeros around each
+# picture (``padding=2``) lets the window stand on the outermost pixels, so that 5 × 5 filters keep the size.
 
 random = np.random.default_rng(0)
 network = nn.Sequential(
@@ -128,8 +129,8 @@ for (name, output), layer in zip(layer_by_layer(digit), network, strict=True):
 # .. math:: p_j = \frac{e^{z_j}}{\sum_k e^{z_k}}, \qquad C = -\ln p_{\text{right}}
 #
 # Powers of :math:`e` make every score positive, and dividing by their sum makes the ten add up to 1: these are
-# probabilities. The cost, called **cross entropy**, is 0 if the right digit has all of the probability, 0.69 if it has a
-# half, and 2.3 if it has a tenth: that is where a network begins that knows nothing of ten digits.
+# probabilities. The cost, called **cross entropy**, is 0 if the right digit has all of the probability, 0.69 if it
+# has a half, and 2.3 if it has a tenth: that is where a network begins that knows nothing of ten digits.
 
 # %%
 # It learns
@@ -190,9 +191,9 @@ changed = np.linalg.norm(filters - before) / np.linalg.norm(before)
 print(f"the change is {changed:.0%} of the size of the filters that it began with")
 
 # %%
-# The filters were drawn at random, and much of that noise is still in them. What was added is smoother, and says what they
-# are becoming: many have a bright and a dark side and look for an edge in one direction, as ours did by hand; others are
-# bright all over and look for ink.
+# The filters were drawn at random, and much of that noise is still in them. What was added is smoother, and says what
+# they are becoming: many have a bright and a dark side and look for an edge in one direction, as ours did by hand;
+# others are bright all over and look for ink.
 
 # %%
 # What do they see in a digit?
@@ -205,8 +206,8 @@ show(inside.feature_maps(seen[1][1], title="A 7, seen by 32 filters"))
 
 # %%
 # Different filters see different sides of the strokes; some see only the upper edge, some only the slant. The second
-# layer looks at combinations of these. After another pooling there are 64 maps of 7 × 7, and many stay empty: what they
-# look for is not in a 7.
+# layer looks at combinations of these. After another pooling there are 64 maps of 7 × 7, and many stay empty: what
+# they look for is not in a 7.
 
 show(inside.feature_maps(seen[5][1], title="The same 7, after the second pooling"))
 
@@ -223,10 +224,11 @@ print(f"they add up to {chances.sum():.4f}")
 # Change one thing
 # ----------------
 #
-# Before you run this: if the validation images are moved three pixels to the right, how many will it still read right?
+# Before you run this: if the validation images are moved three pixels to the right, how many will it still read
+# right?
 #
-# It has never seen a digit off the middle. The filters do not mind, as we saw; but who else is in the network? Beside it
-# stands one without filters: 128 rectifiers that each look at every pixel, taught with the same images.
+# It has never seen a digit off the middle. The filters do not mind, as we saw; but who else is in the network? Beside
+# it stands one without filters: 128 rectifiers that each look at every pixel, taught with the same images.
 
 distance = 3  # change me
 dense = nn.Sequential(
@@ -239,9 +241,9 @@ for pixels_right in sorted({0, 1, 2, distance}):
     print(f"{pixels_right:21d}   {right(network, moved):13.1%}   {right(dense, moved):15.1%}")
 
 # %%
-# The network without filters loses its bearings much sooner. The other's filters find every stroke where it now is, and
-# pooling forgives a pixel or two; but its last layer has a weight of its own for each of the 7 × 7 places, and expects
-# what it has learned where it has learned it. The rest of the cure is to show it moved digits while it learns
+# The network without filters loses its bearings much sooner. The other's filters find every stroke where it now is,
+# and pooling forgives a pixel or two; but its last layer has a weight of its own for each of the 7 × 7 places, and
+# expects what it has learned where it has learned it. The rest of the cure is to show it moved digits while it learns
 # (``chainrule.data.Augment``).
 
 # %%
@@ -250,6 +252,6 @@ for pixels_right in sorted({0, 1, 2, distance}):
 #
 # Two layers of filters are not deep. Lesson 12 asks why deep networks did not learn for a long time.
 #
-# ``chainrule.first_principles.convolution`` has the loops, forward and backward; ``chainrule.ops.convolution`` the quick
-# version; and ``chainrule.models`` this network under the name of ``cnn``. It goes back to LeCun and others,
+# ``chainrule.first_principles.convolution`` has the loops, forward and backward; ``chainrule.ops.convolution`` the
+# quick version; and ``chainrule.models`` this network under the name of ``cnn``. It goes back to LeCun and others,
 # Gradient-based learning applied to document recognition (1998).

@@ -47,10 +47,10 @@ print(f"at best it would have been ¼ to the power of 10 = {0.25**10:.2e}")
 #
 # Ten layers for real digits: 784 pixels, nine hidden layers of 64 neurons, ten scores, cross entropy as in lesson 11.
 #
-# Three of them are alike but for the activation: the sigmoid; tanh, which is the sigmoid stretched to run from -1 to 1,
-# with a slope of up to 1; and ReLU, max(0, z), with a slope of exactly 1 wherever it lets anything through. All weights
-# begin evenly spread between :math:`\pm 1/\sqrt{n}`, for a neuron with :math:`n` inputs, which is what PyTorch does
-# unless told otherwise, and all biases at 0.
+# Three of them are alike but for the activation: the sigmoid; tanh, which is the sigmoid stretched to run from -1 to
+# 1, with a slope of up to 1; and ReLU, max(0, z), with a slope of exactly 1 wherever it lets anything through. All
+# weights begin evenly spread between :math:`\pm 1/\sqrt{n}`, for a neuron with :math:`n` inputs, which is what
+# PyTorch does unless told otherwise, and all biases at 0.
 
 data = mnist().split()
 pixels = (data.train.images[:8000].reshape(-1, 784) / 255).astype(np.float32)
@@ -92,13 +92,14 @@ def table(norms):
 
 
 # %%
-# The norm of a gradient is its length, the root of the sum of its squares. A layer whose gradient has the norm 0.00001
-# changes, in one step, a ten-thousandth of what one with 0.1 does.
+# The norm of a gradient is its length, the root of the sum of its squares. A layer whose gradient has the norm
+# 0.00001 changes, in one step, a ten-thousandth of what one with 0.1 does.
 
 newborn = {name: gradient_norms(network(name)) for name in ACTIVATIONS}
 table(newborn)
 for name, norms in newborn.items():
-    print(f"{name:<8} on the way from layer 9 to layer 2, each layer leaves {(norms[1] / norms[8]) ** (1 / 7):.2f} of it")
+    left = (norms[1] / norms[8]) ** (1 / 7)
+    print(f"{name:<8} on the way from layer 9 to layer 2, each layer leaves {left:.2f} of it")
 show(charts.gradients_by_layer(newborn, title="Ten layers, weights between ±1/√n"))
 
 # %%
@@ -112,16 +113,17 @@ show(charts.gradients_by_layer(newborn, title="Ten layers, weights between ±1/�
 # The other half: how the weights begin
 # -------------------------------------
 #
-# If each layer's numbers are a little smaller than the last one's, then after ten layers there is nothing to learn from.
+# If each layer's numbers are a little smaller than the last one's, then after ten layers there is nothing to learn
+# from.
 #
-# Take a neuron with :math:`n` inputs of the mean square :math:`\overline{a^2}`, and weights that are independent of them,
-# with mean 0 and variance :math:`v`. Its sum z has the mean square
+# Take a neuron with :math:`n` inputs of the mean square :math:`\overline{a^2}`, and weights that are independent of
+# them, with mean 0 and variance :math:`v`. Its sum z has the mean square
 #
 # .. math:: \overline{z^2} = n \, v \, \overline{a^2}
 #
-# For the signal to keep its size through many layers, :math:`n v` must be 1 for tanh, which near zero passes on what it
-# gets; and 2 for ReLU, which cuts off half of it. On the way back the same sum is done with the slopes and leads to the
-# same answer. The usual beginning has :math:`v = 1/(3n)`: a third, in every layer.
+# For the signal to keep its size through many layers, :math:`n v` must be 1 for tanh, which near zero passes on what
+# it gets; and 2 for ReLU, which cuts off half of it. On the way back the same sum is done with the slopes and leads
+# to the same answer. The usual beginning has :math:`v = 1/(3n)`: a third, in every layer.
 
 
 def spread(net):
@@ -145,8 +147,8 @@ for name, deviation in STARTS.items():
     print(f"ReLU, {name:<16} size of z in layers 1, 5 and 10: {sizes[0]:.1e}, {sizes[4]:.1e}, {sizes[9]:.1e}")
 
 # %%
-# Now give each activation the beginning that suits it. The variance 1/n for tanh is Glorot and Bengio's, 2/n for ReLU is
-# He's. For the sigmoid we try 1/n as well, and 16/n, to make up for its slope of a quarter.
+# Now give each activation the beginning that suits it. The variance 1/n for tanh is Glorot and Bengio's, 2/n for ReLU
+# is He's. For the sigmoid we try 1/n as well, and 16/n, to make up for its slope of a quarter.
 
 suited = {
     "sigmoid, 1/n": gradient_norms(network("sigmoid", deviation=STARTS["variance 1/n"])),
@@ -162,8 +164,9 @@ for name, deviation in (("1/n", STARTS["variance 1/n"]), ("16/n", lambda n: 4 / 
     print(f"sigmoid, {name:<4}: typical size of z {z:.2f}, slope σ′ there {sigmoid(z) * (1 - sigmoid(z)):.3f}")
 
 # %%
-# tanh and ReLU now hand on all that they get: every layer hears about as much as every other. The sigmoid with 1/n still
-# fades. With 16/n the gradient survives, but at a price: sums are so large that its neurons sit where it is flat.
+# tanh and ReLU now hand on all that they get: every layer hears about as much as every other. The sigmoid with 1/n
+# still fades. With 16/n the gradient survives, but at a price: sums are so large that its neurons sit where it is
+# flat.
 
 # %%
 # The deeper, the worse
@@ -222,8 +225,8 @@ for activation, name, deviation in (
     print(f"ten layers of {activation:<7} variance {name:<6}: {share:6.1%} read right")
 
 # %%
-# A tenth is what luck gives. The same ten layers learn, or do not learn at all, by their activation and by the size of a
-# few random numbers at the start.
+# A tenth is what luck gives. The same ten layers learn, or do not learn at all, by their activation and by the size
+# of a few random numbers at the start.
 
 # %%
 # Change one thing
@@ -239,15 +242,17 @@ for activation, deviation in (("sigmoid", STARTS["variance 1/n"]), ("ReLU", STAR
     print(f"{depth} layers of {activation:<7}: {share:6.1%} read right")
 
 # %%
-# Two layers of sigmoids learn, if slowly at this rate. With three, two epochs bring them not even to a half, and with four
-# they leave them where luck is. ReLU does not mind: that is why deep networks are built with it, or with its relatives.
+# Two layers of sigmoids learn, if slowly at this rate. With three, two epochs bring them not even to a half, and with
+# four they leave them where luck is. ReLU does not mind: that is why deep networks are built with it, or with its
+# relatives.
 
 # %%
 # Read next
 # ---------
 #
-# ReLU has an illness of its own: a neuron of slope zero everywhere hears nothing, ever again. Lesson 13 finds the patients.
+# ReLU has an illness of its own: a neuron of slope zero everywhere hears nothing, ever again. Lesson 13 finds the
+# patients.
 #
-# The beginnings are in ``chainrule.nn.init``. They are from Glorot and Bengio, Understanding the difficulty of training
-# deep feedforward neural networks (2010), and He and others, Delving deep into rectifiers (2015). Another cure, to bring
-# every layer's numbers back to size as they pass, is ``chainrule.nn.BatchNorm1d``.
+# The beginnings are in ``chainrule.nn.init``. They are from Glorot and Bengio, Understanding the difficulty of
+# training deep feedforward neural networks (2010), and He and others, Delving deep into rectifiers (2015). Another
+# cure, to bring every layer's numbers back to size as they pass, is ``chainrule.nn.BatchNorm1d``.

@@ -4,9 +4,9 @@ Dead neurons and leaky ReLU
 
 A neuron that stops answering could learn its way back. Why do some never do, and can one of them be revived?
 
-ReLU cured the vanishing gradient by having a slope of exactly 1 wherever it lets something through. Elsewhere its slope
-is exactly 0, and a neuron that has come to sit there, for every image there is, is told nothing any more. We watch one
-die, count the dead of a network, and bring a whole network back to life.
+ReLU cured the vanishing gradient by having a slope of exactly 1 wherever it lets something through. Elsewhere its
+slope is exactly 0, and a neuron that has come to sit there, for every image there is, is told nothing any more. We
+watch one die, count the dead of a network, and bring a whole network back to life.
 """
 
 import numpy as np
@@ -22,16 +22,19 @@ from chainrule.plots import charts
 # Two bends
 # ---------
 #
-# ReLU is flat to the left of zero. Leaky ReLU is almost flat, but not quite: a hundredth of the slope is left.
+# ReLU is flat to the left of zero. Leaky ReLU is almost flat, but not quite: a small slope α is left.
 #
 # .. math:: \text{ReLU}(z) = \max(0, z)
 #    \qquad
 #    \text{leaky}(z) = \begin{cases} z & \text{if } z > 0 \\ \alpha z & \text{if } z \le 0 \end{cases}
-#    \qquad \alpha = 0.01
+#    \qquad \alpha = 0.01 \text{, say}
 #
 # On the way back the error is multiplied by the slope (equation 3 of lesson 6). A slope of 0 makes 0 of every error.
 
-pairs = {"ReLU": (relu, relu_derivative), "leaky ReLU, α = 0.1": (lambda z: leaky_relu(z, 0.1), lambda z: leaky_relu_derivative(z, 0.1))}  # fmt: skip
+pairs = {
+    "ReLU": (relu, relu_derivative),
+    "leaky ReLU, α = 0.1": (lambda z: leaky_relu(z, 0.1), lambda z: leaky_relu_derivative(z, 0.1)),
+}
 show(charts.functions(pairs, -3, 3, title="Flat, and almost flat"))
 
 # %%
@@ -48,7 +51,7 @@ y = 2 * x
 
 
 def treat(alpha, steps=1000, rate=0.5):
-    """Descend on the mean squared error with a slope of `alpha` left of zero; the largest z and the loss, step by step."""
+    """Descend with a slope of `alpha` left of zero: w and b in the end; the largest z and the loss, step by step."""
     w, b, largest, losses = 1.0, -3.0, [], []
     for _ in range(steps):
         z = w * x + b  # (50,)
@@ -72,19 +75,19 @@ labels = {"x_label": "step", "y_label": "the largest z of all examples"}
 show(charts.lines(histories, title="A neuron lives where z is above 0", **labels))
 
 # %%
-# With ReLU not a single digit has moved in a thousand steps. With the leak it climbs, slowly, since it hears a hundredth
-# of every error; as soon as the first example gets above zero it hears all of that one's, and is cured within a few steps.
+# With ReLU not a single digit has moved in a thousand steps. With the leak it climbs, slowly, since it hears a
+# hundredth of every error; as soon as the first example gets above zero it hears all of that one's, and is cured
+# within a few steps.
 
 # %%
 # How a neuron dies
 # -----------------
 #
-# By one long step. In a real network, a learning rate that is too large throws a neuron's weights so far that no image
-# reaches it any more.
+# By a step that is too long: it throws a neuron's weights so far that no image reaches it any more.
 #
-# Pixels make this easy: they are never negative, so an error pushes all of a neuron's weights the same way at once. Here
-# are two hidden layers of 100 rectifiers, 5,000 images and mini-batches of 50. We call a neuron **silent** if z is not
-# above 0 for any of the images. A silent rectifier is **dead**: its slope is 0 for every image.
+# Pixels make this easy: they are never negative, so an error pushes all of a neuron's weights the same way at once.
+# Here are two hidden layers of 100 rectifiers, 5,000 images and mini-batches of 50. We call a neuron **silent** if z
+# is not above 0 for any of the images. A silent rectifier is **dead**: its slope is 0 for every image.
 
 data = mnist().split()
 pixels = (data.train.images[:5000].reshape(-1, 784) / 255).astype(np.float32)
@@ -142,7 +145,8 @@ print(f"learning rate 0.7, after one epoch: {len(dead)} of the first layer's 100
 victims = dead[:2]
 survivor = int(np.flatnonzero(~silent(net)[0])[0])
 curves = {f"neuron {k}, dead": largest[:, k] for k in victims} | {f"neuron {survivor}, alive": largest[:, survivor]}
-show(charts.lines(curves, title="The first epoch, neuron by neuron", x_label="step", y_label="largest z of 1,000 images"))
+labels = {"x_label": "step", "y_label": "largest z of 1,000 images"}
+show(charts.lines(curves, title="The first epoch, neuron by neuron", **labels))
 for k in victims:
     last = int(np.flatnonzero(largest[:, k] > 0)[-1]) + 1
     print(f"neuron {k}: last seen alive after step {last}; its largest z then stays at {largest[-1, k]:.4f}")
@@ -161,71 +165,82 @@ print(f"and of the others, on average: {np.delete(slopes, dead).mean():.1e}")
 # Counting through training
 # -------------------------
 #
-# Three learning rates, ReLU and leaky ReLU, four epochs each. After each epoch we count.
+# A small learning rate and a large one, three slopes left of zero, four epochs each. After each epoch we count.
 
 counts, marks = {}, {}
-for alpha, name in ((0.0, "ReLU"), (0.01, "leaky")):
-    for rate in (0.1, 0.7, 1.0):
+for rate in (0.1, 0.8):
+    for name, alpha in (("ReLU", 0.0), ("α = 0.01", 0.01), ("α = 0.1", 0.1)):
         net, random = network(alpha), np.random.default_rng(1)
         shares = [[layer.mean() for layer in silent(net)]]
         for _ in range(4):
             epoch(net, rate, random)
             shares.append([layer.mean() for layer in silent(net)])
-        counts[name, rate], marks[name, rate] = np.array(shares), right(net)  # (5, 2)
+        counts[f"{name}, rate {rate}"], marks[f"{name}, rate {rate}"] = np.array(shares), right(net)  # (5, 2)
 
-print("                 silent in the first layer       silent in the second layer")
-print("after epoch        0    1    2    3    4            0    1    2    3    4      read right")
-for (name, rate), shares in counts.items():
-    rows = ["".join(f"{100 * share:4.0f}%" for share in column) for column in shares.T]
-    print(f"{name:<6} rate {rate:.1f}  {rows[0]}       {rows[1]}      {marks[name, rate]:9.1%}")
+print("                      silent in the first layer       silent in the second layer")
+print("after epoch             0    1    2    3    4            0    1    2    3    4      read right")
+for name, shares in counts.items():
+    first, second = ("".join(f"{share:5.0%}" for share in column) for column in shares.T)
+    print(f"{name:<18} {first}        {second}      {marks[name]:9.1%}")
 
-first_layer = {f"{name}, rate {rate:.1f}": shares[:, 0] for (name, rate), shares in counts.items() if rate > 0.1}
-show(charts.dead_neurons(first_layer, range(5), title="Silent neurons of the first layer"))
+large = {name: shares[:, 0] for name, shares in counts.items() if "rate 0.8" in name}
+show(charts.dead_neurons(large, range(5), title="Silent neurons of the first layer"))
 
 # %%
-# Read the first layer's columns of ReLU from left to right: the numbers never fall. What it looks at are pixels, and they
-# do not change, so who is dead there stays dead. In the second layer somebody may come back, for what *it* looks at is
-# the first layer, and that is still learning.
+# Follow ReLU's first layer from left to right: the numbers never fall. What it looks at are pixels, which do not
+# change, so who is dead there stays dead. In the second layer somebody may come back, for what *it* looks at is the
+# first layer, and that is still learning.
 #
-# At rate 1.0 nearly everything has died, and a network whose second layer is dead says the same to every image: a tenth
-# read right. The leaky one fell silent just as much in its first layer, and learns all the same. Its neurons are silent,
-# but not dead.
+# The leak does not keep a neuron from falling silent, for the long step throws it just as far. But a silent neuron
+# with a leak is not dead. With α = 0.1 the count goes down again, epoch by epoch. A hundredth is very little: with α
+# = 0.01 it takes far longer than four epochs.
 
 # %%
 # A whole network revived
 # -----------------------
 #
-# Take the dead network of rate 1.0, with all its weights, and change nothing but the bend: leaky ReLU instead of ReLU.
+# Now the worst case: a healthy network, trained for two epochs, and then every bias of its first layer lowered until
+# its neuron is silent for every image.
 #
-# Then let both go on, at the gentle rate of 0.1.
+# All 100 are dead, nothing of the image gets past them, and the answer is the same for all. We let it go on learning
+# at the rate 0.3: once as it is, and once with nothing changed but the bend.
 
-net, random = network(0.0), np.random.default_rng(1)
-for _ in range(3):
-    epoch(net, 1.0, random)
-print(f"the patient: {[int(layer.sum()) for layer in silent(net)]} of 100 and 100 dead, {right(net):.1%} read right")
+patient, random = network(0.0), np.random.default_rng(1)
+for _ in range(2):
+    epoch(patient, 0.1, random)
+print(f"healthy: {silent(patient)[0].sum()} dead in the first layer, {right(patient):.1%} read right")
+highest = sums(patient, pixels)[0].max(axis=0)  # (100,)
+with chainrule.no_grad():
+    patient[0].bias -= chainrule.from_numpy(highest + 1)  # the largest z of each is now -1
+print(f"the accident: {silent(patient)[0].sum()} dead, {right(patient):.1%} read right")
 
 recovery = {}
-for name, alpha in (("as it is: ReLU", 0.0), ("revived: α = 0.01", 0.01), ("revived: α = 0.1", 0.1)):
+for name, alpha in (("ReLU", 0.0), ("α = 0.01", 0.01), ("α = 0.1", 0.1)):
     twin, random = network(alpha), np.random.default_rng(2)
-    twin.load_state_dict(net.state_dict())
-    recovery[name] = [right(twin)]
-    for _ in range(5):
-        epoch(twin, 0.1, random)
+    twin.load_state_dict(patient.state_dict())
+    recovery[name], awake = [right(twin)], [0]
+    for _ in range(6):
+        epoch(twin, 0.3, random)
         recovery[name].append(right(twin))
-    still = [int(layer.sum()) for layer in silent(twin)]
-    print(f"{name:<18} after five epochs {recovery[name][-1]:6.1%} read right, silent {still}")
+        awake.append(100 - int(silent(twin)[0].sum()))
+    print(f"{name:<9} awake after each epoch {awake}, read right in the end {recovery[name][-1]:6.1%}")
 
 percent = {name: 100 * np.array(values) for name, values in recovery.items()}
-labels = {"x_label": "epochs after the change", "y_label": "read right (%)"}
-show(charts.lines(percent, range(6), title="The same weights, another bend", **labels))
+labels = {"x_label": "epochs after the accident", "y_label": "read right (%)"}
+show(charts.lines(percent, range(7), title="The same weights, another bend", **labels))
+
+# %%
+# ReLU's line is where luck is, and stays there: its last layer goes on learning how often each digit occurs, which is
+# all that it can still find out. The other two wake up neuron by neuron, and read.
 
 # %%
 # Change one thing
 # ----------------
 #
-# Before you run this: with a quarter of the learning rate that killed a fifth, how many neurons of ReLU die?
+# Before you run this: with a quarter of the learning rate that killed a fifth of the first layer, how many rectifiers
+# die?
 #
-# Is there a rate below which nobody does? And what do the dead cost, in images read right?
+# Is there a rate below which none does? And what do the dead cost, in images read right? Try 0.6 and 0.9.
 
 rate = 0.175  # change me
 net, random = network(0.0), np.random.default_rng(1)
@@ -234,14 +249,15 @@ for _ in range(2):
 print(f"ReLU at rate {rate}: {[int(layer.sum()) for layer in silent(net)]} dead, {right(net):.1%} read right")
 
 # %%
-# At small rates hardly anyone dies, and a few dead among a hundred cost little: the others do their work. So the first
+# At small rates hardly anyone dies, and some dead among a hundred cost little: the others do their work. So the first
 # thing to do about dead neurons is to look at the learning rate, and the second is the leak.
 
 # %%
 # Read next
 # ---------
 #
-# The same ingredients, a hidden layer, softmax, cross entropy, slopes, are all that lesson 14 needs to say the next word.
+# The same ingredients, a hidden layer, softmax, cross entropy, slopes, are all that lesson 14 needs to say the next
+# word.
 #
-# ``chainrule.nn`` has the relatives: ``LeakyReLU``, ``PReLU`` (which learns its α), ``ELU``, ``GELU``. Leaky ReLU is from
+# ``chainrule.nn`` has the relatives: ``LeakyReLU``, ``ELU``, ``GELU``. Leaky ReLU is from
 # Maas, Hannun and Ng, Rectifier nonlinearities improve neural network acoustic models (2013).

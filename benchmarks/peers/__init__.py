@@ -1,1 +1,1 @@
-"""The same works in each library. Each module has `variants(work)`, ways to make its step, and `about()`, its version."""
+"""The same works in each library. Each module has `variants(work)`, ways to make its step, and `about()`."""

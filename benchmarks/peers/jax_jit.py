@@ -11,9 +11,8 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
-
 import works
+from jax import lax
 
 if TYPE_CHECKING:
     from collections.abc import Callable

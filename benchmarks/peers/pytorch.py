@@ -12,10 +12,9 @@ from itertools import cycle
 from typing import TYPE_CHECKING
 
 import torch
+import works
 from torch.nn import Conv2d, Flatten, Linear, MaxPool2d, ReLU, Sequential, Sigmoid, Unflatten
 from torch.nn.functional import cross_entropy, mse_loss, one_hot
-
-import works
 
 if TYPE_CHECKING:
     from collections.abc import Callable

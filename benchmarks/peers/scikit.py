@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import sklearn
-from sklearn.neural_network import MLPClassifier
-
 import works
+from sklearn.neural_network import MLPClassifier
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -34,7 +34,9 @@ schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.lr, total_steps
 def accuracy(images: torch.Tensor, labels: torch.Tensor) -> float:
     """The fraction of images read right."""
     with torch.inference_mode():
-        right = [(net(x).argmax(1) == y).float().sum() for x, y in zip(images.split(1000), labels.split(1000), strict=True)]
+        right = [
+            (net(x).argmax(1) == y).float().sum() for x, y in zip(images.split(1000), labels.split(1000), strict=True)
+        ]
     return float(sum(right)) / len(labels)
 
 

@@ -22,6 +22,7 @@ os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "20")
 from chainrule import autograd, nn, ops, optim
 from chainrule.autograd import draw, enable_grad, grad, is_grad_enabled, no_grad, set_grad_enabled
 from chainrule.creation import arange, eye, full, linspace, ones, ones_like, rand, randint, randn, zeros, zeros_like
+from chainrule.kernels.team import set_num_threads
 from chainrule.ops import *
 from chainrule.random import default_generator, manual_seed
 from chainrule.tensor import Tensor, as_tensor, from_numpy, tensor
@@ -29,12 +30,14 @@ from chainrule.weights import load, save
 
 if TYPE_CHECKING:
     from chainrule import data, images, models, plots, training
+    from chainrule.jit import jit
 
 __version__ = "0.1.0"
 
 _LATER = (
     "data",
     "images",
+    "jit",  # which can be called: chainrule.jit(step)
     "models",
     "plots",
     "training",
@@ -49,8 +52,8 @@ def __getattr__(name: str) -> Any:
 
 __all__ = [
     "Tensor", "arange", "as_tensor", "autograd", "data", "default_generator", "draw", "enable_grad", "eye",
-    "from_numpy", "full", "grad", "images", "is_grad_enabled", "linspace", "load", "manual_seed", "models",
+    "from_numpy", "full", "grad", "images", "is_grad_enabled", "jit", "linspace", "load", "manual_seed", "models",
     "nn", "no_grad", "ones", "ones_like", "ops", "optim", "plots", "rand", "randint", "randn", "save",
-    "set_grad_enabled", "tensor", "training", "zeros", "zeros_like",
+    "set_grad_enabled", "set_num_threads", "tensor", "training", "zeros", "zeros_like",
 ]  # fmt: skip
 __all__ += ops.__all__

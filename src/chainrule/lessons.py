@@ -8,7 +8,6 @@ is a script, a page and a notebook. This module finds them, takes them apart, ru
 
 from __future__ import annotations
 
-import ast
 import importlib
 import re
 from dataclasses import dataclass
@@ -60,27 +59,27 @@ def available() -> list[Lesson]:
 
 def cells(lesson: Lesson) -> list[Cell]:
     """The pieces of a lesson in order, the docstring first."""
-    source = lesson.file.read_text(encoding="utf-8")
-    docstring, *marks = [0, *(m.start() for m in re.finditer(r"^# %%$", source, re.MULTILINE))]
-    ends = [*marks, len(source)]
-    first = source[docstring : ends[0]]
-    code = first.split('"""', 2)[2]
-    found = [_cell(ast.get_docstring(ast.parse(first)) or "", code, 1 + first[: -len(code)].count("\n"))]
-    for start, end in zip(marks, ends[1:], strict=True):
-        lines = source[start:end].splitlines(keepends=True)[1:]
-        prose = next((i for i, line in enumerate(lines) if not line.startswith("#")), len(lines))
-        text = "".join(line[1:].removeprefix(" ") for line in lines[:prose])
-        found.append(_cell(text, "".join(lines[prose:]), source[:start].count("\n") + 2 + prose))
+    first, *others = re.split(r"^# %%\n", lesson.file.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    _, text, code = first.split('"""', 2)
+    found = [_cell(text, code, 1 + text.count("\n"))]
+    line = 1 + first.count("\n")  # of the mark that is next
+    for piece in others:
+        lines = piece.splitlines(keepends=True)
+        prose = next((i for i, each in enumerate(lines) if not each.startswith("#")), len(lines))
+        text = "".join(each[1:].removeprefix(" ") for each in lines[:prose])
+        found.append(_cell(text, "".join(lines[prose:]), line + 1 + prose))
+        line += 1 + len(lines)
     return found
 
 
 def run(lesson: Lesson, before: Callable[[Cell], None], take: Callable[[Figure], None] | None = None) -> None:
-    """Run a lesson from top to bottom.
+    """Run a lesson from top to bottom, each cell's code in the names that the cells before it left.
 
     Args:
         lesson: which.
         before: is given each cell before it runs, to show its heading, say.
-        take: is given each figure that a cell has shown, after it ran; without it they are shown on the screen.
+        take: is given each figure that a cell has shown, after it ran, and matplotlib draws into memory from then on;
+            without it they are shown on the screen.
 
     Raises:
         UserError: the figures are to be shown and there is no screen to show them on.
@@ -132,14 +131,14 @@ def optional(module: str, extra: str) -> Any:
 
 
 def _on_screen() -> bool:
+    """Whether matplotlib has found a way to show figures."""
     import matplotlib.pyplot as plt  # see `show`
 
     return plt.get_backend().lower() not in ("agg", "cairo", "pdf", "pgf", "ps", "svg", "template")
 
 
 def _head(file: Path) -> Lesson:
-    text = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
-    cell = _cell(text, "", 1)
+    cell = _cell(file.read_text(encoding="utf-8").split('"""', 2)[1], "", 1)
     return Lesson(int(file.name[:2]), cell.heading, cell.paragraphs[0], file)
 
 

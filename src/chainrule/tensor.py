@@ -140,7 +140,8 @@ class Tensor:
         return run(*inputs, **{_TORCH_NAMES.get(name, name): value for name, value in options.items()})
 
     def __array__(self, dtype: DTypeLike | None = None, copy: builtins.bool | None = None) -> NDArray[Any]:
-        array = self._known("an array of it") if dtype is None else self._known("an array of it").astype(dtype, copy=False)
+        array = self._known("an array of it")
+        array = array if dtype is None else array.astype(dtype, copy=False)
         if copy:
             return array.copy() if array is self._data else array
         if copy is False and array is not self._data:

@@ -12,7 +12,9 @@ def test_lists_them_with_their_titles(command):
     done = command("lesson")
     assert (done.code, done.err) == (0, "")
     *rows, empty, hint = done.out.splitlines()
-    assert [tuple(row.strip().split("  ", 1)) for row in rows] == [(str(each.number), each.title) for each in lessons.available()]
+    assert [tuple(row.strip().split("  ", 1)) for row in rows] == [
+        (str(each.number), each.title) for each in lessons.available()
+    ]
     assert (empty, hint) == ("", "Run one with its number: chainrule lesson 1")
 
 
@@ -28,7 +30,9 @@ def test_runs_one_and_saves_its_figures(command, here):
     assert lines[-1] == "The figures are in figures/lesson-03"
     saved = sorted((here / "figures" / "lesson-03").iterdir())
     assert [file.name for file in saved] == ["1.png", "2.png", "3.png", "4.png"]
-    assert [f"[figure: figures/lesson-03/{file.name}]" for file in saved] == [line for line in lines if line.startswith("[figure")]
+    assert [f"[figure: figures/lesson-03/{file.name}]" for file in saved] == [
+        line for line in lines if line.startswith("[figure")
+    ]
     for file in saved:
         with Image.open(file) as picture:
             assert min(picture.size) > 200

@@ -37,7 +37,9 @@ class Pointer:
 def matrix(address, turned, rows, columns, row, kind):
     shape = (columns, rows) if turned else (rows, columns)
     count = (shape[0] - 1) * row + shape[1]
-    memory = np.ctypeslib.as_array(ctypes.cast(int(address), ctypes.POINTER(np.ctypeslib.as_ctypes_type(kind))), (count,))
+    memory = np.ctypeslib.as_array(
+        ctypes.cast(int(address), ctypes.POINTER(np.ctypeslib.as_ctypes_type(kind))), (count,)
+    )
     size = memory.itemsize
     found = np.lib.stride_tricks.as_strided(memory, shape, (row * size, size))
     return found.T if turned else found
@@ -58,9 +60,9 @@ def load(code):
         numba=SimpleNamespace(njit=lambda **_: lambda function: function), abs=abs,
         add=lambda total, x: total + x, maximum=np.maximum, minimum=np.minimum, power=lambda x, y: x**y,
         exp=np.exp, log=np.log, log1p=np.log1p, expm1=np.expm1, tanh=np.tanh,
-        flush_denormals=lambda: 0, restore_denormals=lambda rule: None, wait=lambda T, shares: None,
+        flush_denormals=lambda: 0, restore_denormals=lambda rule: None, wait=lambda table, shares: None,
     )  # fmt: skip
-    exec(code.removeprefix(program.HEADER), space)
+    exec(code.removeprefix(program.HEADER), space)  # noqa: S102  # what `emit` wrote
     space["run"] = np.errstate(all="ignore")(space["run"])
     return SimpleNamespace(**space)
 

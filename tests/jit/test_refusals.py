@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import inspect
 import re
@@ -33,17 +34,15 @@ def loop(loss, net, x):
 
 
 def swallowed(loss, net, x):
-    try:
+    with contextlib.suppress(Exception):
         loss.item()  # HERE
-    except Exception:
-        pass
 
 
 def shows(expression):
     """A function whose marked line is an expression in loss, net and x."""
     space = {"chainrule": chainrule, "np": np, "held": held, "outside": outside, "mask": mask, "copy": copy, "nn": nn}
     code = compile(f"def f(loss, net, x):\n    return {expression}", __file__, "exec")
-    exec(code, space)
+    exec(code, space)  # noqa: S102  # the table's own lines
     return space["f"]
 
 
@@ -61,7 +60,10 @@ EXPRESSIONS = [
 def setting():
     random = np.random.default_rng(0)
     net = nn.Sequential(
-        nn.Linear(3, 4, generator=random), nn.BatchNorm1d(4), nn.Dropout(0.5, generator=random), nn.Linear(4, 2, generator=random)
+        nn.Linear(3, 4, generator=random),
+        nn.BatchNorm1d(4),
+        nn.Dropout(0.5, generator=random),
+        nn.Linear(4, 2, generator=random),
     )
     return net, optim.Adam(net.parameters(), 0.1), random
 
@@ -140,14 +142,14 @@ def test_the_users_own_error_passes():
     assert "linear" in refused(shows("net(x.T)"), ValueError)
     net, optimizer, random = setting()
     before = whole(net, optimizer, random)
+
+    @jit
+    def step(x):
+        net(x).sum().backward()
+        optimizer.step()
+        raise KeyboardInterrupt
+
     with pytest.raises(KeyboardInterrupt):
-
-        @jit
-        def step(x):
-            net(x).sum().backward()
-            optimizer.step()
-            raise KeyboardInterrupt
-
         step(chainrule.ones(2, 3))
     unchanged(before, whole(net, optimizer, random))
 
@@ -163,9 +165,12 @@ def test_a_schedules_step_belongs_outside():
         optimizer.step()
         schedule.step()
 
-    with pytest.raises(CaptureError, match=r"StepLR inside a compiled function would happen only once.*test_refusals.py:\d+"):
+    with pytest.raises(
+        CaptureError, match=r"StepLR inside a compiled function would happen only once.*test_refusals.py:\d+"
+    ):
         step(chainrule.ones(2, 3))
-    assert optimizer.param_groups[0]["lr"] == 0.1 and optimizer.state == {}
+    assert optimizer.param_groups[0]["lr"] == 0.1
+    assert optimizer.state == {}
 
 
 def test_tensors_that_got_out_say_so():
@@ -212,7 +217,8 @@ def test_a_total_outside_would_keep_its_history():
 
     with pytest.raises(CaptureError, match="keep its history"):
         jit(step)(chainrule.ones(3))
-    assert total.item() == 0 and not total.requires_grad
+    assert total.item() == 0
+    assert not total.requires_grad
 
 
 def test_memory_that_two_tensors_share():

@@ -250,7 +250,8 @@ def test_a_gradient_that_nobody_makes_is_none():
     compiled(x)
     other(x).sum().backward()
     compiled(x)
-    assert other.weight.grad is None and net.weight.grad is not None
+    assert other.weight.grad is None
+    assert net.weight.grad is not None
 
 
 def test_a_step_does_not_take_a_gradient_from_outside():
@@ -296,7 +297,8 @@ def test_buffers_change_in_place():
     alias, copy = update(x)
     assert alias.tolist() == copy.tolist() == mean.tolist() == [7, 2]
     update(x)
-    assert mean.tolist() == [7, 3] and alias.tolist() == [7, 2]
+    assert mean.tolist() == [7, 3]
+    assert alias.tolist() == [7, 2]
 
 
 def test_tensors_made_inside_begin_anew():
@@ -310,7 +312,8 @@ def test_tensors_made_inside_begin_anew():
 
     for _ in range(3):
         total, more = count(chainrule.ones(2))
-        assert total.tolist() == [1, 1] and more.tolist() == [2, 3]
+        assert total.tolist() == [1, 1]
+        assert more.tolist() == [2, 3]
 
 
 def test_a_failing_run_counts_no_step():
@@ -379,4 +382,6 @@ def test_methods_and_named_tuples():
             return Batch(batch.x**power * self.scale, batch.y)
 
     out = Trainer().run(Batch(chainrule.ones(2) * 2, chainrule.ones(1)), power=2)
-    assert type(out) is Batch and out.x.tolist() == [12, 12] and out.y.tolist() == [1]
+    assert type(out) is Batch
+    assert out.x.tolist() == [12, 12]
+    assert out.y.tolist() == [1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import subprocess
@@ -167,7 +168,7 @@ def test_every_heading_is_taken_for_one(lesson: lessons.Lesson) -> None:
 @pytest.mark.parametrize("lesson", LESSONS, ids=name)
 def test_underlines_are_as_long_as_their_headings(lesson: lessons.Lesson) -> None:
     lines = lesson.file.read_text(encoding="utf-8").splitlines()
-    pairs = [(above, line) for above, line in zip(lines, lines[1:], strict=False) if re.fullmatch(r"(# -{3,}|={3,})", line)]
+    pairs = [(above, line) for above, line in itertools.pairwise(lines) if re.fullmatch(r"(# -{3,}|={3,})", line)]
     assert pairs
     assert [above for above, line in pairs if len(above) != len(line)] == []
 

@@ -73,7 +73,10 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list
 
 def test_lessons_are_found_by_their_numbers(write: Callable[..., list[lessons.Lesson]]) -> None:
     found = write(_10_last=SOURCE, _02_sums=SOURCE, helper="x = 1", _3_no="x = 1")
-    assert [(lesson.number, lesson.title) for lesson in found] == [(2, "What is two and two?"), (10, "What is two and two?")]
+    assert [(lesson.number, lesson.title) for lesson in found] == [
+        (2, "What is two and two?"),
+        (10, "What is two and two?"),
+    ]
     assert found[0].question == "Is it really four? Ask print."
     assert found[0].file.name == "02_sums.py"
 
@@ -102,7 +105,10 @@ def test_the_wheel_holds_them_where_they_are_looked_for() -> None:
 
 def test_cells(write: Callable[..., list[lessons.Lesson]]) -> None:
     first, adding, again = lessons.cells(write(_01_sums=SOURCE)[0])
-    assert (first.heading, first.paragraphs) == ("What is two and two?", ("Is it really four? Ask print.", "More about it."))
+    assert (first.heading, first.paragraphs) == (
+        "What is two and two?",
+        ("Is it really four? Ask print.", "More about it."),
+    )
     assert first.code.strip() == "from chainrule.lessons import show"
     assert (adding.heading, adding.paragraphs) == ("Adding", ("A first paragraph.", ".. math:: 2 + 2"))
     assert adding.code.strip().splitlines()[0] == "# a comment of the code's own"
@@ -115,7 +121,13 @@ def test_cells(write: Callable[..., list[lessons.Lesson]]) -> None:
 
 def test_run_goes_cell_by_cell(write: Callable[..., list[lessons.Lesson]], capsys: pytest.CaptureFixture[str]) -> None:
     lessons.run(write(_01_sums=SOURCE)[0], lambda cell: print("<", cell.heading, ">"), lambda figure: None)
-    assert capsys.readouterr().out.splitlines() == ["< What is two and two? >", "< Adding >", "total 4", "<  >", "again 4"]
+    assert capsys.readouterr().out.splitlines() == [
+        "< What is two and two? >",
+        "< Adding >",
+        "total 4",
+        "<  >",
+        "again 4",
+    ]
 
 
 def test_an_error_names_the_line_in_the_file(write: Callable[..., list[lessons.Lesson]]) -> None:

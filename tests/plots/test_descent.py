@@ -84,11 +84,14 @@ class TestContour:
         assert axes.get_aspect() == 1
 
     def test_heights_are_the_functions(self):
-        axes = plots.descent_on_contour(WALK, bowl, ((-2, 2), (-2, 2))).axes[0]
+        def valley(x):
+            return bowl(x, (1.0, 2.0))
+
+        axes = plots.descent_on_contour(WALK, valley, ((-2, 2), (-2, 2))).axes[0]
         lines = axes.collections[1]
         for level, line in zip(lines.levels, lines.get_paths(), strict=True):
             if 0 < level < 4 and len(line.vertices):
-                np.testing.assert_allclose(bowl(line.vertices), level, atol=0.01)
+                np.testing.assert_allclose(valley(line.vertices), level, atol=0.01)
 
     def test_a_flat_function_and_a_thin_window_can_be_drawn(self):
         figure = plots.descent_on_contour(WALK, lambda x: 0 * x[..., 0], ((0, 1), (0, 100)))

@@ -46,7 +46,8 @@ class TestDecisionBoundary:
 
     def test_what_is_read_wrongly_is_crossed(self):
         (axes,) = plots.decision_boundary(classify, perceptron.INPUTS, perceptron.OR).axes
-        assert named(axes)["read wrongly"] == [[0, 1], [1, 0]]
+        zero, one = [[0, 0]], [[0, 1], [1, 0], [1, 1]]  # by what they are, not by what they are taken for
+        assert named(axes) == {"class 0": zero, "class 1": one, "read wrongly": [[0, 1], [1, 0]]}
         assert axes.get_title("left") == "2 of 4 points on their side"
 
     def test_the_neurons_line_is_w_x_plus_b(self):

@@ -69,6 +69,9 @@ FIGURES = {
         (nn.functional.linear(LEAF, LEAF) - 1).square().mean(), {"a leaf": LEAF}, dark=dark
     ),
     "weight_images": lambda dark: plots.weight_images(RANDOM.normal(size=(7, 784)), dark=dark),
+    "long captions": lambda dark: plots.weight_images(
+        RANDOM.normal(size=(4, 9)), (3, 3), ["is there any ink at all?"] * 4, dark=dark
+    ),
     "filters": lambda dark: plots.filters(RANDOM.normal(size=(4, 1, 3, 3)), dark=dark),
     "filters of filters": lambda dark: plots.filters(RANDOM.normal(size=(3, 4, 3, 3)), dark=dark),
     "feature_maps": lambda dark: plots.feature_maps(IMAGES, dark=dark),

@@ -39,7 +39,9 @@ class Handle:
 
 def shown(grad: Any, tensor_type: type[Tensor]) -> Tensor:
     """A gradient as a hook gets it: a Tensor of its own, which may be kept or changed in place."""
-    return (grad if isinstance(grad, tensor_type) else tensor_type._wrap(np.asarray(grad) if mode.trace is None else mode.trace.named(grad))).clone()
+    if isinstance(grad, tensor_type):
+        return grad.clone()
+    return tensor_type._wrap(np.asarray(grad) if mode.trace is None else mode.trace.named(grad)).clone()
 
 
 def taken(grad: Tensor) -> Any:

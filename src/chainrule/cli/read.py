@@ -52,6 +52,8 @@ def read(photo: str, place: str | None, min_confidence: float, as_json: bool, ou
     from chainrule.images.drawing import check_ending, draw_page, save_photo
     from chainrule.images.page import read_page
 
+    if min_confidence != min_confidence:
+        raise click.BadParameter("nan is not a number from 0 to 1", param_hint="'--min-confidence'")
     if out is not None:
         check_ending(out)
         if Path(out).resolve() == Path(photo).resolve():

@@ -66,7 +66,7 @@ def _paper(grey: Grey) -> tuple[Grey, Grey, NDArray[np.bool_]]:
     light = ndimage.median_filter(light, 5)
     size = (coarse.shape[0] * step, coarse.shape[1] * step)
     here = np.s_[: grey.shape[0], : grey.shape[1]]
-    unsure = 1 - ndimage.minimum_filter(light, 3) / ndimage.maximum_filter(light, 3)
+    unsure = 1 - ndimage.minimum_filter(light, 3) / np.maximum(ndimage.maximum_filter(light, 3), 1e-6)
     paper, unsure = (_enlarge(values, size)[here] for values in (ndimage.gaussian_filter(light, 0.7), unsure))
     return paper, unsure, _enlarge(_sheet(light).astype(np.float32), size)[here] > 0.5
 

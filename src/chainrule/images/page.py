@@ -42,9 +42,8 @@ NEAR = 0.15  # pieces of one digit are at most so far apart
 TALLEST_JOINED, WIDEST_JOINED = 1.75, 1.3  # less than two digits that stand in two lines, or side by side
 SHORTEST, TALLEST, WIDEST = 0.45, 2.2, 6.0  # of a digit, or of several that touch
 THICKEST_JOINT = 0.3  # where two digits touch, of their height
-THICKEST = 0.5  # of a part's own height: a stroke this thick is a blot
-
-FAINTEST, THINNEST = 0.45, 0.7  # of the page's usual ink: what is less in both is not from the same hand
+THINNEST, THICKEST = 0.04, 0.5  # of a part's own longer side: what pens and markers do to digits
+FAINTEST, FINEST = 0.3, 0.7  # of the page's usual ink: what is less in both is no stroke of a pen
 
 
 @dataclass(frozen=True)
@@ -107,6 +106,8 @@ def read_page(photo: NDArray[np.floating | np.uint8], read: Reader) -> list[list
         PictureError: the array has another form.
     """
     grey = shrink(checked(photo), LONGEST_SIDE)
+    if min(grey.shape) < 2 * SMALLEST:
+        return []
     parts, size = _find_parts(grey)
     if size > 1.4 * HANDY:
         grey = shrink(grey, round(HANDY / size * max(grey.shape)))
@@ -151,7 +152,7 @@ def _find_parts(grey: Grey) -> tuple[list[_Part], float]:
 
 def _typical_height(parts: Iterable[_Part]) -> float:
     """The height of most of the ink that has the form of digits; 0 if there is none."""
-    likely = [p for p in parts if p.height >= SMALLEST and p.height > 0.4 * p.width and not _blot(p)]
+    likely = [p for p in parts if p.height >= SMALLEST and p.height > 0.4 * p.width and not _no_stroke(p)]
     return _median([p.height for p in likely], likely)
 
 
@@ -164,20 +165,20 @@ def _median(values: Sequence[float], parts: Sequence[_Part]) -> float:
     return float(values[order[np.searchsorted(mass, mass[-1] / 2)]])
 
 
-def _blot(part: _Part) -> bool:
-    """Whether it is thicker than any stroke."""
-    return part.thickness > THICKEST * max(part.height, part.width)
+def _no_stroke(part: _Part) -> bool:
+    """Whether it is too thick for its size, as a blot is, or too thin, as a frame or a long line."""
+    return not THINNEST < part.thickness / max(part.height, part.width) < THICKEST
 
 
 def _same_pen(parts: Sequence[_Part]) -> list[_Part]:
     """Leave out what is both fainter and thinner than most of the ink: what is left of rules and of edges."""
     darkness, thickness = _median([p.darkness for p in parts], parts), _median([p.thickness for p in parts], parts)
-    return [p for p in parts if p.darkness > FAINTEST * darkness or p.thickness > THINNEST * thickness]
+    return [p for p in parts if p.darkness > FAINTEST * darkness or p.thickness > FINEST * thickness]
 
 
 def _may_be_digit(part: _Part, size: float) -> bool:
     fits = SHORTEST * size <= part.height <= TALLEST * size and part.width <= WIDEST * size
-    return fits and part.height > 0.3 * part.width and not _blot(part)
+    return fits and part.height > 0.3 * part.width and not _no_stroke(part)
 
 
 # Joining and cutting

@@ -4,6 +4,18 @@
 its arrays into memory; `emit` writes the loops; `program` runs them; `compiled` is what the user holds.
 """
 
+import sys
+from types import ModuleType
+
 from chainrule.jit.compiled import Compiled, jit
+
+
+class _Callable(ModuleType):
+    """This package, which has the name of its one function, and can be called like it: `chainrule.jit(step)`."""
+
+    __call__ = staticmethod(jit)
+
+
+sys.modules[__name__].__class__ = _Callable
 
 __all__ = ["Compiled", "jit"]

@@ -70,15 +70,17 @@ class Compiled:
 
     def _traced(self, key: Any, arguments: Any, options: Any, arrays: list[Any]) -> Any:
         """Write the call down, compile what was written, and run that."""
-        trace, sources, outputs = Trace(), [], []
+        trace = Trace()
+        sources: list[Value] = []
+        outputs: list[Value] = []
 
         def traced(x: Any) -> Any:
             if not isinstance(x, (Tensor, np.ndarray)):
                 return x
             if isinstance(x, Tensor) and x.requires_grad and mode.recording:
                 raise CaptureError(
-                    f"jit: an argument of shape {x.shape} requires gradients: give its detach(), or let the function see "
-                    f"it as a variable from outside"
+                    f"jit: an argument of shape {x.shape} requires gradients: give its detach(), or let the function "
+                    f"see it as a variable from outside"
                 )
             value = Value("argument", None, (), dense(arrays[len(sources)]))
             trace.values.append(value)
@@ -89,7 +91,7 @@ class Compiled:
 
         def output(x: Any) -> Any:
             if isinstance(x, np.ndarray):
-                raise trace.refused("an array is returned, whose values would stay those of the first call: return a Tensor")
+                raise trace.refused("an array is returned, with the values of the first call for ever: return a Tensor")
             if not isinstance(x, Tensor):
                 return x
             outputs.append(trace.lift(x).value)
@@ -186,7 +188,7 @@ class Replay:
         for optimizer, position, state in self.trace.states:
             if optimizer.state.get(position) is not state:  # another state was loaded
                 return False
-        for state, key, array in self.trace.remembered:
+        for state, key, array in self.trace.remembered.values():
             if state.get(key) is not array:
                 return False
         for optimizer, groups in self.groups:
@@ -228,21 +230,28 @@ def jit(function: Callable[..., Any]) -> Compiled:
         step = chainrule.jit(train_step)
         loss = step(images, labels)
 
-    The first call for each combination of shapes and types is written down operation by operation (and has its usual
-    effects); later calls replay that, compiled: elementwise steps and reductions fused into single loops, memory
-    planned, no Python in between. Parameters, buffers, what optimisers remember and their settings are read and written
-    where they are, so `state_dict`, schedules and checkpoints work as ever.
+    The first call for each combination of shapes and types is written down operation by operation; it and later calls
+    replay that, compiled: elementwise steps and reductions fused into single loops, memory planned, no Python in
+    between. Parameters, buffers, what optimisers remember and their settings are read and written where they are, so
+    `state_dict`, schedules and checkpoints work as ever. Random draws (Dropout, `chainrule.randn`) are made anew by each
+    call, from the same generator. Where nothing can be compiled, the function runs as it is, after one warning.
+
+    **What stays as the first call found it.** The function's own Python runs only while it is written down. So numbers
+    that it reads from outside, what it appends or prints, `np.random` and the elements of NumPy computations without
+    Tensors are those of that one time. A learning rate that it wants to read or change belongs to the optimiser's
+    groups, a number that changes from call to call into a Tensor.
 
     Args:
-        function: takes and returns Tensors, in tuples, lists and dicts if need be, and anything else; arguments that
-            are not Tensors or arrays are part of the combination.
+        function: takes and returns Tensors, in tuples, lists and dicts if need be, and anything else. Arrays come to it
+            as Tensors. Arguments that are neither are part of the combination, so each number has a program of its own.
 
     Returns:
         A function that does the same. What it returns carries no graph. Its `explain()` shows the programs.
 
     Raises:
         CaptureError: on a call, for what cannot be compiled: a Python branch on a value, a shape that depends on values,
-            `print` or `item()` of a Tensor, a schedule's step; with the line.
+            `print` or `item()` of a Tensor, a schedule's step; with the line. Nothing has been changed then. Also for a
+            gradient that is there from before, and would be added to: `zero_grad()` belongs inside.
     """
     return Compiled(function)
 

@@ -11,6 +11,7 @@ import os
 import sys
 import weakref
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
@@ -24,6 +25,7 @@ from chainrule.ops.dtypes import promote
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
     from numpy.typing import NDArray
 
     from chainrule.autograd.tape import Leaf, Node
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
     from chainrule.tensor import Tensor
 
 
-LIBRARY = os.path.dirname(os.__file__) + os.sep
+LIBRARY = str(Path(os.__file__).parent) + os.sep
 GRADIENT = (
     "a gradient of shape {} is there from before, and would be used or added to: call zero_grad() first, inside the "
     "compiled function"
@@ -109,12 +111,12 @@ class Settings(dict[str, Any]):
     def __getitem__(self, key: str) -> Any:
         value = super().__getitem__(key)
         if isinstance(value, np.ndarray):
-            self.trace.remembered.append((self.real, key, value))
+            self.trace.remembered[id(self.real), key] = self.real, key, value
         return self.trace.setting(f"{self.name}[{key!r}]", value)
 
     def get(self, key: str, default: Any = None) -> Any:
         """The entry, or the default if there is none."""
-        return self[key] if key in self else default
+        return self[key] if key in self else default  # noqa: SIM401  # that is what is defined here
 
     def __setitem__(self, key: str, value: Any) -> None:
         real = self.real.get(key)
@@ -153,7 +155,7 @@ class Trace:
         self.stale: dict[int, Value] = {}  # views of memory that has been changed in place since
         self.optimizers: dict[int, tuple[Optimizer, set[int]]] = {}  # and what they remembered something of before
         self.states: list[tuple[Optimizer, int, dict[str, Any]]] = []
-        self.remembered: list[tuple[dict[str, Any], str, NDArray[Any]]] = []
+        self.remembered: dict[tuple[int, str], tuple[dict[str, Any], str, NDArray[Any]]] = {}
         self.leaves: dict[int, Leaf] = {}
         self.looked: dict[int, Leaf] = {}  # leaves that were found without a gradient
         self.zeroed: dict[int, tuple[Leaf, Any]] = {}  # leaves whose gradient is set, and what it was
@@ -222,7 +224,8 @@ class Trace:
                 self.leaves[id(x._node)] = x._node
             elif x._node is not None and mode.recording and not detached:
                 raise self.refused(
-                    f"a tensor of shape {x.shape} with a history from outside is used: use its detach(), or compute it inside"
+                    f"a tensor of shape {x.shape} with a history from outside is used: use its detach(), or compute it "
+                    f"inside"
                 )
         return self.captured(array)
 
@@ -232,7 +235,8 @@ class Trace:
 
     def elementwise(self, ufunc: Any, *inputs: Any) -> Tracer:
         """ufunc of inputs that broadcast."""
-        examples, given = [], []
+        examples: list[Any] = []
+        given: list[Any] = []
         for x in inputs:
             if isinstance(x, Tracer):
                 examples.append(x.value.example)
@@ -297,7 +301,9 @@ class Trace:
         start = example.__array_interface__["data"][0] - source.__array_interface__["data"][0]
         if any(stride < 0 for stride in example.strides):
             raise Untraceable("elements in reverse order")
-        return self.made("view", None, (x.value,), example, seen=function, offset=start // source.itemsize if example.size else 0)
+        return self.made(
+            "view", None, (x.value,), example, seen=function, offset=start // source.itemsize if example.size else 0
+        )
 
     def matmul(self, x: Any, y: Any) -> Tracer:
         """The product of matrices; a vector is a matrix of one row or column."""
@@ -349,27 +355,33 @@ class Trace:
         return arrays, self.named(array), extra
 
     def _promoted(self, arrays: list[Any], operation: Operation) -> list[Any]:
-        examples = [x.value.example if isinstance(x, Tracer) else x.value if isinstance(x, Number) else x for x in arrays]
+        examples = [
+            x.value.example if isinstance(x, Tracer) else x.value if isinstance(x, Number) else x for x in arrays
+        ]
         common = promote(list(examples), operation.promote == "floating", operation.name)
         return [
-            x if now is before or isinstance(x, Number) else self.cast(x, now.dtype) if isinstance(x, Tracer) else self.captured(now)
+            x
+            if now is before or isinstance(x, Number)
+            else self.cast(x, now.dtype)
+            if isinstance(x, Tracer)
+            else self.captured(now)
             for x, before, now in zip(arrays, examples, common, strict=True)
         ]
 
     def pull(self, node: Node, grad: Any) -> Any:
         """A rule on Tracers: the gradients of a node's inputs."""
-        rule, saved = node.operation.rule, node.saved
-        parents = node.parents
+        rule, saved, parents = node.operation.rule, node.saved or (), node.parents
         try:
-            parts = rule(grad, *saved)  # type: ignore[misc]
+            parts = rule(grad, *saved)  # type: ignore[misc]  # a node has a rule, and is not freed yet
             parts = parts if type(parts) is tuple else (parts,)
             return tuple(
                 entry() if callable(entry) and parent is not None else entry
                 for entry, parent in zip(parts, parents, strict=True)
             )
         except Exception:
+            name = f"{node.operation.name}′"
             return tuple(
-                None if parent is None else self.call(f"{node.operation.name}′", partial(_part, rule, position), (grad, *saved), {})
+                None if parent is None else self.call(name, partial(_part, rule, position), (grad, *saved), {})
                 for position, parent in enumerate(parents)
             )
 
@@ -389,7 +401,9 @@ class Trace:
 
         def again(*given: NDArray[Any]) -> Any:
             with np.errstate(all="ignore"):
-                return function(*(_filled(x, given) for x in positional), **{k: _filled(x, given) for k, x in named.items()})
+                return function(
+                    *(_filled(x, given) for x in positional), **{k: _filled(x, given) for k, x in named.items()}
+                )
 
         result = again(*(x.value.example for x in arrays))
         if isinstance(result, tuple):
@@ -409,7 +423,7 @@ class Trace:
     def restore(self) -> None:
         """Undo what the trace has done outside: gradients and random draws. The program will do it again."""
         for leaf in self.leaves.values():
-            if leaf.grad is not None and type(leaf.grad._data) is Tracer:
+            if _traced(leaf.grad) is not None:
                 leaf.grad = None
         for leaf, grad in self.zeroed.values():
             leaf.grad = grad
@@ -430,11 +444,8 @@ class Trace:
             if value.dtype.name not in NAMES:
                 raise Untraceable(f"a change in place of {value.dtype}")
         self._check_apart([value for value, _ in writes])
-        gradients = []
-        for leaf in self.leaves.values():
-            if leaf.grad is not None and type(leaf.grad._data) is Tracer:
-                gradients.append((leaf, self.owned_value(leaf.grad._data)))
-        return writes, gradients
+        found = [(leaf, _traced(leaf.grad)) for leaf in self.leaves.values()]
+        return writes, [(leaf, self.owned_value(tracer)) for leaf, tracer in found if tracer is not None]
 
     def _check_apart(self, written: Sequence[Value]) -> None:
         """Memory that is changed must be seen through one array only: the graph does not know of any other."""
@@ -516,8 +527,14 @@ class Trace:
 
     def check_gradient(self, leaf: Leaf) -> None:
         """Gradients that were there before the call cannot be added to."""
-        if leaf.grad is not None and type(leaf.grad._data) is not Tracer:
+        if leaf.grad is not None and _traced(leaf.grad) is None:
             raise self.refused(GRADIENT.format(leaf.shape))
+
+
+def _traced(grad: Tensor | None) -> Tracer | None:
+    """The Tracer of a gradient that the trace has made."""
+    array: Any = None if grad is None else grad._data
+    return array if type(array) is Tracer else None
 
 
 class _Hole(int):

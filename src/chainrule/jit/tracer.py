@@ -60,13 +60,18 @@ class Number:
 
     __int__ = __index__ = __float__
 
+    def __neg__(self) -> Any:
+        return 0 - self  # type: ignore[operator]  # the operators are made below
+
 
 def _arithmetic(symbol: str, compute: Callable[[Any, Any], Any], swapped: bool) -> Any:
     def apply(self: Number, other: Any) -> Any:
         if not isinstance(other, (Number, int, float)):
             return NotImplemented
         code, value = (other.code, other.value) if isinstance(other, Number) else (repr(other), other)
-        first, second = ((code, value), (self.code, self.value)) if swapped else ((self.code, self.value), (code, value))
+        first, second = (
+            ((code, value), (self.code, self.value)) if swapped else ((self.code, self.value), (code, value))
+        )
         return Number(self.trace, f"({first[0]} {symbol} {second[0]})", compute(first[1], second[1]))
 
     return apply
@@ -77,7 +82,6 @@ for _symbol, _name in {"+": "add", "-": "sub", "*": "mul", "/": "truediv", "**":
     setattr(Number, f"__r{_name}__", _arithmetic(_symbol, getattr(operator, _name), swapped=True))
 for _symbol, _name in {"<": "lt", "<=": "le", ">": "gt", ">=": "ge", "==": "eq", "!=": "ne"}.items():
     setattr(Number, f"__{_name}__", _arithmetic(_symbol, getattr(operator, _name), swapped=False))
-Number.__neg__ = lambda self: 0 - self  # type: ignore[attr-defined]
 Number.__hash__ = object.__hash__  # type: ignore[method-assign]
 
 
@@ -131,7 +135,7 @@ class Tracer(NDArrayOperatorsMixin):
         raise Untraceable("the value of a tensor is asked for")
 
     __bool__ = __float__ = __int__ = __index__ = __iter__ = __array__ = __contains__ = _refuse
-    __format__ = __str__ = item = tolist = __dlpack__ = view = _refuse  # type: ignore[assignment]
+    __format__ = __str__ = item = tolist = __dlpack__ = view = _refuse
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
@@ -194,7 +198,7 @@ class Tracer(NDArrayOperatorsMixin):
 
     def sum(self, *inputs: Any, **options: Any) -> Tracer:
         """The sum over some dimensions."""
-        return np.sum(self, *inputs, **options)  # type: ignore[no-any-return, call-overload]
+        return np.sum(self, *inputs, **options)  # type: ignore[no-any-return]  # it comes back through __array_function__
 
     T = property(lambda self: self.transpose())
 
@@ -225,7 +229,8 @@ def _reduce(op: str) -> Any:
         if op != "sum" and initial is None and 0 in x.shape:
             raise Untraceable("the largest of nothing")
         options = {} if op == "sum" or initial is None else {"initial": initial}
-        example = {"sum": np.sum, "max": np.max, "min": np.min}[op](x.value.example, axis=axes, keepdims=keepdims, **options)
+        function: Any = {"sum": np.sum, "max": np.max, "min": np.min}[op]
+        example = function(x.value.example, axis=axes, keepdims=keepdims, **options)
         return trace.made("reduce", op, (x.value,), example, axes=axes, keepdims=bool(keepdims))
 
     return record

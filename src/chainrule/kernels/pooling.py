@@ -55,7 +55,7 @@ def max_pool(
     places = pooled_size(x.shape[2:], kernel, stride, padding, dilation, ceil_mode)
     x = channels_last(x)
     out = np.empty((len(x), *places, x.shape[3]), x.dtype)
-    taps = np.zeros(out.shape, np.uint8 if kernel[0] * kernel[1] <= 256 else np.int32)
+    taps = np.empty(out.shape, np.uint8 if kernel[0] * kernel[1] <= 256 else np.int32)
     if out.size:
         run("pooling", "max_pool", x, out, taps, kernel, stride, padding, dilation)
     return channels_first(out), channels_first(taps)

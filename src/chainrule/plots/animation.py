@@ -97,14 +97,10 @@ def save_training(
     lines = [line for axes in figure.axes for line in axes.lines]
     whole = [(line, np.asarray(line.get_xdata()), np.asarray(line.get_ydata())) for line in lines]
     growing = ("training", "validation")
-    legends = [axes.get_legend() for axes in figure.axes]
-    known = [
-        pair for legend in legends if legend for pair in zip(legend.get_texts(), legend.legend_handles, strict=True)
-    ]
-    best: list[Any] = [
-        part for text, handle in known if text.get_text() not in growing for part in (text, handle) if part
-    ]
-    best += [line for line in lines if line.get_label() not in growing]
+    best: list[Any] = [line for line in lines if line.get_label() not in growing]
+    for legend in filter(None, (axes.get_legend() for axes in figure.axes)):
+        for text, handle in zip(legend.get_texts(), legend.legend_handles, strict=True):
+            best += [] if text.get_text() in growing else [text, handle]
 
     def show(row: int) -> None:
         epoch = float(history[row]["epoch"] or 0)

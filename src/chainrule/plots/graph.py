@@ -41,7 +41,7 @@ def computation_graph(
         RuntimeError: the result has no history, or it was freed.
     """
     text = draw(loss, "dot", names=names)
-    boxes = {int(n): (label.replace(r"\n", "  "), bool(leaf)) for n, label, leaf in _BOX.findall(text)}
+    boxes = {int(n): (_unquoted(label), bool(leaf)) for n, label, leaf in _BOX.findall(text)}
     arrows = [(int(a), int(b)) for a, b in _ARROW.findall(text)]
     places = _places([leaf for _, leaf in boxes.values()], arrows)
     look = style.DARK if dark else style.LIGHT
@@ -63,6 +63,11 @@ def computation_graph(
         line = {"arrowstyle": "-|>", "color": look.quiet, "patchA": frames[start], "patchB": frames[end]}
         axes.annotate("", places[end], places[start], arrowprops=line, zorder=4)  # once the boxes have their sizes
     return figure
+
+
+def _unquoted(label: str) -> str:
+    """A label of Graphviz's language on one line."""
+    return re.sub(r"\\(.)", lambda found: "  " if found[1] == "n" else found[1], label)
 
 
 def _places(leaves: list[bool], arrows: list[tuple[int, int]]) -> list[tuple[float, int]]:

@@ -1,20 +1,27 @@
 """The three convolutions as one kind of matrix product whose rows are places in a picture.
 
-The order of the loops: images (shared out among threads), groups, blocks of columns as wide as a few vector registers,
-blocks of the filter's rows, small tiles of places; inside a tile taps and channels. An image is first copied into a
-frame of zeros, which fits the second cache, so that no loop asks whether it is at the border; tables (`geometry`) say
-where each place begins and how far away each tap lies. So strides, dilation and borders, and the first layer with its
-single channel, need no loops of their own, and one compiled product (`loops.tile`) serves three purposes:
+The order of the loops: images (shared out among threads), groups, slabs of places, blocks of columns as wide as a few
+vector registers, blocks of taps and channels, small tiles of places; inside a tile taps and channels. An image is first
+copied into a frame of zeros, which fits the second cache, so that no loop asks whether it is at the border; tables
+(`geometry`) say where each place begins and how far away each tap's channels lie. So strides, dilation and borders, and
+the first layer with its single channel, need no loops of their own, and one compiled product (`loops.tile`) serves
+three purposes:
 
 - forward: rows are places, columns output channels, the sum goes over taps and input channels;
 - gradient of the input: the same from grad, with the filter turned round. With a stride the input's places fall into
   classes that meet different taps; each class is a convolution of its own;
-- gradient of the weights: rows are taps × input channels, columns output channels, the sum goes over places. Images are
-  summed in a number of parts that depends on the shapes alone, so that the bits do not depend on the threads.
+- gradient of the weights: the two tables change places. Rows are taps × input channels, columns output channels, the
+  sum goes over places. Images are summed in a number of parts that depends on the shapes alone, so that the bits do not depend on the threads.
+
+A product's rows are written where they belong if they are neighbours there, as without groups and strides they are;
+otherwise they are copied from a small buffer.
 
 What limits it: the multipliers, where a group has at least as many columns as a vector register has lanes (4 to 16);
-with fewer columns lanes go idle. Memory beyond the result: a framed image and a result's image for each thread; for
-the weights' gradient at most eight copies of it.
+with fewer columns lanes go idle. With few terms, as in a first layer, it is memory. On one core with AVX-512 the second
+layer of a small network (64 images, 32 channels of 14 × 14 to 64, taps 5 × 5: 1.28 billion multiplications and
+additions) takes 6.6 ms forward, 6.7 ms to its input and 6.9 ms to its weights, 185 to 195 GFLOP/s; the first (1 channel
+of 28 × 28 to 32) takes 1.1 and 1.2 ms, of which 0.5 are arithmetic. Memory beyond the result: a framed image and a slab
+for each thread; for the weights' gradient at most eight copies of it.
 """
 
 from __future__ import annotations
