@@ -67,7 +67,7 @@ histories = {}
 for name, alpha in (("ReLU", 0.0), ("leaky ReLU, α = 0.01", 0.01)):
     w, b, largest, losses = treat(alpha)
     histories[name] = largest[:200]
-    print(f"{name:<21} loss {losses[0]:.4f} at first, {losses[-1]:.4f} after 1,000 steps; w = {w:.4f}, b = {b:.4f}")
+    print(f"{name:<21} loss {losses[0]:.4f} at first, {losses[-1]:.4f} after 1,000 steps; w = {w:.4f}, b = {b:z.4f}")
     if largest.max() > 0:
         print(f"{'':<21} awake from step {np.argmax(largest > 0)} on")
 
@@ -152,7 +152,8 @@ for k in victims:
     print(f"neuron {k}: last seen alive after step {last}; its largest z then stays at {largest[-1, k]:.4f}")
 
 # %%
-# See how level the lines of the dead are: their weights have stopped, to the last bit. Let us make sure of it.
+# Both were at their loudest, and heard in one step that this was far too much. See how level their lines are from then
+# on: their weights have stopped, to the last bit. Let us make sure of it.
 
 loss = cross_entropy(net(chainrule.from_numpy(pixels)), chainrule.from_numpy(answers))
 net.zero_grad()
@@ -184,7 +185,9 @@ for name, shares in counts.items():
     print(f"{name:<18} {first}        {second}      {marks[name]:9.1%}")
 
 large = {name: shares[:, 0] for name, shares in counts.items() if "rate 0.8" in name}
-show(charts.dead_neurons(large, range(5), title="Silent neurons of the first layer"))
+figure = charts.dead_neurons(large, range(5), title="Silent neurons of the first layer")
+figure.axes[0].set(ylabel="neurons that are silent (%)", xticks=range(5))
+show(figure)
 
 # %%
 # Follow ReLU's first layer from left to right: the numbers never fall. What it looks at are pixels, which do not

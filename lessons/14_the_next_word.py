@@ -89,7 +89,9 @@ losses = [new, *model.train(20)]
 for epoch in (0, 1, 5, 10, 20):
     print(f"after {epoch:2d} epochs: loss {losses[epoch]:.4f}, as unsure as among {np.exp(losses[epoch]):5.1f} words")
 labels = {"x_label": "epochs", "y_label": "mean loss, -ln p"}
-show(charts.lines({"loss": losses}, range(21), title="It is less and less surprised", **labels))
+figure = charts.lines({"loss": losses}, range(21), title="It is less and less surprised", **labels)
+figure.axes[0].set_xticks(range(0, 21, 5))
+show(figure)
 
 # %%
 # The question

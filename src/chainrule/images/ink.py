@@ -28,9 +28,9 @@ DARKEST_PAPER = 0.4  # of the bright paper's brightness: a shadow leaves more, a
 STEEP = 1.6  # times as bright, within seven pixels of the small copy: an edge, not the slow end of a shadow
 RULE = 0.35  # of the picture's side: what goes straight on for this long is printed, not written
 LEAST_RULE, THICKEST_RULE = 0.03, 0.006  # its ink; its thickness, of the shorter side
-COLUMNS = 80  # blocks beside one another in which rules are looked for
+COLUMNS = 60  # blocks beside one another in which rules are looked for
 SLOPES = np.linspace(-0.16, 0.16, 33)  # pixels down for each across: of the page,
-NEAR_SLOPES = np.linspace(-0.03, 0.03, 7)  # and of its single rules beside that, as it is seen from aside
+NEAR_SLOPES = np.linspace(-0.08, 0.08, 15)  # and of its single rules beside that, as it is seen from aside
 
 
 def find_ink(grey: Grey) -> tuple[Grey, NDArray[np.bool_]]:

@@ -7,6 +7,8 @@ a constant, so that the compiler can unroll and vectorise. What it says can be r
 from __future__ import annotations
 
 import math
+import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -45,17 +47,51 @@ SMALL = 4_000
 """Loops over fewer elements are not shared among threads."""
 
 
-def stage(name: str, stage: Stage, slot: Callable[[Value], int]) -> tuple[list[str], str, int]:
-    """The function of a stage, the line that calls it (all of it, or this thread's share), and what it counts up to."""
+@dataclass(frozen=True)
+class Function:
+    """The text of a stage's function, whose parameters are addresses, numbers, and which share of the rows to do.
+
+    Stages that do the same to other arrays have the same text, and are compiled once.
+
+    Attributes:
+        text: all after its name.
+        arrays: for each address that it takes, its place in T.
+        numbers: for each number that it takes, its place in S.
+        rows: what can be shared out.
+        shared: whether it is worth sharing.
+    """
+
+    text: str
+    arrays: tuple[int, ...]
+    numbers: tuple[int, ...]
+    rows: int
+    shared: bool
+
+    def call(self, name: str) -> str:
+        """The line that calls it: for all rows, or for this thread's share."""
+        share = f"me * {self.rows} // shares, (me + 1) * {self.rows} // shares" if self.shared else f"0, {self.rows}"
+        given = [*(f"T[{n}]" for n in self.arrays), *(f"S[{n}]" for n in self.numbers), share]
+        return f"{name}({', '.join(given)})"
+
+
+def function(stage: Stage, slot: Callable[[Value], int]) -> Function:
+    """What a stage is compiled to; `slot` tells an array's place in T."""
     if stage.kind == "matmul":
-        lines, rows = product(name, stage.steps[0], slot)
+        lines, rows = product(stage.steps[0], slot)
         shared = rows >= 8 and work(stage) > 8 * SMALL
     else:
-        loop = Loop(name, stage, slot)
+        loop = Loop(stage, slot)
         lines, rows = loop.lines, loop.sizes[0] if loop.sizes else 1
         shared = loop.outermost_free and work(stage) > SMALL and rows > 1
-    share = f"me * {rows} // shares, (me + 1) * {rows} // shares" if shared else f"0, {rows}"
-    return ['@numba.njit(error_model="numpy", nogil=True)', *lines], f"{name}(T, S, {share})", rows
+    body = "\n".join(lines)
+    arrays = list(dict.fromkeys(re.findall(r"T\[(\d+)\]", body)))
+    numbers = list(dict.fromkeys(re.findall(r"S\[(\d+)\]", body)))
+    for letter, word, places in (("T", "array", arrays), ("S", "number", numbers)):
+        for position, place in enumerate(places):
+            body = body.replace(f"{letter}[{place}]", f"{word}{position}")
+    names = [*(f"array{i}" for i in range(len(arrays))), *(f"number{i}" for i in range(len(numbers))), "first", "last"]
+    text = f"({', '.join(names)}):\n{body}"
+    return Function(text, tuple(map(int, arrays)), tuple(map(int, numbers)), rows, shared)
 
 
 def parts(parts: Sequence[Sequence[str]], threads: bool) -> list[str]:
@@ -90,12 +126,13 @@ def work(stage: Stage) -> float:
 class Loop:
     """The text of a stage that runs over elements."""
 
-    def __init__(self, name: str, stage: Stage, slot: Callable[[Value], int]) -> None:
+    def __init__(self, stage: Stage, slot: Callable[[Value], int]) -> None:
         self.stage, self.slot = stage, slot
+        self.numbers: dict[tuple[str, int], str] = {}
         self.pointers: dict[int, str] = {}
         self.opening: list[str] = []
         self.names: dict[int, str] = {}
-        self.lines = [f"def {name}(T, S, first, last):", *self._body()]
+        self.lines = self._body()
 
     def _body(self) -> list[str]:
         stage = self.stage
@@ -163,10 +200,10 @@ class Loop:
         return name
 
     def _number(self, kind: str, slot: int) -> str:
-        name = f"s{slot}_{kind}"
-        line = f"    {name} = {kind}(S[{slot}])"
-        if line not in self.opening:
-            self.opening.append(line)
+        name = self.numbers.get((kind, slot))
+        if name is None:
+            name = self.numbers[kind, slot] = f"s{len(self.numbers)}"
+            self.opening.append(f"    {name} = {kind}(S[{slot}])")
         return name
 
     def _at(self, value: Value) -> str:
@@ -292,13 +329,13 @@ def _reduced(step: Value) -> list[int]:
     return [0 if d in axes else strides.pop(0) for d in range(len(step.inputs[0].shape))]
 
 
-def product(name: str, step: Value, slot: Callable[[Value], int]) -> tuple[list[str], int]:
+def product(step: Value, slot: Callable[[Value], int]) -> tuple[list[str], int]:
     """The text of a product of matrices, one for each matrix of a stack; and how many rows or matrices can be shared."""
     x, y = step.inputs
     n, m = step.shape[-2:]
     k = x.shape[-1]
     item = NAMES[step.dtype.name]
-    lines = [f"def {name}(T, S, first, last):"]
+    lines: list[str] = []
     where = []
     for v in (x, y, step):
         base, offset, view = base_of(v), 0, v

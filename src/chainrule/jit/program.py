@@ -60,8 +60,9 @@ class Program:
         self.slots: dict[int, int] = {}
         self.bases: list[Value] = []
         self.shares = shares(plan)
-        self.rows: dict[int, int] = {}  # what each compiled stage's first and last count
+        self.functions: dict[int, tuple[str, emit.Function]] = {}  # each compiled stage's, with its name
         functions: list[str] = []
+        names: dict[str, str] = {}  # of functions, by their text
         parts: list[list[str]] = []
         order: list[Any] = []  # numbers of parts, and stages that are calls of Python
         for number, stage in enumerate(plan.stages):
@@ -70,12 +71,15 @@ class Program:
                 for v in [*stage.steps, *stage.reads()]:
                     self._slot(base_of(v))
                 continue
-            text, line, self.rows[number] = emit.stage(f"k{number}", stage, self._slot)
-            functions += ["", "", *text]
+            made = emit.function(stage, self._slot)
+            name = names.setdefault(made.text, f"k{number}")
+            if name == f"k{number}":
+                functions += ["", "", '@numba.njit(error_model="numpy", nogil=True)', f"def {name}{made.text}"]
+            self.functions[number] = name, made
             if not order or not isinstance(order[-1], int):
                 order.append(len(parts))
                 parts.append([])
-            parts[-1].append(line)
+            parts[-1].append(made.call(name))
         self.code = HEADER + "\n".join([*functions, *emit.parts(parts, self.shares > 1)]) + "\n"
         for v in outputs:
             self._slot(base_of(v))

@@ -100,10 +100,12 @@ def _seconds(program: Program, number: int, stage: Stage, table: Any) -> float:
         def work() -> None:
             stage.steps[0].options["function"](*given)
     else:
-        function, rows = getattr(program.module, f"k{number}"), program.rows[number]
+        name, made = program.functions[number]
+        function = getattr(program.module, name)
+        inputs = [*(table[n] for n in made.arrays), *(program.scalars[n] for n in made.numbers), 0, made.rows]
 
         def work() -> None:
-            function(table, program.scalars, 0, rows)
+            function(*inputs)
 
     work()
     times = []

@@ -11,7 +11,8 @@ three purposes:
 - gradient of the input: the same from grad, with the filter turned round. With a stride the input's places fall into
   classes that meet different taps; each class is a convolution of its own;
 - gradient of the weights: the two tables change places. Rows are taps × input channels, columns output channels, the
-  sum goes over places. Images are summed in a number of parts that depends on the shapes alone, so that the bits do not depend on the threads.
+  sum goes over places. Images are summed in a number of parts that depends on the shapes alone, so that the bits do not
+  depend on the threads.
 
 A product's rows are written where they belong if they are neighbours there, as without groups and strides they are;
 otherwise they are copied from a small buffer.
@@ -31,7 +32,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chainrule.kernels.compile import jit
-from chainrule.kernels.team import spread
 from chainrule.kernels.geometry import (
     Plan,
     backward_plans,
@@ -41,6 +41,7 @@ from chainrule.kernels.geometry import (
     output_size,
 )
 from chainrule.kernels.loops.tile import SPARE_ROWS, VECTOR_BYTES, copy, product
+from chainrule.kernels.team import spread
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

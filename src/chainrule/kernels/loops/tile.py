@@ -1,4 +1,4 @@
-"""A matrix product whose left factor lies anywhere, tile by tile in the processor's registers: every convolution's heart.
+"""A matrix product whose left factor lies anywhere, tile by tile in the processor's registers: the heart of convolution.
 
     out[i, j] += Σ_k  x[rows[i] + terms[k]] · w[k, j]
 
@@ -14,13 +14,13 @@ so `tiles` writes the vector instructions itself, in LLVM's language; LLVM makes
 the terms come from a table has one more merit: LLVM cannot guess the next address, so it does not keep a pointer for
 every row, with an addition for each in the innermost loop.
 
-The order of the loops in `product`: blocks of columns as wide as a tile, blocks of k, rows, and k inside a tile. A block
-of w takes half a first cache, where it stays while all rows pass; a tile's sums are loaded and stored once for each
-block. What is needed next is asked for ahead of time: lines of w as k runs, the tile of the result when it is begun.
+The order of the loops in `product`: blocks of columns as wide as a tile, blocks of k, rows, and k inside a tile. A
+block of w takes half a first cache, where it stays while all rows pass; a tile's sums are loaded and stored once for
+each block. What is needed next is asked for ahead of time: lines of w as k runs, the result when its tile is begun.
 
-The multipliers are the limit: on one core with AVX-512 that does 198 GFLOP/s (billions of additions and multiplications
-of float32 a second) at its clock, 196 places × 64 channels × 800 terms take 190 to 200, and OpenBLAS takes 175 for its
-best product, of 1024 × 1024 × 1024.
+The multipliers are the limit: on one core with AVX-512, 196 rows × 64 columns × 800 terms run at 190 to 200 GFLOP/s
+(billions of additions and multiplications of float32 a second), and one tile over and over in the first cache is no
+faster. OpenBLAS, on the same core, makes 175 of a product of 1024 × 1024 × 1024.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ _MANY = _FEATURES.get("avx512f", False) or _FEATURES.get("neon", False)  # 32 ve
 VECTOR_BYTES = 64 if _FEATURES.get("avx512f", False) else 32 if _FEATURES.get("avx", False) else 16
 # Rows × vectors of a tile: at least the eight or ten sums that keep two multipliers busy, whose results come four or
 # five clocks later; and no more than the registers hold beside the vectors of w and, since LLVM likes to load all of
-# them at once, those of x. With one sum too many it moves sums to memory and back: 7 × 4 takes a third longer than 6 × 4.
+# them at once, those of x. With one too many it moves sums to memory and back: 7 × 4 takes a third longer than 6 × 4.
 WIDE_ROWS, WIDE_VECTORS = (6, 4) if _MANY else (6, 2)
 PAIR_ROWS = 10 if _MANY else 6  # with two vectors
 NARROW_ROWS = 10  # with one
 SPARE_ROWS = 9  # tables and results have this many rows more than they need, so that every tile is a whole one
 BLOCK_BYTES = 24 * 1024  # of w
 CACHE_LINE = 64
-AHEAD = 24  # so many steps before its turn a line of w is fetched: some 250 clocks, as far away as the last cache is
+AHEAD = 24  # so many steps before its turn a line of w is fetched: some 250 clocks
 
 
 def _fetch(b: Any, pointer: Any, for_writing: bool) -> None:
