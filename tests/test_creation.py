@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
@@ -123,3 +125,18 @@ class TestOneHot:
         for labels in ([0.5, 1.0], [True]):
             with pytest.raises(TypeError, match="the index must be integers, not"):
                 one_hot(labels, 3)
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (lambda: chainrule.zeros(2, -1), "zeros: sizes must not be negative, got (2, -1)"),
+        (lambda: chainrule.rand(-2, 3), "rand: sizes must not be negative, got (-2, 3)"),
+        (lambda: chainrule.eye(-1), "eye: sizes must not be negative, got (-1, -1)"),
+        (lambda: chainrule.linspace(0, 1, -2), "linspace: sizes must not be negative, got (-2,)"),
+        (lambda: chainrule.arange(0, 5, 0), "arange: the step must not be 0"),
+    ],
+)
+def test_sizes_that_make_no_tensor(make, sentence):
+    with pytest.raises(ValueError, match=re.escape(sentence)):
+        make()

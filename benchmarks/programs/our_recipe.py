@@ -22,9 +22,7 @@ network = models.build(model, generator=np.random.default_rng(seed))
 dataset = data.TensorDataset(
     learn.images, learn.labels.astype(np.int64), transform=lambda x, y: (models.images_to_inputs(x), y)
 )
-loader = data.DataLoader(
-    dataset, recipe.batch_size, shuffle=True, drop_last=True, generator=np.random.default_rng(seed + 1000)
-)
+loader = data.DataLoader(dataset, recipe.batch_size, shuffle=True, generator=np.random.default_rng(seed + 1000))
 optimizer = optim.Adam(network.parameters(), recipe.lr)
 schedule = optim.lr_scheduler.OneCycleLR(optimizer, recipe.lr, total_steps=recipe.epochs * len(loader) + 1)
 trainer = Trainer(network, models.get(model).loss, optimizer, loader, scheduler=schedule, compiled=True)

@@ -24,14 +24,22 @@ def _made(array: NDArray[Any], requires_grad: bool = False) -> Tensor:
     return made.requires_grad_() if requires_grad else made
 
 
+def _shape(name: str, *sizes: Any) -> tuple[int, ...]:
+    """Sizes given one by one or as a sequence, if there can be a Tensor of them."""
+    shape = tuple(_sizes(sizes))
+    if any(size < 0 for size in shape):
+        raise ValueError(f"{name}: sizes must not be negative, got {shape}")
+    return shape
+
+
 def zeros(*size: int | Sequence[int], dtype: DTypeLike = DEFAULT, requires_grad: bool = False) -> Tensor:
     """Zeros."""
-    return _made(np.zeros(_sizes(size), dtype), requires_grad)
+    return _made(np.zeros(_shape("zeros", *size), dtype), requires_grad)
 
 
 def ones(*size: int | Sequence[int], dtype: DTypeLike = DEFAULT, requires_grad: bool = False) -> Tensor:
     """Ones."""
-    return _made(np.ones(_sizes(size), dtype), requires_grad)
+    return _made(np.ones(_shape("ones", *size), dtype), requires_grad)
 
 
 def full(
@@ -42,7 +50,7 @@ def full(
 ) -> Tensor:
     """One value everywhere; a Python float makes float32."""
     dtype = DEFAULT if dtype is None and isinstance(fill_value, float) else dtype
-    return _made(np.full(size, fill_value, dtype), requires_grad)
+    return _made(np.full(_shape("full", size), fill_value, dtype), requires_grad)
 
 
 def zeros_like(input: Tensor, dtype: DTypeLike | None = None, requires_grad: bool = False) -> Tensor:
@@ -60,18 +68,20 @@ def arange(start: float, end: float | None = None, step: float = 1, dtype: DType
     bounds: Any = (0, start, step) if end is None else (start, end, step)
     if dtype is None and any(isinstance(value, float) for value in bounds):
         dtype = DEFAULT
+    if not step:
+        raise ValueError("arange: the step must not be 0")
     array = np.arange(*bounds)  # in float64, if not in integers: in float32 the errors of the steps would add up
     return _made(array if dtype is None else array.astype(dtype))
 
 
 def linspace(start: float, end: float, steps: int, dtype: DTypeLike = DEFAULT) -> Tensor:
     """`steps` numbers from `start` to `end`, both included, evenly spaced."""
-    return _made(np.linspace(start, end, steps, dtype=dtype))
+    return _made(np.linspace(start, end, *_shape("linspace", steps), dtype=dtype))
 
 
 def eye(n: int, m: int | None = None, dtype: DTypeLike = DEFAULT) -> Tensor:
     """A matrix (n, m) with ones on its diagonal and zeros elsewhere."""
-    return _made(np.eye(n, m, dtype=dtype))
+    return _made(np.eye(*_shape("eye", n, n if m is None else m), dtype=dtype))
 
 
 def rand(
@@ -81,7 +91,7 @@ def rand(
     requires_grad: bool = False,
 ) -> Tensor:
     """Random numbers, uniform in [0, 1)."""
-    draw = drawn("random", _sizes(size), generator)
+    draw = drawn("random", _shape("rand", *size), generator)
     return _made(draw.astype(dtype), requires_grad)
 
 
@@ -92,13 +102,13 @@ def randn(
     requires_grad: bool = False,
 ) -> Tensor:
     """Random numbers from the normal distribution with mean 0 and standard deviation 1."""
-    draw = drawn("standard_normal", _sizes(size), generator)
+    draw = drawn("standard_normal", _shape("randn", *size), generator)
     return _made(draw.astype(dtype), requires_grad)
 
 
 def randint(low: int, high: int, size: int | Sequence[int], generator: np.random.Generator | None = None) -> Tensor:
     """Random integers from `low` up to, without, `high`."""
-    return Tensor._wrap(drawn("integers", size, generator, low=low, high=high))
+    return Tensor._wrap(drawn("integers", _shape("randint", size), generator, low=low, high=high))
 
 
 def one_hot(labels: ArrayLike | Tensor, num_classes: int = -1) -> Tensor:

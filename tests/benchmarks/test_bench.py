@@ -205,7 +205,9 @@ def test_unknown_work(bench, capsys):
 
 def test_who_takes_part(bench, works):
     peers = ["chainrule", "PyTorch", "JAX", "scikit-learn"]
-    taking = {key: [peer for peer in peers if bench.able(peer, works.WORKS[key])] for key in ("W2", "W3", "W7", "batch-4")}
+    taking = {
+        key: [peer for peer in peers if bench.able(peer, works.WORKS[key])] for key in ("W2", "W3", "W7", "batch-4")
+    }
     assert taking == {"W2": peers, "W3": peers[:3], "W7": peers[:2], "batch-4": peers[:2]}
 
 
@@ -269,12 +271,28 @@ def test_a_library_that_cannot_be_imported(bench, monkeypatch, tmp_path):
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
     run = bench.Bench(bench.QUICK)
     try:
-        (found,) = run.players("W1", ["JAX"])
-        assert not run.takes_part(found)
+        with run.players("W1", ["JAX"])[0] as found:
+            assert not run.takes_part(found)
     finally:
         run.machine.close()
     assert run.skipped["JAX"] == "made for another machine"
     assert "JAX" not in run.peers()
+
+
+def test_a_work_that_breaks_is_told_and_the_others_go_on(bench, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(bench, "MODULES", {})
+
+    def broken(*_):
+        raise RuntimeError("chainrule train: ended with 1")
+
+    monkeypatch.setitem(bench.PROCESSES, "train", broken)
+    monkeypatch.setattr(bench, "chosen", lambda *_, **__: ["train"])
+    with pytest.raises(SystemExit) as ended:
+        bench.main(["--json", str(tmp_path / "bench.json"), "--picture", str(tmp_path / "bench.svg")])
+    assert ended.value.code == 1
+    assert "train: could not be measured: chainrule train: ended with 1" in capsys.readouterr().out
+    (found,) = json.loads((tmp_path / "bench.json").read_text(encoding="utf-8"))["results"]
+    assert found["peers"] == {}
 
 
 def test_a_player_that_dies_is_an_error():

@@ -46,7 +46,7 @@ def close(found, expected, rtol):
     assert found.keys() == expected.keys()
     for name, array in expected.items():
         bound = rtol * max(np.abs(array).max(initial=0), 1e-30)
-        assert found[name].shape == array.shape and found[name].dtype == array.dtype, name
+        assert (found[name].shape, found[name].dtype) == (array.shape, array.dtype), name
         np.testing.assert_allclose(found[name], array, rtol=0, atol=bound, err_msg=name)
 
 

@@ -79,6 +79,53 @@ SHOWN = {  # what the prose speaks of; nothing here depends on the machine
         "multiplications by backpropagation:  2.00 times as many",
         "eˣ, nudged to both sides: smallest error 5e-11, at h = 1e-05",
     ],
+    8: [
+        "1,000 examples, 33.5% of them went well",
+        "gradient of all of them: (-0.0740, 0.0774)",
+        "all 1,000 a step    3 steps: loss 0.5313 to 0.4283",
+        "the lowest loss there is: 0.1425",
+    ],
+    9: [
+        "50,000 training, 10,000 validation and 10,000 test examples",
+        "an example: pixels (784, 1), answer (10, 1), which is [0 0 0 0 0 1 0 0 0 0]: a 5",
+        "weights and biases: 23,860",
+        "in the top row 0.0285, in the middle 0.3",
+        "when new 0.0285",
+    ],
+    10: [
+        "ways: by hand, engine, compiled",
+        "   1        1.334001078817    1.334001078817    1.334001078817",
+        "product of matrices",
+    ],
+    11: [
+        "same picture, moved by three: True",
+        "Conv2d     32 × 28 × 28       832 weights and biases",
+        "MaxPool2d  32 × 14 × 14 ",
+        "Conv2d     64 × 14 × 14    51,264 weights and biases",
+        "MaxPool2d  64 × 7 × 7 ",
+        "Flatten    3136 ",
+        "Linear     10              31,370 weights and biases",
+        "they add up to 1.0000",
+    ],
+    12: [
+        "layer  1: slope σ′ = 0.2350, product of all so far 2.35e-01",
+        "layer 10: slope σ′ = 0.2247, product of all so far 3.48e-07",
+        "at best it would have been ¼ to the power of 10 = 9.54e-07",
+    ],
+    13: [
+        "ReLU                  loss 1.3469 at first, 1.3469 after 1,000 steps; w = 1.0000, b = -3.0000",
+        "leaky ReLU, α = 0.01  loss 1.3941 at first, 0.0000 after 1,000 steps; w = 2.0000, b = 0.0000",
+        "awake from step 118 on",
+    ],
+    14: [
+        "    deposit       16",
+        "    some money    28",
+        "    deposit some   0",
+        "490 words and the full stop; 3,336 examples",
+        "44,955 weights and biases",
+        "new, its loss is 6.3149: as unsure as among 553 words, of 491 that it has",
+        "    the children ran to the sea   (it has read this)",
+    ],
     8: ["all 1,000 a step    3 steps", "10 a step         300 steps"],
     9: ["weights and biases: 23,860", "pixels (784, 1), answer (10, 1)", "Epoch 7: "],
     10: ["ways: by hand, engine, compiled"],
@@ -169,6 +216,146 @@ def test_lesson_7_finds_backpropagation_far_cheaper(outputs: dict[int, str]) -> 
     ratios = [float(ratio.replace(",", "")) for ratio in re.findall(r"ms +([\d,]+)$", outputs[7], re.MULTILINE)]
     assert len(ratios) == 5
     assert ratios[-1] > 10 * ratios[0] > 100
+
+
+def printed(outputs: dict[int, str], number: int) -> str:
+    if number not in outputs:
+        pytest.skip(f"lesson {number} was not run")
+    return outputs[number]
+
+
+def found(pattern: str, text: str) -> np.ndarray:
+    """The numbers in the groups of every place that a pattern has in a text: (places,) or (places, groups)."""
+    return np.array(re.findall(pattern, text, re.MULTILINE), float)
+
+
+@pytest.mark.slow
+def test_lesson_8_measures_what_theory_says(outputs: dict[int, str]) -> None:
+    text = printed(outputs, 8)
+    table = found(r"^ +(\d+)   (\d\.\d+e-\d+)   (\d\.\d+e-\d+)   \d\.\d+$", text)
+    assert table[:, 0].tolist() == [1, 4, 16, 64, 256, 900]
+    np.testing.assert_allclose(table[:, 1], table[:, 2], rtol=0.1)  # 2,000 draws each
+    away = found(r"([\d.]+)% away", text)
+    assert away[-1] < 1 < away[0]
+    digits = found(r"^ +(\d+) +(\d+\.\d{4}) +\d+\.\d{2} +(\d\.\d{4})$", text)
+    new, learned = digits[:5], digits[5:]
+    for part, tolerance in ((new, 0.15), (learned, 0.3)):  # its few loud images make the second rougher
+        law = part[0, 1] / part[:, 0] * (2000 - part[:, 0]) / 1999
+        np.testing.assert_allclose(part[:, 1], law, rtol=tolerance)
+        assert (np.diff(part[:, 2]) > 0).all()
+    assert (new[:, 2] > learned[:, 2]).all()
+    assert found(r"10 a step +300 steps: loss 0\.5313 to (.+)$", text) < 0.15
+    second, tenth = found(r"second epoch (\d\.\d+) ± \d\.\d+, tenth (\d\.\d+)", text).T  # 1, 10, 100 a step
+    assert second.argmin() == 1
+    assert tenth.argmin() == 2
+    assert tenth.argmax() == 0
+
+
+@pytest.mark.slow
+def test_lesson_9_reads_digits(outputs: dict[int, str]) -> None:
+    text = printed(outputs, 9)
+    assert found(r"new, it reads (\d+) of", text) < 2000
+    epochs = found(r"^Epoch \d: (\d+) / 10000", text)
+    assert len(epochs) == 8
+    assert epochs[0] > 9200
+    assert epochs[-1] > 9500
+    assert found(r"^read right: (\d+) of 10,000", text) > 9400
+    training, validation = found(r"images read right: +([\d.]+)%", text)
+    assert training > validation
+    quick, slow = found(r"right after one epoch, (\d+) after two", text)
+    assert quick > 9000 > 6000 > slow
+
+
+@pytest.mark.slow
+def test_lesson_10_has_the_same_numbers_in_every_way(outputs: dict[int, str]) -> None:
+    text = printed(outputs, 10)
+    apart = found(r"largest difference from by hand: losses (\S+), weights and biases (\S+)$", text)
+    assert len(apart) == 2 + ("PyTorch" in text.partition("ways:")[2].splitlines()[0])
+    assert apart.max() < 1e-12
+    rows = [numbers(line) for line in text.splitlines() if re.match(r" +\d+( +\d\.\d{12})+$", line)]
+    assert len(rows) == 7
+    for row in rows:
+        assert np.ptp(row) < 1e-11
+    assert rows[-1][0] < rows[0][0] / 10
+
+
+@pytest.mark.slow
+def test_lesson_10_goes_on_without_pytorch() -> None:
+    file = next(str(lesson.file) for lesson in LESSONS if lesson.number == 10)
+    code = f"import runpy, sys; sys.modules['torch'] = None; runpy.run_path({file!r}, run_name='__main__')"
+    environment = {**os.environ, "MPLBACKEND": "agg", "PYTHONIOENCODING": "utf-8"}
+    command = [sys.executable, "-W", "error", "-c", code]
+    done = subprocess.run(command, env=environment, capture_output=True, encoding="utf-8", check=False, timeout=200)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "torch is not installed here" in done.stdout
+    assert "ways: by hand, engine, compiled\n" in done.stdout
+    assert "200 images a step, compiled" in done.stdout
+
+
+@pytest.mark.slow
+def test_lesson_11_minds_a_move_less_with_filters(outputs: dict[int, str]) -> None:
+    text = printed(outputs, 11)
+    assert found(r"after 6,000 images: ([\d.]+)% read right", text) > 90
+    moved = found(r"^ +(\d) +([\d.]+)% +([\d.]+)%$", text)
+    assert moved[:, 0].tolist() == [0, 1, 2, 3]
+    lost = moved[0] - moved[3]
+    assert lost[1] < lost[2] - 10
+    assert (moved[:, 1] > moved[:, 2]).all()
+    probabilities = found(r"\d: ([\d.]+)%", text.partition("probabilities:")[2])
+    assert probabilities.argmax() == 7
+
+
+@pytest.mark.slow
+def test_lesson_12_shows_what_fades_and_what_does_not(outputs: dict[int, str]) -> None:
+    text = printed(outputs, 12)
+    number = r"(\d\.\de[-+]\d+)"
+    born = found(rf"^ +\d+ +{number} +{number} +{number}$", text)  # layers × sigmoid, tanh, ReLU
+    suited = found(rf"^ +\d+ +{number} +{number} +{number} +{number}$", text)  # sigmoid twice, tanh, ReLU
+    assert len(born) == len(suited) == 10
+    assert born[0, 0] < 1e-6 * born[9, 0]
+    assert suited[0, 0] < 1e-4 * suited[9, 0]
+    for column in suited[:, 2:].T:
+        assert column.max() < 10 * column.min()
+    assert suited[:, 3].min() > 100 * born[:, 2].max()
+    shares = dict(re.findall(r"^ten layers of (.+): +([\d.]+)% read right$", text, re.MULTILINE))
+    share = {" ".join(name.split()): float(value) for name, value in shares.items()}
+    assert min(share["tanh variance 1/n"], share["ReLU variance 2/n"]) > 85
+    assert max(value for name, value in share.items() if "sigmoid" in name) < 30
+    assert max(value for name, value in share.items() if "1/(3n)" in name) < 50
+
+
+@pytest.mark.slow
+def test_lesson_13_counts_the_dead_and_revives_them(outputs: dict[int, str]) -> None:
+    text = printed(outputs, 13)
+    assert found(r"after one epoch: (\d+) of the first layer's", text) > 0
+    assert found(r"largest slope in any weight of the \d+ dead: (\S+)$", text) == 0
+    rows = {line[:18].strip(): line for line in text.splitlines() if ", rate " in line}
+    silent = {name: found(r"(\d+)%", line[18:44]) for name, line in rows.items()}
+    assert len(silent) == 6
+    assert silent["ReLU, rate 0.8"][-1] > 5
+    assert (np.diff(silent["ReLU, rate 0.8"]) >= 0).all(), "who is dead next to the pixels stays dead"
+    assert silent["ReLU, rate 0.1"].max() < 5
+    assert "the accident: 100 dead" in text
+    end = found(r"read right in the end +([\d.]+)%", text)  # ReLU, α = 0.01, α = 0.1
+    awake = found(r"awake after each epoch \[.*?(\d+)\]", text)
+    assert end[0] < 15
+    assert awake[0] == 0
+    assert end[1:].min() > 60
+    assert awake[1:].min() > 0
+
+
+@pytest.mark.slow
+def test_lesson_14_says_money_and_knows_its_sentences_by_heart(outputs: dict[int, str]) -> None:
+    text = printed(outputs, 14)
+    best = dict(re.findall(r"^(.+) \.\.\.  (\w+) \d", text, re.MULTILINE))
+    assert best["i am going to the bank to deposit some"] == "money"
+    assert best["i sat on the bank of the"] == "river"
+    assert found(r"deposit some \.\.\.  money ([\d.]+)%", text) > 50
+    assert found(r"bakery to deposit some money +([\d.]+)%", text) < 90
+    seen, unseen = found(r"among +([\d.]+) words where it learned, +([\d.]+) where it did not", text).T
+    assert (np.diff(seen) < 0).all()
+    assert unseen[1] < unseen[0]
+    assert unseen[1] < unseen[2]
 
 
 @pytest.mark.parametrize("lesson", LESSONS, ids=name)

@@ -54,7 +54,7 @@ class TestLinear:
     def test_sizes(self):
         for sizes in ((-1, 2), (2, -1)):
             with pytest.raises(
-                ValueError, match=f"sizes must not be negative, got in_features={sizes[0]}, out_features={sizes[1]}"
+                ValueError, match=f"Linear: (in|out)_features must be at least 0, not {min(sizes)}"
             ):
                 nn.Linear(*sizes)
 
@@ -219,3 +219,20 @@ def test_a_whole_network_twice_differentiable():
     inputs = [x, *network.parameters()]
     assert gradcheck(loss, inputs, atol=1e-8, rtol=1e-6)
     assert gradgradcheck(loss, inputs, atol=1e-8, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "sentence"),
+    [
+        (lambda: nn.Linear(2.5, 3), TypeError, "Linear: in_features must be made of whole numbers, not 2.5"),
+        (lambda: nn.Conv2d(1, 1, 0), ValueError, "Conv2d: kernel_size must be at least 1, not 0"),
+        (lambda: nn.Conv2d(1, 1, (3, -1)), ValueError, "Conv2d: kernel_size must be at least 1, not (3, -1)"),
+        (lambda: nn.Conv2d(1, -1, 3), ValueError, "Conv2d: out_channels must be at least 0, not -1"),
+        (lambda: nn.Conv1d(1, 1, 3, stride=0), ValueError, "Conv1d: stride must be at least 1, not 0"),
+        (lambda: nn.BatchNorm1d(-3), ValueError, "BatchNorm1d: num_features must be at least 0, not -3"),
+        (lambda: nn.Embedding(-1, 2), ValueError, "Embedding: num_embeddings must be at least 0, not -1"),
+    ],
+)
+def test_sizes_that_make_no_layer(make, error, sentence):
+    with pytest.raises(error, match=re.escape(sentence)):
+        make()

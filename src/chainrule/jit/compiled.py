@@ -233,8 +233,8 @@ def jit(function: Callable[..., Any]) -> Compiled:
     The first call for each combination of shapes and types is written down operation by operation; it and later calls
     replay that, compiled: elementwise steps and reductions fused into single loops, memory planned, no Python in
     between. Parameters, buffers, what optimisers remember and their settings are read and written where they are, so
-    `state_dict`, schedules and checkpoints work as ever. Random draws (Dropout, `chainrule.randn`) are made anew by each
-    call, from the same generator. Where nothing can be compiled, the function runs as it is, after one warning.
+    `state_dict`, schedules and checkpoints work as ever. Random draws (Dropout, `chainrule.randn`) are made anew by
+    each call, from the same generator. Where nothing can be compiled, the function runs as it is, after one warning.
 
     **What stays as the first call found it.** The function's own Python runs only while it is written down. So numbers
     that it reads from outside, what it appends or prints, `np.random` and the elements of NumPy computations without
@@ -249,8 +249,8 @@ def jit(function: Callable[..., Any]) -> Compiled:
         A function that does the same. What it returns carries no graph. Its `explain()` shows the programs.
 
     Raises:
-        CaptureError: on a call, for what cannot be compiled: a Python branch on a value, a shape that depends on values,
-            `print` or `item()` of a Tensor, a schedule's step; with the line. Nothing has been changed then. Also for a
+        CaptureError: on a call, for what cannot be compiled: a Python branch on a value, a shape that depends on
+            values, `print` or `item()` of a Tensor, a schedule's step; with the line. Nothing has been changed then. Also for a
             gradient that is there from before, and would be added to: `zero_grad()` belongs inside.
     """
     return Compiled(function)

@@ -565,6 +565,6 @@ def where() -> str:
 
 
 def told(lines: Sequence[tuple[str, int | None]]) -> str:
-    """The innermost of some lines of code that is neither ours nor of Python's own library, such as `copy.deepcopy`'s."""
+    """The innermost of some lines of code that is neither ours nor of Python's own library, as `copy.deepcopy`."""
     own = [line for line in lines if not line[0].startswith((_HOUSE, LIBRARY))]
     return " ({}:{})".format(*own[-1]) if own else ""

@@ -13,7 +13,7 @@ import numpy as np
 from chainrule import ops
 from chainrule.nn import functional as F  # noqa: N812  # the field's name for it
 from chainrule.nn import init
-from chainrule.nn.layers import Dropout, Linear
+from chainrule.nn.layers import Dropout, Linear, check_sizes
 from chainrule.nn.module import Module, Parameter
 from chainrule.nn.normalization import LayerNorm
 from chainrule.ops.dtypes import DEFAULT
@@ -49,6 +49,7 @@ class Embedding(Module):
         generator: Generator | None = None,
         dtype: DTypeLike = DEFAULT,
     ) -> None:
+        check_sizes("Embedding", num_embeddings=num_embeddings, embedding_dim=embedding_dim)
         self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
         if padding_idx is not None and not -num_embeddings <= padding_idx < num_embeddings:
             raise ValueError(f"Embedding: padding_idx {padding_idx} is out of range for {num_embeddings} vectors")

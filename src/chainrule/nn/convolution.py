@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from chainrule.nn import functional as F  # noqa: N812  # the field's name for it
-from chainrule.nn.layers import weight_and_bias
+from chainrule.nn.layers import check_sizes, weight_and_bias
 from chainrule.nn.module import Module
 from chainrule.ops.dtypes import DEFAULT
 
@@ -45,6 +45,8 @@ class _Convolution(Module):
         generator: Generator | None = None,
         dtype: DTypeLike = DEFAULT,
     ) -> None:
+        check_sizes(type(self).__name__, in_channels=in_channels, out_channels=out_channels)
+        check_sizes(type(self).__name__, 1, kernel_size=kernel_size, stride=stride, dilation=dilation)
         if groups < 1 or in_channels % groups or out_channels % groups:
             raise ValueError(f"{type(self).__name__}: {groups=} must divide {in_channels=} and {out_channels=}")
         self.in_channels, self.out_channels = in_channels, out_channels

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,6 +19,16 @@ if TYPE_CHECKING:
     from chainrule.tensor import Tensor
 
 __all__ = ["Dropout", "Dropout2d", "Flatten", "Linear", "Unflatten"]
+
+
+def check_sizes(name: str, least: int = 0, **sizes: Any) -> None:
+    """Raise an error unless all sizes, or all numbers of a tuple of them, are whole numbers of at least `least`."""
+    for what, size in sizes.items():
+        parts = size if isinstance(size, tuple) else (size,)
+        if not all(isinstance(part, (int, np.integer)) for part in parts):
+            raise TypeError(f"{name}: {what} must be made of whole numbers, not {size!r}")
+        if any(part < least for part in parts):
+            raise ValueError(f"{name}: {what} must be at least {least}, not {size}")
 
 
 def weight_and_bias(
@@ -55,8 +65,7 @@ class Linear(Module):
         generator: Generator | None = None,
         dtype: DTypeLike = DEFAULT,
     ) -> None:
-        if in_features < 0 or out_features < 0:
-            raise ValueError(f"Linear: sizes must not be negative, got {in_features=}, {out_features=}")
+        check_sizes("Linear", in_features=in_features, out_features=out_features)
         self.in_features, self.out_features = in_features, out_features
         self.weight, self.bias = weight_and_bias((out_features, in_features), out_features, bias, generator, dtype)
 

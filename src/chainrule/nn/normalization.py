@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chainrule.nn import functional as F  # noqa: N812  # the field's name for it
+from chainrule.nn.layers import check_sizes
 from chainrule.nn.module import Module, Parameter
 from chainrule.ops.dtypes import DEFAULT
 from chainrule.tensor import Tensor
@@ -33,6 +34,7 @@ class _BatchNorm(Module):
         *,
         dtype: DTypeLike = DEFAULT,
     ) -> None:
+        check_sizes(type(self).__name__, num_features=num_features)
         self.num_features, self.eps, self.momentum = num_features, eps, momentum
         self.weight = Parameter(np.ones(num_features, dtype)) if affine else None
         self.bias = Parameter(np.zeros(num_features, dtype)) if affine else None

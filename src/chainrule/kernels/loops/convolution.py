@@ -27,6 +27,7 @@ for each thread; for the weights' gradient at most eight copies of it.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -40,7 +41,7 @@ from chainrule.kernels.geometry import (
     forward_plan,
     output_size,
 )
-from chainrule.kernels.loops.tile import SPARE_ROWS, VECTOR_BYTES, copy, product
+from chainrule.kernels.loops.tile import NARROW_ROWS, PAIR_ROWS, SPARE_ROWS, VECTOR_BYTES, WIDE_ROWS, copy, product
 from chainrule.kernels.team import spread
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
     Array = NDArray[Any]
 
 PARTS = 8  # of the weights' gradient: so many threads can work at it
-SLAB_ROWS = 120  # places at a time: whole tiles, whose sums fit the first cache
+SLAB_ROWS = 4 * math.lcm(WIDE_ROWS, PAIR_ROWS, NARROW_ROWS)  # places at a time, whole tiles of each kind
 PARTS_ELEMENTS = 2**20  # but no more parts than have so many elements together
 
 
@@ -157,7 +158,8 @@ def _correlate(
     groups, columns = weights_shape
     _, out_height, out_width, outputs = out_shape
     used = outputs // groups
-    neighbours = columns == outputs and places[-1] == places.size - 1  # a slab of the product is one of the result
+    # whether a slab of the product lies as a slab of the result does
+    neighbours = groups == 1 and columns == outputs and places[-1] == places.size - 1
     framed = np.zeros(height * width * channels, x.dtype)
     sums = np.empty((SLAB_ROWS + SPARE_ROWS) * columns, x.dtype)
     for image in range(begin, end):
@@ -191,7 +193,7 @@ def _weight_gradient(
     parts, pieces, groups, rows, columns = total_shape
     used = outputs // groups
     framed = np.zeros(frame_height * frame_width * channels, x.dtype)
-    direct = columns == outputs  # one group of whole vectors: the product takes grad as it lies
+    direct = groups == 1 and columns == outputs  # the product takes grad as it lies
     copied = np.zeros(0 if direct else places.size * columns, x.dtype)
     for item in range(begin, end):
         part, piece = item // pieces, item % pieces

@@ -1,4 +1,4 @@
-"""A matrix product whose left factor lies anywhere, tile by tile in the processor's registers: the heart of convolution.
+"""A matrix product whose left factor lies anywhere, tile by tile in registers: the heart of every convolution.
 
     out[i, j] += Σ_k  x[rows[i] + terms[k]] · w[k, j]
 
