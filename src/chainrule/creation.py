@@ -76,12 +76,13 @@ def arange(start: float, end: float | None = None, step: float = 1, dtype: DType
 
 def linspace(start: float, end: float, steps: int, dtype: DTypeLike = DEFAULT) -> Tensor:
     """`steps` numbers from `start` to `end`, both included, evenly spaced."""
-    return _made(np.linspace(start, end, *_shape("linspace", steps), dtype=dtype))
+    return _made(np.linspace(start, end, _shape("linspace", steps)[0], dtype=dtype))
 
 
 def eye(n: int, m: int | None = None, dtype: DTypeLike = DEFAULT) -> Tensor:
     """A matrix (n, m) with ones on its diagonal and zeros elsewhere."""
-    return _made(np.eye(*_shape("eye", n, n if m is None else m), dtype=dtype))
+    rows, columns = _shape("eye", n, n if m is None else m)
+    return _made(np.eye(rows, columns, dtype=dtype))
 
 
 def rand(

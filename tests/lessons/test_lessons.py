@@ -126,30 +126,6 @@ SHOWN = {  # what the prose speaks of; nothing here depends on the machine
         "new, its loss is 6.3149: as unsure as among 553 words, of 491 that it has",
         "    the children ran to the sea   (it has read this)",
     ],
-    8: ["all 1,000 a step    3 steps", "10 a step         300 steps"],
-    9: ["weights and biases: 23,860", "pixels (784, 1), answer (10, 1)", "Epoch 7: "],
-    10: ["ways: by hand, engine, compiled"],
-    11: [
-        "Conv2d     32 × 28 × 28       832 weights and biases",
-        "Conv2d     64 × 14 × 14    51,264 weights and biases",
-        "Flatten    3136 ",
-        "same picture, moved by three: True",
-    ],
-    12: ["¼ to the power of 10 = 9.54e-07"],
-    13: ["dead: 0.0e+00", "the accident: 100 dead"],
-    14: ["deposit some   0"],
-}
-BETWEEN = {  # what depends on the last bits of products of matrices: a pattern, and what each number it finds must be
-    8: [(r"it reads (\d+) of 2,000 right\n.*\n *1 +2", 1800, 2000), (r"lowest loss there is: ([\d.]+)", 0.14, 0.145)],
-    9: [(r"Accuracy: ([\d.]+)%", 94.5, 98)],
-    10: [(r"losses ([\de.-]+), weights", 0, 1e-12), (r"weights and biases ([\de.-]+)$", 0, 1e-10)],
-    11: [(r"after 6,000 images: ([\d.]+)% read right", 88, 98)],
-    12: [
-        (r"ten layers of ReLU +variance 2/n +: +([\d.]+)%", 75, 97),
-        (r"ten layers of sigmoid variance 1/n +: +([\d.]+)%", 5, 25),
-    ],
-    13: [(r"α = 0.1 +awake .* in the end +([\d.]+)%", 75, 95), (r"^ReLU +awake .* in the end +([\d.]+)%", 5, 20)],
-    14: [(r"deposit some \.\.\. +money ([\d.]+)%", 60, 100)],
 }
 
 
@@ -180,10 +156,6 @@ def test_runs_as_a_script(lesson: lessons.Lesson, outputs: dict[int, str]) -> No
     missing = [line for line in SHOWN.get(lesson.number, []) if line not in done.stdout]
     assert missing == [], done.stdout
     assert len(done.stdout.splitlines()) > 10
-    for pattern, low, high in BETWEEN.get(lesson.number, []):
-        found = [float(number) for number in re.findall(pattern, done.stdout, re.MULTILINE)]
-        assert found, pattern
-        assert low <= min(found) <= max(found) <= high, pattern
 
 
 def numbers(text: str) -> np.ndarray:

@@ -53,9 +53,7 @@ class TestLinear:
 
     def test_sizes(self):
         for sizes in ((-1, 2), (2, -1)):
-            with pytest.raises(
-                ValueError, match=f"Linear: (in|out)_features must be at least 0, not {min(sizes)}"
-            ):
+            with pytest.raises(ValueError, match=f"Linear: (in|out)_features must be at least 0, not {min(sizes)}"):
                 nn.Linear(*sizes)
 
     @pytest.mark.parametrize(("inside", "outside", "batch"), [(0, 3, 2), (3, 0, 2), (3, 2, 0), (0, 0, 0)])

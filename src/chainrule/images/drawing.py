@@ -75,7 +75,7 @@ def save_photo(photo: Image.Image, path: str | os.PathLike[str]) -> None:
     """
     check_ending(path)
     kind = FORMATS[Path(path).suffix.lower()]
-    options = {"PNG": {"compress_level": 1}, "JPEG": {"quality": 90}}.get(kind, {})  # a large PNG takes seconds else
+    options = {"PNG": {"compress_level": 1}, "JPEG": {"quality": 90}, "WEBP": {"quality": 90}}.get(kind, {})  # else a large PNG takes seconds
     try:
         with atomic_write(path) as file:
             photo.save(file, kind, **options)

@@ -43,7 +43,8 @@ TALLEST_JOINED, WIDEST_JOINED = 1.75, 1.3  # less than two digits that stand in 
 SHORTEST, TALLEST, WIDEST = 0.45, 2.2, 6.0  # of a digit, or of several that touch
 THICKEST_JOINT = 0.3  # where two digits touch, of their height
 THINNEST, THICKEST = 0.04, 0.5  # of a part's own longer side: what pens and markers do to digits
-FAINTEST, FINEST = 0.3, 0.7  # of the page's usual ink: what is less in both is no stroke of a pen
+FAINTEST = 0.3  # of the darkness of the page's usual ink: a pencil beside a marker has a third
+SOFTEST = 0.1  # of its darkness from pixel to pixel: a stroke has an edge, a shadow fades
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,16 @@ class _Part:
         """Of its strokes, where they are thickest, in pixels."""
         stroke = np.pad(self.ink > 0.5 * self.ink.max(), 1)
         return 2 * float(ndimage.distance_transform_edt(stroke).max())
+
+    @cached_property
+    def sharpness(self) -> float:
+        """How steep its steepest edges are: the difference from pixel to pixel, as a part of its darkness."""
+        steps = []
+        for one, other in ((self.ink[1:], self.ink[:-1]), (self.ink[:, 1:], self.ink[:, :-1])):
+            both = (one > 0) & (other > 0)  # where it was cut out, there is no edge of its own
+            steps.append(np.abs(one - other)[both])
+        found = np.concatenate(steps)
+        return float(np.percentile(found, 90)) / self.darkness if found.size else 1.0
 
     @cached_property
     def darkness(self) -> float:
@@ -171,14 +182,14 @@ def _no_stroke(part: _Part) -> bool:
 
 
 def _same_pen(parts: Sequence[_Part]) -> list[_Part]:
-    """Leave out what is both fainter and thinner than most of the ink: what is left of rules and of edges."""
-    darkness, thickness = _median([p.darkness for p in parts], parts), _median([p.thickness for p in parts], parts)
-    return [p for p in parts if p.darkness > FAINTEST * darkness or p.thickness > FINEST * thickness]
+    """Leave out what is much fainter than most of the ink on the page: what is left of rules, shadows, stains."""
+    usual = _median([part.darkness for part in parts], parts)
+    return [part for part in parts if part.darkness > FAINTEST * usual]
 
 
 def _may_be_digit(part: _Part, size: float) -> bool:
     fits = SHORTEST * size <= part.height <= TALLEST * size and part.width <= WIDEST * size
-    return fits and part.height > 0.3 * part.width and not _no_stroke(part)
+    return fits and part.sharpness > SOFTEST and part.height > 0.3 * part.width and not _no_stroke(part)
 
 
 # Joining and cutting

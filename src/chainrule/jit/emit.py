@@ -220,7 +220,11 @@ class Loop:
         body = element = self._element()
         total = len(self.sizes)
         for level in range(total - 1, -1, -1):
-            start = [f"{self._acc(r)} = {self._start(r)}" for r in self.reductions if self.level[id(r)] == level and level < total]
+            start = [
+                f"{self._acc(r)} = {self._start(r)}"
+                for r in self.reductions
+                if self.level[id(r)] == level and level < total
+            ]
             end = [self._hand_over(r) for r in self.reductions if self.level[id(r)] == level and level < total]
             size = "first, last" if level == 0 and self.outermost_free else str(self.sizes[level])
             body = [*start, f"for i{level} in range({size}):", *("    " + line for line in body), *end]
@@ -257,7 +261,11 @@ class Loop:
     def _start(self, r: Value) -> str:
         if r.op == "sum":
             return f"{NAMES[r.dtype.name]}(0)"
-        low = START[r.op] if r.dtype.kind == "f" else str(np.iinfo(r.dtype).min if r.op == "max" else np.iinfo(r.dtype).max)
+        low = (
+            START[r.op]
+            if r.dtype.kind == "f"
+            else str(np.iinfo(r.dtype).min if r.op == "max" else np.iinfo(r.dtype).max)
+        )
         return f"{NAMES[r.dtype.name]}({low})"
 
     def _element(self) -> list[str]:
@@ -268,7 +276,11 @@ class Loop:
             lines.append(f"{self.names[id(value)]} = {self._pointer(value)}[{self._at(value)}]{whole}")
         for step in self.stage.steps:
             if step.kind == "reduce":
-                total = self._acc(step) if self.level[id(step)] < len(self.sizes) or not self.sizes else f"{self._pointer(step)}[{self._at(step)}]"
+                total = (
+                    self._acc(step)
+                    if self.level[id(step)] < len(self.sizes) or not self.sizes
+                    else f"{self._pointer(step)}[{self._at(step)}]"
+                )
                 lines.append(f"{total} = {STEP[step.op].format(total, self.names[id(step.inputs[0])])}")
                 continue
             name = self.names[id(step)] = f"v{len(self.names)}"
@@ -330,7 +342,7 @@ def _reduced(step: Value) -> list[int]:
 
 
 def product(step: Value, slot: Callable[[Value], int]) -> tuple[list[str], int]:
-    """The text of a product of matrices, one for each matrix of a stack; and how many rows or matrices can be shared."""
+    """The text of a product of matrices, one for each of a stack; and how many rows or matrices can be shared."""
     x, y = step.inputs
     n, m = step.shape[-2:]
     k = x.shape[-1]
@@ -366,8 +378,8 @@ def product(step: Value, slot: Callable[[Value], int]) -> tuple[list[str], int]:
     size = step.dtype.itemsize
     addresses = [f"T[{number}] + ({offset}) * {size}" for (number, _), offset in zip(where, at, strict=True)]
     lines.append(
-        f"{indent}gemm(T[{0 if item == 'f4' else 1}], {tx}, {ty}, {rows}, {columns}, {k}, {item}(1), {addresses[0]}, {lx}, "
-        f"{addresses[1]}, {ly}, {item}(0), {addresses[2]}, {m})"
+        f"{indent}gemm(T[{0 if item == 'f4' else 1}], {tx}, {ty}, {rows}, {columns}, {k}, {item}(1), "
+        f"{addresses[0]}, {lx}, {addresses[1]}, {ly}, {item}(0), {addresses[2]}, {m})"
     )
     return lines, count
 

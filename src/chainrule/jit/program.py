@@ -84,8 +84,8 @@ class Program:
         for v in outputs:
             self._slot(base_of(v))
         self._allocate(outputs)
-        self.order = [item if isinstance(item, int) else self._caller(item) for item in order]
-        self.module = _load(self.code) if parts else None
+        self.order: list[Any] = [item if isinstance(item, int) else self._caller(item) for item in order]
+        self.module: Any = _load(self.code) if parts else None
         numbers = sum(line.startswith("S[") for line in host.lines)
         self.scalars = np.zeros(max(1, numbers))
         space: dict[str, Any] = dict(host.names)
@@ -145,7 +145,7 @@ class Program:
             array = np.asarray(array)
             if array.shape != value.shape or array.dtype != value.dtype:
                 raise ValueError(
-                    f"jit: {value.op} gave {array.shape} {array.dtype} where it gave {value.shape} {value.dtype} before: "
+                    f"jit: {value.op} gave {array.shape} {array.dtype}, but {value.shape} {value.dtype} before: "
                     f"a shape that depends on values cannot be compiled"
                 )
         if array.strides != value.example.strides and array.size:

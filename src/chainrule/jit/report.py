@@ -36,13 +36,17 @@ def explain(program: Program) -> str:
     rows.append(("", "all", "", *_numbers(*totals)))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = [
-        "  ".join(cell.ljust(w) if c in (1, 2) else cell.rjust(w) for c, (cell, w) in enumerate(zip(row, widths, strict=True)))
+        "  ".join(
+            cell.ljust(w) if c in (1, 2) else cell.rjust(w) for c, (cell, w) in enumerate(zip(row, widths, strict=True))
+        )
         for row in rows
     ]
     ruler = "-" * len(lines[0])
     threads = "one thread" if program.shares == 1 else f"{program.shares} threads, each a share of every long stage"
     ending = f"memory for results in between: {program.plan.arena / 1000:,.0f} kB; runs on {threads}"
-    return "\n".join([lines[0].rstrip(), ruler, *(line.rstrip() for line in lines[1:-1]), ruler, lines[-1].rstrip(), ending])
+    return "\n".join(
+        [lines[0].rstrip(), ruler, *(line.rstrip() for line in lines[1:-1]), ruler, lines[-1].rstrip(), ending]
+    )
 
 
 def _what(stage: Stage) -> str:
@@ -52,7 +56,11 @@ def _what(stage: Stage) -> str:
         return f"call of Python: {stage.steps[0].op}"
     names = [step.op if isinstance(step.op, str) else step.op.__name__ for step in stage.steps]
     text = " ".join(names) + (" → in place" if stage.writes else "")
-    return text if len(text) <= 60 else f"{text[:44].rpartition(' ')[0]} … ({len(names)} steps){' → in place' if stage.writes else ''}"
+    return (
+        text
+        if len(text) <= 60
+        else f"{text[:44].rpartition(' ')[0]} … ({len(names)} steps){' → in place' if stage.writes else ''}"
+    )
 
 
 def _over(stage: Stage) -> str:
@@ -70,11 +78,11 @@ def _flops(stage: Stage) -> float:
     """Additions, multiplications and functions, each as one; of products and convolutions both of each pair."""
     step = stage.steps[0] if stage.steps else None
     if step is not None and stage.kind == "matmul":
-        return 2.0 * step.size * step.inputs[0].shape[-1]
+        return float(2 * step.size * step.inputs[0].shape[-1])
     if step is not None and stage.kind == "call" and step.op in ("convolution", "convolution′"):
         places = step if step.op == "convolution" else step.inputs[0]  # of the result
         weight = step.inputs[-1]
-        return 2.0 * places.size * weight.size / weight.shape[0]
+        return float(2 * places.size * weight.size / weight.shape[0])
     return float(math.prod(stage.shape) * len(stage.steps)) if stage.kind == "loop" else 0.0
 
 

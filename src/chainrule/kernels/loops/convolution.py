@@ -49,8 +49,8 @@ if TYPE_CHECKING:
 
     Array = NDArray[Any]
 
-PARTS = 8  # of the weights' gradient: so many threads can work at it
 SLAB_ROWS = 4 * math.lcm(WIDE_ROWS, PAIR_ROWS, NARROW_ROWS)  # places at a time, whole tiles of each kind
+PARTS = 8  # of the weights' gradient: so many threads can work at it
 PARTS_ELEMENTS = 2**20  # but no more parts than have so many elements together
 
 

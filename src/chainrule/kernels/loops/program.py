@@ -2,8 +2,8 @@
 
 Numba calls the C library for `exp` and the like, one number at a time. Those here are written without branches, so
 that a loop around them becomes vector code; errors stay within about two units in the last place of float32. Doubles
-go to the C library. Sources: Cody and Waite, Software manual for the elementary functions (1980); the polynomials are those
-of Moshier's Cephes library (1984).
+go to the C library. Sources: Cody and Waite, Software manual for the elementary functions (1980); the polynomials are
+those of Moshier's Cephes library (1984).
 """
 
 from __future__ import annotations
