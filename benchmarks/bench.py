@@ -22,6 +22,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
+from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import mean, median
@@ -176,6 +177,14 @@ def block_size(cost: float, seconds: float) -> tuple[int, int]:
     return max(3, min(2000, int(seconds / cost))), 3
 
 
+def version(peer: str) -> str:
+    """Of a library that took part by whole programs only."""
+    try:
+        return metadata.version(MODULES.get(peer, peer) if peer != "scikit-learn" else peer)
+    except metadata.PackageNotFoundError:
+        return "(not installed as a package)"
+
+
 def document(bench: Bench, keys: Sequence[str], seconds: float) -> dict[str, Any]:
     """All that was found, as JSON keeps it."""
     return {
@@ -184,7 +193,7 @@ def document(bench: Bench, keys: Sequence[str], seconds: float) -> dict[str, Any
         "seconds": round(seconds),
         "machine": bench.machine.about,
         "rate": bench.rate,
-        "versions": bench.versions,
+        "versions": {peer: bench.versions.get(peer) or {"version": version(peer)} for peer in bench.peers()},
         "skipped": bench.skipped,
         "results": [bench.results[key] for key in keys],
     }

@@ -46,15 +46,18 @@ def ratios(axes: Axes, results: Sequence[Mapping[str, Any]], look: style.Look) -
         axes, look, title="PyTorch's best / ours", x="times (longer is better; black: to reach)", open_frame=True
     )
     values = [found["ratios"]["PyTorch"]["ratio"] for found in results]
+    goals = [found["goals"].get("PyTorch", 1) for found in results]
     axes.barh(range(len(results)), values, height=0.62, left=0, color=look.first)
     for place, (found, value) in enumerate(zip(results, values, strict=True)):
-        axes.text(value * 1.04, place, f"{value:.3g}", va="center", size=style.SMALL, color=look.ink)
+        axes.text(value * 1.04, place, f"{value:.2f}", va="center", size=style.SMALL, color=look.ink)
         if "PyTorch" in found["goals"]:
             goal = found["goals"]["PyTorch"]
             axes.plot([goal, goal], [place - 0.42, place + 0.42], color=look.ink, lw=2)
     axes.axvline(1, color=look.quiet, lw=1)
-    axes.set(xscale="log", ylim=(len(results) - 0.4, -0.6), xlim=(min([0.5, *values]) * 0.9, max([2, *values]) * 1.5))
-    axes.xaxis.set_major_formatter("{x:g}")
+    axes.set(
+        xscale="log", ylim=(len(results) - 0.4, -0.6), xlim=(min([0.5, *values]) * 0.9, max([2, *goals, *values]) * 1.5)
+    )
+    ticks(axes, [0.5, 1, 2, 5, 10, 20, 50, 100])
     axes.set_yticks(range(len(results)), [f"{found['key'].partition('-')[0]}  {found['name']}" for found in results])
 
 
@@ -72,8 +75,16 @@ def growth(axes: Axes, kind: str, results: Sequence[Mapping[str, Any]], look: st
             x, y = zip(*points, strict=True)
             axes.plot(x, [1000 * seconds for seconds in y], line + marker, color=colour, label=label, lw=1.8, ms=5)
     axes.set(xscale="log", yscale="log")
-    axes.xaxis.set_major_formatter("{x:g}")
+    ticks(axes, sizes)
     style.legend(axes, look, loc="upper left")
+
+
+def ticks(axes: Axes, places: Sequence[float]) -> None:
+    """Numbers under a logarithmic axis, at these places that it shows and nowhere else."""
+    low, high = axes.get_xlim()
+    shown = [place for place in places if low <= place <= high]
+    axes.set_xticks(shown, [f"{place:g}" for place in shown])
+    axes.set_xticks([], minor=True)
 
 
 def time_of(found: Mapping[str, Any], peer: str, way: str) -> float | None:

@@ -159,8 +159,9 @@ def growth_table(results: Sequence[Mapping[str, Any]]) -> str:
 
 
 def cliff(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
-    """Whether our FLOPs take `CLIFF` times as long as at the size before, of the same kind."""
-    if before["key"].partition("-")[0] != after["key"].partition("-")[0]:
+    """Whether our FLOPs take `CLIFF` times as long as at the size next before; what is far apart has other limits."""
+    same_kind = before["key"].partition("-")[0] == after["key"].partition("-")[0]
+    if not same_kind or after["flops"] > 8 * before["flops"]:
         return False
     speeds = [share(found, OURS, 1) for found in (before, after)]
     return None not in speeds and speeds[0] >= CLIFF * speeds[1]  # type: ignore[operator]

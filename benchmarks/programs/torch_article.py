@@ -22,7 +22,7 @@ try:
     source = "torchvision"
     transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.1307,), (0.3081,))])
 except (ImportError, RuntimeError):  # the latter where its compiled part does not fit this PyTorch
-    source = "its equal"
+    source = "written out, for want of torchvision"
 
     def transform(picture: Image.Image) -> torch.Tensor:
         """ToTensor and Normalize."""

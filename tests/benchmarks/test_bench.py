@@ -163,7 +163,8 @@ def test_cliff(works, report):
                          (("batch-256", 1.0), ("batch-1024", 7.9), ("batch-1024", 8.1)))  # fmt: skip
     assert not report.cliff(small, fine)
     assert report.cliff(small, slow)
-    assert not report.cliff(small, sized(works, report, "width-32", 99.0))
+    assert not report.cliff(small, sized(works, report, "width-512", 99.0)), "another kind of size"
+    assert not report.cliff(small, sized(works, report, "batch-4096", 99.0)), "not the next size"
 
 
 # Text
@@ -183,6 +184,27 @@ def test_growth_table(works, report):
     _, _, first, second = text.splitlines()
     assert "cliff" not in first
     assert second.endswith("a cliff")
+
+
+def test_picture(works, report):
+    """A bar and a number for each work, a mark for each goal, two panels of sizes with a tick each."""
+    import picture
+
+    def both(key, ours, theirs):
+        return report.result(works.WORKS[key], {"chainrule": {"jit": [[ours]]}, "PyTorch": {"fused": [[theirs]]}})
+
+    drawn = picture.draw(
+        {"results": [both("W1", 1e-5, 8e-5), both("W2-128", 2e-3, 3e-3)]
+         + [both(work.key, 1e-3, 2e-3) for row in works.GROWTH.values() for work in row]}
+    )  # fmt: skip
+    bars, by_batch, by_width = drawn.axes
+    assert [patch.get_width() for patch in bars.patches] == pytest.approx([8, 1.5])
+    assert [text.get_text() for text in bars.texts] == ["8.00", "1.50"]
+    assert [list(line.get_xdata()) for line in bars.lines] == [[7, 7], [1, 1]]
+    for axes, sizes in ((by_batch, works.BATCHES), (by_width, works.WIDTHS)):
+        assert [text.get_text() for text in axes.get_xticklabels()] == [str(size) for size in sizes]
+        assert [line.get_label() for line in axes.lines] == ["chainrule jit", "PyTorch's best"]
+        assert list(axes.lines[1].get_ydata()) == pytest.approx([2.0] * len(sizes))
 
 
 # The command

@@ -145,11 +145,12 @@ def _find_parts(grey: Grey) -> tuple[list[_Part], float]:
     """The parts that ink falls into, those at the sheet's border left out; and how tall a digit is, typically."""
     ink, sheet = find_ink(grey)
     labels, count = ndimage.label(ink > 0, np.ones((3, 3)))
-    darkest = np.zeros(count + 1)
-    darkest[1:] = ndimage.maximum(ndimage.uniform_filter(ink, 3), labels, np.arange(1, count + 1))
+    inked = labels > 0
+    darkest = np.zeros(count + 1, ink.dtype)
+    np.maximum.at(darkest, labels[inked], ndimage.uniform_filter(ink, 3)[inked])
     labels, count = ndimage.label(ink > CORE * darkest[labels], np.ones((3, 3)))
     inside = ndimage.binary_erosion(sheet, np.ones((3, 3)))  # the picture's border is the sheet's as well
-    outside = set(np.unique(labels[~inside]).tolist())
+    outside = set(labels[~inside & (labels > 0)].tolist())
     parts = []
     for number, where in enumerate(ndimage.find_objects(labels), start=1):
         rows, columns = where

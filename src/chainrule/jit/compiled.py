@@ -250,8 +250,8 @@ def jit(function: Callable[..., Any]) -> Compiled:
 
     Raises:
         CaptureError: on a call, for what cannot be compiled: a Python branch on a value, a shape that depends on
-            values, `print` or `item()` of a Tensor, a schedule's step; with the line. Nothing has been changed then. Also for a
-            gradient that is there from before, and would be added to: `zero_grad()` belongs inside.
+            values, `print` or `item()` of a Tensor, a schedule's step; with the line. Nothing has been changed then.
+            Also for a gradient that is there from before, and would be added to: `zero_grad()` belongs inside.
     """
     return Compiled(function)
 

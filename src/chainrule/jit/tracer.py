@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 ELEMENTWISE = frozenset({
     np.add, np.subtract, np.multiply, np.true_divide, np.negative, np.power, np.exp, np.expm1, np.log, np.log1p,
-    np.log2, np.sqrt, np.square, np.reciprocal, np.tanh, np.sin, np.cos, np.tan, np.arctan, np.sinh, np.cosh, np.absolute,
-    np.sign, np.floor, np.ceil, np.trunc, np.rint, np.maximum, np.minimum, np.equal, np.not_equal, np.less,
+    np.log2, np.sqrt, np.square, np.reciprocal, np.tanh, np.sin, np.cos, np.tan, np.arctan, np.sinh, np.cosh,
+    np.absolute, np.sign, np.floor, np.ceil, np.trunc, np.rint, np.maximum, np.minimum, np.equal, np.not_equal, np.less,
     np.less_equal, np.greater, np.greater_equal, np.logical_and, np.logical_or, np.logical_not, np.bitwise_and,
     np.bitwise_or, np.invert, np.isfinite, np.isnan,
 })  # fmt: skip
