@@ -357,11 +357,14 @@ def default_training(bench: Bench, work: Work) -> dict[str, Any]:
 
 
 def memory(bench: Bench, work: Work) -> dict[str, Any]:
-    """The most memory of processes that take 35 steps of W3, one way each."""
-    ways = {report.OURS: ["eager", "jit"], "PyTorch": ["eager", "channels_last"], "JAX": ["jit"]}
+    """The most memory of processes that take 35 steps of W3: ours compiled, as it is timed; theirs in the smaller way.
+
+    Of two processes the second counts: the first may have had to compile kernels, which are then on disk.
+    """
+    ways = {report.OURS: ["jit"], "PyTorch": ["eager", "channels_last"], "JAX": ["jit"]}
     measured: Measured = {}
     for peer in bench.peers():
-        for way in ways.get(peer, []):
+        for way in 2 * ways.get(peer, []):
             with bench.players("W3", [peer])[0] as player:
                 if bench.takes_part(player, way):
                     player.block(way, 30, 0)

@@ -13,6 +13,7 @@ gets wrong.
 
 import numpy as np
 
+from chainrule.first_principles.activations import sigmoid
 from chainrule.first_principles.network import Network, load_data_wrapper, side_by_side
 from chainrule.lessons import show
 from chainrule.plots import charts, evaluation, inside, style
@@ -94,7 +95,8 @@ print(f"validation images read right: {correct[-1] / len(validation):.2%}")
 # We take the first validation image that it reads wrongly, for there is more to see.
 
 x, digit = next((x, digit) for x, digit in validation if network.forward(x).argmax() != digit)
-hidden, outputs = (layer[:, 0] for layer in (network._layers(x)[1], network.forward(x)))
+hidden = sigmoid(network.weights[0] @ x + network.biases[0])[:, 0]  # (30, 784) @ (784, 1) + (30, 1), as (30,)
+outputs = network.forward(x)[:, 0]  # (10,)
 with np.printoptions(precision=4, suppress=True):
     print(f"outputs for a {digit}: {outputs}")
 print(f"the largest is output {outputs.argmax()}; together they make {outputs.sum():.4f}")

@@ -53,8 +53,8 @@ print(f"at best it would have been ¼ to the power of 10 = {0.25**10:.2e}")
 # PyTorch does unless told otherwise, and all biases at 0.
 
 data = mnist().split()
-pixels = (data.train.images[:8000].reshape(-1, 784) / 255).astype(np.float32)
-answers = data.train.labels[:8000].astype(np.int64)
+pixels = (data.train.images[:5000].reshape(-1, 784) / 255).astype(np.float32)
+answers = data.train.labels[:5000].astype(np.int64)
 cross_entropy = nn.CrossEntropyLoss()
 ACTIVATIONS = {"sigmoid": nn.Sigmoid, "tanh": nn.Tanh, "ReLU": nn.ReLU}
 
@@ -195,7 +195,7 @@ show(figure)
 # And do they learn?
 # ------------------
 #
-# Each of them gets two epochs on 8,000 images: mini-batches of 50, learning rate 0.1.
+# Each of them gets two epochs on 5,000 images: mini-batches of 50, learning rate 0.1.
 
 
 def learn(net, epochs=2, rate=0.1):
@@ -242,9 +242,8 @@ for activation, deviation in (("sigmoid", STARTS["variance 1/n"]), ("ReLU", STAR
     print(f"{depth} layers of {activation:<7}: {share:6.1%} read right")
 
 # %%
-# Two layers of sigmoids learn, if slowly at this rate. With three, two epochs bring them not even to a half, and with
-# four they leave them where luck is. ReLU does not mind: that is why deep networks are built with it, or with its
-# relatives.
+# Two layers of sigmoids learn, if slowly at this rate. With three, two epochs leave them hardly better than luck. ReLU
+# does not mind: that is why deep networks are built with it, or with its relatives.
 
 # %%
 # Read next

@@ -16,7 +16,16 @@ if TYPE_CHECKING:
 
     from chainrule.images.page import Digit
 
-FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".bmp": "BMP", ".tif": "TIFF", ".tiff": "TIFF"}
+FORMATS = {
+    ".png": "PNG",
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".webp": "WEBP",
+    ".bmp": "BMP",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+}
+OPTIONS = {"PNG": {"compress_level": 1}, "JPEG": {"quality": 90}, "WEBP": {"quality": 90}}  # a small PNG takes seconds
 READ, UNREAD = "#0072b2", "#d55e00"  # blue and vermilion: colour-blind readers tell them apart
 
 
@@ -75,9 +84,8 @@ def save_photo(photo: Image.Image, path: str | os.PathLike[str]) -> None:
     """
     check_ending(path)
     kind = FORMATS[Path(path).suffix.lower()]
-    options = {"PNG": {"compress_level": 1}, "JPEG": {"quality": 90}, "WEBP": {"quality": 90}}.get(kind, {})  # else a large PNG takes seconds
     try:
         with atomic_write(path) as file:
-            photo.save(file, kind, **options)
+            photo.save(file, kind, **OPTIONS.get(kind, {}))
     except OSError as error:
         raise UserError(f"{path}: the picture cannot be written ({error.strerror or error})") from error

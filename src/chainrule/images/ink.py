@@ -54,7 +54,7 @@ def find_ink(grey: Grey) -> tuple[Grey, NDArray[np.bool_]]:
 
 
 def _paper(grey: Grey) -> tuple[Grey, Grey, NDArray[np.bool_]]:
-    """The brightness of the paper at every pixel, also under the ink; by what part that may be wrong; where it is paper.
+    """The brightness of the paper, also under the ink; by what part of it that may be wrong; and where there is paper.
 
     On a small copy every dark detail narrower than a window is filled with the brightness beside it (a closing), which
     leaves the edges of shadows and of the sheet where they are.
@@ -168,4 +168,5 @@ def _level_and_noise(ink: Grey) -> tuple[Grey, Grey]:
     level = np.median(values, axis=2)
     noise = 1.4826 * np.median(np.abs(values - level[..., None]), axis=2)
     level, noise = (ndimage.median_filter(found, 3, mode="nearest") for found in (level, noise))
-    return tuple(_enlarge(found, ink.shape) for found in (level, noise))  # type: ignore[return-value]
+    height, width = ink.shape
+    return _enlarge(level, (height, width)), _enlarge(noise, (height, width))

@@ -8,6 +8,7 @@ a line may climb or bend a little.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -29,11 +30,11 @@ if TYPE_CHECKING:
     Reader = Callable[[NDArray[np.uint8]], NDArray[np.floating]]  # (N, 28, 28) to confidences (N, classes)
     Box = tuple[int, int, int, int]
 
-LEAST_CONFIDENCE = 0.5  # below it a digit is found, but not read
 LONGEST_SIDE = 2000  # pixels of a photo's longer side: a sheet of small digits is still read
 HANDY = 64  # pixels of a digit's height: in photos with larger ones there is only more noise to see
 SMALLEST = 10  # pixels of a digit's height: smaller ones cannot be told from dust
 CORE = 0.3  # of a part's darkest ink: what is lighter is the blur around its strokes
+SURE = 0.9  # confidence: what is read with less, and is odd in size or ink besides, is no digit
 
 # All of the following in typical heights of a digit.
 SPECK = 0.12  # a part shorter than this is dust
@@ -123,6 +124,8 @@ def read_page(photo: NDArray[np.floating | np.uint8], read: Reader) -> list[list
     if size > 1.4 * HANDY:
         grey = shrink(grey, round(HANDY / size * max(grey.shape)))
         parts, size = _find_parts(grey)
+    if not size:
+        return []
     scale = max(photo.shape) / max(grey.shape)
     parts = _same_pen([part for part in _join(parts, size) if _may_be_digit(part, size)])
     lines = []
@@ -200,30 +203,32 @@ def _join(parts: Sequence[_Part], size: float) -> list[_Part]:
     """Join the pieces of digits that were written or photographed with gaps."""
     waiting = sorted((p for p in parts if max(p.height, p.width) >= SPECK * size), key=lambda p: -p.height)
     joined: list[_Part] = []
+    boxes = np.zeros((4, len(waiting)))  # of those joined: left, top, right, bottom
     for piece in waiting:  # the tallest first, so that small ones come to a digit that is there
-        best, nearest = None, np.inf
-        for i, part in enumerate(joined):
-            gap = _gap(piece, part)
-            if gap < nearest and _belong_together(piece, part, gap, size):
-                best, nearest = i, gap
-        if best is None:
+        gaps = _gaps(piece, boxes[:, : len(joined)])
+        near = np.flatnonzero(gaps <= NEAR * size)
+        fitting = (i for i in near[np.argsort(gaps[near], kind="stable")] if _belong_together(piece, joined[i], size))
+        place = next(fitting, len(joined))
+        if place == len(joined):
             joined.append(piece)
         else:
-            joined[best] = _union(joined[best], piece)
+            joined[place] = _union(joined[place], piece)
+        boxes[:, place] = joined[place].left, joined[place].top, joined[place].right, joined[place].bottom
     return joined
 
 
-def _gap(one: _Part, other: _Part) -> float:
-    """How far apart two boxes are; 0 if they touch or overlap."""
-    across = max(one.left, other.left) - min(one.right, other.right)
-    down = max(one.top, other.top) - min(one.bottom, other.bottom)
-    return float(np.hypot(max(across, 0), max(down, 0)))
+def _gaps(part: _Part, boxes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """How far apart a part's box is from others (4, N): left, top, right, bottom; 0 where they touch or overlap."""
+    across = np.maximum(part.left, boxes[0]) - np.minimum(part.right, boxes[2])
+    down = np.maximum(part.top, boxes[1]) - np.minimum(part.bottom, boxes[3])
+    return np.asarray(np.hypot(np.maximum(across, 0), np.maximum(down, 0)))
 
 
-def _belong_together(piece: _Part, part: _Part, gap: float, size: float) -> bool:
+def _belong_together(piece: _Part, part: _Part, size: float) -> bool:
+    """Whether a piece that is near may be of the same digit: by their size together, their ink, and how they lie."""
     height = max(piece.bottom, part.bottom) - min(piece.top, part.top)
     width = max(piece.right, part.right) - min(piece.left, part.left)
-    if gap > NEAR * size or height > TALLEST_JOINED * size or width > WIDEST_JOINED * max(size, part.width):
+    if height > TALLEST_JOINED * size or width > WIDEST_JOINED * max(size, part.width):
         return False
     if piece.darkness < 0.4 * part.darkness:
         return False
@@ -278,7 +283,7 @@ def _read_line(line: Sequence[_Part], read: Reader, size: float) -> list[Digit]:
     found: list[Digit] = []
     for part, digit in zip(line, _read(line, read), strict=True):
         for piece, one in _read_apart(part, digit, read):
-            unsure = one.confidence < 0.9
+            unsure = one.confidence < SURE
             odd = not 0.6 * typical <= piece.height <= 1.6 * typical or not 0.6 * size <= piece.height <= 1.8 * size
             if not (unsure and (odd or piece.darkness < 0.5 * dark)):
                 found.append(one)
@@ -309,7 +314,7 @@ def _read_apart(part: _Part, whole: Digit, read: Reader, most: int = 4) -> list[
     wide = part.width / part.height
     if most < 2 or wide < 1.1 or (wide < 1.4 and whole.confidence > 0.8):
         return [(part, whole)]
-    best, least = None, 0.9 if wide < 1.4 else 0.7 * whole.confidence
+    best, least = None, SURE if wide < 1.4 else 0.7 * whole.confidence
     for halves in _cuts(part):
         digits = _read(halves, read)
         confidence = min(digit.confidence for digit in digits)
@@ -331,13 +336,16 @@ def _lines(parts: Sequence[_Part]) -> list[list[_Part]]:
     lines: list[list[_Part]] = []
     for part in sorted(parts, key=lambda part: part.left):
         fitting = [(_step(line, part, slope), i) for i, line in enumerate(lines)]
-        off, best = min(fitting, default=(np.inf, -1))
+        off, best = min(fitting, default=(math.inf, -1))
         if off < 0.5:
             lines[best].append(part)
         else:
             lines.append([part])
-    level = lambda line: np.mean([_middle(part) - slope * part.left for part in line])  # noqa: E731
-    return sorted(lines, key=level)
+    return sorted(lines, key=lambda line: _mean([_middle(part) - slope * part.left for part in line]))
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
 
 
 def _middle(part: _Part) -> float:
@@ -347,8 +355,8 @@ def _middle(part: _Part) -> float:
 def _step(line: Sequence[_Part], part: _Part, slope: float) -> float:
     """How far a part is above or below where a line would go on, in heights; by the line's last three parts."""
     last = line[-3:]
-    expected = np.mean([_middle(p) + slope * (part.left - p.left) for p in last])
-    return float(abs(_middle(part) - expected) / max(part.height, np.mean([p.height for p in last])))
+    expected = _mean([_middle(p) + slope * (part.left - p.left) for p in last])
+    return abs(_middle(part) - expected) / max(part.height, _mean([p.height for p in last]))
 
 
 def _slope(parts: Sequence[_Part]) -> float:

@@ -16,7 +16,8 @@ every row, with an addition for each in the innermost loop.
 
 The order of the loops in `product`: blocks of columns as wide as a tile, blocks of k, rows, and k inside a tile. A
 block of w takes half a first cache, where it stays while all rows pass; a tile's sums are loaded and stored once for
-each block. What is needed next is asked for ahead of time: lines of w as k runs, the result when its tile is begun.
+each block. What may lie far away is asked for ahead of time: lines of w as k runs for the block's first rows, and the
+result's memory when a new tile is begun.
 
 The multipliers are the limit: on one core with AVX-512, 196 rows × 64 columns × 800 terms run at 190 to 200 GFLOP/s
 (billions of additions and multiplications of float32 a second), and one tile over and over in the first cache is no
@@ -126,22 +127,23 @@ def tiles(
             starts = [b.gep(x_base, [b.load(b.gep(places, [word(i)]))]) for i in range(n_rows)]
             lines = [b.gep(out_base, [b.mul(b.add(row, word(i)), step)]) for i in range(n_rows)]
             cells = [(sums[i][v], vector_at(lines[i], v)) for i in range(n_rows) for v in range(n_vectors)]
-            for result in lines:
-                for byte in range(0, n_vectors * VECTOR_BYTES, CACHE_LINE):
-                    _fetch(b, b.gep(result, [word(byte // item)]), for_writing=True)
             with b.if_else(from_zero) as (zeros, before):
                 with zeros:
                     for total, _ in cells:
                         b.store(zero, total)
+                    for result in lines:
+                        for byte in range(0, n_vectors * VECTOR_BYTES, CACHE_LINE):
+                            _fetch(b, b.gep(result, [word(byte // item)]), for_writing=True)
                 with before:
                     for total, cell in cells:
                         b.store(b.load(cell, align=item), total)
             with cgutils.for_range(b, number("last"), start=number("first")) as k:
                 away = b.load(b.gep(array("terms"), [k.index]))
                 line = b.gep(w_base, [b.mul(k.index, step)])
-                for byte in range(0, n_vectors * VECTOR_BYTES, CACHE_LINE):
-                    ahead = b.add(b.mul(step, word(AHEAD)), word(byte // item))
-                    _fetch(b, b.gep(line, [ahead]), for_writing=False)
+                with b.if_then(b.icmp_signed("==", row, word(0))):  # later rows find w in the first cache
+                    ahead = b.gep(line, [b.mul(step, word(AHEAD))])
+                    for byte in range(0, n_vectors * VECTOR_BYTES, CACHE_LINE):
+                        _fetch(b, b.gep(ahead, [word(byte // item)]), for_writing=False)
                 factors = [b.load(vector_at(line, v), align=item) for v in range(n_vectors)]
                 for i in range(n_rows):
                     one = b.load(b.gep(starts[i], [away]))
