@@ -1,6 +1,6 @@
 """How well `chainrule read` finds and reads digits on photographed pages, made of MNIST's test digits.
 
-    python -m benchmarks.pages [--pages 60] [--first 1000] [--run RUN] [--save DIR]
+    python benchmarks/pages.py [--pages 60] [--first 1000] [--run RUN] [--save DIR]
 
 Prints for each page that is not read to the last digit what is on it, then the sum of all pages, and the median time a
 page takes. The pages come from `tests/images/pages.py`; the same numbers make the same pages. With --save, each page is

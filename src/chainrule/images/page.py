@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 LONGEST_SIDE = 2000  # pixels of a photo's longer side: a sheet of small digits is still read
 HANDY = 64  # pixels of a digit's height: in photos with larger ones there is only more noise to see
-SMALLEST = 10  # pixels of a digit's height: smaller ones cannot be told from dust
+SMALLEST = 14  # pixels of a digit's height: smaller ones cannot be told from dust
 CORE = 0.3  # of a part's darkest ink: what is lighter is the blur around its strokes
 SURE = 0.9  # confidence: what is read with less, and is odd in size or ink besides, is no digit
 

@@ -1,6 +1,6 @@
 """Array tools for the picture steps: shrinking, running windows, and the connected parts of a drawing.
 
-Small and in plain NumPy (with Pillow to resample), so that SciPy is not needed to read a digit.
+Small and in plain NumPy (with Pillow to resample), so that reading one digit need not wait for SciPy to load.
 """
 
 from __future__ import annotations

@@ -20,9 +20,9 @@ otherwise they are copied from a small buffer.
 What limits it: the multipliers, where a group has at least as many columns as a vector register has lanes (4 to 16);
 with fewer columns lanes go idle. With few terms, as in a first layer, it is memory. On one core with AVX-512 the second
 layer of a small network (64 images, 32 channels of 14 × 14 to 64, taps 5 × 5: 1.28 billion multiplications and
-additions) takes 6.7 ms forward, 6.8 ms to its input and 6.9 ms to its weights, some 190 GFLOP/s; the first (1 channel of
-28 × 28 to 32) takes 0.9 ms forward and 1.0 ms to its weights, of which 0.5 are arithmetic. Memory beyond the result: a framed image and a slab
-for each thread; for the weights' gradient at most eight copies of it.
+additions) takes 6.7 ms forward, 6.8 ms to its input and 6.9 ms to its weights, some 190 GFLOP/s; the first (1 channel
+of 28 × 28 to 32) takes 0.9 ms forward and 1.0 ms to its weights, of which 0.5 are arithmetic. Memory beyond the result:
+a framed image and a slab for each thread; for the weights' gradient at most eight copies of it.
 """
 
 from __future__ import annotations
