@@ -150,7 +150,14 @@ def test_every_option_reaches_the_run(command, images, here):
         "--limit": 33,
     }
     done = command(
-        "train", "--data", images, "--out", "run", "--quiet", "--eager", *(part for pair in options.items() for part in pair)
+        "train",
+        "--data",
+        images,
+        "--out",
+        "run",
+        "--quiet",
+        "--eager",
+        *(part for pair in options.items() for part in pair),
     )
     assert done.code == 0, done.err
     config = runs.Run("run").config

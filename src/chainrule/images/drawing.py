@@ -50,16 +50,14 @@ def draw_page(
         known = digit.confidence >= least
         colour = READ if known else UNREAD
         pen.rectangle((left - thick, top - thick, right - 1 + thick, bottom - 1 + thick), outline=colour, width=thick)
-        font = ImageFont.load_default(max(11, 0.3 * (bottom - top)))
-        pen.text(
-            (left - thick, top - 2 * thick),
-            f"{names[digit.digit] if known else '?'} {digit.confidence:.0%}",
-            fill=colour,
-            font=font,
-            anchor="lb",
-            stroke_width=thick,
-            stroke_fill="white",
+        height = bottom - top
+        texts = (  # the digit above its box, the confidence below: both fit between neighbours
+            (names[digit.digit] if known else "?", 0.4 * height, (left - thick, top - 2 * thick), "lb"),
+            (f"{digit.confidence:.0%}", 0.2 * height, (left - thick, bottom + 2 * thick), "lt"),
         )
+        for text, tall, place, anchor in texts:
+            font = ImageFont.load_default(max(10, tall))
+            pen.text(place, text, colour, font, anchor, stroke_width=thick, stroke_fill="white")
     return drawn
 
 

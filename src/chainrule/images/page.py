@@ -34,7 +34,7 @@ LONGEST_SIDE = 2000  # pixels of a photo's longer side: a sheet of small digits 
 HANDY = 64  # pixels of a digit's height: in photos with larger ones there is only more noise to see
 SMALLEST = 14  # pixels of a digit's height: smaller ones cannot be told from dust
 CORE = 0.3  # of a part's darkest ink: what is lighter is the blur around its strokes
-SURE = 0.9  # confidence: what is read with less, and is odd in size or ink besides, is no digit
+SURE = 0.95  # confidence: what is read with less, and is odd in size or ink besides, is no digit
 
 # All of the following in typical heights of a digit.
 SPECK = 0.12  # a part shorter than this is dust
@@ -43,7 +43,7 @@ NEAR = 0.15  # pieces of one digit are at most so far apart
 TALLEST_JOINED, WIDEST_JOINED = 1.75, 1.3  # less than two digits that stand in two lines, or side by side
 SHORTEST, TALLEST, WIDEST = 0.45, 2.2, 6.0  # of a digit, or of several that touch
 THICKEST_JOINT = 0.3  # where two digits touch, of their height
-THINNEST, THICKEST = 0.04, 0.5  # of a part's own longer side: what pens and markers do to digits
+THINNEST, THICKEST = 0.04, 0.6  # of a part's own longer side: what pens and markers do to digits
 FAINTEST = 0.3  # of the darkness of the page's usual ink: a pencil beside a marker has a third
 SOFTEST = 0.1  # of its darkness from pixel to pixel: a stroke has an edge, a shadow fades
 
@@ -127,10 +127,12 @@ def read_page(photo: NDArray[np.floating | np.uint8], read: Reader) -> list[list
     if not size:
         return []
     scale = max(photo.shape) / max(grey.shape)
-    parts = _same_pen([part for part in _join(parts, size) if _may_be_digit(part, size)])
+    parts = [part for part in _join(parts, size) if _may_be_digit(part, size)]
+    dark = _median([part.darkness for part in parts], parts)  # what is much fainter is left of rules, shadows, stains
+    parts = [part for part in parts if part.darkness > FAINTEST * dark]
     lines = []
     for line in _lines(parts):
-        digits = _read_line(line, read, size)
+        digits = _read_line(line, read, size, dark)
         if digits:
             lines.append([replace(digit, box=_scaled(digit.box, scale)) for digit in digits])
     return lines
@@ -183,12 +185,6 @@ def _median(values: Sequence[float], parts: Sequence[_Part]) -> float:
 def _no_stroke(part: _Part) -> bool:
     """Whether it is too thick for its size, as a blot is, or too thin, as a frame or a long line."""
     return not THINNEST < part.thickness / max(part.height, part.width) < THICKEST
-
-
-def _same_pen(parts: Sequence[_Part]) -> list[_Part]:
-    """Leave out what is much fainter than most of the ink on the page: what is left of rules, shadows, stains."""
-    usual = _median([part.darkness for part in parts], parts)
-    return [part for part in parts if part.darkness > FAINTEST * usual]
 
 
 def _may_be_digit(part: _Part, size: float) -> bool:
@@ -276,10 +272,16 @@ def _trimmed(part: _Part, start: int, stop: int) -> _Part | None:
 # Reading
 
 
-def _read_line(line: Sequence[_Part], read: Reader, size: float) -> list[Digit]:
-    """Read the digits of a line, several that touch one by one; what is no digit is left out."""
+def _read_line(line: Sequence[_Part], read: Reader, size: float, dark: float) -> list[Digit]:
+    """Read the digits of a line, several that touch one by one; what is no digit is left out.
+
+    Args:
+        line: its parts.
+        read: the network.
+        size: the page's typical height of a digit.
+        dark: the page's typical darkness of ink.
+    """
     typical = float(np.median([part.height for part in line]))
-    dark = float(np.median([part.darkness for part in line]))
     found: list[Digit] = []
     for part, digit in zip(line, _read(line, read), strict=True):
         for piece, one in _read_apart(part, digit, read):

@@ -222,7 +222,8 @@ def indices(input: Array, *, size: int, name: str, spared: int | None = None) ->
         IndexError: one is out of range.
     """
     places = integers(input, name)
-    in_range(places if spared is None else places[places != spared], size, name)
+    if places.size and places.view(np.uint64).max() >= size:  # a negative one is a very large one there
+        in_range(places if spared is None else places[places != spared], size, name)
     return places
 
 
