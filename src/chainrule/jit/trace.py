@@ -400,11 +400,12 @@ class Trace:
         positional, named = [placed(x) for x in inputs], {key: placed(x) for key, x in options.items()}
 
         arguments_only = len(arrays) == len(positional) == sum(type(x) is _Hole for x in positional)
+        counting = all(x.dtype.kind != "f" for x in arrays)  # and nothing overflows
 
         def again(*given: NDArray[Any]) -> Any:
+            if arguments_only and counting:
+                return function(*given, **options)
             with np.errstate(all="ignore"):
-                if arguments_only:
-                    return function(*given, **options)
                 return function(
                     *(_filled(x, given) for x in positional), **{k: _filled(x, given) for k, x in named.items()}
                 )
