@@ -1,9 +1,9 @@
 """The program as a graph: which array is made of which, before anything is decided about loops and memory.
 
 A `Value` is one array: an argument, memory that lives outside (a parameter, a running mean), or the result of one step.
-There are six kinds of steps: elementwise, reduction, view, product of matrices, a kernel of ours, and a call of Python
-for all else. Values are never changed; what changes in place is the memory that a `Write` at the end goes into. So a
-value may be computed wherever its inputs are there, or not at all if nobody asks.
+There are five kinds of steps: elementwise, reduction, view, product of matrices, and a call of Python for all else.
+Values are never changed; what changes in place is memory outside, into which a value is written at the end. So a value
+may be computed wherever its inputs are there, or not at all if nobody asks.
 """
 
 from __future__ import annotations
@@ -50,7 +50,6 @@ class Value:
         inputs: Values, and for elementwise steps also Python numbers and `Number`s.
         example: the array as the traced call had it, in the memory order that the program's will have.
         options: what else the step needs to know.
-        place: the user's line that asked for it.
     """
 
     kind: str
@@ -58,7 +57,6 @@ class Value:
     inputs: tuple[Any, ...]
     example: NDArray[Any]
     options: dict[str, Any] = field(default_factory=dict)
-    place: str = ""
 
     @property
     def shape(self) -> tuple[int, ...]:

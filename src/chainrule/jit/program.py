@@ -86,8 +86,7 @@ class Program:
         self._allocate(outputs)
         self.order: list[Any] = [item if isinstance(item, int) else self._caller(item) for item in order]
         self.module: Any = _load(self.code) if parts else None
-        numbers = sum(line.startswith("S[") for line in host.lines)
-        self.scalars = np.zeros(max(1, numbers))
+        self.scalars = np.zeros(max(1, len(host.slots)))
         space: dict[str, Any] = dict(host.names)
         exec(host.source(), space)  # noqa: S102  # expressions that the trace wrote
         self.prepare, self.remember, self.applies = space["prepare"], space["remember"], space["applies"]

@@ -2,7 +2,7 @@
 
 While it runs, `mode.trace` is set, and Tensors, the tape and optimisers come here: Tensors that existed before are
 `lift`ed, each operation's formula and rule runs on Tracers, and an optimiser's `update` does too, its settings being
-`Number`s. Everything is also computed, so the traced call has the effects of any other, and each step knows its shape.
+`Number`s. Everything is also computed, so that each step knows its shape; but nothing is changed outside.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class Host:
         """Where the program finds a number."""
         found = self.slots.get(number.code)
         if found is None:
-            found = self.slots[number.code] = sum(line.startswith("S[") for line in self.lines)
+            found = self.slots[number.code] = len(self.slots)
             self.lines.append(f"S[{found}] = {number.code}")
         return found
 
@@ -291,7 +291,7 @@ class Trace:
         if not isinstance(example, np.ndarray):
             raise Untraceable("a single element by its place")
         if example.size and not np.may_share_memory(example, source):
-            if not isinstance(example, np.ndarray) or example.size != source.size:
+            if example.size != source.size:
                 raise Untraceable("elements picked by an array")
             x = self.ordered(x, np.ascontiguousarray(source))  # reshaped in C order, which needs a copy
             source = x.value.example

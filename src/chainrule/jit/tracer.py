@@ -15,13 +15,13 @@ import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from chainrule.errors import LostTensorError
-from chainrule.jit.graph import Value, dense
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
 
+    from chainrule.jit.graph import Value
     from chainrule.jit.trace import Trace
 
 ELEMENTWISE = frozenset({
@@ -283,5 +283,3 @@ FUNCTIONS: dict[Any, Any] = {
     **{f: _example(f) for f in (np.shape, np.ndim, np.size, np.result_type)},
 }  # fmt: skip
 """What is recorded for which function of NumPy; all others make the operation that calls them a call of Python."""
-
-__all__ = ["ELEMENTWISE", "Number", "Tracer", "Untraceable", "dense"]
