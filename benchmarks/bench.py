@@ -93,7 +93,7 @@ class Bench:
         started = time.perf_counter()
         for key in keys:
             work, before = works.WORKS[key], time.perf_counter()
-            self._products.append(self.machine.block("product", 3, 1))
+            self._products.append(self.machine.block("product", 0.1))
             try:
                 self.results[key] = self._measure(work)
             except RuntimeError as error:  # the other works are worth having all the same
@@ -140,8 +140,8 @@ class Bench:
         for _ in range(rounds):
             for player in players:
                 for variant, cost in player.variants.items():
-                    steps, drop = block_size(cost, self.effort.seconds)
-                    measured[player.peer][variant].append(player.block(variant, steps, drop))
+                    least = 1 if cost > SLOW else 3
+                    measured[player.peer][variant].append(player.block(variant, self.effort.seconds, least))
         return report.result(work, measured, {player.peer: player.failed for player in players})
 
     def players(self, key: str, peers: Sequence[str]) -> list[Player]:
@@ -168,13 +168,6 @@ def able(peer: str, work: Work) -> bool:
 def missing() -> dict[str, str]:
     """The libraries that are not installed."""
     return {peer: "not installed" for peer, module in MODULES.items() if find_spec(module) is None}
-
-
-def block_size(cost: float, seconds: float) -> tuple[int, int]:
-    """How many steps of a cost to count in a block, and how many before them to drop."""
-    if cost > SLOW:
-        return 1, 1
-    return max(3, min(2000, int(seconds / cost))), 3
 
 
 def version(peer: str) -> str:
@@ -367,7 +360,7 @@ def memory(bench: Bench, work: Work) -> dict[str, Any]:
         for way in 2 * ways.get(peer, []):
             with bench.players("W3", [peer])[0] as player:
                 if bench.takes_part(player, way):
-                    player.block(way, 30, 0)
+                    player.block(way, 0, 30)
                     measured.setdefault(peer, {})[way] = [[player.peak()]]
     return report.result(work, measured)
 

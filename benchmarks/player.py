@@ -5,8 +5,9 @@ or beside it. So each library has its own process; the processes take turns, blo
 before each block. `Player` is the other end, in the process that measures.
 
 A line of JSON goes in, a line of JSON comes out. After the import, it says what it is; {"make": "jit"} is answered by
-about how many seconds a step takes, by variant ("" makes all of them); {"block": "jit", "steps": 100, "drop": 5} by the
-times of the last 95 of 100 steps in seconds; {"peak": true} by the most memory that the process has had, in bytes.
+about how many seconds a step takes, by variant ("" makes all of them); {"block": "jit", "seconds": 0.3, "least": 3} by
+the times in seconds of the steps that were taken in 0.3 seconds, three at the least, after others that are not counted;
+{"peak": true} by the most memory that the process has had, in bytes.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ def play(peer: str, key: str) -> None:
         elif "peak" in told:
             answer({"peak": peak_memory()})
         else:
-            answer({"times": timed(made[told["block"]][0], told["steps"])[told["drop"] :]})
+            answer({"times": timed(made[told["block"]][0], told["seconds"], told["least"])})
 
 
 def make(
@@ -85,20 +86,28 @@ def make(
             continue
         try:
             step = maker()
-            timed(step, 3)  # compiles, allocates
-            made[name] = step, min(timed(step, 2))
+            taken(step, 0, 3)  # compiles, allocates
+            made[name] = step, min(taken(step, 0, 2))
         except Exception as error:  # of another's library: any kind
             failed[name] = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
     return made, failed
 
 
-def timed(step: Callable[[], object], steps: int) -> list[float]:
-    """The seconds of each of so many steps."""
-    times = []
-    for _ in range(steps):
-        started = time.perf_counter()
+def timed(step: Callable[[], object], seconds: float, least: int) -> list[float]:
+    """The seconds of each of the steps that were taken within some time, after a fifth of that to get into step."""
+    taken(step, seconds / 5, 1)
+    return taken(step, seconds, least)
+
+
+def taken(step: Callable[[], object], seconds: float, least: int) -> list[float]:
+    """The seconds of each step until the time is over, and so many have been taken at the least."""
+    times: list[float] = []
+    now = time.perf_counter()
+    end = now + seconds
+    while now < end or len(times) < least:
         step()
-        times.append(time.perf_counter() - started)
+        before, now = now, time.perf_counter()
+        times.append(now - before)
     return times
 
 
@@ -145,10 +154,10 @@ class Player:
         self.variants, self.failed = made["variants"], made["failed"]
         return ""
 
-    def block(self, variant: str, steps: int, drop: int) -> list[float]:
-        """The seconds of steps in a row, after a pause; the first `drop` of them run uncounted."""
+    def block(self, variant: str, seconds: float, least: int = 3) -> list[float]:
+        """The seconds of each step within some time, at least so many, after a pause and some steps to get going."""
         time.sleep(PAUSE)
-        return list(self._ask({"block": variant, "steps": steps + drop, "drop": drop})["times"])
+        return list(self._ask({"block": variant, "seconds": seconds, "least": least})["times"])
 
     def peak(self) -> int:
         """The most memory that the process has had so far, in bytes."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -233,11 +234,16 @@ def test_who_takes_part(bench, works):
     assert taking == {"W2": peers, "W3": peers[:3], "W7": peers[:2], "batch-4": peers[:2]}
 
 
-def test_block_size(bench):
-    assert bench.block_size(1e-5, 0.3) == (2000, 3)
-    assert bench.block_size(0.01, 0.3) == (30, 3)
-    assert bench.block_size(0.4, 0.3) == (3, 3)
-    assert bench.block_size(2.0, 0.3) == (1, 1)
+def test_blocks_last_as_long_as_they_are_told(bench):
+    import player
+
+    steps = []
+    times = player.timed(lambda: steps.append(time.sleep(0.001)), 0.1, 3)
+    assert 0.1 <= sum(times) < 0.2
+    assert 10 < len(times) < len(steps)  # some were taken before, uncounted
+    steps.clear()
+    assert len(player.timed(lambda: steps.append(1), 0, 4)) == 4
+    assert len(steps) == 5
 
 
 def test_variants_that_cannot_be_made_are_named():
@@ -323,7 +329,7 @@ def test_a_player_that_dies_is_an_error():
     with player.Player("machine") as machine:
         machine.ready()
         with pytest.raises(player.PlayerError, match="(?s)machine's process ended: .*KeyError: 'nothing'"):
-            machine.block("nothing", 1, 0)
+            machine.block("nothing", 0, 1)
 
 
 @pytest.mark.parametrize("key", ["W1", "W2"])

@@ -52,8 +52,8 @@ def gemm(_, turned_x, turned_y, n, m, k, alpha, x, x_row, y, y_row, beta, out, o
     result[...] = product + beta * result if beta else product
 
 
-def load(code):
-    """Instead of `program._load`."""
+def load(kind, code):
+    """Instead of `program.load`."""
     assert code.startswith(program.HEADER)
     space = dict(
         KINDS, pointer=Pointer, gemm=gemm, np=np, math=math, jit=lambda function: function,
@@ -69,4 +69,4 @@ def load(code):
 
 @pytest.fixture
 def interpreted(monkeypatch):
-    monkeypatch.setattr(program, "_load", load)
+    monkeypatch.setattr(program, "load", load)

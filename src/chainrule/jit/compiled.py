@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import os
 import threading
-import warnings
 import weakref
 from types import MethodType
 from typing import TYPE_CHECKING, Any
@@ -21,7 +20,7 @@ from chainrule.jit.schedule import plan
 from chainrule.jit.trace import GRADIENT, Trace, UnsettledError, told
 from chainrule.jit.tracer import Tracer, Untraceable
 from chainrule.kernels import team
-from chainrule.kernels.compile import cannot_compile
+from chainrule.kernels.compile import cannot_compile, give_up, works
 from chainrule.tensor import Tensor, from_numpy
 
 if TYPE_CHECKING:
@@ -32,8 +31,6 @@ if TYPE_CHECKING:
 
 PROGRAMS = 4
 """So many programs are kept for the same shapes, for modules that go back and forth between two states, say."""
-
-_compiles = True
 
 
 class Compiled:
@@ -58,7 +55,7 @@ class Compiled:
     def __call__(self, *arguments: Any, **options: Any) -> Any:
         """Run the function: traced the first time, replayed from then on."""
         # inside another compiled function it is a part of that; and anomalies are looked for line by line
-        if mode.trace is not None or mode.anomaly is not None or not _compiles:
+        if mode.trace is not None or mode.anomaly is not None or not works():
             return self.function(*arguments, **options)
         arrays: list[Any] = []
         key = (_key((arguments, options), arrays), bool(mode.recording), team.threads())
@@ -120,7 +117,7 @@ class Compiled:
             replay.compile()
             result = replay(arrays)
         except cannot_compile() as error:
-            _run_eagerly(error)
+            give_up(error)
             trace.restore()
             return self.function(*arguments, **options)
         known = self.programs.setdefault(key, [])
@@ -254,18 +251,6 @@ def jit(function: Callable[..., Any]) -> Compiled:
             Also for a gradient that is there from before, and would be added to: `zero_grad()` belongs inside.
     """
     return Compiled(function)
-
-
-def _run_eagerly(error: Exception) -> None:
-    """From now on nothing is compiled in this process."""
-    global _compiles
-    _compiles = False
-    reason = str(error).strip().partition("\n")[0]
-    warnings.warn(
-        f"Numba cannot be used here, so functions run as they are instead of compiled, more slowly: {reason}",
-        RuntimeWarning,
-        stacklevel=4,
-    )
 
 
 def _hooks(module: Any) -> Any:

@@ -7,21 +7,15 @@ between two calls of Python. BLAS's own threads are not used inside (`kernels.bl
 
 from __future__ import annotations
 
-import hashlib
-import importlib.util
-import sys
-from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chainrule.files import write_text
 from chainrule.jit import emit
 from chainrule.jit.graph import Value, base_of
 from chainrule.jit.schedule import ALIGNMENT, Plan
 from chainrule.kernels import blas, team
-from chainrule.kernels.compile import folder as kernels_folder
+from chainrule.kernels.compile import load
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -85,7 +79,7 @@ class Program:
             self._slot(base_of(v))
         self._allocate(outputs)
         self.order: list[Any] = [item if isinstance(item, int) else self._caller(item) for item in order]
-        self.module: Any = _load(self.code) if parts else None
+        self.module: Any = load("program", self.code) if parts else None
         self.scalars = np.zeros(max(1, len(host.slots)))
         space: dict[str, Any] = dict(host.names)
         exec(host.source(), space)  # noqa: S102  # expressions that the trace wrote
@@ -187,24 +181,3 @@ def shares(plan: Plan) -> int:
     """How many threads the program is worth."""
     work = sum(emit.work(stage) for stage in plan.stages if stage.kind != "call")
     return max(1, min(team.threads(), int(work / WORTH_THREADS) + 1))
-
-
-def _load(code: str) -> Any:
-    """A program's text as a module. The text is kept beside compiled code, so that both are found again."""
-    digest = hashlib.sha256(code.encode()).hexdigest()[:20]
-    name = f"chainrule_program_{digest}"
-    if name in sys.modules:
-        return sys.modules[name]
-    folder = kernels_folder()
-    if folder is None:
-        module = ModuleType(name)
-        exec(code, vars(module))  # noqa: S102  # what `emit` wrote
-    else:
-        file = Path(folder) / f"{name}.py"
-        if not file.exists():
-            write_text(file, code)
-        spec = importlib.util.spec_from_file_location(name, file)
-        module = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]  # the file is there
-        spec.loader.exec_module(module)  # type: ignore[union-attr]
-    sys.modules[name] = module
-    return module

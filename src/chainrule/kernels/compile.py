@@ -14,11 +14,16 @@ each file at once. If no folder can be written, the code is compiled anew in eac
 from __future__ import annotations
 
 import functools
+import importlib.util
 import os
+import sys
 import warnings
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
+
+from chainrule.files import write_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,20 +33,30 @@ LOOPS = Path(__file__).with_name("loops")
 _compiles = True
 
 
+def works() -> bool:
+    """Whether Numba can be used, as far as it has been tried."""
+    return _compiles
+
+
+def give_up(error: Exception) -> None:
+    """Numba cannot be used: from now on everything runs in plain NumPy in this process."""
+    global _compiles
+    _compiles = False
+    reason = str(error).strip().partition("\n")[0]
+    warnings.warn(
+        f"Numba cannot be used here, so kernels and compiled functions run in plain NumPy, more slowly: {reason}",
+        RuntimeWarning,
+        stacklevel=4,
+    )
+
+
 def run(family: str, name: str, *arguments: Any) -> Any:
     """Call a kernel: `loops.<family>.<name>`, or `plain.<name>` where Numba cannot be used."""
-    global _compiles
-    if _compiles:
+    if works():
         try:
             return getattr(_loops(family), name)(*arguments)
         except cannot_compile() as error:
-            _compiles = False
-            reason = str(error).strip().partition("\n")[0]
-            warnings.warn(
-                f"Numba cannot be used here, so convolution and pooling run in plain NumPy, more slowly: {reason}",
-                RuntimeWarning,
-                stacklevel=3,
-            )
+            give_up(error)
     return getattr(import_module("chainrule.kernels.plain"), name)(*arguments)
 
 
@@ -78,6 +93,28 @@ def folder() -> str | None:
             return str(folder)
     except OSError:
         return None
+
+
+def load(kind: str, code: str) -> Any:
+    """The text of a module, as that module. It is kept beside compiled code, so that both are found again."""
+    import hashlib
+
+    name = f"chainrule_{kind}_{hashlib.sha256(code.encode()).hexdigest()[:20]}"
+    if name in sys.modules:
+        return sys.modules[name]
+    place = folder()
+    if place is None:
+        module = ModuleType(name)
+        exec(code, vars(module))  # noqa: S102  # what `jit.emit` or `elementwise` wrote
+    else:
+        file = Path(place) / f"{name}.py"
+        if not file.exists():
+            write_text(file, code)
+        spec = importlib.util.spec_from_file_location(name, file)
+        module = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]  # the file is there
+        spec.loader.exec_module(module)  # type: ignore[union-attr]
+    sys.modules[name] = module
+    return module
 
 
 def _loops(family: str) -> Any:

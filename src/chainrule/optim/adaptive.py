@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from chainrule.kernels.elementwise import each
 from chainrule.optim.optimizer import Array, Optimizer, Parameters, options
 
 
@@ -61,12 +62,16 @@ class Adagrad(Optimizer):
 
     def update(self, value: Array, gradient: Array, state: dict[str, Any], group: dict[str, Any]) -> None:
         """One step for one parameter."""
-        if group["weight_decay"]:
-            gradient = gradient + group["weight_decay"] * value
         rate = group["lr"] / (1 + state["step"] * group["lr_decay"])
         state["step"] += 1
-        state["sum"] += gradient * gradient
-        value -= rate * (gradient / (np.sqrt(state["sum"]) + group["eps"]))
+        each(_adagrad, [value, state["sum"]], [gradient], group["weight_decay"] or None, group["eps"], rate)
+
+
+def _adagrad(weight: Any, total: Any, gradient: Any, decay: Any, eps: Any, rate: Any) -> Any:
+    if decay is not None:
+        gradient = gradient + decay * weight
+    total = total + gradient * gradient
+    return weight - rate * (gradient / (np.sqrt(total) + eps)), total
 
 
 class RMSprop(Optimizer):
@@ -114,25 +119,30 @@ class RMSprop(Optimizer):
 
     def update(self, value: Array, gradient: Array, state: dict[str, Any], group: dict[str, Any]) -> None:
         """One step for one parameter."""
-        if group["weight_decay"]:
-            gradient = gradient + group["weight_decay"] * value
-        alpha, square = group["alpha"], state["square_avg"]
         state["step"] += 1
-        square *= alpha
-        square += (1 - alpha) * gradient * gradient
-        size = square
-        if group["centered"]:
-            mean = state["grad_avg"]
-            mean *= alpha
-            mean += (1 - alpha) * gradient
-            size = square - mean * mean
-        change = gradient / (np.sqrt(size) + group["eps"])
-        if group["momentum"]:
-            buffer = state["momentum_buffer"]
-            buffer *= group["momentum"]
-            buffer += change
-            change = buffer
-        value -= group["lr"] * change
+        mean = state["grad_avg"] if group["centered"] else None
+        buffer = state["momentum_buffer"] if group["momentum"] else None
+        alpha, options = group["alpha"], [group["weight_decay"] or None, group["momentum"] or None]
+        numbers = *options, alpha, 1 - alpha, group["eps"], group["lr"]
+        each(_rmsprop, [value, state["square_avg"], mean, buffer], [gradient], *numbers)
+
+
+def _rmsprop(
+    weight: Any, square: Any, mean: Any, buffer: Any, gradient: Any,
+    decay: Any, momentum: Any, alpha: Any, rest: Any, eps: Any, rate: Any,
+) -> Any:  # fmt: skip
+    if decay is not None:
+        gradient = gradient + decay * weight
+    square = alpha * square + rest * gradient * gradient
+    size = square
+    if mean is not None:
+        mean = alpha * mean + rest * gradient
+        size = square - mean * mean
+    change = gradient / (np.sqrt(size) + eps)
+    if buffer is not None:
+        buffer = momentum * buffer + change
+        change = buffer
+    return weight - rate * change, square, mean, buffer
 
 
 class Adam(Optimizer):
@@ -191,29 +201,33 @@ class Adam(Optimizer):
 
     def update(self, value: Array, gradient: Array, state: dict[str, Any], group: dict[str, Any]) -> None:
         """One step for one parameter."""
-        if group["decoupled_weight_decay"]:
-            value *= 1 - group["lr"] * group["weight_decay"]
-        elif group["weight_decay"]:
-            gradient = gradient + group["weight_decay"] * value
-        beta1, beta2 = group["betas"]
+        (beta1, beta2), rate, decay = group["betas"], group["lr"], group["weight_decay"] or None
+        decoupled = decay is not None and group["decoupled_weight_decay"]
         state["step"] += 1
-        mean, square = state["exp_avg"], state["exp_avg_sq"]
-        work = np.empty_like(value)  # with `out` results are arrays also without dimensions
-        mean *= beta1
-        mean += np.multiply(gradient, 1 - beta1, out=work)
-        square *= beta2
-        np.multiply(gradient, gradient, out=work)
-        work *= 1 - beta2
-        square += work
-        if group["amsgrad"]:
-            square = np.maximum(state["max_exp_avg_sq"], square, out=state["max_exp_avg_sq"])
-        # m̂ / (√v̂ + eps), both corrections taken to the front so that each array is passed over once
-        np.sqrt(square, out=work)
-        work *= (1 - beta2 ** state["step"]) ** -0.5
-        work += group["eps"]
-        np.divide(mean, work, out=work)
-        work *= group["lr"] / (1 - beta1 ** state["step"])
-        value -= work
+        largest = state["max_exp_avg_sq"] if group["amsgrad"] else None
+        each(
+            _adam, [value, state["exp_avg"], state["exp_avg_sq"], largest], [gradient],
+            None if decoupled else decay, 1 - rate * decay if decoupled else None, beta1, 1 - beta1, beta2, 1 - beta2,
+            (1 - beta2 ** state["step"]) ** -0.5, group["eps"], rate / (1 - beta1 ** state["step"]),
+        )  # fmt: skip
+
+
+def _adam(
+    weight: Any, mean: Any, square: Any, largest: Any, gradient: Any,
+    decay: Any, shrink: Any, beta1: Any, rest1: Any, beta2: Any, rest2: Any, correction: Any, eps: Any, rate: Any,
+) -> Any:  # fmt: skip
+    # Both corrections, of m̂ and √v̂, are numbers for all weights: `rate` and `correction` hold them
+    if decay is not None:
+        gradient = gradient + decay * weight
+    if shrink is not None:
+        weight = shrink * weight
+    mean = beta1 * mean + rest1 * gradient
+    square = beta2 * square + rest2 * gradient * gradient
+    size = square
+    if largest is not None:
+        largest = np.maximum(largest, square)
+        size = largest
+    return weight - rate * (mean / (correction * np.sqrt(size) + eps)), mean, square, largest
 
 
 class AdamW(Adam):

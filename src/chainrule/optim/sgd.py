@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from chainrule.kernels.elementwise import each
 from chainrule.optim.optimizer import Array, Optimizer, Parameters, options
 
 
@@ -50,14 +51,19 @@ class SGD(Optimizer):
 
     def update(self, value: Array, gradient: Array, state: dict[str, Any], group: dict[str, Any]) -> None:
         """One step for one parameter."""
-        if group["weight_decay"]:
-            gradient = gradient + group["weight_decay"] * value
-        if group["momentum"]:
-            velocity = state.get("momentum_buffer")
-            if velocity is None:
-                velocity = state["momentum_buffer"] = np.copy(gradient)  # an array also without dimensions
-            else:
-                velocity *= group["momentum"]
-                velocity += (1 - group["dampening"]) * gradient
-            gradient = gradient + group["momentum"] * velocity if group["nesterov"] else velocity
-        value -= group["lr"] * gradient
+        momentum, rest = group["momentum"] or None, 1 - group["dampening"]
+        velocity = state.get("momentum_buffer") if momentum is not None else None
+        if momentum is not None and velocity is None:  # the first velocity is the whole gradient
+            velocity, rest = np.zeros_like(value), 1.0
+            state["momentum_buffer"] = velocity
+        ahead = momentum if group["nesterov"] else None
+        each(_sgd, [value, velocity], [gradient], group["weight_decay"] or None, momentum, rest, ahead, group["lr"])
+
+
+def _sgd(weight: Any, velocity: Any, gradient: Any, decay: Any, momentum: Any, rest: Any, ahead: Any, rate: Any) -> Any:
+    if decay is not None:
+        gradient = gradient + decay * weight
+    if velocity is not None:
+        velocity = momentum * velocity + rest * gradient
+        gradient = velocity if ahead is None else gradient + ahead * velocity
+    return weight - rate * gradient, velocity
