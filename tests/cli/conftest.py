@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
+from PIL import Image, ImageDraw
 
 from chainrule.cli import main
 from chainrule.data import idx
@@ -125,3 +128,29 @@ def trained(tmp_path_factory: pytest.TempPathFactory, images: Path) -> tuple[Pat
         timeout=120,
     )
     return place / "a run", Done(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.fixture
+def copy(trained: tuple[Path, Done], here: Path) -> Path:
+    """The trained run, in this test's own folder, to do with as it likes."""
+    return shutil.copytree(trained[0], here / "copy")
+
+
+STROKES = {  # as one draws them, on paper of 100×100
+    "0": [[(50 + 22 * np.sin(a), 50 - 32 * np.cos(a)) for a in np.linspace(0, 2 * np.pi, 40)]],
+    "1": [[(52, 18), (48, 82)]],
+    "4": [[(38, 18), (32, 52), (68, 52)], [(64, 20), (60, 84)]],
+    "7": [[(28, 22), (70, 22), (44, 84)]],
+}
+
+
+@pytest.fixture
+def write() -> Callable[..., None]:
+    """Writes a digit on a picture, 100×100 pixels from a place (across, down)."""
+
+    def write(picture: Image.Image, digit: str, ink: int, across: float = 0, down: float = 0) -> None:
+        for stroke in STROKES[digit]:
+            line = [(across + x, down + y) for x, y in stroke]
+            ImageDraw.Draw(picture).line(line, fill=ink, width=7, joint="curve")
+
+    return write

@@ -6,28 +6,20 @@ import json
 
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw
+from PIL import Image
 
 JPEG = b"\xff\xd8\xff"
-STROKES = {  # as one draws them, on paper of 100×100
-    "0": [[(50 + 22 * np.sin(a), 50 - 32 * np.cos(a)) for a in np.linspace(0, 2 * np.pi, 40)]],
-    "1": [[(52, 18), (48, 82)]],
-    "4": [[(38, 18), (32, 52), (68, 52)], [(64, 20), (60, 84)]],
-    "7": [[(28, 22), (70, 22), (44, 84)]],
-}
 
 
 @pytest.fixture
-def page(here):
+def page(here, write):
     """Writes rows of digits on a page: 100×150 pixels each, 100 pixels of margin."""
 
     def page(rows, name="page.png", ink=30, paper=225, **options):
         picture = Image.new("L", (200 + 100 * max([4, *map(len, rows)]), 200 + 150 * max(2, len(rows))), paper)
         for down, row in enumerate(rows):
             for across, digit in enumerate(row):
-                for stroke in STROKES[digit]:
-                    line = [(100 + 100 * across + x, 100 + 150 * down + y) for x, y in stroke]
-                    ImageDraw.Draw(picture).line(line, fill=ink, width=7, joint="curve")
+                write(picture, digit, ink, 100 + 100 * across, 100 + 150 * down)
         picture.save(here / name, **options)
         return name
 

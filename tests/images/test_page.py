@@ -105,6 +105,35 @@ def test_one_large_digit(read):
     assert told(read_page(noisy(write(["5"], (800, 800), 400, (250, 200))), read)) == ["5"]
 
 
+@pytest.mark.parametrize("digit", ["3", "5", "8"])
+def test_a_marker_close_up_with_strokes_as_wide_as_a_shadow(read, digit):
+    sheet = write([digit], (520, 540), 440, (60, 40), ink=0.45, wider=0.2)
+    assert told(read_page(noisy(sheet), read)) == [digit]
+
+
+def test_digits_of_a_third_of_its_size_beside_a_large_one(read):
+    large = write(["5"], (900, 800), 330, (80, 60), wider=0.1)
+    sheet = np.minimum(large, write(["2580"], (900, 800), 120, (80, 560), step=(180, 0)))
+    assert told(read_page(noisy(sheet), read)) == ["5", "2580"]
+
+
+def test_a_thin_pen(read):
+    picture = Image.new("L", (1280, 720), 150)
+    pen = ImageDraw.Draw(picture)
+    for left in (200, 500, 800):
+        pen.line([(left, 200), (left + 90, 200), (left + 30, 360)], fill=70, width=2)
+    photo = np.asarray(picture.filter(ImageFilter.GaussianBlur(0.7))) / 255
+    assert told(read_page(noisy(photo), read)) == ["777"]
+
+
+def test_small_zeros_close_to_tall_digits(read):
+    sheet = write(["2", "6"], height=80, at=(200, 150), step=(0, 200))
+    beside = [np.flatnonzero((sheet[top : top + 80] < 0.5).any(axis=0)).max() + 10 for top in (150, 350)]
+    for left, top in zip(beside, (195, 395), strict=True):
+        sheet = np.minimum(sheet, write(["0"], height=35, at=(left, top)))
+    assert told(read_page(noisy(sheet), read)) == ["20", "60"]
+
+
 def test_sizes_may_differ_from_line_to_line(read):
     sheet = write(["2718"], height=45)
     sheet = np.minimum(sheet, write(["2818"], height=100, at=(100, 300), step=(150, 0)))
@@ -201,6 +230,13 @@ def test_rules_are_no_digits_and_digits_on_them_stay(read, kind, degrees):
         sheet[:, 20::60] *= 0.75
         sheet[:, 21::60] *= 0.75
     assert told(read_page(rotated(noisy(sheet), degrees), read)) == ["2580", "5082", "2580"]
+
+
+def test_the_thick_rules_of_a_close_up(read):
+    sheet = write(["2580"], (1280, 560), 150, (120, 200), (250, 0))
+    for top in (90, 345):
+        sheet[top : top + 5] *= 0.3
+    assert told(read_page(rotated(noisy(sheet), 1.5), read)) == ["2580"]
 
 
 @pytest.mark.parametrize("shape", [(3, 10, 10), (0, 5), (5,)])

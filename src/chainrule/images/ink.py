@@ -27,25 +27,26 @@ LEAST_CLARITY = 5.0  # standard deviations of the noise: likewise
 DARKEST_PAPER = 0.4  # of the bright paper's brightness: a shadow leaves more, a dark desk less
 STEEP = 1.6  # times as bright, within seven pixels of the small copy: an edge, not the slow end of a shadow
 RULE = 0.35  # of the picture's side: what goes straight on for this long is printed, not written
-LEAST_RULE, THICKEST_RULE = 0.03, 0.006  # its ink; its thickness, of the shorter side
+LEAST_RULE, THICKEST_RULE = 0.03, 0.005  # its ink; its thickness, of the longer side
 COLUMNS = 60  # blocks beside one another in which rules are looked for
 SLOPES = np.linspace(-0.16, 0.16, 33)  # pixels down for each across: of the page,
 NEAR_SLOPES = np.linspace(-0.08, 0.08, 15)  # and of its single rules beside that, as it is seen from aside
 
 
-def find_ink(grey: Grey) -> tuple[Grey, NDArray[np.bool_]]:
+def find_ink(grey: Grey, widest: float = WIDEST_STROKE) -> tuple[Grey, NDArray[np.bool_]]:
     """How much of the paper's light each pixel swallows; light, shadow and the paper's rules are taken away.
 
     Args:
         grey: `(height, width)`, brightness from 0 to 1.
+        widest: the widest stroke, of the shorter side.
 
     Returns:
         `ink`, from 0 to 1, where that is more than the camera's noise can make, and 0 elsewhere; and `sheet`, where
         there is paper and not the desk. Both `(height, width)`.
     """
-    paper, unsure, sheet = _paper(grey)
+    paper, unsure, sheet = _paper(grey, widest)
     ink = 1 - ndimage.gaussian_filter(grey, SMOOTHING) / np.maximum(paper, 0.02)  # (height, width)
-    level, noise = _level_and_noise(ink)
+    level, noise = _level_and_noise(ink, widest)
     ink = np.where(sheet, np.clip(ink - level, 0, 1), 0)
     for turned in (ink, ink.T):  # rules across, then rules down
         _take_rules(turned)
@@ -53,7 +54,7 @@ def find_ink(grey: Grey) -> tuple[Grey, NDArray[np.bool_]]:
     return ink, sheet
 
 
-def _paper(grey: Grey) -> tuple[Grey, Grey, NDArray[np.bool_]]:
+def _paper(grey: Grey, widest: float) -> tuple[Grey, Grey, NDArray[np.bool_]]:
     """The brightness of the paper, also under the ink; by what part of it that may be wrong; and where there is paper.
 
     On a small copy every dark detail narrower than a window is filled with the brightness beside it (a closing), which
@@ -61,7 +62,7 @@ def _paper(grey: Grey) -> tuple[Grey, Grey, NDArray[np.bool_]]:
     """
     step = max(1, min(grey.shape) // COARSE)
     coarse = _blocks(grey, step)
-    window = max(3, round(WIDEST_STROKE * min(coarse.shape))) | 1
+    window = max(3, round(widest * min(coarse.shape))) | 1
     light = ndimage.grey_closing(ndimage.median_filter(coarse, 3), (window, window))
     light = ndimage.median_filter(light, 5)
     size = (coarse.shape[0] * step, coarse.shape[1] * step)
@@ -115,7 +116,7 @@ def _take_rules(ink: Grey) -> None:
     level = ndimage.maximum_filter1d(ink[(rows + drop).clip(0, height - 1), across], 3, axis=0)
     least = level[:, : columns * block].reshape(height, columns, block).min(axis=2)  # (height, columns)
     rule = _common(least, block)
-    thickest = max(5, round(THICKEST_RULE * min(ink.shape)))
+    thickest = 4 + round(THICKEST_RULE * max(ink.shape))  # blurred, and widened above
     rule -= ndimage.grey_opening(rule, (thickest, 1))
     labels, _ = ndimage.label(rule > LEAST_RULE, np.ones((3, 3)))
     long = [n for n, at in enumerate(ndimage.find_objects(labels), 1) if at[1].stop - at[1].start > RULE * columns]
@@ -159,9 +160,9 @@ def _moved(values: Grey, down: int, across: int) -> Grey:
     return padded[max(down, 0) : max(down, 0) + height, max(across, 0) : max(across, 0) + width]
 
 
-def _level_and_noise(ink: Grey) -> tuple[Grey, Grey]:
+def _level_and_noise(ink: Grey, widest: float) -> tuple[Grey, Grey]:
     """The mean and the standard deviation of what is not ink, as told by medians, which a few strokes cannot move."""
-    tile = max(8, min(ink.shape) // 12)
+    tile = max(8, int(widest / 1.08 * min(ink.shape)))  # more than a stroke fills
     down, across = (max(1, side // tile) for side in ink.shape)
     tiles = ink[: down * tile, : across * tile].reshape(down, tile, across, tile).swapaxes(1, 2)[:, :, ::2, ::2]
     values = tiles.reshape(down, across, -1)  # (tiles down, tiles across, pixels)

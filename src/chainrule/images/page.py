@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import ndimage
 
-from chainrule.images.ink import find_ink
+from chainrule.images.ink import WIDEST_STROKE, find_ink
 from chainrule.images.raster import shrink
 from chainrule.images.steps import checked, ink_to_mnist
 
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 LONGEST_SIDE = 2000  # pixels of a photo's longer side: a sheet of small digits is still read
 HANDY = 64  # pixels of a digit's height: in photos with larger ones there is only more noise to see
+LARGE = 0.35  # of the picture's shorter side: a digit this tall may have strokes as wide as shadows elsewhere,
+LARGE_SIDE, WIDEST_LARGE = 160, 0.35  # and is read on a copy of so many pixels, strokes being up to this wide
 SMALLEST = 14  # pixels of a digit's height: smaller ones cannot be told from dust
 CORE = 0.3  # of a part's darkest ink: what is lighter is the blur around its strokes
 SURE = 0.95  # confidence: what is read with less, and is odd in size or ink besides, is no digit
@@ -41,9 +43,10 @@ SPECK = 0.12  # a part shorter than this is dust
 PIECE = 0.6  # a part shorter than this is a piece of a digit, or none
 NEAR = 0.15  # pieces of one digit are at most so far apart
 TALLEST_JOINED, WIDEST_JOINED = 1.75, 1.3  # less than two digits that stand in two lines, or side by side
-SHORTEST, TALLEST, WIDEST = 0.45, 2.2, 6.0  # of a digit, or of several that touch
+SHORTEST, TALLEST, WIDEST = 0.3, 2.2, 6.0  # of a digit, or of several that touch
 THICKEST_JOINT = 0.3  # where two digits touch, of their height
-THINNEST, THICKEST = 0.04, 0.6  # of a part's own longer side: what pens and markers do to digits
+THINNEST, THICKEST = 0.012, 0.6  # of a part's own longer side: what pens and markers do to digits
+FRAME, FRAMED, THIN_FRAME = 0.08, 0.8, 0.05  # a frame has ink so near to each side of its box, along so much of it
 FAINTEST = 0.3  # of the darkness of the page's usual ink: a pencil beside a marker has a third
 SOFTEST = 0.1  # of its darkness from pixel to pixel: a stroke has an edge, a shadow fades
 
@@ -120,22 +123,45 @@ def read_page(photo: NDArray[np.floating | np.uint8], read: Reader) -> list[list
     grey = shrink(checked(photo), LONGEST_SIDE)
     if min(grey.shape) < 2 * SMALLEST:
         return []
+    large, scale = _read_large(grey, read), max(photo.shape) / max(grey.shape)
+    lines = _read_small(grey, read)
+    if large and all(_is_of(one, large) for one in _flat(lines)):
+        lines = large
+    return _rescaled(lines, scale)
+
+
+def _read_small(grey: Grey, read: Reader) -> list[list[Digit]]:
+    """Digits that are small beside the picture, as most are."""
     parts, size = _find_parts(grey)
-    if size > 1.4 * HANDY:
-        grey = shrink(grey, round(HANDY / size * max(grey.shape)))
-        parts, size = _find_parts(grey)
+    if size <= 1.4 * HANDY:
+        return _read_lines(parts, size, read)
+    handy = shrink(grey, round(HANDY / size * max(grey.shape)))
+    lines = _read_lines(*_find_parts(handy), read)
+    return _rescaled(lines, max(grey.shape) / max(handy.shape))
+
+
+def _read_large(grey: Grey, read: Reader) -> list[list[Digit]]:
+    """Digits so large that their strokes may be as wide as shadows elsewhere; an empty list if they are not."""
+    small = shrink(grey, LARGE_SIDE)
+    parts, size = _find_parts(small, WIDEST_LARGE)
+    if size < LARGE * min(small.shape):
+        return []
+    return _rescaled(_read_lines(parts, size, read), max(grey.shape) / max(small.shape))
+
+
+def _read_lines(parts: Sequence[_Part], size: float, read: Reader) -> list[list[Digit]]:
+    """The digits among the parts; `size` is their typical height."""
     if not size:
         return []
-    scale = max(photo.shape) / max(grey.shape)
     parts = [part for part in _join(parts, size) if _may_be_digit(part, size)]
     dark = _median([part.darkness for part in parts], parts)  # what is much fainter is left of rules, shadows, stains
     parts = [part for part in parts if part.darkness > FAINTEST * dark]
-    lines = []
-    for line in _lines(parts):
-        digits = _read_line(line, read, size, dark)
-        if digits:
-            lines.append([replace(digit, box=_scaled(digit.box, scale)) for digit in digits])
-    return lines
+    lines = [_read_line(line, read, size, dark) for line in _lines(parts)]
+    return [line for line in lines if line]
+
+
+def _rescaled(lines: list[list[Digit]], by: float) -> list[list[Digit]]:
+    return [[replace(digit, box=_scaled(digit.box, by)) for digit in line] for line in lines]
 
 
 def _scaled(box: Box, by: float) -> Box:
@@ -143,12 +169,28 @@ def _scaled(box: Box, by: float) -> Box:
     return left, top, right, bottom
 
 
+def _flat(lines: list[list[Digit]]) -> list[Digit]:
+    return [digit for line in lines for digit in line]
+
+
+def _is_of(one: Digit, large: list[list[Digit]]) -> bool:
+    """Whether it is but the edge of a large digit's stroke, or dust beside one."""
+    x, y = (one.box[0] + one.box[2]) / 2, (one.box[1] + one.box[3]) / 2
+    for left, top, right, bottom in (digit.box for digit in _flat(large)):
+        edge = 0.05 * (bottom - top)
+        if left - edge <= x <= right + edge and top - edge <= y <= bottom + edge:
+            return True
+        if one.box[3] - one.box[1] < edge:
+            return True
+    return False
+
+
 # Parts
 
 
-def _find_parts(grey: Grey) -> tuple[list[_Part], float]:
+def _find_parts(grey: Grey, widest: float = WIDEST_STROKE) -> tuple[list[_Part], float]:
     """The parts that ink falls into, those at the sheet's border left out; and how tall a digit is, typically."""
-    ink, sheet = find_ink(grey)
+    ink, sheet = find_ink(grey, widest)
     labels, count = ndimage.label(ink > 0, np.ones((3, 3)))
     inked = labels > 0
     darkest = np.zeros(count + 1, ink.dtype)
@@ -184,7 +226,19 @@ def _median(values: Sequence[float], parts: Sequence[_Part]) -> float:
 
 def _no_stroke(part: _Part) -> bool:
     """Whether it is too thick for its size, as a blot is, or too thin, as a frame or a long line."""
-    return not THINNEST < part.thickness / max(part.height, part.width) < THICKEST
+    return not THINNEST < part.thickness / max(part.height, part.width) < THICKEST or _is_frame(part)
+
+
+def _is_frame(part: _Part) -> bool:
+    """Whether it goes along all sides of its box, thin, with nothing inside, and is too wide for a one."""
+    if part.thickness > THIN_FRAME * max(part.height, part.width):
+        return False
+    down, across = max(3, round(FRAME * part.height)), max(3, round(FRAME * part.width))
+    if part.width < 0.4 * part.height or part.ink[2 * down : -2 * down, 2 * across : -2 * across].any():
+        return False
+    inked = part.ink > 0
+    sides = inked[:down].any(0), inked[-down:].any(0), inked[:, :across].any(1), inked[:, -across:].any(1)
+    return min(side.mean() for side in sides) > FRAMED
 
 
 def _may_be_digit(part: _Part, size: float) -> bool:
@@ -231,7 +285,9 @@ def _belong_together(piece: _Part, part: _Part, size: float) -> bool:
     overlap = (min(piece.right, part.right) - max(piece.left, part.left)) / min(piece.width, part.width)
     if overlap > 0.5:  # one above the other
         return True
-    return piece.height < PIECE * size and max(piece.height, piece.width) > 0.25 * size
+    if piece.height >= PIECE * size or max(piece.height, piece.width) <= 0.25 * size:
+        return False
+    return overlap > 0.15 or piece.height < 0.5 * piece.width or piece.width < 0.15 * size  # else a small digit beside
 
 
 def _union(one: _Part, other: _Part) -> _Part:
@@ -286,7 +342,7 @@ def _read_line(line: Sequence[_Part], read: Reader, size: float, dark: float) ->
     for part, digit in zip(line, _read(line, read), strict=True):
         for piece, one in _read_apart(part, digit, read):
             unsure = one.confidence < SURE
-            odd = not 0.6 * typical <= piece.height <= 1.6 * typical or not 0.6 * size <= piece.height <= 1.8 * size
+            odd = not 0.6 * typical <= piece.height <= 2.0 * typical or not 0.6 * size <= piece.height <= 2.0 * size
             if not (unsure and (odd or piece.darkness < 0.5 * dark)):
                 found.append(one)
     return found
