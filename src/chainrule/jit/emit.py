@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,9 +17,9 @@ import numpy as np
 from chainrule.jit.graph import Value, base_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    from chainrule.jit.schedule import Stage
+    from chainrule.jit.schedule import Group, Stage
 
 NAMES = {"float32": "f4", "float64": "f8", "int64": "i8", "int32": "i4", "uint8": "u1", "bool": "b1", "int16": "i2",
          "int8": "s1", "uint16": "u2", "uint32": "u4", "uint64": "u8"}  # fmt: skip
@@ -59,6 +60,10 @@ class Function:
         numbers: for each number that it takes, its place in S.
         rows: what can be shared out.
         shared: whether it is worth sharing.
+        sums: for each result that is a sum over rows, made in parts, its place in T and how many bytes a part has. The
+            function takes one more argument then, whether the part is begun.
+        parts: how many.
+        private: every thread does all of it, for itself.
     """
 
     text: str
@@ -66,23 +71,43 @@ class Function:
     numbers: tuple[int, ...]
     rows: int
     shared: bool
+    sums: Mapping[int, int]
+    parts: int
+    private: bool
 
-    def call(self, name: str) -> str:
-        """The line that calls it: for all rows, or for this thread's share."""
-        share = f"me * {self.rows} // shares, (me + 1) * {self.rows} // shares" if self.shared else f"0, {self.rows}"
-        given = [*(f"T[{n}]" for n in self.arrays), *(f"S[{n}]" for n in self.numbers), share]
-        return f"{name}({', '.join(given)})"
+    def lines(self, name: str, moves: Mapping[int, str]) -> list[str]:
+        """The lines that call it: for all rows, for this thread's share of them, or part by part."""
+        if self.private:
+            return [self.call(name, moves, "0", str(self.rows))]
+        if not self.sums:
+            share = ("me * {0} // shares", "(me + 1) * {0} // shares") if self.shared else ("0", "{0}")
+            return [self.call(name, moves, *(end.format(self.rows) for end in share))]
+        line = self.call(
+            name, moves, f"part * {self.rows} // {self.parts}", f"(part + 1) * {self.rows} // {self.parts}"
+        )
+        return [f"for part in range(me * {self.parts} // shares, (me + 1) * {self.parts} // shares):", f"    {line}"]
+
+    def call(self, name: str, moves: Mapping[int, str], first: str, last: str, fresh: str = "1") -> str:
+        """A line that calls it for some rows; `moves` says by place in T how far an array is moved."""
+        moves = {**moves, **{n: f" + part * {size}" for n, size in self.sums.items()}}
+        given = [*(f"T[{n}]{moves.get(n, '')}" for n in self.arrays), *(f"S[{n}]" for n in self.numbers), first, last]
+        return f"{name}({', '.join([*given, fresh] if self.sums else given)})"
 
 
 def function(stage: Stage, slot: Callable[[Value], int]) -> Function:
     """What a stage is compiled to; `slot` tells an array's place in T."""
+    sums = {slot(v): v.example.nbytes // stage.parts for v in stage.steps if stage.parts and in_parts(v)}
     if stage.kind == "matmul":
         lines, rows = product(stage.steps[0], slot)
         shared = rows >= 8 and work(stage) > 8 * SMALL
+    elif stage.kind == "kernel":
+        lines, rows = kernel(stage, slot)
+        shared = rows > 1 and work(stage) > SMALL
     else:
         loop = Loop(stage, slot)
         lines, rows = loop.lines, loop.sizes[0] if loop.sizes else 1
         shared = loop.outermost_free and work(stage) > SMALL and rows > 1
+    private = bool(stage.steps) and "each" in stage.steps[0].options
     body = "\n".join(lines)
     arrays = list(dict.fromkeys(re.findall(r"T\[(\d+)\]", body)))
     numbers = list(dict.fromkeys(re.findall(r"S\[(\d+)\]", body)))
@@ -90,25 +115,69 @@ def function(stage: Stage, slot: Callable[[Value], int]) -> Function:
         for position, place in enumerate(places):
             body = body.replace(f"{letter}[{place}]", f"{word}{position}")
     names = [*(f"array{i}" for i in range(len(arrays))), *(f"number{i}" for i in range(len(numbers))), "first", "last"]
+    names += ["fresh"] if sums else []
     text = f"({', '.join(names)}):\n{body}"
-    return Function(text, tuple(map(int, arrays)), tuple(map(int, numbers)), rows, shared)
+    return Function(text, tuple(map(int, arrays)), tuple(map(int, numbers)), rows, shared, sums, stage.parts, private)
 
 
-def parts(parts: Sequence[Sequence[str]], threads: bool) -> list[str]:
-    """The functions that threads run: `run` one part, and `follow` from run to run."""
+Call = tuple["Stage", str, Function]
+"""A stage with its function's name and text."""
+
+
+def together(group: Group, calls: Sequence[Call], moves: Mapping[int, str]) -> list[str]:
+    """The function that runs a group of stages image by image, for this thread's share of the images."""
+    n, parts = group.images, group.parts
+    lines = ["", "", '@numba.njit(error_model="numpy", nogil=True)', f"def {group.name}(T, S, me, shares):"]
+    indent = "    "
+    if parts:
+        lines.append(f"    for part in range(me * {parts} // shares, (me + 1) * {parts} // shares):")
+        lines += [f"        begin, end = part * {n} // {parts}, (part + 1) * {n} // {parts}"]
+        indent += "    "
+    else:
+        lines.append(f"    begin, end = me * {n} // shares, (me + 1) * {n} // shares")
+    lines.append(f"{indent}for image in range(begin, end):")
+    for _, function, made in calls:
+        each = made.rows // n
+        rows = ("image", "image + 1") if each == 1 else (f"image * {each}", f"(image + 1) * {each}")
+        lines.append(f"{indent}    {made.call(function, moves, *rows, 'int(image == begin)')}")
+    return lines
+
+
+def parts(parts: Sequence[Sequence[Call]], moves: Mapping[int, str], threads: bool) -> list[str]:
+    """The functions that threads run: `run` one part, and `follow` from run to run.
+
+    Args:
+        parts: the stages of each.
+        moves: by place in T, how far an array is moved for a thread and an image.
+        threads: whether there are several.
+    """
+    groups: list[str] = []
     lines = ["", "", "@jit", "def run(T, S, part, me, shares):", "    rule = flush_denormals()"]
+    indent, barrier = "        ", "        wait(T, shares)"
     for number, calls in enumerate(parts):
         lines.append(f"    if part == {number}:")
         alone: list[str] = []  # stages that the first thread does by itself
-        for line in [*calls, "me"]:
-            if "me" not in line:
-                alone.append(f"            {line}")
-                continue
-            if alone:
-                lines += ["        if me == 0:", *alone, "        wait(T, shares)"]
-                alone = []
-            if line != "me":
-                lines += [f"        {line}", "        wait(T, shares)"]
+        for group, grouped in groupby(calls, key=lambda call: call[0].group):
+            members = list(grouped)
+            if group is None:
+                shared = [
+                    (made.shared or made.private or bool(made.sums), made.lines(name, moves))
+                    for _, name, made in members
+                ]
+            else:
+                groups += together(group, members, moves)
+                shared = [(True, [f"{group.name}(T, S, me, shares)"])]
+            for by_all, text in shared:
+                if by_all and alone:
+                    lines += [f"{indent}if me == 0:", *alone, barrier]
+                    alone = []
+                if by_all:
+                    lines += [*(indent + line for line in text), barrier]
+                else:
+                    alone += [f"{indent}    {line}" for line in text]
+        if alone:
+            lines += [f"{indent}if me == 0:", *alone, barrier]
+    lines = [*groups, *lines]
     lines.append("    restore_denormals(rule)")
     if threads:
         lines += ["", "", "@jit", "def follow(T, S, part, me, shares, hurry):", "    while part >= 0:",
@@ -120,6 +189,9 @@ def work(stage: Stage) -> float:
     """About how many multiplications and moves of numbers a stage makes."""
     if stage.kind == "matmul":
         return float(stage.steps[0].size * stage.steps[0].inputs[0].shape[-1] / 8)  # so many at a time
+    if stage.kind == "kernel":
+        step = stage.steps[0]
+        return float(step.options.get("flops", 0) / 8 or step.options["job"].work)
     return math.prod(stage.shape) * (1 + len(stage.steps) / 4)
 
 
@@ -137,7 +209,7 @@ class Loop:
     def _body(self) -> list[str]:
         stage = self.stage
         operands = stage.reads()
-        order = self._order(operands)
+        order = self.order = self._order(operands)
         moves = {id(v): self._stride(v, stage.shape) for v in [*operands, *(t for t, _ in stage.writes)]}
         moves |= {id(v): _reduced(v) if v.kind == "reduce" else self._stride(v, stage.shape) for v in stage.steps}
         sizes, strides = self._coalesced(
@@ -153,7 +225,8 @@ class Loop:
             while level and strides[id(step)][level - 1] == 0:
                 level -= 1
             self.level[id(step)] = level
-        self.outermost_free = depth > 0 and all(strides[id(step)][0] for step in self.reductions if sizes[0] > 1)
+        whole = [step for step in self.reductions if not in_parts(step)]
+        self.outermost_free = depth > 0 and all(strides[id(step)][0] for step in whole if sizes[0] > 1)
         return self._nest(0)
 
     def _order(self, operands: Sequence[Value]) -> list[int]:
@@ -232,7 +305,8 @@ class Loop:
         body = body if total and not empty else []
         for r in self.reductions:  # sums in memory begin at 0
             if total and (empty or self.level[id(r)] == total or self._comes_again(r)):
-                body = [*self._clear(r), *body]
+                cleared = self._clear(r)
+                body = [*(["if fresh:", *("    " + line for line in cleared)] if in_parts(r) else cleared), *body]
         if not total:
             body = [*(f"{self._acc(r)} = {self._start(r)}" for r in self.reductions), *element,
                     *(f"{self._pointer(r)}[0] = {self._acc(r)}" for r in self.reductions)]  # fmt: skip
@@ -240,7 +314,7 @@ class Loop:
 
     def _comes_again(self, r: Value) -> bool:
         """Whether a loop outside the one that sums in a variable runs over the same results once more."""
-        return 0 in self.strides[id(r)][: self.level[id(r)]]
+        return in_parts(r) or 0 in self.strides[id(r)][: self.level[id(r)]]
 
     def _hand_over(self, r: Value) -> str:
         """The line that puts a sum from its variable into memory."""
@@ -335,10 +409,37 @@ def _memory(value: Value) -> str:
 
 def _reduced(step: Value) -> list[int]:
     """How far a reduction's result moves with each dimension of what is reduced."""
-    axes, strides = step.options["axes"], list(step.strides)
+    axes, strides = step.options["axes"], list(step.strides[1:] if in_parts(step) else step.strides)
     if step.options["keepdims"]:
         return [0 if d in axes else stride for d, stride in enumerate(strides)]
     return [0 if d in axes else strides.pop(0) for d in range(len(step.inputs[0].shape))]
+
+
+def in_parts(step: Value) -> bool:
+    """Whether a result is several sums, each over a share of what is summed."""
+    return "parts" in step.options
+
+
+def kernel(stage: Stage, slot: Callable[[Value], int]) -> tuple[list[str], int]:
+    """The text of a kernel's call, and its rows."""
+    step = stage.steps[0]
+    job, scratch = step.options["job"], "0"
+    *inputs, description = step.inputs
+    arrays = []
+    for value in [*inputs, *stage.steps]:
+        if value.kind == "scratch":
+            scratch = f"T[{slot(value)}]"
+            continue
+        offset, view = 0, value
+        while view.kind == "view":
+            offset += view.options["offset"]
+            view = view.inputs[0]
+        away = f" + {offset * value.dtype.itemsize}" if offset else ""
+        arrays.append(f"T[{slot(base_of(value))}]{away}")
+    arrays += ["0"] * (3 - len(arrays))
+    fresh = "fresh" if stage.parts else "1"
+    line = f"    kernel(T[{slot(description)}], {', '.join(arrays)}, {scratch}, first, last, {fresh})"
+    return [line], job.rows
 
 
 def product(step: Value, slot: Callable[[Value], int]) -> tuple[list[str], int]:

@@ -1,7 +1,8 @@
 """The program as a graph: which array is made of which, before anything is decided about loops and memory.
 
 A `Value` is one array: an argument, memory that lives outside (a parameter, a running mean), or the result of one step.
-There are five kinds of steps: elementwise, reduction, view, product of matrices, and a call of Python for all else.
+There are six kinds of steps: elementwise, reduction, view, product of matrices, kernel (convolution and pooling), and a
+call of Python for all else.
 Values are never changed; what changes in place is memory outside, into which a value is written at the end. So a value
 may be computed wherever its inputs are there, or not at all if nobody asks.
 """
@@ -44,8 +45,8 @@ class Value:
     """One array of the program.
 
     Attributes:
-        kind: "argument", "captured", "elementwise", "reduce", "view", "matmul", "call" or "part" (one of the several
-            results of a call).
+        kind: "argument", "captured", "elementwise", "reduce", "view", "matmul", "kernel", "call", "part" (another of
+            the several results of a kernel or a call) or "scratch" (memory that a kernel needs while it runs).
         op: for elementwise and reduce, which; for a call, what is called.
         inputs: Values, and for elementwise steps also Python numbers and `Number`s.
         example: the array as the traced call had it, in the memory order that the program's will have.

@@ -57,7 +57,7 @@ class Program:
         self.functions: dict[int, tuple[str, emit.Function]] = {}  # each compiled stage's, with its name
         functions: list[str] = []
         names: dict[str, str] = {}  # of functions, by their text
-        parts: list[list[str]] = []
+        parts: list[list[emit.Call]] = []
         order: list[Any] = []  # numbers of parts, and stages that are calls of Python
         for number, stage in enumerate(plan.stages):
             if stage.kind == "call":
@@ -73,8 +73,9 @@ class Program:
             if not order or not isinstance(order[-1], int):
                 order.append(len(parts))
                 parts.append([])
-            parts[-1].append(made.call(name))
-        self.code = HEADER + "\n".join([*functions, *emit.parts(parts, self.shares > 1)]) + "\n"
+            parts[-1].append((stage, name, made))
+        text = [*functions, *emit.parts(parts, self._moves(), self.shares > 1)]
+        self.code = HEADER + "\n".join(text) + "\n"
         for v in outputs:
             self._slot(base_of(v))
         self._allocate(outputs)
@@ -92,24 +93,38 @@ class Program:
             self.bases.append(value)
         return found
 
+    def _moves(self) -> dict[int, str]:
+        """By place in the table, how far an array is moved for each thread, and for each image of a group."""
+        moves = {}
+        for value in self.bases:
+            if "each" in value.options:  # every thread has its own
+                moves[self.slots[id(value)]] = f" + me * {value.options['each']}"
+            elif id(value) in self.plan.windows:
+                each = value.example.nbytes // value.shape[0]
+                moves[self.slots[id(value)]] = f" + me * {self.plan.windows[id(value)]} - image * {each}"
+        return moves
+
     def _allocate(self, outputs: Sequence[Value]) -> None:
         self.table = np.zeros(RESERVED + len(self.bases), np.int64)
         self.table[:2] = blas.addresses()
         self.control = np.zeros((3 * self.shares + 1) * 8 + 8, np.int64)  # a cache line for each word
         self.table[2] = -(-self.control.ctypes.data // ALIGNMENT) * ALIGNMENT
-        raw = np.empty(self.plan.arena + ALIGNMENT, np.uint8)
+        raw = self.memory = np.empty(self.plan.arena + ALIGNMENT, np.uint8)
         start = -raw.ctypes.data % ALIGNMENT
         self.arrays: dict[int, NDArray[Any]] = {}
         kept = {id(base_of(v)) for v in outputs}
         for value in self.bases:
             if value.kind == "captured":
                 array = value.example
-            elif value.kind == "argument" or (value.kind in ("call", "part") and id(value) not in kept):
+            elif value.kind == "argument" or (_given(value) and id(value) not in kept):
                 continue
             elif id(value) in kept:
                 array = _laid_out(np.empty(value.example.nbytes, np.uint8), value)
             else:
                 offset = start + self.plan.offsets[id(value)]
+                if id(value) in self.plan.windows:
+                    self.table[self.slots[id(value)]] = raw[offset:].ctypes.data
+                    continue
                 array = _laid_out(raw[offset : offset + value.example.nbytes], value)
             self.arrays[id(value)] = array
             self.table[self.slots[id(value)]] = array.ctypes.data
@@ -164,6 +179,11 @@ class Program:
         finally:
             blas.let_go(before)
         self.remember(new)
+
+
+def _given(value: Value) -> bool:
+    """Whether it is what a call of Python gives."""
+    return value.kind == "call" or (value.kind == "part" and value.inputs[0].kind == "call")
 
 
 def _laid_out(memory: NDArray[np.uint8], value: Value) -> NDArray[Any]:

@@ -12,6 +12,8 @@ from chainrule.jit.graph import Value, base_of
 from chainrule.kernels import blas
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from chainrule.jit.program import Program
     from chainrule.jit.schedule import Stage
 
@@ -19,20 +21,42 @@ REPEATS = 20
 
 
 def explain(program: Program) -> str:
-    """The table. Times are medians of stages run one by one, on one thread, on a copy of all arrays."""
+    """The table. Times are medians of stages run one by one, on one thread, on a copy of all arrays.
+
+    Stages that run together image by image are also timed so; in the sum they count with that time.
+    """
     arrays = {key: array.copy(order="K") for key, array in program.arrays.items()}
+    windows = {
+        v: np.zeros(program.plan.windows[id(v)], np.uint8) for v in program.bases if id(v) in program.plan.windows
+    }
+    arrays |= {id(v): np.zeros(v.size, v.dtype) for v in windows}  # whole where stages run one by one
     table = program.table.copy()
     for key, slot in program.slots.items():
         if key in arrays:
             table[slot] = arrays[key].ctypes.data
+    by_image = table.copy()
+    for value, window in windows.items():
+        by_image[program.slots[id(value)]] = window.ctypes.data
     rows = [("stage", "what it does", "over", "Mflop", "kB", "µs", "Gflop/s")]
-    totals = np.zeros(3)
-    for number, stage in enumerate(program.plan.stages):
+    totals, together = np.zeros(3), np.zeros(2)
+    stages = program.plan.stages
+    for number, stage in enumerate(stages):
         flops, moved = _flops(stage), _bytes(stage)
         with blas.one_thread():
             taken = _seconds(program, number, stage, table)
-        totals += flops, moved, 0 if math.isnan(taken) else taken
+        alone = stage.group is None
+        totals += flops, moved, 0 if math.isnan(taken) or not alone else taken
         rows.append((str(number), _what(stage), _over(stage), *_numbers(flops, moved, taken)))
+        if stage.group is not None:
+            together += flops, 1
+            if number + 1 == len(stages) or stages[number + 1].group is not stage.group:
+                run = getattr(program.module, stage.group.name)
+                with blas.one_thread():
+                    taken = _median(lambda run=run: run(by_image, program.scalars, 0, 1))  # type: ignore[misc]
+                totals[2] += taken
+                what = f"these {together[1]:.0f} together, image by image"
+                rows.append(("", what, "", *_numbers(together[0], math.nan, taken)))
+                together[:] = 0
     rows.append(("", "all", "", *_numbers(*totals)))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = [
@@ -54,6 +78,8 @@ def _what(stage: Stage) -> str:
         return "product of matrices"
     if stage.kind == "call":
         return f"call of Python: {stage.steps[0].op}"
+    if stage.kind == "kernel":
+        return str(stage.steps[0].op)
     names = [step.op if isinstance(step.op, str) else step.op.__name__ for step in stage.steps]
     text = " ".join(names) + (" → in place" if stage.writes else "")
     return (
@@ -79,23 +105,22 @@ def _flops(stage: Stage) -> float:
     step = stage.steps[0] if stage.steps else None
     if step is not None and stage.kind == "matmul":
         return float(2 * step.size * step.inputs[0].shape[-1])
-    if step is not None and stage.kind == "call" and step.op in ("convolution", "convolution′"):
-        places = step if step.op == "convolution" else step.inputs[0]  # of the result
-        weight = step.inputs[-1]
-        return float(2 * places.size * weight.size / weight.shape[0])
+    if step is not None and stage.kind == "kernel":
+        return float(step.options.get("flops", 0))
     return float(math.prod(stage.shape) * len(stage.steps)) if stage.kind == "loop" else 0.0
 
 
 def _bytes(stage: Stage) -> float:
     """Read and written."""
-    touched = [*stage.reads(), *stage.stored, *(target for target, _ in stage.writes)]
+    stored = [v for v in stage.stored if v.kind != "scratch"]
+    touched = [*stage.reads(), *stored, *(target for target, _ in stage.writes)]
     return float(sum(min(value.size, base_of(value).size) * value.dtype.itemsize for value in touched))
 
 
 def _numbers(flops: float, moved: float, seconds: float) -> tuple[str, str, str, str]:
     rate = f"{flops / seconds / 1e9:,.1f}" if flops and seconds > 0 else ""
     taken = "" if math.isnan(seconds) else f"{seconds * 1e6:,.1f}"
-    return f"{flops / 1e6:,.3f}", f"{moved / 1e3:,.1f}", taken, rate
+    return f"{flops / 1e6:,.3f}", "" if math.isnan(moved) else f"{moved / 1e3:,.1f}", taken, rate
 
 
 def _seconds(program: Program, number: int, stage: Stage, table: Any) -> float:
@@ -111,10 +136,15 @@ def _seconds(program: Program, number: int, stage: Stage, table: Any) -> float:
         name, made = program.functions[number]
         function = getattr(program.module, name)
         inputs = [*(table[n] for n in made.arrays), *(program.scalars[n] for n in made.numbers), 0, made.rows]
+        inputs += [1] if made.sums else []
 
         def work() -> None:
             function(*inputs)
 
+    return _median(work)
+
+
+def _median(work: Callable[[], Any]) -> float:
     work()
     times = []
     for _ in range(REPEATS):

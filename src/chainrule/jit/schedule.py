@@ -5,6 +5,11 @@ latest input, if it runs over the same shape, and a reduction joins the loop tha
 as bias, activation, loss is one pass over memory, and what nobody else reads never leaves the registers. Products of
 matrices, kernels and calls of Python are stages of their own.
 
+Stages that hand on pictures are **grouped**: convolution, bias, activation, mask and pooling of one image run one after
+the other before the next image's turn, so that what they hand on stays in the cache, and, if nobody else reads it,
+has memory for one image only. Threads share out the images and need not wait for each other in between. What is summed
+over images is summed in parts, whose number does not depend on the threads.
+
 Memory is **planned by lifetime**: an array holds its bytes of one big arena from the stage that makes it to the last
 that reads it, and then another takes them.
 """
@@ -14,12 +19,32 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from chainrule.jit import emit
 from chainrule.jit.graph import SOURCES, Value, base_of, needed
+from chainrule.kernels import team
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 ALIGNMENT = 64  # bytes, a cache line
+PARTS, WORTH_PARTS = 8, 30_000  # a sum that takes so much work is made in so many parts
+
+
+@dataclass(eq=False)
+class Group:
+    """Stages that run together, image by image, so that what they hand on stays in the cache.
+
+    Attributes:
+        images: how many there are; each stage's rows are a multiple of it.
+        parts: in how many parts some of the stages sum over them, or 0.
+        name: of the function.
+    """
+
+    images: int
+    parts: int = 0
+    name: str = ""
 
 
 @dataclass(eq=False)
@@ -32,6 +57,8 @@ class Stage:
         steps: in their order.
         stored: results that other stages read, or that are wanted.
         writes: for memory outside, the value that it is to hold: pairs of a captured value and a step.
+        parts: in how many parts it sums over its rows, if it does.
+        group: the stages that it runs together with.
     """
 
     kind: str
@@ -39,6 +66,8 @@ class Stage:
     steps: list[Value] = field(default_factory=list)
     stored: list[Value] = field(default_factory=list)
     writes: list[tuple[Value, Value]] = field(default_factory=list)
+    parts: int = 0
+    group: Group | None = None
 
     def reads(self) -> list[Value]:
         """Arrays from elsewhere that its steps read, each once, as they are seen (a view is not its base)."""
@@ -56,11 +85,14 @@ class Plan:
         stages: in the order in which they run.
         offsets: where in the arena a value begins, in bytes, by identity.
         arena: how many bytes it has.
+        windows: values of which each thread has one image at a time, by identity: how many bytes the threads' images
+            are apart.
     """
 
     stages: list[Stage]
     offsets: dict[int, int]
     arena: int
+    windows: dict[int, int]
 
 
 def plan(values: Sequence[Value], outputs: Sequence[Value], writes: Sequence[tuple[Value, Value]]) -> Plan:
@@ -73,12 +105,11 @@ def plan(values: Sequence[Value], outputs: Sequence[Value], writes: Sequence[tup
     """
     draws = [value for value in values if value.options.get("draws")]  # the next ones depend on them
     wanted = [*outputs, *draws, *(value for _, value in writes)]
-    stages = _merged(_fused(_early_calls(needed(values, wanted))))
+    stages = _grouped(_in_parts(_merged(_fused(_early_calls(needed(values, wanted))))))
     stage_of = {id(step): number for number, stage in enumerate(stages) for step in stage.steps}
     _place_writes(stages, stage_of, writes)
     _choose_stored(stages, outputs)
-    offsets, arena = _in_memory(stages, outputs)
-    return Plan(stages, offsets, arena)
+    return _in_memory(stages, outputs)
 
 
 def _early_calls(values: list[Value]) -> list[Value]:
@@ -111,9 +142,10 @@ def _fused(values: list[Value]) -> list[Stage]:
                 continue
             stages.append(Stage("loop", shape))
         else:
-            stages.append(Stage(value.kind, value.shape))
-        stages[-1].steps.append(value)
-        stage_of[id(value)] = len(stages) - 1
+            stages.append(Stage(value.kind, value.shape, parts=value.options.get("parts", 0)))
+        made_here = [value, *value.options.get("also", ())]
+        stages[-1].steps += made_here
+        stage_of.update((id(v), len(stages) - 1) for v in made_here)
     return stages
 
 
@@ -152,6 +184,120 @@ def _merged(stages: list[Stage]) -> list[Stage]:
     return stages
 
 
+def _in_parts(stages: list[Stage]) -> list[Stage]:
+    """Long sums over rows made in parts, which threads share out, and a second stage that sums those."""
+    found: list[Stage] = []
+    for stage in stages:
+        found.append(stage)
+        if stage.kind != "loop" or emit.work(stage) < WORTH_PARTS:
+            continue
+        loop = emit.Loop(stage, lambda _: 0)
+        if loop.outermost_free or len(loop.sizes) < 2 or loop.sizes[0] < PARTS:
+            continue
+        stage.parts = PARTS
+        for position, step in enumerate(stage.steps):
+            if step.kind != "reduce" or loop.strides[id(step)][0]:
+                continue
+            example = np.empty((PARTS, *step.shape), step.dtype)
+            partial = Value("reduce", step.op, step.inputs, example, {**step.options, "parts": PARTS})
+            stage.steps[position] = partial
+            step.inputs, step.options = (partial,), {"axes": (0,), "keepdims": False}
+            found.append(Stage("loop", partial.shape, [step]))
+    return found
+
+
+def _grouped(stages: list[Stage]) -> list[Stage]:
+    """Stages that can run image by image put side by side, as groups; what they wait for comes before."""
+    counts = {stage.steps[0].options["images"] for stage in stages if stage.kind == "kernel" and _images(stage)}
+    found: list[Stage] = []
+    rest = list(stages)
+    while rest:
+        images = _images(rest[0]) or (rest[0].shape[0] if rest[0].kind == "loop" and rest[0].shape else 0)
+        if images in counts and balanced(images):
+            before, inside, rest_after = _gathered(rest, images)
+            if len(inside) > 1 and any(stage.kind == "kernel" for stage in inside):
+                parts = max(stage.parts for stage in inside)
+                group = Group(images, parts, f"together{len(found) + len(before)}")
+                for stage in inside:
+                    stage.group = group
+                found += [*before, *inside]
+                rest = rest_after
+                continue
+        found.append(rest.pop(0))
+    return found
+
+
+def _gathered(stages: list[Stage], images: int) -> tuple[list[Stage], list[Stage], list[Stage]]:
+    """The group that begins with the first stage: what must come before it, the group, and all others."""
+    places: dict[int, str] = {}
+    made: dict[str, set[int]] = {"inside": set(), "after": set()}  # by whom
+    parts = 0
+    end = 0
+    for n, stage in enumerate(stages):
+        reads = {id(base_of(v)) for v in stage.reads()}
+        joins = (not n or reads & made["inside"]) and not reads & made["after"]
+        if joins and _by_image(stage, images, made["inside"]) and stage.parts in (0, parts or stage.parts):
+            where = "inside"
+            parts, end = parts or stage.parts, n
+        elif reads & (made["inside"] | made["after"]) or stage.kind == "call":
+            where = "after"
+        else:
+            where = "before"
+        places[n] = where
+        made.setdefault(where, set()).update(id(step) for step in stage.steps)
+        if not n and where != "inside":
+            return [], [], stages
+    chosen = {
+        place: [stages[n] for n in range(end + 1) if places[n] == place] for place in ("before", "inside", "after")
+    }
+    return chosen["before"], chosen["inside"], chosen["after"] + stages[end + 1 :]
+
+
+def _images(stage: Stage) -> int:
+    """How many images a kernel works at one by one, or 0."""
+    return stage.steps[0].options.get("images", 0) if stage.kind == "kernel" else 0
+
+
+def balanced(count: int) -> bool:
+    """Whether threads that share out so many items have about as many each."""
+    threads = team.threads()
+    return count > 1 and -(-count // threads) * threads <= 1.25 * count
+
+
+def _by_image(stage: Stage, images: int, made: set[int]) -> bool:
+    """Whether a stage makes, image by image, what others can read so; `made` is what it must read so itself."""
+    if stage.parts and (stage.parts > images or not balanced(stage.parts)):
+        return False
+    if not all(_seen_by_image(v, images) for v in stage.reads() if id(base_of(v)) in made):
+        return False
+    if stage.kind == "kernel":
+        return _images(stage) == images
+    if stage.kind != "loop" or not stage.shape or stage.shape[0] != images:
+        return False
+    loop = emit.Loop(stage, lambda _: 0)
+    first = next((d for d in loop.order if stage.shape[d] > 1), None)
+    whole = [step for step in stage.steps if not emit.in_parts(step)]
+    return (
+        loop.outermost_free
+        and first == 0
+        and loop.sizes[0] % images == 0
+        and all(step.shape[:1] == (images,) and _seen_by_image(step, images) for step in whole)
+    )
+
+
+def _seen_by_image(value: Value, images: int) -> bool:
+    """Whether the images of a value are those of the memory that it is seen through, one after the other."""
+    base, view, offset = base_of(value), value, 0
+    while view.kind == "view":
+        offset += view.options["offset"]
+        view = view.inputs[0]
+    if value.shape[:1] != (images,) or base.size % images:
+        return False
+    each = base.size // images
+    reach = offset + sum((n - 1) * s for n, s in zip(value.shape[1:], value.strides[1:], strict=True))
+    return value.strides[0] == each and reach < each
+
+
 def _joins(value: Value, shape: tuple[int, ...], stage: Stage, stage_of: dict[int, int], number: int) -> bool:
     """Whether a step can run in a stage's loop: what it reads of it must be there at the same element."""
     if stage.kind != "loop" or stage.shape != shape or not shape:
@@ -168,6 +314,7 @@ def _place_writes(stages: list[Stage], stage_of: dict[int, int], writes: Sequenc
         )
         home = stage_of.get(id(value), -1)
         fits = home >= 0 and stages[home].kind == "loop" and value.kind == "elementwise" and value.shape == target.shape
+        fits = fits and stages[home].group is None
         here = [v for v in stages[home].reads() if base_of(v) is target] if fits else []
         if fits and last_read <= home and all(v is target for v in here):  # and it is read element by element
             stages[home].writes.append((target, value))
@@ -183,26 +330,65 @@ def _choose_stored(stages: list[Stage], outputs: Sequence[Value]) -> None:
         ]
 
 
-def _in_memory(stages: list[Stage], outputs: Sequence[Value]) -> tuple[dict[int, int], int]:
+def _windows(stages: list[Stage], outputs: Sequence[Value]) -> dict[int, Value]:
+    """What is made and read in one group only, so that one image of it is enough for each thread."""
     kept = {id(base_of(v)) for v in outputs}
-    made: dict[int, tuple[Value, int]] = {}
-    last: dict[int, int] = {}
+    readers: dict[int, list[Group | None]] = {}
+    for stage in stages:
+        for v in stage.reads():
+            readers.setdefault(id(base_of(v)), []).append(stage.group)
+    return {
+        id(value): value
+        for stage in stages
+        for value in (stage.stored if stage.group is not None else ())
+        if all(group is stage.group for group in readers.get(id(value), ()))
+        and id(value) not in kept
+        and value.kind != "scratch"
+        and not emit.in_parts(value)
+    }
+
+
+def _in_memory(stages: list[Stage], outputs: Sequence[Value]) -> Plan:
+    kept = {id(base_of(v)) for v in outputs}
+    windows = _windows(stages, outputs)
+    made: dict[int, list[int]] = {}  # how many bytes, and the first and last stage that needs them
+    inside: dict[Group, dict[int, list[int]]] = {}  # the same for one image of what only a group needs
+    spans: dict[Group, list[int]] = {}  # of groups: the first and the last stage
     for number, stage in enumerate(stages):
+        if stage.group is not None:
+            spans.setdefault(stage.group, [number, number])[1] = number
+    for number, stage in enumerate(stages):
+        first, last = spans[stage.group] if stage.group is not None else (number, number)
         for value in stage.stored:
-            if stage.kind != "call" and id(value) not in kept:
-                made[id(value)] = value, number
-                last[id(value)] = number
-        for value in stage.reads():
-            if id(base_of(value)) in made:
-                last[id(base_of(value))] = number
+            if id(value) in windows and stage.group is not None:
+                size = value.example.nbytes // stage.group.images
+                inside.setdefault(stage.group, {})[id(value)] = [size, number, number]
+            elif stage.kind != "call" and id(value) not in kept:
+                made[id(value)] = [value.example.nbytes, first, last]
+        for key in {id(base_of(v)) for v in stage.reads()}:
+            if key in windows and stage.group is not None:
+                inside[stage.group][key][2] = number
+            elif key in made:
+                made[key][2] = last
+    blocks = {group: _placed(values) for group, values in inside.items()}  # each thread has one
+    made |= {id(group): [size * team.threads(), *spans[group]] for group, (_, size) in blocks.items()}
+    offsets, arena = _placed(made)
+    for group, (within, _) in blocks.items():
+        offsets |= {key: offsets[id(group)] + offset for key, offset in within.items()}
+    apart = {key: size for within, size in blocks.values() for key in within}
+    return Plan(stages, offsets, arena, apart)
+
+
+def _placed(values: dict[int, list[int]]) -> tuple[dict[int, int], int]:
+    """Where in memory each value begins, by its size, first and last stage; and the size of it all."""
     offsets: dict[int, int] = {}
     placed: list[tuple[int, int, int, int]] = []  # from and to in memory, first and last stage
-    for key, (value, first) in sorted(made.items(), key=lambda item: -item[1][0].example.nbytes):
-        size = -(-max(1, value.example.nbytes) // ALIGNMENT) * ALIGNMENT
+    for key, (count, first, last) in sorted(values.items(), key=lambda item: -item[1][0]):
+        size = -(-max(1, count) // ALIGNMENT) * ALIGNMENT
         start = 0
         for low, high, begin, end in sorted(placed):
-            if begin <= last[key] and first <= end and low < start + size and start < high:
+            if begin <= last and first <= end and low < start + size and start < high:
                 start = high
         offsets[key] = start
-        placed.append((start, start + size, first, last[key]))
+        placed.append((start, start + size, first, last))
     return offsets, max((high for _, high, _, _ in placed), default=0)

@@ -20,6 +20,7 @@ from chainrule.autograd.mode import _HOUSE, mode
 from chainrule.errors import CaptureError, LostTensorError
 from chainrule.jit.emit import NAMES, fits_gemm
 from chainrule.jit.graph import SOURCES, Value, base_of, dense
+from chainrule.jit.kernels import STEPS
 from chainrule.jit.tracer import Number, Tracer, Untraceable
 from chainrule.ops.dtypes import promote
 
@@ -348,11 +349,16 @@ class Trace:
         if operation.promote is not None:
             arrays = self._promoted(arrays, operation)
         try:
-            result = operation.formula(*arrays, **options)
+            result = self.apply(operation, arrays, options)
         except Exception:  # a formula that only works on arrays; or an error that the call will meet again
             result = self.call(operation.name, operation.formula, arrays, options)
         array, extra = result if operation.extra is not None else (result, None)
         return arrays, self.named(array), extra
+
+    def apply(self, operation: Operation, inputs: Sequence[Any], options: dict[str, Any]) -> Any:
+        """An operation's formula on Tracers, or the steps that stand for it."""
+        steps = STEPS.get(operation)
+        return operation.formula(*inputs, **options) if steps is None else steps(self, *inputs, **options)
 
     def _promoted(self, arrays: list[Any], operation: Operation) -> list[Any]:
         examples = [

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from chainrule.jit.graph import Value
     from chainrule.jit.trace import Trace
+    from chainrule.ops.operation import Operation
 
 ELEMENTWISE = frozenset({
     np.add, np.subtract, np.multiply, np.true_divide, np.negative, np.power, np.exp, np.expm1, np.log, np.log1p,
@@ -143,6 +144,15 @@ class Tracer(NDArrayOperatorsMixin):
         raise Untraceable(f"{name} of an array")
 
     # What is recorded
+
+    @staticmethod
+    def __operation__(operation: Operation, inputs: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        for x in inputs:
+            if not isinstance(x, Tracer) and hasattr(type(x), "__operation__"):  # a Tensor, which records first
+                return type(x).__operation__(operation, inputs, options)
+        trace = next(x.trace for x in inputs if isinstance(x, Tracer))
+        out = trace.apply(operation, inputs, options)
+        return out if operation.extra is None else out[0]
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
         out = options.pop("out", (None,))[0]

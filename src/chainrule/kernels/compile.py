@@ -18,6 +18,7 @@ import importlib.util
 import os
 import sys
 import warnings
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -26,7 +27,7 @@ from typing import TYPE_CHECKING, Any, cast
 from chainrule.files import write_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 LOOPS = Path(__file__).with_name("loops")
 
@@ -64,10 +65,27 @@ def jit(function: Callable[..., Any]) -> Any:
     """Decorator for a loop: `numba.njit` with our settings and our place for compiled code."""
     import numba  # only `loops` calls this, and it has Numba already
 
+    with _our_place() as cache:
+        return numba.njit(cache=cache, error_model="numpy", nogil=True)(function)
+
+
+def callable_from_c(signature: Any, function: Callable[..., Any]) -> Any:
+    """A loop that is called by its `address`, compiled for one signature."""
+    import numba  # as above
+
+    with _our_place() as cache:
+        return cast(Any, numba).cfunc(signature, cache=cache, error_model="numpy")(function)
+
+
+@contextmanager
+def _our_place() -> Iterator[bool]:
+    """Let Numba keep compiled code in our place, inside; whether there is one."""
+    import numba
+
     place, settings = folder(), cast(Any, numba.config)
     before, settings.CACHE_DIR = settings.CACHE_DIR, place or ""
     try:
-        return numba.njit(cache=place is not None, error_model="numpy", nogil=True)(function)
+        yield place is not None
     finally:
         settings.CACHE_DIR = before
 

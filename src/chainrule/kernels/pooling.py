@@ -106,7 +106,7 @@ def avg_pool(
     `count_include_pad`, inside its padding.
     """
     places = pooled_size(x.shape[2:], kernel, stride, padding, ONES, ceil_mode)
-    divisors = _divisors(x.shape[2:], places, kernel, stride, padding, count_include_pad, divisor_override, x.dtype)
+    divisors = pool_divisors(x.shape[2:], places, kernel, stride, padding, count_include_pad, divisor_override, x.dtype)
     x = channels_last(x)
     out = np.empty((len(x), *places, x.shape[3]), x.dtype)
     if out.size:
@@ -126,7 +126,7 @@ def avg_pool_gradient(
     """The gradient to x (N, C, H, W): every tap gets its window's gradient over the window's divisor."""
     images, channels, *size = input_shape
     places = grad.shape[2], grad.shape[3]
-    divisors = _divisors(
+    divisors = pool_divisors(
         (size[0], size[1]), places, kernel, stride, padding, count_include_pad, divisor_override, grad.dtype
     )
     out = np.empty((images, *size, channels), grad.dtype)
@@ -135,7 +135,7 @@ def avg_pool_gradient(
     return channels_first(out)
 
 
-def _divisors(
+def pool_divisors(
     size: Pair, places: Pair, kernel: Pair, stride: Pair, padding: Pair, padded: bool, override: int | None, dtype: Any
 ) -> NDArray[Any]:
     """What each window's sum is divided by, (H′, W′)."""

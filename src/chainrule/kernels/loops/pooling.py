@@ -17,11 +17,21 @@ Arrays are contiguous: pictures (N, H, W, C), results (N, H′, W′, C).
 
 from __future__ import annotations
 
-from typing import Any
+import functools
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from numba.np.numpy_support import carray
 
 from chainrule.kernels.compile import jit
+from chainrule.kernels.loops.job import Job, Kernel, line_of
 from chainrule.kernels.loops.tile import CACHE_LINE, fetch
-from chainrule.kernels.team import spread
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Shape = tuple[int, ...]
 
 AHEAD = 4096  # so many bytes before its turn memory is fetched
 LANES = 4  # about how many channels a step takes
@@ -29,28 +39,47 @@ LANES = 4  # about how many channels a step takes
 
 def max_pool(x: Any, out: Any, taps: Any, kernel: Any, stride: Any, padding: Any, dilation: Any) -> None:
     """Put each window's largest number in `out` and its tap in `taps`."""
-    steps = out.size * kernel[0] * kernel[1] // LANES
-    spread(_max_pool, out.shape[0] * out.shape[1], steps, x, out, taps, kernel, stride, padding, dilation)
+    MAX.windows(x.shape, out.shape, (kernel, stride, padding, dilation), x.dtype, taps.dtype).run(x, out, taps)
 
 
 def max_pool_gradient(grad: Any, taps: Any, out: Any, kernel: Any, stride: Any, padding: Any, dilation: Any) -> None:
     """Put the sum of the windows' gradients in `out`, each at its window's tap."""
-    steps = grad.size * kernel[0] * kernel[1] // LANES
-    tiled = _tiled(out.shape, grad.shape, kernel, stride, padding, dilation)
-    spread(_max_pool_gradient, len(out), steps, grad, taps, out, kernel, stride, padding, dilation, tiled)
+    how = kernel, stride, padding, dilation
+    MAX_GRADIENT.windows(out.shape, grad.shape, how, grad.dtype, taps.dtype).run(grad, taps, out)
 
 
 def avg_pool(x: Any, divisors: Any, out: Any, kernel: Any, stride: Any, padding: Any) -> None:
     """Put each window's sum, over its divisor, in `out`."""
-    steps = out.size * kernel[0] * kernel[1] // LANES
-    spread(_avg_pool, out.shape[0] * out.shape[1], steps, x, divisors, out, kernel, stride, padding)
+    AVG.windows(x.shape, out.shape, (kernel, stride, padding, (1, 1)), x.dtype).run(x, divisors, out)
 
 
 def avg_pool_gradient(grad: Any, divisors: Any, out: Any, kernel: Any, stride: Any, padding: Any) -> None:
     """Put the sum of the windows' gradients in `out`, each over its divisor at all its taps."""
-    steps = grad.size * kernel[0] * kernel[1] // LANES
-    tiled = _tiled(out.shape, grad.shape, kernel, stride, padding, (1, 1))
-    spread(_avg_pool_gradient, len(out), steps, grad, divisors, out, kernel, stride, padding, tiled)
+    how = kernel, stride, padding, (1, 1)
+    AVG_GRADIENT.windows(out.shape, grad.shape, how, grad.dtype).run(grad, divisors, out)
+
+
+@dataclass(frozen=True, eq=False)
+class Pool(Kernel):
+    """A kernel of pooling.
+
+    Attributes:
+        by_image: what is shared out: whole images, or lines of places.
+    """
+
+    by_image: bool = False
+
+    def windows(self, shape: Shape, places: Shape, how: Any, *dtypes: np.dtype[Any]) -> Job:
+        """It, for pictures of a shape (N, H, W, C), places (N, H′, W′, C), and (kernel, stride, padding, dilation)."""
+        return _windows(self, shape, places, how, dtypes)
+
+
+@functools.lru_cache(maxsize=256)
+def _windows(pool: Pool, shape: Shape, places: Shape, how: Any, dtypes: Any) -> Job:
+    kernel, stride, padding, dilation = how
+    numbers = [*shape, *places[1:3], *kernel, *stride, *padding, *dilation, _tiled(shape, places, *how)]
+    rows = shape[0] if pool.by_image else shape[0] * places[1]
+    return pool.job(dtypes, numbers, rows, math.prod(places) * kernel[0] * kernel[1] // LANES, 0)
 
 
 def _tiled(shape: Any, places: Any, kernel: Any, stride: Any, padding: Any, dilation: Any) -> bool:
@@ -64,11 +93,22 @@ def _tiled(shape: Any, places: Any, kernel: Any, stride: Any, padding: Any, dila
 
 
 @jit
+def told(description: Any) -> Any:
+    """What `_windows` says: the shapes of pictures and places, the window, and whether windows tile the picture."""
+    d = line_of(description)
+    return (
+        (d[0], d[1], d[2], d[3]), (d[0], d[4], d[5], d[3]), (d[6], d[7]), (d[8], d[9]), (d[10], d[11]),
+        (d[12], d[13]), d[14] != 0,
+    )  # fmt: skip
+
+
 def _max_pool(
-    x: Any, out: Any, taps: Any, kernel: Any, stride: Any, padding: Any, dilation: Any, begin: int, end: int
+    description: Any, x_at: Any, out_at: Any, taps_at: Any, scratch: Any, begin: int, end: int, fresh: int
 ) -> None:
-    _, height, width, channels = x.shape
-    _, lines, places, _ = out.shape
+    pictures, results, kernel, stride, padding, dilation, _ = told(description)
+    x, out, taps = carray(x_at, pictures), carray(out_at, results), carray(taps_at, results)
+    _, height, width, channels = pictures
+    _, lines, places, _ = results
     small = kernel == (2, 2)
     for line in range(begin, end):
         n, i = line // lines, line % lines
@@ -121,13 +161,13 @@ def _fetch_ahead(pictures: Any, n: int, h: int, w: int, pixels: int, for_writing
                 fetch(pictures, at, False)
 
 
-@jit
 def _max_pool_gradient(
-    grad: Any, taps: Any, out: Any, kernel: Any, stride: Any, padding: Any, dilation: Any, tiled: bool, begin: int,
-    end: int,
-) -> None:  # fmt: skip
-    _, height, width, channels = out.shape
-    _, lines, places, _ = grad.shape
+    description: Any, grad_at: Any, taps_at: Any, out_at: Any, scratch: Any, begin: int, end: int, fresh: int
+) -> None:
+    pictures, results, kernel, stride, padding, dilation, tiled = told(description)
+    grad, taps, out = carray(grad_at, results), carray(taps_at, results), carray(out_at, pictures)
+    _, height, width, channels = pictures
+    _, lines, places, _ = results
     zero = grad.dtype.type(0)
     for n in range(begin, end):
         if not tiled:
@@ -150,10 +190,13 @@ def _max_pool_gradient(
                                 out[n, h, w, c] += grad[n, i, j, c] if taps[n, i, j, c] == this else zero
 
 
-@jit
-def _avg_pool(x: Any, divisors: Any, out: Any, kernel: Any, stride: Any, padding: Any, begin: int, end: int) -> None:
-    _, height, width, channels = x.shape
-    _, lines, places, _ = out.shape
+def _avg_pool(
+    description: Any, x_at: Any, divisors_at: Any, out_at: Any, scratch: Any, begin: int, end: int, fresh: int
+) -> None:
+    pictures, results, kernel, stride, padding, _, _ = told(description)
+    x, divisors, out = carray(x_at, pictures), carray(divisors_at, results[1:3]), carray(out_at, results)
+    _, height, width, channels = pictures
+    _, lines, places, _ = results
     for line in range(begin, end):
         n, i = line // lines, line % lines
         for j in range(places):
@@ -168,12 +211,13 @@ def _avg_pool(x: Any, divisors: Any, out: Any, kernel: Any, stride: Any, padding
                 out[n, i, j, c] /= divisors[i, j]
 
 
-@jit
 def _avg_pool_gradient(
-    grad: Any, divisors: Any, out: Any, kernel: Any, stride: Any, padding: Any, tiled: bool, begin: int, end: int
+    description: Any, grad_at: Any, divisors_at: Any, out_at: Any, scratch: Any, begin: int, end: int, fresh: int
 ) -> None:
-    _, height, width, channels = out.shape
-    _, lines, places, _ = grad.shape
+    pictures, results, kernel, stride, padding, _, tiled = told(description)
+    grad, divisors, out = carray(grad_at, results), carray(divisors_at, results[1:3]), carray(out_at, pictures)
+    _, height, width, channels = pictures
+    _, lines, places, _ = results
     for n in range(begin, end):
         if not tiled:
             out[n] = 0
@@ -190,3 +234,7 @@ def _avg_pool_gradient(
                         else:
                             for c in range(channels):
                                 out[n, h, w, c] += grad[n, i, j, c] / divisors[i, j]
+
+
+MAX, AVG = Pool(_max_pool, (0, 0, 1)), Pool(_avg_pool)
+MAX_GRADIENT, AVG_GRADIENT = Pool(_max_pool_gradient, (0, 1, 0), by_image=True), Pool(_avg_pool_gradient, by_image=True)

@@ -19,6 +19,7 @@ from numba import types
 from numba.core import cgutils as untyped_helpers
 from numba.extending import overload, register_jitable
 
+from chainrule.kernels.loops.job import ADDRESS as KERNEL_ADDRESS
 from chainrule.kernels.loops.tile import vector_code as intrinsic
 
 cgutils: Any = untyped_helpers
@@ -72,6 +73,23 @@ def gemm(
 
     word = types.int64
     return types.void(*[word] * 6, number, word, word, word, word, number, word, word), generate
+
+
+@intrinsic
+def kernel(
+    typing_context: Any, description: Any, a: Any, b: Any, c: Any, scratch: Any, first: Any, last: Any, fresh: Any
+) -> Any:
+    """Call a kernel (`loops.job`) by its description, where its address stands; the arrays are addresses, too."""
+
+    def generate(context: Any, b: Any, signature: Any, values: Any) -> Any:
+        word = ir.IntType(64)
+        function = ir.FunctionType(ir.VoidType(), [word] * len(values))
+        line = b.inttoptr(values[0], word.as_pointer())
+        address = b.load(b.gep(line, [ir.Constant(word, KERNEL_ADDRESS)]))
+        b.call(b.inttoptr(address, function.as_pointer()), values)
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 8), generate
 
 
 @intrinsic

@@ -228,3 +228,63 @@ def copy(typing_context: Any, to: Any, to_at: Any, source: Any, source_at: Any, 
         return values[4]
 
     return types.void(*arguments), generate
+
+
+@vector_code
+def turn(typing_context: Any, x: Any, x_at: Any, step: Any, out: Any, rows: Any, columns: Any, column: Any) -> Any:
+    """Turn a square of numbers round, as many each way as a vector has lanes, in registers.
+
+    Its lines in x, a flat array, begin at x_at and are `step` apart; they become columns of `out`, from `column` on, in
+    the rows that the array `rows` names; out has `columns` columns.
+    """
+    lanes = VECTOR_BYTES // (x.dtype.bitwidth // 8)
+
+    def generate(context: Any, b: Any, signature: Any, values: Any) -> Any:
+        vector = ir.VectorType(context.get_value_type(x.dtype), lanes)
+        x_, at, apart, out_, rows_, width, left = values
+        start, result = (context.make_array(kind)(context, b, v).data for kind, v in ((x, x_), (out, out_)))
+        table = context.make_array(rows)(context, b, rows_).data
+        kinds = ((at, x_at), (apart, step), (width, columns), (left, column))
+        at, apart, width, left = (context.cast(b, value, kind, types.intp) for value, kind in kinds)
+
+        def place(base: Any, away: Any) -> Any:
+            return b.bitcast(b.gep(base, [away]), vector.as_pointer())
+
+        def number(n: int) -> Any:
+            return ir.Constant(ir.IntType(64), n)
+
+        item = x.dtype.bitwidth // 8
+        lines = [b.load(place(start, b.add(at, b.mul(apart, number(i)))), align=item) for i in range(lanes)]
+        distance = 1
+        while distance < lanes:  # in each pair of lines so far apart, exchange the numbers off the diagonal
+            for i in range(lanes):
+                if not i & distance:
+                    first, second = lines[i], lines[i + distance]
+                    near = [n if not n & distance else lanes + n - distance for n in range(lanes)]
+                    far = [n + distance if not n & distance else lanes + n for n in range(lanes)]
+                    for line, order in ((i, near), (i + distance, far)):
+                        mask = ir.Constant(ir.VectorType(ir.IntType(32), lanes), order)
+                        lines[line] = b.shuffle_vector(first, second, mask)
+            distance *= 2
+        for i, line in enumerate(lines):
+            row = b.load(b.gep(table, [number(i)]))
+            b.store(line, place(result, b.add(b.mul(row, width), left)), align=item)
+        return context.get_dummy_value()
+
+    return types.void(x, x_at, step, out, rows, columns, column), generate
+
+
+@vector_code
+def clear(typing_context: Any, to: Any, to_at: Any, count: Any) -> Any:
+    """Put 0 in neighbouring numbers of a flat array; in none if the count is negative."""
+
+    def generate(context: Any, b: Any, signature: Any, values: Any) -> Any:
+        start = b.gep(
+            context.make_array(to)(context, b, values[0]).data, [context.cast(b, values[1], to_at, types.intp)]
+        )
+        size = context.cast(b, values[2], count, types.intp)
+        some = b.select(b.icmp_signed(">", size, size.type(0)), size, size.type(0))
+        cgutils.memset(b, start, b.mul(some, size.type(to.dtype.bitwidth // 8)), 0)
+        return context.get_dummy_value()
+
+    return types.void(to, to_at, count), generate
