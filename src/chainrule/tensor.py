@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import builtins
 import contextvars
+import operator
 import threading
-from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 import numpy as np
 
@@ -38,13 +39,22 @@ class _Quiet(threading.local):
     """
 
     def __init__(self) -> None:
-        context = contextvars.copy_context()
-        context.run(np.seterr, all="ignore")
-        self.run = context.run
+        self.run = contextvars.copy_context().run
+        self.run(np.seterr, all="ignore")
 
 
 _quiet = _Quiet()
 _new, _ndarray = object.__new__, np.ndarray
+
+
+def _operator(run: Operation) -> Callable[[Tensor, Operand], Tensor]:
+    """The method behind `tensor + other`."""
+    return lambda self, other: _record(run, (self, other), {})
+
+
+def _reflected(run: Operation) -> Callable[[Tensor, Operand], Tensor]:
+    """The method behind `other + tensor`."""
+    return lambda self, other: _record(run, (other, self), {})
 
 
 class Tensor:
@@ -62,7 +72,6 @@ class Tensor:
 
     __slots__ = ("__weakref__", "_data", "_node", "_version")
     __hash__ = object.__hash__
-    _plain: ClassVar[type[Tensor]]
 
     _data: NDArray[Any]
     _node: tape.Node | tape.Leaf | None
@@ -77,11 +86,11 @@ class Tensor:
         if requires_grad:
             self.requires_grad_()
 
-    @classmethod
-    def _wrap(cls, array: NDArray[Any], node: tape.Node | tape.Leaf | None = None) -> Self:
+    @staticmethod
+    def _wrap(array: NDArray[Any]) -> Tensor:
         """A Tensor around an array that is ours, without a check or a copy."""
-        made = cls.__new__(cls)
-        made._data, made._node, made._version = array, node, [0]
+        made = _new(Tensor)
+        made._data, made._node, made._version = array, None, [0]
         return made
 
     # Running and recording: what every operation on Tensors goes through
@@ -123,8 +132,7 @@ class Tensor:
         """`np.exp(tensor)`, `array * tensor`."""
         run = ops.NUMPY.get(ufunc)
         if run is None or method != "__call__":
-            asked = ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}"
-            raise TypeError(f"np.{asked} has no derivative here; for values alone use np.{asked}(tensor.numpy())")
+            raise _underivable(ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}")
         if options:
             raise TypeError(f"np.{ufunc.__name__} of a Tensor takes no {', '.join(options)}")
         return Tensor.__operation__(run, inputs, {})  # type: ignore[arg-type]  # for ufuncs these are operations
@@ -133,8 +141,7 @@ class Tensor:
         """`np.sum(tensor, axis=0)`."""
         run = ops.NUMPY.get(function)
         if run is None:
-            name = function.__name__
-            raise TypeError(f"np.{name} has no derivative here; for values alone use np.{name}(tensor.numpy())")
+            raise _underivable(function.__name__)
         if isinstance(run, Operation) and len(inputs) > len(run.inputs) + 1 and not run.variadic:
             raise TypeError(f"np.{run.name} of a Tensor: give what follows the first option by name")
         return run(*inputs, **{_TORCH_NAMES.get(name, name): value for name, value in options.items()})
@@ -179,11 +186,8 @@ class Tensor:
         if mode.trace is not None:
             mode.trace.refuse("assigning to .data")
         array = _as_array(value, None, copy=False)
-        if self._node is not None and (array.shape, array.dtype) != (self.shape, self.dtype):
-            raise ValueError(
-                f"data: this tensor requires gradients, so new data must keep shape {self.shape} and {self.dtype}, "
-                f"not {array.shape} and {array.dtype}"
-            )
+        if self._node is not None:
+            self._fits("data: where gradients are required, new data must keep", array)
         self._data = array
         self._version[0] += 1
 
@@ -275,13 +279,8 @@ class Tensor:
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         if isinstance(self._node, tape.Node):
-            raise RuntimeError(
-                "deepcopy: only tensors made by the user can be copied with their history; use detach().clone()"
-            )
-        made = type(self)._wrap(self._known("a deepcopy").copy())
-        if self._node is not None:
-            made.requires_grad_()
-        memo[id(self)] = made
+            raise RuntimeError("deepcopy: a result of recorded operations cannot be copied; use detach().clone()")
+        memo[id(self)] = made = type(self)(self._known("a deepcopy"), requires_grad=self.requires_grad)
         return made
 
     # Gradients
@@ -300,9 +299,7 @@ class Tensor:
         if mode.trace is not None and type(self._data) is _ndarray and requires_grad is not self.requires_grad:
             mode.trace.refuse("requires_grad_() of a tensor from outside")
         if isinstance(self._node, tape.Node) and not requires_grad:
-            raise RuntimeError(
-                "requires_grad_: a result of recorded operations keeps requiring gradients; use detach()"
-            )
+            raise RuntimeError("requires_grad_: a result of recorded operations keeps its history; use detach()")
         if requires_grad and self._node is None:
             if self.dtype.kind != "f":
                 raise TypeError(f"only floats can require gradients, not {self.dtype}")
@@ -330,25 +327,26 @@ class Tensor:
 
     @grad.setter
     def grad(self, value: Tensor | None) -> None:
-        if value is not None and (value.shape, value.dtype) != (self.shape, self.dtype):
-            raise ValueError(
-                f"grad: must have shape {self.shape} and {self.dtype}, not {value.shape} and {value.dtype}"
-            )
+        if value is not None:
+            self._fits("grad: must have", value)
+            tape.node_of(self, "grad")
         if self._node is not None:
             if mode.trace is not None:
                 mode.trace.zeroed.setdefault(id(self._node), (self._node, self._node.grad))
                 value = None if value is None else Tensor._wrap(mode.trace.lift(value))
             self._node.grad = value
-        elif value is not None:
-            raise RuntimeError("grad: this tensor does not require gradients")
+
+    def _fits(self, what: str, new: NDArray[Any] | Tensor) -> None:
+        """Raise an error unless this could be that: a value of the same shape and type."""
+        if (new.shape, new.dtype) != (self.shape, self.dtype):
+            raise ValueError(f"{what} shape {self.shape} and {self.dtype}, not {new.shape} and {new.dtype}")
 
     def retain_grad(self) -> None:
         """Keep the gradient of this result in `.grad` too, which only leaves do by themselves."""
-        if self._node is None:
-            raise RuntimeError("retain_grad: this tensor does not require gradients")
-        if isinstance(self._node, tape.Node):
-            self._node.hooks = {} if self._node.hooks is None else self._node.hooks
-            self._node.hooks[tape.RETAIN] = True
+        node = tape.node_of(self, "retain_grad")
+        if isinstance(node, tape.Node):
+            node.hooks = node.hooks or {}
+            node.hooks[tape.RETAIN] = True
 
     def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> Handle:
         """Have `hook(gradient)` called with dL/d(this) whenever it has been computed, for leaves and results alike.
@@ -363,17 +361,12 @@ class Tensor:
         Raises:
             RuntimeError: this tensor does not require gradients.
         """
-        if self._node is None:
-            raise RuntimeError("register_hook: this tensor does not require gradients")
-        return Handle(self._node, "hooks", hook)
+        return Handle(tape.node_of(self, "register_hook"), "hooks", hook)
 
     def backward(
-        self,
-        gradient: Tensor | None = None,
-        retain_graph: builtins.bool | None = None,
-        create_graph: builtins.bool = False,
-        inputs: Sequence[Tensor] | None = None,
-    ) -> None:
+        self, gradient: Tensor | None = None, retain_graph: builtins.bool | None = None,
+        create_graph: builtins.bool = False, inputs: Sequence[Tensor] | None = None,
+    ) -> None:  # fmt: skip
         """Compute dL/dx for every leaf x that this L was computed from, and add it to `x.grad`.
 
         Args:
@@ -385,7 +378,7 @@ class Tensor:
         Raises:
             RuntimeError: nothing here requires gradients, the graph was freed, or a value was changed in place.
         """
-        tape.backward(self, gradient, retain_graph=retain_graph, create_graph=create_graph, targets=inputs)
+        tape.backward(self, gradient, retain_graph, create_graph, inputs)
 
     def detach(self) -> Tensor:
         """The same memory without the history."""
@@ -399,21 +392,18 @@ class Tensor:
 
     # Changes in place: copy_, add_, x += y, x[i] = y
 
-    def _change(self, new: Callable[[], Any], values: tuple[Any, ...], write: Callable[[NDArray[Any]], Any]) -> Self:
+    def _change(self, value: Operand, new: Callable[[], Tensor], write: Callable[[NDArray[Any]], Any]) -> Self:
         """Change this Tensor: by recording where a gradient passes, else by writing into its memory.
 
         Args:
+            value: what goes in.
             new: computes the new Tensor by operations.
-            values: what goes in.
             write: writes into the array.
         """
-        recorded = self._node is not None or any(isinstance(v, Tensor) and v._node is not None for v in values)
-        if mode.recording and recorded:
+        if mode.recording and (self._node is not None or getattr(value, "_node", None) is not None):
             if isinstance(self._node, tape.Leaf):
-                raise RuntimeError(
-                    "a tensor that requires gradients cannot be changed in place while operations are recorded: "
-                    "do it under no_grad()"
-                )
+                what = "a tensor that requires gradients cannot be changed in place while operations are recorded"
+                raise RuntimeError(f"{what}: do it under no_grad()")
             made = new()  # the old array stays as it is for the operations that used it
             if made.shape != self.shape:
                 raise ValueError(f"a change in place cannot turn shape {self.shape} into {made.shape}")
@@ -427,16 +417,14 @@ class Tensor:
             self._data, self._node, self._version = made._data, made._node, made._version
             return self
         with np.errstate(all="ignore"):
-            write(self._data if mode.trace is None else mode.trace.lift(self))
+            write(_values(self))
         self._version[0] += 1
         return self
 
-    def _update(self, operation: Operation, ufunc: Any, other: Operand) -> Self:
-        value = other
-        if isinstance(other, Tensor):
-            value = other._data if mode.trace is None else mode.trace.lift(other)
+    def _update(self, run: Operation, ufunc: Any, other: Operand) -> Self:
+        value = _values(other)
         return self._change(
-            lambda: operation(self, other), (other,), lambda array: ufunc(array, value, out=array, casting="same_kind")
+            other, lambda: run(self, other), lambda array: ufunc(array, value, out=array, casting="same_kind")
         )
 
     def add_(self, other: Operand, alpha: Number = 1) -> Self:
@@ -455,19 +443,14 @@ class Tensor:
         """This /= other."""
         return self._update(ops.true_divide, np.divide, other)
 
-    __iadd__ = add_
-    __isub__ = sub_
-    __imul__ = mul_
-    __itruediv__ = div_
+    __iadd__, __isub__, __imul__, __itruediv__ = add_, sub_, mul_, div_
 
     def copy_(self, source: Operand) -> Self:
         """Take the values of `source`, which must broadcast to this shape."""
         self[...] = source
         return self
 
-    def fill_(self, value: Number) -> Self:
-        """Make every element `value`."""
-        return self.copy_(value)
+    fill_ = copy_  # of one number
 
     def zero_(self) -> Self:
         """Make every element 0."""
@@ -481,50 +464,26 @@ class Tensor:
             np.broadcast_to(array, shape)
         except ValueError:
             raise ValueError(f"a value of shape {array.shape} does not fit into shape {shape}") from None
-        self._change(
-            lambda: ops.replace(self, value, index=index), (value,), lambda data: data.__setitem__(index, array)
-        )
+        self._change(value, lambda: ops.replace(self, value, index=index), lambda data: data.__setitem__(index, array))
 
     def __getitem__(self, index: Any) -> Tensor:
         return ops.getitem(self, index=_plain_index(index))
 
     # Arithmetic: Tensor op Tensor, array or number
 
-    def __add__(self, other: Operand) -> Tensor:
-        return _record(ops.add, (self, other), {})
+    __add__, __radd__ = _operator(ops.add), _reflected(ops.add)
+    __sub__, __rsub__ = _operator(ops.sub), _reflected(ops.sub)
+    __mul__, __rmul__ = _operator(ops.mul), _reflected(ops.mul)
+    __truediv__, __rtruediv__ = _operator(ops.true_divide), _reflected(ops.true_divide)
+    __pow__, __rpow__ = _operator(ops.pow), _reflected(ops.pow)
+    __matmul__, __rmatmul__ = _operator(ops.matmul), _reflected(ops.matmul)
+    __lt__, __le__, __gt__, __ge__ = _operator(ops.lt), _operator(ops.le), _operator(ops.gt), _operator(ops.ge)
 
-    def __radd__(self, other: Operand) -> Tensor:
-        return _record(ops.add, (other, self), {})
+    def __eq__(self, other: object) -> Tensor:  # type: ignore[override]  # elementwise, as every array library has it
+        return _record(ops.eq, (self, other), {}) if _comparable(other) else NotImplemented
 
-    def __sub__(self, other: Operand) -> Tensor:
-        return _record(ops.sub, (self, other), {})
-
-    def __rsub__(self, other: Operand) -> Tensor:
-        return _record(ops.sub, (other, self), {})
-
-    def __mul__(self, other: Operand) -> Tensor:
-        return _record(ops.mul, (self, other), {})
-
-    def __rmul__(self, other: Operand) -> Tensor:
-        return _record(ops.mul, (other, self), {})
-
-    def __truediv__(self, other: Operand) -> Tensor:
-        return _record(ops.true_divide, (self, other), {})
-
-    def __rtruediv__(self, other: Operand) -> Tensor:
-        return _record(ops.true_divide, (other, self), {})
-
-    def __pow__(self, other: Operand) -> Tensor:
-        return _record(ops.pow, (self, other), {})
-
-    def __rpow__(self, other: Operand) -> Tensor:
-        return _record(ops.pow, (other, self), {})
-
-    def __matmul__(self, other: Tensor | NDArray[Any]) -> Tensor:
-        return _record(ops.matmul, (self, other), {})
-
-    def __rmatmul__(self, other: NDArray[Any]) -> Tensor:
-        return _record(ops.matmul, (other, self), {})
+    def __ne__(self, other: object) -> Tensor:  # type: ignore[override]
+        return _record(ops.ne, (self, other), {}) if _comparable(other) else NotImplemented
 
     def __neg__(self) -> Tensor:
         return _record(ops.neg, (self,), {})
@@ -536,33 +495,13 @@ class Tensor:
         return _record(ops.abs, (self,), {})
 
     def __invert__(self) -> Tensor:
-        return Tensor._wrap(np.invert(_values(self)))
+        return _bitwise(operator.invert, self)
 
     def __and__(self, other: Operand) -> Tensor:
-        found = _values(self) & _values(other)
-        return Tensor._wrap(np.asarray(found) if mode.trace is None else found)
+        return _bitwise(operator.and_, self, other)
 
     def __or__(self, other: Operand) -> Tensor:
-        found = _values(self) | _values(other)
-        return Tensor._wrap(np.asarray(found) if mode.trace is None else found)
-
-    def __eq__(self, other: object) -> Tensor:  # type: ignore[override]  # elementwise, as every array library has it
-        return _record(ops.eq, (self, other), {}) if _comparable(other) else NotImplemented
-
-    def __ne__(self, other: object) -> Tensor:  # type: ignore[override]
-        return _record(ops.ne, (self, other), {}) if _comparable(other) else NotImplemented
-
-    def __lt__(self, other: Any) -> Tensor:
-        return _record(ops.lt, (self, other), {})
-
-    def __le__(self, other: Any) -> Tensor:
-        return _record(ops.le, (self, other), {})
-
-    def __gt__(self, other: Any) -> Tensor:
-        return _record(ops.gt, (self, other), {})
-
-    def __ge__(self, other: Any) -> Tensor:
-        return _record(ops.ge, (self, other), {})
+        return _bitwise(operator.or_, self, other)
 
     # Shapes that take their sizes one by one or as a sequence
 
@@ -610,38 +549,32 @@ class Tensor:
 
     # Operations as methods; each is described where it is written
 
-    add, sub, mul, div, true_divide, floor_divide, pow = (
-        ops.add, ops.sub, ops.mul, ops.div, ops.true_divide, ops.floor_divide, ops.pow,
-    )  # fmt: skip
+    add, sub, mul, pow = ops.add, ops.sub, ops.mul, ops.pow
+    div, true_divide, floor_divide = ops.div, ops.true_divide, ops.floor_divide
     abs, neg, sign, floor, ceil, round, trunc = ops.abs, ops.neg, ops.sign, ops.floor, ops.ceil, ops.round, ops.trunc
     maximum, minimum, clamp, lerp, masked_fill = ops.maximum, ops.minimum, ops.clamp, ops.lerp, ops.masked_fill
-    eq, ne, lt, le, gt, ge = ops.eq, ops.ne, ops.lt, ops.le, ops.gt, ops.ge
-    isfinite, logical_not = ops.isfinite, ops.logical_not
+    eq, ne, lt, le, gt, ge, isfinite = ops.eq, ops.ne, ops.lt, ops.le, ops.gt, ops.ge, ops.isfinite
     exp, expm1, log, log1p, log2 = ops.exp, ops.expm1, ops.log, ops.log1p, ops.log2
     sqrt, rsqrt, square, reciprocal = ops.sqrt, ops.rsqrt, ops.square, ops.reciprocal
     sin, cos, tan, atan, sinh, cosh, tanh = ops.sin, ops.cos, ops.tan, ops.atan, ops.sinh, ops.cosh, ops.tanh
-    sigmoid, relu = ops.sigmoid, ops.relu
     sum, mean, var, std, prod = ops.sum, ops.mean, ops.var, ops.std, ops.prod
     max, min, amax, amin, argmax, argmin = ops.max, ops.min, ops.amax, ops.amin, ops.argmax, ops.argmin
-    logsumexp, norm, cumsum, any, all = ops.logsumexp, ops.norm, ops.cumsum, ops.any, ops.all
+    logsumexp, norm, cumsum = ops.logsumexp, ops.norm, ops.cumsum
+    any, all, logical_not = ops.any, ops.all, ops.logical_not
     flatten, unflatten, transpose, movedim = ops.flatten, ops.unflatten, ops.transpose, ops.movedim
     squeeze, unsqueeze, expand, repeat, tile = ops.squeeze, ops.unsqueeze, ops.expand, ops.repeat, ops.tile
+    broadcast_to = ops.broadcast_to
     split, chunk, unbind, flip, roll = ops.split, ops.chunk, ops.unbind, ops.flip, ops.roll
     gather, index_select, take_along_dim = ops.gather, ops.index_select, ops.take_along_dim
     tril, triu, diagonal = ops.tril, ops.triu, ops.diagonal
     matmul, mm, bmm, dot, outer = ops.matmul, ops.mm, ops.bmm, ops.dot, ops.outer
-    softmax, log_softmax = ops.softmax, ops.log_softmax
+    relu, sigmoid, softmax, log_softmax = ops.relu, ops.sigmoid, ops.softmax, ops.log_softmax
 
     def where(self, condition: Tensor, other: Operand) -> Tensor:
         """This where the condition holds, else `other`."""
         return ops.where(condition, self, other)
 
-    def broadcast_to(self, shape: Sequence[int]) -> Tensor:
-        """Repeated along new dimensions and along those of size 1 until it has the shape."""
-        return ops.broadcast_to(self, shape=shape)
 
-
-Tensor._plain = Tensor
 _record = Tensor.__operation__
 
 
@@ -708,9 +641,20 @@ def _sizes(sizes: tuple[Any, ...]) -> tuple[int, ...]:
 
 
 def _values(other: Any) -> Any:
+    """What an operand holds, without its history."""
     if mode.trace is not None:
         return mode.trace.lift(other)
     return other._data if isinstance(other, Tensor) else other
+
+
+def _bitwise(function: Callable[..., Any], *operands: Any) -> Tensor:
+    """An operator of booleans or whole numbers, which has no derivative."""
+    found = function(*map(_values, operands))
+    return Tensor._wrap(np.asarray(found) if mode.trace is None else found)
+
+
+def _underivable(name: str) -> TypeError:
+    return TypeError(f"np.{name} has no derivative here; for values alone use np.{name}(tensor.numpy())")
 
 
 def _comparable(other: object) -> bool:
@@ -722,9 +666,8 @@ def _explained(error: Exception, operation: Operation, arrays: Sequence[Any]) ->
     if mode.trace is None and any(hasattr(a, "trace") and type(a) is not _ndarray for a in arrays):
         return LostTensorError()
     message = str(error)
-    kind = next(
-        kind for kind in (IndexError, ValueError, TypeError) if isinstance(error, kind)
-    )  # not NumPy's own kinds
+    # Not NumPy's own kinds of error
+    kind = next(kind for kind in (IndexError, ValueError, TypeError) if isinstance(error, kind))
     if message.partition(": ")[0].isidentifier():  # it names the operation already
         return kind(message)
     shapes = " and ".join(str(a.shape) if hasattr(a, "shape") else repr(a) for a in arrays)

@@ -145,7 +145,7 @@ class TestRegisterHook:
         assert x.grad is None
 
     def test_wants_a_function_and_a_gradient(self):
-        with pytest.raises(RuntimeError, match="register_hook: this tensor does not require gradients"):
+        with pytest.raises(RuntimeError, match="register_hook: this tensor .* does not require gradients"):
             chainrule.ones(2).register_hook(lambda g: g)
         with pytest.raises(TypeError, match="a hook must be a function, not int"):
             leaf(1.0).register_hook(3)

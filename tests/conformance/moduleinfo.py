@@ -17,7 +17,7 @@ import torch
 from chainrule import nn
 
 from . import opinfo
-from .reports import Outcome, show
+from .reports import Outcome, refused, show
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -164,18 +164,11 @@ def refusals(entry: Any) -> tuple[int, list[str]]:
     how = {"device": "cpu", "dtype": torch.float32, "requires_grad": False, "training": True}
     cases, faults = list(entry.module_error_inputs_func(entry, **how)), []
     for number, case in enumerate(cases):
-        where, sample = f"{entry.name}, error input {number}", case.module_error_input
-        try:
+        sample = case.module_error_input
+        with refused(f"{entry.name}, error input {number}", case.error_regex, faults, _absent(entry, sample)):
             module = _ours(entry, sample)
             if case.error_on == ModuleErrorEnum.FORWARD_ERROR:
                 module(*map(_converted, sample.forward_input.args), **_converted(sample.forward_input.kwargs))
-        except (ValueError, TypeError, IndexError) as error:
-            if not str(error).strip() or any(repr(name) in str(error) for name in _absent(entry, sample)):
-                faults.append(f"{where}: {type(error).__name__} for another reason: {error}")
-        except Exception as error:  # told
-            faults.append(f"{where}: raised {type(error).__name__}: {error}")
-        else:
-            faults.append(f"{where} was taken; PyTorch says: {case.error_regex}")
     return len(cases), faults
 
 

@@ -18,7 +18,7 @@ import chainrule
 from chainrule import nn
 from chainrule.autograd import gradgradcheck
 
-from .reports import Outcome, show
+from .reports import Outcome, refused, show
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # PyTorch's test module warns about optional parts of its own
@@ -242,15 +242,8 @@ def refusals(op: Any) -> tuple[int, list[str]]:
         except (TypeError, ValueError):
             continue  # what NumPy does not have: a type such as bfloat16, 65 dimensions
         count += 1
-        try:
+        with refused(f"{title(op)}, error input {number}", case.error_regex, faults):
             function(*arguments, **options)
-        except (ValueError, TypeError, IndexError) as error:
-            if not str(error).strip():
-                faults.append(f"{title(op)}, error input {number}: {type(error).__name__} without a word")
-        except Exception as error:  # told
-            faults.append(f"{title(op)}, error input {number}: raised {type(error).__name__}: {error}")
-        else:
-            faults.append(f"{title(op)}, error input {number} was taken; PyTorch says: {case.error_regex}")
     return count, faults
 
 

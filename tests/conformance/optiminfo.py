@@ -20,7 +20,7 @@ import chainrule
 from chainrule import nn, optim
 from chainrule.optim import lr_scheduler
 
-from .reports import Outcome, show
+from .reports import Outcome, refused, show
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # PyTorch's test module warns about optional parts of its own
@@ -218,20 +218,14 @@ def run_schedules(entry: Any, makers: Any, outcome: Outcome) -> None:
 
 def refusals(entry: Any) -> tuple[int, list[str]]:
     """How many settings PyTorch refuses, and those of them that we do not, or refuse with another kind of error."""
-    faults = []
+    faults: list[str] = []
     cases = list(entry.optim_error_inputs_func(device="cpu", dtype=torch.float64))
     for case in cases:
         sample = case.optimizer_error_input
         made: dict[int, Any] = {}
         parameters = [nn.Parameter(np.ones(2))] if sample.params is None else converted(sample.params, made)
-        try:
+        with refused(f"{entry.name}, {sample.desc}", case.error_regex, faults, kinds=(ValueError, TypeError)):
             getattr(optim, entry.name)(parameters, **converted(sample.kwargs, made))
-        except (ValueError, TypeError):
-            continue
-        except Exception as error:  # told
-            faults.append(f"{entry.name}, {sample.desc}: raised {type(error).__name__}: {error}")
-        else:
-            faults.append(f"{entry.name}, {sample.desc}: was taken; PyTorch says: {case.error_regex}")
     return len(cases), faults
 
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
+
+
+KINDS = (ValueError, TypeError, IndexError)
 
 
 @dataclass
@@ -19,6 +23,30 @@ class Outcome:
     passed: int = 0
     unsupported: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
+
+
+@contextmanager
+def refused(
+    where: str, theirs: str, faults: list[str], others: Iterable[str] = (), kinds: Any = KINDS
+) -> Iterator[None]:
+    """Around a call that PyTorch refuses: adds a line to the faults unless it is refused here in words of our own.
+
+    Args:
+        where: names the call.
+        theirs: what PyTorch says.
+        faults: takes the line.
+        others: arguments that are not ours; an error that names one has another reason.
+        kinds: of error that it may be refused with.
+    """
+    try:
+        yield
+    except kinds as error:
+        if not str(error).strip() or any(repr(name) in str(error) for name in others):
+            faults.append(f"{where}: {type(error).__name__} without a word or for another reason: {error}")
+    except Exception as error:  # told
+        faults.append(f"{where}: raised {type(error).__name__}: {error}")
+    else:
+        faults.append(f"{where} was taken; PyTorch says: {theirs}")
 
 
 def show(kind: str, results: Iterable[tuple[Outcome, tuple[int, list[str]]]]) -> int:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chainrule.autograd.mode import enable_grad, no_grad
-from chainrule.autograd.tape import grad, listed
+from chainrule.autograd.tape import each_alone, grad, listed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -18,14 +18,9 @@ if TYPE_CHECKING:
 
 
 def gradcheck(
-    function: Callable[..., Tensor | Sequence[Tensor]],
-    inputs: Tensor | Sequence[Tensor],
-    *,
-    eps: float = 1e-6,
-    atol: float = 1e-5,
-    rtol: float = 1e-3,
-    raise_exception: bool = True,
-) -> bool:
+    function: Callable[..., Tensor | Sequence[Tensor]], inputs: Tensor | Sequence[Tensor], *, eps: float = 1e-6,
+    atol: float = 1e-5, rtol: float = 1e-3, raise_exception: bool = True,
+) -> bool:  # fmt: skip
     """Compare the gradients from the tape with finite differences, each output element by each input element.
 
     The slope at x is measured as (f(x + eps) - f(x - eps)) / (2 eps), whose error is of the order of eps².
@@ -55,8 +50,8 @@ def gradcheck(
 
     def values() -> NDArray[Any]:
         with no_grad():
-            found = [out._data.reshape(-1) for out in listed(function(*inputs)) if out.dtype.kind == "f"]
-        return np.concatenate(found, dtype=np.float64)
+            floats = [out._data for out in listed(function(*inputs)) if out.dtype.kind == "f"]
+        return np.concatenate(floats, axis=None, dtype=np.float64)
 
     for position, x in enumerate(checked):
         by_tape = np.concatenate([rows[position] for rows in analytic], axis=1)
@@ -76,23 +71,17 @@ def gradcheck(
                 return False
             i, column = (int(k) for k in np.argwhere(wrong)[0])
             number, j = columns[column]
-            raise AssertionError(
-                f"gradcheck: d(output {number})[{j}] / d(input {position})[{i}] is {by_tape[i, column]:.6g} by the "
-                f"tape, {measured[i, column]:.6g} by finite differences; "
-                f"{int(wrong.sum())} of {wrong.size} slopes differ"
-            )
+            slope = f"d(output {number})[{j}] / d(input {position})[{i}] is {by_tape[i, column]:.6g} by the tape"
+            among = f"{int(wrong.sum())} of {wrong.size} slopes differ"
+            raise AssertionError(f"gradcheck: {slope}, {measured[i, column]:.6g} by finite differences; {among}")
     return True
 
 
 def _rows(out: Tensor, inputs: Sequence[Tensor]) -> list[NDArray[Any]]:
     """For each input the slopes (its elements, elements of the output), by the tape; 0 if it recorded nothing."""
     slopes = [np.zeros((x._data.size, out._data.size)) for x in inputs]
-    if not out.requires_grad:
-        return slopes
-    for column, at in enumerate(np.ndindex(out.shape)):
-        seed = np.zeros_like(out._data)
-        seed[at] = 1
-        found = grad(out, inputs, type(out)._plain._wrap(seed), retain_graph=True, allow_unused=True)
+    for column, seed in enumerate(each_alone(out) if out.requires_grad else ()):
+        found = grad(out, inputs, seed, retain_graph=True, allow_unused=True)
         for slope, part in zip(slopes, found, strict=True):
             if part is not None:
                 slope[:, column] = part._data.reshape(-1)
@@ -100,15 +89,9 @@ def _rows(out: Tensor, inputs: Sequence[Tensor]) -> list[NDArray[Any]]:
 
 
 def gradgradcheck(
-    function: Callable[..., Tensor | Sequence[Tensor]],
-    inputs: Tensor | Sequence[Tensor],
-    *,
-    eps: float = 1e-6,
-    atol: float = 1e-5,
-    rtol: float = 1e-3,
-    raise_exception: bool = True,
-    seed: int = 0,
-) -> bool:
+    function: Callable[..., Tensor | Sequence[Tensor]], inputs: Tensor | Sequence[Tensor], *, eps: float = 1e-6,
+    atol: float = 1e-5, rtol: float = 1e-3, raise_exception: bool = True, seed: int = 0,
+) -> bool:  # fmt: skip
     """`gradcheck` of the gradients themselves: the second derivatives, for upstream gradients drawn from `seed`.
 
     Args and errors are those of `gradcheck`.
@@ -120,7 +103,7 @@ def gradgradcheck(
         with enable_grad():
             outputs = [out for out in listed(function(*values)) if out.requires_grad]
             rng = np.random.default_rng(seed)
-            upstream = [type(out)._plain._wrap(rng.standard_normal(out.shape).astype(out.dtype)) for out in outputs]
+            upstream = [out._wrap(rng.standard_normal(out.shape).astype(out.dtype)) for out in outputs]
             found = grad(outputs, checked, upstream, create_graph=True, allow_unused=True)
         return [part for part in found if part is not None]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from chainrule.autograd.tape import Leaf, Node, _node_of
+from chainrule.autograd.tape import Leaf, Node, history, node_of
 from chainrule.files import write_text
 
 if TYPE_CHECKING:
@@ -39,17 +39,15 @@ def draw(
         ValueError: an unknown format.
         RuntimeError: the result has no history, or it was freed by `backward()`; or `dot` is missing or fails.
     """
-    if format not in ("svg", "dot", "mermaid"):
+    drawn = {"svg": _svg, "dot": _dot, "mermaid": _mermaid}.get(format)
+    if drawn is None:
         raise ValueError(f"draw: format must be 'svg', 'dot' or 'mermaid', not {format!r}")
     named = {tensor._node: name for name, tensor in dict(names).items() if tensor._node is not None}
-    nodes = _behind(_node_of(loss, "draw"))
+    nodes = _behind(node_of(loss, "draw"))
     number = {node: i for i, node in enumerate(nodes)}
     edges = [(number[p], number[n]) for n in nodes if isinstance(n, Node) for p in n.parents if p is not None]
-    labels = [_label(node, named.get(node, "")) for node in nodes]
-    leaves = [isinstance(node, Leaf) for node in nodes]
-    text = (_mermaid if format == "mermaid" else _dot)(labels, leaves, edges)
-    if format == "svg":
-        text = _svg(text)
+    boxes = [(_label(node, named.get(node, "")), isinstance(node, Leaf)) for node in nodes]
+    text = drawn(boxes, edges)
     if path is not None:
         write_text(path, text)
     return text
@@ -57,21 +55,12 @@ def draw(
 
 def _behind(root: Node | Leaf) -> list[Node | Leaf]:
     """All that a result was computed from, in the order of computing; a leaf stands before its first use."""
-    found: dict[Node | Leaf, None] = {}
-    stack = [root]
-    while stack:
-        node = stack.pop()
-        if node not in found:
-            found[node] = None
-            if isinstance(node, Node):
-                if node.saved is None:
-                    raise RuntimeError(
-                        "draw: this graph was freed by backward(); draw it before, or call backward(retain_graph=True)"
-                    )
-                stack += [parent for parent in node.parents if parent is not None]
     ordered: dict[Node | Leaf, None] = {}
-    for node in sorted((n for n in found if isinstance(n, Node)), key=lambda n: n.order):
-        ordered.update(dict.fromkeys(p for p in node.parents if p is not None))
+    for node in history([root]):
+        if node.saved is None:
+            instead = "draw it before, or call backward(retain_graph=True)"
+            raise RuntimeError(f"draw: this graph was freed by backward(); {instead}")
+        ordered.update(dict.fromkeys(parent for parent in node.parents if parent is not None))
         ordered[node] = None
     return list(ordered) or [root]
 
@@ -82,35 +71,34 @@ def _label(node: Node | Leaf, name: str) -> list[str]:
     return [line for line in (name, what, str(node.shape)) if line]
 
 
-def _dot(labels: list[list[str]], leaves: list[bool], edges: list[tuple[int, int]]) -> str:
+def _dot(boxes: list[tuple[list[str], bool]], edges: list[tuple[int, int]]) -> str:
     """Graphviz's language: https://graphviz.org/doc/info/lang.html."""
     lines = ["digraph {", '  node [shape=box, style=rounded, fontname="sans-serif"]']
-    for i, (label, leaf) in enumerate(zip(labels, leaves, strict=True)):
+    for i, (label, leaf) in enumerate(boxes):
         words = "\\n".join(line.translate({ord('"'): '\\"', ord("\\"): "\\\\", ord("\n"): "\\n"}) for line in label)
         lines.append(f'  n{i} [label="{words}"{", style=filled, fillcolor=lightblue" if leaf else ""}]')
     return "\n".join([*lines, *(f"  n{a} -> n{b}" for a, b in edges), "}", ""])
 
 
-def _mermaid(labels: list[list[str]], leaves: list[bool], edges: list[tuple[int, int]]) -> str:
+def _mermaid(boxes: list[tuple[list[str], bool]], edges: list[tuple[int, int]]) -> str:
     """Mermaid's flowchart: https://mermaid.js.org/syntax/flowchart.html; other characters than plain ones as `#35;`."""
     lines = ["flowchart TD"]
-    for i, (label, leaf) in enumerate(zip(labels, leaves, strict=True)):
+    for i, (label, leaf) in enumerate(boxes):
         words = "<br>".join(re.sub(r"[^\w .,()-]", lambda found: f"#{ord(found[0])};", line) for line in label)
         lines.append(f'  n{i}["{words}"]' if leaf else f'  n{i}("{words}")')
     return "\n".join([*lines, *(f"  n{a} --> n{b}" for a, b in edges), ""])
 
 
-def _svg(dot: str) -> str:
+def _svg(boxes: list[tuple[list[str], bool]], edges: list[tuple[int, int]]) -> str:
+    """What Graphviz makes of `_dot`."""
     import shutil  # slow to import, and only needed here
     import subprocess
 
     program = shutil.which("dot")
     if program is None:
-        raise RuntimeError(
-            "draw: an SVG needs Graphviz's program `dot`, which was not found on the PATH: install Graphviz, "
-            "or ask for format='mermaid' or format='dot'"
-        )
-    done = subprocess.run([program, "-Tsvg"], input=dot.encode(), capture_output=True, check=False)  # noqa: S603  # no user's words
+        missing = "an SVG needs Graphviz's program `dot`, which was not found on the PATH"
+        raise RuntimeError(f"draw: {missing}: install Graphviz, or ask for format='mermaid' or format='dot'")
+    done = subprocess.run([program, "-Tsvg"], input=_dot(boxes, edges).encode(), capture_output=True, check=False)  # noqa: S603  # no user's words
     if done.returncode:
         raise RuntimeError(f"draw: `dot` failed: {done.stderr.decode(errors='replace').strip()}")
     return done.stdout.decode()

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from chainrule.autograd.mode import enable_grad
-from chainrule.autograd.tape import grad
+from chainrule.autograd.tape import each_alone, grad
 from chainrule.ops.shape import reshape, stack
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def jvp(
     """
     run = _Run("jvp", func, inputs, create_graph, strict)
     along = run.vector(v, run.inputs)
-    u = [type(out)._plain._wrap(np.zeros_like(out._data)).requires_grad_() for out in run.outputs]
+    u = [_zeros(out).requires_grad_() for out in run.outputs]
     pulled = run.pull(run.outputs, u, again=True)
     product = run.pull(pulled, along, u)
     return run.answer(run.outputs, run.out_alone), run.answer(product, run.out_alone)
@@ -90,7 +90,7 @@ def hvp(
         ValueError: `v` does not fit, or the output is not one number.
         RuntimeError, TypeError: as for `vjp`.
     """
-    run = _Run("hvp", _single("hvp", func), inputs, create_graph, strict)
+    run = _Run("hvp", func, inputs, create_graph, strict, single=True)
     along = run.vector(v, run.inputs)
     first = run.pull(run.outputs, [None], again=True)
     product = run.pull(first, along)
@@ -109,18 +109,11 @@ def jacobian(func: Function, inputs: Tensors, create_graph: bool = False, strict
     run = _Run("jacobian", func, inputs, create_graph, strict)
     table = []
     for out in run.outputs:
-        rows = []
-        for at in np.ndindex(out.shape):
-            seed = np.zeros_like(out._data)
-            seed[at] = 1
-            rows.append(run.pull([out], [type(out)._plain._wrap(seed)]))
-        columns = (
-            [stack(column) for column in zip(*rows, strict=True)] if rows else run.inputs
-        )  # [] of any shape are []
-        shaped = [
-            reshape(c if rows else c[:0], shape=out.shape + x.shape) for c, x in zip(columns, run.inputs, strict=True)
-        ]
-        table.append(run.answer(shaped, run.in_alone))
+        rows = [run.pull([out], [seed]) for seed in each_alone(out)]
+        none = [_zeros(x).reshape(-1)[:0] for x in run.inputs]
+        columns = [stack(column) for column in zip(*rows, strict=True)] or none
+        blocks = [reshape(c, shape=out.shape + x.shape) for c, x in zip(columns, run.inputs, strict=True)]
+        table.append(run.answer(blocks, run.in_alone))
     return table[0] if run.out_alone else tuple(table)
 
 
@@ -136,16 +129,18 @@ def hessian(func: Function, inputs: Tensors, create_graph: bool = False, strict:
     """
 
     def gradient(*xs: Tensor) -> Tensors:
-        run = _Run("hessian", _single("hessian", func), xs, True, strict)
+        run = _Run("hessian", func, xs, True, strict, single=True)
         return run.answer(run.pull(run.outputs, [None]), not isinstance(inputs, tuple))
 
     return jacobian(gradient, inputs, create_graph, strict)
 
 
 class _Run:
-    """A function that was run on Tensors of its own, ready to be differentiated."""
+    """A function that was run on Tensors of its own, ready to be differentiated; `single`: it must give one number."""
 
-    def __init__(self, name: str, func: Function, inputs: Tensors, create_graph: bool, strict: bool) -> None:
+    def __init__(
+        self, name: str, func: Function, inputs: Tensors, create_graph: bool, strict: bool, single: bool = False
+    ) -> None:
         self.name, self.create_graph, self.strict = name, create_graph, strict
         self.in_alone = not isinstance(inputs, tuple)
         given = _tuple(name, "inputs", inputs)
@@ -156,13 +151,15 @@ class _Run:
             ]
             outputs = func(*self.inputs)
         self.outputs, self.out_alone = _tuple(name, "outputs", outputs), not isinstance(outputs, tuple)
+        if single and not (self.out_alone and self.outputs[0].numel() == 1):
+            raise ValueError(f"{name}: the function must return one Tensor of one element")
 
     def vector(self, v: Tensors | None, like: Sequence[Tensor]) -> list[Tensor]:
         """What the caller gave for v, checked; ones if it was left out and is a single number."""
         if v is None:
             if len(like) != 1 or like[0].numel() != 1:
                 raise ValueError(f"{self.name}: v may only be left out for a single number, not for {_shapes(like)}")
-            return [type(like[0])._plain._wrap(np.ones_like(like[0]._data))]
+            return [like[0]._wrap(np.ones_like(like[0]._data))]
         given = _tuple(self.name, "v", v)
         if [x.shape for x in given] != [x.shape for x in like]:
             raise ValueError(f"{self.name}: v must have shape {_shapes(like)}, not {_shapes(given)}")
@@ -181,10 +178,7 @@ class _Run:
         for position, part in enumerate(found):
             if self.strict and part is None:
                 raise RuntimeError(f"{self.name}: an output does not depend on input {position}, as strict demands")
-        return [
-            type(x)._plain._wrap(np.zeros_like(x._data)) if part is None else part
-            for x, part in zip(inputs, found, strict=True)
-        ]
+        return [_zeros(x) if part is None else part for x, part in zip(inputs, found, strict=True)]
 
     def answer(self, tensors: Sequence[Tensor], alone: bool) -> Tensors:
         """As the caller gave or wrote them: one Tensor or a tuple, without history unless that was asked for."""
@@ -192,16 +186,8 @@ class _Run:
         return given[0] if alone else given
 
 
-def _single(name: str, func: Function) -> Function:
-    """The function, with a check that its output is one number."""
-
-    def checked(*inputs: Tensor) -> Tensor:
-        out = func(*inputs)
-        if isinstance(out, tuple) or out.numel() != 1:
-            raise ValueError(f"{name}: the function must return one Tensor of one element")
-        return out
-
-    return checked
+def _zeros(like: Tensor) -> Tensor:
+    return like._wrap(np.zeros_like(like._data))
 
 
 def _tuple(name: str, what: str, tensors: Any) -> list[Tensor]:

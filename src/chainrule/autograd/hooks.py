@@ -26,22 +26,21 @@ class Handle:
     def __init__(self, owner: Any, attribute: str, hook: Callable[..., Any]) -> None:
         if not callable(hook):
             raise TypeError(f"a hook must be a function, not {type(hook).__name__}")
-        if getattr(owner, attribute) is None:
-            setattr(owner, attribute, {})
-        self._hooks: dict[int, Callable[..., Any]] = getattr(owner, attribute)
+        self._hooks: dict[int, Callable[..., Any]] = getattr(owner, attribute) or {}
         self._key = next(_keys)
         self._hooks[self._key] = hook
+        setattr(owner, attribute, self._hooks)
 
     def remove(self) -> None:
         """Take the hook off."""
         self._hooks.pop(self._key, None)
 
 
-def shown(grad: Any, tensor_type: type[Tensor]) -> Tensor:
-    """A gradient as a hook gets it: a Tensor of its own, which may be kept or changed in place."""
-    if isinstance(grad, tensor_type):
-        return grad.clone()
-    return tensor_type._wrap(np.asarray(grad) if mode.trace is None else mode.trace.named(grad)).clone()
+def as_tensor(grad: Any, wrap: Callable[[Any], Tensor]) -> Tensor:
+    """A gradient as a Tensor; `wrap` makes one of an array, on the same memory."""
+    if hasattr(grad, "_node"):
+        return grad  # type: ignore[no-any-return]  # a Tensor
+    return wrap(np.asarray(grad) if mode.trace is None else mode.trace.named(grad))
 
 
 def taken(grad: Tensor) -> Any:
@@ -94,10 +93,8 @@ def gate(values: tuple[Any, ...], told: Callable[[tuple[Any, ...]], tuple[Any, .
         return tuple(passed[i] for i in places)
 
     post = _post(*(values[i] for i in places), open_=open_)
-    passed = list(values)
-    for i in places:
-        passed[i] = _door(values[i], post, leave=partial(waiting.__setitem__, i))
-    return tuple(passed)
+    doors = {i: _door(values[i], post, leave=partial(waiting.__setitem__, i)) for i in places}
+    return tuple(doors.get(i, value) for i, value in enumerate(values))
 
 
 @operation

@@ -9,8 +9,9 @@ import os
 import sys
 import threading
 from contextlib import ContextDecorator, contextmanager
+from itertools import islice
 from pathlib import Path
-from traceback import FrameSummary, format_list
+from traceback import FrameSummary, format_list, walk_stack
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
@@ -35,14 +36,10 @@ class Anomaly:
         """The innermost frames of the running code that are not chainrule's own, the outermost of them first."""
         if self.within is not None:
             return self.within
-        found: list[FrameSummary] = []
-        frame = sys._getframe(1)
-        while frame is not None and len(found) < _FRAMES:
-            code = frame.f_code
-            if not code.co_filename.startswith(_HOUSE):
-                found.append(FrameSummary(code.co_filename, frame.f_lineno, code.co_name, lookup_line=False))
-            frame = frame.f_back  # type: ignore[assignment]  # None at the outermost
-        return tuple(reversed(found))
+        calls = ((frame.f_code, line) for frame, line in walk_stack(sys._getframe(1)))
+        users = islice(((code, line) for code, line in calls if not code.co_filename.startswith(_HOUSE)), _FRAMES)
+        found = [FrameSummary(code.co_filename, line, code.co_name, lookup_line=False) for code, line in users]
+        return tuple(found[::-1])
 
 
 def told(place: tuple[FrameSummary, ...]) -> str:

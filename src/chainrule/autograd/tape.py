@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chainrule.autograd import hooks
+from chainrule.autograd.hooks import as_tensor
 from chainrule.autograd.mode import Anomaly, mode, set_grad_enabled, told
 from chainrule.ops.shape import cast
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from traceback import FrameSummary
 
     from numpy.typing import NDArray
@@ -78,30 +79,13 @@ class Node:
         place: the user's lines that called the operation; there only if recorded while anomalies were looked for.
     """
 
-    __slots__ = (
-        "checks",
-        "dtype",
-        "grad",
-        "hooks",
-        "operation",
-        "order",
-        "parents",
-        "place",
-        "saved",
-        "shape",
-    )
+    __slots__ = ("checks", "dtype", "grad", "hooks", "operation", "order", "parents", "place", "saved", "shape")
     place: tuple[FrameSummary, ...]
 
     def __init__(
-        self,
-        operation: Operation,
-        parents: tuple[Node | Leaf | None, ...],
-        inputs: Sequence[Any],
-        arrays: Sequence[Any],
-        options: dict[str, Any],
-        out: Tensor,
-        extra: Any = None,
-    ) -> None:
+        self, operation: Operation, parents: tuple[Node | Leaf | None, ...], inputs: Sequence[Any],
+        arrays: Sequence[Any], options: dict[str, Any], out: Tensor, extra: Any = None,
+    ) -> None:  # fmt: skip
         self.operation, self.parents, self.order = operation, parents, next(_order)
         array = out._data
         self.shape, self.dtype = array.shape, array.dtype
@@ -131,25 +115,20 @@ class Node:
         self.saved: tuple[Any, ...] | None = tuple(saved)
         self.checks = checks
 
-    def pull(self, grad: Any, create_graph: bool, tensor_type: type[Tensor]) -> Any:
+    def pull(self, grad: Any, create_graph: bool, wrap: Callable[[Any], Tensor]) -> Any:
         """The gradients of this node's inputs, given that of its result: the operation's rule, on arrays or on Tensors.
 
         Raises:
             RuntimeError: the graph was freed, or a value that the rule needs was changed in place.
         """
         if self.saved is None:
-            raise RuntimeError(
-                f"backward: the graph behind this {self.operation.name} was freed by an earlier backward(); "
-                f"to walk it twice, call the first one with retain_graph=True{self.recorded()}"
-            )
+            freed = f"the graph behind this {self.operation.name} was freed by an earlier backward()"
+            raise self.error(f"{freed}; to walk it twice, call the first one with retain_graph=True")
         for _, which, version, then in self.checks:
             if version[0] != then:
-                name = "result" if which < 0 else self.operation.inputs[which]
-                raise RuntimeError(
-                    f"backward: the {name} of {self.operation.name} (its result has shape {self.shape}) was changed in "
-                    f"place after it was used, and its old value is needed; call backward() before changing it, or "
-                    f"change a clone(){self.recorded()}"
-                )
+                value = "result" if which < 0 else self.operation.inputs[which]
+                changed = f"the {value} of {self} was changed in place after it was used, and its old value is needed"
+                raise self.error(f"{changed}; call backward() before changing it, or change a clone()")
         if not create_graph:
             if mode.trace is not None:
                 return mode.trace.pull(self, grad)
@@ -158,14 +137,16 @@ class Node:
             mode.recording = Anomaly(mode.anomaly.check_nan, getattr(self, "place", None))
         values = list(self.saved)
         for position, which, version, _ in self.checks:  # as they were: a `+=` may have replaced the Tensors since
-            values[position] = _as_tensor(values[position], tensor_type)
-            values[position]._node = self if which < 0 else self.parents[which]
-            values[position]._version = version
+            tensor = values[position] = as_tensor(values[position], wrap)
+            tensor._node, tensor._version = (self if which < 0 else self.parents[which]), version
         return self.operation.rule(grad, *values)  # type: ignore[misc]
 
-    def recorded(self) -> str:
-        """For the end of a message: where it was recorded, if it remembers."""
-        return told(getattr(self, "place", ()))
+    def __str__(self) -> str:
+        return f"{self.operation.name} (its result has shape {self.shape})"
+
+    def error(self, message: str) -> RuntimeError:
+        """An error of the walk back; it ends with where this operation was recorded, if that is remembered."""
+        return RuntimeError(f"backward: {message}{told(getattr(self, 'place', ()))}")
 
     def free(self) -> None:
         """Let go of the arrays that only a gradient needs, and of the nodes before this one."""
@@ -173,28 +154,24 @@ class Node:
 
 
 def walk(
-    roots: Sequence[tuple[Node | Leaf, Any]],
-    tensor_type: type[Tensor],
-    *,
-    retain_graph: bool,
-    create_graph: bool,
-    wanted: set[Node | Leaf] | None = None,
-    targets: Sequence[Node | Leaf] = (),
-) -> dict[Node | Leaf, Any]:
+    roots: Sequence[tuple[Node | Leaf, Any]], targets: Sequence[Node | Leaf] | None, wrap: Callable[[Any], Tensor],
+    retain_graph: bool | None, create_graph: bool,
+) -> list[tuple[Node | Leaf, Tensor | None]]:  # fmt: skip
     """Carry gradients from the roots back through the graph.
 
     Args:
         roots: pairs of a node and its gradient.
-        tensor_type: the class of Tensors, for rules that run on Tensors.
-        retain_graph: keep what a second walk needs.
+        targets: the nodes whose gradients are asked for; None for all leaves.
+        wrap: makes a Tensor of an array, for rules that run on Tensors.
+        retain_graph: keep what a second walk needs; as `create_graph` if None.
         create_graph: run the rules on Tensors, so that the gradients can be differentiated in turn.
-        wanted: visit these only; None for all.
-        targets: nodes whose gradient is to be in the answer, besides all leaves.
 
     Returns:
-        The gradient of each leaf and target that was reached, by node.
+        The gradient of each target, or None if none arrived; without targets, of each leaf that one arrived at.
     """
-    kept, check_nan = frozenset(targets), mode.anomaly is not None and mode.anomaly.check_nan
+    check_nan = mode.anomaly is not None and mode.anomaly.check_nan
+    wanted = None if targets is None else _leading_to([node for node, _ in roots], targets)
+    kept = frozenset(targets or ())
     grads: dict[Node | Leaf, Any] = {}
     queue: list[tuple[int, Node]] = []  # a heap: the latest node first
 
@@ -214,18 +191,15 @@ def walk(
     while queue:
         node = heappop(queue)[1]
         if node.hooks:
-            grads[node] = _announced(node, grads[node], tensor_type, create_graph)
+            grads[node] = _announced(node, grads[node], wrap)
         grad = grads[node] if node in kept else grads.pop(node)
         parents = node.parents
-        freed = node.saved is None and node not in kept
-        if wanted is not None and not freed and not any(parent in wanted for parent in parents):
+        if wanted is not None and wanted.isdisjoint(parents) and (node.saved is not None or node in kept):
             continue  # nobody asks for what lies behind: it is neither computed nor freed
-        parts = node.pull(grad, create_graph, tensor_type)
+        parts = node.pull(grad, create_graph, wrap)
         parts = parts if type(parts) is tuple else (parts,)
         if len(parts) != len(parents):
-            raise TypeError(
-                f"{node.operation.name}: its derivative returns {len(parts)} gradients for {len(parents)} inputs"
-            )
+            raise TypeError(_returns(node, f"{len(parts)} gradients for {len(parents)} inputs"))
         for parent, entry in zip(parents, parts, strict=True):
             if parent is None or entry is None or (wanted is not None and parent not in wanted):
                 continue
@@ -234,60 +208,38 @@ def walk(
                 if part.shape != parent.shape:
                     part = _unbroadcast(part, parent.shape, node)
             except AttributeError:
-                raise TypeError(
-                    f"{node.operation.name}: its derivative returns a {type(part).__name__} where an array should be"
-                ) from None
-            if check_nan and np.isnan(_as_tensor(part, tensor_type)._data).any():
-                raise RuntimeError(
-                    f"backward: the derivative of {node.operation.name} (its result has shape {node.shape}) gave NaN"
-                    f"{node.recorded()}"
-                )
+                raise TypeError(_returns(node, f"a {type(part).__name__} where an array should be")) from None
+            if check_nan and np.isnan(as_tensor(part, wrap)._data).any():
+                raise node.error(f"the derivative of {node} gave NaN")
             give(parent, part)
-        if not retain_graph:
+        if not (create_graph if retain_graph is None else retain_graph):
             node.free()
     for leaf, grad in grads.items():
         if type(leaf) is Leaf and leaf.hooks:
-            grads[leaf] = _announced(leaf, grad, tensor_type, create_graph)
-    return grads
+            grads[leaf] = _announced(leaf, grad, wrap)
+    held = {id(array): array for array in (getattr(seed, "_data", seed) for _, seed in roots)}
+    reached = grads if targets is None else targets
+    return [(node, _own(grads[node], held, wrap) if node in grads else None) for node in reached]
 
 
 def backward(
-    root: Tensor,
-    gradient: Tensor | None,
-    *,
-    retain_graph: bool | None,
-    create_graph: bool,
-    targets: Sequence[Tensor] | None,
-) -> None:
-    """What `Tensor.backward` does: walk the graph, and add to `grad` what arrives at the leaves or the targets."""
-    tensor_type = type(root)._plain
-    node, seed = _root(root, gradient, create_graph)
-    chosen = None if targets is None else [_node_of(t, "backward") for t in targets]
+    root: Tensor, gradient: Tensor | None, retain_graph: bool | None, create_graph: bool,
+    inputs: Sequence[Tensor] | None,
+) -> None:  # fmt: skip
+    """What `Tensor.backward` does: walk the graph, and add to `grad` what arrives at the leaves or the inputs."""
+    targets = None if inputs is None else [node_of(x, "backward") for x in inputs]
+    roots = [_root(root, gradient, create_graph)]
     with set_grad_enabled(create_graph), np.errstate(all="ignore"):
-        grads = walk(
-            [(node, seed)],
-            tensor_type,
-            retain_graph=create_graph if retain_graph is None else retain_graph,
-            create_graph=create_graph,
-            wanted=None if chosen is None else _leading_to([node], chosen),
-            targets=chosen or (),
-        )
-        held = _held([seed])
-        for reached, grad in grads.items():
-            if (chosen is None or reached in chosen) and not (
-                reached.hooks and RETAIN in reached.hooks
-            ):  # which the walk has seen to
-                _accumulate(reached, _own(grad, held, tensor_type), create_graph)
+        for node, grad in dict(walk(roots, targets, root._wrap, retain_graph, create_graph)).items():
+            if grad is not None and not (node.hooks and RETAIN in node.hooks):  # which the walk has seen to
+                _accumulate(node, grad)
 
 
 def grad(
-    outputs: Tensor | Sequence[Tensor],
-    inputs: Tensor | Sequence[Tensor],
-    grad_outputs: Tensor | Sequence[Tensor | None] | None = None,
-    retain_graph: bool | None = None,
-    create_graph: bool = False,
-    allow_unused: bool = False,
-) -> tuple[Tensor, ...]:
+    outputs: Tensor | Sequence[Tensor], inputs: Tensor | Sequence[Tensor],
+    grad_outputs: Tensor | Sequence[Tensor | None] | None = None, retain_graph: bool | None = None,
+    create_graph: bool = False, allow_unused: bool = False,
+) -> tuple[Tensor, ...]:  # fmt: skip
     """The gradients of the sum of the outputs with respect to the inputs; the `.grad` of leaves is left alone.
 
     Args:
@@ -305,30 +257,19 @@ def grad(
         RuntimeError: an output or input does not require gradients; an input is not used; the graph was freed.
         ValueError: a gradient has not its output's shape.
     """
-    outputs, inputs = listed(outputs), listed(inputs)
+    outputs = listed(outputs)
     seeds: list[Any] = [None] * len(outputs) if grad_outputs is None else listed(grad_outputs)
     if len(seeds) != len(outputs):
         raise ValueError(f"grad: {len(outputs)} outputs but {len(seeds)} grad_outputs")
-    tensor_type = type(outputs[0])._plain
+    targets = [node_of(x, "grad") for x in listed(inputs)]
     roots = [_root(out, seed, create_graph) for out, seed in zip(outputs, seeds, strict=True)]
-    targets = [_node_of(x, "grad") for x in inputs]
     with set_grad_enabled(create_graph), np.errstate(all="ignore"):
-        grads = walk(
-            roots,
-            tensor_type,
-            retain_graph=create_graph if retain_graph is None else retain_graph,
-            create_graph=create_graph,
-            wanted=_leading_to([node for node, _ in roots], targets),
-            targets=targets,
-        )
-        for position, target in enumerate(targets):
-            if target not in grads and not allow_unused:
-                raise RuntimeError(
-                    f"grad: the outputs do not depend on input {position}, of shape {target.shape}; "
-                    f"allow_unused=True gives None for it"
-                )
-        held = _held([seed for _, seed in roots])
-        return tuple(_own(grads[t], held, tensor_type) if t in grads else None for t in targets)  # type: ignore[misc]
+        found = walk(roots, targets, outputs[0]._wrap, retain_graph, create_graph)
+    for position, (target, grad) in enumerate(found):
+        if grad is None and not allow_unused:
+            unused = f"the outputs do not depend on input {position}, of shape {target.shape}"
+            raise RuntimeError(f"grad: {unused}; allow_unused=True gives None for it")
+    return tuple(grad for _, grad in found)  # type: ignore[misc]  # None only if that was allowed
 
 
 def listed(tensors: Any) -> list[Tensor]:
@@ -336,15 +277,42 @@ def listed(tensors: Any) -> list[Tensor]:
     return [tensors] if hasattr(tensors, "requires_grad") else list(tensors)
 
 
+def each_alone(tensor: Tensor) -> Iterator[Tensor]:
+    """For each element of a Tensor, the gradient that picks out this element: 1 in its place, 0 elsewhere."""
+    for at in np.ndindex(tensor.shape):
+        seed = np.zeros_like(tensor._data)
+        seed[at] = 1
+        yield tensor._wrap(seed)
+
+
+def history(nodes: Sequence[Node | Leaf]) -> list[Node]:
+    """The recorded operations among and behind some nodes, in the order in which they were computed."""
+    found: dict[Node, None] = {}
+    stack: list[Node | Leaf | None] = [*nodes]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, Node) and node not in found:
+            found[node] = None
+            stack += node.parents
+    return sorted(found, key=lambda node: node.order)
+
+
+def _own(grad: Any, held: dict[int, Any], wrap: Callable[[Any], Tensor]) -> Tensor:
+    """The gradient as a Tensor, copied if somebody else holds the same memory: it may be changed in place later."""
+    tensor = as_tensor(grad, wrap)
+    if tensor._data.base is not None or id(tensor._data) in held:
+        tensor = wrap(tensor._data.copy()) if tensor._node is None else tensor.clone()
+    held[id(tensor._data)] = tensor._data
+    return tensor
+
+
 def _root(tensor: Tensor, gradient: Tensor | None, create_graph: bool) -> tuple[Node | Leaf, Any]:
     """A result's node and its gradient to start with: 1, if the result is one number."""
-    node = _node_of(tensor, "backward")
+    node = node_of(tensor, "backward")
     if gradient is None:
         if tensor._data.size != 1:
-            raise RuntimeError(
-                f"backward: only a single number has a gradient without being told more, this has shape "
-                f"{tensor.shape}; reduce it (.sum(), .mean()) or give the gradient of each element"
-            )
+            given = f"only a single number has a gradient without being told more, this has shape {tensor.shape}"
+            raise RuntimeError(f"backward: {given}; reduce it (.sum(), .mean()) or give the gradient of each element")
         seed = np.ones_like(tensor._data)
     else:
         seed = np.asarray(gradient, tensor.dtype) if mode.trace is None else mode.trace.lift(gradient)
@@ -352,88 +320,53 @@ def _root(tensor: Tensor, gradient: Tensor | None, create_graph: bool) -> tuple[
             raise ValueError(f"backward: the gradient's shape {seed.shape} must be the result's, {node.shape}")
     if not create_graph:
         return node, seed
-    return node, gradient if hasattr(gradient, "requires_grad") else type(tensor)._plain._wrap(seed)
+    return node, gradient if hasattr(gradient, "requires_grad") else tensor._wrap(seed)
 
 
-def _node_of(tensor: Tensor, name: str) -> Node | Leaf:
-    node = tensor._node
-    if node is None:
-        raise RuntimeError(
-            f"{name}: this tensor (shape {tensor.shape}) has no gradient: it does not depend on anything with "
-            f"requires_grad=True, or was computed under no_grad()"
-        )
-    return node
+def node_of(tensor: Tensor, name: str) -> Node | Leaf:
+    """Where a Tensor stands on the tape; a RuntimeError, in the name of who asks, if it does not stand there."""
+    if tensor._node is None:
+        why = "it does not require gradients nor depend on what does, or was computed under no_grad()"
+        raise RuntimeError(f"{name}: this tensor (shape {tensor.shape}) has no gradient: {why}")
+    return tensor._node
 
 
-def _leading_to(roots: Sequence[Node | Leaf], targets: Sequence[Node | Leaf]) -> set[Node | Leaf]:
+def _leading_to(roots: Sequence[Node | Leaf], targets: Sequence[Node | Leaf]) -> set[Node | Leaf | None]:
     """The nodes behind the roots through which a gradient reaches a target."""
-    found: dict[Node | Leaf, None] = {}
-    stack = list(roots)
-    while stack:
-        node = stack.pop()
-        if node not in found:
-            found[node] = None
-            if isinstance(node, Node):
-                stack += [parent for parent in node.parents if parent is not None]
-    leading = set(targets)
-    for node in sorted((n for n in found if isinstance(n, Node)), key=lambda n: n.order):
-        if any(parent in leading for parent in node.parents):
+    leading: set[Node | Leaf | None] = set(targets)
+    for node in history(roots):
+        if not leading.isdisjoint(node.parents):
             leading.add(node)
     return leading
+
+
+def _returns(node: Node, what: str) -> str:
+    return f"{node.operation.name}: its derivative returns {what}"
 
 
 def _unbroadcast(grad: Any, shape: tuple[int, ...], node: Node) -> Any:
     """Sum a gradient over the dimensions along which its input was repeated."""
     extra = len(grad.shape) - len(shape)
     if extra < 0 or any(size not in (1, given) for size, given in zip(shape, grad.shape[extra:], strict=True)):
-        raise ValueError(
-            f"{node.operation.name}: its derivative returns a gradient of shape {grad.shape} for an input of shape "
-            f"{shape}; it must be that shape, or what broadcasting makes of it"
-        )
+        given = f"a gradient of shape {grad.shape} for an input of shape {shape}"
+        raise ValueError(_returns(node, f"{given}; it must be that shape, or what broadcasting makes of it"))
     repeated = [extra + d for d, size in enumerate(shape) if size == 1 and grad.shape[extra + d] != 1]
     return np.reshape(np.sum(grad, axis=(*range(extra), *repeated)), shape)
 
 
-def _held(seeds: Sequence[Any]) -> dict[int, Any]:
-    """Arrays that somebody holds, by their identity: at first the gradients that the caller gave."""
-    arrays = [getattr(seed, "_data", seed) for seed in seeds]
-    return {id(array): array for array in arrays}
-
-
-def _own(grad: Any, held: dict[int, Any], tensor_type: type[Tensor]) -> Tensor:
-    """The gradient as a Tensor, copied if somebody else holds the same memory: it may be changed in place later."""
-    tensor = _as_tensor(grad, tensor_type)
-    array = tensor._data
-    if array.base is not None or id(array) in held:
-        tensor = tensor_type._wrap(array.copy()) if tensor._node is None else tensor.clone()
-    held[id(tensor._data)] = tensor._data
-    return tensor
-
-
-def _announced(node: Node | Leaf, grad: Any, tensor_type: type[Tensor], create_graph: bool) -> Any:
+def _announced(node: Node | Leaf, grad: Any, wrap: Callable[[Any], Tensor]) -> Any:
     """The gradient as the node's hooks leave it, which is also what a result that was told to retains."""
-    tensor = hooks.shown(grad, tensor_type)
+    tensor = as_tensor(grad, wrap).clone()
     called = dict(node.hooks or {})  # a hook may remove itself
     retained = called.pop(RETAIN, None)
     for hook in called.values():
         tensor = hooks.replaced("register_hook", tensor, hook(tensor))
     if retained:
-        _accumulate(node, tensor.clone(), create_graph)
+        _accumulate(node, tensor.clone())
     return hooks.taken(tensor)
 
 
-def _accumulate(node: Node | Leaf, grad: Tensor, create_graph: bool) -> None:
+def _accumulate(node: Node | Leaf, grad: Tensor) -> None:
     if mode.trace is not None:
         mode.trace.check_gradient(node)
-    if node.grad is None:
-        node.grad = grad
-    elif create_graph:
-        node.grad = node.grad + grad
-    else:
-        node.grad = _as_tensor(node.grad._data + grad._data, type(grad))
-
-
-def _as_tensor(grad: Any, tensor_type: type[Tensor]) -> Tensor:
-    if isinstance(grad, tensor_type):
-        return grad
-    return tensor_type._wrap(np.asarray(grad) if mode.trace is None else mode.trace.named(grad))
+    node.grad = grad if node.grad is None else node.grad + grad

@@ -5,12 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from chainrule import nn
-from chainrule.models.registry import Model, Recipe, register
+from chainrule.models.registry import Recipe, register
 
 if TYPE_CHECKING:
     import numpy as np
 
 
+@register(
+    "784-128-10, ReLU, cross entropy: the default",
+    Recipe(epochs=7, batch_size=256, optimizer="adamw", lr=0.02, weight_decay=0.01, schedule="one-cycle"),
+)
 def mlp(
     *, inputs: int = 784, hidden: int = 128, classes: int = 10, generator: np.random.Generator | None = None
 ) -> nn.Module:
@@ -30,15 +34,3 @@ def mlp(
         nn.ReLU(),
         nn.Linear(hidden, classes, generator=generator),
     )
-
-
-register(
-    Model(
-        name="mlp",
-        summary="784-128-10, ReLU, cross entropy: the default",
-        build=mlp,
-        loss=nn.functional.cross_entropy,
-        confidences=nn.functional.softmax,
-        recipe=Recipe(epochs=7, batch_size=256, optimizer="adamw", lr=0.02, weight_decay=0.01, schedule="one-cycle"),
-    )
-)

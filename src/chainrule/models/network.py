@@ -11,34 +11,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from chainrule import nn
-from chainrule.models.registry import Model, Recipe, register
+from chainrule.models.registry import Recipe, register
 from chainrule.tensor import from_numpy
 
 if TYPE_CHECKING:
     from chainrule.tensor import Tensor
-
-
-def network(
-    *, inputs: int = 784, hidden: int = 30, classes: int = 10, generator: np.random.Generator | None = None
-) -> nn.Module:
-    """784 pixels, 30 sigmoid neurons, 10 sigmoid neurons.
-
-    Args:
-        inputs: pixels of an image.
-        hidden: neurons of the hidden layer.
-        classes: neurons of the output layer.
-        generator: where the starting weights come from.
-
-    Shapes: (N, ...) with `inputs` numbers an image, to activations (N, classes), each between 0 and 1.
-    """
-    model = nn.Sequential(
-        nn.Flatten(), nn.Linear(inputs, hidden), nn.Sigmoid(), nn.Linear(hidden, classes), nn.Sigmoid()
-    )
-    for layer in model.children():
-        if isinstance(layer, nn.Linear):
-            nn.init.normal_(layer.weight, std=layer.in_features**-0.5, generator=generator)
-            nn.init.zeros_(layer.bias)  # type: ignore[type-var]  # these layers have a bias
-    return model
 
 
 def quadratic_cost(activations: Tensor, labels: Tensor) -> Tensor:
@@ -62,13 +39,30 @@ def sigmoid_confidences(activations: Tensor) -> Tensor:
     return nn.functional.softmax(from_numpy(z))
 
 
-register(
-    Model(
-        name="network",
-        summary="784-30-10, sigmoid, squared error: the classic first network",
-        build=network,
-        loss=quadratic_cost,
-        confidences=sigmoid_confidences,
-        recipe=Recipe(epochs=30, batch_size=10, optimizer="sgd", lr=3.0),
-    )
+@register(
+    "784-30-10, sigmoid, squared error: the classic first network",
+    Recipe(epochs=30, batch_size=10, optimizer="sgd", lr=3.0),
+    loss=quadratic_cost,
+    confidences=sigmoid_confidences,
 )
+def network(
+    *, inputs: int = 784, hidden: int = 30, classes: int = 10, generator: np.random.Generator | None = None
+) -> nn.Module:
+    """784 pixels, 30 sigmoid neurons, 10 sigmoid neurons.
+
+    Args:
+        inputs: pixels of an image.
+        hidden: neurons of the hidden layer.
+        classes: neurons of the output layer.
+        generator: where the starting weights come from.
+
+    Shapes: (N, ...) with `inputs` numbers an image, to activations (N, classes), each between 0 and 1.
+    """
+    model = nn.Sequential(
+        nn.Flatten(), nn.Linear(inputs, hidden), nn.Sigmoid(), nn.Linear(hidden, classes), nn.Sigmoid()
+    )
+    for layer in model.children():
+        if isinstance(layer, nn.Linear):
+            nn.init.normal_(layer.weight, std=layer.in_features**-0.5, generator=generator)
+            nn.init.zeros_(layer.bias)  # type: ignore[type-var]  # these layers have a bias
+    return model

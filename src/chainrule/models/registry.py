@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from chainrule.errors import RunError
+from chainrule.nn.functional import cross_entropy, softmax
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
     from chainrule.nn import Module
     from chainrule.tensor import Tensor
+
+    Build = Callable[..., Module]
 
 
 @dataclass(frozen=True)
@@ -55,30 +58,40 @@ class Model:
 
     Attributes:
         name: as on the command line.
-        summary: one line about it.
         build: makes the network; its keyword-only parameters are the options a run may record, and `generator`.
+        summary: one line about it.
+        recipe: how it is trained.
         loss: from outputs and labels (N,) to one number.
         confidences: from outputs to probabilities (N, classes) that sum to 1.
-        recipe: how it is trained.
     """
 
     name: str
+    build: Build
     summary: str
-    build: Callable[..., Module]
+    recipe: Recipe
     loss: Callable[[Tensor, Tensor], Tensor]
     confidences: Callable[[Tensor], Tensor]
-    recipe: Recipe
 
 
 REGISTRY: dict[str, Model] = {}
 
 
-def register(model: Model) -> Model:
-    """Make a model known by its name."""
-    if model.name in REGISTRY:
-        raise ValueError(f"a model named {model.name!r} is registered already")
-    REGISTRY[model.name] = model
-    return model
+def register(
+    summary: str,
+    recipe: Recipe,
+    loss: Callable[[Tensor, Tensor], Tensor] = cross_entropy,
+    confidences: Callable[[Tensor], Tensor] = softmax,
+) -> Callable[[Build], Build]:
+    """Make a model known by the name of the function below, which builds it; the arguments are those of `Model`."""
+
+    def add(build: Build) -> Build:
+        name = build.__name__
+        if name in REGISTRY:
+            raise ValueError(f"a model named {name!r} is registered already")
+        REGISTRY[name] = Model(name, build, summary, recipe, loss, confidences)
+        return build
+
+    return add
 
 
 def get(name: str) -> Model:

@@ -12,12 +12,33 @@ from typing import TYPE_CHECKING
 
 from chainrule import nn
 from chainrule.errors import RunError
-from chainrule.models.registry import Model, Recipe, register
+from chainrule.models.registry import Recipe, register
 
 if TYPE_CHECKING:
     import numpy as np
 
 
+def square_side(name: str, inputs: int, least: int) -> int:
+    """The side of square images of `inputs` pixels, for the model `name`, which takes those of `least` pixels or more.
+
+    Raises:
+        RunError: they are not square, or smaller.
+    """
+    side = math.isqrt(inputs)
+    if side * side != inputs or side < least:
+        raise RunError(f"model {name!r} takes square images of {least}×{least} or more, not {inputs} pixels")
+    return side
+
+
+def pooled(convolution: nn.Conv2d) -> tuple[nn.Module, ...]:
+    """A convolution and what follows it: rectifiers, and the largest of each 2×2."""
+    return convolution, nn.ReLU(), nn.MaxPool2d(2)
+
+
+@register(
+    "two 5×5 convolutions, 32 and 64 channels, pooled; 3136-10, cross entropy",
+    Recipe(epochs=3, batch_size=64, optimizer="adam", lr=0.002, schedule="one-cycle"),
+)
 def cnn(*, inputs: int = 784, classes: int = 10, generator: np.random.Generator | None = None) -> nn.Module:
     """Two convolutions of 5×5, 32 and 64 channels, each pooled by 2×2, and one layer of neurons.
 
@@ -35,17 +56,17 @@ def cnn(*, inputs: int = 784, classes: int = 10, generator: np.random.Generator 
     quarter = side // 2 // 2
     return nn.Sequential(
         nn.Unflatten(1, (1, side)),  # (N, 1, 28, 28)
-        nn.Conv2d(1, 32, 5, padding=2, generator=generator),
-        nn.ReLU(),
-        nn.MaxPool2d(2),  # (N, 32, 14, 14)
-        nn.Conv2d(32, 64, 5, padding=2, generator=generator),
-        nn.ReLU(),
-        nn.MaxPool2d(2),  # (N, 64, 7, 7)
+        *pooled(nn.Conv2d(1, 32, 5, padding=2, generator=generator)),  # (N, 32, 14, 14)
+        *pooled(nn.Conv2d(32, 64, 5, padding=2, generator=generator)),  # (N, 64, 7, 7)
         nn.Flatten(),  # (N, 3136)
         nn.Linear(64 * quarter * quarter, classes, generator=generator),
     )
 
 
+@register(
+    "LeNet-5: two 5×5 convolutions, 6 and 16 channels, pooled; 120-84-10, cross entropy",
+    Recipe(epochs=6, batch_size=64, optimizer="adam", lr=0.003, schedule="one-cycle"),
+)
 def lenet5(*, inputs: int = 784, classes: int = 10, generator: np.random.Generator | None = None) -> nn.Module:
     """Two convolutions of 5×5, 6 and 16 channels, each pooled by 2×2, and layers of 120, 84 and `classes` neurons.
 
@@ -63,12 +84,8 @@ def lenet5(*, inputs: int = 784, classes: int = 10, generator: np.random.Generat
     last = (side // 2 - 4) // 2
     return nn.Sequential(
         nn.Unflatten(1, (1, side)),  # (N, 1, 28, 28)
-        nn.Conv2d(1, 6, 5, padding=2, generator=generator),
-        nn.ReLU(),
-        nn.MaxPool2d(2),  # (N, 6, 14, 14)
-        nn.Conv2d(6, 16, 5, generator=generator),
-        nn.ReLU(),
-        nn.MaxPool2d(2),  # (N, 16, 5, 5)
+        *pooled(nn.Conv2d(1, 6, 5, padding=2, generator=generator)),  # (N, 6, 14, 14)
+        *pooled(nn.Conv2d(6, 16, 5, generator=generator)),  # (N, 16, 5, 5)
         nn.Flatten(),  # (N, 400)
         nn.Linear(16 * last * last, 120, generator=generator),
         nn.ReLU(),
@@ -76,37 +93,3 @@ def lenet5(*, inputs: int = 784, classes: int = 10, generator: np.random.Generat
         nn.ReLU(),
         nn.Linear(84, classes, generator=generator),
     )
-
-
-def square_side(name: str, inputs: int, least: int) -> int:
-    """The side of square images of `inputs` pixels, for the model `name`, which takes those of `least` pixels or more.
-
-    Raises:
-        RunError: they are not square, or smaller.
-    """
-    side = math.isqrt(inputs)
-    if side * side != inputs or side < least:
-        raise RunError(f"model {name!r} takes square images of {least}×{least} or more, not {inputs} pixels")
-    return side
-
-
-register(
-    Model(
-        name="cnn",
-        summary="two 5×5 convolutions, 32 and 64 channels, pooled; 3136-10, cross entropy",
-        build=cnn,
-        loss=nn.functional.cross_entropy,
-        confidences=nn.functional.softmax,
-        recipe=Recipe(epochs=3, batch_size=64, optimizer="adam", lr=0.002, schedule="one-cycle"),
-    )
-)
-register(
-    Model(
-        name="lenet5",
-        summary="LeNet-5: two 5×5 convolutions, 6 and 16 channels, pooled; 120-84-10, cross entropy",
-        build=lenet5,
-        loss=nn.functional.cross_entropy,
-        confidences=nn.functional.softmax,
-        recipe=Recipe(epochs=6, batch_size=64, optimizer="adam", lr=0.003, schedule="one-cycle"),
-    )
-)

@@ -13,13 +13,26 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from chainrule import nn
-from chainrule.models.registry import Model, Recipe, register
+from chainrule.models.registry import Recipe, register
 from chainrule.models.small_convnets import square_side
 
 if TYPE_CHECKING:
     import numpy as np
 
 
+@register(
+    "five convolutions, 32 to 96 channels, batch normalisation, bent pictures; cross entropy",
+    Recipe(
+        epochs=10,
+        batch_size=128,
+        optimizer="adamw",
+        lr=0.01,
+        weight_decay=0.01,
+        schedule="one-cycle",
+        augment={"shift": 2.0, "rotation": 10.0, "scale": 0.1, "shear": 5.0, "elastic": 1.0},
+        plain_epochs=1,
+    ),
+)
 def best(*, inputs: int = 784, classes: int = 10, generator: np.random.Generator | None = None) -> nn.Module:
     """A convolution of 5×5 in steps of two, four of 3×3, each two of them pooled by 2×2, and one layer of neurons.
 
@@ -64,24 +77,3 @@ def best(*, inputs: int = 784, classes: int = 10, generator: np.random.Generator
         nn.Dropout(0.3, generator=generator),
         nn.Linear(96 * last * last, classes, generator=generator),
     )
-
-
-register(
-    Model(
-        name="best",
-        summary="five convolutions, 32 to 96 channels, batch normalisation, bent pictures; cross entropy",
-        build=best,
-        loss=nn.functional.cross_entropy,
-        confidences=nn.functional.softmax,
-        recipe=Recipe(
-            epochs=10,
-            batch_size=128,
-            optimizer="adamw",
-            lr=0.01,
-            weight_decay=0.01,
-            schedule="one-cycle",
-            augment={"shift": 2.0, "rotation": 10.0, "scale": 0.1, "shear": 5.0, "elastic": 1.0},
-            plain_epochs=1,
-        ),
-    )
-)

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from chainrule.nn import functional as F  # noqa: N812  # the field's name for it
-from chainrule.nn.module import Module, options
-
-if TYPE_CHECKING:
-    from chainrule.tensor import Tensor
+from chainrule.nn.module import Module, applies
 
 __all__ = [
     "ELU", "GELU", "Hardtanh", "LeakyReLU", "LogSigmoid", "LogSoftmax", "ReLU", "SiLU", "Sigmoid", "Softmax",
@@ -16,107 +11,75 @@ __all__ = [
 ]  # fmt: skip
 
 
+@applies(F.relu)
 class ReLU(Module):
     """max(x, 0)."""
 
-    forward = staticmethod(F.relu)
 
-
+@applies(F.sigmoid)
 class Sigmoid(Module):
     """1 / (1 + e⁻ˣ)."""
 
-    forward = staticmethod(F.sigmoid)
 
-
+@applies(F.tanh)
 class Tanh(Module):
     """tanh(x)."""
 
-    forward = staticmethod(F.tanh)
 
-
+@applies(F.silu)
 class SiLU(Module):
     """x σ(x)."""
 
-    forward = staticmethod(F.silu)
 
-
+@applies(F.logsigmoid)
 class LogSigmoid(Module):
     """ln σ(x)."""
 
-    forward = staticmethod(F.logsigmoid)
 
-
-@options
+@applies(F.leaky_relu)
 class LeakyReLU(Module):
     """x if x > 0, else negative_slope · x."""
 
     negative_slope: float = 0.01
 
-    def forward(self, input: Tensor) -> Tensor:
-        """Element by element."""
-        return F.leaky_relu(input, negative_slope=self.negative_slope)
 
-
-@options
+@applies(F.elu)
 class ELU(Module):
     """x if x > 0, else alpha (eˣ - 1)."""
 
     alpha: float = 1.0
 
-    def forward(self, input: Tensor) -> Tensor:
-        """Element by element."""
-        return F.elu(input, alpha=self.alpha)
 
-
-@options
+@applies(F.gelu)
 class GELU(Module):
     """x Φ(x); `approximate` is "none" or "tanh"."""
 
     approximate: str = "none"
 
-    def forward(self, input: Tensor) -> Tensor:
-        """Element by element."""
-        return F.gelu(input, approximate=self.approximate)
 
-
-@options
+@applies(F.softplus)
 class Softplus(Module):
     """ln(1 + e^(βx)) / β."""
 
     beta: float = 1.0
     threshold: float = 20.0
 
-    def forward(self, input: Tensor) -> Tensor:
-        """Element by element."""
-        return F.softplus(input, beta=self.beta, threshold=self.threshold)
 
-
-@options
+@applies(F.hardtanh)
 class Hardtanh(Module):
     """x, held between `min_val` and `max_val`."""
 
     min_val: float = -1.0
     max_val: float = 1.0
 
-    def forward(self, input: Tensor) -> Tensor:
-        """Element by element."""
-        return F.hardtanh(input, min_val=self.min_val, max_val=self.max_val)
 
-
-@options
+@applies(F.softmax)
 class Softmax(Module):
-    """eˣ / Σ eˣ along a dimension (PyTorch guesses `dim` if it is left out; here it is the last)."""
+    """eˣ / Σ eˣ: positive numbers that sum to 1 along `dim` (PyTorch guesses it if left out; here it is the last)."""
 
     dim: int = -1
 
-    def forward(self, input: Tensor) -> Tensor:
-        """Positive numbers that sum to 1 along `dim`."""
-        return F.softmax(input, dim=self.dim)
 
-
+@applies(F.log_softmax)
 class LogSoftmax(Softmax):
     """The logarithm of `Softmax`."""
-
-    def forward(self, input: Tensor) -> Tensor:
-        """Logarithms of positive numbers that sum to 1 along `dim`."""
-        return F.log_softmax(input, dim=self.dim)

@@ -41,14 +41,9 @@ class Embedding(Module):
     """
 
     def __init__(
-        self,
-        num_embeddings: int,
-        embedding_dim: int,
-        padding_idx: int | None = None,
-        *,
-        generator: Generator | None = None,
-        dtype: DTypeLike = DEFAULT,
-    ) -> None:
+        self, num_embeddings: int, embedding_dim: int, padding_idx: int | None = None, *,
+        generator: Generator | None = None, dtype: DTypeLike = DEFAULT,
+    ) -> None:  # fmt: skip
         check_sizes("Embedding", num_embeddings=num_embeddings, embedding_dim=embedding_dim)
         self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
         if padding_idx is not None and not -num_embeddings <= padding_idx < num_embeddings:
@@ -83,16 +78,9 @@ class MultiheadAttention(Module):
     """
 
     def __init__(
-        self,
-        embed_dim: int,
-        num_heads: int,
-        dropout: float = 0.0,
-        bias: bool = True,
-        batch_first: bool = False,
-        *,
-        generator: Generator | None = None,
-        dtype: DTypeLike = DEFAULT,
-    ) -> None:
+        self, embed_dim: int, num_heads: int, dropout: float = 0.0, bias: bool = True, batch_first: bool = False, *,
+        generator: Generator | None = None, dtype: DTypeLike = DEFAULT,
+    ) -> None:  # fmt: skip
         if num_heads < 1 or embed_dim % num_heads:
             raise ValueError(f"MultiheadAttention: num_heads={num_heads} must divide embed_dim={embed_dim}")
         self.embed_dim, self.num_heads, self.batch_first = embed_dim, num_heads, batch_first
@@ -105,16 +93,10 @@ class MultiheadAttention(Module):
             init.zeros_(self.out_proj.bias)
 
     def forward(
-        self,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        key_padding_mask: Tensor | None = None,
-        need_weights: bool = True,
-        attn_mask: Tensor | None = None,
-        average_attn_weights: bool = True,
+        self, query: Tensor, key: Tensor, value: Tensor, key_padding_mask: Tensor | None = None,
+        need_weights: bool = True, attn_mask: Tensor | None = None, average_attn_weights: bool = True,
         is_causal: bool = False,
-    ) -> tuple[Tensor, Tensor | None]:
+    ) -> tuple[Tensor, Tensor | None]:  # fmt: skip
         """Attend.
 
         Args:
@@ -150,8 +132,7 @@ class MultiheadAttention(Module):
             scores = _mask(scores, key_padding_mask.reshape((n, 1, 1, -1)))
         weights = F.softmax(scores, dim=-1)
         dropped = F.dropout(weights, self.dropout, self.training, self.generator)
-        mixed = (dropped @ v).transpose(1, 2).reshape(n, length, self.embed_dim)
-        out = self.out_proj(mixed)
+        out = self.out_proj((dropped @ v).transpose(1, 2).reshape(n, length, self.embed_dim))
         if single:
             out, weights = out[0], weights[0]
         elif not self.batch_first:
@@ -190,20 +171,10 @@ class TransformerEncoderLayer(Module):
     """
 
     def __init__(
-        self,
-        d_model: int,
-        nhead: int,
-        dim_feedforward: int = 2048,
-        dropout: float = 0.1,
-        activation: str | Callable[[Tensor], Tensor] = "relu",
-        layer_norm_eps: float = 1e-5,
-        batch_first: bool = False,
-        norm_first: bool = False,
-        bias: bool = True,
-        *,
-        generator: Generator | None = None,
-        dtype: DTypeLike = DEFAULT,
-    ) -> None:
+        self, d_model: int, nhead: int, dim_feedforward: int = 2048, dropout: float = 0.1,
+        activation: str | Callable[[Tensor], Tensor] = "relu", layer_norm_eps: float = 1e-5, batch_first: bool = False,
+        norm_first: bool = False, bias: bool = True, *, generator: Generator | None = None, dtype: DTypeLike = DEFAULT,
+    ) -> None:  # fmt: skip
         how: dict[str, Any] = {"generator": generator, "dtype": dtype}
         self.self_attn = MultiheadAttention(d_model, nhead, dropout, bias, batch_first, **how)
         self.linear1 = Linear(d_model, dim_feedforward, bias, **how)
@@ -216,30 +187,23 @@ class TransformerEncoderLayer(Module):
         named: dict[Any, Any] = {"relu": F.relu, "gelu": F.gelu}
         self.activation = named.get(activation, activation)
         if not callable(self.activation):
-            known = '"relu", "gelu" or a function'
-            raise ValueError(f"TransformerEncoderLayer: activation must be {known}, not {activation!r}")
+            raise ValueError(f'TransformerEncoderLayer: activation is "relu", "gelu" or a function, not {activation!r}')
         self.norm_first = norm_first
 
     def forward(
-        self,
-        src: Tensor,
-        src_mask: Tensor | None = None,
-        src_key_padding_mask: Tensor | None = None,
+        self, src: Tensor, src_mask: Tensor | None = None, src_key_padding_mask: Tensor | None = None,
         is_causal: bool = False,
-    ) -> Tensor:
+    ) -> Any:  # fmt: skip
         """(L, N, E), or (N, L, E) with `batch_first`, to the same; masks as in `MultiheadAttention`."""
 
         def attend(x: Tensor) -> Any:
-            out, _ = self.self_attn(x, x, x, src_key_padding_mask, False, src_mask, is_causal=is_causal)
-            return self.dropout1(out)
+            return self.dropout1(self.self_attn(x, x, x, src_key_padding_mask, False, src_mask, is_causal=is_causal)[0])
 
         def feed(x: Tensor) -> Any:
             return self.dropout2(self.linear2(self.dropout(self.activation(self.linear1(x)))))
 
         if self.norm_first:
             src = src + attend(self.norm1(src))
-            src = src + feed(self.norm2(src))
-        else:
-            src = self.norm1(src + attend(src))
-            src = self.norm2(src + feed(src))
-        return src
+            return src + feed(self.norm2(src))
+        src = self.norm1(src + attend(src))
+        return self.norm2(src + feed(src))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from chainrule.nn.module import Module, Parameter
 
 if TYPE_CHECKING:
-    from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
+    from collections.abc import Iterable, Iterator
 
 __all__ = ["Identity", "ModuleDict", "ModuleList", "ParameterList", "Sequential"]
 
@@ -40,11 +41,9 @@ class Sequential(_Holder):
     """
 
     def __init__(self, *modules: Module | dict[str, Module]) -> None:
-        named: dict[str, Any] = {}
-        for position, module in enumerate(modules):
-            named |= module if isinstance(module, dict) else {str(position): module}
-        for name, module in named.items():
-            self._put(name, module)
+        for position, given in enumerate(modules):
+            for name, module in (given if isinstance(given, dict) else {str(position): given}).items():
+                self._put(name, module)
 
     def forward(self, input: Any) -> Any:
         """Through all of them."""
@@ -89,25 +88,13 @@ class ModuleDict(_Holder):
     __setitem__ = _Holder._put
 
     def __getitem__(self, name: str) -> Module:
-        return dict(self.items())[name]
-
-    def __contains__(self, name: str) -> bool:
-        return name in self.keys()
+        return dict(self.named_children())[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self.keys())
+        return (name for name, _ in self.named_children())
 
-    def keys(self) -> KeysView[str]:
-        """The names."""
-        return dict(self.named_children()).keys()
-
-    def values(self) -> ValuesView[Module]:
-        """The modules."""
-        return dict(self.named_children()).values()
-
-    def items(self) -> ItemsView[str, Module]:
-        """Names and modules."""
-        return dict(self.named_children()).items()
+    # What a mapping can do, made of the two above and the length
+    __contains__, keys, values, items = Mapping.__contains__, Mapping.keys, Mapping.values, Mapping.items
 
 
 class ParameterList(Module):

@@ -1,6 +1,6 @@
-"""Convolutions as modules; `chainrule.ops.convolution` says what they compute.
+"""What slides over a picture, as modules: convolutions, pooling, borders; `chainrule.ops` says what they compute.
 
-Weights and biases start evenly between ±1 / √fan_in, as in PyTorch.
+Weights and biases of convolutions start evenly between ±1 / √fan_in, as in PyTorch.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from chainrule.nn import functional as F  # noqa: N812  # the field's name for it
 from chainrule.nn.layers import check_sizes, weight_and_bias
-from chainrule.nn.module import Module
+from chainrule.nn.module import Module, applies, options
 from chainrule.ops.dtypes import DEFAULT
 
 if TYPE_CHECKING:
@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
     Pair = int | Sequence[int]
 
-__all__ = ["Conv1d", "Conv2d", "ConvTranspose2d"]
+__all__ = [
+    "AdaptiveAvgPool2d", "AvgPool2d", "CircularPad2d", "Conv1d", "Conv2d", "ConvTranspose2d", "MaxPool2d",
+    "ReflectionPad2d", "ReplicationPad2d", "ZeroPad2d",
+]  # fmt: skip
 
 
 class _Convolution(Module):
@@ -32,19 +35,10 @@ class _Convolution(Module):
     transposed = False
 
     def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: Pair,
-        stride: Pair = 1,
-        padding: Pair | str = 0,
-        dilation: Pair = 1,
-        groups: int = 1,
-        bias: bool = True,
-        *,
-        generator: Generator | None = None,
+        self, in_channels: int, out_channels: int, kernel_size: Pair, stride: Pair = 1, padding: Pair | str = 0,
+        dilation: Pair = 1, groups: int = 1, bias: bool = True, *, generator: Generator | None = None,
         dtype: DTypeLike = DEFAULT,
-    ) -> None:
+    ) -> None:  # fmt: skip
         check_sizes(type(self).__name__, in_channels=in_channels, out_channels=out_channels)
         check_sizes(type(self).__name__, 1, kernel_size=kernel_size, stride=stride, dilation=dilation)
         if groups < 1 or in_channels % groups or out_channels % groups:
@@ -56,6 +50,11 @@ class _Convolution(Module):
         rows, columns = (in_channels, out_channels) if self.transposed else (out_channels, in_channels)
         shape = (rows, columns // groups, *taps)
         self.weight, self.bias = weight_and_bias(shape, out_channels, bias, generator, dtype)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(N, C, H, W) to (N, O, H′, W′), or (N, C, L) to (N, O, L′)."""
+        convolve = F.conv1d if self.ndim == 1 else F.conv2d
+        return convolve(input, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
 
     def extra_repr(self) -> str:
         """The sizes."""
@@ -80,19 +79,11 @@ class Conv2d(_Convolution):
     Shapes: `weight` (O, C / groups, KH, KW), `bias` (O,).
     """
 
-    def forward(self, input: Tensor) -> Tensor:
-        """(N, C, H, W) to (N, O, H′, W′)."""
-        return F.conv2d(input, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
-
 
 class Conv1d(_Convolution):
     """A convolution over sequences: (N, C, L) to (N, O, L′); arguments as in `Conv2d`."""
 
     ndim = 1
-
-    def forward(self, input: Tensor) -> Tensor:
-        """(N, C, L) to (N, O, L′)."""
-        return F.conv1d(input, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
 
 
 class ConvTranspose2d(_Convolution):
@@ -104,20 +95,10 @@ class ConvTranspose2d(_Convolution):
     transposed = True
 
     def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: Pair,
-        stride: Pair = 1,
-        padding: Pair = 0,
-        output_padding: Pair = 0,
-        groups: int = 1,
-        bias: bool = True,
-        dilation: Pair = 1,
-        *,
-        generator: Generator | None = None,
-        dtype: DTypeLike = DEFAULT,
-    ) -> None:
+        self, in_channels: int, out_channels: int, kernel_size: Pair, stride: Pair = 1, padding: Pair = 0,
+        output_padding: Pair = 0, groups: int = 1, bias: bool = True, dilation: Pair = 1, *,
+        generator: Generator | None = None, dtype: DTypeLike = DEFAULT,
+    ) -> None:  # fmt: skip
         numbers = (in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias)
         super().__init__(*numbers, generator=generator, dtype=dtype)
         self.output_padding = output_padding
@@ -126,3 +107,79 @@ class ConvTranspose2d(_Convolution):
         """(N, C, H, W) to (N, O, H′, W′)."""
         how = (self.stride, self.padding, self.output_padding, self.groups, self.dilation)
         return F.conv_transpose2d(input, self.weight, self.bias, *how)
+
+
+@options
+class _Pool(Module):
+    kernel_size: Pair
+    stride: Pair | None = None
+    padding: Pair = 0
+
+    def __post_init__(self) -> None:
+        self.stride = self.kernel_size if self.stride is None else self.stride
+
+    def extra_repr(self) -> str:
+        """The window."""
+        return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
+
+
+@applies(F.max_pool2d)
+class MaxPool2d(_Pool):
+    """The largest number of each window, (N, C, H, W) to (N, C, H′, W′); arguments as in `functional.max_pool2d`."""
+
+    dilation: Pair = 1
+    return_indices: bool = False
+    ceil_mode: bool = False
+
+
+@applies(F.avg_pool2d)
+class AvgPool2d(_Pool):
+    """The mean of each window, (N, C, H, W) to (N, C, H′, W′); arguments as in `functional.avg_pool2d`."""
+
+    ceil_mode: bool = False
+    count_include_pad: bool = True
+    divisor_override: int | None = None
+
+
+@applies(F.adaptive_avg_pool2d)
+class AdaptiveAvgPool2d(Module):
+    """The mean over as many windows as the result is to have: (N, C, H, W) to (N, C, *output_size)."""
+
+    output_size: int | Sequence[int | None]
+
+
+class _Border(Module):
+    mode = "constant"
+
+    def __init__(self, padding: Pair) -> None:
+        self.padding = (padding,) * 4 if isinstance(padding, int) else tuple(padding)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(N, C, H, W) with its border."""
+        return F.pad(input, self.padding, self.mode)
+
+    def extra_repr(self) -> str:
+        """The border."""
+        return str(self.padding)
+
+
+class ZeroPad2d(_Border):
+    """A border of zeros, one number or (left, right, top, bottom)."""
+
+
+class ReflectionPad2d(_Border):
+    """A border that mirrors the picture, one number or (left, right, top, bottom)."""
+
+    mode = "reflect"
+
+
+class ReplicationPad2d(_Border):
+    """A border that repeats the picture's edge, one number or (left, right, top, bottom)."""
+
+    mode = "replicate"
+
+
+class CircularPad2d(_Border):
+    """A border that goes on at the other side, one number or (left, right, top, bottom)."""
+
+    mode = "circular"

@@ -50,8 +50,7 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, generator: Gen
     if not training or p == 0:
         return input
     kept: NDArray[np.bool_] = draw("random", input.shape, generator, dtype=np.float32) >= p
-    scale = kept.astype(input.dtype) / (1 - p if p < 1 else 1)
-    return input * scale
+    return input * (kept.astype(input.dtype) / (1 - p if p < 1 else 1))
 
 
 def dropout2d(input: Tensor, p: float = 0.5, training: bool = True, generator: Generator | None = None) -> Tensor:

@@ -7,7 +7,7 @@ dynamics of learning in deep linear neural networks (2014), for orthogonal.
 
 from __future__ import annotations
 
-from math import erf, prod, sqrt
+from math import prod, sqrt
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -36,34 +36,23 @@ def normal_(tensor: T, mean: float = 0.0, std: float = 1.0, generator: Generator
 def trunc_normal_(
     tensor: T, mean: float = 0.0, std: float = 1.0, a: float = -2.0, b: float = 2.0, generator: Generator | None = None
 ) -> T:
-    """From the normal distribution, drawn again where it falls outside a to b (values, not multiples of std).
+    """From the normal distribution, cut off outside a to b (values, not multiples of std).
 
     Raises:
         ValueError: a is not below b, or std not above 0.
     """
     if not (a < b and std > 0):
         raise ValueError(f"trunc_normal_: needs a below b and std above 0, not a={a}, b={b}, std={std}")
+    from scipy.stats import truncnorm  # slow to import, and only needed here
+
     rng = generator or default_generator()
-    low, high = (a - mean) / std, (b - mean) / std
-    share = (erf(high / sqrt(2)) - erf(low / sqrt(2))) / 2
-    highest = min(max(0.0, low), high)  # where the bell is highest between the two
-    draw, missing = np.empty(tensor.numel()), np.arange(tensor.numel())
-    while missing.size:
-        if share > 0.3:
-            new = rng.standard_normal(missing.size)
-            taken = (low <= new) & (new <= high)
-        else:  # most would fall outside: draw evenly inside, and take each as often as the bell is high there
-            new = rng.uniform(low, high, missing.size)
-            taken = rng.random(missing.size) < np.exp((highest**2 - new**2) / 2)
-        draw[missing[taken]] = new[taken]
-        missing = missing[~taken]
-    return _filled(tensor, np.clip(mean + std * draw, a, b).reshape(tensor.shape))
+    values = truncnorm.rvs((a - mean) / std, (b - mean) / std, mean, std, size=tensor.shape, random_state=rng)
+    return _filled(tensor, np.clip(values, a, b))
 
 
 def constant_(tensor: T, val: float) -> T:
     """One value everywhere."""
-    with no_grad():
-        return tensor.fill_(val)
+    return _filled(tensor, val)
 
 
 def zeros_(tensor: T) -> T:
@@ -78,24 +67,19 @@ def ones_(tensor: T) -> T:
 
 def xavier_uniform_(tensor: T, gain: float = 1.0, generator: Generator | None = None) -> T:
     """Evenly between ±gain √(6 / (fan_in + fan_out)): keeps the size of signals and gradients; for tanh, sigmoid."""
-    fan_in, fan_out = fans(tensor)
-    bound = gain * sqrt(6 / (fan_in + fan_out))
+    bound = gain * sqrt(6 / sum(fans(tensor)))
     return uniform_(tensor, -bound, bound, generator)
 
 
 def xavier_normal_(tensor: T, gain: float = 1.0, generator: Generator | None = None) -> T:
     """Normal with standard deviation gain √(2 / (fan_in + fan_out))."""
-    fan_in, fan_out = fans(tensor)
-    return normal_(tensor, 0.0, gain * sqrt(2 / (fan_in + fan_out)), generator)
+    return normal_(tensor, 0.0, gain * sqrt(2 / sum(fans(tensor))), generator)
 
 
 def kaiming_uniform_(
-    tensor: T,
-    a: float = 0.0,
-    mode: str = "fan_in",
-    nonlinearity: str = "leaky_relu",
+    tensor: T, a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu",
     generator: Generator | None = None,
-) -> T:
+) -> T:  # fmt: skip
     """Evenly between ±gain √(3 / fan): keeps the size of signals through rectifiers.
 
     Args:
@@ -110,12 +94,9 @@ def kaiming_uniform_(
 
 
 def kaiming_normal_(
-    tensor: T,
-    a: float = 0.0,
-    mode: str = "fan_in",
-    nonlinearity: str = "leaky_relu",
+    tensor: T, a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu",
     generator: Generator | None = None,
-) -> T:
+) -> T:  # fmt: skip
     """Normal with standard deviation gain / √fan; the arguments are those of `kaiming_uniform_`."""
     return normal_(tensor, 0.0, calculate_gain(nonlinearity, a) / sqrt(_fan(tensor, mode)), generator)
 
@@ -142,8 +123,7 @@ def orthogonal_(tensor: T, gain: float = 1.0, generator: Generator | None = None
 
 def calculate_gain(nonlinearity: str, param: float = 0.01) -> float:
     """How much larger weights must be to make up for what an activation takes away; `param` is leaky_relu's slope."""
-    leaky = sqrt(2 / (1 + param**2))
-    gains = {"linear": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": sqrt(2), "leaky_relu": leaky}
+    gains = {"linear": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": sqrt(2), "leaky_relu": sqrt(2 / (1 + param**2))}
     if nonlinearity not in gains:
         raise ValueError(f"calculate_gain: nonlinearity must be one of {', '.join(gains)}, not {nonlinearity!r}")
     return gains[nonlinearity]
@@ -157,7 +137,7 @@ def fans(tensor: Tensor) -> tuple[int, int]:
     return tensor.shape[1] * field, tensor.shape[0] * field
 
 
-def _filled(tensor: T, values: NDArray[Any]) -> T:
+def _filled(tensor: T, values: NDArray[Any] | float) -> T:
     with no_grad():
         return tensor.copy_(values)
 

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from chainrule import ops
 from chainrule.nn import functional as F  # noqa: N812  # the field's name for it
 from chainrule.nn import init
-from chainrule.nn.module import Module, Parameter, options
+from chainrule.nn.module import Module, Parameter, applies, options
 from chainrule.ops.dtypes import DEFAULT
 
 if TYPE_CHECKING:
@@ -57,14 +58,9 @@ class Linear(Module):
     """
 
     def __init__(
-        self,
-        in_features: int,
-        out_features: int,
-        bias: bool = True,
-        *,
-        generator: Generator | None = None,
+        self, in_features: int, out_features: int, bias: bool = True, *, generator: Generator | None = None,
         dtype: DTypeLike = DEFAULT,
-    ) -> None:
+    ) -> None:  # fmt: skip
         check_sizes("Linear", in_features=in_features, out_features=out_features)
         self.in_features, self.out_features = in_features, out_features
         self.weight, self.bias = weight_and_bias((out_features, in_features), out_features, bias, generator, dtype)
@@ -79,16 +75,12 @@ class Linear(Module):
         return f"in_features={self.in_features}, out_features={self.out_features}{without}"
 
 
-@options
+@applies(ops.flatten)
 class Flatten(Module):
     """Make one dimension of `start_dim` to `end_dim`: (N, 28, 28) to (N, 784)."""
 
     start_dim: int = 1
     end_dim: int = -1
-
-    def forward(self, input: Tensor) -> Tensor:
-        """The input, flattened."""
-        return input.flatten(self.start_dim, self.end_dim)
 
 
 class Dropout(Module):

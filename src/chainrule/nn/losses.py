@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from chainrule.nn import functional as F  # noqa: N812  # the field's name for it
-from chainrule.nn.module import Module, options
+from chainrule.nn.module import Module, applies, options
 
 if TYPE_CHECKING:
     from chainrule.tensor import Tensor
@@ -34,69 +34,57 @@ class _Loss(Module):
 
 
 @options
-class CrossEntropyLoss(_Loss):
-    """-ln of the probability that softmax(input) gives to the target; see `functional.cross_entropy`."""
-
+class _WeightedLoss(_Loss):
     weight: Tensor | None = None
+    _buffers = ("weight",)
+
+
+@applies(F.cross_entropy)
+class CrossEntropyLoss(_WeightedLoss):
+    """-ln of the probability that softmax(input) gives to the target; see `functional.cross_entropy`.
+
+    Shapes: scores (N, C) and class indices (N,), or probabilities (N, C), to the loss.
+    """
+
     ignore_index: int = -100
     reduction: str = "mean"
     label_smoothing: float = 0.0
-    _buffers = ("weight",)
-
-    def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        """Scores (N, C) and class indices (N,), or probabilities (N, C), to the loss."""
-        return F.cross_entropy(input, target, self.weight, self.ignore_index, self.reduction, self.label_smoothing)
 
 
-@options
-class NLLLoss(_Loss):
-    """The negative of the target class's logarithm of probability; see `functional.nll_loss`."""
+@applies(F.nll_loss)
+class NLLLoss(_WeightedLoss):
+    """The negative of the target class's logarithm of probability; see `functional.nll_loss`.
 
-    weight: Tensor | None = None
+    Shapes: logarithms of probabilities (N, C) and class indices (N,) to the loss.
+    """
+
     ignore_index: int = -100
     reduction: str = "mean"
-    _buffers = ("weight",)
-
-    def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        """Logarithms of probabilities (N, C) and class indices (N,) to the loss."""
-        return F.nll_loss(input, target, self.weight, self.ignore_index, self.reduction)
 
 
-@options
+@applies(F.mse_loss)
 class MSELoss(_Loss):
-    """The squared error; see `functional.mse_loss`."""
+    """The squared error of predictions and targets of one shape; see `functional.mse_loss`."""
 
     reduction: str = "mean"
 
-    def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        """Predictions and targets of one shape to the loss."""
-        return F.mse_loss(input, target, self.reduction)
 
-
-@options
+@applies(F.l1_loss)
 class L1Loss(_Loss):
-    """The absolute error; see `functional.l1_loss`."""
+    """The absolute error of predictions and targets of one shape; see `functional.l1_loss`."""
 
     reduction: str = "mean"
 
-    def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        """Predictions and targets of one shape to the loss."""
-        return F.l1_loss(input, target, self.reduction)
 
-
-@options
+@applies(F.smooth_l1_loss)
 class SmoothL1Loss(_Loss):
     """The squared error near 0, the absolute error farther away; see `functional.smooth_l1_loss`."""
 
     reduction: str = "mean"
     beta: float = 1.0
 
-    def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        """Predictions and targets of one shape to the loss."""
-        return F.smooth_l1_loss(input, target, self.reduction, self.beta)
 
-
-@options
+@applies(F.huber_loss)
 class HuberLoss(_Loss):
     """The squared error near 0, the absolute error farther away; see `functional.huber_loss`."""
 
@@ -108,46 +96,31 @@ class HuberLoss(_Loss):
         if not isinstance(self.delta, (int, float)):
             raise TypeError(f"HuberLoss: delta must be an int or a float, not {self.delta!r}")
 
-    def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        """Predictions and targets of one shape to the loss."""
-        return F.huber_loss(input, target, self.reduction, self.delta)
 
+@applies(F.binary_cross_entropy)
+class BCELoss(_WeightedLoss):
+    """`functional.binary_cross_entropy` of probabilities and targets of one shape."""
 
-@options
-class BCELoss(_Loss):
-    """`functional.binary_cross_entropy` of probabilities."""
-
-    weight: Tensor | None = None
     reduction: str = "mean"
-    _buffers = ("weight",)
-
-    def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        """Probabilities and targets of one shape to the loss."""
-        return F.binary_cross_entropy(input, target, self.weight, self.reduction)
 
 
-@options
+@applies(F.binary_cross_entropy_with_logits)
 class BCEWithLogitsLoss(_Loss):
-    """`functional.binary_cross_entropy_with_logits` of scores."""
+    """`functional.binary_cross_entropy_with_logits` of scores and targets of one shape."""
 
     weight: Tensor | None = None
     reduction: str = "mean"
     pos_weight: Tensor | None = None
     _buffers = ("weight", "pos_weight")
 
-    def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        """Scores and targets of one shape to the loss."""
-        return F.binary_cross_entropy_with_logits(input, target, self.weight, self.reduction, self.pos_weight)
 
-
-@options
+@applies(F.kl_div)
 class KLDivLoss(_Loss):
-    """How much one distribution tells about another; see `functional.kl_div`."""
+    """How much one distribution tells about another; see `functional.kl_div`.
+
+    Shapes: logarithms of probabilities, and probabilities of the same shape, to the loss.
+    """
 
     reduction: str = "mean"
     log_target: bool = False
     reductions = ("mean", "batchmean", "sum", "none")
-
-    def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        """Logarithms of probabilities, and probabilities, to the loss."""
-        return F.kl_div(input, target, self.reduction, self.log_target)

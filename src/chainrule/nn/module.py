@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, dataclass_transform
 
 import numpy as np
 
-from chainrule.autograd.hooks import Handle, gate, replaced, shown, taken
+from chainrule.autograd.hooks import Handle, as_tensor, gate, replaced, taken
 from chainrule.autograd.mode import mode
 from chainrule.tensor import Tensor
 
@@ -69,9 +69,8 @@ class Module:
                 changed = hook(self, inputs)
                 if changed is not None:
                     inputs = changed if isinstance(changed, tuple) else (changed,)
-            backward = _Backward(self) if self._backward_hooks else None
-            if backward:
-                inputs = backward.enter(inputs)
+            backward = _Backward(self, inputs) if self._backward_hooks else None
+            inputs = backward.inputs if backward else inputs
             out = self.forward(*inputs, **options)
             for hook in list(self._hooks.values()) if self._hooks else ():
                 changed = hook(self, inputs, out)
@@ -83,16 +82,11 @@ class Module:
 
     def _name_the_layer(self, error: Exception) -> None:
         """Put the way to the layer in which an input did not fit in front of the error's message."""
-        inner: tuple[Module, str, str] | None = getattr(error, "_layer", None)
-        path = ""
-        if inner is None:
-            message, label = str(error), repr(self).split("\n", 1)[0].removesuffix("(")
-        else:
-            child, path, message = inner
-            name = next((name for name, module in self.named_children() if module is child), None)
-            path, label = (f"{name}.{path}" if path else name) if name else path, getattr(error, "_label", "")
-        error._layer, error._label = (self, path, message), label  # type: ignore[attr-defined]
-        error.args = (f"in layer {path!r}, {label}: {message}" if path else message,)
+        here: tuple[Any, ...] = (None, [], repr(self).split("\n", 1)[0].removesuffix("("), str(error))
+        inner, path, label, message = getattr(error, "_layer", here)
+        path = [name for name, module in self.named_children() if module is inner][:1] + path
+        error._layer = self, path, label, message  # type: ignore[attr-defined]
+        error.args = (f"in layer {'.'.join(path)!r}, {label}: {message}" if path else message,)
 
     def register_forward_pre_hook(self, hook: Callable[[Module, tuple[Any, ...]], Any]) -> Handle:
         """Have `hook(module, inputs)` called before each run; unless None, what it returns are the inputs."""
@@ -122,7 +116,7 @@ class Module:
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
         """The modules directly inside, with their names."""
-        return _inside(self, Module)
+        return _find("", vars(self), Module)
 
     def children(self) -> Iterator[Module]:
         """The modules directly inside."""
@@ -137,8 +131,7 @@ class Module:
             if id(module) not in seen or not remove_duplicate:
                 seen.add(id(module))
                 yield path, module
-                inside = [(f"{path}.{name}" if path else name, child) for name, child in module.named_children()]
-                stack += reversed(inside)
+                stack += reversed([*_find(path, vars(module), Module)])
 
     def modules(self) -> Iterator[Module]:
         """This module and all those inside, each once."""
@@ -146,7 +139,7 @@ class Module:
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
         """All parameters with their paths, in order; a parameter that is used twice counts once, as it first stands."""
-        return self._named(lambda module: _inside(module, Parameter))
+        return _once(found for path, module in self.named_modules() for found in _find(path, vars(module), Parameter))
 
     def parameters(self) -> Iterator[Parameter]:
         """All parameters, in order."""
@@ -154,19 +147,12 @@ class Module:
 
     def named_buffers(self) -> Iterator[tuple[str, Tensor]]:
         """All buffers with their paths, in order."""
-        return self._named(lambda module: ((name, getattr(module, name)) for name in module._buffers))
+        inside = ((path, {name: getattr(m, name) for name in m._buffers}) for path, m in self.named_modules())
+        return _once(found for path, own in inside for found in _find(path, own, Tensor))
 
     def buffers(self) -> Iterator[Tensor]:
         """All buffers, in order."""
         return (buffer for _, buffer in self.named_buffers())
-
-    def _named(self, members: Callable[[Module], Iterator[tuple[str, Any]]]) -> Iterator[tuple[str, Any]]:
-        seen: set[int] = set()
-        for path, module in self.named_modules():
-            for name, tensor in members(module):
-                if tensor is not None and id(tensor) not in seen:
-                    seen.add(id(tensor))
-                    yield f"{path}.{name}" if path else name, tensor
 
     # Changing all of them
 
@@ -228,8 +214,8 @@ class Module:
         state: dict[str, Tensor] = {}
         for path, module in self.named_modules(remove_duplicate=False):
             for name, value in vars(module).items():
-                found = _find(name, value, Tensor if name in module._buffers else Parameter)
-                state.update({f"{path}.{n}" if path else n: tensor.detach() for n, tensor in found})
+                found = _find(path, {name: value}, Tensor if name in module._buffers else Parameter)
+                state.update((place, tensor.detach()) for place, tensor in found)
         return state
 
     def load_state_dict(self, state_dict: Mapping[str, Tensor | NDArray[Any]]) -> None:
@@ -261,24 +247,22 @@ class Module:
 
     def __repr__(self) -> str:
         children = [f"({name}): {module!r}".replace("\n", "\n  ") for name, module in self.named_children()]
-        inside = [self.extra_repr()] if self.extra_repr() else []
         if not children:
-            return f"{type(self).__name__}({', '.join(inside)})"
-        return f"{type(self).__name__}(\n  " + "\n  ".join(inside + children) + "\n)"
+            return f"{type(self).__name__}({self.extra_repr()})"
+        return "\n  ".join([f"{type(self).__name__}(", *filter(None, [self.extra_repr()]), *children]) + "\n)"
 
     def summary(self) -> str:
         """A table of the modules that hold parameters: path, kind, shapes, how many numbers are learned."""
         rows = [("module", "kind", "parameters", "count")]
         for path, module in self.named_modules():
-            own = list(_inside(module, Parameter))
+            own = list(_find("", vars(module), Parameter))
             if own or not any(True for _ in module.named_children()):
                 shapes = ", ".join(f"{name} {'×'.join(map(str, p.shape)) or '1'}" for name, p in own)
                 rows.append((path or "-", type(module).__name__, shapes, f"{sum(p.numel() for _, p in own):,}"))
         total = sum(p.numel() for p in self.parameters())
         learned = sum(p.numel() for p in self.parameters() if p.requires_grad)
         rows.append(("total", "", "" if learned == total else f"{learned:,} of them learned", f"{total:,}"))
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        a, b, c, d = widths
+        a, b, c, d = (max(map(len, column)) for column in zip(*rows, strict=True))
         lines = [f"{path:<{a}}  {kind:<{b}}  {shapes:<{c}}  {count:>{d}}" for path, kind, shapes, count in rows]
         rule = "-" * len(lines[0])
         return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1]])
@@ -287,16 +271,11 @@ class Module:
 class _Backward:
     """One run of a module that has backward hooks: inputs and outputs pass through gates that hear gradients."""
 
-    def __init__(self, module: Module) -> None:
+    def __init__(self, module: Module, inputs: tuple[Any, ...]) -> None:
         self.module, self.hooks = module, list((module._backward_hooks or {}).values())
-        self.inputs = 0  # how many there are
-        self.waits = False  # whether a gradient will arrive at them
+        self.waits = any(getattr(value, "requires_grad", False) for value in inputs)  # for a gradient at the inputs
+        self.inputs = gate(inputs, self.at_inputs)
         self.grad_output: tuple[Any, ...] | None = None
-
-    def enter(self, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-        self.inputs = len(inputs)
-        self.waits = any(getattr(value, "requires_grad", False) for value in inputs)
-        return gate(inputs, self.at_inputs)
 
     def leave(self, out: Any) -> Any:
         passed = gate(out if isinstance(out, tuple) else (out,), self.at_outputs)
@@ -305,24 +284,28 @@ class _Backward:
     def at_outputs(self, grads: tuple[Any, ...]) -> tuple[Any, ...]:
         self.grad_output = grads
         if not self.waits:
-            self.at_inputs((None,) * self.inputs)
+            self.at_inputs((None,) * len(self.inputs))
         return grads
 
     def at_inputs(self, grads: tuple[Any, ...]) -> tuple[Any, ...]:
         if self.grad_output is None:  # a second derivative, which came by another way than through the outputs
             return grads
         name = f"register_full_backward_hook of {type(self.module).__name__}"
-        sides = (grads, self.grad_output)
-        grad_input, grad_output = (tuple(g if g is None else shown(g, Tensor) for g in side) for side in sides)
+        grad_input, grad_output = _shown(grads), _shown(self.grad_output)
         self.grad_output = None
         for hook in self.hooks:
             changed = hook(self.module, grad_input, grad_output)
             if changed is not None:
-                if not isinstance(changed, tuple) or len(changed) != self.inputs:
-                    wanted = f"a tuple with a gradient for each of {self.inputs} inputs"
+                if not isinstance(changed, tuple) or len(changed) != len(grads):
+                    wanted = f"a tuple with a gradient for each of {len(grads)} inputs"
                     raise TypeError(f"{name}: a hook must return None or {wanted}")
                 grad_input = tuple(replaced(name, old, new) for old, new in zip(grad_input, changed, strict=True))
         return tuple(None if grad is None else taken(grad) for grad in grad_input)
+
+
+def _shown(grads: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Gradients as a hook gets them: Tensors of their own, which may be kept or changed in place."""
+    return tuple(None if grad is None else as_tensor(grad, Tensor._wrap).clone() for grad in grads)
 
 
 AnyModule = TypeVar("AnyModule", bound=Module)
@@ -334,19 +317,36 @@ def options(kind: type[AnyModule]) -> type[AnyModule]:
     return dataclass(eq=False, repr=False)(kind)
 
 
-def _inside(module: Module, kind: type[Any]) -> Iterator[tuple[str, Any]]:
-    """The objects of a kind in a module's own attributes."""
-    for name, value in vars(module).items():
-        yield from _find(name, value, kind)
+@dataclass_transform(eq_default=False)
+def applies(function: Callable[..., Any]) -> Callable[[type[AnyModule]], type[AnyModule]]:
+    """Decorator: `forward` calls the function, with the module's `options` as the arguments of those names."""
+
+    def make(kind: type[AnyModule]) -> type[AnyModule]:
+        names = [field.name for field in fields(options(kind))]  # type: ignore[arg-type]  # it is a dataclass now
+
+        def forward(self: Module, *inputs: Any, **named: Any) -> Any:
+            return function(*inputs, **named, **{name: getattr(self, name) for name in names})
+
+        forward.__doc__ = function.__doc__
+        kind.forward = forward  # type: ignore[method-assign]
+        return kind
+
+    return make
 
 
-def _find(name: str, value: Any, kind: type[Any]) -> Iterator[tuple[str, Any]]:
-    """The objects of a kind in an attribute: itself, or inside lists, tuples and dicts."""
+def _find(path: str, value: Any, kind: type[Any]) -> Iterator[tuple[str, Any]]:
+    """The objects of a kind, with their paths: the value at this path itself, or what is in its entries."""
     if isinstance(value, kind):
-        yield name, value
-    elif isinstance(value, (list, tuple)):
-        for i, part in enumerate(value):
-            yield from _find(f"{name}.{i}", part, kind)
-    elif isinstance(value, dict):
-        for key, part in value.items():
-            yield from _find(f"{name}.{key}", part, kind)
+        yield path, value
+    elif isinstance(value, (dict, list, tuple)):
+        for key, part in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _find(f"{path}.{key}" if path else str(key), part, kind)
+
+
+def _once(found: Iterator[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
+    """Each object under the first of its paths."""
+    seen: set[int] = set()
+    for path, thing in found:
+        if id(thing) not in seen:
+            seen.add(id(thing))
+            yield path, thing

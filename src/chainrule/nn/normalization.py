@@ -25,15 +25,9 @@ class _BatchNorm(Module):
     _buffers = ("running_mean", "running_var", "num_batches_tracked")
 
     def __init__(
-        self,
-        num_features: int,
-        eps: float = 1e-5,
-        momentum: float | None = 0.1,
-        affine: bool = True,
-        track_running_stats: bool = True,
-        *,
-        dtype: DTypeLike = DEFAULT,
-    ) -> None:
+        self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1, affine: bool = True,
+        track_running_stats: bool = True, *, dtype: DTypeLike = DEFAULT,
+    ) -> None:  # fmt: skip
         check_sizes(type(self).__name__, num_features=num_features)
         self.num_features, self.eps, self.momentum = num_features, eps, momentum
         self.weight = Parameter(np.ones(num_features, dtype)) if affine else None
@@ -48,15 +42,14 @@ class _BatchNorm(Module):
         if input.ndim not in self.dims:
             raise ValueError(f"{name}: takes {' or '.join(map(str, self.dims))} dimensions, not shape {input.shape}")
         if input.shape[1] != self.num_features:
-            needed = f"it must have {self.num_features}"
-            raise ValueError(f"{name}: input {input.shape} has {input.shape[1]} channels, {needed}")
+            raise ValueError(f"{name}: input {input.shape} must have {self.num_features} channels, in dimension 1")
         momentum = self.momentum
         if self.training and self.num_batches_tracked is not None:
             self.num_batches_tracked += 1
             momentum = 1 / int(self.num_batches_tracked) if momentum is None else momentum
         by_batch = self.training or self.running_mean is None
-        state = (self.running_mean, self.running_var, self.weight, self.bias)
-        return F.batch_norm(input, *state, by_batch, momentum or 0.0, self.eps)
+        statistics = self.running_mean, self.running_var
+        return F.batch_norm(input, *statistics, self.weight, self.bias, by_batch, momentum or 0.0, self.eps)
 
     def extra_repr(self) -> str:
         """The size."""
@@ -86,7 +79,23 @@ class BatchNorm2d(_BatchNorm):
     dims = (4,)
 
 
-class LayerNorm(Module):
+class _OverLast(Module):
+    """What LayerNorm and RMSNorm share: the sizes of the last dimensions, and a weight of that shape."""
+
+    def __init__(
+        self, normalized_shape: int | Sequence[int], eps: float | None = None, elementwise_affine: bool = True, *,
+        dtype: DTypeLike = DEFAULT,
+    ) -> None:  # fmt: skip
+        self.normalized_shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+        self.eps: Any = eps
+        self.weight = Parameter(np.ones(self.normalized_shape, dtype)) if elementwise_affine else None
+
+    def extra_repr(self) -> str:
+        """The shape."""
+        return f"{self.normalized_shape}, eps={self.eps}"
+
+
+class LayerNorm(_OverLast):
     """Each example brought to mean 0 and variance 1 over its last dimensions, `normalized_shape`; then scaled, shifted.
 
     Args:
@@ -98,50 +107,23 @@ class LayerNorm(Module):
     """
 
     def __init__(
-        self,
-        normalized_shape: int | Sequence[int],
-        eps: float = 1e-5,
-        elementwise_affine: bool = True,
-        bias: bool = True,
-        *,
-        dtype: DTypeLike = DEFAULT,
-    ) -> None:
-        self.normalized_shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
-        self.eps = eps
-        self.weight = Parameter(np.ones(self.normalized_shape, dtype)) if elementwise_affine else None
+        self, normalized_shape: int | Sequence[int], eps: float = 1e-5, elementwise_affine: bool = True,
+        bias: bool = True, *, dtype: DTypeLike = DEFAULT,
+    ) -> None:  # fmt: skip
+        super().__init__(normalized_shape, eps, elementwise_affine, dtype=dtype)
         self.bias = Parameter(np.zeros(self.normalized_shape, dtype)) if elementwise_affine and bias else None
 
     def forward(self, input: Tensor) -> Tensor:
         """(..., *normalized_shape) to the same."""
         return F.layer_norm(input, self.normalized_shape, self.weight, self.bias, self.eps)
 
-    def extra_repr(self) -> str:
-        """The shape."""
-        return f"{self.normalized_shape}, eps={self.eps}"
 
-
-class RMSNorm(Module):
+class RMSNorm(_OverLast):
     """Each example divided by the root of its mean square over `normalized_shape`, then scaled."""
-
-    def __init__(
-        self,
-        normalized_shape: int | Sequence[int],
-        eps: float | None = None,
-        elementwise_affine: bool = True,
-        *,
-        dtype: DTypeLike = DEFAULT,
-    ) -> None:
-        self.normalized_shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
-        self.eps = eps
-        self.weight = Parameter(np.ones(self.normalized_shape, dtype)) if elementwise_affine else None
 
     def forward(self, input: Tensor) -> Tensor:
         """(..., *normalized_shape) to the same."""
         return F.rms_norm(input, self.normalized_shape, self.weight, self.eps)
-
-    def extra_repr(self) -> str:
-        """The shape."""
-        return f"{self.normalized_shape}, eps={self.eps}"
 
 
 class GroupNorm(Module):

@@ -40,9 +40,8 @@ def clip_grad_norm_(
         norms = [ops.norm(g, p=order) for g in gradients if g.numel()]
         total = ops.norm(ops.stack(norms), p=order) if norms else zeros()
         if error_if_nonfinite and not ops.isfinite(total):
-            raise RuntimeError(
-                f"clip_grad_norm_: the norm of the gradients is {total.item()}, so they cannot be clipped"
-            )
+            what = f"the norm of the gradients is {total.item()}"
+            raise RuntimeError(f"clip_grad_norm_: {what}, so they cannot be clipped")
         factor = ops.clamp(max_norm / (total + 1e-6), max=1.0)
         for gradient in gradients:
             gradient.mul_(factor)
@@ -63,5 +62,5 @@ def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -
 
 def _gradients(parameters: Tensor | Iterable[Tensor]) -> list[Tensor]:
     """The gradients there are, without their history: a change in place is no operation to differentiate."""
-    given = [parameters] if isinstance(parameters, Tensor) else parameters
-    return [p.grad.detach() for p in given if p.grad is not None]
+    parameters = [parameters] if isinstance(parameters, Tensor) else parameters
+    return [p.grad.detach() for p in parameters if p.grad is not None]

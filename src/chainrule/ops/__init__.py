@@ -28,13 +28,5 @@ from chainrule.ops.reductions import *
 from chainrule.ops.shape import *
 
 __all__ = ["NUMPY", "Operation", "operation"]
-__all__ += arithmetic.__all__
-__all__ += convolution.__all__
-__all__ += elementwise.__all__
-__all__ += indexing.__all__
-__all__ += linalg.__all__
-__all__ += losses.__all__
-__all__ += networks.__all__
-__all__ += pooling.__all__
-__all__ += reductions.__all__
-__all__ += shape.__all__
+for family in (arithmetic, convolution, elementwise, indexing, linalg, losses, networks, pooling, reductions, shape):
+    __all__ += family.__all__

@@ -4,16 +4,11 @@ Inputs broadcast as in NumPy. Each formula stands above its derivative; the tape
 speaks of it.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from chainrule.ops.operation import Array, operation
-
-if TYPE_CHECKING:
-    from chainrule.tensor import Tensor
+from chainrule.ops.operation import Array, Tensor, operation
 
 __all__ = [
     "abs", "add", "ceil", "clamp", "div", "eq", "floor", "floor_divide", "ge", "gt", "isfinite", "le", "lerp",
@@ -203,26 +198,23 @@ def maximum(input: Array, other: Array) -> Array:
     return np.maximum(input, other)
 
 
-@maximum.derivative
-def _(grad: Array, input: Array, other: Array) -> Array:
-    """1 for the larger, 0 for the smaller, ½ for each where they are equal."""
-    return lambda: _part(grad, input < other, input == other), lambda: _part(grad, other < input, input == other)
-
-
 @operation(numpy=np.minimum, promote="common", tensors=(0, 1))
 def minimum(input: Array, other: Array) -> Array:
     """The smaller of x and y; NaN if either is."""
     return np.minimum(input, other)
 
 
-@minimum.derivative
-def _(grad: Array, input: Array, other: Array) -> Array:
-    """1 for the smaller, 0 for the larger, ½ for each where they are equal."""
-    return lambda: _part(grad, input > other, input == other), lambda: _part(grad, other > input, input == other)
+def _to_the_chosen(grad: Array, out: Array, input: Array, other: Array) -> Any:
+    """1 for the one that was chosen, 0 for the other, ½ for each where they are equal."""
+
+    def share(x: Array) -> Array:
+        return np.where(input == other, grad / 2, np.where((x < out) | (x > out), 0, grad))  # NaN was chosen too
+
+    return lambda: share(input), lambda: share(other)
 
 
-def _part(grad: Array, lost: Array, tied: Array) -> Array:
-    return np.where(tied, grad / 2, np.where(lost, 0, grad))
+maximum.derivative(_to_the_chosen)
+minimum.derivative(_to_the_chosen)
 
 
 @operation(numpy=np.where, promote="common")

@@ -7,21 +7,12 @@ inputs. The loops are in `chainrule.kernels`.
 Source: Dumoulin and Visin, A guide to convolution arithmetic for deep learning (2016).
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from chainrule.kernels import convolution as kernels
 from chainrule.ops.indexing import put
-from chainrule.ops.operation import Array, operation
-from chainrule.ops.shape import reshape, squeeze, unsqueeze
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from chainrule.tensor import Tensor
-
-    Pair = int | Sequence[int]
+from chainrule.ops.operation import Array, Ints, Tensor, operation
+from chainrule.ops.shape import reshape, several, squeeze, unsqueeze
 
 __all__ = ["conv1d", "conv2d", "conv_transpose2d"]
 
@@ -81,7 +72,7 @@ def _(grad: Array, input: Array, out_grad: Array, slide: Slide) -> Any:
 
 
 def conv2d(
-    input: Array, weight: Array, bias: Array = None, stride: Pair = 1, padding: Pair | str = 0, dilation: Pair = 1,
+    input: Array, weight: Array, bias: Array = None, stride: Ints = 1, padding: Ints | str = 0, dilation: Ints = 1,
     groups: int = 1,
 ) -> Tensor:  # fmt: skip
     """A convolution over pictures.
@@ -106,7 +97,7 @@ def conv2d(
 
 
 def conv1d(
-    input: Array, weight: Array, bias: Array = None, stride: Pair = 1, padding: Pair | str = 0, dilation: Pair = 1,
+    input: Array, weight: Array, bias: Array = None, stride: Ints = 1, padding: Ints | str = 0, dilation: Ints = 1,
     groups: int = 1,
 ) -> Tensor:  # fmt: skip
     """A convolution over sequences: as `conv2d`, without the H.
@@ -129,31 +120,29 @@ def conv1d(
 def _convolve(
     input: Array, weight: Array, bias: Array, stride: Any, padding: Any, dilation: Any, groups: int, ndim: int
 ) -> Tensor:
-    name, single = f"conv{ndim}d", input.ndim == ndim + 1
+    name = f"conv{ndim}d"
     _check(name, input, weight, bias, groups, ndim)
     stride, dilation = pair(name, "stride", stride, 1, ndim), pair(name, "dilation", dilation, 1, ndim)
-    x = unsqueeze(input, 0) if single else input
-    x, weight = (unsqueeze(part, 2) if ndim == 1 else part for part in (x, weight))  # a sequence is one row
+    x = unsqueeze(input, 0) if input.ndim == ndim + 1 else input
+    if ndim == 1:  # a sequence is one row
+        x, weight = unsqueeze(x, 2), unsqueeze(weight, 2)
     spans = [d * (k - 1) for d, k in zip(dilation, weight.shape[2:], strict=True)]  # from first tap to last
     if padding == "same" and stride == (1, 1):
         around = [(span // 2, span - span // 2) for span in spans]
     elif isinstance(padding, str) and padding != "valid":
-        form = 'a number, "valid", or "same" with stride 1'
-        raise ValueError(f"{name}: padding is {form}, not {padding!r} with {stride}")
+        raise ValueError(f'{name}: padding is a number, "valid" or "same" with stride 1, not {padding!r} with {stride}')
     else:
         around = [(p, p) for p in pair(name, "padding", 0 if padding == "valid" else padding, 0, ndim)]
-    for size, edges, span in zip(x.shape[2:], around, spans, strict=True):
-        if size + sum(edges) <= span:
-            taps = f"the filter {weight.shape[-ndim:]} (dilation {dilation[-ndim:]})"
-            padded = f"{input.shape[-ndim:]} with padding {tuple(around[-ndim:])}"
-            raise ValueError(f"{name}: {taps} is larger than the padded input, {padded}")
+    if any(n + sum(edges) <= span for n, edges, span in zip(x.shape[2:], around, spans, strict=True)):
+        taps = f"{weight.shape[-ndim:]} (dilation {dilation[-ndim:]})"
+        raise ValueError(f"{name}: the filter {taps} is larger than {input.shape} with padding {around[-ndim:]}")
     out = convolution(x, weight, slide=Slide(stride, (around[0], around[1]), dilation, groups))
-    return _finish(out, bias, single, ndim)
+    return _finish(out, bias, input.ndim, ndim)
 
 
 def conv_transpose2d(
-    input: Array, weight: Array, bias: Array = None, stride: Pair = 1, padding: Pair = 0, output_padding: Pair = 0,
-    groups: int = 1, dilation: Pair = 1,
+    input: Array, weight: Array, bias: Array = None, stride: Ints = 1, padding: Ints = 0, output_padding: Ints = 0,
+    groups: int = 1, dilation: Ints = 1,
 ) -> Tensor:  # fmt: skip
     """A convolution turned round: each place of the input lays the filter, times its value, into the result.
 
@@ -173,42 +162,42 @@ def conv_transpose2d(
     Raises:
         ValueError: shapes or numbers that do not fit.
     """
-    name, single = "conv_transpose2d", input.ndim == 3
+    name = "conv_transpose2d"
     _check(name, input, weight, bias, groups, 2, turned=True)
     stride, dilation = pair(name, "stride", stride, 1), pair(name, "dilation", dilation, 1)
     cut, more = pair(name, "padding", padding, 0), pair(name, "output_padding", output_padding, 0)
     if any(m >= max(s, d) for m, s, d in zip(more, stride, dilation, strict=True)):
         raise ValueError(f"{name}: output_padding {more} must be smaller than stride {stride} or dilation {dilation}")
-    x = unsqueeze(input, 0) if single else input
-    # A convolution of the result sees, at its end, further places if output_padding reaches so far: zeros there
-    seen = [n + m // s for n, m, s in zip(x.shape[2:], more, stride, strict=True)]
-    if seen != list(x.shape[2:]):
-        height, width = x.shape[2:]
-        x = put(x, index=(..., slice(height), slice(width)), shape=(*x.shape[:2], *seen))
+    x = unsqueeze(input, 0) if input.ndim == 3 else input
+    height, width = x.shape[2:]
     size = [
         (n - 1) * s - 2 * p + d * (k - 1) + m + 1
-        for n, s, p, d, k, m in zip(input.shape[-2:], stride, cut, dilation, weight.shape[2:], more, strict=True)
+        for n, s, p, d, k, m in zip(x.shape[2:], stride, cut, dilation, weight.shape[2:], more, strict=True)
     ]
     if min(size) < 1:
         raise ValueError(f"{name}: the result would have the size {tuple(size)}: padding {cut} cuts all of it away")
+    # A convolution of the result sees, at its end, further places if output_padding reaches so far: zeros there
+    seen = height + more[0] // stride[0], width + more[1] // stride[1]
+    if seen != (height, width):
+        x = put(x, index=(..., slice(height), slice(width)), shape=(*x.shape[:2], *seen))
     slide = Slide(stride, ((cut[0], cut[0]), (cut[1], cut[1])), dilation, groups)
     out = convolution_to_input(x, weight, shape=(x.shape[0], weight.shape[1] * groups, *size), slide=slide)
-    return _finish(out, bias, single, 2)
+    return _finish(out, bias, input.ndim, 2)
 
 
-def _finish(out: Tensor, bias: Array, single: bool, ndim: int) -> Tensor:
+def _finish(out: Tensor, bias: Array, given: int, ndim: int) -> Tensor:
+    """Add the bias, and take away the dimensions that the input, of `given` dimensions, did not have."""
     if bias is not None:
         out = out + reshape(bias, shape=(1, -1, 1, 1))
-    if ndim == 1:
-        out = squeeze(out, 2)
-    return squeeze(out, 0) if single else out
+    added = ([0] if given == ndim + 1 else []) + ([2] if ndim == 1 else [])
+    return squeeze(out, added) if added else out
 
 
 def pair(name: str, what: str, value: Any, least: int, ndim: int = 2) -> tuple[int, int]:
     """One number for both dimensions, or one for each; what stands for the missing one changes nothing."""
-    given = (value,) * ndim if isinstance(value, int) else tuple(value)
+    given = several(value)
     given = given * ndim if len(given) == 1 else given
-    if len(given) != ndim or any(v < least for v in given):
+    if len(given) != ndim or min(given) < least:
         form = "one number" if ndim == 1 else "a number or two"
         raise ValueError(f"{name}: {what} must be {form}, at least {least}, not {value}")
     return (given[0], given[1]) if ndim == 2 else (least, given[0])
@@ -216,23 +205,20 @@ def pair(name: str, what: str, value: Any, least: int, ndim: int = 2) -> tuple[i
 
 def _check(name: str, input: Array, weight: Array, bias: Array, groups: int, ndim: int, turned: bool = False) -> None:
     """Whether input, weight and bias fit; a convolution that is turned round takes what another one gives."""
-    if weight.ndim != ndim + 2 or input.ndim not in (ndim + 1, ndim + 2):
+    if weight.ndim != ndim + 2 or input.ndim not in (ndim + 1, ndim + 2) or 0 in weight.shape[2:]:
         sizes, taps = ("L", "K") if ndim == 1 else ("H, W", "KH, KW")
-        form = f"(N, C, {sizes}) and weight (O, C / groups, {taps})"
+        form = f"(N, C, {sizes}) and weight (O, C / groups, {taps}) with at least one tap"
         raise ValueError(f"{name}: takes input {form}, not {input.shape} and {weight.shape}")
-    if input.dtype != weight.dtype or input.dtype.kind != "f":
-        raise TypeError(f"{name}: input and weight must have one floating type, not {input.dtype} and {weight.dtype}")
+    types = [part.dtype for part in (input, weight, bias) if part is not None]
+    if len(set(types)) > 1 or input.dtype.kind != "f":
+        raise TypeError(f"{name}: input, weight and bias must have one floating type, not {', '.join(map(str, types))}")
     if groups < 1 or weight.shape[0] % groups:
         raise ValueError(f"{name}: groups={groups} must be at least 1 and divide the weight's {weight.shape[0]}")
-    if 0 in weight.shape[2:]:
-        raise ValueError(f"{name}: the filter must have at least one tap, its shape is {weight.shape[2:]}")
     results, channels = weight.shape[0], weight.shape[1] * groups
     if turned:
         results, channels = channels, results
     if input.shape[-ndim - 1] != channels:
-        given = f"input {input.shape} has {input.shape[-ndim - 1]} channels"
-        raise ValueError(f"{name}: {given}, weight {weight.shape} with groups={groups} takes {channels}")
+        wanted = f"{channels} channels for weight {weight.shape} with groups={groups}"
+        raise ValueError(f"{name}: input {input.shape} must have {wanted}")
     if bias is not None and bias.shape != (results,):
         raise ValueError(f"{name}: bias {bias.shape} must be ({results},)")
-    if bias is not None and bias.dtype != input.dtype:
-        raise TypeError(f"{name}: the bias must have the input's type {input.dtype}, not {bias.dtype}")

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 DEFAULT = np.dtype(np.float32)
 """The type of what is made from Python floats."""
 
-_ndarray, _FLOAT32, _FLOAT64 = np.ndarray, np.dtype(np.float32), np.dtype(np.float64)
+_ndarray, _BOOL, _INT64 = np.ndarray, np.dtype(bool), np.dtype(np.int64)
+_FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 _CATEGORY = {"b": 0, "u": 1, "i": 1, "f": 2}
-_OF_SCALARS = (np.dtype(bool), np.dtype(np.int64), DEFAULT)
 
 
 def promote(values: list[Any], floating: bool, name: str) -> list[Any]:
@@ -36,14 +36,8 @@ def promote(values: list[Any], floating: bool, name: str) -> list[Any]:
     Raises:
         TypeError: a value is neither an array nor a number, or its type is not boolean, integer or float.
     """
-    if len(values) == 2:  # the commonest case: two arrays of one floating type
-        first, second = values
-        if type(first) is _ndarray and type(second) is _ndarray:
-            dtype = first.dtype
-            if dtype is second.dtype and (dtype is _FLOAT32 or dtype is _FLOAT64):
-                return values
     dtype = None
-    for value in values:  # the next commonest: everything has one floating type already
+    for value in values:  # the commonest case: everything has one floating type already
         if type(value) is _ndarray:
             own = value.dtype
             if own is not dtype:
@@ -82,26 +76,19 @@ def storable(dtype: DTypeLike) -> np.dtype[Any]:
 
 def result_type(values: list[Any], name: str) -> np.dtype[Any]:
     """The common type of arrays and Python numbers, by PyTorch's rules."""
-    ranks: list[np.dtype[Any] | None] = [None, None, None]  # of arrays, of zero-dimensional arrays, of numbers
+    result, highest = DEFAULT, -1  # the highest category decides, and in it arrays before single numbers
     for value in values:
         if isinstance(value, np.ndarray):
-            rank, dtype = (0 if value.ndim else 1), value.dtype
-            if dtype.kind not in _CATEGORY:
-                raise TypeError(f"{name}: takes booleans, integers and floats, not {dtype}")
+            rank, dtype = (2 if value.ndim else 1), value.dtype
         elif isinstance(value, (bool, int, float)):
-            rank, dtype = 2, _OF_SCALARS[0 if isinstance(value, bool) else 1 if isinstance(value, int) else 2]
+            rank, dtype = 0, DEFAULT if isinstance(value, float) else _BOOL if isinstance(value, bool) else _INT64
         else:
             raise TypeError(f"{name}: takes tensors, arrays and numbers, not {type(value).__name__}")
-        best = ranks[rank]
-        ranks[rank] = dtype if best is None else _wider(best, dtype)
-    result: np.dtype[Any] | None = None
-    for found in ranks:  # a later rank counts only if its category is higher
-        if found is not None and (result is None or _CATEGORY[found.kind] > _CATEGORY[result.kind]):
-            result = found
-    return DEFAULT if result is None else result
-
-
-def _wider(a: np.dtype[Any], b: np.dtype[Any]) -> np.dtype[Any]:
-    if _CATEGORY[a.kind] != _CATEGORY[b.kind]:
-        return a if _CATEGORY[a.kind] > _CATEGORY[b.kind] else b
-    return np.promote_types(a, b)
+        if dtype.kind not in _CATEGORY:
+            raise TypeError(f"{name}: takes booleans, integers and floats, not {dtype}")
+        height = 3 * _CATEGORY[dtype.kind] + rank
+        if height > highest:
+            result, highest = dtype, height
+        elif height == highest and dtype is not result:
+            result = np.promote_types(result, dtype)
+    return result

@@ -4,8 +4,6 @@ Each formula stands above its derivative. The derivatives are those of any table
 chapters 3 and 4.
 """
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -4,20 +4,14 @@
 (gather, flip, diagonal, ...) is one of the two with the right index.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from types import EllipsisType, NoneType
+from typing import Any
 
 import numpy as np
 
 from chainrule.ops.arithmetic import where
-from chainrule.ops.operation import NUMPY, Array, operation
-from chainrule.ops.shape import along, broadcast_to, cat, each_place, movedim, place, reshape
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from chainrule.tensor import Tensor
+from chainrule.ops.operation import NUMPY, Array, Ints, Tensor, operation
+from chainrule.ops.shape import along, cat, each_place, movedim, place, reshape, several
 
 __all__ = [
     "diagonal", "flip", "gather", "getitem", "index_select", "put", "replace", "roll", "take_along_dim", "tril", "triu",
@@ -44,7 +38,7 @@ def _(grad: Array, input_shape: tuple[int, ...], index: Any) -> Array:
 
 
 @operation
-def put(input: Array, *, index: Any, shape: Sequence[int]) -> Array:
+def put(input: Array, *, index: Any, shape: Any) -> Array:
     """Zeros of a shape, with the input added at the index."""
     out = np.zeros(shape, input.dtype)
     if _is_basic(index):
@@ -87,17 +81,13 @@ def gather(input: Array, dim: int, index: Array) -> Tensor:
         IndexError: an index is out of range.
         TypeError: the index is not made of integers.
     """
-    places, dim = integers(index, "gather"), place(input, dim, "gather")
+    places, dim, source = integers(index, "gather"), place(input, dim, "gather"), _row(input)
     if not places.size:  # nothing to pick
         return getitem(reshape(input, shape=(-1,)), index=places)
-    shape, wanted = input.shape or (1,), places.shape or (1,)  # single numbers count as one of one
-    longer = [d for d, (w, s) in enumerate(zip(wanted, shape, strict=False)) if w > s and d != dim]
-    if longer or len(wanted) != len(shape):
-        raise ValueError(f"gather: index {places.shape} does not fit input {shape}: it may be longer in dim {dim} only")
-    grid: list[Any] = list(np.ogrid[tuple(slice(n) for n in wanted)])
-    grid[dim] = in_range(places.reshape(wanted), shape[dim], "gather")
-    picked = getitem(input if input.ndim else reshape(input, shape=(1,)), index=tuple(grid))
-    return picked if places.ndim else reshape(picked, shape=())
+    longer = [d for d, (n, size) in enumerate(zip(places.shape, source.shape, strict=False)) if n > size and d != dim]
+    if longer or source.ndim != (places.ndim or 1):
+        raise ValueError(f"gather: index {places.shape} does not fit input {input.shape}: only dim {dim} may be longer")
+    return _pick("gather", source, dim, places, places.shape)
 
 
 def take_along_dim(input: Array, indices: Array, dim: int | None = None) -> Tensor:
@@ -106,13 +96,10 @@ def take_along_dim(input: Array, indices: Array, dim: int | None = None) -> Tens
     if dim is None:
         return getitem(reshape(input, shape=(-1,)), index=places.reshape(-1))
     if places.ndim != input.ndim:
-        shapes = f"input {input.shape} and indices {places.shape}"
-        raise ValueError(f"take_along_dim: {shapes} must have as many dimensions")
-    dim = place(input, dim, "take_along_dim")
-    places = np.where(places < 0, places + input.shape[dim], places)  # from the end
-    common = [max(a, b) if a and b else 0 for a, b in zip(input.shape, places.shape, strict=True)]
-    wide = broadcast_to(input, shape=(*common[:dim], input.shape[dim], *common[dim + 1 :]))
-    return gather(wide, dim, np.broadcast_to(places, (*common[:dim], places.shape[dim], *common[dim + 1 :])))
+        raise ValueError(f"take_along_dim: indices {places.shape} must have the dimensions of input {input.shape}")
+    dim, source = place(input, dim, "take_along_dim"), _row(input)
+    places = np.where(places < 0, places + source.shape[dim], places)  # from the end
+    return _pick("take_along_dim", source, dim, places, input.shape)
 
 
 def index_select(input: Array, dim: int, index: Array) -> Tensor:
@@ -130,20 +117,18 @@ def index_select(input: Array, dim: int, index: Array) -> Tensor:
     places = integers(index, "index_select")
     if places.ndim > 1:
         raise ValueError(f"index_select: the index must have one dimension, it has shape {places.shape}")
-    dim, row = place(input, dim, "index_select"), input if input.ndim else reshape(input, shape=(1,))
-    picked = getitem(row, index=along(dim, in_range(places.reshape(-1), row.shape[dim], "index_select")))
+    dim, source = place(input, dim, "index_select"), _row(input)
+    picked = getitem(source, index=along(dim, in_range(places.reshape(-1), source.shape[dim], "index_select")))
     return picked if input.ndim else reshape(picked, shape=())
 
 
-def flip(input: Array, dims: int | Sequence[int], *more: int) -> Tensor:
+def flip(input: Array, dims: Ints, *more: int) -> Tensor:
     """The order of elements turned round along each of `dims`."""
-    turned = each_place(input, (dims, *more) if isinstance(dims, int) else dims, "flip")
-    if not turned:
-        return getitem(input, index=...)
+    turned = each_place(input, (*several(dims), *more), "flip")
     return getitem(input, index=tuple(slice(None, None, -1 if d in turned else 1) for d in range(input.ndim)))
 
 
-def roll(input: Array, shifts: int | Sequence[int], dims: int | Sequence[int] | None = None) -> Tensor:
+def roll(input: Array, shifts: Ints, dims: Ints | None = None) -> Tensor:
     """Elements moved along `dims` by `shifts` places; what leaves at one end enters at the other.
 
     With `dims` left out, the input is rolled as if flat.
@@ -151,16 +136,13 @@ def roll(input: Array, shifts: int | Sequence[int], dims: int | Sequence[int] | 
     Raises:
         ValueError: other numbers of shifts and dimensions.
     """
-    shifts = (shifts,) if isinstance(shifts, int) else tuple(shifts)
-    dims = () if dims is None else (dims,) if isinstance(dims, int) else tuple(dims)
-    if not shifts:
-        raise ValueError("roll: needs at least one shift")
-    if not dims and len(shifts) == 1:
+    shifts, dims = several(shifts), several(() if dims is None else dims)
+    if len(shifts) == 1 and not dims:
         return reshape(roll(reshape(input, shape=(-1,)), shifts, 0), shape=input.shape)
     if not input.ndim:
         raise IndexError("roll: a single number has no dimension to roll along")
-    if len(shifts) != len(dims):
-        raise ValueError(f"roll: {len(shifts)} shifts for {len(dims)} dimensions")
+    if not shifts or len(shifts) != len(dims):
+        raise ValueError(f"roll: needs a shift for each of {len(dims)} dimensions, not {len(shifts)}")
     for shift, dim in zip(shifts, [place(input, d, "roll") for d in dims], strict=True):
         cut = -shift % (input.shape[dim] or 1)
         if cut:
@@ -191,9 +173,7 @@ def diagonal(input: Array, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Ten
         ValueError: `dim1` and `dim2` are the same.
         IndexError: one is out of range.
     """
-    if place(input, dim1, "diagonal") == place(input, dim2, "diagonal"):
-        raise ValueError(f"diagonal: dim1 and dim2 must differ, both are {dim1}")
-    matrices = movedim(input, (dim1, dim2), (-2, -1))
+    matrices = movedim(input, each_place(input, (dim1, dim2), "diagonal"), (-2, -1))
     rows, columns = matrices.shape[-2:]
     length = max(0, min(rows + min(offset, 0), columns - max(offset, 0)))
     steps = np.arange(length)
@@ -204,13 +184,25 @@ NUMPY[np.flip], NUMPY[np.roll], NUMPY[np.take_along_axis] = flip, roll, take_alo
 NUMPY[np.tril], NUMPY[np.triu], NUMPY[np.diagonal] = tril, triu, diagonal
 
 
+_BASIC = (int, np.integer, slice, NoneType, EllipsisType)
+
+
 def _is_basic(index: Any) -> bool:
     """Whether an index is made of integers, slices, None and ... alone, so that it takes no element twice."""
     parts = index if isinstance(index, tuple) else (index,)
-    return all(
-        part is None or part is ... or (isinstance(part, (int, slice, np.integer)) and not isinstance(part, bool))
-        for part in parts
-    )
+    return all(isinstance(part, _BASIC) and not isinstance(part, bool) for part in parts)
+
+
+def _row(input: Array) -> Any:
+    """The input; a single number as one of one."""
+    return input if input.ndim else reshape(input, shape=(1,))
+
+
+def _pick(name: str, input: Array, dim: int, places: Any, sizes: tuple[int, ...]) -> Tensor:
+    """The elements at `places` along `dim`, and at 0, 1, ... along the others, up to `sizes`; these broadcast."""
+    grid = list(np.ogrid[tuple(slice(size) for size in sizes)])
+    grid[dim : dim + 1] = [in_range(places, input.shape[dim], name)]
+    return getitem(input, index=tuple(grid))
 
 
 @operation

@@ -4,21 +4,16 @@ The derivatives are those of Petersen and Pedersen, The Matrix Cookbook (2012), 
 dL/dY: dL/dX = G Wᵀ and dL/dW = Xᵀ G.
 """
 
-from __future__ import annotations
-
-import math
-from typing import TYPE_CHECKING, Any
+from math import prod
+from typing import Any
 
 import numpy as np
 
 from chainrule.ops.arithmetic import mul
 from chainrule.ops.indexing import diagonal
-from chainrule.ops.operation import Array, operation
+from chainrule.ops.operation import Array, Tensor, operation
 from chainrule.ops.reductions import sum
 from chainrule.ops.shape import broadcast_to, permute, reshape, unsqueeze
-
-if TYPE_CHECKING:
-    from chainrule.tensor import Tensor
 
 __all__ = ["bmm", "dot", "einsum", "linear", "matmul", "mm", "outer"]
 
@@ -37,32 +32,29 @@ def matmul(input: Array, other: Array) -> Array:
     Raises:
         ValueError: an input has no dimension, or the k of the two differ.
     """
-    if not np.ndim(input) or not np.ndim(other):
-        first, second = np.shape(input), np.shape(other)
+    first, second = getattr(input, "shape", ()), getattr(other, "shape", ())
+    if not first or not second:
         raise ValueError(f"matmul: takes matrices and vectors, not a number (shapes {first}, {second})")
-    inner = other.shape[-2 if other.ndim > 1 else 0]
-    if input.shape[-1] != inner:
-        raise ValueError(
-            f"matmul: {input.shape} @ {other.shape} does not fit: "
-            f"the last dimension of the first is {input.shape[-1]}, it must be {inner}"
-        )
+    if first[-1] != second[-2:][0]:
+        wanted = f"the last dimension of the first is {first[-1]}, it must be {second[-2:][0]}"
+        raise ValueError(f"matmul: {first} @ {second} does not fit: {wanted}")
     return np.matmul(input, other)
 
 
 @matmul.derivative
 def _(grad: Array, input: Array, other: Array) -> Any:
-    """G Yᵀ and Xᵀ G. A vector is made a matrix of one row or one column first; the tape sums the row away again."""
+    """G Yᵀ and Xᵀ G. A vector is made a matrix of one row or one column first; the tape sums a row away again."""
     column = other.ndim == 1
     if column:
         other, grad = other[:, None], grad[..., None]
     if input.ndim == 1:
         input, grad = input[None], np.expand_dims(grad, -2)
+    # (..., n, m) @ (..., m, k); and (..., k, n) @ (..., n, m), of a column the row (..., 1, n) @ (..., n, k)
+    return lambda: grad @ _turned(other), lambda: _turned(grad) @ input if column else _turned(input) @ grad
 
-    def second() -> Array:
-        product = np.swapaxes(input, -1, -2) @ grad  # (..., k, n) @ (..., n, m)
-        return product[..., 0] if column else product
 
-    return lambda: grad @ np.swapaxes(other, -1, -2), second  # (..., n, m) @ (..., m, k)
+def _turned(matrices: Array) -> Array:
+    return np.swapaxes(matrices, -1, -2)
 
 
 @operation
@@ -94,7 +86,7 @@ def _(grad: Array, input: Array, weight: Array) -> Any:
     """dL/dx = G W, dL/dW = Gᵀ x over all examples, dL/db = G (summed over the examples by the tape)."""
 
     def of_weight() -> Array:
-        n, (outputs, inputs) = math.prod(input.shape[:-1]), weight.shape
+        n, (outputs, inputs) = prod(input.shape[:-1]), weight.shape
         return np.transpose(np.reshape(grad, (n, outputs))) @ np.reshape(input, (n, inputs))  # (out, n) @ (n, in)
 
     return lambda: grad @ weight, of_weight, grad
@@ -176,14 +168,13 @@ def einsum(equation: str, *operands: Array) -> Tensor:
             raise ValueError(f"einsum: {letter!r} must go in, and come out once")
     parts = []
     for term, tensor in zip(terms, tensors, strict=True):
-        wide = [sizes[letter] for letter in term]
-        parts.append(_without_twins(term, tensor if list(tensor.shape) == wide else broadcast_to(tensor, shape=wide)))
-    letters, out = parts[0]
-    for position, (term, tensor) in enumerate(parts[1:], 2):
-        later = {letter for other, _ in parts[position:] for letter in other} | set(result)
-        letters, out = _pair(letters, out, term, tensor, later)
-    gone = tuple(d for d, letter in enumerate(letters) if letter not in result)
-    if gone:
+        wide = tuple(sizes[letter] for letter in term)
+        parts.append(_without_twins(term, tensor if tensor.shape == wide else broadcast_to(tensor, shape=wide)))
+    letters, out = parts.pop(0)
+    while parts:
+        term, tensor = parts.pop(0)
+        letters, out = _pair(letters, out, term, tensor, later={*result}.union(*(other for other, _ in parts)))
+    if gone := tuple(d for d, letter in enumerate(letters) if letter not in result):
         letters, out = [letter for letter in letters if letter in result], sum(out, dim=gone)
     return permute(out, dims=[letters.index(letter) for letter in result])
 
@@ -194,21 +185,19 @@ def _letters(equation: str, tensors: list[Any]) -> tuple[list[list[str]], list[s
     terms = left.split(",")
     if len(terms) != len(tensors):
         raise ValueError(f"einsum: {equation!r} names {len(terms)} operands, there are {len(tensors)}")
-    free = [tensor.ndim - len(term.replace("...", "")) for term, tensor in zip(terms, tensors, strict=True)]
-    for term, tensor, dots in zip(terms, tensors, free, strict=True):
-        if dots < 0 or (dots and "..." not in term):
-            raise ValueError(f"einsum: {term!r} does not fit shape {tensor.shape}")
-    most = max(free)
+    if not arrow:
+        right = "..." + "".join(sorted(letter for letter in {*left} - {*".,"} if left.count(letter) == 1))
 
-    def spelled(term: str, dots: int) -> list[str]:
+    def spelled(term: str, ndim: int) -> list[str]:
         before, found, after = term.partition("...")
-        return [*before, *(f".{i}" for i in range(most - dots, most)), *after] if found else [*term]
+        dots = ndim - len(before + after)
+        if dots < 0 or (dots and not found):
+            raise ValueError(f"einsum: {term!r} does not fit a tensor of {ndim} dimensions")
+        return [*before, *(f".{i}" for i in reversed(range(dots))), *after]
 
-    names = [spelled(term, dots) for term, dots in zip(terms, free, strict=True)]
-    if arrow:
-        return names, spelled(right, most)
-    single = sorted(letter for letter in set(left) - set(".,") if left.count(letter) == 1)
-    return names, [*(f".{i}" for i in range(most)), *single]
+    names = [spelled(term, tensor.ndim) for term, tensor in zip(terms, tensors, strict=True)]
+    dots = {letter for term in names for letter in term if letter[0] == "."}
+    return names, spelled(right, len(right) - len("...") + len(dots) if "..." in right else len(right))
 
 
 def _without_twins(letters: list[str], tensor: Array) -> tuple[list[str], Any]:
@@ -223,16 +212,14 @@ def _without_twins(letters: list[str], tensor: Array) -> tuple[list[str], Any]:
 
 def _pair(a: list[str], x: Array, b: list[str], y: Array, later: set[str]) -> tuple[list[str], Any]:
     """Multiply two operands, and sum over the letters they share that nobody needs later."""
-    stack = [letter for letter in a if letter in b and letter in later]
-    inner = [letter for letter in a if letter in b and letter not in later]
+    stack, inner = ([letter for letter in a if letter in b and (letter in later) is kept] for kept in (True, False))
     rows, columns = [letter for letter in a if letter not in b], [letter for letter in b if letter not in a]
     size = dict(zip((*a, *b), (*x.shape, *y.shape), strict=True))
 
     def matrices(tensor: Array, names: list[str], left: list[str], right: list[str]) -> Tensor:
-        turned = permute(tensor, dims=[names.index(letter) for letter in (*stack, *left, *right)])
-        return reshape(
-            turned, shape=[*(size[c] for c in stack), *(math.prod(size[c] for c in s) for s in (left, right))]
-        )
+        turned = permute(tensor, dims=[names.index(letter) for letter in stack + left + right])
+        flat = [prod(size[letter] for letter in side) for side in (left, right)]
+        return reshape(turned, shape=[size[letter] for letter in stack] + flat)
 
     product = matmul(matrices(x, a, rows, inner), matrices(y, b, inner, columns))  # (*stack, rows, columns)
     letters = stack + rows + columns

@@ -3,9 +3,7 @@
 `reduction` is "mean", "sum" or "none", as in PyTorch.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -13,12 +11,9 @@ from chainrule.ops.arithmetic import abs, clamp, ne, where
 from chainrule.ops.dtypes import DEFAULT
 from chainrule.ops.elementwise import log, logsigmoid
 from chainrule.ops.indexing import indices
-from chainrule.ops.operation import Array, operation
+from chainrule.ops.operation import Array, Tensor, operation
 from chainrule.ops.reductions import mean, sum
 from chainrule.ops.shape import cast, reshape
-
-if TYPE_CHECKING:
-    from chainrule.tensor import Tensor
 
 __all__ = [
     "binary_cross_entropy", "binary_cross_entropy_with_logits", "cross_entropy", "huber_loss", "kl_div", "l1_loss",
@@ -68,14 +63,12 @@ def mse_loss(input: Array, target: Array, reduction: str = "mean") -> Tensor:
     Raises:
         ValueError: the shapes differ, or an unknown reduction.
     """
-    _same("mse_loss", input, target)
-    return _reduce("mse_loss", (input - target) ** 2, reduction)
+    return _reduce("mse_loss", _error("mse_loss", input, target) ** 2, reduction)
 
 
 def l1_loss(input: Array, target: Array, reduction: str = "mean") -> Tensor:
     """The absolute error |prediction - target|; arguments and errors as in `mse_loss`."""
-    _same("l1_loss", input, target)
-    return _reduce("l1_loss", abs(input - target), reduction)
+    return _reduce("l1_loss", abs(_error("l1_loss", input, target)), reduction)
 
 
 def smooth_l1_loss(input: Array, target: Array, reduction: str = "mean", beta: float = 1.0) -> Tensor:
@@ -83,11 +76,10 @@ def smooth_l1_loss(input: Array, target: Array, reduction: str = "mean", beta: f
 
     Source: Girshick, Fast R-CNN (2015).
     """
-    _same("smooth_l1_loss", input, target)
+    error = _error("smooth_l1_loss", input, target)
     if beta < 0:
         raise ValueError(f"smooth_l1_loss: beta must not be negative, got {beta}")
-    losses = _huber(input - target, beta) / beta if beta else abs(input - target)
-    return _reduce("smooth_l1_loss", losses, reduction)
+    return _reduce("smooth_l1_loss", _huber(error, beta) / beta if beta else abs(error), reduction)
 
 
 def huber_loss(
@@ -97,12 +89,11 @@ def huber_loss(
 
     Source: Huber, Robust estimation of a location parameter (1964).
     """
-    _same("huber_loss", input, target)
     if delta <= 0:
         raise ValueError(f"huber_loss: delta must be above 0, got {delta}")
     if weight is not None:
-        _same("huber_loss", input, weight)
-    return _reduce("huber_loss", _huber(input - target, delta), reduction, weight)
+        _same("huber_loss", input, weight, "weight")
+    return _reduce("huber_loss", _huber(_error("huber_loss", input, target), delta), reduction, weight)
 
 
 def _huber(error: Array, delta: float) -> Array:
@@ -134,8 +125,7 @@ def binary_cross_entropy(input: Array, target: Array, weight: Array = None, redu
 def bernoulli_loss(input: Array, target: Array) -> Array:
     """-(y ln p + (1 - y) ln(1 - p)), where no logarithm counts for less than -100."""
     if input.size and not (input.min() >= 0 and input.max() <= 1):
-        given = f"{input.min():g} to {input.max():g}"
-        raise ValueError(f"binary_cross_entropy: probabilities are {given}, must be 0 to 1")
+        raise ValueError(f"binary_cross_entropy: probabilities are {input.min():g} to {input.max():g}, must be 0 to 1")
     return -(target * np.maximum(np.log(input), -100) + (1 - target) * np.maximum(np.log1p(-input), -100))
 
 
@@ -240,26 +230,24 @@ def cross_entropy(
     Inception architecture (2016).
     """
     name, dim = "cross_entropy", _class_dim("cross_entropy", input)
-    if weight is None and not label_smoothing and target.dtype.kind != "f":
+    of_indices = target.dtype.kind != "f"
+    if of_indices and weight is None and not label_smoothing:  # the commonest case, in one operation
         places = _classes(name, input, target, None, ignore_index)
-        if reduction not in ("none", "mean", "sum"):
-            raise _no_such(name, reduction)
+        _known(name, reduction)
         scores = input if input.dtype.kind == "f" else cast(input, dtype=DEFAULT)
         return class_loss(scores, places, dim=dim, ignore_index=ignore_index, reduction=reduction)
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"{name}: label_smoothing must be 0 to 1, got {label_smoothing}")
     scores = log_softmax(input, dim=dim)
-    if target.dtype.kind != "f":
+    if of_indices:
         return _of_indices(name, scores, target, weight, ignore_index, reduction, label_smoothing)
     if ignore_index >= 0:
         raise ValueError(f"{name}: ignore_index={ignore_index} is for class indices, the target holds probabilities")
     if target.shape != input.shape:
-        shapes = f"{target.shape} must have the input's shape {input.shape}"
-        raise ValueError(f"{name}: a target of probabilities {shapes}")
+        raise ValueError(f"{name}: a target of probabilities {target.shape} must have the input's shape {input.shape}")
     if label_smoothing:
         target = target * (1 - label_smoothing) + label_smoothing / input.shape[dim]
-    losses = -sum(_weighted(scores * target, weight, dim), dim=dim)
-    return _reduce(name, losses, reduction)
+    return _reduce(name, -sum(scores * target * _by_class(weight, dim, input.ndim), dim=dim), reduction)
 
 
 def _of_indices(
@@ -267,18 +255,15 @@ def _of_indices(
 ) -> Tensor:
     """-(1 - ε) x[class] - ε mean(x), each score x times its class's weight; ε is the smoothing."""
     dim, places = _class_dim(name, scores), _classes(name, scores, target, weight, ignore)
-    counts = ne(places, ignore)
-    chosen = _chosen(places, scores.shape[dim], dim)
-    losses = -sum(where(chosen, _weighted(scores, weight, dim), 0.0), dim=dim)
+    weights, counts = _by_class(weight, dim, scores.ndim), ne(places, ignore)
+    chosen, weighted = _chosen(places, scores.shape[dim], dim), scores if weight is None else scores * weights
+    losses = -sum(where(chosen, weighted, 0.0), dim=dim)
     if smoothing:
-        even = sum(_weighted(scores, weight, dim), dim=dim) / scores.shape[dim]
-        losses = (1 - smoothing) * losses - smoothing * even
+        losses = (1 - smoothing) * losses - smoothing * mean(weighted, dim=dim)
     losses = where(counts, losses, 0.0)
     if reduction != "mean":
         return _reduce(name, losses, reduction)
-    if weight is None:
-        return sum(losses) / sum(cast(counts, dtype=scores.dtype))
-    each = sum(where(chosen, _weighted(1.0, weight, dim, scores.ndim), 0.0), dim=dim)
+    each = 1.0 if weight is None else sum(where(chosen, weights, 0.0), dim=dim)
     return sum(losses) / sum(where(counts, each, 0.0))
 
 
@@ -311,17 +296,17 @@ def _chosen(places: Any, classes: int, dim: int) -> Any:
 def _classes(name: str, scores: Array, target: Array, weight: Array, ignore: int) -> Any:
     """The class indices, if they and the weight fit the scores."""
     shape, dim = scores.shape, _class_dim(name, scores)
+    classes, wanted = shape[dim], shape[:dim] + shape[dim + 1 :]
     if target.dtype.kind not in "iu":
         form = "integers (class indices) or floats (probabilities)"
         raise TypeError(f"{name}: target must be {form}, not {target.dtype}")
-    if target.shape != shape[:dim] + shape[dim + 1 :]:
-        wanted = shape[:dim] + shape[dim + 1 :]
+    if target.shape != wanted:
         raise ValueError(f"{name}: target {target.shape} does not fit input {shape}: it must be {wanted}")
     if weight is not None and weight.dtype != scores.dtype:
         raise TypeError(f"{name}: weight is {weight.dtype}, it must be {scores.dtype} like the input")
-    if weight is not None and weight.shape != (shape[dim],):
-        raise ValueError(f"{name}: weight {weight.shape} must be ({shape[dim]},), a number for each class")
-    return indices(target, size=shape[dim], name=name, spared=ignore)
+    if weight is not None and weight.shape != (classes,):
+        raise ValueError(f"{name}: weight {weight.shape} must be ({classes},), a number for each class")
+    return indices(target, size=classes, name=name, spared=ignore)
 
 
 def _class_dim(name: str, scores: Array) -> int:
@@ -331,26 +316,30 @@ def _class_dim(name: str, scores: Array) -> int:
     return 1 if scores.ndim > 1 else 0
 
 
-def _weighted(scores: Array, weight: Array, dim: int, ndim: int | None = None) -> Any:
-    """Each class's scores times its weight."""
-    if weight is None:
-        return scores
-    return scores * reshape(weight, shape=[-1 if d == dim else 1 for d in range(ndim or scores.ndim)])
+def _by_class(weight: Array, dim: int, ndim: int) -> Any:
+    """Weights (C,) in the shape in which they meet scores; 1 if there are none."""
+    return 1.0 if weight is None else reshape(weight, shape=[-1 if d == dim else 1 for d in range(ndim)])
 
 
-def _same(name: str, input: Array, target: Array) -> None:
-    if input.shape != target.shape:
-        raise ValueError(f"{name}: input {input.shape} and target {target.shape} must have the same shape")
+# The shapes of both, and what becomes of the losses
 
 
-def _no_such(name: str, reduction: str) -> ValueError:
-    return ValueError(f'{name}: reduction must be "mean", "sum" or "none", not {reduction!r}')
+def _error(name: str, input: Array, target: Array) -> Any:
+    _same(name, input, target)
+    return input - target
+
+
+def _same(name: str, input: Array, other: Array, what: str = "target") -> None:
+    if input.shape != other.shape:
+        raise ValueError(f"{name}: input {input.shape} and {what} {other.shape} must have the same shape")
+
+
+def _known(name: str, reduction: str) -> None:
+    if reduction not in ("mean", "sum", "none"):
+        raise ValueError(f'{name}: reduction must be "mean", "sum" or "none", not {reduction!r}')
 
 
 def _reduce(name: str, losses: Tensor, reduction: str, weight: Array = None) -> Tensor:
+    _known(name, reduction)
     losses = losses if weight is None else losses * weight
-    if reduction == "none":
-        return losses
-    if reduction not in ("mean", "sum"):
-        raise _no_such(name, reduction)
-    return mean(losses) if reduction == "mean" else sum(losses)
+    return losses if reduction == "none" else mean(losses) if reduction == "mean" else sum(losses)

@@ -3,27 +3,20 @@
 All but three are made of other operations.
 """
 
-from __future__ import annotations
-
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from chainrule.kernels import special
 from chainrule.ops.arithmetic import mul, ne, where
 from chainrule.ops.elementwise import sqrt, tanh
-from chainrule.ops.indexing import getitem, indices, put, rows
+from chainrule.ops.indexing import getitem, indices, put, replace, rows
 from chainrule.ops.linalg import matmul
 from chainrule.ops.losses import softmax
-from chainrule.ops.operation import Array, constant, operation
+from chainrule.ops.operation import Array, Ints, Tensor, constant, operation
 from chainrule.ops.reductions import any, mean, var
-from chainrule.ops.shape import along, broadcast_to, flatten, reshape, transpose, unsqueeze
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from chainrule.tensor import Tensor
+from chainrule.ops.shape import along, broadcast_to, flatten, reshape, several, transpose, unsqueeze
 
 __all__ = [
     "batch_norm", "embedding", "erf", "gelu", "group_norm", "layer_norm", "pad", "rms_norm",
@@ -88,7 +81,7 @@ def _centred(input: Array, dim: Any, eps: float) -> tuple[Array, Array]:
 
 
 def layer_norm(
-    input: Array, normalized_shape: Sequence[int], weight: Array = None, bias: Array = None, eps: float = 1e-5
+    input: Array, normalized_shape: Ints, weight: Array = None, bias: Array = None, eps: float = 1e-5
 ) -> Tensor:
     """Each example brought to mean 0 and variance 1 over its last dimensions, then scaled and shifted.
 
@@ -108,7 +101,7 @@ def layer_norm(
     return _scaled(standardize(input, dim=dim, eps=eps), weight, bias)
 
 
-def rms_norm(input: Array, normalized_shape: Sequence[int], weight: Array = None, eps: float | None = None) -> Tensor:
+def rms_norm(input: Array, normalized_shape: Ints, weight: Array = None, eps: float | None = None) -> Tensor:
     """Each example divided by the root of its mean square over its last dimensions, then scaled.
 
     Args:
@@ -198,25 +191,27 @@ def _blend(running: Any, batch: Any, momentum: float) -> None:
     running[...] = constant(running) * (1 - momentum) + momentum * batch
 
 
-def _last(name: str, input: Array, shape: Any, *parts: Array) -> tuple[int, ...]:
+def _last(name: str, input: Array, shape: Ints, *parts: Array) -> tuple[int, ...]:
     """The last dimensions, where input, weight and bias fit."""
-    sizes = (shape,) if isinstance(shape, int) else tuple(shape)
+    sizes = several(shape)
     if not sizes or input.shape[-len(sizes) :] != sizes:
         raise ValueError(f"{name}: input {input.shape} must end with normalized_shape {sizes}")
-    for what, part in zip(("weight", "bias"), parts, strict=False):
-        if part is not None and part.shape != sizes:
-            raise ValueError(f"{name}: {what} {part.shape} must have normalized_shape {sizes}")
+    _fit(name, sizes, parts)
     return tuple(range(-len(sizes), 0))
 
 
 def _by_channel(name: str, input: Array, *parts: Array) -> list[Any]:
     """Parts (C,) in the shape in which they meet an input (N, C, ...)."""
     channels = input.shape[1]
-    for part in parts:
-        if part is not None and part.shape != (channels,):
-            raise ValueError(f"{name}: weight, bias and statistics must be ({channels},), one has {part.shape}")
+    _fit(name, (channels,), parts)
     shape = (1, channels, *(1,) * (input.ndim - 2))
     return [None if part is None else reshape(part, shape=shape) for part in parts]
+
+
+def _fit(name: str, shape: tuple[int, ...], parts: tuple[Array, ...]) -> None:
+    for part in parts:
+        if part is not None and part.shape != shape:
+            raise ValueError(f"{name}: weight, bias and statistics must have shape {shape}, one has {part.shape}")
 
 
 def _scaled(out: Tensor, weight: Any, bias: Any = None) -> Tensor:
@@ -311,7 +306,10 @@ def _repeat_heads(part: Array, heads: int) -> Tensor:
     return flatten(wide, -4, -3)
 
 
-def pad(input: Array, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Tensor:
+_MODES = {"constant": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}  # NumPy's names
+
+
+def pad(input: Array, pad: Ints, mode: str = "constant", value: float | None = None) -> Tensor:
     """A border around the last dimensions, or, where a number is negative, one cut away.
 
     Args:
@@ -324,41 +322,33 @@ def pad(input: Array, pad: Sequence[int], mode: str = "constant", value: float |
         ValueError: an odd count, more pairs than dimensions, an unknown mode, or a border larger than there is to
             reflect or go round.
     """
-    if len(pad) % 2 or len(pad) > 2 * input.ndim:
-        given = f"{tuple(pad)} for {input.ndim}"
-        raise ValueError(f"pad: needs a pair of numbers for each of the last dimensions, got {given}")
-    pairs = [(0, 0)] * (input.ndim - len(pad) // 2) + list(zip(pad[::2], pad[1::2], strict=True))[::-1]
+    edges = several(pad)
+    if len(edges) % 2 or len(edges) > 2 * input.ndim:
+        raise ValueError(f"pad: needs a pair of numbers for each of the last dimensions of {input.shape}, not {edges}")
+    if mode not in _MODES or (mode != "constant" and value is not None):
+        raise ValueError(f"pad: mode must be one of {', '.join(_MODES)}, with a value for the first only, not {mode!r}")
+    pairs = [(0, 0)] * (input.ndim - len(edges) // 2) + list(zip(edges[::2], edges[1::2], strict=True))[::-1]
     shape = [n + before + after for n, (before, after) in zip(input.shape, pairs, strict=True)]
     if min(shape, default=0) < 0:
-        raise ValueError(f"pad: {tuple(pad)} cuts more than there is of {input.shape}")
-    if mode != "constant" and value is not None:
-        raise ValueError(f"pad: a value is for mode 'constant' only, not {mode!r}")
+        raise ValueError(f"pad: {edges} cuts more than there is of {input.shape}")
     if mode in ("constant", "circular"):  # what is cut away does not go round
         kept = [slice(max(-b, 0), max(n + min(a, 0), 0)) for n, (b, a) in zip(input.shape, pairs, strict=True)]
         input, pairs = getitem(input, index=tuple(kept)), [(max(b, 0), max(a, 0)) for b, a in pairs]
     if mode == "constant":
         inside = tuple(slice(b, size - a) for size, (b, a) in zip(shape, pairs, strict=True))
-        out = put(input, index=inside, shape=shape)
         if not value:
-            return out
-        border = np.ones(shape, bool)
-        border[inside] = False
-        return where(border, value, out)
+            return put(input, index=inside, shape=shape)
+        return replace(np.full(shape, value, input.dtype), input, index=inside)
     for dim, (before, after) in enumerate(pairs):
         if before or after:
             input = getitem(input, index=along(dim, _border(mode, input.shape[dim], before, after)))
     return input  # type: ignore[no-any-return]
 
 
-_BORDERS: dict[str, Any] = {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}  # NumPy's names
-
-
 def _border(mode: str, n: int, before: int, after: int) -> Any:
     """Which of n elements stands at each place, with a border before and after them."""
-    if mode not in _BORDERS:
-        raise ValueError(f'pad: mode must be "constant", "reflect", "replicate" or "circular", not {mode!r}')
-    most = {"reflect": n - 1, "circular": n}.get(mode)
-    if most is not None and max(before, after) > most:
+    most = {"reflect": n - 1, "circular": n}.get(mode, math.inf)
+    if max(before, after) > most:
         raise ValueError(f"pad: a {mode} border of an input of size {n} must be at most {most}, not {before, after}")
-    places = np.pad(np.arange(n), (max(before, 0), max(after, 0)), _BORDERS[mode])
+    places = np.pad(np.arange(n), (max(before, 0), max(after, 0)), _MODES[mode])  # type: ignore[call-overload]
     return places[max(-before, 0) : len(places) + min(after, 0)]

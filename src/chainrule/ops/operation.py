@@ -30,18 +30,23 @@ functions in NumPy with no change in place, and call the result on Tensors. `cha
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from functools import partial
 from types import MethodType
 from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from chainrule.tensor import Tensor  # a name for type checkers; operations know nothing of Tensors
+    from chainrule.tensor import Tensor as Tensor  # a name for type checkers: operations know nothing of Tensors
+else:
+    Tensor = Any
 
 Array: TypeAlias = Any
 """What operations take and give: an array, a number, or a Tensor; the formula is the same for all."""
+
+Ints: TypeAlias = int | Sequence[int]
+"""One whole number, or several."""
 
 _NUMBERS = (bool, int, float)  # Python's own
 
@@ -62,7 +67,7 @@ class Operation:
         formula: arrays in, array out.
         rule: the derivative, or None where the result does not vary smoothly (comparisons, argmax).
         needs: what the rule wants to know besides `grad`, in the order of its parameters: a pair of a kind
-            ("out", "input", "shape" or "option") and the input's position or the option's name.
+            ("out", "extra", "input", "shape", "shapes" or "option") and the input's position or the option's name.
         promote: how inputs of several types meet: "common" type, a "floating" type, or None for as they are.
         tensors: which inputs, by position, must not be Python numbers when the operation is called by its name, as
             PyTorch has it (operators and NumPy's functions take numbers on either side).
@@ -71,61 +76,51 @@ class Operation:
     """
 
     def __init__(
-        self, formula: Callable[..., Any], promote: str | None, tensors: tuple[int, ...], view: bool, extra: str | None
-    ) -> None:
-        code = formula.__code__
-        self.formula = formula
-        self.name = formula.__name__
+        self, formula: Callable[..., Any], *, numpy: Any = None, promote: str | None = None,
+        tensors: tuple[int, ...] = (), view: bool = False, extra: str | None = None,
+    ) -> None:  # fmt: skip
+        self.name, self.formula = formula.__name__, formula
         self.__name__, self.__doc__, self.__wrapped__ = formula.__name__, formula.__doc__, formula
+        code = formula.__code__
         self.inputs = code.co_varnames[: code.co_argcount]
         self.options = code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]
         self.defaults: dict[str, Any] = formula.__kwdefaults__ or {}
-        self.absent = formula.__defaults__ or ()  # what stands for inputs that may be left out
+        self.absent = formula.__defaults__ or ()  # what stands for the last inputs where they are left out
+        self.optional = dict(zip(self.inputs[::-1], self.absent[::-1], strict=False))  # the same by name
         self.variadic = bool(code.co_flags & 0x04)  # the formula takes *inputs
-        self.promote = promote
-        self.tensors = tensors
-        self.view = view
-        self.extra = extra
+        self.promote, self.tensors, self.view, self.extra = promote, tensors, view, extra
         self.rule: Callable[..., Any] | None = None
         self.needs: tuple[tuple[str, Any], ...] = ()
+        if numpy is not None:
+            NUMPY[numpy] = self
 
     def derivative(self, rule: Callable[..., Any]) -> Operation:
         """Decorator: `rule(grad, ...)` is this operation's derivative."""
         names = rule.__code__.co_varnames[: rule.__code__.co_argcount]
         if names[:1] != ("grad",):
             raise TypeError(f"{self.name}: the first parameter of its derivative must be `grad`")
-        self.rule, self.needs = rule, tuple(self._need(name) for name in names[1:])
+        known: dict[str | None, tuple[str, Any]] = {name: ("option", name) for name in self.options}
+        for position, name in enumerate(self.inputs):
+            known |= {f"{name}_shape": ("shape", position), name: ("input", position)}
+        known |= {self.extra: ("extra", None), "out": ("out", None)}
+        if self.variadic:
+            known["shapes"] = ("shapes", None)
+        for name in names[1:]:
+            if name not in known:
+                what = f"asks for `{name}`, which is neither `out`, an input nor an option"
+                raise TypeError(f"{self.name}: its derivative {what}")
+        self.rule, self.needs = rule, tuple(known[name] for name in names[1:])
         return self
-
-    def _need(self, name: str) -> tuple[str, Any]:
-        if name == "out" or (name == "shapes" and self.variadic):
-            return name, None
-        if name == self.extra:
-            return "extra", None
-        if name in self.inputs:
-            return "input", self.inputs.index(name)
-        if name.endswith("_shape") and name.removesuffix("_shape") in self.inputs:
-            return "shape", self.inputs.index(name.removesuffix("_shape"))
-        if name in self.options:
-            return "option", name
-        raise TypeError(
-            f"{self.name}: its derivative asks for `{name}`, which is neither `out`, an input nor an option"
-        )
 
     def __call__(self, *inputs: Any, **options: Any) -> Tensor:
         """Run the formula; what comes back is a Tensor if one goes in, and an array otherwise."""
-        if len(inputs) > len(self.inputs) and not self.variadic:  # x.sum(0): options may be given by position
-            given = dict(zip(self.options, inputs[len(self.inputs) :], strict=False))
-            if len(inputs) - len(self.inputs) > len(self.options) or given.keys() & options.keys():
-                raise TypeError(f"{self.name}: takes {', '.join(self.inputs + self.options)}, once each")
-            inputs, options = inputs[: len(self.inputs)], {**given, **options}
-        if options and not options.keys().isdisjoint(self.inputs):  # linear(x, weight=w)
-            inputs, options = self._by_position(inputs, options)
+        more = len(inputs) > len(self.inputs) and not self.variadic  # x.sum(0)
+        if more or (options and not options.keys().isdisjoint(self.inputs)):  # linear(x, weight=w)
+            inputs, options = self._sorted(inputs, options)
         for position in self.tensors:
             if type(inputs[position]) in _NUMBERS:
-                raise TypeError(
-                    f"{self.name}: {self.inputs[position]} must be a tensor, not the number {inputs[position]}"
-                )
+                wanted = f"{self.inputs[position]} must be a tensor"
+                raise TypeError(f"{self.name}: {wanted}, not the number {inputs[position]}")
         for x in inputs:
             record = getattr(type(x), "__operation__", None)
             if record is not None:
@@ -135,18 +130,14 @@ class Operation:
         out = self.formula(*inputs, **options)
         return out if self.extra is None else out[0]  # type: ignore[no-any-return]
 
-    def _by_position(self, inputs: tuple[Any, ...], options: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Inputs that were given by name, put in their places."""
-        named = {name: value for name, value in options.items() if name in self.inputs}
-        optional = dict(zip(reversed(self.inputs), reversed(self.absent), strict=False))
-        given = {**optional, **dict(zip(self.inputs, inputs, strict=False)), **named}
-        twice = [name for name in self.inputs[: len(inputs)] if name in named]
-        missing = [name for name in self.inputs if name not in given]
-        if twice or missing:
-            what = f"{twice[0]} is given twice" if twice else f"{missing[0]} is missing"
-            raise TypeError(f"{self.name}: takes {', '.join(self.inputs + self.options)}, once each: {what}")
-        rest = {name: value for name, value in options.items() if name not in named}
-        return tuple(given[name] for name in self.inputs), rest
+    def _sorted(self, given: tuple[Any, ...], named: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The inputs and the options, where inputs may be given by name and options by position."""
+        found = dict(zip(self.inputs + self.options, given, strict=False)) | named
+        once, found = len(found) == len(given) + len(named), self.optional | found
+        if not once or (len(given) < len(self.inputs) and not found.keys() >= set(self.inputs)):
+            told = f"{len(given)} by position and {', '.join(named) or 'none'} by name"
+            raise TypeError(f"{self.name}: takes {', '.join(self.inputs + self.options)}, once each, not {told}")
+        return tuple([found.pop(name) for name in self.inputs]), found
 
     def __get__(self, instance: Any, owner: Any = None) -> Callable[..., Tensor]:
         """As a class attribute an operation is a method: `tensor.sum()`."""
@@ -156,51 +147,31 @@ class Operation:
         return f"<operation {self.name}>"
 
 
-def constant(x: Any) -> Any:
-    """The same values, for which no gradient is wanted: a Tensor's `detach()`, an array as it is."""
-    return x.detach() if hasattr(x, "detach") else x
-
-
 @overload
 def operation(formula: Callable[..., Any]) -> Operation: ...
 
 
 @overload
-def operation(
-    *,
-    numpy: Any = None,
-    promote: str | None = None,
-    tensors: tuple[int, ...] = (),
-    view: bool = False,
-    extra: str | None = None,
-) -> Callable[[Callable[..., Any]], Operation]: ...
+def operation(formula: None = None, **how: Any) -> Callable[[Callable[..., Any]], Operation]: ...
 
 
-def operation(
-    formula: Callable[..., Any] | None = None,
-    *,
-    numpy: Any = None,
-    promote: str | None = None,
-    tensors: tuple[int, ...] = (),
-    view: bool = False,
-    extra: str | None = None,
-) -> Operation | Callable[[Callable[..., Any]], Operation]:
+def operation(formula: Callable[..., Any] | None = None, **how: Any) -> Any:
     """Decorator: make an `Operation` of a formula.
 
     Args:
         formula: the function; given directly when the decorator stands without arguments.
-        numpy: the NumPy function that does the same, so that it takes Tensors too.
-        promote: "common" or "floating" to bring inputs of several types to one as PyTorch does (see `ops.dtypes`).
-        tensors: which inputs, by position, must not be Python numbers.
-        view: the result may share its input's memory, as a reshaped array does.
-        extra: the formula returns a pair: the result, and something constant, such as places, that its rule asks for
-            by this name.
+        **how: any of
+
+            numpy: the NumPy function that does the same, so that it takes Tensors too.
+            promote: "common" or "floating" to bring inputs of several types to one as PyTorch does (see `ops.dtypes`).
+            tensors: which inputs, by position, must not be Python numbers.
+            view: the result may share its input's memory, as a reshaped array does.
+            extra: the formula returns a pair: the result, and something constant, such as places, that its rule asks
+                for by this name.
     """
+    return partial(Operation, **how) if formula is None else Operation(formula, **how)
 
-    def make(formula: Callable[..., Any]) -> Operation:
-        made = Operation(formula, promote, tensors, view, extra)
-        if numpy is not None:
-            NUMPY[numpy] = made
-        return made
 
-    return make if formula is None else make(formula)
+def constant(x: Any) -> Any:
+    """The same values, for which no gradient is wanted: a Tensor's `detach()`, an array as it is."""
+    return x.detach() if hasattr(x, "detach") else x

@@ -3,9 +3,8 @@
 The loops are in `chainrule.kernels`.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,15 +12,8 @@ from chainrule.kernels import pooling as kernels
 from chainrule.ops.convolution import pair
 from chainrule.ops.indexing import gather
 from chainrule.ops.linalg import matmul
-from chainrule.ops.operation import Array, operation
+from chainrule.ops.operation import Array, Ints, Operation, Tensor, operation
 from chainrule.ops.shape import reshape, squeeze, transpose, unsqueeze
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from chainrule.tensor import Tensor
-
-    Pair = int | Sequence[int]
 
 __all__ = ["adaptive_avg_pool2d", "avg_pool2d", "max_pool2d"]
 
@@ -93,7 +85,7 @@ def _(grad: Array, window: Window, by: Any) -> Array:
 
 
 def max_pool2d(
-    input: Array, kernel_size: Pair, stride: Pair | None = None, padding: Pair = 0, dilation: Pair = 1,
+    input: Array, kernel_size: Ints, stride: Ints | None = None, padding: Ints = 0, dilation: Ints = 1,
     ceil_mode: bool = False, return_indices: bool = False,
 ) -> Any:  # fmt: skip
     """The largest number of each window.
@@ -119,7 +111,7 @@ def max_pool2d(
 
 
 def avg_pool2d(
-    input: Array, kernel_size: Pair, stride: Pair | None = None, padding: Pair = 0, ceil_mode: bool = False,
+    input: Array, kernel_size: Ints, stride: Ints | None = None, padding: Ints = 0, ceil_mode: bool = False,
     count_include_pad: bool = True, divisor_override: int | None = None,
 ) -> Tensor:  # fmt: skip
     """The mean of each window.
@@ -139,27 +131,25 @@ def avg_pool2d(
     window = _window("avg_pool2d", input, kernel_size, stride, padding, 1, ceil_mode)
     if divisor_override == 0:
         raise ValueError("avg_pool2d: divisor_override must not be 0")
-    out: Tensor = _on_each(avg_pool, input, window=window, by=(count_include_pad, divisor_override))
-    return out
+    return _on_each(avg_pool, input, window=window, by=(count_include_pad, divisor_override))
 
 
 def _window(name: str, input: Array, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool) -> Window:
     """The window's numbers, checked."""
     if input.ndim not in (3, 4) or 0 in input.shape[-3:]:
         raise ValueError(f"{name}: takes (N, C, H, W) or (C, H, W), not {input.shape}")
-    stride = kernel if stride is None or stride == () or stride == [] else stride
+    stride = kernel if stride in (None, (), []) else stride
     kernel, stride = pair(name, "kernel_size", kernel, 1), pair(name, "stride", stride, 1)
     padding, dilation = pair(name, "padding", padding, 0), pair(name, "dilation", dilation, 1)
     if any(2 * p > k for p, k in zip(padding, kernel, strict=True)):
         raise ValueError(f"{name}: padding {padding} must be at most half the kernel_size {kernel}")
     window, size = Window(kernel, stride, padding, dilation, ceil_mode), input.shape[-2:]
     if min(kernels.pooled_size(size, *window)) < 1:
-        reach = f"the window {kernel} (dilation {dilation})"
-        raise ValueError(f"{name}: {reach} is larger than the input, {size} with padding {padding}")
+        raise ValueError(f"{name}: the window {kernel} (dilation {dilation}) is larger than {size} padded by {padding}")
     return window
 
 
-def _on_each(pool: Any, input: Array, **how: Any) -> Any:
+def _on_each(pool: Operation, input: Array, **how: Any) -> Tensor:
     """Pool several pictures, or one."""
     return pool(input, **how) if input.ndim == 4 else squeeze(pool(unsqueeze(input, 0), **how), 0)
 
@@ -187,8 +177,6 @@ def adaptive_avg_pool2d(input: Array, output_size: int | Sequence[int | None]) -
 
 def _means(size: int, places: int, dtype: Any) -> Any:
     """(places, size): the rows take the means of the windows."""
-    matrix = np.zeros((places, size), dtype)
-    for i in range(places):
-        start, end = i * size // places, -(-(i + 1) * size // places)
-        matrix[i, start:end] = 1 / max(end - start, 1)
-    return matrix
+    window, row = np.arange(places)[:, None], np.arange(size)
+    inside = (window * size // places <= row) & (row < -(-(window + 1) * size // places))
+    return (inside / inside.sum(1, keepdims=True)).astype(dtype)

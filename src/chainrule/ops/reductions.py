@@ -4,23 +4,16 @@
 `keepdim` the reduced dimensions stay, with size 1.
 """
 
-from __future__ import annotations
-
 import math
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from chainrule.ops.arithmetic import maximum, minimum, where
 from chainrule.ops.elementwise import sqrt
 from chainrule.ops.indexing import gather
-from chainrule.ops.operation import NUMPY, Array, operation
-from chainrule.ops.shape import cast, place, squeeze
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from chainrule.tensor import Tensor
+from chainrule.ops.operation import NUMPY, Array, Ints, Tensor, operation
+from chainrule.ops.shape import cast, place, several, squeeze
 
 __all__ = [
     "all", "amax", "amin", "any", "argmax", "argmin", "cumsum", "logsumexp", "max", "mean", "min", "norm",
@@ -28,7 +21,7 @@ __all__ = [
 ]  # fmt: skip
 
 
-Dim: TypeAlias = "int | Sequence[int] | None"
+Dim: TypeAlias = Ints | None
 _SUMMED_AS = dict.fromkeys("biu", np.int64)  # booleans and integers; floats stay as they are
 
 
@@ -119,15 +112,13 @@ def prod(input: Array, *, dim: int | None = None, keepdim: bool = False, dtype: 
 def _(grad: Array, out: Array, input: Array, dim: int | None) -> Array:
     """∂(Π x)/∂xᵢ = the product of the others: Π x / xᵢ, or written out where there is a 0."""
     kept = _kept(input.shape, dim)
-    if not input.ndim:
-        return grad
+    grad, out, dim = np.reshape(grad, kept), np.reshape(out, kept), dim if input.ndim else None
     if np.asarray(input != 0).all():
-        return np.reshape(grad, kept) * np.reshape(out, kept) / input
-    x = np.moveaxis(input, dim, -1) if dim is not None else np.reshape(input, (-1,))  # (..., n)
+        return grad * out / input
+    x = np.reshape(input, (-1,)) if dim is None else np.moveaxis(input, dim, -1)  # (..., n)
     others = np.where(np.eye(x.shape[-1], dtype=bool), 1, np.expand_dims(x, -2))  # (..., n, n)
     slopes: Array = prod(others, dim=-1)  # (..., n)
-    slopes = np.moveaxis(slopes, -1, dim) if dim is not None else np.reshape(slopes, input.shape)
-    return np.reshape(grad, kept) * slopes
+    return grad * (np.reshape(slopes, input.shape) if dim is None else np.moveaxis(slopes, -1, dim))
 
 
 @operation(promote="floating")
@@ -208,7 +199,7 @@ def var(
     if isinstance(dim, bool):  # x.var(False)
         dim, unbiased = None, dim
     if correction is None:
-        correction = 1 if unbiased is None or unbiased else 0
+        correction = 1 if unbiased in (None, True) else 0
     dim = _or_all(dim)
     away = input - mean(input, dim=dim, keepdim=True)
     left = _count(input.shape, dim) - correction
@@ -267,10 +258,10 @@ def _extreme(name: str, input: Array, dim: Any, keepdim: bool, whole: Any, where
         return pairwise(input, dim)
     if not hasattr(input, "ndim"):
         raise TypeError(f"{name}: takes a tensor, not the number {input}")
-    place(input, int(dim), name)
+    dim = place(input, int(dim), name)
     indices = where(input, dim=dim, keepdim=True)
-    values = gather(input, int(dim), indices)
-    return (values, indices) if keepdim else (squeeze(values, int(dim)), squeeze(indices, int(dim)))
+    values = gather(input, dim, indices)
+    return (values, indices) if keepdim else (squeeze(values, dim), squeeze(indices, dim))
 
 
 NUMPY[np.amax], NUMPY[np.amin] = amax, amin  # older names of np.max and np.min
@@ -289,7 +280,7 @@ def _kept(shape: tuple[int, ...], dim: Dim) -> tuple[int, ...]:
     """The shape with 1 for each reduced dimension."""
     if dim is None:
         return (1,) * len(shape)
-    reduced = {d % (len(shape) or 1) for d in ((dim,) if isinstance(dim, (int, np.integer)) else dim)}
+    reduced = {d % (len(shape) or 1) for d in several(dim)}
     return tuple(1 if d in reduced else size for d, size in enumerate(shape))
 
 

@@ -3,20 +3,14 @@
 The ones at the top are primitive; the others are made of them.
 """
 
-from __future__ import annotations
-
+from collections.abc import Sequence
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from chainrule.ops.dtypes import storable
-from chainrule.ops.operation import NUMPY, Array, operation
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from chainrule.tensor import Tensor
+from chainrule.ops.operation import NUMPY, Array, Ints, Tensor, operation
 
 __all__ = [
     "broadcast_to", "cast", "cat", "chunk", "expand", "flatten", "movedim", "permute", "repeat", "reshape",
@@ -25,7 +19,7 @@ __all__ = [
 
 
 @operation(numpy=np.reshape, view=True)
-def reshape(input: Array, *, shape: int | Sequence[int]) -> Array:
+def reshape(input: Array, *, shape: Ints) -> Array:
     """The same elements in the same order in another shape; one size may be -1, to be worked out.
 
     Raises:
@@ -53,9 +47,7 @@ def permute(input: Array, *, dims: Sequence[int] | None = None) -> Array:
 @permute.derivative
 def _(grad: Array, dims: Sequence[int] | None) -> Array:
     """The gradient, with its dimensions put back."""
-    if dims is None:
-        return np.transpose(grad)
-    return np.transpose(grad, tuple(int(d) for d in np.argsort([d % len(dims) for d in dims])))
+    return np.transpose(grad, None if dims is None else np.argsort([d % len(dims) for d in dims]).tolist())
 
 
 @operation(numpy=np.broadcast_to, view=True)
@@ -114,7 +106,7 @@ def transpose(input: Array, dim0: int, dim1: int) -> Tensor:
     return permute(input, dims=dims)
 
 
-def movedim(input: Array, source: int | Sequence[int], destination: int | Sequence[int]) -> Tensor:
+def movedim(input: Array, source: Ints, destination: Ints) -> Tensor:
     """The dimensions `source` moved to the places `destination`; the others keep their order.
 
     Raises:
@@ -136,14 +128,11 @@ def unsqueeze(input: Array, dim: int) -> Tensor:
     Raises:
         IndexError: `dim` is out of that range.
     """
-    n = input.ndim
-    if not -n - 1 <= dim <= n:
-        raise IndexError(f"unsqueeze: dim {dim} is out of range for shape {input.shape}: use {-n - 1} to {n}")
-    dim %= n + 1
+    dim = place(input, dim, "unsqueeze", new=1)
     return reshape(input, shape=(*input.shape[:dim], 1, *input.shape[dim:]))
 
 
-def squeeze(input: Array, dim: int | Sequence[int] | None = None) -> Tensor:
+def squeeze(input: Array, dim: Ints | None = None) -> Tensor:
     """The input without its dimensions of size 1, or without those of `dim` that have it.
 
     Raises:
@@ -177,7 +166,7 @@ def unflatten(input: Array, dim: int, sizes: Sequence[int]) -> Tensor:
     return reshape(input, shape=(*input.shape[:dim], *filled, *input.shape[dim + 1 :]))
 
 
-def expand(input: Array, *sizes: int | Sequence[int]) -> Tensor:
+def expand(input: Array, *sizes: Ints) -> Tensor:
     """The input repeated along dimensions of size 1 and along new ones in front; -1 keeps a size.
 
     Raises:
@@ -190,7 +179,7 @@ def expand(input: Array, *sizes: int | Sequence[int]) -> Tensor:
     return broadcast_to(input, shape=[o if w == -1 else w for w, o in zip(wanted, own, strict=True)])
 
 
-def tile(input: Array, *reps: int | Sequence[int]) -> Tensor:
+def tile(input: Array, *reps: Ints) -> Tensor:
     """The input side by side with itself: so many times along each dimension, counted from the last.
 
     Raises:
@@ -206,7 +195,7 @@ def tile(input: Array, *reps: int | Sequence[int]) -> Tensor:
     return reshape(wide, shape=[t * size for t, size in pairs])  # (t a, u b)
 
 
-def repeat(input: Array, *repeats: int | Sequence[int]) -> Tensor:
+def repeat(input: Array, *repeats: Ints) -> Tensor:
     """`tile` with a number for every dimension.
 
     Raises:
@@ -233,13 +222,7 @@ def cat(tensors: Sequence[Array], dim: int = 0) -> Tensor:
     if not all(hasattr(t, "shape") for t in tensors):
         raise TypeError(f"cat: takes tensors, not {', '.join(type(t).__name__ for t in tensors)}")
     given = [t for t in tensors if t.shape != (0,)] or list(tensors)
-    if not given[0].ndim:
-        raise ValueError("cat: tensors without dimensions cannot be joined: stack them")
-    dim = place(given[0], dim, "cat")
-    if len({(t.ndim, t.shape[:dim], t.shape[dim + 1 :]) for t in given}) > 1:
-        shapes = ", ".join(str(t.shape) for t in given)
-        raise ValueError(f"cat: shapes {shapes} must be the same but for dim {dim}")
-    return concatenate(*given, dim=dim)
+    return concatenate(*given, dim=place(given[0], dim, "cat"))
 
 
 def stack(tensors: Sequence[Array], dim: int = 0) -> Tensor:
@@ -248,13 +231,10 @@ def stack(tensors: Sequence[Array], dim: int = 0) -> Tensor:
     Raises:
         ValueError: no tensors, or shapes that differ.
     """
-    shapes = {t.shape for t in tensors}
-    if len(shapes) != 1:
-        raise ValueError(f"stack: needs tensors of one shape, got {', '.join(map(str, sorted(shapes))) or 'none'}")
-    return cat([unsqueeze(t, dim) for t in tensors], dim if dim >= 0 else dim + len(shapes.pop()) + 1)
+    return cat([unsqueeze(t, dim) for t in tensors], dim)
 
 
-def split(tensor: Array, split_size_or_sections: int | Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
+def split(tensor: Array, split_size_or_sections: Ints, dim: int = 0) -> tuple[Tensor, ...]:
     """Stretches along a dimension: of one size (the last may be shorter), or of the sizes given.
 
     Raises:
@@ -298,26 +278,37 @@ def unbind(input: Array, dim: int = 0) -> tuple[Tensor, ...]:
 # What to write dimensions and sizes in
 
 
-def place(input: Array, dim: int, name: str) -> int:
+def several(given: Ints) -> tuple[int, ...]:
+    """One number, or several, as a tuple."""
+    return (given,) if isinstance(given, (int, np.integer)) else tuple(given)
+
+
+def place(input: Array, dim: int, name: str, new: int = 0) -> int:
     """A dimension counted from the front; a single number is taken to have one.
+
+    Args:
+        input: whose dimension it is.
+        dim: the dimension; negative counts from the end.
+        name: of the operation, for the error.
+        new: how many dimensions are to be added first.
 
     Raises:
         IndexError: it is out of range.
     """
-    n = input.ndim or 1
+    n = input.ndim + new or 1
     if not -n <= dim < n:
         raise IndexError(f"{name}: dim {dim} is out of range for shape {input.shape}: use {-n} to {n - 1}")
     return dim % n
 
 
-def each_place(input: Array, dims: int | Sequence[int], name: str) -> list[int]:
+def each_place(input: Array, dims: Ints, name: str) -> list[int]:
     """One dimension, or several, counted from the front.
 
     Raises:
         IndexError: one is out of range.
         ValueError: one is named twice.
     """
-    found = [place(input, d, name) for d in ((dims,) if isinstance(dims, (int, np.integer)) else dims)]
+    found = [place(input, d, name) for d in several(dims)]
     if len(set(found)) != len(found):
         raise ValueError(f"{name}: a dimension is named twice in {dims}")
     return found
@@ -336,7 +327,7 @@ def _stretches(sizes: Sequence[int], dim: int) -> list[tuple[Any, ...]]:
 
 def _unpacked(sizes: Any) -> tuple[int, ...]:
     """Sizes that are given one by one, or as one sequence."""
-    return tuple(sizes[0]) if len(sizes) == 1 and not isinstance(sizes[0], (int, np.integer)) else sizes
+    return several(sizes[0]) if len(sizes) == 1 else sizes
 
 
 NUMPY.update({np.swapaxes: transpose, np.moveaxis: movedim, np.expand_dims: unsqueeze, np.squeeze: squeeze})

@@ -4,19 +4,15 @@ Most schedules say by what they multiply the present rate, not what the rate is:
 each with its own `step()`, and a rate that someone else has changed is respected.
 """
 
-from __future__ import annotations
-
 import math
 from bisect import bisect_right
-from typing import TYPE_CHECKING, Any, SupportsFloat
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, SupportsFloat
 
 from chainrule.autograd.mode import mode
 from chainrule.optim.optimizer import Optimizer
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
-
-    Factor = Callable[[int], float]
+Factor = Callable[[int], float]
 
 
 class LRScheduler:
@@ -38,9 +34,8 @@ class LRScheduler:
         for group in optimizer.param_groups:
             if last_epoch == -1:
                 group.setdefault("initial_lr", group["lr"])
-            elif "initial_lr" not in group:
-                needed = f"going on from step {last_epoch} needs each group's initial_lr"
-                raise ValueError(f"{type(self).__name__}: {needed}: load the optimiser's state first")
+            needed = f"going on from step {last_epoch} needs each group's initial_lr: load the optimiser's state first"
+            self._check("initial_lr" in group, needed)
         self.base_lrs = [group["initial_lr"] for group in optimizer.param_groups]
         self._begin()
 
@@ -76,13 +71,20 @@ class LRScheduler:
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Take over a state. The rates themselves are in the optimiser's."""
-        if differing := ", ".join(sorted(state_dict.keys() ^ self.state_dict().keys())):
-            raise ValueError(f"{type(self).__name__}: the state does not fit, it differs in {differing}")
+        differing = ", ".join(sorted(state_dict.keys() ^ self.state_dict().keys()))
+        self._check(not differing, f"the state does not fit, it differs in {differing}")
         vars(self).update(state_dict)
 
     def _times(self, factor: float = 1.0) -> list[float]:
         """The present rates times a factor."""
         return [group["lr"] * factor for group in self.optimizer.param_groups]
+
+    def _check(self, holds: Any, message: str) -> None:
+        if not holds:
+            raise ValueError(f"{type(self).__name__}: {message}")
+
+    def _one_of(self, name: str, chosen: str, *known: str) -> None:
+        self._check(chosen in known, f'{name} must be "{known[0]}" or "{known[1]}", not {chosen!r}')
 
 
 class LambdaLR(LRScheduler):
@@ -107,14 +109,13 @@ class StepLR(LRScheduler):
     """η γ^⌊t / step_size⌋: times `gamma` every `step_size` steps."""
 
     def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1, last_epoch: int = -1) -> None:
-        if step_size < 1:
-            raise ValueError(f"StepLR: step_size must be at least 1, got {step_size}")
+        self._check(step_size >= 1, f"step_size must be at least 1, got {step_size}")
         self.step_size, self.gamma = step_size, gamma
         super().__init__(optimizer, last_epoch)
 
     def get_lr(self) -> Sequence[float]:
         """The present rates, times γ at every multiple of step_size."""
-        return self._times(self.gamma if self.last_epoch > 0 and self.last_epoch % self.step_size == 0 else 1.0)
+        return self._times(1.0 if self.last_epoch == 0 or self.last_epoch % self.step_size else self.gamma)
 
 
 class MultiStepLR(LRScheduler):
@@ -151,17 +152,11 @@ class LinearLR(LRScheduler):
     """
 
     def __init__(
-        self,
-        optimizer: Optimizer,
-        start_factor: float = 1 / 3,
-        end_factor: float = 1.0,
-        total_iters: int = 5,
+        self, optimizer: Optimizer, start_factor: float = 1 / 3, end_factor: float = 1.0, total_iters: int = 5,
         last_epoch: int = -1,
-    ) -> None:
-        if not 0 < start_factor <= 1:
-            raise ValueError(f"LinearLR: start_factor must be above 0 and at most 1, got {start_factor}")
-        if not 0 <= end_factor <= 1:
-            raise ValueError(f"LinearLR: end_factor must be between 0 and 1, got {end_factor}")
+    ) -> None:  # fmt: skip
+        self._check(0 < start_factor <= 1, f"start_factor must be above 0 and at most 1, got {start_factor}")
+        self._check(0 <= end_factor <= 1, f"end_factor must be between 0 and 1, got {end_factor}")
         self.start_factor, self.end_factor, self.total_iters = start_factor, end_factor, total_iters
         super().__init__(optimizer, last_epoch)
 
@@ -183,8 +178,7 @@ class CosineAnnealingLR(LRScheduler):
     """
 
     def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0, last_epoch: int = -1) -> None:  # noqa: N803
-        if T_max <= 0:
-            raise ValueError(f"CosineAnnealingLR: T_max must be at least 1, got {T_max}")
+        self._check(T_max >= 1, f"T_max must be at least 1, got {T_max}")
         self.T_max, self.eta_min = T_max, eta_min
         super().__init__(optimizer, last_epoch)
 
@@ -224,34 +218,21 @@ class OneCycleLR(LRScheduler):
     """
 
     def __init__(
-        self,
-        optimizer: Optimizer,
-        max_lr: float | Sequence[float],
-        total_steps: int | None = None,
-        epochs: int | None = None,
-        steps_per_epoch: int | None = None,
-        pct_start: float = 0.3,
-        anneal_strategy: str = "cos",
-        cycle_momentum: bool = True,
-        base_momentum: float | Sequence[float] = 0.85,
-        max_momentum: float | Sequence[float] = 0.95,
-        div_factor: float = 25.0,
-        final_div_factor: float = 1e4,
-        three_phase: bool = False,
-        last_epoch: int = -1,
-    ) -> None:
+        self, optimizer: Optimizer, max_lr: float | Sequence[float], total_steps: int | None = None,
+        epochs: int | None = None, steps_per_epoch: int | None = None, pct_start: float = 0.3,
+        anneal_strategy: str = "cos", cycle_momentum: bool = True, base_momentum: float | Sequence[float] = 0.85,
+        max_momentum: float | Sequence[float] = 0.95, div_factor: float = 25.0, final_div_factor: float = 1e4,
+        three_phase: bool = False, last_epoch: int = -1,
+    ) -> None:  # fmt: skip
         if total_steps is None:
             if epochs is None or steps_per_epoch is None:
                 raise ValueError("OneCycleLR: needs total_steps, or epochs and steps_per_epoch")
             total_steps = epochs * steps_per_epoch
-        if total_steps <= 0:
-            raise ValueError(f"OneCycleLR: the number of steps must be at least 1, got {total_steps}")
-        if not 0 <= pct_start <= 1:
-            raise ValueError(f"OneCycleLR: pct_start is a share, 0 to 1, not {pct_start}")
-        if anneal_strategy not in ("cos", "linear"):
-            raise ValueError(f'OneCycleLR: anneal_strategy must be "cos" or "linear", not {anneal_strategy!r}')
-        if cycle_momentum and not {"betas", "momentum"} & _optimizer(self, optimizer).defaults.keys():
-            raise ValueError("OneCycleLR: there is no momentum to cycle; set cycle_momentum=False")
+        has_momentum = {"betas", "momentum"} & _optimizer(self, optimizer).defaults.keys()
+        self._check(total_steps > 0, f"the number of steps must be at least 1, got {total_steps}")
+        self._check(0 <= pct_start <= 1, f"pct_start is a share, 0 to 1, not {pct_start}")
+        self._one_of("anneal_strategy", anneal_strategy, "cos", "linear")
+        self._check(has_momentum or not cycle_momentum, "there is no momentum to cycle; set cycle_momentum=False")
         self.total_steps, self.anneal_strategy = total_steps, anneal_strategy
         peaks = _for_each_group(self, optimizer, "max_lr", max_lr)
         highest = _for_each_group(self, optimizer, "max_momentum", max_momentum)
@@ -272,8 +253,7 @@ class OneCycleLR(LRScheduler):
     def get_lr(self) -> Sequence[float]:
         """The rates at this step; momenta are set on the way."""
         step = self.last_epoch
-        if step > self.total_steps:
-            raise ValueError(f"OneCycleLR: step {step} is past the last of {self.total_steps}")
+        self._check(step <= self.total_steps, f"step {step} is past the last of {self.total_steps}")
         start, end, a, b = next((phase for phase in self.phases if step <= phase[1]), self.phases[-1])
         done = (step - start) / (end - start) if end != start else 1.0
         for group, momenta in zip(self.optimizer.param_groups, self.momenta, strict=False):  # there may be none
@@ -305,33 +285,29 @@ class SequentialLR(LRScheduler):
         self, optimizer: Optimizer, schedulers: Sequence[LRScheduler], milestones: Sequence[int], last_epoch: int = -1
     ) -> None:
         _optimizer(self, optimizer)
-        if not schedulers or len(milestones) != len(schedulers) - 1:
-            found = f"not {len(schedulers)} and {len(milestones)}"
-            raise ValueError(f"SequentialLR: needs schedules and one milestone between each two, {found}")
+        found = f"not {len(schedulers)} and {len(milestones)}"
+        fitting = 0 < len(schedulers) == len(milestones) + 1
+        self._check(fitting, f"needs schedules and one milestone between each two, {found}")
         for position, scheduler in enumerate(schedulers):
             kind = type(scheduler).__name__
             if not isinstance(scheduler, LRScheduler):
                 raise TypeError(f"SequentialLR: takes schedules, not {kind}")
-            if isinstance(scheduler, (SequentialLR, ReduceLROnPlateau)):
-                raise ValueError(f"SequentialLR: a {kind} (number {position}) cannot be one of many")
-            if scheduler.optimizer is not optimizer:
-                raise ValueError(f"SequentialLR: schedule number {position} is another optimiser's")
-        for scheduler in schedulers:
-            scheduler.last_epoch -= 1  # its first step, taken when it was made, does not count
-        self.optimizer, self.last_epoch = optimizer, last_epoch + 1
+            alone = isinstance(scheduler, (SequentialLR, ReduceLROnPlateau))
+            self._check(not alone, f"a {kind} (number {position}) cannot be one of many")
+            self._check(scheduler.optimizer is optimizer, f"schedule number {position} is another optimiser's")
+        self.optimizer, self.last_epoch = optimizer, last_epoch
         self._schedulers, self._milestones = list(schedulers), list(milestones)
-        first = self._schedulers[bisect_right(self._milestones, 0)]
-        first._set([group["initial_lr"] for group in optimizer.param_groups])
-        first._begin()
-        self._last_lr = first.get_last_lr()
+        self.step()
 
     def step(self) -> None:
         """Go on by one step."""
         self.last_epoch += 1
-        position = bisect_right(self._milestones, self.last_epoch)
+        starts = [0, *self._milestones]
+        position = bisect_right(starts, self.last_epoch) - 1
         scheduler = self._schedulers[position]
-        if position and self._milestones[position - 1] == self.last_epoch:
-            scheduler._set(scheduler.base_lrs)
+        if starts[position] == self.last_epoch:
+            first = [group["initial_lr"] for group in self.optimizer.param_groups]  # a later one may change it
+            scheduler._set(scheduler.base_lrs if self.last_epoch else first)
             scheduler.last_epoch = -1
             scheduler._begin()
         else:
@@ -345,8 +321,8 @@ class SequentialLR(LRScheduler):
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Take over a state."""
         schedulers, states = self._schedulers, state_dict.get("_schedulers", [])
-        if len(states) != len(schedulers):
-            raise ValueError(f"SequentialLR: the state has {len(states)} schedules, this has {len(schedulers)}")
+        fitting = len(states) == len(schedulers)
+        self._check(fitting, f"the state has {len(states)} schedules, this has {len(schedulers)}")
         super().load_state_dict({**state_dict, "_schedulers": schedulers})
         for scheduler, state in zip(schedulers, states, strict=True):
             scheduler.load_state_dict(state)
@@ -371,22 +347,12 @@ class ReduceLROnPlateau(LRScheduler):
     """
 
     def __init__(
-        self,
-        optimizer: Optimizer,
-        mode: str = "min",
-        factor: float = 0.1,
-        patience: int = 10,
-        threshold: float = 1e-4,
-        threshold_mode: str = "rel",
-        cooldown: int = 0,
-        min_lr: float | Sequence[float] = 0.0,
-        eps: float = 1e-8,
-    ) -> None:
-        if factor >= 1:
-            raise ValueError(f"ReduceLROnPlateau: factor must be below 1, got {factor}")
-        for name, chosen, known in (("mode", mode, ("min", "max")), ("threshold_mode", threshold_mode, ("rel", "abs"))):
-            if chosen not in known:
-                raise ValueError(f'ReduceLROnPlateau: {name} must be "{known[0]}" or "{known[1]}", not {chosen!r}')
+        self, optimizer: Optimizer, mode: str = "min", factor: float = 0.1, patience: int = 10, threshold: float = 1e-4,
+        threshold_mode: str = "rel", cooldown: int = 0, min_lr: float | Sequence[float] = 0.0, eps: float = 1e-8,
+    ) -> None:  # fmt: skip
+        self._check(factor < 1, f"factor must be below 1, got {factor}")
+        self._one_of("mode", mode, "min", "max")
+        self._one_of("threshold_mode", threshold_mode, "rel", "abs")
         self.optimizer, self.last_epoch = _optimizer(self, optimizer), 0
         self.mode, self.factor, self.patience, self.cooldown, self.eps = mode, factor, patience, cooldown, eps
         self.threshold, self.threshold_mode = threshold, threshold_mode
@@ -399,13 +365,10 @@ class ReduceLROnPlateau(LRScheduler):
         """Go on by one step, of which the measure is told."""
         self.last_epoch += 1
         measure = float(metrics)
-        if self._is_better(measure):
-            self.best, self.num_bad_epochs = measure, 0
-        else:
-            self.num_bad_epochs += 1
-        if self.cooldown_counter > 0:
-            self.cooldown_counter -= 1
-            self.num_bad_epochs = 0
+        better = self._is_better(measure)
+        self.best = measure if better else self.best
+        self.num_bad_epochs = 0 if better or self.cooldown_counter else self.num_bad_epochs + 1
+        self.cooldown_counter = max(self.cooldown_counter - 1, 0)
         if self.num_bad_epochs > self.patience:
             self.cooldown_counter, self.num_bad_epochs = self.cooldown, 0
             for group, lowest in zip(self.optimizer.param_groups, self.min_lrs, strict=True):
@@ -431,6 +394,5 @@ def _for_each_group(scheduler: LRScheduler, optimizer: Optimizer, name: str, giv
     """One value for each group."""
     groups = _optimizer(scheduler, optimizer).param_groups
     values = list(given) if isinstance(given, (list, tuple)) else [given] * len(groups)
-    if len(values) != len(groups):
-        raise ValueError(f"{type(scheduler).__name__}: {name} has {len(values)} values for {len(groups)} groups")
+    scheduler._check(len(values) == len(groups), f"{name} has {len(values)} values for {len(groups)} groups")
     return values
