@@ -132,8 +132,9 @@ upright = weights.reshape(3, 3)
 W = np.stack([upright.ravel(), upright.T.ravel(), np.full(9, 1.0)])  # (3, 9): upright? flat? is there any ink?
 b = np.array([-3.0, -3.0, -2.0])
 show(inside.weight_images(W, (3, 3), ["upright?", "flat?", "any ink?"], title="The weights of three neurons"))
+print(f"{'':<16} upright?    flat?  any ink?")
 for name, picture in zip(pictures, inputs, strict=True):
-    print(f"{name:<16} {np.array2string(sigmoid(W @ picture + b), precision=3, floatmode='fixed')}")
+    print(f"{name:<16}" + "".join(f"{activation:9.4f}" for activation in sigmoid(W @ picture + b)))
 
 one_by_one = [sigmoid(row @ inputs[0] + own) for row, own in zip(W, b, strict=True)]
 print("the same neurons one by one:", np.allclose(one_by_one, sigmoid(W @ inputs[0] + b)))
@@ -163,8 +164,8 @@ print(f"two layers, a bend    {(W2 @ sigmoid(W1 @ some_input + b1) + b2)[0]:.6f}
 # How many numbers are there to find?
 # -----------------------------------
 #
-# A network that reads digits has 784 inputs, 10 outputs, and neurons in between. Each neuron has a weight for every
-# input, and one bias.
+# A network that reads digits has 784 inputs, 10 outputs, and neurons in between: 784-30-10 is one with 30 of them. Each
+# neuron has a weight for each of its inputs, and one bias.
 
 for hidden in (10, 30):
     first, second = 784 * hidden + hidden, hidden * 10 + 10

@@ -53,13 +53,14 @@ for epoch in itertools.count(1):
 # An epoch without a mistake changes nothing, so neither would any later one: it has learned.
 #
 # Where the sum is exactly 0 the answer turns over. With two inputs :math:`w_1 x_1 + w_2 x_2 + b = 0` is a straight line
-# in the plane of the inputs, 1 on its one side and 0 on the other. Nothing in the rule speaks of lines, but finding a
-# line between the 0s and the 1s is what it does.
+# in the plane of the inputs, 1 on its one side and 0 on the other. (A point on the line itself, such as (1, 0) in the
+# figure, has the sum 0 and so the answer 0.) Nothing in the rule speaks of lines, but finding a line between the 0s and
+# the 1s is what it does.
 
-says = ["0", "1"]
+wanted = ["wanted: 0", "wanted: 1"]
 show(
     points.decision_boundary(
-        lambda x: predict(x, weights, bias), INPUTS, AND, (weights, bias), says, title="AND: a line was found"
+        lambda x: predict(x, weights, bias), INPUTS, AND, (weights, bias), wanted, title="AND: a line was found"
     )
 )
 
@@ -102,7 +103,7 @@ for count in range(5):
 
 show(
     points.decision_boundary(
-        lambda x: predict(x, [1.0, 1.0], -0.5), INPUTS, XOR, ([1.0, 1.0], -0.5), says, title="XOR: three are the most"
+        lambda x: predict(x, [1.0, 1.0], -0.5), INPUTS, XOR, ([1.0, 1.0], -0.5), wanted, title="XOR: three are the most"
     )
 )
 
@@ -139,7 +140,7 @@ hidden = np.stack([predict(INPUTS, p.weights, p.bias) for p in (first, second)],
 for inputs, between, answer in zip(INPUTS, hidden, xor(INPUTS), strict=True):
     print(f"x = {inputs}   OR says {between[0]:.0f}, NAND says {between[1]:.0f}   AND of both: {answer:.0f}")
 
-show(points.decision_boundary(xor, INPUTS, XOR, None, says, title="XOR with a hidden layer: a band of two lines"))
+show(points.decision_boundary(xor, INPUTS, XOR, None, wanted, title="XOR with a hidden layer: a band of two lines"))
 
 # %%
 # Seen by the hidden layer, the task has become easy: (0, 1) and (1, 0) have moved to the same place.
@@ -150,7 +151,7 @@ show(
         hidden,
         XOR,
         (last.weights, last.bias),
-        says,
+        wanted,
         title="The same four, as the hidden layer sees them",
         axes_labels=("what OR says", "what NAND says"),
     )

@@ -39,7 +39,8 @@ for x in (10.0, 1.0, -3.0):
 # .. math:: x \leftarrow x - \eta\, f'(x)
 #
 # The step is long where it is steep and short where it is nearly flat, so the ball slows down by itself as it nears the
-# bottom. Starting from :math:`x = 10` with :math:`\eta = 0.1`, the first slope is 20, so the first step is 2 long:
+# bottom. Starting from :math:`x = 10` with :math:`\eta = 0.1`, the first slope is 20, so the first step is 2 long. Each
+# line has the place and the height *after* a step, and the slope (Gradient) *before* it:
 
 path = descend(parabola, parabola_gradient, start=10.0, learning_rate=0.1, steps=100)
 print(table(path))
@@ -103,10 +104,10 @@ labels = {"x_label": "step", "y_label": "height f(x)"}
 show(charts.lines(everything, np.arange(41), title="Five learning rates", log="y", **labels))
 
 # %%
-# On this logarithmic scale each rate is a straight line, because each step multiplies the height by the same number:
-# down for every rate between 0 and 1, level at 1, up beyond it. (0.1 and 0.9 share a line: the factors 0.8 and -0.8
-# have the same square.) A loss that rises in training looks just like the last line, and the first cure to try is a
-# smaller rate.
+# On this logarithmic scale, where each line of the grid is a hundred times the one below, each rate is a straight line,
+# because each step multiplies the height by the same number: down for every rate between 0 and 1, level at 1, up beyond
+# it. (0.1 and 0.9 share a line: the factors 0.8 and -0.8 have the same square.) A loss that rises in training looks
+# just like the last line, and the first cure to try is a smaller rate.
 
 # %%
 # Two valleys

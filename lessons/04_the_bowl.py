@@ -56,7 +56,8 @@ level = np.array([-gradient[1], gradient[0]]) / np.hypot(*gradient)
 print(f"at right angles to it:      slope {(bowl(here + nudge * level) - bowl(here)) / nudge:.4f}")
 
 # %%
-# At right angles to the gradient the ground is level. These level lines are what a map draws as contours.
+# The best of the 360 is the whole degree nearest to the gradient. At right angles to the gradient the ground is level.
+# These level lines are what a map draws as contours.
 
 # %%
 # The ball in the bowl
@@ -107,7 +108,8 @@ for step in (1, 2, 3, 10, 100):
 show(descent.descent_on_contour({"rate 0.9": plain}, valley, window, "The narrow valley: a zigzag"))
 
 # %%
-# It bounces from side to side, and in a hundred steps along the valley it has still not arrived.
+# It bounces from side to side, and in a hundred steps along the valley it has still not arrived. (Python writes heights
+# from the very large to the very small as 2.64e-02: that is 2.64 · 10⁻², or 0.0264.)
 
 # %%
 # Momentum
@@ -123,7 +125,7 @@ show(descent.descent_on_contour({"rate 0.9": plain}, valley, window, "The narrow
 
 rolling = descend(valley, valley_gradient, start, learning_rate=0.9, steps=100, momentum=0.8)
 for step in (1, 2, 3, 10, 100):
-    print(f"after {step:3} steps: x = {np.round(rolling.points[step], 4)}, height {rolling.values[step]:.2e}")
+    print(f"after {step:3} steps: x = {np.round(rolling.points[step], 4) + 0.0}, height {rolling.values[step]:.2e}")
 
 both = {"no momentum": plain, "momentum 0.8": rolling}
 show(descent.descent_on_contour(both, valley, window, "The narrow valley, with momentum and without"))

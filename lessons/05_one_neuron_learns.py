@@ -68,6 +68,9 @@ print(f"C = {loss:.4f}; a neuron that always said 0.5 would have {mean_squared_e
 #
 # Why is the middle one :math:`\hat y (1 - \hat y)`? It is the slope of the sigmoid, which happens to be expressible by
 # the sigmoid itself: :math:`\sigma'(z) = \sigma(z) (1 - \sigma(z))`. It is largest, 1/4, where the neuron is undecided.
+#
+# If you calculate along: every number is worked out with some 16 digits and printed with four, so your last digit may
+# differ by one.
 
 cup, liked, prediction = TEA[0], LIKED[0], predictions[0]
 by_prediction, by_z = 2 * (prediction - liked), prediction * (1 - prediction)

@@ -64,7 +64,7 @@ show(charts.lines(curves, sizes, title="The price of a gradient", log="xy", **la
 # A network that reads digits
 # ---------------------------
 #
-# 784 pixels, 30 hidden neurons, 10 outputs: 23,860 numbers. How long would a training take by nudging?
+# 784 pixels, 30 hidden neurons, 10 outputs: 23,860 numbers. How long would it take to train it by nudging?
 #
 # We time single runs of this network, forward, and forward and back, take the middle one of many, and multiply.
 
@@ -108,14 +108,14 @@ for title, gradients in (
 # %%
 # And that is a kindness to nudging: the nudges themselves, a changed copy of all numbers each time, are not counted.
 #
-# These are single examples in plain NumPy. A real training takes them in batches and is done in seconds; by nudging,
-# the batches would not save it.
+# These are single examples in plain NumPy. In earnest one takes them in batches and is done in seconds; by nudging, the
+# batches would not help.
 
 # %%
 # Where the saving comes from
 # ---------------------------
 #
-# A nudge to a weight reaches the cost on every path through the layers behind it. There are more paths than weights.
+# A nudge to a weight reaches the cost on every path through the layers after it. There are more paths than weights.
 #
 # The slope of the cost is the sum over all these paths, of the product of the slopes along each. In a network with
 # layers of 784, 30 and 10, a weight of the first layer has 10 paths to the cost. With more layers the numbers multiply:
@@ -124,18 +124,20 @@ for hidden in (1, 2, 3, 5):
     widths = [784] + [30] * hidden + [10]
     wires = sum(a * b for a, b in pairwise(widths))
     paths = np.prod([float(width) for width in widths])
-    print(f"{hidden} hidden layers of 30: {wires:6,} wires, {paths:20,.0f} paths from an input to an output")
+    kind = f"{hidden} hidden layer{'s' if hidden > 1 else ''} of 30:"
+    print(f"{kind:<22} {wires:6,} wires, {paths:20,.0f} paths from an input to an output")
 
 # %%
 # Backpropagation never follows a path. It goes over each *wire* once, from the back to the front.
 #
-# What arrives at a neuron from all the paths behind it is added up into a single number, its blame :math:`\delta`, and
+# What arrives at a neuron from all the paths after it is added up into a single number, its blame :math:`\delta`, and
 # handed on as that. All paths that come through the neuron share this sum. To work something out once and use it
 # wherever it is needed again is called dynamic programming; lesson 6's equation 3 is where it happens.
 #
 # Counted in multiplications: forward needs one for each weight. Back needs one for each weight to find its slope, and
 # one more to hand the blame on. So a gradient costs about three runs, no matter how many numbers there are. (What you
-# measured above is near that; in a network this small, part of the time goes into calling NumPy.)
+# measured above may be four or five: in a network this small much of the time goes into calling NumPy, and into writing
+# down 23,860 slopes.)
 
 # %%
 # Change one thing

@@ -23,7 +23,7 @@ from chainrule.plots import descent as pictures
 # A thousand examples and one neuron
 # ----------------------------------
 #
-# We begin with a single neuron and a single feature: with one weight and one bias, everything can be drawn.
+# We begin with a single neuron and a single input: with one weight and one bias, everything can be drawn.
 #
 # Say :math:`x` is how long somebody practised, counted from the usual time, and :math:`y` is 1 if the piece then went
 # well and 0 if not. More practice makes it likelier, nothing makes it certain. The neuron predicts
@@ -62,13 +62,17 @@ for number, estimate in enumerate(sgd.sampled_gradients(features, labels, start,
 # Here are 500 mini-batches of each of three sizes, a dot for each. The cross is the gradient of all 1,000 examples.
 
 clouds = {size: sgd.sampled_gradients(features, labels, start, size, 500, random) for size in (1, 10, 100)}
-figure = style.new_figure(10, 4, "What mini-batches say of the slope", style.LIGHT, (0.8, 0.65, 0.2, 0.9))
+figure = style.new_figure(10, 4, "What mini-batches say of the slope (cross: all)", style.LIGHT, (0.8, 0.65, 0.2, 0.9))
 for axes, (size, cloud) in zip(figure.subplots(1, 3, sharex=True, sharey=True), clouds.items(), strict=True):
     heading = "1 example" if size == 1 else f"{size} examples"
     style.dress(axes, style.LIGHT, title=heading, x="slope in the weight", y="slope in the bias", open_frame=True)
     axes.plot(*cloud.T, ".", color=style.LIGHT.first, markersize=4, alpha=0.5)
     axes.plot(*full, "P", color=style.LIGHT.second, mec=style.LIGHT.ink, markersize=12)
 show(figure)
+
+# %%
+# Single examples lie on two curves, one for those that went well and one for those that did not. The more examples are
+# averaged, the closer the dots come to the cross.
 
 # %%
 # On average they are right

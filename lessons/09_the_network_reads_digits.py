@@ -66,7 +66,7 @@ print(f"new, it reads {new} of {len(validation):,} validation images right")
 # Each epoch shuffles the 50,000 images, takes them ten at a time, and makes 5,000 small steps downhill.
 #
 # The learning rate is 3. That is large because the sigmoid's slope, which multiplies every gradient, is never above
-# ¼.
+# ¼. The epochs are counted from 0, as Python counts.
 
 correct = network.SGD(training, 8, mini_batch_size=10, learning_rate=3.0, test_data=validation)
 
@@ -136,6 +136,9 @@ print(f"mean size of the weights: in the top row {edge:.4f}, in the middle {midd
 # --------
 #
 # Now, once, the test images.
+#
+# The figure counts how often each digit was read as which; right answers stand on the diagonal. The column **recall**
+# is the share of a digit's images that were read right.
 
 pixels = side_by_side([x for x, _ in test])  # (784, 10000)
 digits = np.array([digit for _, digit in test])  # (10000,)
@@ -190,4 +193,4 @@ for eta in (3.0, rate):
 # numbers.
 #
 # The page used here is ``chainrule.first_principles.network``. Its settings are those of Nielsen, Neural Networks and
-# Deep Learning (2015), chapter 1; with all 30 epochs of his it passes 95% on the test images.
+# Deep Learning (2015), chapter 1, who lets it learn for 30 epochs.

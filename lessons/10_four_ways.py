@@ -161,13 +161,13 @@ show(charts.lines(curves, range(25, 501), title="One line, drawn several times",
 
 for name, each in seconds.items():
     ratio = each / seconds["by hand"]
-    print(f"{name:<9} {ratio:5.2f} × the time by hand; its first step took {first_step[name]:.2f} s on this machine")
+    print(f"{name:<9} {ratio:5.2f} × the time by hand; its first step took {first_step[name]:.4f} s on this machine")
 
 # %%
 # Why does an engine need longer than the hand? The sums are the same, but it keeps a list of them as it goes, and for
 # ten small images the keeping takes as long as the sums. Compiling removes it: the list is kept once, in the first
-# step, and turned into a program, which takes seconds and pays off over the thousands of steps to come. With larger
-# mini-batches the sums outweigh the rest and all four draw close.
+# step, and turned into a program; that may take seconds, and pays off over the thousands of steps to come. With larger
+# mini-batches the sums outweigh the rest and all four draw closer.
 
 # %%
 # What the compiler made of it
@@ -176,7 +176,8 @@ for name, each in seconds.items():
 # The compiled program can be read. It is short: products of matrices, and loops in which everything else is fused.
 #
 # Here is a single layer of two sigmoid neurons that look at four images of three pixels. Five operations that would
-# each go through all the numbers have become one loop.
+# each go through all the numbers have become one loop. Of the columns, µs has millionths of a second, kB thousands of
+# bytes (a number takes 4 or 8), and Mflop millions of sums and products; Gflop/s is thousands of millions in a second.
 
 step = jit(lambda x, w: (1 / (1 + chainrule.exp(-(x @ w)))).sum())
 step(chainrule.ones(4, 3), chainrule.ones(3, 2))

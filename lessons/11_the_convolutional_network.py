@@ -75,8 +75,8 @@ print("same picture, moved by three:", np.allclose(np.roll(one, 3, axis=1), othe
 # stroke that is a pixel off is still that stroke.
 
 small = np.array([[[0.1, 0.9, 0.0, 0.0], [0.2, 0.3, 0.0, 0.4], [0.5, 0.0, 0.7, 0.6], [0.0, 0.0, 0.8, 0.1]]])
-print("before:\n", small[0])
-print("after:\n", max_pool(small)[0])
+print("before:", small[0], sep="\n")
+print("after:", max_pool(small)[0], sep="\n")
 
 # %%
 # The network

@@ -186,7 +186,7 @@ first = {
 }
 for name, norms in first.items():
     print(f"{name:<13} first layer's gradient at depth 2: {norms[0]:.1e}, 10: {norms[4]:.1e}, 20: {norms[6]:.1e}")
-labels = {"x_label": "layers", "y_label": "norm of the first layer's gradient"}
+labels = {"x_label": "number of layers", "y_label": "norm of the first layer's gradient"}
 figure = charts.lines(first, depths, title="What arrives at the first layer", log="y", **labels)
 figure.axes[0].set_xticks(depths)
 show(figure)

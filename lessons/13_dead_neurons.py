@@ -186,7 +186,7 @@ for name, shares in counts.items():
 
 large = {name: shares[:, 0] for name, shares in counts.items() if "rate 0.8" in name}
 figure = charts.dead_neurons(large, range(5), title="Silent neurons of the first layer")
-figure.axes[0].set(ylabel="neurons that are silent (%)", xticks=range(5))
+figure.axes[0].set_ylabel("neurons that are silent (%)")
 show(figure)
 
 # %%

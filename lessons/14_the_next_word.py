@@ -89,9 +89,7 @@ losses = [new, *model.train(20)]
 for epoch in (0, 1, 5, 10, 20):
     print(f"after {epoch:2d} epochs: loss {losses[epoch]:.4f}, as unsure as among {np.exp(losses[epoch]):5.1f} words")
 labels = {"x_label": "epochs", "y_label": "mean loss, -ln p"}
-figure = charts.lines({"loss": losses}, range(21), title="It is less and less surprised", **labels)
-figure.axes[0].set_xticks(range(0, 21, 5))
-show(figure)
+show(charts.lines({"loss": losses}, range(21), title="It is less and less surprised", **labels))
 
 # %%
 # The question
@@ -118,7 +116,8 @@ for begun in (QUESTION, "she went to the bakery to buy some", "i sat on the bank
 #
 # .. math:: p_i \propto e^{z_i / T}
 #
-# so that below 1 the likely words become likelier still, and above 1 the unlikely ones get their chance.
+# (:math:`\propto` means: in proportion to; they are divided by their sum again.) So below 1 the likely words become
+# likelier still, and above 1 the unlikely ones get their chance.
 
 library = {" ".join(language.split(sentence)) for sentence in sentences}
 for temperature in (0.2, 0.6, 1.0, 2.0):

@@ -62,6 +62,13 @@ def test_a_wrong_number(command, here, number):
     assert list(here.iterdir()) == []
 
 
+@pytest.mark.parametrize("options", [["--out", "x"], ["--show"]], ids=" ".join)
+def test_options_without_a_number(command, options):
+    done = command("lesson", *options)
+    assert (done.code, done.out) == (2, "")
+    assert "--out and --show are for the figures of one lesson: give its NUMBER" in done.err
+
+
 def test_a_number_that_is_none(command):
     done = command("lesson", "three")
     assert (done.code, done.out) == (2, "")

@@ -49,6 +49,23 @@ class TestLines:
         figure.draw_without_rendering()
         assert drawn(figure.axes[0]) == {"a": [[], []]}
 
+    @pytest.mark.parametrize("x", [None, range(4), [25.0, 26.0, 27.0, 28.0], [1, 1000, 2500, 5000]])
+    def test_whole_numbers_have_ticks_at_whole_numbers(self, x):
+        (axes,) = plots.lines({"a": [4, 3, 2, 1]}, x, **self.LABELS).axes
+        ticks = axes.get_xticks()
+        assert len(ticks) >= 4
+        np.testing.assert_array_equal(ticks, np.round(ticks))
+
+    def test_ticks_between_numbers_that_are_not_whole_may_be_anything(self):
+        (axes,) = plots.lines({"a": [4, 3, 2, 1]}, [0, 0.5, 1, 1.5], **self.LABELS).axes
+        assert (axes.get_xticks() % 1 != 0).any()
+
+    def test_a_logarithmic_axis_keeps_its_powers_of_ten(self):
+        for x in (None, [1, 10, 100, 1000]):
+            (axes,) = plots.lines({"a": [4, 3, 2, 1]}, x, **self.LABELS, log="x").axes
+            powers = np.log10(axes.get_xticks())
+            np.testing.assert_array_equal(powers, np.round(powers))
+
     def test_a_name_with_dollars_is_no_formula(self):
         figure = plots.lines({"$a": [1], "$\\b": [2]}, **self.LABELS)
         figure.draw_without_rendering()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+
 import numpy as np
 import pytest
 from matplotlib.collections import LineCollection
@@ -54,6 +56,26 @@ class TestNetworkDiagram:
         words = captions(figure)
         assert [w for w in words if "(" not in w] == ["1.00", "0.00", "0.25", "-0.50", "123", "0.75"]
         assert [w for w in words if "(" in w] == ["x (2)", "h (3)", "y (1)"]
+
+    def test_decimals_of_the_values(self):
+        figure = plots.network_diagram([[[1.0]]], [[0.12345], [-0.5]], decimals=3)
+        assert {"0.123", "-0.500"} < set(captions(figure))
+
+    @pytest.mark.parametrize("shape", [(3, 2), (1, 3), (2, 2), (4, 2), (2, 1)])
+    def test_each_weight_stands_on_its_line(self, shape):
+        matrix = RANDOM.normal(size=shape)
+        figure = plots.network_diagram([matrix], label_wires=True)
+        figure.draw_without_rendering()
+        (axes,) = figure.axes
+        labels = [text for text in axes.texts if "(" not in text.get_text()]
+        assert [label.get_text() for label in labels] == [f"{weight:.3g}" for weight in matrix.ravel()]
+        inputs, outputs = [b.get_offsets() for b in axes.collections if not isinstance(b, LineCollection)]
+        for label, (output, i) in zip(labels, np.ndindex(shape), strict=True):
+            across, wire = np.array(label.get_position()) - inputs[i], outputs[output] - inputs[i]
+            assert 0.1 < across[0] / wire[0] < 0.9
+            assert across[0] * wire[1] == pytest.approx(across[1] * wire[0])
+        boxes = [label.get_window_extent() for label in labels]
+        assert not any(box.overlaps(other) for box, other in combinations(boxes, 2))
 
     def test_takes_a_modules_weights(self):
         layers = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2))

@@ -33,6 +33,8 @@ def lesson(number: int | None, out: str | None, show: bool) -> None:
 
     Its prose and formulas are in its file, which is named at the beginning: read it beside the numbers.
     """
+    if number is None and (out is not None or show):
+        raise click.UsageError("--out and --show are for the figures of one lesson: give its NUMBER")
     from chainrule import lessons  # whoever asks for help needs none of it
 
     found = {each.number: each for each in lessons.available()}

@@ -34,7 +34,7 @@ def lines(
     """Draw one line a curve, over the same x, for a loss against the epoch or whatever else changes with something.
 
     A value that is not finite is left out, and the line joins its neighbours; so is one of 0 or less where the axis is
-    logarithmic.
+    logarithmic. Where x are whole numbers, its axis is numbered with whole numbers.
 
     Args:
         curves: a name and its values, (N,), for each line.
@@ -63,8 +63,8 @@ def lines(
     axes = figure.add_subplot()
     style.dress(axes, look, x=x_label, y=y_label, open_frame=True)
     axes.set(xscale="log" if "x" in log else "linear", yscale="log" if "y" in log else "linear")
-    if x is None:
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    if "x" not in log and (across == np.round(across)).all():
+        style.whole_ticks(axes)
     for (name, values), (colour, line, marker) in zip(columns.items(), style.strokes(len(columns), look), strict=True):
         known = np.isfinite(values) & ((values > 0) | ("y" not in log)) & ((across > 0) | ("x" not in log))
         dots = marker if known.sum() <= _MOST_MARKERS else ""

@@ -43,14 +43,14 @@ def descent_on_curve(
     """Draw the steps down a function of one variable, a panel for each path.
 
     Args:
-        paths: one path of a single number, or several by name, such as their learning rates.
+        paths: one path of a single number, or several by name, such as its learning rate.
         function: f, takes (N,) and returns (N,).
         window: the lowest and the highest x shown; what the paths need if left out.
         title: one short line above.
         dark: light on dark instead of dark on light.
 
     Raises:
-        ValueError: there is no path, one is not of a single number, or `function` returns another shape.
+        ValueError: there is no path, one has another number of variables, or `function` returns another shape.
     """
     look = style.DARK if dark else style.LIGHT
     found = _steps("descent_on_curve", paths, ())
@@ -84,15 +84,8 @@ def descent_on_contour(
 ) -> Figure:
     """Draw the steps down a function of two variables on a map of its heights, all paths on one map.
 
-    Args:
-        paths: one path of two numbers, or several by name.
-        function: f, takes (..., 2) and returns (...).
-        window: the ends of x₁ and of x₂ shown, ((low, high), (low, high)); what the paths need if left out.
-        title: one short line above.
-        dark: light on dark instead of dark on light.
-
-    Raises:
-        ValueError: there is no path, one is not of two numbers, or `function` returns another shape.
+    As `descent_on_curve`, but with paths of two numbers, a `function` that takes (..., 2) and returns (...), and the
+    ends of x₁ and of x₂ for `window`, ((low, high), (low, high)).
     """
     look = style.DARK if dark else style.LIGHT
     found = _steps("descent_on_contour", paths, (2,))
@@ -129,18 +122,7 @@ def descent_on_surface(
     *,
     dark: bool = False,
 ) -> Figure:
-    """Draw the steps down a function of two variables on its surface, in three dimensions.
-
-    Args:
-        paths: one path of two numbers, or several by name.
-        function: f, takes (..., 2) and returns (...).
-        window: the ends of x₁ and of x₂ shown, ((low, high), (low, high)); what the paths need if left out.
-        title: one short line above.
-        dark: light on dark instead of dark on light.
-
-    Raises:
-        ValueError: there is no path, one is not of two numbers, or `function` returns another shape.
-    """
+    """Draw the steps down a function of two variables on its surface; takes what `descent_on_contour` takes."""
     look = style.DARK if dark else style.LIGHT
     found = _steps("descent_on_surface", paths, (2,))
     x, y, heights = _map("descent_on_surface", function, window or _box(found))

@@ -33,6 +33,8 @@ def network_diagram(
     title: str = "The network",
     most: int = 12,
     *,
+    decimals: int = 2,
+    label_wires: bool = False,
     dark: bool = False,
 ) -> Figure:
     """Draw a network of dense layers: a circle a neuron, a line a weight.
@@ -47,6 +49,8 @@ def network_diagram(
         layers: names for the columns, the inputs first.
         title: one short line above.
         most: how many neurons of a layer are drawn at most.
+        decimals: of the values in the circles, where these are below 10.
+        label_wires: write each weight on its line; for networks of a few neurons.
         dark: light on dark instead of dark on light.
 
     Raises:
@@ -80,16 +84,20 @@ def network_diagram(
     widest = min(_WIDEST, 36 / tallest)
     for i, matrix in enumerate(drawn):
         wires = matrix * widest / (largest[i] or 1)
-        _wires(axes, wires, (apart * i, heights[i]), (apart * (i + 1), heights[i + 1]), look)
+        ends = (apart * i, heights[i]), (apart * (i + 1), heights[i + 1])
+        _wires(axes, wires, *ends, look)
+        if label_wires:
+            _wire_labels(axes, matrix, *ends, look)
     for i, (which, size, name) in enumerate(zip(shown, sizes, names, strict=True)):
         axes.text(apart * i, -0.45, f"{name} ({size:,})", ha="center", size=style.TEXT, weight="bold", color=look.ink)
         if len(which) < size:
             axes.text(apart * i, height / 2, "⋮", ha="center", va="center", size=style.TITLE, color=look.ink)
-        _neurons(axes, apart * i, heights[i], inside[i][which] if inside else None, look)
+        _neurons(axes, apart * i, heights[i], inside[i][which] if inside else None, decimals, look)
+    each = " of each layer" if len(largest) > 1 else ""
     keys = [
         Line2D([], [], color=look.first, lw=3, label="positive weight"),
         Line2D([], [], color=look.second, lw=3, ls=_DASHES, label="negative weight"),
-        Line2D([], [], color=look.quiet, lw=widest, label="the widest: " + ", ".join(f"{w:.3g}" for w in largest)),
+        Line2D([], [], color=look.quiet, lw=widest, label=f"widest{each}: " + ", ".join(f"{w:.3g}" for w in largest)),
     ]
     beneath = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.1 / (height + 0.65)), "ncols": 3}
     style.legend(axes, look, handles=keys, handlelength=2, columnspacing=1.2, **beneath)
@@ -268,11 +276,25 @@ def _wires(axes: Axes, matrix: Array, start: tuple[float, Array], end: tuple[flo
         axes.add_collection(LineCollection(ends, linewidths=sizes, colors=colour, linestyles=[dashes], zorder=2))
 
 
-def _neurons(axes: Axes, x: float, heights: Array, values: Array | None, look: style.Look) -> None:
+def _wire_labels(
+    axes: Axes, matrix: Array, start: tuple[float, Array], end: tuple[float, Array], look: style.Look
+) -> None:
+    """Each weight, (outputs, inputs), on its line: near the outputs, or near the inputs if all lines end in one."""
+    (x, sources), (to_x, targets) = start, end
+    ground = {"boxstyle": "square,pad=0.1", "facecolor": look.ground, "edgecolor": "none"}
+    nearest = 0.6 if len(targets) > 1 else 0.2
+    for (output, i), weight in np.ndenumerate(matrix):
+        part = nearest + 0.2 * i / max(len(sources) - 1, 1)  # of the way; each input has its own
+        place = (x + part * (to_x - x), sources[i] + part * (targets[output] - sources[i]))
+        label = axes.text(*place, f"{weight:.3g}", ha="center", va="center", size=style.SMALL, color=look.ink, zorder=5)
+        label.set_bbox(ground)
+
+
+def _neurons(axes: Axes, x: float, heights: Array, values: Array | None, decimals: int, look: style.Look) -> None:
     """A circle for each neuron of a column, with its value inside if it is known; above the wires."""
-    axes.scatter([x] * len(heights), heights, 850, facecolor=look.ground, edgecolor=look.ink, zorder=3)
+    axes.scatter([x] * len(heights), heights, 1300, facecolor=look.ground, edgecolor=look.ink, zorder=3)
     for y, value in zip(heights, () if values is None else values, strict=values is not None):
-        word = f"{value:.2f}" if abs(value) < 10 else f"{value:.3g}"
+        word = f"{value:.{decimals}f}" if abs(value) < 10 else f"{value:.3g}"
         axes.text(x, y, word, ha="center", va="center", size=style.SMALL, color=look.ink, zorder=4)
 
 

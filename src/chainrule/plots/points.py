@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import ArrayLike, NDArray
 
-_GRID = 241  # points along each side where the classifier is asked
+_GRID = 481  # points along each side where the classifier is asked
 
 
 def decision_boundary(

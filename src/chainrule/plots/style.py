@@ -17,6 +17,7 @@ import numpy as np
 from matplotlib import colormaps, rc_context
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from chainrule.errors import UserError
 from chainrule.files import atomic_write
@@ -101,6 +102,11 @@ def dress(axes: Axes, look: Look, *, title: str = "", x: str = "", y: str = "", 
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(color=look.faint, linewidth=0.8)
         axes.set_axisbelow(True)
+
+
+def whole_ticks(axes: Axes) -> None:
+    """Number the horizontal axis in whole steps, for what is counted: there is no epoch 2.5."""
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10], min_n_ticks=1))
 
 
 def legend(owner: Axes | Figure, look: Look, **where: Any) -> None:

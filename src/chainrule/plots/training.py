@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.ticker import MaxNLocator
 
 from chainrule.plots import style
 
@@ -59,7 +58,7 @@ def curves(history: Sequence[Mapping[str, float | None]], title: str = "Training
 
     for axes in (left, right):
         axes.set_xlim(epochs.min() - 0.5, epochs.max() + 0.5)  # one epoch alone stands in the middle
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        style.whole_ticks(axes)
         axes.yaxis.set_major_formatter("{x:g}")
         if axes.get_legend_handles_labels()[0]:
             above = {"loc": "lower right", "bbox_to_anchor": (1, 1), "ncols": 3}  # where it can never hide a curve
