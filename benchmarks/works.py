@@ -9,6 +9,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 POOL = 50
 """So many batches take turns: a network that knows its one batch by heart has gradients of zero and times nothing."""
@@ -69,6 +74,20 @@ class Work:
         if self.kind == "predict":
             return 1
         return max(2, min(POOL, POOL_BYTES // (self.batch * 784 * 4)))
+
+
+def batches(work: Work, rng: np.random.Generator) -> list[tuple[NDArray[np.float32], NDArray[np.int64]]]:
+    """The pool of a work: pictures of noise (batch, 28, 28) and labels (batch,); the same for every library."""
+    return [(rng.random((work.batch, 28, 28), "f4"), rng.integers(0, 10, work.batch)) for _ in range(work.pool)]
+
+
+def chain(library: Any) -> None:
+    """1,000 multiplications of single numbers, forward and backward, in a library with PyTorch's names."""
+    x = library.tensor(1.0001, requires_grad=True)
+    y = x
+    for _ in range(1000):
+        y = y * x
+    y.backward()
 
 
 def dense_layers(*sizes: int) -> list[int]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,6 +32,16 @@ def make_digits() -> Callable[..., ImageData]:
         return ImageData(name, tuple(map(str, range(classes))), *pictures(train), *pictures(test))
 
     return make
+
+
+@pytest.fixture
+def fill_disk(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Call it, and from then on nothing more fits on the disk: whatever is flushed to it fails."""
+
+    def full(handle: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    return lambda: monkeypatch.setattr(os, "fsync", full)
 
 
 @pytest.fixture(scope="session")

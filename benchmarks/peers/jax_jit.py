@@ -90,11 +90,7 @@ def adam(weights: Weights, state: Any, slopes: Weights) -> tuple[Any, Any]:
 
 def training(work: Work) -> Step:
     """A step of training on the next batch of the pool."""
-    rng = np.random.default_rng(1)
-    pool = [
-        (jnp.asarray(rng.random((work.batch, 28, 28), np.float32)), jnp.asarray(rng.integers(0, 10, work.batch)))
-        for _ in range(work.pool)
-    ]
+    pool = [tuple(map(jnp.asarray, batch)) for batch in works.batches(work, np.random.default_rng(1))]
     weights = build(work)
     nothing = jax.tree.map(jnp.zeros_like, weights)
     state = None if work.model == "network" else (jnp.zeros(()), nothing, jax.tree.map(jnp.copy, nothing))
@@ -117,7 +113,7 @@ def training(work: Work) -> Step:
 def prediction(work: Work) -> Step:
     """Scores for all images."""
     weights = build(work)
-    images = np.random.default_rng(1).random((work.batch, 28, 28), np.float32)
+    images = works.batches(work, np.random.default_rng(1))[0][0]
     size = works.BY if work.model == "cnn" else work.batch
     parts = [jnp.asarray(images[start : start + size]) for start in range(0, work.batch, size)]
     read = jax.jit(lambda weights, images: scores(work.model, weights, images))

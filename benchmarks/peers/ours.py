@@ -30,7 +30,7 @@ def about() -> dict[str, object]:
 def variants(work: Work) -> dict[str, Callable[[], Step]]:
     """The ways to do a work."""
     if work.kind == "chain":
-        return {"eager": lambda: chain}
+        return {"eager": lambda: lambda: works.chain(chainrule)}
     maker = training if work.kind == "train" else prediction
     return {"eager": lambda: maker(work, compiled=False), "jit": lambda: maker(work, compiled=True)}
 
@@ -41,15 +41,9 @@ def build(work: Work) -> nn.Module:
     return models.build(work.model, options, generator=np.random.default_rng(0))
 
 
-def images(rng: np.random.Generator, count: int) -> chainrule.Tensor:
-    """Pictures of noise, (count, 28, 28)."""
-    return chainrule.from_numpy(rng.random((count, 28, 28), np.float32))
-
-
 def training(work: Work, *, compiled: bool) -> Step:
     """A step of training on the next batch of the pool."""
-    rng = np.random.default_rng(1)
-    pool = [(images(rng, work.batch), chainrule.from_numpy(rng.integers(0, 10, work.batch))) for _ in range(work.pool)]
+    pool = [tuple(map(chainrule.from_numpy, batch)) for batch in works.batches(work, np.random.default_rng(1))]
     net, loss = build(work), models.get(work.model).loss
     kind = optim.SGD if work.model == "network" else optim.Adam
     optimizer = kind(net.parameters(), lr=works.RATE)
@@ -68,7 +62,7 @@ def training(work: Work, *, compiled: bool) -> Step:
 def prediction(work: Work, *, compiled: bool) -> Step:
     """Scores for all images."""
     net = build(work).eval()
-    inputs = images(np.random.default_rng(1), work.batch)
+    inputs = chainrule.from_numpy(works.batches(work, np.random.default_rng(1))[0][0])
     parts = inputs.split(works.BY) if work.model == "cnn" else [inputs]
     read = jit(lambda x: net(x)) if compiled else net
 
@@ -78,12 +72,3 @@ def prediction(work: Work, *, compiled: bool) -> Step:
                 read(part)
 
     return predict
-
-
-def chain() -> None:
-    """1,000 multiplications of single numbers, forward and backward."""
-    x = chainrule.tensor(1.0001, requires_grad=True)
-    y = x
-    for _ in range(1000):
-        y = y * x
-    y.backward()

@@ -11,6 +11,7 @@ import shutil
 from itertools import cycle
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 import works
 from torch.nn import Conv2d, Flatten, Linear, MaxPool2d, ReLU, Sequential, Sigmoid, Unflatten
@@ -35,7 +36,7 @@ def about() -> dict[str, object]:
 def variants(work: Work) -> dict[str, Callable[[], Step]]:
     """The ways to do a work."""
     if work.kind == "chain":
-        return {"eager": lambda: chain}
+        return {"eager": lambda: lambda: works.chain(torch)}
     maker = training if work.kind == "train" else prediction
     ways = {"eager": lambda: maker(work)}
     if work.kind == "train":
@@ -80,7 +81,7 @@ def squared_error(activations: torch.Tensor, labels: torch.Tensor) -> torch.Tens
 def training(work: Work, *, fused: bool = False, channels_last: bool = False, compiled: bool = False) -> Step:
     """A step of training on the next batch of the pool."""
     net = build(work.model, work.hidden)
-    pool = [(torch.rand(work.batch, 28, 28), torch.randint(0, 10, (work.batch,))) for _ in range(work.pool)]
+    pool = [tuple(map(torch.tensor, batch)) for batch in works.batches(work, np.random.default_rng(1))]
     if channels_last:
         net = net.to(memory_format=torch.channels_last)
     kind = torch.optim.SGD if work.model == "network" else torch.optim.Adam
@@ -103,7 +104,7 @@ def training(work: Work, *, fused: bool = False, channels_last: bool = False, co
 def prediction(work: Work, *, fused: bool = False, channels_last: bool = False, compiled: bool = False) -> Step:
     """Scores for all images; there is no optimiser to be fused."""
     net = build(work.model, work.hidden).eval()
-    images = torch.rand(work.batch, 28, 28)
+    images = torch.tensor(works.batches(work, np.random.default_rng(1))[0][0])
     parts = images.split(works.BY) if work.model == "cnn" else [images]
     if channels_last:
         net = net.to(memory_format=torch.channels_last)
@@ -116,12 +117,3 @@ def prediction(work: Work, *, fused: bool = False, channels_last: bool = False, 
                 net(part)
 
     return predict
-
-
-def chain() -> None:
-    """1,000 multiplications of single numbers, forward and backward."""
-    x = torch.tensor(1.0001, requires_grad=True)
-    y = x
-    for _ in range(1000):
-        y = y * x
-    y.backward()

@@ -32,23 +32,21 @@ def variants(work: Work) -> dict[str, Callable[[], Step]]:
 def build(work: Work) -> MLPClassifier:
     """A network that has seen one batch, without which it has no weights."""
     net = MLPClassifier((work.hidden,), alpha=0.0, batch_size=work.batch, learning_rate_init=works.RATE, random_state=0)
-    return net.partial_fit(*batch(np.random.default_rng(0), work.batch), classes=range(10))
+    return net.partial_fit(*rows(work)[0], classes=range(10))
 
 
-def batch(rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Pictures of noise, (count, 784), and labels."""
-    return rng.random((count, 784), np.float32), rng.integers(0, 10, count)
+def rows(work: Work) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The pool of a work, its pictures as rows, (batch, 784)."""
+    return [(images.reshape(-1, 784), labels) for images, labels in works.batches(work, np.random.default_rng(1))]
 
 
 def training(work: Work) -> Step:
     """A step of training on the next batch of the pool."""
-    rng = np.random.default_rng(1)
-    batches = cycle([batch(rng, work.batch) for _ in range(work.pool)])
-    net = build(work)
+    net, batches = build(work), cycle(rows(work))
     return lambda: net.partial_fit(*next(batches))
 
 
 def prediction(work: Work) -> Step:
     """Confidences for all images."""
-    net, (images, _) = build(work), batch(np.random.default_rng(1), work.batch)
+    net, images = build(work), rows(work)[0][0]
     return lambda: net.predict_proba(images)

@@ -145,6 +145,16 @@ def test_an_output_that_is_full(start, images, arguments):
     assert (begun.returncode, err) == (2, "chainrule: No space left on device\n")
 
 
+@pytest.mark.skipif(os.name != "posix", reason="closing of POSIX")
+@pytest.mark.parametrize("arguments", [["models"], ["train", "--epochs", "2"]], ids=" ".join)
+def test_an_output_that_is_closed(start, images, arguments):
+    """As by `chainrule train >&-`: there is nobody to tell, and nothing wrong with that."""
+    data = ["--data", images] if arguments[0] == "train" else []
+    begun = start(*arguments, *data, stdout=None, preexec_fn=lambda: os.close(1))
+    _, err = begun.communicate(timeout=120)
+    assert (begun.returncode, err) == (0, "")
+
+
 # Help, and completion in a shell
 
 

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import errno
 import json
-import os
+import math
 import re
 import shutil
 
 import numpy as np
 import pytest
 
+from chainrule import weights
 from chainrule.data import idx
 
 PNG = b"\x89PNG\r\n\x1a\n"
-
-
-@pytest.fixture
-def copy(trained, here):
-    """The trained run, in this test's own folder, to do with as it likes."""
-    return shutil.copytree(trained[0], here / "copy")
 
 
 def test_json_is_one_document_and_nothing_else(process, trained, digits):
@@ -127,6 +121,10 @@ def test_a_picture_that_cannot_be_written(command, trained, option, name, told):
             "model.safetensors: is not a whole safetensors file",
         ),
         (
+            lambda run: spoil_weights(run / "model.safetensors"),
+            "model.safetensors: 1.weight holds values that are not finite",
+        ),
+        (
             lambda run: edit(run, "model", "name", "os.system"),
             "config.json: there is no model 'os.system'; there are mlp, network",
         ),
@@ -150,6 +148,7 @@ def test_a_picture_that_cannot_be_written(command, trained, option, name, told):
         "damaged config",
         "no weights",
         "damaged weights",
+        "weights that are not numbers",
         "unknown model",
         "another model",
         "option of wrong type",
@@ -162,6 +161,11 @@ def test_a_damaged_run(command, copy, spoil, told):
     done = command("evaluate", copy)
     assert (done.code, done.out) == (2, "")
     assert re.fullmatch(f"chainrule: {copy}.*{told}.*\n", done.err)
+
+
+def spoil_weights(file):
+    found = weights.load(file)
+    weights.save({**found, "1.weight": found["1.weight"] * math.nan}, file)
 
 
 def edit(run, part, key, value):
@@ -189,11 +193,8 @@ def test_other_test_images_of_the_same_kind_are_welcome(command, write_images, m
     assert np.sum(json.loads(command("evaluate", "run", "--json").out)["confusion"]) == 20
 
 
-def test_a_picture_on_a_full_disk(command, trained, here, monkeypatch):
-    def full(handle):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(os, "fsync", full)
+def test_a_picture_on_a_full_disk(command, trained, here, fill_disk):
+    fill_disk()
     done = command("evaluate", trained[0], "--confusion", "c.png")
     assert (done.code, done.out) == (2, "")
     assert re.fullmatch("chainrule: c.png: .*No space left on device.*\n", done.err)

@@ -28,12 +28,6 @@ def bits(folder):
     return (folder / "model.safetensors").read_bytes()
 
 
-@pytest.fixture
-def copy(trained, here):
-    """The trained run, in this test's own folder, to do with as it likes."""
-    return shutil.copytree(trained[0], here / "copy")
-
-
 # What it prints
 
 
@@ -230,6 +224,14 @@ def test_an_unknown_data_set(command, here):
     assert not list(here.iterdir())
 
 
+def test_a_data_set_of_no_name_is_not_taken_for_mnist(command, here):
+    """As in `--data "$UNSET"`."""
+    done = command("train", "--data", "")
+    assert (done.code, done.out) == (2, "")
+    assert "has no training images" in done.err
+    assert list(here.iterdir()) == []
+
+
 def test_a_folder_that_lacks_a_file(command, write_images, digits, here):
     folder = write_images("incomplete", digits)
     (folder / "t10k-labels-idx1-ubyte").unlink()
@@ -331,6 +333,18 @@ def test_resume_of_what_is_no_run(command, here, tmp_path):
     ):
         done = command("train", "--resume", place)
         assert (done.code, done.out, done.err) == (2, "", f"chainrule: {told}\n")
+
+
+def test_resume_leaves_the_shipped_run_as_it_is(command, copy, monkeypatch):
+    """On a copy, so that the real one is safe even if this fails."""
+    for room in ("run", "experiment"):
+        monkeypatch.setattr(f"chainrule.training.{room}.SHIPPED", copy)
+    files = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in copy.rglob("*") if path.is_file()}
+    done = command("train", "--resume", copy)
+    assert (done.code, done.out) == (2, "")
+    told = f"{copy}: is the run that comes with chainrule; train one of your own with: chainrule train --model mlp"
+    assert done.err == f"chainrule: {told}\n"
+    assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in copy.rglob("*") if path.is_file()} == files
 
 
 def test_resume_takes_a_name_in_runs_or_the_newest_of_a_folder(command, copy, here):

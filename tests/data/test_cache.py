@@ -18,7 +18,7 @@ from chainrule.data.image_data import FILES
 from chainrule.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 IMAGES, LABELS = FILES[0], FILES[1]
 
@@ -163,11 +163,8 @@ def test_a_cache_that_cannot_be_used(toy: Toy, cache: Path, where: str) -> None:
     assert not list(cache.rglob(".*.tmp"))
 
 
-def test_a_full_disk(toy: Toy, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(_: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("os.fsync", full)
+def test_a_full_disk(toy: Toy, cache: Path, fill_disk: Callable[[], None]) -> None:
+    fill_disk()
     with pytest.warns(CacheWarning, match="No space left on device"):
         toy.load()
     assert {path.name for path in (cache / "toy").iterdir()} == {".lock"}

@@ -20,6 +20,7 @@ from chainrule.data import idx
 from chainrule.errors import DataError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 TYPES = {"uint8": 0x08, "int8": 0x09, "int16": 0x0B, "int32": 0x0C, "float32": 0x0D, "float64": 0x0E}
@@ -197,14 +198,10 @@ def test_a_dimension_beyond_32_bits() -> None:
         idx.encode(np.broadcast_to(np.uint8(0), (1 << 32,)))
 
 
-def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path, fill_disk: Callable[[], None]) -> None:
     path = tmp_path / "a"
     idx.write(path, np.zeros(3, "uint8"))
-
-    def full(_: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("os.fsync", full)
+    fill_disk()
     with pytest.raises(OSError, match="No space"):
         idx.write(path, np.ones(9, "uint8"))
     assert idx.read(path).tolist() == [0, 0, 0]

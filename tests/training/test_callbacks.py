@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import math
-import os
 
 import numpy as np
 import pytest
@@ -398,15 +396,11 @@ def test_its_folder_is_made(make_trainer, tmp_path):
     assert (tmp_path / "made" / "here" / checkpoint.FILE).is_file()
 
 
-def test_a_failing_write_leaves_the_old_checkpoint(make_trainer, tmp_path, monkeypatch):
+def test_a_failing_write_leaves_the_old_checkpoint(make_trainer, tmp_path, fill_disk):
     trainer = make_trainer(callbacks=[Checkpoint(tmp_path)])
     trainer.fit(1)
     before = (tmp_path / checkpoint.FILE).read_bytes()
-
-    def full(handle):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(os, "fsync", full)
+    fill_disk()
     with pytest.raises(OSError, match="No space left") as caught:
         trainer.fit(2)
     assert caught.value.filename == str(tmp_path / checkpoint.FILE)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import errno
 import json
-import os
 
 import numpy as np
 import pytest
@@ -75,14 +73,10 @@ def test_a_key_that_means_something_in_the_file_is_an_error(tmp_path):
         checkpoint.save({"a": {"<array>": 3}}, tmp_path / "state")
 
 
-def test_a_failing_write_leaves_the_old_state(tmp_path, monkeypatch):
+def test_a_failing_write_leaves_the_old_state(tmp_path, fill_disk):
     path = tmp_path / "state"
     checkpoint.save({"step": 1, "w": np.ones(3)}, path)
-
-    def full(handle):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(os, "fsync", full)
+    fill_disk()
     with pytest.raises(OSError, match="No space left") as caught:
         checkpoint.save({"step": 2, "w": np.zeros(3)}, path)
     assert caught.value.filename == str(path)

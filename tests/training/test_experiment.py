@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import re
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from chainrule import models, optim, weights
 from chainrule.data import ImageData
 from chainrule.errors import DataError, RunError
 from chainrule.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR
-from chainrule.training import Callback, checkpoint, experiment, run
+from chainrule.training import Callback, checkpoint, evaluate, experiment, run
 
 
 @pytest.fixture
@@ -192,7 +193,8 @@ def test_it_learns(begin, digits):
     for model, changes in (("mlp", {}), ("network", {"epochs": 8})):
         made, trainer = begin(model, model=model, **changes)
         trainer.fit(made.config["training"]["epochs"])
-        result, found = experiment.finish(made, digits, 1.5)
+        result = experiment.finish(made, digits, 1.5)
+        found = evaluate(made.network(), made.model, digits.test_images, digits.test_labels)
         assert result["test_accuracy"] == found.accuracy > 0.9
         assert made.result == result == {"test_accuracy": found.accuracy, "test_loss": found.loss, "seconds": 1.5}
         assert [record["epoch"] for record in made.history] == list(range(1, len(trainer.history) + 1))
@@ -203,7 +205,7 @@ def test_the_result_is_of_the_best_weights_not_the_last(begin, digits):
     trainer.fit(2)
     spoiled = {name: np.zeros(p.shape, np.float32) for name, p in made.network().named_parameters()}
     weights.save(spoiled, made.weights_file)
-    result, _ = experiment.finish(made, digits, 1.0)
+    result = experiment.finish(made, digits, 1.0)
     assert result["test_loss"] == pytest.approx(math.log(10), rel=1e-5)
 
 
@@ -386,6 +388,11 @@ SPOILED = {
     "no callbacks": lambda s: s.update({"callbacks": []}),
     "no progress": lambda s: drop(s, "progress"),
     "no history": lambda s: drop(s, "progress", "history"),
+    "an epoch without a record": lambda s: s["progress"].update({"epoch": 2}),
+    "a text for an epoch": lambda s: s["progress"].update({"epoch": "1"}),
+    "records of nothing": lambda s: s["progress"].update({"history": [{}]}),
+    "a number for a record": lambda s: s["progress"].update({"history": [1]}),
+    "a step below 0": lambda s: s["progress"].update({"step": -1}),
 }
 
 
@@ -408,6 +415,45 @@ def test_a_checkpoint_of_something_else_is_named(begin, digits, content):
     checkpoint.save(content, made.checkpoint_file)
     with pytest.raises(RunError, match="does not fit"):
         experiment.resume(made, trainer)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"epochs": 3}, "epochs was 2 and is now 3"),
+        ({"epochs": 1}, "epochs was 2 and is now 1"),
+        ({"batch_size": 50, "lr": 0.5}, "batch_size was 256 and is now 50, lr was 0.02 and is now 0.5"),
+        ({"augment": BENT}, "augment was {} and is now {'shift': 1.5, "),
+    ],
+    ids=str,
+)
+def test_a_config_changed_after_it_was_begun_is_told(begin, digits, change, told):
+    made, trainer = begin()
+    trainer.fit(1)
+    changed = rewrite(made, **change)
+    with pytest.raises(RunError, match=f"does not fit {made.config_file}: {re.escape(told)}"):
+        experiment.resume(changed, experiment.prepare(changed, digits))
+
+
+def test_a_config_that_says_the_same_in_fewer_words_goes_on(begin, digits):
+    """As those that were written before a setting was there."""
+    made, trainer = begin()
+    trainer.fit(1)
+    config = json.loads(made.config_file.read_text())
+    for later in ("augment", "plain_epochs", "eager"):
+        del config["training"][later]
+    made.config_file.write_text(json.dumps(config))
+    again = run.Run(made.folder)
+    resumed = experiment.prepare(again, digits)
+    experiment.resume(again, resumed)
+    assert resumed.epoch == 1
+
+
+def test_the_run_that_comes_with_chainrule_is_not_written_over(begin, digits, monkeypatch):
+    made, _ = begin("shipped")
+    monkeypatch.setattr(experiment, "SHIPPED", made.folder)
+    with pytest.raises(RunError, match="is the run that comes with chainrule; .*: chainrule train --model mlp"):
+        experiment.prepare(made, digits)
 
 
 def test_the_checkpoint_of_another_model_is_named(begin, digits):

@@ -109,6 +109,26 @@ def test_going_on_begins_where_it_was(make_trainer, screen):
     assert " 0%" not in frames
 
 
+def test_a_bar_that_was_never_shown_is_not_in_the_way(make_trainer, screen):
+    class Fail(Callback):
+        def on_start(self, trainer):
+            raise ValueError("before the bar")
+
+    with pytest.raises(ValueError, match="before the bar"):
+        make_trainer(callbacks=[Fail(), Bar(screen)]).fit(1)
+    assert screen.file.getvalue() == ""
+
+
+def test_going_on_with_the_same_bar_shows_one(make_trainer, screen):
+    trainer = make_trainer(callbacks=[Bar(screen)])
+    trainer.fit(1)
+    before = len(screen.file.getvalue())
+    trainer.fit(3)
+    frames = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.file.getvalue()[before:]).replace("\r", "\n")
+    assert re.search(r"epoch 2/3 .* 33% ", frames)
+    assert "epoch 1/1" not in frames
+
+
 def test_a_training_without_validation_has_a_bar_too(make_trainer, screen):
     make_trainer(callbacks=[Bar(screen), EpochLines(screen.print)], validate=None).fit(2)
     assert "accuracy -" in shown(screen)

@@ -31,7 +31,7 @@ def print_table(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> Non
 def ascii_only() -> bool:
     """Whether standard output cannot show block and braille characters."""
     try:
-        "⣿█▏┤".encode(sys.stdout.encoding or "ascii")
+        "⣿█▏┤".encode(getattr(sys.stdout, "encoding", None) or "ascii")  # there is no stdout where it was closed
     except (UnicodeEncodeError, LookupError):
         return True
     return False

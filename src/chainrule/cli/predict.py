@@ -7,11 +7,9 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
-from chainrule.autograd import no_grad
 from chainrule.cli.output import ascii_only, print_json
-from chainrule.errors import PictureError, RunError
-from chainrule.models import images_to_inputs
-from chainrule.tensor import from_numpy
+from chainrule.cli.read import reader
+from chainrule.errors import PictureError
 from chainrule.training import run as runs
 
 if TYPE_CHECKING:
@@ -49,11 +47,7 @@ def predict(images: Sequence[str], place: str | None, as_json: bool, explain: st
     if explain is not None and len(images) != 1:
         raise click.UsageError("--explain draws the steps of one picture: give one IMAGE")
     run = runs.shipped() if place is None else runs.find(place)
-    if run.config["data"]["image_shape"] != [28, 28]:
-        raise RunError(
-            f"{run.folder}: was trained on images of another size than 28×28, which is what pictures are made to"
-        )
-    network = run.network()
+    read_images = reader(run)
     read: list[dict[str, Any]] = []
     from chainrule.images import prepare  # loads Pillow
 
@@ -63,9 +57,7 @@ def predict(images: Sequence[str], place: str | None, as_json: bool, explain: st
         except PictureError as error:
             read.append({"file": file, "error": str(error)})
             continue
-        with no_grad():
-            outputs = network(images_to_inputs(from_numpy(stages.result[None])))  # (1, 28, 28) to (1, 10)
-        confidences = run.model.confidences(outputs).numpy()[0].astype(np.float64)
+        confidences = read_images(stages.result[None])[0].astype(np.float64)  # (1, 28, 28) to (10,)
         confidences /= confidences.sum()  # exactly 1, not only to float32's rounding
         digit = int(confidences.argmax())
         read.append(

@@ -82,7 +82,7 @@ def train(resume: str | None, as_json: bool, quiet: bool, **options: Any) -> Non
         again = f"chainrule train --resume {shlex.quote(str(run.folder))}"
         click.echo(f"stopped in epoch {trainer.epoch + 1}; go on with: {again}", err=True)
         raise
-    result, _ = experiment.finish(run, data, sum(record["seconds"] for record in trainer.history))
+    result = experiment.finish(run, data, sum(record["seconds"] for record in trainer.history))
     _draw(run)
     if as_json:
         print_json(_document(run, result))
@@ -93,7 +93,7 @@ def train(resume: str | None, as_json: bool, quiet: bool, **options: Any) -> Non
 def _begin(
     model: str | None, data: str | None, seed: int | None, limit: int | None, out: str | None, **changes: Any
 ) -> tuple[Run, ImageData]:
-    place = data or "mnist"
+    place = "mnist" if data is None else data
     own_folder = place not in SOURCES and Path(place).is_dir()
     loaded = datasets.load(Path(place).resolve() if own_folder else place)  # the run keeps its name, for later
     config = experiment.configure(model or "mlp", loaded, seed=seed or 0, limit=limit, **changes)
@@ -101,8 +101,8 @@ def _begin(
 
 
 def _terminal() -> Any:
-    """A console for a live bar, if standard output is a terminal (whatever FORCE_COLOR may say)."""
-    if not sys.stdout.isatty():
+    """A console for a live bar, if standard output is there and a terminal (whatever FORCE_COLOR may say)."""
+    if sys.stdout is None or not sys.stdout.isatty():
         return None
     from rich.console import Console  # only where it is shown
 

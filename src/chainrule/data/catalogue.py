@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from chainrule.data import cache
 from chainrule.data.download import fetch
@@ -46,6 +46,16 @@ class Source:
             DataError: it is not in the cache and cannot be made: the packed file is damaged, or no mirror has it.
         """
         return ImageData(self.name, self.classes, *cache.load(self.name, self.sha256, self.make, self.patience))
+
+    @property
+    def cached(self) -> bool:
+        """Whether it is in the cache."""
+        return cache.is_ready(self.name, self.sha256)
+
+    @property
+    def bytes(self) -> int:
+        """How many it takes there."""
+        return cache.size(self.name)
 
 
 def downloaded(
@@ -130,18 +140,6 @@ def load(name: str | os.PathLike[str]) -> ImageData:
     raise DataError(f"there is no data set or folder {str(name)!r}: the data sets are {names}")
 
 
-class Entry(NamedTuple):
-    """A line of the catalogue: a data set's name, what it is, whether it is in the cache, and its bytes there."""
-
-    name: str
-    about: str
-    cached: bool
-    bytes: int
-
-
-def available() -> list[Entry]:
+def available() -> list[Source]:
     """The data sets that `load` knows by name."""
-    return [
-        Entry(source.name, source.about, cache.is_ready(source.name, source.sha256), cache.size(source.name))
-        for source in SOURCES.values()
-    ]
+    return list(SOURCES.values())

@@ -14,7 +14,7 @@ from chainrule import weights
 from chainrule.autograd import no_grad
 from chainrule.files import write_text
 from chainrule.training import checkpoint
-from chainrule.training.trainer import Callback, DivergedError, Interrupted
+from chainrule.training.trainer import Callback, DivergedError
 
 if TYPE_CHECKING:
     import os
@@ -72,6 +72,33 @@ class BestModel(Callback):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over a state."""
         self.best, self.epoch = -math.inf if state["best"] is None else state["best"], state["epoch"]
+
+
+class AsBegun(Callback):
+    """Lets a run go on only with the settings that it was begun with: with others its bits would be nobody's.
+
+    Args:
+        settings: by name, in values that JSON gives back as they were.
+    """
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        self.settings = settings
+
+    def state_dict(self) -> dict[str, Any]:
+        """The settings."""
+        return self.settings
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Compare the settings.
+
+        Raises:
+            ValueError: some differ; the message says from what to what.
+        """
+        changed = {name: (state.get(name), value) for name, value in self.settings.items() if state.get(name) != value}
+        if changed:
+            raise ValueError(
+                ", ".join(f"{name} was {old!r} and is now {new!r}" for name, (old, new) in changed.items())
+            )
 
 
 class PlainEpochs(Callback):
@@ -216,15 +243,3 @@ def first_bad_layer(network: Module, inputs: Tensor) -> str:
         for handle in handles:
             handle.remove()
     return faults[0] if faults else "every layer's values are finite, so it is the loss itself"
-
-
-__all__ = [
-    "BestModel",
-    "Checkpoint",
-    "EarlyStopping",
-    "History",
-    "Interrupted",
-    "PlainEpochs",
-    "StopOnNaN",
-    "first_bad_layer",
-]

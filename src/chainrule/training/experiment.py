@@ -27,8 +27,9 @@ from chainrule.files import write_text
 from chainrule.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR
 from chainrule.tensor import from_numpy
 from chainrule.training import checkpoint
-from chainrule.training.callbacks import BestModel, Checkpoint, History, PlainEpochs, StopOnNaN
-from chainrule.training.evaluation import Evaluation, evaluate
+from chainrule.training.callbacks import AsBegun, BestModel, Checkpoint, History, PlainEpochs, StopOnNaN
+from chainrule.training.evaluation import evaluate
+from chainrule.training.run import SHIPPED
 from chainrule.training.trainer import Callback, Trainer
 
 if TYPE_CHECKING:
@@ -99,20 +100,23 @@ def prepare(run: Run, data: ImageData, callbacks: Sequence[Callback] = ()) -> Tr
 
     Raises:
         DataError: the data are not those that the config was made for.
-        RunError: the config asks for something that there is not, or a number that makes no sense.
+        RunError: the config asks for something that there is not, or a number that makes no sense; or the run is the
+            one that comes with chainrule, which nobody is to write over.
     """
-    config, recipe = run.config, models.Recipe(**run.config["training"])
+    config, recipe, limit = run.config, models.Recipe(**run.config["training"]), run.config["data"]["limit"]
+    if run.folder.resolve() == SHIPPED.resolve():
+        own = f"chainrule train --model {config['model']['name']}"
+        raise RunError(f"{run.folder}: is the run that comes with chainrule; train one of your own with: {own}")
     if config["data"]["crc32"] != _crc32(data):
         raise DataError(f"{data.name}: the images have changed since {run.folder} was begun, it cannot go on with them")
     try:
-        _check(recipe, config["seed"], config["data"]["limit"], data)
+        _check(recipe, config["seed"], limit, data)
     except RunError as error:
         raise RunError(f"{run.config_file}: {error}") from None
     weights_seed, order_seed = np.random.SeedSequence(config["seed"]).spawn(2)
     network, model = run.untrained(np.random.default_rng(weights_seed)), run.model
     (images, labels), validation, _ = data.split()
-    chosen = slice(config["data"]["limit"])
-    dataset = TensorDataset(images[chosen], labels[chosen], transform=_scaled)
+    dataset = TensorDataset(images[:limit], labels[:limit], transform=_scaled)
     order, augment = np.random.default_rng(order_seed), Augment(**recipe.augment) if recipe.augment else None
     loader = DataLoader(dataset, recipe.batch_size, shuffle=True, generator=order, augment=augment)
     optimizer = _optimizer(recipe, network.parameters())
@@ -134,6 +138,7 @@ def prepare(run: Run, data: ImageData, callbacks: Sequence[Callback] = ()) -> Tr
             *callbacks,
             BestModel(run.weights_file),
             History(run.folder / "metrics.jsonl"),
+            AsBegun({"model": config["model"], "limit": limit, "seed": config["seed"], **asdict(recipe)}),
             Checkpoint(run.folder / "checkpoint"),
         ],
         compiled=not recipe.eager and recipe.epochs * len(loader) >= WORTH_COMPILING,
@@ -155,21 +160,18 @@ def resume(run: Run, trainer: Trainer) -> None:
         raise RunError(f"{run.checkpoint_file}: does not fit {run.config_file}: {error}") from None
 
 
-def finish(run: Run, data: ImageData, seconds: float) -> tuple[dict[str, Any], Evaluation]:
-    """Judge a run's best weights by the test images, and write its result.json.
+def finish(run: Run, data: ImageData, seconds: float) -> dict[str, Any]:
+    """Judge a run's best weights by the test images, write its result.json, and return what that says.
 
     Args:
         run: a run whose training is over.
         data: what its config names.
         seconds: how long it took.
-
-    Returns:
-        What was written, and the evaluation.
     """
     found = evaluate(run.network(), run.model, data.test_images, data.test_labels)
     result = {"test_accuracy": found.accuracy, "test_loss": found.loss, "seconds": seconds}
     write_text(run.folder / "result.json", json.dumps(result, indent=2) + "\n")
-    return result, found
+    return result
 
 
 def _scaled(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -234,6 +236,3 @@ def _crc32(data: ImageData) -> int:
     return zlib.crc32(
         np.ascontiguousarray(data.train_labels).data, zlib.crc32(np.ascontiguousarray(data.train_images).data)
     )
-
-
-__all__ = ["configure", "finish", "prepare", "resume"]

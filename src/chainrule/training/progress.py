@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rich.console import Console
-    from rich.progress import Progress, TaskID
 
     from chainrule.training.trainer import Trainer
 
@@ -56,13 +55,6 @@ class Bar(Callback):
     """
 
     def __init__(self, console: Console) -> None:
-        self.console = console
-        self._bar: Progress | None = None
-        self._task: TaskID | None = None
-        self._shown = 0.0
-
-    def on_start(self, trainer: Trainer) -> None:
-        """Show it."""
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn  # only where there is a terminal
 
         self._bar = Progress(
@@ -71,31 +63,34 @@ class Bar(Callback):
             TextColumn("{task.percentage:>3.0f}%"),
             TimeRemainingColumn(compact=True),
             TextColumn("loss {task.fields[loss]}  accuracy {task.fields[accuracy]}"),
-            console=self.console,
+            console=console,
             transient=True,
             refresh_per_second=8,
         )
-        total = trainer.epochs * len(trainer.loader)
-        done = trainer.epoch * len(trainer.loader) + trainer.step
-        self._task = self._bar.add_task("", total=total, completed=done, **self._facts(trainer))
+        self._shown = 0.0
+
+    def on_start(self, trainer: Trainer) -> None:
+        """Show it."""
+        self._bar.add_task("", total=trainer.epochs * len(trainer.loader), **self._facts(trainer))
         self._bar.start()
 
     def on_step(self, trainer: Trainer) -> None:
         """Move it, ten times a second at most."""
         now = time.perf_counter()
-        if now - self._shown > 0.1 and self._bar is not None and self._task is not None:
+        if now - self._shown > 0.1:
             self._shown = now
-            done = trainer.epoch * len(trainer.loader) + trainer.step
-            self._bar.update(self._task, completed=done, **self._facts(trainer))
+            self._bar.update(self._bar.task_ids[0], **self._facts(trainer))
 
     def on_end(self, trainer: Trainer) -> None:
-        """Take it away."""
-        if self._bar is not None:
-            self._bar.stop()
+        """Take it away, also if it was never shown."""
+        self._bar.stop()
+        for task in self._bar.task_ids:
+            self._bar.remove_task(task)
 
     def _facts(self, trainer: Trainer) -> dict[str, Any]:
         last = trainer.history[-1].get("validation_accuracy") if trainer.history else None
         return {
+            "completed": trainer.epoch * len(trainer.loader) + trainer.step,
             "epoch": min(trainer.epoch + 1, trainer.epochs),
             "epochs": trainer.epochs,
             "loss": f"{trainer.mean_loss:.4f}" if trainer.step else "-",

@@ -54,6 +54,12 @@ class Run:
     Args:
         folder: of a run.
 
+    Attributes:
+        config: everything needed to run it again.
+        config_file: where that stands.
+        weights_file: where the best weights so far are.
+        checkpoint_file: where the last complete state is.
+
     Raises:
         RunError: there is no such folder, or its config.json is missing, damaged or of another form.
     """
@@ -62,26 +68,13 @@ class Run:
         self.folder = Path(folder)
         if not self.folder.is_dir():
             raise RunError(f"{self.folder}: there is no such run")
+        self.config_file, self.weights_file = self.folder / "config.json", self.folder / "model.safetensors"
+        self.checkpoint_file = self.folder / "checkpoint" / checkpoint.FILE
         self.config: dict[str, Any] = _read_json(self.config_file, _CONFIG)
         try:
             self.created = datetime.fromisoformat(self.config["created"]).astimezone()
         except ValueError:
             raise RunError(f"{self.config_file}: created must be a date and time, like 2026-11-22T10:30:00") from None
-
-    @property
-    def config_file(self) -> Path:
-        """Everything needed to run it again."""
-        return self.folder / "config.json"
-
-    @property
-    def weights_file(self) -> Path:
-        """The best weights so far."""
-        return self.folder / "model.safetensors"
-
-    @property
-    def checkpoint_file(self) -> Path:
-        """The last complete state."""
-        return self.folder / "checkpoint" / checkpoint.FILE
 
     @property
     def history(self) -> list[dict[str, Any]]:
@@ -132,7 +125,8 @@ class Run:
         """The network with its best weights, ready to be used.
 
         Raises:
-            RunError: there are no weights yet, or they do not fit the model, or it does not fit the images and classes.
+            RunError: there are no weights yet, or they do not fit the model or are not finite, or it does not fit the
+                images and classes.
         """
         network = self.untrained()
         if not self.weights_file.exists():
@@ -143,6 +137,9 @@ class Run:
             network.load_state_dict(found)
         except ValueError as error:
             raise RunError(f"{self.weights_file}: does not fit model {self.model.name!r}: {error}") from None
+        for name, tensor in found.items():
+            if not np.isfinite(tensor.numpy()).all():
+                raise RunError(f"{self.weights_file}: {name} holds values that are not finite")
         self._try(network.eval())
         return network
 

@@ -204,6 +204,10 @@ class Trainer:
         for what, own in (("generators", generators), ("callbacks", callbacks)):
             if len(own) != len(state[what]):
                 raise ValueError(f"Trainer: the state has {len(state[what])} {what}, the trainer has {len(own)}")
+        progress = state["progress"]
+        epoch, step, told = progress["epoch"], progress["step"], [record["epoch"] for record in progress["history"]]
+        if told != list(range(1, epoch + 1)) or step != state["loader"]["position"]:
+            raise ValueError(f"Trainer: epoch {epoch} and step {step} of the state do not fit its history and loader")
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
         if self.scheduler is not None:
@@ -213,8 +217,7 @@ class Trainer:
             generator.bit_generator.state = saved
         for callback, saved in zip(callbacks, state["callbacks"], strict=True):
             callback.load_state_dict(saved)
-        progress = state["progress"]
-        self.epoch, self.step, self.stop = progress["epoch"], progress["step"], progress["stop"]
+        self.epoch, self.step, self.stop = epoch, step, progress["stop"]
         self.history = list(progress["history"])
         self._total, self._seen, self._seconds = progress["total"], progress["seen"], progress["seconds"]
 
