@@ -238,7 +238,7 @@ def _is_frame(part: _Part) -> bool:
         return False
     inked = part.ink > 0
     sides = inked[:down].any(0), inked[-down:].any(0), inked[:, :across].any(1), inked[:, -across:].any(1)
-    return min(side.mean() for side in sides) > FRAMED
+    return all(float(side.mean()) > FRAMED for side in sides)
 
 
 def _may_be_digit(part: _Part, size: float) -> bool:
