@@ -73,7 +73,7 @@ class TestLongGraphs:
         loss = (middle * middle).sum()
         assert node.saved is not None
         loss.backward()
-        assert (node.saved, node.parents, node.checks) == (None, (), [])
+        assert (node.saved, node.parents, node.checks) == (None, (), ())
 
 
 class TestBackward:

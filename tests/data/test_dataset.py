@@ -78,6 +78,22 @@ def test_transforms_a_batch_at_once(images, labels):
     assert found[2].tolist() == [12, 23, 34]
 
 
+@pytest.mark.parametrize(
+    "index", [np.array([4, 0, 4]), [1, 2], slice(1, 4), 3, np.arange(10) < 2, np.zeros(0, int)], ids=str
+)
+def test_scales_the_first_as_it_is_taken(images, labels, index):
+    found = TensorDataset(images, labels, scale=1 / 255)[index]
+    pictures, classes = TensorDataset(images, labels)[index]
+    np.testing.assert_array_equal(found[0].numpy(), (pictures * (1 / 255)).numpy())  # the same bits
+    assert found[0].dtype == np.float32
+    np.testing.assert_array_equal(found[1].numpy(), classes.numpy())
+
+
+def test_a_scaled_place_that_is_not_there(images):
+    with pytest.raises(IndexError, match=r"places are -1 to 2, they must be 0 to 9"):
+        TensorDataset(images, scale=1 / 255)[np.array([2, -1])]
+
+
 @pytest.mark.parametrize(("tensors", "told"), [((), r"\[\]"), ((np.zeros(3), np.zeros(4)), r"\[3, 4\]")])
 def test_tensors_must_be_there_and_of_one_length(tensors, told):
     with pytest.raises(ValueError, match=f"needs tensors of one length, got lengths {told}"):

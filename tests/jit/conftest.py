@@ -52,6 +52,10 @@ def gemm(_, turned_x, turned_y, n, m, k, alpha, x, x_row, y, y_row, beta, out, o
     result[...] = product + beta * result if beta else product
 
 
+def dots(kind, _, n, m, k, x, x_row, y, y_row, out, out_row):
+    gemm(None, 0, 1, n, m, k, kind(1), x, x_row, y, y_row, kind(0), out, out_row)
+
+
 def kernel(description, *given):
     """A kernel is compiled all the same, and called by its address."""
     address = ctypes.c_int64.from_address(int(description) + 8).value
@@ -62,11 +66,12 @@ def load(kind, code):
     """Instead of `program.load`."""
     assert code.startswith(program.HEADER)
     space = dict(
-        KINDS, pointer=Pointer, gemm=gemm, kernel=kernel, np=np, math=math, jit=lambda function: function,
+        KINDS, pointer=Pointer, gemm=gemm, dots=dots, kernel=kernel, np=np, math=math, jit=lambda function: function,
         numba=SimpleNamespace(njit=lambda **_: lambda function: function), abs=abs,
         add=lambda total, x: total + x, maximum=np.maximum, minimum=np.minimum, power=lambda x, y: x**y,
         exp=np.exp, log=np.log, log1p=np.log1p, expm1=np.expm1, tanh=np.tanh,
-        flush_denormals=lambda: 0, restore_denormals=lambda rule: None, wait=lambda table, shares: None,
+        hold_blas=lambda table: None, let_blas_go=lambda table: None, flush_denormals=lambda: 0,
+        restore_denormals=lambda rule: None, wait=lambda table, shares: None,
     )  # fmt: skip
     exec(code.removeprefix(program.HEADER), space)  # noqa: S102  # what `emit` wrote
     space["run"] = np.errstate(all="ignore")(space["run"])

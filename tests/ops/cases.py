@@ -548,6 +548,21 @@ for label, index in INDICES:
         lambda x, index=index, laid_out=laid_out: laid_out(x, index),
         anything(*np.zeros((3, 4))[index].shape),
     )
+for label, places, count in [
+    ("once each", [2, 0], 3),
+    ("twice", [1, 1, 0], 2),
+    ("of a table", [[1, 0], [0, 3]], 4),
+    ("nothing", [], 2),
+]:
+    case(
+        ops.indexing.put_rows,
+        f"rows put {label}",
+        lambda x, places=places, count=count: ops.indexing.put_rows(x, places=np.array(places, int), count=count),
+        lambda x, places=places, count=count: np.einsum(
+            "...c,...d->cd", np.eye(count)[np.array(places, int)].reshape(*np.shape(places), count), x
+        ),
+        anything(*np.shape(places), 3),
+    )
 for label, index, shape in [
     ("an integer", 1, (4,)),
     ("one element", (1, 2), ()),

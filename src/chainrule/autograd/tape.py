@@ -96,11 +96,11 @@ class Node:
         for kind, which in operation.needs:
             if kind == "input":
                 value, tensor = arrays[which], inputs[which]
-                # arithmetic of NumPy's single numbers is several times as fast as that of arrays without dimensions
-                saved.append(value[()] if type(value) is _ndarray and not value.ndim else value)
                 if tensor is not value and hasattr(tensor, "_version"):
                     version = tensor._version
-                    checks.append((len(saved) - 1, which, version, version[0]))
+                    checks.append((len(saved), which, version, version[0]))
+                # arithmetic of NumPy's single numbers is several times as fast as that of arrays without dimensions
+                saved.append(value[()] if type(value) is _ndarray and not value.ndim else value)
             elif kind == "out":
                 checks.append((len(saved), -1, out._version, out._version[0]))
                 saved.append(array[()] if type(array) is _ndarray and not array.ndim else array)
@@ -112,8 +112,8 @@ class Node:
                 saved.append([array.shape for array in arrays])
             else:
                 saved.append(options[which] if which in options else operation.defaults[which])
-        self.saved: tuple[Any, ...] | None = tuple(saved)
-        self.checks = checks
+        self.saved: Sequence[Any] | None = saved
+        self.checks: Sequence[tuple[int, int, list[int], int]] = checks
 
     def pull(self, grad: Any, create_graph: bool, wrap: Callable[[Any], Tensor]) -> Any:
         """The gradients of this node's inputs, given that of its result: the operation's rule, on arrays or on Tensors.
@@ -148,10 +148,6 @@ class Node:
         """An error of the walk back; it ends with where this operation was recorded, if that is remembered."""
         return RuntimeError(f"backward: {message}{told(getattr(self, 'place', ()))}")
 
-    def free(self) -> None:
-        """Let go of the arrays that only a gradient needs, and of the nodes before this one."""
-        self.saved, self.parents, self.checks = None, (), []
-
 
 def walk(
     roots: Sequence[tuple[Node | Leaf, Any]], targets: Sequence[Node | Leaf] | None, wrap: Callable[[Any], Tensor],
@@ -172,6 +168,7 @@ def walk(
     check_nan = mode.anomaly is not None and mode.anomaly.check_nan
     wanted = None if targets is None else _leading_to([node for node, _ in roots], targets)
     kept = frozenset(targets or ())
+    freed = not (create_graph if retain_graph is None else retain_graph)
     grads: dict[Node | Leaf, Any] = {}
     queue: list[tuple[int, Node]] = []  # a heap: the latest node first
 
@@ -192,7 +189,7 @@ def walk(
         node = heappop(queue)[1]
         if node.hooks:
             grads[node] = _announced(node, grads[node], wrap)
-        grad = grads[node] if node in kept else grads.pop(node)
+        grad = grads[node] if kept and node in kept else grads.pop(node)
         parents = node.parents
         if wanted is not None and wanted.isdisjoint(parents) and (node.saved is not None or node in kept):
             continue  # nobody asks for what lies behind: it is neither computed nor freed
@@ -212,8 +209,8 @@ def walk(
             if check_nan and np.isnan(as_tensor(part, wrap)._data).any():
                 raise node.error(f"the derivative of {node} gave NaN")
             give(parent, part)
-        if not (create_graph if retain_graph is None else retain_graph):
-            node.free()
+        if freed:  # let go of the arrays that only a gradient needs, and of the nodes before this one
+            node.saved, node.parents, node.checks = None, (), ()
     for leaf, grad in grads.items():
         if type(leaf) is Leaf and leaf.hooks:
             grads[leaf] = _announced(leaf, grad, wrap)

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from chainrule.kernels.rows import gather_scaled
 from chainrule.tensor import Tensor, as_tensor
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from numpy.typing import ArrayLike
+    from numpy.typing import ArrayLike, NDArray
 
 
 class TensorDataset:
@@ -19,20 +20,22 @@ class TensorDataset:
 
     Args:
         tensors: Tensors or arrays of one length N; memory is shared, also with a file that an array is mapped to.
-        transform: called with the Tensors of a batch, returns what to use in their place: scaling, augmentation.
+        scale: makes float32 of the first one's numbers as they are taken, each times this: 1/255 for pixels in bytes.
+        transform: called with the Tensors of a batch, returns what to use in their place.
 
     Raises:
         ValueError: no tensors, or they differ in length.
     """
 
     def __init__(
-        self, *tensors: Tensor | ArrayLike, transform: Callable[..., tuple[Tensor, ...]] | None = None
-    ) -> None:
+        self, *tensors: Tensor | ArrayLike, scale: float | None = None,
+        transform: Callable[..., tuple[Tensor, ...]] | None = None,
+    ) -> None:  # fmt: skip
         self.tensors = tuple(as_tensor(t) for t in tensors)
         lengths = [len(t) for t in self.tensors]
         if len(set(lengths)) != 1:
             raise ValueError(f"TensorDataset: needs tensors of one length, got lengths {lengths}")
-        self.transform = transform
+        self.scale, self.transform = scale, transform
 
     def __len__(self) -> int:
         return len(self.tensors[0])
@@ -42,5 +45,12 @@ class TensorDataset:
         chosen = index._data if isinstance(index, Tensor) else index
         if isinstance(chosen, (list, tuple)):
             chosen = np.asarray(chosen, None if len(chosen) else np.int64)
-        batch = tuple(Tensor._wrap(np.asarray(t._data[chosen])) for t in self.tensors)
+        batch = tuple([Tensor._wrap(self._taken(t._data, chosen, first=i == 0)) for i, t in enumerate(self.tensors)])
         return batch if self.transform is None else self.transform(*batch)
+
+    def _taken(self, array: NDArray[Any], chosen: Any, *, first: bool) -> NDArray[Any]:
+        if self.scale is None or not first:
+            return np.asarray(array[chosen])
+        if isinstance(chosen, np.ndarray) and chosen.ndim == 1 and chosen.dtype == np.int64:
+            return gather_scaled(array, chosen, self.scale)
+        return np.asarray(np.multiply(array[chosen], np.float32(self.scale), dtype=np.float32))

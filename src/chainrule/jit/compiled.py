@@ -33,6 +33,9 @@ PROGRAMS = 4
 """So many programs are kept for the same shapes, for modules that go back and forth between two states, say."""
 
 
+_ndarray = np.ndarray
+
+
 class Compiled:
     """A compiled function; see `jit`.
 
@@ -58,7 +61,7 @@ class Compiled:
         if mode.trace is not None or mode.anomaly is not None or not works():
             return self.function(*arguments, **options)
         arrays: list[Any] = []
-        key = (_key((arguments, options), arrays), bool(mode.recording), team.threads())
+        key = (_key((arguments, options) if options else arguments, arrays), bool(mode.recording), team.threads())
         with self.lock:
             for replay in self.programs.get(key, ()):
                 if replay.applies():
@@ -149,16 +152,44 @@ class Replay:
     def __init__(self, trace: Trace, sources: Sequence[Value], outputs: Sequence[Value], form: Any) -> None:
         self.trace, self.sources, self.outputs, self.form = trace, sources, outputs, form
         self.writes, self.gradients = trace.finished()
-        self.modules = [(module, training, _hooks(module)) for module, training in trace.modules.values()]
-        self.leaf_hooks = [(leaf, tuple(leaf.hooks or ())) for leaf in trace.leaves.values()]
-        self.groups = [
-            (optimizer, [(group, len(group["params"])) for group in optimizer.param_groups])
-            for optimizer, _ in trace.optimizers.values()
-        ]
-        with_gradient = {id(leaf) for leaf, _ in self.gradients}
-        self.must_be_none = list(trace.looked.values())
-        self.must_be_none += [leaf for leaf, _ in self.gradients if id(leaf) not in {**trace.zeroed, **trace.looked}]
-        self.cleared = [leaf for leaf, _ in trace.zeroed.values() if id(leaf) not in with_gradient]
+        self._write()
+
+    def _write(self) -> None:
+        """Write down what Python has to look at before each run, and to do after it."""
+        trace, host = self.trace, self.trace.host
+        for module, training in trace.modules.values():
+            name, hooks = host.name(module), _hooks(module)
+            host.check(f"{name}.training is {training}")
+            if hooks is None:
+                host.check(f"not ({name}._pre_hooks or {name}._hooks or {name}._backward_hooks)")
+            else:
+                host.check(f"{host.name(_hooks)}({name}) == {host.name(hooks)}")
+        for ref, array, node in trace.tensors.values():
+            same = f"_t._data is {host.name(array)} and _t._node is {host.name(node)}"
+            host.check(f"(_t := {host.name(ref)}()) is not None and {same}")
+        for leaf in trace.leaves.values():
+            name, hooks = host.name(leaf), tuple(leaf.hooks or ())
+            host.check(f"(not {name}.hooks or tuple({name}.hooks) == {hooks})")
+        for optimizer, position, state in trace.states:  # another state may be loaded
+            host.check(f"{host.name(optimizer)}.state.get({position}) is {host.name(state)}")
+        for state, key, array in trace.remembered.values():
+            host.check(f"{host.name(state)}.get({key!r}) is {host.name(array)}")
+        for optimizer, _ in trace.optimizers.values():
+            name, groups = f"{host.name(optimizer)}.param_groups", optimizer.param_groups
+            host.check(f"len({name}) == {len(groups)}")
+            for i, group in enumerate(groups):
+                host.check(
+                    f"{name}[{i}] is {host.name(group)} and len({name}[{i}]['params']) == {len(group['params'])}"
+                )
+        made = {id(leaf) for leaf, _ in self.gradients}
+        looked = list(trace.looked.values())
+        looked += [leaf for leaf, _ in self.gradients if id(leaf) not in {**trace.zeroed, **trace.looked}]
+        host.clean += [f"{host.name(leaf)}.late is None and {host.name(leaf)}.grad is None" for leaf in looked]
+        self.must_be_none = looked
+        for leaf, value in self.gradients:
+            host.after.append(f"{host.name(leaf)}.late = {host.name(functools.partial(self._gradient, value))}")
+        host.after += [f"{host.name(leaf)}.grad = None" for leaf, _ in trace.zeroed.values() if id(leaf) not in made]
+        host.after += [f"{host.name(version)}[0] += 1" for version in trace.versions]
 
     def compile(self) -> None:
         """Make the program."""
@@ -166,50 +197,20 @@ class Replay:
         kept = [*self.outputs, *(value for _, value in self.gradients)]
         schedule = plan(trace.values, kept, self.writes)
         self.program = Program(schedule, trace.host, self.sources, kept)
-        self.fetches = [(leaf, functools.partial(self._gradient, value)) for leaf, value in self.gradients]
+        self.applies, self.clean, self.prepare, self.remember = trace.host.functions()
         for value in trace.values:  # examples have done their duty: only their shapes and strides are asked for
             value.forget()
 
-    def applies(self) -> bool:
-        """Whether nothing has changed that the program was made for."""
-        for module, training, hooks in self.modules:
-            if module.training is not training or _hooks(module) != hooks:
-                return False
-        for ref, array, node in self.trace.tensors.values():
-            tensor = ref()
-            if tensor is None or tensor._data is not array or tensor._node is not node:
-                return False
-        for leaf, hooks in self.leaf_hooks:
-            if leaf.hooks and tuple(leaf.hooks) != hooks:
-                return False
-        for optimizer, position, state in self.trace.states:
-            if optimizer.state.get(position) is not state:  # another state was loaded
-                return False
-        for state, key, array in self.trace.remembered.values():
-            if state.get(key) is not array:
-                return False
-        for optimizer, groups in self.groups:
-            now = optimizer.param_groups
-            if len(now) != len(groups) or any(
-                group is not known or len(group["params"]) != count
-                for group, (known, count) in zip(now, groups, strict=True)
-            ):
-                return False
-        return bool(self.program.applies())
-
     def __call__(self, arrays: Sequence[NDArray[Any]]) -> Any:
         """Run the program."""
-        for leaf in self.must_be_none:
-            if leaf.late is not None or leaf.grad is not None:
-                raise CaptureError(f"jit: {GRADIENT.format(leaf.shape)}")
+        if not self.clean():
+            shape = next(leaf.shape for leaf in self.must_be_none if leaf.grad is not None)
+            raise CaptureError(f"jit: {GRADIENT.format(shape)}")
         program = self.program
+        program.check(arrays)
+        new = self.prepare(program.numbers)
         program.run(arrays)
-        for leaf, fetch in self.fetches:
-            leaf.late = fetch
-        for leaf in self.cleared:
-            leaf.grad = None
-        for version in self.trace.versions:
-            version[0] += 1
+        self.remember(new)
         if type(self.form) is _Output:
             return Tensor._wrap(program.array(self.outputs[self.form]).copy())
         return _mapped(
@@ -272,9 +273,9 @@ def _line(error: Untraceable) -> str:
 def _key(x: Any, arrays: list[Any]) -> Any:
     """What distinguishes arguments that need another program; arrays are collected on the way."""
     requires_grad = False
-    if isinstance(x, Tensor):
+    if type(x) is Tensor:
         array, requires_grad = x._data, x._node is not None
-        if type(array) is not np.ndarray:
+        if type(array) is not _ndarray:
             x._known("")  # which explains that the Tensor is lost
     elif isinstance(x, np.ndarray):
         array = from_numpy(x)._data  # in a type that Tensors have

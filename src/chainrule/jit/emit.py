@@ -44,6 +44,7 @@ START = {"sum": "0", "max": "-math.inf", "min": "math.inf"}
 STEP = {"sum": "add({0}, {1})", "max": "maximum({0}, {1})", "min": "minimum({0}, {1})"}
 
 
+FEW_ROWS = 24  # with more, BLAS's copy of the weights pays (see `kernels.loops.product`)
 SMALL = 4_000
 """Loops over fewer elements are not shared among threads."""
 
@@ -144,7 +145,7 @@ def together(group: Group, calls: Sequence[Call], moves: Mapping[int, str]) -> l
 
 
 def parts(parts: Sequence[Sequence[Call]], moves: Mapping[int, str], threads: bool) -> list[str]:
-    """The functions that threads run: `run` one part, and `follow` from run to run.
+    """The functions that threads run: `run` one part, `lead` for the first of them, `follow` from run to run.
 
     Args:
         parts: the stages of each.
@@ -152,7 +153,8 @@ def parts(parts: Sequence[Sequence[Call]], moves: Mapping[int, str], threads: bo
         threads: whether there are several.
     """
     groups: list[str] = []
-    lines = ["", "", "@jit", "def run(T, S, part, me, shares):", "    rule = flush_denormals()"]
+    lines = ["", "", '@numba.njit(error_model="numpy", nogil=True)', "def run(T, S, part, me, shares):"]
+    lines.append("    rule = flush_denormals()")
     indent, barrier = "        ", "        wait(T, shares)"
     for number, calls in enumerate(parts):
         lines.append(f"    if part == {number}:")
@@ -179,6 +181,8 @@ def parts(parts: Sequence[Sequence[Call]], moves: Mapping[int, str], threads: bo
             lines += [f"{indent}if me == 0:", *alone, barrier]
     lines = [*groups, *lines]
     lines.append("    restore_denormals(rule)")
+    lines += ["", "", "@jit", "def lead(T, S, part, shares):", "    hold_blas(T)", "    run(T, S, part, 0, shares)",
+              "    let_blas_go(T)"]  # fmt: skip
     if threads:
         lines += ["", "", "@jit", "def follow(T, S, part, me, shares, hurry):", "    while part >= 0:",
                   "        run(T, S, part, me, shares)", "        part = next_part(T, me, hurry)"]  # fmt: skip
@@ -478,6 +482,9 @@ def product(step: Value, slot: Callable[[Value], int]) -> tuple[list[str], int]:
     (tx, lx), (ty, ly) = _leading(x), _leading(y)
     size = step.dtype.itemsize
     addresses = [f"T[{number}] + ({offset}) * {size}" for (number, _), offset in zip(where, at, strict=True)]
+    if (tx, ty) == (0, 1) and n <= FEW_ROWS:
+        sizes = f"{rows}, {columns}, {k}, {addresses[0]}, {lx}, {addresses[1]}, {ly}, {addresses[2]}, {m}"
+        return [*lines, f"{indent}dots({item}, {size}, {sizes})"], count
     lines.append(
         f"{indent}gemm(T[{0 if item == 'f4' else 1}], {tx}, {ty}, {rows}, {columns}, {k}, {item}(1), "
         f"{addresses[0]}, {lx}, {addresses[1]}, {ly}, {item}(0), {addresses[2]}, {m})"

@@ -1,4 +1,4 @@
-"""Convolution and pooling in programs: the steps that each is made of, with the kernels that make them.
+"""Convolution and pooling in programs, and indices: the steps that each is made of, with the kernels that make them.
 
 A kernel is called by its address (`kernels.loops.job`), so it is never compiled for a program. A convolution is two
 steps, weights packed side by side and the product itself; its gradient to the weights is two, the sums over parts of
@@ -20,7 +20,7 @@ from chainrule.jit.tracer import Tracer, Untraceable
 from chainrule.kernels import convolution as convolutions
 from chainrule.kernels import pooling as pools
 from chainrule.kernels import team
-from chainrule.ops import convolution, pooling
+from chainrule.ops import convolution, indexing, pooling
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -165,7 +165,17 @@ def _check(works: bool) -> None:
         raise Untraceable("a convolution or pooling of nothing, or of two types")
 
 
+def _indices(trace: Trace, input: Any, *, size: int, name: str, spared: int | None = None) -> Tracer:
+    """An argument is looked at before the run, whose error then comes before anything has changed."""
+    x = trace.named(input)
+    _check(x.value.kind == "argument" and x.dtype.kind in "iu")
+    indexing.indices(x.value.example, size=size, name=name, spared=spared)
+    trace.host.indices.append((x.value, size, name, 0 if spared is None else spared))
+    return Tracer(trace, x.value) if x.dtype == np.int64 else trace.cast(x, np.int64)
+
+
 STEPS: dict[Any, Callable[..., Any]] = {
+    indexing.indices: _indices,
     convolution.convolution: _convolution,
     convolution.convolution_to_input: _convolution_to_input,
     convolution.convolution_to_weight: _convolution_to_weight,

@@ -1,8 +1,8 @@
 """A program: stages compiled, memory laid out, ready to run again and again.
 
-A run writes the addresses of the arguments into a table, lets Python prepare the few numbers that change from call to
-call (`trace.Host`), and calls the compiled stages: one call if all of them are compiled, else one for each stretch
-between two calls of Python. BLAS's own threads are not used inside (`kernels.blas`).
+A run finds the numbers that change from call to call prepared (by `host`), the addresses of the arguments in its table,
+and calls the compiled stages: one call if all of them are compiled, else one for each stretch between two calls of
+Python. BLAS's own threads are not used inside.
 """
 
 from __future__ import annotations
@@ -15,14 +15,15 @@ from chainrule.jit import emit
 from chainrule.jit.graph import Value, base_of
 from chainrule.jit.schedule import ALIGNMENT, Plan
 from chainrule.kernels import blas, team
-from chainrule.kernels.compile import load
+from chainrule.kernels.compile import load, loops
+from chainrule.ops.indexing import in_range
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
-    from chainrule.jit.trace import Host
+    from chainrule.jit.host import Host
 
 HEADER = '''"""A program made by chainrule.jit. T: addresses of arrays; S: numbers that change from call to call."""
 
@@ -32,9 +33,12 @@ import numba
 import numpy as np
 
 from chainrule.kernels.compile import jit
+from chainrule.kernels.loops.product import dots
 from chainrule.kernels.loops.program import *
 '''
-RESERVED = 3  # at the start of the table: BLAS's product in single and double precision, words that threads share
+RESERVED = 6
+"""At the start of the table: BLAS's product in single and double precision, its functions that tell and set how many
+threads it uses, how many those were before the run, and the words that our threads share."""
 WORTH_THREADS = 2e6
 """So many multiplications and moves of numbers, some 50 µs, are worth a second thread."""
 
@@ -80,11 +84,17 @@ class Program:
             self._slot(base_of(v))
         self._allocate(outputs)
         self.order: list[Any] = [item if isinstance(item, int) else self._caller(item) for item in order]
+        self.loops: Any = loops("program")
         self.module: Any = load("program", self.code) if parts else None
         self.scalars = np.zeros(max(1, len(host.slots)))
-        space: dict[str, Any] = dict(host.names)
-        exec(host.source(), space)  # noqa: S102  # expressions that the trace wrote
-        self.prepare, self.remember, self.applies = space["prepare"], space["remember"], space["applies"]
+        self.numbers = self.scalars.data  # to be written one by one, which is quicker so
+        used = [(i, value) for i, value in enumerate(self.arguments) if id(value) in self.slots]
+        self.places = [
+            (i, self.loops.place if value.dtype.name in emit.NAMES else _place, self.slots[id(value)], value)
+            for i, value in used
+        ]
+        known = {id(value): i for i, value in enumerate(self.arguments)}
+        self.indices = [(known[id(value)], size, name, spared) for value, size, name, spared in host.indices]
 
     def _slot(self, value: Value) -> int:
         found = self.slots.get(id(value))
@@ -106,9 +116,9 @@ class Program:
 
     def _allocate(self, outputs: Sequence[Value]) -> None:
         self.table = np.zeros(RESERVED + len(self.bases), np.int64)
-        self.table[:2] = blas.addresses()
+        self.table[:4] = *blas.addresses(), *blas.threads_addresses()
         self.control = np.zeros((3 * self.shares + 1) * 8 + 8, np.int64)  # a cache line for each word
-        self.table[2] = -(-self.control.ctypes.data // ALIGNMENT) * ALIGNMENT
+        self.table[5] = -(-self.control.ctypes.data // ALIGNMENT) * ALIGNMENT
         raw = self.memory = np.empty(self.plan.arena + ALIGNMENT, np.uint8)
         start = -raw.ctypes.data % ALIGNMENT
         self.arrays: dict[int, NDArray[Any]] = {}
@@ -159,26 +169,49 @@ class Program:
         if array.strides != value.example.strides and array.size:
             array = _copied(array, value)
         self.arrays[id(value)] = array
-        self.table[self.slots[id(value)]] = array.__array_interface__["data"][0]
+        _place(self.table, self.slots[id(value)], array)
+
+    def check(self, arguments: Sequence[NDArray[Any]]) -> None:
+        """Look whether arguments that are indices are in range.
+
+        Raises:
+            IndexError: one is not.
+        """
+        for i, size, name, spared in self.indices:
+            if not self.loops.all_below(arguments[i], size, spared):
+                in_range(arguments[i][arguments[i] != spared], size, name)
 
     def run(self, arguments: Sequence[NDArray[Any]]) -> None:
         """Run the stages, once."""
-        for value, array in zip(self.arguments, arguments, strict=True):
-            if id(value) in self.slots:
-                self._take(value, array)
-        new = self.prepare(self.scalars)
+        for i, place, slot, value in self.places:
+            array = arguments[i]
+            if array.strides != value.example.strides and array.size:
+                array = _copied(array, value)
+            self.arrays[id(value)] = array  # which keeps it, too
+            place(self.table, slot, array)
+        if len(self.order) == 1 and self.module is not None:
+            self._run(0)
+            return
         before = blas.hold()
         try:
             for item in self.order:
-                if type(item) is not int:
-                    item()
-                elif self.shares == 1:
-                    self.module.run(self.table, self.scalars, item, 0, 1)
+                if type(item) is int:
+                    self._run(item)
                 else:
-                    team.together(self.module, self.table, self.scalars, item, self.shares)
+                    item()
         finally:
             blas.let_go(before)
-        self.remember(new)
+
+    def _run(self, part: int) -> None:
+        if self.shares == 1:
+            self.module.lead(self.table, self.scalars, part, 1)
+        else:
+            team.together(self.module, self.table, self.scalars, part, self.shares)
+
+
+def _place(table: NDArray[np.int64], slot: int, array: NDArray[Any]) -> None:
+    """What `loops.program.place` does, more slowly, for arrays of any type."""
+    table[slot] = array.__array_interface__["data"][0]
 
 
 def _given(value: Value) -> bool:

@@ -20,6 +20,7 @@ from chainrule.autograd.mode import _HOUSE, mode
 from chainrule.errors import CaptureError, LostTensorError
 from chainrule.jit.emit import NAMES, fits_gemm
 from chainrule.jit.graph import SOURCES, Value, base_of, dense
+from chainrule.jit.host import Host
 from chainrule.jit.kernels import STEPS
 from chainrule.jit.tracer import Number, Tracer, Untraceable
 from chainrule.ops.dtypes import promote
@@ -44,62 +45,6 @@ GRADIENT = (
 
 class UnsettledError(BaseException):  # no `except Exception` of the user's is to catch it
     """An optimiser does not remember yet what it will from its first step on: its second can be compiled."""
-
-
-class Host:
-    """What Python still does before each run of the program: numbers that change from call to call, and checks.
-
-    Attributes:
-        lines: statements that fill S, the numbers that the program reads.
-        names: what they speak of.
-        checks: expressions with the value that they had; with another one the program does not apply.
-        new: what is remembered anew, such as a count of steps, and which name holds it until the program has run.
-    """
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-        self.names: dict[str, Any] = {}
-        self.checks: dict[str, Any] = {}
-        self.slots: dict[str, int] = {}
-        self.new: dict[str, str] = {}
-
-    def name(self, thing: Any) -> str:
-        """A name for an object."""
-        for name, known in self.names.items():
-            if known is thing:
-                return name
-        name = f"x{len(self.names)}"
-        self.names[name] = thing
-        return name
-
-    def slot(self, number: Number) -> int:
-        """Where the program finds a number."""
-        found = self.slots.get(number.code)
-        if found is None:
-            found = self.slots[number.code] = len(self.slots)
-            self.lines.append(f"S[{found}] = {number.code}")
-        return found
-
-    def source(self) -> str:
-        """Three functions: `prepare` fills S, `remember` is called after the run, `applies` makes the checks."""
-        checks = " and ".join(f"({code}) == {value!r}" for code, value in self.checks.items()) or "True"
-        kept = "".join(f"{name}, " for name in self.new.values())
-        lines = ["def prepare(S):", *self.lines, f"return ({kept})", "def remember(new):"]
-        lines += [f"{target} = new[{i}]" for i, target in enumerate(self.new)] or ["pass"]
-        lines += ["def applies():", f"return {checks}"]
-        return "\n".join(line if line.startswith("def ") else f"    {line}" for line in lines)
-
-    def assign(self, target: str, number: Number) -> None:
-        """A number that is remembered, such as a count of steps."""
-        name = f"new{len(self.lines)}_"
-        self.lines.append(f"{name} = {number.code}")
-        self.new[target] = name
-
-    def expect(self, code: str, value: Any) -> None:
-        """The program applies as long as this has this value. It is looked at before anything is assigned."""
-        if any(name in code for name in self.new.values()):
-            raise Untraceable(f"a decision about {code}, which has just been changed")
-        self.checks[code] = value
 
 
 class Settings(dict[str, Any]):

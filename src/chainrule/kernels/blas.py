@@ -26,15 +26,24 @@ def addresses() -> tuple[int, int]:
     return _function("cblas_sgemm"), _function("cblas_dgemm")
 
 
+@functools.cache
+def threads_addresses() -> tuple[int, int]:
+    """The addresses of OpenBLAS's functions that tell and set how many threads it uses; 0 if it is another library."""
+    found = _threads()
+    return (0, 0) if found is None else (_address(found[0]), _address(found[1]))
+
+
+def _address(function: Any) -> int:
+    return ctypes.cast(function, ctypes.c_void_p).value or 0
+
+
 def _function(name: str) -> int:
     for full in (f"scipy_{name}64_", f"{name}64_", f"{name}$NEWLAPACK$ILP64"):
         try:
             found = getattr(_library(), full)
         except AttributeError:
             continue
-        address = ctypes.cast(found, ctypes.c_void_p).value
-        if address is not None:
-            return address
+        return _address(found)
     raise NoBlasError(f"NumPy's library of linear algebra has no {name} with 64-bit sizes")
 
 

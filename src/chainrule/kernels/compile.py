@@ -55,7 +55,7 @@ def run(family: str, name: str, *arguments: Any) -> Any:
     """Call a kernel: `loops.<family>.<name>`, or `plain.<name>` where Numba cannot be used."""
     if works():
         try:
-            return getattr(_loops(family), name)(*arguments)
+            return getattr(loops(family), name)(*arguments)
         except cannot_compile() as error:
             give_up(error)
     return getattr(import_module("chainrule.kernels.plain"), name)(*arguments)
@@ -135,7 +135,8 @@ def load(kind: str, code: str) -> Any:
     return module
 
 
-def _loops(family: str) -> Any:
+def loops(family: str) -> Any:
+    """A module of compiled loops."""
     return import_module(f"chainrule.kernels.loops.{family}")
 
 

@@ -115,6 +115,16 @@ def warp(images: Array, maps: Array, field: Array, out: Array) -> None:
             out += down * right * framed[numbers, top + i + 1, left + j + 1]
 
 
+def gather_scaled(table: Array, places: Array, scale: Any, out: Array) -> None:
+    """See `kernels.rows`."""
+    np.multiply(table[places], scale, out, dtype=np.float32, casting="unsafe")
+
+
+def scatter_add(rows: Array, places: Array, out: Array) -> None:
+    """See `kernels.rows`."""
+    np.add.at(out, places, rows)
+
+
 def _by_group(x: Array, groups: int) -> Array:
     """(N, H, W, C) as (N, H, W, groups, 1, C / groups)."""
     return x.reshape(*x.shape[:3], groups, 1, x.shape[3] // groups if groups else 0)

@@ -58,20 +58,20 @@ def together(program: Any, table: NDArray[np.int64], scalars: NDArray[Any], part
     """Run a part of a compiled program on so many threads at once, this one among them.
 
     Args:
-        program: a module made by `chainrule.jit`, with its functions `lead`, `follow` and `run`.
+        program: a module made by `chainrule.jit`, with its functions `call`, `lead` and `follow`.
         table: the addresses of its arrays.
         scalars: its numbers.
         part: which part of it.
         shares: how many threads.
     """
     if shares == 1 or not _team_lock.acquire(blocking=False):
-        program.run(table, scalars, part, 0, 1)
+        program.lead(table, scalars, part, 1)
         return
     try:
         for me, worker in enumerate(_workers(shares - 1), 1):
             if not program.call(table, part, me):  # it sleeps
                 worker.start_on(program.follow, (table, scalars, part, me, shares, worker.hurry), awaited=False)
-        program.run(table, scalars, part, 0, shares)
+        program.lead(table, scalars, part, shares)
     finally:
         _team_lock.release()
 

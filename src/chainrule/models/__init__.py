@@ -2,11 +2,12 @@
 
 from chainrule.models.mlp import mlp
 from chainrule.models.network import network
-from chainrule.models.registry import REGISTRY, Model, Recipe, build, get, images_to_inputs, register
+from chainrule.models.registry import PIXEL, REGISTRY, Model, Recipe, build, get, images_to_inputs, register
 from chainrule.models.small_convnets import cnn, lenet5
 from chainrule.models.tuned_convnet import best
 
 __all__ = [
+    "PIXEL",
     "REGISTRY",
     "Model",
     "Recipe",

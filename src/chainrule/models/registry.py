@@ -133,6 +133,10 @@ def build(
     return model.build(generator=generator, **options)
 
 
+PIXEL = 1 / 255
+"""What makes of a pixel, 0 to 255, what the models want."""
+
+
 def images_to_inputs(images: Tensor) -> Tensor:
     """Pixels as the models want them: (N, H, W) uint8, 0 to 255, to float32, 0 to 1."""
-    return images * (1 / 255)
+    return images * PIXEL

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from chainrule.kernels.rows import scatter_add
 from chainrule.ops.arithmetic import where
 from chainrule.ops.operation import NUMPY, Array, Ints, Tensor, operation
 from chainrule.ops.shape import along, cat, each_place, movedim, place, reshape, several
@@ -228,7 +229,19 @@ def rows(input: Array, places: Array) -> Array:
 @rows.derivative
 def _(grad: Array, input_shape: tuple[int, ...], places: Array) -> Any:
     """Each row's gradient, added where it was taken from."""
-    return lambda: put(grad, index=np.asarray(places), shape=input_shape), None
+    return lambda: put_rows(grad, places=np.asarray(places), count=input_shape[0]), None
+
+
+@operation
+def put_rows(input: Array, *, places: Any, count: int) -> Array:
+    """Zeros (count, D), with rows (..., D) added at their places (...)."""
+    return scatter_add(input, places, count)
+
+
+@put_rows.derivative
+def _(grad: Array, places: Any) -> Array:
+    """The gradient at the places."""
+    return rows(grad, places)
 
 
 def integers(index: Array, name: str) -> Any:

@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 
     from chainrule.data import ImageData
     from chainrule.models import Recipe
-    from chainrule.tensor import Tensor
     from chainrule.training.run import Run
 
 OPTIMIZERS = {"sgd": {"lr": 0.1, "momentum": 0.9}, "adam": {"lr": 0.002}, "adamw": {"lr": 0.002, "weight_decay": 0.01}}
@@ -116,7 +115,7 @@ def prepare(run: Run, data: ImageData, callbacks: Sequence[Callback] = ()) -> Tr
     weights_seed, order_seed = np.random.SeedSequence(config["seed"]).spawn(2)
     network, model = run.untrained(np.random.default_rng(weights_seed)), run.model
     (images, labels), validation, _ = data.split()
-    dataset = TensorDataset(images[:limit], labels[:limit], transform=_scaled)
+    dataset = TensorDataset(images[:limit], labels[:limit], scale=models.PIXEL)
     order, augment = np.random.default_rng(order_seed), Augment(**recipe.augment) if recipe.augment else None
     loader = DataLoader(dataset, recipe.batch_size, shuffle=True, generator=order, augment=augment)
     optimizer = _optimizer(recipe, network.parameters())
@@ -172,10 +171,6 @@ def finish(run: Run, data: ImageData, seconds: float) -> dict[str, Any]:
     result = {"test_accuracy": found.accuracy, "test_loss": found.loss, "seconds": seconds}
     write_text(run.folder / "result.json", json.dumps(result, indent=2) + "\n")
     return result
-
-
-def _scaled(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    return models.images_to_inputs(images), labels
 
 
 def _optimizer(recipe: Recipe, parameters: Any) -> optim.Optimizer:

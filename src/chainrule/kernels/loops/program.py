@@ -19,6 +19,7 @@ from numba import types
 from numba.core import cgutils as untyped_helpers
 from numba.extending import overload, register_jitable
 
+from chainrule.kernels.compile import jit
 from chainrule.kernels.loops.job import ADDRESS as KERNEL_ADDRESS
 from chainrule.kernels.loops.tile import vector_code as intrinsic
 
@@ -73,6 +74,65 @@ def gemm(
 
     word = types.int64
     return types.void(*[word] * 6, number, word, word, word, word, number, word, word), generate
+
+
+GET_THREADS, SET_THREADS, BEFORE = 2, 3, 4
+
+
+@intrinsic
+def _told(typing_context: Any, address: Any) -> Any:
+    """Call a function without arguments, by its address, that tells a whole number."""
+
+    def generate(context: Any, b: Any, signature: Any, values: Any) -> Any:
+        function = ir.FunctionType(ir.IntType(32), [])
+        return b.sext(b.call(b.inttoptr(values[0], function.as_pointer()), []), ir.IntType(64))
+
+    return types.int64(types.int64), generate
+
+
+@intrinsic
+def _tell(typing_context: Any, address: Any, number: Any) -> Any:
+    """Call a function of a whole number, by its address."""
+
+    def generate(context: Any, b: Any, signature: Any, values: Any) -> Any:
+        function = ir.FunctionType(ir.VoidType(), [ir.IntType(32)])
+        b.call(b.inttoptr(values[0], function.as_pointer()), [b.trunc(values[1], ir.IntType(32))])
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64), generate
+
+
+@numba.njit(nogil=True)
+def hold_blas(table: Any) -> None:
+    """Hold BLAS to the thread that calls it, until it is let go: threads of ours call it at the same time."""
+    if table[GET_THREADS] != 0:
+        before = _told(table[GET_THREADS])
+        if before != 1:
+            table[BEFORE] = before
+            _tell(table[SET_THREADS], 1)
+
+
+@numba.njit(nogil=True)
+def let_blas_go(table: Any) -> None:
+    """Let BLAS use as many threads as before."""
+    if table[BEFORE] != 0:
+        _tell(table[SET_THREADS], table[BEFORE])
+        table[BEFORE] = 0
+
+
+@jit
+def place(table: Any, slot: int, array: Any) -> None:
+    """Note where an array is."""
+    table[slot] = array.ctypes.data
+
+
+@jit
+def all_below(indices: Any, size: int, spared: int) -> bool:
+    """Whether whole numbers are from 0 to size - 1, or `spared`."""
+    fine = True
+    for index in indices.flat:
+        fine &= ((index >= 0) & (index < size)) | (index == spared)
+    return fine
 
 
 @intrinsic
@@ -301,7 +361,7 @@ def power(x: Any, y: Any) -> Any:
 # cache line, at the address table[CONTROL]: how many have arrived, in which round they are, and for each thread where
 # it is, which run it is called to, and which part of the program that is.
 
-CONTROL, WORD = 2, 64
+CONTROL, WORD = 5, 64
 ASLEEP, LOOKING_OUT, CALLED = 0, 1, 2
 PATIENCE, POLITENESS = 200_000, 20_000
 """So many looks at memory, about 200 µs, before a thread goes to sleep; and before it lets others take its place."""
@@ -375,9 +435,10 @@ def wait(table: Any, shares: int) -> None:
             _give_way()
 
 
-@numba.njit(nogil=True)
+@jit
 def call(table: Any, part: int, me: int) -> bool:
     """Call a thread that is looking out to the next run; False if it sleeps, and must be woken another way."""
+    hold_blas(table)  # before others use it
     state = table[CONTROL] + (3 * me) * WORD
     while True:
         now = _load(state)
