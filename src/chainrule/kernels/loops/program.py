@@ -363,8 +363,9 @@ def power(x: Any, y: Any) -> Any:
 
 CONTROL, WORD = 5, 64
 ASLEEP, LOOKING_OUT, CALLED = 0, 1, 2
-PATIENCE, POLITENESS = 200_000, 20_000
-"""So many looks at memory, about 200 µs, before a thread goes to sleep; and before it lets others take its place."""
+PATIENCE, POLITENESS, NAP = 200_000, 50_000, 50
+"""So many looks at memory, about 200 µs, before a thread goes to sleep for good; so many before it naps, as it must where
+other programs want the processors: the thread that it waits for then runs in its place; and for so many microseconds."""
 
 
 @intrinsic
@@ -406,12 +407,13 @@ def _change(typing_context: Any, address: Any, before: Any, after: Any) -> Any:
 
 
 @intrinsic
-def _give_way(typing_context: Any) -> Any:
-    """Let another thread have this processor, if one wants it."""
+def _nap(typing_context: Any) -> Any:
+    """Let another thread have this processor for a moment."""
 
     def generate(context: Any, b: Any, signature: Any, values: Any) -> Any:
-        function = cgutils.get_or_insert_function(b.module, ir.FunctionType(ir.IntType(32), []), "sched_yield")
-        b.call(function, [])
+        word = ir.IntType(32)
+        function = cgutils.get_or_insert_function(b.module, ir.FunctionType(word, [word]), "usleep")
+        b.call(function, [ir.Constant(word, NAP)])
         return context.get_dummy_value()
 
     return types.void(), generate
@@ -432,7 +434,7 @@ def wait(table: Any, shares: int) -> None:
     while _load(turn) == here:
         looks += 1
         if looks > POLITENESS:  # the others have lost their processor
-            _give_way()
+            _nap()
 
 
 @jit
