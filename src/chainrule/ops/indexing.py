@@ -124,7 +124,7 @@ def index_select(input: Array, dim: int, index: Array) -> Tensor:
 
 def flip(input: Array, dims: Ints, *more: int) -> Tensor:
     """The order of elements turned round along each of `dims`."""
-    turned = each_place(input, (*several(dims), *more), "flip")
+    turned = each_place(input, (*several(dims, "flip"), *more), "flip")
     return getitem(input, index=tuple(slice(None, None, -1 if d in turned else 1) for d in range(input.ndim)))
 
 
@@ -136,7 +136,7 @@ def roll(input: Array, shifts: Ints, dims: Ints | None = None) -> Tensor:
     Raises:
         ValueError: other numbers of shifts and dimensions.
     """
-    shifts, dims = several(shifts), several(() if dims is None else dims)
+    shifts, dims = several(shifts, "roll"), several(() if dims is None else dims, "roll")
     if len(shifts) == 1 and not dims:
         return reshape(roll(reshape(input, shape=(-1,)), shifts, 0), shape=input.shape)
     if not input.ndim:
