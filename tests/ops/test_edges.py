@@ -392,6 +392,7 @@ class TestAsPyTorchHasIt:
     def test_but_any_and_all_reduce_none_then(self):
         x = chainrule.tensor([[True, False]])
         assert x.any(dim=()).tolist() == x.all(dim=()).tolist() == [[True, False]]
+        assert chainrule.tensor(True).any(dim=0).tolist() is chainrule.tensor(True).all(dim=-1).tolist() is True
 
     def test_products_take_one_type(self):
         single, double = chainrule.ones(2, 2), chainrule.ones(2, 2).double()
@@ -414,6 +415,8 @@ class TestNoTensorsNoNumbers:
             (lambda x: ops.cross_entropy(x, [0, 1]), TypeError, "cross_entropy: takes tensors or arrays, not list"),
             (lambda x: ops.nll_loss(x, "ab"), TypeError, "nll_loss: takes tensors or arrays, not str"),
             (lambda x: ops.mse_loss(x, 3), TypeError, "mse_loss: takes tensors or arrays, not int"),
+            (lambda x: ops.cat([x, None]), TypeError, "cat: takes tensors or arrays, not NoneType"),
+            (lambda x: nn.Linear(3, 2)(None), TypeError, "linear: takes tensors or arrays, not NoneType"),
             (lambda x: nn.Linear(3, 2)([1, 2, 3]), TypeError, "linear: takes tensors or arrays, not list"),
             (lambda x: ops.conv2d([x], x), TypeError, "conv2d: takes tensors or arrays, not list"),
             (lambda x: ops.max_pool2d("x", 2), TypeError, "max_pool2d: takes tensors or arrays, not str"),

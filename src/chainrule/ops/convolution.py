@@ -205,7 +205,7 @@ def pair(name: str, what: str, value: Any, least: int, ndim: int = 2) -> tuple[i
 
 def _check(name: str, input: Array, weight: Array, bias: Array, groups: int, ndim: int, turned: bool = False) -> None:
     """Whether input, weight and bias fit; a convolution that is turned round takes what another one gives."""
-    only_tensors(name, input, weight, bias)
+    only_tensors(name, input, weight, optional=[bias])
     if weight.ndim != ndim + 2 or input.ndim not in (ndim + 1, ndim + 2) or 0 in weight.shape[2:]:
         sizes, taps = ("L", "K") if ndim == 1 else ("H, W", "KH, KW")
         form = f"(N, C, {sizes}) and weight (O, C / groups, {taps}) with at least one tap"

@@ -230,7 +230,7 @@ def cross_entropy(
     Inception architecture (2016).
     """
     name, dim = "cross_entropy", _class_dim("cross_entropy", input)
-    only_tensors(name, target, weight)
+    only_tensors(name, target, optional=[weight])
     of_indices = target.dtype.kind != "f"
     if of_indices and weight is None and not label_smoothing:  # the commonest case, in one operation
         places = _classes(name, input, target, None, ignore_index)
@@ -298,7 +298,7 @@ def _classes(name: str, scores: Array, target: Array, weight: Array, ignore: int
     """The class indices, if they and the weight fit the scores."""
     shape, dim = scores.shape, _class_dim(name, scores)
     classes, wanted = shape[dim], shape[:dim] + shape[dim + 1 :]
-    only_tensors(name, target, weight)
+    only_tensors(name, target, optional=[weight])
     if target.dtype.kind not in "iu":
         form = "integers (class indices) or floats (probabilities)"
         raise TypeError(f"{name}: target must be {form}, not {target.dtype}")

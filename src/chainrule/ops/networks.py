@@ -138,7 +138,7 @@ def group_norm(input: Array, num_groups: int, weight: Array = None, bias: Array 
 
     Source: Wu and He, Group normalization (2018).
     """
-    only_tensors("group_norm", input, weight, bias)
+    only_tensors("group_norm", input, optional=[weight, bias])
     if input.ndim < 2 or num_groups < 1 or input.shape[1] % num_groups:
         raise ValueError(f"group_norm: num_groups={num_groups} must divide the channels of (N, C, ...) {input.shape}")
     weight, bias = _by_channel("group_norm", input, weight, bias)
@@ -169,7 +169,7 @@ def batch_norm(
 
     Source: Ioffe and Szegedy, Batch normalization (2015).
     """
-    only_tensors("batch_norm", input, running_mean, running_var, weight, bias)
+    only_tensors("batch_norm", input, optional=[running_mean, running_var, weight, bias])
     if input.shape == (0,):  # no example, no channel
         return input  # type: ignore[no-any-return]
     if input.ndim < 2:
@@ -198,7 +198,7 @@ def _blend(running: Any, batch: Any, momentum: float) -> None:
 
 def _last(name: str, input: Array, shape: Ints, *parts: Array) -> tuple[int, ...]:
     """The last dimensions, where input, weight and bias fit."""
-    only_tensors(name, input, *parts)
+    only_tensors(name, input, optional=parts)
     sizes = several(shape, name)
     if not sizes or input.shape[-len(sizes) :] != sizes:
         raise ValueError(f"{name}: input {input.shape} must end with normalized_shape {sizes}")

@@ -127,7 +127,8 @@ class Operation:
                 try:
                     return record(self, inputs, options)  # type: ignore[no-any-return]  # whatever the type makes of it
                 except AttributeError:
-                    only_tensors(self.name, *[x for x in inputs if type(x) not in _NUMBERS])
+                    needed = len(self.inputs) - len(self.absent)
+                    only_tensors(self.name, *inputs[:needed], optional=inputs[needed:])
                     raise
         if inputs and all(type(x) in _NUMBERS for x in inputs):
             raise TypeError(f"{self.name}: takes tensors or arrays, not numbers alone: {', '.join(map(str, inputs))}")
@@ -176,10 +177,10 @@ def operation(formula: Callable[..., Any] | None = None, **how: Any) -> Any:
     return partial(Operation, **how) if formula is None else Operation(formula, **how)
 
 
-def only_tensors(name: str, *given: Any) -> None:
-    """Raise a TypeError unless all are Tensors or arrays, or None, which stands for what was left out."""
-    for x in given:
-        if x is not None and not hasattr(x, "dtype"):
+def only_tensors(name: str, *given: Any, optional: Sequence[Any] = ()) -> None:
+    """Raise a TypeError unless all are Tensors or arrays; those that are `optional` may be None."""
+    for x in (*given, *(x for x in optional if x is not None)):
+        if not hasattr(x, "dtype"):
             raise TypeError(f"{name}: takes tensors or arrays, not {type(x).__name__}")
 
 

@@ -94,13 +94,13 @@ def argmin(input: Array, *, dim: int | None = None, keepdim: bool = False) -> Ar
 @operation(numpy=np.all)
 def all(input: Array, *, dim: Dim = None, keepdim: bool = False) -> Array:
     """Whether every element is true (not 0); here a tuple of no dimensions reduces none, as PyTorch has it."""
-    return np.all(input, axis=None if dim is None else several(dim, "the dimension"), keepdims=keepdim)
+    return np.all(input, axis=dim if dim == () else _axes(dim), keepdims=keepdim)
 
 
 @operation(numpy=np.any)
 def any(input: Array, *, dim: Dim = None, keepdim: bool = False) -> Array:
     """Whether at least one element is true (not 0); a tuple of no dimensions reduces none, as in `all`."""
-    return np.any(input, axis=None if dim is None else several(dim, "the dimension"), keepdims=keepdim)
+    return np.any(input, axis=dim if dim == () else _axes(dim), keepdims=keepdim)
 
 
 @operation
