@@ -389,10 +389,25 @@ class TestAsPyTorchHasIt:
         assert (one.shape, one.tolist(), x.grad.tolist()) == ((), other.tolist(), y.grad.tolist())
         assert getattr(x, name)(dim=(), keepdim=True).shape == (1, 1)
 
+    @pytest.mark.parametrize("name", ["sum", "mean", "amax", "amin", "norm", "logsumexp"])
+    def test_a_single_number_has_a_dimension_to_reduce(self, name):
+        x = chainrule.tensor(3.0, requires_grad=True)
+        for dim in (0, -1, (0,), [-1]):
+            out = getattr(x, name)(dim=dim)
+            out.backward()
+            assert (out.shape, out.item(), x.grad.item()) == ((), 3, 1)
+            x.grad = None
+
     def test_but_any_and_all_reduce_none_then(self):
         x = chainrule.tensor([[True, False]])
         assert x.any(dim=()).tolist() == x.all(dim=()).tolist() == [[True, False]]
         assert chainrule.tensor(True).any(dim=0).tolist() is chainrule.tensor(True).all(dim=-1).tolist() is True
+
+    def test_triangles_keep_the_type(self):
+        for dtype in (np.bool_, np.uint8, np.int64, np.float32, np.float64):
+            x = chainrule.ones(2, 2, dtype=dtype)
+            assert (x.tril().dtype, x.triu().dtype) == (dtype, dtype)
+            assert (x.tril().tolist(), x.triu().tolist()) == ([[1, 0], [1, 1]], [[1, 1], [0, 1]])
 
     def test_products_take_one_type(self):
         single, double = chainrule.ones(2, 2), chainrule.ones(2, 2).double()

@@ -152,12 +152,12 @@ def roll(input: Array, shifts: Ints, dims: Ints | None = None) -> Tensor:
 
 def tril(input: Array, diagonal: int = 0) -> Tensor:
     """Matrices (..., n, m) with zeros above a diagonal; 0 is the main one, 1 the one above."""
-    return where(_below("tril", input, diagonal), input, 0)
+    return where(_below("tril", input, diagonal), input, False)  # 0 in the input's own type
 
 
 def triu(input: Array, diagonal: int = 0) -> Tensor:
     """Matrices (..., n, m) with zeros below a diagonal; 0 is the main one, 1 the one above."""
-    return where(_below("triu", input, diagonal - 1), 0, input)
+    return where(_below("triu", input, diagonal - 1), False, input)
 
 
 def diagonal(input: Array, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:

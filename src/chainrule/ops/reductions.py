@@ -270,7 +270,10 @@ NUMPY[np.amax], NUMPY[np.amin] = amax, amin  # older names of np.max and np.min
 
 def _axes(dim: Dim) -> int | tuple[int, ...] | None:
     """`dim` as NumPy takes it; None for no dimensions at all, which PyTorch takes for all of them."""
-    return dim if dim is None or isinstance(dim, (int, np.integer)) else several(dim, "the dimension") or None
+    if dim is None or isinstance(dim, (int, np.integer)):
+        return dim
+    axes = several(dim, "the dimension")
+    return axes[0] if len(axes) == 1 else axes or None  # NumPy takes an axis of a single number, but no tuple of it
 
 
 def _kept(shape: tuple[int, ...], dim: Dim) -> tuple[int, ...]:
