@@ -415,6 +415,8 @@ class TestAsPyTorchHasIt:
             for other in (double, double.long()):
                 with pytest.raises(TypeError, match=f"both must have one type, not float32 and {other.dtype}"):
                     product(single, other)
+        with pytest.raises(TypeError, match="linear: both must have one type, not float32 and float64"):
+            ops.linear(single, single, double[0])
 
     def test_a_product_over_several_dimensions_is_refused(self):
         with pytest.raises(TypeError, match="prod.*tuple"):

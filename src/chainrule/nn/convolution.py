@@ -42,10 +42,9 @@ class _Convolution(Module):
     ) -> None:  # fmt: skip
         name = type(self).__name__
         check_sizes(name, in_channels=in_channels, out_channels=out_channels, groups=groups)
-        taps, *_ = [
-            pair(name, what, value, 1, self.ndim)[-self.ndim :]
-            for what, value in (("kernel_size", kernel_size), ("stride", stride), ("dilation", dilation))
-        ]
+        taps = pair(name, "kernel_size", kernel_size, 1, self.ndim)[-self.ndim :]
+        for what, value in (("stride", stride), ("dilation", dilation)):
+            pair(name, what, value, 1, self.ndim)
         if groups < 1 or in_channels % groups or out_channels % groups:
             raise ValueError(f"{name}: {groups=} must divide {in_channels=} and {out_channels=}")
         self.in_channels, self.out_channels = in_channels, out_channels

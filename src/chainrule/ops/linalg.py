@@ -60,10 +60,11 @@ def _turned(matrices: Array) -> Array:
     return np.swapaxes(matrices, -1, -2)
 
 
-def _one_type(name: str, input: Array, other: Array) -> None:
-    if input.dtype != other.dtype:
-        wanted = "both must have one type"
-        raise TypeError(f"{name}: {wanted}, not {input.dtype} and {other.dtype}: use .float() or .double()")
+def _one_type(name: str, input: Array, *others: Array) -> None:
+    for other in others:
+        if other is not None and other.dtype != input.dtype:
+            wanted = "both must have one type"
+            raise TypeError(f"{name}: {wanted}, not {input.dtype} and {other.dtype}: use .float() or .double()")
 
 
 @operation
@@ -87,7 +88,7 @@ def linear(input: Array, weight: Array, bias: Array = None) -> Array:
         raise ValueError(f"linear: input {input.shape} does not fit weight {weight.shape}: {wanted}")
     if bias is not None and bias.shape != weight.shape[:1]:
         raise ValueError(f"linear: bias {bias.shape} does not fit weight {weight.shape}: it must be {weight.shape[:1]}")
-    _one_type("linear", input, weight)
+    _one_type("linear", input, weight, bias)
     product = np.matmul(input, np.transpose(weight))
     return product if bias is None else product + bias
 

@@ -254,8 +254,6 @@ class OneCycleLR(LRScheduler):
         peaks = _for_each_group(self, optimizer, "max_lr", max_lr)
         highest = _for_each_group(self, optimizer, "max_momentum", max_momentum)
         lowest = _for_each_group(self, optimizer, "base_momentum", base_momentum)
-        for rate, high, low in zip(peaks, highest, lowest, strict=True):
-            check_numbers(self, max_lr=rate, max_momentum=high, base_momentum=low)
         # Each group's rate and momentum at first (0), at the top (1) and at last (2)
         self.rates = [(peak / div_factor, peak, peak / div_factor / final_div_factor) for peak in peaks]
         self.momenta = [(high, low, high) for high, low in zip(highest, lowest, strict=True)] if cycle_momentum else []
@@ -423,5 +421,8 @@ def _for_each_group(scheduler: LRScheduler, optimizer: Optimizer, name: str, giv
     """One value for each group."""
     groups = _optimizer(scheduler, optimizer).param_groups
     values = list(given) if isinstance(given, (list, tuple)) else [given] * len(groups)
+    for value in values:
+        if not callable(value):
+            check_numbers(scheduler, **{name: value})
     scheduler._check(len(values) == len(groups), f"{name} has {len(values)} values for {len(groups)} groups")
     return values
