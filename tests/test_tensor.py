@@ -393,9 +393,11 @@ class TestTypes:
             assert chainrule.where(true, one, two).dtype == dtype
 
     def test_products(self):
-        assert (tensor([[1]]) @ tensor([[1.0]])).dtype == F32
         assert (tensor([[1]]) @ tensor([[2]])).dtype == I64
-        assert (tensor([[1.0]]) @ np.ones((1, 1))).dtype == F64
+        assert (tensor([[1.0]]) @ np.ones((1, 1), F32)).dtype == F32
+        for other in (tensor([[1]]), np.ones((1, 1))):  # nothing is widened behind the caller's back
+            with pytest.raises(TypeError, match=r"matmul: both must have one type, not float32 and (int64|float64)"):
+                tensor([[1.0]]) @ other
 
     def test_conversions(self):
         x = tensor([0.0, 1.5, -2.5], requires_grad=True)

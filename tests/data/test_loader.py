@@ -193,3 +193,17 @@ def test_a_state_must_be_whole(key):
     del state[key]
     with pytest.raises(KeyError, match=key):
         make(shuffle=True).load_state_dict(state)
+
+
+@pytest.mark.parametrize(
+    ("make_it", "message"),
+    [
+        (lambda d: DataLoader(d, batch_size="a"), "DataLoader: batch_size must be a whole number, not 'a'"),
+        (lambda d: DataLoader(d, batch_size=1.5), "DataLoader: batch_size must be a whole number, not 1.5"),
+        (lambda d: DataLoader(3), "DataLoader: takes a data set, such as a TensorDataset, not int"),
+        (lambda d: DataLoader(d, shuffle=True, generator=3), "DataLoader: generator must be one of NumPy's, not int"),
+    ],
+)
+def test_what_makes_no_loader(make_it, message):
+    with pytest.raises(TypeError, match=message):
+        make_it(make().dataset)

@@ -222,15 +222,68 @@ def test_a_whole_network_twice_differentiable():
 @pytest.mark.parametrize(
     ("make", "error", "sentence"),
     [
-        (lambda: nn.Linear(2.5, 3), TypeError, "Linear: in_features must be made of whole numbers, not 2.5"),
-        (lambda: nn.Conv2d(1, 1, 0), ValueError, "Conv2d: kernel_size must be at least 1, not 0"),
-        (lambda: nn.Conv2d(1, 1, (3, -1)), ValueError, "Conv2d: kernel_size must be at least 1, not (3, -1)"),
+        (lambda: nn.Linear(2.5, 3), TypeError, "Linear: in_features: takes a whole number or several, not 2.5"),
+        (lambda: nn.Conv2d(1, 1, 0), ValueError, "Conv2d: kernel_size must be a number or two, at least 1, not 0"),
+        (lambda: nn.Conv2d(1, 1, (3, -1)), ValueError, "Conv2d: kernel_size must be a number or two, at least 1"),
+        (lambda: nn.Conv2d(1, 1, (1, 2, 3)), ValueError, "Conv2d: kernel_size must be a number or two, at least 1"),
+        (lambda: nn.Conv2d(1, 1, "a"), TypeError, "Conv2d: kernel_size: takes a whole number or several, not 'a'"),
         (lambda: nn.Conv2d(1, -1, 3), ValueError, "Conv2d: out_channels must be at least 0, not -1"),
-        (lambda: nn.Conv1d(1, 1, 3, stride=0), ValueError, "Conv1d: stride must be at least 1, not 0"),
+        (lambda: nn.Conv1d(1, 1, 3, stride=0), ValueError, "Conv1d: stride must be one number, at least 1, not 0"),
         (lambda: nn.BatchNorm1d(-3), ValueError, "BatchNorm1d: num_features must be at least 0, not -3"),
         (lambda: nn.Embedding(-1, 2), ValueError, "Embedding: num_embeddings must be at least 0, not -1"),
+        (lambda: nn.LayerNorm((2, -3)), ValueError, "LayerNorm: normalized_shape must be at least 0, not (2, -3)"),
+        (lambda: nn.RMSNorm(2.5), TypeError, "RMSNorm: normalized_shape: takes a whole number or several, not 2.5"),
+        (lambda: nn.GroupNorm("a", 3), TypeError, "GroupNorm: num_groups: takes a whole number or several, not 'a'"),
+        (lambda: nn.MultiheadAttention(-4, 2), ValueError, "MultiheadAttention: embed_dim must be at least 0, not -4"),
+        (lambda: nn.MultiheadAttention(4, 2, 3), ValueError, "MultiheadAttention: p is a probability, 0 to 1, not 3"),
+        (lambda: nn.Dropout("a"), ValueError, "Dropout: p is a probability, 0 to 1, not a"),
     ],
 )
 def test_sizes_that_make_no_layer(make, error, sentence):
     with pytest.raises(error, match=re.escape(sentence)):
         make()
+
+
+def test_a_kernel_may_be_a_list():
+    assert nn.Conv2d(1, 2, [3, 5]).weight.shape == (2, 1, 3, 5)
+    assert nn.Conv1d(1, 2, [3]).weight.shape == (2, 1, 3)
+
+
+def test_attention_names_the_shapes_that_do_not_fit():
+    layer, x = nn.MultiheadAttention(4, 2), chainrule.ones(3, 1, 4)
+    for key, value in (((5, 1, 4), (6, 1, 4)), ((5, 2, 4), (5, 2, 4)), ((4,), (4,))):
+        with pytest.raises((ValueError, IndexError), match="must see|out of range"):
+            layer(x, chainrule.ones(*key), chainrule.ones(*value))
+
+
+class TestNothingIsChangedByACallThatFails:
+    def test_batch_norm_counts_no_batch_that_it_refused(self):
+        for layer in (nn.BatchNorm1d(2), nn.BatchNorm1d(2, momentum=None)):
+            before = {name: value.tolist() for name, value in layer.state_dict().items()}
+            with pytest.raises(ValueError, match="needs more than one value a channel"):
+                layer(chainrule.ones(1, 2))
+            assert {name: value.tolist() for name, value in layer.state_dict().items()} == before
+            layer(chainrule.tensor([[1.0, 2], [3, 6]]))
+            assert layer.num_batches_tracked.item() == 1
+
+    def test_a_state_is_taken_over_whole_or_not_at_all(self):
+        layer = nn.Linear(2, 3)
+        before = layer.weight.tolist()
+        for bias in (np.array(["a", "b", "c"]), np.zeros(3, complex)):
+            with pytest.raises(ValueError, match=r"does not fit Linear: wrong type: bias is .*, must be float32"):
+                layer.load_state_dict({"weight": np.zeros((3, 2)), "bias": bias})
+            assert layer.weight.tolist() == before
+        with pytest.raises(TypeError, match="load_state_dict: takes tensors by their paths, not a list"):
+            layer.load_state_dict([1])
+
+    def test_a_list_of_modules_grows_by_all_or_none(self):
+        modules = nn.ModuleList([nn.ReLU()])
+        with pytest.raises(TypeError, match="ModuleList: '2' is a int, not a Module"):
+            modules.extend([nn.ReLU(), 3])
+        assert len(modules) == 1
+
+    def test_a_buffer_is_a_tensor(self):
+        module = nn.ReLU()
+        with pytest.raises(TypeError, match="register_buffer: 'z' must be a Tensor, not int"):
+            module.register_buffer("z", 3)
+        assert not hasattr(module, "z")

@@ -89,3 +89,8 @@ def test_nothing_to_clip():
     empty = nn.Parameter(np.ones((0, 2)))
     empty.grad = chainrule.zeros(0, 2, dtype=np.float64)
     assert clip_grad_norm_([empty], 1.0, "inf").item() == 0
+
+
+def test_takes_tensors_alone():
+    with pytest.raises(TypeError, match="clip_grad: takes tensors or arrays, not int"):
+        nn.utils.clip_grad_norm_([3], 1.0)

@@ -278,8 +278,8 @@ class TestShapesThatDoNotFit:
             (lambda z: z(2) @ z(3), ValueError, "matmul: (2,) @ (3,) does not fit"),
             (lambda z: z(2, 2, 3) @ z(3, 3, 1), ValueError, "matmul: (2, 2, 3) and (3, 3, 1) do not fit"),
             (lambda z: z(()) @ z(3), ValueError, "matmul: takes matrices and vectors, not a number"),
-            (lambda z: z(3) @ 2, ValueError, "matmul: takes matrices and vectors, not a number (shapes (3,), ())"),
-            (lambda z: [1.0] @ z(1), TypeError, "matmul: takes tensors, arrays and numbers, not list"),
+            (lambda z: z(3) @ 2, TypeError, "matmul: takes tensors or arrays, not int"),
+            (lambda z: [1.0] @ z(1), TypeError, "matmul: takes tensors or arrays, not list"),
             (lambda z: ops.dot(z(9), z(3)), ValueError, "dot: takes (n,) and (n,), not (9,) and (3,)"),
             (lambda z: ops.mm(z(2, 3), z(2, 3)), ValueError, "mm: takes (n, k) and (k, m), not (2, 3) and (2, 3)"),
             (lambda z: ops.bmm(z(2, 2, 3), z(1, 3, 2)), ValueError, "bmm: takes (b, n, k) and (b, k, m), not (2, 2, 3) and (1, 3, 2)"),
@@ -370,3 +370,122 @@ def test_dropout_is_the_same_draw_scaled():
     np.testing.assert_array_equal(out.detach().numpy(), np.where(kept, 4.0, 0))
     out.sum().backward()
     np.testing.assert_array_equal(x.grad.numpy(), np.where(kept, 1 / 0.75, 0))
+
+
+class TestAsPyTorchHasIt:
+    """Corners where NumPy, or plain arithmetic, would give something else."""
+
+    def test_the_slope_of_abs_at_nan_is_0(self):
+        value, gradient = slope(ops.abs, NAN, 0.5, -0.5)
+        assert np.isnan(value[0])
+        assert gradient.tolist() == [0, 1, -1]
+
+    @pytest.mark.parametrize("name", ["sum", "mean", "amax", "amin", "var", "std", "norm"])
+    def test_no_dimensions_are_all_of_them(self, name):
+        x, y = (chainrule.tensor([[3.0, 1.0], [2.0, 5.0]], requires_grad=True) for _ in range(2))
+        one, other = getattr(x, name)(dim=()), getattr(y, name)()
+        (one * 2).backward()
+        (other * 2).backward()
+        assert (one.shape, one.tolist(), x.grad.tolist()) == ((), other.tolist(), y.grad.tolist())
+        assert getattr(x, name)(dim=(), keepdim=True).shape == (1, 1)
+
+    @pytest.mark.parametrize("name", ["sum", "mean", "amax", "amin", "norm", "logsumexp"])
+    def test_a_single_number_has_a_dimension_to_reduce(self, name):
+        x = chainrule.tensor(3.0, requires_grad=True)
+        for dim in (0, -1, (0,), [-1]):
+            out = getattr(x, name)(dim=dim)
+            out.backward()
+            assert (out.shape, out.item(), x.grad.item()) == ((), 3, 1)
+            x.grad = None
+
+    def test_but_any_and_all_reduce_none_then(self):
+        x = chainrule.tensor([[True, False]])
+        assert x.any(dim=()).tolist() == x.all(dim=()).tolist() == [[True, False]]
+        assert chainrule.tensor(True).any(dim=0).tolist() is chainrule.tensor(True).all(dim=-1).tolist() is True
+
+    def test_triangles_keep_the_type(self):
+        for dtype in (np.bool_, np.uint8, np.int64, np.float32, np.float64):
+            x = chainrule.ones(2, 2, dtype=dtype)
+            assert (x.tril().dtype, x.triu().dtype) == (dtype, dtype)
+            assert (x.tril().tolist(), x.triu().tolist()) == ([[1, 0], [1, 1]], [[1, 1], [0, 1]])
+
+    def test_products_take_one_type(self):
+        single, double = chainrule.ones(2, 2), chainrule.ones(2, 2).double()
+        for product in (ops.matmul, ops.linear, ops.mm, lambda a, b: ops.einsum("ij,jk->ik", a, b)):
+            for other in (double, double.long()):
+                with pytest.raises(TypeError, match=f"both must have one type, not float32 and {other.dtype}"):
+                    product(single, other)
+        with pytest.raises(TypeError, match="linear: both must have one type, not float32 and float64"):
+            ops.linear(single, single, double[0])
+
+    def test_a_product_over_several_dimensions_is_refused(self):
+        with pytest.raises(TypeError, match="prod.*tuple"):
+            chainrule.ones(2, 2).prod(dim=(0, 1))
+
+
+class TestNoTensorsNoNumbers:
+    """Lists, texts and fractions where tensors, dimensions and sizes belong: one sentence that names the operation."""
+
+    @pytest.mark.parametrize(
+        ("call", "kind", "sentence"),
+        [
+            (lambda x: ops.cross_entropy(x, [0, 1]), TypeError, "cross_entropy: takes tensors or arrays, not list"),
+            (lambda x: ops.nll_loss(x, "ab"), TypeError, "nll_loss: takes tensors or arrays, not str"),
+            (lambda x: ops.mse_loss(x, 3), TypeError, "mse_loss: takes tensors or arrays, not int"),
+            (lambda x: ops.cat([x, None]), TypeError, "cat: takes tensors or arrays, not NoneType"),
+            (lambda x: nn.Linear(3, 2)(None), TypeError, "linear: takes tensors or arrays, not NoneType"),
+            (lambda x: nn.Linear(3, 2)([1, 2, 3]), TypeError, "linear: takes tensors or arrays, not list"),
+            (lambda x: ops.conv2d([x], x), TypeError, "conv2d: takes tensors or arrays, not list"),
+            (lambda x: ops.max_pool2d("x", 2), TypeError, "max_pool2d: takes tensors or arrays, not str"),
+            (lambda x: ops.layer_norm([1.0], 1), TypeError, "layer_norm: takes tensors or arrays, not list"),
+            (lambda x: ops.group_norm([1.0], 1), TypeError, "group_norm: takes tensors or arrays, not list"),
+            (lambda x: ops.batch_norm([1.0], x, x), TypeError, "batch_norm: takes tensors or arrays, not list"),
+            (lambda x: ops.stack([x, 3]), TypeError, "stack: takes tensors or arrays, not int"),
+            (lambda x: ops.stack([x, x[0]]), ValueError, "stack: tensors must have one shape, not (2, 3), (3,)"),
+            (
+                lambda x: ops.einsum(x, x),
+                TypeError,
+                'einsum: the equation comes first, such as "ij,jk->ik", not Tensor',
+            ),
+            (lambda x: ops.einsum("ij", 3), TypeError, "einsum: takes tensors or arrays, not int"),
+            (lambda x: x.sum(dim="a"), TypeError, "sum: (2, 3) does not fit: the dimension: takes a whole number"),
+            (lambda x: x.transpose("a", 1), TypeError, "transpose: a dimension must be a whole number, not 'a'"),
+            (lambda x: x.flatten(0.5), TypeError, "flatten: a dimension must be a whole number, not 0.5"),
+            (lambda x: x.tile("a"), TypeError, "tile: takes a whole number or several, not 'a'"),
+            (lambda x: x.roll("a"), TypeError, "roll: takes a whole number or several, not 'a'"),
+            (lambda x: ops.pad(x, (1.5, 1)), TypeError, "pad: takes a whole number or several, not (1.5, 1)"),
+            (lambda x: x.reshape(-2, 3), ValueError, "reshape: a size must be at least 0, or -1 once, not (-2, 3)"),
+            (lambda x: x.split(1, dim=7), IndexError, "split: dim 7 is out of range for shape (2, 3): use -2 to 1"),
+            (lambda x: x.sum().split(1), ValueError, "split: a single number has no dimension to split"),
+            (lambda x: x.chunk(2, 7), IndexError, "chunk: dim 7 is out of range for shape (2, 3): use -2 to 1"),
+            (
+                lambda x: x.chunk(1.5),
+                ValueError,
+                "chunk: the number of chunks must be a whole number, at least 1, got 1.5",
+            ),
+            (
+                lambda x: ops.avg_pool2d(x[None], "a"),
+                TypeError,
+                "avg_pool2d: kernel_size: takes a whole number or several",
+            ),
+            (lambda x: ops.rms_norm(x.long(), 3), TypeError, "rms_norm: takes floats, not int64"),
+            (
+                lambda x: ops.adaptive_avg_pool2d(x[None].long(), 1),
+                TypeError,
+                "adaptive_avg_pool2d: takes floats, not int64",
+            ),
+        ],
+    )
+    def test_one_sentence(self, call, kind, sentence):
+        with pytest.raises(kind, match=re.escape(sentence)) as caught:
+            call(chainrule.ones(2, 3))
+        assert type(caught.value) is kind
+        assert "\n" not in str(caught.value)
+
+    def test_an_attribute_that_a_formula_misses_is_its_own_error(self):
+        @ops.operation
+        def broken(x):
+            return x.no_such_thing
+
+        with pytest.raises(AttributeError, match="no_such_thing"):
+            broken(chainrule.ones(2))

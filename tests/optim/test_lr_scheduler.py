@@ -238,6 +238,21 @@ SINGLE = sgd()
     ("make", "error", "message"),
     [
         (lambda o: StepLR(o, 0), ValueError, "StepLR: step_size must be at least 1, got 0"),
+        (lambda o: StepLR(o, "a"), TypeError, "StepLR: step_size must be a number, not 'a'"),
+        (lambda o: StepLR(o, 2, "a"), TypeError, "StepLR: gamma must be a number, not 'a'"),
+        (lambda o: MultiStepLR(o, ["a"]), TypeError, "MultiStepLR: milestone 0 must be a number, not 'a'"),
+        (lambda o: ExponentialLR(o, "a"), TypeError, "ExponentialLR: gamma must be a number, not 'a'"),
+        (lambda o: LambdaLR(o, 3), ValueError, "LambdaLR: lr_lambda must be a function, not 3"),
+        (lambda o: LinearLR(o, total_iters="a"), TypeError, "LinearLR: total_iters must be a number, not 'a'"),
+        (lambda o: CosineAnnealingLR(o, 4, "a"), TypeError, "CosineAnnealingLR: eta_min must be a number, not 'a'"),
+        (lambda o: OneCycleLR(o, "a", 10), TypeError, "OneCycleLR: max_lr must be a number, not 'a'"),
+        (lambda o: OneCycleLR(o, 0.1, 10, div_factor=0), ValueError, "div_factor and final_div_factor must be above 0"),
+        (lambda o: ReduceLROnPlateau(o, factor="a"), TypeError, "ReduceLROnPlateau: factor must be a number, not 'a'"),
+        (
+            lambda o: SequentialLR(o, [StepLR(o, 2), StepLR(o, 2), StepLR(o, 2)], [4, 3]),
+            ValueError,
+            "SequentialLR: milestones must rise, not [4, 3]",
+        ),
         (lambda o: LinearLR(o, 0), ValueError, "LinearLR: start_factor must be above 0 and at most 1, got 0"),
         (lambda o: LinearLR(o, 1.5), ValueError, "LinearLR: start_factor must be above 0 and at most 1, got 1.5"),
         (lambda o: LinearLR(o, 1, -0.5), ValueError, "LinearLR: end_factor must be between 0 and 1, got -0.5"),
@@ -348,3 +363,32 @@ def test_a_schedule_of_ones_own():
     assert rates(Halving(sgd(0.8)), 3) == [0.8, 0.4, 0.2, 0.1]
     with pytest.raises(NotImplementedError):
         LRScheduler(sgd())
+
+
+class TestNothingIsChangedByACallThatFails:
+    def test_a_step_past_the_end(self):
+        schedule = OneCycleLR(sgd(), 1.0, total_steps=1)
+        schedule.step()
+        before = (schedule.state_dict(), schedule.optimizer.state_dict())
+        for _ in range(2):
+            with pytest.raises(ValueError, match="step 2 is past the last of 1"):
+                schedule.step()
+        assert (schedule.state_dict(), schedule.optimizer.state_dict()) == before
+
+    def test_a_measure_that_is_none(self):
+        schedule = ReduceLROnPlateau(sgd())
+        before = schedule.state_dict()
+        with pytest.raises(ValueError, match="could not convert"):
+            schedule.step("low")
+        assert schedule.state_dict() == before
+
+    def test_a_state_of_which_one_schedule_does_not_fit(self):
+        optimizer = sgd()
+        schedule = SequentialLR(optimizer, [StepLR(optimizer, 2), ExponentialLR(optimizer, 0.5)], [3])
+        before = json.dumps(schedule.state_dict())
+        state = {**schedule.state_dict(), "last_epoch": 7}
+        state["_schedulers"][0]["last_epoch"] = 7
+        del state["_schedulers"][1]["gamma"]
+        with pytest.raises(ValueError, match="ExponentialLR: the state does not fit, it differs in gamma"):
+            schedule.load_state_dict(state)
+        assert json.dumps(schedule.state_dict()) == before

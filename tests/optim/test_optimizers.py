@@ -354,12 +354,19 @@ class TestStates:
             ),
             (
                 lambda s: s["state"][0].update(exp_avg=np.zeros(3)),
-                "Adam: the state's exp_avg of parameter 0 (3,) fits no parameter of that shape",
+                "Adam: the state's exp_avg of parameter 0 (3,) does not fit (2,)",
             ),
             (
                 lambda s: s["state"].update({5: {"step": 1}}),
-                "Adam: the state's step of parameter 5 () fits no parameter of that shape",
+                "Adam: the state has a parameter 5, this optimiser has 2",
             ),
+            (
+                lambda s: s["state"].update(weight={"step": 1}),
+                "Adam: the state has a parameter 'weight', this optimiser has 2",
+            ),
+            (lambda s: s["state"][0].pop("exp_avg_sq"), "Adam: the state of parameter 0 has no exp_avg_sq"),
+            (lambda s: s["state"][0].update(step="a"), "Adam: the state's step of parameter 0 () does not fit"),
+            (lambda s: s.pop("state"), "Adam: a state has the entries 'state' and 'param_groups'"),
             (
                 lambda s: s["param_groups"][0].update(momentum=0.9),
                 "Adam: the state is another optimiser's, it differs in momentum",

@@ -281,7 +281,7 @@ def test_the_inputs_may_be_the_ones():
     assert (
         first_bad_layer(network, tensor([[1.0, math.nan]])) == "the inputs themselves hold values that are not finite"
     )
-    assert "the loss itself" in first_bad_layer(network, tensor([[1, 2]]))
+    assert "the loss itself" in first_bad_layer(network, tensor([[1.0, 2.0]]))
 
 
 def test_looking_for_it_leaves_no_hook_behind():

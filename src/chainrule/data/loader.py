@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,6 +37,7 @@ class DataLoader:
 
     Raises:
         ValueError: a batch size below 1.
+        TypeError: one that is no whole number, or something else than a data set or a generator.
     """
 
     def __init__(
@@ -47,6 +49,12 @@ class DataLoader:
         generator: np.random.Generator | None = None,
         augment: Callable[[NDArray[Any], np.random.Generator], NDArray[Any]] | None = None,
     ) -> None:
+        if not isinstance(batch_size, (int, np.integer)):
+            raise TypeError(f"DataLoader: batch_size must be a whole number, not {batch_size!r}")
+        if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
+            raise TypeError(f"DataLoader: takes a data set, such as a TensorDataset, not {type(dataset).__name__}")
+        if not isinstance(generator, (np.random.Generator, NoneType)):
+            raise TypeError(f"DataLoader: generator must be one of NumPy's, not {type(generator).__name__}")
         if batch_size < 1:
             raise ValueError(f"DataLoader: batch_size must be at least 1, got {batch_size}")
         self.dataset, self.batch_size, self.shuffle, self.drop_last = dataset, batch_size, shuffle, drop_last

@@ -81,6 +81,8 @@ class MultiheadAttention(Module):
         self, embed_dim: int, num_heads: int, dropout: float = 0.0, bias: bool = True, batch_first: bool = False, *,
         generator: Generator | None = None, dtype: DTypeLike = DEFAULT,
     ) -> None:  # fmt: skip
+        check_sizes("MultiheadAttention", embed_dim=embed_dim, num_heads=num_heads)
+        F.check_probability("MultiheadAttention", dropout)
         if num_heads < 1 or embed_dim % num_heads:
             raise ValueError(f"MultiheadAttention: num_heads={num_heads} must divide embed_dim={embed_dim}")
         self.embed_dim, self.num_heads, self.batch_first = embed_dim, num_heads, batch_first
@@ -123,6 +125,9 @@ class MultiheadAttention(Module):
         elif not self.batch_first:
             query, key, value = (part.transpose(0, 1) for part in (query, key, value))  # (N, L, E)
         n, length = query.shape[:2]
+        if not (query.ndim == key.ndim == 3 and key.shape[:2] == value.shape[:2] and key.shape[0] == n):
+            found = ", ".join(str(part.shape) for part in (query, key, value))
+            raise ValueError(f"MultiheadAttention: must see (N, L, E), (N, S, E) and (N, S, E), not {found}")
         q, k, v = (self._heads(part, i) for i, part in enumerate((query, key, value)))  # (N, heads, L, E / heads)
         scores = (q * (1 / math.sqrt(q.shape[-1]))) @ k.transpose(-1, -2)  # (N, heads, L, S)
         if attn_mask is not None:

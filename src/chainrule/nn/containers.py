@@ -16,12 +16,15 @@ __all__ = ["Identity", "ModuleDict", "ModuleList", "ParameterList", "Sequential"
 class _Holder(Module):
     """A module that knows its parts by name; `len` counts them, `iter` gives one after the other."""
 
-    def _put(self, name: str, module: Any) -> None:
-        if not isinstance(module, Module):
-            raise TypeError(f"{type(self).__name__}: {name!r} is a {type(module).__name__}, not a Module")
-        if "." in name or not isinstance(getattr(self, name, module), Module):
-            raise ValueError(f"{type(self).__name__}: {name!r} is taken or has a dot in it")
-        setattr(self, name, module)
+    def _put(self, named: Iterable[tuple[str, Any]]) -> None:
+        """Take in modules under their names: all of them, or none if one does not fit."""
+        named = list(named)
+        for name, module in named:
+            if not isinstance(module, Module):
+                raise TypeError(f"{type(self).__name__}: {name!r} is a {type(module).__name__}, not a Module")
+            if "." in name or not isinstance(getattr(self, name, module), Module):
+                raise ValueError(f"{type(self).__name__}: {name!r} is taken or has a dot in it")
+        vars(self).update(named)
 
     def __len__(self) -> int:
         return len(list(self.children()))
@@ -42,8 +45,7 @@ class Sequential(_Holder):
 
     def __init__(self, *modules: Module | dict[str, Module]) -> None:
         for position, given in enumerate(modules):
-            for name, module in (given if isinstance(given, dict) else {str(position): given}).items():
-                self._put(name, module)
+            self._put((given if isinstance(given, dict) else {str(position): given}).items())
 
     def forward(self, input: Any) -> Any:
         """Through all of them."""
@@ -64,13 +66,11 @@ class ModuleList(_Holder):
 
     def append(self, module: Module) -> ModuleList:
         """Add one at the end."""
-        self._put(str(len(self)), module)
-        return self
+        return self.extend([module])
 
     def extend(self, modules: Iterable[Module]) -> ModuleList:
         """Add several at the end."""
-        for module in modules:
-            self.append(module)
+        self._put((str(position), module) for position, module in enumerate(modules, len(self)))
         return self
 
     def __getitem__(self, index: int | slice) -> Module:
@@ -82,10 +82,10 @@ class ModuleDict(_Holder):
     """Modules by name; it computes nothing by itself."""
 
     def __init__(self, modules: Mapping[str, Module] | None = None) -> None:
-        for name, module in (modules or {}).items():
-            self[name] = module
+        self._put((modules or {}).items())
 
-    __setitem__ = _Holder._put
+    def __setitem__(self, name: str, module: Module) -> None:
+        self._put([(name, module)])
 
     def __getitem__(self, name: str) -> Module:
         return dict(self.named_children())[name]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from chainrule.nn import functional as F  # noqa: N812  # the field's name for it
 from chainrule.nn.layers import check_sizes, weight_and_bias
 from chainrule.nn.module import Module, applies, options
+from chainrule.ops.convolution import pair
 from chainrule.ops.dtypes import DEFAULT
 
 if TYPE_CHECKING:
@@ -39,14 +40,16 @@ class _Convolution(Module):
         dilation: Pair = 1, groups: int = 1, bias: bool = True, *, generator: Generator | None = None,
         dtype: DTypeLike = DEFAULT,
     ) -> None:  # fmt: skip
-        check_sizes(type(self).__name__, in_channels=in_channels, out_channels=out_channels)
-        check_sizes(type(self).__name__, 1, kernel_size=kernel_size, stride=stride, dilation=dilation)
+        name = type(self).__name__
+        check_sizes(name, in_channels=in_channels, out_channels=out_channels, groups=groups)
+        taps = pair(name, "kernel_size", kernel_size, 1, self.ndim)[-self.ndim :]
+        for what, value in (("stride", stride), ("dilation", dilation)):
+            pair(name, what, value, 1, self.ndim)
         if groups < 1 or in_channels % groups or out_channels % groups:
-            raise ValueError(f"{type(self).__name__}: {groups=} must divide {in_channels=} and {out_channels=}")
+            raise ValueError(f"{name}: {groups=} must divide {in_channels=} and {out_channels=}")
         self.in_channels, self.out_channels = in_channels, out_channels
         self.stride, self.dilation, self.groups = stride, dilation, groups
         self.padding: Any = padding  # a word too, but where a convolution is turned round
-        taps = (kernel_size,) * self.ndim if isinstance(kernel_size, int) else kernel_size
         rows, columns = (in_channels, out_channels) if self.transposed else (out_channels, in_channels)
         shape = (rows, columns // groups, *taps)
         self.weight, self.bias = weight_and_bias(shape, out_channels, bias, generator, dtype)

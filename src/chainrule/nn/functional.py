@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -31,6 +32,12 @@ __all__ = [
 ]  # fmt: skip
 
 
+def check_probability(name: str, p: float) -> None:
+    """Raise an error unless p is a number from 0 to 1."""
+    if not (isinstance(p, Real) and 0 <= p <= 1):
+        raise ValueError(f"{name}: p is a probability, 0 to 1, not {p}")
+
+
 def dropout(input: Tensor, p: float = 0.5, training: bool = True, generator: Generator | None = None) -> Tensor:
     """Set each element to zero with probability p and scale the rest by 1 / (1 - p), so that the mean stays.
 
@@ -45,8 +52,7 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, generator: Gen
 
     Source: Srivastava et al., Dropout: a simple way to prevent neural networks from overfitting (2014).
     """
-    if not 0 <= p <= 1:
-        raise ValueError(f"dropout: p is a probability, 0 to 1, not {p}")
+    check_probability("dropout", p)
     if not training or p == 0:
         return input
     kept: NDArray[np.bool_] = draw("random", input.shape, generator, dtype=np.float32) >= p

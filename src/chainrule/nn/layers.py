@@ -12,6 +12,7 @@ from chainrule.nn import functional as F  # noqa: N812  # the field's name for i
 from chainrule.nn import init
 from chainrule.nn.module import Module, Parameter, applies, options
 from chainrule.ops.dtypes import DEFAULT
+from chainrule.ops.shape import several
 
 if TYPE_CHECKING:
     from numpy.random import Generator
@@ -22,14 +23,11 @@ if TYPE_CHECKING:
 __all__ = ["Dropout", "Dropout2d", "Flatten", "Linear", "Unflatten"]
 
 
-def check_sizes(name: str, least: int = 0, **sizes: Any) -> None:
-    """Raise an error unless all sizes, or all numbers of a tuple of them, are whole numbers of at least `least`."""
+def check_sizes(name: str, **sizes: Any) -> None:
+    """Raise an error unless all sizes, each a whole number or several, are at least 0."""
     for what, size in sizes.items():
-        parts = size if isinstance(size, tuple) else (size,)
-        if not all(isinstance(part, (int, np.integer)) for part in parts):
-            raise TypeError(f"{name}: {what} must be made of whole numbers, not {size!r}")
-        if any(part < least for part in parts):
-            raise ValueError(f"{name}: {what} must be at least {least}, not {size}")
+        if min(several(size, f"{name}: {what}"), default=0) < 0:
+            raise ValueError(f"{name}: {what} must be at least 0, not {size}")
 
 
 def weight_and_bias(
@@ -92,8 +90,7 @@ class Dropout(Module):
     """
 
     def __init__(self, p: float = 0.5, *, generator: Generator | None = None) -> None:
-        if not 0 <= p <= 1:
-            raise ValueError(f"Dropout: p is a probability, 0 to 1, not {p}")
+        F.check_probability("Dropout", p)
         self.p, self.generator = p, generator
 
     def forward(self, input: Tensor) -> Tensor:

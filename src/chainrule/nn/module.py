@@ -6,6 +6,7 @@ counts, in the order in which they were assigned, under PyTorch's names: `0.weig
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from typing import TYPE_CHECKING, Any, Self, TypeVar, dataclass_transform
 
@@ -16,7 +17,7 @@ from chainrule.autograd.mode import mode
 from chainrule.tensor import Tensor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import ArrayLike, DTypeLike, NDArray
 
@@ -109,6 +110,8 @@ class Module:
 
     def register_buffer(self, name: str, tensor: Tensor) -> None:
         """Keep a Tensor that belongs to the state but is not learned, such as a running mean."""
+        if not isinstance(tensor, Tensor):
+            raise TypeError(f"register_buffer: {name!r} must be a Tensor, not {type(tensor).__name__}")
         if "." in name or hasattr(self, name):
             raise ValueError(f"register_buffer: {name!r} is taken or has a dot in it")
         setattr(self, name, tensor)
@@ -225,19 +228,20 @@ class Module:
             state_dict: Tensors or arrays by path.
 
         Raises:
-            ValueError: entries that are missing, unknown or of another shape; the message lists them all.
+            ValueError: entries that are missing, unknown, of another shape or no numbers; the message lists them all.
         """
-        own = self.state_dict()
-        needed = {name: tensor.shape for name, tensor in own.items()}
-        given = {name: tuple(value.shape) for name, value in state_dict.items()}
-        faults = [f"missing: {n} {shape}" for n, shape in needed.items() if n not in given]
-        faults += [f"unknown: {n} {shape}" for n, shape in given.items() if n not in needed]
-        wrong = [n for n, shape in needed.items() if given.get(n, shape) != shape]
-        faults += [f"wrong shape: {n} is {given[n]}, must be {needed[n]}" for n in wrong]
+        if not isinstance(state_dict, Mapping):
+            raise TypeError(f"load_state_dict: takes tensors by their paths, not a {type(state_dict).__name__}")
+        own, given = self.state_dict(), {name: np.asarray(value) for name, value in state_dict.items()}
+        faults = [f"missing: {n} {tensor.shape}" for n, tensor in own.items() if n not in given]
+        faults += [f"unknown: {n} {array.shape}" for n, array in given.items() if n not in own]
+        both = [(n, tensor, given[n]) for n, tensor in own.items() if n in given]
+        faults += [f"wrong shape: {n} is {a.shape}, must be {t.shape}" for n, t, a in both if a.shape != t.shape]
+        faults += [f"wrong type: {n} is {a.dtype}, must be {t.dtype}" for n, t, a in both if a.dtype.kind not in "biuf"]
         if faults:
             raise ValueError(f"load_state_dict: the state does not fit {type(self).__name__}: " + "; ".join(faults))
-        for name, tensor in own.items():
-            tensor.copy_(np.asarray(state_dict[name]))
+        for _, tensor, array in both:
+            tensor.copy_(array)
 
     # To be read
 

@@ -10,6 +10,7 @@ from chainrule.nn import functional as F  # noqa: N812  # the field's name for i
 from chainrule.nn.layers import check_sizes
 from chainrule.nn.module import Module, Parameter
 from chainrule.ops.dtypes import DEFAULT
+from chainrule.ops.shape import several
 from chainrule.tensor import Tensor
 
 if TYPE_CHECKING:
@@ -43,13 +44,16 @@ class _BatchNorm(Module):
             raise ValueError(f"{name}: takes {' or '.join(map(str, self.dims))} dimensions, not shape {input.shape}")
         if input.shape[1] != self.num_features:
             raise ValueError(f"{name}: input {input.shape} must have {self.num_features} channels, in dimension 1")
+        count = self.num_batches_tracked if self.training else None
         momentum = self.momentum
-        if self.training and self.num_batches_tracked is not None:
-            self.num_batches_tracked += 1
-            momentum = 1 / int(self.num_batches_tracked) if momentum is None else momentum
+        if momentum is None:
+            momentum = 0.0 if count is None else 1 / (int(count) + 1)
         by_batch = self.training or self.running_mean is None
         statistics = self.running_mean, self.running_var
-        return F.batch_norm(input, *statistics, self.weight, self.bias, by_batch, momentum or 0.0, self.eps)
+        out = F.batch_norm(input, *statistics, self.weight, self.bias, by_batch, momentum, self.eps)
+        if count is not None:
+            count += 1
+        return out
 
     def extra_repr(self) -> str:
         """The size."""
@@ -86,7 +90,8 @@ class _OverLast(Module):
         self, normalized_shape: int | Sequence[int], eps: float | None = None, elementwise_affine: bool = True, *,
         dtype: DTypeLike = DEFAULT,
     ) -> None:  # fmt: skip
-        self.normalized_shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+        check_sizes(type(self).__name__, normalized_shape=normalized_shape)
+        self.normalized_shape = several(normalized_shape, type(self).__name__)
         self.eps: Any = eps
         self.weight = Parameter(np.ones(self.normalized_shape, dtype)) if elementwise_affine else None
 
@@ -132,6 +137,7 @@ class GroupNorm(Module):
     def __init__(
         self, num_groups: int, num_channels: int, eps: float = 1e-5, affine: bool = True, *, dtype: DTypeLike = DEFAULT
     ) -> None:
+        check_sizes("GroupNorm", num_groups=num_groups, num_channels=num_channels)
         if num_groups < 1 or num_channels % num_groups:
             raise ValueError(f"GroupNorm: num_groups={num_groups} must divide num_channels={num_channels}")
         self.num_groups, self.num_channels, self.eps = num_groups, num_channels, eps

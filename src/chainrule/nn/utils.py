@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from chainrule import ops
 from chainrule.autograd import no_grad
 from chainrule.creation import zeros
+from chainrule.ops.operation import only_tensors
 from chainrule.tensor import Tensor
 
 if TYPE_CHECKING:
@@ -62,5 +63,6 @@ def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -
 
 def _gradients(parameters: Tensor | Iterable[Tensor]) -> list[Tensor]:
     """The gradients there are, without their history: a change in place is no operation to differentiate."""
-    parameters = [parameters] if isinstance(parameters, Tensor) else parameters
+    parameters = [parameters] if isinstance(parameters, Tensor) else list(parameters)
+    only_tensors("clip_grad", *parameters)
     return [p.grad.detach() for p in parameters if p.grad is not None]

@@ -107,8 +107,8 @@ def abs(input: Array) -> Array:
 
 @abs.derivative
 def _(grad: Array, input: Array) -> Array:
-    """d|x|/dx = sign(x), and 0 at 0."""
-    return grad * np.sign(input)
+    """d|x|/dx = sign(x), and 0 at 0 and at NaN, as PyTorch has it."""
+    return np.where(input > 0, grad, np.where(input < 0, -grad, 0))
 
 
 @operation(numpy=np.floor_divide, promote="common")
@@ -152,7 +152,7 @@ def div(input: Array, other: Array, *, rounding_mode: str | None = None) -> Tens
 
 @operation(numpy=np.sign)
 def sign(input: Array) -> Array:
-    """-1, 0 or 1."""
+    """-1, 0 or 1; of NaN it is NaN, as in NumPy, where PyTorch has 0."""
     return np.sign(input)
 
 
@@ -250,7 +250,7 @@ def masked_fill(input: Array, mask: Array, value: Array) -> Tensor:
 
 
 def clamp(input: Array, min: Array = None, max: Array = None) -> Tensor:
-    """x, held between two bounds, each a number, a Tensor, or None for none.
+    """x, held between two bounds, each a number, a Tensor, or None for none; NaN stays, and lets the gradient pass.
 
     Raises:
         ValueError: neither bound is given.

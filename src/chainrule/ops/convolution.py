@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from chainrule.kernels import convolution as kernels
 from chainrule.ops.indexing import put
-from chainrule.ops.operation import Array, Ints, Tensor, operation
+from chainrule.ops.operation import Array, Ints, Tensor, only_tensors, operation
 from chainrule.ops.shape import reshape, several, squeeze, unsqueeze
 
 __all__ = ["conv1d", "conv2d", "conv_transpose2d"]
@@ -195,7 +195,7 @@ def _finish(out: Tensor, bias: Array, given: int, ndim: int) -> Tensor:
 
 def pair(name: str, what: str, value: Any, least: int, ndim: int = 2) -> tuple[int, int]:
     """One number for both dimensions, or one for each; what stands for the missing one changes nothing."""
-    given = several(value)
+    given = several(value, f"{name}: {what}")
     given = given * ndim if len(given) == 1 else given
     if len(given) != ndim or min(given) < least:
         form = "one number" if ndim == 1 else "a number or two"
@@ -205,6 +205,7 @@ def pair(name: str, what: str, value: Any, least: int, ndim: int = 2) -> tuple[i
 
 def _check(name: str, input: Array, weight: Array, bias: Array, groups: int, ndim: int, turned: bool = False) -> None:
     """Whether input, weight and bias fit; a convolution that is turned round takes what another one gives."""
+    only_tensors(name, input, weight, optional=[bias])
     if weight.ndim != ndim + 2 or input.ndim not in (ndim + 1, ndim + 2) or 0 in weight.shape[2:]:
         sizes, taps = ("L", "K") if ndim == 1 else ("H, W", "KH, KW")
         form = f"(N, C, {sizes}) and weight (O, C / groups, {taps}) with at least one tap"

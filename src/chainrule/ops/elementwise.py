@@ -304,7 +304,7 @@ def _(grad: Array, input: Array) -> Array:
     return grad * (slope * (1 + input * (1 - slope)))
 
 
-@operation
+@operation(promote="floating")
 def hardtanh(input: Array, *, min_val: float = -1.0, max_val: float = 1.0) -> Array:
     """x, held between two bounds."""
     if min_val > max_val:

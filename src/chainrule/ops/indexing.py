@@ -125,7 +125,7 @@ def index_select(input: Array, dim: int, index: Array) -> Tensor:
 
 def flip(input: Array, dims: Ints, *more: int) -> Tensor:
     """The order of elements turned round along each of `dims`."""
-    turned = each_place(input, (*several(dims), *more), "flip")
+    turned = each_place(input, (*several(dims, "flip"), *more), "flip")
     return getitem(input, index=tuple(slice(None, None, -1 if d in turned else 1) for d in range(input.ndim)))
 
 
@@ -137,7 +137,7 @@ def roll(input: Array, shifts: Ints, dims: Ints | None = None) -> Tensor:
     Raises:
         ValueError: other numbers of shifts and dimensions.
     """
-    shifts, dims = several(shifts), several(() if dims is None else dims)
+    shifts, dims = several(shifts, "roll"), several(() if dims is None else dims, "roll")
     if len(shifts) == 1 and not dims:
         return reshape(roll(reshape(input, shape=(-1,)), shifts, 0), shape=input.shape)
     if not input.ndim:
@@ -153,12 +153,12 @@ def roll(input: Array, shifts: Ints, dims: Ints | None = None) -> Tensor:
 
 def tril(input: Array, diagonal: int = 0) -> Tensor:
     """Matrices (..., n, m) with zeros above a diagonal; 0 is the main one, 1 the one above."""
-    return where(_below("tril", input, diagonal), input, 0)
+    return where(_below("tril", input, diagonal), input, False)  # 0 in the input's own type
 
 
 def triu(input: Array, diagonal: int = 0) -> Tensor:
     """Matrices (..., n, m) with zeros below a diagonal; 0 is the main one, 1 the one above."""
-    return where(_below("triu", input, diagonal - 1), 0, input)
+    return where(_below("triu", input, diagonal - 1), False, input)
 
 
 def diagonal(input: Array, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:

@@ -11,33 +11,36 @@ import numpy as np
 
 from chainrule.ops.arithmetic import mul
 from chainrule.ops.indexing import diagonal
-from chainrule.ops.operation import Array, Tensor, operation
+from chainrule.ops.operation import Array, Tensor, only_tensors, operation
 from chainrule.ops.reductions import sum
 from chainrule.ops.shape import broadcast_to, permute, reshape, unsqueeze
 
 __all__ = ["bmm", "dot", "einsum", "linear", "matmul", "mm", "outer"]
 
 
-@operation(numpy=np.matmul, promote="common")
+@operation(numpy=np.matmul)
 def matmul(input: Array, other: Array) -> Array:
     """The matrix product over the last two dimensions; those before them broadcast, a vector is one row or one column.
 
     Args:
         input: (..., n, k) or (k,).
-        other: (..., k, m) or (k,).
+        other: (..., k, m) or (k,), of the same type.
 
     Returns:
         (..., n, m), without n or m where that input is a vector.
 
     Raises:
         ValueError: an input has no dimension, or the k of the two differ.
+        TypeError: the types differ, or an input is a number.
     """
-    first, second = getattr(input, "shape", ()), getattr(other, "shape", ())
+    only_tensors("matmul", input, other)
+    first, second = input.shape, other.shape
     if not first or not second:
         raise ValueError(f"matmul: takes matrices and vectors, not a number (shapes {first}, {second})")
     if first[-1] != second[-2:][0]:
         wanted = f"the last dimension of the first is {first[-1]}, it must be {second[-2:][0]}"
         raise ValueError(f"matmul: {first} @ {second} does not fit: {wanted}")
+    _one_type("matmul", input, other)
     return np.matmul(input, other)
 
 
@@ -57,6 +60,13 @@ def _turned(matrices: Array) -> Array:
     return np.swapaxes(matrices, -1, -2)
 
 
+def _one_type(name: str, input: Array, *others: Array) -> None:
+    for other in others:
+        if other is not None and other.dtype != input.dtype:
+            wanted = "both must have one type"
+            raise TypeError(f"{name}: {wanted}, not {input.dtype} and {other.dtype}: use .float() or .double()")
+
+
 @operation
 def linear(input: Array, weight: Array, bias: Array = None) -> Array:
     """A layer of neurons: y = x Wᵀ + b.
@@ -71,12 +81,14 @@ def linear(input: Array, weight: Array, bias: Array = None) -> Array:
 
     Raises:
         ValueError: the shapes do not fit.
+        TypeError: the types differ.
     """
     if weight.ndim != 2 or not input.ndim or input.shape[-1] != weight.shape[1]:
         wanted = f"the last dimension must be {weight.shape[1]}" if weight.ndim == 2 else "the weight must be (out, in)"
         raise ValueError(f"linear: input {input.shape} does not fit weight {weight.shape}: {wanted}")
     if bias is not None and bias.shape != weight.shape[:1]:
         raise ValueError(f"linear: bias {bias.shape} does not fit weight {weight.shape}: it must be {weight.shape[:1]}")
+    _one_type("linear", input, weight, bias)
     product = np.matmul(input, np.transpose(weight))
     return product if bias is None else product + bias
 
@@ -134,8 +146,6 @@ def _product(a: Array, b: Array, ndim: int, name: str) -> Tensor:
     if not (a.ndim == b.ndim == ndim and a.shape[-1] == b.shape[-min(ndim, 2)] and a.shape[:-2] == b.shape[:-2]):
         form = {1: "(n,) and (n,)", 2: "(n, k) and (k, m)", 3: "(b, n, k) and (b, k, m)"}[ndim]
         raise ValueError(f"{name}: takes {form}, not {a.shape} and {b.shape}")
-    if a.dtype != b.dtype:
-        raise TypeError(f"{name}: both must have one type, not {a.dtype} and {b.dtype}")
     return matmul(a, b)
 
 
@@ -155,6 +165,9 @@ def einsum(equation: str, *operands: Array) -> Tensor:
         ValueError: letters and dimensions do not fit.
     """
     tensors = list(operands[0]) if len(operands) == 1 and isinstance(operands[0], (list, tuple)) else list(operands)
+    if not isinstance(equation, str):
+        raise TypeError(f'einsum: the equation comes first, such as "ij,jk->ik", not {type(equation).__name__}')
+    only_tensors("einsum", *tensors)
     terms, result = _letters(equation, tensors)
     sizes: dict[str, int] = {}
     for term, tensor in zip(terms, tensors, strict=True):

@@ -11,7 +11,7 @@ from chainrule.ops.arithmetic import abs, clamp, ne, where
 from chainrule.ops.dtypes import DEFAULT
 from chainrule.ops.elementwise import log, logsigmoid
 from chainrule.ops.indexing import indices
-from chainrule.ops.operation import Array, Tensor, operation
+from chainrule.ops.operation import Array, Tensor, only_tensors, operation
 from chainrule.ops.reductions import mean, sum
 from chainrule.ops.shape import cast, reshape
 
@@ -230,6 +230,7 @@ def cross_entropy(
     Inception architecture (2016).
     """
     name, dim = "cross_entropy", _class_dim("cross_entropy", input)
+    only_tensors(name, target, optional=[weight])
     of_indices = target.dtype.kind != "f"
     if of_indices and weight is None and not label_smoothing:  # the commonest case, in one operation
         places = _classes(name, input, target, None, ignore_index)
@@ -297,6 +298,7 @@ def _classes(name: str, scores: Array, target: Array, weight: Array, ignore: int
     """The class indices, if they and the weight fit the scores."""
     shape, dim = scores.shape, _class_dim(name, scores)
     classes, wanted = shape[dim], shape[:dim] + shape[dim + 1 :]
+    only_tensors(name, target, optional=[weight])
     if target.dtype.kind not in "iu":
         form = "integers (class indices) or floats (probabilities)"
         raise TypeError(f"{name}: target must be {form}, not {target.dtype}")
@@ -311,6 +313,7 @@ def _classes(name: str, scores: Array, target: Array, weight: Array, ignore: int
 
 def _class_dim(name: str, scores: Array) -> int:
     """Which dimension counts the classes in (C,), (N, C) or (N, C, d1, ...)."""
+    only_tensors(name, scores)
     if not scores.ndim:
         raise ValueError(f"{name}: input is a single number, it must have a dimension of classes: (C,) or (N, C)")
     return 1 if scores.ndim > 1 else 0
@@ -330,6 +333,7 @@ def _error(name: str, input: Array, target: Array) -> Any:
 
 
 def _same(name: str, input: Array, other: Array, what: str = "target") -> None:
+    only_tensors(name, input, other)
     if input.shape != other.shape:
         raise ValueError(f"{name}: input {input.shape} and {what} {other.shape} must have the same shape")
 

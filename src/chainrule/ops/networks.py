@@ -14,7 +14,7 @@ from chainrule.ops.elementwise import sqrt, tanh
 from chainrule.ops.indexing import getitem, indices, put, replace, rows
 from chainrule.ops.linalg import matmul
 from chainrule.ops.losses import softmax
-from chainrule.ops.operation import Array, Ints, Tensor, constant, operation
+from chainrule.ops.operation import Array, Ints, Tensor, constant, only_tensors, operation
 from chainrule.ops.reductions import any, mean, var
 from chainrule.ops.shape import along, broadcast_to, flatten, reshape, several, transpose, unsqueeze
 
@@ -112,10 +112,13 @@ def rms_norm(input: Array, normalized_shape: Ints, weight: Array = None, eps: fl
 
     Raises:
         ValueError: shapes that do not fit.
+        TypeError: the input has no floating type.
 
     Source: Zhang and Sennrich, Root mean square layer normalization (2019).
     """
     dim = _last("rms_norm", input, normalized_shape, weight)
+    if input.dtype.kind != "f":
+        raise TypeError(f"rms_norm: takes floats, not {input.dtype}")
     eps = float(np.finfo(input.dtype).eps) if eps is None else eps
     return _scaled(input / np.sqrt(mean(input * input, dim=dim, keepdim=True) + eps), weight)
 
@@ -135,6 +138,7 @@ def group_norm(input: Array, num_groups: int, weight: Array = None, bias: Array 
 
     Source: Wu and He, Group normalization (2018).
     """
+    only_tensors("group_norm", input, optional=[weight, bias])
     if input.ndim < 2 or num_groups < 1 or input.shape[1] % num_groups:
         raise ValueError(f"group_norm: num_groups={num_groups} must divide the channels of (N, C, ...) {input.shape}")
     weight, bias = _by_channel("group_norm", input, weight, bias)
@@ -165,6 +169,7 @@ def batch_norm(
 
     Source: Ioffe and Szegedy, Batch normalization (2015).
     """
+    only_tensors("batch_norm", input, optional=[running_mean, running_var, weight, bias])
     if input.shape == (0,):  # no example, no channel
         return input  # type: ignore[no-any-return]
     if input.ndim < 2:
@@ -193,7 +198,8 @@ def _blend(running: Any, batch: Any, momentum: float) -> None:
 
 def _last(name: str, input: Array, shape: Ints, *parts: Array) -> tuple[int, ...]:
     """The last dimensions, where input, weight and bias fit."""
-    sizes = several(shape)
+    only_tensors(name, input, optional=parts)
+    sizes = several(shape, name)
     if not sizes or input.shape[-len(sizes) :] != sizes:
         raise ValueError(f"{name}: input {input.shape} must end with normalized_shape {sizes}")
     _fit(name, sizes, parts)
@@ -322,7 +328,7 @@ def pad(input: Array, pad: Ints, mode: str = "constant", value: float | None = N
         ValueError: an odd count, more pairs than dimensions, an unknown mode, or a border larger than there is to
             reflect or go round.
     """
-    edges = several(pad)
+    edges = several(pad, "pad")
     if len(edges) % 2 or len(edges) > 2 * input.ndim:
         raise ValueError(f"pad: needs a pair of numbers for each of the last dimensions of {input.shape}, not {edges}")
     if mode not in _MODES or (mode != "constant" and value is not None):

@@ -124,7 +124,12 @@ class Operation:
         for x in inputs:
             record = getattr(type(x), "__operation__", None)
             if record is not None:
-                return record(self, inputs, options)  # type: ignore[no-any-return]  # whatever the type makes of it
+                try:
+                    return record(self, inputs, options)  # type: ignore[no-any-return]  # whatever the type makes of it
+                except AttributeError:
+                    needed = len(self.inputs) - len(self.absent)
+                    only_tensors(self.name, *inputs[:needed], optional=inputs[needed:])
+                    raise
         if inputs and all(type(x) in _NUMBERS for x in inputs):
             raise TypeError(f"{self.name}: takes tensors or arrays, not numbers alone: {', '.join(map(str, inputs))}")
         out = self.formula(*inputs, **options)
@@ -170,6 +175,13 @@ def operation(formula: Callable[..., Any] | None = None, **how: Any) -> Any:
                 for by this name.
     """
     return partial(Operation, **how) if formula is None else Operation(formula, **how)
+
+
+def only_tensors(name: str, *given: Any, optional: Sequence[Any] = ()) -> None:
+    """Raise a TypeError unless all are Tensors or arrays; those that are `optional` may be None."""
+    for x in (*given, *(x for x in optional if x is not None)):
+        if not hasattr(x, "dtype"):
+            raise TypeError(f"{name}: takes tensors or arrays, not {type(x).__name__}")
 
 
 def constant(x: Any) -> Any:

@@ -12,7 +12,7 @@ from chainrule.kernels import pooling as kernels
 from chainrule.ops.convolution import pair
 from chainrule.ops.indexing import gather
 from chainrule.ops.linalg import matmul
-from chainrule.ops.operation import Array, Ints, Operation, Tensor, operation
+from chainrule.ops.operation import Array, Ints, Operation, Tensor, only_tensors, operation
 from chainrule.ops.shape import reshape, squeeze, transpose, unsqueeze
 
 __all__ = ["adaptive_avg_pool2d", "avg_pool2d", "max_pool2d"]
@@ -136,6 +136,7 @@ def avg_pool2d(
 
 def _window(name: str, input: Array, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool) -> Window:
     """The window's numbers, checked."""
+    only_tensors(name, input)
     if input.ndim not in (3, 4) or 0 in input.shape[-3:]:
         raise ValueError(f"{name}: takes (N, C, H, W) or (C, H, W), not {input.shape}")
     stride = kernel if stride in (None, (), []) else stride
@@ -165,9 +166,13 @@ def adaptive_avg_pool2d(input: Array, output_size: int | Sequence[int | None]) -
 
     Raises:
         ValueError: other dimensions.
+        TypeError: the input has no floating type.
     """
+    only_tensors("adaptive_avg_pool2d", input)
     if input.ndim not in (3, 4):
         raise ValueError(f"adaptive_avg_pool2d: takes (N, C, H, W) or (C, H, W), not {input.shape}")
+    if input.dtype.kind != "f":
+        raise TypeError(f"adaptive_avg_pool2d: takes floats, not {input.dtype}")
     sizes = (output_size, output_size) if isinstance(output_size, int) else tuple(output_size)
     if len(sizes) != 2 or any(s is not None and s < 0 for s in sizes):
         raise ValueError(f"adaptive_avg_pool2d: output_size must be a number or two, not negative, not {output_size}")

@@ -1,10 +1,11 @@
 """Operations that make many elements one: sums, means, largest and smallest.
 
-`dim` is the dimension to reduce: an integer, a tuple of them, or None for all; negative counts from the end. With
-`keepdim` the reduced dimensions stay, with size 1.
+`dim` is the dimension to reduce: an integer, a tuple of them, or None for all, as is a tuple of none; negative counts
+from the end. With `keepdim` the reduced dimensions stay, with size 1.
 """
 
 import math
+from operator import index
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -92,20 +93,21 @@ def argmin(input: Array, *, dim: int | None = None, keepdim: bool = False) -> Ar
 
 @operation(numpy=np.all)
 def all(input: Array, *, dim: Dim = None, keepdim: bool = False) -> Array:
-    """Whether every element is true (not 0)."""
-    return np.all(input, axis=_axes(dim), keepdims=keepdim)
+    """Whether every element is true (not 0); here a tuple of no dimensions reduces none, as PyTorch has it."""
+    return np.all(input, axis=dim if dim == () else _axes(dim), keepdims=keepdim)
 
 
 @operation(numpy=np.any)
 def any(input: Array, *, dim: Dim = None, keepdim: bool = False) -> Array:
-    """Whether at least one element is true (not 0)."""
-    return np.any(input, axis=_axes(dim), keepdims=keepdim)
+    """Whether at least one element is true (not 0); a tuple of no dimensions reduces none, as in `all`."""
+    return np.any(input, axis=dim if dim == () else _axes(dim), keepdims=keepdim)
 
 
 @operation
 def prod(input: Array, *, dim: int | None = None, keepdim: bool = False, dtype: Any = None) -> Array:
     """The product over one dimension, or of all elements."""
-    return np.prod(input, axis=dim, dtype=dtype or _SUMMED_AS.get(input.dtype.kind), keepdims=keepdim)
+    axis = None if dim is None else index(dim)
+    return np.prod(input, axis=axis, dtype=dtype or _SUMMED_AS.get(input.dtype.kind), keepdims=keepdim)
 
 
 @prod.derivative
@@ -200,7 +202,6 @@ def var(
         dim, unbiased = None, dim
     if correction is None:
         correction = 1 if unbiased in (None, True) else 0
-    dim = _or_all(dim)
     away = input - mean(input, dim=dim, keepdim=True)
     left = _count(input.shape, dim) - correction
     return sum(away * away, dim=dim, keepdim=keepdim) / (left if left > 0 else 0.0)
@@ -238,7 +239,7 @@ def norm(
         input = cast(input, dtype=dtype)
     if input.dtype.kind != "f":
         raise TypeError(f"norm: takes floats, not {input.dtype}")
-    return vector_norm(input, p=2.0 if p is None or isinstance(p, str) else p, dim=_or_all(dim), keepdim=keepdim)
+    return vector_norm(input, p=2.0 if p is None or isinstance(p, str) else p, dim=dim, keepdim=keepdim)
 
 
 def max(input: Array, dim: Any = None, keepdim: bool = False) -> Any:
@@ -267,20 +268,20 @@ def _extreme(name: str, input: Array, dim: Any, keepdim: bool, whole: Any, where
 NUMPY[np.amax], NUMPY[np.amin] = amax, amin  # older names of np.max and np.min
 
 
-def _or_all(dim: Dim) -> Dim:
-    """None for no dimensions at all, which PyTorch takes for all of them."""
-    return None if _axes(dim) == () else dim
-
-
 def _axes(dim: Dim) -> int | tuple[int, ...] | None:
-    return dim if dim is None or isinstance(dim, (int, np.integer)) else tuple(dim)
+    """`dim` as NumPy takes it; None for no dimensions at all, which PyTorch takes for all of them."""
+    if dim is None or isinstance(dim, (int, np.integer)):
+        return dim
+    axes = several(dim, "the dimension")
+    return axes[0] if len(axes) == 1 else axes or None  # NumPy takes an axis of a single number, but no tuple of it
 
 
 def _kept(shape: tuple[int, ...], dim: Dim) -> tuple[int, ...]:
     """The shape with 1 for each reduced dimension."""
-    if dim is None:
+    axes = _axes(dim)
+    if axes is None:
         return (1,) * len(shape)
-    reduced = {d % (len(shape) or 1) for d in several(dim)}
+    reduced = {d % (len(shape) or 1) for d in several(axes, "the dimension")}
     return tuple(1 if d in reduced else size for d, size in enumerate(shape))
 
 

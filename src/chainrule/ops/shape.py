@@ -3,14 +3,14 @@
 The ones at the top are primitive; the others are made of them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from math import prod
 from typing import Any
 
 import numpy as np
 
 from chainrule.ops.dtypes import storable
-from chainrule.ops.operation import NUMPY, Array, Ints, Tensor, operation
+from chainrule.ops.operation import NUMPY, Array, Ints, Tensor, only_tensors, operation
 
 __all__ = [
     "broadcast_to", "cast", "cat", "chunk", "expand", "flatten", "movedim", "permute", "repeat", "reshape",
@@ -25,6 +25,8 @@ def reshape(input: Array, *, shape: Ints) -> Array:
     Raises:
         ValueError: the shape does not hold as many elements.
     """
+    if min(several(shape, "reshape"), default=0) < -1:  # NumPy takes every negative size for -1
+        raise ValueError(f"reshape: a size must be at least 0, or -1 once, not {shape}")
     return np.reshape(input, shape)
 
 
@@ -172,7 +174,7 @@ def expand(input: Array, *sizes: Ints) -> Tensor:
     Raises:
         ValueError: a size that is neither 1 nor the one asked for, or fewer dimensions than the input has.
     """
-    wanted = _unpacked(sizes)
+    wanted = _unpacked(sizes, "expand")
     if len(wanted) < input.ndim:
         raise ValueError(f"expand: {wanted} has fewer dimensions than the input's shape {input.shape}")
     own = (-1,) * (len(wanted) - input.ndim) + input.shape
@@ -185,7 +187,8 @@ def tile(input: Array, *reps: Ints) -> Tensor:
     Raises:
         ValueError: a negative number of times.
     """
-    times = (1,) * (input.ndim - len(_unpacked(reps))) + _unpacked(reps)
+    given = _unpacked(reps, "tile")
+    times = (1,) * (input.ndim - len(given)) + given
     if any(t < 0 for t in times):
         raise ValueError(f"tile: numbers of times must not be negative, got {times}")
     shape = (1,) * (len(times) - input.ndim) + input.shape
@@ -201,9 +204,10 @@ def repeat(input: Array, *repeats: Ints) -> Tensor:
     Raises:
         ValueError: fewer numbers than dimensions, or a negative one.
     """
-    if len(_unpacked(repeats)) < input.ndim:
-        raise ValueError(f"repeat: {len(_unpacked(repeats))} numbers for {input.ndim} dimensions")
-    return tile(input, *repeats)
+    given = _unpacked(repeats, "repeat")
+    if len(given) < input.ndim:
+        raise ValueError(f"repeat: {len(given)} numbers for {input.ndim} dimensions")
+    return tile(input, given)
 
 
 def cat(tensors: Sequence[Array], dim: int = 0) -> Tensor:
@@ -219,8 +223,7 @@ def cat(tensors: Sequence[Array], dim: int = 0) -> Tensor:
     """
     if not len(tensors):
         raise ValueError("cat: needs at least one tensor")
-    if not all(hasattr(t, "shape") for t in tensors):
-        raise TypeError(f"cat: takes tensors, not {', '.join(type(t).__name__ for t in tensors)}")
+    only_tensors("cat", *tensors)
     given = [t for t in tensors if t.shape != (0,)] or list(tensors)
     return concatenate(*given, dim=place(given[0], dim, "cat"))
 
@@ -231,6 +234,9 @@ def stack(tensors: Sequence[Array], dim: int = 0) -> Tensor:
     Raises:
         ValueError: no tensors, or shapes that differ.
     """
+    only_tensors("stack", *tensors)
+    if len({t.shape for t in tensors}) > 1:
+        raise ValueError(f"stack: tensors must have one shape, not {', '.join(str(t.shape) for t in tensors)}")
     return cat([unsqueeze(t, dim) for t in tensors], dim)
 
 
@@ -240,16 +246,19 @@ def split(tensor: Array, split_size_or_sections: Ints, dim: int = 0) -> tuple[Te
     Raises:
         ValueError: a size that is not positive, or sizes that do not add up.
     """
-    size, n = split_size_or_sections, tensor.shape[dim]
+    if not tensor.ndim:
+        raise ValueError("split: a single number has no dimension to split")
+    dim, size = place(tensor, dim, "split"), split_size_or_sections
+    n = tensor.shape[dim]
     if isinstance(size, int):
         if size <= 0 and n:
             raise ValueError(f"split: the size must be at least 1, got {size}")
         sizes = [min(size, n - start) for start in range(0, n, max(size, 1))] or [0]
     else:
-        sizes = list(size)
+        sizes = list(several(size, "split"))
         if sum(sizes) != n or any(s < 0 for s in sizes):
             raise ValueError(f"split: sizes {tuple(sizes)} must add up to {n}, the size of dim {dim}")
-    return tuple(tensor[stretch] for stretch in _stretches(sizes, dim % tensor.ndim))
+    return tuple(tensor[stretch] for stretch in _stretches(sizes, dim))
 
 
 def chunk(input: Array, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
@@ -257,10 +266,12 @@ def chunk(input: Array, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
 
     Raises:
         ValueError: fewer than one.
+        IndexError: `dim` is out of range.
     """
-    if chunks < 1:
-        raise ValueError(f"chunk: the number of chunks must be at least 1, got {chunks}")
-    return split(input, max(1, -(-input.shape[dim] // chunks)), dim)
+    if not isinstance(chunks, int) or chunks < 1:
+        raise ValueError(f"chunk: the number of chunks must be a whole number, at least 1, got {chunks}")
+    size = input.shape[place(input, dim, "chunk")] if input.ndim else 0
+    return split(input, max(1, -(-size // chunks)), dim)
 
 
 def unbind(input: Array, dim: int = 0) -> tuple[Tensor, ...]:
@@ -278,9 +289,16 @@ def unbind(input: Array, dim: int = 0) -> tuple[Tensor, ...]:
 # What to write dimensions and sizes in
 
 
-def several(given: Ints) -> tuple[int, ...]:
-    """One number, or several, as a tuple."""
-    return (given,) if isinstance(given, (int, np.integer)) else tuple(given)
+def several(given: Ints, name: str) -> tuple[int, ...]:
+    """One whole number, or several, as a tuple; `name` says whose they are, for the error.
+
+    Raises:
+        TypeError: something else.
+    """
+    numbers = tuple(given) if isinstance(given, Iterable) else (given,)
+    if not all(hasattr(number, "__index__") for number in numbers):
+        raise TypeError(f"{name}: takes a whole number or several, not {given!r}")
+    return numbers
 
 
 def place(input: Array, dim: int, name: str, new: int = 0) -> int:
@@ -296,6 +314,8 @@ def place(input: Array, dim: int, name: str, new: int = 0) -> int:
         IndexError: it is out of range.
     """
     n = input.ndim + new or 1
+    if not hasattr(dim, "__index__"):
+        raise TypeError(f"{name}: a dimension must be a whole number, not {dim!r}")
     if not -n <= dim < n:
         raise IndexError(f"{name}: dim {dim} is out of range for shape {input.shape}: use {-n} to {n - 1}")
     return dim % n
@@ -308,7 +328,7 @@ def each_place(input: Array, dims: Ints, name: str) -> list[int]:
         IndexError: one is out of range.
         ValueError: one is named twice.
     """
-    found = [place(input, d, name) for d in several(dims)]
+    found = [place(input, d, name) for d in several(dims, name)]
     if len(set(found)) != len(found):
         raise ValueError(f"{name}: a dimension is named twice in {dims}")
     return found
@@ -325,9 +345,9 @@ def _stretches(sizes: Sequence[int], dim: int) -> list[tuple[Any, ...]]:
     return [along(dim, slice(end - size, end)) for end, size in zip(ends, sizes, strict=True)]
 
 
-def _unpacked(sizes: Any) -> tuple[int, ...]:
+def _unpacked(sizes: Any, name: str) -> tuple[int, ...]:
     """Sizes that are given one by one, or as one sequence."""
-    return several(sizes[0]) if len(sizes) == 1 else sizes
+    return several(sizes[0] if len(sizes) == 1 else sizes, name)
 
 
 NUMPY.update({np.swapaxes: transpose, np.moveaxis: movedim, np.expand_dims: unsqueeze, np.squeeze: squeeze})

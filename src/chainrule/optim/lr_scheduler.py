@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, SupportsFloat
 
 from chainrule.autograd.mode import mode
-from chainrule.optim.optimizer import Optimizer
+from chainrule.optim.optimizer import Optimizer, check_numbers
 
 Factor = Callable[[int], float]
 
@@ -52,7 +52,12 @@ class LRScheduler:
     def step(self) -> None:
         """Go on by one step."""
         self.last_epoch += 1
-        self._set(self.get_lr())
+        try:
+            rates = self.get_lr()
+        except Exception:
+            self.last_epoch -= 1  # the step was not taken
+            raise
+        self._set(rates)
 
     def _set(self, rates: Sequence[float]) -> None:
         if mode.trace is not None:
@@ -70,10 +75,13 @@ class LRScheduler:
         return {name: value for name, value in vars(self).items() if name not in ("optimizer", "lr_lambdas")}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Take over a state. The rates themselves are in the optimiser's."""
+        """Take over a state; nothing is changed unless it fits. The rates themselves are in the optimiser's."""
+        self._fits(state_dict)
+        vars(self).update(state_dict)
+
+    def _fits(self, state_dict: Mapping[str, Any]) -> None:
         differing = ", ".join(sorted(state_dict.keys() ^ self.state_dict().keys()))
         self._check(not differing, f"the state does not fit, it differs in {differing}")
-        vars(self).update(state_dict)
 
     def _times(self, factor: float = 1.0) -> list[float]:
         """The present rates times a factor."""
@@ -98,6 +106,7 @@ class LambdaLR(LRScheduler):
 
     def __init__(self, optimizer: Optimizer, lr_lambda: Factor | Sequence[Factor], last_epoch: int = -1) -> None:
         self.lr_lambdas = _for_each_group(self, optimizer, "lr_lambda", lr_lambda)
+        self._check(all(map(callable, self.lr_lambdas)), f"lr_lambda must be a function, not {lr_lambda!r}")
         super().__init__(optimizer, last_epoch)
 
     def get_lr(self) -> Sequence[float]:
@@ -109,6 +118,7 @@ class StepLR(LRScheduler):
     """η γ^⌊t / step_size⌋: times `gamma` every `step_size` steps."""
 
     def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1, last_epoch: int = -1) -> None:
+        check_numbers(self, step_size=step_size, gamma=gamma)
         self._check(step_size >= 1, f"step_size must be at least 1, got {step_size}")
         self.step_size, self.gamma = step_size, gamma
         super().__init__(optimizer, last_epoch)
@@ -125,6 +135,7 @@ class MultiStepLR(LRScheduler):
         self, optimizer: Optimizer, milestones: Iterable[int], gamma: float = 0.1, last_epoch: int = -1
     ) -> None:
         self.milestones, self.gamma = sorted(milestones), gamma
+        check_numbers(self, gamma=gamma, **{f"milestone {i}": step for i, step in enumerate(self.milestones)})
         super().__init__(optimizer, last_epoch)
 
     def get_lr(self) -> Sequence[float]:
@@ -136,6 +147,7 @@ class ExponentialLR(LRScheduler):
     """η γᵗ: times `gamma` at every step."""
 
     def __init__(self, optimizer: Optimizer, gamma: float, last_epoch: int = -1) -> None:
+        check_numbers(self, gamma=gamma)
         self.gamma = gamma
         super().__init__(optimizer, last_epoch)
 
@@ -155,6 +167,7 @@ class LinearLR(LRScheduler):
         self, optimizer: Optimizer, start_factor: float = 1 / 3, end_factor: float = 1.0, total_iters: int = 5,
         last_epoch: int = -1,
     ) -> None:  # fmt: skip
+        check_numbers(self, start_factor=start_factor, end_factor=end_factor, total_iters=total_iters)
         self._check(0 < start_factor <= 1, f"start_factor must be above 0 and at most 1, got {start_factor}")
         self._check(0 <= end_factor <= 1, f"end_factor must be between 0 and 1, got {end_factor}")
         self.start_factor, self.end_factor, self.total_iters = start_factor, end_factor, total_iters
@@ -178,6 +191,7 @@ class CosineAnnealingLR(LRScheduler):
     """
 
     def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0, last_epoch: int = -1) -> None:  # noqa: N803
+        check_numbers(self, T_max=T_max, eta_min=eta_min)
         self._check(T_max >= 1, f"T_max must be at least 1, got {T_max}")
         self.T_max, self.eta_min = T_max, eta_min
         super().__init__(optimizer, last_epoch)
@@ -229,6 +243,9 @@ class OneCycleLR(LRScheduler):
                 raise ValueError("OneCycleLR: needs total_steps, or epochs and steps_per_epoch")
             total_steps = epochs * steps_per_epoch
         has_momentum = {"betas", "momentum"} & _optimizer(self, optimizer).defaults.keys()
+        numbers = {"pct_start": pct_start, "div_factor": div_factor, "final_div_factor": final_div_factor}
+        check_numbers(self, total_steps=total_steps, **numbers)
+        self._check(div_factor > 0 and final_div_factor > 0, "div_factor and final_div_factor must be above 0")
         self._check(total_steps > 0, f"the number of steps must be at least 1, got {total_steps}")
         self._check(0 <= pct_start <= 1, f"pct_start is a share, 0 to 1, not {pct_start}")
         self._one_of("anneal_strategy", anneal_strategy, "cos", "linear")
@@ -288,6 +305,8 @@ class SequentialLR(LRScheduler):
         found = f"not {len(schedulers)} and {len(milestones)}"
         fitting = 0 < len(schedulers) == len(milestones) + 1
         self._check(fitting, f"needs schedules and one milestone between each two, {found}")
+        check_numbers(self, **{f"milestone {i}": step for i, step in enumerate(milestones)})
+        self._check(list(milestones) == sorted(milestones), f"milestones must rise, not {list(milestones)}")
         for position, scheduler in enumerate(schedulers):
             kind = type(scheduler).__name__
             if not isinstance(scheduler, LRScheduler):
@@ -319,13 +338,19 @@ class SequentialLR(LRScheduler):
         return super().state_dict() | {"_schedulers": [s.state_dict() for s in self._schedulers]}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Take over a state."""
-        schedulers, states = self._schedulers, state_dict.get("_schedulers", [])
-        fitting = len(states) == len(schedulers)
-        self._check(fitting, f"the state has {len(states)} schedules, this has {len(schedulers)}")
-        super().load_state_dict({**state_dict, "_schedulers": schedulers})
-        for scheduler, state in zip(schedulers, states, strict=True):
+        """Take over a state; nothing is changed unless it fits."""
+        self._fits(state_dict)
+        for scheduler, state in zip(self._schedulers, state_dict["_schedulers"], strict=True):
             scheduler.load_state_dict(state)
+        vars(self).update({**state_dict, "_schedulers": self._schedulers})
+
+    def _fits(self, state_dict: Mapping[str, Any]) -> None:
+        super()._fits(state_dict)
+        states = state_dict["_schedulers"]
+        fitting = len(states) == len(self._schedulers)
+        self._check(fitting, f"the state has {len(states)} schedules, this has {len(self._schedulers)}")
+        for scheduler, state in zip(self._schedulers, states, strict=True):
+            scheduler._fits(state)
 
 
 class ReduceLROnPlateau(LRScheduler):
@@ -350,6 +375,8 @@ class ReduceLROnPlateau(LRScheduler):
         self, optimizer: Optimizer, mode: str = "min", factor: float = 0.1, patience: int = 10, threshold: float = 1e-4,
         threshold_mode: str = "rel", cooldown: int = 0, min_lr: float | Sequence[float] = 0.0, eps: float = 1e-8,
     ) -> None:  # fmt: skip
+        numbers = {"patience": patience, "threshold": threshold, "cooldown": cooldown, "eps": eps}
+        check_numbers(self, factor=factor, **numbers)
         self._check(factor < 1, f"factor must be below 1, got {factor}")
         self._one_of("mode", mode, "min", "max")
         self._one_of("threshold_mode", threshold_mode, "rel", "abs")
@@ -363,8 +390,8 @@ class ReduceLROnPlateau(LRScheduler):
 
     def step(self, metrics: SupportsFloat) -> None:  # type: ignore[override]  # this schedule goes by a measure
         """Go on by one step, of which the measure is told."""
-        self.last_epoch += 1
         measure = float(metrics)
+        self.last_epoch += 1
         better = self._is_better(measure)
         self.best = measure if better else self.best
         self.num_bad_epochs = 0 if better or self.cooldown_counter else self.num_bad_epochs + 1
@@ -394,5 +421,8 @@ def _for_each_group(scheduler: LRScheduler, optimizer: Optimizer, name: str, giv
     """One value for each group."""
     groups = _optimizer(scheduler, optimizer).param_groups
     values = list(given) if isinstance(given, (list, tuple)) else [given] * len(groups)
+    for value in values:
+        if not callable(value):
+            check_numbers(scheduler, **{name: value})
     scheduler._check(len(values) == len(groups), f"{name} has {len(values)} values for {len(groups)} groups")
     return values

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+from collections.abc import Mapping
 from numbers import Real
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
@@ -14,7 +15,7 @@ from chainrule.autograd.mode import mode
 from chainrule.tensor import Tensor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable
 
     from numpy.typing import NDArray
 
@@ -28,6 +29,13 @@ _WAYS_TO_RUN = {"foreach", "fused", "capturable", "differentiable"}
 def options(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """All but the parameters, by name: of a group, or of a constructor's arguments, which are its `locals()`."""
     return {name: value for name, value in arguments.items() if name not in ("self", "params", "__class__")}
+
+
+def check_numbers(owner: object, **given: Any) -> None:
+    """Raise an error, in the name of the owner's class, unless all that is given are numbers."""
+    for name, value in given.items():
+        if not isinstance(value, Real):
+            raise TypeError(f"{type(owner).__name__}: {name} must be a number, not {value!r}")
 
 
 class Optimizer:
@@ -97,9 +105,8 @@ class Optimizer:
                 if value.numel() != 1:
                     raise ValueError(f"{name}: {option} must be one number, not a tensor of shape {value.shape}")
                 plain[option] = value.item()
+        check_numbers(self, **{option: plain[option] for option in self.not_negative})
         for option in self.not_negative:
-            if not isinstance(plain[option], Real):
-                raise TypeError(f"{name}: {option} must be a number, not {plain[option]!r}")
             if not plain[option] >= 0:
                 raise ValueError(f"{name}: {option} must not be negative, got {plain[option]}")
         return plain
@@ -175,9 +182,13 @@ class Optimizer:
         """Take over a state; nothing is changed unless it fits.
 
         Raises:
-            ValueError: other numbers of groups or parameters, arrays of other shapes, or other options.
+            ValueError: no state, other numbers of groups or parameters, arrays that are missing or of other shapes,
+                or other options.
         """
-        name, groups, parameters = type(self).__name__, state_dict["param_groups"], self._parameters()
+        name, parameters = type(self).__name__, self._parameters()
+        if not isinstance(state_dict, Mapping) or not state_dict.keys() >= {"state", "param_groups"}:
+            raise ValueError(f"{name}: a state has the entries 'state' and 'param_groups', what was given has not")
+        groups = state_dict["param_groups"]
         sizes, own = [len(g["params"]) for g in groups], [len(g["params"]) for g in self.param_groups]
         if sizes != own:
             raise ValueError(f"{name}: the state has groups of {sizes} parameters, this optimiser has {own}")
@@ -186,19 +197,25 @@ class Optimizer:
             if differing := ", ".join(sorted(found.keys() - {"initial_lr"} ^ self.defaults.keys())):
                 raise ValueError(f"{name}: the state is another optimiser's, it differs in {differing}")
         chosen = [self._checked(found) for found in chosen]
+        owners = [found for found, size in zip(chosen, sizes, strict=True) for _ in range(size)]
         state: dict[int, dict[str, Any]] = {}
         for key, entries in state_dict["state"].items():
-            p = parameters[int(key)] if 0 <= int(key) < len(parameters) else None
+            position = int(key) if str(key).isdecimal() else len(parameters)
+            if position >= len(parameters):
+                raise ValueError(f"{name}: the state has a parameter {key!r}, this optimiser has {len(parameters)}")
+            p = parameters[position]
+            if missing := ", ".join(sorted(self.start(p._data, owners[position]).keys() - entries.keys())):
+                raise ValueError(f"{name}: the state of parameter {key} has no {missing}")
+            state[position] = {}
             for entry, value in entries.items():
-                shape = getattr(value, "shape", ())
-                if p is None or (shape not in ((), p.shape)):
-                    what = f"the state's {entry} of parameter {key} {shape}"
-                    raise ValueError(f"{name}: {what} fits no parameter of that shape")
+                shape = np.shape(value)
+                if shape not in ((), p.shape) or np.asarray(value).dtype.kind not in "biuf":
+                    raise ValueError(f"{name}: the state's {entry} of parameter {key} {shape} does not fit {p.shape}")
                 if entry == "step":  # PyTorch's is a float32 array, which cannot count beyond 2²⁴
                     value = int(value)
                 elif hasattr(value, "shape"):
                     value = np.array(value, p.dtype)
-                state.setdefault(int(key), {})[entry] = value
+                state[position][entry] = value
         self.state = state
         for group, found in zip(self.param_groups, chosen, strict=True):
             group.update(found)

@@ -31,16 +31,9 @@ class SGD(Optimizer):
     not_negative = ("lr", "momentum", "weight_decay")
 
     def __init__(
-        self,
-        params: Parameters,
-        lr: float = 1e-3,
-        momentum: float = 0.0,
-        dampening: float = 0.0,
-        weight_decay: float = 0.0,
-        nesterov: bool = False,
-        *,
-        maximize: bool = False,
-    ) -> None:
+        self, params: Parameters, lr: float = 1e-3, momentum: float = 0.0, dampening: float = 0.0,
+        weight_decay: float = 0.0, nesterov: bool = False, *, maximize: bool = False,
+    ) -> None:  # fmt: skip
         super().__init__(params, options(locals()))
 
     def _checked(self, given: dict[str, Any]) -> dict[str, Any]:
