@@ -100,7 +100,7 @@ def _enlarge(coarse: Grey, shape: tuple[int, int]) -> Grey:
 
 
 def _rules(ink: Grey) -> Grey:
-    """The ink of the paper's long, straight, thin lines across, and 0 beside them; strokes that cross one are not in it.
+    """The ink of the long, straight, thin lines across the paper; 0 beside them. Strokes that cross one are not in it.
 
     The picture is sheared so that the lines of the whole page are level. There, a row of blocks beside one another is
     looked along, level and a little up or down, as one sees single lines from aside. A rule is what nearly all of the
