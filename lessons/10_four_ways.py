@@ -207,9 +207,9 @@ for name, each in timed.items():
     print(f"{count} images a step, {name:<9} {each / timed['by hand']:5.2f} × the time by hand")
 
 # %%
-# With many images a step the products of matrices take nearly all the time, in every way of writing it. What is left
-# of the differences is how often the numbers in between are written to memory and read again, and that is where fused
-# loops gain.
+# It draws closer, on a machine that has nothing else to do: with many images a step the products of matrices take
+# nearly all the time, in every way of writing it. What is left of the differences is how often the numbers in between
+# are written to memory and read again, and that is where fused loops gain.
 
 # %%
 # Read next

@@ -80,6 +80,10 @@ print(f"new, its loss is {new:.4f}: as unsure as among {np.exp(new):.0f} words, 
 print("its best guesses:", ", ".join(f"{word} {chance:.1%}" for word, chance in model.likeliest(QUESTION)))
 
 # %%
+# That is even worse than blind guessing, which would be as unsure as among all its words: the random numbers prefer
+# some words, and have no reason to.
+
+# %%
 # It learns
 # ---------
 #

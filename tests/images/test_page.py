@@ -232,6 +232,29 @@ def test_rules_are_no_digits_and_digits_on_them_stay(read, kind, degrees):
     assert told(read_page(rotated(noisy(sheet), degrees), read)) == ["2580", "5082", "2580"]
 
 
+@pytest.mark.parametrize("degrees", [0, 3])
+def test_dark_squares_that_the_camera_has_sharpened(read, degrees):
+    sheet = write(["2580", "5082", "2580"], (1400, 1000), step=(100, 140))
+    for start in range(20, 1400, 50):
+        sheet[start : start + 3] *= 0.7
+        sheet[:, start : start + 3] *= 0.7
+    photo = Image.fromarray(rotated(noisy(np.clip(sheet, 0, 1)), degrees)).filter(ImageFilter.GaussianBlur(1))
+    photo = photo.filter(ImageFilter.UnsharpMask(radius=2.5, percent=120, threshold=2))
+    assert told(read_page(np.asarray(photo), read)) == ["2580", "5082", "2580"]
+
+
+def test_rules_that_leave_the_picture_are_no_digits(read):
+    sheet = write(["2580", "5082"], (1500, 2000), step=(100, 140))
+    for start in range(50, 2000, 80):
+        sheet[start : start + 3] *= 0.65
+    across = np.arange(1500)
+    for start in range(-60, 1500, 80):  # seen a little from aside
+        sheet[np.abs(across - start - 0.06 * np.arange(2000)[:, None]) < 1.5] *= 0.65
+    photo = Image.fromarray(np.rint(255 * noisy(sheet)).astype(np.uint8)).filter(ImageFilter.GaussianBlur(1))
+    photo = photo.filter(ImageFilter.UnsharpMask(radius=2.5, percent=120, threshold=2))
+    assert told(read_page(np.asarray(photo), read)) == ["2580", "5082"]
+
+
 def test_the_thick_rules_of_a_close_up(read):
     sheet = write(["2580"], (1280, 560), 150, (120, 200), (250, 0))
     for top in (90, 345):

@@ -48,8 +48,9 @@ def find_ink(grey: Grey, widest: float = WIDEST_STROKE) -> tuple[Grey, NDArray[n
     ink = 1 - ndimage.gaussian_filter(grey, SMOOTHING) / np.maximum(paper, 0.02)  # (height, width)
     level, noise = _level_and_noise(ink, widest)
     ink = np.where(sheet, np.clip(ink - level, 0, 1), 0)
-    for turned in (ink, ink.T):  # rules across, then rules down
-        _take_rules(turned)
+    rules = _rules(ink), _rules(ink.T).T  # across and down; both are looked for in all of the ink, or where they cross
+    for rule in rules:  # the one that was taken away first would leave gaps in the other
+        ink = np.clip(1 - (1 - ink) / (1 - np.minimum(rule, 0.9)), 0, 1)
     ink[ink < np.maximum(np.maximum(LEAST_INK, unsure), LEAST_CLARITY * noise)] = 0
     return ink, sheet
 
@@ -98,8 +99,8 @@ def _enlarge(coarse: Grey, shape: tuple[int, int]) -> Grey:
     return resize(coarse, shape, "BILINEAR")
 
 
-def _take_rules(ink: Grey) -> None:
-    """Make the paper's long, straight, thin lines paper, in place; of a stroke that crosses one, the stroke stays.
+def _rules(ink: Grey) -> Grey:
+    """The ink of the long, straight, thin lines across the paper; 0 beside them. Strokes that cross one are not in it.
 
     The picture is sheared so that the lines of the whole page are level. There, a row of blocks beside one another is
     looked along, level and a little up or down, as one sees single lines from aside. A rule is what nearly all of the
@@ -121,10 +122,9 @@ def _take_rules(ink: Grey) -> None:
     labels, _ = ndimage.label(rule > LEAST_RULE, np.ones((3, 3)))
     long = [n for n, at in enumerate(ndimage.find_objects(labels), 1) if at[1].stop - at[1].start > RULE * columns]
     if not long:
-        return
+        return np.zeros_like(ink)
     rule = ndimage.maximum_filter(np.where(np.isin(labels, long), rule, 0), (3, 3))
-    rule = rule[(rows - drop).clip(0, height - 1), (across // block).clip(0, columns - 1)]  # (height, width)
-    ink[:] = np.clip(1 - (1 - ink) / (1 - np.minimum(rule, 0.9)), 0, 1)
+    return np.asarray(rule[(rows - drop).clip(0, height - 1), (across // block).clip(0, columns - 1)])
 
 
 def _direction(ink: Grey, block: int) -> float:

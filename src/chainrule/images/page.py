@@ -35,6 +35,7 @@ HANDY = 64  # pixels of a digit's height: in photos with larger ones there is on
 LARGE = 0.35  # of the picture's shorter side: a digit this tall may have strokes as wide as shadows elsewhere,
 LARGE_SIDE, WIDEST_LARGE = 160, 0.35  # and is read on a copy of so many pixels, strokes being up to this wide
 SMALLEST = 14  # pixels of a digit's height: smaller ones cannot be told from dust
+RIM = 0.02  # of the picture's shorter side: what lies in this rim alone is left of a rule, or of what is cut off there
 CORE = 0.3  # of a part's darkest ink: what is lighter is the blur around its strokes
 SURE = 0.95  # confidence: what is read with less, and is odd in size or ink besides, is no digit
 
@@ -198,10 +199,12 @@ def _find_parts(grey: Grey, widest: float = WIDEST_STROKE) -> tuple[list[_Part],
     labels, count = ndimage.label(ink > CORE * darkest[labels], np.ones((3, 3)))
     inside = ndimage.binary_erosion(sheet, np.ones((3, 3)))  # the picture's border is the sheet's as well
     outside = set(labels[~inside & (labels > 0)].tolist())
-    parts = []
+    parts, rim = [], RIM * min(ink.shape)
     for number, where in enumerate(ndimage.find_objects(labels), start=1):
         rows, columns = where
         if number in outside or max(rows.stop - rows.start, columns.stop - columns.start) < 3:
+            continue
+        if any(min(at.stop, side - at.start) < rim for at, side in zip(where, ink.shape, strict=True)):
             continue
         around = (slice(rows.start - 1, rows.stop + 1), slice(columns.start - 1, columns.stop + 1))
         mine = ndimage.binary_dilation(labels[around] == number, np.ones((3, 3))) & np.isin(labels[around], (0, number))
