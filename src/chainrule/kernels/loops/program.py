@@ -364,8 +364,9 @@ def power(x: Any, y: Any) -> Any:
 CONTROL, WORD = 5, 64
 ASLEEP, LOOKING_OUT, CALLED = 0, 1, 2
 PATIENCE, POLITENESS, NAP = 200_000, 50_000, 50
-"""So many looks at memory, about 200 µs, before a thread goes to sleep for good; so many before it naps, as it must where
-other programs want the processors: the thread that it waits for then runs in its place; and for so many microseconds."""
+"""So many looks at memory, about 200 µs, before a thread goes to sleep for good; so many before it naps, as it must
+where other programs want the processors: the thread that it waits for then runs in its place; and for how many
+microseconds."""
 
 
 @intrinsic
