@@ -43,6 +43,18 @@ FORMULAS: dict[Any, str] = {
 START = {"sum": "0", "max": "-math.inf", "min": "math.inf"}
 STEP = {"sum": "add({0}, {1})", "max": "maximum({0}, {1})", "min": "minimum({0}, {1})"}
 
+WORK = """
+
+@jit
+def work(T, S, part, me, shares, hurry):
+    while part >= 0:
+        if me == 0:
+            hold_blas(T)
+        run(T, S, part, me, shares)
+        if me == 0:
+            let_blas_go(T)
+            return
+        part = next_part(T, me, hurry)""".splitlines()
 
 FEW_ROWS = 24  # with more, BLAS's copy of the weights pays (see `kernels.loops.product`)
 SMALL = 4_000
@@ -128,7 +140,7 @@ Call = tuple["Stage", str, Function]
 def together(group: Group, calls: Sequence[Call], moves: Mapping[int, str]) -> list[str]:
     """The function that runs a group of stages image by image, for this thread's share of the images."""
     n, parts = group.images, group.parts
-    lines = ["", "", '@numba.njit(error_model="numpy", nogil=True)', f"def {group.name}(T, S, me, shares):"]
+    lines = ["", "", "@inner", f"def {group.name}(T, S, me, shares):"]
     indent = "    "
     if parts:
         lines.append(f"    for part in range(me * {parts} // shares, (me + 1) * {parts} // shares):")
@@ -144,17 +156,15 @@ def together(group: Group, calls: Sequence[Call], moves: Mapping[int, str]) -> l
     return lines
 
 
-def parts(parts: Sequence[Sequence[Call]], moves: Mapping[int, str], threads: bool) -> list[str]:
-    """The functions that threads run: `run` one part, `lead` for the first of them, `follow` from run to run.
+def parts(parts: Sequence[Sequence[Call]], moves: Mapping[int, str]) -> list[str]:
+    """The function `work`, which each thread calls: the first does one part, others go on from part to part.
 
     Args:
         parts: the stages of each.
         moves: by place in T, how far an array is moved for a thread and an image.
-        threads: whether there are several.
     """
     groups: list[str] = []
-    lines = ["", "", '@numba.njit(error_model="numpy", nogil=True)', "def run(T, S, part, me, shares):"]
-    lines.append("    rule = flush_denormals()")
+    lines = ["", "", "@inner", "def run(T, S, part, me, shares):", "    rule = flush_denormals()"]
     indent, barrier = "        ", "        wait(T, shares)"
     for number, calls in enumerate(parts):
         lines.append(f"    if part == {number}:")
@@ -181,12 +191,7 @@ def parts(parts: Sequence[Sequence[Call]], moves: Mapping[int, str], threads: bo
             lines += [f"{indent}if me == 0:", *alone, barrier]
     lines = [*groups, *lines]
     lines.append("    restore_denormals(rule)")
-    lines += ["", "", "@jit", "def lead(T, S, part, shares):", "    hold_blas(T)", "    run(T, S, part, 0, shares)",
-              "    let_blas_go(T)"]  # fmt: skip
-    if threads:
-        lines += ["", "", "@jit", "def follow(T, S, part, me, shares, hurry):", "    while part >= 0:",
-                  "        run(T, S, part, me, shares)", "        part = next_part(T, me, hurry)"]  # fmt: skip
-    return lines
+    return [*lines, *WORK]
 
 
 def work(stage: Stage) -> float:

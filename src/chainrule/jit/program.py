@@ -29,10 +29,9 @@ HEADER = '''"""A program made by chainrule.jit. T: addresses of arrays; S: numbe
 
 import math
 
-import numba
 import numpy as np
 
-from chainrule.kernels.compile import jit
+from chainrule.kernels.compile import inner, jit
 from chainrule.kernels.loops.product import dots
 from chainrule.kernels.loops.program import *
 '''
@@ -72,13 +71,13 @@ class Program:
             made = emit.function(stage, self._slot)
             name = names.setdefault(made.text, f"k{number}")
             if name == f"k{number}":
-                functions += ["", "", '@numba.njit(error_model="numpy", nogil=True)', f"def {name}{made.text}"]
+                functions += ["", "", "@inner", f"def {name}{made.text}"]
             self.functions[number] = name, made
             if not order or not isinstance(order[-1], int):
                 order.append(len(parts))
                 parts.append([])
             parts[-1].append((stage, name, made))
-        text = [*functions, *emit.parts(parts, self._moves(), self.shares > 1)]
+        text = [*functions, *emit.parts(parts, self._moves())]
         self.code = HEADER + "\n".join(text) + "\n"
         for v in outputs:
             self._slot(base_of(v))
@@ -171,6 +170,10 @@ class Program:
         self.arrays[id(value)] = array
         _place(self.table, self.slots[id(value)], array)
 
+    def timed(self) -> Any:
+        """The same program as a module whose stages Python can call one by one."""
+        return load("program", self.code.replace("@inner", "@jit"))
+
     def check(self, arguments: Sequence[NDArray[Any]]) -> None:
         """Look whether arguments that are indices are in range.
 
@@ -204,7 +207,7 @@ class Program:
 
     def _run(self, part: int) -> None:
         if self.shares == 1:
-            self.module.lead(self.table, self.scalars, part, 1)
+            self.module.work(self.table, self.scalars, part, 0, 1, team.NO_HURRY)
         else:
             team.together(self.module, self.table, self.scalars, part, self.shares)
 

@@ -39,18 +39,18 @@ def explain(program: Program) -> str:
         by_image[program.slots[id(value)]] = window.ctypes.data
     rows = [("stage", "what it does", "over", "Mflop", "kB", "µs", "Gflop/s")]
     totals, together = np.zeros(3), np.zeros(2)
-    stages = program.plan.stages
+    stages, timed = program.plan.stages, program.timed()
     for number, stage in enumerate(stages):
         flops, moved = _flops(stage), _bytes(stage)
         with blas.one_thread():
-            taken = _seconds(program, number, stage, table)
+            taken = _seconds(program, number, stage, table, timed)
         alone = stage.group is None
         totals += flops, moved, 0 if math.isnan(taken) or not alone else taken
         rows.append((str(number), _what(stage), _over(stage), *_numbers(flops, moved, taken)))
         if stage.group is not None:
             together += flops, 1
             if number + 1 == len(stages) or stages[number + 1].group is not stage.group:
-                run = getattr(program.module, stage.group.name)
+                run = getattr(timed, stage.group.name)
                 with blas.one_thread():
                     taken = _median(lambda run=run: run(by_image, program.scalars, 0, 1))  # type: ignore[misc]
                 totals[2] += taken
@@ -123,7 +123,7 @@ def _numbers(flops: float, moved: float, seconds: float) -> tuple[str, str, str,
     return f"{flops / 1e6:,.3f}", "" if math.isnan(moved) else f"{moved / 1e3:,.1f}", taken, rate
 
 
-def _seconds(program: Program, number: int, stage: Stage, table: Any) -> float:
+def _seconds(program: Program, number: int, stage: Stage, table: Any, timed: Any) -> float:
     """How long a stage takes; NaN for random draws, which are not for looking."""
     if stage.kind == "call":
         if stage.steps[0].options.get("draws"):
@@ -134,7 +134,7 @@ def _seconds(program: Program, number: int, stage: Stage, table: Any) -> float:
             stage.steps[0].options["function"](*given)
     else:
         name, made = program.functions[number]
-        function = getattr(program.module, name)
+        function = getattr(timed, name)
         inputs = [*(table[n] for n in made.arrays), *(program.scalars[n] for n in made.numbers), 0, made.rows]
         inputs += [1] if made.sums else []
 

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 WORTH_A_THREAD = 50_000
 """So many steps of an inner loop, some 20 µs, as long as it takes to wake a thread."""
 
+NO_HURRY = np.zeros(1, np.int64)
+"""For threads that do not look out for more."""
+
 _threads: int | None = None
 
 
@@ -58,20 +61,20 @@ def together(program: Any, table: NDArray[np.int64], scalars: NDArray[Any], part
     """Run a part of a compiled program on so many threads at once, this one among them.
 
     Args:
-        program: a module made by `chainrule.jit`, with its functions `call`, `lead` and `follow`.
+        program: a module made by `chainrule.jit`, with its functions `call` and `work`.
         table: the addresses of its arrays.
         scalars: its numbers.
         part: which part of it.
         shares: how many threads.
     """
     if shares == 1 or not _team_lock.acquire(blocking=False):
-        program.lead(table, scalars, part, 1)
+        program.work(table, scalars, part, 0, 1, NO_HURRY)
         return
     try:
         for me, worker in enumerate(_workers(shares - 1), 1):
             if not program.call(table, part, me):  # it sleeps
-                worker.start_on(program.follow, (table, scalars, part, me, shares, worker.hurry), awaited=False)
-        program.lead(table, scalars, part, shares)
+                worker.start_on(program.work, (table, scalars, part, me, shares, worker.hurry), awaited=False)
+        program.work(table, scalars, part, 0, shares, NO_HURRY)
     finally:
         _team_lock.release()
 

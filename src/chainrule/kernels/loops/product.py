@@ -14,11 +14,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils as untyped_helpers
 
+from chainrule.kernels.compile import inner
 from chainrule.kernels.loops.tile import MANY_REGISTERS, VECTOR_BYTES, vector_code
 
 cgutils: Any = untyped_helpers
@@ -83,7 +83,7 @@ def _dots(
     return types.void(rows, columns, kind, *[types.int64] * 7), generate
 
 
-@numba.njit(error_model="numpy", nogil=True)
+@inner
 def dots(
     kind: Any, size: int, n: int, m: int, k: int, x: int, x_row: int, y: int, y_row: int, out: int, out_row: int
 ) -> None:

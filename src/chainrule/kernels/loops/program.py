@@ -12,14 +12,13 @@ import math
 import platform
 from typing import Any
 
-import numba
 import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils as untyped_helpers
 from numba.extending import overload, register_jitable
 
-from chainrule.kernels.compile import jit
+from chainrule.kernels.compile import NO_ENTRANCE, inner, inner_sum, jit
 from chainrule.kernels.loops.job import ADDRESS as KERNEL_ADDRESS
 from chainrule.kernels.loops.tile import vector_code as intrinsic
 
@@ -102,7 +101,7 @@ def _tell(typing_context: Any, address: Any, number: Any) -> Any:
     return types.void(types.int64, types.int64), generate
 
 
-@numba.njit(nogil=True)
+@inner
 def hold_blas(table: Any) -> None:
     """Hold BLAS to the thread that calls it, until it is let go: threads of ours call it at the same time."""
     if table[GET_THREADS] != 0:
@@ -112,7 +111,7 @@ def hold_blas(table: Any) -> None:
             _tell(table[SET_THREADS], 1)
 
 
-@numba.njit(nogil=True)
+@inner
 def let_blas_go(table: Any) -> None:
     """Let BLAS use as many threads as before."""
     if table[BEFORE] != 0:
@@ -217,7 +216,7 @@ def _on_word(b: Any, name: str) -> Any:
     return cgutils.get_or_insert_function(b.module, kind, f"llvm.x86.sse.{name}")
 
 
-@numba.njit(error_model="numpy", fastmath={"reassoc"})
+@inner_sum
 def add(total: Any, x: Any) -> Any:
     """total + x in a sum, whose order is the compiler's: lanes of a vector are summed side by side."""
     return total + x
@@ -241,7 +240,7 @@ def _by_type(single: Any, double: Any) -> Any:
     def function(x: Any) -> Any:
         raise NotImplementedError
 
-    @overload(function, inline="never", jit_options={"error_model": "numpy"})
+    @overload(function, inline="never", jit_options={"error_model": "numpy", **NO_ENTRANCE})
     def choose(x: Any) -> Any:
         return single if x == types.float32 else double
 
@@ -420,7 +419,7 @@ def _nap(typing_context: Any) -> Any:
     return types.void(), generate
 
 
-@numba.njit(nogil=True)
+@inner
 def wait(table: Any, shares: int) -> None:
     """Go on when all threads have come here."""
     if shares == 1:
@@ -454,7 +453,7 @@ def call(table: Any, part: int, me: int) -> bool:
             return True
 
 
-@numba.njit(nogil=True)
+@inner
 def next_part(table: Any, me: int, hurry: Any) -> int:
     """Look out for the next run for a while: the part that this thread is called to, or -1 if it is to go to sleep."""
     state = table[CONTROL] + (3 * me) * WORD
