@@ -240,7 +240,9 @@ def _by_type(single: Any, double: Any) -> Any:
     def function(x: Any) -> Any:
         raise NotImplementedError
 
-    @overload(function, inline="never", jit_options={"error_model": "numpy", **NO_ENTRANCE})
+    options: Any = {"error_model": "numpy", **NO_ENTRANCE}
+
+    @overload(function, inline="never", jit_options=options)
     def choose(x: Any) -> Any:
         return single if x == types.float32 else double
 
