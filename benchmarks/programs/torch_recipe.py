@@ -1,29 +1,28 @@
 """python torch_recipe.py train|99 SEED: as our_recipe.py, in PyTorch as fast as it plainly goes.
 
-Images are tensors in memory, batches are taken by index, the optimiser is fused, and the CNN's pictures are laid out
-with the channels innermost.
+Images are tensors in memory, batches are taken by index, the optimiser is fused, and a convolution's pictures are laid
+out with the channels innermost.
 """
 
 import json
 import sys
 import time
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import numpy as np
 import torch
-from peers.pytorch import build
 from recipes import given
 from torch.nn.functional import cross_entropy
+
+from chainrule import models
+from chainrule.torch import to_torch
 
 name, seed = sys.argv[1], int(sys.argv[2])
 model, recipe, *parts = given(name)
 (images, labels), judge, test = [
     (torch.tensor(np.asarray(x)).float() / 255, torch.tensor(np.asarray(y)).long()) for x, y in parts
 ]
-net = build(model, 128, seed)
-if model == "cnn":
+net = to_torch(models.build(model, generator=np.random.default_rng(seed)))  # the same weights to begin with
+if model != "mlp":
     net = net.to(memory_format=torch.channels_last)
 kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[recipe.optimizer]
 optimizer = kind(net.parameters(), recipe.lr, weight_decay=recipe.weight_decay, fused=True)
@@ -33,10 +32,12 @@ schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.lr, total_steps
 
 def accuracy(images: torch.Tensor, labels: torch.Tensor) -> float:
     """The fraction of images read right."""
+    net.eval()
     with torch.inference_mode():
         right = [
             (net(x).argmax(1) == y).float().sum() for x, y in zip(images.split(1000), labels.split(1000), strict=True)
         ]
+    net.train()
     return float(sum(right)) / len(labels)
 
 

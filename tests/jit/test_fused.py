@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 import chainrule
 from chainrule.jit import jit
-from chainrule.nn import functional as F
 
+F = chainrule.nn.functional
 pytestmark = pytest.mark.usefixtures("interpreted")
 SEEDS = st.integers(0, 10**6)
 SHAPES = settings(deadline=None, max_examples=15)

@@ -4,7 +4,7 @@ from chainrule.models.mlp import mlp
 from chainrule.models.network import network
 from chainrule.models.registry import PIXEL, REGISTRY, Model, Recipe, build, get, images_to_inputs, register
 from chainrule.models.small_convnets import cnn, lenet5
-from chainrule.models.tuned_convnet import best
+from chainrule.models.tuned_convnet import best, quick
 
 __all__ = [
     "PIXEL",
@@ -19,5 +19,6 @@ __all__ = [
     "lenet5",
     "mlp",
     "network",
+    "quick",
     "register",
 ]

@@ -1,15 +1,17 @@
-"""`best`: the most accurate of the models, a small convolutional network whose pictures are bent while it learns.
+"""`best` and `quick`: the most accurate of the models, and the one that comes to 99% in the least time.
 
+`best` is a small convolutional network whose pictures are bent while it learns.
 Most of a network's time goes into its largest pictures, so the first convolution goes in steps of two pixels and halves
 them at once. From there it is two pairs of 3×3 convolutions, each pair pooled, as in Simonyan and Zisserman, "Very deep
 convolutional networks for large-scale image recognition" (2014). Three batch normalisations (Ioffe and Szegedy, 2015)
 keep large learning rates safe; one for each convolution would cost more time than they do, and teach it no better.
 Bent pictures teach what digits have in common; the last epoch, of small steps and plain pictures, fits that to the
-pictures there are to read.
+pictures there are to read. `quick` has half of that and sees each picture once, as it is.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from chainrule import nn
@@ -18,6 +20,17 @@ from chainrule.models.small_convnets import square_side
 
 if TYPE_CHECKING:
     import numpy as np
+
+
+def _convolution(
+    generator: np.random.Generator | None, channels: int, outputs: int, kernel: int = 3, **options: Any
+) -> nn.Conv2d:
+    """A convolution that keeps the picture's size, or halves it in steps of two, with weights made for a rectifier."""
+    layer = nn.Conv2d(channels, outputs, kernel, padding=kernel // 2, **options)
+    nn.init.kaiming_normal_(layer.weight, nonlinearity="relu", generator=generator)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+    return layer
 
 
 @register(
@@ -48,14 +61,7 @@ def best(*, inputs: int = 784, classes: int = 10, generator: np.random.Generator
     """
     side = square_side("best", inputs, least=7)
     last = (side + 1) // 2 // 2 // 2
-
-    def convolution(channels: int, outputs: int, kernel: int = 3, **options: Any) -> nn.Conv2d:
-        layer = nn.Conv2d(channels, outputs, kernel, padding=kernel // 2, **options)
-        nn.init.kaiming_normal_(layer.weight, nonlinearity="relu", generator=generator)
-        if layer.bias is not None:
-            nn.init.zeros_(layer.bias)
-        return layer
-
+    convolution = partial(_convolution, generator)
     return nn.Sequential(
         nn.Unflatten(1, (1, side)),  # (N, 1, 28, 28)
         convolution(1, 32, kernel=5, stride=2, bias=False),  # (N, 32, 14, 14); normalisation has a bias of its own
@@ -76,4 +82,42 @@ def best(*, inputs: int = 784, classes: int = 10, generator: np.random.Generator
         nn.Flatten(),
         nn.Dropout(0.3, generator=generator),
         nn.Linear(96 * last * last, classes, generator=generator),
+    )
+
+
+@register(
+    "three convolutions, 16 to 64 channels, batch normalisation: 99% in one pass; cross entropy",
+    Recipe(epochs=1, batch_size=64, optimizer="adam", lr=0.01, schedule="one-cycle"),
+)
+def quick(*, inputs: int = 784, classes: int = 10, generator: np.random.Generator | None = None) -> nn.Module:
+    """A convolution of 5×5 in steps of two and two of 3×3, normalised and pooled, and one layer of neurons.
+
+    Args:
+        inputs: pixels of an image, which must be square.
+        classes: scores that come out.
+        generator: where the starting weights come from.
+
+    Shapes: (N, side, side) to scores (N, classes).
+
+    Raises:
+        RunError: the images are not square, or smaller than 7×7.
+    """
+    side = square_side("quick", inputs, least=7)
+    last = (side + 1) // 2 // 2 // 2
+    convolution = partial(_convolution, generator, bias=False)  # normalisation has a bias of its own
+    return nn.Sequential(
+        nn.Unflatten(1, (1, side)),  # (N, 1, 28, 28)
+        convolution(1, 16, kernel=5, stride=2),  # (N, 16, 14, 14)
+        nn.BatchNorm2d(16),
+        nn.ReLU(),
+        convolution(16, 32),
+        nn.MaxPool2d(2),  # (N, 32, 7, 7); pooled first, there is a quarter left to normalise
+        nn.BatchNorm2d(32),
+        nn.ReLU(),
+        convolution(32, 64),
+        nn.MaxPool2d(2),  # (N, 64, 3, 3)
+        nn.BatchNorm2d(64),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(64 * last * last, classes, generator=generator),
     )
