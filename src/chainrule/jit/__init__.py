@@ -1,8 +1,8 @@
 """jit: the third reading of every operation. What runs is written down, fused, laid out in memory and compiled.
 
-`trace` writes a call down as a `graph`, with `tracer`s in the place of arrays (`kernels`: convolution and pooling);
-`schedule` puts its steps into loops and
-its arrays into memory; `emit` writes the loops; `program` runs them; `compiled` is what the user holds.
+`trace` writes a call down as a `graph`, with `tracer`s in the place of arrays (`kernels`: convolution and pooling) and
+with what Python is still to do around each run (`host`); `schedule` puts its steps into loops and its arrays into
+memory; `emit` writes the loops; `program` runs them; `compiled` is what the user holds.
 """
 
 import sys
