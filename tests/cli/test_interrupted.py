@@ -222,7 +222,7 @@ def read_all(master):
             part = b""
         if not part:
             os.close(master)
-            return shown.decode()
+            return shown.decode(errors="replace")  # the terminal's own ^C may come between a character's bytes
         shown += part
 
 
