@@ -10,7 +10,7 @@ Arguments that all share:
     create_graph: make the answer differentiable itself, back to inputs that require gradients.
     strict: an output that does not depend on an input is an error; without, its derivative is 0.
 
-Products need no matrix: with v the gradient of the outputs, `vjp` is one walk backwards; `hvp` and `jvp` are two.
+Products need no matrix: with v the gradient of the outputs, `vjp` is one walk backwards; `hvp` is two.
 Source: Pearlmutter, Fast Exact Multiplication by the Hessian (1994).
 """
 
@@ -51,29 +51,6 @@ def vjp(
     run = _Run("vjp", func, inputs, create_graph, strict)
     product = run.pull(run.outputs, run.vector(v, run.outputs))
     return run.answer(run.outputs, run.out_alone), run.answer(product, run.in_alone)
-
-
-def jvp(
-    func: Function, inputs: Tensors, v: Tensors | None = None, create_graph: bool = False, strict: bool = False
-) -> tuple[Tensors, Tensors]:
-    """J v: how the outputs change when the inputs move along v.
-
-    uᵀ J is linear in u, so that its own derivative with respect to u, times v, is J v.
-
-    `v` is shaped as the inputs, and may be left out for a single number; the other arguments are told of above.
-
-    Returns:
-        The outputs, and the product, shaped as the outputs.
-
-    Raises:
-        ValueError, RuntimeError, TypeError: as for `vjp`.
-    """
-    run = _Run("jvp", func, inputs, create_graph, strict)
-    along = run.vector(v, run.inputs)
-    u = [_zeros(out).requires_grad_() for out in run.outputs]
-    pulled = run.pull(run.outputs, u, again=True)
-    product = run.pull(pulled, along, u)
-    return run.answer(run.outputs, run.out_alone), run.answer(product, run.out_alone)
 
 
 def hvp(
@@ -165,20 +142,18 @@ class _Run:
             raise ValueError(f"{self.name}: v must have shape {_shapes(like)}, not {_shapes(given)}")
         return given
 
-    def pull(
-        self, outputs: Sequence[Tensor], seeds: Sequence[Any], inputs: Sequence[Tensor] = (), again: bool = False
-    ) -> list[Tensor]:
+    def pull(self, outputs: Sequence[Tensor], seeds: Sequence[Any], again: bool = False) -> list[Tensor]:
         """The gradients of the inputs, 0 where nothing depends on them; `again` if they are to be differentiated."""
-        inputs, create_graph = inputs or self.inputs, again or self.create_graph
+        create_graph = again or self.create_graph
         pairs = [(out, seed) for out, seed in zip(outputs, seeds, strict=True) if out.requires_grad]
-        found: Sequence[Tensor | None] = [None] * len(inputs)
+        found: Sequence[Tensor | None] = [None] * len(self.inputs)
         if pairs:
             outs, chosen = zip(*pairs, strict=True)
-            found = grad(outs, inputs, chosen, retain_graph=True, create_graph=create_graph, allow_unused=True)
+            found = grad(outs, self.inputs, chosen, retain_graph=True, create_graph=create_graph, allow_unused=True)
         for position, part in enumerate(found):
             if self.strict and part is None:
                 raise RuntimeError(f"{self.name}: an output does not depend on input {position}, as strict demands")
-        return [_zeros(x) if part is None else part for x, part in zip(inputs, found, strict=True)]
+        return [_zeros(x) if part is None else part for x, part in zip(self.inputs, found, strict=True)]
 
     def answer(self, tensors: Sequence[Tensor], alone: bool) -> Tensors:
         """As the caller gave or wrote them: one Tensor or a tuple, without history unless that was asked for."""

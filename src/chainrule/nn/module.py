@@ -255,22 +255,6 @@ class Module:
             return f"{type(self).__name__}({self.extra_repr()})"
         return "\n  ".join([f"{type(self).__name__}(", *filter(None, [self.extra_repr()]), *children]) + "\n)"
 
-    def summary(self) -> str:
-        """A table of the modules that hold parameters: path, kind, shapes, how many numbers are learned."""
-        rows = [("module", "kind", "parameters", "count")]
-        for path, module in self.named_modules():
-            own = list(_find("", vars(module), Parameter))
-            if own or not any(True for _ in module.named_children()):
-                shapes = ", ".join(f"{name} {'×'.join(map(str, p.shape)) or '1'}" for name, p in own)
-                rows.append((path or "-", type(module).__name__, shapes, f"{sum(p.numel() for _, p in own):,}"))
-        total = sum(p.numel() for p in self.parameters())
-        learned = sum(p.numel() for p in self.parameters() if p.requires_grad)
-        rows.append(("total", "", "" if learned == total else f"{learned:,} of them learned", f"{total:,}"))
-        a, b, c, d = (max(map(len, column)) for column in zip(*rows, strict=True))
-        lines = [f"{path:<{a}}  {kind:<{b}}  {shapes:<{c}}  {count:>{d}}" for path, kind, shapes, count in rows]
-        rule = "-" * len(lines[0])
-        return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1]])
-
 
 class _Backward:
     """One run of a module that has backward hooks: inputs and outputs pass through gates that hear gradients."""
