@@ -22,6 +22,7 @@ import numpy as np
 
 from chainrule.autograd.mode import enable_grad
 from chainrule.autograd.tape import each_alone, grad
+from chainrule.errors import check
 from chainrule.ops.shape import reshape, stack
 
 if TYPE_CHECKING:
@@ -128,18 +129,18 @@ class _Run:
             ]
             outputs = func(*self.inputs)
         self.outputs, self.out_alone = _tuple(name, "outputs", outputs), not isinstance(outputs, tuple)
-        if single and not (self.out_alone and self.outputs[0].numel() == 1):
-            raise ValueError(f"{name}: the function must return one Tensor of one element")
+        fits = not single or (self.out_alone and self.outputs[0].numel() == 1)
+        check(name, fits, "the function must return one Tensor of one element")
 
     def vector(self, v: Tensors | None, like: Sequence[Tensor]) -> list[Tensor]:
         """What the caller gave for v, checked; ones if it was left out and is a single number."""
         if v is None:
-            if len(like) != 1 or like[0].numel() != 1:
-                raise ValueError(f"{self.name}: v may only be left out for a single number, not for {_shapes(like)}")
+            alone = len(like) == 1 and like[0].numel() == 1
+            check(self.name, alone, f"v may only be left out for a single number, not for {_shapes(like)}")
             return [like[0]._wrap(np.ones_like(like[0]._data))]
         given = _tuple(self.name, "v", v)
-        if [x.shape for x in given] != [x.shape for x in like]:
-            raise ValueError(f"{self.name}: v must have shape {_shapes(like)}, not {_shapes(given)}")
+        wanted, found = _shapes(like), _shapes(given)
+        check(self.name, wanted == found, f"v must have shape {wanted}, not {found}")
         return given
 
     def pull(self, outputs: Sequence[Tensor], seeds: Sequence[Any], again: bool = False) -> list[Tensor]:
@@ -150,9 +151,9 @@ class _Run:
         if pairs:
             outs, chosen = zip(*pairs, strict=True)
             found = grad(outs, self.inputs, chosen, retain_graph=True, create_graph=create_graph, allow_unused=True)
-        for position, part in enumerate(found):
-            if self.strict and part is None:
-                raise RuntimeError(f"{self.name}: an output does not depend on input {position}, as strict demands")
+        for position, part in enumerate(found if self.strict else ()):
+            unused = f"an output does not depend on input {position}, as strict demands"
+            check(self.name, part is not None, unused, RuntimeError)
         return [_zeros(x) if part is None else part for x, part in zip(self.inputs, found, strict=True)]
 
     def answer(self, tensors: Sequence[Tensor], alone: bool) -> Tensors:
@@ -168,8 +169,8 @@ def _zeros(like: Tensor) -> Tensor:
 def _tuple(name: str, what: str, tensors: Any) -> list[Tensor]:
     given = list(tensors) if isinstance(tensors, tuple) else [tensors]
     for x in given:
-        if not hasattr(x, "requires_grad"):
-            raise TypeError(f"{name}: {what} must be a Tensor or a tuple of them, not {type(x).__name__}")
+        kind = type(x).__name__
+        check(name, hasattr(x, "requires_grad"), f"{what} must be a Tensor or a tuple of them, not {kind}", TypeError)
     return given
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from chainrule.errors import check
 from chainrule.nn import functional as F  # noqa: N812  # the field's name for it
 from chainrule.nn.module import Module, applies, options
 
@@ -24,9 +25,8 @@ class _Loss(Module):
     reduction: str
 
     def __post_init__(self) -> None:
-        if self.reduction not in self.reductions:
-            known = ", ".join(f'"{r}"' for r in self.reductions)
-            raise ValueError(f"{type(self).__name__}: reduction must be one of {known}, not {self.reduction!r}")
+        known = ", ".join(f'"{r}"' for r in self.reductions)
+        check(self, self.reduction in self.reductions, f"reduction must be one of {known}, not {self.reduction!r}")
 
     def extra_repr(self) -> str:
         """The reduction."""
@@ -93,8 +93,8 @@ class HuberLoss(_Loss):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not isinstance(self.delta, (int, float)):
-            raise TypeError(f"HuberLoss: delta must be an int or a float, not {self.delta!r}")
+        number = isinstance(self.delta, (int, float))
+        check(self, number, f"delta must be an int or a float, not {self.delta!r}", TypeError)
 
 
 @applies(F.binary_cross_entropy)

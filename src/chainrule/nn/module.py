@@ -14,6 +14,7 @@ import numpy as np
 
 from chainrule.autograd.hooks import Handle, as_tensor, gate, replaced, taken
 from chainrule.autograd.mode import mode
+from chainrule.errors import check
 from chainrule.tensor import Tensor
 
 if TYPE_CHECKING:
@@ -110,10 +111,9 @@ class Module:
 
     def register_buffer(self, name: str, tensor: Tensor) -> None:
         """Keep a Tensor that belongs to the state but is not learned, such as a running mean."""
-        if not isinstance(tensor, Tensor):
-            raise TypeError(f"register_buffer: {name!r} must be a Tensor, not {type(tensor).__name__}")
-        if "." in name or hasattr(self, name):
-            raise ValueError(f"register_buffer: {name!r} is taken or has a dot in it")
+        what, kind = "register_buffer", type(tensor).__name__
+        check(what, isinstance(tensor, Tensor), f"{name!r} must be a Tensor, not {kind}", TypeError)
+        check(what, "." not in name and not hasattr(self, name), f"{name!r} is taken or has a dot in it")
         setattr(self, name, tensor)
         self._buffers = (*self._buffers, name)
 
@@ -189,8 +189,8 @@ class Module:
 
     def to(self, dtype: DTypeLike) -> Self:
         """Give all floating parameters and buffers another floating type."""
-        if np.dtype(dtype).kind != "f":
-            raise TypeError(f"{type(self).__name__}: parameters are floats, they cannot become {np.dtype(dtype)}")
+        kind = np.dtype(dtype)
+        check(self, kind.kind == "f", f"parameters are floats, they cannot become {kind}", TypeError)
         for tensor in (*self.parameters(), *self.buffers()):
             if tensor.dtype.kind == "f":
                 before, tensor._node = tensor._node, None
