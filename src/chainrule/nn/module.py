@@ -230,16 +230,15 @@ class Module:
         Raises:
             ValueError: entries that are missing, unknown, of another shape or no numbers; the message lists them all.
         """
-        if not isinstance(state_dict, Mapping):
-            raise TypeError(f"load_state_dict: takes tensors by their paths, not a {type(state_dict).__name__}")
+        what, kind = "load_state_dict", type(state_dict).__name__
+        check(what, isinstance(state_dict, Mapping), f"takes tensors by their paths, not a {kind}", TypeError)
         own, given = self.state_dict(), {name: np.asarray(value) for name, value in state_dict.items()}
         faults = [f"missing: {n} {tensor.shape}" for n, tensor in own.items() if n not in given]
         faults += [f"unknown: {n} {array.shape}" for n, array in given.items() if n not in own]
         both = [(n, tensor, given[n]) for n, tensor in own.items() if n in given]
         faults += [f"wrong shape: {n} is {a.shape}, must be {t.shape}" for n, t, a in both if a.shape != t.shape]
         faults += [f"wrong type: {n} is {a.dtype}, must be {t.dtype}" for n, t, a in both if a.dtype.kind not in "biuf"]
-        if faults:
-            raise ValueError(f"load_state_dict: the state does not fit {type(self).__name__}: " + "; ".join(faults))
+        check(what, not faults, f"the state does not fit {type(self).__name__}: {'; '.join(faults)}")
         for _, tensor, array in both:
             tensor.copy_(array)
 
@@ -284,9 +283,8 @@ class _Backward:
         for hook in self.hooks:
             changed = hook(self.module, grad_input, grad_output)
             if changed is not None:
-                if not isinstance(changed, tuple) or len(changed) != len(grads):
-                    wanted = f"a tuple with a gradient for each of {len(grads)} inputs"
-                    raise TypeError(f"{name}: a hook must return None or {wanted}")
+                wanted = f"a hook must return None or a tuple with a gradient for each of {len(grads)} inputs"
+                check(name, isinstance(changed, tuple) and len(changed) == len(grads), wanted, TypeError)
                 grad_input = tuple(replaced(name, old, new) for old, new in zip(grad_input, changed, strict=True))
         return tuple(None if grad is None else taken(grad) for grad in grad_input)
 

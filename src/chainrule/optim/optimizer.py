@@ -131,21 +131,19 @@ class Optimizer:
                 loss = closure()
         if mode.trace is not None:
             mode.trace.begin(self)
-        position = 0
+        owned = [(p, group) for group in self.param_groups for p in group["params"]]
         with np.errstate(all="ignore"):  # infinities and NaN are results, as they are of operations
-            for group in self.param_groups:
-                for p in group["params"]:
-                    if (grad := p.grad) is not None:
-                        state = self.state.get(position)
-                        if state is None:
-                            state = self.state[position] = self.start(p._data, group)
-                        if mode.trace is not None:  # a compiled function is being made of this step
-                            mode.trace.update(self, position, p, group)
-                        else:
-                            gradient = -grad._data if group.get("maximize") else grad._data
-                            self.update(p._data, gradient, state, group)
-                        p._version[0] += 1
-                    position += 1
+            for position, (p, group) in enumerate(owned):
+                if (grad := p.grad) is None:
+                    continue
+                if position not in self.state:
+                    self.state[position] = self.start(p._data, group)
+                if mode.trace is not None:  # a compiled function is being made of this step
+                    mode.trace.update(self, position, p, group)
+                else:
+                    gradient = -grad._data if group.get("maximize") else grad._data
+                    self.update(p._data, gradient, self.state[position], group)
+                p._version[0] += 1
         return loss
 
     def start(self, value: Array, group: dict[str, Any]) -> dict[str, Any]:
