@@ -34,6 +34,11 @@ class _Loss(Module):
 
 
 @options
+class _PlainLoss(_Loss):
+    reduction: str = "mean"
+
+
+@options
 class _WeightedLoss(_Loss):
     weight: Tensor | None = None
     _buffers = ("weight",)
@@ -63,32 +68,26 @@ class NLLLoss(_WeightedLoss):
 
 
 @applies(F.mse_loss)
-class MSELoss(_Loss):
+class MSELoss(_PlainLoss):
     """The squared error of predictions and targets of one shape; see `functional.mse_loss`."""
-
-    reduction: str = "mean"
 
 
 @applies(F.l1_loss)
-class L1Loss(_Loss):
+class L1Loss(_PlainLoss):
     """The absolute error of predictions and targets of one shape; see `functional.l1_loss`."""
-
-    reduction: str = "mean"
 
 
 @applies(F.smooth_l1_loss)
-class SmoothL1Loss(_Loss):
+class SmoothL1Loss(_PlainLoss):
     """The squared error near 0, the absolute error farther away; see `functional.smooth_l1_loss`."""
 
-    reduction: str = "mean"
     beta: float = 1.0
 
 
 @applies(F.huber_loss)
-class HuberLoss(_Loss):
+class HuberLoss(_PlainLoss):
     """The squared error near 0, the absolute error farther away; see `functional.huber_loss`."""
 
-    reduction: str = "mean"
     delta: float = 1.0
 
     def __post_init__(self) -> None:
@@ -115,12 +114,11 @@ class BCEWithLogitsLoss(_Loss):
 
 
 @applies(F.kl_div)
-class KLDivLoss(_Loss):
+class KLDivLoss(_PlainLoss):
     """How much one distribution tells about another; see `functional.kl_div`.
 
     Shapes: logarithms of probabilities, and probabilities of the same shape, to the loss.
     """
 
-    reduction: str = "mean"
     log_target: bool = False
     reductions = ("mean", "batchmean", "sum", "none")
