@@ -379,6 +379,19 @@ class TestTypes:
         assert (tensor([1]) / 2).dtype == (tensor([1]) / tensor([2])).dtype == (1 / tensor([True])).dtype == F32
         assert (tensor([1]) / np.array([2.0])).dtype == F64
 
+    def test_division_that_rounds_down(self):
+        x = tensor([-7.0, 7.0], requires_grad=True)
+        assert ((x // 2).tolist(), (20 // x).tolist(), (x // x).tolist()) == ([-4, 3], [-3, 2], [1, 1])
+        assert (tensor([-7, 7]) // 2).tolist() == [-4, 3]
+        assert [(tensor([7]) // other).dtype for other in (2, 2.0, tensor([2]))] == [I64, F32, I64]
+        assert (np.array([7.0]) // tensor([2.0])).tolist() == [3]
+        assert (tensor([1.0, -1.0, 0.0]) // 0).tolist() == [math.inf, -math.inf, pytest.approx(math.nan, nan_ok=True)]
+        (x // 2).sum().backward()
+        assert x.grad.tolist() == [0, 0]
+        y = x
+        y //= 2
+        assert (y.tolist(), x.tolist()) == ([-4, 3], [-7, 7])
+
     def test_choices(self):
         true = tensor([True])
         for one, two, dtype in [
@@ -544,11 +557,12 @@ class TestMethods:
 
     def test_are_the_operations(self):
         x = tensor([0.5, 2.0])
-        for (
-            name
-        ) in "abs exp log sqrt sign neg tanh sigmoid relu sum mean amax amin argmax argmin all any isfinite".split():
+        for name in (
+            "abs exp erf log sqrt sign neg tanh sigmoid relu sum mean amax amin argmax argmin all any isfinite".split()
+        ):
             np.testing.assert_array_equal(getattr(x, name)().numpy(), getattr(chainrule, name)(x).numpy())
         for name in "add sub mul div pow eq ne lt le gt ge maximum minimum matmul".split():
             np.testing.assert_array_equal(getattr(x, name)(x).numpy(), getattr(chainrule, name)(x, x).numpy())
+        assert x.erf().tolist() == [pytest.approx(math.erf(0.5)), pytest.approx(math.erf(2))]
         assert x.sqrt().tolist() == [pytest.approx(0.5**0.5), pytest.approx(2**0.5)]
         assert x.any().item() is True

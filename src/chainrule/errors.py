@@ -5,6 +5,15 @@ exits with 1. The engine itself raises Python's own `ValueError`, `TypeError`, `
 """
 
 
+def check(owner: object, holds: object, message: str, kind: type[Exception] = ValueError) -> None:
+    """Raise an error, in the name of a function or of the owner's class, unless something holds.
+
+    For what is called now and then: the message is put together even if nothing is wrong.
+    """
+    if not holds:
+        raise kind(f"{owner if isinstance(owner, str) else type(owner).__name__}: {message}")
+
+
 class UserError(Exception):
     """A mistake outside the library, told in one sentence that names the thing and the way to mend it."""
 

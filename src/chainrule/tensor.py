@@ -118,7 +118,7 @@ class Tensor:
                 if operation.view and isinstance(inputs[0], Tensor) and np.may_share_memory(array, arrays[0]):
                     out._version = inputs[0]._version
         except (ValueError, IndexError, TypeError) as error:
-            raise _explained(error, operation, arrays) from None
+            raise _explained(error, operation, arrays, options) from None
         recording = mode.recording
         if recording and operation.rule is not None:
             parents = tuple([x._node if isinstance(x, Tensor) else None for x in inputs])
@@ -475,6 +475,7 @@ class Tensor:
     __sub__, __rsub__ = _operator(ops.sub), _reflected(ops.sub)
     __mul__, __rmul__ = _operator(ops.mul), _reflected(ops.mul)
     __truediv__, __rtruediv__ = _operator(ops.true_divide), _reflected(ops.true_divide)
+    __floordiv__, __rfloordiv__ = _operator(ops.floor_divide), _reflected(ops.floor_divide)
     __pow__, __rpow__ = _operator(ops.pow), _reflected(ops.pow)
     __matmul__, __rmatmul__ = _operator(ops.matmul), _reflected(ops.matmul)
     __lt__, __le__, __gt__, __ge__ = _operator(ops.lt), _operator(ops.le), _operator(ops.gt), _operator(ops.ge)
@@ -485,14 +486,10 @@ class Tensor:
     def __ne__(self, other: object) -> Tensor:  # type: ignore[override]
         return _record(ops.ne, (self, other), {}) if _comparable(other) else NotImplemented
 
-    def __neg__(self) -> Tensor:
-        return _record(ops.neg, (self,), {})
+    __neg__, __abs__ = ops.neg, ops.abs
 
     def __pos__(self) -> Tensor:
         return self
-
-    def __abs__(self) -> Tensor:
-        return _record(ops.abs, (self,), {})
 
     def __invert__(self) -> Tensor:
         return _bitwise(operator.invert, self)
@@ -568,7 +565,7 @@ class Tensor:
     gather, index_select, take_along_dim = ops.gather, ops.index_select, ops.take_along_dim
     tril, triu, diagonal = ops.tril, ops.triu, ops.diagonal
     matmul, mm, bmm, dot, outer = ops.matmul, ops.mm, ops.bmm, ops.dot, ops.outer
-    relu, sigmoid, softmax, log_softmax = ops.relu, ops.sigmoid, ops.softmax, ops.log_softmax
+    erf, relu, sigmoid, softmax, log_softmax = ops.erf, ops.relu, ops.sigmoid, ops.softmax, ops.log_softmax
 
     def where(self, condition: Tensor, other: Operand) -> Tensor:
         """This where the condition holds, else `other`."""
@@ -661,10 +658,13 @@ def _comparable(other: object) -> bool:
     return isinstance(other, (Tensor, np.ndarray, np.generic, bool, int, float))
 
 
-def _explained(error: Exception, operation: Operation, arrays: Sequence[Any]) -> Exception:
-    """The error, told with the operation's name and the shapes that went in."""
+def _explained(error: Exception, operation: Operation, arrays: Sequence[Any], options: dict[str, Any]) -> Exception:
+    """The error, told with the operation's name and the shapes that went in, or the options it does not have."""
     if mode.trace is None and any(hasattr(a, "trace") and type(a) is not _ndarray for a in arrays):
         return LostTensorError()
+    if unknown := ", ".join(repr(name) for name in options if name not in operation.options):
+        known = f"; it takes {', '.join(operation.options)}" if operation.options else ""
+        return TypeError(f"{operation.name}: takes no argument {unknown}{known}")
     message = str(error)
     # Not NumPy's own kinds of error
     kind = next(kind for kind in (IndexError, ValueError, TypeError) if isinstance(error, kind))

@@ -274,21 +274,6 @@ class TestToBeRead:
         assert repr(nn.Hardtanh(max_val=2.0)) == "Hardtanh(min_val=-1.0, max_val=2.0)"
         assert repr(nn.GELU("tanh")) == "GELU(approximate='tanh')"
 
-    def test_summary(self):
-        network = nn.Sequential(nn.Flatten(), nn.Linear(784, 128), nn.ReLU(), nn.Linear(128, 10))
-        network[1].bias.requires_grad_(False)
-        lines = network.summary().split("\n")
-        assert lines[0].split() == ["module", "kind", "parameters", "count"]
-        assert lines[2].split() == ["0", "Flatten", "0"]
-        assert lines[3].split() == ["1", "Linear", "weight", "128×784,", "bias", "128", "100,480"]
-        assert lines[-1].split() == ["total", "101,642", "of", "them", "learned", "101,770"]
-        assert len({len(line) for line in lines}) == 1
-
-    def test_summary_of_a_single_layer_and_of_parameters_without_dimensions(self):
-        layer = nn.Module()
-        layer.w = nn.Parameter(2.0)
-        assert layer.summary().split("\n")[2].split() == ["-", "Module", "w", "1", "1"]
-
 
 class TestAWrongShape:
     def check(self, network, x, message):

@@ -558,8 +558,8 @@ for label, places, count in [
         ops.indexing.put_rows,
         f"rows put {label}",
         lambda x, places=places, count=count: ops.indexing.put_rows(x, places=np.array(places, int), count=count),
-        lambda x, places=places, count=count: np.einsum(
-            "...c,...d->cd", np.eye(count)[np.array(places, int)].reshape(*np.shape(places), count), x
+        lambda x, places=places, count=count: (
+            np.eye(count)[np.array(places, int)].reshape(-1, count).T @ x.reshape(-1, 3)
         ),
         anything(*np.shape(places), 3),
     )

@@ -16,11 +16,9 @@ if TYPE_CHECKING:
 
 
 def draw(
-    loss: Tensor,
-    format: str = "svg",  # noqa: A002  # what everybody calls it
-    path: str | os.PathLike[str] | None = None,
+    loss: Tensor, format: str = "svg", path: str | os.PathLike[str] | None = None,  # noqa: A002  # what all call it
     names: Mapping[str, Tensor] | Iterable[tuple[str, Tensor]] = (),
-) -> str:
+) -> str:  # fmt: skip
     """The computation graph of a result, drawn: operations with the shapes of their results, and leaves.
 
     The same program gives the same text. What asked for no gradient was not recorded, and is not in the graph.

@@ -10,7 +10,7 @@ Arguments that all share:
     create_graph: make the answer differentiable itself, back to inputs that require gradients.
     strict: an output that does not depend on an input is an error; without, its derivative is 0.
 
-Products need no matrix: with v the gradient of the outputs, `vjp` is one walk backwards; `hvp` and `jvp` are two.
+Products need no matrix: with v the gradient of the outputs, `vjp` is one walk backwards; `hvp` is two.
 Source: Pearlmutter, Fast Exact Multiplication by the Hessian (1994).
 """
 
@@ -22,6 +22,7 @@ import numpy as np
 
 from chainrule.autograd.mode import enable_grad
 from chainrule.autograd.tape import each_alone, grad
+from chainrule.errors import check
 from chainrule.ops.shape import reshape, stack
 
 if TYPE_CHECKING:
@@ -51,29 +52,6 @@ def vjp(
     run = _Run("vjp", func, inputs, create_graph, strict)
     product = run.pull(run.outputs, run.vector(v, run.outputs))
     return run.answer(run.outputs, run.out_alone), run.answer(product, run.in_alone)
-
-
-def jvp(
-    func: Function, inputs: Tensors, v: Tensors | None = None, create_graph: bool = False, strict: bool = False
-) -> tuple[Tensors, Tensors]:
-    """J v: how the outputs change when the inputs move along v.
-
-    uᵀ J is linear in u, so that its own derivative with respect to u, times v, is J v.
-
-    `v` is shaped as the inputs, and may be left out for a single number; the other arguments are told of above.
-
-    Returns:
-        The outputs, and the product, shaped as the outputs.
-
-    Raises:
-        ValueError, RuntimeError, TypeError: as for `vjp`.
-    """
-    run = _Run("jvp", func, inputs, create_graph, strict)
-    along = run.vector(v, run.inputs)
-    u = [_zeros(out).requires_grad_() for out in run.outputs]
-    pulled = run.pull(run.outputs, u, again=True)
-    product = run.pull(pulled, along, u)
-    return run.answer(run.outputs, run.out_alone), run.answer(product, run.out_alone)
 
 
 def hvp(
@@ -151,34 +129,32 @@ class _Run:
             ]
             outputs = func(*self.inputs)
         self.outputs, self.out_alone = _tuple(name, "outputs", outputs), not isinstance(outputs, tuple)
-        if single and not (self.out_alone and self.outputs[0].numel() == 1):
-            raise ValueError(f"{name}: the function must return one Tensor of one element")
+        fits = not single or (self.out_alone and self.outputs[0].numel() == 1)
+        check(name, fits, "the function must return one Tensor of one element")
 
     def vector(self, v: Tensors | None, like: Sequence[Tensor]) -> list[Tensor]:
         """What the caller gave for v, checked; ones if it was left out and is a single number."""
         if v is None:
-            if len(like) != 1 or like[0].numel() != 1:
-                raise ValueError(f"{self.name}: v may only be left out for a single number, not for {_shapes(like)}")
+            alone = len(like) == 1 and like[0].numel() == 1
+            check(self.name, alone, f"v may only be left out for a single number, not for {_shapes(like)}")
             return [like[0]._wrap(np.ones_like(like[0]._data))]
         given = _tuple(self.name, "v", v)
-        if [x.shape for x in given] != [x.shape for x in like]:
-            raise ValueError(f"{self.name}: v must have shape {_shapes(like)}, not {_shapes(given)}")
+        wanted, found = _shapes(like), _shapes(given)
+        check(self.name, wanted == found, f"v must have shape {wanted}, not {found}")
         return given
 
-    def pull(
-        self, outputs: Sequence[Tensor], seeds: Sequence[Any], inputs: Sequence[Tensor] = (), again: bool = False
-    ) -> list[Tensor]:
+    def pull(self, outputs: Sequence[Tensor], seeds: Sequence[Any], again: bool = False) -> list[Tensor]:
         """The gradients of the inputs, 0 where nothing depends on them; `again` if they are to be differentiated."""
-        inputs, create_graph = inputs or self.inputs, again or self.create_graph
+        create_graph = again or self.create_graph
         pairs = [(out, seed) for out, seed in zip(outputs, seeds, strict=True) if out.requires_grad]
-        found: Sequence[Tensor | None] = [None] * len(inputs)
+        found: Sequence[Tensor | None] = [None] * len(self.inputs)
         if pairs:
             outs, chosen = zip(*pairs, strict=True)
-            found = grad(outs, inputs, chosen, retain_graph=True, create_graph=create_graph, allow_unused=True)
-        for position, part in enumerate(found):
-            if self.strict and part is None:
-                raise RuntimeError(f"{self.name}: an output does not depend on input {position}, as strict demands")
-        return [_zeros(x) if part is None else part for x, part in zip(inputs, found, strict=True)]
+            found = grad(outs, self.inputs, chosen, retain_graph=True, create_graph=create_graph, allow_unused=True)
+        for position, part in enumerate(found if self.strict else ()):
+            unused = f"an output does not depend on input {position}, as strict demands"
+            check(self.name, part is not None, unused, RuntimeError)
+        return [_zeros(x) if part is None else part for x, part in zip(self.inputs, found, strict=True)]
 
     def answer(self, tensors: Sequence[Tensor], alone: bool) -> Tensors:
         """As the caller gave or wrote them: one Tensor or a tuple, without history unless that was asked for."""
@@ -193,8 +169,8 @@ def _zeros(like: Tensor) -> Tensor:
 def _tuple(name: str, what: str, tensors: Any) -> list[Tensor]:
     given = list(tensors) if isinstance(tensors, tuple) else [tensors]
     for x in given:
-        if not hasattr(x, "requires_grad"):
-            raise TypeError(f"{name}: {what} must be a Tensor or a tuple of them, not {type(x).__name__}")
+        kind = type(x).__name__
+        check(name, hasattr(x, "requires_grad"), f"{what} must be a Tensor or a tuple of them, not {kind}", TypeError)
     return given
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chainrule.autograd.mode import mode
+from chainrule.errors import check
 from chainrule.ops.operation import operation
 
 if TYPE_CHECKING:
@@ -57,14 +58,11 @@ def replaced(name: str, grad: Any, by: Any) -> Any:
     """
     if by is None:
         return grad
-    if grad is None:
-        raise ValueError(f"{name}: a hook returned a gradient where there was none")
-    if not isinstance(by, type(grad)):
-        raise TypeError(f"{name}: a hook must return a Tensor or None, not {type(by).__name__}")
-    if by.shape != grad.shape:
-        raise ValueError(f"{name}: a hook must keep the gradient's shape {grad.shape}, not make it {by.shape}")
-    if by.dtype != grad.dtype:
-        raise TypeError(f"{name}: a hook must keep the gradient's type {grad.dtype}, not make it {by.dtype}")
+    check(name, grad is not None, "a hook returned a gradient where there was none")
+    check(name, isinstance(by, type(grad)), f"a hook must return a Tensor or None, not {type(by).__name__}", TypeError)
+    kept = "a hook must keep the gradient's"
+    check(name, by.shape == grad.shape, f"{kept} shape {grad.shape}, not make it {by.shape}")
+    check(name, by.dtype == grad.dtype, f"{kept} type {grad.dtype}, not make it {by.dtype}", TypeError)
     return by
 
 

@@ -57,22 +57,33 @@ mode = _Mode()
 """Whether and how operations are recorded, thread by thread."""
 
 
-class _Switch(ContextDecorator):
-    """Changes the mode at once; as a `with` block or a decorator only for its length."""
+class _Recording(ContextDecorator):
+    """Whether operations are recorded inside. Small networks predict in microseconds, so it does nothing else."""
 
-    def __init__(self, make: Callable[[], tuple[bool, Anomaly | None]]) -> None:
-        self._make, self._before = make, (mode.recording, mode.anomaly)
-        recording, mode.anomaly = make()
-        mode.recording = recording and (mode.anomaly or True)
+    def __init__(self, how: Any) -> None:
+        self._how = how
 
     def __enter__(self) -> None:
-        pass
+        self._before = mode.recording, mode.anomaly
+        mode.recording = self._how and (mode.anomaly or True)
 
     def __exit__(self, *_: object) -> None:
         mode.recording, mode.anomaly = self._before
 
     def _recreate_cm(self) -> Self:  # what a decorated function enters at each call
-        return type(self)(self._make)
+        return type(self)(self._how)
+
+
+class _Switch(_Recording):
+    """Changes the mode at once, to what `how()` says; as a `with` block or a decorator only for its length."""
+
+    def __init__(self, how: Callable[[], tuple[bool, Anomaly | None]]) -> None:
+        self._how, self._before = how, (mode.recording, mode.anomaly)
+        recording, mode.anomaly = how()
+        mode.recording = recording and (mode.anomaly or True)
+
+    def __enter__(self) -> None:
+        pass
 
     def __call__(self, func: Any) -> Any:
         self.__exit__()  # a decorator changes nothing until the function is called
@@ -82,23 +93,6 @@ class _Switch(ContextDecorator):
 def set_grad_enabled(enabled: bool) -> _Switch:
     """Record, or do not, from now on; as `with set_grad_enabled(...)` or as a decorator only inside."""
     return _Switch(lambda: (bool(enabled), mode.anomaly))
-
-
-class _Recording(ContextDecorator):
-    """Whether operations are recorded inside. Small networks predict in microseconds, so it does nothing else."""
-
-    def __init__(self, enabled: bool) -> None:
-        self._enabled = enabled
-
-    def __enter__(self) -> None:
-        self._before = mode.recording
-        mode.recording = self._enabled and (mode.anomaly or True)
-
-    def __exit__(self, *_: object) -> None:
-        mode.recording = self._before
-
-    def _recreate_cm(self) -> Self:  # what a decorated function enters at each call
-        return type(self)(self._enabled)
 
 
 def no_grad() -> _Recording:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chainrule import ops
+from chainrule.errors import check
 from chainrule.nn import functional as F  # noqa: N812  # the field's name for it
 from chainrule.nn import init
 from chainrule.nn.layers import Dropout, Linear, check_sizes
@@ -44,10 +45,10 @@ class Embedding(Module):
         self, num_embeddings: int, embedding_dim: int, padding_idx: int | None = None, *,
         generator: Generator | None = None, dtype: DTypeLike = DEFAULT,
     ) -> None:  # fmt: skip
-        check_sizes("Embedding", num_embeddings=num_embeddings, embedding_dim=embedding_dim)
+        check_sizes(self, num_embeddings=num_embeddings, embedding_dim=embedding_dim)
         self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
-        if padding_idx is not None and not -num_embeddings <= padding_idx < num_embeddings:
-            raise ValueError(f"Embedding: padding_idx {padding_idx} is out of range for {num_embeddings} vectors")
+        known = padding_idx is None or -num_embeddings <= padding_idx < num_embeddings
+        check(self, known, f"padding_idx {padding_idx} is out of range for {num_embeddings} vectors")
         self.padding_idx = padding_idx if padding_idx is None else padding_idx % num_embeddings
         self.weight = init.normal_(Parameter(np.empty((num_embeddings, embedding_dim), dtype)), generator=generator)
         if padding_idx is not None:
@@ -81,10 +82,9 @@ class MultiheadAttention(Module):
         self, embed_dim: int, num_heads: int, dropout: float = 0.0, bias: bool = True, batch_first: bool = False, *,
         generator: Generator | None = None, dtype: DTypeLike = DEFAULT,
     ) -> None:  # fmt: skip
-        check_sizes("MultiheadAttention", embed_dim=embed_dim, num_heads=num_heads)
-        F.check_probability("MultiheadAttention", dropout)
-        if num_heads < 1 or embed_dim % num_heads:
-            raise ValueError(f"MultiheadAttention: num_heads={num_heads} must divide embed_dim={embed_dim}")
+        check_sizes(self, embed_dim=embed_dim, num_heads=num_heads)
+        F.check_probability(self, dropout)
+        check(self, num_heads > 0 and not embed_dim % num_heads, f"{num_heads=} must divide {embed_dim=}")
         self.embed_dim, self.num_heads, self.batch_first = embed_dim, num_heads, batch_first
         self.dropout, self.generator = dropout, generator
         weight = Parameter(np.empty((3 * embed_dim, embed_dim), dtype))
@@ -117,8 +117,7 @@ class MultiheadAttention(Module):
         Raises:
             ValueError: shapes that do not fit, or `is_causal` without `attn_mask`.
         """
-        if is_causal and attn_mask is None:
-            raise ValueError("MultiheadAttention: is_causal needs the attn_mask that it is a hint for")
+        check(self, attn_mask is not None or not is_causal, "is_causal needs the attn_mask that it is a hint for")
         single = query.ndim == 2
         if single:
             query, key, value = (part[None] for part in (query, key, value))
@@ -191,8 +190,8 @@ class TransformerEncoderLayer(Module):
         self.dropout2 = Dropout(dropout, generator=generator)
         named: dict[Any, Any] = {"relu": F.relu, "gelu": F.gelu}
         self.activation = named.get(activation, activation)
-        if not callable(self.activation):
-            raise ValueError(f'TransformerEncoderLayer: activation is "relu", "gelu" or a function, not {activation!r}')
+        usable = callable(self.activation)
+        check(self, usable, f'activation is "relu", "gelu" or a function, not {activation!r}')
         self.norm_first = norm_first
 
     def forward(

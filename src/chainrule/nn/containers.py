@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from chainrule.errors import check
 from chainrule.nn.module import Module, Parameter
 
 if TYPE_CHECKING:
@@ -20,10 +21,9 @@ class _Holder(Module):
         """Take in modules under their names: all of them, or none if one does not fit."""
         named = list(named)
         for name, module in named:
-            if not isinstance(module, Module):
-                raise TypeError(f"{type(self).__name__}: {name!r} is a {type(module).__name__}, not a Module")
-            if "." in name or not isinstance(getattr(self, name, module), Module):
-                raise ValueError(f"{type(self).__name__}: {name!r} is taken or has a dot in it")
+            kind, free = type(module).__name__, isinstance(getattr(self, name, module), Module)
+            check(self, isinstance(module, Module), f"{name!r} is a {kind}, not a Module", TypeError)
+            check(self, "." not in name and free, f"{name!r} is taken or has a dot in it")
         vars(self).update(named)
 
     def __len__(self) -> int:

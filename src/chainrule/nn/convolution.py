@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from chainrule.errors import check
 from chainrule.nn import functional as F  # noqa: N812  # the field's name for it
 from chainrule.nn.layers import check_sizes, weight_and_bias
 from chainrule.nn.module import Module, applies, options
@@ -41,12 +42,12 @@ class _Convolution(Module):
         dtype: DTypeLike = DEFAULT,
     ) -> None:  # fmt: skip
         name = type(self).__name__
-        check_sizes(name, in_channels=in_channels, out_channels=out_channels, groups=groups)
+        check_sizes(self, in_channels=in_channels, out_channels=out_channels, groups=groups)
         taps = pair(name, "kernel_size", kernel_size, 1, self.ndim)[-self.ndim :]
         for what, value in (("stride", stride), ("dilation", dilation)):
             pair(name, what, value, 1, self.ndim)
-        if groups < 1 or in_channels % groups or out_channels % groups:
-            raise ValueError(f"{name}: {groups=} must divide {in_channels=} and {out_channels=}")
+        divides = groups > 0 and not in_channels % groups and not out_channels % groups
+        check(self, divides, f"{groups=} must divide {in_channels=} and {out_channels=}")
         self.in_channels, self.out_channels = in_channels, out_channels
         self.stride, self.dilation, self.groups = stride, dilation, groups
         self.padding: Any = padding  # a word too, but where a convolution is turned round
@@ -120,10 +121,6 @@ class _Pool(Module):
 
     def __post_init__(self) -> None:
         self.stride = self.kernel_size if self.stride is None else self.stride
-
-    def extra_repr(self) -> str:
-        """The window."""
-        return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
 
 
 @applies(F.max_pool2d)

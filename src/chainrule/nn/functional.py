@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from chainrule.creation import one_hot, ones
+from chainrule.errors import check
 from chainrule.ops.convolution import *
 from chainrule.ops.elementwise import *
 from chainrule.ops.linalg import linear
@@ -32,10 +33,9 @@ __all__ = [
 ]  # fmt: skip
 
 
-def check_probability(name: str, p: float) -> None:
+def check_probability(owner: object, p: float) -> None:
     """Raise an error unless p is a number from 0 to 1."""
-    if not (isinstance(p, Real) and 0 <= p <= 1):
-        raise ValueError(f"{name}: p is a probability, 0 to 1, not {p}")
+    check(owner, isinstance(p, Real) and 0 <= p <= 1, f"p is a probability, 0 to 1, not {p}")
 
 
 def dropout(input: Tensor, p: float = 0.5, training: bool = True, generator: Generator | None = None) -> Tensor:
@@ -64,7 +64,6 @@ def dropout2d(input: Tensor, p: float = 0.5, training: bool = True, generator: G
 
     Source: Tompson et al., Efficient object localization using convolutional networks (2015).
     """
-    if input.ndim < 2:
-        raise ValueError(f"dropout2d: takes (N, C, ...), not {input.shape}")
+    check("dropout2d", input.ndim > 1, f"takes (N, C, ...), not {input.shape}")
     kept = dropout(ones(*input.shape[:2], *(1,) * (input.ndim - 2), dtype=input.dtype), p, training, generator)
     return input * kept if training and p else input

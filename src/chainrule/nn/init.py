@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from chainrule.autograd import no_grad
+from chainrule.errors import check
 from chainrule.random import default_generator
 from chainrule.tensor import Tensor
 
@@ -41,8 +42,7 @@ def trunc_normal_(
     Raises:
         ValueError: a is not below b, or std not above 0.
     """
-    if not (a < b and std > 0):
-        raise ValueError(f"trunc_normal_: needs a below b and std above 0, not a={a}, b={b}, std={std}")
+    check("trunc_normal_", a < b and std > 0, f"needs a below b and std above 0, not {a=}, {b=}, {std=}")
     from scipy.stats import truncnorm  # slow to import, and only needed here
 
     rng = generator or default_generator()
@@ -110,8 +110,7 @@ def orthogonal_(tensor: T, gain: float = 1.0, generator: Generator | None = None
     Raises:
         ValueError: fewer than two dimensions.
     """
-    if tensor.ndim < 2:
-        raise ValueError(f"orthogonal_: a weight needs two dimensions or more, this has shape {tensor.shape}")
+    check("orthogonal_", tensor.ndim > 1, f"a weight needs two dimensions or more, this has shape {tensor.shape}")
     if not tensor.numel():
         return tensor
     normal = (generator or default_generator()).standard_normal(tensor.shape).reshape(tensor.shape[0], -1)
@@ -124,15 +123,15 @@ def orthogonal_(tensor: T, gain: float = 1.0, generator: Generator | None = None
 def calculate_gain(nonlinearity: str, param: float = 0.01) -> float:
     """How much larger weights must be to make up for what an activation takes away; `param` is leaky_relu's slope."""
     gains = {"linear": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": sqrt(2), "leaky_relu": sqrt(2 / (1 + param**2))}
-    if nonlinearity not in gains:
-        raise ValueError(f"calculate_gain: nonlinearity must be one of {', '.join(gains)}, not {nonlinearity!r}")
+    known = f"nonlinearity must be one of {', '.join(gains)}, not {nonlinearity!r}"
+    check("calculate_gain", nonlinearity in gains, known)
     return gains[nonlinearity]
 
 
 def fans(tensor: Tensor) -> tuple[int, int]:
     """How many inputs each output of a weight (out, in, ...) sees, and how many outputs each input feeds."""
-    if tensor.ndim < 2:
-        raise ValueError(f"init: a weight needs two dimensions or more to have a fan, this has shape {tensor.shape}")
+    needed = "a weight needs two dimensions or more to have a fan"
+    check("init", tensor.ndim > 1, f"{needed}, this has shape {tensor.shape}")
     field = prod(tensor.shape[2:])
     return tensor.shape[1] * field, tensor.shape[0] * field
 
@@ -143,6 +142,5 @@ def _filled(tensor: T, values: NDArray[Any] | float) -> T:
 
 
 def _fan(tensor: Tensor, mode: str) -> int:
-    if mode not in ("fan_in", "fan_out"):
-        raise ValueError(f'init: mode must be "fan_in" or "fan_out", not {mode!r}')
+    check("init", mode in ("fan_in", "fan_out"), f'mode must be "fan_in" or "fan_out", not {mode!r}')
     return fans(tensor)[0 if mode == "fan_in" else 1]

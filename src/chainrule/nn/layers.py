@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chainrule import ops
+from chainrule.errors import check
 from chainrule.nn import functional as F  # noqa: N812  # the field's name for it
 from chainrule.nn import init
 from chainrule.nn.module import Module, Parameter, applies, options
@@ -23,11 +24,11 @@ if TYPE_CHECKING:
 __all__ = ["Dropout", "Dropout2d", "Flatten", "Linear", "Unflatten"]
 
 
-def check_sizes(name: str, **sizes: Any) -> None:
+def check_sizes(owner: Module, **sizes: Any) -> None:
     """Raise an error unless all sizes, each a whole number or several, are at least 0."""
     for what, size in sizes.items():
-        if min(several(size, f"{name}: {what}"), default=0) < 0:
-            raise ValueError(f"{name}: {what} must be at least 0, not {size}")
+        given = several(size, f"{type(owner).__name__}: {what}")
+        check(owner, min(given, default=0) >= 0, f"{what} must be at least 0, not {size}")
 
 
 def weight_and_bias(
@@ -59,7 +60,7 @@ class Linear(Module):
         self, in_features: int, out_features: int, bias: bool = True, *, generator: Generator | None = None,
         dtype: DTypeLike = DEFAULT,
     ) -> None:  # fmt: skip
-        check_sizes("Linear", in_features=in_features, out_features=out_features)
+        check_sizes(self, in_features=in_features, out_features=out_features)
         self.in_features, self.out_features = in_features, out_features
         self.weight, self.bias = weight_and_bias((out_features, in_features), out_features, bias, generator, dtype)
 
@@ -90,7 +91,7 @@ class Dropout(Module):
     """
 
     def __init__(self, p: float = 0.5, *, generator: Generator | None = None) -> None:
-        F.check_probability("Dropout", p)
+        F.check_probability(self, p)
         self.p, self.generator = p, generator
 
     def forward(self, input: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from chainrule.errors import check
 from chainrule.nn import functional as F  # noqa: N812  # the field's name for it
 from chainrule.nn.module import Module, applies, options
 
@@ -24,13 +25,17 @@ class _Loss(Module):
     reduction: str
 
     def __post_init__(self) -> None:
-        if self.reduction not in self.reductions:
-            known = ", ".join(f'"{r}"' for r in self.reductions)
-            raise ValueError(f"{type(self).__name__}: reduction must be one of {known}, not {self.reduction!r}")
+        known = ", ".join(f'"{r}"' for r in self.reductions)
+        check(self, self.reduction in self.reductions, f"reduction must be one of {known}, not {self.reduction!r}")
 
     def extra_repr(self) -> str:
         """The reduction."""
         return f"reduction={self.reduction!r}"
+
+
+@options
+class _PlainLoss(_Loss):
+    reduction: str = "mean"
 
 
 @options
@@ -63,38 +68,32 @@ class NLLLoss(_WeightedLoss):
 
 
 @applies(F.mse_loss)
-class MSELoss(_Loss):
+class MSELoss(_PlainLoss):
     """The squared error of predictions and targets of one shape; see `functional.mse_loss`."""
-
-    reduction: str = "mean"
 
 
 @applies(F.l1_loss)
-class L1Loss(_Loss):
+class L1Loss(_PlainLoss):
     """The absolute error of predictions and targets of one shape; see `functional.l1_loss`."""
-
-    reduction: str = "mean"
 
 
 @applies(F.smooth_l1_loss)
-class SmoothL1Loss(_Loss):
+class SmoothL1Loss(_PlainLoss):
     """The squared error near 0, the absolute error farther away; see `functional.smooth_l1_loss`."""
 
-    reduction: str = "mean"
     beta: float = 1.0
 
 
 @applies(F.huber_loss)
-class HuberLoss(_Loss):
+class HuberLoss(_PlainLoss):
     """The squared error near 0, the absolute error farther away; see `functional.huber_loss`."""
 
-    reduction: str = "mean"
     delta: float = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not isinstance(self.delta, (int, float)):
-            raise TypeError(f"HuberLoss: delta must be an int or a float, not {self.delta!r}")
+        number = isinstance(self.delta, (int, float))
+        check(self, number, f"delta must be an int or a float, not {self.delta!r}", TypeError)
 
 
 @applies(F.binary_cross_entropy)
@@ -115,12 +114,11 @@ class BCEWithLogitsLoss(_Loss):
 
 
 @applies(F.kl_div)
-class KLDivLoss(_Loss):
+class KLDivLoss(_PlainLoss):
     """How much one distribution tells about another; see `functional.kl_div`.
 
     Shapes: logarithms of probabilities, and probabilities of the same shape, to the loss.
     """
 
-    reduction: str = "mean"
     log_target: bool = False
     reductions = ("mean", "batchmean", "sum", "none")

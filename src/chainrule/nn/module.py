@@ -14,6 +14,7 @@ import numpy as np
 
 from chainrule.autograd.hooks import Handle, as_tensor, gate, replaced, taken
 from chainrule.autograd.mode import mode
+from chainrule.errors import check
 from chainrule.tensor import Tensor
 
 if TYPE_CHECKING:
@@ -110,10 +111,9 @@ class Module:
 
     def register_buffer(self, name: str, tensor: Tensor) -> None:
         """Keep a Tensor that belongs to the state but is not learned, such as a running mean."""
-        if not isinstance(tensor, Tensor):
-            raise TypeError(f"register_buffer: {name!r} must be a Tensor, not {type(tensor).__name__}")
-        if "." in name or hasattr(self, name):
-            raise ValueError(f"register_buffer: {name!r} is taken or has a dot in it")
+        what, kind = "register_buffer", type(tensor).__name__
+        check(what, isinstance(tensor, Tensor), f"{name!r} must be a Tensor, not {kind}", TypeError)
+        check(what, "." not in name and not hasattr(self, name), f"{name!r} is taken or has a dot in it")
         setattr(self, name, tensor)
         self._buffers = (*self._buffers, name)
 
@@ -189,8 +189,8 @@ class Module:
 
     def to(self, dtype: DTypeLike) -> Self:
         """Give all floating parameters and buffers another floating type."""
-        if np.dtype(dtype).kind != "f":
-            raise TypeError(f"{type(self).__name__}: parameters are floats, they cannot become {np.dtype(dtype)}")
+        kind = np.dtype(dtype)
+        check(self, kind.kind == "f", f"parameters are floats, they cannot become {kind}", TypeError)
         for tensor in (*self.parameters(), *self.buffers()):
             if tensor.dtype.kind == "f":
                 before, tensor._node = tensor._node, None
@@ -230,16 +230,15 @@ class Module:
         Raises:
             ValueError: entries that are missing, unknown, of another shape or no numbers; the message lists them all.
         """
-        if not isinstance(state_dict, Mapping):
-            raise TypeError(f"load_state_dict: takes tensors by their paths, not a {type(state_dict).__name__}")
+        what, kind = "load_state_dict", type(state_dict).__name__
+        check(what, isinstance(state_dict, Mapping), f"takes tensors by their paths, not a {kind}", TypeError)
         own, given = self.state_dict(), {name: np.asarray(value) for name, value in state_dict.items()}
         faults = [f"missing: {n} {tensor.shape}" for n, tensor in own.items() if n not in given]
         faults += [f"unknown: {n} {array.shape}" for n, array in given.items() if n not in own]
         both = [(n, tensor, given[n]) for n, tensor in own.items() if n in given]
         faults += [f"wrong shape: {n} is {a.shape}, must be {t.shape}" for n, t, a in both if a.shape != t.shape]
         faults += [f"wrong type: {n} is {a.dtype}, must be {t.dtype}" for n, t, a in both if a.dtype.kind not in "biuf"]
-        if faults:
-            raise ValueError(f"load_state_dict: the state does not fit {type(self).__name__}: " + "; ".join(faults))
+        check(what, not faults, f"the state does not fit {type(self).__name__}: {'; '.join(faults)}")
         for _, tensor, array in both:
             tensor.copy_(array)
 
@@ -254,22 +253,6 @@ class Module:
         if not children:
             return f"{type(self).__name__}({self.extra_repr()})"
         return "\n  ".join([f"{type(self).__name__}(", *filter(None, [self.extra_repr()]), *children]) + "\n)"
-
-    def summary(self) -> str:
-        """A table of the modules that hold parameters: path, kind, shapes, how many numbers are learned."""
-        rows = [("module", "kind", "parameters", "count")]
-        for path, module in self.named_modules():
-            own = list(_find("", vars(module), Parameter))
-            if own or not any(True for _ in module.named_children()):
-                shapes = ", ".join(f"{name} {'×'.join(map(str, p.shape)) or '1'}" for name, p in own)
-                rows.append((path or "-", type(module).__name__, shapes, f"{sum(p.numel() for _, p in own):,}"))
-        total = sum(p.numel() for p in self.parameters())
-        learned = sum(p.numel() for p in self.parameters() if p.requires_grad)
-        rows.append(("total", "", "" if learned == total else f"{learned:,} of them learned", f"{total:,}"))
-        a, b, c, d = (max(map(len, column)) for column in zip(*rows, strict=True))
-        lines = [f"{path:<{a}}  {kind:<{b}}  {shapes:<{c}}  {count:>{d}}" for path, kind, shapes, count in rows]
-        rule = "-" * len(lines[0])
-        return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1]])
 
 
 class _Backward:
@@ -300,9 +283,8 @@ class _Backward:
         for hook in self.hooks:
             changed = hook(self.module, grad_input, grad_output)
             if changed is not None:
-                if not isinstance(changed, tuple) or len(changed) != len(grads):
-                    wanted = f"a tuple with a gradient for each of {len(grads)} inputs"
-                    raise TypeError(f"{name}: a hook must return None or {wanted}")
+                wanted = f"a hook must return None or a tuple with a gradient for each of {len(grads)} inputs"
+                check(name, isinstance(changed, tuple) and len(changed) == len(grads), wanted, TypeError)
                 grad_input = tuple(replaced(name, old, new) for old, new in zip(grad_input, changed, strict=True))
         return tuple(None if grad is None else taken(grad) for grad in grad_input)
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from chainrule.errors import check
 from chainrule.nn import functional as F  # noqa: N812  # the field's name for it
 from chainrule.nn.layers import check_sizes
 from chainrule.nn.module import Module, Parameter
@@ -29,7 +30,7 @@ class _BatchNorm(Module):
         self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1, affine: bool = True,
         track_running_stats: bool = True, *, dtype: DTypeLike = DEFAULT,
     ) -> None:  # fmt: skip
-        check_sizes(type(self).__name__, num_features=num_features)
+        check_sizes(self, num_features=num_features)
         self.num_features, self.eps, self.momentum = num_features, eps, momentum
         self.weight = Parameter(np.ones(num_features, dtype)) if affine else None
         self.bias = Parameter(np.zeros(num_features, dtype)) if affine else None
@@ -90,7 +91,7 @@ class _OverLast(Module):
         self, normalized_shape: int | Sequence[int], eps: float | None = None, elementwise_affine: bool = True, *,
         dtype: DTypeLike = DEFAULT,
     ) -> None:  # fmt: skip
-        check_sizes(type(self).__name__, normalized_shape=normalized_shape)
+        check_sizes(self, normalized_shape=normalized_shape)
         self.normalized_shape = several(normalized_shape, type(self).__name__)
         self.eps: Any = eps
         self.weight = Parameter(np.ones(self.normalized_shape, dtype)) if elementwise_affine else None
@@ -137,9 +138,8 @@ class GroupNorm(Module):
     def __init__(
         self, num_groups: int, num_channels: int, eps: float = 1e-5, affine: bool = True, *, dtype: DTypeLike = DEFAULT
     ) -> None:
-        check_sizes("GroupNorm", num_groups=num_groups, num_channels=num_channels)
-        if num_groups < 1 or num_channels % num_groups:
-            raise ValueError(f"GroupNorm: num_groups={num_groups} must divide num_channels={num_channels}")
+        check_sizes(self, num_groups=num_groups, num_channels=num_channels)
+        check(self, num_groups > 0 and not num_channels % num_groups, f"{num_groups=} must divide {num_channels=}")
         self.num_groups, self.num_channels, self.eps = num_groups, num_channels, eps
         self.weight = Parameter(np.ones(num_channels, dtype)) if affine else None
         self.bias = Parameter(np.zeros(num_channels, dtype)) if affine else None

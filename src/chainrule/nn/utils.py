@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from chainrule import ops
 from chainrule.autograd import no_grad
 from chainrule.creation import zeros
+from chainrule.errors import check
 from chainrule.ops.operation import only_tensors
 from chainrule.tensor import Tensor
 
@@ -34,8 +35,7 @@ def clip_grad_norm_(
 
     Source: Pascanu, Mikolov and Bengio, On the difficulty of training recurrent neural networks (2013).
     """
-    if not max_norm >= 0:
-        raise ValueError(f"clip_grad_norm_: max_norm must not be negative, got {max_norm}")
+    check("clip_grad_norm_", max_norm >= 0, f"max_norm must not be negative, got {max_norm}")
     gradients, order = _gradients(parameters), float(norm_type)
     with no_grad():
         norms = [ops.norm(g, p=order) for g in gradients if g.numel()]
@@ -55,8 +55,7 @@ def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -
     Raises:
         ValueError: a negative clip_value.
     """
-    if not clip_value >= 0:
-        raise ValueError(f"clip_grad_value_: clip_value must not be negative, got {clip_value}")
+    check("clip_grad_value_", clip_value >= 0, f"clip_value must not be negative, got {clip_value}")
     for gradient in _gradients(parameters):
         gradient.copy_(ops.clamp(gradient, -clip_value, clip_value))
 

@@ -3,18 +3,9 @@
 `operation` says what an operation is; read `elementwise` first for what they look like.
 """
 
-from chainrule.ops import (
-    arithmetic,
-    convolution,
-    elementwise,
-    indexing,
-    linalg,
-    losses,
-    networks,
-    pooling,
-    reductions,
-    shape,
-)
+from chainrule.ops import (  # isort: skip
+    arithmetic, convolution, elementwise, indexing, linalg, losses, networks, pooling, reductions, shape,
+)  # fmt: skip
 from chainrule.ops.arithmetic import *
 from chainrule.ops.convolution import *
 from chainrule.ops.elementwise import *

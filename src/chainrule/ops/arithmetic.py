@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from chainrule.errors import check
 from chainrule.ops.operation import Array, Tensor, operation
 
 __all__ = [
@@ -142,8 +143,7 @@ def div(input: Array, other: Array, *, rounding_mode: str | None = None) -> Tens
         ValueError: another rounding mode.
     """
     divisions = {None: true_divide, "floor": floor_divide, "trunc": trunc_divide}
-    if rounding_mode not in divisions:
-        raise ValueError(f'div: rounding_mode must be "trunc", "floor" or None, not {rounding_mode!r}')
+    check("div", rounding_mode in divisions, f'rounding_mode must be "trunc", "floor" or None, not {rounding_mode!r}')
     return divisions[rounding_mode](input, other)
 
 
@@ -242,8 +242,7 @@ def masked_fill(input: Array, mask: Array, value: Array) -> Tensor:
         ValueError: the value has dimensions.
     """
     kind = mask.dtype if hasattr(mask, "dtype") else np.asarray(mask).dtype
-    if kind != np.bool_:
-        raise TypeError(f"masked_fill: the mask must be boolean, not {kind}")
+    check("masked_fill", kind == np.bool_, f"the mask must be boolean, not {kind}", TypeError)
     if getattr(value, "ndim", 0):
         raise ValueError(f"masked_fill: the value must be a single number, not of shape {value.shape}")
     return where(mask, value, input)
@@ -255,8 +254,7 @@ def clamp(input: Array, min: Array = None, max: Array = None) -> Tensor:
     Raises:
         ValueError: neither bound is given.
     """
-    if min is None and max is None:
-        raise ValueError("clamp: needs min, max or both")
+    check("clamp", min is not None or max is not None, "needs min, max or both")
     low = input if min is None else where(input < min, min, input)
     return low if max is None else where(low > max, max, low)
 

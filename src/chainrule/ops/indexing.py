@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from chainrule.errors import check
 from chainrule.kernels.rows import scatter_add
 from chainrule.ops.arithmetic import where
 from chainrule.ops.operation import NUMPY, Array, Ints, Tensor, operation
@@ -116,8 +117,7 @@ def index_select(input: Array, dim: int, index: Array) -> Tensor:
         IndexError: out of range.
     """
     places = integers(index, "index_select")
-    if places.ndim > 1:
-        raise ValueError(f"index_select: the index must have one dimension, it has shape {places.shape}")
+    check("index_select", places.ndim < 2, f"the index must have one dimension, it has shape {places.shape}")
     dim, source = place(input, dim, "index_select"), _row(input)
     picked = getitem(source, index=along(dim, in_range(places.reshape(-1), source.shape[dim], "index_select")))
     return picked if input.ndim else reshape(picked, shape=())
@@ -140,8 +140,7 @@ def roll(input: Array, shifts: Ints, dims: Ints | None = None) -> Tensor:
     shifts, dims = several(shifts, "roll"), several(() if dims is None else dims, "roll")
     if len(shifts) == 1 and not dims:
         return reshape(roll(reshape(input, shape=(-1,)), shifts, 0), shape=input.shape)
-    if not input.ndim:
-        raise IndexError("roll: a single number has no dimension to roll along")
+    check("roll", input.ndim, "a single number has no dimension to roll along", IndexError)
     if not shifts or len(shifts) != len(dims):
         raise ValueError(f"roll: needs a shift for each of {len(dims)} dimensions, not {len(shifts)}")
     for shift, dim in zip(shifts, [place(input, d, "roll") for d in dims], strict=True):
@@ -269,7 +268,6 @@ def in_range(places: Any, size: int, name: str) -> Any:
 
 def _below(name: str, input: Array, diagonal: int) -> Any:
     """True on and below a diagonal of matrices."""
-    if input.ndim < 2:
-        raise ValueError(f"{name}: takes matrices (..., n, m), not shape {input.shape}")
+    check(name, input.ndim > 1, f"takes matrices (..., n, m), not shape {input.shape}")
     rows, columns = input.shape[-2:]
     return np.tri(rows, columns, diagonal, dtype=bool)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from chainrule.errors import check
 from chainrule.ops.arithmetic import mul
 from chainrule.ops.indexing import diagonal
 from chainrule.ops.operation import Array, Tensor, only_tensors, operation
@@ -137,8 +138,7 @@ def outer(input: Array, vec2: Array) -> Tensor:
     Raises:
         ValueError: one is not a vector.
     """
-    if input.ndim != 1 or vec2.ndim != 1:
-        raise ValueError(f"outer: takes two vectors, not {input.shape} and {vec2.shape}")
+    check("outer", input.ndim == vec2.ndim == 1, f"takes two vectors, not {input.shape} and {vec2.shape}")
     return mul(unsqueeze(input, 1), vec2)
 
 
@@ -177,8 +177,7 @@ def einsum(equation: str, *operands: Array) -> Tensor:
                 raise ValueError(f"einsum: {letter!r} is {known} in one operand and {size} in another")
             sizes[letter] = size if known == 1 else known
     for letter in result:
-        if letter not in sizes or result.count(letter) > 1:
-            raise ValueError(f"einsum: {letter!r} must go in, and come out once")
+        check("einsum", letter in sizes and result.count(letter) == 1, f"{letter!r} must go in, and come out once")
     parts = []
     for term, tensor in zip(terms, tensors, strict=True):
         wide = tuple(sizes[letter] for letter in term)
@@ -196,16 +195,14 @@ def _letters(equation: str, tensors: list[Any]) -> tuple[list[list[str]], list[s
     """Each operand's letters and the result's; the dimensions of "..." become names of their own."""
     left, arrow, right = equation.replace(" ", "").partition("->")
     terms = left.split(",")
-    if len(terms) != len(tensors):
-        raise ValueError(f"einsum: {equation!r} names {len(terms)} operands, there are {len(tensors)}")
+    check("einsum", len(terms) == len(tensors), f"{equation!r} names {len(terms)} operands, there are {len(tensors)}")
     if not arrow:
         right = "..." + "".join(sorted(letter for letter in {*left} - {*".,"} if left.count(letter) == 1))
 
     def spelled(term: str, ndim: int) -> list[str]:
         before, found, after = term.partition("...")
         dots = ndim - len(before + after)
-        if dots < 0 or (dots and not found):
-            raise ValueError(f"einsum: {term!r} does not fit a tensor of {ndim} dimensions")
+        check("einsum", dots == 0 or (dots > 0 and found), f"{term!r} does not fit a tensor of {ndim} dimensions")
         return [*before, *(f".{i}" for i in reversed(range(dots))), *after]
 
     names = [spelled(term, tensor.ndim) for term, tensor in zip(terms, tensors, strict=True)]

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from chainrule.errors import check
 from chainrule.ops.arithmetic import abs, clamp, ne, where
 from chainrule.ops.dtypes import DEFAULT
 from chainrule.ops.elementwise import log, logsigmoid
@@ -77,8 +78,7 @@ def smooth_l1_loss(input: Array, target: Array, reduction: str = "mean", beta: f
     Source: Girshick, Fast R-CNN (2015).
     """
     error = _error("smooth_l1_loss", input, target)
-    if beta < 0:
-        raise ValueError(f"smooth_l1_loss: beta must not be negative, got {beta}")
+    check("smooth_l1_loss", beta >= 0, f"beta must not be negative, got {beta}")
     return _reduce("smooth_l1_loss", _huber(error, beta) / beta if beta else abs(error), reduction)
 
 
@@ -89,8 +89,7 @@ def huber_loss(
 
     Source: Huber, Robust estimation of a location parameter (1964).
     """
-    if delta <= 0:
-        raise ValueError(f"huber_loss: delta must be above 0, got {delta}")
+    check("huber_loss", delta > 0, f"delta must be above 0, got {delta}")
     if weight is not None:
         _same("huber_loss", input, weight, "weight")
     return _reduce("huber_loss", _huber(_error("huber_loss", input, target), delta), reduction, weight)
@@ -237,13 +236,11 @@ def cross_entropy(
         _known(name, reduction)
         scores = input if input.dtype.kind == "f" else cast(input, dtype=DEFAULT)
         return class_loss(scores, places, dim=dim, ignore_index=ignore_index, reduction=reduction)
-    if not 0 <= label_smoothing <= 1:
-        raise ValueError(f"{name}: label_smoothing must be 0 to 1, got {label_smoothing}")
+    check(name, 0 <= label_smoothing <= 1, f"label_smoothing must be 0 to 1, got {label_smoothing}")
     scores = log_softmax(input, dim=dim)
     if of_indices:
         return _of_indices(name, scores, target, weight, ignore_index, reduction, label_smoothing)
-    if ignore_index >= 0:
-        raise ValueError(f"{name}: ignore_index={ignore_index} is for class indices, the target holds probabilities")
+    check(name, ignore_index < 0, f"ignore_index={ignore_index} is for class indices, the target holds probabilities")
     if target.shape != input.shape:
         raise ValueError(f"{name}: a target of probabilities {target.shape} must have the input's shape {input.shape}")
     if label_smoothing:
@@ -334,13 +331,11 @@ def _error(name: str, input: Array, target: Array) -> Any:
 
 def _same(name: str, input: Array, other: Array, what: str = "target") -> None:
     only_tensors(name, input, other)
-    if input.shape != other.shape:
-        raise ValueError(f"{name}: input {input.shape} and {what} {other.shape} must have the same shape")
+    check(name, input.shape == other.shape, f"input {input.shape} and {what} {other.shape} must have the same shape")
 
 
 def _known(name: str, reduction: str) -> None:
-    if reduction not in ("mean", "sum", "none"):
-        raise ValueError(f'{name}: reduction must be "mean", "sum" or "none", not {reduction!r}')
+    check(name, reduction in ("mean", "sum", "none"), f'reduction must be "mean", "sum" or "none", not {reduction!r}')
 
 
 def _reduce(name: str, losses: Tensor, reduction: str, weight: Array = None) -> Tensor:

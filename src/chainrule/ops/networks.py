@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from chainrule.errors import check
 from chainrule.kernels import special
 from chainrule.ops.arithmetic import mul, ne, where
 from chainrule.ops.elementwise import sqrt, tanh
@@ -117,8 +118,7 @@ def rms_norm(input: Array, normalized_shape: Ints, weight: Array = None, eps: fl
     Source: Zhang and Sennrich, Root mean square layer normalization (2019).
     """
     dim = _last("rms_norm", input, normalized_shape, weight)
-    if input.dtype.kind != "f":
-        raise TypeError(f"rms_norm: takes floats, not {input.dtype}")
+    check("rms_norm", input.dtype.kind == "f", f"takes floats, not {input.dtype}", TypeError)
     eps = float(np.finfo(input.dtype).eps) if eps is None else eps
     return _scaled(input / np.sqrt(mean(input * input, dim=dim, keepdim=True) + eps), weight)
 
@@ -172,19 +172,16 @@ def batch_norm(
     only_tensors("batch_norm", input, optional=[running_mean, running_var, weight, bias])
     if input.shape == (0,):  # no example, no channel
         return input  # type: ignore[no-any-return]
-    if input.ndim < 2:
-        raise ValueError(f"batch_norm: takes (N, C, ...), not {input.shape}")
+    check("batch_norm", input.ndim > 1, f"takes (N, C, ...), not {input.shape}")
     weight, bias, centre, variance = _by_channel("batch_norm", input, weight, bias, running_mean, running_var)
-    if eps < 0 or (training and eps == 0):
-        raise ValueError(f"batch_norm: eps must be positive, got {eps}")
+    check("batch_norm", eps > 0 or (eps == 0 and not training), f"eps must be positive, got {eps}")
     if not training:
         if centre is None or variance is None:
             raise ValueError("batch_norm: needs running_mean and running_var when not training")
         return _scaled((input - constant(centre)) / sqrt(constant(variance) + eps), weight, bias)
     dim = (0, *range(2, input.ndim))
     count = math.prod(input.shape[d] for d in dim)
-    if count == 1:
-        raise ValueError(f"batch_norm: needs more than one value a channel while training, got {input.shape}")
+    check("batch_norm", count != 1, f"needs more than one value a channel while training, got {input.shape}")
     if running_mean is not None and running_var is not None and count:
         values = constant(input)
         _blend(running_mean, mean(values, dim=dim), momentum)
@@ -241,15 +238,13 @@ def embedding(input: Array, weight: Array, padding_idx: int | None = None) -> Te
         TypeError: the indices are not integers.
         ValueError: the weight is no matrix, or `padding_idx` is out of range.
     """
-    if weight.ndim != 2:
-        raise ValueError(f"embedding: the weight must be (V, D), not {weight.shape}")
+    check("embedding", weight.ndim == 2, f"the weight must be (V, D), not {weight.shape}")
     size = weight.shape[0]
     places = indices(input, size=size, name="embedding")
     out = rows(weight, places)
     if padding_idx is None:
         return out
-    if not -size <= padding_idx < size:
-        raise ValueError(f"embedding: padding_idx {padding_idx} is out of range for {size} rows")
+    check("embedding", -size <= padding_idx < size, f"padding_idx {padding_idx} is out of range for {size} rows")
     return where(unsqueeze(places == padding_idx % size, -1), constant(out), out)
 
 
@@ -278,14 +273,12 @@ def scaled_dot_product_attention(
     Source: Vaswani et al., Attention is all you need (2017), section 3.2.1.
     """
     name = "scaled_dot_product_attention"
-    if dropout_p:
-        raise ValueError(f"{name}: 'dropout_p' is not supported, it must be 0")
+    check(name, not dropout_p, "'dropout_p' is not supported, it must be 0")
     few = min(query.ndim, key.ndim, value.ndim) < 2
     if few or query.shape[-1] != key.shape[-1] or key.shape[-2] != value.shape[-2]:
         shapes = f"{query.shape}, {key.shape} and {value.shape}"
         raise ValueError(f"{name}: takes query (..., L, E), key (..., S, E) and value (..., S, F), not {shapes}")
-    if attn_mask is not None and is_causal:
-        raise ValueError(f"{name}: takes attn_mask or is_causal, not both")
+    check(name, attn_mask is None or not is_causal, "takes attn_mask or is_causal, not both")
     if enable_gqa:
         key, value = (_repeat_heads(part, query.shape[-3]) for part in (key, value))
     scale = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
@@ -306,8 +299,7 @@ def scaled_dot_product_attention(
 def _repeat_heads(part: Array, heads: int) -> Tensor:
     """(..., h, S, E) with each head repeated, to (..., heads, S, E)."""
     own = part.shape[-3]
-    if heads % own:
-        raise ValueError(f"scaled_dot_product_attention: {heads} query heads cannot share {own} key heads evenly")
+    check("scaled_dot_product_attention", not heads % own, f"{heads} query heads cannot share {own} key heads evenly")
     wide = broadcast_to(unsqueeze(part, -3), shape=(*part.shape[:-2], heads // own, *part.shape[-2:]))
     return flatten(wide, -4, -3)
 
@@ -335,8 +327,7 @@ def pad(input: Array, pad: Ints, mode: str = "constant", value: float | None = N
         raise ValueError(f"pad: mode must be one of {', '.join(_MODES)}, with a value for the first only, not {mode!r}")
     pairs = [(0, 0)] * (input.ndim - len(edges) // 2) + list(zip(edges[::2], edges[1::2], strict=True))[::-1]
     shape = [n + before + after for n, (before, after) in zip(input.shape, pairs, strict=True)]
-    if min(shape, default=0) < 0:
-        raise ValueError(f"pad: {edges} cuts more than there is of {input.shape}")
+    check("pad", min(shape, default=0) >= 0, f"{edges} cuts more than there is of {input.shape}")
     if mode in ("constant", "circular"):  # what is cut away does not go round
         kept = [slice(max(-b, 0), max(n + min(a, 0), 0)) for n, (b, a) in zip(input.shape, pairs, strict=True)]
         input, pairs = getitem(input, index=tuple(kept)), [(max(b, 0), max(a, 0)) for b, a in pairs]

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from chainrule.errors import check
 from chainrule.kernels import pooling as kernels
 from chainrule.ops.convolution import pair
 from chainrule.ops.indexing import gather
@@ -129,8 +130,7 @@ def avg_pool2d(
         ValueError: numbers that do not fit.
     """
     window = _window("avg_pool2d", input, kernel_size, stride, padding, 1, ceil_mode)
-    if divisor_override == 0:
-        raise ValueError("avg_pool2d: divisor_override must not be 0")
+    check("avg_pool2d", divisor_override != 0, "divisor_override must not be 0")
     return _on_each(avg_pool, input, window=window, by=(count_include_pad, divisor_override))
 
 
@@ -169,10 +169,8 @@ def adaptive_avg_pool2d(input: Array, output_size: int | Sequence[int | None]) -
         TypeError: the input has no floating type.
     """
     only_tensors("adaptive_avg_pool2d", input)
-    if input.ndim not in (3, 4):
-        raise ValueError(f"adaptive_avg_pool2d: takes (N, C, H, W) or (C, H, W), not {input.shape}")
-    if input.dtype.kind != "f":
-        raise TypeError(f"adaptive_avg_pool2d: takes floats, not {input.dtype}")
+    check("adaptive_avg_pool2d", input.ndim in (3, 4), f"takes (N, C, H, W) or (C, H, W), not {input.shape}")
+    check("adaptive_avg_pool2d", input.dtype.kind == "f", f"takes floats, not {input.dtype}", TypeError)
     sizes = (output_size, output_size) if isinstance(output_size, int) else tuple(output_size)
     if len(sizes) != 2 or any(s is not None and s < 0 for s in sizes):
         raise ValueError(f"adaptive_avg_pool2d: output_size must be a number or two, not negative, not {output_size}")

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from chainrule.errors import check
 from chainrule.ops.arithmetic import maximum, minimum, where
 from chainrule.ops.elementwise import sqrt
 from chainrule.ops.indexing import gather
@@ -233,12 +234,10 @@ def norm(
         ValueError: another name; the nuclear norm ("nuc") is not supported.
         TypeError: the input has no floating type.
     """
-    if isinstance(p, str) and p != "fro":
-        raise ValueError(f"norm: p={p!r} is not supported, only numbers and 'fro' are")
+    check("norm", p == "fro" or not isinstance(p, str), f"p={p!r} is not supported, only numbers and 'fro' are")
     if dtype is not None:
         input = cast(input, dtype=dtype)
-    if input.dtype.kind != "f":
-        raise TypeError(f"norm: takes floats, not {input.dtype}")
+    check("norm", input.dtype.kind == "f", f"takes floats, not {input.dtype}", TypeError)
     return vector_norm(input, p=2.0 if p is None or isinstance(p, str) else p, dim=dim, keepdim=keepdim)
 
 
@@ -257,8 +256,7 @@ def _extreme(name: str, input: Array, dim: Any, keepdim: bool, whole: Any, where
         return whole(input)
     if not isinstance(dim, (int, np.integer)):
         return pairwise(input, dim)
-    if not hasattr(input, "ndim"):
-        raise TypeError(f"{name}: takes a tensor, not the number {input}")
+    check(name, hasattr(input, "ndim"), f"takes a tensor, not the number {input}", TypeError)
     dim = place(input, int(dim), name)
     indices = where(input, dim=dim, keepdim=True)
     values = gather(input, dim, indices)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from chainrule.errors import check
 from chainrule.ops.dtypes import storable
 from chainrule.ops.operation import NUMPY, Array, Ints, Tensor, only_tensors, operation
 
@@ -116,8 +117,7 @@ def movedim(input: Array, source: Ints, destination: Ints) -> Tensor:
         IndexError: one is out of range.
     """
     sources, targets = each_place(input, source, "movedim"), each_place(input, destination, "movedim")
-    if len(sources) != len(targets):
-        raise ValueError(f"movedim: {len(sources)} dimensions for {len(targets)} places")
+    check("movedim", len(sources) == len(targets), f"{len(sources)} dimensions for {len(targets)} places")
     dims = [d for d in range(input.ndim) if d not in sources]
     for target, d in sorted(zip(targets, sources, strict=True)):
         dims.insert(target, d)
@@ -175,8 +175,7 @@ def expand(input: Array, *sizes: Ints) -> Tensor:
         ValueError: a size that is neither 1 nor the one asked for, or fewer dimensions than the input has.
     """
     wanted = _unpacked(sizes, "expand")
-    if len(wanted) < input.ndim:
-        raise ValueError(f"expand: {wanted} has fewer dimensions than the input's shape {input.shape}")
+    check("expand", len(wanted) >= input.ndim, f"{wanted} has fewer dimensions than the input's shape {input.shape}")
     own = (-1,) * (len(wanted) - input.ndim) + input.shape
     return broadcast_to(input, shape=[o if w == -1 else w for w, o in zip(wanted, own, strict=True)])
 
@@ -189,8 +188,7 @@ def tile(input: Array, *reps: Ints) -> Tensor:
     """
     given = _unpacked(reps, "tile")
     times = (1,) * (input.ndim - len(given)) + given
-    if any(t < 0 for t in times):
-        raise ValueError(f"tile: numbers of times must not be negative, got {times}")
+    check("tile", min(times, default=0) >= 0, f"numbers of times must not be negative, got {times}")
     shape = (1,) * (len(times) - input.ndim) + input.shape
     pairs = list(zip(times, shape, strict=True))
     spread = reshape(input, shape=[part for size in shape for part in (1, size)])  # (1, a, 1, b)
@@ -205,8 +203,7 @@ def repeat(input: Array, *repeats: Ints) -> Tensor:
         ValueError: fewer numbers than dimensions, or a negative one.
     """
     given = _unpacked(repeats, "repeat")
-    if len(given) < input.ndim:
-        raise ValueError(f"repeat: {len(given)} numbers for {input.ndim} dimensions")
+    check("repeat", len(given) >= input.ndim, f"{len(given)} numbers for {input.ndim} dimensions")
     return tile(input, given)
 
 
@@ -221,8 +218,7 @@ def cat(tensors: Sequence[Array], dim: int = 0) -> Tensor:
         ValueError: no tensors, or shapes that do not fit.
         IndexError: `dim` is out of range.
     """
-    if not len(tensors):
-        raise ValueError("cat: needs at least one tensor")
+    check("cat", len(tensors), "needs at least one tensor")
     only_tensors("cat", *tensors)
     given = [t for t in tensors if t.shape != (0,)] or list(tensors)
     return concatenate(*given, dim=place(given[0], dim, "cat"))
@@ -246,13 +242,11 @@ def split(tensor: Array, split_size_or_sections: Ints, dim: int = 0) -> tuple[Te
     Raises:
         ValueError: a size that is not positive, or sizes that do not add up.
     """
-    if not tensor.ndim:
-        raise ValueError("split: a single number has no dimension to split")
+    check("split", tensor.ndim, "a single number has no dimension to split")
     dim, size = place(tensor, dim, "split"), split_size_or_sections
     n = tensor.shape[dim]
     if isinstance(size, int):
-        if size <= 0 and n:
-            raise ValueError(f"split: the size must be at least 1, got {size}")
+        check("split", size > 0 or not n, f"the size must be at least 1, got {size}")
         sizes = [min(size, n - start) for start in range(0, n, max(size, 1))] or [0]
     else:
         sizes = list(several(size, "split"))
@@ -280,8 +274,7 @@ def unbind(input: Array, dim: int = 0) -> tuple[Tensor, ...]:
     Raises:
         IndexError: `dim` is out of range.
     """
-    if not input.ndim:
-        raise ValueError("unbind: a single number has no dimension to take apart")
+    check("unbind", input.ndim, "a single number has no dimension to take apart")
     dim = place(input, dim, "unbind")
     return tuple(input[along(dim, i)] for i in range(input.shape[dim]))
 
@@ -329,8 +322,7 @@ def each_place(input: Array, dims: Ints, name: str) -> list[int]:
         ValueError: one is named twice.
     """
     found = [place(input, d, name) for d in several(dims, name)]
-    if len(set(found)) != len(found):
-        raise ValueError(f"{name}: a dimension is named twice in {dims}")
+    check(name, len(set(found)) == len(found), f"a dimension is named twice in {dims}")
     return found
 
 

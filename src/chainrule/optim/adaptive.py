@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from chainrule.errors import check
 from chainrule.kernels.elementwise import each
 from chainrule.optim.optimizer import Array, Optimizer, Parameters, options
 
@@ -165,11 +166,10 @@ class Adam(Optimizer):
     def _checked(self, given: dict[str, Any]) -> dict[str, Any]:
         plain = super()._checked(given)
         betas = plain["betas"]
-        if not (isinstance(betas, (tuple, list)) and [isinstance(beta, Real) for beta in betas] == [True, True]):
-            raise TypeError(f"{type(self).__name__}: betas must be two numbers, not {betas}")
+        numbers = isinstance(betas, (tuple, list)) and [isinstance(beta, Real) for beta in betas] == [True, True]
+        check(self, numbers, f"betas must be two numbers, not {betas}", TypeError)
         for beta in betas:
-            if not 0 <= beta < 1:
-                raise ValueError(f"{type(self).__name__}: betas must be at least 0 and below 1, got {beta}")
+            check(self, 0 <= beta < 1, f"betas must be at least 0 and below 1, got {beta}")
         return {**plain, "betas": tuple(betas)}
 
     def start(self, value: Array, group: dict[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, SupportsFloat
 
 from chainrule.autograd.mode import mode
+from chainrule.errors import check
 from chainrule.optim.optimizer import Optimizer, check_numbers
 
 Factor = Callable[[int], float]
@@ -35,7 +36,7 @@ class LRScheduler:
             if last_epoch == -1:
                 group.setdefault("initial_lr", group["lr"])
             needed = f"going on from step {last_epoch} needs each group's initial_lr: load the optimiser's state first"
-            self._check("initial_lr" in group, needed)
+            check(self, "initial_lr" in group, needed)
         self.base_lrs = [group["initial_lr"] for group in optimizer.param_groups]
         self._begin()
 
@@ -81,18 +82,15 @@ class LRScheduler:
 
     def _fits(self, state_dict: Mapping[str, Any]) -> None:
         differing = ", ".join(sorted(state_dict.keys() ^ self.state_dict().keys()))
-        self._check(not differing, f"the state does not fit, it differs in {differing}")
+        check(self, not differing, f"the state does not fit, it differs in {differing}")
 
     def _times(self, factor: float = 1.0) -> list[float]:
         """The present rates times a factor."""
         return [group["lr"] * factor for group in self.optimizer.param_groups]
 
-    def _check(self, holds: Any, message: str) -> None:
-        if not holds:
-            raise ValueError(f"{type(self).__name__}: {message}")
-
-    def _one_of(self, name: str, chosen: str, *known: str) -> None:
-        self._check(chosen in known, f'{name} must be "{known[0]}" or "{known[1]}", not {chosen!r}')
+    def _one_of(self, name: str, chosen: str, *known: str) -> str:
+        check(self, chosen in known, f'{name} must be "{known[0]}" or "{known[1]}", not {chosen!r}')
+        return chosen
 
 
 class LambdaLR(LRScheduler):
@@ -106,7 +104,7 @@ class LambdaLR(LRScheduler):
 
     def __init__(self, optimizer: Optimizer, lr_lambda: Factor | Sequence[Factor], last_epoch: int = -1) -> None:
         self.lr_lambdas = _for_each_group(self, optimizer, "lr_lambda", lr_lambda)
-        self._check(all(map(callable, self.lr_lambdas)), f"lr_lambda must be a function, not {lr_lambda!r}")
+        check(self, all(map(callable, self.lr_lambdas)), f"lr_lambda must be a function, not {lr_lambda!r}")
         super().__init__(optimizer, last_epoch)
 
     def get_lr(self) -> Sequence[float]:
@@ -118,9 +116,8 @@ class StepLR(LRScheduler):
     """η γ^⌊t / step_size⌋: times `gamma` every `step_size` steps."""
 
     def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1, last_epoch: int = -1) -> None:
-        check_numbers(self, step_size=step_size, gamma=gamma)
-        self._check(step_size >= 1, f"step_size must be at least 1, got {step_size}")
-        self.step_size, self.gamma = step_size, gamma
+        self.step_size, self.gamma = check_numbers(self, step_size=step_size, gamma=gamma)
+        check(self, step_size >= 1, f"step_size must be at least 1, got {step_size}")
         super().__init__(optimizer, last_epoch)
 
     def get_lr(self) -> Sequence[float]:
@@ -147,8 +144,7 @@ class ExponentialLR(LRScheduler):
     """η γᵗ: times `gamma` at every step."""
 
     def __init__(self, optimizer: Optimizer, gamma: float, last_epoch: int = -1) -> None:
-        check_numbers(self, gamma=gamma)
-        self.gamma = gamma
+        (self.gamma,) = check_numbers(self, gamma=gamma)
         super().__init__(optimizer, last_epoch)
 
     def get_lr(self) -> Sequence[float]:
@@ -167,10 +163,10 @@ class LinearLR(LRScheduler):
         self, optimizer: Optimizer, start_factor: float = 1 / 3, end_factor: float = 1.0, total_iters: int = 5,
         last_epoch: int = -1,
     ) -> None:  # fmt: skip
-        check_numbers(self, start_factor=start_factor, end_factor=end_factor, total_iters=total_iters)
-        self._check(0 < start_factor <= 1, f"start_factor must be above 0 and at most 1, got {start_factor}")
-        self._check(0 <= end_factor <= 1, f"end_factor must be between 0 and 1, got {end_factor}")
         self.start_factor, self.end_factor, self.total_iters = start_factor, end_factor, total_iters
+        check_numbers(self, start_factor=start_factor, end_factor=end_factor, total_iters=total_iters)
+        check(self, 0 < start_factor <= 1, f"start_factor must be above 0 and at most 1, got {start_factor}")
+        check(self, 0 <= end_factor <= 1, f"end_factor must be between 0 and 1, got {end_factor}")
         super().__init__(optimizer, last_epoch)
 
     def get_lr(self) -> Sequence[float]:
@@ -191,9 +187,8 @@ class CosineAnnealingLR(LRScheduler):
     """
 
     def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0, last_epoch: int = -1) -> None:  # noqa: N803
-        check_numbers(self, T_max=T_max, eta_min=eta_min)
-        self._check(T_max >= 1, f"T_max must be at least 1, got {T_max}")
-        self.T_max, self.eta_min = T_max, eta_min
+        self.T_max, self.eta_min = check_numbers(self, T_max=T_max, eta_min=eta_min)
+        check(self, T_max >= 1, f"T_max must be at least 1, got {T_max}")
         super().__init__(optimizer, last_epoch)
 
     def get_lr(self) -> Sequence[float]:
@@ -238,19 +233,18 @@ class OneCycleLR(LRScheduler):
         max_momentum: float | Sequence[float] = 0.95, div_factor: float = 25.0, final_div_factor: float = 1e4,
         three_phase: bool = False, last_epoch: int = -1,
     ) -> None:  # fmt: skip
-        if total_steps is None:
-            if epochs is None or steps_per_epoch is None:
-                raise ValueError("OneCycleLR: needs total_steps, or epochs and steps_per_epoch")
+        if total_steps is None and epochs is not None and steps_per_epoch is not None:
             total_steps = epochs * steps_per_epoch
+        if total_steps is None:
+            raise ValueError("OneCycleLR: needs total_steps, or epochs and steps_per_epoch")
         has_momentum = {"betas", "momentum"} & _optimizer(self, optimizer).defaults.keys()
-        numbers = {"pct_start": pct_start, "div_factor": div_factor, "final_div_factor": final_div_factor}
-        check_numbers(self, total_steps=total_steps, **numbers)
-        self._check(div_factor > 0 and final_div_factor > 0, "div_factor and final_div_factor must be above 0")
-        self._check(total_steps > 0, f"the number of steps must be at least 1, got {total_steps}")
-        self._check(0 <= pct_start <= 1, f"pct_start is a share, 0 to 1, not {pct_start}")
-        self._one_of("anneal_strategy", anneal_strategy, "cos", "linear")
-        self._check(has_momentum or not cycle_momentum, "there is no momentum to cycle; set cycle_momentum=False")
-        self.total_steps, self.anneal_strategy = total_steps, anneal_strategy
+        (self.total_steps,) = check_numbers(self, total_steps=total_steps)
+        check_numbers(self, pct_start=pct_start, div_factor=div_factor, final_div_factor=final_div_factor)
+        check(self, div_factor > 0 and final_div_factor > 0, "div_factor and final_div_factor must be above 0")
+        check(self, total_steps > 0, f"the number of steps must be at least 1, got {total_steps}")
+        check(self, 0 <= pct_start <= 1, f"pct_start is a share, 0 to 1, not {pct_start}")
+        self.anneal_strategy = self._one_of("anneal_strategy", anneal_strategy, "cos", "linear")
+        check(self, has_momentum or not cycle_momentum, "there is no momentum to cycle; set cycle_momentum=False")
         peaks = _for_each_group(self, optimizer, "max_lr", max_lr)
         highest = _for_each_group(self, optimizer, "max_momentum", max_momentum)
         lowest = _for_each_group(self, optimizer, "base_momentum", base_momentum)
@@ -270,7 +264,7 @@ class OneCycleLR(LRScheduler):
     def get_lr(self) -> Sequence[float]:
         """The rates at this step; momenta are set on the way."""
         step = self.last_epoch
-        self._check(step <= self.total_steps, f"step {step} is past the last of {self.total_steps}")
+        check(self, step <= self.total_steps, f"step {step} is past the last of {self.total_steps}")
         start, end, a, b = next((phase for phase in self.phases if step <= phase[1]), self.phases[-1])
         done = (step - start) / (end - start) if end != start else 1.0
         for group, momenta in zip(self.optimizer.param_groups, self.momenta, strict=False):  # there may be none
@@ -304,16 +298,15 @@ class SequentialLR(LRScheduler):
         _optimizer(self, optimizer)
         found = f"not {len(schedulers)} and {len(milestones)}"
         fitting = 0 < len(schedulers) == len(milestones) + 1
-        self._check(fitting, f"needs schedules and one milestone between each two, {found}")
+        check(self, fitting, f"needs schedules and one milestone between each two, {found}")
         check_numbers(self, **{f"milestone {i}": step for i, step in enumerate(milestones)})
-        self._check(list(milestones) == sorted(milestones), f"milestones must rise, not {list(milestones)}")
+        check(self, list(milestones) == sorted(milestones), f"milestones must rise, not {list(milestones)}")
         for position, scheduler in enumerate(schedulers):
             kind = type(scheduler).__name__
-            if not isinstance(scheduler, LRScheduler):
-                raise TypeError(f"SequentialLR: takes schedules, not {kind}")
+            check(self, isinstance(scheduler, LRScheduler), f"takes schedules, not {kind}", TypeError)
             alone = isinstance(scheduler, (SequentialLR, ReduceLROnPlateau))
-            self._check(not alone, f"a {kind} (number {position}) cannot be one of many")
-            self._check(scheduler.optimizer is optimizer, f"schedule number {position} is another optimiser's")
+            check(self, not alone, f"a {kind} (number {position}) cannot be one of many")
+            check(self, scheduler.optimizer is optimizer, f"schedule number {position} is another optimiser's")
         self.optimizer, self.last_epoch = optimizer, last_epoch
         self._schedulers, self._milestones = list(schedulers), list(milestones)
         self.step()
@@ -348,7 +341,7 @@ class SequentialLR(LRScheduler):
         super()._fits(state_dict)
         states = state_dict["_schedulers"]
         fitting = len(states) == len(self._schedulers)
-        self._check(fitting, f"the state has {len(states)} schedules, this has {len(self._schedulers)}")
+        check(self, fitting, f"the state has {len(states)} schedules, this has {len(self._schedulers)}")
         for scheduler, state in zip(self._schedulers, states, strict=True):
             scheduler._fits(state)
 
@@ -375,14 +368,12 @@ class ReduceLROnPlateau(LRScheduler):
         self, optimizer: Optimizer, mode: str = "min", factor: float = 0.1, patience: int = 10, threshold: float = 1e-4,
         threshold_mode: str = "rel", cooldown: int = 0, min_lr: float | Sequence[float] = 0.0, eps: float = 1e-8,
     ) -> None:  # fmt: skip
-        numbers = {"patience": patience, "threshold": threshold, "cooldown": cooldown, "eps": eps}
-        check_numbers(self, factor=factor, **numbers)
-        self._check(factor < 1, f"factor must be below 1, got {factor}")
-        self._one_of("mode", mode, "min", "max")
-        self._one_of("threshold_mode", threshold_mode, "rel", "abs")
+        check_numbers(self, factor=factor, patience=patience, threshold=threshold, cooldown=cooldown, eps=eps)
+        check(self, factor < 1, f"factor must be below 1, got {factor}")
+        self.mode = self._one_of("mode", mode, "min", "max")
+        self.threshold_mode = self._one_of("threshold_mode", threshold_mode, "rel", "abs")
+        self.factor, self.patience, self.threshold, self.cooldown, self.eps = factor, patience, threshold, cooldown, eps
         self.optimizer, self.last_epoch = _optimizer(self, optimizer), 0
-        self.mode, self.factor, self.patience, self.cooldown, self.eps = mode, factor, patience, cooldown, eps
-        self.threshold, self.threshold_mode = threshold, threshold_mode
         self.min_lrs = _for_each_group(self, optimizer, "min_lr", min_lr)
         self.best = math.inf if mode == "min" else -math.inf
         self.cooldown_counter = self.num_bad_epochs = 0
@@ -412,8 +403,8 @@ class ReduceLROnPlateau(LRScheduler):
 
 
 def _optimizer(scheduler: LRScheduler, optimizer: Optimizer) -> Optimizer:
-    if not isinstance(optimizer, Optimizer):
-        raise TypeError(f"{type(scheduler).__name__}: takes an optimiser, not {type(optimizer).__name__}")
+    kind = type(optimizer).__name__
+    check(scheduler, isinstance(optimizer, Optimizer), f"takes an optimiser, not {kind}", TypeError)
     return optimizer
 
 
@@ -424,5 +415,5 @@ def _for_each_group(scheduler: LRScheduler, optimizer: Optimizer, name: str, giv
     for value in values:
         if not callable(value):
             check_numbers(scheduler, **{name: value})
-    scheduler._check(len(values) == len(groups), f"{name} has {len(values)} values for {len(groups)} groups")
+    check(scheduler, len(values) == len(groups), f"{name} has {len(values)} values for {len(groups)} groups")
     return values

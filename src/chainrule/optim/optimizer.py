@@ -12,6 +12,7 @@ import numpy as np
 
 from chainrule.autograd import enable_grad
 from chainrule.autograd.mode import mode
+from chainrule.errors import check
 from chainrule.tensor import Tensor
 
 if TYPE_CHECKING:
@@ -31,11 +32,11 @@ def options(arguments: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in arguments.items() if name not in ("self", "params", "__class__")}
 
 
-def check_numbers(owner: object, **given: Any) -> None:
-    """Raise an error, in the name of the owner's class, unless all that is given are numbers."""
+def check_numbers(owner: object, **given: Any) -> list[Any]:
+    """The numbers that are given, or an error in the name of the owner's class if one is none."""
     for name, value in given.items():
-        if not isinstance(value, Real):
-            raise TypeError(f"{type(owner).__name__}: {name} must be a number, not {value!r}")
+        check(owner, isinstance(value, Real), f"{name} must be a number, not {value!r}", TypeError)
+    return [*given.values()]
 
 
 class Optimizer:
@@ -61,14 +62,11 @@ class Optimizer:
     """The options that must be numbers from 0 on."""
 
     def __init__(self, params: Parameters, defaults: dict[str, Any]) -> None:
-        name = type(self).__name__
-        if isinstance(params, Tensor):
-            raise TypeError(f"{name}: takes a list of parameters; put the single one in brackets")
-        if isinstance(params, (set, frozenset)):
-            raise TypeError(f"{name}: parameters need an order: give a list, not a {type(params).__name__}")
+        single, ordered = isinstance(params, Tensor), not isinstance(params, (set, frozenset))
+        check(self, not single, "takes a list of parameters; put the single one in brackets", TypeError)
+        check(self, ordered, f"parameters need an order: give a list, not a {type(params).__name__}", TypeError)
         given = list(params)
-        if not given:
-            raise ValueError(f"{name}: there are no parameters")
+        check(self, given, "there are no parameters")
         groups: list[Any] = given if isinstance(given[0], dict) else [{"params": given}]
         self.defaults = self._checked(defaults)
         self.param_groups: list[dict[str, Any]] = []
@@ -78,37 +76,31 @@ class Optimizer:
 
     def add_param_group(self, group: dict[str, Any]) -> None:
         """Add parameters with options of their own."""
-        name = type(self).__name__
-        if not isinstance(group, dict):
-            raise TypeError(f"{name}: takes parameters or groups of them (dicts), not both")
-        if isinstance(group.get("params"), (type(None), set, frozenset)):
-            raise TypeError(f'{name}: a group needs "params", in an order (a list, say)')
-        chosen = [group["params"]] if isinstance(group["params"], Tensor) else list(group["params"])
-        if unknown := group.keys() - self.defaults.keys() - {"params", "initial_lr"}:
-            raise ValueError(f"{name}: has no option {', '.join(sorted(unknown))}; it has {', '.join(self.defaults)}")
+        check(self, isinstance(group, dict), "takes parameters or groups of them (dicts), not both", TypeError)
+        given = group.get("params")
+        ordered = not isinstance(given, (type(None), set, frozenset))
+        check(self, ordered, 'a group needs "params", in an order (a list, say)', TypeError)
+        chosen = [given] if isinstance(given, Tensor) else list(given)  # type: ignore[arg-type]  # not None
+        unknown = ", ".join(sorted(group.keys() - self.defaults.keys() - {"params", "initial_lr"}))
+        check(self, not unknown, f"has no option {unknown}; it has {', '.join(self.defaults)}")
         known = {id(p) for p in self._parameters()}
         for p in chosen:
-            if not isinstance(p, Tensor):
-                raise TypeError(f"{name}: takes Tensors, not {type(p).__name__}")
-            if not p.is_leaf:
-                raise ValueError(f"{name}: a result (shape {p.shape}) cannot be a parameter, only a leaf can")
-            if id(p) in known:
-                raise ValueError(f"{name}: a parameter of shape {p.shape} is given twice")
+            check(self, isinstance(p, Tensor), f"takes Tensors, not {type(p).__name__}", TypeError)
+            check(self, p.is_leaf, f"a result (shape {p.shape}) cannot be a parameter, only a leaf can")
+            check(self, id(p) not in known, f"a parameter of shape {p.shape} is given twice")
             known.add(id(p))
         self.param_groups.append({"params": chosen, **self._checked({**self.defaults, **options(group)})})
 
     def _checked(self, given: dict[str, Any]) -> dict[str, Any]:
         """The options with plain numbers in the place of Tensors, if they make sense."""
-        name, plain = type(self).__name__, dict(given)
+        plain = dict(given)
         for option, value in given.items():
             if isinstance(value, Tensor):
-                if value.numel() != 1:
-                    raise ValueError(f"{name}: {option} must be one number, not a tensor of shape {value.shape}")
+                check(self, value.numel() == 1, f"{option} must be one number, not a tensor of shape {value.shape}")
                 plain[option] = value.item()
         check_numbers(self, **{option: plain[option] for option in self.not_negative})
         for option in self.not_negative:
-            if not plain[option] >= 0:
-                raise ValueError(f"{name}: {option} must not be negative, got {plain[option]}")
+            check(self, plain[option] >= 0, f"{option} must not be negative, got {plain[option]}")
         return plain
 
     def _parameters(self) -> list[Tensor]:
@@ -139,21 +131,19 @@ class Optimizer:
                 loss = closure()
         if mode.trace is not None:
             mode.trace.begin(self)
-        position = 0
+        owned = [(p, group) for group in self.param_groups for p in group["params"]]
         with np.errstate(all="ignore"):  # infinities and NaN are results, as they are of operations
-            for group in self.param_groups:
-                for p in group["params"]:
-                    if (grad := p.grad) is not None:
-                        state = self.state.get(position)
-                        if state is None:
-                            state = self.state[position] = self.start(p._data, group)
-                        if mode.trace is not None:  # a compiled function is being made of this step
-                            mode.trace.update(self, position, p, group)
-                        else:
-                            gradient = -grad._data if group.get("maximize") else grad._data
-                            self.update(p._data, gradient, state, group)
-                        p._version[0] += 1
-                    position += 1
+            for position, (p, group) in enumerate(owned):
+                if (grad := p.grad) is None:
+                    continue
+                if position not in self.state:
+                    self.state[position] = self.start(p._data, group)
+                if mode.trace is not None:  # a compiled function is being made of this step
+                    mode.trace.update(self, position, p, group)
+                else:
+                    gradient = -grad._data if group.get("maximize") else grad._data
+                    self.update(p._data, gradient, self.state[position], group)
+                p._version[0] += 1
         return loss
 
     def start(self, value: Array, group: dict[str, Any]) -> dict[str, Any]:
@@ -185,32 +175,31 @@ class Optimizer:
             ValueError: no state, other numbers of groups or parameters, arrays that are missing or of other shapes,
                 or other options.
         """
-        name, parameters = type(self).__name__, self._parameters()
-        if not isinstance(state_dict, Mapping) or not state_dict.keys() >= {"state", "param_groups"}:
-            raise ValueError(f"{name}: a state has the entries 'state' and 'param_groups', what was given has not")
+        parameters = self._parameters()
+        whole = isinstance(state_dict, Mapping) and state_dict.keys() >= {"state", "param_groups"}
+        check(self, whole, "a state has the entries 'state' and 'param_groups', what was given has not")
         groups = state_dict["param_groups"]
         sizes, own = [len(g["params"]) for g in groups], [len(g["params"]) for g in self.param_groups]
-        if sizes != own:
-            raise ValueError(f"{name}: the state has groups of {sizes} parameters, this optimiser has {own}")
+        check(self, sizes == own, f"the state has groups of {sizes} parameters, this optimiser has {own}")
         chosen = [{k: v for k, v in options(saved).items() if k not in _WAYS_TO_RUN} for saved in groups]
         for found in chosen:
-            if differing := ", ".join(sorted(found.keys() - {"initial_lr"} ^ self.defaults.keys())):
-                raise ValueError(f"{name}: the state is another optimiser's, it differs in {differing}")
+            differing = ", ".join(sorted(found.keys() - {"initial_lr"} ^ self.defaults.keys()))
+            check(self, not differing, f"the state is another optimiser's, it differs in {differing}")
         chosen = [self._checked(found) for found in chosen]
         owners = [found for found, size in zip(chosen, sizes, strict=True) for _ in range(size)]
         state: dict[int, dict[str, Any]] = {}
         for key, entries in state_dict["state"].items():
-            position = int(key) if str(key).isdecimal() else len(parameters)
-            if position >= len(parameters):
-                raise ValueError(f"{name}: the state has a parameter {key!r}, this optimiser has {len(parameters)}")
+            position = int(key) if str(key).isdecimal() else -1
+            known = 0 <= position < len(parameters)
+            check(self, known, f"the state has a parameter {key!r}, this optimiser has {len(parameters)}")
             p = parameters[position]
-            if missing := ", ".join(sorted(self.start(p._data, owners[position]).keys() - entries.keys())):
-                raise ValueError(f"{name}: the state of parameter {key} has no {missing}")
+            missing = ", ".join(sorted(self.start(p._data, owners[position]).keys() - entries.keys()))
+            check(self, not missing, f"the state of parameter {key} has no {missing}")
             state[position] = {}
             for entry, value in entries.items():
                 shape = np.shape(value)
-                if shape not in ((), p.shape) or np.asarray(value).dtype.kind not in "biuf":
-                    raise ValueError(f"{name}: the state's {entry} of parameter {key} {shape} does not fit {p.shape}")
+                fits = shape in ((), p.shape) and np.asarray(value).dtype.kind in "biuf"
+                check(self, fits, f"the state's {entry} of parameter {key} {shape} does not fit {p.shape}")
                 if entry == "step":  # PyTorch's is a float32 array, which cannot count beyond 2²⁴
                     value = int(value)
                 elif hasattr(value, "shape"):

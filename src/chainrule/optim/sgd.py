@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from chainrule.errors import check
 from chainrule.kernels.elementwise import each
 from chainrule.optim.optimizer import Array, Optimizer, Parameters, options
 
@@ -38,8 +39,8 @@ class SGD(Optimizer):
 
     def _checked(self, given: dict[str, Any]) -> dict[str, Any]:
         plain = super()._checked(given)
-        if plain["nesterov"] and (plain["momentum"] <= 0 or plain["dampening"] != 0):
-            raise ValueError("SGD: nesterov needs a momentum above 0 and no dampening")
+        possible = not plain["nesterov"] or (plain["momentum"] > 0 and plain["dampening"] == 0)
+        check(self, possible, "nesterov needs a momentum above 0 and no dampening")
         return plain
 
     def update(self, value: Array, gradient: Array, state: dict[str, Any], group: dict[str, Any]) -> None:
