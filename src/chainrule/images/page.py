@@ -37,6 +37,7 @@ LARGE_SIDE, WIDEST_LARGE = 160, 0.35  # and is read on a copy of so many pixels,
 SMALLEST = 14  # pixels of a digit's height: smaller ones cannot be told from dust
 RIM = 0.02  # of the picture's shorter side: what lies in this rim alone is left of a rule, or of what is cut off there
 CORE = 0.3  # of a part's darkest ink: what is lighter is the blur around its strokes
+MANY = 5  # so many sure digits are a page of them, whatever larger things, a pen perhaps, lie on it
 SURE = 0.95  # confidence: what is read with less, and is odd in size or ink besides, is no digit
 
 # All of the following in typical heights of a digit.
@@ -132,13 +133,26 @@ def read_page(photo: NDArray[np.floating | np.uint8], read: Reader) -> list[list
 
 
 def _read_small(grey: Grey, read: Reader) -> list[list[Digit]]:
-    """Digits that are small beside the picture, as most are."""
+    """Digits that are small beside the picture, as most are; or those beside something larger, if they are many."""
     parts, size = _find_parts(grey)
+    lines = _read_handy(grey, parts, size, read)
+    dark = FAINTEST * _median([part.darkness for part in parts], parts)
+    shorter = [part for part in parts if part.height < SHORTEST * size and part.darkness > dark]
+    if _sure(lines) >= MANY or len(_likely(shorter)) < MANY:
+        return lines
+    others = _read_handy(grey, shorter, _typical_height(shorter), read)
+    return others if _sure(others) > max(MANY, 2 * _sure(lines)) else lines
+
+
+def _read_handy(grey: Grey, parts: Sequence[_Part], size: float, read: Reader) -> list[list[Digit]]:
+    """The digits among the parts, which are typically of that size; on a smaller copy if they are large."""
     if size <= 1.4 * HANDY:
         return _read_lines(parts, size, read)
     handy = shrink(grey, round(HANDY / size * max(grey.shape)))
-    lines = _read_lines(*_find_parts(handy), read)
-    return _rescaled(lines, max(grey.shape) / max(handy.shape))
+    scale = max(grey.shape) / max(handy.shape)
+    parts, _ = _find_parts(handy)
+    lines = _read_lines(parts, size / scale, read)
+    return _rescaled(lines, scale)
 
 
 def _read_large(grey: Grey, read: Reader) -> list[list[Digit]]:
@@ -147,7 +161,9 @@ def _read_large(grey: Grey, read: Reader) -> list[list[Digit]]:
     parts, size = _find_parts(small, WIDEST_LARGE)
     if size < LARGE * min(small.shape):
         return []
-    return _rescaled(_read_lines(parts, size, read), max(grey.shape) / max(small.shape))
+    narrow = 0.9 * WIDEST_STROKE * min(small.shape)  # a pen that lies on the sheet is; a marker's strokes are not
+    thick = [part for part in parts if part.thickness > narrow]
+    return _rescaled(_read_lines(thick, size, read), max(grey.shape) / max(small.shape))
 
 
 def _read_lines(parts: Sequence[_Part], size: float, read: Reader) -> list[list[Digit]]:
@@ -172,6 +188,11 @@ def _scaled(box: Box, by: float) -> Box:
 
 def _flat(lines: list[list[Digit]]) -> list[Digit]:
     return [digit for line in lines for digit in line]
+
+
+def _sure(lines: list[list[Digit]]) -> int:
+    """How many of the digits are read with confidence."""
+    return sum(digit.confidence >= SURE for digit in _flat(lines))
 
 
 def _is_of(one: Digit, large: list[list[Digit]]) -> bool:
@@ -214,8 +235,13 @@ def _find_parts(grey: Grey, widest: float = WIDEST_STROKE) -> tuple[list[_Part],
 
 def _typical_height(parts: Iterable[_Part]) -> float:
     """The height of most of the ink that has the form of digits; 0 if there is none."""
-    likely = [p for p in parts if p.height >= SMALLEST and p.height > 0.4 * p.width and not _no_stroke(p)]
+    likely = _likely(parts)
     return _median([p.height for p in likely], likely)
+
+
+def _likely(parts: Iterable[_Part]) -> list[_Part]:
+    """Those that have the form of digits."""
+    return [p for p in parts if p.height >= SMALLEST and p.height > 0.4 * p.width and not _no_stroke(p)]
 
 
 def _median(values: Sequence[float], parts: Sequence[_Part]) -> float:
