@@ -229,6 +229,14 @@ def test_the_sheets_border_is_no_digit(read, desk):
     assert told(read_page(noisy(photo), read)) == ["2580", "5082"]
 
 
+def test_hardly_any_of_the_border_on_a_desk_about_as_bright_is_a_digit(read):
+    page = make_page(301, rules="ruled", desk=True, shadow=True, width=1000, lines=2, shade=0.6)
+    photo = page.image.convert("L").filter(ImageFilter.UnsharpMask(radius=2, percent=100, threshold=2))
+    result = score(page, read_page(np.asarray(photo), read))
+    assert result.found == result.written
+    assert result.false <= 2
+
+
 @pytest.mark.parametrize("kind", ["ruled", "squared"])
 @pytest.mark.parametrize("degrees", [0, 3])
 def test_rules_are_no_digits_and_digits_on_them_stay(read, kind, degrees):

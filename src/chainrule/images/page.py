@@ -36,6 +36,7 @@ LARGE = 0.35  # of the picture's shorter side: a digit this tall may have stroke
 LARGE_SIDE, WIDEST_LARGE = 160, 0.35  # and is read on a copy of so many pixels, strokes being up to this wide
 SMALLEST = 14  # pixels of a digit's height: smaller ones cannot be told from dust
 RIM = 0.02  # of the picture's shorter side: what lies in this rim alone is left of a rule, or of what is cut off there
+EDGE = 0.75  # of a part's ink: with so much beside the edge of a sheet or a shadow, it is left of that edge
 CORE = 0.3  # of a part's darkest ink: what is lighter is the blur around its strokes
 MANY = 5  # so many sure digits are a page of them, whatever larger things, a pen perhaps, lie on it
 SURE = 0.95  # confidence: what is read with less, and is odd in size or ink besides, is no digit
@@ -211,8 +212,8 @@ def _is_of(one: Digit, large: list[list[Digit]]) -> bool:
 
 
 def _find_parts(grey: Grey, widest: float = WIDEST_STROKE) -> tuple[list[_Part], float]:
-    """The parts that ink falls into, those at the sheet's border left out; and how tall a digit is, typically."""
-    ink, sheet = find_ink(grey, widest)
+    """The parts that ink falls into, without those at borders and along edges; and how tall a digit is, typically."""
+    ink, sheet, edge = find_ink(grey, widest)
     labels, count = ndimage.label(ink > 0, np.ones((3, 3)))
     inked = labels > 0
     darkest = np.zeros(count + 1, ink.dtype)
@@ -229,7 +230,8 @@ def _find_parts(grey: Grey, widest: float = WIDEST_STROKE) -> tuple[list[_Part],
             continue
         around = (slice(rows.start - 1, rows.stop + 1), slice(columns.start - 1, columns.stop + 1))
         mine = ndimage.binary_dilation(labels[around] == number, np.ones((3, 3))) & np.isin(labels[around], (0, number))
-        parts.append(_Part(around[0].start, around[1].start, np.where(mine, ink[around], 0)))
+        if edge[where][labels[where] == number].mean() < EDGE:
+            parts.append(_Part(around[0].start, around[1].start, np.where(mine, ink[around], 0)))
     return parts, _typical_height(parts)
 
 
