@@ -74,6 +74,7 @@ def make_page(
     shadow: bool | None = None,
     width: int | None = None,
     lines: int | None = None,
+    shade: float | None = None,
 ) -> Page:
     """A photograph of a page; what is not given comes from the seed.
 
@@ -86,6 +87,7 @@ def make_page(
         shadow: whether a shadow with an edge falls on it.
         width: of the photo, in pixels.
         lines: how many, at most.
+        shade: of the desk, from 0 to 1; it is dark otherwise.
     """
     random = np.random.default_rng(seed)
     pick = lambda names: str(random.choice(list(names)))  # noqa: E731
@@ -105,7 +107,7 @@ def make_page(
         height = int(width * 0.75)
     ink, written, pitch = _write(random, (height, width), chosen["pen"], chosen["lines"])
     sheet = _sheet(random, ink, chosen, pitch)
-    photo, place = _lay_on_desk(random, sheet, chosen["desk"])
+    photo, place = _lay_on_desk(random, sheet, chosen["desk"], shade)
     photo *= _light(random, photo.shape[:2], chosen["shadow"])[..., None]
     photo = ndimage.gaussian_filter(photo, (random.uniform(0.3, 0.7 + width / 2500),) * 2 + (0,))
     photo += random.normal(0, random.uniform(0.003, 0.02), photo.shape).astype(np.float32)
@@ -181,7 +183,7 @@ def _sheet(random, ink, chosen, size):
     return sheet
 
 
-def _lay_on_desk(random, sheet, desk):
+def _lay_on_desk(random, sheet, desk, shade):
     """Photograph the sheet a little turned, from a little aside: the photo, and where a box on the sheet goes."""
     height, width = sheet.shape[:2]
     angle = np.deg2rad(random.uniform(-4, 4))
@@ -191,7 +193,10 @@ def _lay_on_desk(random, sheet, desk):
     scale = random.uniform(0.82, 0.9) if desk else 1.18
     target = middle + scale * (corners - middle) @ turn.T
     target += random.uniform(-0.015, 0.015, (4, 2)) * (width, height)
-    shade = random.uniform(0.1, 0.4) * np.asarray(random.choice([(1.2, 1.0, 0.7), (1.0, 1.0, 1.0), (0.7, 0.9, 1.2)]))
+    dark = random.uniform(0.1, 0.4)
+    shade = (dark if shade is None else shade) * np.asarray(
+        random.choice([(1.2, 1.0, 0.7), (1.0, 1.0, 1.0), (0.7, 0.9, 1.2)])
+    )
     wood = random.normal(0, 1, (height, width)).astype(np.float32)
     wood = ndimage.uniform_filter1d(ndimage.gaussian_filter(wood, 2), 61, axis=1)
     wood = (1 + random.uniform(0, 0.15) * wood / wood.std())[..., None] * shade.astype(np.float32)

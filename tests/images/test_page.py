@@ -204,6 +204,15 @@ def test_blots_dust_dashes_and_a_frame_are_no_digits(read):
     assert told(read_page(noisy(np.asarray(picture) / 255), read)) == ["2580"]
 
 
+@pytest.mark.parametrize("ends", [(400, 90, 640, 780), (720, 40, 700, 760), (300, 60, 480, 740)])
+def test_a_pen_on_the_sheet_hides_no_digits_beside_it(read, ends):
+    sheet = np.minimum(write(["31", "26", "58", "93", "84"]), write(["27"] * 5, at=(780, 100)))
+    picture = Image.fromarray(np.rint(255 * sheet).astype(np.uint8))
+    ImageDraw.Draw(picture).line(ends, fill=40, width=34)
+    photo = np.asarray(picture.filter(ImageFilter.GaussianBlur(0.8))) / 255
+    assert told(read_page(noisy(photo), read)) == ["3127", "2627", "5827", "9327", "8427"]
+
+
 @pytest.mark.parametrize("sharp", [1, 8, 40], ids=lambda sharp: f"{sharp} pixels wide")
 def test_the_edge_of_a_shadow_is_no_digit(read, sharp):
     x = np.arange(1000) + 0.3 * np.arange(800)[:, None]
@@ -218,6 +227,14 @@ def test_the_sheets_border_is_no_digit(read, desk):
     photo = Image.fromarray(np.rint(255 * photo).astype(np.uint8)).rotate(3, fillcolor=int(255 * desk))
     photo = np.asarray(photo.filter(ImageFilter.GaussianBlur(1.5))) / 255
     assert told(read_page(noisy(photo), read)) == ["2580", "5082"]
+
+
+def test_hardly_any_of_the_border_on_a_desk_about_as_bright_is_a_digit(read):
+    page = make_page(301, rules="ruled", desk=True, shadow=True, width=1000, lines=2, shade=0.6)
+    photo = page.image.convert("L").filter(ImageFilter.UnsharpMask(radius=2, percent=100, threshold=2))
+    result = score(page, read_page(np.asarray(photo), read))
+    assert result.found == result.written
+    assert result.false <= 2
 
 
 @pytest.mark.parametrize("kind", ["ruled", "squared"])

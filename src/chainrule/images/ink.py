@@ -33,7 +33,7 @@ SLOPES = np.linspace(-0.16, 0.16, 33)  # pixels down for each across: of the pag
 NEAR_SLOPES = np.linspace(-0.08, 0.08, 15)  # and of its single rules beside that, as it is seen from aside
 
 
-def find_ink(grey: Grey, widest: float = WIDEST_STROKE) -> tuple[Grey, NDArray[np.bool_]]:
+def find_ink(grey: Grey, widest: float = WIDEST_STROKE) -> tuple[Grey, NDArray[np.bool_], NDArray[np.bool_]]:
     """How much of the paper's light each pixel swallows; light, shadow and the paper's rules are taken away.
 
     Args:
@@ -41,10 +41,11 @@ def find_ink(grey: Grey, widest: float = WIDEST_STROKE) -> tuple[Grey, NDArray[n
         widest: the widest stroke, of the shorter side.
 
     Returns:
-        `ink`, from 0 to 1, where that is more than the camera's noise can make, and 0 elsewhere; and `sheet`, where
-        there is paper and not the desk. Both `(height, width)`.
+        `ink`, from 0 to 1, where that is more than the camera's noise can make, and 0 elsewhere; `sheet`, where there
+        is paper and not the desk; and `edge`, what is close to a long edge: of a sheet on a bright desk, or of a
+        shadow. All `(height, width)`.
     """
-    paper, unsure, sheet = _paper(grey, widest)
+    paper, unsure, sheet, edge = _paper(grey, widest)
     ink = 1 - ndimage.gaussian_filter(grey, SMOOTHING) / np.maximum(paper, 0.02)  # (height, width)
     level, noise = _level_and_noise(ink, widest)
     ink = np.where(sheet, np.clip(ink - level, 0, 1), 0)
@@ -52,11 +53,11 @@ def find_ink(grey: Grey, widest: float = WIDEST_STROKE) -> tuple[Grey, NDArray[n
     for rule in rules:  # the one that was taken away first would leave gaps in the other
         ink = np.clip(1 - (1 - ink) / (1 - np.minimum(rule, 0.9)), 0, 1)
     ink[ink < np.maximum(np.maximum(LEAST_INK, unsure), LEAST_CLARITY * noise)] = 0
-    return ink, sheet
+    return ink, sheet, edge
 
 
-def _paper(grey: Grey, widest: float) -> tuple[Grey, Grey, NDArray[np.bool_]]:
-    """The brightness of the paper, also under the ink; by what part of it that may be wrong; and where there is paper.
+def _paper(grey: Grey, widest: float) -> tuple[Grey, Grey, NDArray[np.bool_], NDArray[np.bool_]]:
+    """The brightness of the paper, also under the ink; by what part that may be wrong; where there is paper, and edges.
 
     On a small copy every dark detail narrower than a window is filled with the brightness beside it (a closing), which
     leaves the edges of shadows and of the sheet where they are.
@@ -68,9 +69,23 @@ def _paper(grey: Grey, widest: float) -> tuple[Grey, Grey, NDArray[np.bool_]]:
     light = ndimage.median_filter(light, 5)
     size = (coarse.shape[0] * step, coarse.shape[1] * step)
     here = np.s_[: grey.shape[0], : grey.shape[1]]
-    unsure = 1 - ndimage.minimum_filter(light, 3) / np.maximum(ndimage.maximum_filter(light, 3), 1e-6)
-    paper, unsure = (_enlarge(values, size)[here] for values in (ndimage.gaussian_filter(light, 0.7), unsure))
-    return paper, unsure, _enlarge(_sheet(light).astype(np.float32), size)[here] > 0.5
+    paper, unsure = (_enlarge(values, size)[here] for values in (ndimage.gaussian_filter(light, 0.7), _step(light, 3)))
+    sheet, edge = (_enlarge(where.astype(np.float32), size)[here] > 0.5 for where in (_sheet(light), _edge(light)))
+    return paper, unsure, sheet, edge
+
+
+def _step(light: Grey, window: int) -> Grey:
+    """By what part the light falls within a window."""
+    brightest = np.maximum(ndimage.maximum_filter(light, window), 1e-6)
+    return np.asarray(1 - ndimage.minimum_filter(light, window) / brightest)
+
+
+def _edge(light: Grey) -> NDArray[np.bool_]:
+    """Where the light falls at once, along a line that is long."""
+    parts, _ = ndimage.label(_step(light, 5) > LEAST_INK, np.ones((3, 3)))
+    long = RULE * min(light.shape)
+    boxes = enumerate(ndimage.find_objects(parts), 1)
+    return np.isin(parts, [n for n, box in boxes if max(at.stop - at.start for at in box) > long])
 
 
 def _sheet(light: Grey) -> NDArray[np.bool_]:

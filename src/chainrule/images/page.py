@@ -8,7 +8,6 @@ a line may climb or bend a little.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -17,6 +16,7 @@ import numpy as np
 from scipy import ndimage
 
 from chainrule.images.ink import WIDEST_STROKE, find_ink
+from chainrule.images.lines import in_lines
 from chainrule.images.raster import shrink
 from chainrule.images.steps import checked, ink_to_mnist
 
@@ -36,7 +36,9 @@ LARGE = 0.35  # of the picture's shorter side: a digit this tall may have stroke
 LARGE_SIDE, WIDEST_LARGE = 160, 0.35  # and is read on a copy of so many pixels, strokes being up to this wide
 SMALLEST = 14  # pixels of a digit's height: smaller ones cannot be told from dust
 RIM = 0.02  # of the picture's shorter side: what lies in this rim alone is left of a rule, or of what is cut off there
+EDGE = 0.75  # of a part's ink: with so much beside the edge of a sheet or a shadow, it is left of that edge
 CORE = 0.3  # of a part's darkest ink: what is lighter is the blur around its strokes
+MANY = 5  # so many sure digits are a page of them, whatever larger things, a pen perhaps, lie on it
 SURE = 0.95  # confidence: what is read with less, and is odd in size or ink besides, is no digit
 
 # All of the following in typical heights of a digit.
@@ -63,7 +65,7 @@ class Digit:
 
 
 @dataclass(frozen=True, eq=False)
-class _Part:
+class Part:
     """A piece of ink: where it is, and how dark it is there; 0 wherever the ink is another part's."""
 
     top: int
@@ -72,18 +74,22 @@ class _Part:
 
     @property
     def height(self) -> int:
+        """In pixels."""
         return int(self.ink.shape[0])
 
     @property
     def width(self) -> int:
+        """In pixels."""
         return int(self.ink.shape[1])
 
     @property
     def bottom(self) -> int:
+        """The first row below it."""
         return self.top + self.height
 
     @property
     def right(self) -> int:
+        """The first column beyond it."""
         return self.left + self.width
 
     @cached_property
@@ -132,13 +138,26 @@ def read_page(photo: NDArray[np.floating | np.uint8], read: Reader) -> list[list
 
 
 def _read_small(grey: Grey, read: Reader) -> list[list[Digit]]:
-    """Digits that are small beside the picture, as most are."""
+    """Digits that are small beside the picture, as most are; or those beside something larger, if they are many."""
     parts, size = _find_parts(grey)
+    lines = _read_handy(grey, parts, size, read)
+    dark = FAINTEST * _median([part.darkness for part in parts], parts)
+    shorter = [part for part in parts if part.height < SHORTEST * size and part.darkness > dark]
+    if _sure(lines) >= MANY or len(_likely(shorter)) < MANY:
+        return lines
+    others = _read_handy(grey, shorter, _typical_height(shorter), read)
+    return others if _sure(others) > max(MANY, 2 * _sure(lines)) else lines
+
+
+def _read_handy(grey: Grey, parts: Sequence[Part], size: float, read: Reader) -> list[list[Digit]]:
+    """The digits among the parts, which are typically of that size; on a smaller copy if they are large."""
     if size <= 1.4 * HANDY:
         return _read_lines(parts, size, read)
     handy = shrink(grey, round(HANDY / size * max(grey.shape)))
-    lines = _read_lines(*_find_parts(handy), read)
-    return _rescaled(lines, max(grey.shape) / max(handy.shape))
+    scale = max(grey.shape) / max(handy.shape)
+    parts, _ = _find_parts(handy)
+    lines = _read_lines(parts, size / scale, read)
+    return _rescaled(lines, scale)
 
 
 def _read_large(grey: Grey, read: Reader) -> list[list[Digit]]:
@@ -147,17 +166,19 @@ def _read_large(grey: Grey, read: Reader) -> list[list[Digit]]:
     parts, size = _find_parts(small, WIDEST_LARGE)
     if size < LARGE * min(small.shape):
         return []
-    return _rescaled(_read_lines(parts, size, read), max(grey.shape) / max(small.shape))
+    narrow = 0.9 * WIDEST_STROKE * min(small.shape)  # a pen that lies on the sheet is; a marker's strokes are not
+    thick = [part for part in parts if part.thickness > narrow]
+    return _rescaled(_read_lines(thick, size, read), max(grey.shape) / max(small.shape))
 
 
-def _read_lines(parts: Sequence[_Part], size: float, read: Reader) -> list[list[Digit]]:
+def _read_lines(parts: Sequence[Part], size: float, read: Reader) -> list[list[Digit]]:
     """The digits among the parts; `size` is their typical height."""
     if not size:
         return []
     parts = [part for part in _join(parts, size) if _may_be_digit(part, size)]
     dark = _median([part.darkness for part in parts], parts)  # what is much fainter is left of rules, shadows, stains
     parts = [part for part in parts if part.darkness > FAINTEST * dark]
-    lines = [_read_line(line, read, size, dark) for line in _lines(parts)]
+    lines = [_read_line(line, read, size, dark) for line in in_lines(parts)]
     return [line for line in lines if line]
 
 
@@ -172,6 +193,11 @@ def _scaled(box: Box, by: float) -> Box:
 
 def _flat(lines: list[list[Digit]]) -> list[Digit]:
     return [digit for line in lines for digit in line]
+
+
+def _sure(lines: list[list[Digit]]) -> int:
+    """How many of the digits are read with confidence."""
+    return sum(digit.confidence >= SURE for digit in _flat(lines))
 
 
 def _is_of(one: Digit, large: list[list[Digit]]) -> bool:
@@ -189,9 +215,9 @@ def _is_of(one: Digit, large: list[list[Digit]]) -> bool:
 # Parts
 
 
-def _find_parts(grey: Grey, widest: float = WIDEST_STROKE) -> tuple[list[_Part], float]:
-    """The parts that ink falls into, those at the sheet's border left out; and how tall a digit is, typically."""
-    ink, sheet = find_ink(grey, widest)
+def _find_parts(grey: Grey, widest: float = WIDEST_STROKE) -> tuple[list[Part], float]:
+    """The parts that ink falls into, without those at borders and along edges; and how tall a digit is, typically."""
+    ink, sheet, edge = find_ink(grey, widest)
     labels, count = ndimage.label(ink > 0, np.ones((3, 3)))
     inked = labels > 0
     darkest = np.zeros(count + 1, ink.dtype)
@@ -208,17 +234,23 @@ def _find_parts(grey: Grey, widest: float = WIDEST_STROKE) -> tuple[list[_Part],
             continue
         around = (slice(rows.start - 1, rows.stop + 1), slice(columns.start - 1, columns.stop + 1))
         mine = ndimage.binary_dilation(labels[around] == number, np.ones((3, 3))) & np.isin(labels[around], (0, number))
-        parts.append(_Part(around[0].start, around[1].start, np.where(mine, ink[around], 0)))
+        if edge[where][labels[where] == number].mean() < EDGE:
+            parts.append(Part(around[0].start, around[1].start, np.where(mine, ink[around], 0)))
     return parts, _typical_height(parts)
 
 
-def _typical_height(parts: Iterable[_Part]) -> float:
+def _typical_height(parts: Iterable[Part]) -> float:
     """The height of most of the ink that has the form of digits; 0 if there is none."""
-    likely = [p for p in parts if p.height >= SMALLEST and p.height > 0.4 * p.width and not _no_stroke(p)]
+    likely = _likely(parts)
     return _median([p.height for p in likely], likely)
 
 
-def _median(values: Sequence[float], parts: Sequence[_Part]) -> float:
+def _likely(parts: Iterable[Part]) -> list[Part]:
+    """Those that have the form of digits."""
+    return [p for p in parts if p.height >= SMALLEST and p.height > 0.4 * p.width and not _no_stroke(p)]
+
+
+def _median(values: Sequence[float], parts: Sequence[Part]) -> float:
     """The median where each part's value counts as often as it has ink, so that a hundred specks are not the rule."""
     if not values:
         return 0.0
@@ -227,12 +259,12 @@ def _median(values: Sequence[float], parts: Sequence[_Part]) -> float:
     return float(values[order[np.searchsorted(mass, mass[-1] / 2)]])
 
 
-def _no_stroke(part: _Part) -> bool:
+def _no_stroke(part: Part) -> bool:
     """Whether it is too thick for its size, as a blot is, or too thin, as a frame or a long line."""
     return not THINNEST < part.thickness / max(part.height, part.width) < THICKEST or _is_frame(part)
 
 
-def _is_frame(part: _Part) -> bool:
+def _is_frame(part: Part) -> bool:
     """Whether it goes along all sides of its box, thin, with nothing inside, and is too wide for a one."""
     if part.thickness > THIN_FRAME * max(part.height, part.width):
         return False
@@ -244,7 +276,7 @@ def _is_frame(part: _Part) -> bool:
     return all(float(side.mean()) > FRAMED for side in sides)
 
 
-def _may_be_digit(part: _Part, size: float) -> bool:
+def _may_be_digit(part: Part, size: float) -> bool:
     fits = SHORTEST * size <= part.height <= TALLEST * size and part.width <= WIDEST * size
     return fits and part.sharpness > SOFTEST and part.height > 0.3 * part.width and not _no_stroke(part)
 
@@ -252,10 +284,10 @@ def _may_be_digit(part: _Part, size: float) -> bool:
 # Joining and cutting
 
 
-def _join(parts: Sequence[_Part], size: float) -> list[_Part]:
+def _join(parts: Sequence[Part], size: float) -> list[Part]:
     """Join the pieces of digits that were written or photographed with gaps."""
     waiting = sorted((p for p in parts if max(p.height, p.width) >= SPECK * size), key=lambda p: -p.height)
-    joined: list[_Part] = []
+    joined: list[Part] = []
     boxes = np.zeros((4, len(waiting)))  # of those joined: left, top, right, bottom
     for piece in waiting:  # the tallest first, so that small ones come to a digit that is there
         gaps = _gaps(piece, boxes[:, : len(joined)])
@@ -270,14 +302,14 @@ def _join(parts: Sequence[_Part], size: float) -> list[_Part]:
     return joined
 
 
-def _gaps(part: _Part, boxes: NDArray[np.float64]) -> NDArray[np.float64]:
+def _gaps(part: Part, boxes: NDArray[np.float64]) -> NDArray[np.float64]:
     """How far apart a part's box is from others (4, N): left, top, right, bottom; 0 where they touch or overlap."""
     across = np.maximum(part.left, boxes[0]) - np.minimum(part.right, boxes[2])
     down = np.maximum(part.top, boxes[1]) - np.minimum(part.bottom, boxes[3])
     return np.asarray(np.hypot(np.maximum(across, 0), np.maximum(down, 0)))
 
 
-def _belong_together(piece: _Part, part: _Part, size: float) -> bool:
+def _belong_together(piece: Part, part: Part, size: float) -> bool:
     """Whether a piece that is near may be of the same digit: by their size together, their ink, and how they lie."""
     height = max(piece.bottom, part.bottom) - min(piece.top, part.top)
     width = max(piece.right, part.right) - min(piece.left, part.left)
@@ -293,16 +325,16 @@ def _belong_together(piece: _Part, part: _Part, size: float) -> bool:
     return overlap > 0.15 or piece.height < 0.5 * piece.width or piece.width < 0.15 * size  # else a small digit beside
 
 
-def _union(one: _Part, other: _Part) -> _Part:
+def _union(one: Part, other: Part) -> Part:
     top, left = min(one.top, other.top), min(one.left, other.left)
     ink = np.zeros((max(one.bottom, other.bottom) - top, max(one.right, other.right) - left), one.ink.dtype)
     for part in (one, other):
         here = ink[part.top - top : part.bottom - top, part.left - left : part.right - left]
         np.maximum(here, part.ink, out=here)
-    return _Part(top, left, ink)
+    return Part(top, left, ink)
 
 
-def _cuts(part: _Part) -> list[tuple[_Part, _Part]]:
+def _cuts(part: Part) -> list[tuple[Part, Part]]:
     """Ways to cut it in two, from top to bottom: through one stroke, where there is least ink to cut through."""
     stroke = part.ink > 0.5 * part.darkness
     ink = ndimage.uniform_filter1d(stroke.sum(axis=0, dtype=float), 3)  # (width,)
@@ -318,20 +350,20 @@ def _cuts(part: _Part) -> list[tuple[_Part, _Part]]:
     return halves
 
 
-def _trimmed(part: _Part, start: int, stop: int) -> _Part | None:
+def _trimmed(part: Part, start: int, stop: int) -> Part | None:
     """The columns from `start` to `stop`, without the empty rows and columns around them; None if there is no ink."""
     ink = part.ink[:, start:stop]
     rows, columns = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
     if not rows.size:
         return None
     top, left = int(rows[0]), int(columns[0])
-    return _Part(part.top + top, part.left + start + left, ink[top : rows[-1] + 1, left : columns[-1] + 1])
+    return Part(part.top + top, part.left + start + left, ink[top : rows[-1] + 1, left : columns[-1] + 1])
 
 
 # Reading
 
 
-def _read_line(line: Sequence[_Part], read: Reader, size: float, dark: float) -> list[Digit]:
+def _read_line(line: Sequence[Part], read: Reader, size: float, dark: float) -> list[Digit]:
     """Read the digits of a line, several that touch one by one; what is no digit is left out.
 
     Args:
@@ -351,7 +383,7 @@ def _read_line(line: Sequence[_Part], read: Reader, size: float, dark: float) ->
     return found
 
 
-def _read(parts: Sequence[_Part], read: Reader) -> list[Digit]:
+def _read(parts: Sequence[Part], read: Reader) -> list[Digit]:
     images = np.stack([_image(part) for part in parts])
     confidences = read(images)  # (N, classes)
     found = []
@@ -363,14 +395,14 @@ def _read(parts: Sequence[_Part], read: Reader) -> list[Digit]:
     return found
 
 
-def _image(part: _Part) -> NDArray[np.uint8]:
+def _image(part: Part) -> NDArray[np.uint8]:
     """Its ink, from none to that of its strokes, in MNIST's form."""
     full = part.darkness
     start = 0.15 * full
     return ink_to_mnist(np.pad(np.clip((part.ink - start) / (full - start), 0, 1), 2))
 
 
-def _read_apart(part: _Part, whole: Digit, read: Reader, most: int = 4) -> list[tuple[_Part, Digit]]:
+def _read_apart(part: Part, whole: Digit, read: Reader, most: int = 4) -> list[tuple[Part, Digit]]:
     """Cut what is too wide for one digit where the pieces are read with more confidence than the whole."""
     wide = part.width / part.height
     if most < 2 or wide < 1.1 or (wide < 1.4 and whole.confidence > 0.8):
@@ -384,50 +416,3 @@ def _read_apart(part: _Part, whole: Digit, read: Reader, most: int = 4) -> list[
     if best is None:
         return [(part, whole)]
     return [found for half, digit in best for found in _read_apart(half, digit, read, most - 1)]
-
-
-# Lines
-
-
-def _lines(parts: Sequence[_Part]) -> list[list[_Part]]:
-    """Parts in lines, from top to bottom, and in each from left to right."""
-    if not parts:
-        return []
-    slope = _slope(parts)
-    lines: list[list[_Part]] = []
-    for part in sorted(parts, key=lambda part: part.left):
-        fitting = [(_step(line, part, slope), i) for i, line in enumerate(lines)]
-        off, best = min(fitting, default=(math.inf, -1))
-        if off < 0.5:
-            lines[best].append(part)
-        else:
-            lines.append([part])
-    return sorted(lines, key=lambda line: _mean([_middle(part) - slope * part.left for part in line]))
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
-
-
-def _middle(part: _Part) -> float:
-    return (part.top + part.bottom) / 2
-
-
-def _step(line: Sequence[_Part], part: _Part, slope: float) -> float:
-    """How far a part is above or below where a line would go on, in heights; by the line's last three parts."""
-    last = line[-3:]
-    expected = _mean([_middle(p) + slope * (part.left - p.left) for p in last])
-    return abs(_middle(part) - expected) / max(part.height, _mean([p.height for p in last]))
-
-
-def _slope(parts: Sequence[_Part]) -> float:
-    """How much lines go down for each pixel to the right: the median of each part to its next neighbour."""
-    middles = np.array([(part.left + part.width / 2, _middle(part)) for part in parts])  # (N, 2)
-    slopes = []
-    for x, y in middles:
-        across, down = middles[:, 0] - x, np.abs(middles[:, 1] - y)
-        right = np.flatnonzero((across > 0) & (down < 0.35 * across))
-        if right.size:
-            next_one = right[np.argmin(across[right] + 2 * down[right])]
-            slopes.append((middles[next_one, 1] - y) / across[next_one])
-    return float(np.median(slopes)) if slopes else 0.0
