@@ -7,7 +7,7 @@ EVENT is one of
     saving N       killed in the middle of saving for the N-th time, the new file written but not yet in place
     best           killed when the best weights of the first epoch are saved, and the history is not
     history        killed when the history of the first epoch is saved, and the checkpoint is not
-    hang           never comes back from saving once interrupted
+    hang           never comes back from saving once interrupted, and says so
 
 Killed is as by `kill -9`: nothing is cleaned up.
 """
@@ -40,8 +40,10 @@ class Checkpoint(callbacks.Checkpoint):
 
     def on_step(self, trainer: Any) -> None:
         time.sleep(0.01 if EVENT.startswith("slow") else 0)
-        while trainer.interrupt and EVENT == "hang":
-            time.sleep(0.01)
+        if trainer.interrupt and EVENT == "hang":
+            print("hanging", file=sys.stderr, flush=True)
+            while True:
+                time.sleep(0.01)
         super().on_step(trainer)
         reached("step")
 

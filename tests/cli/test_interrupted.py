@@ -191,6 +191,7 @@ def test_control_c_twice_quits_at_once(start, command, images, here, never_stopp
     wait_for((here / "run" / "checkpoint" / checkpoint.FILE).exists, begun)
     begun.send_signal(signal.SIGINT)
     assert "stopping after this step" in begun.stderr.readline()
+    assert begun.stderr.readline() == "hanging\n"  # earlier, it might be in the middle of an import
     assert begun.poll() is None
     begun.send_signal(signal.SIGINT)
     out, err = begun.communicate(timeout=20)
