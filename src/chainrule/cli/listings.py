@@ -22,7 +22,8 @@ def models() -> None:
     rows = []
     for model in REGISTRY.values():
         recipe = model.recipe
-        how = f"{recipe.optimizer}, rate {recipe.lr:g}, batches of {recipe.batch_size}, {recipe.epochs} epochs"
+        epochs = f"{recipe.epochs} epoch{'' if recipe.epochs == 1 else 's'}"
+        how = f"{recipe.optimizer}, rate {recipe.lr:g}, batches of {recipe.batch_size}, {epochs}"
         rows.append((model.name, model.summary, how))
     print_table(rows)
 
