@@ -43,19 +43,6 @@ FORMULAS: dict[Any, str] = {
 START = {"sum": "0", "max": "-math.inf", "min": "math.inf"}
 STEP = {"sum": "add({0}, {1})", "max": "maximum({0}, {1})", "min": "minimum({0}, {1})"}
 
-WORK = """
-
-@jit
-def work(T, S, part, me, shares, hurry):
-    while part >= 0:
-        if me == 0:
-            hold_blas(T)
-        run(T, S, part, me, shares)
-        if me == 0:
-            let_blas_go(T)
-            return
-        part = next_part(T, me, hurry)""".splitlines()
-
 FEW_ROWS = 24  # with more, BLAS's copy of the weights pays (see `kernels.loops.product`)
 SMALL = 4_000
 """Loops over fewer elements are not shared among threads."""
@@ -96,13 +83,13 @@ class Function:
             share = ("me * {0} // shares", "(me + 1) * {0} // shares") if self.shared else ("0", "{0}")
             return [self.call(name, moves, *(end.format(self.rows) for end in share))]
         line = self.call(
-            name, moves, f"part * {self.rows} // {self.parts}", f"(part + 1) * {self.rows} // {self.parts}"
+            name, moves, f"piece * {self.rows} // {self.parts}", f"(piece + 1) * {self.rows} // {self.parts}"
         )
-        return [f"for part in range(me * {self.parts} // shares, (me + 1) * {self.parts} // shares):", f"    {line}"]
+        return [f"for piece in range(me * {self.parts} // shares, (me + 1) * {self.parts} // shares):", f"    {line}"]
 
     def call(self, name: str, moves: Mapping[int, str], first: str, last: str, fresh: str = "1") -> str:
         """A line that calls it for some rows; `moves` says by place in T how far an array is moved."""
-        moves = {**moves, **{n: f" + part * {size}" for n, size in self.sums.items()}}
+        moves = {**moves, **{n: f" + piece * {size}" for n, size in self.sums.items()}}
         given = [*(f"T[{n}]{moves.get(n, '')}" for n in self.arrays), *(f"S[{n}]" for n in self.numbers), first, last]
         return f"{name}({', '.join([*given, fresh] if self.sums else given)})"
 
@@ -143,8 +130,8 @@ def together(group: Group, calls: Sequence[Call], moves: Mapping[int, str]) -> l
     lines = ["", "", "@inner", f"def {group.name}(T, S, me, shares):"]
     indent = "    "
     if parts:
-        lines.append(f"    for part in range(me * {parts} // shares, (me + 1) * {parts} // shares):")
-        lines += [f"        begin, end = part * {n} // {parts}, (part + 1) * {n} // {parts}"]
+        lines.append(f"    for piece in range(me * {parts} // shares, (me + 1) * {parts} // shares):")
+        lines += [f"        begin, end = piece * {n} // {parts}, (piece + 1) * {n} // {parts}"]
         indent += "    "
     else:
         lines.append(f"    begin, end = me * {n} // shares, (me + 1) * {n} // shares")
@@ -156,18 +143,44 @@ def together(group: Group, calls: Sequence[Call], moves: Mapping[int, str]) -> l
     return lines
 
 
-def parts(parts: Sequence[Sequence[Call]], moves: Mapping[int, str]) -> list[str]:
-    """The function `work`, which each thread calls: the first does one part, others go on from part to part.
+ENTRY = """
+
+@entrance
+def work(table, task, part, me, shares, hurry):
+    T = pointer(table, i8)
+    S = pointer(T[SCALARS], f8)
+    if task == CALL:
+        call(T, part, me)
+        return
+    if task == CHECK:
+        T[ANSWER] = 0
+        {checks}
+        return
+    while part >= 0:
+        if me == 0:
+            hold_blas(T)
+        rule = flush_denormals()
+        {stages}
+        restore_denormals(rule)
+        if me == 0:
+            let_blas_go(T)
+            return
+        part = next_part(T, me, pointer(hurry, i8))"""
+
+
+def entry(parts: Sequence[Sequence[Call]], moves: Mapping[int, str], checks: Sequence[str]) -> list[str]:
+    """The function `work`, by which every thread enters: the first does one part, others go on from part to part.
 
     Args:
         parts: the stages of each.
         moves: by place in T, how far an array is moved for a thread and an image.
+        checks: lines that look at arguments, before a run.
     """
     groups: list[str] = []
-    lines = ["", "", "@inner", "def run(T, S, part, me, shares):", "    rule = flush_denormals()"]
-    indent, barrier = "        ", "        wait(T, shares)"
+    lines: list[str] = []
+    barrier = "    wait(T, shares)"
     for number, calls in enumerate(parts):
-        lines.append(f"    if part == {number}:")
+        lines.append(f"if part == {number}:")
         alone: list[str] = []  # stages that the first thread does by itself
         for group, grouped in groupby(calls, key=lambda call: call[0].group):
             members = list(grouped)
@@ -181,17 +194,22 @@ def parts(parts: Sequence[Sequence[Call]], moves: Mapping[int, str]) -> list[str
                 shared = [(True, [f"{group.name}(T, S, me, shares)"])]
             for by_all, text in shared:
                 if by_all and alone:
-                    lines += [f"{indent}if me == 0:", *alone, barrier]
+                    lines += ["    if me == 0:", *alone, barrier]
                     alone = []
                 if by_all:
-                    lines += [*(indent + line for line in text), barrier]
+                    lines += [*("    " + line for line in text), barrier]
                 else:
-                    alone += [f"{indent}    {line}" for line in text]
+                    alone += [f"        {line}" for line in text]
         if alone:
-            lines += [f"{indent}if me == 0:", *alone, barrier]
-    lines = [*groups, *lines]
-    lines.append("    restore_denormals(rule)")
-    return [*lines, *WORK]
+            lines += ["    if me == 0:", *alone, barrier]
+    indent = "\n        "
+    return [*groups, *ENTRY.format(checks=indent.join(checks), stages=indent.join(lines)).splitlines()]
+
+
+def check(number: int, value: Value, size: int, spared: int, place: int) -> list[str]:
+    """Lines that look whether an argument's numbers are from 0 to size - 1, or `spared`; else the answer is `number`."""
+    memory = f"pointer(T[{place}], {_memory(value)})"
+    return [f"if not all_below({memory}, {value.size}, {size}, {spared}):", f"    T[ANSWER] = {number}"]
 
 
 def work(stage: Stage) -> float:

@@ -7,6 +7,7 @@ Python. BLAS's own threads are not used inside.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,8 +15,9 @@ import numpy as np
 from chainrule.jit import emit
 from chainrule.jit.graph import Value, base_of
 from chainrule.jit.schedule import ALIGNMENT, Plan
-from chainrule.kernels import blas, team
-from chainrule.kernels.compile import load, loops
+from chainrule.kernels import blas, native, team
+from chainrule.kernels.compile import load
+from chainrule.kernels.native import ANSWER, CHECK, CONTROL, RESERVED, RUN, SCALARS
 from chainrule.ops.indexing import in_range
 
 if TYPE_CHECKING:
@@ -31,13 +33,10 @@ import math
 
 import numpy as np
 
-from chainrule.kernels.compile import inner, jit
+from chainrule.kernels.compile import entrance, inner
 from chainrule.kernels.loops.product import dots
 from chainrule.kernels.loops.program import *
 '''
-RESERVED = 6
-"""At the start of the table: BLAS's product in single and double precision, its functions that tell and set how many
-threads it uses, how many those were before the run, and the words that our threads share."""
 WORTH_THREADS = 2e6
 """So many multiplications and moves of numbers, some 50 µs, are worth a second thread."""
 
@@ -77,23 +76,24 @@ class Program:
                 order.append(len(parts))
                 parts.append([])
             parts[-1].append((stage, name, made))
-        text = [*functions, *emit.parts(parts, self._moves())]
+        known = {id(value): i for i, value in enumerate(self.arguments)}
+        self.indices = [(known[id(value)], size, name, spared) for value, size, name, spared in host.indices]
+        checks: list[str] = []
+        for number, (value, size, _, spared) in enumerate(host.indices, 1):
+            checks += emit.check(number, value, size, spared, self._slot(value))
+        text = [*functions, *emit.entry(parts, self._moves(), checks)]
         self.code = HEADER + "\n".join(text) + "\n"
         for v in outputs:
             self._slot(base_of(v))
-        self._allocate(outputs)
-        self.order: list[Any] = [item if isinstance(item, int) else self._caller(item) for item in order]
-        self.loops: Any = loops("program")
-        self.module: Any = load("program", self.code) if parts else None
         self.scalars = np.zeros(max(1, len(host.slots)))
         self.numbers = self.scalars.data  # to be written one by one, which is quicker so
-        used = [(i, value) for i, value in enumerate(self.arguments) if id(value) in self.slots]
+        self._allocate(outputs)
+        self.order: list[Any] = [item if isinstance(item, int) else self._caller(item) for item in order]
+        self.enter = partial(native.entrance(self.code), self.table.ctypes.data)
+        self.answer = self.table[ANSWER : ANSWER + 1]
         self.places = [
-            (i, self.loops.place if value.dtype.name in emit.NAMES else _place, self.slots[id(value)], value)
-            for i, value in used
+            (i, self.slots[id(value)], value) for i, value in enumerate(self.arguments) if id(value) in self.slots
         ]
-        known = {id(value): i for i, value in enumerate(self.arguments)}
-        self.indices = [(known[id(value)], size, name, spared) for value, size, name, spared in host.indices]
 
     def _slot(self, value: Value) -> int:
         found = self.slots.get(id(value))
@@ -117,7 +117,8 @@ class Program:
         self.table = np.zeros(RESERVED + len(self.bases), np.int64)
         self.table[:4] = *blas.addresses(), *blas.threads_addresses()
         self.control = np.zeros((3 * self.shares + 1) * 8 + 8, np.int64)  # a cache line for each word
-        self.table[5] = -(-self.control.ctypes.data // ALIGNMENT) * ALIGNMENT
+        self.table[SCALARS] = self.scalars.ctypes.data
+        self.table[CONTROL] = -(-self.control.ctypes.data // ALIGNMENT) * ALIGNMENT
         raw = self.memory = np.empty(self.plan.arena + ALIGNMENT, np.uint8)
         start = -raw.ctypes.data % ALIGNMENT
         self.arrays: dict[int, NDArray[Any]] = {}
@@ -168,31 +169,34 @@ class Program:
         if array.strides != value.example.strides and array.size:
             array = _copied(array, value)
         self.arrays[id(value)] = array
-        _place(self.table, self.slots[id(value)], array)
+        self.table[self.slots[id(value)]] = array.__array_interface__["data"][0]
 
     def timed(self) -> Any:
         """The same program as a module whose stages Python can call one by one."""
-        return load("program", self.code.replace("@inner", "@jit"))
+        code = self.code.replace("@inner", "@jit").replace("@entrance\n", "").replace("import entrance,", "import jit,")
+        return load("program", code)
 
-    def check(self, arguments: Sequence[NDArray[Any]]) -> None:
-        """Look whether arguments that are indices are in range.
+    def place(self, arguments: Sequence[NDArray[Any]]) -> None:
+        """Take arguments, and look whether those that are indices are in range.
 
         Raises:
             IndexError: one is not.
         """
-        for i, size, name, spared in self.indices:
-            if not self.loops.all_below(arguments[i], size, spared):
-                in_range(arguments[i][arguments[i] != spared], size, name)
-
-    def run(self, arguments: Sequence[NDArray[Any]]) -> None:
-        """Run the stages, once."""
-        for i, place, slot, value in self.places:
+        for i, slot, value in self.places:
             array = arguments[i]
             if array.strides != value.example.strides and array.size:
                 array = _copied(array, value)
             self.arrays[id(value)] = array  # which keeps it, too
-            place(self.table, slot, array)
-        if len(self.order) == 1 and self.module is not None:
+            self.table[slot] = array.__array_interface__["data"][0]
+        if self.indices:
+            self.enter(CHECK, 0, 0, 1, 0)
+            if self.answer[0]:
+                i, size, name, spared = self.indices[self.answer[0] - 1]
+                in_range(arguments[i][arguments[i] != spared], size, name)
+
+    def run(self) -> None:
+        """Run the stages, once."""
+        if len(self.order) == 1 and type(self.order[0]) is int:
             self._run(0)
             return
         before = blas.hold()
@@ -207,14 +211,9 @@ class Program:
 
     def _run(self, part: int) -> None:
         if self.shares == 1:
-            self.module.work(self.table, self.scalars, part, 0, 1, team.NO_HURRY)
+            self.enter(RUN, part, 0, 1, 0)
         else:
-            team.together(self.module, self.table, self.scalars, part, self.shares)
-
-
-def _place(table: NDArray[np.int64], slot: int, array: NDArray[Any]) -> None:
-    """What `loops.program.place` does, more slowly, for arrays of any type."""
-    table[slot] = array.__array_interface__["data"][0]
+            team.together(self.enter, self.answer, part, self.shares)
 
 
 def _given(value: Value) -> bool:

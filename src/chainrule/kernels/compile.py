@@ -13,9 +13,11 @@ each file at once. If no folder can be written, the code is compiled anew in eac
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import importlib.util
 import os
+import re
 import sys
 import warnings
 from contextlib import contextmanager
@@ -92,6 +94,41 @@ def callable_from_c(signature: Any, function: Callable[..., Any]) -> Any:
 
     with _our_place() as cache:
         return cast(Any, numba).cfunc(signature, cache=cache, error_model="numpy")(function)
+
+
+def entrance(function: Callable[..., Any]) -> Machine:
+    """Decorator for the function of six whole numbers by which a program is entered; it is compiled at once."""
+    import numba  # as above
+
+    dispatcher = cast(Any, numba).njit(error_model="numpy", nogil=True, **NO_ENTRANCE)(function)
+    dispatcher.compile((numba.types.int64,) * 6)
+    return Machine(*dispatcher.overloads.values())
+
+
+class Machine:
+    """What has become of a function.
+
+    Attributes:
+        name: what the function is called there.
+        machine_code: an object file.
+        address: where it lies in memory, as long as this object lives.
+    """
+
+    def __init__(self, made: Any) -> None:
+        self._library, self.name = made.library, made.fndesc.llvm_func_name
+        _, _, (self.machine_code, _) = made.library.serialize_using_object_code()
+        self.address: int = made.library.get_pointer_to_function(self.name)
+
+    def stands_alone(self) -> bool:
+        """Whether all that it calls is in every process: the C library's functions, but none of Numba's."""
+        text = self._library.get_llvm_str()
+        called = re.findall(r'^declare [^@]*@"?([^"(]+)"?\(', text, re.MULTILINE)
+        called += re.findall(r'^@"?([^" ]+)"? = external ', text, re.MULTILINE)
+        try:
+            process: Any = ctypes.CDLL(None)
+        except (OSError, TypeError):  # a system where a process cannot be asked
+            return False
+        return all(name.startswith("llvm.") or hasattr(process, name) for name in called)
 
 
 @contextmanager

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from chainrule.kernels.native import CALL, RUN
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -22,9 +24,6 @@ if TYPE_CHECKING:
 
 WORTH_A_THREAD = 50_000
 """So many steps of an inner loop, some 20 µs, as long as it takes to wake a thread."""
-
-NO_HURRY = np.zeros(1, np.int64)
-"""For threads that do not look out for more."""
 
 _threads: int | None = None
 
@@ -57,24 +56,24 @@ def spread(kernel: Callable[..., Any], count: int, steps: int, *arguments: Any) 
         _team_lock.release()
 
 
-def together(program: Any, table: NDArray[np.int64], scalars: NDArray[Any], part: int, shares: int) -> None:
+def together(enter: Callable[[int, int, int, int, int], object], answer: Any, part: int, shares: int) -> None:
     """Run a part of a compiled program on so many threads at once, this one among them.
 
     Args:
-        program: a module made by `chainrule.jit`, with its functions `call` and `work`.
-        table: the addresses of its arrays.
-        scalars: its numbers.
+        enter: the program, to be called with (task, part, me, shares, hurry); see `kernels.native`.
+        answer: one number in an array, where it says whether a thread that it has called is awake.
         part: which part of it.
         shares: how many threads.
     """
     if shares == 1 or not _team_lock.acquire(blocking=False):
-        program.work(table, scalars, part, 0, 1, NO_HURRY)
+        enter(RUN, part, 0, 1, 0)
         return
     try:
         for me, worker in enumerate(_workers(shares - 1), 1):
-            if not program.call(table, part, me):  # it sleeps
-                worker.start_on(program.work, (table, scalars, part, me, shares, worker.hurry), awaited=False)
-        program.work(table, scalars, part, 0, shares, NO_HURRY)
+            enter(CALL, part, me, shares, 0)
+            if not answer[0]:  # it sleeps
+                worker.start_on(enter, (RUN, part, me, shares, worker.hurry_at), awaited=False)
+        enter(RUN, part, 0, shares, 0)
     finally:
         _team_lock.release()
 
@@ -94,6 +93,7 @@ class _Worker(threading.Thread):
     def __init__(self) -> None:
         super().__init__(name="chainrule-kernel", daemon=True)
         self.hurry = np.zeros(1, np.int64)  # not 0: somebody waits for this thread, which looks out for something else
+        self.hurry_at = self.hurry.ctypes.data
         self._task = _NOTHING
         self._error: BaseException | None = None
         self._begin, self._end = threading.Lock(), threading.Lock()

@@ -18,9 +18,10 @@ from numba import types
 from numba.core import cgutils as untyped_helpers
 from numba.extending import overload, register_jitable
 
-from chainrule.kernels.compile import NO_ENTRANCE, inner, inner_sum, jit
+from chainrule.kernels.compile import NO_ENTRANCE, inner, inner_sum
 from chainrule.kernels.loops.job import ADDRESS as KERNEL_ADDRESS
 from chainrule.kernels.loops.tile import vector_code as intrinsic
+from chainrule.kernels.native import ANSWER, BEFORE, CALL, CHECK, CONTROL, GET_THREADS, SCALARS, SET_THREADS
 
 cgutils: Any = untyped_helpers
 
@@ -75,9 +76,6 @@ def gemm(
     return types.void(*[word] * 6, number, word, word, word, word, number, word, word), generate
 
 
-GET_THREADS, SET_THREADS, BEFORE = 2, 3, 4
-
-
 @intrinsic
 def _told(typing_context: Any, address: Any) -> Any:
     """Call a function without arguments, by its address, that tells a whole number."""
@@ -119,18 +117,12 @@ def let_blas_go(table: Any) -> None:
         table[BEFORE] = 0
 
 
-@jit
-def place(table: Any, slot: int, array: Any) -> None:
-    """Note where an array is."""
-    table[slot] = array.ctypes.data
-
-
-@jit
-def all_below(indices: Any, size: int, spared: int) -> bool:
+@inner
+def all_below(indices: Any, count: int, size: int, spared: int) -> bool:
     """Whether whole numbers are from 0 to size - 1, or `spared`."""
     fine = True
-    for index in indices.flat:
-        fine &= ((index >= 0) & (index < size)) | (index == spared)
+    for i in range(count):
+        fine &= ((indices[i] >= 0) & (indices[i] < size)) | (indices[i] == spared)
     return fine
 
 
@@ -362,7 +354,7 @@ def power(x: Any, y: Any) -> Any:
 # cache line, at the address table[CONTROL]: how many have arrived, in which round they are, and for each thread where
 # it is, which run it is called to, and which part of the program that is.
 
-CONTROL, WORD = 5, 64
+WORD = 64
 ASLEEP, LOOKING_OUT, CALLED = 0, 1, 2
 PATIENCE, POLITENESS, NAP = 200_000, 50_000, 50
 """So many looks at memory, about 200 µs, before a thread goes to sleep for good; so many before it naps, as it must
@@ -439,20 +431,22 @@ def wait(table: Any, shares: int) -> None:
             _nap()
 
 
-@jit
-def call(table: Any, part: int, me: int) -> bool:
-    """Call a thread that is looking out to the next run; False if it sleeps, and must be woken another way."""
+@inner
+def call(table: Any, part: int, me: int) -> None:
+    """Call a thread that is looking out to the next run; the answer is 0 if it sleeps, and must be woken another way."""
     hold_blas(table)  # before others use it
     state = table[CONTROL] + (3 * me) * WORD
     while True:
         now = _load(state)
         if now == ASLEEP:
             _store(state, CALLED)
-            return False
+            table[ANSWER] = 0
+            return
         if now == LOOKING_OUT and _change(state, LOOKING_OUT, CALLED):
             _store(state + 2 * WORD, part)
             _add(state + WORD, 1)
-            return True
+            table[ANSWER] = 1
+            return
 
 
 @inner

@@ -1,0 +1,108 @@
+"""Compiled programs, kept on disk as machine code that the next process finds again without Numba.
+
+A program of `chainrule.jit` is one function of whole numbers, `work`: addresses of arrays, and which part is to be done.
+Nothing in it is Python's. So what Numba has made of it can be written to a file and be linked by LLVM alone, in
+milliseconds, where Numba's import takes half a second, and compiling takes several. The file's name says what it was
+made of: the program's text, the sources of all loops, the processor, and the versions of the compiler. What it holds is
+checked by its sum, so that a damaged file is made anew.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from contextlib import suppress
+from functools import cache, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from chainrule.files import atomic_write
+from chainrule.kernels.compile import folder, load
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+RUN, CALL, CHECK = 0, 1, 2
+"""What a program is entered for: to run a part of it, to call a thread that looks out for work, to look at arguments."""
+
+GET_THREADS, SET_THREADS, BEFORE, CONTROL, SCALARS, ANSWER, RESERVED = 2, 3, 4, 5, 6, 7, 8
+"""Places in a program's table of addresses. It begins with BLAS's product in single and in double precision; then come
+BLAS's functions that tell and set how many threads it uses, how many those were before the run, the words that our
+threads share, the numbers that change from call to call, and what a check or a call has found; then the arrays."""
+
+_SUM = 32  # bytes of a file's sum
+_CALLED_AS = ctypes.CFUNCTYPE(ctypes.c_int32, *[ctypes.c_int64] * 8)
+_NOWHERE = ctypes.create_string_buffer(64)  # Numba's functions put their result here, which is nothing
+
+_linked: list[Any] = []  # what must stay in memory
+
+
+def entrance(code: str) -> Callable[..., object]:
+    """The function `work` of a program's text, to be called with (table, task, part, me, shares, hurry).
+
+    Args:
+        code: the text; for what the function's arguments mean, see `loops.program`.
+
+    Returns:
+        A function of six whole numbers, two of them addresses. It runs without Python's lock.
+    """
+    path = _path(code)
+    address = None if path is None else _found(path)
+    if address is None:
+        made = load("program", code).work
+        address = made.address
+        _linked.append(made)
+        if path is not None and made.stands_alone():
+            content = made.name.encode() + b"\n" + made.machine_code
+            with suppress(OSError), atomic_write(path) as file:  # a full disk: then it is not kept
+                file.write(_sum(content) + content)
+    return partial(_CALLED_AS(address), ctypes.addressof(_NOWHERE), 0)
+
+
+def _path(code: str) -> Path | None:
+    """Where a program's machine code is kept; None if nothing can be kept."""
+    place = folder()
+    if place is None:
+        return None
+    return Path(place) / f"program-{_sum(f'{_machine()}{code}'.encode()).hex()[:32]}.code"
+
+
+@cache
+def _machine() -> str:
+    """What else decides how a program is compiled."""
+    from importlib.metadata import version  # these two are slow to import, so only where a program is compiled
+
+    from llvmlite import binding
+
+    settings = sorted(f"{name}={value}" for name, value in os.environ.items() if name.startswith("NUMBA_"))
+    features = binding.get_host_cpu_features().flatten()
+    versions = version("numba"), version("llvmlite")
+    return " ".join([binding.get_process_triple(), binding.get_host_cpu_name(), features, *versions, *settings])
+
+
+def _sum(content: bytes) -> bytes:
+    import hashlib  # as above
+
+    return hashlib.sha256(content).digest()
+
+
+def _found(path: Path) -> int | None:
+    """The address of a function whose machine code is kept there, if it is and is whole."""
+    try:
+        kept = path.read_bytes()
+    except OSError:
+        return None
+    content = kept[_SUM:]
+    if _sum(content) != kept[:_SUM]:
+        return None
+    name, _, machine_code = content.partition(b"\n")
+    from llvmlite import binding  # as above
+
+    binding.initialize_native_target()
+    binding.initialize_native_asmprinter()
+    target = binding.Target.from_default_triple().create_target_machine(jit=True)
+    engine = binding.create_mcjit_compiler(binding.parse_assembly(""), target)
+    engine.add_object_file(binding.ObjectFileRef.from_data(machine_code))
+    engine.finalize_object()
+    _linked.append(engine)
+    return engine.get_function_address(name.decode()) or None
