@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import ctypes
 import math
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from chainrule.jit import program
+from chainrule.kernels import native
 
 KINDS = {
     "f4": np.float32, "f8": np.float64, "i8": np.int64, "i4": np.int32, "i2": np.int16, "s1": np.int8, "u1": np.uint8,
@@ -31,7 +31,7 @@ class Pointer:
         return self.kind(self.memory[int(i)])
 
     def __setitem__(self, i, value):
-        self.memory[int(i)] = value.item()
+        self.memory[int(i)] = value if type(value) is int else value.item()
 
 
 def matrix(address, turned, rows, columns, row, kind):
@@ -62,22 +62,27 @@ def kernel(description, *given):
     ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 8)(address)(int(description), *map(int, given))
 
 
-def load(kind, code):
-    """Instead of `program.load`."""
+def all_below(indices, count, size, spared):
+    found = np.array([indices[i] for i in range(count)])
+    return bool((((found >= 0) & (found < size)) | (found == spared)).all())
+
+
+def entrance(code):
+    """Instead of `native.entrance`."""
     assert code.startswith(program.HEADER)
     space = dict(
-        KINDS, pointer=Pointer, gemm=gemm, dots=dots, kernel=kernel, np=np, math=math, jit=lambda function: function, inner=lambda function: function,
-        numba=SimpleNamespace(njit=lambda **_: lambda function: function), abs=abs,
+        KINDS, pointer=Pointer, gemm=gemm, dots=dots, kernel=kernel, np=np, math=math, inner=lambda function: function,
+        entrance=lambda function: function, abs=abs, all_below=all_below,
         add=lambda total, x: total + x, maximum=np.maximum, minimum=np.minimum, power=lambda x, y: x**y,
         exp=np.exp, log=np.log, log1p=np.log1p, expm1=np.expm1, tanh=np.tanh,
         hold_blas=lambda table: None, let_blas_go=lambda table: None, flush_denormals=lambda: 0,
         restore_denormals=lambda rule: None, wait=lambda table, shares: None,
+        CALL=native.CALL, CHECK=native.CHECK, ANSWER=native.ANSWER, SCALARS=native.SCALARS,
     )  # fmt: skip
     exec(code.removeprefix(program.HEADER), space)  # noqa: S102  # what `emit` wrote
-    space["run"] = np.errstate(all="ignore")(space["run"])
-    return SimpleNamespace(**space)
+    return np.errstate(all="ignore")(space["work"])
 
 
 @pytest.fixture
 def interpreted(monkeypatch):
-    monkeypatch.setattr(program, "load", load)
+    monkeypatch.setattr(native, "entrance", entrance)

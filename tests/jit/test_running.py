@@ -15,7 +15,7 @@ import pytest
 import chainrule
 from chainrule import nn, optim
 from chainrule.jit import emit, jit, program
-from chainrule.kernels import blas, team
+from chainrule.kernels import blas, native, team
 from chainrule.kernels import compile as kernels
 from chainrule.nn import functional as F  # noqa: N812
 
@@ -118,7 +118,7 @@ from chainrule.jit import jit
 from chainrule.kernels import compile as kernels
 begun = time.perf_counter()
 out = jit(lambda x: (x * {factor} + 1).sum(0))(chainrule.ones(3, 2))
-print(out.tolist(), time.perf_counter() - begun)
+print(out.tolist(), "numba" in sys.modules, time.perf_counter() - begun)
 """
 
 
@@ -139,27 +139,35 @@ def in_a_process(folder, factor=2):
     return done.stdout.rpartition(" ")[0], files
 
 
-def test_compiled_code_is_kept_for_the_next_process(tmp_path):
+def test_the_next_process_finds_the_machine_code_and_needs_no_numba(tmp_path):
     out, files = in_a_process(tmp_path)
-    assert out == "[9.0, 9.0]"
-    suffixes = sorted({path.suffix for path in files})
-    assert ".nbc" in suffixes
-    assert ".nbi" in suffixes
-    assert ".py" in suffixes
+    assert out == "[9.0, 9.0] True"
+    assert sorted(path.suffix for path in files) == [".code", ".py"]
     again, later = in_a_process(tmp_path)
-    assert again == out
+    assert again == "[9.0, 9.0] False"
     assert later == files
     other, most = in_a_process(tmp_path, factor=3)  # another program
-    assert other == "[12.0, 12.0]"
+    assert other == "[12.0, 12.0] True"
     assert most.keys() > files.keys()
     text = next(path for path in files if path.name.startswith("chainrule_program"))
     assert "2" in text.read_text()
 
 
+def test_damaged_machine_code_is_made_anew(tmp_path):
+    _, files = in_a_process(tmp_path)
+    kept = next(path for path in files if path.suffix == ".code")
+    whole = kept.read_bytes()
+    for damaged in (whole[:-1], b"", whole[:-100] + bytes([whole[-100] ^ 1]) + whole[-99:]):
+        kept.write_bytes(damaged)
+        assert in_a_process(tmp_path)[0] == "[9.0, 9.0] True"
+        assert in_a_process(tmp_path)[0] == "[9.0, 9.0] False"
+        kept.write_bytes(whole)
+
+
 def test_no_folder_can_be_written(tmp_path):
     blocked = tmp_path / "file"
     blocked.write_text("in the way")
-    assert in_a_process(blocked) == ("[9.0, 9.0]", {})
+    assert in_a_process(blocked) == ("[9.0, 9.0] True", {})
 
 
 @pytest.fixture
@@ -171,10 +179,10 @@ def untried(monkeypatch):
 def test_where_nothing_can_be_compiled_functions_run_as_they_are(fault, untried, monkeypatch):
     if fault == "no numba":
 
-        def missing(kind, code):
+        def missing(code):
             raise ImportError("No module named 'numba'")
 
-        monkeypatch.setattr(program, "load", missing)
+        monkeypatch.setattr(native, "entrance", missing)
     else:
 
         def nameless():

@@ -40,6 +40,13 @@ FORMULAS: dict[Any, str] = {
     np.isfinite: "np.isfinite({0})", np.isnan: "{0} != {0}", np.where: "{1} if {0} else {2}", "cast": "{0}",
 }  # fmt: skip
 
+COMPARISONS = {np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal, np.isnan}
+CLOSED = {
+    np.add, np.subtract, np.multiply, np.true_divide, np.negative, np.square, np.reciprocal, np.sqrt, np.exp, np.log,
+    np.expm1, np.log1p, np.tanh, np.absolute, np.maximum, np.minimum, np.where, "cast",
+}  # fmt: skip
+"""What needs no cast: comparisons are booleans anyway, and these give floats of the type that they are given."""
+
 START = {"sum": "0", "max": "-math.inf", "min": "math.inf"}
 STEP = {"sum": "add({0}, {1})", "max": "maximum({0}, {1})", "min": "minimum({0}, {1})"}
 
@@ -207,7 +214,7 @@ def entry(parts: Sequence[Sequence[Call]], moves: Mapping[int, str], checks: Seq
 
 
 def check(number: int, value: Value, size: int, spared: int, place: int) -> list[str]:
-    """Lines that look whether an argument's numbers are from 0 to size - 1, or `spared`; else the answer is `number`."""
+    """Lines that look whether all of an argument is from 0 to size - 1, or `spared`; if not, `number` is the answer."""
     memory = f"pointer(T[{place}], {_memory(value)})"
     return [f"if not all_below({memory}, {value.size}, {size}, {spared}):", f"    T[ANSWER] = {number}"]
 
@@ -228,6 +235,7 @@ class Loop:
     def __init__(self, stage: Stage, slot: Callable[[Value], int]) -> None:
         self.stage, self.slot = stage, slot
         self.numbers: dict[tuple[str, int], str] = {}
+        self.constants: dict[str, str] = {}
         self.pointers: dict[int, str] = {}
         self.opening: list[str] = []
         self.names: dict[int, str] = {}
@@ -304,6 +312,13 @@ class Loop:
         if name is None:
             name = self.numbers[kind, slot] = f"s{len(self.numbers)}"
             self.opening.append(f"    {name} = {kind}(S[{slot}])")
+        return name
+
+    def _constant(self, text: str) -> str:
+        name = self.constants.get(text)
+        if name is None:
+            name = self.constants[text] = f"c{len(self.constants)}"
+            self.opening.append(f"    {name} = {text}")
         return name
 
     def _at(self, value: Value) -> str:
@@ -387,31 +402,36 @@ class Loop:
             name = self.names[id(step)] = f"v{len(self.names)}"
             lines.append(f"{name} = {self._formula(step)}")
             if step in self.stage.stored:
-                lines.append(f"{self._pointer(step)}[{self._at(step)}] = {_memory(step)}({name})")
-        for target, value in self.stage.writes:
-            name = self.names[id(value)]
-            lines.append(f"{self._pointer(target)}[{self._at(target)}] = {_memory(target)}({name})")
+                lines.append(self._store(step, step))
+        lines += [self._store(target, value) for target, value in self.stage.writes]
         return lines
 
+    def _store(self, target: Value, value: Value) -> str:
+        name = self.names[id(value)]
+        same = target.dtype == value.dtype and target.dtype.kind != "b"
+        return f"{self._pointer(target)}[{self._at(target)}] = {name if same else f'{_memory(target)}({name})'}"
+
     def _formula(self, step: Value) -> str:
-        kind = NAMES[step.options["type"].name]
+        kept_in = step.options["type"]
+        kind = NAMES[kept_in.name]
         inputs = []
         for position, x in enumerate(step.inputs):
             if step.op is np.where and position == 0:
                 inputs.append(self.names[id(x)] if isinstance(x, Value) else repr(x))
             elif isinstance(x, Value):
                 name = self.names[id(x)]
-                inputs.append(name if x.dtype == step.options["type"] else _cast(kind, x.dtype.kind, name))
+                inputs.append(name if x.dtype == kept_in else _cast(kind, x.dtype.kind, name))
             elif isinstance(x, tuple):
                 inputs.append(self._number(kind, x[1]))
             else:
-                inputs.append(_literal(kind, x))
+                inputs.append(self._constant(_literal(kind, x)))
         formula = FORMULAS[step.op]
         if step.op is np.power:
             formula = _power(step.inputs[1])
         text = formula.format(*inputs)
-        text = text.replace("one", f"{kind}(1)") if step.op is np.reciprocal else text
-        return f"{NAMES[step.dtype.name]}({text})"
+        text = text.replace("one", self._constant(f"{kind}(1)")) if step.op is np.reciprocal else text
+        kept = step.op in COMPARISONS or (step.op in CLOSED and step.dtype.kind == "f" and step.dtype == kept_in)
+        return text if kept else f"{NAMES[step.dtype.name]}({text})"
 
 
 def _cast(kind: str, source: str, name: str) -> str:

@@ -13,7 +13,6 @@ each file at once. If no folder can be written, the code is compiled anew in eac
 
 from __future__ import annotations
 
-import ctypes
 import functools
 import importlib.util
 import os
@@ -120,15 +119,18 @@ class Machine:
         self.address: int = made.library.get_pointer_to_function(self.name)
 
     def stands_alone(self) -> bool:
-        """Whether all that it calls is in every process: the C library's functions, but none of Numba's."""
+        """Whether all that it calls is in every process: the C library's functions, but none of Numba's or Python's."""
+        from llvmlite import binding
+
         text = self._library.get_llvm_str()
         called = re.findall(r'^declare [^@]*@"?([^"(]+)"?\(', text, re.MULTILINE)
         called += re.findall(r'^@"?([^" ]+)"? = external ', text, re.MULTILINE)
-        try:
-            process: Any = ctypes.CDLL(None)
-        except (OSError, TypeError):  # a system where a process cannot be asked
-            return False
-        return all(name.startswith("llvm.") or hasattr(process, name) for name in called)
+        theirs = re.compile("numba|NRT_|_?Py")
+        return not any(
+            theirs.match(name) or binding.address_of_symbol(name) is None
+            for name in called
+            if not name.startswith("llvm.")
+        )
 
 
 @contextmanager

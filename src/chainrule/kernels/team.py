@@ -20,7 +20,6 @@ from chainrule.kernels.native import CALL, RUN
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from numpy.typing import NDArray
 
 WORTH_A_THREAD = 50_000
 """So many steps of an inner loop, some 20 µs, as long as it takes to wake a thread."""

@@ -21,7 +21,7 @@ from numba.extending import overload, register_jitable
 from chainrule.kernels.compile import NO_ENTRANCE, inner, inner_sum
 from chainrule.kernels.loops.job import ADDRESS as KERNEL_ADDRESS
 from chainrule.kernels.loops.tile import vector_code as intrinsic
-from chainrule.kernels.native import ANSWER, BEFORE, CALL, CHECK, CONTROL, GET_THREADS, SCALARS, SET_THREADS
+from chainrule.kernels.native import ANSWER, BEFORE, CONTROL, GET_THREADS, SET_THREADS
 
 cgutils: Any = untyped_helpers
 
@@ -433,7 +433,7 @@ def wait(table: Any, shares: int) -> None:
 
 @inner
 def call(table: Any, part: int, me: int) -> None:
-    """Call a thread that is looking out to the next run; the answer is 0 if it sleeps, and must be woken another way."""
+    """Call a thread that is looking out to the next run; the answer is 0 if it sleeps and must be woken another way."""
     hold_blas(table)  # before others use it
     state = table[CONTROL] + (3 * me) * WORD
     while True:
