@@ -59,7 +59,7 @@ def dots(kind, _, n, m, k, x, x_row, y, y_row, out, out_row):
 def kernel(description, *given):
     """A kernel is compiled all the same, and called by its address."""
     address = ctypes.c_int64.from_address(int(description) + 8).value
-    ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 8)(address)(int(description), *map(int, given))
+    native.function(address, 8)(int(description), *map(int, given))
 
 
 def all_below(indices, count, size, spared):

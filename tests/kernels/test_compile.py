@@ -49,7 +49,7 @@ def test_compiled_code_is_kept_where_numba_is_told_and_follows_the_sources(monke
     loops = tmp_path / "loops"
     loops.mkdir()
     (loops / "one.py").write_text("1")
-    monkeypatch.setattr(kernels, "LOOPS", loops)
+    monkeypatch.setattr(kernels, "SOURCES", loops)
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "cache"))
     folder = kernels.folder.__wrapped__
     before = folder()

@@ -157,7 +157,7 @@ def test_broadcast_gradient(backend):
 
 
 def test_read_only_arrays_are_taken_and_nothing_is_compiled_for_them():
-    from chainrule.kernels.loops import convolution as loops
+    from chainrule.kernels import plans
 
     arrays = sample(*CASES["groups"])
     x, weight, grad, *how = arrays
@@ -166,23 +166,24 @@ def test_read_only_arrays_are_taken_and_nothing_is_compiled_for_them():
         x, weight, grad = (order(array) for array in (x, weight, grad))
         for array in (x, weight, grad):
             array.flags.writeable = False
-        before = [len(kernel.compiled) for kernel in (loops.CORRELATE, loops.SUM_ITEMS)]
+        before = [len(kernel.compiled) for kernel in (plans.CORRELATE, plans.SUM_ITEMS)]
         for ours, right in zip(all_three(x, weight, grad, *how), expected, strict=True):
             np.testing.assert_array_equal(ours, right)
-        assert [len(kernel.compiled) for kernel in (loops.CORRELATE, loops.SUM_ITEMS)] == before
+        assert [len(kernel.compiled) for kernel in (plans.CORRELATE, plans.SUM_ITEMS)] == before
 
 
 OTHER_PROCESSOR = """
 import sys
-from chainrule.kernels.loops import tile
-tile.VECTOR_BYTES, tile.WIDE_ROWS, tile.WIDE_VECTORS, tile.PAIR_ROWS = map(int, sys.argv[1:5])
+from chainrule.kernels import processor
+names = "VECTOR_BYTES", "WIDE_ROWS", "WIDE_VECTORS", "PAIR_ROWS"
+vars(processor).update(zip(names, map(int, sys.argv[1:5]), strict=True), SLAB_ROWS=120)
 import numpy as np
 from tests.kernels.test_convolution import CASES, check, sample
 for name in ("uneven padding, stride", "groups", "wide and narrow tiles"):
     check(*sample(*CASES[name], getattr(np, sys.argv[5])))
-from chainrule.kernels.loops import convolution
-assert convolution.VECTOR_BYTES == int(sys.argv[1])
-assert len(convolution.CORRELATE.compiled) == 1  # it was the loops that worked, not plain NumPy
+from chainrule.kernels import plans
+assert plans.VECTOR_BYTES == int(sys.argv[1])
+assert len(plans.CORRELATE.compiled) == 1  # it was the loops that worked, not plain NumPy
 """
 
 
@@ -192,9 +193,9 @@ assert len(convolution.CORRELATE.compiled) == 1  # it was the loops that worked,
 )
 def test_vectors_of_any_width(tmp_path, numbers, dtype):
     """LLVM makes do with the registers there are, so other processors' tiles can be tried on this one."""
-    from chainrule.kernels.loops import tile
+    from chainrule.kernels import processor
 
-    if numbers == (tile.VECTOR_BYTES, tile.WIDE_ROWS, tile.WIDE_VECTORS, tile.PAIR_ROWS):
+    if numbers == processor.sizes()[:4]:
         pytest.skip("this processor's own tiles, which all other tests here try")
     subprocess.run(
         [sys.executable, "-W", "error", "-c", OTHER_PROCESSOR, *map(str, numbers), dtype],
@@ -220,9 +221,9 @@ def test_inputs_stay_as_they_are(backend):
 
 @pytest.mark.parametrize("elements", [2**20, 1])  # parts of the images, or pieces of the weights
 def test_the_same_bits_with_any_number_of_threads(monkeypatch, elements):
-    from chainrule.kernels.loops import convolution as loops
+    from chainrule.kernels import plans
 
-    monkeypatch.setattr(loops, "PARTS_ELEMENTS", elements)
+    monkeypatch.setattr(plans, "PARTS_ELEMENTS", elements)
     monkeypatch.setattr(kernels, "WORTH_A_THREAD", 1)
     x, weight, grad, *how = sample((21, 2, 5, 6), 19, (3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1), 1)
     results = []

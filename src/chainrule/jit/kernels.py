@@ -1,6 +1,6 @@
 """Convolution and pooling in programs, and indices: the steps that each is made of, with the kernels that make them.
 
-A kernel is called by its address (`kernels.loops.job`), so it is never compiled for a program. A convolution is two
+A kernel is called by its address (`kernels.job`), so it is never compiled for a program. A convolution is two
 steps, weights packed side by side and the product itself; its gradient to the weights is two, the sums over parts of
 the images and the sum of the parts. What lies between them has its place in the arena like any other array. Where
 stages follow one another image by image, `schedule` makes groups of them.
@@ -61,22 +61,22 @@ def contiguous(trace: Trace, x: Any) -> Tracer:
     return tracer if example.flags.c_contiguous else trace.ordered(tracer, np.ascontiguousarray(example))
 
 
-def _loops(family: str) -> Any:
-    return import_module(f"chainrule.kernels.loops.{family}")  # here, for it imports Numba
+def _plans() -> Any:
+    return import_module("chainrule.kernels.plans")  # here, for it loads LLVM
 
 
 def _convolution(trace: Trace, input: Any, weight: Any, *, slide: Any) -> Tracer:
-    loops = _loops("convolution")
+    plans = _plans()
     x, weight = trace.named(input), trace.named(weight)
-    how = loops.forward(x.shape, weight.shape, tuple(slide), x.dtype)
+    how = plans.forward(x.shape, weight.shape, tuple(slide), x.dtype)
     example = convolutions.convolve(x.value.example, weight.value.example, *slide)
     return _correlated(trace, "convolution", how, x, weight, example, example.size * _terms(weight))
 
 
 def _convolution_to_input(trace: Trace, input: Any, weight: Any, *, shape: Any, slide: Any) -> Tracer:
-    loops = _loops("convolution")
+    plans = _plans()
     grad, weight = trace.named(input), trace.named(weight)
-    how = loops.input_gradient(grad.shape, weight.shape, tuple(shape), tuple(slide), grad.dtype)
+    how = plans.input_gradient(grad.shape, weight.shape, tuple(shape), tuple(slide), grad.dtype)
     example = convolutions.convolve_input_gradient(grad.value.example, weight.value.example, shape, *slide)
     return _correlated(trace, "convolution_to_input", how, grad, weight, example, grad.size * _terms(weight))
 
@@ -92,9 +92,9 @@ def _correlated(trace: Trace, name: str, how: Any, x: Tracer, weight: Tracer, ex
 
 
 def _convolution_to_weight(trace: Trace, input: Any, out_grad: Any, *, shape: Any, slide: Any) -> Tracer:
-    loops = _loops("convolution")
+    plans = _plans()
     x, grad = trace.named(input), trace.named(out_grad)
-    how = loops.weight_gradient(x.shape, grad.shape, tuple(shape), tuple(slide), x.dtype)
+    how = plans.weight_gradient(x.shape, grad.shape, tuple(shape), tuple(slide), x.dtype)
     _check(how is not None and x.dtype == grad.dtype)
     parts, pieces = how.sums[:2]
     inputs, example = [channels_last(trace, x), channels_last(trace, grad)], np.empty(how.sums, x.dtype)
@@ -109,39 +109,39 @@ def _convolution_to_weight(trace: Trace, input: Any, out_grad: Any, *, shape: An
 
 
 def _max_pool(trace: Trace, input: Any, *, window: Any) -> tuple[Tracer, Tracer]:
-    loops = _loops("pooling")
+    plans = _plans()
     x = trace.named(input)
     out, taps = pools.max_pool(x.value.example, *window)
-    job = _windows(loops.MAX, x.shape, out, window, x.dtype, taps.dtype)
+    job = _windows(plans.MAX, x.shape, out, window, x.dtype, taps.dtype)
     found = step(trace, "max_pool", job, [channels_last(trace, x)], out, [taps], images=x.shape[0])
     return found[0], found[1]
 
 
 def _unpool(trace: Trace, input: Any, *, taps: Any, shape: Any, window: Any) -> Tracer:
-    loops = _loops("pooling")
+    plans = _plans()
     grad, taps = trace.named(input), trace.named(taps)
-    job = _windows(loops.MAX_GRADIENT, shape, grad, window, grad.dtype, taps.dtype)
+    job = _windows(plans.MAX_GRADIENT, shape, grad, window, grad.dtype, taps.dtype)
     example = pools.max_pool_gradient(grad.value.example, taps.value.example, shape, *window[:4])
     inputs = [channels_last(trace, grad), channels_last(trace, taps)]
     return step(trace, "max_pool_gradient", job, inputs, example, images=shape[0])[0]
 
 
 def _avg_pool(trace: Trace, input: Any, *, window: Any, by: Any) -> Tracer:
-    loops = _loops("pooling")
+    plans = _plans()
     x = trace.named(input)
     kernel, stride, padding, _, ceil_mode = window
     example = pools.avg_pool(x.value.example, kernel, stride, padding, ceil_mode, *by)
-    job = _windows(loops.AVG, x.shape, example, window, x.dtype)
+    job = _windows(plans.AVG, x.shape, example, window, x.dtype)
     divisors = pools.pool_divisors(x.shape[2:], example.shape[2:], kernel, stride, padding, by[0], by[1], x.dtype)
     inputs = [channels_last(trace, x), trace.constant(divisors)]
     return step(trace, "avg_pool", job, inputs, example, images=x.shape[0])[0]
 
 
 def _spread_pool(trace: Trace, input: Any, *, shape: Any, window: Any, by: Any) -> Tracer:
-    loops = _loops("pooling")
+    plans = _plans()
     grad = trace.named(input)
     kernel, stride, padding, *_ = window
-    job = _windows(loops.AVG_GRADIENT, shape, grad, window, grad.dtype)
+    job = _windows(plans.AVG_GRADIENT, shape, grad, window, grad.dtype)
     example = pools.avg_pool_gradient(grad.value.example, shape, kernel, stride, padding, *by)
     divisors = pools.pool_divisors(shape[2:], grad.shape[2:], kernel, stride, padding, by[0], by[1], grad.dtype)
     inputs = [channels_last(trace, grad), trace.constant(divisors)]

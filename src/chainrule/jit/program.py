@@ -36,6 +36,7 @@ import numpy as np
 from chainrule.kernels.compile import entrance, inner
 from chainrule.kernels.loops.product import dots
 from chainrule.kernels.loops.program import *
+from chainrule.kernels.native import ANSWER, CALL, CHECK, SCALARS
 '''
 WORTH_THREADS = 2e6
 """So many multiplications and moves of numbers, some 50 µs, are worth a second thread."""

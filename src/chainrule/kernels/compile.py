@@ -3,10 +3,10 @@
 A kernel has a name and stands twice: in `kernels.loops`, compiled by Numba when it is first called, and in
 `kernels.plain`, in NumPy, slower but with the same arguments and results. `run` takes the first, and from the moment
 that Numba turns out to be missing or unable to compile, the second, after one warning. Numba is imported by the first
-call of a kernel, never by `import chainrule`.
+call of a kernel, never by `import chainrule`; and not even then by one whose machine code is known (`native`).
 
 Compiled code is kept on disk, in `NUMBA_CACHE_DIR` or `CHAINRULE_CACHE` if set, else in the user's cache folder, in a
-subfolder named after the sources of all loops: Numba itself notices another processor, another Numba and a changed
+subfolder named after the sources of all kernels: Numba itself notices another processor, another Numba and a changed
 function, but not a change in a function that this one calls. Several processes may share the folder, for Numba writes
 each file at once. If no folder can be written, the code is compiled anew in each process.
 """
@@ -28,9 +28,9 @@ from typing import TYPE_CHECKING, Any, cast
 from chainrule.files import write_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
-LOOPS = Path(__file__).with_name("loops")
+SOURCES = Path(__file__).parent
 
 _compiles = True
 
@@ -52,11 +52,11 @@ def give_up(error: Exception) -> None:
     )
 
 
-def run(family: str, name: str, *arguments: Any) -> Any:
-    """Call a kernel: `loops.<family>.<name>`, or `plain.<name>` where Numba cannot be used."""
+def run(module: str, name: str, *arguments: Any) -> Any:
+    """Call a kernel: `<module>.<name>`, or `plain.<name>` where Numba cannot be used."""
     if works():
         try:
-            return getattr(loops(family), name)(*arguments)
+            return getattr(import_module(f"chainrule.kernels.{module}"), name)(*arguments)
         except cannot_compile() as error:
             give_up(error)
     return getattr(import_module("chainrule.kernels.plain"), name)(*arguments)
@@ -87,21 +87,22 @@ def inner_sum(function: Callable[..., Any]) -> Any:
     return cast(Any, numba).njit(error_model="numpy", fastmath={"reassoc"}, **NO_ENTRANCE)(function)
 
 
-def callable_from_c(signature: Any, function: Callable[..., Any]) -> Any:
-    """A loop that is called by its `address`, compiled for one signature."""
-    import numba  # as above
-
-    with _our_place() as cache:
-        return cast(Any, numba).cfunc(signature, cache=cache, error_model="numpy")(function)
-
-
 def entrance(function: Callable[..., Any]) -> Machine:
     """Decorator for the function of six whole numbers by which a program is entered; it is compiled at once."""
+    return machine_code(function, [], words=6)
+
+
+def machine_code(function: Callable[..., Any], pointers: Sequence[Any], words: int) -> Machine:
+    """A function of pointers to numbers of these types, then so many whole numbers; compiled."""
     import numba  # as above
 
     dispatcher = cast(Any, numba).njit(error_model="numpy", nogil=True, **NO_ENTRANCE)(function)
-    dispatcher.compile((numba.types.int64,) * 6)
+    kinds = [numba.types.CPointer(numba.from_dtype(dtype)) for dtype in pointers]  # type: ignore[no-untyped-call]
+    dispatcher.compile((*kinds, *[numba.types.int64] * words))
     return Machine(*dispatcher.overloads.values())
+
+
+FREES = "NRT_MemInfo_call_dtor"
 
 
 class Machine:
@@ -119,7 +120,10 @@ class Machine:
         self.address: int = made.library.get_pointer_to_function(self.name)
 
     def stands_alone(self) -> bool:
-        """Whether all that it calls is in every process: the C library's functions, but none of Numba's or Python's."""
+        """Whether all that it calls is in every process: the C library's functions, but none of Numba's or Python's.
+
+        Except one that frees an array's memory: it is never called, for arrays made of pointers own nothing.
+        """
         from llvmlite import binding
 
         text = self._library.get_llvm_str()
@@ -129,7 +133,7 @@ class Machine:
         return not any(
             theirs.match(name) or binding.address_of_symbol(name) is None
             for name in called
-            if not name.startswith("llvm.")
+            if not name.startswith("llvm.") and name != FREES
         )
 
 
@@ -153,7 +157,7 @@ def folder() -> str | None:
     import tempfile
 
     digest = hashlib.sha256()
-    for source in sorted(LOOPS.glob("*.py")):
+    for source in sorted(SOURCES.rglob("*.py")):
         digest.update(source.read_bytes())
     chosen = os.environ.get("NUMBA_CACHE_DIR") or os.environ.get("CHAINRULE_CACHE")
     if not chosen:

@@ -82,5 +82,5 @@ def convolve_weight_gradient(
 
 
 def _run(name: str, first: NDArray[Any], second: NDArray[Any], *arguments: Any) -> NDArray[Any]:
-    result: NDArray[Any] = run("convolution", name, first, np.asarray(second, first.dtype), *arguments)
+    result: NDArray[Any] = run("plans", name, first, np.asarray(second, first.dtype), *arguments)
     return result

@@ -1,10 +1,10 @@
-"""Compiled programs, kept on disk as machine code that the next process finds again without Numba.
+"""Compiled code, kept on disk as machine code that the next process finds again without Numba.
 
-A program of `chainrule.jit` is one function of whole numbers, `work`: addresses of arrays, and which part is to be done.
-Nothing in it is Python's. So what Numba has made of it can be written to a file and be linked by LLVM alone, in
-milliseconds, where Numba's import takes half a second, and compiling takes several. The file's name says what it was
-made of: the program's text, the sources of all loops, the processor, and the versions of the compiler. What it holds is
-checked by its sum, so that a damaged file is made anew.
+Programs of `chainrule.jit` and kernels (`kernels.job`) take addresses and whole numbers; nothing in them is Python's.
+So what Numba has made of them can be written to a file and be linked by LLVM alone, in milliseconds, where Numba's
+import takes half a second, and compiling takes several. The file's name says what it was made of: the text or the
+kernel's name and types, the sources of all kernels, the processor, the versions of the compiler. Its content is checked
+by a sum, so that a damaged file is made anew.
 """
 
 from __future__ import annotations
@@ -17,13 +17,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chainrule.files import atomic_write
-from chainrule.kernels.compile import folder, load
+from chainrule.kernels.compile import FREES, folder, load
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from chainrule.kernels.compile import Machine
+
 RUN, CALL, CHECK = 0, 1, 2
-"""What a program is entered for: to run a part of it, to call a thread that looks out for work, to look at arguments."""
+"""What a program is entered for: to run a part, to call a thread that looks out for work, to look at arguments."""
 
 GET_THREADS, SET_THREADS, BEFORE, CONTROL, SCALARS, ANSWER, RESERVED = 2, 3, 4, 5, 6, 7, 8
 """Places in a program's table of addresses. It begins with BLAS's product in single and in double precision; then come
@@ -31,10 +33,35 @@ BLAS's functions that tell and set how many threads it uses, how many those were
 threads share, the numbers that change from call to call, and what a check or a call has found; then the arrays."""
 
 _SUM = 32  # bytes of a file's sum
-_CALLED_AS = ctypes.CFUNCTYPE(ctypes.c_int32, *[ctypes.c_int64] * 8)
 _NOWHERE = ctypes.create_string_buffer(64)  # Numba's functions put their result here, which is nothing
 
 _linked: list[Any] = []  # what must stay in memory
+
+
+def function(address: int, words: int) -> Callable[..., object]:
+    """A compiled function of so many whole numbers, or addresses, for Python. It runs without Python's lock."""
+    called = ctypes.CFUNCTYPE(ctypes.c_int32, *[ctypes.c_int64] * (2 + words))
+    return partial(called(address), ctypes.addressof(_NOWHERE), 0)
+
+
+def address(key: str, make: Callable[[], Machine]) -> int:
+    """Where a compiled function lies in memory: one that is kept on disk, or else one that is made now, and kept.
+
+    Args:
+        key: what it is made of.
+        make: compiles it.
+    """
+    path = _path(key)
+    found = None if path is None else _found(path)
+    if found is not None:
+        return found
+    made = make()
+    _linked.append(made)
+    if path is not None and made.stands_alone():
+        content = made.name.encode() + b"\n" + made.machine_code
+        with suppress(OSError), atomic_write(path) as file:  # a full disk: then it is not kept
+            file.write(_sum(content) + content)
+    return made.address
 
 
 def entrance(code: str) -> Callable[..., object]:
@@ -44,27 +71,15 @@ def entrance(code: str) -> Callable[..., object]:
         code: the text; for what the function's arguments mean, see `loops.program`.
 
     Returns:
-        A function of six whole numbers, two of them addresses. It runs without Python's lock.
+        A function of six whole numbers, two of them addresses.
     """
-    path = _path(code)
-    address = None if path is None else _found(path)
-    if address is None:
-        made = load("program", code).work
-        address = made.address
-        _linked.append(made)
-        if path is not None and made.stands_alone():
-            content = made.name.encode() + b"\n" + made.machine_code
-            with suppress(OSError), atomic_write(path) as file:  # a full disk: then it is not kept
-                file.write(_sum(content) + content)
-    return partial(_CALLED_AS(address), ctypes.addressof(_NOWHERE), 0)
+    return function(address(code, lambda: load("program", code).work), 6)
 
 
-def _path(code: str) -> Path | None:
-    """Where a program's machine code is kept; None if nothing can be kept."""
+def _path(key: str) -> Path | None:
+    """Where a function's machine code is kept; None if nothing can be kept."""
     place = folder()
-    if place is None:
-        return None
-    return Path(place) / f"program-{_sum(f'{_machine()}{code}'.encode()).hex()[:32]}.code"
+    return None if place is None else Path(place) / f"{_sum(f'{_machine()} {key}'.encode()).hex()[:40]}.code"
 
 
 @cache
@@ -98,6 +113,8 @@ def _found(path: Path) -> int | None:
     name, _, machine_code = content.partition(b"\n")
     from llvmlite import binding  # as above
 
+    if binding.address_of_symbol(FREES) is None:  # Numba is not loaded, and it is not called
+        binding.add_symbol(FREES, binding.address_of_symbol("abort") or ctypes.addressof(_NOWHERE))
     binding.initialize_native_target()
     binding.initialize_native_asmprinter()
     target = binding.Target.from_default_triple().create_target_machine(jit=True)

@@ -57,7 +57,7 @@ def max_pool(
     out = np.empty((len(x), *places, x.shape[3]), x.dtype)
     taps = np.empty(out.shape, np.uint8 if kernel[0] * kernel[1] <= 256 else np.int32)
     if out.size:
-        run("pooling", "max_pool", x, out, taps, kernel, stride, padding, dilation)
+        run("plans", "max_pool", x, out, taps, kernel, stride, padding, dilation)
     return channels_first(out), channels_first(taps)
 
 
@@ -87,7 +87,7 @@ def max_pool_gradient(
     out = np.empty((images, *size, channels), grad.dtype)
     if grad.size:
         how = kernel, stride, padding, dilation
-        run("pooling", "max_pool_gradient", channels_last(grad), channels_last(taps), out, *how)
+        run("plans", "max_pool_gradient", channels_last(grad), channels_last(taps), out, *how)
     return channels_first(out)
 
 
@@ -110,7 +110,7 @@ def avg_pool(
     x = channels_last(x)
     out = np.empty((len(x), *places, x.shape[3]), x.dtype)
     if out.size:
-        run("pooling", "avg_pool", x, divisors, out, kernel, stride, padding)
+        run("plans", "avg_pool", x, divisors, out, kernel, stride, padding)
     return channels_first(out)
 
 
@@ -131,7 +131,7 @@ def avg_pool_gradient(
     )
     out = np.empty((images, *size, channels), grad.dtype)
     if grad.size:
-        run("pooling", "avg_pool_gradient", channels_last(grad), divisors, out, kernel, stride, padding)
+        run("plans", "avg_pool_gradient", channels_last(grad), divisors, out, kernel, stride, padding)
     return channels_first(out)
 
 

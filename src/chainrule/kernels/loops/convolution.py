@@ -27,235 +27,17 @@ a framed image and a slab for each thread; for the weights' gradient at most eig
 
 from __future__ import annotations
 
-import functools
-import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
 from numba.np.numpy_support import carray
 
-from chainrule.kernels.compile import jit
-from chainrule.kernels.geometry import (
-    Plan,
-    backward_plans,
-    channels_first,
-    channels_last,
-    forward_plan,
-    output_size,
-)
-from chainrule.kernels.loops.job import Job, Kernel, line_of
-from chainrule.kernels.loops.tile import (
-    NARROW_ROWS,
-    PAIR_ROWS,
-    SPARE_ROWS,
-    VECTOR_BYTES,
-    WIDE_ROWS,
-    clear,
-    copy,
-    product,
-    turn,
-)
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from numpy.typing import NDArray
-
-    Array = NDArray[Any]
-    Dtype = np.dtype[Any]
-    Shape = tuple[int, ...]
-
-SLAB_ROWS = 4 * math.lcm(WIDE_ROWS, PAIR_ROWS, NARROW_ROWS)  # places at a time, whole tiles of each kind
-PARTS = 8  # of the weights' gradient: so many threads can work at it
-PARTS_ELEMENTS = 2**20  # but no more parts than have so many elements together
+from chainrule.kernels.compile import inner
+from chainrule.kernels.loops.description import line_of
+from chainrule.kernels.loops.tile import clear, copy, product, turn
+from chainrule.kernels.processor import SLAB_ROWS, SPARE_ROWS
 
 
-def convolve(x: Array, weight: Array, stride: Any, padding: Any, dilation: Any, groups: int) -> Array:
-    """See `kernels.convolution`."""
-    how = forward(x.shape, weight.shape, (stride, padding, dilation, groups), x.dtype)
-    return _correlate_by(how, x, weight)
-
-
-def convolve_input_gradient(
-    grad: Array, weight: Array, input_shape: Any, stride: Any, padding: Any, dilation: Any, groups: int
-) -> Array:
-    """See `kernels.convolution`."""
-    how = input_gradient(grad.shape, weight.shape, tuple(input_shape), (stride, padding, dilation, groups), grad.dtype)
-    return _correlate_by(how, grad, weight)
-
-
-def _correlate_by(how: Correlation, x: Array, weight: Array) -> Array:
-    if how.correlate is None or how.pack is None:
-        return channels_first(np.zeros(how.shape, x.dtype))
-    packed, out = np.empty(how.packed, x.dtype), np.empty(how.shape, x.dtype)
-    how.pack.run(np.ascontiguousarray(weight), packed)
-    how.correlate.run(channels_last(x), packed, out)
-    return channels_first(out)
-
-
-def convolve_weight_gradient(
-    x: Array, grad: Array, weight_shape: Any, stride: Any, padding: Any, dilation: Any, groups: int
-) -> Array:
-    """See `kernels.convolution`."""
-    how = weight_gradient(x.shape, grad.shape, tuple(weight_shape), (stride, padding, dilation, groups), x.dtype)
-    if how is None:
-        return np.zeros(weight_shape, x.dtype)
-    sums, out = np.empty(how.sums, x.dtype), np.empty(weight_shape, x.dtype)
-    how.items.run(channels_last(x), channels_last(grad), sums)
-    how.unpack.run(sums, out)
-    return out
-
-
-@dataclass(frozen=True, eq=False)
-class Correlation:
-    """What makes a convolution, or the gradient to its input: weights packed, then multiplied.
-
-    Attributes:
-        packed: how many numbers the packed weights are.
-        shape: of the result, (N, H, W, C).
-        pack: (weight, packed), or None if the result is 0.
-        correlate: (x, packed, result).
-    """
-
-    packed: int
-    shape: Shape
-    pack: Job | None = None
-    correlate: Job | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class WeightGradient:
-    """What makes the gradient to the weights: sums over parts of the images, then the sum of the parts.
-
-    Attributes:
-        sums: (parts, pieces, groups, rows, columns) of them.
-        items: (x, grad, sums), with a row for each pair of a part and a piece.
-        images: the same for one part, whose images are the rows; `fresh` for its first.
-        unpack: (sums, gradient).
-    """
-
-    sums: Shape
-    items: Job
-    images: Job
-    unpack: Job
-
-
-@functools.lru_cache(maxsize=256)
-def forward(shape: Shape, weight: Shape, slide: Any, dtype: Dtype) -> Correlation:
-    """The convolution of pictures (N, C, H, W)."""
-    stride, padding, dilation, groups = slide
-    outputs, depth, *kernel = weight
-    images, channels, *size = shape
-    plan = forward_plan(tuple(size), channels, depth, tuple(kernel), stride, padding, dilation)
-    places = [output_size(size[a], padding[a], kernel[a], stride[a], dilation[a]) for a in (0, 1)]
-    sources = _numbered(weight, groups).transpose(0, 3, 4, 2, 1)
-    return _correlation([plan], shape, sources, (images, *places, outputs), dtype)
-
-
-@functools.lru_cache(maxsize=256)
-def input_gradient(shape: Shape, weight: Shape, input_shape: Shape, slide: Any, dtype: Dtype) -> Correlation:
-    """The gradient to pictures of a shape, from one of the shape (N, O, H', W')."""
-    stride, padding, dilation, groups = slide
-    outputs, _, *kernel = weight
-    images, channels, *size = input_shape
-    plans = []
-    if math.prod(shape) and math.prod(weight) and 0 not in size:
-        plans = backward_plans(
-            tuple(size), shape[2:], outputs, outputs // groups, tuple(kernel), stride, padding, dilation
-        )
-    sources = _numbered(weight, groups).transpose(0, 3, 4, 1, 2)
-    return _correlation(plans, shape, sources, (images, *size, channels), dtype)
-
-
-def _numbered(weight: Shape, groups: int) -> NDArray[np.int64]:
-    """Each weight's number, by (group, its output channel, its input channel, row, column)."""
-    return np.arange(math.prod(weight)).reshape(groups, weight[0] // groups, *weight[1:])
-
-
-def _correlation(plans: Sequence[Plan], shape: Shape, sources: Array, out: Shape, dtype: Dtype) -> Correlation:
-    """By weights that are numbered `sources` (groups, KH, KW, C / groups, O / groups)."""
-    if not (plans and math.prod(shape) and sources.size):
-        return Correlation(0, out)
-    groups, used = sources.shape[0], sources.shape[-1]
-    columns = _whole_vectors(used, dtype)
-    rows, packed = [], 0
-    tables: list[Any] = []
-    for plan in plans:
-        mine = sources[:, plan.taps[0]][:, :, plan.taps[1]][..., 0].ravel()
-        tables += [plan.places.size, plan.terms.size, packed]
-        tables += [_pad(plan.starts, plan.starts.size + SPARE_ROWS), plan.places, plan.terms]
-        packed += mine.size * columns
-        rows.append(mine)
-    apart = sources[(0,) * 4 + (slice(2),)]
-    table = np.concatenate(rows)
-    lanes = VECTOR_BYTES // dtype.itemsize
-    order = np.argsort(table)
-    ends = _blocks(table[order], lanes)
-    numbers = [columns, used, apart[-1] - apart[0], lanes, order, ends, table[order]]
-    pack = PACK.job([dtype], numbers, ends.size, packed // 4, 0)
-    bare = np.setdiff1d(np.arange(out[1] * out[2]), np.concatenate([plan.places for plan in plans]))
-    steps = max(plan.places.size for plan in plans)
-    numbers = [
-        steps, *shape[1:], *plans[0].frame, groups, columns, out[1] * out[2], out[3], bare.size, bare, len(plans),
-        *tables,
-    ]  # fmt: skip
-    scratch = plans[0].frame[2] * plans[0].frame[3] * shape[1] + (SLAB_ROWS + SPARE_ROWS) * columns
-    work = out[0] * steps * packed // 8
-    return Correlation(packed, out, pack, CORRELATE.job([dtype], numbers, out[0] * steps, work, scratch, steps))
-
-
-@functools.lru_cache(maxsize=256)
-def weight_gradient(shape: Shape, grad: Shape, weight: Shape, slide: Any, dtype: Dtype) -> WeightGradient | None:
-    """The gradient to weights, from pictures (N, C, H, W) and the gradient (N, O, H', W'); None if it is 0."""
-    stride, padding, dilation, groups = slide
-    outputs, depth, *kernel = weight
-    images, channels, *size = shape
-    if not (math.prod(shape) and math.prod(grad) and outputs * depth):
-        return None
-    plan = forward_plan(tuple(size), channels, depth, tuple(kernel), stride, padding, dilation)
-    places, per_group = plan.places.size, outputs // groups
-    columns = _whole_vectors(per_group, dtype)
-    parts = max(1, min(PARTS, images, PARTS_ELEMENTS // (groups * plan.terms.size * columns)))
-    pieces = np.array_split(plan.terms, min(plan.terms.size, PARTS // parts))  # a row for each tap and channel
-    rows = len(pieces[0]) + SPARE_ROWS  # of the longest
-    sums = parts, len(pieces), groups, rows, columns
-    numbers = [
-        images, *shape[1:], *plan.frame, outputs, *sums, places,
-        np.concatenate([_pad(piece, rows) for piece in pieces]), plan.starts,
-    ]  # fmt: skip
-    work = images * places * outputs * plan.terms.size // 8
-    scratch = plan.frame[2] * plan.frame[3] * channels + places * columns
-    where = [(q, i) for q, piece in enumerate(pieces) for i in range(len(piece))]
-    first = _numbered(weight, groups).transpose(0, 3, 4, 2, 1)[..., 0].reshape(groups, -1)
-    sources = np.array([[(q * groups + g) * rows + i for q, i in where] for g in range(groups)]) * columns
-    unpack = [parts, math.prod(sums[1:]), per_group, depth * kernel[0] * kernel[1], sources, first]
-    return WeightGradient(
-        sums,
-        SUM_ITEMS.job([dtype], numbers, parts * len(pieces), work, scratch),
-        SUM_IMAGES.job([dtype], numbers, images, work, scratch),
-        UNPACK.job([dtype], unpack, first.size, math.prod(sums), columns),
-    )
-
-
-def _blocks(sources: NDArray[np.int64], most: int) -> NDArray[np.int64]:
-    """Ends of blocks of up to so many neighbours each."""
-    runs = np.split(sources, np.flatnonzero(np.diff(sources) != 1) + 1)
-    sizes = [min(most, run.size - begin) for run in runs for begin in range(0, run.size, most)]
-    return np.cumsum(sizes)
-
-
-def _whole_vectors(columns: int, dtype: Dtype) -> int:
-    lanes = VECTOR_BYTES // dtype.itemsize
-    return -(-columns // lanes) * lanes
-
-
-def _pad(table: NDArray[np.intp], size: int) -> NDArray[np.intp]:
-    """The table made longer by its last entry, for rows that are computed and not used."""
-    return np.pad(table, (0, size - table.size), mode="edge")
-
-
-def _pack(description: Any, weight: Any, packed: Any, _: Any, scratch: Any, first: int, last: int, fresh: int) -> None:
+def pack(description: Any, weight: Any, packed: Any, _: Any, scratch: Any, first: int, last: int, fresh: int) -> None:
     """Put the weights of each row side by side, column by column; missing columns are 0.
 
     A row's column j is the weight `source` + j `apart`. Rows come in blocks, first … last - 1 of these, whose sources
@@ -279,7 +61,7 @@ def _pack(description: Any, weight: Any, packed: Any, _: Any, scratch: Any, firs
                 packed[at + column] = 0
 
 
-def _correlate(
+def correlate(
     description: Any, x: Any, weights: Any, out: Any, scratch: Any, first: int, last: int, fresh: int
 ) -> None:
     """Convolve a part of x (N, H, W, C), framed, with packed weights (groups, K, columns): out (N, H′, W′, O).
@@ -309,7 +91,7 @@ def _correlate(
             )  # fmt: skip
 
 
-@jit
+@inner
 def slabs(
     framed: Any, channels: int, weights: Any, weights_at: int, out: Any, out_at: int, sums: Any, table: Any,
     places: Any, terms: Any, count: int, low: int, high: int, groups: int, columns: int, outputs: int,
@@ -331,9 +113,7 @@ def slabs(
                 copy(out, out_at + places[first + row] * outputs + group * used, sums, row * columns, used)
 
 
-def _sum_items(
-    description: Any, x: Any, grad: Any, total: Any, scratch: Any, first: int, last: int, fresh: int
-) -> None:
+def sum_items(description: Any, x: Any, grad: Any, total: Any, scratch: Any, first: int, last: int, fresh: int) -> None:
     """Sums over images of x's windows times grad (N, places, O): total (parts, pieces, groups, rows, columns).
 
     A part has a share of the images, a piece a share of the rows, with its table; pairs of both are numbered, and these
@@ -346,7 +126,7 @@ def _sum_items(
         add_images(d, x, grad, total, scratch, part * images // parts, (part + 1) * images // parts, item, piece, True)
 
 
-def _sum_images(
+def sum_images(
     description: Any, x: Any, grad: Any, total: Any, scratch: Any, first: int, last: int, fresh: int
 ) -> None:
     """The same for images first … last - 1 of one part, to which `total` belongs."""
@@ -355,7 +135,7 @@ def _sum_images(
         add_images(d, x, grad, total, scratch, first, last, piece, piece, fresh != 0)
 
 
-@jit
+@inner
 def add_images(
     d: Any, x: Any, grad: Any, total: Any, scratch: Any, first: int, last: int, item: int, piece: int, fresh: bool
 ) -> None:
@@ -383,7 +163,7 @@ def add_images(
             )  # fmt: skip
 
 
-def _unpack(description: Any, total: Any, out: Any, _: Any, scratch: Any, first: int, last: int, fresh: int) -> None:
+def unpack(description: Any, total: Any, out: Any, _: Any, scratch: Any, first: int, last: int, fresh: int) -> None:
     """Sum the parts, for rows first … last - 1, and put each row's columns where they belong."""
     d = line_of(description)
     parts, size, columns, apart = d[0], d[1], d[2], d[3]
@@ -399,7 +179,7 @@ def _unpack(description: Any, total: Any, out: Any, _: Any, scratch: Any, first:
             out[at + column * apart] = scratch[column]
 
 
-@jit
+@inner
 def put_in_frame(x: Any, x_at: int, height: int, length: int, framed: Any, frame: Any, channels: int) -> None:
     """Copy a picture of so many lines of so many numbers into its place in the frame, and 0 around it."""
     top, left, lines, width = frame
@@ -411,7 +191,3 @@ def put_in_frame(x: Any, x_at: int, height: int, length: int, framed: Any, frame
         copy(framed, at + left * channels, x, x_at + line * length, length)
         clear(framed, at + left * channels + length, across - left * channels - length)
     clear(framed, (top + height) * across, (lines - top - height) * across)
-
-
-PACK, CORRELATE, UNPACK = Kernel(_pack), Kernel(_correlate), Kernel(_unpack)
-SUM_ITEMS, SUM_IMAGES = Kernel(_sum_items), Kernel(_sum_images)

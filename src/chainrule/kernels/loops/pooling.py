@@ -17,84 +17,21 @@ Arrays are contiguous: pictures (N, H, W, C), results (N, H′, W′, C).
 
 from __future__ import annotations
 
-import functools
-import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from numba.np.numpy_support import carray
 
-from chainrule.kernels.compile import jit
-from chainrule.kernels.loops.job import Job, Kernel, line_of
-from chainrule.kernels.loops.tile import CACHE_LINE, fetch
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    Shape = tuple[int, ...]
+from chainrule.kernels.compile import inner
+from chainrule.kernels.loops.description import line_of
+from chainrule.kernels.loops.tile import fetch
+from chainrule.kernels.processor import CACHE_LINE
 
 AHEAD = 4096  # so many bytes before its turn memory is fetched
-LANES = 4  # about how many channels a step takes
 
 
-def max_pool(x: Any, out: Any, taps: Any, kernel: Any, stride: Any, padding: Any, dilation: Any) -> None:
-    """Put each window's largest number in `out` and its tap in `taps`."""
-    MAX.windows(x.shape, out.shape, (kernel, stride, padding, dilation), x.dtype, taps.dtype).run(x, out, taps)
-
-
-def max_pool_gradient(grad: Any, taps: Any, out: Any, kernel: Any, stride: Any, padding: Any, dilation: Any) -> None:
-    """Put the sum of the windows' gradients in `out`, each at its window's tap."""
-    how = kernel, stride, padding, dilation
-    MAX_GRADIENT.windows(out.shape, grad.shape, how, grad.dtype, taps.dtype).run(grad, taps, out)
-
-
-def avg_pool(x: Any, divisors: Any, out: Any, kernel: Any, stride: Any, padding: Any) -> None:
-    """Put each window's sum, over its divisor, in `out`."""
-    AVG.windows(x.shape, out.shape, (kernel, stride, padding, (1, 1)), x.dtype).run(x, divisors, out)
-
-
-def avg_pool_gradient(grad: Any, divisors: Any, out: Any, kernel: Any, stride: Any, padding: Any) -> None:
-    """Put the sum of the windows' gradients in `out`, each over its divisor at all its taps."""
-    how = kernel, stride, padding, (1, 1)
-    AVG_GRADIENT.windows(out.shape, grad.shape, how, grad.dtype).run(grad, divisors, out)
-
-
-@dataclass(frozen=True, eq=False)
-class Pool(Kernel):
-    """A kernel of pooling.
-
-    Attributes:
-        by_image: what is shared out: whole images, or lines of places.
-    """
-
-    by_image: bool = False
-
-    def windows(self, shape: Shape, places: Shape, how: Any, *dtypes: np.dtype[Any]) -> Job:
-        """It, for pictures of a shape (N, H, W, C), places (N, H′, W′, C), and (kernel, stride, padding, dilation)."""
-        return _windows(self, shape, places, how, dtypes)
-
-
-@functools.lru_cache(maxsize=256)
-def _windows(pool: Pool, shape: Shape, places: Shape, how: Any, dtypes: Any) -> Job:
-    kernel, stride, padding, dilation = how
-    numbers = [*shape, *places[1:3], *kernel, *stride, *padding, *dilation, _tiled(shape, places, *how)]
-    rows = shape[0] if pool.by_image else shape[0] * places[1]
-    return pool.job(dtypes, numbers, rows, math.prod(places) * kernel[0] * kernel[1] // LANES, 0)
-
-
-def _tiled(shape: Any, places: Any, kernel: Any, stride: Any, padding: Any, dilation: Any) -> bool:
-    """Whether each number of a picture is in one window, no more and no less."""
-    return all(
-        kernel[a] == stride[a]
-        and (dilation[a] == 1 or kernel[a] == 1)
-        and places[1 + a] * stride[a] - padding[a] >= shape[1 + a]
-        for a in (0, 1)
-    )
-
-
-@jit
+@inner
 def told(description: Any) -> Any:
-    """What `_windows` says: the shapes of pictures and places, the window, and whether windows tile the picture."""
+    """What `plans` says: the shapes of pictures and places, the window, and whether windows tile the picture."""
     d = line_of(description)
     return (
         (d[0], d[1], d[2], d[3]), (d[0], d[4], d[5], d[3]), (d[6], d[7]), (d[8], d[9]), (d[10], d[11]),
@@ -102,9 +39,10 @@ def told(description: Any) -> Any:
     )  # fmt: skip
 
 
-def _max_pool(
+def max_pool(
     description: Any, x_at: Any, out_at: Any, taps_at: Any, scratch: Any, begin: int, end: int, fresh: int
 ) -> None:
+    """Put each window's largest number in `out` and its tap in `taps`, for lines of places begin … end - 1."""
     pictures, results, kernel, stride, padding, dilation, _ = told(description)
     x, out, taps = carray(x_at, pictures), carray(out_at, results), carray(taps_at, results)
     _, height, width, channels = pictures
@@ -140,14 +78,14 @@ def _max_pool(
                             out[n, i, j, c], taps[n, i, j, c] = _larger(largest, best, x[n, h, w, c], this)
 
 
-@jit
+@inner
 def _larger(largest: Any, best: Any, value: Any, tap: Any) -> Any:
     """The larger number and its tap: the first of two equal ones, and a NaN in any case."""
     better = (value > largest) | (value != value)
     return value if better else largest, tap if better else best
 
 
-@jit
+@inner
 def _fetch_ahead(pictures: Any, n: int, h: int, w: int, pixels: int, for_writing: bool) -> None:
     """Ask for the memory that lies AHEAD of so many pixels, if a pixel fills a cache line."""
     _, height, width, channels = pictures.shape
@@ -161,9 +99,10 @@ def _fetch_ahead(pictures: Any, n: int, h: int, w: int, pixels: int, for_writing
                 fetch(pictures, at, False)
 
 
-def _max_pool_gradient(
+def max_pool_gradient(
     description: Any, grad_at: Any, taps_at: Any, out_at: Any, scratch: Any, begin: int, end: int, fresh: int
 ) -> None:
+    """Put the sum of the windows' gradients in `out`, each at its window's tap, for images begin … end - 1."""
     pictures, results, kernel, stride, padding, dilation, tiled = told(description)
     grad, taps, out = carray(grad_at, results), carray(taps_at, results), carray(out_at, pictures)
     _, height, width, channels = pictures
@@ -190,9 +129,10 @@ def _max_pool_gradient(
                                 out[n, h, w, c] += grad[n, i, j, c] if taps[n, i, j, c] == this else zero
 
 
-def _avg_pool(
+def avg_pool(
     description: Any, x_at: Any, divisors_at: Any, out_at: Any, scratch: Any, begin: int, end: int, fresh: int
 ) -> None:
+    """Put each window's sum, over its divisor, in `out`, for lines of places begin … end - 1."""
     pictures, results, kernel, stride, padding, _, _ = told(description)
     x, divisors, out = carray(x_at, pictures), carray(divisors_at, results[1:3]), carray(out_at, results)
     _, height, width, channels = pictures
@@ -211,9 +151,10 @@ def _avg_pool(
                 out[n, i, j, c] /= divisors[i, j]
 
 
-def _avg_pool_gradient(
+def avg_pool_gradient(
     description: Any, grad_at: Any, divisors_at: Any, out_at: Any, scratch: Any, begin: int, end: int, fresh: int
 ) -> None:
+    """Put the sum of the windows' gradients, each over its divisor, in `out`, for images begin … end - 1."""
     pictures, results, kernel, stride, padding, _, tiled = told(description)
     grad, divisors, out = carray(grad_at, results), carray(divisors_at, results[1:3]), carray(out_at, pictures)
     _, height, width, channels = pictures
@@ -234,7 +175,3 @@ def _avg_pool_gradient(
                         else:
                             for c in range(channels):
                                 out[n, h, w, c] += grad[n, i, j, c] / divisors[i, j]
-
-
-MAX, AVG = Pool(_max_pool, (0, 0, 1)), Pool(_avg_pool)
-MAX_GRADIENT, AVG_GRADIENT = Pool(_max_pool_gradient, (0, 1, 0), by_image=True), Pool(_avg_pool_gradient, by_image=True)

@@ -19,7 +19,8 @@ from numba import types
 from numba.core import cgutils as untyped_helpers
 
 from chainrule.kernels.compile import inner
-from chainrule.kernels.loops.tile import MANY_REGISTERS, VECTOR_BYTES, vector_code
+from chainrule.kernels.loops.tile import vector_code
+from chainrule.kernels.processor import MANY_REGISTERS, VECTOR_BYTES
 
 cgutils: Any = untyped_helpers
 TALL, WIDE = 5, 4 if MANY_REGISTERS else 2  # rows of x and of y in a tile of many rows: its sums and factors fit

@@ -19,7 +19,7 @@ from numba.core import cgutils as untyped_helpers
 from numba.extending import overload, register_jitable
 
 from chainrule.kernels.compile import NO_ENTRANCE, inner, inner_sum
-from chainrule.kernels.loops.job import ADDRESS as KERNEL_ADDRESS
+from chainrule.kernels.job import ADDRESS as KERNEL_ADDRESS
 from chainrule.kernels.loops.tile import vector_code as intrinsic
 from chainrule.kernels.native import ANSWER, BEFORE, CONTROL, GET_THREADS, SET_THREADS
 
@@ -133,11 +133,11 @@ def kernel(
     """Call a kernel (`loops.job`) by its description, where its address stands; the arrays are addresses, too."""
 
     def generate(context: Any, b: Any, signature: Any, values: Any) -> Any:
-        word = ir.IntType(64)
-        function = ir.FunctionType(ir.VoidType(), [word] * len(values))
+        word, nowhere = ir.IntType(64), cgutils.alloca_once(b, ir.IntType(64))  # Numba's functions put nothing there
+        function = ir.FunctionType(ir.IntType(32), [word] * (2 + len(values)))
         line = b.inttoptr(values[0], word.as_pointer())
         address = b.load(b.gep(line, [ir.Constant(word, KERNEL_ADDRESS)]))
-        b.call(b.inttoptr(address, function.as_pointer()), values)
+        b.call(b.inttoptr(address, function.as_pointer()), [b.ptrtoint(nowhere, word), word(0), *values])
         return context.get_dummy_value()
 
     return types.void(*[types.int64] * 8), generate

@@ -10,23 +10,22 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from chainrule.kernels.compile import jit
-from chainrule.kernels.team import spread
-
-LANES = 8  # about how many numbers a step takes
+from chainrule.kernels.loops.description import line_of
 
 
-def gather_scaled(table: Any, places: Any, scale: Any, out: Any) -> None:
-    """Put table[places] · scale in `out`."""
-    spread(_gather_scaled, len(places), out.size // LANES, table, places, scale, out)
-
-
-@jit
-def _gather_scaled(table: Any, places: Any, scale: Any, out: Any, begin: int, end: int) -> None:
+def gather_scaled(
+    description: Any, table: Any, places: Any, out: Any, scratch: Any, begin: int, end: int, fresh: int
+) -> None:
+    """Put table[places] · scale in `out`, for places begin … end - 1."""
+    d = line_of(description)
+    width, scale = d[0], np.float32(d[1:2].view(np.float64)[0])
     for i in range(begin, end):
-        row = table[places[i]]
-        for j in range(row.size):
-            out[i, j] = row[j] * scale
+        row, to = places[i] * width, i * width
+        for j in range(width):
+            out[to + j] = np.float32(table[row + j]) * scale
 
 
 @jit

@@ -28,27 +28,23 @@ from __future__ import annotations
 
 from typing import Any
 
-from llvmlite import binding, ir
+from llvmlite import ir
 from numba import types
 from numba.core import cgutils as untyped_helpers
 from numba.extending import intrinsic
 
-from chainrule.kernels.compile import jit
+from chainrule.kernels.compile import inner
+from chainrule.kernels.processor import (
+    CACHE_LINE,
+    NARROW_ROWS,
+    PAIR_ROWS,
+    VECTOR_BYTES,
+    WIDE_ROWS,
+    WIDE_VECTORS,
+)
 
 cgutils: Any = untyped_helpers
-_FEATURES = binding.get_host_cpu_features()
-MANY_REGISTERS = _FEATURES.get("avx512f", False) or _FEATURES.get("neon", False)  # 32 vector registers, not 16
-
-VECTOR_BYTES = 64 if _FEATURES.get("avx512f", False) else 32 if _FEATURES.get("avx", False) else 16
-# Rows × vectors of a tile: at least the eight or ten sums that keep two multipliers busy, whose results come four or
-# five clocks later; and no more than the registers hold beside the vectors of w and, since LLVM likes to load all of
-# them at once, those of x. With one too many it moves sums to memory and back: 7 × 4 takes a third longer than 6 × 4.
-WIDE_ROWS, WIDE_VECTORS = (6, 4) if MANY_REGISTERS else (6, 2)
-PAIR_ROWS = 10 if MANY_REGISTERS else 6  # with two vectors
-NARROW_ROWS = 10  # with one
-SPARE_ROWS = 9  # tables and results have this many rows more than they need, so that every tile is a whole one
 BLOCK_BYTES = 24 * 1024  # of w
-CACHE_LINE = 64
 AHEAD = 24  # so many steps before its turn a line of w is fetched: some 250 clocks
 
 
@@ -157,7 +153,7 @@ def tiles(
     return types.void(tile_rows, vectors, *given.values()), generate
 
 
-@jit
+@inner
 def product(
     x: Any, x_at: int, table: Any, rows: int, terms: Any, w: Any, w_at: int, out: Any, out_at: int, columns: int,
     fresh: bool,

@@ -7,16 +7,13 @@ as it calls BLAS: there is nothing to compile for it.
 
 from __future__ import annotations
 
-import ctypes
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import numba
 import numpy as np
-from numba import types
-from numba.np.numpy_support import carray
 
-from chainrule.kernels.compile import callable_from_c, jit
+from chainrule.kernels import native, processor
+from chainrule.kernels.compile import loops, machine_code
 from chainrule.kernels.team import spread
 
 if TYPE_CHECKING:
@@ -26,7 +23,6 @@ if TYPE_CHECKING:
 
 LENGTH, ADDRESS, HEAD = 0, 1, 2
 """What every description begins with: how long it is, and where the kernel is; so many words."""
-_CALL = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 8)
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,24 +32,28 @@ class Kernel:
     It does rows `first` … `last` - 1 of what is described; `fresh` says whether sums begin at 0, or go on.
 
     Attributes:
-        loop: the function.
+        family: the module in `loops` where it stands.
+        name: the function's name there.
         kinds: the types of its arrays, by position in what `job` is told.
     """
 
-    loop: Callable[..., None]
+    family: str
+    name: str
     kinds: tuple[int, int, int] = (0, 0, 0)
-    compiled: dict[Any, Any] = field(default_factory=dict, init=False)
+    compiled: dict[Any, int] = field(default_factory=dict, init=False)
 
     def address(self, *dtypes: np.dtype[Any]) -> int:
         """Where the compiled loop is, for arrays of these types."""
         found = self.compiled.get(dtypes)
         if found is None:
-            pointer: Any = types.CPointer
-            items = [pointer(numba.from_dtype(dtype)) for dtype in dtypes]
-            word = types.int64
-            signature = types.void(pointer(word), *(items[kind] for kind in self.kinds), items[0], word, word, word)
-            found = self.compiled[dtypes] = callable_from_c(signature, self.loop)
-        return found.address  # type: ignore[no-any-return]
+            items = [dtypes[kind] for kind in (*self.kinds, 0)]
+
+            def make() -> Any:
+                return machine_code(getattr(loops(self.family), self.name), [np.dtype(np.int64), *items], words=3)
+
+            key = f"{self.family}.{self.name} {items} {processor.sizes()}"
+            found = self.compiled[dtypes] = native.address(key, make)
+        return found
 
     def job(
         self, dtypes: Sequence[np.dtype[Any]], numbers: Sequence[Any], rows: int, work: int, scratch: int, each: int = 1
@@ -66,7 +66,7 @@ class Kernel:
             at += x.size if isinstance(x, np.ndarray) else 0
         line[LENGTH] = HEAD + at
         description = np.concatenate([np.array(line, np.int64), *(table.ravel().astype(np.int64) for table in tables)])
-        call, size = _CALL(line[ADDRESS]), scratch * dtypes[0].itemsize
+        call, size = native.function(line[ADDRESS], 8), scratch * dtypes[0].itemsize
         return Job(description, _address(description), call, rows, work, size, each)
 
 
@@ -86,7 +86,7 @@ class Job:
 
     description: NDArray[np.int64]
     address: int
-    call: Callable[..., None]
+    call: Callable[..., object]
     rows: int
     work: int
     scratch: int
@@ -105,9 +105,3 @@ class Job:
 
 def _address(array: NDArray[Any]) -> int:
     return array.__array_interface__["data"][0]  # type: ignore[no-any-return]
-
-
-@jit
-def line_of(description: Any) -> Any:
-    """A description's numbers, as an array."""
-    return carray(description, (description[LENGTH],))[HEAD:]
