@@ -120,13 +120,15 @@ WIDTHS = [32, 128, 512, 1024, 2048, 4096]
 QUICK = {1, 32, 4096}
 """The ends of the growth table are all that --quick looks at."""
 
-NOT_QUICK = {"W2-128", "W4-process", "W5-mlp-10000", "W5-cnn-10000", "99", "train"}
+NOT_QUICK = {"W2-128", "W2-cold", "W2-warm", "W4-process", "W5-mlp-10000", "W5-cnn-10000", "99", "train"}
 """--quick leaves these out, unless works are named."""
 
 TABLE = [
     Work("W1", "784-30-10, sigmoid, batch 10, SGD", "train", "network", 10, 30, goals={"PyTorch": 7, "JAX": 2}),
     mlp("W2", "784-128-10, ReLU, batch 64, Adam", "train", 64, goals={"PyTorch": 2.5, "JAX": 1.2}),
     mlp("W2-128", "the same, batch 128", "train", 128),
+    mlp("W2-cold", "W2's first call, nothing on disk", "process", 64),
+    mlp("W2-warm", "W2's first call in a later process", "process", 64),
     Work("W3", "the CNN, batch 64, Adam", "train", "cnn", 64, goals={"PyTorch": 1.2}),
     Work("W4", "an epoch of 784-128-10, batch 64, Adam", "process", goals={"PyTorch": 10}),
     Work("W4-process", "the same, the whole process", "process"),
