@@ -32,6 +32,7 @@ import math
 import numpy as np
 
 from chainrule.kernels.compile import inner, jit
+from chainrule.kernels.loops.numbers import *
 from chainrule.kernels.loops.product import dots
 from chainrule.kernels.loops.program import *
 '''

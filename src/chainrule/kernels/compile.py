@@ -24,12 +24,17 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
+
 from chainrule.files import write_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 LOOPS = Path(__file__).with_name("loops")
+
+LARGE = 16_384
+"""So many numbers are worth a kernel where NumPy does without: it is faster then by more than a call costs."""
 
 _compiles = True
 
@@ -48,6 +53,20 @@ def give_up(error: Exception) -> None:
         f"Numba cannot be used here, so kernels and compiled functions run in plain NumPy, more slowly: {reason}",
         RuntimeWarning,
         stacklevel=4,
+    )
+
+
+def large(*arrays: Any) -> bool:
+    """Whether these are arrays (not Tensors, say) of one floating type, the first of at least LARGE numbers.
+
+    Nothing else counts, such as whether Numba is there already: what is computed twice gets the same bits.
+    """
+    first = arrays[0]
+    return (
+        all(type(x) is np.ndarray for x in arrays)
+        and first.size >= LARGE
+        and first.dtype in (np.float32, np.float64)
+        and all(x.dtype == first.dtype for x in arrays)
     )
 
 

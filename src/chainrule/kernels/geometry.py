@@ -1,15 +1,19 @@
-"""Where things lie in memory: tables of offsets that make strides, dilation and borders a matter of addition.
+"""Where things lie in memory.
 
-A `Plan` serves `loops.tile`: the picture is copied into a frame of zeros, (height, width, depth) in memory, and the
+A `View` shows what is done along some dimensions, whichever they are, as loops over four sizes.
+
+A `Plan` is tables of offsets that make strides, dilation and borders a matter of addition. It serves `loops.tile`: the picture is copied into a frame of zeros, (height, width, depth) in memory, and the
 tables count elements of it.
 """
 
 from __future__ import annotations
 
 import functools
+import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from numpy.lib.array_utils import normalize_axis_tuple
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -17,6 +21,49 @@ if TYPE_CHECKING:
     Pair = tuple[int, int]
     Padding = tuple[Pair, Pair]
     Table = NDArray[np.intp]
+
+
+class View:
+    """An array as it lies in memory, seen as (A, B, C, D): B and D are the dimensions `dims`, A and C are the others.
+
+    So, along its last dimension, (rows, width) is (rows, width, 1, 1). Without channels (N, C, H, W) is (1, N, C, HW),
+    and (1, NHW, C, 1) if it lies in memory channels last. An array whose memory has more pieces is copied.
+
+    Args:
+        x: the array; others of its shape are brought into its order.
+        dims: one dimension, or several.
+
+    Attributes:
+        sizes: A, B, C, D.
+        each: A, 1, C, 1: the sizes of what there is one of along `dims`.
+    """
+
+    def __init__(self, x: NDArray[Any], dims: int | tuple[int, ...]) -> None:
+        along = normalize_axis_tuple(dims, x.ndim)
+        order = sorted(range(x.ndim), key=lambda d: -abs(x.strides[d]))  # the longest steps in memory first
+        sizes = [1]
+        for d in order:
+            if x.shape[d] != 1:
+                if (d in along) != (len(sizes) % 2 == 0):
+                    sizes.append(1)
+                sizes[-1] *= x.shape[d]
+        if len(sizes) > 4:
+            order.sort(key=lambda d: d in along)
+            sizes = [math.prod(x.shape[d] for d in order if (d in along) == inside) for inside in (False, True)]
+        self.sizes = tuple([*sizes, 1, 1, 1][:4])
+        self.each = self.sizes[0], 1, self.sizes[2], 1
+        self._order, self._shape = order, [x.shape[d] for d in order]
+        self._shape_of_each = [1 if d in along else x.shape[d] for d in order]
+
+    def of(self, x: NDArray[Any]) -> NDArray[Any]:
+        """An array of that shape, or with 1 for each of `dims`, as (A, B, C, D) or (A, 1, C, 1); contiguous."""
+        ordered = np.ascontiguousarray(x.transpose(self._order))
+        return ordered.reshape(self.sizes if list(ordered.shape) == self._shape else self.each)
+
+    def back(self, x: NDArray[Any]) -> NDArray[Any]:
+        """The other way; no copy."""
+        shape = self._shape if x.shape == self.sizes else self._shape_of_each
+        return x.reshape(shape).transpose(np.argsort(self._order))
 
 
 class Plan(NamedTuple):

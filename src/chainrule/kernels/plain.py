@@ -125,6 +125,40 @@ def scatter_add(rows: Array, places: Array, out: Array) -> None:
     np.add.at(out, places, rows)
 
 
+def softmax(x: Array, factors: Array, classes: Array, out: Array) -> None:
+    """See `loops.softmax`."""
+    powers = np.exp(x - x.max(1, keepdims=True))
+    out[:] = factors * (powers / powers.sum(1, keepdims=True) - _chosen(classes, x))
+
+
+def log_softmax(x: Array, out: Array) -> None:
+    """See `loops.softmax`."""
+    shifted = x - x.max(1, keepdims=True)
+    out[:] = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
+
+
+def class_loss(x: Array, classes: Array, out: Array) -> None:
+    """See `loops.softmax`."""
+    losses = np.empty_like(x)
+    log_softmax(x, losses)
+    out[:] = -np.where(_chosen(classes, x), losses, 0).sum(1, keepdims=True)
+
+
+def softmax_gradient(p: Array, grad: Array, out: Array) -> None:
+    """See `loops.softmax`."""
+    out[:] = p * (grad - (grad * p).sum(1, keepdims=True))
+
+
+def log_softmax_gradient(y: Array, grad: Array, out: Array) -> None:
+    """See `loops.softmax`."""
+    out[:] = grad - np.exp(y) * grad.sum(1, keepdims=True)
+
+
+def _chosen(classes: Array, x: Array) -> Any:
+    """Where in x (A, B, C, 1) the classes (A, 1, C, 1) stand."""
+    return classes == np.arange(x.shape[1])[:, None, None]
+
+
 def _by_group(x: Array, groups: int) -> Array:
     """(N, H, W, C) as (N, H, W, groups, 1, C / groups)."""
     return x.reshape(*x.shape[:3], groups, 1, x.shape[3] // groups if groups else 0)
