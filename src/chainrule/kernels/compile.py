@@ -57,16 +57,18 @@ def give_up(error: Exception) -> None:
 
 
 def large(*arrays: Any) -> bool:
-    """Whether these are arrays (not Tensors, say) of one floating type, the first of at least LARGE numbers.
+    """Whether these are arrays (not Tensors, say) of one floating type, the first of at least LARGE elements.
+
+    Python's numbers, which take an array's type, may be among them.
 
     Nothing else counts, such as whether Numba is there already: what is computed twice gets the same bits.
     """
     first = arrays[0]
     return (
-        all(type(x) is np.ndarray for x in arrays)
+        type(first) is np.ndarray
         and first.size >= LARGE
         and first.dtype in (np.float32, np.float64)
-        and all(x.dtype == first.dtype for x in arrays)
+        and all(type(x) is float or (type(x) is np.ndarray and x.dtype == first.dtype) for x in arrays)
     )
 
 

@@ -1,9 +1,9 @@
 """Where things lie in memory.
 
-A `View` shows what is done along some dimensions, whichever they are, as loops over four sizes.
+A `View` makes of what is done along some dimensions, whichever they are, loops over four sizes.
 
-A `Plan` is tables of offsets that make strides, dilation and borders a matter of addition. It serves `loops.tile`: the picture is copied into a frame of zeros, (height, width, depth) in memory, and the
-tables count elements of it.
+A `Plan` is tables of offsets that make strides, dilation and borders a matter of addition. It serves `loops.tile`: the
+picture is copied into a frame of zeros, (height, width, depth) in memory, and the tables count elements of it.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     Pair = tuple[int, int]
     Padding = tuple[Pair, Pair]
+    Sizes = tuple[int, int, int, int]
     Table = NDArray[np.intp]
 
 
@@ -34,8 +35,9 @@ class View:
         dims: one dimension, or several.
 
     Attributes:
-        sizes: A, B, C, D.
-        each: A, 1, C, 1: the sizes of what there is one of along `dims`.
+        whole: (A, B, C, D).
+        each: (A, 1, C, 1), what there is one of along `dims`.
+        line: (1, B, 1, D), what all others share.
     """
 
     def __init__(self, x: NDArray[Any], dims: int | tuple[int, ...]) -> None:
@@ -50,20 +52,31 @@ class View:
         if len(sizes) > 4:
             order.sort(key=lambda d: d in along)
             sizes = [math.prod(x.shape[d] for d in order if (d in along) == inside) for inside in (False, True)]
-        self.sizes = tuple([*sizes, 1, 1, 1][:4])
-        self.each = self.sizes[0], 1, self.sizes[2], 1
-        self._order, self._shape = order, [x.shape[d] for d in order]
-        self._shape_of_each = [1 if d in along else x.shape[d] for d in order]
+        a, b, c, d = [*sizes, 1, 1, 1][:4]
+        self.whole, self.each, self.line = (a, b, c, d), (a, 1, c, 1), (1, b, 1, d)
+        self._order = order
+        self._shapes = {
+            self.line: tuple([x.shape[d] if d in along else 1 for d in order]),
+            self.each: tuple([1 if d in along else x.shape[d] for d in order]),
+            self.whole: tuple([x.shape[d] for d in order]),
+        }
 
-    def of(self, x: NDArray[Any]) -> NDArray[Any]:
-        """An array of that shape, or with 1 for each of `dims`, as (A, B, C, D) or (A, 1, C, 1); contiguous."""
-        ordered = np.ascontiguousarray(x.transpose(self._order))
-        return ordered.reshape(self.sizes if list(ordered.shape) == self._shape else self.each)
+    def of(self, x: NDArray[Any], sizes: Sizes) -> NDArray[Any]:
+        """An array that broadcasts to one of the three, as that; contiguous."""
+        shape = self._shapes[sizes]
+        ordered = x.reshape((1,) * (len(shape) - x.ndim) + x.shape).transpose(self._order)
+        if ordered.shape != shape:
+            ordered = np.broadcast_to(ordered, shape)
+        return np.ascontiguousarray(ordered).reshape(sizes)
 
     def back(self, x: NDArray[Any]) -> NDArray[Any]:
         """The other way; no copy."""
-        shape = self._shape if x.shape == self.sizes else self._shape_of_each
-        return x.reshape(shape).transpose(np.argsort(self._order))
+        return x.reshape(self._shapes[x.shape]).transpose(np.argsort(self._order))
+
+    def new(self, x: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Room for a result such as x, which is one of the three: as it is outside, and the same memory as that."""
+        out = np.empty_like(self.back(x))
+        return out, self.of(out, x.shape)
 
 
 class Plan(NamedTuple):

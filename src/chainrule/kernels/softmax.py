@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 def softmax(x: Array, dim: int) -> Array:
     """p, of x's shape."""
     view = View(x, dim)
-    return _scaled(view, view.of(x), np.ones(view.each, x.dtype), np.full(view.each, -1))
+    return _scaled(view, x, np.ones(view.each, x.dtype), np.full(view.each, -1))
 
 
 def log_softmax(x: Array, dim: int) -> Array:
@@ -37,18 +37,18 @@ def log_softmax(x: Array, dim: int) -> Array:
 
 
 def class_loss(x: Array, classes: Places, dim: int) -> Array:
-    """The losses (N, d1, ...), say, of x (N, C, d1, ...) and classes (N, d1, ...); 0 where no class is meant."""
+    """The losses (N, d1, ...), say, of x (N, C, d1, ...) and classes (N, d1, ...); 0 for those not from 0 to C - 1."""
     view = View(x, dim)
     out = np.zeros(view.each, x.dtype)
     if x.size:
-        run("softmax", "class_loss", view.of(x), view.of(np.expand_dims(classes, dim)), out)
+        run("softmax", "class_loss", view.of(x, view.whole), view.of(np.expand_dims(classes, dim), view.each), out)
     return view.back(out).squeeze(dim)
 
 
 def class_loss_gradient(grad: Array, x: Array, classes: Places, dim: int) -> Array:
     """The gradient to x from that to the losses: G (p - 1) for the class, G p for the others."""
     view = View(x, dim)
-    return _scaled(view, view.of(x), *(view.of(np.expand_dims(each, dim)) for each in (grad, classes)))
+    return _scaled(view, x, *(view.of(np.expand_dims(each, dim), view.each) for each in (grad, classes)))
 
 
 def softmax_gradient(grad: Array, p: Array, dim: int) -> Array:
@@ -62,17 +62,19 @@ def log_softmax_gradient(grad: Array, y: Array, dim: int) -> Array:
 
 
 def _scaled(view: View, x: Array, factors: Array, classes: Places) -> Array:
-    """f (p - [class]), with a factor and a class for each line."""
-    out = np.empty_like(x)
-    if x.size:
-        run("softmax", "softmax", x, factors, classes, out)
-    return view.back(out)
+    """f (p - [class]), with a factor and a class for each line along `dim`."""
+    given = view.of(x, view.whole)
+    out, memory = view.new(given)
+    if out.size:
+        run("softmax", "softmax", given, factors, classes, memory)
+    return out
 
 
 def _alike(name: str, dim: int, *arrays: Array) -> Array:
     """What a kernel makes of arrays of one shape."""
     view = View(arrays[0], dim)
-    out = np.empty(view.sizes, arrays[0].dtype)
+    given = [view.of(array, view.whole) for array in arrays]
+    out, memory = view.new(given[0])
     if out.size:
-        run("softmax", name, *map(view.of, arrays), out)
-    return view.back(out)
+        run("softmax", name, *given, memory)
+    return out
