@@ -50,17 +50,16 @@ def standardize(x: Array, weight: Array | float, bias: Array | float, dims: Dims
 
 
 def standardize_gradient(
-    grad: Array, x: Array, weight: Array | float, dims: Dims, eps: float
+    grad: Array, x: Array, weight: Array | float, bias_shape: tuple[int, ...], dims: Dims, eps: float
 ) -> tuple[Array, Array, Array]:
     """From the gradient to the result, those to x, to the weight and to the bias.
 
-    The last two have such shapes that they are those of weight and bias when they have been summed where those were
-    broadcast.
+    The last two may still have to be summed where weight and bias were broadcast.
     """
     view = View(x, dims)
-    scale = _scale(view, x.dtype, weight)
+    scale = _scale(view, x.dtype, weight, np.zeros(bias_shape))
     if scale is None:
-        of_x, _, _ = standardize_gradient(grad * weight, x, 1.0, dims, eps)
+        of_x, _, _ = standardize_gradient(grad * weight, x, 1.0, (), dims, eps)
         return of_x, grad * standardize(x, 1.0, 0.0, dims, eps), grad
     numbers, factors = view.of(x, view.whole), scale[0]
     out, memory = view.new(numbers)

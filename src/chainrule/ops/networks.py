@@ -73,13 +73,13 @@ def standardize(input: Array, weight: Array = 1.0, bias: Array = 0.0, *, dim: An
 
 
 @standardize.derivative
-def _(grad: Array, input: Array, weight: Array, dim: Any, eps: float) -> Any:
+def _(grad: Array, input: Array, weight: Array, bias_shape: tuple[int, ...], dim: Any, eps: float) -> Any:
     """(H - mean(H) - y mean(H y)) / √(variance + eps), H being G w and y the x standardised; G y; G.
 
     Source: Ioffe and Szegedy (2015).
     """
     if large(input, weight, grad):
-        return kernels.standardize_gradient(grad, input, weight, dim, eps)
+        return kernels.standardize_gradient(grad, input, weight, bias_shape, dim, eps)
     away, spread = _centred(input, dim, eps)
     out = away / spread
 
