@@ -153,7 +153,9 @@ FORMULAS = {
         f"cross_entropy, {how}": lambda x, how=how: F.cross_entropy(x, chainrule.from_numpy(CLASSES), reduction=how)
         for how in ("none", "sum", "mean")
     },
-    "cross_entropy, a class to ignore": lambda x: F.cross_entropy(x, chainrule.from_numpy(abs(CLASSES) % 4), ignore_index=0),
+    "cross_entropy, a class to ignore": lambda x: F.cross_entropy(
+        x, chainrule.from_numpy(abs(CLASSES) % 4), ignore_index=0
+    ),
     "cross_entropy of rows": lambda x: F.cross_entropy(x[0].T, chainrule.from_numpy(np.array([1, 2, 0]))),
 }
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 LOOPS = Path(__file__).with_name("loops")
 
 LARGE = 16_384
-"""So many numbers are worth a kernel where NumPy does without: it is faster then by more than a call costs."""
+"""From so many elements on a kernel is faster than an operation's formula in NumPy, where there are both."""
 
 _compiles = True
 
@@ -57,11 +57,10 @@ def give_up(error: Exception) -> None:
 
 
 def large(*arrays: Any) -> bool:
-    """Whether these are arrays (not Tensors, say) of one floating type, the first of at least LARGE elements.
+    """Whether an operation should take its kernel: for arrays of one floating type, the first LARGE, not for Tensors.
 
-    Python's numbers, which take an array's type, may be among them.
-
-    Nothing else counts, such as whether Numba is there already: what is computed twice gets the same bits.
+    Python's floats, which take an array's type, may be among them. Nothing else counts, such as whether Numba has been
+    loaded already, so that what is computed twice gets the same bits.
     """
     first = arrays[0]
     return (

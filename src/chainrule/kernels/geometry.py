@@ -1,6 +1,6 @@
 """Where things lie in memory.
 
-A `View` makes of what is done along some dimensions, whichever they are, loops over four sizes.
+A `View` shows an array as four dimensions, whichever of its own something is done along.
 
 A `Plan` is tables of offsets that make strides, dilation and borders a matter of addition. It serves `loops.tile`: the
 picture is copied into a frame of zeros, (height, width, depth) in memory, and the tables count elements of it.

@@ -1,6 +1,7 @@
 """From scores to probabilities, and from predictions to a loss: one number to make small.
 
-`reduction` is "mean", "sum" or "none", as in PyTorch. Large arrays take kernels, which do the same in one pass.
+`reduction` is "mean", "sum" or "none", as in PyTorch. Where a formula is several passes over an array, large arrays
+take a kernel that needs one.
 """
 
 from typing import Any

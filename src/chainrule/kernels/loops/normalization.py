@@ -2,12 +2,13 @@
 
 There are two cases. With a long D, or C = 1, the numbers that belong together lie in B pieces of D neighbours. One
 thread goes over them for the mean, for the variance, backward for the gradient's sums, and for the results, and finds
-them in a cache after the first time if they fit.
+them in a cache after the first time if they fit. Factors may run along the pieces, as in layer normalisation; their
+gradients are summed over PART pieces, and then over what those gave.
 
 Otherwise they are columns, C D side by side, and each walk is row by row, for the innermost loop to run through
-neighbours; short rows are taken several at a time. PART rows give each column's mean, the sum of squares around it and,
-backward, the gradient's sums. What belongs together is put together by Chan's formulas, and a second walk makes the
-results. Parts depend on the shape alone, so the bits do not depend on the threads.
+neighbours; short rows are taken several at a time. PART of them give each column's mean, the sum of squares around it
+and, backward, the gradient's sums. What belongs together is put together by Chan's formulas, and a second walk makes
+the results. Parts depend on the shape alone, so the bits do not depend on the threads.
 
 Sums go on in doubles after some hundred numbers, to be as exact as NumPy's. Memory is the limit, or the second cache.
 
@@ -26,7 +27,7 @@ from chainrule.kernels.loops.numbers import total, total_product
 from chainrule.kernels.team import spread
 
 LONG = 32  # so many neighbours are worth a loop
-PART = 64  # rows
+PART = 64  # rows or pieces
 WIDE = 128  # columns, if a row is made of several
 
 
