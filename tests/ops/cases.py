@@ -748,6 +748,19 @@ for shape, dim in [((4,), (0,)), ((2, 3), (-1,)), ((2, 2, 3), (0, 2))]:
         anything(*shape),
     )
 
+for shape, dim, weight in [((3, 4), (1,), (4,)), ((2, 2, 3), (0, 2), (2, 1))]:
+    case(
+        ops.standardize,
+        f"standardize{shape} {dim} scaled",
+        lambda x, w, b, dim=dim: ops.standardize(x, w, b, dim=dim, eps=0.1),
+        lambda x, w, b, dim=dim: (
+            w * (x - np.mean(x, dim, keepdims=True)) / (np.var(x, dim, keepdims=True) + x.dtype.type(0.1)) ** 0.5 + b
+        ),
+        anything(*shape),
+        anything(*weight),
+        anything(*weight),
+    )
+
 
 # The loss of a class, and rows by their places
 

@@ -105,7 +105,7 @@ class Node:
                 checks.append((len(saved), -1, out._version, out._version[0]))
                 saved.append(array[()] if type(array) is _ndarray and not array.ndim else array)
             elif kind == "shape":
-                saved.append(arrays[which].shape)
+                saved.append(getattr(arrays[which], "shape", ()))  # a number has none
             elif kind == "extra":
                 saved.append(extra)
             elif kind == "shapes":

@@ -25,12 +25,17 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
+
 from chainrule.files import write_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
 SOURCES = Path(__file__).parent
+
+LARGE = 16_384
+"""From so many elements on a kernel is faster than an operation's formula in NumPy, where there are both."""
 
 _compiles = True
 
@@ -49,6 +54,21 @@ def give_up(error: Exception) -> None:
         f"Numba cannot be used here, so kernels and compiled functions run in plain NumPy, more slowly: {reason}",
         RuntimeWarning,
         stacklevel=4,
+    )
+
+
+def large(*arrays: Any) -> bool:
+    """Whether an operation should take its kernel: for arrays of one floating type, the first LARGE, not for Tensors.
+
+    Python's floats, which take an array's type, may be among them. Nothing else counts, such as whether Numba has been
+    loaded already, so that what is computed twice gets the same bits.
+    """
+    first = arrays[0]
+    return (
+        type(first) is np.ndarray
+        and first.size >= LARGE
+        and first.dtype in (np.float32, np.float64)
+        and all(type(x) is float or (type(x) is np.ndarray and x.dtype == first.dtype) for x in arrays)
     )
 
 

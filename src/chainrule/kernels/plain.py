@@ -125,6 +125,63 @@ def scatter_add(rows: Array, places: Array, out: Array) -> None:
     np.add.at(out, places, rows)
 
 
+def softmax(x: Array, factors: Array, classes: Array, out: Array) -> None:
+    """See `loops.softmax`."""
+    powers = np.exp(x - x.max(1, keepdims=True))
+    out[:] = factors * (powers / powers.sum(1, keepdims=True) - _chosen(classes, x))
+
+
+def log_softmax(x: Array, out: Array) -> None:
+    """See `loops.softmax`."""
+    shifted = x - x.max(1, keepdims=True)
+    out[:] = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
+
+
+def class_loss(x: Array, classes: Array, out: Array) -> None:
+    """See `loops.softmax`."""
+    losses = np.empty_like(x)
+    log_softmax(x, losses)
+    out[:] = -np.where(_chosen(classes, x), losses, 0).sum(1, keepdims=True)
+
+
+def softmax_gradient(p: Array, grad: Array, out: Array) -> None:
+    """See `loops.softmax`."""
+    out[:] = p * (grad - (grad * p).sum(1, keepdims=True))
+
+
+def log_softmax_gradient(y: Array, grad: Array, out: Array) -> None:
+    """See `loops.softmax`."""
+    out[:] = grad - np.exp(y) * grad.sum(1, keepdims=True)
+
+
+def _chosen(classes: Array, x: Array) -> Any:
+    """Where in x (A, B, C, 1) the classes (A, 1, C, 1) stand."""
+    return classes == np.arange(x.shape[1])[:, None, None]
+
+
+def moments(x: Array, mean: Array, variance: Array) -> None:
+    """See `loops.normalization`."""
+    x.mean((1, 3), out=mean, keepdims=True)
+    x.var((1, 3), out=variance, keepdims=True)
+
+
+def standardize(x: Array, factors: Array, shifts: Array, eps: float, out: Array) -> None:
+    """See `loops.normalization`."""
+    away = x - x.mean((1, 3), keepdims=True)
+    out[:] = away / np.sqrt(x.var((1, 3), keepdims=True) + eps) * factors + shifts
+
+
+def standardize_gradient(
+    x: Array, grad: Array, factors: Array, eps: float, out: Array, sums: Array, products: Array
+) -> None:
+    """See `loops.normalization`."""
+    spread = np.sqrt(x.var((1, 3), keepdims=True) + eps)
+    y, slope = (x - x.mean((1, 3), keepdims=True)) / spread, grad * factors
+    out[:] = (slope - slope.mean((1, 3), keepdims=True) - y * (slope * y).mean((1, 3), keepdims=True)) / spread
+    shared = tuple([a for a in range(4) if sums.shape[a] == 1])
+    sums[:], products[:] = grad.sum(shared, keepdims=True), (grad * y).sum(shared, keepdims=True)
+
+
 def _by_group(x: Array, groups: int) -> Array:
     """(N, H, W, C) as (N, H, W, groups, 1, C / groups)."""
     return x.reshape(*x.shape[:3], groups, 1, x.shape[3] // groups if groups else 0)

@@ -1,6 +1,7 @@
 """From scores to probabilities, and from predictions to a loss: one number to make small.
 
-`reduction` is "mean", "sum" or "none", as in PyTorch.
+`reduction` is "mean", "sum" or "none", as in PyTorch. Where a formula is several passes over an array, large arrays
+take a kernel that needs one.
 """
 
 from typing import Any
@@ -8,6 +9,8 @@ from typing import Any
 import numpy as np
 
 from chainrule.errors import check
+from chainrule.kernels import softmax as kernels
+from chainrule.kernels.compile import large
 from chainrule.ops.arithmetic import abs, clamp, ne, where
 from chainrule.ops.dtypes import DEFAULT
 from chainrule.ops.elementwise import log, logsigmoid
@@ -26,6 +29,8 @@ __all__ = [
 def log_softmax(input: Array, *, dim: int = -1, dtype: Any = None) -> Array:
     """ln(softmax(x)) = x - ln(Σ eˣ), with the largest x taken off first so that nothing overflows."""
     input = input if dtype is None else input.astype(dtype)
+    if large(input):
+        return kernels.log_softmax(input, dim)
     shifted = input - np.max(input, axis=dim, keepdims=True, initial=-np.inf)
     return shifted - np.log(np.sum(np.exp(shifted), axis=dim, keepdims=True))
 
@@ -33,6 +38,8 @@ def log_softmax(input: Array, *, dim: int = -1, dtype: Any = None) -> Array:
 @log_softmax.derivative
 def _(grad: Array, out: Array, dim: int) -> Array:
     """G - softmax(x) Σ G. Source: Goodfellow et al., Deep Learning (2016), section 6.2.2.3."""
+    if large(out, grad):
+        return kernels.log_softmax_gradient(grad, out, dim)
     return grad - np.exp(out) * np.sum(grad, axis=dim, keepdims=True)
 
 
@@ -40,6 +47,8 @@ def _(grad: Array, out: Array, dim: int) -> Array:
 def softmax(input: Array, *, dim: int = -1, dtype: Any = None) -> Array:
     """eˣ / Σ eˣ: positive, summing to 1 along `dim`; the largest x is taken off first so that nothing overflows."""
     input = input if dtype is None else input.astype(dtype)
+    if large(input):
+        return kernels.softmax(input, dim)
     powers = np.exp(input - np.max(input, axis=dim, keepdims=True, initial=-np.inf))
     return powers / np.sum(powers, axis=dim, keepdims=True)
 
@@ -47,6 +56,8 @@ def softmax(input: Array, *, dim: int = -1, dtype: Any = None) -> Array:
 @softmax.derivative
 def _(grad: Array, out: Array, dim: int) -> Array:
     """p (G - Σ G p), where p is the result. Source: Goodfellow et al., Deep Learning (2016), section 6.2.2.3."""
+    if large(out, grad):
+        return kernels.softmax_gradient(grad, out, dim)
     return out * (grad - np.sum(grad * out, axis=dim, keepdims=True))
 
 
@@ -268,8 +279,11 @@ def _of_indices(
 @operation
 def class_loss(input: Array, target: Array, *, dim: int, ignore_index: int, reduction: str) -> Array:
     """-ln softmax(x)[class] of each example, 0 where the class does not count; reduced."""
-    counts, chosen = target != ignore_index, _chosen(target, input.shape[dim], dim)
-    losses = -np.sum(np.where(chosen, log_softmax(input, dim=dim), 0), axis=dim)
+    counts = target != ignore_index
+    if large(input):
+        losses = kernels.class_loss(input, target, dim)
+    else:
+        losses = -np.sum(np.where(_chosen(target, input.shape[dim], dim), log_softmax(input, dim=dim), 0), axis=dim)
     losses = np.where(counts, losses, 0)
     if reduction == "none":
         return losses
@@ -281,8 +295,11 @@ def _(grad: Array, input: Array, target: Array, dim: int, ignore_index: int, red
     """softmax(x) - 1 for the class, softmax(x) for the others. Source: Goodfellow et al. (2016), section 6.2.2.3."""
     counts = target != ignore_index
     upstream = grad / np.sum(counts, dtype=input.dtype) if reduction == "mean" else grad
-    upstream = np.expand_dims(np.where(counts, upstream, 0), dim)
-    return upstream * (softmax(input, dim=dim) - _chosen(target, input.shape[dim], dim)), None
+    upstream = np.where(counts, upstream, 0)
+    if large(input, upstream):
+        return kernels.class_loss_gradient(upstream, input, target, dim), None
+    chosen = _chosen(target, input.shape[dim], dim)
+    return np.expand_dims(upstream, dim) * (softmax(input, dim=dim) - chosen), None
 
 
 def _chosen(places: Any, classes: int, dim: int) -> Any:

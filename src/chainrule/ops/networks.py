@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 
 from chainrule.errors import check
+from chainrule.kernels import normalization as kernels
 from chainrule.kernels import special
+from chainrule.kernels.compile import large
 from chainrule.ops.arithmetic import mul, ne, where
 from chainrule.ops.elementwise import sqrt, tanh
 from chainrule.ops.indexing import getitem, indices, put, replace, rows
@@ -62,17 +64,31 @@ def gelu(input: Array, *, approximate: str = "none") -> Tensor:
 
 
 @operation(promote="floating")
-def standardize(input: Array, *, dim: Any, eps: float) -> Array:
-    """(x - mean) / √(variance + eps) over `dim`: mean 0 and variance 1."""
+def standardize(input: Array, weight: Array = 1.0, bias: Array = 0.0, *, dim: Any, eps: float) -> Array:
+    """(x - mean) / √(variance + eps), which has mean 0 and variance 1 over `dim`; times a weight, plus a bias."""
+    if large(input, weight, bias):
+        return kernels.standardize(input, weight, bias, dim, eps)
     away, spread = _centred(input, dim, eps)
-    return away / spread
+    return away / spread * weight + bias
 
 
 @standardize.derivative
-def _(grad: Array, out: Array, input: Array, dim: Any, eps: float) -> Array:
-    """(G - mean(G) - y mean(G y)) / √(variance + eps), y being the result. Source: Ioffe and Szegedy (2015)."""
-    slope = grad - np.mean(grad, axis=dim, keepdims=True) - out * np.mean(grad * out, axis=dim, keepdims=True)
-    return slope / _centred(input, dim, eps)[1]
+def _(grad: Array, input: Array, weight: Array, bias_shape: tuple[int, ...], dim: Any, eps: float) -> Any:
+    """(H - mean(H) - y mean(H y)) / √(variance + eps), H being G w and y the x standardised; G y; G.
+
+    Source: Ioffe and Szegedy (2015).
+    """
+    if large(input, weight, grad):
+        return kernels.standardize_gradient(grad, input, weight, bias_shape, dim, eps)
+    away, spread = _centred(input, dim, eps)
+    out = away / spread
+
+    def of_input() -> Array:
+        slope = grad * weight
+        along = out * np.mean(slope * out, axis=dim, keepdims=True)
+        return (slope - np.mean(slope, axis=dim, keepdims=True) - along) / spread
+
+    return of_input, lambda: grad * out, lambda: grad
 
 
 def _centred(input: Array, dim: Any, eps: float) -> tuple[Array, Array]:
@@ -99,7 +115,7 @@ def layer_norm(
     Source: Ba et al., Layer normalization (2016).
     """
     dim = _last("layer_norm", input, normalized_shape, weight, bias)
-    return _scaled(standardize(input, dim=dim, eps=eps), weight, bias)
+    return _standardized(input, weight, bias, dim, eps)
 
 
 def rms_norm(input: Array, normalized_shape: Ints, weight: Array = None, eps: float | None = None) -> Tensor:
@@ -141,10 +157,12 @@ def group_norm(input: Array, num_groups: int, weight: Array = None, bias: Array 
     only_tensors("group_norm", input, optional=[weight, bias])
     if input.ndim < 2 or num_groups < 1 or input.shape[1] % num_groups:
         raise ValueError(f"group_norm: num_groups={num_groups} must divide the channels of (N, C, ...) {input.shape}")
-    weight, bias = _by_channel("group_norm", input, weight, bias)
-    grouped = reshape(input, shape=(input.shape[0], num_groups, input.shape[1] // num_groups, *input.shape[2:]))
-    out = standardize(grouped, dim=tuple(range(2, grouped.ndim)), eps=eps)
-    return _scaled(reshape(out, shape=input.shape), weight, bias)
+    count, channels, *rest = input.shape
+    groups = num_groups, channels // num_groups
+    weight, bias = _by_channel("group_norm", input, weight, bias, shape=groups)
+    grouped = reshape(input, shape=(count, *groups, *rest))
+    out = _standardized(grouped, weight, bias, tuple(range(2, grouped.ndim)), eps)
+    return reshape(out, shape=input.shape)
 
 
 def batch_norm(
@@ -183,10 +201,24 @@ def batch_norm(
     count = math.prod(input.shape[d] for d in dim)
     check("batch_norm", count != 1, f"needs more than one value a channel while training, got {input.shape}")
     if running_mean is not None and running_var is not None and count:
-        values = constant(input)
-        _blend(running_mean, mean(values, dim=dim), momentum)
-        _blend(running_var, var(values, dim=dim), momentum)
-    return _scaled(standardize(input, dim=dim, eps=eps) if count else input, weight, bias)
+        centre, variance = moments(constant(input), dim=dim)
+        _blend(running_mean, centre, momentum)
+        _blend(running_var, variance, momentum)
+    return _standardized(input, weight, bias, dim, eps) if count else _scaled(input, weight, bias)
+
+
+def _standardized(input: Array, weight: Any, bias: Any, dim: Any, eps: float) -> Tensor:
+    return standardize(input, 1.0 if weight is None else weight, 0.0 if bias is None else bias, dim=dim, eps=eps)
+
+
+@operation
+def moments(input: Array, *, dim: tuple[int, ...]) -> Array:
+    """The mean and the unbiased variance over `dim`, one above the other."""
+    if not large(input):
+        return np.stack((mean(input, dim=dim), var(input, dim=dim)))
+    centre, variance = kernels.moments(input, dim)
+    count = input.size // centre.size
+    return np.stack((centre.squeeze(dim), variance.squeeze(dim) * (count / (count - 1))))
 
 
 def _blend(running: Any, batch: Any, momentum: float) -> None:
@@ -203,11 +235,10 @@ def _last(name: str, input: Array, shape: Ints, *parts: Array) -> tuple[int, ...
     return tuple(range(-len(sizes), 0))
 
 
-def _by_channel(name: str, input: Array, *parts: Array) -> list[Any]:
-    """Parts (C,) in the shape in which they meet an input (N, C, ...)."""
-    channels = input.shape[1]
-    _fit(name, (channels,), parts)
-    shape = (1, channels, *(1,) * (input.ndim - 2))
+def _by_channel(name: str, input: Array, *parts: Array, shape: tuple[int, ...] = (-1,)) -> list[Any]:
+    """Parts (C,) in the shape in which they meet an input (N, C, ...), or (N, *shape, ...) where that is given."""
+    _fit(name, (input.shape[1],), parts)
+    shape = (1, *shape, *(1,) * (input.ndim - 2))
     return [None if part is None else reshape(part, shape=shape) for part in parts]
 
 

@@ -1,24 +1,16 @@
-"""What compiled programs (`chainrule.jit`) are made of besides loops: pointers, BLAS, and functions of one number.
-
-Numba calls the C library for `exp` and the like, one number at a time. Those here are written without branches, so
-that a loop around them becomes vector code; errors stay within about two units in the last place of float32. Doubles
-go to the C library. Sources: Cody and Waite, Software manual for the elementary functions (1980); the polynomials are
-those of Moshier's Cephes library (1984).
-"""
+"""What compiled programs (`chainrule.jit`) are made of besides loops and `numbers`: pointers, BLAS, and threads."""
 
 from __future__ import annotations
 
-import math
 import platform
 from typing import Any
 
-import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils as untyped_helpers
-from numba.extending import overload, register_jitable
+from numba.extending import register_jitable
 
-from chainrule.kernels.compile import NO_ENTRANCE, inner, inner_sum
+from chainrule.kernels.compile import inner
 from chainrule.kernels.job import ADDRESS as KERNEL_ADDRESS
 from chainrule.kernels.loops.tile import vector_code as intrinsic
 from chainrule.kernels.native import ANSWER, BEFORE, CONTROL, GET_THREADS, SET_THREADS
@@ -143,22 +135,6 @@ def kernel(
     return types.void(*[types.int64] * 8), generate
 
 
-@intrinsic
-def _bits_as_float(typing_context: Any, bits: Any) -> Any:
-    def generate(context: Any, b: Any, signature: Any, values: Any) -> Any:
-        return b.bitcast(values[0], ir.FloatType())
-
-    return types.float32(types.int32), generate
-
-
-@intrinsic
-def _float_as_bits(typing_context: Any, value: Any) -> Any:
-    def generate(context: Any, b: Any, signature: Any, values: Any) -> Any:
-        return b.bitcast(values[0], ir.IntType(32))
-
-    return types.int32(types.float32), generate
-
-
 _X86 = platform.machine().lower() in ("x86_64", "amd64")
 _FLUSH = 0x8040  # the bits of an x86 processor's control word that take and give 0 for numbers below 10⁻³⁸
 
@@ -208,12 +184,6 @@ def _on_word(b: Any, name: str) -> Any:
     return cgutils.get_or_insert_function(b.module, kind, f"llvm.x86.sse.{name}")
 
 
-@inner_sum
-def add(total: Any, x: Any) -> Any:
-    """total + x in a sum, whose order is the compiler's: lanes of a vector are summed side by side."""
-    return total + x
-
-
 @register_jitable
 def maximum(x: Any, y: Any) -> Any:
     """The larger, or NaN if either is."""
@@ -224,124 +194,6 @@ def maximum(x: Any, y: Any) -> Any:
 def minimum(x: Any, y: Any) -> Any:
     """The smaller, or NaN if either is."""
     return x if (x <= y) | (x != x) else y
-
-
-def _by_type(single: Any, double: Any) -> Any:
-    """A function that is one thing for float32 and another for float64."""
-
-    def function(x: Any) -> Any:
-        raise NotImplementedError
-
-    options: Any = {"error_model": "numpy", **NO_ENTRANCE}
-
-    @overload(function, inline="never", jit_options=options)
-    def choose(x: Any) -> Any:
-        return single if x == types.float32 else double
-
-    return function
-
-
-def _exp(x: Any) -> Any:
-    # eˣ = 2ⁿ eʳ with n whole and |r| ≤ ½ ln 2; ln 2 in two parts, so that r keeps its digits
-    held = min(max(x, np.float32(-104)), np.float32(89))
-    n = np.floor(held * np.float32(1.44269504088896341) + np.float32(0.5))
-    r = held - n * np.float32(0.693359375)
-    r = r - n * np.float32(-2.12194440e-4)
-    p = np.float32(1.9875691500e-4)
-    p = p * r + np.float32(1.3981999507e-3)
-    p = p * r + np.float32(8.3334519073e-3)
-    p = p * r + np.float32(4.1665795894e-2)
-    p = p * r + np.float32(1.6666665459e-1)
-    p = p * r + np.float32(5.0000001201e-1)
-    p = p * r * r + r + np.float32(1)
-    whole = np.int32(n)
-    half = np.int32(whole >> 1)  # 2ⁿ in two factors: the result may be smaller than the smallest normal number
-    p = p * _bits_as_float(np.int32((half + 127) << 23)) * _bits_as_float(np.int32((whole - half + 127) << 23))
-    return p if x == x else x
-
-
-def _log(x: Any) -> Any:
-    # x = m 2ᵉ with m between √½ and √2
-    tiny = x < np.float32(1.17549435e-38)
-    scaled = x * np.float32(8388608) if tiny else x
-    bits = _float_as_bits(scaled)
-    e = np.int32(np.int32(bits >> 23) - 126) - (np.int32(23) if tiny else np.int32(0))
-    m = _bits_as_float(np.int32((bits & 0x007FFFFF) | 0x3F000000))
-    small = m < np.float32(0.707106781186547524)
-    power = np.float32(e) - (np.float32(1) if small else np.float32(0))
-    m = (m + m if small else m) - np.float32(1)
-    z = m * m
-    p = np.float32(7.0376836292e-2)
-    p = p * m - np.float32(1.1514610310e-1)
-    p = p * m + np.float32(1.1676998740e-1)
-    p = p * m - np.float32(1.2420140846e-1)
-    p = p * m + np.float32(1.4249322787e-1)
-    p = p * m - np.float32(1.6668057665e-1)
-    p = p * m + np.float32(2.0000714765e-1)
-    p = p * m - np.float32(2.4999993993e-1)
-    p = p * m + np.float32(3.3333331174e-1)
-    y = p * m * z + power * np.float32(-2.12194440e-4) - np.float32(0.5) * z
-    y = m + y + power * np.float32(0.693359375)
-    y = np.float32(-math.inf) if x == 0 else y
-    y = np.float32(math.nan) if x < 0 else y
-    return x if (x == np.float32(math.inf)) | (x != x) else y
-
-
-def _tanh(x: Any) -> Any:
-    z = x * x
-    p = np.float32(-5.70498872745e-3)
-    p = p * z + np.float32(2.06390887954e-2)
-    p = p * z - np.float32(5.37397155531e-2)
-    p = p * z + np.float32(1.33314422036e-1)
-    p = p * z - np.float32(3.33332819422e-1)
-    near = p * z * x + x
-    size = abs(x)
-    far = np.float32(1) - np.float32(2) / (exp(size + size) + np.float32(1))
-    far = -far if x < 0 else far
-    return near if size < np.float32(0.625) else far
-
-
-def _expm1(x: Any) -> Any:
-    u = exp(x)
-    below = u - np.float32(1)
-    exact = (u - np.float32(1)) * x / log(u)  # Kahan's: the error of u cancels
-    y = x if u == np.float32(1) else exact
-    y = below if (below <= np.float32(-1)) | (x > np.float32(15)) else y
-    return x if x != x else y
-
-
-def _log1p(x: Any) -> Any:
-    u = np.float32(1) + x
-    exact = log(u) * x / (u - np.float32(1))  # Kahan's, too
-    y = x if u == np.float32(1) else exact
-    return log(u) if (x > np.float32(1e7)) | (u <= np.float32(0)) | (x != x) else y
-
-
-def _exp_of_double(x: Any) -> Any:  # Numba wants the same signature, with annotations, as that of `choose`
-    return math.exp(x)
-
-
-def _log_of_double(x: Any) -> Any:
-    return math.log(x) if x > 0 else (-math.inf if x == 0 else math.nan)
-
-
-def _tanh_of_double(x: Any) -> Any:
-    return math.tanh(x)
-
-
-def _expm1_of_double(x: Any) -> Any:
-    return math.expm1(x)
-
-
-def _log1p_of_double(x: Any) -> Any:
-    return math.log1p(x) if x > -1 else (-math.inf if x == -1 else math.nan)
-
-
-exp = _by_type(_exp, _exp_of_double)
-log = _by_type(_log, _log_of_double)
-tanh = _by_type(_tanh, _tanh_of_double)
-expm1 = _by_type(_expm1, _expm1_of_double)
-log1p = _by_type(_log1p, _log1p_of_double)
 
 
 @register_jitable
