@@ -142,20 +142,18 @@ def in_a_process(folder, factor=2):
 def test_the_next_process_finds_the_machine_code_and_needs_no_numba(tmp_path):
     out, files = in_a_process(tmp_path)
     assert out == "[9.0, 9.0] True"
-    assert sorted(path.suffix for path in files) == [".code", ".py"]
+    assert [path.suffix for path in files] == [".code"]
     again, later = in_a_process(tmp_path)
     assert again == "[9.0, 9.0] False"
     assert later == files
     other, most = in_a_process(tmp_path, factor=3)  # another program
     assert other == "[12.0, 12.0] True"
     assert most.keys() > files.keys()
-    text = next(path for path in files if path.name.startswith("chainrule_program"))
-    assert "2" in text.read_text()
 
 
 def test_damaged_machine_code_is_made_anew(tmp_path):
     _, files = in_a_process(tmp_path)
-    kept = next(path for path in files if path.suffix == ".code")
+    (kept,) = files
     whole = kept.read_bytes()
     for damaged in (whole[:-1], b"", whole[:-100] + bytes([whole[-100] ^ 1]) + whole[-99:]):
         kept.write_bytes(damaged)

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from chainrule.kernels import compile as kernels
+from chainrule.kernels import loop, native, shares
+from chainrule.kernels.loop import Loop
 from chainrule.kernels.special import erf
 
 X = np.linspace(-1, 1, 100)
@@ -21,6 +23,8 @@ def untried(monkeypatch):
 def test_without_numba_there_is_one_warning_and_the_same_result(untried, monkeypatch):
     expected = erf(X)
     monkeypatch.delitem(sys.modules, "chainrule.kernels.loops.special")
+    monkeypatch.setattr(shares, "ERF", loop.of("special", "_erf"))
+    monkeypatch.setattr(native, "folder", lambda: None)
     monkeypatch.setitem(sys.modules, "numba", None)
     monkeypatch.setitem(sys.modules, "numba.core.errors", None)
     with pytest.warns(RuntimeWarning, match="Numba cannot be used here.*plain NumPy, more slowly") as caught:
@@ -34,13 +38,11 @@ def test_without_numba_there_is_one_warning_and_the_same_result(untried, monkeyp
 def test_where_numba_cannot_compile_it_is_plain_numpy_too(untried, monkeypatch, threads):
     from numba.core.errors import TypingError
 
-    from chainrule.kernels.loops import special
-
     def broken(*arguments):
         raise TypingError("no such type")
 
     expected = erf(X)
-    monkeypatch.setattr(special, "_erf", broken)
+    monkeypatch.setattr(shares, "ERF", broken)
     with pytest.warns(RuntimeWarning, match="no such type"):
         np.testing.assert_allclose(erf(X), expected, rtol=1e-15)
 
@@ -62,13 +64,16 @@ def test_compiled_code_is_kept_where_numba_is_told_and_follows_the_sources(monke
 def test_a_cache_that_cannot_be_written_is_done_without(monkeypatch, tmp_path):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "file"))
-    monkeypatch.setattr(kernels, "folder", kernels.folder.__wrapped__)
-    assert kernels.folder() is None
-    assert kernels.jit(_double)(4) == 8
+    assert kernels.folder.__wrapped__() is None
+    monkeypatch.setattr(native, "folder", lambda: None)
+    out = np.zeros(3)
+    Loop("a loop of the test's", lambda: kernels.inner(_double))(np.arange(3.0), 0.5, out)
+    np.testing.assert_array_equal(out, [0.5, 2.5, 4.5])
 
 
-def _double(x):
-    return 2 * x
+def _double(x, more, out):
+    for i in range(x.size):
+        out[i] = 2 * x[i] + more
 
 
 def test_importing_the_kernels_does_not_import_numba():

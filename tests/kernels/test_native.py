@@ -10,7 +10,8 @@ TEXT = """
 import math
 import numpy as np
 from chainrule.kernels.compile import entrance
-from chainrule.kernels.loops.program import f8, i8, pointer
+from chainrule.kernels.loops.memory import pointer
+from chainrule.kernels.loops.program import f8, i8
 
 
 @entrance

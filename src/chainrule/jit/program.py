@@ -34,6 +34,7 @@ import math
 import numpy as np
 
 from chainrule.kernels.compile import entrance, inner
+from chainrule.kernels.loops.memory import pointer
 from chainrule.kernels.loops.numbers import *
 from chainrule.kernels.loops.product import dots
 from chainrule.kernels.loops.program import *

@@ -5,21 +5,17 @@ A kernel has a name and stands twice: in `kernels.loops`, compiled by Numba when
 that Numba turns out to be missing or unable to compile, the second, after one warning. Numba is imported by the first
 call of a kernel, never by `import chainrule`; and not even then by one whose machine code is known (`native`).
 
-Compiled code is kept on disk, in `NUMBA_CACHE_DIR` or `CHAINRULE_CACHE` if set, else in the user's cache folder, in a
-subfolder named after the sources of all kernels: Numba itself notices another processor, another Numba and a changed
-function, but not a change in a function that this one calls. Several processes may share the folder, for Numba writes
-each file at once. If no folder can be written, the code is compiled anew in each process.
+Compiled code is kept on disk (`native`), in `NUMBA_CACHE_DIR` or `CHAINRULE_CACHE` if set, else in the user's cache
+folder, in a subfolder named after the sources of all kernels. Several processes may share the folder, for each file is
+written at once. If no folder can be written, the code is compiled anew in each process.
 """
 
 from __future__ import annotations
 
 import functools
-import importlib.util
 import os
 import re
-import sys
 import warnings
-from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -27,10 +23,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from chainrule.files import write_text
-
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
 SOURCES = Path(__file__).parent
 
@@ -80,14 +74,6 @@ def run(module: str, name: str, *arguments: Any) -> Any:
         except cannot_compile() as error:
             give_up(error)
     return getattr(import_module("chainrule.kernels.plain"), name)(*arguments)
-
-
-def jit(function: Callable[..., Any]) -> Any:
-    """Decorator for a loop: `numba.njit` with our settings and our place for compiled code."""
-    import numba  # only `loops` calls this, and it has Numba already
-
-    with _our_place() as cache:
-        return numba.njit(cache=cache, error_model="numpy", nogil=True)(function)
 
 
 NO_ENTRANCE: Any = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
@@ -157,19 +143,6 @@ class Machine:
         )
 
 
-@contextmanager
-def _our_place() -> Iterator[bool]:
-    """Let Numba keep compiled code in our place, inside; whether there is one."""
-    import numba
-
-    place, settings = folder(), cast(Any, numba.config)
-    before, settings.CACHE_DIR = settings.CACHE_DIR, place or ""
-    try:
-        yield place is not None
-    finally:
-        settings.CACHE_DIR = before
-
-
 @functools.cache
 def folder() -> str | None:
     """Where compiled code is kept; None if it cannot be written."""
@@ -194,24 +167,9 @@ def folder() -> str | None:
 
 
 def load(kind: str, code: str) -> Any:
-    """The text of a module, as that module. It is kept beside compiled code, so that both are found again."""
-    import hashlib
-
-    name = f"chainrule_{kind}_{hashlib.sha256(code.encode()).hexdigest()[:20]}"
-    if name in sys.modules:
-        return sys.modules[name]
-    place = folder()
-    if place is None:
-        module = ModuleType(name)
-        exec(code, vars(module))  # noqa: S102  # what `jit.emit` or `elementwise` wrote
-    else:
-        file = Path(place) / f"{name}.py"
-        if not file.exists():
-            write_text(file, code)
-        spec = importlib.util.spec_from_file_location(name, file)
-        module = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]  # the file is there
-        spec.loader.exec_module(module)  # type: ignore[union-attr]
-    sys.modules[name] = module
+    """The text of a module, as that module."""
+    module = ModuleType(f"chainrule_{kind}")
+    exec(compile(code, f"<{module.__name__}>", "exec"), vars(module))  # noqa: S102  # what `jit.emit` or `elementwise` wrote
     return module
 
 

@@ -26,6 +26,7 @@ import numpy as np
 
 from chainrule.kernels import team
 from chainrule.kernels.compile import cannot_compile, give_up, load, works
+from chainrule.kernels.loop import Loop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -103,16 +104,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from chainrule.kernels.compile import jit
+from chainrule.kernels.compile import inner
 
 
-@jit
+@inner
 {textwrap.dedent(inspect.getsource(formula))}
 
-@jit
+@inner
 def loop({", ".join([*used, "begin", "end"])}):
     {"; ".join(f"{name} = {name}[begin:end]" for name in used[:held])}
     for i in range(end - begin):
         {", ".join(results)}, = {formula.__name__}({", ".join(elements)})
 '''
-    return load("loop", code).loop
+    return Loop(code, lambda: load("loop", code).loop)

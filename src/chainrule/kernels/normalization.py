@@ -30,7 +30,7 @@ def moments(x: Array, dims: Dims) -> tuple[Array, Array]:
     view = View(x, dims)
     mean, variance = np.full((2, *view.each), np.nan, x.dtype)
     if x.size:
-        run("loops.normalization", "moments", view.of(x, view.whole), mean, variance)
+        run("shares", "moments", view.of(x, view.whole), mean, variance)
     return view.back(mean), view.back(variance)
 
 
@@ -42,7 +42,7 @@ def standardize(x: Array, weight: Array | float, bias: Array | float, dims: Dims
     scale = _scale(view, x.dtype, weight, bias)
     factors, shifts = scale or (np.ones(view.each, x.dtype), np.zeros(view.each, x.dtype))
     if out.size:
-        run("loops.normalization", "standardize", numbers, factors, shifts, eps, memory)
+        run("shares", "standardize", numbers, factors, shifts, eps, memory)
     if scale is None:
         out *= weight
         out += bias
@@ -66,7 +66,7 @@ def standardize_gradient(
     sums, products = np.zeros((2, *factors.shape), x.dtype)
     if out.size:
         upstream = view.of(grad, view.whole)
-        run("loops.normalization", "standardize_gradient", numbers, upstream, factors, eps, memory, sums, products)
+        run("shares", "standardize_gradient", numbers, upstream, factors, eps, memory, sums, products)
     return out, view.back(products), view.back(sums)
 
 

@@ -287,20 +287,3 @@ def _tiled(shape: Any, places: Any, kernel: Any, stride: Any, padding: Any, dila
 MAX, AVG = Pool("pooling", "max_pool", (0, 0, 1)), Pool("pooling", "avg_pool")
 MAX_GRADIENT = Pool("pooling", "max_pool_gradient", (0, 1, 0), by_image=True)
 AVG_GRADIENT = Pool("pooling", "avg_pool_gradient", by_image=True)
-
-
-# Rows of a table
-
-GATHER = Kernel("rows", "gather_scaled", (0, 1, 2))
-
-
-def gather_scaled(table: Array, places: Array, scale: np.float32, out: Array) -> None:
-    """Put table[places] · scale in `out`; see `kernels.rows`."""
-    table, places = np.ascontiguousarray(table), np.ascontiguousarray(places, np.int64)
-    _gather(table.shape[1], len(places), np.float64(scale).view(np.int64), table.dtype).run(table, places, out)
-
-
-@functools.lru_cache(maxsize=256)
-def _gather(width: int, count: int, scale: int, dtype: Dtype) -> Job:
-    dtypes = [dtype, np.dtype(np.int64), np.dtype(np.float32)]
-    return GATHER.job(dtypes, [width, scale], count, count * width // LANES, 0)

@@ -33,7 +33,7 @@ def gather_scaled(table: NDArray[Any], places: NDArray[np.int64], scale: float) 
     if out.size:
         width = math.prod(table.shape[1:])
         rows = table.reshape(len(table), width)
-        run("plans", "gather_scaled", rows, places, np.float32(scale), out.reshape(len(places), width))
+        run("shares", "gather_scaled", rows, places, np.float32(scale), out.reshape(len(places), width))
     return out
 
 
@@ -48,5 +48,5 @@ def scatter_add(rows: NDArray[Any], places: NDArray[np.int64], count: int) -> ND
     out = np.zeros((count, rows.shape[-1]), rows.dtype)
     if rows.size:
         flat = np.ascontiguousarray(rows).reshape(-1, rows.shape[-1])
-        run("loops.rows", "scatter_add", flat, np.ascontiguousarray(places).ravel(), out)
+        run("shares", "scatter_add", flat, np.ascontiguousarray(places).ravel(), out)
     return out

@@ -41,7 +41,7 @@ def class_loss(x: Array, classes: Places, dim: int) -> Array:
     view = View(x, dim)
     out = np.zeros(view.each, x.dtype)
     if x.size:
-        run("loops.softmax", "class_loss", view.of(x, view.whole), view.of(np.expand_dims(classes, dim), view.each), out)
+        run("shares", "class_loss", view.of(x, view.whole), view.of(np.expand_dims(classes, dim), view.each), out)
     return view.back(out).squeeze(dim)
 
 
@@ -66,7 +66,7 @@ def _scaled(view: View, x: Array, factors: Array, classes: Places) -> Array:
     given = view.of(x, view.whole)
     out, memory = view.new(given)
     if out.size:
-        run("loops.softmax", "softmax", given, factors, classes, memory)
+        run("shares", "softmax", given, factors, classes, memory)
     return out
 
 
@@ -76,5 +76,5 @@ def _alike(name: str, dim: int, *arrays: Array) -> Array:
     given = [view.of(array, view.whole) for array in arrays]
     out, memory = view.new(given[0])
     if out.size:
-        run("loops.softmax", name, *given, memory)
+        run("shares", name, *given, memory)
     return out

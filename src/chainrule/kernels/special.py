@@ -19,5 +19,5 @@ def erf(x: NDArray[Any]) -> NDArray[Any]:
     """
     out = np.empty_like(x, subok=False)
     dense = x if x.strides == out.strides else x.copy(order="K")
-    run("loops.special", "erf", dense.ravel(order="K"), out.ravel(order="K"))
+    run("shares", "erf", dense.ravel(order="K"), out.ravel(order="K"))
     return out

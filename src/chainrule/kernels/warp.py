@@ -28,5 +28,5 @@ def warp(images: NDArray[Any], maps: NDArray[np.float64], field: NDArray[np.floa
     """
     out = np.empty(images.shape, np.float32)
     if out.size:
-        run("loops.warp", "warp", *map(np.ascontiguousarray, (images, maps, field)), out)
+        run("shares", "warp", *map(np.ascontiguousarray, (images, maps, field)), out)
     return out

@@ -32,7 +32,7 @@ from typing import Any
 from numba.np.numpy_support import carray
 
 from chainrule.kernels.compile import inner
-from chainrule.kernels.loops.description import line_of
+from chainrule.kernels.loops.memory import line_of
 from chainrule.kernels.loops.tile import clear, copy, product, turn
 from chainrule.kernels.processor import SLAB_ROWS, SPARE_ROWS
 

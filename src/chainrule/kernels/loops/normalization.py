@@ -20,86 +20,21 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
-
-from chainrule.kernels.compile import inner, jit
+from chainrule.kernels.compile import inner
 from chainrule.kernels.loops.numbers import total, total_product
-from chainrule.kernels.team import spread
-
-LONG = 32  # so many neighbours are worth a loop
-PART = 64  # rows or pieces
-WIDE = 128  # columns, if a row is made of several
-
-
-def moments(x: Any, mean: Any, variance: Any) -> None:
-    """Put each mean and variance in arrays (A, 1, C, 1)."""
-    if _in_pieces(x):
-        spread(_moments_of_pieces, mean.size, x.size, _pieces(x), _pieces(mean), _pieces(variance))
-    else:
-        mean[:], variance[:], _, _ = _moments_of_columns(x, x, False)
-
-
-def standardize(x: Any, factors: Any, shifts: Any, eps: float, out: Any) -> None:
-    """Put f (x - mean) / √(variance + eps) + s in `out`.
-
-    Factors f and shifts s are (A, 1, C, 1); or, of x (A, B, 1, 1), they are (1, B, 1, 1), the same for all of A.
-    """
-    if factors.shape[1] > 1:
-        spread(_standardize_lines, len(x), x.size, _pieces(x), _pieces(factors), _pieces(shifts), eps, _pieces(out))
-    elif _in_pieces(x):
-        given = _pieces(x), _pieces(factors), _pieces(shifts)
-        spread(_standardize_pieces, factors.size, x.size, *given, eps, _pieces(out))
-    else:
-        mean, variance, _, _ = _moments_of_columns(x, x, False)
-        scale = factors / np.sqrt(variance + eps)
-        columns = _columns(x, mean, scale, shifts, out)
-        spread(_standardize_columns, len(x) * columns[0].shape[1], x.size, *columns)
-
-
-def standardize_gradient(x: Any, grad: Any, factors: Any, eps: float, out: Any, sums: Any, products: Any) -> None:
-    """From the gradient G to the result, those to x, s and f.
-
-    With y = (x - mean) / √(variance + eps) and H = f G they are (H - mean(H) - y mean(H y)) / √(variance + eps), put in
-    `out`, and Σ G and Σ G y, put in arrays of the factors' shape.
-    """
-    if factors.shape[1] > 1:
-        parts = np.zeros((2, -(-len(x) // PART), x.shape[1]), x.dtype)
-        given = _pieces(x), _pieces(grad), _pieces(factors)
-        spread(_standardize_gradient_of_lines, parts.shape[1], 2 * x.size, *given, eps, _pieces(out), *parts)
-        sums[0, :, 0, 0], products[0, :, 0, 0] = parts.sum(1, np.float64)
-    elif _in_pieces(x):
-        given, results = (_pieces(x), _pieces(grad), _pieces(factors)), (_pieces(out), _pieces(sums), _pieces(products))
-        spread(_standardize_gradient_of_pieces, factors.size, 2 * x.size, *given, eps, *results)
-    else:
-        mean, variance, sums[:], along = _moments_of_columns(x, grad, True)
-        scale = 1 / np.sqrt(variance + eps)
-        products[:] = along * scale
-        count = x.shape[1] * x.shape[3]
-        how = mean, factors * scale, sums / count, along * scale * scale / count
-        columns = _columns(x, grad, *how, out)
-        spread(_standardize_gradient_of_columns, len(x) * columns[0].shape[1], 2 * x.size, *columns)
-
-
-def _in_pieces(x: Any) -> bool:
-    return bool(x.shape[2] == 1 or x.shape[3] >= LONG)
-
+from chainrule.kernels.shares import PART
 
 # Pieces
 
 
-def _pieces(x: Any) -> Any:
-    """(A, B, 1, D) is one piece for each of A: (A, 1, 1, B D)."""
-    return x.reshape(len(x), 1, 1, -1) if x.shape[2] == 1 else x
-
-
-@jit
+@inner
 def _moments_of_pieces(x: Any, mean: Any, variance: Any, begin: int, end: int) -> None:
     for item in range(begin, end):
         a, c = item // x.shape[2], item % x.shape[2]
         mean[a, 0, c, 0], variance[a, 0, c, 0] = _mean_and_variance(x, a, c)
 
 
-@jit
+@inner
 def _standardize_pieces(x: Any, factors: Any, shifts: Any, eps: float, out: Any, begin: int, end: int) -> None:
     number = x.dtype.type
     for item in range(begin, end):
@@ -113,7 +48,7 @@ def _standardize_pieces(x: Any, factors: Any, shifts: Any, eps: float, out: Any,
                 results[d] = (numbers[d] - centre) * scale + shift
 
 
-@jit
+@inner
 def _standardize_gradient_of_pieces(
     x: Any, grad: Any, factors: Any, eps: float, out: Any, sums: Any, products: Any, begin: int, end: int
 ) -> None:
@@ -150,7 +85,7 @@ def _mean_and_variance(x: Any, a: int, c: int) -> Any:
 # Pieces whose numbers have factors of their own: arrays are (A, 1, 1, D), factors and shifts (1, 1, 1, D)
 
 
-@jit
+@inner
 def _standardize_lines(x: Any, factors: Any, shifts: Any, eps: float, out: Any, begin: int, end: int) -> None:
     factor, shift = factors[0, 0, 0], shifts[0, 0, 0]
     for a in range(begin, end):
@@ -161,7 +96,7 @@ def _standardize_lines(x: Any, factors: Any, shifts: Any, eps: float, out: Any, 
             results[d] = (numbers[d] - centre) * scale * factor[d] + shift[d]
 
 
-@jit
+@inner
 def _standardize_gradient_of_lines(
     x: Any, grad: Any, factors: Any, eps: float, out: Any, sums: Any, products: Any, begin: int, end: int
 ) -> None:
@@ -187,35 +122,7 @@ def _standardize_gradient_of_lines(
 # Columns
 
 
-def _columns(x: Any, *more: Any) -> list[Any]:
-    """R rows together: (A, B, C, D) as (A, B / R, R C D), and what there is one of for each A, C as (A, 1, R C D)."""
-    a, b, c, d = x.shape
-    together = max(rows for rows in range(1, max(1, WIDE // (c * d)) + 1) if b % rows == 0)
-    wide = [np.broadcast_to(array, (a, together, c, d)) if array.shape[1] == 1 else array for array in (x, *more)]
-    return [np.ascontiguousarray(array, x.dtype).reshape(a, -1, together * c * d) for array in wide]
-
-
-def _moments_of_columns(x: Any, grad: Any, backward: bool) -> Any:
-    """Each mean, variance and, backward, Σ G and Σ G (x - mean), in doubles (A, 1, C, 1)."""
-    a, count, c, d = len(x), x.shape[1] * x.shape[3], x.shape[2], x.shape[3]
-    x, grad = _columns(x, grad)
-    parts = -(-x.shape[1] // PART)
-    found = np.zeros((4, a, parts, x.shape[2]), x.dtype)
-    spread(_sum_parts, a * parts, x.size, x, grad, backward, found)
-    rows = np.full((parts, 1, 1, 1), PART)
-    rows[-1] = x.shape[1] - PART * (parts - 1)
-    means, squares, sums, products = found.reshape(4, a, parts, -1, c, d).astype(np.float64)
-
-    def together(parts: Any) -> Any:
-        return parts.sum((1, 2, 4))[:, None, :, None]
-
-    mean = together(rows * means) / count
-    away = means - mean[:, :, None]
-    variance = together(squares + rows * away * away) / count
-    return mean, variance, together(sums), together(products + away * sums)
-
-
-@jit
+@inner
 def _sum_parts(x: Any, grad: Any, backward: bool, found: Any, begin: int, end: int) -> None:
     _, _, parts, width = found.shape
     for item in range(begin, end):
@@ -240,7 +147,7 @@ def _sum_parts(x: Any, grad: Any, backward: bool, found: Any, begin: int, end: i
                 products[c] += ups[c] * (numbers[c] - means[c])
 
 
-@jit
+@inner
 def _standardize_columns(x: Any, mean: Any, scale: Any, shifts: Any, out: Any, begin: int, end: int) -> None:
     for item in range(begin, end):
         a, b = item // x.shape[1], item % x.shape[1]
@@ -249,7 +156,7 @@ def _standardize_columns(x: Any, mean: Any, scale: Any, shifts: Any, out: Any, b
             results[c] = (numbers[c] - means[c]) * scales[c] + adds[c]
 
 
-@jit
+@inner
 def _standardize_gradient_of_columns(
     x: Any, grad: Any, mean: Any, scale: Any, level: Any, slope: Any, out: Any, begin: int, end: int
 ) -> None:

@@ -24,18 +24,6 @@ u2, u4, u8 = types.uint16, types.uint32, types.uint64
 
 
 @intrinsic
-def pointer(typing_context: Any, address: Any, kind: Any) -> Any:
-    """An address as a pointer to numbers of a type, to be read and written by index."""
-    item = kind.dtype
-
-    def generate(context: Any, b: Any, signature: Any, values: Any) -> Any:
-        return b.inttoptr(values[0], context.get_data_type(item).as_pointer())
-
-    typed: Any = types.CPointer
-    return typed(item)(types.int64, kind), generate
-
-
-@intrinsic
 def gemm(
     typing_context: Any, address: Any, turned_x: Any, turned_y: Any, n: Any, m: Any, k: Any, alpha: Any, x: Any,
     x_row: Any, y: Any, y_row: Any, beta: Any, out: Any, out_row: Any,

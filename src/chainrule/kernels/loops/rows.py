@@ -12,25 +12,19 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.kernels.compile import jit
-from chainrule.kernels.loops.description import line_of
+from chainrule.kernels.compile import inner
 
 
-def gather_scaled(
-    description: Any, table: Any, places: Any, out: Any, scratch: Any, begin: int, end: int, fresh: int
-) -> None:
-    """Put table[places] · scale in `out`, for places begin … end - 1."""
-    d = line_of(description)
-    width, scale = d[0], np.float32(d[1:2].view(np.float64)[0])
+@inner
+def _gather_scaled(table: Any, places: Any, scale: Any, out: Any, begin: int, end: int) -> None:
     for i in range(begin, end):
-        row, to = places[i] * width, i * width
-        for j in range(width):
-            out[to + j] = np.float32(table[row + j]) * scale
+        row = table[places[i]]
+        for j in range(row.size):
+            out[i, j] = np.float32(row[j]) * scale
 
 
-@jit
-def scatter_add(rows: Any, places: Any, out: Any) -> None:
-    """Add each row to out[place]."""
+@inner
+def _scatter_add(rows: Any, places: Any, out: Any) -> None:
     for i in range(len(places)):
         row = out[places[i]]
         for j in range(row.size):

@@ -14,52 +14,17 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
+from numba.np.numpy_support import carray
 
-from chainrule.kernels.compile import inner, jit
-from chainrule.kernels.loops.numbers import exp, larger, log, total, total_product
-from chainrule.kernels.team import spread
-
-WIDTH = 1024  # of a block of lines side by side: long runs of memory, but sums that stay in the first cache
-
-
-def softmax(x: Any, factors: Any, classes: Any, out: Any) -> None:
-    """Put f (eˣ / Σ eˣ - [class]) in `out`, with a factor f and a class, if there is such a one, for each line."""
-    _share_out(_softmax, _softmax_side_by_side, x, factors, classes, out)
-
-
-def log_softmax(x: Any, out: Any) -> None:
-    """Put x - ln Σ eˣ in `out`."""
-    _share_out(_log_softmax, _log_softmax_side_by_side, x, out)
-
-
-def class_loss(x: Any, classes: Any, out: Any) -> None:
-    """Put ln Σ eˣ - x[class] of each line in `out`, or 0 if there is no such class."""
-    _share_out(_class_loss, _class_loss_side_by_side, x, classes, out)
-
-
-def softmax_gradient(p: Any, grad: Any, out: Any) -> None:
-    """Put p (G - Σ G p) in `out`."""
-    _share_out(_softmax_gradient, _softmax_gradient_side_by_side, p, grad, out)
-
-
-def log_softmax_gradient(y: Any, grad: Any, out: Any) -> None:
-    """Put G - eʸ Σ G in `out`."""
-    _share_out(_log_softmax_gradient, _log_softmax_gradient_side_by_side, y, grad, out)
-
-
-def _share_out(in_one_piece: Any, side_by_side: Any, x: Any, *more: Any) -> None:
-    a, _, c, _ = x.shape
-    if c == 1:
-        spread(in_one_piece, a, x.size, *[array.reshape(a, -1) for array in (x, *more)])
-    else:
-        spread(side_by_side, a * -(-c // WIDTH), x.size, *[array.reshape(a, -1, c) for array in (x, *more)])
-
+from chainrule.kernels.compile import inner
+from chainrule.kernels.loops.memory import room
+from chainrule.kernels.loops.numbers import CHUNK, add, exp, larger, log, total, total_product
+from chainrule.kernels.shares import WIDTH
 
 # Lines in one piece: arrays are (A, B), and what there is one of for each line is (A, 1)
 
 
-@jit
+@inner
 def _softmax(x: Any, factors: Any, classes: Any, out: Any, begin: int, end: int) -> None:
     for a in range(begin, end):
         line, result, factor, place = x[a], out[a], factors[a, 0], classes[a, 0]
@@ -73,27 +38,26 @@ def _softmax(x: Any, factors: Any, classes: Any, out: Any, begin: int, end: int)
             result[place] -= factor
 
 
-@jit
+@inner
 def _log_softmax(x: Any, out: Any, begin: int, end: int) -> None:
     for a in range(begin, end):
         line, result = x[a], out[a]
-        high, rest = _normalizer(line, result)
+        high, rest = _normalizer(line)
         for b in range(line.size):
             result[b] = line[b] - high - rest
 
 
-@jit
+@inner
 def _class_loss(x: Any, classes: Any, out: Any, begin: int, end: int) -> None:
-    scratch = np.empty(x.shape[1], x.dtype)
     for a in range(begin, end):
         line, place = x[a], classes[a, 0]
         out[a, 0] = 0
         if 0 <= place < line.size:
-            high, rest = _normalizer(line, scratch)
+            high, rest = _normalizer(line)
             out[a, 0] = rest - (line[place] - high)
 
 
-@jit
+@inner
 def _softmax_gradient(p: Any, grad: Any, out: Any, begin: int, end: int) -> None:
     zero = p.dtype.type(0)
     for a in range(begin, end):
@@ -103,7 +67,7 @@ def _softmax_gradient(p: Any, grad: Any, out: Any, begin: int, end: int) -> None
             result[b] = line[b] * (upstream[b] - mean)
 
 
-@jit
+@inner
 def _log_softmax_gradient(y: Any, grad: Any, out: Any, begin: int, end: int) -> None:
     for a in range(begin, end):
         line, upstream, result = y[a], grad[a], out[a]
@@ -113,12 +77,15 @@ def _log_softmax_gradient(y: Any, grad: Any, out: Any, begin: int, end: int) -> 
 
 
 @inner
-def _normalizer(line: Any, powers: Any) -> Any:
+def _normalizer(line: Any) -> Any:
     """The largest number m, and ln Σ eˣ⁻ᵐ."""
-    high = _largest(line)
-    for b in range(line.size):
-        powers[b] = exp(line[b] - high)
-    return high, line.dtype.type(math.log(total(powers)))
+    high, whole = _largest(line), 0.0
+    for first in range(0, line.size, CHUNK):
+        numbers, part = line[first : first + CHUNK], line.dtype.type(0)
+        for b in range(numbers.size):
+            part = add(part, exp(numbers[b] - high))
+        whole += part
+    return high, line.dtype.type(math.log(whole))
 
 
 @inner
@@ -133,12 +100,12 @@ def _largest(line: Any) -> Any:
 # Lines side by side: arrays are (A, B, C), and what there is one of for each line is (A, 1, C)
 
 
-@jit
+@inner
 def _softmax_side_by_side(x: Any, factors: Any, classes: Any, out: Any, begin: int, end: int) -> None:
-    sums = np.empty(WIDTH, x.dtype)
+    sums, high = carray(room(x, WIDTH), (WIDTH,)), carray(room(x, WIDTH), (WIDTH,))
     for item in range(begin, end):
         a, first, last = _block(x, item)
-        high = _largest_side_by_side(x, item)
+        _largest_side_by_side(x, item, high)
         sums[:] = 0
         for b in range(x.shape[1]):
             numbers, powers = x[a, b, first:last], out[a, b, first:last]
@@ -157,31 +124,33 @@ def _softmax_side_by_side(x: Any, factors: Any, classes: Any, out: Any, begin: i
                 out[a, place, c] -= factors[a, 0, c]
 
 
-@jit
+@inner
 def _log_softmax_side_by_side(x: Any, out: Any, begin: int, end: int) -> None:
+    high, rest = carray(room(x, WIDTH), (WIDTH,)), carray(room(x, WIDTH), (WIDTH,))
     for item in range(begin, end):
         a, first, last = _block(x, item)
-        high, rest = _normalizers(x, item)
+        _normalizers(x, item, high, rest)
         for b in range(x.shape[1]):
             numbers, results = x[a, b, first:last], out[a, b, first:last]
             for c in range(last - first):
                 results[c] = numbers[c] - high[c] - rest[c]
 
 
-@jit
+@inner
 def _class_loss_side_by_side(x: Any, classes: Any, out: Any, begin: int, end: int) -> None:
+    high, rest = carray(room(x, WIDTH), (WIDTH,)), carray(room(x, WIDTH), (WIDTH,))
     for item in range(begin, end):
         a, first, last = _block(x, item)
-        high, rest = _normalizers(x, item)
+        _normalizers(x, item, high, rest)
         for c in range(first, last):
             place = classes[a, 0, c]
             there = 0 <= place < x.shape[1]
             out[a, 0, c] = rest[c - first] - (x[a, place, c] - high[c - first]) if there else x.dtype.type(0)
 
 
-@jit
+@inner
 def _softmax_gradient_side_by_side(p: Any, grad: Any, out: Any, begin: int, end: int) -> None:
-    sums = np.empty(WIDTH, p.dtype)
+    sums = carray(room(p, WIDTH), (WIDTH,))
     for item in range(begin, end):
         a, first, last = _block(p, item)
         sums[:] = 0
@@ -195,9 +164,9 @@ def _softmax_gradient_side_by_side(p: Any, grad: Any, out: Any, begin: int, end:
                 results[c] = numbers[c] * (ups[c] - sums[c])
 
 
-@jit
+@inner
 def _log_softmax_gradient_side_by_side(y: Any, grad: Any, out: Any, begin: int, end: int) -> None:
-    sums = np.empty(WIDTH, y.dtype)
+    sums = carray(room(y, WIDTH), (WIDTH,))
     for item in range(begin, end):
         a, first, last = _block(y, item)
         sums[:] = 0
@@ -220,26 +189,25 @@ def _block(x: Any, item: int) -> Any:
 
 
 @inner
-def _normalizers(x: Any, item: int) -> Any:
-    """`_normalizer` of each line."""
+def _normalizers(x: Any, item: int, high: Any, rest: Any) -> None:
+    """Put what `_normalizer` gives for each line in `high` and `rest`."""
     a, first, last = _block(x, item)
-    high, rest = _largest_side_by_side(x, item), np.zeros(last - first, x.dtype)
+    _largest_side_by_side(x, item, high)
+    rest[: last - first] = 0
     for b in range(x.shape[1]):
         numbers = x[a, b, first:last]
         for c in range(last - first):
             rest[c] += exp(numbers[c] - high[c])
     for c in range(last - first):
         rest[c] = log(rest[c])
-    return high, rest
 
 
 @inner
-def _largest_side_by_side(x: Any, item: int) -> Any:
-    """`_largest` of each line."""
+def _largest_side_by_side(x: Any, item: int, high: Any) -> None:
+    """Put what `_largest` gives for each line in `high`."""
     a, first, last = _block(x, item)
-    high = np.full(last - first, -math.inf, x.dtype)
+    high[: last - first] = -math.inf
     for b in range(x.shape[1]):
         numbers = x[a, b, first:last]
         for c in range(last - first):
             high[c] = larger(high[c], numbers[c])
-    return high

@@ -9,18 +9,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from chainrule.kernels.compile import jit
-from chainrule.kernels.team import spread
-
-STEPS = 10  # of an inner loop, about, that a pixel takes
+from chainrule.kernels.compile import inner
 
 
-def warp(images: Any, maps: Any, field: Any, out: Any) -> None:
-    """Put in `out` what `images` show at the places that `maps` and `field` say; see `kernels.warp`."""
-    spread(_warp, len(images), STEPS * images.size, images, maps, field, out)
-
-
-@jit
+@inner
 def _warp(images: Any, maps: Any, field: Any, out: Any, begin: int, end: int) -> None:
     _, height, width = images.shape
     for n in range(begin, end):
