@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chainrule.jit.graph import Value, base_of
+from chainrule.jit.graph import SOURCES, Value, base_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -63,13 +63,14 @@ SMALL = 4_000
 
 @dataclass(frozen=True)
 class Function:
-    """The text of a stage's function, whose parameters are addresses, numbers, and which share of the rows to do.
+    """The text of a stage's function, whose parameters are arrays, numbers, and which share of the rows to do.
 
     Stages that do the same to other arrays have the same text, and are compiled once.
 
     Attributes:
         text: all after its name.
-        arrays: for each address that it takes, its place in T.
+        arrays: for each array that it takes, its place in T.
+        apart: for those that overlap no other, their types: it takes pointers to them. Of others it takes addresses.
         numbers: for each number that it takes, its place in S.
         rows: what can be shared out.
         shared: whether it is worth sharing.
@@ -81,6 +82,7 @@ class Function:
 
     text: str
     arrays: tuple[int, ...]
+    apart: Mapping[int, str]
     numbers: tuple[int, ...]
     rows: int
     shared: bool
@@ -102,14 +104,19 @@ class Function:
 
     def call(self, name: str, moves: Mapping[int, str], first: str, last: str, fresh: str = "1") -> str:
         """A line that calls it for some rows; `moves` says by place in T how far an array is moved."""
-        moves = {**moves, **{n: f" + part * {size}" for n, size in self.sums.items()}}
-        given = [*(f"T[{n}]{moves.get(n, '')}" for n in self.arrays), *(f"S[{n}]" for n in self.numbers), first, last]
+        moves = {**{n: f" + part * {size}" for n, size in self.sums.items()}, **moves}
+        arrays = [
+            f"pointer({address}, {self.apart[n]})" if n in self.apart else address
+            for n, address in ((n, f"T[{n}]{moves.get(n, '')}") for n in self.arrays)
+        ]
+        given = [*arrays, *(f"S[{n}]" for n in self.numbers), first, last]
         return f"{name}({', '.join([*given, fresh] if self.sums else given)})"
 
 
 def function(stage: Stage, slot: Callable[[Value], int]) -> Function:
     """What a stage is compiled to; `slot` tells an array's place in T."""
     sums = {slot(v): v.example.nbytes // stage.parts for v in stage.steps if stage.parts and in_parts(v)}
+    apart: dict[int, str] = {}
     if stage.kind == "matmul":
         lines, rows = product(stage.steps[0], slot)
         shared = rows >= 8 and work(stage) > 8 * SMALL
@@ -119,6 +126,7 @@ def function(stage: Stage, slot: Callable[[Value], int]) -> Function:
     else:
         loop = Loop(stage, slot)
         lines, rows = loop.lines, loop.sizes[0] if loop.sizes else 1
+        apart = loop.apart
         shared = loop.outermost_free and work(stage) > SMALL and rows > 1
     private = bool(stage.steps) and "each" in stage.steps[0].options
     body = "\n".join(lines)
@@ -130,7 +138,8 @@ def function(stage: Stage, slot: Callable[[Value], int]) -> Function:
     names = [*(f"array{i}" for i in range(len(arrays))), *(f"number{i}" for i in range(len(numbers))), "first", "last"]
     names += ["fresh"] if sums else []
     text = f"({', '.join(names)}):\n{body}"
-    return Function(text, tuple(map(int, arrays)), tuple(map(int, numbers)), rows, shared, sums, stage.parts, private)
+    places, slots = tuple(map(int, arrays)), tuple(map(int, numbers))
+    return Function(text, places, apart, slots, rows, shared, sums, stage.parts, private)
 
 
 Call = tuple["Stage", str, Function]
@@ -194,6 +203,23 @@ def parts(parts: Sequence[Sequence[Call]], moves: Mapping[int, str]) -> list[str
     return [*lines, *WORK]
 
 
+def one_by_one(calls: Mapping[int, Call]) -> list[str]:
+    """The functions `stage` and `group`, by which Python runs a stage by its number, or a group by that of its first."""
+    stages, groups = ["    pass"], {}
+    for number, (stage, name, made) in calls.items():
+        line = made.call(name, {n: "" for n in made.sums}, "0", str(made.rows))
+        stages += [f"    if number == {number}:", f"        {line}"]
+        if stage.group is not None:
+            groups.setdefault(stage.group.name, number)
+    together = ["    pass"]
+    for name, number in groups.items():
+        together += [f"    if number == {number}:", f"        {name}(T, S, 0, 1)"]
+    return [
+        *("", "", "@jit", "def stage(T, S, number):", *stages),
+        *("", "", "@jit", "def group(T, S, number):", *together),
+    ]
+
+
 def work(stage: Stage) -> float:
     """About how many multiplications and moves of numbers a stage makes."""
     if stage.kind == "matmul":
@@ -211,6 +237,7 @@ class Loop:
         self.stage, self.slot = stage, slot
         self.numbers: dict[tuple[str, int], str] = {}
         self.pointers: dict[int, str] = {}
+        self.apart: dict[int, str] = {}  # by place in T, the types of arrays that are the program's own
         self.opening: list[str] = []
         self.names: dict[int, str] = {}
         self.lines = self._body()
@@ -277,8 +304,10 @@ class Loop:
         name = self.pointers.get(id(base))
         if name is None:
             name = self.pointers[id(base)] = f"p{len(self.pointers)}"
-            number = self.slot(base)
-            self.opening.append(f"    {name} = pointer(T[{number}], {_memory(base)})")
+            number, kind = self.slot(base), _memory(base)
+            if own(base):
+                self.apart[number] = kind
+            self.opening.append(f"    {name} = T[{number}]" if own(base) else f"    {name} = pointer(T[{number}], {kind})")
         return name
 
     def _number(self, kind: str, slot: int) -> str:
@@ -422,6 +451,16 @@ def _reduced(step: Value) -> list[int]:
     if step.options["keepdims"]:
         return [0 if d in axes else stride for d, stride in enumerate(strides)]
     return [0 if d in axes else strides.pop(0) for d in range(len(step.inputs[0].shape))]
+
+
+def given_by_python(value: Value) -> bool:
+    """Whether it is what a call of Python gives."""
+    return value.kind == "call" or (value.kind == "part" and value.inputs[0].kind == "call")
+
+
+def own(value: Value) -> bool:
+    """Whether its memory is the program's alone: in a stage, such an array overlaps no other."""
+    return value.kind not in SOURCES and not given_by_python(value)
 
 
 def in_parts(step: Value) -> bool:

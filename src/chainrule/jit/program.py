@@ -57,7 +57,7 @@ class Program:
         self.slots: dict[int, int] = {}
         self.bases: list[Value] = []
         self.shares = shares(plan)
-        self.functions: dict[int, tuple[str, emit.Function]] = {}  # each compiled stage's, with its name
+        self.calls: dict[int, emit.Call] = {}  # of each compiled stage
         functions: list[str] = []
         names: dict[str, str] = {}  # of functions, by their text
         parts: list[list[emit.Call]] = []
@@ -71,12 +71,12 @@ class Program:
             made = emit.function(stage, self._slot)
             name = names.setdefault(made.text, f"k{number}")
             if name == f"k{number}":
-                functions += ["", "", "@inner", f"def {name}{made.text}"]
-            self.functions[number] = name, made
+                functions += ["", "", "@apart" if made.apart else "@inner", f"def {name}{made.text}"]
+            self.calls[number] = stage, name, made
             if not order or not isinstance(order[-1], int):
                 order.append(len(parts))
                 parts.append([])
-            parts[-1].append((stage, name, made))
+            parts[-1].append(self.calls[number])
         text = [*functions, *emit.parts(parts, self._moves())]
         self.code = HEADER + "\n".join(text) + "\n"
         for v in outputs:
@@ -125,7 +125,7 @@ class Program:
         for value in self.bases:
             if value.kind == "captured":
                 array = value.example
-            elif value.kind == "argument" or (_given(value) and id(value) not in kept):
+            elif value.kind == "argument" or (emit.given_by_python(value) and id(value) not in kept):
                 continue
             elif id(value) in kept:
                 array = _laid_out(np.empty(value.example.nbytes, np.uint8), value)
@@ -171,8 +171,8 @@ class Program:
         _place(self.table, self.slots[id(value)], array)
 
     def timed(self) -> Any:
-        """The same program as a module whose stages Python can call one by one."""
-        return load("program", self.code.replace("@inner", "@jit"))
+        """The same program as a module whose stages Python can run one by one."""
+        return load("program", self.code + "\n".join([*emit.one_by_one(self.calls), ""]))
 
     def check(self, arguments: Sequence[NDArray[Any]]) -> None:
         """Look whether arguments that are indices are in range.
@@ -215,11 +215,6 @@ class Program:
 def _place(table: NDArray[np.int64], slot: int, array: NDArray[Any]) -> None:
     """What `loops.program.place` does, more slowly, for arrays of any type."""
     table[slot] = array.__array_interface__["data"][0]
-
-
-def _given(value: Value) -> bool:
-    """Whether it is what a call of Python gives."""
-    return value.kind == "call" or (value.kind == "part" and value.inputs[0].kind == "call")
 
 
 def _laid_out(memory: NDArray[np.uint8], value: Value) -> NDArray[Any]:
