@@ -66,7 +66,7 @@ def load(kind, code):
     """Instead of `program.load`."""
     assert code.startswith(program.HEADER)
     space = dict(
-        KINDS, pointer=Pointer, gemm=gemm, dots=dots, kernel=kernel, np=np, math=math, jit=lambda function: function, inner=lambda function: function, apart=lambda function: function,
+        KINDS, pointer=Pointer, gemm=gemm, dots=dots, kernel=kernel, np=np, math=math, jit=lambda function: function, inner=lambda function: function, apart=lambda function: function, keep_rows=lambda: None,
         numba=SimpleNamespace(njit=lambda **_: lambda function: function), abs=abs,
         add=lambda total, x: total + x, maximum=np.maximum, minimum=np.minimum, power=lambda x, y: x**y,
         exp=np.exp, log=np.log, log1p=np.log1p, expm1=np.expm1, tanh=np.tanh,

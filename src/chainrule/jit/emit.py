@@ -59,6 +59,8 @@ def work(T, S, part, me, shares, hurry):
 FEW_ROWS = 24  # with more, BLAS's copy of the weights pays (see `kernels.loops.product`)
 SMALL = 4_000
 """Loops over fewer elements are not shared among threads."""
+FEW_VECTORS = (8, 16)
+"""Rows of so many numbers are one vector or two."""
 
 
 @dataclass(frozen=True)
@@ -138,8 +140,8 @@ def function(stage: Stage, slot: Callable[[Value], int]) -> Function:
     names = [*(f"array{i}" for i in range(len(arrays))), *(f"number{i}" for i in range(len(numbers))), "first", "last"]
     names += ["fresh"] if sums else []
     text = f"({', '.join(names)}):\n{body}"
-    places, slots = tuple(map(int, arrays)), tuple(map(int, numbers))
-    return Function(text, places, apart, slots, rows, shared, sums, stage.parts, private)
+    taken = tuple(map(int, arrays)), apart, tuple(map(int, numbers))
+    return Function(text, *taken, rows, shared, sums, stage.parts, private)
 
 
 Call = tuple["Stage", str, Function]
@@ -204,20 +206,16 @@ def parts(parts: Sequence[Sequence[Call]], moves: Mapping[int, str]) -> list[str
 
 
 def one_by_one(calls: Mapping[int, Call]) -> list[str]:
-    """The functions `stage` and `group`, by which Python runs a stage by its number, or a group by that of its first."""
-    stages, groups = ["    pass"], {}
+    """The functions by which Python runs one stage by its number, or one group by that of its first stage."""
+    stages, groups = ["", "", "@jit", "def stage(T, S, number):"], ["", "", "@jit", "def group(T, S, number):"]
+    before = None
     for number, (stage, name, made) in calls.items():
-        line = made.call(name, {n: "" for n in made.sums}, "0", str(made.rows))
-        stages += [f"    if number == {number}:", f"        {line}"]
-        if stage.group is not None:
-            groups.setdefault(stage.group.name, number)
-    together = ["    pass"]
-    for name, number in groups.items():
-        together += [f"    if number == {number}:", f"        {name}(T, S, 0, 1)"]
-    return [
-        *("", "", "@jit", "def stage(T, S, number):", *stages),
-        *("", "", "@jit", "def group(T, S, number):", *together),
-    ]
+        whole = made.call(name, dict.fromkeys(made.sums, ""), "0", str(made.rows))
+        stages += [f"    if number == {number}:", f"        {whole}"]
+        if stage.group is not None and stage.group is not before:
+            groups += [f"    if number == {number}:", f"        {stage.group.name}(T, S, 0, 1)"]
+        before = stage.group
+    return [*stages, *groups, "    return"]
 
 
 def work(stage: Stage) -> float:
@@ -253,6 +251,10 @@ class Loop:
         )
         self.sizes, self.strides = sizes, strides
         depth = len(sizes)
+        # An outermost loop can afford to look whether arrays overlap, one inside, which begins again and again, cannot.
+        self.told_apart = depth > 1 and math.prod(sizes) > SMALL
+        if self.told_apart and sizes[-1] in FEW_VECTORS:
+            self.opening.append("    keep_rows()")
         # A reduction's sum is held in a variable while the loops inside run over it alone, else in memory.
         self.reductions = [step for step in stage.steps if step.kind == "reduce"]
         self.level: dict[int, int] = {}
@@ -305,9 +307,11 @@ class Loop:
         if name is None:
             name = self.pointers[id(base)] = f"p{len(self.pointers)}"
             number, kind = self.slot(base), _memory(base)
-            if own(base):
+            if self.told_apart and own(base):  # it comes as a pointer
                 self.apart[number] = kind
-            self.opening.append(f"    {name} = T[{number}]" if own(base) else f"    {name} = pointer(T[{number}], {kind})")
+                self.opening.append(f"    {name} = T[{number}]")
+            else:
+                self.opening.append(f"    {name} = pointer(T[{number}], {kind})")
         return name
 
     def _number(self, kind: str, slot: int) -> str:

@@ -20,6 +20,7 @@ from numba.extending import overload, register_jitable
 
 from chainrule.kernels.compile import NO_ENTRANCE, inner, inner_sum, jit
 from chainrule.kernels.loops.apart import apart as apart
+from chainrule.kernels.loops.apart import keep_rows as keep_rows
 from chainrule.kernels.loops.job import ADDRESS as KERNEL_ADDRESS
 from chainrule.kernels.loops.tile import vector_code as intrinsic
 
