@@ -72,7 +72,8 @@ def entrance(code):
     assert code.startswith(program.HEADER)
     space = dict(
         KINDS, pointer=Pointer, gemm=gemm, dots=dots, kernel=kernel, np=np, math=math, inner=lambda function: function,
-        entrance=lambda function: function, abs=abs, all_below=all_below,
+        entrance=lambda function: function, apart=lambda function: function, keep_rows=lambda: None,
+        abs=abs, all_below=all_below,
         add=lambda total, x: total + x, maximum=np.maximum, minimum=np.minimum, power=lambda x, y: x**y,
         exp=np.exp, log=np.log, log1p=np.log1p, expm1=np.expm1, tanh=np.tanh,
         hold_blas=lambda table: None, let_blas_go=lambda table: None, flush_denormals=lambda: 0,

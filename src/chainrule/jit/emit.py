@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chainrule.jit.graph import Value, base_of
+from chainrule.jit.graph import SOURCES, Value, base_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -53,17 +53,20 @@ STEP = {"sum": "add({0}, {1})", "max": "maximum({0}, {1})", "min": "minimum({0},
 FEW_ROWS = 24  # with more, BLAS's copy of the weights pays (see `kernels.loops.product`)
 SMALL = 4_000
 """Loops over fewer elements are not shared among threads."""
+FEW_VECTORS = (8, 16)
+"""Rows of so many numbers are one vector or two."""
 
 
 @dataclass(frozen=True)
 class Function:
-    """The text of a stage's function, whose parameters are addresses, numbers, and which share of the rows to do.
+    """The text of a stage's function, whose parameters are arrays, numbers, and which share of the rows to do.
 
     Stages that do the same to other arrays have the same text, and are compiled once.
 
     Attributes:
         text: all after its name.
-        arrays: for each address that it takes, its place in T.
+        arrays: for each array that it takes, its place in T.
+        apart: for those that overlap no other, their types: it takes pointers to them. Of others it takes addresses.
         numbers: for each number that it takes, its place in S.
         rows: what can be shared out.
         shared: whether it is worth sharing.
@@ -75,6 +78,7 @@ class Function:
 
     text: str
     arrays: tuple[int, ...]
+    apart: Mapping[int, str]
     numbers: tuple[int, ...]
     rows: int
     shared: bool
@@ -96,14 +100,19 @@ class Function:
 
     def call(self, name: str, moves: Mapping[int, str], first: str, last: str, fresh: str = "1") -> str:
         """A line that calls it for some rows; `moves` says by place in T how far an array is moved."""
-        moves = {**moves, **{n: f" + piece * {size}" for n, size in self.sums.items()}}
-        given = [*(f"T[{n}]{moves.get(n, '')}" for n in self.arrays), *(f"S[{n}]" for n in self.numbers), first, last]
+        moves = {**{n: f" + piece * {size}" for n, size in self.sums.items()}, **moves}
+        arrays = [
+            f"pointer({address}, {self.apart[n]})" if n in self.apart else address
+            for n, address in ((n, f"T[{n}]{moves.get(n, '')}") for n in self.arrays)
+        ]
+        given = [*arrays, *(f"S[{n}]" for n in self.numbers), first, last]
         return f"{name}({', '.join([*given, fresh] if self.sums else given)})"
 
 
 def function(stage: Stage, slot: Callable[[Value], int]) -> Function:
     """What a stage is compiled to; `slot` tells an array's place in T."""
     sums = {slot(v): v.example.nbytes // stage.parts for v in stage.steps if stage.parts and in_parts(v)}
+    apart: dict[int, str] = {}
     if stage.kind == "matmul":
         lines, rows = product(stage.steps[0], slot)
         shared = rows >= 8 and work(stage) > 8 * SMALL
@@ -113,6 +122,7 @@ def function(stage: Stage, slot: Callable[[Value], int]) -> Function:
     else:
         loop = Loop(stage, slot)
         lines, rows = loop.lines, loop.sizes[0] if loop.sizes else 1
+        apart = loop.apart
         shared = loop.outermost_free and work(stage) > SMALL and rows > 1
     private = bool(stage.steps) and "each" in stage.steps[0].options
     body = "\n".join(lines)
@@ -124,7 +134,8 @@ def function(stage: Stage, slot: Callable[[Value], int]) -> Function:
     names = [*(f"array{i}" for i in range(len(arrays))), *(f"number{i}" for i in range(len(numbers))), "first", "last"]
     names += ["fresh"] if sums else []
     text = f"({', '.join(names)}):\n{body}"
-    return Function(text, tuple(map(int, arrays)), tuple(map(int, numbers)), rows, shared, sums, stage.parts, private)
+    taken = tuple(map(int, arrays)), apart, tuple(map(int, numbers))
+    return Function(text, *taken, rows, shared, sums, stage.parts, private)
 
 
 Call = tuple["Stage", str, Function]
@@ -219,6 +230,19 @@ def check(number: int, value: Value, size: int, spared: int, place: int) -> list
     return [f"if not all_below({memory}, {value.size}, {size}, {spared}):", f"    T[ANSWER] = {number}"]
 
 
+def one_by_one(calls: Mapping[int, Call]) -> list[str]:
+    """The functions by which Python runs one stage by its number, or one group by that of its first stage."""
+    stages, groups = ["", "", "@inner", "def stage(T, S, number):"], ["", "", "@inner", "def group(T, S, number):"]
+    before = None
+    for number, (stage, name, made) in calls.items():
+        whole = made.call(name, dict.fromkeys(made.sums, ""), "0", str(made.rows))
+        stages += [f"    if number == {number}:", f"        {whole}"]
+        if stage.group is not None and stage.group is not before:
+            groups += [f"    if number == {number}:", f"        {stage.group.name}(T, S, 0, 1)"]
+        before = stage.group
+    return [*stages, "    return", *groups, "    return"]
+
+
 def work(stage: Stage) -> float:
     """About how many multiplications and moves of numbers a stage makes."""
     if stage.kind == "matmul":
@@ -237,6 +261,7 @@ class Loop:
         self.numbers: dict[tuple[str, int], str] = {}
         self.constants: dict[str, str] = {}
         self.pointers: dict[int, str] = {}
+        self.apart: dict[int, str] = {}  # by place in T, the types of arrays that are the program's own
         self.opening: list[str] = []
         self.names: dict[int, str] = {}
         self.lines = self._body()
@@ -252,6 +277,10 @@ class Loop:
         )
         self.sizes, self.strides = sizes, strides
         depth = len(sizes)
+        # An outermost loop can afford to look whether arrays overlap, one inside, which begins again and again, cannot.
+        self.told_apart = depth > 1 and math.prod(sizes) > SMALL
+        if self.told_apart and sizes[-1] in FEW_VECTORS:
+            self.opening.append("    keep_rows()")
         # A reduction's sum is held in a variable while the loops inside run over it alone, else in memory.
         self.reductions = [step for step in stage.steps if step.kind == "reduce"]
         self.level: dict[int, int] = {}
@@ -303,8 +332,12 @@ class Loop:
         name = self.pointers.get(id(base))
         if name is None:
             name = self.pointers[id(base)] = f"p{len(self.pointers)}"
-            number = self.slot(base)
-            self.opening.append(f"    {name} = pointer(T[{number}], {_memory(base)})")
+            number, kind = self.slot(base), _memory(base)
+            if self.told_apart and own(base):  # it comes as a pointer
+                self.apart[number] = kind
+                self.opening.append(f"    {name} = T[{number}]")
+            else:
+                self.opening.append(f"    {name} = pointer(T[{number}], {kind})")
         return name
 
     def _number(self, kind: str, slot: int) -> str:
@@ -460,6 +493,16 @@ def _reduced(step: Value) -> list[int]:
     if step.options["keepdims"]:
         return [0 if d in axes else stride for d, stride in enumerate(strides)]
     return [0 if d in axes else strides.pop(0) for d in range(len(step.inputs[0].shape))]
+
+
+def given_by_python(value: Value) -> bool:
+    """Whether it is what a call of Python gives."""
+    return value.kind == "call" or (value.kind == "part" and value.inputs[0].kind == "call")
+
+
+def own(value: Value) -> bool:
+    """Whether its memory is the program's alone: in a stage, such an array overlaps no other."""
+    return value.kind not in SOURCES and not given_by_python(value)
 
 
 def in_parts(step: Value) -> bool:

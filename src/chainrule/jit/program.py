@@ -8,6 +8,7 @@ Python. BLAS's own threads are not used inside.
 from __future__ import annotations
 
 from functools import partial
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from chainrule.jit.graph import Value, base_of
 from chainrule.jit.schedule import ALIGNMENT, Plan
 from chainrule.kernels import blas, native, team
 from chainrule.kernels.compile import load
+from chainrule.kernels.loop import Loop
 from chainrule.kernels.native import ANSWER, CHECK, CONTROL, RESERVED, RUN, SCALARS
 from chainrule.ops.indexing import in_range
 
@@ -34,6 +36,7 @@ import math
 import numpy as np
 
 from chainrule.kernels.compile import entrance, inner
+from chainrule.kernels.loops.apart import apart, keep_rows
 from chainrule.kernels.loops.memory import pointer
 from chainrule.kernels.loops.numbers import *
 from chainrule.kernels.loops.product import dots
@@ -59,7 +62,7 @@ class Program:
         self.slots: dict[int, int] = {}
         self.bases: list[Value] = []
         self.shares = shares(plan)
-        self.functions: dict[int, tuple[str, emit.Function]] = {}  # each compiled stage's, with its name
+        self.calls: dict[int, emit.Call] = {}  # of each compiled stage
         functions: list[str] = []
         names: dict[str, str] = {}  # of functions, by their text
         parts: list[list[emit.Call]] = []
@@ -73,12 +76,12 @@ class Program:
             made = emit.function(stage, self._slot)
             name = names.setdefault(made.text, f"k{number}")
             if name == f"k{number}":
-                functions += ["", "", "@inner", f"def {name}{made.text}"]
-            self.functions[number] = name, made
+                functions += ["", "", "@apart" if made.apart else "@inner", f"def {name}{made.text}"]
+            self.calls[number] = stage, name, made
             if not order or not isinstance(order[-1], int):
                 order.append(len(parts))
                 parts.append([])
-            parts[-1].append((stage, name, made))
+            parts[-1].append(self.calls[number])
         known = {id(value): i for i, value in enumerate(self.arguments)}
         self.indices = [(known[id(value)], size, name, spared) for value, size, name, spared in host.indices]
         checks: list[str] = []
@@ -129,7 +132,7 @@ class Program:
         for value in self.bases:
             if value.kind == "captured":
                 array = value.example
-            elif value.kind == "argument" or (_given(value) and id(value) not in kept):
+            elif value.kind == "argument" or (emit.given_by_python(value) and id(value) not in kept):
                 continue
             elif id(value) in kept:
                 array = _laid_out(np.empty(value.example.nbytes, np.uint8), value)
@@ -175,9 +178,13 @@ class Program:
         self.table[self.slots[id(value)]] = array.__array_interface__["data"][0]
 
     def timed(self) -> Any:
-        """The same program as a module whose stages Python can call one by one."""
-        code = self.code.replace("@inner", "@jit").replace("@entrance\n", "").replace("import entrance,", "import jit,")
-        return load("program", code)
+        """The functions `stage` and `group` of (table, numbers, number), which run one stage, or one group of them."""
+        code = self.code.replace("@entrance\n", "") + "\n".join([*emit.one_by_one(self.calls), ""])
+
+        def loop(name: str) -> Loop:
+            return Loop(f"{name} of {code}", lambda: getattr(load("program", code), name))
+
+        return SimpleNamespace(stage=loop("stage"), group=loop("group"))
 
     def place(self, arguments: Sequence[NDArray[Any]]) -> None:
         """Take arguments, and look whether those that are indices are in range.
@@ -217,11 +224,6 @@ class Program:
             self.enter(RUN, part, 0, 1, 0)
         else:
             team.together(self.enter, self.answer, part, self.shares)
-
-
-def _given(value: Value) -> bool:
-    """Whether it is what a call of Python gives."""
-    return value.kind == "call" or (value.kind == "part" and value.inputs[0].kind == "call")
 
 
 def _laid_out(memory: NDArray[np.uint8], value: Value) -> NDArray[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -50,9 +51,9 @@ def explain(program: Program) -> str:
         if stage.group is not None:
             together += flops, 1
             if number + 1 == len(stages) or stages[number + 1].group is not stage.group:
-                run = getattr(timed, stage.group.name)
+                first = number + 1 - int(together[1])
                 with blas.one_thread():
-                    taken = _median(lambda run=run: run(by_image, program.scalars, 0, 1))  # type: ignore[misc]
+                    taken = _median(timed.group.ready(by_image, program.scalars, first))
                 totals[2] += taken
                 what = f"these {together[1]:.0f} together, image by image"
                 rows.append(("", what, "", *_numbers(together[0], math.nan, taken)))
@@ -125,23 +126,11 @@ def _numbers(flops: float, moved: float, seconds: float) -> tuple[str, str, str,
 
 def _seconds(program: Program, number: int, stage: Stage, table: Any, timed: Any) -> float:
     """How long a stage takes; NaN for random draws, which are not for looking."""
-    if stage.kind == "call":
-        if stage.steps[0].options.get("draws"):
-            return math.nan
-        given = [program.array(v) for v in stage.steps[0].inputs]
-
-        def work() -> None:
-            stage.steps[0].options["function"](*given)
-    else:
-        name, made = program.functions[number]
-        function = getattr(timed, name)
-        inputs = [*(table[n] for n in made.arrays), *(program.scalars[n] for n in made.numbers), 0, made.rows]
-        inputs += [1] if made.sums else []
-
-        def work() -> None:
-            function(*inputs)
-
-    return _median(work)
+    if stage.kind != "call":
+        return _median(timed.stage.ready(table, program.scalars, number))
+    options = stage.steps[0].options
+    given = map(program.array, stage.steps[0].inputs)
+    return math.nan if options.get("draws") else _median(partial(options["function"], *given))
 
 
 def _median(work: Callable[[], Any]) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,6 +39,10 @@ class Loop:
 
     def __call__(self, *arguments: Any) -> None:
         """Run it. It works without Python's lock."""
+        self.ready(*arguments)()
+
+    def ready(self, *arguments: Any) -> Callable[[], object]:
+        """All but the run itself."""
         kinds: list[Any] = []
         words: list[int] = []
         for x in arguments:
@@ -57,7 +62,7 @@ class Loop:
         if found is None:
             with _making:  # others that share the work want the same
                 found = self.compiled.get(known) or self._made(known, len(words))
-        found(*words)
+        return partial(found, *words)
 
     def _made(self, kinds: tuple[Any, ...], words: int) -> Callable[..., object]:
         def make() -> Any:
