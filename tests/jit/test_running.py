@@ -18,6 +18,7 @@ from chainrule.jit import emit, jit, program
 from chainrule.kernels import blas, native, team
 from chainrule.kernels import compile as kernels
 from chainrule.nn import functional as F  # noqa: N812
+from chainrule.ops import operation
 
 
 def trained(steps=4):
@@ -224,3 +225,22 @@ def test_it_has_its_places_in_the_library():
     assert chainrule.set_num_threads is team.set_num_threads
     code = "import sys, chainrule; chainrule.jit(abs); assert 'numba' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_what_python_gives_back_may_lie_in_the_programs_own_memory():
+    """A call whose result is a view of its input: the input's memory is used again while the view is still wanted."""
+
+    @operation
+    def seen_again(input):
+        return np.asarray(input)[:]  # which a compiled function cannot follow, so it becomes a call of Python
+
+    @jit
+    def compute(x):
+        seen, more = seen_again(x * 2 + 1), x
+        for _ in range(4):
+            more = weight @ more
+        return seen + more.sum()
+
+    x, weight = chainrule.arange(6, dtype=np.float32), chainrule.eye(6)
+    for _ in range(2):
+        np.testing.assert_array_equal(compute(x).numpy(), np.arange(6) * 2 + 1 + 15)

@@ -172,7 +172,8 @@ class Program:
                     f"jit: {value.op} gave {array.shape} {array.dtype}, but {value.shape} {value.dtype} before: "
                     f"a shape that depends on values cannot be compiled"
                 )
-        if array.strides != value.example.strides and array.size:
+        # a view may be one of memory that is the program's own, and used again
+        if array.size and (array.strides != value.example.strides or array.base is not None):
             array = _copied(array, value)
         self.arrays[id(value)] = array
         self.table[self.slots[id(value)]] = array.__array_interface__["data"][0]
