@@ -227,6 +227,30 @@ def test_it_has_its_places_in_the_library():
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
+def test_wrong_indices_again_and_again_on_two_threads(monkeypatch):
+    """Both threads find the mistake, neither goes on without the other, and nothing changes."""
+    monkeypatch.setattr(program, "WORTH_THREADS", 1)
+    monkeypatch.setattr(team, "_threads", 2)
+    table = chainrule.ones(50, 64, requires_grad=True)
+    optimizer = optim.SGD([table], 0.1)
+
+    @jit
+    def step(places):
+        optimizer.zero_grad()
+        loss = (F.embedding(places, table) ** 2).sum()
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    right, wrong = chainrule.arange(40), chainrule.arange(40) + 11
+    for _ in range(300):
+        step(right)
+        before = table.numpy().tobytes()
+        with pytest.raises(IndexError, match="embedding"):
+            step(wrong)
+        assert table.numpy().tobytes() == before
+
+
 def test_what_python_gives_back_may_lie_in_the_programs_own_memory():
     """A call whose result is a view of its input: the input's memory is used again while the view is still wanted."""
 

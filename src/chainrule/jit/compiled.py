@@ -207,9 +207,8 @@ class Replay:
             shape = next(leaf.shape for leaf in self.must_be_none if leaf.grad is not None)
             raise CaptureError(f"jit: {GRADIENT.format(shape)}")
         program = self.program
-        program.place(arrays)
         new = self.prepare(program.numbers)
-        program.run()
+        program.run(arrays)
         self.remember(new)
         if type(self.form) is _Output:
             return Tensor._wrap(program.array(self.outputs[self.form]).copy())

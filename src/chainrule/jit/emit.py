@@ -171,16 +171,20 @@ def work(table, task, part, me, shares, hurry):
         call(T, part, me)
         return
     if task == CHECK:
-        T[ANSWER] = 0
-        {checks}
+        T[ANSWER] = {wrong}
         return
     while part >= 0:
         if me == 0:
             hold_blas(T)
-        rule = flush_denormals()
-        {stages}
-        restore_denormals(rule)
+        found = {wrong} if part == 0 else 0  # each thread looks for itself
+        if found == 0:
+            rule = flush_denormals()
+            {stages}
+            restore_denormals(rule)
+        else:
+            wait(T, shares)
         if me == 0:
+            T[ANSWER] = found
             let_blas_go(T)
             return
         part = next_part(T, me, pointer(hurry, i8))"""
@@ -192,7 +196,7 @@ def entry(parts: Sequence[Sequence[Call]], moves: Mapping[int, str], checks: Seq
     Args:
         parts: the stages of each.
         moves: by place in T, how far an array is moved for a thread and an image.
-        checks: lines that look at arguments, before a run.
+        checks: lines of a function that looks at arguments, before the first part.
     """
     groups: list[str] = []
     lines: list[str] = []
@@ -220,14 +224,15 @@ def entry(parts: Sequence[Sequence[Call]], moves: Mapping[int, str], checks: Seq
                     alone += [f"        {line}" for line in text]
         if alone:
             lines += ["    if me == 0:", *alone, barrier]
-    indent = "\n        "
-    return [*groups, *ENTRY.format(checks=indent.join(checks), stages=indent.join(lines)).splitlines()]
+    looks = ["", "", "@inner", "def wrong(T):", *checks, "    return 0"] if checks else []
+    work = ENTRY.format(wrong="wrong(T)" if checks else "0", stages="\n            ".join(lines))
+    return [*groups, *looks, *work.splitlines()]
 
 
 def check(number: int, value: Value, size: int, spared: int, place: int) -> list[str]:
-    """Lines that look whether all of an argument is from 0 to size - 1, or `spared`; if not, `number` is the answer."""
+    """Lines that look whether all of an argument is from 0 to size - 1, or `spared`; if not, they return `number`."""
     memory = f"pointer(T[{place}], {_memory(value)})"
-    return [f"if not all_below({memory}, {value.size}, {size}, {spared}):", f"    T[ANSWER] = {number}"]
+    return [f"    if not all_below({memory}, {value.size}, {size}, {spared}):", f"        return {number}"]
 
 
 def one_by_one(calls: Mapping[int, Call]) -> list[str]:

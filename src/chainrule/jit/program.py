@@ -19,7 +19,7 @@ from chainrule.jit.schedule import ALIGNMENT, Plan
 from chainrule.kernels import blas, native, team
 from chainrule.kernels.compile import load
 from chainrule.kernels.loop import Loop
-from chainrule.kernels.native import ANSWER, CHECK, CONTROL, RESERVED, RUN, SCALARS
+from chainrule.kernels.native import ANSWER, CHECK, CONTROL, RESERVED, RUN, SCALARS, place_of
 from chainrule.ops.indexing import in_range
 
 if TYPE_CHECKING:
@@ -96,7 +96,8 @@ class Program:
         self._allocate(outputs)
         self.order: list[Any] = [item if isinstance(item, int) else self._caller(item) for item in order]
         self.enter = partial(native.entrance(self.code), self.table.ctypes.data)
-        self.answer = self.table[ANSWER : ANSWER + 1]
+        self.words = self.table.data  # to be written one by one, which is quicker so
+        self.whole = len(order) == 1 and type(order[0]) is int  # one compiled part, no calls of Python
         self.places = [
             (i, self.slots[id(value)], value) for i, value in enumerate(self.arguments) if id(value) in self.slots
         ]
@@ -176,7 +177,7 @@ class Program:
         if array.size and (array.strides != value.example.strides or array.base is not None):
             array = _copied(array, value)
         self.arrays[id(value)] = array
-        self.table[self.slots[id(value)]] = array.__array_interface__["data"][0]
+        self.table[self.slots[id(value)]] = place_of(array)
 
     def timed(self) -> Any:
         """The functions `stage` and `group` of (table, numbers, number), which run one stage, or one group of them."""
@@ -187,29 +188,26 @@ class Program:
 
         return SimpleNamespace(stage=loop("stage"), group=loop("group"))
 
-    def place(self, arguments: Sequence[NDArray[Any]]) -> None:
-        """Take arguments, and look whether those that are indices are in range.
+    def run(self, arguments: Sequence[NDArray[Any]]) -> None:
+        """Take arguments, and run the stages once.
 
         Raises:
-            IndexError: one is not.
+            IndexError: an argument that is an index is out of range; nothing has been done then.
         """
         for i, slot, value in self.places:
             array = arguments[i]
             if array.strides != value.example.strides and array.size:
                 array = _copied(array, value)
             self.arrays[id(value)] = array  # which keeps it, too
-            self.table[slot] = array.__array_interface__["data"][0]
-        if self.indices:
-            self.enter(CHECK, 0, 0, 1, 0)
-            if self.answer[0]:
-                i, size, name, spared = self.indices[self.answer[0] - 1]
-                in_range(arguments[i][arguments[i] != spared], size, name)
-
-    def run(self) -> None:
-        """Run the stages, once."""
-        if len(self.order) == 1 and type(self.order[0]) is int:
+            self.words[slot] = place_of(array)
+        if self.whole:
             self._run(0)
+            if self.words[ANSWER]:
+                self._wrong(arguments)
             return
+        self.enter(CHECK, 0, 0, 1, 0)
+        if self.words[ANSWER]:
+            self._wrong(arguments)
         before = blas.hold()
         try:
             for item in self.order:
@@ -220,11 +218,15 @@ class Program:
         finally:
             blas.let_go(before)
 
+    def _wrong(self, arguments: Sequence[NDArray[Any]]) -> None:
+        i, size, name, spared = self.indices[self.words[ANSWER] - 1]
+        in_range(arguments[i][arguments[i] != spared], size, name)
+
     def _run(self, part: int) -> None:
         if self.shares == 1:
             self.enter(RUN, part, 0, 1, 0)
         else:
-            team.together(self.enter, self.answer, part, self.shares)
+            team.together(self.enter, self.words, part, self.shares)
 
 
 def _laid_out(memory: NDArray[np.uint8], value: Value) -> NDArray[Any]:

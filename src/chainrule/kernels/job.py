@@ -67,7 +67,7 @@ class Kernel:
         line[LENGTH] = HEAD + at
         description = np.concatenate([np.array(line, np.int64), *(table.ravel().astype(np.int64) for table in tables)])
         call, size = native.function(line[ADDRESS], 8), scratch * dtypes[0].itemsize
-        return Job(description, _address(description), call, rows, work, size, each)
+        return Job(description, native.place_of(description), call, rows, work, size, each)
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,14 +94,10 @@ class Job:
 
     def run(self, *arrays: NDArray[Any]) -> None:
         """Do it all, for up to three contiguous arrays."""
-        at = [self.address, *map(_address, arrays), *(0,) * (3 - len(arrays))]
+        at = [self.address, *map(native.place_of, arrays), *(0,) * (3 - len(arrays))]
 
         def share(begin: int, end: int) -> None:
             scratch = np.empty(self.scratch, np.uint8)
-            self.call(*at, _address(scratch) if self.scratch else 0, begin * self.each, end * self.each, 1)
+            self.call(*at, native.place_of(scratch) if self.scratch else 0, begin * self.each, end * self.each, 1)
 
         spread(share, self.rows // self.each, self.work)
-
-
-def _address(array: NDArray[Any]) -> int:
-    return array.__array_interface__["data"][0]  # type: ignore[no-any-return]

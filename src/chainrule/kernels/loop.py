@@ -50,7 +50,7 @@ class Loop:
                 if not x.flags.c_contiguous:
                     raise ValueError(f"{self.key}: takes arrays without gaps")
                 kinds.append((x.dtype, x.ndim))
-                words += (x.__array_interface__["data"][0], *x.shape)
+                words += (native.place_of(x), *x.shape)
             elif isinstance(x, (float, np.floating)):
                 kinds.append((np.dtype(type(x)), -1))
                 words.append(_WORD.unpack(_DOUBLE.pack(x))[0])

@@ -11,16 +11,21 @@ from __future__ import annotations
 
 import ctypes
 import os
+import sys
 from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from chainrule.files import atomic_write
 from chainrule.kernels.compile import FREES, folder, load
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from numpy.typing import NDArray
 
     from chainrule.kernels.compile import Machine
 
@@ -36,6 +41,22 @@ _SUM = 32  # bytes of a file's sum
 _NOWHERE = ctypes.create_string_buffer(64)  # Numba's functions put their result here, which is nothing
 
 _linked: list[Any] = []  # what must stay in memory
+
+
+_HEAD = object.__basicsize__  # of what every object begins with; NumPy's C interface has the pointer right behind
+
+
+def _looked_up(array: NDArray[Any]) -> int:
+    return ctypes.c_int64.from_address(id(array) + _HEAD).value
+
+
+def _told(array: NDArray[Any]) -> int:
+    return array.__array_interface__["data"][0]  # type: ignore[no-any-return]
+
+
+_PROBE = np.zeros(1)
+place_of = _looked_up if sys.implementation.name == "cpython" and _looked_up(_PROBE) == _told(_PROBE) else _told
+"""Where an array's numbers are in memory. Asking the array takes two microseconds, looking it up a third of one."""
 
 
 def function(address: int, words: int) -> Callable[..., object]:

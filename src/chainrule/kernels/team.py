@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chainrule.kernels.native import CALL, RUN
+from chainrule.kernels.native import ANSWER, CALL, RUN
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,12 +55,12 @@ def spread(kernel: Callable[..., Any], count: int, steps: int, *arguments: Any) 
         _team_lock.release()
 
 
-def together(enter: Callable[[int, int, int, int, int], object], answer: Any, part: int, shares: int) -> None:
+def together(enter: Callable[[int, int, int, int, int], object], words: Any, part: int, shares: int) -> None:
     """Run a part of a compiled program on so many threads at once, this one among them.
 
     Args:
         enter: the program, to be called with (task, part, me, shares, hurry); see `kernels.native`.
-        answer: one number in an array, where it says whether a thread that it has called is awake.
+        words: its table, where it says whether a thread that it has called is awake.
         part: which part of it.
         shares: how many threads.
     """
@@ -70,7 +70,7 @@ def together(enter: Callable[[int, int, int, int, int], object], answer: Any, pa
     try:
         for me, worker in enumerate(_workers(shares - 1), 1):
             enter(CALL, part, me, shares, 0)
-            if not answer[0]:  # it sleeps
+            if not words[ANSWER]:  # it sleeps
                 worker.start_on(enter, (RUN, part, me, shares, worker.hurry_at), awaited=False)
         enter(RUN, part, 0, shares, 0)
     finally:
