@@ -1,7 +1,7 @@
-"""What the compiler makes of formulas that have no kernel of their own, against the plainest loops, shape after shape.
+"""What the compiler makes of formulas that are several passes over an array, against the plainest loops, shape by shape.
 
-Softmax with cross entropy, normalisation and the gradient of an embedding are written once, as operations; the loops of
-a program come from there. Here their results are computed number by number, forward and backward.
+Softmax with cross entropy, normalisation and the gradient of an embedding stand as formulas in `ops`; the loops of a
+program come from there. Here their results are computed number by number, forward and backward.
 """
 
 import math

@@ -42,7 +42,7 @@ class Loop:
         self.ready(*arguments)()
 
     def ready(self, *arguments: Any) -> Callable[[], object]:
-        """All but the run itself."""
+        """All but the run itself, for which the arrays must still be there."""
         kinds: list[Any] = []
         words: list[int] = []
         for x in arguments:

@@ -1,9 +1,9 @@
 """Compiled code, kept on disk as machine code that the next process finds again without Numba.
 
-Programs of `chainrule.jit` and kernels (`kernels.job`) take addresses and whole numbers; nothing in them is Python's.
-So what Numba has made of them can be written to a file and be linked by LLVM alone, in milliseconds, where Numba's
-import takes half a second, and compiling takes several. The file's name says what it was made of: the text or the
-kernel's name and types, the sources of all kernels, the processor, the versions of the compiler. Its content is checked
+Programs of `chainrule.jit`, jobs and loops (`job`, `loop`) take addresses and whole numbers; nothing in them is
+Python's. So what Numba has made of them can be written to a file and be linked by LLVM alone, in milliseconds, where
+Numba's import takes half a second, and compiling takes several. The file's name says what it was made of: the text, or the
+loop's name and types; the sources of all kernels; the processor; the versions of the compiler. Its content is checked
 by a sum, so that a damaged file is made anew.
 """
 
@@ -39,9 +39,7 @@ threads share, the numbers that change from call to call, and what a check or a 
 
 _SUM = 32  # bytes of a file's sum
 _NOWHERE = ctypes.create_string_buffer(64)  # Numba's functions put their result here, which is nothing
-
 _linked: list[Any] = []  # what must stay in memory
-
 
 _HEAD = object.__basicsize__  # of what every object begins with; NumPy's C interface has the pointer right behind
 
@@ -106,14 +104,16 @@ def _path(key: str) -> Path | None:
 @cache
 def _machine() -> str:
     """What else decides how a program is compiled."""
-    from importlib.metadata import version  # these two are slow to import, so only where a program is compiled
+    from importlib.metadata import version  # these are slow to import, so only where something is compiled
 
     from llvmlite import binding
 
+    from chainrule.kernels.processor import FEATURES
+
     settings = sorted(f"{name}={value}" for name, value in os.environ.items() if name.startswith("NUMBA_"))
-    features = binding.get_host_cpu_features().flatten()
+    features = [name for name, there in sorted(FEATURES.items()) if there]
     versions = version("numba"), version("llvmlite")
-    return " ".join([binding.get_process_triple(), binding.get_host_cpu_name(), features, *versions, *settings])
+    return " ".join([binding.get_process_triple(), binding.get_host_cpu_name(), *features, *versions, *settings])
 
 
 def _sum(content: bytes) -> bytes:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 
 from llvmlite import binding
 
-_FEATURES = binding.get_host_cpu_features()
-MANY_REGISTERS = _FEATURES.get("avx512f", False) or _FEATURES.get("neon", False)  # 32 vector registers, not 16
+FEATURES: dict[str, bool] = {}
+"""What it can do, by LLVM's names; nothing where LLVM cannot tell."""
+with suppress(RuntimeError):
+    FEATURES |= binding.get_host_cpu_features()
+MANY_REGISTERS = FEATURES.get("avx512f", False) or FEATURES.get("neon", False)  # 32 vector registers, not 16
 
-VECTOR_BYTES = 64 if _FEATURES.get("avx512f", False) else 32 if _FEATURES.get("avx", False) else 16
+VECTOR_BYTES = 64 if FEATURES.get("avx512f", False) else 32 if FEATURES.get("avx", False) else 16
 # Rows × vectors of a tile: at least the eight or ten sums that keep two multipliers busy, whose results come four or
 # five clocks later; and no more than the registers hold beside the vectors of w and, since LLVM likes to load all of
 # them at once, those of x. With one too many it moves sums to memory and back: 7 × 4 takes a third longer than 6 × 4.
