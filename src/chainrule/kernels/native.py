@@ -2,9 +2,9 @@
 
 Programs of `chainrule.jit`, jobs and loops (`job`, `loop`) take addresses and whole numbers; nothing in them is
 Python's. So what Numba has made of them can be written to a file and be linked by LLVM alone, in milliseconds, where
-Numba's import takes half a second, and compiling takes several. The file's name says what it was made of: the text, or the
-loop's name and types; the sources of all kernels; the processor; the versions of the compiler. Its content is checked
-by a sum, so that a damaged file is made anew.
+Numba's import takes half a second, and compiling takes several. The file's name says what it was made of: the text,
+or the loop's name and types; the sources of all kernels; the processor; the versions of the compiler. Its content is
+checked by a sum, so that a damaged file is made anew.
 """
 
 from __future__ import annotations
