@@ -37,7 +37,7 @@ SMALL = 500
 STRETCH = 16_384
 """So many elements at a time go through NumPy."""
 WORTH_NUMBA = 4_000_000
-"""After so many elements Numba, which takes some 0.3 s to load, would soon have paid for itself."""
+"""After so many elements a compiled loop, which must be found on disk or else compiled, soon pays for itself."""
 
 _done = 0
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from llvmlite import ir
 from numba import types
 from numba.core import cgutils as untyped_helpers
 from numba.np.numpy_support import carray
@@ -28,14 +27,20 @@ def pointer(typing_context: Any, address: Any, kind: Any) -> Any:
     return typed(item)(types.int64, kind), generate
 
 
-@intrinsic
-def double(typing_context: Any, bits: Any) -> Any:
-    """The double whose bits are those of a whole number."""
+def same_bits(source: Any, target: Any) -> Any:
+    """A function from numbers of one type to those of another that have the same bits."""
 
-    def generate(context: Any, b: Any, signature: Any, values: Any) -> Any:
-        return b.bitcast(values[0], ir.DoubleType())
+    @intrinsic
+    def cast(typing_context: Any, x: Any) -> Any:
+        def generate(context: Any, b: Any, signature: Any, values: Any) -> Any:
+            return b.bitcast(values[0], context.get_value_type(target))
 
-    return types.float64(types.int64), generate
+        return target(source), generate
+
+    return cast
+
+
+double = same_bits(types.int64, types.float64)
 
 
 @intrinsic

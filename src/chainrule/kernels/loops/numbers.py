@@ -17,6 +17,7 @@ from numba import types
 from numba.extending import overload
 
 from chainrule.kernels.compile import NO_ENTRANCE, inner, inner_sum
+from chainrule.kernels.loops.memory import same_bits
 from chainrule.kernels.loops.tile import vector_code as intrinsic
 
 CHUNK = 512
@@ -79,20 +80,7 @@ def _by_type(single: Any, double: Any) -> Any:
     return function
 
 
-@intrinsic
-def _bits_as_float(typing_context: Any, bits: Any) -> Any:
-    def generate(context: Any, b: Any, signature: Any, values: Any) -> Any:
-        return b.bitcast(values[0], ir.FloatType())
-
-    return types.float32(types.int32), generate
-
-
-@intrinsic
-def _float_as_bits(typing_context: Any, value: Any) -> Any:
-    def generate(context: Any, b: Any, signature: Any, values: Any) -> Any:
-        return b.bitcast(values[0], ir.IntType(32))
-
-    return types.int32(types.float32), generate
+_bits_as_float, _float_as_bits = same_bits(types.int32, types.float32), same_bits(types.float32, types.int32)
 
 
 def _exp(x: Any) -> Any:
