@@ -1,0 +1,79 @@
+"""Softmax, its loss and normalisation of large arrays, eager: lines of NumPy, our kernels and PyTorch, on one thread.
+
+python benchmarks/kernels.py: a table of microseconds, forward / backward; medians of rounds, in which all take turns.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import chainrule
+from chainrule.kernels import compile as kernels
+
+import numpy as np  # isort: skip  # after chainrule, which has a wish about its threads
+import torch
+
+ROUNDS, TRIES = 12, 4
+WAYS = {"lines of NumPy": (chainrule, 2**60), "kernel": (chainrule, kernels.LARGE), "PyTorch": (torch, 0)}
+F = {chainrule: chainrule.nn.functional, torch: torch.nn.functional}
+
+
+def batch_norm(library: Any, x: Any, weight: Any, bias: Any) -> Any:
+    """With statistics to keep up, as in training."""
+    return F[library].batch_norm(x, library.zeros(32), library.ones(32), weight, bias, training=True)
+
+
+def works() -> dict[str, tuple[Any, ...]]:
+    """What is done, and its arrays."""
+    random = np.random.default_rng(0)
+
+    def numbers(*shape: int) -> Any:
+        return random.normal(size=shape).astype("f4")
+
+    labels = random.integers(0, 256, 4096)
+    rows, pictures = numbers(4096, 256), numbers(64, 32, 28, 28)
+    last = np.ascontiguousarray(pictures.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+    weights = numbers(32), numbers(32)
+    return {
+        "softmax (4096, 256)": (lambda lib, x: F[lib].softmax(x, -1), rows),
+        "cross entropy (4096, 256)": (lambda lib, *given: F[lib].cross_entropy(*given), rows, labels),
+        "layer norm (4096, 256)": (
+            lambda lib, x, w, b: F[lib].layer_norm(x, (256,), w, b), rows, numbers(256), numbers(256),
+        ),
+        "batch norm (64, 32, 28, 28)": (batch_norm, pictures, *weights),
+        "the same, channels last": (batch_norm, last, *weights),
+    }  # fmt: skip
+
+
+def seconds(library: Any, function: Any, arrays: tuple[Any, ...]) -> tuple[float, float]:
+    """There, and back."""
+    given = [library.from_numpy(array) for array in arrays]
+    for array, x in zip(arrays, given, strict=True):
+        if array.dtype.kind == "f":
+            x.requires_grad_()
+    begun = time.perf_counter()
+    out = function(library, *given)
+    there = time.perf_counter() - begun
+    upstream = library.ones_like(out.detach())
+    begun = time.perf_counter()
+    out.backward(upstream)
+    return there, time.perf_counter() - begun
+
+
+def main() -> None:
+    """Print the table."""
+    chainrule.set_num_threads(1)
+    torch.set_num_threads(1)
+    print(f"| operation | {' | '.join(WAYS)} |\n|{' --- |' * (1 + len(WAYS))}")
+    for name, (function, *arrays) in works().items():
+        found: dict[str, list[tuple[float, float]]] = {way: [] for way in WAYS}
+        for _ in range(ROUNDS):
+            for way, (library, kernels.LARGE) in WAYS.items():
+                found[way].append(min(seconds(library, function, tuple(arrays)) for _ in range(TRIES)))
+        cells = [" / ".join(f"{value * 1e6:,.0f}" for value in np.median(times, axis=0)) for times in found.values()]
+        print(f"| {name} | {' | '.join(cells)} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
