@@ -99,7 +99,12 @@ class Tensor:
     def __operation__(operation: Operation, inputs: tuple[Any, ...], options: dict[str, Any]) -> Tensor:
         if operation.absent and len(inputs) < len(operation.inputs):
             inputs += operation.absent[len(inputs) - len(operation.inputs) :]
-        arrays = [x._data if isinstance(x, Tensor) else x for x in inputs]
+        arrays: list[Any] = []
+        parents: list[tape.Node | tape.Leaf | None] = []
+        for x in inputs:  # in half the time of two comprehensions, which counts where arrays are small
+            known = isinstance(x, Tensor)
+            arrays.append(x._data if known else x)
+            parents.append(x._node if known else None)
         out, extra = _new(Tensor), None
         out._node, out._version = None, [0]
         try:
@@ -120,12 +125,10 @@ class Tensor:
         except (ValueError, IndexError, TypeError) as error:
             raise _explained(error, operation, arrays, options) from None
         recording = mode.recording
-        if recording and operation.rule is not None:
-            parents = tuple([x._node if isinstance(x, Tensor) else None for x in inputs])
-            if any(parents) and out._data.dtype.kind == "f":
-                node = out._node = tape.Node(operation, parents, inputs, arrays, options, out, extra)
-                if recording is not True:  # anomalies are looked for
-                    node.place = recording.place()
+        if recording and any(parents) and operation.rule is not None and out._data.dtype.kind == "f":
+            node = out._node = tape.Node(operation, parents, inputs, arrays, options, out, extra)
+            if recording is not True:  # anomalies are looked for
+                node.place = recording.place()
         return out
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:

@@ -83,7 +83,7 @@ class Node:
     place: tuple[FrameSummary, ...]
 
     def __init__(
-        self, operation: Operation, parents: tuple[Node | Leaf | None, ...], inputs: Sequence[Any],
+        self, operation: Operation, parents: Sequence[Node | Leaf | None], inputs: Sequence[Any],
         arrays: Sequence[Any], options: dict[str, Any], out: Tensor, extra: Any = None,
     ) -> None:  # fmt: skip
         self.operation, self.parents, self.order = operation, parents, next(_order)
@@ -96,11 +96,10 @@ class Node:
         for kind, which in operation.needs:
             if kind == "input":
                 value, tensor = arrays[which], inputs[which]
-                if tensor is not value and hasattr(tensor, "_version"):
-                    version = tensor._version
+                if tensor is not value and (version := getattr(tensor, "_version", None)) is not None:
                     checks.append((len(saved), which, version, version[0]))
                 # arithmetic of NumPy's single numbers is several times as fast as that of arrays without dimensions
-                saved.append(value[()] if type(value) is _ndarray and not value.ndim else value)
+                saved.append(value if type(value) is not _ndarray or value.ndim else value[()])
             elif kind == "out":
                 checks.append((len(saved), -1, out._version, out._version[0]))
                 saved.append(array[()] if type(array) is _ndarray and not array.ndim else array)

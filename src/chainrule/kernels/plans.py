@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 PACK, CORRELATE = Kernel("convolution", "pack"), Kernel("convolution", "correlate")
 SUM_ITEMS, SUM_IMAGES = Kernel("convolution", "sum_items"), Kernel("convolution", "sum_images")
 UNPACK = Kernel("convolution", "unpack")
-LANES = 8  # about how many numbers a step of a loop takes that is no product
 
 PARTS = 8  # of the weights' gradient: so many threads can work at it
 PARTS_ELEMENTS = 2**20  # but no more parts than have so many elements together
@@ -271,7 +270,7 @@ def _windows(pool: Pool, shape: Shape, places: Shape, how: Any, dtypes: Any) -> 
     kernel, stride, padding, dilation = how
     numbers = [*shape, *places[1:3], *kernel, *stride, *padding, *dilation, _tiled(shape, places, *how)]
     rows = shape[0] if pool.by_image else shape[0] * places[1]
-    return pool.job(dtypes, numbers, rows, math.prod(places) * kernel[0] * kernel[1] // LANES, 0)
+    return pool.job(dtypes, numbers, rows, math.prod(places) * kernel[0] * kernel[1], 0)
 
 
 def _tiled(shape: Any, places: Any, kernel: Any, stride: Any, padding: Any, dilation: Any) -> bool:
