@@ -562,7 +562,8 @@ def product(step: Value, slot: Callable[[Value], int]) -> tuple[list[str], int]:
         terms = [f"b{d} * {s}" for d, s in enumerate(strides) if s]
         at.append(" + ".join([*terms, str(offset)]))
     rows, columns, count = str(n), str(m), stack[0] if stack else n
-    if not stack and base_of(y).kind == "captured":  # columns: each thread reads, and later updates, its own weights
+    # By columns each thread reads, and later updates, its own weights, but all of x: so not where x is the larger.
+    if not stack and base_of(y).kind == "captured" and n <= m:
         columns, count = "last - first", m
         at[1] += f" + first * {y.strides[-1]}"
         at[2] += " + first"
