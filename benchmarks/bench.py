@@ -1,13 +1,13 @@
 """chainrule beside PyTorch, JAX and scikit-learn on the same cores, in one run: one table, also as JSON and a picture.
 
-    python benchmarks/bench.py                everything, some ten minutes
+    python benchmarks/bench.py                everything, some twenty minutes
     python benchmarks/bench.py W1 W3 growth   some of it
     python benchmarks/bench.py --quick        most of it with few repeats and no torch.compile, in a minute or two
 
 Quiet cores, please: whatever else runs on them is measured too. Each library works in a process of its own, and the
-processes take turns (see `player`). OPENBLAS_CORETYPE and OPENBLAS_L2_SIZE, which hold NumPy to an old processor's
-kernels on some machines, are unset for all of them; other variables, such as OMP_NUM_THREADS, are left as they are. A
-library that is not installed is named and skipped: pip install -e '.[torch,bench]'.
+processes take turns (see `player` and `race`). OPENBLAS_CORETYPE and OPENBLAS_L2_SIZE, which hold NumPy to an old
+processor's kernels on some machines, are unset for all of them; other variables, such as OMP_NUM_THREADS, are left as
+they are. A library that is not installed is named and skipped: pip install -e '.[torch,bench]'.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from functools import cached_property
 from importlib import metadata
@@ -31,19 +31,17 @@ from typing import TYPE_CHECKING, Any
 import report
 import works
 from player import PAUSE, PEERS, Player, environment, play
+from race import race
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from race import Measured
     from works import Work
-
-    Measured = dict[str, dict[str, list[list[float]]]]
 
 HERE = Path(__file__).parent
 BUILD, PICTURES = HERE.parent / "build", HERE.parent / "docs" / "pictures"
 MODULES = {"PyTorch": "torch", "JAX": "jax", "scikit-learn": "sklearn"}
-SLOW = 0.5
-"""Seconds: steps that take longer are measured in fewer blocks."""
 
 
 @dataclass(frozen=True)
@@ -51,19 +49,23 @@ class Effort:
     """How much is measured.
 
     Attributes:
-        rounds: blocks of each library.
+        rounds: blocks of each library, at the most.
         seconds: about how long a block takes.
+        limit: seconds after which no further round is begun.
         processes: how often whole programs are run.
         seeds: how often MNIST is learned.
     """
 
     rounds: int
     seconds: float
+    limit: float
     processes: int
     seeds: int
 
 
-FULL, QUICK = Effort(5, 0.3, 3, 5), Effort(2, 0.05, 1, 0)
+FULL, QUICK = Effort(40, 0.08, 60, 5, 5), Effort(2, 0.05, 20, 1, 0)
+SIZES = 4
+"""A size has so small a part of the rounds and the time of other works."""
 
 
 class Bench:
@@ -87,6 +89,7 @@ class Bench:
         self.machine = Player("machine")
         self.machine.ready()
         self._products: list[list[float]] = []
+        self.transforms = ""  # of the article's program
 
     def run(self, keys: Sequence[str]) -> dict[str, Any]:
         """Measure works, and return the JSON document."""
@@ -104,22 +107,36 @@ class Bench:
         return document(self, keys, time.perf_counter() - started)
 
     @cached_property
-    def article(self) -> list[tuple[float, dict[str, Any]]]:
-        """The article's program, run a few times for W4 and W4-process together; empty without PyTorch."""
-        script = str(HERE / "programs" / "torch_article.py")
-        return [program([script]) for _ in range(self.effort.processes) if "PyTorch" in self.peers()]
+    def epochs(self) -> dict[str, list[list[tuple[float, float]]]]:
+        """An epoch of the article's program, as it stands and by `chainrule train`, in turn, for W4 and W4-process.
+
+        For each library, run by run, the seconds of an epoch and those of a process that does nothing else.
+        """
+        found: dict[str, list[list[tuple[float, float]]]] = {report.OURS: []}
+        with tempfile.TemporaryDirectory() as folder:
+            for _ in range(self.effort.processes):
+                _, several = ours_trained(folder, *ARTICLE, "--epochs", "4")
+                seconds, _ = ours_trained(folder, *ARTICLE, "--epochs", "1")
+                later = [record["seconds"] for record in several["epochs"][1:]]  # the first one also compiles
+                found[report.OURS].append([(median(later), seconds)])
+                if "PyTorch" in self.peers():
+                    seconds, told = program([str(HERE / "programs" / "torch_article.py")])
+                    found.setdefault("PyTorch", []).append([(told["seconds"], seconds)])
+                    self.transforms = told["transforms"]
+        return found
 
     @cached_property
-    def first_calls(self) -> dict[str, list[list[float]]]:
+    def first_calls(self) -> dict[str, list[list[tuple[float, float]]]]:
         """The first call of W2's step, compiled, in two processes one after the other that share a new cache.
 
-        For each library pairs of seconds; of those that can compile it here.
+        For each library pairs of seconds, run by run; of those that can compile it here.
         """
-        found: dict[str, list[list[float]]] = {}
-        for peer in self.peers():
-            if peer in FIRST_CALLS:
-                with suppress(RuntimeError):  # there is no C++ compiler
-                    found[peer] = [first_calls(*FIRST_CALLS[peer]) for _ in range(self.effort.processes)]
+        found: dict[str, list[list[tuple[float, float]]]] = {}
+        for _ in range(min(3, self.effort.processes)):
+            for peer in self.peers():
+                if peer in FIRST_CALLS:
+                    with suppress(RuntimeError):  # there is no C++ compiler
+                        found.setdefault(peer, []).append([first_calls(*FIRST_CALLS[peer])])
         return found
 
     @property
@@ -137,25 +154,13 @@ class Bench:
         if work.kind == "process":
             return PROCESSES[work.key](self, work)
         peers = [peer for peer in self.peers() if able(peer, work)]
-        return self.race(work, peers, 2 if work.group in works.GROWTH else self.effort.rounds)
-
-    def race(self, work: Work, peers: Sequence[str], rounds: int) -> dict[str, Any]:
-        """Let the libraries take turns at one work."""
+        part = SIZES if work.group in works.GROWTH else 1
         with ExitStack() as stack:
             all_players = [stack.enter_context(player) for player in self.players(work.key, peers)]
             players = [player for player in all_players if self.takes_part(player)]
-            return self._raced(work, players, rounds)
-
-    def _raced(self, work: Work, players: Sequence[Player], rounds: int) -> dict[str, Any]:
-        measured: Measured = {player.peer: {name: [] for name in player.variants} for player in players}
-        if any(cost > SLOW for player in players for cost in player.variants.values()):
-            rounds = min(rounds, 3)
-        for _ in range(rounds):
-            for player in players:
-                for variant, cost in player.variants.items():
-                    least = 1 if cost > SLOW else 3
-                    measured[player.peer][variant].append(player.block(variant, self.effort.seconds, least))
-        return report.result(work, measured, {player.peer: player.failed for player in players})
+            rounds, limit = max(2, self.effort.rounds // part), self.effort.limit / part
+            measured = race(players, rounds, self.effort.seconds, limit)
+            return report.result(work, measured, {player.peer: player.failed for player in players})
 
     def players(self, key: str, peers: Sequence[str]) -> list[Player]:
         """Libraries that begin to get ready for a work, side by side."""
@@ -221,21 +226,26 @@ print(json.dumps({{"seconds": time.perf_counter() - begun}}))
 """
 
 
-def first_calls(module: str, way: str) -> list[float]:
+def first_calls(module: str, way: str) -> tuple[float, float]:
     """The seconds of a step's first call with an empty cache, and with what that left."""
     with tempfile.TemporaryDirectory() as folder:
         code = FIRST_CALL.format(folder=folder, here=str(HERE), module=module, way=way)
-        return [program(["-c", code])[1]["seconds"] for _ in range(2)]
+        cold, warm = (program(["-c", code])[1]["seconds"] for _ in range(2))
+        return cold, warm
 
 
 def first_call(bench: Bench, work: Work) -> dict[str, Any]:
     """A step's first call, which compiles it, or finds it compiled by the process before."""
     which, most = (0, 8.0) if work.key == "W2-cold" else (1, 0.7)
-    found = bench.first_calls
-    measured = {peer: {FIRST_CALLS[peer][1]: [[pair[which]] for pair in pairs]} for peer, pairs in found.items()}
-    ours = median(pair[which] for pair in found[report.OURS])
+    measured = one_of(bench.first_calls, which, {peer: way for peer, (_, way) in FIRST_CALLS.items()})
+    ours = median(block[0] for block in measured[report.OURS]["jit"])
     kept = "within" if ours <= most else "over"
     return report.result(work, measured, facts={report.OURS: f"{kept} the {report.amount(most)} that it may take"})
+
+
+def one_of(pairs: dict[str, list[list[tuple[float, float]]]], which: int, ways: dict[str, str]) -> Measured:
+    """The first or the second of pairs of seconds, by library and the one way it has to do a work."""
+    return {peer: {ways[peer]: [[pair[which] for pair in run] for run in runs]} for peer, runs in pairs.items()}
 
 
 def program(command: Sequence[str]) -> tuple[float, dict[str, Any]]:
@@ -259,29 +269,11 @@ ARTICLE = ["--model", "mlp", "--optimizer", "adam", "--lr", "0.01", "--batch-siz
 
 
 def epoch(bench: Bench, work: Work) -> dict[str, Any]:
-    """An epoch of the article's program, and of `chainrule train`: its second or third, with its validation."""
-    ours: list[list[float]] = []
-    with tempfile.TemporaryDirectory() as folder:
-        for _ in range(bench.effort.processes):
-            _, found = ours_trained(folder, *ARTICLE, "--epochs", "3")
-            ours.append([median(record["seconds"] for record in found["epochs"][1:])])
-    theirs = [[found["seconds"]] for _, found in bench.article]
-    sources = [found["transforms"] for _, found in bench.article]
-    facts = {"the transforms of PyTorch's pictures": sources[0]} if sources else {}
-    return report.result(work, {report.OURS: {"jit": ours}, "PyTorch": as_it_stands(theirs)}, facts=facts)
-
-
-def epoch_process(bench: Bench, work: Work) -> dict[str, Any]:
-    """The processes of one epoch, start to end."""
-    with tempfile.TemporaryDirectory() as folder:
-        ours = [[ours_trained(folder, *ARTICLE, "--epochs", "1")[0]] for _ in range(bench.effort.processes)]
-    theirs = [[seconds] for seconds, _ in bench.article]
-    return report.result(work, {report.OURS: {"jit": ours}, "PyTorch": as_it_stands(theirs)})
-
-
-def as_it_stands(blocks: list[list[float]]) -> dict[str, list[list[float]]]:
-    """The one variant of the article's program, if it was run."""
-    return {"as it stands": blocks} if blocks else {}
+    """An epoch, validation included on our side; or the whole process of one, start to end."""
+    which = 0 if work.key == "W4" else 1
+    measured = one_of(bench.epochs, which, {report.OURS: "jit", "PyTorch": "as it stands"})
+    facts = {"the transforms of PyTorch's pictures": bench.transforms} if bench.transforms and not which else {}
+    return report.result(work, measured, facts=facts)
 
 
 START_UP = {
@@ -341,7 +333,7 @@ def whole(bench: Bench, work: Work, codes: dict[str, str]) -> dict[str, Any]:
 def processes(bench: Bench, codes: dict[str, str]) -> dict[str, list[float]]:
     """The seconds of processes that run some lines of Python, in turn, after one of each to warm up the files."""
     taken: dict[str, list[float]] = {name: [] for name in codes}
-    for turn in range(2 * bench.effort.processes + 1):
+    for turn in range(bench.effort.processes + 1):
         for name, code in codes.items():
             seconds, _ = program(["-c", code])
             if turn:
@@ -350,11 +342,15 @@ def processes(bench: Bench, codes: dict[str, str]) -> dict[str, list[float]]:
 
 
 def to_99(bench: Bench, work: Work) -> dict[str, Any]:
-    """Train `quick` by its recipe on both sides, from the same weights; the seconds of training, and the accuracy."""
+    """Train `quick` by its recipe on both sides, from the same weights; the seconds of training, and the accuracy.
+
+    Our step is compiled before, as in every work but the first calls.
+    """
     scripts = {report.OURS: ("our_recipe.py", "jit"), "PyTorch": ("torch_recipe.py", "channels_last")}
     scripts = {peer: script for peer, script in scripts.items() if peer in bench.peers()}
     measured: Measured = {peer: {way: []} for peer, (_, way) in scripts.items()}
     accuracies: dict[str, list[float]] = {peer: [] for peer in scripts}
+    program([str(HERE / "programs" / "our_recipe.py"), "99", "0", "1"])
     for seed in range(bench.effort.seeds):
         for peer, (script, way) in scripts.items():
             _, found = program([str(HERE / "programs" / script), "99", str(seed)])
@@ -412,7 +408,7 @@ PROCESSES: dict[str, Callable[[Bench, Work], dict[str, Any]]] = {
     "W2-cold": first_call,
     "W2-warm": first_call,
     "W4": epoch,
-    "W4-process": epoch_process,
+    "W4-process": epoch,
     "W6": start_up,
     "W6-import": importing,
     "99": to_99,
@@ -474,7 +470,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error("--seeds must be at least 1")
     effort = QUICK if options.quick else FULL
     seeds = options.seeds or max(effort.seeds, 1)
-    bench = Bench(Effort(effort.rounds, effort.seconds, effort.processes, seeds), quick=options.quick)
+    bench = Bench(replace(effort, seeds=seeds), quick=options.quick)
     found = bench.run(chosen(options.works, quick=options.quick))
     complete = not options.works and not options.quick
     picture = options.picture or (PICTURES if complete else BUILD) / "bench.svg"

@@ -5,8 +5,8 @@ or beside it. So each library has its own process; the processes take turns, blo
 before each block. `Player` is the other end, in the process that measures.
 
 A line of JSON goes in, a line of JSON comes out. After the import, it says what it is; {"make": "jit"} is answered by
-about how many seconds a step takes, by variant ("" makes all of them); {"block": "jit", "seconds": 0.3, "least": 3} by
-the times in seconds of the steps that were taken in 0.3 seconds, three at the least, after others that are not counted;
+about how many seconds a step takes, by variant ("" makes all of them); {"block": "jit", "seconds": 0.1, "least": 3} by
+the times in seconds of the steps that were taken in 0.1 seconds, three at the least, after others that are not counted;
 {"peak": true} by the most memory that the process has had, in bytes.
 """
 
@@ -29,8 +29,11 @@ if TYPE_CHECKING:
 
 PEERS = {"chainrule": "ours", "PyTorch": "pytorch", "JAX": "jax_jit", "scikit-learn": "scikit", "machine": "machine"}
 SLOWS_NUMPY = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
-PAUSE = 0.25
+PAUSE = 0.1
 """Seconds before each block, for threads of the one before to go to sleep."""
+
+LONG = 0.1
+"""Seconds: whether such a step is warm shows after two."""
 
 
 class PlayerError(RuntimeError):
@@ -86,16 +89,18 @@ def make(
             continue
         try:
             step = maker()
-            taken(step, 0, 3)  # compiles, allocates
-            made[name] = step, min(taken(step, 0, 2))
+            step()  # compiles, allocates
+            cost = taken(step, 0, 1)[0]
+            made[name] = step, min([cost, *(taken(step, 0, 3) if cost < LONG else ())])
         except Exception as error:  # of another's library: any kind
             failed[name] = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
     return made, failed
 
 
 def timed(step: Callable[[], object], seconds: float, least: int) -> list[float]:
-    """The seconds of each of the steps that were taken within some time, after a fifth of that to get into step."""
-    taken(step, seconds / 5, 1)
+    """The seconds of each of the steps that were taken within some time, after a quarter of that to get into step."""
+    if least > 1:
+        taken(step, seconds / 4, 1)
     return taken(step, seconds, least)
 
 
@@ -155,7 +160,7 @@ class Player:
         return ""
 
     def block(self, variant: str, seconds: float, least: int = 3) -> list[float]:
-        """The seconds of each step within some time, at least so many, after a pause and some steps to get going."""
+        """The seconds of each step within some time, at least so many, after a pause and steps to get going, if any."""
         time.sleep(PAUSE)
         return list(self._ask({"block": variant, "seconds": seconds, "least": least})["times"])
 

@@ -29,14 +29,36 @@ def summary(blocks: Sequence[Sequence[float]]) -> dict[str, Any]:
 
 
 def best(variants: Mapping[str, Mapping[str, Any]]) -> str:
-    """The variant with the smallest median."""
-    return min(variants, key=lambda name: variants[name]["median"])
+    """The variant with the smallest median, of those that were measured to the end."""
+    most = max(len(found["blocks"]) for found in variants.values())
+    whole = [name for name, found in variants.items() if len(found["blocks"]) == most]
+    return min(whole, key=lambda name: variants[name]["median"])
 
 
 def ratio(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> dict[str, float]:
-    """How many times ours fits into theirs, by the medians; "low" and "high" are block against block."""
-    turns = [a / b for a, b in zip(theirs["blocks"], ours["blocks"], strict=False)]
-    return {"ratio": theirs["median"] / ours["median"], "low": min(turns), "high": max(turns)}
+    """How many times ours fits into theirs, by the medians of blocks which came right after each other.
+
+    Returns:
+        "ratio": the median over all pairs of blocks; "low" and "high": where it lies with 95% confidence (between two
+        of the pairs, by the binomial distribution), or all pairs lie if they are few.
+    """
+    turns = sorted(a / b for a, b in zip(theirs["blocks"], ours["blocks"], strict=False))
+    spared = max(0, int((len(turns) - 1.96 * len(turns) ** 0.5) / 2))
+    return {"ratio": median(turns), "low": turns[spared], "high": turns[-1 - spared]}
+
+
+def ratios(measured: Mapping[str, Mapping[str, Sequence[Sequence[float]]]]) -> dict[str, dict[str, float]]:
+    """Each other library's best beside ours, of the blocks by library and variant."""
+    peers = {peer: summaries(ways) for peer, ways in measured.items() if ways}
+    if OURS not in peers:
+        return {}
+    ours = peers[OURS][best(peers[OURS])]
+    return {peer: ratio(ways[best(ways)], ours) for peer, ways in peers.items() if peer != OURS}
+
+
+def summaries(ways: Mapping[str, Sequence[Sequence[float]]]) -> dict[str, dict[str, Any]]:
+    """What is kept of each variant's blocks."""
+    return {name: summary(blocks) for name, blocks in ways.items()}
 
 
 def result(
@@ -53,10 +75,7 @@ def result(
         failed: the reasons of variants that could not be had, by library and variant.
         facts: whatever else there is to say.
     """
-    peers = {peer: {name: summary(blocks) for name, blocks in ways.items()} for peer, ways in measured.items() if ways}
-    bests = {peer: best(variants) for peer, variants in peers.items()}
-    ours = peers[OURS][bests[OURS]] if OURS in peers else None
-    ratios = {peer: ratio(peers[peer][bests[peer]], ours) for peer in bests if peer != OURS and ours}
+    peers = {peer: summaries(ways) for peer, ways in measured.items() if ways}
     return {
         "key": work.key,
         "name": work.name,
@@ -64,8 +83,8 @@ def result(
         "flops": work.flops,
         "goals": work.goals,
         "peers": peers,
-        "best": bests,
-        "ratios": ratios,
+        "best": {peer: best(variants) for peer, variants in peers.items()},
+        "ratios": ratios(measured),
         "failed": {peer: dict(reasons) for peer, reasons in (failed or {}).items() if reasons},
         "facts": dict(facts or {}),
     }
@@ -181,8 +200,8 @@ def header(document: Mapping[str, Any]) -> str:
         "OPENBLAS_CORETYPE and OPENBLAS_L2_SIZE unset",
         f"the limit: {rate['median'] / 1e9:.0f} GFLOP/s in NumPy's product of 2048×2048 float32 "
         f"(from {rate['low'] / 1e9:.0f} to {rate['high'] / 1e9:.0f}, in the same run)",
-        "medians over all blocks, libraries taking turns; ± half the distance of the quartiles; ratios of medians, in "
-        "brackets block against block",
+        "medians over all blocks, libraries taking turns; ± half the distance of the quartiles; ratios of neighbouring "
+        "blocks, their median and its 95% interval",
     ]
     return "\n".join(lines + [f"{peer}: skipped, {reason}" for peer, reason in document["skipped"].items()])
 

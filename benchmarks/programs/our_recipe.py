@@ -1,6 +1,7 @@
-"""python our_recipe.py 99 SEED: learn MNIST by a recipe from `recipes`; prints seconds and accuracies, epoch by epoch.
+"""python our_recipe.py 99 SEED [EPOCHS]: learn MNIST by a recipe from `recipes`, or begin to.
 
-The clock runs while it trains, the compiling of the step included, and stands still while it is judged.
+Prints seconds and accuracies, epoch by epoch. The clock runs while it trains, the compiling of the step included, and
+stands still while it is judged.
 """
 
 import json
@@ -25,7 +26,7 @@ optimizer = optim.Adam(network.parameters(), recipe.lr)
 schedule = optim.lr_scheduler.OneCycleLR(optimizer, recipe.lr, total_steps=recipe.epochs * len(loader) + 1)
 trainer = Trainer(network, models.get(model).loss, optimizer, loader, scheduler=schedule, compiled=True)
 seconds, accuracies = [], []
-for epoch in range(recipe.epochs):
+for epoch in range(int(sys.argv[3]) if len(sys.argv) > 3 else recipe.epochs):
     started = time.perf_counter()
     trainer.fit(epoch + 1)
     seconds.append(time.perf_counter() - started)

@@ -114,10 +114,21 @@ def test_ratio(report):
     assert report.ratio(theirs, ours) == {"ratio": 3.0, "low": 2.0, "high": 8.0}
 
 
+def test_the_interval_of_a_ratio_of_many_blocks(report):
+    """Of 40 pairs, the 14th and the 27th: between those the median lies with 95% confidence."""
+    theirs = report.summary([[float(n)] for n in range(1, 41)])
+    assert report.ratio(theirs, report.summary([[1.0]] * 40)) == {"ratio": 20.5, "low": 14.0, "high": 27.0}
+
+
+def test_a_variant_that_was_left_behind_is_not_the_best(report):
+    found = report.summaries({"lucky": [[1.0]] * 4, "steady": [[1.1]] * 20})
+    assert report.best(found) == "steady"
+
+
 def test_result_takes_the_best_of_each(found):
     assert found["best"] == {"chainrule": "jit", "PyTorch": "fused", "JAX": "jit"}
-    assert found["ratios"]["PyTorch"]["ratio"] == pytest.approx(7.1)
-    assert found["ratios"]["JAX"]["ratio"] == pytest.approx(3)
+    assert found["ratios"]["PyTorch"]["ratio"] == pytest.approx((6.5 + 142 / 15) / 2)
+    assert found["ratios"]["JAX"]["ratio"] == pytest.approx(3.5)
     assert found["failed"] == {"PyTorch": {"torch.compile": "there is no C++ compiler"}}
 
 
@@ -168,6 +179,57 @@ def test_cliff(works, report):
     assert not report.cliff(small, sized(works, report, "batch-4096", 99.0)), "not the next size"
 
 
+# Taking turns
+
+
+class Scripted:
+    """A player whose variants take so long, turn by turn."""
+
+    def __init__(self, peer, said, **variants):
+        self.peer, self.said, self.turns = peer, said, {name: iter(times) for name, times in variants.items()}
+        self.variants = {name: times[0] for name, times in variants.items()}
+
+    def block(self, variant, seconds, least):
+        self.said.append((self.peer, variant, least))
+        return [next(self.turns[variant])] * least
+
+
+@pytest.fixture
+def race():
+    import race
+
+    return race
+
+
+def test_libraries_take_turns_and_slow_variants_fall_behind(race):
+    said = []
+    ours = Scripted("chainrule", said, eager=[5.0] * 50, jit=[1.0, 2.0] * 25)
+    theirs = Scripted("PyTorch", said, eager=[3.0, 8.0] * 25, fused=[3.1, 8.1] * 25, compiled=[9.0] * 50)
+    measured = race.race([ours, theirs], rounds=50, seconds=0.1, limit=60)
+    counts = {peer: {name: len(blocks) for name, blocks in ways.items()} for peer, ways in measured.items()}
+    assert counts == {"chainrule": {"eager": 4, "jit": 50}, "PyTorch": {"eager": 50, "fused": 50, "compiled": 4}}
+    assert [turn[:2] for turn in said[:5]] == [
+        ("chainrule", "eager"), ("chainrule", "jit"), ("PyTorch", "eager"), ("PyTorch", "fused"), ("PyTorch", "compiled"),
+    ]  # fmt: skip
+
+
+def test_a_race_ends_when_the_ratio_is_known(race):
+    ours, theirs = Scripted("chainrule", [], jit=[1.0] * 50), Scripted("PyTorch", [], eager=[3.0, 3.1] * 25)
+    measured = race.race([ours, theirs], rounds=50, seconds=0.1, limit=60)
+    assert len(measured["chainrule"]["jit"]) == race.LEAST
+
+
+def test_a_race_ends_when_its_time_is_over(race):
+    ours, theirs = Scripted("chainrule", [], jit=[1.0] * 50), Scripted("PyTorch", [], eager=[3.0, 9.0] * 25)
+    assert len(race.race([ours, theirs], rounds=50, seconds=0.1, limit=0)["chainrule"]["jit"]) == race.FIRST
+
+
+def test_slow_steps_are_taken_one_at_a_time(race):
+    said = []
+    race.race([Scripted("chainrule", said, quick=[0.1] * 2, slow=[0.6] * 2)], rounds=2, seconds=0.1, limit=60)
+    assert set(said) == {("chainrule", "quick", 3), ("chainrule", "slow", 1)}
+
+
 # Text
 
 
@@ -175,7 +237,7 @@ def test_table(report, found):
     head, rule, line = report.table([found], rate=1e10).splitlines()
     assert set(rule) == {"-"}
     assert "scikit-learn" not in head, "a column of nothing is left out"
-    for text in ("W1", "85.0 µs ±3%", "20.0 µs", "142 µs", "fused", "7.10 (6.50-9.47)", "3.00", "≥ 7 yes, ≥ 2 JAX yes"):
+    for text in ("W1", "85.0 µs ±3%", "20.0 µs", "142 µs", "fused", "7.98 (6.50-9.47)", "3.50", "≥ 7 yes, ≥ 2 JAX yes"):
         assert text in line
     assert line.endswith(f"{report.share(found, 'chainrule', 1e10):.1%}")
 
