@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from race import Measured
     from works import Work
 
+    Pairs = dict[str, list[tuple[float, float]]]  # seconds of two things, run by run, by library
+
 HERE = Path(__file__).parent
 BUILD, PICTURES = HERE.parent / "build", HERE.parent / "docs" / "pictures"
 MODULES = {"PyTorch": "torch", "JAX": "jax", "scikit-learn": "sklearn"}
@@ -107,36 +109,36 @@ class Bench:
         return document(self, keys, time.perf_counter() - started)
 
     @cached_property
-    def epochs(self) -> dict[str, list[list[tuple[float, float]]]]:
+    def epochs(self) -> Pairs:
         """An epoch of the article's program, as it stands and by `chainrule train`, in turn, for W4 and W4-process.
 
-        For each library, run by run, the seconds of an epoch and those of a process that does nothing else.
+        The seconds of an epoch, and those of a process that does nothing else.
         """
-        found: dict[str, list[list[tuple[float, float]]]] = {report.OURS: []}
+        found: Pairs = {report.OURS: []}
         with tempfile.TemporaryDirectory() as folder:
             for _ in range(self.effort.processes):
                 _, several = ours_trained(folder, *ARTICLE, "--epochs", "4")
                 seconds, _ = ours_trained(folder, *ARTICLE, "--epochs", "1")
                 later = [record["seconds"] for record in several["epochs"][1:]]  # the first one also compiles
-                found[report.OURS].append([(median(later), seconds)])
+                found[report.OURS].append((median(later), seconds))
                 if "PyTorch" in self.peers():
                     seconds, told = program([str(HERE / "programs" / "torch_article.py")])
-                    found.setdefault("PyTorch", []).append([(told["seconds"], seconds)])
+                    found.setdefault("PyTorch", []).append((told["seconds"], seconds))
                     self.transforms = told["transforms"]
         return found
 
     @cached_property
-    def first_calls(self) -> dict[str, list[list[tuple[float, float]]]]:
+    def first_calls(self) -> Pairs:
         """The first call of W2's step, compiled, in two processes one after the other that share a new cache.
 
-        For each library pairs of seconds, run by run; of those that can compile it here.
+        Of the libraries that can compile it here.
         """
-        found: dict[str, list[list[tuple[float, float]]]] = {}
+        found: Pairs = {}
         for _ in range(min(3, self.effort.processes)):
             for peer in self.peers():
                 if peer in FIRST_CALLS:
                     with suppress(RuntimeError):  # there is no C++ compiler
-                        found.setdefault(peer, []).append([first_calls(*FIRST_CALLS[peer])])
+                        found.setdefault(peer, []).append(first_calls(*FIRST_CALLS[peer]))
         return found
 
     @property
@@ -243,9 +245,9 @@ def first_call(bench: Bench, work: Work) -> dict[str, Any]:
     return report.result(work, measured, facts={report.OURS: f"{kept} the {report.amount(most)} that it may take"})
 
 
-def one_of(pairs: dict[str, list[list[tuple[float, float]]]], which: int, ways: dict[str, str]) -> Measured:
-    """The first or the second of pairs of seconds, by library and the one way it has to do a work."""
-    return {peer: {ways[peer]: [[pair[which] for pair in run] for run in runs]} for peer, runs in pairs.items()}
+def one_of(pairs: Pairs, which: int, ways: dict[str, str]) -> Measured:
+    """The first or the second of each pair, by library and the one way it has to do a work."""
+    return {peer: {ways[peer]: [[pair[which]] for pair in found]} for peer, found in pairs.items()}
 
 
 def program(command: Sequence[str]) -> tuple[float, dict[str, Any]]:

@@ -197,9 +197,9 @@ def power(x: Any, y: Any) -> Any:
 WORD = 64
 ASLEEP, LOOKING_OUT, CALLED = 0, 1, 2
 PATIENCE, POLITENESS, NAP = 200_000, 150_000, 50
-"""So many looks at memory, about 200 µs, before a thread goes to sleep for good; so many before it naps, as it must
-where other programs want the processors: the thread that it waits for then runs in its place; and for how many
-microseconds."""
+"""So many looks at memory, about 150 µs, before a thread goes to sleep for good; so many, about 100 µs, before it naps,
+as it must where other programs want the processors: the thread that it waits for then runs in its place; and for how
+many microseconds, of which the system makes twice as many: a thread should not nap while another does a short stage."""
 
 
 @intrinsic
