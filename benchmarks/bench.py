@@ -66,7 +66,7 @@ class Effort:
 
 
 FULL, QUICK = Effort(40, 0.08, 60, 5, 5), Effort(2, 0.05, 20, 1, 0)
-SIZES = 4
+SIZES = 2
 """A size has so small a part of the rounds and the time of other works."""
 
 

@@ -220,6 +220,16 @@ def test_explain():
     assert "gemm(" in compute.explain(code=True)
 
 
+@pytest.mark.parametrize(("images", "shared"), [(64, "64, last - first, 300"), (256, "last - first, 128, 300")])
+def test_threads_share_a_product_by_neurons_or_by_images(images, shared):
+    """Whichever are more: each thread reads its own part of the larger matrix, and all of the other."""
+    random = np.random.default_rng(0)
+    w, x = (chainrule.from_numpy(random.random(shape, np.float32)) for shape in ((300, 128), (images, 300)))
+    compute = jit(lambda x: x @ w)
+    np.testing.assert_allclose(compute(x).data, x.data @ w.data, rtol=1e-5)
+    assert f"gemm(array0, 0, 0, {shared}" in compute.explain(code=True)
+
+
 def test_it_has_its_places_in_the_library():
     assert chainrule.jit(lambda x: x + 1)(chainrule.ones(1)).item() == 2
     assert chainrule.set_num_threads is team.set_num_threads
