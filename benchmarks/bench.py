@@ -1,6 +1,6 @@
 """chainrule beside PyTorch, JAX and scikit-learn on the same cores, in one run: one table, also as JSON and a picture.
 
-    python benchmarks/bench.py                everything, some twenty minutes
+    python benchmarks/bench.py                everything, some twenty-five minutes
     python benchmarks/bench.py W1 W3 growth   some of it
     python benchmarks/bench.py --quick        most of it with few repeats and no torch.compile, in a minute or two
 
