@@ -2,7 +2,7 @@
 
     python benchmarks/bench.py                everything, some twenty-five minutes
     python benchmarks/bench.py W1 W3 growth   some of it
-    python benchmarks/bench.py --quick        most of it with few repeats and no torch.compile, in a minute or two
+    python benchmarks/bench.py --quick        most of it with few repeats and no torch.compile, in some five minutes
 
 Quiet cores, please: whatever else runs on them is measured too. Each library works in a process of its own, and the
 processes take turns (see `player` and `race`). OPENBLAS_CORETYPE and OPENBLAS_L2_SIZE, which hold NumPy to an old
