@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import cached_property
@@ -137,8 +137,12 @@ class Bench:
         for _ in range(min(3, self.effort.processes)):
             for peer in self.peers():
                 if peer in FIRST_CALLS:
-                    with suppress(RuntimeError):  # there is no C++ compiler
-                        found.setdefault(peer, []).append(first_calls(*FIRST_CALLS[peer]))
+                    try:
+                        pair = first_calls(*FIRST_CALLS[peer])
+                        found.setdefault(peer, []).append(pair)
+                    except RuntimeError:  # there is no C++ compiler
+                        if peer == report.OURS:
+                            raise
         return found
 
     @property

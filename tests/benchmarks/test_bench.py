@@ -385,6 +385,24 @@ def test_a_work_that_breaks_is_told_and_the_others_go_on(bench, monkeypatch, tmp
     assert found["peers"] == {}
 
 
+def test_a_first_call_that_others_cannot_make_is_left_out_and_ours_is_told(bench, monkeypatch):
+    def first_calls(module, way):
+        if module in broken:
+            raise RuntimeError(f"{module}: no compiler")
+        return 5.0, 0.1
+
+    monkeypatch.setattr(bench, "MODULES", {})
+    monkeypatch.setattr(bench, "first_calls", first_calls)
+    run = bench.Bench(bench.FULL)
+    run.machine.close()
+    broken = ["pytorch"]
+    assert run.first_calls == {"chainrule": [(5.0, 0.1)] * 3, "JAX": [(5.0, 0.1)] * 3}
+    del run.first_calls
+    broken = ["ours"]
+    with pytest.raises(RuntimeError, match="ours: no compiler"):
+        run.first_calls  # noqa: B018
+
+
 def test_a_player_that_dies_is_an_error():
     import player
 
