@@ -1,8 +1,10 @@
-"""Writing files so that a reader sees the old one or the new one, never half of either."""
+"""Files: atomic writes, so that a reader sees the old one or the new one, never half of either; the cache folder."""
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -51,3 +53,46 @@ def _sync_folder(folder: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+def cache_folder() -> Path:
+    """The user's folder for what can be made again: data sets, machine code.
+
+    The environment's CHAINRULE_CACHE, or else the system's usual folder for caches, or else, for a user without a home
+    (an arbitrary user id in a container), a folder of their own in the one for temporary files.
+
+    Raises:
+        OSError: there is no such folder; the message says why.
+    """
+    if chosen := os.environ.get("CHAINRULE_CACHE"):
+        try:
+            return Path(chosen).expanduser()
+        except RuntimeError:
+            message = f"CHAINRULE_CACHE names a home that does not exist: {chosen}"
+            raise FileNotFoundError(errno.ENOENT, message) from None
+    import platformdirs  # costs more than the rest of a load, so only when it is needed
+
+    try:
+        folder = Path(platformdirs.user_cache_dir("chainrule", appauthor=False))
+    except RuntimeError:  # there is no home folder
+        return _temporary_cache()
+    return folder if folder.is_absolute() else _temporary_cache()  # older versions of platformdirs return "~/.cache"
+
+
+def _temporary_cache() -> Path:
+    """A folder in the one for temporary files that only this user can read or write; made if it is not there.
+
+    Raises:
+        OSError: it cannot be made, or it is somebody else's: anybody can make a folder of that name first.
+    """
+    import tempfile  # seldom needed
+
+    if not hasattr(os, "geteuid"):
+        return Path(tempfile.gettempdir()) / "chainrule"  # on Windows that folder is the user's own
+    folder = Path(tempfile.gettempdir()) / f"chainrule-{os.geteuid()}"
+    with suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    status = folder.lstat()  # not stat: a link could lead anywhere
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o077:
+        raise PermissionError(errno.EPERM, f"{folder} is not a folder of this user's alone")
+    return folder

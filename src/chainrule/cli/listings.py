@@ -43,7 +43,10 @@ def data() -> None:
         for e in available()
     ]
     print_table(rows)
-    click.echo(f"cache: {cache_folder()}  (CHAINRULE_CACHE sets another)")
+    try:
+        click.echo(f"cache: {cache_folder()}  (CHAINRULE_CACHE sets another)")
+    except OSError as error:
+        click.echo(f"cache: none, for {error.strerror or error}  (CHAINRULE_CACHE sets one)")
 
 
 @click.command(

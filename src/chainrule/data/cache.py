@@ -13,15 +13,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import warnings
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chainrule.data import idx
+from chainrule.files import cache_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -33,15 +33,6 @@ RECORD = "verified.json"
 
 class CacheWarning(UserWarning):
     """The cache folder cannot be used; everything works, but more slowly."""
-
-
-def cache_folder() -> Path:
-    """Where data sets are kept: the environment's CHAINRULE_CACHE, or else the system's usual folder for caches."""
-    if chosen := os.environ.get("CHAINRULE_CACHE"):
-        return Path(chosen).expanduser()
-    import platformdirs  # costs more than the rest of a load, so only when it is asked
-
-    return Path(platformdirs.user_cache_dir("chainrule", appauthor=False))
 
 
 def load(name: str, published: Mapping[str, str], make: Make, patience: float) -> list[NDArray[Any]]:
@@ -60,38 +51,56 @@ def load(name: str, published: Mapping[str, str], make: Make, patience: float) -
     Raises:
         DataError: the data cannot be made.
     """
-    folder = cache_folder() / name
-    if not is_ready(name, published):
+    try:
+        folder = cache_folder() / name
+    except OSError as error:
+        return _in_memory(name, published, make, f"there is no folder for a cache ({error.strerror or error})")
+    if not _is_verified(folder, published):
         try:
             _renew(folder, published, make, patience)
-        except (OSError, NotImplementedError) as fault:  # the second: older filelocks, where a disk has no locks
+        except (OSError, NotImplementedError) as error:  # the second: older filelocks, where a disk has no locks
             record = _read_record(folder)
             if not all(_proven(folder / file, record, key) for file, key in published.items()):
-                warnings.warn(
-                    f"{name} is kept in memory for this run only, because the cache folder {folder} cannot be used "
-                    f"({fault}); set CHAINRULE_CACHE to a folder that can be written",
-                    CacheWarning,
-                    stacklevel=3,
-                )
-                return [idx.decode(data, file) for file, data in make(list(published))]
+                reason = f"the cache folder {folder} cannot be used ({error})"
+                return _in_memory(name, published, make, reason)
     return [idx.memory_map(folder / file) for file in published]
+
+
+def _in_memory(name: str, published: Mapping[str, str], make: Make, reason: str) -> list[NDArray[Any]]:
+    """The arrays without a cache, after a warning."""
+    warnings.warn(
+        f"{name} is kept in memory for this run only, because {reason}; "
+        "set CHAINRULE_CACHE to a folder that can be written",
+        CacheWarning,
+        stacklevel=4,
+    )
+    return [idx.decode(data, file) for file, data in make(list(published))]
 
 
 def is_ready(name: str, published: Mapping[str, str]) -> bool:
     """Whether all files are in the cache, unchanged since they were verified."""
-    folder = cache_folder() / name
-    record = _read_record(folder)
-    return all(_unchanged(folder / file, record, key) for file, key in published.items())
+    try:
+        return _is_verified(cache_folder() / name, published)
+    except OSError:  # there is no folder for a cache
+        return False
 
 
 def size(name: str) -> int:
     """The bytes that a data set takes in the cache; 0 if it is not there."""
-    return sum(path.stat().st_size for path in (cache_folder() / name).glob("*"))
+    try:
+        return sum(path.stat().st_size for path in (cache_folder() / name).glob("*"))
+    except OSError:  # there is no folder for a cache, or a file has just gone
+        return 0
+
+
+def _is_verified(folder: Path, published: Mapping[str, str]) -> bool:
+    record = _read_record(folder)
+    return all(_unchanged(folder / file, record, key) for file, key in published.items())
 
 
 def _renew(folder: Path, published: Mapping[str, str], make: Make, patience: float) -> None:
     """Verify each file that changed, make those anew that are missing or wrong, and write the record."""
-    import filelock  # slow to import, and seldom needed; as is what `files` imports
+    import filelock  # slow to import, and seldom needed
 
     from chainrule.files import atomic_write, write_text
 

@@ -131,7 +131,10 @@ def load(name: str | os.PathLike[str]) -> ImageData:
     """
     if name in SOURCES:
         return SOURCES[str(name)].load()
-    folder = Path(name).expanduser()
+    try:
+        folder = Path(name).expanduser()
+    except RuntimeError:
+        raise DataError(f"{name}: there is no home folder of that name") from None
     if folder.is_dir():
         return load_folder(folder)
     names = ", ".join(SOURCES)

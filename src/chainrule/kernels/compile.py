@@ -23,6 +23,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from chainrule.files import cache_folder
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -152,13 +154,9 @@ def folder() -> str | None:
     digest = hashlib.sha256()
     for source in sorted(SOURCES.rglob("*.py")):
         digest.update(source.read_bytes())
-    chosen = os.environ.get("NUMBA_CACHE_DIR") or os.environ.get("CHAINRULE_CACHE")
-    if not chosen:
-        import platformdirs  # slow to import, so only where it is asked
-
-        chosen = platformdirs.user_cache_dir("chainrule", appauthor=False)
-    folder = Path(chosen) / f"kernels-{digest.hexdigest()[:16]}"
+    chosen = os.environ.get("NUMBA_CACHE_DIR")
     try:
+        folder = (Path(chosen) if chosen else cache_folder()) / f"kernels-{digest.hexdigest()[:16]}"
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             return str(folder)

@@ -1,0 +1,155 @@
+"""Where the cache goes: the user's choice, the system's folder, or, for a user without a home, a folder of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from chainrule.data import CacheWarning, cache_folder, load, mnist
+from chainrule.data import cache as caching
+from chainrule.errors import DataError
+from chainrule.kernels import compile as kernels
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+posix = pytest.mark.skipif(not hasattr(os, "geteuid"), reason="user ids of POSIX")
+
+
+@pytest.fixture
+def no_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """An unknown user id without HOME, as in many containers; and the folder for temporary files."""
+    pwd = pytest.importorskip("pwd")
+
+    def unknown(uid: object) -> None:
+        raise KeyError(f"getpwuid(): uid not found: {uid}")
+
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    for name in ("HOME", "XDG_CACHE_HOME", "CHAINRULE_CACHE", "NUMBA_CACHE_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    return tmp_path
+
+
+def mode(path: Path) -> int:
+    return path.stat().st_mode & 0o777
+
+
+@posix
+@pytest.mark.parametrize("umask", [0o022, 0o000])
+def test_without_a_home_it_is_a_folder_of_the_users_own(no_home: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        folder = cache_folder()
+    finally:
+        os.umask(before)
+    assert folder == no_home / f"chainrule-{os.geteuid()}"
+    assert mode(folder) == 0o700
+    assert cache_folder() == folder  # also when it is there already
+
+
+@posix
+def test_without_a_home_everything_is_kept_there(no_home: Path, tmp_path: Path) -> None:
+    assert len(mnist().train_images) == 60_000
+    place = Path(kernels.folder.__wrapped__() or "")
+    own = no_home / f"chainrule-{os.geteuid()}"
+    assert place.parent == own
+    assert (own / "mnist" / "verified.json").exists()
+
+
+def link(path: Path, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir(mode=0o700)
+    path.symlink_to(tmp_path / "elsewhere")
+
+
+def open_to_the_group(path: Path, tmp_path: Path) -> None:
+    path.mkdir()
+    path.chmod(0o770)
+
+
+def file(path: Path, tmp_path: Path) -> None:
+    path.write_text("")
+
+
+def of_another_user(path: Path, tmp_path: Path) -> None:
+    path.mkdir(mode=0o700)
+    if os.geteuid() != 0:
+        pytest.skip("only root can give a folder away")
+    os.chown(path, 54321, 54321)
+
+
+@posix
+@pytest.mark.parametrize("plant", [link, open_to_the_group, file, of_another_user])
+def test_a_folder_that_somebody_else_may_write_to_is_not_used(
+    no_home: Path, plant: Callable[[Path, Path], None], tmp_path: Path
+) -> None:
+    """Anybody can make a folder of that name in the one for temporary files, before we do."""
+    plant(no_home / f"chainrule-{os.geteuid()}", tmp_path)
+    with pytest.raises(OSError, match="not a folder of this user's alone"):
+        cache_folder()
+    assert kernels.folder.__wrapped__() is None
+    assert not caching.is_ready("mnist", {"a": "b"})
+    assert caching.size("mnist") == 0
+    with pytest.warns(CacheWarning, match="mnist is kept in memory for this run only, because .* this user's alone"):
+        assert len(mnist().test_labels) == 10_000
+
+
+@pytest.mark.parametrize("answer", ["~/.cache/chainrule", "relative/chainrule"])
+def test_older_versions_of_platformdirs_return_the_tilde(
+    no_home: Path, monkeypatch: pytest.MonkeyPatch, answer: str
+) -> None:
+    monkeypatch.setattr("platformdirs.user_cache_dir", lambda name, appauthor: answer)
+    assert cache_folder().parent == no_home
+
+
+def test_a_home_of_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHAINRULE_CACHE", "~nobody-of-this-name/cache")
+    with pytest.raises(OSError, match="CHAINRULE_CACHE names a home that does not exist: ~nobody-of-this-name/cache"):
+        cache_folder()
+    with pytest.warns(CacheWarning, match="mnist is kept in memory .*CHAINRULE_CACHE names a home"):
+        mnist()
+    with pytest.raises(DataError, match="^~nobody-of-this-name/data: there is no home folder of that name$"):
+        load("~nobody-of-this-name/data")
+
+
+USER_WITHOUT_HOME = """
+import pwd, sys, tempfile
+def unknown(uid): raise KeyError(uid)
+pwd.getpwuid = unknown
+tempfile.tempdir = sys.argv.pop(1)
+from chainrule.cli import main
+main(sys.argv[1:])
+"""
+
+
+@posix
+def test_the_command_works_without_a_home(tmp_path: Path) -> None:
+    """From end to end, in a process of its own: it trains, reads, and keeps machine code for the next time."""
+    env = {k: v for k, v in os.environ.items() if k not in ("HOME", "XDG_CACHE_HOME", "CHAINRULE_CACHE")}
+    env |= {"MPLCONFIGDIR": str(tmp_path)}  # matplotlib says on its own that it has no home
+
+    def command(*arguments: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-W", "error", "-c", USER_WITHOUT_HOME, str(tmp_path), *arguments],
+            env=env,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        return done.stdout
+
+    trained = json.loads(command("train", "--limit", "300", "--epochs", "1", "--out", "run", "--json"))
+    assert trained["test_accuracy"] > 0.2
+    own = tmp_path / f"chainrule-{os.geteuid()}"
+    assert f"cache: {own}" in command("data")
+    assert mode(own) == 0o700
+    assert json.loads(command("evaluate", "run", "--json"))["accuracy"] == trained["test_accuracy"]
