@@ -18,6 +18,14 @@ class UserError(Exception):
     """A mistake outside the library, told in one sentence that names the thing and the way to mend it."""
 
 
+class SettingError(UserError):
+    """An environment variable with a value that makes no sense.
+
+    No `ValueError`: it shows up wherever the variable is first used, and must not be taken for a fault of the arrays or
+    the file at hand.
+    """
+
+
 class DataError(UserError, ValueError):
     """A data set that is missing, damaged or of the wrong form."""
 

@@ -34,8 +34,9 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     except BaseException as error:
         with suppress(OSError):
             temporary.unlink()
-        if isinstance(error, OSError) and error.filename in (None, str(temporary)):
-            error.filename, error.filename2 = str(path), None  # the reader knows nothing of the temporary file
+        if isinstance(error, OSError) and error.errno is not None and error.filename in (None, str(temporary)):
+            # the reader knows nothing of the temporary file; to set `filename` would leave "-> None" in the text
+            raise OSError(error.errno, error.strerror, str(path)) from None
         raise
 
 

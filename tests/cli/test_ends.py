@@ -8,10 +8,13 @@ import subprocess
 import warnings
 from pathlib import Path
 
+import click
 import pytest
+from PIL import Image
 
 import chainrule
 from chainrule.cli import COMMANDS, cli, listings
+from chainrule.cli.arguments import PathName
 from chainrule.data import CacheWarning
 from chainrule.errors import DataError
 from chainrule.models import REGISTRY
@@ -51,6 +54,20 @@ def test_version(command):
         (["train", "mnist"], "unexpected extra argument"),
         (["completion", "tcsh"], "'tcsh' is not one of 'bash', 'zsh', 'fish'"),
         (["runs", "nowhere"], "'nowhere' does not exist"),
+        (["train", "--resume", ""], "Invalid value for '--resume': the path is empty"),
+        (["train", "--out", ""], "Invalid value for '--out': the path is empty"),
+        (["train", "--data", ""], "Invalid value for '--data': the path is empty"),
+        (["evaluate", ""], "Invalid value for '[RUN]': the path is empty"),
+        (["evaluate", "--mistakes", ""], "Invalid value for '--mistakes': the path is empty"),
+        (["evaluate", "--confusion", ""], "Invalid value for '--confusion': the path is empty"),
+        (["predict", ""], "Invalid value for 'IMAGE...': the path is empty"),
+        (["predict", "a.png", "--run", ""], "Invalid value for '--run': the path is empty"),
+        (["predict", "a.png", "--explain", ""], "Invalid value for '--explain': the path is empty"),
+        (["read", ""], "Invalid value for 'PHOTO': the path is empty"),
+        (["read", "a.png", "--run", ""], "Invalid value for '--run': the path is empty"),
+        (["read", "a.png", "--out", ""], "Invalid value for '--out': the path is empty"),
+        (["lesson", "1", "--out", ""], "Invalid value for '--out': the path is empty"),
+        (["runs", ""], "Directory '' does not exist"),
     ],
     ids=" ".join,
 )
@@ -102,6 +119,30 @@ def test_too_little_memory_is_one_sentence(command, broken):
     broken(MemoryError("Unable to allocate 7 TiB"))
     done = command("models")
     assert (done.code, done.err) == (1, "chainrule: there is not enough memory (Unable to allocate 7 TiB)\n")
+    broken(MemoryError())
+    assert command("models").err == "chainrule: there is not enough memory\n"
+
+
+def test_every_path_is_refused_if_it_is_empty():
+    """Each option and argument that takes a path, those to come included; click itself refuses what must exist."""
+    for name in COMMANDS:
+        for parameter in cli.get_command(None, name).params:
+            if isinstance(parameter.type, click.Path):
+                assert isinstance(parameter.type, PathName) or parameter.type.exists, (name, parameter.name)
+
+
+@pytest.mark.parametrize("arguments", [["evaluate", "shipped"], ["predict"], ["read"], ["train"]], ids=" ".join)
+def test_a_wrong_number_of_threads_blames_the_setting(process, here, images, arguments):
+    if arguments[0] in ("predict", "read"):
+        Image.effect_noise((100, 100), 50).save(here / "a.png")
+        arguments = [*arguments, "a.png"]
+    if arguments == ["train"]:
+        arguments = ["train", "--data", images, "--epochs", "2", "--out", "run"]
+    done = process(*arguments, env={"CHAINRULE_THREADS": "abc"})
+    assert (done.code, done.out) == (2, "")
+    assert done.err == "chainrule: CHAINRULE_THREADS is 'abc': it must be a whole number of at least 1\n"
+    assert not (here / "run").exists()
+    assert process(arguments[0], "--help", env={"CHAINRULE_THREADS": "abc"}).code == 0
 
 
 def test_a_fault_of_ours_shows_where_it_is(command, broken):

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from chainrule import models, weights
-from chainrule.errors import RunError
+from chainrule.data import load
+from chainrule.errors import DataError, RunError
 from chainrule.training import run as runs
 from chainrule.training.progress import HEADER
 
@@ -228,7 +229,9 @@ def test_a_data_set_of_no_name_is_not_taken_for_mnist(command, here):
     """As in `--data "$UNSET"`."""
     done = command("train", "--data", "")
     assert (done.code, done.out) == (2, "")
-    assert "has no training images" in done.err
+    assert "Invalid value for '--data': the path is empty" in done.err
+    with pytest.raises(DataError, match="the name of the data set is empty: the data sets are mnist"):
+        load("")
     assert list(here.iterdir()) == []
 
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import struct
+import subprocess
+import sys
 import zlib
+from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +15,7 @@ import pytest
 from PIL import Image
 
 from chainrule.errors import PictureError
-from chainrule.images import open_picture
+from chainrule.images import open_photo, open_picture
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -134,8 +137,6 @@ def test_a_big_picture_is_shrunk(tmp_path: Path):
 
 
 def whole(kind: str) -> bytes:
-    from io import BytesIO
-
     noise = np.random.default_rng(0).integers(0, 256, (64, 64), np.uint8)
     file = BytesIO()
     Image.fromarray(noise).save(file, kind)
@@ -200,3 +201,75 @@ def test_values_that_are_no_numbers(tmp_path: Path):
     Image.fromarray(np.full((4, 4), np.nan, np.float32)).save(tmp_path / "nan.tiff")
     with pytest.raises(PictureError, match="damaged"):
         open_picture(tmp_path / "nan.tiff")
+
+
+def damaged_tiff(compression: str, seed: int) -> bytes:
+    """A TIFF with some of its bytes replaced."""
+    random = np.random.default_rng(seed)
+    picture = Image.fromarray(random.integers(0, 256, (64, 64), np.uint8)).convert(
+        "1" if compression == "group4" else "RGB"
+    )
+    file = BytesIO()
+    picture.save(file, "TIFF", compression=compression)
+    content = np.frombuffer(file.getvalue(), np.uint8).copy()
+    places = random.integers(8, len(content), 8)
+    content[places] = random.integers(0, 256, len(places))
+    return content.tobytes()
+
+
+@pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_deflate", "group4", "jpeg", "packbits"])
+def test_decoders_do_not_write_to_standard_error(tmp_path: Path, compression: str, capfd: pytest.CaptureFixture[str]):
+    """libtiff, a C library, prints what it meets; so does Python's logging what Pillow logs."""
+    refused = 0
+    for seed in range(40):
+        (tmp_path / "a.tiff").write_bytes(damaged_tiff(compression, seed))
+        try:
+            open_picture(tmp_path / "a.tiff")
+        except PictureError:
+            refused += 1
+    assert refused
+    assert capfd.readouterr() == ("", "")
+
+
+def test_what_pillow_logs_is_not_printed(tmp_path: Path):
+    """In a process of its own, for pytest listens to what is logged."""
+    file = BytesIO()
+    Image.new("RGB", (8, 8)).save(file, "TIFF")
+    content = file.getvalue().replace(
+        struct.pack("<HHLL", 277, 3, 1, 3), struct.pack("<HHLL", 277, 3, 1, 999)
+    )  # samples a pixel
+    (tmp_path / "a.tiff").write_bytes(content)
+    done = subprocess.run(
+        [sys.executable, "-m", "chainrule", "predict", tmp_path / "a.tiff"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (
+        2,
+        f"chainrule: {tmp_path / 'a.tiff'}: not a picture in one of the formats PNG, JPEG, BMP, GIF, WEBP, TIFF\n",
+    )
+
+
+def test_libtiffs_handler_is_put_back(tmp_path: Path):
+    from chainrule.images.files import _libtiff_handler_setter
+
+    set_handler = _libtiff_handler_setter()
+    if set_handler is None:
+        pytest.skip("this Pillow's libtiff is linked into it")
+    before = set_handler(None)
+    set_handler(before)
+    assert before
+    Image.new("L", (8, 8)).save(tmp_path / "a.tiff")
+    open_picture(tmp_path / "a.tiff")
+    assert set_handler(before) == before
+
+
+@pytest.mark.parametrize("read", [open_picture, open_photo])
+@pytest.mark.parametrize("error", [MemoryError(), OSError("out of memory when reading image file")], ids=str)
+def test_too_little_memory_is_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read: Any, error: Exception):
+    Image.fromarray(RAMP).save(tmp_path / "a.png")
+
+    def load(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", load)
+    with pytest.raises(MemoryError):
+        read(tmp_path / "a.png")

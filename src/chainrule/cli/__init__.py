@@ -79,7 +79,7 @@ def main(arguments: list[str] | None = None) -> Any:
         reason = error.strerror or str(error)
         code = _complain(f"{error.filename}: {reason}" if error.filename else reason)
     except MemoryError as error:
-        code = _complain(f"there is not enough memory ({error})", code=1)
+        code = _complain(f"there is not enough memory{f' ({error})' if str(error) else ''}", code=1)
     except Exception:  # the last resort: show all of it
         traceback.print_exc()
         code = _complain("this is a fault of chainrule's own, please report it with the lines above", code=1)

@@ -8,6 +8,7 @@ import click
 import numpy as np
 
 from chainrule import data as datasets
+from chainrule.cli.arguments import PathName
 from chainrule.cli.output import json_number, print_json, print_table
 from chainrule.errors import DataError
 from chainrule.training import run as runs
@@ -25,13 +26,13 @@ Examples:
   chainrule evaluate shipped
   chainrule evaluate runs/first-try --confusion confusion.png --mistakes mistakes.png"""
 )
-@click.argument("run", required=False, type=click.Path())
+@click.argument("run", required=False, type=PathName())
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 @click.option(
-    "--confusion", type=click.Path(), metavar="FILE", help="Draw which digit is taken for which (.png, .svg, .pdf)."
+    "--confusion", type=PathName(), metavar="FILE", help="Draw which digit is taken for which (.png, .svg, .pdf)."
 )
 @click.option(
-    "--mistakes", type=click.Path(), metavar="FILE", help="Draw a sheet of the worst mistakes (.png, .svg, .pdf)."
+    "--mistakes", type=PathName(), metavar="FILE", help="Draw a sheet of the worst mistakes (.png, .svg, .pdf)."
 )
 def evaluate(run: str | None, as_json: bool, confusion: str | None, mistakes: str | None) -> None:
     """Judge a trained model by the test images: accuracy, loss, digit by digit.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from chainrule.cli.arguments import PathName
 from chainrule.cli.output import print_table
 from chainrule.errors import UserError
 
@@ -26,7 +27,7 @@ Examples:
   chainrule lesson 3 --show               the same, each figure in a window"""
 )
 @click.argument("number", required=False, type=int)
-@click.option("--out", type=click.Path(file_okay=False), help="Where its figures go; figures/lesson-NN if left out.")
+@click.option("--out", type=PathName(file_okay=False), help="Where its figures go; figures/lesson-NN if left out.")
 @click.option("--show", is_flag=True, help="Open each figure in a window instead; closing it goes on.")
 def lesson(number: int | None, out: str | None, show: bool) -> None:
     """List the lessons, or run lesson NUMBER: its headings, its numbers and its figures.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
+from chainrule.cli.arguments import PathName
 from chainrule.cli.output import ascii_only, print_json
 from chainrule.cli.read import reader
 from chainrule.errors import PictureError
@@ -27,18 +28,18 @@ Examples:
   chainrule predict photo.jpg --run runs
   chainrule predict photo.jpg --run runs/first-try --explain steps.png"""
 )
-@click.argument("images", nargs=-1, required=True, type=click.Path(), metavar="IMAGE...")
+@click.argument("images", nargs=-1, required=True, type=PathName(), metavar="IMAGE...")
 @click.option(
     "--run",
     "place",
-    type=click.Path(),
+    type=PathName(),
     metavar="RUN",
     help="Which trained model; runs for the newest in runs/.  [default: the one that comes with chainrule]",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 @click.option(
     "--explain",
-    type=click.Path(),
+    type=PathName(),
     metavar="FILE",
     help="Draw every step from photo to 28×28 (one IMAGE; .png, .svg, .pdf).",
 )

@@ -9,6 +9,7 @@ import click
 import numpy as np
 
 from chainrule.autograd import no_grad
+from chainrule.cli.arguments import PathName
 from chainrule.cli.output import print_json
 from chainrule.errors import RunError, UserError
 from chainrule.models import images_to_inputs
@@ -29,11 +30,11 @@ Examples:
   chainrule read page.jpg --out what-it-read.jpg
   chainrule read page.jpg --json --min-confidence 0.9"""
 )
-@click.argument("photo", type=click.Path())
+@click.argument("photo", type=PathName())
 @click.option(
     "--run",
     "place",
-    type=click.Path(),
+    type=PathName(),
     metavar="RUN",
     help="Which trained model; runs for the newest in runs/.  [default: the one that comes with chainrule]",
 )
@@ -45,7 +46,7 @@ Examples:
     help="Print ? for what is read less surely.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
-@click.option("--out", type=click.Path(), metavar="FILE", help="Draw boxes, digits and confidences on the photo.")
+@click.option("--out", type=PathName(), metavar="FILE", help="Draw boxes, digits and confidences on the photo.")
 def read(photo: str, place: str | None, min_confidence: float, as_json: bool, out: str | None) -> None:
     """Read every handwritten digit in a photo of a page, dark on light, line by line."""
     from chainrule.images import open_photo  # these load Pillow and SciPy

@@ -13,8 +13,10 @@ import click
 
 from chainrule import data as datasets
 from chainrule import models
+from chainrule.cli.arguments import PathName
 from chainrule.cli.output import ascii_only, json_number, print_json
 from chainrule.data.catalogue import SOURCES
+from chainrule.kernels.team import threads
 from chainrule.training import experiment
 from chainrule.training import run as runs
 from chainrule.training.progress import Bar, EpochLines
@@ -37,7 +39,9 @@ Examples:
   chainrule train --resume runs/first-try"""
 )
 @click.option("--model", type=click.Choice(list(models.REGISTRY)), help="What to train.  [default: mlp]")
-@click.option("--data", metavar="NAME|DIR", help="A data set's name, or a folder of IDX files.  [default: mnist]")
+@click.option(
+    "--data", type=PathName(), metavar="NAME|DIR", help="A data set's name, or a folder of IDX files.  [default: mnist]"
+)
 @click.option("--epochs", type=int, help="Passes through the training images.  [default: by model]")
 @click.option("--batch-size", type=int, help="Images a step.  [default: by model]")
 @click.option("--lr", type=float, help="Learning rate; with a schedule, the highest.  [default: by model]")
@@ -45,8 +49,8 @@ Examples:
 @click.option("--eager", is_flag=True, default=None, help="Operation by operation, without compiling the step.")
 @click.option("--seed", type=int, help="The same seed gives the same bits.  [default: 0]")
 @click.option("--limit", type=int, metavar="N", help="Train on the first N images only.")
-@click.option("--out", type=click.Path(), metavar="DIR", help="The run's folder.  [default: a new one in runs/]")
-@click.option("--resume", type=click.Path(), metavar="RUN", help="Go on with a run that was stopped, to the same end.")
+@click.option("--out", type=PathName(), metavar="DIR", help="The run's folder.  [default: a new one in runs/]")
+@click.option("--resume", type=PathName(), metavar="RUN", help="Go on with a run that was stopped, to the same end.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 @click.option("--quiet", is_flag=True, help="Print the result only.")
 def train(resume: str | None, as_json: bool, quiet: bool, **options: Any) -> None:
@@ -54,6 +58,7 @@ def train(resume: str | None, as_json: bool, quiet: bool, **options: Any) -> Non
 
     Ctrl-C saves and stops after the present step; a second one quits at once.
     """
+    threads()  # so that a CHAINRULE_THREADS that is no number is reported before there is a run
     if resume is None:
         run, data = _begin(**options)
     else:

@@ -129,6 +129,8 @@ def load(name: str | os.PathLike[str]) -> ImageData:
     Raises:
         DataError: there is no such data set or folder, or it is incomplete, damaged or cannot be downloaded.
     """
+    if str(name) == "":
+        raise DataError(f"the name of the data set is empty: the data sets are {', '.join(SOURCES)}")
     if name in SOURCES:
         return SOURCES[str(name)].load()
     try:

@@ -6,9 +6,12 @@ name, its size is checked before a pixel is decoded, and whatever is wrong with 
 
 from __future__ import annotations
 
+import logging
 import warnings
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import numpy as np
 
@@ -16,12 +19,14 @@ from chainrule.errors import PictureError
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
     from PIL import Image
 
 Result = TypeVar("Result")
+
+_NOBODY = logging.NullHandler()
 
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF")
 MOST_PIXELS = 100_000_000
@@ -39,6 +44,7 @@ def open_picture(path: str | os.PathLike[str]) -> NDArray[np.float32]:
 
     Raises:
         PictureError: the file is missing, empty, not a picture in one of `FORMATS`, damaged, or above 100 megapixels.
+        MemoryError: there is not enough memory for it.
     """
     return _opened(path, _grey)
 
@@ -57,7 +63,7 @@ def _opened(path: str | os.PathLike[str], convert: Callable[[Image.Image], Resul
     from PIL import Image, ImageOps, UnidentifiedImageError  # Pillow loads when a picture is first needed
 
     _check_file(Path(path))
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _quiet_decoders():
         warnings.simplefilter("ignore")  # Pillow warns of odd metadata and of big pictures; the size is checked here
         try:
             with Image.open(path, formats=FORMATS) as image:
@@ -71,9 +77,46 @@ def _opened(path: str | os.PathLike[str], convert: Callable[[Image.Image], Resul
             raise PictureError(f"{path}: not a picture in one of the formats {', '.join(FORMATS)}") from error
         except Image.DecompressionBombError as error:
             raise PictureError(f"{path}: the picture is too large, at most 100 megapixels are read") from error
+        except MemoryError:
+            raise
         except Exception as error:  # decoders meet damage with errors of every kind
+            if "out of memory" in str(error):  # as Pillow puts it, in an OSError
+                raise MemoryError(f"{path}: {error}") from error
             raise PictureError(f"{path}: the picture is damaged or cut short") from error
     raise PictureError(f"{path}: the picture is too large, {width} × {height}; at most 100 megapixels are read")
+
+
+@contextmanager
+def _quiet_decoders() -> Iterator[None]:
+    """Keep decoders from writing to standard error: what counts of it, they raise as well.
+
+    Pillow logs, and Python prints what is logged where nobody listens; libtiff, the C library, writes by itself.
+    """
+    logging.getLogger("PIL").addHandler(_NOBODY)
+    set_handler = _libtiff_handler_setter()
+    if set_handler is None:
+        yield
+        return
+    before = set_handler(None)
+    try:
+        yield
+    finally:
+        set_handler(before)
+
+
+@cache
+def _libtiff_handler_setter() -> Callable[[int | None], int | None] | None:
+    """`TIFFSetErrorHandler` of the libtiff that Pillow uses; None where that is linked into Pillow, as on Windows."""
+    import ctypes
+
+    from PIL import _imaging
+
+    try:
+        function = ctypes.CDLL(_imaging.__file__).TIFFSetErrorHandler
+    except (AttributeError, OSError):
+        return None
+    function.argtypes, function.restype = [ctypes.c_void_p], ctypes.c_void_p
+    return cast("Callable[[int | None], int | None]", function)
 
 
 def _check_file(path: Path) -> None:

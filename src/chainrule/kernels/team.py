@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from chainrule.errors import SettingError
 from chainrule.kernels.native import ANSWER, CALL, RUN
 
 if TYPE_CHECKING:
@@ -145,12 +146,12 @@ def threads() -> int:
     """How many threads kernels use: `set_num_threads`, else CHAINRULE_THREADS, else one for each processor.
 
     Raises:
-        ValueError: CHAINRULE_THREADS is not a whole number of at least 1.
+        SettingError: CHAINRULE_THREADS is not a whole number of at least 1.
     """
     if _threads is None:
         chosen = os.environ.get("CHAINRULE_THREADS") or str(_processors())
         if not chosen.isdecimal() or int(chosen) < 1:
-            raise ValueError(f"CHAINRULE_THREADS is {chosen!r}: it must be a whole number of at least 1")
+            raise SettingError(f"CHAINRULE_THREADS is {chosen!r}: it must be a whole number of at least 1")
         set_num_threads(int(chosen))
         return int(chosen)
     return _threads
