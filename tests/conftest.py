@@ -1,4 +1,4 @@
-"""What several rooms' tests share: a small data set of pictures that a network learns in a moment."""
+"""What several rooms' tests share: poisoned memory; a small data set of pictures that a network learns in a moment."""
 
 from __future__ import annotations
 
@@ -9,10 +9,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from . import poison
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from chainrule.data import ImageData
+
+
+@pytest.fixture(autouse=True)
+def poisoned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory holds nothing useful before results are written into it (see `tests.poison`)."""
+    poison.install(monkeypatch)
 
 
 @pytest.fixture(scope="session")
