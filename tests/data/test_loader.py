@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 
 import numpy as np
@@ -157,6 +158,177 @@ def test_a_new_pass_begins_at_the_beginning_if_the_last_was_left():
     assert one_pass(loader)[0] == [0, 1, 2]
 
 
+# Passes inside passes: the position is the iterator's
+
+
+def expected_passes(count: int, passes: int, seed: int) -> list[list[int]]:
+    """The orders that a shuffling loader's passes have, drawn one after the other from its generator."""
+    generator = np.random.default_rng(seed)
+    return [generator.permutation(count).tolist() for _ in range(passes)]
+
+
+def flat(batches) -> list[int]:
+    return [index for indices, _ in batches for index in indices.tolist()]
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+@pytest.mark.parametrize("drop_last", [False, True])
+def test_a_pass_inside_a_pass_loses_nothing(shuffle, drop_last):
+    """Such as the accuracy on the training data, within training."""
+    loader = make(10, 3, seed=11, shuffle=shuffle, drop_last=drop_last)
+    orders = expected_passes(10, 5, seed=11) if shuffle else [list(range(10))] * 5
+    size = 9 if drop_last else 10
+    outer, inner = [], []
+    for indices, _ in loader:
+        outer += indices.tolist()
+        inner.append(flat(loader))
+    assert outer == orders[0][:size]
+    assert inner == [order[:size] for order in orders[1 : 1 + len(inner)]]
+    assert len(inner) == len(loader) == (3 if drop_last else 4)
+
+
+def test_iterators_may_take_turns():
+    loader = make(10, 1, shuffle=True)
+    first, second, third = iter(loader), iter(loader), iter(loader)
+    taken = [[], [], []]
+    for _ in range(10):
+        for own, iterator in zip(taken, (first, second, third), strict=True):
+            own += next(iterator)[0].tolist()
+    assert taken == expected_passes(10, 3, seed=7)
+    for iterator in (first, second, third):
+        with pytest.raises(StopIteration):
+            next(iterator)
+
+
+def test_iterators_that_were_left_change_nothing():
+    loader, twin = make(shuffle=True), make(shuffle=True)
+    left = [iter(loader) for _ in range(3)]  # never begun: nothing is drawn
+    for _ in range(2):
+        next(iter(loader))
+        next(iter(twin))
+    assert one_pass(loader) == one_pass(twin)
+    assert loader.state_dict() == twin.state_dict()
+    assert [flat(iterator) for iterator in left] == [flat(iter(twin)) for _ in range(3)]
+
+
+@pytest.mark.parametrize("outer_batches", range(5))
+@pytest.mark.parametrize("inner_batches", range(5))
+@pytest.mark.parametrize("kind", GENERATORS)
+def test_a_pass_with_others_inside_it_resumes_exactly(tmp_path, outer_batches, inner_batches, kind):
+    """What the others have drawn is not drawn again, and not forgotten either."""
+
+    def fresh(seed: int) -> DataLoader:
+        return DataLoader(numbers(11), 3, shuffle=True, generator=np.random.Generator(GENERATORS[kind](seed)))
+
+    loader = fresh(5)
+    outer = iter(loader)
+    for _ in range(outer_batches):
+        next(outer)
+    inner = iter(loader)
+    for _ in range(inner_batches):
+        next(inner)
+    checkpoint.save(outer.state_dict(), tmp_path / "state")
+    resumed = fresh(99)
+    resumed.load_state_dict(checkpoint.load(tmp_path / "state"))
+    again = iter(resumed)
+    np.testing.assert_equal(again.state_dict(), outer.state_dict())
+    assert flat(resumed) == flat(loader)  # a new pass inside, before the rest of this one
+    assert flat(again) == flat(outer)
+    assert one_pass(resumed) == one_pass(loader)
+
+
+def test_the_state_of_several_passes_is_no_ones():
+    loader = make(shuffle=True)
+    outer, inner = iter(loader), iter(loader)
+    next(outer)
+    assert loader.state_dict() == outer.state_dict()  # the other has not begun
+    next(inner)
+    with pytest.raises(RuntimeError, match=r"DataLoader: 2 passes are under way, .*batches.state_dict\(\)"):
+        loader.state_dict()
+    list(inner)
+    assert loader.state_dict() == outer.state_dict()
+    del outer
+    gc.collect()
+    assert loader.state_dict() == {"position": 0, "generator": loader.generator.bit_generator.state}
+
+
+def test_a_loaded_state_is_what_counts_whatever_is_under_way():
+    loader = make(shuffle=True)
+    first = iter(loader)
+    next(first)
+    state = loader.state_dict()
+    second = iter(loader)
+    next(second)
+    loader.load_state_dict(state)
+    assert loader.state_dict() == state
+    rest = flat(loader)
+    assert rest == expected_passes(10, 1, seed=7)[0][3:]
+    assert flat(first) == rest  # and the others go on as they were
+    assert flat(loader) == expected_passes(10, 2, seed=7)[1]
+
+
+def test_only_the_first_pass_after_loading_is_the_rest():
+    loader = make()
+    loader.load_state_dict({"position": 2, "generator": None})
+    first, second = iter(loader), iter(loader)
+    assert flat(second) == list(range(10))
+    assert flat(first) == list(range(6, 10))
+    assert len(loader) == 4
+
+
+def test_a_generator_that_others_draw_from_too_resumes_exactly():
+    """The loader's own draws of this pass are made once more, but nothing that was drawn after them."""
+    generator = np.random.default_rng(3)
+    loader = DataLoader(numbers(10), 3, shuffle=True, generator=generator)
+    batches = iter(loader)
+    next(batches)
+    generator.random(5)  # dropout, say
+    state = json.loads(json.dumps(batches.state_dict()))
+    other = np.random.default_rng(4)
+    resumed = DataLoader(numbers(10), 3, shuffle=True, generator=other)
+    resumed.load_state_dict(state)
+    again = iter(resumed)
+    assert flat(again) == flat(batches)
+    assert other.random(3).tolist() == generator.random(3).tolist()
+
+
+@pytest.mark.parametrize("position", range(5))
+def test_states_of_before_are_read(position):
+    """Those that have the generator's state before the pass, and not the present one."""
+    loader, old = make(shuffle=True), make(shuffle=True, seed=1)
+    before = dict(loader.generator.bit_generator.state)
+    expected = [one_pass(loader) for _ in range(2)]
+    old.load_state_dict({"position": position, "generator": before})
+    assert [one_pass(old), one_pass(old)] == [expected[0][position:], expected[1]]
+
+
+def test_a_pass_keeps_its_batch_size_and_may_have_batches_again():
+    loader = make(shuffle=True)
+    batches = iter(loader)
+    first, second = next(batches)[0].tolist(), next(batches)[0].tolist()
+    loader.batch_size = 2
+    batches.position = 1
+    assert next(batches)[0].tolist() == second
+    batches.position = 0
+    assert [part.tolist() for part, _ in batches][:2] == [first, second]
+
+
+def test_a_batch_that_could_not_be_made_is_not_counted():
+    failing = [True]
+
+    def transform(*batch):
+        if failing.pop():
+            raise OSError("the disk is asleep")
+        failing.append(False)
+        return batch
+
+    batches = iter(DataLoader(TensorDataset(np.arange(4), transform=transform), 2))
+    with pytest.raises(OSError, match="asleep"):
+        next(batches)
+    failing.append(False)
+    assert [part.tolist() for (part,) in batches] == [[0, 1], [2, 3]]
+
+
 def test_the_state_is_a_copy():
     loader = make(shuffle=True)
     state = loader.state_dict()
@@ -181,7 +353,12 @@ def test_a_state_fits_only_a_loader_that_shuffles_alike(shuffle):
 def test_a_state_that_does_not_fit_changes_nothing():
     loader = make(shuffle=True)
     before = json.dumps(loader.state_dict())
-    for state in ({"position": 9, "generator": {}}, {"position": 1, "generator": {"bit_generator": "MT19937"}}):
+    good = make(shuffle=True, seed=8).state_dict()["generator"]
+    for state in (
+        {"position": 9, "generator": {}},
+        {"position": 1, "generator": {"bit_generator": "MT19937"}},
+        {"position": 1, "generator": good, "current": {"bit_generator": "MT19937"}},
+    ):
         with pytest.raises((ValueError, KeyError)):
             loader.load_state_dict(state)
     assert json.dumps(loader.state_dict()) == before

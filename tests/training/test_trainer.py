@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 
@@ -400,6 +401,107 @@ def test_early_stopping_stays_stopped(make_trainer, tmp_path):
     resumed = trainer(99)
     resumed.load_state_dict(checkpoint.load(tmp_path / checkpoint.FILE))
     assert len(resumed.fit(9)) == 2
+
+
+class PassInside(Callback):
+    """Goes through the training data within training, in whole or in part, as a measure of accuracy does."""
+
+    def __init__(self, batches=None):
+        self.batches, self.seen = batches, []
+
+    def _go(self, trainer):
+        parts = itertools.islice(trainer.loader, self.batches)
+        self.seen.append(sum(len(labels) for _, labels in parts))
+
+    def on_start(self, trainer):
+        self._go(trainer)
+
+    def on_step(self, trainer):
+        self._go(trainer)
+
+    def on_epoch(self, trainer, record):
+        self._go(trainer)
+
+
+@pytest.mark.parametrize("batches", [None, 1])
+def test_a_pass_inside_training_loses_nothing(make_trainer, batches):
+    shown = []
+    inside = PassInside(batches)
+    trainer = make_trainer(callbacks=[inside])
+    loss = trainer.loss
+    trainer.loss = lambda outputs, targets: (shown.append(len(targets)), loss(outputs, targets))[1]
+    trainer.fit(2)
+    assert shown == [6, 6, 6, 4] * 2
+    assert inside.seen == [22 if batches is None else 6] * (1 + 2 * (STEPS + 1))
+
+
+@pytest.mark.parametrize("batches", [None, 1])
+@pytest.mark.parametrize("step", range(1, 2 * STEPS + 1))
+def test_a_training_with_passes_inside_resumes_with_the_same_bits(make_trainer, tmp_path, batches, step):
+    def fresh(folder, seed=0, *others):
+        return make_trainer("adam, one cycle", [*others, PassInside(batches), *files(folder)], seed=seed)
+
+    whole = fresh(tmp_path / "whole")
+    (tmp_path / "whole").mkdir()
+    whole.fit(EPOCHS)
+    stopped = fresh(tmp_path, 0, At(f"loss {step}", interrupt))
+    with pytest.raises(Interrupted):
+        stopped.fit(EPOCHS)
+    resumed = fresh(tmp_path, 99)
+    resumed.load_state_dict(checkpoint.load(tmp_path / checkpoint.FILE))
+    resumed.callbacks[0].batches = 0  # its pass at the start was there at the first start, too
+    resumed._tell("on_start")
+    resumed.callbacks[0].batches = batches
+    resumed.callbacks[0].on_start = lambda trainer: None
+    resumed.fit(EPOCHS)
+    assert_same(everything(resumed, tmp_path), everything(whole, tmp_path / "whole"))
+
+
+def test_a_pass_before_going_on_does_not_take_the_rest(make_trainer, tmp_path):
+    stopped = make_trainer(callbacks=[At("loss 2", interrupt), *files(tmp_path)])
+    with pytest.raises(Interrupted):
+        stopped.fit(EPOCHS)
+    inside = PassInside()
+    resumed = make_trainer(callbacks=[inside, *files(tmp_path)], seed=99)
+    resumed.load_state_dict(checkpoint.load(tmp_path / checkpoint.FILE))
+    resumed.fit(1)
+    assert inside.seen == [22] * (1 + (STEPS - 2) + 1)
+    assert resumed.history[0]["train_loss"] > 0
+
+
+@pytest.mark.parametrize("event", ["loss 2", "loss 4", "loss 5"])
+def test_an_error_in_a_step_does_not_lose_its_batch(make_trainer, event):
+    """The same trainer goes on, and learns from every example once an epoch."""
+    shown = []
+    trainer = make_trainer(callbacks=[At(event, kill)])
+    loss = trainer.loss
+    trainer.loss = lambda outputs, targets: (shown.append(targets.tolist()), loss(outputs, targets))[1]
+    with pytest.raises(Killed):
+        trainer.fit(2)
+    stopped = len(shown)
+    trainer.callbacks.clear()
+    trainer.fit(2)
+    assert len(shown) == 2 * STEPS + 1
+    assert shown.pop(stopped) == shown[stopped - 1]
+    everyone = sorted(trainer.loader.dataset[:][1].tolist())
+    for epoch in (shown[:STEPS], shown[STEPS:]):
+        assert sorted(itertools.chain(*epoch)) == everyone
+
+
+@pytest.mark.parametrize("event", ["start", "loss 1", "loss 3", "step 3", "step 4", "epoch 1"])
+def test_a_state_taken_at_any_event_can_be_loaded(make_trainer, tmp_path, event):
+    """Also between a batch and its step, and while the trained network is judged."""
+    path = tmp_path / "state"
+    trainer, resumed = (
+        make_trainer(callbacks=[At(event, lambda t: checkpoint.save(t.state_dict(), path))]),
+        make_trainer(),
+    )
+    trainer.fit(2)
+    resumed.load_state_dict(checkpoint.load(path))
+    resumed.fit(2)
+    assert [len(one.history) for one in (trainer, resumed)] == [2, 2]
+    if "loss" not in event:  # there, dropout has been drawn already
+        assert without_seconds(resumed.state_dict()) == without_seconds(trainer.state_dict())
 
 
 # Its state

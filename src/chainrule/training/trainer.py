@@ -13,7 +13,7 @@ from chainrule.jit import jit
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from chainrule.data.loader import DataLoader
+    from chainrule.data.loader import BatchIterator, DataLoader
     from chainrule.nn import Module
     from chainrule.optim import Optimizer
     from chainrule.optim.lr_scheduler import LRScheduler
@@ -94,6 +94,7 @@ class Trainer:
         self.step = 0  # of this epoch
         self.history: list[dict[str, Any]] = []
         self.stop = self.interrupt = False
+        self._batches: BatchIterator | None = None  # the pass of this epoch; others may go through the loader meanwhile
         self._total, self._seen, self._seconds = 0.0, 0, 0.0  # this epoch's losses, examples and time so far
 
     @property
@@ -120,9 +121,9 @@ class Trainer:
     def _run_epoch(self) -> None:
         started = time.perf_counter() - self._seconds
         self.network.train()
-        if self.step:  # interrupted before: the rest of that pass, not a new one
-            self.loader.load_state_dict(self.loader.state_dict())
-        for inputs, targets in self.loader:
+        if self._batches is not None:  # stopped before: the rest of that pass, with the batch whose step was not taken
+            self._batches.position = self.step
+        for inputs, targets in self._pass():
             self._learn(inputs, targets)
             self.step += 1
             self._seconds = time.perf_counter() - started
@@ -136,9 +137,15 @@ class Trainer:
             record |= {name: float(value) for name, value in self.validate().items()}
         record |= {"seconds": time.perf_counter() - started, "learning_rate": self.optimizer.param_groups[0]["lr"]}
         self.history.append(record)
-        self.epoch, self.step = self.epoch + 1, 0
+        self.epoch, self.step, self._batches = self.epoch + 1, 0, None
         self._total, self._seen, self._seconds = 0.0, 0, 0.0
         self._tell("on_epoch", record)
+
+    def _pass(self) -> BatchIterator:
+        """The pass under way, or a new one that has not begun."""
+        if self._batches is None or (self._batches.loader is not self.loader and not self.step):
+            self._batches = iter(self.loader)
+        return self._batches
 
     def _learn(self, inputs: Tensor, targets: Tensor) -> None:
         """One step: forward, backward, downhill. Compiled for whole batches; a last smaller one is not worth it."""
@@ -176,7 +183,7 @@ class Trainer:
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scheduler": None if self.scheduler is None else self.scheduler.state_dict(),
-            "loader": self.loader.state_dict(),
+            "loader": {**self._pass().state_dict(), "position": self.step},
             "generators": [generator.bit_generator.state for generator in _generators(self.network)],
             "callbacks": [callback.state_dict() for callback in self._remembering()],
             "progress": {
@@ -213,6 +220,7 @@ class Trainer:
         if self.scheduler is not None:
             self.scheduler.load_state_dict(state["scheduler"])
         self.loader.load_state_dict(state["loader"])
+        self._batches = iter(self.loader)  # at once, so that the rest of the pass is not taken by anybody else
         for generator, saved in zip(generators, state["generators"], strict=True):
             generator.bit_generator.state = saved
         for callback, saved in zip(callbacks, state["callbacks"], strict=True):
