@@ -229,8 +229,7 @@ def test_the_network_learns_in_training_mode_whatever_validation_does(make_train
         def on_loss(self, trainer, inputs, loss):
             modes.append(trainer.network[2].training)
 
-    trainer = make_trainer(callbacks=[Modes()])
-    trainer.network.eval()
+    trainer = make_trainer(callbacks=[Modes()])  # whose validation puts the network into evaluation mode
     trainer.fit(2)
     assert modes == [True] * 2 * STEPS
 

@@ -10,6 +10,7 @@ import numpy as np
 from chainrule.autograd import no_grad
 from chainrule.models import images_to_inputs
 from chainrule.tensor import from_numpy
+from chainrule.training.modes import restore_modes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -58,7 +59,7 @@ def evaluate(
     """Run a network over labelled images, without learning.
 
     Args:
-        network: what to run; it is put into evaluation mode and back.
+        network: what to run, in evaluation mode; afterwards each of its modules is in the mode it was in before.
         model: says what its outputs mean.
         images: (N, H, W) uint8.
         labels: (N,) integers.
@@ -70,15 +71,13 @@ def evaluate(
     if not len(images):
         raise ValueError("evaluate: there are no images to judge by")
     total, confidences = 0.0, []
-    training = network.training
-    network.eval()
-    with no_grad():
+    with restore_modes(network), no_grad():
+        network.eval()
         for start in range(0, len(images), batch_size):
             chosen = slice(start, start + batch_size)
             outputs = network(images_to_inputs(from_numpy(images[chosen])))
             targets = from_numpy(labels[chosen].astype(np.int64))
             total += model.loss(outputs, targets).item() * len(targets)
             confidences.append(model.confidences(outputs).numpy())
-    network.train(training)
     rows = np.concatenate(confidences)  # (N, classes)
     return Evaluation(total / len(images), rows.argmax(axis=1), rows, labels.astype(np.int64))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from chainrule.errors import UserError
 from chainrule.jit import jit
+from chainrule.training.modes import restore_modes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -57,8 +59,11 @@ class Callback:
 class Trainer:
     """Trains a network.
 
+    Every module is trained in the mode that it is in: what is frozen by `network[2].eval()`, say a batch normalization,
+    stays frozen, and what a callback freezes on the way, too. `validate` may change modes; they are put back.
+
     Args:
-        network: what learns.
+        network: what learns, in training mode, as a new network is.
         loss: from the network's outputs and the targets to one number.
         optimizer: changes the parameters.
         loader: batches (inputs, targets).
@@ -120,7 +125,12 @@ class Trainer:
 
     def _run_epoch(self) -> None:
         started = time.perf_counter() - self._seconds
-        self.network.train()
+        if not self.network.training:
+            warnings.warn(
+                "Trainer: the network is trained in evaluation mode, so its dropout does nothing and its running "
+                "statistics stay as they are; call network.train() before fit() unless that is what you want",
+                stacklevel=3,
+            )
         if self._batches is not None:  # stopped before: the rest of that pass, with the batch whose step was not taken
             self._batches.position = self.step
         for inputs, targets in self._pass():
@@ -134,7 +144,8 @@ class Trainer:
                 raise Interrupted
         record = {"epoch": self.epoch + 1, "train_loss": self.mean_loss}
         if self.validate is not None:
-            record |= {name: float(value) for name, value in self.validate().items()}
+            with restore_modes(self.network):
+                record |= {name: float(value) for name, value in self.validate().items()}
         record |= {"seconds": time.perf_counter() - started, "learning_rate": self.optimizer.param_groups[0]["lr"]}
         self.history.append(record)
         self.epoch, self.step, self._batches = self.epoch + 1, 0, None
