@@ -13,7 +13,7 @@ from chainrule.errors import check
 from chainrule.kernels.rows import scatter_add
 from chainrule.ops.arithmetic import where
 from chainrule.ops.operation import NUMPY, Array, Ints, Tensor, operation
-from chainrule.ops.shape import along, cat, each_place, movedim, place, reshape, several
+from chainrule.ops.shape import along, cast, cat, each_place, movedim, place, reshape, several
 
 __all__ = [
     "diagonal", "flip", "gather", "getitem", "index_select", "put", "replace", "roll", "take_along_dim", "tril", "triu",
@@ -125,8 +125,9 @@ def index_select(input: Array, dim: int, index: Array) -> Tensor:
 
 def flip(input: Array, dims: Ints, *more: int) -> Tensor:
     """The order of elements turned round along each of `dims`."""
-    turned = each_place(input, (*several(dims, "flip"), *more), "flip")
-    return getitem(input, index=tuple(slice(None, None, -1 if d in turned else 1) for d in range(input.ndim)))
+    flipped = each_place(input, (*several(dims, "flip"), *more), "flip")
+    view = getitem(input, index=tuple(slice(None, None, -1 if d in flipped else 1) for d in range(input.ndim)))
+    return cast(view, dtype=input.dtype)  # a copy, as PyTorch's is
 
 
 def roll(input: Array, shifts: Ints, dims: Ints | None = None) -> Tensor:
@@ -143,11 +144,12 @@ def roll(input: Array, shifts: Ints, dims: Ints | None = None) -> Tensor:
     check("roll", input.ndim, "a single number has no dimension to roll along", IndexError)
     if not shifts or len(shifts) != len(dims):
         raise ValueError(f"roll: needs a shift for each of {len(dims)} dimensions, not {len(shifts)}")
+    out = input
     for shift, dim in zip(shifts, [place(input, d, "roll") for d in dims], strict=True):
         cut = -shift % (input.shape[dim] or 1)
         if cut:
-            input = cat([input[along(dim, slice(cut, None))], input[along(dim, slice(cut))]], dim=dim)
-    return input  # type: ignore[no-any-return]
+            out = cat([out[along(dim, slice(cut, None))], out[along(dim, slice(cut))]], dim=dim)
+    return cast(input, dtype=input.dtype) if out is input else out  # a copy, even if nothing moves
 
 
 def tril(input: Array, diagonal: int = 0) -> Tensor:

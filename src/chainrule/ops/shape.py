@@ -193,7 +193,9 @@ def tile(input: Array, *reps: Ints) -> Tensor:
     pairs = list(zip(times, shape, strict=True))
     spread = reshape(input, shape=[part for size in shape for part in (1, size)])  # (1, a, 1, b)
     wide = broadcast_to(spread, shape=[part for pair in pairs for part in pair])  # (t, a, u, b)
-    return reshape(wide, shape=[t * size for t, size in pairs])  # (t a, u b)
+    out = reshape(wide, shape=[t * size for t, size in pairs])  # (t a, u b)
+    # where no dimension is longer than one of the two, the reshape moved nothing, and is a view
+    return cast(out, dtype=out.dtype) if all(1 in pair for pair in pairs) else out
 
 
 def repeat(input: Array, *repeats: Ints) -> Tensor:
