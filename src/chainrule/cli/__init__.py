@@ -7,6 +7,7 @@ ours, 130 on Ctrl-C, 141 if whoever read its output has seen enough (as in `chai
 from __future__ import annotations
 
 import importlib
+import io
 import sys
 import traceback
 import warnings
@@ -15,6 +16,7 @@ from typing import Any
 import click
 
 from chainrule import __version__
+from chainrule.cli.output import say
 from chainrule.errors import UserError
 
 COMMANDS = {  # name: (module below chainrule.cli, what it does)
@@ -67,7 +69,9 @@ def main(arguments: list[str] | None = None) -> Any:
     try:
         code = cli.main(arguments, prog_name="chainrule", standalone_mode=False)
     except click.ClickException as error:
-        error.show()
+        text = io.StringIO()
+        error.show(text)
+        say(*text.getvalue().removesuffix("\n").split("\n"), err=True)
         code = 2
     except UserError as error:
         code = _complain(str(error))
@@ -81,7 +85,7 @@ def main(arguments: list[str] | None = None) -> Any:
     except MemoryError as error:
         code = _complain(f"there is not enough memory{f' ({error})' if str(error) else ''}", code=1)
     except Exception:  # the last resort: show all of it
-        traceback.print_exc()
+        say(*traceback.format_exc().removesuffix("\n").split("\n"), err=True)
         code = _complain("this is a fault of chainrule's own, please report it with the lines above", code=1)
     sys.exit(code or 0)
 
@@ -92,11 +96,11 @@ _show_warning = warnings.showwarning
 def _warn(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
     """Show a warning that is meant for the user as a sentence, any other as Python does."""
     if issubclass(category, UserWarning):
-        click.echo(f"chainrule: {message}", err=True)
+        say(f"chainrule: {message}", err=True)
     else:
         _show_warning(message, category, *place, **more)
 
 
 def _complain(sentence: str, code: int = 2) -> int:
-    click.echo(f"chainrule: {sentence}", err=True)
+    say(f"chainrule: {sentence}", err=True)
     return code

@@ -9,7 +9,7 @@ import numpy as np
 
 from chainrule import data as datasets
 from chainrule.cli.arguments import PathName
-from chainrule.cli.output import json_number, print_json, print_table
+from chainrule.cli.output import json_number, print_json, print_table, say
 from chainrule.errors import DataError
 from chainrule.training import run as runs
 from chainrule.training.evaluation import evaluate as judge
@@ -64,8 +64,8 @@ def evaluate(run: str | None, as_json: bool, confusion: str | None, mistakes: st
             }
         )
         return
-    click.echo(f"{found.folder}: {found.model.name} on the {len(data.test_labels):,} test images of {data.name}")
-    click.echo(f"test accuracy  {result.accuracy:.2%}  ({len(result.mistakes):,} mistakes, loss {result.loss:.4f})\n")
+    say(f"{found.folder}: {found.model.name} on the {len(data.test_labels):,} test images of {data.name}")
+    say(f"test accuracy  {result.accuracy:.2%}  ({len(result.mistakes):,} mistakes, loss {result.loss:.4f})", "")
     table = [("class", "images", "right", "accuracy", "most often taken for")]
     for i, name in enumerate(data.classes):
         wrong = rows[i].copy()
@@ -75,7 +75,7 @@ def evaluate(run: str | None, as_json: bool, confusion: str | None, mistakes: st
         table.append((name, f"{totals[i]:,}", f"{right[i]:,}", accuracy, other))
     print_table(table, right=(1, 2, 3))
     for file in filter(None, (confusion, mistakes)):
-        click.echo(f"drawn: {file}")
+        say(f"drawn: {file}")
 
 
 def _draw(result: Evaluation, data: ImageData, confusion: str | None, mistakes: str | None) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from chainrule.cli.arguments import PathName
-from chainrule.cli.output import print_table
+from chainrule.cli.output import print_table, say
 from chainrule.errors import UserError
 
 if TYPE_CHECKING:
@@ -41,12 +41,12 @@ def lesson(number: int | None, out: str | None, show: bool) -> None:
     found = {each.number: each for each in lessons.available()}
     if number is None:
         print_table([(str(n), each.title) for n, each in found.items()], right=[0])
-        click.echo("\nRun one with its number: chainrule lesson 1")
+        say("", "Run one with its number: chainrule lesson 1")
         return
     if number not in found:
         raise UserError(f"there is no lesson {number}; choose one from {min(found)} to {max(found)}")
     chosen = found[number]
-    click.echo(f"Lesson {number} of {len(found)}. Its text, formulas and code: {chosen.file}")
+    say(f"Lesson {number} of {len(found)}. Its text, formulas and code: {chosen.file}")
     folder = Path(out or f"figures/lesson-{number:02}")
     saved: list[Path] = []
 
@@ -56,18 +56,18 @@ def lesson(number: int | None, out: str | None, show: bool) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         saved.append(folder / f"{len(saved) + 1}.png")
         style.save(figure, saved[-1])
-        click.echo(f"[figure: {saved[-1]}]")
+        say(f"[figure: {saved[-1]}]")
 
     lessons.run(chosen, _introduce, None if show else save)
     if saved:
-        click.echo(f"\nThe figures are in {folder}")
+        say("", f"The figures are in {folder}")
 
 
 def _introduce(cell: Cell) -> None:
     """Print the heading of a cell, if it has one, and its first paragraph."""
-    click.echo()
+    say()
     if cell.heading:
-        click.secho(cell.heading, bold=True)
+        say(cell.heading, bold=True)
     for paragraph in cell.paragraphs[:1]:
         width = min(shutil.get_terminal_size().columns, 100)
-        click.echo(textwrap.fill(paragraph, width) + "\n" * bool(cell.code.strip()))
+        say(*textwrap.wrap(paragraph, width), *[""] * bool(cell.code.strip()))

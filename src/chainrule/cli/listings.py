@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 from click.shell_completion import get_completion_class
 
-from chainrule.cli.output import print_table
+from chainrule.cli.output import print_table, say
 from chainrule.errors import RunError
 
 
@@ -44,9 +44,9 @@ def data() -> None:
     ]
     print_table(rows)
     try:
-        click.echo(f"cache: {cache_folder()}  (CHAINRULE_CACHE sets another)")
+        say(f"cache: {cache_folder()}  (CHAINRULE_CACHE sets another)")
     except OSError as error:
-        click.echo(f"cache: none, for {error.strerror or error}  (CHAINRULE_CACHE sets one)")
+        say(f"cache: none, for {error.strerror or error}  (CHAINRULE_CACHE sets one)")
 
 
 @click.command(
@@ -74,9 +74,9 @@ def runs(folder: str | None) -> int:
     if rows:
         print_table(rows)
     elif not faults:
-        click.echo(f"there is no run in {folder or RUNS} yet: train one with: chainrule train", err=True)
+        say(f"there is no run in {folder or RUNS} yet: train one with: chainrule train", err=True)
     for fault in faults:
-        click.echo(f"chainrule: {fault}", err=True)
+        say(f"chainrule: {fault}", err=True)
     return 2 if faults else 0
 
 
@@ -94,4 +94,4 @@ def completion(shell: str) -> None:
 
     kind = get_completion_class(shell)
     if kind is not None:
-        click.echo(kind(cli, {}, "chainrule", "_CHAINRULE_COMPLETE").source())
+        say(*kind(cli, {}, "chainrule", "_CHAINRULE_COMPLETE").source().split("\n"))

@@ -1,15 +1,54 @@
-"""What the subcommands share in talking: JSON, tables, and what the terminal can show."""
+"""What the subcommands share in output: lines, tables, JSON, and what the terminal can show.
+
+Names come from strangers: of files, of runs and their classes, of the tensors in a file. So whatever is printed goes
+through `say` or `print_table`, which show control characters instead of sending them to the terminal.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import sys
+import unicodedata
 from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+
+_DIRECTIONS = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
+"""Classes of characters by which a text is shown in another order than it is in (Unicode Standard Annex 9)."""
+
+
+def say(*lines: str, err: bool = False, bold: bool = False) -> None:
+    """Print lines, or an empty one; characters that would move the cursor or change the terminal are shown as escapes.
+
+    Args:
+        lines: of text, each of which stays one line.
+        err: print them to standard error.
+        bold: in bold letters, where the terminal has any.
+    """
+    for line in lines or [""]:
+        text = printable(line)
+        click.echo(click.style(text, bold=True) if bold else text, err=err)
+
+
+def printable(text: str) -> str:
+    """The text with control characters, changes of direction and bytes that are no characters written as escapes."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(_escaped(character) for character in text)
+
+
+def _escaped(character: str) -> str:
+    if "\udc80" <= character <= "\udcff":  # a byte of a file name that is no UTF-8
+        return f"\\x{os.fsencode(character)[0]:02x}"
+    control = unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp")
+    if control or unicodedata.bidirectional(character) in _DIRECTIONS:
+        return character.encode("unicode_escape").decode("ascii")
+    return character
 
 
 def print_json(document: Any) -> None:
@@ -19,13 +58,14 @@ def print_json(document: Any) -> None:
 
 def print_table(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> None:
     """Rows in aligned columns; those in `right` are aligned to the right."""
+    rows = [[printable(cell) for cell in row] for row in rows]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         cells = [
             cell.rjust(width) if i in right else cell.ljust(width)
             for i, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
-        click.echo("  ".join(cells).rstrip())
+        say("  ".join(cells).rstrip())
 
 
 def ascii_only() -> bool:

@@ -8,7 +8,7 @@ import click
 import numpy as np
 
 from chainrule.cli.arguments import PathName
-from chainrule.cli.output import ascii_only, print_json
+from chainrule.cli.output import ascii_only, print_json, printable, say
 from chainrule.cli.read import reader
 from chainrule.errors import PictureError
 from chainrule.training import run as runs
@@ -72,21 +72,21 @@ def predict(images: Sequence[str], place: str | None, as_json: bool, explain: st
         for entry in read:
             _say(entry, run)
         if any("digit" in entry for entry in read):
-            click.echo(f"read by {_name(run, place)}")
+            say(f"read by {_name(run, place)}")
         if explain is not None and "digit" in read[0]:
-            click.echo(f"drawn: {explain}")
+            say(f"drawn: {explain}")
     return 2 if any("error" in entry for entry in read) else 0
 
 
 def _say(entry: dict[str, Any], run: Run) -> None:
     if "error" in entry:
-        click.echo(f"chainrule: {entry['error']}", err=True)
+        say(f"chainrule: {entry['error']}", err=True)
         return
     from chainrule.plots import text
 
-    names = run.config["data"]["classes"]
-    click.echo(f"{entry['file']}: {names[entry['digit']]}  ({entry['confidence']:.1%} sure)")
-    click.echo("\n".join("  " + line for line in text.bars(entry["confidences"], names, width=60, ascii=ascii_only())))
+    names = [printable(name) for name in run.config["data"]["classes"]]
+    say(f"{entry['file']}: {names[entry['digit']]}  ({entry['confidence']:.1%} sure)")
+    say(*["  " + line for line in text.bars(entry["confidences"], names, width=60, ascii=ascii_only())])
 
 
 def _name(run: Run, place: str | None) -> str:

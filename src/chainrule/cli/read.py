@@ -10,7 +10,7 @@ import numpy as np
 
 from chainrule.autograd import no_grad
 from chainrule.cli.arguments import PathName
-from chainrule.cli.output import print_json
+from chainrule.cli.output import print_json, printable, say
 from chainrule.errors import RunError, UserError
 from chainrule.models import images_to_inputs
 from chainrule.tensor import from_numpy
@@ -62,7 +62,7 @@ def read(photo: str, place: str | None, min_confidence: float, as_json: bool, ou
     picture = open_photo(photo)
     run = runs.shipped() if place is None else runs.find(place)
     lines = read_page(np.asarray(picture.convert("L")), reader(run))
-    names = run.config["data"]["classes"]
+    names = [printable(name) for name in run.config["data"]["classes"]]
     if out is not None:
         save_photo(draw_page(picture, lines, names, min_confidence), out)
     if as_json:
@@ -70,11 +70,11 @@ def read(photo: str, place: str | None, min_confidence: float, as_json: bool, ou
         return
     between = "" if all(len(name) == 1 for name in names) else " "
     for line in lines:
-        click.echo(between.join(names[digit.digit] if digit.confidence >= min_confidence else "?" for digit in line))
+        say(between.join(names[digit.digit] if digit.confidence >= min_confidence else "?" for digit in line))
     if not lines:
-        click.echo(f"{photo}: no digits found", err=True)
+        say(f"{photo}: no digits found", err=True)
     if out is not None:
-        click.echo(f"drawn: {out}", err=True)
+        say(f"drawn: {out}", err=True)
 
 
 def reader(run: Run) -> Reader:

@@ -14,7 +14,7 @@ import click
 from chainrule import data as datasets
 from chainrule import models
 from chainrule.cli.arguments import PathName
-from chainrule.cli.output import ascii_only, json_number, print_json
+from chainrule.cli.output import ascii_only, json_number, print_json, printable, say
 from chainrule.data.catalogue import SOURCES
 from chainrule.kernels.team import threads
 from chainrule.training import experiment
@@ -72,7 +72,7 @@ def train(resume: str | None, as_json: bool, quiet: bool, **options: Any) -> Non
     console = _terminal() if talkative else None
     shown: list[Callback] = []
     if talkative:
-        shown.append(EpochLines(console.print if console else click.echo))
+        shown.append(EpochLines(console.print if console else say))
     if console:
         shown.append(Bar(console))
     trainer = experiment.prepare(run, data, shown)
@@ -85,7 +85,7 @@ def train(resume: str | None, as_json: bool, quiet: bool, **options: Any) -> Non
             trainer.fit(run.config["training"]["epochs"])
     except Interrupted:
         again = f"chainrule train --resume {shlex.quote(str(run.folder))}"
-        click.echo(f"stopped in epoch {trainer.epoch + 1}; go on with: {again}", err=True)
+        say(f"stopped in epoch {trainer.epoch + 1}; go on with: {again}", err=True)
         raise
     result = experiment.finish(run, data, sum(record["seconds"] for record in trainer.history))
     _draw(run)
@@ -121,7 +121,7 @@ def _interruptible(trainer: Trainer) -> Iterator[None]:
     def stop(number: int, frame: Any) -> None:
         trainer.interrupt = True
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        click.echo("stopping after this step (Ctrl-C again quits at once)", err=True)
+        say("stopping after this step (Ctrl-C again quits at once)", err=True)
 
     try:
         before = signal.signal(signal.SIGINT, stop)
@@ -137,8 +137,8 @@ def _interruptible(trainer: Trainer) -> Iterator[None]:
 def _introduce(run: Run, trainer: Trainer, data: ImageData) -> None:
     spec, recipe = run.config["model"], run.config["training"]
     parameters = sum(p.numel() for p in trainer.network.parameters())
-    click.echo(f"{spec['name']}: {models.get(spec['name']).summary}; {parameters:,} parameters")
-    click.echo(
+    say(f"{spec['name']}: {models.get(spec['name']).summary}; {parameters:,} parameters")
+    say(
         f"{data.name}: {len(trainer.loader.dataset):,} images to learn from; {recipe['optimizer']}, "
         f"rate {recipe['lr']:g} ({recipe['schedule']}), batches of {recipe['batch_size']}, seed {run.config['seed']}"
     )
@@ -146,12 +146,12 @@ def _introduce(run: Run, trainer: Trainer, data: ImageData) -> None:
         ways = ", ".join(f"{name} {value:g}" for name, value in recipe["augment"].items())
         last = recipe.get("plain_epochs", 0)
         but = f", but not in the last {f'{last} epochs' if last > 1 else 'epoch'}" if last else ""
-        click.echo(f"each image is changed a little every time ({ways}){but}")
+        say(f"each image is changed a little every time ({ways}){but}")
     if trainer.epoch >= recipe["epochs"]:
-        click.echo(f"all {recipe['epochs']} epochs are done; here is their result again")
+        say(f"all {recipe['epochs']} epochs are done; here is their result again")
     elif trainer.epoch or trainer.step:
-        click.echo(f"going on from epoch {trainer.epoch + 1}, step {trainer.step + 1} of {len(trainer.loader)}")
-    click.echo()
+        say(f"going on from epoch {trainer.epoch + 1}, step {trainer.step + 1} of {len(trainer.loader)}")
+    say()
 
 
 def _draw(run: Run) -> None:
@@ -159,7 +159,7 @@ def _draw(run: Run) -> None:
     if run.history:
         from chainrule.plots import style, training  # loads matplotlib
 
-        style.save(training.curves(run.history, title=run.folder.name), run.folder / "curves.png")
+        style.save(training.curves(run.history, title=printable(run.folder.name)), run.folder / "curves.png")
 
 
 def _document(run: Run, result: dict[str, Any]) -> dict[str, Any]:
@@ -185,13 +185,13 @@ def _conclude(run: Run, result: dict[str, Any], quiet: bool) -> None:
                 ("validation loss", "validation_loss", 1),
                 ("validation accuracy, %", "validation_accuracy", 100),
             ):
-                click.echo(f"\n{title}")
+                say("", title)
                 lines = text.curve([record[key] * scale for record in history], width=64, height=4, ascii=ascii_only())
-                click.echo("\n".join(lines))
+                say(*lines)
         best = max(history, key=lambda record: record["validation_accuracy"])["epoch"]
-        click.echo(f"\nbest epoch     {best} of {len(history)}, by validation accuracy; its weights are kept")
-    click.echo(f"test accuracy  {result['test_accuracy']:.2%}  (loss {result['test_loss']:.4f})")
-    click.echo(f"time           {result['seconds']:.1f} s")
-    click.echo(f"run            {run.folder}")
+        say("", f"best epoch     {best} of {len(history)}, by validation accuracy; its weights are kept")
+    say(f"test accuracy  {result['test_accuracy']:.2%}  (loss {result['test_loss']:.4f})")
+    say(f"time           {result['seconds']:.1f} s")
+    say(f"run            {run.folder}")
     if not quiet:
-        click.echo(f"\nnext: chainrule evaluate {shlex.quote(str(run.folder))} --mistakes mistakes.png")
+        say("", f"next: chainrule evaluate {shlex.quote(str(run.folder))} --mistakes mistakes.png")
