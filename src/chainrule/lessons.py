@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import importlib
 import re
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from chainrule.console import replace_unencodable
 from chainrule.errors import UserError
 
 if TYPE_CHECKING:
@@ -23,6 +25,10 @@ if TYPE_CHECKING:
 
 _HERE = Path(__file__).parent
 FOLDERS = (_HERE / "lesson_files", _HERE.parents[1] / "lessons")  # as installed from a wheel; in a checkout
+
+
+if Path(getattr(sys.modules["__main__"], "__file__", None) or "").match("[0-9][0-9]_*.py"):
+    replace_unencodable()  # a lesson runs as a script, and prints formulas
 
 
 @dataclass(frozen=True)

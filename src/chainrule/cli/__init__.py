@@ -17,6 +17,7 @@ import click
 
 from chainrule import __version__
 from chainrule.cli.output import say
+from chainrule.console import replace_unencodable
 from chainrule.errors import UserError
 
 COMMANDS = {  # name: (module below chainrule.cli, what it does)
@@ -65,6 +66,7 @@ def cli() -> None:
 
 def main(arguments: list[str] | None = None) -> Any:
     """Run the command and exit with its code."""
+    replace_unencodable()
     warnings.showwarning = _warn
     try:
         code = cli.main(arguments, prog_name="chainrule", standalone_mode=False)

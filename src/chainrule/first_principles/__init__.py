@@ -16,7 +16,14 @@ Read them in this order; each can be run, and shows itself in a few seconds:
 The tests hold every gradient here to the engine's, to twelve digits.
 """
 
+import sys
+
 import numpy as np
 from numpy.typing import NDArray
 
+from chainrule.console import replace_unencodable
+
 Array = NDArray[np.float64]
+
+if sys.argv[:1] == ["-m"]:  # as Python has it while it imports the package of a page that is run, which will print
+    replace_unencodable()
