@@ -15,6 +15,7 @@ from chainrule import nn, optim
 from chainrule.errors import CaptureError
 from chainrule.jit import jit
 from chainrule.nn import functional as F  # noqa: N812
+from chainrule.optim import lr_scheduler
 
 pytestmark = pytest.mark.usefixtures("interpreted")
 
@@ -154,23 +155,46 @@ def test_the_users_own_error_passes():
     unchanged(before, whole(net, optimizer, random))
 
 
-def test_a_schedules_step_belongs_outside():
+SCHEDULES = {
+    "StepLR": lambda optimizer: lr_scheduler.StepLR(optimizer, 1),
+    "LambdaLR": lambda optimizer: lr_scheduler.LambdaLR(optimizer, lambda step: 1 / (1 + step)),
+    "OneCycleLR": lambda optimizer: lr_scheduler.OneCycleLR(optimizer, 0.1, total_steps=8),
+    "ReduceLROnPlateau": lambda optimizer: lr_scheduler.ReduceLROnPlateau(optimizer, patience=0),
+    "SequentialLR": lambda optimizer: lr_scheduler.SequentialLR(
+        optimizer, [lr_scheduler.StepLR(optimizer, 1), lr_scheduler.ExponentialLR(optimizer, 0.5)], [1]
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+@pytest.mark.parametrize("what", ["the step of", "loading the state of", "making"])
+def test_a_schedules_step_belongs_outside(name, what):
+    """Nothing has been changed when it is refused: not the rates, and not the schedule's own count either."""
     net, optimizer, _ = setting()
-    schedule = optim.lr_scheduler.StepLR(optimizer, 1)
+    schedule = SCHEDULES[name](optimizer)
+    measures = (0.5,) if name == "ReduceLROnPlateau" else ()
+    for _ in range(2):
+        schedule.step(*measures)
+    saved = schedule.state_dict()
+    schedule.step(*measures)
+    change = {
+        "the step of": lambda: schedule.step(*measures),
+        "loading the state of": lambda: schedule.load_state_dict(saved),
+        "making": lambda: SCHEDULES[name](optimizer),
+    }[what]
 
     @jit
     def step(x):
         optimizer.zero_grad()
         net(x).sum().backward()
         optimizer.step()
-        schedule.step()
+        change()
 
-    with pytest.raises(
-        CaptureError, match=r"StepLR inside a compiled function would happen only once.*test_refusals.py:\d+"
-    ):
+    before = copy.deepcopy((schedule.state_dict(), optimizer.state_dict(), optimizer.state))
+    pattern = rf"{what} a .*LR.* inside a compiled function would happen only once.*test_refusals.py:\d+"
+    with pytest.raises(CaptureError, match=pattern):
         step(chainrule.ones(2, 3))
-    assert optimizer.param_groups[0]["lr"] == 0.1
-    assert optimizer.state == {}
+    assert (schedule.state_dict(), optimizer.state_dict(), optimizer.state) == before
 
 
 def test_tensors_that_got_out_say_so():

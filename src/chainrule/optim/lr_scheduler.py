@@ -52,6 +52,7 @@ class LRScheduler:
 
     def step(self) -> None:
         """Go on by one step."""
+        _outside(f"the step of a {type(self).__name__}")
         self.last_epoch += 1
         try:
             rates = self.get_lr()
@@ -61,8 +62,6 @@ class LRScheduler:
         self._set(rates)
 
     def _set(self, rates: Sequence[float]) -> None:
-        if mode.trace is not None:
-            mode.trace.refuse(f"the step of a {type(self).__name__}")
         self._last_lr = list(rates)
         for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
             group["lr"] = rate
@@ -77,6 +76,7 @@ class LRScheduler:
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Take over a state; nothing is changed unless it fits. The rates themselves are in the optimiser's."""
+        _outside(f"loading the state of a {type(self).__name__}")
         self._fits(state_dict)
         vars(self).update(state_dict)
 
@@ -313,6 +313,7 @@ class SequentialLR(LRScheduler):
 
     def step(self) -> None:
         """Go on by one step."""
+        _outside(f"the step of a {type(self).__name__}")
         self.last_epoch += 1
         starts = [0, *self._milestones]
         position = bisect_right(starts, self.last_epoch) - 1
@@ -332,6 +333,7 @@ class SequentialLR(LRScheduler):
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Take over a state; nothing is changed unless it fits."""
+        _outside(f"loading the state of a {type(self).__name__}")
         self._fits(state_dict)
         for scheduler, state in zip(self._schedulers, state_dict["_schedulers"], strict=True):
             scheduler.load_state_dict(state)
@@ -381,6 +383,7 @@ class ReduceLROnPlateau(LRScheduler):
 
     def step(self, metrics: SupportsFloat) -> None:  # type: ignore[override]  # this schedule goes by a measure
         """Go on by one step, of which the measure is told."""
+        _outside(f"the step of a {type(self).__name__}")
         measure = float(metrics)
         self.last_epoch += 1
         better = self._is_better(measure)
@@ -402,7 +405,14 @@ class ReduceLROnPlateau(LRScheduler):
         return sign * measure > sign * self.best + self.threshold
 
 
+def _outside(what: str) -> None:
+    """Refuse, before anything has changed, what a compiled function would do once and never again."""
+    if mode.trace is not None:
+        mode.trace.refuse(what)
+
+
 def _optimizer(scheduler: LRScheduler, optimizer: Optimizer) -> Optimizer:
+    _outside(f"making a {type(scheduler).__name__}")
     kind = type(optimizer).__name__
     check(scheduler, isinstance(optimizer, Optimizer), f"takes an optimiser, not {kind}", TypeError)
     return optimizer
