@@ -64,6 +64,35 @@ class Pair:
         return sum(map(len, self.steps[1].programs.values()))
 
 
+def test_results_are_their_own_memory_from_the_first_call_on():
+    """The first call of a step with momentum runs as it is, for the momentum does not exist yet."""
+    w = numbers(3).requires_grad_()
+    optimizer = optim.SGD([w], 0.1, momentum=0.9)
+
+    @jit
+    def step(x):
+        optimizer.zero_grad()
+        loss = (w * x).sum()
+        loss.backward()
+        optimizer.step()
+        return loss, {"weights": w, "text": "as it is"}
+
+    expected, kept = numbers(3).numpy(), []
+    velocity = 0.0
+    for seed in range(3):
+        x = numbers(3, seed=seed + 1)
+        loss, rest = step(x)
+        assert loss.item() == pytest.approx(float((expected * x.numpy()).sum()))
+        velocity = 0.9 * velocity + x.numpy()
+        expected = expected - 0.1 * velocity
+        assert rest["text"] == "as it is"
+        assert not loss.requires_grad
+        assert not rest["weights"].requires_grad
+        kept.append((rest["weights"], expected))
+    for tensor, values in kept:
+        np.testing.assert_allclose(tensor.numpy(), values, rtol=1e-12)
+
+
 def test_a_state_is_loaded_between_calls():
     pair = Pair()
     pair.run()

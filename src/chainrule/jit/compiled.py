@@ -115,7 +115,7 @@ class Compiled:
             if replay is None:
                 trace.forget_starts()
         if replay is None:
-            return self.function(*arguments, **options)
+            return _mapped(self.function(*arguments, **options), _own)
         try:
             replay.compile()
             result = replay(arrays)
@@ -290,6 +290,11 @@ def _key(x: Any, arrays: list[Any]) -> Any:
         return type(x), x
     arrays.append(array)
     return array.shape, array.dtype, requires_grad
+
+
+def _own(x: Any) -> Any:
+    """An output as a program gives it: in memory of its own, without the graph."""
+    return Tensor._wrap(x._data.copy()) if isinstance(x, Tensor) else x
 
 
 def _mapped(x: Any, function: Callable[[Any], Any]) -> Any:
