@@ -14,10 +14,13 @@ import numpy as np
 from chainrule.autograd.mode import mode
 from chainrule.errors import CaptureError
 from chainrule.jit import report
+from chainrule.jit.frames import user_line
 from chainrule.jit.graph import Value, dense
+from chainrule.jit.guards import exact
 from chainrule.jit.program import Program
 from chainrule.jit.schedule import plan
-from chainrule.jit.trace import GRADIENT, Trace, UnsettledError, told
+from chainrule.jit.settings import UnsettledError
+from chainrule.jit.trace import GRADIENT, Trace
 from chainrule.jit.tracer import Tracer, Untraceable
 from chainrule.kernels import team
 from chainrule.kernels.compile import cannot_compile, give_up, works
@@ -64,7 +67,7 @@ class Compiled:
         key = (_key((arguments, options) if options else arguments, arrays), bool(mode.recording), team.threads())
         with self.lock:
             for replay in self.programs.get(key, ()):
-                if replay.applies():
+                if replay.guards.hold():
                     return replay(arrays)
             return self._traced(key, arguments, options, arrays)
 
@@ -151,35 +154,42 @@ class Replay:
 
     def __init__(self, trace: Trace, sources: Sequence[Value], outputs: Sequence[Value], form: Any) -> None:
         self.trace, self.sources, self.outputs, self.form = trace, sources, outputs, form
+        self.guards = trace.host.guards
         self.writes, self.gradients = trace.finished()
         self._write()
 
     def _write(self) -> None:
         """Write down what Python has to look at before each run, and to do after it."""
-        trace, host = self.trace, self.trace.host
+        trace, host, guards = self.trace, self.trace.host, self.guards
         for module, training in trace.modules.values():
-            name, hooks = host.name(module), _hooks(module)
-            host.check(f"{name}.training is {training}")
+            name, hooks, what = host.name(module), _hooks(module), type(module).__name__
+            guards.same(f"{name}.training", f"{what}.training", training)
             if hooks is None:
-                host.check(f"not ({name}._pre_hooks or {name}._hooks or {name}._backward_hooks)")
+                guards.add(f"not ({name}._pre_hooks or {name}._hooks or {name}._backward_hooks)", what, "has no hooks")
             else:
-                host.check(f"{host.name(_hooks)}({name}) == {host.name(hooks)}")
+                guards.add(f"{host.name(_hooks)}({name}) == {host.name(hooks)}", what, "has its hooks")
         for ref, array, node in trace.tensors.values():
             same = f"_t._data is {host.name(array)} and _t._node is {host.name(node)}"
-            host.check(f"(_t := {host.name(ref)}()) is not None and {same}")
+            what = f"a tensor of shape {array.shape}"
+            guards.add(f"(_t := {host.name(ref)}()) is not None and {same}", what, "has its memory and gradients")
         for leaf in trace.leaves.values():
             name, hooks = host.name(leaf), tuple(leaf.hooks or ())
-            host.check(f"(not {name}.hooks or tuple({name}.hooks) == {hooks})")
+            what = f"a tensor of shape {leaf.shape}"
+            guards.add(f"(not {name}.hooks or tuple({name}.hooks) == {hooks})", what, "has its hooks")
         for optimizer, position, state in trace.states:  # another state may be loaded
-            host.check(f"{host.name(optimizer)}.state.get({position}) is {host.name(state)}")
+            what = f"{type(optimizer).__name__}.state"
+            guards.add(f"{host.name(optimizer)}.state.get({position}) is {host.name(state)}", what, "is the same")
         for state, key, array in trace.remembered.values():
-            host.check(f"{host.name(state)}.get({key!r}) is {host.name(array)}")
+            guards.add(f"{host.name(state)}.get({key!r}) is {host.name(array)}", repr(key), "is the same array")
         for optimizer, _ in trace.optimizers.values():
             name, groups = f"{host.name(optimizer)}.param_groups", optimizer.param_groups
-            host.check(f"len({name}) == {len(groups)}")
+            what = f"{type(optimizer).__name__}.param_groups"
+            guards.add(f"len({name}) == {len(groups)}", what, "has its length")
             for i, group in enumerate(groups):
-                host.check(
-                    f"{name}[{i}] is {host.name(group)} and len({name}[{i}]['params']) == {len(group['params'])}"
+                guards.add(
+                    f"{name}[{i}] is {host.name(group)} and len({name}[{i}]['params']) == {len(group['params'])}",
+                    f"{what}[{i}]",
+                    "has its parameters",
                 )
         made = {id(leaf) for leaf, _ in self.gradients}
         looked = list(trace.looked.values())
@@ -197,7 +207,8 @@ class Replay:
         kept = [*self.outputs, *(value for _, value in self.gradients)]
         schedule = plan(trace.values, kept, self.writes)
         self.program = Program(schedule, trace.host, self.sources, kept)
-        self.applies, self.clean, self.prepare, self.remember = trace.host.functions()
+        self.guards.compile()
+        self.clean, self.prepare, self.remember = trace.host.functions()
         for value in trace.values:  # examples have done their duty: only their shapes and strides are asked for
             value.forget()
 
@@ -266,7 +277,7 @@ def _line(error: Untraceable) -> str:
     while step is not None:
         lines.append((step.tb_frame.f_code.co_filename, step.tb_lineno))
         step = step.tb_next
-    return told(lines)
+    return user_line(lines)
 
 
 def _key(x: Any, arrays: list[Any]) -> Any:
@@ -281,13 +292,14 @@ def _key(x: Any, arrays: list[Any]) -> Any:
     elif isinstance(x, (tuple, list)):
         return type(x), tuple([_key(part, arrays) for part in x])
     elif isinstance(x, dict):
-        return type(x), tuple([(name, _key(value, arrays)) for name, value in x.items()])
+        return type(x), tuple([(exact(name), _key(value, arrays)) for name, value in x.items()])
     else:
+        key = exact(x)
         try:
-            hash(x)
+            hash(key)
         except TypeError:
             raise CaptureError(f"jit: an argument of the type {type(x).__name__} cannot be told from others") from None
-        return type(x), x
+        return key
     arrays.append(array)
     return array.shape, array.dtype, requires_grad
 

@@ -7,26 +7,26 @@ While it runs, `mode.trace` is set, and Tensors, the tape and optimisers come he
 
 from __future__ import annotations
 
-import os
-import sys
 import weakref
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from chainrule.autograd.mode import _HOUSE, mode
+from chainrule.autograd.mode import mode
 from chainrule.errors import CaptureError, LostTensorError
 from chainrule.jit.emit import NAMES, fits_gemm
+from chainrule.jit.frames import where
 from chainrule.jit.graph import SOURCES, Value, base_of, dense
+from chainrule.jit.guards import exact
 from chainrule.jit.host import Host
 from chainrule.jit.kernels import STEPS
-from chainrule.jit.tracer import Number, Tracer, Untraceable
+from chainrule.jit.settings import Number, Settings
+from chainrule.jit.tracer import Tracer, Untraceable
 from chainrule.ops.dtypes import promote
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from numpy.typing import NDArray
 
@@ -36,44 +36,10 @@ if TYPE_CHECKING:
     from chainrule.tensor import Tensor
 
 
-LIBRARY = str(Path(os.__file__).parent) + os.sep
 GRADIENT = (
     "a gradient of shape {} is there from before, and would be used or added to: call zero_grad() first, inside the "
     "compiled function"
 )
-
-
-class UnsettledError(BaseException):  # no `except Exception` of the user's is to catch it
-    """An optimiser does not remember yet what it will from its first step on: its second can be compiled."""
-
-
-class Settings(dict[str, Any]):
-    """An optimiser's options or what it remembers of a parameter, with Numbers and Tracers in the place of values."""
-
-    def __init__(self, trace: Trace, real: dict[str, Any]) -> None:
-        super().__init__(real)
-        self.trace, self.real, self.name = trace, real, trace.host.name(real)
-
-    def __getitem__(self, key: str) -> Any:
-        value = super().__getitem__(key)
-        if isinstance(value, np.ndarray):
-            self.trace.remembered[id(self.real), key] = self.real, key, value
-        return self.trace.setting(f"{self.name}[{key!r}]", value)
-
-    def get(self, key: str, default: Any = None) -> Any:
-        """The entry, or the default if there is none."""
-        return self[key] if key in self else default  # noqa: SIM401  # that is what is defined here
-
-    def __setitem__(self, key: str, value: Any) -> None:
-        real = self.real.get(key)
-        if key not in self.real:
-            raise UnsettledError
-        if isinstance(value, Tracer) and real is not None and value is self.trace.cells.get(id(real), (None,))[0]:
-            return  # `state[key] += ...`, which has changed it in place
-        if not isinstance(value, Number):
-            raise Untraceable("an optimiser remembers something new")
-        self.trace.host.assign(f"{self.name}[{key!r}]", value)
-        super().__setitem__(key, value.value)
 
 
 class Trace:
@@ -102,6 +68,7 @@ class Trace:
         self.optimizers: dict[int, tuple[Optimizer, set[int]]] = {}  # and what they remembered something of before
         self.states: list[tuple[Optimizer, int, dict[str, Any]]] = []
         self.remembered: dict[tuple[int, str], tuple[dict[str, Any], str, NDArray[Any]]] = {}
+        self.mappings: dict[int, Settings] = {}  # options and states, by identity
         self.leaves: dict[int, Leaf] = {}
         self.looked: dict[int, Leaf] = {}  # leaves that were found without a gradient
         self.zeroed: dict[int, tuple[Leaf, Any]] = {}  # leaves whose gradient is set, and what it was
@@ -123,7 +90,7 @@ class Trace:
         key = None
         if kind in ("elementwise", "reduce", "matmul", "view"):  # computed once, if it is asked for twice
             told = tuple(
-                id(x) if isinstance(x, Value) else ("S", x[1]) if isinstance(x, tuple) else (type(x), x) for x in inputs
+                id(x) if isinstance(x, Value) else ("S", x[1]) if isinstance(x, tuple) else exact(x) for x in inputs
             )
             form = (example.shape, example.strides, example.dtype)
             key = (kind, op, told, *form, tuple(sorted(options.items(), key=lambda item: item[0])))
@@ -154,6 +121,8 @@ class Trace:
 
     def lift(self, x: Any, detached: bool = False) -> Any:
         """An input of an operation as the trace knows it: Tensors and arrays as Tracers, numbers as they are."""
+        if type(x) is Number:
+            return x
         array = x if type(x) is Tracer else getattr(x, "_data", x)
         if type(array) is Tracer:
             if array.trace is not self:
@@ -203,6 +172,8 @@ class Trace:
                 given.append(value)
         with np.errstate(all="ignore"):
             example = ufunc(*examples)
+        if not any(isinstance(e, np.ndarray) and e.dtype.kind == "f" for e in examples):
+            self._guard_types(x for x in inputs if isinstance(x, Number))
         scalars = [e if isinstance(e, (bool, int, float)) else e.dtype for e in examples]
         if ufunc is np.where:
             scalars = scalars[1:]
@@ -212,6 +183,18 @@ class Trace:
         if common.kind not in "biuf" or result.itemsize > 8:
             raise Untraceable(f"type {common}")
         return self.made("elementwise", ufunc, given, example, type=common)
+
+    def _guard_types(self, numbers: Iterable[Number]) -> None:
+        """Beside arrays that are not floating, whether a number is an int or a float decides on the result's type."""
+        for number in numbers:
+            kind = self.host.names[type(number.value)]
+            what = type(number.value).__name__
+            self.host.guards.add(f"type({number.source}) is {kind}", "a number of the optimizer", f"is of type {what}")
+
+    def scalar(self, number: Number) -> Tracer:
+        """A number of the optimizer as an array without dimensions."""
+        example = np.asarray(number.value)
+        return self.made("elementwise", "cast", ((number, self.host.slot(number)),), example, type=example.dtype)
 
     def cast(self, x: Any, dtype: Any) -> Tracer:
         """x in another type."""
@@ -344,6 +327,9 @@ class Trace:
             if isinstance(x, Tracer):
                 arrays.append(x)
                 return _Hole(len(arrays) - 1)
+            if type(x) is Number:
+                arrays.append(self.scalar(x))
+                return _NumberHole(len(arrays) - 1)
             if type(x) in (list, tuple):
                 return type(x)(placed(part) for part in x)
             return x
@@ -422,18 +408,18 @@ class Trace:
             x = self.ordered(x, np.array(x.value.example))
         return x.value
 
-    def setting(self, code: str, value: Any) -> Any:
-        """An entry of an optimiser's settings or state."""
-        if isinstance(value, np.ndarray):
-            return self.captured(value)
-        if isinstance(value, bool) or value is None or isinstance(value, str):
-            self.host.expect(code, value)
-            return value
-        if isinstance(value, (int, float, np.number)):
-            return Number(self, self.host.new.get(code, code), value)
-        if isinstance(value, tuple):
-            return tuple(self.setting(f"{code}[{i}]", part) for i, part in enumerate(value))
-        raise Untraceable(f"a setting of the type {type(value).__name__}")
+    def settings(self, real: dict[str, Any], label: str) -> Any:
+        """An optimizer's options or state as the trace has them; one object for each mapping."""
+        found = self.mappings.get(id(real))
+        if found is None:
+            found = self.mappings[id(real)] = Settings(self, real, label)
+        return found
+
+    def described(self, code: str) -> str:
+        """Code about an optimizer's numbers, in the user's words."""
+        for settings in self.mappings.values():
+            code = code.replace(f"{settings.name}[", f"{settings.label}[")
+        return code
 
     def update(self, optimizer: Optimizer, position: int, parameter: Tensor, group: dict[str, Any]) -> None:
         """One parameter's step: the optimiser's `update`, on Tracers."""
@@ -443,10 +429,12 @@ class Trace:
             if not isinstance(tracer, Tracer):
                 raise Untraceable("an optimiser's step of something else than tensors")
         self.states.append((optimizer, position, state))
-        options = Settings(self, group)
+        kind = type(optimizer).__name__
+        number = next(i for i, real in enumerate(optimizer.param_groups) if real is group)
+        options = self.settings(group, f"{kind}.param_groups[{number}]")
         if options.get("maximize"):
             gradient = -gradient
-        optimizer.update(value, gradient, Settings(self, state), options)
+        optimizer.update(value, gradient, self.settings(state, f"{kind}.state[{position}]"), options)
         self.versions.append(parameter._version)
 
     def refused(self, what: str) -> CaptureError:
@@ -497,9 +485,15 @@ class _Hole(int):
     """Stands for an array among the arguments of a call."""
 
 
+class _NumberHole(int):
+    """Stands for a number of the optimizer among the arguments of a call."""
+
+
 def _filled(x: Any, arrays: Sequence[Any]) -> Any:
     if isinstance(x, _Hole):
         return arrays[x]
+    if isinstance(x, _NumberHole):
+        return arrays[x].item()
     if type(x) in (list, tuple):
         return type(x)(_filled(part, arrays) for part in x)
     return x
@@ -509,18 +503,3 @@ def _part(rule: Any, position: int, *inputs: Any) -> Any:
     parts = rule(*inputs)
     entry = parts[position] if isinstance(parts, tuple) else parts
     return entry() if callable(entry) else entry
-
-
-def where() -> str:
-    """The end of an error's message: the user's line."""
-    lines, frame = [], sys._getframe(1)
-    while frame is not None:
-        lines.append((frame.f_code.co_filename, frame.f_lineno))
-        frame = frame.f_back  # type: ignore[assignment]  # None at the outermost
-    return told(lines[::-1])
-
-
-def told(lines: Sequence[tuple[str, int | None]]) -> str:
-    """The innermost of some lines of code that is neither ours nor of Python's own library, as `copy.deepcopy`."""
-    own = [line for line in lines if not line[0].startswith((_HOUSE, LIBRARY))]
-    return " ({}:{})".format(*own[-1]) if own else ""

@@ -8,7 +8,6 @@ of Python in the program, or, where the question is the user's own, an error.
 
 from __future__ import annotations
 
-import operator
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
@@ -17,8 +16,6 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 from chainrule.errors import LostTensorError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import NDArray
 
     from chainrule.jit.graph import Value
@@ -37,53 +34,6 @@ REDUCTIONS = {np.add: "sum", np.maximum: "max", np.minimum: "min"}
 
 class Untraceable(Exception):  # noqa: N818  # not always an error
     """Something that depends on the values and not on the shapes alone."""
-
-
-class Number:
-    """A number that every call computes anew, outside the program: a learning rate, a count of steps.
-
-    Attributes:
-        code: how, as Python; see `trace.Host`.
-        value: what it is now.
-    """
-
-    __slots__ = ("code", "trace", "value")
-
-    def __init__(self, trace: Trace, code: str, value: Any) -> None:
-        self.trace, self.code, self.value = trace, code, value
-
-    def __bool__(self) -> bool:
-        self.trace.host.expect(f"bool({self.code})", bool(self.value))
-        return bool(self.value)
-
-    def __float__(self) -> NoReturn:
-        raise Untraceable("a setting of the optimiser is asked for its value")
-
-    __int__ = __index__ = __float__
-
-    def __neg__(self) -> Any:
-        return 0 - self  # type: ignore[operator]  # the operators are made below
-
-
-def _arithmetic(symbol: str, compute: Callable[[Any, Any], Any], swapped: bool) -> Any:
-    def apply(self: Number, other: Any) -> Any:
-        if not isinstance(other, (Number, int, float)):
-            return NotImplemented
-        code, value = (other.code, other.value) if isinstance(other, Number) else (repr(other), other)
-        first, second = (
-            ((code, value), (self.code, self.value)) if swapped else ((self.code, self.value), (code, value))
-        )
-        return Number(self.trace, f"({first[0]} {symbol} {second[0]})", compute(first[1], second[1]))
-
-    return apply
-
-
-for _symbol, _name in {"+": "add", "-": "sub", "*": "mul", "/": "truediv", "**": "pow"}.items():
-    setattr(Number, f"__{_name}__", _arithmetic(_symbol, getattr(operator, _name), swapped=False))
-    setattr(Number, f"__r{_name}__", _arithmetic(_symbol, getattr(operator, _name), swapped=True))
-for _symbol, _name in {"<": "lt", "<=": "le", ">": "gt", ">=": "ge", "==": "eq", "!=": "ne"}.items():
-    setattr(Number, f"__{_name}__", _arithmetic(_symbol, getattr(operator, _name), swapped=False))
-Number.__hash__ = object.__hash__  # type: ignore[method-assign]
 
 
 class Tracer(NDArrayOperatorsMixin):
@@ -238,10 +188,13 @@ def _reduce(op: str) -> Any:
         axes = tuple(sorted(a % x.ndim for a in axes)) if x.ndim else ()
         if op != "sum" and initial is None and 0 in x.shape:
             raise Untraceable("the largest of nothing")
-        options = {} if op == "sum" or initial is None else {"initial": initial}
         function: Any = {"sum": np.sum, "max": np.max, "min": np.min}[op]
-        example = function(x.value.example, axis=axes, keepdims=keepdims, **options)
-        return trace.made("reduce", op, (x.value,), example, axes=axes, keepdims=bool(keepdims))
+        nothing = {} if op == "sum" or 0 not in x.shape else {"initial": initial}
+        example = function(x.value.example, axis=axes, keepdims=keepdims, **nothing)
+        result = trace.made("reduce", op, (x.value,), example, axes=axes, keepdims=bool(keepdims))
+        if initial is None or initial == {"sum": 0, "max": -np.inf, "min": np.inf}[op]:
+            return result
+        return {"sum": np.add, "max": np.maximum, "min": np.minimum}[op](result, initial)  # type: ignore[no-any-return]
 
     return record
 

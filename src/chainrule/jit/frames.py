@@ -1,0 +1,52 @@
+"""Whose code is running: the user's, chainrule's own, or that of Python's library and NumPy."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from chainrule.autograd.mode import _HOUSE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from types import FrameType
+
+_STANDARD = str(Path(os.__file__).parent) + os.sep
+_NUMPY = str(Path(np.__file__).parent) + os.sep
+
+
+def is_house(file: str) -> bool:
+    """Whether a file of code is chainrule's own."""
+    return file.startswith(_HOUSE)
+
+
+def is_library(file: str) -> bool:
+    """Whether a file of code belongs to Python's own library (such as `copy.deepcopy`) or to NumPy."""
+    if file.startswith(_STANDARD):
+        return "-packages" + os.sep not in file  # where other people's packages are installed
+    return file.startswith((_NUMPY, "<frozen "))
+
+
+def callers() -> Iterator[FrameType]:
+    """The frames of the running code outside this package, the innermost first."""
+    own = __file__.rpartition(os.sep)[0]
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        if not frame.f_code.co_filename.startswith(own):
+            yield frame
+        frame = frame.f_back
+
+
+def where() -> str:
+    """The end of an error's message: the user's line."""
+    return user_line([(frame.f_code.co_filename, frame.f_lineno) for frame in callers()][::-1])
+
+
+def user_line(lines: Sequence[tuple[str, int | None]]) -> str:
+    """The innermost of some lines of code that is the user's, as the end of a message."""
+    own = [line for line in lines if not is_house(line[0]) and not is_library(line[0])]
+    return " ({}:{})".format(*own[-1]) if own else ""

@@ -1,0 +1,165 @@
+"""Guards: what a compiled program depends on, as conditions that are checked before each run.
+
+Each guard is one expression of Python, and all of them together are one function without a loop or a look-up, since a
+step of a small network is over in some ten microseconds. `print(guards)` lists them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+class Names:
+    """Names under which generated code refers to objects. The objects are kept, so that an identity stays theirs."""
+
+    def __init__(self) -> None:
+        self._names: dict[int, tuple[str, Any]] = {}
+
+    def __getitem__(self, thing: Any) -> str:
+        return self._names.setdefault(id(thing), (f"x{len(self._names)}", thing))[0]
+
+    def namespace(self) -> dict[str, Any]:
+        """The objects by their names."""
+        return dict(self._names.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """One condition.
+
+    Attributes:
+        code: an expression that is true as long as the program applies.
+        subject: what it is about, in the user's words: "net.dropout.p".
+        state: how that must be: "is 0.5".
+        current: an expression for the present value, or None.
+    """
+
+    code: str
+    subject: str
+    state: str
+    current: str | None = None
+
+
+class Guards:
+    """The conditions of one program.
+
+    Attributes:
+        names: the objects that the conditions refer to.
+        hold: whether all conditions are true; there once `compile` has run.
+    """
+
+    hold: Callable[[], bool]
+
+    def __init__(self, names: Names) -> None:
+        self.names = names
+        self._guards: dict[str, Guard] = {}  # by code, in order
+
+    def add(self, code: str, subject: str, state: str, current: str | None = None) -> None:
+        """The program applies as long as `code` is true; for the other arguments see `Guard`."""
+        self._guards.setdefault(code, Guard(code, subject, state, current))
+
+    def same(self, code: str, subject: str, value: Any) -> None:
+        """The program applies as long as `code` gives this value: the same object, or an equal plain value."""
+        name = self.names[value]
+        condition = f"{code} is {name}"
+        if value is None or type(value) is bool:
+            condition = f"{code} is {value}"
+        elif is_plain(value):
+            condition = f"((_v := {code}) is {name} or {self.names[alike]}(_v, {name}))"
+        self.add(condition, subject, f"is {shown(value)}", code)
+
+    def compile(self) -> None:
+        """Make `hold`."""
+        conditions = " and ".join(guard.code for guard in self) or "True"
+        # What a condition asks for may be gone: an attribute that was deleted, an entry that was taken out
+        text = f"def hold():\n try:\n  return {conditions}\n except Exception:\n  return False\n"
+        space = self.names.namespace()
+        exec(text, space)  # noqa: S102  # what the trace wrote
+        self.hold = space["hold"]
+
+    def broken(self) -> str | None:
+        """The first condition that is not true, as the user would say it: "net.dropout.p is 0.4, not 0.5"."""
+        space = self.names.namespace()
+        for guard in self:
+            try:
+                if eval(guard.code, space):  # noqa: S307  # what the trace wrote
+                    continue
+                present = "" if guard.current is None else shown(eval(guard.current, space))  # noqa: S307
+            except Exception:
+                return f"{guard.subject} is gone"
+            was = guard.state.removeprefix("is ")
+            if not present:
+                return f"{guard.subject} has changed"
+            return f"{guard.subject} is {f'another object ({was})' if present == was else f'{present}, not {was}'}"
+        return None
+
+    def __iter__(self) -> Iterator[Guard]:
+        return iter(self._guards.values())
+
+    def __str__(self) -> str:
+        return "\n".join(f"{guard.subject} {guard.state}" for guard in self)
+
+
+PLAIN = (
+    bool, int, float, complex, str, bytes, range, slice, frozenset, Enum, np.generic, np.dtype, type(None), type(...),
+)  # fmt: skip
+"""What counts by its value. All else counts by its identity."""
+
+
+def is_plain(x: Any) -> bool:
+    """Whether x is a number, a text or the like, or a tuple: two of them are the same if their values are."""
+    return isinstance(x, (tuple, *PLAIN))
+
+
+def exact(x: Any) -> Any:
+    """A key that is equal for values that give the same results, and for no others.
+
+    `==` is not enough for that: 0.0 == -0.0, 1 == True == 1.0, and NaN is not equal to itself.
+    """
+    kind = type(x)
+    if kind is float:
+        return (kind, x) if x and x == x else (kind, repr(x))
+    if isinstance(x, (tuple, frozenset)):
+        return kind, kind(map(exact, x)) if kind in (tuple, frozenset) else tuple(map(exact, x))
+    if isinstance(x, slice):
+        return kind, exact(x.start), exact(x.stop), exact(x.step)
+    if isinstance(x, np.generic):
+        return kind, x.dtype, x.tobytes()
+    if isinstance(x, (float, complex)):  # and their subclasses
+        return kind, repr(x)
+    dataclass_options = getattr(kind, "__dataclass_params__", None)
+    if dataclass_options is not None and dataclass_options.frozen and dataclass_options.eq:
+        return kind, *(exact(getattr(x, field.name)) for field in fields(x) if field.compare)
+    return kind, x
+
+
+def alike(now: Any, before: Any) -> bool:
+    """Whether nothing depends on which of the two it is: the same object, or equal plain values."""
+    if now is before:
+        return True
+    if type(now) is not type(before):
+        return False
+    if isinstance(before, tuple):
+        return len(now) == len(before) and all(map(alike, now, before))
+    return isinstance(before, PLAIN) and bool(exact(now) == exact(before))
+
+
+def shown(x: Any) -> str:
+    """A value as messages show it: plain values as they are, objects by their type."""
+    if isinstance(x, PLAIN):
+        text = repr(x)
+        return text if len(text) <= 40 else f"{text[:37]}..."
+    if isinstance(x, tuple):
+        return f"({', '.join(map(shown, x))}{',' if len(x) == 1 else ''})"
+    if hasattr(x, "shape") and hasattr(x, "dtype"):
+        return f"a {type(x).__name__} of shape {x.shape}"
+    if isinstance(x, type) or (callable(x) and hasattr(x, "__qualname__")):
+        return str(x.__qualname__)
+    return f"a {type(x).__name__}"
