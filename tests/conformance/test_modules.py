@@ -93,7 +93,15 @@ INITS = [
     ("kaiming_uniform_", {"a": 0.3, "nonlinearity": "tanh"}),
     ("kaiming_normal_", {}),
     ("kaiming_normal_", {"mode": "fan_out", "nonlinearity": "linear"}),
+    ("trunc_normal_", {"std": 2.0, "a": -1.0, "b": 3.0}),
+    ("orthogonal_", {"gain": 1.5}),
 ]
+
+
+def test_every_way_to_start_is_there():
+    ours = {name for name in vars(nn.init) if name.endswith("_") and not name.startswith("_")}
+    assert ours == {name for name, _ in INITS}
+    assert ours <= set(dir(torch.nn.init))
 
 
 @pytest.mark.parametrize("shape", [(60, 90), (8, 6, 7, 5)], ids=str)

@@ -6,6 +6,8 @@ import functools
 
 import pytest
 
+from chainrule import ops
+
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'chainrule[torch]'")
 pytest.importorskip("expecttest", reason="PyTorch's samples need expecttest: pip install 'chainrule[torch]'")
 
@@ -50,6 +52,24 @@ def test_what_pytorch_refuses():
     found = [opinfo.refusals(entry) for entry in opinfo.ENTRIES]
     assert [fault for _, faults in found for fault in faults] == []
     assert sum(count for count, _ in found) >= 155  # as many calls as torch 2.13 lists for the CPU
+
+
+def has(entry):
+    """Whether there is a function or method of ours of an entry's name."""
+    return opinfo.ours(entry) is not None
+
+
+def test_every_entry_of_a_name_that_we_have_is_run():
+    known = {entry.name for entry in opinfo.op_db if has(entry)}
+    assert known - set(opinfo.NAMES) == set(opinfo.ELSEWHERE)
+    assert set(opinfo.NAMES) <= known
+    assert len(opinfo.NAMES) == len(set(opinfo.NAMES))
+
+
+def test_every_operation_of_ours_has_an_entry():
+    listed = {name.removeprefix("nn.functional.") for name in opinfo.NAMES}
+    public = set(ops.__all__) - {"NUMPY", "Operation", "operation"}
+    assert public - listed == set(opinfo.WITHOUT_SAMPLES)
 
 
 def test_totals():

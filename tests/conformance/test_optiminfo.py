@@ -38,6 +38,26 @@ def test_what_pytorch_refuses(entry):
     assert faults == []
 
 
+def classes(module, kind):
+    """The names of a module's public classes of a kind, without the kind itself."""
+    found = {name for name, value in vars(module).items() if isinstance(value, type) and issubclass(value, kind)}
+    return {name for name in found if not name.startswith("_")} - {kind.__name__}
+
+
+def test_every_optimizer_and_every_schedule_is_there():
+    assert set(optiminfo.NAMES) == classes(optim, optim.Optimizer) == {e.name for e in optiminfo.ENTRIES}
+    assert {name for name, _ in SETTINGS} <= set(optiminfo.NAMES)
+    used = {part for make in SCHEDULES.values() for part in make.__code__.co_names}
+    used |= {
+        part
+        for make in SCHEDULES.values()
+        for c in make.__code__.co_consts
+        if hasattr(c, "co_names")
+        for part in c.co_names
+    }
+    assert classes(our_schedules, our_schedules.LRScheduler) <= used
+
+
 @pytest.mark.parametrize("name", optiminfo.NAMES)
 def test_options_and_defaults(name):
     """Every option is PyTorch's, with its default; those that are missing are ways to run."""
