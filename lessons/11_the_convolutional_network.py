@@ -164,8 +164,10 @@ def learn(network):
 def right(network, images=exam):
     """The share of 1,000 validation images that a network reads right."""
     with chainrule.no_grad():
-        scores = [network(chainrule.from_numpy(part)).numpy() for part in np.split(images, 10)]
-    return np.mean(np.concatenate(scores).argmax(axis=1) == exam_answers)
+        scores = np.concatenate([network(chainrule.from_numpy(part)).numpy() for part in np.split(images, 10)])
+    if not np.isfinite(scores).all():
+        raise ValueError("the network has diverged, its scores are not numbers any more: try a smaller learning rate")
+    return np.mean(scores.argmax(axis=1) == exam_answers)
 
 
 print(f"new: {right(network):.1%} of 1,000 validation images read right")

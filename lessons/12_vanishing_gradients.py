@@ -209,6 +209,8 @@ def learn(net, epochs=2, rate=0.1):
             optimizer.step()
     with chainrule.no_grad():
         scores = net(chainrule.from_numpy(pixels)).numpy()
+    if not np.isfinite(scores).all():
+        raise ValueError("the network has diverged, its scores are not numbers any more: try a smaller learning rate")
     return np.mean(scores.argmax(axis=1) == answers)
 
 

@@ -112,6 +112,8 @@ def sums(net, images):
             passed = layer(passed)
             if isinstance(layer, nn.Linear):
                 found.append(passed.numpy())
+    if not all(np.isfinite(z).all() for z in found):  # NaN is neither above 0 nor not: such neurons cannot be counted
+        raise ValueError("the network has diverged, its z are not numbers any more: try a smaller learning rate")
     return found
 
 

@@ -199,3 +199,20 @@ def test_a_picture_on_a_full_disk(command, trained, here, fill_disk):
     assert (done.code, done.out) == (2, "")
     assert re.fullmatch("chainrule: c.png: .*No space left on device.*\n", done.err)
     assert not list(here.iterdir())
+
+
+def test_a_network_that_gives_no_numbers_is_not_judged(command, copy, here):
+    """Its weights are finite, but what comes of them is not: the largest of NaN would be the first class."""
+    weights.save(
+        {name: np.full(t.shape, 1e38, "f4") for name, t in weights.load(copy / "model.safetensors").items()},
+        copy / "model.safetensors",
+    )
+    before = set(here.iterdir())
+    for options in ([], ["--json"], ["--confusion", "c.png"], ["--mistakes", "m.png"]):
+        done = command("evaluate", copy, *options)
+        assert (done.code, done.out) == (2, "")
+        assert done.err == (
+            f"chainrule: {copy / 'model.safetensors'}: the network gives no numbers (NaN) for 60 of 60 images: its "
+            "weights are too large; train with a smaller learning rate\n"
+        )
+    assert set(here.iterdir()) == before

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -192,3 +193,12 @@ def test_damaged_weights_are_one_sentence(command, draw, copy):
     done = command("predict", draw("1"), "--run", "copy")
     assert (done.code, done.out) == (2, "")
     assert done.err.startswith("chainrule: copy/model.safetensors: is not a whole safetensors file")
+
+
+def test_a_network_that_gives_no_numbers_reads_nothing(command, draw, own, here):
+    file = own.weights_file
+    weights.save({name: np.full(t.shape, 1e38, "f4") for name, t in weights.load(file).items()}, file)
+    for arguments in (["predict", draw("4"), "--run", own.folder], ["read", draw("4"), "--run", own.folder]):
+        done = command(*arguments)
+        assert (done.code, done.out) == (2, "")
+        assert f"chainrule: {file}: the network gives no numbers (NaN) for " in done.err

@@ -286,6 +286,24 @@ def test_a_training_that_diverges(process, images, model, lr):
         runs.Run("run").network()
 
 
+@pytest.mark.parametrize("options", [[], ["--json"], ["--quiet"]], ids=" ".join)
+def test_a_training_that_came_to_nothing_says_so(command, images, options):
+    """It has a result, which is as bad as guessing, and one sentence about it, not on standard output."""
+    done = command(
+        "train", "--data", images, "--epochs", "3", "--batch-size", "50", "--lr", "3e3", "--out", "run", *options
+    )
+    assert done.code == 0
+    assert re.fullmatch(
+        r"chainrule: training did not work: the loss rose from 2\.\d+ before training to [\d.e+]+ in epoch \d, and the "
+        r"best validation accuracy, \d+\.00%, is no better than guessing; try a smaller learning rate than 3000, such as "
+        r"0\.02\n",
+        done.err,
+    )
+    assert "training did not work" not in done.out
+    if "--json" in options:
+        assert json.loads(done.out)["test_accuracy"] < 0.4
+
+
 # --resume of what was not interrupted (see test_interrupted.py for the rest)
 
 

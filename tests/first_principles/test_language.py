@@ -131,3 +131,11 @@ def test_what_is_refused(model: NextWord) -> None:
         model.generate(temperature=0)
     with pytest.raises(DataError, match="the corpus has no words"):
         NextWord("\n .\n")
+
+
+def test_a_model_that_diverged_says_nothing() -> None:
+    model = NextWord("the cat sat\nthe dog ran", seed=0)
+    model.weights.w1[:] = np.nan
+    for ask in (model.probabilities, model.likeliest, model.generate):
+        with pytest.raises(ValueError, match="probabilities: they are not numbers any more"):
+            ask("the")

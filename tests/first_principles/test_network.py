@@ -209,3 +209,12 @@ def test_faster_than_a_loop_over_examples(mnist: tuple[list, list, list]) -> Non
         ratios.append((time.perf_counter() - between) / (between - started))
     print(f"{np.median(ratios):.1f} times as fast")
     assert np.median(ratios) >= 5
+
+
+def test_a_network_that_diverged_is_not_judged() -> None:
+    """The largest of NaN would be the first output: every 0 would count as read right."""
+    network = Network([2, 3, 2], seed=0)
+    network.weights[0][:] = np.nan
+    examples = [(np.ones((2, 1)), 0), (np.ones((2, 1)), 1)]
+    with pytest.raises(ValueError, match="evaluate: the outputs are not numbers any more"):
+        network.evaluate(examples)

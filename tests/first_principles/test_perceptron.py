@@ -70,3 +70,16 @@ def test_what_is_refused() -> None:
         decision_line([0, 0], 1.0)
     with pytest.raises(ValueError, match=r"of shape \(3,\)"):
         decision_line([1, 2, 3], 1.0)
+
+
+@pytest.mark.parametrize("spoil", ["inputs", "weights", "bias"])
+def test_nobody_can_say_whether_nan_is_above_zero(spoil: str) -> None:
+    parts = {"inputs": np.ones((3, 2)), "weights": np.ones(2), "bias": 0.0}
+    parts[spoil] = parts[spoil] * np.nan
+    with pytest.raises(ValueError, match=r"predict: w · x \+ b is not a number"):
+        predict(parts["inputs"], parts["weights"], parts["bias"])
+    assert predict([[1.0]], [np.inf], 0.0).tolist() == [1.0]  # which is above 0, beyond doubt
+    with pytest.raises(ValueError, match="learn|predict"):
+        learn([[np.nan, 1.0]], [1])
+    with pytest.raises(ValueError, match="decision_line: needs two weights"):
+        decision_line([np.nan, 1.0], 0.0)

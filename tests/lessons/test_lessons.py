@@ -326,6 +326,25 @@ def test_lesson_13_counts_the_dead_and_revives_them(outputs: dict[int, str]) -> 
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("number", "rate", "larger"),
+    [(11, "lr=0.002", "lr=1e30"), (12, "rate=0.1", "rate=1e30"), (13, "epoch(net, 0.7,", "epoch(net, 1e30,")],
+)
+def test_a_reader_who_goes_too_far_is_told_and_not_shown_a_count(number: int, rate: str, larger: str) -> None:
+    """NaN is neither above 0 nor not, and the largest of ten NaN is the first: no dead neurons, a tenth read right."""
+    source = next(lesson.file for lesson in LESSONS if lesson.number == number).read_text(encoding="utf-8")
+    assert source.count(rate) == 1
+    environment = {**os.environ, "MPLBACKEND": "agg", "PYTHONIOENCODING": "utf-8"}
+    command = [sys.executable, "-W", "ignore", "-c", source.replace(rate, larger)]
+    done = subprocess.run(command, env=environment, capture_output=True, encoding="utf-8", check=False, timeout=200)
+    assert done.returncode == 1
+    assert re.search(
+        r"ValueError: the network has diverged, its \w+ are not numbers any more: try a smaller learning rate\n$",
+        done.stderr,
+    )
+
+
+@pytest.mark.slow
 def test_lesson_14_says_money_and_knows_its_sentences_by_heart(outputs: dict[int, str]) -> None:
     text = printed(outputs, 14)
     best = dict(re.findall(r"^(.+) \.\.\.  (\w+) \d", text, re.MULTILINE))

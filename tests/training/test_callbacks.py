@@ -77,6 +77,8 @@ def assert_weights(path, expected):
         ([0.3, math.nan, 0.2], 1),
         ([math.nan, 0.1, math.nan], 2),
         ([0.0, -1.0, math.nan], 1),
+        ([0.3, math.inf, 0.4], 3),
+        ([-math.inf, 0.2, 0.1], 2),
     ],
     ids=str,
 )
@@ -135,6 +137,7 @@ def test_a_measure_that_nobody_takes_is_named(make_trainer, callback):
         (1, [math.nan, 0.1, 0.2, 0.3], 4),
         (1, [0.3, math.nan, 0.9, 0.9], 2),
         (2, [math.nan, math.nan, math.nan, 0.1], 3),
+        (1, [0.3, math.inf, 0.9, 0.9], 2),
     ],
     ids=str,
 )
@@ -302,6 +305,18 @@ def test_a_line_an_epoch(make_trainer, tmp_path):
     trainer.fit(3)
     lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line) for line in lines] == trainer.history
+
+
+def test_what_is_no_number_is_null_for_json_has_no_other_word(make_trainer, tmp_path):
+    measures = [{"validation_precision": value, "fine": 0.5} for value in (math.nan, math.inf, -math.inf)]
+    make_trainer(callbacks=[History(tmp_path / "m.jsonl")], validate=lambda: measures.pop(0)).fit(3)
+
+    def refuse(word):
+        raise AssertionError(f"{word} is no JSON")
+
+    lines = (tmp_path / "m.jsonl").read_text().splitlines()
+    found = [json.loads(line, parse_constant=refuse) for line in lines]
+    assert [(row["validation_precision"], row["fine"]) for row in found] == [(None, 0.5)] * 3
 
 
 def test_after_going_on_no_line_stands_twice(make_trainer, tmp_path):

@@ -83,6 +83,25 @@ def test_the_network_is_left_in_the_mode_it_was_in(model, training):
     assert network.training is training
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_what_the_network_gives_no_numbers_for_is_read_as_nothing(model, value):
+    """And not as the first class, where the largest of NaN would be."""
+    network = Fixed(3)
+    network.register_forward_hook(
+        lambda module, inputs, output: tensor(np.where(output.numpy() == 9, value, output.numpy()))
+    )
+    found = evaluate(network, model, pictures(SCORES), np.zeros(5, np.uint8), batch_size=2)
+    expected = [0, -1, 2, 1, 0] if value != -np.inf else [0, 0, 2, 1, 0]
+    assert found.predictions.tolist() == expected
+    assert found.unread == expected.count(-1)
+    assert found.accuracy == expected.count(0) / 5
+    assert np.isfinite(found.loss) == (found.unread == 0)
+    if found.unread:
+        with pytest.raises(ValueError, match="confusion: 1 of 5 images were read as nothing"):
+            _ = found.confusion
+        assert found.mistakes.tolist()[-1] == 1
+
+
 def test_nothing_to_judge_by_is_an_error(model):
     with pytest.raises(ValueError, match="evaluate: there are no images"):
         evaluate(Fixed(3), model, np.zeros((0, 2, 3), np.uint8), np.zeros(0, np.uint8))

@@ -209,6 +209,17 @@ def test_the_result_is_of_the_best_weights_not_the_last(begin, digits):
     assert result["test_loss"] == pytest.approx(math.log(10), rel=1e-5)
 
 
+def test_a_network_that_gives_no_numbers_has_no_result(begin, digits):
+    made, trainer = begin()
+    trainer.fit(2)
+    state = {name: np.full(p.shape, 1e38, np.float32) for name, p in made.network().named_parameters()}
+    weights.save(state, made.weights_file)  # finite, but what comes of them is not
+    told = f"{made.weights_file}: the network gives no numbers \\(NaN\\) for 60 of 60 images: its weights are too large"
+    with pytest.raises(RunError, match=told):
+        experiment.finish(made, digits, 1.0)
+    assert made.result is None
+
+
 def test_changed_images_are_noticed(begin, digits):
     made, _ = begin()
     images, labels = digits.train_images.copy(), digits.train_labels.copy()

@@ -358,6 +358,33 @@ def test_a_damaged_history_is_named_with_its_line(folder, line):
 
 
 @pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("{}", "lacks epoch"),
+        ('{"epoch": "2"}', "epoch must be of type int, not str"),
+        ('{"epoch": 2.0}', "epoch must be of type int, not float"),
+        ('{"epoch": 2, "train_loss": "low"}', "train_loss must be of type float, not str"),
+        ('{"epoch": 2, "train_loss": [1]}', "train_loss must be of type float, not list"),
+        ('{"epoch": 2, "seconds": true}', "seconds must be of type float, not bool"),
+        (f'{{"epoch": 2, "validation_accuracy": {"9" * 400}}}', "validation_accuracy is a number of 400 digits"),
+        (f'{{"epoch": 2, "validation_accuracy": -{"9" * 400}}}', "validation_accuracy is a number of 400 digits"),
+    ],
+    ids=lambda value: value[:40],
+)
+def test_an_epoch_that_is_no_numbers_is_named_with_its_line(folder, line, told):
+    (folder / "metrics.jsonl").write_text('{"epoch": 1}\n' + line + "\n")
+    with pytest.raises(RunError, match=rf"metrics.jsonl, line 2: {told}"):
+        _ = run.Run(folder).history
+
+
+def test_null_in_the_history_is_no_number(folder):
+    (folder / "metrics.jsonl").write_text('{"epoch": 1, "validation_accuracy": null, "train_loss": 2}\n')
+    (record,) = run.Run(folder).history
+    assert np.isnan(record["validation_accuracy"])
+    assert record["train_loss"] == 2
+
+
+@pytest.mark.parametrize(
     "content",
     ["{}", "[]", "{", '{"test_accuracy": "high", "test_loss": 1, "seconds": 1}', '{"test_accuracy": null}'],
 )

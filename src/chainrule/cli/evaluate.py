@@ -10,9 +10,10 @@ import numpy as np
 from chainrule import data as datasets
 from chainrule.cli.arguments import PathName
 from chainrule.cli.output import json_number, print_json, print_table, say
-from chainrule.errors import DataError
+from chainrule.errors import DataError, RunError
 from chainrule.training import run as runs
 from chainrule.training.evaluation import evaluate as judge
+from chainrule.training.evaluation import no_numbers
 
 if TYPE_CHECKING:
     from chainrule.data import ImageData
@@ -46,6 +47,8 @@ def evaluate(run: str | None, as_json: bool, confusion: str | None, mistakes: st
     if [list(data.test_images.shape[1:]), list(data.classes)] != [known["image_shape"], known["classes"]]:
         raise DataError(f"{data.name}: the images have another size or other classes than those {found.folder} learned")
     result = judge(found.network(), found.model, data.test_images, data.test_labels)
+    if result.unread:
+        raise RunError(f"{found.weights_file}: {no_numbers(result.unread, len(result.labels))}")
     _draw(result, data, confusion, mistakes)
     rows = result.confusion
     right, totals = np.diagonal(rows), rows.sum(axis=1)

@@ -15,6 +15,7 @@ from chainrule.errors import RunError, UserError
 from chainrule.models import images_to_inputs
 from chainrule.tensor import from_numpy
 from chainrule.training import run as runs
+from chainrule.training.evaluation import no_numbers
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -81,7 +82,7 @@ def reader(run: Run) -> Reader:
     """The run's network, from pictures (N, 28, 28) to confidences (N, classes).
 
     Raises:
-        RunError: it takes pictures of another size.
+        RunError: it takes pictures of another size, or (when it is called) gives no numbers.
     """
     if run.config["data"]["image_shape"] != [28, 28]:
         raise RunError(
@@ -91,7 +92,11 @@ def reader(run: Run) -> Reader:
 
     def confidences(images: NDArray[np.uint8]) -> NDArray[np.float32]:
         with no_grad():
-            return run.model.confidences(network(images_to_inputs(from_numpy(images)))).numpy()
+            rows = run.model.confidences(network(images_to_inputs(from_numpy(images)))).numpy()
+        unread = int((~np.isfinite(rows).all(axis=1)).sum())
+        if unread:
+            raise RunError(f"{run.weights_file}: {no_numbers(unread, len(rows))}")
+        return rows
 
     return confidences
 

@@ -19,6 +19,8 @@ from chainrule.data.catalogue import SOURCES
 from chainrule.kernels.team import threads
 from chainrule.training import experiment
 from chainrule.training import run as runs
+from chainrule.training.callbacks import best_epoch
+from chainrule.training.diagnosis import diagnose
 from chainrule.training.progress import Bar, EpochLines
 from chainrule.training.trainer import Callback, Interrupted, Trainer
 
@@ -93,6 +95,9 @@ def train(resume: str | None, as_json: bool, quiet: bool, **options: Any) -> Non
         print_json(_document(run, result))
     else:
         _conclude(run, result, quiet)
+    fault = diagnose(run, data)
+    if fault is not None:
+        say(f"chainrule: {fault}", err=True)
 
 
 def _begin(
@@ -188,7 +193,7 @@ def _conclude(run: Run, result: dict[str, Any], quiet: bool) -> None:
                 say("", title)
                 lines = text.curve([record[key] * scale for record in history], width=64, height=4, ascii=ascii_only())
                 say(*lines)
-        best = max(history, key=lambda record: record["validation_accuracy"])["epoch"]
+        best = best_epoch(history) + 1
         say("", f"best epoch     {best} of {len(history)}, by validation accuracy; its weights are kept")
     say(f"test accuracy  {result['test_accuracy']:.2%}  (loss {result['test_loss']:.4f})")
     say(f"time           {result['seconds']:.1f} s")

@@ -148,6 +148,7 @@ class NextWord:
 
         Raises:
             DataError: the text has words that the corpus has not.
+            ValueError: the model gives no numbers, as one that diverged does.
         """
         words = split(text)
         unknown = sorted(set(words) - set(self.words))
@@ -157,6 +158,8 @@ class NextWord:
             )
         context = ([0] * CONTEXT + [self.index[word] for word in words])[-CONTEXT:]
         chances: Array = forward(self.weights, np.array([context]))[2][0]
+        if not np.isfinite(chances).all():
+            raise ValueError("probabilities: they are not numbers any more; train with a smaller learning rate")
         return chances
 
     def likeliest(self, text: str, count: int = 5) -> list[tuple[str, float]]:

@@ -159,12 +159,19 @@ class Network:
         return output_activations - y
 
     def evaluate(self, test_data: Iterable[Example]) -> int:
-        """How many examples get the right answer: pairs of x (n, 1) and y, which is an index or a column (o, 1)."""
+        """How many examples get the right answer: pairs of x (n, 1) and y, which is an index or a column (o, 1).
+
+        Raises:
+            ValueError: the network gives no numbers, as one that diverged does.
+        """
         examples = list(test_data)
         if not examples:
             return 0
         inputs, targets = zip(*examples, strict=True)
-        answers = np.argmax(self.forward(side_by_side(inputs)), axis=0)  # (m,)
+        outputs = self.forward(side_by_side(inputs))  # (o, m)
+        if not np.isfinite(outputs).all():  # the largest of NaN would be the first, whatever the right answer is
+            raise ValueError("evaluate: the outputs are not numbers any more; train with a smaller learning rate")
+        answers = np.argmax(outputs, axis=0)  # (m,)
         right = [np.argmax(y) if np.ndim(y) else y for y in targets]
         return int(np.sum(answers == right))
 

@@ -51,8 +51,15 @@ class Learned(NamedTuple):
 
 
 def predict(inputs: ArrayLike, weights: ArrayLike, bias: float) -> Array:
-    """1 where w · x + b > 0, else 0: inputs (N, n) and weights (n,) to (N,); one example (n,) to a single number."""
-    return np.where(np.asarray(inputs) @ np.asarray(weights) + bias > 0, 1.0, 0.0)
+    """1 where w · x + b > 0, else 0: inputs (N, n) and weights (n,) to (N,); one example (n,) to a single number.
+
+    Raises:
+        ValueError: w · x + b is not a number, of which nobody can say whether it is above 0.
+    """
+    sums = np.asarray(inputs) @ np.asarray(weights) + bias
+    if np.isnan(sums).any():
+        raise ValueError("predict: w · x + b is not a number; inputs, weights and bias must be finite")
+    return np.where(sums > 0, 1.0, 0.0)
 
 
 def learn(
@@ -98,11 +105,13 @@ def decision_line(weights: ArrayLike, bias: float) -> tuple[Array, Array]:
     A point and a direction, because a slope cannot say "upright".
 
     Raises:
-        ValueError: the weights are not two, or both 0: then there is no line.
+        ValueError: the weights are not two finite numbers, or both 0: then there is no line.
     """
     w = np.asarray(weights, float)
-    if w.shape != (2,) or not w.any():
-        raise ValueError(f"decision_line: needs two weights that are not both 0, got {w.tolist()} of shape {w.shape}")
+    if w.shape != (2,) or not w.any() or not np.isfinite(w).all():
+        raise ValueError(
+            f"decision_line: needs two weights that are not both 0, got {w.tolist()} of shape {w.shape}; both finite"
+        )
     length = np.hypot(*w)
     return -bias * w / length**2, np.array([-w[1], w[0]]) / length
 

@@ -134,12 +134,13 @@ def save_weights(
         dark: light on dark instead of dark on light.
 
     Raises:
-        ValueError: the shapes do not fit.
+        ValueError: the shapes do not fit, or weights are not finite.
         UserError: the file cannot be written.
     """
     table = np.asarray(snapshots, float)
     if table.ndim not in (3, 4) or not table.size:
         raise ValueError(f"save_weights: snapshots of shape {table.shape} do not fit; they must be (E, N, H · W)")
+    style.check_finite("save_weights", snapshots=table)
     figure = inside.weight_images(table[-1], shape, title=title, dark=dark)
     images, largest = figure.axes[0].images, float(np.abs(table).max()) or 1.0
     for image in images:

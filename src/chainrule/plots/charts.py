@@ -34,7 +34,8 @@ def lines(
     """Draw one line a curve, over the same x, for a loss against the epoch or whatever else changes with something.
 
     A value that is not finite is left out, and the line joins its neighbours; so is one of 0 or less where the axis is
-    logarithmic. Where x are whole numbers, its axis is numbered with whole numbers.
+    logarithmic. A curve of which nothing is left says "no values". Where x are whole numbers, its axis is numbered with
+    whole numbers.
 
     Args:
         curves: a name and its values, (N,), for each line.
@@ -58,17 +59,26 @@ def lines(
             raise ValueError(f"lines: {name!r} of shape {values.shape} does not fit x of shape {across.shape}")
     look = style.DARK if dark else style.LIGHT
     named = len(columns) > 1
-    right = style.legend_width(list(columns)) if named else 0.3
+    drawable = [
+        np.isfinite(y) & ((y > 0) | ("y" not in log)) & ((across > 0) | ("x" not in log)) for y in columns.values()
+    ]
+    labels = [
+        f"{name} (no values)" if named and not known.any() else name
+        for name, known in zip(columns, drawable, strict=True)
+    ]
+    right = style.legend_width(labels) if named else 0.3
     figure = style.new_figure(6 + right, 4, title, look, margins=(0.85, 0.6, right, 0.6))
     axes = figure.add_subplot()
     style.dress(axes, look, x=x_label, y=y_label, open_frame=True)
     axes.set(xscale="log" if "x" in log else "linear", yscale="log" if "y" in log else "linear")
     if "x" not in log and (across == np.round(across)).all():
         style.whole_ticks(axes)
-    for (name, values), (colour, line, marker) in zip(columns.items(), style.strokes(len(columns), look), strict=True):
-        known = np.isfinite(values) & ((values > 0) | ("y" not in log)) & ((across > 0) | ("x" not in log))
+    strokes = style.strokes(len(columns), look)
+    for values, known, label, (colour, line, marker) in zip(columns.values(), drawable, labels, strokes, strict=True):
         dots = marker if known.sum() <= _MOST_MARKERS else ""
-        axes.plot(across[known], values[known], line + dots, color=colour, label=name, lw=1.8, markersize=5)
+        axes.plot(across[known], values[known], line + dots, color=colour, label=label, lw=1.8, markersize=5)
+    if not any(known.any() for known in drawable):
+        axes.text(0.5, 0.5, "no values", transform=axes.transAxes, ha="center", color=look.ink)
     if named:
         style.legend(axes, look)
     return figure
@@ -209,13 +219,15 @@ def step_errors(
         dark: light on dark instead of dark on light.
 
     Raises:
-        ValueError: there is no method, or its errors are not as many as the steps.
+        ValueError: there is no method, its errors are not as many as the steps, or none of them can be drawn.
     """
     h, named, lowest = np.asarray(steps, float), {}, []
     for name, values in errors.items():
         y = np.asarray(values, float)
         if y.shape != h.shape or not y.size:
             raise ValueError(f"step_errors: {name!r} of shape {y.shape} does not fit steps of shape {h.shape}")
+        if not (np.isfinite(y) & (y > 0)).any():
+            raise ValueError(f"step_errors: {name!r} has no error that is finite and above 0, so none is the lowest")
         best = int(np.argmin(np.where(y > 0, y, np.inf)))
         named[f"{name}\nlowest {y[best]:.0e}\nat h = {h[best]:.0e}"] = y
         lowest.append((h[best], y[best]))

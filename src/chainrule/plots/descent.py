@@ -180,7 +180,14 @@ def _heights(name: str, function: Function, x: Array, shape: tuple[int, ...]) ->
 def _map(name: str, function: Function, window: Window) -> tuple[Array, Array, Array]:
     """x₁ (G,), x₂ (G,) and the heights above them, (G, G), a row for each x₂."""
     x, y = (np.linspace(*ends, _GRID) for ends in window)
-    return x, y, _heights(name, function, np.stack(np.meshgrid(x, y), axis=-1), (_GRID, _GRID))
+    heights = _heights(name, function, np.stack(np.meshgrid(x, y), axis=-1), (_GRID, _GRID))
+    if not np.isfinite(heights).all():
+        bad = int((~np.isfinite(heights)).sum())
+        raise ValueError(
+            f"{name}: the function is not finite at {bad:,} of the map's {heights.size:,} points; give a window where "
+            f"it is"
+        )
+    return x, y, heights
 
 
 def _widened(low: float, high: float, share: float = 0.15) -> tuple[float, float]:

@@ -31,11 +31,12 @@ def confusion_matrix(matrix: ArrayLike, classes: Sequence[str] | None = None, *,
         dark: light on dark instead of dark on light.
 
     Raises:
-        ValueError: `matrix` is not square, or there is not one name a class.
+        ValueError: `matrix` is not square or not finite, or there is not one name a class.
     """
     counts = np.asarray(matrix)  # (C, C)
     if counts.ndim != 2 or counts.shape[0] != counts.shape[1] or not counts.size:
         raise ValueError(f"confusion_matrix: the shape {counts.shape} does not fit; it must be (C, C)")
+    style.check_finite("confusion_matrix", matrix=counts)
     size = len(counts)
     names = [str(i) for i in range(size)] if classes is None else list(classes)
     if len(names) != size:
@@ -99,7 +100,8 @@ def mistakes(
         dark: light on dark instead of dark on light.
 
     Raises:
-        ValueError: the arrays do not fit each other, or `count` is less than 1.
+        ValueError: the arrays do not fit each other or are not finite, a prediction is negative (as where the network
+            gave NaN), or `count` is less than 1.
     """
     images, labels = np.asarray(images), np.asarray(labels)
     predictions, confidences = np.asarray(predictions), np.asarray(confidences)
@@ -108,6 +110,9 @@ def mistakes(
             f"mistakes: images {images.shape}, labels {labels.shape}, predictions {predictions.shape} and confidences "
             f"{confidences.shape} do not fit; they must be (N, H, W), (N,), (N,) and (N,)"
         )
+    style.check_finite("mistakes", images=images, confidences=confidences)
+    if (predictions < 0).any():
+        raise ValueError(f"mistakes: {int((predictions < 0).sum()):,} predictions are negative, so they name no class")
     if count < 1:
         raise ValueError(f"mistakes: count={count} leaves nothing to show; it must be at least 1")
     wrong = np.flatnonzero(labels != predictions)

@@ -54,7 +54,7 @@ def network_diagram(
         dark: light on dark instead of dark on light.
 
     Raises:
-        ValueError: the shapes do not fit each other, or `most` is less than 2.
+        ValueError: the shapes do not fit each other, numbers are not finite, or `most` is less than 2.
     """
     matrices = [np.asarray(matrix, float) for matrix in weights]
     sizes = _sizes(matrices)
@@ -63,6 +63,8 @@ def network_diagram(
     inside = [np.asarray(column, float).ravel() for column in values or []]
     if values is not None and [column.size for column in inside] != sizes:
         raise ValueError(f"network_diagram: values {[c.size for c in inside]} do not fit layers of {sizes} neurons")
+    style.check_finite("network_diagram", **{f"weights[{i}]": matrix for i, matrix in enumerate(matrices)})
+    style.check_finite("network_diagram", **{f"values[{i}]": column for i, column in enumerate(inside)})
     names = _layer_names(len(sizes)) if layers is None else list(layers)
     if len(names) != len(sizes):
         raise ValueError(f"network_diagram: {len(names)} names do not fit {len(sizes)} layers, the inputs among them")
@@ -115,7 +117,7 @@ def activations(
         dark: light on dark instead of dark on light.
 
     Raises:
-        ValueError: there is no layer, or an array has another number of dimensions.
+        ValueError: there is no layer, or an array has another number of dimensions or is not finite.
     """
     if not layers:
         raise ValueError("activations: there is nothing to draw; give at least one (name, array) pair")
@@ -124,6 +126,7 @@ def activations(
     for name, array in arrays:
         if array.ndim not in (1, 2, 3) or not array.size:
             raise ValueError(f"activations: {name!r} has shape {array.shape}; it must be (H, W), (C, H, W) or (N,)")
+        style.check_finite("activations", **{repr(name): array})
     wide = max(2.4, 0.085 * max(len(name) for name, _ in arrays) + 0.5)
     size = (max(4.5, 0.5 + wide * len(arrays)), 3.9)
     figure = style.new_figure(*size, title, look, margins=(0.4, 0.85, 0.3, 0.95))
@@ -160,13 +163,14 @@ def weight_images(
         dark: light on dark instead of dark on light.
 
     Raises:
-        ValueError: the rows cannot be images of that shape, or there is not one caption a neuron.
+        ValueError: the rows cannot be images of that shape or are not finite, or there is not one caption a neuron.
     """
     table = np.asarray(weights, float)
     if table.ndim == 2 and table.shape[1] == shape[0] * shape[1]:
         table = table.reshape(-1, *shape)
     if table.ndim != 3 or not table.size:
         raise ValueError(f"weight_images: weights of shape {table.shape} are no images of {shape[0]} × {shape[1]}")
+    style.check_finite("weight_images", weights=table)
     names = [f"neuron {i}" for i in range(len(table))] if captions is None else list(captions)
     if len(names) != len(table):
         raise ValueError(f"weight_images: {len(names)} captions do not fit {len(table)} neurons")
@@ -185,11 +189,12 @@ def filters(weights: ArrayLike, title: str = "The filters", most: int = 16, *, d
         dark: light on dark instead of dark on light.
 
     Raises:
-        ValueError: the weights have another number of dimensions.
+        ValueError: the weights have another number of dimensions, or are not finite.
     """
     kernels = np.asarray(weights, float)  # (O, I, H, W)
     if kernels.ndim != 4 or not kernels.size:
         raise ValueError(f"filters: weights of shape {kernels.shape} do not fit; they must be (O, I, H, W)")
+    style.check_finite("filters", weights=kernels)
     look = style.DARK if dark else style.LIGHT
     outputs, inputs = kernels.shape[:2]
     if inputs == 1:
@@ -209,11 +214,12 @@ def feature_maps(maps: ArrayLike, title: str = "The feature maps", *, dark: bool
         dark: light on dark instead of dark on light.
 
     Raises:
-        ValueError: the maps have another number of dimensions.
+        ValueError: the maps have another number of dimensions, or are not finite.
     """
     channels = np.asarray(maps, float)
     if channels.ndim != 3 or not channels.size:
         raise ValueError(f"feature_maps: maps of shape {channels.shape} do not fit; they must be (C, H, W)")
+    style.check_finite("feature_maps", maps=channels)
     look = style.DARK if dark else style.LIGHT
     limits = (min(0.0, float(channels.min())), float(channels.max()))
     names = [f"channel {i}" for i in range(len(channels))]

@@ -40,7 +40,7 @@ def stages(
         dark: light on dark instead of dark on light.
 
     Raises:
-        ValueError: there is no stage, or one is not an (H, W) array.
+        ValueError: there is no stage, or one is not an (H, W) array, or numbers are not finite.
     """
     if not stages:
         raise ValueError("stages: there is nothing to draw; give at least one (title, array) pair")
@@ -48,6 +48,9 @@ def stages(
     for title, picture in pictures:
         if picture.ndim != 2 or not picture.size:
             raise ValueError(f"stages: {title!r} has the shape {picture.shape}; it must be (H, W)")
+        style.check_finite("stages", **{repr(title): picture})
+    if confidences is not None:
+        style.check_finite("stages", confidences=confidences)
     look = style.DARK if dark else style.LIGHT
     panels = len(pictures) + (confidences is not None)
     rows = 1 if panels <= _MOST_IN_A_ROW else 2

@@ -43,13 +43,14 @@ def decision_boundary(
         dark: light on dark instead of dark on light.
 
     Raises:
-        ValueError: the shapes do not fit each other, or the weights are both 0.
+        ValueError: the shapes do not fit each other, numbers are not finite, or the weights are both 0.
     """
     x, truth = np.asarray(points, float), np.asarray(labels).astype(int)
     if x.ndim != 2 or x.shape[1:] != (2,) or not x.size or truth.shape != x.shape[:1]:
         raise ValueError(
             f"decision_boundary: points {x.shape} and labels {truth.shape} do not fit; they must be (N, 2) and (N,)"
         )
+    style.check_finite("decision_boundary", points=x)
     look = style.DARK if dark else style.LIGHT
     low, high = x.min(axis=0), x.max(axis=0)
     room = np.maximum(0.2 * (high - low), 0.1 * (high - low).max()) + 0.1 * ((high - low).max() == 0)
@@ -59,6 +60,7 @@ def decision_boundary(
     regions, said = (np.asarray(classify(where)) for where in (everywhere, x))
     if regions.shape != everywhere.shape[:1] or said.shape != truth.shape:
         raise ValueError(f"decision_boundary: the classifier made {said.shape} of points {x.shape}; it must make (N,)")
+    style.check_finite("decision_boundary", classes=regions, **{"classes of the points": said})
     count = int(max(regions.max(), truth.max())) + 1
     names = [f"class {i}" for i in range(count)] if classes is None else list(classes)
     if len(names) < count:
@@ -87,9 +89,10 @@ def decision_boundary(
         axes.plot(*x[wrong].T, "x", color=look.ink, markersize=12, mew=2, label="read wrongly")
     if line is not None:
         weights, bias = np.asarray(line[0], float), float(line[1])
-        if weights.shape != (2,) or not weights.any():
+        if weights.shape != (2,) or not weights.any() or not np.isfinite([*weights, bias]).all():
             raise ValueError(
-                f"decision_boundary: the line needs two weights that are not both 0, got {weights.tolist()}"
+                f"decision_boundary: the line needs two weights that are not both 0, and finite numbers, got "
+                f"{weights.tolist()} and bias {bias}"
             )
         nearest = -bias * weights / (weights @ weights)  # the line's point nearest to the origin
         beyond = nearest + np.array([-weights[1], weights[0]])
@@ -122,13 +125,15 @@ def hidden_map(
         dark: light on dark instead of dark on light.
 
     Raises:
-        ValueError: the shapes do not fit each other, or there are fewer than two numbers an example.
+        ValueError: the shapes do not fit each other, activations are not finite, or there are fewer than two numbers
+            an example.
     """
     rows, truth = np.asarray(hidden, float), np.asarray(labels).astype(int)
     if rows.ndim != 2 or truth.shape != rows.shape[:1]:
         raise ValueError(
             f"hidden_map: activations {rows.shape} and labels {truth.shape} do not fit; they must be (N, H) and (N,)"
         )
+    style.check_finite("hidden_map", activations=rows)
     flat, shares = principal_components(rows)  # (N, 2) and (2,)
     count = int(truth.max()) + 1
     if classes is not None and len(classes) < count:
@@ -167,11 +172,12 @@ def principal_components(rows: ArrayLike, count: int = 2) -> tuple[NDArray[np.fl
         The coordinates (N, count), and the share of the variance that each direction holds, (count,).
 
     Raises:
-        ValueError: there are fewer rows or columns than directions.
+        ValueError: there are fewer rows or columns than directions, or numbers that are not finite.
     """
     table = np.asarray(rows, float)
     if table.ndim != 2 or min(table.shape) < count:
         raise ValueError(f"principal_components: rows of shape {table.shape} do not have {count} directions")
+    style.check_finite("principal_components", rows=table)
     centred = table - table.mean(axis=0)
     left, sizes, right = np.linalg.svd(centred, full_matrices=False)  # (N, K), (K,) and (K, H)
     largest = np.abs(right[:count]).argmax(axis=1)

@@ -60,6 +60,22 @@ LIGHT = Look("#ffffff", "#e0e0e0", "#7a7a7a", "#222222", "#0072b2", "#d55e00", "
 DARK = Look("#15181d", "#343a42", "#8a9099", "#e8e8e8", "#8fd0f5", "#e69f00", "#b377a8", "gray", (1, 0.45))
 
 
+def check_finite(function: str, **arrays: Any) -> None:
+    """Refuse numbers that nothing true can be drawn of, instead of drawing something else.
+
+    Raises:
+        ValueError: an array holds NaN or infinities; the message names the function and the array.
+    """
+    for name, values in arrays.items():
+        array = np.asarray(values)
+        if array.dtype.kind in "fc" and not np.isfinite(array).all():
+            bad = int((~np.isfinite(array)).sum())
+            raise ValueError(
+                f"{function}: {bad:,} of the {array.size:,} numbers of {name} are not finite (NaN or infinite); a "
+                f"training that diverged leaves such: try a smaller learning rate"
+            )
+
+
 def strokes(count: int, look: Look) -> list[tuple[str, str, str]]:
     """A colour, a line style and a marker for each of `count` things, no two alike in colour.
 

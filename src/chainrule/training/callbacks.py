@@ -18,6 +18,7 @@ from chainrule.training.trainer import Callback, DivergedError
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Mapping, Sequence
 
     from chainrule.nn import Module
     from chainrule.tensor import Tensor
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class History(Callback):
-    """Writes a line for each epoch into a file: `metrics.jsonl`.
+    """Writes a line for each epoch into a file: `metrics.jsonl`. JSON has no NaN and no infinities: they become null.
 
     Args:
         path: the file. At the start it is brought to what the trainer's history says, so that nothing stands twice.
@@ -43,7 +44,12 @@ class History(Callback):
         self._write(trainer)
 
     def _write(self, trainer: Trainer) -> None:
-        write_text(self.path, "".join(json.dumps(record) + "\n" for record in trainer.history))
+        rows = [{name: _or_null(value) for name, value in record.items()} for record in trainer.history]
+        write_text(self.path, "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows))
+
+
+def _or_null(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 class BestModel(Callback):
@@ -136,8 +142,7 @@ class EarlyStopping(Callback):
 
     def on_epoch(self, trainer: Trainer, record: dict[str, Any]) -> None:
         """Count the epochs since the best."""
-        values = [_measured(epoch, self.measure) for epoch in trainer.history]
-        if len(values) - 1 - int(np.argmax(values)) >= self.patience:
+        if len(trainer.history) - 1 - best_epoch(trainer.history, self.measure) >= self.patience:
             trainer.stop = True
 
 
@@ -209,8 +214,17 @@ class StopOnNaN(Callback):
         )
 
 
-def _measured(record: dict[str, Any], measure: str) -> float:
-    """An epoch's measure, by which NaN is worse than anything.
+def best_epoch(history: Sequence[Mapping[str, Any]], measure: str = "validation_accuracy") -> int:
+    """The position of the first epoch with the largest measure; of the very first if none is a finite number.
+
+    Raises:
+        ValueError: epochs are not measured by it, or there are none.
+    """
+    return int(np.argmax([_measured(record, measure) for record in history]))
+
+
+def _measured(record: Mapping[str, Any], measure: str) -> float:
+    """An epoch's measure, by which what is no finite number is worse than anything.
 
     Raises:
         ValueError: epochs are not measured by it.
@@ -218,7 +232,7 @@ def _measured(record: dict[str, Any], measure: str) -> float:
     if measure not in record:
         raise ValueError(f"an epoch has no {measure!r}, only {', '.join(record)}: let the trainer's validate give it")
     value: float = record[measure]
-    return -math.inf if math.isnan(value) else value
+    return value if math.isfinite(value) else -math.inf
 
 
 def first_bad_layer(network: Module, inputs: Tensor) -> str:

@@ -25,8 +25,8 @@ class Evaluation:
 
     Attributes:
         loss: the mean loss.
-        predictions: (N,) int64, the class of the highest confidence.
-        confidences: (N, classes), each row summing to 1.
+        predictions: (N,) int64, the class of the highest confidence; -1 where the network gave no numbers.
+        confidences: (N, classes), each row summing to 1, or holding NaN where the network gave no numbers.
         labels: (N,) int64, the right classes.
     """
 
@@ -41,16 +41,35 @@ class Evaluation:
         return float(np.mean(self.predictions == self.labels))
 
     @property
+    def unread(self) -> int:
+        """How many images have no prediction, because the network's outputs for them are not numbers."""
+        return int((self.predictions < 0).sum())
+
+    @property
     def confusion(self) -> NDArray[np.int64]:
-        """(classes, classes): how many images of each class (row) were read as each (column)."""
+        """(classes, classes): how many images of each class (row) were read as each (column).
+
+        Raises:
+            ValueError: the network gave no numbers for some images, so they were read as nothing.
+        """
+        if self.unread:
+            raise ValueError(f"confusion: {self.unread:,} of {len(self.labels):,} images were read as nothing, NaN")
         classes = self.confidences.shape[1]
         return np.bincount(self.labels * classes + self.predictions, minlength=classes**2).reshape(classes, classes)
 
     @property
     def mistakes(self) -> NDArray[np.int64]:
-        """The indices of images read wrong, the most confident mistake first."""
+        """The indices of images read wrong, the most confident mistake first, those read as nothing last."""
         wrong = np.flatnonzero(self.predictions != self.labels)
         return wrong[np.argsort(-self.confidences[wrong].max(axis=1), kind="stable")]
+
+
+def no_numbers(unread: int, count: int) -> str:
+    """What to say of a network that gives no numbers for some of its images."""
+    return (
+        f"the network gives no numbers (NaN) for {unread:,} of {count:,} images: its weights are too large; "
+        f"train with a smaller learning rate"
+    )
 
 
 def evaluate(
@@ -80,4 +99,5 @@ def evaluate(
             total += model.loss(outputs, targets).item() * len(targets)
             confidences.append(model.confidences(outputs).numpy())
     rows = np.concatenate(confidences)  # (N, classes)
-    return Evaluation(total / len(images), rows.argmax(axis=1), rows, labels.astype(np.int64))
+    predictions = np.where(np.isfinite(rows).all(axis=1), rows.argmax(axis=1), -1)  # NaN would be its own largest
+    return Evaluation(total / len(images), predictions, rows, labels.astype(np.int64))

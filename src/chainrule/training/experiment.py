@@ -28,7 +28,7 @@ from chainrule.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycl
 from chainrule.tensor import from_numpy
 from chainrule.training import checkpoint
 from chainrule.training.callbacks import AsBegun, BestModel, Checkpoint, History, PlainEpochs, StopOnNaN
-from chainrule.training.evaluation import evaluate
+from chainrule.training.evaluation import evaluate, no_numbers
 from chainrule.training.run import SHIPPED
 from chainrule.training.trainer import Callback, Trainer
 
@@ -112,11 +112,11 @@ def prepare(run: Run, data: ImageData, callbacks: Sequence[Callback] = ()) -> Tr
         _check(recipe, config["seed"], limit, data)
     except RunError as error:
         raise RunError(f"{run.config_file}: {error}") from None
-    weights_seed, order_seed = np.random.SeedSequence(config["seed"]).spawn(2)
-    network, model = run.untrained(np.random.default_rng(weights_seed)), run.model
+    weights_generator, order = run.generators()
+    network, model = run.untrained(weights_generator), run.model
     (images, labels), validation, _ = data.split()
     dataset = TensorDataset(images[:limit], labels[:limit], scale=models.PIXEL)
-    order, augment = np.random.default_rng(order_seed), Augment(**recipe.augment) if recipe.augment else None
+    augment = Augment(**recipe.augment) if recipe.augment else None
     loader = DataLoader(dataset, recipe.batch_size, shuffle=True, generator=order, augment=augment)
     optimizer = _optimizer(recipe, network.parameters())
 
@@ -166,8 +166,13 @@ def finish(run: Run, data: ImageData, seconds: float) -> dict[str, Any]:
         run: a run whose training is over.
         data: what its config names.
         seconds: how long it took.
+
+    Raises:
+        RunError: there are no weights, they do not fit, or the network gives no numbers.
     """
     found = evaluate(run.network(), run.model, data.test_images, data.test_labels)
+    if found.unread:
+        raise RunError(f"{run.weights_file}: {no_numbers(found.unread, len(found.labels))}")
     result = {"test_accuracy": found.accuracy, "test_loss": found.loss, "seconds": seconds}
     write_text(run.folder / "result.json", json.dumps(result, indent=2) + "\n")
     return result

@@ -11,7 +11,9 @@ curves.png         loss and accuracy
 from __future__ import annotations
 
 import json
+import math
 import secrets
+import sys
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
@@ -78,14 +80,14 @@ class Run:
 
     @property
     def history(self) -> list[dict[str, Any]]:
-        """A dict for each epoch done.
+        """A dict of numbers for each epoch done; NaN is null in the file.
 
         Raises:
             RunError: metrics.jsonl is damaged.
         """
         file = self.folder / "metrics.jsonl"
         lines = _read(file).splitlines() if file.exists() else []
-        return [_parsed(line, f"{file}, line {number}", {}) for number, line in enumerate(lines, start=1)]
+        return [_record(line, f"{file}, line {number}") for number, line in enumerate(lines, start=1)]
 
     @property
     def result(self) -> dict[str, Any] | None:
@@ -108,6 +110,11 @@ class Run:
             return models.get(self.config["model"]["name"])
         except RunError as error:
             raise RunError(f"{self.config_file}: {error}") from None
+
+    def generators(self) -> tuple[np.random.Generator, np.random.Generator]:
+        """What its seed gives: a generator for starting weights and dropout, and one for the order of the images."""
+        weights_seed, order_seed = np.random.SeedSequence(self.config["seed"]).spawn(2)
+        return np.random.default_rng(weights_seed), np.random.default_rng(order_seed)
 
     def untrained(self, generator: np.random.Generator | None = None) -> Module:
         """The network as it is before training, with its weights drawn from a generator.
@@ -245,6 +252,19 @@ def _read_json(file: Path, form: dict[str, Any]) -> dict[str, Any]:
     return _parsed(_read(file), str(file), form)
 
 
+def _record(text: str, place: str) -> dict[str, Any]:
+    """An epoch's numbers from their line of metrics.jsonl."""
+    record = _parsed(text, place, {})
+    for key, value in record.items():
+        if value is None:
+            record[key] = math.nan
+        else:
+            _check_form(value, int if key == "epoch" else float, place, key)
+    if "epoch" not in record:
+        raise RunError(f"{place}: lacks epoch")
+    return record
+
+
 def _parsed(text: str, place: str, form: dict[str, Any]) -> dict[str, Any]:
     """The object in a JSON text, if it has the form."""
     try:
@@ -266,6 +286,8 @@ def _check_form(value: Any, form: Any, place: str, name: str = "") -> None:
     if not fits:
         wanted, found = getattr(kind, "__name__", kind), type(value).__name__
         raise RunError(f"{place}: {name or 'the content'} must be of type {wanted}, not {found}")
+    if kind is float and isinstance(value, int) and abs(value) > sys.float_info.max:
+        raise RunError(f"{place}: {name} is a number of {len(str(abs(value)))} digits, which no float can hold")
     if isinstance(form, list):
         for i, part in enumerate(value):
             _check_form(part, form[0], place, f"{name}[{i}]")
