@@ -111,7 +111,7 @@ class Tensor:
             if mode.trace is not None:  # a compiled function is being made of what runs
                 arrays, array, extra = mode.trace.run(operation, inputs, options)
                 out._data = array
-                if operation.view and isinstance(inputs[0], Tensor) and array.value.kind == "view":
+                if operation.view and isinstance(inputs[0], Tensor) and array.base is not None:
                     out._version = inputs[0]._version
             else:
                 if operation.promote is not None:
@@ -123,7 +123,7 @@ class Tensor:
                 if operation.view and isinstance(inputs[0], Tensor) and np.may_share_memory(array, arrays[0]):
                     out._version = inputs[0]._version
         except (ValueError, IndexError, TypeError) as error:
-            raise _explained(error, operation, arrays, options) from None
+            raise explained(error, operation, arrays, options) from None
         recording = mode.recording
         if recording and any(parents) and operation.rule is not None and out._data.dtype.kind == "f":
             node = out._node = tape.Node(operation, parents, inputs, arrays, options, out, extra)
@@ -324,8 +324,8 @@ class Tensor:
     @property
     def grad(self) -> Tensor | None:
         """What `backward()` calls added up: dL/d(this), in its shape; None before the first."""
-        if mode.trace is not None and type(self._node) is tape.Leaf and type(self._data) is _ndarray:
-            mode.trace.look(self._node)
+        if mode.trace is not None and type(self._node) is tape.Leaf:
+            mode.trace.look(self._node, outside=type(self._data) is _ndarray)
         return None if self._node is None else self._node.grad
 
     @grad.setter
@@ -462,7 +462,7 @@ class Tensor:
     def __setitem__(self, index: Any, value: Operand) -> None:
         index = _plain_index(index)
         array = value._data if isinstance(value, Tensor) else np.asarray(value)
-        shape = self._data[index].shape if index is not ... else self.shape
+        shape = self.shape if index is ... else _shape_at(self._data, index)
         try:
             np.broadcast_to(array, shape)
         except ValueError:
@@ -635,6 +635,12 @@ def _plain_index(index: Any) -> Any:
     return np.array(index) if isinstance(index, (Tensor, np.ndarray)) else index
 
 
+def _shape_at(array: Any, index: Any) -> tuple[int, ...]:
+    """The shape of what lies at an index."""
+    shape: tuple[int, ...] = (array[index] if mode.trace is None else mode.trace.example_at(array, index)).shape
+    return shape
+
+
 def _sizes(sizes: tuple[Any, ...]) -> tuple[int, ...]:
     """Sizes given one by one, or as one sequence."""
     return tuple(sizes[0]) if len(sizes) == 1 and not isinstance(sizes[0], (int, np.integer)) else sizes
@@ -661,7 +667,7 @@ def _comparable(other: object) -> bool:
     return isinstance(other, (Tensor, np.ndarray, np.generic, bool, int, float))
 
 
-def _explained(error: Exception, operation: Operation, arrays: Sequence[Any], options: dict[str, Any]) -> Exception:
+def explained(error: Exception, operation: Operation, arrays: Sequence[Any], options: dict[str, Any]) -> Exception:
     """The error, told with the operation's name and the shapes that went in, or the options it does not have."""
     if mode.trace is None and any(hasattr(a, "trace") and type(a) is not _ndarray for a in arrays):
         return LostTensorError()

@@ -66,18 +66,27 @@ def all_below(indices, count, size, spared):
     return bool((((found >= 0) & (found < size)) | (found == spared)).all())
 
 
+def writable(changed, count):
+    return all(ctypes.c_int32.from_address(int(changed[3 * i + 2])).value & 0x400 for i in range(count))
+
+
+def reaches_into(start, size, changed, count):
+    return any(start < changed[3 * i + 1] and changed[3 * i] < start + size for i in range(count))
+
+
 def entrance(code):
     """Instead of `native.entrance`."""
     assert code.startswith(program.HEADER)
     space = dict(
         KINDS, pointer=Pointer, gemm=gemm, dots=dots, kernel=kernel, np=np, math=math, inner=lambda function: function,
         entrance=lambda function: function, apart=lambda function: function, keep_rows=lambda: None,
-        abs=abs, all_below=all_below,
+        abs=abs, all_below=all_below, writable=writable, reaches_into=reaches_into,
         add=lambda total, x: total + x, maximum=np.maximum, minimum=np.minimum, power=lambda x, y: x**y,
         exp=np.exp, log=np.log, log1p=np.log1p, expm1=np.expm1, tanh=np.tanh,
         hold_blas=lambda table: None, let_blas_go=lambda table: None, flush_denormals=lambda: 0,
         restore_denormals=lambda rule: None, wait=lambda table, shares: None,
         CALL=native.CALL, CHECK=native.CHECK, ANSWER=native.ANSWER, SCALARS=native.SCALARS,
+        CHANGED=native.CHANGED, READ_ONLY=native.READ_ONLY, ARGUMENT=native.ARGUMENT,
     )  # fmt: skip
     exec(code.removeprefix(program.HEADER), space)  # noqa: S102  # what `emit` wrote
     return np.errstate(all="ignore")(space["work"])

@@ -14,8 +14,9 @@ import numpy as np
 from chainrule.autograd.mode import mode
 from chainrule.errors import CaptureError
 from chainrule.jit import report
+from chainrule.jit.emit import NAMES
 from chainrule.jit.frames import user_line
-from chainrule.jit.graph import Value, dense
+from chainrule.jit.graph import Value, dense, lies_evenly
 from chainrule.jit.guards import exact
 from chainrule.jit.program import Program
 from chainrule.jit.schedule import plan
@@ -75,7 +76,7 @@ class Compiled:
         """Write the call down, compile what was written, and run that."""
         trace = Trace()
         sources: list[Value] = []
-        outputs: list[Value] = []
+        outputs: list[Tracer] = []
 
         def traced(x: Any) -> Any:
             if not isinstance(x, (Tensor, np.ndarray)):
@@ -88,16 +89,14 @@ class Compiled:
             value = Value("argument", None, (), dense(arrays[len(sources)]))
             trace.values.append(value)
             sources.append(value)
-            tracer = Tracer(trace, value)
-            trace.arguments[id(tracer)] = tracer
-            return Tensor._wrap(tracer)  # type: ignore[arg-type]  # it stands for an array
+            return trace.argument(value, isinstance(x, Tensor) and x.requires_grad)
 
         def output(x: Any) -> Any:
             if isinstance(x, np.ndarray):
                 raise trace.refused("an array is returned, with the values of the first call for ever: return a Tensor")
             if not isinstance(x, Tensor):
                 return x
-            outputs.append(trace.lift(x).value)
+            outputs.append(trace.lift(x))
             return _Output(len(outputs) - 1)
 
         replay = None
@@ -152,10 +151,10 @@ class Replay:
 
     program: Program
 
-    def __init__(self, trace: Trace, sources: Sequence[Value], outputs: Sequence[Value], form: Any) -> None:
-        self.trace, self.sources, self.outputs, self.form = trace, sources, outputs, form
+    def __init__(self, trace: Trace, sources: Sequence[Value], outputs: Sequence[Tracer], form: Any) -> None:
+        self.trace, self.sources, self.form = trace, sources, form
         self.guards = trace.host.guards
-        self.writes, self.gradients = trace.finished()
+        self.changes, self.outputs, self.gradients = trace.finished(outputs)
         self._write()
 
     def _write(self) -> None:
@@ -204,9 +203,12 @@ class Replay:
     def compile(self) -> None:
         """Make the program."""
         trace = self.trace
-        kept = [*self.outputs, *(value for _, value in self.gradients)]
-        schedule = plan(trace.values, kept, self.writes)
-        self.program = Program(schedule, trace.host, self.sources, kept)
+        compiled = [(old, new) for array, old, new in self.changes if lies_evenly(array) and array.dtype.name in NAMES]
+        known = {id(old) for old, _ in compiled}
+        self.by_python = [(array, new) for array, old, new in self.changes if id(old) not in known]
+        kept = [*self.outputs, *(value for _, value in self.gradients), *(value for _, value in self.by_python)]
+        schedule = plan(trace.values, kept, compiled)
+        self.program = Program(schedule, trace.host, self.sources, kept, [array for array, _, _ in self.changes])
         self.guards.compile()
         self.clean, self.prepare, self.remember = trace.host.functions()
         for value in trace.values:  # examples have done their duty: only their shapes and strides are asked for
@@ -220,6 +222,8 @@ class Replay:
         program = self.program
         new = self.prepare(program.numbers)
         program.run(arrays)
+        for array, value in self.by_python:
+            array[...] = program.array(value)
         self.remember(new)
         if type(self.form) is _Output:
             return Tensor._wrap(program.array(self.outputs[self.form]).copy())
@@ -283,7 +287,7 @@ def _line(error: Untraceable) -> str:
 def _key(x: Any, arrays: list[Any]) -> Any:
     """What distinguishes arguments that need another program; arrays are collected on the way."""
     requires_grad = False
-    if type(x) is Tensor:
+    if isinstance(x, Tensor):
         array, requires_grad = x._data, x._node is not None
         if type(array) is not _ndarray:
             x._known("")  # which explains that the Tensor is lost

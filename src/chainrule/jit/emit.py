@@ -229,10 +229,23 @@ def entry(parts: Sequence[Sequence[Call]], moves: Mapping[int, str], checks: Seq
     return [*groups, *looks, *work.splitlines()]
 
 
-def check(number: int, value: Value, size: int, spared: int, place: int) -> list[str]:
+def check(number: int, value: Value, size: int, spared: int | None, place: int) -> list[str]:
     """Lines that look whether all of an argument is from 0 to size - 1, or `spared`; if not, they return `number`."""
     memory = f"pointer(T[{place}], {_memory(value)})"
-    return [f"    if not all_below({memory}, {value.size}, {size}, {spared}):", f"        return {number}"]
+    return [f"    if not all_below({memory}, {value.size}, {size}, {spared or 0}):", f"        return {number}"]
+
+
+def check_writable(count: int) -> list[str]:
+    """Lines that look whether the memory that the program changes, so many arrays, may be written into."""
+    return [f"    if not writable(pointer(T[CHANGED], i8), {count}):", "        return READ_ONLY"] if count else []
+
+
+def check_memory(number: int, value: Value, changed: int, place: int) -> list[str]:
+    """Lines that look whether an argument is aligned, and apart from so many arrays that the program changes."""
+    item, size = value.dtype.itemsize, value.example.nbytes
+    conditions = [f"T[{place}] % {item} != 0"] if item > 1 and size else []
+    conditions += [f"reaches_into(T[{place}], {size}, pointer(T[CHANGED], i8), {changed})"] if changed and size else []
+    return [f"    if {' or '.join(conditions)}:", f"        return ARGUMENT - {number}"] if conditions else []
 
 
 def one_by_one(calls: Mapping[int, Call]) -> list[str]:
@@ -305,7 +318,7 @@ class Loop:
         full += sorted((v for v in operands if v.shape == stage.shape), key=lambda v: -v.size) or list(operands)
         lead = next((v for v in full if v.shape == stage.shape), None)
         strides = self._stride(lead, stage.shape) if lead is not None else tuple(range(len(stage.shape), 0, -1))
-        return sorted(range(len(stage.shape)), key=lambda d: (-strides[d], d))
+        return sorted(range(len(stage.shape)), key=lambda d: (-abs(strides[d]), d))
 
     @staticmethod
     def _stride(value: Value, shape: tuple[int, ...]) -> list[int]:

@@ -102,6 +102,34 @@ def dense(array: NDArray[Any]) -> NDArray[Any]:
     return np.transpose(np.ascontiguousarray(inner), np.argsort(order)) if array.ndim else np.array(array)
 
 
+def lies_evenly(array: NDArray[Any]) -> bool:
+    """Whether compiled code can read an array where it lies: aligned, whole elements apart, bytes in their order."""
+    return array.flags.aligned and array.dtype.isnative and not any(s % array.itemsize for s in array.strides)
+
+
+def byte_bounds(array: NDArray[Any]) -> tuple[int, int]:
+    """The addresses of an array's first byte, and of the one after its last."""
+    return np.lib.array_utils.byte_bounds(array)
+
+
+def elements_overlap(array: NDArray[Any]) -> bool:
+    """Whether two elements of an array share memory, as those of a broadcast one do."""
+    reach = array.itemsize
+    for stride, size in sorted((abs(s), n) for s, n in zip(array.strides, array.shape, strict=True) if n > 1):
+        if stride < reach:
+            return array.size > 0
+        reach += stride * (size - 1)
+    return False
+
+
+def share_memory(x: NDArray[Any], y: NDArray[Any]) -> bool:
+    """Whether two arrays have a byte in common, or may have one if that is hard to tell."""
+    try:
+        return np.shares_memory(x, y, max_work=1000)  # type: ignore[arg-type]  # its stubs know of 0 and -1 alone
+    except np.exceptions.TooHardError:
+        return True
+
+
 def base_of(value: Value) -> Value:
     """The value whose memory this one is seen through."""
     while value.kind == "view":

@@ -13,13 +13,25 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from chainrule.errors import CaptureError
 from chainrule.jit import emit
-from chainrule.jit.graph import Value, base_of
+from chainrule.jit.graph import Value, base_of, byte_bounds, share_memory
 from chainrule.jit.schedule import ALIGNMENT, Plan
 from chainrule.kernels import blas, native, team
 from chainrule.kernels.compile import load
 from chainrule.kernels.loop import Loop
-from chainrule.kernels.native import ANSWER, CHECK, CONTROL, RESERVED, RUN, SCALARS, place_of
+from chainrule.kernels.native import (
+    ANSWER,
+    ARGUMENT,
+    CHANGED,
+    CHECK,
+    CONTROL,
+    READ_ONLY,
+    RESERVED,
+    RUN,
+    SCALARS,
+    place_of,
+)  # fmt: skip
 from chainrule.ops.indexing import in_range
 
 if TYPE_CHECKING:
@@ -41,7 +53,7 @@ from chainrule.kernels.loops.memory import pointer
 from chainrule.kernels.loops.numbers import *
 from chainrule.kernels.loops.product import dots
 from chainrule.kernels.loops.program import *
-from chainrule.kernels.native import ANSWER, CALL, CHECK, SCALARS
+from chainrule.kernels.native import ANSWER, ARGUMENT, CALL, CHANGED, CHECK, READ_ONLY, SCALARS
 '''
 WORTH_THREADS = 2e6
 """So many multiplications and moves of numbers, some 50 µs, are worth a second thread."""
@@ -55,10 +67,14 @@ class Program:
         host: what Python prepares.
         arguments: the values that stand for the function's arguments.
         outputs: the values to give back, in memory of their own.
+        changed: memory outside that it writes into.
     """
 
-    def __init__(self, plan: Plan, host: Host, arguments: Sequence[Value], outputs: Sequence[Value]) -> None:
-        self.plan, self.arguments = plan, list(arguments)
+    def __init__(
+        self, plan: Plan, host: Host, arguments: Sequence[Value], outputs: Sequence[Value],
+        changed: Sequence[NDArray[Any]],
+    ) -> None:  # fmt: skip
+        self.plan, self.arguments, self.changed = plan, list(arguments), list(changed)
         self.slots: dict[int, int] = {}
         self.bases: list[Value] = []
         self.shares = shares(plan)
@@ -84,13 +100,16 @@ class Program:
             parts[-1].append(self.calls[number])
         known = {id(value): i for i, value in enumerate(self.arguments)}
         self.indices = [(known[id(value)], size, name, spared) for value, size, name, spared in host.indices]
-        checks: list[str] = []
+        for v in outputs:
+            self._slot(base_of(v))
+        checks = emit.check_writable(len(self.changed))
+        for number, value in enumerate(self.arguments):
+            if id(value) in self.slots:
+                checks += emit.check_memory(number, value, len(self.changed), self.slots[id(value)])
         for number, (value, size, _, spared) in enumerate(host.indices, 1):
             checks += emit.check(number, value, size, spared, self._slot(value))
         text = [*functions, *emit.entry(parts, self._moves(), checks)]
         self.code = HEADER + "\n".join(text) + "\n"
-        for v in outputs:
-            self._slot(base_of(v))
         self.scalars = np.zeros(max(1, len(host.slots)))
         self.numbers = self.scalars.data  # to be written one by one, which is quicker so
         self._allocate(outputs)
@@ -125,6 +144,9 @@ class Program:
         self.table[:4] = *blas.addresses(), *blas.threads_addresses()
         self.control = np.zeros((3 * self.shares + 1) * 8 + 8, np.int64)  # a cache line for each word
         self.table[SCALARS] = self.scalars.ctypes.data
+        bounds = [(*byte_bounds(array), native.flags_address(array)) for array in self.changed]
+        self.bounds = np.array(bounds, np.int64)
+        self.table[CHANGED] = self.bounds.ctypes.data
         self.table[CONTROL] = -(-self.control.ctypes.data // ALIGNMENT) * ALIGNMENT
         raw = self.memory = np.empty(self.plan.arena + ALIGNMENT, np.uint8)
         start = -raw.ctypes.data % ALIGNMENT
@@ -158,8 +180,11 @@ class Program:
         parts = [v for v in self.bases if v.kind == "part" and v.inputs[0] is step]
 
         def run() -> None:
-            result = step.options["function"](*(self.array(v) for v in step.inputs))
+            given = [self.array(v) for v in step.inputs]
+            result = step.options["function"](*given)
             for v, array in ((v, result[v.options["position"]]) for v in parts) if parts else ((step, result),):
+                if any(array is x for x in given):  # which may be changed or used again while this is still wanted
+                    array = array.copy()
                 self._take(v, array)
 
         return run
@@ -193,21 +218,28 @@ class Program:
 
         Raises:
             IndexError: an argument that is an index is out of range; nothing has been done then.
+            ValueError: memory that would be changed is read-only, as above.
+            CaptureError: an argument shares memory with what would be changed, as above.
         """
         for i, slot, value in self.places:
             array = arguments[i]
             if array.strides != value.example.strides and array.size:
+                self._check_apart(array)
                 array = _copied(array, value)
             self.arrays[id(value)] = array  # which keeps it, too
             self.words[slot] = place_of(array)
+        if not native.FINDS_FLAGS:
+            self._check_writable()
         if self.whole:
             self._run(0)
-            if self.words[ANSWER]:
-                self._wrong(arguments)
+            while self.words[ANSWER]:
+                self._settle(arguments)
+                self._run(0)
             return
         self.enter(CHECK, 0, 0, 1, 0)
-        if self.words[ANSWER]:
-            self._wrong(arguments)
+        while self.words[ANSWER]:
+            self._settle(arguments)
+            self.enter(CHECK, 0, 0, 1, 0)
         before = blas.hold()
         try:
             for item in self.order:
@@ -218,9 +250,31 @@ class Program:
         finally:
             blas.let_go(before)
 
-    def _wrong(self, arguments: Sequence[NDArray[Any]]) -> None:
-        i, size, name, spared = self.indices[self.words[ANSWER] - 1]
-        in_range(arguments[i][arguments[i] != spared], size, name)
+    def _settle(self, arguments: Sequence[NDArray[Any]]) -> None:
+        """Raise the error that a check has found, or copy an argument that the program can take elsewhere."""
+        answer = self.words[ANSWER]
+        if answer > 0:
+            i, size, name, spared = self.indices[answer - 1]
+            in_range(arguments[i] if spared is None else arguments[i][arguments[i] != spared], size, name)
+        if answer == READ_ONLY:
+            self._check_writable()
+        i = ARGUMENT - answer
+        self._check_apart(arguments[i])
+        value = self.arguments[i]
+        array = self.arrays[id(value)] = _copied(arguments[i], value)
+        self.words[self.slots[id(value)]] = place_of(array)
+
+    def _check_writable(self) -> None:
+        if not all(array.flags.writeable for array in self.changed):
+            raise ValueError("assignment destination is read-only")
+
+    def _check_apart(self, argument: NDArray[Any]) -> None:
+        for array in self.changed:
+            if share_memory(argument, array):
+                raise CaptureError(
+                    f"jit: an argument of shape {argument.shape} shares memory with a tensor of shape {array.shape}, "
+                    f"which the function changes: give its clone(), or use it as a variable from outside"
+                )
 
     def _run(self, part: int) -> None:
         if self.shares == 1:

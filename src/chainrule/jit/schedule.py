@@ -294,8 +294,9 @@ def _seen_by_image(value: Value, images: int) -> bool:
     if value.shape[:1] != (images,) or base.size % images:
         return False
     each = base.size // images
-    reach = offset + sum((n - 1) * s for n, s in zip(value.shape[1:], value.strides[1:], strict=True))
-    return value.strides[0] == each and reach < each
+    ends = [(n - 1) * s for n, s in zip(value.shape[1:], value.strides[1:], strict=True)]
+    first, last = offset + sum(min(0, end) for end in ends), offset + sum(max(0, end) for end in ends)
+    return value.strides[0] == each and first >= 0 and last < each
 
 
 def _joins(value: Value, shape: tuple[int, ...], stage: Stage, stage_of: dict[int, int], number: int) -> bool:
@@ -307,14 +308,20 @@ def _joins(value: Value, shape: tuple[int, ...], stage: Stage, stage_of: dict[in
 
 
 def _place_writes(stages: list[Stage], stage_of: dict[int, int], writes: Sequence[tuple[Value, Value]]) -> None:
-    """Write into memory outside where the value is made, if nobody reads the old value later; else at the end."""
+    """Write into memory outside where the value is made, if nobody reads the old value later; else at the end.
+
+    What is written is never memory outside that is itself changed (`Trace.finished` sees to that), so the writes at the
+    end may come in any order. A call of Python may fail: nothing has been changed then.
+    """
+    calls = [n for n, stage in enumerate(stages) if stage.kind == "call" and not stage.steps[0].options.get("draws")]
+    last_call = max(calls, default=-1)
     for target, value in writes:
         last_read = max(
             (n for n, stage in enumerate(stages) for v in stage.reads() if base_of(v) is target), default=-1
         )
         home = stage_of.get(id(value), -1)
         fits = home >= 0 and stages[home].kind == "loop" and value.kind == "elementwise" and value.shape == target.shape
-        fits = fits and stages[home].group is None
+        fits = fits and stages[home].group is None and home > last_call
         here = [v for v in stages[home].reads() if base_of(v) is target] if fits else []
         if fits and last_read <= home and all(v is target for v in here):  # and it is read element by element
             stages[home].writes.append((target, value))

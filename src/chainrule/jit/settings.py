@@ -254,7 +254,8 @@ class Settings(MutableMapping[str, Any]):
             raise self.trace.refused(
                 f"{label}, which was of {was}, becomes an array of {value.shape} and {value.dtype}"
             )
-        if id(value) in self.trace.arguments or any(value is cell for cell, _, _ in cells.values()):
+        memory = value if value.base is None else value.base
+        if id(memory) in self.trace.arguments or any(memory is cell for cell, _, _ in cells.values()):
             raise self.trace.refused(
                 f"{label} is set to an array that belongs to something else, too: set it to a copy()"
             )

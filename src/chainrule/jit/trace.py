@@ -14,31 +14,47 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from chainrule.autograd.mode import mode
+from chainrule.autograd.tape import Leaf
 from chainrule.errors import CaptureError, LostTensorError
 from chainrule.jit.emit import NAMES, fits_gemm
 from chainrule.jit.frames import where
-from chainrule.jit.graph import SOURCES, Value, base_of, dense
+from chainrule.jit.graph import (
+    SOURCES,
+    Value,
+    base_of,
+    byte_bounds,
+    dense,
+    elements_overlap,
+    lies_evenly,
+    share_memory,
+)
 from chainrule.jit.guards import exact
 from chainrule.jit.host import Host
 from chainrule.jit.kernels import STEPS
 from chainrule.jit.settings import Number, Settings
 from chainrule.jit.tracer import Tracer, Untraceable
 from chainrule.ops.dtypes import promote
+from chainrule.tensor import Tensor, explained
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from numpy.typing import NDArray
 
-    from chainrule.autograd.tape import Leaf, Node
+    from chainrule.autograd.tape import Node
     from chainrule.ops.operation import Operation
     from chainrule.optim import Optimizer
-    from chainrule.tensor import Tensor
 
 
 GRADIENT = (
     "a gradient of shape {} is there from before, and would be used or added to: call zero_grad() first, inside the "
     "compiled function"
+)
+
+
+ARGUMENT_GRADIENT = (
+    "the gradient of an argument of shape {} is used: give its detach(), or let the function see it as a variable from "
+    "outside"
 )
 
 
@@ -62,9 +78,9 @@ class Trace:
         self.cells: dict[int, tuple[Tracer, Value, NDArray[Any]]] = {}
         self.tensors: dict[int, tuple[weakref.ref[Tensor], NDArray[Any], Any]] = {}
         self.arguments: dict[int, Tracer] = {}
+        self.stand_ins: list[tuple[Any, Tracer, Any]] = []  # the Tensors that the function gets, and their leaves
         self.error: CaptureError | None = None
         self.ended = False
-        self.stale: dict[int, Value] = {}  # views of memory that has been changed in place since
         self.optimizers: dict[int, tuple[Optimizer, set[int]]] = {}  # and what they remembered something of before
         self.states: list[tuple[Optimizer, int, dict[str, Any]]] = []
         self.remembered: dict[tuple[int, str], tuple[dict[str, Any], str, NDArray[Any]]] = {}
@@ -74,7 +90,7 @@ class Trace:
         self.zeroed: dict[int, tuple[Leaf, Any]] = {}  # leaves whose gradient is set, and what it was
         self.generators: dict[int, tuple[np.random.Generator, Any]] = {}
         self.modules: dict[int, tuple[Any, bool]] = {}
-        self.versions: list[list[int]] = []  # of Tensors that are changed in place
+        self.versions: list[list[int]] = []  # of Tensors from outside that are changed in place
 
     # Making values
 
@@ -102,13 +118,34 @@ class Trace:
             self.known[key] = value
         return Tracer(self, value)
 
+    def argument(self, value: Value, requires_grad: bool) -> Tensor:
+        """What the function gets for one of its arguments."""
+        tracer = Tracer(self, value)
+        tensor = Tensor._wrap(tracer)  # type: ignore[arg-type]  # it stands for an array
+        tensor._node = Leaf(value.example) if requires_grad else None
+        self.arguments[id(tracer)] = tracer
+        self.stand_ins.append((tensor, tracer, tensor._node))
+        return tensor
+
+    def _check_arguments(self) -> None:
+        """The caller's Tensors are others than the function gets: what it does to them is not done to those."""
+        for tensor, tracer, leaf in self.stand_ins:
+            if tensor._node is not leaf or tensor._data is not tracer:
+                what = "is changed in place, or made to require gradients: do that to its clone() or detach()"
+                raise self.refused(f"an argument of shape {tracer.shape} {what}")
+            if leaf is not None and (leaf.grad is not None or leaf.hooks or id(leaf) in self.zeroed):
+                raise self.refused(ARGUMENT_GRADIENT.format(tracer.shape))
+
     def captured(self, array: NDArray[Any]) -> Tracer:
         """The Tracer of memory that lives outside."""
         found = self.cells.get(id(array))
         if found is None:
-            value = Value("captured", None, (), array)
-            self.values.append(value)
-            found = self.cells[id(array)] = Tracer(self, value), value, array
+            if lies_evenly(array):
+                tracer = self.constant(array)
+            else:  # compiled code cannot read it there
+                tracer = self.call("copy", partial(_copied, array), (), {})
+                tracer.memory = array
+            found = self.cells[id(array)] = tracer, tracer.value, array
         return found[0]
 
     def constant(self, array: Any) -> Tracer:
@@ -127,8 +164,6 @@ class Trace:
         if type(array) is Tracer:
             if array.trace is not self:
                 raise LostTensorError
-            if id(array.value) in self.stale:
-                self.refuse_value("a part of memory that has been changed in place since,")
             return array
         if not isinstance(array, np.ndarray):
             return array.item() if isinstance(array, np.generic) else array
@@ -209,30 +244,38 @@ class Trace:
     def ordered(self, x: Tracer, example: NDArray[Any]) -> Tracer:
         """The same elements in another memory order."""
         if x.dtype.name not in NAMES:
-            return self.call("copy", np.ascontiguousarray, (x,), {})  # type: ignore[no-any-return]
+            return self.call("copy", _copied, (x,), {})  # type: ignore[no-any-return]
         return self.made("elementwise", "cast", (x.value,), example, type=example.dtype)
 
     def viewed(self, x: Any, function: Callable[[Any], Any]) -> Tracer:
         """What a function of NumPy that only moves elements makes of x: the same memory seen otherwise, or a copy."""
         x = self.named(x)
-        source = x.value.example
+        value = self.view_value(x.value, function)
+        if not value.size or not np.may_share_memory(function(x.memory), x.memory):
+            return Tracer(self, value)
+        if x.base is None:
+            return Tracer(self, value, x, function)
+        before = x.view_of
+        return Tracer(self, value, x.base, lambda array: function(before(array)))
+
+    def view_value(self, value: Value, function: Callable[[Any], Any]) -> Value:
+        """What a function of NumPy that only moves elements makes of a value."""
+        source = value.example
         example = function(source)
         if not isinstance(example, np.ndarray):
             raise Untraceable("a single element by its place")
         if example.size and not np.may_share_memory(example, source):
             if example.size != source.size:
                 raise Untraceable("elements picked by an array")
-            x = self.ordered(x, np.ascontiguousarray(source))  # reshaped in C order, which needs a copy
-            source = x.value.example
+            # reshaped in C order, which needs a copy
+            value = self.ordered(Tracer(self, value), np.ascontiguousarray(source)).value
+            source = value.example
             example = function(source)
             if example.size and not np.may_share_memory(example, source):
                 raise Untraceable("elements picked by an array")
         start = example.__array_interface__["data"][0] - source.__array_interface__["data"][0]
-        if any(stride < 0 for stride in example.strides):
-            raise Untraceable("elements in reverse order")
-        return self.made(
-            "view", None, (x.value,), example, seen=function, offset=start // source.itemsize if example.size else 0
-        )
+        offset = start // source.itemsize if example.size else 0
+        return self.made("view", None, (value,), example, seen=function, offset=offset).value
 
     def matmul(self, x: Any, y: Any) -> Tracer:
         """The product of matrices; a vector is a matrix of one row or column."""
@@ -253,20 +296,31 @@ class Trace:
             return x
         return self.ordered(x, np.ascontiguousarray(x.value.example))
 
-    def assign(self, out: Any, result: Any) -> Any:
-        """Let `out` stand for the result from now on: a change in place."""
-        if not isinstance(out, Tracer) or (base_of(out.value) is not out.value and not out.own):
-            raise Untraceable("a change in place through a view")
-        if id(out) in self.arguments:
+    def assign(self, out: Any, result: Any, what: str = "assignment destination") -> Any:
+        """Let `out` stand for the result from now on: a change in place.
+
+        Raises:
+            ValueError: `out` is read-only, as NumPy says of `what`; or the result does not fit.
+        """
+        if not isinstance(out, Tracer):
+            raise Untraceable("a change in place of an array from outside")
+        base = out if out.base is None else out.base
+        if id(base) in self.arguments:
             raise Untraceable("a change in place of an argument")
+        if not out.memory.flags.writeable:
+            raise ValueError(f"{what} is read-only")
+        if elements_overlap(base.memory):
+            raise Untraceable("a change in place of memory in which elements overlap")
         result = self.named(result)
         if result.shape != out.shape:
             result = self.viewed(result, lambda array: np.broadcast_to(array, out.shape))
         if result.dtype != out.dtype:
             result = self.cast(result, out.dtype)
-        before, out.value = out.value, result.value
-        if not out.own:
-            self.stale.update((id(v), v) for v in self.values if v.kind == "view" and base_of(v) is before)
+        if base is not out:  # elements of another's memory
+            strides = base.memory.strides
+            order = sorted(range(base.ndim), key=lambda d: -abs(strides[d]))
+            result = self.call("a change of some elements", partial(_with_view, order, out.view_of), (base, result), {})
+        base.value = result.value
         return out
 
     # Operations and their rules
@@ -279,7 +333,7 @@ class Trace:
         try:
             result = self.apply(operation, arrays, options)
         except Exception:  # a formula that only works on arrays; or an error that the call will meet again
-            result = self.call(operation.name, operation.formula, arrays, options)
+            result = self.call(operation.name, partial(_with_name, operation), arrays, options)
         array, extra = result if operation.extra is not None else (result, None)
         return arrays, self.named(array), extra
 
@@ -324,6 +378,8 @@ class Trace:
         arrays: list[Tracer] = []
 
         def placed(x: Any) -> Any:
+            if isinstance(x, np.ndarray):  # from outside: what it holds at this moment of the program
+                x = self.captured(x)
             if isinstance(x, Tracer):
                 arrays.append(x)
                 return _Hole(len(arrays) - 1)
@@ -379,27 +435,49 @@ class Trace:
             for position in [p for p in optimizer.state if p not in before]:
                 del optimizer.state[position]
 
-    def finished(self) -> tuple[list[tuple[Value, Value]], list[tuple[Leaf, Value]]]:
-        """At the end: which memory outside is to get which value, and the gradients of leaves."""
-        writes = [(value, cell.value) for cell, value, _ in self.cells.values() if cell.value is not value]
-        for value, _ in writes:
-            if value.dtype.name not in NAMES:
-                raise Untraceable(f"a change in place of {value.dtype}")
-        self._check_apart([value for value, _ in writes])
-        found = [(leaf, _traced(leaf.grad)) for leaf in self.leaves.values()]
-        return writes, [(leaf, self.owned_value(tracer)) for leaf, tracer in found if tracer is not None]
+    def finished(
+        self, outputs: Sequence[Tracer]
+    ) -> tuple[list[tuple[NDArray[Any], Value, Value]], list[Value], list[tuple[Leaf, Value]]]:
+        """What the program is for, once the function has returned.
 
-    def _check_apart(self, written: Sequence[Value]) -> None:
-        """Memory that is changed must be seen through one array only: the graph does not know of any other."""
-        bounds = sorted(
-            (*np.lib.array_utils.byte_bounds(array), id(value)) for _, value, array in self.cells.values() if array.size
+        Returns:
+            Which memory outside is to get which value (the array, what stands for its old elements, the new ones);
+            the outputs; the gradients of leaves.
+        """
+        self._check_arguments()
+        changed = [
+            (array, before, tracer.value) for tracer, before, array in self.cells.values() if tracer.value is not before
+        ]
+        self._check_apart([array for array, _, _ in changed])
+        arrays = {id(array) for array, _, _ in changed}
+        tensors = [ref() for ref, array, _ in self.tensors.values() if id(array) in arrays]
+        self.versions = [*{id(t._version): t._version for t in tensors if t is not None}.values()]
+        old = {id(before) for _, before, _ in changed}
+
+        def kept(value: Value) -> Value:
+            """What memory outside held is copied if that memory is changed, for it is wanted after the change."""
+            if id(base_of(value)) not in old:
+                return value
+            return self.ordered(Tracer(self, value), np.array(value.example)).value
+
+        found = [(leaf, _traced(leaf.grad)) for leaf in self.leaves.values()]
+        return (
+            [(array, before, kept(after)) for array, before, after in changed],
+            [kept(tracer.value) for tracer in outputs],
+            [(leaf, self.owned_value(tracer)) for leaf, tracer in found if tracer is not None],
         )
-        changed, end, owner = {id(value) for value in written}, 0, 0
-        for low, high, key in bounds:
-            if low < end and not changed.isdisjoint((key, owner)):
-                raise Untraceable("a change in place of memory that two tensors share")
-            if high > end:
-                end, owner = high, key
+
+    def _check_apart(self, changed: Sequence[NDArray[Any]]) -> None:
+        """Memory that is changed must be seen through one array only: the graph does not know of any other."""
+        keys = {id(array) for array in changed}
+        arrays = [(*byte_bounds(array), array) for _, _, array in self.cells.values() if array.size]
+        before: list[tuple[int, int, NDArray[Any]]] = []  # those that reach beyond the next one's beginning
+        for low, high, array in sorted(arrays, key=lambda item: item[:2]):
+            before = [item for item in before if item[1] > low]
+            for _, _, other in before:
+                if not keys.isdisjoint((id(array), id(other))) and share_memory(array, other):
+                    raise Untraceable("a change in place of memory that two tensors share")
+            before.append((low, high, array))
 
     def owned_value(self, x: Tracer) -> Value:
         """A value that may be handed out: in memory of its own and without repeated elements."""
@@ -435,7 +513,6 @@ class Trace:
         if options.get("maximize"):
             gradient = -gradient
         optimizer.update(value, gradient, self.settings(state, f"{kind}.state[{position}]"), options)
-        self.versions.append(parameter._version)
 
     def refused(self, what: str) -> CaptureError:
         """The error for something that cannot be compiled. It counts even if the function catches it."""
@@ -458,8 +535,22 @@ class Trace:
             self.refuse_value("what lies under a mask, whose shape")
         return tracer.copy()
 
-    def look(self, leaf: Leaf) -> None:
+    def example_at(self, array: Any, index: Any) -> Any:
+        """What lies at an index now."""
+
+        def plain(x: Any) -> Any:
+            if isinstance(x, tuple):
+                return tuple(plain(part) for part in x)
+            return x.value.example if isinstance(x, Tracer) else x
+
+        return self.lift(array).value.example[plain(index)]
+
+    def look(self, leaf: Leaf, outside: bool) -> None:
         """A leaf's gradient is read: it must have been made here."""
+        if any(leaf is other for _, _, other in self.stand_ins):
+            raise self.refused(ARGUMENT_GRADIENT.format(leaf.shape))
+        if not outside:
+            return
         if leaf.grad is None and id(leaf) not in self.zeroed:
             self.looked[id(leaf)] = leaf
         elif leaf.grad is not None:
@@ -497,6 +588,26 @@ def _filled(x: Any, arrays: Sequence[Any]) -> Any:
     if type(x) in (list, tuple):
         return type(x)(_filled(part, arrays) for part in x)
     return x
+
+
+def _with_name(operation: Operation, *inputs: Any, **options: Any) -> Any:
+    """An operation's formula, whose errors name the operation as they do outside programs."""
+    try:
+        return operation.formula(*inputs, **options)
+    except (ValueError, IndexError, TypeError) as error:
+        raise explained(error, operation, inputs, options) from None
+
+
+def _copied(array: NDArray[Any]) -> NDArray[Any]:
+    """The same elements in memory of their own, as compiled code takes them."""
+    return np.array(array, array.dtype.newbyteorder("="), order="C")
+
+
+def _with_view(order: Sequence[int], view_of: Any, array: NDArray[Any], value: NDArray[Any]) -> NDArray[Any]:
+    """A copy, its dimensions in an order in memory that lets `view_of` see it, in which that view has another value."""
+    out = np.transpose(np.array(np.transpose(array, order), order="C"), np.argsort(order))
+    view_of(out)[...] = value
+    return out
 
 
 def _part(rule: Any, position: int, *inputs: Any) -> Any:

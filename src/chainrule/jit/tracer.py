@@ -16,6 +16,8 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 from chainrule.errors import LostTensorError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from chainrule.jit.graph import Value
@@ -40,14 +42,20 @@ class Tracer(NDArrayOperatorsMixin):
     """An array's name in the trace. `value` says which array that is now: a change in place gives it another one.
 
     Attributes:
-        own: whether it is a copy, so that a change in place concerns no other Tracer.
+        base: the Tracer that this one is a view of, as an array has it: a change in place of either changes both. None
+            where the memory is its own.
+        view_of: what it sees of `base`, as a function of NumPy.
     """
 
-    __slots__ = ("_value", "own", "trace")
+    __slots__ = ("_base_value", "_memory", "_value", "base", "trace", "view_of")
     flags = None
 
-    def __init__(self, trace: Trace, value: Value, own: bool = False) -> None:
-        self.trace, self._value, self.own = trace, value, own
+    def __init__(
+        self, trace: Trace, value: Value, base: Tracer | None = None, view_of: Callable[[Any], Any] = np.asarray
+    ) -> None:
+        self.trace, self._value, self.base, self.view_of = trace, value, base, view_of
+        self._base_value = None if base is None else base.value
+        self._memory: NDArray[Any] | None = None  # its first value's example, once it has another value
 
     @property
     def value(self) -> Value:
@@ -58,16 +66,28 @@ class Tracer(NDArrayOperatorsMixin):
         """
         if self.trace.ended:
             raise LostTensorError
+        if self.base is not None and self.base.value is not self._base_value:  # which was changed in place since
+            self._base_value = self.base.value
+            self._value = self.trace.view_value(self._base_value, self.view_of)
         return self._value
 
     @value.setter
     def value(self, value: Value) -> None:
+        if self._memory is None:
+            self._memory = self._value.example
         self._value = value
 
     @property
-    def base(self) -> Any:
-        """Not None if the memory is another's."""
-        return self.value if self.value.kind == "view" and not self.own else None
+    def memory(self) -> NDArray[Any]:
+        """An array that lies in memory as this one does, and is as writable. Its elements may be older ones."""
+        if self.base is not None:
+            seen: NDArray[Any] = self.view_of(self.base.memory)
+            return seen
+        return self._value.example if self._memory is None else self._memory
+
+    @memory.setter
+    def memory(self, array: NDArray[Any]) -> None:
+        self._memory = array
 
     # What is known without the values
 
@@ -106,7 +126,7 @@ class Tracer(NDArrayOperatorsMixin):
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
         out = options.pop("out", (None,))[0]
-        options.pop("casting", None)
+        casting = options.pop("casting", "same_kind")
         if method == "reduce" and ufunc in REDUCTIONS and out is None:
             return _reduce(REDUCTIONS[ufunc])(self.trace, *inputs, **options)
         if method != "__call__" or options:
@@ -117,7 +137,11 @@ class Tracer(NDArrayOperatorsMixin):
             result = self.trace.elementwise(ufunc, *inputs)
         else:
             raise Untraceable(f"np.{ufunc.__name__}")
-        return result if out is None else self.trace.assign(out, result)
+        if out is None:
+            return result
+        if not np.can_cast(result.dtype, out.dtype, casting):
+            raise TypeError(f"Cannot cast ufunc {ufunc.__name__!r} output from {result.dtype!r} to {out.dtype!r}")
+        return self.trace.assign(out, result, "output array")
 
     def __array_function__(self, function: Any, types: Any, inputs: Any, options: dict[str, Any]) -> Any:
         record = FUNCTIONS.get(function)
@@ -142,7 +166,7 @@ class Tracer(NDArrayOperatorsMixin):
 
     def copy(self) -> Tracer:
         """The same values: they cannot change, so nothing is copied, but the name is another one."""
-        return Tracer(self.trace, self.value, own=True)
+        return Tracer(self.trace, self.value)
 
     def reshape(self, *shape: Any) -> Tracer:
         """In another shape."""

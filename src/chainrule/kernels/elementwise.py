@@ -59,7 +59,7 @@ def each(formula: Callable[..., Any], changed: Sequence[Any], given: Sequence[An
         return
     if not first.flags.c_contiguous:  # in the order in which they lie in memory
         changed, given = [x if x is None else x.T for x in changed], [x.T for x in given]
-    if not all(x is None or x.flags.c_contiguous for x in changed):
+    if not all(x is None or x.flags.carray for x in changed):  # compiled code would write where NumPy raises an error
         _at_once(formula, changed, given, numbers)
         return
     outputs = [x if x is None else x.reshape(-1) for x in changed]

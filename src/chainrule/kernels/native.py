@@ -32,10 +32,15 @@ if TYPE_CHECKING:
 RUN, CALL, CHECK = 0, 1, 2
 """What a program is entered for: to run a part, to call a thread that looks out for work, to look at arguments."""
 
-GET_THREADS, SET_THREADS, BEFORE, CONTROL, SCALARS, ANSWER, RESERVED = 2, 3, 4, 5, 6, 7, 8
+GET_THREADS, SET_THREADS, BEFORE, CONTROL, SCALARS, ANSWER, CHANGED, RESERVED = 2, 3, 4, 5, 6, 7, 8, 9
 """Places in a program's table of addresses. It begins with BLAS's product in single and in double precision; then come
 BLAS's functions that tell and set how many threads it uses, how many those were before the run, the words that our
-threads share, the numbers that change from call to call, and what a check or a call has found; then the arrays."""
+threads share, the numbers that change from call to call, what a check or a call has found, and a list of the memory
+outside that the program changes; then the arrays."""
+
+READ_ONLY, ARGUMENT = -1, -2
+"""What a check has found, if not 0: the number, from 1 on, of an index that is out of range; memory to be changed that
+is read-only; or ARGUMENT - i, for an argument i that is not aligned, or reaches into memory to be changed."""
 
 _SUM = 32  # bytes of a file's sum
 _NOWHERE = ctypes.create_string_buffer(64)  # Numba's functions put their result here, which is nothing
@@ -55,6 +60,31 @@ def _told(array: NDArray[Any]) -> int:
 _PROBE = np.zeros(1)
 place_of = _looked_up if sys.implementation.name == "cpython" and _looked_up(_PROBE) == _told(_PROBE) else _told
 """Where an array's numbers are in memory. Asking the array takes two microseconds, looking it up a third of one."""
+
+
+_BEFORE_FLAGS = 48  # bytes between the pointer to an array's numbers and its flags, both included
+
+
+def _flags_address(array: NDArray[Any]) -> int:
+    return id(array) + _HEAD + _BEFORE_FLAGS
+
+
+def _finds_flags() -> bool:
+    """Whether arrays are laid out in this Python and NumPy as those that we know."""
+    if place_of is not _looked_up:
+        return False
+    frozen = np.zeros(1)
+    frozen.flags.writeable = False
+    return all(ctypes.c_int32.from_address(_flags_address(x)).value == x.flags.num for x in (_PROBE, frozen))
+
+
+FINDS_FLAGS = _finds_flags()
+_WRITABLE = ctypes.c_int32(_PROBE.flags.num)
+
+
+def flags_address(array: NDArray[Any]) -> int:
+    """Where an array's flags are in memory, as 32 bits; if that is not known, where those of a writable one are."""
+    return _flags_address(array) if FINDS_FLAGS else ctypes.addressof(_WRITABLE)
 
 
 def function(address: int, words: int) -> Callable[..., object]:

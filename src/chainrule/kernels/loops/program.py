@@ -12,6 +12,7 @@ from numba.extending import register_jitable
 
 from chainrule.kernels.compile import inner
 from chainrule.kernels.job import ADDRESS as KERNEL_ADDRESS
+from chainrule.kernels.loops.memory import pointer
 from chainrule.kernels.loops.tile import vector_code as intrinsic
 from chainrule.kernels.native import ANSWER, BEFORE, CONTROL, GET_THREADS, SET_THREADS
 
@@ -104,6 +105,27 @@ def all_below(indices: Any, count: int, size: int, spared: int) -> bool:
     for i in range(count):
         fine &= ((indices[i] >= 0) & (indices[i] < size)) | (indices[i] == spared)
     return fine
+
+
+WRITEABLE = 0x400  # NumPy's bit in an array's flags
+
+
+@inner
+def writable(changed: Any, count: int) -> bool:
+    """Whether so many arrays may be written into; of each, `changed` has where it begins and ends, and its flags."""
+    fine = True
+    for i in range(count):
+        fine &= (pointer(changed[3 * i + 2], i4)[0] & WRITEABLE) != 0
+    return fine
+
+
+@inner
+def reaches_into(start: int, size: int, changed: Any, count: int) -> bool:
+    """Whether some bytes lie between the beginning and the end of one of so many arrays; `changed` is as above."""
+    found = False
+    for i in range(count):
+        found |= (start < changed[3 * i + 1]) & (changed[3 * i] < start + size)
+    return found
 
 
 @intrinsic
