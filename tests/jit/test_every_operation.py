@@ -83,15 +83,8 @@ def training_step(cases: list[Case], leaves: list[list[Any]]) -> Any:
 
 
 def table(cases: list[Case]) -> Any:
-    """Each case by itself. A known fault is marked with its letter."""
-    known = {
-        label: pytest.mark.xfail(strict=True, reason="C7: formats its input into an error message")
-        for name in ("max", "min")
-        for label in (f"{name} 0", f"{name} 0 strided", f"{name} -1", f"{name} -1 strided")
-    }
-    return pytest.mark.parametrize(
-        "case", [pytest.param(c, id=c.label.replace(" ", "_"), marks=known.get(c.label, ())) for c in cases]
-    )
+    """Each case by itself."""
+    return pytest.mark.parametrize("case", [pytest.param(c, id=c.label.replace(" ", "_")) for c in cases])
 
 
 @table(CASES)

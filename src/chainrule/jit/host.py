@@ -27,7 +27,8 @@ class Host:
         clean: expressions; where one is false, a gradient is there that the program would overwrite.
         after: statements for after the run.
         new: what is remembered anew, such as a count of steps, and which name holds it until the program has run.
-        indices: arguments that must be whole numbers from 0 to size - 1 or `spared`: (value, size, name, spared).
+        indices: arguments that must be whole numbers from 0 to size - 1, or `spared` if that is not None: (value, size,
+            name, spared).
     """
 
     def __init__(self) -> None:
@@ -38,7 +39,7 @@ class Host:
         self.after: list[str] = []
         self.slots: dict[str, int] = {}
         self.new: dict[str, str] = {}
-        self.indices: list[tuple[Value, int, str, int]] = []
+        self.indices: list[tuple[Value, int, str, int | None]] = []
 
     def name(self, thing: Any) -> str:
         """A name for an object."""

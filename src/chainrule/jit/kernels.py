@@ -170,7 +170,7 @@ def _indices(trace: Trace, input: Any, *, size: int, name: str, spared: int | No
     x = trace.named(input)
     _check(x.value.kind == "argument" and x.dtype.kind in "iu")
     indexing.indices(x.value.example, size=size, name=name, spared=spared)
-    trace.host.indices.append((x.value, size, name, 0 if spared is None else spared))
+    trace.host.indices.append((x.value, size, name, spared))
     return Tracer(trace, x.value) if x.dtype == np.int64 else trace.cast(x, np.int64)
 
 

@@ -4,6 +4,7 @@
 (gather, flip, diagonal, ...) is one of the two with the right index.
 """
 
+import math
 from types import EllipsisType, NoneType
 from typing import Any
 
@@ -83,25 +84,25 @@ def gather(input: Array, dim: int, index: Array) -> Tensor:
         IndexError: an index is out of range.
         TypeError: the index is not made of integers.
     """
-    places, dim, source = integers(index, "gather"), place(input, dim, "gather"), _row(input)
-    if not places.size:  # nothing to pick
-        return getitem(reshape(input, shape=(-1,)), index=places)
-    longer = [d for d, (n, size) in enumerate(zip(places.shape, source.shape, strict=False)) if n > size and d != dim]
-    if longer or source.ndim != (places.ndim or 1):
-        raise ValueError(f"gather: index {places.shape} does not fit input {input.shape}: only dim {dim} may be longer")
-    return _pick("gather", source, dim, places, places.shape)
+    index, dim, source = _as_index(index), place(input, dim, "gather"), _row(input)
+    if not math.prod(index.shape):  # nothing to pick
+        return getitem(reshape(input, shape=(-1,)), index=np.zeros(index.shape, np.int64))
+    longer = [d for d, (n, size) in enumerate(zip(index.shape, source.shape, strict=False)) if n > size and d != dim]
+    if longer or source.ndim != (index.ndim or 1):
+        raise ValueError(f"gather: index {index.shape} does not fit input {input.shape}: only dim {dim} may be longer")
+    return pick(source, index, dim=dim, name="gather", sizes=index.shape)
 
 
 def take_along_dim(input: Array, indices: Array, dim: int | None = None) -> Tensor:
     """`gather` with both brought to one shape first, but for `dim`; in the flattened input if `dim` is None."""
-    places = integers(indices, "take_along_dim")
+    indices = _as_index(indices)
     if dim is None:
-        return getitem(reshape(input, shape=(-1,)), index=places.reshape(-1))
-    if places.ndim != input.ndim:
-        raise ValueError(f"take_along_dim: indices {places.shape} must have the dimensions of input {input.shape}")
+        flat, indices = reshape(input, shape=(-1,)), reshape(indices, shape=(-1,))
+        return pick(flat, indices, dim=0, name="take_along_dim", from_end=True)
+    if indices.ndim != input.ndim:
+        raise ValueError(f"take_along_dim: indices {indices.shape} must have the dimensions of input {input.shape}")
     dim, source = place(input, dim, "take_along_dim"), _row(input)
-    places = np.where(places < 0, places + source.shape[dim], places)  # from the end
-    return _pick("take_along_dim", source, dim, places, input.shape)
+    return pick(source, indices, dim=dim, name="take_along_dim", sizes=input.shape, from_end=True)
 
 
 def index_select(input: Array, dim: int, index: Array) -> Tensor:
@@ -116,10 +117,9 @@ def index_select(input: Array, dim: int, index: Array) -> Tensor:
         ValueError: the index has more than one dimension.
         IndexError: out of range.
     """
-    places = integers(index, "index_select")
-    check("index_select", places.ndim < 2, f"the index must have one dimension, it has shape {places.shape}")
-    dim, source = place(input, dim, "index_select"), _row(input)
-    picked = getitem(source, index=along(dim, in_range(places.reshape(-1), source.shape[dim], "index_select")))
+    index = _as_index(index)
+    check("index_select", index.ndim < 2, f"the index must have one dimension, it has shape {index.shape}")
+    picked = pick(_row(input), index, dim=place(input, dim, "index_select"), name="index_select")
     return picked if input.ndim else reshape(picked, shape=())
 
 
@@ -200,11 +200,41 @@ def _row(input: Array) -> Any:
     return input if input.ndim else reshape(input, shape=(1,))
 
 
-def _pick(name: str, input: Array, dim: int, places: Any, sizes: tuple[int, ...]) -> Tensor:
-    """The elements at `places` along `dim`, and at 0, 1, ... along the others, up to `sizes`; these broadcast."""
-    grid = list(np.ogrid[tuple(slice(size) for size in sizes)])
-    grid[dim : dim + 1] = [in_range(places, input.shape[dim], name)]
-    return getitem(input, index=tuple(grid))
+def _as_index(index: Any) -> Any:
+    """Indices as something that has a shape."""
+    return index if hasattr(index, "dtype") else np.array(index)
+
+
+@operation(extra="places")
+def pick(
+    input: Array, index: Array, *, dim: int, name: str, sizes: tuple[int, ...] | None = None, from_end: bool = False
+) -> Any:
+    """The elements at `index` along one dimension, and at 0, 1, ... along the others, up to `sizes`; these broadcast.
+
+    Without `sizes`, whole slices. `from_end`: negative indices count from the end. The indices are handed on, too.
+
+    Raises:
+        TypeError: the index is not made of integers.
+        IndexError: an index is out of range.
+    """
+    places, count = integers(index, name), input.shape[dim]
+    places = in_range(np.where(places < 0, places + count, places) if from_end else places, count, name)
+    return np.asarray(input[_along_others(dim, places, sizes)]), places
+
+
+@pick.derivative
+def _(grad: Array, input_shape: tuple[int, ...], places: Any, dim: int, sizes: tuple[int, ...] | None) -> Any:
+    """The gradient, at the indices, in zeros; where an element was taken twice, both are added."""
+    return lambda: put(grad, index=_along_others(dim, places, sizes), shape=input_shape), None
+
+
+def _along_others(dim: int, places: Any, sizes: tuple[int, ...] | None) -> tuple[Any, ...]:
+    """The index that takes places along one dimension, and what `pick` says along the others."""
+    if sizes is None:
+        return along(dim, places.reshape(-1))
+    grid: list[Any] = list(np.ogrid[tuple(slice(size) for size in sizes)])
+    grid[dim : dim + 1] = [places]
+    return tuple(grid)
 
 
 @operation

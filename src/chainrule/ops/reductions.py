@@ -256,7 +256,8 @@ def _extreme(name: str, input: Array, dim: Any, keepdim: bool, whole: Any, where
         return whole(input)
     if not isinstance(dim, (int, np.integer)):
         return pairwise(input, dim)
-    check(name, hasattr(input, "ndim"), f"takes a tensor, not the number {input}", TypeError)
+    if not hasattr(input, "ndim"):
+        raise TypeError(f"{name}: takes a tensor, not the number {input}")
     dim = place(input, int(dim), name)
     indices = where(input, dim=dim, keepdim=True)
     values = gather(input, dim, indices)
