@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import struct
+import warnings
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 
 from chainrule import nn, tensor, weights
 from chainrule.errors import RunError, UserError
@@ -140,21 +142,107 @@ def test_every_truncation_is_noticed(tmp_path):
             weights.load(tmp_path / "w")
 
 
-@settings(max_examples=80, deadline=None)
+def outcome(path):
+    """What a file holds, as bytes; or that it is refused, by its name and in one sentence."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", weights.ChecksumWarning)
+        try:
+            arrays, note = weights.load_with_note(path, ours=True)
+        except UserError as error:
+            named = str(error).startswith(f"{path}: ") and "\n" not in str(error)
+            return "refused" if named else f"refused in other words: {error}"
+    return {name: (a.dtype.str, a.shape, a.tobytes()) for name, a in arrays.items()}, note
+
+
+@pytest.mark.parametrize("note", [None, '{"step": 1}'])
+def test_no_flipped_bit_is_loaded_as_another_number(tmp_path, note):
+    path = tmp_path / "w.safetensors"
+    weights.save({"a.weight": np.arange(4, dtype="f4"), "b": np.arange(3)}, path, note)
+    (whole, _), content = outcome(path), path.read_bytes()
+    for place in range(len(content)):
+        for bit in range(8):
+            damaged = bytearray(content)
+            damaged[place] ^= 1 << bit
+            path.write_bytes(damaged)
+            found = outcome(path)
+            assert found == "refused" or found[0] == whole, (place, bit, found)
+            if found != "refused" and note is not None:  # damage of the checksum's own name: all of it is the note now
+                assert found[1] is None or found[1].endswith(note), (place, bit, found)
+
+
+@settings(max_examples=300, deadline=None)
 @given(data=st.data())
-def test_a_damaged_byte_is_an_error_or_another_value_but_never_a_crash(tmp_path_factory, data):
+def test_no_damage_is_loaded_as_other_numbers(tmp_path_factory, data):
+    """Bytes changed, cut out, doubled or exchanged."""
     path = tmp_path_factory.getbasetemp() / "damaged.safetensors"
-    weights.save({"a": np.arange(4.0), "b": np.arange(3)}, path, "note")
-    content = bytearray(path.read_bytes())
-    place = data.draw(st.integers(0, len(content) - 1))
-    content[place] = data.draw(st.integers(0, 255))
-    path.write_bytes(content)
-    try:
-        found, _ = weights.load_with_note(path)
-    except UserError as error:
-        assert str(path) in str(error)  # noqa: PT017  # not every damage is an error
-    else:
-        assert sum(array.nbytes for array in found.values()) == 56
+    weights.save({"a": np.arange(4.0), "b": np.arange(3), "c": np.arange(4.0) + 9}, path, "note")
+    whole, content = outcome(path), path.read_bytes()
+    start, stop = sorted(data.draw(st.tuples(*[st.integers(0, len(content))] * 2)))
+    other = data.draw(st.sampled_from(["random", "out", "twice", "reversed", "zeros"]))
+    part = {
+        "random": data.draw(st.binary(min_size=stop - start, max_size=stop - start)),
+        "out": b"",
+        "twice": content[start:stop] * 2,
+        "reversed": content[start:stop][::-1],
+        "zeros": bytes(stop - start),
+    }[other]
+    path.write_bytes(content[:start] + part + content[stop:])
+    found = outcome(path)
+    assert found == "refused" or found[0] == whole[0]
+
+
+def test_tensors_that_are_exchanged_are_noticed(tmp_path):
+    """As if another file had been written over a part of this one: the same names, types and shapes."""
+    weights.save({"a": np.arange(4.0), "b": np.arange(4.0) + 9}, tmp_path / "w")
+    weights.save({"a": np.arange(4.0) + 9, "b": np.arange(4.0)}, tmp_path / "other")
+    first, second = ((tmp_path / name).read_bytes() for name in ("w", "other"))
+    assert len(first) == len(second)
+    (tmp_path / "w").write_bytes(first[:-64] + second[-64:])
+    with pytest.raises(RunError, match=r"w: does not fit its checksum: it is damaged, or another program has changed"):
+        weights.load(tmp_path / "w")
+
+
+@pytest.mark.parametrize("note", [None, "", "a note", "two\nlines"])
+def test_the_checksum_is_what_the_first_paragraph_says(tmp_path, note):
+    """Computed here once more, with nothing of ours."""
+    arrays = {"b": np.arange(6, dtype="f4").reshape(2, 3).T, "a": np.float64(2.5), "c": np.zeros((0, 3), bool)}
+    weights.save(arrays, tmp_path / "w", note)
+    total = hashlib.sha256(json.dumps(note).encode())
+    for name in ("a", "b", "c"):
+        array = np.asarray(arrays[name])
+        total.update(json.dumps([name, str(array.dtype), list(array.shape)]).encode() + array.tobytes())
+    size = struct.unpack("<Q", (tmp_path / "w").read_bytes()[:8])[0]
+    header = json.loads((tmp_path / "w").read_bytes()[8 : 8 + size])
+    assert header["__metadata__"] == {"note": f"sha256 {total.hexdigest()}" + ("" if note is None else f"\n{note}")}
+
+
+def test_other_programs_files_are_read_without_a_word(tmp_path):
+    for metadata in (None, {"format": "pt"}, {"format": "pt", "sha256": "0"}):
+        save_file({"a": np.ones(2)}, tmp_path / "w", metadata)
+        assert weights.load(tmp_path / "w")["a"].tolist() == [1, 1]
+    weights.load(tmp_path / "w", ours=True)
+
+
+@pytest.mark.parametrize(("metadata", "ours"), [(None, True), ({"note": "a note"}, True), ({"note": "a note"}, False)])
+def test_our_older_files_are_read_with_one_line(tmp_path, metadata, ours):
+    save_file({"a": np.ones(2)}, tmp_path / "w", metadata)
+    with pytest.warns(weights.ChecksumWarning) as caught:
+        arrays, note = weights.load_with_note(tmp_path / "w", ours=ours)
+    assert [str(warning.message) for warning in caught] == [
+        f"{tmp_path / 'w'}: has no checksum, as files of older versions: damage would not be noticed"
+    ]
+    assert arrays["a"].tolist() == [1, 1]
+    assert note == (metadata or {}).get("note")
+
+
+@pytest.mark.parametrize(
+    "shape", [[0, 2**62], [0, 2**63], [0, 2**64 - 1], [2**40, 0, 2**40], [2**32, 2**32, 0]], ids=str
+)
+def test_a_shape_that_no_array_can_have_is_named(tmp_path, shape):
+    header = json.dumps({"a": {"dtype": "F32", "shape": shape, "data_offsets": [0, 0]}}).encode()
+    (tmp_path / "w").write_bytes(struct.pack("<Q", len(header)) + header)
+    with pytest.raises(RunError, match="w: is not a whole safetensors file"):
+        weights.load(tmp_path / "w")
 
 
 @pytest.mark.parametrize("content", [b"", b"text, not weights", b"\xff" * 64, b"\0" * 64])

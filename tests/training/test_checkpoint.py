@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.numpy import save_file
 
 from chainrule import tensor, weights
 from chainrule.errors import RunError
@@ -113,6 +114,24 @@ def test_a_missing_or_truncated_file_is_named(tmp_path):
     whole = (tmp_path / "state").read_bytes()
     (tmp_path / "state").write_bytes(whole[:-1])
     with pytest.raises(RunError, match="state: is not a whole safetensors file"):
+        checkpoint.load(tmp_path / "state")
+
+
+def test_a_checkpoint_of_before_checksums_is_read_with_one_line(tmp_path):
+    save_file({"state.w": np.arange(3.0)}, tmp_path / "state", {"note": '{"w": {"<array>": "state.w"}, "step": 7}'})
+    with pytest.warns(weights.ChecksumWarning, match="state: has no checksum, as files of older versions"):
+        found = checkpoint.load(tmp_path / "state")
+    np.testing.assert_equal(found, {"w": np.arange(3.0), "step": 7})
+
+
+@pytest.mark.parametrize("old", ["7", '"lr": 0.02'])
+def test_a_number_of_the_note_is_under_the_checksum_too(tmp_path, old):
+    checkpoint.save({"w": np.ones(3), "step": 7, "lr": 0.02}, tmp_path / "state")
+    whole = (tmp_path / "state").read_bytes()
+    text = old.replace('"', '\\"').encode()
+    start = whole.rindex(text) + len(text) - 1
+    (tmp_path / "state").write_bytes(whole[:start] + b"9" + whole[start + 1 :])
+    with pytest.raises(RunError, match="state: does not fit its checksum"):
         checkpoint.load(tmp_path / "state")
 
 

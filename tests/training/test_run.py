@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from chainrule import models, weights
 from chainrule.errors import RunError
@@ -338,6 +339,27 @@ def test_weights_that_do_not_fit_are_named(folder):
         weights.save(state, found.weights_file)
         with pytest.raises(RunError, match=f"{found.weights_file}: does not fit model 'mlp': .*{name}"):
             found.network()
+
+
+def test_weights_of_before_checksums_are_read_with_one_line(folder):
+    """And those that PyTorch has written, who may stand in their place, without any."""
+    found = run.Run(folder)
+    state = {name: tensor.numpy() for name, tensor in found.untrained().state_dict().items()}
+    save_file(state, found.weights_file)
+    with pytest.warns(weights.ChecksumWarning, match="model.safetensors: has no checksum, as files of older versions"):
+        assert found.network()
+    save_file(state, found.weights_file, {"format": "pt"})
+    assert found.network()
+
+
+def test_a_flipped_bit_in_the_weights_is_noticed(folder):
+    found = run.Run(folder)
+    weights.save(found.untrained().state_dict(), found.weights_file)
+    content = bytearray(found.weights_file.read_bytes())
+    content[-1000] ^= 1
+    found.weights_file.write_bytes(content)
+    with pytest.raises(RunError, match="model.safetensors: does not fit its checksum"):
+        found.network()
 
 
 def test_weights_that_are_damaged_are_named_once(folder):

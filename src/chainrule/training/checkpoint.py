@@ -58,7 +58,7 @@ def load(path: str | os.PathLike[str]) -> Any:
     Raises:
         RunError: the file is missing or damaged.
     """
-    arrays, note = weights.load_with_note(path)
+    arrays, note = weights.load_with_note(path, ours=True)
 
     def join(value: Any) -> Any:
         if isinstance(value, dict):

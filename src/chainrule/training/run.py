@@ -139,7 +139,7 @@ class Run:
         if not self.weights_file.exists():
             missing = "is missing" if self.history else "is not there yet, the first epoch was not finished"
             raise RunError(f"{self.weights_file}: {missing}")
-        found = weights.load(self.weights_file)
+        found = weights.load(self.weights_file, ours=True)
         try:
             network.load_state_dict(found)
         except ValueError as error:
