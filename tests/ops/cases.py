@@ -563,6 +563,29 @@ for label, places, count in [
         ),
         anything(*np.shape(places), 3),
     )
+for label, index, options in [
+    ("slices", [2, 0, 2], {}),
+    ("slices of one", 1, {}),
+    ("one in each column", [[2, 0, 1, 1], [0, 0, 0, 0]], {"sizes": (2, 4)}),
+    ("from the end", [[-1, 0, -3, 2]], {"sizes": (1, 4), "from_end": True}),
+    ("nothing", np.zeros((0, 4), int), {"sizes": (0, 4)}),
+]:
+
+    def plain_pick(x: np.ndarray, index: Any, sizes: Any = None, from_end: bool = False) -> np.ndarray:
+        if sizes is None:
+            return np.stack([x[i] for i in np.ravel(index)])
+        out = np.empty(sizes, x.dtype)
+        for i, j in np.ndindex(*sizes):
+            out[i, j] = x[np.broadcast_to(index, sizes)[i, j], j]
+        return out
+
+    case(
+        ops.indexing.pick,
+        f"pick {label}",
+        lambda x, i=index, o=options: ops.indexing.pick(x, np.array(i), dim=0, name="pick", **o),
+        lambda x, i=index, o=options, plain_pick=plain_pick: plain_pick(x, i, **o),
+        anything(3, 4),
+    )
 for label, index, shape in [
     ("an integer", 1, (4,)),
     ("one element", (1, 2), ()),
