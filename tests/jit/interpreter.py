@@ -23,7 +23,8 @@ class Pointer:
     """Numbers in memory by their index."""
 
     def __init__(self, address, kind):
-        self.memory = ctypes.cast(int(address), ctypes.POINTER(np.ctypeslib.as_ctypes_type(kind)))
+        self.address = int(address)
+        self.memory = ctypes.cast(self.address, ctypes.POINTER(np.ctypeslib.as_ctypes_type(kind)))
         self.kind = kind
 
     def __getitem__(self, i):
@@ -33,11 +34,15 @@ class Pointer:
         self.memory[int(i)] = value if type(value) is int else value.item()
 
 
-def matrix(address, turned, rows, columns, row, kind):
+def shifted(start, count):
+    return Pointer(start.address + int(count), start.kind)
+
+
+def matrix(start, turned, rows, columns, row, kind):
     shape = (columns, rows) if turned else (rows, columns)
     count = (shape[0] - 1) * row + shape[1]
     memory = np.ctypeslib.as_array(
-        ctypes.cast(int(address), ctypes.POINTER(np.ctypeslib.as_ctypes_type(kind))), (count,)
+        ctypes.cast(start.address, ctypes.POINTER(np.ctypeslib.as_ctypes_type(kind))), (count,)
     )
     size = memory.itemsize
     found = np.lib.stride_tricks.as_strided(memory, shape, (row * size, size))
@@ -57,8 +62,9 @@ def dots(kind, _, n, m, k, x, x_row, y, y_row, out, out_row):
 
 def kernel(description, *given):
     """A kernel is compiled all the same, and called by its address."""
-    address = ctypes.c_int64.from_address(int(description) + 8).value
-    native.function(address, 8)(int(description), *map(int, given))
+    address = ctypes.c_int64.from_address(description.address + 8).value
+    words = [x.address if isinstance(x, Pointer) else int(x) for x in (description, *given)]
+    native.function(address, 8)(*words)
 
 
 def all_below(indices, count, size, spared):
@@ -78,7 +84,8 @@ def entrance(code):
     """Instead of `native.entrance`."""
     assert code.startswith(program.HEADER)
     space = dict(
-        KINDS, pointer=Pointer, gemm=gemm, dots=dots, kernel=kernel, np=np, math=math, inner=lambda function: function,
+        KINDS, pointer=Pointer, shifted=shifted, gemm=gemm, dots=dots, kernel=kernel, np=np, math=math,
+        inner=lambda function: function,
         entrance=lambda function: function, apart=lambda function: function, keep_rows=lambda: None,
         abs=abs, all_below=all_below, writable=writable, reaches_into=reaches_into,
         add=lambda total, x: total + x, maximum=np.maximum, minimum=np.minimum, power=lambda x, y: x**y,

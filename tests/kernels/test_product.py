@@ -6,18 +6,19 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from chainrule.kernels.loops.memory import pointer
 from chainrule.kernels.loops.product import dots
 from chainrule.kernels.loops.program import f4, f8
 
 
 @numba.njit
 def singles(n, m, k, x, x_row, y, y_row, out, out_row):
-    dots(f4, 4, n, m, k, x, x_row, y, y_row, out, out_row)
+    dots(f4, 4, n, m, k, pointer(x, f4), x_row, pointer(y, f4), y_row, pointer(out, f4), out_row)
 
 
 @numba.njit
 def doubles(n, m, k, x, x_row, y, y_row, out, out_row):
-    dots(f8, 8, n, m, k, x, x_row, y, y_row, out, out_row)
+    dots(f8, 8, n, m, k, pointer(x, f8), x_row, pointer(y, f8), y_row, pointer(out, f8), out_row)
 
 
 def by_loops(x, y):

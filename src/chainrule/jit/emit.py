@@ -66,7 +66,8 @@ class Function:
     Attributes:
         text: all after its name.
         arrays: for each array that it takes, its place in T.
-        apart: for those that overlap no other, their types: it takes pointers to them. Of others it takes addresses.
+        pointers: the types of those that it takes pointers to. Of others it takes addresses.
+        apart: whether the memory that it takes pointers to overlaps no other of its arrays.
         numbers: for each number that it takes, its place in S.
         rows: what can be shared out.
         shared: whether it is worth sharing.
@@ -78,7 +79,8 @@ class Function:
 
     text: str
     arrays: tuple[int, ...]
-    apart: Mapping[int, str]
+    pointers: Mapping[int, str]
+    apart: bool
     numbers: tuple[int, ...]
     rows: int
     shared: bool
@@ -99,12 +101,12 @@ class Function:
         return [f"for piece in range(me * {self.parts} // shares, (me + 1) * {self.parts} // shares):", f"    {line}"]
 
     def call(self, name: str, moves: Mapping[int, str], first: str, last: str, fresh: str = "1") -> str:
-        """A line that calls it for some rows; `moves` says by place in T how far an array is moved."""
-        moves = {**{n: f" + piece * {size}" for n, size in self.sums.items()}, **moves}
-        arrays = [
-            f"pointer({address}, {self.apart[n]})" if n in self.apart else address
-            for n, address in ((n, f"T[{n}]{moves.get(n, '')}") for n in self.arrays)
-        ]
+        """A line that calls it for some rows; `moves` says by place in T how many bytes an array is moved."""
+        moves = {**{n: f"piece * {size}" for n, size in self.sums.items()}, **moves}
+        arrays = []
+        for n in self.arrays:
+            array = f"pointer(T[{n}], {self.pointers[n]})" if n in self.pointers else f"T[{n}]"
+            arrays.append(f"shifted({array}, {moves[n]})" if moves.get(n) else array)
         given = [*arrays, *(f"S[{n}]" for n in self.numbers), first, last]
         return f"{name}({', '.join([*given, fresh] if self.sums else given)})"
 
@@ -112,17 +114,17 @@ class Function:
 def function(stage: Stage, slot: Callable[[Value], int]) -> Function:
     """What a stage is compiled to; `slot` tells an array's place in T."""
     sums = {slot(v): v.example.nbytes // stage.parts for v in stage.steps if stage.parts and in_parts(v)}
-    apart: dict[int, str] = {}
+    apart = False
     if stage.kind == "matmul":
-        lines, rows = product(stage.steps[0], slot)
+        lines, pointers, rows = product(stage.steps[0], slot)
         shared = rows >= 8 and work(stage) > 8 * SMALL
     elif stage.kind == "kernel":
-        lines, rows = kernel(stage, slot)
+        lines, pointers, rows = kernel(stage, slot)
         shared = rows > 1 and work(stage) > SMALL
     else:
         loop = Loop(stage, slot)
-        lines, rows = loop.lines, loop.sizes[0] if loop.sizes else 1
-        apart = loop.apart
+        lines, pointers, rows = loop.lines, loop.types, loop.sizes[0] if loop.sizes else 1
+        apart = loop.told_apart and bool(pointers)
         shared = loop.outermost_free and work(stage) > SMALL and rows > 1
     private = bool(stage.steps) and "each" in stage.steps[0].options
     body = "\n".join(lines)
@@ -134,7 +136,7 @@ def function(stage: Stage, slot: Callable[[Value], int]) -> Function:
     names = [*(f"array{i}" for i in range(len(arrays))), *(f"number{i}" for i in range(len(numbers))), "first", "last"]
     names += ["fresh"] if sums else []
     text = f"({', '.join(names)}):\n{body}"
-    taken = tuple(map(int, arrays)), apart, tuple(map(int, numbers))
+    taken = tuple(map(int, arrays)), pointers, apart, tuple(map(int, numbers))
     return Function(text, *taken, rows, shared, sums, stage.parts, private)
 
 
@@ -279,7 +281,7 @@ class Loop:
         self.numbers: dict[tuple[str, int], str] = {}
         self.constants: dict[str, str] = {}
         self.pointers: dict[int, str] = {}
-        self.apart: dict[int, str] = {}  # by place in T, the types of arrays that are the program's own
+        self.types: dict[int, str] = {}  # of the arrays that come as pointers, by place in T
         self.opening: list[str] = []
         self.names: dict[int, str] = {}
         self.lines = self._body()
@@ -351,10 +353,10 @@ class Loop:
         if name is None:
             name = self.pointers[id(base)] = f"p{len(self.pointers)}"
             number, kind = self.slot(base), _memory(base)
-            if self.told_apart and own(base):  # it comes as a pointer
-                self.apart[number] = kind
+            if own(base) or not self.told_apart:
+                self.types[number] = kind
                 self.opening.append(f"    {name} = T[{number}]")
-            else:
+            else:  # a pointer would be taken for one to memory that overlaps no other
                 self.opening.append(f"    {name} = pointer(T[{number}], {kind})")
         return name
 
@@ -528,49 +530,56 @@ def in_parts(step: Value) -> bool:
     return "parts" in step.options
 
 
-def kernel(stage: Stage, slot: Callable[[Value], int]) -> tuple[list[str], int]:
-    """The text of a kernel's call, and its rows."""
+Text = tuple[list[str], dict[int, str], int]
+"""A function's lines, the types of the arrays that it takes as pointers, and how many rows can be shared."""
+
+
+def kernel(stage: Stage, slot: Callable[[Value], int]) -> Text:
+    """The text of a kernel's call."""
     step = stage.steps[0]
     job, scratch = step.options["job"], "0"
     *inputs, description = step.inputs
+    pointers = {slot(description): "i8"}
     arrays = []
     for value in [*inputs, *stage.steps]:
         if value.kind == "scratch":
-            scratch = f"T[{slot(value)}]"
+            scratch = _start(value, slot, pointers)[0]
             continue
-        offset, view = 0, value
-        while view.kind == "view":
-            offset += view.options["offset"]
-            view = view.inputs[0]
-        away = f" + {offset * value.dtype.itemsize}" if offset else ""
-        arrays.append(f"T[{slot(base_of(value))}]{away}")
+        array, offset = _start(value, slot, pointers)
+        arrays.append(f"shifted({array}, {offset * value.dtype.itemsize})" if offset else array)
     arrays += ["0"] * (3 - len(arrays))
     fresh = "fresh" if stage.parts else "1"
     line = f"    kernel(T[{slot(description)}], {', '.join(arrays)}, {scratch}, first, last, {fresh})"
-    return [line], job.rows
+    return [line], pointers, job.rows
 
 
-def product(step: Value, slot: Callable[[Value], int]) -> tuple[list[str], int]:
-    """The text of a product of matrices, one for each of a stack; and how many rows or matrices can be shared."""
+def _start(value: Value, slot: Callable[[Value], int], pointers: dict[int, str]) -> tuple[str, int]:
+    """The pointer to the memory where a value lies, added to those, and where in it the value begins."""
+    offset, base = 0, value
+    while base.kind == "view":
+        offset += base.options["offset"]
+        base = base.inputs[0]
+    number = slot(base)
+    pointers[number] = _memory(base)
+    return f"T[{number}]", offset
+
+
+def product(step: Value, slot: Callable[[Value], int]) -> Text:
+    """The text of a product of matrices, one for each of a stack; shared are rows or columns, or matrices."""
     x, y = step.inputs
     n, m = step.shape[-2:]
     k = x.shape[-1]
     item = NAMES[step.dtype.name]
     lines: list[str] = []
-    where = []
-    for v in (x, y, step):
-        base, offset, view = base_of(v), 0, v
-        while view.kind == "view":
-            offset += view.options["offset"]
-            view = view.inputs[0]
-        where.append((slot(base), offset))
+    pointers: dict[int, str] = {}
+    starts = [_start(v, slot, pointers) for v in (x, y, step)]
     stack = step.shape[:-2]
     indent = "    "
     for d, size in enumerate(stack):
         lines.append(f"{indent}for b{d} in range({'first, last' if d == 0 else size}):")
         indent += "    "
     at = []
-    for v, (_, offset) in zip((x, y, step), where, strict=True):
+    for v, (_, offset) in zip((x, y, step), starts, strict=True):
         strides = Loop._stride(v, (*stack, *v.shape[-2:]))[: len(stack)]
         terms = [f"b{d} * {s}" for d, s in enumerate(strides) if s]
         at.append(" + ".join([*terms, str(offset)]))
@@ -586,15 +595,15 @@ def product(step: Value, slot: Callable[[Value], int]) -> tuple[list[str], int]:
         at[2] += f" + first * {m}"
     (tx, lx), (ty, ly) = _leading(x), _leading(y)
     size = step.dtype.itemsize
-    addresses = [f"T[{number}] + ({offset}) * {size}" for (number, _), offset in zip(where, at, strict=True)]
+    where = [f"shifted({array}, ({offset}) * {size})" for (array, _), offset in zip(starts, at, strict=True)]
     if (tx, ty) == (0, 1) and n <= FEW_ROWS:
-        sizes = f"{rows}, {columns}, {k}, {addresses[0]}, {lx}, {addresses[1]}, {ly}, {addresses[2]}, {m}"
-        return [*lines, f"{indent}dots({item}, {size}, {sizes})"], count
+        sizes = f"{rows}, {columns}, {k}, {where[0]}, {lx}, {where[1]}, {ly}, {where[2]}, {m}"
+        return [*lines, f"{indent}dots({item}, {size}, {sizes})"], pointers, count
     lines.append(
         f"{indent}gemm(T[{0 if item == 'f4' else 1}], {tx}, {ty}, {rows}, {columns}, {k}, {item}(1), "
-        f"{addresses[0]}, {lx}, {addresses[1]}, {ly}, {item}(0), {addresses[2]}, {m})"
+        f"{where[0]}, {lx}, {where[1]}, {ly}, {item}(0), {where[2]}, {m})"
     )
-    return lines, count
+    return lines, pointers, count
 
 
 def _leading(v: Value) -> tuple[int, int]:

@@ -49,7 +49,7 @@ import numpy as np
 
 from chainrule.kernels.compile import entrance, inner
 from chainrule.kernels.loops.apart import apart, keep_rows
-from chainrule.kernels.loops.memory import pointer
+from chainrule.kernels.loops.memory import pointer, shifted
 from chainrule.kernels.loops.numbers import *
 from chainrule.kernels.loops.product import dots
 from chainrule.kernels.loops.program import *
@@ -129,14 +129,14 @@ class Program:
         return found
 
     def _moves(self) -> dict[int, str]:
-        """By place in the table, how far an array is moved for each thread, and for each image of a group."""
+        """By place in the table, how many bytes an array is moved for each thread, and for each image of a group."""
         moves = {}
         for value in self.bases:
             if "each" in value.options:  # every thread has its own
-                moves[self.slots[id(value)]] = f" + me * {value.options['each']}"
+                moves[self.slots[id(value)]] = f"me * {value.options['each']}"
             elif id(value) in self.plan.windows:
                 each = value.example.nbytes // value.shape[0]
-                moves[self.slots[id(value)]] = f" + me * {self.plan.windows[id(value)]} - image * {each}"
+                moves[self.slots[id(value)]] = f"me * {self.plan.windows[id(value)]} - image * {each}"
         return moves
 
     def _allocate(self, outputs: Sequence[Value]) -> None:

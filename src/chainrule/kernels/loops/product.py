@@ -19,6 +19,7 @@ from numba import types
 from numba.core import cgutils as untyped_helpers
 
 from chainrule.kernels.compile import inner
+from chainrule.kernels.loops.memory import shifted
 from chainrule.kernels.loops.tile import vector_code
 from chainrule.kernels.processor import MANY_REGISTERS, VECTOR_BYTES
 
@@ -31,7 +32,7 @@ def _dots(
     typing_context: Any, rows: Any, columns: Any, kind: Any, terms: Any, x: Any, x_row: Any, y: Any, y_row: Any,
     out: Any, out_row: Any,
 ) -> Any:  # fmt: skip
-    """A tile of `rows` × `columns`, which are constants; `kind` is the numbers' type, x, y and out are addresses."""
+    """A tile of `rows` × `columns`, which are constants; `kind` is the numbers' type, x, y and out point to them."""
     n, m, number = rows.literal_value, columns.literal_value, kind.dtype
     item = number.bitwidth // 8
     lanes = VECTOR_BYTES // item
@@ -44,8 +45,7 @@ def _dots(
         def word(value: int) -> Any:
             return ir.Constant(ir.IntType(64), value)
 
-        def row_starts(address: Any, row: Any, count: int) -> list[Any]:
-            start = b.inttoptr(address, scalar.as_pointer())
+        def row_starts(start: Any, row: Any, count: int) -> list[Any]:
             return [b.gep(start, [b.mul(row, word(i))]) for i in range(count)]
 
         def variables(kind: Any) -> list[list[Any]]:  # LLVM keeps them in registers
@@ -81,14 +81,15 @@ def _dots(
             b.store(b.load(totals[i][j]), b.gep(out_rows[i], [word(j)]))
         return context.get_dummy_value()
 
-    return types.void(rows, columns, kind, *[types.int64] * 7), generate
+    word_type = types.int64
+    return types.void(rows, columns, kind, word_type, x, word_type, y, word_type, out, word_type), generate
 
 
 @inner
 def dots(
-    kind: Any, size: int, n: int, m: int, k: int, x: int, x_row: int, y: int, y_row: int, out: int, out_row: int
+    kind: Any, size: int, n: int, m: int, k: int, x: Any, x_row: int, y: Any, y_row: int, out: Any, out_row: int
 ) -> None:
-    """out (n, m) = x (n, k) @ y (m, k).T, of numbers of a type with `size` bytes; matrices are addresses."""
+    """out (n, m) = x (n, k) @ y (m, k).T, of numbers of a type with `size` bytes; x, y and out are pointers."""
     row = 0
     while row < n:
         left = n - row
@@ -97,10 +98,12 @@ def dots(
         column = 0
         while column < m:
             wide = most if m - column >= most else 1
-            at, mine, other = out + (row * out_row + column) * size, x + row * x_row * size, y + column * y_row * size
+            at, mine = shifted(out, (row * out_row + column) * size), shifted(x, row * x_row * size)
+            other = shifted(y, column * y_row * size)
             if wide == 1:
                 for i in range(tall):
-                    _dots(1, 1, kind, k, mine + i * x_row * size, x_row, other, y_row, at + i * out_row * size, out_row)
+                    x_at, out_at = shifted(mine, i * x_row * size), shifted(at, i * out_row * size)
+                    _dots(1, 1, kind, k, x_at, x_row, other, y_row, out_at, out_row)
             elif tall == TALL:
                 _dots(TALL, WIDE, kind, k, mine, x_row, other, y_row, at, out_row)
             elif tall == 3:

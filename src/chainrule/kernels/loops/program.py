@@ -31,7 +31,7 @@ def gemm(
 ) -> Any:  # fmt: skip
     """BLAS's out = alpha x y + beta out for matrices row by row, by the address of `cblas_sgemm` or `cblas_dgemm`.
 
-    `turned_x` says that x lies transposed in memory; `x_row` is how far its rows are apart. x, y, out are addresses.
+    `turned_x` says that x lies transposed in memory; `x_row` is how far its rows are apart. x, y, out are pointers.
     """
     number = alpha
 
@@ -48,13 +48,13 @@ def gemm(
         at, tx, ty, n_, m_, k_, alpha_, x_, xr, y_, yr, beta_, out_, out_r = values
         b.call(
             b.inttoptr(at, function.as_pointer()),
-            [ir.Constant(flag, 101), turned(tx), turned(ty), n_, m_, k_, alpha_, b.inttoptr(x_, address_type), xr,
-             b.inttoptr(y_, address_type), yr, beta_, b.inttoptr(out_, address_type), out_r],
+            [ir.Constant(flag, 101), turned(tx), turned(ty), n_, m_, k_, alpha_, b.bitcast(x_, address_type), xr,
+             b.bitcast(y_, address_type), yr, beta_, b.bitcast(out_, address_type), out_r],
         )  # fmt: skip
         return context.get_dummy_value()
 
     word = types.int64
-    return types.void(*[word] * 6, number, word, word, word, word, number, word, word), generate
+    return types.void(*[word] * 6, number, x, word, y, word, number, out, word), generate
 
 
 @intrinsic
@@ -132,17 +132,29 @@ def reaches_into(start: int, size: int, changed: Any, count: int) -> bool:
 def kernel(
     typing_context: Any, description: Any, a: Any, b: Any, c: Any, scratch: Any, first: Any, last: Any, fresh: Any
 ) -> Any:
-    """Call a kernel (`loops.job`) by its description, where its address stands; the arrays are addresses, too."""
+    """Call a kernel (`kernels.job`) by its description, where its address stands.
+
+    The description is a pointer to words, a, b, c and scratch are pointers to anything, or 0 for none.
+    """
+    memory = description, a, b, c, scratch
 
     def generate(context: Any, b: Any, signature: Any, values: Any) -> Any:
-        word, nowhere = ir.IntType(64), cgutils.alloca_once(b, ir.IntType(64))  # Numba's functions put nothing there
-        function = ir.FunctionType(ir.IntType(32), [word] * (2 + len(values)))
-        line = b.inttoptr(values[0], word.as_pointer())
-        address = b.load(b.gep(line, [ir.Constant(word, KERNEL_ADDRESS)]))
-        b.call(b.inttoptr(address, function.as_pointer()), [b.ptrtoint(nowhere, word), word(0), *values])
+        word, anything = ir.IntType(64), ir.IntType(8).as_pointer()
+        nowhere = cgutils.alloca_once(b, word)  # Numba's functions put nothing there
+        function = ir.FunctionType(ir.IntType(32), [anything] * (2 + len(memory)) + [word] * 3)
+        address = b.load(b.gep(values[0], [ir.Constant(word, KERNEL_ADDRESS)]))
+        pointers = [
+            b.bitcast(value, anything) if isinstance(kind, types.CPointer) else anything(None)
+            for kind, value in zip(memory, values[: len(memory)], strict=True)
+        ]
+        numbers = values[len(memory) :]
+        b.call(
+            b.inttoptr(address, function.as_pointer()),
+            [b.bitcast(nowhere, anything), anything(None), *pointers, *numbers],
+        )
         return context.get_dummy_value()
 
-    return types.void(*[types.int64] * 8), generate
+    return types.void(*memory, *[types.int64] * 3), generate
 
 
 _X86 = platform.machine().lower() in ("x86_64", "amd64")
@@ -216,7 +228,9 @@ def power(x: Any, y: Any) -> Any:
 # cache line, at the address table[CONTROL]: how many have arrived, in which round they are, and for each thread where
 # it is, which run it is called to, and which part of the program that is.
 
-WORD = 64
+LINE = 8  # words of a cache line
+ARRIVED, TURN = 0, LINE
+STATE, CALLS, PART = 0, LINE, 2 * LINE  # of a thread's own words, which begin at 3 LINE times its number
 ASLEEP, LOOKING_OUT, CALLED = 0, 1, 2
 PATIENCE, POLITENESS, NAP = 200_000, 150_000, 50
 """So many looks at memory, about 150 µs, before a thread goes to sleep for good; so many, about 100 µs, before it naps,
@@ -225,41 +239,45 @@ many microseconds, of which the system makes twice as many: a thread should not 
 
 
 @intrinsic
-def _load(typing_context: Any, address: Any) -> Any:
-    def generate(context: Any, b: Any, signature: Any, values: Any) -> Any:
-        return b.load_atomic(b.inttoptr(values[0], ir.IntType(64).as_pointer()), "seq_cst", 8)
+def _load(typing_context: Any, words: Any, at: Any) -> Any:
+    """The word words[at]."""
 
-    return types.int64(types.int64), generate
+    def generate(context: Any, b: Any, signature: Any, values: Any) -> Any:
+        return b.load_atomic(b.gep(values[0], [values[1]]), "seq_cst", 8)
+
+    return types.int64(words, types.int64), generate
 
 
 @intrinsic
-def _store(typing_context: Any, address: Any, value: Any) -> Any:
+def _store(typing_context: Any, words: Any, at: Any, value: Any) -> Any:
+    """Let words[at] be this."""
+
     def generate(context: Any, b: Any, signature: Any, values: Any) -> Any:
-        b.store_atomic(values[1], b.inttoptr(values[0], ir.IntType(64).as_pointer()), "seq_cst", 8)
+        b.store_atomic(values[2], b.gep(values[0], [values[1]]), "seq_cst", 8)
         return context.get_dummy_value()
 
-    return types.void(types.int64, types.int64), generate
+    return types.void(words, types.int64, types.int64), generate
 
 
 @intrinsic
-def _add(typing_context: Any, address: Any, value: Any) -> Any:
-    """Add to a word; what it was."""
+def _add(typing_context: Any, words: Any, at: Any, value: Any) -> Any:
+    """Add to words[at]; what it was."""
 
     def generate(context: Any, b: Any, signature: Any, values: Any) -> Any:
-        return b.atomic_rmw("add", b.inttoptr(values[0], ir.IntType(64).as_pointer()), values[1], "seq_cst")
+        return b.atomic_rmw("add", b.gep(values[0], [values[1]]), values[2], "seq_cst")
 
-    return types.int64(types.int64, types.int64), generate
+    return types.int64(words, types.int64, types.int64), generate
 
 
 @intrinsic
-def _change(typing_context: Any, address: Any, before: Any, after: Any) -> Any:
-    """Change a word if it is `before`; whether it was."""
+def _change(typing_context: Any, words: Any, at: Any, before: Any, after: Any) -> Any:
+    """Change words[at] if it is `before`; whether it was."""
 
     def generate(context: Any, b: Any, signature: Any, values: Any) -> Any:
-        word = b.inttoptr(values[0], ir.IntType(64).as_pointer())
-        return b.extract_value(b.cmpxchg(word, values[1], values[2], "seq_cst", "seq_cst"), 1)
+        word = b.gep(values[0], [values[1]])
+        return b.extract_value(b.cmpxchg(word, values[2], values[3], "seq_cst", "seq_cst"), 1)
 
-    return types.boolean(types.int64, types.int64, types.int64), generate
+    return types.boolean(words, types.int64, types.int64, types.int64), generate
 
 
 @intrinsic
@@ -280,14 +298,14 @@ def wait(table: Any, shares: int) -> None:
     """Go on when all threads have come here."""
     if shares == 1:
         return
-    arrived, turn = table[CONTROL], table[CONTROL] + WORD
-    here = _load(turn)
-    if _add(arrived, 1) == shares - 1:
-        _store(arrived, 0)
-        _store(turn, here + 1)
+    words = pointer(table[CONTROL], i8)
+    here = _load(words, TURN)
+    if _add(words, ARRIVED, 1) == shares - 1:
+        _store(words, ARRIVED, 0)
+        _store(words, TURN, here + 1)
         return
     looks = 0
-    while _load(turn) == here:
+    while _load(words, TURN) == here:
         looks += 1
         if looks > POLITENESS:  # the others have lost their processor
             _nap()
@@ -297,16 +315,16 @@ def wait(table: Any, shares: int) -> None:
 def call(table: Any, part: int, me: int) -> None:
     """Call a thread that is looking out to the next run; the answer is 0 if it sleeps and must be woken another way."""
     hold_blas(table)  # before others use it
-    state = table[CONTROL] + (3 * me) * WORD
+    words, mine = pointer(table[CONTROL], i8), 3 * LINE * me
     while True:
-        now = _load(state)
+        now = _load(words, mine + STATE)
         if now == ASLEEP:
-            _store(state, CALLED)
+            _store(words, mine + STATE, CALLED)
             table[ANSWER] = 0
             return
-        if now == LOOKING_OUT and _change(state, LOOKING_OUT, CALLED):
-            _store(state + 2 * WORD, part)
-            _add(state + WORD, 1)
+        if now == LOOKING_OUT and _change(words, mine + STATE, LOOKING_OUT, CALLED):
+            _store(words, mine + PART, part)
+            _add(words, mine + CALLS, 1)
             table[ANSWER] = 1
             return
 
@@ -314,13 +332,13 @@ def call(table: Any, part: int, me: int) -> None:
 @inner
 def next_part(table: Any, me: int, hurry: Any) -> int:
     """Look out for the next run for a while: the part that this thread is called to, or -1 if it is to go to sleep."""
-    state = table[CONTROL] + (3 * me) * WORD
-    before = _load(state + WORD)
-    _store(state, LOOKING_OUT)
+    words, mine = pointer(table[CONTROL], i8), 3 * LINE * me
+    before = _load(words, mine + CALLS)
+    _store(words, mine + STATE, LOOKING_OUT)
     looks = 0
-    while _load(state + WORD) == before:
+    while _load(words, mine + CALLS) == before:
         looks += 1
-        if (looks > PATIENCE or hurry[0] != 0) and _change(state, LOOKING_OUT, ASLEEP):
+        if (looks > PATIENCE or hurry[0] != 0) and _change(words, mine + STATE, LOOKING_OUT, ASLEEP):
             return -1
-    part: int = _load(state + 2 * WORD)
+    part: int = _load(words, mine + PART)
     return part
