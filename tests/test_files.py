@@ -7,11 +7,13 @@ import os
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from chainrule.files import atomic_write, write_text
+from chainrule import files
+from chainrule.files import atomic_write, remove_leftovers, write_text
 
 
 def test_writes_what_it_is_given(tmp_path):
@@ -140,3 +142,148 @@ def test_many_writers_leave_one_whole_file(tmp_path):
         list(threads.map(lambda text: [write_text(tmp_path / "file", text) for _ in range(5)], texts))
     assert (tmp_path / "file").read_text() in texts
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+# What killed processes leave
+
+
+WRITER = (
+    "import os, signal, sys\n"
+    "from chainrule.files import atomic_write\n"
+    "with atomic_write(sys.argv[1]) as file:\n"
+    "    file.write(b'n' * 1000)\n"
+    "    file.flush()\n"
+    "    print('writing', flush=True)\n"
+    "    sys.stdin.read()\n"
+)
+
+
+@pytest.fixture
+def writer():
+    """A process in the middle of writing a file; it goes on once its standard input is closed."""
+    started = []
+
+    def start(path):
+        process = subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        started.append(process)
+        assert process.stdout.readline() == "writing\n"
+        return process
+
+    yield start
+    for process in started:
+        kill(process)
+
+
+def kill(process):
+    process.kill()
+    process.wait()
+    process.stdin.close()
+    process.stdout.close()
+
+
+def temporaries(folder):
+    return sorted(path.name for path in folder.glob(".*.tmp"))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="kills a process")
+def test_what_a_killed_writer_left_is_removed_when_the_file_is_written_again(tmp_path, writer):
+    kill(writer(tmp_path / "file"))
+    kill(writer(tmp_path / "other"))
+    assert len(temporaries(tmp_path)) == 2
+    write_text(tmp_path / "file", "new")
+    assert [name.rsplit(".", 2)[0] for name in temporaries(tmp_path)] == [".other"]
+    assert (tmp_path / "file").read_text() == "new"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="kills a process")
+def test_leftovers_of_every_file_are_removed_and_nothing_else(tmp_path, writer):
+    kill(writer(tmp_path / "a b.c"))
+    kill(writer(tmp_path / ".hidden"))
+    kept = [".file.0123456.tmp", ".file.01234567.tmp2", "file.01234567.tmp", ".01234567.tmp", ".file.0123456G.tmp"]
+    for name in kept:
+        (tmp_path / name).touch()
+    (tmp_path / ".folder.01234567.tmp").mkdir()
+    (tmp_path / "target").write_text("precious")
+    (tmp_path / ".link.01234567.tmp").symlink_to(tmp_path / "target")
+    assert remove_leftovers(tmp_path) == 2
+    assert temporaries(tmp_path) == sorted([*(n for n in kept if n.startswith(".") and n.endswith(".tmp")),
+                                            ".folder.01234567.tmp", ".link.01234567.tmp"])  # fmt: skip
+    assert (tmp_path / "target").read_text() == "precious"
+    assert remove_leftovers(tmp_path / "missing") == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="locks of POSIX")
+def test_what_is_still_being_written_stays(tmp_path, writer):
+    process = writer(tmp_path / "file")
+    (being_written,) = temporaries(tmp_path)
+    assert remove_leftovers(tmp_path) == 0
+    write_text(tmp_path / "file", "from here")
+    assert temporaries(tmp_path) == [being_written]
+    process.stdin.close()
+    assert process.wait(20) == 0
+    assert (tmp_path / "file").read_text() == "n" * 1000
+    assert temporaries(tmp_path) == []
+
+
+def test_within_a_process_too(tmp_path):
+    with atomic_write(tmp_path / "file") as outer:
+        outer.write(b"outer")
+        assert remove_leftovers(tmp_path) == 0
+        write_text(tmp_path / "file", "inner")
+        assert (tmp_path / "file").read_text() == "inner"
+    assert (tmp_path / "file").read_text() == "outer"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="locks of POSIX")
+def test_a_file_that_is_removed_before_it_is_locked_is_opened_again(tmp_path, monkeypatch):
+    """By a process that takes it for a leftover in the instant between its opening and its lock."""
+    lock, removed = files._lock, []
+
+    def slow(handle):
+        if not removed:
+            (path,) = tmp_path.glob(".*.tmp")
+            path.unlink()
+            removed.append(path)
+        return lock(handle)
+
+    monkeypatch.setattr(files, "_lock", slow)
+    write_text(tmp_path / "file", "text")
+    assert removed
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="locks of POSIX")
+def test_a_file_that_another_has_locked_first_is_left_to_it(tmp_path, monkeypatch):
+    lock, others = files._lock, []
+
+    def later(handle):
+        if not others:
+            (path,) = tmp_path.glob(".*.tmp")
+            others.append(os.open(path, os.O_RDWR))
+            assert lock(others[0])
+        return lock(handle)
+
+    monkeypatch.setattr(files, "_lock", later)
+    write_text(tmp_path / "file", "text")
+    os.close(others[0])
+    assert (tmp_path / "file").read_text() == "text"
+    assert len(temporaries(tmp_path)) == 1
+
+
+@pytest.mark.parametrize("how", ["no fcntl", "no locks"])
+def test_where_files_cannot_be_locked_only_old_ones_are_removed(tmp_path, monkeypatch, how):
+    if how == "no fcntl":
+        monkeypatch.setattr(files, "fcntl", None)
+    else:
+        monkeypatch.setattr(files, "_lock", lambda handle: None)
+    write_text(tmp_path / "file", "text")
+    young, old = tmp_path / ".file.00000001.tmp", tmp_path / ".file.00000002.tmp"
+    for path in (young, old):
+        path.touch()
+    os.utime(old, (time.time() - 3700,) * 2)
+    assert remove_leftovers(tmp_path) == 1
+    assert temporaries(tmp_path) == [young.name]
+    write_text(tmp_path / "file", "again")
+    assert (tmp_path / "file").read_text() == "again"

@@ -4,28 +4,40 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
+import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+_TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{8}\.tmp", re.DOTALL)
+_ABANDONED = 3600.0  # seconds without a change after which a temporary file is abandoned, where files cannot be locked
 
 
 @contextmanager
 def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     """Open a temporary file beside `path`; on success it is flushed to disk and takes the name `path` in one step.
 
-    If the block raises, `path` is left as it was and the temporary file is removed.
+    If the block raises, `path` is left as it was and the temporary file is removed. A process that is killed leaves its
+    temporary file behind; the next one that writes the same `path` removes it.
 
     Raises:
         OSError: the folder is missing or cannot be written, or the disk is full; it names `path`.
     """
     path = Path(path)
-    temporary = path.parent / f".{path.name}.{os.urandom(4).hex()}.tmp"
+    remove_leftovers(path.parent, path.name)
+    temporary, file, lock = _open_temporary(path)
     try:
-        with temporary.open("xb") as file:
+        with file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -38,12 +50,81 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
             # the reader knows nothing of the temporary file; to set `filename` would leave "-> None" in the text
             raise OSError(error.errno, error.strerror, str(path)) from None
         raise
+    finally:
+        if lock is not None:
+            os.close(lock)
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
     """Write `text` as UTF-8, atomically."""
     with atomic_write(path) as file:
         file.write(text.encode())
+
+
+def remove_leftovers(folder: str | os.PathLike[str], name: str | None = None) -> int:
+    """Remove the temporary files that killed processes have left in a folder; returns how many.
+
+    Those that a living process is writing are locked, and stay.
+
+    Args:
+        folder: where to look; it may be missing.
+        name: of the file that was to be written; any if left out.
+    """
+    removed = 0
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            match = _TEMPORARY.fullmatch(entry.name)
+            if match and name in (None, match[1]) and entry.is_file(follow_symlinks=False):
+                removed += _remove_abandoned(Path(entry.path))
+    return removed
+
+
+def _open_temporary(path: Path) -> tuple[Path, IO[bytes], int | None]:
+    """A new file beside `path`, and a descriptor that keeps it locked until that is closed."""
+    while True:
+        temporary = path.parent / f".{path.name}.{os.urandom(4).hex()}.tmp"
+        try:
+            file = temporary.open("xb")
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(path)) from None
+        if fcntl is None:
+            return temporary, file, None
+        lock = os.dup(file.fileno())  # the file itself is closed before it takes its name
+        if _lock(lock) is not False and temporary.exists():
+            return temporary, file, lock
+        file.close()  # another process was quicker than this lock, and has removed the file as abandoned
+        os.close(lock)
+
+
+def _remove_abandoned(temporary: Path) -> bool:
+    """Remove a temporary file unless a process is still writing it; whether it was removed."""
+    handle = None
+    try:
+        abandoned = None
+        if fcntl is not None:
+            handle = os.open(temporary, os.O_RDWR | os.O_NOFOLLOW)
+            abandoned = _lock(handle)
+        if abandoned is None:
+            abandoned = time.time() - temporary.stat().st_mtime > _ABANDONED
+        if abandoned:
+            temporary.unlink()
+    except OSError:  # already gone, or somebody else's
+        return False
+    finally:
+        if handle is not None:
+            os.close(handle)
+    return abandoned
+
+
+def _lock(handle: int) -> bool | None:
+    """Lock an open file; False if somebody else has locked it, None if files cannot be locked here."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    return True
 
 
 def _sync_folder(folder: Path) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -68,6 +70,28 @@ def test_what_is_loaded_is_the_file_itself(toy: Toy, cache: Path) -> None:
     mapped = [line for line in Path("/proc/self/maps").read_text().splitlines() if str(cache / "toy") in line]
     assert len(mapped) == 4
     assert all(" r--s " in line for line in mapped)  # read-only and shared with other processes
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="kills a process")
+@pytest.mark.parametrize("kill_at", range(1, 9))
+def test_a_process_that_was_killed_leaves_nothing_behind(toy: Toy, cache: Path, kill_at: int) -> None:
+    """Killed at each file, and at each time that the record is written; the next start cleans up."""
+    child = os.fork()
+    if child == 0:
+        calls = itertools.count(1)
+        os.fsync = lambda handle: os.kill(os.getpid(), signal.SIGKILL) if next(calls) == 2 * kill_at - 1 else None
+        toy.load()
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    toy.load()
+    assert sorted(path.name for path in (cache / "toy").iterdir()) == sorted([*FILES, ".lock", caching.RECORD])
+
+
+def test_a_leftover_beside_a_whole_data_set_is_removed(toy: Toy, cache: Path) -> None:
+    toy.load()
+    (cache / "toy" / f".{IMAGES}.0123abcd.tmp").write_bytes(b"half")
+    assert toy.load() == []
+    assert not list((cache / "toy").glob(".*.tmp"))
 
 
 def test_a_missing_file_is_made_again(toy: Toy, cache: Path) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import shutil
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +76,33 @@ def test_a_folder_that_holds_something_is_not(config, folder, tmp_path):
     with pytest.raises(RunError, match="full: is not empty; choose another folder for the run"):
         run.create(config, tmp_path / "full")
     assert [file.name for file in (tmp_path / "full").iterdir()] == ["letter.txt"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="kills a process")
+@pytest.mark.parametrize("folder", ["run", None], ids=["named", "in runs"])
+def test_a_run_that_was_killed_before_its_config_was_there_is_begun_again(config, here, monkeypatch, folder):
+    child = os.fork()
+    if child == 0:
+        os.fsync = lambda handle: os.kill(os.getpid(), signal.SIGKILL)
+        run.create(config, folder)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    (left,) = here.rglob("*.tmp")
+    made = run.create(config, folder)
+    assert not left.exists()
+    assert [path.name for path in made.folder.iterdir()] == ["config.json"]
+    assert [path for path in here.rglob("*") if path.is_dir()] in ([made.folder], [here / "runs", here / made.folder],
+                                                                  [here / made.folder])  # fmt: skip
+
+
+def test_other_folders_without_a_config_stay(config, here):
+    (here / "runs" / "notes").mkdir(parents=True)
+    (here / "runs" / "mine").mkdir()
+    (here / "runs" / "mine" / ".diary.01234567.tmp").touch()
+    (here / "runs" / "mine" / "diary").touch()
+    run.create(config)
+    assert (here / "runs" / "notes").is_dir()
+    assert (here / "runs" / "mine" / "diary").exists()
 
 
 def test_a_place_that_cannot_be_a_folder_is_named(config, tmp_path):

@@ -5,7 +5,8 @@ Hashing 55 MB at every start would take longer than everything else a start does
 both still hold, the file is taken as it is. If one differs, the file is hashed again, and made anew if it is wrong.
 (What no such scheme sees is damage that keeps both, such as a failing disk; delete the folder if you suspect that.)
 
-Only one process makes files at a time (a file lock), each file appears at once or not at all, and where the folder
+Only one process makes files at a time (a file lock), each file appears at once or not at all (what a killed process
+leaves of one is removed at the next start), and where the folder
 cannot be used the data is kept in memory, with a warning.
 """
 
@@ -17,7 +18,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from chainrule.data import idx
-from chainrule.files import cache_folder
+from chainrule.files import cache_folder, remove_leftovers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -55,6 +56,7 @@ def load(name: str, published: Mapping[str, str], make: Make, patience: float) -
         folder = cache_folder() / name
     except OSError as error:
         return _in_memory(name, published, make, f"there is no folder for a cache ({error.strerror or error})")
+    remove_leftovers(folder)
     if not _is_verified(folder, published):
         try:
             _renew(folder, published, make, patience)

@@ -14,6 +14,7 @@ import json
 import math
 import secrets
 import sys
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
@@ -23,7 +24,7 @@ import numpy as np
 from chainrule import models, weights
 from chainrule.autograd import no_grad
 from chainrule.errors import RunError
-from chainrule.files import write_text
+from chainrule.files import remove_leftovers, write_text
 from chainrule.tensor import from_numpy
 from chainrule.training import checkpoint
 
@@ -168,13 +169,18 @@ class Run:
 def create(config: dict[str, Any], folder: str | os.PathLike[str] | None = None) -> Run:
     """Make a run's folder: the one given, or a new one below `runs/`, named by date, model and four random letters.
 
+    A folder in which an earlier attempt was killed before there was a config counts as empty.
+
     Raises:
         RunError: the folder holds something already, or cannot be made.
     """
     day = datetime.now().strftime("%Y-%m-%d")  # the reader's own day
     target = RUNS / f"{day}-{config['model']['name']}-{secrets.token_hex(2)}" if folder is None else Path(folder)
     try:
+        if folder is None:
+            _remove_stillborn(RUNS)
         target.mkdir(parents=True, exist_ok=folder is not None)
+        remove_leftovers(target)
         if any(target.iterdir()):
             if (target / "config.json").exists():
                 raise RunError(f"{target}: holds a run already; go on with it by --resume, or choose another folder")
@@ -183,6 +189,14 @@ def create(config: dict[str, Any], folder: str | os.PathLike[str] | None = None)
     except OSError as error:
         raise RunError(f"{target}: the run's folder cannot be made ({error.strerror})") from None
     return Run(target)
+
+
+def _remove_stillborn(folder: Path) -> None:
+    """Remove the folders of runs whose process was killed while it wrote their config: nothing else is in them."""
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if path.is_dir() and not (path / "config.json").exists() and remove_leftovers(path):
+            with suppress(OSError):  # there is something else in it after all
+                path.rmdir()
 
 
 def find(place: str | os.PathLike[str] | None = None) -> Run:
