@@ -9,11 +9,14 @@ import shlex
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
+from chainrule.cli import cli
+from chainrule.cli.signals import NAMES
 from chainrule.training import checkpoint
 from chainrule.training import run as runs
 
@@ -199,6 +202,102 @@ def test_control_c_twice_quits_at_once(start, command, images, here, never_stopp
     assert "Traceback" not in err
     assert "go on with" not in err
     assert_same(resumed(command, here / "run"), never_stopped(SHORT))
+
+
+# Other signals that ask it to end
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)], ids=["SIGTERM", "SIGHUP"])
+def test_it_saves_on_other_signals_too(start, command, images, here, never_stopped, number, code):
+    """Such as those of `docker stop`, of a machine that is taken away, of a connection that breaks."""
+    begun = start("train", "--data", images, *LONG, "--out", "run", driver="slow")
+    wait_for(lambda: lines(here / "run") >= 1, begun)
+    time.sleep(0.1)
+    begun.send_signal(number)
+    out, err = begun.communicate(timeout=60)
+    assert begun.returncode == code, (out, err)
+    assert err.splitlines()[0] == f"stopping after this step ({number.name} again quits at once)"
+    assert re.fullmatch(r"stopped in epoch \d; go on with: chainrule train --resume run", err.splitlines()[1])
+    state = checkpoint.load(here / "run" / "checkpoint" / checkpoint.FILE)
+    assert state["progress"]["step"] > 0  # in the middle of an epoch: nothing but the signal has saved there
+    assert_same(resumed(command, here / "run"), never_stopped(LONG))
+
+
+@pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP], ids=lambda number: number.name)
+def test_a_second_signal_quits_at_once(start, command, images, here, never_stopped, second):
+    begun = start("train", "--data", images, *SHORT, "--out", "run", driver="hang")
+    wait_for((here / "run" / "checkpoint" / checkpoint.FILE).exists, begun)
+    begun.send_signal(signal.SIGTERM)
+    assert "SIGTERM again quits at once" in begun.stderr.readline()
+    assert begun.stderr.readline() == "hanging\n"
+    begun.send_signal(second)
+    out, err = begun.communicate(timeout=20)
+    assert begun.returncode == 128 + second, (out, err)
+    assert "Traceback" not in err
+    assert_same(resumed(command, here / "run"), never_stopped(SHORT))
+
+
+def test_a_terminal_that_is_closed(images, here, command, never_stopped):
+    """Nothing can be written there any more, and that must not hinder saving."""
+    master, slave = pty.openpty()
+    program = [sys.executable, str(DRIVER), "slow", "train", "--data", str(images), *LONG, "--out", "run"]
+    begun = subprocess.Popen(
+        [sys.executable, "-c", IN_TERMINAL, *program],
+        stdin=slave,
+        stdout=slave,
+        stderr=slave,
+        env={**os.environ, "TERM": "xterm", "COLUMNS": "100"},
+    )
+    os.close(slave)
+    try:
+        wait_for(lambda: lines(here / "run") >= 1, begun)
+        time.sleep(0.1)
+        os.close(master)
+        assert begun.wait(60) == 129
+    finally:
+        begun.kill()
+        begun.wait()
+    assert checkpoint.load(here / "run" / "checkpoint" / checkpoint.FILE)["progress"]["step"] > 0
+    assert_same(resumed(command, here / "run"), never_stopped(LONG))
+
+
+def test_nohup_means_that_a_closed_terminal_changes_nothing(start, images, here):
+    begun = start(
+        "train", "--data", images, *SHORT, "--out", "run", "--json", driver="slow",
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN),
+    )  # fmt: skip
+    wait_for((here / "run" / "checkpoint" / checkpoint.FILE).exists, begun)
+    begun.send_signal(signal.SIGHUP)
+    out, err = begun.communicate(timeout=60)
+    assert (begun.returncode, err) == (0, "")
+    assert len(json.loads(out)["epochs"]) == 3
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
+def test_before_there_is_a_trainer_it_quits_at_once(command, images, here, monkeypatch, name, code):
+    number = getattr(signal, name)
+    handlers = {n: signal.getsignal(getattr(signal, n)) for n in NAMES}
+
+    def load(place):
+        os.kill(os.getpid(), number)
+        time.sleep(5)  # until Python looks at its signals
+        raise AssertionError
+
+    monkeypatch.setattr("chainrule.data.load", load)
+    done = command("train", "--data", images, "--out", "run")
+    assert (done.code, done.out, done.err) == (code, "", "")
+    assert not (here / "run").exists()
+    assert {n: signal.getsignal(getattr(signal, n)) for n in NAMES} == handlers
+
+
+def test_in_another_thread_it_trains_without_signals(images, here):
+    """Which only the main thread may set."""
+    ends = []
+    thread = threading.Thread(target=lambda: ends.append(cli.main(
+        ["train", "--data", str(images), *SHORT, "--out", "run", "--quiet"], standalone_mode=False)))  # fmt: skip
+    thread.start()
+    thread.join()
+    assert ends == [None]
 
 
 # A terminal

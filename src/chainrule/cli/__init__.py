@@ -1,7 +1,8 @@
 """The `chainrule` command: one subcommand a file, and what all of them share: how they end.
 
 It exits with 0 if all went well, 2 on a mistake that the user can mend (one sentence, no traceback), 1 on a fault of
-ours, 130 on Ctrl-C, 141 if whoever read its output has seen enough (as in `chainrule runs | head -1`).
+ours, 130 on Ctrl-C, 141 if whoever read its output has seen enough (as in `chainrule runs | head -1`). `train` saves
+before it exits with 130, and so it does with 143 on SIGTERM and with 129 on SIGHUP.
 """
 
 from __future__ import annotations

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import shlex
-import signal
 import sys
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from chainrule import data as datasets
 from chainrule import models
 from chainrule.cli.arguments import PathName
 from chainrule.cli.output import ascii_only, json_number, print_json, printable, say
+from chainrule.cli.signals import Interruption
 from chainrule.data.catalogue import SOURCES
 from chainrule.kernels.team import threads
 from chainrule.training import experiment
@@ -25,7 +25,7 @@ from chainrule.training.progress import Bar, EpochLines
 from chainrule.training.trainer import Callback, Interrupted, Trainer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
 
     from chainrule.data import ImageData
     from chainrule.training.run import Run
@@ -58,8 +58,16 @@ Examples:
 def train(resume: str | None, as_json: bool, quiet: bool, **options: Any) -> None:
     """Train a model, judge it by the test images, and keep it all in a run's folder.
 
-    Ctrl-C saves and stops after the present step; a second one quits at once.
+    Ctrl-C saves and stops after the present step; a second one quits at once. So do SIGTERM and SIGHUP.
     """
+    with Interruption() as interruption:
+        try:
+            _train(interruption, resume, as_json, quiet, options)
+        except KeyboardInterrupt:
+            raise click.exceptions.Exit(interruption.exit_code) from None
+
+
+def _train(interruption: Interruption, resume: str | None, as_json: bool, quiet: bool, options: dict[str, Any]) -> None:
     threads()  # so that a CHAINRULE_THREADS that is no number is reported before there is a run
     if resume is None:
         run, data = _begin(**options)
@@ -74,7 +82,7 @@ def train(resume: str | None, as_json: bool, quiet: bool, **options: Any) -> Non
     console = _terminal() if talkative else None
     shown: list[Callback] = []
     if talkative:
-        shown.append(EpochLines(console.print if console else say))
+        shown.append(EpochLines(_unless_gone(console.print if console else say)))
     if console:
         shown.append(Bar(console))
     trainer = experiment.prepare(run, data, shown)
@@ -82,13 +90,14 @@ def train(resume: str | None, as_json: bool, quiet: bool, **options: Any) -> Non
         experiment.resume(run, trainer)
     if talkative:
         _introduce(run, trainer, data)
+    interruption.trainer = trainer
     try:
-        with _interruptible(trainer):
-            trainer.fit(run.config["training"]["epochs"])
+        trainer.fit(run.config["training"]["epochs"])
     except Interrupted:
         again = f"chainrule train --resume {shlex.quote(str(run.folder))}"
         say(f"stopped in epoch {trainer.epoch + 1}; go on with: {again}", err=True)
         raise
+    interruption.trainer = None
     result = experiment.finish(run, data, sum(record["seconds"] for record in trainer.history))
     _draw(run)
     if as_json:
@@ -119,24 +128,17 @@ def _terminal() -> Any:
     return Console(highlight=False)
 
 
-@contextmanager
-def _interruptible(trainer: Trainer) -> Iterator[None]:
-    """Let the first Ctrl-C stop the trainer after its step; the second quits at once."""
+def _unless_gone(print_line: Callable[[str], None]) -> Callable[[str], None]:
+    """Print lines, but not to a terminal that was closed a moment ago: the signal that says so is still to come."""
 
-    def stop(number: int, frame: Any) -> None:
-        trainer.interrupt = True
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        say("stopping after this step (Ctrl-C again quits at once)", err=True)
+    def print_or_not(line: str) -> None:
+        try:
+            print_line(line)
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
 
-    try:
-        before = signal.signal(signal.SIGINT, stop)
-    except ValueError:  # not in the main thread, which alone hears signals
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
+    return print_or_not
 
 
 def _introduce(run: Run, trainer: Trainer, data: ImageData) -> None:
