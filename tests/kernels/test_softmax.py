@@ -59,9 +59,10 @@ def check(x, dim, rtol):
         (softmax.log_softmax_gradient(grad, y.astype(x.dtype), dim), of_y),
         (softmax.class_loss_gradient(losses_grad, x, classes, dim), of_loss),
     ]
+    long_sums = rtol * np.sqrt(shape[-1])  # rounding of a gradient's sum along a line
     for result, expected in found:
         assert result.dtype == x.dtype
-        np.testing.assert_allclose(result, expected, rtol=rtol, atol=rtol * np.abs(grad).sum(initial=1))
+        np.testing.assert_allclose(result, expected, rtol=10 * rtol, atol=long_sums * np.abs(expected).max(initial=0))
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

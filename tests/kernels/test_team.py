@@ -1,5 +1,6 @@
 """Threads that share the work of kernels."""
 
+import math
 import os
 import subprocess
 import sys
@@ -46,11 +47,12 @@ def test_an_error_in_a_worker_is_raised_here_and_the_team_goes_on(monkeypatch):
 
 def test_several_threads_may_call_at_once(threads):
     x = np.linspace(-2, 2, 5001)
-    expected, wrong = erf(x), []
+    expected, wrong = np.array([math.erf(value) for value in x.tolist()]), []
 
     def many():
-        for _ in range(20):
-            wrong.extend(np.flatnonzero(erf(x) != expected))
+        for number in range(20):
+            sign = (-1) ** number
+            wrong.extend(np.flatnonzero(~np.isclose(erf(sign * x), sign * expected, rtol=1e-15, atol=0)))
 
     callers = [threading.Thread(target=many) for _ in range(4)]
     for caller in callers:
