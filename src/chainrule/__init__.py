@@ -5,7 +5,7 @@
 
     x = chainrule.tensor([1.0, 2.0], requires_grad=True)
     (x**2).sum().backward()
-    x.grad  # tensor([2., 4.])
+    x.grad  # tensor([2., 4.], shape=(2,))
 
 Names are PyTorch's. Where to read on: `ops` holds the mathematics, `autograd` the chain rule, `tensor` the Tensor,
 `nn` and `optim` networks and how they learn, `training` the loop, `data` the digits.
