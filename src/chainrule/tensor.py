@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias
 import numpy as np
 
 from chainrule import ops
-from chainrule.autograd import tape
+from chainrule.autograd import tape, views
 from chainrule.autograd.hooks import Handle
 from chainrule.autograd.mode import mode
 from chainrule.errors import LostTensorError
@@ -70,19 +70,21 @@ class Tensor:
         ValueError: nested sequences of uneven lengths.
     """
 
-    __slots__ = ("__weakref__", "_data", "_node", "_version")
+    __slots__ = ("__weakref__", "_data", "_node", "_sharers", "_version", "_view")
     __hash__ = object.__hash__
 
     _data: NDArray[Any]
     _node: tape.Node | tape.Leaf | None
     _version: list[int]  # counts changes in place; shared by all Tensors on the same memory
+    _view: views.View | None  # of which Tensor this is a part
+    _sharers: views.Sharers | None  # the Tensors on the same memory, once there are several
 
     def __init__(
         self, data: ArrayLike | Tensor, dtype: DTypeLike | None = None, requires_grad: builtins.bool = False
     ) -> None:
         array = _as_array(data, dtype, copy=True)
         self._data = array if mode.trace is None else mode.trace.constant(array)
-        self._node, self._version = None, [0]
+        self._node, self._version, self._view, self._sharers = None, [0], None, None
         if requires_grad:
             self.requires_grad_()
 
@@ -90,7 +92,7 @@ class Tensor:
     def _wrap(array: NDArray[Any]) -> Tensor:
         """A Tensor around an array that is ours, without a check or a copy."""
         made = _new(Tensor)
-        made._data, made._node, made._version = array, None, [0]
+        made._data, made._node, made._version, made._view, made._sharers = array, None, [0], None, None
         return made
 
     # Running and recording: what every operation on Tensors goes through
@@ -106,13 +108,11 @@ class Tensor:
             arrays.append(x._data if known else x)
             parents.append(x._node if known else None)
         out, extra = _new(Tensor), None
-        out._node, out._version = None, [0]
+        out._node, out._version, out._view, out._sharers = None, [0], None, None
         try:
             if mode.trace is not None:  # a compiled function is being made of what runs
                 arrays, array, extra = mode.trace.run(operation, inputs, options)
                 out._data = array
-                if operation.view and isinstance(inputs[0], Tensor) and array.base is not None:
-                    out._version = inputs[0]._version
             else:
                 if operation.promote is not None:
                     arrays = promote(arrays, operation.promote == "floating", operation.name)
@@ -120,8 +120,8 @@ class Tensor:
                 if operation.extra is not None:
                     array, extra = array
                 out._data = array if type(array) is _ndarray else np.asarray(array)
-                if operation.view and isinstance(inputs[0], Tensor) and np.may_share_memory(array, arrays[0]):
-                    out._version = inputs[0]._version
+            if operation.view and isinstance(inputs[0], Tensor):
+                views.track(out, inputs[0], arrays[0], operation, options)
         except (ValueError, IndexError, TypeError) as error:
             raise explained(error, operation, arrays, options) from None
         recording = mode.recording
@@ -191,8 +191,9 @@ class Tensor:
         array = _as_array(value, None, copy=False)
         if self._node is not None:
             self._fits("data: where gradients are required, new data must keep", array)
-        self._data = array
         self._version[0] += 1
+        views.leave(self)
+        self._data, self._version = array, [0]
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -232,7 +233,10 @@ class Tensor:
         return self._known("a list of it").tolist()
 
     def numpy(self) -> NDArray[Any]:
-        """The values as an array that shares memory; read-only if this Tensor requires gradients."""
+        """The values as an array that shares memory; read-only if this Tensor requires gradients.
+
+        A change in place that is recorded is not seen in it, for that gives the Tensor new memory.
+        """
         return self.__array__()
 
     def __len__(self) -> int:
@@ -386,12 +390,12 @@ class Tensor:
     def detach(self) -> Tensor:
         """The same memory without the history."""
         out = Tensor._wrap(self._data if mode.trace is None else mode.trace.lift(self, detached=True))
-        out._version = self._version
+        views.share_detached(out, self)
         return out
 
     def clone(self) -> Tensor:
         """A copy, with the history."""
-        return ops.cast(self, dtype=self.dtype)
+        return ops.shape.clone(self)
 
     # Changes in place: copy_, add_, x += y, x[i] = y
 
@@ -403,26 +407,37 @@ class Tensor:
             new: computes the new Tensor by operations.
             write: writes into the array.
         """
-        if mode.recording and (self._node is not None or getattr(value, "_node", None) is not None):
-            if isinstance(self._node, tape.Leaf):
-                what = "a tensor that requires gradients cannot be changed in place while operations are recorded"
-                raise RuntimeError(f"{what}: do it under no_grad()")
-            made = new()  # the old array stays as it is for the operations that used it
-            if made.shape != self.shape:
-                raise ValueError(f"a change in place cannot turn shape {self.shape} into {made.shape}")
-            if not np.can_cast(made.dtype, self.dtype, "same_kind"):
-                raise TypeError(f"a change in place cannot turn {self.dtype} into {made.dtype}")
-            made = made.to(self.dtype)
-            if isinstance(self._node, tape.Node) and self._node.hooks and self._node.hooks.pop(tape.RETAIN, None):
-                made.retain_grad()  # of what this Tensor is now
-            if mode.trace is not None and type(self._data) is _ndarray:
-                mode.trace.refuse("a recorded change in place of a tensor from outside, which would keep its history,")
-            self._data, self._node, self._version = made._data, made._node, made._version
+        root = views.root_of(self)
+        with_gradient = not (self._node is root._node is getattr(value, "_node", None) is None)
+        if with_gradient and mode.recording:
+            self._check_changeable(root)
+            views.change(self, lambda: self._replacement(new()))  # the old array stays for operations that used it
             return self
+        array = _values(self)
+        if type(array) is _ndarray and not array.flags.writeable:
+            why = "it is read-only, as a tensor that shows an element several times, or NumPy's own memory can be"
+            raise ValueError(f"a tensor of shape {self.shape} cannot be changed in place: {why}; change a clone()")
         with np.errstate(all="ignore"):
-            write(_values(self))
+            write(array)
         self._version[0] += 1
         return self
+
+    def _replacement(self, new: Tensor) -> Tensor:
+        """A new value of this Tensor, in its type, if it has its shape."""
+        if new.shape != self.shape:
+            raise ValueError(f"a change in place cannot turn shape {self.shape} into {new.shape}")
+        if not np.can_cast(new.dtype, self.dtype, "same_kind"):
+            raise TypeError(f"a change in place cannot turn {self.dtype} into {new.dtype}")
+        return new.to(self.dtype)
+
+    def _check_changeable(self, root: Tensor) -> None:
+        """Raise an error if this view of a root, or the root, cannot be changed in place while it is recorded."""
+        what, view = "cannot be changed in place while operations are recorded", "" if root is self else "a view of "
+        if isinstance(self._node, tape.Leaf) or isinstance(root._node, tape.Leaf):
+            raise RuntimeError(f"{view}a tensor that requires gradients {what}: do it under no_grad()")
+        if root._node is not None and self._node is None:
+            way_out = "take the view outside of no_grad() too, or change it inside"
+            raise RuntimeError(f"a view that was taken under no_grad() of a result with a history {what}: {way_out}")
 
     def _update(self, run: Operation, ufunc: Any, other: Operand) -> Self:
         value = _values(other)
@@ -461,6 +476,8 @@ class Tensor:
 
     def __setitem__(self, index: Any, value: Operand) -> None:
         index = _plain_index(index)
+        if isinstance(value, Tensor) and views.shows(value, self, index):
+            return  # the end of `x[index] += y`, which has changed x already
         array = value._data if isinstance(value, Tensor) else np.asarray(value)
         shape = self.shape if index is ... else _shape_at(self._data, index)
         try:
@@ -584,7 +601,7 @@ def tensor(data: ArrayLike | Tensor, dtype: DTypeLike | None = None, requires_gr
 
 
 def from_numpy(array: NDArray[Any]) -> Tensor:
-    """A Tensor that shares the array's memory.
+    """A Tensor that shares the array's memory, until a change in place is recorded: that gives the Tensor memory anew.
 
     Raises:
         TypeError: not an array of booleans, integers or floats.

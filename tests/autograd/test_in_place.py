@@ -300,6 +300,302 @@ class TestWhileRecording:
         assert x.grad.tolist() == [1, 2, 2]
 
 
+# A view, and how NumPy writes into the same elements of an array (2, 3)
+VIEWS = {
+    "a row": (lambda h: h[0], lambda a: a[0]),
+    "an element": (lambda h: h[1, 2], lambda a: a[1, 2, ...]),
+    "a slice": (lambda h: h[:, 1:], lambda a: a[:, 1:]),
+    "every second": (lambda h: h[:, ::2], lambda a: a[:, ::2]),
+    "reversed": (lambda h: h[::-1], lambda a: a[::-1]),
+    "a new dimension": (lambda h: h[:, None], lambda a: a[:, None]),
+    "all": (lambda h: h[...], lambda a: a),
+    "T": (lambda h: h.T, lambda a: a.T),
+    "mT": (lambda h: h.mT, lambda a: a.T),
+    "reshape": (lambda h: h.reshape(3, 2), lambda a: a.reshape(3, 2)),
+    "view": (lambda h: h.view(-1), lambda a: a.reshape(-1)),
+    "flatten": (lambda h: h.flatten(), lambda a: a.reshape(-1)),
+    "unflatten": (lambda h: h.unflatten(1, (1, 3)), lambda a: a.reshape(2, 1, 3)),
+    "unsqueeze": (lambda h: h.unsqueeze(1), lambda a: a[:, None]),
+    "squeeze": (lambda h: h.unsqueeze(0).squeeze(), lambda a: a),
+    "permute": (lambda h: h.permute(1, 0), lambda a: a.T),
+    "transpose": (lambda h: h.transpose(0, 1), lambda a: a.T),
+    "movedim": (lambda h: h.movedim(0, 1), lambda a: a.T),
+    "chunk": (lambda h: h.chunk(2)[1], lambda a: a[1:]),
+    "split": (lambda h: h.split(2, 1)[1], lambda a: a[:, 2:]),
+    "unbind": (lambda h: h.unbind(1)[2], lambda a: a[:, 2]),
+    "diagonal": (lambda h: h.diagonal(), lambda a: np.einsum("ii->i", a[:, :2])),
+    "another diagonal": (lambda h: h.diagonal(1), lambda a: np.einsum("ii->i", a[:, 1:])),
+    "iteration": (lambda h: list(h)[1], lambda a: a[1]),
+    "expand of nothing": (lambda h: h[0].expand(1, 3), lambda a: a[:1]),
+    "a view of a view": (lambda h: h.T[1:].reshape(2, 2, 1)[0], lambda a: a.T[1:, :, None][0]),
+}
+METHODS = {
+    "add_": lambda v: v.add_(10),
+    "sub_": lambda v: v.sub_(1, alpha=3),
+    "mul_": lambda v: v.mul_(3),
+    "div_": lambda v: v.div_(4),
+    "copy_": lambda v: v.copy_(7.0),
+    "fill_": lambda v: v.fill_(2.0),
+    "zero_": lambda v: v.zero_(),
+    "+=": lambda v: v.__iadd__(1.5),
+    "*= itself": lambda v: v.__imul__(v * 1),
+    "x[...] =": lambda v: v.__setitem__(..., 5.0),
+}
+ARRAYS = {  # the same in NumPy
+    "add_": lambda v: np.add(v, 10, out=v),
+    "sub_": lambda v: np.subtract(v, 3, out=v),
+    "mul_": lambda v: np.multiply(v, 3, out=v),
+    "div_": lambda v: np.divide(v, 4, out=v),
+    "copy_": lambda v: np.copyto(v, 7),
+    "fill_": lambda v: np.copyto(v, 2),
+    "zero_": lambda v: np.copyto(v, 0),
+    "+=": lambda v: np.add(v, 1.5, out=v),
+    "*= itself": lambda v: np.multiply(v, v.copy(), out=v),
+    "x[...] =": lambda v: np.copyto(v, 5),
+}
+
+
+def points(*shapes):
+    random = np.random.default_rng(0)
+    return [chainrule.tensor(random.uniform(0.5, 2, shape), requires_grad=True) for shape in shapes]
+
+
+class TestViewsWhileRecording:
+    @pytest.mark.parametrize("method", METHODS)
+    @pytest.mark.parametrize("view", VIEWS)
+    def test_a_change_of_a_view_is_one_of_what_it_shows(self, view, method):
+        x, w = points((2, 3), (2, 3))
+        take, take_array = VIEWS[view]
+
+        def result(x, w):
+            h = x * w
+            changed = take(h)
+            before = h * 2
+            METHODS[method](changed)
+            return before.exp() + h * h + (changed.sum() * 3)
+
+        h, expected = x * w, (x * w).detach().numpy().copy()
+        changed = take(h)
+        METHODS[method](changed)
+        ARRAYS[method](take_array(expected))
+        np.testing.assert_array_equal(h.detach().numpy(), expected)
+        np.testing.assert_array_equal(changed.detach().numpy(), take_array(expected))
+        assert np.may_share_memory(changed._data, h._data) or "expand" in view
+        assert chainrule.autograd.gradcheck(result, (x, w))
+
+    @pytest.mark.parametrize("method", METHODS)
+    @pytest.mark.parametrize("view", VIEWS)
+    def test_a_change_of_the_whole_is_one_of_its_views(self, view, method):
+        x, w = points((2, 3), (2, 3))
+        take, take_array = VIEWS[view]
+
+        def result(x, w):
+            h = x * w
+            shown = take(h)
+            before = shown.exp()
+            METHODS[method](h)
+            return (before.sum() + shown.square().sum()) * h
+
+        h, expected = x * w, (x * w).detach().numpy().copy()
+        shown = take(h)
+        METHODS[method](h)
+        ARRAYS[method](expected)
+        np.testing.assert_array_equal(shown.detach().numpy(), take_array(expected))
+        assert chainrule.autograd.gradcheck(result, (x, w))
+
+    def test_one_view_sees_the_change_of_another(self):
+        x, w = points((4,), (4,))
+
+        def result(x, w):
+            h = x * w
+            first, last, pairs = h[:3], h[1:], h.reshape(2, 2)
+            first.mul_(w[1])
+            last += 1
+            pairs[1] = first[:2] * 2
+            return h * first.sum() + last.sum() * pairs.T.reshape(4)
+
+        assert chainrule.autograd.gradcheck(result, (x, w))
+        h = x * w
+        first, last = h[:3], h[1:]
+        last += 1
+        assert first.tolist() == h[:3].tolist()
+
+    def test_rows_in_a_loop(self):
+        x, w = points((3, 2), (3, 2))
+        h = x * w
+        for row in h:
+            row += row.sum()
+        values = (x * w).detach().numpy()
+        np.testing.assert_allclose(h.detach().numpy(), values + values.sum(1, keepdims=True))
+        h.sum().backward()
+        np.testing.assert_allclose(x.grad.numpy(), 3 * w.detach().numpy())
+
+    def test_training_and_evaluation_agree(self):
+        def model(x, w):
+            h = x * w
+            h[0].add_(10)
+            for column in h.unbind(1):
+                column *= 2
+            return h
+
+        x, w = points((2, 3), (2, 3))
+        recorded = model(x, w)
+        with no_grad():
+            assert recorded.tolist() == model(x, w).tolist()
+
+    def test_it_keeps_gradients_that_are_to_be_retained(self):
+        (w,) = points((3,))
+        h = w * 2
+        h.retain_grad()
+        part = h[:2]
+        part.retain_grad()
+        h[0].add_(10)
+        (h * h).sum().backward(retain_graph=True)
+        assert h.grad.tolist() == (2 * h).tolist()
+        (part * 3).sum().backward()
+        assert part.grad.tolist() == [3, 3]
+
+    def test_a_table_gets_its_history_through_rows(self):
+        (w,) = points((3,))
+        table = chainrule.zeros(2, 3, dtype=np.float64)
+        rows = list(table)
+        rows[1].copy_(w)
+        assert table.requires_grad
+        assert rows[0].requires_grad  # as in PyTorch: it belongs to the table
+        (table * 2).sum().backward()
+        assert w.grad.tolist() == [2, 2, 2]
+
+    def test_copies_stay_as_they_are(self):
+        (w,) = points((2, 3))
+        h = w * 1
+        copies = [h.clone(), h[[0, 1]], h + 0, h.T.reshape(6), chainrule.cat([h]), h.flip(0).flip(0), h.roll(2)]
+        copies += [h.roll(0, 0), h.tile(1), h.repeat(1, 1), h.repeat(1, 1, 1)]
+        copies += [nn.functional.pad(h, (0, 0), mode=mode) for mode in ("constant", "circular", "replicate", "reflect")]
+        copies += [nn.functional.pad(h, (0, -1), mode="circular")]
+        before = [copy.tolist() for copy in copies]
+        h.zero_()
+        assert [copy.tolist() for copy in copies] == before
+        for copy in copies:
+            copy.zero_()
+        assert (h.tolist(), h.grad_fn.operation.name) == ([[0] * 3] * 2, "replace")
+
+    def test_what_shares_memory_without_the_history(self):
+        (w,) = points((3,))
+        h = w * 2
+        part, held = h.detach()[:2], chainrule.nn.Parameter(h.detach())
+        h[0] = w[1] * 5
+        assert (part.tolist(), held.tolist()) == (h[:2].tolist(), h.tolist())
+        assert not part.requires_grad
+        part.add_(1)  # not recorded: it writes into memory
+        assert h[:2].tolist() == part.tolist()
+        part.mul_(w[0])  # recorded, but in another history than that of h
+        assert h[:2].tolist() == part.tolist()
+        assert part.requires_grad
+        h.sum().backward()
+        assert w.grad.tolist() == [0, 2 + 5, 2]
+
+    def test_what_a_derivative_needs_may_not_change_behind_its_back(self):
+        x, w = points((3,), (3,))
+        h = x.exp()
+        h.detach().mul_(w)
+        with pytest.raises(RuntimeError, match=CHANGED):
+            h.sum().backward()
+
+    def test_a_view_of_a_leaf_cannot_be_changed(self):
+        x = leaf(1.0, 2.0)
+        for change in (lambda: x[0].add_(1), lambda: x.reshape(2, 1).zero_(), lambda: x[:1].copy_(x[1:])):
+            with pytest.raises(RuntimeError, match=r"a view of a tensor that requires .* do it under no_grad\(\)"):
+                change()
+        assert x.tolist() == [1, 2]
+        x[:1].detach().fill_(5)  # as in PyTorch
+        assert x.tolist() == [5, 2]
+        with pytest.raises(RuntimeError, match="a view of a tensor that requires gradients"):
+            x[0] += 1
+
+    def test_a_view_that_was_taken_under_no_grad(self):
+        x = leaf(1.0, 2.0)
+        h = x * 2
+        with no_grad():
+            part = h[:1]
+        h += 1
+        assert (part.tolist(), part.requires_grad) == ([3], False)
+        with pytest.raises(RuntimeError, match=r"taken under no_grad\(\) of a result with a history cannot be changed"):
+            part.mul_(2)
+        with no_grad():
+            part.mul_(2)
+        assert h.tolist() == [6, 5]
+
+    def test_a_view_without_history_is_assigned(self):
+        x = leaf(1.0, 2.0)
+        h = x * 2
+        with no_grad():
+            part = h[:1]
+        h[:1] = part  # as in PyTorch, these elements have no history from now on
+        h.sum().backward()
+        assert x.grad.tolist() == [0, 2]
+
+    def test_an_element_that_is_shown_several_times(self):
+        h = leaf(1.0, 2.0) * 2
+        with pytest.raises(RuntimeError, match=r"shows an element several times cannot be changed .*clone\(\)"):
+            h.expand(3, 2).add_(1)
+        with no_grad(), pytest.raises(ValueError, match=r"read-only, as a tensor that shows an .*clone\(\)"):
+            h.expand(3, 2).add_(1)
+        wide = h.expand(3, 2)
+        h += 1
+        assert wide.tolist() == [[3, 5]] * 3
+
+    def test_an_error_changes_nothing(self):
+        x = leaf(1.0, 2.0)
+        h = x.exp()
+        part = h[:1]
+        with pytest.raises(ValueError, match="cannot turn shape"):
+            part += chainrule.ones(3, 1)
+        with no_grad():
+            h.zero_()
+        assert part.tolist() == [0]
+        with pytest.raises(RuntimeError, match=CHANGED):
+            h.sum().backward()
+
+    def test_new_data_leaves_the_views_behind(self):
+        h = leaf(1.0, 2.0) * 2
+        part, other = h[:1], h[0]
+        h.data = np.array([7.0, 8.0])
+        part += 1
+        assert (part.tolist(), other.tolist(), h.tolist()) == ([3], 3, [7, 8])
+
+    def test_custom_views_are_not_guessed_at(self):
+        @chainrule.ops.operation(view=True)
+        def middle(input):
+            return input[1:-1]
+
+        @middle.derivative
+        def _(grad, input_shape):
+            return chainrule.ops.indexing.put(grad, index=slice(1, -1), shape=input_shape)
+
+        h = leaf(1.0, 2.0, 3.0) * 2
+        with pytest.raises(RuntimeError, match=r"a view by middle cannot be changed in place: change a clone\(\)"):
+            middle(h).add_(1)
+        shown = middle(h)
+        h += 1
+        assert shown.tolist() == [5]
+
+    def test_hooks_of_modules(self):
+        heard = []
+        module = nn.Identity()
+        module.register_full_backward_hook(lambda m, i, o: heard.append(o[0].tolist()))
+        x = leaf(1.0, 2.0)
+        h = module(x * 2)
+        h += 1
+        (h * h).sum().backward()
+        assert (x.grad.tolist(), heard) == ([12, 20], [[6, 10]])
+
+    def test_views_that_are_gone_are_forgotten(self):
+        h = leaf(1.0, 2.0) * 2
+        for _ in range(1000):
+            h[0], h[:1].T
+        assert len(h._sharers.references) < 100
+
+
 class TestWithoutRecording:
     def test_writes_into_the_same_memory(self):
         array = np.zeros((2, 2))

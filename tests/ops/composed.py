@@ -300,6 +300,14 @@ for offset in [0, 1, -1]:
         lambda x, k=offset: np.diagonal(x, k),
         anything(3, 2),
     )
+for shape in [(3, 3), (2, 3, 3), (0, 0)]:
+    case(
+        ops.indexing.main_diagonal,
+        f"main_diagonal {shape}",
+        ops.indexing.main_diagonal,
+        lambda x: np.diagonal(x, 0, -2, -1),
+        anything(*shape),
+    )
 case(
     ops.diagonal,
     "diagonal of a stack",

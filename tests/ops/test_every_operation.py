@@ -69,6 +69,16 @@ def test_value(case):
 
 
 @every_case
+def test_memory_is_shared_by_views_alone(case):
+    inputs = [chainrule.from_numpy(array) for array in case.inputs(np.float64)]
+    out = case.call(*inputs)
+    for x in inputs:
+        if np.may_share_memory(out._data, x._data):
+            assert out._view is not None
+            assert out._version is x._version
+
+
+@every_case
 def test_first_derivative(case):
     assert gradcheck(case.call, case.leaves(), **TIGHT)
     assert gradcheck(loss(case), case.leaves(), **TIGHT)

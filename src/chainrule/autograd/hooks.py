@@ -92,6 +92,8 @@ def gate(values: tuple[Any, ...], told: Callable[[tuple[Any, ...]], tuple[Any, .
 
     post = _post(*(values[i] for i in places), open_=open_)
     doors = {i: _door(values[i], post, leave=partial(waiting.__setitem__, i)) for i in places}
+    for i, door in doors.items():
+        door._version = values[i]._version  # it is the same memory
     return tuple(doors.get(i, value) for i, value in enumerate(values))
 
 
@@ -105,7 +107,7 @@ def _(grad: Array, open_: Callable[[], tuple[Any, ...]]) -> tuple[Array, ...]:
     return open_()
 
 
-@operation(view=True)
+@operation
 def _door(input: Array, post: Array, *, leave: Callable[[Any], None]) -> Array:
     return input
 

@@ -247,6 +247,12 @@ class Trace:
             return self.call("copy", _copied, (x,), {})  # type: ignore[no-any-return]
         return self.made("elementwise", "cast", (x.value,), example, type=example.dtype)
 
+    def laid_out(self, x: Tracer, like: Tracer) -> Tracer:
+        """The same elements in memory of their own that lies as another's does."""
+        out = Tracer(self, x.value)
+        out.memory = like.memory
+        return out
+
     def viewed(self, x: Any, function: Callable[[Any], Any]) -> Tracer:
         """What a function of NumPy that only moves elements makes of x: the same memory seen otherwise, or a copy."""
         x = self.named(x)

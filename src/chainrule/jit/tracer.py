@@ -14,6 +14,7 @@ import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from chainrule.errors import LostTensorError
+from chainrule.ops.indexing import writable_diagonal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -265,8 +266,9 @@ FUNCTIONS: dict[Any, Any] = {
     np.zeros_like: _filled(0), np.ones_like: _filled(1), np.empty_like: _filled(0),
     np.copy: lambda trace, x: x.copy(),
     **{f: _moved(f) for f in (
-        np.transpose, np.swapaxes, np.moveaxis, np.expand_dims, np.squeeze, np.broadcast_to, np.ravel, np.diagonal,
+        np.transpose, np.swapaxes, np.moveaxis, np.expand_dims, np.squeeze, np.broadcast_to, np.ravel,
     )},
+    np.diagonal: _moved(writable_diagonal),
     **{f: _example(f) for f in (np.shape, np.ndim, np.size, np.result_type)},
 }  # fmt: skip
 """What is recorded for which function of NumPy; all others make the operation that calls them a call of Python."""

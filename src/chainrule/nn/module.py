@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, dataclass_transform
 
 import numpy as np
 
+from chainrule.autograd import views
 from chainrule.autograd.hooks import Handle, as_tensor, gate, replaced, taken
 from chainrule.autograd.mode import mode
 from chainrule.errors import check
@@ -37,7 +38,8 @@ class Parameter(Tensor):
 
     def __init__(self, data: ArrayLike | Tensor, requires_grad: bool = True) -> None:
         if isinstance(data, Tensor):
-            self._data, self._node, self._version = data._data, None, data._version
+            self._data, self._node, self._view, self._sharers = data._data, None, None, None
+            views.share_detached(self, data)
         else:
             super().__init__(data)
         self.requires_grad_(requires_grad)

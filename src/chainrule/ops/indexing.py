@@ -14,7 +14,7 @@ from chainrule.errors import check
 from chainrule.kernels.rows import scatter_add
 from chainrule.ops.arithmetic import where
 from chainrule.ops.operation import NUMPY, Array, Ints, Tensor, operation
-from chainrule.ops.shape import along, cast, cat, each_place, movedim, place, reshape, several
+from chainrule.ops.shape import along, cat, clone, each_place, movedim, place, reshape, several
 
 __all__ = [
     "diagonal", "flip", "gather", "getitem", "index_select", "put", "replace", "roll", "take_along_dim", "tril", "triu",
@@ -44,7 +44,7 @@ def _(grad: Array, input_shape: tuple[int, ...], index: Any) -> Array:
 def put(input: Array, *, index: Any, shape: Any) -> Array:
     """Zeros of a shape, with the input added at the index."""
     out = np.zeros(shape, input.dtype)
-    if _is_basic(index):
+    if is_basic(index):
         out[index] = input
     else:
         np.add.at(out, index, input)
@@ -60,7 +60,7 @@ def _(grad: Array, index: Any) -> Array:
 @operation
 def replace(input: Array, value: Array, *, index: Any) -> Array:
     """A copy of the input in which `input[index]` is `value`."""
-    out = input.copy()
+    out = np.copy(input)
     out[index] = value
     return out
 
@@ -127,7 +127,7 @@ def flip(input: Array, dims: Ints, *more: int) -> Tensor:
     """The order of elements turned round along each of `dims`."""
     flipped = each_place(input, (*several(dims, "flip"), *more), "flip")
     view = getitem(input, index=tuple(slice(None, None, -1 if d in flipped else 1) for d in range(input.ndim)))
-    return cast(view, dtype=input.dtype)  # a copy, as PyTorch's is
+    return clone(view)  # as PyTorch's is
 
 
 def roll(input: Array, shifts: Ints, dims: Ints | None = None) -> Tensor:
@@ -149,7 +149,7 @@ def roll(input: Array, shifts: Ints, dims: Ints | None = None) -> Tensor:
         cut = -shift % (input.shape[dim] or 1)
         if cut:
             out = cat([out[along(dim, slice(cut, None))], out[along(dim, slice(cut))]], dim=dim)
-    return cast(input, dtype=input.dtype) if out is input else out  # a copy, even if nothing moves
+    return clone(input) if out is input else out  # a copy, even if nothing moves
 
 
 def tril(input: Array, diagonal: int = 0) -> Tensor:
@@ -177,9 +177,35 @@ def diagonal(input: Array, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Ten
     """
     matrices = movedim(input, each_place(input, (dim1, dim2), "diagonal"), (-2, -1))
     rows, columns = matrices.shape[-2:]
-    length = max(0, min(rows + min(offset, 0), columns - max(offset, 0)))
-    steps = np.arange(length)
-    return getitem(matrices, index=(..., steps - min(offset, 0), steps + max(offset, 0)))
+    row, column = max(0, -offset), max(0, offset)
+    length = max(0, min(rows - row, columns - column))
+    if (rows, columns) != (length, length):
+        matrices = matrices[..., row : row + length, column : column + length]
+    return main_diagonal(matrices)
+
+
+@operation(view=True)
+def main_diagonal(input: Array) -> Array:
+    """The diagonal of square matrices (..., n, n): a view (..., n)."""
+    return writable_diagonal(input, 0, -2, -1) if isinstance(input, np.ndarray) else np.diagonal(input, 0, -2, -1)
+
+
+@main_diagonal.derivative
+def _(grad: Array, input_shape: tuple[int, ...]) -> Array:
+    """The gradient on the diagonal of zeros."""
+    return put(grad, index=diagonal_index(input_shape[-1]), shape=input_shape)
+
+
+def writable_diagonal(array: Any, offset: int, axis1: int, axis2: int) -> Any:
+    """np.diagonal, but as writable as the array; NumPy's is read-only."""
+    view = np.diagonal(array, offset, axis1, axis2)
+    view.flags.writeable = array.flags.writeable
+    return view
+
+
+def diagonal_index(size: int) -> tuple[Any, ...]:
+    """The index of the diagonal of matrices (..., size, size)."""
+    return ..., np.arange(size), np.arange(size)
 
 
 NUMPY[np.flip], NUMPY[np.roll], NUMPY[np.take_along_axis] = flip, roll, take_along_dim
@@ -189,7 +215,7 @@ NUMPY[np.tril], NUMPY[np.triu], NUMPY[np.diagonal] = tril, triu, diagonal
 _BASIC = (int, np.integer, slice, NoneType, EllipsisType)
 
 
-def _is_basic(index: Any) -> bool:
+def is_basic(index: Any) -> bool:
     """Whether an index is made of integers, slices, None and ... alone, so that it takes no element twice."""
     parts = index if isinstance(index, tuple) else (index,)
     return all(isinstance(part, _BASIC) and not isinstance(part, bool) for part in parts)

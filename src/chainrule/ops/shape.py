@@ -97,6 +97,11 @@ def _(grad: Array) -> Array:
 # Made of those
 
 
+def clone(input: Array) -> Tensor:
+    """A copy, in memory of its own."""
+    return cast(input, dtype=input.dtype)
+
+
 def transpose(input: Array, dim0: int, dim1: int) -> Tensor:
     """The input with two dimensions exchanged.
 
@@ -176,8 +181,12 @@ def expand(input: Array, *sizes: Ints) -> Tensor:
     """
     wanted = _unpacked(sizes, "expand")
     check("expand", len(wanted) >= input.ndim, f"{wanted} has fewer dimensions than the input's shape {input.shape}")
-    own = (-1,) * (len(wanted) - input.ndim) + input.shape
-    return broadcast_to(input, shape=[o if w == -1 else w for w, o in zip(wanted, own, strict=True)])
+    new = len(wanted) - input.ndim
+    own = (1,) * new + input.shape
+    shape = [own[d] if size == -1 and d >= new else size for d, size in enumerate(wanted)]
+    if shape == [*own]:  # nothing is repeated: a view that may be written into
+        return reshape(input, shape=shape)
+    return broadcast_to(input, shape=shape)
 
 
 def tile(input: Array, *reps: Ints) -> Tensor:
@@ -195,7 +204,7 @@ def tile(input: Array, *reps: Ints) -> Tensor:
     wide = broadcast_to(spread, shape=[part for pair in pairs for part in pair])  # (t, a, u, b)
     out = reshape(wide, shape=[t * size for t, size in pairs])  # (t a, u b)
     # where no dimension is longer than one of the two, the reshape moved nothing, and is a view
-    return cast(out, dtype=out.dtype) if all(1 in pair for pair in pairs) else out
+    return clone(out) if all(1 in pair for pair in pairs) else out
 
 
 def repeat(input: Array, *repeats: Ints) -> Tensor:

@@ -1,0 +1,96 @@
+"""Changes in place of views, compiled: what they are eager, or refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import chainrule
+from chainrule import nn
+from chainrule.errors import CaptureError
+from chainrule.jit import jit
+
+pytestmark = pytest.mark.usefixtures("interpreted")
+
+CHANGES = {
+    "a view": lambda y: y[0].add_(10),
+    "a view of a view": lambda y: y.T[1:].reshape(2, 2)[1].mul_(3),
+    "backwards": lambda y: y[::-1][0].zero_(),
+    "a diagonal": lambda y: y.diagonal().fill_(5),
+    "pieces": lambda y: [piece.mul_(i + 2) for i, piece in enumerate(y.chunk(2, 1))],
+    "rows in a loop": lambda y: [row.sub_(row.sum()) for row in y],
+    "an assigned row": lambda y: y.__setitem__(0, y[1] * 2),
+    "detach": lambda y: y.detach()[:, 1].add_(1),
+    "a reshaped copy": lambda y: (y.T * 2).T.reshape(-1).add_(1),
+    "what was seen before": lambda y: (y[0], y.add_(1))[0].mul_(2),
+}
+
+
+def numbers(shape, seed):
+    return chainrule.tensor(np.random.default_rng(seed).uniform(0.5, 2, shape))
+
+
+@pytest.mark.parametrize("record", [True, False])
+@pytest.mark.parametrize("change", CHANGES)
+def test_of_what_was_computed(change, record):
+    w = nn.Parameter(numbers((2, 3), 0))
+
+    def function(x):
+        y = x * w if record else x * 1
+        seen = y.T[1:]
+        with chainrule.enable_grad() if record else chainrule.no_grad():
+            CHANGES[change](y)
+        if record:
+            (y * y).sum().backward()
+        return y.detach() * 1, seen.detach() * 1
+
+    compiled = jit(function)
+    for seed in (1, 2, 3):
+        results = []
+        for run in (function, compiled):
+            w.grad = None
+            outputs = run(numbers((2, 3), seed))
+            results.append([*outputs, *([w.grad] if record else [])])
+        for one, other in zip(*results, strict=True):
+            np.testing.assert_allclose(other.numpy(), one.numpy(), rtol=1e-12)
+
+
+def test_of_memory_from_outside():
+    tables = [numbers((2, 3), 0) for _ in range(2)]
+
+    def function(table, x):
+        whole = table.reshape(-1)
+        table[0].add_(x)
+        table.T[1] *= 2
+        return whole * 1
+
+    compiled = jit(lambda x: function(tables[1], x))
+    for seed in (1, 2, 3):
+        expected, found = function(tables[0], numbers(3, seed)), compiled(numbers(3, seed))
+        np.testing.assert_allclose(found.numpy(), expected.numpy(), rtol=1e-12)
+        np.testing.assert_allclose(tables[1].numpy(), tables[0].numpy(), rtol=1e-12)
+
+
+def test_of_an_argument():
+    def function(x):
+        x[0].add_(1)
+        return x * 1
+
+    with pytest.raises(CaptureError, match="a change in place of an argument"):
+        jit(function)(numbers((2, 3), 0))
+
+
+def test_that_would_keep_a_history_outside():
+    w, table = nn.Parameter(numbers(3, 0)), numbers((2, 3), 0)
+    before = table.tolist()
+
+    def function(x):
+        table[0].add_(w * x)
+        return table.sum()
+
+    with pytest.raises(CaptureError, match="keep its history"):
+        jit(function)(numbers(3, 1))
+    assert table.tolist() == before
+    with chainrule.no_grad():
+        table[0].add_(1)
+    assert table[0].tolist() == [value + 1 for value in before[0]]
