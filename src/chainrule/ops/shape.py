@@ -299,9 +299,12 @@ def several(given: Ints, name: str) -> tuple[int, ...]:
     Raises:
         TypeError: something else.
     """
-    numbers = tuple(given) if isinstance(given, Iterable) else (given,)
-    if not all(hasattr(number, "__index__") for number in numbers):
-        raise TypeError(f"{name}: takes a whole number or several, not {given!r}")
+    if type(given) is int:
+        return (given,)
+    numbers = tuple(given) if type(given) in (tuple, list) or isinstance(given, Iterable) else (given,)  # type: ignore[arg-type]
+    for number in numbers:
+        if type(number) is not int and not hasattr(number, "__index__"):
+            raise TypeError(f"{name}: takes a whole number or several, not {given!r}")
     return numbers
 
 
