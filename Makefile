@@ -11,16 +11,34 @@ COMPILE := $(BIN)/python -m compileall -q src
 ONE_THREAD := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 CHAINRULE_THREADS=1
 # PyTorch is the tests' oracle, not a part of chainrule; `make test TORCH=0` does without its download.
 TORCH ?= 1
+# The oldest NumPy and Numba that pyproject.toml allows, as pip takes them: numpy==2 numba==0.61
+OLDEST := $(shell sed -n 's/^ *"\(numpy\|numba\)>=\(.*\)",/\1==\2/p' pyproject.toml)
 # What to measure and how: `make bench BENCH=--quick`, `make bench BENCH="W1 W3 growth"`; all of it otherwise.
 BENCH ?=
 
-.PHONY: train lessons docs test smoke conformance lint types format bench weights size operations clean help
+.PHONY: train lessons docs test test-numba test-oldest test-newest smoke conformance lint types format bench weights size operations clean help
 
 train: $(VENV)/.installed
 	$(BIN)/chainrule train
 
 test: $(VENV)/.installed-test $(if $(filter 1,$(TORCH)),$(VENV)/.installed-torch)
 	$(ONE_THREAD) $(BIN)/python -m pytest -n auto --dist loadfile
+
+# The versions that users get: what is compiled, by the oldest and by the newest Numba, each in an environment of its own.
+test-numba: test-oldest test-newest
+
+test-oldest: .venv-oldest/.installed
+	$(ONE_THREAD) .venv-oldest/bin/python -m pytest -n auto --dist loadfile tests/jit tests/kernels tests/test_poison.py
+
+test-newest: .venv-newest/.installed
+	.venv-newest/bin/python -m pip --disable-pip-version-check --quiet install --upgrade numpy numba
+	$(ONE_THREAD) .venv-newest/bin/python -m pytest -n auto --dist loadfile tests/jit tests/kernels tests/test_poison.py
+
+.venv-oldest/.installed .venv-newest/.installed: .venv-%/.installed: pyproject.toml
+	$(PYTHON) -m venv --clear .venv-$*
+	.venv-$*/bin/python -m pip --disable-pip-version-check --quiet install --editable '.[test]' $(if $(filter oldest,$*),$(OLDEST))
+	@.venv-$*/bin/python -c 'import numba, llvmlite, numpy; print("$*: Numba", numba.__version__, "llvmlite", llvmlite.__version__, "NumPy", numpy.__version__)'
+	@touch $@
 
 smoke: $(VENV)/.installed-test
 	$(ONE_THREAD) $(BIN)/python -m pytest -n auto --dist loadfile -m "not slow" tests/test_tensor.py tests/autograd tests/nn tests/optim tests/data
@@ -61,11 +79,11 @@ operations: $(VENV)/.installed
 	$(BIN)/python scripts/list_operations.py
 
 clean:
-	rm -rf $(VENV) .pytest_cache .hypothesis .mypy_cache .ruff_cache build dist
+	rm -rf $(VENV) .venv-oldest .venv-newest .pytest_cache .hypothesis .mypy_cache .ruff_cache build dist
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
 
 help:
-	@echo "make train | lessons | docs | test | smoke | conformance | lint | format | bench | weights | size | operations | clean"
+	@echo "make train | lessons | docs | test | test-numba | smoke | conformance | lint | format | bench | weights | size | operations | clean"
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit("chainrule needs Python 3.11 or newer; set PYTHON=python3.11, say" if sys.version_info < (3, 11) else 0)'
