@@ -22,7 +22,7 @@ train: $(VENV)/.installed
 	$(BIN)/chainrule train
 
 test: $(VENV)/.installed-test $(if $(filter 1,$(TORCH)),$(VENV)/.installed-torch)
-	$(ONE_THREAD) $(BIN)/python -m pytest -n auto --dist loadfile
+	$(ONE_THREAD) CHAINRULE_ORACLE=$(TORCH) $(BIN)/python -m pytest -n auto --dist loadfile
 
 # The versions that users get: what is compiled, by the oldest and by the newest Numba, each in an environment of its own.
 test-numba: test-oldest test-newest

@@ -5,6 +5,7 @@ What runs operation by operation is compared with PyTorch in `tests/conformance`
 
 from __future__ import annotations
 
+import inspect
 from collections import Counter
 
 import numpy as np
@@ -98,12 +99,13 @@ OPTIMIZERS = {
     "maximize": lambda p: optim.SGD(p, 0.1, maximize=True),
     "Adam": lambda p: optim.Adam(p, 0.01),
     "Adam, all": lambda p: optim.Adam(p, 0.01, (0.8, 0.9), 1e-6, 1e-2, amsgrad=True, maximize=True),
+    "Adam, decoupled": lambda p: optim.Adam(p, 0.01, weight_decay=0.1, decoupled_weight_decay=True),
     "AdamW": lambda p: optim.AdamW(p, 0.01, weight_decay=0.1),
-    "AdamW amsgrad": lambda p: optim.AdamW(p, 0.01, amsgrad=True),
+    "AdamW, all": lambda p: optim.AdamW(p, 0.01, (0.8, 0.9), 1e-6, 0.1, amsgrad=True, maximize=True),
     "RMSprop": lambda p: optim.RMSprop(p, 0.01),
-    "RMSprop, all": lambda p: optim.RMSprop(p, 0.01, 0.9, 1e-6, 1e-2, momentum=0.9, centered=True, maximize=True),
+    "RMSprop, all": lambda p: optim.RMSprop(p, 0.02, 0.9, 1e-6, 1e-2, momentum=0.9, centered=True, maximize=True),
     "Adagrad": lambda p: optim.Adagrad(p, 0.01),
-    "Adagrad, all": lambda p: optim.Adagrad(p, 0.01, 0.1, 1e-2, 0.5, 1e-6, maximize=True),
+    "Adagrad, all": lambda p: optim.Adagrad(p, 0.02, 0.1, 1e-2, 0.5, 1e-6, maximize=True),
     "groups": lambda p: optim.SGD(
         [{"params": (q := list(p))[:2], "lr": 0.2, "momentum": 0.5}, {"params": q[2:], "weight_decay": 0.1}], 0.05
     ),
@@ -118,9 +120,19 @@ def test_optimizers_take_the_same_steps(name, interpreted):
     assert len(agree(small, OPTIMIZERS[name], F.mse_loss)) == 1
 
 
-def test_no_optimizer_is_left_out():
+def test_no_optimizer_and_no_option_is_left_out():
+    """Each option has another value than its default in some row."""
     weights = [chainrule.ones(2, requires_grad=True) for _ in range(3)]
-    assert {type(make(weights)) for make in OPTIMIZERS.values()} == public(optim, optim.Optimizer)
+    changed = {}
+    for make in OPTIMIZERS.values():
+        optimizer = make(weights)
+        usual = type(optimizer)(weights).defaults
+        given = [*optimizer.param_groups, optimizer.defaults]
+        others = {name for name, value in usual.items() if any(group[name] != value for group in given)}
+        changed.setdefault(type(optimizer), set()).update(others)
+    assert changed.keys() == public(optim, optim.Optimizer)
+    for kind, names in changed.items():
+        assert names >= inspect.signature(kind).parameters.keys() - {"params"}
 
 
 @pytest.mark.parametrize("name", ["Adam, all", "RMSprop, all"])

@@ -121,7 +121,9 @@ def test_numba_is_not_loaded_for_a_little_work(monkeypatch):
     monkeypatch.delitem(sys.modules, "numba", raising=False)
     monkeypatch.setattr(elementwise, "_compiled", None)  # a call would fail
     total, _, x = arrays(2_000)
+    expected = total + x * x
     each(formula, [total, None], [x], 1.0, None)
+    np.testing.assert_array_equal(total, expected)
 
 
 def test_without_numba_it_is_numpy_after_one_warning(monkeypatch):

@@ -147,7 +147,10 @@ class TestWeightImages:
         assert (box[1] - box[0]) / 3 == pytest.approx((box[2] - box[3]) / 2)
 
     def test_weights_of_zero_have_a_scale(self):
-        plots.weight_images(np.zeros((1, 784))).draw_without_rendering()
+        figure = plots.weight_images(np.zeros((1, 784)))
+        figure.draw_without_rendering()
+        low, high = figure.axes[0].images[0].get_clim()
+        assert low == -high < 0
 
     def test_errors(self):
         with pytest.raises(ValueError, match=r"shape \(3, 100\) are no images of 28 × 28"):
