@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import errno
 import importlib.util
+import json
 import os
-from typing import TYPE_CHECKING
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -70,3 +73,49 @@ def fill_disk(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
 def digits(make_digits: Callable[..., ImageData]) -> ImageData:
     """300 + 60 pictures of 12×12 in ten classes."""
     return make_digits()
+
+
+class Measured(NamedTuple):
+    """How a process ended, and the memory it took."""
+
+    code: int
+    out: str
+    err: str
+    megabytes: float  # peak resident, above a process that imports chainrule and does nothing
+    seconds: float
+
+
+LAUNCH = """
+import json, os, subprocess, sys, time
+begun = time.perf_counter()
+process = subprocess.Popen(sys.argv[2:])
+_, status, usage = os.wait4(process.pid, 0)
+seconds = time.perf_counter() - begun
+with open(sys.argv[1], "w") as file:
+    json.dump([os.waitstatus_to_exitcode(status), usage.ru_maxrss * 1024 / 1e6, seconds], file)
+"""
+
+
+@pytest.fixture(scope="session")
+def measure(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Measured]:
+    """Runs Python with some arguments in a process of its own, and measures it; Linux's unit of memory is kB.
+
+    A small process starts it: Linux counts the memory of whoever starts a process as the new one's, until it is more.
+    """
+    if not sys.platform.startswith("linux"):
+        pytest.skip("memory is measured on Linux")
+    file = tmp_path_factory.mktemp("measured") / "result.json"
+
+    def run(*arguments: object, **options: Any) -> Measured:
+        program = [sys.executable, "-S", "-c", LAUNCH, file, sys.executable, *map(str, arguments)]
+        done = subprocess.run(program, capture_output=True, text=True, check=True, timeout=120, **options)
+        code, megabytes, seconds = json.loads(file.read_text())
+        return Measured(code, done.stdout, done.stderr, megabytes, seconds)
+
+    idle = run("-c", "import chainrule").megabytes
+
+    def measure(*arguments: object, **options: Any) -> Measured:
+        done = run(*arguments, **options)
+        return done._replace(megabytes=done.megabytes - idle)
+
+    return measure

@@ -60,14 +60,15 @@ def read(photo: str, place: str | None, min_confidence: float, as_json: bool, ou
         check_ending(out)
         if Path(out).resolve() == Path(photo).resolve():
             raise UserError(f"{out}: is the photo itself; choose another file for the drawing")
-    picture = open_photo(photo)
+    grey, scale = _grey(photo)
     run = runs.shipped() if place is None else runs.find(place)
-    lines = read_page(np.asarray(picture.convert("L")), reader(run))
+    lines = read_page(grey, reader(run))
     names = [printable(name) for name in run.config["data"]["classes"]]
     if out is not None:
-        save_photo(draw_page(picture, lines, names, min_confidence), out)
+        save_photo(draw_page(open_photo(photo).image, lines, names, min_confidence), out)
     if as_json:
-        print_json({"file": photo, "lines": [[_entry(digit, min_confidence) for digit in line] for line in lines]})
+        entries = [[_entry(digit, min_confidence, scale) for digit in line] for line in lines]
+        print_json({"file": photo, "lines": entries})
         return
     between = "" if all(len(name) == 1 for name in names) else " "
     for line in lines:
@@ -76,6 +77,14 @@ def read(photo: str, place: str | None, min_confidence: float, as_json: bool, ou
         say(f"{photo}: no digits found", err=True)
     if out is not None:
         say(f"drawn: {out}", err=True)
+
+
+def _grey(photo: str) -> tuple[NDArray[np.uint8], float]:
+    """A photo's grey values, and its scale; its colors, four times as much, are not kept while it is read."""
+    from chainrule.images import open_photo  # as above
+
+    image, scale = open_photo(photo)
+    return np.asarray(image.convert("L")), scale
 
 
 def reader(run: Run) -> Reader:
@@ -101,9 +110,10 @@ def reader(run: Run) -> Reader:
     return confidences
 
 
-def _entry(digit: Digit, least: float) -> dict[str, Any]:
+def _entry(digit: Digit, least: float, scale: float) -> dict[str, Any]:
+    """A digit for JSON; its box is in pixels of the file, `scale` times as many as those of the photo that was read."""
     return {
         "digit": digit.digit if digit.confidence >= least else None,
         "confidence": digit.confidence,
-        "box": list(digit.box),
+        "box": [round(scale * side) for side in digit.box],
     }

@@ -7,15 +7,17 @@ name, its size is checked before a pixel is decoded, and whatever is wrong with 
 from __future__ import annotations
 
 import logging
+import math
 import warnings
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 
 from chainrule.errors import PictureError
+from chainrule.images.memory import ORIENTATION, check_size, in_bands
 
 if TYPE_CHECKING:
     import os
@@ -24,13 +26,25 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image
 
-Result = TypeVar("Result")
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF")
+LONGEST_SIDE = 1024  # of grey values
+PHOTO_PIXELS = 24_000_000  # of a photo in its colours
+UPRIGHT = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}
+"""By EXIF's orientation, what turns a picture upright: a number of Pillow's `Image.Transpose`."""
 
 _NOBODY = logging.NullHandler()
 
-FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF")
-MOST_PIXELS = 100_000_000
-LONGEST_SIDE = 1024  # a bigger picture is shrunk while it still has one byte a pixel
+
+class Photo(NamedTuple):
+    """A photo to be drawn on.
+
+    Attributes:
+        image: upright, opaque, in Pillow's mode RGB.
+        scale: how many times longer its sides are in its file: 1.0 up to 24 megapixels.
+    """
+
+    image: Image.Image
+    scale: float
 
 
 def open_picture(path: str | os.PathLike[str]) -> NDArray[np.float32]:
@@ -43,47 +57,76 @@ def open_picture(path: str | os.PathLike[str]) -> NDArray[np.float32]:
         An array `(height, width)`, its longer side at most 1024 pixels.
 
     Raises:
-        PictureError: the file is missing, empty, not a picture in one of `FORMATS`, damaged, or above 100 megapixels.
+        PictureError: the file is missing, empty, not a picture in one of `FORMATS`, damaged, above 100 megapixels, or
+            takes more than `memory.MOST_BYTES` to decode.
         MemoryError: there is not enough memory for it.
     """
-    return _opened(path, _grey)
+    return np.asarray(_opened(path, _grey_factor, _grey)[0], np.float32)
 
 
-def open_photo(path: str | os.PathLike[str]) -> Image.Image:
-    """Read a picture file in its colours and its full size, to be drawn on: upright, opaque, in Pillow's mode RGB.
+def open_photo(path: str | os.PathLike[str]) -> Photo:
+    """Read a picture file in its colours, to be drawn on; above 24 megapixels it is made smaller.
 
     Raises:
-        PictureError: as `open_picture`.
+        PictureError, MemoryError: as `open_picture`.
     """
-    return _opened(path, _in_colour)
+    image, size = _opened(path, _photo_factor, _in_colour)
+    return Photo(image, max(size) / max(image.size))
 
 
-def _opened(path: str | os.PathLike[str], convert: Callable[[Image.Image], Result]) -> Result:
-    """What `convert` makes of a picture file, turned upright; whatever goes wrong is told in one sentence."""
-    from PIL import Image, ImageOps, UnidentifiedImageError  # Pillow loads when a picture is first needed
+def _opened(
+    path: str | os.PathLike[str],
+    factor: Callable[[int, int], int],
+    convert: Callable[[Image.Image, int], Image.Image],
+) -> tuple[Image.Image, tuple[int, int]]:
+    """What `convert` makes of a picture file, turned upright, and the size of the picture in the file.
+
+    Args:
+        path: of the file.
+        factor: by what a picture of this width and height is to be made smaller.
+        convert: takes the decoded picture and by what that is to be made smaller.
+
+    Raises:
+        PictureError: whatever goes wrong, in one sentence.
+        MemoryError: there is not enough memory.
+    """
+    from PIL import Image, UnidentifiedImageError  # Pillow loads when a picture is first needed
 
     _check_file(Path(path))
     with warnings.catch_warnings(), _quiet_decoders():
         warnings.simplefilter("ignore")  # Pillow warns of odd metadata and of big pictures; the size is checked here
         try:
-            with Image.open(path, formats=FORMATS) as image:
-                width, height = image.size
-                if width * height <= MOST_PIXELS:
-                    upright = ImageOps.exif_transpose(image)
-                    return convert(upright)
+            image, turn, size = _decoded(path, factor, convert)  # the picture in its file's own size is no more
+            return image if turn is None else image.transpose(turn), size
+        except (MemoryError, PictureError):
+            raise
         except PermissionError as error:
             raise PictureError(f"{path}: the file may not be read (permission denied)") from error
         except UnidentifiedImageError as error:
             raise PictureError(f"{path}: not a picture in one of the formats {', '.join(FORMATS)}") from error
         except Image.DecompressionBombError as error:
             raise PictureError(f"{path}: the picture is too large, at most 100 megapixels are read") from error
-        except MemoryError:
-            raise
         except Exception as error:  # decoders meet damage with errors of every kind
             if "out of memory" in str(error):  # as Pillow puts it, in an OSError
                 raise MemoryError(f"{path}: {error}") from error
             raise PictureError(f"{path}: the picture is damaged or cut short") from error
-    raise PictureError(f"{path}: the picture is too large, {width} × {height}; at most 100 megapixels are read")
+
+
+def _decoded(
+    path: str | os.PathLike[str],
+    factor: Callable[[int, int], int],
+    convert: Callable[[Image.Image, int], Image.Image],
+) -> tuple[Image.Image, Image.Transpose | None, tuple[int, int]]:
+    """What `convert` makes of a picture file, what turns it upright, and the size of the picture in the file."""
+    from PIL import Image
+
+    with Image.open(path, formats=FORMATS) as image:
+        size = image.size
+        check_size(image, path, factor(*size))
+        image.load()
+        converted = convert(image, factor(*image.size))
+        turn = UPRIGHT.get(image.getexif().get(ORIENTATION, 1))
+    return converted, None if turn is None else Image.Transpose(turn), size
 
 
 @contextmanager
@@ -134,40 +177,65 @@ def _check_file(path: Path) -> None:
         raise PictureError(f"{path}: the file cannot be read ({error.strerror})") from error
 
 
-def _grey(image: Image.Image) -> NDArray[np.float32]:
-    """A decoded picture of any mode as grey values from 0 to 1, shrunk to `LONGEST_SIDE`."""
+def _grey_factor(width: int, height: int) -> int:
+    return max(
+        1, max(width, height) // (2 * LONGEST_SIDE)
+    )  # the rest is not by whole pixels, but by their exact shares
+
+
+def _photo_factor(width: int, height: int) -> int:
+    return math.ceil(math.sqrt(width * height / PHOTO_PIXELS))
+
+
+def _grey(image: Image.Image, factor: int) -> Image.Image:
+    """A decoded picture of any mode as grey values from 0 to 1, in Pillow's mode F, shrunk to `LONGEST_SIDE`."""
     from PIL import Image
 
-    most = (LONGEST_SIDE, LONGEST_SIDE)
-    if image.mode.startswith(("I", "F")):
-        image = Image.fromarray(_deep(image))
-        image.thumbnail(most, Image.Resampling.BOX)
-        return np.asarray(image)
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image.thumbnail(most, Image.Resampling.BOX)
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    image = image.convert("RGB").convert("L")
-    image.thumbnail(most, Image.Resampling.BOX)
-    return np.asarray(image, np.float32) / np.float32(255)
+    deep = image.mode.startswith(("I", "F"))
+    grey = in_bands(image, factor, "F", _deep(image)) if deep else in_bands(image, factor, "L", _luminance)
+    grey.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.BOX)
+    return grey if deep else Image.fromarray(np.asarray(grey, np.float32) / np.float32(255))
 
 
-def _deep(image: Image.Image) -> NDArray[np.float32]:
-    """A picture of 16 or 32 bits a pixel, or of floats, as grey values from 0 to 1."""
-    values = np.asarray(image).astype(np.float32)
-    if not np.isfinite(values).all():
-        raise ValueError("the picture has values that are no numbers")
-    low, high = (0.0, 65535.0) if image.mode.startswith("I;16") else (float(values.min()), float(values.max()))
-    return (values - np.float32(low)) / np.float32(max(high - low, 1e-12))
-
-
-def _in_colour(image: Image.Image) -> Image.Image:
+def _in_colour(image: Image.Image, factor: int) -> Image.Image:
     """A decoded picture of any mode, opaque, with eight bits for red, green and blue."""
+    if not image.mode.startswith(("I", "F")):
+        return in_bands(image, factor, "RGB", _opaque)
+    deep = _deep(image)
+
+    def convert(band: Image.Image) -> Image.Image:
+        from PIL import Image
+
+        return Image.fromarray(np.rint(255 * np.asarray(deep(band))).astype(np.uint8)).convert("RGB")
+
+    return in_bands(image, factor, "RGB", convert)
+
+
+def _luminance(image: Image.Image) -> Image.Image:
+    return _opaque(image).convert("L")
+
+
+def _opaque(image: Image.Image) -> Image.Image:
+    """A picture of eight bits a color in mode RGB, its transparent parts laid over white."""
     from PIL import Image
 
-    if image.mode.startswith(("I", "F")):
-        image = Image.fromarray(np.rint(255 * _deep(image)).astype(np.uint8))
-    elif image.has_transparency_data:
+    if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return image.convert("RGB")
+
+
+def _deep(image: Image.Image) -> Callable[[Image.Image], Image.Image]:
+    """What turns a picture of 16 or 32 bits a pixel, or of floats, band by band, into grey values from 0 to 1."""
+    from PIL import Image
+
+    extremes: Any = (0, 65535) if image.mode.startswith("I;16") else image.getextrema()
+    low, high = map(float, extremes)
+
+    def convert(band: Image.Image) -> Image.Image:
+        values = np.asarray(band).astype(np.float32)
+        if not np.isfinite(values).all():
+            raise ValueError("the picture has values that are no numbers")
+        return Image.fromarray((values - np.float32(low)) / np.float32(max(high - low, 1e-12)))
+
+    return convert

@@ -127,7 +127,7 @@ def read_page(photo: NDArray[np.floating | np.uint8], read: Reader) -> list[list
     Raises:
         PictureError: the array has another form.
     """
-    grey = shrink(checked(photo), LONGEST_SIDE)
+    grey = checked(photo, LONGEST_SIDE)
     if min(grey.shape) < 2 * SMALLEST:
         return []
     large, scale = _read_large(grey, read), max(photo.shape) / max(grey.shape)

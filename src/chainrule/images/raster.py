@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Grey = NDArray[np.floating]  # brightness, or ink, from 0 to 1
+    Values = NDArray[np.floating | np.uint8]  # the same, or brightness from 0 to 255
 
 NEIGHBOURS = (  # a pixel and the one to its right, below it, and on either diagonal
     (np.s_[:, :-1], np.s_[:, 1:]),
@@ -22,20 +23,26 @@ NEIGHBOURS = (  # a pixel and the one to its right, below it, and on either diag
 )
 
 
-def resize(values: Grey, shape: tuple[int, int], how: Literal["BOX", "BILINEAR", "BICUBIC"] = "BOX") -> Grey:
-    """Resample to `shape` (height, width); making smaller averages all the pixels that fall into a new one."""
+def resize(values: Values, shape: tuple[int, int], how: Literal["BOX", "BILINEAR", "BICUBIC"] = "BOX") -> Grey:
+    """Resample to `shape` (height, width); making smaller averages all the pixels that fall into a new one.
+
+    Numbers from 0 to 255 in uint8 come out as floats of that range: a large photo is never copied as floats in NumPy.
+    """
     from PIL import Image  # Pillow loads when a picture is first needed
 
     height, width = shape
-    picture = Image.fromarray(np.asarray(values, np.float32))
+    bytes_only = values.dtype == np.uint8
+    picture = Image.fromarray(values).convert("F") if bytes_only else Image.fromarray(np.asarray(values, np.float32))
     return np.asarray(picture.resize((width, height), Image.Resampling[how]))
 
 
-def shrink(values: Grey, longest: int) -> Grey:
+def shrink(values: Values, longest: int) -> Grey:
     """Make the longer side at most `longest` pixels, keeping the proportions; smaller pictures stay as they are."""
     scale = longest / max(values.shape)
     height, width = (max(1, round(scale * side)) for side in values.shape)
-    return values if scale >= 1 else resize(values, (height, width))
+    if scale < 1:
+        return resize(values, (height, width))
+    return values.astype(np.float32) if values.dtype == np.uint8 else np.asarray(values)
 
 
 def running(values: Grey, width: int, combine: np.ufunc) -> Grey:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from chainrule.images.raster import Grey
+    from chainrule.images.raster import Grey, Values
 
 BOX, FIELD = 20, 28  # MNIST's own measures
 WORKING_SIDE = 256  # pixels of the longer side: many enough for the 20×20, few enough to average noise away
@@ -77,11 +77,11 @@ def prepare(picture: str | os.PathLike[str] | NDArray[np.floating | np.uint8]) -
         PictureError: the file cannot be read, the array has another form, or there is no digit to be seen.
     """
     if isinstance(picture, np.ndarray):
-        name, grey = "picture", checked(picture)
+        name, grey = "picture", checked(picture, WORKING_SIDE)
     else:
-        name, grey = str(picture), open_picture(picture)
+        name, grey = str(picture), shrink(open_picture(picture), WORKING_SIDE)
     try:
-        return _stages(shrink(grey, WORKING_SIDE))
+        return _stages(grey)
     except _BlankError as error:
         raise PictureError(f"{name}: no digit found, the picture is blank") from error
 
@@ -96,8 +96,8 @@ def ink_to_mnist(ink: Grey) -> NDArray[np.uint8]:
     return _centre(_scale(_thicken(_crop(shrink(ink, WORKING_SIDE)))))
 
 
-def checked(values: NDArray[np.floating | np.uint8]) -> Grey:
-    """Grey values as floats from 0 to 1.
+def checked(values: Values, longest: int) -> Grey:
+    """Grey values as floats from 0 to 1, the longer side at most `longest` pixels.
 
     Raises:
         PictureError: they are not uint8 or floats in that range, or not `(height, width)`.
@@ -105,10 +105,10 @@ def checked(values: NDArray[np.floating | np.uint8]) -> Grey:
     if values.ndim != 2 or not values.size:
         raise PictureError(f"picture: an array of shape {values.shape} is not grey values of shape (height, width)")
     if values.dtype == np.uint8:
-        return values / np.float32(255)
+        return shrink(values, longest) / np.float32(255)
     if not (np.issubdtype(values.dtype, np.floating) and values.min() >= 0 and values.max() <= 1):
         raise PictureError("picture: grey values must be floats from 0 (black) to 1 (white), or uint8")
-    return values.astype(np.float32)
+    return shrink(values, longest).astype(np.float32)
 
 
 def _stages(grey: Grey) -> Stages:
