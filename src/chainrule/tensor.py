@@ -478,7 +478,7 @@ class Tensor:
         index = _plain_index(index)
         if isinstance(value, Tensor) and views.shows(value, self, index):
             return  # the end of `x[index] += y`, which has changed x already
-        array = value._data if isinstance(value, Tensor) else np.asarray(value)
+        array = _values(value) if isinstance(value, Tensor) else np.asarray(value)
         shape = self.shape if index is ... else _shape_at(self._data, index)
         try:
             np.broadcast_to(array, shape)

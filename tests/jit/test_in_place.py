@@ -94,3 +94,39 @@ def test_that_would_keep_a_history_outside():
     with chainrule.no_grad():
         table[0].add_(1)
     assert table[0].tolist() == [value + 1 for value in before[0]]
+
+
+@pytest.mark.parametrize("alias", [lambda w: w.detach(), lambda w: w.detach()[0], lambda w: w.detach().T])
+def test_that_would_give_a_tensor_from_outside_a_history_by_another(alias):
+    """Refused before anything has changed: memory that is shared without a history is shared all the same."""
+    w = nn.Parameter(numbers((3, 3), 0))
+    before = w.detach().numpy().copy()
+
+    def function(x):
+        part = alias(w)
+        part.add_((w * x)[0])
+        return part.sum()
+
+    for _ in range(2):
+        with pytest.raises(CaptureError, match="keep its history"):
+            jit(function)(numbers(3, 1))
+        np.testing.assert_array_equal(w.detach().numpy(), before)
+
+
+def test_of_nothing():
+    """A view without elements is a view all the same: of what may be written, and of an argument."""
+    table, expected = numbers((1, 2), 0), numbers((1, 2), 0)
+
+    def function(x):
+        table[...] = x.sum()
+        table[1:].add_(1)
+        return table[1:].mul_(2)
+
+    compiled = jit(function)
+    for seed in (1, 2, 3):
+        x = numbers((3,), seed)
+        assert compiled(x).shape == (0, 2)
+        expected.fill_(x.numpy().sum())
+        np.testing.assert_allclose(table.numpy(), expected.numpy(), rtol=1e-12)
+    with pytest.raises(CaptureError, match="argument"):
+        jit(lambda x: x[1:].add_(1))(numbers((1, 2), 0))

@@ -319,6 +319,19 @@ def test_a_variable_outside_gets_another_tensor():
     assert compiled(chainrule.ones(2)).tolist() == [7, 7]
 
 
+@pytest.mark.parametrize("into", [lambda a, b: a.copy_(b), lambda a, b: a.__setitem__(0, b[0]), lambda a, b: a.add_(b)])
+def test_a_variable_outside_that_is_only_written_elsewhere_gets_another_tensor(into):
+    copy = chainrule.zeros(2, 2)
+    source = {"y": chainrule.ones(2, 2)}
+    compiled = jit(lambda: into(copy, source["y"]))
+    expected = np.zeros((2, 2), np.float32)
+    for factor in (1, 7, 3):
+        source["y"] = chainrule.ones(2, 2) * factor
+        compiled()
+        into(chainrule.from_numpy(expected), source["y"])
+        np.testing.assert_array_equal(copy.numpy(), expected)
+
+
 def test_buffers_change_in_place():
     mean = chainrule.zeros(2)
 

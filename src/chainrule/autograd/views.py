@@ -67,11 +67,18 @@ def track(out: Tensor, source: Tensor, array: Any, operation: Operation, options
         operation: one that may give a view.
         options: its options.
     """
-    if out._data.base is None or (mode.trace is None and not np.may_share_memory(out._data, array)):
+    if out._data.base is None or (mode.trace is None and not _seen_in(out._data, array, operation, options)):
         return
     seen = source._view
     out._view = (source, ((operation, options),)) if seen is None else (seen[0], (*seen[1], (operation, options)))
     share(out, source)
+
+
+def _seen_in(part: Any, array: Any, operation: Operation, options: dict[str, Any]) -> bool:
+    """Whether an operation's result is a part of an array's memory; nothing is a part of any, if no array picks it."""
+    if part.size:
+        return np.may_share_memory(part, array)
+    return operation is not getitem or is_basic(options["index"])
 
 
 def share(tensor: Tensor, source: Tensor) -> None:
@@ -111,8 +118,10 @@ def change(tensor: Tensor, compute: Callable[[], Tensor]) -> None:
         RuntimeError: the Tensor shows an element several times, or is a view by an operation that is not known here.
     """
     root, steps = tensor._view or (tensor, ())
-    if mode.trace is not None and type(root._data) is np.ndarray:
-        mode.trace.refuse("a recorded change in place of a tensor from outside, which would keep its history,")
+    if mode.trace is not None:
+        everyone = (root, *(tensor._sharers.alive() if tensor._sharers is not None else ()))
+        if any(type(one._data) is np.ndarray for one in everyone):
+            mode.trace.refuse("a recorded change in place of a tensor from outside, which would keep its history,")
     if tensor._sharers is None:  # nobody else is on this memory
         new = compute()
         _take(tensor, _laid_out(new._data, tensor._data), new._node)
