@@ -71,6 +71,42 @@ def test_of_memory_from_outside():
         np.testing.assert_allclose(tables[1].numpy(), tables[0].numpy(), rtol=1e-12)
 
 
+def test_of_what_a_tensor_of_one_number_picks():
+    w = nn.Parameter(numbers((3, 2), 0))
+
+    def recorded(x, i):
+        y = x * w
+        part = y[i]
+        y[i, 1].add_(5)
+        y.mul_(2)
+        (y * part).sum().backward()
+        return y.detach() * 1, part.detach() * 1
+
+    compiled = jit(recorded)
+    for seed in (1, 2, 3):
+        results = []
+        for run in (recorded, compiled):
+            w.grad = None
+            results.append([*run(numbers((3, 2), seed), chainrule.tensor(seed - 1)), w.grad])
+        for one, other in zip(*results, strict=True):
+            np.testing.assert_allclose(other.numpy(), one.numpy(), rtol=1e-12)
+
+    def part_first(x, i):
+        part = x[i]
+        part.add_(1)
+        return x * 1
+
+    def whole_first(x, i):
+        y = x * 1
+        part = y[i]
+        y.add_(1)
+        return part * 1
+
+    for function in (part_first, whole_first):
+        with pytest.raises(CaptureError, match=r"x\[i\], i being a tensor, shows a part: take x\[i\].clone"):
+            jit(function)(numbers((3, 2), 0), chainrule.tensor(1))
+
+
 def test_of_an_argument():
     def function(x):
         x[0].add_(1)
