@@ -35,8 +35,8 @@ def reached(event: str) -> None:
 
 
 class Checkpoint(callbacks.Checkpoint):
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder, **({} if EVENT == "slow" else {"seconds": 0.0}))
+    def __init__(self, folder: Path, **options: Any) -> None:
+        super().__init__(folder, **({} if EVENT == "slow" else {"seconds": 0.0}), **options)
 
     def on_step(self, trainer: Any) -> None:
         time.sleep(0.01 if EVENT.startswith("slow") else 0)

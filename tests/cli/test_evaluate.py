@@ -190,7 +190,11 @@ def test_other_test_images_of_the_same_kind_are_welcome(command, write_images, m
     command("train", "--data", folder, "--epochs", "1", "--out", "run", "--quiet")
     for name in ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"):
         idx.write(folder / name, idx.read(folder / name)[:20])
-    assert np.sum(json.loads(command("evaluate", "run", "--json").out)["confusion"]) == 20
+    done = command("evaluate", "run", "--json")
+    assert np.sum(json.loads(done.out)["confusion"]) == 20
+    assert (done.code, done.err) == (
+        0, f"chainrule: the test images of {folder} are not those that run was begun with\n",
+    )  # fmt: skip
 
 
 def test_a_picture_on_a_full_disk(command, trained, here, fill_disk):

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import shutil
+import warnings
 
 import numpy as np
 import pytest
 
 from chainrule import models, weights
-from chainrule.data import load
+from chainrule.data import idx, load
 from chainrule.errors import DataError, RunError
 from chainrule.training import run as runs
 from chainrule.training.progress import HEADER
@@ -310,8 +312,10 @@ def test_a_training_that_came_to_nothing_says_so(command, images, options):
 @pytest.mark.parametrize(
     "options",
     [
-        ["--epochs", "9"],
         ["--lr", "0.1"],
+        ["--batch-size", "8"],
+        ["--eager"],
+        ["--optimizer", "sgd"],
         ["--out", "x"],
         ["--seed", "0"],
         ["--model", "mlp"],
@@ -325,6 +329,9 @@ def test_resume_goes_on_as_the_run_was_begun(command, copy, options):
     done = command("train", "--resume", copy, *options)
     assert (done.code, done.out) == (2, "")
     assert f"--resume goes on as the run was begun: {options[0]} cannot be changed" in done.err
+    hint = {"--lr": "lr", "--batch-size": "batch_size", "--eager": "eager"}.get(options[0])
+    assert ("; on purpose: --override" in done.err) == (hint is not None)
+    assert hint is None or f"--override {hint}=VALUE\n" in done.err
     assert bits(copy) == before
 
 
@@ -393,6 +400,223 @@ def test_resume_with_changed_images(command, write_images, digits, here):
     assert done.err.startswith(f"chainrule: there is no data set or folder '{folder}'")
 
 
+# --resume on purpose to another end
+
+
+def test_more_epochs(command, copy, images):
+    done = command("train", "--resume", copy, "--epochs", "4")
+    assert (done.code, done.err) == (0, "")
+    lines = done.out.splitlines()
+    assert lines[2] == (
+        "from epoch 3, step 1: epochs 4 instead of 2; the bits are this run's own from there on (the one-cycle schedule "
+        "was one over 2 epochs until then)"
+    )
+    assert lines[3] == "going on from epoch 3, step 1 of 1"
+    table = lines.index(HEADER)
+    assert [line.split()[0] for line in lines[table + 1 : table + 5]] == ["1", "2", "3", "4"]
+    config = runs.Run(copy).config
+    assert config["training"]["epochs"] == 4
+    assert config["changes"][0]["settings"] == {"epochs": [2, 4]}
+    assert command("runs", copy.parent).out.split()[-2:] == ["test", f"{runs.Run(copy).result['test_accuracy']:.2%}"]
+
+    document = json.loads(command("train", "--resume", copy, "--json").out)  # it goes on being said
+    assert document["changes"] == config["changes"]
+    assert len(document["epochs"]) == 4
+    assert lines[2] in command("train", "--resume", copy).out.splitlines()
+
+
+def test_more_epochs_at_a_constant_rate_keep_their_bits(command, images, here):
+    options = ["--data", images, "--model", "network", "--quiet"]
+    assert command("train", *options, "--epochs", 2, "--out", "short").code == 0
+    assert command("train", *options, "--epochs", 3, "--out", "long").code == 0
+    done = command("train", "--resume", "short", "--epochs", 3)
+    assert (done.code, done.err) == (0, "")
+    assert "from epoch 3, step 1: epochs 3 instead of 2; the bits are those of a run begun so" in done.out
+    assert bits(here / "short") == bits(here / "long")
+
+
+def test_other_settings_and_a_way_back(command, images, here):
+    done = command("train", "--data", images, "--epochs", 3, "--keep", 2, "--out", "run", "--quiet")
+    assert (done.code, done.err) == (0, "")
+    states = sorted(path.name for path in (here / "run" / "checkpoint").iterdir())
+    assert states == ["epoch-2.safetensors", "epoch-3.safetensors", "state.safetensors"]
+    done = command("train", "--resume", "run", "--epoch", 2, "--override", "lr=0.5", "--override", "weight-decay=0")
+    assert (done.code, done.err) == (0, "")
+    assert (
+        "from epoch 3, step 1: lr 0.5 instead of 0.02, weight_decay 0.0 instead of 0.01; the bits are this run's own "
+        "from there on (lr was 0.02 until then; weight_decay was 0.01 until then)"
+    ) in done.out.splitlines()
+    done = command("train", "--resume", "run", "--step", 2)
+    assert "gone back to epoch 3, step 1" in done.out
+    assert len(runs.Run("run").changes) == 2
+    assert len(runs.Run("run").history) == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--epochs", "1"], "1 epochs are too few: 2 are done"),
+        (["--epochs", "0"], "the number of epochs must be at least 1, not 0"),
+        (["--epoch", "1"], "copy: the state of epoch 1 was not kept; none was; --keep N keeps some"),
+        (["--step", "1"], "copy: the state of step 1 was not kept; none was; --keep N keeps some"),
+        (["--override", "lr=0.1"], "all 2 epochs are done, so lr would change nothing; give --epochs as well"),
+        (["--override", "rate=0.1"], "'rate=0.1' is no setting that can be changed on the way; write NAME=VALUE, .*"),
+        (["--override", "lr=fast"], "lr must be a number, not 'fast'"),
+        (["--keep", "-1"], "the number of states to keep must be at least 0, not -1"),
+    ],
+    ids=" ".join,
+)
+def test_a_change_that_is_not_possible(command, copy, options, told):
+    files = {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()}
+    done = command("train", "--resume", copy, *options)
+    assert (done.code, done.out) == (2, "")
+    assert re.fullmatch(f"chainrule: (.*/)?{told}\n", done.err)
+    assert {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()} == files
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--epoch", "1"], "--epoch changes a run that is there: it goes with --resume RUN"),
+        (["--step", "1"], "--step changes a run that is there: it goes with --resume RUN"),
+        (["--override", "lr=1"], "--override changes a run that is there: it goes with --resume RUN"),
+        (["--resume", "x", "--epoch", "1", "--step", "3"], "--epoch and --step both say where to go back to"),
+        (["--resume", "x", "--epochs", "3", "--override", "epochs=4"], "--epochs 3 and --override epochs=4 contradict"),
+    ],
+    ids=" ".join,
+)
+def test_options_that_contradict_each_other(command, here, options, told):
+    done = command("train", *options)
+    assert (done.code, done.out) == (2, "")
+    assert told in done.err
+    assert not list(here.iterdir())
+
+
+def test_other_versions_are_one_sentence(command, images, here, monkeypatch):
+    assert command("train", "--data", images, "--epochs", 1, "--out", "run", "--quiet").code == 0
+    config = json.loads((here / "run" / "config.json").read_text())
+    config["versions"]["numpy"] = "1.0"
+    (here / "run" / "config.json").write_text(json.dumps(config))
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")  # and not as errors
+        done = command("train", "--resume", "run", "--epochs", 2, "--json")
+    assert done.code == 0
+    assert done.err == (
+        f"chainrule: run was begun with numpy 1.0 and is now {np.__version__}: its bits may not be those it would have "
+        "come to\n"
+    )
+
+
+def test_a_changed_test_set_is_noticed(command, write_images, make_digits):
+    folder = write_images("changing", make_digits(train=60, test=24))
+    assert command("train", "--data", folder, "--epochs", 1, "--out", "run", "--quiet").code == 0
+    labels = folder / "t10k-labels-idx1-ubyte"
+    idx.write(labels, (idx.read(labels) + 1) % 10)
+    done = command("train", "--resume", "run")
+    assert (done.code, done.out) == (2, "")
+    assert done.err == (
+        f"chainrule: {folder}: the test images have changed since run was begun, it cannot go on with them\n"
+    )
+
+
+# Runs that strangers have made
+
+
+def leaves(value, path=()):
+    yield path
+    for key, part in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+        yield from leaves(part, (*path, key))
+
+
+OTHERS = (
+    None,
+    True,
+    "text",
+    "\x1b[31m\n",
+    "",
+    -1,
+    0,
+    3,
+    1.5,
+    10**18,
+    10**400,
+    1e308,
+    math.nan,
+    [],
+    {},
+    [1],
+    ["a"],
+    {"a": 1},
+)
+
+
+@pytest.mark.slow
+def test_whatever_stands_in_a_runs_files_it_is_one_sentence(command, copy, monkeypatch):
+    """Each entry of config.json, metrics.jsonl and result.json, replaced by each kind of thing."""
+    other = shutil.copytree(copy, copy.parent / "other")
+    for name in ("config.json", "metrics.jsonl", "result.json"):
+        text = (copy / name).read_text()
+        lines = text.splitlines() if name == "metrics.jsonl" else [text]
+        document = [json.loads(line) for line in lines]
+        for path in leaves(document):
+            for value in OTHERS:
+                changed = json.loads(json.dumps(document))
+                if path:
+                    inner = changed
+                    for key in path[:-1]:
+                        inner = inner[key]
+                    inner[path[-1]] = value
+                else:
+                    changed = [value]
+                (copy / name).write_text("\n".join(map(json.dumps, changed)) + "\n")
+                for arguments in (["runs", copy.parent], ["evaluate", copy], ["train", "--resume", copy]):
+                    done = command(*arguments)
+                    told = (name, path, value, arguments, done)
+                    assert done.code in (0, 2), told
+                    assert "Traceback" not in done.err, told
+                    assert "\x1b" not in done.out + done.err, told
+                    assert done.code == 0 or done.err.startswith(("chainrule: ", "Usage: ")), told
+                    if arguments[0] == "runs":
+                        assert other.name in done.out, told
+        (copy / name).write_text(text)
+
+
+@pytest.mark.parametrize(
+    "options", [{"hidden": 10**18}, {"hidden": 10**30}, {"inputs": 10**18}, {"classes": 2**62}], ids=str
+)
+def test_a_model_too_large_to_build_is_one_sentence(command, copy, options):
+    config = json.loads((copy / "config.json").read_text())
+    config["model"]["options"].update(options)
+    (copy / "config.json").write_text(json.dumps(config))
+    for arguments in (["evaluate", copy], ["train", "--resume", copy]):
+        done = command(*arguments)
+        assert (done.code, done.out) == (2, "")
+        assert re.fullmatch(r"chainrule: .*\n", done.err)
+
+
+@pytest.mark.parametrize("created", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "2026-13-01", "now"])
+def test_a_date_out_of_range_is_one_sentence_and_the_other_runs_are_listed(command, copy, created):
+    shutil.copytree(copy, copy.parent / "good")
+    config = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps({**config, "created": created}))
+    done = command("runs", copy.parent)
+    assert done.code == 2
+    assert done.out.startswith("good ")
+    assert done.err.startswith(f"chainrule: {copy / 'config.json'}: created must be a date and time, like 2026-")
+
+
+def test_a_folder_whose_name_is_no_text(process, images, here):
+    """A byte that is no UTF-8."""
+    name = os.fsdecode(b"r\xffn")
+    done = process("train", "--data", images, "--epochs", "1", "--out", name)
+    assert (done.code, done.err) == (0, "")
+    assert "run            r\\xffn" in done.out
+    for arguments in (["runs", "."], ["evaluate", name], ["evaluate", name, "--json"], ["train", "--resume", name]):
+        done = process(*arguments)
+        assert (done.code, done.err) == (0, ""), arguments
+    assert (here / name / "curves.png").exists()
+
+
 DAMAGE = {
     "config.json": (b"{", "config.json: is not JSON"),
     "checkpoint/state.safetensors": (b"\0" * 40, "state.safetensors: is not a whole safetensors file"),
@@ -422,14 +646,12 @@ def test_nan_in_the_checkpoint_is_told_not_trained_on(command, copy):
 
     file = copy / "checkpoint" / "state.safetensors"
     state = checkpoint.load(file)
-    state["progress"]["epoch"] = 1
-    state["progress"]["history"] = state["progress"]["history"][:1]
     state["network"]["1.weight"][:] = np.nan
     checkpoint.save(state, file)
     before = bits(copy)
-    done = command("train", "--resume", copy, "--quiet")
+    done = command("train", "--resume", copy, "--epochs", 3, "--quiet")
     assert done.code == 2
     assert re.fullmatch(
-        r"chainrule: training diverged in epoch 2, step 1: .*the weight of layer '1', Linear.*\n", done.err
+        r"chainrule: training diverged in epoch 3, step 1: .*the weight of layer '1', Linear.*\n", done.err
     )
     assert bits(copy) == before

@@ -15,6 +15,7 @@ from chainrule.data import ImageData
 from chainrule.errors import DataError, RunError
 from chainrule.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR
 from chainrule.training import Callback, checkpoint, evaluate, experiment, run
+from chainrule.training.resume import resume
 
 
 @pytest.fixture
@@ -45,7 +46,7 @@ def test_a_config_says_everything(digits):
     assert config["training"] == {**dataclasses.asdict(recipe), "epochs": 3, "lr": 0.5}
     assert (config["seed"], config["data"]["limit"], config["data"]["name"]) == (7, 100, "toy")
     assert (config["data"]["image_shape"], config["data"]["classes"]) == ([12, 12], list("0123456789"))
-    assert config["versions"].keys() == {"chainrule", "numpy", "python"}
+    assert config["versions"].keys() == {"chainrule", "numpy", "python", "numba", "llvmlite"}
     assert json.loads(json.dumps(config)) == config
 
 
@@ -309,7 +310,7 @@ def test_a_run_goes_on_after_a_kill_with_the_same_bits(begin, digits, whole_runs
         trainer.fit(2)
     again = run.Run(made.folder)
     resumed = experiment.prepare(again, digits)
-    experiment.resume(again, resumed)
+    resume(again, resumed)
     assert resumed.epoch * 3 + resumed.step == step - 1  # it was killed before this step was saved
     assert train(again, resumed, digits) == whole_runs[whole]
 
@@ -353,7 +354,7 @@ def test_a_run_with_augmentation_says_so_and_others_differ(begin, digits):
 def test_a_run_stopped_before_its_first_step_begins_at_the_beginning(begin, digits):
     made, _ = begin("never started")
     resumed = experiment.prepare(made, digits)
-    experiment.resume(made, resumed)
+    resume(made, resumed)
     assert (resumed.epoch, resumed.step) == (0, 0)
     assert train(made, resumed, digits) == train(*begin("other"), digits)
 
@@ -363,7 +364,7 @@ def test_a_checkpoint_that_went_missing_is_named(begin, digits):
     trainer.fit(1)
     made.checkpoint_file.unlink()
     with pytest.raises(RunError, match=f"{made.checkpoint_file}: no such file"):
-        experiment.resume(made, trainer)
+        resume(made, trainer)
 
 
 @pytest.mark.parametrize("length", [0, 7, 500, -1])
@@ -372,7 +373,7 @@ def test_a_truncated_checkpoint_is_named(begin, length):
     trainer.fit(1)
     made.checkpoint_file.write_bytes(made.checkpoint_file.read_bytes()[:length])
     with pytest.raises(RunError, match=f"{made.checkpoint_file}: is not a whole safetensors file"):
-        experiment.resume(made, trainer)
+        resume(made, trainer)
 
 
 def drop(state, *path):
@@ -416,7 +417,7 @@ def test_a_checkpoint_that_does_not_fit_is_named(begin, digits, name):
     checkpoint.save(state, made.checkpoint_file)
     told = f"{made.checkpoint_file}: does not fit {made.folder / 'config.json'}: "
     with pytest.raises(RunError, match=told):
-        experiment.resume(made, experiment.prepare(made, digits))
+        resume(made, experiment.prepare(made, digits))
 
 
 @pytest.mark.parametrize("content", [[], 3, None, "text"], ids=str)
@@ -425,7 +426,7 @@ def test_a_checkpoint_of_something_else_is_named(begin, digits, content):
     made.checkpoint_file.parent.mkdir()
     checkpoint.save(content, made.checkpoint_file)
     with pytest.raises(RunError, match="does not fit"):
-        experiment.resume(made, trainer)
+        resume(made, trainer)
 
 
 @pytest.mark.parametrize(
@@ -443,7 +444,7 @@ def test_a_config_changed_after_it_was_begun_is_told(begin, digits, change, told
     trainer.fit(1)
     changed = rewrite(made, **change)
     with pytest.raises(RunError, match=f"does not fit {made.config_file}: {re.escape(told)}"):
-        experiment.resume(changed, experiment.prepare(changed, digits))
+        resume(changed, experiment.prepare(changed, digits))
 
 
 def test_a_config_that_says_the_same_in_fewer_words_goes_on(begin, digits):
@@ -456,7 +457,7 @@ def test_a_config_that_says_the_same_in_fewer_words_goes_on(begin, digits):
     made.config_file.write_text(json.dumps(config))
     again = run.Run(made.folder)
     resumed = experiment.prepare(again, digits)
-    experiment.resume(again, resumed)
+    resume(again, resumed)
     assert resumed.epoch == 1
 
 
@@ -474,4 +475,4 @@ def test_the_checkpoint_of_another_model_is_named(begin, digits):
     (other.folder / "checkpoint").mkdir()
     made.checkpoint_file.replace(other.checkpoint_file)
     with pytest.raises(RunError, match=f"{other.checkpoint_file}: does not fit {other.folder / 'config.json'}: "):
-        experiment.resume(other, experiment.prepare(other, digits))
+        resume(other, experiment.prepare(other, digits))

@@ -14,6 +14,7 @@ from chainrule.errors import DataError, RunError
 from chainrule.training import run as runs
 from chainrule.training.evaluation import evaluate as judge
 from chainrule.training.evaluation import no_numbers
+from chainrule.training.experiment import has_other_test_images
 
 if TYPE_CHECKING:
     from chainrule.data import ImageData
@@ -46,6 +47,8 @@ def evaluate(run: str | None, as_json: bool, confusion: str | None, mistakes: st
     known = found.config["data"]
     if [list(data.test_images.shape[1:]), list(data.classes)] != [known["image_shape"], known["classes"]]:
         raise DataError(f"{data.name}: the images have another size or other classes than those {found.folder} learned")
+    if has_other_test_images(found, data):
+        say(f"chainrule: the test images of {data.name} are not those that {found.folder} was begun with", err=True)
     result = judge(found.network(), found.model, data.test_images, data.test_labels)
     if result.unread:
         raise RunError(f"{found.weights_file}: {no_numbers(result.unread, len(result.labels))}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import shlex
 import sys
 from pathlib import Path
@@ -18,14 +19,16 @@ from chainrule.cli.signals import Interruption
 from chainrule.data.catalogue import SOURCES
 from chainrule.kernels.team import threads
 from chainrule.training import experiment
+from chainrule.training import resume as resuming
 from chainrule.training import run as runs
 from chainrule.training.callbacks import best_epoch
 from chainrule.training.diagnosis import diagnose
 from chainrule.training.progress import Bar, EpochLines
+from chainrule.training.reopen import parse_settings, reopen
 from chainrule.training.trainer import Callback, Interrupted, Trainer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from chainrule.data import ImageData
     from chainrule.training.run import Run
@@ -38,7 +41,9 @@ Examples:
   chainrule train --model network --seed 1
   chainrule train --data fashion-mnist --epochs 20
   chainrule train --data my-idx-files/ --limit 1000 --out runs/first-try
-  chainrule train --resume runs/first-try"""
+  chainrule train --resume runs/first-try
+  chainrule train --resume runs/first-try --epochs 12
+  chainrule train --resume runs/first-try --epoch 3 --override lr=0.001"""
 )
 @click.option("--model", type=click.Choice(list(models.REGISTRY)), help="What to train.  [default: mlp]")
 @click.option(
@@ -52,13 +57,25 @@ Examples:
 @click.option("--seed", type=int, help="The same seed gives the same bits.  [default: 0]")
 @click.option("--limit", type=int, metavar="N", help="Train on the first N images only.")
 @click.option("--out", type=PathName(), metavar="DIR", help="The run's folder.  [default: a new one in runs/]")
+@click.option("--keep", type=int, metavar="N", help="Keep the states of the last N epochs and of the best one.")
 @click.option("--resume", type=PathName(), metavar="RUN", help="Go on with a run that was stopped, to the same end.")
+@click.option("--epoch", type=int, metavar="E", help="With --resume: go back to the end of epoch E (see --keep).")
+@click.option("--step", type=int, metavar="S", help="With --resume: go back to the state after S steps in all.")
+@click.option(
+    "--override",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="With --resume: another setting from here on, such as lr=0.001; config.json tells of it.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 @click.option("--quiet", is_flag=True, help="Print the result only.")
 def train(resume: str | None, as_json: bool, quiet: bool, **options: Any) -> None:
     """Train a model, judge it by the test images, and keep it all in a run's folder.
 
     Ctrl-C saves and stops after the present step; a second one quits at once. So do SIGTERM and SIGHUP.
+
+    A run that is resumed comes to the same bits as if it had never stopped. With --epochs it goes on to another end,
+    and with --override under other settings: then the bits may be its own, and it says so.
     """
     with Interruption() as interruption:
         try:
@@ -69,14 +86,7 @@ def train(resume: str | None, as_json: bool, quiet: bool, **options: Any) -> Non
 
 def _train(interruption: Interruption, resume: str | None, as_json: bool, quiet: bool, options: dict[str, Any]) -> None:
     threads()  # so that a CHAINRULE_THREADS that is no number is reported before there is a run
-    if resume is None:
-        run, data = _begin(**options)
-    else:
-        given = [f"--{name.replace('_', '-')}" for name, value in options.items() if value is not None]
-        if given:
-            raise click.UsageError(f"--resume goes on as the run was begun: {', '.join(given)} cannot be changed")
-        run = runs.find(resume)
-        data = datasets.load(run.config["data"]["name"])
+    run, data = _begin(**options) if resume is None else _reopen(resume, **options)
 
     talkative = not (as_json or quiet)
     console = _terminal() if talkative else None
@@ -87,7 +97,7 @@ def _train(interruption: Interruption, resume: str | None, as_json: bool, quiet:
         shown.append(Bar(console))
     trainer = experiment.prepare(run, data, shown)
     if resume is not None:
-        experiment.resume(run, trainer)
+        resuming.resume(run, trainer)
     if talkative:
         _introduce(run, trainer, data)
     interruption.trainer = trainer
@@ -110,13 +120,55 @@ def _train(interruption: Interruption, resume: str | None, as_json: bool, quiet:
 
 
 def _begin(
-    model: str | None, data: str | None, seed: int | None, limit: int | None, out: str | None, **changes: Any
+    model: str | None,
+    data: str | None,
+    seed: int | None,
+    limit: int | None,
+    out: str | None,
+    keep: int | None,
+    epoch: int | None,
+    step: int | None,
+    override: Sequence[str],
+    **changes: Any,
 ) -> tuple[Run, ImageData]:
+    for name, value in (("--epoch", epoch), ("--step", step), ("--override", override or None)):
+        if value is not None:
+            raise click.UsageError(f"{name} changes a run that is there: it goes with --resume RUN")
     place = "mnist" if data is None else data
     own_folder = place not in SOURCES and Path(place).is_dir()
     loaded = datasets.load(Path(place).resolve() if own_folder else place)  # the run keeps its name, for later
-    config = experiment.configure(model or "mlp", loaded, seed=seed or 0, limit=limit, **changes)
+    config = experiment.configure(model or "mlp", loaded, seed=seed or 0, limit=limit, keep=keep or 0, **changes)
     return runs.create(config, out), loaded
+
+
+def _reopen(
+    resume: str,
+    epochs: int | None,
+    keep: int | None,
+    epoch: int | None,
+    step: int | None,
+    override: Sequence[str],
+    **fixed: Any,
+) -> tuple[Run, ImageData]:
+    given = [f"--{name.replace('_', '-')}" for name, value in fixed.items() if value is not None]
+    if given:
+        instead = [name for name in given if name in ("--batch-size", "--eager", "--lr")]
+        hint = f"; on purpose: --override {instead[0][2:].replace('-', '_')}=VALUE" if instead else ""
+        raise click.UsageError(f"--resume goes on as the run was begun: {', '.join(given)} cannot be changed{hint}")
+    if epoch is not None and step is not None:
+        raise click.UsageError("--epoch and --step both say where to go back to: give one of them")
+    settings = parse_settings(override)
+    if epochs is not None:
+        if settings.get("epochs", epochs) != epochs:
+            raise click.UsageError(
+                f"--epochs {epochs} and --override epochs={settings['epochs']} contradict each other"
+            )
+        settings["epochs"] = epochs
+    run = runs.find(resume)
+    data = datasets.load(run.config["data"]["name"])
+    if settings or keep is not None or epoch is not None or step is not None:
+        run = reopen(run, data, settings, epoch=epoch, step=step, keep=keep)
+    return run, data
 
 
 def _terminal() -> Any:
@@ -154,11 +206,25 @@ def _introduce(run: Run, trainer: Trainer, data: ImageData) -> None:
         last = recipe.get("plain_epochs", 0)
         but = f", but not in the last {f'{last} epochs' if last > 1 else 'epoch'}" if last else ""
         say(f"each image is changed a little every time ({ways}){but}")
+    for change in run.changes:
+        say(_told(change))
     if trainer.epoch >= recipe["epochs"]:
         say(f"all {recipe['epochs']} epochs are done; here is their result again")
     elif trainer.epoch or trainer.step:
         say(f"going on from epoch {trainer.epoch + 1}, step {trainer.step + 1} of {len(trainer.loader)}")
     say()
+
+
+def _told(change: dict[str, Any]) -> str:
+    """A line about what was changed on the way."""
+    where = f"epoch {change['epoch'] + 1}, step {change['step'] + 1}"
+    settings = ", ".join(f"{name} {values[1]} instead of {values[0]}" for name, values in change["settings"].items())
+    if not settings:
+        return f"gone back to {where}"
+    if not change["own_bits"]:
+        return f"from {where}: {settings}; the bits are those of a run begun so"
+    why = f" ({change['why']})" if change["why"] else ""
+    return f"from {where}: {settings}; the bits are this run's own from there on{why}"
 
 
 def _draw(run: Run) -> None:
@@ -178,7 +244,8 @@ def _document(run: Run, result: dict[str, Any]) -> dict[str, Any]:
         "test_accuracy": result["test_accuracy"],
         "test_loss": json_number(result["test_loss"]),
         "seconds": result["seconds"],
-        "epochs": [{key: json_number(record[key]) for key in keys} for record in run.history],
+        "epochs": [{key: json_number(record.get(key, math.nan)) for key in keys} for record in run.history],
+        **({"changes": run.changes} if run.changes else {}),
     }
 
 
@@ -193,7 +260,8 @@ def _conclude(run: Run, result: dict[str, Any], quiet: bool) -> None:
                 ("validation accuracy, %", "validation_accuracy", 100),
             ):
                 say("", title)
-                lines = text.curve([record[key] * scale for record in history], width=64, height=4, ascii=ascii_only())
+                values = [record.get(key, math.nan) * scale for record in history]
+                lines = text.curve(values, width=64, height=4, ascii=ascii_only())
                 say(*lines)
         best = best_epoch(history) + 1
         say("", f"best epoch     {best} of {len(history)}, by validation accuracy; its weights are kept")

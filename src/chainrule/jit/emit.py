@@ -166,35 +166,34 @@ def together(group: Group, calls: Sequence[Call], moves: Mapping[int, str]) -> l
 ENTRY = """
 
 @entrance
-def work(table, task, part, me, shares, team):
+def work(table, task, part, me, shares, hurry):
     T = pointer(table, i8)
     S = pointer(T[SCALARS], f8)
-    W = pointer(team, i8)
+    if task == CALL:
+        call(T, part, me)
+        return
     if task == CHECK:
         T[ANSWER] = {wrong}
         return
-    if me == 0:
-        hold_blas(T)
-        shares = call_others(W, T[WORK], table, part, shares)
-    found = {wrong} if part == 0 else 0  # each thread looks for itself
-    if found == 0:
-        rule = flush_denormals()
-        {stages}
-        restore_denormals(rule)
-    else:
-        wait(W, shares)
-    if me == 0:
-        T[ANSWER] = found
+    while part >= 0:
+        if me == 0:
+            hold_blas(T)
+        found = {wrong} if part == 0 else 0  # each thread looks for itself
         if found == 0:
-            T[DONE] += 1
-        let_blas_go(T)
-        release(W, shares)"""
-"""What a program is entered by. The first thread, number 0 of so many, calls the others, which run the part, too. T is
-the program's table (`kernels.native`), W are the words that the threads share (`kernels.loops.team`)."""
+            rule = flush_denormals()
+            {stages}
+            restore_denormals(rule)
+        else:
+            wait(T, shares)
+        if me == 0:
+            T[ANSWER] = found
+            let_blas_go(T)
+            return
+        part = next_part(T, me, pointer(hurry, i8))"""
 
 
 def entry(parts: Sequence[Sequence[Call]], moves: Mapping[int, str], checks: Sequence[str]) -> list[str]:
-    """The function `work`, by which every thread enters for a part.
+    """The function `work`, by which every thread enters: the first does one part, others go on from part to part.
 
     Args:
         parts: the stages of each.
@@ -203,7 +202,7 @@ def entry(parts: Sequence[Sequence[Call]], moves: Mapping[int, str], checks: Seq
     """
     groups: list[str] = []
     lines: list[str] = []
-    barrier = "    wait(W, shares)"
+    barrier = "    wait(T, shares)"
     for number, calls in enumerate(parts):
         lines.append(f"if part == {number}:")
         alone: list[str] = []  # stages that the first thread does by itself
@@ -228,7 +227,7 @@ def entry(parts: Sequence[Sequence[Call]], moves: Mapping[int, str], checks: Seq
         if alone:
             lines += ["    if me == 0:", *alone, barrier]
     looks = ["", "", "@inner", "def wrong(T):", *checks, "    return 0"] if checks else []
-    work = ENTRY.format(wrong="wrong(T)" if checks else "0", stages="\n        ".join(lines))
+    work = ENTRY.format(wrong="wrong(T)" if checks else "0", stages="\n            ".join(lines))
     return [*groups, *looks, *work.splitlines()]
 
 

@@ -6,6 +6,7 @@ import json
 import math
 import time
 from pathlib import Path
+from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -76,8 +77,15 @@ class BestModel(Callback):
         return {"best": self.best if math.isfinite(self.best) else None, "epoch": self.epoch}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over a state."""
-        self.best, self.epoch = -math.inf if state["best"] is None else state["best"], state["epoch"]
+        """Take over a state.
+
+        Raises:
+            ValueError: its best value is no number, or its epoch is none.
+        """
+        best, epoch = state["best"], state["epoch"]
+        if not isinstance(best, (int, float, NoneType)) or not isinstance(epoch, int) or isinstance(best, bool):
+            raise ValueError(f"BestModel: the best value cannot be {best!r}, in epoch {epoch!r}")
+        self.best, self.epoch = -math.inf if best is None else best, epoch
 
 
 class AsBegun(Callback):
@@ -94,13 +102,17 @@ class AsBegun(Callback):
         """The settings."""
         return self.settings
 
+    def differing(self, state: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+        """The settings that are others in a state: by name, the state's value and this one's."""
+        return {name: (state.get(name), value) for name, value in self.settings.items() if state.get(name) != value}
+
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Compare the settings.
 
         Raises:
             ValueError: some differ; the message says from what to what.
         """
-        changed = {name: (state.get(name), value) for name, value in self.settings.items() if state.get(name) != value}
+        changed = self.differing(state)
         if changed:
             raise ValueError(
                 ", ".join(f"{name} was {old!r} and is now {new!r}" for name, (old, new) in changed.items())
@@ -154,10 +166,19 @@ class Checkpoint(Callback):
     Args:
         folder: where the state goes.
         seconds: how often within an epoch.
+        keep: so many states are kept besides, to go back to: those at the end of the last epochs, that of the best
+            epoch (by `validation_accuracy`), and as many of the latest that were saved within an epoch.
+        best: the file of the best weights so far, which are kept with them.
     """
 
-    def __init__(self, folder: str | os.PathLike[str], seconds: float = 30.0) -> None:
-        self.folder, self.seconds = Path(folder), seconds
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        seconds: float = 30.0,
+        keep: int = 0,
+        best: str | os.PathLike[str] | None = None,
+    ) -> None:
+        self.folder, self.seconds, self.keep, self.best = Path(folder), seconds, keep, best
         self._saved = time.perf_counter()
 
     def on_start(self, trainer: Trainer) -> None:
@@ -177,8 +198,24 @@ class Checkpoint(Callback):
     def save(self, trainer: Trainer) -> None:
         """Save the complete state now."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        checkpoint.save(trainer.state_dict(), self.folder / checkpoint.FILE)
+        state = trainer.state_dict()
+        checkpoint.save(state, self.folder / checkpoint.FILE)
+        if self.keep and trainer.total_steps:
+            best = weights.load(self.best) if self.best is not None and Path(self.best).exists() else {}
+            name = ("step", trainer.total_steps) if trainer.step else ("epoch", trainer.epoch)
+            checkpoint.save({**state, "best": best}, self.folder / checkpoint.kept_name(*name))
+            self._remove_old(trainer)
         self._saved = time.perf_counter()
+
+    def _remove_old(self, trainer: Trainer) -> None:
+        """Remove the kept states that are neither among the latest nor that of the best epoch."""
+        best = trainer.history[best_epoch(trainer.history)]["epoch"] if trainer.history else 0
+        states = checkpoint.kept_states(self.folder)
+        for kind in ("epoch", "step"):
+            numbers = sorted(number for name, number in states if name == kind)
+            for number in numbers[: -self.keep]:
+                if (kind, number) != ("epoch", best):
+                    states[kind, number].unlink()
 
 
 class StopOnNaN(Callback):

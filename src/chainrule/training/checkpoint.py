@@ -6,6 +6,7 @@ One file, replaced in one step: a process killed at any moment leaves the old st
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,8 +17,10 @@ from chainrule.tensor import Tensor
 
 if TYPE_CHECKING:
     import os
+    from pathlib import Path
 
 FILE = "state.safetensors"
+_KEPT = re.compile(r"(epoch|step)-(\d+)\.safetensors")  # an earlier state, to go back to
 _ARRAY = "<array>"  # {"<array>": NAME} stands in the note where an array was
 
 
@@ -50,6 +53,17 @@ def save(state: Any, path: str | os.PathLike[str]) -> None:
 
     note = json.dumps(split(state, "state"))
     weights.save(arrays, path, note)
+
+
+def kept_name(kind: str, number: int) -> str:
+    """The name of the file of an earlier state: at the end of an epoch, or ("step") after so many steps in all."""
+    return f"{kind}-{number}.safetensors"
+
+
+def kept_states(folder: Path) -> dict[tuple[str, int], Path]:
+    """The files of earlier states in a folder, by ("epoch", 3) or ("step", 1200)."""
+    matches = [(_KEPT.fullmatch(path.name), path) for path in folder.glob("*.safetensors")]
+    return {(match[1], int(match[2])): path for match, path in matches if match}
 
 
 def load(path: str | os.PathLike[str]) -> Any:

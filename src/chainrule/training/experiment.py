@@ -12,6 +12,8 @@ import platform
 import zlib
 from dataclasses import asdict, replace
 from datetime import datetime
+from importlib.metadata import version
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,7 +28,6 @@ from chainrule.errors import DataError, RunError
 from chainrule.files import write_text
 from chainrule.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR
 from chainrule.tensor import from_numpy
-from chainrule.training import checkpoint
 from chainrule.training.callbacks import AsBegun, BestModel, Checkpoint, History, PlainEpochs, StopOnNaN
 from chainrule.training.evaluation import evaluate, no_numbers
 from chainrule.training.run import SHIPPED
@@ -34,6 +35,8 @@ from chainrule.training.trainer import Callback, Trainer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from numpy.typing import NDArray
 
     from chainrule.data import ImageData
     from chainrule.models import Recipe
@@ -45,11 +48,13 @@ OPTIMIZERS = {"sgd": {"lr": 0.1, "momentum": 0.9}, "adam": {"lr": 0.002}, "adamw
 WORTH_COMPILING = 200
 """Steps: fewer take less time than compiling one."""
 
+_MOST = 1_000_000_000  # of epochs, or of images a step: more is a slip of the finger, and no number to compute with
+
 SCHEDULES = ("constant", "cosine", "one-cycle")
 
 
 def configure(
-    model: str, data: ImageData, *, seed: int = 0, limit: int | None = None, **changes: Any
+    model: str, data: ImageData, *, seed: int = 0, limit: int | None = None, keep: int = 0, **changes: Any
 ) -> dict[str, Any]:
     """A run's config: the model's recipe with changes.
 
@@ -58,6 +63,7 @@ def configure(
         data: what to train on.
         seed: of all randomness.
         limit: train on the first so many images only.
+        keep: the states of the last so many epochs, and of the best one, are kept to go back to.
         changes: entries of the `Recipe` to change; those that are None stay.
 
     Raises:
@@ -69,7 +75,9 @@ def configure(
     if optimizer != recipe.optimizer:
         changes = {"momentum": 0.0, "weight_decay": 0.0, **OPTIMIZERS.get(optimizer, {}), **changes}
     recipe = replace(recipe, **changes)
-    _check(recipe, seed, limit, data)
+    check_settings(recipe, seed, limit, data)
+    if keep < 0:
+        raise RunError(f"the number of states to keep must be at least 0, not {keep}")
     height, width = data.train_images.shape[1:]
     options = {"inputs": height * width, "classes": len(data.classes)}
     _try(model, options, data)
@@ -81,12 +89,21 @@ def configure(
             "limit": limit,
             "image_shape": [height, width],
             "classes": list(data.classes),
-            "crc32": _crc32(data),
+            "crc32": _crc32(data.train_images, data.train_labels),
+            "test_crc32": _crc32(data.test_images, data.test_labels),
         },
         "training": asdict(recipe),
         "seed": seed,
-        "versions": {"chainrule": chainrule.__version__, "numpy": np.__version__, "python": platform.python_version()},
+        "versions": versions(),
+        **({"keep": keep} if keep else {}),
     }
+
+
+def versions() -> dict[str, str]:
+    """The versions of what computes: with others the same config may come to other bits."""
+    compilers = {name: version(name) for name in ("numba", "llvmlite") if find_spec(name) is not None}
+    own = {"chainrule": chainrule.__version__, "numpy": np.__version__, "python": platform.python_version()}
+    return own | compilers
 
 
 def prepare(run: Run, data: ImageData, callbacks: Sequence[Callback] = ()) -> Trainer:
@@ -103,13 +120,10 @@ def prepare(run: Run, data: ImageData, callbacks: Sequence[Callback] = ()) -> Tr
             one that comes with chainrule, which nobody is to write over.
     """
     config, recipe, limit = run.config, models.Recipe(**run.config["training"]), run.config["data"]["limit"]
-    if run.folder.resolve() == SHIPPED.resolve():
-        own = f"chainrule train --model {config['model']['name']}"
-        raise RunError(f"{run.folder}: is the run that comes with chainrule; train one of your own with: {own}")
-    if config["data"]["crc32"] != _crc32(data):
-        raise DataError(f"{data.name}: the images have changed since {run.folder} was begun, it cannot go on with them")
+    refuse_shipped(run)
+    check_data(run, data)
     try:
-        _check(recipe, config["seed"], limit, data)
+        check_settings(recipe, config["seed"], limit, data)
     except RunError as error:
         raise RunError(f"{run.config_file}: {error}") from None
     weights_generator, order = run.generators()
@@ -138,25 +152,46 @@ def prepare(run: Run, data: ImageData, callbacks: Sequence[Callback] = ()) -> Tr
             BestModel(run.weights_file),
             History(run.folder / "metrics.jsonl"),
             AsBegun({"model": config["model"], "limit": limit, "seed": config["seed"], **asdict(recipe)}),
-            Checkpoint(run.folder / "checkpoint"),
+            Checkpoint(run.folder / "checkpoint", keep=config.get("keep", 0), best=run.weights_file),
         ],
-        compiled=not recipe.eager and recipe.epochs * len(loader) >= WORTH_COMPILING,
+        compiled=worth_compiling(recipe, len(loader)),
     )
 
 
-def resume(run: Run, trainer: Trainer) -> None:
-    """Bring a trainer to where its run was left.
+def refuse_shipped(run: Run) -> None:
+    """Leave the run that comes with chainrule as it is.
 
     Raises:
-        RunError: its checkpoint is missing or damaged, or does not fit.
+        RunError: it is that one.
     """
-    if not run.checkpoint_file.exists() and not run.history:
-        return  # it was stopped before its first step, and begins at the beginning
-    state = checkpoint.load(run.checkpoint_file)
-    try:
-        trainer.load_state_dict(state)
-    except (AttributeError, LookupError, TypeError, ValueError) as error:
-        raise RunError(f"{run.checkpoint_file}: does not fit {run.config_file}: {error}") from None
+    if run.folder.resolve() == SHIPPED.resolve():
+        own = f"chainrule train --model {run.config['model']['name']}"
+        raise RunError(f"{run.folder}: is the run that comes with chainrule; train one of your own with: {own}")
+
+
+def check_data(run: Run, data: ImageData) -> None:
+    """Compare data with those that a run was begun with.
+
+    Raises:
+        DataError: the images or labels to learn from or to test by are others.
+    """
+    train_changed = run.config["data"]["crc32"] != _crc32(data.train_images, data.train_labels)
+    if train_changed or has_other_test_images(run, data):
+        which = "images" if train_changed else "test images"
+        raise DataError(
+            f"{data.name}: the {which} have changed since {run.folder} was begun, it cannot go on with them"
+        )
+
+
+def has_other_test_images(run: Run, data: ImageData) -> bool:
+    """Whether the test images are others than when the run was begun, as far as its config tells."""
+    known = run.config["data"].get("test_crc32")
+    return known is not None and known != _crc32(data.test_images, data.test_labels)
+
+
+def worth_compiling(recipe: Recipe, steps_per_epoch: int) -> bool:
+    """Whether a training's steps are compiled: not if it is told to be eager, or has too few to be worth it."""
+    return not recipe.eager and recipe.epochs * steps_per_epoch >= WORTH_COMPILING
 
 
 def finish(run: Run, data: ImageData, seconds: float) -> dict[str, Any]:
@@ -193,14 +228,19 @@ def _scheduler(recipe: Recipe, optimizer: optim.Optimizer, steps: int) -> LRSche
     return CosineAnnealingLR(optimizer, T_max=steps) if recipe.schedule == "cosine" else None
 
 
-def _check(recipe: Recipe, seed: int, limit: int | None, data: ImageData) -> None:
+def check_settings(recipe: Recipe, seed: int, limit: int | None, data: ImageData) -> None:
+    """See if a recipe makes sense, and goes with the data.
+
+    Raises:
+        RunError: it does not.
+    """
     for kind, name, known in (("optimizer", recipe.optimizer, OPTIMIZERS), ("schedule", recipe.schedule, SCHEDULES)):
         if name not in known:
             raise RunError(f"there is no {kind} {name!r}; there are {', '.join(known)}")
     counts = {"number of epochs": recipe.epochs, "batch size": recipe.batch_size, "limit": limit}
     for name, count in counts.items():
-        if count is not None and count < 1:
-            raise RunError(f"the {name} must be at least 1, not {count}")
+        if count is not None and not 1 <= count <= _MOST:
+            raise RunError(f"the {name} must be at {'least 1' if count < 1 else f'most {_MOST:,}'}, not {count:,}")
     if not 0 < recipe.lr < math.inf:
         raise RunError(f"the learning rate must be a number above 0, not {recipe.lr}")
     if not (0 <= recipe.momentum < math.inf and 0 <= recipe.weight_decay < math.inf):
@@ -231,8 +271,6 @@ def _try(model: str, options: dict[str, Any], data: ImageData) -> None:
         raise RunError(f"model {model!r} does not take images of {size}: {error}") from None
 
 
-def _crc32(data: ImageData) -> int:
-    """A sum by which changed training data are noticed."""
-    return zlib.crc32(
-        np.ascontiguousarray(data.train_labels).data, zlib.crc32(np.ascontiguousarray(data.train_images).data)
-    )
+def _crc32(images: NDArray[Any], labels: NDArray[Any]) -> int:
+    """A sum by which changed data are noticed."""
+    return zlib.crc32(np.ascontiguousarray(labels).data, zlib.crc32(np.ascontiguousarray(images).data))

@@ -42,12 +42,19 @@ SHIPPED = Path(models.__file__).with_name("shipped")
 _CONFIG = {
     "created": str,
     "model": {"name": str, "options": dict},
-    "data": {"name": str, "limit": int | None, "image_shape": [int], "classes": [str], "crc32": int},
+    "data": {
+        "name": str, "limit": int | None, "image_shape": [int], "classes": [str], "crc32": int, "test_crc32": int,
+    },
     "training": {**get_type_hints(models.Recipe), "augment": dict},
     "seed": int,
     "versions": dict,
-}
-_LATER = {"augment", "plain_epochs", "eager"}  # what configs have not always had; a recipe's default is what they did
+    "keep": int,
+    "changes": [
+        {"created": str, "epoch": int, "step": int, "settings": dict, "own_bits": bool, "why": str},
+    ],
+}  # fmt: skip
+_LATER = {"augment", "plain_epochs", "eager", "test_crc32", "keep", "changes"}
+"""What configs have not always had, or need not have; a recipe's default is what they did."""
 _RESULT = {"test_accuracy": float, "test_loss": float, "seconds": float}
 
 
@@ -76,8 +83,12 @@ class Run:
         self.config: dict[str, Any] = _read_json(self.config_file, _CONFIG)
         try:
             self.created = datetime.fromisoformat(self.config["created"]).astimezone()
-        except ValueError:
+        except (ValueError, OverflowError):  # the second: a year that another time zone does not have
             raise RunError(f"{self.config_file}: created must be a date and time, like 2026-11-22T10:30:00") from None
+        for change in self.changes:
+            for name, values in change["settings"].items():
+                if not isinstance(values, list) or len(values) != 2:
+                    raise RunError(f"{self.config_file}: changes: {name} must be a pair, the old and the new value")
 
     @property
     def history(self) -> list[dict[str, Any]]:
@@ -98,7 +109,23 @@ class Run:
             RunError: result.json is damaged.
         """
         file = self.folder / "result.json"
-        return _read_json(file, _RESULT) if file.exists() else None
+        if not file.exists():
+            return None
+        result = _read_json(file, _RESULT)
+        if not 0 <= result["test_accuracy"] <= 1:
+            raise RunError(f"{file}: test_accuracy must be from 0 to 1, not {result['test_accuracy']}")
+        return result
+
+    @property
+    def changes(self) -> list[dict[str, Any]]:
+        """What was changed on purpose since the run was begun (see `reopen`): when, where, and from what to what."""
+        changes: list[dict[str, Any]] = self.config.get("changes", [])
+        return changes
+
+    @property
+    def kept_states(self) -> dict[tuple[str, int], Path]:
+        """The files of earlier states to go back to, by ("epoch", 3) or ("step", 1200)."""
+        return checkpoint.kept_states(self.checkpoint_file.parent)
 
     @property
     def model(self) -> models.Model:
@@ -128,6 +155,8 @@ class Run:
             return models.build(spec["name"], spec["options"], generator=generator)
         except RunError as error:
             raise RunError(f"{self.config_file}: {error}") from None
+        except (MemoryError, OverflowError, ValueError) as error:  # as NumPy says that an array is too large
+            raise RunError(f"{self.config_file}: its model {spec['name']!r} cannot be built: {error}") from None
 
     def network(self) -> Module:
         """The network with its best weights, ready to be used.
@@ -157,7 +186,7 @@ class Run:
         try:
             with no_grad():
                 outputs = network(models.images_to_inputs(from_numpy(np.zeros((1, *shape), np.uint8))))  # (1, classes)
-        except ValueError as error:
+        except (ArithmeticError, LookupError, MemoryError, TypeError, ValueError) as error:
             size = "×".join(map(str, shape))
             raise RunError(f"{self.config_file}: its model does not take its images of {size}: {error}") from None
         if outputs.shape[1] != len(classes):
@@ -268,15 +297,21 @@ def _read_json(file: Path, form: dict[str, Any]) -> dict[str, Any]:
 
 def _record(text: str, place: str) -> dict[str, Any]:
     """An epoch's numbers from their line of metrics.jsonl."""
-    record = _parsed(text, place, {})
+    record = {key: math.nan if value is None else value for key, value in _parsed(text, place, {}).items()}
+    check_record(record, place)
+    return record
+
+
+def check_record(record: dict[str, Any], place: str) -> None:
+    """See if an epoch's record holds numbers.
+
+    Raises:
+        RunError: it does not, or not that of the epoch.
+    """
     for key, value in record.items():
-        if value is None:
-            record[key] = math.nan
-        else:
-            _check_form(value, int if key == "epoch" else float, place, key)
+        check_form(value, int if key == "epoch" else float, place, key)
     if "epoch" not in record:
         raise RunError(f"{place}: lacks epoch")
-    return record
 
 
 def _parsed(text: str, place: str, form: dict[str, Any]) -> dict[str, Any]:
@@ -285,11 +320,11 @@ def _parsed(text: str, place: str, form: dict[str, Any]) -> dict[str, Any]:
         content: dict[str, Any] = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise RunError(f"{place}: is not JSON ({error})") from None
-    _check_form(content, form, place)
+    check_form(content, form, place)
     return content
 
 
-def _check_form(value: Any, form: Any, place: str, name: str = "") -> None:
+def check_form(value: Any, form: Any, place: str, name: str = "") -> None:
     """Compare a value with a form: a type, a list of one form for all its elements, or a dict of forms; {} is any dict.
 
     Raises:
@@ -304,7 +339,7 @@ def _check_form(value: Any, form: Any, place: str, name: str = "") -> None:
         raise RunError(f"{place}: {name} is a number of {len(str(abs(value)))} digits, which no float can hold")
     if isinstance(form, list):
         for i, part in enumerate(value):
-            _check_form(part, form[0], place, f"{name}[{i}]")
+            check_form(part, form[0], place, f"{name}[{i}]")
     elif isinstance(form, dict) and form:
         prefix = f"{name}." if name else ""
         missing, unknown = form.keys() - value.keys() - _LATER, value.keys() - form.keys()
@@ -312,4 +347,4 @@ def _check_form(value: Any, form: Any, place: str, name: str = "") -> None:
             if keys:
                 raise RunError(f"{place}: {fault} {', '.join(prefix + key for key in sorted(keys))}")
         for key, part in value.items():
-            _check_form(part, form[key], place, prefix + key)
+            check_form(part, form[key], place, prefix + key)

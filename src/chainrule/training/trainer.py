@@ -107,6 +107,11 @@ class Trainer:
         """The mean loss of this epoch's examples so far."""
         return self._total / self._seen if self._seen else float("nan")
 
+    @property
+    def total_steps(self) -> int:
+        """The steps since the beginning of training, all epochs counted with as many as the present loader has."""
+        return self.epoch * len(self.loader) + self.step
+
     def fit(self, epochs: int) -> list[dict[str, Any]]:
         """Train until `epochs` epochs are done, in all; returns the history. Goes on if it was interrupted before.
 
@@ -196,7 +201,7 @@ class Trainer:
             "scheduler": None if self.scheduler is None else self.scheduler.state_dict(),
             "loader": {**self._pass().state_dict(), "position": self.step},
             "generators": [generator.bit_generator.state for generator in _generators(self.network)],
-            "callbacks": [callback.state_dict() for callback in self._remembering()],
+            "callbacks": [callback.state_dict() for callback in self.stateful_callbacks()],
             "progress": {
                 "epoch": self.epoch,
                 "step": self.step,
@@ -218,7 +223,7 @@ class Trainer:
         """
         if (self.scheduler is None) != (state["scheduler"] is None):
             raise ValueError("Trainer: the state and the trainer must both have a schedule, or neither")
-        generators, callbacks = _generators(self.network), self._remembering()
+        generators, callbacks = _generators(self.network), self.stateful_callbacks()
         for what, own in (("generators", generators), ("callbacks", callbacks)):
             if len(own) != len(state[what]):
                 raise ValueError(f"Trainer: the state has {len(state[what])} {what}, the trainer has {len(own)}")
@@ -240,7 +245,8 @@ class Trainer:
         self.history = list(progress["history"])
         self._total, self._seen, self._seconds = progress["total"], progress["seen"], progress["seconds"]
 
-    def _remembering(self) -> list[Callback]:
+    def stateful_callbacks(self) -> list[Callback]:
+        """The callbacks that have something to remember, whose states are a part of the trainer's."""
         return [callback for callback in self.callbacks if callback.state_dict()]
 
 

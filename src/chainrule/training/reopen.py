@@ -1,0 +1,201 @@
+"""Changing a run on purpose before it is resumed: more epochs, other settings, a way back to an earlier state.
+
+config.json tells of every change: when, at which step, from what to what, and whether the bits are still those of a run
+that was begun with these settings, or the run's own. Nothing is written before all of it has been checked, and what is
+written can be cut off at any moment: a change that stands in config.json and not in the checkpoint is made by `resume`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, get_type_hints
+
+from chainrule.errors import RunError
+from chainrule.files import atomic_write, write_text
+from chainrule.models import Recipe
+from chainrule.training import checkpoint
+from chainrule.training.experiment import check_data, check_settings, refuse_shipped, worth_compiling
+from chainrule.training.resume import saved_settings
+from chainrule.training.run import Run
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from chainrule.data import ImageData
+
+_TYPES = {name: kind for name, kind in get_type_hints(Recipe).items() if name not in ("optimizer", "augment")}
+"""The settings that can be changed on the way. Another optimizer would know nothing of what this one remembers."""
+
+
+def parse_settings(assignments: Sequence[str]) -> dict[str, Any]:
+    """Settings from texts such as "lr=0.01" and "schedule=constant".
+
+    Raises:
+        RunError: one is no assignment, or has an unknown name or a value of another type.
+    """
+    settings: dict[str, Any] = {}
+    for assignment in assignments:
+        name, separator, text = (part.strip() for part in assignment.partition("="))
+        name = name.replace("-", "_")
+        if not separator or name not in _TYPES:
+            raise RunError(
+                f"{assignment!r} is no setting that can be changed on the way; write NAME=VALUE, where NAME is one of "
+                f"{', '.join(_TYPES)}"
+            )
+        if name in settings:
+            raise RunError(f"{name} is given twice")
+        settings[name] = _parse(name, text)
+    return settings
+
+
+def _parse(name: str, text: str) -> Any:
+    kind = _TYPES[name]
+    try:
+        return {"true": True, "false": False}[text.lower()] if kind is bool else kind(text)
+    except (KeyError, ValueError):
+        wanted = {bool: "true or false", int: "a whole number", float: "a number"}[kind]
+        raise RunError(f"{name} must be {wanted}, not {text!r}") from None
+
+
+def reopen(
+    run: Run,
+    data: ImageData,
+    settings: Mapping[str, Any],
+    *,
+    epoch: int | None = None,
+    step: int | None = None,
+    keep: int | None = None,
+) -> Run:
+    """Change a run; all of it, or nothing if something is not possible.
+
+    Args:
+        run: what to change.
+        data: what its config names.
+        settings: entries of its recipe and their new values.
+        epoch: go back to the end of this epoch, if its state was kept.
+        step: or to the state after this step, counted from the beginning of training.
+        keep: how many states to keep from now on.
+
+    Returns:
+        The run with its new config.
+
+    Raises:
+        DataError: the data are not those that the run was begun with.
+        RunError: no state was kept there, a setting makes no sense or comes too late, or the run is the one that comes
+            with chainrule.
+    """
+    refuse_shipped(run)
+    check_data(run, data)
+    old = Recipe(**run.config["training"])
+    settings = {name: value for name, value in settings.items() if getattr(old, name) != value}
+    new = replace(old, **settings)
+    limit = run.config["data"]["limit"]
+    check_settings(new, run.config["seed"], limit, data)
+    _check_meaning(old, settings)
+    if keep is not None and keep < 0:
+        raise RunError(f"the number of states to keep must be at least 0, not {keep}")
+    steps_per_epoch = math.ceil((limit or len(data.split().train.images)) / old.batch_size)
+    source = _find_state(run, epoch, step, steps_per_epoch)
+    done, into = _check_position(source, new)
+    without_effect = ", ".join(name for name in settings if name != "epochs")
+    if done == new.epochs and without_effect:
+        raise RunError(f"all {done} epochs are done, so {without_effect} would change nothing; give --epochs as well")
+
+    config = {**run.config, "training": {**run.config["training"], **settings}}
+    if keep is not None:
+        config["keep"] = keep
+    back = source != run.checkpoint_file
+    if settings or back:
+        reasons = _own_bits(old, new, steps_per_epoch, done, into)
+        change = {
+            "created": datetime.now().astimezone().isoformat(timespec="microseconds"),
+            "epoch": done,
+            "step": into,
+            "settings": {name: [getattr(old, name), value] for name, value in settings.items()},
+            "own_bits": bool(reasons) or any(change["own_bits"] for change in run.changes),
+            "why": "; ".join(reasons),
+        }
+        config["changes"] = [*run.changes, change]
+        (run.folder / "result.json").unlink(missing_ok=True)  # it is that of another end
+    if back:
+        with atomic_write(run.checkpoint_file) as file:
+            file.write(source.read_bytes())
+    if config != run.config:
+        write_text(run.config_file, json.dumps(config, indent=2) + "\n")
+    return Run(run.folder)
+
+
+def _check_meaning(recipe: Recipe, settings: Mapping[str, Any]) -> None:
+    """Refuse settings that would be written down and change nothing."""
+    if "momentum" in settings and recipe.optimizer != "sgd":
+        raise RunError(f"momentum is a setting of sgd, and this run's optimizer is {recipe.optimizer}")
+    if "plain_epochs" in settings and not recipe.augment:
+        raise RunError("plain_epochs means something only where images are augmented, and this run's are not")
+
+
+def _find_state(run: Run, epoch: int | None, step: int | None, steps_per_epoch: int) -> Path:
+    """The file of the state to go back to, or of the last one."""
+    if epoch is None and step is None:
+        return run.checkpoint_file
+    kept = run.kept_states
+    candidates = [("step", step)] if epoch is None else [("epoch", epoch)]
+    if step is not None and step % steps_per_epoch == 0:
+        candidates.append(("epoch", step // steps_per_epoch))
+    for candidate in candidates:
+        if candidate in kept:
+            return kept[candidate]
+    listed = []
+    for kind in ("epoch", "step"):
+        numbers = sorted(number for name, number in kept if name == kind)
+        listed += [f"{kind}{'s' * (len(numbers) > 1)} {', '.join(f'{n:,}' for n in numbers)}"] if numbers else []
+    there = f"that of {' and '.join(listed)} was" if listed else "none was; --keep N keeps some"
+    asked = f"step {step:,}" if step is not None else f"epoch {epoch:,}"
+    raise RunError(f"{run.folder}: the state of {asked} was not kept; {there}")
+
+
+def _check_position(file: Path, recipe: Recipe) -> tuple[int, int]:
+    """The epochs that are done in a state and the steps of the next one, if it can go on from there by the recipe."""
+    if not file.exists():
+        return 0, 0
+    state = checkpoint.load(file)
+    progress = state.get("progress") if isinstance(state, dict) else None
+    epoch, step = (progress.get(name) for name in ("epoch", "step")) if isinstance(progress, dict) else (None, None)
+    if not isinstance(epoch, int) or not isinstance(step, int):
+        raise RunError(f"{file}: is no state of a training")
+    batch_size = saved_settings(state).get("batch_size", recipe.batch_size)
+    if step and batch_size != recipe.batch_size:
+        raise RunError(
+            f"the batch size can be changed between epochs only, and epoch {epoch + 1} is at step {step} with batches "
+            f"of {batch_size}"
+        )
+    if recipe.epochs < epoch + (step > 0):
+        begun = f", and epoch {epoch + 1} is at step {step}" if step else ""
+        raise RunError(f"{recipe.epochs} epochs are too few: {epoch} are done{begun}")
+    return epoch, step
+
+
+def _own_bits(old: Recipe, new: Recipe, steps_per_epoch: int, epoch: int, step: int) -> list[str]:
+    """Why the bits are not those of a run that was begun with the new settings; empty if they are."""
+    done = epoch * steps_per_epoch + step
+    if not done:
+        return []
+    reasons = [
+        f"{name} was {getattr(old, name)} until then"
+        for name in _TYPES
+        if name != "epochs" and getattr(old, name) != getattr(new, name)
+    ]
+    if old.epochs != new.epochs:
+        if new.schedule != "constant":
+            reasons.append(f"the {new.schedule} schedule was one over {old.epochs} epochs until then")
+        augmented = [recipe.epochs - recipe.plain_epochs for recipe in (old, new)]
+        if new.augment and new.plain_epochs and done > min(augmented) * steps_per_epoch:
+            reasons.append("other epochs are without augmentation")
+        if worth_compiling(old, steps_per_epoch) != worth_compiling(new, steps_per_epoch):
+            reasons.append(
+                f"its steps were {'' if worth_compiling(old, steps_per_epoch) else 'not '}compiled until then"
+            )
+    return reasons

@@ -1,0 +1,567 @@
+"""Runs that are changed on purpose: more epochs, other settings, a way back; and what is then said of their bits."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from chainrule import weights
+from chainrule.data import ImageData
+from chainrule.errors import DataError, RunError
+from chainrule.training import Callback, checkpoint, experiment, run
+from chainrule.training.reopen import parse_settings, reopen
+from chainrule.training.resume import resume
+
+BATCH = {"batch_size": 50}  # five steps an epoch
+
+
+class Killed(BaseException):
+    pass
+
+
+class KillAt(Callback):
+    """Ends everything at a step, as a signal would."""
+
+    def __init__(self, step):
+        self.step = step
+
+    def on_step(self, trainer):
+        self.step -= 1
+        if not self.step:
+            raise Killed
+
+
+class Rates(Callback):
+    """Notes the learning rate of each step."""
+
+    def __init__(self):
+        self.seen = []
+
+    def on_loss(self, trainer, inputs, loss):
+        self.seen.append(trainer.optimizer.param_groups[0]["lr"])
+
+
+@pytest.fixture
+def begin(digits, tmp_path):
+    """Makes a run, untrained."""
+
+    def begin(name="run", model="mlp", keep=0, **changes):
+        changes = {"epochs": 2, **BATCH, **changes}
+        return run.create(experiment.configure(model, digits, keep=keep, **changes), tmp_path / name)
+
+    return begin
+
+
+@pytest.fixture
+def go_on(digits):
+    """Trains a run to its end, or to a kill, from where it stands; gives the trainer."""
+
+    def go_on(made, *callbacks, saving=math.inf):
+        made = run.Run(made.folder)
+        trainer = experiment.prepare(made, digits, callbacks)
+        trainer.callbacks[-1].seconds = saving
+        resume(made, trainer)
+        try:
+            trainer.fit(made.config["training"]["epochs"])
+        except Killed:
+            return trainer
+        experiment.finish(made, digits, 1.0)
+        return trainer
+
+    return go_on
+
+
+def outcome(made):
+    """All that must be the same, but for times."""
+    state = checkpoint.load(made.checkpoint_file)
+    rows = [{k: v for k, v in row.items() if k != "seconds"} for row in run.Run(made.folder).history]
+    del state["progress"]
+    state["callbacks"] = [saved for saved in state["callbacks"] if "best" in saved]
+    arrays = {name: array.tobytes() for name, array in state.pop("network").items()}
+    memory = {
+        (position, name): np.asarray(value).tobytes()
+        for position, entries in state["optimizer"].pop("state").items()
+        for name, value in entries.items()
+    }
+    return arrays, memory, state, rows, made.weights_file.read_bytes()
+
+
+def files(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+# More epochs
+
+
+def test_more_epochs_at_a_constant_rate_are_the_bits_of_a_run_begun_with_them(begin, go_on, digits):
+    short, long = begin("short", "network"), begin("long", "network", epochs=4)
+    go_on(short)
+    assert run.Run(short.folder).result
+    changed = reopen(short, digits, {"epochs": 4})
+    assert changed.config["training"]["epochs"] == 4
+    assert changed.result is None
+    (change,) = changed.changes
+    assert (change["epoch"], change["step"], change["settings"]) == (2, 0, {"epochs": [2, 4]})
+    assert (change["own_bits"], change["why"]) == (False, "")
+    go_on(changed)
+    go_on(long)
+    assert outcome(short) == outcome(long)
+
+
+@pytest.mark.parametrize(("schedule", "optimizer"), [("one-cycle", "adamw"), ("one-cycle", "sgd"), ("cosine", "adamw")])
+def test_more_epochs_go_on_with_the_schedule_of_a_run_begun_with_them(begin, go_on, digits, schedule, optimizer):
+    settings = {"schedule": schedule, "optimizer": optimizer}
+    short, long = begin("short", **settings), begin("long", epochs=4, **settings)
+    rates, expected = Rates(), Rates()
+    go_on(short)
+    changed = reopen(short, digits, {"epochs": 4})
+    assert changed.changes[0]["own_bits"]
+    assert changed.changes[0]["why"] == f"the {schedule} schedule was one over 2 epochs until then"
+    trainer = go_on(changed, rates)
+    twin = go_on(long, expected)
+    assert rates.seen == expected.seen[10:]
+    assert trainer.optimizer.state_dict()["param_groups"] == twin.optimizer.state_dict()["param_groups"]
+    assert [row["epoch"] for row in run.Run(short.folder).history] == [1, 2, 3, 4]
+    assert outcome(short) != outcome(long)  # the first two epochs had other rates
+
+
+@pytest.mark.parametrize("step", [1, 5, 7, 10])
+def test_more_epochs_for_a_run_that_was_stopped_on_the_way(begin, go_on, digits, step):
+    short, long = begin("short", "network"), begin("long", "network", epochs=3)
+    go_on(short, KillAt(step + 1), saving=0.0)
+    changed = reopen(short, digits, {"epochs": 3})
+    assert (changed.changes[0]["epoch"], changed.changes[0]["step"]) in {divmod(step, 5), (step // 5 - 1, 5)}
+    go_on(changed)
+    go_on(long)
+    assert outcome(short) == outcome(long)
+
+
+def test_fewer_epochs_as_long_as_they_are_not_done(begin, go_on, digits):
+    made, short = begin(model="network", epochs=5), begin("short", "network", epochs=2)
+    go_on(made, KillAt(8), saving=0.0)
+    with pytest.raises(RunError, match="1 epochs are too few: 1 are done, and epoch 2 is at step 2"):
+        reopen(made, digits, {"epochs": 1})
+    go_on(reopen(made, digits, {"epochs": 2}))
+    go_on(short)
+    assert outcome(made) == outcome(short)
+    with pytest.raises(RunError, match="1 epochs are too few: 2 are done$"):
+        reopen(run.Run(made.folder), digits, {"epochs": 1})
+
+
+def test_epochs_without_augmentation_are_the_last_ones_of_all(begin, go_on, digits):
+    augment = {"shift": 1.5, "rotation": 8.0}
+    options = {"augment": augment, "plain_epochs": 1, "schedule": "constant"}
+    for done, own in ((1, False), (2, True)):
+        short, long = begin(f"short {done}", **options), begin(f"long {done}", epochs=3, **options)
+        go_on(short, *([KillAt(5 * done + 1)] if done == 1 else []))
+        changed = reopen(short, digits, {"epochs": 3})
+        assert changed.changes[0]["own_bits"] == own
+        assert changed.changes[0]["why"] == ("other epochs are without augmentation" if own else "")
+        go_on(changed)
+        go_on(long)
+        assert (outcome(short) == outcome(long)) != own
+
+
+def test_a_run_that_becomes_worth_compiling_says_so(begin, go_on, digits, monkeypatch):
+    monkeypatch.setattr(experiment, "WORTH_COMPILING", 15)
+    made = begin(model="network")
+    assert not go_on(made).compiled
+    changed = reopen(made, digits, {"epochs": 3})
+    assert changed.changes[0]["why"] == "its steps were not compiled until then"
+    assert go_on(changed).compiled
+
+
+# Other settings
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "option", "value"),
+    [("sgd", "lr", 0.01), ("sgd", "momentum", 0.5), ("sgd", "weight_decay", 0.1), ("adamw", "lr", 0.001),
+     ("adamw", "weight_decay", 0.5)],
+)  # fmt: skip
+def test_another_setting_is_the_optimizers_from_there_on(begin, go_on, digits, optimizer, option, value):
+    """As if somebody had changed the optimizer's own in the middle."""
+    settings = {"optimizer": optimizer, "schedule": "constant"}
+    made, twin = begin(**settings), begin("twin", **settings)
+    go_on(made, KillAt(6))
+    changed = reopen(made, digits, {option: value})
+    old = experiment.configure("mlp", digits, **settings)["training"][option]
+    (change,) = changed.changes
+    assert (change["epoch"], change["step"], change["settings"]) == (1, 0, {option: [old, value]})
+    assert (change["own_bits"], change["why"]) == (True, f"{option} was {old} until then")
+    go_on(changed)
+    trainer = experiment.prepare(twin, digits)
+    trainer.fit(1)
+    trainer.optimizer.param_groups[0][option] = value
+    trainer.fit(2)
+    np.testing.assert_equal(outcome(made)[0], outcome(twin)[0])
+    np.testing.assert_equal(outcome(made)[1], outcome(twin)[1])
+
+
+def test_momentum_may_begin_on_the_way(begin, go_on, digits):
+    made = begin(optimizer="sgd", momentum=0.0, schedule="constant")
+    go_on(made, KillAt(6))
+    trainer = go_on(reopen(made, digits, {"momentum": 0.9}))
+    assert set(trainer.optimizer.state[0]) == {"momentum_buffer"}
+    trainer = go_on(reopen(run.Run(made.folder), digits, {"momentum": 0.0, "epochs": 3}))
+    assert len(trainer.history) == 3
+
+
+def test_a_schedule_may_begin_and_end_on_the_way(begin, go_on, digits):
+    made, rates = begin(model="network", epochs=3), Rates()
+    go_on(made, KillAt(6))
+    changed = reopen(made, digits, {"schedule": "cosine"})
+    go_on(changed, rates, KillAt(6))
+    expected = [3.0 * (1 + math.cos(math.pi * t / 15)) / 2 for t in range(5, 10)]
+    np.testing.assert_allclose(rates.seen[:5], expected, rtol=1e-12)
+    changed, rates = reopen(run.Run(made.folder), digits, {"schedule": "constant"}), Rates()
+    go_on(changed, rates)
+    assert rates.seen == [3.0] * 5
+    assert [change["epoch"] for change in run.Run(made.folder).changes] == [1, 2]
+
+
+def test_another_batch_size_between_epochs(begin, go_on, digits):
+    made = begin(epochs=3)
+    go_on(made, KillAt(6))
+    trainer = go_on(reopen(made, digits, {"batch_size": 25}))
+    assert trainer.loader.batch_size == 25
+    assert trainer.optimizer.state[0]["step"] == 5 + 2 * 10
+    again = run.Run(made.folder)
+    resume(again, experiment.prepare(again, digits))  # though its optimizer has counted other steps than the schedule
+
+
+def test_not_within_an_epoch(begin, go_on, digits):
+    made = begin(epochs=3)
+    go_on(made, KillAt(8), saving=0.0)
+    before = files(made.folder)
+    told = "the batch size can be changed between epochs only, and epoch 2 is at step 2 with batches of 50"
+    with pytest.raises(RunError, match=told):
+        reopen(made, digits, {"batch_size": 25})
+    assert files(made.folder) == before
+
+
+@pytest.mark.parametrize("killed", [6, 8])
+def test_a_changed_run_resumes_to_its_own_bits(begin, go_on, digits, killed):
+    """Whether the change was made and the process killed before it trained, or on the way."""
+    whole, stopped = begin("whole", epochs=3), begin("stopped", epochs=3)
+    for made in (whole, stopped):
+        go_on(made, KillAt(6), saving=0.0)
+        reopen(made, digits, {"lr": 0.001, "epochs": 4})
+    go_on(whole)
+    for step in (1, killed - 5, 3):  # nothing is saved before the first step
+        go_on(stopped, KillAt(step), saving=0.0)
+    go_on(stopped)
+    assert outcome(stopped) == outcome(whole)
+    assert len(run.Run(stopped.folder).changes) == 1
+
+
+def test_what_is_changed_before_the_first_step_is_as_if_it_had_been_begun_so(begin, go_on, digits):
+    made, twin = begin(), begin("twin", lr=0.001, batch_size=25)
+    changed = reopen(made, digits, {"lr": 0.001, "batch_size": 25})
+    assert not changed.changes[0]["own_bits"]
+    go_on(changed)
+    go_on(twin)
+    assert outcome(made) == outcome(twin)
+
+
+def test_own_bits_stay_own_bits(begin, go_on, digits):
+    made = begin(model="network")
+    go_on(made)
+    go_on(reopen(made, digits, {"epochs": 3, "lr": 1.0}))
+    changed = reopen(run.Run(made.folder), digits, {"epochs": 4})
+    assert [(change["own_bits"], change["why"]) for change in changed.changes] == [
+        (True, "lr was 3.0 until then"),
+        (True, ""),
+    ]
+
+
+def test_the_same_settings_are_no_change(begin, go_on, digits):
+    made = begin()
+    go_on(made)
+    before = files(made.folder)
+    assert not reopen(made, digits, {"lr": 0.02, "epochs": 2}).changes
+    assert files(made.folder) == before
+
+
+def test_a_change_by_hand_is_refused_also_beside_one_on_purpose(begin, go_on, digits):
+    made = begin(epochs=3)
+    go_on(made, KillAt(6))
+    changed = reopen(made, digits, {"lr": 0.01})
+    for training in ({"weight_decay": 0.5}, {"lr": 0.5}, {"lr": 0.01, "epochs": 4}):
+        config = {**changed.config, "training": {**changed.config["training"], **training}}
+        made.config_file.write_text(json.dumps(config))
+        again = run.Run(made.folder)
+        with pytest.raises(RunError, match="does not fit .*config.json: .* was .* and is now "):
+            resume(again, experiment.prepare(again, digits))
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"lr": 0.0}, "the learning rate must be a number above 0, not 0.0"),
+        ({"epochs": 0}, "the number of epochs must be at least 1, not 0"),
+        ({"epochs": 10**10}, "the number of epochs must be at most 1,000,000,000, not 10,000,000,000"),
+        ({"schedule": "steps"}, "there is no schedule 'steps'"),
+        ({"momentum": 0.5}, "momentum is a setting of sgd, and this run's optimizer is adamw"),
+        ({"plain_epochs": 1}, "plain_epochs means something only where images are augmented"),
+        ({"lr": 0.1, "eager": True}, "all 2 epochs are done, so lr, eager would change nothing; give --epochs as well"),
+    ],
+    ids=str,
+)
+def test_settings_that_make_no_sense_change_nothing(begin, go_on, digits, settings, told):
+    made = begin()
+    go_on(made)
+    before = files(made.folder)
+    with pytest.raises(RunError, match=told):
+        reopen(made, digits, settings)
+    assert files(made.folder) == before
+
+
+def test_other_data_and_the_shipped_run_change_nothing(begin, go_on, digits, monkeypatch):
+    made = begin()
+    go_on(made)
+    before = files(made.folder)
+    parts = digits.train_images, digits.train_labels, digits.test_images
+    other = ImageData("toy", digits.classes, *parts, (digits.test_labels + 1) % 10)
+    with pytest.raises(DataError, match="toy: the test images have changed since .* was begun"):
+        reopen(made, other, {"epochs": 3})
+    monkeypatch.setattr(experiment, "SHIPPED", made.folder)
+    with pytest.raises(RunError, match="is the run that comes with chainrule"):
+        reopen(made, digits, {"epochs": 3})
+    assert files(made.folder) == before
+
+
+def test_settings_from_texts():
+    texts = ["lr=0.5", "batch-size= 7", "schedule=cosine", "eager=True", "epochs=3", "momentum=0", "weight_decay=1e-3"]
+    assert parse_settings(texts) == {
+        "lr": 0.5, "batch_size": 7, "schedule": "cosine", "eager": True, "epochs": 3, "momentum": 0.0,
+        "weight_decay": 1e-3,
+    }  # fmt: skip
+    assert parse_settings([]) == {}
+
+
+@pytest.mark.parametrize(
+    ("texts", "told"),
+    [
+        (["lr"], "'lr' is no setting that can be changed on the way; write NAME=VALUE, where NAME is one of epochs, "),
+        (["=3"], "'=3' is no setting"),
+        (["rate=3"], "'rate=3' is no setting"),
+        (["optimizer=sgd"], "'optimizer=sgd' is no setting that can be changed on the way"),
+        (["augment={}"], "'augment={}' is no setting that can be changed on the way"),
+        (["seed=3"], "'seed=3' is no setting that can be changed on the way"),
+        (["lr=fast"], "lr must be a number, not 'fast'"),
+        (["epochs=2.5"], "epochs must be a whole number, not '2.5'"),
+        (["eager=1"], "eager must be true or false, not '1'"),
+        (["lr=1", "lr=2"], "lr is given twice"),
+    ],
+    ids=str,
+)
+def test_texts_that_are_no_settings(texts, told):
+    with pytest.raises(RunError) as caught:
+        parse_settings(texts)
+    assert str(caught.value).startswith(told)
+
+
+# A way back
+
+
+def kept(made):
+    return sorted(made.kept_states)
+
+
+class Accuracies:
+    """Stands in for validation."""
+
+    def __init__(self, *values):
+        self.values = list(values)
+
+    def __call__(self):
+        return {"validation_loss": 1.0, "validation_accuracy": self.values.pop(0)}
+
+
+def test_without_being_asked_only_the_last_state_is_kept(begin, go_on):
+    made = begin(epochs=3)
+    go_on(made, saving=0.0)
+    assert kept(made) == []
+    assert [path.name for path in made.checkpoint_file.parent.iterdir()] == [checkpoint.FILE]
+
+
+@pytest.mark.parametrize(
+    ("keep", "accuracies", "epochs"),
+    [
+        (1, [0.1, 0.2, 0.3, 0.4], [4]),
+        (2, [0.1, 0.2, 0.3, 0.4], [3, 4]),
+        (1, [0.1, 0.4, 0.3, 0.2], [2, 4]),
+        (2, [0.4, 0.4, 0.3, 0.2], [1, 3, 4]),
+        (9, [0.4, 0.4, 0.3, 0.2], [1, 2, 3, 4]),
+        (1, [0.2, math.nan, 0.1, math.nan], [1, 4]),
+    ],
+)
+def test_the_last_epochs_and_the_best_one_are_kept(begin, digits, keep, accuracies, epochs):
+    made = begin(epochs=4, keep=keep)
+    trainer = experiment.prepare(made, digits)
+    trainer.validate = Accuracies(*accuracies)
+    trainer.fit(4)
+    assert kept(made) == [("epoch", epoch) for epoch in epochs]
+
+
+def test_states_within_an_epoch_are_kept_too(begin, go_on):
+    made = begin(epochs=2, keep=2)
+    go_on(made, KillAt(9), saving=0.0)
+    assert kept(made) == [("epoch", 1), ("step", 7), ("step", 8)]
+
+
+def test_the_number_to_keep_may_change(begin, go_on, digits):
+    made = begin(epochs=2)
+    go_on(made)
+    changed = reopen(made, digits, {"epochs": 4}, keep=2)
+    assert changed.config["keep"] == 2
+    go_on(changed)
+    assert kept(made) == [("epoch", 3), ("epoch", 4)]
+    go_on(reopen(run.Run(made.folder), digits, {"epochs": 5}, keep=0))
+    assert "keep" in run.Run(made.folder).config
+    assert kept(made) == [("epoch", 3), ("epoch", 4)]  # those that there are stay
+    with pytest.raises(RunError, match="the number of states to keep must be at least 0, not -1"):
+        reopen(run.Run(made.folder), digits, {}, keep=-1)
+
+
+@pytest.mark.parametrize("model", ["mlp", "best"])
+@pytest.mark.parametrize("where", [{"epoch": 1}, {"epoch": 2}, {"step": 10}, {"step": 13}, {"step": 15}], ids=str)
+def test_back_and_on_again_comes_to_the_same_bits(begin, go_on, digits, model, where):
+    made, twin = begin(model=model, epochs=3, keep=9), begin("twin", model, epochs=3, keep=9)
+    for one in (made, twin):
+        go_on(one, saving=0.0)
+    back = reopen(made, digits, {}, **where)
+    assert back.result is None
+    total = where.get("step", 5 * where.get("epoch", 0))
+    (change,) = back.changes
+    assert (change["settings"], change["own_bits"]) == ({}, False)
+    assert 5 * change["epoch"] + change["step"] == total
+    trainer = go_on(back, KillAt(1), saving=0.0)  # killed before anything was saved
+    assert trainer.total_steps == min(total + 1, 15)
+    go_on(back, saving=0.0)
+    assert outcome(made) == outcome(twin)
+    assert kept(made) == kept(twin)
+
+
+def test_back_the_best_weights_are_those_of_then(begin, digits):
+    made = begin(epochs=4, keep=99)
+    trainer = experiment.prepare(made, digits)
+    trainer.callbacks[-1].seconds = 0.0
+    trainer.validate = Accuracies(0.5, 0.3, 0.9, 0.2)
+    trainer.fit(4)
+    networks = {epoch: checkpoint.load(made.kept_states["epoch", epoch])["network"] for epoch in (1, 2, 3, 4)}
+
+    def best():
+        return {name: tensor.numpy().tobytes() for name, tensor in weights.load(made.weights_file).items()}
+
+    def bits(network):
+        return {name: np.asarray(array).tobytes() for name, array in network.items()}
+
+    assert best() == bits(networks[3])
+    for where, expected in (({"epoch": 3}, 3), ({"epoch": 2}, 1), ({"step": 8}, 1)):
+        back = reopen(run.Run(made.folder), digits, {}, **where)
+        again = experiment.prepare(back, digits)
+        resume(back, again)
+        assert best() == bits(networks[expected])
+        assert again.callbacks[2].epoch == expected
+    back = reopen(run.Run(made.folder), digits, {}, step=3)
+    resume(back, experiment.prepare(back, digits))
+    assert not made.weights_file.exists()
+    assert kept(made) == [("step", 1), ("step", 2), ("step", 3)]
+
+
+def test_back_with_other_settings(begin, go_on, digits):
+    made, twin = begin(epochs=3, keep=9, schedule="constant"), begin("twin", epochs=3, schedule="constant")
+    go_on(made)
+    go_on(twin, KillAt(6))
+    changed = reopen(made, digits, {"lr": 0.001}, epoch=1)
+    assert changed.changes[0]["settings"] == {"lr": [0.02, 0.001]}
+    go_on(changed)
+    go_on(reopen(twin, digits, {"lr": 0.001}))
+    assert outcome(made)[0] == outcome(twin)[0]
+    assert [row["epoch"] for row in run.Run(made.folder).history] == [1, 2, 3]
+
+
+def test_back_to_a_state_of_other_settings_takes_the_present_ones(begin, go_on, digits):
+    made = begin(epochs=2, keep=9, schedule="constant")
+    go_on(made)
+    go_on(reopen(made, digits, {"lr": 0.001, "epochs": 3}))
+    rates = Rates()
+    go_on(reopen(run.Run(made.folder), digits, {}, epoch=1), rates)
+    assert rates.seen == [0.001] * 10
+
+
+def test_back_within_an_epoch_of_another_batch_size(begin, go_on, digits):
+    made = begin(epochs=2, keep=9)
+    go_on(made, saving=0.0)
+    reopen(made, digits, {"batch_size": 25, "epochs": 3})
+    before = files(made.folder)
+    with pytest.raises(RunError, match="between epochs only, and epoch 1 is at step 3 with batches of 50"):
+        reopen(run.Run(made.folder), digits, {}, step=3)
+    assert files(made.folder) == before
+
+
+@pytest.mark.parametrize(
+    ("keep", "where", "told"),
+    [
+        (0, {"epoch": 1}, "the state of epoch 1 was not kept; none was; --keep N keeps some"),
+        (1, {"epoch": 1}, "the state of epoch 1 was not kept; that of epoch 3 was"),
+        (2, {"epoch": 9}, "the state of epoch 9 was not kept; that of epochs 2, 3 was"),
+        (2, {"step": 7}, "the state of step 7 was not kept; that of epochs 2, 3 was"),
+        (2, {"step": 5}, "the state of step 5 was not kept; that of epochs 2, 3 was"),
+        (2, {"epoch": -1}, "the state of epoch -1 was not kept"),
+        (2, {"epoch": 0}, "the state of epoch 0 was not kept"),
+    ],
+    ids=str,
+)
+def test_a_state_that_was_not_kept(begin, digits, keep, where, told):
+    made = begin(epochs=3, keep=keep)
+    trainer = experiment.prepare(made, digits)
+    trainer.validate = Accuracies(0.1, 0.2, 0.3)
+    trainer.fit(3)
+    before = files(made.folder)
+    with pytest.raises(RunError, match=f"{made.folder}: {told}"):
+        reopen(made, digits, {"lr": 0.1}, **where)
+    assert files(made.folder) == before
+
+
+def test_a_kept_state_that_is_damaged(begin, go_on, digits):
+    made = begin(epochs=2, keep=2)
+    go_on(made)
+    file = made.kept_states["epoch", 1]
+    content = bytearray(file.read_bytes())
+    content[-5] ^= 4
+    file.write_bytes(content)
+    before = files(made.folder)
+    with pytest.raises(RunError, match="epoch-1.safetensors: does not fit its checksum"):
+        reopen(made, digits, {}, epoch=1)
+    checkpoint.save([1, 2], file)
+    with pytest.raises(RunError, match="epoch-1.safetensors: is no state of a training"):
+        reopen(made, digits, {}, epoch=1)
+    file.write_bytes(content)
+    assert files(made.folder) == before
+
+
+def test_a_full_disk_leaves_the_last_state_and_those_that_were_kept(begin, digits, monkeypatch):
+    made = begin(epochs=3, keep=3)
+    trainer = experiment.prepare(made, digits)
+    trainer.fit(2)
+    before = kept(made)
+    save = checkpoint.save
+
+    def full(state, path):
+        if "epoch-3" in str(path):
+            raise OSError(28, "No space left on device", str(path))
+        save(state, path)
+
+    monkeypatch.setattr(checkpoint, "save", full)
+    with pytest.raises(OSError, match="No space left"):
+        trainer.fit(3)
+    assert kept(made) == before
+    again = experiment.prepare(made, digits)
+    resume(made, again)
+    assert again.epoch == 3
