@@ -413,6 +413,9 @@ class Tensor:
             self._check_changeable(root)
             views.change(self, lambda: self._replacement(new()))  # the old array stays for operations that used it
             return self
+        if mode.trace is not None and views.has_untraced(self):
+            what = "a change in place of memory of which x[i], i being a tensor, shows a part: take x[i].clone()"
+            raise mode.trace.refused(f"{what}, or assign x[i] = ...")
         array = _values(self)
         if type(array) is _ndarray and not array.flags.writeable:
             why = "it is read-only, as a tensor that shows an element several times, or NumPy's own memory can be"
@@ -478,7 +481,12 @@ class Tensor:
         index = _plain_index(index)
         if isinstance(value, Tensor) and views.shows(value, self, index):
             return  # the end of `x[index] += y`, which has changed x already
-        array = value._data if isinstance(value, Tensor) else np.asarray(value)
+        if type(index) is tuple and not ops.indexing.is_basic(index):
+            first, index = ops.indexing.torch_order(index, self.ndim)
+            if first:
+                self[first][index] = value
+                return
+        array = _values(value) if isinstance(value, Tensor) else np.asarray(value)
         shape = self.shape if index is ... else _shape_at(self._data, index)
         try:
             np.broadcast_to(array, shape)
@@ -487,7 +495,12 @@ class Tensor:
         self._change(value, lambda: ops.replace(self, value, index=index), lambda data: data.__setitem__(index, array))
 
     def __getitem__(self, index: Any) -> Tensor:
-        return ops.getitem(self, index=_plain_index(index))
+        index = _plain_index(index)
+        if type(index) is tuple and not ops.indexing.is_basic(index):
+            first, index = ops.indexing.torch_order(index, self.ndim)
+            if first:
+                return ops.getitem(ops.getitem(self, index=first), index=index)
+        return ops.getitem(self, index=index)
 
     # Arithmetic: Tensor op Tensor, array or number
 
@@ -644,12 +657,24 @@ def _first(data: Any) -> Any:
 
 
 def _plain_index(index: Any) -> Any:
-    """An index with arrays in the place of Tensors; copies, for the tape keeps them and the caller may change his."""
+    """An index with arrays in the place of Tensors and lists: copies, for the tape keeps them and theirs may change.
+
+    Raises:
+        IndexError: bytes, which may be meant as a mask or as positions.
+    """
     if isinstance(index, tuple):
-        return tuple(_plain_index(part) for part in index)
-    if mode.trace is not None and isinstance(index, (Tensor, np.ndarray)):
+        return tuple([_plain_index(part) for part in index])
+    if isinstance(index, (list, range)):
+        index = np.array(index) if len(index) else np.zeros(0, np.int64)
+    elif not isinstance(index, (Tensor, np.ndarray)):
+        return index
+    if index.dtype == np.uint8:
+        raise IndexError(
+            "an index of uint8 is a mask in PyTorch and positions in NumPy: say which by .bool() or .long()"
+        )
+    if mode.trace is not None:
         return mode.trace.index(index)
-    return np.array(index) if isinstance(index, (Tensor, np.ndarray)) else index
+    return np.array(index) if index.ndim or index.dtype.kind == "b" else int(index)
 
 
 def _shape_at(array: Any, index: Any) -> tuple[int, ...]:

@@ -512,6 +512,20 @@ class TestViewsWhileRecording:
         with pytest.raises(RuntimeError, match="a view of a tensor that requires gradients"):
             x[0] += 1
 
+    @pytest.mark.parametrize(
+        "part", [lambda w: w[2:], lambda w: w[2:].T, lambda w: w[:, 3:].reshape(-1), lambda w: w[0][3:]]
+    )
+    def test_a_view_without_elements_is_a_view(self, part):
+        w = chainrule.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], requires_grad=True)
+        assert part(w).numel() == 0
+        with pytest.raises(RuntimeError, match="a view of a tensor that requires gradients cannot be changed in place"):
+            part(w).add_(1)
+        w[[]].add_(1)  # no view: an array picks nothing
+        h = w * 2
+        part(h).mul_(3)
+        h.sum().backward()
+        assert w.grad.tolist() == [[2.0] * 3] * 2
+
     def test_a_view_that_was_taken_under_no_grad(self):
         x = leaf(1.0, 2.0)
         h = x * 2

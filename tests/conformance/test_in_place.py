@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tests.jit import interpreter
 
 import chainrule
 from chainrule.jit import jit
 from chainrule.kernels import native
+
+from ..jit import interpreter
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'chainrule[torch]'")
 

@@ -127,3 +127,29 @@ def test_gains(name, arguments):
     assert nn.init.calculate_gain(name, *arguments) == pytest.approx(
         torch.nn.init.calculate_gain(name, *arguments), rel=1e-15
     )
+
+
+ASSIGNED = {
+    "a parameter": "weight", "one that is left out": "bias", "a buffer": "running_mean", "a module": "inner", "another": "note",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", ["Parameter", "tensor", "None", "number", "Module"])
+@pytest.mark.parametrize("name", ASSIGNED)
+def test_assigning_is_refused_where_pytorch_refuses_it(name, what):
+    outcomes = []
+    for library, make in ((nn, chainrule.ones), (torch.nn, torch.ones)):
+        layers = [library.Linear(2, 2, bias=False), library.BatchNorm1d(2), library.Module()]
+        layers[2].inner, layers[2].note = library.Linear(2, 2), "text"
+        layer = {"weight": layers[0], "bias": layers[0], "running_mean": layers[1]}.get(ASSIGNED[name], layers[2])
+        value = {
+            "Parameter": library.Parameter(make(2)), "tensor": make(2), "None": None, "number": 1.5,
+            "Module": library.Linear(1, 1, bias=False),
+        }[what]  # fmt: skip
+        try:
+            setattr(layer, ASSIGNED[name], value)
+        except TypeError as error:
+            outcomes.append("Parameter" in str(error))
+        else:
+            outcomes.append(list(layer.state_dict()))
+    assert outcomes[0] == outcomes[1]

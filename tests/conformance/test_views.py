@@ -16,6 +16,7 @@ EXPRESSIONS = [
     "x.T", "x.mT", "x.transpose(0, 1)", "x.permute(1, 0)", "x.movedim(0, 1)", "x.reshape(-1)", "x.reshape(*x.shape)",
     "x.T.reshape(-1)", "x.flatten()", "x.flatten(0, 0)", "x.unflatten(1, (1, -1))", "x.unsqueeze(0)", "x.squeeze()", "x.squeeze(0)",
     "x.chunk(2)[0]", "x.chunk(2, 1)[-1]", "x.split(1)[0]", "x.unbind(0)[0]", "x.unbind(1)[0]", "x.detach()", "x.clone()",
+    "x.diagonal()", "x.diagonal(1)", "x.diagonal(-1)", "x.diagonal(0, 1, 0)", "x[i[0]:]", "x[m[0, 0]]", "x[i[:1]]",
     "x.flip(0)", "x.flip(0, 1)", "x.flip(())", "x.roll(0)", "x.roll(0, 0)", "x.roll(12)", "x.roll((0, 0), (0, 1))", "x.roll(1, 0)",
     "x.repeat(1, 1)", "x.repeat(2, 1)", "x.repeat(1, 3)", "x.repeat(1, 1, 1)", "x.tile(1)", "x.tile(1, 1)", "x.tile(2)",
     "x.gather(0, i[None] * 0)", "x.index_select(0, i * 0)", "x.take_along_dim(i[None] * 0, 0)",

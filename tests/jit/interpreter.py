@@ -91,8 +91,9 @@ def entrance(code):
         add=lambda total, x: total + x, maximum=np.maximum, minimum=np.minimum, power=lambda x, y: x**y,
         exp=np.exp, log=np.log, log1p=np.log1p, expm1=np.expm1, tanh=np.tanh,
         hold_blas=lambda table: None, let_blas_go=lambda table: None, flush_denormals=lambda: 0,
-        restore_denormals=lambda rule: None, wait=lambda table, shares: None,
-        CALL=native.CALL, CHECK=native.CHECK, ANSWER=native.ANSWER, SCALARS=native.SCALARS,
+        restore_denormals=lambda rule: None, call_others=lambda team, function, table, part, shares: 1,
+        wait=lambda team, shares: None, release=lambda team, shares: None,
+        DONE=native.DONE, WORK=native.WORK, CHECK=native.CHECK, ANSWER=native.ANSWER, SCALARS=native.SCALARS,
         CHANGED=native.CHANGED, READ_ONLY=native.READ_ONLY, ARGUMENT=native.ARGUMENT,
     )  # fmt: skip
     exec(code.removeprefix(program.HEADER), space)  # noqa: S102  # what `emit` wrote

@@ -6,6 +6,7 @@ with other numbers each time, in memory that is poisoned before (`tests.poison`)
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 
 import chainrule
 from chainrule import ops
+from chainrule.errors import CaptureError
 from chainrule.jit import jit
 
 from ..ops import composed  # noqa: F401  # adds its cases to the table
@@ -90,6 +92,56 @@ def table(cases: list[Case]) -> Any:
 @table(CASES)
 def test_interpreted(case, interpreted):
     check([case], np.float64)
+
+
+# Gradients of gradients
+
+REFUSED = {
+    **dict.fromkeys(("prod",), "its rule asks whether a factor is 0"),
+    **dict.fromkeys(("put by a mask", "put by a mask of rows", "put by a mask of nothing", "replace a mask"), "a mask"),
+    **dict.fromkeys(("rows", "embedding"), "their indices are options of an inner operation"),
+}
+"""Operations and cases whose gradient of a gradient is refused in a compiled function, and why."""
+
+
+def penalized(case: Case, leaves: list[Any]) -> Any:
+    """A loss of the gradients, and its gradients in turn."""
+
+    def step() -> Any:
+        for leaf in leaves:
+            leaf.grad = None
+        squares = (case.call(*leaves) + 1) ** 2
+        loss = squares.mean() if squares.numel() else squares.sum()
+        penalty = sum(((grad + 0.5) ** 2).sum() for grad in chainrule.grad(loss, leaves, create_graph=True))
+        penalty.backward()
+        return penalty
+
+    return step
+
+
+@pytest.mark.parametrize(
+    "case", [pytest.param(c, id=c.label.replace(" ", "_")) for c in CASES if c.layout is not strided]
+)
+def test_second_derivatives(case, interpreted):
+    leaves, others = ([chainrule.from_numpy(a).requires_grad_() for a in inputs(case, 0, np.float64)] for _ in range(2))
+    eager, compiled = penalized(case, others), jit(penalized(case, leaves))
+    try:
+        eager()
+    except RuntimeError as error:  # the gradient is the same everywhere
+        with pytest.raises(RuntimeError, match=re.escape(str(error))):
+            compiled()
+        return
+    if case.operation in REFUSED or case.label in REFUSED:
+        with pytest.raises(CaptureError, match=r"^jit: .*asked for.*test_every_operation"):
+            compiled()
+        return
+    for call in range(2):
+        for leaf, other, array in zip(leaves, others, inputs(case, call, np.float64), strict=True):
+            for tensor in (leaf, other):
+                tensor.detach().copy_(chainrule.from_numpy(array))
+        assert_close(compiled().numpy(), eager().detach().numpy(), f"penalty, call {call}")
+        for leaf, other in zip(leaves, others, strict=True):
+            assert_close(leaf.grad.numpy(), other.grad.numpy(), f"gradient, call {call}")
 
 
 # By the real compiler, in float32

@@ -71,6 +71,42 @@ def test_of_memory_from_outside():
         np.testing.assert_allclose(tables[1].numpy(), tables[0].numpy(), rtol=1e-12)
 
 
+def test_of_what_a_tensor_of_one_number_picks():
+    w = nn.Parameter(numbers((3, 2), 0))
+
+    def recorded(x, i):
+        y = x * w
+        part = y[i]
+        y[i, 1].add_(5)
+        y.mul_(2)
+        (y * part).sum().backward()
+        return y.detach() * 1, part.detach() * 1
+
+    compiled = jit(recorded)
+    for seed in (1, 2, 3):
+        results = []
+        for run in (recorded, compiled):
+            w.grad = None
+            results.append([*run(numbers((3, 2), seed), chainrule.tensor(seed - 1)), w.grad])
+        for one, other in zip(*results, strict=True):
+            np.testing.assert_allclose(other.numpy(), one.numpy(), rtol=1e-12)
+
+    def part_first(x, i):
+        part = x[i]
+        part.add_(1)
+        return x * 1
+
+    def whole_first(x, i):
+        y = x * 1
+        part = y[i]
+        y.add_(1)
+        return part * 1
+
+    for function in (part_first, whole_first):
+        with pytest.raises(CaptureError, match=r"x\[i\], i being a tensor, shows a part: take x\[i\].clone"):
+            jit(function)(numbers((3, 2), 0), chainrule.tensor(1))
+
+
 def test_of_an_argument():
     def function(x):
         x[0].add_(1)
@@ -94,3 +130,39 @@ def test_that_would_keep_a_history_outside():
     with chainrule.no_grad():
         table[0].add_(1)
     assert table[0].tolist() == [value + 1 for value in before[0]]
+
+
+@pytest.mark.parametrize("alias", [lambda w: w.detach(), lambda w: w.detach()[0], lambda w: w.detach().T])
+def test_that_would_give_a_tensor_from_outside_a_history_by_another(alias):
+    """Refused before anything has changed: memory that is shared without a history is shared all the same."""
+    w = nn.Parameter(numbers((3, 3), 0))
+    before = w.detach().numpy().copy()
+
+    def function(x):
+        part = alias(w)
+        part.add_((w * x)[0])
+        return part.sum()
+
+    for _ in range(2):
+        with pytest.raises(CaptureError, match="keep its history"):
+            jit(function)(numbers(3, 1))
+        np.testing.assert_array_equal(w.detach().numpy(), before)
+
+
+def test_of_nothing():
+    """A view without elements is a view all the same: of what may be written, and of an argument."""
+    table, expected = numbers((1, 2), 0), numbers((1, 2), 0)
+
+    def function(x):
+        table[...] = x.sum()
+        table[1:].add_(1)
+        return table[1:].mul_(2)
+
+    compiled = jit(function)
+    for seed in (1, 2, 3):
+        x = numbers((3,), seed)
+        assert compiled(x).shape == (0, 2)
+        expected.fill_(x.numpy().sum())
+        np.testing.assert_allclose(table.numpy(), expected.numpy(), rtol=1e-12)
+    with pytest.raises(CaptureError, match="argument"):
+        jit(lambda x: x[1:].add_(1))(numbers((1, 2), 0))

@@ -274,6 +274,22 @@ def test_picking_by_integers(interpreted):
     assert compiled(x, places)[1][0].tolist() == [206, 207, 208]
 
 
+def test_a_loop_that_reads_what_a_call_of_python_gives_comes_after_it(interpreted):
+    """Also where it reads what a loop before the call has made, and could share its loop."""
+
+    def step(x):
+        y = x * 2
+        largest, place = y.max(0)
+        return y + largest, y - largest, (y + place) * x
+
+    compiled = jit(step)
+    for seed in range(3):
+        x = np.random.default_rng(seed).standard_normal(5)
+        y, place = x * 2, int(np.argmax(x))
+        for result, expected in zip(compiled(x), (y + y.max(), y - y.max(), (y + place) * x), strict=True):
+            np.testing.assert_allclose(result.numpy(), expected, rtol=1e-12)
+
+
 def test_nothing_to_do(interpreted):
     assert jit(lambda: None)() is None
     same, nested = jit(lambda x: x), jit(lambda x, scale: {"a": [x * scale], "b": scale})

@@ -319,6 +319,19 @@ def test_a_variable_outside_gets_another_tensor():
     assert compiled(chainrule.ones(2)).tolist() == [7, 7]
 
 
+@pytest.mark.parametrize("into", [lambda a, b: a.copy_(b), lambda a, b: a.__setitem__(0, b[0]), lambda a, b: a.add_(b)])
+def test_a_variable_outside_that_is_only_written_elsewhere_gets_another_tensor(into):
+    copy = chainrule.zeros(2, 2)
+    source = {"y": chainrule.ones(2, 2)}
+    compiled = jit(lambda: into(copy, source["y"]))
+    expected = np.zeros((2, 2), np.float32)
+    for factor in (1, 7, 3):
+        source["y"] = chainrule.ones(2, 2) * factor
+        compiled()
+        into(chainrule.from_numpy(expected), source["y"])
+        np.testing.assert_array_equal(copy.numpy(), expected)
+
+
 def test_buffers_change_in_place():
     mean = chainrule.zeros(2)
 
@@ -423,3 +436,43 @@ def test_methods_and_named_tuples():
         assert type(out) is Batch
         assert out.x.tolist() == [3 * number**2] * 2
         assert out.y.tolist() == [1 + number]
+
+
+def test_a_single_result_stays_when_the_program_runs_again():
+    compiled = jit(lambda x: x * 2)
+    found = [compiled(chainrule.full((3,), number)) for number in (1.0, 2.0, 3.0)]
+    assert [out.tolist() for out in found] == [[2] * 3, [4] * 3, [6] * 3]
+    found[2].add_(1)
+    assert compiled(chainrule.full((3,), 5.0)).tolist() == [10] * 3
+    assert found[2].tolist() == [7] * 3
+
+
+def test_recording_or_not_is_another_program():
+    compiled = jit(lambda x: x * 2 if chainrule.is_grad_enabled() else x * 3)
+    for number in (1.0, 2.0):
+        x = chainrule.full((2,), number)
+        assert compiled(x).tolist() == [2 * number] * 2
+        with chainrule.no_grad():
+            assert compiled(x).tolist() == [3 * number] * 2
+    assert sum(map(len, compiled.programs.values())) == 2
+
+
+def test_a_graph_notices_what_a_program_has_changed():
+    """A gradient that needs an old value is an error, also if a program, not an operation, has changed it since."""
+    w, mean = numbers(3).requires_grad_(), numbers(3, seed=1)
+    optimizer = optim.SGD([w], 0.1)
+
+    @jit
+    def step(x):
+        optimizer.zero_grad()
+        (w * x).sum().backward()
+        optimizer.step()
+        with chainrule.no_grad():
+            mean.mul_(0.5)
+
+    for seed in range(3):  # the call that is written down, and those that replay it
+        of_parameter, of_buffer = (w**3).sum(), (w * 2 * mean).sum()
+        step(numbers(3, seed=seed))
+        for loss in (of_parameter, of_buffer):
+            with pytest.raises(RuntimeError, match="changed in place"):
+                loss.backward()

@@ -15,7 +15,7 @@ from chainrule.kernels.loops.program import f8, i8
 
 
 @entrance
-def work(table, task, part, me, shares, hurry):
+def work(table, task, part, me, shares, team):
     {work}
 """
 
@@ -27,7 +27,7 @@ def place(monkeypatch, tmp_path):
 
 
 def test_a_program_is_entered_with_whole_numbers(place):
-    text = TEXT.format(work="pointer(table, i8)[0] = task + 10 * part + 100 * me + 1000 * shares + 10000 * hurry")
+    text = TEXT.format(work="pointer(table, i8)[0] = task + 10 * part + 100 * me + 1000 * shares + 10000 * team")
     for _ in range(2):  # compiled, then found
         table = np.zeros(1, np.int64)
         native.entrance(text)(table.ctypes.data, 1, 2, 3, 4, 5)
@@ -58,4 +58,4 @@ def test_a_function_that_cannot_be_compiled_says_so():
     from numba.core.errors import NumbaError
 
     with pytest.raises(NumbaError):
-        entrance(lambda table, task, part, me, shares, hurry: table.nothing)
+        entrance(lambda table, task, part, me, shares, team: table.nothing)

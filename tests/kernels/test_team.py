@@ -1,10 +1,13 @@
 """Threads that share the work of kernels."""
 
+import ctypes
 import math
 import os
+import signal
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -101,3 +104,114 @@ def test_a_wrong_number_of_threads_is_an_error(monkeypatch, value):
         team.threads()
     with pytest.raises(ValueError, match="at least 1, not 0"):
         team.set_num_threads(0)
+
+
+INTERRUPTED = """
+import ctypes, os, signal, sys, threading, time
+import numpy as np
+from chainrule.kernels import team
+
+class OtherError(Exception):
+    pass
+
+def raise_other(*_):
+    raise OtherError
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGTERM, raise_other)
+team.set_num_threads(3)
+
+def slow(out, begin, end):
+    if begin:
+        time.sleep(0.3)
+    out[begin:end] = begin + 1
+
+this = threading.get_ident()
+
+def later():
+    time.sleep(0.1)
+    for number in {signals}:
+        os.kill(os.getpid(), number)
+    if not {signals}:
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(this), ctypes.py_object(OtherError))
+
+team.spread(lambda begin, end: None, 3, 10**6)  # loads what is compiled
+for _ in range(3):
+    out, raised = np.zeros(3), []
+    helper = threading.Thread(target=later)
+    helper.start()
+    try:
+        try:
+            team.spread(slow, 3, 10**6, out)
+        except (KeyboardInterrupt, OtherError) as error:
+            raised.append(type(error).__name__)
+            assert out.tolist() == [1, 2, 3], out  # nobody goes on before the others have answered
+            helper.join()
+    except (KeyboardInterrupt, OtherError) as error:
+        raised.append(type(error).__name__)
+    helper.join()
+    assert raised
+    out = np.zeros(3)
+    team.spread(slow, 3, 10**6, out)
+    assert out.tolist() == [1, 2, 3], out
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no os.kill for these signals")
+@pytest.mark.parametrize("signals", [[signal.SIGINT], [signal.SIGTERM], [signal.SIGINT, signal.SIGTERM], []])
+def test_an_interrupt_waits_for_all_workers(signals):
+    code = INTERRUPTED.format(signals=[int(number) for number in signals])
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_an_exception_thrown_into_a_worker_is_raised_here(monkeypatch):
+    monkeypatch.setattr(team, "_threads", 2)
+
+    def thrown(seen, begin, end):
+        if begin:
+            this = threading.get_ident()
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(this), ctypes.py_object(ZeroDivisionError))
+            for _ in range(10**6):
+                pass
+        seen.append(begin)
+
+    with pytest.raises(ZeroDivisionError):
+        team.spread(thrown, 2, 10**6, [])
+    for number in range(20):  # while it sleeps
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(
+            ctypes.c_ulong(team._threads_of[1]), ctypes.py_object(ZeroDivisionError)
+        )
+        out = np.zeros(2)
+
+        def fill(out, begin, end, number=number):
+            out[begin:end] = number + begin
+
+        with suppress(ZeroDivisionError, RuntimeError):
+            team.spread(fill, 2, 10**6, out)
+        out[:] = 0
+        team.spread(fill, 2, 10**6, out)
+        assert out.tolist() == [number, number + 1]
+
+
+def test_a_worker_whose_hiring_was_interrupted_is_hired_once(monkeypatch):
+    monkeypatch.setattr(team, "_threads", 2)
+    seen = []
+    team.spread(lambda begin, end: seen.append(begin), 2, 10**6)
+    monkeypatch.setattr(team, "_hired", [])  # as if it had not come so far
+    for _ in range(2):
+        team.spread(lambda begin, end: seen.append(begin), 2, 10**6)
+    assert sorted(seen) == [0, 0, 0, 1, 1, 1]
+
+
+def test_a_signal_handler_may_share_work_itself(monkeypatch):
+    """The team is taken, so it does without."""
+    monkeypatch.setattr(team, "_threads", 2)
+    seen = []
+
+    def both(begin, end):
+        if not begin:
+            team.spread(lambda begin, end: seen.append((begin, end)), 4, 10**6)
+
+    team.spread(both, 2, 10**6)
+    assert seen == [(0, 4)]

@@ -536,3 +536,116 @@ class TestBackwardHooks:
         layer.weight.register_hook(lambda g: seen.append(g.dtype))
         layer.double()(chainrule.ones(1, 1, dtype=np.float64)).sum().backward()
         assert seen == [np.float64]
+
+
+class TestAssigning:
+    """What was a part of the state stays one, or the assignment is refused: never dropped without a word."""
+
+    @pytest.mark.parametrize("value", [chainrule.ones(3, 2), np.ones((3, 2)), 1.0, "text", [chainrule.ones(3)]])
+    def test_a_parameter_to_something_else(self, value):
+        layer, bare = nn.Linear(2, 3), nn.Linear(2, 3, bias=False)
+        for module, name in (
+            (layer, "weight"),
+            (layer, "bias"),
+            (bare, "bias"),
+            (nn.BatchNorm1d(3, affine=False), "weight"),
+        ):
+            before = getattr(module, name)
+            with pytest.raises(
+                TypeError, match=f"cannot assign a .* as parameter '{name}': it must be an nn.Parameter"
+            ):
+                setattr(module, name, value)
+            assert getattr(module, name) is before
+        assert list(layer.state_dict()) == ["weight", "bias"]
+
+    def test_the_message(self):
+        layer = nn.Linear(2, 3)
+        with pytest.raises(TypeError) as found:
+            layer.weight = layer.weight * 2
+        assert str(found.value) == (
+            "Linear: cannot assign a Tensor as parameter 'weight': it must be an nn.Parameter, or None (change its values "
+            "with weight.copy_(...))"
+        )
+
+    def test_a_parameter_of_a_module_of_ones_own(self):
+        block = Block()
+        with pytest.raises(TypeError, match="as parameter 'scale'"):
+            block.scale = chainrule.ones(1)
+        block.scale = None
+        assert "scale" not in dict(block.named_parameters())
+        with pytest.raises(TypeError, match="as parameter 'scale'"):  # as in PyTorch, it is still one
+            block.scale = chainrule.ones(1)
+        block.scale = nn.Parameter([2.0])
+        assert dict(block.named_parameters())["scale"].tolist() == [2]
+        del block.scale
+        block.scale = chainrule.ones(1)
+        assert "scale" not in block.state_dict()
+
+    def test_a_buffer(self):
+        block = Block()
+        for value in (np.zeros(3), 0.0, [1.0]):
+            with pytest.raises(TypeError, match="as buffer 'mean': it must be a Tensor, or None"):
+                block.mean = value
+        block.mean = chainrule.ones(3)
+        assert block.state_dict()["mean"].tolist() == [1, 1, 1]
+        block.mean = None
+        assert "mean" not in block.state_dict()
+        block.mean = chainrule.ones(3)
+        assert "mean" in dict(block.named_buffers())
+        block.mean = nn.Parameter([1.0])
+        assert "mean" in dict(block.named_parameters())
+        assert "mean" not in dict(block.named_buffers())
+
+    def test_a_buffer_that_is_deleted(self):
+        block = Block()
+        del block.mean
+        assert (list(block.buffers()), "mean" in block.state_dict()) == ([], False)
+        block.register_buffer("mean", chainrule.ones(1))
+        assert block.state_dict()["mean"].tolist() == [1]
+
+    def test_a_module(self):
+        block = Block()
+        for value in (3, chainrule.ones(1), "text", lambda x: x):
+            with pytest.raises(TypeError, match="as module 'first': it must be an nn.Module, or None"):
+                block.first = value
+        network = nn.Sequential(nn.Linear(2, 2))
+        with pytest.raises(TypeError, match="as module '0'"):
+            setattr(network, "0", chainrule.ones(1))
+        block.first = nn.Identity()
+        block.first = None
+        assert "first.weight" not in block.state_dict()
+        block.first = nn.Parameter([1.0])
+        assert "first" in block.state_dict()
+
+    def test_lists_of_parts(self):
+        block = Block()
+        with pytest.raises(TypeError, match="as list of modules 'layers'"):
+            block.layers = 3
+        with pytest.raises(TypeError, match=re.escape("as parameter 'by_name.right.0': it must be an nn.Parameter")):
+            block.by_name = {"right": (chainrule.ones(1), nn.ReLU())}
+        block.layers = [nn.Tanh()]
+        block.by_name = {"right": (nn.Parameter([1.0]), nn.ReLU())}
+        block.layers = []
+        block.by_name = None
+        assert list(block.named_children()) == [("first", block.first)]
+
+    def test_items_of_a_parameter_list(self):
+        parameters = nn.ParameterList([nn.Parameter([1.0]), nn.Parameter([2.0])])
+        parameters[-1] = chainrule.tensor([3.0])
+        assert isinstance(parameters[1], nn.Parameter)
+        assert [p.tolist() for p in parameters.parameters()] == [[1], [3]]
+        with pytest.raises(IndexError):
+            parameters[2] = chainrule.tensor([3.0])
+        with pytest.raises(TypeError, match="as parameter '0'"):
+            setattr(parameters, "0", chainrule.tensor([3.0]))
+
+    def test_what_was_no_part_may_be_anything(self):
+        block = Block()
+        for value in (3, "x", chainrule.ones(1), [1], None):
+            block.note = block.nothing = block.plain = value
+        assert block.plain is None
+
+    def test_it_survives_a_copy(self):
+        layer = copy.deepcopy(nn.Linear(2, 3, bias=False))
+        with pytest.raises(TypeError, match="as parameter 'bias'"):
+            layer.bias = chainrule.ones(3)

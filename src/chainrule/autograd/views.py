@@ -20,7 +20,7 @@ import numpy as np
 
 from chainrule.autograd import tape
 from chainrule.autograd.mode import mode, no_grad
-from chainrule.ops.indexing import diagonal_index, getitem, is_basic, main_diagonal, replace
+from chainrule.ops.indexing import diagonal_index, getitem, is_basic, is_basic_with_tensors, main_diagonal, replace
 from chainrule.ops.shape import broadcast_to, permute, reshape
 
 if TYPE_CHECKING:
@@ -67,11 +67,22 @@ def track(out: Tensor, source: Tensor, array: Any, operation: Operation, options
         operation: one that may give a view.
         options: its options.
     """
-    if out._data.base is None or (mode.trace is None and not np.may_share_memory(out._data, array)):
+    if mode.trace is None:
+        seen = out._data.base is not None and _seen_in(out._data, array, operation, options)
+    else:
+        seen = out._data.base is not None or (operation is getitem and is_basic_with_tensors(options["index"]))
+    if not seen:
         return
-    seen = source._view
-    out._view = (source, ((operation, options),)) if seen is None else (seen[0], (*seen[1], (operation, options)))
+    view = source._view
+    out._view = (source, ((operation, options),)) if view is None else (view[0], (*view[1], (operation, options)))
     share(out, source)
+
+
+def _seen_in(part: Any, array: Any, operation: Operation, options: dict[str, Any]) -> bool:
+    """Whether an operation's result is a part of an array's memory; nothing is a part of any, if no array picks it."""
+    if part.size:
+        return np.may_share_memory(part, array)
+    return operation is not getitem or is_basic(options["index"])
 
 
 def share(tensor: Tensor, source: Tensor) -> None:
@@ -111,8 +122,10 @@ def change(tensor: Tensor, compute: Callable[[], Tensor]) -> None:
         RuntimeError: the Tensor shows an element several times, or is a view by an operation that is not known here.
     """
     root, steps = tensor._view or (tensor, ())
-    if mode.trace is not None and type(root._data) is np.ndarray:
-        mode.trace.refuse("a recorded change in place of a tensor from outside, which would keep its history,")
+    if mode.trace is not None:
+        everyone = (root, *(tensor._sharers.alive() if tensor._sharers is not None else ()))
+        if any(type(one._data) is np.ndarray for one in everyone):
+            mode.trace.refuse("a recorded change in place of a tensor from outside, which would keep its history,")
     if tensor._sharers is None:  # nobody else is on this memory
         new = compute()
         _take(tensor, _laid_out(new._data, tensor._data), new._node)
@@ -156,6 +169,12 @@ def shows(view: Tensor, source: Tensor, index: Any) -> bool:
     own_root, (*before, (operation, options)) = view._view
     same = own_root is root and len(before) == len(steps) and all(map(is_, before, steps))
     return same and operation is getitem and bool(options["index"] == index)
+
+
+def has_untraced(tensor: Tensor) -> bool:
+    """Whether a traced function has taken x[i] of this memory with a tensor i: a view whose array is a copy."""
+    sharers = tensor._sharers
+    return sharers is not None and any(x._view is not None and x._data.base is None for x in sharers.alive())
 
 
 def leave(tensor: Tensor) -> None:

@@ -25,6 +25,7 @@ from chainrule.jit.trace import GRADIENT, Trace
 from chainrule.jit.tracer import Tracer, Untraceable
 from chainrule.kernels import team
 from chainrule.kernels.compile import cannot_compile, give_up, works
+from chainrule.kernels.native import DONE
 from chainrule.tensor import Tensor, from_numpy
 
 if TYPE_CHECKING:
@@ -221,15 +222,29 @@ class Replay:
             raise CaptureError(f"jit: {GRADIENT.format(shape)}")
         program = self.program
         new = self.prepare(program.numbers)
-        program.run(arrays)
-        for array, value in self.by_python:
-            array[...] = program.array(value)
-        self.remember(new)
+        before = program.words[DONE]
+        try:
+            program.run(arrays)
+        finally:  # an interrupt may come after the run, or halfway
+            progress = program.progress(before)
+            if progress == 1:
+                for array, value in self.by_python:
+                    array[...] = program.array(value)
+                self.remember(new)
+            elif progress > 0:
+                self._give_up_gradients()
         if type(self.form) is _Output:
             return Tensor._wrap(program.array(self.outputs[self.form]).copy())
         return _mapped(
             self.form, lambda x: Tensor._wrap(program.array(self.outputs[x]).copy()) if isinstance(x, _Output) else x
         )
+
+    def _give_up_gradients(self) -> None:
+        """After half a run there are none, neither the old ones nor the new; and what changes in place has changed."""
+        for leaf, _ in self.gradients:
+            leaf.grad = None
+        for version in self.trace.versions:
+            version[0] += 1
 
     def _gradient(self, value: Value) -> Tensor:
         """A gradient of the last run, for somebody who asks."""
@@ -327,12 +342,9 @@ _all: weakref.WeakSet[Compiled] = weakref.WeakSet()
 
 
 def _after_fork() -> None:
-    """In a forked process nobody holds a lock any more, and the threads that shared the work are gone."""
+    """In a forked process nobody holds a lock any more."""
     for compiled in list(_all):
         compiled.lock = threading.RLock()
-        for replays in compiled.programs.values():
-            for replay in replays:
-                replay.program.control[:] = 0
 
 
 if hasattr(os, "register_at_fork"):

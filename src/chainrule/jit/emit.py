@@ -166,34 +166,35 @@ def together(group: Group, calls: Sequence[Call], moves: Mapping[int, str]) -> l
 ENTRY = """
 
 @entrance
-def work(table, task, part, me, shares, hurry):
+def work(table, task, part, me, shares, team):
     T = pointer(table, i8)
     S = pointer(T[SCALARS], f8)
-    if task == CALL:
-        call(T, part, me)
-        return
+    W = pointer(team, i8)
     if task == CHECK:
         T[ANSWER] = {wrong}
         return
-    while part >= 0:
-        if me == 0:
-            hold_blas(T)
-        found = {wrong} if part == 0 else 0  # each thread looks for itself
+    if me == 0:
+        hold_blas(T)
+        shares = call_others(W, T[WORK], table, part, shares)
+    found = {wrong} if part == 0 else 0  # each thread looks for itself
+    if found == 0:
+        rule = flush_denormals()
+        {stages}
+        restore_denormals(rule)
+    else:
+        wait(W, shares)
+    if me == 0:
+        T[ANSWER] = found
         if found == 0:
-            rule = flush_denormals()
-            {stages}
-            restore_denormals(rule)
-        else:
-            wait(T, shares)
-        if me == 0:
-            T[ANSWER] = found
-            let_blas_go(T)
-            return
-        part = next_part(T, me, pointer(hurry, i8))"""
+            T[DONE] += 1
+        let_blas_go(T)
+        release(W, shares)"""
+"""What a program is entered by. The first thread, number 0 of so many, calls the others, which run the part, too. T is
+the program's table (`kernels.native`), W are the words that the threads share (`kernels.loops.team`)."""
 
 
 def entry(parts: Sequence[Sequence[Call]], moves: Mapping[int, str], checks: Sequence[str]) -> list[str]:
-    """The function `work`, by which every thread enters: the first does one part, others go on from part to part.
+    """The function `work`, by which every thread enters for a part.
 
     Args:
         parts: the stages of each.
@@ -202,7 +203,7 @@ def entry(parts: Sequence[Sequence[Call]], moves: Mapping[int, str], checks: Seq
     """
     groups: list[str] = []
     lines: list[str] = []
-    barrier = "    wait(T, shares)"
+    barrier = "    wait(W, shares)"
     for number, calls in enumerate(parts):
         lines.append(f"if part == {number}:")
         alone: list[str] = []  # stages that the first thread does by itself
@@ -227,7 +228,7 @@ def entry(parts: Sequence[Sequence[Call]], moves: Mapping[int, str], checks: Seq
         if alone:
             lines += ["    if me == 0:", *alone, barrier]
     looks = ["", "", "@inner", "def wrong(T):", *checks, "    return 0"] if checks else []
-    work = ENTRY.format(wrong="wrong(T)" if checks else "0", stages="\n            ".join(lines))
+    work = ENTRY.format(wrong="wrong(T)" if checks else "0", stages="\n        ".join(lines))
     return [*groups, *looks, *work.splitlines()]
 
 

@@ -25,11 +25,12 @@ from chainrule.kernels.native import (
     ARGUMENT,
     CHANGED,
     CHECK,
-    CONTROL,
+    DONE,
     READ_ONLY,
     RESERVED,
     RUN,
     SCALARS,
+    WORK,
     place_of,
 )  # fmt: skip
 from chainrule.ops.indexing import in_range
@@ -53,7 +54,8 @@ from chainrule.kernels.loops.memory import pointer, shifted
 from chainrule.kernels.loops.numbers import *
 from chainrule.kernels.loops.product import dots
 from chainrule.kernels.loops.program import *
-from chainrule.kernels.native import ANSWER, ARGUMENT, CALL, CHANGED, CHECK, READ_ONLY, SCALARS
+from chainrule.kernels.loops.team import call_others, release, wait
+from chainrule.kernels.native import ANSWER, ARGUMENT, CHANGED, CHECK, DONE, READ_ONLY, SCALARS, WORK
 '''
 WORTH_THREADS = 2e6
 """So many multiplications and moves of numbers, some 50 µs, are worth a second thread."""
@@ -114,7 +116,10 @@ class Program:
         self.numbers = self.scalars.data  # to be written one by one, which is quicker so
         self._allocate(outputs)
         self.order: list[Any] = [item if isinstance(item, int) else self._caller(item) for item in order]
-        self.enter = partial(native.entrance(self.code), self.table.ctypes.data)
+        entrance = native.entrance(self.code)
+        if self.shares > 1:
+            self.table[WORK] = native.address_of(entrance)
+        self.enter = partial(entrance, self.table.ctypes.data)
         self.words = self.table.data  # to be written one by one, which is quicker so
         self.whole = len(order) == 1 and type(order[0]) is int  # one compiled part, no calls of Python
         self.places = [
@@ -142,12 +147,10 @@ class Program:
     def _allocate(self, outputs: Sequence[Value]) -> None:
         self.table = np.zeros(RESERVED + len(self.bases), np.int64)
         self.table[:4] = *blas.addresses(), *blas.threads_addresses()
-        self.control = np.zeros((3 * self.shares + 1) * 8 + 8, np.int64)  # a cache line for each word
         self.table[SCALARS] = self.scalars.ctypes.data
         bounds = [(*byte_bounds(array), native.flags_address(array)) for array in self.changed]
         self.bounds = np.array(bounds, np.int64)
         self.table[CHANGED] = self.bounds.ctypes.data
-        self.table[CONTROL] = -(-self.control.ctypes.data // ALIGNMENT) * ALIGNMENT
         raw = self.memory = np.empty(self.plan.arena + ALIGNMENT, np.uint8)
         start = -raw.ctypes.data % ALIGNMENT
         self.arrays: dict[int, NDArray[Any]] = {}
@@ -240,15 +243,18 @@ class Program:
         while self.words[ANSWER]:
             self._settle(arguments)
             self.enter(CHECK, 0, 0, 1, 0)
-        before = blas.hold()
-        try:
+        self.words[DONE] += 1
+        with blas.one_thread():
             for item in self.order:
                 if type(item) is int:
                     self._run(item)
                 else:
                     item()
-        finally:
-            blas.let_go(before)
+                    self.words[DONE] += 1
+
+    def progress(self, before: int) -> float:
+        """How much of the program has been run, from 0 to 1, since words[DONE] was `before`."""
+        return (self.words[DONE] - before) / (1 if self.whole else 1 + len(self.order))
 
     def _settle(self, arguments: Sequence[NDArray[Any]]) -> None:
         """Raise the error that a check has found, or copy an argument that the program can take elsewhere."""
@@ -280,7 +286,7 @@ class Program:
         if self.shares == 1:
             self.enter(RUN, part, 0, 1, 0)
         else:
-            team.together(self.enter, self.words, part, self.shares)
+            team.together(self.enter, part, self.shares)
 
 
 def _laid_out(memory: NDArray[np.uint8], value: Value) -> NDArray[Any]:

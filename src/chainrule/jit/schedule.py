@@ -133,6 +133,8 @@ def _fused(values: list[Value]) -> list[Stage]:
         if value.kind in ("view", "part"):
             if last >= 0:
                 stage_of[id(value)] = last
+                if value.kind == "part" and stages[last].kind == "call":
+                    stages[last].steps.append(value)  # so that whatever reads it is known to come after the call
             continue
         if value.kind in ("elementwise", "reduce"):
             shape = value.shape if value.kind == "elementwise" else value.inputs[0].shape

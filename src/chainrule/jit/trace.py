@@ -257,7 +257,7 @@ class Trace:
         """What a function of NumPy that only moves elements makes of x: the same memory seen otherwise, or a copy."""
         x = self.named(x)
         value = self.view_value(x.value, function)
-        if not value.size or not np.may_share_memory(function(x.memory), x.memory):
+        if value.size and not np.may_share_memory(function(x.memory), x.memory):
             return Tracer(self, value)
         if x.base is None:
             return Tracer(self, value, x, function)

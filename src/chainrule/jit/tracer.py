@@ -119,13 +119,15 @@ class Tracer(NDArrayOperatorsMixin):
     @staticmethod
     def __operation__(operation: Operation, inputs: tuple[Any, ...], options: dict[str, Any]) -> Any:
         for x in inputs:
-            if not isinstance(x, Tracer) and hasattr(type(x), "__operation__"):  # a Tensor, which records first
+            if _is_tensor(type(x)):  # which records first
                 return type(x).__operation__(operation, inputs, options)
         trace = next(x.trace for x in inputs if isinstance(x, Tracer))
         out = trace.apply(operation, inputs, options)
         return out if operation.extra is None else out[0]
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
+        if any(_is_tensor(type(x)) for x in inputs):
+            return NotImplemented  # the Tensor is asked next, and records the operation
         out = options.pop("out", (None,))[0]
         casting = options.pop("casting", "same_kind")
         if method == "reduce" and ufunc in REDUCTIONS and out is None:
@@ -145,6 +147,8 @@ class Tracer(NDArrayOperatorsMixin):
         return self.trace.assign(out, result, "output array")
 
     def __array_function__(self, function: Any, types: Any, inputs: Any, options: dict[str, Any]) -> Any:
+        if any(_is_tensor(kind) for kind in types):
+            return NotImplemented
         record = FUNCTIONS.get(function)
         if record is None:
             raise Untraceable(f"np.{function.__name__}")
@@ -186,6 +190,11 @@ class Tracer(NDArrayOperatorsMixin):
         return np.sum(self, *inputs, **options)  # type: ignore[no-any-return]  # it comes back through __array_function__
 
     T = property(lambda self: self.transpose())
+
+
+def _is_tensor(kind: type) -> bool:
+    """Whether it is Tensor or a child of it. In a rule that is recorded, Tensors meet the Tracers of saved arrays."""
+    return kind is not Tracer and hasattr(kind, "__operation__")
 
 
 def _replaced(array: NDArray[Any], value: Any, index: Any) -> NDArray[Any]:

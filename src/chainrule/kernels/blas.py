@@ -50,29 +50,16 @@ def _function(name: str) -> int:
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Hold BLAS to the thread that calls it, inside: other threads of ours call it at the same time."""
-    before = hold()
+    get, change = _threads() or (lambda: 1, lambda number: None)
+    before = get()
+    if before == 1:  # perhaps because another thread holds it, which lets it go
+        yield
+        return
     try:
+        change(1)
         yield
     finally:
-        let_go(before)
-
-
-def hold() -> int:
-    """Begin what `one_thread` does: how many threads BLAS used before."""
-    found = _threads()
-    if found is None:
-        return 1
-    before: int = found[0]()
-    if before != 1:
-        found[1](1)
-    return before
-
-
-def let_go(before: int) -> None:
-    """End it."""
-    found = _threads()
-    if before != 1 and found is not None:
-        found[1](before)
+        change(before)
 
 
 @functools.cache

@@ -15,7 +15,7 @@ from chainrule.kernels.compile import loops, machine_code
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_making = threading.RLock()
+_making = threading.RLock()  # others that share the work want the same
 _DOUBLE, _WORD = struct.Struct("d"), struct.Struct("q")
 
 
@@ -60,7 +60,7 @@ class Loop:
         known = tuple(kinds)
         found = self.compiled.get(known)
         if found is None:
-            with _making:  # others that share the work want the same
+            with _making:
                 found = self.compiled.get(known) or self._made(known, len(words))
         return partial(found, *words)
 

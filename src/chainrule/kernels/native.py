@@ -29,14 +29,15 @@ if TYPE_CHECKING:
 
     from chainrule.kernels.compile import Machine
 
-RUN, CALL, CHECK = 0, 1, 2
-"""What a program is entered for: to run a part, to call a thread that looks out for work, to look at arguments."""
+RUN, CHECK = 0, 1
+"""What a program is entered for: to run a part, or to look at arguments."""
 
-GET_THREADS, SET_THREADS, BEFORE, CONTROL, SCALARS, ANSWER, CHANGED, RESERVED = 2, 3, 4, 5, 6, 7, 8, 9
+GET_THREADS, SET_THREADS, BEFORE, WORK, SCALARS, ANSWER, CHANGED, DONE, RESERVED = 2, 3, 4, 5, 6, 7, 8, 9, 10
 """Places in a program's table of addresses. It begins with BLAS's product in single and in double precision; then come
-BLAS's functions that tell and set how many threads it uses, how many those were before the run, the words that our
-threads share, the numbers that change from call to call, what a check or a call has found, and a list of the memory
-outside that the program changes; then the arrays."""
+BLAS's functions that tell and set how many threads it uses, how many those were before the run, the program's function
+`work`, the numbers that change from call to call, what a check has found, a list of the memory outside that the program
+changes, and how much it has done since it was made: parts, calls of Python and, where there are those, checks before
+them; then the arrays."""
 
 READ_ONLY, ARGUMENT = -1, -2
 """What a check has found, if not 0: the number, from 1 on, of an index that is out of range; memory to be changed that
@@ -93,6 +94,11 @@ def function(address: int, words: int) -> Callable[..., object]:
     return partial(called(address), ctypes.addressof(_NOWHERE), 0)
 
 
+def address_of(called: Any) -> int:
+    """Where a compiled function is that `function` made for Python."""
+    return ctypes.cast(called.func, ctypes.c_void_p).value or 0
+
+
 def address(key: str, make: Callable[[], Machine]) -> int:
     """Where a compiled function lies in memory: one that is kept on disk, or else one that is made now, and kept.
 
@@ -114,13 +120,13 @@ def address(key: str, make: Callable[[], Machine]) -> int:
 
 
 def entrance(code: str) -> Callable[..., object]:
-    """The function `work` of a program's text, to be called with (table, task, part, me, shares, hurry).
+    """The function `work` of a program's text, to be called with (table, task, part, me, shares, team).
 
     Args:
-        code: the text; for what the function's arguments mean, see `loops.program`.
+        code: the text; what the arguments mean is said in `jit.emit`.
 
     Returns:
-        A function of six whole numbers, two of them addresses.
+        A function of six whole numbers, of which the table and the team are addresses.
     """
     return function(address(code, lambda: load("program", code).work), 6)
 

@@ -1,22 +1,30 @@
-"""The team: threads of our own that share the work of kernels and of compiled programs.
+"""The team: threads of our own, the workers, that share the work of kernels and of compiled programs.
 
 A kernel of some length is `spread`: each thread takes a share of the items. A compiled program is run by all threads
-`together`, each with its share of every stage, and they wait for one another in between, by counting in memory (see
-`loops.program`): that takes less than a microsecond, where waking a thread that sleeps takes twenty or more. So a
-thread that has just run a program looks out for the next run, for the time that a batch of data takes to load, and
-then goes to sleep. BLAS's own threads would be in the way, and stay out of it (`kernels.blas`).
+`together`, each with its share of every stage, and they wait for one another in between, by counting in memory. Who has
+the team, and what each worker does, stands in words of memory that `loops.team` reads and writes. BLAS's own threads
+would be in the way, and stay out of it (`kernels.blas`).
+
+Wherever the thread that shares its work is interrupted, by Ctrl-C, a time-out's signal or an asynchronous exception, it
+goes on only when every worker has answered: no worker writes into memory after that, and the next call finds the team
+as it should be.
 """
 
 from __future__ import annotations
 
+import ctypes
+import functools
 import os
 import threading
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from chainrule.errors import SettingError
-from chainrule.kernels.native import ANSWER, CALL, RUN
+from chainrule.kernels import native
+from chainrule.kernels.compile import loops, machine_code
+from chainrule.kernels.native import RUN
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,6 +32,17 @@ if TYPE_CHECKING:
 
 WORTH_A_THREAD = 50_000
 """So many steps of an inner loop, some 20 µs, as long as it takes to wake a thread."""
+MOST = 1024
+"""No more threads than that."""
+
+LINE = 8  # words of a cache line
+OWNER, LOCK, UNLOCK, ARRIVED, TURN = 0, 1, 2, LINE, 2 * LINE
+WORKER = 3 * LINE
+STATE, CALLS = 0, LINE
+BEGIN, END, FUNCTION, TABLE, PART, SHARES, BUSY = range(2 * LINE, 2 * LINE + 7)
+"""Positions in the team's words; see `loops.team`."""
+TAKE, START, LEAVE, ATTEND, ANSWERED = range(5)
+"""What the team is asked for; see `loops.team.act`."""
 
 _threads: int | None = None
 
@@ -37,109 +56,150 @@ def spread(kernel: Callable[..., Any], count: int, steps: int, *arguments: Any) 
         steps: about how many steps of the inner loop they take together; few are not worth a second thread.
         arguments: for the kernel.
     """
-    shares = min(threads(), max(1, count), 1 + steps // WORTH_A_THREAD)
-    if shares == 1 or not _team_lock.acquire(blocking=False):  # another thread has the team: do without it
+    shares = min(threads(), max(1, count), 1 + steps // WORTH_A_THREAD, MOST)
+    if shares == 1:
         kernel(*arguments, 0, count)
         return
+    act, words, ticket = _act(), _words(), next(_tickets)
+    at, tasks = (
+        words.ctypes.data,
+        [
+            _Task(kernel, (*arguments, share * count // shares, (share + 1) * count // shares))
+            for share in range(1, shares)
+        ],
+    )
+    _hire(shares - 1)
     try:
-        working = _workers(shares - 1)
-        for share, worker in enumerate(working, 1):
-            worker.start_on(kernel, (*arguments, share * count // shares, (share + 1) * count // shares))
-        try:
-            kernel(*arguments, 0, count // shares)
-        finally:
-            errors = [worker.finish() for worker in working]
-        for error in errors:
-            if error is not None:
-                raise error
+        act(at, TAKE, ticket, 0)
+        if words[OWNER] != ticket:  # another thread has the team: do without it
+            kernel(*arguments, 0, count)
+            return
+        _tasks[1:shares] = tasks
+        act(at, START, 0, shares)
+        kernel(*arguments, 0, count // shares)
     finally:
-        _team_lock.release()
+        act(at, LEAVE, ticket, shares)
+    for task in tasks:
+        task.check()
 
 
-def together(enter: Callable[[int, int, int, int, int], object], words: Any, part: int, shares: int) -> None:
-    """Run a part of a compiled program on so many threads at once, this one among them.
+def together(enter: Callable[[int, int, int, int, int], object], part: int, shares: int) -> None:
+    """Run a part of a compiled program on so many threads at once, this one among them; alone if the team is taken.
 
     Args:
-        enter: the program, to be called with (task, part, me, shares, hurry); see `kernels.native`.
-        words: its table, where it says whether a thread that it has called is awake.
+        enter: the program, to be called with (task, part, me, shares, team); see `jit.emit`.
         part: which part of it.
         shares: how many threads.
     """
-    if shares == 1 or not _team_lock.acquire(blocking=False):
-        enter(RUN, part, 0, 1, 0)
-        return
-    try:
-        for me, worker in enumerate(_workers(shares - 1), 1):
-            enter(CALL, part, me, shares, 0)
-            if not words[ANSWER]:  # it sleeps
-                worker.start_on(enter, (RUN, part, me, shares, worker.hurry_at), awaited=False)
-        enter(RUN, part, 0, shares, 0)
-    finally:
-        _team_lock.release()
+    _hire(shares - 1)
+    enter(RUN, part, 0, shares, _words().ctypes.data)
 
 
-def _workers(count: int) -> list[_Worker]:
-    while len(_team) < count:
-        _team.append(_Worker())
-    return _team[:count]
+_tickets = count(1)
 
 
-_NOTHING: tuple[Callable[..., Any], tuple[Any, ...], bool] = (lambda: None), (), False
+@functools.cache
+def _act() -> Callable[[int, int, int, int], object]:
+    """What the compiled code does for Python, see `loops.team.act`: each call is one step, that nothing interrupts."""
+    return native.function(native.address("team.act", lambda: machine_code(loops("team").act, [], words=4)), 4)
 
 
-class _Worker(threading.Thread):
-    """A thread that waits for a kernel to run. It sleeps on a lock, so that it takes no processor from others."""
+@functools.cache
+def _words() -> np.ndarray[Any, np.dtype[np.int64]]:
+    """The words that all threads share."""
+    memory = np.zeros(WORKER * MOST + LINE, np.int64)
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(memory))  # workers look at it even while the process ends
+    words = memory[-memory.ctypes.data // memory.itemsize % LINE :]
+    for position, function in ((LOCK, "acquire"), (UNLOCK, "release")):
+        address = ctypes.cast(getattr(ctypes.pythonapi, f"PyThread_{function}_lock"), ctypes.c_void_p).value
+        words[position] = address or 0
+    return words
 
-    def __init__(self) -> None:
-        super().__init__(name="chainrule-kernel", daemon=True)
-        self.hurry = np.zeros(1, np.int64)  # not 0: somebody waits for this thread, which looks out for something else
-        self.hurry_at = self.hurry.ctypes.data
-        self._task = _NOTHING
+
+class _Task:
+    """A worker's share of a kernel."""
+
+    def __init__(self, kernel: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+        self._kernel, self._arguments = kernel, arguments
+        self._done = False
         self._error: BaseException | None = None
-        self._begin, self._end = threading.Lock(), threading.Lock()
-        self._begin.acquire()
-        self._end.acquire()
-        self.start()
-
-    def start_on(self, kernel: Callable[..., Any], arguments: tuple[Any, ...], awaited: bool = True) -> None:
-        self._task = kernel, arguments, awaited
-        self.hurry[0] = 1
-        self._begin.release()
-
-    def finish(self) -> BaseException | None:
-        self._end.acquire()
-        return self._error
 
     def run(self) -> None:
-        while True:
-            self._begin.acquire()
-            self.hurry[0] = 0
-            awaited, self._error = self._work()
-            if awaited:
-                self._end.release()
-
-    def _work(self) -> tuple[bool, BaseException | None]:
-        (kernel, arguments, awaited), self._task = self._task, _NOTHING  # a sleeping thread keeps no arrays alive
         try:
-            kernel(*arguments)
+            self._kernel(*self._arguments)
         except BaseException as error:  # handed to the thread that asked
-            return awaited, error
-        return awaited, None
+            self._error = error
+        self._done = True
+
+    def check(self) -> None:
+        """Raise the error that there was, if any."""
+        if self._error is not None:
+            raise self._error
+        if not self._done:
+            raise RuntimeError("a thread that shared the work of a kernel was interrupted")
 
 
-_team: list[_Worker] = []
-_team_lock = threading.Lock()
+_tasks: list[_Task | None] = [None] * MOST  # by worker; who has the team writes them
+_hired: list[int] = []
+_hiring = threading.Lock()
+_threads_of: dict[int, int] = {}  # the workers' threads
 
 
-def _forget_team() -> None:
-    """In a forked process there are no workers, whatever the list says."""
-    global _team_lock
-    _team.clear()
-    _team_lock = threading.Lock()
+def _hire(number: int) -> None:
+    """See that there are so many workers. If this is interrupted, it goes on the next time."""
+    if len(_hired) >= number:
+        return
+    words = _words()
+    with _hiring:
+        for me in range(len(_hired) + 1, number + 1):
+            for position in (BEGIN, END):
+                if not words[WORKER * me + position]:
+                    words[WORKER * me + position] = _taken_lock()
+            threading.Thread(target=_work, args=(me, words), name="chainrule-kernel", daemon=True).start()
+            _hired.append(me)
+
+
+def _taken_lock() -> int:
+    """A lock of Python's that is taken, for compiled code, where no signal ends the wait for it."""
+    allocate, acquire = ctypes.pythonapi.PyThread_allocate_lock, ctypes.pythonapi.PyThread_acquire_lock
+    allocate.restype, acquire.argtypes = ctypes.c_void_p, (ctypes.c_void_p, ctypes.c_int)
+    lock: int | None = allocate()
+    if lock is None:
+        raise MemoryError("no memory for a lock")
+    acquire(lock, 1)
+    return lock
+
+
+def _work(me: int, words: np.ndarray[Any, np.dtype[np.int64]]) -> None:
+    """What the thread of a worker does: tasks, and in compiled code, where it sleeps, programs."""
+    if _threads_of.setdefault(me, threading.get_ident()) != threading.get_ident():
+        return  # the hiring of this worker was interrupted, and begun again
+    act, at = _act(), words.ctypes.data
+    while True:
+        try:
+            while True:
+                act(at, ATTEND, me, 0)
+                task, _tasks[me] = _tasks[me], None
+                if task is not None:
+                    task.run()
+                del task  # a sleeping thread keeps no arrays alive
+                act(at, ANSWERED, me, 0)
+        except BaseException:  # thrown into this thread from outside: the task is not done, and says so
+            _tasks[me] = None
+            act(at, ANSWERED, me, 0)
+
+
+def _after_fork() -> None:
+    """In a forked process there are no workers, whatever the lists say."""
+    global _hiring
+    _hiring = threading.Lock()
+    _hired.clear()
+    _threads_of.clear()
+    _words.cache_clear()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_team)
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def threads() -> int:
@@ -166,7 +226,7 @@ def set_num_threads(number: int) -> None:
     global _threads
     if number < 1:
         raise ValueError(f"set_num_threads: takes a number of at least 1, not {number}")
-    _threads = number
+    _threads = min(number, MOST)
 
 
 def _processors() -> int:

@@ -78,6 +78,8 @@ class MultiheadAttention(Module):
     Shapes: `in_proj_weight` (3 E, E), `in_proj_bias` (3 E,), `out_proj` a Linear of E to E.
     """
 
+    _parameter_names = ("in_proj_weight", "in_proj_bias")
+
     def __init__(
         self, embed_dim: int, num_heads: int, dropout: float = 0.0, bias: bool = True, batch_first: bool = False, *,
         generator: Generator | None = None, dtype: DTypeLike = DEFAULT,

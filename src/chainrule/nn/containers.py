@@ -118,6 +118,9 @@ class ParameterList(Module):
     def __getitem__(self, index: int) -> Parameter:
         return list(self)[index]
 
+    def __setitem__(self, index: int, value: Any) -> None:
+        setattr(self, str(range(len(self))[index]), value if isinstance(value, Parameter) else Parameter(value))
+
 
 class Identity(Module):
     """Gives back what it gets; arguments are accepted and ignored, so that it can stand in for any layer."""

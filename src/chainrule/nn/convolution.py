@@ -33,6 +33,7 @@ __all__ = [
 class _Convolution(Module):
     """What the three share: their numbers, and a weight and a bias that start alike."""
 
+    _parameter_names = ("weight", "bias")
     ndim = 2  # how many dimensions a picture has
     transposed = False
 

@@ -56,6 +56,8 @@ class Linear(Module):
     Shapes: (..., in_features) to (..., out_features); `weight` (out_features, in_features), `bias` (out_features,).
     """
 
+    _parameter_names = ("weight", "bias")
+
     def __init__(
         self, in_features: int, out_features: int, bias: bool = True, *, generator: Generator | None = None,
         dtype: DTypeLike = DEFAULT,

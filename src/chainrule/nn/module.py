@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
-from typing import TYPE_CHECKING, Any, Self, TypeVar, dataclass_transform
+from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar, dataclass_transform
 
 import numpy as np
 
@@ -56,6 +56,7 @@ class Module:
 
     training: bool = True
     _buffers: tuple[str, ...] = ()  # the names of attributes that are buffers, or None
+    _parameter_names: tuple[str, ...] = ()  # of those that are parameters, or None
     _pre_hooks: dict[int, Callable[..., Any]] | None = None
     _hooks: dict[int, Callable[..., Any]] | None = None
     _backward_hooks: dict[int, Callable[..., Any]] | None = None
@@ -110,6 +111,53 @@ class Module:
         return Handle(self, "_backward_hooks", hook)
 
     # The parts
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Assign an attribute; one that is a part of the state stays one.
+
+        Raises:
+            TypeError: what would silently drop a parameter, a buffer or a module from the state.
+        """
+        before = vars(self).get(name)
+        if value is not None and name in self._parameter_names and not isinstance(value, Parameter):
+            self._refuse(name, value, "parameter", "an nn.Parameter", f"change its values with {name}.copy_(...)")
+        if isinstance(value, Parameter) and name not in self._parameter_names:
+            vars(self)["_parameter_names"] = (*self._parameter_names, name)
+        if isinstance(value, (Parameter, Module)):
+            self._forget("_buffers", name)
+        elif value is not None:
+            if name in self._buffers and not isinstance(value, Tensor):
+                self._refuse(name, value, "buffer", "a Tensor", "delete it first")
+            if isinstance(before, Module):
+                self._refuse(name, value, "module", "an nn.Module", "delete it first")
+            if isinstance(before, (list, tuple, dict)):
+                self._check_list(name, before, value)
+        super().__setattr__(name, value)
+
+    def __delattr__(self, name: str) -> None:
+        super().__delattr__(name)
+        self._forget("_buffers", name)
+        self._forget("_parameter_names", name)
+
+    def _forget(self, names: str, name: str) -> None:
+        """Take a name off those of buffers or parameters."""
+        if name in getattr(self, names):
+            vars(self)[names] = tuple(other for other in getattr(self, names) if other != name)
+
+    def _check_list(self, name: str, before: Any, value: Any) -> None:
+        """Raise an error if parts in a list, tuple or dict were exchanged for what is none."""
+        parts = isinstance(value, (list, tuple, dict))
+        if [*_find("", before, Module)] and not (parts or [*_find("", value, Module)]):
+            self._refuse(name, value, "list of modules", "a list, tuple or dict of them", "delete it first")
+        if [*_find("", before, Parameter)]:
+            for path, tensor in _find("", value, Tensor) if parts else [("", value)]:
+                if not isinstance(tensor, Parameter):
+                    at = f"{name}.{path}".rstrip(".")
+                    self._refuse(at, tensor, "parameter", "an nn.Parameter", "delete it first")
+
+    def _refuse(self, name: str, value: Any, role: str, expected: str, instead: str) -> NoReturn:
+        given = f"cannot assign a {type(value).__name__} as {role} {name!r}"
+        raise TypeError(f"{type(self).__name__}: {given}: it must be {expected}, or None ({instead})")
 
     def register_buffer(self, name: str, tensor: Tensor) -> None:
         """Keep a Tensor that belongs to the state but is not learned, such as a running mean."""

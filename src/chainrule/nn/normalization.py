@@ -25,6 +25,7 @@ __all__ = ["BatchNorm1d", "BatchNorm2d", "GroupNorm", "LayerNorm", "RMSNorm"]
 class _BatchNorm(Module):
     dims: tuple[int, ...] = ()
     _buffers = ("running_mean", "running_var", "num_batches_tracked")
+    _parameter_names = ("weight", "bias")
 
     def __init__(
         self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1, affine: bool = True,
@@ -87,6 +88,8 @@ class BatchNorm2d(_BatchNorm):
 class _OverLast(Module):
     """What LayerNorm and RMSNorm share: the sizes of the last dimensions, and a weight of that shape."""
 
+    _parameter_names = ("weight", "bias")
+
     def __init__(
         self, normalized_shape: int | Sequence[int], eps: float | None = None, elementwise_affine: bool = True, *,
         dtype: DTypeLike = DEFAULT,
@@ -134,6 +137,8 @@ class RMSNorm(_OverLast):
 
 class GroupNorm(Module):
     """Each example brought to mean 0 and variance 1 in each of `num_groups` groups of its channels; scaled, shifted."""
+
+    _parameter_names = ("weight", "bias")
 
     def __init__(
         self, num_groups: int, num_channels: int, eps: float = 1e-5, affine: bool = True, *, dtype: DTypeLike = DEFAULT

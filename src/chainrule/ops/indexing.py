@@ -212,13 +212,65 @@ NUMPY[np.flip], NUMPY[np.roll], NUMPY[np.take_along_axis] = flip, roll, take_alo
 NUMPY[np.tril], NUMPY[np.triu], NUMPY[np.diagonal] = tril, triu, diagonal
 
 
-_BASIC = (int, np.integer, slice, NoneType, EllipsisType)
+_BASIC = frozenset({int, slice, NoneType, EllipsisType})
 
 
 def is_basic(index: Any) -> bool:
     """Whether an index is made of integers, slices, None and ... alone, so that it takes no element twice."""
-    parts = index if isinstance(index, tuple) else (index,)
-    return all(isinstance(part, _BASIC) and not isinstance(part, bool) for part in parts)
+    for part in index if type(index) is tuple else (index,):
+        if type(part) not in _BASIC and not isinstance(part, np.integer):
+            return False
+    return True
+
+
+def is_basic_with_tensors(index: Any) -> bool:
+    """Whether an index is basic but for tensors of one number, whose value a traced function does not know."""
+    return all(is_basic(part) or _is_number(part) for part in (index if type(index) is tuple else (index,)))
+
+
+def _is_number(part: Any) -> bool:
+    """Whether a part of an index is a whole number, or a tensor of one."""
+    if type(part) is int or isinstance(part, np.integer):
+        return True
+    return getattr(part, "ndim", None) == 0 and part.dtype.kind in "iu"
+
+
+def torch_order(index: tuple[Any, ...], ndim: int) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    """An index with arrays as PyTorch reads it, in two: the first for the input, the second for what that gives.
+
+    To NumPy, a number beside arrays is one more array: in x[0, :, [0, 1]] a slice stands between arrays, so their
+    dimension comes first. PyTorch takes x[0] before it looks at the arrays. And an ellipsis that stands for no
+    dimension is like a slice between arrays to NumPy, and nothing to PyTorch.
+
+    Args:
+        index: integers, slices, None, ... and arrays.
+        ndim: how many dimensions there are to index.
+
+    Returns:
+        The two; the first is empty where the second alone says it all.
+    """
+    parts = list(index)
+    position = next((i for i, part in enumerate(parts) if part is ...), None)
+    if position is not None:
+        parts[position : position + 1] = [slice(None)] * (ndim - sum(_dimensions(part) for part in parts))
+    numbers = [_is_number(part) for part in parts]
+    arrays = [not number and not is_basic(part) for part, number in zip(parts, numbers, strict=True)]
+    met = [i for i in range(len(parts)) if numbers[i] or arrays[i]]
+    if not any(numbers) or met[-1] - met[0] + 1 == len(met):  # nothing stands between them
+        return (), tuple(parts)
+    first: list[Any] = []
+    second: list[Any] = []
+    for part, number, array in zip(parts, numbers, arrays, strict=True):
+        first += [slice(None)] * _dimensions(part) if array else [part]
+        second += [] if number else [part if array else slice(None)]
+    return tuple(first), tuple(second)
+
+
+def _dimensions(part: Any) -> int:
+    """How many dimensions a part of an index stands for."""
+    if part is None or part is ... or isinstance(part, bool):
+        return 0
+    return part.ndim if getattr(part, "dtype", None) == np.bool_ else 1
 
 
 def _row(input: Array) -> Any:

@@ -1,4 +1,4 @@
-"""What compiled programs (`chainrule.jit`) are made of besides loops and `numbers`: pointers, BLAS, and threads."""
+"""What compiled programs (`chainrule.jit`) are made of besides loops, `numbers` and `team`: BLAS, kernels, checks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from chainrule.kernels.compile import inner
 from chainrule.kernels.job import ADDRESS as KERNEL_ADDRESS
 from chainrule.kernels.loops.memory import pointer
 from chainrule.kernels.loops.tile import vector_code as intrinsic
-from chainrule.kernels.native import ANSWER, BEFORE, CONTROL, GET_THREADS, SET_THREADS
+from chainrule.kernels.native import BEFORE, GET_THREADS, SET_THREADS
 
 cgutils: Any = untyped_helpers
 
@@ -222,123 +222,3 @@ def minimum(x: Any, y: Any) -> Any:
 def power(x: Any, y: Any) -> Any:
     """x to the power y."""
     return x**y
-
-
-# Threads that run one program together. They share a few words of memory, far enough apart that no two lie in one
-# cache line, at the address table[CONTROL]: how many have arrived, in which round they are, and for each thread where
-# it is, which run it is called to, and which part of the program that is.
-
-LINE = 8  # words of a cache line
-ARRIVED, TURN = 0, LINE
-STATE, CALLS, PART = 0, LINE, 2 * LINE  # of a thread's own words, which begin at 3 LINE times its number
-ASLEEP, LOOKING_OUT, CALLED = 0, 1, 2
-PATIENCE, POLITENESS, NAP = 200_000, 150_000, 50
-"""So many looks at memory, about 150 µs, before a thread goes to sleep for good; so many, about 100 µs, before it naps,
-as it must where other programs want the processors: the thread that it waits for then runs in its place; and for how
-many microseconds, of which the system makes twice as many: a thread should not nap while another does a short stage."""
-
-
-@intrinsic
-def _load(typing_context: Any, words: Any, at: Any) -> Any:
-    """The word words[at]."""
-
-    def generate(context: Any, b: Any, signature: Any, values: Any) -> Any:
-        return b.load_atomic(b.gep(values[0], [values[1]]), "seq_cst", 8)
-
-    return types.int64(words, types.int64), generate
-
-
-@intrinsic
-def _store(typing_context: Any, words: Any, at: Any, value: Any) -> Any:
-    """Let words[at] be this."""
-
-    def generate(context: Any, b: Any, signature: Any, values: Any) -> Any:
-        b.store_atomic(values[2], b.gep(values[0], [values[1]]), "seq_cst", 8)
-        return context.get_dummy_value()
-
-    return types.void(words, types.int64, types.int64), generate
-
-
-@intrinsic
-def _add(typing_context: Any, words: Any, at: Any, value: Any) -> Any:
-    """Add to words[at]; what it was."""
-
-    def generate(context: Any, b: Any, signature: Any, values: Any) -> Any:
-        return b.atomic_rmw("add", b.gep(values[0], [values[1]]), values[2], "seq_cst")
-
-    return types.int64(words, types.int64, types.int64), generate
-
-
-@intrinsic
-def _change(typing_context: Any, words: Any, at: Any, before: Any, after: Any) -> Any:
-    """Change words[at] if it is `before`; whether it was."""
-
-    def generate(context: Any, b: Any, signature: Any, values: Any) -> Any:
-        word = b.gep(values[0], [values[1]])
-        return b.extract_value(b.cmpxchg(word, values[2], values[3], "seq_cst", "seq_cst"), 1)
-
-    return types.boolean(words, types.int64, types.int64, types.int64), generate
-
-
-@intrinsic
-def _nap(typing_context: Any) -> Any:
-    """Let another thread have this processor for a moment."""
-
-    def generate(context: Any, b: Any, signature: Any, values: Any) -> Any:
-        word = ir.IntType(32)
-        function = cgutils.get_or_insert_function(b.module, ir.FunctionType(word, [word]), "usleep")
-        b.call(function, [ir.Constant(word, NAP)])
-        return context.get_dummy_value()
-
-    return types.void(), generate
-
-
-@inner
-def wait(table: Any, shares: int) -> None:
-    """Go on when all threads have come here."""
-    if shares == 1:
-        return
-    words = pointer(table[CONTROL], i8)
-    here = _load(words, TURN)
-    if _add(words, ARRIVED, 1) == shares - 1:
-        _store(words, ARRIVED, 0)
-        _store(words, TURN, here + 1)
-        return
-    looks = 0
-    while _load(words, TURN) == here:
-        looks += 1
-        if looks > POLITENESS:  # the others have lost their processor
-            _nap()
-
-
-@inner
-def call(table: Any, part: int, me: int) -> None:
-    """Call a thread that is looking out to the next run; the answer is 0 if it sleeps and must be woken another way."""
-    hold_blas(table)  # before others use it
-    words, mine = pointer(table[CONTROL], i8), 3 * LINE * me
-    while True:
-        now = _load(words, mine + STATE)
-        if now == ASLEEP:
-            _store(words, mine + STATE, CALLED)
-            table[ANSWER] = 0
-            return
-        if now == LOOKING_OUT and _change(words, mine + STATE, LOOKING_OUT, CALLED):
-            _store(words, mine + PART, part)
-            _add(words, mine + CALLS, 1)
-            table[ANSWER] = 1
-            return
-
-
-@inner
-def next_part(table: Any, me: int, hurry: Any) -> int:
-    """Look out for the next run for a while: the part that this thread is called to, or -1 if it is to go to sleep."""
-    words, mine = pointer(table[CONTROL], i8), 3 * LINE * me
-    before = _load(words, mine + CALLS)
-    _store(words, mine + STATE, LOOKING_OUT)
-    looks = 0
-    while _load(words, mine + CALLS) == before:
-        looks += 1
-        if (looks > PATIENCE or hurry[0] != 0) and _change(words, mine + STATE, LOOKING_OUT, ASLEEP):
-            return -1
-    part: int = _load(words, mine + PART)
-    return part
