@@ -29,6 +29,8 @@ def draw(name: str, shape: Any, generator: np.random.Generator | None = None, **
 
 def manual_seed(seed: int) -> np.random.Generator:
     """Start the default generator anew: the same seed gives the same draws, bit by bit. Returns the generator."""
+    if mode.trace is not None:
+        mode.trace.refuse("manual_seed()")
     generator = default_generator()
     generator.bit_generator.state = np.random.default_rng(seed).bit_generator.state
     return generator

@@ -83,7 +83,7 @@ class Tensor:
         self, data: ArrayLike | Tensor, dtype: DTypeLike | None = None, requires_grad: builtins.bool = False
     ) -> None:
         array = _as_array(data, dtype, copy=True)
-        self._data = array if mode.trace is None else mode.trace.constant(array)
+        self._data = array if mode.trace is None else mode.trace.made_of(data, array)
         self._node, self._version, self._view, self._sharers = None, [0], None, None
         if requires_grad:
             self.requires_grad_()
@@ -621,7 +621,8 @@ def from_numpy(array: NDArray[Any]) -> Tensor:
     """
     if not isinstance(array, np.ndarray):
         raise TypeError(f"from_numpy: takes an array, not {type(array).__name__}")
-    return Tensor._wrap(_as_array(array, None, copy=False))
+    made = _as_array(array, None, copy=False)
+    return Tensor._wrap(made if mode.trace is None else mode.trace.made_of(array, made))
 
 
 def as_tensor(data: ArrayLike | Tensor, dtype: DTypeLike | None = None) -> Tensor:
@@ -629,7 +630,7 @@ def as_tensor(data: ArrayLike | Tensor, dtype: DTypeLike | None = None) -> Tenso
     if isinstance(data, Tensor) and dtype in (None, data.dtype):
         return data
     array = _as_array(data, dtype, copy=False)
-    return Tensor._wrap(array if mode.trace is None or array is data else mode.trace.constant(array))
+    return Tensor._wrap(array if mode.trace is None else mode.trace.made_of(data, array))
 
 
 _TORCH_NAMES = {"axis": "dim", "axes": "dims", "keepdims": "keepdim"}

@@ -15,7 +15,10 @@ from chainrule.jit import jit
 from chainrule.jit.guards import alike, exact
 from chainrule.ops import operation
 
-pytestmark = pytest.mark.usefixtures("interpreted")
+pytestmark = [
+    pytest.mark.usefixtures("interpreted"),
+    pytest.mark.filterwarnings("ignore:jit.* is compiled in nearly every call:RuntimeWarning"),
+]
 
 
 class Pair(NamedTuple):

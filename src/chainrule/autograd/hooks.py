@@ -27,6 +27,8 @@ class Handle:
     def __init__(self, owner: Any, attribute: str, hook: Callable[..., Any]) -> None:
         if not callable(hook):
             raise TypeError(f"a hook must be a function, not {type(hook).__name__}")
+        if mode.trace is not None:
+            mode.trace.check_hook(owner)
         self._hooks: dict[int, Callable[..., Any]] = getattr(owner, attribute) or {}
         self._key = next(_keys)
         self._hooks[self._key] = hook

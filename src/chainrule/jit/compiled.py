@@ -6,6 +6,7 @@ import functools
 import os
 import threading
 import weakref
+from dataclasses import dataclass
 from types import MethodType
 from typing import TYPE_CHECKING, Any
 
@@ -15,12 +16,13 @@ from chainrule.autograd.mode import mode
 from chainrule.errors import CaptureError
 from chainrule.jit import report
 from chainrule.jit.emit import NAMES
-from chainrule.jit.frames import user_line
+from chainrule.jit.frames import user_line, warn
 from chainrule.jit.graph import Value, dense, lies_evenly
-from chainrule.jit.guards import exact
+from chainrule.jit.guards import DictEntries, ListEntries, exact, shown
+from chainrule.jit.observe import has_tracer
 from chainrule.jit.program import Program
 from chainrule.jit.schedule import plan
-from chainrule.jit.settings import UnsettledError
+from chainrule.jit.settings import Number, UnsettledError
 from chainrule.jit.trace import GRADIENT, Trace
 from chainrule.jit.tracer import Tracer, Untraceable
 from chainrule.kernels import team
@@ -29,13 +31,18 @@ from chainrule.kernels.native import DONE
 from chainrule.tensor import Tensor, from_numpy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
 
 PROGRAMS = 4
 """So many programs are kept for the same shapes, for modules that go back and forth between two states, say."""
+
+
+PATIENCE = 8
+"""After so many compilations in a row, or in one call of five over a longer time, there is a warning."""
+_WARMTH = 4  # of a compilation; a call that needs none cools by 1
 
 
 _ndarray = np.ndarray
@@ -52,6 +59,9 @@ class Compiled:
     def __init__(self, function: Callable[..., Any]) -> None:
         self.function = function
         self.programs: dict[Any, list[Replay]] = {}
+        self.unrepeatable: str | None = None  # what the last trace did that no program can do again
+        self.heat = 0  # how often it was compiled of late
+        self.warned = False
         self.lock = threading.RLock()  # a program has one memory, so it runs for one thread at a time
         functools.update_wrapper(self, function, updated=())
         _all.add(self)
@@ -70,17 +80,47 @@ class Compiled:
         with self.lock:
             for replay in self.programs.get(key, ()):
                 if replay.guards.hold():
+                    if self.heat:
+                        self.heat -= 1
                     return replay(arrays)
-            return self._traced(key, arguments, options, arrays)
+            reason = self._reason(key, arguments, options)
+            try:
+                return self._traced(key, arguments, options, arrays)
+            finally:
+                self._warm(reason)
+
+    def _reason(self, key: Any, arguments: Any, options: Any) -> str:
+        """Why no program applies."""
+        if self.unrepeatable is not None:
+            return self.unrepeatable
+        programs = self.programs.get(key)
+        if programs:
+            return programs[0].guards.broken() or "something else has changed"
+        given = ", ".join([*map(shown, arguments), *(f"{name}={shown(value)}" for name, value in options.items())])
+        return f"its arguments are new: {given}" if given else "it has not been compiled before"
+
+    def _warm(self, reason: str) -> None:
+        """It has been compiled once more."""
+        self.heat += _WARMTH
+        if self.heat > PATIENCE * _WARMTH and not self.warned:
+            self.warned = True
+            name = getattr(self.function, "__name__", type(self.function).__name__)
+            warn(
+                f"jit: {name} is compiled in nearly every call, which is slower than not to compile it; the last time "
+                f"because {reason}. What changes from call to call should be a Tensor among the arguments, be changed "
+                f"in place, or stay outside"
+            )
 
     def _traced(self, key: Any, arguments: Any, options: Any, arrays: list[Any]) -> Any:
         """Write the call down, compile what was written, and run that."""
         trace = Trace()
         sources: list[Value] = []
+        others: list[Any] = []  # arguments that are no arrays
         outputs: list[Tracer] = []
 
         def traced(x: Any) -> Any:
             if not isinstance(x, (Tensor, np.ndarray)):
+                others.append(x)
                 return x
             if isinstance(x, Tensor) and x.requires_grad and mode.recording:
                 raise CaptureError(
@@ -95,26 +135,56 @@ class Compiled:
         def output(x: Any) -> Any:
             if isinstance(x, np.ndarray):
                 raise trace.refused("an array is returned, with the values of the first call for ever: return a Tensor")
+            if isinstance(x, (list, tuple, dict)):
+                return _Fixed(x)
+            if type(x) is Number:
+                return _Scalar(trace.host.slot(x), type(x.value))
             if not isinstance(x, Tensor):
                 return x
             outputs.append(trace.lift(x))
             return _Output(len(outputs) - 1)
 
-        replay = None
+        replay = self.unrepeatable = None
+        recording = mode.recording, mode.anomaly
         given, named = _mapped(arguments, traced), _mapped(options, traced)
-        mode.trace = trace
+        containers = [
+            (x, DictEntries(x) if isinstance(x, dict) else ListEntries(x)) for x in _containers((given, named))
+        ]
+        observer = trace.observer
+
+        def is_kept(x: Any) -> bool:
+            """Whether a list or dict is from outside, and returned as it is."""
+            return observer.knows(x) and not has_tracer(x)
+
         try:
-            form = _mapped(self.function(*given, **named), output)
+            observer.start(self.function, others)
+            mode.trace = trace
+            form = _mapped(self.function(*given, **named), output, is_kept)
+            observer.close()
+            if any(not entries.unchanged(container) for container, entries in containers):
+                raise trace.refused(
+                    "a list or dict among the arguments is changed, which the caller would not see: return it instead"
+                )
+            if (mode.recording, mode.anomaly) != recording:
+                trace.refuse("set_grad_enabled() or the like without `with`")
+            assigned = [
+                (target, _Fixed(value) if observer.is_fixed(value) else _mapped(value, output))
+                for target, _, value, _ in observer.assignments()
+            ]
+            self.unrepeatable = observer.unrepeatable()
             if trace.error is not None:  # the function has caught it
                 raise trace.error
-            replay = Replay(trace, sources, outputs, form)
+            replay = Replay(trace, sources, outputs, form, assigned)
         except UnsettledError:
-            pass
+            self.unrepeatable = "an optimizer makes new state in it, so that it runs eagerly"
         except Untraceable as error:
             raise CaptureError(f"jit: {error}, which a compiled function cannot know{_line(error)}") from error
         finally:
             mode.trace = None
+            mode.recording, mode.anomaly = recording
+            observer.stop()
             trace.restore()
+            observer.undo(failed=replay is None)
             if replay is None:
                 trace.forget_starts()
         if replay is None:
@@ -125,21 +195,27 @@ class Compiled:
         except cannot_compile() as error:
             give_up(error)
             trace.restore()
+            observer.undo(failed=True)
             return self.function(*arguments, **options)
-        known = self.programs.setdefault(key, [])
-        known.insert(0, replay)
-        del known[PROGRAMS:]
+        if self.unrepeatable is None:
+            known = self.programs.setdefault(key, [])
+            known.insert(0, replay)
+            del known[PROGRAMS:]
         return result
 
-    def explain(self, code: bool = False) -> str:
+    def explain(self, code: bool = False, guards: bool = False) -> str:
         """The programs that have been compiled, as tables of their stages with shapes, arithmetic, memory and time.
 
         Args:
             code: give their text instead, as Numba compiles it.
+            guards: list instead what each depends on: where one of that has changed, another program is made.
         """
-        programs = [replay.program for replays in self.programs.values() for replay in replays]
-        if not programs:
+        replays = [replay for kept in self.programs.values() for replay in kept]
+        if not replays:
             return "nothing is compiled before the first call"
+        if guards:
+            return "\n\n".join(str(replay.guards) for replay in replays)
+        programs = [replay.program for replay in replays]
         return "\n\n".join(program.code if code else report.explain(program) for program in programs)
 
 
@@ -147,50 +223,66 @@ class _Output(int):
     """Stands for a Tensor in what the function returned."""
 
 
+@dataclass(frozen=True)
+class _Fixed:
+    """Something that the function assigned that is the same in all runs."""
+
+    value: Any
+
+
+@dataclass(frozen=True)
+class _Scalar:
+    """Stands for a number of the optimizer in what the function returned: where the program has it, and its type."""
+
+    slot: int
+    kind: type
+
+
 class Replay:
     """One program with what belongs to it: outputs to copy, gradients to hang onto leaves, checks that it applies."""
 
     program: Program
 
-    def __init__(self, trace: Trace, sources: Sequence[Value], outputs: Sequence[Tracer], form: Any) -> None:
+    def __init__(
+        self,
+        trace: Trace,
+        sources: Sequence[Value],
+        outputs: Sequence[Tracer],
+        form: Any,
+        assigned: Sequence[tuple[str, Any]],
+    ) -> None:
         self.trace, self.sources, self.form = trace, sources, form
         self.guards = trace.host.guards
         self.changes, self.outputs, self.gradients = trace.finished(outputs)
         self._write()
+        for target, value in assigned:
+            host = trace.host
+            fixed = type(value) is _Fixed
+            code = host.name(value.value) if fixed else f"{host.name(functools.partial(self._result, value))}()"
+            host.after.append(f"{target} = {code}")
 
     def _write(self) -> None:
         """Write down what Python has to look at before each run, and to do after it."""
         trace, host, guards = self.trace, self.trace.host, self.guards
-        for module, training in trace.modules.values():
-            name, hooks, what = host.name(module), _hooks(module), type(module).__name__
-            guards.same(f"{name}.training", f"{what}.training", training)
-            if hooks is None:
-                guards.add(f"not ({name}._pre_hooks or {name}._hooks or {name}._backward_hooks)", what, "has no hooks")
-            else:
-                guards.add(f"{host.name(_hooks)}({name}) == {host.name(hooks)}", what, "has its hooks")
         for ref, array, node in trace.tensors.values():
-            same = f"_t._data is {host.name(array)} and _t._node is {host.name(node)}"
-            what = f"a tensor of shape {array.shape}"
-            guards.add(f"(_t := {host.name(ref)}()) is not None and {same}", what, "has its memory and gradients")
+            tensor, what = ref(), f"a tensor of shape {array.shape}"
+            if tensor is not None and trace.observer.knows(tensor):
+                name, what, held = host.name(tensor), trace.observer.label(tensor), ""
+            else:
+                name, held = "_t", f"(_t := {host.name(ref)}()) is not None and "
+            guards.add(f"{held}{name}._data is {host.name(array)}", what, "has the same memory")
+            guards.add(
+                f"{held}{name}._node is {host.name(node)}", what, "requires gradients" if node else "requires none"
+            )
         for leaf in trace.leaves.values():
             name, hooks = host.name(leaf), tuple(leaf.hooks or ())
             what = f"a tensor of shape {leaf.shape}"
             guards.add(f"(not {name}.hooks or tuple({name}.hooks) == {hooks})", what, "has its hooks")
         for optimizer, position, state in trace.states:  # another state may be loaded
-            what = f"{type(optimizer).__name__}.state"
-            guards.add(f"{host.name(optimizer)}.state.get({position}) is {host.name(state)}", what, "is the same")
+            what = f"{trace.observer.label(optimizer)}.state[{position}]"
+            guards.same(f"{host.name(optimizer)}.state.get({position})", what, state)
         for state, key, array in trace.remembered.values():
-            guards.add(f"{host.name(state)}.get({key!r}) is {host.name(array)}", repr(key), "is the same array")
-        for optimizer, _ in trace.optimizers.values():
-            name, groups = f"{host.name(optimizer)}.param_groups", optimizer.param_groups
-            what = f"{type(optimizer).__name__}.param_groups"
-            guards.add(f"len({name}) == {len(groups)}", what, "has its length")
-            for i, group in enumerate(groups):
-                guards.add(
-                    f"{name}[{i}] is {host.name(group)} and len({name}[{i}]['params']) == {len(group['params'])}",
-                    f"{what}[{i}]",
-                    "has its parameters",
-                )
+            guards.same(f"{host.name(state)}.get({key!r})", f"{trace.mappings[id(state)].label}[{key!r}]", array)
         made = {id(leaf) for leaf, _ in self.gradients}
         looked = list(trace.looked.values())
         looked += [leaf for leaf, _ in self.gradients if id(leaf) not in {**trace.zeroed, **trace.looked}]
@@ -233,11 +325,20 @@ class Replay:
                 self.remember(new)
             elif progress > 0:
                 self._give_up_gradients()
-        if type(self.form) is _Output:
-            return Tensor._wrap(program.array(self.outputs[self.form]).copy())
-        return _mapped(
-            self.form, lambda x: Tensor._wrap(program.array(self.outputs[x]).copy()) if isinstance(x, _Output) else x
-        )
+        return self._result(self.form)
+
+    def _result(self, form: Any) -> Any:
+        """What the function returned or assigned, with the numbers of the last run."""
+        if type(form) is _Output:
+            return Tensor._wrap(self.program.array(self.outputs[form]).copy())
+        return _mapped(form, self._leaf)
+
+    def _leaf(self, x: Any) -> Any:
+        if type(x) is _Fixed:
+            return x.value
+        if type(x) is _Scalar:
+            return x.kind(self.program.numbers[x.slot])
+        return self._result(x) if type(x) is _Output else x
 
     def _give_up_gradients(self) -> None:
         """After half a run there are none, neither the old ones nor the new; and what changes in place has changed."""
@@ -257,16 +358,23 @@ def jit(function: Callable[..., Any]) -> Compiled:
         step = chainrule.jit(train_step)
         loss = step(images, labels)
 
-    The first call for each combination of shapes and types is written down operation by operation; it and later calls
-    replay that, compiled: elementwise steps and reductions fused into single loops, memory planned, no Python in
-    between. Parameters, buffers, what optimisers remember and their settings are read and written where they are, so
+    The first call for each combination of shapes and types is traced, operation by operation; it and later calls replay
+    that, compiled: elementwise steps and reductions fused into single loops, memory planned, no Python in between.
+    Parameters, buffers, what optimisers remember and their settings are read and written where they are, so
     `state_dict`, schedules and checkpoints work as ever. Random draws (Dropout, `chainrule.randn`) are made anew by
     each call, from the same generator. Where nothing can be compiled, the function runs as it is, after one warning.
 
-    **What stays as the first call found it.** The function's own Python runs only while it is written down. So numbers
-    that it reads from outside, what it appends or prints, `np.random` and the elements of NumPy computations without
-    Tensors are those of that one time. A learning rate that it wants to read or change belongs to the optimiser's
-    groups, a number that changes from call to call into a Tensor.
+    **What it depends on.** Each variable from outside that the function reads, each attribute of modules, optimizers
+    and other objects, and what the lists, dicts and sets among them hold is checked before a run, in some microseconds;
+    `explain(guards=True)` lists it all. Where something has changed, such as a layer, a loss, a flag or a number, the
+    function is traced again, and the program is kept for when that comes back. So a number that changes in each call
+    belongs into a Tensor or into the optimizer's groups, which are read anew by each run. What the function assigns to
+    variables and attributes outside is assigned by each run. A function that is compiled in nearly every call warns,
+    and tells why.
+
+    **What is done once for each program.** Printing, writing to files, asking for the time, putting tensors into a list
+    outside, computing elements of NumPy's arrays without Tensors; reading attributes of objects that are written in C,
+    or of Python modules by a local name.
 
     Args:
         function: takes and returns Tensors, in tuples, lists and dicts if need be, and anything else. Arrays come to it
@@ -277,17 +385,11 @@ def jit(function: Callable[..., Any]) -> Compiled:
 
     Raises:
         CaptureError: on a call, for what cannot be compiled: a Python branch on a value, a shape that depends on
-            values, `print` or `item()` of a Tensor, a schedule's step; with the line. Nothing has been changed then.
-            Also for a gradient that is there from before, and would be added to: `zero_grad()` belongs inside.
+            values, `print` or `item()` of a Tensor, a schedule's step, `manual_seed`, a hook that is registered, a
+            layer that is replaced inside; with the line. Nothing has been changed then. Also for a gradient that is
+            there from before, and would be added to: `zero_grad()` belongs inside.
     """
     return Compiled(function)
-
-
-def _hooks(module: Any) -> Any:
-    """Which hooks a module has."""
-    if not (module._pre_hooks or module._hooks or module._backward_hooks):
-        return None
-    return [tuple(hooks or ()) for hooks in (module._pre_hooks, module._hooks, module._backward_hooks)]
 
 
 def _line(error: Untraceable) -> str:
@@ -328,14 +430,25 @@ def _own(x: Any) -> Any:
     return Tensor._wrap(x._data.copy()) if isinstance(x, Tensor) else x
 
 
-def _mapped(x: Any, function: Callable[[Any], Any]) -> Any:
+def _mapped(x: Any, function: Callable[[Any], Any], is_leaf: Callable[[Any], bool] | None = None) -> Any:
     """The same nest of tuples, lists and dicts with every leaf replaced."""
+    if is_leaf is not None and is_leaf(x):
+        return function(x)
     if isinstance(x, (tuple, list)):
-        parts = [_mapped(part, function) for part in x]
+        parts = [_mapped(part, function, is_leaf) for part in x]
         return type(x)(*parts) if hasattr(x, "_fields") else type(x)(parts)
     if isinstance(x, dict):
-        return {key: _mapped(value, function) for key, value in x.items()}
+        return {key: _mapped(value, function, is_leaf) for key, value in x.items()}
     return function(x)
+
+
+def _containers(x: Any) -> Iterator[Any]:
+    """The lists and dicts inside a nest."""
+    for part in x.values() if isinstance(x, dict) else x:
+        if isinstance(part, (list, dict)):
+            yield part
+        if isinstance(part, (tuple, list, dict)):
+            yield from _containers(part)
 
 
 _all: weakref.WeakSet[Compiled] = weakref.WeakSet()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,8 +28,13 @@ def is_house(file: str) -> bool:
 def is_library(file: str) -> bool:
     """Whether a file of code belongs to Python's own library (such as `copy.deepcopy`) or to NumPy."""
     if file.startswith(_STANDARD):
-        return "-packages" + os.sep not in file  # where other people's packages are installed
+        return not is_installed(file)
     return file.startswith((_NUMPY, "<frozen "))
+
+
+def is_installed(file: str) -> bool:
+    """Whether a file of code belongs to a package that was installed."""
+    return f"-packages{os.sep}" in file  # site-packages, or Debian's dist-packages
 
 
 def callers() -> Iterator[FrameType]:
@@ -44,6 +50,15 @@ def callers() -> Iterator[FrameType]:
 def where() -> str:
     """The end of an error's message: the user's line."""
     return user_line([(frame.f_code.co_filename, frame.f_lineno) for frame in callers()][::-1])
+
+
+def warn(message: str) -> None:
+    """Warn of what the innermost of the user's lines has brought about."""
+    frame: FrameType | None = sys._getframe(0)
+    level = 1
+    while frame is not None and (is_house(frame.f_code.co_filename) or is_library(frame.f_code.co_filename)):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, RuntimeWarning, stacklevel=level)
 
 
 def user_line(lines: Sequence[tuple[str, int | None]]) -> str:

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from enum import Enum
+from operator import is_
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from chainrule.tensor import Tensor
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 
 class Names:
@@ -75,6 +78,10 @@ class Guards:
             condition = f"((_v := {code}) is {name} or {self.names[alike]}(_v, {name}))"
         self.add(condition, subject, f"is {shown(value)}", code)
 
+    def drop(self, code: str) -> None:
+        """Do without a condition."""
+        self._guards.pop(code, None)
+
     def compile(self) -> None:
         """Make `hold`."""
         conditions = " and ".join(guard.code for guard in self) or "True"
@@ -97,7 +104,7 @@ class Guards:
             was = guard.state.removeprefix("is ")
             if not present:
                 return f"{guard.subject} has changed"
-            return f"{guard.subject} is {f'another object ({was})' if present == was else f'{present}, not {was}'}"
+            return f"{guard.subject} is {f'another {was}' if present == was else f'{present}, not {was}'}"
         return None
 
     def __iter__(self) -> Iterator[Guard]:
@@ -105,6 +112,64 @@ class Guards:
 
     def __str__(self) -> str:
         return "\n".join(f"{guard.subject} {guard.state}" for guard in self)
+
+
+class ListEntries:
+    """What a list, set or deque holds, to be compared with what it holds later."""
+
+    def __init__(self, container: Any) -> None:
+        self.values = tuple(container)
+
+    def unchanged(self, container: Any) -> bool:
+        """Whether it still holds the same objects, or equal plain values, in the same order."""
+        if len(container) != len(self.values):
+            return False
+        return all(map(is_, container, self.values)) or all(map(alike, container, self.values))
+
+    def restore(self, container: Any) -> None:
+        """Make it hold that again."""
+        container.clear()
+        (container.update if isinstance(container, set) else container.extend)(self.values)
+
+
+class DictEntries:
+    """What a dict holds."""
+
+    def __init__(self, container: dict[Any, Any]) -> None:
+        self.keys, self.values = tuple(container), tuple(container.values())
+
+    def unchanged(self, container: dict[Any, Any]) -> bool:
+        """Whether it still holds the same objects, or equal plain values, under the same keys in the same order."""
+        if len(container) != len(self.keys):
+            return False
+        return self._identical(container) or (
+            all(map(alike, container, self.keys)) and all(map(alike, container.values(), self.values))
+        )
+
+    def restore(self, container: dict[Any, Any]) -> None:
+        """Make it hold that again."""
+        container.clear()
+        container.update(zip(self.keys, self.values, strict=True))
+
+    def _identical(self, container: dict[Any, Any]) -> bool:
+        return all(map(is_, container.values(), self.values)) and all(map(is_, container, self.keys))
+
+
+class PartEntries(DictEntries):
+    """What of a module's attributes can hold parameters or modules: all but plain values."""
+
+    def unchanged(self, container: dict[Any, Any]) -> bool:
+        """Whether these are the same objects under the same names in the same order."""
+        if len(container) == len(self.keys) and self._identical(container):
+            return True
+        parts, before = _parts(container.items()), _parts(zip(self.keys, self.values, strict=True))
+        return len(parts) == len(before) and all(
+            name == old_name and value is old for (name, value), (old_name, old) in zip(parts, before, strict=True)
+        )
+
+
+def _parts(entries: Iterable[tuple[str, Any]]) -> list[tuple[str, Any]]:
+    return [(name, value) for name, value in entries if not isinstance(value, PLAIN)]
 
 
 PLAIN = (
@@ -158,8 +223,9 @@ def shown(x: Any) -> str:
         return text if len(text) <= 40 else f"{text[:37]}..."
     if isinstance(x, tuple):
         return f"({', '.join(map(shown, x))}{',' if len(x) == 1 else ''})"
-    if hasattr(x, "shape") and hasattr(x, "dtype"):
-        return f"a {type(x).__name__} of shape {x.shape}"
+    kind = type(x).__name__
+    if isinstance(x, (Tensor, np.ndarray)):
+        return f"<{kind} {x.shape}>"
     if isinstance(x, type) or (callable(x) and hasattr(x, "__qualname__")):
         return str(x.__qualname__)
-    return f"a {type(x).__name__}"
+    return f"<{kind}>"

@@ -16,6 +16,7 @@ import numpy as np
 from chainrule.jit.frames import callers, is_house, is_library
 from chainrule.jit.guards import is_plain
 from chainrule.jit.tracer import Tracer, Untraceable
+from chainrule.tensor import Tensor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -218,6 +219,9 @@ class Settings(MutableMapping[str, Any]):
         if isinstance(value, (int, float, np.number)) and not isinstance(value, bool):
             return Number(self.trace, code, value)
         guards = self.trace.host.guards
+        if isinstance(value, list) and any(isinstance(part, Tensor) for part in value):
+            self.trace.observer.note(code, label, value)  # a group's parameters
+            return value
         if isinstance(value, (tuple, list)):
             guards.add(
                 f"type({code}) is {type(value).__name__} and len({code}) == {len(value)}", label, "has its length"

@@ -7,6 +7,7 @@ While it runs, `mode.trace` is set, and Tensors, the tape and optimisers come he
 
 from __future__ import annotations
 
+import threading
 import weakref
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -31,9 +32,11 @@ from chainrule.jit.graph import (
 from chainrule.jit.guards import exact
 from chainrule.jit.host import Host
 from chainrule.jit.kernels import STEPS
-from chainrule.jit.settings import Number, Settings
+from chainrule.jit.observe import Observer
+from chainrule.jit.settings import Number, Settings, UnsettledError
 from chainrule.jit.tracer import Tracer, Untraceable
 from chainrule.ops.dtypes import promote
+from chainrule.random import default_generator
 from chainrule.tensor import Tensor, explained
 
 if TYPE_CHECKING:
@@ -88,9 +91,10 @@ class Trace:
         self.leaves: dict[int, Leaf] = {}
         self.looked: dict[int, Leaf] = {}  # leaves that were found without a gradient
         self.zeroed: dict[int, tuple[Leaf, Any]] = {}  # leaves whose gradient is set, and what it was
-        self.generators: dict[int, tuple[np.random.Generator, Any]] = {}
-        self.modules: dict[int, tuple[Any, bool]] = {}
+        self.generators: dict[int, tuple[np.random.Generator, Any]] = {}  # and their states before the call
+        self.drawn_to: dict[int, Any] = {}  # their states after the last draw
         self.versions: list[list[int]] = []  # of Tensors from outside that are changed in place
+        self.observer = Observer(self)
 
     # Making values
 
@@ -156,6 +160,18 @@ class Trace:
         self.values.append(value)
         return Tracer(self, value)
 
+    def made_of(self, data: Any, array: NDArray[Any]) -> Tracer:
+        """The array of a new Tensor, which was made of the user's data: itself, or a copy.
+
+        An array from outside is read anew by each run. What the function has computed with NumPy is a constant.
+        """
+        if not isinstance(data, np.ndarray) or not self.observer.knows_memory(data):
+            return self.constant(array)
+        tracer = self.captured(data)
+        if array is data:
+            return tracer
+        return tracer.copy() if array.dtype == data.dtype else self.cast(tracer, array.dtype)
+
     def lift(self, x: Any, detached: bool = False) -> Any:
         """An input of an operation as the trace knows it: Tensors and arrays as Tracers, numbers as they are."""
         if type(x) is Number:
@@ -168,8 +184,7 @@ class Trace:
         if not isinstance(array, np.ndarray):
             return array.item() if isinstance(array, np.generic) else array
         if array is not x:
-            if id(x) not in self.tensors:
-                self.tensors[id(x)] = weakref.ref(x), array, x._node
+            self.watch(x)
             if x._node is not None and x.is_leaf:
                 self.leaves[id(x._node)] = x._node
             elif x._node is not None and mode.recording and not detached:
@@ -178,6 +193,11 @@ class Trace:
                     f"inside"
                 )
         return self.captured(array)
+
+    def watch(self, tensor: Tensor) -> None:
+        """The program depends on which memory a Tensor from outside has, and whether it requires gradients."""
+        if type(tensor._data) is np.ndarray and id(tensor) not in self.tensors:
+            self.tensors[id(tensor)] = weakref.ref(tensor), tensor._data, tensor._node
 
     def named(self, x: Any) -> Tracer:
         """An array or Tracer as a Tracer."""
@@ -417,10 +437,33 @@ class Trace:
 
     def drawn(self, name: str, generator: np.random.Generator, function: Callable[[], NDArray[Any]]) -> Any:
         """Random numbers: drawn anew from the same generator by each call."""
-        self.generators.setdefault(id(generator), (generator, generator.bit_generator.state))
+        if generator is default_generator():
+            self.watch_generator(generator)
+        elif not self.observer.knows(generator):
+            raise self.refused(
+                "random numbers of a generator that the compiled function makes are asked for, which would not begin "
+                "anew in each call: make it outside"
+            )
+        self._check_generator(generator)
         made = self.call(name, function, (), {})
         made.value.options["draws"] = True
+        self.drawn_to[id(generator)] = generator.bit_generator.state
         return made
+
+    def watch_generator(self, generator: np.random.Generator) -> None:
+        """A generator is known to the function, which must not use it but through us."""
+        if id(generator) not in self.generators:
+            state = generator.bit_generator.state
+            self.generators[id(generator)] = generator, state
+            self.drawn_to[id(generator)] = state
+
+    def _check_generator(self, generator: np.random.Generator) -> None:
+        unused = _same_state(generator.bit_generator.state, self.drawn_to[id(generator)])
+        if not unused and threading.active_count() == 1:  # else it may have been another thread
+            raise self.refused(
+                "a random generator is used by its own methods, whose numbers would be those of the first call for "
+                "ever: draw by chainrule's functions, such as rand(generator=...) and randperm, or outside"
+            )
 
     # What lives outside
 
@@ -451,6 +494,10 @@ class Trace:
             the outputs; the gradients of leaves.
         """
         self._check_arguments()
+        if default_generator.cache_info().currsize:  # it may have been made by the call
+            self.watch_generator(default_generator())
+        for generator, _ in self.generators.values():
+            self._check_generator(generator)
         changed = [
             (array, before, tracer.value) for tracer, before, array in self.cells.values() if tracer.value is not before
         ]
@@ -492,7 +539,7 @@ class Trace:
             x = self.ordered(x, np.array(x.value.example))
         return x.value
 
-    def settings(self, real: dict[str, Any], label: str) -> Any:
+    def settings(self, real: dict[str, Any], label: str) -> Settings:
         """An optimizer's options or state as the trace has them; one object for each mapping."""
         found = self.mappings.get(id(real))
         if found is None:
@@ -505,20 +552,36 @@ class Trace:
             code = code.replace(f"{settings.name}[", f"{settings.label}[")
         return code
 
-    def update(self, optimizer: Optimizer, position: int, parameter: Tensor, group: dict[str, Any]) -> None:
+    def groups(self, optimizer: Optimizer, groups: list[dict[str, Any]]) -> list[Any]:
+        """An optimizer's groups as the trace has them."""
+        label = f"{self.observer.label(optimizer)}.param_groups"
+        if id(optimizer) not in self.optimizers:
+            self.optimizers[id(optimizer)] = optimizer, set(optimizer.state)
+            guards, code = self.host.guards, f"{self.host.name(optimizer)}.param_groups"
+            guards.add(f"len({code}) == {len(groups)}", label, f"has {len(groups)} groups")
+            for number, group in enumerate(groups):
+                guards.same(f"{code}[{number}]", f"{label}[{number}]", group)
+        return [self.settings(group, f"{label}[{number}]") for number, group in enumerate(groups)]
+
+    def update(self, optimizer: Optimizer, position: int, parameter: Tensor, group: Any) -> None:
         """One parameter's step: the optimiser's `update`, on Tracers."""
+        self.optimizers.setdefault(id(optimizer), (optimizer, set(optimizer.state)))
+        if not isinstance(group, Settings):  # of an optimizer that the call has made
+            group = self.settings(group, type(optimizer).__name__)
+        if position not in optimizer.state:
+            optimizer.state[position] = optimizer.start(parameter._data, group.real)
+            if optimizer.state[position] and not self.observer.knows(optimizer):
+                raise UnsettledError  # made by this call, as it is by each: there is no state to go on from
         state = optimizer.state[position]
         value, gradient = self.lift(parameter), self.lift(parameter.grad)
         for tracer in (value, gradient):
             if not isinstance(tracer, Tracer):
                 raise Untraceable("an optimiser's step of something else than tensors")
         self.states.append((optimizer, position, state))
-        kind = type(optimizer).__name__
-        number = next(i for i, real in enumerate(optimizer.param_groups) if real is group)
-        options = self.settings(group, f"{kind}.param_groups[{number}]")
-        if options.get("maximize"):
+        if group.get("maximize"):
             gradient = -gradient
-        optimizer.update(value, gradient, self.settings(state, f"{kind}.state[{position}]"), options)
+        label = f"{self.observer.label(optimizer)}.state[{position}]"
+        optimizer.update(value, gradient, self.settings(state, label), group)  # type: ignore[arg-type]  # a mapping
 
     def refused(self, what: str) -> CaptureError:
         """The error for something that cannot be compiled. It counts even if the function catches it."""
@@ -562,14 +625,22 @@ class Trace:
         elif leaf.grad is not None:
             self.check_gradient(leaf)
 
-    def begin(self, optimizer: Optimizer) -> None:
-        """An optimiser's step begins."""
-        self.optimizers.setdefault(id(optimizer), (optimizer, set(optimizer.state)))
+    def check_hook(self, owner: Any) -> None:
+        """A hook is registered, on a module, a leaf or a result."""
+        if self.observer.knows(owner) or id(owner) in {id(node) for _, _, node in self.tensors.values()}:
+            self.refuse("registering a hook")
 
     def check_gradient(self, leaf: Leaf) -> None:
         """Gradients that were there before the call cannot be added to."""
         if leaf.grad is not None and _traced(leaf.grad) is None:
             raise self.refused(GRADIENT.format(leaf.shape))
+
+
+def _same_state(state: Any, other: Any) -> bool:
+    """Whether a generator would draw the same from two states."""
+    if isinstance(state, dict):
+        return all(_same_state(value, other[key]) for key, value in state.items())
+    return bool(np.all(state == other))
 
 
 def _traced(grad: Tensor | None) -> Tracer | None:

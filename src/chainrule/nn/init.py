@@ -14,7 +14,7 @@ import numpy as np
 
 from chainrule.autograd import no_grad
 from chainrule.errors import check
-from chainrule.random import default_generator
+from chainrule.random import default_generator, draw
 from chainrule.tensor import Tensor
 
 if TYPE_CHECKING:
@@ -26,12 +26,12 @@ T = TypeVar("T", bound=Tensor)
 
 def uniform_(tensor: T, a: float = 0.0, b: float = 1.0, generator: Generator | None = None) -> T:
     """Evenly between a and b."""
-    return _filled(tensor, a + (b - a) * (generator or default_generator()).random(tensor.shape))
+    return _filled(tensor, a + (b - a) * Tensor._wrap(draw("random", tensor.shape, generator)))
 
 
 def normal_(tensor: T, mean: float = 0.0, std: float = 1.0, generator: Generator | None = None) -> T:
     """From the normal distribution."""
-    return _filled(tensor, mean + std * (generator or default_generator()).standard_normal(tensor.shape))
+    return _filled(tensor, mean + std * Tensor._wrap(draw("standard_normal", tensor.shape, generator)))
 
 
 def trunc_normal_(
@@ -136,7 +136,7 @@ def fans(tensor: Tensor) -> tuple[int, int]:
     return tensor.shape[1] * field, tensor.shape[0] * field
 
 
-def _filled(tensor: T, values: NDArray[Any] | float) -> T:
+def _filled(tensor: T, values: Tensor | NDArray[Any] | float) -> T:
     with no_grad():
         return tensor.copy_(values)
 

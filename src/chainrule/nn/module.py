@@ -67,8 +67,6 @@ class Module:
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
         """Run `forward` between the hooks; an input that does not fit is an error that says in which layer."""
-        if mode.trace is not None:
-            mode.trace.modules[id(self)] = self, self.training
         try:
             for hook in list(self._pre_hooks.values()) if self._pre_hooks else ():
                 changed = hook(self, inputs)
@@ -240,6 +238,8 @@ class Module:
     def to(self, dtype: DTypeLike) -> Self:
         """Give all floating parameters and buffers another floating type."""
         kind = np.dtype(dtype)
+        if mode.trace is not None:
+            mode.trace.refuse("changing the type of parameters")
         check(self, kind.kind == "f", f"parameters are floats, they cannot become {kind}", TypeError)
         for tensor in (*self.parameters(), *self.buffers()):
             if tensor.dtype.kind == "f":

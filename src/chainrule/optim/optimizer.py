@@ -76,6 +76,8 @@ class Optimizer:
 
     def add_param_group(self, group: dict[str, Any]) -> None:
         """Add parameters with options of their own."""
+        if mode.trace is not None and mode.trace.observer.knows(self):
+            mode.trace.refuse("add_param_group()")
         check(self, isinstance(group, dict), "takes parameters or groups of them (dicts), not both", TypeError)
         given = group.get("params")
         ordered = not isinstance(given, (type(None), set, frozenset))
@@ -129,18 +131,16 @@ class Optimizer:
         if closure is not None:
             with enable_grad():
                 loss = closure()
-        if mode.trace is not None:
-            mode.trace.begin(self)
         owned = [(p, group) for group in self.param_groups for p in group["params"]]
         with np.errstate(all="ignore"):  # infinities and NaN are results, as they are of operations
             for position, (p, group) in enumerate(owned):
                 if (grad := p.grad) is None:
                     continue
-                if position not in self.state:
-                    self.state[position] = self.start(p._data, group)
                 if mode.trace is not None:  # a compiled function is being made of this step
                     mode.trace.update(self, position, p, group)
                 else:
+                    if position not in self.state:
+                        self.state[position] = self.start(p._data, group)
                     gradient = -grad._data if group.get("maximize") else grad._data
                     self.update(p._data, gradient, self.state[position], group)
                 p._version[0] += 1
@@ -163,6 +163,8 @@ class Optimizer:
 
     def state_dict(self) -> dict[str, Any]:
         """What is remembered and the options, in PyTorch's form: parameters are named by their position."""
+        if mode.trace is not None:
+            mode.trace.refuse_value("an optimizer's state_dict()")
         state = {position: copy.deepcopy(kept) for position, kept in self.state.items() if kept}
         number = itertools.count()
         groups = [{**options(g), "params": [next(number) for _ in g["params"]]} for g in self.param_groups]
@@ -175,6 +177,8 @@ class Optimizer:
             ValueError: no state, other numbers of groups or parameters, arrays that are missing or of other shapes,
                 or other options.
         """
+        if mode.trace is not None:
+            mode.trace.refuse("an optimizer's load_state_dict()")
         parameters = self._parameters()
         whole = isinstance(state_dict, Mapping) and state_dict.keys() >= {"state", "param_groups"}
         check(self, whole, "a state has the entries 'state' and 'param_groups', what was given has not")

@@ -1,0 +1,556 @@
+"""What a traced function reads and assigns outside besides arrays: what it reads becomes a guard.
+
+While a trace runs, reading an attribute of a module, an optimizer or another object is noted (see `classes`), so that a
+guard can ask before later runs: is `net.head` still this layer, `drop.p` still 0.5? Variables from outside are found in
+the code of the functions that run. Lists, dicts and sets count with what they hold. Plain values (numbers, texts, None,
+tuples of them) must be equal, all else the same object.
+
+What the function assigns to attributes and variables outside is undone after the trace, and assigned anew by each run
+of the program. What it does to a list, dict or set cannot be repeated: such a program serves for this one call.
+
+Not observed: attributes that code in C, Python's own library or NumPy keeps to itself; what is read by
+`object.__getattribute__`, `globals()` or the like; elements of NumPy's arrays, other than by operations.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+import threading
+import weakref
+from collections import UserDict, UserList, deque
+from collections.abc import Iterator
+from contextvars import ContextVar
+from enum import EnumType
+from types import BuiltinFunctionType, FunctionType, MappingProxyType, MethodType, ModuleType, SimpleNamespace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from chainrule.jit.classes import (
+    LIBRARIES,
+    MISSING,
+    OBSERVING,
+    attributes_of,
+    contents_of,
+    in_class,
+    is_descriptor,
+    is_observable,
+    keep_attribute,
+    package_of,
+    patch,
+    static_attribute,
+    unpatch,
+    users_bases,
+)
+from chainrule.jit.code import variables
+from chainrule.jit.frames import is_house, is_installed, is_library
+from chainrule.jit.guards import PLAIN, DictEntries, ListEntries, PartEntries
+from chainrule.jit.settings import Number
+from chainrule.jit.tracer import Tracer
+from chainrule.nn.module import Module
+from chainrule.ops.operation import Operation
+from chainrule.optim import Optimizer
+from chainrule.random import default_generator
+from chainrule.tensor import Tensor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from chainrule.jit.trace import Trace
+
+_LISTS, _DICTS = (list, set, deque), (dict, MappingProxyType)
+_NOT_RUN = {"__repr__", "__str__", "__format__", "__del__", "__reduce__", "__reduce_ex__", "__getstate__"}
+"""Special methods that a step does not run."""
+_ON_CREATION = {"__new__", "__init__", "__post_init__", "__init_subclass__", "__set_name__"}
+_FIXED = (type, ModuleType, BuiltinFunctionType, np.ufunc, Operation)
+"""What is the same wherever it is read."""
+
+
+class Assignment(NamedTuple):
+    """What a traced function has assigned outside.
+
+    Attributes:
+        target: the left side of the assignment, as code.
+        label: what is assigned to, in the user's words.
+        value: what is assigned.
+        undo: puts back what was there before.
+    """
+
+    target: str
+    label: str
+    value: Any
+    undo: Callable[[], None]
+
+
+class Observer:
+    """Notes what one traced call reads and assigns outside."""
+
+    def __init__(self, trace: Trace) -> None:
+        self.trace = trace
+        self.guards, self.names = trace.host.guards, trace.host.names
+        self._labels: dict[int, tuple[str, Any]] = {}  # objects from outside, by identity, in the user's words
+        self._created: dict[int, Any] = {}  # objects that the call has made
+        self._observed: set[tuple[int, str]] = set()  # attributes that have been read or assigned
+        self._attributes: dict[tuple[int, str], Assignment] = {}  # that have been assigned
+        self._variables: dict[str, _Variable] = {}  # that a function may assign
+        self._statics: dict[str, tuple[Any, str, Any, str]] = {}  # attributes of modules and classes that are read
+        self._containers: list[tuple[Any, ListEntries | DictEntries, str, str]] = []  # and their guards and labels
+        self._functions: dict[int, FunctionType] = {}  # whose code has been looked at
+        self._reads_classes = False  # whether one of them asks for an object's class
+        self._iterators: list[str] = []
+        self._random = _RandomStates()
+        self._classes: dict[type, None] = {}  # whose objects have been met
+        self._patched: list[type] = []
+        self._package = ""  # of the traced function
+
+    def start(self, function: Any, arguments: Iterable[Any]) -> None:
+        """Begin to observe a call of the function."""
+        self._patch(Module)
+        self._patch(Optimizer)
+        if default_generator.cache_info().currsize:  # else nobody has asked for it yet
+            self.trace.watch_generator(default_generator())
+        inner = function.__func__ if isinstance(function, MethodType) else function
+        if isinstance(inner, FunctionType):
+            self._package = str(inner.__module__).partition(".")[0]
+            self._visit(inner, own=True)
+        self._meet(function, getattr(function, "__name__", "the function"))
+        for position, argument in enumerate(arguments):
+            self._meet(argument, f"argument {position + 1}")
+
+    def stop(self) -> None:
+        """Observe no longer."""
+        while self._patched:
+            unpatch(self._patched.pop())
+
+    def knows(self, thing: Any) -> bool:
+        """Whether something was there before the call."""
+        return id(thing) in self._labels
+
+    def knows_memory(self, array: Any) -> bool:
+        """Whether an array is, or is a view of, one that was there before the call."""
+        while array is not None:
+            if self.knows(array):
+                return True
+            array = getattr(array, "base", None)
+        return False
+
+    def label(self, thing: Any) -> str:
+        """An object in the user's words."""
+        return self._labels.get(id(thing), (type(thing).__name__,))[0]
+
+    # Attributes that are read
+
+    def read(self, thing: Any, name: str, value: Any, reader: str) -> Any:
+        """Code of the file `reader` reads an attribute; returns what it is to get."""
+        if name == "__dict__":
+            self._read_all(thing, value, is_house(reader))
+            return value
+        if isinstance(thing, Optimizer) and name in ("param_groups", "state"):
+            return self._options(thing, name, value, reader)
+        if (id(thing), name) in self._observed:
+            return value
+        self._observed.add((id(thing), name))
+        own, member = name in attributes_of(thing), in_class(type(thing), name)
+        if isinstance(thing, Tensor) and not own:
+            return value  # a Tensor's own, which the trace looks after
+        label, outside = f"{self.label(thing)}.{name}", id(thing) not in self._created
+        code = f"{self.names[thing]}.{name}" if name.isidentifier() else f"getattr({self.names[thing]}, {name!r})"
+        if own or not is_descriptor(member):
+            if outside:
+                self.note(code, label, value)
+        elif isinstance(value, MethodType):
+            self._read_method(thing, name, code, label, value.__func__, reader)
+            return value
+        elif isinstance(member, property):
+            self._meet(member.fget, label)
+        else:  # what other descriptors give may be another object each time
+            self._meet(member, label)
+        self._meet(value, label)
+        return value
+
+    def _read_method(self, thing: Any, name: str, code: str, label: str, function: Any, reader: str) -> None:
+        """A method is read, to be called; with `super()` it may call those of the same name in the bases."""
+        self._meet(function, label)
+        bases = [base for base in users_bases(type(thing)) if isinstance(vars(base).get(name), FunctionType)]
+        for base in bases:
+            self.note(f"{self.names[base]}.{name}", f"{base.__name__}.{name}", vars(base)[name])
+        # an object's own method of that name stands before the class's; that of our own methods does not happen
+        if id(thing) not in self._created and (bases or name == "forward" or not is_house(reader)):
+            self.guards.same(f"{code}.__func__", label, function)
+
+    def _options(self, optimizer: Optimizer, name: str, value: Any, reader: str) -> Any:
+        """An optimizer's groups or state as the reader gets them."""
+        if id(optimizer) in self._created:
+            return value
+        if name == "param_groups":
+            return self.trace.groups(optimizer, value)
+        return value if is_house(reader) else self.trace.settings(value, f"{self.label(optimizer)}.state")
+
+    def absent(self, thing: Any, name: str) -> None:
+        """Code asks for an attribute that is not there."""
+        if (id(thing), name) in self._observed or id(thing) in self._created:
+            return
+        self._observed.add((id(thing), name))
+        missing, where = self.names[MISSING], self.names[thing]
+        code = f"getattr({where}, {name!r}, {missing}) is {missing}"
+        if hasattr(type(thing), "__getattr__"):  # which may give something after all
+            code = f"{name!r} not in {where}.__dict__"
+        self.guards.add(code, self.label(thing), f"has no {name}")
+
+    def _read_all(self, thing: Any, attributes: dict[str, Any], by_house: bool) -> None:
+        """An object's whole dict is read: of modules by ourselves, to find their parts, or by the user."""
+        parts_only = by_house and isinstance(thing, Module)
+        key = id(thing), "parts" if parts_only else "__dict__"
+        if key in self._observed or id(thing) in self._created:
+            return
+        self._observed.add(key)
+        entries = PartEntries(attributes) if parts_only else DictEntries(attributes)
+        label, code = self.label(thing), f"{self.names[entries.unchanged]}({self.names[thing]}.__dict__)"
+        self.guards.add(code, label, "has the same parts" if parts_only else "has the same attributes")
+        for name, value in attributes.items():
+            self._meet(value, f"{label}.{name}")
+
+    # Assignments
+
+    def assigning(self, thing: Any, name: str, value: Any) -> Assignment | None:
+        """Code assigns to an attribute; returns what is to be handed to `assigned` once that has worked."""
+        if not self.knows(thing) and id(thing) not in self._created:
+            if attributes_of(thing) or any((id(thing), known) in self._observed for known in (name, "__dict__")):
+                self._meet(
+                    thing, type(thing).__name__
+                )  # it was there before, and has come by a way that is not observed
+            else:
+                self._created[id(thing)] = thing
+        if id(thing) in self._created:
+            return None
+        label, where, member = f"{self.label(thing)}.{name}", self.names[thing], in_class(type(thing), name)
+        if isinstance(member, property):  # whose function assigns
+            self._meet(member.fset, label)
+            return None
+        self._check(value, label)
+        known = self._attributes.get((id(thing), name))
+        target = f"{where}.{name}" if name.isidentifier() else f"{where}.__dict__[{name!r}]"
+        return Assignment(target, label, value, keep_attribute(thing, name) if known is None else known.undo)
+
+    def assigned(self, thing: Any, name: str, assignment: Assignment) -> None:
+        """An attribute has been assigned."""
+        self._attributes[id(thing), name] = assignment
+        self._observed.add((id(thing), name))  # what is read from now on is what has been assigned
+
+    def deleting(self, thing: Any, name: str) -> None:
+        """Code deletes an attribute."""
+        if self.knows(thing):
+            self.trace.refuse(f"deleting {self.label(thing)}.{name}")
+
+    def _check(self, value: Any, label: str) -> None:
+        """Raise an error if a value cannot be assigned by each run."""
+        if not self._can_be_assigned(value):
+            what = f"{label} is set to a {type(value).__name__} that the compiled function makes"
+            raise self.trace.refused(f"{what}, which would happen only once: do it outside")
+
+    def _can_be_assigned(self, value: Any) -> bool:
+        if type(value) in (list, tuple):
+            return all(map(self._can_be_assigned, value))
+        if type(value) is dict:
+            return all(map(self._can_be_assigned, value.values()))
+        return type(value) is Number or type(value) is Tensor or self.is_fixed(value)
+
+    def is_fixed(self, value: Any) -> bool:
+        """Whether a value is the same in all runs: it is plain, or was there before the call."""
+        if type(value) is Number:
+            return False
+        if isinstance(value, tuple) and not self.knows(value):
+            return all(map(self.is_fixed, value))
+        if isinstance(value, Tensor):
+            return type(value._data) is np.ndarray
+        return isinstance(value, (*PLAIN, *_FIXED)) or self.knows(value)
+
+    def assignments(self) -> Iterator[Assignment]:
+        """What the call has assigned outside."""
+        for variable in self._variables.values():
+            value = variable.read()
+            if value is not variable.before:
+                self._check(value, variable.label)
+                yield Assignment(variable.code, variable.label, value, variable.undo)
+        yield from self._attributes.values()
+
+    def undo(self, failed: bool) -> None:
+        """Undo what the call has done outside: the program will do it again. If there is none, all of it."""
+        for assignment in self._attributes.values():
+            assignment.undo()
+        for variable in self._variables.values():
+            variable.undo()
+        if failed:
+            for container, entries, _, _ in self._containers:
+                if not entries.unchanged(container):
+                    entries.restore(container)
+            for owner, name, value, _ in self._statics.values():
+                if static_attribute(owner, name) is not value:
+                    setattr(owner, name, value)
+            self._random.restore()
+        self._created.clear()
+
+    def unrepeatable(self) -> str | None:
+        """What the call has done that no run of a program would do again, if anything.
+
+        Tensors of the trace that were put into a container do not count: they say so when they are used.
+        """
+        for container, entries, code, label in self._containers:
+            if entries.unchanged(container):
+                continue
+            if not entries.unchanged(_without_tracers(container)):
+                return f"it changes {label}, which is a {type(container).__name__} from outside"
+            self.guards.drop(code)
+        for owner, name, value, label in self._statics.values():
+            if static_attribute(owner, name) is not value:
+                return f"it assigns {label}, which belongs to a class, a module or a function"
+        if self._iterators:
+            return f"it goes on in {self._iterators[0]}, an iterator from outside"
+        return self._random.used()
+
+    # Objects from outside
+
+    def note(self, code: str, label: str, value: Any) -> None:
+        """The function depends on a value from outside, which `code` gives."""
+        if not (isinstance(value, ModuleType) and package_of(value) in LIBRARIES):
+            self.guards.same(code, label, value)
+            self._meet(value, label)
+        if isinstance(value, type):
+            self._read_class(value)
+
+    def _meet(self, value: Any, label: str) -> None:
+        """Get to know an object from outside: observe what is read from it, and what it runs."""
+        if isinstance(value, PLAIN) or id(value) in self._labels or id(value) in self._created:
+            return
+        if isinstance(value, tuple):
+            for position, part in enumerate(value):
+                self._meet(part, f"{label}[{position}]")
+            return
+        self._labels[id(value)] = label, value
+        if isinstance(value, FunctionType):
+            self._visit(value)
+        elif isinstance(value, MethodType):
+            self._meet(value.__self__, label)
+            self._meet(value.__func__, label)
+        elif isinstance(value, functools.partial):
+            for part in (value.func, *value.args, *value.keywords.values()):
+                self._meet(part, label)
+        elif isinstance(value, type):
+            self._meet_class(value, created=True)
+        elif isinstance(value, weakref.ref):
+            self.note(f"{self.names[value]}()", label, value())
+        elif isinstance(value, ContextVar):
+            self.note(f"{self.names[value]}.get({self.names[MISSING]})", label, value.get(MISSING))
+        elif _is_generator(value):
+            self.trace.watch_generator(value)
+        elif not isinstance(value, (np.ndarray, ModuleType)):
+            self._meet_object(value, label)
+
+    def _meet_object(self, value: Any, label: str) -> None:
+        if isinstance(value, Tensor):
+            self.trace.watch(value)
+        self._meet_class(type(value))
+        self._meet(attributes_of(value).get("__wrapped__"), label)
+        self._random.watch(value, label)
+        if isinstance(value, Iterator):
+            self._iterators.append(label)
+        if isinstance(value, (SimpleNamespace, threading.local)):
+            self._contents(value.__dict__, f"{self.names[value]}.__dict__", label)
+        elif isinstance(value, (UserDict, UserList)):
+            self._contents(value.data, f"{self.names[value]}.data", label)
+        elif isinstance(value, (*_DICTS, *_LISTS)):
+            self._contents(value, self.names[value], label)
+
+    def _contents(self, container: Any, code: str, label: str) -> None:
+        """The function depends on what a container holds, which `code` gives."""
+        is_dict = isinstance(container, _DICTS)
+        entries = DictEntries(container) if is_dict else ListEntries(container)
+        code = f"{self.names[entries.unchanged]}({code})"
+        self.guards.add(code, label, "has the same contents")
+        self._containers.append((container, entries, code, label))
+        for key, value in container.items() if is_dict else enumerate(container):
+            self._meet(value, f"{label}[{key!r}]")
+
+    def _meet_class(self, cls: type, created: bool = False) -> None:
+        """Observe the objects of a class; `created` says that the call may make some."""
+        self._classes[cls] = None
+        for base in users_bases(cls):
+            for name, member in [*vars(base).items()]:
+                if name[:2] != "__" or name in _NOT_RUN or not isinstance(member, FunctionType):
+                    continue
+                if name in OBSERVING:  # which may be replaced at this moment
+                    self._meet(getattr(member, "original", member), f"{base.__name__}.{name}")
+                    continue
+                if created or name not in _ON_CREATION:  # what an operator, a call or a loop runs
+                    self.note(f"{self.names[base]}.{name}", f"{base.__name__}.{name}", member)
+        if is_observable(cls) and not any(base in self._patched for base in cls.__mro__):
+            self._patch(cls)
+
+    def _read_class(self, cls: type) -> None:
+        """The function has got a class, and may read its attributes by any name."""
+        for base in [] if isinstance(cls, EnumType) else users_bases(cls):
+            for name in [*vars(base)]:
+                value = in_class(cls, name)
+                if isinstance(value, (*PLAIN, type)) and name[:2] != "__":
+                    self._note_static(f"{self.names[cls]}.{name}", f"{cls.__name__}.{name}", cls, name, value)
+
+    def _note_static(self, code: str, label: str, owner: Any, name: str, value: Any) -> None:
+        """The function depends on an attribute of a module, class or function."""
+        if code not in self._statics:
+            self._statics[code] = owner, name, value, label
+            self.note(code, label, value.__func__ if isinstance(value, staticmethod) else value)
+
+    # Functions
+
+    def _visit(self, function: FunctionType, own: bool = False) -> None:
+        """Look at the variables from outside that a function reads or assigns; `own` if it is the traced one."""
+        if id(function) in self._functions:
+            return
+        self._functions[id(function)] = function
+        code, module = function.__code__, function.__globals__
+        for default in (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()):
+            self._meet(default, f"a default of {function.__name__}")
+        cells = dict(zip(code.co_freevars, function.__closure__ or (), strict=True))
+        if is_library(code.co_filename):  # a wrapper, such as a context manager makes, holds the user's function
+            for name, cell in cells.items():
+                self._meet(contents_of(cell), name)
+        if not own and self._is_foreign(function):
+            return
+        found = variables(code)
+        for name, chains in found.globals.items():
+            if name in module:
+                self._follow(f"{self.names[module]}[{name!r}]", name, module[name], chains)
+        for name, chains in found.enclosing.items():
+            if (value := contents_of(cells[name])) is not MISSING:
+                self._follow(f"{self.names[cells[name]]}.cell_contents", name, value, chains)
+        for name in found.assigned_globals:
+            self._variable(_Variable(f"{self.names[module]}[{name!r}]", name, module, name))
+        for name in found.assigned_enclosing:
+            self._variable(_Variable(f"{self.names[cells[name]]}.cell_contents", name, cells[name]))
+        if "super" in found.globals and "__class__" in cells:
+            self._meet_bases(contents_of(cells["__class__"]), code.co_names)
+        if "__class__" in code.co_names or "type" in found.globals:
+            self._reads_classes = True
+
+    def _is_foreign(self, function: FunctionType) -> bool:
+        """Whether a function is a library's: ours, Python's, or one that the traced function does not belong to."""
+        file = function.__code__.co_filename
+        installed = is_installed(file) and str(function.__module__).partition(".")[0] != self._package
+        return is_house(file) or is_library(file) or installed
+
+    def _meet_bases(self, cls: Any, names: Iterable[str]) -> None:
+        """A method of a class calls methods of its bases by `super()`."""
+        for base in users_bases(cls)[1:] if isinstance(cls, type) else ():
+            for name in names:
+                if isinstance(member := vars(base).get(name), FunctionType):
+                    self.note(f"{self.names[base]}.{name}", f"{base.__name__}.{name}", member)
+
+    def _follow(self, code: str, label: str, value: Any, chains: Iterable[tuple[str, ...]]) -> None:
+        """A variable is read, and attributes of it: those of modules, classes and functions are looked at here."""
+        self.note(code, label, value)
+        for chain in chains:
+            inner, inner_code, inner_label = value, code, label
+            for name in chain:
+                owner, inner = inner, static_attribute(inner, name)
+                inner_code, inner_label = f"{inner_code}.{name}", f"{inner_label}.{name}"
+                if isinstance(inner, (classmethod, property)):
+                    self._meet(inner.fget if isinstance(inner, property) else inner.__func__, inner_label)
+                if inner is MISSING or isinstance(inner, (classmethod, property)):
+                    break
+                self._note_static(inner_code, inner_label, owner, name, inner)
+
+    def _variable(self, variable: _Variable) -> None:
+        """A function may assign to a variable outside."""
+        if variable.code not in self._variables:
+            self._variables[variable.code] = variable
+            if variable.before is not MISSING:
+                self.note(variable.code, variable.label, variable.before)
+
+    def close(self) -> None:
+        """The call is over: note what could not be seen while it ran."""
+        if self._reads_classes:
+            for cls in [*self._classes]:
+                self._read_class(cls)
+
+    def _patch(self, cls: type) -> None:
+        patch(cls)
+        self._patched.append(cls)
+
+
+class _RandomStates:
+    """The states of `random`, `numpy.random` and generators of their kind, whose draws are not ours."""
+
+    def __init__(self) -> None:
+        self._states: list[tuple[str, Callable[[], Any], Callable[[Any], Any], Any]] = []
+        for name in ("random", "numpy.random"):
+            self.watch(sys.modules.get(name), name)
+
+    def watch(self, thing: Any, label: str) -> None:
+        """Look after a generator, if it is one of `random.Random` or `numpy.random.RandomState`, or their module."""
+        for name, kind, get, put in (
+            ("random", "Random", "getstate", "setstate"),
+            ("numpy.random", "RandomState", "get_state", "set_state"),
+        ):
+            module = sys.modules.get(name)
+            if module is not None and (thing is module or isinstance(thing, getattr(module, kind))):
+                read = getattr(thing, get)
+                self._states.append((label, read, getattr(thing, put), read()))
+
+    def used(self) -> str | None:
+        """Whether one of them has been drawn from since."""
+        for label, read, _, state in self._states:
+            if any(not np.array_equal(one, other) for one, other in zip(read(), state, strict=True)):
+                return f"it draws from {label}"
+        return None
+
+    def restore(self) -> None:
+        """Make them draw the same again."""
+        for _, _, put, state in self._states:
+            put(state)
+
+
+class _Variable:
+    """A variable outside that a function may assign: a global, or one of an enclosing function."""
+
+    def __init__(self, code: str, label: str, holder: Any, name: str | None = None) -> None:
+        self.code, self.label, self.holder, self.name = code, label, holder, name
+        self.before = self.read()
+
+    def read(self) -> Any:
+        """What it is now."""
+        return contents_of(self.holder) if self.name is None else self.holder.get(self.name, MISSING)
+
+    def undo(self) -> None:
+        """Make it again what it was before."""
+        if self.read() is self.before:
+            return
+        if self.name is None:
+            if self.before is MISSING:
+                del self.holder.cell_contents
+            else:
+                self.holder.cell_contents = self.before
+        elif self.before is MISSING:
+            self.holder.pop(self.name, None)
+        else:
+            self.holder[self.name] = self.before
+
+
+def _is_generator(value: Any) -> bool:
+    return "numpy.random" in sys.modules and isinstance(value, np.random.Generator)
+
+
+def has_tracer(value: Any) -> bool:
+    """Whether a value is a tensor of the trace, or holds one."""
+    if isinstance(value, (list, tuple)):
+        return any(map(has_tracer, value))
+    if isinstance(value, dict):
+        return any(map(has_tracer, value.values()))
+    return isinstance(value, Tensor) and isinstance(value._data, Tracer)
+
+
+def _without_tracers(container: Any) -> Any:
+    """What a container holds besides tensors of the trace."""
+    if isinstance(container, _DICTS):
+        return {key: value for key, value in container.items() if not has_tracer(value)}
+    return [value for value in container if not has_tracer(value)]
