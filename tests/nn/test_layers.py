@@ -107,6 +107,29 @@ class TestDropout:
         assert nn.Dropout(0.5)(chainrule.ones((), dtype=dtype)).dtype == dtype
 
 
+class TestDropout2d:
+    @pytest.mark.parametrize("shape", [(200, 30, 4, 5), (200, 30, 3), (200, 30)], ids=str)
+    def test_drops_whole_channels_of_each_example_by_itself(self, shape):
+        x = 1 + np.random.default_rng(1).random(shape).astype(np.float32)
+        out = nn.Dropout2d(0.3, generator=np.random.default_rng(0))(chainrule.tensor(x)).numpy()
+        factors = (out / x).reshape(200, 30, -1)
+        np.testing.assert_allclose(factors, np.broadcast_to(factors[:, :, :1], factors.shape), rtol=1e-6)
+        dropped = factors[:, :, 0] == 0
+        np.testing.assert_allclose(factors[:, :, 0][~dropped], 1 / 0.7, rtol=1e-6)
+        assert dropped.mean() == pytest.approx(0.3, abs=0.02)
+        assert len({row.tobytes() for row in dropped}) > 190  # not the same channels of every example
+
+    def test_does_nothing_when_used_or_with_p_0(self):
+        x = chainrule.ones(2, 3, 4, 4)
+        assert nn.Dropout2d(0.5).eval()(x) is x
+        assert nn.Dropout2d(0.0)(x) is x
+        assert F.dropout2d(x, 0.5, training=False) is x
+
+    def test_wants_channels(self):
+        with pytest.raises(ValueError, match=r"dropout2d: takes \(N, C, ...\), not \(3,\)"):
+            F.dropout2d(chainrule.ones(3))
+
+
 class TestSequential:
     def test_passes_from_one_to_the_next(self):
         x = chainrule.tensor([[-1.0, 2.0]])
