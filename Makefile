@@ -11,12 +11,12 @@ COMPILE := $(BIN)/python -m compileall -q src
 ONE_THREAD := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 CHAINRULE_THREADS=1
 # PyTorch is the tests' oracle, not a part of chainrule; `make test TORCH=0` does without its download.
 TORCH ?= 1
-# The oldest NumPy and Numba that pyproject.toml allows, as pip takes them: numpy==2 numba==0.61
-OLDEST := $(shell sed -n 's/^ *"\(numpy\|numba\)>=\(.*\)",/\1==\2/p' pyproject.toml)
+# The oldest NumPy and llvmlite that pyproject.toml allows, as pip takes them: numpy==2 llvmlite==0.45
+OLDEST := $(shell sed -n 's/^ *"\(numpy\|llvmlite\)>=\(.*\)",/\1==\2/p' pyproject.toml)
 # What to measure and how: `make bench BENCH=--quick`, `make bench BENCH="W1 W3 growth"`; all of it otherwise.
 BENCH ?=
 
-.PHONY: train lessons docs test test-numba test-oldest test-newest smoke conformance lint types format bench weights size operations clean help
+.PHONY: train lessons docs test test-llvm test-oldest test-newest smoke conformance lint types format bench weights size operations clean help
 
 train: $(VENV)/.installed
 	$(BIN)/chainrule train
@@ -24,20 +24,20 @@ train: $(VENV)/.installed
 test: $(VENV)/.installed-test $(if $(filter 1,$(TORCH)),$(VENV)/.installed-torch)
 	$(ONE_THREAD) CHAINRULE_ORACLE=$(TORCH) $(BIN)/python -m pytest -n auto --dist loadfile
 
-# The versions that users get: what is compiled, by the oldest and by the newest Numba, each in an environment of its own.
-test-numba: test-oldest test-newest
+# The versions that users get: what is compiled, by the oldest and by the newest llvmlite, each in an environment of its own.
+test-llvm: test-oldest test-newest
 
 test-oldest: .venv-oldest/.installed
 	$(ONE_THREAD) .venv-oldest/bin/python -m pytest -n auto --dist loadfile tests/jit tests/kernels tests/test_poison.py
 
 test-newest: .venv-newest/.installed
-	.venv-newest/bin/python -m pip --disable-pip-version-check --quiet install --upgrade numpy numba
+	.venv-newest/bin/python -m pip --disable-pip-version-check --quiet install --upgrade numpy llvmlite
 	$(ONE_THREAD) .venv-newest/bin/python -m pytest -n auto --dist loadfile tests/jit tests/kernels tests/test_poison.py
 
 .venv-oldest/.installed .venv-newest/.installed: .venv-%/.installed: pyproject.toml
 	$(PYTHON) -m venv --clear .venv-$*
 	.venv-$*/bin/python -m pip --disable-pip-version-check --quiet install --editable '.[test]' $(if $(filter oldest,$*),$(OLDEST))
-	@.venv-$*/bin/python -c 'import numba, llvmlite, numpy; print("$*: Numba", numba.__version__, "llvmlite", llvmlite.__version__, "NumPy", numpy.__version__)'
+	@.venv-$*/bin/python -c 'import llvmlite, numpy; print("$*: llvmlite", llvmlite.__version__, "NumPy", numpy.__version__)'
 	@touch $@
 
 smoke: $(VENV)/.installed-test
@@ -83,7 +83,7 @@ clean:
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
 
 help:
-	@echo "make train | lessons | docs | test | test-numba | smoke | conformance | lint | format | bench | weights | size | operations | clean"
+	@echo "make train | lessons | docs | test | test-llvm | smoke | conformance | lint | format | bench | weights | size | operations | clean"
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit("chainrule needs Python 3.11 or newer; set PYTHON=python3.11, say" if sys.version_info < (3, 11) else 0)'

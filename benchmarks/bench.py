@@ -221,7 +221,7 @@ def document(bench: Bench, keys: Sequence[str], seconds: float) -> dict[str, Any
 FIRST_CALLS = {"chainrule": ("ours", "jit"), "PyTorch": ("pytorch", "torch.compile"), "JAX": ("jax_jit", "jit")}
 FIRST_CALL = """
 import json, os, sys, time
-os.environ.update(CHAINRULE_CACHE={folder!r}, NUMBA_CACHE_DIR="", TORCHINDUCTOR_CACHE_DIR={folder!r}, BENCH_COMPILE="1")
+os.environ.update(CHAINRULE_CACHE={folder!r}, TORCHINDUCTOR_CACHE_DIR={folder!r}, BENCH_COMPILE="1")
 sys.path.insert(0, {here!r})
 import works
 from peers import {module} as peer

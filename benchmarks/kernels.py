@@ -1,4 +1,4 @@
-"""Softmax, its loss and normalisation of large arrays, eager: lines of NumPy, our kernels and PyTorch, on one thread.
+"""Softmax, its loss and normalisation of large arrays, eager: lines of NumPy, our loops and PyTorch, on one thread.
 
 python benchmarks/kernels.py: a table of microseconds, forward / backward; medians of rounds, in which all take turns.
 """
@@ -9,13 +9,13 @@ import time
 from typing import Any
 
 import chainrule
-from chainrule.kernels import compile as kernels
+from chainrule.lower import eager
 
 import numpy as np  # isort: skip  # after chainrule, which has a wish about its threads
 import torch
 
 ROUNDS, TRIES = 12, 4
-WAYS = {"lines of NumPy": (chainrule, 2**60), "kernel": (chainrule, kernels.LARGE), "PyTorch": (torch, 0)}
+WAYS = {"lines of NumPy": (chainrule, 2**60), "loops": (chainrule, eager.LARGE), "PyTorch": (torch, 0)}
 F = {chainrule: chainrule.nn.functional, torch: torch.nn.functional}
 
 
@@ -69,7 +69,7 @@ def main() -> None:
     for name, (function, *arrays) in works().items():
         found: dict[str, list[tuple[float, float]]] = {way: [] for way in WAYS}
         for _ in range(ROUNDS):
-            for way, (library, kernels.LARGE) in WAYS.items():
+            for way, (library, eager.LARGE) in WAYS.items():
                 found[way].append(min(seconds(library, function, tuple(arrays)) for _ in range(TRIES)))
         cells = [" / ".join(f"{value * 1e6:,.0f}" for value in np.median(times, axis=0)) for times in found.values()]
         print(f"| {name} | {' | '.join(cells)} |", flush=True)

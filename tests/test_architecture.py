@@ -13,6 +13,7 @@ ROOT = Path(__file__).parent.parent / "src" / "chainrule"
 ROOMS = [
     ("console", "errors", "files"),
     ("kernels",),
+    ("lower",),
     ("ops",),
     ("autograd",),
     ("random", "tensor"),
@@ -91,7 +92,7 @@ def test_importing_chainrule_loads_nothing_heavy():
     heavy = [
         "matplotlib",
         "PIL",
-        "numba",
+        "llvmlite",
         "pooch",
         "click",
         "rich",

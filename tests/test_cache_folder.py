@@ -14,7 +14,7 @@ import pytest
 from chainrule.data import CacheWarning, cache_folder, load, mnist
 from chainrule.data import cache as caching
 from chainrule.errors import DataError
-from chainrule.kernels import compile as kernels
+from chainrule.kernels import machine
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +31,7 @@ def no_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
         raise KeyError(f"getpwuid(): uid not found: {uid}")
 
     monkeypatch.setattr(pwd, "getpwuid", unknown)
-    for name in ("HOME", "XDG_CACHE_HOME", "CHAINRULE_CACHE", "NUMBA_CACHE_DIR"):
+    for name in ("HOME", "XDG_CACHE_HOME", "CHAINRULE_CACHE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     return tmp_path
@@ -57,7 +57,7 @@ def test_without_a_home_it_is_a_folder_of_the_users_own(no_home: Path, umask: in
 @posix
 def test_without_a_home_everything_is_kept_there(no_home: Path, tmp_path: Path) -> None:
     assert len(mnist().train_images) == 60_000
-    place = Path(kernels.folder.__wrapped__() or "")
+    place = Path(machine._folder.__wrapped__() or "")
     own = no_home / f"chainrule-{os.geteuid()}"
     assert place.parent == own
     assert (own / "mnist" / "verified.json").exists()
@@ -93,7 +93,7 @@ def test_a_folder_that_somebody_else_may_write_to_is_not_used(
     plant(no_home / f"chainrule-{os.geteuid()}", tmp_path)
     with pytest.raises(OSError, match="not a folder of this user's alone"):
         cache_folder()
-    assert kernels.folder.__wrapped__() is None
+    assert machine._folder.__wrapped__() is None
     assert not caching.is_ready("mnist", {"a": "b"})
     assert caching.size("mnist") == 0
     with pytest.warns(CacheWarning, match="mnist is kept in memory for this run only, because .* this user's alone"):

@@ -116,7 +116,7 @@ class Tensor:
             else:
                 if operation.promote is not None:
                     arrays = promote(arrays, operation.promote == "floating", operation.name)
-                array = _quiet.run(operation.formula, *arrays, **options)
+                array = _quiet.run(operation.compute, *arrays, **options)
                 if operation.extra is not None:
                     array, extra = array
                 out._data = array if type(array) is _ndarray else np.asarray(array)

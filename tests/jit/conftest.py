@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from chainrule.kernels import native
+from chainrule.kernels import machine
 
 from . import interpreter
 
 
 @pytest.fixture
 def interpreted(monkeypatch):
-    """Compiled programs are run by Python itself, without Numba."""
-    monkeypatch.setattr(native, "entrance", interpreter.entrance)
+    """The loops of compiled programs are run by Python itself."""
+    monkeypatch.setattr(machine, "address_of", interpreter.address_of)

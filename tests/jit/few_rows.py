@@ -4,7 +4,6 @@ python -m tests.jit.few_rows [--avx2] [FIRST LAST]: every width from FIRST to LA
 tiles of this processor or of one with AVX2 alone.
 """
 
-import os
 import sys
 from itertools import product
 
@@ -12,15 +11,15 @@ import numpy as np
 
 
 def avx2_alone():
-    """Take this processor for one with AVX2 alone; before chainrule is imported."""
-    from llvmlite import binding
+    """Take this processor for one with AVX2 alone; before anything is compiled."""
+    from chainrule.kernels import machine, processor
 
     features = {
-        name: there and not name.startswith(("avx512", "avx10"))
-        for name, there in binding.get_host_cpu_features().items()
+        name: there and not name.startswith(("avx512", "avx10")) for name, there in processor.features().items()
     }
-    binding.get_host_cpu_features = lambda: features
-    os.environ["NUMBA_CPU_NAME"], os.environ["NUMBA_CPU_FEATURES"] = "haswell", ""
+    processor.features = lambda: features
+    flags = ",".join(f"{'+' if there else '-'}{name}" for name, there in sorted(features.items()))
+    machine._target_settings = lambda: ("haswell", flags)
 
 
 def wrong(shapes):
@@ -58,7 +57,7 @@ def main(arguments):
     from chainrule.kernels import processor
 
     shapes = list(product(("f4", "f8"), range(1, 21), (1, 4, 10), range(first, last + 1)))
-    print(f"{len(shapes)} shapes, vectors of {processor.VECTOR_BYTES} bytes; wrong: {wrong(shapes)}")
+    print(f"{len(shapes)} shapes, vectors of {processor.registers().vector_bytes} bytes; wrong: {wrong(shapes)}")
 
 
 if __name__ == "__main__":

@@ -18,8 +18,9 @@ import numpy as np
 
 import chainrule
 from chainrule import nn, optim
-from chainrule.jit import emit, jit, program
+from chainrule.jit import jit
 from chainrule.kernels import team
+from chainrule.lower import launch, program
 
 INPUTS, PATIENCE = 5, 60
 
@@ -180,7 +181,7 @@ def wait_for_interrupts():
 
 def main(number=1000, seed=0):
     """Interrupt; how many answers were wrong afterwards."""
-    program.WORTH_THREADS = emit.SMALL = team.WORTH_A_THREAD = 1
+    program.WORTH_THREADS = launch.WORTH_SHARING = team.WORTH_A_THREAD = 1
     signal.signal(signal.SIGALRM, on_alarm)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     choice = random.Random(seed)  # noqa: S311

@@ -137,7 +137,7 @@ def test_no_optimizer_and_no_option_is_left_out():
 
 @pytest.mark.parametrize("name", ["Adam, all", "RMSprop, all"])
 def test_compiled_optimizers_take_the_same_steps(name):
-    """By Numba, in float32: each step from the same state."""
+    """Compiled, in float32: each step from the same state."""
     agree(lambda: small(np.float32), OPTIMIZERS[name], F.mse_loss, lambda call: squares(call, "f"), rtol=1e-5)
 
 
@@ -399,7 +399,7 @@ def test_losses(name, interpreted):
 
 
 @pytest.mark.parametrize("name", ["CrossEntropyLoss, ignored"])
-def test_losses_by_numba(name):
+def test_losses_compiled(name):
     check_loss(name, np.float32, 1e-5)
 
 

@@ -8,8 +8,10 @@ import pytest
 import chainrule
 from chainrule import nn, optim
 from chainrule.errors import CaptureError
-from chainrule.jit import jit, program
+from chainrule.jit import jit
 from chainrule.kernels import team
+from chainrule.lower.graph import own
+from chainrule.lower.loops import Nest
 
 ROWS = 43
 
@@ -17,9 +19,9 @@ ROWS = 43
 @pytest.fixture
 def threads(monkeypatch):
     """So many threads, even for the least work, and all sums over rows in parts."""
-    monkeypatch.setattr("chainrule.jit.program.WORTH_THREADS", 1)
-    monkeypatch.setattr("chainrule.jit.emit.SMALL", 1)
-    monkeypatch.setattr("chainrule.jit.schedule.WORTH_PARTS", 1)
+    monkeypatch.setattr("chainrule.lower.program.WORTH_THREADS", 1)
+    monkeypatch.setattr("chainrule.lower.launch.WORTH_SHARING", 1)
+    monkeypatch.setattr("chainrule.lower.schedule.WORTH_PARTS", 1)
     return lambda number: monkeypatch.setattr(team, "_threads", number)
 
 
@@ -83,7 +85,7 @@ def network():
 def test_what_loops_take_for_apart_is_apart(number, monkeypatch, interpreted):
     """Where the program keeps an array while a loop runs, no other of the loop's arrays lies."""
     monkeypatch.setattr(team, "_threads", number)
-    monkeypatch.setattr("chainrule.jit.emit.SMALL", 1)
+    monkeypatch.setattr("chainrule.lower.launch.WORTH_SHARING", 1)
     net = network()
     optimizer = optim.Adam(net.parameters(), lr=0.01)
 
@@ -101,15 +103,18 @@ def test_what_loops_take_for_apart_is_apart(number, monkeypatch, interpreted):
     [[replay]] = step.programs.values()
     made = replay.program
     told = 0
-    for _, _, function in made.calls.values():
+    for launch in made.launches.values():
+        if launch.stage.kind != "loop":
+            continue
         memory = {}
-        for n in function.arrays:
-            value = made.bases[n - program.RESERVED]
+        bases = Nest(launch.stage).bases
+        for value in bases:
             window = id(value) in made.plan.windows
             size = value.example.nbytes // (value.shape[0] if window else 1)
-            memory[n] = int(made.table[n]), int(made.table[n]) + size
-        for a, b in combinations(function.arrays, 2):
-            if function.apart and (a in function.pointers or b in function.pointers):
+            start = int(made.table[made.entries[id(value)]])
+            memory[value] = start, start + size
+        for a, b in combinations(bases, 2):
+            if own(a) or own(b):
                 told += 1
                 assert memory[a][1] <= memory[b][0] or memory[b][1] <= memory[a][0]
     assert told > 100

@@ -185,7 +185,7 @@ def test_read_only_memory_is_the_eager_error(form, program, interpreted):
 
 
 @pytest.mark.parametrize("form", WRITABLE, ids=lambda form: form.__name__)
-@pytest.mark.parametrize("compiler", ["interpreted", "numba"])
+@pytest.mark.parametrize("compiler", ["interpreted", "compiled"])
 def test_arguments_in_any_memory(form, compiler, request):
     if compiler == "interpreted":
         request.getfixturevalue("interpreted")
@@ -240,7 +240,7 @@ def test_a_memory_mapped_weight(rows, optimizer, compile_it, tmp_path):
             np.testing.assert_allclose(jit(net)(x).numpy(), 0.5 * x.numpy().sum(1, keepdims=True) + bias, rtol=1e-5)
 
 
-@pytest.mark.parametrize("compiler", ["interpreted", "numba"])
+@pytest.mark.parametrize("compiler", ["interpreted", "compiled"])
 def test_memory_that_is_frozen_between_calls(compiler, request):
     if compiler == "interpreted":
         request.getfixturevalue("interpreted")
@@ -266,10 +266,8 @@ def test_memory_that_is_frozen_between_calls(compiler, request):
 
 
 def test_where_flags_are_not_found_python_looks(monkeypatch, interpreted):
-    from chainrule.kernels import native
-
-    monkeypatch.setattr(native, "FINDS_FLAGS", False)
-    test_memory_that_is_frozen_between_calls("numba", None)
+    monkeypatch.setattr("chainrule.lower.program.FINDS_FLAGS", False)
+    test_memory_that_is_frozen_between_calls("compiled", None)
 
 
 def test_elements_that_share_memory(interpreted):

@@ -18,7 +18,7 @@ SHARED = (
 )
 
 
-@pytest.fixture(params=["interpreted", "numba"])
+@pytest.fixture(params=["interpreted", "compiled"])
 def either(request):
     if request.param == "interpreted":
         request.getfixturevalue("interpreted")

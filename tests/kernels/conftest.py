@@ -2,13 +2,12 @@
 
 import pytest
 
-from chainrule.kernels import compile as kernels
-from chainrule.kernels import team
+from chainrule.kernels import machine, team
 
 
 @pytest.fixture(params=["compiled", "plain"])
 def backend(request, monkeypatch):
-    monkeypatch.setattr(kernels, "_compiles", request.param == "compiled")
+    monkeypatch.setattr(machine, "_available", request.param == "compiled")
     return request.param
 
 

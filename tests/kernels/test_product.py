@@ -1,24 +1,14 @@
-"""Products of few rows against the plainest loop, for all kinds of shapes; what lies beside the result stays."""
+"""Products of matrices against the plainest loop, for all kinds of shapes; what lies beside the result stays."""
 
-import numba
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from chainrule.kernels.loops.memory import pointer
-from chainrule.kernels.loops.product import dots
-from chainrule.kernels.loops.program import f4, f8
+from chainrule.kernels import blas, machine, product
+from chainrule.kernels.tree import type_of
 
-
-@numba.njit
-def singles(n, m, k, x, x_row, y, y_row, out, out_row):
-    dots(f4, 4, n, m, k, pointer(x, f4), x_row, pointer(y, f4), y_row, pointer(out, f4), out_row)
-
-
-@numba.njit
-def doubles(n, m, k, x, x_row, y, y_row, out, out_row):
-    dots(f8, 8, n, m, k, pointer(x, f8), x_row, pointer(y, f8), y_row, pointer(out, f8), out_row)
+SHARES = [product.BY_MATRIX, product.BY_ROWS, product.BY_COLUMNS]
 
 
 def by_loops(x, y):
@@ -30,17 +20,52 @@ def by_loops(x, y):
     return out
 
 
-@pytest.mark.parametrize(("dtype", "kernel", "close"), [(np.float32, singles, 1e-5), (np.float64, doubles, 1e-13)])
+def run(maker, x, y, out, sizes, rows_apart, by, shares):
+    """out = x @ y.T by a kernel, each share of the work called by itself."""
+    n, m, k = sizes
+    none = np.zeros(1, np.int64)
+    words = maker.fields.words(
+        rows=n, columns=m, terms=k, x_row=rows_apart[0], y_row=rows_apart[1], out_row=rows_apart[2], x_flipped=0,
+        y_flipped=1, by=by, gemm=0, x_offsets=none, y_offsets=none, out_offsets=none,
+    )  # fmt: skip
+    words = maker.fields.with_arrays(words, [(1, 0), (2, 0), (3, 0)])
+    gemm = blas.addresses()[x.dtype == np.float64]
+    table = np.array([gemm, *(a.ctypes.data for a in (x, y, out))], np.int64)
+    call = machine.function(maker.address(type_of(x.dtype)))
+    count = {product.BY_MATRIX: 1, product.BY_ROWS: n, product.BY_COLUMNS: m}[by]
+    for share in range(shares):
+        first, last = share * count // shares, (share + 1) * count // shares
+        call(table.ctypes.data, words.ctypes.data, 0, first, last, 1)
+
+
+@pytest.mark.parametrize("maker", [product.FEW_ROWS, product.BLAS_PRODUCT], ids=["few rows", "BLAS"])
+@pytest.mark.parametrize(("dtype", "close"), [(np.float32, 1e-5), (np.float64, 1e-13)])
 @settings(deadline=None, max_examples=60)
-@given(st.integers(1, 12), st.integers(1, 11), st.integers(1, 40), st.integers(0, 3), st.integers(0, 10**6))
-@example(10, 30, 784, 0, 0)  # the layer of a small network
-@example(1, 128, 784, 0, 0)  # one image
-@example(24, 10, 128, 0, 0)
-def test_products_are_sums_of_products(dtype, kernel, close, n, m, k, gap, seed):
+@given(
+    st.integers(1, 12), st.integers(1, 11), st.integers(1, 70), st.integers(0, 3), st.sampled_from(SHARES),
+    st.integers(1, 3), st.integers(0, 10**6),
+)  # fmt: skip
+@example(10, 30, 784, 0, product.BY_ROWS, 2, 0)  # the layer of a small network
+@example(1, 128, 784, 0, product.BY_COLUMNS, 2, 0)  # one image
+@example(1, 10, 32, 0, product.BY_ROWS, 1, 0)
+@example(24, 10, 128, 0, product.BY_ROWS, 1, 0)
+def test_products_are_sums_of_products(maker, dtype, close, n, m, k, gap, by, shares, seed):
     random = np.random.default_rng(seed)
     x, y, out = (random.normal(size=(rows, columns + gap)).astype(dtype) for rows, columns in ((n, k), (m, k), (n, m)))
     beside = out[:, m:].copy()
-    kernel(n, m, k, x.ctypes.data, k + gap, y.ctypes.data, k + gap, out.ctypes.data, m + gap)
+    out[:, :m] = np.nan
+    run(maker, x, y, out, (n, m, k), (k + gap, k + gap, m + gap), by, shares)
     expected = by_loops(x[:, :k], y[:, :k])
     np.testing.assert_allclose(out[:, :m], expected, rtol=close, atol=close * np.sqrt(k))
     np.testing.assert_array_equal(out[:, m:], beside)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_one_row_of_every_width(dtype):
+    """New numbers each time, and nothing of what lay in the result before."""
+    for k in range(1, 71):
+        y = np.ones((10, k), dtype)
+        for number in (1, 2, 3):
+            out = np.full((1, 10), np.nan, dtype)
+            run(product.FEW_ROWS, np.full((1, k), number, dtype), y, out, (1, 10, k), (k, k, 10), product.BY_ROWS, 1)
+            np.testing.assert_array_equal(out, number * k)

@@ -17,7 +17,7 @@ import chainrule
 from chainrule import Tensor, ops
 from chainrule.autograd import gradcheck, gradgradcheck
 from chainrule.autograd.tape import Node
-from chainrule.kernels import compile as kernels
+from chainrule.kernels import machine
 
 from . import composed  # noqa: F401  # adds its cases to the table
 from .cases import CASES, Case, strided
@@ -31,7 +31,7 @@ TIGHT = {"atol": 1e-8, "rtol": 1e-6}
 @pytest.fixture(autouse=True)
 def _plain_kernels(monkeypatch):
     """Kernels run in NumPy; tests/kernels compares them with the compiled ones, which take seconds to compile."""
-    monkeypatch.setattr(kernels, "_compiles", False)
+    monkeypatch.setattr(machine, "_available", False)
 
 
 def table(cases: list[Case]) -> Any:

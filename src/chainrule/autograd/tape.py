@@ -20,6 +20,7 @@ import numpy as np
 from chainrule.autograd import hooks
 from chainrule.autograd.hooks import as_tensor
 from chainrule.autograd.mode import Anomaly, mode, set_grad_enabled, told
+from chainrule.ops.reductions import sum as add_up
 from chainrule.ops.shape import cast
 
 if TYPE_CHECKING:
@@ -131,6 +132,8 @@ class Node:
         if not create_graph:
             if mode.trace is not None:
                 return mode.trace.pull(self, grad)
+            if self.operation.fused:
+                return self.operation.pull_fused(grad, self.saved, tuple([p is not None for p in self.parents]))
             return self.operation.rule(grad, *self.saved)  # type: ignore[misc]  # a node is made only where there is a rule
         if mode.anomaly is not None:  # what the rule records belongs to the same place
             mode.recording = Anomaly(mode.anomaly.check_nan, getattr(self, "place", None))
@@ -347,7 +350,9 @@ def _unbroadcast(grad: Any, shape: tuple[int, ...], node: Node) -> Any:
         given = f"a gradient of shape {grad.shape} for an input of shape {shape}"
         raise ValueError(_returns(node, f"{given}; it must be that shape, or what broadcasting makes of it"))
     repeated = [extra + d for d, size in enumerate(shape) if size == 1 and grad.shape[extra + d] != 1]
-    return np.reshape(np.sum(grad, axis=(*range(extra), *repeated)), shape)
+    summed = (*range(extra), *repeated)
+    total = add_up.compute(grad, dim=summed) if type(grad) is np.ndarray else np.sum(grad, axis=summed)
+    return np.reshape(total, shape)
 
 
 def _announced(node: Node | Leaf, grad: Any, wrap: Callable[[Any], Tensor]) -> Any:

@@ -15,19 +15,20 @@ import numpy as np
 from chainrule.autograd.mode import mode
 from chainrule.errors import CaptureError
 from chainrule.jit import report
-from chainrule.jit.emit import NAMES
 from chainrule.jit.frames import user_line, warn
-from chainrule.jit.graph import Value, dense, lies_evenly
-from chainrule.jit.guards import DictEntries, ListEntries, exact, shown
+from chainrule.jit.guards import DictEntries, ListEntries, shown
 from chainrule.jit.observe import has_tracer
-from chainrule.jit.program import Program
-from chainrule.jit.schedule import plan
 from chainrule.jit.settings import Number, UnsettledError
 from chainrule.jit.trace import GRADIENT, Trace
-from chainrule.jit.tracer import Tracer, Untraceable
 from chainrule.kernels import team
-from chainrule.kernels.compile import cannot_compile, give_up, works
-from chainrule.kernels.native import DONE
+from chainrule.kernels.driver import DONE
+from chainrule.kernels.machine import available, give_up
+from chainrule.kernels.processor import CannotCompileError
+from chainrule.kernels.tree import computes_with
+from chainrule.lower.graph import Value, dense, exact, lies_evenly
+from chainrule.lower.program import Program
+from chainrule.lower.schedule import plan
+from chainrule.lower.tracer import Tracer, Untraceable
 from chainrule.tensor import Tensor, from_numpy
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class Compiled:
     def __call__(self, *arguments: Any, **options: Any) -> Any:
         """Run the function: traced the first time, replayed from then on."""
         # inside another compiled function it is a part of that; and anomalies are looked for line by line
-        if mode.trace is not None or mode.anomaly is not None or not works():
+        if mode.trace is not None or mode.anomaly is not None or not available():
             return self.function(*arguments, **options)
         arrays: list[Any] = []
         key = (_key((arguments, options) if options else arguments, arrays), bool(mode.recording), team.threads())
@@ -192,7 +193,7 @@ class Compiled:
         try:
             replay.compile()
             result = replay(arrays)
-        except cannot_compile() as error:
+        except CannotCompileError as error:
             give_up(error)
             trace.restore()
             observer.undo(failed=True)
@@ -207,7 +208,7 @@ class Compiled:
         """The programs that have been compiled, as tables of their stages with shapes, arithmetic, memory and time.
 
         Args:
-            code: give their text instead, as Numba compiles it.
+            code: give their loops instead, as Python.
             guards: list instead what each depends on: where one of that has changed, another program is made.
         """
         replays = [replay for kept in self.programs.values() for replay in kept]
@@ -296,12 +297,13 @@ class Replay:
     def compile(self) -> None:
         """Make the program."""
         trace = self.trace
-        compiled = [(old, new) for array, old, new in self.changes if lies_evenly(array) and array.dtype.name in NAMES]
+        compiled = [(old, new) for array, old, new in self.changes if lies_evenly(array) and computes_with(array.dtype)]
         known = {id(old) for old, _ in compiled}
         self.by_python = [(array, new) for array, old, new in self.changes if id(old) not in known]
         kept = [*self.outputs, *(value for _, value in self.gradients), *(value for _, value in self.by_python)]
         schedule = plan(trace.values, kept, compiled)
-        self.program = Program(schedule, trace.host, self.sources, kept, [array for array, _, _ in self.changes])
+        host, arrays = trace.host, [array for array, _, _ in self.changes]
+        self.program = Program(schedule, len(host.slots), host.indices, self.sources, kept, arrays)
         self.guards.compile()
         self.clean, self.prepare, self.remember = trace.host.functions()
         for value in trace.values:  # examples have done their duty: only their shapes and strides are asked for

@@ -6,13 +6,14 @@ step of a small network is over in some ten microseconds. `print(guards)` lists 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from enum import Enum
 from operator import is_
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from chainrule.lower.graph import exact
 from chainrule.tensor import Tensor
 
 if TYPE_CHECKING:
@@ -181,28 +182,6 @@ PLAIN = (
 def is_plain(x: Any) -> bool:
     """Whether x is a number, a text or the like, or a tuple: two of them are the same if their values are."""
     return isinstance(x, (tuple, *PLAIN))
-
-
-def exact(x: Any) -> Any:
-    """A key that is equal for values that give the same results, and for no others.
-
-    `==` is not enough for that: 0.0 == -0.0, 1 == True == 1.0, and NaN is not equal to itself.
-    """
-    kind = type(x)
-    if kind is float:
-        return (kind, x) if x and x == x else (kind, repr(x))
-    if isinstance(x, (tuple, frozenset)):
-        return kind, kind(map(exact, x)) if kind in (tuple, frozenset) else tuple(map(exact, x))
-    if isinstance(x, slice):
-        return kind, exact(x.start), exact(x.stop), exact(x.step)
-    if isinstance(x, np.generic):
-        return kind, x.dtype, x.tobytes()
-    if isinstance(x, (float, complex)):  # and their subclasses
-        return kind, repr(x)
-    dataclass_options = getattr(kind, "__dataclass_params__", None)
-    if dataclass_options is not None and dataclass_options.frozen and dataclass_options.eq:
-        return kind, *(exact(getattr(x, field.name)) for field in fields(x) if field.compare)
-    return kind, x
 
 
 def alike(now: Any, before: Any) -> bool:

@@ -13,8 +13,8 @@ from chainrule.jit.guards import Guards, Names
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from chainrule.jit.graph import Value
     from chainrule.jit.settings import Number
+    from chainrule.lower.graph import Value
 
 
 class Host:
@@ -28,7 +28,7 @@ class Host:
         after: statements for after the run.
         new: what is remembered anew, such as a count of steps, and which name holds it until the program has run.
         indices: arguments that must be whole numbers from 0 to size - 1, or `spared` if that is not None: (value, size,
-            name, spared).
+            spared, and what raises the error for an array).
     """
 
     def __init__(self) -> None:
@@ -39,7 +39,7 @@ class Host:
         self.after: list[str] = []
         self.slots: dict[str, int] = {}
         self.new: dict[str, str] = {}
-        self.indices: list[tuple[Value, int, str, int | None]] = []
+        self.indices: list[tuple[Value, int, int | None, Callable[[Any], object]]] = []
 
     def name(self, thing: Any) -> str:
         """A name for an object."""

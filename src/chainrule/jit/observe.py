@@ -47,7 +47,7 @@ from chainrule.jit.code import variables
 from chainrule.jit.frames import is_house, is_installed, is_library
 from chainrule.jit.guards import PLAIN, DictEntries, ListEntries, PartEntries
 from chainrule.jit.settings import Number
-from chainrule.jit.tracer import Tracer
+from chainrule.lower.tracer import Tracer
 from chainrule.nn.module import Module
 from chainrule.ops.operation import Operation
 from chainrule.optim import Optimizer

@@ -9,14 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chainrule.jit.graph import Value, base_of
-from chainrule.kernels import blas
+from chainrule.kernels import blas, machine
+from chainrule.kernels.driver import END, SCRIPTS
+from chainrule.kernels.team_loops import RUN
+from chainrule.lower.graph import Value, base_of
+from chainrule.lower.script import Script, ThreadMemory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-    from chainrule.jit.program import Program
-    from chainrule.jit.schedule import Stage
+    from chainrule.lower.program import Program
+    from chainrule.lower.schedule import Stage
 
 REPEATS = 20
 
@@ -26,25 +29,13 @@ def explain(program: Program) -> str:
 
     Stages that run together image by image are also timed so; in the sum they count with that time.
     """
-    arrays = {key: array.copy(order="K") for key, array in program.arrays.items()}
-    windows = {
-        v: np.zeros(program.plan.windows[id(v)], np.uint8) for v in program.bases if id(v) in program.plan.windows
-    }
-    arrays |= {id(v): np.zeros(v.size, v.dtype) for v in windows}  # whole where stages run one by one
-    table = program.table.copy()
-    for key, slot in program.slots.items():
-        if key in arrays:
-            table[slot] = arrays[key].ctypes.data
-    by_image = table.copy()
-    for value, window in windows.items():
-        by_image[program.slots[id(value)]] = window.ctypes.data
     rows = [("stage", "what it does", "over", "Mflop", "kB", "µs", "Gflop/s")]
     totals, together = np.zeros(3), np.zeros(2)
-    stages, timed = program.plan.stages, program.timed()
+    stages, timed = program.plan.stages, Copy(program)
     for number, stage in enumerate(stages):
         flops, moved = _flops(stage), _bytes(stage)
         with blas.one_thread():
-            taken = _seconds(program, number, stage, table, timed)
+            taken = _seconds(program, number, stage, timed)
         alone = stage.group is None
         totals += flops, moved, 0 if math.isnan(taken) or not alone else taken
         rows.append((str(number), _what(stage), _over(stage), *_numbers(flops, moved, taken)))
@@ -53,7 +44,7 @@ def explain(program: Program) -> str:
             if number + 1 == len(stages) or stages[number + 1].group is not stage.group:
                 first = number + 1 - int(together[1])
                 with blas.one_thread():
-                    taken = _median(timed.group.ready(by_image, program.scalars, first))
+                    taken = _median(timed.group(range(first, number + 1)))
                 totals[2] += taken
                 what = f"these {together[1]:.0f} together, image by image"
                 rows.append(("", what, "", *_numbers(together[0], math.nan, taken)))
@@ -72,6 +63,51 @@ def explain(program: Program) -> str:
     return "\n".join(
         [lines[0].rstrip(), ruler, *(line.rstrip() for line in lines[1:-1]), ruler, lines[-1].rstrip(), ending]
     )
+
+
+class Copy:
+    """A program's memory once more, where stages can be run one by one without doing anything to the program's."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.arrays = {
+            id(v): program.arrays[id(v)].copy(order="K") if id(v) in program.arrays else np.zeros(v.size, v.dtype)
+            for v in program.bases
+        }
+        self.table = program.table.copy()
+        for key, array in self.arrays.items():
+            self.table[program.entries[key]] = array.ctypes.data
+        self.kept: list[Any] = []
+
+    def stage(self, number: int) -> Callable[[], object]:
+        """Runs one stage, on one thread."""
+        launch = self.program.launches[number]
+        words = launch.words(lambda value: self.program.entries[id(value)])
+        self.kept.append(words)
+        given = (self.table.ctypes.data, words.ctypes.data, self.program.scalars.ctypes.data, 0, launch.rows, 1)
+        return partial(machine.function(launch.kernel), *given)
+
+    def group(self, numbers: Sequence[int]) -> Callable[[], object]:
+        """Runs stages block by block, on one thread."""
+
+        def keep(words: Any) -> int:
+            self.kept.append(words)
+            return int(words.ctypes.data)
+
+        entries, windows = self.program.entries, self.program.plan.windows
+        memory = ThreadMemory(
+            lambda value: entries[id(value)],
+            lambda value: int(self.arrays[id(value)].ctypes.data),
+            lambda value: windows.get(id(value), (0, 0))[1],
+            keep,
+        )
+        script = Script(0, 1, memory)
+        script.stages([self.program.launches[n] for n in numbers])
+        nothing = keep(np.array([END], np.int64))
+        table = self.table.copy()
+        table[SCRIPTS] = keep(np.array([nothing, keep(script.finished())], np.int64))
+        self.kept.append(table)
+        return partial(self.program.enter.func, table.ctypes.data, RUN, 0, 0, 1, 0)
 
 
 def _what(stage: Stage) -> str:
@@ -124,10 +160,10 @@ def _numbers(flops: float, moved: float, seconds: float) -> tuple[str, str, str,
     return f"{flops / 1e6:,.3f}", "" if math.isnan(moved) else f"{moved / 1e3:,.1f}", taken, rate
 
 
-def _seconds(program: Program, number: int, stage: Stage, table: Any, timed: Any) -> float:
+def _seconds(program: Program, number: int, stage: Stage, timed: Copy) -> float:
     """How long a stage takes; NaN for random draws, which are not for looking."""
     if stage.kind != "call":
-        return _median(timed.stage.ready(table, program.scalars, number))
+        return _median(timed.stage(number))
     options = stage.steps[0].options
     given = map(program.array, stage.steps[0].inputs)
     return math.nan if options.get("draws") else _median(partial(options["function"], *given))

@@ -15,7 +15,7 @@ import numpy as np
 
 from chainrule.jit.frames import callers, is_house, is_library
 from chainrule.jit.guards import is_plain
-from chainrule.jit.tracer import Tracer, Untraceable
+from chainrule.lower.tracer import Scalar, Tracer, Untraceable
 from chainrule.tensor import Tensor
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class UnsettledError(BaseException):  # no `except Exception` of the user's is t
     """An optimizer creates its state as it goes: this step runs eagerly, and the next can be compiled."""
 
 
-class Number:
+class Number(Scalar):
     """A number that every call computes anew, outside the program: a learning rate, a count of steps.
 
     Attributes:
@@ -39,10 +39,11 @@ class Number:
         value: what it is now.
     """
 
-    __slots__ = ("code", "source", "trace", "value")
+    __slots__ = ("code", "source", "trace")
 
     def __init__(self, trace: Trace, code: str, value: Any, source: str | None = None) -> None:
-        self.trace, self.code, self.value = trace, code, value
+        super().__init__(value)
+        self.trace, self.code = trace, code
         self.source = code if source is None else source
 
     @property  # type: ignore[misc]  # of a class that mypy takes for one that can be assigned

@@ -17,24 +17,22 @@ import numpy as np
 from chainrule.autograd.mode import mode
 from chainrule.autograd.tape import Leaf
 from chainrule.errors import CaptureError, LostTensorError
-from chainrule.jit.emit import NAMES, fits_gemm
 from chainrule.jit.frames import where
-from chainrule.jit.graph import (
-    SOURCES,
-    Value,
-    base_of,
-    byte_bounds,
-    dense,
-    elements_overlap,
-    lies_evenly,
-    share_memory,
-)
-from chainrule.jit.guards import exact
 from chainrule.jit.host import Host
 from chainrule.jit.kernels import STEPS
 from chainrule.jit.observe import Observer
 from chainrule.jit.settings import Number, Settings, UnsettledError
-from chainrule.jit.tracer import Tracer, Untraceable
+from chainrule.lower.graph import (
+    SOURCES,
+    Value,
+    base_of,
+    byte_bounds,
+    elements_overlap,
+    lies_evenly,
+    share_memory,
+)
+from chainrule.lower.recorder import Recorder, own_copy
+from chainrule.lower.tracer import Tracer, Untraceable
 from chainrule.ops.dtypes import promote
 from chainrule.random import default_generator
 from chainrule.tensor import Tensor, explained
@@ -61,29 +59,25 @@ ARGUMENT_GRADIENT = (
 )
 
 
-class Trace:
+class Trace(Recorder):
     """See above.
 
     Attributes:
-        values: every step, in order.
         host: what is done outside the program.
         cells: for memory that lives outside, by identity of its array, the Tracer that stands for it now.
         tensors: who holds that memory, and their leaves or None.
         arguments: the Tracers of the function's arguments, by identity.
         error: what was refused first; the function may have caught it, but it cannot be compiled.
-        ended: whether the function has returned: from then on a Tracer is of no use.
     """
 
     def __init__(self) -> None:
-        self.values: list[Value] = []
-        self.known: dict[Any, Value] = {}  # steps by what they do to what
+        super().__init__()
         self.host = Host()
         self.cells: dict[int, tuple[Tracer, Value, NDArray[Any]]] = {}
         self.tensors: dict[int, tuple[weakref.ref[Tensor], NDArray[Any], Any]] = {}
         self.arguments: dict[int, Tracer] = {}
         self.stand_ins: list[tuple[Any, Tracer, Any]] = []  # the Tensors that the function gets, and their leaves
         self.error: CaptureError | None = None
-        self.ended = False
         self.optimizers: dict[int, tuple[Optimizer, set[int]]] = {}  # and what they remembered something of before
         self.states: list[tuple[Optimizer, int, dict[str, Any]]] = []
         self.remembered: dict[tuple[int, str], tuple[dict[str, Any], str, NDArray[Any]]] = {}
@@ -95,32 +89,6 @@ class Trace:
         self.drawn_to: dict[int, Any] = {}  # their states after the last draw
         self.versions: list[list[int]] = []  # of Tensors from outside that are changed in place
         self.observer = Observer(self)
-
-    # Making values
-
-    def made(self, kind: str, op: Any, inputs: Sequence[Any], example: Any, **options: Any) -> Tracer:
-        """A new value, computed already."""
-        example = np.asarray(example)
-        if kind in ("elementwise", "reduce", "matmul"):
-            for dtype in (example.dtype, *(x.dtype for x in inputs if isinstance(x, Value))):
-                if dtype.name not in NAMES:
-                    raise Untraceable(f"arithmetic in {dtype}")
-        if kind != "view":
-            example = dense(example)
-        key = None
-        if kind in ("elementwise", "reduce", "matmul", "view"):  # computed once, if it is asked for twice
-            told = tuple(
-                id(x) if isinstance(x, Value) else ("S", x[1]) if isinstance(x, tuple) else exact(x) for x in inputs
-            )
-            form = (example.shape, example.strides, example.dtype)
-            key = (kind, op, told, *form, tuple(sorted(options.items(), key=lambda item: item[0])))
-            if key in self.known:
-                return Tracer(self, self.known[key])
-        value = Value(kind, op, tuple(inputs), example, options)
-        self.values.append(value)
-        if key is not None:
-            self.known[key] = value
-        return Tracer(self, value)
 
     def argument(self, value: Value, requires_grad: bool) -> Tensor:
         """What the function gets for one of its arguments."""
@@ -147,18 +115,10 @@ class Trace:
             if lies_evenly(array):
                 tracer = self.constant(array)
             else:  # compiled code cannot read it there
-                tracer = self.call("copy", partial(_copied, array), (), {})
+                tracer = self.call("copy", partial(own_copy, array), (), {})
                 tracer.memory = array
             found = self.cells[id(array)] = tracer, tracer.value, array
         return found[0]
-
-    def constant(self, array: Any) -> Tracer:
-        """An array that is the same in all calls, and that nobody else holds."""
-        if type(array) is Tracer:
-            return array
-        value = Value("captured", None, (), array)
-        self.values.append(value)
-        return Tracer(self, value)
 
     def made_of(self, data: Any, array: NDArray[Any]) -> Tracer:
         """The array of a new Tensor, which was made of the user's data: itself, or a copy.
@@ -199,47 +159,11 @@ class Trace:
         if type(tensor._data) is np.ndarray and id(tensor) not in self.tensors:
             self.tensors[id(tensor)] = weakref.ref(tensor), tensor._data, tensor._node
 
-    def named(self, x: Any) -> Tracer:
-        """An array or Tracer as a Tracer."""
-        return x if isinstance(x, Tracer) else self.captured(np.asarray(x))
+    def slot(self, number: Any) -> int:
+        """Where the program finds a number."""
+        return self.host.slot(number)
 
-    def elementwise(self, ufunc: Any, *inputs: Any) -> Tracer:
-        """ufunc of inputs that broadcast."""
-        examples: list[Any] = []
-        given: list[Any] = []
-        for x in inputs:
-            if isinstance(x, Tracer):
-                examples.append(x.value.example)
-                given.append(x.value)
-            elif isinstance(x, Number):
-                examples.append(x.value)
-                given.append((x, self.host.slot(x)))
-            elif isinstance(x, (bool, int, float)):
-                examples.append(x)
-                given.append(x)
-            elif isinstance(x, np.generic) or (isinstance(x, np.ndarray) and not x.ndim):
-                example = np.asarray(x)
-                examples.append(example)
-                given.append(self.captured(example).value)
-            else:
-                value = self.named(x).value
-                examples.append(value.example)
-                given.append(value)
-        with np.errstate(all="ignore"):
-            example = ufunc(*examples)
-        if not any(isinstance(e, np.ndarray) and e.dtype.kind == "f" for e in examples):
-            self._guard_types(x for x in inputs if isinstance(x, Number))
-        scalars = [e if isinstance(e, (bool, int, float)) else e.dtype for e in examples]
-        if ufunc is np.where:
-            scalars = scalars[1:]
-        result = np.asarray(example).dtype
-        # comparisons are made in the type that their inputs meet in, all else in the result's
-        common = np.result_type(*scalars) if result.kind == "b" else result
-        if common.kind not in "biuf" or result.itemsize > 8:
-            raise Untraceable(f"type {common}")
-        return self.made("elementwise", ufunc, given, example, type=common)
-
-    def _guard_types(self, numbers: Iterable[Number]) -> None:
+    def depend_on_types(self, numbers: Iterable[Any]) -> None:
         """Beside arrays that are not floating, whether a number is an int or a float decides on the result's type."""
         for number in numbers:
             kind = self.host.names[type(number.value)]
@@ -250,77 +174,6 @@ class Trace:
         """A number of the optimizer as an array without dimensions."""
         example = np.asarray(number.value)
         return self.made("elementwise", "cast", ((number, self.host.slot(number)),), example, type=example.dtype)
-
-    def cast(self, x: Any, dtype: Any) -> Tracer:
-        """x in another type."""
-        x = self.named(x)
-        with np.errstate(all="ignore"):
-            example = x.value.example.astype(dtype)
-        try:
-            return self.made("elementwise", "cast", (x.value,), example, type=example.dtype)
-        except Untraceable:
-            return self.call("cast", lambda array: array.astype(dtype), (x,), {})  # type: ignore[no-any-return]
-
-    def ordered(self, x: Tracer, example: NDArray[Any]) -> Tracer:
-        """The same elements in another memory order."""
-        if x.dtype.name not in NAMES:
-            return self.call("copy", _copied, (x,), {})  # type: ignore[no-any-return]
-        return self.made("elementwise", "cast", (x.value,), example, type=example.dtype)
-
-    def laid_out(self, x: Tracer, like: Tracer) -> Tracer:
-        """The same elements in memory of their own that lies as another's does."""
-        out = Tracer(self, x.value)
-        out.memory = like.memory
-        return out
-
-    def viewed(self, x: Any, function: Callable[[Any], Any]) -> Tracer:
-        """What a function of NumPy that only moves elements makes of x: the same memory seen otherwise, or a copy."""
-        x = self.named(x)
-        value = self.view_value(x.value, function)
-        if value.size and not np.may_share_memory(function(x.memory), x.memory):
-            return Tracer(self, value)
-        if x.base is None:
-            return Tracer(self, value, x, function)
-        before = x.view_of
-        return Tracer(self, value, x.base, lambda array: function(before(array)))
-
-    def view_value(self, value: Value, function: Callable[[Any], Any]) -> Value:
-        """What a function of NumPy that only moves elements makes of a value."""
-        source = value.example
-        example = function(source)
-        if not isinstance(example, np.ndarray):
-            raise Untraceable("a single element by its place")
-        if example.size and not np.may_share_memory(example, source):
-            if example.size != source.size:
-                raise Untraceable("elements picked by an array")
-            # reshaped in C order, which needs a copy
-            value = self.ordered(Tracer(self, value), np.ascontiguousarray(source)).value
-            source = value.example
-            example = function(source)
-            if example.size and not np.may_share_memory(example, source):
-                raise Untraceable("elements picked by an array")
-        start = example.__array_interface__["data"][0] - source.__array_interface__["data"][0]
-        offset = start // source.itemsize if example.size else 0
-        return self.made("view", None, (value,), example, seen=function, offset=offset).value
-
-    def matmul(self, x: Any, y: Any) -> Tracer:
-        """The product of matrices; a vector is a matrix of one row or column."""
-        x, y = self._rows(self.named(x)), self._rows(self.named(y))
-        if x.dtype != y.dtype or x.dtype.kind != "f" or not x.size or not y.size:
-            raise Untraceable("a product of other than floats of one type")
-        if x.ndim == 1:
-            return self.matmul(x.reshape(1, -1), y)[..., 0, :] if y.ndim > 1 else (x * y).sum()
-        if y.ndim == 1:
-            return self.matmul(x, y.reshape(-1, 1))[..., 0]
-        with np.errstate(all="ignore"):
-            example = np.ascontiguousarray(np.matmul(x.value.example, y.value.example))
-        return self.made("matmul", None, (x.value, y.value), example)
-
-    def _rows(self, x: Tracer) -> Tracer:
-        """A matrix as BLAS takes it: rows or columns without gaps."""
-        if x.ndim < 2 or fits_gemm(x.value):
-            return x
-        return self.ordered(x, np.ascontiguousarray(x.value.example))
 
     def assign(self, out: Any, result: Any, what: str = "assignment destination") -> Any:
         """Let `out` stand for the result from now on: a change in place.
@@ -673,11 +526,6 @@ def _with_name(operation: Operation, *inputs: Any, **options: Any) -> Any:
         return operation.formula(*inputs, **options)
     except (ValueError, IndexError, TypeError) as error:
         raise explained(error, operation, inputs, options) from None
-
-
-def _copied(array: NDArray[Any]) -> NDArray[Any]:
-    """The same elements in memory of their own, as compiled code takes them."""
-    return np.array(array, array.dtype.newbyteorder("="), order="C")
 
 
 def _with_view(order: Sequence[int], view_of: Any, array: NDArray[Any], value: NDArray[Any]) -> NDArray[Any]:

@@ -8,11 +8,13 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from chainrule.kernels.processor import CannotCompileError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-class NoBlasError(ImportError):
+class NoBlasError(CannotCompileError):
     """NumPy's BLAS has no name that we know."""
 
 

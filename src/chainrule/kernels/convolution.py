@@ -5,7 +5,7 @@ For each image n, place (i, j) and output channel o, whose group has the input c
     out[n, o, i, j] = Σ_c Σ_ky Σ_kx  x[n, c, i sₕ + ky dₕ - top, j s_w + kx d_w - left] · weight[o, c, ky, kx]
 
 where x is 0 beyond its borders (Goodfellow, Bengio and Courville, "Deep Learning", chapter 9; as in PyTorch it is a
-cross-correlation, the filter is not turned round). `loops.convolution` says how it is done and what limits it.
+cross-correlation, the filter is not flipped). `convolution_loops` says how it is done and what limits it.
 
 Arrays are (N, C, H, W); results lie in memory as (N, H, W, C), "channels last", and inputs that do so are not copied.
 A convolution in one dimension is one with H = 1. The type is float32 or float64, the same for all arrays of a call.
@@ -18,16 +18,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chainrule.kernels.compile import run
+from chainrule.kernels import plain
+from chainrule.kernels.convolution_setup import forward, input_gradient, weight_gradient
+from chainrule.kernels.geometry import channels_first, channels_last
+from chainrule.kernels.machine import or_in_numpy
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from chainrule.kernels.convolution_setup import Correlation
 
     Pair = tuple[int, int]
     Padding = tuple[Pair, Pair]
     Shape = tuple[int, int, int, int]
 
 
+@or_in_numpy(plain.convolve)
 def convolve(
     x: NDArray[Any], weight: NDArray[Any], stride: Pair, padding: Padding, dilation: Pair, groups: int
 ) -> NDArray[Any]:
@@ -44,9 +50,10 @@ def convolve(
     Returns:
         The result, with H′ = ⌊(H + top + bottom - dilation (KH - 1) - 1) / stride⌋ + 1, and W′ likewise.
     """
-    return _run("convolve", x, weight, stride, padding, dilation, groups)
+    return _correlate(forward(x.shape, weight.shape, (stride, padding, dilation, groups), x.dtype), x, weight)
 
 
+@or_in_numpy(plain.convolve_input_gradient)
 def convolve_input_gradient(
     grad: NDArray[Any],
     weight: NDArray[Any],
@@ -58,12 +65,23 @@ def convolve_input_gradient(
 ) -> NDArray[Any]:
     """The gradient to x, (N, C, H, W), from the one to the result, grad (N, O, H′, W′).
 
-    ∂/∂x[n, c, h, w] = Σ_o Σ_ky Σ_kx grad[n, o, i, j] · weight[o, c, ky, kx], over the places (i, j) that the filter's
-    tap joins with (h, w).
+    ∂/∂x[n, c, h, w] = Σ_o Σ_ky Σ_kx grad[n, o, i, j] · weight[o, c, ky, kx], over the positions (i, j) that the
+    filter's tap joins with (h, w).
     """
-    return _run("convolve_input_gradient", grad, weight, input_shape, stride, padding, dilation, groups)
+    params = stride, padding, dilation, groups
+    return _correlate(input_gradient(grad.shape, weight.shape, tuple(input_shape), params, grad.dtype), grad, weight)
 
 
+def _correlate(setup: Correlation, x: NDArray[Any], weight: NDArray[Any]) -> NDArray[Any]:
+    if setup.correlate is None or setup.pack is None:
+        return channels_first(np.zeros(setup.shape, x.dtype))
+    packed, out = np.empty(setup.packed, x.dtype), np.empty(setup.shape, x.dtype)
+    setup.pack.run(np.ascontiguousarray(weight, x.dtype), packed)
+    setup.correlate.run(channels_last(x), packed, out)
+    return channels_first(out)
+
+
+@or_in_numpy(plain.convolve_weight_gradient)
 def convolve_weight_gradient(
     x: NDArray[Any],
     grad: NDArray[Any],
@@ -78,9 +96,11 @@ def convolve_weight_gradient(
     ∂/∂weight[o, c, ky, kx] = Σ_n Σ_i Σ_j grad[n, o, i, j] · x[n, c, i sₕ + ky dₕ - top, j s_w + kx d_w - left]. The
     order of the sum depends on the shapes alone, so the bits are the same in every run, with any number of threads.
     """
-    return _run("convolve_weight_gradient", x, grad, weight_shape, stride, padding, dilation, groups)
-
-
-def _run(name: str, first: NDArray[Any], second: NDArray[Any], *arguments: Any) -> NDArray[Any]:
-    result: NDArray[Any] = run("plans", name, first, np.asarray(second, first.dtype), *arguments)
-    return result
+    params = stride, padding, dilation, groups
+    setup = weight_gradient(x.shape, grad.shape, tuple(weight_shape), params, x.dtype)
+    if setup is None:
+        return np.zeros(weight_shape, x.dtype)
+    sums, out = np.empty(setup.sums, x.dtype), np.empty(weight_shape, x.dtype)
+    setup.items.run(channels_last(x), channels_last(np.asarray(grad, x.dtype)), sums)
+    setup.unpack.run(sums, out)
+    return out

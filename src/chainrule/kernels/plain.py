@@ -1,11 +1,10 @@
-"""The kernels in plain NumPy, for where Numba cannot be used: the same arguments and results, more slowly.
+"""Convolution and pooling in plain NumPy, for where LLVM cannot be used: the same results, more slowly.
 
 Loops run over the filter's or the window's taps; each tap is one operation on the part of every picture that it meets.
 """
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def convolve(x: Array, weight: Array, stride: Any, padding: Any, dilation: Any, groups: int) -> Array:
-    """See `kernels.convolution`."""
+    """See `convolution`."""
     outputs, _, *kernel = weight.shape
     places = [output_size(x.shape[2 + a], padding[a], kernel[a], stride[a], dilation[a]) for a in (0, 1)]
     padded = _by_group(np.pad(channels_last(x), ((0, 0), *padding, (0, 0))), groups)
@@ -35,7 +34,7 @@ def convolve(x: Array, weight: Array, stride: Any, padding: Any, dilation: Any, 
 def convolve_input_gradient(
     grad: Array, weight: Array, input_shape: Any, stride: Any, padding: Any, dilation: Any, groups: int
 ) -> Array:
-    """See `kernels.convolution`."""
+    """See `convolution`."""
     images, channels, height, width = input_shape
     (top, bottom), (left, right) = padding
     padded = np.zeros((images, height + top + bottom, width + left + right, groups, 1, channels // groups), grad.dtype)
@@ -50,7 +49,7 @@ def convolve_input_gradient(
 def convolve_weight_gradient(
     x: Array, grad: Array, weight_shape: Any, stride: Any, padding: Any, dilation: Any, groups: int
 ) -> Array:
-    """See `kernels.convolution`."""
+    """See `convolution`."""
     outputs, depth, *kernel = weight_shape
     padded = _by_group(np.pad(channels_last(x), ((0, 0), *padding, (0, 0))), groups)[..., 0, :]
     upstream = _by_group(channels_last(grad), groups)[..., 0, :]
@@ -61,7 +60,7 @@ def convolve_weight_gradient(
 
 
 def max_pool(x: Array, out: Array, taps: Array, kernel: Any, stride: Any, padding: Any, dilation: Any) -> None:
-    """See `loops.pooling`."""
+    """See `pooling`."""
     fresh = np.ones((*out.shape[1:3], 1), bool)
     for tap, picture, place in _taps(x.shape, out.shape, kernel, stride, padding, dilation):
         value, largest = x[picture], out[place]
@@ -74,14 +73,14 @@ def max_pool(x: Array, out: Array, taps: Array, kernel: Any, stride: Any, paddin
 def max_pool_gradient(
     grad: Array, taps: Array, out: Array, kernel: Any, stride: Any, padding: Any, dilation: Any
 ) -> None:
-    """See `loops.pooling`."""
+    """See `pooling`."""
     out[:] = 0
     for tap, picture, place in _taps(out.shape, grad.shape, kernel, stride, padding, dilation):
         out[picture] += np.where(taps[place] == tap, grad[place], 0)
 
 
 def avg_pool(x: Array, divisors: Array, out: Array, kernel: Any, stride: Any, padding: Any) -> None:
-    """See `loops.pooling`."""
+    """See `pooling`."""
     out[:] = 0
     for _, picture, place in _taps(x.shape, out.shape, kernel, stride, padding, (1, 1)):
         out[place] += x[picture]
@@ -89,97 +88,11 @@ def avg_pool(x: Array, divisors: Array, out: Array, kernel: Any, stride: Any, pa
 
 
 def avg_pool_gradient(grad: Array, divisors: Array, out: Array, kernel: Any, stride: Any, padding: Any) -> None:
-    """See `loops.pooling`."""
+    """See `pooling`."""
     share = grad / divisors[:, :, None]
     out[:] = 0
     for _, picture, place in _taps(out.shape, grad.shape, kernel, stride, padding, (1, 1)):
         out[picture] += share[place]
-
-
-def erf(x: Array, out: Array) -> None:
-    """See `loops.special`."""
-    out[:] = [math.erf(value) for value in x.tolist()]
-
-
-def warp(images: Array, maps: Array, field: Array, out: Array) -> None:
-    """See `kernels.warp`."""
-    count, *size = images.shape
-    pixels = np.stack([*np.indices(size), np.ones(size)])  # (3, H, W): i, j and 1 of each place
-    y, x = (np.einsum("nrk,kij->rnij", maps, pixels) + field.swapaxes(0, 1)).clip(-1, [[[[size[0]]]], [[[size[1]]]]])
-    top, left = (np.floor(places).astype(np.intp) for places in (y, x))
-    framed = np.pad(images, ((0, 0), (1, 2), (1, 2)))  # of background: every place has four neighbours
-    numbers = np.arange(count)[:, None, None]
-    out[:] = 0
-    for i, down in enumerate((1 - (y - top), y - top)):
-        for j, right in enumerate((1 - (x - left), x - left)):
-            out += down * right * framed[numbers, top + i + 1, left + j + 1]
-
-
-def gather_scaled(table: Array, places: Array, scale: Any, out: Array) -> None:
-    """See `kernels.rows`."""
-    np.multiply(table[places], scale, out, dtype=np.float32, casting="unsafe")
-
-
-def scatter_add(rows: Array, places: Array, out: Array) -> None:
-    """See `kernels.rows`."""
-    np.add.at(out, places, rows)
-
-
-def softmax(x: Array, factors: Array, classes: Array, out: Array) -> None:
-    """See `loops.softmax`."""
-    powers = np.exp(x - x.max(1, keepdims=True))
-    out[:] = factors * (powers / powers.sum(1, keepdims=True) - _chosen(classes, x))
-
-
-def log_softmax(x: Array, out: Array) -> None:
-    """See `loops.softmax`."""
-    shifted = x - x.max(1, keepdims=True)
-    out[:] = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
-
-
-def class_loss(x: Array, classes: Array, out: Array) -> None:
-    """See `loops.softmax`."""
-    losses = np.empty_like(x)
-    log_softmax(x, losses)
-    out[:] = -np.where(_chosen(classes, x), losses, 0).sum(1, keepdims=True)
-
-
-def softmax_gradient(p: Array, grad: Array, out: Array) -> None:
-    """See `loops.softmax`."""
-    out[:] = p * (grad - (grad * p).sum(1, keepdims=True))
-
-
-def log_softmax_gradient(y: Array, grad: Array, out: Array) -> None:
-    """See `loops.softmax`."""
-    out[:] = grad - np.exp(y) * grad.sum(1, keepdims=True)
-
-
-def _chosen(classes: Array, x: Array) -> Any:
-    """Where in x (A, B, C, 1) the classes (A, 1, C, 1) stand."""
-    return classes == np.arange(x.shape[1])[:, None, None]
-
-
-def moments(x: Array, mean: Array, variance: Array) -> None:
-    """See `loops.normalization`."""
-    x.mean((1, 3), out=mean, keepdims=True)
-    x.var((1, 3), out=variance, keepdims=True)
-
-
-def standardize(x: Array, factors: Array, shifts: Array, eps: float, out: Array) -> None:
-    """See `loops.normalization`."""
-    away = x - x.mean((1, 3), keepdims=True)
-    out[:] = away / np.sqrt(x.var((1, 3), keepdims=True) + eps) * factors + shifts
-
-
-def standardize_gradient(
-    x: Array, grad: Array, factors: Array, eps: float, out: Array, sums: Array, products: Array
-) -> None:
-    """See `loops.normalization`."""
-    spread = np.sqrt(x.var((1, 3), keepdims=True) + eps)
-    y, slope = (x - x.mean((1, 3), keepdims=True)) / spread, grad * factors
-    out[:] = (slope - slope.mean((1, 3), keepdims=True) - y * (slope * y).mean((1, 3), keepdims=True)) / spread
-    shared = tuple([a for a in range(4) if sums.shape[a] == 1])
-    sums[:], products[:] = grad.sum(shared, keepdims=True), (grad * y).sum(shared, keepdims=True)
 
 
 def _by_group(x: Array, groups: int) -> Array:

@@ -6,25 +6,34 @@ a mean is told to count it.
 
 Arrays are (N, C, H, W); results lie in memory as (N, H, W, C), "channels last", and inputs that do so are not copied.
 Pooling in one dimension is pooling with H = 1. The caller has checked that no window lies wholly outside (padding is at
-most half a window). `loops.pooling` says how it is done and what limits it.
+most half a window). `pooling_loops` says how it is done and what limits it.
 """
 
 from __future__ import annotations
 
+import functools
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chainrule.kernels.compile import run
+from chainrule.kernels import plain
 from chainrule.kernels.geometry import channels_first, channels_last
+from chainrule.kernels.machine import or_in_numpy
+from chainrule.kernels.pooling_loops import AVG_POOL, AVG_POOL_GRADIENT, MAX_POOL, MAX_POOL_GRADIENT
+from chainrule.kernels.tree import type_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from chainrule.kernels.job import Job, Maker
 
     Pair = tuple[int, int]
     Shape = tuple[int, int, int, int]
 
 ONES = (1, 1)
+BY_IMAGE = (MAX_POOL_GRADIENT, AVG_POOL_GRADIENT)
+"""What shares out whole images among threads, for windows may overlap; others share out lines of positions."""
 
 
 def pooled_size(size: Pair, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair, ceil_mode: bool) -> Pair:
@@ -57,7 +66,7 @@ def max_pool(
     out = np.empty((len(x), *places, x.shape[3]), x.dtype)
     taps = np.empty(out.shape, np.uint8 if kernel[0] * kernel[1] <= 256 else np.int32)
     if out.size:
-        run("plans", "max_pool", x, out, taps, kernel, stride, padding, dilation)
+        _max_pool(x, out, taps, kernel, stride, padding, dilation)
     return channels_first(out), channels_first(taps)
 
 
@@ -86,8 +95,7 @@ def max_pool_gradient(
     images, channels, *size = input_shape
     out = np.empty((images, *size, channels), grad.dtype)
     if grad.size:
-        how = kernel, stride, padding, dilation
-        run("plans", "max_pool_gradient", channels_last(grad), channels_last(taps), out, *how)
+        _max_pool_gradient(channels_last(grad), channels_last(taps), out, kernel, stride, padding, dilation)
     return channels_first(out)
 
 
@@ -110,7 +118,7 @@ def avg_pool(
     x = channels_last(x)
     out = np.empty((len(x), *places, x.shape[3]), x.dtype)
     if out.size:
-        run("plans", "avg_pool", x, divisors, out, kernel, stride, padding)
+        _avg_pool(x, divisors, out, kernel, stride, padding)
     return channels_first(out)
 
 
@@ -131,7 +139,7 @@ def avg_pool_gradient(
     )
     out = np.empty((images, *size, channels), grad.dtype)
     if grad.size:
-        run("plans", "avg_pool_gradient", channels_last(grad), divisors, out, kernel, stride, padding)
+        _avg_pool_gradient(channels_last(grad), divisors, out, kernel, stride, padding)
     return channels_first(out)
 
 
@@ -148,3 +156,48 @@ def pool_divisors(
         counts.append(last - first if padded else np.minimum(last, size[a]) - np.maximum(first, 0))
     divisors: NDArray[Any] = np.multiply.outer(counts[0], counts[1]).astype(dtype)
     return divisors
+
+
+@functools.lru_cache(maxsize=256)
+def pool_job(maker: Maker, shape: Shape, positions: Shape, params: Any, dtypes: Any) -> Job:
+    """A kernel for pictures (N, H, W, C), positions (N, H′, W′, C), and (kernel, stride, padding, dilation)."""
+    kernel, stride, padding, dilation = params
+    images, height, width, channels = shape
+    rows = images if maker in BY_IMAGE else images * positions[1]
+    return maker.job(
+        [type_of(dtype) for dtype in dtypes], rows, math.prod(positions) * kernel[0] * kernel[1], images=images,
+        height=height, width=width, channels=channels, lines=positions[1], positions=positions[2],
+        kernel_height=kernel[0], kernel_width=kernel[1], stride_down=stride[0], stride_across=stride[1],
+        padding_top=padding[0], padding_left=padding[1], dilation_down=dilation[0], dilation_across=dilation[1],
+        tiled=_tiled(shape, positions, *params),
+    )  # fmt: skip
+
+
+def _tiled(shape: Any, positions: Any, kernel: Any, stride: Any, padding: Any, dilation: Any) -> bool:
+    """Whether each number of a picture is in one window, no more and no less."""
+    return all(
+        kernel[a] == stride[a]
+        and (dilation[a] == 1 or kernel[a] == 1)
+        and positions[1 + a] * stride[a] - padding[a] >= shape[1 + a]
+        for a in (0, 1)
+    )
+
+
+@or_in_numpy(plain.max_pool)
+def _max_pool(x: Any, out: Any, taps: Any, *params: Pair) -> None:
+    pool_job(MAX_POOL, x.shape, out.shape, params, (x.dtype, taps.dtype)).run(x, out, taps)
+
+
+@or_in_numpy(plain.max_pool_gradient)
+def _max_pool_gradient(grad: Any, taps: Any, out: Any, *params: Pair) -> None:
+    pool_job(MAX_POOL_GRADIENT, out.shape, grad.shape, params, (grad.dtype, taps.dtype)).run(grad, taps, out)
+
+
+@or_in_numpy(plain.avg_pool)
+def _avg_pool(x: Any, divisors: Any, out: Any, *params: Pair) -> None:
+    pool_job(AVG_POOL, x.shape, out.shape, (*params, ONES), (x.dtype,)).run(x, divisors, out)
+
+
+@or_in_numpy(plain.avg_pool_gradient)
+def _avg_pool_gradient(grad: Any, divisors: Any, out: Any, *params: Pair) -> None:
+    pool_job(AVG_POOL_GRADIENT, out.shape, grad.shape, (*params, ONES), (grad.dtype,)).run(grad, divisors, out)

@@ -1,52 +1,138 @@
-"""Rows of a table: taken by their places, and added at them."""
+"""Rows of a table: taken by their indices and scaled, or added at their indices.
+
+Both go row by row and along each row, so that memory is read and written in whole vectors. Rows that are taken are
+shared out among threads; rows that are added are not, for two may have one index: one thread adds them in their order,
+and the same rows give the same bits. Memory is the limit: a batch of pictures in bytes is read once and written once,
+as floats, where an index, a cast and a product are three passes.
+"""
 
 from __future__ import annotations
 
 import math
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chainrule.kernels.compile import run
+from chainrule.kernels.calling import Fields, stage_kernel
+from chainrule.kernels.job import Job, Maker
+from chainrule.kernels.machine import or_in_numpy
+from chainrule.kernels.tree import F4, F8, I8, Kernel, Type, type_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+GATHER_FIELDS, SCALE_FIELDS = Fields("table indices out", "width"), Fields("table indices out", "width scale")
+SCATTER_FIELDS = Fields("rows indices out", "count width zeros")
 
-def gather_scaled(table: NDArray[Any], places: NDArray[np.int64], scale: float) -> NDArray[np.float32]:
-    """table[places] · scale, in one pass: of pictures in bytes, a batch such as networks take.
+
+def gather_scaled(table: NDArray[Any], indices: NDArray[np.int64], scale: float) -> NDArray[np.float32]:
+    """table[indices] · scale, in one pass: of pictures in bytes, a batch such as networks take.
 
     Args:
         table: (N, ...) numbers of any type.
-        places: (M,), from 0 to N - 1.
+        indices: (M,), from 0 to N - 1.
         scale: taken as float32.
 
     Returns:
         (M, ...) float32.
 
     Raises:
-        IndexError: a place is out of range.
+        IndexError: an index is out of range.
     """
-    if places.size and not (places.min() >= 0 and places.max() < len(table)):
-        raise IndexError(f"places are {places.min()} to {places.max()}, they must be 0 to {len(table) - 1}")
-    out = np.empty((len(places), *table.shape[1:]), np.float32)
+    if indices.size and not (indices.min() >= 0 and indices.max() < len(table)):
+        raise IndexError(f"indices are {indices.min()} to {indices.max()}, they must be 0 to {len(table) - 1}")
+    out = np.empty((len(indices), *table.shape[1:]), np.float32)
     if out.size:
         width = math.prod(table.shape[1:])
-        rows = table.reshape(len(table), width)
-        run("shares", "gather_scaled", rows, places, np.float32(scale), out.reshape(len(places), width))
+        rows = np.ascontiguousarray(table).reshape(len(table), width)
+        _gather(rows, np.ascontiguousarray(indices), np.float32(scale), out.reshape(len(indices), width))
     return out
 
 
-def scatter_add(rows: NDArray[Any], places: NDArray[np.int64], count: int) -> NDArray[Any]:
-    """Zeros (count, D) with each row added at its place: the gradient of rows that were taken.
+def scatter_add(rows: NDArray[Any], indices: NDArray[np.int64], count: int) -> NDArray[Any]:
+    """Zeros (count, D) with each row added at its index: the gradient of rows that were taken.
 
     Args:
         rows: (..., D).
-        places: (...), from 0 to count - 1; a place that comes several times gets the sum, in the rows' order.
+        indices: (...), from 0 to count - 1; an index that comes several times gets the sum, in the rows' order.
         count: of the result's rows.
     """
     out = np.zeros((count, rows.shape[-1]), rows.dtype)
     if rows.size:
         flat = np.ascontiguousarray(rows).reshape(-1, rows.shape[-1])
-        run("shares", "scatter_add", flat, np.ascontiguousarray(places).ravel(), out)
+        _scatter(flat, np.ascontiguousarray(indices).ravel(), out)
     return out
+
+
+def _gather_in_numpy(rows: Any, indices: Any, scale: Any, out: Any) -> None:
+    np.multiply(rows[indices], scale, out, dtype=np.float32, casting="unsafe")
+
+
+@or_in_numpy(_gather_in_numpy)
+def _gather(rows: Any, indices: Any, scale: Any, out: Any) -> None:
+    width = rows.shape[1]
+    bits = int(np.float64(scale).view(np.int64))
+    GATHER_SCALED.job([type_of(rows.dtype)], len(indices), out.size, width=width, scale=bits).run(rows, indices, out)
+
+
+def _scatter_in_numpy(rows: Any, indices: Any, out: Any) -> None:
+    np.add.at(out, indices, rows)
+
+
+@or_in_numpy(_scatter_in_numpy)
+def _scatter(rows: Any, indices: Any, out: Any) -> None:
+    scatter_job(type_of(rows.dtype), len(rows), rows.shape[1], 0).run(rows, indices, out)
+
+
+def gather_job(type: Type, count: int, width: int) -> Job:
+    """So many rows of a table, by their indices: (table, indices, out)."""
+    return GATHER.job([type], count, count * width, width=width)
+
+
+def scatter_job(type: Type, count: int, width: int, zeros: int) -> Job:
+    """So many rows added at their indices: (rows, indices, out), after so many zeros have been put there."""
+    return SCATTER.job([type], 1, count * width, count=count, width=width, zeros=zeros)
+
+
+@cache
+def gather(type: Type) -> Kernel:
+    """Rows first … last - 1 of the result."""
+    kernel = stage_kernel(f"gather_{type}")
+    d = GATHER_FIELDS.read(kernel)
+    table, indices, out = d.array("table", type), d.array("indices", I8), d.array("out", type)
+    with kernel.loop(kernel["first"], kernel["last"], as_written=True) as i:
+        out.at(i * d.width).copy_from(table.at(indices[i] * d.width), d.width)
+    return kernel
+
+
+@cache
+def gather_and_scale(type: Type) -> Kernel:
+    """The same as float32, times a number."""
+    kernel = stage_kernel(f"gather_scaled_{type}")
+    d = SCALE_FIELDS.read(kernel)
+    table, indices, out = d.array("table", type), d.array("indices", I8), d.array("out", F4)
+    scale = d.scale.bits_as(F8).to(F4)
+    with kernel.loop(kernel["first"], kernel["last"], as_written=True) as i:
+        row, result = table.at(indices[i] * d.width), out.at(i * d.width)
+        with kernel.loop(0, d.width) as j:
+            result[j] = row[j].to(F4) * scale
+    return kernel
+
+
+@cache
+def scatter(type: Type) -> Kernel:
+    """All rows, in their order."""
+    kernel = stage_kernel(f"scatter_{type}")
+    d = SCATTER_FIELDS.read(kernel)
+    rows, indices, out = d.array("rows", type), d.array("indices", I8), d.array("out", type)
+    out.fill_zero(d.zeros)
+    with kernel.loop(0, d.count, as_written=True) as i:
+        row, result = rows.at(i * d.width), out.at(indices[i] * d.width)
+        with kernel.loop(0, d.width) as j:
+            result[j] = result[j] + row[j]
+    return kernel
+
+
+GATHER, GATHER_SCALED = Maker(GATHER_FIELDS, gather), Maker(SCALE_FIELDS, gather_and_scale)
+SCATTER = Maker(SCATTER_FIELDS, scatter)

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import math
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chainrule.kernels.compile import run
+from chainrule.kernels import functions
+from chainrule.kernels.calling import Fields, stage_kernel
+from chainrule.kernels.job import Maker
+from chainrule.kernels.machine import or_in_numpy
+from chainrule.kernels.tree import Kernel, Type, type_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+ERF_FIELDS = Fields("x out", "")
 
 
 def erf(x: NDArray[Any]) -> NDArray[Any]:
@@ -19,5 +27,28 @@ def erf(x: NDArray[Any]) -> NDArray[Any]:
     """
     out = np.empty_like(x, subok=False)
     dense = x if x.strides == out.strides else x.copy(order="K")
-    run("shares", "erf", dense.ravel(order="K"), out.ravel(order="K"))
+    _erf(dense.ravel(order="K"), out.ravel(order="K"))
     return out
+
+
+def _erf_in_numpy(x: NDArray[Any], out: NDArray[Any]) -> None:
+    out[:] = [math.erf(value) for value in x.tolist()]
+
+
+@or_in_numpy(_erf_in_numpy)
+def _erf(x: NDArray[Any], out: NDArray[Any]) -> None:
+    ERF.job([type_of(x.dtype)], x.size, 10 * x.size).run(x, out)
+
+
+@cache
+def erf_kernel(type: Type) -> Kernel:
+    """Elements first … last - 1."""
+    kernel = stage_kernel(f"erf_{type}")
+    d = ERF_FIELDS.read(kernel)
+    x, out = d.array("x", type), d.array("out", type)
+    with kernel.loop(kernel["first"], kernel["last"]) as i:
+        out[i] = functions.erf(x[i])
+    return kernel
+
+
+ERF = Maker(ERF_FIELDS, erf_kernel)

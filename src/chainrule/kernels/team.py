@@ -2,7 +2,7 @@
 
 A kernel of some length is `spread`: each thread takes a share of the items. A compiled program is run by all threads
 `together`, each with its share of every stage, and they wait for one another in between, by counting in memory. Who has
-the team, and what each worker does, stands in words of memory that `loops.team` reads and writes. BLAS's own threads
+the team, and what each worker does, stands in words of memory that `team_loops` reads and writes. BLAS's own threads
 would be in the way, and stay out of it (`kernels.blas`).
 
 Wherever the thread that shares its work is interrupted, by Ctrl-C, a time-out's signal or an asynchronous exception, it
@@ -22,9 +22,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chainrule.errors import SettingError
-from chainrule.kernels import native
-from chainrule.kernels.compile import loops, machine_code
-from chainrule.kernels.native import RUN
+from chainrule.kernels import machine
+from chainrule.kernels.team_loops import (
+    ANSWERED,
+    ATTEND,
+    BEGIN,
+    END,
+    LEAVE,
+    LINE,
+    LOCK,
+    OWNER,
+    RUN,
+    START,
+    TAKE,
+    UNLOCK,
+    WORKER,
+    act,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,15 +48,6 @@ WORTH_A_THREAD = 50_000
 """So many steps of an inner loop, some 20 µs, as long as it takes to wake a thread."""
 MOST = 1024
 """No more threads than that."""
-
-LINE = 8  # words of a cache line
-OWNER, LOCK, UNLOCK, ARRIVED, TURN = 0, 1, 2, LINE, 2 * LINE
-WORKER = 3 * LINE
-STATE, CALLS = 0, LINE
-BEGIN, END, FUNCTION, TABLE, PART, SHARES, BUSY = range(2 * LINE, 2 * LINE + 7)
-"""Positions in the team's words; see `loops.team`."""
-TAKE, START, LEAVE, ATTEND, ANSWERED = range(5)
-"""What the team is asked for; see `loops.team.act`."""
 
 _threads: int | None = None
 
@@ -87,7 +92,7 @@ def together(enter: Callable[[int, int, int, int, int], object], part: int, shar
     """Run a part of a compiled program on so many threads at once, this one among them; alone if the team is taken.
 
     Args:
-        enter: the program, to be called with (task, part, me, shares, team); see `jit.emit`.
+        enter: the program, to be called with (task, part, me, shares, team); see `kernels.driver`.
         part: which part of it.
         shares: how many threads.
     """
@@ -100,8 +105,9 @@ _tickets = count(1)
 
 @functools.cache
 def _act() -> Callable[[int, int, int, int], object]:
-    """What the compiled code does for Python, see `loops.team.act`: each call is one step, that nothing interrupts."""
-    return native.function(native.address("team.act", lambda: machine_code(loops("team").act, [], words=4)), 4)
+    """What the compiled code does for Python, see `team_loops.act`: each call is one step, that nothing interrupts."""
+    call = machine.function(machine.address_of("team", act))
+    return lambda team, what, a, b: call(team, what, a, b, 0, 0)
 
 
 @functools.cache

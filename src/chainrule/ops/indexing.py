@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.errors import check
+from chainrule.kernels.memory import writable_diagonal
 from chainrule.kernels.rows import scatter_add
 from chainrule.ops.arithmetic import where
 from chainrule.ops.operation import NUMPY, Array, Ints, Tensor, operation
@@ -194,13 +195,6 @@ def main_diagonal(input: Array) -> Array:
 def _(grad: Array, input_shape: tuple[int, ...]) -> Array:
     """The gradient on the diagonal of zeros."""
     return put(grad, index=diagonal_index(input_shape[-1]), shape=input_shape)
-
-
-def writable_diagonal(array: Any, offset: int, axis1: int, axis2: int) -> Any:
-    """np.diagonal, but as writable as the array; NumPy's is read-only."""
-    view = np.diagonal(array, offset, axis1, axis2)
-    view.flags.writeable = array.flags.writeable
-    return view
 
 
 def diagonal_index(size: int) -> tuple[Any, ...]:

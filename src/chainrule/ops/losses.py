@@ -9,8 +9,6 @@ from typing import Any
 import numpy as np
 
 from chainrule.errors import check
-from chainrule.kernels import softmax as kernels
-from chainrule.kernels.compile import large
 from chainrule.ops.arithmetic import abs, clamp, ne, where
 from chainrule.ops.dtypes import DEFAULT
 from chainrule.ops.elementwise import log, logsigmoid
@@ -25,12 +23,10 @@ __all__ = [
 ]  # fmt: skip
 
 
-@operation(promote="floating")
+@operation(promote="floating", fused=True)
 def log_softmax(input: Array, *, dim: int = -1, dtype: Any = None) -> Array:
     """ln(softmax(x)) = x - ln(Σ eˣ), with the largest x taken off first so that nothing overflows."""
     input = input if dtype is None else input.astype(dtype)
-    if large(input):
-        return kernels.log_softmax(input, dim)
     shifted = input - np.max(input, axis=dim, keepdims=True, initial=-np.inf)
     return shifted - np.log(np.sum(np.exp(shifted), axis=dim, keepdims=True))
 
@@ -38,17 +34,13 @@ def log_softmax(input: Array, *, dim: int = -1, dtype: Any = None) -> Array:
 @log_softmax.derivative
 def _(grad: Array, out: Array, dim: int) -> Array:
     """G - softmax(x) Σ G. Source: Goodfellow et al., Deep Learning (2016), section 6.2.2.3."""
-    if large(out, grad):
-        return kernels.log_softmax_gradient(grad, out, dim)
     return grad - np.exp(out) * np.sum(grad, axis=dim, keepdims=True)
 
 
-@operation(promote="floating")
+@operation(promote="floating", fused=True)
 def softmax(input: Array, *, dim: int = -1, dtype: Any = None) -> Array:
     """eˣ / Σ eˣ: positive, summing to 1 along `dim`; the largest x is taken off first so that nothing overflows."""
     input = input if dtype is None else input.astype(dtype)
-    if large(input):
-        return kernels.softmax(input, dim)
     powers = np.exp(input - np.max(input, axis=dim, keepdims=True, initial=-np.inf))
     return powers / np.sum(powers, axis=dim, keepdims=True)
 
@@ -56,8 +48,6 @@ def softmax(input: Array, *, dim: int = -1, dtype: Any = None) -> Array:
 @softmax.derivative
 def _(grad: Array, out: Array, dim: int) -> Array:
     """p (G - Σ G p), where p is the result. Source: Goodfellow et al., Deep Learning (2016), section 6.2.2.3."""
-    if large(out, grad):
-        return kernels.softmax_gradient(grad, out, dim)
     return out * (grad - np.sum(grad * out, axis=dim, keepdims=True))
 
 
@@ -276,14 +266,11 @@ def _of_indices(
     return sum(losses) / sum(where(counts, each, 0.0))
 
 
-@operation
+@operation(fused=True)
 def class_loss(input: Array, target: Array, *, dim: int, ignore_index: int, reduction: str) -> Array:
     """-ln softmax(x)[class] of each example, 0 where the class does not count; reduced."""
     counts = target != ignore_index
-    if large(input):
-        losses = kernels.class_loss(input, target, dim)
-    else:
-        losses = -np.sum(np.where(_chosen(target, input.shape[dim], dim), log_softmax(input, dim=dim), 0), axis=dim)
+    losses = -np.sum(np.where(_chosen(target, input.shape[dim], dim), log_softmax(input, dim=dim), 0), axis=dim)
     losses = np.where(counts, losses, 0)
     if reduction == "none":
         return losses
@@ -296,8 +283,6 @@ def _(grad: Array, input: Array, target: Array, dim: int, ignore_index: int, red
     counts = target != ignore_index
     upstream = grad / np.sum(counts, dtype=input.dtype) if reduction == "mean" else grad
     upstream = np.where(counts, upstream, 0)
-    if large(input, upstream):
-        return kernels.class_loss_gradient(upstream, input, target, dim), None
     chosen = _chosen(target, input.shape[dim], dim)
     return np.expand_dims(upstream, dim) * (softmax(input, dim=dim) - chosen), None
 

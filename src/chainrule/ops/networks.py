@@ -9,9 +9,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.errors import check
-from chainrule.kernels import normalization as kernels
 from chainrule.kernels import special
-from chainrule.kernels.compile import large
 from chainrule.ops.arithmetic import mul, ne, where
 from chainrule.ops.elementwise import sqrt, tanh
 from chainrule.ops.indexing import getitem, indices, put, replace, rows
@@ -63,23 +61,19 @@ def gelu(input: Array, *, approximate: str = "none") -> Tensor:
 # Normalisation
 
 
-@operation(promote="floating")
+@operation(promote="floating", fused=True)
 def standardize(input: Array, weight: Array = 1.0, bias: Array = 0.0, *, dim: Any, eps: float) -> Array:
     """(x - mean) / √(variance + eps), which has mean 0 and variance 1 over `dim`; times a weight, plus a bias."""
-    if large(input, weight, bias):
-        return kernels.standardize(input, weight, bias, dim, eps)
     away, spread = _centred(input, dim, eps)
     return away / spread * weight + bias
 
 
 @standardize.derivative
-def _(grad: Array, input: Array, weight: Array, bias_shape: tuple[int, ...], dim: Any, eps: float) -> Any:
+def _(grad: Array, input: Array, weight: Array, dim: Any, eps: float) -> Any:
     """(H - mean(H) - y mean(H y)) / √(variance + eps), H being G w and y the x standardised; G y; G.
 
     Source: Ioffe and Szegedy (2015).
     """
-    if large(input, weight, grad):
-        return kernels.standardize_gradient(grad, input, weight, bias_shape, dim, eps)
     away, spread = _centred(input, dim, eps)
     out = away / spread
 
@@ -211,12 +205,10 @@ def _standardized(input: Array, weight: Any, bias: Any, dim: Any, eps: float) ->
     return standardize(input, 1.0 if weight is None else weight, 0.0 if bias is None else bias, dim=dim, eps=eps)
 
 
-@operation
+@operation(fused=True)
 def unbiased_variance(input: Array, *, dim: tuple[int, ...]) -> Array:
     """The unbiased variance over `dim`; nobody asks for its derivative."""
     more = math.prod(input.shape[d] for d in dim) - 1
-    if large(input):
-        return kernels.moments(input, dim)[1].squeeze(dim) * ((more + 1) / more)
     away = input - np.mean(input, axis=dim, keepdims=True)
     return np.sum(away * away, axis=dim) / more
 

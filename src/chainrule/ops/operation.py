@@ -30,12 +30,15 @@ functions in NumPy with no change in place, and call the result on Tensors. `cha
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from functools import partial
 from types import MethodType
 from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
 import numpy as np
+
+from chainrule.lower import eager
 
 if TYPE_CHECKING:
     from chainrule.tensor import Tensor as Tensor  # a name for type checkers: operations know nothing of Tensors
@@ -72,12 +75,14 @@ class Operation:
         tensors: which inputs, by position, must not be Python numbers when the operation is called by its name, as
             PyTorch has it (operators and NumPy's functions take numbers on either side).
         view: whether the result may share its input's memory.
+        fused: whether large arrays run the formula and the rule as fused loops (`lower.eager`).
+        compute: the formula, or what runs it as such loops.
         extra: by which name the rule asks for what the formula gives besides its result, if it does.
     """
 
     def __init__(
         self, formula: Callable[..., Any], *, numpy: Any = None, promote: str | None = None,
-        tensors: tuple[int, ...] = (), view: bool = False, extra: str | None = None,
+        tensors: tuple[int, ...] = (), view: bool = False, extra: str | None = None, fused: bool = False,
     ) -> None:  # fmt: skip
         self.name, self.formula = formula.__name__, formula
         self.__name__, self.__doc__, self.__wrapped__ = formula.__name__, formula.__doc__, formula
@@ -88,7 +93,8 @@ class Operation:
         self.absent = formula.__defaults__ or ()  # what stands for the last inputs where they are left out
         self.optional = dict(zip(self.inputs[::-1], self.absent[::-1], strict=False))  # the same by name
         self.variadic = bool(code.co_flags & 0x04)  # the formula takes *inputs
-        self.promote, self.tensors, self.view, self.extra = promote, tensors, view, extra
+        self.promote, self.tensors, self.view, self.extra, self.fused = promote, tensors, view, extra, fused
+        self.compute = self._compute_fused if fused else formula
         self.rule: Callable[..., Any] | None = None
         self.needs: tuple[tuple[str, Any], ...] = ()
         if numpy is not None:
@@ -132,8 +138,39 @@ class Operation:
                     raise
         if inputs and all(type(x) in _NUMBERS for x in inputs):
             raise TypeError(f"{self.name}: takes tensors or arrays, not numbers alone: {', '.join(map(str, inputs))}")
-        out = self.formula(*inputs, **options)
+        out = self.compute(*inputs, **options)
         return out if self.extra is None else out[0]  # type: ignore[no-any-return]
+
+    def _compute_fused(self, *inputs: Any, **options: Any) -> Any:
+        """The formula on arrays; large ones run it as fused loops."""
+        if eager.is_large(inputs):
+            out = eager.compute(self.formula, inputs, options)
+            if out is not NotImplemented:
+                return out
+        return self.formula(*inputs, **options)
+
+    def pull_fused(self, grad: Any, saved: Sequence[Any], wanted: tuple[bool, ...]) -> Any:
+        """The rule on arrays, for the gradients that are wanted; large arrays run it as fused loops."""
+        given = (grad, *saved)
+        if eager.is_large(given):
+            parts = eager.compute(self._rule_for(wanted), given, {})
+            if parts is not NotImplemented:
+                return parts
+        return self.rule(*given)  # type: ignore[misc]  # a node is made only where there is a rule
+
+    @functools.cache  # noqa: B019  # operations live as long as the process
+    def _rule_for(self, wanted: tuple[bool, ...]) -> Callable[..., Any]:
+        """The rule, as a function that gives the wanted gradients and None for the others."""
+
+        def rule(*given: Any) -> tuple[Any, ...]:
+            parts = self.rule(*given)  # type: ignore[misc]  # as above
+            parts = parts if type(parts) is tuple else (parts,)
+            return tuple([
+                None if not want or part is None else part() if callable(part) else part
+                for part, want in zip(parts, wanted, strict=True)
+            ])  # fmt: skip
+
+        return rule
 
     def _sorted(self, given: tuple[Any, ...], named: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The inputs and the options, where inputs may be given by name and options by position."""
@@ -171,6 +208,8 @@ def operation(formula: Callable[..., Any] | None = None, **how: Any) -> Any:
             promote: "common" or "floating" to bring inputs of several types to one as PyTorch does (see `ops.dtypes`).
             tensors: which inputs, by position, must not be Python numbers.
             view: the result may share its input's memory, as a reshaped array does.
+            fused: large arrays run formula and rule as fused loops; both must then be such that `chainrule.jit` can
+                compile them.
             extra: the formula returns a pair: the result, and something constant, such as places, that its rule asks
                 for by this name.
     """

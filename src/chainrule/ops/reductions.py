@@ -27,7 +27,7 @@ Dim: TypeAlias = Ints | None
 _SUMMED_AS = dict.fromkeys("biu", np.int64)  # booleans and integers; floats stay as they are
 
 
-@operation(numpy=np.sum)
+@operation(numpy=np.sum, fused=True)
 def sum(input: Array, *, dim: Dim = None, keepdim: bool = False, dtype: Any = None) -> Array:
     """The sum over `dim`, in `dtype`; left out, integers and booleans are summed as int64."""
     return np.sum(input, axis=_axes(dim), dtype=dtype or _SUMMED_AS.get(input.dtype.kind), keepdims=keepdim)
@@ -39,7 +39,7 @@ def _(grad: Array, input_shape: tuple[int, ...], dim: Dim) -> Array:
     return _spread(grad, input_shape, dim)
 
 
-@operation(numpy=np.mean)
+@operation(numpy=np.mean, fused=True)
 def mean(input: Array, *, dim: Dim = None, keepdim: bool = False) -> Array:
     """The mean over `dim`; NaN over nothing.
 

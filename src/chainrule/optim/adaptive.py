@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.errors import check
-from chainrule.kernels.elementwise import each
+from chainrule.lower.eager import update
 from chainrule.optim.optimizer import Array, Optimizer, Parameters, options
 
 
@@ -58,7 +58,7 @@ class Adagrad(Optimizer):
         """One step for one parameter."""
         rate = group["lr"] / (1 + state["step"] * group["lr_decay"])
         state["step"] += 1
-        each(_adagrad, [value, state["sum"]], [gradient], group["weight_decay"] or None, group["eps"], rate)
+        update(_adagrad, [value, state["sum"]], [gradient], group["weight_decay"] or None, group["eps"], rate)
 
 
 def _adagrad(weight: Any, total: Any, gradient: Any, decay: Any, eps: Any, rate: Any) -> Any:
@@ -110,7 +110,7 @@ class RMSprop(Optimizer):
         buffer = state["momentum_buffer"] if group["momentum"] else None
         alpha, options = group["alpha"], [group["weight_decay"] or None, group["momentum"] or None]
         numbers = *options, alpha, 1 - alpha, group["eps"], group["lr"]
-        each(_rmsprop, [value, state["square_avg"], mean, buffer], [gradient], *numbers)
+        update(_rmsprop, [value, state["square_avg"], mean, buffer], [gradient], *numbers)
 
 
 def _rmsprop(
@@ -183,7 +183,7 @@ class Adam(Optimizer):
         decoupled = decay is not None and group["decoupled_weight_decay"]
         state["step"] += 1
         largest = state["max_exp_avg_sq"] if group["amsgrad"] else None
-        each(
+        update(
             _adam, [value, state["exp_avg"], state["exp_avg_sq"], largest], [gradient],
             None if decoupled else decay, 1 - rate * decay if decoupled else None, beta1, 1 - beta1, beta2, 1 - beta2,
             (1 - beta2 ** state["step"]) ** -0.5, group["eps"], rate / (1 - beta1 ** state["step"]),

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.errors import check
-from chainrule.kernels.elementwise import each
+from chainrule.lower.eager import update
 from chainrule.optim.optimizer import Array, Optimizer, Parameters, options
 
 
@@ -51,7 +51,7 @@ class SGD(Optimizer):
             velocity, rest = np.zeros_like(value), 1.0
             state["momentum_buffer"] = velocity
         ahead = momentum if group["nesterov"] else None
-        each(_sgd, [value, velocity], [gradient], group["weight_decay"] or None, momentum, rest, ahead, group["lr"])
+        update(_sgd, [value, velocity], [gradient], group["weight_decay"] or None, momentum, rest, ahead, group["lr"])
 
 
 def _sgd(weight: Any, velocity: Any, gradient: Any, decay: Any, momentum: Any, rest: Any, ahead: Any, rate: Any) -> Any:

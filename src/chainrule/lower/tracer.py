@@ -14,16 +14,15 @@ import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from chainrule.errors import LostTensorError
-from chainrule.ops.indexing import writable_diagonal
+from chainrule.kernels.memory import writable_diagonal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
 
-    from chainrule.jit.graph import Value
-    from chainrule.jit.trace import Trace
-    from chainrule.ops.operation import Operation
+    from chainrule.lower.graph import Value
+    from chainrule.lower.recorder import Recorder
 
 ELEMENTWISE = frozenset({
     np.add, np.subtract, np.multiply, np.true_divide, np.negative, np.power, np.exp, np.expm1, np.log, np.log1p,
@@ -39,6 +38,15 @@ class Untraceable(Exception):  # noqa: N818  # not always an error
     """Something that depends on the values and not on the shapes alone."""
 
 
+class Scalar:
+    """A number that changes from call to call; each kind of recorder knows where it comes from."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
 class Tracer(NDArrayOperatorsMixin):
     """An array's name in the trace. `value` says which array that is now: a change in place gives it another one.
 
@@ -52,7 +60,7 @@ class Tracer(NDArrayOperatorsMixin):
     flags = None
 
     def __init__(
-        self, trace: Trace, value: Value, base: Tracer | None = None, view_of: Callable[[Any], Any] = np.asarray
+        self, trace: Recorder, value: Value, base: Tracer | None = None, view_of: Callable[[Any], Any] = np.asarray
     ) -> None:
         self.trace, self._value, self.base, self.view_of = trace, value, base, view_of
         self._base_value = None if base is None else base.value
@@ -117,7 +125,7 @@ class Tracer(NDArrayOperatorsMixin):
     # What is recorded
 
     @staticmethod
-    def __operation__(operation: Operation, inputs: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    def __operation__(operation: Any, inputs: tuple[Any, ...], options: dict[str, Any]) -> Any:
         for x in inputs:
             if _is_tensor(type(x)):  # which records first
                 return type(x).__operation__(operation, inputs, options)
@@ -206,7 +214,7 @@ def _replaced(array: NDArray[Any], value: Any, index: Any) -> NDArray[Any]:
 
 def _reduce(op: str) -> Any:
     def record(
-        trace: Trace, x: Any, axis: Any = None, dtype: Any = None, out: Any = None, keepdims: bool = False,
+        trace: Recorder, x: Any, axis: Any = None, dtype: Any = None, out: Any = None, keepdims: bool = False,
         initial: Any = None, where: Any = None,
     ) -> Tracer:  # fmt: skip
         if out is not None or (where is not None and where is not np._NoValue):
@@ -233,20 +241,20 @@ def _reduce(op: str) -> Any:
     return record
 
 
-def _mean(trace: Trace, x: Any, axis: Any = None, dtype: Any = None, out: Any = None, keepdims: bool = False) -> Any:
+def _mean(trace: Recorder, x: Any, axis: Any = None, dtype: Any = None, out: Any = None, keepdims: bool = False) -> Any:
     total = np.sum(x, axis=axis, dtype=dtype, out=out, keepdims=keepdims)
     return total / (x.size // max(1, total.size))
 
 
-def _reshape(trace: Trace, x: Any, shape: Any, **options: Any) -> Tracer:
+def _reshape(trace: Recorder, x: Any, shape: Any, **options: Any) -> Tracer:
     return trace.viewed(x, lambda array: np.reshape(array, shape, **options))
 
 
-def _where(trace: Trace, condition: Any, x: Any, y: Any) -> Tracer:
+def _where(trace: Recorder, condition: Any, x: Any, y: Any) -> Tracer:
     return trace.elementwise(np.where, condition, x, y)
 
 
-def _clip(trace: Trace, x: Any, low: Any = None, high: Any = None) -> Any:
+def _clip(trace: Recorder, x: Any, low: Any = None, high: Any = None) -> Any:
     x = x if low is None else np.maximum(x, low)
     return x if high is None else np.minimum(x, high)
 
@@ -259,7 +267,7 @@ def _moved(function: Any) -> Any:
     return lambda trace, x, *inputs, **options: trace.viewed(x, lambda array: function(array, *inputs, **options))
 
 
-def _contiguous(trace: Trace, x: Any, dtype: Any = None) -> Tracer:
+def _contiguous(trace: Recorder, x: Any, dtype: Any = None) -> Tracer:
     x = x if dtype is None else x.astype(dtype, copy=False)
     return x if x.value.example.flags.c_contiguous else trace.ordered(x, np.ascontiguousarray(x.value.example))
 

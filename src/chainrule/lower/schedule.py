@@ -5,10 +5,11 @@ latest input, if it runs over the same shape, and a reduction joins the loop tha
 as bias, activation, loss is one pass over memory, and what nobody else reads never leaves the registers. Products of
 matrices, kernels and calls of Python are stages of their own.
 
-Stages that hand on pictures are **grouped**: convolution, bias, activation, mask and pooling of one image run one after
-the other before the next image's turn, so that what they hand on stays in the cache, and, if nobody else reads it,
-has memory for one image only. Threads share out the images and need not wait for each other in between. What is summed
-over images is summed in parts, whose number does not depend on the threads.
+Stages that hand on pictures or rows are **grouped**: convolution, bias, activation, mask and pooling of one image run
+one after the other before the next image's turn, and so do the loops of a softmax or a normalization, some rows at a
+time; what they hand on stays in the cache, and, if nobody else reads it, has memory for one block only. Threads share
+out the blocks and need not wait for each other in between. What is summed over images is summed in parts, whose number
+does not depend on the threads.
 
 Memory is **planned by lifetime**: an array holds its bytes of one big arena from the stage that makes it to the last
 that reads it, and then another takes them.
@@ -16,35 +17,51 @@ that reads it, and then another takes them.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from chainrule.jit import emit
-from chainrule.jit.graph import SOURCES, Value, base_of, needed
 from chainrule.kernels import team
+from chainrule.lower.graph import SOURCES, Value, base_of, needed, offset_of
+from chainrule.lower.loops import Nest, in_parts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 ALIGNMENT = 64  # bytes, a cache line
 PARTS, WORTH_PARTS = 8, 30_000  # a sum that takes so much work is made in so many parts
+SHORT_SUM = 64  # so few float32 numbers are added up in memory without doubles
+
+
+CACHE_BYTES = 32_768  # what a block of rows may take in the first cache
+WORTH_BLOCKS = 131_072  # bytes handed on inside a group from which on blocks pay
+LOOK_AHEAD = 24  # stages that are considered for a group
 
 
 @dataclass(eq=False)
 class Group:
-    """Stages that run together, image by image, so that what they hand on stays in the cache.
+    """Stages that run together, block by block, so that what they hand on stays in the cache.
 
     Attributes:
-        images: how many there are; each stage's rows are a multiple of it.
+        images: how many images, or rows, there are; each stage's rows are a multiple of it.
+        block: how many of them are run at a time.
         parts: in how many parts some of the stages sum over them, or 0.
-        name: of the function.
     """
 
     images: int
+    block: int = 1
     parts: int = 0
-    name: str = ""
+
+    @property
+    def blocks(self) -> int:
+        """How many blocks there are; the last may be smaller."""
+        return -(-self.images // self.block)
+
+    def bytes_of(self, value: Value) -> int:
+        """How much memory a block of a value takes."""
+        return value.example.nbytes // self.images * self.block
 
 
 @dataclass(eq=False)
@@ -59,6 +76,7 @@ class Stage:
         writes: for memory outside, the value that it is to hold: pairs of a captured value and a step.
         parts: in how many parts it sums over its rows, if it does.
         group: the stages that it runs together with.
+        order: of its dimensions, the outermost loop's first, once that is decided.
     """
 
     kind: str
@@ -68,6 +86,7 @@ class Stage:
     writes: list[tuple[Value, Value]] = field(default_factory=list)
     parts: int = 0
     group: Group | None = None
+    order: list[int] | None = None
 
     def reads(self) -> list[Value]:
         """Arrays from elsewhere that its steps read, each once, as they are seen (a view is not its base)."""
@@ -85,14 +104,14 @@ class Plan:
         stages: in the order in which they run.
         offsets: where in the arena a value begins, in bytes, by identity.
         arena: how many bytes it has.
-        windows: values of which each thread has one image at a time, by identity: how many bytes the threads' images
-            are apart.
+        windows: values of which each thread has one block at a time, by identity: how many bytes the threads' blocks
+            are apart, and how many bytes a block has.
     """
 
     stages: list[Stage]
     offsets: dict[int, int]
     arena: int
-    windows: dict[int, int]
+    windows: dict[int, tuple[int, int]]
 
 
 def plan(values: Sequence[Value], outputs: Sequence[Value], writes: Sequence[tuple[Value, Value]]) -> Plan:
@@ -105,7 +124,8 @@ def plan(values: Sequence[Value], outputs: Sequence[Value], writes: Sequence[tup
     """
     draws = [value for value in values if value.options.get("draws")]  # the next ones depend on them
     wanted = [*outputs, *draws, *(value for _, value in writes)]
-    stages = _grouped(_in_parts(_merged(_fused(_early_calls(needed(values, wanted))))))
+    stages = _merged(_fused(_early_calls(needed(values, wanted))))
+    stages = _grouped(_exact_sums(stages, outputs))
     stage_of = {id(step): number for number, stage in enumerate(stages) for step in stage.steps}
     _place_writes(stages, stage_of, writes)
     _choose_stored(stages, outputs)
@@ -186,40 +206,55 @@ def _merged(stages: list[Stage]) -> list[Stage]:
     return stages
 
 
-def _in_parts(stages: list[Stage]) -> list[Stage]:
-    """Long sums over rows made in parts, which threads share out, and a second stage that sums those."""
+def _exact_sums(stages: list[Stage], outputs: Sequence[Value]) -> list[Stage]:
+    """Long sums of float32 go on in doubles; those over rows are made in parts, which threads share out.
+
+    The sum over the parts, or the conversion back to float32, is a stage of its own. What a nest of loops decides about
+    the order of its dimensions stays.
+    """
+    _choose_stored(stages, outputs)
     found: list[Stage] = []
     for stage in stages:
         found.append(stage)
-        if stage.kind != "loop" or emit.work(stage) < WORTH_PARTS:
+        if stage.kind != "loop" or not any(step.kind == "reduce" for step in stage.steps):
             continue
-        loop = emit.Loop(stage, lambda _: 0)
-        if loop.outermost_free or len(loop.sizes) < 2 or loop.sizes[0] < PARTS:
-            continue
-        stage.parts = PARTS
+        nest = Nest(stage)
+        stage.order = nest.order
+        if work(stage) >= WORTH_PARTS and not nest.outermost_free and len(nest.sizes) > 1 and nest.sizes[0] >= PARTS:
+            stage.parts = PARTS
         for position, step in enumerate(stage.steps):
-            if step.kind != "reduce" or loop.strides[id(step)][0]:
+            if step.kind != "reduce":
                 continue
-            example = np.empty((PARTS, *step.shape), step.dtype)
-            partial = Value("reduce", step.op, step.inputs, example, {**step.options, "parts": PARTS})
-            stage.steps[position] = partial
-            step.inputs, step.options = (partial,), {"axes": (0,), "keepdims": False}
-            found.append(Stage("loop", partial.shape, [step]))
+            by_parts = stage.parts > 0 and not nest.strides[id(step)][0]
+            double = step.op == "sum" and step.dtype == np.float32 and nest.joins(step) > SHORT_SUM
+            if not (by_parts or double):
+                continue
+            shape = (PARTS, *step.shape) if by_parts else step.shape
+            options = {**step.options, "parts": PARTS} if by_parts else step.options
+            total = Value(
+                "reduce", step.op, step.inputs, np.empty(shape, np.float64 if double else step.dtype), options
+            )
+            stage.steps[position] = total
+            step.inputs = (total,)
+            if by_parts:
+                step.options = {"axes": (0,), "keepdims": False}
+            else:
+                step.kind, step.op, step.options = "elementwise", "cast", {"type": step.dtype}
+            found.append(Stage("loop", total.shape, [step]))
     return found
 
 
 def _grouped(stages: list[Stage]) -> list[Stage]:
     """Stages that can run image by image put side by side, as groups; what they wait for comes before."""
-    counts = {stage.steps[0].options["images"] for stage in stages if stage.kind == "kernel" and _images(stage)}
     found: list[Stage] = []
     rest = list(stages)
     while rest:
         images = _images(rest[0]) or (rest[0].shape[0] if rest[0].kind == "loop" and rest[0].shape else 0)
-        if images in counts and balanced(images):
+        if images > 1:
             before, inside, rest_after = _gathered(rest, images)
-            if len(inside) > 1 and any(stage.kind == "kernel" for stage in inside):
-                parts = max(stage.parts for stage in inside)
-                group = Group(images, parts, f"together{len(found) + len(before)}")
+            block = _block(inside, images)
+            if block:
+                group = Group(images, block, max(stage.parts for stage in inside))
                 for stage in inside:
                     stage.group = group
                 found += [*before, *inside]
@@ -229,13 +264,28 @@ def _grouped(stages: list[Stage]) -> list[Stage]:
     return found
 
 
+def _block(stages: Sequence[Stage], images: int) -> int:
+    """How many images a group of stages should run at a time; 0 if it should not be one."""
+    if len(stages) < 2:
+        return 0
+    if any(stage.kind == "kernel" for stage in stages):
+        return int(balanced(images))
+    made = {id(step): step for stage in stages for step in stage.steps if step.shape[:1] == (images,)}
+    handed = {id(base_of(v)) for stage in stages for v in stage.reads()} & made.keys()
+    if sum(made[key].example.nbytes for key in handed) < WORTH_BLOCKS:
+        return 0
+    touched = {id(v): v for stage in stages for v in stage.reads() if v.shape[:1] == (images,)}
+    each = sum(v.example.nbytes // images for v in [*touched.values(), *(made[key] for key in handed)])
+    return max(1, min(CACHE_BYTES // max(1, each), images // (4 * team.threads())))
+
+
 def _gathered(stages: list[Stage], images: int) -> tuple[list[Stage], list[Stage], list[Stage]]:
     """The group that begins with the first stage: what must come before it, the group, and all others."""
     places: dict[int, str] = {}
     made: dict[str, set[int]] = {"inside": set(), "after": set()}  # by whom
     parts = 0
     end = 0
-    for n, stage in enumerate(stages):
+    for n, stage in enumerate(stages[:LOOK_AHEAD]):
         reads = {id(base_of(v)) for v in stage.reads()}
         joins = (not n or reads & made["inside"]) and not reads & made["after"]
         if joins and _by_image(stage, images, made["inside"]) and stage.parts in (0, parts or stage.parts):
@@ -276,29 +326,36 @@ def _by_image(stage: Stage, images: int, made: set[int]) -> bool:
         return _images(stage) == images
     if stage.kind != "loop" or not stage.shape or stage.shape[0] != images:
         return False
-    loop = emit.Loop(stage, lambda _: 0)
-    first = next((d for d in loop.order if stage.shape[d] > 1), None)
-    whole = [step for step in stage.steps if not emit.in_parts(step)]
+    nest = Nest(stage)
+    first = next((d for d in nest.order if stage.shape[d] > 1), None)
+    whole = [step for step in stage.steps if not in_parts(step)]
     return (
-        loop.outermost_free
+        nest.outermost_free
         and first == 0
-        and loop.sizes[0] % images == 0
+        and nest.sizes[0] % images == 0
         and all(step.shape[:1] == (images,) and _seen_by_image(step, images) for step in whole)
     )
 
 
 def _seen_by_image(value: Value, images: int) -> bool:
     """Whether the images of a value are those of the memory that it is seen through, one after the other."""
-    base, view, offset = base_of(value), value, 0
-    while view.kind == "view":
-        offset += view.options["offset"]
-        view = view.inputs[0]
+    base, offset = base_of(value), offset_of(value)
     if value.shape[:1] != (images,) or base.size % images:
         return False
     each = base.size // images
     ends = [(n - 1) * s for n, s in zip(value.shape[1:], value.strides[1:], strict=True)]
     first, last = offset + sum(min(0, end) for end in ends), offset + sum(max(0, end) for end in ends)
     return value.strides[0] == each and first >= 0 and last < each
+
+
+def work(stage: Stage) -> float:
+    """About how many multiplications and moves of numbers a stage makes."""
+    if stage.kind == "matmul":
+        return float(stage.steps[0].size * stage.steps[0].inputs[0].shape[-1] / 8)  # so many at a time
+    if stage.kind == "kernel":
+        step = stage.steps[0]
+        return float(step.options.get("flops", 0) / 8 or step.options["job"].work)
+    return math.prod(stage.shape) * (1 + len(stage.steps) / 4)
 
 
 def _joins(value: Value, shape: tuple[int, ...], stage: Stage, stage_of: dict[int, int], number: int) -> bool:
@@ -353,7 +410,7 @@ def _windows(stages: list[Stage], outputs: Sequence[Value]) -> dict[int, Value]:
         if all(group is stage.group for group in readers.get(id(value), ()))
         and id(value) not in kept
         and value.kind != "scratch"
-        and not emit.in_parts(value)
+        and not in_parts(value)
     }
 
 
@@ -370,8 +427,7 @@ def _in_memory(stages: list[Stage], outputs: Sequence[Value]) -> Plan:
         first, last = spans[stage.group] if stage.group is not None else (number, number)
         for value in stage.stored:
             if id(value) in windows and stage.group is not None:
-                size = value.example.nbytes // stage.group.images
-                inside.setdefault(stage.group, {})[id(value)] = [size, number, number]
+                inside.setdefault(stage.group, {})[id(value)] = [stage.group.bytes_of(value), number, number]
             elif stage.kind != "call" and id(value) not in kept:
                 made[id(value)] = [value.example.nbytes, first, last]
         for key in {id(base_of(v)) for v in stage.reads()}:
@@ -384,7 +440,7 @@ def _in_memory(stages: list[Stage], outputs: Sequence[Value]) -> Plan:
     offsets, arena = _placed(made)
     for group, (within, _) in blocks.items():
         offsets |= {key: offsets[id(group)] + offset for key, offset in within.items()}
-    apart = {key: size for within, size in blocks.values() for key in within}
+    apart = {key: (size, inside[group][key][0]) for group, (within, size) in blocks.items() for key in within}
     return Plan(stages, offsets, arena, apart)
 
 

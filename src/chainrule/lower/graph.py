@@ -9,7 +9,7 @@ may be computed wherever its inputs are there, or not at all if nobody asks.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -137,6 +137,25 @@ def base_of(value: Value) -> Value:
     return value
 
 
+def offset_of(value: Value) -> int:
+    """How many elements into its memory a value begins."""
+    offset = 0
+    while value.kind == "view":
+        offset += value.options["offset"]
+        value = value.inputs[0]
+    return offset
+
+
+def given_by_python(value: Value) -> bool:
+    """Whether it is what a call of Python gives."""
+    return value.kind == "call" or (value.kind == "part" and value.inputs[0].kind == "call")
+
+
+def own(value: Value) -> bool:
+    """Whether its memory is the program's alone: in a stage, such an array overlaps no other."""
+    return value.kind not in SOURCES and not given_by_python(value)
+
+
 def needed(values: Sequence[Value], wanted: Sequence[Value]) -> list[Value]:
     """Those of the values, in their order, that the wanted ones are made of."""
     found: set[int] = set()
@@ -147,3 +166,25 @@ def needed(values: Sequence[Value], wanted: Sequence[Value]) -> list[Value]:
             found.add(id(value))
             stack += value.values()
     return [value for value in values if id(value) in found]
+
+
+def exact(x: Any) -> Any:
+    """A key that is equal for values that give the same results, and for no others.
+
+    `==` is not enough for that: 0.0 == -0.0, 1 == True == 1.0, and NaN is not equal to itself.
+    """
+    kind = type(x)
+    if kind is float:
+        return (kind, x) if x and x == x else (kind, repr(x))
+    if isinstance(x, (tuple, frozenset)):
+        return kind, kind(map(exact, x)) if kind in (tuple, frozenset) else tuple(map(exact, x))
+    if isinstance(x, slice):
+        return kind, exact(x.start), exact(x.stop), exact(x.step)
+    if isinstance(x, np.generic):
+        return kind, x.dtype, x.tobytes()
+    if isinstance(x, (float, complex)):  # and their subclasses
+        return kind, repr(x)
+    dataclass_options = getattr(kind, "__dataclass_params__", None)
+    if dataclass_options is not None and dataclass_options.frozen and dataclass_options.eq:
+        return kind, *(exact(getattr(x, field.name)) for field in fields(x) if field.compare)
+    return kind, x

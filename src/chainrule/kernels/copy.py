@@ -1,0 +1,100 @@
+"""Copies of several arrays into parts of one: what concatenation, padding and the gradient of a slice are made of.
+
+The order of the loops: pieces, then a piece's dimensions as they lie in memory, neighbors last. Memory is the limit.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from chainrule.kernels.calling import Fields, stage_kernel
+from chainrule.kernels.job import Job, Maker
+from chainrule.kernels.tree import Kernel, Type
+
+if TYPE_CHECKING:
+    from chainrule.kernels.tree import Array, Node
+
+DIMS = 4  # loops around a piece
+PIECE_WORDS = 2 + 3 * DIMS
+"""For each piece: where it begins in its source and in the result; sizes, strides there, strides here, by dimension."""
+
+
+Piece: TypeAlias = tuple[Sequence[int], Sequence[int], Sequence[int], int]
+"""Sizes, strides in the source and in the result, in elements; where the piece begins in the result."""
+
+
+def copy_job(dtype: Any, shape: Sequence[int], pieces: Sequence[Piece], fill: bool) -> Job | None:
+    """Copies of pieces into an array.
+
+    Args:
+        dtype: of all arrays.
+        shape: of the result.
+        pieces: what goes where.
+        fill: begin with zeros.
+
+    Returns:
+        The job, or None if a piece has too many dimensions.
+    """
+    words: list[int] = []
+    for sizes, source, target, begin in pieces:
+        dims = _coalesced(sizes, source, target)
+        if len(dims) > DIMS:
+            return None
+        dims = [(1, 0, 0)] * (DIMS - len(dims)) + dims
+        words += [0, begin, *(n for n, _, _ in dims), *(s for _, s, _ in dims), *(t for _, _, t in dims)]
+    kind = Type("u", np.dtype(dtype).itemsize)
+    size = math.prod(shape)
+    return maker(len(pieces)).job([kind], 1, 2 * size, zeros=size if fill else 0, pieces=np.array(words, np.int64))
+
+
+def _coalesced(sizes: Sequence[int], source: Sequence[int], target: Sequence[int]) -> list[tuple[int, int, int]]:
+    """The dimensions, outermost first, neighbors as one where both arrays allow it; those of size 1 left out."""
+    dims = [d for d in zip(sizes, source, target, strict=True) if d[0] != 1]
+    dims.sort(key=lambda d: -abs(d[2]))
+    out: list[tuple[int, int, int]] = []
+    for n, s, t in dims:
+        if out and out[-1][1] == s * n and out[-1][2] == t * n:
+            out[-1] = out[-1][0] * n, s, t
+        else:
+            out.append((n, s, t))
+    return out
+
+
+@cache
+def maker(count: int) -> Maker:
+    """The kernel for so many pieces."""
+    names = " ".join(f"x{i}" for i in range(count))
+    fields = Fields(f"{names} out", "zeros pieces")
+    build = partial(copy_kernel, fields, count)
+    return Maker(fields, build, f"{__name__} {count}")
+
+
+def copy_kernel(fields: Fields, count: int, type: Type) -> Kernel:
+    """All pieces, one after the other."""
+    kernel = stage_kernel(f"copy_{count}_{type}")
+    d = fields.read(kernel)
+    out = d.array("out", type)
+    out.fill_zero(d.zeros)
+    for number in range(count):
+        words = d.table("pieces").at(number * PIECE_WORDS)
+        sizes, source, target = ([words[2 + i * DIMS + k] for k in range(DIMS)] for i in range(3))
+        _copy(kernel, d.array(f"x{number}", type), out.at(words[1]), sizes, source, target)
+    return kernel
+
+
+def _copy(kernel: Kernel, x: Array, out: Array, sizes: list[Node], source: list[Node], target: list[Node]) -> None:
+    """A piece, by loops from the outermost dimension on."""
+    if len(sizes) > 1:
+        with kernel.loop(0, sizes[0], as_written=True) as i:
+            _copy(kernel, x.at(i * source[0]), out.at(i * target[0]), sizes[1:], source[1:], target[1:])
+        return
+    side_by_side = source[0].equals(1) & target[0].equals(1)
+    with kernel.when(side_by_side), kernel.loop(0, sizes[0]) as i:
+        out[i] = x[i]
+    with kernel.otherwise(), kernel.loop(0, sizes[0]) as i:
+        out[i * target[0]] = x[i * source[0]]

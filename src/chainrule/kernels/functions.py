@@ -1,0 +1,180 @@
+"""Functions of one number, in plain arithmetic: a loop around them becomes vector code.
+
+Of float32 they err by about two units in the last place at most; doubles go to the C library, one number at a time.
+Sources: Cody and Waite, Software manual for the elementary functions (1980); the polynomials are those of Moshier's
+Cephes library (1984).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from chainrule.kernels.tree import F4, I4
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from chainrule.kernels.tree import Node
+
+
+def polynomial(x: Node, coefficients: Sequence[float]) -> Node:
+    """By Horner's rule, the highest power's coefficient first."""
+    kernel = x.kernel
+    value = kernel.lift(coefficients[0], x.type)
+    for coefficient in coefficients[1:]:
+        value = kernel.multiply_add(value, x, kernel.lift(coefficient, x.type))
+    return value
+
+
+def _or_library(name: str) -> Callable[[Callable[[Node], Node]], Callable[[Node], Node]]:
+    """Decorator: the function for float32; that of C's library of this name for doubles."""
+
+    def decorate(single: Callable[[Node], Node]) -> Callable[[Node], Node]:
+        def function(x: Node) -> Node:
+            return single(x) if x.type.bytes == F4.bytes else x.kernel.call_library(name, [x], x.type)
+
+        function.__doc__ = single.__doc__
+        return function
+
+    return decorate
+
+
+def library(name: str) -> Callable[[Node], Node]:
+    """A function of C's library."""
+
+    def function(x: Node) -> Node:
+        return x.kernel.call_library(name + ("f" if x.type == F4 else ""), [x], x.type)
+
+    return function
+
+
+@_or_library("exp")
+def exp(x: Node) -> Node:
+    """eˣ = 2ⁿ eʳ with n whole and |r| ≤ ½ ln 2; ln 2 in two parts, so that r keeps its digits."""
+    select = x.kernel.select
+    held = select(x < -104.0, -104.0, select(x > 89.0, 89.0, x))
+    n = (held * 1.44269504088896341).apply("rint")
+    r = held - n * 0.693359375  # which is exact
+    r = r - n * -2.12194440e-4
+    p = polynomial(r, (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1,
+                       5.0000001201e-1))  # fmt: skip
+    p = p * r * r + r + 1.0
+    whole = held.kernel.select(x.equals(x), n, 0.0).to(I4)
+    half = whole >> 1  # 2ⁿ in two factors: the result may be smaller than the smallest normal number
+    p = p * power_of_two(half) * power_of_two(whole - half)
+    return select(x.equals(x), p, x)
+
+
+def power_of_two(n: Node) -> Node:
+    """2ⁿ as float32, by its exponent's bits, for n (int32) from -126 to 127."""
+    return ((n + 127) << 23).bits_as(F4)
+
+
+@_or_library("log")
+def log(x: Node) -> Node:
+    """ln x = ln m + e ln 2, for x = m 2ᵉ with m between √½ and √2."""
+    select = x.kernel.select
+    tiny = x < 1.17549435e-38
+    bits = select(tiny, x * 8388608.0, x).bits_as(I4)
+    e = (bits >> 23) - 126 - select(tiny, x.kernel.lift(23, I4), 0)
+    m = ((bits & 0x007FFFFF) | 0x3F000000).bits_as(F4)
+    small = m < 0.707106781186547524
+    power = e.to(F4) - select(small, x.kernel.lift(1.0, F4), 0.0)
+    m = select(small, m + m, m) - 1.0
+    z = m * m
+    p = polynomial(m, (7.0376836292e-2, -1.1514610310e-1, 1.1676998740e-1, -1.2420140846e-1, 1.4249322787e-1,
+                       -1.6668057665e-1, 2.0000714765e-1, -2.4999993993e-1, 3.3333331174e-1))  # fmt: skip
+    y = p * m * z + power * -2.12194440e-4 - z * 0.5
+    y = m + y + power * 0.693359375
+    y = select(x.equals(0.0), -math.inf, y)
+    y = select(x < 0.0, math.nan, y)
+    return select(x.equals(math.inf) | x.differs(x), x, y)
+
+
+@_or_library("tanh")
+def tanh(x: Node) -> Node:
+    """tanh x: a polynomial near 0, and 1 - 2 / (e²ˣ + 1) elsewhere."""
+    select = x.kernel.select
+    z = x * x
+    p = polynomial(z, (-5.70498872745e-3, 2.06390887954e-2, -5.37397155531e-2, 1.33314422036e-1, -3.33332819422e-1))
+    near = p * z * x + x
+    size = x.apply("fabs")
+    far = 1.0 - 2.0 / (exp(size + size) + 1.0)
+    return select(size < 0.625, near, far).apply("copysign", x)
+
+
+@_or_library("expm1")
+def expm1(x: Node) -> Node:
+    """eˣ - 1 by Kahan's formula, in which the error of eˣ cancels."""
+    select = x.kernel.select
+    u = exp(x)
+    below = u - 1.0
+    exact = below * x / log(u)
+    y = select(u.equals(1.0), x, exact)
+    y = select((below <= -1.0) | (x > 15.0), below, y)
+    return select(x.differs(x), x, y)
+
+
+@_or_library("log1p")
+def log1p(x: Node) -> Node:
+    """ln (1 + x), by Kahan's formula too."""
+    select = x.kernel.select
+    u = x + 1.0
+    whole = log(u)
+    exact = whole * x / (u - 1.0)
+    y = select(u.equals(1.0), x, exact)
+    return select((x > 1e7) | (u <= 0.0) | x.differs(x), whole, y)
+
+
+@_or_library("erf")
+def erf(x: Node) -> Node:
+    """The error function: a polynomial up to 1, and 1 - erfc beyond, where erfc x = e^(-x²) / x · P(1 / x²)."""
+    select = x.kernel.select
+    z = x * x
+    near = x * polynomial(z, (7.853861353153693e-5, -8.010193625184903e-4, 5.188327685732524e-3,
+                              -2.685381193529856e-2, 1.128358514861418e-1, -3.761262582423300e-1,
+                              1.128379165726710))  # fmt: skip
+    size = x.apply("fabs")
+    held = select(size < 1.0, 1.0, size)
+    inverse = 1.0 / held
+    q = inverse * inverse
+    up_to_two = polynomial(q, (2.326819970068386e-2, -1.387039388740657e-1, 3.687424674597105e-1,
+                               -5.824733027278666e-1, 6.210004621745983e-1, -4.944515323274145e-1,
+                               3.404879937665872e-1, -2.741127028184656e-1, 5.638259427386472e-1))  # fmt: skip
+    beyond = polynomial(q, (-1.047766399936249e1, 1.297719955372516e1, -7.495518717768503, 2.921019019210786,
+                            -1.015265279202700, 4.218463358204948e-1, -2.820767439740514e-1,
+                            5.641895067754075e-1))  # fmt: skip
+    far = 1.0 - exp(-(held * held)) * inverse * select(held < 2.0, up_to_two, beyond)
+    return select(size < 1.0, near, far.apply("copysign", x))
+
+
+def rounding(name: str) -> Callable[[Node], Node]:
+    """floor, ceil, trunc or rint, by LLVM's name; whole numbers stay as they are."""
+    return lambda x: x.apply(name) if x.type.kind == "f" else x
+
+
+def power(x: Node, y: Node) -> Node:
+    """x to the power y."""
+    return x.kernel.call_library("powf" if x.type == F4 else "pow", [x, y], x.type)
+
+
+def sign(x: Node) -> Node:
+    """-1, 0 or 1; NaN of NaN."""
+    select = x.kernel.select
+    return select(x > 0, 1, select(x < 0, -1, x * 0 if x.type.kind != "f" else select(x.equals(x), 0.0, x)))
+
+
+def maximum(x: Node, y: Node) -> Node:
+    """The larger, or NaN if either is."""
+    return x.apply("maximum", y) if x.type.kind == "f" else x.kernel.select(x >= y, x, y)
+
+
+def minimum(x: Node, y: Node) -> Node:
+    """The smaller, or NaN if either is."""
+    return x.apply("minimum", y) if x.type.kind == "f" else x.kernel.select(x <= y, x, y)
+
+
+def absolute(x: Node) -> Node:
+    """|x|."""
+    return x.apply("fabs") if x.type.kind == "f" else x if x.type.kind in "ub" else x.kernel.select(x < 0, -x, x)

@@ -1,0 +1,452 @@
+"""Renders kernels to LLVM IR, as text, and has LLVM optimize it to an object file.
+
+Indices and variables are stack slots here; LLVM's first passes put them into registers. Arrays that are known not to
+overlap say so with alias scopes, so that LLVM does not compare addresses before each loop.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from chainrule.kernels.tree import I8, If, Kernel, Loop, Node, Type, While
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from chainrule.kernels.tree import Array
+
+_FLOAT = {"add": "fadd", "sub": "fsub", "mul": "fmul", "div": "fdiv", "sum": "fadd reassoc"}
+_WHOLE = {
+    "add": "add", "sub": "sub", "mul": "mul", "and": "and", "or": "or", "xor": "xor", "shift_left": "shl",
+    "quotient": "sdiv", "remainder": "srem", "shift_right": "ashr",
+}  # fmt: skip
+_UNSIGNED = {"quotient": "udiv", "remainder": "urem", "shift_right": "lshr"}
+_COMPARISONS = {"lt": "slt", "le": "sle", "gt": "sgt", "ge": "sge", "eq": "eq", "ne": "ne"}
+_UNSIGNED_COMPARISONS = {"lt": "ult", "le": "ule", "gt": "ugt", "ge": "uge", "eq": "eq", "ne": "ne"}
+_FLOAT_COMPARISONS = {"lt": "olt", "le": "ole", "gt": "ogt", "ge": "oge", "eq": "oeq", "ne": "une"}
+_INTRINSICS = {
+    "sqrt", "floor", "ceil", "trunc", "rint", "fabs", "maximum", "minimum", "maxnum", "minnum", "fma", "fmuladd",
+    "copysign",
+}  # fmt: skip
+
+
+def in_register(type: Type) -> str:
+    """LLVM's name of a type."""
+    if type.kind == "p":
+        return "ptr"
+    scalar = (
+        {4: "float", 8: "double"}[type.bytes] if type.kind == "f" else f"i{1 if type.kind == 'b' else 8 * type.bytes}"
+    )
+    return scalar if type.lanes == 1 else f"<{type.lanes} x {scalar}>"
+
+
+def in_memory(type: Type) -> str:
+    """The same for a number in memory, where a boolean is a byte."""
+    if type.kind != "b":
+        return in_register(type)
+    return "i8" if type.lanes == 1 else f"<{type.lanes} x i8>"
+
+
+def render(kernel: Kernel, attributes: str = "") -> str:
+    """A module with the kernel and all that it calls."""
+    kernels = list(_all_called(kernel))
+    module = _Module()
+    functions = [_Function(module, k, attributes).render() for k in kernels]
+    return "\n".join([*sorted(module.declarations), *functions, *module.metadata, ""])
+
+
+def _all_called(kernel: Kernel) -> dict[Kernel, None]:
+    found: dict[Kernel, None] = {}
+    for called in kernel.calls:
+        found.update(_all_called(called))
+    found[kernel] = None
+    return found
+
+
+class _Module:
+    def __init__(self) -> None:
+        self.declarations: set[str] = set()
+        self.metadata: list[str] = []
+
+    def note(self, text: str) -> str:
+        """The name of a new line of metadata."""
+        name = f"!{len(self.metadata)}"
+        self.metadata.append(f"{name} = {text}")
+        return name
+
+    def loop_as_written(self) -> str:
+        """What to write behind the jump back of a loop that LLVM shall leave as it is."""
+        rules = [self.note('!{!"llvm.loop.unroll.disable"}'), self.note('!{!"llvm.loop.vectorize.enable", i1 false}')]
+        name = f"!{len(self.metadata)}"
+        self.note(f"distinct !{{{name}, {', '.join(rules)}}}")
+        return f", !llvm.loop {name}"
+
+
+class _Function:
+    """One function's text."""
+
+    def __init__(self, module: _Module, kernel: Kernel, attributes: str) -> None:
+        self.module, self.kernel, self.attributes = module, kernel, attributes
+        self.lines: list[str] = []
+        self.head: list[str] = []
+        self.names: dict[int, str] = {}
+        self.counts = 0
+        self.scopes = self._alias_scopes()
+
+    def _alias_scopes(self) -> dict[str | None, str]:
+        """What to write behind a load or store, by the name of the array that it is of."""
+        names = self.kernel.scopes
+        if not names:
+            return {None: ""}
+        note = self.module.note
+        number = len(self.module.metadata)
+        domain = note(f"distinct !{{!{number}}}")
+        scopes = {}
+        for name in names:
+            number = len(self.module.metadata)
+            scopes[name] = note(f"distinct !{{!{number}, {domain}}}")
+        behind: dict[str | None, str] = {None: f", !noalias {note('!{' + ', '.join(scopes.values()) + '}')}"}
+        for name in names:
+            others = [scope for other, scope in scopes.items() if other != name]
+            behind[name] = f", !alias.scope {note('!{' + scopes[name] + '}')}"
+            behind[name] += f", !noalias {note('!{' + ', '.join(others) + '}')}" if others else ""
+        return behind
+
+    def render(self) -> str:
+        kernel = self.kernel
+        for name in kernel.arguments:
+            self.names[id(kernel[name])] = f"%{name}"
+        for number, type in enumerate(kernel.variables):
+            self.head.append(f"  %var{number} = alloca {in_register(type)}")
+        self.block(kernel.body)
+        if not self.ended():
+            self.line("ret void" if kernel.result is None else "unreachable")
+        given = ", ".join(f"{in_register(a.type)} %{name}" for name, a in kernel.arguments.items())
+        result = "void" if kernel.result is None else in_register(kernel.result)
+        linkage = "internal " if kernel.inner else ""
+        hints = " ".join([*kernel.hints, self.attributes])
+        start = f"define {linkage}{result} @{kernel.name}({given}) nounwind {hints} {{"
+        return "\n".join([start, "entry:", *self.head, *self.lines, "}"])
+
+    # Text
+
+    def line(self, text: str) -> None:
+        self.lines.append(f"  {text}")
+
+    def ended(self) -> bool:
+        """Whether the block that is being written has its last instruction."""
+        last = self.lines[-1].split()[0] if self.lines else ""
+        return last in ("br", "ret", "unreachable")
+
+    def new(self, prefix: str = "v") -> str:
+        self.counts += 1
+        return f"{prefix}{self.counts}"
+
+    def value(self, text: str) -> str:
+        """A new name for what an instruction gives."""
+        name = f"%{self.new()}"
+        self.line(f"{name} = {text}")
+        return name
+
+    def label(self, name: str) -> None:
+        self.lines.append(f"{name}:")
+
+    def jump(self, label: str) -> None:
+        if not self.ended():
+            self.line(f"br label %{label}")
+
+    def use(self, node: Node) -> str:
+        """A node's name, or its number if it is a constant."""
+        if node.op == "constant":
+            return _constant(node.args[0], node.type)
+        return self.names[id(node)]
+
+    def typed(self, node: Node) -> str:
+        return f"{in_register(node.type)} {self.use(node)}"
+
+    # Blocks
+
+    def block(self, statements: Sequence[Any]) -> None:
+        for statement in statements:
+            if isinstance(statement, Node):
+                name = self.instruction(statement)
+                if name is not None:
+                    self.names[id(statement)] = name
+            elif isinstance(statement, Loop):
+                self.loop(statement)
+            elif isinstance(statement, While):
+                self.loop_while(statement)
+            else:
+                self.branch(statement)
+
+    def loop(self, loop: Loop) -> None:
+        slot, head, body, end = f"%{self.new('index')}", self.new("head"), self.new("body"), self.new("end")
+        self.head.append(f"  {slot} = alloca i64")
+        self.line(f"store i64 {self.use(loop.start)}, ptr {slot}")
+        self.jump(head)
+        self.label(head)
+        index = self.names[id(loop.index)] = self.value(f"load i64, ptr {slot}")
+        more = self.value(f"icmp slt i64 {index}, {self.use(loop.stop)}")
+        self.line(f"br i1 {more}, label %{body}, label %{end}")
+        self.label(body)
+        self.block(loop.body)
+        if not self.ended():
+            after = self.value(f"add nsw i64 {index}, {loop.step}")
+            self.line(f"store i64 {after}, ptr {slot}")
+            self.line(f"br label %{head}{self.module.loop_as_written() if loop.as_written else ''}")
+        self.label(end)
+
+    def loop_while(self, loop: While) -> None:
+        head, body, end = self.new("head"), self.new("body"), self.new("end")
+        self.jump(head)
+        self.label(head)
+        self.block(loop.header)
+        test = cast("Node", loop.test)  # a loop that is written has one
+        self.line(f"br i1 {self.use(test)}, label %{body}, label %{end}")
+        self.label(body)
+        self.block(loop.body)
+        self.jump(head)
+        self.label(end)
+
+    def branch(self, branch: If) -> None:
+        yes, no, end = self.new("yes"), self.new("no"), self.new("end")
+        self.line(f"br i1 {self.use(branch.test)}, label %{yes}, label %{no if branch.otherwise else end}")
+        self.label(yes)
+        self.block(branch.body)
+        self.jump(end)
+        if branch.otherwise:
+            self.label(no)
+            self.block(branch.otherwise)
+            self.jump(end)
+        self.label(end)
+
+    # Instructions
+
+    def instruction(self, node: Node) -> str | None:
+        """Write a node's instruction; the name of its result, if it has one."""
+        op, type = node.op, node.type
+        if op in _WHOLE or op in _FLOAT:
+            return self.value(f"{_arithmetic(op, type)} {self.typed(node.args[0])}, {self.use(node.args[1])}")
+        if op in _COMPARISONS:
+            x, y = node.args
+            return self.value(f"{_comparison(op, x.type)} {self.typed(x)}, {self.use(y)}")
+        if op in _INTRINSICS:
+            return self.intrinsic(op, node.args, type)
+        write: Callable[[Node], str | None] = getattr(self, f"write_{op}")
+        return write(node)
+
+    def intrinsic(self, name: str, args: Sequence[Node], type: Type) -> str:
+        scalar = f"f{8 * type.bytes}" if type.kind == "f" else f"i{8 * type.bytes}"
+        full = f"llvm.{name}.{scalar if type.lanes == 1 else f'v{type.lanes}{scalar}'}"
+        return self.called(full, args, type)
+
+    def called(self, name: str, args: Sequence[Node], result: Type | None, flags: str = "") -> str:
+        back = "void" if result is None else in_register(result)
+        kinds = ", ".join(in_register(x.type) for x in args)
+        self.module.declarations.add(f"declare {back} @{name}({kinds})")
+        return self.call_text(f"call {flags}{back} @{name}({', '.join(map(self.typed, args))})", result)
+
+    def call_text(self, text: str, result: Type | None) -> str:
+        if result is None:
+            self.line(text)
+            return ""
+        return self.value(text)
+
+    def write_neg(self, node: Node) -> str:
+        x = node.args[0]
+        if x.type.kind == "f":
+            return self.value(f"fneg {self.typed(x)}")
+        return self.value(f"sub {in_register(x.type)} {_constant(0, x.type)}, {self.use(x)}")
+
+    def write_not(self, node: Node) -> str:
+        x = node.args[0]
+        return self.value(f"xor {self.typed(x)}, {_constant(True if x.type.kind == 'b' else -1, x.type)}")
+
+    def write_select(self, node: Node) -> str:
+        return self.value(f"select {', '.join(map(self.typed, node.args))}")
+
+    def write_cast(self, node: Node) -> str:
+        x, to = node.args[0], node.type
+        name = _cast(x.type, to)
+        if name == "":
+            return self.use(x)
+        made = self.value(f"{name} {self.typed(x)} to {in_register(to)}")
+        if name in ("fptosi", "fptoui"):  # beyond the whole numbers any may come, but not an undefined one
+            made = self.value(f"freeze {in_register(to)} {made}")
+        return made
+
+    def write_bitcast(self, node: Node) -> str:
+        x, to = node.args[0], node.type
+        if "p" in (x.type.kind, to.kind) and x.type.kind != to.kind:
+            return self.value(
+                f"{'ptrtoint' if x.type.kind == 'p' else 'inttoptr'} {self.typed(x)} to {in_register(to)}"
+            )
+        return self.value(f"bitcast {self.typed(x)} to {in_register(to)}")
+
+    def write_get(self, node: Node) -> str:
+        return self.value(f"load {in_register(node.type)}, ptr %var{node.args[0]}")
+
+    def write_set(self, node: Node) -> None:
+        number, value = node.args
+        self.line(f"store {self.typed(value)}, ptr %var{number}")
+
+    def write_offset(self, node: Node) -> str:
+        address, index, type = node.args
+        return self.value(f"getelementptr {in_memory(type)}, {self.typed(address)}, i64 {self.use(index)}")
+
+    def write_alloca(self, node: Node) -> str:
+        type, count = node.args
+        name = f"%{self.new()}"
+        self.head.append(f"  {name} = alloca [{count} x {in_memory(type)}], align 64")
+        return name
+
+    def place(self, array: Array, index: Node) -> str:
+        return self.value(
+            f"getelementptr inbounds {in_memory(array.type)}, {self.typed(array.address)}, i64 {self.use(index)}"
+        )
+
+    def write_load(self, node: Node) -> str:
+        array, index = node.args
+        address, kind = self.place(array, index), in_memory(node.type)
+        loaded = self.value(f"load {kind}, ptr {address}, align {array.type.bytes}{self.scopes.get(array.apart, '')}")
+        return self.value(f"icmp ne {kind} {loaded}, {_constant(0, I8)}") if node.type.kind == "b" else loaded
+
+    def write_store(self, node: Node) -> None:
+        array, index, value = node.args
+        address, text = self.place(array, index), self.typed(value)
+        if array.type.kind == "b":
+            text = f"i8 {self.value(f'zext {text} to i8')}"
+        self.line(f"store {text}, ptr {address}, align {array.type.bytes}{self.scopes.get(array.apart, '')}")
+
+    def write_prefetch(self, node: Node) -> None:
+        array, index, for_writing = node.args
+        self.module.declarations.add("declare void @llvm.prefetch.p0(ptr, i32, i32, i32)")
+        address = self.value(
+            f"getelementptr {in_memory(array.type)}, {self.typed(array.address)}, i64 {self.use(index)}"
+        )
+        self.line(f"call void @llvm.prefetch.p0(ptr {address}, i32 {int(for_writing)}, i32 3, i32 1)")
+
+    def write_memset(self, node: Node) -> None:
+        array, size = node.args
+        self.module.declarations.add("declare void @llvm.memset.p0.i64(ptr, i8, i64, i1)")
+        self.line(f"call void @llvm.memset.p0.i64({self.typed(array.address)}, i8 0, {self.typed(size)}, i1 false)")
+
+    def write_memcpy(self, node: Node) -> None:
+        to, source, size = node.args
+        self.module.declarations.add("declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)")
+        given = f"{self.typed(to.address)}, {self.typed(source.address)}, {self.typed(size)}, i1 false"
+        self.line(f"call void @llvm.memcpy.p0.p0.i64({given})")
+
+    def write_broadcast(self, node: Node) -> str:
+        x, lanes = node.args[0], node.type.lanes
+        if x.op == "constant":
+            return _constant(x.args[0], node.type)
+        vector = in_register(node.type)
+        one = self.value(f"insertelement {vector} poison, {self.typed(x)}, i64 0")
+        return self.value(f"shufflevector {vector} {one}, {vector} poison, <{lanes} x i32> zeroinitializer")
+
+    def write_shuffle(self, node: Node) -> str:
+        x, y, order = node.args
+        mask = ", ".join(f"i32 {i}" for i in order)
+        return self.value(f"shufflevector {self.typed(x)}, {self.typed(y)}, <{len(order)} x i32> <{mask}>")
+
+    def write_add_lanes(self, node: Node) -> str:
+        x = node.args[0]
+        scalar = in_register(node.type)
+        name = f"llvm.vector.reduce.fadd.v{x.type.lanes}f{8 * x.type.bytes}"
+        self.module.declarations.add(f"declare {scalar} @{name}({scalar}, {in_register(x.type)})")
+        return self.value(f"call reassoc {scalar} @{name}({scalar} -0.0, {self.typed(x)})")
+
+    def write_call(self, node: Node) -> str:
+        kernel, *args = node.args
+        back = "void" if kernel.result is None else in_register(kernel.result)
+        return self.call_text(f"call {back} @{kernel.name}({', '.join(map(self.typed, args))})", kernel.result)
+
+    def write_call_address(self, node: Node) -> str:
+        address, args, result = node.args
+        back = "void" if result is None else in_register(result)
+        return self.call_text(f"call {back} {self.use(address)}({', '.join(map(self.typed, args))})", result)
+
+    def write_call_library(self, node: Node) -> str:
+        name, *args = node.args
+        return self.called(name, args, node.type)
+
+    def write_atomic_load(self, node: Node) -> str:
+        return self.value(f"load atomic i64, {self.typed(node.args[0])} seq_cst, align 8")
+
+    def write_atomic_store(self, node: Node) -> None:
+        address, value = node.args
+        self.line(f"store atomic {self.typed(value)}, {self.typed(address)} seq_cst, align 8")
+
+    def write_atomic_add(self, node: Node) -> str:
+        address, value = node.args
+        return self.value(f"atomicrmw add {self.typed(address)}, {self.typed(value)} seq_cst")
+
+    def write_atomic_swap_if(self, node: Node) -> str:
+        address, before, after = node.args
+        both = self.value(f"cmpxchg {self.typed(address)}, {self.typed(before)}, {self.typed(after)} seq_cst seq_cst")
+        return self.value(f"extractvalue {{i64, i1}} {both}, 1")
+
+    def write_control_word(self, node: Node) -> str:
+        """The processor's rules for floats (x86's MXCSR)."""
+        slot = f"%{self.new()}"
+        self.head.append(f"  {slot} = alloca i32")
+        self.module.declarations.add("declare void @llvm.x86.sse.stmxcsr(ptr)")
+        self.line(f"call void @llvm.x86.sse.stmxcsr(ptr {slot})")
+        return self.value(f"load i32, ptr {slot}")
+
+    def write_set_control_word(self, node: Node) -> None:
+        slot = f"%{self.new()}"
+        self.head.append(f"  {slot} = alloca i32")
+        self.module.declarations.add("declare void @llvm.x86.sse.ldmxcsr(ptr)")
+        self.line(f"store {self.typed(node.args[0])}, ptr {slot}")
+        self.line(f"call void @llvm.x86.sse.ldmxcsr(ptr {slot})")
+
+    def write_return(self, node: Node) -> None:
+        self.line(f"ret {self.typed(node.args[0])}" if node.args else "ret void")
+
+
+def _arithmetic(op: str, type: Type) -> str:
+    if type.kind == "f":
+        return _FLOAT[op]
+    return _UNSIGNED.get(op, _WHOLE[op]) if type.kind in "ub" else _WHOLE[op]
+
+
+def _comparison(op: str, type: Type) -> str:
+    if type.kind == "f":
+        return f"fcmp {_FLOAT_COMPARISONS[op]}"
+    return f"icmp {(_UNSIGNED_COMPARISONS if type.kind in 'ubp' else _COMPARISONS)[op]}"
+
+
+def _cast(x: Type, to: Type) -> str:
+    """LLVM's name of a conversion; empty if the bits stay."""
+    if x.kind == "f" and to.kind == "f":
+        return "fpext" if to.bytes > x.bytes else "fptrunc"
+    if x.kind == "f":
+        return "fptosi" if to.kind == "i" else "fptoui"
+    if to.kind == "f":
+        return "sitofp" if x.kind == "i" else "uitofp"
+    if x.kind == "b":
+        return "zext"
+    if x.bytes == to.bytes:
+        return ""
+    return "trunc" if to.bytes < x.bytes else "sext" if x.kind == "i" else "zext"
+
+
+def _constant(x: Any, type: Type) -> str:
+    if type.lanes > 1:
+        scalar = Type(type.kind, type.bytes)
+        one = f"{in_register(scalar)} {_constant(x, scalar)}"
+        return f"<{', '.join([one] * type.lanes)}>" if x else "zeroinitializer"
+    if type.kind == "f":
+        with np.errstate(over="ignore"):
+            rounded = float(np.float32(x)) if type.bytes == 4 else float(x)
+        return f"0x{struct.unpack('<Q', struct.pack('<d', rounded))[0]:016X}"
+    if type.kind == "b":
+        return "true" if x else "false"
+    if type.kind == "p":
+        return "null"
+    return str(int(x))

@@ -1,1 +1,0 @@
-"""The compiled loops. These modules import Numba, so `kernels.compile` imports them when a kernel is first called."""

@@ -1,0 +1,256 @@
+"""From a kernel to machine code: LLVM compiles it, a file keeps it, and the next process only links it.
+
+A kernel is known by its **key**, a text that says all that it depends on. Kept files lie in the folder `kernels` of the
+user's cache. Their names are made of the key, the processor, the compiler's version and the sources of the code that
+builds and renders kernels; the same text stands under the sum at a file's beginning, so that neither a damaged file nor
+one that has been renamed is run. Machine code is trusted, so a folder or file is used only if it belongs to this user
+(or root) and nobody else can write to it. When the folder grows beyond FOLDER_BYTES, what was not used longest goes.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import os
+import stat
+import warnings
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from chainrule.files import atomic_write, cache_folder
+from chainrule.kernels import processor
+from chainrule.kernels.calling import ARGUMENTS
+from chainrule.kernels.processor import CannotCompileError, llvm
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from chainrule.kernels.tree import Kernel
+
+    Build = Callable[[], Kernel]
+
+Function = TypeVar("Function", bound="Callable[..., Any]")
+
+FOLDER_BYTES = 256 * 2**20
+_SUM = 32  # bytes of a file's sum
+_DAY = 86_400.0  # a file that is used is marked as such once a day
+
+_addresses: dict[str, int] = {}
+_linked: list[Any] = []  # engines, which own the code in memory
+_available = True
+
+
+def available() -> bool:
+    """Whether kernels can be compiled here, as far as it has been tried."""
+    return _available
+
+
+def give_up(error: Exception) -> None:
+    """LLVM cannot be used: from now on everything runs in plain NumPy in this process."""
+    global _available
+    _available = False
+    reason = str(error).strip().partition("\n")[0]
+    warnings.warn(
+        f"LLVM cannot be used here, so kernels and compiled functions run in plain NumPy, more slowly: {reason}",
+        RuntimeWarning,
+        stacklevel=4,
+    )
+
+
+def or_in_numpy(in_numpy: Callable[..., Any]) -> Callable[[Function], Function]:
+    """Decorator of a function that runs kernels: where LLVM cannot be used, the given one does the same in NumPy."""
+
+    def decorate(compiled: Function) -> Function:
+        @functools.wraps(compiled)
+        def run(*arguments: Any, **options: Any) -> Any:
+            if available():
+                try:
+                    return compiled(*arguments, **options)
+                except CannotCompileError as error:
+                    give_up(error)
+            return in_numpy(*arguments, **options)
+
+        return cast("Function", run)
+
+    return decorate
+
+
+def address_of(key: str, build: Build) -> int:
+    """The address of a kernel's machine code: known, kept on disk, or else compiled now and kept.
+
+    Args:
+        key: all that the kernel depends on.
+        build: makes it; called only where it must be compiled.
+
+    Raises:
+        CannotCompileError: LLVM is missing, broken, or does not take the kernel.
+    """
+    address = _addresses.get(key)
+    if address is None:
+        address = _addresses[key] = _find(key, build)
+    return address
+
+
+def function(address: int) -> Callable[..., None]:
+    """A kernel for Python, to be called with six whole numbers or addresses. It runs without Python's lock."""
+    return ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * len(ARGUMENTS))(address)
+
+
+def _find(key: str, build: Build) -> int:
+    described = f"{_machine()} {key}".encode()
+    name = hashlib.sha256(described).hexdigest()[:40]
+    kept = _read(name, described)
+    if kept is not None:
+        return _link(*kept)
+    kernel = build()
+    code = _compile(kernel)
+    _write(name, described, kernel.name, code)
+    return _link(kernel.name, code)
+
+
+def _compile(kernel: Kernel) -> bytes:
+    """An object file with the kernel's machine code."""
+    from chainrule.kernels.llvm import render  # here, for a process that finds all on disk does not need it
+
+    binding, target = llvm(), _target()
+    try:
+        module = binding.parse_assembly(render(kernel, '"prefer-vector-width"="512"'))
+        module.triple = binding.get_process_triple()
+        module.data_layout = str(target.target_data)
+        options = binding.create_pipeline_tuning_options(speed_level=3)
+        options.loop_vectorization = options.slp_vectorization = options.loop_unrolling = True
+        passes = binding.create_pass_builder(target, options)
+        passes.getModulePassManager().run(module, passes)
+        return bytes(target.emit_object(module))
+    except RuntimeError as error:
+        raise CannotCompileError(f"{kernel.name}: {error}") from error
+
+
+def _link(name: str, code: bytes) -> int:
+    """The address of a function in an object file."""
+    binding = llvm()
+    engine = binding.create_mcjit_compiler(binding.parse_assembly(""), _target())
+    engine.add_object_file(binding.ObjectFileRef.from_data(code))
+    engine.finalize_object()
+    _linked.append(engine)
+    return int(engine.get_function_address(name))
+
+
+@functools.cache
+def _target() -> Any:
+    binding = llvm()
+    binding.initialize_native_target()
+    binding.initialize_native_asmprinter()
+    processor_name, features = _target_settings()
+    return binding.Target.from_default_triple().create_target_machine(
+        cpu=processor_name, features=features, opt=3, jit=True
+    )
+
+
+def _target_settings() -> tuple[str, str]:
+    """LLVM's name of the processor, and what it can do."""
+    binding = llvm()
+    try:
+        features = binding.get_host_cpu_features().flatten()
+    except RuntimeError:  # LLVM cannot tell
+        features = ""
+    return binding.get_host_cpu_name(), features
+
+
+@functools.cache
+def _machine() -> str:
+    """What else decides about the machine code: processor, compiler, and the sources that build kernels."""
+    from importlib.metadata import version  # these are slow to import, so only where something is compiled
+
+    binding = llvm()
+    digest = hashlib.sha256()
+    package = Path(__file__).parent.parent
+    for source in sorted([*package.glob("kernels/*.py"), *package.glob("lower/*.py")]):
+        digest.update(source.read_bytes())
+    known = [name for name, there in sorted(processor.features().items()) if there]
+    parts = [binding.get_process_triple(), *_target_settings(), *known, version("llvmlite")]
+    return " ".join([*parts, digest.hexdigest()])
+
+
+# Files
+
+
+def _is_ours(status: os.stat_result) -> bool:
+    """Whether a folder or file belongs to this user or root, and nobody else can write to it."""
+    if not hasattr(os, "geteuid"):
+        return True  # on Windows the user's profile is the user's own
+    return status.st_uid in (os.geteuid(), 0) and not status.st_mode & 0o022
+
+
+@functools.cache
+def _folder() -> Path | None:
+    """Where machine code is kept; None if it cannot be, or must not."""
+    with suppress(OSError):
+        folder = cache_folder() / "kernels"
+        folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with suppress(FileExistsError):
+            folder.mkdir(mode=0o700)
+        status = folder.lstat()  # not stat: a link could lead anywhere
+        if stat.S_ISDIR(status.st_mode) and _is_ours(status):
+            return folder
+    return None
+
+
+def _read(name: str, described: bytes) -> tuple[str, bytes] | None:
+    """The function's name and the machine code that a file keeps, if it is what it says."""
+    folder = _folder()
+    if folder is None:
+        return None
+    try:
+        handle = os.open(
+            folder / f"{name}.code", os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+        )
+    except OSError:
+        return None
+    with os.fdopen(handle, "rb") as file:
+        status = os.fstat(handle)
+        if not _is_ours(status):
+            return None
+        content = file.read()
+    sum_, content = content[:_SUM], content[_SUM:]
+    prefix = described + b"\0"
+    if hashlib.sha256(content).digest() != sum_ or not content.startswith(prefix):
+        return None
+    _mark_used(folder / f"{name}.code", status)
+    function, _, code = content[len(prefix) :].partition(b"\0")
+    return function.decode(), code
+
+
+def _mark_used(path: Path, status: os.stat_result) -> None:
+    import time
+
+    if time.time() - status.st_mtime > _DAY:
+        with suppress(OSError):
+            os.utime(path)
+
+
+def _write(name: str, described: bytes, function: str, code: bytes) -> None:
+    folder = _folder()
+    if folder is None:
+        return
+    content = b"\0".join([described, function.encode(), code])
+    with suppress(OSError), atomic_write(folder / f"{name}.code") as file:  # a full disk: then it is not kept
+        if hasattr(os, "fchmod"):
+            os.fchmod(file.fileno(), 0o600)  # whatever the umask is
+        file.write(hashlib.sha256(content).digest() + content)
+    _make_room(folder)
+
+
+def _make_room(folder: Path) -> None:
+    """Remove what was not used longest, if there is too much."""
+    with suppress(OSError):
+        with os.scandir(folder) as entries:
+            files = sorted((s.st_mtime, s.st_size, e.path) for e in entries for s in (e.stat(),))
+        total = sum(size for _, size, _ in files)
+        for _, size, path in files:
+            if total <= FOLDER_BYTES:
+                return
+            Path(path).unlink()
+            total -= size

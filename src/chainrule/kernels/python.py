@@ -1,0 +1,233 @@
+"""Renders kernels to Python: for people who want to read what runs, and for tests, which run it without a compiler.
+
+The text is a function that computes number by number what the machine code computes, with NumPy's scalars. Whole
+numbers of 64 bits are Python's; `array(address, type)` is memory.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from chainrule.kernels.tree import I8, If, Kernel, Loop, Node, Type
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+_OPERATORS = {
+    "add": "+", "sum": "+", "sub": "-", "mul": "*", "div": "/", "and": "&", "or": "|", "xor": "^", "quotient": "//",
+    "remainder": "%", "shift_left": "<<", "shift_right": ">>", "lt": "<", "le": "<=", "gt": ">", "ge": ">=",
+    "eq": "==", "ne": "!=",
+}  # fmt: skip
+_FUNCTIONS = {
+    "fabs": "abs", "fma": "multiply_add", "fmuladd": "multiply_add", "trunc": "np.trunc", "floor": "np.floor",
+    "ceil": "np.ceil", "rint": "np.rint", "sqrt": "np.sqrt", "maximum": "np.maximum", "minimum": "np.minimum",
+    "copysign": "np.copysign",
+}  # fmt: skip
+_EFFECTS = {"set", "store", "return"}
+
+
+def render(kernel: Kernel) -> str:
+    """The kernel as the text of a Python function.
+
+    Raises:
+        NotImplementedError: it has vectors or talks to other threads: these are not read number by number.
+    """
+    return _Function(kernel).render()
+
+
+class _Function:
+    def __init__(self, kernel: Kernel) -> None:
+        self.kernel = kernel
+        self.lines: list[str] = []
+        self.texts: dict[int, str] = {}
+        self.uses: dict[int, int] = {}
+        self.arrays: dict[int, str] = {}
+        self.names = 0
+        self._count(kernel.body)
+
+    def render(self) -> str:
+        for name in self.kernel.arguments:
+            self.texts[id(self.kernel[name])] = name
+        self.block(self.kernel.body, 1)
+        head = f"def {self.kernel.name}({', '.join(self.kernel.arguments)}):"
+        return "\n".join([head, *self.lines, ""])
+
+    def _count(self, statements: Iterable[Any]) -> None:
+        """How often each node is used."""
+        for statement in statements:
+            if isinstance(statement, Node):
+                for x in _nodes_of(statement):
+                    self.uses[id(x)] = self.uses.get(id(x), 0) + 1
+            elif isinstance(statement, Loop):
+                for x in (statement.start, statement.stop):
+                    self.uses[id(x)] = self.uses.get(id(x), 0) + 2
+                self._count(statement.body)
+            elif isinstance(statement, If):
+                self.uses[id(statement.test)] = self.uses.get(id(statement.test), 0) + 1
+                self._count([*statement.body, *statement.otherwise])
+            else:
+                raise NotImplementedError("a loop that waits is not rendered to Python")
+
+    def line(self, depth: int, text: str) -> None:
+        self.lines.append("    " * depth + text)
+
+    def block(self, statements: Sequence[Any], depth: int) -> None:
+        before = len(self.lines)
+        for statement in statements:
+            if isinstance(statement, Node):
+                self.node(statement, depth)
+            elif isinstance(statement, Loop):
+                name = self.texts[id(statement.index)] = f"{'ijklmn'[depth - 1]}_"
+                step = f", {statement.step}" if statement.step != 1 else ""
+                self.line(
+                    depth, f"for {name} in range({self.text(statement.start)}, {self.text(statement.stop)}{step}):"
+                )
+                self.block(statement.body, depth + 1)
+            else:
+                self.line(depth, f"if {self.text(statement.test)}:")
+                self.block(statement.body, depth + 1)
+                if statement.otherwise:
+                    self.line(depth, "else:")
+                    self.block(statement.otherwise, depth + 1)
+        if len(self.lines) == before:
+            self.line(depth, "pass")
+
+    def node(self, node: Node, depth: int) -> None:
+        if node.op == "set":
+            self.line(depth, f"r{node.args[0]} = {self.text(node.args[1])}")
+        elif node.op == "store":
+            array, index, value = node.args
+            self.line(depth, f"{self.array(array)}[{self.text(index)}] = {self.text(value)}")
+        elif node.op == "return":
+            self.line(depth, f"return {self.text(node.args[0])}" if node.args else "return")
+        else:
+            text = self.expression(node)
+            if self.uses.get(id(node), 0) <= 1 and node.op not in ("get", "load"):
+                self.texts[id(node)] = f"({text})" if " " in text and node.op in _OPERATORS else text
+                return
+            self.names += 1
+            self.texts[id(node)] = f"v{self.names}"
+            self.line(depth, f"v{self.names} = {text}")
+
+    def text(self, node: Node) -> str:
+        return _constant(node.args[0], node.type) if node.op == "constant" else self.texts[id(node)]
+
+    def array(self, array: Any) -> str:
+        return f"array({self.text(array.address)}, {array.type})"
+
+    def expression(self, node: Node) -> str:
+        op, args = node.op, node.args
+        if node.type.lanes > 1:
+            raise NotImplementedError("vectors are not rendered to Python")
+        if op in _OPERATORS:
+            return f"{self.text(args[0])} {_OPERATORS[op]} {self.text(args[1])}"
+        if op in _FUNCTIONS:
+            return f"{_FUNCTIONS[op]}({', '.join(map(self.text, args))})"
+        if op == "get":
+            return f"r{args[0]}"
+        if op == "load":
+            return f"{self.array(args[0])}[{self.text(args[1])}]"
+        if op == "offset":
+            return f"{self.text(args[0])} + {self.text(args[1])} * {args[2].bytes}"
+        if op == "select":
+            return f"{self.text(args[1])} if {self.text(args[0])} else {self.text(args[2])}".join("()")
+        if op in ("cast", "bitcast"):
+            return f"{op}({self.text(args[0])}, {node.type})"
+        if op == "neg":
+            return f"-{self.text(args[0])}"
+        if op == "not":
+            return f"invert({self.text(args[0])})"
+        if op == "call_library":
+            return f"{args[0]}({', '.join(map(self.text, args[1:]))})"
+        raise NotImplementedError(f"{op} is not rendered to Python")
+
+
+def _nodes_of(node: Node) -> list[Node]:
+    """The nodes that an instruction takes."""
+    found = []
+    for x in node.args:
+        if isinstance(x, Node):
+            found.append(x)
+        elif hasattr(x, "address"):
+            found.append(x.address)
+    return found
+
+
+def _constant(x: Any, type: Type) -> str:
+    if type == I8 or type.kind == "p":
+        return repr(int(x))
+    if type.kind == "f" and not math.isfinite(x):
+        return f"{type}({'np.nan' if x != x else 'np.inf' if x > 0 else '-np.inf'})"
+    return f"{type}({x!r})"
+
+
+# Running it
+
+
+class Memory:
+    """Numbers in memory by their index."""
+
+    def __init__(self, address: int, type: Type) -> None:
+        self.type = type
+        dtype = np.dtype(np.int64) if type.kind == "p" else type.dtype
+        self.pointer = ctypes.cast(int(address), ctypes.POINTER(np.ctypeslib.as_ctypes_type(dtype)))
+
+    def __getitem__(self, index: int) -> Any:
+        value = self.pointer[int(index)]
+        return value if self.type == I8 or self.type.kind == "p" else self.type.dtype.type(value)
+
+    def __setitem__(self, index: int, value: Any) -> None:
+        self.pointer[int(index)] = value.item() if isinstance(value, np.generic) else value
+
+
+def _cast(x: Any, type: Type) -> Any:
+    if type == I8 or type.kind == "p":
+        return int(x) if np.isfinite(x) else np.iinfo(np.int64).min
+    return np.asarray(x).astype(type.dtype)[()]
+
+
+def _bitcast(x: Any, type: Type) -> Any:
+    return x.view(type.dtype)
+
+
+def _invert(x: Any) -> Any:
+    return not x if isinstance(x, bool) else ~x
+
+
+def _multiply_add(x: Any, y: Any, z: Any) -> Any:
+    return x * y + z
+
+
+def _library(name: str) -> Callable[..., Any]:
+    functions: dict[str, Any] = {"atan": np.arctan, "pow": np.power, "erf": lambda x: type(x)(math.erf(x))}
+    return functions.get(name) or getattr(np, name)  # type: ignore[no-any-return]
+
+
+class _TypeName(Type):
+    """A type, by whose name the text also writes constants, as `f4(0.5)`."""
+
+    def __call__(self, x: Any) -> Any:
+        return self.dtype.type(x)
+
+
+def executable(kernel: Kernel) -> Callable[..., None]:
+    """The kernel as a Python function."""
+    names = ("exp", "log", "tanh", "expm1", "log1p", "erf", "log2", "sin", "cos", "tan", "atan", "sinh", "cosh", "pow")
+    space: dict[str, Any] = {
+        "np": np, "array": Memory, "cast": _cast, "bitcast": _bitcast, "invert": _invert, "multiply_add": _multiply_add,
+        **{name: _library(name) for name in names}, **{f"{name}f": _library(name) for name in names},
+    }  # fmt: skip
+    for name in ("f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1", "p8"):
+        space[name] = _TypeName(name[0], int(name[1]))
+    exec(render(kernel), space)  # noqa: S102  # what stands above
+    function = space[kernel.name]
+
+    def run(*arguments: int) -> None:
+        with np.errstate(all="ignore"):
+            function(*arguments)
+
+    return run

@@ -1,0 +1,244 @@
+"""Eager operations on large arrays run the same loops as compiled programs.
+
+NumPy goes over whole arrays for each step of a formula; here the formula is recorded once for each kind of arguments,
+fused, and run as a program of its own, of which machine code serves all shapes. Which way a formula takes depends on
+the arguments' shapes and types alone, so that what is computed twice gets the same bits.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from chainrule.kernels import machine, team
+from chainrule.kernels.processor import CannotCompileError
+from chainrule.lower.graph import Value, base_of, exact, lies_evenly
+from chainrule.lower.program import Program
+from chainrule.lower.recorder import Recorder
+from chainrule.lower.schedule import plan
+from chainrule.lower.tracer import Scalar, Tracer, Untraceable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+LARGE = 16_384
+"""From so many elements on a formula runs as a program."""
+PROGRAMS = 128
+"""So many programs are kept; the one that was not used longest goes first."""
+
+_lock = threading.RLock()
+_programs: OrderedDict[Any, _Formula | None] = OrderedDict()
+_shared = np.empty(0, np.uint8)
+_ndarray = np.ndarray
+
+
+def _room(size: int) -> NDArray[np.uint8]:
+    """Memory for results in between, which all of these programs share, for they run one after the other."""
+    global _shared
+    if _shared.size < size:
+        _shared = np.empty(max(size, 2 * _shared.size), np.uint8)
+    return _shared
+
+
+class _Number(Scalar):
+    """A number that is an argument of the formula."""
+
+    __slots__ = ("place",)
+
+    def __init__(self, value: float, place: int) -> None:
+        super().__init__(value)
+        self.place = place
+
+
+class _Recorder(Recorder):
+    """Records a formula whose arguments are arrays and numbers."""
+
+    def slot(self, number: Any) -> int:
+        place: int = number.place
+        return place
+
+
+class _Formula:
+    """A formula's program.
+
+    Attributes:
+        program: what runs.
+        outputs: the values of the results.
+        results: the values of all that the formula gives, in order; None where it gives none.
+        views: whether they only show an argument.
+    """
+
+    def __init__(self, arrays: Sequence[NDArray[Any]], numbers: int, function: Callable[..., Any]) -> None:
+        """Record a call of `function`, which is handed a Tracer for each array.
+
+        Raises:
+            Untraceable: the formula asks for values.
+            CannotCompileError: LLVM cannot be used.
+        """
+        recorder = _Recorder()
+        arguments = [Value("argument", None, (), array) for array in arrays]
+        recorder.values += arguments
+        given = function([Tracer(recorder, value) for value in arguments])
+        self.single = not isinstance(given, tuple)
+        results = [None if x is None else recorder.named(x) for x in ((given,) if self.single else given)]
+        self.views = [x is not None and base_of(x.value).kind == "argument" for x in results]
+        recorder.ended = True
+        self.results = [None if x is None else x._value for x in results]
+        self.values, self.arguments, self.numbers = recorder.values, arguments, numbers
+
+    def compile(self, writes: Sequence[tuple[Value, Value]] = ()) -> None:
+        """Make the program; `writes` are arguments that are to hold results."""
+        outputs = [] if writes else [value for value in self.results if value is not None]
+        self.outputs = outputs
+        self.program = Program(
+            plan(self.values, outputs, writes), self.numbers, [], self.arguments, outputs, room=_room
+        )
+        for value in self.values:
+            value.forget()
+
+    def run(self, arrays: Sequence[NDArray[Any]], numbers: Sequence[float] = ()) -> Any:
+        """The results, in memory of their own."""
+        program = self.program
+        for place, number in enumerate(numbers):
+            program.scalars[place] = number
+        for value in self.outputs:
+            program.renew(value)
+        program.run(arrays)
+        found = [None if value is None else program.array(value) for value in self.results]
+        program.release(self.outputs)
+        return found[0] if self.single else tuple(found)
+
+
+def compute(function: Callable[..., Any], inputs: Sequence[Any], options: Mapping[str, Any]) -> Any:
+    """A formula's result, by a program if there is one, else NotImplemented.
+
+    Args:
+        function: a formula in NumPy: arrays and numbers in, an array or a tuple of arrays out.
+        inputs: its positional arguments.
+        options: its keyword arguments.
+    """
+    if not machine.available():
+        return NotImplemented
+    arrays = [x for x in inputs if type(x) is _ndarray]
+    try:
+        key = (function, team.threads(), *map(_kind, inputs), *((name, exact(x)) for name, x in options.items()))
+        hash(key)
+    except TypeError:
+        return NotImplemented
+    with _lock:
+        formula = _known(key, lambda: _record(function, inputs, options))
+        return NotImplemented if formula is None else formula.run(arrays)
+
+
+def is_large(inputs: Sequence[Any]) -> bool:
+    """Whether a formula of these inputs should run as a program, if it can."""
+    return any(type(x) is _ndarray and x.size >= LARGE for x in inputs)
+
+
+def update(formula: Callable[..., Any], changed: Sequence[Any], given: Sequence[Any], *numbers: float | None) -> None:
+    """Change arrays in place, element by element: changed[0][i], ... = formula(changed[0][i], ..., given[0][i], ...).
+
+    Args:
+        formula: takes an element of each array of `changed`, one of each of `given`, then the numbers; returns the new
+            elements of `changed`, as a tuple (also of one). It never combines two numbers.
+        changed: arrays of one shape and floating type, or None.
+        given: more arrays of that shape, which are only read.
+        numbers: the same for all elements, or None.
+    """
+    first = changed[0]
+    if type(first) is _ndarray and first.size > SMALL and machine.available() and _may_change(changed):
+        arrays = [x for x in (*changed, *given) if x is not None]
+        kinds = tuple(None if x is None else _kind(x) for x in (*changed, *given))
+        key = (formula, team.threads(), len(changed), *kinds, *(x is None for x in numbers))
+        with _lock:
+            made = _known(key, lambda: _record_update(formula, changed, given, numbers))
+            if made is not None:
+                made.run(arrays, [x for x in numbers if x is not None])
+                return
+    for old, new in zip(changed, formula(*changed, *given, *numbers), strict=True):
+        if old is not None:
+            old[...] = new
+
+
+SMALL = 500
+"""So few elements are changed by NumPy."""
+
+
+def _may_change(changed: Sequence[Any]) -> bool:
+    """Whether a program may write into these arrays: it would where NumPy raises an error."""
+    return all(x is None or x.flags.carray or x.T.flags.carray for x in changed)
+
+
+def _kind(x: Any) -> Any:
+    """What a program depends on of an argument."""
+    if type(x) is _ndarray:
+        if not lies_evenly(x):
+            raise TypeError("compiled code cannot read it where it lies")
+        return x.shape, x.strides, x.dtype
+    return exact(x)
+
+
+def _known(key: Any, record: Callable[[], _Formula]) -> _Formula | None:
+    """The program of a key; None if the formula cannot be recorded, or is not worth it."""
+    if key in _programs:
+        _programs.move_to_end(key)
+        return _programs[key]
+    made: _Formula | None
+    try:
+        made = record()
+    except Untraceable:
+        made = None
+    except CannotCompileError as error:
+        machine.give_up(error)
+        return None
+    _programs[key] = made
+    if len(_programs) > PROGRAMS:
+        _programs.popitem(last=False)
+    return made
+
+
+def _record(function: Callable[..., Any], inputs: Sequence[Any], options: Mapping[str, Any]) -> _Formula:
+    arrays = [x for x in inputs if type(x) is _ndarray]
+
+    def call(tracers: list[Tracer]) -> Any:
+        rest = iter(tracers)
+        return function(*(next(rest) if type(x) is _ndarray else x for x in inputs), **options)
+
+    formula = _Formula(arrays, 0, call)
+    if any(formula.views):
+        raise Untraceable("a view of an argument, which NumPy gives at once")
+    formula.compile()
+    return formula
+
+
+def _record_update(formula: Callable[..., Any], changed: Any, given: Any, numbers: Any) -> _Formula:
+    arrays = [*changed, *given]
+    places = iter(range(len(numbers)))
+    scalars = [None if x is None else _Number(x, next(places)) for x in numbers]
+
+    def call(tracers: list[Tracer]) -> Any:
+        rest = iter(tracers)
+        return formula(*(None if x is None else next(rest) for x in arrays), *scalars)
+
+    made = _Formula([x for x in arrays if x is not None], len(numbers), call)
+    targets = iter(made.arguments)
+    held = [None if x is None else next(targets) for x in changed]
+    made.compile([(to, new) for to, new in zip(held, made.results, strict=True) if to is not None and new is not None])
+    made.results, made.single = [], False
+    return made
+
+
+def _after_fork() -> None:
+    """In a forked process nobody holds a lock any more."""
+    global _lock
+    _lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,490 @@
+"""From a stage of the schedule to a kernel: the loops over its elements, with the stage's formula inside.
+
+A `Nest` decides how the loops run: the order of the dimensions, which of them are one loop, where each operand lies,
+where each reduction is held. `build` writes that as a kernel. **Sizes and strides are arguments** of the kernel, so
+one compilation serves all shapes of a kind; written in are only the element types, which strides are 0 or 1, and the
+sizes of short inner loops, which LLVM unrolls. `Nest.structure` is all that the kernel depends on.
+
+A reduction over the innermost loops is held in a register, others in memory. Sums of float32 go on in doubles: in a
+register after each CHUNK numbers, in memory after each ROWS rows, which are added up first.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from chainrule.kernels import functions as f
+from chainrule.kernels import special
+from chainrule.kernels.calling import WordReader, stage_kernel
+from chainrule.kernels.tree import BOOL, F4, F8, I8, Array, Kernel, Node, Type, Variable, type_of
+from chainrule.lower.graph import Value, base_of, offset_of, own
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from chainrule.lower.schedule import Stage
+
+CHUNK = 512  # numbers that are summed in float32 before the sum goes on in doubles
+ROWS = 4  # rows that are added up before they join a sum in memory
+CONSTANT = 16  # an inner loop of so few steps is unrolled
+FEW_VECTORS = (8, 16)  # rows of so many numbers are one vector or two
+
+FORMULAS: dict[Any, Callable[..., Node]] = {
+    np.add: lambda x, y: x | y if x.type.kind == "b" else x + y, np.subtract: lambda x, y: x - y,
+    np.multiply: lambda x, y: x & y if x.type.kind == "b" else x * y, np.true_divide: lambda x, y: x / y,
+    np.negative: lambda x: -x, np.square: lambda x: x & x if x.type.kind == "b" else x * x,
+    np.reciprocal: lambda x: 1 / x, np.sqrt: lambda x: x.apply("sqrt"), np.absolute: f.absolute, np.sign: f.sign,
+    np.exp: f.exp, np.log: f.log, np.expm1: f.expm1, np.log1p: f.log1p, np.tanh: f.tanh,
+    np.log2: f.library("log2"), np.sin: f.library("sin"), np.cos: f.library("cos"), np.tan: f.library("tan"),
+    np.arctan: f.library("atan"), np.sinh: f.library("sinh"), np.cosh: f.library("cosh"),
+    np.floor: f.rounding("floor"), np.ceil: f.rounding("ceil"), np.trunc: f.rounding("trunc"),
+    np.rint: f.rounding("rint"), np.maximum: f.maximum, np.minimum: f.minimum,
+    np.equal: lambda x, y: x.equals(y), np.not_equal: lambda x, y: x.differs(y), np.less: lambda x, y: x < y,
+    np.less_equal: lambda x, y: x <= y, np.greater: lambda x, y: x > y, np.greater_equal: lambda x, y: x >= y,
+    np.logical_and: lambda x, y: x.to(BOOL) & y.to(BOOL), np.logical_or: lambda x, y: x.to(BOOL) | y.to(BOOL),
+    np.logical_not: lambda x: ~x.to(BOOL), np.bitwise_and: lambda x, y: x & y, np.bitwise_or: lambda x, y: x | y,
+    np.invert: lambda x: ~x, np.isnan: lambda x: x.differs(x),
+    np.isfinite: lambda x: x.apply("fabs") < math.inf if x.type.kind == "f" else x.equals(x),
+    np.where: lambda test, x, y: x.kernel.select(test, x, y), "cast": lambda x: x,
+    np.power: f.power, special.erf: f.erf,
+}  # fmt: skip
+"""What each ufunc of NumPy is on nodes. Inputs come in the type that the step computes in."""
+
+POWERS: dict[float, Callable[[Node], Node]] = {
+    2: lambda x: x * x, 3: lambda x: x * x * x, 0.5: lambda x: x.apply("sqrt"), 1: lambda x: x, -1: lambda x: 1 / x,
+}  # fmt: skip
+FLOATS_ONLY = frozenset({np.true_divide, np.reciprocal, np.power})
+"""What has no formula for whole numbers, but for powers in POWERS."""
+WRITTEN_IN = (0, 1, -1, 2, 0.5)
+"""Constants that LLVM can make use of; others are arguments."""
+COMBINE: dict[str, Callable[[Node, Node], Node]] = {"max": f.maximum, "min": f.minimum}
+
+
+class Nest:
+    """The loops of a stage.
+
+    Attributes:
+        sizes: of each loop, from the outermost.
+        strides: how far each operand moves with each loop, by identity.
+        operands: arrays that are read, then those that are written.
+        reductions: the steps that reduce.
+        level: for each of them, the loop inside which it is held in a register, or the number of loops if its results
+            are held in memory.
+        outermost_free: whether threads may share out the outermost loop.
+        is_empty: whether the loops run over nothing. Sums of nothing are 0.
+    """
+
+    def __init__(self, stage: Stage) -> None:
+        self.stage, self.is_empty = stage, 0 in stage.shape
+        reads, targets = stage.reads(), [target for target, _ in stage.writes]
+        self.order = stage.order or _order(stage, reads)
+        moves = {id(v): _strides(v, stage.shape) for v in [*reads, *targets]}
+        moves |= {id(v): _reduced_strides(v) if v.kind == "reduce" else _strides(v, stage.shape) for v in stage.steps}
+        self.sizes, self.strides = _coalesced(
+            [stage.shape[d] for d in self.order], {key: [s[d] for d in self.order] for key, s in moves.items()}
+        )
+        self.operands = [*reads, *stage.stored, *targets]
+        self.reductions = [step for step in stage.steps if step.kind == "reduce"]
+        depth = len(self.sizes)
+        self.level: dict[int, int] = {}
+        for step in self.reductions:
+            level = depth
+            while level and not self.strides[id(step)][level - 1]:
+                level -= 1
+            self.level[id(step)] = level
+        whole = [step for step in self.reductions if not in_parts(step)]
+        self.outermost_free = depth > 0 and all(self.strides[id(r)][0] for r in whole if self.sizes[0] > 1)
+
+    @property
+    def rows(self) -> int:
+        """What can be shared out: steps of the outermost loop."""
+        return self.sizes[0] if self.sizes else 1
+
+    def in_memory(self, r: Value) -> bool:
+        """Whether a reduction's results are held in memory while the loops run."""
+        return self.level[id(r)] == len(self.sizes) > 0
+
+    def comes_again(self, r: Value) -> bool:
+        """Whether a loop outside of those that it is held in a register for meets the same results once more."""
+        return in_parts(r) or 0 in self.strides[id(r)][: self.level[id(r)]]
+
+    def joins(self, r: Value) -> int:
+        """How many numbers, or sums that were held in a register, are added up in memory for one result."""
+        level = self.level[id(r)]
+        pairs = zip(self.sizes[:level], self.strides[id(r)][:level], strict=True)
+        return math.prod(size for size, stride in pairs if not stride)
+
+    @cached_property
+    def constants(self) -> list[int | None]:
+        """The sizes that are written into the kernel: those of short inner loops."""
+        last = len(self.sizes) - 1
+        return [n if n <= CONSTANT and d == last > 0 else None for d, n in enumerate(self.sizes)]
+
+    @cached_property
+    def bases(self) -> list[Value]:
+        """The memory of the operands, each once."""
+        return list({id(base_of(v)): base_of(v) for v in self.operands}.values())
+
+    def words(self, slot: Callable[[Value], int]) -> list[int]:
+        """The kernel's arguments, in the order in which `build` reads them; `slot` tells an array's place in T."""
+        words = [slot(base) for base in self.bases]
+        words += [n for n, constant in zip(self.sizes, self.constants, strict=True) if constant is None]
+        for v in self.operands:
+            words += [offset_of(v), *(s for s in self.strides[id(v)] if s not in (0, 1))]
+        return [*words, *self.numbers, *map(_bits, self.constants_given)]
+
+    @cached_property
+    def numbers(self) -> list[int]:
+        """The numbers that change from call to call, by their places among all of the program's."""
+        return list({x[1]: None for step in self.stage.steps for x in step.inputs if isinstance(x, tuple)})
+
+    @cached_property
+    def constants_given(self) -> list[float]:
+        """Constants that are arguments of the kernel, so that a mean over another count is no other kernel."""
+        found = {
+            (type(x), repr(x)): x
+            for step in self.stage.steps
+            for x in step.inputs
+            if type(x) in (int, float) and not is_written_in(step, x)
+        }
+        return list(found.values())
+
+    @cached_property
+    def structure(self) -> str:
+        """All that the kernel depends on, as text."""
+        stage = self.stage
+        number = {id(v): n for n, v in enumerate([*stage.reads(), *stage.steps])}
+        place = {id(b): n for n, b in enumerate(self.bases)}
+        constants = {(type(x), repr(x)): n for n, x in enumerate(self.constants_given)}
+
+        def name(x: Any) -> str:
+            if isinstance(x, Value):
+                return f"v{number[id(x)]}"
+            if isinstance(x, tuple):
+                return f"s{self.numbers.index(x[1])}"
+            key = (type(x), repr(x))
+            return f"{type(x).__name__}{constants[key]}" if key in constants else repr(x)
+
+        def layout(v: Value) -> str:
+            strides = "".join(str(s) if s in (0, 1) else "s" for s in self.strides[id(v)])
+            return f"{v.dtype.char}{place[id(base_of(v))]}{'o' if own(base_of(v)) else 'x'}:{strides}"
+
+        steps = [
+            f"{getattr(s.op, '__name__', s.op)}({','.join(map(name, s.inputs))}){s.dtype.char}"
+            f"{s.options['type'].char if s.kind == 'elementwise' else ''.join(_class(n) for n in self.strides[id(s)])}"
+            f"{'p' if in_parts(s) else ''}"
+            for s in stage.steps
+        ]
+        written = [name(value) for _, value in stage.writes]
+        stored = [name(value) for value in stage.stored]
+        return ";".join(
+            [
+                str(self.constants),
+                *(["empty", *(str(bool(r.size)) for r in self.reductions)] if self.is_empty else []),
+                *(layout(v) for v in self.operands),
+                *steps,
+                "stored",
+                *stored,
+                "written",
+                *written,
+            ]
+        )
+
+
+def is_written_in(step: Value, x: Any) -> bool:
+    """Whether a constant is part of the kernel: booleans, exponents that need no function, and WRITTEN_IN."""
+    return step.options["type"].kind == "b" or x in WRITTEN_IN or (step.op is np.power and x in POWERS)
+
+
+def _bits(x: float) -> int:
+    """A constant as a word: whole numbers as they are, others as the bits of a double."""
+    return x if isinstance(x, int) else int(np.float64(x).view(np.int64))
+
+
+def _class(stride: int) -> str:
+    return str(stride) if stride in (0, 1) else "s"
+
+
+def _order(stage: Stage, reads: Sequence[Value]) -> list[int]:
+    """The dimensions in the memory order of what is written, or else of the largest array that is read."""
+    full = [t for t, _ in stage.writes] + [v for v in stage.stored if v.kind == "elementwise"]
+    full += sorted((v for v in reads if v.shape == stage.shape), key=lambda v: -v.size) or list(reads)
+    lead = next((v for v in full if v.shape == stage.shape), None)
+    strides = _strides(lead, stage.shape) if lead is not None else list(range(len(stage.shape), 0, -1))
+    return sorted(range(len(stage.shape)), key=lambda d: (-strides[d], d))
+
+
+def _strides(value: Value, shape: tuple[int, ...]) -> list[int]:
+    """How far a value moves with each dimension of the loop: 0 where it is repeated."""
+    missing = len(shape) - len(value.shape)
+    return [0] * missing + [s if n != 1 else 0 for s, n in zip(value.strides, value.shape, strict=True)]
+
+
+def _reduced_strides(step: Value) -> list[int]:
+    """How far a reduction's result moves with each dimension of what is reduced."""
+    axes, strides = step.options["axes"], list(step.strides[1:] if in_parts(step) else step.strides)
+    if step.options["keepdims"]:
+        return [0 if d in axes else stride for d, stride in enumerate(strides)]
+    return [0 if d in axes else strides.pop(0) for d in range(len(step.inputs[0].shape))]
+
+
+def in_parts(step: Value) -> bool:
+    """Whether a result is several sums, each over a share of what is summed."""
+    return "parts" in step.options
+
+
+def _coalesced(sizes: list[int], strides: dict[int, list[int]]) -> tuple[list[int], dict[int, list[int]]]:
+    """Neighbouring dimensions as one where every array allows it; those of size 1 left out."""
+    out: list[int] = []
+    moved: dict[int, list[int]] = {key: [] for key in strides}
+    for d, size in enumerate(sizes):
+        if size == 1:
+            continue
+        if out and all(moved[k][-1] == s[d] * size for k, s in strides.items()):
+            out[-1] *= size
+            for k, s in strides.items():
+                moved[k][-1] = s[d]
+        else:
+            out.append(size)
+            for k, s in strides.items():
+                moved[k].append(s[d])
+    return out, moved
+
+
+def build(nest: Nest) -> Kernel:
+    """The kernel of a nest."""
+    return _Builder(nest).kernel
+
+
+class _Builder:
+    """Writes a nest's kernel."""
+
+    def __init__(self, nest: Nest) -> None:
+        self.nest, self.stage = nest, nest.stage
+        self.kernel = kernel = stage_kernel(f"loops_{hashlib.sha256(nest.structure.encode()).hexdigest()[:12]}")
+        words = WordReader(kernel)
+        addresses = {id(base): words.address() for base in nest.bases}
+        self.sizes = [kernel.lift(n, I8) if n is not None else words.next() for n in nest.constants]
+        self.arrays: dict[int, Array] = {}
+        self.strides: dict[int, list[Any]] = {}
+        for v in nest.operands:
+            base = base_of(v)
+            apart = f"a{nest.bases.index(base)}" if own(base) else None
+            self.arrays[id(v)] = kernel.array(addresses[id(base)], type_of(v.dtype), apart).at(words.next())
+            self.strides[id(v)] = [s if s in (0, 1) else words.next() for s in nest.strides[id(v)]]
+        self.numbers = {place: words.number() for place in nest.numbers}
+        self.constants = {
+            (type(x), repr(x)): words.next() if type(x) is int else words.next().bits_as(F8)
+            for x in nest.constants_given
+        }
+        self.variables: dict[int, Variable] = {}
+        if len(nest.sizes) > 1 and nest.sizes[-1] in FEW_VECTORS and nest.constants[-1] is not None:
+            kernel.hints.append("optsize")  # LLVM would write out several rows at once and shuffle their numbers
+        self.write()
+
+    def write(self) -> None:
+        nest, kernel = self.nest, self.kernel
+        depth = len(nest.sizes)
+        if nest.is_empty:
+            for r in nest.reductions:
+                if r.size:
+                    self.clear(r)
+            return
+        for r in nest.reductions:
+            if depth and (nest.in_memory(r) or nest.comes_again(r)):
+                if in_parts(r):
+                    with kernel.when(kernel["fresh"].differs(0)):
+                        self.clear(r)
+                else:
+                    self.clear(r)
+        if depth:
+            self.loops(0, {id(v): kernel.lift(0, I8) for v in nest.operands})
+            return
+        element = self.element({id(v): kernel.lift(0, I8) for v in nest.operands})
+        for r in nest.reductions:
+            self.arrays[id(r)][0] = element[id(r.inputs[0])].to(type_of(r.dtype))
+
+    # Loops
+
+    def range(self, level: int) -> tuple[Any, Any]:
+        """From where to where a loop runs: the outermost over this thread's rows."""
+        if level == 0 and self.nest.outermost_free:
+            return self.kernel["first"], self.kernel["last"]
+        return 0, self.sizes[level]
+
+    def moved(self, indices: dict[int, Node], level: int, index: Any) -> dict[int, Node]:
+        """Where operands are, one loop further inside."""
+        found = dict(indices)
+        for v in self.nest.operands:
+            stride = self.strides[id(v)][level]
+            if isinstance(stride, Node):
+                found[id(v)] = indices[id(v)] + index * stride
+            elif stride:
+                found[id(v)] = indices[id(v)] + index
+        return found
+
+    def loops(self, level: int, indices: dict[int, Node]) -> None:
+        """The loops from a level on, with what is done before and after."""
+        nest, kernel = self.nest, self.kernel
+        begun = [r for r in nest.reductions if nest.level[id(r)] == level]
+        for r in begun:
+            self.variables[id(r)] = kernel.variable(self.held_as(r), start_of(r))
+        start, stop = self.range(level)
+        last = len(nest.sizes) - 1
+        if level == last:
+            self.innermost(level, indices, start, stop)
+        elif level == last - 1 and self.by_rows(level):
+            self.row_by_row(level, indices, start, stop)
+        else:
+            with kernel.loop(start, stop) as i:
+                self.loops(level + 1, self.moved(indices, level, i))
+        for r in begun:
+            self.hand_over(r, indices)
+
+    def innermost(self, level: int, indices: dict[int, Node], start: Any, stop: Any) -> None:
+        """The innermost loop; long sums of float32 in it are cut into chunks."""
+        kernel = self.kernel
+        wholes = {id(r): v for r in self.nest.reductions if (v := self.held_in_double(r)) is not None}
+
+        def run(start: Any, stop: Any) -> None:
+            for key in wholes:
+                self.variables[key] = kernel.variable(F4, 0.0)
+            with kernel.loop(start, stop) as i:
+                self.accumulate([self.moved(indices, level, i)])
+            for key, whole in wholes.items():
+                whole.sum(self.variables[key].value.to(F8))
+            self.variables.update(wholes)
+
+        if not wholes or self.nest.constants[level] is not None:
+            run(start, stop)
+            return
+        with kernel.loop(start, stop, CHUNK) as begin:
+            run(begin, kernel.least(begin + CHUNK, stop))
+
+    def by_rows(self, level: int) -> bool:
+        """Whether all reductions add up rows in memory, so that several rows can be added up first."""
+        nest = self.nest
+        sums = [r for r in nest.reductions if not nest.strides[id(r)][level]]
+        return bool(sums) and len(sums) == len(nest.reductions) and all(nest.in_memory(r) for r in sums)
+
+    def row_by_row(self, level: int, indices: dict[int, Node], start: Any, stop: Any) -> None:
+        """ROWS rows at a time, element by element, then what is left."""
+        kernel = self.kernel
+        start, stop = kernel.lift(start, I8), kernel.lift(stop, I8)
+        whole = start + (stop - start) // ROWS * ROWS
+        with kernel.loop(start, whole, ROWS) as i:
+            rows = [self.moved(indices, level, i + r) for r in range(ROWS)]
+            with kernel.loop(0, self.sizes[level + 1]) as j:
+                self.accumulate([self.moved(row, level + 1, j) for row in rows])
+        with kernel.loop(whole, stop) as i:
+            row = self.moved(indices, level, i)
+            with kernel.loop(0, self.sizes[level + 1]) as j:
+                self.accumulate([self.moved(row, level + 1, j)])
+
+    # Reductions
+
+    def held_in_double(self, r: Value) -> Variable | None:
+        """The register that holds a sum of float32 as a double, if it does."""
+        variable = self.variables.get(id(r))
+        wide = variable is not None and variable.type == F8 and type_of(r.inputs[0].dtype) == F4
+        return variable if wide else None
+
+    def held_as(self, r: Value) -> Type:
+        """The type of the register that a reduction is held in."""
+        number = type_of(r.inputs[0].dtype)
+        short = self.nest.constants[-1] is not None and self.nest.level[id(r)] == len(self.nest.sizes) - 1
+        return F8 if r.op == "sum" and number == F4 and not short else number
+
+    def accumulate(self, places: Sequence[dict[int, Node]]) -> None:
+        """The formula for an element of each of some rows; reductions take them all."""
+        elements = [self.element(place) for place in places]
+        for r in self.nest.reductions:
+            numbers = [element[id(r.inputs[0])] for element in elements]
+            number = numbers[0]
+            for other in numbers[1:]:
+                number = self.combined(r, number, other)
+            if id(r) in self.variables:
+                variable = self.variables[id(r)]
+                if r.op == "sum":
+                    variable.sum(number.to(variable.type))
+                else:
+                    variable.set(COMBINE[r.op](variable.value, number))
+            else:
+                array, index = self.arrays[id(r)], places[0][id(r)]
+                array[index] = self.combined(r, array[index], number.to(array.type))
+
+    @staticmethod
+    def combined(r: Value, x: Node, y: Node) -> Node:
+        return x + y if r.op == "sum" else COMBINE[r.op](x, y)
+
+    def hand_over(self, r: Value, indices: dict[int, Node]) -> None:
+        """Put what a variable has gathered into memory."""
+        array, index, variable = self.arrays[id(r)], indices[id(r)], self.variables.pop(id(r))
+        value = variable.value.to(array.type)
+        array[index] = self.combined(r, array[index], value) if self.nest.comes_again(r) else value
+
+    def clear(self, r: Value) -> None:
+        """Begin the results in memory."""
+        kernel = self.kernel
+
+        def loops(level: int, index: Node) -> None:
+            if level == len(self.nest.sizes):
+                self.arrays[id(r)][index] = start_of(r)
+                return
+            stride = self.strides[id(r)][level]
+            if isinstance(stride, int) and not stride:
+                loops(level + 1, index)
+                return
+            with kernel.loop(*self.range(level)) as i:
+                loops(level + 1, index + i * stride)
+
+        loops(0, kernel.lift(0, I8))
+
+    # The formula
+
+    def element(self, indices: dict[int, Node]) -> dict[int, Node]:
+        """The formula for one element: the nodes of values by identity; what is stored is stored."""
+        nodes = {id(v): self.arrays[id(v)][indices[id(v)]] for v in self.stage.reads()}
+        for step in self.stage.steps:
+            if step.kind == "reduce":
+                continue
+            nodes[id(step)] = self.formula(step, nodes)
+            if any(step is v for v in self.stage.stored):
+                self.arrays[id(step)][indices[id(step)]] = nodes[id(step)]
+        for target, value in self.stage.writes:
+            array = self.arrays[id(target)]
+            array[indices[id(target)]] = nodes[id(value)].to(array.type)
+        return nodes
+
+    def formula(self, step: Value, nodes: dict[int, Node]) -> Node:
+        kernel, kind = self.kernel, type_of(step.options["type"])
+        if step.op is np.power and isinstance(step.inputs[1], (int, float)) and step.inputs[1] in POWERS:
+            result = POWERS[step.inputs[1]](nodes[id(step.inputs[0])].to(kind))
+            return result.to(type_of(step.dtype))
+        inputs = []
+        for position, x in enumerate(step.inputs):
+            wanted = BOOL if step.op is np.where and position == 0 else kind
+            if isinstance(x, Value):
+                inputs.append(nodes[id(x)].to(wanted))
+            elif isinstance(x, tuple):
+                inputs.append(self.numbers[x[1]].to(wanted))
+            elif (type(x), repr(x)) in self.constants and not is_written_in(step, x):
+                inputs.append(self.constants[type(x), repr(x)].to(wanted))
+            else:
+                inputs.append(kernel.lift(x, wanted))
+        return FORMULAS[step.op](*inputs).to(type_of(step.dtype))
+
+
+def start_of(r: Value) -> float:
+    """What a reduction begins with."""
+    if r.op == "sum":
+        return 0
+    if r.dtype.kind == "f":
+        return -math.inf if r.op == "max" else math.inf
+    limits = np.iinfo(r.dtype)
+    return limits.min if r.op == "max" else limits.max

@@ -1,0 +1,220 @@
+"""A recorder: what NumPy is asked to do with Tracers becomes a graph.
+
+It knows arrays alone. `capture.trace` adds what a step of training is: Tensors, parameters, optimizers.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from chainrule.kernels.tree import computes_with
+from chainrule.lower.graph import Value, dense, exact
+from chainrule.lower.launch import fits_blas
+from chainrule.lower.loops import FLOATS_ONLY
+from chainrule.lower.tracer import Scalar, Tracer, Untraceable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from numpy.typing import NDArray
+
+
+class Recorder:
+    """The graph so far.
+
+    Attributes:
+        values: every step, in order.
+        ended: whether the function has returned: from then on a Tracer is of no use.
+    """
+
+    def __init__(self) -> None:
+        self.values: list[Value] = []
+        self.known: dict[Any, Value] = {}  # steps by what they do to what
+        self.ended = False
+
+    # What kinds of recorders differ in
+
+    def captured(self, array: NDArray[Any]) -> Tracer:
+        """The Tracer of memory that lives outside: here, an array that nobody changes."""
+        return self.constant(array)
+
+    def slot(self, number: Scalar) -> int:
+        """The place of a number that changes from call to call among all such numbers."""
+        raise NotImplementedError
+
+    def depend_on_types(self, numbers: Iterable[Scalar]) -> None:
+        """The types of these numbers decide about the result's."""
+
+    def call(self, name: str, function: Callable[..., Any], inputs: Sequence[Any], options: dict[str, Any]) -> Any:
+        """A call of Python in the program: `function` on arrays, each time anew.
+
+        Raises:
+            Untraceable: this recorder makes none.
+        """
+        raise Untraceable(f"a call of Python: {name}")
+
+    def apply(self, operation: Any, inputs: Sequence[Any], options: dict[str, Any]) -> Any:
+        """An operation's formula on Tracers."""
+        return operation.formula(*inputs, **options)
+
+    def assign(self, out: Any, result: Any, what: str = "") -> Any:
+        """Let `out` stand for the result from now on: a change in place.
+
+        Raises:
+            Untraceable: this recorder knows of none.
+        """
+        raise Untraceable("a change in place")
+
+    # Making values
+
+    def made(self, kind: str, op: Any, inputs: Sequence[Any], example: Any, **options: Any) -> Tracer:
+        """A new value, computed already."""
+        example = np.asarray(example)
+        if kind in ("elementwise", "reduce", "matmul"):
+            for dtype in (example.dtype, *(x.dtype for x in inputs if isinstance(x, Value))):
+                if not computes_with(dtype):
+                    raise Untraceable(f"arithmetic in {dtype}")
+        if kind != "view":
+            example = dense(example)
+        key = None
+        if kind in ("elementwise", "reduce", "matmul", "view"):  # computed once, if it is asked for twice
+            given = tuple(
+                id(x) if isinstance(x, Value) else ("S", x[1]) if isinstance(x, tuple) else exact(x) for x in inputs
+            )
+            told = tuple(sorted((name, option) for name, option in options.items() if name != "seen"))
+            key = (kind, op, given, example.shape, example.strides, example.dtype, told)
+            if key in self.known:
+                return Tracer(self, self.known[key])
+        value = Value(kind, op, tuple(inputs), example, options)
+        self.values.append(value)
+        if key is not None:
+            self.known[key] = value
+        return Tracer(self, value)
+
+    def constant(self, array: Any) -> Tracer:
+        """An array that is the same in all calls, and that nobody else holds."""
+        if type(array) is Tracer:
+            return array
+        value = Value("captured", None, (), array)
+        self.values.append(value)
+        return Tracer(self, value)
+
+    def named(self, x: Any) -> Tracer:
+        """An array or Tracer as a Tracer."""
+        return x if isinstance(x, Tracer) else self.captured(np.asarray(x))
+
+    def elementwise(self, ufunc: Any, *inputs: Any) -> Tracer:
+        """ufunc of inputs that broadcast."""
+        examples: list[Any] = []
+        given: list[Any] = []
+        for x in inputs:
+            if isinstance(x, Tracer):
+                examples.append(x.value.example)
+                given.append(x.value)
+            elif isinstance(x, Scalar):
+                examples.append(x.value)
+                given.append((x, self.slot(x)))
+            elif isinstance(x, (bool, int, float)):
+                examples.append(x)
+                given.append(x)
+            elif isinstance(x, np.generic) or (isinstance(x, np.ndarray) and not x.ndim):
+                example = np.asarray(x)
+                examples.append(example)
+                given.append(self.captured(example).value)
+            else:
+                value = self.named(x).value
+                examples.append(value.example)
+                given.append(value)
+        with np.errstate(all="ignore"):
+            example = ufunc(*examples)
+        if not any(isinstance(e, np.ndarray) and e.dtype.kind == "f" for e in examples):
+            self.depend_on_types(x for x in inputs if isinstance(x, Scalar))
+        scalars = [e if isinstance(e, (bool, int, float)) else e.dtype for e in examples]
+        if ufunc is np.where:
+            scalars = scalars[1:]
+        result = np.asarray(example).dtype
+        # comparisons are made in the type that their inputs meet in, all else in the result's
+        common = np.result_type(*scalars) if result.kind == "b" else result
+        if common.kind not in "biuf" or result.itemsize > 8:
+            raise Untraceable(f"type {common}")
+        if common.kind != "f" and ufunc in FLOATS_ONLY and not (ufunc is np.power and given[1] in (1, 2, 3)):
+            raise Untraceable(f"np.{ufunc.__name__} of {common}")
+        return self.made("elementwise", ufunc, given, example, type=common)
+
+    def cast(self, x: Any, dtype: Any) -> Tracer:
+        """x in another type."""
+        x = self.named(x)
+        with np.errstate(all="ignore"):
+            example = x.value.example.astype(dtype)
+        try:
+            return self.made("elementwise", "cast", (x.value,), example, type=example.dtype)
+        except Untraceable:
+            return self.call("cast", lambda array: array.astype(dtype), (x,), {})  # type: ignore[no-any-return]
+
+    def ordered(self, x: Tracer, example: NDArray[Any]) -> Tracer:
+        """The same elements in another memory order."""
+        if not computes_with(x.dtype):
+            return self.call("copy", own_copy, (x,), {})  # type: ignore[no-any-return]
+        return self.made("elementwise", "cast", (x.value,), example, type=example.dtype)
+
+    def laid_out(self, x: Tracer, like: Tracer) -> Tracer:
+        """The same elements in memory of their own that lies as another's does."""
+        out = Tracer(self, x.value)
+        out.memory = like.memory
+        return out
+
+    def viewed(self, x: Any, function: Callable[[Any], Any]) -> Tracer:
+        """What a function of NumPy that only moves elements makes of x: the same memory seen otherwise, or a copy."""
+        x = self.named(x)
+        value = self.view_value(x.value, function)
+        if value.size and not np.may_share_memory(function(x.memory), x.memory):
+            return Tracer(self, value)
+        if x.base is None:
+            return Tracer(self, value, x, function)
+        before = x.view_of
+        return Tracer(self, value, x.base, lambda array: function(before(array)))
+
+    def view_value(self, value: Value, function: Callable[[Any], Any]) -> Value:
+        """What a function of NumPy that only moves elements makes of a value."""
+        source = value.example
+        example = function(source)
+        if not isinstance(example, np.ndarray):
+            raise Untraceable("a single element by its place")
+        if example.size and not np.may_share_memory(example, source):
+            if example.size != source.size:
+                raise Untraceable("elements picked by an array")
+            # reshaped in C order, which needs a copy
+            value = self.ordered(Tracer(self, value), np.ascontiguousarray(source)).value
+            source = value.example
+            example = function(source)
+            if example.size and not np.may_share_memory(example, source):
+                raise Untraceable("elements picked by an array")
+        start = example.__array_interface__["data"][0] - source.__array_interface__["data"][0]
+        offset = start // source.itemsize if example.size else 0
+        return self.made("view", None, (value,), example, seen=function, offset=offset).value
+
+    def matmul(self, x: Any, y: Any) -> Tracer:
+        """The product of matrices; a vector is a matrix of one row or column."""
+        x, y = self._rows(self.named(x)), self._rows(self.named(y))
+        if x.dtype != y.dtype or x.dtype.kind != "f" or not x.size or not y.size:
+            raise Untraceable("a product of other than floats of one type")
+        if x.ndim == 1:
+            return self.matmul(x.reshape(1, -1), y)[..., 0, :] if y.ndim > 1 else (x * y).sum()
+        if y.ndim == 1:
+            return self.matmul(x, y.reshape(-1, 1))[..., 0]
+        with np.errstate(all="ignore"):
+            example = np.ascontiguousarray(np.matmul(x.value.example, y.value.example))
+        return self.made("matmul", None, (x.value, y.value), example)
+
+    def _rows(self, x: Tracer) -> Tracer:
+        """A matrix as BLAS takes it: rows or columns without gaps."""
+        if x.ndim < 2 or fits_blas(x.value):
+            return x
+        return self.ordered(x, np.ascontiguousarray(x.value.example))
+
+
+def own_copy(array: NDArray[Any]) -> NDArray[Any]:
+    """The same elements in memory of their own, as compiled code takes them."""
+    return np.array(array, array.dtype.newbyteorder("="), order="C")
