@@ -365,6 +365,31 @@ def test_tensors_made_inside_begin_anew():
         assert more.tolist() == [1 + number, 2 + number]
 
 
+def test_a_failing_first_run_leaves_the_optimizer_as_it_was():
+    """What it remembers of a parameter is made while the step is traced; the run itself finds that the call is wrong."""
+    net = nn.Linear(3, 2)
+    optimizer = optim.Adam(net.parameters())
+    total = chainrule.zeros(2, 3)
+
+    @jit
+    def step(x, y):
+        optimizer.zero_grad()
+        loss = F.cross_entropy(net(x), y)
+        loss.backward()
+        optimizer.step()
+        total.add_(x.detach())
+        return loss
+
+    with pytest.raises(IndexError):
+        step(numbers(2, 3).float(), chainrule.tensor([0, 2]))
+    assert optimizer.state == {}
+    with pytest.raises(CaptureError, match="shares memory"):
+        step(total, chainrule.tensor([0, 1]))
+    assert optimizer.state == {}
+    step(numbers(2, 3).float(), chainrule.tensor([0, 1]))
+    assert [state["step"] for state in optimizer.state.values()] == [1, 1]
+
+
 def test_a_failing_run_counts_no_step():
     """Labels out of range are found by the run itself; the optimiser has not moved."""
     net = nn.Linear(3, 2)

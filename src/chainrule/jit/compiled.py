@@ -198,6 +198,9 @@ class Compiled:
             trace.restore()
             observer.undo(failed=True)
             return self.function(*arguments, **options)
+        except Exception:  # an argument that is refused by the run itself, an index out of range
+            trace.forget_starts()
+            raise
         if self.unrepeatable is None:
             known = self.programs.setdefault(key, [])
             known.insert(0, replay)
