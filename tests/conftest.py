@@ -86,7 +86,9 @@ class Measured(NamedTuple):
 
 
 LAUNCH = """
-import json, os, subprocess, sys, time
+import json, os, resource, subprocess, sys, time
+resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30))
+resource.setrlimit(resource.RLIMIT_CPU, (90, 90))
 begun = time.perf_counter()
 process = subprocess.Popen(sys.argv[2:])
 _, status, usage = os.wait4(process.pid, 0)

@@ -12,7 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
+from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save as pack
 
 from chainrule import nn, tensor, weights
 from chainrule.errors import RunError, UserError
@@ -257,3 +259,44 @@ def test_a_type_that_a_tensor_cannot_hold_is_named(tmp_path, dtype, size):
     path = file_of(tmp_path / "w", dtype, size)
     with pytest.raises(RunError, match=f"w: scale is of type {dtype}, which a Tensor cannot hold; save it as F32"):
         weights.load(path)
+
+
+def test_a_file_is_byte_for_byte_that_of_the_library(tmp_path):
+    """In the library everything is in memory three times before it is written, so it is not what writes."""
+    random = np.random.default_rng(7)
+    kinds = [*KINDS, *random.permutation(KINDS)]
+    state = {
+        f'{random.integers(99)}.{i}\n"ö': random.integers(0, 2, (i % 5, 3)).astype(kind) for i, kind in enumerate(kinds)
+    }
+    state["not in order"] = np.asfortranarray(random.random((3, 4)))
+    state["big-endian"] = np.arange(5, dtype=">i4")
+    state["no dimension"] = np.float32(1.5)
+    for note in (None, "", "one\ntwo\u2028 ü"):
+        weights.save(state, tmp_path / "ours", note)
+        with safe_open(tmp_path / "ours", "numpy") as file:
+            metadata = file.metadata()
+        arrays = {
+            name: np.array(value, np.asarray(value).dtype.newbyteorder("="), order="C") for name, value in state.items()
+        }
+        assert (tmp_path / "ours").read_bytes() == pack(arrays, metadata)
+
+
+def test_the_name_of_the_notes_is_taken(tmp_path):
+    with pytest.raises(ValueError, match="save: __metadata__ is the name of a file's notes"):
+        weights.save({"__metadata__": [1.0]}, tmp_path / "w")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_saving_takes_no_memory_of_its_own(tmp_path, measure):
+    code = """
+import sys
+import numpy as np
+from chainrule import weights
+state = {str(i): np.full((1000, 1000), i, np.float32) for i in range(50)}
+if sys.argv[2:]:
+    weights.save(state, sys.argv[1])
+"""
+    before = measure("-c", code, tmp_path / "w").megabytes
+    assert 190 < before < 230
+    assert measure("-c", code, tmp_path / "w", "save").megabytes < before + 20

@@ -4,6 +4,13 @@ The command line prints the one sentence of a `UserError` and exits with 2; any 
 exits with 1. The engine itself raises Python's own `ValueError`, `TypeError`, `IndexError` and `RuntimeError`.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 
 def check(owner: object, holds: object, message: str, kind: type[Exception] = ValueError) -> None:
     """Raise an error, in the name of a function or of the owner's class, unless something holds.
@@ -12,6 +19,20 @@ def check(owner: object, holds: object, message: str, kind: type[Exception] = Va
     """
     if not holds:
         raise kind(f"{owner if isinstance(owner, str) else type(owner).__name__}: {message}")
+
+
+def listed(names: Sequence[str], separator: str = ", ", most: int = 8) -> str:
+    """Names for a message: the first ones, none of them longer than a line or two, and how many more there are.
+
+    They may come from a file, which may have a million of them.
+    """
+    text = separator.join(shortened(name) for name in names[:most])
+    return text if len(names) <= most else f"{text} and {len(names) - most:,} more"
+
+
+def shortened(text: str, most: int = 200) -> str:
+    """The text, or its beginning."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 class UserError(Exception):

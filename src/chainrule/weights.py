@@ -10,7 +10,7 @@ import hashlib
 import json
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,9 +24,27 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-_KINDS = {"BOOL", "I8", "I16", "I32", "I64", "U8", "U16", "U32", "U64", "F16", "F32", "F64"}
-"""The types, as safetensors names them, that a Tensor has too."""
+_NAMES = {
+    "uint64": "U64",
+    "int64": "I64",
+    "float64": "F64",
+    "float32": "F32",
+    "uint32": "U32",
+    "int32": "I32",
+    "float16": "F16",
+    "uint16": "U16",
+    "int16": "I16",
+    "int8": "I8",
+    "uint8": "U8",
+    "bool": "BOOL",
+}
+"""The types that a Tensor has, by NumPy's names, as safetensors names them, in the order in which it writes them: the
+widest first, so that all numbers are aligned."""
 
+MOST_HEADER = 16_000_000
+"""Bytes of a file's header: names and places of 200,000 tensors. It takes ten times as much memory."""
+
+_METADATA = "__metadata__"
 _CHECKSUM = "sha256 "  # begins the note's first line
 
 
@@ -45,15 +63,40 @@ def save(tensors: Mapping[str, Tensor | ArrayLike], path: str | os.PathLike[str]
     Raises:
         OSError: the file cannot be written.
         TypeError: something that is neither booleans, integers nor floats.
+        ValueError: a tensor is called `__metadata__`, the name under which the format has the note.
     """
-    from safetensors.numpy import save as pack  # only programs that save need it
-
-    # safetensors writes memory as it lies, so it must lie in the order of the shape
-    arrays = {name: np.asarray(as_tensor(tensor)._data, order="C") for name, tensor in tensors.items()}
+    if _METADATA in tensors:
+        raise ValueError(f"save: {_METADATA} is the name of a file's notes: give the tensor another one")
+    arrays = {name: as_tensor(tensor)._data for name, tensor in tensors.items()}
     first_line = _CHECKSUM + _sha256(arrays, note)
     with atomic_write(path) as file:
-        # one entry: safetensors writes several in an order that changes from process to process
-        file.write(pack(arrays, {"note": first_line if note is None else f"{first_line}\n{note}"}))
+        _write(file, arrays, first_line if note is None else f"{first_line}\n{note}")
+
+
+def _write(file: IO[bytes], arrays: Mapping[str, NDArray[Any]], note: str) -> None:
+    """Write the format: the length of the header in eight bytes, the header, which is JSON, and all numbers in a row.
+
+    Byte for byte what the library safetensors writes, which holds everything three times before it does.
+    """
+    header: dict[str, Any] = {_METADATA: {"note": note}}
+    order = sorted(arrays, key=lambda name: (list(_NAMES).index(arrays[name].dtype.name), name))
+    start = 0
+    for name in order:
+        array = arrays[name]
+        stop = start + array.nbytes
+        header[name] = {"dtype": _NAMES[array.dtype.name], "shape": array.shape, "data_offsets": [start, stop]}
+        start = stop
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    file.write(len(text).to_bytes(8, "little") + text)
+    for name in order:
+        file.write(_bytes(arrays[name]))
+
+
+def _bytes(array: NDArray[Any]) -> memoryview:
+    """The bytes of an array in the order of its shape, each number's lowest byte first; not copied if they lie so."""
+    little = array.astype(array.dtype.newbyteorder("<"), order="C", copy=False)
+    return little.reshape(-1).view(np.uint8).data
 
 
 def load(path: str | os.PathLike[str], *, ours: bool = False) -> dict[str, Tensor]:
@@ -74,13 +117,12 @@ def load_with_note(path: str | os.PathLike[str], *, ours: bool = False) -> tuple
     """Read the arrays of a safetensors file, by name, and the text kept with them. As `load`."""
     from safetensors import SafetensorError, safe_open
 
-    if not Path(path).is_file():
-        raise RunError(f"{path}: no such file")
+    _check_header(path)
     try:
         with safe_open(path, "numpy") as file:
             names = list(file.keys())
             for name in names:
-                if (kind := file.get_slice(name).get_dtype()) not in _KINDS:
+                if (kind := file.get_slice(name).get_dtype()) not in _NAMES.values():
                     raise RunError(f"{path}: {name} is of type {kind}, which a Tensor cannot hold; save it as F32")
             arrays = {name: file.get_tensor(name) for name in names}
             metadata = file.metadata() or {}
@@ -105,11 +147,28 @@ def load_with_note(path: str | os.PathLike[str], *, ours: bool = False) -> tuple
     return arrays, note
 
 
+def _check_header(path: str | os.PathLike[str]) -> None:
+    """See that there is a file, and that its header, eight bytes and the names of its tensors, is not too large.
+
+    Raises:
+        RunError: it is missing or cannot be read, or its header is larger than `MOST_HEADER`.
+    """
+    if not Path(path).is_file():
+        raise RunError(f"{path}: no such file")
+    try:
+        with Path(path).open("rb") as file:
+            size = int.from_bytes(file.read(8), "little")
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read ({error.strerror})") from None
+    if MOST_HEADER < size < Path(path).stat().st_size:  # else it is no safetensors file
+        raise RunError(f"{path}: its header has {size:,} bytes, and at most {MOST_HEADER:,} are read")
+
+
 def _sha256(arrays: Mapping[str, NDArray[Any]], note: str | None) -> str:
     """A sum of everything in a file that has a meaning."""
     total = hashlib.sha256(json.dumps(note).encode())
     for name in sorted(arrays):
-        array = arrays[name].astype(arrays[name].dtype.newbyteorder("<"), order="C", copy=False)
+        array = arrays[name]
         total.update(json.dumps([name, array.dtype.name, array.shape]).encode())
-        total.update(array.reshape(-1).view(np.uint8).data)
+        total.update(_bytes(array))
     return total.hexdigest()

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+import re
+import struct
+import zlib
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 from chainrule.data import idx, load
+from chainrule.data.image_data import FILES
 from chainrule.errors import DataError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -135,3 +141,68 @@ def test_a_folder_is_meant_when_it_looks_like_one(folder: Path, monkeypatch: pyt
     monkeypatch.chdir(folder.parent)
     assert load("./kmnist").name == "kmnist"
     assert len(load("./kmnist").train_labels) == 12
+
+
+ZEROS: dict[str, list[tuple[int, ...]]] = {  # shapes of four files of zeros
+    "images of gigabytes": [(4_000_000, 28, 28), (4_000_000,), (10, 28, 28), (10,)],
+    "labels of gigabytes": [(60, 28, 28), (1 << 31,), (10, 28, 28), (10,)],
+    "test images of gigabytes": [(60, 28, 28), (60,), (4_000_000, 28, 28), (4_000_000,)],
+    "images of another size": [(80_000, 28, 28), (80_000,), (80_000, 28, 29), (80_000,)],
+    "fewer labels": [(80_000, 28, 28), (79_999,), (10, 28, 28), (10,)],
+    "tiny images": [(60_000_000, 1, 1), (60_000_000,), (10, 1, 1), (10,)],
+    "huge images": [(7, 3000, 3000), (7,), (7, 3000, 3000), (7,)],
+}
+
+
+@pytest.fixture
+def zeros(tmp_path: Path) -> Callable[[str], Path]:
+    """Makes a folder of four gzips of zeros, which are packed to a thousandth."""
+
+    def make(name: str) -> Path:
+        for file, shape in zip(FILES, ZEROS[name], strict=True):
+            packer = zlib.compressobj(1, wbits=31)
+            with (tmp_path / f"{file}.gz").open("wb") as target:
+                target.write(packer.compress(struct.pack(f">HBB{len(shape)}I", 0, 8, len(shape), *shape)))
+                left = math.prod(shape)
+                while left:
+                    target.write(packer.compress(bytes(min(left, 1 << 22))))
+                    left -= min(left, 1 << 22)
+                target.write(packer.flush())
+        return tmp_path
+
+    return make
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("images of gigabytes", "train-images.* asks for uint8 .* unpack it with gunzip"),
+        ("test images of gigabytes", "t10k-images.* asks for uint8 .* unpack it with gunzip"),
+        ("labels of gigabytes", "train-labels.* asks for uint8 .* unpack it with gunzip"),
+        ("images of another size", "training images of 28×28, but test images of 28×29"),
+        ("fewer labels", "80,000 images, but .* 79,999 labels"),
+        ("tiny images", "holds 60,000,000 images: at most 4,000,000 are taken"),
+        ("huge images", "parameters"),
+    ],
+)
+def test_small_files_take_little_memory(
+    zeros: Callable[[str], Path], measure: Callable[..., Any], name: str, sentence: str
+) -> None:
+    """Whatever they promise: the four headers are compared before anything is unpacked."""
+    folder = zeros(name)
+    done = measure("-W", "error", "-m", "chainrule", "train", "--data", folder, "--epochs", "1", "--quiet", cwd=folder)
+    assert done.code == 2
+    assert re.search(sentence, done.err)
+    assert done.err.count("\n") == 1
+    assert done.megabytes < (400 if name == "huge images" else 150)
+    assert done.seconds < 20
+
+
+def test_test_images_times_classes(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Each gets a confidence."""
+    monkeypatch.setattr("chainrule.data.folder._MAX_CONFIDENCES", 12)
+    assert len(load(folder).classes) == 3  # for 4 test images
+    idx.write(folder / "train-labels-idx1-ubyte", np.arange(12, dtype="uint8") % 4)
+    with pytest.raises(DataError, match=r"t10k-labels.* holds 4 labels, and there are 4 classes: .* at most 12"):
+        load(folder)

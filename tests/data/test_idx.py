@@ -8,6 +8,7 @@ import struct
 import subprocess
 import sys
 import tracemalloc
+import zlib
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -170,7 +171,7 @@ def test_max_bytes_is_the_callers(tmp_path: Path) -> None:
         idx.read(tmp_path / "a", max_bytes=99)
 
 
-@pytest.mark.parametrize("promise", [16, 1 << 31], ids=["a bomb", "an empty promise"])
+@pytest.mark.parametrize("promise", [16, 60_000_000], ids=["a bomb", "an empty promise"])
 def test_no_memory_for_false_promises(tmp_path: Path, promise: int) -> None:
     """A gzip of 60 MB of zeros in 60 kB is not inflated beyond its promise; a large promise alone takes nothing."""
     path = tmp_path / "a.gz"
@@ -182,6 +183,43 @@ def test_no_memory_for_false_promises(tmp_path: Path, promise: int) -> None:
         assert tracemalloc.get_traced_memory()[1] < 4_000_000
     finally:
         tracemalloc.stop()
+
+
+def test_a_gzip_becomes_so_many_times_its_size_at_most(tmp_path: Path) -> None:
+    """Random numbers are packed to their own size, zeros to a thousandth: only the latter is in doubt."""
+    path = tmp_path / "a.gz"
+    packer = zlib.compressobj(9, wbits=31)
+    content = packer.compress(header(8, 100 << 20)) + b"".join(packer.compress(bytes(1 << 20)) for _ in range(100))
+    path.write_bytes(content + packer.flush())
+    assert path.stat().st_size < 200_000
+    message = (
+        "asks for uint8 .*: more than the 67,108,864 bytes allowed for a gzip of its size; .* unpack it with gunzip"
+    )
+    with pytest.raises(DataError, match=message):
+        idx.read(path)
+    with pytest.raises(DataError, match=message):
+        idx.header(path)
+    assert not idx.read(path, max_bytes=100 << 20).any()  # the caller knows better
+    numbers = np.random.default_rng(0).integers(0, 256, 70 << 20, np.uint8)
+    path.write_bytes(gzip.compress(idx.encode(numbers), 1))
+    np.testing.assert_array_equal(idx.read(path), numbers)
+    assert idx.MAX_INFLATED > 60_000 * 28 * 28  # MNIST's size, however well it is packed
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_the_header_alone(tmp_path: Path, packed: bool) -> None:
+    path = tmp_path / ("a.gz" if packed else "a")
+    idx.write(path, np.zeros((3, 4), "int16"))
+    assert idx.header(path) == (np.dtype("int16"), (3, 4))
+    if packed:  # the rest may be missing
+        path.write_bytes(path.read_bytes()[:-9])
+        assert idx.header(path)[1] == (3, 4)
+    else:
+        path.write_bytes(path.read_bytes()[:-1])
+        with pytest.raises(DataError, match="promises 24 bytes"):
+            idx.header(path)
+    with pytest.raises(DataError, match="missing cannot be read"):
+        idx.header(tmp_path / "missing")
 
 
 @pytest.mark.parametrize("dtype", ["int64", "uint16", "bool", "float16", "complex64", "U3", "object"])

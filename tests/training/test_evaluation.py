@@ -112,3 +112,18 @@ def test_the_images_are_left_as_they_were(model):
     images.flags.writeable = False
     evaluate(Fixed(3), model, images, LABELS)
     assert tensor(images[0, 0]).tolist() == [5, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("side", "count", "batches"), [(28, 2500, [1000, 1000, 500]), (512, 9, [4, 4, 1]), (1, 3, [3])]
+)
+def test_large_images_are_judged_fewer_at_a_time(side, count, batches, monkeypatch):
+    seen = []
+    model = models.get("mlp")
+    network = nn.Sequential(nn.Flatten(), nn.Linear(side * side, 2))
+    network.register_forward_pre_hook(lambda module, inputs: seen.append(len(inputs[0])))
+    images = np.random.default_rng(0).integers(0, 256, (count, side, side), np.uint8)
+    labels = np.zeros(count, np.int64)
+    result = evaluate(network, model, images, labels)
+    assert seen == batches
+    assert result.accuracy == evaluate(network, model, images, labels, batch_size=count).accuracy

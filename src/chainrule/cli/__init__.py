@@ -19,7 +19,7 @@ import click
 from chainrule import __version__
 from chainrule.cli.output import say
 from chainrule.console import replace_unencodable
-from chainrule.errors import UserError
+from chainrule.errors import UserError, shortened
 
 COMMANDS = {  # name: (module below chainrule.cli, what it does)
     "train": ("train", "Train a model and keep it as a run."),
@@ -32,6 +32,10 @@ COMMANDS = {  # name: (module below chainrule.cli, what it does)
     "runs": ("listings", "List the runs, the newest last."),
     "completion": ("listings", "Print a script that completes commands in a shell."),
 }
+
+
+LONGEST = 4_000
+"""Characters of an error: whatever a file is called and holds, the terminal shows it on some lines."""
 
 
 class _Commands(click.Group):
@@ -99,11 +103,11 @@ _show_warning = warnings.showwarning
 def _warn(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
     """Show a warning that is meant for the user as a sentence, any other as Python does."""
     if issubclass(category, UserWarning):
-        say(f"chainrule: {message}", err=True)
+        say(f"chainrule: {shortened(str(message), LONGEST)}", err=True)
     else:
         _show_warning(message, category, *place, **more)
 
 
 def _complain(sentence: str, code: int = 2) -> int:
-    say(f"chainrule: {sentence}", err=True)
+    say(f"chainrule: {shortened(sentence, LONGEST)}", err=True)
     return code

@@ -6,7 +6,7 @@ import click
 from click.shell_completion import get_completion_class
 
 from chainrule.cli.output import print_table, say
-from chainrule.errors import RunError
+from chainrule.errors import RunError, shortened
 
 
 @click.command(
@@ -76,7 +76,7 @@ def runs(folder: str | None) -> int:
     elif not faults:
         say(f"there is no run in {folder or RUNS} yet: train one with: chainrule train", err=True)
     for fault in faults:
-        say(f"chainrule: {fault}", err=True)
+        say(f"chainrule: {shortened(str(fault), 4_000)}", err=True)
     return 2 if faults else 0
 
 

@@ -14,8 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from chainrule.errors import shortened
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from chainrule.training.run import Run
 
 
 _DIRECTIONS = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
@@ -42,6 +46,11 @@ def printable(text: str) -> str:
     return "".join(_escaped(character) for character in text)
 
 
+def class_names(run: Run) -> list[str]:
+    """What a run calls its classes, as it can be shown: printable, and no longer than half a line."""
+    return [shortened(printable(name), 60) for name in run.config["data"]["classes"]]
+
+
 def _escaped(character: str) -> str:
     if "\udc80" <= character <= "\udcff":  # a byte of a file name that is no UTF-8
         return f"\\x{os.fsencode(character)[0]:02x}"
@@ -58,7 +67,7 @@ def print_json(document: Any) -> None:
 
 def print_table(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> None:
     """Rows in aligned columns; those in `right` are aligned to the right."""
-    rows = [[printable(cell) for cell in row] for row in rows]
+    rows = [[shortened(printable(cell)) for cell in row] for row in rows]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         cells = [

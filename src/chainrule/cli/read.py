@@ -10,7 +10,7 @@ import numpy as np
 
 from chainrule.autograd import no_grad
 from chainrule.cli.arguments import PathName
-from chainrule.cli.output import print_json, printable, say
+from chainrule.cli.output import class_names, print_json, say
 from chainrule.errors import RunError, UserError
 from chainrule.models import images_to_inputs
 from chainrule.tensor import from_numpy
@@ -63,7 +63,7 @@ def read(photo: str, place: str | None, min_confidence: float, as_json: bool, ou
     grey, scale = _grey(photo)
     run = runs.shipped() if place is None else runs.find(place)
     lines = read_page(grey, reader(run))
-    names = [printable(name) for name in run.config["data"]["classes"]]
+    names = class_names(run)
     if out is not None:
         save_photo(draw_page(open_photo(photo).image, lines, names, min_confidence), out)
     if as_json:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 _NAME = re.compile(r"(train|t10k|test)-(images|labels)([-.]idx[13](-ubyte)?|\.idx)?(\.gz)?")
 _PARTS = ("training images", "training labels", "test images", "test labels")  # in the order of FILES
 _MAX_CLASSES = 1_000
+_MAX_IMAGES = 4_000_000  # each takes some 30 bytes besides its pixels
+_MAX_CONFIDENCES = 25_000_000  # one for each test image and class: 100 MB
 
 
 def load_folder(folder: Path) -> ImageData:
@@ -30,13 +32,19 @@ def load_folder(folder: Path) -> ImageData:
         DataError: a file is missing, twice there, damaged, of the wrong type or shape, or does not fit the others.
     """
     paths = _files(folder)
-    train_images, train_labels = _pair(paths[0], paths[1])
-    test_images, test_labels = _pair(paths[2], paths[3])
-    if train_images.shape[1:] != test_images.shape[1:]:
-        sizes = ["×".join(map(str, images.shape[1:])) for images in (train_images, test_images)]
-        raise DataError(f"{folder} has training images of {sizes[0]}, but test images of {sizes[1]}")
-    classes = tuple(map(str, range(1 + max(int(train_labels.max()), int(test_labels.max())))))
-    return ImageData(str(folder), classes, train_images, train_labels, test_images, test_labels)
+    sizes = [_picture_size(*pair) for pair in (paths[:2], paths[2:])]  # of all, before any is unpacked
+    if sizes[0] != sizes[1]:
+        train, test = ("×".join(map(str, size)) for size in sizes)
+        raise DataError(f"{folder} has training images of {train}, but test images of {test}")
+    train_labels, test_labels = _labels(paths[1]), _labels(paths[3])
+    classes = 1 + max(int(train_labels.max()), int(test_labels.max()))
+    if len(test_labels) * classes > _MAX_CONFIDENCES:
+        raise DataError(
+            f"{paths[3]} holds {len(test_labels):,} labels, and there are {classes:,} classes: one times the other "
+            f"must be at most {_MAX_CONFIDENCES:,}"
+        )
+    names = tuple(map(str, range(classes)))
+    return ImageData(str(folder), names, idx.read(paths[0]), train_labels, idx.read(paths[2]), test_labels)
 
 
 def _files(folder: Path) -> list[Path]:
@@ -58,18 +66,27 @@ def _files(folder: Path) -> list[Path]:
     return [found[part] for part in _PARTS]
 
 
-def _pair(images_path: Path, labels_path: Path) -> tuple[NDArray[np.uint8], NDArray[np.integer[Any]]]:
-    """The images and their labels, checked to belong together."""
-    images, labels = idx.read(images_path), idx.read(labels_path)
-    if images.ndim != 3 or images.dtype != "uint8":
-        raise DataError(f"{images_path} holds {images.dtype} in {images.ndim} dimensions: images are uint8 in 3")
-    if images.size == 0:
-        raise DataError(f"{images_path} holds no images: its shape is {images.shape}")
-    if labels.ndim != 1 or labels.dtype.kind not in "iu":
-        raise DataError(f"{labels_path} holds {labels.dtype} in {labels.ndim} dimensions: labels are integers in 1")
-    if len(images) != len(labels):
-        raise DataError(f"{images_path} holds {len(images):,} images, but {labels_path} {len(labels):,} labels")
+def _picture_size(images: Path, labels: Path) -> tuple[int, ...]:
+    """The height and width that a file of images promises, its header checked, and that of its labels."""
+    dtype, shape = idx.header(images)
+    if len(shape) != 3 or dtype != "uint8":
+        raise DataError(f"{images} holds {dtype} in {len(shape)} dimensions: images are uint8 in 3")
+    if 0 in shape:
+        raise DataError(f"{images} holds no images: its shape is {shape}")
+    label_dtype, label_shape = idx.header(labels)
+    if len(label_shape) != 1 or label_dtype.kind not in "iu":
+        raise DataError(f"{labels} holds {label_dtype} in {len(label_shape)} dimensions: labels are integers in 1")
+    if shape[0] != label_shape[0]:
+        raise DataError(f"{images} holds {shape[0]:,} images, but {labels} {label_shape[0]:,} labels")
+    if shape[0] > _MAX_IMAGES:
+        raise DataError(f"{images} holds {shape[0]:,} images: at most {_MAX_IMAGES:,} are taken")
+    return shape[1:]
+
+
+def _labels(path: Path) -> NDArray[np.integer[Any]]:
+    """The labels in a file whose header fits, checked to be in range."""
+    labels = idx.read(path)
     least, most = labels.min(), labels.max()
     if least < 0 or most >= _MAX_CLASSES:
-        raise DataError(f"{labels_path} holds labels from {least} to {most}: 0 to {_MAX_CLASSES - 1} fit")
-    return images, labels
+        raise DataError(f"{path} holds labels from {least} to {most}: 0 to {_MAX_CLASSES - 1} fit")
+    return labels

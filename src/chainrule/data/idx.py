@@ -5,7 +5,8 @@
 
 (Y. LeCun, C. Cortes, C. Burges, "The MNIST database of handwritten digits".) A file may be gzipped. Reading trusts
 nothing: magic, type, dimensions and length are checked before memory is taken, and a gzip is never inflated beyond what
-its header promises. Whatever is wrong is a `DataError` that names the file and the fault.
+its header promises, nor to many times its size (pictures are packed to a fifth, zeros to a thousandth). Whatever is
+wrong is a `DataError` that names the file and the fault.
 """
 
 from __future__ import annotations
@@ -18,27 +19,35 @@ import struct
 import sys
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from chainrule.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import ArrayLike, NDArray
+
+Result = TypeVar("Result")
 
 TYPES = {code: np.dtype(name) for code, name in {8: "u1", 9: "i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}.items()}
 CODES = {dtype.newbyteorder("="): code for code, dtype in TYPES.items()}
 MAX_BYTES = 1 << 32  # what a header may ask for, unless the caller allows more
+MAX_INFLATED, MAX_RATIO = 1 << 26, 16  # bytes that any gzip may become; a larger one at most so many times its size
 _MAX_RANK = 64  # NumPy's own limit; the format's is 255
 _GZIP = b"\x1f\x8b"
 _PIECE = 1 << 20
 
 
-def read(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> NDArray[Any]:
+def read(path: str | os.PathLike[str], *, max_bytes: int | None = None) -> NDArray[Any]:
     """Read the array of an IDX file, gzipped or not (told by its first bytes, not by its name).
+
+    Args:
+        path: the file.
+        max_bytes: how many the numbers may take; if left out, `MAX_BYTES`, and for a gzip `MAX_INFLATED` or `MAX_RATIO`
+            times its size, whichever is more.
 
     Returns:
         A new array of the file's shape, in this machine's byte order.
@@ -48,12 +57,19 @@ def read(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> NDArray
             more than `max_bytes`.
     """
     with _opened(path) as (file, size):
-        return _decode(file, size, str(path), max_bytes)
+        return _decode(file, size, str(path), max_bytes, _array)
 
 
-def decode(data: bytes, name: str, *, max_bytes: int = MAX_BYTES) -> NDArray[Any]:
+def header(path: str | os.PathLike[str], *, max_bytes: int | None = None) -> tuple[np.dtype[Any], tuple[int, ...]]:
+    """The type and the shape that an IDX file promises; of a gzip, only the beginning is inflated. As `read`."""
+    with _opened(path) as (file, size):
+        dtype, shape = _decode(file, size, str(path), max_bytes, _header)
+        return dtype.newbyteorder("="), shape
+
+
+def decode(data: bytes, name: str, *, max_bytes: int | None = None) -> NDArray[Any]:
     """The array in the bytes of an IDX file, gzipped or not; `name` stands for the file in messages. As `read`."""
-    return _decode(io.BytesIO(data), len(data), name, max_bytes)
+    return _decode(io.BytesIO(data), len(data), name, max_bytes, _array)
 
 
 def memory_map(path: str | os.PathLike[str]) -> NDArray[Any]:
@@ -119,17 +135,26 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[tuple[io.BufferedIOBase, i
         raise DataError(f"{path} cannot be read: {fault.strerror or fault}") from fault
 
 
-def _decode(file: io.BufferedIOBase, size: int, name: str, max_bytes: int) -> NDArray[Any]:
+def _decode(
+    file: io.BufferedIOBase,
+    size: int,
+    name: str,
+    max_bytes: int | None,
+    read: Callable[[io.BufferedIOBase, int | None, str, int], Result],
+) -> Result:
+    """What `read` makes of a file, which may be gzipped."""
     start = file.read(2)
     file.seek(0)
     if start != _GZIP:
-        return _array(file, size, name, max_bytes)
+        return read(file, size, name, MAX_BYTES if max_bytes is None else max_bytes)
     import gzip
     import zlib
 
+    if max_bytes is None:
+        max_bytes = min(MAX_BYTES, max(MAX_INFLATED, MAX_RATIO * size))
     try:
         with gzip.GzipFile(fileobj=file, mode="rb") as inflated:
-            return _array(inflated, None, name, max_bytes)
+            return read(inflated, None, name, max_bytes)
     except (gzip.BadGzipFile, zlib.error, EOFError) as fault:
         raise DataError(f"{name} is a damaged gzip file: {fault}") from fault
 
@@ -166,7 +191,10 @@ def _header(
         raise DataError(f"{name} ends within its header: it should give the sizes of {rank} dimensions")
     dtype, shape = TYPES[code], struct.unpack(f">{rank}I", sizes)
     if math.prod(max(length, 1) for length in shape) * dtype.itemsize > max_bytes:  # NumPy counts a 0 as 1 here, too
-        raise DataError(f"{name} asks for {_form(dtype, shape)}: more than the {max_bytes:,} bytes allowed")
+        allowed = f"more than the {max_bytes:,} bytes allowed"
+        if size is None and max_bytes < MAX_BYTES:
+            allowed += " for a gzip of its size; if it is right, unpack it with gunzip"
+        raise DataError(f"{name} asks for {_form(dtype, shape)}: {allowed}")
     promised = math.prod(shape) * dtype.itemsize
     if size is not None and (held := size - 4 - 4 * rank) != promised:
         raise DataError(f"{name} promises {promised:,} bytes of {_form(dtype, shape)} but holds {held:,}")

@@ -2,11 +2,22 @@
 
 from chainrule.models.mlp import mlp
 from chainrule.models.network import network
-from chainrule.models.registry import PIXEL, REGISTRY, Model, Recipe, build, get, images_to_inputs, register
+from chainrule.models.registry import (
+    MOST_PARAMETERS,
+    PIXEL,
+    REGISTRY,
+    Model,
+    Recipe,
+    build,
+    get,
+    images_to_inputs,
+    register,
+)
 from chainrule.models.small_convnets import cnn, lenet5
 from chainrule.models.tuned_convnet import best, quick
 
 __all__ = [
+    "MOST_PARAMETERS",
     "PIXEL",
     "REGISTRY",
     "Model",

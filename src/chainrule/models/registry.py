@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from chainrule.errors import RunError
 from chainrule.nn.functional import cross_entropy, softmax
+from chainrule.nn.init import skip_init
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -75,6 +76,11 @@ class Model:
 
 REGISTRY: dict[str, Model] = {}
 
+MOST_PARAMETERS = 10_000_000
+"""Of a model built by name: a run's config and a folder of images come from outside, and must not take gigabytes.
+
+An `mlp` of 128 neurons comes to it with images of 279×279."""
+
 
 def register(
     summary: str,
@@ -116,7 +122,8 @@ def build(
         generator: where its starting weights come from.
 
     Raises:
-        RunError: no such model, an option it does not have, or a value of another type than the option's default.
+        RunError: no such model, an option it does not have, a value of another type than the option's default, or more
+            than `MOST_PARAMETERS`.
     """
     model, options = get(name), options or {}
     known = {n: p.default for n, p in inspect.signature(model.build).parameters.items() if n != "generator"}
@@ -130,7 +137,33 @@ def build(
             )
         if isinstance(value, int) and value < 1:
             raise RunError(f"model {name!r}: option {option} must be at least 1, not {value}")
+    _check_size(model, options)
     return model.build(generator=generator, **options)
+
+
+def _check_size(model: Model, options: Mapping[str, Any]) -> None:
+    """Count the parameters of a network that has not got any memory for them yet.
+
+    Raises:
+        RunError: they are too many.
+    """
+    try:
+        with skip_init():
+            count = sum(parameter.numel() for parameter in model.build(**options).parameters())
+    except (MemoryError, ValueError) as error:  # as NumPy says it of arrays that no memory could hold
+        if isinstance(error, RunError):
+            raise
+        count = MOST_PARAMETERS + 1
+    if count > MOST_PARAMETERS:
+        sizes = ", ".join(f"{name} {_short(value)}" for name, value in options.items())
+        raise RunError(
+            f"model {model.name!r} would have more than {MOST_PARAMETERS:,} parameters with {sizes}: models by name "
+            "are for small images; build a larger network of your own with chainrule.nn"
+        )
+
+
+def _short(value: object) -> str:
+    return f"{value:,}" if isinstance(value, int) and value < 10**15 else "far too large"
 
 
 PIXEL = 1 / 255

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chainrule import ops
+from chainrule.creation import zeros
 from chainrule.errors import check
 from chainrule.nn import functional as F  # noqa: N812  # the field's name for it
 from chainrule.nn import init
@@ -50,7 +51,7 @@ class Embedding(Module):
         known = padding_idx is None or -num_embeddings <= padding_idx < num_embeddings
         check(self, known, f"padding_idx {padding_idx} is out of range for {num_embeddings} vectors")
         self.padding_idx = padding_idx if padding_idx is None else padding_idx % num_embeddings
-        self.weight = init.normal_(Parameter(np.empty((num_embeddings, embedding_dim), dtype)), generator=generator)
+        self.weight = init.normal_(Parameter(zeros(num_embeddings, embedding_dim, dtype=dtype)), generator=generator)
         if padding_idx is not None:
             self.weight.data[padding_idx] = 0
 
@@ -89,7 +90,7 @@ class MultiheadAttention(Module):
         check(self, num_heads > 0 and not embed_dim % num_heads, f"{num_heads=} must divide {embed_dim=}")
         self.embed_dim, self.num_heads, self.batch_first = embed_dim, num_heads, batch_first
         self.dropout, self.generator = dropout, generator
-        weight = Parameter(np.empty((3 * embed_dim, embed_dim), dtype))
+        weight = Parameter(zeros(3 * embed_dim, embed_dim, dtype=dtype))
         self.in_proj_weight = init.xavier_uniform_(weight, generator=generator)
         self.in_proj_bias = Parameter(np.zeros(3 * embed_dim, dtype)) if bias else None
         self.out_proj = Linear(embed_dim, embed_dim, bias, generator=generator, dtype=dtype)

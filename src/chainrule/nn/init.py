@@ -7,6 +7,8 @@ dynamics of learning in deep linear neural networks (2014), for orthogonal.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from contextvars import ContextVar
 from math import prod, sqrt
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -18,19 +20,41 @@ from chainrule.random import default_generator, draw
 from chainrule.tensor import Tensor
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.random import Generator
     from numpy.typing import NDArray
 
 T = TypeVar("T", bound=Tensor)
 
+_skipping: ContextVar[bool] = ContextVar("skipping", default=False)
+
+
+@contextmanager
+def skip_init() -> Iterator[None]:
+    """Build modules inside without starting values, for weights that are loaded afterwards.
+
+    Their parameters are zeros, for which the system gives no memory before something else is written: a network that
+    turns out not to fit has cost none.
+    """
+    token = _skipping.set(True)
+    try:
+        yield
+    finally:
+        _skipping.reset(token)
+
 
 def uniform_(tensor: T, a: float = 0.0, b: float = 1.0, generator: Generator | None = None) -> T:
     """Evenly between a and b."""
+    if _skipping.get():
+        return tensor
     return _filled(tensor, a + (b - a) * Tensor._wrap(draw("random", tensor.shape, generator)))
 
 
 def normal_(tensor: T, mean: float = 0.0, std: float = 1.0, generator: Generator | None = None) -> T:
     """From the normal distribution."""
+    if _skipping.get():
+        return tensor
     return _filled(tensor, mean + std * Tensor._wrap(draw("standard_normal", tensor.shape, generator)))
 
 
@@ -43,6 +67,8 @@ def trunc_normal_(
         ValueError: a is not below b, or std not above 0.
     """
     check("trunc_normal_", a < b and std > 0, f"needs a below b and std above 0, not {a=}, {b=}, {std=}")
+    if _skipping.get():
+        return tensor
     from scipy.stats import truncnorm  # slow to import, and only needed here
 
     rng = generator or default_generator()
@@ -52,6 +78,8 @@ def trunc_normal_(
 
 def constant_(tensor: T, val: float) -> T:
     """One value everywhere."""
+    if _skipping.get():
+        return tensor
     return _filled(tensor, val)
 
 
@@ -111,7 +139,7 @@ def orthogonal_(tensor: T, gain: float = 1.0, generator: Generator | None = None
         ValueError: fewer than two dimensions.
     """
     check("orthogonal_", tensor.ndim > 1, f"a weight needs two dimensions or more, this has shape {tensor.shape}")
-    if not tensor.numel():
+    if not tensor.numel() or _skipping.get():
         return tensor
     normal = (generator or default_generator()).standard_normal(tensor.shape).reshape(tensor.shape[0], -1)
     wide = normal.shape[0] < normal.shape[1]

@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from chainrule import ops
+from chainrule.creation import zeros
 from chainrule.errors import check
 from chainrule.nn import functional as F  # noqa: N812  # the field's name for it
 from chainrule.nn import init
@@ -37,8 +36,8 @@ def weight_and_bias(
     """A weight of a shape (out, in, ...) and a bias, both evenly between ±1 / √fan_in."""
     fan_in = math.prod(shape[1:])
     bound = 1 / math.sqrt(fan_in) if fan_in else 0.0
-    weight = init.uniform_(Parameter(np.empty(shape, dtype)), -bound, bound, generator)
-    return weight, init.uniform_(Parameter(np.empty(outputs, dtype)), -bound, bound, generator) if bias else None
+    weight = init.uniform_(Parameter(zeros(shape, dtype=dtype)), -bound, bound, generator)
+    return weight, init.uniform_(Parameter(zeros(outputs, dtype=dtype)), -bound, bound, generator) if bias else None
 
 
 class Linear(Module):

@@ -15,7 +15,7 @@ import numpy as np
 from chainrule.autograd import views
 from chainrule.autograd.hooks import Handle, as_tensor, gate, replaced, taken
 from chainrule.autograd.mode import mode
-from chainrule.errors import check
+from chainrule.errors import check, listed
 from chainrule.tensor import Tensor
 
 if TYPE_CHECKING:
@@ -278,7 +278,7 @@ class Module:
             state_dict: Tensors or arrays by path.
 
         Raises:
-            ValueError: entries that are missing, unknown, of another shape or no numbers; the message lists them all.
+            ValueError: entries that are missing, unknown, of another shape or no numbers; the message lists them.
         """
         what, kind = "load_state_dict", type(state_dict).__name__
         check(what, isinstance(state_dict, Mapping), f"takes tensors by their paths, not a {kind}", TypeError)
@@ -288,7 +288,7 @@ class Module:
         both = [(n, tensor, given[n]) for n, tensor in own.items() if n in given]
         faults += [f"wrong shape: {n} is {a.shape}, must be {t.shape}" for n, t, a in both if a.shape != t.shape]
         faults += [f"wrong type: {n} is {a.dtype}, must be {t.dtype}" for n, t, a in both if a.dtype.kind not in "biuf"]
-        check(what, not faults, f"the state does not fit {type(self).__name__}: {'; '.join(faults)}")
+        check(what, not faults, f"the state does not fit {type(self).__name__}: {listed(faults, '; ')}")
         for _, tensor, array in both:
             tensor.copy_(array)
 

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from chainrule.nn import Module
 
 
+BATCH_PIXELS = 1 << 20
+"""Of images that are judged at a time: 1000 of 28×28, and a hundred megabytes in a convolutional network."""
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """What a model made of N labelled images.
@@ -73,7 +77,7 @@ def no_numbers(unread: int, count: int) -> str:
 
 
 def evaluate(
-    network: Module, model: Model, images: NDArray[np.uint8], labels: NDArray[Any], batch_size: int = 1000
+    network: Module, model: Model, images: NDArray[np.uint8], labels: NDArray[Any], batch_size: int | None = None
 ) -> Evaluation:
     """Run a network over labelled images, without learning.
 
@@ -82,13 +86,15 @@ def evaluate(
         model: says what its outputs mean.
         images: (N, H, W) uint8.
         labels: (N,) integers.
-        batch_size: images at a time.
+        batch_size: images at a time; left out, 1000, or fewer of large ones, a million pixels in all.
 
     Raises:
         ValueError: there are no images.
     """
     if not len(images):
         raise ValueError("evaluate: there are no images to judge by")
+    if batch_size is None:
+        batch_size = min(1000, max(1, BATCH_PIXELS // images[0].size))
     total, confidences = 0.0, []
     with restore_modes(network), no_grad():
         network.eval()

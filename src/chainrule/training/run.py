@@ -23,8 +23,9 @@ import numpy as np
 
 from chainrule import models, weights
 from chainrule.autograd import no_grad
-from chainrule.errors import RunError
+from chainrule.errors import RunError, listed, shortened
 from chainrule.files import remove_leftovers, write_text
+from chainrule.nn.init import skip_init
 from chainrule.tensor import from_numpy
 from chainrule.training import checkpoint
 
@@ -55,6 +56,8 @@ _CONFIG = {
 }  # fmt: skip
 _LATER = {"augment", "plain_epochs", "eager", "test_crc32", "keep", "changes"}
 """What configs have not always had, or need not have; a recipe's default is what they did."""
+MOST_TEXT = 8_000_000
+"""Bytes of config.json, result.json and metrics.jsonl: of the last, enough for 40,000 epochs."""
 _RESULT = {"test_accuracy": float, "test_loss": float, "seconds": float}
 
 
@@ -165,7 +168,8 @@ class Run:
             RunError: there are no weights yet, or they do not fit the model or are not finite, or it does not fit the
                 images and classes.
         """
-        network = self.untrained()
+        with skip_init():
+            network = self.untrained()
         if not self.weights_file.exists():
             missing = "is missing" if self.history else "is not there yet, the first epoch was not finished"
             raise RunError(f"{self.weights_file}: {missing}")
@@ -183,6 +187,11 @@ class Run:
     def _try(self, network: Module) -> None:
         """See if a network takes the images and knows the classes that the config names, by showing it one."""
         shape, classes = self.config["data"]["image_shape"], self.config["data"]["classes"]
+        if len(shape) != 2 or min(shape) < 1 or math.prod(shape) > models.MOST_PARAMETERS:
+            raise RunError(
+                f"{self.config_file}: data.image_shape must be a height and a width, of {models.MOST_PARAMETERS:,} "
+                f"pixels at most, not {shortened(str(shape))}"
+            )
         try:
             with no_grad():
                 outputs = network(models.images_to_inputs(from_numpy(np.zeros((1, *shape), np.uint8))))  # (1, classes)
@@ -283,7 +292,14 @@ def every(folder: str | os.PathLike[str] = RUNS, faults: list[RunError] | None =
 
 
 def _read(file: Path) -> str:
+    """A text file, which is not larger than our own: JSON of a megabyte can become ten of objects.
+
+    Raises:
+        RunError: it is larger, or cannot be read, or is no text.
+    """
     try:
+        if file.stat().st_size > MOST_TEXT:
+            raise RunError(f"{file}: is larger than {MOST_TEXT:,} bytes, which is more than chainrule writes")
         return file.read_text("utf-8")
     except OSError as error:
         raise RunError(f"{file}: cannot be read ({error.strerror})") from None
@@ -345,6 +361,6 @@ def check_form(value: Any, form: Any, place: str, name: str = "") -> None:
         missing, unknown = form.keys() - value.keys() - _LATER, value.keys() - form.keys()
         for fault, keys in (("lacks", missing), ("has the unknown", unknown)):
             if keys:
-                raise RunError(f"{place}: {fault} {', '.join(prefix + key for key in sorted(keys))}")
+                raise RunError(f"{place}: {fault} {listed([prefix + key for key in sorted(keys)])}")
         for key, part in value.items():
             check_form(part, form[key], place, prefix + key)

@@ -1,0 +1,191 @@
+"""Runs of strangers: whatever their files promise, they take little memory, and what is said of them is short."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import struct
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from chainrule import models, nn, weights
+from chainrule.errors import RunError, listed, shortened
+from chainrule.training import run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+@pytest.fixture
+def stranger(tmp_path: Path) -> Path:
+    """The shipped run, to be changed."""
+    return Path(shutil.copytree(run.shipped().folder, tmp_path / "stranger"))
+
+
+@pytest.fixture
+def change(stranger: Path) -> Callable[..., None]:
+    """Changes its config: the model's and the data's entries by their names."""
+
+    def change(**entries: Any) -> None:
+        file = stranger / "config.json"
+        config = json.loads(file.read_text())
+        for name, value in entries.items():
+            config["model" if name in config["model"] else "data"][name] = value
+        file.write_text(json.dumps(config))
+
+    return change
+
+
+def tensors(count: int, name: str = "{}") -> bytes:
+    """A safetensors file of so many tensors that hold nothing."""
+    entry = {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}
+    names = {name.format(i): entry for i in range(count)}
+    header = json.dumps({"__metadata__": {"format": "np"}, **names}, separators=(",", ":")).encode()
+    return struct.pack("<Q", len(header)) + header
+
+
+CONFIGS: dict[str, tuple[dict[str, Any], str]] = {
+    "many neurons": (
+        {"name": "mlp", "options": {"hidden": 10**6}},
+        r"config.json: model 'mlp' would have more than 10,000,000 parameters with hidden 1,000,000",
+    ),
+    "many neurons of the classic network": ({"name": "network", "options": {"hidden": 10**6}}, "with hidden 1,000,000"),
+    "more neurons than there is memory": ({"name": "mlp", "options": {"hidden": 10**12}}, "hidden 1,000,000,000,000"),
+    "more neurons than there are numbers": ({"name": "mlp", "options": {"hidden": 10**300}}, "hidden far too large"),
+    "many pixels": ({"name": "mlp", "options": {"inputs": 10**9}}, "inputs 1,000,000,000"),
+    "many classes": ({"options": {"classes": 10**7}}, "classes 10,000,000"),
+    "large images": ({"image_shape": [30_000, 30_000]}, r"image_shape must be .* at most, not \[30000, 30000\]"),
+    "far too large images": ({"image_shape": [2**62, 2**62]}, "image_shape must be a height and a width"),
+    "images without sides": ({"image_shape": []}, r"image_shape must be a height and a width, .* not \[\]"),
+    "images of many sides": ({"image_shape": [1] * 100_000}, "image_shape must be a height and a width"),
+    "images of no size": ({"image_shape": [28, 0]}, "image_shape must be a height and a width"),
+    "images of a negative size": ({"image_shape": [-28, -28]}, "image_shape must be a height and a width"),
+    "too many classes' names": ({"classes": [""] * 3_000_000}, "config.json: is larger than 8,000,000 bytes"),
+    "many classes' names": ({"classes": [""] * 500_000}, "names 500000 classes, but its model tells 10 apart"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_config(stranger: Path, change: Callable[..., None], measure: Callable[..., Any], name: str) -> None:
+    entries, sentence = CONFIGS[name]
+    change(**entries)
+    done = measure("-m", "chainrule", "evaluate", stranger)
+    assert done.code == 2
+    with pytest.raises(RunError, match=sentence):
+        run.Run(stranger).network()
+    assert done.err.count("\n") == 1
+    assert len(done.err) < 1_000
+    assert done.megabytes < 200
+    assert done.seconds < 20
+
+
+WEIGHTS: dict[str, tuple[Callable[[], bytes], str]] = {
+    "many tensors": (lambda: tensors(200_000), r"does not fit model 'best': .* and 200,\d\d\d more"),
+    "too many tensors": (lambda: tensors(1_000_000), "its header has 57,888,[0-9]+ bytes, and at most 16,000,000 are read"),
+    "a long name": (lambda: tensors(1, "x" * 10_000_000 + "{}"), "unknown: x{100}|missing: .* more"),
+    "another file": (lambda: b"this is a text, and no safetensors file at all", "is not a whole safetensors file"),
+}  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", WEIGHTS)
+def test_weights(stranger: Path, measure: Callable[..., Any], name: str) -> None:
+    make, sentence = WEIGHTS[name]
+    (stranger / "model.safetensors").write_bytes(make())
+    done = measure("-m", "chainrule", "evaluate", stranger)
+    assert done.code == 2
+    with pytest.raises(RunError, match=sentence) as caught:
+        run.Run(stranger).network()
+    assert len(str(caught.value)) < 3_000
+    assert done.err.count("\n") == 1
+    assert len(done.err) < 3_000
+    assert done.megabytes < 400
+    assert done.seconds < 20
+
+
+@pytest.mark.parametrize("file", ["config.json", "result.json", "metrics.jsonl"])
+def test_texts(stranger: Path, file: str) -> None:
+    made = run.Run(stranger)
+    (stranger / file).write_text("[" * 8_000_001)
+    with pytest.raises(RunError, match=f"{file}: is larger than 8,000,000 bytes, which is more than chainrule writes"):
+        run.Run(stranger) if file == "config.json" else made.result if file == "result.json" else made.history
+
+
+def test_unknown_keys(stranger: Path, change: Callable[..., None]) -> None:
+    change(**{f"key {i}": 0 for i in range(100_000)})
+    with pytest.raises(RunError, match=r"has the unknown data.key 0, data.key 1, .* and 99,992 more$"):
+        run.Run(stranger)
+
+
+def test_names_for_a_message() -> None:
+    assert listed([]) == ""
+    assert listed(["a", "b"]) == "a, b"
+    assert listed(list("abcdefgh")) == "a, b, c, d, e, f, g, h"
+    assert listed(list("abcdefghi")) == "a, b, c, d, e, f, g, h and 1 more"
+    assert listed(["a"] * 2000, "; ", 2) == "a; a and 1,998 more"
+    assert listed(["x" * 1000]) == "x" * 199 + "…"
+    assert shortened("abc", 3) == "abc"
+    assert shortened("abcd", 3) == "ab…"
+
+
+# Built without memory
+
+
+def test_skip_init_draws_nothing() -> None:
+    generator = np.random.default_rng(0)
+    with nn.init.skip_init():
+        module = nn.Sequential(nn.Linear(3, 4, generator=generator), nn.Embedding(5, 6, generator=generator))
+        for fill in (nn.init.uniform_, nn.init.normal_, nn.init.trunc_normal_, nn.init.orthogonal_):
+            fill(module[0].weight, generator=generator)
+        nn.init.xavier_normal_(module[0].weight, generator=generator)
+        nn.init.kaiming_uniform_(module[0].weight, generator=generator)
+        nn.init.ones_(module[0].bias)
+    assert generator.random() == np.random.default_rng(0).random()
+    assert all(not parameter.numpy().any() for parameter in module.parameters())
+    assert module[0].weight.shape == (4, 3)
+    assert all(parameter.requires_grad for parameter in module.parameters())
+    assert nn.Linear(3, 4, generator=generator).weight.numpy().all()  # as ever, outside
+
+
+def test_skip_init_ends_with_an_error_too() -> None:
+    with pytest.raises(ZeroDivisionError), nn.init.skip_init():
+        raise ZeroDivisionError
+    assert nn.Linear(3, 4).weight.numpy().any()
+
+
+@pytest.mark.parametrize("name", list(models.REGISTRY))
+def test_what_is_built_is_what_was_counted(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def count(network: nn.Module) -> int:
+        return sum(parameter.numel() for parameter in network.parameters())
+
+    options = {"inputs": 144, "classes": 7}
+    exact = count(models.build(name, options))
+    monkeypatch.setattr("chainrule.models.registry.MOST_PARAMETERS", exact)
+    models.build(name, options)
+    monkeypatch.setattr("chainrule.models.registry.MOST_PARAMETERS", exact - 1)
+    with pytest.raises(
+        RunError, match=rf"model '{name}' would have more than {exact - 1:,} parameters with inputs 144"
+    ):
+        models.build(name, options)
+
+
+def test_the_same_weights_come_out_as_without_counting() -> None:
+    built = models.build("mlp", generator=np.random.default_rng(3)).state_dict()
+    direct = models.mlp(generator=np.random.default_rng(3)).state_dict()
+    for key, tensor in direct.items():
+        np.testing.assert_array_equal(built[key].numpy(), tensor.numpy())
+    assert math.prod(built["1.weight"].shape) == 784 * 128
+
+
+def test_a_file_with_many_tensors_is_read(tmp_path: Path) -> None:
+    """Some networks have thousands of them."""
+    state = {f"layers.{i}.weight": np.full((2, 3), i, np.float32) for i in range(5_000)}
+    weights.save(state, tmp_path / "a.safetensors")
+    read = weights.load(tmp_path / "a.safetensors")
+    assert len(read) == 5_000
+    np.testing.assert_array_equal(read["layers.4711.weight"].numpy(), state["layers.4711.weight"])
