@@ -151,6 +151,9 @@ class Tensor:
 
     def __array__(self, dtype: DTypeLike | None = None, copy: builtins.bool | None = None) -> NDArray[Any]:
         array = self._known("an array of it")
+        if mode.recording and self._node is not None:
+            instead = "chainrule.stack or cat put tensors together, detach() gives the values"
+            raise RuntimeError(f"an array of a tensor that requires gradients would lose its gradient: {instead}")
         array = array if dtype is None else array.astype(dtype, copy=False)
         if copy:
             return array.copy() if array is self._data else array
@@ -372,7 +375,7 @@ class Tensor:
 
     def backward(
         self, gradient: Tensor | None = None, retain_graph: builtins.bool | None = None,
-        create_graph: builtins.bool = False, inputs: Sequence[Tensor] | None = None,
+        create_graph: builtins.bool = False, inputs: Tensor | Sequence[Tensor] | None = None,
     ) -> None:  # fmt: skip
         """Compute dL/dx for every leaf x that this L was computed from, and add it to `x.grad`.
 
@@ -380,10 +383,12 @@ class Tensor:
             gradient: dL/d(this), in its shape; may be left out for a single number.
             retain_graph: keep what a second walk needs; as `create_graph` if None.
             create_graph: make the gradients differentiable themselves.
-            inputs: fill in these only, which may be results in between.
+            inputs: fill in these only, one Tensor or several, which may be results in between.
 
         Raises:
-            RuntimeError: nothing here requires gradients, the graph was freed, or a value was changed in place.
+            RuntimeError: nothing here requires gradients, `inputs` is empty, the graph was freed, or a value was
+                changed in place.
+            TypeError: an input is not a Tensor.
         """
         tape.backward(self, gradient, retain_graph, create_graph, inputs)
 

@@ -174,6 +174,36 @@ class TestBackward:
         assert x.grad is None
         assert (y.grad.tolist(), middle.grad.tolist()) == ([4], [4])
 
+    @pytest.mark.parametrize(
+        "several", [lambda x: x, lambda x: [x], lambda x: (x,), lambda x: iter([x]), lambda x: [x, x]]
+    )
+    def test_one_input_or_several(self, several):
+        x, y = leaf(1.0, 2.0), leaf(3.0, 4.0)
+        middle = x * y
+        middle.sum().backward(inputs=several(y), retain_graph=True)
+        assert (x.grad, y.grad.tolist()) == (None, [1, 2])
+        (middle * middle).sum().backward(inputs=several(middle), retain_graph=True)
+        assert (x.grad, y.grad.tolist(), middle.grad.tolist()) == (None, [1, 2], [6, 16])
+        assert chainrule.grad(middle.sum(), several(x), retain_graph=True)[0].tolist() == [3, 4]
+        assert chainrule.grad(middle, x, np.array([1.0, 10.0]))[0].tolist() == [3, 40]
+
+    def test_inputs_that_are_none(self):
+        x = leaf(1.0)
+        out = x * 2
+        for nothing in ([], (), {}, iter(())):
+            with pytest.raises(RuntimeError, match="backward: inputs must not be empty"):
+                out.backward(inputs=nothing)
+            with pytest.raises(RuntimeError, match="grad: inputs must not be empty"):
+                chainrule.grad(out, nothing)
+            with pytest.raises(RuntimeError, match="grad: outputs must not be empty"):
+                chainrule.grad(nothing, x)
+        for other, kind in ((3, "int"), ([3], "int"), (np.ones(1), "ndarray"), ("x", "str")):
+            with pytest.raises(TypeError, match=f"backward: inputs must be a Tensor or several, not {kind}"):
+                out.backward(inputs=other)
+            with pytest.raises(TypeError, match=f"grad: outputs must be a Tensor or several, not {kind}"):
+                chainrule.grad(other, x)
+        assert x.grad is None
+
     def test_retain_grad(self):
         x = leaf(1.0, 2.0)
         middle = x + 1

@@ -223,10 +223,10 @@ def walk(
 
 def backward(
     root: Tensor, gradient: Tensor | None, retain_graph: bool | None, create_graph: bool,
-    inputs: Sequence[Tensor] | None,
+    inputs: Tensor | Sequence[Tensor] | None,
 ) -> None:  # fmt: skip
     """What `Tensor.backward` does: walk the graph, and add to `grad` what arrives at the leaves or the inputs."""
-    targets = None if inputs is None else [node_of(x, "backward") for x in inputs]
+    targets = None if inputs is None else [node_of(x, "backward") for x in _at_least_one("backward: inputs", inputs)]
     roots = [_root(root, gradient, create_graph)]
     with set_grad_enabled(create_graph), np.errstate(all="ignore"):
         for node, grad in dict(walk(roots, targets, root._wrap, retain_graph, create_graph)).items():
@@ -253,14 +253,16 @@ def grad(
         One gradient for each input, in its shape.
 
     Raises:
-        RuntimeError: an output or input does not require gradients; an input is not used; the graph was freed.
+        RuntimeError: an output or input does not require gradients, or there is none; an input is not used; the graph
+            was freed.
+        TypeError: an output or input is not a Tensor.
         ValueError: a gradient has not its output's shape.
     """
-    outputs = listed(outputs)
+    outputs = _at_least_one("grad: outputs", outputs)
     seeds: list[Any] = [None] * len(outputs) if grad_outputs is None else listed(grad_outputs)
     if len(seeds) != len(outputs):
         raise ValueError(f"grad: {len(outputs)} outputs but {len(seeds)} grad_outputs")
-    targets = [node_of(x, "grad") for x in listed(inputs)]
+    targets = [node_of(x, "grad") for x in _at_least_one("grad: inputs", inputs)]
     roots = [_root(out, seed, create_graph) for out, seed in zip(outputs, seeds, strict=True)]
     with set_grad_enabled(create_graph), np.errstate(all="ignore"):
         found = walk(roots, targets, outputs[0]._wrap, retain_graph, create_graph)
@@ -273,7 +275,23 @@ def grad(
 
 def listed(tensors: Any) -> list[Tensor]:
     """One Tensor or several, as a list."""
-    return [tensors] if hasattr(tensors, "requires_grad") else list(tensors)
+    return [tensors] if hasattr(tensors, "dtype") or not hasattr(tensors, "__iter__") else list(tensors)
+
+
+def _at_least_one(what: str, tensors: Any) -> list[Tensor]:
+    """One Tensor or several, as a list.
+
+    Raises:
+        RuntimeError: there is none.
+        TypeError: one is not a Tensor.
+    """
+    found = listed(tensors)
+    if not found:
+        raise RuntimeError(f"{what} must not be empty")
+    for x in found:
+        if not hasattr(x, "_node"):
+            raise TypeError(f"{what} must be a Tensor or several, not {type(x).__name__}")
+    return found
 
 
 def each_alone(tensor: Tensor) -> Iterator[Tensor]:
