@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import chainrule
-from chainrule import Tensor, as_tensor, from_numpy, nn, tensor
+from chainrule import Tensor, as_tensor, from_numpy, nn, no_grad, tensor
 
 F32, F64, I64 = np.float32, np.float64, np.int64
 
@@ -60,7 +60,7 @@ class TestWhatGoesIn:
         x = tensor(np.array([1.0, 2.0]), requires_grad=True)
         copied = tensor(x)
         assert (copied.dtype, copied.requires_grad) == (F64, False)
-        assert tensor([x, x]).dtype == F64
+        assert tensor([x.detach(), x.detach()]).dtype == F64
         assert tensor([tensor(1.0), tensor(2.0)]).tolist() == [1, 2]
 
     def test_copies_and_shares(self):
@@ -70,6 +70,11 @@ class TestWhatGoesIn:
         assert (made.tolist()[0], shared.tolist()[0], alike.tolist()[0]) == (0, 5, 5)
         assert as_tensor(made) is made
         assert as_tensor(made, F32).dtype == F32
+
+    def test_another_type_keeps_the_gradient(self):
+        x = tensor([1.0, 2.0], requires_grad=True)
+        as_tensor(x * 3, F64).sum().backward()
+        assert x.grad.tolist() == [3, 3]
 
     @pytest.mark.parametrize(
         "data", [1j, "abc", None, ["a"], [None], np.array([1j]), np.array([None]), {"a": 1}, np.zeros(1, "M8[s]")]
@@ -197,12 +202,49 @@ class TestArrays:
 
     def test_of_what_is_recorded_it_is_read_only(self):
         x = tensor([1.0, 2.0], requires_grad=True)
-        for array in (np.asarray(x), x.numpy(), np.asarray(x, F32)):
+        with no_grad():
+            arrays = [np.asarray(x), np.asarray(x, F32)]
+        for array in (*arrays, x.numpy()):
             assert np.shares_memory(array, x.detach().numpy())
             assert not array.flags.writeable
 
+    @pytest.mark.parametrize(
+        "make",
+        [
+            lambda t, v: np.array([t, t * 2]),
+            lambda t, v: np.asarray(t),
+            lambda t, v: np.array(v, F32),
+            lambda t, v: np.mean([t, t]),
+            lambda t, v: np.sum([v, v]),
+            lambda t, v: np.r_[t, t],
+            lambda t, v: np.append([t], [t]),
+            lambda t, v: np.append(v, v),
+            lambda t, v: np.vstack([v, v]),
+            lambda t, v: np.full(3, t),
+            lambda t, v: np.zeros(2).__setitem__(..., v),
+            lambda t, v: np.zeros(2).dot(v),
+            lambda t, v: np.random.default_rng(0).normal(v),
+            lambda t, v: tensor([t, t]),
+            lambda t, v: as_tensor([v, v]),
+            lambda t, v: chainrule.full((2,), t),
+            lambda t, v: chainrule.zeros(2).__setitem__(..., [t, t]),
+            lambda t, v: v.where([t, t], v),
+        ],
+    )
+    def test_where_a_gradient_would_be_lost(self, make):
+        x = tensor([1.0, 2.0], requires_grad=True)
+        for values in (x, x * 2):
+            with pytest.raises((RuntimeError, TypeError)) as found:
+                make(values.sum(), values)
+            words = str(found.value)
+            assert "stack or cat" in words or "has no derivative here" in words or "takes tensors" in words
+            with no_grad():
+                assert np.asarray(values).shape == (2,)
+        assert np.stack([x.sum(), x.mean()]).requires_grad
+        assert np.array([x.detach(), x.detach()]).shape == (2, 2)
+
     def test_types_and_copies(self):
-        x = tensor([1.5, 2.5], requires_grad=True)
+        x = tensor([1.5, 2.5])
         assert (np.asarray(x, I64).tolist(), np.asarray(x, F64).dtype) == ([1, 2], F64)
         array = np.array(x)
         array[0] = 9

@@ -2,7 +2,7 @@
 
 A Tensor holds a NumPy array and, if gradients are wanted, its place on the tape. Every method calls an operation of
 `chainrule.ops`; the mathematics is there. Names and behaviour are PyTorch's, with NumPy's types and protocols: a Tensor
-works in `np.exp(tensor)` and `array * tensor`, and `np.asarray(tensor)` gives its values.
+works in `np.exp(tensor)` and `array * tensor`, and `np.asarray(tensor)` gives its values where no gradient is lost.
 """
 
 from __future__ import annotations
@@ -111,6 +111,8 @@ class Tensor:
         out._node, out._version, out._view, out._sharers = None, [0], None, None
         try:
             if mode.trace is not None:  # a compiled function is being made of what runs
+                if any(isinstance(value, Tensor) for value in options.values()):
+                    raise TypeError  # which is explained below
                 arrays, array, extra = mode.trace.run(operation, inputs, options)
                 out._data = array
             else:
@@ -122,7 +124,7 @@ class Tensor:
                 out._data = array if type(array) is _ndarray else np.asarray(array)
             if operation.view and isinstance(inputs[0], Tensor):
                 views.track(out, inputs[0], arrays[0], operation, options)
-        except (ValueError, IndexError, TypeError) as error:
+        except (ValueError, IndexError, TypeError, RuntimeError) as error:
             raise explained(error, operation, arrays, options) from None
         recording = mode.recording
         if recording and any(parents) and operation.rule is not None and out._data.dtype.kind == "f":
@@ -150,18 +152,15 @@ class Tensor:
         return run(*inputs, **{_TORCH_NAMES.get(name, name): value for name, value in options.items()})
 
     def __array__(self, dtype: DTypeLike | None = None, copy: builtins.bool | None = None) -> NDArray[Any]:
-        array = self._known("an array of it")
-        if mode.recording and self._node is not None:
-            instead = "chainrule.stack or cat put tensors together, detach() gives the values"
-            raise RuntimeError(f"an array of a tensor that requires gradients would lose its gradient: {instead}")
-        array = array if dtype is None else array.astype(dtype, copy=False)
+        own = self.numpy()
+        if self._node is not None and mode.recording:
+            instead = "put tensors together with chainrule.stack or cat, or take the values alone with detach()"
+            raise RuntimeError(f"an array cannot carry this tensor's gradient on: {instead}")
+        array = own if dtype is None else own.astype(dtype, copy=False)
         if copy:
-            return array.copy() if array is self._data else array
-        if copy is False and array is not self._data:
+            return array.copy() if array is own else array
+        if copy is False and array is not own:
             raise ValueError(f"a Tensor of {self.dtype} cannot become an array of {dtype} without a copy")
-        if array is self._data and self._node is not None:  # the tape cannot see a change through an array
-            array = array.view()
-            array.flags.writeable = False
         return array
 
     def __dlpack__(self, **options: Any) -> Any:
@@ -240,7 +239,11 @@ class Tensor:
 
         A change in place that is recorded is not seen in it, for that gives the Tensor new memory.
         """
-        return self.__array__()
+        array = self._known("an array of it")
+        if self._node is not None:  # the tape cannot see a change through an array
+            array = array.view()
+            array.flags.writeable = False
+        return array
 
     def __len__(self) -> int:
         if not self.ndim:
@@ -632,8 +635,8 @@ def from_numpy(array: NDArray[Any]) -> Tensor:
 
 def as_tensor(data: ArrayLike | Tensor, dtype: DTypeLike | None = None) -> Tensor:
     """The data as a Tensor, copied only if it must be."""
-    if isinstance(data, Tensor) and dtype in (None, data.dtype):
-        return data
+    if isinstance(data, Tensor):
+        return data if dtype is None else data.to(dtype)
     array = _as_array(data, dtype, copy=False)
     return Tensor._wrap(array if mode.trace is None else mode.trace.made_of(data, array))
 
@@ -722,6 +725,10 @@ def explained(error: Exception, operation: Operation, arrays: Sequence[Any], opt
     if unknown := ", ".join(repr(name) for name in options if name not in operation.options):
         known = f"; it takes {', '.join(operation.options)}" if operation.options else ""
         return TypeError(f"{operation.name}: takes no argument {unknown}{known}")
+    if tensors := ", ".join(name for name, value in options.items() if isinstance(value, Tensor)):
+        return TypeError(f"{operation.name}: {tensors} must not be a tensor, for it gets no gradient: give its item()")
+    if isinstance(error, RuntimeError):
+        return error
     message = str(error)
     # Not NumPy's own kinds of error
     kind = next(kind for kind in (IndexError, ValueError, TypeError) if isinstance(error, kind))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import chainrule
-from chainrule import Tensor, ops
+from chainrule import Tensor, nn, ops
 from chainrule.autograd import gradcheck, gradgradcheck
 from chainrule.ops import operation
 
@@ -213,6 +213,21 @@ class TestOptions:
         ):
             with pytest.raises(TypeError, match=f"^{message}"):
                 run()
+
+    def test_an_option_is_no_tensor(self):
+        x = chainrule.tensor([1.0, 2.0])
+        for run in (
+            lambda t: nn.functional.leaky_relu(x, t),
+            lambda t: x.add(x, alpha=t),
+            lambda t: nn.functional.elu(x, t),
+        ):
+            for t in (chainrule.tensor(0.5), chainrule.tensor(0.5, requires_grad=True)):
+                with pytest.raises(
+                    TypeError, match=r"must not be a tensor, for it gets no gradient: give its item\(\)"
+                ):
+                    run(t)
+                with pytest.raises(TypeError, match=r"must not be a tensor"):
+                    chainrule.jit(run)(t.detach())
 
     def test_a_dimension_may_be_a_numpy_integer(self):
         x = chainrule.tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)

@@ -141,7 +141,7 @@ class TestWeightImages:
     def test_takes_a_modules_weight_and_other_shapes(self):
         layer = nn.Linear(6, 2)
         figure = plots.weight_images(layer.weight, (2, 3), ["a", "b"])
-        np.testing.assert_array_equal(pictures(figure), np.asarray(layer.weight).reshape(2, 2, 3))
+        np.testing.assert_array_equal(pictures(figure), layer.weight.numpy().reshape(2, 2, 3))
         assert captions(figure) == ["a", "b"]
         box = figure.axes[0].images[0].get_extent()  # left, right, bottom, top: pixels are square
         assert (box[1] - box[0]) / 3 == pytest.approx((box[2] - box[3]) / 2)
@@ -163,7 +163,7 @@ class TestFilters:
     def test_one_input_channel_in_a_square(self):
         layer = nn.Conv2d(1, 6, 3)
         figure = plots.filters(layer.weight)
-        np.testing.assert_array_equal(pictures(figure), np.asarray(layer.weight)[:, 0])
+        np.testing.assert_array_equal(pictures(figure), layer.weight.numpy()[:, 0])
         assert captions(figure) == ["0", "1", "2", "3", "4", "5"]
 
     def test_a_row_an_output_and_a_column_an_input(self):

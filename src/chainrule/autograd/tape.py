@@ -332,7 +332,8 @@ def _root(tensor: Tensor, gradient: Tensor | None, create_graph: bool) -> tuple[
             raise RuntimeError(f"backward: {given}; reduce it (.sum(), .mean()) or give the gradient of each element")
         seed = np.ones_like(tensor._data)
     else:
-        seed = np.asarray(gradient, tensor.dtype) if mode.trace is None else mode.trace.lift(gradient)
+        array = getattr(gradient, "_data", gradient)
+        seed = np.asarray(array, tensor.dtype) if mode.trace is None else mode.trace.lift(gradient)
         if seed.shape != node.shape:
             raise ValueError(f"backward: the gradient's shape {seed.shape} must be the result's, {node.shape}")
     if not create_graph:

@@ -34,7 +34,7 @@ def sigmoid_confidences(activations: Tensor) -> Tensor:
 
     With a = σ(z), z = ln(a / (1 - a)), so each class weighs as its odds, a / (1 - a). Shapes: (N, classes) to the same.
     """
-    a = np.clip(np.asarray(activations, np.float64), 1e-12, 1 - 1e-7)  # a saturated neuron's odds are finite, too
+    a = np.clip(activations.numpy().astype(np.float64), 1e-12, 1 - 1e-7)  # a saturated neuron's odds are finite, too
     z = np.log(a / (1 - a)).astype(activations.dtype)  # (N, classes)
     return nn.functional.softmax(from_numpy(z))
 

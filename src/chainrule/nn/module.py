@@ -14,7 +14,7 @@ import numpy as np
 
 from chainrule.autograd import views
 from chainrule.autograd.hooks import Handle, as_tensor, gate, replaced, taken
-from chainrule.autograd.mode import mode
+from chainrule.autograd.mode import mode, no_grad
 from chainrule.errors import check, listed
 from chainrule.tensor import Tensor
 
@@ -282,7 +282,8 @@ class Module:
         """
         what, kind = "load_state_dict", type(state_dict).__name__
         check(what, isinstance(state_dict, Mapping), f"takes tensors by their paths, not a {kind}", TypeError)
-        own, given = self.state_dict(), {name: np.asarray(value) for name, value in state_dict.items()}
+        with no_grad():
+            own, given = self.state_dict(), {name: np.asarray(value) for name, value in state_dict.items()}
         faults = [f"missing: {n} {tensor.shape}" for n, tensor in own.items() if n not in given]
         faults += [f"unknown: {n} {array.shape}" for n, array in given.items() if n not in own]
         both = [(n, tensor, given[n]) for n, tensor in own.items() if n in given]

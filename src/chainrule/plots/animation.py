@@ -137,7 +137,7 @@ def save_weights(
         ValueError: the shapes do not fit, or weights are not finite.
         UserError: the file cannot be written.
     """
-    table = np.asarray(snapshots, float)
+    table = style.as_array(snapshots, float)
     if table.ndim not in (3, 4) or not table.size:
         raise ValueError(f"save_weights: snapshots of shape {table.shape} do not fit; they must be (E, N, H · W)")
     style.check_finite("save_weights", snapshots=table)

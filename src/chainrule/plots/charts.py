@@ -49,11 +49,11 @@ def lines(
     Raises:
         ValueError: there is no curve, or one is not as long as x.
     """
-    columns = {name: np.asarray(values, float) for name, values in curves.items()}
+    columns = {name: style.as_array(values, float) for name, values in curves.items()}
     if not columns:
         raise ValueError("lines: there is nothing to draw; give at least one curve")
     length = len(next(iter(columns.values()))) if next(iter(columns.values())).ndim else 0
-    across = np.arange(1.0, length + 1) if x is None else np.asarray(x, float)
+    across = np.arange(1.0, length + 1) if x is None else style.as_array(x, float)
     for name, values in columns.items():
         if values.ndim != 1 or not values.size or values.shape != across.shape:
             raise ValueError(f"lines: {name!r} of shape {values.shape} does not fit x of shape {across.shape}")
@@ -121,7 +121,7 @@ def functions(
         for function, label, colour, line in zip(
             pair, ("f(x)", "f′(x)"), (look.first, look.second), ("-", "--"), strict=True
         ):
-            y = np.asarray(function(x), float)
+            y = style.as_array(function(x), float)
             if y.shape != x.shape:
                 raise ValueError(f"functions: {name} {label} made {y.shape} of x of shape {x.shape}; it must keep it")
             axes.plot(x, y, line, color=colour, label=label, lw=1.8)
@@ -166,7 +166,7 @@ def gradients_by_step(
     Raises:
         ValueError: the shapes do not fit each other.
     """
-    table = np.asarray(norms, float)  # (S, L)
+    table = style.as_array(norms, float)  # (S, L)
     if table.ndim != 2 or not table.size:
         raise ValueError(f"gradients_by_step: norms of shape {table.shape} do not fit; they must be (S, L)")
     names = [f"layer {i}" for i in range(1, table.shape[1] + 1)] if layers is None else list(layers)
@@ -194,7 +194,7 @@ def dead_neurons(
     Raises:
         ValueError: a share is not from 0 to 1, or the shapes do not fit each other.
     """
-    percent = {name: 100 * np.asarray(values, float) for name, values in shares.items()}
+    percent = {name: 100 * style.as_array(values, float) for name, values in shares.items()}
     for name, values in percent.items():
         if not ((values >= 0) & (values <= 100)).all():
             raise ValueError(f"dead_neurons: a share of {name!r} is not from 0 to 1; divide by the number of neurons")
@@ -221,9 +221,9 @@ def step_errors(
     Raises:
         ValueError: there is no method, its errors are not as many as the steps, or none of them can be drawn.
     """
-    h, named, lowest = np.asarray(steps, float), {}, []
+    h, named, lowest = style.as_array(steps, float), {}, []
     for name, values in errors.items():
-        y = np.asarray(values, float)
+        y = style.as_array(values, float)
         if y.shape != h.shape or not y.size:
             raise ValueError(f"step_errors: {name!r} of shape {y.shape} does not fit steps of shape {h.shape}")
         if not (np.isfinite(y) & (y > 0)).any():

@@ -153,7 +153,7 @@ def _steps(function: str, paths: Paths, shape: tuple[int, ...]) -> dict[str, tup
     """The finite points (S, *shape) and heights (S,) of each path by its name."""
     found = {}
     for name, path in paths.items() if isinstance(paths, Mapping) else [("", paths)]:
-        points, values = np.asarray(path.points, float), np.asarray(path.values, float)
+        points, values = style.as_array(path.points, float), style.as_array(path.values, float)
         if points.shape[1:] != shape or values.shape != points.shape[:1]:
             wanted = f"(S{', 2' if shape else ','}) and (S,)"
             raise ValueError(
@@ -171,7 +171,7 @@ def _steps(function: str, paths: Paths, shape: tuple[int, ...]) -> dict[str, tup
 
 def _heights(name: str, function: Function, x: Array, shape: tuple[int, ...]) -> Array:
     """f at x, which must have `shape`."""
-    heights = np.asarray(function(x), float)
+    heights = style.as_array(function(x), float)
     if heights.shape != shape:
         raise ValueError(f"{name}: the function made {heights.shape} of x of shape {x.shape}; it must make {shape}")
     return heights

@@ -33,7 +33,7 @@ def confusion_matrix(matrix: ArrayLike, classes: Sequence[str] | None = None, *,
     Raises:
         ValueError: `matrix` is not square or not finite, or there is not one name a class.
     """
-    counts = np.asarray(matrix)  # (C, C)
+    counts = style.as_array(matrix)  # (C, C)
     if counts.ndim != 2 or counts.shape[0] != counts.shape[1] or not counts.size:
         raise ValueError(f"confusion_matrix: the shape {counts.shape} does not fit; it must be (C, C)")
     style.check_finite("confusion_matrix", matrix=counts)
@@ -103,8 +103,8 @@ def mistakes(
         ValueError: the arrays do not fit each other or are not finite, a prediction is negative (as where the network
             gave NaN), or `count` is less than 1.
     """
-    images, labels = np.asarray(images), np.asarray(labels)
-    predictions, confidences = np.asarray(predictions), np.asarray(confidences)
+    images, labels = style.as_array(images), style.as_array(labels)
+    predictions, confidences = style.as_array(predictions), style.as_array(confidences)
     if images.ndim != 3 or not images.shape[:1] == labels.shape == predictions.shape == confidences.shape:
         raise ValueError(
             f"mistakes: images {images.shape}, labels {labels.shape}, predictions {predictions.shape} and confidences "
@@ -149,7 +149,7 @@ def calibration(confidences: ArrayLike, correct: ArrayLike, bins: int = 10, *, d
     Raises:
         ValueError: the arrays do not fit each other, a confidence is not from 0 to 1, or there are no bins.
     """
-    sure, right = np.asarray(confidences, float), np.asarray(correct).astype(bool)
+    sure, right = style.as_array(confidences, float), style.as_array(correct).astype(bool)
     if sure.ndim != 1 or not sure.size or sure.shape != right.shape:
         raise ValueError(f"calibration: confidences {sure.shape} and correct {right.shape} do not fit; both are (N,)")
     if bins < 1 or not ((sure >= 0) & (sure <= 1)).all():

@@ -56,11 +56,11 @@ def network_diagram(
     Raises:
         ValueError: the shapes do not fit each other, numbers are not finite, or `most` is less than 2.
     """
-    matrices = [np.asarray(matrix, float) for matrix in weights]
+    matrices = [style.as_array(matrix, float) for matrix in weights]
     sizes = _sizes(matrices)
     if most < 2:
         raise ValueError(f"network_diagram: most={most} leaves no first and last neuron; it must be at least 2")
-    inside = [np.asarray(column, float).ravel() for column in values or []]
+    inside = [style.as_array(column, float).ravel() for column in values or []]
     if values is not None and [column.size for column in inside] != sizes:
         raise ValueError(f"network_diagram: values {[c.size for c in inside]} do not fit layers of {sizes} neurons")
     style.check_finite("network_diagram", **{f"weights[{i}]": matrix for i, matrix in enumerate(matrices)})
@@ -122,7 +122,7 @@ def activations(
     if not layers:
         raise ValueError("activations: there is nothing to draw; give at least one (name, array) pair")
     look = style.DARK if dark else style.LIGHT
-    arrays = [(name, np.asarray(array, float)) for name, array in layers]
+    arrays = [(name, style.as_array(array, float)) for name, array in layers]
     for name, array in arrays:
         if array.ndim not in (1, 2, 3) or not array.size:
             raise ValueError(f"activations: {name!r} has shape {array.shape}; it must be (H, W), (C, H, W) or (N,)")
@@ -165,7 +165,7 @@ def weight_images(
     Raises:
         ValueError: the rows cannot be images of that shape or are not finite, or there is not one caption a neuron.
     """
-    table = np.asarray(weights, float)
+    table = style.as_array(weights, float)
     if table.ndim == 2 and table.shape[1] == shape[0] * shape[1]:
         table = table.reshape(-1, *shape)
     if table.ndim != 3 or not table.size:
@@ -191,7 +191,7 @@ def filters(weights: ArrayLike, title: str = "The filters", most: int = 16, *, d
     Raises:
         ValueError: the weights have another number of dimensions, or are not finite.
     """
-    kernels = np.asarray(weights, float)  # (O, I, H, W)
+    kernels = style.as_array(weights, float)  # (O, I, H, W)
     if kernels.ndim != 4 or not kernels.size:
         raise ValueError(f"filters: weights of shape {kernels.shape} do not fit; they must be (O, I, H, W)")
     style.check_finite("filters", weights=kernels)
@@ -216,7 +216,7 @@ def feature_maps(maps: ArrayLike, title: str = "The feature maps", *, dark: bool
     Raises:
         ValueError: the maps have another number of dimensions, or are not finite.
     """
-    channels = np.asarray(maps, float)
+    channels = style.as_array(maps, float)
     if channels.ndim != 3 or not channels.size:
         raise ValueError(f"feature_maps: maps of shape {channels.shape} do not fit; they must be (C, H, W)")
     style.check_finite("feature_maps", maps=channels)

@@ -44,7 +44,7 @@ def stages(
     """
     if not stages:
         raise ValueError("stages: there is nothing to draw; give at least one (title, array) pair")
-    pictures = [(title, np.asarray(array)) for title, array in stages]
+    pictures = [(title, style.as_array(array)) for title, array in stages]
     for title, picture in pictures:
         if picture.ndim != 2 or not picture.size:
             raise ValueError(f"stages: {title!r} has the shape {picture.shape}; it must be (H, W)")
@@ -72,7 +72,7 @@ def stages(
     if confidences is not None:
         axes = figure.add_subplot(rows, columns, panels)
         style.dress(axes, look, title="confidences", x="confidence (%)", y="digit", open_frame=True)
-        charts.bars(axes, [str(i) for i in range(10)], 100 * np.asarray(confidences), digit, look)
+        charts.bars(axes, [str(i) for i in range(10)], 100 * style.as_array(confidences), digit, look)
     return figure
 
 

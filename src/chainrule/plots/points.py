@@ -45,7 +45,7 @@ def decision_boundary(
     Raises:
         ValueError: the shapes do not fit each other, numbers are not finite, or the weights are both 0.
     """
-    x, truth = np.asarray(points, float), np.asarray(labels).astype(int)
+    x, truth = style.as_array(points, float), style.as_array(labels).astype(int)
     if x.ndim != 2 or x.shape[1:] != (2,) or not x.size or truth.shape != x.shape[:1]:
         raise ValueError(
             f"decision_boundary: points {x.shape} and labels {truth.shape} do not fit; they must be (N, 2) and (N,)"
@@ -57,7 +57,7 @@ def decision_boundary(
     (left, bottom), (right, top) = (low - room).tolist(), (high + room).tolist()
     across, up = np.linspace(left, right, _GRID), np.linspace(bottom, top, _GRID)
     everywhere = np.stack(np.meshgrid(across, up), axis=-1).reshape(-1, 2)
-    regions, said = (np.asarray(classify(where)) for where in (everywhere, x))
+    regions, said = (style.as_array(classify(where)) for where in (everywhere, x))
     if regions.shape != everywhere.shape[:1] or said.shape != truth.shape:
         raise ValueError(f"decision_boundary: the classifier made {said.shape} of points {x.shape}; it must make (N,)")
     style.check_finite("decision_boundary", classes=regions, **{"classes of the points": said})
@@ -88,7 +88,7 @@ def decision_boundary(
     if wrong.any():
         axes.plot(*x[wrong].T, "x", color=look.ink, markersize=12, mew=2, label="read wrongly")
     if line is not None:
-        weights, bias = np.asarray(line[0], float), float(line[1])
+        weights, bias = style.as_array(line[0], float), float(line[1])
         if weights.shape != (2,) or not weights.any() or not np.isfinite([*weights, bias]).all():
             raise ValueError(
                 f"decision_boundary: the line needs two weights that are not both 0, and finite numbers, got "
@@ -128,7 +128,7 @@ def hidden_map(
         ValueError: the shapes do not fit each other, activations are not finite, or there are fewer than two numbers
             an example.
     """
-    rows, truth = np.asarray(hidden, float), np.asarray(labels).astype(int)
+    rows, truth = style.as_array(hidden, float), style.as_array(labels).astype(int)
     if rows.ndim != 2 or truth.shape != rows.shape[:1]:
         raise ValueError(
             f"hidden_map: activations {rows.shape} and labels {truth.shape} do not fit; they must be (N, H) and (N,)"
@@ -174,7 +174,7 @@ def principal_components(rows: ArrayLike, count: int = 2) -> tuple[NDArray[np.fl
     Raises:
         ValueError: there are fewer rows or columns than directions, or numbers that are not finite.
     """
-    table = np.asarray(rows, float)
+    table = style.as_array(rows, float)
     if table.ndim != 2 or min(table.shape) < count:
         raise ValueError(f"principal_components: rows of shape {table.shape} do not have {count} directions")
     style.check_finite("principal_components", rows=table)

@@ -19,6 +19,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from chainrule.autograd import no_grad
 from chainrule.errors import UserError
 from chainrule.files import atomic_write
 
@@ -60,6 +61,12 @@ LIGHT = Look("#ffffff", "#e0e0e0", "#7a7a7a", "#222222", "#0072b2", "#d55e00", "
 DARK = Look("#15181d", "#343a42", "#8a9099", "#e8e8e8", "#8fd0f5", "#e69f00", "#b377a8", "gray", (1, 0.45))
 
 
+def as_array(values: Any, dtype: Any = None) -> NDArray[Any]:
+    """Numbers to draw, of Tensors too: nobody asks for their gradients here."""
+    with no_grad():
+        return np.asarray(values, dtype)
+
+
 def check_finite(function: str, **arrays: Any) -> None:
     """Refuse numbers that nothing true can be drawn of, instead of drawing something else.
 
@@ -67,7 +74,7 @@ def check_finite(function: str, **arrays: Any) -> None:
         ValueError: an array holds NaN or infinities; the message names the function and the array.
     """
     for name, values in arrays.items():
-        array = np.asarray(values)
+        array = as_array(values)
         if array.dtype.kind in "fc" and not np.isfinite(array).all():
             bad = int((~np.isfinite(array)).sum())
             raise ValueError(
