@@ -16,7 +16,12 @@ OLDEST := $(shell sed -n 's/^ *"\(numpy\|llvmlite\)>=\(.*\)",/\1==\2/p' pyprojec
 # What to measure and how: `make bench BENCH=--quick`, `make bench BENCH="W1 W3 growth"`; all of it otherwise.
 BENCH ?=
 
-.PHONY: train lessons docs test test-llvm test-oldest test-newest smoke conformance lint types format bench weights size operations clean help
+# How many random programs, interpreted and compiled, and from which seed on: `make fuzz N=20000 COMPILED=500 SEED=7`
+N ?= 3000
+COMPILED ?= 0
+SEED ?=
+
+.PHONY: train lessons docs test test-llvm test-oldest test-newest smoke conformance fuzz lint types format bench weights size operations clean help
 
 train: $(VENV)/.installed
 	$(BIN)/chainrule train
@@ -45,6 +50,9 @@ smoke: $(VENV)/.installed-test
 
 conformance: $(VENV)/.installed-torch
 	$(ONE_THREAD) $(BIN)/python -m tests.conformance
+
+fuzz: $(VENV)/.installed-torch
+	$(ONE_THREAD) $(BIN)/python -m tests.fuzz --programs $(N) --compiled $(COMPILED) $(if $(SEED),--seed $(SEED))
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
@@ -83,7 +91,7 @@ clean:
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
 
 help:
-	@echo "make train | lessons | docs | test | test-llvm | smoke | conformance | lint | format | bench | weights | size | operations | clean"
+	@echo "make train | lessons | docs | test | test-llvm | smoke | conformance | fuzz | lint | format | bench | weights | size | operations | clean"
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit("chainrule needs Python 3.11 or newer; set PYTHON=python3.11, say" if sys.version_info < (3, 11) else 0)'

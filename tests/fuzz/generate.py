@@ -1,0 +1,155 @@
+"""Programs as Hypothesis draws them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from hypothesis import strategies
+
+from .draft import Draft, UnfitError, floats
+from .program import Call, Line, Program, Variable
+from .statements import BETWEEN, BODY, SETUP, buffer, fresh, leaf, modules, optimizers, strided_array
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from hypothesis.strategies import SearchStrategy
+
+SMALL = (2, 3, 4, 3, 2, 3, 1, 1, 0)
+"""What dimensions measure where programs are interpreted."""
+LARGE = (3, 1, 4, 17, 33, 16)
+"""What they measure where programs are compiled, and loops become vector code."""
+KNOWN: dict[str, str] = {}
+"""Faults that are in the code: their letters, and what they are. Programs that can meet them are not drawn."""
+
+VALUES = {
+    "": ("0.5", "2.0", "-1.5", "3"),
+    "zero": ("0.0", "-0.0"),
+    "one": ("1", "True", "1.0"),
+    "C9": ("np.nan",),
+}
+"""What numbers are given as arguments, by kind. Those of one kind are equal and give different results."""
+
+
+CHOICES = 400
+"""So many bytes are enough for nearly every program."""
+
+
+def programs(sizes: Sequence[int] = SMALL, known: Collection[str] = KNOWN) -> SearchStrategy[Program]:
+    """Programs."""
+    return strategies.binary(min_size=CHOICES, max_size=CHOICES).map(lambda choices: program(choices, sizes, known))
+
+
+def program(choices: bytes, sizes: Sequence[int], known: Collection[str]) -> Program:
+    """The program that some choices make."""
+    d = Draft(choices, sizes, known)
+    dtype = d.choose(["float64", "float64", "float32"])
+    setup = _statements(d, SETUP, [2, 4, 6], [buffer, leaf])
+    arguments = _parameters(d)
+    quiet = d.quiet = d.chance(3)
+    body = _body(d)
+    returns = _returns(d)
+    d.home, d.quiet = "outside", False
+    calls = tuple(_call(d, arguments, body, n) for n in range(d.choose([1, 2, 3, 3])))
+    names = tuple(v.name for v in arguments)
+    return Program(dtype, setup, names, body, returns, quiet, calls)
+
+
+def _statements(d: Draft, table: list[Any], counts: Sequence[int], first: Sequence[Any] = ()) -> tuple[Line, ...]:
+    """So many statements of a table, and fewer where none fits; the first of some others."""
+    d.lines = []
+    if first:
+        _statement(d, first)
+    for _ in range(d.choose(counts)):
+        for _ in range(3):
+            if _statement(d, table):
+                break
+    return tuple(d.lines)
+
+
+def _statement(d: Draft, table: Sequence[Any]) -> bool:
+    """One statement of a table, if it fits."""
+    statement = d.choose(table)
+    d.kind = statement.__name__
+    lines, scope = list(d.lines), dict(d.scope)
+    try:
+        statement(d)
+    except UnfitError:
+        d.lines, d.scope = lines, scope
+        return False
+    return True
+
+
+def _parameters(d: Draft) -> list[Variable]:
+    """The function's parameters."""
+    d.home = "argument"
+    parameters = []
+    for _ in range(d.choose([1, 2, 0, 3])):
+        kind = d.choose(["f", "f", "n", "i"])
+        shape = d.shape() if kind == "f" else d.choose([(3,), (d.rows,)]) if kind == "i" else ()
+        pools = [pool for pool in VALUES if pool not in d.known]
+        details = (d.choose([*pools, *pools[:3]]),) if kind == "n" else ()
+        name = d.name({"f": "x", "n": "n", "i": "i"}[kind])
+        d.scope[name] = Variable(name, shape, kind, "argument", details=details)
+        parameters.append(d.scope[name])
+    d.home = "local"
+    return parameters
+
+
+def _body(d: Draft) -> tuple[Line, ...]:
+    lines = _statements(d, BODY, [2, 4, 6, 8, 10])
+    if any("backward()" in line.text for line in lines) and not d.chance(8):
+        d.kind, d.lines = "zero_grad", []
+        for v in d.scope.values():
+            if modules(v) or optimizers(v):
+                d.line(f"{v}.zero_grad()")
+            elif v.history == "leaf" and v.home == "outside":
+                d.line(f"{v}.grad = None")
+        lines = (*d.lines, *lines)
+    return lines
+
+
+def _returns(d: Draft) -> tuple[str, ...]:
+    """What the function returns, the latest first."""
+    tensors = [v for v in reversed(d.scope.values()) if v.kind in ("f", "f4", "b", "i", "j", "?")]
+    count = d.choose([1, 2, 3, 1, 2, 0]) if tensors else 0
+    return tuple(dict.fromkeys(d.choose(tensors).name for _ in range(count)))
+
+
+def _call(d: Draft, parameters: list[Variable], body: Sequence[Line], number: int) -> Call:
+    before = _statements(d, BETWEEN, [0, 1, 2, 3]) if number else ()
+    d.lines, d.kind = [], "argument"
+    recorded = any("backward()" in line.text or "cr.grad(" in line.text for line in body)
+    no_grad = not recorded and d.chance(4)
+    arguments: dict[str, str] = {}
+    for v in parameters:
+        arguments[v.name] = _argument(d, v, arguments, leaves=no_grad or d.chance(8))
+    return Call((*before, *d.lines), tuple(arguments.values()), no_grad)
+
+
+def _argument(d: Draft, v: Variable, earlier: dict[str, str], leaves: bool) -> str:
+    """The expression of an argument; what is new is given the parameter's name first.
+
+    Args:
+        d: the draft.
+        v: the parameter.
+        earlier: the arguments before it, one of which it may be.
+        leaves: whether it may be a tensor that requires gradients, which is refused where they are recorded.
+    """
+    if v.kind == "n":
+        return d.choose(VALUES[v.details[0]])
+    if v.kind == "i":
+        d.line(f"{v} = cr.from_numpy(np.asarray(np.random.default_rng({d.seed()}).integers(0, 3, {v.shape})))")
+        return v.name
+    if d.chance(2):
+        outside = [o for o in d.scope.values() if floats(o) and o.shape == v.shape and o.home == "outside"]
+        aliases = [o.name for o in outside if leaves or o.history != "leaf"]
+        aliases += [f"{o}.detach()" for o in outside if o.history]
+        aliases += [text for name, text in earlier.items() if floats(d.scope[name]) and d.scope[name].shape == v.shape]
+        if aliases:
+            return d.choose(aliases)
+    text, torch = fresh(d, v.shape), ""
+    if v.shape and d.chance(3):
+        text, torch, _ = strided_array(d, v.shape)
+    d.line(f"{v} = cr.from_numpy({text})", torch)
+    return v.name

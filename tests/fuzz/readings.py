@@ -1,0 +1,446 @@
+"""Eager chainrule's and the compiled reading of a program, what can be observed after each call, and the comparison.
+
+`check` runs a program in these two readings and in PyTorch's (`torch_reading`), and raises a `Failure` at the first
+difference. A refusal is no failure if nothing has been changed by it; it is counted by its kind.
+"""
+
+from __future__ import annotations
+
+import re
+import signal
+import warnings
+from collections import Counter
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+import chainrule
+from chainrule import nn, optim, random
+from chainrule.errors import CaptureError
+from chainrule.kernels import machine
+from chainrule.optim import lr_scheduler
+from chainrule.tensor import Tensor
+
+from .. import poison
+from ..jit import interpreter
+from .program import PREAMBLE, Program, text_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from .program import Line
+
+FILE = "<program>"
+TOLERANCE = {"float64": 1e-8, "float32": 2e-4}
+"""How far two readings may differ: by this share of the largest number in a tensor, or of 1 if that is larger."""
+SECONDS = 60
+"""A program that takes more of the processor's time hangs."""
+REPEATS = 2
+"""How often the last call is repeated with nothing changed in between; the last repetition should need no new program."""
+PATIENCE = 10
+"""If it does need one, so many more are made, in which there must be a warning."""
+
+
+class Failure(AssertionError):  # noqa: N818  # the readings disagree; their exceptions are errors
+    """A program that fails."""
+
+
+class CompiledDiffers(Failure):
+    """The compiled function gives something else than the eager one."""
+
+
+class TorchDiffers(Failure):
+    """Eager chainrule gives something else than PyTorch."""
+
+
+class RefusalChanges(Failure):
+    """A refused call has changed something."""
+
+
+class UnexpectedError(Failure):
+    """An exception that is no documented refusal, or one that the other reading does not raise."""
+
+
+class CompiledAgain(Failure):
+    """The same call is compiled anew each time, though nothing has changed, and there is no warning."""
+
+
+class HangError(Failure):
+    """A program does not come to an end."""
+
+
+@dataclass
+class Counts:
+    """How much has been run, and what has been refused.
+
+    Attributes:
+        programs, statements, calls: run by eager chainrule.
+        replays: calls that the compiled function has not refused.
+        torch: programs run by PyTorch, too.
+        kinds: in how many programs each kind of statement occurs.
+        refusals: by kind.
+    """
+
+    programs: int = 0
+    statements: int = 0
+    calls: int = 0
+    replays: int = 0
+    torch: int = 0
+    kinds: Counter[str] = field(default_factory=Counter)
+    refusals: Counter[str] = field(default_factory=Counter)
+
+    def add(self, other: Counts) -> None:
+        """Add another's counts."""
+        self.programs += other.programs
+        self.statements += other.statements
+        self.calls += other.calls
+        self.replays += other.replays
+        self.torch += other.torch
+        self.kinds.update(other.kinds)
+        self.refusals.update(other.refusals)
+
+
+@dataclass
+class Observation:
+    """What can be observed after a call.
+
+    Attributes:
+        outputs: what it returned, by name.
+        state: everything outside, by name.
+        refusal: the kind of the error that was raised instead, or "".
+    """
+
+    outputs: dict[str, Any]
+    state: dict[str, Any]
+    refusal: str = ""
+
+
+class Eager:
+    """A program in eager chainrule."""
+
+    library = "eager"
+    refusals: tuple[type[Exception], ...] = (ValueError, TypeError, IndexError, RuntimeError)
+
+    def __init__(self, program: Program, counts: Counts) -> None:
+        self.program, self.counts = program, counts
+        self.namespace = self.names()
+        exec(_code(program.helpers()), self.namespace)  # noqa: S102
+        self.predefined = set(self.namespace)
+
+    def run(self) -> list[Observation]:
+        """Make all calls, up to the first that is refused; what comes before a call may be refused, too."""
+        self.begin()
+        observations = []
+        for number in range(len(self.program.calls) + REPEATS):
+            try:
+                observations.append(self.call(number))
+            except Failure:
+                raise
+            except self.refusals as error:
+                observations.append(Observation({}, {}, self.kind(error)))
+                break
+        return observations
+
+    def begin(self) -> None:
+        """Make what is outside, and the function."""
+        random.manual_seed(0)
+        self.execute_beginning()
+
+    def call(self, number: int) -> Observation:
+        """Make one call."""
+        outputs = self.evaluate(self.function, self.prepare(number))
+        return Observation(self.flat(outputs), self.state())
+
+    # The parts of that
+
+    def names(self) -> dict[str, Any]:
+        """The libraries, by the names that programs use."""
+        namespace: dict[str, Any] = {}
+        exec(_code(PREAMBLE), namespace)  # noqa: S102
+        return namespace
+
+    def execute_beginning(self) -> None:
+        """Run the program's beginning."""
+        exec(_code(self.program.beginning(self.library == "torch") or ""), self.namespace)  # noqa: S102
+        self.function = self.namespace.pop("step")
+
+    def prepare(self, number: int) -> tuple[Any, ...]:
+        """Do what comes before a call; the call's arguments."""
+        call = self.program.calls[min(number, len(self.program.calls) - 1)]
+        self.no_grad = call.no_grad
+        if number < len(self.program.calls):
+            exec(_code(self.text(call.before)), self.namespace)  # noqa: S102
+        return tuple(eval(argument, self.namespace) for argument in call.arguments)  # noqa: S307
+
+    def text(self, lines: Sequence[Line]) -> str:
+        """Lines in this library's Python."""
+        return text_of(lines, self.library == "torch") or ""
+
+    def evaluate(self, function: Any, arguments: tuple[Any, ...]) -> Any:
+        """What a function returns."""
+        with self.namespace["cr"].set_grad_enabled(not self.no_grad):
+            return function(*arguments)
+
+    def kind(self, error: Exception) -> str:
+        """The kind of a refusal: its message without numbers, shapes and lines of code."""
+        text = re.sub(r"\(<program>:\d+\)|\([^()]*\.py:\d+\)", "", str(error).partition("\n")[0])
+        text = re.sub(r"\((\d+,? ?)*\)", "(…)", text)
+        text = re.sub(r"-?\b\d+(\.\d+)?\b", "#", text)
+        return f"{self.library}: {type(error).__name__}: {text.strip()[:110]}"
+
+    # What can be observed
+
+    def state(self) -> dict[str, Any]:
+        """Everything outside."""
+        state = {"default generator": self.default_generator().bit_generator.state["state"]}
+        for name, value in self.namespace.items():
+            if name not in self.predefined:
+                state.update(self.describe(name, value))
+        return state
+
+    def default_generator(self) -> np.random.Generator:
+        """The generator that draws if no other is named."""
+        return random.default_generator()
+
+    def flat(self, value: Any, name: str = "output") -> dict[str, Any]:
+        """A nest of outputs as copies of arrays, by name."""
+        if isinstance(value, (tuple, list)):
+            return {key: array for i, part in enumerate(value) for key, array in self.flat(part, f"{name} {i}").items()}
+        return {name: self.array(value)}
+
+    def array(self, value: Any) -> Any:
+        """A copy of a tensor's values."""
+        return value._data.copy() if isinstance(value, Tensor) else value
+
+    def describe(self, name: str, value: Any) -> dict[str, Any]:
+        """What can be observed of one thing outside."""
+        if isinstance(value, Tensor):
+            return self.describe_tensor(name, value)
+        if isinstance(value, np.ndarray):
+            return {name: value.copy()}
+        if isinstance(value, np.random.Generator):
+            return {name: value.bit_generator.state["state"]}
+        if isinstance(value, nn.Module):
+            return self.describe_module(name, value)
+        if isinstance(value, optim.Optimizer):
+            return self.describe_optimizer(name, value.state, value.param_groups)
+        if isinstance(value, lr_scheduler.LRScheduler):
+            return self.describe_schedule(name, value)
+        return {}
+
+    def describe_tensor(self, name: str, tensor: Any) -> dict[str, Any]:
+        """Values and gradient."""
+        grad = tensor.grad if tensor.is_leaf else None
+        return {
+            name: self.array(tensor),
+            f"{name}.requires_grad": tensor.requires_grad,
+            f"{name}.grad": None if grad is None else self.array(grad),
+        }
+
+    def describe_module(self, name: str, module: Any) -> dict[str, Any]:
+        """Modes, buffers and parameters."""
+        state = {f"{name}.{path}.training": part.training for path, part in module.named_modules()}
+        for path, tensor in (*module.named_buffers(), *module.named_parameters()):
+            state |= self.describe_tensor(f"{name}.{path}", tensor)
+        return state
+
+    def describe_optimizer(self, name: str, state: dict[int, Any], groups: list[dict[str, Any]]) -> dict[str, Any]:
+        """What it remembers of each parameter, and its groups' options."""
+        entries = {
+            f"{name}.state[{position}].{key}": self.array(np.asarray(entry) if np.isscalar(entry) else entry).copy()
+            for position, remembered in state.items()
+            for key, entry in remembered.items()
+            if entry is not None
+        }
+        for i, group in enumerate(groups):
+            entries |= {f"{name}.group {i}.{key}": option for key, option in group.items() if key != "params"}
+        return entries
+
+    def describe_schedule(self, name: str, schedule: Any) -> dict[str, Any]:
+        """Where it stands."""
+        return {f"{name}.rates": np.array(schedule.get_last_lr()), f"{name}.last_epoch": schedule.last_epoch}
+
+
+class Compiled(Eager):
+    """A program whose function is compiled by `chainrule.jit`."""
+
+    library = "jit"
+
+    def begin(self) -> None:
+        super().begin()
+        self.function = chainrule.jit(self.function)
+        self.earlier: list[tuple[Any, dict[str, Any]]] = []  # outputs of earlier calls, and their values then
+        self.traces, trace = 0, self.function._traced
+
+        def counted(*arguments: Any) -> Any:
+            self.traces += 1
+            return trace(*arguments)
+
+        self.function._traced = counted
+
+    def call(self, number: int) -> Observation:
+        """Make one call. One that is refused must have changed nothing; the eager function makes up for it."""
+        arguments = self.prepare(number)
+        before, traces = self.state(), self.traces
+        try:
+            outputs = self.evaluate(self.function, arguments)
+        except CaptureError as error:
+            kind = self.kind(error)
+            self.counts.refusals[kind] += 1
+            compare(before, self.state(), f"call {number + 1} was refused ({kind}), but", RefusalChanges)
+            outputs = self.evaluate(self.function.function, arguments)
+            return Observation(self.flat(outputs), self.state())
+        self.counts.replays += 1
+        for earlier, values in self.earlier:
+            where = f"call {number + 1} changes what an earlier call returned:"
+            compare(values, self.flat(earlier), where, CompiledDiffers)
+        observation = Observation(self.flat(outputs), self.state())
+        self.earlier.append((outputs, observation.outputs))
+        if self.traces > traces and number == len(self.program.calls) + REPEATS - 1:
+            self.repeat(arguments)
+        return observation
+
+    def repeat(self, arguments: tuple[Any, ...]) -> None:
+        """Make the same call until it is not compiled again, or there is a warning that it always will be."""
+        for _ in range(PATIENCE):
+            traces = self.traces
+            try:
+                self.evaluate(self.function, arguments)
+            except RuntimeWarning:  # as which it is raised here
+                return
+            if self.traces == traces:
+                return
+        raise CompiledAgain(f"the same call, repeated {PATIENCE} times with nothing changed, is compiled each time")
+
+
+# The comparison
+
+
+def check(program: Program, counts: Counts, torch: bool = True) -> None:
+    """Run a program in all readings, and compare.
+
+    Raises:
+        Failure: a difference, an exception that is no refusal, or a hang.
+    """
+    counts.programs += 1
+    counts.statements += program.statements
+    counts.kinds.update({line.kind for line in program.lines()})
+    tolerance = TOLERANCE[program.dtype]
+    with time_limit(SECONDS), _errors_are_failures():
+        eager = Eager(program, counts).run()
+        compiled = Compiled(program, counts).run()
+    counts.calls += len(eager)
+    if eager[-1].refusal:
+        counts.refusals[eager[-1].refusal] += 1
+    for number, (expected, actual) in enumerate(zip(eager, compiled, strict=False), 1):
+        where = f"compiled, after call {number}:"
+        if (
+            expected.refusal
+        ):  # what was done before an eager error stays done; a compiled function may have done nothing
+            if not actual.refusal:
+                raise CompiledDiffers(f"{where} no error, but eager: {expected.refusal}")
+            if _error_type(actual) != _error_type(expected):
+                raise UnexpectedError(f"{where} {actual.refusal}, but eager: {expected.refusal}")
+            break
+        if actual.refusal:
+            raise UnexpectedError(f"{where} {actual.refusal}")
+        compare(expected.outputs, actual.outputs, where, CompiledDiffers, tolerance)
+        compare(expected.state, actual.state, where, CompiledDiffers, tolerance)
+    if torch:
+        from . import torch_reading  # here, for PyTorch is not always installed
+
+        with time_limit(SECONDS):
+            torch_reading.check(program, eager, counts, tolerance)
+
+
+def _error_type(observation: Observation) -> str:
+    return observation.refusal.split(": ")[1]
+
+
+def compare(
+    expected: dict[str, Any], actual: dict[str, Any], where: str, failure: type[Failure], tolerance: float = 0
+) -> None:
+    """Raise the failure at the first difference."""
+    for name in (*expected, *actual):
+        if name not in actual:
+            raise failure(f"{where} {name} is missing")
+        if name not in expected:
+            raise failure(f"{where} {name} is there, {shown(actual[name])}")
+        if not same(expected[name], actual[name], tolerance):
+            raise failure(f"{where} {name} is {shown(actual[name])}, not {shown(expected[name])}")
+
+
+def same(expected: Any, actual: Any, tolerance: float) -> bool:
+    """Whether two values are equal in shape and type, and their numbers to within the tolerance."""
+    if not isinstance(expected, np.ndarray):
+        return type(expected) is type(actual) and (expected == actual or (expected != expected and actual != actual))
+    if not isinstance(actual, np.ndarray) or (expected.shape, expected.dtype) != (actual.shape, actual.dtype):
+        return False
+    if expected.dtype.names:
+        return all(same(expected[name], actual[name], tolerance) for name in expected.dtype.names)
+    if expected.dtype.kind != "f" or not tolerance:
+        return bool(np.array_equal(expected, actual, equal_nan=expected.dtype.kind == "f"))
+    finite = np.isfinite(expected)
+    if not np.array_equal(expected[~finite], actual[~finite], equal_nan=True) or not np.isfinite(actual[finite]).all():
+        return False
+    if expected.dtype == np.float32:  # there are some in programs of float64, too
+        tolerance = TOLERANCE["float32"]
+    largest = max(1.0, np.abs(expected[finite]).max(initial=0.0))
+    return bool((np.abs(expected[finite] - actual[finite]) <= tolerance * largest).all())
+
+
+def shown(value: Any) -> str:
+    """A value in a line."""
+    if not isinstance(value, np.ndarray):
+        return repr(value)
+    text = np.array2string(value, precision=4, separator=", ", threshold=20).replace("\n", "")
+    return f"{value.dtype} {value.shape} {text}"
+
+
+# What surrounds a run
+
+
+@contextmanager
+def environment(compiled: bool = False) -> Iterator[None]:
+    """Memory is poisoned; unless asked to be compiled, programs' loops are run by Python itself."""
+    with pytest.MonkeyPatch.context() as patch:
+        poison.install(patch)
+        if not compiled:
+            patch.setattr(machine, "address_of", interpreter.address_of)
+        yield
+
+
+@contextmanager
+def _errors_are_failures() -> Iterator[None]:
+    """Make failures of warnings, and of errors that are no refusals."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            yield
+    except (Failure, NameError):  # a missing name is the fault of whoever wrote the program
+        raise
+    except Exception as error:
+        raise UnexpectedError(f"{type(error).__name__}: {error}") from error
+
+
+@contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """Raise HangError after so many seconds of the processor's time; those of the clock are pytest's own limit."""
+
+    def stop(*_: Any) -> None:
+        raise HangError(f"it has not ended after {seconds} seconds")
+
+    before = signal.signal(signal.SIGVTALRM, stop)
+    signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)
+
+
+def _code(text: str) -> Any:
+    return compile(text, FILE, "exec")

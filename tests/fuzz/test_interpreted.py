@@ -1,0 +1,24 @@
+"""Random programs, whose compiled loops are run by Python itself."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import pytest
+
+from .readings import Counts
+from .search import search
+
+PROGRAMS, PARTS = 3000, 12
+TORCH = importlib.util.find_spec("torch") is not None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", range(PARTS))
+def test_all_readings_agree(part):
+    counts = Counts()
+    counterexample = search(PROGRAMS // PARTS, seed=part, counts=counts, torch=TORCH)
+    if counterexample is not None:
+        pytest.fail(f"\n{counterexample}", pytrace=False)
+    assert counts.programs == PROGRAMS // PARTS
+    assert counts.replays > counts.calls / 2  # what is refused has not been tested

@@ -1,0 +1,170 @@
+"""PyTorch's reading of a program: the same text, with PyTorch under the names that chainrule has there.
+
+What differs on purpose is made up for here: draws come from NumPy's generators, and arrays that PyTorch cannot share
+are copied.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from .program import PREAMBLE, Program
+from .readings import Counts, Eager, Observation, TorchDiffers, compare, same, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+torch.set_num_threads(1)
+
+DTYPES = {
+    np.dtype(np.float32): torch.float32,
+    np.dtype(np.float64): torch.float64,
+    np.dtype(np.int64): torch.int64,
+    np.dtype(np.bool_): torch.bool,
+}
+
+
+class Library:
+    """PyTorch's names, some of them replaced."""
+
+    def __init__(self, library: Any, **replaced: Any) -> None:
+        self.__dict__.update(replaced)
+        self._library = library
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._library, name)
+
+
+class Torch(Eager):
+    """A program in PyTorch. Whatever PyTorch refuses ends it."""
+
+    library = "torch"
+    refusals = (Exception,)
+
+    def names(self) -> dict[str, Any]:
+        namespace: dict[str, Any] = {}
+        exec(PREAMBLE.partition("import chainrule")[0], namespace)  # noqa: S102
+        draws = {name: self.drawn(method) for name, method in (("rand", "random"), ("randn", "standard_normal"))}
+        made = {name: typed(getattr(torch, name)) for name in ("zeros", "ones", "full")}
+        namespace["cr"] = Library(
+            torch, from_numpy=from_numpy, tensor=tensor, grad=torch.autograd.grad, manual_seed=self.manual_seed,
+            **draws, **made,
+        )  # fmt: skip
+        reading = self
+
+        class Dropout(torch.nn.Module):
+            def __init__(self, p: float = 0.5) -> None:
+                super().__init__()
+                self.p = p
+
+            def forward(self, x: torch.Tensor) -> torch.Tensor:
+                return reading.dropout(x, self.p, self.training)
+
+        namespace["nn"] = Library(torch.nn, Dropout=Dropout)
+        namespace["F"] = Library(torch.nn.functional, dropout=self.dropout)
+        namespace["optim"] = torch.optim
+        return namespace
+
+    def begin(self) -> None:
+        self.manual_seed(0)
+        self.execute_beginning()
+
+    # Draws
+
+    def manual_seed(self, seed: int) -> None:
+        """Start this reading's default generator anew."""
+        self.generator = np.random.default_rng(seed)
+
+    def default_generator(self) -> np.random.Generator:
+        return self.generator
+
+    def drawn(self, method: str) -> Callable[..., torch.Tensor]:
+        """A function that draws by a generator's method."""
+
+        def draw(*shape: int, generator: Any = None) -> torch.Tensor:
+            return torch.from_numpy(np.asarray(getattr(generator or self.generator, method)(size=shape))).float()
+
+        return draw
+
+    def dropout(self, x: torch.Tensor, p: float, training: bool) -> torch.Tensor:
+        """Dropout by a draw of NumPy's."""
+        if not training or p == 0:
+            return x
+        mask = self.generator.random(size=tuple(x.shape), dtype=np.float32) >= p
+        return x * (torch.from_numpy(np.asarray(mask)).to(x.dtype) / (1 - p if p < 1 else 1))
+
+    # What can be observed
+
+    def array(self, value: Any) -> Any:
+        return value.detach().numpy().copy() if isinstance(value, torch.Tensor) else value
+
+    def describe(self, name: str, value: Any) -> dict[str, Any]:
+        if isinstance(value, torch.Tensor):
+            return self.describe_tensor(name, value)
+        if isinstance(value, np.ndarray):
+            return {}  # a tensor on it may be a copy here
+        if isinstance(value, torch.nn.Module):
+            return self.describe_module(name, value)
+        if isinstance(value, torch.optim.Optimizer):
+            return self.describe_optimizer(name, value.state_dict()["state"], value.param_groups)
+        if isinstance(value, torch.optim.lr_scheduler.LRScheduler):
+            return self.describe_schedule(name, value)
+        return super().describe(name, value)
+
+
+def from_numpy(array: np.ndarray) -> torch.Tensor:
+    """A tensor on the array's memory, or, where PyTorch cannot share that, on a copy."""
+    shareable = array.flags.writeable and all(stride > 0 and not stride % array.itemsize for stride in array.strides)
+    return torch.from_numpy(array if shareable else array.copy())
+
+
+def tensor(data: Any, requires_grad: bool = False) -> torch.Tensor:
+    """A tensor on a copy."""
+    return torch.tensor(data, requires_grad=requires_grad)
+
+
+def typed(function: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+    """A function that takes a NumPy type."""
+
+    def call(*arguments: Any, dtype: Any = None) -> torch.Tensor:
+        return function(*arguments, dtype=None if dtype is None else DTYPES[np.dtype(dtype)])
+
+    return call
+
+
+def check(program: Program, eager: list[Observation], counts: Counts, tolerance: float) -> None:
+    """Compare what eager chainrule gave with what PyTorch gives, where the program translates.
+
+    Raises:
+        TorchDiffers: a difference.
+    """
+    if any(line.text_for(torch=True) is None for line in program.lines()):
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        observations = Torch(program, counts).run()
+    counts.torch += 1
+    for number, (actual, expected) in enumerate(zip(eager, observations, strict=False), 1):
+        if actual.refusal:
+            return
+        if expected.refusal:
+            counts.refusals[expected.refusal] += 1
+            return
+        where = f"eager, after call {number} (and not as in PyTorch):"
+        compare(expected.outputs, actual.outputs, where, TorchDiffers, tolerance)
+        for name, value in expected.state.items():
+            if not _same_state(name, value, actual.state, tolerance):
+                raise TorchDiffers(f"{where} {name} is {shown(actual.state.get(name))}, not {shown(value)}")
+
+
+def _same_state(name: str, expected: Any, state: dict[str, Any], tolerance: float) -> bool:
+    """Whether eager chainrule's state has an entry of PyTorch's."""
+    if ".group " in name:  # PyTorch has more options, of how to run, and integers where we have floats
+        return name not in state or expected == state[name] or same(expected, state[name], 0)
+    if name.endswith(".step"):  # which PyTorch counts in float32
+        return int(expected) == int(state[name])
+    return name in state and same(expected, state[name], tolerance)
