@@ -138,7 +138,10 @@ def load_with_note(path: str | os.PathLike[str], *, ours: bool = False) -> tuple
             raise RunError(
                 f"{path}: does not fit its checksum: it is damaged, or another program has changed it; take a copy"
             )
-    elif note is not None or (ours and "format" not in metadata):  # other programs name a format
+    elif ours and metadata and "format" not in metadata and not (note or "").startswith('{"'):
+        # other programs name a format; older checkpoints have a note in JSON, older weights have none
+        raise RunError(f"{path}: has no checksum where it should be: it is damaged; take a copy")
+    elif note is not None or (ours and not metadata):
         warnings.warn(
             f"{path}: has no checksum, as files of older versions: damage would not be noticed",
             ChecksumWarning,

@@ -414,6 +414,17 @@ def test_states_within_an_epoch_are_kept_too(begin, go_on):
     assert kept(made) == [("epoch", 1), ("step", 7), ("step", 8)]
 
 
+def test_what_a_kill_left_of_a_kept_state_is_removed(begin, go_on, digits):
+    """The last state was saved, and the kept one was being written: its name does not come again."""
+    made = begin(epochs=2, keep=2)
+    go_on(made, KillAt(8), saving=0.0)
+    left = [made.checkpoint_file.parent / ".step-7.safetensors.0123abcd.tmp", made.folder / ".curves.png.01234567.tmp"]
+    for file in left:
+        file.write_bytes(b"half")
+    go_on(made)
+    assert not any(file.exists() for file in left)
+
+
 def test_the_number_to_keep_may_change(begin, go_on, digits):
     made = begin(epochs=2)
     go_on(made)

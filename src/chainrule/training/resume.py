@@ -17,6 +17,7 @@ import numpy as np
 
 from chainrule import weights
 from chainrule.errors import RunError
+from chainrule.files import remove_leftovers
 from chainrule.models import Recipe
 from chainrule.training import checkpoint
 from chainrule.training.callbacks import AsBegun, BestModel, best_epoch
@@ -59,6 +60,8 @@ def resume(run: Run, trainer: Trainer) -> None:
     Raises:
         RunError: its checkpoint is missing or damaged, or does not fit.
     """
+    for folder in (run.folder, run.checkpoint_file.parent):
+        remove_leftovers(folder)  # of names that are not written again, such as that of an earlier state
     if not run.checkpoint_file.exists() and not run.history:
         return  # it was stopped before its first step, and begins at the beginning
     state = checkpoint.load(run.checkpoint_file)
