@@ -15,6 +15,7 @@ from chainrule import weights
 from chainrule.data import ImageData
 from chainrule.errors import DataError, RunError, UserError
 from chainrule.training import checkpoint, experiment, run
+from chainrule.training.reopen import reopen
 from chainrule.training.resume import VersionWarning, resume
 
 
@@ -221,6 +222,26 @@ def test_a_run_of_earlier_versions_is_resumed_to_the_same_bits(begin, digits, st
         best = {key: tensor.numpy().tobytes() for key, tensor in weights.load(made.weights_file, ours=True).items()}
         outcomes.append((best, [row["train_loss"] for row in made.history]))
     assert outcomes[0] == outcomes[1]
+
+
+@pytest.mark.filterwarnings("ignore::chainrule.weights.ChecksumWarning")
+def test_a_run_of_earlier_versions_may_be_changed(begin, digits):
+    made = begin(model="network")
+    as_before(made)
+    changed = reopen(run.Run(made.folder), digits, {"epochs": 3, "lr": 1.0})
+    trainer = experiment.prepare(changed, digits)
+    resume(changed, trainer)
+    assert len(trainer.fit(3)) == 3
+    assert trainer.optimizer.param_groups[0]["lr"] == 1.0
+
+
+@pytest.mark.parametrize("best", [3, [], {"1.weight": "text"}, {"1.weight": [1, None]}], ids=str)
+def test_best_weights_of_an_earlier_state_that_are_none(begin, digits, best):
+    made = begin()
+    state = checkpoint.load(made.checkpoint_file)
+    checkpoint.save({**state, "best": best}, made.checkpoint_file)
+    with pytest.raises(RunError, match=f"{made.checkpoint_file}: .*best"):
+        resume(made, experiment.prepare(made, digits))
 
 
 # What else the same bits depend on

@@ -207,7 +207,7 @@ def _introduce(run: Run, trainer: Trainer, data: ImageData) -> None:
         but = f", but not in the last {f'{last} epochs' if last > 1 else 'epoch'}" if last else ""
         say(f"each image is changed a little every time ({ways}){but}")
     for change in run.changes:
-        say(_told(change))
+        say(_describe(change))
     if trainer.epoch >= recipe["epochs"]:
         say(f"all {recipe['epochs']} epochs are done; here is their result again")
     elif trainer.epoch or trainer.step:
@@ -215,7 +215,7 @@ def _introduce(run: Run, trainer: Trainer, data: ImageData) -> None:
     say()
 
 
-def _told(change: dict[str, Any]) -> str:
+def _describe(change: dict[str, Any]) -> str:
     """A line about what was changed on the way."""
     where = f"epoch {change['epoch'] + 1}, step {change['step'] + 1}"
     settings = ", ".join(f"{name} {values[1]} instead of {values[0]}" for name, values in change["settings"].items())

@@ -229,7 +229,10 @@ def _restore_best(run: Run, best: Any) -> None:
     """Write the weights that were the best ones at an earlier state, or remove those of later ones."""
     check_form(best, dict, str(run.checkpoint_file), "best")
     if best:
-        weights.save(best, run.weights_file)
+        try:
+            weights.save(best, run.weights_file)
+        except (TypeError, ValueError) as error:
+            raise RunError(f"{run.checkpoint_file}: its best weights are none: {error}") from None
     else:
         run.weights_file.unlink(missing_ok=True)
 
