@@ -35,6 +35,12 @@ def shortened(text: str, most: int = 200) -> str:
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
+def read_only(shape: tuple[int, ...]) -> ValueError:
+    """The error for a change in place of memory that may not be written into."""
+    why = "it is read-only, as a tensor that shows an element several times, or NumPy's own memory can be"
+    return ValueError(f"a tensor of shape {shape} cannot be changed in place: {why}; change a clone()")
+
+
 class UserError(Exception):
     """A mistake outside the library, told in one sentence that names the thing and the way to mend it."""
 

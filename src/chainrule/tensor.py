@@ -19,7 +19,7 @@ from chainrule import ops
 from chainrule.autograd import tape, views
 from chainrule.autograd.hooks import Handle
 from chainrule.autograd.mode import mode
-from chainrule.errors import LostTensorError
+from chainrule.errors import LostTensorError, read_only
 from chainrule.ops.dtypes import DEFAULT, promote, storable
 from chainrule.ops.operation import Operation
 
@@ -421,13 +421,9 @@ class Tensor:
             self._check_changeable(root)
             views.change(self, lambda: self._replacement(new()))  # the old array stays for operations that used it
             return self
-        if mode.trace is not None and views.has_untraced(self):
-            what = "a change in place of memory of which x[i], i being a tensor, shows a part: take x[i].clone()"
-            raise mode.trace.refused(f"{what}, or assign x[i] = ...")
         array = _values(self)
-        if type(array) is _ndarray and not array.flags.writeable:
-            why = "it is read-only, as a tensor that shows an element several times, or NumPy's own memory can be"
-            raise ValueError(f"a tensor of shape {self.shape} cannot be changed in place: {why}; change a clone()")
+        if not (array if type(array) is _ndarray else array.memory).flags.writeable:
+            raise read_only(self.shape)
         with np.errstate(all="ignore"):
             write(array)
         self._version[0] += 1

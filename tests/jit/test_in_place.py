@@ -91,20 +91,38 @@ def test_of_what_a_tensor_of_one_number_picks():
         for one, other in zip(*results, strict=True):
             np.testing.assert_allclose(other.numpy(), one.numpy(), rtol=1e-12)
 
-    def part_first(x, i):
-        part = x[i]
-        part.add_(1)
-        return x * 1
 
-    def whole_first(x, i):
+@pytest.mark.parametrize("part", [
+    lambda y, i: y[i], lambda y, i: y[:, i], lambda y, i: y[i, 1:], lambda y, i: y[1:][i - 1], lambda y, i: y.T[1:][:, i],
+    lambda y, i: y[i][i - 1], lambda y, i: y.reshape(-1)[i], lambda y, i: y[..., i].T, lambda y, i: y[None, i][0],
+], ids=range(9))  # fmt: skip
+def test_of_what_a_tensor_of_one_number_shows(part):
+    """x[i] is a view like x[2], whatever i is at each call."""
+    table = numbers((3, 3), 0)
+
+    def function(table, x, i):
         y = x * 1
-        part = y[i]
-        y.add_(1)
-        return part * 1
+        for whole in (table, y):
+            seen = part(whole, i)
+            seen.add_(1)
+            whole.mul_(2)
+            seen[...] = seen * seen
+            whole[i] = whole[i - 1]
+            whole[i - 1, i] *= seen.sum()
+            seen.sub_(whole.sum())
+        return y * 1, part(y, i) * 1, seen * 1
 
-    for function in (part_first, whole_first):
-        with pytest.raises(CaptureError, match=r"x\[i\], i being a tensor, shows a part: take x\[i\].clone"):
-            jit(function)(numbers((3, 2), 0), chainrule.tensor(1))
+    other = numbers((3, 3), 0)
+    compiled = jit(lambda x, i: function(other, x, i))
+    for seed in (1, 2, 1, 2):
+        x, i = numbers((3, 3), seed), chainrule.tensor(seed)
+        results = [*function(table, x, i), table], [*compiled(x, i), other]
+        for one, two in zip(*results, strict=True):
+            np.testing.assert_allclose(two.numpy(), one.numpy(), rtol=1e-10)
+    before = other.numpy().copy()
+    with pytest.raises(IndexError, match="out of bounds"):
+        compiled(x, chainrule.tensor(9))
+    np.testing.assert_array_equal(other.numpy(), before)
 
 
 def test_of_an_argument():

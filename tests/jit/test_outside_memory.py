@@ -368,6 +368,53 @@ def nothing_but_copies(lib, new):
     return step, [a, b, c]
 
 
+def one_number_everywhere(lib, new):
+    """What is repeated is not what may be written into."""
+    m, number = new(3, 4), new(1)
+
+    def step(x):
+        m.copy_(number * x[0])
+        flat, rows = m.T.reshape(-1), m.clone()
+        flat.mul_(2)
+        m.T[1].copy_(x)
+        rows[0] = m[1]
+        return flat, rows
+
+    return step, [m]
+
+
+def a_view_of_columns_first(lib, new):
+    """Its elements are one after the other in memory; a change of a few lays the rest out anew."""
+    m = new(4, 3).T
+
+    def step(x):
+        flat = m.T.reshape(-1)
+        m[1, 1:] = x
+        first = flat * 1
+        flat[::5] = x
+        m.copy_(m.T.T * 2)
+        return first, flat * 1
+
+    return step, [m]
+
+
+def memory_keeps_its_order(lib, new):
+    """Whether a reshape is a view or a copy depends on the order in memory, which a change in place does not touch."""
+    m, other, plain = new(4, 3).T, new(3, 4), new(3, 4)
+
+    def step(x):
+        m.copy_(other)
+        plain.copy_(other.T.clone().T)
+        y, z = m * 2, plain * 2
+        copied, viewed = y.reshape(-1), z.reshape(-1)
+        copied.add_(x[0])
+        viewed.add_(x[1])
+        other.mul_(x[2])
+        return y, z
+
+    return step, [m, other, plain]
+
+
 def a_flipped_copy(lib, new):
     a = new(4)
 
@@ -388,7 +435,8 @@ PROGRAMS = [
     views_of_what_the_function_made, a_view_of_memory_in_another_order, outputs_that_are_memory_outside,
     gradients_that_are_memory_outside, several_changes_of_one_tensor, a_change_that_is_undone,
     sums_and_products_read_before_a_change, optimizer_state_seen_from_outside, averages_of_averages, one_number,
-    nothing_but_copies, a_flipped_copy,
+    nothing_but_copies, one_number_everywhere, a_view_of_columns_first, memory_keeps_its_order,
+    a_flipped_copy,
 ]  # fmt: skip
 
 
@@ -473,15 +521,19 @@ def test_graphs_from_before_hear_of_changes(interpreted):
 def test_changes_that_eager_code_refuses(interpreted):
     count, row = chainrule.zeros(3, dtype=np.int64), chainrule.zeros(3)
     wrong = [
-        (lambda x: count.add_(0.5), TypeError, "Cannot cast"),
-        (lambda x: count[0].mul_(x[0]), TypeError, "Cannot cast"),
-        (lambda x: row.add_(x.unsqueeze(1)), ValueError, "operand"),
-        (lambda x: row.copy_(x[:2]), ValueError, "does not fit into shape"),
+        (lambda x: count.add_(0.5), TypeError),
+        (lambda x: count[0].mul_(x[0]), TypeError),
+        (lambda x: row.add_(x.unsqueeze(1)), ValueError),
+        (lambda x: row[0].sub_(x[:1]), ValueError),
+        (lambda x: row.copy_(x[:2]), ValueError),
     ]
-    for change, kind, message in wrong:
+    for change, kind in wrong:
+        messages = []
         for run in (change, jit(change)):
-            with pytest.raises(kind, match=message):
+            with pytest.raises(kind) as error:
                 run(chainrule.ones(3))
+            messages.append(str(error.value))
+        assert messages[0] == messages[1]
         assert count.tolist() == row.tolist() == [0, 0, 0]
     jit(lambda x: count.copy_(x * 2.7))(chainrule.ones(3))  # which cuts off, as NumPy's assignment does
     assert count.tolist() == [2, 2, 2]

@@ -308,6 +308,38 @@ def test_nothing_to_do(interpreted):
         assert returned.tolist() == [number, number]
 
 
+@pytest.mark.parametrize("compiler", ["interpreted", "compiled"])
+def test_an_empty_result_is_not_written(compiler, request):
+    """It has no memory: where it would lie, another array may begin."""
+    if compiler == "interpreted":
+        request.getfixturevalue("interpreted")
+    w = chainrule.ones(0, 1, dtype=np.float64, requires_grad=True)
+    v = chainrule.ones(2, dtype=np.float64, requires_grad=True)
+
+    @jit
+    def step(x):
+        w.grad = v.grad = None
+        low = chainrule.minimum(w, v * x)  # (0, 2)
+        (low.sum() + (v * v).sum()).backward()
+        return low.sum(1), low.sum(0), low.sum(1, keepdim=True), (low + 1).amax(1), low.sum()
+
+    x = chainrule.from_numpy(np.array([2.0, 3.0]))
+    step(x)
+    ((replay,),) = step.programs.values()
+    program = replay.program
+    canary = np.full(8, 7.25)
+    for value in program.bases:
+        if not value.size:
+            program.table[program.entries[id(value)]] = canary.ctypes.data
+    for _ in range(2):
+        program.run([x.numpy()])
+        assert canary.tolist() == [7.25] * 8
+    empty, total, kept, largest, number = step(x)
+    assert [t.shape for t in (empty, kept, largest)] == [(0,), (0, 1), (0,)]
+    assert (total.tolist(), number.item()) == ([0, 0], 0)
+    assert (v.grad.tolist(), w.grad.shape) == ([2, 2], (0, 1))
+
+
 def test_arguments_of_other_kinds_make_other_programs(interpreted):
     compiled = jit(lambda x, scale, flag=False: x * scale if flag else x + scale)
     for number in (1, 5, 6):

@@ -20,7 +20,7 @@ import numpy as np
 
 from chainrule.autograd import tape
 from chainrule.autograd.mode import mode, no_grad
-from chainrule.ops.indexing import diagonal_index, getitem, is_basic, is_basic_with_tensors, main_diagonal, replace
+from chainrule.ops.indexing import diagonal_index, getitem, is_basic, main_diagonal, replace
 from chainrule.ops.shape import broadcast_to, permute, reshape
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def track(out: Tensor, source: Tensor, array: Any, operation: Operation, options
     if mode.trace is None:
         seen = out._data.base is not None and _seen_in(out._data, array, operation, options)
     else:
-        seen = out._data.base is not None or (operation is getitem and is_basic_with_tensors(options["index"]))
+        seen = out._data.base is not None
     if not seen:
         return
     view = source._view
@@ -169,12 +169,6 @@ def shows(view: Tensor, source: Tensor, index: Any) -> bool:
     own_root, (*before, (operation, options)) = view._view
     same = own_root is root and len(before) == len(steps) and all(map(is_, before, steps))
     return same and operation is getitem and bool(options["index"] == index)
-
-
-def has_untraced(tensor: Tensor) -> bool:
-    """Whether a traced function has taken x[i] of this memory with a tensor i: a view whose array is a copy."""
-    sharers = tensor._sharers
-    return sharers is not None and any(x._view is not None and x._data.base is None for x in sharers.alive())
 
 
 def leave(tensor: Tensor) -> None:

@@ -25,8 +25,10 @@ from chainrule.jit.settings import Number, Settings, UnsettledError
 from chainrule.lower.graph import (
     SOURCES,
     Value,
+    axes_in_order,
     base_of,
     byte_bounds,
+    copy_in_order,
     elements_overlap,
     lies_evenly,
     share_memory,
@@ -34,6 +36,7 @@ from chainrule.lower.graph import (
 from chainrule.lower.recorder import Recorder, own_copy
 from chainrule.lower.tracer import Tracer, Untraceable
 from chainrule.ops.dtypes import promote
+from chainrule.ops.indexing import getitem, is_basic_with_tensors
 from chainrule.random import default_generator
 from chainrule.tensor import Tensor, explained
 
@@ -175,11 +178,25 @@ class Trace(Recorder):
         example = np.asarray(number.value)
         return self.made("elementwise", "cast", ((number, self.host.slot(number)),), example, type=example.dtype)
 
-    def assign(self, out: Any, result: Any, what: str = "assignment destination") -> Any:
+    def viewed_at(self, x: Tracer, index: Any, value: Value) -> Tracer:
+        """The view x[index], with whole numbers in the index that are not known yet; `value` is what it has now."""
+        parts = index if isinstance(index, tuple) else (index,)
+        positions = tuple([part for part in parts if isinstance(part, Tracer)])
+        before, count = x.view_of, len(x.positions)
+
+        def pick(array: Any, *numbers: Any) -> Any:
+            given = iter(numbers[count:])
+            at = [int(next(given)) if isinstance(part, Tracer) else part for part in parts]
+            seen = array if x.base is None else before(array, *numbers[:count])
+            return seen[(*at, ...) if ... not in at else tuple(at)]
+
+        return Tracer(self, value, x if x.base is None else x.base, pick, (*x.positions, *positions))
+
+    def assign(self, out: Any, result: Any) -> Any:
         """Let `out` stand for the result from now on: a change in place.
 
         Raises:
-            ValueError: `out` is read-only, as NumPy says of `what`; or the result does not fit.
+            ValueError: `out` is read-only, or the result does not fit.
         """
         if not isinstance(out, Tracer):
             raise Untraceable("a change in place of an array from outside")
@@ -187,7 +204,7 @@ class Trace(Recorder):
         if id(base) in self.arguments:
             raise Untraceable("a change in place of an argument")
         if not out.memory.flags.writeable:
-            raise ValueError(f"{what} is read-only")
+            raise ValueError("assignment destination is read-only")  # as NumPy says
         if elements_overlap(base.memory):
             raise Untraceable("a change in place of memory in which elements overlap")
         result = self.named(result)
@@ -195,10 +212,15 @@ class Trace(Recorder):
             result = self.viewed(result, lambda array: np.broadcast_to(array, out.shape))
         if result.dtype != out.dtype:
             result = self.cast(result, out.dtype)
+        axes = axes_in_order(base.memory)
         if base is not out:  # elements of another's memory
-            strides = base.memory.strides
-            order = sorted(range(base.ndim), key=lambda d: -abs(strides[d]))
-            result = self.call("a change of some elements", partial(_with_view, order, out.view_of), (base, result), {})
+            change = partial(_with_view, axes, out.view_of)
+            result = self.call("a change of some elements", change, (base, result, *out.positions), {})
+        # what is computed of it lies in memory as it does, and so decides what is a view and what a copy
+        example = result.value.example
+        in_order = np.transpose(np.empty([base.shape[d] for d in axes], base.dtype), np.argsort(axes))
+        if example.strides != in_order.strides:
+            result = self.ordered(result, copy_in_order(example, axes))
         base.value = result.value
         return out
 
@@ -213,6 +235,8 @@ class Trace(Recorder):
             result = self.apply(operation, arrays, options)
         except Exception:  # a formula that only works on arrays; or an error that the call will meet again
             result = self.call(operation.name, partial(_with_name, operation), arrays, options)
+            if operation is getitem and is_basic_with_tensors(options["index"]):
+                result = self.viewed_at(arrays[0], options["index"], result.value)
         array, extra = result if operation.extra is not None else (result, None)
         return arrays, self.named(array), extra
 
@@ -528,10 +552,12 @@ def _with_name(operation: Operation, *inputs: Any, **options: Any) -> Any:
         raise explained(error, operation, inputs, options) from None
 
 
-def _with_view(order: Sequence[int], view_of: Any, array: NDArray[Any], value: NDArray[Any]) -> NDArray[Any]:
-    """A copy, its dimensions in an order in memory that lets `view_of` see it, in which that view has another value."""
-    out = np.transpose(np.array(np.transpose(array, order), order="C"), np.argsort(order))
-    view_of(out)[...] = value
+def _with_view(
+    axes: Sequence[int], view_of: Any, array: NDArray[Any], value: NDArray[Any], *positions: NDArray[Any]
+) -> NDArray[Any]:
+    """A copy, its axes in an order in memory that lets `view_of` see it, in which that view has another value."""
+    out = copy_in_order(array, axes)
+    view_of(out, *positions)[...] = value
     return out
 
 

@@ -152,7 +152,7 @@ def update(formula: Callable[..., Any], changed: Sequence[Any], given: Sequence[
         numbers: the same for all elements, or None.
     """
     first = changed[0]
-    if type(first) is _ndarray and first.size > SMALL and machine.available() and _may_change(changed):
+    if type(first) is _ndarray and first.size > SMALL and machine.available() and _may_run(changed, given):
         arrays = [x for x in (*changed, *given) if x is not None]
         kinds = tuple(None if x is None else _kind(x) for x in (*changed, *given))
         key = (formula, team.threads(), len(changed), *kinds, *(x is None for x in numbers))
@@ -170,9 +170,9 @@ SMALL = 500
 """So few elements are changed by NumPy."""
 
 
-def _may_change(changed: Sequence[Any]) -> bool:
-    """Whether a program may write into these arrays: it would where NumPy raises an error."""
-    return all(x is None or x.flags.carray or x.T.flags.carray for x in changed)
+def _may_run(changed: Sequence[Any], given: Sequence[Any]) -> bool:
+    """Whether a program may write into arrays, where NumPy would raise an error, and can read others."""
+    return all(x is None or x.flags.carray or x.T.flags.carray for x in changed) and all(map(lies_evenly, given))
 
 
 def _kind(x: Any) -> Any:

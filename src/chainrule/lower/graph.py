@@ -95,11 +95,20 @@ class Value:
 def dense(array: NDArray[Any]) -> NDArray[Any]:
     """The array in memory of its own without gaps, its dimensions in the order that it has now."""
     array = np.asarray(array)
-    order = sorted(range(array.ndim), key=lambda d: (-abs(array.strides[d]), d))
-    inner = np.transpose(array, order)
-    if inner.flags.c_contiguous and array.base is None:
+    axes = axes_in_order(array)
+    if np.transpose(array, axes).flags.c_contiguous and array.base is None:
         return array
-    return np.transpose(np.ascontiguousarray(inner), np.argsort(order)) if array.ndim else np.array(array)
+    return copy_in_order(array, axes)
+
+
+def axes_in_order(array: NDArray[Any]) -> list[int]:
+    """The dimensions from the outermost in memory to the innermost."""
+    return sorted(range(array.ndim), key=lambda d: (-abs(array.strides[d]), d))
+
+
+def copy_in_order(array: NDArray[Any], axes: Sequence[int]) -> NDArray[Any]:
+    """A copy without gaps, its dimensions in this order in memory."""
+    return np.transpose(np.array(np.transpose(array, axes), order="C"), np.argsort(axes))
 
 
 def lies_evenly(array: NDArray[Any]) -> bool:

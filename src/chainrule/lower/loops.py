@@ -216,7 +216,7 @@ def _order(stage: Stage, reads: Sequence[Value]) -> list[int]:
     full += sorted((v for v in reads if v.shape == stage.shape), key=lambda v: -v.size) or list(reads)
     lead = next((v for v in full if v.shape == stage.shape), None)
     strides = _strides(lead, stage.shape) if lead is not None else list(range(len(stage.shape), 0, -1))
-    return sorted(range(len(stage.shape)), key=lambda d: (-strides[d], d))
+    return sorted(range(len(stage.shape)), key=lambda d: (-abs(strides[d]), d))
 
 
 def _strides(value: Value, shape: tuple[int, ...]) -> list[int]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chainrule.errors import CaptureError
+from chainrule.errors import CaptureError, read_only
 from chainrule.kernels import blas, driver, machine, team
 from chainrule.kernels.driver import (
     ANSWER,
@@ -314,8 +314,9 @@ class Program:
         self.words[self.entries[id(value)]] = data_pointer(array)
 
     def _check_writable(self) -> None:
-        if not all(array.flags.writeable for array in self.changed):
-            raise ValueError("assignment destination is read-only")
+        for array in self.changed:
+            if not array.flags.writeable:
+                raise read_only(array.shape)
 
     def _check_apart(self, argument: NDArray[Any]) -> None:
         for array in self.changed:

@@ -5,12 +5,13 @@ It knows arrays alone. `capture.trace` adds what a step of training is: Tensors,
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from chainrule.kernels.tree import computes_with
-from chainrule.lower.graph import Value, dense, exact
+from chainrule.lower.graph import Value, axes_in_order, copy_in_order, dense, exact
 from chainrule.lower.launch import fits_blas
 from chainrule.lower.loops import FLOATS_ONLY
 from chainrule.lower.tracer import Scalar, Tracer, Untraceable
@@ -59,7 +60,7 @@ class Recorder:
         """An operation's formula on Tracers."""
         return operation.formula(*inputs, **options)
 
-    def assign(self, out: Any, result: Any, what: str = "") -> Any:
+    def assign(self, out: Any, result: Any) -> Any:
         """Let `out` stand for the result from now on: a change in place.
 
         Raises:
@@ -156,7 +157,8 @@ class Recorder:
     def ordered(self, x: Tracer, example: NDArray[Any]) -> Tracer:
         """The same elements in another memory order."""
         if not computes_with(x.dtype):
-            return self.call("copy", own_copy, (x,), {})  # type: ignore[no-any-return]
+            axes = axes_in_order(example)
+            return self.call("copy", partial(copy_in_order, axes=axes), (x,), {})  # type: ignore[no-any-return]
         return self.made("elementwise", "cast", (x.value,), example, type=example.dtype)
 
     def laid_out(self, x: Tracer, like: Tracer) -> Tracer:
@@ -168,28 +170,40 @@ class Recorder:
     def viewed(self, x: Any, function: Callable[[Any], Any]) -> Tracer:
         """What a function of NumPy that only moves elements makes of x: the same memory seen otherwise, or a copy."""
         x = self.named(x)
-        value = self.view_value(x.value, function)
-        if value.size and not np.may_share_memory(function(x.memory), x.memory):
-            return Tracer(self, value)
+        memory = function(x.memory)
+        if not isinstance(memory, np.ndarray):
+            raise Untraceable("a single element by its place")
+        if memory.size and not np.may_share_memory(memory, x.memory):
+            copy = Tracer(self, self.view_value(x.value, function))
+            copy.memory = memory
+            return copy
+        value = self.view_value(x.value, function, x.memory)
         if x.base is None:
             return Tracer(self, value, x, function)
         before = x.view_of
-        return Tracer(self, value, x.base, lambda array: function(before(array)))
+        return Tracer(self, value, x.base, lambda *inputs: function(before(*inputs)), x.positions)
 
-    def view_value(self, value: Value, function: Callable[[Any], Any]) -> Value:
-        """What a function of NumPy that only moves elements makes of a value."""
+    def view_again(self, x: Tracer) -> Value:
+        """What a view's value is, now that its memory has another."""
+        base: Any = x.base
+        if not x.positions:
+            return self.view_value(base.value, x.view_of, base.memory)
+        value: Value = self.call("getitem", x.view_of, (Tracer(self, base.value), *x.positions), {}).value
+        return value
+
+    def view_value(self, value: Value, function: Callable[[Any], Any], memory: NDArray[Any] | None = None) -> Value:
+        """What a function of NumPy that only moves elements makes of a value; of `memory` it makes a view, if given."""
         source = value.example
         example = function(source)
-        if not isinstance(example, np.ndarray):
-            raise Untraceable("a single element by its place")
         if example.size and not np.may_share_memory(example, source):
-            if example.size != source.size:
-                raise Untraceable("elements picked by an array")
-            # reshaped in C order, which needs a copy
-            value = self.ordered(Tracer(self, value), np.ascontiguousarray(source)).value
+            if memory is not None:  # lay it out like that
+                source = copy_in_order(source, axes_in_order(memory))
+            elif example.size == source.size:  # reshaped in C order
+                source = np.ascontiguousarray(source)
+            value = self.ordered(Tracer(self, value), source).value
             source = value.example
             example = function(source)
-            if example.size and not np.may_share_memory(example, source):
+            if not np.may_share_memory(example, source):
                 raise Untraceable("elements picked by an array")
         start = example.__array_interface__["data"][0] - source.__array_interface__["data"][0]
         offset = start // source.itemsize if example.size else 0

@@ -53,16 +53,18 @@ class Tracer(NDArrayOperatorsMixin):
     Attributes:
         base: the Tracer that this one is a view of, as an array has it: a change in place of either changes both. None
             where the memory is its own.
-        view_of: what it sees of `base`, as a function of NumPy.
+        view_of: what it sees of `base`, as a function of NumPy that takes it and the `positions`.
+        positions: the whole numbers in the view's index that the program computes or gets as arguments.
     """
 
-    __slots__ = ("_base_value", "_memory", "_value", "base", "trace", "view_of")
+    __slots__ = ("_base_value", "_memory", "_value", "base", "positions", "trace", "view_of")
     flags = None
 
     def __init__(
-        self, trace: Recorder, value: Value, base: Tracer | None = None, view_of: Callable[[Any], Any] = np.asarray
-    ) -> None:
-        self.trace, self._value, self.base, self.view_of = trace, value, base, view_of
+        self, trace: Recorder, value: Value, base: Tracer | None = None, view_of: Callable[..., Any] = np.asarray,
+        positions: tuple[Tracer, ...] = (),
+    ) -> None:  # fmt: skip
+        self.trace, self._value, self.base, self.view_of, self.positions = trace, value, base, view_of, positions
         self._base_value = None if base is None else base.value
         self._memory: NDArray[Any] | None = None  # its first value's example, once it has another value
 
@@ -77,7 +79,7 @@ class Tracer(NDArrayOperatorsMixin):
             raise LostTensorError
         if self.base is not None and self.base.value is not self._base_value:  # which was changed in place since
             self._base_value = self.base.value
-            self._value = self.trace.view_value(self._base_value, self.view_of)
+            self._value = self.trace.view_again(self)
         return self._value
 
     @value.setter
@@ -88,9 +90,15 @@ class Tracer(NDArrayOperatorsMixin):
 
     @property
     def memory(self) -> NDArray[Any]:
-        """An array that lies in memory as this one does, and is as writable. Its elements may be older ones."""
+        """An array that lies in memory as this one does, and is as writable. Its elements may be older ones.
+
+        Raises:
+            LostTensorError: the trace has ended.
+        """
+        if self.trace.ended:
+            raise LostTensorError
         if self.base is not None:
-            seen: NDArray[Any] = self.view_of(self.base.memory)
+            seen: NDArray[Any] = self.view_of(self.base.memory, *(x.value.example for x in self.positions))
             return seen
         return self._value.example if self._memory is None else self._memory
 
@@ -150,9 +158,14 @@ class Tracer(NDArrayOperatorsMixin):
             raise Untraceable(f"np.{ufunc.__name__}")
         if out is None:
             return result
+        # NumPy's own errors
         if not np.can_cast(result.dtype, out.dtype, casting):
-            raise TypeError(f"Cannot cast ufunc {ufunc.__name__!r} output from {result.dtype!r} to {out.dtype!r}")
-        return self.trace.assign(out, result, "output array")
+            types = f"from {result.dtype!r} to {out.dtype!r} with casting rule {casting!r}"
+            raise TypeError(f"Cannot cast ufunc {ufunc.__name__!r} output {types}")
+        if np.broadcast_shapes(out.shape, result.shape) != out.shape:
+            shapes = f"shape {out.shape} doesn't match the broadcast shape {result.shape}".replace(", ", ",")
+            raise ValueError(f"non-broadcastable output operand with {shapes}")
+        return self.trace.assign(out, result)
 
     def __array_function__(self, function: Any, types: Any, inputs: Any, options: dict[str, Any]) -> Any:
         if any(_is_tensor(kind) for kind in types):
@@ -179,7 +192,9 @@ class Tracer(NDArrayOperatorsMixin):
 
     def copy(self) -> Tracer:
         """The same values: they cannot change, so nothing is copied, but the name is another one."""
-        return Tracer(self.trace, self.value)
+        copy = Tracer(self.trace, self.value)
+        copy.memory = np.empty_like(self.memory)
+        return copy
 
     def reshape(self, *shape: Any) -> Tracer:
         """In another shape."""
