@@ -7,7 +7,7 @@ import pytest
 
 import chainrule
 from chainrule.jit import jit
-from chainrule.kernels import native
+from chainrule.kernels import machine
 
 from ..jit import interpreter
 
@@ -225,7 +225,7 @@ def test_random_programs(block):
 
 @pytest.mark.parametrize("block", range(10))
 def test_random_programs_compiled(block, monkeypatch):
-    monkeypatch.setattr(native, "entrance", interpreter.entrance)  # compiled programs are run by Python itself
+    monkeypatch.setattr(machine, "address_of", interpreter.address_of)  # compiled programs are run by Python itself
     for seed in range(30 * block, 30 * block + 30):
         compiled_agrees(Writer(seed))
 

@@ -7,7 +7,7 @@ import pytest
 
 import chainrule
 from chainrule.jit import jit
-from chainrule.kernels import native
+from chainrule.kernels import machine
 
 from ..jit import interpreter
 
@@ -121,7 +121,7 @@ def test_writing_and_its_gradient(block, assert_same):
 
 
 def test_compiled(monkeypatch, assert_same):
-    monkeypatch.setattr(native, "entrance", interpreter.entrance)
+    monkeypatch.setattr(machine, "address_of", interpreter.address_of)
     for seed in range(150):
         array, index, random = random_index(seed, masks=False)
         x = chainrule.tensor(array, requires_grad=True)
