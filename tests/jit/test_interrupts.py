@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from queue import SimpleQueue
 
 import numpy as np
 import pytest
@@ -30,12 +31,12 @@ class Interrupting:
     """A step with an operation that a compiled function calls in Python, and that may be interrupted."""
 
     def __init__(self):
-        self.now = False
+        self.interrupts = SimpleQueue()  # what a plain attribute says would be looked at before the run
 
         @operation
         def through_python(input):
             result = np.asarray(input)[:] * 2  # asks for an array, so it cannot be compiled
-            if self.now:
+            if not self.interrupts.empty():
                 raise KeyboardInterrupt
             return result
 
@@ -65,13 +66,13 @@ def test_a_run_that_stops_halfway_leaves_no_gradient():
     case = Interrupting()
     np.testing.assert_array_equal(case.w.grad.numpy(), np.full(4, 2))
     before, version = case.w.numpy().copy(), case.counter._version[0]
-    case.now = True
+    case.interrupts.put("now")
     with pytest.raises(KeyboardInterrupt):
         case.step(np.full(4, 3, np.float32))
     assert case.w.grad is None
     np.testing.assert_array_equal(case.w.numpy(), before)
     assert case.counter._version[0] > version
-    case.now = False
+    case.interrupts.get()
     momentum = case.optimizer.state[0]["momentum_buffer"].copy()
     x = np.array([1, 2, 3, 4], np.float32)
     loss = case.step(x)
@@ -85,7 +86,7 @@ def test_blas_has_its_threads_again(monkeypatch):
     monkeypatch.setattr(blas, "_threads", lambda: (lambda: threads[0], lambda number: threads.__setitem__(0, number)))
     case = Interrupting()
     assert threads == [7]
-    case.now = True
+    case.interrupts.put("now")
     with pytest.raises(KeyboardInterrupt):
         case.step(np.ones(4, np.float32))
     assert threads == [7]
