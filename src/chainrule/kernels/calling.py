@@ -42,18 +42,22 @@ class WordReader:
         self.table = kernel.array("table", ADDRESS)
         self.numbers = kernel.array("numbers", F8)
 
-    def next(self) -> Node:
-        """The next word."""
+    def next(self, name: str) -> Node:
+        """The next word, and what those who read the kernel call it."""
         self.count += 1
-        return self.words[self.count - 1]
+        return self._named(self.words[self.count - 1], name)
 
-    def address(self) -> Node:
+    def address(self, name: str) -> Node:
         """The address of the array that the next word means."""
-        return self.table[self.next()]
+        return self._named(self.table[self.next(f"entry_of_{name}")], name)
 
-    def number(self) -> Node:
+    def number(self, name: str) -> Node:
         """The number that the next word means."""
-        return self.numbers[self.next()]
+        return self._named(self.numbers[self.next(f"place_of_{name}")], name)
+
+    def _named(self, node: Node, name: str) -> Node:
+        self.kernel.names[id(node)] = name
+        return node
 
 
 class Fields:

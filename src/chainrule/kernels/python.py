@@ -110,8 +110,8 @@ class _Function:
                 self.texts[id(node)] = f"({text})" if " " in text and node.op in _OPERATORS else text
                 return
             self.names += 1
-            self.texts[id(node)] = f"v{self.names}"
-            self.line(depth, f"v{self.names} = {text}")
+            name = self.texts[id(node)] = self.kernel.names.get(id(node), f"v{self.names}")
+            self.line(depth, f"{name} = {text}")
 
     def text(self, node: Node) -> str:
         return _constant(node.args[0], node.type) if node.op == "constant" else self.texts[id(node)]

@@ -100,6 +100,11 @@ class Node:
         other = self.kernel.lift(other, self.type)
         if other.type != self.type:
             raise TypeError(f"{op}: {self.type} does not meet {other.type}; cast one of them")
+        if self.type == I8 and not swapped:  # indices come with many of these
+            if op == "add" and 0 in (_whole(self), _whole(other)):
+                return other if _whole(self) == 0 else self
+            if op == "mul" and 1 in (_whole(self), _whole(other)):
+                return other if _whole(self) == 1 else self
         args = (other, self) if swapped else (self, other)
         return self.kernel.add(op, args, type or self.type)
 
@@ -198,6 +203,11 @@ class Node:
         if self.type.kind != "f":
             raise TypeError(f"{name}: takes floats, not {self.type}")
         return self.kernel.add(name, (self, *(self.kernel.lift(x, self.type) for x in others)), self.type)
+
+
+def _whole(node: Node) -> Any:
+    """The number that a node always is, if it is a constant."""
+    return node.args[0] if node.op == "constant" else None
 
 
 @dataclass(eq=False)
@@ -313,6 +323,7 @@ class Kernel:
         scopes: names of arrays that do not overlap.
         calls: other kernels that it calls.
         hints: attributes for the compiler.
+        names: of nodes, by identity, for those who read the kernel.
     """
 
     def __init__(
@@ -324,6 +335,7 @@ class Kernel:
         self.scopes: list[str] = []
         self.calls: list[Kernel] = []
         self.hints: list[str] = []
+        self.names: dict[int, str] = {}
         self.arguments = {key: Node("argument", (key,), type, self) for key, type in arguments.items()}
         self._blocks = [self.body]
 

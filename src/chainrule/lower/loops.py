@@ -268,19 +268,23 @@ class _Builder:
         self.nest, self.stage = nest, nest.stage
         self.kernel = kernel = stage_kernel(f"loops_{hashlib.sha256(nest.structure.encode()).hexdigest()[:12]}")
         words = WordReader(kernel)
-        addresses = {id(base): words.address() for base in nest.bases}
-        self.sizes = [kernel.lift(n, I8) if n is not None else words.next() for n in nest.constants]
+        addresses = {id(base): words.address(f"memory{n}") for n, base in enumerate(nest.bases)}
+        self.sizes = [
+            kernel.lift(n, I8) if n is not None else words.next(f"size{d}") for d, n in enumerate(nest.constants)
+        ]
         self.arrays: dict[int, Array] = {}
         self.strides: dict[int, list[Any]] = {}
-        for v in nest.operands:
+        for n, v in enumerate(nest.operands):
             base = base_of(v)
             apart = f"a{nest.bases.index(base)}" if own(base) else None
-            self.arrays[id(v)] = kernel.array(addresses[id(base)], type_of(v.dtype), apart).at(words.next())
-            self.strides[id(v)] = [s if s in (0, 1) else words.next() for s in nest.strides[id(v)]]
-        self.numbers = {place: words.number() for place in nest.numbers}
+            self.arrays[id(v)] = kernel.array(addresses[id(base)], type_of(v.dtype), apart).at(words.next(f"offset{n}"))
+            self.strides[id(v)] = [
+                s if s in (0, 1) else words.next(f"stride{n}_{d}") for d, s in enumerate(nest.strides[id(v)])
+            ]
+        self.numbers = {place: words.number(f"number{place}") for place in nest.numbers}
         self.constants = {
-            (type(x), repr(x)): words.next() if type(x) is int else words.next().bits_as(F8)
-            for x in nest.constants_given
+            (type(x), repr(x)): words.next(f"constant{n}") if type(x) is int else words.next(f"bits{n}").bits_as(F8)
+            for n, x in enumerate(nest.constants_given)
         }
         self.variables: dict[int, Variable] = {}
         if len(nest.sizes) > 1 and nest.sizes[-1] in FEW_VECTORS and nest.constants[-1] is not None:
