@@ -6,6 +6,7 @@ import json
 import math
 import os
 import re
+import shlex
 import shutil
 import warnings
 
@@ -517,6 +518,23 @@ def test_a_changed_test_set_is_noticed(command, write_images, make_digits):
     assert done.err == (
         f"chainrule: {folder}: the test images have changed since run was begun, it cannot go on with them\n"
     )
+
+
+@pytest.mark.parametrize("keep", [0, 1])
+def test_a_training_that_diverges_later_names_a_way_back(command, images, here, keep):
+    """Which works."""
+    done = command("train", "--data", images, "--epochs", 1, "--keep", keep, "--out", "my run", "--quiet")
+    assert done.code == 0
+    done = command("train", "--resume", "my run", "--epochs", 3, "--override", "lr=1e300")
+    assert done.code == 2
+    back = r"chainrule train --resume 'my run'( --epoch 1)? --override lr=1e\+299"
+    assert re.fullmatch(f"chainrule: training diverged in epoch 2, .*; go back with: {back}\n", done.err)
+    assert (" --epoch 1" in done.err) == bool(keep)
+    words = shlex.split(done.err.rpartition("go back with: chainrule ")[2])
+    words[-1] = "lr=0.01"
+    done = command(*words, "--json")
+    assert (done.code, done.err) == (0, "")
+    assert len(json.loads(done.out)["epochs"]) == 3
 
 
 # Runs that strangers have made

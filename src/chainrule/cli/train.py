@@ -25,7 +25,7 @@ from chainrule.training.callbacks import best_epoch
 from chainrule.training.diagnosis import diagnose
 from chainrule.training.progress import Bar, EpochLines
 from chainrule.training.reopen import parse_settings, reopen
-from chainrule.training.trainer import Callback, Interrupted, Trainer
+from chainrule.training.trainer import Callback, DivergedError, Interrupted, Trainer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -107,6 +107,10 @@ def _train(interruption: Interruption, resume: str | None, as_json: bool, quiet:
         again = f"chainrule train --resume {shlex.quote(str(run.folder))}"
         say(f"stopped in epoch {trainer.epoch + 1}; go on with: {again}", err=True)
         raise
+    except DivergedError as error:
+        if not trainer.history:  # there is nothing to go back to
+            raise
+        raise DivergedError(f"{error}; go back with: {_way_back(run, trainer)}") from None
     interruption.trainer = None
     result = experiment.finish(run, data, sum(record["seconds"] for record in trainer.history))
     _draw(run)
@@ -169,6 +173,14 @@ def _reopen(
     if settings or keep is not None or epoch is not None or step is not None:
         run = reopen(run, data, settings, epoch=epoch, step=step, keep=keep)
     return run, data
+
+
+def _way_back(run: Run, trainer: Trainer) -> str:
+    """The command that goes on from before a training diverged: the best epoch if it was kept, or the last state."""
+    best = best_epoch(trainer.history) + 1
+    epoch = f" --epoch {best}" if ("epoch", best) in run.kept_states else ""
+    rate = run.config["training"]["lr"] / 10
+    return f"chainrule train --resume {shlex.quote(str(run.folder))}{epoch} --override lr={rate:.2g}"
 
 
 def _terminal() -> Any:
