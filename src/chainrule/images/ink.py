@@ -177,7 +177,7 @@ def _moved(values: Grey, down: int, across: int) -> Grey:
 
 def _level_and_noise(ink: Grey, widest: float) -> tuple[Grey, Grey]:
     """The mean and the standard deviation of what is not ink, as told by medians, which a few strokes cannot move."""
-    tile = max(8, int(widest / 1.08 * min(ink.shape)))  # more than a stroke fills
+    tile = min(max(8, int(widest / 1.08 * min(ink.shape))), *ink.shape)  # more than a stroke fills
     down, across = (max(1, side // tile) for side in ink.shape)
     tiles = ink[: down * tile, : across * tile].reshape(down, tile, across, tile).swapaxes(1, 2)[:, :, ::2, ::2]
     values = tiles.reshape(down, across, -1)  # (tiles down, tiles across, pixels)

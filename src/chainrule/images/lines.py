@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,14 +18,23 @@ def in_lines(parts: Sequence[Part]) -> list[list[Part]]:
         return []
     slope = _slope(parts)
     lines: list[list[Part]] = []
+    levels, heights = np.empty(len(parts)), np.empty(len(parts))  # of each line's last three parts, in the mean
     for part in sorted(parts, key=lambda part: part.left):
-        fitting = [(_step(line, part, slope), i) for i, line in enumerate(lines)]
-        off, best = min(fitting, default=(math.inf, -1))
-        if off < 0.5:
+        off = np.abs(_level(part, slope) - levels[: len(lines)]) / np.maximum(part.height, heights[: len(lines)])
+        best = int(off.argmin()) if lines else 0
+        if lines and off[best] < 0.5:  # so far above or below where the line would go on, in heights
             lines[best].append(part)
         else:
+            best = len(lines)
             lines.append([part])
-    return sorted(lines, key=lambda line: _mean([_middle(part) - slope * part.left for part in line]))
+        last = lines[best][-3:]
+        levels[best], heights[best] = _mean([_level(p, slope) for p in last]), _mean([p.height for p in last])
+    return sorted(lines, key=lambda line: _mean([_level(part, slope) for part in line]))
+
+
+def _level(part: Part, slope: float) -> float:
+    """How far down a part is, without the slope of the lines."""
+    return _middle(part) - slope * part.left
 
 
 def _mean(values: Sequence[float]) -> float:
@@ -35,13 +43,6 @@ def _mean(values: Sequence[float]) -> float:
 
 def _middle(part: Part) -> float:
     return (part.top + part.bottom) / 2
-
-
-def _step(line: Sequence[Part], part: Part, slope: float) -> float:
-    """How far a part is above or below where a line would go on, in heights; by the line's last three parts."""
-    last = line[-3:]
-    expected = _mean([_middle(p) + slope * (part.left - p.left) for p in last])
-    return abs(_middle(part) - expected) / max(part.height, _mean([p.height for p in last]))
 
 
 def _slope(parts: Sequence[Part]) -> float:

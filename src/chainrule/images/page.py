@@ -35,6 +35,7 @@ HANDY = 64  # pixels of a digit's height: in photos with larger ones there is on
 LARGE = 0.35  # of the picture's shorter side: a digit this tall may have strokes as wide as shadows elsewhere,
 LARGE_SIDE, WIDEST_LARGE = 160, 0.35  # and is read on a copy of so many pixels, strokes being up to this wide
 SMALLEST = 14  # pixels of a digit's height: smaller ones cannot be told from dust
+MOST_SPECKS = 4000  # parts shorter than half of that: a scan with dust on every hundredth pixel has ten times as many
 RIM = 0.02  # of the picture's shorter side: what lies in this rim alone is left of a rule, or of what is cut off there
 EDGE = 0.75  # of a part's ink: with so much beside the edge of a sheet or a shadow, it is left of that edge
 CORE = 0.3  # of a part's darkest ink: what is lighter is the blur around its strokes
@@ -226,9 +227,12 @@ def _find_parts(grey: Grey, widest: float = WIDEST_STROKE) -> tuple[list[Part], 
     inside = ndimage.binary_erosion(sheet, np.ones((3, 3)))  # the picture's border is the sheet's as well
     outside = set(labels[~inside & (labels > 0)].tolist())
     parts, rim = [], RIM * min(ink.shape)
-    for number, where in enumerate(ndimage.find_objects(labels), start=1):
+    boxes = ndimage.find_objects(labels)
+    lengths = np.array([max(at.stop - at.start for at in box) for box in boxes])
+    outside |= _surplus_specks(lengths)
+    for number, where in enumerate(boxes, start=1):
         rows, columns = where
-        if number in outside or max(rows.stop - rows.start, columns.stop - columns.start) < 3:
+        if number in outside or lengths[number - 1] < 3:
             continue
         if any(min(at.stop, side - at.start) < rim for at, side in zip(where, ink.shape, strict=True)):
             continue
@@ -237,6 +241,13 @@ def _find_parts(grey: Grey, widest: float = WIDEST_STROKE) -> tuple[list[Part], 
         if edge[where][labels[where] == number].mean() < EDGE:
             parts.append(Part(around[0].start, around[1].start, np.where(mine, ink[around], 0)))
     return parts, _typical_height(parts)
+
+
+def _surplus_specks(lengths: NDArray[np.int64]) -> set[int]:
+    """The numbers, from 1 on, of the shortest parts of a page that has far more specks than pieces of digits."""
+    specks = np.flatnonzero(lengths < SMALLEST / 2)
+    longest_first = specks[np.argsort(-lengths[specks], kind="stable")]
+    return set((1 + longest_first[MOST_SPECKS:]).tolist())
 
 
 def _typical_height(parts: Iterable[Part]) -> float:
