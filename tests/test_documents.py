@@ -125,6 +125,13 @@ BEFORE = {
     + "    loss.backward()\n"
     + "    optimizer.step()\n"
     + "    return loss",
+    "chainrule.kernels.calling": (  # what it shows are the arguments, in their order
+        "from chainrule.kernels.calling import ARGUMENTS\n"
+        "table, words, numbers, first, last, fresh = ARGUMENTS\n"
+        "def kernel(*names):\n"
+        "    assert names == tuple(ARGUMENTS)"
+    ),
+    "chainrule.kernels.tree": "from chainrule.kernels.tree import ADDRESS, F4, I8, Kernel",
     "chainrule.ops.operation": "import numpy as np\nfrom chainrule.ops import operation",
     "chainrule.plots": (
         "from chainrule.first_principles.descent import descend, parabola, parabola_gradient\n"
