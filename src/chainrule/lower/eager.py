@@ -72,6 +72,7 @@ class _Formula:
         outputs: the values of the results.
         results: the values of all that the formula gives, in order; None where it gives none.
         views: whether they only show an argument.
+        given: the places, among the arguments, of the results that are arguments themselves.
     """
 
     def __init__(self, arrays: Sequence[NDArray[Any]], numbers: int, function: Callable[..., Any]) -> None:
@@ -90,11 +91,13 @@ class _Formula:
         self.views = [x is not None and base_of(x.value).kind == "argument" for x in results]
         recorder.ended = True
         self.results = [None if x is None else x._value for x in results]
+        self.given = {place: arguments.index(x) for place, x in enumerate(self.results) if x in arguments}
         self.values, self.arguments, self.numbers = recorder.values, arguments, numbers
 
     def compile(self, writes: Sequence[tuple[Value, Value]] = ()) -> None:
         """Make the program; `writes` are arguments that are to hold results."""
-        outputs = [] if writes else [value for value in self.results if value is not None]
+        results = [value for place, value in enumerate(self.results) if place not in self.given]
+        outputs = [] if writes else [value for value in results if value is not None]
         self.outputs = outputs
         self.program = Program(
             plan(self.values, outputs, writes), self.numbers, [], self.arguments, outputs, room=_room
@@ -110,7 +113,10 @@ class _Formula:
         for value in self.outputs:
             program.renew(value)
         program.run(arrays)
-        found = [None if value is None else program.array(value) for value in self.results]
+        found = [
+            arrays[self.given[place]] if place in self.given else None if value is None else program.array(value)
+            for place, value in enumerate(self.results)
+        ]
         program.release(self.outputs)
         return found[0] if self.single else tuple(found)
 
@@ -211,7 +217,7 @@ def _record(function: Callable[..., Any], inputs: Sequence[Any], options: Mappin
         return function(*(next(rest) if type(x) is _ndarray else x for x in inputs), **options)
 
     formula = _Formula(arrays, 0, call)
-    if any(formula.views):
+    if any(view and place not in formula.given for place, view in enumerate(formula.views)) or all(formula.views):
         raise Untraceable("a view of an argument, which NumPy gives at once")
     formula.compile()
     return formula

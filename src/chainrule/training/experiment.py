@@ -101,9 +101,9 @@ def configure(
 
 def versions() -> dict[str, str]:
     """The versions of what computes: with others the same config may come to other bits."""
-    compilers = {name: version(name) for name in ("numba", "llvmlite") if find_spec(name) is not None}
+    compiler = {"llvmlite": version("llvmlite")} if find_spec("llvmlite") is not None else {}
     own = {"chainrule": chainrule.__version__, "numpy": np.__version__, "python": platform.python_version()}
-    return own | compilers
+    return own | compiler
 
 
 def prepare(run: Run, data: ImageData, callbacks: Sequence[Callback] = ()) -> Trainer:
