@@ -231,6 +231,34 @@ def test_an_index_out_of_range_changes_nothing(program, first, interpreted):
     assert steps.item() == (2 if first else 3)
 
 
+@pytest.mark.parametrize("change", [
+    lambda m, i, x: m.__setitem__(i, x), lambda m, i, x: m[1].copy_(x), lambda m, i, x: m[i[0]].add_(x),
+    lambda m, i, x: m.T[:, 2].mul_(x), lambda m, i, x: (m.__setitem__(0, x), m[i].sub_(1), m.T[1].zero_()),
+    lambda m, i, x: m.reshape(-1)[3:6].copy_(x), lambda m, i, x: m[1:].copy_(m[:-1]),
+], ids=range(7))  # fmt: skip
+@pytest.mark.parametrize("read", ["before", "after", "never"])
+def test_a_change_of_some_elements_touches_no_others(change, read, interpreted):
+    """Where nobody reads the memory after it, it is not copied: a large memory costs no more than a small one."""
+    start = np.random.default_rng(0).standard_normal((4, 3))
+    ours, theirs = chainrule.from_numpy(start.copy()), chainrule.from_numpy(start.copy())
+    count = chainrule.zeros()
+
+    def step(m, i, x):
+        first = m.sum(0) if read == "before" else x * 2
+        change(m, i, x)
+        count.add_(1)
+        return first, (m * m if read == "after" else x * 3)
+
+    compiled = jit(lambda i, x: step(ours, i, x))
+    for call in range(4):
+        random = np.random.default_rng(call)
+        i, x = chainrule.from_numpy(random.integers(-4, 4, 2)), chainrule.from_numpy(random.standard_normal(3))
+        for one, other in zip([*compiled(i, x), ours], [*step(theirs, i, x), theirs], strict=True):
+            np.testing.assert_allclose(one.numpy(), other.numpy(), rtol=1e-12)
+    assert count.item() == 8
+    assert ("a change of some elements" in compiled.explain()) == (read == "after")
+
+
 def test_writing_out_of_range_changes_nothing(interpreted):
     buffer, count = chainrule.zeros(4, 3), chainrule.zeros()
 

@@ -24,8 +24,7 @@ from chainrule.kernels import team
 from chainrule.kernels.driver import DONE
 from chainrule.kernels.machine import available, give_up
 from chainrule.kernels.processor import CannotCompileError
-from chainrule.kernels.tree import computes_with
-from chainrule.lower.graph import Value, dense, exact, lies_evenly
+from chainrule.lower.graph import Value, dense, exact
 from chainrule.lower.program import Program
 from chainrule.lower.schedule import plan
 from chainrule.lower.tracer import Tracer, Untraceable
@@ -257,7 +256,8 @@ class Replay:
     ) -> None:
         self.trace, self.sources, self.form = trace, sources, form
         self.guards = trace.host.guards
-        self.changes, self.outputs, self.gradients = trace.finished(outputs)
+        self.outcome = trace.finished(outputs)
+        self.outputs, self.gradients = self.outcome.outputs, self.outcome.gradients
         self._write()
         for target, value in assigned:
             host = trace.host
@@ -300,13 +300,12 @@ class Replay:
     def compile(self) -> None:
         """Make the program."""
         trace = self.trace
-        compiled = [(old, new) for array, old, new in self.changes if lies_evenly(array) and computes_with(array.dtype)]
-        known = {id(old) for old, _ in compiled}
-        self.by_python = [(array, new) for array, old, new in self.changes if id(old) not in known]
-        kept = [*self.outputs, *(value for _, value in self.gradients), *(value for _, value in self.by_python)]
-        schedule = plan(trace.values, kept, compiled)
-        host, arrays = trace.host, [array for array, _, _ in self.changes]
-        self.program = Program(schedule, len(host.slots), host.indices, self.sources, kept, arrays)
+        outcome, host = self.outcome, trace.host
+        kept = [*self.outputs, *(value for _, value in self.gradients), *outcome.checks]
+        kept += [value for _, values in outcome.updates for value in values]
+        schedule = plan(trace.values, kept, outcome.writes)
+        self.program = Program(schedule, len(host.slots), host.indices, self.sources, kept, outcome.changed)
+        self.updates = outcome.updates
         self.guards.compile()
         self.clean, self.prepare, self.remember = trace.host.functions()
         for value in trace.values:  # examples have done their duty: only their shapes and strides are asked for
@@ -325,8 +324,8 @@ class Replay:
         finally:  # an interrupt may come after the run, or halfway
             progress = program.progress(before)
             if progress == 1:
-                for array, value in self.by_python:
-                    array[...] = program.array(value)
+                for update, values in self.updates:
+                    update(*map(program.array, values))
                 self.remember(new)
             elif progress > 0:
                 self._give_up_gradients()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 import weakref
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -22,6 +23,7 @@ from chainrule.jit.host import Host
 from chainrule.jit.kernels import STEPS
 from chainrule.jit.observe import Observer
 from chainrule.jit.settings import Number, Settings, UnsettledError
+from chainrule.kernels.tree import computes_with
 from chainrule.lower.graph import (
     SOURCES,
     Value,
@@ -31,10 +33,11 @@ from chainrule.lower.graph import (
     copy_in_order,
     elements_overlap,
     lies_evenly,
+    needed,
     share_memory,
 )
 from chainrule.lower.recorder import Recorder, own_copy
-from chainrule.lower.tracer import Tracer, Untraceable
+from chainrule.lower.tracer import ElementChange, Tracer, Untraceable
 from chainrule.ops.dtypes import promote
 from chainrule.ops.indexing import getitem, is_basic_with_tensors
 from chainrule.random import default_generator
@@ -60,6 +63,27 @@ ARGUMENT_GRADIENT = (
     "the gradient of an argument of shape {} is used: give its detach(), or let the function see it as a variable from "
     "outside"
 )
+
+
+@dataclass
+class Outcome:
+    """What a program is for.
+
+    Attributes:
+        changed: the memory outside that it changes.
+        outputs: what the function returns.
+        gradients: of leaves.
+        writes: what compiled code writes: pairs of what stands for the old elements of memory and the new ones.
+        updates: what NumPy writes after the run: functions, and the values whose arrays they are handed.
+        checks: values that are computed for the errors that this may raise.
+    """
+
+    changed: list[NDArray[Any]]
+    outputs: list[Value]
+    gradients: list[tuple[Leaf, Value]]
+    writes: list[tuple[Value, Value]] = field(default_factory=list)
+    updates: list[tuple[Callable[..., object], list[Value]]] = field(default_factory=list)
+    checks: list[Value] = field(default_factory=list)
 
 
 class Trace(Recorder):
@@ -214,7 +238,7 @@ class Trace(Recorder):
             result = self.cast(result, out.dtype)
         axes = axes_in_order(base.memory)
         if base is not out:  # elements of another's memory
-            change = partial(_with_view, axes, out.view_of)
+            change = ElementChange(partial(_write_view, out.view_of), axes)
             result = self.call("a change of some elements", change, (base, result, *out.positions), {})
         # what is computed of it lies in memory as it does, and so decides what is a view and what a copy
         example = result.value.example
@@ -310,7 +334,15 @@ class Trace(Recorder):
         if isinstance(result, tuple):
             whole = self.made("call", name, [x.value for x in arrays], np.zeros(()), function=again)
             return tuple(self.made("part", name, (whole.value,), part, position=i) for i, part in enumerate(result))
-        return self.made("call", name, [x.value for x in arrays], result, function=again)
+        made = self.made("call", name, [x.value for x in arrays], result, function=again)
+        if isinstance(function, ElementChange):
+            change = function
+
+            def write(*given: NDArray[Any]) -> None:
+                change.write(*(_filled(x, given) for x in positional))
+
+            made.value.options |= {"write": write, "computed_index": len(arrays) > 1 + (type(positional[1]) is _Hole)}
+        return made
 
     def drawn(self, name: str, generator: np.random.Generator, function: Callable[[], NDArray[Any]]) -> Any:
         """Random numbers: drawn anew from the same generator by each call."""
@@ -361,15 +393,8 @@ class Trace(Recorder):
             for position in [p for p in optimizer.state if p not in before]:
                 del optimizer.state[position]
 
-    def finished(
-        self, outputs: Sequence[Tracer]
-    ) -> tuple[list[tuple[NDArray[Any], Value, Value]], list[Value], list[tuple[Leaf, Value]]]:
-        """What the program is for, once the function has returned.
-
-        Returns:
-            Which memory outside is to get which value (the array, what stands for its old elements, the new ones);
-            the outputs; the gradients of leaves.
-        """
+    def finished(self, outputs: Sequence[Tracer]) -> Outcome:
+        """What the program is for, once the function has returned."""
         self._check_arguments()
         if default_generator.cache_info().currsize:  # it may have been made by the call
             self.watch_generator(default_generator())
@@ -390,12 +415,54 @@ class Trace(Recorder):
                 return value
             return self.ordered(Tracer(self, value), np.array(value.example)).value
 
-        found = [(leaf, _traced(leaf.grad)) for leaf in self.leaves.values()]
-        return (
-            [(array, before, kept(after)) for array, before, after in changed],
+        grads = [(leaf, _traced(leaf.grad)) for leaf in self.leaves.values()]
+        outcome = Outcome(
+            [array for array, _, _ in changed],
             [kept(tracer.value) for tracer in outputs],
-            [(leaf, self.owned_value(tracer)) for leaf, tracer in found if tracer is not None],
+            [(leaf, self.owned_value(tracer)) for leaf, tracer in grads if tracer is not None],
         )
+        wanted = [*outcome.outputs, *(value for _, value in outcome.gradients)]
+        for array, before, after in changed:
+            steps = self._element_changes(before, after, [*wanted, *(x for _, _, x in changed if x is not after)])
+            for step in steps:
+                inputs = [kept(x) for x in step.inputs[1:]]
+                outcome.updates.append((partial(step.options["write"], array), inputs))
+                outcome.checks += self._index_check(array, step)
+            if not steps and lies_evenly(array) and computes_with(array.dtype):
+                outcome.writes.append((before, kept(after)))
+            elif not steps:
+                outcome.updates.append((partial(np.copyto, array), [kept(after)]))
+        return outcome
+
+    def _element_changes(self, before: Value, after: Value, others: Sequence[Value]) -> list[Value]:
+        """The changes of some elements that memory outside has undergone, if nothing else has happened to it.
+
+        Then they can be made in place after the run, which takes no longer for a large memory than for a small one.
+
+        Args:
+            before: what stands for the memory.
+            after: what it is to hold.
+            others: what else is wanted. If it is made of what the memory holds after a change, there is no list.
+        """
+        steps: list[Value] = []
+        while after is not before and "write" in after.options:
+            steps.insert(0, after)
+            after = after.inputs[0]
+        used = needed(self.values, [*others, *(x for step in steps for x in step.inputs[1:])])
+        return [] if after is not before or not {id(v) for v in used}.isdisjoint(map(id, steps)) else steps
+
+    def _index_check(self, array: NDArray[Any], step: Value) -> list[Value]:
+        """A value whose computation raises the error of a change in place that cannot be made: before any is made."""
+        if not step.options["computed_index"]:
+            return []
+        shape, dtype, write = array.shape, array.dtype, step.options["write"]
+
+        def check(*inputs: NDArray[Any]) -> NDArray[Any]:
+            write(np.lib.stride_tricks.as_strided(np.zeros((), dtype), shape, (0,) * len(shape)), *inputs)
+            return np.zeros(())
+
+        value = self.made("call", "an index", step.inputs[1:], np.zeros(()), function=check).value
+        return [value]
 
     def _check_apart(self, changed: Sequence[NDArray[Any]]) -> None:
         """Memory that is changed must be seen through one array only: the graph does not know of any other."""
@@ -552,13 +619,8 @@ def _with_name(operation: Operation, *inputs: Any, **options: Any) -> Any:
         raise explained(error, operation, inputs, options) from None
 
 
-def _with_view(
-    axes: Sequence[int], view_of: Any, array: NDArray[Any], value: NDArray[Any], *positions: NDArray[Any]
-) -> NDArray[Any]:
-    """A copy, its axes in an order in memory that lets `view_of` see it, in which that view has another value."""
-    out = copy_in_order(array, axes)
-    view_of(out, *positions)[...] = value
-    return out
+def _write_view(view_of: Any, array: NDArray[Any], value: NDArray[Any], *positions: NDArray[Any]) -> None:
+    view_of(array, *positions)[...] = value
 
 
 def _part(rule: Any, position: int, *inputs: Any) -> Any:

@@ -8,6 +8,7 @@ of Python in the program, or, where the question is the user's own, an error.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
@@ -15,9 +16,10 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from chainrule.errors import LostTensorError
 from chainrule.kernels.memory import writable_diagonal
+from chainrule.lower.graph import axes_in_order, copy_in_order
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -183,7 +185,8 @@ class Tracer(NDArrayOperatorsMixin):
 
     def __setitem__(self, index: Any, value: Any) -> None:
         if index is not ...:
-            value = self.trace.call("a change of some elements", _replaced, (self, value, index), {})
+            change = ElementChange(_put, axes_in_order(self.value.example))
+            value = self.trace.call("a change of some elements", change, (self, value, index), {})
         self.trace.assign(self, value)
 
     def astype(self, dtype: Any, copy: bool = True) -> Tracer:
@@ -220,11 +223,27 @@ def _is_tensor(kind: type) -> bool:
     return kind is not Tracer and hasattr(kind, "__operation__")
 
 
-def _replaced(array: NDArray[Any], value: Any, index: Any) -> NDArray[Any]:
-    """A copy in which `array[index]` is `value`."""
-    out = array.copy()
-    out[index] = value
-    return out
+@dataclass(frozen=True)
+class ElementChange:
+    """A call of Python that changes some elements: of a copy, or in place where nobody else needs the old ones.
+
+    Attributes:
+        write: changes an array; called with it, the new elements, and what says which ones they are.
+        axes: of the copy, in their order in memory.
+    """
+
+    write: Callable[..., None]
+    axes: Sequence[int]
+
+    def __call__(self, array: NDArray[Any], *inputs: Any) -> NDArray[Any]:
+        """A changed copy."""
+        out = copy_in_order(array, self.axes)
+        self.write(out, *inputs)
+        return out
+
+
+def _put(array: NDArray[Any], value: Any, index: Any) -> None:
+    array[index] = value
 
 
 def _reduce(op: str) -> Any:
