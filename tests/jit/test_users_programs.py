@@ -21,7 +21,7 @@ import pytest
 
 import chainrule
 from chainrule import nn, optim
-from chainrule.jit import jit
+from chainrule.jit import Compiled, jit
 from chainrule.nn import functional as F  # noqa: N812
 
 torch = pytest.importorskip("torch")
@@ -39,7 +39,12 @@ PROGRAMS = {}
 
 
 def program(function=None, **options):
-    """Register a program; options: torch=False where PyTorch cannot run it, slow=True where each call compiles anew."""
+    """Register a program.
+
+    Args:
+        function: the program.
+        options: traces, how often it is compiled at most; torch=False where PyTorch cannot run it.
+    """
     if function is None:
         return functools.partial(program, **options)
     PROGRAMS[function.__name__] = function, options
@@ -85,7 +90,7 @@ def learn(optimizer, loss, *modules):
     return loss.detach()
 
 
-@program
+@program(traces=3)
 def transfer_learning(lib, wrap):
     """A new head, the body frozen, an optimizer of the head alone; at the end all is trained again."""
 
@@ -116,7 +121,7 @@ def transfer_learning(lib, wrap):
             yield step(next(x)), state(net)
 
 
-@program
+@program(traces=4)
 def gradual_unfreezing(lib, wrap):
     net, x = mlp(lib), inputs(lib, 5, 3)
     for p in net.parameters():
@@ -137,7 +142,7 @@ def gradual_unfreezing(lib, wrap):
             yield step(next(x)), state(net)
 
 
-@program
+@program(traces=4)
 def a_gan_of_two_steps(lib, wrap):
     generator, critic, x = linear(lib, 2, 3), linear(lib, 3, 1, 1), inputs(lib, 4, 2)
     real = lib.from_numpy(numbers(4, 3, seed=9))
@@ -160,7 +165,7 @@ def a_gan_of_two_steps(lib, wrap):
         yield generator_step(next(x)), state(generator, critic)
 
 
-@program
+@program(traces=4)
 def a_gan_in_one_step(lib, wrap):
     """Whose turn it is, is an argument; which weights are clipped how far, is an attribute."""
     generator, critic, x = linear(lib, 2, 3), linear(lib, 3, 1, 1), inputs(lib, 4, 2)
@@ -187,7 +192,7 @@ def a_gan_in_one_step(lib, wrap):
         yield step(next(x), turn % 2 == 0), state(generator, critic)
 
 
-@program
+@program(traces=3)
 def an_average_of_the_weights(lib, wrap):
     """The average is made inside, with a decay that changes; then it takes the student's place."""
     net, average, x = mlp(lib), mlp(lib), inputs(lib, 5, 3)
@@ -210,7 +215,7 @@ def an_average_of_the_weights(lib, wrap):
             yield step(next(x)), state(net, average)
 
 
-@program
+@program(traces=2)
 def the_rate_rises_outside(lib, wrap):
     """A search for the learning rate: one program for all rates."""
     net, x = mlp(lib), inputs(lib, 5, 3)
@@ -226,7 +231,7 @@ def the_rate_rises_outside(lib, wrap):
             group["lr"] *= 1.5
 
 
-@program
+@program(traces=1)
 def the_rate_rises_inside(lib, wrap):
     net, x = mlp(lib), inputs(lib, 5, 3)
     optimizer = lib.optim.SGD([{"params": net[0].parameters()}, {"params": net[2].parameters(), "lr": 0.1}], 1e-3)
@@ -246,7 +251,7 @@ def the_rate_rises_inside(lib, wrap):
         yield step(next(x)), state(net), [group["lr"] for group in optimizer.param_groups]
 
 
-@program
+@program(traces=2)
 def the_rate_is_an_argument(lib, wrap):
     w, x = lib.from_numpy(np.zeros(2)).requires_grad_(), inputs(lib, 2)
     optimizer = lib.optim.SGD([w], 0.0)
@@ -265,7 +270,7 @@ def the_rate_is_an_argument(lib, wrap):
     assert w.tolist() == [-22, -22]
 
 
-@program
+@program(traces=5)
 def momentum_and_decay_begin_later(lib, wrap):
     net, x = mlp(lib), inputs(lib, 5, 3)
     optimizer = lib.optim.SGD(net.parameters(), 0.1)
@@ -280,7 +285,7 @@ def momentum_and_decay_begin_later(lib, wrap):
             yield step(next(x)), state(net)
 
 
-@program
+@program(traces=1)
 def the_rate_is_used_by_hand(lib, wrap):
     """A step without `step()`, with the optimizer's own numbers."""
     net, x = mlp(lib), inputs(lib, 5, 3)
@@ -304,7 +309,7 @@ def the_rate_is_used_by_hand(lib, wrap):
             yield step(next(x)), state(net)
 
 
-@program
+@program(traces=4)
 def an_optimizer_is_made_inside(lib, wrap):
     """Inner steps of a meta-learner: each call makes an optimizer, without a state and with one."""
     net, x = mlp(lib), inputs(lib, 5, 3)
@@ -324,7 +329,7 @@ def an_optimizer_is_made_inside(lib, wrap):
         yield adaptive(next(x)), state(net)
 
 
-@program
+@program(traces=4)
 def low_rank_adapters(lib, wrap):
     """Switched on, merged into the weights, switched off."""
 
@@ -360,7 +365,7 @@ def low_rank_adapters(lib, wrap):
             yield loss.detach(), state(net)
 
 
-@program(torch=False)
+@program(traces=5, torch=False)
 def dropout_is_annealed(lib, wrap):
     drop = nn.Dropout(0.5, generator=np.random.default_rng(3))
     net, x = nn.Sequential(linear(lib, 3, 8), drop, linear(lib, 8, 2, 1)), inputs(lib, 5, 3)
@@ -379,7 +384,7 @@ def dropout_is_annealed(lib, wrap):
     yield step(next(x)), step(next(x)), state(net)
 
 
-@program
+@program(traces=4)
 def losses_take_turns(lib, wrap):
     net, x = mlp(lib), inputs(lib, 5, 3)
     optimizer, losses = lib.optim.SGD(net.parameters(), 0.1), {"l2": lib.F.mse_loss, "l1": lib.F.l1_loss}
@@ -398,7 +403,7 @@ def losses_take_turns(lib, wrap):
         yield step(next(x)), step(next(x)), state(net)
 
 
-@program
+@program(traces=5)
 def options_of_a_loss_change(lib, wrap):
     net, x = linear(lib, 3, 4), inputs(lib, 5, 3)
     loss = lib.nn.CrossEntropyLoss()
@@ -416,7 +421,7 @@ def options_of_a_loss_change(lib, wrap):
         yield step(next(x)), step(next(x)), state(net)
 
 
-@program
+@program(traces=5)
 def the_network_grows(lib, wrap):
     """A curriculum: more layers, then a longer way through them."""
 
@@ -449,7 +454,7 @@ def the_network_grows(lib, wrap):
         yield step(next(x)), step(next(x)), state(*net.layers)
 
 
-@program
+@program(traces=3)
 def evaluation_inside(lib, wrap):
     """A compiled function that switches to evaluation and back."""
     net = filled(lib, lib.nn.Sequential(lib.nn.Linear(3, 4), lib.nn.BatchNorm1d(4), lib.nn.Linear(4, 2)))
@@ -474,7 +479,7 @@ def evaluation_inside(lib, wrap):
         yield net[1].running_mean.numpy().copy(), net[1].num_batches_tracked.item()
 
 
-@program
+@program(traces=2)
 def left_in_evaluation(lib, wrap):
     net = filled(lib, lib.nn.Sequential(lib.nn.Linear(3, 4), lib.nn.BatchNorm1d(4)))
     x = inputs(lib, 5, 3)
@@ -495,7 +500,7 @@ def left_in_evaluation(lib, wrap):
         yield function(next(x)), net.training, net[1].training, net[1].running_var.numpy().copy()
 
 
-@program
+@program(traces=2)
 def a_mask_of_pruned_weights(lib, wrap):
     """The mask is changed in place, and bound anew."""
 
@@ -525,7 +530,7 @@ def a_mask_of_pruned_weights(lib, wrap):
         yield step(next(x)), step(next(x)), state(net)
 
 
-@program
+@program(traces=3)
 def clipping_with_another_limit(lib, wrap):
     net, x, settings = mlp(lib), inputs(lib, 5, 3), {"clip": {"norm": 1.0, "kind": 2.0}}
     optimizer = lib.optim.SGD(net.parameters(), 0.1)
@@ -545,7 +550,7 @@ def clipping_with_another_limit(lib, wrap):
         yield step(next(x)), step(next(x)), state(net)
 
 
-@program
+@program(traces=2)
 def weights_are_swapped_for_evaluation(lib, wrap):
     """The average of all weights is copied in, used, and taken out again."""
     net, average, x = mlp(lib), mlp(lib, 0), inputs(lib, 5, 3)
@@ -569,7 +574,7 @@ def weights_are_swapped_for_evaluation(lib, wrap):
             yield predict(next(x)), state(net)
 
 
-@program
+@program(traces=4)
 def distillation(lib, wrap):
     teacher, student, x = mlp(lib, 3), mlp(lib, 1), inputs(lib, 5, 3)
     optimizer, temperature = lib.optim.SGD(student.parameters(), 0.1), 2.0
@@ -592,7 +597,7 @@ def distillation(lib, wrap):
         yield step(next(x)), step(next(x)), state(teacher, student)
 
 
-@program
+@program(traces=5)
 def weights_of_tasks(lib, wrap):
     body, heads, x = linear(lib, 3, 4), [linear(lib, 4, 1, n) for n in (1, 2)], inputs(lib, 5, 3)
     factors, active = [1.0, 0.5], {0, 1}
@@ -618,7 +623,7 @@ def weights_of_tasks(lib, wrap):
         yield step(next(x)), step(next(x)), state(body, *heads)
 
 
-@program
+@program(traces=3)
 def forward_is_patched_and_restored(lib, wrap):
     net, x = mlp(lib), inputs(lib, 5, 3)
     optimizer, original = lib.optim.SGD(net.parameters(), 0.1), net[0].forward
@@ -643,7 +648,7 @@ def forward_is_patched_and_restored(lib, wrap):
         yield step(next(x)), step(next(x)), state(net)
 
 
-@program
+@program(traces=6)
 def hooks_come_and_go(lib, wrap):
     net, x, factors = mlp(lib), inputs(lib, 5, 3), {"out": 2.0, "grad": 0.5}
     optimizer = lib.optim.SGD(net.parameters(), 0.1)
@@ -668,7 +673,7 @@ def hooks_come_and_go(lib, wrap):
         yield step(next(x)), step(next(x)), state(net)
 
 
-@program
+@program(traces=3)
 def a_power_iteration_in_forward(lib, wrap):
     """A buffer is changed in place by each run, while training."""
 
@@ -704,7 +709,7 @@ def a_power_iteration_in_forward(lib, wrap):
         yield step(next(x)), step(next(x)), state(net), net.u.numpy().copy()
 
 
-@program(slow=True)
+@program(traces=6)
 def a_state_in_an_attribute(lib, wrap):
     """A recurrent network binds its state anew in each call."""
 
@@ -733,7 +738,7 @@ def a_state_in_an_attribute(lib, wrap):
     yield step(next(x)), step(next(x)), net.h.numpy().copy(), net.last["mean"].item()
 
 
-@program
+@program(traces=2)
 def a_switch_in_an_attribute(lib, wrap):
     """Each call turns it over: two programs take turns."""
 
@@ -755,7 +760,7 @@ def a_switch_in_an_attribute(lib, wrap):
         yield predict(next(x)), net.flip, predict(next(x)), net.flip
 
 
-@program
+@program(traces=4)
 def a_switch_in_a_variable(lib, wrap):
     net, x, flip, seen = linear(lib, 3, 2), inputs(lib, 5, 3), False, None
 
@@ -772,7 +777,7 @@ def a_switch_in_a_variable(lib, wrap):
         yield predict(next(x)), flip, seen, predict(next(x)), flip, seen
 
 
-@program(slow=True)
+@program(traces=4)
 def a_counter_in_an_attribute(lib, wrap):
     class Net(lib.nn.Module):
         def __init__(self):
@@ -790,7 +795,7 @@ def a_counter_in_an_attribute(lib, wrap):
             yield predict(next(x)), net.calls
 
 
-@program(slow=True)
+@program(traces=6)
 def a_counter_in_a_variable(lib, wrap):
     net, x, count = mlp(lib), inputs(lib, 5, 3), 0
     optimizer = lib.optim.SGD(net.parameters(), 0.1)
@@ -807,7 +812,7 @@ def a_counter_in_a_variable(lib, wrap):
         yield step(next(x)), state(net), count
 
 
-@program(slow=True)
+@program(traces=4)
 def a_history_in_a_list(lib, wrap):
     net, x, history, counts = linear(lib, 3, 2), inputs(lib, 5, 3), [], {"calls": 0}
 
@@ -822,7 +827,7 @@ def a_history_in_a_list(lib, wrap):
             yield predict(next(x)), list(history), dict(counts)
 
 
-@program
+@program(traces=5)
 def a_cache_in_a_dict(lib, wrap):
     """What is computed once for each size, at first need: plain numbers."""
     net, cache = linear(lib, 3, 2), {}
@@ -838,7 +843,7 @@ def a_cache_in_a_dict(lib, wrap):
             yield predict(lib.from_numpy(numbers(size, 3, seed=size))), dict(cache)
 
 
-@program
+@program(traces=5)
 def a_memory_of_tensors(lib, wrap):
     """A list of tensors grows outside; a deque forgets."""
     net, x, memory = linear(lib, 3, 2), inputs(lib, 5, 3), deque(maxlen=3)
@@ -863,7 +868,7 @@ class Schedule:
         return min(1.0, step / self.warm) * self.beta
 
 
-@program(slow=True)
+@program(traces=8)
 def annealing_by_the_step(lib, wrap):
     """The step is an argument of Python."""
     net, x, schedule = mlp(lib), inputs(lib, 5, 3), Schedule(0.5)
@@ -881,7 +886,7 @@ def annealing_by_the_step(lib, wrap):
         yield step(next(x), number), state(net)
 
 
-@program
+@program(traces=1)
 def annealing_by_a_tensor(lib, wrap):
     net, x = mlp(lib), inputs(lib, 5, 3)
     optimizer = lib.optim.SGD(net.parameters(), 0.1)
@@ -895,7 +900,7 @@ def annealing_by_a_tensor(lib, wrap):
         yield step(next(x), lib.from_numpy(np.array(number / 10))), state(net)
 
 
-@program
+@program(traces=2)
 def arrays_of_numpy_inside(lib, wrap):
     """They are read anew by each call, shared or copied."""
     net, x, scale, shift = linear(lib, 3, 2), inputs(lib, 5, 3), np.ones(2), np.zeros(2)
@@ -913,7 +918,7 @@ def arrays_of_numpy_inside(lib, wrap):
         yield predict(next(x)), predict(next(x))
 
 
-@program(slow=True)
+@program(traces=6)
 def random_numbers_of_python(lib, wrap):
     """Layers are left out at random, by `random` and by `numpy.random`."""
     net, x, rng = mlp(lib), inputs(lib, 5, 3), random.Random(4)  # noqa: S311
@@ -931,7 +936,7 @@ def random_numbers_of_python(lib, wrap):
     assert rng
 
 
-@program(slow=True)
+@program(traces=5)
 def batches_of_an_iterator(lib, wrap):
     net = mlp(lib)
     optimizer, loader = lib.optim.SGD(net.parameters(), 0.1), iter([numbers(5, 3, seed=n) for n in range(20)])
@@ -945,7 +950,7 @@ def batches_of_an_iterator(lib, wrap):
         yield step(), state(net)
 
 
-@program
+@program(traces=2)
 def modules_made_inside(lib, wrap):
     """Layers without weights are made where they are used."""
     net, x, slope = mlp(lib), inputs(lib, 5, 3), 0.1
@@ -961,7 +966,7 @@ def modules_made_inside(lib, wrap):
         yield step(next(x)), state(net)
 
 
-@program
+@program(traces=4)
 def classes_of_the_users_own(lib, wrap):
     """Objects with state and methods, made outside and inside."""
     rate = 0.1
@@ -1003,7 +1008,7 @@ def classes_of_the_users_own(lib, wrap):
         yield step(next(x)), step(next(x)), state(net)
 
 
-@program
+@program(traces=7)
 def modules_in_a_dict(lib, wrap):
     """A module for each task, chosen by an argument, replaced under its name."""
     heads = lib.nn.ModuleDict({"a": linear(lib, 3, 2), "b": linear(lib, 3, 2, 1)})
@@ -1023,7 +1028,7 @@ def modules_in_a_dict(lib, wrap):
             yield step(next(x), task), state(heads)
 
 
-@program
+@program(traces=3)
 def layers_in_a_module_list(lib, wrap):
     layers, x = lib.nn.ModuleList([linear(lib, 3, 3, n) for n in range(2)]), inputs(lib, 5, 3)
     optimizer = lib.optim.SGD(layers.parameters(), 0.1)
@@ -1042,7 +1047,7 @@ def layers_in_a_module_list(lib, wrap):
         yield step(next(x)), step(next(x)), state(layers)
 
 
-@program
+@program(traces=4)
 def parameters_in_a_variable(lib, wrap):
     """A list of tensors: one is replaced, one is frozen, two change places."""
     params, x = [lib.from_numpy(numbers(3, seed=n)).requires_grad_() for n in range(3)], inputs(lib, 3)
@@ -1084,15 +1089,14 @@ def run(function, lib, wrap):
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_eager_compiled_and_in_pytorch(name):
+def test_eager_compiled_and_in_pytorch(name, monkeypatch):
     function, options = PROGRAMS[name]
-    made = []
+    traced = []
+    monkeypatch.setattr(
+        Compiled, "_traced", lambda self, *given, run=Compiled._traced: traced.append(self) or run(self, *given)
+    )
 
-    def wrap(function):
-        made.append(jit(function))
-        return made[-1]
-
-    readings = {"eager": run(function, OURS, lambda function: function), "compiled": run(function, OURS, wrap)}
+    readings = {"eager": run(function, OURS, lambda function: function), "compiled": run(function, OURS, jit)}
     if options.get("torch", True):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -1109,6 +1113,4 @@ def test_eager_compiled_and_in_pytorch(name):
                     assert a == b, where
                 else:
                     np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-12, err_msg=where)
-    if not options.get("slow"):
-        for compiled in made:
-            assert all(len(kept) <= 4 for kept in compiled.programs.values())
+    assert 0 < len(traced) <= options["traces"]

@@ -189,7 +189,7 @@ class Observer:
 
     def absent(self, thing: Any, name: str) -> None:
         """Code asks for an attribute that is not there."""
-        if (id(thing), name) in self._observed or id(thing) in self._created:
+        if (id(thing), name) in self._observed or self._is_created(thing):
             return
         self._observed.add((id(thing), name))
         missing, where = self.names[MISSING], self.names[thing]
@@ -202,7 +202,7 @@ class Observer:
         """An object's whole dict is read: of modules by ourselves, to find their parts, or by the user."""
         parts_only = by_house and isinstance(thing, Module)
         key = id(thing), "parts" if parts_only else "__dict__"
-        if key in self._observed or id(thing) in self._created:
+        if key in self._observed or self._is_created(thing):
             return
         self._observed.add(key)
         entries = PartEntries(attributes) if parts_only else DictEntries(attributes)
@@ -215,15 +215,9 @@ class Observer:
 
     def assigning(self, thing: Any, name: str, value: Any) -> Assignment | None:
         """Code assigns to an attribute; returns what is to be handed to `assigned` once that has worked."""
-        if not self.knows(thing) and id(thing) not in self._created:
-            if attributes_of(thing) or any((id(thing), known) in self._observed for known in (name, "__dict__")):
-                self._meet(
-                    thing, type(thing).__name__
-                )  # it was there before, and has come by a way that is not observed
-            else:
-                self._created[id(thing)] = thing
-        if id(thing) in self._created:
+        if self._is_created(thing):
             return None
+        self._meet(thing, type(thing).__name__)  # if it has come by a way that is not observed
         label, where, member = f"{self.label(thing)}.{name}", self.names[thing], in_class(type(thing), name)
         if isinstance(member, property):  # whose function assigns
             self._meet(member.fset, label)
@@ -242,6 +236,12 @@ class Observer:
         """Code deletes an attribute."""
         if self.knows(thing):
             self.trace.refuse(f"deleting {self.label(thing)}.{name}")
+
+    def _is_created(self, thing: Any) -> bool:
+        """Whether the call has made an object: it has not been met before, and has no attributes yet."""
+        if not self.knows(thing) and not attributes_of(thing):
+            self._created[id(thing)] = thing
+        return id(thing) in self._created
 
     def _check(self, value: Any, label: str) -> None:
         """Raise an error if a value cannot be assigned by each run."""
