@@ -128,6 +128,7 @@ REFUSED = [
     ("print(group)\n" + DOWN, "text"),
     ("value -= np.float32(group['lr']) * gradient", "array"),
     ("value -= np.clip(group['lr'], 0, 1) * gradient", "array"),
+    ("value -= group['lr'].is_integer() * gradient", ".is_integer"),
     ("value -= np.modf(group['lr'])[0] * gradient", "np.modf"),
     ("try:\n    rate = float(group['lr'])\nexcept Exception:\n    rate = 5.0\nvalue -= rate * gradient", "float()"),
     ("state.pop('m')\n" + DOWN, "removing optimizer.state[0]['m']"),

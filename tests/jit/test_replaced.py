@@ -11,6 +11,7 @@ import contextvars
 import copy
 import functools
 import itertools
+import sys
 import threading
 import types
 import weakref
@@ -559,6 +560,103 @@ def maps_and_references(wrap):
         ):
             change()
             yield step(next(given)).item(), step(next(given)).item()
+
+
+@case(4)
+def modules_of_python(wrap):
+    """Imported inside the function, or bound to another name."""
+    net, module = linear(3, 2), types.ModuleType("an_own_module")
+    module.a = module.b = module.c = module.unread = 1.0
+    sys.modules["an_own_module"] = module
+
+    @wrap
+    def step(x):
+        import an_own_module as own
+        from an_own_module import b
+
+        alias = module
+        return net(x).sum() * own.a + b * alias.c
+
+    given = batches()
+    with chainrule.no_grad():
+        for name in ("", "a", "b", "c"):
+            setattr(module, name or "d", 2.0)
+            yield step(next(given)).item(), step(next(given)).item()
+
+
+@case(5)
+def small_arrays_that_numpy_reads(wrap):
+    """Their elements decide, or NumPy computes with them: no operation of ours sees them."""
+    net, factors, flags, whole = linear(3, 2), np.array([1.0, 2.0]), np.array([True]), np.arange(6.0).reshape(2, 3)
+
+    @wrap
+    def step(x):
+        out = net(x) * (factors * 2)
+        out = out if flags[0] else -out
+        return out.sum() * float(whole[1, 2]) + (x * chainrule.from_numpy(whole[0])).sum()
+
+    given = batches()
+    with chainrule.no_grad():
+        for change in (
+            lambda: None,
+            lambda: factors.__setitem__(0, 5.0),
+            lambda: flags.__setitem__(0, False),
+            lambda: factors.__imul__(2),
+            lambda: whole.__setitem__((0, 1), 9.0),  # read anew by an operation
+        ):
+            change()
+            yield step(next(given)).item(), step(next(given)).item()
+
+
+class Counted:
+    rate, made = 0.5, 0
+
+    @classmethod
+    def scaled(cls, x):
+        return x * cls.rate
+
+    @staticmethod
+    def shifted(x):
+        return x + FACTOR
+
+
+@case(4)
+def methods_of_classes(wrap):
+    """A class is an argument, or the first one of a class method."""
+    global FACTOR
+    FACTOR, net, given = 2.0, linear(3, 2), batches()
+
+    @wrap
+    def step(x, cls):
+        return cls.shifted(Counted.scaled(net(x))).sum() * cls.rate
+
+    with chainrule.no_grad():
+        for rate, FACTOR in (  # noqa: B007  # that is what the methods read
+            (0.5, 2.0),
+            (0.25, 2.0),
+            (0.25, 3.0),
+            (0.5, 2.0),
+        ):
+            Counted.rate = rate
+            yield step(next(given), Counted).item(), step(next(given), Counted).item()
+    Counted.rate = 0.5
+
+
+@case(8)
+def modules_that_are_compiled_themselves(wrap):
+    """`net.forward = jit(net.forward)`, and `jit(net)`."""
+    net = Pieces()
+    whole, given = wrap(net), batches()
+    net.forward = wrap(net.forward)
+    with chainrule.no_grad():
+        for change in (
+            lambda: None,
+            lambda: setattr(net, "scale", 2.0),
+            lambda: setattr(net, "head", linear(4, 2, 9)),
+            lambda: net.eval(),
+        ):
+            change()
+            yield net(next(given)).numpy(), whole(next(given)).numpy(), net(next(given)).numpy()
 
 
 @functools.lru_cache

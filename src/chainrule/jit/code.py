@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 _GLOBAL = {"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"}
 _ENCLOSING = {"LOAD_DEREF", "LOAD_CLASSDEREF", "LOAD_FROM_DICT_OR_DEREF"}
-_ATTRIBUTE = {"LOAD_ATTR", "LOAD_METHOD"}
+_ATTRIBUTE = {"LOAD_ATTR", "LOAD_METHOD", "LOAD_SUPER_ATTR", "LOAD_SUPER_METHOD"}
 _STORE_GLOBAL = {"STORE_GLOBAL", "DELETE_GLOBAL"}
 _STORE_ENCLOSING = {"STORE_DEREF", "DELETE_DEREF"}
 
@@ -30,12 +30,16 @@ class Variables:
         enclosing: those of enclosing functions.
         assigned_globals: those that a `global` statement lets the function assign.
         assigned_enclosing: the same for `nonlocal`.
+        imported: modules that are imported inside, by their full names.
+        attributes: the names of all attributes that are read, of whatever.
     """
 
     globals: Chains = field(default_factory=dict)
     enclosing: Chains = field(default_factory=dict)
     assigned_globals: set[str] = field(default_factory=set)
     assigned_enclosing: set[str] = field(default_factory=set)
+    imported: Chains = field(default_factory=dict)
+    attributes: set[str] = field(default_factory=set)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -44,12 +48,23 @@ def variables(code: CodeType) -> Variables:
     result = Variables()
     for part in _with_inner(code):
         instructions = [*dis.get_instructions(part)]
+        modules: dict[str, str] = {}  # by the local names that they are given
         for position, instruction in enumerate(instructions):
             kind, name = instruction.opname, instruction.argval
-            if kind in _GLOBAL:
+            if kind == "IMPORT_NAME":
+                following = instructions[position + 1]
+                if following.opname == "STORE_FAST":  # import module, import module as name
+                    modules[following.argval] = name if following.argval not in name.split(".") else following.argval
+                elif following.opname == "IMPORT_FROM":  # from module import name
+                    result.imported.setdefault(name, set()).update(_imported(instructions, position + 1))
+            elif kind == "LOAD_FAST" and name in modules:
+                result.imported.setdefault(modules[name], set()).add(_chain(instructions, position))
+            elif kind in _GLOBAL:
                 result.globals.setdefault(name, set()).add(_chain(instructions, position))
             elif kind in _ENCLOSING and name in code.co_freevars:
                 result.enclosing.setdefault(name, set()).add(_chain(instructions, position))
+            elif kind in _ATTRIBUTE:
+                result.attributes.add(name)
             elif kind in _STORE_GLOBAL:
                 result.assigned_globals.add(name)
             elif kind in _STORE_ENCLOSING and name in code.co_freevars:
@@ -63,6 +78,15 @@ def _with_inner(code: CodeType) -> Iterator[CodeType]:
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
             yield from _with_inner(constant)
+
+
+def _imported(instructions: list[dis.Instruction], position: int) -> Iterator[tuple[str, ...]]:
+    """The names that a `from module import` statement takes."""
+    for instruction in instructions[position:]:
+        if instruction.opname == "IMPORT_FROM":
+            yield (instruction.argval,)
+        elif not instruction.opname.startswith("STORE_"):
+            break
 
 
 def _chain(instructions: list[dis.Instruction], position: int) -> tuple[str, ...]:

@@ -377,8 +377,8 @@ def jit(function: Callable[..., Any]) -> Compiled:
     and tells why.
 
     **What is done once for each program.** Printing, writing to files, asking for the time, putting tensors into a list
-    outside, computing elements of NumPy's arrays without Tensors; reading attributes of objects that are written in C,
-    or of Python modules by a local name.
+    outside, computing with elements of large arrays of NumPy without Tensors; reading attributes of objects that are
+    written in C.
 
     Args:
         function: takes and returns Tensors, in tuples, lists and dicts if need be, and anything else. Arrays come to it

@@ -9,7 +9,7 @@ What the function assigns to attributes and variables outside is undone after th
 of the program. What it does to a list, dict or set cannot be repeated: such a program serves for this one call.
 
 Not observed: attributes that code in C, Python's own library or NumPy keeps to itself; what is read by
-`object.__getattribute__`, `globals()` or the like; elements of NumPy's arrays, other than by operations.
+`object.__getattribute__`, `globals()` or the like; elements that NumPy reads of arrays of more than `FEW_BYTES`.
 """
 
 from __future__ import annotations
@@ -57,6 +57,9 @@ from chainrule.tensor import Tensor
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from numpy.typing import NDArray
+
+    from chainrule.jit.code import Chains
     from chainrule.jit.trace import Trace
 
 _LISTS, _DICTS = (list, set, deque), (dict, MappingProxyType)
@@ -65,6 +68,10 @@ _NOT_RUN = {"__repr__", "__str__", "__format__", "__del__", "__reduce__", "__red
 _ON_CREATION = {"__new__", "__init__", "__post_init__", "__init_subclass__", "__set_name__"}
 _FIXED = (type, ModuleType, BuiltinFunctionType, np.ufunc, Operation)
 """What is the same wherever it is read."""
+
+
+FEW_BYTES = 4096
+"""An array of NumPy that no operation reads is compared with what it was, unless it is larger: NumPy may read it."""
 
 
 class Assignment(NamedTuple):
@@ -97,10 +104,12 @@ class Observer:
         self._statics: dict[str, tuple[Any, str, Any, str]] = {}  # attributes of modules and classes that are read
         self._containers: list[tuple[Any, ListEntries | DictEntries, str, str]] = []  # and their guards and labels
         self._functions: dict[int, FunctionType] = {}  # whose code has been looked at
+        self._imported: Chains = {}  # modules that are imported inside
         self._reads_classes = False  # whether one of them asks for an object's class
         self._iterators: list[str] = []
         self._random = _RandomStates()
         self._classes: dict[type, None] = {}  # whose objects have been met
+        self._held_classes: dict[type, None] = {}  # that have been met themselves
         self._patched: list[type] = []
         self._package = ""  # of the traced function
 
@@ -316,8 +325,6 @@ class Observer:
         if not (isinstance(value, ModuleType) and package_of(value) in LIBRARIES):
             self.guards.same(code, label, value)
             self._meet(value, label)
-        if isinstance(value, type):
-            self._read_class(value)
 
     def _meet(self, value: Any, label: str) -> None:
         """Get to know an object from outside: observe what is read from it, and what it runs."""
@@ -338,6 +345,8 @@ class Observer:
                 self._meet(part, label)
         elif isinstance(value, type):
             self._meet_class(value, created=True)
+            self._read_class(value)
+            self._held_classes[value] = None
         elif isinstance(value, weakref.ref):
             self.note(f"{self.names[value]}()", label, value())
         elif isinstance(value, ContextVar):
@@ -395,6 +404,17 @@ class Observer:
                 if isinstance(value, (*PLAIN, type)) and name[:2] != "__":
                     self._note_static(f"{self.names[cls]}.{name}", f"{cls.__name__}.{name}", cls, name, value)
 
+    def _read_methods(self, cls: type) -> None:
+        """The function has got a class, and may call those of its methods whose names it mentions."""
+        names = {name for function in self._functions.values() for name in variables(function.__code__).attributes}
+        for base in [] if isinstance(cls, EnumType) else users_bases(cls):
+            for name in names & vars(base).keys():
+                member = in_class(cls, name)
+                if isinstance(member, (FunctionType, staticmethod)):
+                    self._note_static(f"{self.names[cls]}.{name}", f"{cls.__name__}.{name}", cls, name, member)
+                elif isinstance(member, classmethod):
+                    self._meet(member.__func__, f"{cls.__name__}.{name}")
+
     def _note_static(self, code: str, label: str, owner: Any, name: str, value: Any) -> None:
         """The function depends on an attribute of a module, class or function."""
         if code not in self._statics:
@@ -428,9 +448,10 @@ class Observer:
             self._variable(_Variable(f"{self.names[module]}[{name!r}]", name, module, name))
         for name in found.assigned_enclosing:
             self._variable(_Variable(f"{self.names[cells[name]]}.cell_contents", name, cells[name]))
+        self._imported.update(found.imported)
         if "super" in found.globals and "__class__" in cells:
-            self._meet_bases(contents_of(cells["__class__"]), code.co_names)
-        if "__class__" in code.co_names or "type" in found.globals:
+            self._meet_bases(contents_of(cells["__class__"]), found.attributes)
+        if "__class__" in found.attributes or "type" in found.globals:
             self._reads_classes = True
 
     def _is_foreign(self, function: FunctionType) -> bool:
@@ -449,6 +470,8 @@ class Observer:
     def _follow(self, code: str, label: str, value: Any, chains: Iterable[tuple[str, ...]]) -> None:
         """A variable is read, and attributes of it: those of modules, classes and functions are looked at here."""
         self.note(code, label, value)
+        if isinstance(value, ModuleType) and package_of(value) not in LIBRARIES and () in chains:
+            chains = [*chains, *((name,) for name, data in vars(value).items() if isinstance(data, PLAIN))]  # any of it
         for chain in chains:
             inner, inner_code, inner_label = value, code, label
             for name in chain:
@@ -469,9 +492,24 @@ class Observer:
 
     def close(self) -> None:
         """The call is over: note what could not be seen while it ran."""
+        seen = -1
+        while seen != len(self._functions):  # a method may call others
+            seen = len(self._functions)
+            for cls in [*self._held_classes]:
+                self._read_methods(cls)
         if self._reads_classes:
             for cls in [*self._classes]:
                 self._read_class(cls)
+        for name, chains in self._imported.items():
+            if name in sys.modules:
+                self._follow(f"{self.names[sys.modules]}[{name!r}]", name, sys.modules[name], chains)
+        captured = {id(array) for _, _, array in self.trace.cells.values()}
+        captured |= {id(base) for _, _, array in self.trace.cells.values() for base in _bases(array)}
+        for label, thing in [*self._labels.values()]:  # what NumPy may have computed with
+            if isinstance(thing, np.ndarray) and id(thing) not in captured and thing.nbytes <= FEW_BYTES:
+                self.guards.add(
+                    f"{self.names[thing]}.tobytes() == {self.names[thing.tobytes()]}", label, "has its numbers"
+                )
 
     def _patch(self, cls: type) -> None:
         patch(cls)
@@ -534,6 +572,13 @@ class _Variable:
             self.holder.pop(self.name, None)
         else:
             self.holder[self.name] = self.before
+
+
+def _bases(array: Any) -> Iterator[NDArray[Any]]:
+    """The arrays that an array is a view of."""
+    while isinstance(base := getattr(array, "base", None), np.ndarray):
+        yield base
+        array = base
 
 
 def _is_generator(value: Any) -> bool:

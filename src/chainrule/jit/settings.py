@@ -94,6 +94,11 @@ class Number(Scalar):
 
     __repr__ = __str__
 
+    def __getattr__(self, name: str) -> NoReturn:
+        if hasattr(self.value, name):
+            self._refuse(f".{name}")
+        raise AttributeError(f"{type(self.value).__name__!r} object has no attribute {name!r}")
+
     # Arithmetic
 
     def _applied(self, template: str, function: Callable[..., Any], *operands: Any) -> Number:
