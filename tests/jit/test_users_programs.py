@@ -623,7 +623,7 @@ def weights_of_tasks(lib, wrap):
         yield step(next(x)), step(next(x)), state(body, *heads)
 
 
-@program(traces=3)
+@program(traces=4)
 def forward_is_patched_and_restored(lib, wrap):
     net, x = mlp(lib), inputs(lib, 5, 3)
     optimizer, original = lib.optim.SGD(net.parameters(), 0.1), net[0].forward

@@ -54,6 +54,12 @@ def is_descriptor(member: Any) -> bool:
     return not isinstance(member, (MemberDescriptorType, staticmethod)) and hasattr(type(member), "__get__")
 
 
+def is_plainly_read(cls: type) -> bool:
+    """Whether reading an attribute of an object gives its own, or else its class's, as Python does by itself."""
+    reading = cls.__getattribute__
+    return getattr(reading, "original", reading) is object.__getattribute__ and cls.__dictoffset__ != 0
+
+
 def static_attribute(owner: Any, name: str) -> Any:
     """An attribute of a user's module, class or function as it stands there, or MISSING."""
     if isinstance(owner, FunctionType):

@@ -17,7 +17,7 @@ from chainrule.lower.graph import exact
 from chainrule.tensor import Tensor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
 
 class Names:
@@ -115,11 +115,24 @@ class Guards:
         return "\n".join(f"{guard.subject} {guard.state}" for guard in self)
 
 
+FEW = 16
+"""So many entries of a container are compared one by one in the code of a guard, which costs least."""
+
+
 class ListEntries:
     """What a list, set or deque holds, to be compared with what it holds later."""
 
     def __init__(self, container: Any) -> None:
         self.values = tuple(container)
+        self.short = not isinstance(container, set) and len(self.values) <= FEW
+
+    def condition(self, code: str, names: Names) -> str:
+        """Code that is true as long as the container, which `code` gives, holds that."""
+        slow = f"{names[self.unchanged]}({code})"
+        if not self.short:
+            return slow
+        same = [f"{code}[{i}] is {names[value]}" for i, value in enumerate(self.values)]
+        return f"({' and '.join([f'len({code}) == {len(self.values)}', *same])} or {slow})"
 
     def unchanged(self, container: Any) -> bool:
         """Whether it still holds the same objects, or equal plain values, in the same order."""
@@ -136,33 +149,35 @@ class ListEntries:
 class DictEntries:
     """What a dict holds."""
 
-    def __init__(self, container: dict[Any, Any]) -> None:
+    def __init__(self, container: Mapping[Any, Any]) -> None:
         self.keys, self.values = tuple(container), tuple(container.values())
+        self.short = len(self.keys) <= FEW and all(type(key) is str for key in self.keys)
 
-    def unchanged(self, container: dict[Any, Any]) -> bool:
+    def condition(self, code: str, names: Names) -> str:
+        """Code that is true as long as the container, which `code` gives, holds that."""
+        slow = f"{names[self.unchanged]}({code})"
+        if not self.short:
+            return slow
+        same = [f"{code}[{key!r}] is {names[value]}" for key, value in zip(self.keys, self.values, strict=True)]
+        return f"({' and '.join([f'[*{code}] == {names[[*self.keys]]}', *same])} or {slow})"
+
+    def unchanged(self, container: Mapping[Any, Any]) -> bool:
         """Whether it still holds the same objects, or equal plain values, under the same keys in the same order."""
-        if len(container) != len(self.keys):
-            return False
-        return self._identical(container) or (
-            all(map(alike, container, self.keys)) and all(map(alike, container.values(), self.values))
-        )
+        same_keys = len(container) == len(self.keys) and all(map(alike, container, self.keys))
+        return same_keys and all(map(alike, container.values(), self.values))
 
-    def restore(self, container: dict[Any, Any]) -> None:
+    def restore(self, container: Any) -> None:
         """Make it hold that again."""
-        container.clear()
-        container.update(zip(self.keys, self.values, strict=True))
-
-    def _identical(self, container: dict[Any, Any]) -> bool:
-        return all(map(is_, container.values(), self.values)) and all(map(is_, container, self.keys))
+        if isinstance(container, dict):  # not a proxy of one
+            container.clear()
+            container.update(zip(self.keys, self.values, strict=True))
 
 
 class PartEntries(DictEntries):
     """What of a module's attributes can hold parameters or modules: all but plain values."""
 
-    def unchanged(self, container: dict[Any, Any]) -> bool:
+    def unchanged(self, container: Mapping[Any, Any]) -> bool:
         """Whether these are the same objects under the same names in the same order."""
-        if len(container) == len(self.keys) and self._identical(container):
-            return True
         parts, before = _parts(container.items()), _parts(zip(self.keys, self.values, strict=True))
         return len(parts) == len(before) and all(
             name == old_name and value is old for (name, value), (old_name, old) in zip(parts, before, strict=True)

@@ -9,7 +9,8 @@ What the function assigns to attributes and variables outside is undone after th
 of the program. What it does to a list, dict or set cannot be repeated: such a program serves for this one call.
 
 Not observed: attributes that code in C, Python's own library or NumPy keeps to itself; what is read by
-`object.__getattribute__`, `globals()` or the like; elements that NumPy reads of arrays of more than `FEW_BYTES`.
+`object.__getattribute__`, `globals()` or the like; that an object gets another `__dict__` as a whole; elements that
+NumPy reads of arrays of more than `FEW_BYTES`.
 """
 
 from __future__ import annotations
@@ -22,7 +23,14 @@ from collections import UserDict, UserList, deque
 from collections.abc import Iterator
 from contextvars import ContextVar
 from enum import EnumType
-from types import BuiltinFunctionType, FunctionType, MappingProxyType, MethodType, ModuleType, SimpleNamespace
+from types import (
+    BuiltinFunctionType,
+    FunctionType,
+    MappingProxyType,
+    MethodType,
+    ModuleType,
+    SimpleNamespace,
+)
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -36,6 +44,7 @@ from chainrule.jit.classes import (
     in_class,
     is_descriptor,
     is_observable,
+    is_plainly_read,
     keep_attribute,
     package_of,
     patch,
@@ -160,16 +169,16 @@ class Observer:
         if (id(thing), name) in self._observed:
             return value
         self._observed.add((id(thing), name))
-        own, member = name in attributes_of(thing), in_class(type(thing), name)
+        member = in_class(type(thing), name)
+        own = name in attributes_of(thing) and not hasattr(type(member), "__set__")
         if isinstance(thing, Tensor) and not own:
             return value  # a Tensor's own, which the trace looks after
-        label, outside = f"{self.label(thing)}.{name}", id(thing) not in self._created
-        code = f"{self.names[thing]}.{name}" if name.isidentifier() else f"getattr({self.names[thing]}, {name!r})"
+        label = f"{self.label(thing)}.{name}"
         if own or not is_descriptor(member):
-            if outside:
-                self.note(code, label, value)
+            if id(thing) not in self._created:
+                self._guard_attribute(thing, name, label, value, own)
         elif isinstance(value, MethodType):
-            self._read_method(thing, name, code, label, value.__func__, reader)
+            self._read_method(thing, name, label, value.__func__, reader)
             return value
         elif isinstance(member, property):
             self._meet(member.fget, label)
@@ -178,15 +187,37 @@ class Observer:
         self._meet(value, label)
         return value
 
-    def _read_method(self, thing: Any, name: str, code: str, label: str, function: Any, reader: str) -> None:
+    def _guard_attribute(self, thing: Any, name: str, label: str, value: Any, own: bool) -> None:
+        """An attribute of an object, its own or its class's, has this value."""
+        where, plainly = self.names[thing], is_plainly_read(type(thing))
+        if plainly and own:
+            self.note(f"{self.names[attributes_of(thing)]}[{name!r}]", label, value)
+        elif plainly and value is None:  # such as hooks: this costs less
+            self._guard_class_attribute(thing, name, label)
+        else:
+            self.note(f"{where}.{name}" if name.isidentifier() else f"getattr({where}, {name!r})", label, value)
+
+    def _guard_class_attribute(self, thing: Any, name: str, label: str) -> None:
+        """An attribute is that of an object's class: it is not the object's own, and both classes are as they were."""
+        cls = type(thing)
+        self.guards.same(f"type({self.names[thing]})", f"the type of {self.label(thing)}", cls)
+        self.guards.add(f"{name!r} not in {self.names[attributes_of(thing)]}", label, "is that of its class")
+        if name == "forward" or any(name in vars(base) for base in users_bases(cls)):
+            self._note_static(f"{self.names[cls]}.{name}", f"{cls.__name__}.{name}", cls, name, in_class(cls, name))
+
+    def _read_method(self, thing: Any, name: str, label: str, function: Any, reader: str) -> None:
         """A method is read, to be called; with `super()` it may call those of the same name in the bases."""
         self._meet(function, label)
         bases = [base for base in users_bases(type(thing)) if isinstance(vars(base).get(name), FunctionType)]
         for base in bases:
-            self.note(f"{self.names[base]}.{name}", f"{base.__name__}.{name}", vars(base)[name])
-        # an object's own method of that name stands before the class's; that of our own methods does not happen
-        if id(thing) not in self._created and (bases or name == "forward" or not is_house(reader)):
-            self.guards.same(f"{code}.__func__", label, function)
+            self._note_static(f"{self.names[base]}.{name}", f"{base.__name__}.{name}", base, name, vars(base)[name])
+        # an object may have a method of its own; of the methods that we call of our own classes, only `forward`
+        if id(thing) in self._created or not (bases or name == "forward" or not is_house(reader)):
+            return
+        if is_plainly_read(type(thing)) and isinstance(in_class(type(thing), name), FunctionType):
+            self._guard_class_attribute(thing, name, label)
+        else:
+            self.guards.same(f"{self.names[thing]}.{name}.__func__", label, function)
 
     def _options(self, optimizer: Optimizer, name: str, value: Any, reader: str) -> Any:
         """An optimizer's groups or state as the reader gets them."""
@@ -201,10 +232,10 @@ class Observer:
         if (id(thing), name) in self._observed or self._is_created(thing):
             return
         self._observed.add((id(thing), name))
-        missing, where = self.names[MISSING], self.names[thing]
-        code = f"getattr({where}, {name!r}, {missing}) is {missing}"
+        missing = self.names[MISSING]
+        code = f"getattr({self.names[thing]}, {name!r}, {missing}) is {missing}"
         if hasattr(type(thing), "__getattr__"):  # which may give something after all
-            code = f"{name!r} not in {where}.__dict__"
+            code = f"{name!r} not in {self.names[attributes_of(thing)]}"
         self.guards.add(code, self.label(thing), f"has no {name}")
 
     def _read_all(self, thing: Any, attributes: dict[str, Any], by_house: bool) -> None:
@@ -215,8 +246,12 @@ class Observer:
             return
         self._observed.add(key)
         entries = PartEntries(attributes) if parts_only else DictEntries(attributes)
-        label, code = self.label(thing), f"{self.names[entries.unchanged]}({self.names[thing]}.__dict__)"
-        self.guards.add(code, label, "has the same parts" if parts_only else "has the same attributes")
+        label, code = self.label(thing), self.names[attributes]
+        self.guards.add(
+            entries.condition(code, self.names),
+            label,
+            "has the same parts" if parts_only else "has the same attributes",
+        )
         for name, value in attributes.items():
             self._meet(value, f"{label}.{name}")
 
@@ -295,7 +330,7 @@ class Observer:
                 if not entries.unchanged(container):
                     entries.restore(container)
             for owner, name, value, _ in self._statics.values():
-                if static_attribute(owner, name) is not value:
+                if _member(owner, name) is not value:
                     setattr(owner, name, value)
             self._random.restore()
         self._created.clear()
@@ -312,7 +347,7 @@ class Observer:
                 return f"it changes {label}, which is a {type(container).__name__} from outside"
             self.guards.drop(code)
         for owner, name, value, label in self._statics.values():
-            if static_attribute(owner, name) is not value:
+            if _member(owner, name) is not value:
                 return f"it assigns {label}, which belongs to a class, a module or a function"
         if self._iterators:
             return f"it goes on in {self._iterators[0]}, an iterator from outside"
@@ -375,7 +410,7 @@ class Observer:
         """The function depends on what a container holds, which `code` gives."""
         is_dict = isinstance(container, _DICTS)
         entries = DictEntries(container) if is_dict else ListEntries(container)
-        code = f"{self.names[entries.unchanged]}({code})"
+        code = entries.condition(code, self.names)
         self.guards.add(code, label, "has the same contents")
         self._containers.append((container, entries, code, label))
         for key, value in container.items() if is_dict else enumerate(container):
@@ -572,6 +607,11 @@ class _Variable:
             self.holder.pop(self.name, None)
         else:
             self.holder[self.name] = self.before
+
+
+def _member(owner: Any, name: str) -> Any:
+    """An attribute of a class, module or function as it stands there, or MISSING."""
+    return in_class(owner, name) if isinstance(owner, type) else vars(owner).get(name, MISSING)
 
 
 def _bases(array: Any) -> Iterator[NDArray[Any]]:
