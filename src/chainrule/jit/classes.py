@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 MISSING: Any = object()
 LIBRARIES = {*sys.stdlib_module_names, "numpy", "chainrule"} - {"__main__"}
 """Packages whose modules and classes do not change."""
-_OPAQUE_ROOMS = {"autograd", "jit", "kernels", "ops", "random", "tensor"}
+_OPAQUE_ROOMS = {"autograd", "jit", "kernels", "lower", "ops", "random", "tensor"}
 """Our rooms whose objects do not change, or are looked at elsewhere."""
 _CONFIGURATIONS = (argparse.Namespace, ChainMap, UserDict, UserList)
 """Classes of Python's own library whose objects hold what users put into them."""

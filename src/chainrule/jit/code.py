@@ -53,12 +53,14 @@ def variables(code: CodeType) -> Variables:
             kind, name = instruction.opname, instruction.argval
             if kind == "IMPORT_NAME":
                 following = instructions[position + 1]
-                if following.opname == "STORE_FAST":  # import module, import module as name
-                    modules[following.argval] = name if following.argval not in name.split(".") else following.argval
+                if following.opname.startswith("STORE_FAST"):  # import module, import module as name
+                    alias = _locals(following)[0]
+                    modules[alias] = alias if name.startswith(f"{alias}.") else name
                 elif following.opname == "IMPORT_FROM":  # from module import name
                     result.imported.setdefault(name, set()).update(_imported(instructions, position + 1))
-            elif kind == "LOAD_FAST" and name in modules:
-                result.imported.setdefault(modules[name], set()).add(_chain(instructions, position))
+            elif "LOAD_FAST" in kind and _locals(instruction)[-1] in modules:
+                module = modules[_locals(instruction)[-1]]
+                result.imported.setdefault(module, set()).add(_chain(instructions, position))
             elif kind in _GLOBAL:
                 result.globals.setdefault(name, set()).add(_chain(instructions, position))
             elif kind in _ENCLOSING and name in code.co_freevars:
@@ -78,6 +80,11 @@ def _with_inner(code: CodeType) -> Iterator[CodeType]:
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
             yield from _with_inner(constant)
+
+
+def _locals(instruction: dis.Instruction) -> tuple[str, ...]:
+    """The local variables that an instruction stores or loads: newer Pythons join two instructions."""
+    return instruction.argval if isinstance(instruction.argval, tuple) else (instruction.argval,)
 
 
 def _imported(instructions: list[dis.Instruction], position: int) -> Iterator[tuple[str, ...]]:

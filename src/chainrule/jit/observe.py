@@ -441,7 +441,8 @@ class Observer:
 
     def _read_methods(self, cls: type) -> None:
         """The function has got a class, and may call those of its methods whose names it mentions."""
-        names = {name for function in self._functions.values() for name in variables(function.__code__).attributes}
+        read = {name for function in self._functions.values() for name in variables(function.__code__).attributes}
+        names = read - OBSERVING.keys()
         for base in [] if isinstance(cls, EnumType) else users_bases(cls):
             for name in names & vars(base).keys():
                 member = in_class(cls, name)
@@ -498,7 +499,7 @@ class Observer:
     def _meet_bases(self, cls: Any, names: Iterable[str]) -> None:
         """A method of a class calls methods of its bases by `super()`."""
         for base in users_bases(cls)[1:] if isinstance(cls, type) else ():
-            for name in names:
+            for name in {*names} - OBSERVING.keys():
                 if isinstance(member := vars(base).get(name), FunctionType):
                     self.note(f"{self.names[base]}.{name}", f"{base.__name__}.{name}", member)
 
