@@ -392,3 +392,110 @@ class TestNothingIsChangedByACallThatFails:
         with pytest.raises(ValueError, match="ExponentialLR: the state does not fit, it differs in gamma"):
             schedule.load_state_dict(state)
         assert json.dumps(schedule.state_dict()) == before
+
+
+# A schedule, and its factor at step t
+FACTORS = {
+    "LambdaLR": (lambda o: LambdaLR(o, lambda t: 0.9**t), lambda t: 0.9**t),
+    "StepLR": (lambda o: StepLR(o, 2), lambda t: 0.1 ** (t // 2)),
+    "MultiStepLR": (lambda o: MultiStepLR(o, [2, 6]), lambda t: 0.1 ** ((t >= 2) + (t >= 6))),
+    "ExponentialLR": (lambda o: ExponentialLR(o, 0.8), lambda t: 0.8**t),
+    "LinearLR": (lambda o: LinearLR(o, 0.5, total_iters=8), lambda t: 0.5 + 0.5 * min(t, 8) / 8),
+    "CosineAnnealingLR": (lambda o: CosineAnnealingLR(o, 12), lambda t: (1 + math.cos(math.pi * t / 12)) / 2),
+}
+
+
+class TestGroupsThatAreAddedLater:
+    """After three steps, a group with the rate 0.05 joins one that began with 0.1."""
+
+    @staticmethod
+    def steps(scheduler, count=11):
+        """The rates of both groups at each step after the second has come."""
+        for _ in range(3):
+            scheduler.step()
+        optimizer = scheduler.optimizer
+        optimizer.add_param_group({"params": nn.Parameter([1.0]), "lr": 0.05})
+        for step in range(4, count):
+            scheduler.step()
+            assert scheduler.get_last_lr() == [g["lr"] for g in optimizer.param_groups]
+            yield step, scheduler.get_last_lr()
+
+    @pytest.mark.parametrize("name", FACTORS)
+    def test_go_on_from_the_rate_that_they_come_with(self, name):
+        make, factor = FACTORS[name]
+        start = 0.05 if name == "LambdaLR" else 0.05 / factor(3)  # whose rates are told, not multiplied
+        for step, (first, second) in self.steps(make(sgd())):
+            assert first == pytest.approx(0.1 * factor(step))
+            assert second == pytest.approx(start * factor(step))
+
+    def test_come_up_again_to_their_own_rate(self):
+        for step, (first, second) in self.steps(CosineAnnealingLR(sgd(), 4), 13):
+            share = (1 - math.cos(math.pi * (step - 4) / 4)) / 2
+            assert (first, second) == (pytest.approx(0.1 * share), pytest.approx(0.05 * share))
+
+    def test_of_one_cycle_have_the_same_rates_and_momenta(self):
+        scheduler = OneCycleLR(sgd(), 0.4, total_steps=12)
+        for _, (first, second) in self.steps(scheduler):
+            assert first == second
+            assert len({g["momentum"] for g in scheduler.optimizer.param_groups}) == 1
+
+    def test_of_one_cycle_without_momentum(self):
+        for _, (first, second) in self.steps(OneCycleLR(sgd(), 0.4, total_steps=12, cycle_momentum=False)):
+            assert first == second
+
+    def test_of_a_plateau(self):
+        optimizer = sgd()
+        scheduler = ReduceLROnPlateau(optimizer, patience=0, min_lr=0.001)
+        scheduler.step(1.0)
+        optimizer.add_param_group({"params": nn.Parameter([1.0]), "lr": 0.05})
+        for expected in ([0.01, 0.005], [0.001, 0.001], [0.001, 0.001]):
+            scheduler.step(2.0)
+            assert scheduler.get_last_lr() == pytest.approx(expected)
+
+    def test_in_a_row(self):
+        optimizer = sgd()
+        row = SequentialLR(optimizer, [LinearLR(optimizer, 0.5, total_iters=4), ExponentialLR(optimizer, 0.8)], [6])
+        found = dict(self.steps(row, 9))
+        assert [found[step][1] / 0.05 for step in (4, 5, 6, 7)] == pytest.approx([1 / 0.875, 1 / 0.875, 1, 0.8])
+        assert found[7][0] == pytest.approx(0.08)
+
+    @pytest.mark.parametrize(
+        ("name", "make"),
+        [
+            ("lr_lambda", lambda o: LambdaLR(o, [lambda t: 1.0])),
+            ("max_lr", lambda o: OneCycleLR(o, [0.4], 12)),
+            ("max_momentum", lambda o: OneCycleLR(o, 0.4, 12, max_momentum=[0.9])),
+            ("base_momentum", lambda o: OneCycleLR(o, 0.4, 12, base_momentum=[0.9])),
+            ("min_lr", lambda o: ReduceLROnPlateau(o, min_lr=[0.0])),
+        ],
+    )
+    def test_where_something_was_given_for_each_group(self, name, make):
+        optimizer = sgd()
+        scheduler = make(optimizer)
+        optimizer.add_param_group({"params": nn.Parameter([1.0])})
+        before = json.dumps(scheduler.state_dict())
+        message = f"{name} was given for each group, and one was added to the optimizer: make a new schedule with a {name} for"
+        with pytest.raises(ValueError, match=message):
+            scheduler.step(*([1.0] if name == "min_lr" else []))
+        assert json.dumps(scheduler.state_dict()) == before
+
+    def test_that_are_taken_away(self):
+        optimizer = sgd(groups=2)
+        schedules = [StepLR(optimizer, 1), LambdaLR(optimizer, lambda t: 1.0), ReduceLROnPlateau(optimizer)]
+        del optimizer.param_groups[1]
+        for scheduler in schedules:
+            with pytest.raises(
+                ValueError, match="the optimizer has 1 groups, this schedule was made for 2: make a new one"
+            ):
+                scheduler.step(*([1.0] if scheduler is schedules[2] else []))
+
+    @pytest.mark.parametrize("name", FACTORS)
+    def test_states_say_nothing_else(self, name):
+        make, _ = FACTORS[name]
+        scheduler, other = make(sgd()), make(sgd(groups=2))
+        list(self.steps(scheduler))
+        other.load_state_dict(json.loads(json.dumps(scheduler.state_dict())))
+        other.optimizer.load_state_dict(scheduler.optimizer.state_dict())
+        scheduler.step()
+        other.step()
+        assert other.get_last_lr() == scheduler.get_last_lr()

@@ -19,6 +19,9 @@ Factor = Callable[[int], float]
 class LRScheduler:
     """Sets each group's "lr" to what `get_lr` says for the present step, from step 0 on.
 
+    A group that is added to the optimizer later is taken in at the next step: the rate that it comes with is its
+    initial one, and what was given for all groups holds for it too.
+
     Args:
         optimizer: whose learning rates to set.
         last_epoch: the step to go on from; -1 to start.
@@ -29,6 +32,7 @@ class LRScheduler:
     """
 
     _beginning = False
+    _for_all: Mapping[str, Any] = {}  # what holds for all groups, a later one too
 
     def __init__(self, optimizer: Optimizer, last_epoch: int = -1) -> None:
         self.optimizer, self.last_epoch = _optimizer(self, optimizer), last_epoch
@@ -53,6 +57,7 @@ class LRScheduler:
     def step(self) -> None:
         """Go on by one step."""
         _outside(f"the step of a {type(self).__name__}")
+        self._take_in_groups(self.base_lrs)
         self.last_epoch += 1
         try:
             rates = self.get_lr()
@@ -60,6 +65,28 @@ class LRScheduler:
             self.last_epoch -= 1  # the step was not taken
             raise
         self._set(rates)
+
+    def _take_in_groups(self, known: list[float]) -> None:
+        """Take in the groups that were added to the optimizer after the `known` ones."""
+        groups = self.optimizer.param_groups
+        fewer = f"the optimizer has {len(groups)} groups, this schedule was made for {len(known)}: make a new one"
+        check(self, len(groups) >= len(known), fewer)
+        for group in groups[len(known) :]:
+            self._take_in(group)
+
+    def _take_in(self, group: dict[str, Any]) -> None:
+        """Take in one group."""
+        self.base_lrs.append(group.setdefault("initial_lr", group["lr"]))
+
+    def _of_new_group(self, name: str) -> Any:
+        """What was given for all groups, for one that was added.
+
+        Raises:
+            ValueError: it was given group by group.
+        """
+        one_by_one = f"{name} was given for each group, and one was added to the optimizer: make a new schedule"
+        check(self, name in self._for_all, f"{one_by_one} with a {name} for each")
+        return self._for_all[name]
 
     def _set(self, rates: Sequence[float]) -> None:
         self._last_lr = list(rates)
@@ -72,7 +99,9 @@ class LRScheduler:
 
     def state_dict(self) -> dict[str, Any]:
         """Where it stands, and its settings: numbers, lists and texts."""
-        return {name: value for name, value in vars(self).items() if name not in ("optimizer", "lr_lambdas")}
+        return {
+            name: value for name, value in vars(self).items() if name not in ("optimizer", "lr_lambdas", "_for_all")
+        }
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Take over a state; nothing is changed unless it fits. The rates themselves are in the optimiser's."""
@@ -110,6 +139,10 @@ class LambdaLR(LRScheduler):
     def get_lr(self) -> Sequence[float]:
         """η λ(t)."""
         return [base * factor(self.last_epoch) for base, factor in zip(self.base_lrs, self.lr_lambdas, strict=True)]
+
+    def _take_in(self, group: dict[str, Any]) -> None:
+        self.lr_lambdas.append(self._of_new_group("lr_lambda"))
+        super()._take_in(group)
 
 
 class StepLR(LRScheduler):
@@ -261,6 +294,14 @@ class OneCycleLR(LRScheduler):
                 group["initial_lr"] = first
         super().__init__(optimizer, last_epoch)
 
+    def _take_in(self, group: dict[str, Any]) -> None:
+        for name in ("max_lr", "max_momentum", "base_momentum") if self.momenta else ("max_lr",):
+            self._of_new_group(name)
+        self.rates.append(self.rates[0])
+        self.momenta += self.momenta[:1]
+        group["initial_lr"] = self.rates[0][0]
+        super()._take_in(group)
+
     def get_lr(self) -> Sequence[float]:
         """The rates at this step; momenta are set on the way."""
         step = self.last_epoch
@@ -314,6 +355,8 @@ class SequentialLR(LRScheduler):
     def step(self) -> None:
         """Go on by one step."""
         _outside(f"the step of a {type(self).__name__}")
+        for scheduler in self._schedulers:
+            scheduler._take_in_groups(scheduler.base_lrs)
         self.last_epoch += 1
         starts = [0, *self._milestones]
         position = bisect_right(starts, self.last_epoch) - 1
@@ -381,10 +424,14 @@ class ReduceLROnPlateau(LRScheduler):
         self.cooldown_counter = self.num_bad_epochs = 0
         self._last_lr = self._times()
 
+    def _take_in(self, group: dict[str, Any]) -> None:
+        self.min_lrs.append(self._of_new_group("min_lr"))
+
     def step(self, metrics: SupportsFloat) -> None:  # type: ignore[override]  # this schedule goes by a measure
         """Go on by one step, of which the measure is told."""
         _outside(f"the step of a {type(self).__name__}")
         measure = float(metrics)
+        self._take_in_groups(self.min_lrs)
         self.last_epoch += 1
         better = self._is_better(measure)
         self.best = measure if better else self.best
@@ -421,9 +468,12 @@ def _optimizer(scheduler: LRScheduler, optimizer: Optimizer) -> Optimizer:
 def _for_each_group(scheduler: LRScheduler, optimizer: Optimizer, name: str, given: Any) -> list[Any]:
     """One value for each group."""
     groups = _optimizer(scheduler, optimizer).param_groups
-    values = list(given) if isinstance(given, (list, tuple)) else [given] * len(groups)
+    single = not isinstance(given, (list, tuple))
+    values = [given] * len(groups) if single else list(given)
     for value in values:
         if not callable(value):
             check_numbers(scheduler, **{name: value})
     check(scheduler, len(values) == len(groups), f"{name} has {len(values)} values for {len(groups)} groups")
+    if single:
+        scheduler._for_all = {**scheduler._for_all, name: given}
     return values
