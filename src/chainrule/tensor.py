@@ -218,7 +218,11 @@ class Tensor:
 
     def size(self, dim: int | None = None) -> tuple[int, ...] | int:
         """The shape, or the size of one dimension."""
-        return self.shape if dim is None else self.shape[dim]
+        if dim is None:
+            return self.shape
+        if not self.ndim:
+            raise IndexError("size: a tensor without dimensions has no size of one")
+        return self.shape[ops.shape.place(self, dim, "size")]
 
     def numel(self) -> int:
         """The number of elements."""
@@ -541,13 +545,13 @@ class Tensor:
 
     def reshape(self, *shape: int | Sequence[int]) -> Tensor:
         """The same elements in another shape; one size may be -1."""
-        return ops.reshape(self, shape=_sizes(shape))
+        return ops.reshape(self, shape=_sizes("reshape", shape))
 
     view = reshape
 
     def permute(self, *dims: int | Sequence[int]) -> Tensor:
         """The dimensions in another order."""
-        return ops.permute(self, dims=_sizes(dims))
+        return ops.permute(self, dims=_sizes("permute", dims))
 
     @property
     def T(self) -> Tensor:  # noqa: N802  # NumPy's and PyTorch's name
@@ -688,9 +692,9 @@ def _shape_at(array: Any, index: Any) -> tuple[int, ...]:
     return shape
 
 
-def _sizes(sizes: tuple[Any, ...]) -> tuple[int, ...]:
+def _sizes(name: str, sizes: tuple[Any, ...]) -> tuple[int, ...]:
     """Sizes given one by one, or as one sequence."""
-    return tuple(sizes[0]) if len(sizes) == 1 and not isinstance(sizes[0], (int, np.integer)) else sizes
+    return ops.shape.several(sizes[0] if len(sizes) == 1 else sizes, name)
 
 
 def _values(other: Any) -> Any:

@@ -123,7 +123,7 @@ def _same_draws() -> Iterator[None]:
         bits.state = before
 
 
-_CHAINRULE = _Library("chainrule", nn, from_numpy, lambda m: dict(m.named_children()), _own_tensors, _same_draws)
+_CHAINRULE = _Library("chainrule", nn, from_numpy, lambda m: dict(m._parts()), _own_tensors, _same_draws)
 _PYTORCH = _Library(
     "PyTorch",
     torch.nn,

@@ -24,6 +24,21 @@ def suspect(x: Tensor) -> Tensor:
 LINE = "return (x * 0).sqrt()  # its slope at 0 is infinite, and 0 · ∞ is NaN"
 
 
+def test_in_a_decorated_generator():
+    @detect_anomaly()
+    def losses():
+        x = leaf(4.0, 9.0)
+        yield x
+        suspect(x).sum().backward()
+
+    generator = losses()
+    assert (next(generator) * 2).grad_fn is not None
+    with pytest.raises(RuntimeError, match="gave NaN; it was recorded here"):
+        next(generator)
+    out = suspect(leaf(4.0)).sum()
+    out.backward()  # nobody looks here
+
+
 def test_names_the_operation_and_points_at_the_line():
     x = leaf(4.0, 9.0)
     with detect_anomaly():

@@ -42,6 +42,26 @@ def test_inputs_are_left_alone(function):
     assert (x.grad, x.requires_grad) == (None, True)
 
 
+@pytest.mark.parametrize("name", ["jacobian", "hessian", "vjp", "hvp"])
+def test_they_record_under_no_grad_too(name):
+    """What create_graph asks for is there, and without it there is no history, wherever they are called."""
+    x = chainrule.tensor(np.array([1.0, 2.0]), requires_grad=True)
+    function, inputs = {"jacobian": (lambda x: x**3, x), "vjp": (lambda x: (x**3).sum(), x)}.get(
+        name, (lambda x: (x**3).sum(), x)
+    )
+    options = {"v": chainrule.ones(2, dtype=np.float64)} if name == "hvp" else {}
+    gradients = []
+    for recorded in (True, False):
+        with chainrule.set_grad_enabled(recorded):
+            answer = getattr(autograd, name)(function, inputs, create_graph=True, **options)
+            plain = getattr(autograd, name)(function, inputs, **options)
+        answer, plain = (part[1] if isinstance(part, tuple) else part for part in (answer, plain))
+        assert (answer.requires_grad, plain.requires_grad) == (True, False)
+        gradients.append(chainrule.grad(answer.sum(), x)[0].tolist())
+    expected = [6.0, 12.0] if name in ("jacobian", "vjp") else [6.0, 6.0]  # of 3x² and of 6x
+    assert gradients == [expected, expected]
+
+
 def test_of_no_outputs_at_all():
     x, y = leaf(1.0, 2.0), leaf(3.0)
     found = jacobian(lambda x, y: x[:0] * y, (x, y))

@@ -399,6 +399,76 @@ class TestNoGrad:
             assert chainrule.is_grad_enabled()
         assert (f.__name__, f.__doc__) == ("f", "What it says.")
 
+    @pytest.mark.parametrize(
+        ("make", "inside"),
+        [
+            (no_grad, False),
+            (lambda: chainrule.enable_grad(), True),
+            (lambda: chainrule.set_grad_enabled(False), False),
+        ],
+    )
+    def test_as_a_decorator_of_a_generator(self, make, inside):
+        seen, x = [], leaf(1.0)
+
+        @make()
+        def rows(count):
+            """What it says."""
+            try:
+                for i in range(count):
+                    seen.append((chainrule.is_grad_enabled(), (x * 2).requires_grad))
+                    try:
+                        seen.append((yield i))
+                    except KeyError:
+                        seen.append("KeyError")
+                return "end"
+            finally:
+                seen.append(chainrule.is_grad_enabled())
+
+        assert rows.__doc__ == "What it says."
+        with chainrule.set_grad_enabled(not inside):
+            generator = rows(3)
+            assert next(generator) == 0
+            assert chainrule.is_grad_enabled() is not inside
+            assert generator.send("sent") == 1
+            assert generator.throw(KeyError) == 2
+            assert chainrule.is_grad_enabled() is not inside
+            with pytest.raises(StopIteration) as end:
+                next(generator)
+            assert end.value.value == "end"
+            state = (inside, inside)
+            assert seen == [state, "sent", state, "KeyError", state, None, inside]
+            generator = rows(3)
+            next(generator)
+            generator.close()
+            assert seen[-1] is inside
+            assert chainrule.is_grad_enabled() is not inside
+            assert list(rows(2)) == [0, 1]
+
+    def test_an_error_in_a_decorated_generator(self):
+        @no_grad()
+        def fails():
+            yield 1
+            raise ValueError("mine")
+
+        generator = fails()
+        assert next(generator) == 1
+        with pytest.raises(ValueError, match="mine"):
+            next(generator)
+        assert chainrule.is_grad_enabled()
+
+    def test_asynchronous_functions_are_refused(self):
+        async def wait():
+            pass
+
+        async def several():
+            yield 1
+
+        for function in (wait, several):
+            with pytest.raises(
+                TypeError, match=f"an asynchronous function \\({function.__name__}\\) cannot be decorated"
+            ):
+                no_grad()(function)
+
     def test_nested_and_left_by_an_error(self):
         x = leaf(1.0)
         with no_grad():

@@ -310,3 +310,79 @@ class TestNothingIsChangedByACallThatFails:
         with pytest.raises(TypeError, match="register_buffer: 'z' must be a Tensor, not int"):
             module.register_buffer("z", 3)
         assert not hasattr(module, "z")
+
+
+class TestBatchNormThatStopsTracking:
+    def test_in_training(self):
+        layer = nn.BatchNorm1d(2)
+        layer(chainrule.tensor([[1.0, 2], [3, 6]]))
+        before = {name: value.tolist() for name, value in layer.state_dict().items()}
+        layer.track_running_stats = False
+        out = layer(chainrule.tensor([[5.0, 1], [7, 2]]))
+        assert {name: value.tolist() for name, value in layer.state_dict().items()} == before
+        np.testing.assert_allclose(out.detach().numpy(), [[-1, -1], [1, 1]], rtol=1e-4)
+        layer.eval()
+        mean, var = (np.array(before[name]) for name in ("running_mean", "running_var"))
+        expected = (np.array([[5.0, 1], [7, 2]]) - mean) / np.sqrt(var + layer.eps)
+        np.testing.assert_allclose(layer(chainrule.tensor([[5.0, 1], [7, 2]])).detach().numpy(), expected, rtol=1e-5)
+        layer.train().track_running_stats = True
+        layer(chainrule.tensor([[5.0, 1], [7, 2]]))
+        assert layer.num_batches_tracked.item() == 2
+
+    def test_without_statistics_from_the_start(self):
+        layer = nn.BatchNorm1d(2, track_running_stats=False)
+        assert not layer.track_running_stats
+        layer.track_running_stats = True  # there is nothing to track in
+        for _ in range(2):
+            assert layer(chainrule.tensor([[5.0, 1], [7, 2]])).sum().item() == pytest.approx(0, abs=1e-6)
+            layer.eval()
+        assert not layer.state_dict().keys() - {"weight", "bias"}
+
+
+class TestPaddingThatIsNone:
+    @pytest.mark.parametrize("kind", [nn.Conv1d, nn.Conv2d])
+    def test_words(self, kind):
+        for padding, stride in (("not_same", 1), ("same", 2), ("full", 1)):
+            with pytest.raises(
+                ValueError, match=f'{kind.__name__}: padding is a number, "valid" or "same" with stride 1'
+            ):
+                kind(1, 1, 3, stride, padding)
+        assert kind(1, 1, 3, padding="same").padding == "same"
+        assert kind(1, 1, 3, 2, "valid").padding == "valid"
+
+    def test_numbers(self):
+        for kind, padding in ((nn.Conv2d, -1), (nn.Conv2d, (1, 2, 3)), (nn.ConvTranspose2d, -1)):
+            with pytest.raises(ValueError, match=f"{kind.__name__}: padding must be a number or two, at least 0"):
+                kind(1, 1, 3, padding=padding)
+        with pytest.raises(TypeError, match="ConvTranspose2d: padding: takes a whole number or several, not 'same'"):
+            nn.ConvTranspose2d(1, 1, 3, padding="same")
+
+
+class TestMasksOfAttention:
+    def test_shapes(self):
+        layer, x = nn.MultiheadAttention(4, 2, batch_first=True), chainrule.ones(3, 3, 4)
+        for mask in (chainrule.zeros(3).bool(), chainrule.zeros(9).bool(), chainrule.zeros(1, 3).bool()):
+            with pytest.raises(ValueError, match=r"key_padding_mask must have shape \(3, 3\), not"):
+                layer(x, x, x, mask)
+        for mask in (chainrule.zeros(3), chainrule.zeros(1, 3), chainrule.zeros(2, 3, 3), chainrule.zeros(3, 3, 3)):
+            with pytest.raises(ValueError, match=r"attn_mask must have shape \(3, 3\) or \(6, 3, 3\), not"):
+                layer(x, x, x, attn_mask=mask)
+        with pytest.raises(ValueError, match=r"key_padding_mask must have shape \(3,\), not \(1, 3\)"):
+            layer(x[0], x[0], x[0], chainrule.zeros(1, 3).bool())
+        for mask in (chainrule.zeros(3, 3).long(), chainrule.zeros(6, 3, 3).long()):
+            with pytest.raises(TypeError, match="attn_mask holds booleans or floats, not int64"):
+                layer(x, x, x, attn_mask=mask)
+        with pytest.raises(TypeError, match="key_padding_mask holds booleans or floats, not int64"):
+            layer(x, x, x, chainrule.zeros(3, 3).long())
+
+    def test_keys_that_do_not_count(self):
+        layer = nn.MultiheadAttention(4, 2, batch_first=True, generator=np.random.default_rng(0))
+        x = chainrule.randn(2, 3, 4, generator=np.random.default_rng(1))
+        mask = chainrule.tensor([[False, False, True], [True, False, False]])
+        out, weights = layer(x, x, x, mask)
+        assert (weights.detach().numpy() == 0).any(1).tolist() == mask.tolist()
+        for i, kept in enumerate(([0, 1], [1, 2])):
+            alone, _ = layer(x[i], x[i][kept], x[i][kept])
+            np.testing.assert_allclose(out[i].detach().numpy(), alone.detach().numpy(), rtol=1e-5, atol=1e-6)
+            single, _ = layer(x[i], x[i], x[i], mask[i])
+            np.testing.assert_allclose(single.detach().numpy(), alone.detach().numpy(), rtol=1e-5, atol=1e-6)

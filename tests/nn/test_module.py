@@ -149,6 +149,30 @@ class TestAll:
         assert block.training
         assert not block.layers[1][0].training
 
+    @pytest.mark.parametrize("mode", ["fail", 1, None, 0.0])
+    def test_a_mode_is_true_or_false(self, mode):
+        block = Block()
+        with pytest.raises(ValueError, match=f"train: the mode must be True or False, not {mode!r}"):
+            block.train(mode)
+        assert all(m.training is True for m in block.modules())
+
+    def test_a_shared_module_is_a_child_once(self):
+        shared, visited = nn.Linear(2, 2), []
+        network = nn.Sequential(shared, nn.Tanh(), shared)
+        network.again = shared
+        assert list(network.children()) == [shared, network[1]]
+        assert [name for name, _ in network.named_children()] == ["0", "1"]
+        network.apply(visited.append)
+        assert visited == [shared, network[1], network]
+        assert len(network) == 4  # it runs as often as it stands there
+        assert list(network)[2] is network[2] is network[3] is shared
+        assert repr(network).count("Linear") == 3
+        x = chainrule.ones(1, 2)
+        once = shared(x).tanh()
+        assert network(x).tolist() == shared(shared(once)).tolist()
+        assert len(nn.ModuleList([shared, shared])) == len(nn.ModuleDict({"a": shared, "b": shared})) == 2
+        assert len(network[1:]) == 3
+
     def test_zero_grad(self):
         block = Block()
         block(chainrule.ones(4, 2)).sum().backward()

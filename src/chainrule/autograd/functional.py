@@ -10,6 +10,8 @@ Arguments that all share:
     create_graph: make the answer differentiable itself, back to inputs that require gradients.
     strict: an output that does not depend on an input is an error; without, its derivative is 0.
 
+All record, under `no_grad()` too, as PyTorch's do.
+
 Products need no matrix: with v the gradient of the outputs, `vjp` is one walk backwards; `hvp` is two.
 Source: Pearlmutter, Fast Exact Multiplication by the Hessian (1994).
 """
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     Function: TypeAlias = Callable[..., Tensors]
 
 
+@enable_grad()
 def vjp(
     func: Function, inputs: Tensors, v: Tensors | None = None, create_graph: bool = False, strict: bool = False
 ) -> tuple[Tensors, Tensors]:
@@ -54,6 +57,7 @@ def vjp(
     return run.answer(run.outputs, run.out_alone), run.answer(product, run.in_alone)
 
 
+@enable_grad()
 def hvp(
     func: Function, inputs: Tensors, v: Tensors | None = None, create_graph: bool = False, strict: bool = False
 ) -> tuple[Tensors, Tensors]:
@@ -75,6 +79,7 @@ def hvp(
     return run.answer(run.outputs, True), run.answer(product, run.in_alone)
 
 
+@enable_grad()
 def jacobian(func: Function, inputs: Tensors, create_graph: bool = False, strict: bool = False) -> Any:
     """J: the derivative of each element of the outputs by each element of the inputs: one walk for each row.
 
@@ -95,6 +100,7 @@ def jacobian(func: Function, inputs: Tensors, create_graph: bool = False, strict
     return table[0] if run.out_alone else tuple(table)
 
 
+@enable_grad()
 def hessian(func: Function, inputs: Tensors, create_graph: bool = False, strict: bool = False) -> Any:
     """H: the second derivatives of a function whose output is one number, as the Jacobian of its gradient.
 
@@ -122,12 +128,11 @@ class _Run:
         self.name, self.create_graph, self.strict = name, create_graph, strict
         self.in_alone = not isinstance(inputs, tuple)
         given = _tuple(name, "inputs", inputs)
-        with enable_grad():
-            self.inputs = [
-                reshape(x, shape=x.shape) if create_graph and x.requires_grad else x.detach().requires_grad_()
-                for x in given
-            ]
-            outputs = func(*self.inputs)
+        self.inputs = [
+            reshape(x, shape=x.shape) if create_graph and x.requires_grad else x.detach().requires_grad_()
+            for x in given
+        ]
+        outputs = func(*self.inputs)
         self.outputs, self.out_alone = _tuple(name, "outputs", outputs), not isinstance(outputs, tuple)
         fits = not single or (self.out_alone and self.outputs[0].numel() == 1)
         check(name, fits, "the function must return one Tensor of one element")

@@ -5,17 +5,19 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import os
 import sys
 import threading
-from contextlib import ContextDecorator, contextmanager
+from contextlib import ContextDecorator
 from itertools import islice
 from pathlib import Path
 from traceback import FrameSummary, format_list, walk_stack
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator
 
 _HOUSE = str(Path(__file__).parent.parent) + os.sep
 _FRAMES = 5  # how many of the user's frames a node remembers, the innermost ones
@@ -73,6 +75,39 @@ class _Recording(ContextDecorator):
     def _recreate_cm(self) -> Self:  # what a decorated function enters at each call
         return type(self)(self._how)
 
+    def __call__(self, func: Any) -> Any:
+        """Decorate a function; a generator's own code runs in the mode, what it is iterated by does not.
+
+        Raises:
+            TypeError: an asynchronous function, which shares its thread with others while it waits.
+        """
+        if inspect.iscoroutinefunction(func) or inspect.isasyncgenfunction(func):
+            instead = "use the `with` block inside, with no await in it"
+            raise TypeError(f"an asynchronous function ({func.__name__}) cannot be decorated with this: {instead}")
+        return self._generator(func) if inspect.isgeneratorfunction(func) else super().__call__(func)
+
+    def _generator(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(func)
+        def generate(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
+            generator = func(*args, **kwargs)
+            resume: Callable[[], Any] = functools.partial(generator.send, None)
+            try:
+                while True:
+                    with self._recreate_cm():
+                        item = resume()
+                    try:
+                        resume = functools.partial(generator.send, (yield item))
+                    except GeneratorExit:
+                        with self._recreate_cm():
+                            generator.close()
+                        raise
+                    except BaseException as error:  # thrown into the generator
+                        resume = functools.partial(generator.throw, error)
+            except StopIteration as end:
+                return end.value
+
+        return generate
+
 
 class _Switch(_Recording):
     """Changes the mode at once, to what `how()` says; as a `with` block or a decorator only for its length."""
@@ -86,6 +121,7 @@ class _Switch(_Recording):
         pass
 
     def __call__(self, func: Any) -> Any:
+        """Decorate a function."""
         self.__exit__()  # a decorator changes nothing until the function is called
         return super().__call__(func)
 
@@ -115,8 +151,16 @@ def set_detect_anomaly(mode: bool, check_nan: bool = True) -> _Switch:  # PyTorc
     return _Switch(lambda: (is_grad_enabled(), Anomaly(check_nan) if mode else None))
 
 
-@contextmanager
-def detect_anomaly(check_nan: bool = True) -> Iterator[None]:
+class _Looking(_Recording):
+    """Looks for anomalies inside."""
+
+    def __enter__(self) -> None:
+        self._before = mode.recording, mode.anomaly
+        mode.anomaly = Anomaly(self._how)
+        mode.recording = bool(mode.recording) and mode.anomaly
+
+
+def detect_anomaly(check_nan: bool = True) -> _Looking:
     """Find the line of code behind a NaN or another error in `backward()`: run both passes inside.
 
     Each operation that is recorded inside remembers which of your lines called it, and errors of its derivative point
@@ -125,5 +169,4 @@ def detect_anomaly(check_nan: bool = True) -> Iterator[None]:
     Args:
         check_nan: whether NaN in a gradient is an error.
     """
-    with set_detect_anomaly(True, check_nan):
-        yield
+    return _Looking(check_nan)

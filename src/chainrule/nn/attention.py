@@ -119,6 +119,7 @@ class MultiheadAttention(Module):
 
         Raises:
             ValueError: shapes that do not fit, or `is_causal` without `attn_mask`.
+            TypeError: a mask of integers.
         """
         check(self, attn_mask is not None or not is_causal, "is_causal needs the attn_mask that it is a hint for")
         single = query.ndim == 2
@@ -133,9 +134,12 @@ class MultiheadAttention(Module):
         q, k, v = (self._heads(part, i) for i, part in enumerate((query, key, value)))  # (N, heads, L, E / heads)
         scores = (q * (1 / math.sqrt(q.shape[-1]))) @ k.transpose(-1, -2)  # (N, heads, L, S)
         if attn_mask is not None:
-            shape = attn_mask.shape if attn_mask.ndim == 2 else (n, self.num_heads, *attn_mask.shape[1:])
+            pairs = (length, key.shape[1])
+            self._check_mask("attn_mask", attn_mask, pairs, (n * self.num_heads, *pairs))
+            shape = pairs if attn_mask.ndim == 2 else (n, self.num_heads, *pairs)
             scores = _mask(scores, attn_mask.reshape(shape))
         if key_padding_mask is not None:
+            self._check_mask("key_padding_mask", key_padding_mask, key.shape[1:2] if single else key.shape[:2])
             scores = _mask(scores, key_padding_mask.reshape((n, 1, 1, -1)))
         weights = F.softmax(scores, dim=-1)
         dropped = F.dropout(weights, self.dropout, self.training, self.generator)
@@ -147,6 +151,11 @@ class MultiheadAttention(Module):
         if not need_weights:
             return out, None
         return out, weights.mean(dim=-3) if average_attn_weights else weights
+
+    def _check_mask(self, name: str, mask: Tensor, *shapes: tuple[int, ...]) -> None:
+        wanted = " or ".join(map(str, shapes))
+        check(self, mask.shape in shapes, f"{name} must have shape {wanted}, not {mask.shape}")
+        check(self, mask.dtype.kind in "bf", f"{name} holds booleans or floats, not {mask.dtype}", TypeError)
 
     def _heads(self, part: Tensor, which: int) -> Tensor:
         """(N, L, E) through its third of the projection, to (N, heads, L, E / heads)."""

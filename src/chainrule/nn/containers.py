@@ -27,10 +27,10 @@ class _Holder(Module):
         vars(self).update(named)
 
     def __len__(self) -> int:
-        return len(list(self.children()))
+        return len(list(self._parts()))
 
     def __iter__(self) -> Iterator[Any]:
-        return self.children()
+        return (module for _, module in self._parts())
 
 
 class Sequential(_Holder):
@@ -49,12 +49,12 @@ class Sequential(_Holder):
 
     def forward(self, input: Any) -> Any:
         """Through all of them."""
-        for module in self.children():
+        for module in self:
             input = module(input)
         return input
 
     def __getitem__(self, index: int | slice) -> Module:
-        named = list(self.named_children())
+        named = list(self._parts())
         return Sequential(dict(named[index])) if isinstance(index, slice) else named[index][1]
 
 
@@ -74,7 +74,7 @@ class ModuleList(_Holder):
         return self
 
     def __getitem__(self, index: int | slice) -> Module:
-        chosen = list(self.children())[index]
+        chosen = list(self)[index]
         return ModuleList(chosen) if isinstance(chosen, list) else chosen
 
 
@@ -88,10 +88,10 @@ class ModuleDict(_Holder):
         self._put([(name, module)])
 
     def __getitem__(self, name: str) -> Module:
-        return dict(self.named_children())[name]
+        return dict(self._parts())[name]
 
     def __iter__(self) -> Iterator[str]:
-        return (name for name, _ in self.named_children())
+        return (name for name, _ in self._parts())
 
     # What a mapping can do, made of the two above and the length
     __contains__, keys, values, items = Mapping.__contains__, Mapping.keys, Mapping.values, Mapping.items

@@ -47,6 +47,12 @@ class _Convolution(Module):
         taps = pair(name, "kernel_size", kernel_size, 1, self.ndim)[-self.ndim :]
         for what, value in (("stride", stride), ("dilation", dilation)):
             pair(name, what, value, 1, self.ndim)
+        if isinstance(padding, str) and not self.transposed:
+            unstrided = pair(name, "stride", stride, 1, self.ndim) == (1, 1)
+            known = padding == "valid" or (padding == "same" and unstrided)
+            check(self, known, f'padding is a number, "valid" or "same" with stride 1, not {padding!r} with {stride}')
+        else:
+            pair(name, "padding", padding, 0, self.ndim)
         divides = groups > 0 and not in_channels % groups and not out_channels % groups
         check(self, divides, f"{groups=} must divide {in_channels=} and {out_channels=}")
         self.in_channels, self.out_channels = in_channels, out_channels
@@ -106,6 +112,7 @@ class ConvTranspose2d(_Convolution):
     ) -> None:  # fmt: skip
         numbers = (in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias)
         super().__init__(*numbers, generator=generator, dtype=dtype)
+        pair(type(self).__name__, "output_padding", output_padding, 0)
         self.output_padding = output_padding
 
     def forward(self, input: Tensor) -> Tensor:

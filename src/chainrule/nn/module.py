@@ -165,12 +165,16 @@ class Module:
         setattr(self, name, tensor)
         self._buffers = (*self._buffers, name)
 
-    def named_children(self) -> Iterator[tuple[str, Module]]:
-        """The modules directly inside, with their names."""
+    def _parts(self) -> Iterator[tuple[str, Module]]:
+        """The modules directly inside under all of their names."""
         return _find("", vars(self), Module)
 
+    def named_children(self) -> Iterator[tuple[str, Module]]:
+        """The modules directly inside, with their names: each once, under the first."""
+        return _once(self._parts())
+
     def children(self) -> Iterator[Module]:
-        """The modules directly inside."""
+        """The modules directly inside, each once."""
         return (module for _, module in self.named_children())
 
     def named_modules(self, prefix: str = "", remove_duplicate: bool = True) -> Iterator[tuple[str, Module]]:
@@ -208,7 +212,12 @@ class Module:
     # Changing all of them
 
     def train(self, mode: bool = True) -> Self:
-        """Behave as while learning, in all modules inside too."""
+        """Behave as while learning, in all modules inside too.
+
+        Raises:
+            ValueError: the mode is neither True nor False.
+        """
+        check("train", isinstance(mode, bool), f"the mode must be True or False, not {mode!r}")
         for module in self.modules():
             module.training = mode
         return self
@@ -300,7 +309,7 @@ class Module:
         return ", ".join(f"{f.name}={getattr(self, f.name)!r}" for f in fields(self)) if is_dataclass(self) else ""
 
     def __repr__(self) -> str:
-        children = [f"({name}): {module!r}".replace("\n", "\n  ") for name, module in self.named_children()]
+        children = [f"({name}): {module!r}".replace("\n", "\n  ") for name, module in self._parts()]
         if not children:
             return f"{type(self).__name__}({self.extra_repr()})"
         return "\n  ".join([f"{type(self).__name__}(", *filter(None, [self.extra_repr()]), *children]) + "\n)"

@@ -24,6 +24,7 @@ __all__ = ["BatchNorm1d", "BatchNorm2d", "GroupNorm", "LayerNorm", "RMSNorm"]
 
 class _BatchNorm(Module):
     dims: tuple[int, ...] = ()
+    track_running_stats = True
     _buffers = ("running_mean", "running_var", "num_batches_tracked")
     _parameter_names = ("weight", "bias")
 
@@ -33,6 +34,7 @@ class _BatchNorm(Module):
     ) -> None:  # fmt: skip
         check_sizes(self, num_features=num_features)
         self.num_features, self.eps, self.momentum = num_features, eps, momentum
+        self.track_running_stats = track_running_stats
         self.weight = Parameter(np.ones(num_features, dtype)) if affine else None
         self.bias = Parameter(np.zeros(num_features, dtype)) if affine else None
         self.running_mean = Tensor(np.zeros(num_features, dtype)) if track_running_stats else None
@@ -46,12 +48,13 @@ class _BatchNorm(Module):
             raise ValueError(f"{name}: takes {' or '.join(map(str, self.dims))} dimensions, not shape {input.shape}")
         if input.shape[1] != self.num_features:
             raise ValueError(f"{name}: input {input.shape} must have {self.num_features} channels, in dimension 1")
-        count = self.num_batches_tracked if self.training else None
+        tracking = self.training and self.track_running_stats
+        count = self.num_batches_tracked if tracking else None
         momentum = self.momentum
         if momentum is None:
             momentum = 0.0 if count is None else 1 / (int(count) + 1)
         by_batch = self.training or self.running_mean is None
-        statistics = self.running_mean, self.running_var
+        statistics = (self.running_mean, self.running_var) if tracking or not by_batch else (None, None)
         out = F.batch_norm(input, *statistics, self.weight, self.bias, by_batch, momentum, self.eps)
         if count is not None:
             count += 1

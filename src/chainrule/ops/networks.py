@@ -144,7 +144,7 @@ def group_norm(input: Array, num_groups: int, weight: Array = None, bias: Array 
         eps: keeps the quotient finite.
 
     Raises:
-        ValueError: shapes that do not fit.
+        ValueError: shapes that do not fit, or a single value a group.
 
     Source: Wu and He, Group normalization (2018).
     """
@@ -152,6 +152,8 @@ def group_norm(input: Array, num_groups: int, weight: Array = None, bias: Array 
     if input.ndim < 2 or num_groups < 1 or input.shape[1] % num_groups:
         raise ValueError(f"group_norm: num_groups={num_groups} must divide the channels of (N, C, ...) {input.shape}")
     count, channels, *rest = input.shape
+    values = count * (channels // num_groups) * math.prod(rest)
+    check("group_norm", values != 1, f"needs more than one value a group, got {input.shape}")
     groups = num_groups, channels // num_groups
     weight, bias = _by_channel("group_norm", input, weight, bias, shape=groups)
     grouped = reshape(input, shape=(count, *groups, *rest))
@@ -310,6 +312,7 @@ def scaled_dot_product_attention(
         scores = where(np.tri(query.shape[-2], key.shape[-2], dtype=bool), scores, -np.inf)
     if attn_mask is None:
         return matmul(softmax(scores, dim=-1), value)
+    check(name, attn_mask.dtype.kind in "bf", f"attn_mask holds booleans or floats, not {attn_mask.dtype}", TypeError)
     if attn_mask.dtype == bool:
         seen = ne(attn_mask, False)  # a copy: the caller may change his before `backward()`
         scores = where(seen, scores, -np.inf)

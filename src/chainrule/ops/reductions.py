@@ -5,7 +5,6 @@ from the end. With `keepdim` the reduced dimensions stay, with size 1.
 """
 
 import math
-from operator import index
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -15,7 +14,7 @@ from chainrule.ops.arithmetic import maximum, minimum, where
 from chainrule.ops.elementwise import sqrt
 from chainrule.ops.indexing import gather
 from chainrule.ops.operation import NUMPY, Array, Ints, Tensor, operation
-from chainrule.ops.shape import cast, place, several, squeeze
+from chainrule.ops.shape import cast, each_place, place, several, squeeze
 
 __all__ = [
     "all", "amax", "amin", "any", "argmax", "argmin", "cumsum", "logsumexp", "max", "mean", "min", "norm",
@@ -83,31 +82,31 @@ amin.derivative(_to_the_chosen)
 @operation(numpy=np.argmax)
 def argmax(input: Array, *, dim: int | None = None, keepdim: bool = False) -> Array:
     """Where the largest element is, the first if there are several; in the flattened input if `dim` is None."""
-    return np.argmax(input, axis=dim, keepdims=keepdim)
+    return np.argmax(input, axis=None if dim is None else place(input, dim, "argmax"), keepdims=keepdim)
 
 
 @operation(numpy=np.argmin)
 def argmin(input: Array, *, dim: int | None = None, keepdim: bool = False) -> Array:
     """Where the smallest element is, the first if there are several; in the flattened input if `dim` is None."""
-    return np.argmin(input, axis=dim, keepdims=keepdim)
+    return np.argmin(input, axis=None if dim is None else place(input, dim, "argmin"), keepdims=keepdim)
 
 
 @operation(numpy=np.all)
 def all(input: Array, *, dim: Dim = None, keepdim: bool = False) -> Array:
     """Whether every element is true (not 0); here a tuple of no dimensions reduces none, as PyTorch has it."""
-    return np.all(input, axis=dim if dim == () else _axes(dim), keepdims=keepdim)
+    return np.all(input, axis=() if type(dim) is tuple and not dim else _axes(dim), keepdims=keepdim)
 
 
 @operation(numpy=np.any)
 def any(input: Array, *, dim: Dim = None, keepdim: bool = False) -> Array:
     """Whether at least one element is true (not 0); a tuple of no dimensions reduces none, as in `all`."""
-    return np.any(input, axis=dim if dim == () else _axes(dim), keepdims=keepdim)
+    return np.any(input, axis=() if type(dim) is tuple and not dim else _axes(dim), keepdims=keepdim)
 
 
 @operation
 def prod(input: Array, *, dim: int | None = None, keepdim: bool = False, dtype: Any = None) -> Array:
     """The product over one dimension, or of all elements."""
-    axis = None if dim is None else index(dim)
+    axis = None if dim is None else place(input, dim, "prod")
     return np.prod(input, axis=axis, dtype=dtype or _SUMMED_AS.get(input.dtype.kind), keepdims=keepdim)
 
 
@@ -127,7 +126,10 @@ def _(grad: Array, out: Array, input: Array, dim: int | None) -> Array:
 @operation(promote="floating")
 def logsumexp(input: Array, *, dim: Dim, keepdim: bool = False) -> Array:
     """ln(Σ eˣ), with the largest x taken off first so that nothing overflows."""
-    axes = _axes(dim) if input.ndim else None
+    axes = _axes(dim)
+    if axes is not None and not input.ndim:
+        each_place(input, axes, "logsumexp")
+        axes = None
     top = np.max(input, axis=axes, keepdims=True, initial=-np.inf)
     top = np.where(np.isfinite(top), top, 0)
     total = np.log(np.sum(np.exp(input - top), axis=axes, keepdims=True)) + top
@@ -145,7 +147,8 @@ def _(grad: Array, out: Array, input: Array, dim: Dim) -> Array:
 def cumsum(input: Array, *, dim: int, dtype: Any = None) -> Array:
     """Sums so far along a dimension."""
     kind = dtype or _SUMMED_AS.get(input.dtype.kind) or input.dtype
-    return np.cumsum(input, axis=dim, dtype=kind) if input.ndim else input.astype(kind)
+    axis = place(input, dim, "cumsum")
+    return np.cumsum(input, axis=axis, dtype=kind) if input.ndim else input.astype(kind)
 
 
 @cumsum.derivative
@@ -254,11 +257,11 @@ def min(input: Array, dim: Any = None, keepdim: bool = False) -> Any:
 def _extreme(name: str, input: Array, dim: Any, keepdim: bool, whole: Any, where: Any, pairwise: Any) -> Any:
     if dim is None:
         return whole(input)
-    if not isinstance(dim, (int, np.integer)):
+    if not isinstance(dim, (int, np.integer)):  # a tensor, or what `maximum` refuses
         return pairwise(input, dim)
     if not hasattr(input, "ndim"):
         raise TypeError(f"{name}: takes a tensor, not the number {input}")
-    dim = place(input, int(dim), name)
+    dim = place(input, dim, name)  # type: ignore[arg-type]  # NumPy's integers too
     indices = where(input, dim=dim, keepdim=True)
     values = gather(input, dim, indices)
     return (values, indices) if keepdim else (squeeze(values, dim), squeeze(indices, dim))

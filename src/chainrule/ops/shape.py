@@ -165,6 +165,7 @@ def flatten(input: Array, start_dim: int = 0, end_dim: int = -1) -> Tensor:
 
 def unflatten(input: Array, dim: int, sizes: Sequence[int]) -> Tensor:
     """One dimension made several, of `sizes`; one of them may be -1."""
+    check("unflatten", input.ndim, "a single number has no dimension to make several of", IndexError)
     dim = place(input, dim, "unflatten")
     known = prod(size for size in sizes if size != -1)
     filled = [(input.shape[dim] // known if known else 0) if size == -1 else size for size in sizes]
@@ -303,7 +304,7 @@ def several(given: Ints, name: str) -> tuple[int, ...]:
         return (given,)
     numbers = tuple(given) if type(given) in (tuple, list) or isinstance(given, Iterable) else (given,)  # type: ignore[arg-type]
     for number in numbers:
-        if type(number) is not int and not hasattr(number, "__index__"):
+        if type(number) is not int and (isinstance(number, bool) or not hasattr(number, "__index__")):
             raise TypeError(f"{name}: takes a whole number or several, not {given!r}")
     return numbers
 
@@ -321,7 +322,7 @@ def place(input: Array, dim: int, name: str, new: int = 0) -> int:
         IndexError: it is out of range.
     """
     n = input.ndim + new or 1
-    if not hasattr(dim, "__index__"):
+    if type(dim) is not int and (isinstance(dim, bool) or not hasattr(dim, "__index__")):
         raise TypeError(f"{name}: a dimension must be a whole number, not {dim!r}")
     if not -n <= dim < n:
         raise IndexError(f"{name}: dim {dim} is out of range for shape {input.shape}: use {-n} to {n - 1}")
