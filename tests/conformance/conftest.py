@@ -24,7 +24,7 @@ def assert_same() -> Callable[..., None]:
     """Compares a Tensor with PyTorch's: shape, type, and values to a share of the largest finite one among them."""
 
     def check(ours: Any, theirs: Any, relative: float, what: str = "") -> None:
-        one, two = np.asarray(ours), theirs.detach().numpy()
+        one, two = ours.numpy() if hasattr(ours, "numpy") else np.asarray(ours), theirs.detach().numpy()
         assert (one.shape, one.dtype) == (two.shape, two.dtype), what
         with np.errstate(invalid="ignore"):
             if two.dtype != bool and np.abs(one - two).max(initial=0) <= relative * np.abs(two).max(initial=0) < np.inf:

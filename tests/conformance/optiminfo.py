@@ -128,7 +128,7 @@ def alike(ours: Any, theirs: Any, relative: float) -> bool:
     """Whether values agree, in shape, in type and in numbers; Python's numbers have no type."""
     if not isinstance(theirs, torch.Tensor) and ours == theirs:
         return True
-    one, two = np.asarray(ours), np.asarray(theirs.detach() if isinstance(theirs, torch.Tensor) else theirs)
+    one, two = (np.asarray(x.detach() if hasattr(x, "detach") else x) for x in (ours, theirs))
     if one.shape != two.shape or (one.dtype != two.dtype and not isinstance(ours, (int, float))):
         return False
     return bool(np.abs(one - two).max(initial=0) <= relative * np.abs(two).max(initial=0) + 1e-16)  # at 0, by rounding
