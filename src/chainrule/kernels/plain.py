@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chainrule.kernels.geometry import channels_first, channels_last, output_size
+from chainrule.kernels.sums import SHORT as SHORT_SUM
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -81,10 +82,10 @@ def max_pool_gradient(
 
 def avg_pool(x: Array, divisors: Array, out: Array, kernel: Any, stride: Any, padding: Any) -> None:
     """See `pooling`."""
-    out[:] = 0
+    total = np.zeros(out.shape, out.dtype if kernel[0] * kernel[1] <= SHORT_SUM else np.float64)
     for _, picture, place in _taps(x.shape, out.shape, kernel, stride, padding, (1, 1)):
-        out[place] += x[picture]
-    out /= divisors[:, :, None]
+        total[place] += x[picture]
+    out[:] = total / divisors[:, :, None]
 
 
 def avg_pool_gradient(grad: Array, divisors: Array, out: Array, kernel: Any, stride: Any, padding: Any) -> None:

@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING
 from chainrule.kernels.calling import Fields, stage_kernel
 from chainrule.kernels.job import Maker
 from chainrule.kernels.processor import CACHE_LINE
-from chainrule.kernels.tree import I8, Type
+from chainrule.kernels.sums import SHORT as SHORT_SUM
+from chainrule.kernels.tree import F8, I8, Type
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from chainrule.kernels.tree import Array, Kernel, Node
 
 AHEAD = 4096  # so many bytes before its turn memory is fetched
+CHANNELS = 256  # at a time, where sums are made in doubles
 
 _WORDS = (
     "images height width channels lines positions kernel_height kernel_width stride_down stride_across padding_top "
@@ -187,16 +189,41 @@ def avg_pool(type: Type) -> Kernel:
         kernel.loop(0, d.positions, as_written=True) as j,
     ):
         image, i = line // d.lines, line % d.lines
-        total = windows.position(out, line, j)
-        total.fill_zero(windows.channels)
-        with _window_lines(windows, i) as h, _window_columns(windows, j) as w:
-            pixel = windows.pixel(x, image, h, w)
+        total, divisor = windows.position(out, line, j), divisors[i * d.positions + j]
+        with kernel.when(d.kernel_height * d.kernel_width <= SHORT_SUM):
+            total.fill_zero(windows.channels)
+            with _window_lines(windows, i) as h, _window_columns(windows, j) as w:
+                pixel = windows.pixel(x, image, h, w)
+                with kernel.loop(0, windows.channels) as c:
+                    total[c] = total[c] + pixel[c]
             with kernel.loop(0, windows.channels) as c:
-                total[c] = total[c] + pixel[c]
-        divisor = divisors[i * d.positions + j]
-        with kernel.loop(0, windows.channels) as c:
-            total[c] = total[c] / divisor
+                total[c] = total[c] / divisor
+        with kernel.otherwise():
+            _average_many(windows, x, image, i, j, total, divisor)
     return kernel
+
+
+def _average_many(windows: _Windows, x: Array, image: Node, i: Node, j: Node, out: Array, divisor: Node) -> None:
+    """A window's sum over the divisor where it has many taps: SHORT_SUM of a line are added up, these in doubles."""
+    kernel = windows.kernel
+    totals, sums = kernel.room(F8, CHANNELS), kernel.room(x.type, CHANNELS)
+    first_column, last_column = _columns_of_window(windows, j)
+    with kernel.loop(0, windows.channels, CHANNELS, as_written=True) as first:
+        count = kernel.least(windows.channels - first, CHANNELS)
+        totals.fill_zero(count)
+        with (
+            _window_lines(windows, i) as h,
+            kernel.loop(first_column, last_column, SHORT_SUM, as_written=True) as begin,
+        ):
+            sums.fill_zero(count)
+            with kernel.loop(begin, kernel.least(begin + SHORT_SUM, last_column), as_written=True) as w:
+                pixel = windows.pixel(x, image, h, w).at(first)
+                with kernel.loop(0, count) as c:
+                    sums[c] = sums[c] + pixel[c]
+            with kernel.loop(0, count) as c:
+                totals[c] = totals[c] + sums[c].to(F8)
+        with kernel.loop(0, count) as c:
+            out[first + c] = (totals[c] / divisor.to(F8)).to(out.type)
 
 
 @cache
@@ -232,8 +259,13 @@ def _window_lines(windows: _Windows, i: Node) -> AbstractContextManager[Node]:
 
 def _window_columns(windows: _Windows, j: Node) -> AbstractContextManager[Node]:
     """The columns of the picture that a window without dilation covers."""
-    kernel, d, left = windows.kernel, windows.d, windows.left(j)
-    return kernel.loop(kernel.most(left, 0), kernel.least(left + d.kernel_width, d.width), as_written=True)
+    return windows.kernel.loop(*_columns_of_window(windows, j), as_written=True)
+
+
+def _columns_of_window(windows: _Windows, j: Node) -> tuple[Node, Node]:
+    """The first of these columns, and the one after the last."""
+    kernel, left = windows.kernel, windows.left(j)
+    return kernel.most(left, 0), kernel.least(left + windows.d.kernel_width, windows.d.width)
 
 
 MAX_POOL, MAX_POOL_GRADIENT = Maker(MAX_FIELDS, max_pool), Maker(MAX_GRADIENT_FIELDS, max_pool_gradient)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.errors import check
+from chainrule.kernels import sums
 from chainrule.ops.arithmetic import abs, clamp, ne, where
 from chainrule.ops.dtypes import DEFAULT
 from chainrule.ops.elementwise import log, logsigmoid
@@ -28,13 +29,13 @@ def log_softmax(input: Array, *, dim: int = -1, dtype: Any = None) -> Array:
     """ln(softmax(x)) = x - ln(Σ eˣ), with the largest x taken off first so that nothing overflows."""
     input = input if dtype is None else input.astype(dtype)
     shifted = input - np.max(input, axis=dim, keepdims=True, initial=-np.inf)
-    return shifted - np.log(np.sum(np.exp(shifted), axis=dim, keepdims=True))
+    return shifted - np.log(sums.total(np.exp(shifted), dim, True))
 
 
 @log_softmax.derivative
 def _(grad: Array, out: Array, dim: int) -> Array:
     """G - softmax(x) Σ G. Source: Goodfellow et al., Deep Learning (2016), section 6.2.2.3."""
-    return grad - np.exp(out) * np.sum(grad, axis=dim, keepdims=True)
+    return grad - np.exp(out) * sums.total(grad, dim, True)
 
 
 @operation(promote="floating", fused=True)
@@ -42,13 +43,13 @@ def softmax(input: Array, *, dim: int = -1, dtype: Any = None) -> Array:
     """eˣ / Σ eˣ: positive, summing to 1 along `dim`; the largest x is taken off first so that nothing overflows."""
     input = input if dtype is None else input.astype(dtype)
     powers = np.exp(input - np.max(input, axis=dim, keepdims=True, initial=-np.inf))
-    return powers / np.sum(powers, axis=dim, keepdims=True)
+    return powers / sums.total(powers, dim, True)
 
 
 @softmax.derivative
 def _(grad: Array, out: Array, dim: int) -> Array:
     """p (G - Σ G p), where p is the result. Source: Goodfellow et al., Deep Learning (2016), section 6.2.2.3."""
-    return out * (grad - np.sum(grad * out, axis=dim, keepdims=True))
+    return out * (grad - sums.total(grad * out, dim, True))
 
 
 # Predictions of numbers: `input` and `target` have one shape (broadcasting here is nearly always a mistake)
@@ -270,11 +271,12 @@ def _of_indices(
 def class_loss(input: Array, target: Array, *, dim: int, ignore_index: int, reduction: str) -> Array:
     """-ln softmax(x)[class] of each example, 0 where the class does not count; reduced."""
     counts = target != ignore_index
-    losses = -np.sum(np.where(_chosen(target, input.shape[dim], dim), log_softmax(input, dim=dim), 0), axis=dim)
+    losses = -sums.total(np.where(_chosen(target, input.shape[dim], dim), log_softmax(input, dim=dim), 0), dim)
     losses = np.where(counts, losses, 0)
     if reduction == "none":
         return losses
-    return np.sum(losses) / np.sum(counts, dtype=input.dtype) if reduction == "mean" else np.sum(losses)
+    whole = sums.total(losses)
+    return whole / np.sum(counts, dtype=input.dtype) if reduction == "mean" else whole
 
 
 @class_loss.derivative

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.errors import check
-from chainrule.kernels import special
+from chainrule.kernels import special, sums
 from chainrule.ops.arithmetic import mul, ne, where
 from chainrule.ops.elementwise import sqrt, tanh
 from chainrule.ops.indexing import getitem, indices, put, replace, rows
@@ -79,16 +79,16 @@ def _(grad: Array, input: Array, weight: Array, dim: Any, eps: float) -> Any:
 
     def of_input() -> Array:
         slope = grad * weight
-        along = out * np.mean(slope * out, axis=dim, keepdims=True)
-        return (slope - np.mean(slope, axis=dim, keepdims=True) - along) / spread
+        along = out * sums.mean(slope * out, dim, True)
+        return (slope - sums.mean(slope, dim, True) - along) / spread
 
     return of_input, lambda: grad * out, lambda: grad
 
 
 def _centred(input: Array, dim: Any, eps: float) -> tuple[Array, Array]:
     """X - mean, and √(variance + eps)."""
-    away = input - np.mean(input, axis=dim, keepdims=True)
-    return away, np.sqrt(np.mean(away * away, axis=dim, keepdims=True) + eps)
+    away = input - sums.mean(input, dim, True)
+    return away, np.sqrt(sums.mean(away * away, dim, True) + eps)
 
 
 def layer_norm(
@@ -211,8 +211,8 @@ def _standardized(input: Array, weight: Any, bias: Any, dim: Any, eps: float) ->
 def unbiased_variance(input: Array, *, dim: tuple[int, ...]) -> Array:
     """The unbiased variance over `dim`; nobody asks for its derivative."""
     more = math.prod(input.shape[d] for d in dim) - 1
-    away = input - np.mean(input, axis=dim, keepdims=True)
-    return np.sum(away * away, axis=dim) / more
+    away = input - sums.mean(input, dim, True)
+    return sums.total(away * away, dim) / more
 
 
 def _blend(running: Any, batch: Any, momentum: float) -> None:

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from chainrule.errors import check
+from chainrule.kernels import sums
 from chainrule.ops.arithmetic import maximum, minimum, where
 from chainrule.ops.elementwise import sqrt
 from chainrule.ops.indexing import gather
@@ -29,7 +30,12 @@ _SUMMED_AS = dict.fromkeys("biu", np.int64)  # booleans and integers; floats sta
 @operation(numpy=np.sum, fused=True)
 def sum(input: Array, *, dim: Dim = None, keepdim: bool = False, dtype: Any = None) -> Array:
     """The sum over `dim`, in `dtype`; left out, integers and booleans are summed as int64."""
-    return np.sum(input, axis=_axes(dim), dtype=dtype or _SUMMED_AS.get(input.dtype.kind), keepdims=keepdim)
+    kind = dtype or _SUMMED_AS.get(input.dtype.kind)
+    if kind is None:
+        return sums.total(input, _axes(dim), keepdim)
+    if np.dtype(kind).kind == "f":
+        return sums.total(input.astype(kind), _axes(dim), keepdim)
+    return np.sum(input, axis=_axes(dim), dtype=kind, keepdims=keepdim)
 
 
 @sum.derivative
@@ -47,7 +53,7 @@ def mean(input: Array, *, dim: Dim = None, keepdim: bool = False) -> Array:
     """
     if input.dtype.kind != "f":
         raise TypeError(f"mean: takes floats, not {input.dtype}: make it float first, with .float()")
-    return np.sum(input, axis=_axes(dim), keepdims=keepdim) / (_count(input.shape, dim) or np.nan)
+    return sums.total(input, _axes(dim), keepdim) / (_count(input.shape, dim) or np.nan)
 
 
 @mean.derivative
@@ -72,7 +78,7 @@ def _to_the_chosen(grad: Array, out: Array, input: Array, dim: Dim) -> Array:
     """1 for the largest or smallest, 0 for the others; shared evenly where there are several; NaN if that is NaN."""
     kept = _kept(input.shape, dim)
     chosen = cast(input == np.reshape(out, kept), dtype=input.dtype)  # 1 or 0, in a type that does not widen the result
-    return chosen * (np.reshape(grad, kept) / np.sum(chosen, axis=_axes(dim), keepdims=True))
+    return chosen * (np.reshape(grad, kept) / sums.total(chosen, _axes(dim), True))
 
 
 amax.derivative(_to_the_chosen)
@@ -132,7 +138,7 @@ def logsumexp(input: Array, *, dim: Dim, keepdim: bool = False) -> Array:
         axes = None
     top = np.max(input, axis=axes, keepdims=True, initial=-np.inf)
     top = np.where(np.isfinite(top), top, 0)
-    total = np.log(np.sum(np.exp(input - top), axis=axes, keepdims=True)) + top
+    total = np.log(sums.total(np.exp(input - top), axes, True)) + top
     return total if keepdim else np.squeeze(total, axes)
 
 
@@ -145,19 +151,22 @@ def _(grad: Array, out: Array, input: Array, dim: Dim) -> Array:
 
 @operation(numpy=np.cumsum)
 def cumsum(input: Array, *, dim: int, dtype: Any = None) -> Array:
-    """Sums so far along a dimension."""
-    kind = dtype or _SUMMED_AS.get(input.dtype.kind) or input.dtype
+    """Sums so far along a dimension; those of float32 are made in float64, for each adds to the one before."""
+    kind = np.dtype(dtype or _SUMMED_AS.get(input.dtype.kind) or input.dtype)
     axis = place(input, dim, "cumsum")
-    return np.cumsum(input, axis=axis, dtype=kind) if input.ndim else input.astype(kind)
+    if not input.ndim:
+        return input.astype(kind)
+    total: Array = np.cumsum(input, axis=axis, dtype=np.float64 if kind.kind == "f" else kind)
+    return total.astype(kind, copy=False)
 
 
 @cumsum.derivative
 def _(grad: Array, dim: int) -> Array:
     """Each element is in its own sum and all later ones: the sums of the gradient from the end."""
-    return np.flip(np.cumsum(np.flip(grad, dim), axis=dim), dim) if grad.ndim else grad
+    return np.flip(cumsum(np.flip(grad, dim), dim=dim), dim) if grad.ndim else grad
 
 
-@operation
+@operation(fused=True)
 def vector_norm(input: Array, *, p: float, dim: Dim = None, keepdim: bool = False) -> Array:
     """(Σ |x|ᵖ)^(1/p); the largest |x| for p = inf, the smallest for -inf, how many are not 0 for p = 0."""
     size, axes = np.absolute(input), _axes(dim)
@@ -166,8 +175,8 @@ def vector_norm(input: Array, *, p: float, dim: Dim = None, keepdim: bool = Fals
     if p == 0:
         return np.sum(size != 0, axis=axes, keepdims=keepdim).astype(size.dtype)
     if p == 2:
-        return np.sqrt(np.sum(size * size, axis=axes, keepdims=keepdim))
-    return np.sum(size**p, axis=axes, keepdims=keepdim) ** (1 / p)
+        return np.sqrt(sums.total(size * size, axes, keepdim))
+    return sums.total(size**p, axes, keepdim) ** (1 / p)
 
 
 @vector_norm.derivative

@@ -1,0 +1,126 @@
+"""NumPy's sums with all digits: every dimension, layout and type, against float64."""
+
+import math
+
+import numpy as np
+import pytest
+
+from chainrule.kernels import sums
+
+WORST = (0.1, 1.7, 1.3400001, 1.9999999)  # numbers whose sums round in one direction again and again
+SHAPES = [
+    (65,),
+    (129, 2),
+    (1000, 3),
+    (97, 130),
+    (2, 500),
+    (500, 2, 3),
+    (3, 500, 2),
+    (2, 3, 500),
+    (40, 30, 20),
+    (1, 700, 1),
+    (2051, 1),
+]
+
+
+def layouts(x):
+    """The same array as it may lie in memory."""
+    yield x
+    yield np.ascontiguousarray(x.T).T  # the first dimension's neighbors side by side
+    yield np.repeat(x, 2, axis=-1)[..., ::2]  # gaps between neighbors
+    yield np.pad(x, [(1, 1)] * x.ndim, constant_values=np.nan)[(slice(1, -1),) * x.ndim]  # gaps between rows
+    yield x[(slice(None, None, -1),) * x.ndim][(slice(None, None, -1),) * x.ndim]
+    yield np.frombuffer(b"\0" + x.tobytes(), x.dtype, offset=1).reshape(x.shape)  # not aligned
+    yield x.astype(x.dtype.newbyteorder())
+
+
+def all_axes(ndim):
+    for number in range(1, 2**ndim):
+        axes = tuple(d for d in range(ndim) if number >> d & 1)
+        yield axes
+        yield tuple(d - ndim for d in reversed(axes))
+        if len(axes) == 1:
+            yield axes[0]
+            yield np.int64(axes[0])
+    yield None
+
+
+def check(x, axis, keepdims):
+    found = sums.total(x, axis, keepdims)
+    expected = np.sum(x, axis=axis, keepdims=keepdims, dtype=np.float64)
+    largest = np.sum(np.abs(x), axis=axis, keepdims=keepdims, dtype=np.float64)
+    known = np.sum(x, axis=axis, keepdims=keepdims)
+    assert type(found) is type(known)
+    assert found.dtype == known.dtype
+    assert found.shape == known.shape
+    close = 1e-6 if x.dtype.itemsize == 4 else 6e-4
+    assert (np.abs(found - expected) <= close * largest).all(), (x.shape, x.strides, axis)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_float32_over_all_dimensions(shape):
+    random = np.random.default_rng(len(shape))
+    for value in WORST:
+        for x in (np.full(shape, value, np.float32), random.uniform(-1, value, shape).astype(np.float32)):
+            for axis in all_axes(len(shape)):
+                check(x, axis, keepdims=False)
+                check(x, axis, keepdims=True)
+
+
+@pytest.mark.parametrize("shape", [(65, 3), (300, 4), (7, 200, 3)], ids=str)
+def test_memory_of_any_kind(shape):
+    x = np.random.default_rng(0).uniform(0, 1, shape).astype(np.float32)
+    for y in layouts(x):
+        np.testing.assert_array_equal(y, x)
+        for axis in all_axes(len(shape)):
+            check(y, axis, keepdims=False)
+
+
+def test_repeated_numbers_are_multiplied():
+    x = np.broadcast_to(np.array([[0.1], [0.7]], np.float32), (3, 2, 5000))
+    for axis in all_axes(3):
+        check(x, axis, keepdims=False)
+    assert sums.total(np.broadcast_to(np.float32(1), (30_000_000,))) == 30_000_000
+
+
+def test_half_precision_is_summed_in_single():
+    for shape, axis in (((5000, 3), 0), ((3, 5000), 1), ((5000,), None)):
+        check(np.full(shape, 1, np.float16), axis, keepdims=False)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.int32, np.bool_, np.complex64])
+def test_other_types_are_numpys(dtype):
+    x = np.ones((300, 4), dtype)
+    np.testing.assert_array_equal(sums.total(x, 0), np.sum(x, axis=0))
+    assert sums.total(x, 0).dtype == np.sum(x, axis=0).dtype
+
+
+@pytest.mark.parametrize(("value", "number"), [(1, 20_000_000), (0.1, 10_000_000)])
+def test_many_rows(value, number):
+    x = np.full((number, 1), value, np.float32)
+    for y in (x, x.reshape(-1, 2), x.reshape(4, -1).T, x.reshape(-1, 1000)):
+        found = sums.total(y, 0) / len(y)
+        np.testing.assert_allclose(found, np.float32(value), rtol=1e-6)
+
+
+def test_infinities_and_nan_stay():
+    x = np.ones((300, 4), np.float32)
+    x[7, 0], x[8, 1], x[9, 2], x[200, 2] = np.inf, np.nan, np.inf, -np.inf
+    with np.errstate(invalid="ignore"):
+        np.testing.assert_array_equal(sums.total(x, 0), [np.inf, np.nan, np.nan, 300])
+
+
+def test_errors_are_numpys():
+    x = np.ones((300, 4), np.float32)
+    for axis in (2, -3, (0, 0), (0, -2), (0, 5)):
+        with pytest.raises(ValueError, match=r"axis|out of bounds") as expected:
+            np.sum(x, axis=axis)
+        with pytest.raises(type(expected.value)):
+            sums.total(x, axis)
+
+
+def test_means():
+    x = np.full((100_000, 3), 0.1, np.float32)
+    np.testing.assert_allclose(sums.mean(x, 0), np.float32(0.1), rtol=1e-6)
+    assert sums.mean(x, (0, 1), keepdims=True).shape == (1, 1)
+    assert math.isnan(sums.mean(np.zeros((0, 3), np.float32)))
