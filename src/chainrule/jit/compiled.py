@@ -392,8 +392,8 @@ def jit(function: Callable[..., Any]) -> Compiled:
             values, `print` or `item()` of a Tensor, a schedule's step, `manual_seed`, a hook that is registered, a
             layer that is replaced inside; with the line. Nothing has been changed then. Also for a gradient that is
             there from before, and would be added to: `zero_grad()` belongs inside.
-            An argument that shares memory with what the function changes is refused, too, and so are two Tensors outside
-            that share memory if one is changed: take the view inside.
+            An argument that shares memory with what the function changes is refused, too, and so are two Tensors
+            outside that share memory if one is changed: take the view inside.
         ValueError: memory that the function changes is read-only.
     """
     return Compiled(function)
