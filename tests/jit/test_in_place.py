@@ -125,6 +125,28 @@ def test_of_what_a_tensor_of_one_number_shows(part):
     np.testing.assert_array_equal(other.numpy(), before)
 
 
+@pytest.mark.parametrize("outside", [True, False])
+def test_of_what_a_tensor_of_one_number_picks_without_recording(outside):
+    tables = [numbers((3, 2), 0) for _ in range(2)]
+
+    def function(table, x, i):
+        y = table if outside else x * 1
+        part, again, seen = y[i], y[i].detach(), y.reshape(-1)
+        y.add_(1)
+        part.mul_(x[0])
+        y[i, 0].sub_(2)
+        again[1:].add_(x[1, :1])
+        y[i] = y[i - 1]
+        return part * 1, again * 1, seen * 1, y * 1
+
+    compiled = jit(lambda x, i: function(tables[1], x, i))
+    for seed in (1, 2, 3):
+        x, i = numbers((3, 2), seed), chainrule.tensor(seed % 3)
+        for one, other in zip(function(tables[0], x, i), compiled(x, i), strict=True):
+            np.testing.assert_allclose(other.numpy(), one.numpy(), rtol=1e-12)
+        np.testing.assert_allclose(tables[1].numpy(), tables[0].numpy(), rtol=1e-12)
+
+
 def test_of_an_argument():
     def function(x):
         x[0].add_(1)
