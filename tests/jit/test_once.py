@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import random
+import threading
 import types
 
 import numpy as np
@@ -341,3 +342,17 @@ def test_a_list_from_outside_is_returned_itself():
         assert [t.tolist() for t in new] == [[1, 1], [2, 2]]
     names.append("c")
     assert step(chainrule.ones(2))[0] == ["a", {"b": 1}, "c"]
+
+
+def test_a_generators_own_draws_are_noticed_beside_other_threads():
+    """Those of a kernel, a progress bar or our own, which live on."""
+    generator, over = np.random.default_rng(3), threading.Event()
+    thread = threading.Thread(target=over.wait)
+    thread.start()
+    try:
+        compiled = jit(lambda x: x + chainrule.rand(2, generator=generator) + generator.normal())
+        with pytest.raises(CaptureError, match="by its own methods"):
+            compiled(chainrule.ones(2))
+    finally:
+        over.set()
+        thread.join()

@@ -7,7 +7,6 @@ While it runs, `mode.trace` is set, and Tensors, the tape and optimisers come he
 
 from __future__ import annotations
 
-import threading
 import weakref
 from dataclasses import dataclass, field
 from functools import partial
@@ -367,11 +366,11 @@ class Trace(Recorder):
             self.drawn_to[id(generator)] = state
 
     def _check_generator(self, generator: np.random.Generator) -> None:
-        unused = _same_state(generator.bit_generator.state, self.drawn_to[id(generator)])
-        if not unused and threading.active_count() == 1:  # else it may have been another thread
+        if not _same_state(generator.bit_generator.state, self.drawn_to[id(generator)]):
             raise self.refused(
                 "a random generator is used by its own methods, whose numbers would be those of the first call for "
-                "ever: draw by chainrule's functions, such as rand(generator=...) and randperm, or outside"
+                "ever, or by another thread meanwhile: draw by chainrule's functions, such as rand(generator=...) and "
+                "randperm, or outside; and give each thread a generator of its own"
             )
 
     # What lives outside
