@@ -153,3 +153,45 @@ def test_the_command_works_without_a_home(tmp_path: Path) -> None:
     assert f"cache: {own}" in command("data")
     assert mode(own) == 0o700
     assert json.loads(command("evaluate", "run", "--json"))["accuracy"] == trained["test_accuracy"]
+
+
+COMPUTE = """
+import numpy as np
+import chainrule as cr
+x = cr.tensor(np.linspace(-3, 3, 40_000, dtype=np.float32))
+print(repr(float(x.exp().sum())))
+"""
+
+
+@posix
+@pytest.mark.parametrize("plant", ["folder", "pipe", "link", "garbage", "nothing"])
+def test_what_stands_in_the_place_of_machine_code_is_not_run_and_not_waited_for(tmp_path: Path, plant: str) -> None:
+    def compute() -> str:
+        env = {**os.environ, "CHAINRULE_CACHE": str(tmp_path / "cache")}
+        done = subprocess.run(
+            [sys.executable, "-W", "error", "-c", COMPUTE],
+            env=env,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        return done.stdout
+
+    expected = compute()
+    files = list((tmp_path / "cache" / "kernels").glob("*.code"))
+    assert files
+    for file in files:
+        content = file.read_bytes()
+        file.unlink()
+        if plant == "folder":
+            file.mkdir()
+        elif plant == "pipe":
+            os.mkfifo(file)
+        elif plant == "link":
+            file.with_suffix(".moved").write_bytes(content)
+            file.symlink_to(file.with_suffix(".moved"))
+        elif plant == "garbage":
+            file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    assert compute() == expected

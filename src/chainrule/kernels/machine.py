@@ -203,17 +203,19 @@ def _read(name: str, described: bytes) -> tuple[str, bytes] | None:
     folder = _folder()
     if folder is None:
         return None
+    flags = [getattr(os, flag, 0) for flag in ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY")]  # a pipe is not waited for
     try:
-        handle = os.open(
-            folder / f"{name}.code", os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
-        )
+        handle = os.open(folder / f"{name}.code", os.O_RDONLY | sum(flags))
+        try:
+            status = os.fstat(handle)
+            if not stat.S_ISREG(status.st_mode) or not _is_ours(status):
+                return None
+            with os.fdopen(handle, "rb", closefd=False) as file:
+                content = file.read()
+        finally:
+            os.close(handle)
     except OSError:
         return None
-    with os.fdopen(handle, "rb") as file:
-        status = os.fstat(handle)
-        if not _is_ours(status):
-            return None
-        content = file.read()
     sum_, content = content[:_SUM], content[_SUM:]
     prefix = described + b"\0"
     if hashlib.sha256(content).digest() != sum_ or not content.startswith(prefix):

@@ -1,0 +1,121 @@
+"""What many attacks start from: a small data set, a run that is done, one that was stopped, and what it comes to."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .child import WrongError, run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SIDE = 28  # as digits are, so that `predict` takes the run
+TRAIN, TEST, EPOCHS, BATCH = 90, 30, 3, 15
+OPTIONS = ["--epochs", str(EPOCHS), "--batch-size", str(BATCH), "--seed", "5"]
+FACTS = "facts.json"
+
+
+def make(folder: Path, idle: float) -> None:
+    """Make all of it in a folder, in children, and note how long a training takes and what it comes to."""
+    folder.mkdir(parents=True)
+    for action in (_data, _done, _stopped):
+        begun = time.monotonic()
+        ended = run(lambda act=action: act(folder), folder, idle)
+        if ended.code:
+            raise RuntimeError(f"the attacks cannot be prepared: {ended.err}")
+        if action is _done:
+            seconds = time.monotonic() - begun
+    facts = {"seconds": seconds, "outcome": outcome(folder / "done")}
+    (folder / FACTS).write_text(json.dumps(facts))
+
+
+def facts(folder: Path) -> dict[str, Any]:
+    """What was noted."""
+    noted: dict[str, Any] = json.loads((folder / FACTS).read_text())
+    return noted
+
+
+def train(*more: str) -> list[str]:
+    """The command that makes the run, but for its folder."""
+    return ["train", "--quiet", *OPTIONS, *more]
+
+
+def outcome(run_folder: Path) -> dict[str, Any]:
+    """All of a run that must be the same if it is trained again: weights, history, result; but for times."""
+    lines = (run_folder / "metrics.jsonl").read_text().splitlines()
+    history = [{key: value for key, value in json.loads(line).items() if key != "seconds"} for line in lines]
+    result = json.loads((run_folder / "result.json").read_text())
+    return {
+        "weights": hashlib.sha256((run_folder / "model.safetensors").read_bytes()).hexdigest(),
+        "history": history,
+        "result": {key: value for key, value in result.items() if key != "seconds"},
+    }
+
+
+def same_outcome(run_folder: Path, expected: dict[str, Any]) -> None:
+    """See that a run has come to what it must.
+
+    Raises:
+        WrongError: it has not.
+    """
+    found = outcome(run_folder)
+    for key, value in expected.items():
+        if found[key] != value:
+            raise WrongError(f"the run's {key} is not as if it had never stopped: {found[key]} and not {value}")
+    left = [path.name for path in run_folder.rglob(".*.tmp")]
+    if left:
+        raise WrongError(f"temporary files are left: {left}")
+
+
+def _data(folder: Path) -> None:
+    from chainrule.data import idx
+    from chainrule.data.image_data import FILES
+
+    random = np.random.default_rng(1)
+    shapes = random.random((10, SIDE, SIDE)) < 0.3
+    (folder / "data").mkdir()
+    for count, names in ((TRAIN, FILES[:2]), (TEST, FILES[2:])):
+        labels = np.arange(count, dtype=np.uint8) % 10
+        images = (200 * shapes[labels] + random.normal(0, 60, (count, SIDE, SIDE))).clip(0, 255).astype(np.uint8)
+        idx.write(folder / "data" / names[0], images)
+        idx.write(folder / "data" / names[1], labels)
+
+
+def _done(folder: Path) -> None:
+    from chainrule.cli import main
+
+    main([*train("--data", str(folder / "data"), "--out", str(folder / "done"))])
+
+
+def _stopped(folder: Path) -> None:
+    """The same run, stopped in its second epoch."""
+    from chainrule import data as datasets
+    from chainrule.training import Callback, Interrupted, experiment
+    from chainrule.training import run as runs
+
+    class Stop(Callback):
+        def on_step(self, trainer: Any) -> None:
+            trainer.interrupt = trainer.epoch == 1 and trainer.step == 2
+
+    data = datasets.load(folder / "data")
+    config = experiment.configure("mlp", data, seed=5, epochs=EPOCHS, batch_size=BATCH)
+    made = runs.create(config, folder / "stopped")
+    try:
+        experiment.prepare(made, data, [Stop()]).fit(EPOCHS)
+    except Interrupted:
+        return
+    raise RuntimeError("the run was not stopped")
+
+
+def environment(folder: Path) -> None:
+    """What all children have in common."""
+    os.environ.update(
+        OPENBLAS_NUM_THREADS="1", OMP_NUM_THREADS="1", CHAINRULE_THREADS="1", MPLBACKEND="agg", COLUMNS="100"
+    )
+    os.environ.setdefault("CHAINRULE_CACHE", str(folder / "cache"))

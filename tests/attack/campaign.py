@@ -1,0 +1,228 @@
+"""All attacks, side by side on the processors, each in its turn, until the time is over; and one case again."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections import Counter
+from dataclasses import asdict, dataclass
+from itertools import cycle
+from typing import TYPE_CHECKING, cast
+
+from . import (
+    base,
+    checkpoints,
+    configs,
+    disks,
+    idx_files,
+    interrupts,
+    kills,
+    machine_code,
+    pages,
+    pictures,
+    weight_files,
+)
+from .attack import Attack, Case, Fall, Step, generator, judge
+from .child import run
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from .child import Ended
+
+MODULES = (
+    idx_files, pictures, pages, weight_files, checkpoints, configs, kills, interrupts, disks, machine_code,
+)  # fmt: skip
+ATTACKS: dict[str, Attack] = {module.name: cast("Attack", module) for module in MODULES}
+STRIDE = 1_000_000  # cases of one seed
+SHRINKING = 20.0  # seconds to shrink what has fallen
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one case came to."""
+
+    attack: str
+    number: int
+    steps: int
+    megabytes: float
+    seconds: float
+    kind: str = ""
+    what: str = ""
+    about: str = ""
+
+
+def run_all(folder: Path, names: list[str], seed: int, seconds: float, jobs: int | None, kept: Path) -> int:
+    """Run attacks in turn for some time; print falls as they come, and a table at the end. 1 if there were any."""
+    idle = prepare(folder, names)
+    jobs = jobs or len(os.sched_getaffinity(0))
+    until = time.monotonic() + seconds
+    reports = [folder / f"report-{job}.jsonl" for job in range(jobs)]
+    workers = []
+    for job, report in enumerate(reports):
+        sys.stdout.flush()
+        pid = os.fork()
+        if pid == 0:
+            work(folder / f"job-{job}", names, seed * STRIDE + job, jobs, until, idle, report, kept)
+        workers.append(pid)
+    broken = sum(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) != 0 for pid in workers)
+    results = [Result(**json.loads(line)) for report in reports if report.exists() for line in report.open()]
+    return max(summarize(names, results), int(broken > 0))
+
+
+def prepare(folder: Path, names: Iterable[str]) -> float:
+    """Import everything, make what attacks start from; the megabytes of an idle process."""
+    idle = idle_megabytes()
+    import_everything()
+    base.make(folder / "base", idle)
+    for name in names:
+        (folder / name).mkdir()
+        ATTACKS[name].prepare(folder / name)
+    return idle
+
+
+def idle_megabytes() -> float:
+    """What a Python takes that has imported chainrule. A small process starts it: its own memory would count."""
+    code = (
+        "import os, subprocess, sys\n"
+        "child = subprocess.Popen([sys.executable, '-c', 'import chainrule'])\n"
+        "print(os.wait4(child.pid, 0)[2].ru_maxrss)"
+    )
+    done = subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True, check=True)
+    return int(done.stdout) * 1024 / 1e6
+
+
+def import_everything() -> None:
+    """What children need, so that none has to import it; nothing is computed, so that no cache is filled."""
+    import PIL.Image
+
+    import chainrule.cli.evaluate
+    import chainrule.cli.listings
+    import chainrule.cli.predict
+    import chainrule.cli.read
+    import chainrule.cli.train
+    import chainrule.images.drawing
+    import chainrule.images.page
+    import chainrule.plots.evaluation
+    import chainrule.plots.pictures
+    import chainrule.plots.text
+    import chainrule.plots.training  # noqa: F401
+
+    PIL.Image.init()
+
+
+def work(
+    folder: Path, names: list[str], first: int, stride: int, until: float, idle: float, report: Path, kept: Path
+) -> None:
+    """One worker's whole life: the attacks in turn, each with about the same time."""
+    code = 1
+    try:
+        spent = dict.fromkeys(names, 0.0)
+        numbers = dict.fromkeys(names, first)
+        with report.open("w") as lines:
+            for _ in cycle([None]):
+                name = min(names, key=lambda name: spent[name])
+                if time.monotonic() >= until:
+                    break
+                begun = time.monotonic()
+                result = one(folder, name, numbers[name], idle, kept)
+                spent[name] += time.monotonic() - begun
+                numbers[name] += stride
+                lines.write(json.dumps(asdict(result)) + "\n")
+                lines.flush()
+                if result.kind:
+                    tell(result, kept)
+        code = 0
+    finally:
+        os._exit(code)
+
+
+def one(folder: Path, name: str, number: int, idle: float, kept: Path) -> Result:
+    """Draw a case, run its steps, and keep it if it falls."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    case = ATTACKS[name].draw(generator(name, number), folder)
+    fall, ends = run_case(case, folder, idle)
+    megabytes = max((ended.megabytes for step, ended in ends if not step.free), default=0.0)
+    seconds = max((ended.seconds for step, ended in ends if not step.free), default=0.0)
+    result = Result(name, number, len(ends), megabytes, seconds)
+    if fall is None:
+        return result
+    shrink(case, fall, folder, idle)
+    place = kept / f"{name.replace(' ', '-')}-{number}"
+    shutil.rmtree(place, ignore_errors=True)
+    shutil.copytree(folder, place, symlinks=True, ignore_dangling_symlinks=True)
+    for step, ended in ends:
+        with (place / "what-it-printed.txt").open("a", errors="backslashreplace") as text:
+            text.write(f"{step.name}: {ended.code}, {ended.seconds:.1f} s, {ended.megabytes:.0f} MB\n")
+            text.write(ended.out + ended.err)
+    return Result(name, number, len(ends), megabytes, seconds, fall.kind, fall.what, case.about)
+
+
+def run_case(case: Case, folder: Path, idle: float) -> tuple[Fall | None, list[tuple[Step, Ended]]]:
+    """Run the steps until one falls."""
+    ends = []
+    for step in case.steps:
+        ended = run(step.action, folder, idle, step.signals)
+        ends.append((step, ended))
+        if (fall := judge(step, ended)) is not None:
+            return Fall(fall.kind, f"{step.name}: {fall.what}"), ends
+    return None, ends
+
+
+def shrink(case: Case, fall: Fall, folder: Path, idle: float) -> None:
+    """Leave out the edits without which the case falls in the same way, one by one."""
+    if case.rewrite is None or case.edits < 2:
+        return
+    wanted, until = set(range(case.edits)), time.monotonic() + SHRINKING
+    for edit in range(case.edits):
+        if len(wanted) == 1 or time.monotonic() > until:
+            break
+        case.rewrite(wanted - {edit})
+        again, _ = run_case(case, folder, idle)
+        if again is not None and again.kind == fall.kind:
+            wanted.discard(edit)
+    case.rewrite(wanted)
+    case.about += f", of which {len(wanted)} matter"
+
+
+def tell(result: Result, kept: Path) -> None:
+    """Print a fall, and how to have it again."""
+    case = f"{result.attack}:{result.number}"
+    print(
+        f"{result.kind.upper()}  {result.attack} ({result.about})\n    {result.what}\n"
+        f"    again: python -m tests.attack --case '{case}'   files: {kept}/{case.replace(':', '-').replace(' ', '-')}",
+        flush=True,
+    )
+
+
+def repeat(folder: Path, name: str, number: int, kept: Path) -> int:
+    """Run one case again, and show what it prints."""
+    idle = prepare(folder, [name])
+    result = one(folder / "job-0", name, number, idle, kept)
+    if not result.kind:
+        print(f"{name}:{number} does not fall: {result.steps} steps, {result.seconds:.1f} s, {result.megabytes:.0f} MB")
+        return 0
+    tell(result, kept)
+    print((kept / f"{name.replace(' ', '-')}-{number}" / "what-it-printed.txt").read_text(errors="replace"))
+    return 1
+
+
+def summarize(names: list[str], results: list[Result]) -> int:
+    """Print a line for each attack; 1 if anything fell."""
+    print(f"\n{'attack':14} {'cases':>7} {'commands':>9} {'falls':>6} {'most MB':>8} {'longest s':>10}")
+    for name in names:
+        own = [result for result in results if result.attack == name]
+        falls = sum(bool(result.kind) for result in own)
+        memory, longest = (max((getattr(r, part) for r in own), default=0.0) for part in ("megabytes", "seconds"))
+        commands = sum(result.steps for result in own)
+        print(f"{name:14} {len(own):7,} {commands:9,} {falls:6,} {memory:8.0f} {longest:10.1f}")
+    kinds = Counter(result.kind for result in results if result.kind)
+    counted = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common()) or "nothing fell"
+    print(f"{len(results):,} cases: {counted}")
+    return int(bool(kinds))

@@ -1,0 +1,83 @@
+"""Checkpoints: of a run that was stopped, damaged in their bytes, or written anew, checksum and all, with strange values."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from . import base
+from .attack import Case, Step, chainrule, check
+from .mutate import apply, edits, strange_document
+
+name = "checkpoints"
+_folder = Path()
+
+
+def prepare(folder: Path) -> None:
+    """The run that was stopped, and what it comes to."""
+    global _folder
+    _folder = folder.parent / "base"
+
+
+def draw(random: np.random.Generator, folder: Path) -> Case:
+    """The stopped run with another checkpoint, gone on with."""
+    run = Path(shutil.copytree(_folder / "stopped", folder / "run"))
+    file = run / "checkpoint" / "state.safetensors"
+    content = file.read_bytes()
+    if random.random() < 0.5:
+        changes = edits(random, content)
+
+        def rewrite(wanted: set[int]) -> None:
+            file.write_bytes(apply(content, [edit for i, edit in enumerate(changes) if i in wanted]))
+
+        rewrite(set(range(len(changes))))
+        steps = [chainrule("train", "--resume", run, "--quiet"), check("the same end", partial(same_end, run, _folder))]
+        return Case(f"bytes, {len(changes)} edits", steps, len(changes), rewrite)
+    seed = int(random.integers(1 << 62))
+    steps = [
+        Step("written anew", partial(write_anew, file, seed), free=True),
+        chainrule("train", "--resume", run, "--quiet"),
+    ]
+    return Case(f"strange values, checksum right, {seed}", steps)
+
+
+def same_end(run: Path, folder: Path) -> None:
+    """A damaged checkpoint is refused, or the training ends as if it had never been stopped."""
+    if (run / "result.json").exists():
+        base.same_outcome(run, base.facts(folder)["outcome"])
+
+
+def write_anew(file: Path, seed: int) -> None:
+    """The state with strange values in it, saved as chainrule saves it."""
+    from chainrule import weights
+
+    random = np.random.default_rng(seed)
+    arrays, note = weights.load_with_note(file)
+    if random.random() < 0.3:
+        spoil(random, arrays)
+    else:
+        note = json.dumps(strange_document(random, json.loads(note or "")))
+    weights.save(arrays, file, note)
+
+
+def spoil(random: np.random.Generator, arrays: dict[str, np.ndarray]) -> None:
+    """Replace an array by one of another shape, type or with other values."""
+    key = list(arrays)[int(random.integers(len(arrays)))]
+    array = arrays[key]
+    match random.integers(6):
+        case 0:
+            arrays[key] = array.astype(str(random.choice(["float64", "int8", "bool", "float16"])))
+        case 1:
+            arrays[key] = array.reshape(-1)
+        case 2:
+            arrays[key] = array[:0]
+        case 3:
+            del arrays[key]
+        case 4:
+            arrays[key] = np.full_like(array, np.nan if array.dtype.kind == "f" else 1)
+        case _:
+            arrays["another"] = array

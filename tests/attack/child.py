@@ -1,0 +1,153 @@
+"""One command, or one check, in a process of its own: forked from one that has everything imported, limited, measured.
+
+A fork takes milliseconds where a new Python takes a second, so a minute is enough for thousands of cases. Linux only.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import sys
+import time
+import traceback
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+ADDRESSES = 8 << 30  # bytes that a child may ask for, so that a fall does not bring the machine down
+CPU_SECONDS = 30  # after which the system ends it; a fall is reported far earlier
+WALL_SECONDS = 120.0  # likewise: a machine may be busy, but a child that waits for ever uses no processor
+WRONG = 99
+"""The exit code of a check that found something wrong."""
+
+
+class WrongError(Exception):
+    """A check's answer: what a program did is not right."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a child ended.
+
+    Attributes:
+        code: its exit code, or minus the signal that ended it.
+        out: what it wrote to standard output.
+        err: and to standard error.
+        megabytes: peak resident, above an idle process that has imported chainrule.
+        seconds: of the processor.
+        waited: seconds of the clock.
+    """
+
+    code: int
+    out: str
+    err: str
+    megabytes: float
+    seconds: float
+    waited: float
+
+
+@dataclass(frozen=True)
+class Signal:
+    """A signal to be sent to a child.
+
+    Attributes:
+        after: seconds from its start, of the clock.
+        number: which signal.
+    """
+
+    after: float
+    number: int
+
+
+def command(*arguments: str) -> Callable[[], None]:
+    """What runs `chainrule` with these arguments in a child."""
+
+    def run() -> None:
+        from chainrule.cli import main  # after the fork's own standard output is in place
+
+        main(list(arguments))
+
+    return run
+
+
+def run(
+    action: Callable[[], object], folder: Path, idle: float, signals: tuple[Signal, ...] = (), memory: int = ADDRESSES
+) -> Ended:
+    """Run an action in a child, in a folder, and wait for it.
+
+    Args:
+        action: ends by returning, by SystemExit, or by an exception, as a Python program does.
+        folder: the present folder of the child; what it prints is kept beside it.
+        idle: megabytes that an idle process takes.
+        signals: to be sent to it.
+        memory: bytes of addresses.
+    """
+    out, err = folder.with_suffix(".out"), folder.with_suffix(".err")
+    sys.stdout.flush()
+    begun = time.monotonic()
+    pid = os.fork()
+    if pid == 0:
+        _be_child(action, folder, out, err, memory)
+    sent = 0
+    while True:
+        ended, status, usage = os.wait4(pid, os.WNOHANG)
+        if ended:
+            break
+        waited = time.monotonic() - begun
+        if sent < len(signals) and waited >= signals[sent].after:
+            os.kill(pid, signals[sent].number)
+            sent += 1
+        elif waited > WALL_SECONDS:
+            os.kill(pid, signal.SIGKILL)
+        else:
+            time.sleep(0.001 if waited < 1 else 0.01)
+    return Ended(
+        os.waitstatus_to_exitcode(status),
+        out.read_bytes().decode(errors="surrogateescape"),
+        err.read_bytes().decode(errors="surrogateescape"),
+        usage.ru_maxrss * 1024 / 1e6 - idle,
+        usage.ru_utime + usage.ru_stime,
+        time.monotonic() - begun,
+    )
+
+
+def _be_child(action: Callable[[], object], folder: Path, out: Path, err: Path, memory: int) -> None:
+    """The child's whole life; it never returns into the harness."""
+    code = 1
+    try:
+        os.setsid()
+        for number, path, flags in ((0, os.devnull, os.O_RDONLY), (1, out, None), (2, err, None)):
+            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC if flags is None else flags, 0o600)
+            os.dup2(handle, number)
+            os.close(handle)
+        sys.stdout = open(1, "w", encoding="utf-8", errors="surrogateescape", closefd=False)  # noqa: SIM115
+        sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
+        resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+        resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        os.chdir(folder)
+        code = _exit_code(action)
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError):
+                stream.flush()
+    finally:
+        os._exit(code)
+
+
+def _exit_code(action: Callable[[], object]) -> int:
+    try:
+        action()
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    except WrongError as error:
+        print(f"wrong: {error}", file=sys.stderr)
+        return WRONG
+    except BaseException:
+        traceback.print_exc()
+        return 1
+    return 0

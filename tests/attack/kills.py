@@ -1,0 +1,56 @@
+"""Kills: a training ended by SIGKILL at any moment, once or again and again; then it goes on to the same bits."""
+
+from __future__ import annotations
+
+import signal
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from . import base
+from .attack import Case, Step, check
+from .child import Signal
+
+if TYPE_CHECKING:
+    import numpy as np
+
+name = "kills"
+_folder = Path()
+_facts: dict[str, float] = {}
+
+
+def prepare(folder: Path) -> None:
+    """What the training comes to, and how long it takes."""
+    global _folder
+    _folder = folder.parent / "base"
+    _facts.update(base.facts(_folder))
+
+
+def draw(random: np.random.Generator, folder: Path) -> Case:
+    """One to three kills, each at a moment of its own."""
+    moments = [float(random.uniform(0, 1.1 * _facts["seconds"])) for _ in range(int(random.integers(1, 4)))]
+    steps = [
+        Step(
+            "trained and killed", partial(train_or_resume, _folder, folder / "run"), (0,), (Signal(at, signal.SIGKILL),)
+        )
+        for at in moments
+    ]
+    steps += finished(_folder, folder / "run")
+    return Case("after " + ", ".join(f"{at:.3f} s" for at in moments), steps)
+
+
+def finished(folder: Path, run: Path) -> list[Step]:
+    """The steps that bring a training to its end, and look at what it came to."""
+    return [
+        Step("to the end", partial(train_or_resume, folder, run)),
+        check("the same end", partial(base.same_outcome, run, base.facts(folder)["outcome"])),
+    ]
+
+
+def train_or_resume(folder: Path, run: Path) -> None:
+    """Begin the training, with the same command if it was begun; or go on with it, if there is something to go on with."""
+    from chainrule.cli import main
+
+    if (run / "config.json").exists():
+        main(["train", "--quiet", "--resume", str(run)])
+    main(base.train("--data", str(folder / "data"), "--out", str(run)))

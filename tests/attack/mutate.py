@@ -1,0 +1,135 @@
+"""Damage: edits of bytes, which can be undone one by one, and values that no JSON of ours holds."""
+
+from __future__ import annotations
+
+import copy
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+
+NASTY = "a\x1b]0;title\x07\x1b[2J\nb\u202ec\x9b31m\x7f/../é"
+WHOLE = [0, 1, 2, 3, 7, 255, 256, 32767, 65535, 1 << 16, (1 << 31) - 1, 1 << 31, (1 << 32) - 1]
+WIDER = [*WHOLE, 1 << 32, (1 << 53) + 1, 1 << 62, (1 << 63) - 1, 1 << 63, (1 << 64) - 1]
+
+
+@dataclass(frozen=True)
+class Edit:
+    """Bytes from `place` on, so many of which are replaced."""
+
+    place: int
+    removed: int
+    inserted: bytes
+
+
+def edits(random: np.random.Generator, content: bytes, most: int = 6, start: int = 0) -> list[Edit]:
+    """Some edits, each of them small, from a place on; they do not overlap."""
+    count = int(random.integers(1, most + 1))
+    chosen: list[Edit] = []
+    # half of them near the beginning, where files say what they are
+    for _ in range(count):
+        reach = len(content) - start
+        if random.random() < 0.5:
+            reach = min(reach, 200)
+        place = start + int(random.integers(0, max(1, reach)))
+        chosen.append(_edit(random, content, place))
+    apart: list[Edit] = []
+    for edit in sorted(chosen, key=lambda edit: edit.place):
+        if not apart or edit.place >= apart[-1].place + max(1, apart[-1].removed):
+            apart.append(edit)
+    return apart
+
+
+def _edit(random: np.random.Generator, content: bytes, place: int) -> Edit:
+    match random.integers(8):
+        case 0:  # a bit
+            return Edit(place, 1, bytes([content[place] ^ (1 << int(random.integers(8)))]) if content else b"")
+        case 1:  # a byte
+            return Edit(place, 1, random.bytes(1))
+        case 2 | 3:  # a number
+            width = int(random.choice([1, 2, 4, 8]))
+            number = int(WIDER[random.integers(len(WIDER))]) % (1 << 8 * width)
+            return Edit(place, width, number.to_bytes(width, "big" if random.random() < 0.5 else "little"))
+        case 4:  # bytes are missing
+            return Edit(place, int(random.integers(1, 40)), b"")
+        case 5:  # there are more
+            return Edit(place, 0, random.bytes(int(random.integers(1, 40))))
+        case 6:  # some stand there twice
+            return Edit(place, 0, content[place : place + int(random.integers(1, 400))])
+        case _:  # the rest is missing
+            return Edit(place, len(content), b"")
+
+
+def apply(content: bytes, changes: list[Edit]) -> bytes:
+    """The bytes with the edits."""
+    pieces, done = [], 0
+    for edit in sorted(changes, key=lambda edit: edit.place):
+        pieces += [content[done : edit.place], edit.inserted]
+        done = max(done, edit.place + edit.removed)
+    return b"".join([*pieces, content[done:]])
+
+
+def strange_value(random: np.random.Generator) -> Any:
+    """A value that does not belong into a config."""
+    values: list[Any] = [
+        None, True, False, 0, -1, 1, 2, 10, 1000, 10**6, 10**9, 10**18, 2**63, 10**300, 10**400, -(10**30),
+        0.0, -0.5, 0.5, 1e-320, 1e30, 1e308, float("nan"), float("inf"), float("-inf"),
+        "", "0", "nan", "mlp", "network", "cnn", "shipped", "/", "..", "/etc", NASTY, "x" * 100_000, "\ud800",
+        [], [0], [1, 2], [[]], [None], [-1, -1], [10**6, 10**6], [2**62, 2**62], [""] * 10_000, list(range(1000)),
+        {}, {"a": 1}, {"<array>": "nothing"}, {"": {}}, {NASTY: NASTY},
+        "2026-11-22T10:30:00", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00",
+    ]  # fmt: skip
+    if random.random() < 0.03:
+        deep: Any = []
+        for _ in range(int(random.choice([100, 2000]))):
+            deep = [deep]
+        return deep
+    return copy.deepcopy(values[int(random.integers(len(values)))])
+
+
+def strange_document(random: np.random.Generator, document: Any, most: int = 3) -> Any:
+    """A JSON document with some of its values, keys or elements replaced, left out or added."""
+    document = copy.deepcopy(document)
+    for _ in range(int(random.integers(1, most + 1))):
+        holders = _holders(document)
+        if not holders:
+            return strange_value(random)
+        holder = holders[int(random.integers(len(holders)))]
+        keys = list(holder) if isinstance(holder, dict) else list(range(len(holder)))
+        key = keys[int(random.integers(len(keys)))] if keys else None
+        choice = int(random.integers(6))
+        if choice == 0 and key is not None:
+            del holder[key]
+        elif choice == 1:
+            if isinstance(holder, dict):
+                holder[str(random.choice(["", "x", NASTY, "hidden", "name", "epochs"]))] = strange_value(random)
+            else:
+                holder.append(strange_value(random))
+        elif choice == 2 and key is not None and isinstance(holder[key], (int, float)):
+            number = holder[key]
+            holder[key] = [number + 1, -number, number * 10**9, float(number), str(number)][int(random.integers(5))]
+        elif key is not None:
+            holder[key] = strange_value(random)
+    return document
+
+
+def _holders(document: Any) -> list[Any]:
+    """All dicts and lists in a document, but for long lists of numbers, of which one is as good as another."""
+    found, waiting = [], [document]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, (dict, list)):
+            found.append(part)
+            waiting += list(part.values()) if isinstance(part, dict) else part[:20]
+    return found
+
+
+def strange_json(random: np.random.Generator, text: str) -> str:
+    """A JSON text of a strange document; or the text with some bytes edited, which mostly is no JSON."""
+    if random.random() < 0.75:
+        indent = 2 if random.random() < 0.3 else None
+        return json.dumps(strange_document(random, json.loads(text)), indent=indent)
+    content = text.encode()
+    return apply(content, edits(random, content)).decode(errors="surrogateescape")
