@@ -21,7 +21,10 @@ N ?= 3000
 COMPILED ?= 0
 SEED ?=
 
-.PHONY: train lessons docs test test-llvm test-oldest test-newest smoke conformance fuzz lint types format bench weights size operations clean help
+# How long to attack: `make attack SECONDS=1800`
+SECONDS ?= 60
+
+.PHONY: train lessons docs test test-llvm test-oldest test-newest smoke conformance fuzz fuzz-faults attack lint types format bench weights size operations clean help
 
 train: $(VENV)/.installed
 	$(BIN)/chainrule train
@@ -53,6 +56,12 @@ conformance: $(VENV)/.installed-torch
 
 fuzz: $(VENV)/.installed-torch
 	$(ONE_THREAD) $(BIN)/python -m tests.fuzz --programs $(N) --compiled $(COMPILED) $(if $(SEED),--seed $(SEED))
+
+fuzz-faults: $(VENV)/.installed-torch
+	$(ONE_THREAD) $(BIN)/python -m tests.fuzz --faults
+
+attack: $(VENV)/.installed
+	$(BIN)/python -m tests.attack --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
@@ -91,7 +100,7 @@ clean:
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
 
 help:
-	@echo "make train | lessons | docs | test | test-llvm | smoke | conformance | fuzz | lint | format | bench | weights | size | operations | clean"
+	@echo "make train | lessons | docs | test | test-llvm | smoke | conformance | fuzz | fuzz-faults | attack | lint | format | bench | weights | size | operations | clean"
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit("chainrule needs Python 3.11 or newer; set PYTHON=python3.11, say" if sys.version_info < (3, 11) else 0)'

@@ -1,4 +1,4 @@
-"""Random programs by hand: `python -m tests.fuzz --programs 20000 --seed 7 --compiled 500`.
+"""Random programs by hand: `python -m tests.fuzz --programs 20000 --seed 7 --compiled 500`, or `--faults`.
 
 Each part of the search has a seed of its own, which is printed with a program that fails; the search goes on after it.
 """
@@ -8,14 +8,23 @@ from __future__ import annotations
 import argparse
 import faulthandler
 import random
+import statistics
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import pytest
+
+from .faults import FAULTS
 from .readings import Counts
 from .search import search
 
+if TYPE_CHECKING:
+    from .program import Program
+
 PART = 250  # programs of one seed
+SEARCHES = 10  # for each fault
 LAST = Path("build/fuzz/last.py")
 """The program that runs, should the process crash or hang."""
 
@@ -27,7 +36,12 @@ def main() -> int:
     parser.add_argument("--compiled", type=int, default=0, help="how many are compiled as well")
     parser.add_argument("--seed", type=int, default=None, help="of the first part; the next ones count up")
     parser.add_argument("--no-torch", action="store_true", help="do not compare with PyTorch")
+    parser.add_argument(
+        "--faults", action="store_true", help="put old faults back instead, and count until each is found"
+    )
     options = parser.parse_args()
+    if options.faults:
+        return print_faults(options.programs, options.seed or 0)
     seed = random.SystemRandom().randrange(10**6) if options.seed is None else options.seed
     failures = 0
     for compiled, count in ((False, options.programs), (True, options.compiled)):
@@ -42,8 +56,8 @@ def part(count: int, seed: int, compiled: bool, torch: bool) -> int:
     LAST.parent.mkdir(parents=True, exist_ok=True)
     faulthandler.enable()
 
-    def begin(program: object) -> None:
-        LAST.write_text(program.source(), encoding="utf-8")  # type: ignore[attr-defined]
+    def begin(program: Program) -> None:
+        LAST.write_text(program.source(), encoding="utf-8")
 
     for number, first in enumerate(range(0, count, PART)):
         own = Counts()
@@ -62,6 +76,25 @@ def part(count: int, seed: int, compiled: bool, torch: bool) -> int:
         print(f"    {times:6} {kind}")
     print(f"  failures: {failures}", flush=True)
     return failures
+
+
+def print_faults(most: int, seed: int) -> int:
+    """A table of the faults that the code has had: after how many programs of ten searches each is found."""
+    print(f"programs until a fault that has been put back is found, by seed ({most} at most)")
+    print("fault  " + "".join(f"{seed + n:>7}" for n in range(SEARCHES)) + "  median")
+    missed = 0
+    for letter, put_back in FAULTS.items():
+        after: list[int | None] = []
+        for n in range(SEARCHES):
+            with pytest.MonkeyPatch.context() as patch:
+                put_back(patch)
+                counterexample = search(most, seed + n, Counts(), shrink=False)
+            after.append(None if counterexample is None else counterexample.after)
+        missed += after.count(None)
+        row = "".join(f"{'-' if count is None else count:>7}" for count in after)
+        median = statistics.median(most if count is None else count for count in after)
+        print(f"{letter:<7}{row}{median:>8.0f}   {str(put_back.__doc__).partition(chr(10))[0]}", flush=True)
+    return 1 if missed else 0
 
 
 if __name__ == "__main__":

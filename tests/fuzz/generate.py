@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from hypothesis import strategies
@@ -48,9 +50,9 @@ def program(choices: bytes, sizes: Sequence[int], known: Collection[str]) -> Pro
     arguments = _parameters(d)
     quiet = d.quiet = d.chance(3)
     body = _body(d)
-    returns = _returns(d)
+    returns = _returns(d, body)
     d.home, d.quiet = "outside", False
-    calls = tuple(_call(d, arguments, body, n) for n in range(d.choose([1, 2, 3, 3])))
+    calls = tuple(_call(d, arguments, body, n) for n in range(d.choose([1, 2, 3, 3, 3])))
     names = tuple(v.name for v in arguments)
     return Program(dtype, setup, names, body, returns, quiet, calls)
 
@@ -88,7 +90,7 @@ def _parameters(d: Draft) -> list[Variable]:
         kind = d.choose(["f", "f", "n", "i"])
         shape = d.shape() if kind == "f" else d.choose([(3,), (d.rows,)]) if kind == "i" else ()
         pools = [pool for pool in VALUES if pool not in d.known]
-        details = (d.choose([*pools, *pools[:3]]),) if kind == "n" else ()
+        details = (d.choose([*pools, "zero", "one"]),) if kind == "n" else ()
         name = d.name({"f": "x", "n": "n", "i": "i"}[kind])
         d.scope[name] = Variable(name, shape, kind, "argument", details=details)
         parameters.append(d.scope[name])
@@ -109,11 +111,15 @@ def _body(d: Draft) -> tuple[Line, ...]:
     return lines
 
 
-def _returns(d: Draft) -> tuple[str, ...]:
-    """What the function returns, the latest first."""
+def _returns(d: Draft, body: Sequence[Line]) -> tuple[str, ...]:
+    """What the function returns: mostly all that it does not use itself, so that nothing is computed unseen."""
     tensors = [v for v in reversed(d.scope.values()) if v.kind in ("f", "f4", "b", "i", "j", "?")]
-    count = d.choose([1, 2, 3, 1, 2, 0]) if tensors else 0
-    return tuple(dict.fromkeys(d.choose(tensors).name for _ in range(count)))
+    if not tensors or d.chance(8):
+        return ()
+    if d.chance(4):
+        return tuple(dict.fromkeys(d.choose(tensors).name for _ in range(d.choose([1, 2, 3]))))
+    words = Counter(word for line in body for word in set(re.findall(r"\w+", line.text)))
+    return tuple(v.name for v in tensors if v.home == "local" and words[v.name] == 1)
 
 
 def _call(d: Draft, parameters: list[Variable], body: Sequence[Line], number: int) -> Call:

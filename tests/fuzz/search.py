@@ -41,7 +41,7 @@ class Counterexample:
 
 def search(
     count: int, seed: int, counts: Counts, compiled: bool = False, known: Collection[str] = KNOWN, torch: bool = True,
-    begin: Callable[[Program], None] | None = None,
+    shrink: bool = True, begin: Callable[[Program], None] | None = None,
 ) -> Counterexample | None:  # fmt: skip
     """Run so many random programs, up to the first that fails.
 
@@ -52,6 +52,7 @@ def search(
         compiled: by the real compiler, and with larger sizes.
         known: faults whose programs are not drawn.
         torch: whether PyTorch is asked, too.
+        shrink: whether to leave out what the failure does not need.
         begin: called with each program before it runs.
     """
     failed: list[tuple[Program, Failure]] = []
@@ -60,7 +61,7 @@ def search(
     @hypothesis.seed(seed)
     @hypothesis.settings(
         max_examples=count, database=None, deadline=None, suppress_health_check=list(HealthCheck), print_blob=False,
-        phases=[Phase.generate, Phase.shrink], report_multiple_bugs=False, backend="hypothesis",
+        phases=[Phase.generate, Phase.shrink] if shrink else [Phase.generate], report_multiple_bugs=False, backend="hypothesis",
     )  # fmt: skip
     @hypothesis.given(programs(LARGE if compiled else SMALL, known))
     def run(program: Program) -> None:
@@ -83,7 +84,8 @@ def search(
             run()
         except Failure:
             program, failure = failed[-1]  # Hypothesis runs the smallest again at the end
-            program = reduced(program, lambda smaller: _fails_alike(smaller, failure, torch))
+            if shrink:
+                program = reduced(program, lambda smaller: _fails_alike(smaller, failure, torch))
             return Counterexample(program, _failure(program, torch) or failure, failed_after, seed)
     return None
 

@@ -158,6 +158,11 @@ MODULES = {
     "Block of Dropout": ("Block(nn.Dropout(0.25))", ("block", "bare")),
     "Embedding": ("nn.Embedding(3, {k})", ("table",)),
     "GroupNorm": ("nn.GroupNorm(1, {k})", ("eps", "two")),
+    "convolution": (
+        "nn.Sequential(nn.Conv2d(2, 2, 3, padding=1), nn.BatchNorm2d(2), nn.ReLU(), nn.MaxPool2d(2, 1))",
+        ("image",),
+    ),
+    "transformer": ("nn.TransformerEncoderLayer({k}, 1, 3, 0.0, batch_first=True)", ("sequence",)),
 }
 
 
@@ -530,6 +535,14 @@ def called(d: Draft) -> None:
         i = d.pick(integers)
         d.define(f"{a}({i})", (*i.shape, d.columns), of=[_learned(a)])
         return
+    if "image" in a.details:
+        x = d.pick(floats, dims(3), lambda v: v.shape[0] == 2 and min(v.shape) > 1)
+        d.define(f"{a}({x}[None])[0]", (2, x.shape[1] - 1, x.shape[2] - 1), of=[x, _learned(a)])
+        return
+    if "sequence" in a.details:
+        x = d.pick(floats, dims(3), filled, lambda v: v.shape[-1] == d.columns)
+        d.define(f"{a}({x})", x.shape, of=[x, _learned(a)])
+        return
     x = d.pick(floats, dims(1, 2), lambda v: v.shape[-1] == d.columns)
     rows = x.shape[0] if len(x.shape) == 2 else 0
     if ("batch" in a.details and rows < 2) or ("two" in a.details and not rows):
@@ -544,6 +557,11 @@ def _learned(a: Variable) -> Variable:
 @body(4)
 def function(d: Draft) -> None:
     """A layer as a function."""
+    if d.chance(4):
+        a = d.pick(floats, dims(3), filled)
+        causal = ", is_causal=True" if d.chance(2) else ""
+        d.define(f"F.scaled_dot_product_attention({a}, {a}, {a}{causal})", a.shape, of=[a])
+        return
     a = d.pick(floats, dims(2), filled)
     k = a.shape[1]
     vectors = [v for v in d.scope.values() if floats(v) and v.shape == (k,) and v.home == "outside" and not v.history]

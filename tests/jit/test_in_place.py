@@ -189,6 +189,27 @@ def test_that_would_give_a_tensor_from_outside_a_history_by_another(alias):
         np.testing.assert_array_equal(w.detach().numpy(), before)
 
 
+@pytest.mark.parametrize("reduce", [lambda y: y.sum(), lambda y: y.mean(), lambda y: y[0].sum() + y.T.sum()])
+def test_of_a_gradient(reduce):
+    """That of a sum is one number everywhere, which is broadcast; the gradient of a leaf has memory of its own."""
+    w = nn.Parameter(numbers((2, 3), 0))
+
+    def function(x):
+        w.grad = None
+        reduce(x + w).backward()
+        nn.utils.clip_grad_norm_([w], 0.5)
+        with chainrule.no_grad():
+            w.grad.add_(x).T[0].mul_(2)
+        return w.grad * 1
+
+    compiled = jit(function)
+    for seed in (1, 2, 3):
+        x = numbers((2, 3), seed)
+        expected, grad = function(x), w.grad
+        np.testing.assert_allclose(compiled(x).numpy(), expected.numpy(), rtol=1e-12)
+        np.testing.assert_allclose(w.grad.numpy(), grad.numpy(), rtol=1e-12)
+
+
 def test_of_nothing():
     """A view without elements is a view all the same: of what may be written, and of an argument."""
     table, expected = numbers((1, 2), 0), numbers((1, 2), 0)

@@ -1,0 +1,124 @@
+"""Faults that the code has had, put back: the search must find each of them.
+
+A fault is a function that patches the cured code. Its docstring says what goes wrong then.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from chainrule import random
+from chainrule.autograd import views
+from chainrule.jit import compiled, guards, observe, settings, trace
+from chainrule.lower import graph, program
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import pytest
+
+    Fault = Callable[[pytest.MonkeyPatch], None]
+
+FAULTS: dict[str, Fault] = {}
+
+
+def fault(letter: str) -> Callable[[Fault], Fault]:
+    """The decorator that lists a fault."""
+    return lambda function: FAULTS.setdefault(letter, function)
+
+
+@fault("C2")
+def copied_too_late(patch: pytest.MonkeyPatch) -> None:
+    """What is copied from memory outside, which changes in the same call, is copied after the change."""
+
+    def base_of(value: Any) -> Any:
+        return copy.copy(graph.base_of(value))  # so that it is not known as memory that changes
+
+    patch.setattr(trace, "base_of", base_of)
+
+
+@fault("C3")
+def replaced_unseen(patch: pytest.MonkeyPatch) -> None:
+    """What has been replaced goes on being used: the conditions of a program are not looked at."""
+
+    def compile_conditions(self: Any) -> None:
+        self.hold = lambda: True
+
+    patch.setattr(guards.Guards, "compile", compile_conditions)
+
+
+@fault("C4")
+def written_regardless(patch: pytest.MonkeyPatch) -> None:
+    """Read-only, broadcast and packed memory is written into."""
+    assign = trace.Trace.assign
+
+    def assigned(self: Any, out: Any, result: Any, *arguments: Any) -> Any:
+        memory = getattr(out, "memory", None)
+        if memory is None or memory.flags.writeable:
+            return assign(self, out, result, *arguments)
+        out.memory = np.empty_like(memory)
+        try:
+            return assign(self, out, result, *arguments)
+        finally:
+            out.memory = memory
+
+    def make(*arguments: Any) -> program.Program:
+        *others, changed = arguments
+        return program.Program(*others, [array for array in changed if array.flags.writeable])
+
+    patch.setattr(trace.Trace, "assign", assigned)
+    patch.setattr(compiled, "Program", make)
+    patch.setattr(trace, "elements_overlap", lambda array: False)
+    patch.setattr(trace, "lies_evenly", lambda array: True)
+
+
+@fault("C5")
+def argument_read_as_it_was(patch: pytest.MonkeyPatch) -> None:
+    """An argument that shares memory with what the function changes is read as it was before the call."""
+    patch.setattr(program.Program, "_check_apart", lambda self, argument: None)
+
+
+@fault("C6")
+def done_once(patch: pytest.MonkeyPatch) -> None:
+    """A seed or a learning rate that is set inside is set while the function is traced, and never again."""
+    set_item = settings.Settings.__setitem__
+
+    def set_once(self: Any, key: str, value: Any) -> None:
+        if type(value) in (int, float):
+            self.real[key] = value
+        else:
+            set_item(self, key, value)
+
+    def seeded(seed: int) -> np.random.Generator:
+        generator = random.default_generator()
+        generator.bit_generator.state = np.random.default_rng(seed).bit_generator.state
+        return generator
+
+    patch.setattr(settings.Settings, "__setitem__", set_once)
+    patch.setattr(observe.Observer, "unrepeatable", lambda self: None)
+    patch.setattr("chainrule.manual_seed", seeded)
+    patch.setattr(trace.Trace, "_check_generator", lambda self, generator: None)
+
+
+@fault("C10")
+def equal_is_the_same(patch: pytest.MonkeyPatch) -> None:
+    """0.0 and -0.0 are the same argument."""
+    patch.setattr(compiled, "exact", lambda x: (type(x), x))
+
+
+@fault("E1")
+def views_forgotten(patch: pytest.MonkeyPatch) -> None:
+    """A recorded change in place of a view does not change what it is a view of."""
+
+    def track(out: Any, source: Any, array: Any, *_: Any) -> None:
+        if out._data.base is not None and (not isinstance(array, np.ndarray) or np.may_share_memory(out._data, array)):
+            out._version = source._version
+
+    def share_detached(tensor: Any, source: Any) -> None:
+        tensor._version = source._version
+
+    patch.setattr(views, "track", track)
+    patch.setattr(views, "share_detached", share_detached)

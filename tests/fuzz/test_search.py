@@ -1,0 +1,185 @@
+"""The search itself: it finds the faults that the code has had, sees every kind of failure, and shows what it found."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import chainrule
+from chainrule.errors import CaptureError
+
+from . import readings
+from .faults import FAULTS
+from .program import Call, Line, Program
+from .readings import (
+    CompiledAgain,
+    CompiledDiffers,
+    Counts,
+    Failure,
+    HangError,
+    RefusalChanges,
+    TorchDiffers,
+    UnexpectedError,
+    check,
+    environment,
+)  # fmt: skip
+from .search import search
+
+PROGRAMS = 3000
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("letter", FAULTS)
+def test_a_fault_that_is_put_back_is_found(letter, monkeypatch):
+    """`make fuzz-faults` prints after how many programs, for ten seeds."""
+    if letter == "E1":
+        pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'chainrule[torch]'")
+    FAULTS[letter](monkeypatch)
+    assert search(PROGRAMS, seed=0, counts=Counts(), torch=letter == "E1", shrink=False) is not None
+
+
+@pytest.mark.slow
+def test_what_fails_is_shown_as_a_few_lines_that_run(monkeypatch):
+    with monkeypatch.context() as patch:
+        FAULTS["C4"](patch)
+        counterexample = search(PROGRAMS, seed=0, counts=Counts(), torch=False)
+    assert counterexample.program.statements <= 8
+    assert f"# seed 0, after {counterexample.after} programs" in str(counterexample)
+    eager = str(counterexample).replace("step = cr.jit(step)", "step = step")
+    run = subprocess.run([sys.executable, "-c", eager], capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stderr) == (0, "")
+
+
+def program(*body, between=(), calls=3):
+    """A program that has a tensor `a` outside, and a function of these lines."""
+    setup, lines, later = (
+        [Line("", "a = cr.from_numpy(np.ones(2))")],
+        map(Line, [""] * len(body), body),
+        map(Line, [""], between),
+    )
+    call = Call((), ())
+    return Program(
+        "float64", tuple(setup), (), tuple(lines), ("b",), False, (call, Call(tuple(later), ()), *[call] * (calls - 2))
+    )
+
+
+@pytest.mark.parametrize(
+    "line", ["b = a * 2", "b = a.add_(1)", "b = a[:1].mul_(3) + a", "b = None", "b = a.sum(), a.exp()"]
+)
+def test_a_right_program_passes(line):
+    counts = Counts()
+    with environment():
+        check(program(line, between=["a.mul_(0.5)"]), counts, torch=False)
+    assert (counts.programs, counts.calls, counts.replays) == (1, 3 + readings.REPEATS, 3 + readings.REPEATS)
+
+
+class Wrong:
+    """In the place of a compiled function: one that does something else."""
+
+    def __init__(self, function):
+        self.function, self.results = function, []
+
+    def __call__(self):
+        return self.call(self.function(), self.function.__globals__["a"])
+
+    def _traced(self):
+        pass
+
+    def call(self, result, a):
+        return result
+
+
+class WrongResult(Wrong):
+    def call(self, result, a):
+        return result + 1e-6
+
+
+class WrongType(Wrong):
+    def call(self, result, a):
+        return result.float()
+
+
+class WrongState(Wrong):
+    def call(self, result, a):
+        a.add_(1e-6)
+        return result
+
+
+class OneMemory(Wrong):
+    def call(self, result, a):
+        self.results.append(result)
+        return self.results[0].copy_(result)
+
+
+class ChangedByRefusal(Wrong):
+    def call(self, result, a):
+        a.add_(1)
+        raise CaptureError("jit: no")
+
+
+class OtherError(Wrong):
+    def call(self, result, a):
+        raise IndexError("list index out of range")
+
+
+class RawError(Wrong):
+    def call(self, result, a):
+        raise KeyError("x")
+
+
+class Again(Wrong):
+    def call(self, result, a):
+        self._traced()
+        return result
+
+
+class Endless(Wrong):
+    def call(self, result, a):
+        while True:
+            pass
+
+
+@pytest.mark.parametrize(
+    ("compiled", "failure"),
+    [
+        (WrongResult, CompiledDiffers), (WrongType, CompiledDiffers), (WrongState, CompiledDiffers), (OneMemory, CompiledDiffers),
+        (ChangedByRefusal, RefusalChanges), (OtherError, UnexpectedError), (RawError, UnexpectedError), (Again, CompiledAgain),
+        (Endless, HangError),
+    ],
+)  # fmt: skip
+def test_each_kind_of_failure_is_seen(compiled, failure, monkeypatch):
+    monkeypatch.setattr(chainrule, "jit", compiled)
+    monkeypatch.setattr(readings, "SECONDS", 1)
+    with environment(), pytest.raises(Failure) as caught:
+        check(program("b = a * 2", between=["a.mul_(0.5)"]), Counts(), torch=False)
+    assert type(caught.value) is failure
+
+
+def test_an_error_of_eager_chainrule_that_is_no_refusal():
+    with environment(), pytest.raises(UnexpectedError, match="ZeroDivisionError"):
+        check(program("b = 1 / 0"), Counts(), torch=False)
+
+
+def test_a_refusal_is_counted_and_made_up_for():
+    counts = Counts()
+    with environment():
+        check(program("a.add_(1)", "b = a * a.sum().item()"), counts, torch=False)
+    (kind,) = counts.refusals
+    assert kind.startswith("jit: CaptureError: jit: its number is asked for")
+    assert (counts.refusals[kind], counts.replays) == (3 + readings.REPEATS, 0)
+
+
+def test_a_difference_from_pytorch_is_seen():
+    pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'chainrule[torch]'")
+    right = program("b = a * 2")
+    wrong = Program(
+        "float64", right.setup, (), (Line("", "b = a * 2", "b = a * 2.000001"),), ("b",), False, right.calls
+    )
+    with environment(), pytest.raises(TorchDiffers, match="output is"):
+        check(wrong, Counts())
+    counts = Counts()
+    with environment():
+        check(right, counts)
+    assert counts.torch == 1
