@@ -15,9 +15,9 @@ import pytest
 import chainrule
 from chainrule import nn, optim
 from chainrule.jit import jit
-from chainrule.kernels import blas, machine, team
+from chainrule.kernels import blas, llvm, machine, team
 from chainrule.kernels.processor import CannotCompileError
-from chainrule.lower import launch, program
+from chainrule.lower import eager, launch, program
 from chainrule.nn import functional as F  # noqa: N812
 from chainrule.ops import operation
 
@@ -307,3 +307,52 @@ def test_what_python_gives_back_may_lie_in_the_programs_own_memory():
     for first in range(3):
         x = np.arange(first, first + 6, dtype=np.float32)
         np.testing.assert_array_equal(compute(chainrule.from_numpy(x)).numpy(), x * 2 + 1 + x.sum())
+
+
+@pytest.fixture
+def refusing(untried, monkeypatch, tmp_path):
+    """A list; while it is not empty LLVM takes no new kernel."""
+    monkeypatch.setenv("CHAINRULE_CACHE", str(tmp_path))
+    monkeypatch.setattr(machine, "_addresses", dict(machine._addresses))
+    monkeypatch.setattr(machine, "_refused", {})
+    jit(lambda x: (x * 3).sum())(chainrule.ones(3))  # so that what all programs need is there
+    render, armed = llvm.render, []
+    monkeypatch.setattr(llvm, "render", lambda *given: "no language of LLVM's" if armed else render(*given))
+    return armed
+
+
+def test_a_loop_that_is_refused_stops_no_other_function(refusing):
+    @jit
+    def odd(x):
+        return (x.cosh() / 7.25).amax(0)
+
+    x = np.random.default_rng(2).normal(size=(5, 3))
+    refusing.append(1)
+    with pytest.warns(
+        RuntimeWarning, match=r"^odd runs in plain NumPy, more slowly, for LLVM does not take a loop"
+    ) as told:
+        found = [odd(chainrule.from_numpy(values)) for values in (x, x + 1)]
+    assert len(told) == 1
+    refusing.clear()
+    for out, values in zip(found, (x, x + 1), strict=True):
+        np.testing.assert_allclose(out.numpy(), (np.cosh(values) / 7.25).max(0), rtol=1e-12)
+    other = jit(lambda x: (x.sinh() / 7.5).amax(0))
+    np.testing.assert_allclose(other(chainrule.from_numpy(x)).numpy(), (np.sinh(x) / 7.5).max(0), rtol=1e-12)
+    assert other.programs
+    assert not odd.programs
+
+
+def test_a_loop_that_is_refused_stops_no_other_formula(refusing, monkeypatch):
+    monkeypatch.setattr(eager, "_programs", type(eager._programs)())
+    x = np.random.default_rng(2).normal(size=(3, 11, 700))
+    refusing.append(1)
+    with pytest.warns(RuntimeWarning, match=r"^log_softmax runs in plain NumPy") as told:
+        out = [chainrule.log_softmax(chainrule.from_numpy(x), dim=1) for _ in range(2)]
+    assert len(told) == 1
+    refusing.clear()
+    total = chainrule.from_numpy(x).sum((0, 2))
+    expected = np.log(np.exp(x) / np.exp(x).sum(1, keepdims=True))
+    np.testing.assert_allclose(out[0].numpy(), expected, rtol=1e-9)
+    np.testing.assert_array_equal(out[1].numpy(), out[0].numpy())
+    np.testing.assert_allclose(total.numpy(), x.sum((0, 2)), rtol=1e-9)
+    assert [program is None for program in eager._programs.values()] == [True, False]

@@ -23,7 +23,7 @@ from chainrule.jit.trace import GRADIENT, Trace
 from chainrule.kernels import team
 from chainrule.kernels.driver import DONE
 from chainrule.kernels.machine import available, give_up
-from chainrule.kernels.processor import CannotCompileError
+from chainrule.kernels.processor import CannotCompileError, KernelRefusedError
 from chainrule.lower.graph import Value, dense, exact
 from chainrule.lower.program import Program
 from chainrule.lower.schedule import plan
@@ -60,6 +60,7 @@ class Compiled:
         self.function = function
         self.programs: dict[Any, list[Replay]] = {}
         self.unrepeatable: str | None = None  # what the last trace did that no program can do again
+        self.refused = False  # LLVM does not take a loop of it, so it runs as it is
         self.heat = 0  # how often it was compiled of late
         self.warned = False
         self.lock = threading.RLock()  # a program has one memory, so it runs for one thread at a time
@@ -73,7 +74,7 @@ class Compiled:
     def __call__(self, *arguments: Any, **options: Any) -> Any:
         """Run the function: traced the first time, replayed from then on."""
         # inside another compiled function it is a part of that; and anomalies are looked for line by line
-        if mode.trace is not None or mode.anomaly is not None or not available():
+        if mode.trace is not None or mode.anomaly is not None or self.refused or not available():
             return self.function(*arguments, **options)
         arrays: list[Any] = []
         key = (_key((arguments, options) if options else arguments, arrays), bool(mode.recording), team.threads())
@@ -193,7 +194,8 @@ class Compiled:
             replay.compile()
             result = replay(arrays)
         except CannotCompileError as error:
-            give_up(error)
+            self.refused = isinstance(error, KernelRefusedError)
+            give_up(error, getattr(self.function, "__name__", type(self.function).__name__))
             trace.restore()
             observer.undo(failed=True)
             return self.function(*arguments, **options)

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from chainrule.files import atomic_write, cache_folder
 from chainrule.kernels import processor
 from chainrule.kernels.calling import ARGUMENTS
-from chainrule.kernels.processor import CannotCompileError, llvm
+from chainrule.kernels.processor import CannotCompileError, KernelRefusedError, llvm
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,6 +39,7 @@ _DAY = 86_400.0  # a file that is used is marked as such once a day
 
 _addresses: dict[str, int] = {}
 _linked: list[Any] = []  # engines, which own the code in memory
+_refused: dict[str, KernelRefusedError] = {}
 _available = True
 
 
@@ -47,11 +48,15 @@ def available() -> bool:
     return _available
 
 
-def give_up(error: Exception) -> None:
-    """LLVM cannot be used: from now on everything runs in plain NumPy in this process."""
+def give_up(error: CannotCompileError, what: str) -> None:
+    """Warn that all runs in plain NumPy from now on in this process; `what` alone if LLVM refuses a kernel of it."""
     global _available
-    _available = False
     reason = str(error).strip().partition("\n")[0]
+    if isinstance(error, KernelRefusedError):
+        told = f"{what} runs in plain NumPy, more slowly, for LLVM does not take a loop of it: {reason}"
+        warnings.warn(told, RuntimeWarning, stacklevel=4)
+        return
+    _available = False
     warnings.warn(
         f"LLVM cannot be used here, so kernels and compiled functions run in plain NumPy, more slowly: {reason}",
         RuntimeWarning,
@@ -63,13 +68,19 @@ def or_in_numpy(in_numpy: Callable[..., Any]) -> Callable[[Function], Function]:
     """Decorator of a function that runs kernels: where LLVM cannot be used, the given one does the same in NumPy."""
 
     def decorate(compiled: Function) -> Function:
+        told: set[str] = set()
+
         @functools.wraps(compiled)
         def run(*arguments: Any, **options: Any) -> Any:
             if available():
                 try:
                     return compiled(*arguments, **options)
+                except KernelRefusedError as error:
+                    if error.kernel not in told:
+                        told.add(error.kernel)
+                        give_up(error, f"{compiled.__name__}()")
                 except CannotCompileError as error:
-                    give_up(error)
+                    give_up(error, "everything")
             return in_numpy(*arguments, **options)
 
         return cast("Function", run)
@@ -85,11 +96,18 @@ def address_of(key: str, build: Build) -> int:
         build: makes it; called only where it must be compiled.
 
     Raises:
-        CannotCompileError: LLVM is missing, broken, or does not take the kernel.
+        CannotCompileError: LLVM is missing or broken.
+        KernelRefusedError: it does not take the kernel.
     """
     address = _addresses.get(key)
     if address is None:
-        address = _addresses[key] = _find(key, build)
+        if key in _refused:
+            raise _refused[key]
+        try:
+            address = _addresses[key] = _find(key, build)
+        except KernelRefusedError as error:
+            _refused[key] = error
+            raise
     return address
 
 
@@ -125,7 +143,7 @@ def _compile(kernel: Kernel) -> bytes:
         passes.getModulePassManager().run(module, passes)
         return bytes(target.emit_object(module))
     except RuntimeError as error:
-        raise CannotCompileError(f"{kernel.name}: {error}") from error
+        raise KernelRefusedError(kernel.name, str(error)) from error
 
 
 def _link(name: str, code: bytes) -> int:

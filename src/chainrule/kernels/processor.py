@@ -52,6 +52,18 @@ class CannotCompileError(Exception):
     """LLVM is missing, broken, or does not take a kernel."""
 
 
+class KernelRefusedError(CannotCompileError):
+    """LLVM does not take one kernel; it may well take all others.
+
+    Attributes:
+        kernel: its name.
+    """
+
+    def __init__(self, kernel: str, reason: str) -> None:
+        super().__init__(f"{kernel}: {reason}")
+        self.kernel = kernel
+
+
 @cache
 def llvm() -> Any:
     """LLVM, by llvmlite's binding.
