@@ -21,7 +21,7 @@ N ?= 3000
 COMPILED ?= 0
 SEED ?=
 
-# How long to attack: `make attack SECONDS=1800`
+# How long `make attack` lasts: `make attack SECONDS=1800 SEED=7`
 SECONDS ?= 60
 
 .PHONY: train lessons docs test test-llvm test-oldest test-newest smoke conformance fuzz fuzz-faults attack lint types format bench weights size operations clean help
@@ -60,8 +60,8 @@ fuzz: $(VENV)/.installed-torch
 fuzz-faults: $(VENV)/.installed-torch
 	$(ONE_THREAD) $(BIN)/python -m tests.fuzz --faults
 
-attack: $(VENV)/.installed
-	$(BIN)/python -m tests.attack --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
+attack: $(VENV)/.installed-test
+	$(ONE_THREAD) $(BIN)/python -m tests.attack --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -96,12 +96,13 @@ def run(lesson: Lesson, before: Callable[[Cell], None], take: Callable[[Figure],
         plt.switch_backend("agg")
     elif not _on_screen():
         raise UserError("there is no screen to open figures on; leave out --show, and they are saved")
+    others = plt.get_fignums()  # those of the caller
     names: dict[str, Any] = {"__name__": "__main__", "__file__": str(lesson.file)}
     for cell in cells(lesson):
         before(cell)
         code = "\n" * (cell.line - 1) + cell.code  # so that an error names the line in the lesson's file
         exec(compile(code, lesson.file, "exec"), names)  # noqa: S102  # our own lessons
-        for number in plt.get_fignums():
+        for number in [number for number in plt.get_fignums() if number not in others]:
             if take:
                 take(plt.figure(number))
             plt.close(number)

@@ -199,7 +199,7 @@ def as_before(made):
     config = json.loads(made.config_file.read_text())
     for later in ("augment", "plain_epochs", "eager"):
         del settings[later], config["training"][later]
-    del config["data"]["test_crc32"], config["versions"]["numba"], config["versions"]["llvmlite"]
+    del config["data"]["test_crc32"], config["versions"]["llvmlite"]
     made.config_file.write_text(json.dumps(config))
     checkpoint.save(state, made.checkpoint_file)
     for file in (made.checkpoint_file, made.weights_file):
@@ -266,7 +266,7 @@ def test_a_changed_test_set_is_noticed(begin, digits):
     experiment.prepare(run.Run(made.folder), other)
 
 
-@pytest.mark.parametrize("name", ["numpy", "chainrule", "python", "numba", "llvmlite"])
+@pytest.mark.parametrize("name", ["numpy", "chainrule", "python", "llvmlite"])
 def test_other_versions_are_told_of(begin, digits, name):
     made = begin()
     now = made.config["versions"][name]

@@ -158,6 +158,7 @@ class Compiled:
             return observer.knows(x) and not has_tracer(x)
 
         try:
+            trace.begin()
             observer.start(self.function, others)
             mode.trace = trace
             form = _mapped(self.function(*given, **named), output, is_kept)

@@ -7,6 +7,7 @@ While it runs, `mode.trace` is set, and Tensors, the tape and optimisers come he
 
 from __future__ import annotations
 
+import threading
 import weakref
 from dataclasses import dataclass, field
 from functools import partial
@@ -57,6 +58,8 @@ GRADIENT = (
     "compiled function"
 )
 
+_lock = threading.Lock()
+_under_way: list[Trace] = []
 
 ARGUMENT_GRADIENT = (
     "the gradient of an argument of shape {} is used: give its detach(), or let the function see it as a variable from "
@@ -113,6 +116,7 @@ class Trace(Recorder):
         self.zeroed: dict[int, tuple[Leaf, Any]] = {}  # leaves whose gradient is set, and what it was
         self.generators: dict[int, tuple[np.random.Generator, Any]] = {}  # and their states before the call
         self.drawn_to: dict[int, Any] = {}  # their states after the last draw
+        self.alone = True  # no other thread has traced meanwhile, and drawn from them
         self.versions: list[list[int]] = []  # of Tensors from outside that are changed in place
         self.observer = Observer(self)
 
@@ -366,7 +370,7 @@ class Trace(Recorder):
             self.drawn_to[id(generator)] = state
 
     def _check_generator(self, generator: np.random.Generator) -> None:
-        if not _same_state(generator.bit_generator.state, self.drawn_to[id(generator)]):
+        if self.alone and not _same_state(generator.bit_generator.state, self.drawn_to[id(generator)]):
             raise self.refused(
                 "a random generator is used by its own methods, whose numbers would be those of the first call for "
                 "ever, or by another thread meanwhile: draw by chainrule's functions, such as rand(generator=...) and "
@@ -375,8 +379,17 @@ class Trace(Recorder):
 
     # What lives outside
 
+    def begin(self) -> None:
+        """It begins, and ends by `restore`."""
+        with _lock:
+            for other in _under_way:
+                other.alone = self.alone = False
+            _under_way.append(self)
+
     def restore(self) -> None:
         """Undo what the trace has done outside: gradients and random draws. The program will do it again."""
+        with _lock:
+            _under_way[:] = [other for other in _under_way if other is not self]
         for leaf in self.leaves.values():
             if _traced(leaf.grad) is not None:
                 leaf.grad = None
