@@ -483,6 +483,30 @@ class TestNoGrad:
             raise KeyError
         assert chainrule.is_grad_enabled()
 
+    def test_several_threads_add_to_the_same_gradients(self):
+        """Whoever adds while another does so loses nothing."""
+        w, seen = chainrule.zeros(3000).requires_grad_(), []
+        begin = threading.Barrier(4)
+
+        def other():
+            begin.wait(30)
+            for _ in range(300):
+                (w * 2).sum().backward()
+            seen.append(True)
+
+        switch = sys.getswitchinterval()
+        sys.setswitchinterval(1e-6)
+        try:
+            threads = [threading.Thread(target=other) for _ in range(4)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join(60)
+        finally:
+            sys.setswitchinterval(switch)
+        assert seen == [True] * 4
+        np.testing.assert_array_equal(w.grad.numpy(), 4 * 300 * 2)
+
     def test_each_thread_has_its_own_mode(self):
         inside, leave, seen = threading.Event(), threading.Event(), {}
 

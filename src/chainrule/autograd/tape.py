@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from heapq import heappop, heappush
 from itertools import count
+from threading import RLock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -61,6 +62,7 @@ class Leaf:
 
 
 _order, _ndarray = count(), np.ndarray
+_adding = RLock()  # held while a gradient that has been added to is put in its place
 RETAIN = -1  # stands among the hooks of a node whose gradient is to be kept
 
 
@@ -387,6 +389,13 @@ def _announced(node: Node | Leaf, grad: Any, wrap: Callable[[Any], Tensor]) -> A
 
 
 def _accumulate(node: Node | Leaf, grad: Tensor) -> None:
+    """Add to a gradient; where another thread has added meanwhile, once more."""
     if mode.trace is not None:
         mode.trace.check_gradient(node)
-    node.grad = grad if node.grad is None else node.grad + grad
+    while True:
+        before = node.grad  # which may wait for a compiled function, so the lock is not held here
+        total = grad if before is None else before + grad
+        with _adding:
+            if getattr(node, "late", None) is None and node.grad is before:
+                node.grad = total
+                return

@@ -76,7 +76,7 @@ def type_of(dtype: Any) -> Type:
     """
     dtype = np.dtype(dtype)
     if not computes_with(dtype):
-        raise TypeError(f"kernels do not compute with {dtype}")
+        raise TypeError(f"kernels do not compute with {dtype}; float() and double() give what they do")
     return Type(dtype.kind, dtype.itemsize)
 
 
