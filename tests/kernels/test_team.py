@@ -8,13 +8,15 @@ import subprocess
 import sys
 import threading
 from contextlib import suppress
+from functools import partial
 
 import numpy as np
 import pytest
 
 from chainrule.errors import SettingError
-from chainrule.kernels import team
+from chainrule.kernels import machine, team, team_loops
 from chainrule.kernels.special import erf
+from chainrule.kernels.tree import ADDRESS, I4, I8, Kernel
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 7])
@@ -215,3 +217,24 @@ def test_a_signal_handler_may_share_work_itself(monkeypatch):
 
     team.spread(both, 2, 10**6)
     assert seen == [(0, 4)]
+
+
+def test_a_program_ends_when_all_workers_have_left_it():
+    """A worker that naps at the last barrier reads its script to the end only then: by then it may have been freed."""
+    kernel = Kernel("late", {"table": ADDRESS, "task": I8, "part": I8, "me": I8, "shares": I8, "team": ADDRESS})
+    table, me, team_ = kernel["table"], kernel["me"], kernel["team"]
+    entries, addresses = kernel.array(table, I8), kernel.array(table, ADDRESS)
+    shares = kernel.variable(I8, kernel["shares"])
+    with kernel.when(me.equals(0)):
+        called = kernel.call(team_loops.call_others(), team_, addresses[1], table, kernel["part"], shares.value)
+        shares.set(called)
+    kernel.call(team_loops.wait(), team_, shares.value)
+    with kernel.when(me.differs(0)):
+        kernel.call_library("usleep", [kernel.lift(30_000, I4)], I4)
+        entries[0] = 7
+    with kernel.when(me.equals(0)):
+        kernel.call(team_loops.release(), team_, shares.value)
+    address = machine.address_of("a worker that is late", lambda: kernel)
+    words = np.array([0, address], np.int64)
+    team.together(partial(machine.function(address), words.ctypes.data), 0, 2)
+    assert words[0] == 7

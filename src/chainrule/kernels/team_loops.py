@@ -155,10 +155,21 @@ def call_others() -> Kernel:
 
 @cache
 def release() -> Kernel:
-    """release(team, shares): let others have the team, if a program had it: its last barrier is behind all threads."""
+    """release(team, shares): let others have the team, if a program had it, once all workers have left the program.
+
+    The last barrier is not enough: a worker that naps there reads its script to the end only then, and the program may
+    be gone by that time.
+    """
     kernel = Kernel("release_team", {"team": ADDRESS, "shares": I8}, inner=True)
+    team = _Words(kernel, kernel["team"])
     with kernel.when(kernel["shares"] > 1):
-        _Words(kernel, kernel["team"]).store(OWNER, 0)
+        with kernel.loop(1, kernel["shares"], as_written=True) as me:
+            worker, spins = team.of_worker(me), kernel.variable(I8, 0)
+            with kernel.loop_while(lambda: worker.load(STATE).equals(CALLED)):
+                spins.set(spins.value + 1)
+                with kernel.when(spins.value > SPINS_BEFORE_NAP):
+                    _nap(kernel)
+        team.store(OWNER, 0)
     return kernel
 
 
