@@ -51,7 +51,8 @@ def total(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
     if x.size <= SHORT or x.dtype.char not in "fe":
         return _add(x, axis=axis, keepdims=keepdims)
     how, contiguous = _how(x.shape, axis), x.flags.c_contiguous
-    if how.short or (contiguous and how.paired) or (axis is None and x.flags.f_contiguous):
+    in_pairs = (contiguous and how.paired) or (axis is None and x.flags.f_contiguous)
+    if how.short or (in_pairs and x.size <= CACHED):  # older NumPys do not add all of a longer line in pairs
         return _add(x, axis=axis, keepdims=keepdims)
     if type(axis) is int and x.flags.f_contiguous and not contiguous:
         return total(x.T, ~axis, keepdims).T
