@@ -354,6 +354,28 @@ class TestGrad:
             chainrule.grad(y, x)
 
 
+def test_threads_that_add_to_the_same_gradient_at_once(monkeypatch):
+    """Both have seen the gradient that was there before either puts its sum in place."""
+    w, both, seen = chainrule.ones(3, requires_grad=True), threading.Barrier(2), set()
+    w.sum().backward()
+    add = Tensor.__add__
+
+    def meet(a, b):
+        if threading.get_ident() not in seen:  # not the one who must add once more
+            seen.add(threading.get_ident())
+            both.wait(30)
+        return add(a, b)
+
+    monkeypatch.setattr(Tensor, "__add__", meet)
+    threads = [threading.Thread(target=(w * factor).sum().backward) for factor in (10.0, 100.0)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert len(seen) == 2
+    assert w.grad.tolist() == [111.0] * 3
+
+
 class TestNoGrad:
     @pytest.fixture
     def made(self, monkeypatch):
@@ -482,30 +504,6 @@ class TestNoGrad:
         with pytest.raises(KeyError), no_grad():
             raise KeyError
         assert chainrule.is_grad_enabled()
-
-    def test_several_threads_add_to_the_same_gradients(self):
-        """Whoever adds while another does so loses nothing."""
-        w, seen = chainrule.zeros(3000).requires_grad_(), []
-        begin = threading.Barrier(4)
-
-        def other():
-            begin.wait(30)
-            for _ in range(300):
-                (w * 2).sum().backward()
-            seen.append(True)
-
-        switch = sys.getswitchinterval()
-        sys.setswitchinterval(1e-6)
-        try:
-            threads = [threading.Thread(target=other) for _ in range(4)]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join(60)
-        finally:
-            sys.setswitchinterval(switch)
-        assert seen == [True] * 4
-        np.testing.assert_array_equal(w.grad.numpy(), 4 * 300 * 2)
 
     def test_each_thread_has_its_own_mode(self):
         inside, leave, seen = threading.Event(), threading.Event(), {}

@@ -356,3 +356,28 @@ def test_a_generators_own_draws_are_noticed_beside_other_threads():
     finally:
         over.set()
         thread.join()
+
+
+def test_a_generators_own_draws_are_noticed_beside_another_trace():
+    """What the other one draws by chainrule's functions, from the same generator, is no reason to refuse."""
+    generator, drawn, end = np.random.default_rng(3), threading.Event(), threading.Event()
+    found = []
+
+    def slow(x):
+        out = x + chainrule.rand(2, generator=generator)
+        drawn.set()
+        end.wait(60)
+        return out + chainrule.rand(2, generator=generator)
+
+    compiled = jit(slow)
+    thread = threading.Thread(target=lambda: found.append(compiled(chainrule.ones(2))))
+    thread.start()
+    drawn.wait(60)
+    ours = jit(lambda x: x + chainrule.rand(2, generator=generator))
+    ours(chainrule.ones(2))
+    with pytest.raises(CaptureError, match="by its own methods"):
+        jit(lambda x: x + chainrule.rand(2, generator=generator) + generator.normal())(chainrule.ones(2))
+    end.set()
+    thread.join(60)
+    assert len(found) == 1
+    assert ours.programs

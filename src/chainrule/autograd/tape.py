@@ -11,6 +11,7 @@ Source of the method: Griewank and Walther, Evaluating Derivatives (2008), chapt
 
 from __future__ import annotations
 
+import os
 from heapq import heappop, heappush
 from itertools import count
 from threading import RLock
@@ -399,3 +400,13 @@ def _accumulate(node: Node | Leaf, grad: Tensor) -> None:
             if getattr(node, "late", None) is None and node.grad is before:
                 node.grad = total
                 return
+
+
+def _after_fork() -> None:
+    """In a forked process nobody holds a lock any more."""
+    global _adding
+    _adding = RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -7,6 +7,7 @@ While it runs, `mode.trace` is set, and Tensors, the tape and optimisers come he
 
 from __future__ import annotations
 
+import os
 import threading
 import weakref
 from dataclasses import dataclass, field
@@ -58,8 +59,9 @@ GRADIENT = (
     "compiled function"
 )
 
-_lock = threading.Lock()
+_lock = threading.RLock()
 _under_way: list[Trace] = []
+"""The traces of all threads; `_lock` is held while one of them draws, so that each knows what the others have drawn."""
 
 ARGUMENT_GRADIENT = (
     "the gradient of an argument of shape {} is used: give its detach(), or let the function see it as a variable from "
@@ -115,8 +117,7 @@ class Trace(Recorder):
         self.looked: dict[int, Leaf] = {}  # leaves that were found without a gradient
         self.zeroed: dict[int, tuple[Leaf, Any]] = {}  # leaves whose gradient is set, and what it was
         self.generators: dict[int, tuple[np.random.Generator, Any]] = {}  # and their states before the call
-        self.drawn_to: dict[int, Any] = {}  # their states after the last draw
-        self.alone = True  # no other thread has traced meanwhile, and drawn from them
+        self.drawn_to: dict[int, Any] = {}  # their states after the last draw of a trace
         self.versions: list[list[int]] = []  # of Tensors from outside that are changed in place
         self.observer = Observer(self)
 
@@ -356,21 +357,25 @@ class Trace(Recorder):
                 "random numbers of a generator that the compiled function makes are asked for, which would not begin "
                 "anew in each call: make it outside"
             )
-        self._check_generator(generator)
-        made = self.call(name, function, (), {})
+        with _lock:
+            self._check_generator(generator)
+            made = self.call(name, function, (), {})
+            _note(generator)
         made.value.options["draws"] = True
-        self.drawn_to[id(generator)] = generator.bit_generator.state
         return made
 
     def watch_generator(self, generator: np.random.Generator) -> None:
         """A generator is known to the function, which must not use it but through us."""
-        if id(generator) not in self.generators:
-            state = generator.bit_generator.state
-            self.generators[id(generator)] = generator, state
-            self.drawn_to[id(generator)] = state
+        with _lock:
+            if id(generator) not in self.generators:
+                state = generator.bit_generator.state
+                self.generators[id(generator)] = generator, state
+                self.drawn_to[id(generator)] = state
 
     def _check_generator(self, generator: np.random.Generator) -> None:
-        if self.alone and not _same_state(generator.bit_generator.state, self.drawn_to[id(generator)]):
+        with _lock:
+            unused = _same_state(generator.bit_generator.state, self.drawn_to[id(generator)])
+        if not unused:
             raise self.refused(
                 "a random generator is used by its own methods, whose numbers would be those of the first call for "
                 "ever, or by another thread meanwhile: draw by chainrule's functions, such as rand(generator=...) and "
@@ -382,21 +387,20 @@ class Trace(Recorder):
     def begin(self) -> None:
         """It begins, and ends by `restore`."""
         with _lock:
-            for other in _under_way:
-                other.alone = self.alone = False
             _under_way.append(self)
 
     def restore(self) -> None:
         """Undo what the trace has done outside: gradients and random draws. The program will do it again."""
-        with _lock:
-            _under_way[:] = [other for other in _under_way if other is not self]
         for leaf in self.leaves.values():
             if _traced(leaf.grad) is not None:
                 leaf.grad = None
         for leaf, grad in self.zeroed.values():
             leaf.grad = grad
-        for generator, state in self.generators.values():
-            generator.bit_generator.state = state
+        with _lock:
+            _under_way[:] = [other for other in _under_way if other is not self]
+            for generator, state in self.generators.values():
+                generator.bit_generator.state = state
+                _note(generator)
         self.ended = True
 
     def forget_starts(self) -> None:
@@ -592,6 +596,14 @@ class Trace(Recorder):
             raise self.refused(GRADIENT.format(leaf.shape))
 
 
+def _note(generator: np.random.Generator) -> None:
+    """A trace has drawn from a generator, or set it back: all traces that know it hear what has come of it."""
+    state = generator.bit_generator.state
+    for trace in _under_way:
+        if id(generator) in trace.drawn_to:
+            trace.drawn_to[id(generator)] = state
+
+
 def _same_state(state: Any, other: Any) -> bool:
     """Whether a generator would draw the same from two states."""
     if isinstance(state, dict):
@@ -639,3 +651,14 @@ def _part(rule: Any, position: int, *inputs: Any) -> Any:
     parts = rule(*inputs)
     entry = parts[position] if isinstance(parts, tuple) else parts
     return entry() if callable(entry) else entry
+
+
+def _after_fork() -> None:
+    """In a forked process no other thread traces, or holds a lock."""
+    global _lock
+    _lock = threading.RLock()
+    _under_way[:] = [trace for trace in _under_way if trace is mode.trace]
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
