@@ -49,19 +49,15 @@ def available() -> bool:
 
 
 def give_up(error: CannotCompileError, what: str) -> None:
-    """Warn that all runs in plain NumPy from now on in this process; `what` alone if LLVM refuses a kernel of it."""
+    """Warn that `what` runs in plain NumPy, if LLVM does not take a kernel of it; else that all does from now on."""
     global _available
-    reason = str(error).strip().partition("\n")[0]
     if isinstance(error, KernelRefusedError):
-        told = f"{what} runs in plain NumPy, more slowly, for LLVM does not take a loop of it: {reason}"
-        warnings.warn(told, RuntimeWarning, stacklevel=4)
-        return
-    _available = False
-    warnings.warn(
-        f"LLVM cannot be used here, so kernels and compiled functions run in plain NumPy, more slowly: {reason}",
-        RuntimeWarning,
-        stacklevel=4,
-    )
+        told = f"{what} runs in plain NumPy, more slowly, for LLVM does not take a loop of it"
+    else:
+        _available = False
+        told = "LLVM cannot be used here, so kernels and compiled functions run in plain NumPy, more slowly"
+    reason = str(error).strip().partition("\n")[0]
+    warnings.warn(f"{told}: {reason}", RuntimeWarning, stacklevel=4)
 
 
 def or_in_numpy(in_numpy: Callable[..., Any]) -> Callable[[Function], Function]:
@@ -75,12 +71,10 @@ def or_in_numpy(in_numpy: Callable[..., Any]) -> Callable[[Function], Function]:
             if available():
                 try:
                     return compiled(*arguments, **options)
-                except KernelRefusedError as error:
-                    if error.kernel not in told:
-                        told.add(error.kernel)
-                        give_up(error, f"{compiled.__name__}()")
                 except CannotCompileError as error:
-                    give_up(error, "everything")
+                    if str(error) not in told:
+                        told.add(str(error))
+                        give_up(error, compiled.__name__)
             return in_numpy(*arguments, **options)
 
         return cast("Function", run)
@@ -143,7 +137,7 @@ def _compile(kernel: Kernel) -> bytes:
         passes.getModulePassManager().run(module, passes)
         return bytes(target.emit_object(module))
     except RuntimeError as error:
-        raise KernelRefusedError(kernel.name, str(error)) from error
+        raise KernelRefusedError(f"{kernel.name}: {error}") from error
 
 
 def _link(name: str, code: bytes) -> int:

@@ -26,6 +26,7 @@ from chainrule.kernels.sums import SHORT as SHORT_SUM
 from chainrule.kernels.tree import F8, I8, Type
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from contextlib import AbstractContextManager
 
     from chainrule.kernels.tree import Array, Kernel, Node
@@ -84,6 +85,13 @@ class _Windows:
         size = self.d.height * self.d.width * self.channels
         with self.kernel.when(self.d.tiled.equals(0)):
             pictures.at(image * size).fill_zero(size)
+
+    def give(self, pixel: Array, part: Callable[[Node], Node]) -> None:
+        """Add a gradient to a pixel's, channel by channel; or write it, if each pixel is in one window."""
+        with self.kernel.when(self.d.tiled.differs(0)), self.kernel.loop(0, self.channels) as c:
+            pixel[c] = part(c)
+        with self.kernel.when(self.d.tiled.equals(0)), self.kernel.loop(0, self.channels) as c:
+            pixel[c] = pixel[c] + part(c)
 
     def fetch_ahead(self, pictures: Array, image: Node, h: Node, w: Node, for_writing: bool) -> None:
         """Ask for the memory that lies AHEAD of a window's pixels, if a pixel fills a cache line."""
@@ -170,10 +178,7 @@ def max_pool_gradient(type: Type, tap_type: Type) -> Kernel:
                     tap = (y * d.kernel_width + column).to(tap_type)
                     with kernel.when(windows.in_columns(w)):
                         pixel = windows.pixel(out, image, h, w)
-                        with kernel.when(d.tiled.differs(0)), kernel.loop(0, windows.channels) as c:
-                            pixel[c] = kernel.select(best[c].equals(tap), upstream[c], 0.0)
-                        with kernel.when(d.tiled.equals(0)), kernel.loop(0, windows.channels) as c:
-                            pixel[c] = pixel[c] + kernel.select(best[c].equals(tap), upstream[c], 0.0)
+                        windows.give(pixel, lambda c: kernel.select(best[c].equals(tap), upstream[c], 0.0))
     return kernel
 
 
@@ -244,10 +249,7 @@ def avg_pool_gradient(type: Type) -> Kernel:
             upstream, divisor = windows.position(grad, image * d.lines + i, j), divisors[i * d.positions + j]
             with _window_columns(windows, j) as w:
                 pixel = windows.pixel(out, image, h, w)
-                with kernel.when(d.tiled.differs(0)), kernel.loop(0, windows.channels) as c:
-                    pixel[c] = upstream[c] / divisor
-                with kernel.when(d.tiled.equals(0)), kernel.loop(0, windows.channels) as c:
-                    pixel[c] = pixel[c] + upstream[c] / divisor
+                windows.give(pixel, lambda c: upstream[c] / divisor)
     return kernel
 
 

@@ -53,15 +53,7 @@ class CannotCompileError(Exception):
 
 
 class KernelRefusedError(CannotCompileError):
-    """LLVM does not take one kernel; it may well take all others.
-
-    Attributes:
-        kernel: its name.
-    """
-
-    def __init__(self, kernel: str, reason: str) -> None:
-        super().__init__(f"{kernel}: {reason}")
-        self.kernel = kernel
+    """LLVM does not take one kernel; it may well take all others."""
 
 
 @cache

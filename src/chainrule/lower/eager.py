@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chainrule.kernels import machine, team
-from chainrule.kernels.processor import CannotCompileError, KernelRefusedError
+from chainrule.kernels.processor import CannotCompileError
 from chainrule.lower.graph import Value, base_of, exact, lies_evenly
 from chainrule.lower.program import Program
 from chainrule.lower.recorder import Recorder
@@ -200,12 +200,9 @@ def _known(key: Any, record: Callable[[], _Formula]) -> _Formula | None:
         made = record()
     except Untraceable:
         made = None
-    except KernelRefusedError as error:
-        machine.give_up(error, getattr(key[0], "__name__", "a formula"))
-        made = None
     except CannotCompileError as error:
-        machine.give_up(error, "everything")
-        return None
+        machine.give_up(error, key[0].__name__)
+        made = None
     _programs[key] = made
     if len(_programs) > PROGRAMS:
         _programs.popitem(last=False)

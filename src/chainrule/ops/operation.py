@@ -170,6 +170,7 @@ class Operation:
                 for part, want in zip(parts, wanted, strict=True)
             ])  # fmt: skip
 
+        rule.__name__ = f"the derivative of {self.name}"
         return rule
 
     def _sorted(self, given: tuple[Any, ...], named: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
