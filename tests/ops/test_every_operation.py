@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -66,6 +67,23 @@ def test_value(case):
         np.testing.assert_array_equal(np.asarray(with_arrays), out.numpy())
         for array, before in zip(arrays, case.inputs(dtype), strict=True):
             np.testing.assert_array_equal(array, before)
+
+
+@contiguous_cases
+@pytest.mark.parametrize("compiled", [True, False])
+def test_float16_is_computed_with_or_refused_in_one_sentence(case, compiled, monkeypatch):
+    monkeypatch.setattr(machine, "_available", compiled)
+    leaves = case.leaves(np.float16)
+    with np.errstate(over="ignore"):  # of squares, in `loss`
+        try:
+            out = case.call(*leaves)
+            loss(case)(*leaves).backward()
+        except TypeError as error:
+            assert re.search(r"kernels do not compute with float16; float\(\) and double\(\) give", str(error))  # noqa: PT017
+            return
+    wanted = case.plain(*(array.astype(np.float64) for array in case.inputs(np.float16)))
+    np.testing.assert_allclose(out.detach().numpy().astype(np.float64), wanted, rtol=2e-2, atol=2e-2)
+    assert {leaf.grad.dtype for leaf in leaves if leaf.grad is not None} <= {np.dtype(np.float16)}
 
 
 @every_case

@@ -23,6 +23,21 @@ def step(optimizer: optim.Optimizer, parameter: chainrule.Tensor, gradient: floa
     return parameter.tolist()
 
 
+@pytest.mark.parametrize("shape", [(3,), (40, 50)])
+@pytest.mark.parametrize("kind", [optim.SGD, optim.Adam, optim.AdamW, optim.RMSprop, optim.Adagrad])
+def test_float16_is_changed_as_float64_up_to_its_digits(kind, shape):
+    random = np.random.default_rng(8)
+    start, *gradients = random.uniform(0.5, 2, (4, *shape)).astype(np.float16)
+    half, double = (nn.Parameter(start.astype(dtype)) for dtype in (np.float16, np.float64))
+    for p in (half, double):
+        optimizer = kind([p], lr=0.0625)
+        for gradient in gradients:
+            p.grad = chainrule.from_numpy(gradient.astype(p.dtype))
+            optimizer.step()
+    assert half.dtype == np.float16
+    np.testing.assert_allclose(half.detach().numpy().astype(np.float64), double.detach().numpy(), atol=6e-3)
+
+
 class TestByHand:
     def test_sgd(self):
         p = parameter(1.0)
