@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 from chainrule.data import CacheWarning, cache_folder, load, mnist
@@ -35,6 +36,21 @@ def no_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     return tmp_path
+
+
+def python(*arguments: str, env: dict[str, str], cwd: Path | None = None) -> str:
+    """What a process of its own prints, which must end well and have nothing to complain of."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", *arguments],
+        env=env,
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
 
 
 def mode(path: Path) -> int:
@@ -135,17 +151,7 @@ def test_the_command_works_without_a_home(tmp_path: Path) -> None:
     env |= {"MPLCONFIGDIR": str(tmp_path)}  # matplotlib says on its own that it has no home
 
     def command(*arguments: str) -> str:
-        done = subprocess.run(
-            [sys.executable, "-W", "error", "-c", USER_WITHOUT_HOME, str(tmp_path), *arguments],
-            env=env,
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=120,
-        )
-        assert (done.returncode, done.stderr) == (0, "")
-        return done.stdout
+        return python("-c", USER_WITHOUT_HOME, str(tmp_path), *arguments, env=env, cwd=tmp_path)
 
     trained = json.loads(command("train", "--limit", "300", "--epochs", "1", "--out", "run", "--json"))
     assert trained["test_accuracy"] > 0.2
@@ -167,19 +173,10 @@ print(repr(float(x.exp().sum())))
 @pytest.mark.parametrize("plant", ["folder", "pipe", "link", "garbage", "nothing"])
 def test_what_stands_in_the_place_of_machine_code_is_not_run_and_not_waited_for(tmp_path: Path, plant: str) -> None:
     def compute() -> str:
-        env = {**os.environ, "CHAINRULE_CACHE": str(tmp_path / "cache")}
-        done = subprocess.run(
-            [sys.executable, "-W", "error", "-c", COMPUTE],
-            env=env,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
-        )
-        assert (done.returncode, done.stderr) == (0, "")
-        return done.stdout
+        return python("-c", COMPUTE, env={**os.environ, "CHAINRULE_CACHE": str(tmp_path / "cache")})
 
     expected = compute()
+    np.testing.assert_allclose(float(expected), np.exp(np.linspace(-3, 3, 40_000)).sum(), rtol=1e-6)
     files = list((tmp_path / "cache" / "kernels").glob("*.code"))
     assert files
     for file in files:

@@ -27,7 +27,7 @@ DRIVER = Path(__file__).with_name("driver.py")
 LONG = ["--model", "network", "--batch-size", "10", "--epochs", "6", "--seed", "2", "--lr", "0.5"]  # 25 steps an epoch
 SHORT = ["--epochs", "3", "--batch-size", "50", "--seed", "2"]  # 5 steps an epoch, one cycle, AdamW
 
-# Runs the command in a terminal of its own, so that what is typed there reaches it
+# Runs a program in a terminal of its own
 IN_TERMINAL = "import os, sys; os.login_tty(0); os.execv(sys.argv[1], sys.argv[1:])"
 # Runs the command with files of so many bytes at most, as if the disk were full
 IN_LITTLE_SPACE = (
@@ -53,6 +53,20 @@ def never_stopped(command, images, here, outcomes):
         return outcomes[tuple(options)]
 
     return train
+
+
+def in_a_terminal_of_its_own(driver, *arguments):
+    """Start the command where what is typed reaches it, as does the end of the terminal; also the terminal's other end."""
+    master, slave = pty.openpty()
+    begun = subprocess.Popen(
+        [sys.executable, "-c", IN_TERMINAL, sys.executable, str(DRIVER), driver, *arguments],
+        stdin=slave,
+        stdout=slave,
+        stderr=slave,
+        env={**os.environ, "TERM": "xterm", "COLUMNS": "100"},
+    )
+    os.close(slave)
+    return begun, master
 
 
 def outcome(folder, done):
@@ -239,16 +253,7 @@ def test_a_second_signal_quits_at_once(start, command, images, here, never_stopp
 
 def test_a_terminal_that_is_closed(images, here, command, never_stopped):
     """Nothing can be written there any more, and that must not hinder saving."""
-    master, slave = pty.openpty()
-    program = [sys.executable, str(DRIVER), "slow", "train", "--data", str(images), *LONG, "--out", "run"]
-    begun = subprocess.Popen(
-        [sys.executable, "-c", IN_TERMINAL, *program],
-        stdin=slave,
-        stdout=slave,
-        stderr=slave,
-        env={**os.environ, "TERM": "xterm", "COLUMNS": "100"},
-    )
-    os.close(slave)
+    begun, master = in_a_terminal_of_its_own("slow", "train", "--data", str(images), *LONG, "--out", "run")
     try:
         wait_for(lambda: lines(here / "run") >= 1, begun)
         time.sleep(0.1)
@@ -358,16 +363,7 @@ def test_a_terminal_has_no_bar_where_none_is_wanted(start, images):
 
 def test_control_c_typed_in_a_terminal(start, images, here):
     """It reaches all that runs there, and leaves the terminal as it was."""
-    master, slave = pty.openpty()
-    program = [sys.executable, str(DRIVER), "slow", "train", "--data", str(images), *LONG, "--out", "run"]
-    begun = subprocess.Popen(
-        [sys.executable, "-c", IN_TERMINAL, *program],
-        stdin=slave,
-        stdout=slave,
-        stderr=slave,
-        env={**os.environ, "TERM": "xterm", "COLUMNS": "100"},
-    )
-    os.close(slave)
+    begun, master = in_a_terminal_of_its_own("slow", "train", "--data", str(images), *LONG, "--out", "run")
     try:
         wait_for(lambda: lines(here / "run") >= 1, begun)
         os.write(master, b"\x03")

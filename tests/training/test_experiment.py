@@ -17,6 +17,8 @@ from chainrule.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR
 from chainrule.training import Callback, checkpoint, evaluate, experiment, run
 from chainrule.training.resume import resume
 
+from .killing import KillAt, Killed
+
 
 @pytest.fixture
 def begin(digits, tmp_path):
@@ -263,23 +265,7 @@ def test_a_config_changed_by_hand_is_checked_too(begin, digits, change, told):
 # resume
 
 
-class Killed(BaseException):
-    pass
-
-
 BENT = {"shift": 1.5, "rotation": 8.0, "elastic": 0.5}
-
-
-class KillAt(Callback):
-    """Ends everything at a step, as a signal would."""
-
-    def __init__(self, step):
-        self.step = step
-
-    def on_step(self, trainer):
-        self.step -= 1
-        if not self.step:
-            raise Killed
 
 
 @pytest.fixture(scope="module")

@@ -15,23 +15,9 @@ from chainrule.training import Callback, checkpoint, experiment, run
 from chainrule.training.reopen import parse_settings, reopen
 from chainrule.training.resume import resume
 
+from .killing import KillAt, Killed
+
 BATCH = {"batch_size": 50}  # five steps an epoch
-
-
-class Killed(BaseException):
-    pass
-
-
-class KillAt(Callback):
-    """Ends everything at a step, as a signal would."""
-
-    def __init__(self, step):
-        self.step = step
-
-    def on_step(self, trainer):
-        self.step -= 1
-        if not self.step:
-            raise Killed
 
 
 class Rates(Callback):
