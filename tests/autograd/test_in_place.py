@@ -380,7 +380,7 @@ class TestViewsWhileRecording:
         ARRAYS[method](take_array(expected))
         np.testing.assert_array_equal(h.detach().numpy(), expected)
         np.testing.assert_array_equal(changed.detach().numpy(), take_array(expected))
-        assert np.may_share_memory(changed._data, h._data) or "expand" in view
+        assert np.shares_memory(changed._data, h._data)
         assert chainrule.autograd.gradcheck(result, (x, w))
 
     @pytest.mark.parametrize("method", METHODS)

@@ -256,7 +256,7 @@ def test_threads_share_a_product_by_neurons_or_by_images(images, shared):
 def test_it_has_its_places_in_the_library():
     assert chainrule.jit(lambda x: x + 1)(chainrule.ones(1)).item() == 2
     assert chainrule.set_num_threads is team.set_num_threads
-    code = "import sys, chainrule; chainrule.jit(abs); assert not {'numba', 'llvmlite'} & set(sys.modules)"
+    code = "import sys, chainrule; chainrule.jit(abs); assert 'llvmlite' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
