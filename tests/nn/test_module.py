@@ -338,7 +338,7 @@ class TestAWrongShape:
 
     def test_that_is_a_dimension(self):
         with pytest.raises(
-            IndexError, match=re.escape("in layer '0', Softmax(dim=5): softmax: (2, 3) does not fit: axis 5")
+            IndexError, match=re.escape("in layer '0', Softmax(dim=5): softmax: dim 5 is out of range for shape (2, 3)")
         ):
             nn.Sequential(nn.Softmax(dim=5))(chainrule.zeros(2, 3))
 

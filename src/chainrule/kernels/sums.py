@@ -69,11 +69,16 @@ def total(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
 
 
 def mean(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
-    """np.mean(x, axis=axis, keepdims=keepdims) of floats, likewise."""
+    """np.mean(x, axis=axis, keepdims=keepdims) of floats, likewise; NaN over nothing."""
     if type(x) is not _ndarray:
         return np.mean(x, axis=axis, keepdims=keepdims)
-    sums = total(x, axis, keepdims)
-    return sums / (x.size // max(1, sums.size) or np.nan)
+    sums = total(wide(x), axis, keepdims)
+    return (sums / (x.size // max(1, sums.size) or np.nan)).astype(x.dtype, copy=False)
+
+
+def wide(x: Any) -> Any:
+    """Float16 as float32: the sum of numbers whose mean it can hold may be too large for it, as may their squares."""
+    return x.astype(np.float32) if x.dtype == np.float16 else x
 
 
 class _How(NamedTuple):

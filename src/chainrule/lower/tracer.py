@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
+from numpy.lib.array_utils import normalize_axis_tuple
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from chainrule.errors import LostTensorError
@@ -260,14 +261,15 @@ def _reduce(op: str) -> Any:
         if op == "sum" and x.dtype.kind in "bu":
             x = trace.cast(x, np.int64)
         initial = None if initial is np._NoValue else initial
-        axes = tuple(range(x.ndim)) if axis is None else (axis,) if isinstance(axis, int) else tuple(axis)
-        axes = tuple(sorted(a % x.ndim for a in axes)) if x.ndim else ()
+        axes = tuple(range(x.ndim)) if axis is None else tuple(sorted(normalize_axis_tuple(axis, x.ndim or 1)))
+        axes = axes if x.ndim else ()
         if op != "sum" and initial is None and 0 in x.shape:
             raise Untraceable("the largest of nothing")
         function: Any = {"sum": np.sum, "max": np.max, "min": np.min}[op]
         nothing = {} if op == "sum" or 0 not in x.shape else {"initial": initial}
         example = function(x.value.example, axis=axes, keepdims=keepdims, **nothing)
         result = trace.made("reduce", op, (x.value,), example, axes=axes, keepdims=bool(keepdims))
+        result = result if dtype is None or result.dtype == dtype else trace.cast(result, dtype)  # a small integer type
         if initial is None or initial == {"sum": 0, "max": -np.inf, "min": np.inf}[op]:
             return result
         return {"sum": np.add, "max": np.maximum, "min": np.minimum}[op](result, initial)  # type: ignore[no-any-return]
@@ -277,7 +279,7 @@ def _reduce(op: str) -> Any:
 
 def _mean(trace: Recorder, x: Any, axis: Any = None, dtype: Any = None, out: Any = None, keepdims: bool = False) -> Any:
     total = np.sum(x, axis=axis, dtype=dtype, out=out, keepdims=keepdims)
-    return total / (x.size // max(1, total.size))
+    return total / (x.size // max(1, total.size) or np.nan)
 
 
 def _reshape(trace: Recorder, x: Any, shape: Any, **options: Any) -> Tracer:

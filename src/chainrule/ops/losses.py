@@ -16,7 +16,7 @@ from chainrule.ops.elementwise import log, logsigmoid
 from chainrule.ops.indexing import indices
 from chainrule.ops.operation import Array, Tensor, only_tensors, operation
 from chainrule.ops.reductions import mean, sum
-from chainrule.ops.shape import cast, reshape
+from chainrule.ops.shape import cast, place, reshape
 
 __all__ = [
     "binary_cross_entropy", "binary_cross_entropy_with_logits", "cross_entropy", "huber_loss", "kl_div", "l1_loss",
@@ -27,7 +27,7 @@ __all__ = [
 @operation(promote="floating", fused=True)
 def log_softmax(input: Array, *, dim: int = -1, dtype: Any = None) -> Array:
     """ln(softmax(x)) = x - ln(Σ eˣ), with the largest x taken off first so that nothing overflows."""
-    input = input if dtype is None else input.astype(dtype)
+    input, dim = input if dtype is None else input.astype(dtype), place(input, dim, "log_softmax")
     shifted = input - np.max(input, axis=dim, keepdims=True, initial=-np.inf)
     return shifted - np.log(sums.total(np.exp(shifted), dim, True))
 
@@ -41,7 +41,7 @@ def _(grad: Array, out: Array, dim: int) -> Array:
 @operation(promote="floating", fused=True)
 def softmax(input: Array, *, dim: int = -1, dtype: Any = None) -> Array:
     """eˣ / Σ eˣ: positive, summing to 1 along `dim`; the largest x is taken off first so that nothing overflows."""
-    input = input if dtype is None else input.astype(dtype)
+    input, dim = input if dtype is None else input.astype(dtype), place(input, dim, "softmax")
     powers = np.exp(input - np.max(input, axis=dim, keepdims=True, initial=-np.inf))
     return powers / sums.total(powers, dim, True)
 

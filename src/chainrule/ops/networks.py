@@ -17,7 +17,18 @@ from chainrule.ops.linalg import matmul
 from chainrule.ops.losses import softmax
 from chainrule.ops.operation import Array, Ints, Tensor, constant, only_tensors, operation
 from chainrule.ops.reductions import any, mean
-from chainrule.ops.shape import along, broadcast_to, clone, flatten, reshape, several, transpose, unsqueeze
+from chainrule.ops.shape import (
+    along,
+    as_dtype,
+    broadcast_to,
+    clone,
+    flatten,
+    reshape,
+    several,
+    transpose,
+    unsqueeze,
+    wide,
+)  # fmt: skip
 
 __all__ = [
     "batch_norm", "embedding", "erf", "gelu", "group_norm", "layer_norm", "pad", "rms_norm",
@@ -130,7 +141,9 @@ def rms_norm(input: Array, normalized_shape: Ints, weight: Array = None, eps: fl
     dim = _last("rms_norm", input, normalized_shape, weight)
     check("rms_norm", input.dtype.kind == "f", f"takes floats, not {input.dtype}", TypeError)
     eps = float(np.finfo(input.dtype).eps) if eps is None else eps
-    return _scaled(input / np.sqrt(mean(input * input, dim=dim, keepdim=True) + eps), weight)
+    x = wide(input)
+    out = x / np.sqrt(mean(x * x, dim=dim, keepdim=True) + eps)
+    return _scaled(as_dtype(out, input.dtype), weight)
 
 
 def group_norm(input: Array, num_groups: int, weight: Array = None, bias: Array = None, eps: float = 1e-5) -> Tensor:
@@ -204,15 +217,16 @@ def batch_norm(
 
 
 def _standardized(input: Array, weight: Any, bias: Any, dim: Any, eps: float) -> Tensor:
-    return standardize(input, 1.0 if weight is None else weight, 0.0 if bias is None else bias, dim=dim, eps=eps)
+    parts = [wide(input), 1.0 if weight is None else wide(weight), 0.0 if bias is None else wide(bias)]
+    return as_dtype(standardize(*parts, dim=dim, eps=eps), input.dtype)
 
 
 @operation(fused=True)
 def unbiased_variance(input: Array, *, dim: tuple[int, ...]) -> Array:
     """The unbiased variance over `dim`; nobody asks for its derivative."""
     more = math.prod(input.shape[d] for d in dim) - 1
-    away = input - sums.mean(input, dim, True)
-    return sums.total(away * away, dim) / more
+    away = sums.wide(input) - sums.mean(sums.wide(input), dim, True)
+    return (sums.total(away * away, dim) / more).astype(input.dtype, copy=False)
 
 
 def _blend(running: Any, batch: Any, momentum: float) -> None:

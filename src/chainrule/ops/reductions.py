@@ -15,7 +15,7 @@ from chainrule.ops.arithmetic import maximum, minimum, where
 from chainrule.ops.elementwise import sqrt
 from chainrule.ops.indexing import gather
 from chainrule.ops.operation import NUMPY, Array, Ints, Tensor, operation
-from chainrule.ops.shape import cast, each_place, place, several, squeeze
+from chainrule.ops.shape import as_dtype, cast, each_place, place, several, squeeze, wide
 
 __all__ = [
     "all", "amax", "amin", "any", "argmax", "argmin", "cumsum", "logsumexp", "max", "mean", "min", "norm",
@@ -31,11 +31,12 @@ _SUMMED_AS = dict.fromkeys("biu", np.int64)  # booleans and integers; floats sta
 def sum(input: Array, *, dim: Dim = None, keepdim: bool = False, dtype: Any = None) -> Array:
     """The sum over `dim`, in `dtype`; left out, integers and booleans are summed as int64."""
     kind = dtype or _SUMMED_AS.get(input.dtype.kind)
+    axes = _axes(input, dim, "sum")
     if kind is None:
-        return sums.total(input, _axes(dim), keepdim)
+        return sums.total(input, axes, keepdim)
     if np.dtype(kind).kind == "f":
-        return sums.total(input.astype(kind), _axes(dim), keepdim)
-    return np.sum(input, axis=_axes(dim), dtype=kind, keepdims=keepdim)
+        return sums.total(input.astype(kind), axes, keepdim)
+    return np.sum(input, axis=axes, dtype=kind, keepdims=keepdim)
 
 
 @sum.derivative
@@ -53,7 +54,7 @@ def mean(input: Array, *, dim: Dim = None, keepdim: bool = False) -> Array:
     """
     if input.dtype.kind != "f":
         raise TypeError(f"mean: takes floats, not {input.dtype}: make it float first, with .float()")
-    return sums.total(input, _axes(dim), keepdim) / (_count(input.shape, dim) or np.nan)
+    return sums.mean(input, _axes(input, dim, "mean"), keepdim)
 
 
 @mean.derivative
@@ -65,20 +66,20 @@ def _(grad: Array, input_shape: tuple[int, ...], dim: Dim) -> Array:
 @operation(numpy=np.max)
 def amax(input: Array, *, dim: Dim = None, keepdim: bool = False) -> Array:
     """The largest element over `dim`; NaN if there is one."""
-    return np.max(input, axis=_axes(dim), keepdims=keepdim)
+    return np.max(input, axis=_axes(input, dim, "amax"), keepdims=keepdim)
 
 
 @operation(numpy=np.min)
 def amin(input: Array, *, dim: Dim = None, keepdim: bool = False) -> Array:
     """The smallest element over `dim`; NaN if there is one."""
-    return np.min(input, axis=_axes(dim), keepdims=keepdim)
+    return np.min(input, axis=_axes(input, dim, "amin"), keepdims=keepdim)
 
 
 def _to_the_chosen(grad: Array, out: Array, input: Array, dim: Dim) -> Array:
     """1 for the largest or smallest, 0 for the others; shared evenly where there are several; NaN if that is NaN."""
     kept = _kept(input.shape, dim)
     chosen = cast(input == np.reshape(out, kept), dtype=input.dtype)  # 1 or 0, in a type that does not widen the result
-    return chosen * (np.reshape(grad, kept) / sums.total(chosen, _axes(dim), True))
+    return chosen * (np.reshape(grad, kept) / sums.total(chosen, _axes(chosen, dim, "amax"), True))
 
 
 amax.derivative(_to_the_chosen)
@@ -100,13 +101,13 @@ def argmin(input: Array, *, dim: int | None = None, keepdim: bool = False) -> Ar
 @operation(numpy=np.all)
 def all(input: Array, *, dim: Dim = None, keepdim: bool = False) -> Array:
     """Whether every element is true (not 0); here a tuple of no dimensions reduces none, as PyTorch has it."""
-    return np.all(input, axis=() if type(dim) is tuple and not dim else _axes(dim), keepdims=keepdim)
+    return np.all(input, axis=() if type(dim) is tuple and not dim else _axes(input, dim, "all"), keepdims=keepdim)
 
 
 @operation(numpy=np.any)
 def any(input: Array, *, dim: Dim = None, keepdim: bool = False) -> Array:
     """Whether at least one element is true (not 0); a tuple of no dimensions reduces none, as in `all`."""
-    return np.any(input, axis=() if type(dim) is tuple and not dim else _axes(dim), keepdims=keepdim)
+    return np.any(input, axis=() if type(dim) is tuple and not dim else _axes(input, dim, "any"), keepdims=keepdim)
 
 
 @operation
@@ -132,10 +133,8 @@ def _(grad: Array, out: Array, input: Array, dim: int | None) -> Array:
 @operation(promote="floating")
 def logsumexp(input: Array, *, dim: Dim, keepdim: bool = False) -> Array:
     """ln(Σ eˣ), with the largest x taken off first so that nothing overflows."""
-    axes = _axes(dim)
-    if axes is not None and not input.ndim:
-        each_place(input, axes, "logsumexp")
-        axes = None
+    axes = _axes(input, dim, "logsumexp")
+    axes = axes if input.ndim else None  # which `squeeze` would not take off
     top = np.max(input, axis=axes, keepdims=True, initial=-np.inf)
     top = np.where(np.isfinite(top), top, 0)
     total = np.log(sums.total(np.exp(input - top), axes, True)) + top
@@ -169,14 +168,16 @@ def _(grad: Array, dim: int) -> Array:
 @operation(fused=True)
 def vector_norm(input: Array, *, p: float, dim: Dim = None, keepdim: bool = False) -> Array:
     """(Σ |x|ᵖ)^(1/p); the largest |x| for p = inf, the smallest for -inf, how many are not 0 for p = 0."""
-    size, axes = np.absolute(input), _axes(dim)
+    size, axes = sums.wide(np.absolute(input)), _axes(input, dim, "norm")
     if np.isinf(p):
-        return (np.max if p > 0 else np.min)(size, axis=axes, keepdims=keepdim)
-    if p == 0:
-        return np.sum(size != 0, axis=axes, keepdims=keepdim).astype(size.dtype)
-    if p == 2:
-        return np.sqrt(sums.total(size * size, axes, keepdim))
-    return sums.total(size**p, axes, keepdim) ** (1 / p)
+        length = (np.max if p > 0 else np.min)(size, axis=axes, keepdims=keepdim)
+    elif p == 0:
+        length = np.sum(size != 0, axis=axes, keepdims=keepdim)
+    elif p == 2:
+        length = np.sqrt(sums.total(size * size, axes, keepdim))
+    else:
+        length = sums.total(size**p, axes, keepdim) ** (1 / p)
+    return length.astype(input.dtype, copy=False)
 
 
 @vector_norm.derivative
@@ -211,13 +212,7 @@ def var(
         keepdim: keep the reduced dimensions.
         correction: 1 if left out, for the unbiased estimate from a sample (Bessel's correction).
     """
-    if isinstance(dim, bool):  # x.var(False)
-        dim, unbiased = None, dim
-    if correction is None:
-        correction = 1 if unbiased in (None, True) else 0
-    away = input - mean(input, dim=dim, keepdim=True)
-    left = _count(input.shape, dim) - correction
-    return sum(away * away, dim=dim, keepdim=keepdim) / (left if left > 0 else 0.0)
+    return _variance("var", input, dim, unbiased, keepdim, correction)
 
 
 def std(
@@ -225,9 +220,23 @@ def std(
     correction: float | None = None,
 ) -> Tensor:  # fmt: skip
     """The standard deviation over `dim`, the square root of `var`; where that is 0, its slope is taken to be 0 too."""
-    variance = var(input, dim, unbiased, keepdim, correction=correction)
+    variance = _variance("std", wide(input), dim, unbiased, keepdim, correction)
     flat = variance == 0
-    return where(flat, 0, sqrt(where(flat, 1, variance)))
+    return as_dtype(where(flat, 0, sqrt(where(flat, 1, variance))), input.dtype)
+
+
+def _variance(
+    name: str, input: Array, dim: Dim, unbiased: bool | None, keepdim: bool, correction: float | None
+) -> Tensor:  # fmt: skip
+    if isinstance(dim, bool) and unbiased is None:  # x.var(False)
+        dim, unbiased = None, dim
+    if correction is None:
+        correction = 1 if unbiased in (None, True) else 0
+    _axes(input, dim, name)
+    x = wide(input)
+    away = x - mean(x, dim=dim, keepdim=True)
+    left = _count(input.shape, dim) - correction
+    return as_dtype(sum(away * away, dim=dim, keepdim=keepdim) / (left if left > 0 else 0.0), input.dtype)
 
 
 def norm(
@@ -279,21 +288,18 @@ def _extreme(name: str, input: Array, dim: Any, keepdim: bool, whole: Any, where
 NUMPY[np.amax], NUMPY[np.amin] = amax, amin  # older names of np.max and np.min
 
 
-def _axes(dim: Dim) -> int | tuple[int, ...] | None:
-    """`dim` as NumPy takes it; None for no dimensions at all, which PyTorch takes for all of them."""
-    if dim is None or isinstance(dim, (int, np.integer)):
-        return dim
-    axes = several(dim, "the dimension")
-    return axes[0] if len(axes) == 1 else axes or None  # NumPy takes an axis of a single number, but no tuple of it
+def _axes(input: Array, dim: Dim, name: str) -> int | tuple[int, ...] | None:
+    """`dim` as NumPy takes it, from 0 on; None for no dimensions at all, which PyTorch takes for all of them."""
+    if dim is None:
+        return None
+    axes = each_place(input, dim, name)
+    return axes[0] if len(axes) == 1 else tuple(axes) or None  # NumPy takes an axis of a single number, but no tuple
 
 
 def _kept(shape: tuple[int, ...], dim: Dim) -> tuple[int, ...]:
     """The shape with 1 for each reduced dimension."""
-    axes = _axes(dim)
-    if axes is None:
-        return (1,) * len(shape)
-    reduced = {d % (len(shape) or 1) for d in several(axes, "the dimension")}
-    return tuple(1 if d in reduced else size for d, size in enumerate(shape))
+    reduced = {d % (len(shape) or 1) for d in several(() if dim is None else dim, "the dimension")}
+    return tuple(1 if d in reduced or not reduced else size for d, size in enumerate(shape))
 
 
 def _count(shape: tuple[int, ...], dim: Dim) -> int:

@@ -97,6 +97,17 @@ def _(grad: Array) -> Array:
 # Made of those
 
 
+def as_dtype(input: Array, dtype: Any) -> Tensor:
+    """The same values in a type; the input itself if it has it."""
+    out: Tensor = input if input.dtype == dtype else cast(input, dtype=dtype)
+    return out
+
+
+def wide(input: Array) -> Tensor:
+    """Float16 as float32, for squares and sums that are too large for it; other types stay."""
+    return as_dtype(input, np.float32 if input.dtype == np.float16 else input.dtype)
+
+
 def clone(input: Array) -> Tensor:
     """A copy, in memory of its own."""
     return cast(input, dtype=input.dtype)
