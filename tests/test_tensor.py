@@ -608,3 +608,42 @@ class TestMethods:
         assert x.erf().tolist() == [pytest.approx(math.erf(0.5)), pytest.approx(math.erf(2))]
         assert x.sqrt().tolist() == [pytest.approx(0.5**0.5), pytest.approx(2**0.5)]
         assert x.any().item() is True
+
+
+@pytest.mark.parametrize(
+    ("dtype", "number"),
+    [
+        (np.uint8, 300), (np.uint8, -300), (np.int8, 200), (np.int8, -130), (np.int32, 2**31), (np.int64, 2**63),
+        (np.int64, 1e30), (np.int64, math.nan), (np.uint8, math.inf), (np.float32, 1e300), (np.float16, 1e5),
+    ],
+)  # fmt: skip
+def test_an_element_takes_no_number_that_its_type_cannot_hold(dtype, number):
+    x = chainrule.ones(3, dtype=dtype)
+    for change in (
+        lambda: x.__setitem__(1, number), lambda: x.fill_(number), lambda: x.__setitem__(slice(2), [1, number]),
+    ):  # fmt: skip
+        with pytest.raises(OverflowError, match="does not fit into"):
+            change()
+    assert x.tolist() == [1, 1, 1]
+
+
+def test_an_element_takes_the_largest_numbers_that_its_type_can_hold():
+    for dtype in (np.uint8, np.int8, np.int16, np.int64):
+        x, limits = chainrule.zeros(2, dtype=dtype), np.iinfo(dtype)
+        x[0], x[1] = int(limits.min), int(limits.max)
+        assert x.tolist() == [limits.min, limits.max]
+    x = chainrule.zeros(3, dtype=np.float32)
+    x[0], x[1], x[2] = math.inf, float(np.finfo(np.float32).max), 2**70
+    assert x.tolist() == [math.inf, np.finfo(np.float32).max, 2.0**70]
+    x = chainrule.zeros(1, dtype=np.uint8)
+    x[0] = -1  # as in PyTorch
+    assert x.tolist() == [255]
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_number_that_does_not_fit_is_told_with_the_operation(compiled):
+    function = lambda x: x + 300  # noqa: E731
+    with pytest.raises(
+        OverflowError, match=r"add: \(3,\) and 300 do not fit: Python integer 300 out of bounds for uint8"
+    ):
+        (chainrule.jit(function) if compiled else function)(chainrule.zeros(3, dtype=np.uint8))

@@ -124,7 +124,7 @@ class Tensor:
                 out._data = array if type(array) is _ndarray else np.asarray(array)
             if operation.view and isinstance(inputs[0], Tensor):
                 views.track(out, inputs[0], arrays[0], operation, options)
-        except (ValueError, IndexError, TypeError, RuntimeError) as error:
+        except (ValueError, IndexError, TypeError, OverflowError, RuntimeError) as error:
             raise explained(error, operation, arrays, options) from None
         recording = mode.recording
         if recording and any(parents) and operation.rule is not None and out._data.dtype.kind == "f":
@@ -494,7 +494,7 @@ class Tensor:
             if first:
                 self[first][index] = value
                 return
-        array = _values(value) if isinstance(value, Tensor) else np.asarray(value)
+        array = _values(value) if isinstance(value, Tensor) else _fitting(value, self.dtype)
         shape = self.shape if index is ... else _shape_at(self._data, index)
         try:
             np.broadcast_to(array, shape)
@@ -718,6 +718,27 @@ def _comparable(other: object) -> bool:
     return isinstance(other, (Tensor, np.ndarray, np.generic, bool, int, float))
 
 
+def _fitting(value: Any, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """What is assigned to elements of a type, as an array.
+
+    Raises:
+        OverflowError: a number of Python is too large for the type, or NaN and the type is one of whole numbers. That
+            -1 becomes the largest number of a type without a sign is C's way, and PyTorch's.
+    """
+    array = np.asarray(value)
+    if type(value) not in (int, float, list, tuple) or dtype.kind not in "iuf" or not array.size:
+        return array
+    if dtype.kind == "f":
+        numbers = array.astype(np.float64)
+        fits = ~np.isfinite(numbers) | (np.abs(numbers) <= float(np.finfo(dtype).max))
+    else:
+        most = np.iinfo(dtype).max
+        fits = (array > -most - 2) & (array < most + 1)
+    if not fits.all():
+        raise OverflowError(f"{array[~fits].flat[0]} does not fit into {dtype}")
+    return array
+
+
 def explained(error: Exception, operation: Operation, arrays: Sequence[Any], options: dict[str, Any]) -> Exception:
     """The error, told with the operation's name and the shapes that went in, or the options it does not have."""
     if mode.trace is None and any(hasattr(a, "trace") and type(a) is not _ndarray for a in arrays):
@@ -731,7 +752,7 @@ def explained(error: Exception, operation: Operation, arrays: Sequence[Any], opt
         return error
     message = str(error)
     # Not NumPy's own kinds of error
-    kind = next(kind for kind in (IndexError, ValueError, TypeError) if isinstance(error, kind))
+    kind = next(kind for kind in (IndexError, ValueError, TypeError, OverflowError) if isinstance(error, kind))
     if message.partition(": ")[0].isidentifier():  # it names the operation already
         return kind(message)
     shapes = " and ".join(str(a.shape) if hasattr(a, "shape") else repr(a) for a in arrays)

@@ -639,7 +639,7 @@ def _with_name(operation: Operation, *inputs: Any, **options: Any) -> Any:
     """An operation's formula, whose errors name the operation as they do outside programs."""
     try:
         return operation.formula(*inputs, **options)
-    except (ValueError, IndexError, TypeError) as error:
+    except (ValueError, IndexError, TypeError, OverflowError) as error:
         raise explained(error, operation, inputs, options) from None
 
 

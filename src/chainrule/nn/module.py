@@ -79,7 +79,7 @@ class Module:
                 changed = hook(self, inputs, out)
                 out = out if changed is None else changed
             return backward.leave(out) if backward else out
-        except (ValueError, IndexError, TypeError) as error:
+        except (ValueError, IndexError, TypeError, OverflowError) as error:
             self._name_the_layer(error)
             raise
 
