@@ -200,7 +200,6 @@ FLAT: dict[str, tuple[Any, Any]] = {
     "isfinite": (ops.isfinite, np.isfinite),
     "max_pool_places": (lambda x: ops.max_pool2d(x[None], 2, 1, return_indices=True)[1][0], largest_of_windows),
     "indices": (lambda x: ops.embedding(ROWS, x), lambda x: x[ROWS]),
-    "unbiased_variance": (lambda x: ops.networks.unbiased_variance(x, dim=(1,)), lambda x: x.var(1, ddof=1)),
 }
 
 

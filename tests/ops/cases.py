@@ -347,6 +347,20 @@ for p, plain in LENGTHS.items():
             apart(*shape) if math.isinf(p) else off_zero(*shape),
         )
 
+for shape, dim, keepdim, correction in [
+    ((4,), None, False, 1),
+    ((2, 3), None, True, 0),
+    ((2, 3), 1, False, 0.5),
+    ((3, 2, 2), (0, 2), True, 1),
+]:
+    case(
+        ops.reductions.variance,
+        f"variance{shape} dim={dim} correction={correction}",
+        lambda x, dim=dim, k=keepdim, c=correction: ops.reductions.variance(x, dim=dim, keepdim=k, correction=c),
+        lambda x, dim=dim, k=keepdim, c=correction: np.var(x, dim, ddof=c, keepdims=k),
+        anything(*shape),
+    )
+
 for operation, plain in [
     (ops.softmax, lambda x, axis: np.exp(x) / np.exp(x).sum(axis, keepdims=True)),
     (ops.log_softmax, lambda x, axis: x - np.log(np.exp(x).sum(axis, keepdims=True))),

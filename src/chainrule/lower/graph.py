@@ -71,7 +71,7 @@ class Value:
 
     @property
     def strides(self) -> tuple[int, ...]:
-        """How many elements lie between neighbours, by dimension."""
+        """How many elements lie between neighbors, by dimension."""
         return tuple(s // self.example.itemsize for s in self.example.strides)
 
     @property
@@ -113,7 +113,10 @@ def copy_in_order(array: NDArray[Any], axes: Sequence[int]) -> NDArray[Any]:
 
 def lies_evenly(array: NDArray[Any]) -> bool:
     """Whether compiled code can read an array where it lies: aligned, whole elements apart, bytes in their order."""
-    return array.flags.aligned and array.dtype.isnative and not any(s % array.itemsize for s in array.strides)
+    flags = array.flags
+    if not (flags.aligned and array.dtype.isnative):
+        return False
+    return flags.c_contiguous or not any(s % array.itemsize for s in array.strides)
 
 
 def byte_bounds(array: NDArray[Any]) -> tuple[int, int]:
@@ -183,6 +186,8 @@ def exact(x: Any) -> Any:
     `==` is not enough for that: 0.0 == -0.0, 1 == True == 1.0, and NaN is not equal to itself.
     """
     kind = type(x)
+    if kind is bool or kind is int or x is None:
+        return kind, x
     if kind is float:
         return (kind, x) if x and x == x else (kind, repr(x))
     if isinstance(x, (tuple, frozenset)):

@@ -21,6 +21,7 @@ import numpy as np
 from chainrule.kernels import functions as f
 from chainrule.kernels import special
 from chainrule.kernels.calling import WordReader, stage_kernel
+from chainrule.kernels.memory import coalesced
 from chainrule.kernels.tree import BOOL, F4, F8, I8, Array, Kernel, Node, Type, Variable, type_of
 from chainrule.lower.graph import Value, base_of, offset_of, own
 
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from chainrule.lower.schedule import Stage
 
 CHUNK = 512  # numbers that are summed in float32 before the sum goes on in doubles
-ROWS = 4  # rows that are added up before they join a sum in memory
+ROWS = 8  # rows that are added up, in pairs, before they join a sum in memory
 CONSTANT = 16  # an inner loop of so few steps is unrolled
 FEW_VECTORS = (8, 16)  # rows of so many numbers are one vector or two
 
@@ -85,9 +86,10 @@ class Nest:
         self.order = stage.order or _order(stage, reads)
         moves = {id(v): _strides(v, stage.shape) for v in [*reads, *targets]}
         moves |= {id(v): _reduced_strides(v) if v.kind == "reduce" else _strides(v, stage.shape) for v in stage.steps}
-        self.sizes, self.strides = _coalesced(
-            [stage.shape[d] for d in self.order], {key: [s[d] for d in self.order] for key, s in moves.items()}
+        self.sizes, strides = coalesced(
+            [stage.shape[d] for d in self.order], [[s[d] for d in self.order] for s in moves.values()]
         )
+        self.strides = dict(zip(moves, strides, strict=True))
         self.operands = [*reads, *stage.stored, *targets]
         self.reductions = [step for step in stage.steps if step.kind == "reduce"]
         depth = len(self.sizes)
@@ -113,11 +115,27 @@ class Nest:
         """Whether a loop outside of those that it is held in a register for meets the same results once more."""
         return in_parts(r) or 0 in self.strides[id(r)][: self.level[id(r)]]
 
-    def joins(self, r: Value) -> int:
-        """How many numbers, or sums that were held in a register, are added up in memory for one result."""
+    @cached_property
+    def by_rows(self) -> bool:
+        """Whether all reductions add up rows in memory, so that ROWS of them can be added up first."""
+        if len(self.sizes) < 2:
+            return False
+        sums = [r for r in self.reductions if not self.strides[id(r)][-2]]
+        return bool(sums) and len(sums) == len(self.reductions) and all(map(self.in_memory, sums))
+
+    def additions(self, r: Value, in_blocks: bool) -> int:
+        """How many additions in memory round one result: of numbers, of rows, of what a register held.
+
+        Args:
+            r: the reduction.
+            in_blocks: whether the rows come in blocks, perhaps of one row.
+        """
         level = self.level[id(r)]
-        pairs = zip(self.sizes[:level], self.strides[id(r)][:level], strict=True)
-        return math.prod(size for size, stride in pairs if not stride)
+        sizes = [n for n, stride in zip(self.sizes[:level], self.strides[id(r)][:level], strict=True) if not stride]
+        if self.by_rows and not in_blocks and sizes[-1] >= ROWS:
+            rows = sizes.pop()
+            sizes.append(rows // ROWS + rows % ROWS + ROWS)  # the last, for the pairs
+        return math.prod(sizes)
 
     @cached_property
     def constants(self) -> list[int | None]:
@@ -131,7 +149,7 @@ class Nest:
         return list({id(base_of(v)): base_of(v) for v in self.operands}.values())
 
     def words(self, slot: Callable[[Value], int]) -> list[int]:
-        """The kernel's arguments, in the order in which `build` reads them; `slot` tells an array's place in T."""
+        """The kernel's words, in the order in which `build` reads them; `slot` tells an array's entry in the table."""
         words = [slot(base) for base in self.bases]
         words += [n for n, constant in zip(self.sizes, self.constants, strict=True) if constant is None]
         for v in self.operands:
@@ -202,8 +220,8 @@ def is_written_in(step: Value, x: Any) -> bool:
 
 
 def _bits(x: float) -> int:
-    """A constant as a word: whole numbers as they are, others as the bits of a double."""
-    return x if isinstance(x, int) else int(np.float64(x).view(np.int64))
+    """A constant as a word: a whole number modulo 2⁶⁴, another one as the bits of a double."""
+    return (x + 2**63) % 2**64 - 2**63 if isinstance(x, int) else int(np.float64(x).view(np.int64))
 
 
 def _class(stride: int) -> str:
@@ -236,24 +254,6 @@ def _reduced_strides(step: Value) -> list[int]:
 def in_parts(step: Value) -> bool:
     """Whether a result is several sums, each over a share of what is summed."""
     return "parts" in step.options
-
-
-def _coalesced(sizes: list[int], strides: dict[int, list[int]]) -> tuple[list[int], dict[int, list[int]]]:
-    """Neighbouring dimensions as one where every array allows it; those of size 1 left out."""
-    out: list[int] = []
-    moved: dict[int, list[int]] = {key: [] for key in strides}
-    for d, size in enumerate(sizes):
-        if size == 1:
-            continue
-        if out and all(moved[k][-1] == s[d] * size for k, s in strides.items()):
-            out[-1] *= size
-            for k, s in strides.items():
-                moved[k][-1] = s[d]
-        else:
-            out.append(size)
-            for k, s in strides.items():
-                moved[k].append(s[d])
-    return out, moved
 
 
 def build(nest: Nest) -> Kernel:
@@ -342,7 +342,7 @@ class _Builder:
         last = len(nest.sizes) - 1
         if level == last:
             self.innermost(level, indices, start, stop)
-        elif level == last - 1 and self.by_rows(level):
+        elif level == last - 1 and nest.by_rows:
             self.row_by_row(level, indices, start, stop)
         else:
             with kernel.loop(start, stop) as i:
@@ -369,12 +369,6 @@ class _Builder:
             return
         with kernel.loop(start, stop, CHUNK) as begin:
             run(begin, kernel.least(begin + CHUNK, stop))
-
-    def by_rows(self, level: int) -> bool:
-        """Whether all reductions add up rows in memory, so that several rows can be added up first."""
-        nest = self.nest
-        sums = [r for r in nest.reductions if not nest.strides[id(r)][level]]
-        return bool(sums) and len(sums) == len(nest.reductions) and all(nest.in_memory(r) for r in sums)
 
     def row_by_row(self, level: int, indices: dict[int, Node], start: Any, stop: Any) -> None:
         """ROWS rows at a time, element by element, then what is left."""
@@ -409,9 +403,9 @@ class _Builder:
         elements = [self.element(place) for place in places]
         for r in self.nest.reductions:
             numbers = [element[id(r.inputs[0])] for element in elements]
+            while len(numbers) > 1:  # in pairs, which loses the least
+                numbers = [self.combined(r, *pair) for pair in zip(numbers[::2], numbers[1::2], strict=True)]
             number = numbers[0]
-            for other in numbers[1:]:
-                number = self.combined(r, number, other)
             if id(r) in self.variables:
                 variable = self.variables[id(r)]
                 if r.op == "sum":

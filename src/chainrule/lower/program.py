@@ -20,6 +20,8 @@ from chainrule.kernels.driver import (
     CHANGED,
     CHECK_ARGUMENTS,
     DONE,
+    FLUSH,
+    FLUSH_DENORMALS,
     NUMBERS,
     READ_ONLY,
     RESERVED,
@@ -30,7 +32,7 @@ from chainrule.kernels.driver import (
 from chainrule.kernels.memory import FINDS_FLAGS, data_pointer, flags_address
 from chainrule.kernels.team_loops import RUN
 from chainrule.kernels.tree import type_of
-from chainrule.lower.graph import Value, base_of, byte_bounds, given_by_python, share_memory
+from chainrule.lower.graph import SOURCES, Value, base_of, byte_bounds, given_by_python, share_memory
 from chainrule.lower.launch import Launch, launch
 from chainrule.lower.loops import in_parts
 from chainrule.lower.schedule import ALIGNMENT, Plan, work
@@ -86,6 +88,7 @@ class Program:
         self.scalars = np.zeros(max(1, numbers))
         self.numbers = self.scalars.data  # to be written one by one, which is quicker so
         self.kept: list[NDArray[np.int64]] = []  # words and scripts
+        self.allocate = {id(v): _allocator(v) for v in map(base_of, outputs) if v.kind not in SOURCES}
         self._allocate(outputs, len(own), room or (lambda size: np.empty(size, np.uint8)))
         known = {id(value): i for i, value in enumerate(self.arguments)}
         self.places = [
@@ -113,6 +116,8 @@ class Program:
         self.table[NUMBERS] = self.scalars.ctypes.data
         self.table[WORK] = _driver_address()
         self.table[SHARES] = self.shares
+        if any(stage.writes for stage in self.plan.stages):
+            self.table[FLUSH] = FLUSH_DENORMALS
         bounds = [(*byte_bounds(array), flags_address(array)) for array in self.changed]
         self.table[CHANGED] = self._keep(np.array(bounds, np.int64))
         raw = self.memory = room(self.plan.arena + ALIGNMENT)
@@ -126,7 +131,7 @@ class Program:
             elif value.kind == "argument" or (given_by_python(value) and key not in kept):
                 continue
             elif key in kept:
-                array = laid_out(np.empty(value.example.nbytes, np.uint8), value)
+                array = self.allocate[key]()
             else:
                 offset = start + self.plan.offsets[key]
                 if key in self.plan.windows:
@@ -145,8 +150,8 @@ class Program:
         value = base_of(value)
         if value.kind in ("argument", "captured"):
             return
-        array = self.arrays[id(value)] = laid_out(np.empty(value.example.nbytes, np.uint8), value)
-        self.table[self.entries[id(value)]] = data_pointer(array)
+        array = self.arrays[id(value)] = self.allocate[id(value)]()
+        self.words[self.entries[id(value)]] = data_pointer(array)
 
     def release(self, outputs: Sequence[Value]) -> None:
         """Let go of arguments and outputs."""
@@ -357,6 +362,14 @@ def _bases(plan: Plan, more: Sequence[Value]) -> list[Value]:
 def laid_out(memory: NDArray[np.uint8], value: Value) -> NDArray[Any]:
     """An array in given memory, with the strides of the value's example."""
     return np.ndarray(value.shape, value.dtype, memory, strides=value.example.strides)
+
+
+def _allocator(value: Value) -> Callable[[], NDArray[Any]]:
+    """What allocates an array for a value, with the strides of its example."""
+    shape, dtype, count = value.shape, value.dtype, value.example.nbytes
+    if value.example.strides == np.empty(shape, dtype).strides:
+        return lambda: np.empty(shape, dtype)  # which is quicker
+    return lambda: laid_out(np.empty(count, np.uint8), value)
 
 
 def _copied(array: NDArray[Any], value: Value) -> NDArray[Any]:

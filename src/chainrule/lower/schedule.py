@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from chainrule.kernels import team
+from chainrule.kernels import sums, team
 from chainrule.lower.graph import SOURCES, Value, base_of, needed, offset_of
 from chainrule.lower.loops import Nest, in_parts
 
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 
 ALIGNMENT = 64  # bytes, a cache line
 PARTS, WORTH_PARTS = 8, 30_000  # a sum that takes so much work is made in so many parts
-SHORT_SUM = 64  # so few float32 numbers are added up in memory without doubles
-
 
 CACHE_BYTES = 32_768  # what a block of rows may take in the first cache
 WORTH_BLOCKS = 131_072  # bytes handed on inside a group from which on blocks pay
@@ -226,7 +224,8 @@ def _exact_sums(stages: list[Stage], outputs: Sequence[Value]) -> list[Stage]:
             if step.kind != "reduce":
                 continue
             by_parts = stage.parts > 0 and not nest.strides[id(step)][0]
-            double = step.op == "sum" and step.dtype == np.float32 and nest.joins(step) > SHORT_SUM
+            long = nest.additions(step, in_blocks=by_parts) > sums.SHORT
+            double = step.op == "sum" and step.dtype == np.float32 and long
             if not (by_parts or double):
                 continue
             shape = (PARTS, *step.shape) if by_parts else step.shape

@@ -176,7 +176,7 @@ def trunc(input: Array) -> Array:
 
 @operation(numpy=np.round)
 def round(input: Array, *, decimals: int = 0) -> Array:
-    """x to so many places after the point; what lies in the middle goes to the even neighbour."""
+    """x to so many places after the point; what lies in the middle goes to the even neighbor."""
     return np.round(input, decimals)
 
 

@@ -16,7 +16,7 @@ from chainrule.ops.indexing import getitem, indices, put, replace, rows
 from chainrule.ops.linalg import matmul
 from chainrule.ops.losses import softmax
 from chainrule.ops.operation import Array, Ints, Tensor, constant, only_tensors, operation
-from chainrule.ops.reductions import any, mean
+from chainrule.ops.reductions import any, mean, variance
 from chainrule.ops.shape import (
     along,
     as_dtype,
@@ -200,33 +200,25 @@ def batch_norm(
     if input.shape == (0,):  # no example, no channel
         return input  # type: ignore[no-any-return]
     check("batch_norm", input.ndim > 1, f"takes (N, C, ...), not {input.shape}")
-    weight, bias, centre, variance = _by_channel("batch_norm", input, weight, bias, running_mean, running_var)
+    weight, bias, centre, spread = _by_channel("batch_norm", input, weight, bias, running_mean, running_var)
     check("batch_norm", eps > 0 or (eps == 0 and not training), f"eps must be positive, got {eps}")
     if not training:
-        if centre is None or variance is None:
+        if centre is None or spread is None:
             raise ValueError("batch_norm: needs running_mean and running_var when not training")
-        return _scaled((input - constant(centre)) / sqrt(constant(variance) + eps), weight, bias)
+        return _scaled((input - constant(centre)) / sqrt(constant(spread) + eps), weight, bias)
     dim = (0, *range(2, input.ndim))
     count = math.prod(input.shape[d] for d in dim)
     check("batch_norm", count != 1, f"needs more than one value a channel while training, got {input.shape}")
     if running_mean is not None and running_var is not None and count:
         values = constant(input)
         _blend(running_mean, mean(values, dim=dim), momentum)
-        _blend(running_var, unbiased_variance(values, dim=dim), momentum)
+        _blend(running_var, variance(values, dim=dim), momentum)
     return _standardized(input, weight, bias, dim, eps) if count else _scaled(input, weight, bias)
 
 
 def _standardized(input: Array, weight: Any, bias: Any, dim: Any, eps: float) -> Tensor:
     parts = [wide(input), 1.0 if weight is None else wide(weight), 0.0 if bias is None else wide(bias)]
     return as_dtype(standardize(*parts, dim=dim, eps=eps), input.dtype)
-
-
-@operation(fused=True)
-def unbiased_variance(input: Array, *, dim: tuple[int, ...]) -> Array:
-    """The unbiased variance over `dim`; nobody asks for its derivative."""
-    more = math.prod(input.shape[d] for d in dim) - 1
-    away = sums.wide(input) - sums.mean(sums.wide(input), dim, True)
-    return (sums.total(away * away, dim) / more).astype(input.dtype, copy=False)
 
 
 def _blend(running: Any, batch: Any, momentum: float) -> None:

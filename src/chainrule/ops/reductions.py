@@ -166,6 +166,23 @@ def _(grad: Array, dim: int) -> Array:
 
 
 @operation(fused=True)
+def variance(input: Array, *, dim: Dim = None, keepdim: bool = False, correction: float = 1) -> Array:
+    """Σ (x - mean)² / (n - correction); see `var`."""
+    x, axes = sums.wide(input), _axes(input, dim, "var")
+    away = x - sums.mean(x, axes, True)
+    left = _count(input.shape, dim) - correction
+    return (sums.total(away * away, axes, keepdim) / (left if left > 0 else 0.0)).astype(input.dtype, copy=False)
+
+
+@variance.derivative
+def _(grad: Array, input: Array, dim: Dim, correction: float) -> Array:
+    """∂/∂xᵢ = 2 (xᵢ - mean) / (n - correction): the mean's own gradients add up to 0."""
+    left = _count(input.shape, dim) - correction
+    away = input - sums.mean(input, _axes(input, dim, "var"), True)
+    return np.reshape(grad, _kept(input.shape, dim)) / (left / 2 if left > 0 else 0.0) * away
+
+
+@operation(fused=True)
 def vector_norm(input: Array, *, p: float, dim: Dim = None, keepdim: bool = False) -> Array:
     """(Σ |x|ᵖ)^(1/p); the largest |x| for p = inf, the smallest for -inf, how many are not 0 for p = 0."""
     size, axes = sums.wide(np.absolute(input)), _axes(input, dim, "norm")
@@ -220,9 +237,9 @@ def std(
     correction: float | None = None,
 ) -> Tensor:  # fmt: skip
     """The standard deviation over `dim`, the square root of `var`; where that is 0, its slope is taken to be 0 too."""
-    variance = _variance("std", wide(input), dim, unbiased, keepdim, correction)
-    flat = variance == 0
-    return as_dtype(where(flat, 0, sqrt(where(flat, 1, variance))), input.dtype)
+    squares = _variance("std", wide(input), dim, unbiased, keepdim, correction)
+    flat = squares == 0
+    return as_dtype(where(flat, 0, sqrt(where(flat, 1, squares))), input.dtype)
 
 
 def _variance(
@@ -233,10 +250,9 @@ def _variance(
     if correction is None:
         correction = 1 if unbiased in (None, True) else 0
     _axes(input, dim, name)
-    x = wide(input)
-    away = x - mean(x, dim=dim, keepdim=True)
-    left = _count(input.shape, dim) - correction
-    return as_dtype(sum(away * away, dim=dim, keepdim=keepdim) / (left if left > 0 else 0.0), input.dtype)
+    if input.dtype.kind != "f":
+        raise TypeError(f"{name}: takes floats, not {input.dtype}: make it float first, with .float()")
+    return variance(input, dim=dim, keepdim=keepdim, correction=correction)
 
 
 def norm(
@@ -292,6 +308,8 @@ def _axes(input: Array, dim: Dim, name: str) -> int | tuple[int, ...] | None:
     """`dim` as NumPy takes it, from 0 on; None for no dimensions at all, which PyTorch takes for all of them."""
     if dim is None:
         return None
+    if type(dim) is int:
+        return place(input, dim, name)
     axes = each_place(input, dim, name)
     return axes[0] if len(axes) == 1 else tuple(axes) or None  # NumPy takes an axis of a single number, but no tuple
 
