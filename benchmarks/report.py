@@ -200,7 +200,7 @@ def header(document: Mapping[str, Any]) -> str:
         "OPENBLAS_CORETYPE and OPENBLAS_L2_SIZE unset",
         f"the limit: {rate['median'] / 1e9:.0f} GFLOP/s in NumPy's product of 2048×2048 float32 "
         f"(from {rate['low'] / 1e9:.0f} to {rate['high'] / 1e9:.0f}, in the same run)",
-        "medians over all blocks, libraries taking turns; ± half the distance of the quartiles; ratios of neighbouring "
+        "medians over all blocks, libraries taking turns; ± half the distance of the quartiles; ratios of neighboring "
         "blocks, their median and its 95% interval",
     ]
     return "\n".join(lines + [f"{peer}: skipped, {reason}" for peer, reason in document["skipped"].items()])

@@ -6,12 +6,13 @@ import copy
 import math
 import pickle
 import re
+import signal
 
 import numpy as np
 import pytest
 
 import chainrule
-from chainrule import Tensor, as_tensor, from_numpy, nn, no_grad, tensor
+from chainrule import Tensor, as_tensor, from_numpy, nn, no_grad, ops, tensor
 
 F32, F64, I64 = np.float32, np.float64, np.int64
 
@@ -647,3 +648,31 @@ def test_a_number_that_does_not_fit_is_told_with_the_operation(compiled):
         OverflowError, match=r"add: \(3,\) and 300 do not fit: Python integer 300 out of bounds for uint8"
     ):
         (chainrule.jit(function) if compiled else function)(chainrule.zeros(3, dtype=np.uint8))
+
+
+def test_a_signals_handler_computes_while_an_operation_does(monkeypatch):
+    x, found = chainrule.tensor([1.0, -1.0]), []
+
+    @ops.operation
+    def doubled(input):
+        signal.raise_signal(signal.SIGUSR1)
+        return input * 2
+
+    def handler(number, frame):
+        found.append(((x / 0).tolist(), chainrule.log(x).tolist()[0]))  # no warning either
+
+    before = signal.signal(signal.SIGUSR1, handler)
+    try:
+        assert doubled(x).tolist() == [2, -2]
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert found == [([math.inf, -math.inf], 0)]
+
+
+def test_an_error_that_speaks_of_contexts_stays_an_error():
+    @ops.operation
+    def failing(input):
+        raise RuntimeError("cannot enter context of mine")
+
+    with pytest.raises(RuntimeError, match="of mine"):
+        failing(chainrule.ones(2))

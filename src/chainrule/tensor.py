@@ -42,6 +42,14 @@ class _Quiet(threading.local):
         self.run = contextvars.copy_context().run
         self.run(np.seterr, all="ignore")
 
+    def run_again(self, error: RuntimeError, function: Callable[..., Any], *inputs: Any, **options: Any) -> Any:
+        """After an error of `run`: a signal's handler may have interrupted a formula, whose context it cannot enter."""
+        in_function = error.__traceback__ is not None and error.__traceback__.tb_next is not None
+        if in_function or not str(error).startswith("cannot enter context"):
+            raise error
+        with np.errstate(all="ignore"):
+            return function(*inputs, **options)
+
 
 _quiet = _Quiet()
 _new, _ndarray = object.__new__, np.ndarray
@@ -118,7 +126,10 @@ class Tensor:
             else:
                 if operation.promote is not None:
                     arrays = promote(arrays, operation.promote == "floating", operation.name)
-                array = _quiet.run(operation.compute, *arrays, **options)
+                try:
+                    array = _quiet.run(operation.compute, *arrays, **options)
+                except RuntimeError as error:
+                    array = _quiet.run_again(error, operation.compute, *arrays, **options)
                 if operation.extra is not None:
                     array, extra = array
                 out._data = array if type(array) is _ndarray else np.asarray(array)

@@ -179,9 +179,9 @@ def test_specks_are_dropped_and_parts_of_the_digit_are_kept():
     for y, x in ((20, 30), (380, 280), (200, 15), (60, 270)):
         dusty[y : y + 4, x : x + 4] = 1
     np.testing.assert_array_equal(to_mnist(on_paper(dusty)), expected)
-    neighbour = ink.copy()
-    neighbour[150:230, -12:] = 1  # a stroke of the next digit reaches in
-    np.testing.assert_array_equal(to_mnist(on_paper(neighbour)), expected)
+    neighbor = ink.copy()
+    neighbor[150:230, -12:] = 1  # a stroke of the next digit reaches in
+    np.testing.assert_array_equal(to_mnist(on_paper(neighbor)), expected)
 
 
 def test_every_stage_is_kept():

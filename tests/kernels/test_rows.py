@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from chainrule.kernels.rows import gather_scaled, scatter_add
@@ -33,9 +33,19 @@ def test_places_that_are_not_there(backend, places):
         gather_scaled(np.ones((3, 2)), np.array(places), 1)
 
 
-@settings(deadline=None, max_examples=40)
-@given(SIZES)
-def test_rows_are_added_one_by_one(sizes):
+@pytest.mark.parametrize("kind", [np.int32, np.uint8, np.int64, ">i8"])
+def test_indices_of_every_whole_type(backend, kind):
+    table = np.random.default_rng(2).random((3, 5))
+    indices = np.array([2, 0, 1, 2], kind)
+    np.testing.assert_allclose(gather_scaled(table, indices, 0.5), table[[2, 0, 1, 2]] * 0.5, rtol=1e-6)
+    np.testing.assert_array_equal(
+        scatter_add(table[[0, 1, 2, 0]], indices, 4), [table[1], table[2], table[0] + table[0], np.zeros(5)]
+    )
+
+
+@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(sizes=SIZES)
+def test_rows_are_added_one_by_one(backend, sizes):
     count, width, rows, seed = sizes
     random = np.random.default_rng(seed)
     given_rows, places = random.normal(size=(rows, width)), random.integers(0, count, rows)

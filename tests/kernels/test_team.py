@@ -209,13 +209,20 @@ def test_a_worker_whose_hiring_was_interrupted_is_hired_once(monkeypatch):
 def test_a_signal_handler_may_share_work_itself(monkeypatch):
     """The team is taken, so it does without."""
     monkeypatch.setattr(team, "_threads", 2)
-    seen = []
+    seen, main = [], threading.get_ident()
 
-    def both(begin, end):
-        if not begin:
-            team.spread(lambda begin, end: seen.append((begin, end)), 4, 10**6)
+    def handler(number, frame):
+        team.spread(lambda begin, end: seen.append((begin, end)), 4, 10**6)
 
-    team.spread(both, 2, 10**6)
+    def half(begin, end):
+        if threading.get_ident() == main:
+            signal.raise_signal(signal.SIGUSR1)
+
+    before = signal.signal(signal.SIGUSR1, handler)
+    try:
+        team.spread(half, 2, 10**6)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
     assert seen == [(0, 4)]
 
 

@@ -47,7 +47,7 @@ def test_each_picture_has_its_own_map(backend):
     np.testing.assert_array_equal(right, [[0, 0, 12, 13], [0, 0, 16, 17], [0, 0, 20, 21]])
 
 
-@pytest.mark.parametrize("far", [1e3, -1e3, 1e300, -1e300, np.inf, -np.inf])
+@pytest.mark.parametrize("far", [1e3, -1e3, 1e300, -1e300, np.inf, -np.inf, np.nan])
 def test_far_away_there_is_background(backend, far):
     images = np.ones((1, 3, 3))
     for row in ({"y": (1, 0, far)}, {"x": (0, 1, far)}):

@@ -26,7 +26,7 @@ class TestCurve:
     def test_a_straight_fall_in_braille(self):
         assert text.curve([1, 0], width=7, height=2) == ["1 ┤⠑⢄", "0 ┤  ⠑⢄"]
 
-    def test_neighbours_are_joined_across_a_jump_and_across_gaps(self):
+    def test_neighbors_are_joined_across_a_jump_and_across_gaps(self):
         assert text.curve([0, None, 2], width=6, height=3, ascii=True) == ["2 |  *", "  | *", "0 |*"]
         steep = text.curve([5, 0], width=5, height=6, ascii=True)
         assert [line.count("*") for line in steep] == [1] * 6

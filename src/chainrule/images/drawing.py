@@ -51,7 +51,7 @@ def draw_page(
         colour = READ if known else UNREAD
         pen.rectangle((left - thick, top - thick, right - 1 + thick, bottom - 1 + thick), outline=colour, width=thick)
         height = bottom - top
-        texts = (  # the digit above its box, the confidence below: both fit between neighbours
+        texts = (  # the digit above its box, the confidence below: both fit between neighbors
             (names[digit.digit] if known else "?", 0.4 * height, (left - thick, top - 2 * thick), "lb"),
             (f"{digit.confidence:.0%}", 0.2 * height, (left - thick, bottom + 2 * thick), "lt"),
         )

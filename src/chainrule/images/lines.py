@@ -46,7 +46,7 @@ def _middle(part: Part) -> float:
 
 
 def _slope(parts: Sequence[Part]) -> float:
-    """How much lines go down for each pixel to the right: the median of each part to its next neighbour."""
+    """How much lines go down for each pixel to the right: the median of each part to its next neighbor."""
     middles = np.array([(part.left + part.width / 2, _middle(part)) for part in parts])  # (N, 2)
     slopes = []
     for x, y in middles:

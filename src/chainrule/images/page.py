@@ -2,7 +2,7 @@
 
 Ink (`ink`) falls into parts that hang together. Most parts are digits. Some are pieces of one, which are joined; some
 are several that touch, which are cut if the pieces read better; the rest is blots, dashes and dust, told by size and
-shape. The digits that are left stand in lines: each one's neighbour is the next to its right on the same level, and so
+shape. The digits that are left stand in lines: each one's neighbor is the next to its right on the same level, and so
 a line may climb or bend a little.
 """
 

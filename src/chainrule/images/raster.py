@@ -46,7 +46,7 @@ def shrink(values: Values, longest: int) -> Grey:
 
 
 def running(values: Grey, width: int, combine: np.ufunc) -> Grey:
-    """Combine every pixel with its neighbours in a `width` × `width` window: `np.maximum`, `np.minimum` or `np.add`.
+    """Combine every pixel with its neighbors in a `width` × `width` window: `np.maximum`, `np.minimum` or `np.add`.
 
     Windows of 1, 2, 4, ... pixels are put together from two of half the size, so a wide window costs little more than
     a narrow one. For `np.add`, `width` must be a power of two.

@@ -64,6 +64,7 @@ class Compiled:
         self.heat = 0  # how often it was compiled of late
         self.warned = False
         self.lock = threading.RLock()  # a program has one memory, so it runs for one thread at a time
+        self.running = False  # by the thread that holds the lock
         functools.update_wrapper(self, function, updated=())
         _all.add(self)
 
@@ -79,16 +80,26 @@ class Compiled:
         arrays: list[Any] = []
         key = (_key((arguments, options) if options else arguments, arrays), bool(mode.recording), team.threads())
         with self.lock:
-            for replay in self.programs.get(key, ()):
-                if replay.guards.hold():
-                    if self.heat:
-                        self.heat -= 1
-                    return replay(arrays)
-            reason = self._reason(key, arguments, options)
+            if self.running:  # a signal's handler, or an object's __del__, has interrupted it
+                return self.function(*arguments, **options)
+            self.running = True
             try:
-                return self._traced(key, arguments, options, arrays)
+                return self._run(key, arguments, options, arrays)
             finally:
-                self._warm(reason)
+                self.running = False
+
+    def _run(self, key: Any, arguments: Any, options: Any, arrays: list[Any]) -> Any:
+        """By a program that applies, or a new one."""
+        for replay in self.programs.get(key, ()):
+            if replay.guards.hold():
+                if self.heat:
+                    self.heat -= 1
+                return replay(arrays)
+        reason = self._reason(key, arguments, options)
+        try:
+            return self._traced(key, arguments, options, arrays)
+        finally:
+            self._warm(reason)
 
     def _reason(self, key: Any, arguments: Any, options: Any) -> str:
         """Why no program applies."""
@@ -379,6 +390,10 @@ def jit(function: Callable[..., Any]) -> Compiled:
     variables and attributes outside is assigned by each run. A function that is compiled in nearly every call warns,
     and tells why.
 
+    **Numbers.** Sums are made in another order than by NumPy. A function that changes tensors outside, such as a step of
+    training, takes numbers below 10⁻³⁸ (float32), which have not all their digits, for 0 on processors that can, for
+    they are slow to compute with.
+
     **What is done once for each program.** Printing, writing to files, asking for the time, putting tensors into a list
     outside, computing with elements of large arrays of NumPy without Tensors; reading attributes of objects that are
     written in C.
@@ -467,7 +482,7 @@ _all: weakref.WeakSet[Compiled] = weakref.WeakSet()
 def _after_fork() -> None:
     """In a forked process nobody holds a lock any more."""
     for compiled in list(_all):
-        compiled.lock = threading.RLock()
+        compiled.lock, compiled.running = threading.RLock(), False
 
 
 if hasattr(os, "register_at_fork"):

@@ -186,7 +186,7 @@ def weight_gradient(shape: Shape, grad: Shape, weight: Shape, slide: Any, dtype:
 
 
 def _blocks(sources: NDArray[np.int64], most: int) -> NDArray[np.int64]:
-    """Ends of blocks of up to so many neighbours each."""
+    """Ends of blocks of up to so many neighbors each."""
     runs = np.split(sources, np.flatnonzero(np.diff(sources) != 1) + 1)
     sizes = [min(most, run.size - begin) for run in runs for begin in range(0, run.size, most)]
     return np.cumsum(sizes)

@@ -14,6 +14,7 @@ import numpy as np
 
 from chainrule.kernels.calling import Fields, stage_kernel
 from chainrule.kernels.job import Job, Maker
+from chainrule.kernels.memory import coalesced
 from chainrule.kernels.tree import Kernel, Type
 
 if TYPE_CHECKING:
@@ -42,27 +43,17 @@ def copy_job(dtype: Any, shape: Sequence[int], pieces: Sequence[Piece], fill: bo
     """
     words: list[int] = []
     for sizes, source, target, begin in pieces:
-        dims = _coalesced(sizes, source, target)
-        if len(dims) > DIMS:
+        order = sorted(range(len(sizes)), key=lambda d: -abs(target[d]))
+        outer, strides = coalesced([sizes[d] for d in order], [[s[d] for d in order] for s in (source, target)])
+        missing = DIMS - len(outer)
+        if missing < 0:
             return None
-        dims = [(1, 0, 0)] * (DIMS - len(dims)) + dims
-        words += [0, begin, *(n for n, _, _ in dims), *(s for _, s, _ in dims), *(t for _, _, t in dims)]
+        words += [0, begin, *[1] * missing, *outer]
+        for moves in strides:
+            words += [*[0] * missing, *moves]
     kind = Type("u", np.dtype(dtype).itemsize)
     size = math.prod(shape)
     return maker(len(pieces)).job([kind], 1, 2 * size, zeros=size if fill else 0, pieces=np.array(words, np.int64))
-
-
-def _coalesced(sizes: Sequence[int], source: Sequence[int], target: Sequence[int]) -> list[tuple[int, int, int]]:
-    """The dimensions, outermost first, neighbors as one where both arrays allow it; those of size 1 left out."""
-    dims = [d for d in zip(sizes, source, target, strict=True) if d[0] != 1]
-    dims.sort(key=lambda d: -abs(d[2]))
-    out: list[tuple[int, int, int]] = []
-    for n, s, t in dims:
-        if out and out[-1][1] == s * n and out[-1][2] == t * n:
-            out[-1] = out[-1][0] * n, s, t
-        else:
-            out.append((n, s, t))
-    return out
 
 
 @cache

@@ -32,14 +32,27 @@ GROUP_HEAD, MOVE_WORDS, MEMBER_WORDS = 5, 3, 4
 """Words: of a group; for each move (entry, address at first, bytes from block to block); for each member (kernel,
 words, rows of a block, rows in all)."""
 
-SGEMM, DGEMM, GET_THREADS, SET_THREADS, BEFORE, WORK, NUMBERS, ANSWER, DONE, SCRIPTS, SHARES, CHANGED, RESERVED = range(
-    13
-)
+(
+    SGEMM,
+    DGEMM,
+    GET_THREADS,
+    SET_THREADS,
+    BEFORE,
+    WORK,
+    NUMBERS,
+    ANSWER,
+    DONE,
+    SCRIPTS,
+    SHARES,
+    CHANGED,
+    FLUSH,
+    RESERVED,
+) = range(14)
 """Entries of a program's table: BLAS's product in single and in double precision; BLAS's functions that tell and set
 how many threads it uses, and how many those were before the run; the driver's own address; the numbers that change
 from call to call; what a check has found; how many parts have been run, ever; the addresses of the scripts; how many
-threads share the program; where the memory outside that it changes begins and ends, and its flags. Behind these come
-the arrays."""
+threads share the program; where the memory outside that it changes begins and ends, and its flags; FLUSH_DENORMALS,
+or 0. Behind these come the arrays."""
 
 READ_ONLY, ARGUMENT = -1, -2
 """Answers of checks, besides the number, from 1 on, of an index that is out of range: memory to be changed is
@@ -51,7 +64,11 @@ CHECK_ARGUMENTS = 1
 CHANGED_WORDS = 3
 
 _X86 = platform.machine().lower() in ("x86_64", "amd64")
-_FLUSH = 0x8040  # the bits of an x86 processor's control word that take and give 0 for numbers below 10⁻³⁸
+FLUSH_DENORMALS = 0x8040 if _X86 else 0
+"""The bits of the processor's control word by which it takes and gives 0 for numbers below 10⁻³⁸ (float32), which
+have not all their digits. With them it is up to a hundred times as slow, and the moments of weights that get no
+gradient any more become such numbers. So programs that change memory outside do without them; all others give what
+NumPy gives."""
 
 
 @cache
@@ -69,7 +86,7 @@ def driver() -> Kernel:
         kernel.call(_hold_blas(), table)
         shares.set(kernel.call(team_loops.call_others(), team, addresses[WORK], table, part, shares.value))
     mine = kernel.select(shares.value.equals(1), 0, me + 1)
-    rules = _flush_denormals(kernel)
+    rules = _choose_denormals(kernel, entries[FLUSH])
     script = scripts[part * (entries[SHARES] + 1) + mine + 1]
     answer = kernel.call(_run_script(), table, script, shares.value, team)
     _restore_denormals(kernel, rules)
@@ -211,16 +228,12 @@ def _release_blas() -> Kernel:
     return kernel
 
 
-def _flush_denormals(kernel: Kernel) -> Node:
-    """From now on in this thread, take numbers too small for all their digits for 0; what the rule was before.
-
-    With them a processor is up to a hundred times as slow, and the moments of weights that get no gradient any more
-    become such numbers.
-    """
+def _choose_denormals(kernel: Kernel, flush: Node) -> Node:
+    """From now on in this thread, the program's rule (FLUSH_DENORMALS or 0); the control word with the rule before."""
     if not _X86:
         return kernel.lift(0, I4)
     before = kernel.add("control_word", (), I4)
-    kernel.effect("set_control_word", (before | _FLUSH,))
+    kernel.effect("set_control_word", (before & ~FLUSH_DENORMALS | flush.to(I4),))
     return before
 
 

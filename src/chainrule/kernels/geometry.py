@@ -1,82 +1,22 @@
-"""Where things lie in memory.
+"""Where the numbers that a convolution reads lie in memory.
 
-A `View` shows an array as four dimensions, whichever of its own something is done along.
-
-A `Plan` is tables of offsets that make strides, dilation and borders a matter of addition. It serves `loops.tile`: the
+A `Plan` is tables of offsets that make strides, dilation and borders a matter of addition, for `convolution_loops`: the
 picture is copied into a frame of zeros, (height, width, depth) in memory, and the tables count elements of it.
 """
 
 from __future__ import annotations
 
 import functools
-import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numpy.lib.array_utils import normalize_axis_tuple
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Pair = tuple[int, int]
     Padding = tuple[Pair, Pair]
-    Sizes = tuple[int, int, int, int]
     Table = NDArray[np.intp]
-
-
-class View:
-    """An array as it lies in memory, seen as (A, B, C, D): B and D are the dimensions `dims`, A and C are the others.
-
-    So, along its last dimension, (rows, width) is (rows, width, 1, 1). Without channels (N, C, H, W) is (1, N, C, HW),
-    and (1, NHW, C, 1) if it lies in memory channels last. An array whose memory has more pieces is copied.
-
-    Args:
-        x: the array; others of its shape are brought into its order.
-        dims: one dimension, or several.
-
-    Attributes:
-        whole: (A, B, C, D).
-        each: (A, 1, C, 1), what there is one of along `dims`.
-        line: (1, B, 1, D), what all others share.
-    """
-
-    def __init__(self, x: NDArray[Any], dims: int | tuple[int, ...]) -> None:
-        along = normalize_axis_tuple(dims, x.ndim)
-        order = sorted(range(x.ndim), key=lambda d: -abs(x.strides[d]))  # the longest steps in memory first
-        sizes = [1]
-        for d in order:
-            if x.shape[d] != 1:
-                if (d in along) != (len(sizes) % 2 == 0):
-                    sizes.append(1)
-                sizes[-1] *= x.shape[d]
-        if len(sizes) > 4:
-            order.sort(key=lambda d: d in along)
-            sizes = [math.prod(x.shape[d] for d in order if (d in along) == inside) for inside in (False, True)]
-        a, b, c, d = [*sizes, 1, 1, 1][:4]
-        self.whole, self.each, self.line = (a, b, c, d), (a, 1, c, 1), (1, b, 1, d)
-        self._order = order
-        self._shapes = {
-            self.line: tuple([x.shape[d] if d in along else 1 for d in order]),
-            self.each: tuple([1 if d in along else x.shape[d] for d in order]),
-            self.whole: tuple([x.shape[d] for d in order]),
-        }
-
-    def of(self, x: NDArray[Any], sizes: Sizes) -> NDArray[Any]:
-        """An array that broadcasts to one of the three, as that; contiguous."""
-        shape = self._shapes[sizes]
-        ordered = x.reshape((1,) * (len(shape) - x.ndim) + x.shape).transpose(self._order)
-        if ordered.shape != shape:
-            ordered = np.broadcast_to(ordered, shape)
-        return np.ascontiguousarray(ordered).reshape(sizes)
-
-    def back(self, x: NDArray[Any]) -> NDArray[Any]:
-        """The other way; no copy."""
-        return x.reshape(self._shapes[x.shape]).transpose(np.argsort(self._order))
-
-    def new(self, x: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Room for a result such as x, which is one of the three: as it is outside, and the same memory as that."""
-        out = np.empty_like(self.back(x))
-        return out, self.of(out, x.shape)
 
 
 class Plan(NamedTuple):

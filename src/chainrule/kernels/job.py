@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -70,19 +71,23 @@ class Job:
     work: int
     scratch: int
     each: int
-    called: list[Callable[..., None]] = field(default_factory=list, init=False)
 
     @property
     def address(self) -> int:
         """Where the kernel's machine code is."""
         return self.maker.address(*self.types)
 
+    @cached_property
+    def _called(self) -> tuple[Callable[..., None], NDArray[np.int64]]:
+        """The kernel, and its words where its arrays' addresses are all of the table."""
+        fields = self.maker.fields
+        return machine.function(self.address), fields.with_arrays(
+            self.words, [(i, 0) for i in range(len(fields.arrays))]
+        )
+
     def run(self, *arrays: NDArray[Any]) -> None:
         """Do it all, for contiguous arrays."""
-        if not self.called:
-            self.called.append(machine.function(self.address))
-        call = self.called[0]
-        words = self.maker.fields.with_arrays(self.words, [(i, 0) for i in range(len(self.maker.fields.arrays))])
+        call, words = self._called
         table = np.zeros(len(self.maker.fields.arrays), np.int64)
         table[: len(arrays)] = [data_pointer(x) for x in arrays]
 

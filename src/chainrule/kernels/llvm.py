@@ -1,4 +1,4 @@
-"""Renders kernels to LLVM IR, as text, and has LLVM optimize it to an object file.
+"""Renders kernels to LLVM IR, as text (`machine` has LLVM make machine code of it).
 
 Indices and variables are stack slots here; LLVM's first passes put them into registers. Arrays that are known not to
 overlap say so with alias scopes, so that LLVM does not compare addresses before each loop.
@@ -28,9 +28,17 @@ _COMPARISONS = {"lt": "slt", "le": "sle", "gt": "sgt", "ge": "sge", "eq": "eq", 
 _UNSIGNED_COMPARISONS = {"lt": "ult", "le": "ule", "gt": "ugt", "ge": "uge", "eq": "eq", "ne": "ne"}
 _FLOAT_COMPARISONS = {"lt": "olt", "le": "ole", "gt": "ogt", "ge": "oge", "eq": "oeq", "ne": "une"}
 _INTRINSICS = {
-    "sqrt", "floor", "ceil", "trunc", "rint", "fabs", "maximum", "minimum", "maxnum", "minnum", "fma", "fmuladd",
+    "sqrt",
+    "floor",
+    "ceil",
+    "trunc",
+    "rint",
+    "fabs",
+    "maximum",
+    "minimum",
+    "fmuladd",
     "copysign",
-}  # fmt: skip
+}
 
 
 def in_register(type: Type) -> str:

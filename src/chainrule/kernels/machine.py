@@ -14,6 +14,7 @@ import functools
 import hashlib
 import os
 import stat
+import sys
 import warnings
 from contextlib import suppress
 from pathlib import Path
@@ -35,6 +36,7 @@ Function = TypeVar("Function", bound="Callable[..., Any]")
 
 FOLDER_BYTES = 256 * 2**20
 _SUM = 32  # bytes of a file's sum
+_HOUSE = str(Path(__file__).parents[1]) + os.sep
 _DAY = 86_400.0  # a file that is used is marked as such once a day
 
 _addresses: dict[str, int] = {}
@@ -57,7 +59,10 @@ def give_up(error: CannotCompileError, what: str) -> None:
         _available = False
         told = "LLVM cannot be used here, so kernels and compiled functions run in plain NumPy, more slowly"
     reason = str(error).strip().partition("\n")[0]
-    warnings.warn(f"{told}: {reason}", RuntimeWarning, stacklevel=4)
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_HOUSE):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(f"{told}: {reason}", RuntimeWarning, stacklevel=level)  # at the user's line
 
 
 def or_in_numpy(in_numpy: Callable[..., Any]) -> Callable[[Function], Function]:

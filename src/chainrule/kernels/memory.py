@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
 _HEAD = object.__basicsize__  # of what every object begins with; NumPy's C interface has the pointer right behind
@@ -53,6 +55,29 @@ _WRITABLE = ctypes.c_int32(_PROBE.flags.num)
 def flags_address(array: NDArray[Any]) -> int:
     """Where an array's flags are, as 32 bits; if that is not known, where those of a writable one are."""
     return _flags_address(array) if FINDS_FLAGS else ctypes.addressof(_WRITABLE)
+
+
+def coalesced(sizes: Sequence[int], strides: Sequence[Sequence[int]]) -> tuple[list[int], list[list[int]]]:
+    """Neighboring dimensions as one where every array allows it; those of size 1 left out.
+
+    Args:
+        sizes: of the dimensions, from the outermost.
+        strides: of each array, by dimension.
+    """
+    out: list[int] = []
+    moved: list[list[int]] = [[] for _ in strides]
+    for d, size in enumerate(sizes):
+        if size == 1:
+            continue
+        if out and all(m[-1] == s[d] * size for m, s in zip(moved, strides, strict=True)):
+            out[-1] *= size
+            for m, s in zip(moved, strides, strict=True):
+                m[-1] = s[d]
+        else:
+            out.append(size)
+            for m, s in zip(moved, strides, strict=True):
+                m.append(s[d])
+    return out, moved
 
 
 def writable_diagonal(array: Any, offset: int, axis1: int, axis2: int) -> Any:

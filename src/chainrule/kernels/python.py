@@ -23,11 +23,10 @@ _OPERATORS = {
     "eq": "==", "ne": "!=",
 }  # fmt: skip
 _FUNCTIONS = {
-    "fabs": "abs", "fma": "multiply_add", "fmuladd": "multiply_add", "trunc": "np.trunc", "floor": "np.floor",
+    "fabs": "abs", "fmuladd": "multiply_add", "trunc": "np.trunc", "floor": "np.floor",
     "ceil": "np.ceil", "rint": "np.rint", "sqrt": "np.sqrt", "maximum": "np.maximum", "minimum": "np.minimum",
     "copysign": "np.copysign",
 }  # fmt: skip
-_EFFECTS = {"set", "store", "return"}
 
 
 def render(kernel: Kernel) -> str:

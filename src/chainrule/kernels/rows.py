@@ -26,7 +26,7 @@ GATHER_FIELDS, SCALE_FIELDS = Fields("table indices out", "width"), Fields("tabl
 SCATTER_FIELDS = Fields("rows indices out", "count width zeros")
 
 
-def gather_scaled(table: NDArray[Any], indices: NDArray[np.int64], scale: float) -> NDArray[np.float32]:
+def gather_scaled(table: NDArray[Any], indices: NDArray[np.integer[Any]], scale: float) -> NDArray[np.float32]:
     """table[indices] · scale, in one pass: of pictures in bytes, a batch such as networks take.
 
     Args:
@@ -46,11 +46,11 @@ def gather_scaled(table: NDArray[Any], indices: NDArray[np.int64], scale: float)
     if out.size:
         width = math.prod(table.shape[1:])
         rows = np.ascontiguousarray(table).reshape(len(table), width)
-        _gather(rows, np.ascontiguousarray(indices), np.float32(scale), out.reshape(len(indices), width))
+        _gather(rows, np.ascontiguousarray(indices, np.int64), np.float32(scale), out.reshape(len(indices), width))
     return out
 
 
-def scatter_add(rows: NDArray[Any], indices: NDArray[np.int64], count: int) -> NDArray[Any]:
+def scatter_add(rows: NDArray[Any], indices: NDArray[np.integer[Any]], count: int) -> NDArray[Any]:
     """Zeros (count, D) with each row added at its index: the gradient of rows that were taken.
 
     Args:
@@ -61,7 +61,7 @@ def scatter_add(rows: NDArray[Any], indices: NDArray[np.int64], count: int) -> N
     out = np.zeros((count, rows.shape[-1]), rows.dtype)
     if rows.size:
         flat = np.ascontiguousarray(rows).reshape(-1, rows.shape[-1])
-        _scatter(flat, np.ascontiguousarray(indices).ravel(), out)
+        _scatter(flat, np.ascontiguousarray(indices, np.int64).ravel(), out)
     return out
 
 

@@ -285,7 +285,7 @@ class Array:
         self.kernel.effect("store", (self, self.kernel.lift(index, I8), self.kernel.lift(value, self.type)))
 
     def vector(self, index: Any, lanes: int) -> Node:
-        """So many neighbours from an index on, as one vector. Store it with `array[index] = vector`."""
+        """So many neighbors from an index on, as one vector. Store it with `array[index] = vector`."""
         return self.kernel.add("load", (self, self.kernel.lift(index, I8)), self.type.vector(lanes))
 
     def at(self, index: Any) -> Array:

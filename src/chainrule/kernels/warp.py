@@ -49,6 +49,7 @@ def _warp_in_numpy(images: Any, maps: Any, field: Any, out: Any) -> None:
     count, *size = images.shape
     pixels = np.stack([*np.indices(size), np.ones(size)])  # (3, H, W): i, j and 1 of each position
     y, x = (np.einsum("nrk,kij->rnij", maps, pixels) + field.swapaxes(0, 1)).clip(-1, [[[[size[0]]]], [[[size[1]]]]])
+    y, x = (np.where(np.isnan(positions), -1, positions) for positions in (y, x))  # nowhere: background
     top, left = (np.floor(positions).astype(np.intp) for positions in (y, x))
     framed = np.pad(images, ((0, 0), (1, 2), (1, 2)))  # of background: every position has four neighbors
     numbers = np.arange(count)[:, None, None]

@@ -16,7 +16,7 @@ import numpy as np
 
 from chainrule.kernels import machine, team
 from chainrule.kernels.processor import CannotCompileError
-from chainrule.lower.graph import Value, base_of, exact, lies_evenly
+from chainrule.lower.graph import SOURCES, Value, base_of, exact, lies_evenly
 from chainrule.lower.program import Program
 from chainrule.lower.recorder import Recorder
 from chainrule.lower.schedule import plan
@@ -32,7 +32,11 @@ LARGE = 16_384
 PROGRAMS = 128
 """So many programs are kept; the one that was not used longest goes first."""
 
+SMALL = 500
+"""So few elements are changed by NumPy."""
+
 _lock = threading.RLock()
+_running = False  # a program of this module's, by the thread that holds the lock
 _programs: OrderedDict[Any, _Formula | None] = OrderedDict()
 _shared = np.empty(0, np.uint8)
 _ndarray = np.ndarray
@@ -69,10 +73,10 @@ class _Formula:
 
     Attributes:
         program: what runs.
-        outputs: the values of the results.
-        results: the values of all that the formula gives, in order; None where it gives none.
-        views: whether they only show an argument.
-        given: the places, among the arguments, of the results that are arguments themselves.
+        outputs: the values that it computes.
+        results: the values of all that the formula returns, in order; None where it returns none.
+        single: whether it returns one alone, not a tuple.
+        given: which results are arguments themselves: their positions, and those of the arguments.
     """
 
     def __init__(self, arrays: Sequence[NDArray[Any]], numbers: int, function: Callable[..., Any]) -> None:
@@ -85,20 +89,28 @@ class _Formula:
         recorder = _Recorder()
         arguments = [Value("argument", None, (), array) for array in arrays]
         recorder.values += arguments
-        given = function([Tracer(recorder, value) for value in arguments])
-        self.single = not isinstance(given, tuple)
-        results = [None if x is None else recorder.named(x) for x in ((given,) if self.single else given)]
-        self.views = [x is not None and base_of(x.value).kind == "argument" for x in results]
+        tracers = [Tracer(recorder, value) for value in arguments]
+        returned = function(tracers)
+        self.single = not isinstance(returned, tuple)
+        results = [None if x is None else recorder.named(x) for x in ((returned,) if self.single else returned)]
         recorder.ended = True
         self.results = [None if x is None else x._value for x in results]
-        self.given = {place: arguments.index(x) for place, x in enumerate(self.results) if x in arguments}
+        self.given = {place: i for place, x in enumerate(results) for i, t in enumerate(tracers) if x is t}
         self.values, self.arguments, self.numbers = recorder.values, arguments, numbers
+
+    def owns_results(self) -> bool:
+        """Whether each result but the arguments themselves is computed, into memory of its own."""
+        computed = [base_of(x) for place, x in enumerate(self.results) if x is not None and place not in self.given]
+        return (
+            bool(computed)
+            and len({id(x) for x in computed}) == len(computed)
+            and not any(x.kind in SOURCES for x in computed)
+        )
 
     def compile(self, writes: Sequence[tuple[Value, Value]] = ()) -> None:
         """Make the program; `writes` are arguments that are to hold results."""
         results = [value for place, value in enumerate(self.results) if place not in self.given]
-        outputs = [] if writes else [value for value in results if value is not None]
-        self.outputs = outputs
+        self.outputs = outputs = [] if writes else [value for value in results if value is not None]
         self.program = Program(
             plan(self.values, outputs, writes), self.numbers, [], self.arguments, outputs, room=_room
         )
@@ -106,8 +118,19 @@ class _Formula:
             value.forget()
 
     def run(self, arrays: Sequence[NDArray[Any]], numbers: Sequence[float] = ()) -> Any:
-        """The results, in memory of their own."""
+        """The results, in memory of their own.
+
+        The caller holds the lock, and no program of this module's is running: they share memory.
+        """
+        global _running
         program = self.program
+        _running = True
+        try:
+            return self._run(program, arrays, numbers)
+        finally:
+            _running = False
+
+    def _run(self, program: Program, arrays: Sequence[NDArray[Any]], numbers: Sequence[float]) -> Any:
         for place, number in enumerate(numbers):
             program.scalars[place] = number
         for value in self.outputs:
@@ -133,11 +156,13 @@ def compute(function: Callable[..., Any], inputs: Sequence[Any], options: Mappin
         return NotImplemented
     arrays = [x for x in inputs if type(x) is _ndarray]
     try:
-        key = (function, team.threads(), *map(_kind, inputs), *((name, exact(x)) for name, x in options.items()))
+        key = (function, team.threads(), *map(_kind, inputs), *options, *map(exact, options.values()))
         hash(key)
     except TypeError:
         return NotImplemented
     with _lock:
+        if _running:  # a signal's handler, or an object's __del__, has interrupted it
+            return NotImplemented
         formula = _known(key, lambda: _record(function, inputs, options))
         return NotImplemented if formula is None else formula.run(arrays)
 
@@ -163,7 +188,7 @@ def update(formula: Callable[..., Any], changed: Sequence[Any], given: Sequence[
         kinds = tuple(None if x is None else _kind(x) for x in (*changed, *given))
         key = (formula, team.threads(), len(changed), *kinds, *(x is None for x in numbers))
         with _lock:
-            made = _known(key, lambda: _record_update(formula, changed, given, numbers))
+            made = None if _running else _known(key, lambda: _record_update(formula, changed, given, numbers))
             if made is not None:
                 made.run(arrays, [x for x in numbers if x is not None])
                 return
@@ -172,13 +197,10 @@ def update(formula: Callable[..., Any], changed: Sequence[Any], given: Sequence[
             old[...] = new
 
 
-SMALL = 500
-"""So few elements are changed by NumPy."""
-
-
 def _may_run(changed: Sequence[Any], given: Sequence[Any]) -> bool:
-    """Whether a program may write into arrays, where NumPy would raise an error, and can read others."""
-    return all(x is None or x.flags.carray or x.T.flags.carray for x in changed) and all(map(lies_evenly, given))
+    """Whether a program may write into arrays, where NumPy would raise an error, and can read all of them."""
+    arrays = [x for x in (*changed, *given) if x is not None]
+    return all(map(lies_evenly, arrays)) and all(x is None or x.flags.carray or x.T.flags.carray for x in changed)
 
 
 def _kind(x: Any) -> Any:
@@ -217,8 +239,8 @@ def _record(function: Callable[..., Any], inputs: Sequence[Any], options: Mappin
         return function(*(next(rest) if type(x) is _ndarray else x for x in inputs), **options)
 
     formula = _Formula(arrays, 0, call)
-    if any(view and place not in formula.given for place, view in enumerate(formula.views)) or all(formula.views):
-        raise Untraceable("a view of an argument, which NumPy gives at once")
+    if not formula.owns_results():
+        raise Untraceable("a view, a copy or a constant, which NumPy gives at once")
     formula.compile()
     return formula
 
@@ -242,8 +264,8 @@ def _record_update(formula: Callable[..., Any], changed: Any, given: Any, number
 
 def _after_fork() -> None:
     """In a forked process nobody holds a lock any more."""
-    global _lock
-    _lock = threading.RLock()
+    global _lock, _running
+    _lock, _running = threading.RLock(), False
 
 
 if hasattr(os, "register_at_fork"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -107,7 +107,7 @@ def _product(stage: Stage) -> Launch:
     stack = step.shape[:-2]
     if stack and len(y.shape) == 2 and _one_below_the_other(x):  # one product of all rows
         rows, stack = math.prod(step.shape[:-1]), ()
-    (x_flipped, x_row), (y_flipped, y_row) = _leading(x), _leading(y)
+    (x_flipped, x_row), (y_flipped, y_row) = (blas_layout(v) or (0, 0) for v in (x, y))  # the recorder sees to it
     few = not x_flipped and y_flipped and rows <= FEW_ROWS
     if stack:
         by, count = product.BY_MATRIX, math.prod(stack)
@@ -152,17 +152,14 @@ def _offsets(v: Value, stack: Sequence[int]) -> NDArray[np.int64]:
     return at
 
 
-def _leading(v: Any) -> tuple[int, int]:
-    """Whether a matrix lies transposed in memory, and how far its rows are apart."""
+def blas_layout(v: Value) -> tuple[int, int] | None:
+    """How BLAS reads a matrix: 1 if it lies transposed or 0, and how far its rows are apart; None where it cannot.
+
+    It takes rows, or columns, whose numbers lie side by side.
+    """
     (rows, columns), (down, across) = v.shape[-2:], v.strides[-2:]
     if (across == 1 or columns == 1) and (down >= columns or rows == 1):
         return 0, max(down if rows > 1 else columns, columns, 1)
-    return 1, max(across if columns > 1 else rows, rows, 1)
-
-
-def fits_blas(v: Value) -> bool:
-    """Whether a matrix lies in memory as BLAS takes it: rows or columns without gaps."""
-    (rows, columns), (down, across) = v.shape[-2:], v.strides[-2:]
-    by_rows = (across == 1 or columns == 1) and (down >= columns or rows == 1)
-    by_columns = (down == 1 or rows == 1) and (across >= rows or columns == 1)
-    return by_rows or by_columns
+    if (down == 1 or rows == 1) and (across >= rows or columns == 1):
+        return 1, max(across if columns > 1 else rows, rows, 1)
+    return None

@@ -1,6 +1,6 @@
 """A recorder: what NumPy is asked to do with Tracers becomes a graph.
 
-It knows arrays alone. `capture.trace` adds what a step of training is: Tensors, parameters, optimizers.
+It knows arrays alone. `jit.trace` adds what a step of training is: Tensors, parameters, optimizers.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 
 from chainrule.kernels.tree import computes_with
 from chainrule.lower.graph import Value, axes_in_order, copy_in_order, dense, exact
-from chainrule.lower.launch import fits_blas
+from chainrule.lower.launch import blas_layout
 from chainrule.lower.loops import FLOATS_ONLY
 from chainrule.lower.tracer import Scalar, Tracer, Untraceable
 
@@ -137,11 +137,13 @@ class Recorder:
             scalars = scalars[1:]
         result = np.asarray(example).dtype
         # comparisons are made in the type that their inputs meet in, all else in the result's
-        common = np.result_type(*scalars) if result.kind == "b" else result
+        common = _compared_as(scalars) if result.kind == "b" else result
         if common.kind not in "biuf" or result.itemsize > 8:
             raise Untraceable(f"type {common}")
         if common.kind != "f" and ufunc in FLOATS_ONLY and not (ufunc is np.power and given[1] in (1, 2, 3)):
             raise Untraceable(f"np.{ufunc.__name__} of {common}")
+        if common.kind == "f":
+            given = [float(x) if type(x) is int else x for x in given]
         return self.made("elementwise", ufunc, given, example, type=common)
 
     def cast(self, x: Any, dtype: Any) -> Tracer:
@@ -224,7 +226,7 @@ class Recorder:
 
     def _rows(self, x: Tracer) -> Tracer:
         """A matrix as BLAS takes it: rows or columns without gaps."""
-        if x.ndim < 2 or fits_blas(x.value):
+        if x.ndim < 2 or blas_layout(x.value):
             return x
         return self.ordered(x, np.ascontiguousarray(x.value.example))
 
@@ -232,3 +234,23 @@ class Recorder:
 def own_copy(array: NDArray[Any]) -> NDArray[Any]:
     """The same elements in memory of their own, as compiled code takes them."""
     return np.array(array, array.dtype.newbyteorder("="), order="C")
+
+
+def _compared_as(parts: Sequence[Any]) -> np.dtype[Any]:
+    """The type in which values are compared, given as numbers of Python and as types of arrays.
+
+    NumPy's comparisons are exact, and beside an array a number of Python takes its type; so where it does not fit
+    there, in a comparison of bytes with 300, say, both are compared as int64.
+
+    Raises:
+        Untraceable: nor do they fit into that.
+    """
+    common: np.dtype[Any] = np.result_type(*parts)
+    if common.kind not in "iu":
+        return common
+    numbers = [x for x in parts if type(x) is int]
+    for kind in (common, np.dtype(np.int64)):
+        limits = np.iinfo(kind)
+        if all(limits.min <= x <= limits.max for x in numbers) and np.can_cast(common, kind):
+            return kind
+    raise Untraceable(f"a comparison of {common} with {max(numbers, key=abs)}")

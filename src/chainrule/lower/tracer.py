@@ -258,7 +258,7 @@ def _reduce(op: str) -> Any:
         x = x if dtype is None or x.dtype == dtype else trace.cast(x, dtype)
         if op != "sum" and x.dtype.kind == "b":
             raise Untraceable("the largest of booleans")
-        if op == "sum" and x.dtype.kind in "bu":
+        if op == "sum" and x.dtype.kind in "biu" and x.dtype != np.int64:
             x = trace.cast(x, np.int64)
         initial = None if initial is np._NoValue else initial
         axes = tuple(range(x.ndim)) if axis is None else tuple(sorted(normalize_axis_tuple(axis, x.ndim or 1)))

@@ -33,7 +33,7 @@ def lines(
 ) -> Figure:
     """Draw one line a curve, over the same x, for a loss against the epoch or whatever else changes with something.
 
-    A value that is not finite is left out, and the line joins its neighbours; so is one of 0 or less where the axis is
+    A value that is not finite is left out, and the line joins its neighbors; so is one of 0 or less where the axis is
     logarithmic. A curve of which nothing is left says "no values". Where x are whole numbers, its axis is numbered with
     whole numbers.
 

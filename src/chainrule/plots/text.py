@@ -20,7 +20,7 @@ def curve(values: Iterable[float | None], width: int = 60, height: int = 6, *, a
     """Draw values from left to right as one line, with the highest and the lowest named at the left.
 
     Args:
-        values: one number a step; None, NaN and infinities are left out, and the line joins their neighbours.
+        values: one number a step; None, NaN and infinities are left out, and the line joins their neighbors.
         width: of the whole chart, in characters.
         height: of the whole chart, in lines.
         ascii: use ASCII characters only, for a terminal that cannot show others.

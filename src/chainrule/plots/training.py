@@ -25,7 +25,7 @@ def curves(history: Sequence[Mapping[str, float | None]], title: str = "Training
 
     The best epoch is the first with the highest validation accuracy or, where no accuracy is known, with the lowest
     validation loss; without validation none is marked. A value that is missing, None or not finite is left out, and
-    the line joins its neighbours.
+    the line joins its neighbors.
 
     Args:
         history: one mapping an epoch with `epoch` and, as far as known, `train_loss`, `validation_loss` and

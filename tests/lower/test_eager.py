@@ -1,0 +1,176 @@
+"""Eager operations on large arrays: that they run as loops of their own at all, and what these compute, beside float64."""
+
+import numpy as np
+import pytest
+
+import chainrule
+from chainrule.kernels import machine
+from chainrule.lower import eager
+from chainrule.lower.program import Program
+
+F = chainrule.nn.functional
+
+
+@pytest.mark.skipif(not machine.available(), reason="nothing is compiled here")
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_the_way_back_through_a_normalisation_is_a_program_of_its_own(channels_last):
+    """A rule that hands one gradient on as it came once went over whole arrays, line by line."""
+    random = np.random.default_rng(5)
+    x, upstream = random.normal(size=(2, 8, 16, 35, 33)).astype("f4")
+    weight, bias = random.normal(size=(2, 16)).astype("f4")
+    if channels_last:
+        x = np.ascontiguousarray(x.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+    leaves = [chainrule.from_numpy(array).requires_grad_() for array in (x, weight, bias)]
+    before = set(eager._programs)
+    out = F.batch_norm(leaves[0], None, None, leaves[1], leaves[2], training=True)
+    out.backward(chainrule.from_numpy(upstream))
+    made = {key: program for key, program in eager._programs.items() if key not in before}
+    assert len(made) >= 2, "neither forward nor backward"
+    assert None not in made.values()
+
+    wide, dim = x.astype("f8"), (0, 2, 3)
+    spread = np.sqrt(wide.var(dim, keepdims=True) + 1e-5)
+    y = (wide - wide.mean(dim, keepdims=True)) / spread
+    slope = upstream * weight[:, None, None].astype("f8")
+    expected = (slope - slope.mean(dim, keepdims=True) - y * (slope * y).mean(dim, keepdims=True)) / spread
+    np.testing.assert_allclose(out.detach().numpy(), y * weight[:, None, None] + bias[:, None, None], atol=2e-5)
+    np.testing.assert_allclose(leaves[0].grad.numpy(), expected, atol=2e-5)
+    np.testing.assert_allclose(leaves[1].grad.numpy(), (upstream * y).sum(dim), rtol=1e-4, atol=1e-3)
+    np.testing.assert_allclose(leaves[2].grad.numpy(), upstream.sum(dim, dtype="f8"), rtol=1e-5, atol=1e-4)
+
+
+LARGE = eager.LARGE + 123
+TYPES = [np.dtype(kind) for kind in "?bBhHiIlLefd"]
+CONSTANTS = [True, -1, 3, 300, 2**40, 2**63, 0.5]
+TWO = [
+    np.add, np.subtract, np.multiply, np.true_divide, np.maximum, np.minimum, np.power,
+    np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal,
+]  # fmt: skip
+ONE = [np.negative, np.square, np.absolute, np.sign, np.sqrt, np.exp, np.isnan, np.isfinite, np.logical_not]
+REDUCTIONS = [np.sum, np.max, np.min, np.mean]
+
+
+def numbers(dtype: np.dtype) -> np.ndarray:
+    """Numbers of a type, its largest and smallest among them."""
+    random = np.random.default_rng(7)
+    if dtype.kind == "b":
+        return random.random(LARGE) < 0.5
+    if dtype.kind == "f":
+        x = random.normal(0, 3, LARGE).astype(dtype)
+        x[:5] = 0, -0.0, np.inf, -np.inf, np.nan
+        return x
+    limits = np.iinfo(dtype)
+    x = random.integers(limits.min, limits.max, LARGE, dtype, endpoint=True)
+    x[:4] = limits.min, limits.max, 0, 1
+    return x
+
+
+def beside_numpy(formula, *arrays):
+    """What a formula gives on large arrays as a program and in NumPy, if both give something."""
+    with np.errstate(all="ignore"):
+        try:
+            expected = formula(*arrays)
+        except (OverflowError, TypeError, ValueError):
+            return None
+    found = eager.compute(formula, arrays, {})
+    return None if found is NotImplemented else (found, expected)
+
+
+@pytest.mark.parametrize("dtype", TYPES, ids=str)
+def test_ufuncs_and_reductions_of_all_types_are_numpys(dtype):
+    x = numbers(dtype)
+    formulas = {f.__name__: lambda x, f=f: f(x) for f in ONE}
+    formulas |= {f"{f.__name__} {c}": lambda x, f=f, c=c: f(x, c) for f in TWO for c in CONSTANTS}
+    formulas |= {
+        f"{c} {f.__name__}": lambda x, f=f, c=c: f(c, x) for f in (np.subtract, np.power, np.less) for c in CONSTANTS
+    }
+    if dtype.kind == "f":
+        x = x[5:]  # sums of infinities say little
+    formulas |= {f"{f.__name__} of 2": lambda x, f=f: f(x.reshape(2, -1), axis=1) for f in REDUCTIONS}
+    run = 0
+    for name, formula in formulas.items():
+        both = beside_numpy(formula, numbers(dtype) if name in {f.__name__ for f in ONE} else x)
+        if both is None:
+            continue
+        run += 1
+        found, expected = both
+        if name.startswith("sum") and dtype.kind in "biu":
+            expected = expected.astype(np.int64)  # which all whole numbers are summed as
+        assert found.dtype == expected.dtype, name
+        close = {"rtol": 0, "atol": 0}
+        if expected.dtype.kind == "f":
+            limits = np.finfo(expected.dtype)
+            summed = {"sum": LARGE, "mean": 1}.get(name.partition(" ")[0], 0)  # of numbers of about 3, with both signs
+            close = {"rtol": 4 * limits.eps, "atol": summed * 4 * limits.eps + 4 * float(limits.smallest_subnormal)}
+        np.testing.assert_allclose(found, expected, **close, err_msg=name)
+    if machine.available() and dtype != np.float16:
+        assert run > 50
+
+
+@pytest.mark.parametrize(
+    "formula",
+    [
+        lambda x, y: np.zeros_like(x),
+        lambda x, y: (x * 2, np.ones_like(x)),
+        lambda x, y: (x + y, x + y),
+        lambda x, y: x.copy(),
+        lambda x, y: (x.copy(), x * y),
+        lambda x, y: (x, x * y, x),
+        lambda x, y: (x * y).reshape(3, -1).T,
+        lambda x, y: (x.reshape(3, -1), x * y),
+        lambda x, y: (np.exp(x), np.exp(x)[::2]),
+    ],
+)
+def test_results_are_new_each_time_and_share_no_memory_that_numpys_do_not(formula):
+    for seed in range(3):
+        x, y = np.random.default_rng(seed).random((2, 3 * LARGE), np.float32)
+        found = eager.compute(formula, (x, y), {})
+        expected = formula(x, y)
+        if found is NotImplemented:
+            found = expected
+        assert isinstance(found, tuple) == isinstance(expected, tuple)
+        found, expected = (r if isinstance(r, tuple) else (r,) for r in (found, expected))
+        for a, b in zip(found, expected, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-6)
+            assert (a is x) == (b is x)
+            assert b is x or np.shares_memory(a, x) <= np.shares_memory(b, x)
+        for i, a in enumerate(found):
+            assert not any(np.shares_memory(a, b) for b in found[:i] if b is not x)
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_who_interrupts_a_program_gets_numpys_result_and_leaves_its_alone(monkeypatch, same):
+    x, y = np.random.default_rng(0).normal(size=(2, 3, LARGE)).astype("f4")
+    of_y = chainrule.from_numpy(y)
+    found = []
+    run = Program.run
+
+    def interrupted(program, arrays):
+        run(program, arrays)
+        if not found:
+            found.append(None)
+            found[0] = F.softmax(of_y, 1) if same else of_y.exp()
+
+    F.softmax(chainrule.from_numpy(x), 1)
+    monkeypatch.setattr(Program, "run", interrupted)
+    outer = F.softmax(chainrule.from_numpy(x), 1).numpy()
+    wide = np.exp(x.astype("f8"))
+    np.testing.assert_allclose(outer, wide / wide.sum(1, keepdims=True), rtol=1e-5)
+    wide = np.exp(y.astype("f8"))
+    np.testing.assert_allclose(found[0].numpy(), wide / wide.sum(1, keepdims=True) if same else wide, rtol=1e-5)
+
+
+def test_numbers_below_the_smallest_with_all_digits_count():
+    x = np.full((4, LARGE), 1e-40, np.float32)
+    expected = x.astype("f8").sum(1)
+    for run in (lambda t: t.sum(1), chainrule.jit(lambda t: t.sum(1))):
+        np.testing.assert_allclose(run(chainrule.from_numpy(x)).numpy(), expected, rtol=1e-5)
+    np.testing.assert_array_equal((chainrule.from_numpy(x) * 1).numpy(), x)
+
+
+@pytest.mark.parametrize("order", ["=", "S"])
+def test_an_update_of_bytes_in_another_order_is_numpys(order):
+    x = np.random.default_rng(0).random(3 * LARGE).astype(np.dtype("f4").newbyteorder(order))
+    expected = x + np.float32(1)
+    eager.update(lambda x: (x + 1,), [x], [])
+    np.testing.assert_array_equal(x, expected)
