@@ -390,9 +390,9 @@ def jit(function: Callable[..., Any]) -> Compiled:
     variables and attributes outside is assigned by each run. A function that is compiled in nearly every call warns,
     and tells why.
 
-    **Numbers.** Sums are made in another order than by NumPy. A function that changes tensors outside, such as a step of
-    training, takes numbers below 10⁻³⁸ (float32), which have not all their digits, for 0 on processors that can, for
-    they are slow to compute with.
+    **Numbers.** Sums are made in another order than by NumPy. A function that changes tensors outside, such as a step
+    of training, takes numbers below 10⁻³⁸ (float32), which have not all their digits, for 0 on processors that can,
+    for they are slow to compute with.
 
     **What is done once for each program.** Printing, writing to files, asking for the time, putting tensors into a list
     outside, computing with elements of large arrays of NumPy without Tensors; reading attributes of objects that are
