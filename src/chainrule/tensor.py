@@ -118,9 +118,10 @@ class Tensor:
         out, extra = _new(Tensor), None
         out._node, out._version, out._view, out._sharers = None, [0], None, None
         try:
-            if mode.trace is not None:  # a compiled function is being made of what runs
-                if any(isinstance(value, Tensor) for value in options.values()):
+            for value in options.values():
+                if isinstance(value, Tensor):
                     raise TypeError  # which is explained below
+            if mode.trace is not None:  # a compiled function is being made of what runs
                 arrays, array, extra = mode.trace.run(operation, inputs, options)
                 out._data = array
             else:
