@@ -65,7 +65,7 @@ class Torch(Eager):
                 return reading.dropout(x, self.p, self.training)
 
         namespace["nn"] = Library(torch.nn, Dropout=Dropout)
-        namespace["F"] = Library(torch.nn.functional, dropout=self.dropout)
+        namespace["F"] = Library(torch.nn.functional, dropout=self.dropout, gelu=gelu)
         namespace["optim"] = torch.optim
         return namespace
 
@@ -114,6 +114,11 @@ class Torch(Eager):
         if isinstance(value, torch.optim.lr_scheduler.LRScheduler):
             return self.describe_schedule(name, value)
         return super().describe(name, value)
+
+
+def gelu(x: torch.Tensor) -> torch.Tensor:
+    """In float64, for in float32 PyTorch gives NaN for infinity, unless that is the only number."""
+    return torch.nn.functional.gelu(x.double()).to(x.dtype)
 
 
 def from_numpy(array: np.ndarray) -> torch.Tensor:
