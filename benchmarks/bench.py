@@ -170,7 +170,11 @@ class Bench:
 
     def players(self, key: str, peers: Sequence[str]) -> list[Player]:
         """Libraries that begin to get ready for a work, side by side."""
-        return [Player(peer, key, {"BENCH_COMPILE": "0" if self.quick else "1"}) for peer in peers]
+        settings = {"BENCH_COMPILE": "0" if self.quick else "1"}
+        number = works.WORKS[key].threads
+        if number:
+            settings |= dict.fromkeys(("CHAINRULE_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(number))
+        return [Player(peer, key, settings) for peer in peers]
 
     def takes_part(self, player: Player, only: str = "") -> bool:
         """Wait for a library; whether it could be imported. Noted, if not."""
@@ -183,8 +187,8 @@ class Bench:
 
 
 def able(peer: str, work: Work) -> bool:
-    """Whether a library can do a work, and is asked to: sizes and single operations are between PyTorch and us."""
-    if work.kind == "chain" or work.group in works.GROWTH:
+    """Whether a library can do a work, and is asked to: sizes, single operations, texts are between PyTorch and us."""
+    if work.kind == "chain" or work.model == "gpt" or work.group in works.GROWTH:
         return peer in (report.OURS, "PyTorch")
     return peer != "scikit-learn" or work.model == "mlp"
 

@@ -7,6 +7,7 @@ forward, for the gradient of the weights, and for the gradient of the input, whi
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -39,11 +40,12 @@ class Work:
         key: its name on the command line and in the JSON document.
         name: its name in the table.
         kind: "train" (one step), "predict", "chain", or "process" (whole programs, see `bench`).
-        model: "network", "mlp" or "cnn", as `chainrule.models` knows them.
-        batch: images at a time.
+        model: "network", "mlp" or "cnn", as `chainrule.models` knows them, or "gpt", see `gpt`.
+        batch: images, or texts, at a time.
         hidden: neurons of the hidden layer.
         goals: a peer's best time / ours, to be reached.
         unit: of what is measured, "s" or "B".
+        threads: how many the libraries may use; 0 for as many as each chooses.
     """
 
     key: str
@@ -54,6 +56,7 @@ class Work:
     hidden: int = 0
     goals: dict[str, float] = field(default_factory=dict)
     unit: str = "s"
+    threads: int = 0
 
     @property
     def group(self) -> str:
@@ -65,6 +68,8 @@ class Work:
         """The FLOPs of one step or prediction; 0 where they are not what takes the time."""
         if self.kind not in ("train", "predict"):
             return 0
+        if self.model == "gpt":
+            return 3 * self.batch * LENGTH * sum(gpt_layers())
         layers = cnn_layers() if self.model == "cnn" else dense_layers(784, self.hidden, 10)
         return self.batch * (training_flops(layers) if self.kind == "train" else sum(layers))
 
@@ -77,7 +82,14 @@ class Work:
 
 
 def batches(work: Work, rng: np.random.Generator) -> list[tuple[NDArray[np.float32], NDArray[np.int64]]]:
-    """The pool of a work: pictures of noise (batch, 28, 28) and labels (batch,); the same for every library."""
+    """The pool of a work, the same for every library.
+
+    Pictures of noise (batch, 28, 28) and labels (batch,); for "gpt" texts of noise (batch, LENGTH) and what comes next,
+    one text after the other (batch · LENGTH,).
+    """
+    if work.model == "gpt":
+        size = work.batch, LENGTH
+        return [(rng.integers(0, TOKENS, size), rng.integers(0, TOKENS, math.prod(size))) for _ in range(work.pool)]
     return [(rng.random((work.batch, 28, 28), "f4"), rng.integers(0, 10, work.batch)) for _ in range(work.pool)]
 
 
@@ -88,6 +100,52 @@ def chain(library: Any) -> None:
     for _ in range(1000):
         y = y * x
     y.backward()
+
+
+TOKENS, LENGTH, WIDTH, HEADS, DEPTH = 65, 64, 128, 4, 4
+"""nanoGPT's character model for a CPU: 65 characters, texts of 64, 4 layers of 4 heads, 128 wide."""
+
+
+def gpt(library: Any) -> Any:
+    """A language model, in a library with PyTorch's names: texts (N, LENGTH) to scores (N · LENGTH, TOKENS).
+
+    Blocks with the norm first, causal attention, GELU, learned positions.
+    """
+    nn = library.nn
+
+    class Block(nn.Module):  # type: ignore[name-defined,misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm1, self.norm2 = nn.LayerNorm(WIDTH), nn.LayerNorm(WIDTH)
+            self.attention, self.projection = nn.Linear(WIDTH, 3 * WIDTH), nn.Linear(WIDTH, WIDTH)
+            self.network = nn.Sequential(nn.Linear(WIDTH, 4 * WIDTH), nn.GELU(), nn.Linear(4 * WIDTH, WIDTH))
+
+        def forward(self, x: Any) -> Any:
+            size = x.shape
+            parts = self.attention(self.norm1(x)).split(WIDTH, 2)
+            heads = [part.reshape(*size[:2], HEADS, WIDTH // HEADS).transpose(1, 2) for part in parts]
+            seen = nn.functional.scaled_dot_product_attention(*heads, is_causal=True)
+            x = x + self.projection(seen.transpose(1, 2).reshape(*size))
+            return x + self.network(self.norm2(x))
+
+    class Gpt(nn.Module):  # type: ignore[name-defined,misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.tokens, self.positions = nn.Embedding(TOKENS, WIDTH), nn.Embedding(LENGTH, WIDTH)
+            self.blocks = nn.Sequential(*[Block() for _ in range(DEPTH)])
+            self.norm, self.scores = nn.LayerNorm(WIDTH), nn.Linear(WIDTH, TOKENS, bias=False)
+
+        def forward(self, texts: Any) -> Any:
+            x = self.blocks(self.tokens(texts) + self.positions.weight)
+            return self.scores(self.norm(x)).reshape(-1, TOKENS)
+
+    return Gpt()
+
+
+def gpt_layers() -> list[int]:
+    """The FLOPs of each product for one character: attention's two are over all characters of a text."""
+    block = [*dense_layers(WIDTH, 3 * WIDTH), 2 * LENGTH * WIDTH, 2 * LENGTH * WIDTH, *dense_layers(WIDTH, WIDTH)]
+    return DEPTH * [*block, *dense_layers(WIDTH, 4 * WIDTH, WIDTH)] + dense_layers(WIDTH, TOKENS)
 
 
 def dense_layers(*sizes: int) -> list[int]:
@@ -139,6 +197,15 @@ TABLE = [
     Work("W6", "start-up: import, build, first prediction", "process", goals={"PyTorch": 5}),
     Work("W6-import", "import, less an empty process", "process"),
     Work("W7", "1,000 operations, there and back, eager", "chain", goals={"PyTorch": 1}),
+    Work(
+        "W8",
+        "a GPT, 4 × 128, 12 × 64 characters, AdamW, one thread",
+        "train",
+        "gpt",
+        12,
+        goals={"PyTorch": 1.33},
+        threads=1,
+    ),
     Work("99", "training to 99% on MNIST's test images", "process", goals={"PyTorch": 1.3}),
     Work("train", "chainrule train, start to end", "process"),
     Work("memory", "peak memory of W3's process", "process", goals={"PyTorch": 1.5}, unit="B"),

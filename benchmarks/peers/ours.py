@@ -37,6 +37,8 @@ def variants(work: Work) -> dict[str, Callable[[], Step]]:
 
 def build(work: Work) -> nn.Module:
     """The network of a work."""
+    if work.model == "gpt":
+        return works.gpt(chainrule)  # type: ignore[no-any-return]
     options = {"hidden": work.hidden} if work.hidden else {}
     return models.build(work.model, options, generator=np.random.default_rng(0))
 
@@ -44,8 +46,9 @@ def build(work: Work) -> nn.Module:
 def training(work: Work, *, compiled: bool) -> Step:
     """A step of training on the next batch of the pool."""
     pool = [tuple(map(chainrule.from_numpy, batch)) for batch in works.batches(work, np.random.default_rng(1))]
-    net, loss = build(work), models.get(work.model).loss
-    kind = optim.SGD if work.model == "network" else optim.Adam
+    net = build(work)
+    loss = nn.functional.cross_entropy if work.model == "gpt" else models.get(work.model).loss
+    kind = {"network": optim.SGD, "gpt": optim.AdamW}.get(work.model, optim.Adam)
     optimizer = kind(net.parameters(), lr=works.RATE)
 
     def step(inputs: chainrule.Tensor, labels: chainrule.Tensor) -> chainrule.Tensor:

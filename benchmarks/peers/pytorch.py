@@ -64,6 +64,8 @@ def compiler() -> bool:
 def build(model: str, hidden: int = 0, seed: int = 0) -> torch.nn.Module:
     """The network of a name."""
     torch.manual_seed(seed)
+    if model == "gpt":
+        return works.gpt(torch)  # type: ignore[no-any-return]
     if model == "network":
         return Sequential(Flatten(), Linear(784, hidden), Sigmoid(), Linear(hidden, 10), Sigmoid())
     if model == "mlp":
@@ -84,7 +86,7 @@ def training(work: Work, *, fused: bool = False, channels_last: bool = False, co
     pool = [tuple(map(torch.tensor, batch)) for batch in works.batches(work, np.random.default_rng(1))]
     if channels_last:
         net = net.to(memory_format=torch.channels_last)
-    kind = torch.optim.SGD if work.model == "network" else torch.optim.Adam
+    kind = {"network": torch.optim.SGD, "gpt": torch.optim.AdamW}.get(work.model, torch.optim.Adam)
     optimizer = kind(net.parameters(), lr=works.RATE, fused=fused)
     criterion = squared_error if work.model == "network" else cross_entropy
 

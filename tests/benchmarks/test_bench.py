@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import chainrule
+
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 
 
@@ -71,6 +73,24 @@ def test_flops_of_the_cnn(works):
     assert works.WORKS["W3"].flops == 64 * (2 * first + 3 * second + 3 * last)
     assert works.WORKS["W3"].flops == pytest.approx(4.0e9, rel=0.01)
     assert works.WORKS["W5-cnn-10000"].flops == 10_000 * (first + second + last)
+
+
+def test_flops_of_the_language_model(works):
+    """Each product of matrices of a forward pass, as sizes (rows, terms, columns)."""
+    characters, heads = 12 * 64, 12 * 4
+    attention = heads * (64 * 32 * 64 + 64 * 64 * 32)
+    block = characters * (128 * 384 + 128 * 128 + 2 * 128 * 512) + attention
+    assert works.WORKS["W8"].flops == 3 * 2 * (4 * block + characters * 128 * 65)
+
+
+def test_the_language_model_is_the_same_in_both_libraries(works):
+    torch = pytest.importorskip("torch")
+    theirs, ours = works.gpt(torch), works.gpt(chainrule)
+    ours.load_state_dict({name: value.numpy() for name, value in theirs.state_dict().items()})
+    texts, following = works.batches(works.WORKS["W8"], np.random.default_rng(0))[0]
+    scores = theirs(torch.from_numpy(texts))
+    assert scores.shape == (len(following), works.TOKENS)
+    np.testing.assert_allclose(ours(chainrule.from_numpy(texts)).numpy(), scores.detach().numpy(), atol=2e-5)
 
 
 def test_only_products_are_counted(works):
@@ -291,9 +311,10 @@ def test_unknown_work(bench, capsys):
 def test_who_takes_part(bench, works):
     peers = ["chainrule", "PyTorch", "JAX", "scikit-learn"]
     taking = {
-        key: [peer for peer in peers if bench.able(peer, works.WORKS[key])] for key in ("W2", "W3", "W7", "batch-4")
+        key: [peer for peer in peers if bench.able(peer, works.WORKS[key])]
+        for key in ("W2", "W3", "W7", "W8", "batch-4")
     }
-    assert taking == {"W2": peers, "W3": peers[:3], "W7": peers[:2], "batch-4": peers[:2]}
+    assert taking == {"W2": peers, "W3": peers[:3], "W7": peers[:2], "W8": peers[:2], "batch-4": peers[:2]}
 
 
 def test_blocks_last_as_long_as_they_are_told(bench):
