@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _ENOUGH = 2000  # images to judge by
 _UNMOVED = 0.01  # the share by which a loss must have changed to have moved at all
+_RISEN = 0.05  # the share by which a loss must have risen to be a warning: it goes up and down by less
 
 
 def diagnose(run: Run, data: ImageData) -> str | None:
@@ -43,22 +44,25 @@ def diagnose(run: Run, data: ImageData) -> str | None:
     highest, last = history[best]["validation_accuracy"], history[-1]["validation_accuracy"]
     losses = [record["train_loss"] for record in history]
     if highest > chance:
-        if last > chance and losses[-1] <= losses[0]:
+        if last > chance and losses[-1] <= losses[0] * (1 + _RISEN):
             return None
-        rose = f"the loss rose from {losses[best]:.4g} to {losses[-1]:.4g}" if losses[-1] > losses[best] else ""
-        fell = f"the validation accuracy fell from {highest:.2%} to {last:.2%}" if last < highest else ""
-        what = " and ".join(filter(None, (rose, fell)))
+        reasons, lowest = [], int(np.argmin(losses))
+        if losses[-1] > losses[lowest] * (1 + _RISEN):
+            reasons.append(f"the loss rose from {losses[lowest]:.4g} to {losses[-1]:.4g}")
+        if last < highest:
+            reasons.append(f"the validation accuracy fell from {highest:.2%} to {last:.2%}")
+        turn = best if last < highest else lowest  # the best epoch may be the last, though the loss has risen
         return (
-            f"training went wrong after epoch {best + 1} of {len(history)}: {what}; the weights of epoch {best + 1} "
-            f"are kept; {_smaller_rate(run)}"
+            f"training went wrong after epoch {turn + 1} of {len(history)}: {' and '.join(reasons)}; the weights of "
+            f"epoch {best + 1} are kept; {_smaller_rate(run)}"
         )
 
     guess = f"the best validation accuracy, {highest:.2%}, is no better than guessing"
     images, labels = images[:_ENOUGH], labels[:_ENOUGH]
     limit = run.config["data"]["limit"]
     trained = evaluate(run.network(), run.model, images[:limit], labels[:limit])
-    by_luck = highest + _deviations(highest, len(validation_labels))
-    if trained.accuracy > max(by_luck, guessing(labels[:limit])):
+    upper_bound = highest + _deviations(highest, len(validation_labels))
+    if trained.accuracy > max(upper_bound, guessing(labels[:limit])):
         return (
             f"training did not work: {guess}, though of the images that it learned from {trained.accuracy:.2%} are "
             f"read right; check that labels and images belong together, and train on more of them"
