@@ -62,7 +62,7 @@ DARK = Look("#15181d", "#343a42", "#8a9099", "#e8e8e8", "#8fd0f5", "#e69f00", "#
 
 
 def as_array(values: Any, dtype: Any = None) -> NDArray[Any]:
-    """Numbers to draw, of Tensors too: nobody asks for their gradients here."""
+    """Convert numbers to draw, Tensors too, to an array; no gradients are recorded."""
     with no_grad():
         return np.asarray(values, dtype)
 

@@ -89,7 +89,7 @@ class BestModel(Callback):
 
 
 class AsBegun(Callback):
-    """Lets a run go on only with the settings that it was begun with: with others its bits would be nobody's.
+    """Refuses to resume under changed settings: the result would not be reproducible.
 
     Args:
         settings: by name, in values that JSON gives back as they were.

@@ -37,7 +37,7 @@ class Callback:
         """Training begins or goes on."""
 
     def on_loss(self, trainer: Trainer, inputs: Tensor | None, loss: float) -> None:
-        """A batch's loss is known and nothing has changed yet; but if `inputs` is None, a compiled step was taken."""
+        """Called with the loss before the update; for a compiled step, after it, with `inputs=None`."""
 
     def on_step(self, trainer: Trainer) -> None:
         """A step has been taken."""
@@ -228,8 +228,8 @@ class Trainer:
             if len(own) != len(state[what]):
                 raise ValueError(f"Trainer: the state has {len(state[what])} {what}, the trainer has {len(own)}")
         progress = state["progress"]
-        epoch, step, told = progress["epoch"], progress["step"], [record["epoch"] for record in progress["history"]]
-        if told != list(range(1, epoch + 1)) or step != state["loader"]["position"]:
+        epoch, step, epochs = progress["epoch"], progress["step"], [record["epoch"] for record in progress["history"]]
+        if epochs != list(range(1, epoch + 1)) or step != state["loader"]["position"]:
             raise ValueError(f"Trainer: epoch {epoch} and step {step} of the state do not fit its history and loader")
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
