@@ -185,7 +185,7 @@ def test_a_model_that_does_not_take_28x28_is_one_sentence(command, draw, own):
     edit(own, "model", "options", options)
     done = command("predict", draw("1"), "--run", "mine")
     assert (done.code, done.out) == (2, "")
-    assert done.err.startswith("chainrule: runs/mine/config.json: its model does not take its images of 28×28: ")
+    assert done.err.startswith("chainrule: runs/mine/config.json: model 'mlp' does not take images of 28×28: ")
 
 
 def test_damaged_weights_are_one_sentence(command, draw, copy):

@@ -95,6 +95,7 @@ def test_another_optimizer_has_its_own_settings(digits, model, optimizer, expect
         ),
         ({"augment": {"shift": "2"}}, "augmentation by .* is not possible: "),
         ({"plain_epochs": -1}, "the number of plain epochs must be at least 0, not -1"),
+        ({"keep": -1}, "the number of states to keep must be at least 0, not -1"),
         ({"augment": {"zoom": 2}}, "augmentation by .* is not possible: .*zoom"),
     ],
     ids=str,
@@ -125,6 +126,16 @@ def test_images_that_a_model_does_not_take_are_told(make_digits, height, width, 
     assert experiment.configure("mlp", data)
     with pytest.raises(RunError, match=f"model 'cnn' {told}"):
         experiment.configure("cnn", data)
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError, IndexError, MemoryError, TypeError, ValueError])
+def test_however_a_model_refuses_images_it_is_one_sentence(digits, monkeypatch, error):
+    def refuse(images):
+        raise error("too small")
+
+    monkeypatch.setattr(models, "images_to_inputs", refuse)
+    with pytest.raises(RunError, match=r"^model 'mlp' does not take images of \d+×\d+: too small$"):
+        experiment.configure("mlp", digits)
 
 
 # prepare
@@ -260,6 +271,13 @@ def test_a_config_changed_by_hand_is_checked_too(begin, digits, change, told):
     made, _ = begin()
     with pytest.raises(RunError, match=f"{made.folder / 'config.json'}: {told}"):
         experiment.prepare(rewrite(made, **change), digits)
+
+
+def test_the_number_to_keep_changed_by_hand_is_checked_too(begin, digits):
+    made, _ = begin()
+    made.config_file.write_text(json.dumps({**made.config, "keep": -1}))
+    with pytest.raises(RunError, match="config.json: the number of states to keep must be at least 0, not -1"):
+        experiment.prepare(run.Run(made.folder), digits)
 
 
 # resume

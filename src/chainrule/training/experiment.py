@@ -20,17 +20,15 @@ import numpy as np
 
 import chainrule
 from chainrule import models, optim
-from chainrule.autograd import no_grad
 from chainrule.data.augment import Augment
 from chainrule.data.dataset import TensorDataset
 from chainrule.data.loader import DataLoader
 from chainrule.errors import DataError, RunError
 from chainrule.files import write_text
 from chainrule.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR
-from chainrule.tensor import from_numpy
 from chainrule.training.callbacks import AsBegun, BestModel, Checkpoint, History, PlainEpochs, StopOnNaN
 from chainrule.training.evaluation import evaluate, no_numbers
-from chainrule.training.run import SHIPPED
+from chainrule.training.run import SHIPPED, check_model_input
 from chainrule.training.trainer import Callback, Trainer
 
 if TYPE_CHECKING:
@@ -75,12 +73,10 @@ def configure(
     if optimizer != recipe.optimizer:
         changes = {"momentum": 0.0, "weight_decay": 0.0, **OPTIMIZERS.get(optimizer, {}), **changes}
     recipe = replace(recipe, **changes)
-    check_settings(recipe, seed, limit, data)
-    if keep < 0:
-        raise RunError(f"the number of states to keep must be at least 0, not {keep}")
+    check_settings(recipe, seed, limit, data, keep)
     height, width = data.train_images.shape[1:]
     options = {"inputs": height * width, "classes": len(data.classes)}
-    _try(model, options, data)
+    check_model_input(model, models.build(model, options, generator=np.random.default_rng(0)).eval(), (height, width))
     return {
         "created": datetime.now().astimezone().isoformat(timespec="microseconds"),
         "model": {"name": model, "options": options},
@@ -123,7 +119,7 @@ def prepare(run: Run, data: ImageData, callbacks: Sequence[Callback] = ()) -> Tr
     refuse_shipped(run)
     check_data(run, data)
     try:
-        check_settings(recipe, config["seed"], limit, data)
+        check_settings(recipe, config["seed"], limit, data, config.get("keep", 0))
     except RunError as error:
         raise RunError(f"{run.config_file}: {error}") from None
     weights_generator, order = run.generators()
@@ -228,8 +224,8 @@ def _scheduler(recipe: Recipe, optimizer: optim.Optimizer, steps: int) -> LRSche
     return CosineAnnealingLR(optimizer, T_max=steps) if recipe.schedule == "cosine" else None
 
 
-def check_settings(recipe: Recipe, seed: int, limit: int | None, data: ImageData) -> None:
-    """See if a recipe makes sense, and goes with the data.
+def check_settings(recipe: Recipe, seed: int, limit: int | None, data: ImageData, keep: int = 0) -> None:
+    """See if a recipe and the number of states to keep make sense, and the recipe goes with the data.
 
     Raises:
         RunError: it does not.
@@ -253,22 +249,13 @@ def check_settings(recipe: Recipe, seed: int, limit: int | None, data: ImageData
         raise RunError(f"augmentation by {recipe.augment} is not possible: {error}") from None
     if seed < 0:
         raise RunError(f"the seed must be at least 0, not {seed}")
+    if keep < 0:
+        raise RunError(f"the number of states to keep must be at least 0, not {keep}")
     train, validation, _ = data.split()
     if not len(validation.images):
         raise RunError(f"{data.name} has too few training images, {len(train.images)}: at least 6 are needed")
     if limit is not None and limit > len(train.images):
         raise RunError(f"the limit is {limit:,}, but {data.name} has {len(train.images):,} images to learn from")
-
-
-def _try(model: str, options: dict[str, Any], data: ImageData) -> None:
-    """See if a model takes these images, by showing it one."""
-    network = models.build(model, options, generator=np.random.default_rng(0)).eval()
-    try:
-        with no_grad():
-            network(models.images_to_inputs(from_numpy(data.train_images[:1])))  # (1, H, W)
-    except ValueError as error:
-        size = "×".join(map(str, data.train_images.shape[1:]))
-        raise RunError(f"model {model!r} does not take images of {size}: {error}") from None
 
 
 def _crc32(images: NDArray[Any], labels: NDArray[Any]) -> int:

@@ -94,10 +94,8 @@ def reopen(
     settings = {name: value for name, value in settings.items() if getattr(old, name) != value}
     new = replace(old, **settings)
     limit = run.config["data"]["limit"]
-    check_settings(new, run.config["seed"], limit, data)
+    check_settings(new, run.config["seed"], limit, data, keep or 0)
     _check_meaning(old, settings)
-    if keep is not None and keep < 0:
-        raise RunError(f"the number of states to keep must be at least 0, not {keep}")
     steps_per_epoch = math.ceil((limit or len(data.split().train.images)) / old.batch_size)
     source = _find_state(run, epoch, step, steps_per_epoch)
     done, into = _check_position(source, new)

@@ -31,6 +31,7 @@ from chainrule.training import checkpoint
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Sequence
 
     from chainrule.nn import Module
 
@@ -181,11 +182,11 @@ class Run:
         for name, tensor in found.items():
             if not np.isfinite(tensor.numpy()).all():
                 raise RunError(f"{self.weights_file}: {name} holds values that are not finite")
-        self._try(network.eval())
+        self._check_fit(network.eval())
         return network
 
-    def _try(self, network: Module) -> None:
-        """See if a network takes the images and knows the classes that the config names, by showing it one."""
+    def _check_fit(self, network: Module) -> None:
+        """See if a network takes the images and knows the classes that the config names."""
         shape, classes = self.config["data"]["image_shape"], self.config["data"]["classes"]
         if len(shape) != 2 or min(shape) < 1 or math.prod(shape) > models.MOST_PARAMETERS:
             raise RunError(
@@ -193,15 +194,34 @@ class Run:
                 f"pixels at most, not {shortened(str(shape))}"
             )
         try:
-            with no_grad():
-                outputs = network(models.images_to_inputs(from_numpy(np.zeros((1, *shape), np.uint8))))  # (1, classes)
-        except (ArithmeticError, LookupError, MemoryError, TypeError, ValueError) as error:
-            size = "×".join(map(str, shape))
-            raise RunError(f"{self.config_file}: its model does not take its images of {size}: {error}") from None
-        if outputs.shape[1] != len(classes):
-            raise RunError(
-                f"{self.config_file}: names {len(classes)} classes, but its model tells {outputs.shape[1]} apart"
-            )
+            outputs = check_model_input(self.model.name, network, shape)
+        except RunError as error:
+            raise RunError(f"{self.config_file}: {error}") from None
+        if outputs != len(classes):
+            raise RunError(f"{self.config_file}: names {len(classes)} classes, but its model tells {outputs} apart")
+
+
+def check_model_input(name: str, network: Module, shape: Sequence[int]) -> int:
+    """Run a model's network on one blank image, to see if it takes images of this size.
+
+    Args:
+        name: of the model.
+        network: in evaluation mode.
+        shape: (H, W).
+
+    Returns:
+        How many classes it tells apart.
+
+    Raises:
+        RunError: the network does not take such images.
+    """
+    try:
+        with no_grad():
+            outputs = network(models.images_to_inputs(from_numpy(np.zeros((1, *shape), np.uint8))))  # (1, classes)
+    except (ArithmeticError, LookupError, MemoryError, TypeError, ValueError) as error:
+        raise RunError(f"model {name!r} does not take images of {'×'.join(map(str, shape))}: {error}") from None
+    classes: int = outputs.shape[1]
+    return classes
 
 
 def create(config: dict[str, Any], folder: str | os.PathLike[str] | None = None) -> Run:
