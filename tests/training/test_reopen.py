@@ -483,6 +483,86 @@ def test_back_with_other_settings(begin, go_on, digits):
     assert [row["epoch"] for row in run.Run(made.folder).history] == [1, 2, 3]
 
 
+@pytest.mark.parametrize("killed", [False, True])
+def test_back_to_before_a_change_that_is_undone_are_the_bits_of_a_run_begun_so(begin, go_on, digits, killed):
+    made, twin = begin(model="network", epochs=3, keep=9), begin("twin", "network", epochs=4, keep=9)
+    go_on(made)
+    go_on(reopen(made, digits, {"epochs": 4, "lr": 1.0}))
+    back = reopen(run.Run(made.folder), digits, {"lr": 3.0}, epoch=2)
+    (change,) = back.changes
+    assert (change["epoch"], change["step"], change["settings"]) == (2, 0, {"epochs": [3, 4]})
+    assert (change["own_bits"], change["why"]) == (False, "")
+    if killed:
+        go_on(back, KillAt(3), saving=0.0)
+    go_on(back)
+    go_on(twin)
+    assert outcome(made) == outcome(twin)
+
+
+def test_back_to_before_a_change_that_stays_are_own_bits(begin, go_on, digits):
+    made, twin = begin(model="network", epochs=3, keep=9), begin("twin", "network", epochs=4, lr=1.0)
+    go_on(made)
+    go_on(reopen(made, digits, {"epochs": 4, "lr": 1.0}))
+    back = reopen(run.Run(made.folder), digits, {}, epoch=2)
+    (change,) = back.changes
+    assert change["settings"] == {"epochs": [3, 4], "lr": [3.0, 1.0]}
+    assert (change["own_bits"], change["why"]) == (True, "lr was 3.0 until then")
+    go_on(back)
+    go_on(twin)
+    assert outcome(made)[0] != outcome(twin)[0]
+
+
+def test_back_to_after_a_change_are_own_bits(begin, go_on, digits):
+    made, twin = begin(model="network", epochs=3, keep=9), begin("twin", "network", epochs=3)
+    go_on(made, KillAt(6))
+    go_on(reopen(made, digits, {"lr": 1.0}))
+    back = reopen(run.Run(made.folder), digits, {"lr": 3.0}, epoch=2)
+    assert [(change["epoch"], change["settings"], change["own_bits"], change["why"]) for change in back.changes] == [
+        (1, {"lr": [3.0, 1.0]}, True, "lr was 3.0 until then"),
+        (2, {"lr": [1.0, 3.0]}, True, "lr was 1.0 until then"),
+    ]
+    go_on(back)
+    go_on(twin)
+    assert outcome(made)[0] != outcome(twin)[0]
+    again = reopen(run.Run(made.folder), digits, {}, epoch=1)  # before both
+    assert [(change["settings"], change["own_bits"]) for change in again.changes] == [({}, False)]
+    go_on(again)
+    assert outcome(made)[0] == outcome(twin)[0]
+
+
+def test_a_change_that_is_undone_before_it_was_trained_with_is_none(begin, go_on, digits):
+    made, twin = begin(model="network", epochs=3), begin("twin", "network", epochs=3)
+    go_on(made, KillAt(6))
+    reopen(made, digits, {"lr": 1.0})
+    back = reopen(run.Run(made.folder), digits, {"lr": 3.0})
+    assert back.changes == []
+    go_on(back)
+    go_on(twin)
+    assert outcome(made) == outcome(twin)
+
+
+def test_back_twice_before_training_cannot_come_to_states_of_dropped_changes(begin, go_on, digits):
+    made = begin(model="network", epochs=3, keep=9)
+    go_on(made, KillAt(6))
+    go_on(reopen(made, digits, {"lr": 1.0}))
+    reopen(run.Run(made.folder), digits, {"lr": 3.0}, epoch=1)
+    with pytest.raises(RunError, match="the state of epoch 2 was not kept; that of epoch 1 was"):
+        reopen(run.Run(made.folder), digits, {}, epoch=2)
+
+
+def test_back_to_a_state_whose_settings_are_damaged(begin, go_on, digits):
+    made = begin(epochs=2, keep=2)
+    go_on(made)
+    file = made.kept_states["epoch", 1]
+    state = checkpoint.load(file)
+    next(saved for saved in state["callbacks"] if "batch_size" in saved)["epochs"] = "many"
+    checkpoint.save(state, file)
+    before = files(made.folder)
+    with pytest.raises(RunError, match="epoch-1.safetensors: epochs must be of type int, not str"):
+        reopen(made, digits, {}, epoch=1)
+    assert files(made.folder) == before
+
+
 def test_back_to_a_state_of_other_settings_takes_the_present_ones(begin, go_on, digits):
     made = begin(epochs=2, keep=9, schedule="constant")
     go_on(made)

@@ -3,13 +3,16 @@
 config.json tells of every change: when, at which step, from what to what, and whether the bits are still those of a run
 that was begun with these settings, or the run's own. Nothing is written before all of it has been checked, and what is
 written can be cut off at any moment: a change that stands in config.json and not in the checkpoint is made by `resume`.
+
+A change is recorded against the settings under which the state was saved that training resumes from. Changes that were
+recorded at that state or later have not affected it, so they are dropped.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, get_type_hints
 
@@ -18,8 +21,8 @@ from chainrule.files import atomic_write, write_text
 from chainrule.models import Recipe
 from chainrule.training import checkpoint
 from chainrule.training.experiment import check_data, check_settings, refuse_shipped, worth_compiling
-from chainrule.training.resume import saved_settings
-from chainrule.training.run import Run
+from chainrule.training.resume import remove_later_states, saved_settings
+from chainrule.training.run import RECIPE_FORM, Run, check_form
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -90,15 +93,17 @@ def reopen(
     """
     refuse_shipped(run)
     check_data(run, data)
-    old = Recipe(**run.config["training"])
-    settings = {name: value for name, value in settings.items() if getattr(old, name) != value}
-    new = replace(old, **settings)
+    present = Recipe(**run.config["training"])
+    settings = {name: value for name, value in settings.items() if getattr(present, name) != value}
+    new = replace(present, **settings)
     limit = run.config["data"]["limit"]
     check_settings(new, run.config["seed"], limit, data, keep or 0)
-    _check_meaning(old, settings)
-    steps_per_epoch = math.ceil((limit or len(data.split().train.images)) / old.batch_size)
+    _check_meaning(present, settings)
+    steps_per_epoch = math.ceil((limit or len(data.split().train.images)) / present.batch_size)
     source = _find_state(run, epoch, step, steps_per_epoch)
-    done, into = _check_position(source, new)
+    state = checkpoint.load(source) if source.exists() else None
+    done, into = _check_position(source, state, new)
+    old = _saved_recipe(source, state, present)
     without_effect = ", ".join(name for name in settings if name != "epochs")
     if done == new.epochs and without_effect:
         raise RunError(f"all {done} epochs are done, so {without_effect} would change nothing; give --epochs as well")
@@ -108,22 +113,32 @@ def reopen(
         config["keep"] = keep
     back = source != run.checkpoint_file
     if settings or back:
+        earlier = [c for c in run.changes if not source.exists() or (c["epoch"], c["step"]) < (done, into)]
+        latest = {name: values[1] for change in run.changes for name, values in change["settings"].items()}
+        latest.update(settings)  # a setting that was changed by hand is not among them, and `resume` refuses it
+        differing = {
+            name: [getattr(old, name), value]
+            for name, value in latest.items()
+            if value == getattr(new, name) != getattr(old, name)
+        }
         reasons = _own_bits(old, new, steps_per_epoch, done, into)
         change = {
             "created": datetime.now().astimezone().isoformat(timespec="microseconds"),
             "epoch": done,
             "step": into,
-            "settings": {name: [getattr(old, name), value] for name, value in settings.items()},
-            "own_bits": bool(reasons) or any(change["own_bits"] for change in run.changes),
+            "settings": differing,
+            "own_bits": bool(reasons) or any(change["own_bits"] for change in earlier),
             "why": "; ".join(reasons),
         }
-        config["changes"] = [*run.changes, change]
+        config["changes"] = [*earlier, change] if differing or back else earlier
         (run.folder / "result.json").unlink(missing_ok=True)  # it is that of another end
     if back:
         with atomic_write(run.checkpoint_file) as file:
             file.write(source.read_bytes())
     if config != run.config:
         write_text(run.config_file, json.dumps(config, indent=2) + "\n")
+    if back:  # the changes that later states were trained with are no longer in config.json
+        remove_later_states(run, steps_per_epoch, done * steps_per_epoch + into)
     return Run(run.folder)
 
 
@@ -155,11 +170,18 @@ def _find_state(run: Run, epoch: int | None, step: int | None, steps_per_epoch: 
     raise RunError(f"{run.folder}: the state of {asked} was not kept; {there}")
 
 
-def _check_position(file: Path, recipe: Recipe) -> tuple[int, int]:
+def _saved_recipe(file: Path, state: Any, present: Recipe) -> Recipe:
+    """The recipe by which a state was trained; the present one if the state does not say."""
+    saved = saved_settings(state)
+    values = {name: saved[name] for name in asdict(present) if name in saved}
+    check_form({**asdict(present), **values}, RECIPE_FORM, str(file))
+    return replace(present, **values)
+
+
+def _check_position(file: Path, state: Any, recipe: Recipe) -> tuple[int, int]:
     """The epochs that are done in a state and the steps of the next one, if it can go on from there by the recipe."""
     if not file.exists():
         return 0, 0
-    state = checkpoint.load(file)
     progress = state.get("progress") if isinstance(state, dict) else None
     epoch, step = (progress.get(name) for name in ("epoch", "step")) if isinstance(progress, dict) else (None, None)
     if not isinstance(epoch, int) or not isinstance(step, int):

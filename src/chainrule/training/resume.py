@@ -87,20 +87,33 @@ def resume(run: Run, trainer: Trainer) -> None:
         raise RunError(f"{place}: {error}") from None
     if best is not None:  # the state is an earlier one (see `reopen`), and so are to be the best weights
         _restore_best(run, best)
-    for (kind, number), file in run.kept_states.items():
-        if number * (len(trainer.loader) if kind == "epoch" else 1) > trainer.total_steps:
-            file.unlink()  # it belongs to a future that is trained anew
+    remove_later_states(run, len(trainer.loader), trainer.total_steps)
     if trainer.epoch < run.config["training"]["epochs"]:
         _compare_versions(run)
 
 
 def saved_settings(state: Any) -> dict[str, Any]:
-    """The settings under which a state was saved, which `AsBegun` remembers; empty if there are none."""
+    """The settings under which a state was saved, which `AsBegun` remembers; empty if there are none.
+
+    The recipe's defaults are added for settings that there were not yet when it was saved.
+    """
     callbacks = state.get("callbacks") if isinstance(state, dict) else None
     for saved in callbacks if isinstance(callbacks, list) else ():
         if isinstance(saved, dict) and "batch_size" in saved:
+            for field in fields(Recipe):
+                if field.default is not MISSING:
+                    saved.setdefault(field.name, field.default)
+                elif field.default_factory is not MISSING:
+                    saved.setdefault(field.name, field.default_factory())
             return saved
     return {}
+
+
+def remove_later_states(run: Run, steps_per_epoch: int, steps: int) -> None:
+    """Remove the kept states of more than so many steps: from there on the run is trained anew."""
+    for (kind, number), file in run.kept_states.items():
+        if number * (steps_per_epoch if kind == "epoch" else 1) > steps:
+            file.unlink()
 
 
 def _changed_settings(run: Run, trainer: Trainer, state: dict[str, Any]) -> Changed:
@@ -111,11 +124,6 @@ def _changed_settings(run: Run, trainer: Trainer, state: dict[str, Any]) -> Chan
     """
     (begun,) = (callback for callback in trainer.callbacks if isinstance(callback, AsBegun))
     saved = saved_settings(state)
-    for field in fields(Recipe):  # settings that there were not yet when it was saved
-        if field.default is not MISSING:
-            saved.setdefault(field.name, field.default)
-        elif field.default_factory is not MISSING:
-            saved.setdefault(field.name, field.default_factory())
     changed = begun.differing(saved)
     values: dict[str, list[Any]] = {}  # what each setting has been, in order
     for change in run.changes:

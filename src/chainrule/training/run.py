@@ -41,13 +41,14 @@ RUNS = Path("runs")
 SHIPPED = Path(models.__file__).with_name("shipped")
 """The run that comes with chainrule: its config, its weights, its result."""
 
+RECIPE_FORM = {**get_type_hints(models.Recipe), "augment": dict}
 _CONFIG = {
     "created": str,
     "model": {"name": str, "options": dict},
     "data": {
         "name": str, "limit": int | None, "image_shape": [int], "classes": [str], "crc32": int, "test_crc32": int,
     },
-    "training": {**get_type_hints(models.Recipe), "augment": dict},
+    "training": RECIPE_FORM,
     "seed": int,
     "versions": dict,
     "keep": int,
