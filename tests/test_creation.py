@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 import numpy as np
@@ -135,6 +136,12 @@ class TestOneHot:
         (lambda: chainrule.eye(-1), "eye: sizes must not be negative, got (-1, -1)"),
         (lambda: chainrule.linspace(0, 1, -2), "linspace: sizes must not be negative, got (-2,)"),
         (lambda: chainrule.arange(0, 5, 0), "arange: the step must not be 0"),
+        (lambda: chainrule.arange(1, 0), "arange: steps of 1 do not lead from 1 to 0"),
+        (lambda: chainrule.arange(-3), "arange: steps of 1 do not lead from 0 to -3"),
+        (lambda: chainrule.arange(0, 1, -0.5), "arange: steps of -0.5 do not lead from 0 to 1"),
+        (lambda: chainrule.arange(0, 1, math.nan), "arange: steps of nan do not lead from 0 to 1"),
+        (lambda: chainrule.arange(math.inf), "arange: the bounds must be finite, got 0 and inf"),
+        (lambda: chainrule.arange(math.nan, 1), "arange: the bounds must be finite, got nan and 1"),
     ],
 )
 def test_sizes_that_make_no_tensor(make, sentence):

@@ -8,6 +8,7 @@ import numpy as np
 
 from chainrule import ops
 from chainrule.autograd.mode import mode
+from chainrule.errors import check
 from chainrule.ops.dtypes import DEFAULT, storable
 from chainrule.random import draw as drawn
 from chainrule.tensor import Tensor, _sizes, as_tensor
@@ -68,8 +69,10 @@ def arange(start: float, end: float | None = None, step: float = 1, dtype: DType
     bounds: Any = (0, start, step) if end is None else (start, end, step)
     if dtype is None and any(isinstance(value, float) for value in bounds):
         dtype = DEFAULT
-    if not step:
-        raise ValueError("arange: the step must not be 0")
+    first, last, step = bounds
+    check("arange", step, "the step must not be 0")
+    check("arange", np.isfinite(first) and np.isfinite(last), f"the bounds must be finite, got {first} and {last}")
+    check("arange", (last - first) * step >= 0, f"steps of {step} do not lead from {first} to {last}")
     array = np.arange(*bounds)  # in float64, if not in integers: in float32 the errors of the steps would add up
     return _made(array if dtype is None else array.astype(dtype))
 

@@ -610,6 +610,41 @@ class TestViewsWhileRecording:
         assert len(h._sharers.references) < 100
 
 
+# Changes that read memory which they write, with copies in place of what overlaps, as PyTorch wants it
+OVERLAPPING = {
+    "a part, moved on": lambda x, copy: x[1:].add_(copy(x[:-1])),
+    "a part, moved back": lambda x, copy: x[:-1].mul_(copy(x[1:])),
+    "copy_ of a part": lambda x, copy: x[1:].copy_(copy(x[:-1])),
+    "assignment of a part": lambda x, copy: x.__setitem__(slice(1, None), copy(x[:-1])),
+    "copy_ of the transpose": lambda x, copy: x.copy_(copy(x.T)),
+    "copy_ into the transpose": lambda x, copy: x.T.copy_(copy(x)),
+    "the transpose": lambda x, copy: x.sub_(copy(x.T)),
+    "a row of its own": lambda x, copy: x.mul_(copy(x[0])),
+    "a column of its own": lambda x, copy: x.div_(copy(x[:, 1:2])),
+}
+
+
+@pytest.mark.parametrize("way", ["memory", "recorded", "compiled"])
+@pytest.mark.parametrize("size", [3, 300])
+@pytest.mark.parametrize("name", OVERLAPPING)
+def test_memory_that_a_change_reads_and_writes(name, size, way):
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'chainrule[torch]'")
+    change = OVERLAPPING[name]
+    array, upstream = np.random.default_rng(8).normal(size=(2, size, size))
+    x, expected = (library.tensor(array, requires_grad=way == "recorded") for library in (chainrule, torch))
+    a, b = (x * 1, expected * 1) if way == "recorded" else (x, expected)
+    if way == "compiled":
+        chainrule.jit(lambda: (change(x, lambda part: part), x.sum())[1])()
+    else:
+        change(a, lambda part: part)
+    change(b, lambda part: part.clone())
+    np.testing.assert_allclose(a.detach().numpy(), b.detach().numpy(), rtol=1e-12)
+    if way == "recorded":
+        (a * upstream).sum().backward()
+        (b * torch.from_numpy(upstream)).sum().backward()
+        np.testing.assert_allclose(x.grad.numpy(), expected.grad.numpy(), rtol=1e-12)
+
+
 class TestWithoutRecording:
     def test_writes_into_the_same_memory(self):
         array = np.zeros((2, 2))

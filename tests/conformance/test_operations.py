@@ -216,6 +216,8 @@ def test_sharing_memory_through_dlpack():
         (lambda: chainrule.arange(1, 2, 0.3), lambda: torch.arange(1, 2, 0.3)),
         (lambda: chainrule.arange(1000, 1100, 0.1), lambda: torch.arange(1000, 1100, 0.1)),
         (lambda: chainrule.arange(5, 0, -2), lambda: torch.arange(5, 0, -2)),
+        (lambda: chainrule.arange(3, 3), lambda: torch.arange(3, 3)),
+        (lambda: chainrule.arange(3, 3, -0.5), lambda: torch.arange(3, 3, -0.5)),
         (lambda: chainrule.linspace(-1, 1, 7), lambda: torch.linspace(-1, 1, 7)),
         (lambda: chainrule.eye(2, 3), lambda: torch.eye(2, 3)),
         (lambda: chainrule.full((2,), 3), lambda: torch.full((2,), 3)),

@@ -1,5 +1,7 @@
 """Dimensions and types of reductions: the same answer or the same error for small arrays, large ones, and compiled."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -53,6 +55,24 @@ def test_a_truth_value_is_none(name, way):
 def test_one_named_twice_is_refused(name, way):
     with pytest.raises(ValueError, match=rf"{name}: a dimension is named twice in \(0, -2\)"):
         result(name, (0, -2), way)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("dims", [(), []], ids=str)
+@pytest.mark.parametrize("name", sorted({*REDUCTIONS} - {"softmax", "log_softmax", "cumsum", "argmax"}))
+def test_none_at_all_are_all_of_them_but_for_truth(name, dims, way):
+    if name == "all":
+        assert result(name, dims, way).shape == WAYS[way][0]  # as in PyTorch
+    else:
+        np.testing.assert_allclose(result(name, dims, way).numpy(), result(name, (0, 1), way).numpy(), rtol=1e-6)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("dims", [(), [], (0,), (0, 1)], ids=str)
+@pytest.mark.parametrize("name", ["softmax", "log_softmax", "cumsum", "argmax"])
+def test_what_goes_along_one_takes_one(name, dims, way):
+    with pytest.raises(TypeError, match=rf"{name}: a dimension must be a whole number, not {re.escape(str(dims))}"):
+        result(name, dims, way)
 
 
 def test_of_a_result_that_has_fewer():

@@ -6,6 +6,9 @@ and `change` hands that to every Tensor on the old memory. A view is a part of i
 of the root, and the other views are taken from the new root again. Values and gradients are those of PyTorch, which
 writes into memory and gives the views new histories.
 
+Where a change reads memory that it writes (`a[1:] += a[:-1]`, `a.copy_(a.T)`), it reads all of it first, as in NumPy:
+the result is that of `a[:-1].clone()`, which PyTorch asks for.
+
 Tensors that share memory without a common history (`detach()`, a Parameter made of a Tensor) get the new values and
 keep their own histories.
 """

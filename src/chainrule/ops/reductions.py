@@ -1,7 +1,7 @@
 """Operations that make many elements one: sums, means, largest and smallest.
 
-`dim` is the dimension to reduce: an integer, a tuple of them, or None for all, as is a tuple of none; negative counts
-from the end. With `keepdim` the reduced dimensions stay, with size 1.
+`dim` is the dimension to reduce: an integer, several of them, or None for all, as is an empty tuple or list; negative
+counts from the end. With `keepdim` the reduced dimensions stay, with size 1.
 """
 
 import math
@@ -100,14 +100,16 @@ def argmin(input: Array, *, dim: int | None = None, keepdim: bool = False) -> Ar
 
 @operation(numpy=np.all)
 def all(input: Array, *, dim: Dim = None, keepdim: bool = False) -> Array:
-    """Whether every element is true (not 0); here a tuple of no dimensions reduces none, as PyTorch has it."""
-    return np.all(input, axis=() if type(dim) is tuple and not dim else _axes(input, dim, "all"), keepdims=keepdim)
+    """Whether every element is true (not 0); here a sequence of no dimensions reduces none, as in PyTorch."""
+    axes = () if isinstance(dim, (tuple, list)) and not dim else _axes(input, dim, "all")
+    return np.all(input, axis=axes, keepdims=keepdim)
 
 
 @operation(numpy=np.any)
 def any(input: Array, *, dim: Dim = None, keepdim: bool = False) -> Array:
-    """Whether at least one element is true (not 0); a tuple of no dimensions reduces none, as in `all`."""
-    return np.any(input, axis=() if type(dim) is tuple and not dim else _axes(input, dim, "any"), keepdims=keepdim)
+    """Whether at least one element is true (not 0); a sequence of no dimensions reduces none, as in `all`."""
+    axes = () if isinstance(dim, (tuple, list)) and not dim else _axes(input, dim, "any")
+    return np.any(input, axis=axes, keepdims=keepdim)
 
 
 @operation
