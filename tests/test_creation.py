@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import chainrule
+from chainrule import nn
 from chainrule.creation import one_hot
 
 
@@ -110,6 +111,41 @@ class TestRandom:
     def test_requires_grad(self):
         assert chainrule.rand(2, requires_grad=True).is_leaf
 
+    def test_randint_takes_the_upper_bound_alone(self):
+        made = [
+            chainrule.randint(*arguments, **named, generator=np.random.default_rng(2)).tolist()
+            for arguments, named in [
+                ((0, 9, (5,)), {}),
+                ((9, (5,)), {}),
+                ((9,), {"size": (5,)}),
+                ((), {"high": 9, "size": (5,)}),
+                ((0, 9), {"size": 5}),
+            ]
+        ]
+        assert made == [np.random.default_rng(2).integers(0, 9, 5).tolist()] * 5
+
+    @pytest.mark.parametrize("seed", ["a", 1.5, True, None, [1, 2]])
+    def test_a_seed_that_is_no_whole_number(self, seed):
+        state = chainrule.default_generator().bit_generator.state
+        with pytest.raises(TypeError, match="manual_seed: the seed must be a whole number, not "):
+            chainrule.manual_seed(seed)
+        with pytest.raises(ValueError, match="manual_seed: the seed must be at least 0, not -1"):
+            chainrule.manual_seed(-1)
+        assert chainrule.default_generator().bit_generator.state == state
+
+    @pytest.mark.parametrize("generator", [0, "a", np.random])
+    def test_a_generator_that_is_none(self, generator):
+        x = chainrule.ones(2)
+        for draw in (
+            lambda: chainrule.rand(2, generator=generator),
+            lambda: chainrule.randint(3, (2,), generator=generator),
+            lambda: nn.init.normal_(x, generator=generator),
+            lambda: nn.functional.dropout(x, generator=generator),
+        ):
+            with pytest.raises(TypeError, match=r"the generator must be a numpy.random.Generator, .* not "):
+                draw()
+        assert x.tolist() == [1, 1]
+
 
 class TestOneHot:
     def test_rows(self):
@@ -135,6 +171,7 @@ class TestOneHot:
         (lambda: chainrule.rand(-2, 3), "rand: sizes must not be negative, got (-2, 3)"),
         (lambda: chainrule.eye(-1), "eye: sizes must not be negative, got (-1, -1)"),
         (lambda: chainrule.linspace(0, 1, -2), "linspace: sizes must not be negative, got (-2,)"),
+        (lambda: chainrule.randint(5, 2, (3,)), "randint: there is no whole number from 5 up to, without, 2"),
         (lambda: chainrule.arange(0, 5, 0), "arange: the step must not be 0"),
         (lambda: chainrule.arange(1, 0), "arange: steps of 1 do not lead from 1 to 0"),
         (lambda: chainrule.arange(-3), "arange: steps of 1 do not lead from 0 to -3"),
@@ -147,3 +184,73 @@ class TestOneHot:
 def test_sizes_that_make_no_tensor(make, sentence):
     with pytest.raises(ValueError, match=re.escape(sentence)):
         make()
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (lambda: chainrule.arange("a"), "arange: takes numbers, not str"),
+        (lambda: chainrule.arange(None), "arange: takes numbers, not NoneType"),
+        (lambda: chainrule.arange(0, [3]), "arange: takes numbers, not list"),
+        (lambda: chainrule.linspace(0, "a", 3), "linspace: takes numbers, not str"),
+        (
+            lambda: chainrule.full((2,), None, np.float32),
+            "full: a Tensor holds booleans, integers or floats, not NoneType",
+        ),
+        (lambda: chainrule.full((2,), "3", np.float32), "full: a Tensor holds booleans, integers or floats, not str"),
+        (lambda: chainrule.full((2,), [1, 2]), "full: a Tensor holds booleans, integers or floats, not list"),
+        (lambda: chainrule.rand(2, dtype=int), "rand: takes a floating type, not int64"),
+        (lambda: chainrule.randn(2, dtype=bool), "randn: takes a floating type, not bool"),
+        (lambda: chainrule.randint(0, 2.5, (3,)), "randint: takes a whole number or several, not (0, 2.5)"),
+        (lambda: chainrule.randint(1, 5), "randint: needs a size, such as (2, 3)"),
+        (lambda: chainrule.randint(5), "randint: needs a size, such as (2, 3)"),
+        (lambda: chainrule.ones_like(3), "ones_like: takes tensors or arrays, not int"),
+        (lambda: chainrule.zeros_like([1, 2]), "zeros_like: takes tensors or arrays, not list"),
+    ],
+)
+def test_what_makes_no_tensor(make, sentence):
+    with pytest.raises(TypeError, match=re.escape(sentence)):
+        make()
+
+
+NO_NUMBERS = {"None": None, "text": "3", "in a list": [None, 1.0], "texts": np.array(["1", "2"]), "complex": 1 + 2j}
+
+
+@pytest.mark.parametrize("dtype", [None, np.float32, np.int64])
+@pytest.mark.parametrize("name", NO_NUMBERS)
+def test_data_that_are_no_numbers(name, dtype):
+    for make in (chainrule.tensor, chainrule.as_tensor):
+        with pytest.raises(TypeError, match="a Tensor holds booleans, integers or floats, not "):
+            make(NO_NUMBERS[name], dtype)
+
+
+@pytest.mark.parametrize("recorded", [False, True])
+@pytest.mark.parametrize("name", NO_NUMBERS)
+def test_elements_that_are_no_numbers(name, recorded):
+    x = chainrule.ones(2, 2, requires_grad=recorded) * 1
+    for change in (x.copy_, x.fill_, lambda value: x.__setitem__(0, value), lambda value: x.__setitem__(x > 0, value)):
+        with pytest.raises(TypeError, match="a Tensor holds booleans, integers or floats, not "):
+            change(NO_NUMBERS[name])
+    for name_of, change in (("add", x.__iadd__), ("mul", x.mul_), ("true_divide", x.div_), ("sub", x.sub_)):
+        with pytest.raises(TypeError, match=f"{name_of}: takes "):
+            change(NO_NUMBERS[name])
+    assert x.tolist() == [[1, 1], [1, 1]]
+
+
+def test_numbers_beyond_int64():
+    assert (
+        chainrule.tensor([2**70], np.float32).tolist() == chainrule.full((1,), 2**70, np.float32).tolist() == [2.0**70]
+    )
+
+
+@pytest.mark.parametrize("data", [[[1], [1, 2]], [np.ones(2), np.ones(3)], [chainrule.ones(2), chainrule.ones(3)]])
+def test_rows_of_several_lengths(data):
+    for dtype in (None, np.float32):
+        with pytest.raises(ValueError, match="a Tensor has rows of one length each, and these are inhomogeneous"):
+            chainrule.tensor(data, dtype)
+
+
+def test_the_number_of_threads_is_a_whole_one():
+    for number in ("a", 1.5, None):
+        with pytest.raises(TypeError, match="set_num_threads: takes a whole number, not "):
+            chainrule.set_num_threads(number)

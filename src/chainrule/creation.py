@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +12,8 @@ from chainrule import ops
 from chainrule.autograd.mode import mode
 from chainrule.errors import check
 from chainrule.ops.dtypes import DEFAULT, storable
+from chainrule.ops.operation import only_tensors
+from chainrule.ops.shape import several
 from chainrule.random import draw as drawn
 from chainrule.tensor import Tensor, _sizes, as_tensor
 
@@ -33,6 +37,19 @@ def _shape(name: str, *sizes: Any) -> tuple[int, ...]:
     return shape
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) or (getattr(value, "ndim", None) == 0 and value.dtype.kind in "biuf")
+
+
+def _check_numbers(name: str, *values: Any) -> None:
+    for value in values:
+        check(name, _is_number(value), f"takes numbers, not {type(value).__name__}", TypeError)
+
+
+def _check_floating(name: str, dtype: DTypeLike) -> None:
+    check(name, np.dtype(dtype).kind == "f", f"takes a floating type, not {np.dtype(dtype)}", TypeError)
+
+
 def zeros(*size: int | Sequence[int], dtype: DTypeLike = DEFAULT, requires_grad: bool = False) -> Tensor:
     """Zeros."""
     return _made(np.zeros(_shape("zeros", *size), dtype), requires_grad)
@@ -51,16 +68,20 @@ def full(
 ) -> Tensor:
     """One value everywhere; a Python float makes float32."""
     dtype = DEFAULT if dtype is None and isinstance(fill_value, float) else dtype
+    kinds = "a Tensor holds booleans, integers or floats"
+    check("full", _is_number(fill_value), f"{kinds}, not {type(fill_value).__name__}", TypeError)
     return _made(np.full(_shape("full", size), fill_value, dtype), requires_grad)
 
 
 def zeros_like(input: Tensor, dtype: DTypeLike | None = None, requires_grad: bool = False) -> Tensor:
     """Zeros in the shape and, unless told otherwise, the type of another Tensor."""
+    only_tensors("zeros_like", input)
     return _made(np.zeros(input.shape, input.dtype if dtype is None else dtype), requires_grad)
 
 
 def ones_like(input: Tensor, dtype: DTypeLike | None = None, requires_grad: bool = False) -> Tensor:
     """Ones in the shape and, unless told otherwise, the type of another Tensor."""
+    only_tensors("ones_like", input)
     return _made(np.ones(input.shape, input.dtype if dtype is None else dtype), requires_grad)
 
 
@@ -69,9 +90,11 @@ def arange(start: float, end: float | None = None, step: float = 1, dtype: DType
     bounds: Any = (0, start, step) if end is None else (start, end, step)
     if dtype is None and any(isinstance(value, float) for value in bounds):
         dtype = DEFAULT
+    _check_numbers("arange", *bounds)
     first, last, step = bounds
-    check("arange", step, "the step must not be 0")
-    check("arange", np.isfinite(first) and np.isfinite(last), f"the bounds must be finite, got {first} and {last}")
+    check("arange", step != 0, "the step must not be 0")
+    finite = -math.inf < first < math.inf and -math.inf < last < math.inf
+    check("arange", finite, f"the bounds must be finite, got {first} and {last}")
     check("arange", (last - first) * step >= 0, f"steps of {step} do not lead from {first} to {last}")
     array = np.arange(*bounds)  # in float64, if not in integers: in float32 the errors of the steps would add up
     return _made(array if dtype is None else array.astype(dtype))
@@ -79,6 +102,7 @@ def arange(start: float, end: float | None = None, step: float = 1, dtype: DType
 
 def linspace(start: float, end: float, steps: int, dtype: DTypeLike = DEFAULT) -> Tensor:
     """`steps` numbers from `start` to `end`, both included, evenly spaced."""
+    _check_numbers("linspace", start, end)
     return _made(np.linspace(start, end, _shape("linspace", steps)[0], dtype=dtype))
 
 
@@ -95,6 +119,7 @@ def rand(
     requires_grad: bool = False,
 ) -> Tensor:
     """Random numbers, uniform in [0, 1)."""
+    _check_floating("rand", dtype)
     draw = drawn("random", _shape("rand", *size), generator)
     return _made(draw.astype(dtype), requires_grad)
 
@@ -106,13 +131,34 @@ def randn(
     requires_grad: bool = False,
 ) -> Tensor:
     """Random numbers from the normal distribution with mean 0 and standard deviation 1."""
+    _check_floating("randn", dtype)
     draw = drawn("standard_normal", _shape("randn", *size), generator)
     return _made(draw.astype(dtype), requires_grad)
 
 
-def randint(low: int, high: int, size: int | Sequence[int], generator: np.random.Generator | None = None) -> Tensor:
-    """Random integers from `low` up to, without, `high`."""
-    return Tensor._wrap(drawn("integers", _shape("randint", size), generator, low=low, high=high))
+def randint(
+    low: int = 0,
+    high: int | Sequence[int] | None = None,
+    size: int | Sequence[int] | None = None,
+    generator: np.random.Generator | None = None,
+) -> Tensor:
+    """Random integers from `low` up to, without, `high`.
+
+    Called as randint(low, high, size), or as randint(high, size), from 0 on.
+
+    Raises:
+        TypeError: a bound is no whole number, or there is no size.
+        ValueError: `low` is not below `high`.
+    """
+    if size is None:
+        check("randint", isinstance(high, (tuple, list)), "needs a size, such as (2, 3)", TypeError)
+        low, high, size = 0, low, high
+    elif high is None:
+        low, high = 0, low
+    shape = _shape("randint", size)
+    first, end = several((low, high), "randint")  # type: ignore[arg-type]  # anything else is refused there
+    check("randint", first < end, f"there is no whole number from {first} up to, without, {end}")
+    return Tensor._wrap(drawn("integers", shape, generator, low=first, high=end))
 
 
 def one_hot(labels: ArrayLike | Tensor, num_classes: int = -1) -> Tensor:

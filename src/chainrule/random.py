@@ -20,15 +20,30 @@ def default_generator() -> np.random.Generator:
 
 
 def draw(name: str, shape: Any, generator: np.random.Generator | None = None, **options: Any) -> Any:
-    """An array of draws: `generator.<name>(size=shape, **options)`; what `jit` compiles draws anew in each call."""
-    rng = generator or default_generator()
+    """An array of draws: `generator.<name>(size=shape, **options)`; what `jit` compiles draws anew in each call.
+
+    Raises:
+        TypeError: the generator is none.
+    """
+    rng = default_generator() if generator is None else generator
+    if not isinstance(rng, np.random.Generator):
+        wanted = "the generator must be a numpy.random.Generator, such as numpy.random.default_rng(0)"
+        raise TypeError(f"{wanted}, not {type(rng).__name__}")
     if mode.trace is not None:
         return mode.trace.drawn(name, rng, lambda: getattr(rng, name)(size=shape, **options))
     return getattr(rng, name)(size=shape, **options)
 
 
 def manual_seed(seed: int) -> np.random.Generator:
-    """Start the default generator anew: the same seed gives the same draws, bit by bit. Returns the generator."""
+    """Start the default generator anew: the same seed gives the same draws, bit by bit. Returns the generator.
+
+    Raises:
+        TypeError, ValueError: the seed is no whole number, or negative.
+    """
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)):
+        raise TypeError(f"manual_seed: the seed must be a whole number, not {seed!r}")
+    if seed < 0:
+        raise ValueError(f"manual_seed: the seed must be at least 0, not {seed}")
     if mode.trace is not None:
         mode.trace.refuse("manual_seed()")
     generator = default_generator()

@@ -464,6 +464,8 @@ class Tensor:
 
     def _update(self, run: Operation, ufunc: Any, other: Operand) -> Self:
         value = _values(other)
+        if mode.trace is None:
+            promote([value], False, run.name)  # raises unless these are numbers
         return self._change(
             other, lambda: run(self, other), lambda array: ufunc(array, value, out=array, casting="same_kind")
         )
@@ -662,12 +664,31 @@ def _as_array(data: Any, dtype: DTypeLike | None, copy: bool) -> NDArray[Any]:
     elif hasattr(data, "__array__") and not isinstance(data, (np.ndarray, np.generic)):
         data = np.asarray(data)
     if dtype is None and not hasattr(data, "__array__"):  # other libraries' arrays keep their types, too
-        array = np.asarray(data)
+        array = _array_of(data)
         if array.dtype == np.float64 and not isinstance(_first(data), (np.ndarray, np.generic, Tensor)):
             array = array.astype(DEFAULT)  # Python floats
     else:
+        _array_of(data)
         array = np.array(data, dtype, order="C") if copy else np.asarray(data, dtype)
     return array.astype(storable(array.dtype).newbyteorder("="), copy=False)
+
+
+def _array_of(data: Any) -> NDArray[Any]:
+    """Data as NumPy takes them: in objects only if they are whole numbers that no type of its own holds.
+
+    Raises:
+        TypeError: other objects, or texts.
+        ValueError: nested sequences of several lengths.
+    """
+    try:
+        array = np.asarray(data)
+    except ValueError as error:
+        if "inhomogeneous" not in str(error):
+            raise
+        raise ValueError("a Tensor has rows of one length each, and these are inhomogeneous") from None
+    if array.dtype.kind != "O" or not all(isinstance(number, int) for number in array.flat):
+        storable(array.dtype)
+    return array
 
 
 def _first(data: Any) -> Any:
@@ -718,7 +739,11 @@ def _values(other: Any) -> Any:
 
 def _bitwise(function: Callable[..., Any], *operands: Any) -> Tensor:
     """An operator of booleans or whole numbers, which has no derivative."""
-    found = function(*map(_values, operands))
+    values = [_values(operand) for operand in operands]
+    for dtype in (value.dtype if hasattr(value, "dtype") else np.asarray(value).dtype for value in values):
+        if dtype.kind not in "biu":
+            raise TypeError(f"{function.__name__.strip('_')}: takes booleans and whole numbers, not {dtype}")
+    found = function(*values)
     return Tensor._wrap(np.asarray(found) if mode.trace is None else found)
 
 
@@ -734,10 +759,11 @@ def _fitting(value: Any, dtype: np.dtype[Any]) -> NDArray[Any]:
     """What is assigned to elements of a type, as an array.
 
     Raises:
+        TypeError: it is none of numbers: None would become NaN, and "3" the number.
         OverflowError: a number of Python is too large for the type, or NaN and the type is one of whole numbers. That
             -1 becomes the largest number of a type without a sign is C's way, and PyTorch's.
     """
-    array = np.asarray(value)
+    array = _array_of(value)
     if type(value) not in (int, float, list, tuple) or dtype.kind not in "iuf" or not array.size:
         return array
     if dtype.kind == "f":
@@ -767,7 +793,8 @@ def explained(error: Exception, operation: Operation, arrays: Sequence[Any], opt
     kind = next(kind for kind in (IndexError, ValueError, TypeError, OverflowError) if isinstance(error, kind))
     if message.partition(": ")[0].isidentifier():  # it names the operation already
         return kind(message)
-    shapes = " and ".join(str(a.shape) if hasattr(a, "shape") else repr(a) for a in arrays)
+    about = "dtype" if kind is TypeError else "shape"
+    shapes = " and ".join(str(getattr(a, about)) if hasattr(a, about) else repr(a) for a in arrays)
     if "could not be broadcast" in message:
         message = "the sizes must be equal, or 1, dimension by dimension from the last"
     return kind(f"{operation.name}: {shapes} do{'es' if len(arrays) == 1 else ''} not fit: {message}")

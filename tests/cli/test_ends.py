@@ -52,6 +52,7 @@ def test_version(command):
         (["train", "--epochs", "many"], "'many' is not a valid integer"),
         (["train", "--lr", "fast"], "'fast' is not a valid float"),
         (["train", "mnist"], "unexpected extra argument"),
+        (["completion"], "Choose from:\n    bash,\n    zsh,\n    fish\n"),
         (["completion", "tcsh"], "'tcsh' is not one of 'bash', 'zsh', 'fish'"),
         (["runs", "nowhere"], "'nowhere' does not exist"),
         (["train", "--resume", ""], "Invalid value for '--resume': the path is empty"),

@@ -218,6 +218,21 @@ def test_control_c_twice_quits_at_once(start, command, images, here, never_stopp
     assert_same(resumed(command, here / "run"), never_stopped(SHORT))
 
 
+@pytest.mark.parametrize("function", ["experiment.finish", "_draw"])
+def test_control_c_after_the_last_epoch(command, images, monkeypatch, function):
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    arguments = ("train", "--data", images, "--epochs", 1, "--out", "run")
+    with monkeypatch.context() as patch:
+        patch.setattr(f"chainrule.cli.train.{function}", interrupted)
+        done = command(*arguments)
+    assert done.code == 130
+    assert done.err == "stopped after the last epoch, before the result; go on with: chainrule train --resume run\n"
+    again = command("train", "--resume", "run", "--quiet")
+    assert (again.code, again.err, again.out[:13]) == (0, "", "test accuracy")
+
+
 # Other signals that ask it to end
 
 
@@ -247,7 +262,7 @@ def test_a_second_signal_quits_at_once(start, command, images, here, never_stopp
     begun.send_signal(second)
     out, err = begun.communicate(timeout=20)
     assert begun.returncode == 128 + second, (out, err)
-    assert "Traceback" not in err
+    assert err == "stopped at once; go on from the last saved state with: chainrule train --resume run\n"
     assert_same(resumed(command, here / "run"), never_stopped(SHORT))
 
 

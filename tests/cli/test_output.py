@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from chainrule.cli.output import ascii_only, json_number, print_json, print_table
+from chainrule.cli.output import ascii_only, json_number, print_json, print_table, terminal_width
 
 
 def test_json_knows_no_nan(capsys):
@@ -36,3 +36,10 @@ def test_what_the_output_can_show(monkeypatch, encoding, plain):
 
     monkeypatch.setattr("sys.stdout", Output())
     assert ascii_only() is plain
+
+
+@pytest.mark.parametrize(("columns", "width"), [(None, 62), ("40", 40), ("200", 62), ("0", 62), ("many", 62)])
+def test_the_width_of_charts(monkeypatch, columns, width):
+    if columns is not None:
+        monkeypatch.setenv("COLUMNS", columns)
+    assert terminal_width(62) == width

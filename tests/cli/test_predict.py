@@ -65,6 +65,12 @@ def test_the_shipped_network_reads_without_any_run(command, draw, digit, ink, pa
     assert last.startswith("read by best, the network that comes with chainrule, 99.")
 
 
+def test_charts_are_no_wider_than_the_terminal(command, draw, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    lines = command("predict", draw("4")).out.splitlines()
+    assert [len(line) for line in lines[1:11]] == [40] * 10
+
+
 def test_a_run_of_ones_own_does_not_take_its_place_unless_chosen(command, draw, own):
     file = draw("1")
     assert "the network that comes with chainrule" in command("predict", file).out

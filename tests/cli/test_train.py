@@ -71,6 +71,15 @@ def test_lines_without_a_bar_where_there_is_no_terminal(train, monkeypatch):
     assert "validation accuracy, %" in done.out  # the curves, small
 
 
+def test_the_curves_are_no_wider_than_the_terminal(command, images, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    lines = command("train", "--data", images, "--epochs", 2, "--limit", 1).out.splitlines()
+    assert "my images: 1 image to learn from; " in lines[1]
+    curves = [line for line in lines if "┤" in line or "│" in line]
+    assert len(curves) == 8
+    assert 35 < max(map(len, curves)) <= 40
+
+
 def test_augmentation_is_told(command, images):
     done = command("train", "--data", images, "--model", "best", "--epochs", "1", "--out", "run")
     assert (done.code, done.err) == (0, "")
@@ -443,13 +452,17 @@ def test_other_settings_and_a_way_back(command, images, here):
     assert states == ["epoch-2.safetensors", "epoch-3.safetensors", "state.safetensors"]
     done = command("train", "--resume", "run", "--epoch", 2, "--override", "lr=0.5", "--override", "weight-decay=0")
     assert (done.code, done.err) == (0, "")
-    assert (
+    change = (
         "from epoch 3, step 1: lr 0.5 instead of 0.02, weight_decay 0.0 instead of 0.01; the bits are this run's own "
         "from there on (lr was 0.02 until then; weight_decay was 0.01 until then)"
-    ) in done.out.splitlines()
+    )
+    assert change in done.out.splitlines()
     done = command("train", "--resume", "run", "--step", 2)
-    assert "gone back to epoch 3, step 1" in done.out
-    assert len(runs.Run("run").changes) == 2
+    assert change in done.out.splitlines()
+    assert len(runs.Run("run").changes) == 1
+    done = command("train", "--resume", "run", "--step", 2, "--override", "lr=0.02", "--override", "weight-decay=0.01")
+    assert "gone back to epoch 3, step 1" in done.out.splitlines()
+    assert len(runs.Run("run").changes) == 1
     assert len(runs.Run("run").history) == 3
 
 

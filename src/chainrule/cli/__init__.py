@@ -78,7 +78,7 @@ def main(arguments: list[str] | None = None) -> Any:
     except click.ClickException as error:
         text = io.StringIO()
         error.show(text)
-        say(*text.getvalue().removesuffix("\n").split("\n"), err=True)
+        say(*text.getvalue().removesuffix("\n").expandtabs(4).split("\n"), err=True)
         code = 2
     except UserError as error:
         code = _complain(str(error))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from chainrule.cli.arguments import PathName
-from chainrule.cli.output import print_table, say
+from chainrule.cli.output import print_table, say, terminal_width
 from chainrule.errors import UserError
 
 if TYPE_CHECKING:
@@ -69,5 +68,4 @@ def _introduce(cell: Cell) -> None:
     if cell.heading:
         say(cell.heading, bold=True)
     for paragraph in cell.paragraphs[:1]:
-        width = min(shutil.get_terminal_size().columns, 100)
-        say(*textwrap.wrap(paragraph, width), *[""] * bool(cell.code.strip()))
+        say(*textwrap.wrap(paragraph, terminal_width(100)), *[""] * bool(cell.code.strip()))

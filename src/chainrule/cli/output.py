@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 import unicodedata
 from typing import TYPE_CHECKING, Any
@@ -75,6 +76,11 @@ def print_table(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> Non
             for i, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
         say("  ".join(cells).rstrip())
+
+
+def terminal_width(most: int) -> int:
+    """The number of columns of the terminal, but at most `most`."""
+    return min(shutil.get_terminal_size().columns, most)
 
 
 def ascii_only() -> bool:

@@ -8,7 +8,7 @@ import click
 import numpy as np
 
 from chainrule.cli.arguments import PathName
-from chainrule.cli.output import ascii_only, class_names, print_json, say
+from chainrule.cli.output import ascii_only, class_names, print_json, say, terminal_width
 from chainrule.cli.read import reader
 from chainrule.errors import PictureError
 from chainrule.training import run as runs
@@ -86,7 +86,12 @@ def _say(entry: dict[str, Any], run: Run) -> None:
 
     names = class_names(run)
     say(f"{entry['file']}: {names[entry['digit']]}  ({entry['confidence']:.1%} sure)")
-    say(*["  " + line for line in text.bars(entry["confidences"], names, width=60, ascii=ascii_only())])
+    say(
+        *[
+            "  " + line
+            for line in text.bars(entry["confidences"], names, width=terminal_width(62) - 2, ascii=ascii_only())
+        ]
+    )
 
 
 def _name(run: Run, place: str | None) -> str:

@@ -14,7 +14,7 @@ import click
 from chainrule import data as datasets
 from chainrule import models
 from chainrule.cli.arguments import PathName
-from chainrule.cli.output import ascii_only, json_number, print_json, printable, say
+from chainrule.cli.output import ascii_only, json_number, print_json, printable, say, terminal_width
 from chainrule.cli.signals import Interruption
 from chainrule.data.catalogue import SOURCES
 from chainrule.kernels.team import threads
@@ -101,19 +101,26 @@ def _train(interruption: Interruption, resume: str | None, as_json: bool, quiet:
     if talkative:
         _introduce(run, trainer, data)
     interruption.trainer = trainer
+    again = f"chainrule train --resume {shlex.quote(str(run.folder))}"
     try:
         trainer.fit(run.config["training"]["epochs"])
     except Interrupted:
-        again = f"chainrule train --resume {shlex.quote(str(run.folder))}"
         say(f"stopped in epoch {trainer.epoch + 1}; go on with: {again}", err=True)
+        raise
+    except KeyboardInterrupt:
+        say(f"stopped at once; go on from the last saved state with: {again}", err=True)
         raise
     except DivergedError as error:
         if not trainer.history:  # there is nothing to go back to
             raise
         raise DivergedError(f"{error}; go back with: {_way_back(run, trainer)}") from None
     interruption.trainer = None
-    result = experiment.finish(run, data, sum(record["seconds"] for record in trainer.history))
-    _draw(run)
+    try:
+        result = experiment.finish(run, data, sum(record["seconds"] for record in trainer.history))
+        _draw(run)
+    except KeyboardInterrupt:
+        say(f"stopped after the last epoch, before the result; go on with: {again}", err=True)
+        raise
     if as_json:
         print_json(_document(run, result))
     else:
@@ -209,8 +216,9 @@ def _introduce(run: Run, trainer: Trainer, data: ImageData) -> None:
     spec, recipe = run.config["model"], run.config["training"]
     parameters = sum(p.numel() for p in trainer.network.parameters())
     say(f"{spec['name']}: {models.get(spec['name']).summary}; {parameters:,} parameters")
+    images = len(trainer.loader.dataset)
     say(
-        f"{data.name}: {len(trainer.loader.dataset):,} images to learn from; {recipe['optimizer']}, "
+        f"{data.name}: {images:,} image{'' if images == 1 else 's'} to learn from; {recipe['optimizer']}, "
         f"rate {recipe['lr']:g} ({recipe['schedule']}), batches of {recipe['batch_size']}, seed {run.config['seed']}"
     )
     if recipe.get("augment"):
@@ -273,7 +281,7 @@ def _conclude(run: Run, result: dict[str, Any], quiet: bool) -> None:
             ):
                 say("", title)
                 values = [record.get(key, math.nan) * scale for record in history]
-                lines = text.curve(values, width=64, height=4, ascii=ascii_only())
+                lines = text.curve(values, width=terminal_width(64), height=4, ascii=ascii_only())
                 say(*lines)
         best = best_epoch(history) + 1
         say("", f"best epoch     {best} of {len(history)}, by validation accuracy; its weights are kept")

@@ -227,9 +227,12 @@ def set_num_threads(number: int) -> None:
     """Let kernels use this many threads from now on.
 
     Raises:
-        ValueError: the number is below 1.
+        TypeError: it is no whole number.
+        ValueError: it is below 1.
     """
     global _threads
+    if not isinstance(number, int):
+        raise TypeError(f"set_num_threads: takes a whole number, not {number!r}")
     if number < 1:
         raise ValueError(f"set_num_threads: takes a number of at least 1, not {number}")
     _threads = min(number, MOST)

@@ -138,6 +138,8 @@ class Operation:
                     raise
         if inputs and all(type(x) in _NUMBERS for x in inputs):
             raise TypeError(f"{self.name}: takes tensors or arrays, not numbers alone: {', '.join(map(str, inputs))}")
+        if inputs and not any(hasattr(x, "dtype") for x in inputs):
+            only_tensors(self.name, *inputs)
         out = self.compute(*inputs, **options)
         return out if self.extra is None else out[0]  # type: ignore[no-any-return]
 
