@@ -23,6 +23,18 @@ def test_zeros_and_ones(make, value):
     assert make(2, requires_grad=True).requires_grad
 
 
+def test_no_type_is_the_default_one():
+    made = [
+        chainrule.zeros(2, dtype=None),
+        chainrule.ones(2, dtype=None),
+        chainrule.eye(2, dtype=None),
+        chainrule.linspace(0, 1, 2, dtype=None),
+        chainrule.rand(2, dtype=None),
+        chainrule.randn(2, dtype=None),
+    ]
+    assert [x.dtype for x in made] == [np.float32] * 6
+
+
 def test_like_another():
     x = chainrule.tensor(np.zeros((2, 1)))
     assert (chainrule.ones_like(x).tolist(), chainrule.ones_like(x).dtype) == ([[1], [1]], np.float64)

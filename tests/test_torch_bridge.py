@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from ast import literal_eval
 from collections import OrderedDict
 
@@ -424,3 +425,22 @@ def test_single_tensors_need_no_help():
     ours = chainrule.tensor(theirs.numpy())
     assert (ours.dtype, ours.tolist()) == (np.float64, [[1.0, 2.0]])
     assert torch.equal(torch.from_dlpack(ours), theirs)
+
+
+FOREIGN = {
+    "add": (lambda x, t: x + t, "add: takes tensors, arrays and numbers, not torch.Tensor"),
+    "add on the right": (lambda x, t: t + x, "add: takes tensors, arrays and numbers, not torch.Tensor"),
+    "in place": (lambda x, t: x.add_(t), "add: takes tensors, arrays and numbers, not torch.Tensor"),
+    "matmul": (lambda x, t: x @ t.T, "matmul: takes tensors or arrays, not torch.Tensor"),
+    "linear": (lambda x, t: nn.Linear(3, 2)(t), "linear: takes tensors or arrays, not torch.Tensor"),
+    "cat": (lambda x, t: chainrule.cat([x, t]), "cat: takes tensors or arrays, not torch.Tensor"),
+    "exp": (lambda x, t: chainrule.exp(t), "exp: takes tensors or arrays, not torch.Tensor"),
+    "a loss": (lambda x, t: nn.functional.mse_loss(x, t), "mse_loss: takes tensors or arrays, not torch.Tensor"),
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_a_tensor_of_pytorch_is_named_where_it_does_not_belong(name):
+    function, sentence = FOREIGN[name]
+    with pytest.raises(TypeError, match=re.escape(sentence)):
+        function(chainrule.ones(2, 3), torch.ones(2, 3))

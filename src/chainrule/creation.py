@@ -46,18 +46,25 @@ def _check_numbers(name: str, *values: Any) -> None:
         check(name, _is_number(value), f"takes numbers, not {type(value).__name__}", TypeError)
 
 
-def _check_floating(name: str, dtype: DTypeLike) -> None:
-    check(name, np.dtype(dtype).kind == "f", f"takes a floating type, not {np.dtype(dtype)}", TypeError)
+def _type(dtype: DTypeLike) -> np.dtype[Any]:
+    """The type that is asked for; None is the default, as in PyTorch."""
+    return DEFAULT if dtype is None else storable(dtype)
+
+
+def _floating(name: str, dtype: DTypeLike) -> np.dtype[Any]:
+    kind = _type(dtype)
+    check(name, kind.kind == "f", f"takes a floating type, not {kind}", TypeError)
+    return kind
 
 
 def zeros(*size: int | Sequence[int], dtype: DTypeLike = DEFAULT, requires_grad: bool = False) -> Tensor:
     """Zeros."""
-    return _made(np.zeros(_shape("zeros", *size), dtype), requires_grad)
+    return _made(np.zeros(_shape("zeros", *size), _type(dtype)), requires_grad)
 
 
 def ones(*size: int | Sequence[int], dtype: DTypeLike = DEFAULT, requires_grad: bool = False) -> Tensor:
     """Ones."""
-    return _made(np.ones(_shape("ones", *size), dtype), requires_grad)
+    return _made(np.ones(_shape("ones", *size), _type(dtype)), requires_grad)
 
 
 def full(
@@ -103,13 +110,13 @@ def arange(start: float, end: float | None = None, step: float = 1, dtype: DType
 def linspace(start: float, end: float, steps: int, dtype: DTypeLike = DEFAULT) -> Tensor:
     """`steps` numbers from `start` to `end`, both included, evenly spaced."""
     _check_numbers("linspace", start, end)
-    return _made(np.linspace(start, end, _shape("linspace", steps)[0], dtype=dtype))
+    return _made(np.linspace(start, end, _shape("linspace", steps)[0], dtype=_type(dtype)))
 
 
 def eye(n: int, m: int | None = None, dtype: DTypeLike = DEFAULT) -> Tensor:
     """A matrix (n, m) with ones on its diagonal and zeros elsewhere."""
     rows, columns = _shape("eye", n, n if m is None else m)
-    return _made(np.eye(rows, columns, dtype=dtype))
+    return _made(np.eye(rows, columns, dtype=_type(dtype)))
 
 
 def rand(
@@ -119,9 +126,9 @@ def rand(
     requires_grad: bool = False,
 ) -> Tensor:
     """Random numbers, uniform in [0, 1)."""
-    _check_floating("rand", dtype)
+    kind = _floating("rand", dtype)
     draw = drawn("random", _shape("rand", *size), generator)
-    return _made(draw.astype(dtype), requires_grad)
+    return _made(draw.astype(kind), requires_grad)
 
 
 def randn(
@@ -131,9 +138,9 @@ def randn(
     requires_grad: bool = False,
 ) -> Tensor:
     """Random numbers from the normal distribution with mean 0 and standard deviation 1."""
-    _check_floating("randn", dtype)
+    kind = _floating("randn", dtype)
     draw = drawn("standard_normal", _shape("randn", *size), generator)
-    return _made(draw.astype(dtype), requires_grad)
+    return _made(draw.astype(kind), requires_grad)
 
 
 def randint(

@@ -35,6 +35,13 @@ def shortened(text: str, most: int = 200) -> str:
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
+def type_name(value: object) -> str:
+    """The name of a value's type for a message, with its package if that is another: torch.Tensor, int."""
+    kind = type(value)
+    package = kind.__module__.partition(".")[0]
+    return kind.__name__ if package in ("builtins", "chainrule") else f"{package}.{kind.__name__}"
+
+
 def read_only(shape: tuple[int, ...]) -> ValueError:
     """The error for a change in place of memory that may not be written into."""
     why = "it is read-only, as a tensor that shows an element several times, or NumPy's own memory can be"

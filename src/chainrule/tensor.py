@@ -11,6 +11,7 @@ import builtins
 import contextvars
 import operator
 import threading
+import warnings
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 import numpy as np
@@ -352,7 +353,12 @@ class Tensor:
         """What `backward()` calls added up: dL/d(this), in its shape; None before the first."""
         if mode.trace is not None and type(self._node) is tape.Leaf:
             mode.trace.look(self._node, outside=type(self._data) is _ndarray)
-        return None if self._node is None else self._node.grad
+        node = self._node
+        if type(node) is tape.Node and node.grad is None and not (node.hooks and tape.RETAIN in node.hooks):
+            warnings.warn(
+                "the gradient of a result is kept only after its retain_grad(), so this is None", stacklevel=2
+            )
+        return None if node is None else node.grad
 
     @grad.setter
     def grad(self, value: Tensor | None) -> None:
@@ -581,7 +587,8 @@ class Tensor:
 
     def to(self, dtype: DTypeLike) -> Tensor:
         """The values in another type; itself if it has that type already."""
-        return self if self.dtype == np.dtype(dtype) else ops.cast(self, dtype=np.dtype(dtype))
+        kind = storable(dtype)
+        return self if self.dtype == kind else ops.cast(self, dtype=kind)
 
     def float(self) -> Tensor:
         """As float32."""
@@ -779,7 +786,7 @@ def _fitting(value: Any, dtype: np.dtype[Any]) -> NDArray[Any]:
 
 def explained(error: Exception, operation: Operation, arrays: Sequence[Any], options: dict[str, Any]) -> Exception:
     """The error, told with the operation's name and the shapes that went in, or the options it does not have."""
-    if mode.trace is None and any(hasattr(a, "trace") and type(a) is not _ndarray for a in arrays):
+    if mode.trace is None and any(hasattr(a, "trace") and not callable(a.trace) for a in arrays):
         return LostTensorError()
     if unknown := ", ".join(repr(name) for name in options if name not in operation.options):
         known = f"; it takes {', '.join(operation.options)}" if operation.options else ""

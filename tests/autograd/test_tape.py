@@ -204,6 +204,17 @@ class TestBackward:
                 chainrule.grad(other, x)
         assert x.grad is None
 
+    def test_the_gradient_of_a_result_is_not_kept_unasked(self):
+        x = chainrule.tensor([2.0], requires_grad=True)
+        middle, kept = x * 3, x * 4
+        kept.retain_grad()
+        assert kept.grad is None
+        (middle + kept).sum().backward()
+        with pytest.warns(UserWarning, match=r"kept only after its retain_grad\(\), so this is None"):
+            assert middle.grad is None
+        assert (kept.grad.tolist(), x.grad.tolist()) == ([1], [7])
+        assert (x * 3).detach().grad is None
+
     def test_retain_grad(self):
         x = leaf(1.0, 2.0)
         middle = x + 1
@@ -211,7 +222,8 @@ class TestBackward:
         x.retain_grad()  # a leaf does so anyway
         (middle * middle).sum().backward()
         assert middle.grad.tolist() == [4, 6]
-        assert (x * 2).grad is None
+        with pytest.warns(UserWarning, match="kept only after its retain_grad"):
+            assert (x * 2).grad is None
         with pytest.raises(RuntimeError, match="does not require gradients"):
             chainrule.tensor([1.0]).retain_grad()
 

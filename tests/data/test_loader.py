@@ -377,6 +377,7 @@ def test_a_state_must_be_whole(key):
     [
         (lambda d: DataLoader(d, batch_size="a"), "DataLoader: batch_size must be a whole number, not 'a'"),
         (lambda d: DataLoader(d, batch_size=1.5), "DataLoader: batch_size must be a whole number, not 1.5"),
+        (lambda d: DataLoader([1, 2]), "DataLoader: takes a data set, such as a TensorDataset, not list"),
         (lambda d: DataLoader(3), "DataLoader: takes a data set, such as a TensorDataset, not int"),
         (lambda d: DataLoader(d, shuffle=True, generator=3), "DataLoader: generator must be one of NumPy's, not int"),
     ],

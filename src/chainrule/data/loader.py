@@ -52,7 +52,7 @@ class DataLoader:
     ) -> None:
         if not isinstance(batch_size, (int, np.integer)):
             raise TypeError(f"DataLoader: batch_size must be a whole number, not {batch_size!r}")
-        if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
+        if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__") or isinstance(dataset, (list, tuple)):
             raise TypeError(f"DataLoader: takes a data set, such as a TensorDataset, not {type(dataset).__name__}")
         if not isinstance(generator, (np.random.Generator, NoneType)):
             raise TypeError(f"DataLoader: generator must be one of NumPy's, not {type(generator).__name__}")

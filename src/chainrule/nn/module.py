@@ -16,6 +16,7 @@ from chainrule.autograd import views
 from chainrule.autograd.hooks import Handle, as_tensor, gate, replaced, taken
 from chainrule.autograd.mode import mode, no_grad
 from chainrule.errors import check, listed
+from chainrule.ops.dtypes import storable
 from chainrule.tensor import Tensor
 
 if TYPE_CHECKING:
@@ -246,7 +247,7 @@ class Module:
 
     def to(self, dtype: DTypeLike) -> Self:
         """Give all floating parameters and buffers another floating type."""
-        kind = np.dtype(dtype)
+        kind = storable(dtype)
         if mode.trace is not None:
             mode.trace.refuse("changing the type of parameters")
         check(self, kind.kind == "f", f"parameters are floats, they cannot become {kind}", TypeError)

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from chainrule.errors import type_name
+
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
 
@@ -66,12 +68,17 @@ def storable(dtype: DTypeLike) -> np.dtype[Any]:
     """The type, if a Tensor can hold it.
 
     Raises:
-        TypeError: it is not boolean, integer or float.
+        TypeError: it is not boolean, integer or float, or no type, such as the name of a device.
     """
-    dtype = np.dtype(dtype)
-    if dtype.kind not in _CATEGORY:
-        raise TypeError(f"a Tensor holds booleans, integers or floats, not {dtype}")
-    return dtype
+    try:
+        known = None if dtype is None else np.dtype(dtype)  # of None NumPy makes float64
+    except TypeError:
+        known = None
+    if known is None:
+        raise TypeError(f"a type is one of NumPy's, such as numpy.float32, not {dtype!r}; there are no devices")
+    if known.kind not in _CATEGORY:
+        raise TypeError(f"a Tensor holds booleans, integers or floats, not {known}")
+    return known
 
 
 def result_type(values: list[Any], name: str) -> np.dtype[Any]:
@@ -83,7 +90,7 @@ def result_type(values: list[Any], name: str) -> np.dtype[Any]:
         elif isinstance(value, (bool, int, float)):
             rank, dtype = 0, DEFAULT if isinstance(value, float) else _BOOL if isinstance(value, bool) else _INT64
         else:
-            raise TypeError(f"{name}: takes tensors, arrays and numbers, not {type(value).__name__}")
+            raise TypeError(f"{name}: takes tensors, arrays and numbers, not {type_name(value)}")
         if dtype.kind not in _CATEGORY:
             raise TypeError(f"{name}: takes booleans, integers and floats, not {dtype}")
         height = 3 * _CATEGORY[dtype.kind] + rank

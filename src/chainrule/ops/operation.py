@@ -38,6 +38,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
 import numpy as np
 
+from chainrule.errors import type_name
 from chainrule.lower import eager
 
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ class Operation:
                     raise
         if inputs and all(type(x) in _NUMBERS for x in inputs):
             raise TypeError(f"{self.name}: takes tensors or arrays, not numbers alone: {', '.join(map(str, inputs))}")
-        if inputs and not any(hasattr(x, "dtype") for x in inputs):
+        if inputs and not any(isinstance(getattr(x, "dtype", None), np.dtype) for x in inputs):
             only_tensors(self.name, *inputs)
         out = self.compute(*inputs, **options)
         return out if self.extra is None else out[0]  # type: ignore[no-any-return]
@@ -222,8 +223,8 @@ def operation(formula: Callable[..., Any] | None = None, **how: Any) -> Any:
 def only_tensors(name: str, *given: Any, optional: Sequence[Any] = ()) -> None:
     """Raise a TypeError unless all are Tensors or arrays; those that are `optional` may be None."""
     for x in (*given, *(x for x in optional if x is not None)):
-        if not hasattr(x, "dtype"):
-            raise TypeError(f"{name}: takes tensors or arrays, not {type(x).__name__}")
+        if not isinstance(getattr(x, "dtype", None), np.dtype):
+            raise TypeError(f"{name}: takes tensors or arrays, not {type_name(x)}")
 
 
 def constant(x: Any) -> Any:
