@@ -309,3 +309,11 @@ if sys.argv[2:]:
     before = measure("-c", code, tmp_path / "w").megabytes
     assert 190 < before < 230
     assert measure("-c", code, tmp_path / "w", "save").megabytes < before + 20
+
+
+def test_a_module_is_not_its_state(tmp_path):
+    with pytest.raises(TypeError, match=r"save: takes tensors by name, not Linear: give its state_dict\(\)"):
+        weights.save(nn.Linear(2, 2), tmp_path / "w.safetensors")
+    with pytest.raises(TypeError, match="save: takes tensors by name, not list"):
+        weights.save([np.ones(1)], tmp_path / "w.safetensors")
+    assert list(tmp_path.iterdir()) == []

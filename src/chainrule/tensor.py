@@ -12,6 +12,7 @@ import contextvars
 import operator
 import threading
 import warnings
+from numbers import Real
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 import numpy as np
@@ -795,6 +796,9 @@ def explained(error: Exception, operation: Operation, arrays: Sequence[Any], opt
         return TypeError(f"{operation.name}: {tensors} must not be a tensor, for it gets no gradient: give its item()")
     if isinstance(error, RuntimeError):
         return error
+    for name, value in options.items():
+        if operation.formula.__annotations__.get(name) in (float, "float") and not isinstance(value, Real):
+            return TypeError(f"{operation.name}: {name} must be a number, not {value!r}")
     message = str(error)
     # Not NumPy's own kinds of error
     kind = next(kind for kind in (IndexError, ValueError, TypeError, OverflowError) if isinstance(error, kind))

@@ -9,18 +9,18 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
-from chainrule.errors import RunError
+from chainrule.errors import RunError, type_name
 from chainrule.files import atomic_write
 from chainrule.tensor import Tensor, as_tensor
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping
 
     from numpy.typing import ArrayLike, NDArray
 
@@ -65,6 +65,9 @@ def save(tensors: Mapping[str, Tensor | ArrayLike], path: str | os.PathLike[str]
         TypeError: something that is neither booleans, integers nor floats.
         ValueError: a tensor is called `__metadata__`, the name under which the format has the note.
     """
+    if not isinstance(tensors, Mapping):
+        hint = ": give its state_dict()" if hasattr(tensors, "state_dict") else ""
+        raise TypeError(f"save: takes tensors by name, not {type_name(tensors)}{hint}")
     if _METADATA in tensors:
         raise ValueError(f"save: {_METADATA} is the name of a file's notes: give the tensor another one")
     arrays = {name: as_tensor(tensor)._data for name, tensor in tensors.items()}

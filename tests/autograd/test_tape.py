@@ -204,6 +204,13 @@ class TestBackward:
                 chainrule.grad(other, x)
         assert x.grad is None
 
+    @pytest.mark.parametrize("gradient", ["a", object(), [None, None]], ids=["text", "object", "none"])
+    def test_a_gradient_that_is_no_number(self, gradient):
+        x = leaf(1.0, 2.0)
+        with pytest.raises(TypeError, match="backward: the gradient must be a Tensor, not "):
+            (x * 2).backward(gradient)
+        assert x.grad is None
+
     def test_the_gradient_of_a_result_is_not_kept_unasked(self):
         x = chainrule.tensor([2.0], requires_grad=True)
         middle, kept = x * 3, x * 4

@@ -291,3 +291,9 @@ def test_refusals_do_not_spoil_what_comes_after():
     asked[0] = False
     assert step(chainrule.ones(1)).item() == 2
     assert outside.tolist() == [1, 1, 1]
+
+
+def test_what_is_no_function():
+    for nothing in (3, None, "step"):
+        with pytest.raises(TypeError, match=f"jit: takes a function, not {type(nothing).__name__}"):
+            jit(nothing)

@@ -161,3 +161,11 @@ def test_gains():
         init.kaiming_normal_(weight(), nonlinearity="gelu")
     with pytest.raises(ValueError, match="""mode must be "fan_in" or "fan_out", not 'in'"""):
         init.kaiming_uniform_(weight(), mode="in")
+
+
+def test_what_is_no_tensor_is_not_filled():
+    array = np.ones(2)
+    for fill in (nn.init.normal_, nn.init.zeros_, nn.init.uniform_):
+        with pytest.raises(TypeError, match=r"init: takes a Tensor to fill, not numpy\.ndarray"):
+            fill(array)
+    assert array.tolist() == [1, 1]

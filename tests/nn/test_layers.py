@@ -259,7 +259,7 @@ def test_a_whole_network_twice_differentiable():
         (lambda: nn.GroupNorm("a", 3), TypeError, "GroupNorm: num_groups: takes a whole number or several, not 'a'"),
         (lambda: nn.MultiheadAttention(-4, 2), ValueError, "MultiheadAttention: embed_dim must be at least 0, not -4"),
         (lambda: nn.MultiheadAttention(4, 2, 3), ValueError, "MultiheadAttention: p is a probability, 0 to 1, not 3"),
-        (lambda: nn.Dropout("a"), ValueError, "Dropout: p is a probability, 0 to 1, not a"),
+        (lambda: nn.Dropout("a"), ValueError, "Dropout: p is a probability, 0 to 1, not 'a'"),
     ],
 )
 def test_sizes_that_make_no_layer(make, error, sentence):

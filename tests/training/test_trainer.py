@@ -562,3 +562,35 @@ def test_a_schedule_of_another_kind_is_an_error(make_trainer):
     with pytest.raises(ValueError, match="CosineAnnealingLR: the state does not fit"):
         other.load_state_dict(state)
     assert isinstance(make_trainer("adam, one cycle").scheduler, OneCycleLR)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"loader": [1, 2]}, "Trainer: the loader must be a DataLoader, not list"),
+        ({"loss": "mse"}, "Trainer: the loss must be a function of outputs and targets, not str"),
+    ],
+    ids=["loader", "loss"],
+)
+def test_what_makes_no_trainer(make_trainer, options, message):
+    made = make_trainer()
+    given = {"loss": made.loss, "optimizer": made.optimizer, "loader": made.loader, **options}
+    with pytest.raises(TypeError, match=message):
+        Trainer(made.network, **given)
+
+
+@pytest.mark.parametrize("epochs", ["2", 1.5, True, None])
+def test_a_number_of_epochs_that_is_none(make_trainer, epochs):
+    trainer = make_trainer()
+    with pytest.raises(TypeError, match="fit: the number of epochs must be a whole number, not "):
+        trainer.fit(epochs)
+    assert trainer.history == []
+
+
+def test_an_optimizer_of_another_network_is_told(make_trainer):
+    trainer, other = make_trainer(), make_trainer()
+    trainer.optimizer, before = other.optimizer, trainer.network[0].weight.tolist()
+    trainer.scheduler = other.scheduler
+    with pytest.warns(UserWarning, match="the optimizer has none of the network's parameters"):
+        trainer.fit(1)
+    assert trainer.network[0].weight.tolist() == before

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chainrule.autograd.mode import mode
-from chainrule.errors import CaptureError
+from chainrule.errors import CaptureError, type_name
 from chainrule.jit import report
 from chainrule.jit.frames import user_line, warn
 from chainrule.jit.guards import DictEntries, ListEntries, shown
@@ -413,7 +413,10 @@ def jit(function: Callable[..., Any]) -> Compiled:
             An argument that shares memory with what the function changes is refused, too, and so are two Tensors
             outside that share memory if one is changed: take the view inside.
         ValueError: memory that the function changes is read-only.
+        TypeError: what is given is no function.
     """
+    if not callable(function):
+        raise TypeError(f"jit: takes a function, not {type_name(function)}")
     return Compiled(function)
 
 

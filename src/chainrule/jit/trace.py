@@ -378,8 +378,8 @@ class Trace(Recorder):
         if not unused:
             raise self.refused(
                 "a random generator is used by its own methods, whose numbers would be those of the first call for "
-                "ever, or by another thread meanwhile: draw by chainrule's functions, such as rand(generator=...) and "
-                "randperm, or outside; and give each thread a generator of its own"
+                "ever, or by another thread meanwhile: draw by chainrule's functions, such as rand(generator=...), or "
+                "outside; and give each thread a generator of its own"
             )
 
     # What lives outside

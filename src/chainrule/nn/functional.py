@@ -35,7 +35,7 @@ __all__ = [
 
 def check_probability(owner: object, p: float) -> None:
     """Raise an error unless p is a number from 0 to 1."""
-    check(owner, isinstance(p, Real) and 0 <= p <= 1, f"p is a probability, 0 to 1, not {p}")
+    check(owner, isinstance(p, Real) and 0 <= p <= 1, f"p is a probability, 0 to 1, not {p!r}")
 
 
 def dropout(input: Tensor, p: float = 0.5, training: bool = True, generator: Generator | None = None) -> Tensor:

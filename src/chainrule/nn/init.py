@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from chainrule.autograd import no_grad
-from chainrule.errors import check
+from chainrule.errors import check, type_name
 from chainrule.random import default_generator, draw
 from chainrule.tensor import Tensor
 
@@ -165,6 +165,8 @@ def fans(tensor: Tensor) -> tuple[int, int]:
 
 
 def _filled(tensor: T, values: Tensor | NDArray[Any] | float) -> T:
+    if not isinstance(tensor, Tensor):
+        raise TypeError(f"init: takes a Tensor to fill, not {type_name(tensor)}")
     with no_grad():
         return tensor.copy_(values)
 

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chainrule.errors import UserError
+from chainrule.data.loader import DataLoader
+from chainrule.errors import UserError, type_name
 from chainrule.jit import jit
 from chainrule.training.modes import restore_modes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from chainrule.data.loader import BatchIterator, DataLoader
+    from chainrule.data.loader import BatchIterator
     from chainrule.nn import Module
     from chainrule.optim import Optimizer
     from chainrule.optim.lr_scheduler import LRScheduler
@@ -72,6 +73,9 @@ class Trainer:
         callbacks: told of everything, in this order.
         compiled: whether `jit` compiles the step.
 
+    Raises:
+        TypeError: the loader is no DataLoader, or the loss no function.
+
     Attributes:
         epoch: how many epochs are done.
         epochs: how many there are to be.
@@ -92,6 +96,10 @@ class Trainer:
         callbacks: Sequence[Callback] = (),
         compiled: bool = False,
     ) -> None:
+        if not isinstance(loader, DataLoader):
+            raise TypeError(f"Trainer: the loader must be a DataLoader, not {type_name(loader)}")
+        if not callable(loss):
+            raise TypeError(f"Trainer: the loss must be a function of outputs and targets, not {type_name(loss)}")
         self.compiled, self._compiled = compiled, jit(lambda *batch: self._downhill(self._forward(*batch)))
         self.network, self.loss, self.optimizer, self.loader = network, loss, optimizer, loader
         self.scheduler, self.validate, self.callbacks = scheduler, validate, list(callbacks)
@@ -115,10 +123,22 @@ class Trainer:
     def fit(self, epochs: int) -> list[dict[str, Any]]:
         """Train until `epochs` epochs are done, in all; returns the history. Goes on if it was interrupted before.
 
+        Warns if the optimizer has none of the network's parameters.
+
         Raises:
+            TypeError: the number of epochs is no whole number.
             Interrupted: `interrupt` was set.
             DivergedError: a callback found that a loss is no longer a number.
         """
+        if isinstance(epochs, bool) or not isinstance(epochs, int):
+            raise TypeError(f"fit: the number of epochs must be a whole number, not {epochs!r}")
+        own = {id(parameter) for parameter in self.network.parameters()}
+        if own.isdisjoint(id(p) for group in self.optimizer.param_groups for p in group["params"]):
+            warnings.warn(
+                "Trainer: the optimizer has none of the network's parameters, so the network learns nothing; make it "
+                "of network.parameters()",
+                stacklevel=2,
+            )
         self.epochs = epochs
         try:
             self._tell("on_start")
