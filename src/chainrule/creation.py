@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import math
-from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from chainrule import ops
 from chainrule.autograd.mode import mode
-from chainrule.errors import check
+from chainrule.errors import check, check_numbers
 from chainrule.ops.dtypes import DEFAULT, storable
 from chainrule.ops.operation import only_tensors
 from chainrule.ops.shape import several
 from chainrule.random import draw as drawn
-from chainrule.tensor import Tensor, _sizes, as_tensor
+from chainrule.tensor import Tensor, _array_of, _sizes, as_tensor
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,23 +36,10 @@ def _shape(name: str, *sizes: Any) -> tuple[int, ...]:
     return shape
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, Real) or (getattr(value, "ndim", None) == 0 and value.dtype.kind in "biuf")
-
-
-def _check_numbers(name: str, *values: Any) -> None:
-    for value in values:
-        check(name, _is_number(value), f"takes numbers, not {type(value).__name__}", TypeError)
-
-
-def _type(dtype: DTypeLike) -> np.dtype[Any]:
-    """The type that is asked for; None is the default, as in PyTorch."""
-    return DEFAULT if dtype is None else storable(dtype)
-
-
-def _floating(name: str, dtype: DTypeLike) -> np.dtype[Any]:
-    kind = _type(dtype)
-    check(name, kind.kind == "f", f"takes a floating type, not {kind}", TypeError)
+def _type(dtype: DTypeLike, name: str = "") -> np.dtype[Any]:
+    """The type that is asked for, a floating one where a name is given; None is the default, as in PyTorch."""
+    kind = DEFAULT if dtype is None else storable(dtype)
+    check(name, not name or kind.kind == "f", f"takes a floating type, not {kind}", TypeError)
     return kind
 
 
@@ -75,8 +61,7 @@ def full(
 ) -> Tensor:
     """One value everywhere; a Python float makes float32."""
     dtype = DEFAULT if dtype is None and isinstance(fill_value, float) else dtype
-    kinds = "a Tensor holds booleans, integers or floats"
-    check("full", _is_number(fill_value), f"{kinds}, not {type(fill_value).__name__}", TypeError)
+    _array_of(fill_value)  # raises unless these are numbers
     return _made(np.full(_shape("full", size), fill_value, dtype), requires_grad)
 
 
@@ -97,19 +82,17 @@ def arange(start: float, end: float | None = None, step: float = 1, dtype: DType
     bounds: Any = (0, start, step) if end is None else (start, end, step)
     if dtype is None and any(isinstance(value, float) for value in bounds):
         dtype = DEFAULT
-    _check_numbers("arange", *bounds)
+    check_numbers("arange", *bounds)
     first, last, step = bounds
     check("arange", step != 0, "the step must not be 0")
-    finite = -math.inf < first < math.inf and -math.inf < last < math.inf
-    check("arange", finite, f"the bounds must be finite, got {first} and {last}")
-    check("arange", (last - first) * step >= 0, f"steps of {step} do not lead from {first} to {last}")
+    check("arange", 0 <= (last - first) * step < math.inf, f"steps of {step} do not lead from {first} to {last}")
     array = np.arange(*bounds)  # in float64, if not in integers: in float32 the errors of the steps would add up
     return _made(array if dtype is None else array.astype(dtype))
 
 
 def linspace(start: float, end: float, steps: int, dtype: DTypeLike = DEFAULT) -> Tensor:
     """`steps` numbers from `start` to `end`, both included, evenly spaced."""
-    _check_numbers("linspace", start, end)
+    check_numbers("linspace", start, end)
     return _made(np.linspace(start, end, _shape("linspace", steps)[0], dtype=_type(dtype)))
 
 
@@ -126,7 +109,7 @@ def rand(
     requires_grad: bool = False,
 ) -> Tensor:
     """Random numbers, uniform in [0, 1)."""
-    kind = _floating("rand", dtype)
+    kind = _type(dtype, "rand")
     draw = drawn("random", _shape("rand", *size), generator)
     return _made(draw.astype(kind), requires_grad)
 
@@ -138,17 +121,12 @@ def randn(
     requires_grad: bool = False,
 ) -> Tensor:
     """Random numbers from the normal distribution with mean 0 and standard deviation 1."""
-    kind = _floating("randn", dtype)
+    kind = _type(dtype, "randn")
     draw = drawn("standard_normal", _shape("randn", *size), generator)
     return _made(draw.astype(kind), requires_grad)
 
 
-def randint(
-    low: int = 0,
-    high: int | Sequence[int] | None = None,
-    size: int | Sequence[int] | None = None,
-    generator: np.random.Generator | None = None,
-) -> Tensor:
+def randint(low: int = 0, high: Any = None, size: Any = None, generator: np.random.Generator | None = None) -> Tensor:
     """Random integers from `low` up to, without, `high`.
 
     Called as randint(low, high, size), or as randint(high, size), from 0 on.
@@ -162,10 +140,9 @@ def randint(
         low, high, size = 0, low, high
     elif high is None:
         low, high = 0, low
-    shape = _shape("randint", size)
-    first, end = several((low, high), "randint")  # type: ignore[arg-type]  # anything else is refused there
-    check("randint", first < end, f"there is no whole number from {first} up to, without, {end}")
-    return Tensor._wrap(drawn("integers", shape, generator, low=first, high=end))
+    low, high = several((low, high), "randint")
+    check("randint", low < high, f"there is no whole number from {low} up to, without, {high}")
+    return Tensor._wrap(drawn("integers", _shape("randint", size), generator, low=low, high=high))
 
 
 def one_hot(labels: ArrayLike | Tensor, num_classes: int = -1) -> Tensor:

@@ -6,6 +6,7 @@ exits with 1. The engine itself raises Python's own `ValueError`, `TypeError`, `
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -19,6 +20,20 @@ def check(owner: object, holds: object, message: str, kind: type[Exception] = Va
     """
     if not holds:
         raise kind(f"{owner if isinstance(owner, str) else type(owner).__name__}: {message}")
+
+
+def check_numbers(owner: object, *values: object) -> None:
+    """Raise a TypeError unless each value is a number, or an array or a Tensor of a single one."""
+    for value in values:
+        single = getattr(value, "ndim", None) == 0 and getattr(value, "dtype").kind in "biuf"  # noqa: B009  # not every object has one
+        check(owner, isinstance(value, Real) or single, f"takes numbers, not {type_name(value)}", TypeError)
+
+
+def check_whole(owner: object, what: str, value: object, least: int) -> None:
+    """Raise an error unless a value is a whole number of a size."""
+    whole = hasattr(value, "__index__") and not isinstance(value, bool)
+    check(owner, whole, f"{what} must be a whole number, not {value!r}", TypeError)
+    check(owner, value >= least, f"{what} must be at least {least}, not {value}")  # type: ignore[operator]
 
 
 def listed(names: Sequence[str], separator: str = ", ", most: int = 8) -> str:

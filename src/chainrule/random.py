@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.autograd.mode import mode
+from chainrule.errors import check, check_whole, type_name
 
 
 @cache  # made when first asked for: numpy.random takes a while to load
@@ -26,9 +27,8 @@ def draw(name: str, shape: Any, generator: np.random.Generator | None = None, **
         TypeError: the generator is none.
     """
     rng = default_generator() if generator is None else generator
-    if not isinstance(rng, np.random.Generator):
-        wanted = "the generator must be a numpy.random.Generator, such as numpy.random.default_rng(0)"
-        raise TypeError(f"{wanted}, not {type(rng).__name__}")
+    wanted = "the generator must be a numpy.random.Generator"
+    check(name, isinstance(rng, np.random.Generator), f"{wanted}, not {type_name(rng)}", TypeError)
     if mode.trace is not None:
         return mode.trace.drawn(name, rng, lambda: getattr(rng, name)(size=shape, **options))
     return getattr(rng, name)(size=shape, **options)
@@ -40,10 +40,7 @@ def manual_seed(seed: int) -> np.random.Generator:
     Raises:
         TypeError, ValueError: the seed is no whole number, or negative.
     """
-    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)):
-        raise TypeError(f"manual_seed: the seed must be a whole number, not {seed!r}")
-    if seed < 0:
-        raise ValueError(f"manual_seed: the seed must be at least 0, not {seed}")
+    check_whole("manual_seed", "the seed", seed, least=0)
     if mode.trace is not None:
         mode.trace.refuse("manual_seed()")
     generator = default_generator()

@@ -12,7 +12,6 @@ import contextvars
 import operator
 import threading
 import warnings
-from numbers import Real
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 import numpy as np
@@ -356,9 +355,7 @@ class Tensor:
             mode.trace.look(self._node, outside=type(self._data) is _ndarray)
         node = self._node
         if type(node) is tape.Node and node.grad is None and not (node.hooks and tape.RETAIN in node.hooks):
-            warnings.warn(
-                "the gradient of a result is kept only after its retain_grad(), so this is None", stacklevel=2
-            )
+            warnings.warn("a result's gradient is kept only after its retain_grad(): this is None", stacklevel=2)
         return None if node is None else node.grad
 
     @grad.setter
@@ -588,8 +585,7 @@ class Tensor:
 
     def to(self, dtype: DTypeLike) -> Tensor:
         """The values in another type; itself if it has that type already."""
-        kind = storable(dtype)
-        return self if self.dtype == kind else ops.cast(self, dtype=kind)
+        return self if self.dtype == storable(dtype) else ops.cast(self, dtype=dtype)
 
     def float(self) -> Tensor:
         """As float32."""
@@ -686,14 +682,8 @@ def _array_of(data: Any) -> NDArray[Any]:
 
     Raises:
         TypeError: other objects, or texts.
-        ValueError: nested sequences of several lengths.
     """
-    try:
-        array = np.asarray(data)
-    except ValueError as error:
-        if "inhomogeneous" not in str(error):
-            raise
-        raise ValueError("a Tensor has rows of one length each, and these are inhomogeneous") from None
+    array = np.asarray(data)
     if array.dtype.kind != "O" or not all(isinstance(number, int) for number in array.flat):
         storable(array.dtype)
     return array
@@ -747,11 +737,7 @@ def _values(other: Any) -> Any:
 
 def _bitwise(function: Callable[..., Any], *operands: Any) -> Tensor:
     """An operator of booleans or whole numbers, which has no derivative."""
-    values = [_values(operand) for operand in operands]
-    for dtype in (value.dtype if hasattr(value, "dtype") else np.asarray(value).dtype for value in values):
-        if dtype.kind not in "biu":
-            raise TypeError(f"{function.__name__.strip('_')}: takes booleans and whole numbers, not {dtype}")
-    found = function(*values)
+    found = function(*map(_values, operands))
     return Tensor._wrap(np.asarray(found) if mode.trace is None else found)
 
 
@@ -796,16 +782,12 @@ def explained(error: Exception, operation: Operation, arrays: Sequence[Any], opt
         return TypeError(f"{operation.name}: {tensors} must not be a tensor, for it gets no gradient: give its item()")
     if isinstance(error, RuntimeError):
         return error
-    for name, value in options.items():
-        if operation.formula.__annotations__.get(name) in (float, "float") and not isinstance(value, Real):
-            return TypeError(f"{operation.name}: {name} must be a number, not {value!r}")
     message = str(error)
     # Not NumPy's own kinds of error
     kind = next(kind for kind in (IndexError, ValueError, TypeError, OverflowError) if isinstance(error, kind))
     if message.partition(": ")[0].isidentifier():  # it names the operation already
         return kind(message)
-    about = "dtype" if kind is TypeError else "shape"
-    shapes = " and ".join(str(getattr(a, about)) if hasattr(a, about) else repr(a) for a in arrays)
+    shapes = " and ".join(str(a.shape) if hasattr(a, "shape") else repr(a) for a in arrays)
     if "could not be broadcast" in message:
         message = "the sizes must be equal, or 1, dimension by dimension from the last"
     return kind(f"{operation.name}: {shapes} do{'es' if len(arrays) == 1 else ''} not fit: {message}")

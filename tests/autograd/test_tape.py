@@ -217,7 +217,7 @@ class TestBackward:
         kept.retain_grad()
         assert kept.grad is None
         (middle + kept).sum().backward()
-        with pytest.warns(UserWarning, match=r"kept only after its retain_grad\(\), so this is None"):
+        with pytest.warns(UserWarning, match=r"kept only after its retain_grad\(\): this is None"):
             assert middle.grad is None
         assert (kept.grad.tolist(), x.grad.tolist()) == ([1], [7])
         assert (x * 3).detach().grad is None

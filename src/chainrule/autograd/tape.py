@@ -22,7 +22,7 @@ import numpy as np
 from chainrule.autograd import hooks
 from chainrule.autograd.hooks import as_tensor
 from chainrule.autograd.mode import Anomaly, mode, set_grad_enabled, told
-from chainrule.errors import type_name
+from chainrule.errors import check, type_name
 from chainrule.ops.reductions import sum as add_up
 from chainrule.ops.shape import cast
 
@@ -337,8 +337,8 @@ def _root(tensor: Tensor, gradient: Tensor | None, create_graph: bool) -> tuple[
         seed = np.ones_like(tensor._data)
     else:
         array = getattr(gradient, "_data", gradient)
-        if mode.trace is None and np.asarray(array).dtype.kind not in "biuf":
-            raise TypeError(f"backward: the gradient must be a Tensor, not {type_name(gradient)}")
+        known = mode.trace is not None or np.asarray(array).dtype.kind in "biuf"
+        check("backward", known, f"the gradient must be a Tensor, not {type_name(gradient)}", TypeError)
         seed = np.asarray(array, tensor.dtype) if mode.trace is None else mode.trace.lift(gradient)
         if seed.shape != node.shape:
             raise ValueError(f"backward: the gradient's shape {seed.shape} must be the result's, {node.shape}")

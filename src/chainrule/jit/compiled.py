@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chainrule.autograd.mode import mode
-from chainrule.errors import CaptureError, type_name
+from chainrule.errors import CaptureError, check, type_name
 from chainrule.jit import report
 from chainrule.jit.frames import user_line, warn
 from chainrule.jit.guards import DictEntries, ListEntries, shown
@@ -415,8 +415,7 @@ def jit(function: Callable[..., Any]) -> Compiled:
         ValueError: memory that the function changes is read-only.
         TypeError: what is given is no function.
     """
-    if not callable(function):
-        raise TypeError(f"jit: takes a function, not {type_name(function)}")
+    check("jit", callable(function), f"takes a function, not {type_name(function)}", TypeError)
     return Compiled(function)
 
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chainrule.errors import SettingError
+from chainrule.errors import SettingError, check_whole
 from chainrule.kernels import machine
 from chainrule.kernels.team_loops import (
     ANSWERED,
@@ -231,10 +231,7 @@ def set_num_threads(number: int) -> None:
         ValueError: it is below 1.
     """
     global _threads
-    if not isinstance(number, int):
-        raise TypeError(f"set_num_threads: takes a whole number, not {number!r}")
-    if number < 1:
-        raise ValueError(f"set_num_threads: takes a number of at least 1, not {number}")
+    check_whole("set_num_threads", "the number", number, least=1)
     _threads = min(number, MOST)
 
 

@@ -165,8 +165,7 @@ def fans(tensor: Tensor) -> tuple[int, int]:
 
 
 def _filled(tensor: T, values: Tensor | NDArray[Any] | float) -> T:
-    if not isinstance(tensor, Tensor):
-        raise TypeError(f"init: takes a Tensor to fill, not {type_name(tensor)}")
+    check("init", isinstance(tensor, Tensor), f"takes a Tensor to fill, not {type_name(tensor)}", TypeError)
     with no_grad():
         return tensor.copy_(values)
 

@@ -71,11 +71,9 @@ def storable(dtype: DTypeLike) -> np.dtype[Any]:
         TypeError: it is not boolean, integer or float, or no type, such as the name of a device.
     """
     try:
-        known = None if dtype is None else np.dtype(dtype)  # of None NumPy makes float64
+        known = np.dtype("None" if dtype is None else dtype)  # of None itself NumPy makes float64
     except TypeError:
-        known = None
-    if known is None:
-        raise TypeError(f"a type is one of NumPy's, such as numpy.float32, not {dtype!r}; there are no devices")
+        raise TypeError(f"types are NumPy's, such as numpy.float32, not {dtype!r}; there are no devices") from None
     if known.kind not in _CATEGORY:
         raise TypeError(f"a Tensor holds booleans, integers or floats, not {known}")
     return known

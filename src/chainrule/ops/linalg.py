@@ -65,7 +65,6 @@ def _one_type(name: str, input: Array, *others: Array) -> None:
     for other in others:
         if other is not None and other.dtype != input.dtype:
             wanted = "both must have one type"
-            only_tensors(name, input, other)
             raise TypeError(f"{name}: {wanted}, not {input.dtype} and {other.dtype}: use .float() or .double()")
 
 

@@ -244,10 +244,7 @@ def cross_entropy(
         return _of_indices(name, scores, target, weight, ignore_index, reduction, label_smoothing)
     check(name, ignore_index < 0, f"ignore_index={ignore_index} is for class indices, the target holds probabilities")
     if target.shape != input.shape:
-        hint = "; class indices are integers: give target.long()" if target.ndim < input.ndim else ""
-        raise ValueError(
-            f"{name}: a target of probabilities {target.shape} must have the input's shape {input.shape}{hint}"
-        )
+        raise ValueError(f"{name}: a target of floats {target.shape} must be probabilities of shape {input.shape}")
     if label_smoothing:
         target = target * (1 - label_smoothing) + label_smoothing / input.shape[dim]
     return _reduce(name, -sum(scores * target * _by_class(weight, dim, input.ndim), dim=dim), reduction)

@@ -139,7 +139,7 @@ class Operation:
                     raise
         if inputs and all(type(x) in _NUMBERS for x in inputs):
             raise TypeError(f"{self.name}: takes tensors or arrays, not numbers alone: {', '.join(map(str, inputs))}")
-        if inputs and not any(isinstance(getattr(x, "dtype", None), np.dtype) for x in inputs):
+        if inputs and type(inputs[0]) is not np.ndarray and not any(map(_is_array, inputs)):
             only_tensors(self.name, *inputs)
         out = self.compute(*inputs, **options)
         return out if self.extra is None else out[0]  # type: ignore[no-any-return]
@@ -220,10 +220,14 @@ def operation(formula: Callable[..., Any] | None = None, **how: Any) -> Any:
     return partial(Operation, **how) if formula is None else Operation(formula, **how)
 
 
+def _is_array(x: Any) -> bool:
+    return isinstance(getattr(x, "dtype", None), np.dtype)  # PyTorch's tensors have other types
+
+
 def only_tensors(name: str, *given: Any, optional: Sequence[Any] = ()) -> None:
     """Raise a TypeError unless all are Tensors or arrays; those that are `optional` may be None."""
     for x in (*given, *(x for x in optional if x is not None)):
-        if not isinstance(getattr(x, "dtype", None), np.dtype):
+        if not _is_array(x):
             raise TypeError(f"{name}: takes tensors or arrays, not {type_name(x)}")
 
 

@@ -101,15 +101,13 @@ def argmin(input: Array, *, dim: int | None = None, keepdim: bool = False) -> Ar
 @operation(numpy=np.all)
 def all(input: Array, *, dim: Dim = None, keepdim: bool = False) -> Array:
     """Whether every element is true (not 0); here a sequence of no dimensions reduces none, as in PyTorch."""
-    axes = () if isinstance(dim, (tuple, list)) and not dim else _axes(input, dim, "all")
-    return np.all(input, axis=axes, keepdims=keepdim)
+    return np.all(input, axis=_axes(input, dim, "all", none=()), keepdims=keepdim)
 
 
 @operation(numpy=np.any)
 def any(input: Array, *, dim: Dim = None, keepdim: bool = False) -> Array:
     """Whether at least one element is true (not 0); a sequence of no dimensions reduces none, as in `all`."""
-    axes = () if isinstance(dim, (tuple, list)) and not dim else _axes(input, dim, "any")
-    return np.any(input, axis=axes, keepdims=keepdim)
+    return np.any(input, axis=_axes(input, dim, "any", none=()), keepdims=keepdim)
 
 
 @operation
@@ -306,14 +304,14 @@ def _extreme(name: str, input: Array, dim: Any, keepdim: bool, whole: Any, where
 NUMPY[np.amax], NUMPY[np.amin] = amax, amin  # older names of np.max and np.min
 
 
-def _axes(input: Array, dim: Dim, name: str) -> int | tuple[int, ...] | None:
-    """`dim` as NumPy takes it, from 0 on; None for no dimensions at all, which PyTorch takes for all of them."""
+def _axes(input: Array, dim: Dim, name: str, none: Any = None) -> int | tuple[int, ...] | None:
+    """`dim` as NumPy takes it, from 0 on; `none` for an empty sequence, which PyTorch mostly takes for all of them."""
     if dim is None:
         return None
     if type(dim) is int:
         return place(input, dim, name)
     axes = each_place(input, dim, name)
-    return axes[0] if len(axes) == 1 else tuple(axes) or None  # NumPy takes an axis of a single number, but no tuple
+    return axes[0] if len(axes) == 1 else tuple(axes) or none  # NumPy takes an axis of a single number, but no tuple
 
 
 def _kept(shape: tuple[int, ...], dim: Dim) -> tuple[int, ...]:

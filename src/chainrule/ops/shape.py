@@ -230,12 +230,6 @@ def repeat(input: Array, *repeats: Ints) -> Tensor:
     return tile(input, given)
 
 
-def _check_sequence(name: str, tensors: Sequence[Array]) -> None:
-    check(name, isinstance(tensors, (tuple, list)), f"takes a list of tensors, not {type(tensors).__name__}", TypeError)
-    check(name, len(tensors), "needs at least one tensor")
-    only_tensors(name, *tensors)
-
-
 def cat(tensors: Sequence[Array], dim: int = 0) -> Tensor:
     """The tensors one after the other along a dimension.
 
@@ -247,7 +241,8 @@ def cat(tensors: Sequence[Array], dim: int = 0) -> Tensor:
         ValueError: no tensors, or shapes that do not fit.
         IndexError: `dim` is out of range.
     """
-    _check_sequence("cat", tensors)
+    check("cat", len(tensors), "needs at least one tensor")
+    only_tensors("cat", *tensors)
     given = [t for t in tensors if t.shape != (0,)] or list(tensors)
     return concatenate(*given, dim=place(given[0], dim, "cat"))
 
@@ -258,7 +253,7 @@ def stack(tensors: Sequence[Array], dim: int = 0) -> Tensor:
     Raises:
         ValueError: no tensors, or shapes that differ.
     """
-    _check_sequence("stack", tensors)
+    only_tensors("stack", *tensors)
     if len({t.shape for t in tensors}) > 1:
         raise ValueError(f"stack: tensors must have one shape, not {', '.join(str(t.shape) for t in tensors)}")
     return cat([unsqueeze(t, dim) for t in tensors], dim)

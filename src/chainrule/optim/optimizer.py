@@ -63,8 +63,7 @@ class Optimizer:
 
     def __init__(self, params: Parameters, defaults: dict[str, Any]) -> None:
         single, ordered = isinstance(params, Tensor), not isinstance(params, (set, frozenset))
-        module = hasattr(params, "parameters")
-        check(self, not module, f"takes parameters, not a {type(params).__name__}: give its parameters()", TypeError)
+        check(self, not hasattr(params, "parameters"), "takes parameters: give the module's parameters()", TypeError)
         check(self, not single, "takes a list of parameters; put the single one in brackets", TypeError)
         check(self, ordered, f"parameters need an order: give a list, not a {type(params).__name__}", TypeError)
         given = list(params)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chainrule.data.loader import DataLoader
-from chainrule.errors import UserError, type_name
+from chainrule.errors import UserError, check_whole, type_name
 from chainrule.jit import jit
 from chainrule.training.modes import restore_modes
 
@@ -130,8 +130,7 @@ class Trainer:
             Interrupted: `interrupt` was set.
             DivergedError: a callback found that a loss is no longer a number.
         """
-        if isinstance(epochs, bool) or not isinstance(epochs, int):
-            raise TypeError(f"fit: the number of epochs must be a whole number, not {epochs!r}")
+        check_whole("fit", "the number of epochs", epochs, least=0)
         own = {id(parameter) for parameter in self.network.parameters()}
         if own.isdisjoint(id(p) for group in self.optimizer.param_groups for p in group["params"]):
             warnings.warn(
