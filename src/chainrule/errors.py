@@ -7,7 +7,7 @@ exits with 1. The engine itself raises Python's own `ValueError`, `TypeError`, `
 from __future__ import annotations
 
 from numbers import Real
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,18 +22,18 @@ def check(owner: object, holds: object, message: str, kind: type[Exception] = Va
         raise kind(f"{owner if isinstance(owner, str) else type(owner).__name__}: {message}")
 
 
-def check_numbers(owner: object, *values: object) -> None:
+def check_numbers(owner: object, *values: Any) -> None:
     """Raise a TypeError unless each value is a number, or an array or a Tensor of a single one."""
     for value in values:
-        single = getattr(value, "ndim", None) == 0 and getattr(value, "dtype").kind in "biuf"  # noqa: B009  # not every object has one
+        single = getattr(value, "ndim", None) == 0 and value.dtype.kind in "biuf"
         check(owner, isinstance(value, Real) or single, f"takes numbers, not {type_name(value)}", TypeError)
 
 
-def check_whole(owner: object, what: str, value: object, least: int) -> None:
-    """Raise an error unless a value is a whole number of a size."""
+def check_whole(owner: object, what: str, value: Any, least: int) -> None:
+    """Raise an error unless a value is a whole number of at least `least`."""
     whole = hasattr(value, "__index__") and not isinstance(value, bool)
     check(owner, whole, f"{what} must be a whole number, not {value!r}", TypeError)
-    check(owner, value >= least, f"{what} must be at least {least}, not {value}")  # type: ignore[operator]
+    check(owner, value >= least, f"{what} must be at least {least}, not {value}")
 
 
 def listed(names: Sequence[str], separator: str = ", ", most: int = 8) -> str:
