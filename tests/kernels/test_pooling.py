@@ -180,6 +180,7 @@ def test_results_have_their_channels_last_whatever_the_input(backend):
     np.testing.assert_array_equal(avg_pool(spaced, *how[:3]), avg_pool(x, *how[:3]))
     grad = np.broadcast_to(np.float32(2), out.shape)
     back = max_pool_gradient(grad, taps, shape, *how[:4])
+    np.testing.assert_array_equal(back, max_pool_gradient(np.full(out.shape, 2, np.float32), taps, shape, *how[:4]))
     assert np.isclose(back.sum(), grad.sum())
     for result in (out, taps, back, avg_pool(x, *how[:3])):
         assert result.transpose(0, 2, 3, 1).flags.c_contiguous
