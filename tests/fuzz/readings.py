@@ -11,7 +11,7 @@ import signal
 import warnings
 from collections import Counter
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,13 +29,15 @@ from ..jit import interpreter
 from .program import PREAMBLE, Program, text_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from .program import Line
 
 FILE = "<program>"
 TOLERANCE = {"float64": 1e-8, "float32": 2e-4}
 """How far two readings may differ: by this share of the largest number in a tensor, or of 1 if that is larger."""
+LOST = 10
+"""A number of float32 may be so many times as far from that of float64 as another reading's is."""
 SECONDS = 60
 """A program that takes more of the processor's time hangs."""
 REPEATS = 2
@@ -335,6 +337,23 @@ def check(program: Program, counts: Counts, torch: bool = True) -> None:
     counts.calls += len(eager)
     if eager[-1].refusal:
         counts.refusals[eager[-1].refusal] += 1
+    try:
+        _compare_compiled(eager, compiled, tolerance)
+    except CompiledDiffers:
+        if program.dtype == "float64":
+            raise
+        with time_limit(SECONDS), _errors_are_failures():
+            exact = Eager(replace(program, dtype="float64"), Counts()).run()
+        if not no_worse(exact, eager, compiled, lambda name, x, found: same(x, found.get(name), tolerance)):
+            raise
+    if torch:
+        from . import torch_reading  # here, for PyTorch is not always installed
+
+        with time_limit(SECONDS):
+            torch_reading.check(program, eager, counts, tolerance)
+
+
+def _compare_compiled(eager: list[Observation], compiled: list[Observation], tolerance: float) -> None:
     for number, (expected, actual) in enumerate(zip(eager, compiled, strict=False), 1):
         where = f"compiled, after call {number}:"
         if (
@@ -349,11 +368,42 @@ def check(program: Program, counts: Counts, torch: bool = True) -> None:
             raise UnexpectedError(f"{where} {actual.refusal}")
         compare(expected.outputs, actual.outputs, where, CompiledDiffers, tolerance)
         compare(expected.state, actual.state, where, CompiledDiffers, tolerance)
-    if torch:
-        from . import torch_reading  # here, for PyTorch is not always installed
 
-        with time_limit(SECONDS):
-            torch_reading.check(program, eager, counts, tolerance)
+
+def no_worse(
+    exact: list[Observation], theirs: list[Observation], ours: list[Observation],
+    agrees: Callable[[str, Any, dict[str, Any]], bool],
+) -> bool:  # fmt: skip
+    """Whether float32 explains that two readings differ: our numbers are about as near to those of float64 as theirs.
+
+    Args:
+        exact: what can be observed in float64.
+        theirs: in another reading, in float32.
+        ours: in ours.
+        agrees: whether a value of theirs, by its name, is found among ours.
+    """
+    for wide, other, own in zip(exact, theirs, ours, strict=False):
+        if wide.refusal or other.refusal or own.refusal:
+            break
+        mine, right = {**own.outputs, **own.state}, {**wide.outputs, **wide.state}
+        for name, value in {**other.outputs, **other.state}.items():
+            if agrees(name, value, mine):
+                continue
+            three = value, mine.get(name), right.get(name)
+            if not all(isinstance(x, np.ndarray) and x.dtype.kind == "f" for x in three):
+                return False
+            a, b, c = (x.astype(np.float64) for x in three)
+            if not a.shape == b.shape == c.shape:
+                return False
+            finite = np.isfinite(c)
+            if not np.array_equal(b[~finite], c[~finite], equal_nan=True):
+                return False
+            a, b, c = a[finite], b[finite], c[finite]
+            largest = max(1.0, np.abs(c).max(initial=0.0))
+            lost = np.abs(a - c).max(initial=0.0) if np.isfinite(a).all() else np.inf
+            if not np.abs(b - c).max(initial=0.0) <= max(LOST * lost, TOLERANCE["float32"] * largest):
+                return False
+    return True
 
 
 def _error_type(observation: Observation) -> str:
