@@ -353,6 +353,7 @@ for shape, dim, keepdim, correction in [
     ((2, 3), 1, False, 0.5),
     ((3, 2, 2), (0, 2), True, 1),
 ]:
+    case(ops.shape.packed, f"packed{shape}", ops.shape.packed, np.array, anything(*shape))
     case(
         ops.reductions.variance,
         f"variance{shape} dim={dim} correction={correction}",

@@ -547,3 +547,65 @@ class TestNoTensorsNoNumbers:
 
         with pytest.raises(AttributeError, match="no_such_thing"):
             broken(chainrule.ones(2))
+
+
+LAYOUTS = {
+    "rows": lambda a, lib: a,
+    "transposed": lambda a, lib: a.T.reshape(4, 3).T,
+    "every second column": lambda a, lib: lib.cat([a, a], 1)[:, ::2],
+    "every second row": lambda a, lib: lib.cat([a, a], 0)[::2],
+    "one row expanded": lambda a, lib: a[:1].expand(3, 4),
+}
+NEW_MEMORY = {
+    "repeat": lambda x, lib, f: x.repeat(2, 1),
+    "repeat along a new dimension": lambda x, lib, f: x.repeat(2, 1, 1),
+    "repeat once": lambda x, lib, f: x.repeat(1, 1),
+    "tile": lambda x, lib, f: x.tile((1, 2)),
+    "cat": lambda x, lib, f: lib.cat([x, x], 0),
+    "cat of one": lambda x, lib, f: lib.cat([x], 1),
+    "stack": lambda x, lib, f: lib.stack([x, x], 1),
+    "roll": lambda x, lib, f: x.roll(1, 0),
+    "rows picked": lambda x, lib, f: x[[0, 2]],
+    "columns picked": lambda x, lib, f: x[:, [0, 2]],
+    "index_select": lambda x, lib, f: x.index_select(1, lib.tensor([0, 2, 1])),
+    "gather": lambda x, lib, f: x.gather(1, lib.tensor([[0, 2], [1, 1]])),
+    "pad": lambda x, lib, f: f.pad(x, (1, 2)),
+    "pad by reflection": lambda x, lib, f: f.pad(x[None], (1, 2), "reflect"),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("name", NEW_MEMORY)
+@pytest.mark.parametrize("compiled", [False, True])
+def test_what_is_moved_lies_in_new_memory_in_order(name, layout, compiled):
+    """So that a reshape of it is a view, as in PyTorch."""
+    torch = pytest.importorskip("torch")
+
+    def program(lib, f):
+        def run(a):
+            x = LAYOUTS[layout](a, lib)
+            y = NEW_MEMORY[name](x, lib, f)
+            y.reshape(-1).add_(1)
+            y.reshape(y.shape[0], -1)[1:].mul_(2)
+            return y, x + 0
+
+        return run
+
+    a = np.random.default_rng(0).normal(size=(3, 4)).astype("f4")
+    run = program(chainrule, nn.functional)
+    found = (chainrule.jit(run) if compiled else run)(chainrule.from_numpy(a.copy()))
+    expected = program(torch, torch.nn.functional)(torch.from_numpy(a.copy()))
+    for ours, theirs in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(ours.numpy(), theirs.numpy())
+
+
+@pytest.mark.parametrize("numbers", [[4e33, 3e33], [1e-30, 2e-30], [5e37]])
+@pytest.mark.parametrize("p", [2, 3, 1.5])
+def test_lengths_neither_overflow_nor_vanish(numbers, p):
+    wide = np.array(numbers, np.float32).astype(np.float64)
+    expected = (wide**p).sum() ** (1 / p)
+    x = chainrule.tensor(numbers, requires_grad=True)
+    for run in (lambda x: x.norm(p), chainrule.jit(lambda x: x.norm(p))):
+        np.testing.assert_allclose(run(x.detach()).numpy(), expected, rtol=1e-6)
+    x.norm(p).backward()
+    np.testing.assert_allclose(x.grad.numpy(), (wide / expected) ** (p - 1), rtol=1e-5)

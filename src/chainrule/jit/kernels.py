@@ -212,7 +212,7 @@ def _concatenate(trace: Trace, *inputs: Any, dim: int = 0) -> Tracer:
     """Arrays one after the other along a dimension."""
     arrays = [trace.named(x) for x in inputs]
     _check(len({x.dtype for x in arrays}) == 1)
-    out = np.concatenate([x.value.example for x in arrays], dim)
+    out = np.ascontiguousarray(np.concatenate([x.value.example for x in arrays], dim))
     pieces, begin = [], 0
     for x in arrays:
         end = begin + x.shape[dim]

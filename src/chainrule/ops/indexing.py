@@ -15,7 +15,7 @@ from chainrule.kernels.memory import writable_diagonal
 from chainrule.kernels.rows import scatter_add
 from chainrule.ops.arithmetic import where
 from chainrule.ops.operation import NUMPY, Array, Ints, Tensor, operation
-from chainrule.ops.shape import along, cat, clone, each_place, movedim, place, reshape, several
+from chainrule.ops.shape import along, cat, clone, each_place, in_order, movedim, place, reshape, several
 
 __all__ = [
     "diagonal", "flip", "gather", "getitem", "index_select", "put", "replace", "roll", "take_along_dim", "tril", "triu",
@@ -30,6 +30,8 @@ def getitem(input: Array, *, index: Any) -> Array:
         IndexError: out of range, or too many indices.
     """
     picked = input[index]
+    if not is_basic(index):  # NumPy may put the picked dimension last in memory
+        return in_order(picked)
     if isinstance(picked, np.generic):  # a single element: with ... it is a view too, like all that slices give
         picked = input[(*index, ...) if isinstance(index, tuple) else (index, ...)]
     return picked
@@ -291,7 +293,7 @@ def pick(
     """
     places, count = integers(index, name), input.shape[dim]
     places = in_range(np.where(places < 0, places + count, places) if from_end else places, count, name)
-    return np.asarray(input[_along_others(dim, places, sizes)]), places
+    return in_order(np.asarray(input[_along_others(dim, places, sizes)])), places
 
 
 @pick.derivative

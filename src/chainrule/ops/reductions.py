@@ -184,22 +184,26 @@ def _(grad: Array, input: Array, dim: Dim, correction: float) -> Array:
 
 @operation(fused=True)
 def vector_norm(input: Array, *, p: float, dim: Dim = None, keepdim: bool = False) -> Array:
-    """(Σ |x|ᵖ)^(1/p); the largest |x| for p = inf, the smallest for -inf, how many are not 0 for p = 0."""
-    size, axes = sums.wide(np.absolute(input)), _axes(input, dim, "norm")
+    """(Σ |x|ᵖ)^(1/p); the largest |x| for p = inf, the smallest for -inf, how many are not 0 for p = 0.
+
+    Powers are taken and added in float64, so that a length that the type can hold neither overflows nor vanishes.
+    """
+    axes = _axes(input, dim, "norm")
     if np.isinf(p):
-        length = (np.max if p > 0 else np.min)(size, axis=axes, keepdims=keepdim)
+        length = (np.max if p > 0 else np.min)(np.absolute(input), axis=axes, keepdims=keepdim)
     elif p == 0:
-        length = np.sum(size != 0, axis=axes, keepdims=keepdim)
+        length = np.sum(input != 0, axis=axes, keepdims=keepdim)
     elif p == 2:
-        length = np.sqrt(sums.total(size * size, axes, keepdim))
+        x = input.astype(np.float64)
+        length = np.sqrt(sums.total(x * x, axes, keepdim))
     else:
-        length = sums.total(size**p, axes, keepdim) ** (1 / p)
+        length = sums.total(np.absolute(input).astype(np.float64) ** p, axes, keepdim) ** (1 / p)
     return length.astype(input.dtype, copy=False)
 
 
 @vector_norm.derivative
 def _(grad: Array, out: Array, input: Array, p: float, dim: Dim) -> Array:
-    """sign(x) |x|^(p-1) / norm^(p-1), and 0 where the norm is 0; the largest share it evenly for p = ±inf."""
+    """sign(x) (|x| / norm)^(p-1), and 0 where the norm is 0; the largest share it evenly for p = ±inf."""
     if p == 0:
         return np.zeros_like(input)
     if np.isinf(p):
@@ -208,9 +212,9 @@ def _(grad: Array, out: Array, input: Array, p: float, dim: Dim) -> Array:
     grad, out = np.reshape(grad, kept), np.reshape(out, kept)
     safe = np.where(out == 0, np.ones_like(out), out)
     if p == 2:
-        return np.where(out == 0, 0, input * (grad / safe))
-    slope = np.sign(input) * np.absolute(input) ** (p - 1)
-    return np.where((out == 0) + (input == 0), 0, slope * (grad / safe ** (p - 1)))
+        return np.where(out == 0, 0, input / safe * grad)
+    slope = np.sign(input) * (np.absolute(input) / safe) ** (p - 1)
+    return np.where((out == 0) + (input == 0), 0, slope * grad)
 
 
 # Made of those

@@ -67,8 +67,8 @@ def _(grad: Array) -> Array:
 
 @operation(promote="common")
 def concatenate(*inputs: Array, dim: int = 0) -> Array:
-    """The inputs one after the other along a dimension; see `cat`."""
-    return np.concatenate(inputs, dim)
+    """The inputs one after the other along a dimension, the last dimension innermost in memory; see `cat`."""
+    return in_order(np.concatenate(inputs, dim))
 
 
 @concatenate.derivative
@@ -76,6 +76,19 @@ def _(grad: Array, shapes: Sequence[tuple[int, ...]], dim: int) -> Any:
     """Each input's own stretch of the gradient."""
     stretches = _stretches([shape[dim] for shape in shapes], dim % len(shapes[0]))
     return tuple([lambda stretch=stretch: grad[stretch] for stretch in stretches])
+
+
+@operation
+def packed(input: Array) -> Array:
+    """A copy without gaps, the last dimension innermost in memory."""
+    ordered = in_order(input)
+    return np.copy(ordered) if ordered is input else ordered
+
+
+@packed.derivative
+def _(grad: Array) -> Array:
+    """The gradient as it comes."""
+    return grad
 
 
 @operation
@@ -214,9 +227,7 @@ def tile(input: Array, *reps: Ints) -> Tensor:
     pairs = list(zip(times, shape, strict=True))
     spread = reshape(input, shape=[part for size in shape for part in (1, size)])  # (1, a, 1, b)
     wide = broadcast_to(spread, shape=[part for pair in pairs for part in pair])  # (t, a, u, b)
-    out = reshape(wide, shape=[t * size for t, size in pairs])  # (t a, u b)
-    # where no dimension is longer than one of the two, the reshape moved nothing, and is a view
-    return clone(out) if all(1 in pair for pair in pairs) else out
+    return reshape(packed(wide), shape=[t * size for t, size in pairs])  # (t a, u b)
 
 
 def repeat(input: Array, *repeats: Ints) -> Tensor:
@@ -350,6 +361,11 @@ def each_place(input: Array, dims: Ints, name: str) -> list[int]:
     found = [place(input, d, name) for d in several(dims, name)]
     check(name, len(set(found)) == len(found), f"a dimension is named twice in {dims}")
     return found
+
+
+def in_order(x: Any) -> Any:
+    """The array as it is, or a copy, so that its last dimension is innermost in memory and there are no gaps."""
+    return np.ascontiguousarray(x) if x.ndim else x
 
 
 def along(dim: int, part: Any) -> tuple[Any, ...]:
