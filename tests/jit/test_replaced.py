@@ -929,6 +929,65 @@ def flat(result):
     return [result]
 
 
+@case(traces=6)
+def defaults_and_code(wrap):
+    def scaled(v=1.0, *, w=2.0):
+        return v * w
+
+    def another(v=1.0, *, w=2.0):
+        return v + w + 10
+
+    class Scale:
+        def by(self, v=3.0):
+            return v
+
+    scale = Scale()
+    step = wrap(lambda x: x * scaled() + scale.by())
+    x = numbers(3)
+    yield step(x)
+    scaled.__defaults__ = (5.0,)
+    yield step(x)
+    scaled.__kwdefaults__["w"] = 7.0
+    yield step(x)
+    scaled.__kwdefaults__ = {"w": 9.0}
+    yield step(x)
+    scaled.__code__ = another.__code__
+    yield step(x)
+    Scale.by.__defaults__ = (4.0,)
+    yield step(x)
+
+
+@case(traces=3)
+def defaults_and_code_of_step(wrap):
+    def function(x, scale=2.0):
+        return x * scale
+
+    step = wrap(function)
+    x = numbers(3)
+    yield step(x)
+    function.__defaults__ = (3.0,)
+    yield step(x)
+    function.__code__ = (lambda x, scale: x - scale).__code__
+    yield step(x)
+
+
+@case(traces=2)
+def code_of_a_method(wrap):
+    class Net(nn.Module):
+        def forward(self, x):
+            return self.part(x)
+
+        def part(self, x):
+            return x * 2
+
+    net = Net()
+    step = wrap(net)
+    x = numbers(3)
+    yield step(x)
+    Net.part.__code__ = (lambda self, x: x * 3).__code__
+    yield step(x)
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_it_is_as_eager(name, monkeypatch):
     run, traces = CASES[name]

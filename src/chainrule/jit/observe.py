@@ -465,13 +465,16 @@ class Observer:
             return
         self._functions[id(function)] = function
         code, module = function.__code__, function.__globals__
+        foreign = not own and self._is_foreign(function)
+        if not foreign:
+            self._guard_function(function)
         for default in (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()):
             self._meet(default, f"a default of {function.__name__}")
         cells = dict(zip(code.co_freevars, function.__closure__ or (), strict=True))
         if is_library(code.co_filename):  # a wrapper, such as a context manager makes, holds the user's function
             for name, cell in cells.items():
                 self._meet(contents_of(cell), name)
-        if not own and self._is_foreign(function):
+        if foreign:
             return
         found = variables(code)
         for name, chains in found.globals.items():
@@ -489,6 +492,16 @@ class Observer:
             self._meet_bases(contents_of(cells["__class__"]), found.attributes)
         if "__class__" in found.attributes or "type" in found.globals:
             self._reads_classes = True
+
+    def _guard_function(self, function: FunctionType) -> None:
+        """A function's code and defaults are these: a module that is loaded anew may give it others."""
+        where, label, code = self.names[function], function.__qualname__, function.__code__
+        self.guards.add(f"{where}.__code__ is {self.names[code]}", label, "has the same code")
+        if code.co_argcount:  # else it can have no defaults, as long as it has this code
+            self.guards.same(f"{where}.__defaults__", f"{label}.__defaults__", function.__defaults__)
+        if code.co_kwonlyargcount:
+            self.guards.same(f"{where}.__kwdefaults__", f"{label}.__kwdefaults__", function.__kwdefaults__)
+            self._meet(function.__kwdefaults__, f"{label}.__kwdefaults__")
 
     def _is_foreign(self, function: FunctionType) -> bool:
         """Whether a function is a library's: ours, Python's, or one that the traced function does not belong to."""
