@@ -387,3 +387,40 @@ def test_a_trace_that_is_refused_leaves_all_as_it_was():
         {"flag": False},
     )
     assert "training" not in vars(net[0])
+
+
+def test_a_large_array_is_compared_only_if_numpy_may_compute_with_it():
+    images = np.zeros((9, 1 << 19), np.float32)  # 18 MiB
+
+    class Data(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.images, self.scale = images, chainrule.ones(2)
+
+        def forward(self, x):
+            return x * self.scale
+
+    data, x = Data(), chainrule.ones(2)
+    for function in (
+        lambda x: data(x) * len(list(data.parameters())),  # held by what it reads
+        lambda x: x * images.shape[0],
+        lambda x: x * chainrule.from_numpy(images)[0, 0],
+    ):
+        step = jit(function)
+        for _ in range(3):
+            np.testing.assert_array_equal(step(x), function(x))
+        assert len(specializations(step)) == 1
+    images[0, 0] = 3
+    np.testing.assert_array_equal(step(x), [3, 3])  # the last one reads it anew
+    assert len(specializations(step)) == 1
+
+    step = jit(lambda x: x * float((images[0] * 2)[0]))
+
+    def many_steps():
+        for number in range(12):
+            images[0, 0] = number
+            np.testing.assert_array_equal(step(x), [2 * number, 2 * number])
+
+    with pytest.warns(RuntimeWarning, match=r"may compute by NumPy with images, which is too large .* from_numpy"):
+        many_steps()
+    assert not specializations(step)

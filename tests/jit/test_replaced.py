@@ -6,11 +6,14 @@ replaces something in between, and yields what it has got. It runs twice, eagerl
 
 from __future__ import annotations
 
+import array
 import collections
 import contextvars
 import copy
+import ctypes
 import functools
 import itertools
+import os
 import sys
 import threading
 import types
@@ -985,6 +988,128 @@ def code_of_a_method(wrap):
     x = numbers(3)
     yield step(x)
     Net.part.__code__ = (lambda self, x: x * 3).__code__
+    yield step(x)
+
+
+@case(traces=4)
+def views_of_dicts(wrap):
+    scales, users = {"a": 1.0}, collections.UserDict(a=1.0)
+    keys, values, items, others = scales.keys(), scales.values(), scales.items(), users.values()
+    step = wrap(lambda x: x * sum(values) + len(keys) + sum(value for _, value in items) + sum(others))
+    x = numbers(3)
+    yield step(x)
+    scales["a"] = 5.0
+    yield step(x)
+    scales["b"] = 2.0
+    yield step(x)
+    users["a"] = 3.0
+    yield step(x)
+
+
+@case(traces=4)
+def memory_of_pythons_own(wrap):
+    scales, levels, settings = array.array("d", [1.0, 2.0]), bytearray(b"abc"), (ctypes.c_float * 2)(1.0, 2.0)
+    view = memoryview(levels)
+    step = wrap(lambda x: x * scales[0] + levels[0] * view[1] + settings[0])
+    x = numbers(3)
+    yield step(x)
+    scales[0] = 5.0
+    yield step(x)
+    levels[1] = 7
+    yield step(x)
+    settings[0] = 3.0
+    yield step(x)
+
+
+@case(traces=3)
+def memory_that_the_step_changes(wrap):
+    count, steps, levels = np.zeros(1), array.array("d", [0.0]), bytearray(1)
+
+    def counted(x):
+        count[0] += 1
+        steps[0] += 1
+        levels[0] += 1
+        return x * float(count[0]) + steps[0] + levels[0]
+
+    step = wrap(counted)
+    x = numbers(3)
+    for _ in range(3):
+        yield step(x)
+    yield list(count)
+
+
+@case(traces=6)
+def environment(wrap):
+    def imports(x):
+        from os import environ
+
+        return x * float(environ.get("CHAINRULE_TEST_SCALE", "2"))
+
+    by_name = wrap(lambda x: x * float(os.environ.get("CHAINRULE_TEST_SCALE", "2")))
+    by_function = wrap(lambda x: x * float(os.getenv("CHAINRULE_TEST_SCALE", "2")))
+    x = numbers(3)
+    try:
+        for step in (by_name, by_function, wrap(imports)):
+            yield step(x)
+            os.environ["CHAINRULE_TEST_SCALE"] = "3"
+            yield step(x)
+            del os.environ["CHAINRULE_TEST_SCALE"]
+            yield step(x)
+    finally:
+        os.environ.pop("CHAINRULE_TEST_SCALE", None)
+
+
+@case(traces=3)
+def descriptor(wrap):
+    class Scale:
+        value = 1.0
+
+        def __get__(self, instance, owner=None):
+            return self.value
+
+    class Holder:
+        scale = Scale()
+
+    holder = Holder()
+    step = wrap(lambda x: x * holder.scale)
+    x = numbers(3)
+    yield step(x)
+    Scale.value = 8.0
+    yield step(x)
+    vars(Holder)["scale"].value = 9.0
+    yield step(x)
+
+
+@case(traces=8)
+def arrays_that_numpy_computes_with(wrap):
+    class Table:
+        def __init__(self):
+            self.numbers = np.ones(5000, np.float32)
+
+    many, wide, table, parts = np.zeros(3000), np.ones(900, complex), Table(), [np.ones((60, 60), np.int16)]
+    objects = np.array([1.0, 2.0], object)
+    step = wrap(
+        lambda x: (
+            x * (many * 2)[:3] + float(wide.real.sum()) + table.numbers[7].item() + int(parts[0].sum()) + objects[1]
+        )
+    )
+    x = numbers(3)
+    yield step(x)
+    many[:] = 2
+    yield step(x)
+    wide[899] = 5
+    yield step(x)
+    table.numbers[7] = np.nan
+    yield step(x)
+    table.numbers[7] = 3
+    yield step(x)
+    parts[0][59, 59] = 9
+    yield step(x)
+    objects[1] = 4.0
+    yield step(x)
+    many.shape = 30, 100
+    many[0, 0] = 4
+    many.shape = 3000
     yield step(x)
 
 

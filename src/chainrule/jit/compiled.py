@@ -394,9 +394,15 @@ def jit(function: Callable[..., Any]) -> Compiled:
     of training, takes numbers below 10⁻³⁸ (float32), which have not all their digits, for 0 on processors that can,
     for they are slow to compute with.
 
+    An array of NumPy that the function reads belongs to it, too: `from_numpy` makes a Tensor of its memory, which each
+    run reads anew. One that becomes no Tensor may be computed with by NumPy, so its elements are compared before each
+    run, some 0.03 ms for a megabyte; if such arrays have more than 16 MiB in all, no program is kept, and the warning
+    says so. To ask for the `shape` or the `dtype` of a variable costs nothing.
+
     **What is done once for each program.** Printing, writing to files, asking for the time, putting tensors into a list
-    outside, computing with elements of large arrays of NumPy without Tensors; reading attributes of objects that are
-    written in C.
+    outside; reading attributes of objects that are written in C, such as their descriptors; what Python's own library
+    and other packages read of files, and of variables of their own; computing by NumPy with an array that is also made
+    a Tensor of in the same call.
 
     Args:
         function: takes and returns Tensors, in tuples, lists and dicts if need be, and anything else. Arrays come to it

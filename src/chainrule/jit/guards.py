@@ -6,6 +6,7 @@ step of a small network is over in some ten microseconds. `print(guards)` lists 
 
 from __future__ import annotations
 
+from array import array
 from dataclasses import dataclass
 from enum import Enum
 from operator import is_
@@ -18,6 +19,8 @@ from chainrule.tensor import Tensor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from numpy.typing import NDArray
 
 
 class Names:
@@ -171,6 +174,67 @@ class DictEntries:
         if isinstance(container, dict):  # not a proxy of one
             container.clear()
             container.update(zip(self.keys, self.values, strict=True))
+
+
+class BufferEntries:
+    """What an array of Python's own, a bytearray or other memory holds, byte by byte."""
+
+    def __init__(self, container: Any) -> None:
+        self.values = memoryview(container).tobytes()
+
+    def condition(self, code: str, names: Names) -> str:
+        """Code that is true as long as the container, which `code` gives, holds that."""
+        return f"{names[self.unchanged]}({code})"
+
+    def unchanged(self, container: Any) -> bool:
+        """Whether it still holds the same bytes."""
+        return memoryview(container).tobytes() == self.values
+
+    def restore(self, container: Any) -> None:
+        """Make it hold that again."""
+        if isinstance(container, bytearray):
+            container[:] = self.values
+        elif isinstance(container, array):
+            del container[:]
+            container.frombytes(self.values)
+        else:
+            memoryview(container).cast("B")[:] = self.values
+
+
+FEW_BYTES = 4096
+"""So many bytes of an array are compared as one text of bytes, which costs least."""
+
+
+class ArrayEntries:
+    """The elements of an array of NumPy: their bits, or which objects they are."""
+
+    def __init__(self, container: NDArray[Any]) -> None:
+        self.values = np.array(container)
+
+    def condition(self, code: str, names: Names) -> str:
+        """Code that is true as long as the array, which `code` gives, holds that."""
+        values = self.values
+        if values.nbytes > FEW_BYTES or values.dtype.hasobject:
+            return f"{names[self.unchanged]}({code})"
+        same_form = f"{code}.shape == {values.shape} and {code}.dtype == {names[values.dtype]}"
+        return f"({code}.tobytes() == {names[values.tobytes()]} and {same_form})"
+
+    def unchanged(self, container: NDArray[Any]) -> bool:
+        """Whether it still has the same shape, type and elements."""
+        now, before = np.asarray(container), self.values
+        if now.shape != before.shape or now.dtype != before.dtype:
+            return False
+        if before.dtype.hasobject:
+            return all(map(alike, now.ravel().tolist(), before.ravel().tolist()))
+        if before.itemsize not in (1, 2, 4, 8):
+            return now.tobytes() == before.tobytes()
+        bits = f"u{before.itemsize}"
+        return np.array_equal(now.view(bits), before.view(bits))
+
+    def restore(self, container: NDArray[Any]) -> None:
+        """Make it hold that again."""
+        if container.flags.writeable:
+            container[...] = self.values
 
 
 class PartEntries(DictEntries):

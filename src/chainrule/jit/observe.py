@@ -9,18 +9,19 @@ What the function assigns to attributes and variables outside is undone after th
 of the program. What it does to a list, dict or set cannot be repeated: such a program serves for this one call.
 
 Not observed: attributes that code in C, Python's own library or NumPy keeps to itself; what is read by
-`object.__getattribute__`, `globals()` or the like; that an object gets another `__dict__` as a whole; elements that
-NumPy reads of arrays of more than `FEW_BYTES`.
+`object.__getattribute__`, `globals()` or the like; that an object gets another `__dict__` as a whole; what NumPy
+computes with an array that becomes a Tensor in the same call.
 """
 
 from __future__ import annotations
 
 import functools
+import os
 import sys
 import threading
 import weakref
 from collections import UserDict, UserList, deque
-from collections.abc import Iterator
+from collections.abc import Iterator, MappingView
 from contextvars import ContextVar
 from enum import EnumType
 from types import (
@@ -54,7 +55,7 @@ from chainrule.jit.classes import (
 )
 from chainrule.jit.code import variables
 from chainrule.jit.frames import is_house, is_installed, is_library
-from chainrule.jit.guards import PLAIN, DictEntries, ListEntries, PartEntries
+from chainrule.jit.guards import PLAIN, ArrayEntries, BufferEntries, DictEntries, ListEntries, PartEntries
 from chainrule.jit.settings import Number
 from chainrule.lower.tracer import Tracer
 from chainrule.nn.module import Module
@@ -71,6 +72,7 @@ if TYPE_CHECKING:
     from chainrule.jit.code import Chains
     from chainrule.jit.trace import Trace
 
+Entries = ListEntries | DictEntries | BufferEntries | ArrayEntries
 _LISTS, _DICTS = (list, set, deque), (dict, MappingProxyType)
 _NOT_RUN = {"__repr__", "__str__", "__format__", "__del__", "__reduce__", "__reduce_ex__", "__getstate__"}
 """Special methods that a step does not run."""
@@ -79,8 +81,16 @@ _FIXED = (type, ModuleType, BuiltinFunctionType, np.ufunc, Operation)
 """What is the same wherever it is read."""
 
 
-FEW_BYTES = 4096
-"""An array of NumPy that no operation reads is compared with what it was, unless it is larger: NumPy may read it."""
+_VIEWS: tuple[Any, ...] = (type({}.keys()), type({}.values()), type({}.items()))
+_USERS_VIEW: Any = MappingView
+_Environment: Any = type(os.environ)
+_ENVIRONMENT = {"environ", "environb", "getenv", "getenvb"}
+"""What of the module `os` reads the environment."""
+_FORM = {"shape", "dtype", "ndim", "size", "nbytes", "itemsize"}
+"""Attributes of arrays that do not depend on their elements."""
+
+MOST_BYTES = 1 << 24
+"""Arrays that the function may compute with by NumPy are compared with what they were, so many bytes in all."""
 
 
 class Assignment(NamedTuple):
@@ -111,7 +121,9 @@ class Observer:
         self._attributes: dict[tuple[int, str], Assignment] = {}  # that have been assigned
         self._variables: dict[str, _Variable] = {}  # that a function may assign
         self._statics: dict[str, tuple[Any, str, Any, str]] = {}  # attributes of modules and classes that are read
-        self._containers: list[tuple[Any, ListEntries | DictEntries, str, str]] = []  # and their guards and labels
+        self._containers: list[tuple[Any, Entries, str, str]] = []  # and their guards and labels
+        self._arrays: dict[int, tuple[NDArray[Any], str]] = {}  # of NumPy, that code has read; and their labels
+        self._large: str | None = None  # arrays of NumPy that are too large to be compared
         self._functions: dict[int, FunctionType] = {}  # whose code has been looked at
         self._imported: Chains = {}  # modules that are imported inside
         self._reads_classes = False  # whether one of them asks for an object's class
@@ -184,7 +196,7 @@ class Observer:
             self._meet(member.fget, label)
         else:  # what other descriptors give may be another object each time
             self._meet(member, label)
-        self._meet(value, label)
+        self._meet(value, label, held=id(thing) in self._created)
         return value
 
     def _guard_attribute(self, thing: Any, name: str, label: str, value: Any, own: bool) -> None:
@@ -253,7 +265,7 @@ class Observer:
             "has the same parts" if parts_only else "has the same attributes",
         )
         for name, value in attributes.items():
-            self._meet(value, f"{label}.{name}")
+            self._meet(value, f"{label}.{name}", held=parts_only)
 
     # Assignments
 
@@ -349,20 +361,33 @@ class Observer:
         for owner, name, value, label in self._statics.values():
             if _member(owner, name) is not value:
                 return f"it assigns {label}, which belongs to a class, a module or a function"
+        if self._large is not None:
+            return (
+                f"it may compute by NumPy with {self._large}, which is too large to be compared in each call: make a "
+                f"Tensor of it with from_numpy()"
+            )
         if self._iterators:
             return f"it goes on in {self._iterators[0]}, an iterator from outside"
         return self._random.used()
 
     # Objects from outside
 
-    def note(self, code: str, label: str, value: Any) -> None:
-        """The function depends on a value from outside, which `code` gives."""
+    def note(self, code: str, label: str, value: Any, held: bool = False) -> None:
+        """The function depends on a value from outside, which `code` gives; for `held` see `_meet`."""
         if not (isinstance(value, ModuleType) and package_of(value) in LIBRARIES):
             self.guards.same(code, label, value)
-            self._meet(value, label)
+            self._meet(value, label, held)
 
-    def _meet(self, value: Any, label: str) -> None:
-        """Get to know an object from outside: observe what is read from it, and what it runs."""
+    def _meet(self, value: Any, label: str, held: bool = False) -> None:
+        """Get to know an object from outside: observe what is read from it, and what it runs.
+
+        Args:
+            value: the object.
+            label: what the user calls it.
+            held: the code has not got it to read elements of it, if it is an array.
+        """
+        if isinstance(value, np.ndarray) and not held:
+            self._meet_array(value, label)
         if isinstance(value, PLAIN) or id(value) in self._labels or id(value) in self._created:
             return
         if isinstance(value, tuple):
@@ -372,6 +397,8 @@ class Observer:
         self._labels[id(value)] = label, value
         if isinstance(value, FunctionType):
             self._visit(value)
+            if value in (os.getenv, getattr(os, "getenvb", None)):
+                self._meet(os.environ, "os.environ")
         elif isinstance(value, MethodType):
             self._meet(value.__self__, label)
             self._meet(value.__func__, label)
@@ -403,8 +430,32 @@ class Observer:
             self._contents(value.__dict__, f"{self.names[value]}.__dict__", label)
         elif isinstance(value, (UserDict, UserList)):
             self._contents(value.data, f"{self.names[value]}.data", label)
+        elif isinstance(value, _Environment):
+            self._contents(value._data, f"{self.names[value]}._data", label)
+        elif isinstance(value, _VIEWS):
+            self._contents(value.mapping, f"{self.names[value]}.mapping", label)
+        elif isinstance(value, _USERS_VIEW):
+            self.note(f"{self.names[value]}._mapping", label, value._mapping)
         elif isinstance(value, (*_DICTS, *_LISTS)):
             self._contents(value, self.names[value], label)
+        elif _is_buffer(value):
+            self._buffer(value, memoryview(value).nbytes, BufferEntries, label)
+
+    def _meet_array(self, array: NDArray[Any], label: str) -> None:
+        """The function may compute with an array of NumPy; `close` knows whether it is a Tensor's memory instead."""
+        if id(array) not in self._arrays:
+            self._arrays[id(array)] = array, label
+            self._buffer(array, array.nbytes, ArrayEntries, label)
+
+    def _buffer(self, buffer: Any, size: int, kind: Callable[[Any], BufferEntries | ArrayEntries], label: str) -> None:
+        """The function depends on the elements of some memory, unless that is too large to be compared."""
+        if size <= MOST_BYTES:
+            entries = kind(buffer)
+            code = entries.condition(self.names[buffer], self.names)
+            self.guards.add(code, label, "has its numbers")
+            self._containers.append((buffer, entries, code, label))
+        elif not isinstance(buffer, np.ndarray):
+            self._large = self._large or label
 
     def _contents(self, container: Any, code: str, label: str) -> None:
         """The function depends on what a container holds, which `code` gives."""
@@ -418,9 +469,13 @@ class Observer:
 
     def _meet_class(self, cls: type, created: bool = False) -> None:
         """Observe the objects of a class; `created` says that the call may make some."""
+        if cls in self._classes and not created:
+            return
         self._classes[cls] = None
         for base in users_bases(cls):
             for name, member in [*vars(base).items()]:
+                if is_descriptor(member) and users_bases(type(member)):  # before its method runs for the first time
+                    self._meet(member, f"{base.__name__}.{name}")
                 if name[:2] != "__" or name in _NOT_RUN or not isinstance(member, FunctionType):
                     continue
                 if name in OBSERVING:  # which may be replaced at this moment
@@ -488,6 +543,8 @@ class Observer:
         for name in found.assigned_enclosing:
             self._variable(_Variable(f"{self.names[cells[name]]}.cell_contents", name, cells[name]))
         self._imported.update(found.imported)
+        if any(name in _ENVIRONMENT for chain in found.imported.get("os", ()) for name in chain):
+            self._meet(os.environ, "os.environ")
         if "super" in found.globals and "__class__" in cells:
             self._meet_bases(contents_of(cells["__class__"]), found.attributes)
         if "__class__" in found.attributes or "type" in found.globals:
@@ -518,12 +575,18 @@ class Observer:
 
     def _follow(self, code: str, label: str, value: Any, chains: Iterable[tuple[str, ...]]) -> None:
         """A variable is read, and attributes of it: those of modules, classes and functions are looked at here."""
-        self.note(code, label, value)
+        only_form = isinstance(value, np.ndarray) and all(chain and chain[0] in _FORM for chain in chains)
+        if only_form:
+            form = f"{code}.shape == {value.shape} and {code}.dtype == {self.names[value.dtype]}"
+            self.guards.add(form, label, "has its shape and type")
+        self.note(code, label, value, held=only_form)
         if isinstance(value, ModuleType) and package_of(value) not in LIBRARIES and () in chains:
             chains = [*chains, *((name,) for name, data in vars(value).items() if isinstance(data, PLAIN))]  # any of it
         for chain in chains:
             inner, inner_code, inner_label = value, code, label
             for name in chain:
+                if inner is os and name in _ENVIRONMENT:
+                    self._meet(os.environ, "os.environ")
                 owner, inner = inner, static_attribute(inner, name)
                 inner_code, inner_label = f"{inner_code}.{name}", f"{inner_label}.{name}"
                 if isinstance(inner, (classmethod, property)):
@@ -554,11 +617,25 @@ class Observer:
                 self._follow(f"{self.names[sys.modules]}[{name!r}]", name, sys.modules[name], chains)
         captured = {id(array) for _, _, array in self.trace.cells.values()}
         captured |= {id(base) for _, _, array in self.trace.cells.values() for base in _bases(array)}
-        for label, thing in [*self._labels.values()]:  # what NumPy may have computed with
-            if isinstance(thing, np.ndarray) and id(thing) not in captured and thing.nbytes <= FEW_BYTES:
-                self.guards.add(
-                    f"{self.names[thing]}.tobytes() == {self.names[thing.tobytes()]}", label, "has its numbers"
-                )
+        self._compare_arrays(captured)
+
+    def _compare_arrays(self, captured: set[int]) -> None:
+        """Of the arrays that the code has read, those that are not `captured`, which NumPy may have computed with."""
+        compared = 0
+        for array, label in self._arrays.values():
+            if id(array) not in captured:
+                compared += array.nbytes
+                if compared > MOST_BYTES:
+                    self._large = self._large or label
+        others = []
+        for item in self._containers:
+            array, entries, code, _ = item
+            is_memory = id(array) in captured and id(array) in self._arrays
+            if is_memory:
+                self.guards.drop(code)
+            if not is_memory or not entries.unchanged(array):
+                others.append(item)
+        self._containers = others
 
     def _patch(self, cls: type) -> None:
         patch(cls)
@@ -635,6 +712,15 @@ def _bases(array: Any) -> Iterator[NDArray[Any]]:
         array = base
 
 
+def _is_buffer(value: Any) -> bool:
+    """Whether an object is memory that can be read, as a bytearray or an `array.array` is."""
+    try:
+        memoryview(value)
+    except (TypeError, ValueError, BufferError):
+        return False
+    return True
+
+
 def _is_generator(value: Any) -> bool:
     return "numpy.random" in sys.modules and isinstance(value, np.random.Generator)
 
@@ -652,4 +738,6 @@ def _without_tracers(container: Any) -> Any:
     """What a container holds besides tensors of the trace."""
     if isinstance(container, _DICTS):
         return {key: value for key, value in container.items() if not has_tracer(value)}
-    return [value for value in container if not has_tracer(value)]
+    if isinstance(container, _LISTS):
+        return [value for value in container if not has_tracer(value)]
+    return container
