@@ -6,12 +6,15 @@ Whatever draws takes `generator=`. Left out, it is the default generator, which 
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from chainrule.autograd.mode import mode
 from chainrule.errors import check, check_whole, type_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 @cache  # made when first asked for: numpy.random takes a while to load
@@ -26,12 +29,19 @@ def draw(name: str, shape: Any, generator: np.random.Generator | None = None, **
     Raises:
         TypeError: the generator is none.
     """
+    return draw_by(lambda rng: getattr(rng, name)(size=shape, **options), name, generator)
+
+
+def draw_by(function: Callable[[np.random.Generator], Any], name: str, generator: np.random.Generator | None) -> Any:
+    """An array that a function makes of a generator's draws; what `jit` compiles calls it anew in each call.
+
+    Raises:
+        TypeError: the generator is none.
+    """
     rng = default_generator() if generator is None else generator
     wanted = "the generator must be a numpy.random.Generator"
     check(name, isinstance(rng, np.random.Generator), f"{wanted}, not {type_name(rng)}", TypeError)
-    if mode.trace is not None:
-        return mode.trace.drawn(name, rng, lambda: getattr(rng, name)(size=shape, **options))
-    return getattr(rng, name)(size=shape, **options)
+    return function(rng) if mode.trace is None else mode.trace.drawn(name, rng, lambda: function(rng))
 
 
 def manual_seed(seed: int) -> np.random.Generator:

@@ -169,3 +169,16 @@ def test_what_is_no_tensor_is_not_filled():
         with pytest.raises(TypeError, match=r"init: takes a Tensor to fill, not numpy\.ndarray"):
             fill(array)
     assert array.tolist() == [1, 1]
+
+
+@pytest.mark.parametrize("fill", [init.uniform_, init.normal_, init.trunc_normal_, init.orthogonal_])
+@pytest.mark.parametrize("named", [True, False])
+def test_compiled_code_draws_anew_in_each_call(fill, named):
+    drawn = []
+    for wrap in (lambda function: function, chainrule.jit):
+        rng = chainrule.manual_seed(3)
+        w = weight()
+        step = wrap(lambda w=w, rng=rng: (fill(w, generator=rng if named else None) * 1).detach())
+        drawn.append([step().numpy().copy() for _ in range(3)] + [w.detach().numpy().copy()])
+    np.testing.assert_array_equal(drawn[0], drawn[1])
+    assert not np.array_equal(drawn[0][0], drawn[0][1])

@@ -16,11 +16,11 @@ import numpy as np
 
 from chainrule.autograd import no_grad
 from chainrule.errors import check, type_name
-from chainrule.random import default_generator, draw
+from chainrule.random import draw, draw_by
 from chainrule.tensor import Tensor
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from numpy.random import Generator
     from numpy.typing import NDArray
@@ -46,16 +46,12 @@ def skip_init() -> Iterator[None]:
 
 def uniform_(tensor: T, a: float = 0.0, b: float = 1.0, generator: Generator | None = None) -> T:
     """Evenly between a and b."""
-    if _skipping.get():
-        return tensor
-    return _filled(tensor, a + (b - a) * Tensor._wrap(draw("random", tensor.shape, generator)))
+    return _filled(tensor, lambda: a + (b - a) * Tensor._wrap(draw("random", tensor.shape, generator)))
 
 
 def normal_(tensor: T, mean: float = 0.0, std: float = 1.0, generator: Generator | None = None) -> T:
     """From the normal distribution."""
-    if _skipping.get():
-        return tensor
-    return _filled(tensor, mean + std * Tensor._wrap(draw("standard_normal", tensor.shape, generator)))
+    return _filled(tensor, lambda: mean + std * Tensor._wrap(draw("standard_normal", tensor.shape, generator)))
 
 
 def trunc_normal_(
@@ -67,20 +63,19 @@ def trunc_normal_(
         ValueError: a is not below b, or std not above 0.
     """
     check("trunc_normal_", a < b and std > 0, f"needs a below b and std above 0, not {a=}, {b=}, {std=}")
-    if _skipping.get():
-        return tensor
-    from scipy.stats import truncnorm  # slow to import, and only needed here
 
-    rng = generator or default_generator()
-    values = truncnorm.rvs((a - mean) / std, (b - mean) / std, mean, std, size=tensor.shape, random_state=rng)
-    return _filled(tensor, np.clip(values, a, b))
+    def values(rng: Generator) -> NDArray[Any]:
+        from scipy.stats import truncnorm  # slow to import, and only needed here
+
+        low, high = (a - mean) / std, (b - mean) / std
+        return np.asarray(np.clip(truncnorm.rvs(low, high, mean, std, size=tensor.shape, random_state=rng), a, b))
+
+    return _filled(tensor, lambda: Tensor._wrap(draw_by(values, "trunc_normal", generator)))
 
 
 def constant_(tensor: T, val: float) -> T:
     """One value everywhere."""
-    if _skipping.get():
-        return tensor
-    return _filled(tensor, val)
+    return _filled(tensor, lambda: val)
 
 
 def zeros_(tensor: T) -> T:
@@ -139,13 +134,17 @@ def orthogonal_(tensor: T, gain: float = 1.0, generator: Generator | None = None
         ValueError: fewer than two dimensions.
     """
     check("orthogonal_", tensor.ndim > 1, f"a weight needs two dimensions or more, this has shape {tensor.shape}")
-    if not tensor.numel() or _skipping.get():
+    if not tensor.numel():
         return tensor
-    normal = (generator or default_generator()).standard_normal(tensor.shape).reshape(tensor.shape[0], -1)
-    wide = normal.shape[0] < normal.shape[1]
-    q, r = np.linalg.qr(normal.T if wide else normal)
-    q *= np.sign(np.diag(r))
-    return _filled(tensor, gain * (q.T if wide else q).reshape(tensor.shape))
+
+    def values(rng: Generator) -> NDArray[Any]:
+        normal = rng.standard_normal(tensor.shape).reshape(tensor.shape[0], -1)
+        wide = normal.shape[0] < normal.shape[1]
+        q, r = np.linalg.qr(normal.T if wide else normal)
+        q *= np.sign(np.diag(r))
+        return gain * (q.T if wide else q).reshape(tensor.shape)
+
+    return _filled(tensor, lambda: Tensor._wrap(draw_by(values, "orthogonal", generator)))
 
 
 def calculate_gain(nonlinearity: str, param: float = 0.01) -> float:
@@ -164,10 +163,13 @@ def fans(tensor: Tensor) -> tuple[int, int]:
     return tensor.shape[1] * field, tensor.shape[0] * field
 
 
-def _filled(tensor: T, values: Tensor | NDArray[Any] | float) -> T:
+def _filled(tensor: T, values: Callable[[], Tensor | float]) -> T:
+    """Fill a Tensor with what a function gives, unless `skip_init` is on."""
     check("init", isinstance(tensor, Tensor), f"takes a Tensor to fill, not {type_name(tensor)}", TypeError)
+    if _skipping.get():
+        return tensor
     with no_grad():
-        return tensor.copy_(values)
+        return tensor.copy_(values())
 
 
 def _fan(tensor: Tensor, mode: str) -> int:
