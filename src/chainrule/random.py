@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chainrule.autograd.mode import mode
+from chainrule.autograd.mode import mode, refuse_compiled
 from chainrule.errors import check, check_whole, type_name
 
 if TYPE_CHECKING:
@@ -51,8 +51,7 @@ def manual_seed(seed: int) -> np.random.Generator:
         TypeError, ValueError: the seed is no whole number, or negative.
     """
     check_whole("manual_seed", "the seed", seed, least=0)
-    if mode.trace is not None:
-        mode.trace.refuse("manual_seed()")
+    refuse_compiled("manual_seed()")
     generator = default_generator()
     generator.bit_generator.state = np.random.default_rng(seed).bit_generator.state
     return generator

@@ -143,7 +143,7 @@ class Tensor:
         if recording and any(parents) and operation.rule is not None and out._data.dtype.kind == "f":
             node = out._node = tape.Node(operation, parents, inputs, arrays, options, out, extra)
             if recording is not True:  # anomalies are looked for
-                node.place = recording.place()
+                node.recorded_at = recording.user_frames()
         return out
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
@@ -365,8 +365,7 @@ class Tensor:
             tape.node_of(self, "grad")
         if self._node is not None:
             if mode.trace is not None:
-                mode.trace.zeroed.setdefault(id(self._node), (self._node, self._node.grad))
-                value = None if value is None else Tensor._wrap(mode.trace.lift(value))
+                value = mode.trace.set_grad(self._node, value)
             self._node.grad = value
 
     def _fits(self, what: str, new: NDArray[Any] | Tensor) -> None:

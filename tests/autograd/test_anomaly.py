@@ -61,7 +61,7 @@ def test_names_the_operation_and_points_at_the_line():
 def test_skips_the_librarys_own_frames():
     network = nn.Sequential(nn.Sequential(nn.Linear(1, 1), nn.ReLU()))
     with detect_anomaly():
-        place = network(chainrule.ones(1, 1)).grad_fn.place
+        place = network(chainrule.ones(1, 1)).grad_fn.recorded_at
     assert [frame.name for frame in place][-1] == "test_skips_the_librarys_own_frames"
     house = str(Path(chainrule.__file__).parent)
     assert not [frame for frame in place if frame.filename.startswith(house)]
@@ -70,7 +70,7 @@ def test_skips_the_librarys_own_frames():
 def test_off_it_gives_nan_and_remembers_nothing():
     x = leaf(4.0)
     out = suspect(x)
-    assert not hasattr(out.grad_fn, "place")
+    assert not hasattr(out.grad_fn, "recorded_at")
     out.backward()
     assert np.isnan(x.grad.item())
 
@@ -125,7 +125,7 @@ def test_second_derivatives_point_at_the_line_of_the_first_pass():
         with pytest.raises(RuntimeError, match=r"gave NaN; it was recorded here:\n(.*\n)*.*y = x\*\*1\.5"):
             chainrule.grad(g * 0, x)
         after = x * 2
-    assert after.grad_fn.place[-1].line == "after = x * 2"
+    assert after.grad_fn.recorded_at[-1].line == "after = x * 2"
 
 
 def test_inside_and_outside():
@@ -134,19 +134,19 @@ def test_inside_and_outside():
         with no_grad():
             assert not (x * 2).requires_grad
             with chainrule.enable_grad():
-                assert hasattr((x * 2).grad_fn, "place")
+                assert hasattr((x * 2).grad_fn, "recorded_at")
         raise KeyError
-    assert not hasattr((x * 2).grad_fn, "place")
+    assert not hasattr((x * 2).grad_fn, "recorded_at")
     with no_grad(), detect_anomaly():
         assert not (x * 2).requires_grad
     with detect_anomaly(), set_detect_anomaly(False):
-        assert not hasattr((x * 2).grad_fn, "place")
+        assert not hasattr((x * 2).grad_fn, "recorded_at")
 
     @detect_anomaly()
     def look():
-        return hasattr((x * 2).grad_fn, "place")
+        return hasattr((x * 2).grad_fn, "recorded_at")
 
-    assert [look(), look(), hasattr((x * 2).grad_fn, "place")] == [True, True, False]
+    assert [look(), look(), hasattr((x * 2).grad_fn, "recorded_at")] == [True, True, False]
 
 
 def test_set_detect_anomaly_takes_effect_at_once():
@@ -162,8 +162,8 @@ def test_set_detect_anomaly_takes_effect_at_once():
 def test_each_thread_has_its_own():
     seen = []
     with detect_anomaly():
-        thread = threading.Thread(target=lambda: seen.append(hasattr((leaf(1.0) * 2).grad_fn, "place")))
+        thread = threading.Thread(target=lambda: seen.append(hasattr((leaf(1.0) * 2).grad_fn, "recorded_at")))
         thread.start()
         thread.join()
-        assert hasattr((leaf(1.0) * 2).grad_fn, "place")
+        assert hasattr((leaf(1.0) * 2).grad_fn, "recorded_at")
     assert seen == [False]

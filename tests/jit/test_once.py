@@ -255,7 +255,7 @@ def test_what_is_read_after_an_assignment_is_what_was_assigned():
 
 def test_a_dropout_module_inside_a_hook_of_a_loss():
     """Hooks that are there run in each program, and what they read counts."""
-    net, factor = nn.Linear(3, 2), [2.0]
+    net, factor = nn.Linear(3, 2, generator=np.random.default_rng(0)), [2.0]
     net.register_forward_hook(lambda module, inputs, out: F.dropout(out, 0.0) * factor[0])
     step = jit(lambda x: net(x).sum())
     with chainrule.no_grad():

@@ -14,12 +14,20 @@ from contextlib import ContextDecorator
 from itertools import islice
 from pathlib import Path
 from traceback import FrameSummary, format_list, walk_stack
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Generator, Sequence
 
-_HOUSE = str(Path(__file__).parent.parent) + os.sep
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from chainrule.autograd.tape import Leaf, Node
+    from chainrule.ops.operation import Operation
+    from chainrule.optim import Optimizer
+    from chainrule.tensor import Tensor
+
+HOUSE = str(Path(__file__).parent.parent) + os.sep
 _FRAMES = 5  # how many of the user's frames a node remembers, the innermost ones
 
 
@@ -28,35 +36,106 @@ class Anomaly:
 
     Attributes:
         check_nan: whether a derivative that gives NaN is an error.
-        within: the place of the operation whose derivative is running; what that records belongs there.
+        within: the frames of the operation whose derivative is running; what that records belongs to them.
     """
 
     def __init__(self, check_nan: bool, within: tuple[FrameSummary, ...] | None = None) -> None:
         self.check_nan, self.within = check_nan, within
 
-    def place(self) -> tuple[FrameSummary, ...]:
+    def user_frames(self) -> tuple[FrameSummary, ...]:
         """The innermost frames of the running code that are not chainrule's own, the outermost of them first."""
         if self.within is not None:
             return self.within
         calls = ((frame.f_code, line) for frame, line in walk_stack(sys._getframe(1)))
-        users = islice(((code, line) for code, line in calls if not code.co_filename.startswith(_HOUSE)), _FRAMES)
-        found = [FrameSummary(code.co_filename, line, code.co_name, lookup_line=False) for code, line in users]
-        return tuple(found[::-1])
+        users = islice(((code, line) for code, line in calls if not code.co_filename.startswith(HOUSE)), _FRAMES)
+        frames = [FrameSummary(code.co_filename, line, code.co_name, lookup_line=False) for code, line in users]
+        return tuple(frames[::-1])
 
 
-def told(place: tuple[FrameSummary, ...]) -> str:
+def error_suffix(frames: tuple[FrameSummary, ...]) -> str:
     """The end of an error's message: where the operation was recorded, if that was remembered."""
-    return "; it was recorded here:\n" + "".join(format_list(list(place))).rstrip() if place else ""
+    return "; it was recorded here:\n" + "".join(format_list(list(frames))).rstrip() if frames else ""
+
+
+class Tracing(Protocol):
+    """What Tensors, the tape and optimizers ask of the trace of a compiled function, `chainrule.jit.trace.Trace`.
+
+    While one runs, its tracers stand for arrays.
+    """
+
+    # What becomes part of the program
+
+    def run(self, operation: Operation, inputs: Sequence[Any], options: dict[str, Any]) -> tuple[list[Any], Any, Any]:
+        """Record an operation: its inputs and its result as tracers, and what else its formula gives."""
+
+    def pull(self, node: Node, grad: Any) -> Any:
+        """Record an operation's derivative: the gradients of a node's inputs."""
+
+    def update(self, optimizer: Optimizer, position: int, parameter: Tensor, group: Any) -> None:
+        """Record the step of an optimizer for one parameter."""
+
+    def drawn(self, name: str, generator: np.random.Generator, function: Callable[[], NDArray[Any]]) -> Any:
+        """Record a random draw, which each run makes anew."""
+
+    def constant(self, array: Any) -> Any:
+        """The tracer of an array that is the same in all runs."""
+
+    def made_of(self, data: Any, array: NDArray[Any]) -> Any:
+        """The tracer of a new Tensor, whose array was made of the user's data."""
+
+    def lift(self, x: Any, detached: bool = False) -> Any:
+        """The tracer of a Tensor or an array; numbers stay what they are."""
+
+    def named(self, x: Any) -> Any:
+        """The tracer of an array, or the tracer itself."""
+
+    def laid_out(self, x: Any, like: Any) -> Any:
+        """The same elements in memory that is laid out as another's."""
+
+    def index(self, index: Any) -> Any:
+        """The tracer of an array that is used as an index."""
+
+    def example_at(self, array: Any, index: Any) -> Any:
+        """What lies at an index at this moment."""
+
+    def look(self, leaf: Leaf, outside: bool) -> None:
+        """The gradient of a leaf is read."""
+
+    def set_grad(self, node: Leaf | Node, grad: Tensor | None) -> Tensor | None:
+        """A gradient is assigned; returns what it is to be."""
+
+    # What cannot be part of it
+
+    def check_gradient(self, node: Any) -> None:
+        """Refuse to add to a gradient that was there before."""
+
+    def check_hook(self, owner: Any) -> None:
+        """Refuse to register a hook on something from outside."""
+
+    def check_group(self, optimizer: Optimizer) -> None:
+        """Refuse to add a group to an optimizer from outside."""
+
+    def refuse(self, what: str) -> NoReturn:
+        """Refuse what a program would do once and never again."""
+
+    def refuse_value(self, what: str) -> NoReturn:
+        """Refuse a question whose answer depends on values."""
 
 
 class _Mode(threading.local):
-    recording: bool | Anomaly = True  # with an Anomaly, operations are recorded together with their place
+    recording: bool | Anomaly = True  # with an Anomaly, operations are recorded together with the user's frames
     anomaly: Anomaly | None = None
-    trace: Any = None  # a `chainrule.jit.trace.Trace` while what runs is written down
+    trace: Tracing | None = None  # while a function is traced
 
 
 mode = _Mode()
 """Whether and how operations are recorded, thread by thread."""
+
+
+def refuse_compiled(what: str) -> None:
+    """Refuse, before anything has changed, what a compiled function would do once and never again."""
+    if mode.trace is not None:
+        mode.trace.refuse(what)
 
 
 class _Recording(ContextDecorator):

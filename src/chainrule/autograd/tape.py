@@ -21,7 +21,7 @@ import numpy as np
 
 from chainrule.autograd import hooks
 from chainrule.autograd.hooks import as_tensor
-from chainrule.autograd.mode import Anomaly, mode, set_grad_enabled, told
+from chainrule.autograd.mode import Anomaly, error_suffix, mode, set_grad_enabled
 from chainrule.errors import check, type_name
 from chainrule.ops.reductions import sum as add_up
 from chainrule.ops.shape import cast
@@ -81,11 +81,11 @@ class Node:
         order: nodes are numbered as they are made; a node's inputs have smaller numbers.
         grad: kept only for results that were told to `retain_grad`.
         hooks: what to call with the gradient when it is complete; under RETAIN, that it is to be kept in `grad`.
-        place: the user's lines that called the operation; there only if recorded while anomalies were looked for.
+        recorded_at: the user's frames that called the operation; there only if anomalies were looked for.
     """
 
-    __slots__ = ("checks", "dtype", "grad", "hooks", "operation", "order", "parents", "place", "saved", "shape")
-    place: tuple[FrameSummary, ...]
+    __slots__ = ("checks", "dtype", "grad", "hooks", "operation", "order", "parents", "recorded_at", "saved", "shape")
+    recorded_at: tuple[FrameSummary, ...]
 
     def __init__(
         self, operation: Operation, parents: Sequence[Node | Leaf | None], inputs: Sequence[Any],
@@ -139,8 +139,8 @@ class Node:
             if self.operation.fused:
                 return self.operation.pull_fused(grad, self.saved, tuple([p is not None for p in self.parents]))
             return self.operation.rule(grad, *self.saved)  # type: ignore[misc]  # a node is made only where there is a rule
-        if mode.anomaly is not None:  # what the rule records belongs to the same place
-            mode.recording = Anomaly(mode.anomaly.check_nan, getattr(self, "place", None))
+        if mode.anomaly is not None:  # what the rule records belongs to the same frames
+            mode.recording = Anomaly(mode.anomaly.check_nan, getattr(self, "recorded_at", None))
         values = list(self.saved)
         for position, which, version, _ in self.checks:  # as they were: a `+=` may have replaced the Tensors since
             tensor = values[position] = as_tensor(values[position], wrap)
@@ -152,7 +152,7 @@ class Node:
 
     def error(self, message: str) -> RuntimeError:
         """An error of the walk back; it ends with where this operation was recorded, if that is remembered."""
-        return RuntimeError(f"backward: {message}{told(getattr(self, 'place', ()))}")
+        return RuntimeError(f"backward: {message}{error_suffix(getattr(self, 'recorded_at', ()))}")
 
 
 def walk(

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import CellType
 
+    from chainrule.jit.observe import Observer
+
 MISSING: Any = object()
 LIBRARIES = {*sys.stdlib_module_names, "numpy", "chainrule"} - {"__main__"}
 """Packages whose modules and classes do not change."""
@@ -61,12 +63,15 @@ def is_plainly_read(cls: type) -> bool:
 
 
 def static_attribute(owner: Any, name: str) -> Any:
-    """An attribute of a user's module, class or function as it stands there, or MISSING."""
-    if isinstance(owner, FunctionType):
-        return vars(owner).get(name, MISSING)
-    if not isinstance(owner, (ModuleType, type)) or isinstance(owner, EnumType) or package_of(owner) in LIBRARIES:
-        return MISSING
-    return vars(owner).get(name, MISSING) if isinstance(owner, ModuleType) else in_class(owner, name)
+    """An attribute of a module, class or function as it stands there, or MISSING."""
+    return in_class(owner, name) if isinstance(owner, type) else vars(owner).get(name, MISSING)
+
+
+def has_static_attributes(owner: Any) -> bool:
+    """Whether something is a function, or a module or class of the user's, whose attributes may be replaced."""
+    if isinstance(owner, (ModuleType, type)):
+        return not isinstance(owner, EnumType) and package_of(owner) not in LIBRARIES
+    return isinstance(owner, FunctionType)
 
 
 def package_of(thing: Any) -> str:
@@ -142,17 +147,22 @@ def unpatch(cls: type) -> None:
                 type.__setattr__(cls, name, value)
 
 
+def _observer() -> Observer | None:
+    """What observes the trace of this thread, if there is one."""
+    return getattr(mode.trace, "observer", None)
+
+
 def _observing_getattribute(original: Any) -> Any:
     def __getattribute__(self: Any, name: str) -> Any:  # noqa: N807
-        trace = mode.trace
-        if trace is None or (name[:2] == "__" and name != "__dict__"):
+        observer = _observer()
+        if observer is None or (name[:2] == "__" and name != "__dict__"):
             return original(self, name)
         try:
             value = original(self, name)
         except AttributeError:
-            trace.observer.absent(self, name)
+            observer.absent(self, name)
             raise
-        return trace.observer.read(self, name, value, sys._getframe(1).f_code.co_filename)
+        return observer.read(self, name, value, sys._getframe(1).f_code.co_filename)
 
     __getattribute__.original = original  # type: ignore[attr-defined]
     return __getattribute__
@@ -160,11 +170,12 @@ def _observing_getattribute(original: Any) -> Any:
 
 def _observing_setattr(original: Any) -> Any:
     def __setattr__(self: Any, name: str, value: Any) -> None:  # noqa: N807
-        trace = mode.trace
-        assignment = None if trace is None else trace.observer.assigning(self, name, value)
-        original(self, name, value)
-        if assignment is not None:
-            trace.observer.assigned(self, name, assignment)
+        observer = _observer()
+        if observer is None or (assignment := observer.assigning(self, name, value)) is None:
+            original(self, name, value)
+        else:
+            original(self, name, value)
+            observer.assigned(self, name, assignment)
 
     __setattr__.original = original  # type: ignore[attr-defined]
     return __setattr__
@@ -172,8 +183,9 @@ def _observing_setattr(original: Any) -> Any:
 
 def _observing_delattr(original: Any) -> Any:
     def __delattr__(self: Any, name: str) -> None:  # noqa: N807
-        if mode.trace is not None:
-            mode.trace.observer.deleting(self, name)
+        observer = _observer()
+        if observer is not None:
+            observer.deleting(self, name)
         original(self, name)
 
     __delattr__.original = original  # type: ignore[attr-defined]

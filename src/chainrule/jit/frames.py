@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from chainrule.autograd.mode import _HOUSE
+from chainrule.autograd.mode import HOUSE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -22,7 +22,7 @@ _NUMPY = str(Path(np.__file__).parent) + os.sep
 
 def is_house(file: str) -> bool:
     """Whether a file of code is chainrule's own."""
-    return file.startswith(_HOUSE)
+    return file.startswith(HOUSE)
 
 
 def is_library(file: str) -> bool:

@@ -42,6 +42,7 @@ from chainrule.jit.classes import (
     OBSERVING,
     attributes_of,
     contents_of,
+    has_static_attributes,
     in_class,
     is_descriptor,
     is_observable,
@@ -342,7 +343,7 @@ class Observer:
                 if not entries.unchanged(container):
                     entries.restore(container)
             for owner, name, value, _ in self._statics.values():
-                if _member(owner, name) is not value:
+                if static_attribute(owner, name) is not value:
                     setattr(owner, name, value)
             self._random.restore()
         self._created.clear()
@@ -359,7 +360,7 @@ class Observer:
                 return f"it changes {label}, which is a {type(container).__name__} from outside"
             self.guards.drop(code)
         for owner, name, value, label in self._statics.values():
-            if _member(owner, name) is not value:
+            if static_attribute(owner, name) is not value:
                 return f"it assigns {label}, which belongs to a class, a module or a function"
         if self._large is not None:
             return (
@@ -587,7 +588,7 @@ class Observer:
             for name in chain:
                 if inner is os and name in _ENVIRONMENT:
                     self._meet(os.environ, "os.environ")
-                owner, inner = inner, static_attribute(inner, name)
+                owner, inner = inner, static_attribute(inner, name) if has_static_attributes(inner) else MISSING
                 inner_code, inner_label = f"{inner_code}.{name}", f"{inner_label}.{name}"
                 if isinstance(inner, (classmethod, property)):
                     self._meet(inner.fget if isinstance(inner, property) else inner.__func__, inner_label)
@@ -698,11 +699,6 @@ class _Variable:
             self.holder.pop(self.name, None)
         else:
             self.holder[self.name] = self.before
-
-
-def _member(owner: Any, name: str) -> Any:
-    """An attribute of a class, module or function as it stands there, or MISSING."""
-    return in_class(owner, name) if isinstance(owner, type) else vars(owner).get(name, MISSING)
 
 
 def _bases(array: Any) -> Iterator[NDArray[Any]]:

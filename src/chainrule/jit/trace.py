@@ -115,7 +115,7 @@ class Trace(Recorder):
         self.mappings: dict[int, Settings] = {}  # options and states, by identity
         self.leaves: dict[int, Leaf] = {}
         self.looked: dict[int, Leaf] = {}  # leaves that were found without a gradient
-        self.zeroed: dict[int, tuple[Leaf, Any]] = {}  # leaves whose gradient is set, and what it was
+        self.zeroed: dict[int, tuple[Leaf | Node, Any]] = {}  # nodes whose gradient is set, and what it was
         self.generators: dict[int, tuple[np.random.Generator, Any]] = {}  # and their states before the call
         self.drawn_to: dict[int, Any] = {}  # their states after the last draw of a trace
         self.versions: list[list[int]] = []  # of Tensors from outside that are changed in place
@@ -394,8 +394,8 @@ class Trace(Recorder):
         for leaf in self.leaves.values():
             if _traced(leaf.grad) is not None:
                 leaf.grad = None
-        for leaf, grad in self.zeroed.values():
-            leaf.grad = grad
+        for node, grad in self.zeroed.values():
+            node.grad = grad
         with _lock:
             _under_way[:] = [other for other in _under_way if other is not self]
             for generator, state in self.generators.values():
@@ -584,6 +584,16 @@ class Trace(Recorder):
             self.looked[id(leaf)] = leaf
         elif leaf.grad is not None:
             self.check_gradient(leaf)
+
+    def set_grad(self, node: Leaf | Node, grad: Tensor | None) -> Tensor | None:
+        """A gradient is assigned; returns what it is to be."""
+        self.zeroed.setdefault(id(node), (node, node.grad))
+        return None if grad is None else Tensor._wrap(self.lift(grad))
+
+    def check_group(self, optimizer: Optimizer) -> None:
+        """A group is added to an optimizer."""
+        if self.observer.knows(optimizer):
+            self.refuse("add_param_group()")
 
     def check_hook(self, owner: Any) -> None:
         """A hook is registered, on a module, a leaf or a result."""

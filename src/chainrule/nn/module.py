@@ -14,7 +14,7 @@ import numpy as np
 
 from chainrule.autograd import views
 from chainrule.autograd.hooks import Handle, as_tensor, gate, replaced, taken
-from chainrule.autograd.mode import mode, no_grad
+from chainrule.autograd.mode import no_grad, refuse_compiled
 from chainrule.errors import check, listed
 from chainrule.ops.dtypes import storable
 from chainrule.tensor import Tensor
@@ -248,8 +248,7 @@ class Module:
     def to(self, dtype: DTypeLike) -> Self:
         """Give all floating parameters and buffers another floating type."""
         kind = storable(dtype)
-        if mode.trace is not None:
-            mode.trace.refuse("changing the type of parameters")
+        refuse_compiled("changing the type of parameters")
         check(self, kind.kind == "f", f"parameters are floats, they cannot become {kind}", TypeError)
         for tensor in (*self.parameters(), *self.buffers()):
             if tensor.dtype.kind == "f":

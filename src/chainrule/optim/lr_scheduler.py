@@ -9,7 +9,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, SupportsFloat
 
-from chainrule.autograd.mode import mode
+from chainrule.autograd.mode import refuse_compiled
 from chainrule.errors import check
 from chainrule.optim.optimizer import Optimizer, check_numbers
 
@@ -56,7 +56,10 @@ class LRScheduler:
 
     def step(self) -> None:
         """Go on by one step."""
-        _outside(f"the step of a {type(self).__name__}")
+        refuse_compiled(f"the step of a {type(self).__name__}")
+        self._advance()
+
+    def _advance(self) -> None:
         self._take_in_groups(self.base_lrs)
         self.last_epoch += 1
         try:
@@ -105,8 +108,12 @@ class LRScheduler:
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Take over a state; nothing is changed unless it fits. The rates themselves are in the optimiser's."""
-        _outside(f"loading the state of a {type(self).__name__}")
+        refuse_compiled(f"loading the state of a {type(self).__name__}")
         self._fits(state_dict)
+        self._load(state_dict)
+
+    def _load(self, state_dict: Mapping[str, Any]) -> None:
+        """Take over a state that fits."""
         vars(self).update(state_dict)
 
     def _fits(self, state_dict: Mapping[str, Any]) -> None:
@@ -352,9 +359,7 @@ class SequentialLR(LRScheduler):
         self._schedulers, self._milestones = list(schedulers), list(milestones)
         self.step()
 
-    def step(self) -> None:
-        """Go on by one step."""
-        _outside(f"the step of a {type(self).__name__}")
+    def _advance(self) -> None:
         for scheduler in self._schedulers:
             scheduler._take_in_groups(scheduler.base_lrs)
         self.last_epoch += 1
@@ -374,10 +379,7 @@ class SequentialLR(LRScheduler):
         """Where it stands, with the states of its schedules."""
         return super().state_dict() | {"_schedulers": [s.state_dict() for s in self._schedulers]}
 
-    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Take over a state; nothing is changed unless it fits."""
-        _outside(f"loading the state of a {type(self).__name__}")
-        self._fits(state_dict)
+    def _load(self, state_dict: Mapping[str, Any]) -> None:
         for scheduler, state in zip(self._schedulers, state_dict["_schedulers"], strict=True):
             scheduler.load_state_dict(state)
         vars(self).update({**state_dict, "_schedulers": self._schedulers})
@@ -429,7 +431,7 @@ class ReduceLROnPlateau(LRScheduler):
 
     def step(self, metrics: SupportsFloat) -> None:  # type: ignore[override]  # this schedule goes by a measure
         """Go on by one step, of which the measure is told."""
-        _outside(f"the step of a {type(self).__name__}")
+        refuse_compiled(f"the step of a {type(self).__name__}")
         measure = float(metrics)
         self._take_in_groups(self.min_lrs)
         self.last_epoch += 1
@@ -452,14 +454,8 @@ class ReduceLROnPlateau(LRScheduler):
         return sign * measure > sign * self.best + self.threshold
 
 
-def _outside(what: str) -> None:
-    """Refuse, before anything has changed, what a compiled function would do once and never again."""
-    if mode.trace is not None:
-        mode.trace.refuse(what)
-
-
 def _optimizer(scheduler: LRScheduler, optimizer: Optimizer) -> Optimizer:
-    _outside(f"making a {type(scheduler).__name__}")
+    refuse_compiled(f"making a {type(scheduler).__name__}")
     kind = type(optimizer).__name__
     check(scheduler, isinstance(optimizer, Optimizer), f"takes an optimiser, not {kind}", TypeError)
     return optimizer

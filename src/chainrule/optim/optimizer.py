@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 import numpy as np
 
 from chainrule.autograd import enable_grad
-from chainrule.autograd.mode import mode
+from chainrule.autograd.mode import mode, refuse_compiled
 from chainrule.errors import check
 from chainrule.tensor import Tensor
 
@@ -77,8 +77,8 @@ class Optimizer:
 
     def add_param_group(self, group: dict[str, Any]) -> None:
         """Add parameters with options of their own."""
-        if mode.trace is not None and mode.trace.observer.knows(self):
-            mode.trace.refuse("add_param_group()")
+        if mode.trace is not None:
+            mode.trace.check_group(self)
         check(self, isinstance(group, dict), "takes parameters or groups of them (dicts), not both", TypeError)
         given = group.get("params")
         ordered = not isinstance(given, (type(None), set, frozenset))
@@ -111,8 +111,8 @@ class Optimizer:
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget all gradients, or make them zeros, which a step then takes as gradients."""
-        if mode.trace is not None and not set_to_none:
-            mode.trace.refuse("zero_grad(set_to_none=False)")
+        if not set_to_none:
+            refuse_compiled("zero_grad(set_to_none=False)")
         for p in self._parameters():
             if mode.trace is not None:
                 p.grad = None
@@ -178,8 +178,7 @@ class Optimizer:
             ValueError: no state, other numbers of groups or parameters, arrays that are missing or of other shapes,
                 or other options.
         """
-        if mode.trace is not None:
-            mode.trace.refuse("an optimizer's load_state_dict()")
+        refuse_compiled("an optimizer's load_state_dict()")
         parameters = self._parameters()
         whole = isinstance(state_dict, Mapping) and state_dict.keys() >= {"state", "param_groups"}
         check(self, whole, "a state has the entries 'state' and 'param_groups', what was given has not")
