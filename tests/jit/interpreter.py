@@ -7,6 +7,8 @@ Kernels that are written by hand (products, convolution, pooling) are compiled a
 from __future__ import annotations
 
 import ctypes
+import functools
+import sys
 
 from chainrule.kernels import machine, python
 from chainrule.kernels.calling import ARGUMENTS
@@ -16,10 +18,27 @@ _compiled = machine.address_of
 _callbacks: dict[str, object] = {}
 
 
+def _unwatched(function):
+    """The function without a profiler, which watches neither how machine code is made nor what it does."""
+
+    @functools.wraps(function)
+    def run(*arguments):
+        profiler = sys.getprofile()
+        if not callable(profiler):  # one of C costs little, and cannot be set again
+            return function(*arguments)
+        sys.setprofile(None)
+        try:
+            return function(*arguments)
+        finally:
+            sys.setprofile(profiler)
+
+    return run
+
+
 def address_of(key, build):
     """Instead of `machine.address_of`: loops that come from a formula are functions of Python."""
     if not key.startswith("loops "):
         return _compiled(key, build)
     if key not in _callbacks:
-        _callbacks[key] = _CALLBACK(python.executable(build()))
+        _callbacks[key] = _CALLBACK(_unwatched(python.executable(build())))
     return ctypes.cast(_callbacks[key], ctypes.c_void_p).value

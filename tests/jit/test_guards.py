@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import queue
 import threading
 import time
 import types
@@ -142,22 +143,22 @@ def test_classes_are_as_before_when_a_trace_has_ended():
 def test_other_threads_go_on_meanwhile():
     """What another thread reads and assigns while this one traces is neither observed nor refused."""
     net, other, wrong = network(), network(), []
-    begun, done = threading.Event(), threading.Event()
+    begun, done = queue.SimpleQueue(), queue.SimpleQueue()
 
     def work():
-        begun.wait(30)
+        begun.get(timeout=30)
         other.note, other[1].p = 1, 0.0
         wrong.extend(i for i in range(50) if other(chainrule.ones(1, 3)).shape != (1, 2))
         del other.note
-        done.set()
+        done.put(True)
 
     thread = threading.Thread(target=work)
     thread.start()
 
     @jit
     def step(x):
-        begun.set()
-        assert done.wait(30)
+        begun.put(True)
+        assert done.get(timeout=30)
         return net(x).sum()
 
     with chainrule.no_grad():
@@ -167,6 +168,23 @@ def test_other_threads_go_on_meanwhile():
         assert not wrong
         (one,) = specializations(step)
         assert one.guards.broken() is None
+
+
+def test_another_thread_runs_a_program_that_draws_meanwhile():
+    net, other = network(), network()
+    run = jit(lambda x: other(x).sum())
+    x = chainrule.ones(1, 3)
+    run(x)
+
+    @jit
+    def step(x):
+        thread = threading.Thread(target=run, args=(x_outside,))
+        thread.start()
+        thread.join(30)
+        return net(x).sum()
+
+    x_outside = chainrule.ones(1, 3)
+    assert step(x).shape == step(x).shape == ()
 
 
 def test_two_threads_trace_at_once():

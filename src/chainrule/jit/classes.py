@@ -64,13 +64,15 @@ def is_plainly_read(cls: type) -> bool:
 
 def static_attribute(owner: Any, name: str) -> Any:
     """An attribute of a module, class or function as it stands there, or MISSING."""
+    if isinstance(owner, EnumType):
+        return owner._member_map_.get(name, in_class(owner, name))
     return in_class(owner, name) if isinstance(owner, type) else vars(owner).get(name, MISSING)
 
 
 def has_static_attributes(owner: Any) -> bool:
-    """Whether something is a function, or a module or class of the user's, whose attributes may be replaced."""
+    """Whether something is a function, or a module or class of the user's."""
     if isinstance(owner, (ModuleType, type)):
-        return not isinstance(owner, EnumType) and package_of(owner) not in LIBRARIES
+        return package_of(owner) not in LIBRARIES
     return isinstance(owner, FunctionType)
 
 
@@ -111,6 +113,9 @@ def is_observable(cls: type) -> bool:
     if not cls.__flags__ & _HEAP_TYPE or cls.__flags__ & _IMMUTABLE_TYPE:
         return False
     if issubclass(cls, (type, BaseException, Enum)):
+        return False
+    assigning: Any = type(cls).__setattr__  # a metaclass in C may not let `patch` assign
+    if assigning is not type.__setattr__ and not isinstance(assigning, FunctionType):
         return False
     if cls.__module__.startswith("chainrule."):
         return cls.__module__.split(".")[1] not in _OPAQUE_ROOMS and not issubclass(cls, Tensor)

@@ -46,7 +46,7 @@ class Variables:
 def variables(code: CodeType) -> Variables:
     """The variables from outside that some code, or functions that it defines, may read or assign."""
     result = Variables()
-    for part in _with_inner(code):
+    for part in with_inner(code):
         instructions = [*dis.get_instructions(part)]
         modules: dict[str, str] = {}  # by the local names that they are given
         for position, instruction in enumerate(instructions):
@@ -74,12 +74,12 @@ def variables(code: CodeType) -> Variables:
     return result
 
 
-def _with_inner(code: CodeType) -> Iterator[CodeType]:
+def with_inner(code: CodeType) -> Iterator[CodeType]:
     """Some code and that of the functions and classes that it defines."""
     yield code
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
-            yield from _with_inner(constant)
+            yield from with_inner(constant)
 
 
 def _locals(instruction: dis.Instruction) -> tuple[str, ...]:

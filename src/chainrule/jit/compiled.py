@@ -399,10 +399,13 @@ def jit(function: Callable[..., Any]) -> Compiled:
     run, some 0.03 ms for a megabyte; if such arrays have more than 16 MiB in all, no program is kept, and the warning
     says so. To ask for the `shape` or the `dtype` of a variable costs nothing.
 
-    **What is done once for each program.** Printing, writing to files, asking for the time, putting tensors into a list
-    outside; reading attributes of objects that are written in C, such as their descriptors; what Python's own library
-    and other packages read of files, and of variables of their own; computing by NumPy with an array that is also made
-    a Tensor of in the same call.
+    **What no guard can compare.** Where the function opens a file, asks for the time, reads variables by `globals()`,
+    draws from `random`, goes on in an iterator from outside, or calls a method of an object of Python's own library, such
+    as a queue, it is traced in each call, so that it does the same as ever; the warning says why.
+
+    **What is done once for each program.** Printing, logging, writing to a file that is open, putting tensors into a list
+    outside; reading attributes of objects that are written in C, such as their descriptors; what other packages read of
+    variables of their own; computing by NumPy with an array that is also made a Tensor of in the same call.
 
     Args:
         function: takes and returns Tensors, in tuples, lists and dicts if need be, and anything else. Arrays come to it

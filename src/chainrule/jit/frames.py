@@ -25,6 +25,11 @@ def is_house(file: str) -> bool:
     return file.startswith(HOUSE)
 
 
+def is_engine(file: str) -> bool:
+    """Whether a file of code is of those that make and run kernels, which call no function of the user's."""
+    return file.startswith((f"{HOUSE}kernels{os.sep}", f"{HOUSE}lower{os.sep}"))
+
+
 def is_library(file: str) -> bool:
     """Whether a file of code belongs to Python's own library (such as `copy.deepcopy`) or to NumPy."""
     if file.startswith(_STANDARD):

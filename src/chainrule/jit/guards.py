@@ -7,10 +7,12 @@ step of a small network is over in some ten microseconds. `print(guards)` lists 
 from __future__ import annotations
 
 from array import array
+from collections.abc import MutableMapping
 from dataclasses import dataclass
 from enum import Enum
 from operator import is_
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 import numpy as np
 
@@ -127,7 +129,7 @@ class ListEntries:
 
     def __init__(self, container: Any) -> None:
         self.values = tuple(container)
-        self.short = not isinstance(container, set) and len(self.values) <= FEW
+        self.short = not isinstance(container, (set, WeakSet)) and len(self.values) <= FEW
 
     def condition(self, code: str, names: Names) -> str:
         """Code that is true as long as the container, which `code` gives, holds that."""
@@ -146,7 +148,7 @@ class ListEntries:
     def restore(self, container: Any) -> None:
         """Make it hold that again."""
         container.clear()
-        (container.update if isinstance(container, set) else container.extend)(self.values)
+        (container.update if isinstance(container, (set, WeakSet)) else container.extend)(self.values)
 
 
 class DictEntries:
@@ -171,7 +173,7 @@ class DictEntries:
 
     def restore(self, container: Any) -> None:
         """Make it hold that again."""
-        if isinstance(container, dict):  # not a proxy of one
+        if isinstance(container, MutableMapping):  # not a proxy of one
             container.clear()
             container.update(zip(self.keys, self.values, strict=True))
 

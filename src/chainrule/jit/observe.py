@@ -8,22 +8,34 @@ tuples of them) must be equal, all else the same object.
 What the function assigns to attributes and variables outside is undone after the trace, and assigned anew by each run
 of the program. What it does to a list, dict or set cannot be repeated: such a program serves for this one call.
 
-Not observed: attributes that code in C, Python's own library or NumPy keeps to itself; what is read by
-`object.__getattribute__`, `globals()` or the like; that an object gets another `__dict__` as a whole; what NumPy
-computes with an array that becomes a Tensor in the same call.
+Functions that no variable leads to, and questions to the world outside Python, are seen as they run (see `calls`).
+
+Not observed: attributes that code in C keeps to itself, and what is read by `object.__getattribute__`; settings of
+libraries, such as NumPy's error state, the context of `decimal` and the level of a logger; methods of our own classes
+that are replaced, such as `Tensor.relu`; attributes of classes that `getattr` and `hasattr` name by a variable; what
+`isinstance` says of a class that is registered later, or of an object whose class is assigned; the end of an object
+that only a weak reference leads to, for the program keeps it; that an object gets another `__dict__` as a whole; what
+NumPy computes with an array that becomes a Tensor in the same call.
 """
 
 from __future__ import annotations
 
+import argparse
+import builtins
 import functools
+import gc
+import logging
+import numbers
 import os
+import random
 import sys
 import threading
 import weakref
-from collections import UserDict, UserList, deque
+from collections import ChainMap, UserDict, UserList, deque
 from collections.abc import Iterator, MappingView
 from contextvars import ContextVar
-from enum import EnumType
+from enum import Enum, EnumType
+from pathlib import PurePath
 from types import (
     BuiltinFunctionType,
     FunctionType,
@@ -33,9 +45,11 @@ from types import (
     SimpleNamespace,
 )
 from typing import TYPE_CHECKING, Any, NamedTuple
+from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary
 
 import numpy as np
 
+from chainrule.jit.calls import ENVIRONMENT, Calls
 from chainrule.jit.classes import (
     LIBRARIES,
     MISSING,
@@ -54,7 +68,7 @@ from chainrule.jit.classes import (
     unpatch,
     users_bases,
 )
-from chainrule.jit.code import variables
+from chainrule.jit.code import variables, with_inner
 from chainrule.jit.frames import is_house, is_installed, is_library
 from chainrule.jit.guards import PLAIN, ArrayEntries, BufferEntries, DictEntries, ListEntries, PartEntries
 from chainrule.jit.settings import Number
@@ -67,6 +81,7 @@ from chainrule.tensor import Tensor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from types import CellType, CodeType, FrameType
 
     from numpy.typing import NDArray
 
@@ -74,7 +89,8 @@ if TYPE_CHECKING:
     from chainrule.jit.trace import Trace
 
 Entries = ListEntries | DictEntries | BufferEntries | ArrayEntries
-_LISTS, _DICTS = (list, set, deque), (dict, MappingProxyType)
+_LISTS = (list, set, deque, WeakSet)
+_DICTS = (dict, MappingProxyType, WeakKeyDictionary, WeakValueDictionary)
 _NOT_RUN = {"__repr__", "__str__", "__format__", "__del__", "__reduce__", "__reduce_ex__", "__getstate__"}
 """Special methods that a step does not run."""
 _ON_CREATION = {"__new__", "__init__", "__post_init__", "__init_subclass__", "__set_name__"}
@@ -84,9 +100,12 @@ _FIXED = (type, ModuleType, BuiltinFunctionType, np.ufunc, Operation)
 
 _VIEWS: tuple[Any, ...] = (type({}.keys()), type({}.values()), type({}.items()))
 _USERS_VIEW: Any = MappingView
-_Environment: Any = type(os.environ)
-_ENVIRONMENT = {"environ", "environb", "getenv", "getenvb"}
-"""What of the module `os` reads the environment."""
+_TRANSPARENT = (
+    *_LISTS, *_DICTS, UserDict, UserList, ENVIRONMENT, MappingView, Iterator, argparse.Namespace, ChainMap,
+    PurePath, numbers.Number, tuple, Enum, random.Random, type, ModuleType, threading.local, logging.Filterer,
+)  # fmt: skip
+"""Classes of Python's own library whose objects are compared, or never change, or only write."""
+_CHANGING = {"modules", "stdin", "stdout", "stderr"}
 _FORM = {"shape", "dtype", "ndim", "size", "nbytes", "itemsize"}
 """Attributes of arrays that do not depend on their elements."""
 
@@ -125,7 +144,9 @@ class Observer:
         self._containers: list[tuple[Any, Entries, str, str]] = []  # and their guards and labels
         self._arrays: dict[int, tuple[NDArray[Any], str]] = {}  # of NumPy, that code has read; and their labels
         self._large: str | None = None  # arrays of NumPy that are too large to be compared
-        self._functions: dict[int, FunctionType] = {}  # whose code has been looked at
+        self._functions: dict[int, FunctionType] = {}  # that have been looked at
+        self._codes: dict[int, CodeType] = {}  # of functions, and of those inside them, by identity
+        self._calls = Calls(self)
         self._imported: Chains = {}  # modules that are imported inside
         self._reads_classes = False  # whether one of them asks for an object's class
         self._iterators: list[str] = []
@@ -148,9 +169,11 @@ class Observer:
         self._meet(function, getattr(function, "__name__", "the function"))
         for position, argument in enumerate(arguments):
             self._meet(argument, f"argument {position + 1}")
+        self._calls.start()
 
     def stop(self) -> None:
         """Observe no longer."""
+        self._calls.stop()
         while self._patched:
             unpatch(self._patched.pop())
 
@@ -193,10 +216,8 @@ class Observer:
         elif isinstance(value, MethodType):
             self._read_method(thing, name, label, value.__func__, reader)
             return value
-        elif isinstance(member, property):
-            self._meet(member.fget, label)
-        else:  # what other descriptors give may be another object each time
-            self._meet(member, label)
+        else:  # what a descriptor gives may be another object each time
+            self._read_descriptor(type(thing), name, member)
         self._meet(value, label, held=id(thing) in self._created)
         return value
 
@@ -231,6 +252,14 @@ class Observer:
             self._guard_class_attribute(thing, name, label)
         else:
             self.guards.same(f"{self.names[thing]}.{name}.__func__", label, function)
+
+    def _read_descriptor(self, cls: type, name: str, member: Any) -> None:
+        """A property, or the like, of a class is read; that of a user's class is a guard."""
+        label = f"{cls.__name__}.{name}"
+        if any(name in vars(base) for base in users_bases(cls)):
+            self._note_static(f"{self.names[in_class]}({self.names[cls]}, {name!r})", label, cls, name, member)
+        for part in _functions_of(member):
+            self._meet(part, label)
 
     def _options(self, optimizer: Optimizer, name: str, value: Any, reader: str) -> Any:
         """An optimizer's groups or state as the reader gets them."""
@@ -367,6 +396,8 @@ class Observer:
                 f"it may compute by NumPy with {self._large}, which is too large to be compared in each call: make a "
                 f"Tensor of it with from_numpy()"
             )
+        if self._calls.outside is not None:
+            return self._calls.outside
         if self._iterators:
             return f"it goes on in {self._iterators[0]}, an iterator from outside"
         return self._random.used()
@@ -389,7 +420,12 @@ class Observer:
         """
         if isinstance(value, np.ndarray) and not held:
             self._meet_array(value, label)
-        if isinstance(value, PLAIN) or id(value) in self._labels or id(value) in self._created:
+        if id(value) in self._labels or id(value) in self._created:
+            return
+        if isinstance(value, (*PLAIN, tuple, BaseException)) and attributes_of(value):  # such as a str's of a class
+            self._labels[id(value)] = label, value
+            self._contents(attributes_of(value), f"{self.names[value]}.__dict__", label)
+        if isinstance(value, PLAIN):
             return
         if isinstance(value, tuple):
             for position, part in enumerate(value):
@@ -398,14 +434,13 @@ class Observer:
         self._labels[id(value)] = label, value
         if isinstance(value, FunctionType):
             self._visit(value)
-            if value in (os.getenv, getattr(os, "getenvb", None)):
-                self._meet(os.environ, "os.environ")
         elif isinstance(value, MethodType):
             self._meet(value.__self__, label)
             self._meet(value.__func__, label)
         elif isinstance(value, functools.partial):
-            for part in (value.func, *value.args, *value.keywords.values()):
+            for part in (value.func, *value.args):
                 self._meet(part, label)
+            self._contents(value.keywords, f"{self.names[value]}.keywords", label)
         elif isinstance(value, type):
             self._meet_class(value, created=True)
             self._read_class(value)
@@ -416,7 +451,9 @@ class Observer:
             self.note(f"{self.names[value]}.get({self.names[MISSING]})", label, value.get(MISSING))
         elif _is_generator(value):
             self.trace.watch_generator(value)
-        elif not isinstance(value, (np.ndarray, ModuleType)):
+        elif isinstance(value, ModuleType):
+            self._read_module(value, label)
+        elif not isinstance(value, np.ndarray):
             self._meet_object(value, label)
 
     def _meet_object(self, value: Any, label: str) -> None:
@@ -431,7 +468,7 @@ class Observer:
             self._contents(value.__dict__, f"{self.names[value]}.__dict__", label)
         elif isinstance(value, (UserDict, UserList)):
             self._contents(value.data, f"{self.names[value]}.data", label)
-        elif isinstance(value, _Environment):
+        elif isinstance(value, ENVIRONMENT):
             self._contents(value._data, f"{self.names[value]}._data", label)
         elif isinstance(value, _VIEWS):
             self._contents(value.mapping, f"{self.names[value]}.mapping", label)
@@ -487,6 +524,17 @@ class Observer:
         if is_observable(cls) and not any(base in self._patched for base in cls.__mro__):
             self._patch(cls)
 
+    def _read_module(self, module: ModuleType, label: str) -> None:
+        """The function has got a module, and may read its attributes by any name."""
+        installed = is_installed(getattr(module, "__file__", None) or "") and package_of(module) != self._package
+        if installed or package_of(module) in LIBRARIES:
+            return
+        names = self.names[vars(module)]
+        self.guards.add(f"len({names}) == {len(vars(module))}", label, "has as many attributes")
+        for name, value in [*vars(module).items()]:
+            if name[:2] != "__" and not isinstance(value, ModuleType):
+                self._note_static(f"{names}[{name!r}]", f"{label}.{name}", module, name, value)
+
     def _read_class(self, cls: type) -> None:
         """The function has got a class, and may read its attributes by any name."""
         for base in [] if isinstance(cls, EnumType) else users_bases(cls):
@@ -497,15 +545,15 @@ class Observer:
 
     def _read_methods(self, cls: type) -> None:
         """The function has got a class, and may call those of its methods whose names it mentions."""
-        read = {name for function in self._functions.values() for name in variables(function.__code__).attributes}
+        read = {name for code in self._codes.values() for name in variables(code).attributes}
         names = read - OBSERVING.keys()
         for base in [] if isinstance(cls, EnumType) else users_bases(cls):
             for name in names & vars(base).keys():
                 member = in_class(cls, name)
                 if isinstance(member, (FunctionType, staticmethod)):
                     self._note_static(f"{self.names[cls]}.{name}", f"{cls.__name__}.{name}", cls, name, member)
-                elif isinstance(member, classmethod):
-                    self._meet(member.__func__, f"{cls.__name__}.{name}")
+                elif isinstance(member, (classmethod, property)):
+                    self._read_descriptor(cls, name, member)
 
     def _note_static(self, code: str, label: str, owner: Any, name: str, value: Any) -> None:
         """The function depends on an attribute of a module, class or function."""
@@ -520,8 +568,8 @@ class Observer:
         if id(function) in self._functions:
             return
         self._functions[id(function)] = function
-        code, module = function.__code__, function.__globals__
-        foreign = not own and self._is_foreign(function)
+        code = function.__code__
+        foreign = not own and self._is_foreign(code, function.__module__)
         if not foreign:
             self._guard_function(function)
         for default in (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()):
@@ -530,12 +578,55 @@ class Observer:
         if is_library(code.co_filename):  # a wrapper, such as a context manager makes, holds the user's function
             for name, cell in cells.items():
                 self._meet(contents_of(cell), name)
-        if foreign:
+        if not foreign:
+            self._look_into(code, function.__globals__, cells)
+
+    def enter(self, frame: FrameType) -> None:
+        """A function of the user's begins to run that no variable has led to."""
+        code, module = frame.f_code, frame.f_globals
+        name = module.get("__name__")
+        if id(code) in self._codes or name is None or self._is_foreign(code, name):  # a kernel's code has no module
             return
+        if code.co_argcount:
+            self._enter_method(frame.f_locals.get(code.co_varnames[0]), code)
+        if not code.co_freevars:
+            self._look_into(code, module, {})
+        for function in gc.get_referrers(code) if code.co_freevars else ():  # only a function has its variables' cells
+            if isinstance(function, FunctionType):
+                self._visit(function)
+
+    def _enter_method(self, thing: Any, code: CodeType) -> None:
+        """A function begins to run; if it is a method of the object, that of its class is a guard."""
+        cls = type(thing)
+        for base in users_bases(cls):
+            for name, member in [*vars(base).items()]:
+                if isinstance(member, FunctionType) and member.__code__ is code and name not in OBSERVING:
+                    self._note_static(f"{self.names[base]}.{name}", f"{base.__name__}.{name}", base, name, member)
+
+    def meet_environment(self) -> None:
+        """The environment is about to be read, or changed."""
+        self._meet(os.environ, "os.environ")
+
+    def copied(self, thing: Any) -> None:
+        """An object is about to be copied, as a whole."""
+        if is_observable(type(thing)) and attributes_of(thing) and self.knows(thing):
+            self._read_all(thing, attributes_of(thing), by_house=False)
+
+    def run_library(self, thing: Any) -> None:
+        """A method of Python's own library runs, of an object from outside that keeps to itself what it remembers."""
+        if self.knows(thing) and not isinstance(thing, _TRANSPARENT):
+            kind, label = type(thing).__qualname__, self.label(thing)
+            self._calls.outside = self._calls.outside or f"it calls a method of {label}, a {kind} from outside"
+
+    def _look_into(self, code: CodeType, module: dict[str, Any], cells: dict[str, CellType]) -> None:
+        """Look at the variables of some code: of a module, and of enclosing functions."""
+        self._codes.update((id(part), part) for part in with_inner(code))
         found = variables(code)
         for name, chains in found.globals.items():
             if name in module:
                 self._follow(f"{self.names[module]}[{name!r}]", name, module[name], chains)
+            elif not hasattr(builtins, name):
+                self.guards.add(f"{name!r} not in {self.names[module]}", name, "is not there")
         for name, chains in found.enclosing.items():
             if (value := contents_of(cells[name])) is not MISSING:
                 self._follow(f"{self.names[cells[name]]}.cell_contents", name, value, chains)
@@ -544,8 +635,6 @@ class Observer:
         for name in found.assigned_enclosing:
             self._variable(_Variable(f"{self.names[cells[name]]}.cell_contents", name, cells[name]))
         self._imported.update(found.imported)
-        if any(name in _ENVIRONMENT for chain in found.imported.get("os", ()) for name in chain):
-            self._meet(os.environ, "os.environ")
         if "super" in found.globals and "__class__" in cells:
             self._meet_bases(contents_of(cells["__class__"]), found.attributes)
         if "__class__" in found.attributes or "type" in found.globals:
@@ -561,11 +650,11 @@ class Observer:
             self.guards.same(f"{where}.__kwdefaults__", f"{label}.__kwdefaults__", function.__kwdefaults__)
             self._meet(function.__kwdefaults__, f"{label}.__kwdefaults__")
 
-    def _is_foreign(self, function: FunctionType) -> bool:
+    def _is_foreign(self, code: CodeType, module: str | None) -> bool:
         """Whether a function is a library's: ours, Python's, or one that the traced function does not belong to."""
-        file = function.__code__.co_filename
-        installed = is_installed(file) and str(function.__module__).partition(".")[0] != self._package
-        return is_house(file) or is_library(file) or installed
+        file, package = code.co_filename, str(module).partition(".")[0]
+        installed = is_installed(file) and package != self._package
+        return is_house(file) or is_library(file) or installed or package in LIBRARIES  # as is generated code
 
     def _meet_bases(self, cls: Any, names: Iterable[str]) -> None:
         """A method of a class calls methods of its bases by `super()`."""
@@ -580,21 +669,53 @@ class Observer:
         if only_form:
             form = f"{code}.shape == {value.shape} and {code}.dtype == {self.names[value.dtype]}"
             self.guards.add(form, label, "has its shape and type")
-        self.note(code, label, value, held=only_form)
-        if isinstance(value, ModuleType) and package_of(value) not in LIBRARIES and () in chains:
-            chains = [*chains, *((name,) for name, data in vars(value).items() if isinstance(data, PLAIN))]  # any of it
+        if not isinstance(value, ModuleType):
+            self.note(code, label, value, held=only_form)
+        elif package_of(value) not in LIBRARIES:
+            self.guards.same(code, label, value)
         for chain in chains:
-            inner, inner_code, inner_label = value, code, label
-            for name in chain:
-                if inner is os and name in _ENVIRONMENT:
-                    self._meet(os.environ, "os.environ")
-                owner, inner = inner, static_attribute(inner, name) if has_static_attributes(inner) else MISSING
-                inner_code, inner_label = f"{inner_code}.{name}", f"{inner_label}.{name}"
-                if isinstance(inner, (classmethod, property)):
-                    self._meet(inner.fget if isinstance(inner, property) else inner.__func__, inner_label)
-                if inner is MISSING or isinstance(inner, (classmethod, property)):
-                    break
-                self._note_static(inner_code, inner_label, owner, name, inner)
+            self._follow_chain(code, label, value, chain)
+
+    def _follow_chain(self, code: str, label: str, value: Any, chain: tuple[str, ...]) -> None:
+        """Attributes are read, one of the other."""
+        for name in chain:
+            if name == "__dict__":
+                break
+            owner, code, label = value, f"{code}.{name}", f"{label}.{name}"
+            if owner is sys and name == "modules":
+                self._calls.outside = self._calls.outside or "it looks for modules in sys.modules"
+            if owner is sys and name in _CHANGING:
+                return
+            value = static_attribute(owner, name) if has_static_attributes(owner) else MISSING
+            if isinstance(owner, ModuleType) and package_of(owner) in LIBRARIES:  # another may be put in its place
+                value = vars(owner).get(name, MISSING)
+                if value is MISSING:
+                    return
+                self.guards.same(code, label, value)
+                if isinstance(value, (*_DICTS, *_LISTS)):
+                    self._meet(value, label)
+            elif isinstance(owner, type) and isinstance(value, (classmethod, property)):
+                self._read_descriptor(owner, name, value)
+                return
+            elif isinstance(value, ModuleType):
+                self.guards.same(code, label, value)
+            elif value is not MISSING:
+                self._note_static(code, label, owner, name, value)
+            elif isinstance(owner, type) and any(name in vars(base) for base in users_bases(type(owner))):
+                self._read_of_metaclass(code, label, owner, name)
+                return
+            else:
+                return
+        if isinstance(value, ModuleType):
+            self._meet(value, label)
+
+    def _read_of_metaclass(self, code: str, label: str, cls: type, name: str) -> None:
+        """An attribute is read of a class that is its metaclass's."""
+        member = in_class(type(cls), name)
+        if is_descriptor(member):
+            self._read_descriptor(type(cls), name, member)
+        else:
+            self._note_static(code, label, type(cls), name, member)
 
     def _variable(self, variable: _Variable) -> None:
         """A function may assign to a variable outside."""
@@ -605,9 +726,10 @@ class Observer:
 
     def close(self) -> None:
         """The call is over: note what could not be seen while it ran."""
+        self._calls.stop()
         seen = -1
-        while seen != len(self._functions):  # a method may call others
-            seen = len(self._functions)
+        while seen != len(self._codes):  # a method may call others
+            seen = len(self._codes)
             for cls in [*self._held_classes]:
                 self._read_methods(cls)
         if self._reads_classes:
@@ -699,6 +821,15 @@ class _Variable:
             self.holder.pop(self.name, None)
         else:
             self.holder[self.name] = self.before
+
+
+def _functions_of(member: Any) -> Iterable[Any]:
+    """What a descriptor runs: the functions of one of Python's own, such as `cached_property`; else its methods."""
+    if isinstance(member, property):
+        return [member.fget]
+    if isinstance(member, (classmethod, staticmethod)):
+        return [member.__func__]
+    return [member, *attributes_of(member).values()]
 
 
 def _bases(array: Any) -> Iterator[NDArray[Any]]:

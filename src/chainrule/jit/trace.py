@@ -357,10 +357,17 @@ class Trace(Recorder):
                 "random numbers of a generator that the compiled function makes are asked for, which would not begin "
                 "anew in each call: make it outside"
             )
+
+        def draw() -> NDArray[Any]:
+            with _lock:
+                numbers = function()
+                if _under_way:
+                    _note(generator)
+            return numbers
+
         with _lock:
             self._check_generator(generator)
-            made = self.call(name, function, (), {})
-            _note(generator)
+            made = self.call(name, draw, (), {})
         made.value.options["draws"] = True
         return made
 
@@ -607,7 +614,7 @@ class Trace(Recorder):
 
 
 def _note(generator: np.random.Generator) -> None:
-    """A trace has drawn from a generator, or set it back: all traces that know it hear what has come of it."""
+    """A trace or a program has drawn from a generator, or set it back: all traces that know it hear of its state."""
     state = generator.bit_generator.state
     for trace in _under_way:
         if id(generator) in trace.drawn_to:
