@@ -48,7 +48,7 @@ REFUSED = [
     ("chainrule.manual_seed(0)", "manual_seed()"),
     ("chainrule.rand(3, generator=np.random.default_rng(0))", "make it outside"),
     ("chainrule.rand(3, generator=copy.deepcopy(s.random))", "make it outside"),
-    ("s.free.permutation(3)", "random generator is used by its own methods"),
+    ("s.free.permutation(3)", "s.free, a random generator, is used by its own methods"),
     (
         "(chainrule.rand(3, generator=s.free), s.free.random(), chainrule.rand(3, generator=s.free))",
         "by its own methods",

@@ -224,7 +224,7 @@ def test_histories_do_not_pass_the_border():
     with pytest.raises(CaptureError, match="history from outside"):
         jit(lambda x: (result * x).sum())(chainrule.ones(3))
     assert jit(lambda x: (result.detach() * x).sum())(chainrule.ones(3)).item() == 6
-    with pytest.raises(CaptureError, match=r"argument of shape \(3,\) requires gradients"):
+    with pytest.raises(CaptureError, match=rf"argument of shape \(3,\) requires gradients.*\({__file__}:\d+\)"):
         jit(lambda x: x * 2)(w)
     with chainrule.no_grad():
         assert jit(lambda x: x * 2)(result).tolist() == [4, 4, 4]
@@ -268,12 +268,12 @@ def test_memory_that_two_tensors_share():
 
 
 def test_arguments_that_cannot_be_told_apart():
-    with pytest.raises(CaptureError, match="type set cannot be told from others"):
+    with pytest.raises(CaptureError, match=rf"type set cannot be told from others.* a tuple.*\({__file__}:\d+\)"):
         jit(lambda x, options: x)(chainrule.ones(1), {1, 2})
 
 
 def test_arrays_are_not_returned():
-    with pytest.raises(CaptureError, match="array is returned"):
+    with pytest.raises(CaptureError, match=rf"<lambda>: an array is returned.*\({__file__}:\d+\)"):
         jit(lambda x: np.ones(3))(chainrule.ones(1))
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from chainrule.autograd.mode import mode
 from chainrule.errors import CaptureError, check, type_name
 from chainrule.jit import report
-from chainrule.jit.frames import user_line, warn
+from chainrule.jit.frames import user_line, warn, where
 from chainrule.jit.guards import DictEntries, ListEntries, shown
 from chainrule.jit.observe import has_tracer
 from chainrule.jit.settings import Number, UnsettledError
@@ -116,11 +116,10 @@ class Compiled:
         self.heat += _WARMTH
         if self.heat > PATIENCE * _WARMTH and not self.warned:
             self.warned = True
-            name = getattr(self.function, "__name__", type(self.function).__name__)
             warn(
-                f"jit: {name} is compiled in nearly every call, which is slower than not to compile it; the last time "
-                f"because {reason}. What changes from call to call should be a Tensor among the arguments, be changed "
-                f"in place, or stay outside"
+                f"jit: {_name(self.function)} is compiled in nearly every call, which is slower than not to compile "
+                f"it; the last time because {reason}. What changes from call to call should be a Tensor among the "
+                f"arguments, be changed in place, or stay outside"
             )
 
     def _traced(self, key: Any, arguments: Any, options: Any, arrays: list[Any]) -> Any:
@@ -137,7 +136,7 @@ class Compiled:
             if isinstance(x, Tensor) and x.requires_grad and mode.recording:
                 raise CaptureError(
                     f"jit: an argument of shape {x.shape} requires gradients: give its detach(), or let the function "
-                    f"see it as a variable from outside"
+                    f"see it as a variable from outside{where()}"
                 )
             value = Value("argument", None, (), dense(arrays[len(sources)]))
             trace.values.append(value)
@@ -172,7 +171,9 @@ class Compiled:
             trace.begin()
             observer.start(self.function, others)
             mode.trace = trace
-            form = _mapped(self.function(*given, **named), output, is_kept)
+            result = self.function(*given, **named)
+            trace.returned = f"{_name(self.function)}: "
+            form = _mapped(result, output, is_kept)
             observer.close()
             if any(not entries.unchanged(container) for container, entries in containers):
                 raise trace.refused(
@@ -207,7 +208,7 @@ class Compiled:
             result = replay(arrays)
         except CannotCompileError as error:
             self.refused = isinstance(error, KernelRefusedError)
-            give_up(error, getattr(self.function, "__name__", type(self.function).__name__))
+            give_up(error, _name(self.function))
             trace.restore()
             observer.undo(failed=True)
             return self.function(*arguments, **options)
@@ -329,7 +330,7 @@ class Replay:
         """Run the program."""
         if not self.clean():
             shape = next(leaf.shape for leaf in self.must_be_none if leaf.grad is not None)
-            raise CaptureError(f"jit: {GRADIENT.format(shape)}")
+            raise CaptureError(f"jit: {GRADIENT.format(shape)}{where()}")
         program = self.program
         new = self.prepare(program.numbers)
         before = program.words[DONE]
@@ -400,12 +401,12 @@ def jit(function: Callable[..., Any]) -> Compiled:
     says so. To ask for the `shape` or the `dtype` of a variable costs nothing.
 
     **What no guard can compare.** Where the function opens a file, asks for the time, reads variables by `globals()`,
-    draws from `random`, goes on in an iterator from outside, or calls a method of an object of Python's own library, such
-    as a queue, it is traced in each call, so that it does the same as ever; the warning says why.
+    draws from `random`, goes on in an iterator from outside, or calls a method of an object of Python's own library,
+    such as a queue, it is traced in each call, so that it does the same as ever; the warning says why.
 
-    **What is done once for each program.** Printing, logging, writing to a file that is open, putting tensors into a list
-    outside; reading attributes of objects that are written in C, such as their descriptors; what other packages read of
-    variables of their own; computing by NumPy with an array that is also made a Tensor of in the same call.
+    **What is done once for each program.** Printing, logging, writing to a file that is open, putting tensors into a
+    list outside; reading attributes of objects that are written in C, such as their descriptors; what other packages
+    read of variables of their own; computing by NumPy with an array that is also made a Tensor of in the same call.
 
     Args:
         function: takes and returns Tensors, in tuples, lists and dicts if need be, and anything else. Arrays come to it
@@ -426,6 +427,11 @@ def jit(function: Callable[..., Any]) -> Compiled:
     """
     check("jit", callable(function), f"takes a function, not {type_name(function)}", TypeError)
     return Compiled(function)
+
+
+def _name(function: Any) -> str:
+    """What a function is called in messages."""
+    return str(getattr(function, "__name__", type(function).__name__))
 
 
 def _line(error: Untraceable) -> str:
@@ -455,7 +461,10 @@ def _key(x: Any, arrays: list[Any]) -> Any:
         try:
             hash(key)
         except TypeError:
-            raise CaptureError(f"jit: an argument of the type {type(x).__name__} cannot be told from others") from None
+            raise CaptureError(
+                f"jit: an argument of the type {type(x).__name__} cannot be told from others, for it has no hash: give "
+                f"a tuple, or let the function see it as a variable from outside{where()}"
+            ) from None
         return key
     arrays.append(array)
     return array.shape, array.dtype, requires_grad

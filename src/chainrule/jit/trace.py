@@ -99,6 +99,7 @@ class Trace(Recorder):
         tensors: who holds that memory, and their leaves or None.
         arguments: the Tracers of the function's arguments, by identity.
         error: what was refused first; the function may have caught it, but it cannot be compiled.
+        returned: once the function has returned, its name, for errors that no line of it is to be blamed for.
     """
 
     def __init__(self) -> None:
@@ -109,6 +110,7 @@ class Trace(Recorder):
         self.arguments: dict[int, Tracer] = {}
         self.stand_ins: list[tuple[Any, Tracer, Any]] = []  # the Tensors that the function gets, and their leaves
         self.error: CaptureError | None = None
+        self.returned = ""
         self.optimizers: dict[int, tuple[Optimizer, set[int]]] = {}  # and what they remembered something of before
         self.states: list[tuple[Optimizer, int, dict[str, Any]]] = []
         self.remembered: dict[tuple[int, str], tuple[dict[str, Any], str, NDArray[Any]]] = {}
@@ -383,10 +385,11 @@ class Trace(Recorder):
         with _lock:
             unused = _same_state(generator.bit_generator.state, self.drawn_to[id(generator)])
         if not unused:
+            label = "the default generator" if generator is default_generator() else self.observer.label(generator)
             raise self.refused(
-                "a random generator is used by its own methods, whose numbers would be those of the first call for "
-                "ever, or by another thread meanwhile: draw by chainrule's functions, such as rand(generator=...), or "
-                "outside; and give each thread a generator of its own"
+                f"{label}, a random generator, is used by its own methods, whose numbers would be those of the first "
+                f"call for ever, or by another thread meanwhile: draw by chainrule's functions, such as "
+                f"rand(generator=...), or outside; and give each thread a generator of its own"
             )
 
     # What lives outside
@@ -552,7 +555,7 @@ class Trace(Recorder):
 
     def refused(self, what: str) -> CaptureError:
         """The error for something that cannot be compiled. It counts even if the function catches it."""
-        error = CaptureError(f"jit: {what}{where()}")
+        error = CaptureError(f"jit: {self.returned}{what}{where()}")
         self.error = self.error or error
         return error
 
