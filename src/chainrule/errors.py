@@ -91,10 +91,13 @@ class CaptureError(RuntimeError):
     """Something in a function that `chainrule.jit` cannot compile, with the line and the reason."""
 
 
-class LostTensorError(CaptureError):
+class LeakedTracerError(CaptureError):
     """A tensor that was made while `chainrule.jit` compiled a function, and is used elsewhere."""
 
     def __init__(self) -> None:
         super().__init__(
             "a tensor that was made while a function was compiled has no values outside of it: return it from there"
         )
+
+
+LostTensorError = LeakedTracerError  # its former name

@@ -20,7 +20,7 @@ from chainrule import ops
 from chainrule.autograd import tape, views
 from chainrule.autograd.hooks import Handle
 from chainrule.autograd.mode import mode
-from chainrule.errors import LostTensorError, read_only
+from chainrule.errors import LeakedTracerError, read_only
 from chainrule.ops.dtypes import DEFAULT, promote, storable
 from chainrule.ops.operation import Operation
 
@@ -189,7 +189,7 @@ class Tensor:
         if mode.trace is not None:
             mode.trace.refuse_value(what)
         if type(self._data) is not _ndarray:
-            raise LostTensorError()
+            raise LeakedTracerError()
         return self._data
 
     # What it is
@@ -773,7 +773,7 @@ def _fitting(value: Any, dtype: np.dtype[Any]) -> NDArray[Any]:
 def explained(error: Exception, operation: Operation, arrays: Sequence[Any], options: dict[str, Any]) -> Exception:
     """The error, told with the operation's name and the shapes that went in, or the options it does not have."""
     if mode.trace is None and any(hasattr(a, "trace") and not callable(a.trace) for a in arrays):
-        return LostTensorError()
+        return LeakedTracerError()
     if unknown := ", ".join(repr(name) for name in options if name not in operation.options):
         known = f"; it takes {', '.join(operation.options)}" if operation.options else ""
         return TypeError(f"{operation.name}: takes no argument {unknown}{known}")

@@ -71,29 +71,29 @@ def replaced(name: str, grad: Any, by: Any) -> Any:
 # A gate lets several Tensors pass together: on the way back their gradients wait for each other
 
 
-def gate(values: tuple[Any, ...], told: Callable[[tuple[Any, ...]], tuple[Any, ...]]) -> tuple[Any, ...]:
-    """The same values; on the way back `told` gets the gradients of all of them at once, and what it returns goes on.
+def gate(values: tuple[Any, ...], callback: Callable[[tuple[Any, ...]], tuple[Any, ...]]) -> tuple[Any, ...]:
+    """The same values; on the way back `callback` gets all their gradients at once, and what it returns goes on.
 
     Behind each Tensor stands a `_door`, behind all doors the `_post`. A door's derivative leaves its gradient in
     `waiting`. The post was recorded before all doors, so its turn comes after theirs.
 
     Args:
         values: Tensors that require gradients, and anything else, which stays as it is.
-        told: gets a gradient for each value, None where there is none.
+        callback: gets a gradient for each value, None where there is none.
     """
-    places = [i for i, value in enumerate(values) if getattr(value, "requires_grad", False)]
-    if not places or not mode.recording:
+    positions = [i for i, value in enumerate(values) if getattr(value, "requires_grad", False)]
+    if not positions or not mode.recording:
         return values
     waiting: list[Any] = [None] * len(values)
 
     def open_() -> tuple[Any, ...]:
         grads = tuple(waiting)
         waiting[:] = [None] * len(grads)
-        passed = told(grads)
-        return tuple(passed[i] for i in places)
+        passed = callback(grads)
+        return tuple(passed[i] for i in positions)
 
-    post = _post(*(values[i] for i in places), open_=open_)
-    doors = {i: _door(values[i], post, leave=partial(waiting.__setitem__, i)) for i in places}
+    post = _post(*(values[i] for i in positions), open_=open_)
+    doors = {i: _door(values[i], post, leave=partial(waiting.__setitem__, i)) for i in positions}
     for i, door in doors.items():
         door._version = values[i]._version  # it is the same memory
     return tuple(doors.get(i, value) for i, value in enumerate(values))

@@ -40,27 +40,27 @@ class Leaf:
     """Where gradients end: a tensor that the user made. It keeps the gradient that `backward()` adds up.
 
     Attributes:
-        late: fetches the gradient that a compiled function has left in its own memory, when somebody asks.
+        deferred_grad: fetches the gradient that a compiled function has left in its own memory, when somebody asks.
     """
 
-    __slots__ = ("_grad", "dtype", "hooks", "late", "shape")
+    __slots__ = ("_grad", "deferred_grad", "dtype", "hooks", "shape")
 
     def __init__(self, array: NDArray[Any]) -> None:
         self.shape, self.dtype = array.shape, array.dtype
         self._grad: Tensor | None = None
-        self.late: Callable[[], Tensor] | None = None
+        self.deferred_grad: Callable[[], Tensor] | None = None
         self.hooks: dict[int, Any] | None = None
 
     @property
     def grad(self) -> Tensor | None:
         """What `backward()` added up, or None."""
-        if self.late is not None:
-            self._grad, self.late = self.late(), None
+        if self.deferred_grad is not None:
+            self._grad, self.deferred_grad = self.deferred_grad(), None
         return self._grad
 
     @grad.setter
     def grad(self, value: Tensor | None) -> None:
-        self._grad, self.late = value, None
+        self._grad, self.deferred_grad = value, None
 
 
 _order, _ndarray = count(), np.ndarray
@@ -400,7 +400,7 @@ def _accumulate(node: Node | Leaf, grad: Tensor) -> None:
         before = node.grad  # which may wait for a compiled function, so the lock is not held here
         total = grad if before is None else before + grad
         with _adding:
-            if getattr(node, "late", None) is None and node.grad is before:
+            if getattr(node, "deferred_grad", None) is None and node.grad is before:
                 node.grad = total
                 return
 

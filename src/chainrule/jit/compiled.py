@@ -58,7 +58,7 @@ class Compiled:
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.function = function
-        self.programs: dict[Any, list[Replay]] = {}
+        self.programs: dict[Any, list[Specialization]] = {}
         self.unrepeatable: str | None = None  # what the last trace did that no program can do again
         self.refused = False  # LLVM does not take a loop of it, so it runs as it is
         self.heat = 0  # how often it was compiled of late
@@ -90,11 +90,11 @@ class Compiled:
 
     def _run(self, key: Any, arguments: Any, options: Any, arrays: list[Any]) -> Any:
         """By a program that applies, or a new one."""
-        for replay in self.programs.get(key, ()):
-            if replay.guards.hold():
+        for specialization in self.programs.get(key, ()):
+            if specialization.guards.hold():
                 if self.heat:
                     self.heat -= 1
-                return replay(arrays)
+                return specialization(arrays)
         reason = self._reason(key, arguments, options)
         try:
             return self._traced(key, arguments, options, arrays)
@@ -149,13 +149,13 @@ class Compiled:
             if isinstance(x, (list, tuple, dict)):
                 return _Fixed(x)
             if type(x) is Number:
-                return _Scalar(trace.host.slot(x), type(x.value))
+                return _Scalar(trace.glue.slot(x), type(x.value))
             if not isinstance(x, Tensor):
                 return x
             outputs.append(trace.lift(x))
             return _Output(len(outputs) - 1)
 
-        replay = self.unrepeatable = None
+        specialization = self.unrepeatable = None
         recording = mode.recording, mode.anomaly
         given, named = _mapped(arguments, traced), _mapped(options, traced)
         containers = [
@@ -188,7 +188,7 @@ class Compiled:
             self.unrepeatable = observer.unrepeatable()
             if trace.error is not None:  # the function has caught it
                 raise trace.error
-            replay = Replay(trace, sources, outputs, form, assigned)
+            specialization = Specialization(trace, sources, outputs, form, assigned)
         except UnsettledError:
             self.unrepeatable = "an optimizer makes new state in it, so that it runs eagerly"
         except Untraceable as error:
@@ -198,14 +198,14 @@ class Compiled:
             mode.recording, mode.anomaly = recording
             observer.stop()
             trace.restore()
-            observer.undo(failed=replay is None)
-            if replay is None:
+            observer.undo(failed=specialization is None)
+            if specialization is None:
                 trace.forget_starts()
-        if replay is None:
+        if specialization is None:
             return _mapped(self.function(*arguments, **options), _own)
         try:
-            replay.compile()
-            result = replay(arrays)
+            specialization.compile()
+            result = specialization(arrays)
         except CannotCompileError as error:
             self.refused = isinstance(error, KernelRefusedError)
             give_up(error, _name(self.function))
@@ -217,7 +217,7 @@ class Compiled:
             raise
         if self.unrepeatable is None:
             known = self.programs.setdefault(key, [])
-            known.insert(0, replay)
+            known.insert(0, specialization)
             del known[PROGRAMS:]
         return result
 
@@ -228,12 +228,12 @@ class Compiled:
             code: give their loops instead, as Python.
             guards: list instead what each depends on: where one of that has changed, another program is made.
         """
-        replays = [replay for kept in self.programs.values() for replay in kept]
-        if not replays:
+        specializations = [specialization for kept in self.programs.values() for specialization in kept]
+        if not specializations:
             return "nothing is compiled before the first call"
         if guards:
-            return "\n\n".join(str(replay.guards) for replay in replays)
-        programs = [replay.program for replay in replays]
+            return "\n\n".join(str(specialization.guards) for specialization in specializations)
+        programs = [specialization.program for specialization in specializations]
         return "\n\n".join(program.code if code else report.explain(program) for program in programs)
 
 
@@ -256,7 +256,7 @@ class _Scalar:
     kind: type
 
 
-class Replay:
+class Specialization:
     """One program with what belongs to it: outputs to copy, gradients to hang onto leaves, checks that it applies."""
 
     program: Program
@@ -270,59 +270,61 @@ class Replay:
         assigned: Sequence[tuple[str, Any]],
     ) -> None:
         self.trace, self.sources, self.form = trace, sources, form
-        self.guards = trace.host.guards
+        self.guards = trace.glue.guards
         self.outcome = trace.finished(outputs)
         self.outputs, self.gradients = self.outcome.outputs, self.outcome.gradients
         self._write()
         for target, value in assigned:
-            host = trace.host
+            glue = trace.glue
             fixed = type(value) is _Fixed
-            code = host.name(value.value) if fixed else f"{host.name(functools.partial(self._result, value))}()"
-            host.after.append(f"{target} = {code}")
+            code = glue.name(value.value) if fixed else f"{glue.name(functools.partial(self._result, value))}()"
+            glue.after.append(f"{target} = {code}")
 
     def _write(self) -> None:
         """Write down what Python has to look at before each run, and to do after it."""
-        trace, host, guards = self.trace, self.trace.host, self.guards
+        trace, glue, guards = self.trace, self.trace.glue, self.guards
         for ref, array, node in trace.tensors.values():
             tensor, what = ref(), f"a tensor of shape {array.shape}"
             if tensor is not None and trace.observer.knows(tensor):
-                name, what, held = host.name(tensor), trace.observer.label(tensor), ""
+                name, what, held = glue.name(tensor), trace.observer.label(tensor), ""
             else:
-                name, held = "_t", f"(_t := {host.name(ref)}()) is not None and "
-            guards.add(f"{held}{name}._data is {host.name(array)}", what, "has the same memory")
+                name, held = "_t", f"(_t := {glue.name(ref)}()) is not None and "
+            guards.add(f"{held}{name}._data is {glue.name(array)}", what, "has the same memory")
             guards.add(
-                f"{held}{name}._node is {host.name(node)}", what, "requires gradients" if node else "requires none"
+                f"{held}{name}._node is {glue.name(node)}", what, "requires gradients" if node else "requires none"
             )
         for leaf in trace.leaves.values():
-            name, hooks = host.name(leaf), tuple(leaf.hooks or ())
+            name, hooks = glue.name(leaf), tuple(leaf.hooks or ())
             what = f"a tensor of shape {leaf.shape}"
             guards.add(f"(not {name}.hooks or tuple({name}.hooks) == {hooks})", what, "has its hooks")
         for optimizer, position, state in trace.states:  # another state may be loaded
             what = f"{trace.observer.label(optimizer)}.state[{position}]"
-            guards.same(f"{host.name(optimizer)}.state.get({position})", what, state)
+            guards.same(f"{glue.name(optimizer)}.state.get({position})", what, state)
         for state, key, array in trace.remembered.values():
-            guards.same(f"{host.name(state)}.get({key!r})", f"{trace.mappings[id(state)].label}[{key!r}]", array)
+            guards.same(f"{glue.name(state)}.get({key!r})", f"{trace.mappings[id(state)].label}[{key!r}]", array)
         made = {id(leaf) for leaf, _ in self.gradients}
         looked = list(trace.looked.values())
         looked += [leaf for leaf, _ in self.gradients if id(leaf) not in {**trace.zeroed, **trace.looked}]
-        host.clean += [f"{host.name(leaf)}.late is None and {host.name(leaf)}.grad is None" for leaf in looked]
+        glue.clean += [f"{glue.name(leaf)}.deferred_grad is None and {glue.name(leaf)}.grad is None" for leaf in looked]
         self.must_be_none = looked
         for leaf, value in self.gradients:
-            host.after.append(f"{host.name(leaf)}.late = {host.name(functools.partial(self._gradient, value))}")
-        host.after += [f"{host.name(leaf)}.grad = None" for leaf, _ in trace.zeroed.values() if id(leaf) not in made]
-        host.after += [f"{host.name(version)}[0] += 1" for version in trace.versions]
+            glue.after.append(
+                f"{glue.name(leaf)}.deferred_grad = {glue.name(functools.partial(self._gradient, value))}"
+            )
+        glue.after += [f"{glue.name(leaf)}.grad = None" for leaf, _ in trace.zeroed.values() if id(leaf) not in made]
+        glue.after += [f"{glue.name(version)}[0] += 1" for version in trace.versions]
 
     def compile(self) -> None:
         """Make the program."""
         trace = self.trace
-        outcome, host = self.outcome, trace.host
+        outcome, glue = self.outcome, trace.glue
         kept = [*self.outputs, *(value for _, value in self.gradients), *outcome.checks]
         kept += [value for _, values in outcome.updates for value in values]
         schedule = plan(trace.values, kept, outcome.writes)
-        self.program = Program(schedule, len(host.slots), host.indices, self.sources, kept, outcome.changed)
+        self.program = Program(schedule, len(glue.slots), glue.indices, self.sources, kept, outcome.changed)
         self.updates = outcome.updates
         self.guards.compile()
-        self.clean, self.prepare, self.remember = trace.host.functions()
+        self.clean, self.prepare, self.remember = trace.glue.functions()
         for value in trace.values:  # examples have done their duty: only their shapes and strides are asked for
             value.forget()
 
@@ -391,14 +393,14 @@ def jit(function: Callable[..., Any]) -> Compiled:
     variables and attributes outside is assigned by each run. A function that is compiled in nearly every call warns,
     and tells why.
 
-    **Numbers.** Sums are made in another order than by NumPy. A function that changes tensors outside, such as a step
-    of training, takes numbers below 10⁻³⁸ (float32), which have not all their digits, for 0 on processors that can,
-    for they are slow to compute with.
-
     An array of NumPy that the function reads belongs to it, too: `from_numpy` makes a Tensor of its memory, which each
     run reads anew. One that becomes no Tensor may be computed with by NumPy, so its elements are compared before each
     run, some 0.03 ms for a megabyte; if such arrays have more than 16 MiB in all, no program is kept, and the warning
     says so. To ask for the `shape` or the `dtype` of a variable costs nothing.
+
+    **Numbers.** Sums are made in another order than by NumPy. A function that changes tensors outside, such as a step
+    of training, takes numbers below 10⁻³⁸ (float32), which have not all their digits, for 0 on processors that can,
+    for they are slow to compute with.
 
     **What no guard can compare.** Where the function opens a file, asks for the time, reads variables by `globals()`,
     draws from `random`, goes on in an iterator from outside, or calls a method of an object of Python's own library,

@@ -134,7 +134,7 @@ class Observer:
 
     def __init__(self, trace: Trace) -> None:
         self.trace = trace
-        self.guards, self.names = trace.host.guards, trace.host.names
+        self.guards, self.names = trace.glue.guards, trace.glue.names
         self._labels: dict[int, tuple[str, Any]] = {}  # objects from outside, by identity, in the user's words
         self._created: dict[int, Any] = {}  # objects that the call has made
         self._observed: set[tuple[int, str]] = set()  # attributes that have been read or assigned

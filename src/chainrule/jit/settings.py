@@ -54,7 +54,7 @@ class Number(Scalar):
     def __bool__(self) -> bool:
         truth = bool(self.value)
         subject = f"bool({self.trace.described(self.source)})"
-        self.trace.host.guards.add(f"bool({self.source}) is {truth}", subject, f"is {truth}")
+        self.trace.glue.guards.add(f"bool({self.source}) is {truth}", subject, f"is {truth}")
         return truth
 
     # What Python turns into a number of its own at once, or into text
@@ -112,7 +112,7 @@ class Number(Scalar):
 
     def _literal(self, x: Any) -> str:
         plain = type(x) in (bool, int) or (type(x) is float and math.isfinite(x))
-        return repr(x) if plain else self.trace.host.names[x]
+        return repr(x) if plain else self.trace.glue.names[x]
 
     def __neg__(self) -> Number:
         return self._applied("(-{})", operator.neg, self)
@@ -146,7 +146,7 @@ class Number(Scalar):
 
     def _called(self, function: Callable[..., Any], *operands: Any) -> Number:
         return self._applied(
-            f"{self.trace.host.names[function]}({', '.join(['{}'] * len(operands))})", function, *operands
+            f"{self.trace.glue.names[function]}({', '.join(['{}'] * len(operands))})", function, *operands
         )
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
@@ -192,7 +192,7 @@ class Settings(MutableMapping[str, Any]):
 
     def __init__(self, trace: Trace, real: dict[str, Any], label: str) -> None:
         self.trace, self.real, self.label = trace, real, label
-        self.name = trace.host.names[real]
+        self.name = trace.glue.names[real]
         self.assigned: dict[str, Any] = {}  # by this call
 
     def __getitem__(self, key: str) -> Any:
@@ -224,7 +224,7 @@ class Settings(MutableMapping[str, Any]):
             return self.trace.captured(value)
         if isinstance(value, (int, float, np.number)) and not isinstance(value, bool):
             return Number(self.trace, code, value)
-        guards = self.trace.host.guards
+        guards = self.trace.glue.guards
         if isinstance(value, list) and any(isinstance(part, Tensor) for part in value):
             self.trace.observer.note(code, label, value)  # a group's parameters
             return value
@@ -243,10 +243,10 @@ class Settings(MutableMapping[str, Any]):
         if type(value) is Tracer:
             self._set_array(key, value)
         elif type(value) is Number:
-            code = self.trace.host.assign(f"{self.name}[{key!r}]", value.code)
+            code = self.trace.glue.assign(f"{self.name}[{key!r}]", value.code)
             self.assigned[key] = Number(self.trace, code, value.value, value.source)
         elif is_plain(value):
-            self.trace.host.assign(f"{self.name}[{key!r}]", self.trace.host.names[value])
+            self.trace.glue.assign(f"{self.name}[{key!r}]", self.trace.glue.names[value])
             self.assigned[key] = value
         else:
             kind = f"a {type(value).__name__}"
@@ -278,8 +278,8 @@ class Settings(MutableMapping[str, Any]):
 
     def __iter__(self) -> Iterator[str]:
         keys = [*self.real]
-        code = f"[*{self.name}] == {self.trace.host.names[keys]}"
-        self.trace.host.guards.add(code, self.label, f"has the entries {', '.join(map(str, keys))}")
+        code = f"[*{self.name}] == {self.trace.glue.names[keys]}"
+        self.trace.glue.guards.add(code, self.label, f"has the entries {', '.join(map(str, keys))}")
         return iter(keys)
 
     def __len__(self) -> int:
@@ -290,8 +290,8 @@ class Settings(MutableMapping[str, Any]):
 
     def _guard_presence(self, key: object) -> bool:
         present = key in self.real
-        code = f"{self.trace.host.names[key]} {'in' if present else 'not in'} {self.name}"
-        self.trace.host.guards.add(code, self.label, f"has {'an' if present else 'no'} entry {key!r}")
+        code = f"{self.trace.glue.names[key]} {'in' if present else 'not in'} {self.name}"
+        self.trace.glue.guards.add(code, self.label, f"has {'an' if present else 'no'} entry {key!r}")
         return present
 
     def __repr__(self) -> str:

@@ -18,10 +18,10 @@ import numpy as np
 
 from chainrule.autograd.mode import mode
 from chainrule.autograd.tape import Leaf
-from chainrule.errors import CaptureError, LostTensorError
+from chainrule.errors import CaptureError, LeakedTracerError
 from chainrule.jit.frames import where
-from chainrule.jit.host import Host
-from chainrule.jit.kernels import STEPS
+from chainrule.jit.glue import Glue
+from chainrule.jit.lowering import RULES
 from chainrule.jit.observe import Observer
 from chainrule.jit.settings import Number, Settings, UnsettledError
 from chainrule.kernels.tree import computes_with
@@ -94,7 +94,7 @@ class Trace(Recorder):
     """See above.
 
     Attributes:
-        host: what is done outside the program.
+        glue: what is done outside the program.
         cells: for memory that lives outside, by identity of its array, the Tracer that stands for it now.
         tensors: who holds that memory, and their leaves or None.
         arguments: the Tracers of the function's arguments, by identity.
@@ -104,7 +104,7 @@ class Trace(Recorder):
 
     def __init__(self) -> None:
         super().__init__()
-        self.host = Host()
+        self.glue = Glue()
         self.cells: dict[int, tuple[Tracer, Value, NDArray[Any]]] = {}
         self.tensors: dict[int, tuple[weakref.ref[Tensor], NDArray[Any], Any]] = {}
         self.arguments: dict[int, Tracer] = {}
@@ -172,7 +172,7 @@ class Trace(Recorder):
         array = x if type(x) is Tracer else getattr(x, "_data", x)
         if type(array) is Tracer:
             if array.trace is not self:
-                raise LostTensorError
+                raise LeakedTracerError
             return array
         if not isinstance(array, np.ndarray):
             return array.item() if isinstance(array, np.generic) else array
@@ -194,19 +194,19 @@ class Trace(Recorder):
 
     def slot(self, number: Any) -> int:
         """Where the program finds a number."""
-        return self.host.slot(number)
+        return self.glue.slot(number)
 
     def depend_on_types(self, numbers: Iterable[Any]) -> None:
         """Beside arrays that are not floating, whether a number is an int or a float decides on the result's type."""
         for number in numbers:
-            kind = self.host.names[type(number.value)]
+            kind = self.glue.names[type(number.value)]
             what = type(number.value).__name__
-            self.host.guards.add(f"type({number.source}) is {kind}", "a number of the optimizer", f"is of type {what}")
+            self.glue.guards.add(f"type({number.source}) is {kind}", "a number of the optimizer", f"is of type {what}")
 
     def scalar(self, number: Number) -> Tracer:
         """A number of the optimizer as an array without dimensions."""
         example = np.asarray(number.value)
-        return self.made("elementwise", "cast", ((number, self.host.slot(number)),), example, type=example.dtype)
+        return self.made("elementwise", "cast", ((number, self.glue.slot(number)),), example, type=example.dtype)
 
     def viewed_at(self, x: Tracer, index: Any, value: Value) -> Tracer:
         """The view x[index], with whole numbers in the index that are not known yet; `value` is what it has now."""
@@ -272,7 +272,7 @@ class Trace(Recorder):
 
     def apply(self, operation: Operation, inputs: Sequence[Any], options: dict[str, Any]) -> Any:
         """An operation's formula on Tracers, or the steps that stand for it."""
-        steps = STEPS.get(operation)
+        steps = RULES.get(operation)
         return operation.formula(*inputs, **options) if steps is None else steps(self, *inputs, **options)
 
     def _promoted(self, arrays: list[Any], operation: Operation) -> list[Any]:
@@ -527,7 +527,7 @@ class Trace(Recorder):
         label = f"{self.observer.label(optimizer)}.param_groups"
         if id(optimizer) not in self.optimizers:
             self.optimizers[id(optimizer)] = optimizer, set(optimizer.state)
-            guards, code = self.host.guards, f"{self.host.name(optimizer)}.param_groups"
+            guards, code = self.glue.guards, f"{self.glue.name(optimizer)}.param_groups"
             guards.add(f"len({code}) == {len(groups)}", label, f"has {len(groups)} groups")
             for number, group in enumerate(groups):
                 guards.same(f"{code}[{number}]", f"{label}[{number}]", group)

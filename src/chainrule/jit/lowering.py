@@ -170,7 +170,7 @@ def _indices(trace: Trace, input: Any, *, size: int, name: str, spared: int | No
     _check(x.value.kind == "argument" and x.dtype.kind in "iu")
     indexing.indices(x.value.example, size=size, name=name, spared=spared)
     refuse = partial(indexing.indices, size=size, name=name, spared=spared)
-    trace.host.indices.append((x.value, size, spared, refuse))
+    trace.glue.indices.append((x.value, size, spared, refuse))
     return Tracer(trace, x.value) if x.dtype == np.int64 else trace.cast(x, np.int64)
 
 
@@ -245,7 +245,7 @@ def copies(trace: Trace, out: Any, pieces: Sequence[tuple[Tracer, Callable[[Any]
     return step(trace, "copy", job, [x for x, _ in kept], out)[0]
 
 
-STEPS: dict[Any, Callable[..., Any]] = {
+RULES: dict[Any, Callable[..., Any]] = {
     indexing.indices: _indices,
     indexing.rows: _rows,
     indexing.put_rows: _put_rows,

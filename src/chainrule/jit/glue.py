@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from chainrule.lower.graph import Value
 
 
-class Host:
+class Glue:
     """Lines of Python, and what they speak of.
 
     Attributes:
