@@ -75,12 +75,12 @@ class Calls:
         """Watch no longer."""
         if not self._watching:
             return
-        self._watching = False
         sys.setprofile(None)
         if hasattr(self._previous, "enable"):
             self._previous.enable()
         else:
             sys.setprofile(self._previous)
+        self._watching = False  # last, for an interrupt may come in between
 
     def _event(self, frame: FrameType, event: str, argument: Any) -> None:
         if event == "call":

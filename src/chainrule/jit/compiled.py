@@ -108,8 +108,8 @@ class Compiled:
         programs = self.programs.get(key)
         if programs:
             return programs[0].guards.broken() or "something else has changed"
-        given = ", ".join([*map(shown, arguments), *(f"{name}={shown(value)}" for name, value in options.items())])
-        return f"its arguments are new: {given}" if given else "it has not been compiled before"
+        values = ", ".join([*map(shown, arguments), *(f"{name}={shown(value)}" for name, value in options.items())])
+        return f"its arguments are new: {values}" if values else "it has not been compiled before"
 
     def _warm(self, reason: str) -> None:
         """It has been compiled once more."""
@@ -157,9 +157,9 @@ class Compiled:
 
         specialization = self.unrepeatable = None
         recording = mode.recording, mode.anomaly
-        given, named = _mapped(arguments, traced), _mapped(options, traced)
+        positional, named = _mapped(arguments, traced), _mapped(options, traced)
         containers = [
-            (x, DictEntries(x) if isinstance(x, dict) else ListEntries(x)) for x in _containers((given, named))
+            (x, DictEntries(x) if isinstance(x, dict) else ListEntries(x)) for x in _containers((positional, named))
         ]
         observer = trace.observer
 
@@ -171,7 +171,7 @@ class Compiled:
             trace.begin()
             observer.start(self.function, others)
             mode.trace = trace
-            result = self.function(*given, **named)
+            result = self.function(*positional, **named)
             trace.returned = f"{_name(self.function)}: "
             form = _mapped(result, output, is_kept)
             observer.close()
@@ -216,9 +216,9 @@ class Compiled:
             trace.forget_starts()
             raise
         if self.unrepeatable is None:
-            known = self.programs.setdefault(key, [])
-            known.insert(0, specialization)
-            del known[PROGRAMS:]
+            programs = self.programs.setdefault(key, [])
+            programs.insert(0, specialization)
+            del programs[PROGRAMS:]
         return result
 
     def explain(self, code: bool = False, guards: bool = False) -> str:

@@ -47,11 +47,11 @@ class Glue:
 
     def slot(self, number: Number) -> int:
         """Where the program finds a number."""
-        found = self.slots.get(number.code)
-        if found is None:
-            found = self.slots[number.code] = len(self.slots)
-            self.lines.append(f"S[{found}] = {number.code}")
-        return found
+        slot = self.slots.get(number.code)
+        if slot is None:
+            slot = self.slots[number.code] = len(self.slots)
+            self.lines.append(f"S[{slot}] = {number.code}")
+        return slot
 
     def assign(self, target: str, code: str) -> str:
         """Compute a number that is to be stored after the run, such as a count of steps; return its name till then."""
@@ -66,11 +66,11 @@ class Glue:
         Returns:
             `clean` looks for gradients, `prepare` fills S and returns what `remember` is handed after the run.
         """
-        kept = "".join(f"{name}, " for name in self.new.values())
+        names = "".join(f"{name}, " for name in self.new.values())
         after = [*(f"{target} = new[{i}]" for i, target in enumerate(self.new)), *self.after]
         bodies = {
             "clean()": [f"return {' and '.join(self.clean) or 'True'}"],
-            "prepare(S)": [*self.lines, f"return ({kept})"],
+            "prepare(S)": [*self.lines, f"return ({names})"],
             "remember(new)": after or ["pass"],
         }
         text = "\n".join(f"def {head}:\n    " + "\n    ".join(body) for head, body in bodies.items())

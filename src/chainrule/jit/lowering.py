@@ -2,7 +2,7 @@
 
 A kernel is called by its address (`kernels.job`), so it is never compiled for a program. A convolution is two
 steps, weights packed side by side and the product itself; its gradient to the weights is two, the sums over parts of
-the images and the sum of the parts. What lies between them has its place in the arena like any other array. Where
+the images and the sum of the parts. What lies between them lies in the arena like any other array. Where
 stages follow one another image by image, `schedule` makes groups of them.
 """
 
@@ -113,8 +113,8 @@ def _max_pool(trace: Trace, input: Any, *, window: Any) -> tuple[Tracer, Tracer]
     x = trace.named(input)
     out, taps = pools.max_pool(x.value.example, *window)
     job = _windows(pooling_loops.MAX_POOL, x.shape, out, window, x.dtype, taps.dtype)
-    found = step(trace, "max_pool", job, [channels_last(trace, x)], out, [taps], images=x.shape[0])
-    return found[0], found[1]
+    largest, positions = step(trace, "max_pool", job, [channels_last(trace, x)], out, [taps], images=x.shape[0])
+    return largest, positions
 
 
 def _unpool(trace: Trace, input: Any, *, taps: Any, shape: Any, window: Any) -> Tracer:
@@ -145,12 +145,12 @@ def _spread_pool(trace: Trace, input: Any, *, shape: Any, window: Any, by: Any) 
     return step(trace, "avg_pool_gradient", job, inputs, example, images=shape[0])[0]
 
 
-def _windows(pool: Any, shape: Any, places: Any, window: Any, *dtypes: Any) -> Any:
-    """The kernel for pictures (N, C, H, W) and an array of places (N, C, H′, W′)."""
+def _windows(pool: Any, shape: Any, outputs: Any, window: Any, *dtypes: Any) -> Any:
+    """The kernel for pictures (N, C, H, W) and an array with an element for each window (N, C, H′, W′)."""
     images, channels, *size = shape
-    _check(math.prod(shape) > 0 and places.size > 0)
+    _check(math.prod(shape) > 0 and outputs.size > 0)
     return pools.pool_job(
-        pool, (images, *size, channels), (images, *places.shape[2:], channels), tuple(window[:4]), dtypes
+        pool, (images, *size, channels), (images, *outputs.shape[2:], channels), tuple(window[:4]), dtypes
     )
 
 

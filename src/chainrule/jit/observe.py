@@ -309,9 +309,9 @@ class Observer:
             self._meet(member.fset, label)
             return None
         self._check(value, label)
-        known = self._attributes.get((id(thing), name))
+        earlier = self._attributes.get((id(thing), name))
         target = f"{where}.{name}" if name.isidentifier() else f"{where}.__dict__[{name!r}]"
-        return Assignment(target, label, value, keep_attribute(thing, name) if known is None else known.undo)
+        return Assignment(target, label, value, keep_attribute(thing, name) if earlier is None else earlier.undo)
 
     def assigned(self, thing: Any, name: str, assignment: Assignment) -> None:
         """An attribute has been assigned."""
@@ -621,23 +621,23 @@ class Observer:
     def _look_into(self, code: CodeType, module: dict[str, Any], cells: dict[str, CellType]) -> None:
         """Look at the variables of some code: of a module, and of enclosing functions."""
         self._codes.update((id(part), part) for part in with_inner(code))
-        found = variables(code)
-        for name, chains in found.globals.items():
+        names = variables(code)
+        for name, chains in names.globals.items():
             if name in module:
                 self._follow(f"{self.names[module]}[{name!r}]", name, module[name], chains)
             elif not hasattr(builtins, name):
                 self.guards.add(f"{name!r} not in {self.names[module]}", name, "is not there")
-        for name, chains in found.enclosing.items():
+        for name, chains in names.enclosing.items():
             if (value := contents_of(cells[name])) is not MISSING:
                 self._follow(f"{self.names[cells[name]]}.cell_contents", name, value, chains)
-        for name in found.assigned_globals:
+        for name in names.assigned_globals:
             self._variable(_Variable(f"{self.names[module]}[{name!r}]", name, module, name))
-        for name in found.assigned_enclosing:
+        for name in names.assigned_enclosing:
             self._variable(_Variable(f"{self.names[cells[name]]}.cell_contents", name, cells[name]))
-        self._imported.update(found.imported)
-        if "super" in found.globals and "__class__" in cells:
-            self._meet_bases(contents_of(cells["__class__"]), found.attributes)
-        if "__class__" in found.attributes or "type" in found.globals:
+        self._imported.update(names.imported)
+        if "super" in names.globals and "__class__" in cells:
+            self._meet_bases(contents_of(cells["__class__"]), names.attributes)
+        if "__class__" in names.attributes or "type" in names.globals:
             self._reads_classes = True
 
     def _guard_function(self, function: FunctionType) -> None:

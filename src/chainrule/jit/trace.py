@@ -143,15 +143,15 @@ class Trace(Recorder):
 
     def captured(self, array: NDArray[Any]) -> Tracer:
         """The Tracer of memory that lives outside."""
-        found = self.cells.get(id(array))
-        if found is None:
+        cell = self.cells.get(id(array))
+        if cell is None:
             if lies_evenly(array):
                 tracer = self.constant(array)
             else:  # compiled code cannot read it there
                 tracer = self.call("copy", partial(own_copy, array), (), {})
                 tracer.memory = array
-            found = self.cells[id(array)] = tracer, tracer.value, array
-        return found[0]
+            cell = self.cells[id(array)] = tracer, tracer.value, array
+        return cell[0]
 
     def made_of(self, data: Any, array: NDArray[Any]) -> Tracer:
         """The array of a new Tensor, which was made of the user's data: itself, or a copy.
@@ -215,8 +215,8 @@ class Trace(Recorder):
         before, count = x.view_of, len(x.positions)
 
         def pick(array: Any, *numbers: Any) -> Any:
-            given = iter(numbers[count:])
-            at = [int(next(given)) if isinstance(part, Tracer) else part for part in parts]
+            indices = iter(numbers[count:])
+            at = [int(next(indices)) if isinstance(part, Tracer) else part for part in parts]
             seen = array if x.base is None else before(array, *numbers[:count])
             return seen[(*at, ...) if ... not in at else tuple(at)]
 
@@ -511,10 +511,10 @@ class Trace(Recorder):
 
     def settings(self, real: dict[str, Any], label: str) -> Settings:
         """An optimizer's options or state as the trace has them; one object for each mapping."""
-        found = self.mappings.get(id(real))
-        if found is None:
-            found = self.mappings[id(real)] = Settings(self, real, label)
-        return found
+        settings = self.mappings.get(id(real))
+        if settings is None:
+            settings = self.mappings[id(real)] = Settings(self, real, label)
+        return settings
 
     def described(self, code: str) -> str:
         """Code about an optimizer's numbers, in the user's words."""
@@ -567,9 +567,9 @@ class Trace(Recorder):
         """A question about values: the answer would be that of the first call for ever."""
         raise self.refused(f"{what} is asked for, and depends on values, which change from call to call")
 
-    def index(self, places: Any) -> Any:
-        """An array of an index, such as `x[places]`."""
-        tracer = self.lift(places)
+    def index(self, index: Any) -> Any:
+        """An array of an index, such as `x[index]`."""
+        tracer = self.lift(index)
         if tracer.dtype.kind == "b":
             self.refuse_value("what lies under a mask, whose shape")
         return tracer.copy()

@@ -150,8 +150,8 @@ def orthogonal_(tensor: T, gain: float = 1.0, generator: Generator | None = None
 def calculate_gain(nonlinearity: str, param: float = 0.01) -> float:
     """How much larger weights must be to make up for what an activation takes away; `param` is leaky_relu's slope."""
     gains = {"linear": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": sqrt(2), "leaky_relu": sqrt(2 / (1 + param**2))}
-    known = f"nonlinearity must be one of {', '.join(gains)}, not {nonlinearity!r}"
-    check("calculate_gain", nonlinearity in gains, known)
+    choices = f"nonlinearity must be one of {', '.join(gains)}, not {nonlinearity!r}"
+    check("calculate_gain", nonlinearity in gains, choices)
     return gains[nonlinearity]
 
 

@@ -344,9 +344,9 @@ class SequentialLR(LRScheduler):
         self, optimizer: Optimizer, schedulers: Sequence[LRScheduler], milestones: Sequence[int], last_epoch: int = -1
     ) -> None:
         _optimizer(self, optimizer)
-        found = f"not {len(schedulers)} and {len(milestones)}"
+        counts = f"not {len(schedulers)} and {len(milestones)}"
         fitting = 0 < len(schedulers) == len(milestones) + 1
-        check(self, fitting, f"needs schedules and one milestone between each two, {found}")
+        check(self, fitting, f"needs schedules and one milestone between each two, {counts}")
         check_numbers(self, **{f"milestone {i}": step for i, step in enumerate(milestones)})
         check(self, list(milestones) == sorted(milestones), f"milestones must rise, not {list(milestones)}")
         for position, scheduler in enumerate(schedulers):
@@ -461,15 +461,15 @@ def _optimizer(scheduler: LRScheduler, optimizer: Optimizer) -> Optimizer:
     return optimizer
 
 
-def _for_each_group(scheduler: LRScheduler, optimizer: Optimizer, name: str, given: Any) -> list[Any]:
+def _for_each_group(scheduler: LRScheduler, optimizer: Optimizer, name: str, option: Any) -> list[Any]:
     """One value for each group."""
     groups = _optimizer(scheduler, optimizer).param_groups
-    single = not isinstance(given, (list, tuple))
-    values = [given] * len(groups) if single else list(given)
+    single = not isinstance(option, (list, tuple))
+    values = [option] * len(groups) if single else list(option)
     for value in values:
         if not callable(value):
             check_numbers(scheduler, **{name: value})
     check(scheduler, len(values) == len(groups), f"{name} has {len(values)} values for {len(groups)} groups")
     if single:
-        scheduler._for_all = {**scheduler._for_all, name: given}
+        scheduler._for_all = {**scheduler._for_all, name: option}
     return values
