@@ -202,7 +202,7 @@ def test_numbers_of_the_optimizer_are_assigned():
 
 def test_tensors_that_are_assigned_are_new_in_each_call():
     """They are detached results, which the caller may keep and change."""
-    net = nn.Linear(3, 2)
+    net = nn.Linear(3, 2, generator=np.random.default_rng(0))
 
     class Probe:
         def __init__(self):
@@ -229,7 +229,7 @@ def test_tensors_that_are_assigned_are_new_in_each_call():
 
 
 def test_what_is_read_after_an_assignment_is_what_was_assigned():
-    net = nn.Sequential(nn.Linear(3, 3), nn.Dropout(0.5)).double()
+    net = nn.Sequential(nn.Linear(3, 3, generator=np.random.default_rng(0)), nn.Dropout(0.5)).double()
 
     def compute(x):
         net.eval()
