@@ -15,9 +15,9 @@ import time
 import numpy as np
 
 import chainrule
+from chainrule.capture import jit
 from chainrule.data import mnist
 from chainrule.first_principles.network import Network
-from chainrule.jit import jit
 from chainrule.lessons import optional, show
 from chainrule.plots import charts
 

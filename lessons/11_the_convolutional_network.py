@@ -14,9 +14,9 @@ import numpy as np
 
 import chainrule
 from chainrule import nn, optim
+from chainrule.capture import jit
 from chainrule.data import mnist
 from chainrule.first_principles.convolution import convolve, max_pool
-from chainrule.jit import jit
 from chainrule.lessons import show
 from chainrule.plots import charts, inside, style
 

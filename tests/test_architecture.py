@@ -20,7 +20,7 @@ ROOMS = [
     ("creation", "weights"),
     ("nn",),
     ("optim", "torch"),
-    ("jit",),
+    ("capture",),
     ("data",),
     ("models",),
     ("images", "plots", "first_principles", "lessons"),

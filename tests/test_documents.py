@@ -14,9 +14,9 @@ import pytest
 from PIL import Image
 
 import chainrule
+from chainrule.capture import jit
 from chainrule.cli import COMMANDS as COMMAND_NAMES
 from chainrule.cli import cli, main
-from chainrule.jit import jit
 from chainrule.ops import Operation
 
 from . import documents
@@ -116,7 +116,7 @@ BEFORE = {
         "Network = page.Network\n"
         "load_data_wrapper = lambda: [part[:300] for part in page.load_data_wrapper()]"
     ),
-    "chainrule.jit.compiled": SMALL
+    "chainrule.capture.compiled": SMALL
     + "model = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))\n"
     + "optimizer = optim.SGD(model.parameters(), 0.1)\n"
     + "def train_step(x, y):\n"

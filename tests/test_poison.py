@@ -9,14 +9,14 @@ import pytest
 
 import chainrule
 from chainrule import nn
-from chainrule.jit import jit
+from chainrule.capture import jit
 from chainrule.kernels import convolution, job, machine, pooling, rows, special, warp
 from chainrule.kernels.calling import stage_kernel
 from chainrule.kernels.driver import DONE
 from chainrule.lower import eager
 
 from . import poison
-from .jit import interpreter
+from .capture import interpreter
 
 RANDOM = np.random.default_rng(0)
 PLAIN = (1, 1), ((0, 0), (0, 0)), (1, 1), 1

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import chainrule  # before NumPy, whose threads it has a wish about
 from chainrule import models, nn, optim
-from chainrule.jit import jit
+from chainrule.capture import jit
 from chainrule.kernels.team import threads
 
 import numpy as np  # isort: skip

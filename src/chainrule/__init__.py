@@ -30,14 +30,13 @@ from chainrule.weights import load, save
 
 if TYPE_CHECKING:
     from chainrule import data, images, models, plots, training
-    from chainrule.jit import jit
+    from chainrule.capture import jit
 
 __version__ = "0.1.0"
 
 _LATER = (
     "data",
     "images",
-    "jit",  # which can be called: chainrule.jit(step)
     "models",
     "plots",
     "training",
@@ -47,6 +46,9 @@ _LATER = (
 def __getattr__(name: str) -> Any:
     if name in _LATER:
         return importlib.import_module(f"chainrule.{name}")
+    if name == "jit":
+        globals()[name] = found = importlib.import_module("chainrule.capture").jit
+        return found
     raise AttributeError(f"module 'chainrule' has no attribute {name!r}")
 
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 import chainrule
-from chainrule.jit import jit
+from chainrule.capture import jit
 from chainrule.kernels import machine
 
-from ..jit import interpreter
+from ..capture import interpreter
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'chainrule[torch]'")
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from chainrule import random
 from chainrule.autograd import views
-from chainrule.jit import compiled, guards, observe, settings, trace
+from chainrule.capture import compiled, guards, observe, settings, trace
 from chainrule.lower import graph, program
 
 if TYPE_CHECKING:

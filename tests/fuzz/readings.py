@@ -25,7 +25,7 @@ from chainrule.optim import lr_scheduler
 from chainrule.tensor import Tensor
 
 from .. import poison
-from ..jit import interpreter
+from ..capture import interpreter
 from .program import PREAMBLE, Program, text_of
 
 if TYPE_CHECKING:

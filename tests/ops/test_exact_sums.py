@@ -7,7 +7,7 @@ import pytest
 
 import chainrule
 from chainrule import nn
-from chainrule.jit import jit
+from chainrule.capture import jit
 from chainrule.kernels import machine
 from chainrule.nn import functional as F  # noqa: N812
 

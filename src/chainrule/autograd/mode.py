@@ -58,7 +58,7 @@ def error_suffix(frames: tuple[FrameSummary, ...]) -> str:
 
 
 class Tracing(Protocol):
-    """What Tensors, the tape and optimizers ask of the trace of a compiled function, `chainrule.jit.trace.Trace`.
+    """What Tensors, the tape and optimizers ask of the trace of a compiled function, `chainrule.capture.trace.Trace`.
 
     While one runs, its tracers stand for arrays.
     """

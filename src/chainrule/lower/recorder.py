@@ -1,6 +1,6 @@
 """A recorder: what NumPy is asked to do with Tracers becomes a graph.
 
-It knows arrays alone. `jit.trace` adds what a step of training is: Tensors, parameters, optimizers.
+It knows arrays alone. `capture.trace` adds what a step of training is: Tensors, parameters, optimizers.
 """
 
 from __future__ import annotations

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from chainrule.capture import jit
 from chainrule.data.loader import DataLoader
 from chainrule.errors import UserError, check_whole, type_name
-from chainrule.jit import jit
 from chainrule.training.modes import restore_modes
 
 if TYPE_CHECKING:

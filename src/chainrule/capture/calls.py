@@ -1,0 +1,151 @@
+"""Which functions a traced call runs, as Python's profiler tells it.
+
+The variables of a function do not lead to every function that it runs: some are found by name, or generated. And what a
+function asks of the world outside Python, such as the time or a file, is no variable at all.
+"""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import os
+import sys
+from types import FunctionType
+from typing import TYPE_CHECKING, Any
+
+from chainrule.capture.frames import is_engine, is_house, is_installed, is_library
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from types import CodeType, FrameType
+
+    from chainrule.capture.observe import Observer
+
+_CLOCKS = {
+    "time": (
+        "time", "time_ns", "monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns", "process_time",
+        "process_time_ns", "thread_time", "thread_time_ns", "localtime", "gmtime", "ctime",
+    ),
+    "datetime": ("datetime.now", "datetime.utcnow", "datetime.today", "date.today"),
+}  # fmt: skip
+_FILES = {
+    "builtins": ("open", "input"),
+    "os": ("open", "stat", "lstat", "access", "listdir", "scandir", "readlink", "getcwd", "urandom"),
+    "numpy": ("fromfile",),
+}
+_VARIABLES = {"builtins": ("globals", "__import__")}
+"""Functions in C whose answers no guard can compare."""
+_USERS, _METHOD, _COPY, _IMPORT = "the user's", "a library's method", "copy", "import"
+_SPECIAL = {
+    id(copy.copy.__code__): _COPY,
+    id(copy.deepcopy.__code__): _COPY,
+    id(importlib.import_module.__code__): _IMPORT,
+}
+ENVIRONMENT: Any = type(os.environ)
+_ENVIRONMENT_CODE = {id(part.__code__) for part in vars(ENVIRONMENT).values() if isinstance(part, FunctionType)}
+_UNRELATED = ("<frozen importlib", "linecache.py", "logging" + os.sep, "warnings.py", "traceback.py")
+"""Code of Python's own library that reads files and the time for its own ends."""
+
+
+class Calls:
+    """Watches which functions the current thread runs.
+
+    Attributes:
+        outside: the first question to the world outside Python, in the user's words.
+    """
+
+    def __init__(self, observer: Observer) -> None:
+        self.outside: str | None = None
+        self._observer = observer
+        self._kinds: dict[int, str] = {}  # of the functions that have run, by the identity of their code
+        self._codes: list[CodeType] = []  # kept, so that an identity stays theirs
+        self._clocks = _functions(_CLOCKS) | _functions(_VARIABLES)
+        self._asking = _functions(_FILES) | self._clocks
+        self._previous: Any = None  # the profiler that watches already
+        self._watching = False
+
+    def start(self) -> None:
+        """Begin to watch."""
+        self._previous, self._watching = sys.getprofile(), True
+        if hasattr(self._previous, "disable"):  # cProfile's
+            self._previous.disable()
+        sys.setprofile(self._event)
+
+    def stop(self) -> None:
+        """Watch no longer."""
+        if not self._watching:
+            return
+        sys.setprofile(None)
+        if hasattr(self._previous, "enable"):
+            self._previous.enable()
+        else:
+            sys.setprofile(self._previous)
+        self._watching = False  # last, for an interrupt may come in between
+
+    def _event(self, frame: FrameType, event: str, argument: Any) -> None:
+        if event == "call":
+            code = frame.f_code
+            kind = self._kinds.get(id(code))
+            if kind is None:
+                kind = self._kinds[id(code)] = self._kind(code)
+                if kind is _USERS and not (frame.f_back is not None and is_engine(frame.f_back.f_code.co_filename)):
+                    self._observer.enter(frame)
+            if kind is _METHOD:
+                self._library_method(frame)
+            elif kind is _IMPORT:
+                self._ask("importlib.import_module", frame.f_back, directly=True)
+            elif kind is _COPY and _users_frame(frame) is not None:
+                self._observer.copied(frame.f_locals["x"])
+        elif event == "c_call" and argument in self._asking:
+            self._ask(self._asking[argument], frame, directly=argument in self._clocks)
+        if callable(self._previous):
+            self._previous(frame, event, argument)
+
+    def _kind(self, code: CodeType) -> str:
+        self._codes.append(code)
+        if is_house(code.co_filename):
+            return ""
+        if not is_library(code.co_filename):
+            return _USERS
+        if code.co_argcount and code.co_varnames[0] == "self":
+            return _METHOD
+        return _SPECIAL.get(id(code), "")
+
+    def _library_method(self, frame: FrameType) -> None:
+        """A method of Python's own library begins to run."""
+        if id(frame.f_code) in _ENVIRONMENT_CODE:
+            if _users_frame(frame) is not None:
+                self._observer.meet_environment()
+        elif frame.f_back is not None and _users_frame(frame.f_back) is frame.f_back:
+            self._observer.run_library(frame.f_locals.get("self"))
+
+    def _ask(self, name: str, caller: FrameType | None, directly: bool) -> None:
+        """A function is called; `directly` says that it counts only if the user's own code calls it."""
+        frame = _users_frame(caller)
+        if frame is not None and (frame is caller or not directly):
+            line = f"{frame.f_code.co_filename}:{frame.f_lineno}"
+            self.outside = self.outside or f"it calls {name}(), which may give something else each time ({line})"
+
+
+def _users_frame(frame: FrameType | None) -> FrameType | None:
+    """The user's code that a library's code runs for, if it does not run for ours or for ends of its own."""
+    while frame is not None:
+        code, file = frame.f_code, frame.f_code.co_filename
+        if is_house(file) or any(part in file for part in _UNRELATED) or code.co_name == "<module>":
+            return None  # a module runs only once, for whoever imports it first
+        if not (is_library(file) or is_installed(file)):
+            return frame
+        frame = frame.f_back
+    return None
+
+
+def _functions(names: Mapping[str, tuple[str, ...]]) -> dict[Any, str]:
+    """Functions of the modules that have been imported, and what the user calls them."""
+    result = {}
+    for module, members in names.items():
+        for member in members if module in sys.modules else ():
+            value: Any = sys.modules[module]
+            for part in member.split("."):
+                value = getattr(value, part, None)
+            result[value] = member if module == "builtins" else f"{module}.{member}"
+    return result

@@ -1,0 +1,204 @@
+"""Classes of Python while a trace runs: what their objects' attributes are, and how reading them comes to be observed.
+
+For the time of a trace, a class's `__getattribute__`, `__setattr__` and `__delattr__` are replaced by functions that
+tell the trace of their thread (`mode.trace.observer`) and do what the class did before. Threads that trace nothing go
+on as ever. What is asked here is asked past those functions.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import sys
+import threading
+from collections import ChainMap, UserDict, UserList
+from enum import Enum, EnumType
+from types import FunctionType, MemberDescriptorType, ModuleType
+from typing import TYPE_CHECKING, Any
+
+from chainrule.autograd.mode import mode
+from chainrule.tensor import Tensor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import CellType
+
+    from chainrule.capture.observe import Observer
+
+MISSING: Any = object()
+LIBRARIES = {*sys.stdlib_module_names, "numpy", "chainrule"} - {"__main__"}
+"""Packages whose modules and classes do not change."""
+_OPAQUE_ROOMS = {"autograd", "capture", "kernels", "lower", "ops", "random", "tensor"}
+"""Our rooms whose objects do not change, or are looked at elsewhere."""
+_CONFIGURATIONS = (argparse.Namespace, ChainMap, UserDict, UserList)
+"""Classes of Python's own library whose objects hold what users put into them."""
+_HEAP_TYPE, _IMMUTABLE_TYPE = 1 << 9, 1 << 8  # flags of classes, from CPython's object.h
+
+
+def attributes_of(thing: Any) -> dict[str, Any]:
+    """An object's own attributes."""
+    try:
+        return object.__getattribute__(thing, "__dict__")  # type: ignore[no-any-return]
+    except AttributeError:  # it has slots only
+        return {}
+
+
+def in_class(cls: type, name: str) -> Any:
+    """An attribute as the class has it, or MISSING."""
+    for base in cls.__mro__:
+        if name in vars(base):
+            return vars(base)[name]
+    return MISSING
+
+
+def is_descriptor(member: Any) -> bool:
+    """Whether a member of a class makes the attribute when it is read, as a method or a property does."""
+    return not isinstance(member, (MemberDescriptorType, staticmethod)) and hasattr(type(member), "__get__")
+
+
+def is_plainly_read(cls: type) -> bool:
+    """Whether reading an attribute of an object gives its own, or else its class's, as Python does by itself."""
+    reading = cls.__getattribute__
+    return getattr(reading, "original", reading) is object.__getattribute__ and cls.__dictoffset__ != 0
+
+
+def static_attribute(owner: Any, name: str) -> Any:
+    """An attribute of a module, class or function as it stands there, or MISSING."""
+    if isinstance(owner, EnumType):
+        return owner._member_map_.get(name, in_class(owner, name))
+    return in_class(owner, name) if isinstance(owner, type) else vars(owner).get(name, MISSING)
+
+
+def has_static_attributes(owner: Any) -> bool:
+    """Whether something is a function, or a module or class of the user's."""
+    if isinstance(owner, (ModuleType, type)):
+        return package_of(owner) not in LIBRARIES
+    return isinstance(owner, FunctionType)
+
+
+def package_of(thing: Any) -> str:
+    """The package that a module or class belongs to."""
+    name = thing.__name__ if isinstance(thing, ModuleType) else thing.__module__
+    return str(name).partition(".")[0]
+
+
+def users_bases(cls: type) -> list[type]:
+    """A class and its bases, without those of libraries."""
+    return [base for base in cls.__mro__ if package_of(base) not in LIBRARIES]
+
+
+def contents_of(cell: CellType) -> Any:
+    """What a variable of an enclosing function is, or MISSING."""
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return MISSING
+
+
+def keep_attribute(thing: Any, name: str) -> Callable[[], None]:
+    """A function that makes an attribute again what it is now."""
+    attributes, member = attributes_of(thing), in_class(type(thing), name)
+    if isinstance(member, MemberDescriptorType):
+        try:
+            return functools.partial(member.__set__, thing, member.__get__(thing))
+        except AttributeError:
+            return functools.partial(member.__delete__, thing)
+    if name in attributes:
+        return functools.partial(attributes.__setitem__, name, attributes[name])
+    return functools.partial(attributes.pop, name, None)
+
+
+def is_observable(cls: type) -> bool:
+    """Whether reading attributes of a class's objects can be observed, and tells something."""
+    if not cls.__flags__ & _HEAP_TYPE or cls.__flags__ & _IMMUTABLE_TYPE:
+        return False
+    if issubclass(cls, (type, BaseException, Enum)):
+        return False
+    assigning: Any = type(cls).__setattr__  # a metaclass in C may not let `patch` assign
+    if assigning is not type.__setattr__ and not isinstance(assigning, FunctionType):
+        return False
+    if cls.__module__.startswith("chainrule."):
+        return cls.__module__.split(".")[1] not in _OPAQUE_ROOMS and not issubclass(cls, Tensor)
+    return package_of(cls) not in LIBRARIES or cls in _CONFIGURATIONS
+
+
+_lock = threading.Lock()
+_patched: dict[type, tuple[int, dict[str, Any]]] = {}  # by how many traces at once, and what the class had before
+
+
+def patch(cls: type) -> None:
+    """Begin to observe the objects of a class."""
+    with _lock:
+        traces, before = _patched.get(cls, (0, {}))
+        if not traces:
+            for name, observing in OBSERVING.items():
+                before[name] = vars(cls).get(name, MISSING)
+                original = getattr(cls, name)
+                type.__setattr__(cls, name, observing(getattr(original, "original", original)))
+        _patched[cls] = traces + 1, before
+
+
+def unpatch(cls: type) -> None:
+    """Observe them no longer, unless another trace does."""
+    with _lock:
+        traces, before = _patched.pop(cls)
+        if traces > 1:
+            _patched[cls] = traces - 1, before
+            return
+        for name, value in before.items():
+            if value is MISSING:
+                type.__delattr__(cls, name)
+            else:
+                type.__setattr__(cls, name, value)
+
+
+def _observer() -> Observer | None:
+    """What observes the trace of this thread, if there is one."""
+    return getattr(mode.trace, "observer", None)
+
+
+def _observing_getattribute(original: Any) -> Any:
+    def __getattribute__(self: Any, name: str) -> Any:  # noqa: N807
+        observer = _observer()
+        if observer is None or (name[:2] == "__" and name != "__dict__"):
+            return original(self, name)
+        try:
+            value = original(self, name)
+        except AttributeError:
+            observer.absent(self, name)
+            raise
+        return observer.read(self, name, value, sys._getframe(1).f_code.co_filename)
+
+    __getattribute__.original = original  # type: ignore[attr-defined]
+    return __getattribute__
+
+
+def _observing_setattr(original: Any) -> Any:
+    def __setattr__(self: Any, name: str, value: Any) -> None:  # noqa: N807
+        observer = _observer()
+        if observer is None or (assignment := observer.assigning(self, name, value)) is None:
+            original(self, name, value)
+        else:
+            original(self, name, value)
+            observer.assigned(self, name, assignment)
+
+    __setattr__.original = original  # type: ignore[attr-defined]
+    return __setattr__
+
+
+def _observing_delattr(original: Any) -> Any:
+    def __delattr__(self: Any, name: str) -> None:  # noqa: N807
+        observer = _observer()
+        if observer is not None:
+            observer.deleting(self, name)
+        original(self, name)
+
+    __delattr__.original = original  # type: ignore[attr-defined]
+    return __delattr__
+
+
+OBSERVING = {
+    "__getattribute__": _observing_getattribute,
+    "__setattr__": _observing_setattr,
+    "__delattr__": _observing_delattr,
+}

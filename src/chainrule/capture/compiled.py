@@ -1,0 +1,511 @@
+"""`jit`: a function that is traced once for each kind of arguments and from then on replayed."""
+
+from __future__ import annotations
+
+import functools
+import os
+import threading
+import weakref
+from dataclasses import dataclass
+from types import MethodType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from chainrule.autograd.mode import mode
+from chainrule.capture import report
+from chainrule.capture.frames import user_line, warn, where
+from chainrule.capture.guards import DictEntries, ListEntries, shown
+from chainrule.capture.observe import has_tracer
+from chainrule.capture.settings import Number, UnsettledError
+from chainrule.capture.trace import GRADIENT, Trace
+from chainrule.errors import CaptureError, check, type_name
+from chainrule.kernels import team
+from chainrule.kernels.driver import DONE
+from chainrule.kernels.machine import available, give_up
+from chainrule.kernels.processor import CannotCompileError, KernelRefusedError
+from chainrule.lower.graph import Value, dense, exact
+from chainrule.lower.program import Program
+from chainrule.lower.schedule import plan
+from chainrule.lower.tracer import Tracer, Untraceable
+from chainrule.tensor import Tensor, from_numpy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+
+PROGRAMS = 4
+"""So many programs are kept for the same shapes, for modules that go back and forth between two states, say."""
+
+
+PATIENCE = 8
+"""After so many compilations in a row, or in one call of five over a longer time, there is a warning."""
+_WARMTH = 4  # of a compilation; a call that needs none cools by 1
+
+
+_ndarray = np.ndarray
+
+
+class Compiled:
+    """A compiled function; see `jit`.
+
+    Attributes:
+        function: as it was given.
+        programs: what has been compiled, by the kinds of arguments.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+        self.programs: dict[Any, list[Specialization]] = {}
+        self.unrepeatable: str | None = None  # what the last trace did that no program can do again
+        self.refused = False  # LLVM does not take a loop of it, so it runs as it is
+        self.heat = 0  # how often it was compiled of late
+        self.warned = False
+        self.lock = threading.RLock()  # a program has one memory, so it runs for one thread at a time
+        self.running = False  # by the thread that holds the lock
+        functools.update_wrapper(self, function, updated=())
+        _all.add(self)
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        """As a class attribute it is a method."""
+        return self if instance is None else MethodType(self, instance)
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        """Run the function: traced the first time, replayed from then on."""
+        # inside another compiled function it is a part of that; and anomalies are looked for line by line
+        if mode.trace is not None or mode.anomaly is not None or self.refused or not available():
+            return self.function(*arguments, **options)
+        arrays: list[Any] = []
+        key = (_key((arguments, options) if options else arguments, arrays), bool(mode.recording), team.threads())
+        with self.lock:
+            if self.running:  # a signal's handler, or an object's __del__, has interrupted it
+                return self.function(*arguments, **options)
+            self.running = True
+            try:
+                return self._run(key, arguments, options, arrays)
+            finally:
+                self.running = False
+
+    def _run(self, key: Any, arguments: Any, options: Any, arrays: list[Any]) -> Any:
+        """By a program that applies, or a new one."""
+        for specialization in self.programs.get(key, ()):
+            if specialization.guards.hold():
+                if self.heat:
+                    self.heat -= 1
+                return specialization(arrays)
+        reason = self._reason(key, arguments, options)
+        try:
+            return self._traced(key, arguments, options, arrays)
+        finally:
+            self._warm(reason)
+
+    def _reason(self, key: Any, arguments: Any, options: Any) -> str:
+        """Why no program applies."""
+        if self.unrepeatable is not None:
+            return self.unrepeatable
+        programs = self.programs.get(key)
+        if programs:
+            return programs[0].guards.broken() or "something else has changed"
+        values = ", ".join([*map(shown, arguments), *(f"{name}={shown(value)}" for name, value in options.items())])
+        return f"its arguments are new: {values}" if values else "it has not been compiled before"
+
+    def _warm(self, reason: str) -> None:
+        """It has been compiled once more."""
+        self.heat += _WARMTH
+        if self.heat > PATIENCE * _WARMTH and not self.warned:
+            self.warned = True
+            warn(
+                f"jit: {_name(self.function)} is compiled in nearly every call, which is slower than not to compile "
+                f"it; the last time because {reason}. What changes from call to call should be a Tensor among the "
+                f"arguments, be changed in place, or stay outside"
+            )
+
+    def _traced(self, key: Any, arguments: Any, options: Any, arrays: list[Any]) -> Any:
+        """Write the call down, compile what was written, and run that."""
+        trace = Trace()
+        sources: list[Value] = []
+        others: list[Any] = []  # arguments that are no arrays
+        outputs: list[Tracer] = []
+
+        def traced(x: Any) -> Any:
+            if not isinstance(x, (Tensor, np.ndarray)):
+                others.append(x)
+                return x
+            if isinstance(x, Tensor) and x.requires_grad and mode.recording:
+                raise CaptureError(
+                    f"jit: an argument of shape {x.shape} requires gradients: give its detach(), or let the function "
+                    f"see it as a variable from outside{where()}"
+                )
+            value = Value("argument", None, (), dense(arrays[len(sources)]))
+            trace.values.append(value)
+            sources.append(value)
+            return trace.argument(value, isinstance(x, Tensor) and x.requires_grad)
+
+        def output(x: Any) -> Any:
+            if isinstance(x, np.ndarray):
+                raise trace.refused("an array is returned, with the values of the first call for ever: return a Tensor")
+            if isinstance(x, (list, tuple, dict)):
+                return _Fixed(x)
+            if type(x) is Number:
+                return _Scalar(trace.glue.slot(x), type(x.value))
+            if not isinstance(x, Tensor):
+                return x
+            outputs.append(trace.lift(x))
+            return _Output(len(outputs) - 1)
+
+        specialization = self.unrepeatable = None
+        recording = mode.recording, mode.anomaly
+        positional, named = _mapped(arguments, traced), _mapped(options, traced)
+        containers = [
+            (x, DictEntries(x) if isinstance(x, dict) else ListEntries(x)) for x in _containers((positional, named))
+        ]
+        observer = trace.observer
+
+        def is_kept(x: Any) -> bool:
+            """Whether a list or dict is from outside, and returned as it is."""
+            return observer.knows(x) and not has_tracer(x)
+
+        try:
+            trace.begin()
+            observer.start(self.function, others)
+            mode.trace = trace
+            result = self.function(*positional, **named)
+            trace.returned = f"{_name(self.function)}: "
+            form = _mapped(result, output, is_kept)
+            observer.close()
+            if any(not entries.unchanged(container) for container, entries in containers):
+                raise trace.refused(
+                    "a list or dict among the arguments is changed, which the caller would not see: return it instead"
+                )
+            if (mode.recording, mode.anomaly) != recording:
+                trace.refuse("set_grad_enabled() or the like without `with`")
+            assigned = [
+                (target, _Fixed(value) if observer.is_fixed(value) else _mapped(value, output))
+                for target, _, value, _ in observer.assignments()
+            ]
+            self.unrepeatable = observer.unrepeatable()
+            if trace.error is not None:  # the function has caught it
+                raise trace.error
+            specialization = Specialization(trace, sources, outputs, form, assigned)
+        except UnsettledError:
+            self.unrepeatable = "an optimizer makes new state in it, so that it runs eagerly"
+        except Untraceable as error:
+            raise CaptureError(f"jit: {error}, which a compiled function cannot know{_line(error)}") from error
+        finally:
+            mode.trace = None
+            mode.recording, mode.anomaly = recording
+            observer.stop()
+            trace.restore()
+            observer.undo(failed=specialization is None)
+            if specialization is None:
+                trace.forget_starts()
+        if specialization is None:
+            return _mapped(self.function(*arguments, **options), _own)
+        try:
+            specialization.compile()
+            result = specialization(arrays)
+        except CannotCompileError as error:
+            self.refused = isinstance(error, KernelRefusedError)
+            give_up(error, _name(self.function))
+            trace.restore()
+            observer.undo(failed=True)
+            return self.function(*arguments, **options)
+        except Exception:  # an argument that is refused by the run itself, an index out of range
+            trace.forget_starts()
+            raise
+        if self.unrepeatable is None:
+            programs = self.programs.setdefault(key, [])
+            programs.insert(0, specialization)
+            del programs[PROGRAMS:]
+        return result
+
+    def explain(self, code: bool = False, guards: bool = False) -> str:
+        """The programs that have been compiled, as tables of their stages with shapes, arithmetic, memory and time.
+
+        Args:
+            code: give their loops instead, as Python.
+            guards: list instead what each depends on: where one of that has changed, another program is made.
+        """
+        specializations = [specialization for kept in self.programs.values() for specialization in kept]
+        if not specializations:
+            return "nothing is compiled before the first call"
+        if guards:
+            return "\n\n".join(str(specialization.guards) for specialization in specializations)
+        programs = [specialization.program for specialization in specializations]
+        return "\n\n".join(program.code if code else report.explain(program) for program in programs)
+
+
+class _Output(int):
+    """Stands for a Tensor in what the function returned."""
+
+
+@dataclass(frozen=True)
+class _Fixed:
+    """Something that the function assigned that is the same in all runs."""
+
+    value: Any
+
+
+@dataclass(frozen=True)
+class _Scalar:
+    """Stands for a number of the optimizer in what the function returned: where the program has it, and its type."""
+
+    slot: int
+    kind: type
+
+
+class Specialization:
+    """One program with what belongs to it: outputs to copy, gradients to hang onto leaves, checks that it applies."""
+
+    program: Program
+
+    def __init__(
+        self,
+        trace: Trace,
+        sources: Sequence[Value],
+        outputs: Sequence[Tracer],
+        form: Any,
+        assigned: Sequence[tuple[str, Any]],
+    ) -> None:
+        self.trace, self.sources, self.form = trace, sources, form
+        self.guards = trace.glue.guards
+        self.outcome = trace.finished(outputs)
+        self.outputs, self.gradients = self.outcome.outputs, self.outcome.gradients
+        self._write()
+        for target, value in assigned:
+            glue = trace.glue
+            fixed = type(value) is _Fixed
+            code = glue.name(value.value) if fixed else f"{glue.name(functools.partial(self._result, value))}()"
+            glue.after.append(f"{target} = {code}")
+
+    def _write(self) -> None:
+        """Write down what Python has to look at before each run, and to do after it."""
+        trace, glue, guards = self.trace, self.trace.glue, self.guards
+        for ref, array, node in trace.tensors.values():
+            tensor, what = ref(), f"a tensor of shape {array.shape}"
+            if tensor is not None and trace.observer.knows(tensor):
+                name, what, held = glue.name(tensor), trace.observer.label(tensor), ""
+            else:
+                name, held = "_t", f"(_t := {glue.name(ref)}()) is not None and "
+            guards.add(f"{held}{name}._data is {glue.name(array)}", what, "has the same memory")
+            guards.add(
+                f"{held}{name}._node is {glue.name(node)}", what, "requires gradients" if node else "requires none"
+            )
+        for leaf in trace.leaves.values():
+            name, hooks = glue.name(leaf), tuple(leaf.hooks or ())
+            what = f"a tensor of shape {leaf.shape}"
+            guards.add(f"(not {name}.hooks or tuple({name}.hooks) == {hooks})", what, "has its hooks")
+        for optimizer, position, state in trace.states:  # another state may be loaded
+            what = f"{trace.observer.label(optimizer)}.state[{position}]"
+            guards.same(f"{glue.name(optimizer)}.state.get({position})", what, state)
+        for state, key, array in trace.remembered.values():
+            guards.same(f"{glue.name(state)}.get({key!r})", f"{trace.mappings[id(state)].label}[{key!r}]", array)
+        made = {id(leaf) for leaf, _ in self.gradients}
+        looked = list(trace.looked.values())
+        looked += [leaf for leaf, _ in self.gradients if id(leaf) not in {**trace.zeroed, **trace.looked}]
+        glue.clean += [f"{glue.name(leaf)}.deferred_grad is None and {glue.name(leaf)}.grad is None" for leaf in looked]
+        self.must_be_none = looked
+        for leaf, value in self.gradients:
+            glue.after.append(
+                f"{glue.name(leaf)}.deferred_grad = {glue.name(functools.partial(self._gradient, value))}"
+            )
+        glue.after += [f"{glue.name(leaf)}.grad = None" for leaf, _ in trace.zeroed.values() if id(leaf) not in made]
+        glue.after += [f"{glue.name(version)}[0] += 1" for version in trace.versions]
+
+    def compile(self) -> None:
+        """Make the program."""
+        trace = self.trace
+        outcome, glue = self.outcome, trace.glue
+        kept = [*self.outputs, *(value for _, value in self.gradients), *outcome.checks]
+        kept += [value for _, values in outcome.updates for value in values]
+        schedule = plan(trace.values, kept, outcome.writes)
+        self.program = Program(schedule, len(glue.slots), glue.indices, self.sources, kept, outcome.changed)
+        self.updates = outcome.updates
+        self.guards.compile()
+        self.clean, self.prepare, self.remember = trace.glue.functions()
+        for value in trace.values:  # examples have done their duty: only their shapes and strides are asked for
+            value.forget()
+
+    def __call__(self, arrays: Sequence[NDArray[Any]]) -> Any:
+        """Run the program."""
+        if not self.clean():
+            shape = next(leaf.shape for leaf in self.must_be_none if leaf.grad is not None)
+            raise CaptureError(f"jit: {GRADIENT.format(shape)}{where()}")
+        program = self.program
+        new = self.prepare(program.numbers)
+        before = program.words[DONE]
+        try:
+            program.run(arrays)
+        finally:  # an interrupt may come after the run, or halfway
+            progress = program.progress(before)
+            if progress == 1:
+                for update, values in self.updates:
+                    update(*map(program.array, values))
+                self.remember(new)
+            elif progress > 0:
+                self._give_up_gradients()
+        return self._result(self.form)
+
+    def _result(self, form: Any) -> Any:
+        """What the function returned or assigned, with the numbers of the last run."""
+        if type(form) is _Output:
+            return Tensor._wrap(self.program.array(self.outputs[form]).copy())
+        return _mapped(form, self._leaf)
+
+    def _leaf(self, x: Any) -> Any:
+        if type(x) is _Fixed:
+            return x.value
+        if type(x) is _Scalar:
+            return x.kind(self.program.numbers[x.slot])
+        return self._result(x) if type(x) is _Output else x
+
+    def _give_up_gradients(self) -> None:
+        """After half a run there are none, neither the old ones nor the new; and what changes in place has changed."""
+        for leaf, _ in self.gradients:
+            leaf.grad = None
+        for version in self.trace.versions:
+            version[0] += 1
+
+    def _gradient(self, value: Value) -> Tensor:
+        """A gradient of the last run, for somebody who asks."""
+        return Tensor._wrap(self.program.array(value).copy())
+
+
+def jit(function: Callable[..., Any]) -> Compiled:
+    """Compile a function of Tensors, such as a step of training.
+
+        step = chainrule.jit(train_step)
+        loss = step(images, labels)
+
+    The first call for each combination of shapes and types is traced, operation by operation; it and later calls replay
+    that, compiled: elementwise steps and reductions fused into single loops, memory planned, no Python in between.
+    Parameters, buffers, what optimisers remember and their settings are read and written where they are, so
+    `state_dict`, schedules and checkpoints work as ever. Random draws (Dropout, `chainrule.randn`) are made anew by
+    each call, from the same generator. Where nothing can be compiled, the function runs as it is, after one warning.
+
+    **What it depends on.** Each variable from outside that the function reads, each attribute of modules, optimizers
+    and other objects, and what the lists, dicts and sets among them hold is checked before a run, in some microseconds;
+    `explain(guards=True)` lists it all. Where something has changed, such as a layer, a loss, a flag or a number, the
+    function is traced again, and the program is kept for when that comes back. So a number that changes in each call
+    belongs into a Tensor or into the optimizer's groups, which are read anew by each run. What the function assigns to
+    variables and attributes outside is assigned by each run. A function that is compiled in nearly every call warns,
+    and tells why.
+
+    An array of NumPy that the function reads belongs to it, too: `from_numpy` makes a Tensor of its memory, which each
+    run reads anew. One that becomes no Tensor may be computed with by NumPy, so its elements are compared before each
+    run, some 0.03 ms for a megabyte; if such arrays have more than 16 MiB in all, no program is kept, and the warning
+    says so. To ask for the `shape` or the `dtype` of a variable costs nothing.
+
+    **Numbers.** Sums are made in another order than by NumPy. A function that changes tensors outside, such as a step
+    of training, takes numbers below 10⁻³⁸ (float32), which have not all their digits, for 0 on processors that can,
+    for they are slow to compute with.
+
+    **What no guard can compare.** Where the function opens a file, asks for the time, reads variables by `globals()`,
+    draws from `random`, goes on in an iterator from outside, or calls a method of an object of Python's own library,
+    such as a queue, it is traced in each call, so that it does the same as ever; the warning says why.
+
+    **What is done once for each program.** Printing, logging, writing to a file that is open, putting tensors into a
+    list outside; reading attributes of objects that are written in C, such as their descriptors; what other packages
+    read of variables of their own; computing by NumPy with an array that is also made a Tensor of in the same call.
+
+    Args:
+        function: takes and returns Tensors, in tuples, lists and dicts if need be, and anything else. Arrays come to it
+            as Tensors. Arguments that are neither are part of the combination, so each number has a program of its own.
+
+    Returns:
+        A function that does the same. What it returns carries no graph. Its `explain()` shows the programs.
+
+    Raises:
+        CaptureError: on a call, for what cannot be compiled: a Python branch on a value, a shape that depends on
+            values, `print` or `item()` of a Tensor, a schedule's step, `manual_seed`, a hook that is registered, a
+            layer that is replaced inside; with the line. Nothing has been changed then. Also for a gradient that is
+            there from before, and would be added to: `zero_grad()` belongs inside.
+            An argument that shares memory with what the function changes is refused, too, and so are two Tensors
+            outside that share memory if one is changed: take the view inside.
+        ValueError: memory that the function changes is read-only.
+        TypeError: what is given is no function.
+    """
+    check("jit", callable(function), f"takes a function, not {type_name(function)}", TypeError)
+    return Compiled(function)
+
+
+def _name(function: Any) -> str:
+    """What a function is called in messages."""
+    return str(getattr(function, "__name__", type(function).__name__))
+
+
+def _line(error: Untraceable) -> str:
+    """The user's innermost line on the error's way."""
+    lines, step = [], error.__traceback__
+    while step is not None:
+        lines.append((step.tb_frame.f_code.co_filename, step.tb_lineno))
+        step = step.tb_next
+    return user_line(lines)
+
+
+def _key(x: Any, arrays: list[Any]) -> Any:
+    """What distinguishes arguments that need another program; arrays are collected on the way."""
+    requires_grad = False
+    if isinstance(x, Tensor):
+        array, requires_grad = x._data, x._node is not None
+        if type(array) is not _ndarray:
+            x._known("")  # which explains that the Tensor is lost
+    elif isinstance(x, np.ndarray):
+        array = from_numpy(x)._data  # in a type that Tensors have
+    elif isinstance(x, (tuple, list)):
+        return type(x), tuple([_key(part, arrays) for part in x])
+    elif isinstance(x, dict):
+        return type(x), tuple([(exact(name), _key(value, arrays)) for name, value in x.items()])
+    else:
+        key = exact(x)
+        try:
+            hash(key)
+        except TypeError:
+            raise CaptureError(
+                f"jit: an argument of the type {type(x).__name__} cannot be told from others, for it has no hash: give "
+                f"a tuple, or let the function see it as a variable from outside{where()}"
+            ) from None
+        return key
+    arrays.append(array)
+    return array.shape, array.dtype, requires_grad
+
+
+def _own(x: Any) -> Any:
+    """An output as a program gives it: in memory of its own, without the graph."""
+    return Tensor._wrap(x._data.copy()) if isinstance(x, Tensor) else x
+
+
+def _mapped(x: Any, function: Callable[[Any], Any], is_leaf: Callable[[Any], bool] | None = None) -> Any:
+    """The same nest of tuples, lists and dicts with every leaf replaced."""
+    if is_leaf is not None and is_leaf(x):
+        return function(x)
+    if isinstance(x, (tuple, list)):
+        parts = [_mapped(part, function, is_leaf) for part in x]
+        return type(x)(*parts) if hasattr(x, "_fields") else type(x)(parts)
+    if isinstance(x, dict):
+        return {key: _mapped(value, function, is_leaf) for key, value in x.items()}
+    return function(x)
+
+
+def _containers(x: Any) -> Iterator[Any]:
+    """The lists and dicts inside a nest."""
+    for part in x.values() if isinstance(x, dict) else x:
+        if isinstance(part, (list, dict)):
+            yield part
+        if isinstance(part, (tuple, list, dict)):
+            yield from _containers(part)
+
+
+_all: weakref.WeakSet[Compiled] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    """In a forked process nobody holds a lock any more."""
+    for compiled in list(_all):
+        compiled.lock, compiled.running = threading.RLock(), False
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

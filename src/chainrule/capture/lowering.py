@@ -1,0 +1,264 @@
+"""Convolution and pooling in programs, and indices: the steps that each is made of, with the kernels that make them.
+
+A kernel is called by its address (`kernels.job`), so it is never compiled for a program. A convolution is two
+steps, weights packed side by side and the product itself; its gradient to the weights is two, the sums over parts of
+the images and the sum of the parts. What lies between them lies in the arena like any other array. Where
+stages follow one another image by image, `schedule` makes groups of them.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from chainrule.kernels import convolution as convolutions
+from chainrule.kernels import convolution_setup as setup
+from chainrule.kernels import pooling as pools
+from chainrule.kernels import pooling_loops, special, team
+from chainrule.kernels import rows as row_kernels
+from chainrule.kernels.copy import copy_job
+from chainrule.kernels.tree import computes_with, type_of
+from chainrule.lower.graph import Value
+from chainrule.lower.schedule import balanced
+from chainrule.lower.tracer import Tracer, Untraceable
+from chainrule.ops import convolution, indexing, networks, pooling, shape
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from chainrule.capture.trace import Trace
+
+
+NOTHING = "a convolution or pooling of nothing, or of two types"
+
+
+def step(
+    trace: Trace, name: str, job: Any, inputs: Sequence[Tracer], example: Any, also: Sequence[Any] = (), **options: Any
+) -> tuple[Tracer, ...]:
+    """A kernel's results: `example`, and `also`; its arrays are the inputs, then these.
+
+    Options: `flops`, additions and multiplications; `images`, if it works image by image; `parts`, if it sums over
+    images in so many parts; `each`, if every thread makes a result of its own, of so many bytes.
+    """
+    values = [x.value for x in inputs]
+    made = trace.made("kernel", name, values, example, job=job, **options)
+    others = tuple(trace.made("part", name, [made.value], array) for array in also)
+    each = -(-job.scratch // 64) * 64
+    scratch = Value("scratch", name, (), np.empty(each * team.threads(), np.uint8), {"each": each})
+    made.value.options["also"] = [*(x.value for x in others), *([scratch] if each else [])]
+    return made, *others
+
+
+def channels_last(trace: Trace, x: Any) -> Tracer:
+    """X (N, C, H, W), in memory as (N, H, W, C)."""
+    tracer = trace.named(x)
+    seen = tracer.value.example.transpose(0, 2, 3, 1)
+    if seen.flags.c_contiguous:
+        return tracer
+    return trace.ordered(tracer, np.ascontiguousarray(seen).transpose(0, 3, 1, 2))
+
+
+def contiguous(trace: Trace, x: Any) -> Tracer:
+    """X, in memory dimension by dimension."""
+    tracer = trace.named(x)
+    example = tracer.value.example
+    return tracer if example.flags.c_contiguous else trace.ordered(tracer, np.ascontiguousarray(example))
+
+
+def _convolution(trace: Trace, input: Any, weight: Any, *, slide: Any) -> Tracer:
+    x, weight = trace.named(input), trace.named(weight)
+    how = setup.forward(x.shape, weight.shape, tuple(slide), x.dtype)
+    example = convolutions.convolve(x.value.example, weight.value.example, *slide)
+    return _correlated(trace, "convolution", how, x, weight, example, example.size * _terms(weight))
+
+
+def _convolution_to_input(trace: Trace, input: Any, weight: Any, *, shape: Any, slide: Any) -> Tracer:
+    grad, weight = trace.named(input), trace.named(weight)
+    how = setup.input_gradient(grad.shape, weight.shape, tuple(shape), tuple(slide), grad.dtype)
+    example = convolutions.convolve_input_gradient(grad.value.example, weight.value.example, shape, *slide)
+    return _correlated(trace, "convolution_to_input", how, grad, weight, example, grad.size * _terms(weight))
+
+
+def _correlated(trace: Trace, name: str, how: Any, x: Tracer, weight: Tracer, example: Any, pairs: int) -> Tracer:
+    _check(how.correlate is not None and x.dtype == weight.dtype)
+    # threads that share out one image read the weights but once each, so each packs its own
+    copies, each = (1, {}) if balanced(x.shape[0]) else (team.threads(), {"each": how.packed * x.dtype.itemsize})
+    example_packed = np.empty((copies, how.packed), x.dtype)
+    packed = step(trace, "packed weights", how.pack, [contiguous(trace, weight)], example_packed, **each)
+    inputs = [channels_last(trace, x), *packed]
+    return step(trace, name, how.correlate, inputs, example, flops=2 * pairs, images=x.shape[0])[0]
+
+
+def _convolution_to_weight(trace: Trace, input: Any, out_grad: Any, *, shape: Any, slide: Any) -> Tracer:
+    x, grad = trace.named(input), trace.named(out_grad)
+    how = setup.weight_gradient(x.shape, grad.shape, tuple(shape), tuple(slide), x.dtype)
+    if how is None or x.dtype != grad.dtype:
+        raise Untraceable(NOTHING)
+    parts, pieces = how.sums[:2]
+    inputs, example = [channels_last(trace, x), channels_last(trace, grad)], np.empty(how.sums, x.dtype)
+    flops = 2 * grad.size * math.prod(shape[1:])
+    name = "convolution_to_weight"
+    if pieces == 1:
+        sums = step(trace, name, how.images, inputs, example, flops=flops, images=x.shape[0], parts=parts)
+    else:
+        sums = step(trace, name, how.items, inputs, example, flops=flops)
+    example = convolutions.convolve_weight_gradient(x.value.example, grad.value.example, shape, *slide)
+    return step(trace, "sum of parts", how.unpack, sums, example, flops=math.prod(how.sums))[0]
+
+
+def _max_pool(trace: Trace, input: Any, *, window: Any) -> tuple[Tracer, Tracer]:
+    x = trace.named(input)
+    out, taps = pools.max_pool(x.value.example, *window)
+    job = _windows(pooling_loops.MAX_POOL, x.shape, out, window, x.dtype, taps.dtype)
+    largest, positions = step(trace, "max_pool", job, [channels_last(trace, x)], out, [taps], images=x.shape[0])
+    return largest, positions
+
+
+def _unpool(trace: Trace, input: Any, *, taps: Any, shape: Any, window: Any) -> Tracer:
+    grad, taps = trace.named(input), trace.named(taps)
+    job = _windows(pooling_loops.MAX_POOL_GRADIENT, shape, grad, window, grad.dtype, taps.dtype)
+    example = pools.max_pool_gradient(grad.value.example, taps.value.example, shape, *window[:4])
+    inputs = [channels_last(trace, grad), channels_last(trace, taps)]
+    return step(trace, "max_pool_gradient", job, inputs, example, images=shape[0])[0]
+
+
+def _avg_pool(trace: Trace, input: Any, *, window: Any, by: Any) -> Tracer:
+    x = trace.named(input)
+    kernel, stride, padding, _, ceil_mode = window
+    example = pools.avg_pool(x.value.example, kernel, stride, padding, ceil_mode, *by)
+    job = _windows(pooling_loops.AVG_POOL, x.shape, example, window, x.dtype)
+    divisors = pools.pool_divisors(x.shape[2:], example.shape[2:], kernel, stride, padding, by[0], by[1], x.dtype)
+    inputs = [channels_last(trace, x), trace.constant(divisors)]
+    return step(trace, "avg_pool", job, inputs, example, images=x.shape[0])[0]
+
+
+def _spread_pool(trace: Trace, input: Any, *, shape: Any, window: Any, by: Any) -> Tracer:
+    grad = trace.named(input)
+    kernel, stride, padding, *_ = window
+    job = _windows(pooling_loops.AVG_POOL_GRADIENT, shape, grad, window, grad.dtype)
+    example = pools.avg_pool_gradient(grad.value.example, shape, kernel, stride, padding, *by)
+    divisors = pools.pool_divisors(shape[2:], grad.shape[2:], kernel, stride, padding, by[0], by[1], grad.dtype)
+    inputs = [channels_last(trace, grad), trace.constant(divisors)]
+    return step(trace, "avg_pool_gradient", job, inputs, example, images=shape[0])[0]
+
+
+def _windows(pool: Any, shape: Any, outputs: Any, window: Any, *dtypes: Any) -> Any:
+    """The kernel for pictures (N, C, H, W) and an array with an element for each window (N, C, H′, W′)."""
+    images, channels, *size = shape
+    _check(math.prod(shape) > 0 and outputs.size > 0)
+    return pools.pool_job(
+        pool, (images, *size, channels), (images, *outputs.shape[2:], channels), tuple(window[:4]), dtypes
+    )
+
+
+def _terms(weight: Any) -> int:
+    """How many products a place's sum has, for each output channel."""
+    return int(math.prod(weight.shape[1:]))
+
+
+def _check(works: bool) -> None:
+    if not works:
+        raise Untraceable(NOTHING)
+
+
+def _indices(trace: Trace, input: Any, *, size: int, name: str, spared: int | None = None) -> Tracer:
+    """An argument is looked at before the run, whose error then comes before anything has changed."""
+    x = trace.named(input)
+    _check(x.value.kind == "argument" and x.dtype.kind in "iu")
+    indexing.indices(x.value.example, size=size, name=name, spared=spared)
+    refuse = partial(indexing.indices, size=size, name=name, spared=spared)
+    trace.glue.indices.append((x.value, size, spared, refuse))
+    return Tracer(trace, x.value) if x.dtype == np.int64 else trace.cast(x, np.int64)
+
+
+def _rows(trace: Trace, input: Any, places: Any) -> Tracer:
+    """Rows of a matrix, copied by their indices."""
+    table, indices = contiguous(trace, input), contiguous(trace, places)
+    _check(table.ndim == 2 and indices.dtype == np.int64 and computes_with(table.dtype))
+    example = table.value.example[indices.value.example]
+    job = row_kernels.gather_job(type_of(table.dtype), indices.size, table.shape[1])
+    return step(trace, "rows", job, [table, indices], example)[0]
+
+
+def _put_rows(trace: Trace, input: Any, *, places: Any, count: int) -> Tracer:
+    """Rows added at their indices, to zeros."""
+    grad, indices = contiguous(trace, input), contiguous(trace, places)
+    width = grad.shape[-1]
+    _check(indices.dtype == np.int64 and grad.dtype.kind == "f" and grad.dtype.itemsize > 2)
+    example = row_kernels.scatter_add(grad.value.example, indices.value.example, count)
+    job = row_kernels.scatter_job(type_of(grad.dtype), indices.size, width, count * width)
+    return step(trace, "rows added", job, [grad, indices], example)[0]
+
+
+def _put(trace: Trace, input: Any, *, index: Any, shape: Any) -> Tracer:
+    """The gradient of a slice: zeros with the gradient where it was."""
+    _check(indexing.is_basic(index))
+    x = trace.named(input)
+    return copies(trace, np.zeros(shape, x.dtype), [(x, lambda out: out[index])], fill=True)
+
+
+def _replace(trace: Trace, input: Any, value: Any, *, index: Any) -> Tracer:
+    """A copy with other values at an index."""
+    _check(indexing.is_basic(index))
+    x, value = trace.named(input), trace.named(value)
+    _check(value.dtype == x.dtype)
+    return copies(trace, np.array(x.value.example), [(x, lambda out: out), (value, lambda out: out[index])])
+
+
+def _concatenate(trace: Trace, *inputs: Any, dim: int = 0) -> Tracer:
+    """Arrays one after the other along a dimension."""
+    arrays = [trace.named(x) for x in inputs]
+    _check(len({x.dtype for x in arrays}) == 1)
+    out = np.ascontiguousarray(np.concatenate([x.value.example for x in arrays], dim))
+    pieces, begin = [], 0
+    for x in arrays:
+        end = begin + x.shape[dim]
+        stretch = (slice(None),) * (dim % out.ndim) + (slice(begin, end),)
+        pieces.append((x, lambda out, stretch=stretch: out[stretch]))
+        begin = end
+    return copies(trace, out, pieces)
+
+
+def copies(trace: Trace, out: Any, pieces: Sequence[tuple[Tracer, Callable[[Any], Any]]], fill: bool = False) -> Tracer:
+    """Arrays copied into parts of one.
+
+    Args:
+        trace: that this belongs to.
+        out: the result's example; in C order.
+        pieces: what is copied, and what of the result it becomes.
+        fill: what no piece becomes is 0.
+    """
+    kept = [(x, part(out)) for x, part in pieces if x.size]
+    _check(bool(kept) and out.flags.c_contiguous and all(np.may_share_memory(to, out) for _, to in kept))
+    plans = []
+    for x, to in kept:
+        source = np.broadcast_to(x.value.example, to.shape)
+        begin = to.__array_interface__["data"][0] - out.__array_interface__["data"][0]
+        strides = [[s // out.itemsize for s in array.strides] for array in (source, to)]
+        plans.append((to.shape, *strides, begin // out.itemsize))
+    job = copy_job(out.dtype, out.shape, plans, fill)
+    if job is None:
+        raise Untraceable("copies of more than four dimensions")
+    return step(trace, "copy", job, [x for x, _ in kept], out)[0]
+
+
+RULES: dict[Any, Callable[..., Any]] = {
+    indexing.indices: _indices,
+    indexing.rows: _rows,
+    indexing.put_rows: _put_rows,
+    indexing.put: _put,
+    indexing.replace: _replace,
+    shape.concatenate: _concatenate,
+    networks.erf: lambda trace, input: trace.elementwise(special.erf, input),
+    convolution.convolution: _convolution,
+    convolution.convolution_to_input: _convolution_to_input,
+    convolution.convolution_to_weight: _convolution_to_weight,
+    pooling.max_pool: _max_pool,
+    pooling.unpool: _unpool,
+    pooling.avg_pool: _avg_pool,
+    pooling.spread_pool: _spread_pool,
+}
+"""How operations are written down that are not NumPy's."""

@@ -1,0 +1,870 @@
+"""What a traced function reads and assigns outside besides arrays: what it reads becomes a guard.
+
+While a trace runs, reading an attribute of a module, an optimizer or another object is noted (see `classes`), so that a
+guard can ask before later runs: is `net.head` still this layer, `drop.p` still 0.5? Variables from outside are found in
+the code of the functions that run. Lists, dicts and sets count with what they hold. Plain values (numbers, texts, None,
+tuples of them) must be equal, all else the same object.
+
+What the function assigns to attributes and variables outside is undone after the trace, and assigned anew by each run
+of the program. What it does to a list, dict or set cannot be repeated: such a program serves for this one call.
+
+Functions that no variable leads to, and questions to the world outside Python, are seen as they run (see `calls`).
+
+Not observed: attributes that code in C keeps to itself, and what is read by `object.__getattribute__`; settings of
+libraries, such as NumPy's error state, the context of `decimal` and the level of a logger; methods of our own classes
+that are replaced, such as `Tensor.relu`; attributes of classes that `getattr` and `hasattr` name by a variable; what
+`isinstance` says of a class that is registered later, or of an object whose class is assigned; the end of an object
+that only a weak reference leads to, for the program keeps it; that an object gets another `__dict__` as a whole; what
+NumPy computes with an array that becomes a Tensor in the same call.
+"""
+
+from __future__ import annotations
+
+import argparse
+import builtins
+import functools
+import gc
+import logging
+import numbers
+import os
+import random
+import sys
+import threading
+import weakref
+from collections import ChainMap, UserDict, UserList, deque
+from collections.abc import Iterator, MappingView
+from contextvars import ContextVar
+from enum import Enum, EnumType
+from pathlib import PurePath
+from types import (
+    BuiltinFunctionType,
+    FunctionType,
+    MappingProxyType,
+    MethodType,
+    ModuleType,
+    SimpleNamespace,
+)
+from typing import TYPE_CHECKING, Any, NamedTuple
+from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary
+
+import numpy as np
+
+from chainrule.capture.calls import ENVIRONMENT, Calls
+from chainrule.capture.classes import (
+    LIBRARIES,
+    MISSING,
+    OBSERVING,
+    attributes_of,
+    contents_of,
+    has_static_attributes,
+    in_class,
+    is_descriptor,
+    is_observable,
+    is_plainly_read,
+    keep_attribute,
+    package_of,
+    patch,
+    static_attribute,
+    unpatch,
+    users_bases,
+)
+from chainrule.capture.code import variables, with_inner
+from chainrule.capture.frames import is_house, is_installed, is_library
+from chainrule.capture.guards import PLAIN, ArrayEntries, BufferEntries, DictEntries, ListEntries, PartEntries
+from chainrule.capture.settings import Number
+from chainrule.lower.tracer import Tracer
+from chainrule.nn.module import Module
+from chainrule.ops.operation import Operation
+from chainrule.optim import Optimizer
+from chainrule.random import default_generator
+from chainrule.tensor import Tensor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from types import CellType, CodeType, FrameType
+
+    from numpy.typing import NDArray
+
+    from chainrule.capture.code import Chains
+    from chainrule.capture.trace import Trace
+
+Entries = ListEntries | DictEntries | BufferEntries | ArrayEntries
+_LISTS = (list, set, deque, WeakSet)
+_DICTS = (dict, MappingProxyType, WeakKeyDictionary, WeakValueDictionary)
+_NOT_RUN = {"__repr__", "__str__", "__format__", "__del__", "__reduce__", "__reduce_ex__", "__getstate__"}
+"""Special methods that a step does not run."""
+_ON_CREATION = {"__new__", "__init__", "__post_init__", "__init_subclass__", "__set_name__"}
+_FIXED = (type, ModuleType, BuiltinFunctionType, np.ufunc, Operation)
+"""What is the same wherever it is read."""
+
+
+_VIEWS: tuple[Any, ...] = (type({}.keys()), type({}.values()), type({}.items()))
+_USERS_VIEW: Any = MappingView
+_TRANSPARENT = (
+    *_LISTS, *_DICTS, UserDict, UserList, ENVIRONMENT, MappingView, Iterator, argparse.Namespace, ChainMap,
+    PurePath, numbers.Number, tuple, Enum, random.Random, type, ModuleType, threading.local, logging.Filterer,
+)  # fmt: skip
+"""Classes of Python's own library whose objects are compared, or never change, or only write."""
+_CHANGING = {"modules", "stdin", "stdout", "stderr"}
+_FORM = {"shape", "dtype", "ndim", "size", "nbytes", "itemsize"}
+"""Attributes of arrays that do not depend on their elements."""
+
+MOST_BYTES = 1 << 24
+"""Arrays that the function may compute with by NumPy are compared with what they were, so many bytes in all."""
+
+
+class Assignment(NamedTuple):
+    """What a traced function has assigned outside.
+
+    Attributes:
+        target: the left side of the assignment, as code.
+        label: what is assigned to, in the user's words.
+        value: what is assigned.
+        undo: puts back what was there before.
+    """
+
+    target: str
+    label: str
+    value: Any
+    undo: Callable[[], None]
+
+
+class Observer:
+    """Notes what one traced call reads and assigns outside."""
+
+    def __init__(self, trace: Trace) -> None:
+        self.trace = trace
+        self.guards, self.names = trace.glue.guards, trace.glue.names
+        self._labels: dict[int, tuple[str, Any]] = {}  # objects from outside, by identity, in the user's words
+        self._created: dict[int, Any] = {}  # objects that the call has made
+        self._observed: set[tuple[int, str]] = set()  # attributes that have been read or assigned
+        self._attributes: dict[tuple[int, str], Assignment] = {}  # that have been assigned
+        self._variables: dict[str, _Variable] = {}  # that a function may assign
+        self._statics: dict[str, tuple[Any, str, Any, str]] = {}  # attributes of modules and classes that are read
+        self._containers: list[tuple[Any, Entries, str, str]] = []  # and their guards and labels
+        self._arrays: dict[int, tuple[NDArray[Any], str]] = {}  # of NumPy, that code has read; and their labels
+        self._large: str | None = None  # arrays of NumPy that are too large to be compared
+        self._functions: dict[int, FunctionType] = {}  # that have been looked at
+        self._codes: dict[int, CodeType] = {}  # of functions, and of those inside them, by identity
+        self._calls = Calls(self)
+        self._imported: Chains = {}  # modules that are imported inside
+        self._reads_classes = False  # whether one of them asks for an object's class
+        self._iterators: list[str] = []
+        self._random = _RandomStates()
+        self._classes: dict[type, None] = {}  # whose objects have been met
+        self._held_classes: dict[type, None] = {}  # that have been met themselves
+        self._patched: list[type] = []
+        self._package = ""  # of the traced function
+
+    def start(self, function: Any, arguments: Iterable[Any]) -> None:
+        """Begin to observe a call of the function."""
+        self._patch(Module)
+        self._patch(Optimizer)
+        if default_generator.cache_info().currsize:  # else nobody has asked for it yet
+            self.trace.watch_generator(default_generator())
+        inner = function.__func__ if isinstance(function, MethodType) else function
+        if isinstance(inner, FunctionType):
+            self._package = str(inner.__module__).partition(".")[0]
+            self._visit(inner, own=True)
+        self._meet(function, getattr(function, "__name__", "the function"))
+        for position, argument in enumerate(arguments):
+            self._meet(argument, f"argument {position + 1}")
+        self._calls.start()
+
+    def stop(self) -> None:
+        """Observe no longer."""
+        self._calls.stop()
+        while self._patched:
+            unpatch(self._patched.pop())
+
+    def knows(self, thing: Any) -> bool:
+        """Whether something was there before the call."""
+        return id(thing) in self._labels
+
+    def knows_memory(self, array: Any) -> bool:
+        """Whether an array is, or is a view of, one that was there before the call."""
+        while array is not None:
+            if self.knows(array):
+                return True
+            array = getattr(array, "base", None)
+        return False
+
+    def label(self, thing: Any) -> str:
+        """An object in the user's words."""
+        return self._labels.get(id(thing), (type(thing).__name__,))[0]
+
+    # Attributes that are read
+
+    def read(self, thing: Any, name: str, value: Any, reader: str) -> Any:
+        """Code of the file `reader` reads an attribute; returns what it is to get."""
+        if name == "__dict__":
+            self._read_all(thing, value, is_house(reader))
+            return value
+        if isinstance(thing, Optimizer) and name in ("param_groups", "state"):
+            return self._options(thing, name, value, reader)
+        if (id(thing), name) in self._observed:
+            return value
+        self._observed.add((id(thing), name))
+        member = in_class(type(thing), name)
+        own = name in attributes_of(thing) and not hasattr(type(member), "__set__")
+        if isinstance(thing, Tensor) and not own:
+            return value  # a Tensor's own, which the trace looks after
+        label = f"{self.label(thing)}.{name}"
+        if own or not is_descriptor(member):
+            if id(thing) not in self._created:
+                self._guard_attribute(thing, name, label, value, own)
+        elif isinstance(value, MethodType):
+            self._read_method(thing, name, label, value.__func__, reader)
+            return value
+        else:  # what a descriptor gives may be another object each time
+            self._read_descriptor(type(thing), name, member)
+        self._meet(value, label, held=id(thing) in self._created)
+        return value
+
+    def _guard_attribute(self, thing: Any, name: str, label: str, value: Any, own: bool) -> None:
+        """An attribute of an object, its own or its class's, has this value."""
+        where, plainly = self.names[thing], is_plainly_read(type(thing))
+        if plainly and own:
+            self.note(f"{self.names[attributes_of(thing)]}[{name!r}]", label, value)
+        elif plainly and value is None:  # such as hooks: this costs less
+            self._guard_class_attribute(thing, name, label)
+        else:
+            self.note(f"{where}.{name}" if name.isidentifier() else f"getattr({where}, {name!r})", label, value)
+
+    def _guard_class_attribute(self, thing: Any, name: str, label: str) -> None:
+        """An attribute is that of an object's class: it is not the object's own, and both classes are as they were."""
+        cls = type(thing)
+        self.guards.same(f"type({self.names[thing]})", f"the type of {self.label(thing)}", cls)
+        self.guards.add(f"{name!r} not in {self.names[attributes_of(thing)]}", label, "is that of its class")
+        if name == "forward" or any(name in vars(base) for base in users_bases(cls)):
+            self._note_static(f"{self.names[cls]}.{name}", f"{cls.__name__}.{name}", cls, name, in_class(cls, name))
+
+    def _read_method(self, thing: Any, name: str, label: str, function: Any, reader: str) -> None:
+        """A method is read, to be called; with `super()` it may call those of the same name in the bases."""
+        self._meet(function, label)
+        bases = [base for base in users_bases(type(thing)) if isinstance(vars(base).get(name), FunctionType)]
+        for base in bases:
+            self._note_static(f"{self.names[base]}.{name}", f"{base.__name__}.{name}", base, name, vars(base)[name])
+        # an object may have a method of its own; of the methods that we call of our own classes, only `forward`
+        if id(thing) in self._created or not (bases or name == "forward" or not is_house(reader)):
+            return
+        if is_plainly_read(type(thing)) and isinstance(in_class(type(thing), name), FunctionType):
+            self._guard_class_attribute(thing, name, label)
+        else:
+            self.guards.same(f"{self.names[thing]}.{name}.__func__", label, function)
+
+    def _read_descriptor(self, cls: type, name: str, member: Any) -> None:
+        """A property, or the like, of a class is read; that of a user's class is a guard."""
+        label = f"{cls.__name__}.{name}"
+        if any(name in vars(base) for base in users_bases(cls)):
+            self._note_static(f"{self.names[in_class]}({self.names[cls]}, {name!r})", label, cls, name, member)
+        for part in _functions_of(member):
+            self._meet(part, label)
+
+    def _options(self, optimizer: Optimizer, name: str, value: Any, reader: str) -> Any:
+        """An optimizer's groups or state as the reader gets them."""
+        if id(optimizer) in self._created:
+            return value
+        if name == "param_groups":
+            return self.trace.groups(optimizer, value)
+        return value if is_house(reader) else self.trace.settings(value, f"{self.label(optimizer)}.state")
+
+    def absent(self, thing: Any, name: str) -> None:
+        """Code asks for an attribute that is not there."""
+        if (id(thing), name) in self._observed or self._is_created(thing):
+            return
+        self._observed.add((id(thing), name))
+        missing = self.names[MISSING]
+        code = f"getattr({self.names[thing]}, {name!r}, {missing}) is {missing}"
+        if hasattr(type(thing), "__getattr__"):  # which may give something after all
+            code = f"{name!r} not in {self.names[attributes_of(thing)]}"
+        self.guards.add(code, self.label(thing), f"has no {name}")
+
+    def _read_all(self, thing: Any, attributes: dict[str, Any], by_house: bool) -> None:
+        """An object's whole dict is read: of modules by ourselves, to find their parts, or by the user."""
+        parts_only = by_house and isinstance(thing, Module)
+        key = id(thing), "parts" if parts_only else "__dict__"
+        if key in self._observed or self._is_created(thing):
+            return
+        self._observed.add(key)
+        entries = PartEntries(attributes) if parts_only else DictEntries(attributes)
+        label, code = self.label(thing), self.names[attributes]
+        self.guards.add(
+            entries.condition(code, self.names),
+            label,
+            "has the same parts" if parts_only else "has the same attributes",
+        )
+        for name, value in attributes.items():
+            self._meet(value, f"{label}.{name}", held=parts_only)
+
+    # Assignments
+
+    def assigning(self, thing: Any, name: str, value: Any) -> Assignment | None:
+        """Code assigns to an attribute; returns what is to be handed to `assigned` once that has worked."""
+        if self._is_created(thing):
+            return None
+        self._meet(thing, type(thing).__name__)  # if it has come by a way that is not observed
+        label, where, member = f"{self.label(thing)}.{name}", self.names[thing], in_class(type(thing), name)
+        if isinstance(member, property):  # whose function assigns
+            self._meet(member.fset, label)
+            return None
+        self._check(value, label)
+        earlier = self._attributes.get((id(thing), name))
+        target = f"{where}.{name}" if name.isidentifier() else f"{where}.__dict__[{name!r}]"
+        return Assignment(target, label, value, keep_attribute(thing, name) if earlier is None else earlier.undo)
+
+    def assigned(self, thing: Any, name: str, assignment: Assignment) -> None:
+        """An attribute has been assigned."""
+        self._attributes[id(thing), name] = assignment
+        self._observed.add((id(thing), name))  # what is read from now on is what has been assigned
+
+    def deleting(self, thing: Any, name: str) -> None:
+        """Code deletes an attribute."""
+        if self.knows(thing):
+            self.trace.refuse(f"deleting {self.label(thing)}.{name}")
+
+    def _is_created(self, thing: Any) -> bool:
+        """Whether the call has made an object: it has not been met before, and has no attributes yet."""
+        if not self.knows(thing) and not attributes_of(thing):
+            self._created[id(thing)] = thing
+        return id(thing) in self._created
+
+    def _check(self, value: Any, label: str) -> None:
+        """Raise an error if a value cannot be assigned by each run."""
+        if not self._can_be_assigned(value):
+            what = f"{label} is set to a {type(value).__name__} that the compiled function makes"
+            raise self.trace.refused(f"{what}, which would happen only once: do it outside")
+
+    def _can_be_assigned(self, value: Any) -> bool:
+        if type(value) in (list, tuple):
+            return all(map(self._can_be_assigned, value))
+        if type(value) is dict:
+            return all(map(self._can_be_assigned, value.values()))
+        return type(value) is Number or type(value) is Tensor or self.is_fixed(value)
+
+    def is_fixed(self, value: Any) -> bool:
+        """Whether a value is the same in all runs: it is plain, or was there before the call."""
+        if type(value) is Number:
+            return False
+        if isinstance(value, tuple) and not self.knows(value):
+            return all(map(self.is_fixed, value))
+        if isinstance(value, Tensor):
+            return type(value._data) is np.ndarray
+        return isinstance(value, (*PLAIN, *_FIXED)) or self.knows(value)
+
+    def assignments(self) -> Iterator[Assignment]:
+        """What the call has assigned outside."""
+        for variable in self._variables.values():
+            value = variable.read()
+            if value is not variable.before:
+                self._check(value, variable.label)
+                yield Assignment(variable.code, variable.label, value, variable.undo)
+        yield from self._attributes.values()
+
+    def undo(self, failed: bool) -> None:
+        """Undo what the call has done outside: the program will do it again. If there is none, all of it."""
+        for assignment in self._attributes.values():
+            assignment.undo()
+        for variable in self._variables.values():
+            variable.undo()
+        if failed:
+            for container, entries, _, _ in self._containers:
+                if not entries.unchanged(container):
+                    entries.restore(container)
+            for owner, name, value, _ in self._statics.values():
+                if static_attribute(owner, name) is not value:
+                    setattr(owner, name, value)
+            self._random.restore()
+        self._created.clear()
+
+    def unrepeatable(self) -> str | None:
+        """What the call has done that no run of a program would do again, if anything.
+
+        Tensors of the trace that were put into a container do not count: they say so when they are used.
+        """
+        for container, entries, code, label in self._containers:
+            if entries.unchanged(container):
+                continue
+            if not entries.unchanged(_without_tracers(container)):
+                return f"it changes {label}, which is a {type(container).__name__} from outside"
+            self.guards.drop(code)
+        for owner, name, value, label in self._statics.values():
+            if static_attribute(owner, name) is not value:
+                return f"it assigns {label}, which belongs to a class, a module or a function"
+        if self._large is not None:
+            return (
+                f"it may compute by NumPy with {self._large}, which is too large to be compared in each call: make a "
+                f"Tensor of it with from_numpy()"
+            )
+        if self._calls.outside is not None:
+            return self._calls.outside
+        if self._iterators:
+            return f"it goes on in {self._iterators[0]}, an iterator from outside"
+        return self._random.used()
+
+    # Objects from outside
+
+    def note(self, code: str, label: str, value: Any, held: bool = False) -> None:
+        """The function depends on a value from outside, which `code` gives; for `held` see `_meet`."""
+        if not (isinstance(value, ModuleType) and package_of(value) in LIBRARIES):
+            self.guards.same(code, label, value)
+            self._meet(value, label, held)
+
+    def _meet(self, value: Any, label: str, held: bool = False) -> None:
+        """Get to know an object from outside: observe what is read from it, and what it runs.
+
+        Args:
+            value: the object.
+            label: what the user calls it.
+            held: the code has not got it to read elements of it, if it is an array.
+        """
+        if isinstance(value, np.ndarray) and not held:
+            self._meet_array(value, label)
+        if id(value) in self._labels or id(value) in self._created:
+            return
+        if isinstance(value, (*PLAIN, tuple, BaseException)) and attributes_of(value):  # such as a str's of a class
+            self._labels[id(value)] = label, value
+            self._contents(attributes_of(value), f"{self.names[value]}.__dict__", label)
+        if isinstance(value, PLAIN):
+            return
+        if isinstance(value, tuple):
+            for position, part in enumerate(value):
+                self._meet(part, f"{label}[{position}]")
+            return
+        self._labels[id(value)] = label, value
+        if isinstance(value, FunctionType):
+            self._visit(value)
+        elif isinstance(value, MethodType):
+            self._meet(value.__self__, label)
+            self._meet(value.__func__, label)
+        elif isinstance(value, functools.partial):
+            for part in (value.func, *value.args):
+                self._meet(part, label)
+            self._contents(value.keywords, f"{self.names[value]}.keywords", label)
+        elif isinstance(value, type):
+            self._meet_class(value, created=True)
+            self._read_class(value)
+            self._held_classes[value] = None
+        elif isinstance(value, weakref.ref):
+            self.note(f"{self.names[value]}()", label, value())
+        elif isinstance(value, ContextVar):
+            self.note(f"{self.names[value]}.get({self.names[MISSING]})", label, value.get(MISSING))
+        elif _is_generator(value):
+            self.trace.watch_generator(value)
+        elif isinstance(value, ModuleType):
+            self._read_module(value, label)
+        elif not isinstance(value, np.ndarray):
+            self._meet_object(value, label)
+
+    def _meet_object(self, value: Any, label: str) -> None:
+        if isinstance(value, Tensor):
+            self.trace.watch(value)
+        self._meet_class(type(value))
+        self._meet(attributes_of(value).get("__wrapped__"), label)
+        self._random.watch(value, label)
+        if isinstance(value, Iterator):
+            self._iterators.append(label)
+        if isinstance(value, (SimpleNamespace, threading.local)):
+            self._contents(value.__dict__, f"{self.names[value]}.__dict__", label)
+        elif isinstance(value, (UserDict, UserList)):
+            self._contents(value.data, f"{self.names[value]}.data", label)
+        elif isinstance(value, ENVIRONMENT):
+            self._contents(value._data, f"{self.names[value]}._data", label)
+        elif isinstance(value, _VIEWS):
+            self._contents(value.mapping, f"{self.names[value]}.mapping", label)
+        elif isinstance(value, _USERS_VIEW):
+            self.note(f"{self.names[value]}._mapping", label, value._mapping)
+        elif isinstance(value, (*_DICTS, *_LISTS)):
+            self._contents(value, self.names[value], label)
+        elif _is_buffer(value):
+            self._buffer(value, memoryview(value).nbytes, BufferEntries, label)
+
+    def _meet_array(self, array: NDArray[Any], label: str) -> None:
+        """The function may compute with an array of NumPy; `close` knows whether it is a Tensor's memory instead."""
+        if id(array) not in self._arrays:
+            self._arrays[id(array)] = array, label
+            self._buffer(array, array.nbytes, ArrayEntries, label)
+
+    def _buffer(self, buffer: Any, size: int, kind: Callable[[Any], BufferEntries | ArrayEntries], label: str) -> None:
+        """The function depends on the elements of some memory, unless that is too large to be compared."""
+        if size <= MOST_BYTES:
+            entries = kind(buffer)
+            code = entries.condition(self.names[buffer], self.names)
+            self.guards.add(code, label, "has its numbers")
+            self._containers.append((buffer, entries, code, label))
+        elif not isinstance(buffer, np.ndarray):
+            self._large = self._large or label
+
+    def _contents(self, container: Any, code: str, label: str) -> None:
+        """The function depends on what a container holds, which `code` gives."""
+        is_dict = isinstance(container, _DICTS)
+        entries = DictEntries(container) if is_dict else ListEntries(container)
+        code = entries.condition(code, self.names)
+        self.guards.add(code, label, "has the same contents")
+        self._containers.append((container, entries, code, label))
+        for key, value in container.items() if is_dict else enumerate(container):
+            self._meet(value, f"{label}[{key!r}]")
+
+    def _meet_class(self, cls: type, created: bool = False) -> None:
+        """Observe the objects of a class; `created` says that the call may make some."""
+        if cls in self._classes and not created:
+            return
+        self._classes[cls] = None
+        for base in users_bases(cls):
+            for name, member in [*vars(base).items()]:
+                if is_descriptor(member) and users_bases(type(member)):  # before its method runs for the first time
+                    self._meet(member, f"{base.__name__}.{name}")
+                if name[:2] != "__" or name in _NOT_RUN or not isinstance(member, FunctionType):
+                    continue
+                if name in OBSERVING:  # which may be replaced at this moment
+                    self._meet(getattr(member, "original", member), f"{base.__name__}.{name}")
+                    continue
+                if created or name not in _ON_CREATION:  # what an operator, a call or a loop runs
+                    self.note(f"{self.names[base]}.{name}", f"{base.__name__}.{name}", member)
+        if is_observable(cls) and not any(base in self._patched for base in cls.__mro__):
+            self._patch(cls)
+
+    def _read_module(self, module: ModuleType, label: str) -> None:
+        """The function has got a module, and may read its attributes by any name."""
+        installed = is_installed(getattr(module, "__file__", None) or "") and package_of(module) != self._package
+        if installed or package_of(module) in LIBRARIES:
+            return
+        names = self.names[vars(module)]
+        self.guards.add(f"len({names}) == {len(vars(module))}", label, "has as many attributes")
+        for name, value in [*vars(module).items()]:
+            if name[:2] != "__" and not isinstance(value, ModuleType):
+                self._note_static(f"{names}[{name!r}]", f"{label}.{name}", module, name, value)
+
+    def _read_class(self, cls: type) -> None:
+        """The function has got a class, and may read its attributes by any name."""
+        for base in [] if isinstance(cls, EnumType) else users_bases(cls):
+            for name in [*vars(base)]:
+                value = in_class(cls, name)
+                if isinstance(value, (*PLAIN, type)) and name[:2] != "__":
+                    self._note_static(f"{self.names[cls]}.{name}", f"{cls.__name__}.{name}", cls, name, value)
+
+    def _read_methods(self, cls: type) -> None:
+        """The function has got a class, and may call those of its methods whose names it mentions."""
+        read = {name for code in self._codes.values() for name in variables(code).attributes}
+        names = read - OBSERVING.keys()
+        for base in [] if isinstance(cls, EnumType) else users_bases(cls):
+            for name in names & vars(base).keys():
+                member = in_class(cls, name)
+                if isinstance(member, (FunctionType, staticmethod)):
+                    self._note_static(f"{self.names[cls]}.{name}", f"{cls.__name__}.{name}", cls, name, member)
+                elif isinstance(member, (classmethod, property)):
+                    self._read_descriptor(cls, name, member)
+
+    def _note_static(self, code: str, label: str, owner: Any, name: str, value: Any) -> None:
+        """The function depends on an attribute of a module, class or function."""
+        if code not in self._statics:
+            self._statics[code] = owner, name, value, label
+            self.note(code, label, value.__func__ if isinstance(value, staticmethod) else value)
+
+    # Functions
+
+    def _visit(self, function: FunctionType, own: bool = False) -> None:
+        """Look at the variables from outside that a function reads or assigns; `own` if it is the traced one."""
+        if id(function) in self._functions:
+            return
+        self._functions[id(function)] = function
+        code = function.__code__
+        foreign = not own and self._is_foreign(code, function.__module__)
+        if not foreign:
+            self._guard_function(function)
+        for default in (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()):
+            self._meet(default, f"a default of {function.__name__}")
+        cells = dict(zip(code.co_freevars, function.__closure__ or (), strict=True))
+        if is_library(code.co_filename):  # a wrapper, such as a context manager makes, holds the user's function
+            for name, cell in cells.items():
+                self._meet(contents_of(cell), name)
+        if not foreign:
+            self._look_into(code, function.__globals__, cells)
+
+    def enter(self, frame: FrameType) -> None:
+        """A function of the user's begins to run that no variable has led to."""
+        code, module = frame.f_code, frame.f_globals
+        name = module.get("__name__")
+        if id(code) in self._codes or name is None or self._is_foreign(code, name):  # a kernel's code has no module
+            return
+        if code.co_argcount:
+            self._enter_method(frame.f_locals.get(code.co_varnames[0]), code)
+        if not code.co_freevars:
+            self._look_into(code, module, {})
+        for function in gc.get_referrers(code) if code.co_freevars else ():  # only a function has its variables' cells
+            if isinstance(function, FunctionType):
+                self._visit(function)
+
+    def _enter_method(self, thing: Any, code: CodeType) -> None:
+        """A function begins to run; if it is a method of the object, that of its class is a guard."""
+        cls = type(thing)
+        for base in users_bases(cls):
+            for name, member in [*vars(base).items()]:
+                if isinstance(member, FunctionType) and member.__code__ is code and name not in OBSERVING:
+                    self._note_static(f"{self.names[base]}.{name}", f"{base.__name__}.{name}", base, name, member)
+
+    def meet_environment(self) -> None:
+        """The environment is about to be read, or changed."""
+        self._meet(os.environ, "os.environ")
+
+    def copied(self, thing: Any) -> None:
+        """An object is about to be copied, as a whole."""
+        if is_observable(type(thing)) and attributes_of(thing) and self.knows(thing):
+            self._read_all(thing, attributes_of(thing), by_house=False)
+
+    def run_library(self, thing: Any) -> None:
+        """A method of Python's own library runs, of an object from outside that keeps to itself what it remembers."""
+        if self.knows(thing) and not isinstance(thing, _TRANSPARENT):
+            kind, label = type(thing).__qualname__, self.label(thing)
+            self._calls.outside = self._calls.outside or f"it calls a method of {label}, a {kind} from outside"
+
+    def _look_into(self, code: CodeType, module: dict[str, Any], cells: dict[str, CellType]) -> None:
+        """Look at the variables of some code: of a module, and of enclosing functions."""
+        self._codes.update((id(part), part) for part in with_inner(code))
+        names = variables(code)
+        for name, chains in names.globals.items():
+            if name in module:
+                self._follow(f"{self.names[module]}[{name!r}]", name, module[name], chains)
+            elif not hasattr(builtins, name):
+                self.guards.add(f"{name!r} not in {self.names[module]}", name, "is not there")
+        for name, chains in names.enclosing.items():
+            if (value := contents_of(cells[name])) is not MISSING:
+                self._follow(f"{self.names[cells[name]]}.cell_contents", name, value, chains)
+        for name in names.assigned_globals:
+            self._variable(_Variable(f"{self.names[module]}[{name!r}]", name, module, name))
+        for name in names.assigned_enclosing:
+            self._variable(_Variable(f"{self.names[cells[name]]}.cell_contents", name, cells[name]))
+        self._imported.update(names.imported)
+        if "super" in names.globals and "__class__" in cells:
+            self._meet_bases(contents_of(cells["__class__"]), names.attributes)
+        if "__class__" in names.attributes or "type" in names.globals:
+            self._reads_classes = True
+
+    def _guard_function(self, function: FunctionType) -> None:
+        """A function's code and defaults are these: a module that is loaded anew may give it others."""
+        where, label, code = self.names[function], function.__qualname__, function.__code__
+        self.guards.add(f"{where}.__code__ is {self.names[code]}", label, "has the same code")
+        if code.co_argcount:  # else it can have no defaults, as long as it has this code
+            self.guards.same(f"{where}.__defaults__", f"{label}.__defaults__", function.__defaults__)
+        if code.co_kwonlyargcount:
+            self.guards.same(f"{where}.__kwdefaults__", f"{label}.__kwdefaults__", function.__kwdefaults__)
+            self._meet(function.__kwdefaults__, f"{label}.__kwdefaults__")
+
+    def _is_foreign(self, code: CodeType, module: str | None) -> bool:
+        """Whether a function is a library's: ours, Python's, or one that the traced function does not belong to."""
+        file, package = code.co_filename, str(module).partition(".")[0]
+        installed = is_installed(file) and package != self._package
+        return is_house(file) or is_library(file) or installed or package in LIBRARIES  # as is generated code
+
+    def _meet_bases(self, cls: Any, names: Iterable[str]) -> None:
+        """A method of a class calls methods of its bases by `super()`."""
+        for base in users_bases(cls)[1:] if isinstance(cls, type) else ():
+            for name in {*names} - OBSERVING.keys():
+                if isinstance(member := vars(base).get(name), FunctionType):
+                    self.note(f"{self.names[base]}.{name}", f"{base.__name__}.{name}", member)
+
+    def _follow(self, code: str, label: str, value: Any, chains: Iterable[tuple[str, ...]]) -> None:
+        """A variable is read, and attributes of it: those of modules, classes and functions are looked at here."""
+        only_form = isinstance(value, np.ndarray) and all(chain and chain[0] in _FORM for chain in chains)
+        if only_form:
+            form = f"{code}.shape == {value.shape} and {code}.dtype == {self.names[value.dtype]}"
+            self.guards.add(form, label, "has its shape and type")
+        if not isinstance(value, ModuleType):
+            self.note(code, label, value, held=only_form)
+        elif package_of(value) not in LIBRARIES:
+            self.guards.same(code, label, value)
+        for chain in chains:
+            self._follow_chain(code, label, value, chain)
+
+    def _follow_chain(self, code: str, label: str, value: Any, chain: tuple[str, ...]) -> None:
+        """Attributes are read, one of the other."""
+        for name in chain:
+            if name == "__dict__":
+                break
+            owner, code, label = value, f"{code}.{name}", f"{label}.{name}"
+            if owner is sys and name == "modules":
+                self._calls.outside = self._calls.outside or "it looks for modules in sys.modules"
+            if owner is sys and name in _CHANGING:
+                return
+            value = static_attribute(owner, name) if has_static_attributes(owner) else MISSING
+            if isinstance(owner, ModuleType) and package_of(owner) in LIBRARIES:  # another may be put in its place
+                value = vars(owner).get(name, MISSING)
+                if value is MISSING:
+                    return
+                self.guards.same(code, label, value)
+                if isinstance(value, (*_DICTS, *_LISTS)):
+                    self._meet(value, label)
+            elif isinstance(owner, type) and isinstance(value, (classmethod, property)):
+                self._read_descriptor(owner, name, value)
+                return
+            elif isinstance(value, ModuleType):
+                self.guards.same(code, label, value)
+            elif value is not MISSING:
+                self._note_static(code, label, owner, name, value)
+            elif isinstance(owner, type) and any(name in vars(base) for base in users_bases(type(owner))):
+                self._read_of_metaclass(code, label, owner, name)
+                return
+            else:
+                return
+        if isinstance(value, ModuleType):
+            self._meet(value, label)
+
+    def _read_of_metaclass(self, code: str, label: str, cls: type, name: str) -> None:
+        """An attribute is read of a class that is its metaclass's."""
+        member = in_class(type(cls), name)
+        if is_descriptor(member):
+            self._read_descriptor(type(cls), name, member)
+        else:
+            self._note_static(code, label, type(cls), name, member)
+
+    def _variable(self, variable: _Variable) -> None:
+        """A function may assign to a variable outside."""
+        if variable.code not in self._variables:
+            self._variables[variable.code] = variable
+            if variable.before is not MISSING:
+                self.note(variable.code, variable.label, variable.before)
+
+    def close(self) -> None:
+        """The call is over: note what could not be seen while it ran."""
+        self._calls.stop()
+        seen = -1
+        while seen != len(self._codes):  # a method may call others
+            seen = len(self._codes)
+            for cls in [*self._held_classes]:
+                self._read_methods(cls)
+        if self._reads_classes:
+            for cls in [*self._classes]:
+                self._read_class(cls)
+        for name, chains in self._imported.items():
+            if name in sys.modules:
+                self._follow(f"{self.names[sys.modules]}[{name!r}]", name, sys.modules[name], chains)
+        captured = {id(array) for _, _, array in self.trace.cells.values()}
+        captured |= {id(base) for _, _, array in self.trace.cells.values() for base in _bases(array)}
+        self._compare_arrays(captured)
+
+    def _compare_arrays(self, captured: set[int]) -> None:
+        """Of the arrays that the code has read, those that are not `captured`, which NumPy may have computed with."""
+        compared = 0
+        for array, label in self._arrays.values():
+            if id(array) not in captured:
+                compared += array.nbytes
+                if compared > MOST_BYTES:
+                    self._large = self._large or label
+        others = []
+        for item in self._containers:
+            array, entries, code, _ = item
+            is_memory = id(array) in captured and id(array) in self._arrays
+            if is_memory:
+                self.guards.drop(code)
+            if not is_memory or not entries.unchanged(array):
+                others.append(item)
+        self._containers = others
+
+    def _patch(self, cls: type) -> None:
+        patch(cls)
+        self._patched.append(cls)
+
+
+class _RandomStates:
+    """The states of `random`, `numpy.random` and generators of their kind, whose draws are not ours."""
+
+    def __init__(self) -> None:
+        self._states: list[tuple[str, Callable[[], Any], Callable[[Any], Any], Any]] = []
+        for name in ("random", "numpy.random"):
+            self.watch(sys.modules.get(name), name)
+
+    def watch(self, thing: Any, label: str) -> None:
+        """Look after a generator, if it is one of `random.Random` or `numpy.random.RandomState`, or their module."""
+        for name, kind, get, put in (
+            ("random", "Random", "getstate", "setstate"),
+            ("numpy.random", "RandomState", "get_state", "set_state"),
+        ):
+            module = sys.modules.get(name)
+            if module is not None and (thing is module or isinstance(thing, getattr(module, kind))):
+                read = getattr(thing, get)
+                self._states.append((label, read, getattr(thing, put), read()))
+
+    def used(self) -> str | None:
+        """Whether one of them has been drawn from since."""
+        for label, read, _, state in self._states:
+            if any(not np.array_equal(one, other) for one, other in zip(read(), state, strict=True)):
+                return f"it draws from {label}"
+        return None
+
+    def restore(self) -> None:
+        """Make them draw the same again."""
+        for _, _, put, state in self._states:
+            put(state)
+
+
+class _Variable:
+    """A variable outside that a function may assign: a global, or one of an enclosing function."""
+
+    def __init__(self, code: str, label: str, holder: Any, name: str | None = None) -> None:
+        self.code, self.label, self.holder, self.name = code, label, holder, name
+        self.before = self.read()
+
+    def read(self) -> Any:
+        """What it is now."""
+        return contents_of(self.holder) if self.name is None else self.holder.get(self.name, MISSING)
+
+    def undo(self) -> None:
+        """Make it again what it was before."""
+        if self.read() is self.before:
+            return
+        if self.name is None:
+            if self.before is MISSING:
+                del self.holder.cell_contents
+            else:
+                self.holder.cell_contents = self.before
+        elif self.before is MISSING:
+            self.holder.pop(self.name, None)
+        else:
+            self.holder[self.name] = self.before
+
+
+def _functions_of(member: Any) -> Iterable[Any]:
+    """What a descriptor runs: the functions of one of Python's own, such as `cached_property`; else its methods."""
+    if isinstance(member, property):
+        return [member.fget]
+    if isinstance(member, (classmethod, staticmethod)):
+        return [member.__func__]
+    return [member, *attributes_of(member).values()]
+
+
+def _bases(array: Any) -> Iterator[NDArray[Any]]:
+    """The arrays that an array is a view of."""
+    while isinstance(base := getattr(array, "base", None), np.ndarray):
+        yield base
+        array = base
+
+
+def _is_buffer(value: Any) -> bool:
+    """Whether an object is memory that can be read, as a bytearray or an `array.array` is."""
+    try:
+        memoryview(value)
+    except (TypeError, ValueError, BufferError):
+        return False
+    return True
+
+
+def _is_generator(value: Any) -> bool:
+    return "numpy.random" in sys.modules and isinstance(value, np.random.Generator)
+
+
+def has_tracer(value: Any) -> bool:
+    """Whether a value is a tensor of the trace, or holds one."""
+    if isinstance(value, (list, tuple)):
+        return any(map(has_tracer, value))
+    if isinstance(value, dict):
+        return any(map(has_tracer, value.values()))
+    return isinstance(value, Tensor) and isinstance(value._data, Tracer)
+
+
+def _without_tracers(container: Any) -> Any:
+    """What a container holds besides tensors of the trace."""
+    if isinstance(container, _DICTS):
+        return {key: value for key, value in container.items() if not has_tracer(value)}
+    if isinstance(container, _LISTS):
+        return [value for value in container if not has_tracer(value)]
+    return container

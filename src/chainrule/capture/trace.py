@@ -1,0 +1,684 @@
+"""A trace: one call of the user's function, run as ever and written down as a graph.
+
+While it runs, `mode.trace` is set, and Tensors, the tape and optimisers come here: Tensors that existed before are
+`lift`ed, each operation's formula and rule runs on Tracers, and an optimiser's `update` does too, its settings being
+`Number`s. Everything is also computed, so that each step knows its shape; but nothing is changed outside.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import numpy as np
+
+from chainrule.autograd.mode import mode
+from chainrule.autograd.tape import Leaf
+from chainrule.capture.frames import where
+from chainrule.capture.glue import Glue
+from chainrule.capture.lowering import RULES
+from chainrule.capture.observe import Observer
+from chainrule.capture.settings import Number, Settings, UnsettledError
+from chainrule.errors import CaptureError, LeakedTracerError
+from chainrule.kernels.tree import computes_with
+from chainrule.lower.graph import (
+    SOURCES,
+    Value,
+    axes_in_order,
+    base_of,
+    byte_bounds,
+    copy_in_order,
+    elements_overlap,
+    lies_evenly,
+    needed,
+    share_memory,
+)
+from chainrule.lower.recorder import Recorder, own_copy
+from chainrule.lower.tracer import ElementChange, Tracer, Untraceable
+from chainrule.ops.dtypes import promote
+from chainrule.ops.indexing import getitem, is_basic_with_tensors
+from chainrule.random import default_generator
+from chainrule.tensor import Tensor, explained
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from numpy.typing import NDArray
+
+    from chainrule.autograd.tape import Node
+    from chainrule.ops.operation import Operation
+    from chainrule.optim import Optimizer
+
+
+GRADIENT = (
+    "a gradient of shape {} is there from before, and would be used or added to: call zero_grad() first, inside the "
+    "compiled function"
+)
+
+_lock = threading.RLock()
+_under_way: list[Trace] = []
+"""The traces of all threads; `_lock` is held while one of them draws, so that each knows what the others have drawn."""
+
+ARGUMENT_GRADIENT = (
+    "the gradient of an argument of shape {} is used: give its detach(), or let the function see it as a variable from "
+    "outside"
+)
+
+
+@dataclass
+class Outcome:
+    """What a program is for.
+
+    Attributes:
+        changed: the memory outside that it changes.
+        outputs: what the function returns.
+        gradients: of leaves.
+        writes: what compiled code writes: pairs of what stands for the old elements of memory and the new ones.
+        updates: what NumPy writes after the run: functions, and the values whose arrays they are handed.
+        checks: values that are computed for the errors that this may raise.
+    """
+
+    changed: list[NDArray[Any]]
+    outputs: list[Value]
+    gradients: list[tuple[Leaf, Value]]
+    writes: list[tuple[Value, Value]] = field(default_factory=list)
+    updates: list[tuple[Callable[..., object], list[Value]]] = field(default_factory=list)
+    checks: list[Value] = field(default_factory=list)
+
+
+class Trace(Recorder):
+    """See above.
+
+    Attributes:
+        glue: what is done outside the program.
+        cells: for memory that lives outside, by identity of its array, the Tracer that stands for it now.
+        tensors: who holds that memory, and their leaves or None.
+        arguments: the Tracers of the function's arguments, by identity.
+        error: what was refused first; the function may have caught it, but it cannot be compiled.
+        returned: once the function has returned, its name, for errors that no line of it is to be blamed for.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.glue = Glue()
+        self.cells: dict[int, tuple[Tracer, Value, NDArray[Any]]] = {}
+        self.tensors: dict[int, tuple[weakref.ref[Tensor], NDArray[Any], Any]] = {}
+        self.arguments: dict[int, Tracer] = {}
+        self.stand_ins: list[tuple[Any, Tracer, Any]] = []  # the Tensors that the function gets, and their leaves
+        self.error: CaptureError | None = None
+        self.returned = ""
+        self.optimizers: dict[int, tuple[Optimizer, set[int]]] = {}  # and what they remembered something of before
+        self.states: list[tuple[Optimizer, int, dict[str, Any]]] = []
+        self.remembered: dict[tuple[int, str], tuple[dict[str, Any], str, NDArray[Any]]] = {}
+        self.mappings: dict[int, Settings] = {}  # options and states, by identity
+        self.leaves: dict[int, Leaf] = {}
+        self.looked: dict[int, Leaf] = {}  # leaves that were found without a gradient
+        self.zeroed: dict[int, tuple[Leaf | Node, Any]] = {}  # nodes whose gradient is set, and what it was
+        self.generators: dict[int, tuple[np.random.Generator, Any]] = {}  # and their states before the call
+        self.drawn_to: dict[int, Any] = {}  # their states after the last draw of a trace
+        self.versions: list[list[int]] = []  # of Tensors from outside that are changed in place
+        self.observer = Observer(self)
+
+    def argument(self, value: Value, requires_grad: bool) -> Tensor:
+        """What the function gets for one of its arguments."""
+        tracer = Tracer(self, value)
+        tensor = Tensor._wrap(tracer)  # type: ignore[arg-type]  # it stands for an array
+        tensor._node = Leaf(value.example) if requires_grad else None
+        self.arguments[id(tracer)] = tracer
+        self.stand_ins.append((tensor, tracer, tensor._node))
+        return tensor
+
+    def _check_arguments(self) -> None:
+        """The caller's Tensors are others than the function gets: what it does to them is not done to those."""
+        for tensor, tracer, leaf in self.stand_ins:
+            if tensor._node is not leaf or tensor._data is not tracer:
+                what = "is changed in place, or made to require gradients: do that to its clone() or detach()"
+                raise self.refused(f"an argument of shape {tracer.shape} {what}")
+            if leaf is not None and (leaf.grad is not None or leaf.hooks or id(leaf) in self.zeroed):
+                raise self.refused(ARGUMENT_GRADIENT.format(tracer.shape))
+
+    def captured(self, array: NDArray[Any]) -> Tracer:
+        """The Tracer of memory that lives outside."""
+        cell = self.cells.get(id(array))
+        if cell is None:
+            if lies_evenly(array):
+                tracer = self.constant(array)
+            else:  # compiled code cannot read it there
+                tracer = self.call("copy", partial(own_copy, array), (), {})
+                tracer.memory = array
+            cell = self.cells[id(array)] = tracer, tracer.value, array
+        return cell[0]
+
+    def made_of(self, data: Any, array: NDArray[Any]) -> Tracer:
+        """The array of a new Tensor, which was made of the user's data: itself, or a copy.
+
+        An array from outside is read anew by each run. What the function has computed with NumPy is a constant.
+        """
+        if not isinstance(data, np.ndarray) or not self.observer.knows_memory(data):
+            return self.constant(array)
+        tracer = self.captured(data)
+        if array is data:
+            return tracer
+        return tracer.copy() if array.dtype == data.dtype else self.cast(tracer, array.dtype)
+
+    def lift(self, x: Any, detached: bool = False) -> Any:
+        """An input of an operation as the trace knows it: Tensors and arrays as Tracers, numbers as they are."""
+        if type(x) is Number:
+            return x
+        array = x if type(x) is Tracer else getattr(x, "_data", x)
+        if type(array) is Tracer:
+            if array.trace is not self:
+                raise LeakedTracerError
+            return array
+        if not isinstance(array, np.ndarray):
+            return array.item() if isinstance(array, np.generic) else array
+        if array is not x:
+            self.watch(x)
+            if x._node is not None and x.is_leaf:
+                self.leaves[id(x._node)] = x._node
+            elif x._node is not None and mode.recording and not detached:
+                raise self.refused(
+                    f"a tensor of shape {x.shape} with a history from outside is used: use its detach(), or compute it "
+                    f"inside"
+                )
+        return self.captured(array)
+
+    def watch(self, tensor: Tensor) -> None:
+        """The program depends on which memory a Tensor from outside has, and whether it requires gradients."""
+        if type(tensor._data) is np.ndarray and id(tensor) not in self.tensors:
+            self.tensors[id(tensor)] = weakref.ref(tensor), tensor._data, tensor._node
+
+    def slot(self, number: Any) -> int:
+        """Where the program finds a number."""
+        return self.glue.slot(number)
+
+    def depend_on_types(self, numbers: Iterable[Any]) -> None:
+        """Beside arrays that are not floating, whether a number is an int or a float decides on the result's type."""
+        for number in numbers:
+            kind = self.glue.names[type(number.value)]
+            what = type(number.value).__name__
+            self.glue.guards.add(f"type({number.source}) is {kind}", "a number of the optimizer", f"is of type {what}")
+
+    def scalar(self, number: Number) -> Tracer:
+        """A number of the optimizer as an array without dimensions."""
+        example = np.asarray(number.value)
+        return self.made("elementwise", "cast", ((number, self.glue.slot(number)),), example, type=example.dtype)
+
+    def viewed_at(self, x: Tracer, index: Any, value: Value) -> Tracer:
+        """The view x[index], with whole numbers in the index that are not known yet; `value` is what it has now."""
+        parts = index if isinstance(index, tuple) else (index,)
+        positions = tuple([part for part in parts if isinstance(part, Tracer)])
+        before, count = x.view_of, len(x.positions)
+
+        def pick(array: Any, *numbers: Any) -> Any:
+            indices = iter(numbers[count:])
+            at = [int(next(indices)) if isinstance(part, Tracer) else part for part in parts]
+            seen = array if x.base is None else before(array, *numbers[:count])
+            return seen[(*at, ...) if ... not in at else tuple(at)]
+
+        return Tracer(self, value, x if x.base is None else x.base, pick, (*x.positions, *positions))
+
+    def assign(self, out: Any, result: Any) -> Any:
+        """Let `out` stand for the result from now on: a change in place.
+
+        Raises:
+            ValueError: `out` is read-only, or the result does not fit.
+        """
+        if not isinstance(out, Tracer):
+            raise Untraceable("a change in place of an array from outside")
+        base = out if out.base is None else out.base
+        if id(base) in self.arguments:
+            raise Untraceable("a change in place of an argument")
+        if not out.memory.flags.writeable:
+            raise ValueError("assignment destination is read-only")  # as NumPy says
+        if elements_overlap(base.memory):
+            raise Untraceable("a change in place of memory in which elements overlap")
+        result = self.named(result)
+        if result.shape != out.shape:
+            result = self.viewed(result, lambda array: np.broadcast_to(array, out.shape))
+        if result.dtype != out.dtype:
+            result = self.cast(result, out.dtype)
+        axes = axes_in_order(base.memory)
+        if base is not out:  # elements of another's memory
+            change = ElementChange(partial(_write_view, out.view_of), axes)
+            result = self.call("a change of some elements", change, (base, result, *out.positions), {})
+        # what is computed of it lies in memory as it does, and so decides what is a view and what a copy
+        example = result.value.example
+        in_order = np.transpose(np.empty([base.shape[d] for d in axes], base.dtype), np.argsort(axes))
+        if example.strides != in_order.strides:
+            result = self.ordered(result, copy_in_order(example, axes))
+        base.value = result.value
+        return out
+
+    # Operations and their rules
+
+    def run(self, operation: Operation, inputs: Sequence[Any], options: dict[str, Any]) -> tuple[list[Any], Any, Any]:
+        """An operation's inputs as Tracers, its result, and what else its formula gives."""
+        arrays = [self.lift(x) for x in inputs]
+        if operation.promote is not None:
+            arrays = self._promoted(arrays, operation)
+        try:
+            result = self.apply(operation, arrays, options)
+        except Exception:  # a formula that only works on arrays; or an error that the call will meet again
+            result = self.call(operation.name, partial(_with_name, operation), arrays, options)
+            if operation is getitem and is_basic_with_tensors(options["index"]):
+                result = self.viewed_at(arrays[0], options["index"], result.value)
+        array, extra = result if operation.extra is not None else (result, None)
+        return arrays, self.named(array), extra
+
+    def apply(self, operation: Operation, inputs: Sequence[Any], options: dict[str, Any]) -> Any:
+        """An operation's formula on Tracers, or the steps that stand for it."""
+        steps = RULES.get(operation)
+        return operation.formula(*inputs, **options) if steps is None else steps(self, *inputs, **options)
+
+    def _promoted(self, arrays: list[Any], operation: Operation) -> list[Any]:
+        examples = [
+            x.value.example if isinstance(x, Tracer) else x.value if isinstance(x, Number) else x for x in arrays
+        ]
+        common = promote(list(examples), operation.promote == "floating", operation.name)
+        return [
+            x
+            if now is before or isinstance(x, Number)
+            else self.cast(x, now.dtype)
+            if isinstance(x, Tracer)
+            else self.captured(now)
+            for x, before, now in zip(arrays, examples, common, strict=True)
+        ]
+
+    def pull(self, node: Node, grad: Any) -> Any:
+        """A rule on Tracers: the gradients of a node's inputs."""
+        rule, saved, parents = node.operation.rule, node.saved or (), node.parents
+        try:
+            parts = rule(grad, *saved)  # type: ignore[misc]  # a node has a rule, and is not freed yet
+            parts = parts if type(parts) is tuple else (parts,)
+            return tuple(
+                entry() if callable(entry) and parent is not None else entry
+                for entry, parent in zip(parts, parents, strict=True)
+            )
+        except Exception:
+            name = f"{node.operation.name}′"
+            return tuple(
+                None if parent is None else self.call(name, partial(_part, rule, position), (grad, *saved), {})
+                for position, parent in enumerate(parents)
+            )
+
+    def call(self, name: str, function: Callable[..., Any], inputs: Sequence[Any], options: dict[str, Any]) -> Any:
+        """A call of Python in the program: `function` on arrays, each time anew."""
+        arrays: list[Tracer] = []
+
+        def placed(x: Any) -> Any:
+            if isinstance(x, np.ndarray):  # from outside: what it holds at this moment of the program
+                x = self.captured(x)
+            if isinstance(x, Tracer):
+                arrays.append(x)
+                return _Hole(len(arrays) - 1)
+            if type(x) is Number:
+                arrays.append(self.scalar(x))
+                return _NumberHole(len(arrays) - 1)
+            if type(x) in (list, tuple):
+                return type(x)(placed(part) for part in x)
+            return x
+
+        positional, named = [placed(x) for x in inputs], {key: placed(x) for key, x in options.items()}
+
+        arguments_only = len(arrays) == len(positional) == sum(type(x) is _Hole for x in positional)
+        counting = all(x.dtype.kind != "f" for x in arrays)  # and nothing overflows
+
+        def again(*given: NDArray[Any]) -> Any:
+            if arguments_only and counting:
+                return function(*given, **options)
+            with np.errstate(all="ignore"):
+                return function(
+                    *(_filled(x, given) for x in positional), **{k: _filled(x, given) for k, x in named.items()}
+                )
+
+        result = again(*(x.value.example for x in arrays))
+        if isinstance(result, tuple):
+            whole = self.made("call", name, [x.value for x in arrays], np.zeros(()), function=again)
+            return tuple(self.made("part", name, (whole.value,), part, position=i) for i, part in enumerate(result))
+        made = self.made("call", name, [x.value for x in arrays], result, function=again)
+        if isinstance(function, ElementChange):
+            change = function
+
+            def write(*given: NDArray[Any]) -> None:
+                change.write(*(_filled(x, given) for x in positional))
+
+            made.value.options |= {"write": write, "computed_index": len(arrays) > 1 + (type(positional[1]) is _Hole)}
+        return made
+
+    def drawn(self, name: str, generator: np.random.Generator, function: Callable[[], NDArray[Any]]) -> Any:
+        """Random numbers: drawn anew from the same generator by each call."""
+        if generator is default_generator():
+            self.watch_generator(generator)
+        elif not self.observer.knows(generator):
+            raise self.refused(
+                "random numbers of a generator that the compiled function makes are asked for, which would not begin "
+                "anew in each call: make it outside"
+            )
+
+        def draw() -> NDArray[Any]:
+            with _lock:
+                numbers = function()
+                if _under_way:
+                    _note(generator)
+            return numbers
+
+        with _lock:
+            self._check_generator(generator)
+            made = self.call(name, draw, (), {})
+        made.value.options["draws"] = True
+        return made
+
+    def watch_generator(self, generator: np.random.Generator) -> None:
+        """A generator is known to the function, which must not use it but through us."""
+        with _lock:
+            if id(generator) not in self.generators:
+                state = generator.bit_generator.state
+                self.generators[id(generator)] = generator, state
+                self.drawn_to[id(generator)] = state
+
+    def _check_generator(self, generator: np.random.Generator) -> None:
+        with _lock:
+            unused = _same_state(generator.bit_generator.state, self.drawn_to[id(generator)])
+        if not unused:
+            label = "the default generator" if generator is default_generator() else self.observer.label(generator)
+            raise self.refused(
+                f"{label}, a random generator, is used by its own methods, whose numbers would be those of the first "
+                f"call for ever, or by another thread meanwhile: draw by chainrule's functions, such as "
+                f"rand(generator=...), or outside; and give each thread a generator of its own"
+            )
+
+    # What lives outside
+
+    def begin(self) -> None:
+        """It begins, and ends by `restore`."""
+        with _lock:
+            _under_way.append(self)
+
+    def restore(self) -> None:
+        """Undo what the trace has done outside: gradients and random draws. The program will do it again."""
+        for leaf in self.leaves.values():
+            if _traced(leaf.grad) is not None:
+                leaf.grad = None
+        for node, grad in self.zeroed.values():
+            node.grad = grad
+        with _lock:
+            _under_way[:] = [other for other in _under_way if other is not self]
+            for generator, state in self.generators.values():
+                generator.bit_generator.state = state
+                _note(generator)
+        self.ended = True
+
+    def forget_starts(self) -> None:
+        """Undo what optimisers have begun to remember, where the function is not compiled after all."""
+        for optimizer, before in self.optimizers.values():
+            for position in [p for p in optimizer.state if p not in before]:
+                del optimizer.state[position]
+
+    def finished(self, outputs: Sequence[Tracer]) -> Outcome:
+        """What the program is for, once the function has returned."""
+        self._check_arguments()
+        if default_generator.cache_info().currsize:  # it may have been made by the call
+            self.watch_generator(default_generator())
+        for generator, _ in self.generators.values():
+            self._check_generator(generator)
+        changed = [
+            (array, before, tracer.value) for tracer, before, array in self.cells.values() if tracer.value is not before
+        ]
+        self._check_apart([array for array, _, _ in changed])
+        arrays = {id(array) for array, _, _ in changed}
+        tensors = [ref() for ref, array, _ in self.tensors.values() if id(array) in arrays]
+        self.versions = [*{id(t._version): t._version for t in tensors if t is not None}.values()]
+        old = {id(before) for _, before, _ in changed}
+
+        def kept(value: Value) -> Value:
+            """What memory outside held is copied if that memory is changed, for it is wanted after the change."""
+            if id(base_of(value)) not in old:
+                return value
+            return self.ordered(Tracer(self, value), np.array(value.example)).value
+
+        grads = [(leaf, _traced(leaf.grad)) for leaf in self.leaves.values()]
+        outcome = Outcome(
+            [array for array, _, _ in changed],
+            [kept(tracer.value) for tracer in outputs],
+            [(leaf, self.owned_value(tracer)) for leaf, tracer in grads if tracer is not None],
+        )
+        wanted = [*outcome.outputs, *(value for _, value in outcome.gradients)]
+        for array, before, after in changed:
+            steps = self._element_changes(before, after, [*wanted, *(x for _, _, x in changed if x is not after)])
+            for step in steps:
+                inputs = [kept(x) for x in step.inputs[1:]]
+                outcome.updates.append((partial(step.options["write"], array), inputs))
+                outcome.checks += self._index_check(array, step)
+            if not steps and lies_evenly(array) and computes_with(array.dtype):
+                outcome.writes.append((before, kept(after)))
+            elif not steps:
+                outcome.updates.append((partial(np.copyto, array), [kept(after)]))
+        return outcome
+
+    def _element_changes(self, before: Value, after: Value, others: Sequence[Value]) -> list[Value]:
+        """The changes of some elements that memory outside has undergone, if nothing else has happened to it.
+
+        Then they can be made in place after the run, which takes no longer for a large memory than for a small one.
+
+        Args:
+            before: what stands for the memory.
+            after: what it is to hold.
+            others: what else is wanted. If it is made of what the memory holds after a change, there is no list.
+        """
+        steps: list[Value] = []
+        while after is not before and "write" in after.options:
+            steps.insert(0, after)
+            after = after.inputs[0]
+        used = needed(self.values, [*others, *(x for step in steps for x in step.inputs[1:])])
+        return [] if after is not before or not {id(v) for v in used}.isdisjoint(map(id, steps)) else steps
+
+    def _index_check(self, array: NDArray[Any], step: Value) -> list[Value]:
+        """A value whose computation raises the error of a change in place that cannot be made: before any is made."""
+        if not step.options["computed_index"]:
+            return []
+        shape, dtype, write = array.shape, array.dtype, step.options["write"]
+
+        def check(*inputs: NDArray[Any]) -> NDArray[Any]:
+            write(np.lib.stride_tricks.as_strided(np.zeros((), dtype), shape, (0,) * len(shape)), *inputs)
+            return np.zeros(())
+
+        value = self.made("call", "an index", step.inputs[1:], np.zeros(()), function=check).value
+        return [value]
+
+    def _check_apart(self, changed: Sequence[NDArray[Any]]) -> None:
+        """Memory that is changed must be seen through one array only: the graph does not know of any other."""
+        keys = {id(array) for array in changed}
+        arrays = [(*byte_bounds(array), array) for _, _, array in self.cells.values() if array.size]
+        before: list[tuple[int, int, NDArray[Any]]] = []  # those that reach beyond the next one's beginning
+        for low, high, array in sorted(arrays, key=lambda item: item[:2]):
+            before = [item for item in before if item[1] > low]
+            for _, _, other in before:
+                if not keys.isdisjoint((id(array), id(other))) and share_memory(array, other):
+                    raise Untraceable("a change in place of memory that two tensors share")
+            before.append((low, high, array))
+
+    def owned_value(self, x: Tracer) -> Value:
+        """A value that may be handed out: in memory of its own and without repeated elements."""
+        base = base_of(x.value)
+        if base.kind in SOURCES or base.size != x.size:
+            x = self.ordered(x, np.array(x.value.example))
+        return x.value
+
+    def settings(self, real: dict[str, Any], label: str) -> Settings:
+        """An optimizer's options or state as the trace has them; one object for each mapping."""
+        settings = self.mappings.get(id(real))
+        if settings is None:
+            settings = self.mappings[id(real)] = Settings(self, real, label)
+        return settings
+
+    def described(self, code: str) -> str:
+        """Code about an optimizer's numbers, in the user's words."""
+        for settings in self.mappings.values():
+            code = code.replace(f"{settings.name}[", f"{settings.label}[")
+        return code
+
+    def groups(self, optimizer: Optimizer, groups: list[dict[str, Any]]) -> list[Any]:
+        """An optimizer's groups as the trace has them."""
+        label = f"{self.observer.label(optimizer)}.param_groups"
+        if id(optimizer) not in self.optimizers:
+            self.optimizers[id(optimizer)] = optimizer, set(optimizer.state)
+            guards, code = self.glue.guards, f"{self.glue.name(optimizer)}.param_groups"
+            guards.add(f"len({code}) == {len(groups)}", label, f"has {len(groups)} groups")
+            for number, group in enumerate(groups):
+                guards.same(f"{code}[{number}]", f"{label}[{number}]", group)
+        return [self.settings(group, f"{label}[{number}]") for number, group in enumerate(groups)]
+
+    def update(self, optimizer: Optimizer, position: int, parameter: Tensor, group: Any) -> None:
+        """One parameter's step: the optimiser's `update`, on Tracers."""
+        self.optimizers.setdefault(id(optimizer), (optimizer, set(optimizer.state)))
+        if not isinstance(group, Settings):  # of an optimizer that the call has made
+            group = self.settings(group, type(optimizer).__name__)
+        if position not in optimizer.state:
+            optimizer.state[position] = optimizer.start(parameter._data, group.real)
+            if optimizer.state[position] and not self.observer.knows(optimizer):
+                raise UnsettledError  # made by this call, as it is by each: there is no state to go on from
+        state = optimizer.state[position]
+        value, gradient = self.lift(parameter), self.lift(parameter.grad)
+        for tracer in (value, gradient):
+            if not isinstance(tracer, Tracer):
+                raise Untraceable("an optimiser's step of something else than tensors")
+        self.states.append((optimizer, position, state))
+        if group.get("maximize"):
+            gradient = -gradient
+        label = f"{self.observer.label(optimizer)}.state[{position}]"
+        optimizer.update(value, gradient, self.settings(state, label), group)  # type: ignore[arg-type]  # a mapping
+
+    def refused(self, what: str) -> CaptureError:
+        """The error for something that cannot be compiled. It counts even if the function catches it."""
+        error = CaptureError(f"jit: {self.returned}{what}{where()}")
+        self.error = self.error or error
+        return error
+
+    def refuse(self, what: str) -> NoReturn:
+        """Something that only Python can do, and that a program would do once and never again."""
+        raise self.refused(f"{what} inside a compiled function would happen only once: do it outside")
+
+    def refuse_value(self, what: str) -> NoReturn:
+        """A question about values: the answer would be that of the first call for ever."""
+        raise self.refused(f"{what} is asked for, and depends on values, which change from call to call")
+
+    def index(self, index: Any) -> Any:
+        """An array of an index, such as `x[index]`."""
+        tracer = self.lift(index)
+        if tracer.dtype.kind == "b":
+            self.refuse_value("what lies under a mask, whose shape")
+        return tracer.copy()
+
+    def example_at(self, array: Any, index: Any) -> Any:
+        """What lies at an index now."""
+
+        def plain(x: Any) -> Any:
+            if isinstance(x, tuple):
+                return tuple(plain(part) for part in x)
+            return x.value.example if isinstance(x, Tracer) else x
+
+        return self.lift(array).value.example[plain(index)]
+
+    def look(self, leaf: Leaf, outside: bool) -> None:
+        """A leaf's gradient is read: it must have been made here."""
+        if any(leaf is other for _, _, other in self.stand_ins):
+            raise self.refused(ARGUMENT_GRADIENT.format(leaf.shape))
+        if not outside:
+            return
+        if leaf.grad is None and id(leaf) not in self.zeroed:
+            self.looked[id(leaf)] = leaf
+        elif leaf.grad is not None:
+            self.check_gradient(leaf)
+
+    def set_grad(self, node: Leaf | Node, grad: Tensor | None) -> Tensor | None:
+        """A gradient is assigned; returns what it is to be."""
+        self.zeroed.setdefault(id(node), (node, node.grad))
+        return None if grad is None else Tensor._wrap(self.lift(grad))
+
+    def check_group(self, optimizer: Optimizer) -> None:
+        """A group is added to an optimizer."""
+        if self.observer.knows(optimizer):
+            self.refuse("add_param_group()")
+
+    def check_hook(self, owner: Any) -> None:
+        """A hook is registered, on a module, a leaf or a result."""
+        if self.observer.knows(owner) or id(owner) in {id(node) for _, _, node in self.tensors.values()}:
+            self.refuse("registering a hook")
+
+    def check_gradient(self, leaf: Leaf) -> None:
+        """Gradients that were there before the call cannot be added to."""
+        if leaf.grad is not None and _traced(leaf.grad) is None:
+            raise self.refused(GRADIENT.format(leaf.shape))
+
+
+def _note(generator: np.random.Generator) -> None:
+    """A trace or a program has drawn from a generator, or set it back: all traces that know it hear of its state."""
+    state = generator.bit_generator.state
+    for trace in _under_way:
+        if id(generator) in trace.drawn_to:
+            trace.drawn_to[id(generator)] = state
+
+
+def _same_state(state: Any, other: Any) -> bool:
+    """Whether a generator would draw the same from two states."""
+    if isinstance(state, dict):
+        return all(_same_state(value, other[key]) for key, value in state.items())
+    return bool(np.all(state == other))
+
+
+def _traced(grad: Tensor | None) -> Tracer | None:
+    """The Tracer of a gradient that the trace has made."""
+    array: Any = None if grad is None else grad._data
+    return array if type(array) is Tracer else None
+
+
+class _Hole(int):
+    """Stands for an array among the arguments of a call."""
+
+
+class _NumberHole(int):
+    """Stands for a number of the optimizer among the arguments of a call."""
+
+
+def _filled(x: Any, arrays: Sequence[Any]) -> Any:
+    if isinstance(x, _Hole):
+        return arrays[x]
+    if isinstance(x, _NumberHole):
+        return arrays[x].item()
+    if type(x) in (list, tuple):
+        return type(x)(_filled(part, arrays) for part in x)
+    return x
+
+
+def _with_name(operation: Operation, *inputs: Any, **options: Any) -> Any:
+    """An operation's formula, whose errors name the operation as they do outside programs."""
+    try:
+        return operation.formula(*inputs, **options)
+    except (ValueError, IndexError, TypeError, OverflowError) as error:
+        raise explained(error, operation, inputs, options) from None
+
+
+def _write_view(view_of: Any, array: NDArray[Any], value: NDArray[Any], *positions: NDArray[Any]) -> None:
+    view_of(array, *positions)[...] = value
+
+
+def _part(rule: Any, position: int, *inputs: Any) -> Any:
+    parts = rule(*inputs)
+    entry = parts[position] if isinstance(parts, tuple) else parts
+    return entry() if callable(entry) else entry
+
+
+def _after_fork() -> None:
+    """In a forked process no other thread traces, or holds a lock."""
+    global _lock
+    _lock = threading.RLock()
+    _under_way[:] = [trace for trace in _under_way if trace is mode.trace]
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

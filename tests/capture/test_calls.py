@@ -1,0 +1,432 @@
+"""What a compiled function asks of the world outside, and the functions that no variable leads to: as eager ones do."""
+
+from __future__ import annotations
+
+import copy
+import cProfile
+import datetime
+import enum
+import functools
+import importlib
+import json
+import math
+import os
+import queue
+import sys
+import threading
+import time
+import types
+import weakref
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+
+import chainrule
+from chainrule.capture import jit
+from chainrule.nn import functional as F  # noqa: N812
+
+pytestmark = pytest.mark.usefixtures("interpreted")
+
+rate = 1.0
+CASES = {}
+
+
+def case(function):
+    """Register a program: it makes a step, and a function that changes what that depends on."""
+    CASES[function.__name__] = function
+    return function
+
+
+def raise_rate():
+    global rate
+    rate += 1
+
+
+class Color(enum.Enum):
+    RED = 1
+    BLUE = 2
+
+    def scaled(self):
+        return self.value * rate
+
+
+class Point(NamedTuple):
+    x: float
+
+    def scaled(self):
+        return self.x * rate
+
+
+class Scaling(type):
+    step = 1.0
+
+    @property
+    def scale(cls):
+        return rate
+
+    def __getattr__(cls, name):
+        return rate + 1
+
+
+@case
+def a_method_of_an_enum(folder):
+    return lambda x: x * Color.BLUE.scaled(), raise_rate
+
+
+@case
+def an_attribute_of_a_member_of_an_enum(folder):
+    Color.RED.extra = 1.0
+    return lambda x: x * Color.RED.extra, lambda: setattr(Color.RED, "extra", Color.RED.extra + 1)
+
+
+@case
+def a_method_of_a_named_tuple(folder):
+    point = Point(2.0)
+    return lambda x: x * point.scaled(), raise_rate
+
+
+@case
+def a_property_of_a_metaclass(folder):
+    kind = Scaling("Kind", (), {})
+    return lambda x: x * kind.scale + kind.other, raise_rate
+
+
+@case
+def an_attribute_of_a_metaclass(folder):
+    kind = Scaling("Kind", (), {})
+    return lambda x: x * kind.step, lambda: setattr(Scaling, "step", Scaling.step + 1)
+
+
+@case
+def a_single_dispatch_method(folder):
+    class Kinds:
+        @functools.singledispatchmethod
+        def of(self, thing):
+            return 1.0
+
+        @of.register
+        def _(self, thing: int):
+            return rate
+
+    kinds = Kinds()
+    return lambda x: x * kinds.of(2), raise_rate
+
+
+@case
+def a_text_of_an_object(folder):
+    class Scale:
+        def __repr__(self):
+            return str(rate)
+
+    scale = Scale()
+    return lambda x: x * float(repr(scale)), raise_rate
+
+
+@case
+def a_text_whose_method_is_replaced(folder):
+    class Scale:
+        def __repr__(self):
+            return "1"
+
+    scale = Scale()
+
+    def change():
+        number = float(repr(scale)) + 1
+        Scale.__repr__ = lambda self: str(number)
+
+    return lambda x: x * float(repr(scale)), change
+
+
+@case
+def an_expression_in_a_text(folder):
+    return lambda x: x * eval("rate * 2"), raise_rate  # noqa: S307
+
+
+@case
+def a_function_of_a_module_that_makes_its_attributes(folder):
+    module = types.ModuleType("lazy")
+    module.__getattr__ = lambda name: rate
+    return lambda x: x * module.anything, raise_rate
+
+
+@case
+def a_closure_that_is_found_by_name(folder):
+    def make(scale):
+        def times(x):
+            return x * scale[0]
+
+        return times
+
+    scale, module = [1.0], types.ModuleType("found")
+    module.times = make(scale)
+    return lambda x: getattr(module, "ti" + "mes")(x), lambda: scale.__setitem__(0, scale[0] + 1)
+
+
+@case
+def a_number_of_a_module_in_a_list(folder):
+    module = types.ModuleType("settings")
+    module.scale = 1.0
+    modules = [module]
+    return lambda x: x * modules[0].scale, lambda: setattr(module, "scale", module.scale + 1)
+
+
+@case
+def an_attribute_that_a_module_has_not_yet(folder):
+    module = types.ModuleType("settings")
+    return lambda x: x * 2 if hasattr(module, "scale") else x, lambda: setattr(module, "scale", 1)
+
+
+@case
+def a_variable_that_is_not_there_yet(folder):
+    space = {"__name__": __name__}
+    exec("def f(x):\n try:\n  return x * later\n except NameError:\n  return x", space)  # noqa: S102
+    return space["f"], lambda: space.update(later=space.get("later", 1) + 1)
+
+
+@case
+def a_property_that_is_replaced(folder):
+    class Settings:
+        @property
+        def scale(self):
+            return 1.0
+
+    settings = Settings()
+
+    def change():
+        number = settings.scale + 1
+        Settings.scale = property(lambda self: number)
+
+    return lambda x: x * settings.scale, change
+
+
+@case
+def a_class_method_that_is_replaced(folder):
+    class Settings:
+        @classmethod
+        def scale(cls):
+            return 1.0
+
+    def change():
+        number = Settings.scale() + 1
+        Settings.scale = classmethod(lambda cls: number)
+
+    return lambda x: x * Settings.scale(), change
+
+
+@case
+def the_options_of_a_partial(folder):
+    times = functools.partial(lambda x, scale: x * scale, scale=1.0)
+    return times, lambda: times.keywords.update(scale=times.keywords["scale"] + 1)
+
+
+@case
+def an_attribute_of_a_text(folder):
+    class Name(str):
+        pass
+
+    name = Name("a")
+    name.scale = 1.0
+    return lambda x: x * name.scale, lambda: setattr(name, "scale", name.scale + 1)
+
+
+@case
+def a_copy_of_an_object(folder):
+    class Settings:
+        def __init__(self):
+            self.scale = [1.0]
+
+    settings = Settings()
+    return lambda x: x * copy.deepcopy(settings).scale[0], lambda: settings.scale.__setitem__(0, settings.scale[0] + 1)
+
+
+@case
+def weak_dicts(folder):
+    @dataclass(eq=False)
+    class Key:
+        scale: float
+
+    key = Key(1.0)
+    scales, keys = weakref.WeakKeyDictionary({key: 1.0}), weakref.WeakValueDictionary({"a": key})
+    keep = [key]
+
+    def change():
+        scales[key] += 1
+        keep.append(Key(keep[-1].scale + 1))
+        keys["a"] = keep[-1]
+
+    return lambda x: x * scales[key] + keys["a"].scale, change
+
+
+@case
+def the_environment_that_a_library_reads(folder):
+    os.environ["CHAINRULE_TEST_SCALE"] = "1"
+    change = lambda: os.environ.update(CHAINRULE_TEST_SCALE=os.environ["CHAINRULE_TEST_SCALE"] + "1")  # noqa: E731
+    return lambda x: x * float(os.path.expandvars("$CHAINRULE_TEST_SCALE")), change
+
+
+@case
+def arguments_of_the_process(folder):
+    return lambda x: x * len(sys.argv), lambda: sys.argv.append("more")
+
+
+@case
+def functions_of_libraries_that_are_replaced(folder):
+    number = iter(range(2, 9))
+
+    def change():
+        scale = next(number)
+        math.sqrt, np.prod, F.relu = (lambda x: scale), (lambda x: scale + 1), (lambda x: x * scale)
+
+    return lambda x: F.relu(x) * math.sqrt(4) + np.prod([1, 2]), change
+
+
+# What no guard can compare
+
+
+@case
+def a_file(folder):
+    path = folder / "scale"
+    path.write_text("1")
+    return lambda x: x * float(path.read_text()), lambda: path.write_text(path.read_text() + "1")
+
+
+@case
+def a_file_that_json_reads(folder):
+    path = folder / "scale.json"
+    path.write_text("[1]")
+
+    def step(x):
+        with path.open(encoding="utf-8") as file:
+            return x * json.load(file)[0]
+
+    return step, lambda: path.write_text("[2]")
+
+
+@case
+def an_array_in_a_file(folder):
+    path = folder / "scale.npy"
+    np.save(path, np.ones(3))
+    return lambda x: x * chainrule.from_numpy(np.load(path)), lambda: np.save(path, np.load(path) + 1)
+
+
+@case
+def whether_a_file_is_there(folder):
+    path = folder / "flag"
+    return lambda x: x * 2 if path.exists() else x, path.touch
+
+
+@case
+def the_time(folder):
+    now = [1.0]
+
+    def step(x):
+        begin = time.perf_counter()
+        while time.perf_counter() == begin:
+            pass
+        return x * now[0] * (time.time() > 0) * (datetime.datetime.now().year > 0)
+
+    return step, lambda: now.__setitem__(0, now[0] + 1)
+
+
+@case
+def a_queue(folder):
+    waiting = [queue.Queue(), queue.Queue()]
+    for number in range(32):
+        waiting[number % 2].put(number // 2 + 1)
+    turn = iter(range(99))
+    waiting.append(waiting[next(turn) % 2])
+    return lambda x: x * waiting[0].qsize(), lambda: waiting[0].get()
+
+
+@case
+def all_variables_by_name(folder):
+    return lambda x: x * globals()["rate"], raise_rate
+
+
+@case
+def a_module_by_name(folder):
+    def step(x):
+        return x * importlib.import_module(__name__).rate * sys.modules[__name__].rate
+
+    return step, raise_rate
+
+
+NOT_KEPT = {
+    "a_file": "it calls open()", "a_file_that_json_reads": "it calls open()", "an_array_in_a_file": "it calls open()",
+    "whether_a_file_is_there": "it calls os.stat()", "the_time": "it calls time.perf_counter()",
+    "a_queue": "it calls a method of waiting[0], a Queue from outside", "all_variables_by_name": "it calls globals()",
+    "a_module_by_name": "it looks for modules in sys.modules",
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _as_before(monkeypatch):
+    monkeypatch.setattr(sys, "argv", [*sys.argv])
+    monkeypatch.setitem(globals(), "rate", 1.0)
+    monkeypatch.setenv("CHAINRULE_TEST_SCALE", "1")
+    for module, name in ((math, "sqrt"), (np, "prod"), (F, "relu")):
+        monkeypatch.setattr(module, name, getattr(module, name))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_it_is_as_eager(name, tmp_path):
+    function, change = CASES[name](tmp_path)
+    x, compiled, results = chainrule.arange(3.0) + 1, jit(function), []
+    for _ in range(3):
+        expected = np.array(function(x))
+        for _ in range(2):
+            np.testing.assert_allclose(compiled(x), expected, rtol=1e-6)
+        results.append(expected)
+        change()
+    assert not np.array_equal(results[0], results[1])
+    if name in NOT_KEPT:
+        assert not any(compiled.programs.values())
+        assert compiled.unrepeatable.startswith(NOT_KEPT[name])
+    else:
+        assert sum(map(len, compiled.programs.values())) <= 3
+        assert compiled.unrepeatable is None
+
+
+def test_a_profiler_goes_on():
+    """Python's own, and one that is a function."""
+    compiled = jit(lambda x: x * len(os.listdir(".")))  # noqa: PTH208
+    profiler = cProfile.Profile()
+    profiler.enable()
+    compiled(chainrule.ones(2))
+    len("after")
+    profiler.disable()
+    assert compiled.unrepeatable.startswith("it calls os.listdir()")
+    assert any(entry.code == "<built-in method builtins.len>" for entry in profiler.getstats())
+    events = []
+    sys.setprofile(watch := lambda frame, event, argument: events.append((frame.f_code.co_name, event)))
+    try:
+        compiled(chainrule.ones(2))
+        assert sys.getprofile() is watch
+    finally:
+        sys.setprofile(None)
+    assert ("<lambda>", "call") in events
+
+
+def test_other_threads_may_ask_for_the_time():
+    asked, done = threading.Event(), threading.Event()
+
+    def work():
+        asked.wait(30)
+        time.time()
+        done.set()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+
+    def step(x):
+        asked.set()
+        assert done.wait(30)
+        return x * 2
+
+    compiled = jit(step)
+    compiled(chainrule.ones(2))
+    thread.join()
+    assert done.is_set()
+    assert "time" not in str(compiled.unrepeatable)

@@ -1,0 +1,61 @@
+"""Which variables from outside a function's code is found to read and assign."""
+
+from __future__ import annotations
+
+from chainrule.capture.code import variables
+
+COUNT = CONFIG = SCALE = CONSTANT = helper = None
+
+
+def outer():
+    net = count = unused = 1
+
+    def step(x, y=unused):
+        nonlocal count
+        global COUNT
+        import json as j
+        import os.path
+        from collections import abc, deque
+
+        count += 1
+        COUNT = CONFIG.model.lr
+        scaled = [SCALE * net.w for _ in range(3)]
+
+        class Inner:
+            value = CONSTANT
+
+            def forward(self):
+                return super().forward(self.q) + type(self).z
+
+        return (lambda z: helper(z) + net.bias.x)(x), j.dumps, os.path.join, deque, abc, scaled, Inner
+
+    return step
+
+
+def test_all_kinds_of_variables():
+    found = variables(outer().__code__)
+    read = {name: chains for name, chains in found.globals.items() if name[:2] != "__"}
+    assert read == {
+        "CONSTANT": {()}, "SCALE": {()}, "CONFIG": {("model", "lr")}, "helper": {()}, "range": {()}, "super": {()},
+        "type": {()},
+    }  # fmt: skip
+    assert found.enclosing == {"count": {()}, "net": {("bias", "x"), ("w",)}}
+    assert found.assigned_globals == {"COUNT"}
+    assert found.assigned_enclosing == {"count"}
+    assert found.imported == {"collections": {("abc",), ("deque",)}, "json": {("dumps",)}, "os": {("path", "join")}}
+    assert found.attributes >= {"bias", "dumps", "forward", "join", "lr", "model", "path", "q", "w", "x", "z"}
+
+
+def test_a_function_of_its_own_variables_only():
+    def step(x):
+        total = x + 1
+
+        def inner(y):
+            return y + total
+
+        return inner(x)
+
+    found = variables(step.__code__)
+    assert not found.globals
+    assert not found.enclosing
+    assert not found.imported

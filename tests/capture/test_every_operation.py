@@ -1,0 +1,217 @@
+"""Every operation of the table (tests/ops), compiled: its value beside plain NumPy, its gradients beside the eager ones.
+
+The eager gradients are those that `tests/ops` compares with finite differences. Each program is called several times,
+with other numbers each time, in memory that is poisoned before (`tests.poison`).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+
+import chainrule
+from chainrule import ops
+from chainrule.capture import jit
+from chainrule.errors import CaptureError
+
+from ..ops import composed  # noqa: F401  # adds its cases to the table
+from ..ops.cases import CASES, Case, strided
+from ..ops.test_every_operation import WITHOUT_DERIVATIVE
+
+CALLS = 3
+CLOSE = {np.dtype(np.float64): (1e-11, 1e-13), np.dtype(np.float32): (2e-5, 3e-6)}
+
+
+def inputs(case: Case, call: int, dtype: Any) -> list[np.ndarray]:
+    """The case's numbers for one call: other ones each time, but as far from zeros, kinks and each other as before."""
+    factor = 1 - 0.1 * call
+    return [
+        case.layout(np.asarray(factor * (a if call % 2 == 0 else a.ravel()[::-1].reshape(a.shape)), dtype))
+        for a in case.arrays
+    ]
+
+
+def assert_close(found: Any, expected: Any, what: str) -> None:
+    found, expected = np.asarray(found), np.asarray(expected)
+    assert (found.shape, found.dtype) == (expected.shape, expected.dtype), what
+    rtol, atol = CLOSE.get(expected.dtype, (0, 0))
+    scale = np.abs(expected[np.isfinite(expected)]).max(initial=1) if expected.dtype.kind == "f" else 1
+    np.testing.assert_allclose(found, expected, rtol, atol * scale, err_msg=what)
+
+
+def check(cases: list[Case], dtype: Any) -> None:
+    """Values and gradients of some cases in one program, by arguments and by leaves from outside."""
+    leaves, eager_leaves = (
+        [[chainrule.from_numpy(a).requires_grad_() for a in inputs(case, 0, dtype)] for case in cases] for _ in range(2)
+    )
+    compiled, eager = jit(training_step(cases, leaves)), training_step(cases, eager_leaves)
+    for call in range(CALLS):
+        numbers = [inputs(case, call, dtype) for case in cases]
+        for tensors in (leaves, eager_leaves):
+            for own, arrays in zip(tensors, numbers, strict=True):
+                for tensor, array in zip(own, arrays, strict=True):
+                    tensor.detach().copy_(chainrule.from_numpy(array))
+        values, losses = compiled([[chainrule.from_numpy(a) for a in arrays] for arrays in numbers])
+        _, eager_losses = eager(numbers)
+        for position, case in enumerate(cases):
+            what = f"{case.label}, call {call}: "
+            plain = np.asarray(case.plain(*numbers[position]), dtype)
+            assert_close(values[position].numpy(), plain, what + "value")
+            assert_close(losses[position].numpy(), eager_losses[position].numpy(), what + "loss")
+            for leaf, other in zip(leaves[position], eager_leaves[position], strict=True):
+                assert_close(leaf.grad.numpy(), other.grad.numpy(), what + "gradient")
+    assert [len(programs) for programs in compiled.programs.values()] == [1]
+
+
+def training_step(cases: list[Case], leaves: list[list[Any]]) -> Any:
+    """The values by arguments; the losses, whose gradients differ from element to element, by leaves."""
+
+    def step(arguments: Any) -> tuple[list[Any], list[Any]]:
+        values, losses = [], []
+        for case, given, own in zip(cases, arguments, leaves, strict=True):
+            with chainrule.no_grad():
+                values.append(case.call(*given))
+            for leaf in own:
+                leaf.grad = None
+            squares = (case.call(*own) + 1) ** 2
+            losses.append(squares.mean() if squares.numel() else squares.sum())
+            losses[-1].backward()
+        return values, [value.detach() for value in losses]
+
+    return step
+
+
+def table(cases: list[Case]) -> Any:
+    """Each case by itself."""
+    return pytest.mark.parametrize("case", [pytest.param(c, id=c.label.replace(" ", "_")) for c in cases])
+
+
+@table(CASES)
+def test_interpreted(case, interpreted):
+    check([case], np.float64)
+
+
+# Gradients of gradients
+
+REFUSED = {
+    **dict.fromkeys(("prod",), "its rule asks whether a factor is 0"),
+    **dict.fromkeys(("put by a mask", "put by a mask of rows", "put by a mask of nothing", "replace a mask"), "a mask"),
+    **dict.fromkeys(("rows", "embedding"), "their indices are options of an inner operation"),
+}
+"""Operations and cases whose gradient of a gradient is refused in a compiled function, and why."""
+
+
+def penalized(case: Case, leaves: list[Any]) -> Any:
+    """A loss of the gradients, and its gradients in turn."""
+
+    def step() -> Any:
+        for leaf in leaves:
+            leaf.grad = None
+        squares = (case.call(*leaves) + 1) ** 2
+        loss = squares.mean() if squares.numel() else squares.sum()
+        penalty = sum(((grad + 0.5) ** 2).sum() for grad in chainrule.grad(loss, leaves, create_graph=True))
+        penalty.backward()
+        return penalty
+
+    return step
+
+
+@pytest.mark.parametrize(
+    "case", [pytest.param(c, id=c.label.replace(" ", "_")) for c in CASES if c.layout is not strided]
+)
+def test_second_derivatives(case, interpreted):
+    leaves, others = ([chainrule.from_numpy(a).requires_grad_() for a in inputs(case, 0, np.float64)] for _ in range(2))
+    eager, compiled = penalized(case, others), jit(penalized(case, leaves))
+    try:
+        eager()
+    except RuntimeError as error:  # the gradient is the same everywhere
+        with pytest.raises(RuntimeError, match=re.escape(str(error))):
+            compiled()
+        return
+    if case.operation in REFUSED or case.label in REFUSED:
+        with pytest.raises(CaptureError, match=r"^jit: .*asked for.*test_every_operation"):
+            compiled()
+        return
+    for call in range(2):
+        for leaf, other, array in zip(leaves, others, inputs(case, call, np.float64), strict=True):
+            for tensor in (leaf, other):
+                tensor.detach().copy_(chainrule.from_numpy(array))
+        assert_close(compiled().numpy(), eager().detach().numpy(), f"penalty, call {call}")
+        for leaf, other in zip(leaves, others, strict=True):
+            assert_close(leaf.grad.numpy(), other.grad.numpy(), f"gradient, call {call}")
+
+
+# By the real compiler, in float32
+
+
+def compiled_together() -> list[Any]:
+    """The largest case of each operation, in groups of which each becomes one program; and every product."""
+    largest: dict[str, Case] = {}
+    for case in CASES:
+        known_size = sum(a.size for a in largest[case.operation].arrays) if case.operation in largest else -1
+        if case.layout is not strided and sum(a.size for a in case.arrays) > known_size:
+            largest[case.operation] = case
+    chosen = [largest[name] for name in sorted(largest)]
+    groups = [pytest.param(chosen[i : i + 12], id=f"from {chosen[i].operation}") for i in range(0, len(chosen), 12)]
+    for name in ("matmul", "linear"):
+        products = [c for c in CASES if c.operation == name and c.layout is not strided]
+        groups.append(pytest.param(products, id=f"every {name}"))
+    return groups
+
+
+@pytest.mark.parametrize("cases", compiled_together())
+def test_compiled(cases):
+    check(cases, np.float32)
+
+
+# Operations without a derivative
+
+OTHER = np.array([3.0, 2, 1])
+COMPARISONS = {
+    "eq": np.equal, "ne": np.not_equal, "lt": np.less, "le": np.less_equal, "gt": np.greater, "ge": np.greater_equal,
+}  # fmt: skip
+POSITIONS = {"argmax": np.argmax, "argmin": np.argmin, "all": np.all, "any": np.any}
+ROWS = np.array([[2, 0, 1], [1, 1, 2], [0, 0, 0]])
+
+
+def largest_of_windows(x: np.ndarray) -> np.ndarray:
+    """Where in a picture the largest of each window of 2×2 is."""
+    places = [[[(h, w) for h in (i, i + 1) for w in (j, j + 1)] for j in range(2)] for i in range(2)]
+    return np.array([[3 * h + w for h, w in [max(window, key=lambda at: x[at]) for window in row]] for row in places])
+
+
+FLAT: dict[str, tuple[Any, Any]] = {
+    **{
+        name: (lambda x, name=name: getattr(ops, name)(x, OTHER), lambda x, plain=plain: plain(x, OTHER))
+        for name, plain in COMPARISONS.items()
+    },
+    **{
+        f"{name} {dim}": (
+            lambda x, name=name, dim=dim: getattr(ops, name)(x, dim=dim),
+            lambda x, plain=plain, dim=dim: plain(x, axis=dim),
+        )
+        for name, plain in POSITIONS.items()
+        for dim in (None, 0, 1)
+    },
+    "logical_not": (ops.logical_not, lambda x: x == 0),
+    "isfinite": (ops.isfinite, np.isfinite),
+    "max_pool_places": (lambda x: ops.max_pool2d(x[None], 2, 1, return_indices=True)[1][0], largest_of_windows),
+    "indices": (lambda x: ops.embedding(ROWS, x), lambda x: x[ROWS]),
+}
+
+
+def test_no_operation_without_a_derivative_is_left_out():
+    assert {name.split()[0] for name in FLAT} == WITHOUT_DERIVATIVE
+
+
+@pytest.mark.parametrize("name", FLAT)
+def test_without_a_derivative(name, interpreted):
+    call, plain = FLAT[name]
+    compiled = jit(call)
+    for digits in (152420313, 321000789, 804111265):
+        x = np.array([int(digit) for digit in str(digits)], np.float64).reshape(3, 3) - 1
+        assert_close(compiled(chainrule.from_numpy(x)).numpy(), np.asarray(plain(x)), name)
+    assert [len(programs) for programs in compiled.programs.values()] == [1]

@@ -1,0 +1,161 @@
+"""Convolution and pooling in compiled functions: the same kernels, so the same bits as operation by operation."""
+
+import numpy as np
+import pytest
+
+import chainrule
+from chainrule import nn
+from chainrule.capture import jit
+from chainrule.kernels import team
+from chainrule.ops.pooling import avg_pool2d, max_pool2d
+
+RNG = np.random.default_rng(3)
+
+# shape, weight's shape, and how
+CONVOLUTIONS = {
+    "plain": ((3, 2, 6, 7), (5, 2, 3, 2), {}),
+    "one image": ((1, 3, 9, 9), (16, 3, 3, 3), {"padding": 1}),
+    "whole vectors": ((4, 3, 14, 14), (16, 3, 5, 5), {"padding": 2}),
+    "stride and padding": ((3, 2, 7, 6), (3, 2, 3, 2), {"stride": (2, 3), "padding": (2, 1)}),
+    "stride beyond the kernel": ((5, 2, 9, 9), (2, 2, 2, 1), {"stride": (3, 4)}),
+    "dilation and stride": ((2, 2, 9, 8), (2, 2, 3, 3), {"dilation": (2, 3), "stride": (2, 1), "padding": (1, 2)}),
+    "groups": ((9, 6, 5, 5), (9, 2, 3, 3), {"groups": 3, "padding": 1}),
+    "depthwise": ((8, 4, 5, 5), (4, 1, 3, 3), {"groups": 4, "stride": 2, "padding": 1}),
+    "many weights": ((4, 40, 4, 4), (72, 40, 3, 3), {"padding": 1}),
+    "sequences": ((3, 2, 20), (5, 2, 4), {"stride": 2, "padding": 3, "dilation": 2}),
+}
+POOLS = {
+    "two by two": lambda x: max_pool2d(x, 2),
+    "overlapping": lambda x: max_pool2d(x, 3, stride=2, padding=1),
+    "beyond the border": lambda x: max_pool2d(x, (2, 3), ceil_mode=True),
+    "dilation": lambda x: max_pool2d(x, 2, stride=1, dilation=(2, 1)),
+    "many taps": lambda x: max_pool2d(chainrule.cat([x] * 3, 3), 17, stride=4, padding=8),
+    "mean": lambda x: avg_pool2d(x, 3, stride=2, padding=1),
+    "mean without zeros": lambda x: avg_pool2d(x, 2, stride=3, padding=1, count_include_pad=False, ceil_mode=True),
+}
+
+
+@pytest.fixture(params=[1, 2])
+def threads(request, monkeypatch):
+    """So many threads, even for the least work."""
+    monkeypatch.setattr(team, "_threads", request.param)
+    monkeypatch.setattr("chainrule.lower.program.WORTH_THREADS", 1)
+    monkeypatch.setattr("chainrule.lower.launch.WORTH_SHARING", 1)
+    return request.param
+
+
+def tensor(*shape, dtype=np.float32):
+    return chainrule.from_numpy(RNG.standard_normal(shape).astype(dtype))
+
+
+def check(function, *parameters):
+    """The same results, and the same bits in gradients, three times with other numbers; how it was compiled."""
+    others = [chainrule.from_numpy(p.numpy().copy(order="K")) for p in parameters]
+
+    def learn(leaves):
+        def step(weigh):
+            for p in leaves:
+                p.grad = None
+            out = function(*leaves)
+            (out * weigh).sum().backward()
+            return out
+
+        return step
+
+    for p in (*parameters, *others):
+        p.requires_grad_()
+    eager, compiled = learn(others), jit(learn(parameters))
+    shape, dtype = function(*parameters).shape, parameters[0].dtype
+    for _ in range(3):
+        weigh = tensor(*shape, dtype=dtype)
+        for p, other in zip(parameters, others, strict=True):
+            values = tensor(*p.shape, dtype=dtype)
+            p.detach().copy_(values)
+            other.detach().copy_(values)
+        np.testing.assert_array_equal(compiled(weigh).numpy(), eager(weigh).numpy())
+        for p, other in zip(parameters, others, strict=True):
+            np.testing.assert_array_equal(p.grad.numpy(), other.grad.numpy())
+    assert [len(programs) for programs in compiled.programs.values()] == [1]
+    return compiled
+
+
+@pytest.mark.parametrize("case", CONVOLUTIONS)
+def test_convolution_bit_by_bit(threads, case):
+    shape, weight, how = CONVOLUTIONS[case]
+    dtype = np.float64 if case == "dilation and stride" else np.float32
+    function = getattr(nn.functional, f"conv{len(shape) - 2}d")
+    compiled = check(lambda x, w: function(x, w, **how), tensor(*shape, dtype=dtype), tensor(*weight, dtype=dtype))
+    assert "Python" not in compiled.explain()
+
+
+def test_convolution_turned_round_bit_by_bit(threads):
+    function = nn.functional.conv_transpose2d
+    compiled = check(lambda x, w: function(x, w, stride=2, padding=1), tensor(3, 4, 5, 5), tensor(4, 3, 3, 3))
+    assert "Python" not in compiled.explain()
+
+
+@pytest.mark.parametrize("case", POOLS)
+def test_pooling_bit_by_bit(threads, case):
+    compiled = check(POOLS[case], tensor(6, 32 if case == "two by two" else 5, 9, 11))
+    assert "Python" not in compiled.explain()
+
+
+def test_any_memory_order(threads):
+    x, w = tensor(4, 8, 8, 3), tensor(3, 3, 3, 6)
+    compiled = check(
+        lambda x, w: max_pool2d(nn.functional.conv2d(x.permute(0, 3, 1, 2), w.permute(3, 2, 0, 1)), 2), x, w
+    )
+    assert "Python" not in compiled.explain()
+
+
+def network():
+    rng = np.random.default_rng(0)
+    layers = [
+        nn.Conv2d(1, 32, 5, padding=2, generator=rng), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(32, 20, 3, stride=2, generator=rng), nn.Tanh(), nn.AvgPool2d(2), nn.Flatten(), nn.Linear(20, 3, generator=rng),
+    ]  # fmt: skip
+    return nn.Sequential(*layers)
+
+
+@pytest.mark.parametrize("images", [1, 2, 8, 9, 24])
+def test_stages_that_run_image_by_image(threads, images):
+    """Bias, activation, mask and pooling follow each image's convolution; backward the same, with sums over images."""
+    nets = network(), network()
+
+    def learn(net):
+        def step(x):
+            net.zero_grad()
+            out = net(x)
+            (out * out).sum().backward()
+            return out
+
+        return step
+
+    plain, compiled = learn(nets[0]), jit(learn(nets[1]))
+    for _ in range(2):
+        x = tensor(images, 1, 14, 14)
+        np.testing.assert_allclose(compiled(x).numpy(), plain(x).detach().numpy(), rtol=1e-5, atol=1e-5)
+        for p, q in zip(nets[0].parameters(), nets[1].parameters(), strict=True):
+            grad = p.grad.numpy()
+            np.testing.assert_allclose(q.grad.numpy(), grad, rtol=1e-4, atol=1e-5 * np.abs(grad).max())
+    together = "image by image" in compiled.explain()
+    assert together == (images > 1)
+
+
+def test_one_image_of_what_is_handed_on_is_enough():
+    net = network().eval()
+    read = jit(lambda x: net(x))
+    for _ in range(2):
+        x = tensor(200, 1, 14, 14)
+        with chainrule.no_grad():
+            np.testing.assert_allclose(read(x).numpy(), net(x).numpy(), rtol=1e-5, atol=1e-5)
+    [[replay]] = read.programs.values()
+    assert replay.program.plan.arena < 400_000  # the first convolution's result is five million
+
+
+def test_explain_tells_their_arithmetic():
+    x, w = tensor(4, 3, 14, 14), tensor(16, 3, 5, 5)
+    read = jit(lambda x: nn.functional.conv2d(x, w, padding=2))
+    read(x)
+    line = next(line for line in read.explain().splitlines() if "convolution" in line)
+    assert f"{2 * 4 * 16 * 14 * 14 * 75 / 1e6:,.3f}" in line
