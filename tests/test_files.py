@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from chainrule import files
-from chainrule.files import atomic_write, remove_leftovers, write_text
+from chainrule.files import atomic_write, open_regular, remove_leftovers, write_text
 
 
 def test_writes_what_it_is_given(tmp_path):
@@ -287,3 +287,34 @@ def test_where_files_cannot_be_locked_only_old_ones_are_removed(tmp_path, monkey
     assert temporaries(tmp_path) == [young.name]
     write_text(tmp_path / "file", "again")
     assert (tmp_path / "file").read_text() == "again"
+
+
+# Files that are read
+
+
+def test_a_regular_file_is_opened_and_a_link_to_it_if_wanted(tmp_path):
+    (tmp_path / "file").write_bytes(b"bytes\r\n")
+    with open_regular(tmp_path / "file") as file:
+        assert file.read() == b"bytes\r\n"
+    (tmp_path / "link").symlink_to("file")
+    with open_regular(tmp_path / "link") as file:
+        assert file.read() == b"bytes\r\n"
+    with pytest.raises(OSError, match="link"):
+        open_regular(tmp_path / "link", follow=False)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+@pytest.mark.timeout(20)
+def test_what_is_no_regular_file_is_refused_and_closed(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "zero").symlink_to("/dev/zero")
+    descriptors = len(os.listdir("/dev/fd"))  # noqa: PTH208 (descriptors are no paths)
+    for name, kind, told in (
+        ("pipe", OSError, "not a regular file"),
+        ("zero", OSError, "not a regular file"),
+        (".", IsADirectoryError, "Is a directory"),
+        ("missing", FileNotFoundError, "No such file"),
+    ):
+        with pytest.raises(kind, match=told):
+            open_regular(tmp_path / name)
+    assert len(os.listdir("/dev/fd")) == descriptors  # noqa: PTH208

@@ -1,4 +1,8 @@
-"""Files: atomic writes, so that a reader sees the old one or the new one, never half of either; the cache folder."""
+"""Files: atomic writes, so that a reader sees the old one or the new one, never half of either; the cache folder.
+
+Also what opens a file to read it only if it is one: a pipe or a device in its place can keep a reader waiting for ever,
+or never end.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +21,7 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
+    import io
     from collections.abc import Iterator
 
 _TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{8}\.tmp", re.DOTALL)
@@ -59,6 +64,30 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
     """Write `text` as UTF-8, atomically."""
     with atomic_write(path) as file:
         file.write(text.encode())
+
+
+def open_regular(path: str | os.PathLike[str], *, follow: bool = True) -> io.BufferedReader:
+    """Open a regular file to read its bytes; anything else in its place is refused without waiting for it.
+
+    Args:
+        path: the file.
+        follow: whether a symbolic link is followed, where the system can tell.
+
+    Raises:
+        OSError: the file is missing, may not be read, or is a folder, a pipe, a device or a socket.
+    """
+    flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)  # a pipe is not waited for
+    handle = os.open(path, flags if follow else flags | getattr(os, "O_NOFOLLOW", 0))
+    try:
+        mode = os.fstat(handle).st_mode  # of what is open: what the path names can be exchanged meanwhile
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        if not stat.S_ISREG(mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        return os.fdopen(handle, "rb")
+    except BaseException:
+        os.close(handle)
+        raise
 
 
 def remove_leftovers(folder: str | os.PathLike[str], name: str | None = None) -> int:

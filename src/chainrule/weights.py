@@ -16,7 +16,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from chainrule.errors import RunError, type_name
-from chainrule.files import atomic_write
+from chainrule.files import atomic_write, open_regular
 from chainrule.tensor import Tensor, as_tensor
 
 if TYPE_CHECKING:
@@ -154,16 +154,16 @@ def load_with_note(path: str | os.PathLike[str], *, ours: bool = False) -> tuple
 
 
 def _check_header(path: str | os.PathLike[str]) -> None:
-    """See that there is a file, and that its header, eight bytes and the names of its tensors, is not too large.
+    """See that the file is there and regular, and that its header, eight bytes and names of tensors, is not too large.
 
     Raises:
         RunError: it is missing or cannot be read, or its header is larger than `MOST_HEADER`.
     """
-    if not Path(path).is_file():
-        raise RunError(f"{path}: no such file")
     try:
-        with Path(path).open("rb") as file:
+        with open_regular(path) as file:
             size = int.from_bytes(file.read(8), "little")
+    except (FileNotFoundError, IsADirectoryError):
+        raise RunError(f"{path}: no such file") from None
     except OSError as error:
         raise RunError(f"{path}: cannot be read ({error.strerror})") from None
     if MOST_HEADER < size < Path(path).stat().st_size:  # else it is no safetensors file

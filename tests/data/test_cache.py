@@ -145,6 +145,17 @@ def test_a_record_that_makes_no_sense(toy: Toy, cache: Path, garbage: bytes | No
     assert toy.load() == []
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+@pytest.mark.timeout(20)
+def test_pipes_in_the_cache_are_not_waited_for(toy: Toy, cache: Path) -> None:
+    toy.load()
+    for name in (caching.RECORD, IMAGES):
+        (cache / "toy" / name).unlink()
+        os.mkfifo(cache / "toy" / name)
+    assert toy.load() == [IMAGES]
+    assert (cache / "toy" / IMAGES).is_file()
+
+
 def test_sums_of_what_was_unpacked_count_only_with_the_published_one(toy: Toy, cache: Path) -> None:
     """The published file may be a gzip, whose sum is another; the record then knows that of what was in it."""
     gzips = {file: f"{number:064d}" for number, file in enumerate(FILES)}

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
 import struct
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +17,7 @@ import pytest
 
 from chainrule import models, nn, weights
 from chainrule.errors import RunError, listed, shortened
-from chainrule.training import run
+from chainrule.training import checkpoint, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -114,6 +117,46 @@ def test_texts(stranger: Path, file: str) -> None:
     (stranger / file).write_text("[" * 8_000_001)
     with pytest.raises(RunError, match=f"{file}: is larger than 8,000,000 bytes, which is more than chainrule writes"):
         run.Run(stranger) if file == "config.json" else made.result if file == "result.json" else made.history
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+@pytest.mark.parametrize("plant", ["pipe", "link to /dev/zero"])
+@pytest.mark.parametrize("name", ["config.json", "metrics.jsonl", "result.json", "model.safetensors", "checkpoint"])
+def test_what_is_no_regular_file_is_refused_at_once(stranger: Path, name: str, plant: str) -> None:
+    file = stranger / "checkpoint" / checkpoint.FILE if name == "checkpoint" else stranger / name
+    file.parent.mkdir(exist_ok=True)
+    file.unlink(missing_ok=True)
+    if plant == "pipe":
+        os.mkfifo(file)
+    else:
+        file.symlink_to("/dev/zero")
+    program = f"""
+import resource
+resource.setrlimit(resource.RLIMIT_AS, (4 << 30,) * 2)
+from chainrule.errors import RunError
+from chainrule.training import checkpoint, run
+try:
+    found = run.Run({str(stranger)!r})
+    found.history, found.result, found.network(), checkpoint.load(found.checkpoint_file)
+except RunError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=20, check=True)
+    assert done.stdout == f"{file}: cannot be read (not a regular file)\n"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_among_the_runs_stops_no_list(stranger: Path) -> None:
+    other = stranger.with_name("other")
+    other.mkdir()
+    os.mkfifo(other / "config.json")
+    program = f"""
+from chainrule.training import run
+faults = []
+print([found.folder.name for found in run.every({str(stranger.parent)!r}, faults)], *faults)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=20, check=True)
+    assert done.stdout == f"['stranger'] {other / 'config.json'}: cannot be read (not a regular file)\n"
 
 
 def test_unknown_keys(stranger: Path, change: Callable[..., None]) -> None:

@@ -18,7 +18,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from chainrule.data import idx
-from chainrule.files import cache_folder, remove_leftovers
+from chainrule.files import cache_folder, open_regular, remove_leftovers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -133,7 +133,8 @@ def _renew(folder: Path, published: Mapping[str, str], make: Make, patience: flo
 def _read_record(folder: Path) -> Record:
     """What was verified; nothing, if the record is missing or makes no sense."""
     try:
-        return {file: dict(entry) for file, entry in json.loads((folder / RECORD).read_bytes()).items()}
+        with open_regular(folder / RECORD) as record:
+            return {file: dict(entry) for file, entry in json.load(record).items()}
     except (OSError, ValueError, TypeError, AttributeError):
         return {}
 
@@ -152,7 +153,7 @@ def _proven(path: Path, record: Record, key: str) -> str | None:
     """The file's SHA-256 if it proves the file right: the published sum, or that of what was unpacked from it."""
     entry = record.get(path.name, {})
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError:
         return None

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from chainrule.errors import DataError
+from chainrule.files import atomic_write, open_regular
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -109,8 +110,6 @@ def write(path: str | os.PathLike[str], array: ArrayLike) -> None:
         DataError: the format has no such type, or not so large a dimension.
         OSError: the file cannot be written.
     """
-    from chainrule.files import atomic_write  # its own imports are many, and reading needs none of them
-
     data = encode(array)
     if str(path).endswith(".gz"):
         import gzip
@@ -127,9 +126,7 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[tuple[io.BufferedIOBase, i
     try:
         if path.is_dir():
             raise DataError(f"{path} is a folder, not an IDX file")
-        if path.exists() and not path.is_file():
-            raise DataError(f"{path} is not a regular file")  # opening a pipe would wait for ever
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             yield file, os.fstat(file.fileno()).st_size
     except OSError as fault:
         raise DataError(f"{path} cannot be read: {fault.strerror or fault}") from fault

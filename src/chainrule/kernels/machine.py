@@ -20,7 +20,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from chainrule.files import atomic_write, cache_folder
+from chainrule.files import atomic_write, cache_folder, open_regular
 from chainrule.kernels import processor
 from chainrule.kernels.calling import ARGUMENTS
 from chainrule.kernels.processor import CannotCompileError, KernelRefusedError, llvm
@@ -220,17 +220,12 @@ def _read(name: str, described: bytes) -> tuple[str, bytes] | None:
     folder = _folder()
     if folder is None:
         return None
-    flags = [getattr(os, flag, 0) for flag in ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY")]  # a pipe is not waited for
     try:
-        handle = os.open(folder / f"{name}.code", os.O_RDONLY | sum(flags))
-        try:
-            status = os.fstat(handle)
-            if not stat.S_ISREG(status.st_mode) or not _is_ours(status):
+        with open_regular(folder / f"{name}.code", follow=False) as file:
+            status = os.fstat(file.fileno())
+            if not _is_ours(status):
                 return None
-            with os.fdopen(handle, "rb", closefd=False) as file:
-                content = file.read()
-        finally:
-            os.close(handle)
+            content = file.read()
     except OSError:
         return None
     sum_, content = content[:_SUM], content[_SUM:]

@@ -24,7 +24,7 @@ import numpy as np
 from chainrule import models, weights
 from chainrule.autograd import no_grad
 from chainrule.errors import RunError, listed, shortened
-from chainrule.files import remove_leftovers, write_text
+from chainrule.files import open_regular, remove_leftovers, write_text
 from chainrule.nn.init import skip_init
 from chainrule.tensor import from_numpy
 from chainrule.training import checkpoint
@@ -316,14 +316,17 @@ def _read(file: Path) -> str:
     """A text file, which is not larger than our own: JSON of a megabyte can become ten of objects.
 
     Raises:
-        RunError: it is larger, or cannot be read, or is no text.
+        RunError: it is larger, or cannot be read, or is no regular file, or no text.
     """
     try:
-        if file.stat().st_size > MOST_TEXT:
-            raise RunError(f"{file}: is larger than {MOST_TEXT:,} bytes, which is more than chainrule writes")
-        return file.read_text("utf-8")
+        with open_regular(file) as opened:
+            content = opened.read(MOST_TEXT + 1)  # no more, whatever size the system reports
     except OSError as error:
         raise RunError(f"{file}: cannot be read ({error.strerror})") from None
+    if len(content) > MOST_TEXT:
+        raise RunError(f"{file}: is larger than {MOST_TEXT:,} bytes, which is more than chainrule writes")
+    try:
+        return content.decode("utf-8")
     except UnicodeDecodeError:
         raise RunError(f"{file}: is not text") from None
 
