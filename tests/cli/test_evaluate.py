@@ -197,6 +197,26 @@ def test_other_test_images_of_the_same_kind_are_welcome(command, write_images, m
     )  # fmt: skip
 
 
+@pytest.mark.parametrize("there", [False, True])
+@pytest.mark.parametrize("other", ["x.png", "./x.png", "link.png"])
+def test_two_drawings_do_not_go_to_one_file(command, trained, here, other, there):
+    (here / "link.png").symlink_to("x.png")
+    if there:
+        (here / "x.png").write_bytes(b"before")
+    before = set(here.iterdir())
+    done = command("evaluate", trained[0], "--confusion", "x.png", "--mistakes", other)
+    told = f"chainrule: {other}: is the file of the other drawing as well; choose another file for one of them\n"
+    assert (done.code, done.out, done.err) == (2, "", told)
+    assert set(here.iterdir()) == before
+    assert not there or (here / "x.png").read_bytes() == b"before"
+
+
+@pytest.mark.parametrize("option", ["--confusion", "--mistakes"])
+def test_where_a_drawing_goes_is_seen_before_anything_is_judged(command, trained, monkeypatch, option):
+    monkeypatch.setattr("chainrule.cli.evaluate.judge", lambda *_: pytest.fail("it was judged"))
+    assert command("evaluate", trained[0], option, "figure.txt").code == 2
+
+
 def test_a_picture_on_a_full_disk(command, trained, here, fill_disk):
     fill_disk()
     done = command("evaluate", trained[0], "--confusion", "c.png")

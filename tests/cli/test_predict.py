@@ -153,6 +153,24 @@ def test_steps_that_cannot_be_drawn(command, draw, name, told):
     assert done.err.count("\n") == 1
 
 
+@pytest.mark.parametrize("name", ["4.png", "./4.png", "link.png", "hard link.png"])
+def test_the_steps_never_take_the_place_of_the_picture(command, draw, here, name):
+    before = (here / draw("4")).read_bytes()
+    (here / "link.png").symlink_to("4.png")
+    (here / "hard link.png").hardlink_to(here / "4.png")
+    done = command("predict", "4.png", "--explain", name)
+    told = f"chainrule: {name}: is the photo itself; choose another file for the drawing\n"
+    assert (done.code, done.out, done.err) == (2, "", told)
+    assert (here / "4.png").read_bytes() == before
+    assert (here / "link.png").is_symlink()
+
+
+def test_where_the_steps_go_is_seen_before_a_picture_is_read(command, here):
+    done = command("predict", "missing.png", "--explain", "steps.txt")
+    assert (done.code, done.out) == (2, "")
+    assert done.err == "chainrule: steps.txt: the ending '.txt' is no figure's; use .png, .svg or .pdf\n"
+
+
 def test_a_run_that_is_none(command, draw, here):
     file = draw("1")
     for place, told in (("nowhere", "there is no such run"), ("runs", "there is no such run"), (".", "holds no run")):

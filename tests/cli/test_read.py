@@ -190,6 +190,15 @@ def test_a_place_where_nothing_can_be_drawn(command, page, here, name, told):
     assert (here / "page.png").read_bytes() == before
 
 
+def test_the_drawing_never_takes_the_place_of_a_photo_of_two_names(command, page, here):
+    before = (here / page(["40"])).read_bytes()
+    (here / "other.png").hardlink_to(here / "page.png")
+    done = command("read", "page.png", "--out", "other.png")
+    assert (done.code, done.out) == (2, "")
+    assert done.err == "chainrule: other.png: is the photo itself; choose another file for the drawing\n"
+    assert (here / "other.png").read_bytes() == (here / "page.png").read_bytes() == before
+
+
 def test_runs_that_do_not_fit(command, page, trained):
     done = command("read", page(["40"]), "--run", "nowhere")
     assert (done.code, done.out, done.err) == (2, "", "chainrule: nowhere: there is no such run\n")

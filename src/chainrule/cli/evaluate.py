@@ -8,7 +8,7 @@ import click
 import numpy as np
 
 from chainrule import data as datasets
-from chainrule.cli.arguments import PathName
+from chainrule.cli.arguments import PathName, check_output
 from chainrule.cli.output import json_number, print_json, print_table, say
 from chainrule.errors import DataError, RunError
 from chainrule.training import run as runs
@@ -42,6 +42,11 @@ def evaluate(run: str | None, as_json: bool, confusion: str | None, mistakes: st
     RUN is a run's folder, or a folder of runs, whose newest is taken; left out, the newest in runs/. "shipped" is the
     network that comes with chainrule.
     """
+    if confusion is not None or mistakes is not None:
+        from chainrule.plots import style  # loads matplotlib
+
+        check_output(confusion, style.check_ending)
+        check_output(mistakes, style.check_ending, other=confusion)
     found = runs.find(run)
     data = datasets.load(found.config["data"]["name"])
     known = found.config["data"]

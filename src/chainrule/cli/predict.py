@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
-from chainrule.cli.arguments import PathName
+from chainrule.cli.arguments import PathName, check_output
 from chainrule.cli.output import ascii_only, class_names, print_json, say, terminal_width
 from chainrule.cli.read import reader
 from chainrule.errors import PictureError
@@ -47,6 +47,10 @@ def predict(images: Sequence[str], place: str | None, as_json: bool, explain: st
     """Read the digit in each picture: PNG, JPEG, BMP, GIF, WebP or TIFF, dark on light or light on dark."""
     if explain is not None and len(images) != 1:
         raise click.UsageError("--explain draws the steps of one picture: give one IMAGE")
+    if explain is not None:
+        from chainrule.plots import style  # loads matplotlib
+
+        check_output(explain, style.check_ending, photo=images[0])
     run = runs.shipped() if place is None else runs.find(place)
     read_images = reader(run)
     read: list[dict[str, Any]] = []

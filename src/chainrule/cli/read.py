@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
 
 from chainrule.autograd import no_grad
-from chainrule.cli.arguments import PathName
+from chainrule.cli.arguments import PathName, check_output
 from chainrule.cli.output import class_names, print_json, say
-from chainrule.errors import RunError, UserError
+from chainrule.errors import RunError
 from chainrule.models import images_to_inputs
 from chainrule.tensor import from_numpy
 from chainrule.training import run as runs
@@ -56,10 +55,7 @@ def read(photo: str, place: str | None, min_confidence: float, as_json: bool, ou
 
     if min_confidence != min_confidence:
         raise click.BadParameter("nan is not a number from 0 to 1", param_hint="'--min-confidence'")
-    if out is not None:
-        check_ending(out)
-        if Path(out).resolve() == Path(photo).resolve():
-            raise UserError(f"{out}: is the photo itself; choose another file for the drawing")
+    check_output(out, check_ending, photo=photo)
     grey, scale = _grey(photo)
     run = runs.shipped() if place is None else runs.find(place)
     lines = read_page(grey, reader(run))

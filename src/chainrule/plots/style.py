@@ -212,6 +212,19 @@ def sheet(
     return figure
 
 
+def check_ending(path: str | os.PathLike[str]) -> None:
+    """See that a figure can be written there, before there is one.
+
+    Raises:
+        UserError: the ending is no figure's, or the folder is missing.
+    """
+    path = Path(path)
+    if path.suffix.lower().removeprefix(".") not in _UNDATED:
+        raise UserError(f"{path}: the ending '{path.suffix}' is no figure's; use .png, .svg or .pdf")
+    if not path.parent.is_dir():
+        raise UserError(f"{path}: the folder {path.parent} does not exist; make it first or choose another")
+
+
 def save(figure: Figure, path: str | os.PathLike[str]) -> None:
     """Write a figure as PNG, SVG or PDF, as the ending of `path` says, whole or not at all.
 
@@ -220,12 +233,8 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> None:
     Raises:
         UserError: the ending is another one, the folder is missing, or the file cannot be written.
     """
-    path = Path(path)
-    kind = path.suffix.lower().removeprefix(".")
-    if kind not in _UNDATED:
-        raise UserError(f"{path}: the ending '{path.suffix}' is no figure's; use .png, .svg or .pdf")
-    if not path.parent.is_dir():
-        raise UserError(f"{path}: the folder {path.parent} does not exist; make it first or choose another")
+    check_ending(path)
+    kind = Path(path).suffix.lower().removeprefix(".")
     try:
         # Without a salt SVG names its parts at random; a reader's own wish to trim figures would draw them twice.
         with atomic_write(path) as file, rc_context({"svg.hashsalt": "chainrule", "savefig.bbox": None}):
