@@ -17,12 +17,13 @@ OLDEST := $(shell sed -n 's/^ *"\(numpy\|llvmlite\)>=\(.*\)",/\1==\2/p' pyprojec
 BENCH ?=
 
 # How many random programs, interpreted and compiled, and from which seed on: `make fuzz N=20000 COMPILED=500 SEED=7`
-N ?= 3000
-COMPILED ?= 0
-SEED ?=
+# Only make's own command line sets these: variables that are exported for something else change nothing.
+N := 3000
+COMPILED := 0
+SEED :=
 
 # How long `make attack` lasts: `make attack SECONDS=1800 SEED=7`
-SECONDS ?= 60
+SECONDS := 60
 
 .PHONY: train lessons docs test test-llvm test-oldest test-newest smoke conformance fuzz fuzz-faults attack lint types format bench weights size operations clean help
 

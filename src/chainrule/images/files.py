@@ -178,9 +178,8 @@ def _check_file(path: Path) -> None:
 
 
 def _grey_factor(width: int, height: int) -> int:
-    return max(
-        1, max(width, height) // (2 * LONGEST_SIDE)
-    )  # the rest is not by whole pixels, but by their exact shares
+    # The rest is not by whole pixels, but by their exact shares
+    return max(1, max(width, height) // (2 * LONGEST_SIDE))
 
 
 def _photo_factor(width: int, height: int) -> int:
