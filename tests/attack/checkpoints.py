@@ -11,7 +11,7 @@ import numpy as np
 
 from . import base
 from .attack import Case, Step, chainrule, check
-from .mutate import apply, edits, strange_document
+from .mutate import edits, strange_document, write_edited
 
 name = "checkpoints"
 _folder = Path()
@@ -30,11 +30,7 @@ def draw(random: np.random.Generator, folder: Path) -> Case:
     content = file.read_bytes()
     if random.random() < 0.5:
         changes = edits(random, content)
-
-        def rewrite(wanted: set[int]) -> None:
-            file.write_bytes(apply(content, [edit for i, edit in enumerate(changes) if i in wanted]))
-
-        rewrite(set(range(len(changes))))
+        rewrite = write_edited(file, content, changes)
         steps = [chainrule("train", "--resume", run, "--quiet"), check("the same end", partial(same_end, run, _folder))]
         return Case(f"bytes, {len(changes)} edits", steps, len(changes), rewrite)
     seed = int(random.integers(1 << 62))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from . import base
 from .attack import Case, Step, check
@@ -15,27 +15,30 @@ if TYPE_CHECKING:
     import numpy as np
 
 name = "kills"
-_folder = Path()
-_facts: dict[str, float] = {}
+base_folder = Path()
+facts: dict[str, Any] = {}
 
 
 def prepare(folder: Path) -> None:
-    """What the training comes to, and how long it takes."""
-    global _folder
-    _folder = folder.parent / "base"
-    _facts.update(base.facts(_folder))
+    """What the training comes to, and how long it takes; for interrupts, too."""
+    global base_folder
+    base_folder = folder.parent / "base"
+    facts.update(base.facts(base_folder))
 
 
 def draw(random: np.random.Generator, folder: Path) -> Case:
     """One to three kills, each at a moment of its own."""
-    moments = [float(random.uniform(0, 1.1 * _facts["seconds"])) for _ in range(int(random.integers(1, 4)))]
+    moments = [float(random.uniform(0, 1.1 * facts["seconds"])) for _ in range(int(random.integers(1, 4)))]
     steps = [
         Step(
-            "trained and killed", partial(train_or_resume, _folder, folder / "run"), (0,), (Signal(at, signal.SIGKILL),)
+            "trained and killed",
+            partial(train_or_resume, base_folder, folder / "run"),
+            (0,),
+            (Signal(at, signal.SIGKILL),),
         )
         for at in moments
     ]
-    steps += finished(_folder, folder / "run")
+    steps += finished(base_folder, folder / "run")
     return Case("after " + ", ".join(f"{at:.3f} s" for at in moments), steps)
 
 

@@ -68,5 +68,4 @@ def draw(random: np.random.Generator, folder: Path) -> Case:
 def train_with_cache(cache: Path, run_folder: Path) -> None:
     """The training, with a cache of its own."""
     os.environ["CHAINRULE_CACHE"] = str(cache)
-    os.environ.pop("NUMBA_CACHE_DIR", None)
     train_or_resume(_folder, run_folder)

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
     import numpy as np
 
 NASTY = "a\x1b]0;title\x07\x1b[2J\nb\u202ec\x9b31m\x7f/../é"
@@ -69,6 +72,16 @@ def apply(content: bytes, changes: list[Edit]) -> bytes:
         pieces += [content[done : edit.place], edit.inserted]
         done = max(done, edit.place + edit.removed)
     return b"".join([*pieces, content[done:]])
+
+
+def write_edited(file: Path, content: bytes, changes: list[Edit]) -> Callable[[set[int]], None]:
+    """Write the bytes with all the edits; returns what writes the file again, with the edits at some positions only."""
+
+    def rewrite(wanted: set[int]) -> None:
+        file.write_bytes(apply(content, [edit for i, edit in enumerate(changes) if i in wanted]))
+
+    rewrite(set(range(len(changes))))
+    return rewrite
 
 
 def strange_value(random: np.random.Generator) -> Any:

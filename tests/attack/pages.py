@@ -11,7 +11,7 @@ import numpy as np
 
 from .attack import Case, Step, chainrule
 from .child import WrongError
-from .mutate import apply, edits
+from .mutate import edits, write_edited
 
 name = "pages"
 MOST_PIXELS = 700_000  # larger photos take the reader seconds by rights
@@ -52,11 +52,7 @@ def draw(random: np.random.Generator, folder: Path) -> Case:
     data = content.getvalue()
     changes = edits(random, data, 3, start=min(len(data) // 4, 400)) if random.random() < 0.3 else []
     file = folder / f"page.{ending}"
-
-    def rewrite(wanted: set[int]) -> None:
-        file.write_bytes(apply(data, [edit for i, edit in enumerate(changes) if i in wanted]))
-
-    rewrite(set(range(len(changes))))
+    rewrite = write_edited(file, data, changes)
     arguments = ["read", str(file), "--min-confidence", f"{random.random():.2f}"]
     steps: list[Step] = [Step("read --json", partial(read_and_look, file), codes=(0, 2))]
     if random.random() < 0.3:

@@ -12,7 +12,7 @@ import numpy as np
 
 from .attack import Case, Step, chainrule
 from .child import WrongError
-from .mutate import NASTY, apply, edits
+from .mutate import NASTY, edits, write_edited
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -67,11 +67,7 @@ def draw(random: np.random.Generator, folder: Path) -> Case:
         about += ", its size forged"
     file = folder / (NASTY.replace("/", "") if random.random() < 0.05 else f"a.{kind.lower()}")
     changes = edits(random, content) if random.random() < 0.7 else []
-
-    def rewrite(wanted: set[int]) -> None:
-        file.write_bytes(apply(content, [edit for i, edit in enumerate(changes) if i in wanted]))
-
-    rewrite(set(range(len(changes))))
+    rewrite = write_edited(file, content, changes)
     steps: list[Step] = [chainrule("predict", file), Step("open_picture", partial(open_and_look, file))]
     if random.random() < 0.1:
         steps.append(chainrule("read", file, "--json"))

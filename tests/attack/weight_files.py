@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from .attack import Case, Step, chainrule
 from .child import WrongError
-from .mutate import apply, edits, strange_json
+from .mutate import edits, strange_json, write_edited
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,11 +41,7 @@ def draw(random: np.random.Generator, folder: Path) -> Case:
     else:
         about = "bytes"
         changes = edits(random, content) if random.random() < 0.6 else edits(random, content, start=8 + length)
-
-    def rewrite(wanted: set[int]) -> None:
-        (run / FILE).write_bytes(apply(content, [edit for i, edit in enumerate(changes) if i in wanted]))
-
-    rewrite(set(range(len(changes))))
+    rewrite = write_edited(run / FILE, content, changes)
     steps: list[Step] = [Step("weights.load", partial(load_and_compare, run / FILE, _folder / "done" / FILE))]
     if random.random() < 0.4:
         steps.append(chainrule("evaluate", run, "--json"))

@@ -10,7 +10,8 @@ import pytest
 
 import chainrule
 from chainrule import Tensor, no_grad
-from chainrule.autograd import tape
+
+from .nodes import count_nodes
 
 
 def leaf(*values: float) -> Tensor:
@@ -151,16 +152,13 @@ class TestRegisterHook:
             leaf(1.0).register_hook(3)
 
     def test_a_graph_with_hooks_is_dropped_at_once_too(self):
-        def nodes() -> int:
-            return sum(type(thing) is tape.Node for thing in gc.get_objects())
-
         gc.collect()
-        before = nodes()
+        before = count_nodes()
         y = leaf(1.0) * 2
         handle = y.register_hook(lambda g: None)
-        assert nodes() == before + 1
+        assert count_nodes() == before + 1
         del y
-        assert nodes() == before
+        assert count_nodes() == before
         handle.remove()
 
 

@@ -13,6 +13,8 @@ import chainrule
 from chainrule import Tensor, nn, no_grad, ops
 from chainrule.autograd import tape
 
+from .nodes import count_nodes
+
 
 def leaf(*values: float) -> Tensor:
     return chainrule.tensor(np.array(values), requires_grad=True)
@@ -38,15 +40,12 @@ class TestLongGraphs:
 
     @pytest.mark.slow
     def test_is_dropped_at_once_also_without_backward(self):
-        def nodes() -> int:
-            return sum(type(thing) is tape.Node for thing in gc.get_objects())
-
         gc.collect()
-        before = nodes()
+        before = count_nodes()
         y = self.chain(leaf(2.0))
-        assert nodes() == before + self.LENGTH
+        assert count_nodes() == before + self.LENGTH
         del y  # nothing refers to itself in a circle, so no garbage collection is needed
-        assert nodes() == before
+        assert count_nodes() == before
 
     def test_differentiated_twice(self):
         x = leaf(1.0)

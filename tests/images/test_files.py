@@ -6,7 +6,6 @@ import os
 import struct
 import subprocess
 import sys
-import zlib
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
@@ -17,14 +16,12 @@ from PIL import Image
 from chainrule.errors import PictureError
 from chainrule.images import open_photo, open_picture
 
+from .png import chunk
+
 if TYPE_CHECKING:
     from pathlib import Path
 
 RAMP = np.tile(np.arange(0, 256, 8, dtype=np.uint8), (24, 1))  # (24, 32), black on the left
-
-
-def chunk(name: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
 
 def png_header(width: int, height: int) -> bytes:

@@ -17,6 +17,8 @@ from chainrule.errors import PictureError
 from chainrule.images import memory as sizes
 from chainrule.images import open_photo, open_picture
 
+from .png import chunk
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
@@ -40,9 +42,6 @@ def png(width: int, height: int, depth: int, color: int, interlaced: int = 0) ->
     line = bytes(1 + (width * depth * samples + 7) // 8)
     packer = zlib.compressobj(9)
     content = b"".join(packer.compress(line) for _ in range(height)) + packer.flush()
-
-    def chunk(name: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
     head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, interlaced))
     palette = chunk(b"PLTE", bytes(3)) + chunk(b"tRNS", bytes(1)) if color == 3 else b""

@@ -10,14 +10,12 @@ from chainrule import plots
 from chainrule.first_principles.activations import sigmoid
 from chainrule.plots import style
 
+from .reading import legend
+
 
 def drawn(axes):
     """The points of each line by its name."""
     return {line.get_label(): np.stack(line.get_data()).tolist() for line in axes.lines}
-
-
-def legend(axes):
-    return [text.get_text() for text in axes.get_legend().get_texts()]
 
 
 class TestLines:

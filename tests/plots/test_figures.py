@@ -10,6 +10,8 @@ from matplotlib.colors import to_hex
 
 from chainrule.plots import evaluation, pictures, style, training
 
+from .reading import legend
+
 HISTORY = [
     {"epoch": 1, "train_loss": 0.40, "validation_loss": 0.22, "validation_accuracy": 0.94, "seconds": 0.7},
     {"epoch": 2, "train_loss": 0.20, "validation_loss": 0.15, "validation_accuracy": 0.97, "seconds": 0.7},
@@ -25,10 +27,6 @@ def texts(axes):
 def line(axes, label):
     (found,) = [drawn for drawn in axes.lines if drawn.get_label() == label]
     return np.asarray(found.get_xdata()).tolist(), np.asarray(found.get_ydata()).tolist()
-
-
-def legend(axes):
-    return [text.get_text() for text in axes.get_legend().get_texts()]
 
 
 class TestCurves:

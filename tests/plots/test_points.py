@@ -8,6 +8,8 @@ import pytest
 from chainrule import plots
 from chainrule.first_principles import perceptron
 
+from .reading import legend
+
 AND = perceptron.learn(perceptron.INPUTS, perceptron.AND)
 
 
@@ -127,7 +129,7 @@ class TestHiddenMap:
     def test_most_and_classes(self):
         (axes,) = plots.hidden_map(TestPrincipalComponents.ROWS, self.LABELS, ["a", "b", "c"], most=9).axes
         assert [len(line.get_xdata()) for line in axes.lines] == [3, 3, 3]
-        assert [text.get_text() for text in axes.get_legend().get_texts()] == ["a", "b", "c"]
+        assert legend(axes) == ["a", "b", "c"]
 
     def test_errors(self):
         with pytest.raises(ValueError, match=r"activations \(50, 6\) and labels \(49,\) do not fit"):

@@ -1,0 +1,13 @@
+"""What is read from a figure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+def legend(axes: Axes) -> list[str]:
+    """The texts of its legend."""
+    return [text.get_text() for text in axes.get_legend().get_texts()]
