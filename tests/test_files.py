@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
 import stat
 import subprocess
 import sys
@@ -305,13 +306,17 @@ def test_a_regular_file_is_opened_and_a_link_to_it_if_wanted(tmp_path):
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
 @pytest.mark.timeout(20)
-def test_what_is_no_regular_file_is_refused_and_closed(tmp_path):
+def test_what_is_no_regular_file_is_refused_and_closed(tmp_path, monkeypatch):
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "zero").symlink_to("/dev/zero")
+    monkeypatch.chdir(tmp_path)  # the name of a socket must be short
+    with socket.socket(socket.AF_UNIX) as opened:
+        opened.bind("socket")
     descriptors = len(os.listdir("/dev/fd"))  # noqa: PTH208 (descriptors are no paths)
     for name, kind, told in (
         ("pipe", OSError, "not a regular file"),
         ("zero", OSError, "not a regular file"),
+        ("socket", OSError, "not a regular file"),
         (".", IsADirectoryError, "Is a directory"),
         ("missing", FileNotFoundError, "No such file"),
     ):

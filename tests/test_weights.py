@@ -129,10 +129,10 @@ def test_only_numbers_are_weights(tmp_path, value):
 # Files that are none
 
 
-def test_a_missing_file_is_named(tmp_path):
-    for place in (tmp_path / "none", tmp_path):
-        with pytest.raises(RunError, match=f"{place}: no such file"):
-            weights.load(place)
+def test_a_missing_file_is_named_and_a_folder(tmp_path):
+    for path, told in ((tmp_path / "none", "no such file"), (tmp_path, r"cannot be read \(Is a directory\)")):
+        with pytest.raises(RunError, match=f"{path}: {told}"):
+            weights.load(path)
 
 
 def test_every_truncation_is_noticed(tmp_path):

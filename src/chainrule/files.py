@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{8}\.tmp", re.DOTALL)
+_NOT_REGULAR = "not a regular file"
 _ABANDONED = 3600.0  # seconds without a change after which a temporary file is abandoned, where files cannot be locked
 
 
@@ -77,13 +78,18 @@ def open_regular(path: str | os.PathLike[str], *, follow: bool = True) -> io.Buf
         OSError: the file is missing, may not be read, or is a folder, a pipe, a device or a socket.
     """
     flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)  # a pipe is not waited for
-    handle = os.open(path, flags if follow else flags | getattr(os, "O_NOFOLLOW", 0))
+    try:
+        handle = os.open(path, flags if follow else flags | getattr(os, "O_NOFOLLOW", 0))
+    except OSError as error:
+        if error.errno in (errno.ENXIO, errno.EOPNOTSUPP):  # a socket, which cannot even be opened
+            raise OSError(errno.EINVAL, _NOT_REGULAR, str(path)) from None
+        raise
     try:
         mode = os.fstat(handle).st_mode  # of what is open: what the path names can be exchanged meanwhile
         if stat.S_ISDIR(mode):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
         if not stat.S_ISREG(mode):
-            raise OSError(errno.EINVAL, "not a regular file", str(path))
+            raise OSError(errno.EINVAL, _NOT_REGULAR, str(path))
         return os.fdopen(handle, "rb")
     except BaseException:
         os.close(handle)

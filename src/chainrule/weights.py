@@ -162,7 +162,7 @@ def _check_header(path: str | os.PathLike[str]) -> None:
     try:
         with open_regular(path) as file:
             size = int.from_bytes(file.read(8), "little")
-    except (FileNotFoundError, IsADirectoryError):
+    except FileNotFoundError:
         raise RunError(f"{path}: no such file") from None
     except OSError as error:
         raise RunError(f"{path}: cannot be read ({error.strerror})") from None

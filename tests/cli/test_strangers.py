@@ -6,6 +6,8 @@ import ast
 import json
 import os
 import shutil
+import socket
+import subprocess
 import sys
 import unicodedata
 import warnings
@@ -192,6 +194,68 @@ def test_what_is_amiss_in_a_run(command, copy, part):
         assert done.code in (0, 2)
         harmless(done)
         assert done.err.count("\n") <= 1
+
+
+IN_TURN = """
+import json, resource, sys
+import chainrule.cli
+resource.setrlimit(resource.RLIMIT_AS, (4 << 30,) * 2)
+for arguments in json.load(sys.stdin):
+    try:
+        chainrule.cli.main(arguments)
+    except SystemExit as end:
+        print("->", end.code, file=sys.stderr)
+"""
+
+COMMANDS_OF_A_RUN = {  # `copy` holds a run that has learned pictures of 12×12, `stranger` one that reads 28×28
+    "runs": ("copy", ["runs", "."]),
+    "evaluate": ("copy", ["evaluate", "copy"]),
+    "predict": ("stranger", ["predict", "7.png", "--run", "stranger"]),
+    "read": ("stranger", ["read", "7.png", "--run", "stranger"]),
+    "resume": ("copy", ["train", "--resume", "copy"]),
+    "more epochs": ("copy", ["train", "--resume", "copy", "--epochs", "3"]),
+    "go back": ("copy", ["train", "--resume", "copy", "--epoch", "1", "--epochs", "3"]),
+}
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+@pytest.mark.parametrize("plant", ["pipe", "socket", "link to /dev/zero"])
+@pytest.mark.parametrize(
+    ("name", "readers"),
+    [
+        ("config.json", list(COMMANDS_OF_A_RUN)[1:]),
+        ("metrics.jsonl", ["runs"]),
+        ("result.json", ["runs"]),
+        ("model.safetensors", ["evaluate", "predict", "read", "resume"]),
+        ("checkpoint/state.safetensors", ["resume", "more epochs"]),
+        ("checkpoint/epoch-1.safetensors", ["go back"]),
+    ],
+)
+def test_what_is_no_regular_file_is_refused_at_once(copy, stranger, picture, name, readers, plant):
+    """By each command that reads it; the other ones do without, or write it anew."""
+    for folder in {COMMANDS_OF_A_RUN[reader][0] for reader in readers}:
+        file = Path(folder) / name
+        file.unlink(missing_ok=True)
+        if plant == "pipe":
+            os.mkfifo(file)
+        elif plant == "socket":
+            with socket.socket(socket.AF_UNIX) as opened:
+                opened.bind(str(file))
+        else:
+            file.symlink_to("/dev/zero")
+    done = subprocess.run(
+        [sys.executable, "-c", IN_TURN],
+        input=json.dumps([COMMANDS_OF_A_RUN[reader][1] for reader in readers]),
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    sentences = [
+        f"chainrule: {COMMANDS_OF_A_RUN[reader][0]}/{name}: cannot be read (not a regular file)" for reader in readers
+    ]
+    assert [line for line in done.stderr.splitlines() if line != "-> 2"] == sentences
+    assert done.stderr.count("-> 2\n") == len(readers)
 
 
 def test_what_a_shell_hands_on(command):
