@@ -9,6 +9,7 @@ is a script, a page and a notebook. This module finds them, takes them apart, ru
 from __future__ import annotations
 
 import importlib
+import os
 import re
 import sys
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chainrule.console import replace_unencodable
-from chainrule.errors import UserError
+from chainrule.errors import SettingError, UserError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -88,13 +89,19 @@ def run(lesson: Lesson, before: Callable[[Cell], None], take: Callable[[Figure],
             without it they are shown on the screen.
 
     Raises:
+        SettingError: MPLBACKEND names something that matplotlib cannot draw with.
         UserError: the figures are to be shown and there is no screen to show them on.
     """
-    import matplotlib.pyplot as plt  # slow to import, and listing the lessons needs none of it
+    try:
+        import matplotlib.pyplot as plt  # slow to import, and listing the lessons needs none of it
 
-    if take:
-        plt.switch_backend("agg")
-    elif not _on_screen():
+        plt.switch_backend("agg" if take else plt.get_backend())  # the second: only now is it loaded
+    except (ImportError, ValueError):
+        chosen = os.environ.get("MPLBACKEND")
+        if chosen is None:
+            raise
+        raise SettingError(f"MPLBACKEND is {chosen!r}: matplotlib cannot draw with it; unset it") from None
+    if not take and not _on_screen():
         raise UserError("there is no screen to open figures on; leave out --show, and they are saved")
     others = plt.get_fignums()  # those of the caller
     names: dict[str, Any] = {"__name__": "__main__", "__file__": str(lesson.file)}

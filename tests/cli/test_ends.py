@@ -238,6 +238,32 @@ def test_help_is_there_without_a_command(command):
     assert command("-h").out == command("--help").out
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["evaluate", "copy", "--confusion", "figure.png"],
+        ["evaluate", "copy", "--mistakes", "figure.png"],
+        ["predict", "1.png", "--explain", "figure.png"],
+        ["train", "--resume", "copy", "--quiet"],
+    ],
+    ids=lambda arguments: " ".join(arguments),
+)
+def test_figures_in_files_need_no_backend(process, here, copy, write, arguments):
+    """matplotlib cannot be imported where MPLBACKEND is misspelled."""
+    picture = Image.new("L", (100, 100), 225)
+    write(picture, "1", 30)
+    picture.save(here / "1.png")
+    figure = copy / "curves.png" if arguments[0] == "train" else here / "figure.png"
+    figures = []
+    for backend in ("agg", "foo"):
+        figure.unlink(missing_ok=True)
+        done = process(*arguments, env={"MPLBACKEND": backend})
+        assert (done.code, done.err) == (0, "")
+        figures.append(figure.read_bytes())
+    assert figures[0].startswith(b"\x89PNG")
+    assert figures[1] == figures[0]
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_a_completion_script(command, shell, tmp_path):
     done = command("completion", shell)

@@ -81,6 +81,16 @@ def test_show_needs_a_screen(process):
     assert done.err == "chainrule: there is no screen to open figures on; leave out --show, and they are saved\n"
 
 
+@pytest.mark.parametrize("backend", ["foo", "module://foo"])
+def test_a_backend_that_is_none(process, here, backend):
+    done = process("lesson", "3", "--show", env={"MPLBACKEND": backend})
+    assert done.code == 2
+    assert done.err == f"chainrule: MPLBACKEND is '{backend}': matplotlib cannot draw with it; unset it\n"
+    done = process("lesson", "3", env={"MPLBACKEND": backend})  # which needs none
+    assert (done.code, done.err) == (0, "")
+    assert (here / "figures" / "lesson-03" / "1.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_a_folder_that_cannot_be_made(command, here):
     (here / "taken").write_text("")
     done = command("lesson", 3, "--out", "taken")

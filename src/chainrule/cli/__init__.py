@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import io
+import os
 import sys
 import traceback
 import warnings
@@ -65,8 +66,11 @@ Examples:
   chainrule predict photo.jpg            which digit is this?""",
 )
 @click.version_option(__version__, message="chainrule %(version)s")
-def cli() -> None:
+@click.pass_context
+def cli(context: click.Context) -> None:
     """Neural networks that you can read: train one on handwritten digits, judge it, use it."""
+    if context.invoked_subcommand != "lesson":  # which alone can open windows
+        os.environ.pop("MPLBACKEND", None)  # figures go to files; matplotlib refuses to be imported if it is misspelled
 
 
 def main(arguments: list[str] | None = None) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,6 +47,8 @@ def lesson(number: int | None, out: str | None, show: bool) -> None:
         raise UserError(f"there is no lesson {number}; choose one from {min(found)} to {max(found)}")
     chosen = found[number]
     say(f"Lesson {number} of {len(found)}. Its text, formulas and code: {chosen.file}")
+    if not show:
+        os.environ.pop("MPLBACKEND", None)  # as for all other commands
     folder = Path(out or f"figures/lesson-{number:02}")
     saved: list[Path] = []
 
