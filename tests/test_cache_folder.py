@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -77,6 +78,51 @@ def test_without_a_home_everything_is_kept_there(no_home: Path, tmp_path: Path) 
     own = no_home / f"chainrule-{os.geteuid()}"
     assert place.parent == own
     assert (own / "mnist" / "verified.json").exists()
+
+
+USER_WITH_A_HOME = """
+import os, platformdirs, tempfile
+from chainrule.files import cache_folder
+platformdirs.user_cache_dir()  # imports what it needs: another user may not be allowed to
+if os.geteuid() == 0:
+    os.setuid(54321)  # root may write anywhere
+try:
+    folder = cache_folder()
+except OSError as error:
+    folder = error
+print(folder == folder.parent / f"chainrule-{os.geteuid()}", folder)
+"""
+
+
+@posix
+@pytest.mark.parametrize("home", ["writable", "not writable", "not to be entered", "a file", "missing"])
+@pytest.mark.parametrize("cached", [False, True], ids=["nothing cached", "something cached"])
+def test_a_home_that_cannot_be_written(home: str, cached: bool) -> None:
+    """Is as good as none, unless what is wanted is there already: a container's image, say, that is read only."""
+    with tempfile.TemporaryDirectory() as name:  # which all users may enter, other than pytest's
+        place = Path(name)
+        (place / "tmp").mkdir()
+        (place / "tmp").chmod(0o777)
+        own = place / "home"
+        usual = own / ".cache" / "chainrule"
+        if home == "a file":
+            own.write_text("")
+        elif home != "missing":
+            (usual if cached else own).mkdir(parents=True)
+            own.chmod({"writable": 0o777, "not writable": 0o555, "not to be entered": 0}[home])
+        place.chmod(0o555)
+        env = {key: value for key, value in os.environ.items() if key not in ("XDG_CACHE_HOME", "CHAINRULE_CACHE")}
+        printed = python("-c", USER_WITH_A_HOME, env={**env, "HOME": str(own), "TMPDIR": str(place / "tmp")})
+        temporary = next((place / "tmp").glob("chainrule-*"), None)
+        if home == "writable" or (home == "not writable" and cached):
+            assert (printed, temporary) == (f"False {usual}\n", None)
+        else:
+            assert temporary
+            assert printed == f"True {temporary}\n"
+            assert mode(temporary) == 0o700
+        place.chmod(0o700)  # so that all of it can be removed
+        if own.is_dir():
+            own.chmod(0o700)
 
 
 def link(path: Path, tmp_path: Path) -> None:

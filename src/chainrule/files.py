@@ -176,7 +176,8 @@ def cache_folder() -> Path:
     """The user's folder for what can be made again: data sets, machine code.
 
     The environment's CHAINRULE_CACHE, or else the system's usual folder for caches, or else, for a user without a home
-    (an arbitrary user id in a container), a folder of their own in the one for temporary files.
+    or with one that they cannot write to (an arbitrary user id in a container), a folder of their own in the one for
+    temporary files.
 
     Raises:
         OSError: there is no such folder; the message says why.
@@ -193,7 +194,16 @@ def cache_folder() -> Path:
         folder = Path(platformdirs.user_cache_dir("chainrule", appauthor=False))
     except RuntimeError:  # there is no home folder
         return _temporary_cache()
-    return folder if folder.is_absolute() else _temporary_cache()  # older versions of platformdirs return "~/.cache"
+    # older versions of platformdirs return "~/.cache"
+    return folder if folder.is_absolute() and _is_usable(folder) else _temporary_cache()
+
+
+def _is_usable(folder: Path) -> bool:
+    """Whether a folder can be read, or else be made."""
+    if os.access(folder, os.F_OK):  # Path.exists raises an error below a folder that may not be entered
+        return os.access(folder, os.R_OK | os.X_OK)
+    above = next(path for path in folder.parents if os.access(path, os.F_OK))
+    return above.is_dir() and os.access(above, os.W_OK | os.X_OK)
 
 
 def _temporary_cache() -> Path:
