@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
+import traceback
 from collections import Counter
 from dataclasses import asdict, dataclass
 from itertools import cycle
@@ -71,6 +72,8 @@ def run_all(folder: Path, names: list[str], seed: int, seconds: float, jobs: int
             work(folder / f"job-{job}", names, seed * STRIDE + job, jobs, until, idle, report, kept)
         workers.append(pid)
     broken = sum(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) != 0 for pid in workers)
+    if broken:
+        print(f"the attacks themselves have failed, in {broken} of {jobs} processes: see above", flush=True)
     results = [Result(**json.loads(line)) for report in reports if report.exists() for line in report.open()]
     return max(summarize(names, results), int(broken > 0))
 
@@ -138,7 +141,10 @@ def work(
                 if result.kind:
                     tell(result, kept)
         code = 0
+    except BaseException:  # the harness itself is at fault
+        traceback.print_exc()
     finally:
+        sys.stderr.flush()
         os._exit(code)
 
 

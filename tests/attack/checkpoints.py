@@ -11,7 +11,7 @@ import numpy as np
 
 from . import base
 from .attack import Case, Step, chainrule, check
-from .mutate import edits, strange_document, write_edited
+from .mutate import edits, strange_document, to_json, write_edited
 
 name = "checkpoints"
 _folder = Path()
@@ -56,7 +56,7 @@ def write_anew(file: Path, seed: int) -> None:
     if random.random() < 0.3:
         spoil(random, arrays)
     else:
-        note = json.dumps(strange_document(random, json.loads(note or "")))
+        note = to_json(strange_document(random, json.loads(note or "")))
     weights.save(arrays, file, note)
 
 

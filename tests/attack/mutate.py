@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 NASTY = "a\x1b]0;title\x07\x1b[2J\nb\u202ec\x9b31m\x7f/../é"
 WHOLE = [0, 1, 2, 3, 7, 255, 256, 32767, 65535, 1 << 16, (1 << 31) - 1, 1 << 31, (1 << 32) - 1]
+_DEEP = "<deep>"  # begins what stands for a value that is nested deeper than Python's own encoder goes
 WIDER = [*WHOLE, 1 << 32, (1 << 53) + 1, 1 << 62, (1 << 63) - 1, 1 << 63, (1 << 64) - 1]
 
 
@@ -95,10 +97,7 @@ def strange_value(random: np.random.Generator) -> Any:
         "2026-11-22T10:30:00", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00",
     ]  # fmt: skip
     if random.random() < 0.03:
-        deep: Any = []
-        for _ in range(int(random.choice([100, 2000]))):
-            deep = [deep]
-        return deep
+        return f"{_DEEP}{random.choice([100, 2000])}"
     return copy.deepcopy(values[int(random.integers(len(values)))])
 
 
@@ -139,10 +138,16 @@ def _holders(document: Any) -> list[Any]:
     return found
 
 
+def to_json(document: Any, indent: int | None = None) -> str:
+    """A document as JSON, what is deep in it nested as deep as it says."""
+    text = json.dumps(document, indent=indent)
+    return re.sub(f'"{_DEEP}([0-9]+)"', lambda match: "[" * int(match[1]) + "]" * int(match[1]), text)
+
+
 def strange_json(random: np.random.Generator, text: str) -> str:
     """A JSON text of a strange document; or the text with some bytes edited, which mostly is no JSON."""
     if random.random() < 0.75:
         indent = 2 if random.random() < 0.3 else None
-        return json.dumps(strange_document(random, json.loads(text)), indent=indent)
+        return to_json(strange_document(random, json.loads(text)), indent)
     content = text.encode()
     return apply(content, edits(random, content)).decode(errors="surrogateescape")
