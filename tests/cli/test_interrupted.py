@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -115,6 +116,39 @@ def resumed(command, folder):
     done = command("train", "--resume", folder, "--json")
     assert (done.code, done.err) == (0, "")
     return outcome(folder, done)
+
+
+# Ctrl-C inside C code, which has errors of its own
+
+
+def lose(number):
+    """What pybind11, and so matplotlib, does with a KeyboardInterrupt while it converts arguments."""
+    with contextlib.suppress(KeyboardInterrupt):
+        signal.raise_signal(number)
+    raise TypeError("incompatible function arguments")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_signal_that_is_lost_ends_a_training_all_the_same(command, images, here, monkeypatch, name):
+    number = getattr(signal, name)
+    monkeypatch.setattr("chainrule.cli.train._draw", lambda run: lose(number))
+    done = command("train", "--data", images, *SHORT, "--out", "run", "--quiet")
+    assert (done.code, done.out, done.err) == (128 + number, "", "")
+    assert (here / "run" / "result.json").exists()  # it came while the curves were drawn
+
+
+def test_a_ctrl_c_that_is_lost_ends_any_command_all_the_same(command, trained, monkeypatch):
+    monkeypatch.setattr("chainrule.cli.evaluate._draw", lambda *_: lose(signal.SIGINT))
+    done = command("evaluate", trained[0])
+    assert (done.code, done.out, done.err.strip()) == (130, "", "")
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_an_error_without_a_ctrl_c_stays_one(command, trained, monkeypatch):
+    monkeypatch.setattr("chainrule.cli.evaluate._draw", lambda *_: int("no number"))
+    done = command("evaluate", trained[0])
+    assert done.code == 1
+    assert "ValueError: invalid literal for int() with base 10: 'no number'" in done.err
 
 
 # kill -9

@@ -19,6 +19,7 @@ import click
 
 from chainrule import __version__
 from chainrule.cli.output import say
+from chainrule.cli.signals import keep_interrupt
 from chainrule.console import replace_unencodable
 from chainrule.errors import UserError, shortened
 
@@ -78,7 +79,8 @@ def main(arguments: list[str] | None = None) -> Any:
     replace_unencodable()
     warnings.showwarning = _warn
     try:
-        code = cli.main(arguments, prog_name="chainrule", standalone_mode=False)
+        with keep_interrupt():
+            code = cli.main(arguments, prog_name="chainrule", standalone_mode=False)
     except click.ClickException as error:
         text = io.StringIO()
         error.show(text)

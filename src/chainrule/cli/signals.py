@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
-from contextlib import suppress
+import threading
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import FrameType, TracebackType
 
     from chainrule.training.trainer import Trainer
@@ -19,7 +21,8 @@ class Interruption:
     """A context in which these signals stop a trainer after its present step, and a second one quits at once.
 
     While there is no trainer, the first one quits at once, too: there is nothing to save. To quit is to raise
-    KeyboardInterrupt. A signal that is ignored from outside, as `nohup` does with SIGHUP, stays ignored.
+    KeyboardInterrupt, also where C code has lost one and raised an error of its own, as matplotlib's does. A signal
+    that is ignored from outside, as `nohup` does with SIGHUP, stays ignored.
 
     Attributes:
         trainer: whom to stop.
@@ -29,6 +32,7 @@ class Interruption:
     def __init__(self) -> None:
         self.trainer: Trainer | None = None
         self.number: int | None = None
+        self._quits = False
         self._before: dict[int, Any] = {}
         self._terminals: list[int] = []
 
@@ -52,12 +56,15 @@ class Interruption:
     ) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        if self._quits and isinstance(error, Exception):
+            raise KeyboardInterrupt from error
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         first, self.number = self.number is None, number
         if number == getattr(signal, "SIGHUP", None):
             self._leave_terminal()
         if not first or self.trainer is None:
+            self._quits = True
             raise KeyboardInterrupt
         self.trainer.interrupt = True
         again = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
@@ -70,6 +77,34 @@ class Interruption:
         for handle in self._terminals:
             os.dup2(nowhere, handle)
         os.close(nowhere)
+
+
+@contextmanager
+def keep_interrupt() -> Iterator[None]:
+    """Have Ctrl-C end a block with KeyboardInterrupt, also where C code loses it and raises an error of its own.
+
+    Only where Python itself would raise it: who has asked for something else, or for nothing, gets that.
+    """
+    came = False
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        nonlocal came
+        came = True
+        raise KeyboardInterrupt
+
+    is_main = threading.current_thread() is threading.main_thread()  # which alone hears signals
+    if not is_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    signal.signal(signal.SIGINT, handle)
+    try:
+        yield
+    except Exception as error:
+        if came:
+            raise KeyboardInterrupt from error
+        raise
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _is_terminal(handle: int) -> bool:

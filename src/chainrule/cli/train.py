@@ -77,11 +77,12 @@ def train(resume: str | None, as_json: bool, quiet: bool, **options: Any) -> Non
     A run that is resumed comes to the same bits as if it had never stopped. With --epochs it goes on to another end,
     and with --override under other settings: then the bits may be its own, and it says so.
     """
-    with Interruption() as interruption:
-        try:
+    interruption = Interruption()
+    try:
+        with interruption:
             _train(interruption, resume, as_json, quiet, options)
-        except KeyboardInterrupt:
-            raise click.exceptions.Exit(interruption.exit_code) from None
+    except KeyboardInterrupt:
+        raise click.exceptions.Exit(interruption.exit_code) from None
 
 
 def _train(interruption: Interruption, resume: str | None, as_json: bool, quiet: bool, options: dict[str, Any]) -> None:
