@@ -97,7 +97,10 @@ def picture(random: np.random.Generator, kind: str, mode: str, options: dict[str
     more: dict[str, Any] = {}
     if random.random() < 0.2 and kind in ("PNG", "JPEG", "WEBP", "TIFF"):
         exif = Image.Exif()
-        exif[0x0112] = int(random.integers(0, 12))
+        orientation = int(random.integers(0, 12))
+        if options.get("compression") is not None:
+            orientation = 1 + orientation % 8  # libtiff writes no others
+        exif[0x0112] = orientation
         more["exif"] = exif
     if random.random() < 0.1 and kind in ("GIF", "WEBP", "TIFF", "PNG") and mode in ("P", "RGB", "L"):
         more |= {"save_all": True, "append_images": [image.copy()]}
