@@ -238,6 +238,20 @@ def test_help_is_there_without_a_command(command):
     assert command("-h").out == command("--help").out
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a full disk to write to")
+@pytest.mark.parametrize("arguments", [["evaluate", "nowhere"], ["nonsense"], ["train", "--epochs"]], ids=" ".join)
+@pytest.mark.parametrize("full", [True, False], ids=["full disk", "closed pipe"])
+def test_the_code_is_the_same_where_the_sentence_cannot_be_written(start, arguments, full):
+    if full:
+        with Path("/dev/full").open("w") as disk:
+            assert start(*arguments, stderr=disk).wait(60) == 2
+    else:
+        reader, writer = os.pipe()
+        os.close(reader)
+        assert start(*arguments, stderr=writer).wait(60) == 2
+        os.close(writer)
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -13,6 +13,7 @@ import os
 import sys
 import traceback
 import warnings
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -84,7 +85,7 @@ def main(arguments: list[str] | None = None) -> Any:
     except click.ClickException as error:
         text = io.StringIO()
         error.show(text)
-        say(*text.getvalue().removesuffix("\n").expandtabs(4).split("\n"), err=True)
+        _tell(*text.getvalue().removesuffix("\n").expandtabs(4).split("\n"))
         code = 2
     except UserError as error:
         code = _complain(str(error))
@@ -98,7 +99,7 @@ def main(arguments: list[str] | None = None) -> Any:
     except MemoryError as error:
         code = _complain(f"there is not enough memory{f' ({error})' if str(error) else ''}", code=1)
     except Exception:  # the last resort: show all of it
-        say(*traceback.format_exc().removesuffix("\n").split("\n"), err=True)
+        _tell(*traceback.format_exc().removesuffix("\n").split("\n"))
         code = _complain("this is a fault of chainrule's own, please report it with the lines above", code=1)
     sys.exit(code or 0)
 
@@ -109,11 +110,17 @@ _show_warning = warnings.showwarning
 def _warn(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
     """Show a warning that is meant for the user as a sentence, any other as Python does."""
     if issubclass(category, UserWarning):
-        say(f"chainrule: {shortened(str(message), LONGEST)}", err=True)
+        _tell(f"chainrule: {shortened(str(message), LONGEST)}")
     else:
         _show_warning(message, category, *place, **more)
 
 
 def _complain(sentence: str, code: int = 2) -> int:
-    say(f"chainrule: {shortened(sentence, LONGEST)}", err=True)
+    _tell(f"chainrule: {shortened(sentence, LONGEST)}")
     return code
+
+
+def _tell(*lines: str) -> None:
+    """Print to standard error; where that is on a full disk or a closed pipe, the exit code has to be enough."""
+    with suppress(OSError):
+        say(*lines, err=True)
