@@ -31,7 +31,8 @@ def prepare(folder: Path) -> None:
 def draw(random: np.random.Generator, folder: Path) -> Case:
     """A training in which something is refused by the disk, from some time on; then there is room again."""
     event = EVENTS[int(random.integers(len(EVENTS)))]
-    count = int(10 ** random.uniform(0, 6)) if event == "size" else int(random.integers(1, 25))
+    # a limit of size holds for standard error, too, which must have room for a sentence
+    count = int(10 ** random.uniform(2.5, 6)) if event == "size" else int(random.integers(1, 25))
     fault = FAULTS[int(random.integers(len(FAULTS)))]
     lasting = bool(random.random() < 0.7)
     step = Step(

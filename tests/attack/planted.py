@@ -1,0 +1,290 @@
+"""Faults on purpose, which the attacks must find: `python -m tests.attack.planted steps`, or the name of an attack.
+
+Steps that do what must not be done, for the judge; faults in chainrule itself, for each attack one that it is there
+for; and an attack some of whose cases fall, for what is printed and for its repetition.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import sys
+import tempfile
+import time
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from . import __main__, attack, base, campaign, child
+from .attack import Case, Step, check
+from .child import Signal, WrongError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import numpy as np
+
+MEGABYTE = 1_000_000
+
+
+# Steps
+
+
+def divide() -> None:
+    """Ends in a traceback."""
+    print(1 / 0)
+
+
+def say(text: str, code: int = 0) -> None:
+    """Prints to standard error."""
+    sys.stderr.write(text)
+    sys.exit(code)
+
+
+def compute(seconds: float) -> None:
+    """Uses the processor."""
+    until = time.process_time() + seconds
+    while time.process_time() < until:
+        pass
+
+
+def take(megabytes: int) -> None:
+    """Uses memory."""
+    assert len(b"x" * megabytes * MEGABYTE)
+
+
+def load_wrong() -> None:
+    """A check that has found something."""
+    raise WrongError("other weights")
+
+
+def crash() -> None:
+    """As machine code that is damaged."""
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
+STEPS: dict[str, tuple[Step, str | None]] = {
+    "does nothing": (Step("", lambda: None), None),
+    "a sentence": (Step("", partial(say, "chainrule: no\n", 2), (0, 2)), None),
+    "a traceback": (Step("", divide, (0, 1)), "traceback"),
+    "a fault of ours, told": (
+        Step("", partial(say, "chainrule: this is a fault of chainrule's own", 1), (0, 1)),
+        "traceback",
+    ),
+    "another exit code": (Step("", partial(sys.exit, 1)), "exit code"),
+    "an invalid address": (Step("", crash), "signal"),
+    "a signal that was sent": (Step("", partial(time.sleep, 9), (0,), (Signal(0.1, signal.SIGTERM),)), None),
+    "killed as it should be": (Step("", partial(time.sleep, 9), (0,), (Signal(0.1, signal.SIGKILL),)), None),
+    "too long": (Step("", partial(compute, 0.5)), "hang"),
+    "not too long": (Step("", partial(compute, 0.1)), None),
+    "for ever": (Step("", partial(compute, 99)), "hang"),
+    "waits for ever": (Step("", signal.pause), "hang"),
+    "too much": (Step("", partial(take, 450)), "memory"),
+    "not too much": (Step("", partial(take, 350)), None),
+    "too much, in a check": (check("", partial(take, 450)), None),
+    "more than there is": (Step("", partial(take, 9000)), "traceback"),
+    "a wrong load": (check("", load_wrong), "wrong"),
+    "no sentence": (Step("", partial(say, "", 2), (0, 2)), "noise"),
+    "something else": (Step("", partial(say, "libtiff: bad tag\n")), "noise"),
+    "many lines": (Step("", partial(say, "chainrule: \n" * 50)), "noise"),
+    "an escape": (Step("", partial(sys.stdout.write, "\x1b[2J")), "terminal"),
+}
+"""What a child does, and as what it falls, if at all."""
+
+
+def judge_steps(folder: Path) -> dict[str, str | None]:
+    """As what each step falls, with limits of time that a test can wait for."""
+    attack.MOST_SECONDS, child.CPU_SECONDS, child.WALL_SECONDS = 0.3, 1, 2.0
+    (folder / "job").mkdir()
+    idle = child.run(lambda: None, folder / "job", 0.0).megabytes
+    falls = {}
+    for name, (step, _) in STEPS.items():
+        fall = attack.judge(step, child.run(step.action, folder / "job", idle, step.signals))
+        falls[name] = fall and fall.kind
+    return falls
+
+
+# Faults in chainrule
+
+
+def idx_any_promise() -> None:
+    """A gzip is unpacked whatever it becomes, and never given back."""
+    from chainrule.data import idx
+
+    idx.MAX_INFLATED = 1 << 34
+
+
+def pictures_out_of_range() -> None:
+    """Grey values go beyond 1."""
+    from chainrule import images
+
+    right = images.open_picture
+    images.open_picture = lambda file: 1.01 * right(file) + 0.01
+
+
+def pages_slowly() -> None:
+    """A page takes seconds."""
+    from chainrule.images import page
+
+    attack.MOST_SECONDS = 2.0  # to wait less
+    right = page.read_page
+
+    def read_page(*arguments: Any) -> Any:
+        compute(attack.MOST_SECONDS + 0.5)
+        return right(*arguments)
+
+    page.read_page = read_page
+
+
+def weights_without_checksum() -> None:
+    """Damage is not noticed."""
+    from chainrule import weights
+
+    weights._sha256 = lambda arrays, note: "0"
+
+
+def checkpoints_without_sentence() -> None:
+    """A checkpoint that does not fit is refused as no mistake of the user's."""
+    from chainrule.errors import RunError
+    from chainrule.training import resume
+
+    right = resume.resume
+
+    def careless(*arguments: Any) -> None:
+        try:
+            right(*arguments)
+        except RunError as error:
+            raise ValueError(error) from error
+
+    resume.resume = careless
+
+
+def configs_raw() -> None:
+    """Names go to the terminal as they are."""
+    from chainrule.cli import output
+
+    output.printable = lambda text: text
+
+
+def kills_forget() -> None:
+    """A run that goes on shuffles its images in another order."""
+    from chainrule.data import loader
+
+    loader.DataLoader.load_state_dict = lambda self, state: None
+
+
+def interrupts_as_failures() -> None:
+    """A training that was stopped ends like one that has failed."""
+    from chainrule.cli import signals
+
+    signals.Interruption.exit_code = 1
+
+
+def disks_as_failures() -> None:
+    """What the disk refuses is no OSError any more."""
+    from chainrule import files, weights
+
+    right = files.atomic_write
+
+    @contextmanager
+    def atomic_write(path: Path) -> Iterator[Any]:
+        try:
+            with right(path) as file:
+                yield file
+        except OSError as error:
+            raise RuntimeError(f"{path} cannot be written") from error
+
+    files.atomic_write = weights.atomic_write = atomic_write
+
+
+def machine_code_unseen() -> None:
+    """Damaged machine code runs."""
+    from chainrule.kernels import machine
+
+    def sha256(content: bytes = b"") -> Any:
+        return SimpleNamespace(digest=lambda: bytes(32), hexdigest=hashlib.sha256(content).hexdigest)
+
+    right = machine._machine()  # with true sums
+    machine._machine = lambda: right
+    machine.hashlib = SimpleNamespace(sha256=sha256)
+
+
+PLANTS: dict[str, tuple[Callable[[], None], set[str]]] = {
+    "idx": (idx_any_promise, {"memory"}),
+    "pictures": (pictures_out_of_range, {"wrong"}),
+    "pages": (pages_slowly, {"hang"}),
+    "weights": (weights_without_checksum, {"wrong"}),
+    "checkpoints": (checkpoints_without_sentence, {"traceback"}),
+    "configs": (configs_raw, {"terminal"}),
+    "kills": (kills_forget, {"wrong"}),
+    "interrupts": (interrupts_as_failures, {"exit code"}),
+    "disks": (disks_as_failures, {"traceback"}),
+    "machine code": (machine_code_unseen, {"signal", "wrong", "traceback"}),
+}
+"""For each attack a fault in chainrule, and as what it can show."""
+
+
+def first_fall(folder: Path, name: str, seconds: float = 120.0) -> campaign.Result | None:
+    """Of an attack's cases the first that falls over the planted fault."""
+    campaign.import_everything()
+    PLANTS[name][0]()
+    idle = campaign.prepare(folder, [name])
+    until, number = time.monotonic() + seconds, 0
+    while time.monotonic() < until:
+        result = campaign.one(folder / "job", name, number, idle, folder / "kept")
+        if result.kind:
+            return result
+        number += 1
+    return None
+
+
+# An attack some of whose cases fall
+
+name = "planted"
+
+
+def prepare(folder: Path) -> None:
+    """Nothing."""
+
+
+def draw(random: np.random.Generator, folder: Path) -> Case:
+    """A file of random bytes with some edits, one of which matters; every other case falls."""
+    if os.environ.get("PLANTED") == "in the harness":
+        raise ZeroDivisionError("drawn")
+    content = random.bytes(20)
+    falls = bool(random.random() < 0.5)
+    file = folder / "file"
+
+    def rewrite(wanted: set[int]) -> None:
+        file.write_bytes(content + bytes(sorted(wanted)))
+
+    def look() -> None:
+        if falls and 2 in file.read_bytes()[20:]:
+            raise WrongError(content.hex())
+
+    rewrite(set(range(5)))
+    return Case(content.hex(), [check("looked at", look)], 5, rewrite)
+
+
+def main() -> None:
+    """Print what is found, as JSON; "attack" goes on as `python -m tests.attack`, with the planted attack alone."""
+    what = sys.argv.pop(1)
+    if what == "attack":
+        campaign.ATTACKS = {name: sys.modules[__name__]}  # type: ignore[dict-item]
+        sys.exit(__main__.main())
+    with tempfile.TemporaryDirectory() as folder:
+        base.environment(Path(folder))
+        if what == "steps":
+            found: Any = judge_steps(Path(folder))
+        else:
+            result = first_fall(Path(folder), what)
+            found = result and [result.kind, result.what]
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()
