@@ -673,3 +673,49 @@ class TestAssigning:
         layer = copy.deepcopy(nn.Linear(2, 3, bias=False))
         with pytest.raises(TypeError, match="as parameter 'bias'"):
             layer.bias = chainrule.ones(3)
+
+
+class TestDepth:
+    """Modules inside modules, as deep as Python cannot go."""
+
+    @staticmethod
+    def nested(levels):
+        module = nn.Linear(1, 1)
+        for _ in range(levels - 1):
+            module = nn.Sequential(module)
+        return module
+
+    @pytest.mark.parametrize(
+        "use",
+        [
+            lambda module: module(chainrule.zeros(1, 1)),
+            lambda module: chainrule.jit(module)(chainrule.zeros(1, 1)),
+            repr,
+            lambda module: module.apply(lambda part: None),
+        ],
+        ids=["forward", "jit", "repr", "apply"],
+    )
+    def test_too_deep_is_one_sentence(self, use):
+        with pytest.raises(
+            RecursionError,
+            match=r"^Sequential: modules are nested 2,000 deep, and Python nests at most \d,\d{3} calls; "
+            r"put them one after the other, as in one Sequential$",
+        ):
+            use(self.nested(2000))
+
+    def test_what_is_nested_less_deeply_works(self):
+        module = self.nested(100)
+        inner = module
+        while not isinstance(inner, nn.Linear):
+            (inner,) = inner.children()
+        x = chainrule.ones(1, 1)
+        assert module(x).item() == inner(x).item()
+        assert repr(module).count("Sequential(") == 99
+
+    def test_another_recursion_is_told_as_it_is(self):
+        class Own(nn.Module):
+            def forward(self, x):
+                return self.forward(x)
+
+        with pytest.raises(RecursionError, match="^maximum recursion depth exceeded"):
+            nn.Sequential(Own())(chainrule.ones(1))

@@ -6,6 +6,7 @@ counts, in the order in which they were assigned, under PyTorch's names: `0.weig
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar, dataclass_transform
@@ -83,6 +84,25 @@ class Module:
         except (ValueError, IndexError, TypeError, OverflowError) as error:
             self._name_the_layer(error)
             raise
+        except RecursionError as error:
+            self._refuse_depth(error)
+            raise
+
+    def _refuse_depth(self, error: RecursionError) -> None:
+        """Raise an error that says so if the modules inside are nested so deeply that Python cannot go on."""
+        levels = error.levels + 1 if isinstance(error, _TooDeepError) else self._count_levels()
+        if levels > sys.getrecursionlimit() // 5:
+            raise _TooDeepError(type(self).__name__, levels) from None
+
+    def _count_levels(self) -> int:
+        """How deeply modules are nested, this one included."""
+        levels, here = 0, {id(self): self}
+        seen: set[int] = set()
+        while here:
+            levels += 1
+            seen |= here.keys()
+            here = {id(part): part for module in here.values() for _, part in module._parts() if id(part) not in seen}
+        return levels
 
     def _name_the_layer(self, error: Exception) -> None:
         """Put the way to the layer in which an input did not fit in front of the error's message."""
@@ -240,8 +260,12 @@ class Module:
 
     def apply(self, function: Callable[[Module], Any]) -> Self:
         """Call `function` with every module inside, then with this one."""
-        for child in self.children():
-            child.apply(function)
+        try:
+            for child in self.children():
+                child.apply(function)
+        except RecursionError as error:
+            self._refuse_depth(error)
+            raise
         function(self)
         return self
 
@@ -309,10 +333,25 @@ class Module:
         return ", ".join(f"{f.name}={getattr(self, f.name)!r}" for f in fields(self)) if is_dataclass(self) else ""
 
     def __repr__(self) -> str:
-        children = [f"({name}): {module!r}".replace("\n", "\n  ") for name, module in self._parts()]
+        try:
+            children = [f"({name}): {module!r}".replace("\n", "\n  ") for name, module in self._parts()]
+        except RecursionError as error:
+            self._refuse_depth(error)
+            raise
         if not children:
             return f"{type(self).__name__}({self.extra_repr()})"
         return "\n  ".join([f"{type(self).__name__}(", *filter(None, [self.extra_repr()]), *children]) + "\n)"
+
+
+class _TooDeepError(RecursionError):
+    """Modules are nested more deeply than Python's calls can be."""
+
+    def __init__(self, name: str, levels: int) -> None:
+        self.levels = levels
+        super().__init__(
+            f"{name}: modules are nested {levels:,} deep, and Python nests at most {sys.getrecursionlimit():,} calls; "
+            "put them one after the other, as in one Sequential"
+        )
 
 
 class _Backward:
