@@ -115,7 +115,8 @@ def test_the_images_are_left_as_they_were(model):
 
 
 @pytest.mark.parametrize(
-    ("side", "count", "batches"), [(28, 2500, [1000, 1000, 500]), (512, 9, [4, 4, 1]), (1, 3, [3])]
+    ("side", "count", "batches"),
+    [(28, 2500, [1000, 1000, 500]), (512, 3, [1, 1, 1]), (100, 120, [50, 50, 20]), (1, 3, [3])],
 )
 def test_large_images_are_judged_fewer_at_a_time(side, count, batches, monkeypatch):
     seen = []

@@ -15,9 +15,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from chainrule import data as datasets
 from chainrule import models, nn, weights
+from chainrule.data import idx
+from chainrule.data.image_data import FILES
 from chainrule.errors import RunError, listed, shortened
-from chainrule.training import checkpoint, run
+from chainrule.training import checkpoint, experiment, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,6 +46,25 @@ def change(stranger: Path) -> Callable[..., None]:
     return change
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("model", "side"), [("cnn", 400), ("best", 704)])
+def test_large_images_are_judged_within_memory(
+    tmp_path: Path, make_digits: Callable[..., Any], measure: Callable[..., Any], model: str, side: int
+) -> None:
+    """The largest that the models take, of which a small gzip can hold many."""
+    data = make_digits(train=20, test=6, side=side)
+    (tmp_path / "data").mkdir()
+    arrays = (data.train_images, data.train_labels, data.test_images, data.test_labels)
+    for name, array in zip(FILES, arrays, strict=True):
+        idx.write(tmp_path / "data" / name, array)
+    config = experiment.configure(model, datasets.load(tmp_path / "data"))
+    made = run.create(config, tmp_path / "run")
+    weights.save(made.untrained().state_dict(), made.weights_file)
+    done = measure("-m", "chainrule", "evaluate", made.folder, "--mistakes", tmp_path / "mistakes.png")
+    assert (done.code, done.err) == (0, "")
+    assert done.megabytes < 400
+
+
 def tensors(count: int, name: str = "{}") -> bytes:
     """A safetensors file of so many tensors that hold nothing."""
     entry = {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}
@@ -60,6 +82,7 @@ CONFIGS: dict[str, tuple[dict[str, Any], str]] = {
     "more neurons than there is memory": ({"name": "mlp", "options": {"hidden": 10**12}}, "hidden 1,000,000,000,000"),
     "more neurons than there are numbers": ({"name": "mlp", "options": {"hidden": 10**300}}, "hidden far too large"),
     "many pixels": ({"name": "mlp", "options": {"inputs": 10**9}}, "inputs 1,000,000,000"),
+    "larger images than a convolution is for": ({"name": "quick", "options": {"inputs": 800**2}}, "inputs, 640,000"),
     "many classes": ({"options": {"classes": 10**7}}, "classes 10,000,000"),
     "large images": ({"image_shape": [30_000, 30_000]}, r"image_shape must be .* at most, not \[30000, 30000\]"),
     "far too large images": ({"image_shape": [2**62, 2**62]}, "image_shape must be a height and a width"),

@@ -81,6 +81,9 @@ MOST_PARAMETERS = 10_000_000
 
 An `mlp` of 128 neurons comes to it with images of 279×279."""
 
+MOST_INPUTS = 500_000
+"""Pixels of an image, for a convolution's outputs take memory that no parameter tells of."""
+
 
 def register(
     summary: str,
@@ -123,7 +126,7 @@ def build(
 
     Raises:
         RunError: no such model, an option it does not have, a value of another type than the option's default, or more
-            than `MOST_PARAMETERS`.
+            than `MOST_PARAMETERS` or `MOST_INPUTS`.
     """
     model, options = get(name), options or {}
     known = {n: p.default for n, p in inspect.signature(model.build).parameters.items() if n != "generator"}
@@ -145,8 +148,9 @@ def _check_size(model: Model, options: Mapping[str, Any]) -> None:
     """Count the parameters of a network that has not got any memory for them yet.
 
     Raises:
-        RunError: they are too many.
+        RunError: they are too many, or its inputs are.
     """
+    own = "models by name are for small images; build a larger network of your own with chainrule.nn"
     try:
         with skip_init():
             count = sum(parameter.numel() for parameter in model.build(**options).parameters())
@@ -156,9 +160,10 @@ def _check_size(model: Model, options: Mapping[str, Any]) -> None:
         count = MOST_PARAMETERS + 1
     if count > MOST_PARAMETERS:
         sizes = ", ".join(f"{name} {_short(value)}" for name, value in options.items())
+        raise RunError(f"model {model.name!r} would have more than {MOST_PARAMETERS:,} parameters with {sizes}: {own}")
+    if options.get("inputs", 0) > MOST_INPUTS:
         raise RunError(
-            f"model {model.name!r} would have more than {MOST_PARAMETERS:,} parameters with {sizes}: models by name "
-            "are for small images; build a larger network of your own with chainrule.nn"
+            f"model {model.name!r} would have more than {MOST_INPUTS:,} inputs, {options['inputs']:,}: {own}"
         )
 
 

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from chainrule.nn import Module
 
 
-BATCH_PIXELS = 1 << 20
-"""Of images that are judged at a time: 1000 of 28×28, and a hundred megabytes in a convolutional network."""
+BATCH = 1000
+BATCH_PIXELS = 500_000
+"""Of images that are judged at a time, if larger than 28×28: some hundred megabytes in a convolutional network."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def evaluate(
         model: says what its outputs mean.
         images: (N, H, W) uint8.
         labels: (N,) integers.
-        batch_size: images at a time; left out, 1000, or fewer of large ones, a million pixels in all.
+        batch_size: images at a time; left out, 1000, or fewer of images larger than 28×28, `BATCH_PIXELS` in all.
 
     Raises:
         ValueError: there are no images.
@@ -94,7 +95,8 @@ def evaluate(
     if not len(images):
         raise ValueError("evaluate: there are no images to judge by")
     if batch_size is None:
-        batch_size = min(1000, max(1, BATCH_PIXELS // images[0].size))
+        size = images[0].size
+        batch_size = BATCH if size <= 28 * 28 else max(1, min(BATCH, BATCH_PIXELS // size))
     total, confidences = 0.0, []
     with restore_modes(network), no_grad():
         network.eval()
