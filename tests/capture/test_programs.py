@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import gc
 import math
 import operator
+import weakref
 
 import numpy as np
 import pytest
@@ -350,6 +352,46 @@ def test_arguments_of_other_kinds_make_other_programs(interpreted):
         whole = compiled(x.long(), 2)
         assert (whole.item(), whole.dtype) == (number + 2, np.int64)
     assert len(compiled.programs) == 4
+
+
+@pytest.mark.filterwarnings("ignore:jit. <lambda> is compiled in nearly every call")
+def test_the_oldest_shapes_are_forgotten_where_they_take_much_memory(monkeypatch):
+    compiled = jit(lambda x: ((x @ x.T).exp() @ x).sum(0))  # which has memory for (rows, rows)
+
+    def call(rows):
+        x = np.random.default_rng(rows).normal(size=(rows, 3)) / 9
+        np.testing.assert_allclose(compiled(chainrule.tensor(x)).numpy(), (np.exp(x @ x.T) @ x).sum(0), atol=1e-12)
+
+    def kept():
+        return sum(replay.nbytes for (replay,) in compiled.programs.values())
+
+    for count in range(100, 110):
+        call(count)
+    assert len(compiled.programs) == 10
+    before, limit = list(compiled.programs), kept()
+    monkeypatch.setattr("chainrule.jit.compiled.BYTES", limit)
+    call(110)
+    assert list(compiled.programs)[:-1] == before[2:]  # one is not enough: the new one is larger
+    assert kept() <= limit
+    call(100)  # which was forgotten
+    assert list(compiled.programs)[-1] == before[0]
+    monkeypatch.setattr("chainrule.jit.compiled.BYTES", 1)
+    call(120)
+    last = list(compiled.programs)
+    assert len(last) == 4
+    for count in (109, 110, 100, 120):
+        call(count)
+    assert list(compiled.programs) == last
+
+
+def test_a_functions_memory_is_freed_with_it():
+    compiled = jit(lambda x: (x @ x.T).exp().sum(0))
+    compiled(chainrule.ones(50, 3))
+    ((replay,),) = compiled.programs.values()
+    memory = weakref.ref(replay.program.memory)
+    del compiled, replay
+    gc.collect()
+    assert memory() is None
 
 
 def test_one_compiled_function_inside_another(interpreted):

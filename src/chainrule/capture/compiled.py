@@ -40,6 +40,10 @@ PROGRAMS = 4
 """So many programs are kept for the same shapes, for modules that go back and forth between two states, say."""
 
 
+SHAPES, BYTES = 4, 1 << 28
+"""So many shapes have programs, the latest ones, and more as long as their memory is not more than this."""
+
+
 PATIENCE = 8
 """After so many compilations in a row, or in one call of five over a longer time, there is a warning."""
 _WARMTH = 4  # of a compilation; a call that needs none cools by 1
@@ -219,7 +223,18 @@ class Compiled:
             programs = self.programs.setdefault(key, [])
             programs.insert(0, specialization)
             del programs[PROGRAMS:]
+            self._forget_oldest()
         return result
+
+    def _forget_oldest(self) -> None:
+        """Keep the programs' memory within bounds."""
+        sizes = {key: sum(replay.nbytes for replay in kept) for key, kept in self.programs.items()}
+        total = sum(sizes.values())
+        for key in list(sizes)[:-SHAPES]:
+            if total <= BYTES:
+                return
+            del self.programs[key]
+            total -= sizes[key]
 
     def explain(self, code: bool = False, guards: bool = False) -> str:
         """The programs that have been compiled, as tables of their stages with shapes, arithmetic, memory and time.
@@ -327,6 +342,11 @@ class Specialization:
         self.clean, self.prepare, self.remember = trace.glue.functions()
         for value in trace.values:  # examples have done their duty: only their shapes and strides are asked for
             value.forget()
+
+    @property
+    def nbytes(self) -> int:
+        """What the program keeps in memory: its own, and the arguments of the last run."""
+        return self.program.memory.nbytes + sum(value.example.nbytes for value in self.sources)
 
     def __call__(self, arrays: Sequence[NDArray[Any]]) -> Any:
         """Run the program."""
