@@ -238,3 +238,71 @@ def test_what_stands_in_the_place_of_machine_code_is_not_run_and_not_waited_for(
         elif plant == "garbage":
             file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     assert compute() == expected
+
+
+def fill(folder: Path) -> list[Path]:
+    """Have machine code kept in a cache; its files."""
+    python("-c", COMPUTE, env={**os.environ, "CHAINRULE_CACHE": str(folder)})
+    files = sorted((folder / "kernels").glob("*.code"))
+    assert files
+    return files
+
+
+@posix
+@pytest.mark.parametrize("umask", [0o022, 0o000])
+def test_machine_code_is_the_users_own_whatever_the_umask(tmp_path: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        files = fill(tmp_path / "cache")
+    finally:
+        os.umask(before)
+    assert mode(tmp_path / "cache") == mode(tmp_path / "cache" / "kernels") == 0o700
+    assert {mode(file) for file in files} == {0o600}
+
+
+@posix
+@pytest.mark.parametrize("fault", ["folder for all", "folder of another", "files for all", "files of another"])
+def test_machine_code_that_others_could_have_written_is_not_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    """Nor is anything written to a folder to which others can write."""
+    if fault.endswith("of another") and os.geteuid() != 0:
+        pytest.skip("only root can give a file away")
+    files = fill(tmp_path)
+    folder = files[0].parent
+    keys = [file.read_bytes()[32:].split(b"\0", 1)[0] for file in files]
+    monkeypatch.setenv("CHAINRULE_CACHE", str(tmp_path))
+    monkeypatch.setattr(machine, "_folder", machine._folder.__wrapped__)
+    assert all(machine._read(file.stem, key) is not None for file, key in zip(files, keys, strict=True))
+    for path in [folder] if fault.startswith("folder") else files:
+        if fault.endswith("of another"):
+            os.chown(path, 54321, 54321)
+        else:
+            path.chmod(0o777)
+    assert all(machine._read(file.stem, key) is None for file, key in zip(files, keys, strict=True))
+    if fault.startswith("folder"):
+        machine._write("0" * 40, b"key", "name", b"code")
+        assert sorted(folder.glob("*.code")) == files
+
+
+def test_machine_code_under_another_name_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each file has a right sum: its key under the sum tells that it is another's."""
+    files = fill(tmp_path)
+    monkeypatch.setenv("CHAINRULE_CACHE", str(tmp_path))
+    monkeypatch.setattr(machine, "_folder", machine._folder.__wrapped__)
+    keys = [file.read_bytes()[32:].split(b"\0", 1)[0] for file in files]
+    assert all(machine._read(file.stem, key) is not None for file, key in zip(files, keys, strict=True))
+    contents = [file.read_bytes() for file in files]
+    for file, content in zip(files, contents[1:] + contents[:1], strict=True):
+        file.write_bytes(content)
+    assert len(files) > 1
+    assert all(machine._read(file.stem, key) is None for file, key in zip(files, keys, strict=True))
+
+
+def test_what_was_not_used_longest_goes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "FOLDER_BYTES", 2_500)
+    for number in range(4):
+        (tmp_path / f"{number}.code").write_bytes(bytes(1_000))
+        os.utime(tmp_path / f"{number}.code", (0, 1_000 * (4 - number)))  # the last one is the oldest
+    machine._make_room(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["0.code", "1.code"]
