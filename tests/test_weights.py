@@ -135,6 +135,21 @@ def test_a_missing_file_is_named_and_a_folder(tmp_path):
             weights.load(path)
 
 
+@pytest.mark.parametrize(
+    "header",
+    [
+        '{"a": "%s"}' % ("x" * 100_000),
+        '{"%s": {"dtype": "F8_E4M3", "shape": [1], "data_offsets": [0, 1]}}' % ("x" * 100_000),
+    ],
+    ids=["no tensor", "a type that no Tensor has"],
+)
+def test_what_is_said_of_a_file_is_short(tmp_path, header):
+    (tmp_path / "w").write_bytes(len(header).to_bytes(8, "little") + header.encode() + b"\0")
+    with pytest.raises(RunError, match="x{50}") as caught:
+        weights.load(tmp_path / "w")
+    assert len(str(caught.value)) < 500
+
+
 def test_every_truncation_is_noticed(tmp_path):
     weights.save({"a": np.arange(4.0), "b": np.arange(3)}, tmp_path / "w", "note")
     whole = (tmp_path / "w").read_bytes()

@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
-from chainrule.errors import RunError, type_name
+from chainrule.errors import RunError, shortened, type_name
 from chainrule.files import atomic_write, open_regular
 from chainrule.tensor import Tensor, as_tensor
 
@@ -126,13 +126,15 @@ def load_with_note(path: str | os.PathLike[str], *, ours: bool = False) -> tuple
             names = list(file.keys())
             for name in names:
                 if (kind := file.get_slice(name).get_dtype()) not in _NAMES.values():
-                    raise RunError(f"{path}: {name} is of type {kind}, which a Tensor cannot hold; save it as F32")
+                    raise RunError(
+                        f"{path}: {shortened(name, 200)} is of type {kind}, which a Tensor cannot hold; save it as F32"
+                    )
             arrays = {name: file.get_tensor(name) for name in names}
             metadata = file.metadata() or {}
     except (SafetensorError, OSError, ValueError) as error:  # the last: a shape that no array can have
         if isinstance(error, RunError):
             raise
-        raise RunError(f"{path}: is not a whole safetensors file ({error})") from None
+        raise RunError(f"{path}: is not a whole safetensors file ({shortened(str(error), 200)})") from None
     note: str | None = metadata.get("note")
     if note is not None and note.startswith(_CHECKSUM):
         first_line, _, rest = note.partition("\n")

@@ -107,6 +107,13 @@ def test_a_file_that_is_no_checkpoint_is_named(tmp_path, note):
         checkpoint.load(tmp_path / "state")
 
 
+def test_what_is_said_of_a_file_is_short(tmp_path):
+    weights.save({}, tmp_path / "state", '{"<array>": "%s"}' % ("x" * 100_000))
+    with pytest.raises(RunError, match="is not a checkpoint .'x{100}") as caught:
+        checkpoint.load(tmp_path / "state")
+    assert len(str(caught.value)) < 500
+
+
 def test_a_missing_or_truncated_file_is_named(tmp_path):
     with pytest.raises(RunError, match="state: no such file"):
         checkpoint.load(tmp_path / "state")

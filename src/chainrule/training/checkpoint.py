@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chainrule import weights
-from chainrule.errors import RunError
+from chainrule.errors import RunError, shortened
 from chainrule.tensor import Tensor
 
 if TYPE_CHECKING:
@@ -82,4 +82,4 @@ def load(path: str | os.PathLike[str]) -> Any:
     try:
         return join(json.loads(note or ""))
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise RunError(f"{path}: is not a checkpoint ({error})") from None
+        raise RunError(f"{path}: is not a checkpoint ({shortened(str(error), 200)})") from None
