@@ -6,6 +6,7 @@ exits with 1. The engine itself raises Python's own `ValueError`, `TypeError`, `
 
 from __future__ import annotations
 
+import sys
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 
@@ -85,6 +86,22 @@ class PictureError(UserError, ValueError):
 
 class RunError(UserError, ValueError):
     """A run folder that is missing, incomplete or does not fit the request."""
+
+
+class NestingError(RecursionError):
+    """Modules are nested more deeply than Python's calls can be.
+
+    Args:
+        name: of the outermost module's class.
+        levels: how deeply.
+    """
+
+    def __init__(self, name: str, levels: int) -> None:
+        self.levels = levels
+        super().__init__(
+            f"{name}: modules are nested {levels:,} deep, and Python nests at most {sys.getrecursionlimit():,} calls; "
+            "put them one after the other, as in one Sequential"
+        )
 
 
 class CaptureError(RuntimeError):

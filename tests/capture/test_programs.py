@@ -369,13 +369,13 @@ def test_the_oldest_shapes_are_forgotten_where_they_take_much_memory(monkeypatch
         call(count)
     assert len(compiled.programs) == 10
     before, limit = list(compiled.programs), kept()
-    monkeypatch.setattr("chainrule.jit.compiled.BYTES", limit)
+    monkeypatch.setattr("chainrule.capture.compiled.BYTES", limit)
     call(110)
     assert list(compiled.programs)[:-1] == before[2:]  # one is not enough: the new one is larger
     assert kept() <= limit
     call(100)  # which was forgotten
     assert list(compiled.programs)[-1] == before[0]
-    monkeypatch.setattr("chainrule.jit.compiled.BYTES", 1)
+    monkeypatch.setattr("chainrule.capture.compiled.BYTES", 1)
     call(120)
     last = list(compiled.programs)
     assert len(last) == 4

@@ -16,7 +16,7 @@ import numpy as np
 from chainrule.autograd import views
 from chainrule.autograd.hooks import Handle, as_tensor, gate, replaced, taken
 from chainrule.autograd.mode import no_grad, refuse_compiled
-from chainrule.errors import check, listed
+from chainrule.errors import NestingError, check, listed
 from chainrule.ops.dtypes import storable
 from chainrule.tensor import Tensor
 
@@ -90,9 +90,9 @@ class Module:
 
     def _refuse_depth(self, error: RecursionError) -> None:
         """Raise an error that says so if the modules inside are nested so deeply that Python cannot go on."""
-        levels = error.levels + 1 if isinstance(error, _TooDeepError) else self._count_levels()
+        levels = error.levels + 1 if isinstance(error, NestingError) else self._count_levels()
         if levels > sys.getrecursionlimit() // 5:
-            raise _TooDeepError(type(self).__name__, levels) from None
+            raise NestingError(type(self).__name__, levels) from None
 
     def _count_levels(self) -> int:
         """How deeply modules are nested, this one included."""
@@ -341,17 +341,6 @@ class Module:
         if not children:
             return f"{type(self).__name__}({self.extra_repr()})"
         return "\n  ".join([f"{type(self).__name__}(", *filter(None, [self.extra_repr()]), *children]) + "\n)"
-
-
-class _TooDeepError(RecursionError):
-    """Modules are nested more deeply than Python's calls can be."""
-
-    def __init__(self, name: str, levels: int) -> None:
-        self.levels = levels
-        super().__init__(
-            f"{name}: modules are nested {levels:,} deep, and Python nests at most {sys.getrecursionlimit():,} calls; "
-            "put them one after the other, as in one Sequential"
-        )
 
 
 class _Backward:
