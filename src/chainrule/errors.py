@@ -7,11 +7,12 @@ exits with 1. The engine itself raises Python's own `ValueError`, `TypeError`, `
 from __future__ import annotations
 
 import sys
+from contextlib import contextmanager
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 
 def check(owner: object, holds: object, message: str, kind: type[Exception] = ValueError) -> None:
@@ -102,6 +103,40 @@ class NestingError(RecursionError):
             f"{name}: modules are nested {levels:,} deep, and Python nests at most {sys.getrecursionlimit():,} calls; "
             "put them one after the other, as in one Sequential"
         )
+
+
+def refuse_nesting(module: Any, error: Exception) -> None:
+    """Raise an error anew that Python's limit of nested calls has brought about, and say so if modules are nested so.
+
+    Args:
+        module: whose call has met the error.
+        error: if it is no `RecursionError`, nothing is done.
+    """
+    if isinstance(error, RecursionError):
+        levels = error.levels + 1 if isinstance(error, NestingError) else _count_levels(module)
+        raise (
+            NestingError(type(module).__name__, levels) if levels > sys.getrecursionlimit() // 5 else error
+        ) from None
+
+
+@contextmanager
+def explain_nesting(module: Any) -> Iterator[None]:
+    """As `refuse_nesting` for an error in a block that goes through the modules inside."""
+    try:
+        yield
+    except RecursionError as error:
+        refuse_nesting(module, error)
+
+
+def _count_levels(module: Any) -> int:
+    """How deeply modules are nested, this one included."""
+    levels, here = 0, {id(module): module}
+    seen: set[int] = set()
+    while here:
+        levels += 1
+        seen |= here.keys()
+        here = {id(part): part for each in here.values() for part in each.children() if id(part) not in seen}
+    return levels
 
 
 class CaptureError(RuntimeError):

@@ -691,9 +691,8 @@ class TestDepth:
             lambda module: module(chainrule.zeros(1, 1)),
             lambda module: chainrule.jit(module)(chainrule.zeros(1, 1)),
             repr,
-            lambda module: module.apply(lambda part: None),
         ],
-        ids=["forward", "jit", "repr", "apply"],
+        ids=["forward", "jit", "repr"],
     )
     def test_too_deep_is_one_sentence(self, use):
         with pytest.raises(

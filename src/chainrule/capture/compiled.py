@@ -228,13 +228,8 @@ class Compiled:
 
     def _forget_oldest(self) -> None:
         """Keep the programs' memory within bounds."""
-        sizes = {key: sum(replay.nbytes for replay in kept) for key, kept in self.programs.items()}
-        total = sum(sizes.values())
-        for key in list(sizes)[:-SHAPES]:
-            if total <= BYTES:
-                return
-            del self.programs[key]
-            total -= sizes[key]
+        while len(self.programs) > SHAPES and sum(r.nbytes for kept in self.programs.values() for r in kept) > BYTES:
+            del self.programs[next(iter(self.programs))]
 
     def explain(self, code: bool = False, guards: bool = False) -> str:
         """The programs that have been compiled, as tables of their stages with shapes, arithmetic, memory and time.

@@ -6,7 +6,6 @@ counts, in the order in which they were assigned, under PyTorch's names: `0.weig
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar, dataclass_transform
@@ -16,7 +15,7 @@ import numpy as np
 from chainrule.autograd import views
 from chainrule.autograd.hooks import Handle, as_tensor, gate, replaced, taken
 from chainrule.autograd.mode import no_grad, refuse_compiled
-from chainrule.errors import NestingError, check, listed
+from chainrule.errors import check, explain_nesting, listed, refuse_nesting
 from chainrule.ops.dtypes import storable
 from chainrule.tensor import Tensor
 
@@ -81,28 +80,10 @@ class Module:
                 changed = hook(self, inputs, out)
                 out = out if changed is None else changed
             return backward.leave(out) if backward else out
-        except (ValueError, IndexError, TypeError, OverflowError) as error:
+        except (ValueError, IndexError, TypeError, OverflowError, RecursionError) as error:
+            refuse_nesting(self, error)
             self._name_the_layer(error)
             raise
-        except RecursionError as error:
-            self._refuse_depth(error)
-            raise
-
-    def _refuse_depth(self, error: RecursionError) -> None:
-        """Raise an error that says so if the modules inside are nested so deeply that Python cannot go on."""
-        levels = error.levels + 1 if isinstance(error, NestingError) else self._count_levels()
-        if levels > sys.getrecursionlimit() // 5:
-            raise NestingError(type(self).__name__, levels) from None
-
-    def _count_levels(self) -> int:
-        """How deeply modules are nested, this one included."""
-        levels, here = 0, {id(self): self}
-        seen: set[int] = set()
-        while here:
-            levels += 1
-            seen |= here.keys()
-            here = {id(part): part for module in here.values() for _, part in module._parts() if id(part) not in seen}
-        return levels
 
     def _name_the_layer(self, error: Exception) -> None:
         """Put the way to the layer in which an input did not fit in front of the error's message."""
@@ -260,12 +241,8 @@ class Module:
 
     def apply(self, function: Callable[[Module], Any]) -> Self:
         """Call `function` with every module inside, then with this one."""
-        try:
-            for child in self.children():
-                child.apply(function)
-        except RecursionError as error:
-            self._refuse_depth(error)
-            raise
+        for child in self.children():
+            child.apply(function)
         function(self)
         return self
 
@@ -333,14 +310,10 @@ class Module:
         return ", ".join(f"{f.name}={getattr(self, f.name)!r}" for f in fields(self)) if is_dataclass(self) else ""
 
     def __repr__(self) -> str:
-        try:
+        with explain_nesting(self):
             children = [f"({name}): {module!r}".replace("\n", "\n  ") for name, module in self._parts()]
-        except RecursionError as error:
-            self._refuse_depth(error)
-            raise
-        if not children:
-            return f"{type(self).__name__}({self.extra_repr()})"
-        return "\n  ".join([f"{type(self).__name__}(", *filter(None, [self.extra_repr()]), *children]) + "\n)"
+        name, extra = type(self).__name__, self.extra_repr()
+        return "\n  ".join([f"{name}(", *filter(None, [extra]), *children]) + "\n)" if children else f"{name}({extra})"
 
 
 class _Backward:
