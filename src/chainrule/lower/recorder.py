@@ -139,7 +139,7 @@ class Recorder:
         # comparisons are made in the type that their inputs meet in, all else in the result's
         common = _compared_as(scalars) if result.kind == "b" else result
         if common.kind not in "biuf" or result.itemsize > 8:
-            raise Untraceable(f"type {common}")
+            raise Untraceable(f"np.{ufunc.__name__} of numbers of type {common}")
         if common.kind != "f" and ufunc in FLOATS_ONLY and not (ufunc is np.power and given[1] in (1, 2, 3)):
             raise Untraceable(f"np.{ufunc.__name__} of {common}")
         if common.kind == "f":
