@@ -1,4 +1,4 @@
-"""Softmax, its loss and normalisation of large arrays, eager: lines of NumPy, our loops and PyTorch, on one thread.
+"""Softmax, its loss and normalization of large arrays, eager: lines of NumPy, our loops and PyTorch, on one thread.
 
 python benchmarks/kernels.py: a table of microseconds, forward / backward; medians of rounds, in which all take turns.
 """

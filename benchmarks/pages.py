@@ -40,9 +40,9 @@ def main() -> None:
         options.save.mkdir(parents=True, exist_ok=True)
     for number in range(options.first, options.first + options.pages):
         page = make_page(number)
-        grey = np.asarray(page.image.convert("L"))
+        gray = np.asarray(page.image.convert("L"))
         begun = time.perf_counter()
-        lines = read_page(grey, read)
+        lines = read_page(gray, read)
         times.append(time.perf_counter() - begun)
         result = score(page, lines)
         total += result

@@ -67,13 +67,13 @@ def growth(axes: Axes, kind: str, results: Sequence[Mapping[str, Any]], look: st
     sizes = [int(found["key"].partition("-")[2]) for found in results]
     curves = [(f"{report.OURS} jit", report.OURS, "jit"), (f"{report.OURS} eager", report.OURS, "eager")]
     curves.append(("PyTorch's best", "PyTorch", ""))
-    for (label, peer, way), (colour, line, marker) in zip(curves, style.strokes(len(curves), look), strict=True):
+    for (label, peer, way), (color, line, marker) in zip(curves, style.strokes(len(curves), look), strict=True):
         points = [
             (size, taken) for size, found in zip(sizes, results, strict=True) if (taken := time_of(found, peer, way))
         ]
         if points:
             x, y = zip(*points, strict=True)
-            axes.plot(x, [1000 * seconds for seconds in y], line + marker, color=colour, label=label, lw=1.8, ms=5)
+            axes.plot(x, [1000 * seconds for seconds in y], line + marker, color=color, label=label, lw=1.8, ms=5)
     axes.set(xscale="log", yscale="log")
     ticks(axes, sizes)
     style.legend(axes, look, loc="upper left")

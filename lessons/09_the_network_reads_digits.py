@@ -22,7 +22,7 @@ from chainrule.plots import charts, evaluation, inside, style
 # The digits
 # ----------
 #
-# MNIST is 70,000 handwritten digits, each a picture of 28 × 28 greys. They come to us in three heaps, for three
+# MNIST is 70,000 handwritten digits, each a picture of 28 × 28 grays. They come to us in three heaps, for three
 # purposes.
 #
 # **Training** images are learned from. **Validation** images are looked at while we choose settings. **Test** images

@@ -46,12 +46,12 @@ for name, edge in edges.items():
     captions.append(f"edges: {name}")
     print(f"{name}: from {found.min():.2f} to {found.max():.2f}")
 look = style.LIGHT
-show(style.sheet(pictures, captions, "Two filters of 3 × 3, made by hand", look, columns=3, colours=style.SIGNED,
+show(style.sheet(pictures, captions, "Two filters of 3 × 3, made by hand", look, columns=3, colors=style.SIGNED,
                  limits=(-3, 3), bar="sum under the window", side=2.2))  # fmt: skip
 
 # %%
 # One filter answers to upright edges, the other to lying ones: yellow where the picture looks like the filter, blue
-# where it looks like the opposite, grey where there is no such edge.
+# where it looks like the opposite, gray where there is no such edge.
 
 # %%
 # What moves in, moves out

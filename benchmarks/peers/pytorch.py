@@ -1,6 +1,6 @@
 """The works in PyTorch, in every way that may be its fastest.
 
-"eager" is the plain program; "fused" has the optimiser in one kernel; "channels_last" lays pictures out with the
+"eager" is the plain program; "fused" has the optimizer in one kernel; "channels_last" lays pictures out with the
 channels innermost, and fuses too; "torch.compile" compiles forward and backward, and fuses too.
 """
 
@@ -104,7 +104,7 @@ def training(work: Work, *, fused: bool = False, channels_last: bool = False, co
 
 
 def prediction(work: Work, *, fused: bool = False, channels_last: bool = False, compiled: bool = False) -> Step:
-    """Scores for all images; there is no optimiser to be fused."""
+    """Scores for all images; there is no optimizer to be fused."""
     net = build(work.model, work.hidden).eval()
     images = torch.tensor(works.batches(work, np.random.default_rng(1))[0][0])
     parts = images.split(works.BY) if work.model == "cnn" else [images]

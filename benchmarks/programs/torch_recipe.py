@@ -1,6 +1,6 @@
 """python torch_recipe.py train|99 SEED: as our_recipe.py, in PyTorch as fast as it plainly goes.
 
-Images are tensors in memory, batches are taken by index, the optimiser is fused, and a convolution's pictures are laid
+Images are tensors in memory, batches are taken by index, the optimizer is fused, and a convolution's pictures are laid
 out with the channels innermost.
 """
 

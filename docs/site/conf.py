@@ -17,7 +17,7 @@ PAGES, SOURCE, SCRIPTS = SITE / "pages", SITE / "source", SITE / "scripts"  # ma
 
 project = "chainrule"
 author = "the chainrule developers"
-copyright = "the chainrule developers, MIT licence"  # noqa: A001  # Sphinx's name
+copyright = "the chainrule developers, MIT license"  # noqa: A001  # Sphinx's name
 version = release = chainrule.__version__
 extensions = ["myst_parser", "sphinx_gallery.gen_gallery", "sphinx-mathjax-offline"]
 html_theme = "furo"

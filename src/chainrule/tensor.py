@@ -1,7 +1,7 @@
 """Tensor: an array that remembers where it came from.
 
 A Tensor holds a NumPy array and, if gradients are wanted, its place on the tape. Every method calls an operation of
-`chainrule.ops`; the mathematics is there. Names and behaviour are PyTorch's, with NumPy's types and protocols: a Tensor
+`chainrule.ops`; the mathematics is there. Names and behavior are PyTorch's, with NumPy's types and protocols: a Tensor
 works in `np.exp(tensor)` and `array * tensor`, and `np.asarray(tensor)` gives its values where no gradient is lost.
 """
 

@@ -88,8 +88,8 @@ def picture(random: np.random.Generator, kind: str, mode: str, options: dict[str
         pixels[:] = random.integers(0, 256, pixels.shape)
     image = Image.fromarray(pixels, "RGBA").convert("RGB")
     if mode in ("I;16", "F", "I"):
-        grey = np.asarray(image.convert("L"))
-        image = Image.fromarray(grey.astype({"I;16": np.uint16, "F": np.float32, "I": np.int32}[mode]) * 200)
+        gray = np.asarray(image.convert("L"))
+        image = Image.fromarray(gray.astype({"I;16": np.uint16, "F": np.float32, "I": np.int32}[mode]) * 200)
     elif mode in ("RGBA", "LA"):
         image = Image.fromarray(pixels, "RGBA").convert(mode)
     else:
@@ -149,7 +149,7 @@ def forged(random: np.random.Generator, kind: str, content: bytes) -> bytes:
 
 
 def open_and_look(file: Path) -> None:
-    """What `open_picture` gives are grey values from 0 to 1, of a size that it promises."""
+    """What `open_picture` gives are gray values from 0 to 1, of a size that it promises."""
     from chainrule.errors import PictureError
     from chainrule.images import open_picture
 

@@ -119,7 +119,7 @@ def idx_any_promise() -> None:
 
 
 def pictures_out_of_range() -> None:
-    """Grey values go beyond 1."""
+    """Gray values go beyond 1."""
     from chainrule import images
 
     right = images.open_picture

@@ -46,7 +46,7 @@ def test_version(command):
     ("arguments", "told"),
     [
         (["nosuch"], "No such command 'nosuch'"),
-        (["train", "--colour"], "No such option"),
+        (["train", "--color"], "No such option"),
         (["train", "--model", "resnet"], "'resnet' is not one of 'mlp', 'network'"),
         (["train", "--optimizer", "lion"], "'lion' is not one of 'sgd', 'adam', 'adamw'"),
         (["train", "--epochs", "many"], "'many' is not a valid integer"),

@@ -388,7 +388,7 @@ def test_a_terminal_has_a_live_bar(start, images):
     plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown)
     assert re.search(r"epoch 1/6 .*  0% .*loss -  accuracy -", plain)
     assert re.search(r"epoch [2-6]/6 .*\d+% .*loss \d\.\d{4}  accuracy \d+\.\d\d%", plain)
-    assert re.search(r"\x1b\[[0-9;]*3[0-9]", shown)  # in colour
+    assert re.search(r"\x1b\[[0-9;]*3[0-9]", shown)  # in color
     assert re.search(r"^    6  .*%", plain.replace("\r", "\n"), re.M)  # the table, a line an epoch
     assert plain.rstrip().endswith("next: chainrule evaluate run --mistakes mistakes.png")
 

@@ -86,8 +86,8 @@ def test_a_photo_that_lies_on_its_side_is_turned_upright(command, page, here):
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "P", "CMYK", "1", "I;16", "LA"])
 def test_pictures_of_any_mode(command, page, here, mode):
-    grey = Image.open(here / page(["4071"]))
-    picture = Image.fromarray(np.asarray(grey).astype(np.uint16) * 257) if mode == "I;16" else grey.convert(mode)
+    gray = Image.open(here / page(["4071"]))
+    picture = Image.fromarray(np.asarray(gray).astype(np.uint16) * 257) if mode == "I;16" else gray.convert(mode)
     file = "other.tif" if mode in ("CMYK", "I;16") else "other.png"
     picture.save(here / file)
     assert command("read", file).out == "4071\n"
@@ -125,7 +125,7 @@ def test_the_drawing_is_the_photo_with_boxes(command, page, here, ending):
     assert (np.abs(drawn - photo).max(axis=2) < 30).mean() > 0.85
 
 
-def test_what_is_not_read_has_another_colour(command, page, here):
+def test_what_is_not_read_has_another_color(command, page, here):
     command("read", page(["4071", "17"]), "--out", "sure.png")
     command("read", "page.png", "--out", "unsure.png", "--min-confidence", "1")
     sure, unsure = (np.asarray(Image.open(here / name)).astype(int) for name in ("sure.png", "unsure.png"))

@@ -1,7 +1,7 @@
-"""PyTorch's own settings for its optimisers, run through ours.
+"""PyTorch's own settings for its optimizers, run through ours.
 
-PyTorch ships the settings that its optimisers are tested with (`optim_db`, a list of OptimizerInfo). For each of our
-optimisers all of them run for 20 steps in PyTorch and in chainrule, from equal parameters, in float64 and float32: parameters and
+PyTorch ships the settings that its optimizers are tested with (`optim_db`, a list of OptimizerInfo). For each of our
+optimizers all of them run for 20 steps in PyTorch and in chainrule, from equal parameters, in float64 and float32: parameters and
 states must agree at every step, with one group and with two, also where one library goes on from the other's state; so
 must the rates of the schedules that the list names. Settings with arguments that are not ours must be refused by name, and what
 PyTorch refuses must be refused here too.
@@ -37,7 +37,7 @@ RELATIVE = {np.float64: 1e-13, np.float32: 2e-5}
 
 
 class Pair:
-    """The same parameters and the same optimiser in both libraries."""
+    """The same parameters and the same optimizer in both libraries."""
 
     def __init__(self, name: str, options: dict[str, Any], groups: bool, dtype: Any = np.float64) -> None:
         self.name, self.options, self.groups, self.relative = name, options, groups, RELATIVE[dtype]
@@ -51,7 +51,7 @@ class Pair:
         self.their_optimizer = self.optimizer(torch.optim, self.theirs, options)
 
     def optimizer(self, library: Any, parameters: list[Any], options: dict[str, Any]) -> Any:
-        """An optimiser of all parameters, or of two groups that differ."""
+        """An optimizer of all parameters, or of two groups that differ."""
         if self.groups:
             other: dict[str, Any] = {"lr": 0.05, "weight_decay": 0.3}
             if "momentum" in options and not options.get("nesterov"):
@@ -73,7 +73,7 @@ class Pair:
         self.steps += 1
 
     def exchange_states(self) -> None:
-        """Each library goes on, with a new optimiser, from the other's state."""
+        """Each library goes on, with a new optimizer, from the other's state."""
         mine, other = self.our_optimizer.state_dict(), self.their_optimizer.state_dict()
         self.our_optimizer = self.optimizer(optim, self.ours, converted(self.options))
         self.their_optimizer = self.optimizer(torch.optim, self.theirs, self.options)
@@ -190,7 +190,7 @@ def _trajectory(name: str, options: dict[str, Any], how: str, dtype: Any) -> str
 
 
 def run_schedules(entry: Any, makers: Any, outcome: Outcome) -> None:
-    """Run schedules that act together on one optimiser; a maker is a function of it that calls one class."""
+    """Run schedules that act together on one optimizer; a maker is a function of it that calls one class."""
     outcome.total += 1
     names = [maker.__code__.co_names[0] for maker in makers]
     where = f"{entry.name} with {' and '.join(names)}"
@@ -230,5 +230,5 @@ def refusals(entry: Any) -> tuple[int, list[str]]:
 
 
 def report(chosen: str = "") -> int:
-    """Print, for each optimiser, settings passed / total / unsupported; returns the number of faults."""
+    """Print, for each optimizer, settings passed / total / unsupported; returns the number of faults."""
     return show("OptimizerInfo", ((run(entry), refusals(entry)) for entry in ENTRIES if chosen in entry.name))

@@ -1,4 +1,4 @@
-"""PyTorch's own settings for its optimisers (`optiminfo`), and ours: optimisers, schedules and clipping."""
+"""PyTorch's own settings for its optimizers (`optiminfo`), and ours: optimizers, schedules and clipping."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ def make(names, library, optimizer):
 
 
 def go_on(names, both, schedules):
-    """Our schedules again, from states by way of text, in a new optimiser."""
+    """Our schedules again, from states by way of text, in a new optimizer."""
     state = both.our_optimizer.state_dict()
     texts = [json.dumps(part) for part in (state["param_groups"], *[s.state_dict() for s in schedules])]
     groups, *states = map(json.loads, texts)
@@ -180,7 +180,7 @@ def go_on(names, both, schedules):
 
 
 def assert_alike(both, ours, theirs):
-    """Rates, momenta and everything else in the optimisers, and the parameters."""
+    """Rates, momenta and everything else in the optimizers, and the parameters."""
     for one, two in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(one.get_last_lr(), two.get_last_lr(), 1e-12, 1e-16, err_msg=f"step {both.steps}")
     assert both.difference() is None

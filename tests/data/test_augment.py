@@ -28,8 +28,8 @@ def blobs(count=20, side=28, dtype=np.uint8):
     """Smooth pictures, dark near their borders, as digits are."""
     random = np.random.default_rng(0)
     y, x = np.indices((side, side)) - (side - 1) / 2
-    centres = random.uniform(-4, 4, (count, 3, 2, 1, 1))
-    ink = np.exp(-((y - centres[:, :, 0]) ** 2 + (x - centres[:, :, 1]) ** 2) / 6).max(axis=1)
+    centers = random.uniform(-4, 4, (count, 3, 2, 1, 1))
+    ink = np.exp(-((y - centers[:, :, 0]) ** 2 + (x - centers[:, :, 1]) ** 2) / 6).max(axis=1)
     return (255 * ink).round().astype(np.uint8) if dtype == np.uint8 else ink.astype(dtype)
 
 
@@ -125,7 +125,7 @@ def test_elastic_displaces_by_so_many_pixels_everywhere(smoothing):
 
 
 def test_elastic_is_smooth():
-    """Neighbours' correlation is that of two Gaussians a pixel apart, e^(-1/4σ²)."""
+    """Neighbors' correlation is that of two Gaussians a pixel apart, e^(-1/4σ²)."""
     field = Augment(elastic=1, smoothing=3)._field((2000, 41, 41), random())[:, :, 15:26, 15:26]
     for axis in (2, 3):
         steps = np.diff(field, axis=axis)

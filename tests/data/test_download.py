@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from chainrule.data import catalogue, download
-from chainrule.data.catalogue import FASHION_MNIST, KMNIST, Source, downloaded
+from chainrule.data import catalog, download
+from chainrule.data.catalog import FASHION_MNIST, KMNIST, Source, downloaded
 from chainrule.data.image_data import FILES
 from chainrule.errors import DataError
 
@@ -207,7 +207,7 @@ def test_a_bar_only_where_somebody_looks(
 
 @pytest.mark.parametrize("real", [FASHION_MNIST, KMNIST], ids=lambda source: source.name)
 def test_the_published_sources_are_well_formed(real: Source) -> None:
-    assert catalogue.SOURCES[real.name] is real
+    assert catalog.SOURCES[real.name] is real
     assert tuple(real.sha256) == FILES
     assert all(len(bytes.fromhex(sha256)) == 32 for sha256 in real.sha256.values())
     assert len(set(real.sha256.values())) == 4

@@ -117,7 +117,7 @@ def test_a_damaged_pack(tmp_path: Path, damage: str) -> None:
 
 
 @pytest.mark.usefixtures("ready")
-def test_the_catalogue() -> None:
+def test_the_catalog() -> None:
     entries = {entry.name: entry for entry in available()}
     assert list(entries) == ["mnist", "fashion-mnist", "kmnist"]
     assert entries["mnist"].cached

@@ -5,7 +5,7 @@
     page.lines[0][2].label    # the third digit of the first line
     page.lines[0][2].box      # where it is: left, top, right, bottom, in pixels
 
-The same seed makes the same page. Every kind of page comes up: white, grey and cream paper, plain, ruled and squared;
+The same seed makes the same page. Every kind of page comes up: white, gray and cream paper, plain, ruled and squared;
 pencil, blue and black pens, markers; a desk around the sheet or none; shadows, blots, noise.
 """
 
@@ -21,7 +21,7 @@ from scipy import ndimage
 
 from chainrule.data import mnist
 
-PAPERS = {"white": (0.95, 0.95, 0.94), "grey": (0.66, 0.66, 0.67), "cream": (0.94, 0.90, 0.78)}
+PAPERS = {"white": (0.95, 0.95, 0.94), "gray": (0.66, 0.66, 0.67), "cream": (0.94, 0.90, 0.78)}
 PENS = {  # the brightness that the ink leaves, red, green, blue; how much wider than MNIST's the strokes are
     "faint pencil": ((0.62, 0.62, 0.63), -0.05),
     "pencil": ((0.42, 0.42, 0.44), -0.05),
@@ -155,7 +155,7 @@ def _write(random, shape, pen, most):
 
 
 def _sheet(random, ink, chosen, size):
-    """The sheet's colours (height, width, 3): paper with its fibres, rules, ink, and a blot or two."""
+    """The sheet's colors (height, width, 3): paper with its fibres, rules, ink, and a blot or two."""
     height, width = ink.shape
     grain = ndimage.gaussian_filter(random.normal(0, 1, ink.shape).astype(np.float32), 1.5)
     sheet = np.asarray(PAPERS[chosen["paper"]], np.float32) * (1 + 0.02 * grain)[..., None]
@@ -170,13 +170,13 @@ def _sheet(random, ink, chosen, size):
                 sheet[:, x : x + thick] *= 1 - line
     if "pencil" in chosen["pen"]:
         ink = ink * np.clip(1 + 0.25 * grain / grain.std(), 0.3, 1)
-    colour = np.asarray(PENS[chosen["pen"]][0], np.float32) * np.float32(random.uniform(0.9, 1.05))
-    sheet *= 1 - ink[..., None] * (1 - colour)
+    color = np.asarray(PENS[chosen["pen"]][0], np.float32) * np.float32(random.uniform(0.9, 1.05))
+    sheet *= 1 - ink[..., None] * (1 - color)
     y, x = np.ogrid[:height, :width]
     for _ in range(random.integers(0, 3)):  # blots, below all the lines
         radius, down, across = random.uniform(0.1, 0.4) * size, random.uniform(0.9, 0.95), random.uniform(0.1, 0.9)
         blot = np.hypot(y - down * height, (x - across * width) / random.uniform(0.7, 1.4)) < radius
-        sheet[blot] *= colour
+        sheet[blot] *= color
     for _ in range(random.integers(0, 30)):  # dust
         down, across, wide = int(random.integers(height)), int(random.integers(width)), max(1, width // 800)
         sheet[down : down + wide, across : across + wide] *= 0.5

@@ -1,4 +1,4 @@
-"""Pictures of every kind open as the right grey values, and every bad file is told in one sentence."""
+"""Pictures of every kind open as the right gray values, and every bad file is told in one sentence."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ def png_header(width: int, height: int) -> bytes:
 )
 def test_formats(tmp_path: Path, name: str, options: dict[str, Any], close: float):
     Image.fromarray(RAMP).save(tmp_path / name, **options)
-    grey = open_picture(tmp_path / name)
-    assert grey.dtype == np.float32
-    np.testing.assert_allclose(grey, RAMP / 255, atol=close + 1e-6)
+    gray = open_picture(tmp_path / name)
+    assert gray.dtype == np.float32
+    np.testing.assert_allclose(gray, RAMP / 255, atol=close + 1e-6)
 
 
 def test_the_content_and_not_the_name_tells_the_format(tmp_path: Path):
@@ -72,9 +72,9 @@ def test_sixteen_and_more_bits(tmp_path: Path):
         np.testing.assert_allclose(open_picture(tmp_path / name), RAMP / RAMP.max(), atol=1e-6, err_msg=name)
 
 
-def test_colours_become_their_luminance(tmp_path: Path):
-    colours = np.array([[(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0)]], np.uint8)
-    picture = Image.fromarray(colours)
+def test_colors_become_their_luminance(tmp_path: Path):
+    colors = np.array([[(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0)]], np.uint8)
+    picture = Image.fromarray(colors)
     expected = [[0.299, 0.587, 0.114, 1, 0]]  # ITU-R 601
     picture.save(tmp_path / "rgb.png")
     picture.quantize(5).save(tmp_path / "palette.png")
@@ -126,8 +126,8 @@ def test_a_camera_held_askew(tmp_path: Path, orientation: int):
 
 
 def test_a_big_picture_is_shrunk(tmp_path: Path):
-    for mode, grey in (("L", 128), ("RGBA", (128, 128, 128, 255)), ("I;16", 128 * 257)):
-        Image.new(mode, (3000, 1500), grey).save(tmp_path / "big.png")
+    for mode, gray in (("L", 128), ("RGBA", (128, 128, 128, 255)), ("I;16", 128 * 257)):
+        Image.new(mode, (3000, 1500), gray).save(tmp_path / "big.png")
         values = open_picture(tmp_path / "big.png")
         assert values.shape == (512, 1024)
         np.testing.assert_allclose(values, 128 / 255, atol=1e-3)

@@ -69,7 +69,7 @@ def many_passes(count: int) -> bytes:
 
 
 BOMBS: dict[str, tuple[Callable[[], bytes], str]] = {
-    "grey png": (lambda: png(10_000, 10_000, 8, 0), "no digit found"),
+    "gray png": (lambda: png(10_000, 10_000, 8, 0), "no digit found"),
     "one-bit png": (lambda: png(10_000, 10_000, 1, 0), "no digit found"),
     "interlaced png": (lambda: png(9_999, 10_000, 1, 0, interlaced=1), ""),
     "transparent palette png": (lambda: png(10_000, 10_000, 1, 3), "no digit found"),
@@ -78,7 +78,7 @@ BOMBS: dict[str, tuple[Callable[[], bytes], str]] = {
     "rgba png": (lambda: png(7_000, 7_000, 8, 6), "no digit found"),
     "large rgb png": (lambda: png(10_000, 10_000, 8, 2), "10000 × 10000; of this kind, at most 50 megapixels are read"),
     "large rgba png": (lambda: png(10_000, 10_000, 8, 6), "of this kind, at most 50 megapixels are read"),
-    "large grey and alpha png": (lambda: png(10_000, 10_000, 8, 4), "of this kind, at most 50 megapixels are read"),
+    "large gray and alpha png": (lambda: png(10_000, 10_000, 8, 4), "of this kind, at most 50 megapixels are read"),
     "long png": (lambda: png(70_000, 1, 8, 0), "70000 × 1; a side has at most 65,535 pixels"),
     "webp of 38 bytes": (lambda: webp(10_000, 10_000), "10000 × 10000; of this kind, at most 12 megapixels are read"),
     "smaller webp": (lambda: webp(3_500, 3_500), "damaged"),
@@ -118,7 +118,7 @@ BOMBS: dict[str, tuple[Callable[[], bytes], str]] = {
     ("program", "name"),
     [
         *[("predict", name) for name in BOMBS],
-        *[("read", name) for name in ("grey png", "16-bit png", "rgba png", "float tiff", "jpeg", "webp of 38 bytes")],
+        *[("read", name) for name in ("gray png", "16-bit png", "rgba png", "float tiff", "jpeg", "webp of 38 bytes")],
     ],
 )
 def test_no_file_takes_much_memory_or_time(
@@ -205,9 +205,9 @@ def test_boxes_are_in_the_files_own_pixels(tmp_path: Path, monkeypatch: pytest.M
 
 KINDS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "one bit": ("1", "a.png", {}),
-    "grey": ("L", "a.png", {}),
+    "gray": ("L", "a.png", {}),
     "palette": ("P", "a.gif", {}),
-    "grey and alpha": ("LA", "a.png", {}),
+    "gray and alpha": ("LA", "a.png", {}),
     "colors": ("RGB", "a.png", {}),
     "colors and alpha": ("RGBA", "a.png", {}),
     "16 bits": ("I;16", "a.png", {}),
@@ -260,13 +260,13 @@ def straight(path: Path) -> np.ndarray:
     if image.mode in ("I;16", "I", "F"):
         values = np.asarray(image, np.float64)
         low, high = (0, 65535) if image.mode == "I;16" else (values.min(), values.max())
-        grey = ((values - low) / (high - low)).astype(np.float32)
+        gray = ((values - low) / (high - low)).astype(np.float32)
     else:
         over = image.convert("RGBA")
         over = Image.alpha_composite(Image.new("RGBA", over.size, "white"), over).convert("RGB")
         red, green, blue = np.moveaxis(np.asarray(over, np.float32) / 255, 2, 0)
-        grey = 0.299 * red + 0.587 * green + 0.114 * blue
-    shrunk = Image.fromarray(grey).reduce(max(1, max(image.size) // 2048))
+        gray = 0.299 * red + 0.587 * green + 0.114 * blue
+    shrunk = Image.fromarray(gray).reduce(max(1, max(image.size) // 2048))
     shrunk.thumbnail((1024, 1024), Image.Resampling.BOX)
     shrunk.getexif()[0x0112] = turn or 1
     return np.asarray(ImageOps.exif_transpose(shrunk))
@@ -274,7 +274,7 @@ def straight(path: Path) -> np.ndarray:
 
 @pytest.mark.parametrize(("size", "orientation"), [((500, 300), 1), ((1500, 4100), 6), ((1, 3000), 3), ((6500, 3), 7)])
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16", "F", "I", "CMYK"])
-def test_grey_values(tmp_path: Path, mode: str, size: tuple[int, int], orientation: int) -> None:
+def test_gray_values(tmp_path: Path, mode: str, size: tuple[int, int], orientation: int) -> None:
     random = np.random.default_rng(sum(size))
     small = random.integers(0, 256, (max(2, size[1] // 7), max(2, size[0] // 7), 4), np.uint8)
     image = Image.fromarray(small, "RGBA" if mode in ("RGBA", "LA", "P") else "CMYK").resize(size)

@@ -163,7 +163,7 @@ def test_touching_digits_are_cut(read):
     assert told(read_page(noisy(sheet), read)) == ["33", "2580"]
 
 
-def test_grey_values_as_bytes_read_the_same(read):
+def test_gray_values_as_bytes_read_the_same(read):
     sheet = noisy(write(["42"]))
     assert told(read_page(np.rint(255 * sheet).astype(np.uint8), read)) == told(read_page(sheet, read)) == ["42"]
 
@@ -281,5 +281,5 @@ def test_the_thick_rules_of_a_close_up(read):
 
 @pytest.mark.parametrize("shape", [(3, 10, 10), (0, 5), (5,)])
 def test_arrays_of_another_form(read, shape):
-    with pytest.raises(PictureError, match="is not grey values of shape"):
+    with pytest.raises(PictureError, match="is not gray values of shape"):
         read_page(np.zeros(shape, np.float32), read)

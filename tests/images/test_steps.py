@@ -42,11 +42,11 @@ def draw(
 
 
 def on_paper(ink: np.ndarray, paper: float | np.ndarray = 1.0, pigment: float = 0.1) -> np.ndarray:
-    """Grey values: the ink's own brightness is `pigment` times the paper's."""
+    """Gray values: the ink's own brightness is `pigment` times the paper's."""
     return paper * (1 - ink * (1 - pigment))
 
 
-def centre_of_mass(image: np.ndarray) -> np.ndarray:
+def center_of_mass(image: np.ndarray) -> np.ndarray:
     weight = image / image.sum()
     return np.array([weight.sum(1) @ np.arange(28), weight.sum(0) @ np.arange(28)])
 
@@ -86,7 +86,7 @@ def test_mnist_comes_out_as_it_went_in(tmp_path: Path, inverted: bool):
         Image.fromarray(255 - image if inverted else image).save(tmp_path / "digit.png")
         result = prepare(tmp_path / "digit.png").result
         differences.append(np.abs(result.astype(int) - image).mean())
-        shifts.append(np.abs(centre_of_mass(result) - centre_of_mass(image)).max())
+        shifts.append(np.abs(center_of_mass(result) - center_of_mass(image)).max())
     assert np.median(differences) < 1  # of 255
     assert np.mean(differences) < 2
     assert max(shifts) <= 1.01
@@ -101,7 +101,7 @@ def test_the_form_is_mnists(name: str):
     assert result.max() == 255
     assert result[0].max() == 0
     assert max(box(result)) == 20
-    assert np.abs(centre_of_mass(result) - 14).max() <= 0.6
+    assert np.abs(center_of_mass(result) - 14).max() <= 0.6
     assert 20 < np.mean((result > 0) & (result < 255)) * 784 < 250  # soft edges, as MNIST has
 
 
@@ -185,32 +185,32 @@ def test_specks_are_dropped_and_parts_of_the_digit_are_kept():
 
 
 def test_every_stage_is_kept():
-    grey = on_paper(draw(FIVE), 0.8)
-    stages = prepare(grey)
+    gray = on_paper(draw(FIVE), 0.8)
+    stages = prepare(gray)
     assert isinstance(stages, Stages)
     titles, arrays = zip(*stages, strict=True)
     assert titles[0] == "as opened"
-    assert titles[-1] == "centred in 28×28"
+    assert titles[-1] == "centered in 28×28"
     assert len(set(titles)) == 7
     assert arrays[-1] is stages.result
     assert all(array.ndim == 2 for array in arrays)
-    assert stages.grey.shape == stages.paper.shape == stages.ink.shape == stages.clean.shape == (256, 192)
+    assert stages.gray.shape == stages.paper.shape == stages.ink.shape == stages.clean.shape == (256, 192)
     np.testing.assert_allclose(stages.paper, 0.8, atol=0.02)
     assert stages.clean.min() == 0
     assert stages.clean.max() == 1
     assert max(stages.scaled.shape) == 20
-    np.testing.assert_allclose(prepare(1 - grey).paper, 0.2, atol=0.02)  # the paper as it is, not turned round
+    np.testing.assert_allclose(prepare(1 - gray).paper, 0.2, atol=0.02)  # the paper as it is, not turned round
 
 
 def test_bytes_and_floats_are_the_same_picture():
-    grey = np.rint(255 * on_paper(draw(SEVEN))).astype(np.uint8)
-    np.testing.assert_array_equal(to_mnist(grey), to_mnist(grey / 255))
+    gray = np.rint(255 * on_paper(draw(SEVEN))).astype(np.uint8)
+    np.testing.assert_array_equal(to_mnist(gray), to_mnist(gray / 255))
 
 
 def test_a_file_and_its_values_are_the_same_picture(tmp_path: Path):
-    grey = np.rint(255 * on_paper(draw(SEVEN))).astype(np.uint8)
-    Image.fromarray(grey).save(tmp_path / "seven.png")
-    np.testing.assert_array_equal(prepare(str(tmp_path / "seven.png")).result, to_mnist(grey))
+    gray = np.rint(255 * on_paper(draw(SEVEN))).astype(np.uint8)
+    Image.fromarray(gray).save(tmp_path / "seven.png")
+    np.testing.assert_array_equal(prepare(str(tmp_path / "seven.png")).result, to_mnist(gray))
 
 
 def test_blank_pictures(tmp_path: Path):
@@ -238,7 +238,7 @@ def test_odd_shapes_end_in_a_result_or_one_sentence(shape: tuple[int, int]):
 @pytest.mark.parametrize(
     ("values", "sentence"),
     [
-        (np.zeros((28, 28, 3)), r"shape \(28, 28, 3\) is not grey values"),
+        (np.zeros((28, 28, 3)), r"shape \(28, 28, 3\) is not gray values"),
         (np.zeros((0, 5)), r"shape \(0, 5\)"),
         (np.arange(6).reshape(2, 3), "must be floats from 0"),
         (np.array([[0.0, 1.5]]), "must be floats from 0"),

@@ -18,7 +18,7 @@ SHOWN = {  # what the prose speaks of; nothing here depends on the machine
     1: [
         "upright stroke   Σ w x = +2 +2 +2                   =  6.0",
         "all ink          Σ w x = -1 +2 -1 -1 +2 -1 -1 +2 -1 =  0.0",
-        "in grey          z =  0.0   activation 0.5000",
+        "in gray          z =  0.0   activation 0.5000",
         "upright stroke   activation 0.7311  yes",
         "a pixel missing  activation 0.2689  no",
         "the same neurons one by one: True",

@@ -13,7 +13,7 @@ F = chainrule.nn.functional
 
 @pytest.mark.skipif(not machine.available(), reason="nothing is compiled here")
 @pytest.mark.parametrize("channels_last", [False, True])
-def test_the_way_back_through_a_normalisation_is_a_program_of_its_own(channels_last):
+def test_the_way_back_through_a_normalization_is_a_program_of_its_own(channels_last):
     """A rule that hands one gradient on as it came once went over whole arrays, line by line."""
     random = np.random.default_rng(5)
     x, upstream = random.normal(size=(2, 8, 16, 35, 33)).astype("f4")

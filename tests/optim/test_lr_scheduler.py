@@ -272,7 +272,7 @@ SINGLE = sgd()
         ),
         (lambda o: SequentialLR(o, [StepLR(o, 2)], [1]), ValueError, "one milestone between each two, not 1 and 1"),
         (lambda o: SequentialLR(o, [o], []), TypeError, "SequentialLR: takes schedules, not SGD"),
-        (lambda o: SequentialLR(o, [StepLR(SINGLE, 2)], []), ValueError, "schedule number 0 is another optimiser's"),
+        (lambda o: SequentialLR(o, [StepLR(SINGLE, 2)], []), ValueError, "schedule number 0 is another optimizer's"),
         (
             lambda o: SequentialLR(o, [StepLR(o, 2), ReduceLROnPlateau(o)], [1]),
             ValueError,
@@ -287,7 +287,7 @@ SINGLE = sgd()
             (
                 lambda o, kind=kind, rest=rest: kind(None, *rest),
                 TypeError,
-                f"{kind.__name__}: takes an optimiser, not None",
+                f"{kind.__name__}: takes an optimizer, not None",
             )
             for kind, rest in [
                 (StepLR, (2,)),
@@ -350,7 +350,7 @@ def test_going_on_from_a_step():
     optimizer.param_groups[0].update(initial_lr=0.1, lr=whole[3])
     assert rates(CosineAnnealingLR(optimizer, T_max=5, last_epoch=2), 3) == whole[3:]
     with pytest.raises(
-        ValueError, match="StepLR: going on from step 2 needs each group's initial_lr: load the optimiser's"
+        ValueError, match="StepLR: going on from step 2 needs each group's initial_lr: load the optimizer's"
     ):
         StepLR(sgd(), 3, last_epoch=2)
 

@@ -1,4 +1,4 @@
-"""The optimisers: first steps worked out by hand, groups, and states that go on bit for bit."""
+"""The optimizers: first steps worked out by hand, groups, and states that go on bit for bit."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ KINDS = [
 
 
 def learn(make, state=None, values=None, steps=5, shape=(3,), dtype=np.float64):
-    """A parameter and its optimiser after some steps on a bowl that is not round."""
+    """A parameter and its optimizer after some steps on a bowl that is not round."""
     p = nn.Parameter((np.arange(1.0, 1 + np.prod(shape)).reshape(shape) if values is None else values).astype(dtype))
     optimizer = make([p])
     if state is not None:
@@ -362,11 +362,11 @@ class TestStates:
         [
             (
                 lambda s: s["param_groups"].append({"params": [2]}),
-                "Adam: the state has groups of [2, 1] parameters, this optimiser has [2]",
+                "Adam: the state has groups of [2, 1] parameters, this optimizer has [2]",
             ),
             (
                 lambda s: s["param_groups"][0]["params"].pop(),
-                "Adam: the state has groups of [1] parameters, this optimiser has [2]",
+                "Adam: the state has groups of [1] parameters, this optimizer has [2]",
             ),
             (
                 lambda s: s["state"][0].update(exp_avg=np.zeros(3)),
@@ -374,22 +374,22 @@ class TestStates:
             ),
             (
                 lambda s: s["state"].update({5: {"step": 1}}),
-                "Adam: the state has a parameter 5, this optimiser has 2",
+                "Adam: the state has a parameter 5, this optimizer has 2",
             ),
             (
                 lambda s: s["state"].update(weight={"step": 1}),
-                "Adam: the state has a parameter 'weight', this optimiser has 2",
+                "Adam: the state has a parameter 'weight', this optimizer has 2",
             ),
             (lambda s: s["state"][0].pop("exp_avg_sq"), "Adam: the state of parameter 0 has no exp_avg_sq"),
             (lambda s: s["state"][0].update(step="a"), "Adam: the state's step of parameter 0 () does not fit"),
             (lambda s: s.pop("state"), "Adam: a state has the entries 'state' and 'param_groups'"),
             (
                 lambda s: s["param_groups"][0].update(momentum=0.9),
-                "Adam: the state is another optimiser's, it differs in momentum",
+                "Adam: the state is another optimizer's, it differs in momentum",
             ),
             (
                 lambda s: s["param_groups"][0].pop("betas"),
-                "Adam: the state is another optimiser's, it differs in betas",
+                "Adam: the state is another optimizer's, it differs in betas",
             ),
         ],
     )
@@ -413,7 +413,7 @@ class TestStates:
         step(sgd, p, 1.0)
         with pytest.raises(
             ValueError,
-            match="another optimiser's, it differs in amsgrad, betas, dampening, decoupled_weight_decay, eps,",
+            match="another optimizer's, it differs in amsgrad, betas, dampening, decoupled_weight_decay, eps,",
         ):
             optim.Adam([p]).load_state_dict(sgd.state_dict())
 

@@ -30,9 +30,9 @@ def frames(file):
         return pictures, durations, image.info.get("loop")
 
 
-def ink(picture, colour):
-    """How many pixels are nearly of a colour."""
-    return int((np.abs(picture - 255 * np.array(to_rgb(colour))).max(axis=-1) < 12).sum())
+def ink(picture, color):
+    """How many pixels are nearly of a color."""
+    return int((np.abs(picture - 255 * np.array(to_rgb(color))).max(axis=-1) < 12).sum())
 
 
 def test_the_ball_rolls(tmp_path):

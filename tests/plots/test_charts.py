@@ -170,6 +170,6 @@ class TestWordProbabilities:
 
 
 def test_more_than_four_lines_run_from_dark_to_light():
-    colours = [colour for colour, _, _ in style.strokes(6, style.LIGHT)]
-    assert len(set(colours)) == 6
-    assert colours[0] == "#440154"
+    colors = [color for color, _, _ in style.strokes(6, style.LIGHT)]
+    assert len(set(colors)) == 6
+    assert colors[0] == "#440154"

@@ -79,7 +79,7 @@ class TestCurves:
         loss, _ = training.curves([{"epoch": e, "train_loss": 1 / e} for e in range(1, epochs + 1)]).axes
         assert all(tick == round(tick) for tick in loss.get_xticks())
 
-    def test_lines_differ_in_more_than_colour(self):
+    def test_lines_differ_in_more_than_color(self):
         loss, _ = training.curves(HISTORY).axes
         first, second = loss.lines[:2]
         assert first.get_linestyle() != second.get_linestyle()
@@ -103,7 +103,7 @@ class TestConfusionMatrix:
         assert axes.get_ylabel() == "true class"
         assert axes.get_xlabel().startswith("predicted class")
 
-    def test_mistakes_are_coloured_by_their_share_and_the_diagonal_is_not(self):
+    def test_mistakes_are_colored_by_their_share_and_the_diagonal_is_not(self):
         (axes,) = evaluation.confusion_matrix(self.MATRIX).axes
         (image,) = axes.images
         drawn = image.get_array()
@@ -185,30 +185,30 @@ class TestStages:
     SMALL = np.linspace(0, 1, 28 * 28).reshape(28, 28)
 
     def test_each_stage_is_a_panel_with_its_values_and_size(self):
-        figure = pictures.stages([("photo", self.PHOTO), ("centred", self.SMALL)], digit=7)
+        figure = pictures.stages([("photo", self.PHOTO), ("centered", self.SMALL)], digit=7)
         photo, small = figure.axes
         np.testing.assert_array_equal(photo.images[0].get_array(), self.PHOTO)
         np.testing.assert_array_equal(small.images[0].get_array(), self.SMALL)
-        assert [axes.get_title("left") for axes in figure.axes] == ["photo", "centred"]
+        assert [axes.get_title("left") for axes in figure.axes] == ["photo", "centered"]
         assert [axes.get_xlabel() for axes in figure.axes] == ["30 × 40 pixels", "28 × 28 pixels"]
         assert [axes.images[0].get_clim() for axes in figure.axes] == [(0, 255), (0, 1)]
         assert figure.get_suptitle() == "Read as 7"
 
     def test_only_the_last_shows_its_pixels(self):
-        photo, small = pictures.stages([("photo", self.PHOTO), ("centred", self.SMALL)]).axes
+        photo, small = pictures.stages([("photo", self.PHOTO), ("centered", self.SMALL)]).axes
         assert len(photo.collections) == 0
         down, across = small.collections
         assert len(down.get_segments()) == len(across.get_segments()) == 27
 
     def test_confidences_are_bars(self):
-        figure = pictures.stages([("centred", self.SMALL)], 7, CONFIDENCES)
+        figure = pictures.stages([("centered", self.SMALL)], 7, CONFIDENCES)
         bars = figure.axes[-1]
         assert [bar.get_width() for bar in bars.patches] == pytest.approx((100 * CONFIDENCES).tolist())
         assert texts(bars)[7] == "90.0"
         assert bars.get_xlabel() == "confidence (%)"
         assert bars.yaxis_inverted()
-        colours = [to_hex(bar.get_facecolor()) for bar in bars.patches]
-        assert [i for i, colour in enumerate(colours) if colour == style.LIGHT.second] == [7]
+        colors = [to_hex(bar.get_facecolor()) for bar in bars.patches]
+        assert [i for i, color in enumerate(colors) if color == style.LIGHT.second] == [7]
 
     @pytest.mark.parametrize(("count", "rows"), [(1, 1), (4, 1), (5, 2), (9, 2)])
     def test_more_than_five_panels_take_two_rows(self, count, rows):
@@ -228,8 +228,8 @@ class TestStages:
         assert len(axes.collections) == 0
 
     def test_a_long_title_is_wrapped(self):
-        (axes,) = pictures.stages([("centred by the centre of mass", self.SMALL)]).axes
-        assert axes.get_title("left") == "centred by the\ncentre of mass"
+        (axes,) = pictures.stages([("centered by the center of mass", self.SMALL)]).axes
+        assert axes.get_title("left") == "centered by the\ncenter of mass"
 
     def test_errors_say_what_does_not_fit(self):
         with pytest.raises(ValueError, match="nothing to draw"):

@@ -26,14 +26,14 @@ def captions(figure):
 
 
 class TestNetworkDiagram:
-    def test_width_is_size_and_colour_is_sign(self):
+    def test_width_is_size_and_color_is_sign(self):
         (axes,) = plots.network_diagram(WEIGHTS).axes
         bundles = [bundle for bundle in axes.collections if isinstance(bundle, LineCollection)]
         for matrix, positive, negative in zip(WEIGHTS, bundles[::2], bundles[1::2], strict=True):
-            for bundle, sign, colour in ((positive, 1, style.LIGHT.first), (negative, -1, style.LIGHT.second)):
+            for bundle, sign, color in ((positive, 1, style.LIGHT.first), (negative, -1, style.LIGHT.second)):
                 weights = np.sort(sign * matrix[sign * matrix > 0])
                 np.testing.assert_allclose(bundle.get_linewidths(), 6 * weights / np.abs(matrix).max())
-                assert {to_hex(c) for c in bundle.get_colors()} == {colour}
+                assert {to_hex(c) for c in bundle.get_colors()} == {color}
         assert bundles[0].get_linestyle() != bundles[1].get_linestyle()
 
     def test_a_wire_joins_its_two_neurons(self):

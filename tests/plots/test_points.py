@@ -95,8 +95,8 @@ class TestPrincipalComponents:
 
     def test_the_sign_is_settled(self):
         flat, _ = plots.principal_components(self.ROWS)
-        centred = self.ROWS - self.ROWS.mean(axis=0)
-        directions = np.linalg.lstsq(centred, flat, rcond=None)[0]  # (H, 2)
+        centered = self.ROWS - self.ROWS.mean(axis=0)
+        directions = np.linalg.lstsq(centered, flat, rcond=None)[0]  # (H, 2)
         assert (directions[np.abs(directions).argmax(axis=0), [0, 1]] > 0).all()
 
     def test_rows_that_are_all_the_same(self):

@@ -133,7 +133,7 @@ def test_a_long_title_is_set_smaller(width):
 
 @pytest.mark.parametrize("dark", [False, True])
 @pytest.mark.parametrize("mistakes", [0, 1, 10, 30, 100, 500, 1000])
-def test_counts_can_be_read_on_every_colour(dark, mistakes):
+def test_counts_can_be_read_on_every_color(dark, mistakes):
     (axes,) = evaluation.confusion_matrix([[1000, mistakes, 1000], [0, 1000, 0], [0, 0, 1000]], dark=dark).axes
     (image,) = axes.images
     grounds = image.cmap(image.norm(image.get_array()))  # (3, 3, 4)
@@ -144,18 +144,18 @@ def test_counts_can_be_read_on_every_colour(dark, mistakes):
 
 @pytest.mark.parametrize("look", [style.LIGHT, style.DARK], ids=["light", "dark"])
 @pytest.mark.parametrize("count", [2, 3, 4, 5, 8])
-def test_lines_differ_in_grey_and_stand_out_from_the_ground(look, count):
-    colours, lines, markers = zip(*style.strokes(count, look), strict=True)
-    greys = sorted(lightness(colour) for colour in colours)
-    assert np.diff(greys).min() > 5
-    assert all(contrast(colour, look.ground) > 2.9 for colour in colours)
+def test_lines_differ_in_gray_and_stand_out_from_the_ground(look, count):
+    colors, lines, markers = zip(*style.strokes(count, look), strict=True)
+    grays = sorted(lightness(color) for color in colors)
+    assert np.diff(grays).min() > 5
+    assert all(contrast(color, look.ground) > 2.9 for color in colors)
     assert len(set(lines)) == len(set(markers)) == min(count, 4)
 
 
-def test_the_colours_of_signed_numbers_grow_lighter_and_have_grey_in_the_middle():
-    colours = mpl.colormaps[style.SIGNED](np.linspace(0, 1, 21))[:, :3]
-    assert (np.diff([lightness(colour) for colour in colours]) > 0).all()
-    assert np.ptp(colours[10]) < 0.03
+def test_the_colors_of_signed_numbers_grow_lighter_and_have_gray_in_the_middle():
+    colors = mpl.colormaps[style.SIGNED](np.linspace(0, 1, 21))[:, :3]
+    assert (np.diff([lightness(color) for color in colors]) > 0).all()
+    assert np.ptp(colors[10]) < 0.03
 
 
 def words_of(figure):
@@ -179,19 +179,19 @@ def words_of(figure):
     return [word for word in words if word.get_text() and word.get_visible() and word not in hidden | off]
 
 
-def luminance(colour):
-    """The relative luminance of a colour, from 0 to 1 (WCAG 2.1)."""
-    parts = np.array(mpl.colors.to_rgb(colour))
+def luminance(color):
+    """The relative luminance of a color, from 0 to 1 (WCAG 2.1)."""
+    parts = np.array(mpl.colors.to_rgb(color))
     return np.where(parts <= 0.03928, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4) @ (0.2126, 0.7152, 0.0722)
 
 
-def lightness(colour):
-    """L* of a colour, from 0 to 100 (CIE 1976): how light it looks in grey."""
-    y = luminance(colour)
+def lightness(color):
+    """L* of a color, from 0 to 100 (CIE 1976): how light it looks in gray."""
+    y = luminance(color)
     return 116 * np.cbrt(y) - 16 if y > 0.008856 else 903.3 * y
 
 
 def contrast(one, other):
-    """The contrast of two colours, from 1 to 21 (WCAG 2.1, section 1.4.3, where 4.5 is the least for text)."""
+    """The contrast of two colors, from 1 to 21 (WCAG 2.1, section 1.4.3, where 4.5 is the least for text)."""
     low, high = sorted([luminance(one), luminance(other)])
     return (high + 0.05) / (low + 0.05)

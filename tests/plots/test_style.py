@@ -67,11 +67,11 @@ def test_a_failed_drawing_leaves_the_old_file(tmp_path, monkeypatch):
     assert path.read_bytes() == b"old"
 
 
-def test_settings_are_left_alone_and_have_no_say_in_colours_and_size(tmp_path):
+def test_settings_are_left_alone_and_have_no_say_in_colors_and_size(tmp_path):
     plain = training.curves(HISTORY, dark=True)
     style.save(plain, tmp_path / "plain.png")
-    colours = ("figure.facecolor", "axes.facecolor", "text.color", "axes.labelcolor", "savefig.facecolor")
-    reader = dict.fromkeys(colours, "red") | {"savefig.bbox": "tight", "savefig.dpi": 30, "xtick.labelsize": 30}
+    colors = ("figure.facecolor", "axes.facecolor", "text.color", "axes.labelcolor", "savefig.facecolor")
+    reader = dict.fromkeys(colors, "red") | {"savefig.bbox": "tight", "savefig.dpi": 30, "xtick.labelsize": 30}
     with mpl.rc_context(reader):
         before = dict(mpl.rcParams)
         style.save(training.curves(HISTORY, dark=True), tmp_path / "own.png")

@@ -251,7 +251,7 @@ def test_a_missing_entry_is_named(config, folder, entry):
         run.Run(folder)
 
 
-@pytest.mark.parametrize("entry", ["colour", "model.module", "data.url", "training.nesterov"])
+@pytest.mark.parametrize("entry", ["color", "model.module", "data.url", "training.nesterov"])
 def test_an_unknown_entry_is_named(config, folder, entry):
     (folder / "config.json").write_text(json.dumps(spoiled(config, entry, 1)))
     with pytest.raises(RunError, match=f"{folder / 'config.json'}: has the unknown {entry}$"):

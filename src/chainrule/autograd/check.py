@@ -57,14 +57,14 @@ def gradcheck(
         by_tape = np.concatenate([rows[position] for rows in analytic], axis=1)
         measured = np.empty_like(by_tape)
         for element, at in enumerate(np.ndindex(x.shape)):
-            centre = x._data[at]
+            center = x._data[at]
             try:
-                x._data[at] = centre + eps
+                x._data[at] = center + eps
                 above = values()
-                x._data[at] = centre - eps
+                x._data[at] = center - eps
                 measured[element] = (above - values()) / (2 * eps)
             finally:
-                x._data[at] = centre
+                x._data[at] = center
         wrong = ~np.isclose(by_tape, measured, rtol, atol, equal_nan=True)
         if wrong.any():
             if not raise_exception:

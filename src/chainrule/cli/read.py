@@ -56,9 +56,9 @@ def read(photo: str, place: str | None, min_confidence: float, as_json: bool, ou
     if min_confidence != min_confidence:
         raise click.BadParameter("nan is not a number from 0 to 1", param_hint="'--min-confidence'")
     check_output(out, check_ending, photo=photo)
-    grey, scale = _grey(photo)
+    gray, scale = _gray(photo)
     run = runs.shipped() if place is None else runs.find(place)
-    lines = read_page(grey, reader(run))
+    lines = read_page(gray, reader(run))
     names = class_names(run)
     if out is not None:
         save_photo(draw_page(open_photo(photo).image, lines, names, min_confidence), out)
@@ -75,8 +75,8 @@ def read(photo: str, place: str | None, min_confidence: float, as_json: bool, ou
         say(f"drawn: {out}", err=True)
 
 
-def _grey(photo: str) -> tuple[NDArray[np.uint8], float]:
-    """A photo's grey values, and its scale; its colors, four times as much, are not kept while it is read."""
+def _gray(photo: str) -> tuple[NDArray[np.uint8], float]:
+    """A photo's gray values, and its scale; its colors, four times as much, are not kept while it is read."""
     from chainrule.images import open_photo  # as above
 
     image, scale = open_photo(photo)

@@ -16,7 +16,7 @@ from chainrule import models
 from chainrule.cli.arguments import PathName
 from chainrule.cli.output import ascii_only, json_number, print_json, printable, say, terminal_width
 from chainrule.cli.signals import Interruption
-from chainrule.data.catalogue import SOURCES
+from chainrule.data.catalog import SOURCES
 from chainrule.kernels.team import threads
 from chainrule.training import experiment
 from chainrule.training import resume as resuming

@@ -9,7 +9,7 @@ Importing this is cheap: what unpacking and downloading need is imported when th
 from chainrule.data import idx
 from chainrule.data.augment import Augment
 from chainrule.data.cache import CacheWarning
-from chainrule.data.catalogue import Source, available, load, mnist
+from chainrule.data.catalog import Source, available, load, mnist
 from chainrule.data.dataset import TensorDataset
 from chainrule.data.image_data import ImageData, Part, Split
 from chainrule.data.loader import DataLoader

@@ -32,7 +32,7 @@ class Split(NamedTuple):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ImageData:
-    """A data set of grey pictures in classes, with its authors' division into training and test pictures.
+    """A data set of gray pictures in classes, with its authors' division into training and test pictures.
 
     Attributes:
         name: how it was asked for: the name of a data set, or a folder.

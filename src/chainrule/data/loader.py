@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class DataLoader:
     """Goes through a data set once for each `for batch in loader`.
 
-    Each batch is one vectorised gather, never one example at a time.
+    Each batch is one vectorized gather, never one example at a time.
 
     Args:
         dataset: what to go through.

@@ -14,7 +14,7 @@ of the patch times the filter, plus a bias: large where the patch looks like the
 Pooling keeps the largest number of each 2×2 square; backward, that one alone gets the error, for it alone was heard.
 (Strictly, mathematicians call the forward formula a correlation: in their convolution the filter is flipped.)
 
-Pictures are (C, H, W): C channels, such as colours or the outputs of C filters, each H high and W wide.
+Pictures are (C, H, W): C channels, such as colors or the outputs of C filters, each H high and W wide.
 
 Source: Fukushima, Neocognitron (1980); LeCun et al., Gradient-based learning applied to document recognition (1998); a
 guide to the arithmetic: Dumoulin and Visin (2016).

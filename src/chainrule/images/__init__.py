@@ -1,7 +1,7 @@
 """From a photo to 28×28: a picture file becomes a digit in the form of the MNIST data set.
 
-`files` opens a picture as grey values, `raster` holds the few array tools the steps need, and `steps` goes from the
-grey picture to MNIST's own form and keeps every stage on the way. For a whole page of digits, `ink` tells ink from
+`files` opens a picture as gray values, `raster` holds the few array tools the steps need, and `steps` goes from the
+gray picture to MNIST's own form and keeps every stage on the way. For a whole page of digits, `ink` tells ink from
 paper, `page` finds the digits and has them read, and `drawing` shows them on the photo; these three need SciPy, and so
 are imported by name: `from chainrule.images.page import read_page`.
 """

@@ -26,7 +26,7 @@ FORMATS = {
     ".tiff": "TIFF",
 }
 OPTIONS = {"PNG": {"compress_level": 1}, "JPEG": {"quality": 90}, "WEBP": {"quality": 90}}  # a small PNG takes seconds
-READ, UNREAD = "#0072b2", "#d55e00"  # blue and vermilion: colour-blind readers tell them apart
+READ, UNREAD = "#0072b2", "#d55e00"  # blue and vermilion: color-blind readers tell them apart
 
 
 def draw_page(
@@ -38,7 +38,7 @@ def draw_page(
         photo: in mode RGB.
         lines: what `read_page` found in it.
         names: of the classes.
-        least: what was read with less confidence gets a question mark and a colour of its own.
+        least: what was read with less confidence gets a question mark and a color of its own.
     """
     from PIL import ImageDraw, ImageFont
 
@@ -48,8 +48,8 @@ def draw_page(
     for digit in (digit for line in lines for digit in line):
         left, top, right, bottom = digit.box
         known = digit.confidence >= least
-        colour = READ if known else UNREAD
-        pen.rectangle((left - thick, top - thick, right - 1 + thick, bottom - 1 + thick), outline=colour, width=thick)
+        color = READ if known else UNREAD
+        pen.rectangle((left - thick, top - thick, right - 1 + thick, bottom - 1 + thick), outline=color, width=thick)
         height = bottom - top
         texts = (  # the digit above its box, the confidence below: both fit between neighbors
             (names[digit.digit] if known else "?", 0.4 * height, (left - thick, top - 2 * thick), "lb"),
@@ -57,7 +57,7 @@ def draw_page(
         )
         for text, tall, place, anchor in texts:
             font = ImageFont.load_default(max(10, tall))
-            pen.text(place, text, colour, font, anchor, stroke_width=thick, stroke_fill="white")
+            pen.text(place, text, color, font, anchor, stroke_width=thick, stroke_fill="white")
     return drawn
 
 

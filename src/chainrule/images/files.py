@@ -1,4 +1,4 @@
-"""Opening a picture file: any of six common formats becomes one array of grey values.
+"""Opening a picture file: any of six common formats becomes one array of gray values.
 
 A picture comes from outside, so nothing about it is taken on trust: its kind is found from its content and not from its
 name, its size is checked before a pixel is decoded, and whatever is wrong with it is told in one sentence.
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from PIL import Image
 
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF")
-LONGEST_SIDE = 1024  # of grey values
-PHOTO_PIXELS = 24_000_000  # of a photo in its colours
+LONGEST_SIDE = 1024  # of gray values
+PHOTO_PIXELS = 24_000_000  # of a photo in its colors
 UPRIGHT = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}
 """By EXIF's orientation, what turns a picture upright: a number of Pillow's `Image.Transpose`."""
 
@@ -48,9 +48,9 @@ class Photo(NamedTuple):
 
 
 def open_picture(path: str | os.PathLike[str]) -> NDArray[np.float32]:
-    """Read a picture file as grey values: 0 is black, 1 is white.
+    """Read a picture file as gray values: 0 is black, 1 is white.
 
-    The camera's EXIF orientation is applied, transparent parts are laid over white, colours become grey by their
+    The camera's EXIF orientation is applied, transparent parts are laid over white, colors become gray by their
     luminance, and of an animation the first frame is taken.
 
     Returns:
@@ -61,16 +61,16 @@ def open_picture(path: str | os.PathLike[str]) -> NDArray[np.float32]:
             takes more than `memory.MOST_BYTES` to decode.
         MemoryError: there is not enough memory for it.
     """
-    return np.asarray(_opened(path, _grey_factor, _grey)[0], np.float32)
+    return np.asarray(_opened(path, _gray_factor, _gray)[0], np.float32)
 
 
 def open_photo(path: str | os.PathLike[str]) -> Photo:
-    """Read a picture file in its colours, to be drawn on; above 24 megapixels it is made smaller.
+    """Read a picture file in its colors, to be drawn on; above 24 megapixels it is made smaller.
 
     Raises:
         PictureError, MemoryError: as `open_picture`.
     """
-    image, size = _opened(path, _photo_factor, _in_colour)
+    image, size = _opened(path, _photo_factor, _in_color)
     return Photo(image, max(size) / max(image.size))
 
 
@@ -177,7 +177,7 @@ def _check_file(path: Path) -> None:
         raise PictureError(f"{path}: the file cannot be read ({error.strerror})") from error
 
 
-def _grey_factor(width: int, height: int) -> int:
+def _gray_factor(width: int, height: int) -> int:
     # The rest is not by whole pixels, but by their exact shares
     return max(1, max(width, height) // (2 * LONGEST_SIDE))
 
@@ -186,17 +186,17 @@ def _photo_factor(width: int, height: int) -> int:
     return math.ceil(math.sqrt(width * height / PHOTO_PIXELS))
 
 
-def _grey(image: Image.Image, factor: int) -> Image.Image:
-    """A decoded picture of any mode as grey values from 0 to 1, in Pillow's mode F, shrunk to `LONGEST_SIDE`."""
+def _gray(image: Image.Image, factor: int) -> Image.Image:
+    """A decoded picture of any mode as gray values from 0 to 1, in Pillow's mode F, shrunk to `LONGEST_SIDE`."""
     from PIL import Image
 
     deep = image.mode.startswith(("I", "F"))
-    grey = in_bands(image, factor, "F", _deep(image)) if deep else in_bands(image, factor, "L", _luminance)
-    grey.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.BOX)
-    return grey if deep else Image.fromarray(np.asarray(grey, np.float32) / np.float32(255))
+    gray = in_bands(image, factor, "F", _deep(image)) if deep else in_bands(image, factor, "L", _luminance)
+    gray.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.BOX)
+    return gray if deep else Image.fromarray(np.asarray(gray, np.float32) / np.float32(255))
 
 
-def _in_colour(image: Image.Image, factor: int) -> Image.Image:
+def _in_color(image: Image.Image, factor: int) -> Image.Image:
     """A decoded picture of any mode, opaque, with eight bits for red, green and blue."""
     if not image.mode.startswith(("I", "F")):
         return in_bands(image, factor, "RGB", _opaque)
@@ -225,7 +225,7 @@ def _opaque(image: Image.Image) -> Image.Image:
 
 
 def _deep(image: Image.Image) -> Callable[[Image.Image], Image.Image]:
-    """What turns a picture of 16 or 32 bits a pixel, or of floats, band by band, into grey values from 0 to 1."""
+    """What turns a picture of 16 or 32 bits a pixel, or of floats, band by band, into gray values from 0 to 1."""
     from PIL import Image
 
     extremes: Any = (0, 65535) if image.mode.startswith("I;16") else image.getextrema()

@@ -1,6 +1,6 @@
 """What is ink on a photographed page: how dark each pixel is, beside the paper that it is on.
 
-Light falls unevenly, paper is white, grey or ruled, and there may be a desk around it. All of that is the background:
+Light falls unevenly, paper is white, gray or ruled, and there may be a desk around it. All of that is the background:
 its brightness is estimated everywhere, also under the ink, and divided out. What is left is ink, from 0 to 1, and the
 noise of the camera, whose strength decides from where on something can be ink at all.
 """
@@ -17,7 +17,7 @@ from chainrule.images.raster import resize
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from chainrule.images.raster import Grey
+    from chainrule.images.raster import Gray
 
 COARSE = 300  # pixels of the shorter side of the picture on which the light is estimated
 WIDEST_STROKE = 0.09  # of the shorter side: a dark detail wider than this is a shadow, a hand or the desk
@@ -33,11 +33,11 @@ SLOPES = np.linspace(-0.16, 0.16, 33)  # pixels down for each across: of the pag
 NEAR_SLOPES = np.linspace(-0.08, 0.08, 15)  # and of its single rules beside that, as it is seen from aside
 
 
-def find_ink(grey: Grey, widest: float = WIDEST_STROKE) -> tuple[Grey, NDArray[np.bool_], NDArray[np.bool_]]:
+def find_ink(gray: Gray, widest: float = WIDEST_STROKE) -> tuple[Gray, NDArray[np.bool_], NDArray[np.bool_]]:
     """How much of the paper's light each pixel swallows; light, shadow and the paper's rules are taken away.
 
     Args:
-        grey: `(height, width)`, brightness from 0 to 1.
+        gray: `(height, width)`, brightness from 0 to 1.
         widest: the widest stroke, of the shorter side.
 
     Returns:
@@ -45,8 +45,8 @@ def find_ink(grey: Grey, widest: float = WIDEST_STROKE) -> tuple[Grey, NDArray[n
         is paper and not the desk; and `edge`, what is close to a long edge: of a sheet on a bright desk, or of a
         shadow. All `(height, width)`.
     """
-    paper, unsure, sheet, edge = _paper(grey, widest)
-    ink = 1 - ndimage.gaussian_filter(grey, SMOOTHING) / np.maximum(paper, 0.02)  # (height, width)
+    paper, unsure, sheet, edge = _paper(gray, widest)
+    ink = 1 - ndimage.gaussian_filter(gray, SMOOTHING) / np.maximum(paper, 0.02)  # (height, width)
     level, noise = _level_and_noise(ink, widest)
     ink = np.where(sheet, np.clip(ink - level, 0, 1), 0)
     rules = _rules(ink), _rules(ink.T).T  # across and down; both are looked for in all of the ink, or where they cross
@@ -56,31 +56,31 @@ def find_ink(grey: Grey, widest: float = WIDEST_STROKE) -> tuple[Grey, NDArray[n
     return ink, sheet, edge
 
 
-def _paper(grey: Grey, widest: float) -> tuple[Grey, Grey, NDArray[np.bool_], NDArray[np.bool_]]:
+def _paper(gray: Gray, widest: float) -> tuple[Gray, Gray, NDArray[np.bool_], NDArray[np.bool_]]:
     """The brightness of the paper, also under the ink; by what part that may be wrong; where there is paper, and edges.
 
     On a small copy every dark detail narrower than a window is filled with the brightness beside it (a closing), which
     leaves the edges of shadows and of the sheet where they are.
     """
-    step = max(1, min(grey.shape) // COARSE)
-    coarse = _blocks(grey, step)
+    step = max(1, min(gray.shape) // COARSE)
+    coarse = _blocks(gray, step)
     window = max(3, round(widest * min(coarse.shape))) | 1
     light = ndimage.grey_closing(ndimage.median_filter(coarse, 3), (window, window))
     light = ndimage.median_filter(light, 5)
     size = (coarse.shape[0] * step, coarse.shape[1] * step)
-    here = np.s_[: grey.shape[0], : grey.shape[1]]
+    here = np.s_[: gray.shape[0], : gray.shape[1]]
     paper, unsure = (_enlarge(values, size)[here] for values in (ndimage.gaussian_filter(light, 0.7), _step(light, 3)))
     sheet, edge = (_enlarge(where.astype(np.float32), size)[here] > 0.5 for where in (_sheet(light), _edge(light)))
     return paper, unsure, sheet, edge
 
 
-def _step(light: Grey, window: int) -> Grey:
+def _step(light: Gray, window: int) -> Gray:
     """By what part the light falls within a window."""
     brightest = np.maximum(ndimage.maximum_filter(light, window), 1e-6)
     return np.asarray(1 - ndimage.minimum_filter(light, window) / brightest)
 
 
-def _edge(light: Grey) -> NDArray[np.bool_]:
+def _edge(light: Gray) -> NDArray[np.bool_]:
     """Where the light falls at once, along a line that is long."""
     parts, _ = ndimage.label(_step(light, 5) > LEAST_INK, np.ones((3, 3)))
     long = RULE * min(light.shape)
@@ -88,7 +88,7 @@ def _edge(light: Grey) -> NDArray[np.bool_]:
     return np.isin(parts, [n for n, box in boxes if max(at.stop - at.start for at in box) > long])
 
 
-def _sheet(light: Grey) -> NDArray[np.bool_]:
+def _sheet(light: Gray) -> NDArray[np.bool_]:
     """Where there is paper: what is dark is the desk if it begins at an edge, and a shadow if it comes on slowly."""
     dark = light < DARKEST_PAPER * np.percentile(light, 90)
     steep = ndimage.maximum_filter(light, 7) > STEEP * ndimage.minimum_filter(light, 7)
@@ -102,19 +102,19 @@ def _sheet(light: Grey) -> NDArray[np.bool_]:
     return np.isin(sheets, 1 + np.flatnonzero(sizes > 0.1 * sizes.max()))
 
 
-def _blocks(values: Grey, step: int) -> Grey:
+def _blocks(values: Gray, step: int) -> Gray:
     """The means of blocks of `step` × `step` pixels; those at the far borders take what there is."""
     down, across = (-(-side // step) for side in values.shape)
     padded = np.pad(values, ((0, down * step - values.shape[0]), (0, across * step - values.shape[1])), mode="edge")
     return np.asarray(padded.reshape(down, step, across, step).mean(axis=(1, 3), dtype=np.float32))
 
 
-def _enlarge(coarse: Grey, shape: tuple[int, int]) -> Grey:
+def _enlarge(coarse: Gray, shape: tuple[int, int]) -> Gray:
     """A small picture as one of `shape` (height, width), with straight lines from pixel to pixel."""
     return resize(coarse, shape, "BILINEAR")
 
 
-def _rules(ink: Grey) -> Grey:
+def _rules(ink: Gray) -> Gray:
     """The ink of the long, straight, thin lines across the paper; 0 beside them. Strokes that cross one are not in it.
 
     The picture is sheared so that the lines of the whole page are level. There, a row of blocks beside one another is
@@ -142,7 +142,7 @@ def _rules(ink: Grey) -> Grey:
     return np.asarray(rule[(rows - drop).clip(0, height - 1), (across // block).clip(0, columns - 1)])
 
 
-def _direction(ink: Grey, block: int) -> float:
+def _direction(ink: Gray, block: int) -> float:
     """The slope, down for each pixel across, along which the rows differ most from one another."""
     height, columns = ink.shape[0], ink.shape[1] // block
     means = ink[:, : columns * block].reshape(height, columns, block).mean(axis=2)
@@ -155,7 +155,7 @@ def _direction(ink: Grey, block: int) -> float:
     return float(SLOPES[np.argmax(contrast)])
 
 
-def _common(least: Grey, block: int) -> Grey:
+def _common(least: Gray, block: int) -> Gray:
     """The ink that a block has in common with most of those in line with it; `block` is their width in pixels."""
     reach = max(1, round(RULE * least.shape[1] / 2))
     places = np.unique(np.linspace(-reach, reach, 9).round().astype(int))
@@ -168,14 +168,14 @@ def _common(least: Grey, block: int) -> Grey:
     return np.minimum(common, least)
 
 
-def _moved(values: Grey, down: int, across: int) -> Grey:
+def _moved(values: Gray, down: int, across: int) -> Gray:
     """Every value that is so many rows further down and columns further across; beyond the border, the border's."""
     height, width = values.shape
     padded = np.pad(values, ((max(-down, 0), max(down, 0)), (max(-across, 0), max(across, 0))), mode="edge")
     return padded[max(down, 0) : max(down, 0) + height, max(across, 0) : max(across, 0) + width]
 
 
-def _level_and_noise(ink: Grey, widest: float) -> tuple[Grey, Grey]:
+def _level_and_noise(ink: Gray, widest: float) -> tuple[Gray, Gray]:
     """The mean and the standard deviation of what is not ink, as told by medians, which a few strokes cannot move."""
     tile = min(max(8, int(widest / 1.08 * min(ink.shape))), *ink.shape)  # more than a stroke fills
     down, across = (max(1, side // tile) for side in ink.shape)

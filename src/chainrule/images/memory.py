@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 MOST_BYTES = 200_000_000
-"""What decoding may take: 50 megapixels in colors, 100 in grey (12 in WebP, whose decoder works on four copies)."""
+"""What decoding may take: 50 megapixels in colors, 100 in gray (12 in WebP, whose decoder works on four copies)."""
 
 MOST_PIXELS = 100_000_000
 LONGEST = 65_535

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from chainrule.images.raster import Grey
+    from chainrule.images.raster import Gray
 
     Reader = Callable[[NDArray[np.uint8]], NDArray[np.floating]]  # (N, 28, 28) to confidences (N, classes)
     Box = tuple[int, int, int, int]
@@ -71,7 +71,7 @@ class Part:
 
     top: int
     left: int
-    ink: Grey  # (height, width)
+    ink: Gray  # (height, width)
 
     @property
     def height(self) -> int:
@@ -119,7 +119,7 @@ def read_page(photo: NDArray[np.floating | np.uint8], read: Reader) -> list[list
     """Find and read the handwritten digits in a photo of a page, dark on light.
 
     Args:
-        photo: grey values `(height, width)`: floats from 0 (black) to 1 (white), or uint8 from 0 to 255.
+        photo: gray values `(height, width)`: floats from 0 (black) to 1 (white), or uint8 from 0 to 255.
         read: the network: pictures `(N, 28, 28)`, uint8, in MNIST's form, to confidences `(N, classes)`.
 
     Returns:
@@ -128,48 +128,48 @@ def read_page(photo: NDArray[np.floating | np.uint8], read: Reader) -> list[list
     Raises:
         PictureError: the array has another form.
     """
-    grey = checked(photo, LONGEST_SIDE)
-    if min(grey.shape) < 2 * SMALLEST:
+    gray = checked(photo, LONGEST_SIDE)
+    if min(gray.shape) < 2 * SMALLEST:
         return []
-    large, scale = _read_large(grey, read), max(photo.shape) / max(grey.shape)
-    lines = _read_small(grey, read)
+    large, scale = _read_large(gray, read), max(photo.shape) / max(gray.shape)
+    lines = _read_small(gray, read)
     if large and all(_is_of(one, large) for one in _flat(lines)):
         lines = large
     return _rescaled(lines, scale)
 
 
-def _read_small(grey: Grey, read: Reader) -> list[list[Digit]]:
+def _read_small(gray: Gray, read: Reader) -> list[list[Digit]]:
     """Digits that are small beside the picture, as most are; or those beside something larger, if they are many."""
-    parts, size = _find_parts(grey)
-    lines = _read_handy(grey, parts, size, read)
+    parts, size = _find_parts(gray)
+    lines = _read_handy(gray, parts, size, read)
     dark = FAINTEST * _median([part.darkness for part in parts], parts)
     shorter = [part for part in parts if part.height < SHORTEST * size and part.darkness > dark]
     if _sure(lines) >= MANY or len(_likely(shorter)) < MANY:
         return lines
-    others = _read_handy(grey, shorter, _typical_height(shorter), read)
+    others = _read_handy(gray, shorter, _typical_height(shorter), read)
     return others if _sure(others) > max(MANY, 2 * _sure(lines)) else lines
 
 
-def _read_handy(grey: Grey, parts: Sequence[Part], size: float, read: Reader) -> list[list[Digit]]:
+def _read_handy(gray: Gray, parts: Sequence[Part], size: float, read: Reader) -> list[list[Digit]]:
     """The digits among the parts, which are typically of that size; on a smaller copy if they are large."""
     if size <= 1.4 * HANDY:
         return _read_lines(parts, size, read)
-    handy = shrink(grey, round(HANDY / size * max(grey.shape)))
-    scale = max(grey.shape) / max(handy.shape)
+    handy = shrink(gray, round(HANDY / size * max(gray.shape)))
+    scale = max(gray.shape) / max(handy.shape)
     parts, _ = _find_parts(handy)
     lines = _read_lines(parts, size / scale, read)
     return _rescaled(lines, scale)
 
 
-def _read_large(grey: Grey, read: Reader) -> list[list[Digit]]:
+def _read_large(gray: Gray, read: Reader) -> list[list[Digit]]:
     """Digits so large that their strokes may be as wide as shadows elsewhere; an empty list if they are not."""
-    small = shrink(grey, LARGE_SIDE)
+    small = shrink(gray, LARGE_SIDE)
     parts, size = _find_parts(small, WIDEST_LARGE)
     if size < LARGE * min(small.shape):
         return []
     narrow = 0.9 * WIDEST_STROKE * min(small.shape)  # a pen that lies on the sheet is; a marker's strokes are not
     thick = [part for part in parts if part.thickness > narrow]
-    return _rescaled(_read_lines(thick, size, read), max(grey.shape) / max(small.shape))
+    return _rescaled(_read_lines(thick, size, read), max(gray.shape) / max(small.shape))
 
 
 def _read_lines(parts: Sequence[Part], size: float, read: Reader) -> list[list[Digit]]:
@@ -216,9 +216,9 @@ def _is_of(one: Digit, large: list[list[Digit]]) -> bool:
 # Parts
 
 
-def _find_parts(grey: Grey, widest: float = WIDEST_STROKE) -> tuple[list[Part], float]:
+def _find_parts(gray: Gray, widest: float = WIDEST_STROKE) -> tuple[list[Part], float]:
     """The parts that ink falls into, without those at borders and along edges; and how tall a digit is, typically."""
-    ink, sheet, edge = find_ink(grey, widest)
+    ink, sheet, edge = find_ink(gray, widest)
     labels, count = ndimage.label(ink > 0, np.ones((3, 3)))
     inked = labels > 0
     darkest = np.zeros(count + 1, ink.dtype)

@@ -12,10 +12,10 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    Grey = NDArray[np.floating]  # brightness, or ink, from 0 to 1
+    Gray = NDArray[np.floating]  # brightness, or ink, from 0 to 1
     Values = NDArray[np.floating | np.uint8]  # the same, or brightness from 0 to 255
 
-NEIGHBOURS = (  # a pixel and the one to its right, below it, and on either diagonal
+NEIGHBORS = (  # a pixel and the one to its right, below it, and on either diagonal
     (np.s_[:, :-1], np.s_[:, 1:]),
     (np.s_[:-1], np.s_[1:]),
     (np.s_[:-1, :-1], np.s_[1:, 1:]),
@@ -23,7 +23,7 @@ NEIGHBOURS = (  # a pixel and the one to its right, below it, and on either diag
 )
 
 
-def resize(values: Values, shape: tuple[int, int], how: Literal["BOX", "BILINEAR", "BICUBIC"] = "BOX") -> Grey:
+def resize(values: Values, shape: tuple[int, int], how: Literal["BOX", "BILINEAR", "BICUBIC"] = "BOX") -> Gray:
     """Resample to `shape` (height, width); making smaller averages all the pixels that fall into a new one.
 
     Numbers from 0 to 255 in uint8 come out as floats of that range: a large photo is never copied as floats in NumPy.
@@ -36,7 +36,7 @@ def resize(values: Values, shape: tuple[int, int], how: Literal["BOX", "BILINEAR
     return np.asarray(picture.resize((width, height), Image.Resampling[how]))
 
 
-def shrink(values: Values, longest: int) -> Grey:
+def shrink(values: Values, longest: int) -> Gray:
     """Make the longer side at most `longest` pixels, keeping the proportions; smaller pictures stay as they are."""
     scale = longest / max(values.shape)
     height, width = (max(1, round(scale * side)) for side in values.shape)
@@ -45,7 +45,7 @@ def shrink(values: Values, longest: int) -> Grey:
     return values.astype(np.float32) if values.dtype == np.uint8 else np.asarray(values)
 
 
-def running(values: Grey, width: int, combine: np.ufunc) -> Grey:
+def running(values: Gray, width: int, combine: np.ufunc) -> Gray:
     """Combine every pixel with its neighbors in a `width` × `width` window: `np.maximum`, `np.minimum` or `np.add`.
 
     Windows of 1, 2, 4, ... pixels are put together from two of half the size, so a wide window costs little more than
@@ -62,7 +62,7 @@ def running(values: Grey, width: int, combine: np.ufunc) -> Grey:
     return values
 
 
-def closing(values: Grey, width: int) -> Grey:
+def closing(values: Gray, width: int) -> Gray:
     """Fill every dark detail narrower than `width`, and leave the edges of wider areas where they are.
 
     Beyond its border the picture goes on as its mirror image.
@@ -78,7 +78,7 @@ def connected_parts(mask: NDArray[np.bool_]) -> NDArray[np.intp]:
     root = np.arange(mask.size)  # every pixel begins as a part of its own
     index = root.reshape(mask.shape)
     pairs = []
-    for here, there in NEIGHBOURS:
+    for here, there in NEIGHBORS:
         both = mask[here] & mask[there]
         pairs.append(np.stack([index[here][both], index[there][both]]))
     ends = np.concatenate(pairs, axis=1)  # (2, touching pairs)

@@ -1,7 +1,7 @@
-"""From grey values to MNIST's own form, one step after the other, every stage kept for whoever wants to look.
+"""From gray values to MNIST's own form, one step after the other, every stage kept for whoever wants to look.
 
 MNIST's authors had clean black and white scans: they scaled each digit to fit a box of 20×20 with its proportions kept,
-which left soft grey edges, and laid it into 28×28 with its centre of mass in the middle (LeCun, Bottou, Bengio and
+which left soft gray edges, and laid it into 28×28 with its center of mass in the middle (LeCun, Bottou, Bengio and
 Haffner, "Gradient-based learning applied to document recognition", 1998, section III.A). A photo has to become such a
 scan first: the brightness of the paper is estimated and divided out, which takes light and shadow away, and what
 differs enough from the paper is ink.
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from chainrule.images.raster import Grey, Values
+    from chainrule.images.raster import Gray, Values
 
 BOX, FIELD = 20, 28  # MNIST's own measures
 WORKING_SIDE = 256  # pixels of the longer side: many enough for the 20×20, few enough to average noise away
@@ -41,25 +41,25 @@ THINNEST = 2.0  # pixels in the 20×20: three quarters of MNIST's digits have wi
 class Stages:
     """A picture on its way to MNIST's form; iterating gives `(title, array)` for each stage, in order.
 
-    `grey` and `paper` are brightness (0 black, 1 white); from `ink` on, 0 is paper and 1 is full ink.
+    `gray` and `paper` are brightness (0 black, 1 white); from `ink` on, 0 is paper and 1 is full ink.
     """
 
-    grey: Grey  # (height, width), as opened, the longer side at most 256
-    paper: Grey  # (height, width), the brightness without the digit
-    ink: Grey  # (height, width), what differs from the paper, whether it was darker or brighter
-    clean: Grey  # (height, width), stretched from 0 to 1, noise and specks gone
-    cropped: Grey  # the digit alone
-    scaled: Grey  # its longer side 20
+    gray: Gray  # (height, width), as opened, the longer side at most 256
+    paper: Gray  # (height, width), the brightness without the digit
+    ink: Gray  # (height, width), what differs from the paper, whether it was darker or brighter
+    clean: Gray  # (height, width), stretched from 0 to 1, noise and specks gone
+    cropped: Gray  # the digit alone
+    scaled: Gray  # its longer side 20
     result: NDArray[np.uint8]  # (28, 28), bright on black
 
     def __iter__(self) -> Iterator[tuple[str, NDArray[np.floating | np.uint8]]]:
-        yield "as opened", self.grey
+        yield "as opened", self.gray
         yield "background", self.paper
         yield "background removed", self.ink
         yield "noise removed", self.clean
         yield "cropped", self.cropped
         yield "scaled to 20×20", self.scaled
-        yield "centred in 28×28", self.result
+        yield "centered in 28×28", self.result
 
 
 class _BlankError(Exception):
@@ -70,71 +70,71 @@ def prepare(picture: str | os.PathLike[str] | NDArray[np.floating | np.uint8]) -
     """Bring a picture of one digit to MNIST's form, and keep the stages.
 
     Args:
-        picture: the path of a picture file, or grey values `(height, width)`: floats from 0 (black) to 1 (white), or
+        picture: the path of a picture file, or gray values `(height, width)`: floats from 0 (black) to 1 (white), or
             uint8 from 0 to 255. The ink may be darker or brighter than the paper.
 
     Raises:
         PictureError: the file cannot be read, the array has another form, or there is no digit to be seen.
     """
     if isinstance(picture, np.ndarray):
-        name, grey = "picture", checked(picture, WORKING_SIDE)
+        name, gray = "picture", checked(picture, WORKING_SIDE)
     else:
-        name, grey = str(picture), shrink(open_picture(picture), WORKING_SIDE)
+        name, gray = str(picture), shrink(open_picture(picture), WORKING_SIDE)
     try:
-        return _stages(grey)
+        return _stages(gray)
     except _BlankError as error:
         raise PictureError(f"{name}: no digit found, the picture is blank") from error
 
 
-def to_mnist(grey: NDArray[np.floating | np.uint8]) -> NDArray[np.uint8]:
+def to_mnist(gray: NDArray[np.floating | np.uint8]) -> NDArray[np.uint8]:
     """The `(28, 28)` result of `prepare` without the stages before it."""
-    return prepare(grey).result
+    return prepare(gray).result
 
 
-def ink_to_mnist(ink: Grey) -> NDArray[np.uint8]:
+def ink_to_mnist(ink: Gray) -> NDArray[np.uint8]:
     """Clean ink `(height, width)`, 0 on the paper and 1 where a stroke is full, in MNIST's form: `(28, 28)`."""
-    return _centre(_scale(_thicken(_crop(shrink(ink, WORKING_SIDE)))))
+    return _center(_scale(_thicken(_crop(shrink(ink, WORKING_SIDE)))))
 
 
-def checked(values: Values, longest: int) -> Grey:
-    """Grey values as floats from 0 to 1, the longer side at most `longest` pixels.
+def checked(values: Values, longest: int) -> Gray:
+    """Gray values as floats from 0 to 1, the longer side at most `longest` pixels.
 
     Raises:
         PictureError: they are not uint8 or floats in that range, or not `(height, width)`.
     """
     if values.ndim != 2 or not values.size:
-        raise PictureError(f"picture: an array of shape {values.shape} is not grey values of shape (height, width)")
+        raise PictureError(f"picture: an array of shape {values.shape} is not gray values of shape (height, width)")
     if values.dtype == np.uint8:
         return shrink(values, longest) / np.float32(255)
     if not (np.issubdtype(values.dtype, np.floating) and values.min() >= 0 and values.max() <= 1):
-        raise PictureError("picture: grey values must be floats from 0 (black) to 1 (white), or uint8")
+        raise PictureError("picture: gray values must be floats from 0 (black) to 1 (white), or uint8")
     return shrink(values, longest).astype(np.float32)
 
 
-def _stages(grey: Grey) -> Stages:
-    dark = _ink_is_dark(shrink(grey, WORKING_SIDE // 2))
-    paper, ink, clean = _find_ink(grey if dark else 1 - grey)
+def _stages(gray: Gray) -> Stages:
+    dark = _ink_is_dark(shrink(gray, WORKING_SIDE // 2))
+    paper, ink, clean = _find_ink(gray if dark else 1 - gray)
     cropped = _crop(clean)
     scaled = _scale(_thicken(cropped))
-    return Stages(grey, paper if dark else 1 - paper, ink, clean, cropped, scaled, _centre(scaled))
+    return Stages(gray, paper if dark else 1 - paper, ink, clean, cropped, scaled, _center(scaled))
 
 
-def _ink_is_dark(grey: Grey) -> bool:
+def _ink_is_dark(gray: Gray) -> bool:
     """Whether the ink is darker than the paper: ink covers less, so the few pixels far from their local mean are ink.
 
     The third moment of that difference has the sign of the rarer and stronger side; the edge of a shadow, which is as
     far above the mean on one side as below it on the other, adds nothing. Narrower windows count more: a stroke is
     narrower than a white sheet on a dark desk.
     """
-    widest = round(math.log2(max(8, max(grey.shape) / 2)))
+    widest = round(math.log2(max(8, max(gray.shape) / 2)))
     skewness = 0.0
     for width in (2**widest, 2 ** (widest - 1), 2 ** (widest - 2)):
-        local_mean = running(grey, width, np.add) / width**2
-        skewness += float(np.mean((grey - local_mean) ** 3)) / width
+        local_mean = running(gray, width, np.add) / width**2
+        skewness += float(np.mean((gray - local_mean) ** 3)) / width
     return skewness < 0
 
 
-def _find_ink(bright: Grey) -> tuple[Grey, Grey, Grey]:
+def _find_ink(bright: Gray) -> tuple[Gray, Gray, Gray]:
     """The paper, the dark ink on it, and the ink that is the digit's.
 
     A window that is wide enough for any stroke can take a narrow shadow at the border for one. So if the ink reaches
@@ -160,7 +160,7 @@ def _border(values: NDArray[np.generic]) -> NDArray[np.generic]:
     return np.concatenate([values[0], values[-1], values[:, 0], values[:, -1]])
 
 
-def _paper(bright: Grey, window: float) -> Grey:
+def _paper(bright: Gray, window: float) -> Gray:
     """The brightness of the paper at every pixel, also under the dark ink.
 
     A sloping plane follows the light over the whole picture; on what is left, every dark detail narrower than a window
@@ -170,7 +170,7 @@ def _paper(bright: Grey, window: float) -> Grey:
     return slope + closing(bright - slope, max(3, round(window * sum(bright.shape) / 2)))
 
 
-def _slope(bright: Grey) -> Grey:
+def _slope(bright: Gray) -> Gray:
     """A plane through the half of the pixels nearest to it (trimmed least squares, by repeated fits)."""
     y, x = np.linspace(-1, 1, bright.shape[0])[:, None], np.linspace(-1, 1, bright.shape[1])
     terms = np.stack(np.broadcast_arrays(1.0, x, y), axis=-1).reshape(-1, 3)  # (pixels, 3)
@@ -178,13 +178,13 @@ def _slope(bright: Grey) -> Grey:
     nearest = np.ones(wanted.size, bool)
     for _ in range(6):
         chosen = terms[nearest]
-        plane: Grey = terms @ np.linalg.lstsq(chosen.T @ chosen, chosen.T @ wanted[nearest], rcond=None)[0]
+        plane: Gray = terms @ np.linalg.lstsq(chosen.T @ chosen, chosen.T @ wanted[nearest], rcond=None)[0]
         error = np.abs(wanted - plane)
         nearest = error <= np.median(error)
     return plane.reshape(bright.shape)
 
 
-def _stretch(ink: Grey) -> Grey:
+def _stretch(ink: Gray) -> Gray:
     """Stretch the ink so that the paper with its noise is 0 and full ink is 1."""
     if np.ptp(ink) < LEAST_CONTRAST:
         raise _BlankError
@@ -195,11 +195,11 @@ def _stretch(ink: Grey) -> Grey:
     if full - level < max(LEAST_CONTRAST, LEAST_CLARITY * noise):
         raise _BlankError
     start = min(level + 3 * noise, full / 2)
-    stretched: Grey = np.clip((ink - start) / (full - start), 0, 1)
+    stretched: Gray = np.clip((ink - start) / (full - start), 0, 1)
     return stretched
 
 
-def _threshold(values: Grey) -> float:
+def _threshold(values: Gray) -> float:
     """The level with the greatest variance between what is below and what is above it (Otsu 1979)."""
     counts, edges = np.histogram(values, bins=256)
     moments = counts * (edges[:-1] + edges[1:]) / 2
@@ -208,7 +208,7 @@ def _threshold(values: Grey) -> float:
     return float(edges[1 + np.argmax(difference**2 / (below * (total - below)))])
 
 
-def _drop_specks(ink: Grey) -> Grey:
+def _drop_specks(ink: Gray) -> Gray:
     """Keep the parts of the digit; dust, and what reaches in over the picture's border, becomes paper."""
     parts = connected_parts(ink > STROKE)  # (height, width)
     mass = np.bincount(parts.ravel(), ink.ravel())  # (parts,), the first is the paper
@@ -228,7 +228,7 @@ def _drop_specks(ink: Grey) -> Grey:
     return ink * running(kept[parts].astype(np.float32), 3, np.maximum)  # with the soft edge around them
 
 
-def _crop(ink: Grey) -> Grey:
+def _crop(ink: Gray) -> Gray:
     """The digit's bounding box, its edges sharpened as far as the scaling will soften them again."""
     rows, columns = (np.flatnonzero((ink > STROKE).any(axis=axis)) for axis in (1, 0))
     gain = np.clip(max(np.ptp(rows) + 1, np.ptp(columns) + 1) / BOX, 1, 3)
@@ -237,7 +237,7 @@ def _crop(ink: Grey) -> Grey:
     return sharp[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
 
 
-def _thicken(ink: Grey) -> Grey:
+def _thicken(ink: Gray) -> Gray:
     """Widen a pen's strokes that the scaling would make thinner than MNIST's."""
     mask = np.pad(ink > 0.5, 1)
     outline = np.sum(mask[1:] != mask[:-1]) + np.sum(mask[:, 1:] != mask[:, :-1])
@@ -246,20 +246,20 @@ def _thicken(ink: Grey) -> Grey:
     return running(np.pad(ink, more), more + 1, np.maximum) if more > 0 else ink
 
 
-def _scale(ink: Grey) -> Grey:
+def _scale(ink: Gray) -> Gray:
     """Fit the longer side to 20 pixels, the proportions kept, the brightest ink 1."""
     scale = BOX / max(ink.shape)
     height, width = (max(1, round(scale * side)) for side in ink.shape)
-    scaled: Grey = np.clip(resize(ink, (height, width), "BOX" if scale < 1 else "BICUBIC"), 0, 1)
+    scaled: Gray = np.clip(resize(ink, (height, width), "BOX" if scale < 1 else "BICUBIC"), 0, 1)
     return np.asarray(scaled / scaled.max())
 
 
-def _centre(ink: Grey) -> NDArray[np.uint8]:
-    """Lay the digit into 28×28 with its centre of mass in the middle, moved by whole pixels as in MNIST."""
+def _center(ink: Gray) -> NDArray[np.uint8]:
+    """Lay the digit into 28×28 with its center of mass in the middle, moved by whole pixels as in MNIST."""
     field = np.zeros((FIELD, FIELD), np.uint8)
     start = []
     for axis, side in enumerate(ink.shape):
-        centre = float(ink.sum(axis=1 - axis) @ np.arange(side) / ink.sum())
-        start.append(min(max(round(FIELD / 2 - centre), 0), FIELD - side))
+        center = float(ink.sum(axis=1 - axis) @ np.arange(side) / ink.sum())
+        start.append(min(max(round(FIELD / 2 - center), 0), FIELD - side))
     field[start[0] : start[0] + ink.shape[0], start[1] : start[1] + ink.shape[1]] = np.rint(255 * ink)
     return field

@@ -3,7 +3,7 @@
 `best` is a small convolutional network whose pictures are bent while it learns.
 Most of a network's time goes into its largest pictures, so the first convolution goes in steps of two pixels and halves
 them at once. From there it is two pairs of 3×3 convolutions, each pair pooled, as in Simonyan and Zisserman, "Very deep
-convolutional networks for large-scale image recognition" (2014). Three batch normalisations (Ioffe and Szegedy, 2015)
+convolutional networks for large-scale image recognition" (2014). Three batch normalizations (Ioffe and Szegedy, 2015)
 keep large learning rates safe; one for each convolution would cost more time than they do, and teach it no better.
 Bent pictures teach what digits have in common; the last epoch, of small steps and plain pictures, fits that to the
 pictures there are to read. `quick` has half of that and sees each picture once, as it is.
@@ -34,7 +34,7 @@ def _convolution(
 
 
 @register(
-    "five convolutions, 32 to 96 channels, batch normalisation, bent pictures; cross entropy",
+    "five convolutions, 32 to 96 channels, batch normalization, bent pictures; cross entropy",
     Recipe(
         epochs=10,
         batch_size=128,
@@ -64,7 +64,7 @@ def best(*, inputs: int = 784, classes: int = 10, generator: np.random.Generator
     convolution = partial(_convolution, generator)
     return nn.Sequential(
         nn.Unflatten(1, (1, side)),  # (N, 1, 28, 28)
-        convolution(1, 32, kernel=5, stride=2, bias=False),  # (N, 32, 14, 14); normalisation has a bias of its own
+        convolution(1, 32, kernel=5, stride=2, bias=False),  # (N, 32, 14, 14); normalization has a bias of its own
         nn.BatchNorm2d(32),
         nn.ReLU(),
         convolution(32, 64),
@@ -86,11 +86,11 @@ def best(*, inputs: int = 784, classes: int = 10, generator: np.random.Generator
 
 
 @register(
-    "three convolutions, 16 to 64 channels, batch normalisation: 99% in one pass; cross entropy",
+    "three convolutions, 16 to 64 channels, batch normalization: 99% in one pass; cross entropy",
     Recipe(epochs=1, batch_size=64, optimizer="adam", lr=0.01, schedule="one-cycle"),
 )
 def quick(*, inputs: int = 784, classes: int = 10, generator: np.random.Generator | None = None) -> nn.Module:
-    """A convolution of 5×5 in steps of two and two of 3×3, normalised and pooled, and one layer of neurons.
+    """A convolution of 5×5 in steps of two and two of 3×3, normalized and pooled, and one layer of neurons.
 
     Args:
         inputs: pixels of an image, which must be square.
@@ -104,14 +104,14 @@ def quick(*, inputs: int = 784, classes: int = 10, generator: np.random.Generato
     """
     side = square_side("quick", inputs, least=7)
     last = (side + 1) // 2 // 2 // 2
-    convolution = partial(_convolution, generator, bias=False)  # normalisation has a bias of its own
+    convolution = partial(_convolution, generator, bias=False)  # normalization has a bias of its own
     return nn.Sequential(
         nn.Unflatten(1, (1, side)),  # (N, 1, 28, 28)
         convolution(1, 16, kernel=5, stride=2),  # (N, 16, 14, 14)
         nn.BatchNorm2d(16),
         nn.ReLU(),
         convolution(16, 32),
-        nn.MaxPool2d(2),  # (N, 32, 7, 7); pooled first, there is a quarter left to normalise
+        nn.MaxPool2d(2),  # (N, 32, 7, 7); pooled first, there is a quarter left to normalize
         nn.BatchNorm2d(32),
         nn.ReLU(),
         convolution(32, 64),

@@ -170,7 +170,7 @@ def _mask(scores: Tensor, mask: Tensor) -> Tensor:
 
 
 class TransformerEncoderLayer(Module):
-    """Self-attention and two layers of neurons, each with a way past it and a normalisation.
+    """Self-attention and two layers of neurons, each with a way past it and a normalization.
 
     Args:
         d_model: E, the vectors' length.
@@ -178,9 +178,9 @@ class TransformerEncoderLayer(Module):
         dim_feedforward: neurons of the layer in between.
         dropout: probability.
         activation: "relu", "gelu" or a function.
-        layer_norm_eps: of the normalisations.
+        layer_norm_eps: of the normalizations.
         batch_first: inputs are (N, L, E) rather than (L, N, E).
-        norm_first: normalise before rather than after.
+        norm_first: normalize before rather than after.
         bias: whether the parts have biases.
         generator: where starting values and dropout come from.
         dtype: of the parameters.

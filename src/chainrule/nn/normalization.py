@@ -1,4 +1,4 @@
-"""Normalisation as modules; the formulas are in `chainrule.ops.networks`."""
+"""Normalization as modules; the formulas are in `chainrule.ops.networks`."""
 
 from __future__ import annotations
 
@@ -66,13 +66,13 @@ class _BatchNorm(Module):
 
 
 class BatchNorm1d(_BatchNorm):
-    """Normalisation of each channel of (N, C) or (N, C, L); arguments and buffers as in `BatchNorm2d`."""
+    """Normalization of each channel of (N, C) or (N, C, L); arguments and buffers as in `BatchNorm2d`."""
 
     dims = (2, 3)
 
 
 class BatchNorm2d(_BatchNorm):
-    """Normalisation of each channel of (N, C, H, W): by the batch while learning, by running statistics when used.
+    """Normalization of each channel of (N, C, H, W): by the batch while learning, by running statistics when used.
 
     Args:
         num_features: C.

@@ -1,4 +1,4 @@
-"""Parts of later networks: normalisation, embedding, attention, borders, the Gaussian activations.
+"""Parts of later networks: normalization, embedding, attention, borders, the Gaussian activations.
 
 All but three are made of other operations.
 """
@@ -69,23 +69,23 @@ def gelu(input: Array, *, approximate: str = "none") -> Tensor:
     return mul(below, input)
 
 
-# Normalisation
+# Normalization
 
 
 @operation(promote="floating", fused=True)
 def standardize(input: Array, weight: Array = 1.0, bias: Array = 0.0, *, dim: Any, eps: float) -> Array:
     """(x - mean) / √(variance + eps), which has mean 0 and variance 1 over `dim`; times a weight, plus a bias."""
-    away, spread = _centred(input, dim, eps)
+    away, spread = _centered(input, dim, eps)
     return away / spread * weight + bias
 
 
 @standardize.derivative
 def _(grad: Array, input: Array, weight: Array, dim: Any, eps: float) -> Any:
-    """(H - mean(H) - y mean(H y)) / √(variance + eps), H being G w and y the x standardised; G y; G.
+    """(H - mean(H) - y mean(H y)) / √(variance + eps), H being G w and y the x standardized; G y; G.
 
     Source: Ioffe and Szegedy (2015).
     """
-    away, spread = _centred(input, dim, eps)
+    away, spread = _centered(input, dim, eps)
     out = away / spread
 
     def of_input() -> Array:
@@ -96,7 +96,7 @@ def _(grad: Array, input: Array, weight: Array, dim: Any, eps: float) -> Any:
     return of_input, lambda: grad * out, lambda: grad
 
 
-def _centred(input: Array, dim: Any, eps: float) -> tuple[Array, Array]:
+def _centered(input: Array, dim: Any, eps: float) -> tuple[Array, Array]:
     """X - mean, and √(variance + eps)."""
     away = input - sums.mean(input, dim, True)
     return away, np.sqrt(sums.mean(away * away, dim, True) + eps)
@@ -109,7 +109,7 @@ def layer_norm(
 
     Args:
         input: (..., *normalized_shape).
-        normalized_shape: the dimensions to normalise over.
+        normalized_shape: the dimensions to normalize over.
         weight: scale, of that shape, or None.
         bias: shift, of that shape, or None.
         eps: keeps the quotient finite.
@@ -128,7 +128,7 @@ def rms_norm(input: Array, normalized_shape: Ints, weight: Array = None, eps: fl
 
     Args:
         input: (..., *normalized_shape).
-        normalized_shape: the dimensions to normalise over.
+        normalized_shape: the dimensions to normalize over.
         weight: scale, of that shape, or None.
         eps: keeps the quotient finite; the type's own precision if None.
 
@@ -186,7 +186,7 @@ def batch_norm(
         running_var: (C,), the unbiased variance, likewise.
         weight: scale (C,), or None.
         bias: shift (C,), or None.
-        training: normalise by the batch itself; otherwise by the running statistics.
+        training: normalize by the batch itself; otherwise by the running statistics.
         momentum: how much of the batch goes into the running statistics.
         eps: keeps the quotient finite.
 
@@ -200,12 +200,12 @@ def batch_norm(
     if input.shape == (0,):  # no example, no channel
         return input  # type: ignore[no-any-return]
     check("batch_norm", input.ndim > 1, f"takes (N, C, ...), not {input.shape}")
-    weight, bias, centre, spread = _by_channel("batch_norm", input, weight, bias, running_mean, running_var)
+    weight, bias, center, spread = _by_channel("batch_norm", input, weight, bias, running_mean, running_var)
     check("batch_norm", eps > 0 or (eps == 0 and not training), f"eps must be positive, got {eps}")
     if not training:
-        if centre is None or spread is None:
+        if center is None or spread is None:
             raise ValueError("batch_norm: needs running_mean and running_var when not training")
-        return _scaled((input - constant(centre)) / sqrt(constant(spread) + eps), weight, bias)
+        return _scaled((input - constant(center)) / sqrt(constant(spread) + eps), weight, bias)
     dim = (0, *range(2, input.ndim))
     count = math.prod(input.shape[d] for d in dim)
     check("batch_norm", count != 1, f"needs more than one value a channel while training, got {input.shape}")

@@ -1,4 +1,4 @@
-"""Optimisers and schedules of the learning rate. Names, options and numbers are PyTorch's."""
+"""Optimizers and schedules of the learning rate. Names, options and numbers are PyTorch's."""
 
 from chainrule.optim import lr_scheduler
 from chainrule.optim.adaptive import Adagrad, Adam, AdamW, RMSprop

@@ -1,6 +1,6 @@
 """Schedules: how the learning rate changes from step to step. Call `step()` after each `optimizer.step()`.
 
-Most schedules say by what they multiply the present rate, not what the rate is: so several can act on one optimiser,
+Most schedules say by what they multiply the present rate, not what the rate is: so several can act on one optimizer,
 each with its own `step()`, and a rate that someone else has changed is respected.
 """
 
@@ -27,8 +27,8 @@ class LRScheduler:
         last_epoch: the step to go on from; -1 to start.
 
     Raises:
-        TypeError: not an optimiser.
-        ValueError: going on with an optimiser whose groups have no "initial_lr".
+        TypeError: not an optimizer.
+        ValueError: going on with an optimizer whose groups have no "initial_lr".
     """
 
     _beginning = False
@@ -39,7 +39,7 @@ class LRScheduler:
         for group in optimizer.param_groups:
             if last_epoch == -1:
                 group.setdefault("initial_lr", group["lr"])
-            needed = f"going on from step {last_epoch} needs each group's initial_lr: load the optimiser's state first"
+            needed = f"going on from step {last_epoch} needs each group's initial_lr: load the optimizer's state first"
             check(self, "initial_lr" in group, needed)
         self.base_lrs = [group["initial_lr"] for group in optimizer.param_groups]
         self._begin()
@@ -107,7 +107,7 @@ class LRScheduler:
         }
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Take over a state; nothing is changed unless it fits. The rates themselves are in the optimiser's."""
+        """Take over a state; nothing is changed unless it fits. The rates themselves are in the optimizer's."""
         refuse_compiled(f"loading the state of a {type(self).__name__}")
         self._fits(state_dict)
         self._load(state_dict)
@@ -130,7 +130,7 @@ class LRScheduler:
 
 
 class LambdaLR(LRScheduler):
-    """The optimiser's rate times what a function says of the step.
+    """The optimizer's rate times what a function says of the step.
 
     Args:
         optimizer: whose learning rates to set.
@@ -219,7 +219,7 @@ class LinearLR(LRScheduler):
 
 
 class CosineAnnealingLR(LRScheduler):
-    """Half a cosine from the optimiser's rate η down to `eta_min` in `T_max` steps, then up again.
+    """Half a cosine from the optimizer's rate η down to `eta_min` in `T_max` steps, then up again.
 
     η_min + (η - η_min) (1 + cos(π t / T_max)) / 2.
 
@@ -331,12 +331,12 @@ class SequentialLR(LRScheduler):
 
     Args:
         optimizer: whose learning rates to set.
-        schedulers: the schedules, made for this optimiser.
+        schedulers: the schedules, made for this optimizer.
         milestones: the steps at which the second, the third, ... take over.
         last_epoch: the step to go on from; -1 to start.
 
     Raises:
-        ValueError: no schedule, one of another optimiser, one that cannot start anew by itself (ReduceLROnPlateau,
+        ValueError: no schedule, one of another optimizer, one that cannot start anew by itself (ReduceLROnPlateau,
             SequentialLR), or other than one milestone between two of them.
     """
 
@@ -354,7 +354,7 @@ class SequentialLR(LRScheduler):
             check(self, isinstance(scheduler, LRScheduler), f"takes schedules, not {kind}", TypeError)
             alone = isinstance(scheduler, (SequentialLR, ReduceLROnPlateau))
             check(self, not alone, f"a {kind} (number {position}) cannot be one of many")
-            check(self, scheduler.optimizer is optimizer, f"schedule number {position} is another optimiser's")
+            check(self, scheduler.optimizer is optimizer, f"schedule number {position} is another optimizer's")
         self.optimizer, self.last_epoch = optimizer, last_epoch
         self._schedulers, self._milestones = list(schedulers), list(milestones)
         self.step()
@@ -457,7 +457,7 @@ class ReduceLROnPlateau(LRScheduler):
 def _optimizer(scheduler: LRScheduler, optimizer: Optimizer) -> Optimizer:
     refuse_compiled(f"making a {type(scheduler).__name__}")
     kind = type(optimizer).__name__
-    check(scheduler, isinstance(optimizer, Optimizer), f"takes an optimiser, not {kind}", TypeError)
+    check(scheduler, isinstance(optimizer, Optimizer), f"takes an optimizer, not {kind}", TypeError)
     return optimizer
 
 

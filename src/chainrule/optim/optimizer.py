@@ -1,4 +1,4 @@
-"""What all optimisers share: groups of parameters, their options, and what is remembered of each parameter."""
+"""What all optimizers share: groups of parameters, their options, and what is remembered of each parameter."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Optimizer:
 
     Attributes:
         param_groups: a dict for each group: its "params" and its options; a schedule changes "lr" here.
-        state: for each parameter (by position in all groups) what the optimiser remembers: arrays and numbers.
+        state: for each parameter (by position in all groups) what the optimizer remembers: arrays and numbers.
 
     Raises:
         ValueError: no parameters, one given twice, an option that a group does not have or that makes no sense.
@@ -184,18 +184,18 @@ class Optimizer:
         check(self, whole, "a state has the entries 'state' and 'param_groups', what was given has not")
         groups = state_dict["param_groups"]
         sizes, own = [len(g["params"]) for g in groups], [len(g["params"]) for g in self.param_groups]
-        check(self, sizes == own, f"the state has groups of {sizes} parameters, this optimiser has {own}")
+        check(self, sizes == own, f"the state has groups of {sizes} parameters, this optimizer has {own}")
         chosen = [{k: v for k, v in options(saved).items() if k not in _WAYS_TO_RUN} for saved in groups]
         for found in chosen:
             differing = ", ".join(sorted(found.keys() - {"initial_lr"} ^ self.defaults.keys()))
-            check(self, not differing, f"the state is another optimiser's, it differs in {differing}")
+            check(self, not differing, f"the state is another optimizer's, it differs in {differing}")
         chosen = [self._checked(found) for found in chosen]
         owners = [found for found, size in zip(chosen, sizes, strict=True) for _ in range(size)]
         state: dict[int, dict[str, Any]] = {}
         for key, entries in state_dict["state"].items():
             position = int(key) if str(key).isdecimal() else -1
             known = 0 <= position < len(parameters)
-            check(self, known, f"the state has a parameter {key!r}, this optimiser has {len(parameters)}")
+            check(self, known, f"the state has a parameter {key!r}, this optimizer has {len(parameters)}")
             p = parameters[position]
             missing = ", ".join(sorted(self.start(p._data, owners[position]).keys() - entries.keys()))
             check(self, not missing, f"the state of parameter {key} has no {missing}")

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from chainrule.first_principles.descent import Path as Steps
 
-_DPI = 80  # two thirds of a still picture's, and few colours: small files
-_COLOURS = 128
+_DPI = 80  # two thirds of a still picture's, and few colors: small files
+_COLORS = 128
 _LAST = 2000  # milliseconds that the last frame stays
 
 
@@ -170,7 +170,7 @@ def _write(
         show(step)
         canvas.draw()
         pictures.append(Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3]))
-    palette = pictures[-1].quantize(_COLOURS, Image.Quantize.MAXCOVERAGE)  # rare colours count as much as the ground
+    palette = pictures[-1].quantize(_COLORS, Image.Quantize.MAXCOVERAGE)  # rare colors count as much as the ground
     frames = [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures]
     durations = [milliseconds] * (len(frames) - 1) + [_LAST]
     try:

@@ -74,9 +74,9 @@ def lines(
     if "x" not in log and (across == np.round(across)).all():
         style.whole_ticks(axes)
     strokes = style.strokes(len(columns), look)
-    for values, known, label, (colour, line, marker) in zip(columns.values(), drawable, labels, strokes, strict=True):
+    for values, known, label, (color, line, marker) in zip(columns.values(), drawable, labels, strokes, strict=True):
         dots = marker if known.sum() <= _MOST_MARKERS else ""
-        axes.plot(across[known], values[known], line + dots, color=colour, label=label, lw=1.8, markersize=5)
+        axes.plot(across[known], values[known], line + dots, color=color, label=label, lw=1.8, markersize=5)
     if not any(known.any() for known in drawable):
         axes.text(0.5, 0.5, "no values", transform=axes.transAxes, ha="center", color=look.ink)
     if named:
@@ -118,13 +118,13 @@ def functions(
     for axes, (name, pair) in zip(panels, pairs.items(), strict=False):
         style.dress(axes, look, title=name, x="x", y="value", open_frame=True)
         axes.tick_params(labelbottom=True, labelleft=True)
-        for function, label, colour, line in zip(
+        for function, label, color, line in zip(
             pair, ("f(x)", "f′(x)"), (look.first, look.second), ("-", "--"), strict=True
         ):
             y = style.as_array(function(x), float)
             if y.shape != x.shape:
                 raise ValueError(f"functions: {name} {label} made {y.shape} of x of shape {x.shape}; it must keep it")
-            axes.plot(x, y, line, color=colour, label=label, lw=1.8)
+            axes.plot(x, y, line, color=color, label=label, lw=1.8)
         style.legend(axes, look, loc="upper left")
     return figure
 
@@ -269,7 +269,7 @@ def word_probabilities(
 
 
 def bars(axes: Axes, names: Sequence[str], percent: Column, chosen: int | None, look: style.Look) -> None:
-    """One horizontal bar a name, the first at the top; the chosen one stands out in colour and in bold."""
+    """One horizontal bar a name, the first at the top; the chosen one stands out in color and in bold."""
     places = range(len(percent))
     axes.barh(places, percent, color=[look.second if i == chosen else look.first for i in places])
     for i in places:

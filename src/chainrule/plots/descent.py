@@ -100,9 +100,9 @@ def descent_on_contour(
     style.dress(axes, look, x="x₁", y="x₂")
     levels = heights.min() + np.ptp(heights) * np.linspace(0, 1, 15) ** 2  # closer together at the bottom
     levels = np.unique(levels) if np.ptp(heights) else np.array([0.0, 1.0]) + heights.min()
-    greys = LinearSegmentedColormap.from_list("heights", [look.ground, look.faint])
+    grays = LinearSegmentedColormap.from_list("heights", [look.ground, look.faint])
     ways = []
-    drawn = axes.contourf(x, y, heights, levels, cmap=greys)
+    drawn = axes.contourf(x, y, heights, levels, cmap=grays)
     axes.contour(x, y, heights, levels, colors=look.quiet, linewidths=0.6)
     for (name, (points, values)), stroke in zip(found.items(), style.strokes(len(found), look), strict=True):
         way, *ends_of_way = _trail(axes, points, stroke, _named(name, values), look)
@@ -213,9 +213,9 @@ def _named(name: str, values: Array) -> str:
 
 def _trail(axes: Axes, places: Array, stroke: tuple[str, str, str], name: str, look: style.Look) -> list[Line2D]:
     """A path (S, n) in a panel of n dimensions: its line, then the marks of its start and its end."""
-    colour, line, marker = stroke
+    color, line, marker = stroke
     size = 4.0 if len(places) <= _MANY else 2.5
-    lines = axes.plot(*places.T, line, marker=marker, color=colour, lw=1.5, markersize=size, label=name, zorder=3)
+    lines = axes.plot(*places.T, line, marker=marker, color=color, lw=1.5, markersize=size, label=name, zorder=3)
     for place, fill, label in ((places[:1], look.ground, "start"), (places[-1:], look.ink, "end")):
         lines += axes.plot(*place.T, "o", color=look.ink, mfc=fill, markersize=8, label=label, zorder=4)
     return lines

@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import ArrayLike
 
-_FULL_COLOUR = 0.03  # the share of mistakes that has the full colour, unless there is a larger one
+_FULL_COLOR = 0.03  # the share of mistakes that has the full color, unless there is a larger one
 
 
 def confusion_matrix(matrix: ArrayLike, classes: Sequence[str] | None = None, *, dark: bool = False) -> Figure:
     """Draw how often each class was read as each other.
 
-    The diagonal, which counts what was read right, stays grey. A mistake is coloured by its share of its row on a
-    square-root scale, so that one mistake in a thousand still shows; the full colour is the largest such share, but at
+    The diagonal, which counts what was read right, stays gray. A mistake is colored by its share of its row on a
+    square-root scale, so that one mistake in a thousand still shows; the full color is the largest such share, but at
     least 3%, so that a good model looks calm. At the right stands each row's recall, the share that was read right.
 
     Args:
@@ -54,10 +54,10 @@ def confusion_matrix(matrix: ArrayLike, classes: Sequence[str] | None = None, *,
     side = 0.5 * max(size, 6)  # small matrices have larger cells
     figure = style.new_figure(left + side + right, bottom + side + top, title, look, (left, bottom, right, top))
     axes = figure.add_subplot()
-    style.dress(axes, look, x="predicted class\n(colour: share of the row that was read so)", y="true class")
-    colours = LinearSegmentedColormap.from_list("mistakes", [look.ground, look.second])
-    norm = PowerNorm(0.5, vmin=0, vmax=max(_FULL_COLOUR, wrong.filled(0).max()))
-    axes.imshow(wrong, cmap=colours.with_extremes(bad=look.faint), norm=norm)
+    style.dress(axes, look, x="predicted class\n(color: share of the row that was read so)", y="true class")
+    colors = LinearSegmentedColormap.from_list("mistakes", [look.ground, look.second])
+    norm = PowerNorm(0.5, vmin=0, vmax=max(_FULL_COLOR, wrong.filled(0).max()))
+    axes.imshow(wrong, cmap=colors.with_extremes(bad=look.faint), norm=norm)
     for (row, column), count in np.ndenumerate(counts):
         hit = row == column
         bright = dark and not hit and norm(shares[row, column]) > 0.6  # too bright for light text

@@ -40,7 +40,7 @@ def network_diagram(
     """Draw a network of dense layers: a circle a neuron, a line a weight.
 
     The line is as wide as the weight is large beside the others of its layer; positive ones are solid, negative ones
-    dashed and of another colour. Of a layer with more than `most` neurons the first and the last are drawn, and dots
+    dashed and of another color. Of a layer with more than `most` neurons the first and the last are drawn, and dots
     for the others.
 
     Args:
@@ -238,7 +238,7 @@ def _signed(
     largest = max(float(np.abs(picture).max()) for picture in pictures) or 1.0
     limits = (-largest, largest)
     return style.sheet(
-        pictures, captions, title, look, columns=columns, colours=style.SIGNED, limits=limits, bar="weight", side=side
+        pictures, captions, title, look, columns=columns, colors=style.SIGNED, limits=limits, bar="weight", side=side
     )
 
 
@@ -273,13 +273,13 @@ def _spread(count: int, gap: bool, height: float) -> NDArray[np.float64]:
 def _wires(axes: Axes, matrix: Array, start: tuple[float, Array], end: tuple[float, Array], look: style.Look) -> None:
     """A line for each weight, (outputs, inputs) as wide as it is large, in points; the widest above the others."""
     (x, sources), (to_x, targets) = start, end
-    for positive, colour, dashes in ((True, look.first, "solid"), (False, look.second, _DASHES)):
+    for positive, color, dashes in ((True, look.first, "solid"), (False, look.second, _DASHES)):
         outputs, inputs = np.nonzero(matrix > 0 if positive else matrix < 0)
         order = np.argsort(np.abs(matrix[outputs, inputs]), kind="stable")
         outputs, inputs = outputs[order], inputs[order]
         ends = [((x, sources[i]), (to_x, targets[o])) for o, i in zip(outputs, inputs, strict=True)]
         sizes = np.abs(matrix[outputs, inputs])
-        axes.add_collection(LineCollection(ends, linewidths=sizes, colors=colour, linestyles=[dashes], zorder=2))
+        axes.add_collection(LineCollection(ends, linewidths=sizes, colors=color, linestyles=[dashes], zorder=2))
 
 
 def _wire_labels(

@@ -75,16 +75,16 @@ def decision_boundary(
     heading = f"{right_ones} of {len(x)} points on their side"
     style.dress(axes, look, title=heading, x=axes_labels[0], y=axes_labels[1])
     strokes = style.strokes(count, look)
-    tints = ListedColormap([_tint(colour, look, i) for i, (colour, _, _) in enumerate(strokes)])
+    tints = ListedColormap([_tint(color, look, i) for i, (color, _, _) in enumerate(strokes)])
     extent = (left, right, bottom, top)
     plane = regions.astype(int).reshape(_GRID, _GRID)
     axes.imshow(plane, cmap=tints, vmin=-0.5, vmax=count - 0.5, extent=extent, origin="lower", aspect="auto")
     borders = np.arange(plane.min(), plane.max()) + 0.5
     if borders.size and line is None:
         axes.contour(across, up, plane, borders, colors=look.quiet, linewidths=1)
-    for i, (colour, _, marker) in enumerate(strokes):
+    for i, (color, _, marker) in enumerate(strokes):
         own = x[truth == i]
-        axes.plot(*own.T, marker, color=colour, mec=look.ground, mew=0.8, markersize=9, label=names[i])
+        axes.plot(*own.T, marker, color=color, mec=look.ground, mew=0.8, markersize=9, label=names[i])
     if wrong.any():
         axes.plot(*x[wrong].T, "x", color=look.ink, markersize=12, mew=2, label="read wrongly")
     if line is not None:
@@ -113,7 +113,7 @@ def hidden_map(
 ) -> Figure:
     """Draw examples by their hidden activations, in the two directions in which these differ most.
 
-    Each example is the number of its class, so that it reads without colours; the large numbers stand where the
+    Each example is the number of its class, so that it reads without colors; the large numbers stand where the
     classes have their middles.
 
     Args:
@@ -144,10 +144,10 @@ def hidden_map(
     axes = figure.add_subplot()
     x, y = (f"principal component ({share:.0%} of the variance)" for share in shares)
     style.dress(axes, look, x=f"first {x}", y=f"second {y}", open_frame=True)
-    colours = [colour for colour, _, _ in style.strokes(count, look)]
+    colors = [color for color, _, _ in style.strokes(count, look)]
     for i in np.unique(truth):
         own = flat[:most][truth[:most] == i]
-        axes.plot(*own.T, ls="", marker=f"${i}$", color=colours[i], mew=0.2, markersize=5.5, alpha=0.8, label=f"{i}")
+        axes.plot(*own.T, ls="", marker=f"${i}$", color=colors[i], mew=0.2, markersize=5.5, alpha=0.8, label=f"{i}")
     for i in np.unique(truth):
         across, up = flat[truth == i].mean(axis=0).tolist()
         frame = {"boxstyle": "circle,pad=0.25", "facecolor": look.ground, "edgecolor": look.ink}
@@ -178,16 +178,16 @@ def principal_components(rows: ArrayLike, count: int = 2) -> tuple[NDArray[np.fl
     if table.ndim != 2 or min(table.shape) < count:
         raise ValueError(f"principal_components: rows of shape {table.shape} do not have {count} directions")
     style.check_finite("principal_components", rows=table)
-    centred = table - table.mean(axis=0)
-    left, sizes, right = np.linalg.svd(centred, full_matrices=False)  # (N, K), (K,) and (K, H)
+    centered = table - table.mean(axis=0)
+    left, sizes, right = np.linalg.svd(centered, full_matrices=False)  # (N, K), (K,) and (K, H)
     largest = np.abs(right[:count]).argmax(axis=1)
     signs = np.sign(right[np.arange(count), largest])  # a direction could as well point the other way: settle it
     variance = sizes**2
     return signs * left[:, :count] * sizes[:count], variance[:count] / (variance.sum() or 1.0)
 
 
-def _tint(colour: str, look: style.Look, place: int) -> str:
-    """A region's colour: the class's own, thinned with the ground, every other one more: grey tells them apart."""
+def _tint(color: str, look: style.Look, place: int) -> str:
+    """A region's color: the class's own, thinned with the ground, every other one more: gray tells them apart."""
     share: float = 0.38 if place % 2 else 0.16
-    mixed: Any = share * np.array(to_rgb(colour)) + (1 - share) * np.array(to_rgb(look.ground))
+    mixed: Any = share * np.array(to_rgb(color)) + (1 - share) * np.array(to_rgb(look.ground))
     return to_hex(mixed)

@@ -1,7 +1,7 @@
 """The one look of every figure, light or dark, and the way a figure becomes a file.
 
-The first two data colours follow Okabe and Ito's palette for colour-blind readers (https://jfly.uni-koeln.de/color/).
-All of them differ in lightness, and lines and markers in their form as well, so that a grey print still reads. Colours
+The first two data colors follow Okabe and Ito's palette for color-blind readers (https://jfly.uni-koeln.de/color/).
+All of them differ in lightness, and lines and markers in their form as well, so that a gray print still reads. Colors
 and sizes go to matplotlib as arguments, never into its global settings: a figure looks the same wherever and whenever
 it is shown. Margins are given in inches, because matplotlib's automatic layouts draw everything twice.
 """
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 DPI = 120  # dots per inch: a figure 8 inches wide is 960 pixels wide
 TITLE, TEXT, SMALL = 13, 10, 9  # font sizes in points
 LINES, MARKERS = ("-", "--", "-.", ":"), ("o", "s", "^", "D")
-SIGNED = "cividis"  # the colours of numbers of both signs: dark blue, grey for 0, yellow; lighter means larger, always
+SIGNED = "cividis"  # the colors of numbers of both signs: dark blue, gray for 0, yellow; lighter means larger, always
 _UNDATED: dict[str, dict[str, str | None]] = {  # what each format would otherwise note about its making
     "png": {"Software": None},
     "svg": {"Date": None},
@@ -44,7 +44,7 @@ _UNDATED: dict[str, dict[str, str | None]] = {  # what each format would otherwi
 
 @dataclass(frozen=True)
 class Look:
-    """The colours of a figure."""
+    """The colors of a figure."""
 
     ground: str
     faint: str  # areas and lines behind the data
@@ -53,7 +53,7 @@ class Look:
     first: str  # these stand for data
     second: str
     third: str
-    paper: str  # matplotlib's name for the greys that run from the ground (low values) to the ink (high values)
+    paper: str  # matplotlib's name for the grays that run from the ground (low values) to the ink (high values)
     many: tuple[float, float]  # the part of the viridis map that stands out from the ground, from the ink's side
 
 
@@ -84,15 +84,15 @@ def check_finite(function: str, **arrays: Any) -> None:
 
 
 def strokes(count: int, look: Look) -> list[tuple[str, str, str]]:
-    """A colour, a line style and a marker for each of `count` things, no two alike in colour.
+    """A color, a line style and a marker for each of `count` things, no two alike in color.
 
-    Up to four have colours that are far apart. More run through the viridis map, from the ink's lightness towards the
+    Up to four have colors that are far apart. More run through the viridis map, from the ink's lightness towards the
     ground's, which suits what has an order, such as layers.
     """
-    colours = [look.first, look.second, look.ink, look.third]
-    if count > len(colours):
-        colours = [to_hex(colour) for colour in colormaps["viridis"](np.linspace(*look.many, count))]
-    return [(colours[i], LINES[i % 4], MARKERS[i % 4]) for i in range(count)]
+    colors = [look.first, look.second, look.ink, look.third]
+    if count > len(colors):
+        colors = [to_hex(color) for color in colormaps["viridis"](np.linspace(*look.many, count))]
+    return [(colors[i], LINES[i % 4], MARKERS[i % 4]) for i in range(count)]
 
 
 def new_figure(
@@ -114,7 +114,7 @@ def retitle(figure: Figure, title: str) -> None:
 
 
 def dress(axes: Axes, look: Look, *, title: str = "", x: str = "", y: str = "", open_frame: bool = False) -> None:
-    """Give a panel its colours, its title and the labels of its axes; an open frame has two sides and a grid."""
+    """Give a panel its colors, its title and the labels of its axes; an open frame has two sides and a grid."""
     axes.set_facecolor(look.ground)
     axes.set_title(title, loc="left", y=1.02, size=TEXT, weight="bold", color=look.ink, parse_math=False)
     axes.set_xlabel(x, size=TEXT, color=look.ink)
@@ -152,7 +152,7 @@ def legend_width(names: Sequence[str]) -> float:
 
 
 def color_bar(figure: Figure, drawn: ScalarMappable, label: str, look: Look, right: float = 1.2) -> None:
-    """Show what the colours of `drawn` mean in the right margin, which is `right` inches wide."""
+    """Show what the colors of `drawn` mean in the right margin, which is `right` inches wide."""
     width, place = figure.get_size_inches()[0], figure.subplotpars
     axes = figure.add_axes((1 - (right - 0.15) / width, place.bottom, 0.15 / width, place.top - place.bottom))
     bar = figure.colorbar(drawn, cax=axes)
@@ -168,22 +168,22 @@ def sheet(
     look: Look,
     *,
     columns: int | None = None,
-    colours: str | None = None,
+    colors: str | None = None,
     limits: tuple[float, float] | None = None,
     bar: str = "",
     side: float = 1.0,
 ) -> Figure:
-    """Pictures in rows, each with its caption beneath it, all on one scale of colours.
+    """Pictures in rows, each with its caption beneath it, all on one scale of colors.
 
     Args:
         pictures: (H, W) each.
         captions: one each, of one line or more, or empty.
         title: one short line above all.
-        look: the colours of the figure.
+        look: the colors of the figure.
         columns: how many stand in a row; about a square of them if left out.
-        colours: a colour map's name; the greys of the look if left out.
-        limits: the values with the first and the last colour; the lowest and the highest if left out.
-        bar: what the colours stand for; a bar at the right explains them if it is given.
+        colors: a color map's name; the grays of the look if left out.
+        limits: the values with the first and the last color; the lowest and the highest if left out.
+        bar: what the colors stand for; a bar at the right explains them if it is given.
         side: inches that the longer side of a picture takes.
     """
     columns = columns or ceil(sqrt(len(pictures)))
@@ -203,7 +203,7 @@ def sheet(
         middle, top = (place % columns + 0.5) * width, place // columns * height
         down, across = (side * size / max(picture.shape) for size in picture.shape)
         box = (middle - across / 2, middle + across / 2, top + down, top)
-        axes.imshow(picture, cmap=colours or look.paper, vmin=low, vmax=high, extent=box)
+        axes.imshow(picture, cmap=colors or look.paper, vmin=low, vmax=high, extent=box)
         caption_at = (middle, top + down + 0.05)
         axes.text(*caption_at, caption, ha="center", va="top", size=SMALL, color=look.ink, parse_math=False)
     axes.set(xlim=(0, columns * width), ylim=(rows * height, 0))  # each imshow had set them for its own picture

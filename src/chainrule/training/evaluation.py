@@ -26,7 +26,7 @@ BATCH_PIXELS = 500_000
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a model made of N labelled images.
+    """What a model made of N labeled images.
 
     Attributes:
         loss: the mean loss.
@@ -80,7 +80,7 @@ def no_numbers(unread: int, count: int) -> str:
 def evaluate(
     network: Module, model: Model, images: NDArray[np.uint8], labels: NDArray[Any], batch_size: int | None = None
 ) -> Evaluation:
-    """Run a network over labelled images, without learning.
+    """Run a network over labeled images, without learning.
 
     Args:
         network: what to run, in evaluation mode; afterwards each of its modules is in the mode it was in before.

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from chainrule.training.run import Run
 
 OPTIMIZERS = {"sgd": {"lr": 0.1, "momentum": 0.9}, "adam": {"lr": 0.002}, "adamw": {"lr": 0.002, "weight_decay": 0.01}}
-"""Each optimiser's settings where a model's recipe, made for another one, says nothing of it."""
+"""Each optimizer's settings where a model's recipe, made for another one, says nothing of it."""
 
 WORTH_COMPILING = 200
 """Steps: fewer take less time than compiling one."""
@@ -65,7 +65,7 @@ def configure(
         changes: entries of the `Recipe` to change; those that are None stay.
 
     Raises:
-        RunError: no such model or optimiser, a number that makes no sense, or images that the model does not take.
+        RunError: no such model or optimizer, a number that makes no sense, or images that the model does not take.
     """
     recipe = models.get(model).recipe
     changes = {name: value for name, value in changes.items() if value is not None}
