@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 import numpy as np
@@ -609,3 +610,26 @@ def test_lengths_neither_overflow_nor_vanish(numbers, p):
         np.testing.assert_allclose(run(x.detach()).numpy(), expected, rtol=1e-6)
     x.norm(p).backward()
     np.testing.assert_allclose(x.grad.numpy(), (wide / expected) ** (p - 1), rtol=1e-5)
+
+
+UNUSUAL = [0.0, -0.0, 1.0, -1.0, 0.5, -2.0, 3.0, 6.0, -3.0, 100.0, -100.0, math.inf, -math.inf, math.nan]
+FUNCTIONS = (
+    *("abs", "exp", "expm1", "log", "log1p", "log2", "sqrt", "square", "reciprocal", "tanh", "sigmoid", "relu"),
+    *("sin", "cos", "tan", "atan", "sinh", "cosh", "floor", "ceil", "round", "trunc", "erf", "neg"),
+)
+ACTIVATIONS = ("gelu", "silu", "softplus", "leaky_relu", "logsigmoid")
+
+
+@pytest.mark.parametrize("upstream", [1.0, 0.0, math.inf, -math.inf, math.nan])
+@pytest.mark.parametrize("name", FUNCTIONS + ACTIVATIONS)
+def test_unusual_numbers_and_gradients_come_out_as_pytorchs(name, upstream):
+    torch = pytest.importorskip("torch")
+    ours = getattr(nn.functional, name) if name in ACTIVATIONS else getattr(ops, name)
+    theirs = getattr(torch.nn.functional if name in ACTIVATIONS else torch, name)
+    x, t = chainrule.tensor(np.array(UNUSUAL), requires_grad=True), torch.tensor(UNUSUAL, dtype=torch.float64)
+    t.requires_grad_()
+    y, expected = ours(x), theirs(t)
+    y.backward(chainrule.full(y.shape, upstream, dtype=np.float64))
+    expected.backward(torch.full_like(expected, upstream))
+    np.testing.assert_allclose(y.detach().numpy(), expected.detach().numpy(), rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(x.grad.numpy(), t.grad.numpy(), rtol=1e-9, atol=1e-12)

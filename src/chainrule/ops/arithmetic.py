@@ -109,7 +109,7 @@ def abs(input: Array) -> Array:
 @abs.derivative
 def _(grad: Array, input: Array) -> Array:
     """d|x|/dx = sign(x), and 0 at 0 and at NaN, as PyTorch has it."""
-    return np.where(input > 0, grad, np.where(input < 0, -grad, 0))
+    return grad * np.where(input == input, np.sign(input), 0)
 
 
 @operation(numpy=np.floor_divide, promote="common")

@@ -10,7 +10,7 @@ import numpy as np
 
 from chainrule.errors import check
 from chainrule.kernels import special, sums
-from chainrule.ops.arithmetic import mul, ne, where
+from chainrule.ops.arithmetic import ne, where
 from chainrule.ops.elementwise import sqrt, tanh
 from chainrule.ops.indexing import getitem, indices, put, replace, rows
 from chainrule.ops.linalg import matmul
@@ -48,7 +48,8 @@ def _(grad: Array, input: Array) -> Array:
     return grad * (2 / math.sqrt(math.pi) * np.exp(-input * input))
 
 
-def gelu(input: Array, *, approximate: str = "none") -> Tensor:
+@operation(promote="floating")
+def gelu(input: Array, *, approximate: str = "none") -> Array:
     """x Φ(x), where Φ(x) is the chance that a standard normal number is below x.
 
     Args:
@@ -60,13 +61,27 @@ def gelu(input: Array, *, approximate: str = "none") -> Tensor:
 
     Source: Hendrycks and Gimpel, Gaussian error linear units (2016).
     """
-    if approximate == "none":
-        below = 0.5 * (1 + erf(input * math.sqrt(0.5)))
-    elif approximate == "tanh":
-        below = 0.5 * (1 + tanh(math.sqrt(2 / math.pi) * (input + 0.044715 * input * input * input)))
-    else:
+    if approximate not in ("none", "tanh"):
         raise ValueError(f'gelu: approximate must be "none" or "tanh", not {approximate!r}')
-    return mul(below, input)
+    return input * _normal_below(input, approximate)
+
+
+@gelu.derivative
+def _(grad: Array, input: Array, approximate: str) -> Array:
+    """d(x Φ(x))/dx = Φ(x) + x φ(x), φ being the density: e^(-x²/2) / √2π, or the slope of the approximation."""
+    below = _normal_below(input, approximate)
+    if approximate == "none":
+        density = np.exp(-0.5 * input * input) / math.sqrt(2 * math.pi)
+    else:
+        density = 2 * below * (1 - below) * (math.sqrt(2 / math.pi) * (1 + 3 * 0.044715 * input * input))
+    return grad * (below + input * density)
+
+
+def _normal_below(x: Array, approximate: str) -> Any:
+    """Φ(x)."""
+    if approximate == "none":
+        return 0.5 * (1 + erf(x * math.sqrt(0.5)))
+    return 0.5 * (1 + tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)))
 
 
 # Normalization
