@@ -31,8 +31,7 @@ def _made(array: NDArray[Any], requires_grad: bool = False) -> Tensor:
 def _shape(name: str, *sizes: Any) -> tuple[int, ...]:
     """Sizes given one by one or as a sequence, if there can be a Tensor of them."""
     shape = _sizes(name, sizes)
-    if any(size < 0 for size in shape):
-        raise ValueError(f"{name}: sizes must not be negative, got {shape}")
+    check(name, min(shape, default=0) >= 0, f"sizes must not be negative, got {shape}")
     return shape
 
 

@@ -31,6 +31,36 @@ def check_numbers(owner: object, *values: Any) -> None:
         check(owner, isinstance(value, Real) or single, f"takes numbers, not {type_name(value)}", TypeError)
 
 
+def named_numbers(owner: object, **given: Any) -> list[Any]:
+    """The numbers that are given, or a TypeError that says by its name which one is none."""
+    for name, value in given.items():
+        check(owner, isinstance(value, Real), f"{name} must be a number, not {value!r}", TypeError)
+    return [*given.values()]
+
+
+def check_not_negative(owner: object, **given: Any) -> None:
+    """Raise an error that says by its name which of these is no number, or below 0, or NaN."""
+    named_numbers(owner, **given)
+    for name, value in given.items():
+        check(owner, value >= 0, f"{name} must not be negative, got {value}")
+
+
+def check_booleans(owner: object, name: str, array: Any) -> None:
+    """Raise a TypeError unless this is an array or a Tensor of booleans."""
+    dtype = getattr(array, "dtype", type_name(array))
+    if getattr(dtype, "kind", "") != "b":
+        check(owner, False, f"the {name} must be boolean, not {dtype}", TypeError)
+
+
+def check_floats(owner: object, array: Any) -> None:
+    """Raise a TypeError unless this is an array or a Tensor of floats, or a floating type."""
+    dtype = getattr(array, "dtype", array)
+    kind = getattr(dtype, "kind", "")
+    if kind != "f":
+        check(owner, kind, f"takes tensors or arrays, not {type_name(array)}", TypeError)
+        check(owner, False, f"takes floats, not {dtype}: make it float first, with .float()", TypeError)
+
+
 def check_whole(owner: object, what: str, value: Any, least: int) -> None:
     """Raise an error unless a value is a whole number of at least `least`."""
     whole = hasattr(value, "__index__") and not isinstance(value, bool)
@@ -117,6 +147,15 @@ def refuse_nesting(module: Any, error: Exception) -> None:
         raise (
             NestingError(type(module).__name__, levels) if levels > sys.getrecursionlimit() // 5 else error
         ) from None
+
+
+def name_layer(module: Any, error: Exception) -> None:
+    """Put the way to the layer in which an input did not fit in front of the error's message."""
+    here: tuple[Any, ...] = (None, [], repr(module).split("\n", 1)[0].removesuffix("("), str(error))
+    inner, path, label, message = getattr(error, "_layer", here)
+    path = [name for name, part in module.named_children() if part is inner][:1] + path
+    error._layer = module, path, label, message  # type: ignore[attr-defined]
+    error.args = (f"in layer {'.'.join(path)!r}, {label}: {message}" if path else message,)
 
 
 @contextmanager

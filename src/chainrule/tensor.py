@@ -20,7 +20,7 @@ from chainrule import ops
 from chainrule.autograd import tape, views
 from chainrule.autograd.hooks import Handle
 from chainrule.autograd.mode import mode
-from chainrule.errors import LeakedTracerError, read_only
+from chainrule.errors import LeakedTracerError, check, read_only
 from chainrule.ops.dtypes import DEFAULT, promote, storable
 from chainrule.ops.operation import Operation
 
@@ -127,7 +127,7 @@ class Tensor:
                 out._data = array
             else:
                 if operation.promote is not None:
-                    arrays = promote(arrays, operation.promote == "floating", operation.name)
+                    arrays = promote(arrays, operation.promote, operation.name)
                 try:
                     array = _quiet.run(operation.compute, *arrays, **options)
                 except RuntimeError as error:
@@ -233,8 +233,7 @@ class Tensor:
         """The shape, or the size of one dimension."""
         if dim is None:
             return self.shape
-        if not self.ndim:
-            raise IndexError("size: a tensor without dimensions has no size of one")
+        check("size", self.ndim, "a tensor without dimensions has no size of one", IndexError)
         return self.shape[ops.shape.place(self, dim, "size")]
 
     def numel(self) -> int:
@@ -468,7 +467,7 @@ class Tensor:
     def _update(self, run: Operation, ufunc: Any, other: Operand) -> Self:
         value = _values(other)
         if mode.trace is None:
-            promote([value], False, run.name)  # raises unless these are numbers
+            promote([value], "common", run.name)  # raises unless these are numbers
         return self._change(
             other, lambda: run(self, other), lambda array: ufunc(array, value, out=array, casting="same_kind")
         )
@@ -644,8 +643,7 @@ def from_numpy(array: NDArray[Any]) -> Tensor:
     Raises:
         TypeError: not an array of booleans, integers or floats.
     """
-    if not isinstance(array, np.ndarray):
-        raise TypeError(f"from_numpy: takes an array, not {type(array).__name__}")
+    check("from_numpy", isinstance(array, np.ndarray), f"takes an array, not {type(array).__name__}", TypeError)
     made = _as_array(array, None, copy=False)
     return Tensor._wrap(made if mode.trace is None else mode.trace.made_of(array, made))
 

@@ -115,6 +115,32 @@ def test_right_angles_need_two_dimensions():
     assert init.orthogonal_(chainrule.zeros(0, 3)).shape == (0, 3)
 
 
+@pytest.mark.parametrize(
+    ("start", "error", "message"),
+    [
+        (lambda w: init.uniform_(w, 2, 1), ValueError, "uniform_: needs finite bounds, a not above b, not a=2, b=1"),
+        (lambda w: init.uniform_(w, 0, math.inf), ValueError, "uniform_: needs finite bounds, a not above b, not a=0"),
+        (lambda w: init.uniform_(w, math.nan), ValueError, "uniform_: needs finite bounds, a not above b, not a=nan"),
+        (lambda w: init.uniform_(w, "0"), TypeError, "uniform_: takes numbers, not str"),
+        (lambda w: init.normal_(w, std=-1), ValueError, "normal_: std must not be negative, got -1"),
+        (lambda w: init.normal_(w, std=math.nan), ValueError, "normal_: std must not be negative, got nan"),
+        (lambda w: init.normal_(w, std="1"), TypeError, "normal_: std must be a number, not '1'"),
+        (lambda w: init.trunc_normal_(w, a="1"), TypeError, "trunc_normal_: takes numbers, not str"),
+        (lambda w: init.xavier_uniform_(w, -1), ValueError, "xavier_uniform_: gain must not be negative, got -1"),
+        (lambda w: init.xavier_normal_(w, None), TypeError, "xavier_normal_: gain must be a number, not None"),
+        (lambda w: init.orthogonal_(w, "1"), TypeError, "orthogonal_: takes numbers, not str"),
+        (lambda w: init.kaiming_normal_(w, a="1"), TypeError, "calculate_gain: takes numbers, not str"),
+        (lambda w: init.normal_(w.long()), TypeError, "init: draws floats, which int64 does not hold"),
+        (lambda w: init.orthogonal_(w.long()), TypeError, "init: draws floats, which int64 does not hold"),
+    ],
+)
+def test_what_cannot_be_drawn(start, error, message):
+    w = weight()
+    with pytest.raises(error, match="^" + re.escape(message)):
+        start(w)
+    assert not w.detach().numpy().any()
+
+
 def test_constants():
     w = weight()
     assert (init.constant_(w, 2.5).numpy() == 2.5).all()

@@ -236,9 +236,7 @@ class TestIntegersAndBooleans:
             x.sqrt(),
             x.tanh(),
             x.sigmoid(),
-            x.softmax(0),
-            x.log_softmax(0),
-            ops.leaky_relu(x),
+            ops.erf(x),
         ):
             assert out.dtype == np.float32
         assert chainrule.tensor(np.array([1, 2], np.uint8)).exp().dtype == np.float32
@@ -261,10 +259,38 @@ class TestIntegersAndBooleans:
         with pytest.raises(TypeError, match="^sub: "):
             chainrule.tensor([True]) - chainrule.tensor([True])
 
-    def test_scores_that_are_integers(self):
-        loss = ops.cross_entropy(chainrule.tensor([[1, 2, 3]]), chainrule.tensor([2]))
-        assert loss.dtype == np.float32
-        assert loss.item() == pytest.approx(np.log(np.exp([1, 2, 3]).sum()) - 3)
+    @pytest.mark.parametrize(
+        "function",
+        [
+            lambda x: x.softmax(0), lambda x: x.log_softmax(0), ops.leaky_relu, ops.elu, ops.silu, ops.softplus,
+            ops.logsigmoid, ops.gelu, lambda x: ops.layer_norm(x, 2), lambda x: ops.rms_norm(x, 2),
+            lambda x: ops.group_norm(x.reshape(1, 2), 1), lambda x: ops.batch_norm(x.reshape(2, 1), None, None, training=True),
+            lambda x: ops.cross_entropy(x, chainrule.tensor(1)), lambda x: ops.nll_loss(x, chainrule.tensor(1)),
+        ],
+    )  # fmt: skip
+    def test_are_no_scores(self, function):
+        with pytest.raises(TypeError, match=r"^\w+: takes floats, not int64: make it float first, with \.float\(\)$"):
+            function(chainrule.tensor([1, 4]))
+        function(chainrule.tensor([1, 4]).float())
+        function(chainrule.tensor([1, 4]).double())
+
+    def test_are_scores_in_the_floating_type_that_is_asked_for(self):
+        for function in (ops.softmax, ops.log_softmax):
+            x = chainrule.tensor([1, 4])
+            out = function(x, 0, dtype=np.float64)
+            assert out.dtype == np.float64
+            assert out.tolist() == function(x.double(), 0).tolist()
+            with pytest.raises(TypeError, match="softmax: takes floats, not int64"):
+                function(x.float(), 0, dtype=np.int64)
+
+    def test_are_no_conditions(self):
+        x = chainrule.tensor([1.0, 0.0])
+        for condition in (x, x.long(), 1, True):
+            with pytest.raises(TypeError, match="^where: the condition must be boolean, not "):
+                chainrule.where(condition, x, x)
+        assert np.where(x > 0, x, 5.0).tolist() == [1, 5]
+        with pytest.raises(TypeError, match="^masked_fill: the mask must be boolean, not float32"):
+            x.masked_fill(x, 1.0)
 
 
 class TestShapesThatDoNotFit:

@@ -271,7 +271,7 @@ class TestGroups:
             (lambda p: [], ValueError, "SGD: there are no parameters"),
             (lambda p: iter(()), ValueError, "SGD: there are no parameters"),
             (lambda p: nn.Linear(2, 1), TypeError, "SGD: takes parameters: give the module's parameters()"),
-            (lambda p: p, TypeError, "SGD: takes a list of parameters; put the single one in brackets"),
+            (lambda p: p, TypeError, "SGD: takes a list: put the single parameter in brackets"),
             (lambda p: [p, p], ValueError, "SGD: a parameter of shape (1,) is given twice"),
             (lambda p: [{"params": [p]}, {"params": [p]}], ValueError, "SGD: a parameter of shape (1,) is given twice"),
             (lambda p: [np.zeros(1)], TypeError, "SGD: takes Tensors, not ndarray"),

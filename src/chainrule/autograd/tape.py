@@ -264,8 +264,7 @@ def grad(
     """
     outputs = _at_least_one("grad: outputs", outputs)
     seeds: list[Any] = [None] * len(outputs) if grad_outputs is None else listed(grad_outputs)
-    if len(seeds) != len(outputs):
-        raise ValueError(f"grad: {len(outputs)} outputs but {len(seeds)} grad_outputs")
+    check("grad", len(seeds) == len(outputs), f"{len(outputs)} outputs but {len(seeds)} grad_outputs")
     targets = [node_of(x, "grad") for x in _at_least_one("grad: inputs", inputs)]
     roots = [_root(out, seed, create_graph) for out, seed in zip(outputs, seeds, strict=True)]
     with set_grad_enabled(create_graph), np.errstate(all="ignore"):

@@ -279,7 +279,7 @@ class Trace(Recorder):
         examples = [
             x.value.example if isinstance(x, Tracer) else x.value if isinstance(x, Number) else x for x in arrays
         ]
-        common = promote(list(examples), operation.promote == "floating", operation.name)
+        common = promote(list(examples), operation.promote or "common", operation.name)
         return [
             x
             if now is before or isinstance(x, Number)

@@ -37,7 +37,7 @@ class DataLoader:
             draws, so a loader that goes on after a stop gives the same pictures.
 
     Raises:
-        ValueError: a batch size below 1.
+        ValueError: a batch size below 1, or nothing to shuffle.
         TypeError: one that is no whole number, or something else than a data set or a generator.
     """
 
@@ -58,6 +58,8 @@ class DataLoader:
             raise TypeError(f"DataLoader: generator must be one of NumPy's, not {type(generator).__name__}")
         if batch_size < 1:
             raise ValueError(f"DataLoader: batch_size must be at least 1, got {batch_size}")
+        if shuffle and not len(dataset):
+            raise ValueError("DataLoader: there are no examples to shuffle; give some, or leave shuffle=True out")
         self.dataset, self.batch_size, self.shuffle, self.drop_last = dataset, batch_size, shuffle, drop_last
         self.augment, self._draws = augment, shuffle or augment is not None
         self.generator = generator if generator is not None or not self._draws else default_generator()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from chainrule.creation import one_hot, ones
-from chainrule.errors import check
+from chainrule.errors import check, check_floats
 from chainrule.ops.convolution import *
 from chainrule.ops.elementwise import *
 from chainrule.ops.linalg import linear
@@ -55,6 +55,7 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, generator: Gen
     check_probability("dropout", p)
     if not training or p == 0:
         return input
+    check_floats("dropout", input)
     kept: NDArray[np.bool_] = draw("random", input.shape, generator, dtype=np.float32) >= p
     return input * (kept.astype(input.dtype) / (1 - p if p < 1 else 1))
 

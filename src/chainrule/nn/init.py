@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from chainrule.autograd import no_grad
-from chainrule.errors import check, type_name
+from chainrule.errors import check, check_not_negative, check_numbers, type_name
 from chainrule.random import draw, draw_by
 from chainrule.tensor import Tensor
 
@@ -45,12 +45,23 @@ def skip_init() -> Iterator[None]:
 
 
 def uniform_(tensor: T, a: float = 0.0, b: float = 1.0, generator: Generator | None = None) -> T:
-    """Evenly between a and b."""
+    """Evenly between a and b.
+
+    Raises:
+        ValueError: a is above b, or one of them is not finite.
+    """
+    check_numbers("uniform_", a, b)
+    check("uniform_", -np.inf < a <= b < np.inf, f"needs finite bounds, a not above b, not {a=}, {b=}")
     return _filled(tensor, lambda: a + (b - a) * Tensor._wrap(draw("random", tensor.shape, generator)))
 
 
 def normal_(tensor: T, mean: float = 0.0, std: float = 1.0, generator: Generator | None = None) -> T:
-    """From the normal distribution."""
+    """From the normal distribution.
+
+    Raises:
+        ValueError: std is negative or NaN.
+    """
+    check_not_negative("normal_", std=std)
     return _filled(tensor, lambda: mean + std * Tensor._wrap(draw("standard_normal", tensor.shape, generator)))
 
 
@@ -62,6 +73,7 @@ def trunc_normal_(
     Raises:
         ValueError: a is not below b, or std not above 0.
     """
+    check_numbers("trunc_normal_", mean, std, a, b)
     check("trunc_normal_", a < b and std > 0, f"needs a below b and std above 0, not {a=}, {b=}, {std=}")
 
     def values(rng: Generator) -> NDArray[Any]:
@@ -75,7 +87,7 @@ def trunc_normal_(
 
 def constant_(tensor: T, val: float) -> T:
     """One value everywhere."""
-    return _filled(tensor, lambda: val)
+    return _filled(tensor, lambda: val, kinds="biuf")
 
 
 def zeros_(tensor: T) -> T:
@@ -90,12 +102,14 @@ def ones_(tensor: T) -> T:
 
 def xavier_uniform_(tensor: T, gain: float = 1.0, generator: Generator | None = None) -> T:
     """Evenly between ±gain √(6 / (fan_in + fan_out)): keeps the size of signals and gradients; for tanh, sigmoid."""
+    check_not_negative("xavier_uniform_", gain=gain)
     bound = gain * sqrt(6 / sum(fans(tensor)))
     return uniform_(tensor, -bound, bound, generator)
 
 
 def xavier_normal_(tensor: T, gain: float = 1.0, generator: Generator | None = None) -> T:
     """Normal with standard deviation gain √(2 / (fan_in + fan_out))."""
+    check_not_negative("xavier_normal_", gain=gain)
     return normal_(tensor, 0.0, gain * sqrt(2 / sum(fans(tensor))), generator)
 
 
@@ -134,6 +148,7 @@ def orthogonal_(tensor: T, gain: float = 1.0, generator: Generator | None = None
         ValueError: fewer than two dimensions.
     """
     check("orthogonal_", tensor.ndim > 1, f"a weight needs two dimensions or more, this has shape {tensor.shape}")
+    check_numbers("orthogonal_", gain)
     if not tensor.numel():
         return tensor
 
@@ -149,6 +164,7 @@ def orthogonal_(tensor: T, gain: float = 1.0, generator: Generator | None = None
 
 def calculate_gain(nonlinearity: str, param: float = 0.01) -> float:
     """How much larger weights must be to make up for what an activation takes away; `param` is leaky_relu's slope."""
+    check_numbers("calculate_gain", param)
     gains = {"linear": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": sqrt(2), "leaky_relu": sqrt(2 / (1 + param**2))}
     choices = f"nonlinearity must be one of {', '.join(gains)}, not {nonlinearity!r}"
     check("calculate_gain", nonlinearity in gains, choices)
@@ -163,9 +179,10 @@ def fans(tensor: Tensor) -> tuple[int, int]:
     return tensor.shape[1] * field, tensor.shape[0] * field
 
 
-def _filled(tensor: T, values: Callable[[], Tensor | float]) -> T:
-    """Fill a Tensor with what a function gives, unless `skip_init` is on."""
+def _filled(tensor: T, values: Callable[[], Tensor | float], kinds: str = "f") -> T:
+    """Fill a Tensor of one of these kinds with what a function gives, unless `skip_init` is on."""
     check("init", isinstance(tensor, Tensor), f"takes a Tensor to fill, not {type_name(tensor)}", TypeError)
+    check("init", tensor.dtype.kind in kinds, f"draws floats, which {tensor.dtype} does not hold", TypeError)
     if _skipping.get():
         return tensor
     with no_grad():

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from chainrule import ops
 from chainrule.autograd import no_grad
 from chainrule.creation import zeros
-from chainrule.errors import check
+from chainrule.errors import check_not_negative
 from chainrule.ops.operation import only_tensors
 from chainrule.tensor import Tensor
 
@@ -35,7 +35,7 @@ def clip_grad_norm_(
 
     Source: Pascanu, Mikolov and Bengio, On the difficulty of training recurrent neural networks (2013).
     """
-    check("clip_grad_norm_", max_norm >= 0, f"max_norm must not be negative, got {max_norm}")
+    check_not_negative("clip_grad_norm_", max_norm=max_norm)
     gradients, order = _gradients(parameters), float(norm_type)
     with no_grad():
         norms = [ops.norm(g, p=order) for g in gradients if g.numel()]
@@ -55,13 +55,14 @@ def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -
     Raises:
         ValueError: a negative clip_value.
     """
-    check("clip_grad_value_", clip_value >= 0, f"clip_value must not be negative, got {clip_value}")
+    check_not_negative("clip_grad_value_", clip_value=clip_value)
     for gradient in _gradients(parameters):
         gradient.copy_(ops.clamp(gradient, -clip_value, clip_value))
 
 
 def _gradients(parameters: Tensor | Iterable[Tensor]) -> list[Tensor]:
     """The gradients there are, without their history: a change in place is no operation to differentiate."""
-    parameters = [parameters] if isinstance(parameters, Tensor) else list(parameters)
-    only_tensors("clip_grad", *parameters)
-    return [p.grad.detach() for p in parameters if p.grad is not None]
+    several = hasattr(parameters, "__iter__") and not isinstance(parameters, Tensor)
+    given: Any = list(parameters) if several else [parameters]
+    only_tensors("clip_grad", *given)
+    return [p.grad.detach() for p in given if p.grad is not None]

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.errors import check
+from chainrule.errors import check, check_booleans
 from chainrule.ops.operation import Array, Tensor, operation
 
 __all__ = [
@@ -219,7 +219,12 @@ minimum.derivative(_to_the_chosen)
 
 @operation(numpy=np.where, promote="common")
 def where(condition: Array, input: Array, other: Array) -> Array:
-    """x where the condition holds, else y."""
+    """x where the condition holds, else y.
+
+    Raises:
+        TypeError: the condition is not boolean.
+    """
+    check_booleans("where", "condition", condition)
     return np.where(condition, input, other)
 
 
@@ -241,10 +246,8 @@ def masked_fill(input: Array, mask: Array, value: Array) -> Tensor:
         TypeError: the mask is not boolean.
         ValueError: the value has dimensions.
     """
-    kind = mask.dtype if hasattr(mask, "dtype") else np.asarray(mask).dtype
-    check("masked_fill", kind == np.bool_, f"the mask must be boolean, not {kind}", TypeError)
-    if getattr(value, "ndim", 0):
-        raise ValueError(f"masked_fill: the value must be a single number, not of shape {value.shape}")
+    check_booleans("masked_fill", "mask", mask)
+    check("masked_fill", not getattr(value, "ndim", 0), f"the value must be a single number, not {np.shape(value)}")
     return where(mask, value, input)
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chainrule.errors import type_name
+from chainrule.errors import check_floats, type_name
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
@@ -27,16 +27,17 @@ _FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 _CATEGORY = {"b": 0, "u": 1, "i": 1, "f": 2}
 
 
-def promote(values: list[Any], floating: bool, name: str) -> list[Any]:
+def promote(values: list[Any], how: str, name: str) -> list[Any]:
     """Bring arrays and numbers to one type; Python numbers stay, for NumPy lets them take the arrays' type.
 
     Args:
         values: the operation's inputs.
-        floating: whether the result must be a float.
+        how: "common": to any type; "floating": integers become floats; "floats": there must be some.
         name: of the operation, for the error.
 
     Raises:
-        TypeError: a value is neither an array nor a number, or its type is not boolean, integer or float.
+        TypeError: a value is neither an array nor a number, or its type is not boolean, integer or float; or there are
+            no floats, and there must be.
     """
     dtype = None
     for value in values:  # the commonest case: everything has one floating type already
@@ -52,14 +53,15 @@ def promote(values: list[Any], floating: bool, name: str) -> list[Any]:
         return values
     values = [value.item() if isinstance(value, np.generic) else value for value in values]
     dtype = result_type(values, name)
-    if floating and dtype.kind != "f":
-        dtype = DEFAULT
+    if how == "floats":
+        check_floats(name, dtype)
+    dtype = DEFAULT if how != "common" and dtype.kind != "f" else dtype
     # Boolean arrays may stay as they are: NumPy widens them as PyTorch does, and the condition of a `where` is one.
     # Beside them a number may not, for of a boolean array and a Python float NumPy makes float64.
     booleans = any(isinstance(value, np.ndarray) and value.dtype.kind == "b" for value in values)
 
     def stays(value: Any) -> bool:
-        return value.dtype.kind == "b" and not floating if isinstance(value, np.ndarray) else not booleans
+        return value.dtype.kind == "b" and how == "common" if isinstance(value, np.ndarray) else not booleans
 
     return [value if stays(value) else np.asarray(value, dtype) for value in values]
 

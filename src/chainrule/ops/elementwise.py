@@ -8,6 +8,7 @@ import math
 
 import numpy as np
 
+from chainrule.errors import check
 from chainrule.ops.operation import Array, operation
 
 __all__ = [
@@ -232,7 +233,12 @@ def _(grad: Array, out: Array) -> Array:
 
 @operation
 def relu(input: Array) -> Array:
-    """max(x, 0)."""
+    """max(x, 0).
+
+    Raises:
+        TypeError: the input is boolean.
+    """
+    check("relu", input.dtype.kind != "b", "takes numbers, not booleans: make it float first, with .float()", TypeError)
     return np.maximum(input, 0)
 
 
@@ -242,7 +248,7 @@ def _(grad: Array, out: Array) -> Array:
     return np.where(out <= 0, 0, grad)
 
 
-@operation(promote="floating")
+@operation(promote="floats")
 def leaky_relu(input: Array, *, negative_slope: float = 0.01) -> Array:
     """x if x > 0, else negative_slope · x."""
     return np.where(input > 0, input, input * negative_slope)
@@ -254,7 +260,7 @@ def _(grad: Array, input: Array, negative_slope: float) -> Array:
     return np.where(input > 0, grad, grad * negative_slope)
 
 
-@operation(promote="floating")
+@operation(promote="floats")
 def softplus(input: Array, *, beta: float = 1.0, threshold: float = 20.0) -> Array:
     """ln(1 + e^(βx)) / β, a smooth relu; x itself where βx is above `threshold`, which is the same but for rounding."""
     scaled = input * beta
@@ -267,7 +273,7 @@ def _(grad: Array, input: Array, beta: float, threshold: float) -> Array:
     return np.where(input * beta > threshold, grad, grad * sigmoid(input * beta))
 
 
-@operation(promote="floating")
+@operation(promote="floats")
 def logsigmoid(input: Array) -> Array:
     """ln σ(x) = min(x, 0) - ln(1 + e^-|x|), which does not overflow."""
     return np.minimum(input, 0) - np.log1p(np.exp(-np.absolute(input)))
@@ -279,7 +285,7 @@ def _(grad: Array, input: Array) -> Array:
     return grad * sigmoid(-input)
 
 
-@operation(promote="floating")
+@operation(promote="floats")
 def elu(input: Array, *, alpha: float = 1.0) -> Array:
     """x if x > 0, else α (eˣ - 1). Source: Clevert et al., Fast and accurate deep network learning by ELUs (2016)."""
     return np.where(input > 0, input, alpha * np.expm1(np.minimum(input, 0)))
@@ -291,7 +297,7 @@ def _(grad: Array, input: Array, alpha: float) -> Array:
     return np.where(input > 0, grad, grad * (alpha * np.exp(np.minimum(input, 0))))
 
 
-@operation(promote="floating")
+@operation(promote="floats")
 def silu(input: Array) -> Array:
     """x σ(x). Source: Elfwing et al., Sigmoid-weighted linear units (2018)."""
     return input * sigmoid(input)
@@ -307,8 +313,7 @@ def _(grad: Array, input: Array) -> Array:
 @operation(promote="floating")
 def hardtanh(input: Array, *, min_val: float = -1.0, max_val: float = 1.0) -> Array:
     """x, held between two bounds."""
-    if min_val > max_val:
-        raise ValueError(f"hardtanh: min_val {min_val} must not be above max_val {max_val}")
+    check("hardtanh", min_val <= max_val, f"min_val {min_val} must not be above max_val {max_val}")
     return np.clip(input, min_val, max_val)
 
 

@@ -145,8 +145,7 @@ def roll(input: Array, shifts: Ints, dims: Ints | None = None) -> Tensor:
     if len(shifts) == 1 and not dims:
         return reshape(roll(reshape(input, shape=(-1,)), shifts, 0), shape=input.shape)
     check("roll", input.ndim, "a single number has no dimension to roll along", IndexError)
-    if not shifts or len(shifts) != len(dims):
-        raise ValueError(f"roll: needs a shift for each of {len(dims)} dimensions, not {len(shifts)}")
+    check("roll", 0 < len(shifts) == len(dims), f"needs a shift for each of {len(dims)} dimensions, not {len(shifts)}")
     out = input
     for shift, dim in zip(shifts, [place(input, d, "roll") for d in dims], strict=True):
         cut = -shift % (input.shape[dim] or 1)
@@ -157,12 +156,12 @@ def roll(input: Array, shifts: Ints, dims: Ints | None = None) -> Tensor:
 
 def tril(input: Array, diagonal: int = 0) -> Tensor:
     """Matrices (..., n, m) with zeros above a diagonal; 0 is the main one, 1 the one above."""
-    return where(_below("tril", input, diagonal), input, False)  # 0 in the input's own type
+    return where(_below("tril", input, *several(diagonal, "tril")), input, False)  # 0 in the input's own type
 
 
 def triu(input: Array, diagonal: int = 0) -> Tensor:
     """Matrices (..., n, m) with zeros below a diagonal; 0 is the main one, 1 the one above."""
-    return where(_below("triu", input, diagonal - 1), False, input)
+    return where(_below("triu", input, several(diagonal, "triu")[0] - 1), False, input)
 
 
 def diagonal(input: Array, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:

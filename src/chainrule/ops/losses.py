@@ -8,15 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.errors import check
+from chainrule.errors import check, check_floats
 from chainrule.kernels import sums
 from chainrule.ops.arithmetic import abs, clamp, ne, where
-from chainrule.ops.dtypes import DEFAULT
 from chainrule.ops.elementwise import log, logsigmoid
 from chainrule.ops.indexing import indices
 from chainrule.ops.operation import Array, Tensor, only_tensors, operation
 from chainrule.ops.reductions import mean, sum
-from chainrule.ops.shape import cast, place, reshape
+from chainrule.ops.shape import place, reshape
 
 __all__ = [
     "binary_cross_entropy", "binary_cross_entropy_with_logits", "cross_entropy", "huber_loss", "kl_div", "l1_loss",
@@ -24,10 +23,10 @@ __all__ = [
 ]  # fmt: skip
 
 
-@operation(promote="floating", fused=True)
+@operation(fused=True)
 def log_softmax(input: Array, *, dim: int = -1, dtype: Any = None) -> Array:
     """ln(softmax(x)) = x - ln(Σ eˣ), with the largest x taken off first so that nothing overflows."""
-    input, dim = input if dtype is None else input.astype(dtype), place(input, dim, "log_softmax")
+    input, dim = _scores("log_softmax", input, dim, dtype)
     shifted = input - np.max(input, axis=dim, keepdims=True, initial=-np.inf)
     return shifted - np.log(sums.total(np.exp(shifted), dim, True))
 
@@ -38,10 +37,10 @@ def _(grad: Array, out: Array, dim: int) -> Array:
     return grad - np.exp(out) * sums.total(grad, dim, True)
 
 
-@operation(promote="floating", fused=True)
+@operation(fused=True)
 def softmax(input: Array, *, dim: int = -1, dtype: Any = None) -> Array:
     """eˣ / Σ eˣ: positive, summing to 1 along `dim`; the largest x is taken off first so that nothing overflows."""
-    input, dim = input if dtype is None else input.astype(dtype), place(input, dim, "softmax")
+    input, dim = _scores("softmax", input, dim, dtype)
     powers = np.exp(input - np.max(input, axis=dim, keepdims=True, initial=-np.inf))
     return powers / sums.total(powers, dim, True)
 
@@ -50,6 +49,13 @@ def softmax(input: Array, *, dim: int = -1, dtype: Any = None) -> Array:
 def _(grad: Array, out: Array, dim: int) -> Array:
     """p (G - Σ G p), where p is the result. Source: Goodfellow et al., Deep Learning (2016), section 6.2.2.3."""
     return out * (grad - sums.total(grad * out, dim, True))
+
+
+def _scores(name: str, input: Array, dim: int, dtype: Any) -> tuple[Array, int]:
+    """Scores in the type asked for, if it is a floating one, and the dimension counted from the first."""
+    input = input if dtype is None else input.astype(dtype)
+    check_floats(name, input)
+    return input, place(input, dim, name)
 
 
 # Predictions of numbers: `input` and `target` have one shape (broadcasting here is nearly always a mistake)
@@ -122,7 +128,7 @@ def binary_cross_entropy(input: Array, target: Array, weight: Array = None, redu
     return _reduce("binary_cross_entropy", bernoulli_loss(input, target), reduction, weight)
 
 
-@operation(promote="floating")
+@operation(promote="floats")
 def bernoulli_loss(input: Array, target: Array) -> Array:
     """-(y ln p + (1 - y) ln(1 - p)), where no logarithm counts for less than -100."""
     if input.size and not (input.min() >= 0 and input.max() <= 1):
@@ -202,7 +208,7 @@ def nll_loss(
     Raises:
         ValueError: the shapes do not fit, or an unknown reduction.
         IndexError: a class index is out of range.
-        TypeError: the target is not made of integers, or the weight is of another type than the input.
+        TypeError: the input is no floats, the target no integers, or the weight of another type than the input.
     """
     return _of_indices("nll_loss", input, target, weight, ignore_index, reduction)
 
@@ -225,7 +231,8 @@ def cross_entropy(
     Raises:
         ValueError: the shapes do not fit, an unknown reduction, or a class to ignore among probabilities.
         IndexError: a class index is out of range.
-        TypeError: the target is boolean, or the weight of class indices is of another type than the input.
+        TypeError: the input is no floats, the target is boolean, or the weight of class indices is of another type than
+            the input.
 
     Source: Goodfellow et al., Deep Learning (2016), section 6.2.2.3; for smoothing, Szegedy et al., Rethinking the
     Inception architecture (2016).
@@ -236,8 +243,7 @@ def cross_entropy(
     if of_indices and weight is None and not label_smoothing:  # the commonest case, in one operation
         places = _classes(name, input, target, None, ignore_index)
         _known(name, reduction)
-        scores = input if input.dtype.kind == "f" else cast(input, dtype=DEFAULT)
-        return class_loss(scores, places, dim=dim, ignore_index=ignore_index, reduction=reduction)
+        return class_loss(input, places, dim=dim, ignore_index=ignore_index, reduction=reduction)
     check(name, 0 <= label_smoothing <= 1, f"label_smoothing must be 0 to 1, got {label_smoothing}")
     scores = log_softmax(input, dim=dim)
     if of_indices:
@@ -314,7 +320,7 @@ def _classes(name: str, scores: Array, target: Array, weight: Array, ignore: int
 
 def _class_dim(name: str, scores: Array) -> int:
     """Which dimension counts the classes in (C,), (N, C) or (N, C, d1, ...)."""
-    only_tensors(name, scores)
+    check_floats(name, scores)
     if not scores.ndim:
         raise ValueError(f"{name}: input is a single number, it must have a dimension of classes: (C,) or (N, C)")
     return 1 if scores.ndim > 1 else 0

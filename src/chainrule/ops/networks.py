@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.errors import check
+from chainrule.errors import check, check_floats
 from chainrule.kernels import special, sums
 from chainrule.ops.arithmetic import ne, where
 from chainrule.ops.elementwise import sqrt, tanh
@@ -48,7 +48,7 @@ def _(grad: Array, input: Array) -> Array:
     return grad * (2 / math.sqrt(math.pi) * np.exp(-input * input))
 
 
-@operation(promote="floating")
+@operation
 def gelu(input: Array, *, approximate: str = "none") -> Array:
     """x Φ(x), where Φ(x) is the chance that a standard normal number is below x.
 
@@ -61,6 +61,7 @@ def gelu(input: Array, *, approximate: str = "none") -> Array:
 
     Source: Hendrycks and Gimpel, Gaussian error linear units (2016).
     """
+    check_floats("gelu", input)
     if approximate not in ("none", "tanh"):
         raise ValueError(f'gelu: approximate must be "none" or "tanh", not {approximate!r}')
     return input * _normal_below(input, approximate)
@@ -154,7 +155,6 @@ def rms_norm(input: Array, normalized_shape: Ints, weight: Array = None, eps: fl
     Source: Zhang and Sennrich, Root mean square layer normalization (2019).
     """
     dim = _last("rms_norm", input, normalized_shape, weight)
-    check("rms_norm", input.dtype.kind == "f", f"takes floats, not {input.dtype}", TypeError)
     eps = float(np.finfo(input.dtype).eps) if eps is None else eps
     x = wide(input)
     out = x / np.sqrt(mean(x * x, dim=dim, keepdim=True) + eps)
@@ -243,6 +243,7 @@ def _blend(running: Any, batch: Any, momentum: float) -> None:
 def _last(name: str, input: Array, shape: Ints, *parts: Array) -> tuple[int, ...]:
     """The last dimensions, where input, weight and bias fit."""
     only_tensors(name, input, optional=parts)
+    check_floats(name, input)
     sizes = several(shape, name)
     if not sizes or input.shape[-len(sizes) :] != sizes:
         raise ValueError(f"{name}: input {input.shape} must end with normalized_shape {sizes}")
@@ -252,6 +253,7 @@ def _last(name: str, input: Array, shape: Ints, *parts: Array) -> tuple[int, ...
 
 def _by_channel(name: str, input: Array, *parts: Array, shape: tuple[int, ...] = (-1,)) -> list[Any]:
     """Parts (C,) in the shape in which they meet an input (N, C, ...), or (N, *shape, ...) where that is given."""
+    check_floats(name, input)
     _fit(name, (input.shape[1],), parts)
     shape = (1, *shape, *(1,) * (input.ndim - 2))
     return [None if part is None else reshape(part, shape=shape) for part in parts]

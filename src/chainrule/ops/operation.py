@@ -72,7 +72,8 @@ class Operation:
         rule: the derivative, or None where the result does not vary smoothly (comparisons, argmax).
         needs: what the rule wants to know besides `grad`, in the order of its parameters: a pair of a kind
             ("out", "extra", "input", "shape", "shapes" or "option") and the input's position or the option's name.
-        promote: how inputs of several types meet: "common" type, a "floating" type, or None for as they are.
+        promote: how inputs of several types meet: "common" type, a "floating" type, "floats" alone, or None for as
+            they are.
         tensors: which inputs, by position, must not be Python numbers when the operation is called by its name, as
             PyTorch has it (operators and NumPy's functions take numbers on either side).
         view: whether the result may share its input's memory.
@@ -209,7 +210,8 @@ def operation(formula: Callable[..., Any] | None = None, **how: Any) -> Any:
         **how: any of
 
             numpy: the NumPy function that does the same, so that it takes Tensors too.
-            promote: "common" or "floating" to bring inputs of several types to one as PyTorch does (see `ops.dtypes`).
+            promote: "common", "floating" or "floats" to bring inputs of several types to one as PyTorch does (see
+                `ops.dtypes`).
             tensors: which inputs, by position, must not be Python numbers.
             view: the result may share its input's memory, as a reshaped array does.
             fused: large arrays run formula and rule as fused loops; both must then be such that `chainrule.jit` can

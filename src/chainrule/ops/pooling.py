@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from chainrule.errors import check
+from chainrule.errors import check, check_floats
 from chainrule.kernels import pooling as kernels
 from chainrule.ops.convolution import pair
 from chainrule.ops.indexing import gather
@@ -168,9 +168,8 @@ def adaptive_avg_pool2d(input: Array, output_size: int | Sequence[int | None]) -
         ValueError: other dimensions.
         TypeError: the input has no floating type.
     """
-    only_tensors("adaptive_avg_pool2d", input)
+    check_floats("adaptive_avg_pool2d", input)
     check("adaptive_avg_pool2d", input.ndim in (3, 4), f"takes (N, C, H, W) or (C, H, W), not {input.shape}")
-    check("adaptive_avg_pool2d", input.dtype.kind == "f", f"takes floats, not {input.dtype}", TypeError)
     sizes = (output_size, output_size) if isinstance(output_size, int) else tuple(output_size)
     if len(sizes) != 2 or any(s is not None and s < 0 for s in sizes):
         raise ValueError(f"adaptive_avg_pool2d: output_size must be a number or two, not negative, not {output_size}")

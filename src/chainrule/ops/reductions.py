@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from chainrule.errors import check
+from chainrule.errors import check, check_floats
 from chainrule.kernels import sums
 from chainrule.ops.arithmetic import maximum, minimum, where
 from chainrule.ops.elementwise import sqrt
@@ -52,8 +52,7 @@ def mean(input: Array, *, dim: Dim = None, keepdim: bool = False) -> Array:
     Raises:
         TypeError: the input has no floating type.
     """
-    if input.dtype.kind != "f":
-        raise TypeError(f"mean: takes floats, not {input.dtype}: make it float first, with .float()")
+    check_floats("mean", input)
     return sums.mean(input, _axes(input, dim, "mean"), keepdim)
 
 
@@ -254,8 +253,7 @@ def _variance(
     if correction is None:
         correction = 1 if unbiased in (None, True) else 0
     _axes(input, dim, name)
-    if input.dtype.kind != "f":
-        raise TypeError(f"{name}: takes floats, not {input.dtype}: make it float first, with .float()")
+    check_floats(name, input)
     return variance(input, dim=dim, keepdim=keepdim, correction=correction)
 
 
@@ -278,7 +276,7 @@ def norm(
     check("norm", p == "fro" or not isinstance(p, str), f"p={p!r} is not supported, only numbers and 'fro' are")
     if dtype is not None:
         input = cast(input, dtype=dtype)
-    check("norm", input.dtype.kind == "f", f"takes floats, not {input.dtype}", TypeError)
+    check_floats("norm", input)
     return vector_norm(input, p=2.0 if p is None or isinstance(p, str) else p, dim=dim, keepdim=keepdim)
 
 
@@ -297,8 +295,7 @@ def _extreme(name: str, input: Array, dim: Any, keepdim: bool, whole: Any, where
         return whole(input)
     if not isinstance(dim, (int, np.integer)):  # a tensor, or what `maximum` refuses
         return pairwise(input, dim)
-    if not hasattr(input, "ndim"):
-        raise TypeError(f"{name}: takes a tensor, not the number {input}")
+    check(name, hasattr(input, "ndim"), f"takes a tensor, not the number {input}", TypeError)
     dim = place(input, dim, name)  # type: ignore[arg-type]  # NumPy's integers too
     indices = where(input, dim=dim, keepdim=True)
     values = gather(input, dim, indices)

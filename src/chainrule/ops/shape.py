@@ -182,8 +182,7 @@ def flatten(input: Array, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     """
     start, end = place(input, start_dim, "flatten"), place(input, end_dim, "flatten")
     shape = input.shape or (1,)
-    if start > end:
-        raise ValueError(f"flatten: start_dim {start_dim} comes after end_dim {end_dim} in shape {shape}")
+    check("flatten", start <= end, f"start_dim {start_dim} comes after end_dim {end_dim} in shape {shape}")
     return reshape(input, shape=(*shape[:start], prod(shape[start : end + 1]), *shape[end + 1 :]))
 
 
@@ -252,7 +251,7 @@ def cat(tensors: Sequence[Array], dim: int = 0) -> Tensor:
         ValueError: no tensors, or shapes that do not fit.
         IndexError: `dim` is out of range.
     """
-    check("cat", len(tensors), "needs at least one tensor")
+    check("cat", hasattr(tensors, "__len__") and len(tensors), "needs at least one tensor")
     only_tensors("cat", *tensors)
     given = [t for t in tensors if t.shape != (0,)] or list(tensors)
     return concatenate(*given, dim=place(given[0], dim, "cat"))

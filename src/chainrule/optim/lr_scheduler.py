@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, SupportsFloat
 
 from chainrule.autograd.mode import refuse_compiled
-from chainrule.errors import check
-from chainrule.optim.optimizer import Optimizer, check_numbers
+from chainrule.errors import check, named_numbers
+from chainrule.optim.optimizer import Optimizer
 
 Factor = Callable[[int], float]
 
@@ -156,7 +156,7 @@ class StepLR(LRScheduler):
     """η γ^⌊t / step_size⌋: times `gamma` every `step_size` steps."""
 
     def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1, last_epoch: int = -1) -> None:
-        self.step_size, self.gamma = check_numbers(self, step_size=step_size, gamma=gamma)
+        self.step_size, self.gamma = named_numbers(self, step_size=step_size, gamma=gamma)
         check(self, step_size >= 1, f"step_size must be at least 1, got {step_size}")
         super().__init__(optimizer, last_epoch)
 
@@ -172,7 +172,7 @@ class MultiStepLR(LRScheduler):
         self, optimizer: Optimizer, milestones: Iterable[int], gamma: float = 0.1, last_epoch: int = -1
     ) -> None:
         self.milestones, self.gamma = sorted(milestones), gamma
-        check_numbers(self, gamma=gamma, **{f"milestone {i}": step for i, step in enumerate(self.milestones)})
+        named_numbers(self, gamma=gamma, **{f"milestone {i}": step for i, step in enumerate(self.milestones)})
         super().__init__(optimizer, last_epoch)
 
     def get_lr(self) -> Sequence[float]:
@@ -184,7 +184,7 @@ class ExponentialLR(LRScheduler):
     """η γᵗ: times `gamma` at every step."""
 
     def __init__(self, optimizer: Optimizer, gamma: float, last_epoch: int = -1) -> None:
-        (self.gamma,) = check_numbers(self, gamma=gamma)
+        (self.gamma,) = named_numbers(self, gamma=gamma)
         super().__init__(optimizer, last_epoch)
 
     def get_lr(self) -> Sequence[float]:
@@ -204,7 +204,7 @@ class LinearLR(LRScheduler):
         last_epoch: int = -1,
     ) -> None:  # fmt: skip
         self.start_factor, self.end_factor, self.total_iters = start_factor, end_factor, total_iters
-        check_numbers(self, start_factor=start_factor, end_factor=end_factor, total_iters=total_iters)
+        named_numbers(self, start_factor=start_factor, end_factor=end_factor, total_iters=total_iters)
         check(self, 0 < start_factor <= 1, f"start_factor must be above 0 and at most 1, got {start_factor}")
         check(self, 0 <= end_factor <= 1, f"end_factor must be between 0 and 1, got {end_factor}")
         super().__init__(optimizer, last_epoch)
@@ -227,7 +227,7 @@ class CosineAnnealingLR(LRScheduler):
     """
 
     def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0, last_epoch: int = -1) -> None:  # noqa: N803
-        self.T_max, self.eta_min = check_numbers(self, T_max=T_max, eta_min=eta_min)
+        self.T_max, self.eta_min = named_numbers(self, T_max=T_max, eta_min=eta_min)
         check(self, T_max >= 1, f"T_max must be at least 1, got {T_max}")
         super().__init__(optimizer, last_epoch)
 
@@ -278,8 +278,8 @@ class OneCycleLR(LRScheduler):
         if total_steps is None:
             raise ValueError("OneCycleLR: needs total_steps, or epochs and steps_per_epoch")
         has_momentum = {"betas", "momentum"} & _optimizer(self, optimizer).defaults.keys()
-        (self.total_steps,) = check_numbers(self, total_steps=total_steps)
-        check_numbers(self, pct_start=pct_start, div_factor=div_factor, final_div_factor=final_div_factor)
+        (self.total_steps,) = named_numbers(self, total_steps=total_steps)
+        named_numbers(self, pct_start=pct_start, div_factor=div_factor, final_div_factor=final_div_factor)
         check(self, div_factor > 0 and final_div_factor > 0, "div_factor and final_div_factor must be above 0")
         check(self, total_steps > 0, f"the number of steps must be at least 1, got {total_steps}")
         check(self, 0 <= pct_start <= 1, f"pct_start is a share, 0 to 1, not {pct_start}")
@@ -347,7 +347,7 @@ class SequentialLR(LRScheduler):
         counts = f"not {len(schedulers)} and {len(milestones)}"
         fitting = 0 < len(schedulers) == len(milestones) + 1
         check(self, fitting, f"needs schedules and one milestone between each two, {counts}")
-        check_numbers(self, **{f"milestone {i}": step for i, step in enumerate(milestones)})
+        named_numbers(self, **{f"milestone {i}": step for i, step in enumerate(milestones)})
         check(self, list(milestones) == sorted(milestones), f"milestones must rise, not {list(milestones)}")
         for position, scheduler in enumerate(schedulers):
             kind = type(scheduler).__name__
@@ -415,7 +415,7 @@ class ReduceLROnPlateau(LRScheduler):
         self, optimizer: Optimizer, mode: str = "min", factor: float = 0.1, patience: int = 10, threshold: float = 1e-4,
         threshold_mode: str = "rel", cooldown: int = 0, min_lr: float | Sequence[float] = 0.0, eps: float = 1e-8,
     ) -> None:  # fmt: skip
-        check_numbers(self, factor=factor, patience=patience, threshold=threshold, cooldown=cooldown, eps=eps)
+        named_numbers(self, factor=factor, patience=patience, threshold=threshold, cooldown=cooldown, eps=eps)
         check(self, factor < 1, f"factor must be below 1, got {factor}")
         self.mode = self._one_of("mode", mode, "min", "max")
         self.threshold_mode = self._one_of("threshold_mode", threshold_mode, "rel", "abs")
@@ -468,7 +468,7 @@ def _for_each_group(scheduler: LRScheduler, optimizer: Optimizer, name: str, opt
     values = [option] * len(groups) if single else list(option)
     for value in values:
         if not callable(value):
-            check_numbers(scheduler, **{name: value})
+            named_numbers(scheduler, **{name: value})
     check(scheduler, len(values) == len(groups), f"{name} has {len(values)} values for {len(groups)} groups")
     if single:
         scheduler._for_all = {**scheduler._for_all, name: option}

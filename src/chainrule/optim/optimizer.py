@@ -5,14 +5,13 @@ from __future__ import annotations
 import copy
 import itertools
 from collections.abc import Mapping
-from numbers import Real
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 import numpy as np
 
 from chainrule.autograd import enable_grad
 from chainrule.autograd.mode import mode, refuse_compiled
-from chainrule.errors import check
+from chainrule.errors import check, check_not_negative, type_name
 from chainrule.tensor import Tensor
 
 if TYPE_CHECKING:
@@ -30,13 +29,6 @@ _WAYS_TO_RUN = {"foreach", "fused", "capturable", "differentiable"}
 def options(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """All but the parameters, by name: of a group, or of a constructor's arguments, which are its `locals()`."""
     return {name: value for name, value in arguments.items() if name not in ("self", "params", "__class__")}
-
-
-def check_numbers(owner: object, **given: Any) -> list[Any]:
-    """The numbers that are given, or an error in the name of the owner's class if one is none."""
-    for name, value in given.items():
-        check(owner, isinstance(value, Real), f"{name} must be a number, not {value!r}", TypeError)
-    return [*given.values()]
 
 
 class Optimizer:
@@ -62,10 +54,9 @@ class Optimizer:
     """The options that must be numbers from 0 on."""
 
     def __init__(self, params: Parameters, defaults: dict[str, Any]) -> None:
-        single, ordered = isinstance(params, Tensor), not isinstance(params, (set, frozenset))
         check(self, not hasattr(params, "parameters"), "takes parameters: give the module's parameters()", TypeError)
-        check(self, not single, "takes a list of parameters; put the single one in brackets", TypeError)
-        check(self, ordered, f"parameters need an order: give a list, not a {type(params).__name__}", TypeError)
+        check(self, not isinstance(params, Tensor), "takes a list: put the single parameter in brackets", TypeError)
+        check(self, _is_ordered(params), f"parameters need an order: give a list, not a {type_name(params)}", TypeError)
         given = list(params)
         check(self, given, "there are no parameters")
         groups: list[Any] = given if isinstance(given[0], dict) else [{"params": given}]
@@ -81,8 +72,7 @@ class Optimizer:
             mode.trace.check_group(self)
         check(self, isinstance(group, dict), "takes parameters or groups of them (dicts), not both", TypeError)
         given = group.get("params")
-        ordered = not isinstance(given, (type(None), set, frozenset))
-        check(self, ordered, 'a group needs "params", in an order (a list, say)', TypeError)
+        check(self, _is_ordered(given), 'a group needs "params", in an order (a list, say)', TypeError)
         chosen = [given] if isinstance(given, Tensor) else list(given)  # type: ignore[arg-type]  # not None
         unknown = ", ".join(sorted(group.keys() - self.defaults.keys() - {"params", "initial_lr"}))
         check(self, not unknown, f"has no option {unknown}; it has {', '.join(self.defaults)}")
@@ -101,9 +91,7 @@ class Optimizer:
             if isinstance(value, Tensor):
                 check(self, value.numel() == 1, f"{option} must be one number, not a tensor of shape {value.shape}")
                 plain[option] = value.item()
-        check_numbers(self, **{option: plain[option] for option in self.not_negative})
-        for option in self.not_negative:
-            check(self, plain[option] >= 0, f"{option} must not be negative, got {plain[option]}")
+        check_not_negative(self, **{option: plain[option] for option in self.not_negative})
         return plain
 
     def _parameters(self) -> list[Tensor]:
@@ -216,3 +204,8 @@ class Optimizer:
     def __repr__(self) -> str:
         groups = [", ".join(f"{k}={v}" for k, v in options(group).items()) for group in self.param_groups]
         return f"{type(self).__name__}({'; '.join(groups)})"
+
+
+def _is_ordered(params: Any) -> bool:
+    """Whether these are several things in an order."""
+    return hasattr(params, "__iter__") and not isinstance(params, (set, frozenset))
