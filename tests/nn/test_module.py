@@ -691,8 +691,10 @@ class TestDepth:
             lambda module: module(chainrule.zeros(1, 1)),
             lambda module: chainrule.jit(module)(chainrule.zeros(1, 1)),
             repr,
+            lambda module: module.apply(lambda part: None),
+            copy.deepcopy,
         ],
-        ids=["forward", "jit", "repr"],
+        ids=["forward", "jit", "repr", "apply", "deepcopy"],
     )
     def test_too_deep_is_one_sentence(self, use):
         with pytest.raises(
@@ -702,6 +704,19 @@ class TestDepth:
         ):
             use(self.nested(2000))
 
+    @pytest.mark.parametrize(
+        "use",
+        [
+            lambda module: len(module.state_dict()),
+            lambda module: len([*module.parameters()]),
+            lambda module: len([*module.eval().double().requires_grad_(False).parameters()]),
+            lambda module: module.load_state_dict(module.state_dict()) or 2,
+        ],
+        ids=["state_dict", "parameters", "changed", "load_state_dict"],
+    )
+    def test_what_goes_through_the_modules_goes_to_any_depth(self, use):
+        assert use(self.nested(2000)) == 2
+
     def test_what_is_nested_less_deeply_works(self):
         module = self.nested(100)
         inner = module
@@ -710,6 +725,12 @@ class TestDepth:
         x = chainrule.ones(1, 1)
         assert module(x).item() == inner(x).item()
         assert repr(module).count("Sequential(") == 99
+        seen = []
+        assert module.apply(lambda part: seen.append(type(part).__name__)) is module
+        assert seen == ["Linear"] + ["Sequential"] * 99
+        again = copy.deepcopy(module)
+        assert [p.tolist() for p in again.parameters()] == [p.tolist() for p in module.parameters()]
+        assert {*map(id, again.modules())}.isdisjoint(map(id, module.modules()))
 
     def test_another_recursion_is_told_as_it_is(self):
         class Own(nn.Module):
@@ -718,3 +739,22 @@ class TestDepth:
 
         with pytest.raises(RecursionError, match="^maximum recursion depth exceeded"):
             nn.Sequential(Own())(chainrule.ones(1))
+
+    def test_a_module_with_a_state_of_its_own_is_copied_by_it(self):
+        class Own(nn.Module):
+            def __init__(self):
+                self.weight, self.cache = nn.Parameter([1.0]), [1]
+
+            def __getstate__(self):
+                return {"weight": self.weight}
+
+            def __setstate__(self, state):
+                vars(self).update(state, cache=[])
+
+        own = Own()
+        network = nn.Sequential(own, own)
+        other = copy.deepcopy(network)
+        first, second = (getattr(other, name) for name in "01")
+        assert first is second
+        assert (first.weight.tolist(), first.cache) == ([1.0], [])
+        assert first.weight is not own.weight

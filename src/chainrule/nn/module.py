@@ -6,6 +6,7 @@ counts, in the order in which they were assigned, under PyTorch's names: `0.weig
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar, dataclass_transform
@@ -15,7 +16,7 @@ import numpy as np
 from chainrule.autograd import views
 from chainrule.autograd.hooks import Handle, as_tensor, gate, replaced, taken
 from chainrule.autograd.mode import no_grad, refuse_compiled
-from chainrule.errors import check, explain_nesting, listed, refuse_nesting
+from chainrule.errors import check, explain_nesting, listed, name_layer, refuse_nesting, type_name
 from chainrule.ops.dtypes import storable
 from chainrule.tensor import Tensor
 
@@ -82,16 +83,8 @@ class Module:
             return backward.leave(out) if backward else out
         except (ValueError, IndexError, TypeError, OverflowError, RecursionError) as error:
             refuse_nesting(self, error)
-            self._name_the_layer(error)
+            name_layer(self, error)
             raise
-
-    def _name_the_layer(self, error: Exception) -> None:
-        """Put the way to the layer in which an input did not fit in front of the error's message."""
-        here: tuple[Any, ...] = (None, [], repr(self).split("\n", 1)[0].removesuffix("("), str(error))
-        inner, path, label, message = getattr(error, "_layer", here)
-        path = [name for name, module in self.named_children() if module is inner][:1] + path
-        error._layer = self, path, label, message  # type: ignore[attr-defined]
-        error.args = (f"in layer {'.'.join(path)!r}, {label}: {message}" if path else message,)
 
     def register_forward_pre_hook(self, hook: Callable[[Module, tuple[Any, ...]], Any]) -> Handle:
         """Have `hook(module, inputs)` called before each run; unless None, what it returns are the inputs."""
@@ -240,9 +233,15 @@ class Module:
         return self
 
     def apply(self, function: Callable[[Module], Any]) -> Self:
-        """Call `function` with every module inside, then with this one."""
-        for child in self.children():
-            child.apply(function)
+        """Call `function` with every module inside, then with this one.
+
+        Raises:
+            TypeError: it cannot be called.
+        """
+        check("apply", callable(function), f"takes a function of a module, not {type_name(function)}", TypeError)
+        with explain_nesting(self):
+            for child in self.children():
+                child.apply(function)
         function(self)
         return self
 
@@ -303,7 +302,16 @@ class Module:
         for _, tensor, array in both:
             tensor.copy_(array)
 
-    # To be read
+    # To be copied and read
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        """A copy of its own, by the protocol of `copy`."""
+        make, arguments, state = (*self.__reduce_ex__(4), None)[:3]
+        memo[id(self)] = new = make(*arguments)
+        with explain_nesting(self):
+            state = copy.deepcopy(state, memo)
+        new.__setstate__(state) if hasattr(new, "__setstate__") else vars(new).update(state or {})
+        return new
 
     def extra_repr(self) -> str:
         """What to show between the brackets besides the modules inside: the options, unless subclasses define it."""
