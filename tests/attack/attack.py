@@ -141,7 +141,7 @@ def _words(step: Step, ended: Ended) -> Fall | None:
 
 EXPECTED = (
     SENTENCE, "Error: ", "Usage: ", "Try 'chainrule ", "Options:", "drawn: ", "stopped in epoch ", "stopping after this step",
-    "there is no run in ",
+    "stopped after the last epoch, before the result; ", "stopped at once; ", "there is no run in ",
 )  # fmt: skip
 """How lines on standard error may begin."""
 

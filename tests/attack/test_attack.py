@@ -11,7 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from chainrule.cli import signals, train
+
 from . import campaign, planted
+from .attack import EXPECTED
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the attacks are for Linux")
 
@@ -78,3 +81,11 @@ def test_a_fault_of_the_attacks_themselves_is_told(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "ZeroDivisionError: drawn" in done.stderr
     assert "the attacks themselves have failed, in 1 of 1 processes" in done.stdout
+
+
+def test_what_train_says_when_it_is_stopped_is_no_noise() -> None:
+    source = Path(train.__file__).read_text(encoding="utf-8") + Path(signals.__file__).read_text(encoding="utf-8")
+    told = re.findall(r'f"(stop[^"]*)', source)
+    assert len(told) == 4
+    for line in told:
+        assert line.startswith(EXPECTED), line
