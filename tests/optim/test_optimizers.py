@@ -357,6 +357,21 @@ class TestStates:
         step(sgd, p, 1.0)
         assert state["state"][0]["momentum_buffer"].tolist() == [1]
 
+    def test_a_velocity_is_an_array_as_its_parameter_is(self):
+        p, single = (chainrule.tensor(value, requires_grad=True) for value in ([1.0, 2.0], 1.0))
+        sgd = optim.SGD([p, single], lr=0.1, momentum=0.9)
+        state = sgd.state_dict()
+        state["state"] = {0: {"momentum_buffer": 0.5}}
+        with pytest.raises(
+            ValueError, match=re.escape("SGD: the state's momentum_buffer of parameter 0 () does not fit")
+        ):
+            sgd.load_state_dict(state)
+        state["state"] = {1: {"momentum_buffer": 0.5}}  # a number for a parameter that is one
+        sgd.load_state_dict(state)
+        step(sgd, single, 1.0)
+        assert single.item() == pytest.approx(1 - 0.1 * (0.9 * 0.5 + 1))
+        assert sgd.state_dict()["state"][1]["momentum_buffer"].item() == pytest.approx(1.45)
+
     @pytest.mark.parametrize(
         ("change", "message"),
         [
@@ -371,6 +386,14 @@ class TestStates:
             (
                 lambda s: s["state"][0].update(exp_avg=np.zeros(3)),
                 "Adam: the state's exp_avg of parameter 0 (3,) does not fit (2,)",
+            ),
+            (
+                lambda s: s["state"][0].update(exp_avg=0.5),
+                "Adam: the state's exp_avg of parameter 0 () does not fit (2,)",
+            ),
+            (
+                lambda s: s["state"][0].update(step=np.zeros(2)),
+                "Adam: the state's step of parameter 0 (2,) does not fit",
             ),
             (
                 lambda s: s["state"].update({5: {"step": 1}}),

@@ -185,18 +185,18 @@ class Optimizer:
             known = 0 <= position < len(parameters)
             check(self, known, f"the state has a parameter {key!r}, this optimizer has {len(parameters)}")
             p = parameters[position]
-            missing = ", ".join(sorted(self.start(p._data, owners[position]).keys() - entries.keys()))
+            begun = self.start(p._data, owners[position])
+            missing = ", ".join(sorted(begun.keys() - entries.keys()))
             check(self, not missing, f"the state of parameter {key} has no {missing}")
             state[position] = {}
             for entry, value in entries.items():
+                like = p if entry == "momentum_buffer" else begun.get(entry, value)  # SGD's first step makes it
                 shape = np.shape(value)
-                fits = shape in ((), p.shape) and np.asarray(value).dtype.kind in "biuf"
+                fits = shape == np.shape(like) and shape in ((), p.shape) and np.asarray(value).dtype.kind in "biuf"
                 check(self, fits, f"the state's {entry} of parameter {key} {shape} does not fit {p.shape}")
-                if entry == "step":  # PyTorch's is a float32 array, which cannot count beyond 2²⁴
-                    value = int(value)
-                elif hasattr(value, "shape"):
-                    value = np.array(value, p.dtype)
-                state[position][entry] = value
+                # PyTorch's step is a float32 array, which cannot count beyond 2²⁴
+                kept = int(value) if entry == "step" else np.array(value, p.dtype) if hasattr(like, "shape") else value
+                state[position][entry] = kept
         self.state = state
         for group, found in zip(self.param_groups, chosen, strict=True):
             group.update(found)
