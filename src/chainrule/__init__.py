@@ -13,7 +13,13 @@ Names are PyTorch's. Where to read on: `ops` holds the mathematics, `autograd` t
 
 import importlib
 import os
+import sys
 from typing import TYPE_CHECKING, Any
+
+if not getattr(sys, "_is_gil_enabled", lambda: True)():  # since Python 3.13; nothing here is locked but by that lock
+    raise ImportError(
+        "chainrule needs Python's global lock, which this free-threaded Python runs without: set PYTHON_GIL=1"
+    )
 
 # BLAS's threads look out for more work after each product, and ours (kernels.team) then have to share the processors
 # with them: 2²⁰ clock ticks, 0.4 ms, are enough, not 25 ms. Heard only if NumPy has not been loaded before.
