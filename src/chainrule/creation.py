@@ -109,8 +109,7 @@ def rand(
 ) -> Tensor:
     """Random numbers, uniform in [0, 1)."""
     kind = _type(dtype, "rand")
-    draw = drawn("random", _shape("rand", *size), generator)
-    return _made(draw.astype(kind), requires_grad)
+    return _made(drawn("random", _shape("rand", *size), generator).astype(kind), requires_grad)
 
 
 def randn(
@@ -121,8 +120,7 @@ def randn(
 ) -> Tensor:
     """Random numbers from the normal distribution with mean 0 and standard deviation 1."""
     kind = _type(dtype, "randn")
-    draw = drawn("standard_normal", _shape("randn", *size), generator)
-    return _made(draw.astype(kind), requires_grad)
+    return _made(drawn("standard_normal", _shape("randn", *size), generator).astype(kind), requires_grad)
 
 
 def randint(low: int = 0, high: Any = None, size: Any = None, generator: np.random.Generator | None = None) -> Tensor:

@@ -27,8 +27,12 @@ def check(owner: object, holds: object, message: str, kind: type[Exception] = Va
 def check_numbers(owner: object, *values: Any) -> None:
     """Raise a TypeError unless each value is a number, or an array or a Tensor of a single one."""
     for value in values:
-        single = getattr(value, "ndim", None) == 0 and value.dtype.kind in "biuf"
-        check(owner, isinstance(value, Real) or single, f"takes numbers, not {type_name(value)}", TypeError)
+        check(owner, _is_number(value), f"takes numbers, not {type_name(value)}", TypeError)
+
+
+def _is_number(value: Any) -> bool:
+    """Whether this is a number, or an array or a Tensor of a single one."""
+    return isinstance(value, Real) or (getattr(value, "ndim", None) == 0 and value.dtype.kind in "biuf")
 
 
 def named_numbers(owner: object, **given: Any) -> list[Any]:
@@ -40,15 +44,17 @@ def named_numbers(owner: object, **given: Any) -> list[Any]:
 
 def check_not_negative(owner: object, **given: Any) -> None:
     """Raise an error that says by its name which of these is no number, or below 0, or NaN."""
-    named_numbers(owner, **given)
     for name, value in given.items():
-        check(owner, value >= 0, f"{name} must not be negative, got {value}")
+        if not _is_number(value):
+            check(owner, False, f"{name} must be a number, not {value!r}", TypeError)
+        if not value >= 0:
+            check(owner, False, f"{name} must not be negative, got {value}")
 
 
 def check_booleans(owner: object, name: str, array: Any) -> None:
-    """Raise a TypeError unless this is an array or a Tensor of booleans."""
+    """Raise a TypeError unless this is an array or a Tensor of booleans, or one of Python's."""
     dtype = getattr(array, "dtype", type_name(array))
-    if getattr(dtype, "kind", "") != "b":
+    if getattr(dtype, "kind", "") != "b" and not isinstance(array, bool):
         check(owner, False, f"the {name} must be boolean, not {dtype}", TypeError)
 
 

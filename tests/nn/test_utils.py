@@ -94,3 +94,15 @@ def test_nothing_to_clip():
 def test_takes_tensors_alone():
     with pytest.raises(TypeError, match="clip_grad: takes tensors or arrays, not int"):
         nn.utils.clip_grad_norm_([3], 1.0)
+
+
+def test_a_norm_may_be_a_tensor_of_one_number():
+    norms = []
+    for most in (0.5, chainrule.tensor(0.5), np.float32(0.5)):
+        p = chainrule.tensor([3.0, 4.0], requires_grad=True)
+        (p * p).sum().backward()
+        nn.utils.clip_grad_norm_([p], most)
+        norms.append(p.grad.tolist())
+    assert norms[0] == norms[1] == norms[2]
+    with pytest.raises(TypeError, match="clip_grad_norm_: max_norm must be a number, not '1'"):
+        nn.utils.clip_grad_norm_([chainrule.zeros(1)], "1")

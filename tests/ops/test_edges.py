@@ -285,10 +285,11 @@ class TestIntegersAndBooleans:
 
     def test_are_no_conditions(self):
         x = chainrule.tensor([1.0, 0.0])
-        for condition in (x, x.long(), 1, True):
+        for condition in (x, x.long(), 1, 1.0):
             with pytest.raises(TypeError, match="^where: the condition must be boolean, not "):
                 chainrule.where(condition, x, x)
         assert np.where(x > 0, x, 5.0).tolist() == [1, 5]
+        assert np.where(True, x, 5.0).tolist() == [1, 0]  # as NumPy has it
         with pytest.raises(TypeError, match="^masked_fill: the mask must be boolean, not float32"):
             x.masked_fill(x, 1.0)
 

@@ -313,7 +313,8 @@ def _(grad: Array, input: Array) -> Array:
 @operation(promote="floating")
 def hardtanh(input: Array, *, min_val: float = -1.0, max_val: float = 1.0) -> Array:
     """x, held between two bounds."""
-    check("hardtanh", min_val <= max_val, f"min_val {min_val} must not be above max_val {max_val}")
+    if min_val > max_val:
+        raise ValueError(f"hardtanh: min_val {min_val} must not be above max_val {max_val}")
     return np.clip(input, min_val, max_val)
 
 

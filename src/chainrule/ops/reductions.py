@@ -295,7 +295,8 @@ def _extreme(name: str, input: Array, dim: Any, keepdim: bool, whole: Any, where
         return whole(input)
     if not isinstance(dim, (int, np.integer)):  # a tensor, or what `maximum` refuses
         return pairwise(input, dim)
-    check(name, hasattr(input, "ndim"), f"takes a tensor, not the number {input}", TypeError)
+    if not hasattr(input, "ndim"):
+        raise TypeError(f"{name}: takes a tensor, not the number {input}")
     dim = place(input, dim, name)  # type: ignore[arg-type]  # NumPy's integers too
     indices = where(input, dim=dim, keepdim=True)
     values = gather(input, dim, indices)
