@@ -203,6 +203,9 @@ def test_hooks_come_and_go():
     pair.run()
     pair.each(lambda net, _: handles.append(net[0].weight.register_hook(lambda grad: grad * 3)))
     pair.run()
+    for handle in handles[2:]:
+        handle.remove()
+    pair.run()
 
 
 def test_the_last_batch_is_smaller():

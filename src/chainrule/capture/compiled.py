@@ -7,6 +7,7 @@ import os
 import threading
 import weakref
 from dataclasses import dataclass
+from traceback import walk_tb
 from types import MethodType
 from typing import TYPE_CHECKING, Any
 
@@ -300,13 +301,12 @@ class Specialization:
             else:
                 name, held = "_t", f"(_t := {glue.name(ref)}()) is not None and "
             guards.add(f"{held}{name}._data is {glue.name(array)}", what, "has the same memory")
-            guards.add(
-                f"{held}{name}._node is {glue.name(node)}", what, "requires gradients" if node else "requires none"
-            )
+            requires = "requires gradients" if node else "requires none"
+            guards.add(f"{held}{name}._node is {glue.name(node)}", what, requires)
         for leaf in trace.leaves.values():
             name, hooks = glue.name(leaf), tuple(leaf.hooks or ())
-            what = f"a tensor of shape {leaf.shape}"
-            guards.add(f"(not {name}.hooks or tuple({name}.hooks) == {hooks})", what, "has its hooks")
+            code = f"tuple({name}.hooks or ()) == {hooks}" if hooks else f"not {name}.hooks"
+            guards.add(code, f"a tensor of shape {leaf.shape}", "has its hooks")
         for optimizer, position, state in trace.states:  # another state may be loaded
             what = f"{trace.observer.label(optimizer)}.state[{position}]"
             guards.same(f"{glue.name(optimizer)}.state.get({position})", what, state)
@@ -318,9 +318,8 @@ class Specialization:
         glue.clean += [f"{glue.name(leaf)}.deferred_grad is None and {glue.name(leaf)}.grad is None" for leaf in looked]
         self.must_be_none = looked
         for leaf, value in self.gradients:
-            glue.after.append(
-                f"{glue.name(leaf)}.deferred_grad = {glue.name(functools.partial(self._gradient, value))}"
-            )
+            gradient = glue.name(functools.partial(self._gradient, value))
+            glue.after.append(f"{glue.name(leaf)}.deferred_grad = {gradient}")
         glue.after += [f"{glue.name(leaf)}.grad = None" for leaf, _ in trace.zeroed.values() if id(leaf) not in made]
         glue.after += [f"{glue.name(version)}[0] += 1" for version in trace.versions]
 
@@ -453,11 +452,7 @@ def _name(function: Any) -> str:
 
 def _line(error: Untraceable) -> str:
     """The user's innermost line on the error's way."""
-    lines, step = [], error.__traceback__
-    while step is not None:
-        lines.append((step.tb_frame.f_code.co_filename, step.tb_lineno))
-        step = step.tb_next
-    return user_line(lines)
+    return user_line([(frame.f_code.co_filename, line) for frame, line in walk_tb(error.__traceback__)])
 
 
 def _key(x: Any, arrays: list[Any]) -> Any:
