@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from chainrule import tensor
+from chainrule.capture import jit
 from chainrule.data.dataset import TensorDataset
 from chainrule.tensor import Tensor
 
@@ -45,6 +46,18 @@ def test_takes_what_the_index_says(images, labels, index, chosen):
     assert [part.dtype for part in found] == [np.uint8, np.int64]
     np.testing.assert_array_equal(found[0].numpy(), images[chosen])
     np.testing.assert_array_equal(found[1].numpy(), labels[chosen])
+
+
+@pytest.mark.parametrize("index", [3, slice(2, 5), [0, 7], (1, 1), tensor([9, 1]), np.arange(10) > 7], ids=str)
+@pytest.mark.parametrize("scale", [None, 1 / 255])
+def test_a_compiled_function_takes_what_is_there_in_each_call(images, labels, index, scale):
+    data = TensorDataset(images, labels, scale=scale)
+    compiled = jit(lambda: data[index])
+    for _ in range(2):
+        for found, expected in zip(compiled(), data[index], strict=True):
+            assert found.dtype == expected.dtype
+            np.testing.assert_array_equal(found.numpy(), expected.numpy())
+        images += 1
 
 
 def test_has_the_length_of_its_tensors(images, labels):

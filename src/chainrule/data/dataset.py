@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from chainrule.autograd.mode import mode
 from chainrule.kernels.rows import gather_scaled
 from chainrule.tensor import Tensor, as_tensor
 
@@ -45,7 +46,14 @@ class TensorDataset:
         chosen = index._data if isinstance(index, Tensor) else index
         if isinstance(chosen, (list, tuple)):
             chosen = np.asarray(chosen, None if len(chosen) else np.int64)
-        batch = tuple([Tensor._wrap(self._taken(t._data, chosen, first=i == 0)) for i, t in enumerate(self.tensors)])
+        if mode.trace is not None and getattr(chosen, "dtype", None) != np.bool_:  # each run is to take them anew
+            at = index if isinstance(index, Tensor) else chosen
+            batch = tuple([t.detach()[at] for t in self.tensors])
+            if self.scale is not None:
+                batch = batch[0].to(np.float32) * self.scale, *batch[1:]
+        else:
+            arrays = [self._taken(t._data, chosen, first=i == 0) for i, t in enumerate(self.tensors)]
+            batch = tuple([Tensor._wrap(array) for array in arrays])
         return batch if self.transform is None else self.transform(*batch)
 
     def _taken(self, array: NDArray[Any], chosen: Any, *, first: bool) -> NDArray[Any]:
