@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import cProfile
+import ctypes
 import datetime
 import enum
 import functools
@@ -24,8 +26,10 @@ import numpy as np
 import pytest
 
 import chainrule
+from chainrule import nn, optim
 from chainrule.capture import jit
 from chainrule.nn import functional as F  # noqa: N812
+from chainrule.ops import operation
 
 pytestmark = pytest.mark.usefixtures("interpreted")
 
@@ -407,6 +411,170 @@ def test_a_profiler_goes_on():
     finally:
         sys.setprofile(None)
     assert ("<lambda>", "call") in events
+
+
+class Counting:
+    """A profiler of the user's that can be switched off and on again, and then begins anew."""
+
+    def __init__(self):
+        self.events = []
+
+    def __call__(self, frame, event, argument):
+        self.events.append((frame.f_code.co_name, event))
+
+    def enable(self):
+        self.events.clear()
+        sys.setprofile(self)
+
+    def disable(self):
+        sys.setprofile(None)
+
+
+def test_a_profiler_that_can_be_switched_off_is_not():
+    profiler = Counting()
+
+    def before():
+        pass
+
+    def step(x):
+        return x * 2
+
+    profiler.enable()
+    try:
+        before()
+        jit(step)(chainrule.ones(2))
+        assert sys.getprofile() is profiler
+    finally:
+        profiler.disable()
+    assert [e for e in profiler.events if e[0] in ("before", "step")][::2] == [("before", "call"), ("step", "call")]
+
+
+def test_a_profiler_that_cannot_be_set_again_stays():
+    """One that is written in C and stands there with an object of its own."""
+    state = types.SimpleNamespace()
+    kind = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.py_object, ctypes.py_object, ctypes.c_int, ctypes.c_void_p)
+    callback = kind(lambda *_: 0)
+    ctypes.pythonapi.PyEval_SetProfile(callback, ctypes.py_object(state))
+    try:
+        compiled = jit(lambda x: x * 2)
+        result = np.array(compiled(chainrule.ones(2)))
+        assert sys.getprofile() is state
+    finally:
+        sys.setprofile(None)
+    np.testing.assert_array_equal(result, [2, 2])
+    assert compiled.unrepeatable == "a profiler, SimpleNamespace, watches it, and cannot be set again"
+    assert not any(compiled.programs.values())
+
+
+def set_for_good(watch):
+    sys.setprofile(watch)
+
+
+def set_for_a_while(watch):
+    before = sys.getprofile()
+    sys.setprofile(watch)
+    time.perf_counter()
+    sys.setprofile(before)
+
+
+def end(watch):
+    sys.setprofile(None)
+
+
+def run_another(watch):
+    cProfile.Profile().runcall(time.perf_counter)
+
+
+@pytest.mark.parametrize("change", [set_for_good, set_for_a_while, end, run_another])
+@pytest.mark.parametrize("outside", [False, True])
+def test_the_function_sets_a_profiler(change, outside):
+    """It is traced in each call, for not all that it did was seen; and the profiler is as after an eager call."""
+
+    def earlier(*_):
+        pass
+
+    def watch(*_):
+        pass
+
+    def step(x):
+        change(watch)
+        return x * 2
+
+    if change is run_another and (outside or sys.version_info >= (3, 12)):
+        pytest.skip("cProfile takes the place of another profiler, or is none to `sys`")
+    compiled, after = jit(step), []
+    for function in (step, compiled, compiled):
+        sys.setprofile(earlier if outside else None)
+        try:
+            np.testing.assert_array_equal(np.array(function(chainrule.ones(2))), [2, 2])
+            after.append(sys.getprofile())
+        finally:
+            sys.setprofile(None)
+    assert after[1] is after[0]
+    assert after[2] is after[0]
+    assert compiled.unrepeatable == "it sets a profiler"
+
+
+def test_an_error_in_the_profiler_ends_it():
+    """As an interrupt that comes while it runs; Python goes on without it, and so does a function that catches that."""
+
+    def interrupted(frame, event, argument):
+        if frame.f_code.co_name == "interrupt":
+            raise KeyboardInterrupt
+
+    def interrupt():
+        pass
+
+    def step(x):
+        with contextlib.suppress(KeyboardInterrupt):
+            interrupt()
+        return x * (time.perf_counter() % 1)
+
+    compiled = jit(step)
+    sys.setprofile(interrupted)
+    try:
+        results = [compiled(chainrule.ones(1)).item() for _ in range(2)]
+    finally:
+        sys.setprofile(None)
+    assert results[0] != results[1]
+    assert compiled.unrepeatable == "it sets a profiler"
+
+
+def test_formulas_rules_hooks_and_optimizers_of_the_users_are_watched():
+    @operation
+    def doubled(input):
+        asked.get("formula", int)()
+        return input * 2
+
+    @doubled.derivative
+    def _(grad):
+        asked.get("rule", int)()
+        return grad * 2
+
+    class Descent(optim.SGD):
+        def update(self, value, grad, state, group):
+            asked.get("update", int)()
+            super().update(value, grad, state, group)
+
+    w = chainrule.ones(2, requires_grad=True)
+    optimizer = Descent([w], 0.1)
+
+    net = nn.ReLU()
+    net.register_full_backward_hook(lambda *_: asked.get("hook", int)() * 0 or None)
+
+    def step():
+        optimizer.zero_grad()
+        net(doubled(w)).sum().backward()
+        optimizer.step()
+
+    for name in ("formula", "rule", "update", "hook", "nothing"):
+        asked = {name: time.perf_counter}
+        compiled = jit(step)
+        compiled()
+        if name == "nothing":
+            assert compiled.unrepeatable is None
+        else:
+            assert compiled.unrepeatable.startswith("it calls time.perf_counter()")
 
 
 def test_other_threads_may_ask_for_the_time():

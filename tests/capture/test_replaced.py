@@ -21,6 +21,7 @@ import weakref
 from argparse import Namespace
 from collections import deque
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -1111,6 +1112,92 @@ def arrays_that_numpy_computes_with(wrap):
     many[0, 0] = 4
     many.shape = 3000
     yield step(x)
+
+
+@case(3)
+def what_a_class_holds_read_by_type(wrap):
+    class Scaled:
+        factors: ClassVar = [1.0]
+        by_name: ClassVar = {"bias": 0.0}
+
+        def apply(self, x):
+            return x * type(self).factors[-1] + self.__class__.by_name["bias"]
+
+    scaled, inputs = Scaled(), batches()
+    step = wrap(lambda x: scaled.apply(x))
+    yield step(next(inputs))
+    Scaled.factors.append(3.0)
+    yield step(next(inputs))
+    Scaled.by_name["bias"] = 2.0
+    yield step(next(inputs))
+
+
+@case(6)
+def cached_properties(wrap):
+    """A number and a tensor, which the first call computes, and which are deleted and assigned."""
+
+    class Masked(nn.Module):
+        def __init__(self):
+            self.linear, self.width = linear(3, 2), 3
+
+        @functools.cached_property
+        def scale(self):
+            return self.width / 2
+
+        @functools.cached_property
+        def mask(self):
+            return numbers(self.width)
+
+        def forward(self, x):
+            return self.linear(x * self.mask) * self.scale
+
+    class Filled:
+        @functools.cached_property
+        def mask(self):
+            return chainrule.ones(3) * 2
+
+    def made_inside(x):
+        return Filled().mask.sum() + x
+
+    net, inputs = Masked(), batches()
+    step, inside = wrap(lambda x: net(x).detach()), wrap(made_inside)
+    for _ in range(3):
+        yield step(next(inputs)), inside(next(inputs))
+    net.mask = numbers(3, seed=8)
+    yield step(next(inputs)), inside(next(inputs))
+    net.scale = 7.0
+    yield step(next(inputs))
+    del net.mask
+    yield step(next(inputs))
+
+
+@case(1)
+def a_cached_number(wrap):
+    class Setting:
+        @functools.cached_property
+        def scale(self):
+            return 0.5
+
+    setting = Setting()
+    step = wrap(lambda x: x * setting.scale)
+    yield step(numbers(3))
+    yield step(numbers(3, seed=1))
+
+
+@case(1)
+def data_that_change(wrap):
+    """The batches of a loader, and of a dataset by an index, with the numbers of each call."""
+    data = TensorDataset(x := numbers(6, 3), chainrule.tensor([0, 1] * 3))
+    net, picked = network(), chainrule.tensor([1, 4])
+
+    def step():
+        total = sum(F.cross_entropy(net(a), b) for a, b in DataLoader(data, batch_size=4, shuffle=False))
+        return total.detach() + data[2][0].sum() + data[[0, 5]][0].mean() + data[picked][0].sum() + data[1:3][0].sum()
+
+    step = wrap(step)
+    for _ in range(3):
+        yield step()
+        x.mul_(1.5)
 
 
 @pytest.mark.parametrize("name", CASES)

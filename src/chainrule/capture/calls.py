@@ -10,6 +10,7 @@ import copy
 import importlib
 import os
 import sys
+from contextlib import nullcontext
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
@@ -17,24 +18,26 @@ from chainrule.capture.frames import is_engine, is_house, is_installed, is_libra
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from contextlib import AbstractContextManager
     from types import CodeType, FrameType
 
     from chainrule.capture.observe import Observer
 
-_CLOCKS = {
+_FROM_USERS = {
+    "builtins": ("globals", "__import__"),
     "time": (
         "time", "time_ns", "monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns", "process_time",
         "process_time_ns", "thread_time", "thread_time_ns", "localtime", "gmtime", "ctime",
     ),
     "datetime": ("datetime.now", "datetime.utcnow", "datetime.today", "date.today"),
 }  # fmt: skip
-_FILES = {
+"""Functions in C whose answers no guard can compare, where the user's own code calls them."""
+_FROM_ANYONE = {
     "builtins": ("open", "input"),
     "os": ("open", "stat", "lstat", "access", "listdir", "scandir", "readlink", "getcwd", "urandom"),
     "numpy": ("fromfile",),
 }
-_VARIABLES = {"builtins": ("globals", "__import__")}
-"""Functions in C whose answers no guard can compare."""
+"""The same, also where a library calls them for the user's code."""
 _USERS, _METHOD, _COPY, _IMPORT = "the user's", "a library's method", "copy", "import"
 _SPECIAL = {
     id(copy.copy.__code__): _COPY,
@@ -59,28 +62,41 @@ class Calls:
         self._observer = observer
         self._kinds: dict[int, str] = {}  # of the functions that have run, by the identity of their code
         self._codes: list[CodeType] = []  # kept, so that an identity stays theirs
-        self._clocks = _functions(_CLOCKS) | _functions(_VARIABLES)
-        self._asking = _functions(_FILES) | self._clocks
-        self._previous: Any = None  # the profiler that watches already
-        self._watching = False
+        self._from_users = _functions(_FROM_USERS)
+        self._asking = _functions(_FROM_ANYONE) | self._from_users
+        self._profiler: Any = self._event  # one object, by which it is known
+        self._previous: Any = None  # the user's profiler
+        self._watching = self._replaced = False
 
     def start(self) -> None:
-        """Begin to watch."""
-        self._previous, self._watching = sys.getprofile(), True
-        if hasattr(self._previous, "disable"):  # cProfile's
+        """Begin to watch. The user's profiler sees all the same, unless it is `cProfile` before Python 3.12."""
+        self._previous = sys.getprofile()
+        in_c = self._previous is not None and not callable(self._previous)
+        if in_c and not hasattr(self._previous, "disable"):
+            self.outside = f"a profiler, {type(self._previous).__qualname__}, watches it, and cannot be set again"
+            return
+        self._watching = True  # first, for an interrupt may come in between
+        if in_c:
             self._previous.disable()
-        sys.setprofile(self._event)
+        sys.setprofile(self._profiler)
 
     def stop(self) -> None:
         """Watch no longer."""
         if not self._watching:
             return
-        sys.setprofile(None)
-        if hasattr(self._previous, "enable"):
-            self._previous.enable()
-        else:
-            sys.setprofile(self._previous)
+        current = sys.getprofile()
+        if self._replaced or current is not self._profiler:  # so this has not seen all
+            self.outside = self.outside or "it sets a profiler"
+        if current is self._profiler or (current is None and not self._replaced):  # an interrupt may have ended it
+            if self._previous is None or callable(self._previous):
+                sys.setprofile(self._previous)
+            else:
+                self._previous.enable()
         self._watching = False  # last, for an interrupt may come in between
+
+    def paused(self, ours: bool = True) -> AbstractContextManager[None]:
+        """Do not watch inside, which takes time, if what runs there is `ours` and runs nothing of the user's."""
+        return _Pause(self._profiler) if ours and not callable(self._previous) else nullcontext()
 
     def _event(self, frame: FrameType, event: str, argument: Any) -> None:
         if event == "call":
@@ -97,7 +113,9 @@ class Calls:
             elif kind is _COPY and _users_frame(frame) is not None:
                 self._observer.copied(frame.f_locals["x"])
         elif event == "c_call" and argument in self._asking:
-            self._ask(self._asking[argument], frame, directly=argument in self._clocks)
+            self._ask(self._asking[argument], frame, directly=argument in self._from_users)
+        elif event == "c_call" and argument is sys.setprofile and not is_house(frame.f_code.co_filename):
+            self._replaced = True
         if callable(self._previous):
             self._previous(frame, event, argument)
 
@@ -125,6 +143,22 @@ class Calls:
         if frame is not None and (frame is caller or not directly):
             line = f"{frame.f_code.co_filename}:{frame.f_lineno}"
             self.outside = self.outside or f"it calls {name}(), which may give something else each time ({line})"
+
+
+class _Pause:
+    """Does without a profiler inside a `with` block, if that is watching."""
+
+    def __init__(self, profiler: Any) -> None:
+        self._profiler = profiler
+
+    def __enter__(self) -> None:
+        self._watching = sys.getprofile() is self._profiler
+        if self._watching:
+            sys.setprofile(None)
+
+    def __exit__(self, *_: object) -> None:
+        if self._watching:
+            sys.setprofile(self._profiler)
 
 
 def _users_frame(frame: FrameType | None) -> FrameType | None:

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import CellType
 
-    from chainrule.capture.observe import Observer
 
 MISSING: Any = object()
 LIBRARIES = {*sys.stdlib_module_names, "numpy", "chainrule"} - {"__main__"}
@@ -110,9 +109,8 @@ def keep_attribute(thing: Any, name: str) -> Callable[[], None]:
 
 def is_observable(cls: type) -> bool:
     """Whether reading attributes of a class's objects can be observed, and tells something."""
-    if not cls.__flags__ & _HEAP_TYPE or cls.__flags__ & _IMMUTABLE_TYPE:
-        return False
-    if issubclass(cls, (type, BaseException, Enum)):
+    assignable = cls.__flags__ & (_HEAP_TYPE | _IMMUTABLE_TYPE) == _HEAP_TYPE
+    if not assignable or issubclass(cls, (type, BaseException, Enum)):
         return False
     assigning: Any = type(cls).__setattr__  # a metaclass in C may not let `patch` assign
     if assigning is not type.__setattr__ and not isinstance(assigning, FunctionType):
@@ -152,22 +150,17 @@ def unpatch(cls: type) -> None:
                 type.__setattr__(cls, name, value)
 
 
-def _observer() -> Observer | None:
-    """What observes the trace of this thread, if there is one."""
-    return getattr(mode.trace, "observer", None)
-
-
 def _observing_getattribute(original: Any) -> Any:
     def __getattribute__(self: Any, name: str) -> Any:  # noqa: N807
-        observer = _observer()
-        if observer is None or (name[:2] == "__" and name != "__dict__"):
+        trace: Any = mode.trace  # of this thread
+        if trace is None or (name[:2] == "__" and name != "__dict__"):
             return original(self, name)
         try:
             value = original(self, name)
         except AttributeError:
-            observer.absent(self, name)
+            trace.observer.absent(self, name)
             raise
-        return observer.read(self, name, value, sys._getframe(1).f_code.co_filename)
+        return trace.observer.read(self, name, value, sys._getframe(1).f_code.co_filename)
 
     __getattribute__.original = original  # type: ignore[attr-defined]
     return __getattribute__
@@ -175,12 +168,11 @@ def _observing_getattribute(original: Any) -> Any:
 
 def _observing_setattr(original: Any) -> Any:
     def __setattr__(self: Any, name: str, value: Any) -> None:  # noqa: N807
-        observer = _observer()
-        if observer is None or (assignment := observer.assigning(self, name, value)) is None:
-            original(self, name, value)
-        else:
-            original(self, name, value)
-            observer.assigned(self, name, assignment)
+        trace: Any = mode.trace
+        assignment = None if trace is None else trace.observer.assigning(self, name, value)
+        original(self, name, value)
+        if assignment is not None:
+            trace.observer.assigned(self, name, assignment)
 
     __setattr__.original = original  # type: ignore[attr-defined]
     return __setattr__
@@ -188,9 +180,9 @@ def _observing_setattr(original: Any) -> Any:
 
 def _observing_delattr(original: Any) -> Any:
     def __delattr__(self: Any, name: str) -> None:  # noqa: N807
-        observer = _observer()
-        if observer is not None:
-            observer.deleting(self, name)
+        trace: Any = mode.trace
+        if trace is not None:
+            trace.observer.deleting(self, name)
         original(self, name)
 
     __delattr__.original = original  # type: ignore[attr-defined]

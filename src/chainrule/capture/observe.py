@@ -36,14 +36,7 @@ from collections.abc import Iterator, MappingView
 from contextvars import ContextVar
 from enum import Enum, EnumType
 from pathlib import PurePath
-from types import (
-    BuiltinFunctionType,
-    FunctionType,
-    MappingProxyType,
-    MethodType,
-    ModuleType,
-    SimpleNamespace,
-)
+from types import BuiltinFunctionType, FunctionType, MappingProxyType, MethodType, ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary
 
@@ -146,7 +139,7 @@ class Observer:
         self._large: str | None = None  # arrays of NumPy that are too large to be compared
         self._functions: dict[int, FunctionType] = {}  # that have been looked at
         self._codes: dict[int, CodeType] = {}  # of functions, and of those inside them, by identity
-        self._calls = Calls(self)
+        self.calls = Calls(self)
         self._imported: Chains = {}  # modules that are imported inside
         self._reads_classes = False  # whether one of them asks for an object's class
         self._iterators: list[str] = []
@@ -169,11 +162,11 @@ class Observer:
         self._meet(function, getattr(function, "__name__", "the function"))
         for position, argument in enumerate(arguments):
             self._meet(argument, f"argument {position + 1}")
-        self._calls.start()
+        self.calls.start()
 
     def stop(self) -> None:
         """Observe no longer."""
-        self._calls.stop()
+        self.calls.stop()
         while self._patched:
             unpatch(self._patched.pop())
 
@@ -183,11 +176,7 @@ class Observer:
 
     def knows_memory(self, array: Any) -> bool:
         """Whether an array is, or is a view of, one that was there before the call."""
-        while array is not None:
-            if self.knows(array):
-                return True
-            array = getattr(array, "base", None)
-        return False
+        return self.knows(array) or any(map(self.knows, _bases(array)))
 
     def label(self, thing: Any) -> str:
         """An object in the user's words."""
@@ -197,29 +186,39 @@ class Observer:
 
     def read(self, thing: Any, name: str, value: Any, reader: str) -> Any:
         """Code of the file `reader` reads an attribute; returns what it is to get."""
-        if name == "__dict__":
-            self._read_all(thing, value, is_house(reader))
-            return value
         if isinstance(thing, Optimizer) and name in ("param_groups", "state"):
             return self._options(thing, name, value, reader)
-        if (id(thing), name) in self._observed:
-            return value
+        if (id(thing), name) not in self._observed and (name != "__dict__" or reader != functools.__file__):
+            with self.calls.paused():
+                if name == "__dict__":
+                    self._read_all(thing, value, is_house(reader))
+                else:
+                    self._read(thing, name, value, reader)
+        return value
+
+    def _read(self, thing: Any, name: str, value: Any, reader: str) -> None:
+        """An attribute is read for the first time."""
         self._observed.add((id(thing), name))
         member = in_class(type(thing), name)
         own = name in attributes_of(thing) and not hasattr(type(member), "__set__")
         if isinstance(thing, Tensor) and not own:
-            return value  # a Tensor's own, which the trace looks after
+            return  # a Tensor's own, which the trace looks after
         label = f"{self.label(thing)}.{name}"
+        if own and isinstance(member, functools.cached_property) and has_tracer(value) and self.knows(thing):
+            self._read_descriptor(type(thing), name, member)
+            self._guard_class_attribute(thing, name, label)
+            undo = functools.partial(attributes_of(thing).pop, name, None)
+            self.assigned(thing, name, Assignment(f"{self.names[thing]}.{name}", label, value, undo))
+            return
         if own or not is_descriptor(member):
             if id(thing) not in self._created:
                 self._guard_attribute(thing, name, label, value, own)
         elif isinstance(value, MethodType):
             self._read_method(thing, name, label, value.__func__, reader)
-            return value
+            return
         else:  # what a descriptor gives may be another object each time
             self._read_descriptor(type(thing), name, member)
         self._meet(value, label, held=id(thing) in self._created)
-        return value
 
     def _guard_attribute(self, thing: Any, name: str, label: str, value: Any, own: bool) -> None:
         """An attribute of an object, its own or its class's, has this value."""
@@ -289,11 +288,8 @@ class Observer:
         self._observed.add(key)
         entries = PartEntries(attributes) if parts_only else DictEntries(attributes)
         label, code = self.label(thing), self.names[attributes]
-        self.guards.add(
-            entries.condition(code, self.names),
-            label,
-            "has the same parts" if parts_only else "has the same attributes",
-        )
+        state = "has the same parts" if parts_only else "has the same attributes"
+        self.guards.add(entries.condition(code, self.names), label, state)
         for name, value in attributes.items():
             self._meet(value, f"{label}.{name}", held=parts_only)
 
@@ -396,8 +392,8 @@ class Observer:
                 f"it may compute by NumPy with {self._large}, which is too large to be compared in each call: make a "
                 f"Tensor of it with from_numpy()"
             )
-        if self._calls.outside is not None:
-            return self._calls.outside
+        if self.calls.outside is not None:
+            return self.calls.outside
         if self._iterators:
             return f"it goes on in {self._iterators[0]}, an iterator from outside"
         return self._random.used()
@@ -543,14 +539,14 @@ class Observer:
                 if isinstance(value, (*PLAIN, type)) and name[:2] != "__":
                     self._note_static(f"{self.names[cls]}.{name}", f"{cls.__name__}.{name}", cls, name, value)
 
-    def _read_methods(self, cls: type) -> None:
-        """The function has got a class, and may call those of its methods whose names it mentions."""
+    def _read_mentioned(self, cls: type) -> None:
+        """The function has got a class, and may read those of its attributes whose names it mentions."""
         read = {name for code in self._codes.values() for name in variables(code).attributes}
         names = read - OBSERVING.keys()
         for base in [] if isinstance(cls, EnumType) else users_bases(cls):
             for name in names & vars(base).keys():
                 member = in_class(cls, name)
-                if isinstance(member, (FunctionType, staticmethod)):
+                if isinstance(member, (FunctionType, staticmethod, *_LISTS, *_DICTS)):
                     self._note_static(f"{self.names[cls]}.{name}", f"{cls.__name__}.{name}", cls, name, member)
                 elif isinstance(member, (classmethod, property)):
                     self._read_descriptor(cls, name, member)
@@ -616,7 +612,7 @@ class Observer:
         """A method of Python's own library runs, of an object from outside that keeps to itself what it remembers."""
         if self.knows(thing) and not isinstance(thing, _TRANSPARENT):
             kind, label = type(thing).__qualname__, self.label(thing)
-            self._calls.outside = self._calls.outside or f"it calls a method of {label}, a {kind} from outside"
+            self.calls.outside = self.calls.outside or f"it calls a method of {label}, a {kind} from outside"
 
     def _look_into(self, code: CodeType, module: dict[str, Any], cells: dict[str, CellType]) -> None:
         """Look at the variables of some code: of a module, and of enclosing functions."""
@@ -683,7 +679,7 @@ class Observer:
                 break
             owner, code, label = value, f"{code}.{name}", f"{label}.{name}"
             if owner is sys and name == "modules":
-                self._calls.outside = self._calls.outside or "it looks for modules in sys.modules"
+                self.calls.outside = self.calls.outside or "it looks for modules in sys.modules"
             if owner is sys and name in _CHANGING:
                 return
             value = static_attribute(owner, name) if has_static_attributes(owner) else MISSING
@@ -726,12 +722,12 @@ class Observer:
 
     def close(self) -> None:
         """The call is over: note what could not be seen while it ran."""
-        self._calls.stop()
+        self.calls.stop()
         seen = -1
         while seen != len(self._codes):  # a method may call others
             seen = len(self._codes)
-            for cls in [*self._held_classes]:
-                self._read_methods(cls)
+            for cls in [*self._held_classes, *(self._classes if self._reads_classes else ())]:
+                self._read_mentioned(cls)
         if self._reads_classes:
             for cls in [*self._classes]:
                 self._read_class(cls)
@@ -832,11 +828,10 @@ def _functions_of(member: Any) -> Iterable[Any]:
     return [member, *attributes_of(member).values()]
 
 
-def _bases(array: Any) -> Iterator[NDArray[Any]]:
-    """The arrays that an array is a view of."""
-    while isinstance(base := getattr(array, "base", None), np.ndarray):
-        yield base
-        array = base
+def _bases(array: Any) -> Iterator[Any]:
+    """The arrays, or other memory, that an array is a view of."""
+    while (array := getattr(array, "base", None)) is not None:
+        yield array
 
 
 def _is_buffer(value: Any) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-import time
+import timeit
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -118,12 +118,10 @@ def _what(stage: Stage) -> str:
     if stage.kind == "kernel":
         return str(stage.steps[0].op)
     names = [step.op if isinstance(step.op, str) else step.op.__name__ for step in stage.steps]
-    text = " ".join(names) + (" → in place" if stage.writes else "")
-    return (
-        text
-        if len(text) <= 60
-        else f"{text[:44].rpartition(' ')[0]} … ({len(names)} steps){' → in place' if stage.writes else ''}"
-    )
+    text = " ".join(names)
+    if len(text) > 60:
+        text = f"{text[:44].rpartition(' ')[0]} … ({len(names)} steps)"
+    return text + (" → in place" if stage.writes else "")
 
 
 def _over(stage: Stage) -> str:
@@ -171,9 +169,4 @@ def _seconds(program: Program, number: int, stage: Stage, timed: Copy) -> float:
 
 def _median(work: Callable[[], Any]) -> float:
     work()
-    times = []
-    for _ in range(REPEATS):
-        begun = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - begun)
-    return float(np.median(times))
+    return float(np.median(timeit.repeat(work, number=1, repeat=REPEATS)))

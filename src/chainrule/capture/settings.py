@@ -229,9 +229,8 @@ class Settings(MutableMapping[str, Any]):
             self.trace.observer.note(code, label, value)  # a group's parameters
             return value
         if isinstance(value, (tuple, list)):
-            guards.add(
-                f"type({code}) is {type(value).__name__} and len({code}) == {len(value)}", label, "has its length"
-            )
+            form = f"type({code}) is {type(value).__name__} and len({code}) == {len(value)}"
+            guards.add(form, label, "has its length")
             parts = (self._traced(f"{code}[{i}]", f"{label}[{i}]", part) for i, part in enumerate(value))
             return type(value)(parts)
         guards.same(code, label, value)

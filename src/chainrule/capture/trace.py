@@ -18,7 +18,7 @@ import numpy as np
 
 from chainrule.autograd.mode import mode
 from chainrule.autograd.tape import Leaf
-from chainrule.capture.frames import where
+from chainrule.capture.frames import is_house, where
 from chainrule.capture.glue import Glue
 from chainrule.capture.lowering import RULES
 from chainrule.capture.observe import Observer
@@ -258,15 +258,16 @@ class Trace(Recorder):
 
     def run(self, operation: Operation, inputs: Sequence[Any], options: dict[str, Any]) -> tuple[list[Any], Any, Any]:
         """An operation's inputs as Tracers, its result, and what else its formula gives."""
-        arrays = [self.lift(x) for x in inputs]
-        if operation.promote is not None:
-            arrays = self._promoted(arrays, operation)
-        try:
-            result = self.apply(operation, arrays, options)
-        except Exception:  # a formula that only works on arrays; or an error that the call will meet again
-            result = self.call(operation.name, partial(_with_name, operation), arrays, options)
-            if operation is getitem and is_basic_with_tensors(options["index"]):
-                result = self.viewed_at(arrays[0], options["index"], result.value)
+        with self.observer.calls.paused(_is_ours(operation.formula)):
+            arrays = [self.lift(x) for x in inputs]
+            if operation.promote is not None:
+                arrays = self._promoted(arrays, operation)
+            try:
+                result = self.apply(operation, arrays, options)
+            except Exception:  # a formula that only works on arrays; or an error that the call will meet again
+                result = self.call(operation.name, partial(_with_name, operation), arrays, options)
+                if operation is getitem and is_basic_with_tensors(options["index"]):
+                    result = self.viewed_at(arrays[0], options["index"], result.value)
         array, extra = result if operation.extra is not None else (result, None)
         return arrays, self.named(array), extra
 
@@ -292,19 +293,20 @@ class Trace(Recorder):
     def pull(self, node: Node, grad: Any) -> Any:
         """A rule on Tracers: the gradients of a node's inputs."""
         rule, saved, parents = node.operation.rule, node.saved or (), node.parents
-        try:
-            parts = rule(grad, *saved)  # type: ignore[misc]  # a node has a rule, and is not freed yet
-            parts = parts if type(parts) is tuple else (parts,)
-            return tuple(
-                entry() if callable(entry) and parent is not None else entry
-                for entry, parent in zip(parts, parents, strict=True)
-            )
-        except Exception:
-            name = f"{node.operation.name}′"
-            return tuple(
-                None if parent is None else self.call(name, partial(_part, rule, position), (grad, *saved), {})
-                for position, parent in enumerate(parents)
-            )
+        with self.observer.calls.paused(_is_ours(rule) and not any(map(callable, saved))):  # such as a module's hooks
+            try:
+                parts = rule(grad, *saved)  # type: ignore[misc]  # a node has a rule, and is not freed yet
+                parts = parts if type(parts) is tuple else (parts,)
+                return tuple(
+                    entry() if callable(entry) and parent is not None else entry
+                    for entry, parent in zip(parts, parents, strict=True)
+                )
+            except Exception:
+                name = f"{node.operation.name}′"
+                return tuple(
+                    None if parent is None else self.call(name, partial(_part, rule, position), (grad, *saved), {})
+                    for position, parent in enumerate(parents)
+                )
 
     def call(self, name: str, function: Callable[..., Any], inputs: Sequence[Any], options: dict[str, Any]) -> Any:
         """A call of Python in the program: `function` on arrays, each time anew."""
@@ -551,7 +553,8 @@ class Trace(Recorder):
         if group.get("maximize"):
             gradient = -gradient
         label = f"{self.observer.label(optimizer)}.state[{position}]"
-        optimizer.update(value, gradient, self.settings(state, label), group)  # type: ignore[arg-type]  # a mapping
+        with self.observer.calls.paused(type(optimizer).__module__.startswith("chainrule.")):
+            optimizer.update(value, gradient, self.settings(state, label), group)  # type: ignore[arg-type]  # a mapping
 
     def refused(self, what: str) -> CaptureError:
         """The error for something that cannot be compiled. It counts even if the function catches it."""
@@ -588,11 +591,9 @@ class Trace(Recorder):
         """A leaf's gradient is read: it must have been made here."""
         if any(leaf is other for _, _, other in self.stand_ins):
             raise self.refused(ARGUMENT_GRADIENT.format(leaf.shape))
-        if not outside:
-            return
-        if leaf.grad is None and id(leaf) not in self.zeroed:
+        if outside and leaf.grad is None and id(leaf) not in self.zeroed:
             self.looked[id(leaf)] = leaf
-        elif leaf.grad is not None:
+        elif outside:
             self.check_gradient(leaf)
 
     def set_grad(self, node: Leaf | Node, grad: Tensor | None) -> Tensor | None:
@@ -665,6 +666,10 @@ def _with_name(operation: Operation, *inputs: Any, **options: Any) -> Any:
 
 def _write_view(view_of: Any, array: NDArray[Any], value: NDArray[Any], *positions: NDArray[Any]) -> None:
     view_of(array, *positions)[...] = value
+
+
+def _is_ours(function: Any) -> bool:
+    return is_house(function.__code__.co_filename)
 
 
 def _part(rule: Any, position: int, *inputs: Any) -> Any:
