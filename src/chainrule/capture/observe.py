@@ -92,7 +92,6 @@ _FIXED = (type, ModuleType, BuiltinFunctionType, np.ufunc, Operation)
 
 
 _VIEWS: tuple[Any, ...] = (type({}.keys()), type({}.values()), type({}.items()))
-_USERS_VIEW: Any = MappingView
 _TRANSPARENT = (
     *_LISTS, *_DICTS, UserDict, UserList, ENVIRONMENT, MappingView, Iterator, argparse.Namespace, ChainMap,
     PurePath, numbers.Number, tuple, Enum, random.Random, type, ModuleType, threading.local, logging.Filterer,
@@ -445,7 +444,7 @@ class Observer:
             self.note(f"{self.names[value]}()", label, value())
         elif isinstance(value, ContextVar):
             self.note(f"{self.names[value]}.get({self.names[MISSING]})", label, value.get(MISSING))
-        elif _is_generator(value):
+        elif "numpy.random" in sys.modules and isinstance(value, np.random.Generator):
             self.trace.watch_generator(value)
         elif isinstance(value, ModuleType):
             self._read_module(value, label)
@@ -468,8 +467,8 @@ class Observer:
             self._contents(value._data, f"{self.names[value]}._data", label)
         elif isinstance(value, _VIEWS):
             self._contents(value.mapping, f"{self.names[value]}.mapping", label)
-        elif isinstance(value, _USERS_VIEW):
-            self.note(f"{self.names[value]}._mapping", label, value._mapping)
+        elif isinstance(value, MappingView):
+            self.note(f"{self.names[value]}._mapping", label, value._mapping)  # type: ignore[attr-defined]
         elif isinstance(value, (*_DICTS, *_LISTS)):
             self._contents(value, self.names[value], label)
         elif _is_buffer(value):
@@ -841,10 +840,6 @@ def _is_buffer(value: Any) -> bool:
     except (TypeError, ValueError, BufferError):
         return False
     return True
-
-
-def _is_generator(value: Any) -> bool:
-    return "numpy.random" in sys.modules and isinstance(value, np.random.Generator)
 
 
 def has_tracer(value: Any) -> bool:
