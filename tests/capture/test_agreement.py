@@ -183,7 +183,7 @@ def test_models(name):
         np.testing.assert_allclose(found.item(), expected.item(), rtol=1e-5)
         pairs = dict(nets[0].named_parameters()), dict(nets[1].named_parameters())
         largest = max(np.abs(p.grad.numpy()).max() for p in pairs[0].values())
-        for key, p in pairs[0].items():  # a bias before batch normalisation has no gradient but rounding
+        for key, p in pairs[0].items():  # a bias before batch normalization has no gradient but rounding
             np.testing.assert_allclose(
                 pairs[1][key].grad.numpy(), p.grad.numpy(), rtol=1e-4, atol=1e-5 * largest, err_msg=key
             )

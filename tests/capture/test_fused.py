@@ -1,6 +1,6 @@
 """What the compiler makes of formulas that are several passes over an array, against the plainest loops, shape by shape.
 
-Softmax with cross entropy, normalisation and the gradient of an embedding stand as formulas in `ops`; the loops of a
+Softmax with cross entropy, normalization and the gradient of an embedding stand as formulas in `ops`; the loops of a
 program come from there. Here their results are computed number by number, forward and backward.
 """
 

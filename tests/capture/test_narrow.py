@@ -1,4 +1,4 @@
-"""Loops with few numbers in a row, as normalisation has them: vector code that is told which arrays do not overlap."""
+"""Loops with few numbers in a row, as normalization has them: vector code that is told which arrays do not overlap."""
 
 from itertools import combinations
 
@@ -26,7 +26,7 @@ def threads(monkeypatch):
 
 
 def back(x, out, weight):
-    """What normalisation needs on its way back from a rectifier."""
+    """What normalization needs on its way back from a rectifier."""
     grad = chainrule.where(out <= 0, 0, x)
     scaled = grad * weight
     return scaled - out, grad.sum(0), (grad * out).sum(0), scaled.sum(0), (scaled * out).sum(0)
@@ -98,7 +98,7 @@ def test_what_loops_take_for_apart_is_apart(number, monkeypatch, interpreted):
 
     step = jit(step)
     x, y = np.random.default_rng(1).random((8, 1, 8, 8), np.float32), np.arange(8) % 3
-    for _ in range(2):  # the first tells the optimiser what it will remember
+    for _ in range(2):  # the first tells the optimizer what it will remember
         step(x, y)
     [[replay]] = step.programs.values()
     made = replay.program

@@ -19,7 +19,7 @@ def numbers(*shape, seed=0):
 
 
 class Pair:
-    """A network with its optimiser and step, twice: run as it is, and compiled."""
+    """A network with its optimizer and step, twice: run as it is, and compiled."""
 
     def __init__(self, build=None, optimizer=None):
         build = build or (lambda: nn.Sequential(nn.Linear(3, 4, generator=np.random.default_rng(0)), nn.Tanh()))
@@ -394,7 +394,7 @@ def test_a_failing_first_run_leaves_the_optimizer_as_it_was():
 
 
 def test_a_failing_run_counts_no_step():
-    """Labels out of range are found by the run itself; the optimiser has not moved."""
+    """Labels out of range are found by the run itself; the optimizer has not moved."""
     net = nn.Linear(3, 2)
     optimizer = optim.Adam(net.parameters())
 

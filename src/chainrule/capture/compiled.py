@@ -395,7 +395,7 @@ def jit(function: Callable[..., Any]) -> Compiled:
 
     The first call for each combination of shapes and types is traced, operation by operation; it and later calls replay
     that, compiled: elementwise steps and reductions fused into single loops, memory planned, no Python in between.
-    Parameters, buffers, what optimisers remember and their settings are read and written where they are, so
+    Parameters, buffers, what optimizers remember and their settings are read and written where they are, so
     `state_dict`, schedules and checkpoints work as ever. Random draws (Dropout, `chainrule.randn`) are made anew by
     each call, from the same generator. Where nothing can be compiled, the function runs as it is, after one warning.
 

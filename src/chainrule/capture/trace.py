@@ -1,7 +1,7 @@
 """A trace: one call of the user's function, run as ever and written down as a graph.
 
-While it runs, `mode.trace` is set, and Tensors, the tape and optimisers come here: Tensors that existed before are
-`lift`ed, each operation's formula and rule runs on Tracers, and an optimiser's `update` does too, its settings being
+While it runs, `mode.trace` is set, and Tensors, the tape and optimizers come here: Tensors that existed before are
+`lift`ed, each operation's formula and rule runs on Tracers, and an optimizer's `update` does too, its settings being
 `Number`s. Everything is also computed, so that each step knows its shape; but nothing is changed outside.
 """
 
@@ -416,7 +416,7 @@ class Trace(Recorder):
         self.ended = True
 
     def forget_starts(self) -> None:
-        """Undo what optimisers have begun to remember, where the function is not compiled after all."""
+        """Undo what optimizers have begun to remember, where the function is not compiled after all."""
         for optimizer, before in self.optimizers.values():
             for position in [p for p in optimizer.state if p not in before]:
                 del optimizer.state[position]
@@ -536,7 +536,7 @@ class Trace(Recorder):
         return [self.settings(group, f"{label}[{number}]") for number, group in enumerate(groups)]
 
     def update(self, optimizer: Optimizer, position: int, parameter: Tensor, group: Any) -> None:
-        """One parameter's step: the optimiser's `update`, on Tracers."""
+        """One parameter's step: the optimizer's `update`, on Tracers."""
         self.optimizers.setdefault(id(optimizer), (optimizer, set(optimizer.state)))
         if not isinstance(group, Settings):  # of an optimizer that the call has made
             group = self.settings(group, type(optimizer).__name__)
@@ -548,7 +548,7 @@ class Trace(Recorder):
         value, gradient = self.lift(parameter), self.lift(parameter.grad)
         for tracer in (value, gradient):
             if not isinstance(tracer, Tracer):
-                raise Untraceable("an optimiser's step of something else than tensors")
+                raise Untraceable("an optimizer's step of something else than tensors")
         self.states.append((optimizer, position, state))
         if group.get("maximize"):
             gradient = -gradient
