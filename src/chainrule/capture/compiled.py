@@ -422,7 +422,8 @@ def jit(function: Callable[..., Any]) -> Compiled:
 
     **What is done once for each program.** Printing, logging, writing to a file that is open, putting tensors into a
     list outside; reading attributes of objects that are written in C, such as their descriptors; what other packages
-    read of variables of their own; computing by NumPy with an array that is also made a Tensor of in the same call.
+    read of variables of their own; what a function of `functools.cache` has kept; computing by NumPy with an array that
+    is also made a Tensor of in the same call.
 
     Args:
         function: takes and returns Tensors, in tuples, lists and dicts if need be, and anything else. Arrays come to it
