@@ -246,7 +246,7 @@ def first_calls(module: str, way: str) -> tuple[float, float]:
 
 def first_call(bench: Bench, work: Work) -> dict[str, Any]:
     """A step's first call, which compiles it, or finds it compiled by the process before."""
-    which, most = (0, 8.0) if work.key == "W2-cold" else (1, 0.7)
+    which, most = (0, 0.7) if work.key == "W2-cold" else (1, 0.1)
     measured = one_of(bench.first_calls, which, {peer: way for peer, (_, way) in FIRST_CALLS.items()})
     ours = median(block[0] for block in measured[report.OURS]["jit"])
     kept = "within" if ours <= most else "over"

@@ -384,6 +384,18 @@ def test_the_oldest_shapes_are_forgotten_where_they_take_much_memory(monkeypatch
     assert list(compiled.programs) == last
 
 
+def test_a_shape_in_use_is_not_forgotten(monkeypatch, interpreted):
+    compiled = jit(lambda x: x * 2)
+    monkeypatch.setattr("chainrule.capture.compiled.BYTES", 1)
+    compiled(chainrule.ones(50))
+    (program,) = next(iter(compiled.programs.values()))
+    for count in range(1, 8):
+        compiled(chainrule.ones(50))  # a full batch, and then another size
+        np.testing.assert_array_equal(compiled(chainrule.full((count,), count)).numpy(), np.full(count, 2 * count))
+    assert len(compiled.programs) == 4
+    assert any(program in kept for kept in compiled.programs.values())
+
+
 def test_a_functions_memory_is_freed_with_it():
     compiled = jit(lambda x: (x @ x.T).exp().sum(0))
     compiled(chainrule.ones(50, 3))

@@ -66,6 +66,7 @@ class Compiled:
         self.programs: dict[Any, list[Specialization]] = {}
         self.unrepeatable: str | None = None  # what the last trace did that no program can do again
         self.refused = False  # LLVM does not take a loop of it, so it runs as it is
+        self.last: Any = None  # the kinds of arguments of the last call that a program ran
         self.heat = 0  # how often it was compiled of late
         self.warned = False
         self.lock = threading.RLock()  # a program has one memory, so it runs for one thread at a time
@@ -99,6 +100,7 @@ class Compiled:
             if specialization.guards.hold():
                 if self.heat:
                     self.heat -= 1
+                self.last = key
                 return specialization(arrays)
         reason = self._reason(key, arguments, options)
         try:
@@ -221,6 +223,8 @@ class Compiled:
             trace.forget_starts()
             raise
         if self.unrepeatable is None:
+            if self.last in self.programs:  # so that a shape in use is not the oldest
+                self.programs[self.last] = self.programs.pop(self.last)
             programs = self.programs.setdefault(key, [])
             programs.insert(0, specialization)
             del programs[PROGRAMS:]
