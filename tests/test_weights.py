@@ -150,6 +150,21 @@ def test_what_is_said_of_a_file_is_short(tmp_path, header):
     assert len(str(caught.value)) < 500
 
 
+@pytest.mark.parametrize(
+    "header",
+    [
+        r'{"a": {"dtype": "\u001b[2J\nb\u202e", "shape": [1], "data_offsets": [0, 1]}}',
+        r'{"\u001b[2J\nb\u202e": {"dtype": "F8_E4M3", "shape": [1], "data_offsets": [0, 1]}}',
+    ],
+    ids=["a type", "a name"],
+)
+def test_what_is_said_of_a_file_is_one_printable_sentence(tmp_path, header):
+    (tmp_path / "w").write_bytes(len(header).to_bytes(8, "little") + header.encode() + b"\0")
+    with pytest.raises(RunError, match=r"\\x1b\[2J\\nb\\u202e") as caught:
+        weights.load(tmp_path / "w")
+    assert str(caught.value).isprintable()
+
+
 def test_every_truncation_is_noticed(tmp_path):
     weights.save({"a": np.arange(4.0), "b": np.arange(3)}, tmp_path / "w", "note")
     whole = (tmp_path / "w").read_bytes()

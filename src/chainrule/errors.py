@@ -6,7 +6,9 @@ exits with 1. The engine itself raises Python's own `ValueError`, `TypeError`, `
 
 from __future__ import annotations
 
+import os
 import sys
+import unicodedata
 from contextlib import contextmanager
 from numbers import Real
 from typing import TYPE_CHECKING, Any
@@ -83,8 +85,29 @@ def listed(names: Sequence[str], separator: str = ", ", most: int = 8) -> str:
     return text if len(names) <= most else f"{text} and {len(names) - most:,} more"
 
 
+_DIRECTIONS = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
+"""Classes of characters by which a text is shown in another order than it is in (Unicode Standard Annex 9)."""
+
+
+def printable(text: str) -> str:
+    """The text with control characters, changes of direction and bytes that are no characters written as escapes."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(_escaped(character) for character in text)
+
+
+def _escaped(character: str) -> str:
+    if "\udc80" <= character <= "\udcff":  # a byte of a file name that is no UTF-8
+        return f"\\x{os.fsencode(character)[0]:02x}"
+    control = unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp")
+    if control or unicodedata.bidirectional(character) in _DIRECTIONS:
+        return character.encode("unicode_escape").decode("ascii")
+    return character
+
+
 def shortened(text: str, most: int = 200) -> str:
-    """The text, or its beginning."""
+    """The text, printable, or its beginning."""
+    text = printable(text)
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 

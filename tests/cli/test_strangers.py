@@ -19,8 +19,9 @@ from PIL import Image
 
 import chainrule.cli
 from chainrule import weights
-from chainrule.cli.output import print_table, printable, say
+from chainrule.cli.output import print_table, say
 from chainrule.data import CacheWarning
+from chainrule.errors import printable
 from chainrule.training import run
 
 NASTY = "a\x1b]0;title\x07\x1b[2J\nb\u202ec\x9b31m\x7fé"

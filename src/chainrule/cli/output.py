@@ -7,24 +7,18 @@ through `say` or `print_table`, which show control characters instead of sending
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import sys
-import unicodedata
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from chainrule.errors import shortened
+from chainrule.errors import printable, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from chainrule.training.run import Run
-
-
-_DIRECTIONS = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
-"""Classes of characters by which a text is shown in another order than it is in (Unicode Standard Annex 9)."""
 
 
 def say(*lines: str, err: bool = False, bold: bool = False) -> None:
@@ -40,25 +34,9 @@ def say(*lines: str, err: bool = False, bold: bool = False) -> None:
         click.echo(click.style(text, bold=True) if bold else text, err=err)
 
 
-def printable(text: str) -> str:
-    """The text with control characters, changes of direction and bytes that are no characters written as escapes."""
-    if text.isascii() and text.isprintable():
-        return text
-    return "".join(_escaped(character) for character in text)
-
-
 def class_names(run: Run) -> list[str]:
     """What a run calls its classes, as it can be shown: printable, and no longer than half a line."""
     return [shortened(printable(name), 60) for name in run.config["data"]["classes"]]
-
-
-def _escaped(character: str) -> str:
-    if "\udc80" <= character <= "\udcff":  # a byte of a file name that is no UTF-8
-        return f"\\x{os.fsencode(character)[0]:02x}"
-    control = unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp")
-    if control or unicodedata.bidirectional(character) in _DIRECTIONS:
-        return character.encode("unicode_escape").decode("ascii")
-    return character
 
 
 def print_json(document: Any) -> None:

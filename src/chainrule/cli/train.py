@@ -14,9 +14,10 @@ import click
 from chainrule import data as datasets
 from chainrule import models
 from chainrule.cli.arguments import PathName
-from chainrule.cli.output import ascii_only, json_number, print_json, printable, say, terminal_width
+from chainrule.cli.output import ascii_only, json_number, print_json, say, terminal_width
 from chainrule.cli.signals import Interruption
 from chainrule.data.catalog import SOURCES
+from chainrule.errors import printable
 from chainrule.kernels.team import threads
 from chainrule.training import experiment
 from chainrule.training import resume as resuming
