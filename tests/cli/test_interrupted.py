@@ -37,6 +37,17 @@ IN_LITTLE_SPACE = (
 )
 
 
+@pytest.fixture(autouse=True)
+def _signals_are_heard():
+    """Who runs the tests under nohup, or in the background, has signals ignored, which commands would inherit."""
+    ignored = [number for number in (signal.SIGINT, signal.SIGHUP) if signal.getsignal(number) is signal.SIG_IGN]
+    for number in ignored:
+        signal.signal(number, signal.SIG_DFL)
+    yield
+    for number in ignored:
+        signal.signal(number, signal.SIG_IGN)
+
+
 @pytest.fixture(scope="module")
 def outcomes():
     return {}
