@@ -11,6 +11,7 @@ import time
 import traceback
 from collections import Counter
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import cycle
 from typing import TYPE_CHECKING, cast
 
@@ -31,7 +32,7 @@ from .attack import Attack, Case, Fall, Step, generator, judge
 from .child import run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from .child import Ended
@@ -127,25 +128,52 @@ def work(
     try:
         spent = dict.fromkeys(names, 0.0)
         numbers = dict.fromkeys(names, first)
-        with report.open("w") as lines:
-            for _ in cycle([None]):
-                name = min(names, key=lambda name: spent[name])
-                if time.monotonic() >= until:
-                    break
-                begun = time.monotonic()
-                result = one(folder, name, numbers[name], idle, kept)
-                spent[name] += time.monotonic() - begun
-                numbers[name] += stride
-                lines.write(json.dumps(asdict(result)) + "\n")
-                lines.flush()
-                if result.kind:
-                    tell(result, kept)
+        for _ in cycle([None]):
+            name = min(names, key=lambda name: spent[name])
+            if time.monotonic() >= until:
+                break
+            begun = time.monotonic()
+            in_a_process_of_its_own(partial(report_one, folder, name, numbers[name], idle, report, kept))
+            spent[name] += time.monotonic() - begun
+            numbers[name] += stride
         code = 0
     except BaseException:  # the harness itself is at fault
         traceback.print_exc()
     finally:
         sys.stderr.flush()
         os._exit(code)
+
+
+def in_a_process_of_its_own(action: Callable[[], None]) -> None:
+    """So that what drawing a case takes does not count as the commands' memory, and goes with it.
+
+    Raises:
+        RuntimeError: it has failed.
+    """
+    sys.stdout.flush()
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            action()
+            code = 0
+        except BaseException:  # the harness itself is at fault
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+    if os.waitpid(pid, 0)[1]:
+        raise RuntimeError("a case could not be run")
+
+
+def report_one(folder: Path, name: str, number: int, idle: float, report: Path, kept: Path) -> None:
+    """Run a case, and add a line to the report."""
+    result = one(folder, name, number, idle, kept)
+    with report.open("a") as lines:
+        lines.write(json.dumps(asdict(result)) + "\n")
+    if result.kind:
+        tell(result, kept)
 
 
 def one(folder: Path, name: str, number: int, idle: float, kept: Path) -> Result:

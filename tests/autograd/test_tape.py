@@ -617,3 +617,14 @@ class TestDetachAndRequiresGrad:
         x = leaf(1.0)
         assert x.grad_fn is None
         assert (x * 2).grad_fn.operation is ops.mul
+
+
+def test_a_freed_part_of_a_graph_is_an_error_not_a_missing_gradient():
+    w = leaf(1.0, 2.0)
+    t = chainrule.cumsum(w, 0)
+    (t * t).sum().backward()
+    for inputs, other in (([w], 0.0), ([w], w.sum())):
+        with pytest.raises(RuntimeError, match="the graph behind this cumsum was freed"):
+            chainrule.grad((t * t).sum() + other, inputs, allow_unused=True)
+    (gradient,) = chainrule.grad((t * t).sum(), [t])  # which asks for nothing behind it
+    assert gradient.tolist() == [2.0, 6.0]

@@ -660,3 +660,19 @@ def test_unusual_numbers_and_gradients_come_out_as_pytorchs(name, upstream):
     expected.backward(torch.full_like(expected, upstream))
     np.testing.assert_allclose(y.detach().numpy(), expected.detach().numpy(), rtol=1e-9, atol=1e-12)
     np.testing.assert_allclose(x.grad.numpy(), t.grad.numpy(), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.filterwarnings("ignore:.*degrees of freedom")
+@pytest.mark.parametrize("numbers", [[1.5], [math.nan], [1.0, 2.0], [1.0, 1.0], [1.0, math.inf]])
+@pytest.mark.parametrize("correction", [1, 2, 3])
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_a_variance_of_too_few_numbers_is_pytorchs(numbers, correction, kind):
+    torch = pytest.importorskip("torch")
+    x = chainrule.tensor(np.array(numbers, kind), requires_grad=True)
+    t = torch.from_numpy(np.array(numbers, kind)).requires_grad_()
+    y, expected = x.var(correction=correction), t.var(correction=correction)
+    y.backward()
+    expected.backward()
+    np.testing.assert_allclose(y.detach().numpy(), expected.detach().numpy(), rtol=1e-6)
+    np.testing.assert_allclose(x.grad.numpy(), t.grad.numpy(), rtol=1e-6)
+    assert x.grad.dtype == kind

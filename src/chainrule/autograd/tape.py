@@ -355,10 +355,13 @@ def node_of(tensor: Tensor, name: str) -> Node | Leaf:
 
 
 def _leading_to(roots: Sequence[Node | Leaf], targets: Sequence[Node | Leaf]) -> set[Node | Leaf | None]:
-    """The nodes behind the roots through which a gradient reaches a target."""
+    """The nodes behind the roots through which a gradient reaches a target.
+
+    A node that was freed no longer knows its parents, so it may: its error is better than a gradient without its part.
+    """
     leading: set[Node | Leaf | None] = set(targets)
     for node in history(roots):
-        if not leading.isdisjoint(node.parents):
+        if node.saved is None or not leading.isdisjoint(node.parents):
             leading.add(node)
     return leading
 

@@ -175,10 +175,15 @@ def variance(input: Array, *, dim: Dim = None, keepdim: bool = False, correction
 
 @variance.derivative
 def _(grad: Array, input: Array, dim: Dim, correction: float) -> Array:
-    """∂/∂xᵢ = 2 (xᵢ - mean) / (n - correction): the mean's own gradients add up to 0."""
-    left = _count(input.shape, dim) - correction
-    away = input - sums.mean(input, _axes(input, dim, "var"), True)
-    return np.reshape(grad, _kept(input.shape, dim)) / (left / 2 if left > 0 else 0.0) * away
+    """∂/∂xᵢ = 2 (xᵢ - mean) / (n - correction): the mean's own gradients add up to 0.
+
+    Where n is no larger than the correction, it is NaN at the mean and infinite elsewhere, as PyTorch has it.
+    """
+    left, grad = _count(input.shape, dim) - correction, np.reshape(grad, _kept(input.shape, dim))
+    center = sums.mean(input, _axes(input, dim, "var"), True)
+    if left <= 0:
+        return grad * where(input == center, input * math.nan, math.inf)
+    return grad / (left / 2) * (input - center)
 
 
 @operation(fused=True)
