@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -101,6 +102,17 @@ def strange_value(random: np.random.Generator) -> Any:
     return copy.deepcopy(values[int(random.integers(len(values)))])
 
 
+def _as_float(number: float) -> float:
+    """Infinity where a whole number has too many digits."""
+    try:
+        return float(number)
+    except OverflowError:
+        return math.inf
+
+
+_CHANGES: list[Callable[[Any], Any]] = [lambda n: n + 1, lambda n: -n, lambda n: n * 10**9, _as_float, str]
+
+
 def strange_document(random: np.random.Generator, document: Any, most: int = 3) -> Any:
     """A JSON document with some of its values, keys or elements replaced, left out or added."""
     document = copy.deepcopy(document)
@@ -120,8 +132,7 @@ def strange_document(random: np.random.Generator, document: Any, most: int = 3) 
             else:
                 holder.append(strange_value(random))
         elif choice == 2 and key is not None and isinstance(holder[key], (int, float)):
-            number = holder[key]
-            holder[key] = [number + 1, -number, number * 10**9, float(number), str(number)][int(random.integers(5))]
+            holder[key] = _CHANGES[int(random.integers(len(_CHANGES)))](holder[key])
         elif key is not None:
             holder[key] = strange_value(random)
     return document
