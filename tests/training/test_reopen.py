@@ -642,3 +642,13 @@ def test_a_full_disk_leaves_the_last_state_and_those_that_were_kept(begin, digit
     again = experiment.prepare(made, digits)
     resume(made, again)
     assert again.epoch == 3
+
+
+def test_a_state_whose_history_lacks_the_loss(begin, go_on, digits):
+    made = begin(epochs=3)
+    go_on(made, KillAt(6))
+    state = checkpoint.load(made.checkpoint_file)
+    del state["progress"]["history"][0]["train_loss"]
+    checkpoint.save(state, made.checkpoint_file)
+    with pytest.raises(RunError, match="its history holds"):
+        go_on(made)

@@ -70,7 +70,8 @@ def resume(run: Run, trainer: Trainer) -> None:
     check_form(state, _STATE, place)
     for record in state["progress"]["history"]:
         check_record(record, place)
-        if not all(math.isfinite(value) for name, value in record.items() if name != "epoch"):
+        finite = all(math.isfinite(value) for name, value in record.items() if name != "epoch")
+        if "train_loss" not in record or not finite:
             raise RunError(f"{place}: its history holds {record}")
     try:
         changed = _changed_settings(run, trainer, state)
