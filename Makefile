@@ -37,11 +37,11 @@ test: $(VENV)/.installed-test $(if $(filter 1,$(TORCH)),$(VENV)/.installed-torch
 test-llvm: test-oldest test-newest
 
 test-oldest: .venv-oldest/.installed
-	$(ONE_THREAD) .venv-oldest/bin/python -m pytest -n auto --dist loadfile tests/capture tests/kernels tests/test_poison.py
+	$(ONE_THREAD) .venv-oldest/bin/python -m pytest -n auto --dist loadfile tests/capture tests/kernels tests/lower tests/test_poison.py
 
 test-newest: .venv-newest/.installed
 	.venv-newest/bin/python -m pip --disable-pip-version-check --quiet install --upgrade numpy llvmlite
-	$(ONE_THREAD) .venv-newest/bin/python -m pytest -n auto --dist loadfile tests/capture tests/kernels tests/test_poison.py
+	$(ONE_THREAD) .venv-newest/bin/python -m pytest -n auto --dist loadfile tests/capture tests/kernels tests/lower tests/test_poison.py
 
 .venv-oldest/.installed .venv-newest/.installed: .venv-%/.installed: pyproject.toml
 	$(PYTHON) -m venv --clear .venv-$*

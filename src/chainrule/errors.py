@@ -11,10 +11,14 @@ import sys
 import unicodedata
 from contextlib import contextmanager
 from numbers import Real
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+HOUSE = str(Path(__file__).parent) + os.sep
+"""Where chainrule's own code is: a warning or an error names the user's line, which is elsewhere."""
 
 
 def check(owner: object, holds: object, message: str, kind: type[Exception] = ValueError) -> None:

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import functools
 import inspect
-import os
 import sys
 import threading
 from contextlib import ContextDecorator
 from itertools import islice
-from pathlib import Path
 from traceback import FrameSummary, format_list, walk_stack
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, Self
+
+from chainrule.errors import HOUSE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from chainrule.optim import Optimizer
     from chainrule.tensor import Tensor
 
-HOUSE = str(Path(__file__).parent.parent) + os.sep
 _FRAMES = 5  # how many of the user's frames a node remembers, the innermost ones
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from chainrule.autograd.mode import HOUSE
+from chainrule.errors import HOUSE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

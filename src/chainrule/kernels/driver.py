@@ -33,21 +33,9 @@ GROUP_HEAD, MOVE_WORDS, MEMBER_WORDS = 5, 3, 4
 words, rows of a block, rows in all)."""
 
 (
-    SGEMM,
-    DGEMM,
-    GET_THREADS,
-    SET_THREADS,
-    BEFORE,
-    WORK,
-    NUMBERS,
-    ANSWER,
-    DONE,
-    SCRIPTS,
-    SHARES,
-    CHANGED,
-    FLUSH,
+    SGEMM, DGEMM, GET_THREADS, SET_THREADS, BEFORE, WORK, NUMBERS, ANSWER, DONE, SCRIPTS, SHARES, CHANGED, FLUSH,
     RESERVED,
-) = range(14)
+) = range(14)  # fmt: skip
 """Entries of a program's table: BLAS's product in single and in double precision; BLAS's functions that tell and set
 how many threads it uses, and how many those were before the run; the driver's own address; the numbers that change
 from call to call; what a check has found; how many parts have been run, ever; the addresses of the scripts; how many

@@ -28,17 +28,8 @@ _COMPARISONS = {"lt": "slt", "le": "sle", "gt": "sgt", "ge": "sge", "eq": "eq", 
 _UNSIGNED_COMPARISONS = {"lt": "ult", "le": "ule", "gt": "ugt", "ge": "uge", "eq": "eq", "ne": "ne"}
 _FLOAT_COMPARISONS = {"lt": "olt", "le": "ole", "gt": "ogt", "ge": "oge", "eq": "oeq", "ne": "une"}
 _INTRINSICS = {
-    "sqrt",
-    "floor",
-    "ceil",
-    "trunc",
-    "rint",
-    "fabs",
-    "maximum",
-    "minimum",
-    "fmuladd",
-    "copysign",
-}
+    "sqrt", "floor", "ceil", "trunc", "rint", "fabs", "maximum", "minimum", "fmuladd", "copysign",
+}  # fmt: skip
 
 
 def in_register(type: Type) -> str:

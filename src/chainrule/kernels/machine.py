@@ -20,6 +20,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from chainrule.errors import HOUSE
 from chainrule.files import atomic_write, cache_folder, open_regular
 from chainrule.kernels import processor
 from chainrule.kernels.calling import ARGUMENTS
@@ -36,7 +37,6 @@ Function = TypeVar("Function", bound="Callable[..., Any]")
 
 FOLDER_BYTES = 256 * 2**20
 _SUM = 32  # bytes of a file's sum
-_HOUSE = str(Path(__file__).parents[1]) + os.sep
 _DAY = 86_400.0  # a file that is used is marked as such once a day
 
 _addresses: dict[str, int] = {}
@@ -60,7 +60,7 @@ def give_up(error: CannotCompileError, what: str) -> None:
         told = "LLVM cannot be used here, so kernels and compiled functions run in plain NumPy, more slowly"
     reason = str(error).strip().partition("\n")[0]
     level, frame = 1, sys._getframe()
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_HOUSE):
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(HOUSE):
         level, frame = level + 1, frame.f_back
     warnings.warn(f"{told}: {reason}", RuntimeWarning, stacklevel=level)  # at the user's line
 

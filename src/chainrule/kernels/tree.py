@@ -76,7 +76,7 @@ def type_of(dtype: Any) -> Type:
     """
     dtype = np.dtype(dtype)
     if not computes_with(dtype):
-        raise TypeError(f"kernels do not compute with {dtype}; float() and double() give what they do")
+        raise TypeError(f"kernels do not compute with {dtype}; convert it with float() or double()")
     return Type(dtype.kind, dtype.itemsize)
 
 

@@ -123,14 +123,14 @@ class _Formula:
         The caller holds the lock, and no program of this module's is running: they share memory.
         """
         global _running
-        program = self.program
         _running = True
         try:
-            return self._run(program, arrays, numbers)
+            return self._run(arrays, numbers)
         finally:
             _running = False
 
-    def _run(self, program: Program, arrays: Sequence[NDArray[Any]], numbers: Sequence[float]) -> Any:
+    def _run(self, arrays: Sequence[NDArray[Any]], numbers: Sequence[float]) -> Any:
+        program = self.program
         for place, number in enumerate(numbers):
             program.scalars[place] = number
         for value in self.outputs:

@@ -107,7 +107,7 @@ def _product(stage: Stage) -> Launch:
     stack = step.shape[:-2]
     if stack and len(y.shape) == 2 and _one_below_the_other(x):  # one product of all rows
         rows, stack = math.prod(step.shape[:-1]), ()
-    (x_flipped, x_row), (y_flipped, y_row) = (blas_layout(v) or (0, 0) for v in (x, y))  # the recorder sees to it
+    (x_flipped, x_row), (y_flipped, y_row) = _layout(x), _layout(y)
     few = not x_flipped and y_flipped and rows <= FEW_ROWS
     if stack:
         by, count = product.BY_MATRIX, math.prod(stack)
@@ -150,6 +150,14 @@ def _offsets(v: Value, stack: Sequence[int]) -> NDArray[np.int64]:
         stride = v.strides[own] if own >= 0 and v.shape[own] != 1 else 0
         at = (at[:, None] + np.arange(size) * stride).ravel()
     return at
+
+
+def _layout(v: Value) -> tuple[int, int]:
+    """As `blas_layout`, of a matrix that the recorder has brought into such an order."""
+    layout = blas_layout(v)
+    if layout is None:
+        raise ValueError(f"BLAS cannot read a matrix with strides {v.strides[-2:]}")
+    return layout
 
 
 def blas_layout(v: Value) -> tuple[int, int] | None:

@@ -147,11 +147,10 @@ class Program:
 
     def renew(self, value: Value) -> None:
         """Give an output new memory, so that the last run's stays with whoever has it."""
-        value = base_of(value)
-        if value.kind in ("argument", "captured"):
-            return
-        array = self.arrays[id(value)] = self.allocate[id(value)]()
-        self.words[self.entries[id(value)]] = data_pointer(array)
+        key = id(base_of(value))
+        if key in self.allocate:
+            array = self.arrays[key] = self.allocate[key]()
+            self.words[self.entries[key]] = data_pointer(array)
 
     def release(self, outputs: Sequence[Value]) -> None:
         """Let go of arguments and outputs."""

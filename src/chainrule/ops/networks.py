@@ -28,7 +28,7 @@ from chainrule.ops.shape import (
     transpose,
     unsqueeze,
     wide,
-)  # fmt: skip
+)
 
 __all__ = [
     "batch_norm", "embedding", "erf", "gelu", "group_norm", "layer_norm", "pad", "rms_norm",
