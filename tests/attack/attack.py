@@ -116,10 +116,10 @@ def judge(step: Step, ended: Ended) -> Fall | None:
         return Fall("exit code", f"{ended.code}, not one of {step.codes}; {_last_line(ended.err)}")
     if step.free:
         return None
-    if ended.seconds > MOST_SECONDS or ended.waited > 16 * MOST_SECONDS:
-        return Fall("hang", f"{ended.seconds:.1f} s of the processor, {ended.waited:.1f} s of the clock")
     if ended.megabytes > MOST_MEGABYTES:
         return Fall("memory", f"{ended.megabytes:.0f} MB")
+    if ended.seconds > MOST_SECONDS or ended.waited > 16 * MOST_SECONDS:
+        return Fall("hang", f"{ended.seconds:.1f} s of the processor, {ended.waited:.1f} s of the clock")
     return _words(step, ended)
 
 

@@ -226,13 +226,13 @@ def shrink(case: Case, fall: Fall, folder: Path, idle: float) -> None:
 
 
 def tell(result: Result, kept: Path) -> None:
-    """Print a fall, and how to have it again."""
+    """Print a fall, and how to have it again: in one write, for other processes print, too."""
     case = f"{result.attack}:{result.number}"
-    print(
+    text = (
         f"{result.kind.upper()}  {result.attack} ({result.about})\n    {result.what}\n"
-        f"    again: python -m tests.attack --case '{case}'   files: {kept}/{case.replace(':', '-').replace(' ', '-')}",
-        flush=True,
+        f"    again: python -m tests.attack --case '{case}'   files: {kept}/{case.replace(':', '-').replace(' ', '-')}\n"
     )
+    os.write(sys.stdout.fileno(), text.encode(errors="backslashreplace"))
 
 
 def repeat(folder: Path, name: str, number: int, kept: Path) -> int:
