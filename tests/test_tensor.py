@@ -676,3 +676,52 @@ def test_an_error_that_speaks_of_contexts_stays_an_error():
 
     with pytest.raises(RuntimeError, match="of mine"):
         failing(chainrule.ones(2))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value"),
+    [
+        *[(np.int64, value) for value in (np.float64("nan"), np.float32("inf"), 2.0**63, -(2.0**64), [1, math.nan])],
+        *[(np.uint8, value) for value in (np.int64(300), 256, -256, [1, 300])],
+        *[(np.int8, value) for value in (np.int64(200), -129, 128.0)],
+        *[(np.float32, value) for value in (1e39, np.float64(-1e300), [0.0, 1e39])],
+    ],
+)
+def test_elements_take_no_number_that_does_not_fit(dtype, value):
+    x = from_numpy(np.zeros(2, dtype))
+    with pytest.raises(OverflowError, match=f"does not fit into {np.dtype(dtype)}"):
+        x[:] = value
+    assert x.tolist() == [0, 0]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value", "expected"),
+    [
+        (np.int64, -(2.0**63), -(2**63)),
+        (np.int64, 2**63 - 1, 2**63 - 1),
+        (np.uint8, -1, 255),  # as in C and PyTorch
+        (np.uint8, 255.5, 255),
+        (np.int8, np.float64(-128.0), -128),
+        (np.float32, math.inf, math.inf),
+        (np.float32, 1e-50, 0.0),
+        (np.uint64, 2**64 - 1, 2**64 - 1),
+    ],
+)
+def test_elements_take_all_numbers_that_fit(dtype, value, expected):
+    x = from_numpy(np.zeros(2, dtype))
+    x[1] = value
+    assert x.tolist() == [0, expected]
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("other", [[1.0, 2.0], "a", None])
+@pytest.mark.parametrize("change", ["add_", "sub_", "mul_", "div_"])
+def test_a_change_in_place_takes_tensors_and_numbers(change, other, compiled):
+    a = tensor([1.0, 2.0])
+
+    def run():
+        getattr(a, change)(other)
+
+    with pytest.raises(TypeError, match=r"takes tensors, arrays and numbers, not (list|str|NoneType)"):
+        (chainrule.jit(run) if compiled else run)()
+    assert a.tolist() == [1.0, 2.0]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chainrule.autograd.mode import mode, refuse_compiled
-from chainrule.errors import check, check_whole, type_name
+from chainrule.errors import check_whole, type_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +27,7 @@ def draw(name: str, shape: Any, generator: np.random.Generator | None = None, **
     """An array of draws: `generator.<name>(size=shape, **options)`; what `jit` compiles draws anew in each call.
 
     Raises:
-        TypeError: the generator is none.
+        TypeError: `generator` is no numpy.random.Generator.
     """
     return draw_by(lambda rng: getattr(rng, name)(size=shape, **options), name, generator)
 
@@ -36,11 +36,11 @@ def draw_by(function: Callable[[np.random.Generator], Any], name: str, generator
     """An array that a function makes of a generator's draws; what `jit` compiles calls it anew in each call.
 
     Raises:
-        TypeError: the generator is none.
+        TypeError: `generator` is no numpy.random.Generator.
     """
     rng = default_generator() if generator is None else generator
-    wanted = "the generator must be a numpy.random.Generator"
-    check(name, isinstance(rng, np.random.Generator), f"{wanted}, not {type_name(rng)}", TypeError)
+    if not isinstance(rng, np.random.Generator):
+        raise TypeError(f"{name}: the generator must be a numpy.random.Generator, not {type_name(rng)}")
     return function(rng) if mode.trace is None else mode.trace.drawn(name, rng, lambda: function(rng))
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import builtins
 import contextvars
+import functools
+import math
 import operator
 import threading
 import warnings
@@ -466,8 +468,8 @@ class Tensor:
 
     def _update(self, run: Operation, ufunc: Any, other: Operand) -> Self:
         value = _values(other)
-        if mode.trace is None:
-            promote([value], "common", run.name)  # raises unless these are numbers
+        if not isinstance(other, Tensor):
+            promote([getattr(other, "value", other)], "common", run.name)  # raises unless these are numbers
         return self._change(
             other, lambda: run(self, other), lambda array: ufunc(array, value, out=array, casting="same_kind")
         )
@@ -669,8 +671,11 @@ def _as_array(data: Any, dtype: DTypeLike | None, copy: bool) -> NDArray[Any]:
         if array.dtype == np.float64 and not isinstance(_first(data), (np.ndarray, np.generic, Tensor)):
             array = array.astype(DEFAULT)  # Python floats
     else:
-        _array_of(data)
-        array = np.array(data, dtype, order="C") if copy else np.asarray(data, dtype)
+        array = _array_of(data)
+        if array.dtype.kind != "f" or hasattr(data, "__array__"):  # from whole numbers that do not fit, NumPy's error
+            array = np.array(data, dtype, order="C") if copy else np.asarray(data, dtype)
+        else:
+            array = array.astype(dtype)
     return array.astype(storable(array.dtype).newbyteorder("="), copy=False)
 
 
@@ -755,17 +760,21 @@ def _fitting(value: Any, dtype: np.dtype[Any]) -> NDArray[Any]:
             -1 becomes the largest number of a type without a sign is C's way, and PyTorch's.
     """
     array = _array_of(value)
-    if type(value) not in (int, float, list, tuple) or dtype.kind not in "iuf" or not array.size:
+    if dtype.kind not in "iuf" or not isinstance(value, (int, float, np.generic, list, tuple)):
         return array
-    if dtype.kind == "f":
-        numbers = array.astype(np.float64)
-        fits = ~np.isfinite(numbers) | (np.abs(numbers) <= float(np.finfo(dtype).max))
-    else:
-        most = np.iinfo(dtype).max
-        fits = (array > -most - 2) & (array < most + 1)
-    if not fits.all():
-        raise OverflowError(f"{array[~fits].flat[0]} does not fit into {dtype}")
+    least, most = _limits(dtype)
+    for number in array.ravel().tolist():
+        if (most < abs(number) < math.inf) if dtype.kind == "f" else not least <= number < most + 1:
+            raise OverflowError(f"{number} does not fit into {dtype}")
     return array
+
+
+@functools.cache
+def _limits(dtype: np.dtype[Any]) -> tuple[float, float]:
+    """The smallest and the largest number that elements of a type take."""
+    if dtype.kind == "f":
+        return -float(np.finfo(dtype).max), float(np.finfo(dtype).max)
+    return int(np.iinfo(dtype).min) or -int(np.iinfo(dtype).max), int(np.iinfo(dtype).max)
 
 
 def explained(error: Exception, operation: Operation, arrays: Sequence[Any], options: dict[str, Any]) -> Exception:

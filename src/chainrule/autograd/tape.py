@@ -55,7 +55,12 @@ class Leaf:
     def grad(self) -> Tensor | None:
         """What `backward()` added up, or None."""
         if self.deferred_grad is not None:
-            self._grad, self.deferred_grad = self.deferred_grad(), None
+            with _changing:  # a second thread that asks waits, and a newer gradient stays
+                fetch = self.deferred_grad
+                if fetch is not None:
+                    self._grad = fetch()
+                    if self.deferred_grad is fetch:
+                        self.deferred_grad = None
         return self._grad
 
     @grad.setter
@@ -64,7 +69,7 @@ class Leaf:
 
 
 _order, _ndarray = count(), np.ndarray
-_adding = RLock()  # held while a gradient that has been added to is put in its place
+_changing = RLock()  # held while a gradient that was added to, or fetched, is put in its place
 RETAIN = -1  # stands among the hooks of a node whose gradient is to be kept
 
 
@@ -197,7 +202,7 @@ def walk(
             grads[node] = _announced(node, grads[node], wrap)
         grad = grads[node] if kept and node in kept else grads.pop(node)
         parents = node.parents
-        if wanted is not None and wanted.isdisjoint(parents) and (node.saved is not None or node in kept):
+        if wanted is not None and wanted.isdisjoint(parents):
             continue  # nobody asks for what lies behind: it is neither computed nor freed
         parts = node.pull(grad, create_graph, wrap)
         parts = parts if type(parts) is tuple else (parts,)
@@ -215,8 +220,8 @@ def walk(
             if check_nan and np.isnan(as_tensor(part, wrap)._data).any():
                 raise node.error(f"the derivative of {node} gave NaN")
             give(parent, part)
-        if freed:  # let go of the arrays that only a gradient needs, and of the nodes before this one
-            node.saved, node.parents, node.checks = None, (), ()
+        if freed:  # let go of the arrays that only a gradient needs
+            node.saved, node.checks = None, ()
     for leaf, grad in grads.items():
         if type(leaf) is Leaf and leaf.hooks:
             grads[leaf] = _announced(leaf, grad, wrap)
@@ -355,13 +360,10 @@ def node_of(tensor: Tensor, name: str) -> Node | Leaf:
 
 
 def _leading_to(roots: Sequence[Node | Leaf], targets: Sequence[Node | Leaf]) -> set[Node | Leaf | None]:
-    """The nodes behind the roots through which a gradient reaches a target.
-
-    A node that was freed no longer knows its parents, so it may: its error is better than a gradient without its part.
-    """
+    """The nodes behind the roots through which a gradient reaches a target."""
     leading: set[Node | Leaf | None] = set(targets)
     for node in history(roots):
-        if node.saved is None or not leading.isdisjoint(node.parents):
+        if not leading.isdisjoint(node.parents):
             leading.add(node)
     return leading
 
@@ -401,7 +403,7 @@ def _accumulate(node: Node | Leaf, grad: Tensor) -> None:
     while True:
         before = node.grad  # which may wait for a compiled function, so the lock is not held here
         total = grad if before is None else before + grad
-        with _adding:
+        with _changing:
             if getattr(node, "deferred_grad", None) is None and node.grad is before:
                 node.grad = total
                 return
@@ -409,8 +411,8 @@ def _accumulate(node: Node | Leaf, grad: Tensor) -> None:
 
 def _after_fork() -> None:
     """In a forked process nobody holds a lock any more."""
-    global _adding
-    _adding = RLock()
+    global _changing
+    _changing = RLock()
 
 
 if hasattr(os, "register_at_fork"):
