@@ -57,6 +57,8 @@ def test_arange():
     assert chainrule.arange(3, 0, -1).tolist() == [3, 2, 1]
     assert chainrule.arange(3.0).dtype == np.float32
     assert chainrule.arange(3, dtype=np.float64).dtype == np.float64
+    far = chainrule.arange(0, 1e200, 1e199, dtype=np.float64)  # whose product is infinite
+    np.testing.assert_allclose(far.numpy(), np.arange(10) * 1e199)
 
 
 def test_arange_does_not_gather_errors():

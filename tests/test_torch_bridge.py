@@ -444,3 +444,19 @@ def test_a_tensor_of_pytorch_is_named_where_it_does_not_belong(name):
     function, sentence = FOREIGN[name]
     with pytest.raises(TypeError, match=re.escape(sentence)):
         function(chainrule.ones(2, 3), torch.ones(2, 3))
+
+
+def test_statistics_that_are_no_longer_tracked_stay_so():
+    for from_ours in (True, False):
+        ours, theirs = nn.BatchNorm1d(2), torch.nn.BatchNorm1d(2)
+        if from_ours:
+            ours.track_running_stats = False
+            theirs = to_torch(ours)
+        else:
+            theirs.track_running_stats = False
+            ours = from_torch(theirs)
+        x = np.random.default_rng(3).normal(2, 3, (5, 2)).astype("f4")
+        for module, batch in ((ours, chainrule.from_numpy(x)), (theirs, torch.from_numpy(x))):
+            assert not module.track_running_stats
+            module(batch)
+            assert module.running_mean.tolist() == [0, 0]

@@ -84,7 +84,7 @@ def arange(start: float, end: float | None = None, step: float = 1, dtype: DType
     check_numbers("arange", *bounds)
     first, last, step = bounds
     check("arange", step != 0, "the step must not be 0")
-    check("arange", 0 <= (last - first) * step < math.inf, f"steps of {step} do not lead from {first} to {last}")
+    check("arange", 0 <= (last - first) / step < math.inf, f"steps of {step} do not lead from {first} to {last}")
     array = np.arange(*bounds)  # in float64, if not in integers: in float32 the errors of the steps would add up
     return _made(array if dtype is None else array.astype(dtype))
 

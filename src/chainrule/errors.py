@@ -9,13 +9,12 @@ from __future__ import annotations
 import os
 import sys
 import unicodedata
-from contextlib import contextmanager
 from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
 HOUSE = str(Path(__file__).parent) + os.sep
 """Where chainrule's own code is: a warning or an error names the user's line, which is elsewhere."""
@@ -163,52 +162,9 @@ class NestingError(RecursionError):
     def __init__(self, name: str, levels: int) -> None:
         self.levels = levels
         super().__init__(
-            f"{name}: modules are nested {levels:,} deep, and Python nests at most {sys.getrecursionlimit():,} calls; "
-            "put them one after the other, as in one Sequential"
+            f"{name}: modules are nested {levels:,} deep, each takes several calls, and Python nests at most "
+            f"{sys.getrecursionlimit():,}; put them one after the other, as in one Sequential"
         )
-
-
-def refuse_nesting(module: Any, error: Exception) -> None:
-    """Raise an error anew that Python's limit of nested calls has brought about, and say so if modules are nested so.
-
-    Args:
-        module: whose call has met the error.
-        error: if it is no `RecursionError`, nothing is done.
-    """
-    if isinstance(error, RecursionError):
-        levels = error.levels + 1 if isinstance(error, NestingError) else _count_levels(module)
-        raise (
-            NestingError(type(module).__name__, levels) if levels > sys.getrecursionlimit() // 5 else error
-        ) from None
-
-
-def name_layer(module: Any, error: Exception) -> None:
-    """Put the way to the layer in which an input did not fit in front of the error's message."""
-    here: tuple[Any, ...] = (None, [], repr(module).split("\n", 1)[0].removesuffix("("), str(error))
-    inner, path, label, message = getattr(error, "_layer", here)
-    path = [name for name, part in module.named_children() if part is inner][:1] + path
-    error._layer = module, path, label, message  # type: ignore[attr-defined]
-    error.args = (f"in layer {'.'.join(path)!r}, {label}: {message}" if path else message,)
-
-
-@contextmanager
-def explain_nesting(module: Any) -> Iterator[None]:
-    """As `refuse_nesting` for an error in a block that goes through the modules inside."""
-    try:
-        yield
-    except RecursionError as error:
-        refuse_nesting(module, error)
-
-
-def _count_levels(module: Any) -> int:
-    """How deeply modules are nested, this one included."""
-    levels, here = 0, {id(module): module}
-    seen: set[int] = set()
-    while here:
-        levels += 1
-        seen |= here.keys()
-        here = {id(part): part for each in here.values() for part in each.children() if id(part) not in seen}
-    return levels
 
 
 class CaptureError(RuntimeError):

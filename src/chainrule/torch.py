@@ -179,6 +179,8 @@ class _Crossing:
             if hasattr(made, name):
                 setattr(made, name, self.tensor(getattr(module, name, None), path, kind, name))
         made.training = module.training
+        if hasattr(module, "track_running_stats"):  # which may have changed since the buffers were made
+            made.track_running_stats = module.track_running_stats
         return made
 
     def has_place(self, made: Any, name: str) -> bool:

@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 import chainrule
+from chainrule.kernels import team
+
+torch = pytest.importorskip("torch")
 
 OURS = SimpleNamespace(
     t=chainrule, nn=chainrule.nn, F=chainrule.nn.functional, init=chainrule.nn.init, optim=chainrule.optim,
@@ -102,6 +104,14 @@ CALLS = """
     t.arange(0, 5, 0)                                           | t.arange(0, 5, 2)
     t.arange("3")                                               | t.arange(3)
 """  # what is refused | what fits
+
+
+@pytest.fixture(autouse=True)
+def _threads_as_before(monkeypatch):
+    monkeypatch.setattr(team, "_threads", team.threads())
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
 
 
 def run(call: str, library: SimpleNamespace) -> Any:

@@ -392,18 +392,24 @@ def no_worse(
             three = value, mine.get(name), right.get(name)
             if not all(isinstance(x, np.ndarray) and x.dtype.kind == "f" for x in three):
                 return False
-            a, b, c = (x.astype(np.float64) for x in three)
-            if not a.shape == b.shape == c.shape:
+            if not three[0].shape == three[1].shape == three[2].shape or three[0].dtype != three[1].dtype:
                 return False
-            finite = np.isfinite(c)
-            if not np.array_equal(b[~finite], c[~finite], equal_nan=True):
-                return False
-            a, b, c = a[finite], b[finite], c[finite]
-            largest = max(1.0, np.abs(c).max(initial=0.0))
-            lost = np.abs(a - c).max(initial=0.0) if np.isfinite(a).all() else np.inf
-            if not np.abs(b - c).max(initial=0.0) <= max(LOST * lost, TOLERANCE["float32"] * largest):
+            if not _as_near(*(x.astype(np.float64) for x in three)):
                 return False
     return True
+
+
+def _as_near(theirs: np.ndarray, ours: np.ndarray, exact: np.ndarray) -> bool:
+    """Whether each of our numbers is theirs, or right, or no further from it than LOST times what theirs lose."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        away, lost = np.abs(ours - exact), np.abs(theirs - exact)
+        finite = np.isfinite(theirs) & np.isfinite(ours) & np.isfinite(exact)
+        largest = max(1.0, np.abs(exact[np.isfinite(exact)]).max(initial=0.0))
+        near = away <= TOLERANCE["float32"] * largest
+        near |= finite & (away <= LOST * lost[finite].max(initial=0.0))
+        for right in (theirs, exact):
+            near |= (ours == right) | (np.isnan(ours) & np.isnan(right))
+    return bool(near.all())
 
 
 def _error_type(observation: Observation) -> str:

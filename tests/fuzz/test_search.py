@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 import chainrule
@@ -19,11 +20,14 @@ from .readings import (
     Counts,
     Failure,
     HangError,
+    Observation,
     RefusalChanges,
     TorchDiffers,
     UnexpectedError,
     check,
     environment,
+    no_worse,
+    same,
 )  # fmt: skip
 from .search import search
 
@@ -183,3 +187,26 @@ def test_a_difference_from_pytorch_is_seen():
     with environment():
         check(right, counts)
     assert counts.torch == 1
+
+
+@pytest.mark.parametrize(
+    ("exact", "theirs", "ours", "expected"),
+    [
+        ([1, 2], [1.01, 2], [0.95, 2], True),  # both lose about as much
+        ([1, 2], [1.001, 2], [0.9, 2], False),
+        ([1, 1e39, 3], [1, np.inf, 3], [777, -5, 999], False),
+        ([1, np.inf], [1, np.nan], [1, np.inf], True),  # theirs is wrong
+        ([1, 1e39], [1, np.inf], [1, np.inf], True),
+        ([1, 2e38], [1, 2e38], [1, np.inf], False),
+        ([np.nan, 1], [np.nan, 1], [0, 1], False),
+    ],
+)
+def test_what_float32_explains(exact, theirs, ours, expected):
+    observed = [
+        [Observation({"output": np.array(values, kind)}, {})]
+        for values, kind in ((exact, "f8"), (theirs, "f4"), (ours, "f4"))
+    ]
+    agrees = lambda name, value, found: same(value, found[name], 2e-4)  # noqa: E731
+    assert no_worse(*observed, agrees) == expected
+    observed[2][0].outputs["output"] = observed[2][0].outputs["output"].astype("f8")
+    assert not no_worse(*observed, agrees)

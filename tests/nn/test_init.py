@@ -130,8 +130,8 @@ def test_right_angles_need_two_dimensions():
         (lambda w: init.xavier_normal_(w, None), TypeError, "xavier_normal_: gain must be a number, not None"),
         (lambda w: init.orthogonal_(w, "1"), TypeError, "orthogonal_: takes numbers, not str"),
         (lambda w: init.kaiming_normal_(w, a="1"), TypeError, "calculate_gain: takes numbers, not str"),
-        (lambda w: init.normal_(w.long()), TypeError, "init: draws floats, which int64 does not hold"),
-        (lambda w: init.orthogonal_(w.long()), TypeError, "init: draws floats, which int64 does not hold"),
+        (lambda w: init.normal_(w.long()), TypeError, "normal_: draws floats, which int64 does not hold"),
+        (lambda w: init.orthogonal_(w.long()), TypeError, "orthogonal_: draws floats, which int64 does not hold"),
     ],
 )
 def test_what_cannot_be_drawn(start, error, message):
@@ -190,11 +190,13 @@ def test_gains():
 
 
 def test_what_is_no_tensor_is_not_filled():
-    array = np.ones(2)
-    for fill in (nn.init.normal_, nn.init.zeros_, nn.init.uniform_):
-        with pytest.raises(TypeError, match=r"init: takes a Tensor to fill, not numpy\.ndarray"):
-            fill(array)
-    assert array.tolist() == [1, 1]
+    fillers = [fill for name, fill in vars(nn.init).items() if name.endswith("_") and not name.startswith("_")]
+    assert len(fillers) >= 11
+    for value, kind in ((np.ones((2, 2)), r"numpy\.ndarray"), ([1.0], "list")):
+        for fill in fillers:
+            more = (1.0,) if fill is nn.init.constant_ else ()
+            with pytest.raises(TypeError, match=rf"^\w+: takes a Tensor to fill, not {kind}"):
+                fill(value, *more)
 
 
 @pytest.mark.parametrize("fill", [init.uniform_, init.normal_, init.trunc_normal_, init.orthogonal_])

@@ -699,7 +699,7 @@ class TestDepth:
     def test_too_deep_is_one_sentence(self, use):
         with pytest.raises(
             RecursionError,
-            match=r"^Sequential: modules are nested 2,000 deep, and Python nests at most \d,\d{3} calls; "
+            match=r"^Sequential: modules are nested 2,000 deep, each takes several calls, and Python nests at most \d,\d{3}; "
             r"put them one after the other, as in one Sequential$",
         ):
             use(self.nested(2000))
@@ -758,3 +758,46 @@ class TestDepth:
         assert first is second
         assert (first.weight.tolist(), first.cache) == ([1.0], [])
         assert first.weight is not own.weight
+
+
+class WithItems(nn.Module, dict):
+    pass
+
+
+class WithElements(nn.Module, list):
+    pass
+
+
+class WithSlots(nn.Module):
+    __slots__ = ("extra",)
+
+
+def test_a_deep_copy_takes_along_what_else_a_class_holds():
+    items, elements, slots = WithItems(a=[1]), WithElements([[3]]), WithSlots()
+    slots.extra = [5]
+    for module in (items, elements, slots):
+        module.inner = nn.Linear(2, 2)
+        new = copy.deepcopy(module)
+        assert type(new) is type(module)
+        assert new.inner is not module.inner
+        np.testing.assert_array_equal(new.inner.weight.detach().numpy(), module.inner.weight.detach().numpy())
+    new = copy.deepcopy(items)
+    assert (new, new["a"] is items["a"]) == ({"a": [1]}, False)
+    assert copy.deepcopy(elements) == [[3]]
+    assert copy.deepcopy(slots).extra == [5]
+
+
+def test_a_forward_that_calls_itself_keeps_its_own_error():
+    class Endless(nn.Module):
+        def forward(self, x):
+            return self(x)
+
+    net = Endless()
+    for _ in range(210):
+        net = nn.Sequential(net)
+    with pytest.raises(RecursionError, match=r"modules are nested 211 deep, each takes several calls") as caught:
+        net(chainrule.ones(2))
+    error = caught.value
+    while error.__cause__ is not None:
+        error = error.__cause__
+    assert "maximum recursion depth exceeded" in str(error)

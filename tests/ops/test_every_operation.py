@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -79,7 +78,8 @@ def test_float16_is_computed_with_or_refused_in_one_sentence(case, compiled, mon
             out = case.call(*leaves)
             loss(case)(*leaves).backward()
         except TypeError as error:
-            assert re.search(r"kernels do not compute with float16; convert it with float\(\) or double\(\)", str(error))  # noqa: PT017
+            if "kernels do not compute with float16; convert it with float() or double()" not in str(error):
+                raise
             return
     wanted = case.plain(*(array.astype(np.float64) for array in case.inputs(np.float16)))
     np.testing.assert_allclose(out.detach().numpy().astype(np.float64), wanted, rtol=2e-2, atol=2e-2)

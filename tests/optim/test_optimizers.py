@@ -539,3 +539,19 @@ def test_an_optimizer_of_ones_own():
     assert (p.tolist(), optimizer.state_dict()["state"]) == ([0.9, -0.9], {0: {"steps": 1}})
     with pytest.raises(NotImplementedError):
         optim.Optimizer([p], {}).step()
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "entry"),
+    [(optim.SGD, {"momentum": 0.9}, "momentum_bufer"), (optim.SGD, {}, "junk"), (optim.Adam, {}, "max_exp_avg_sq")],
+)
+def test_an_unknown_entry_of_a_state_is_refused(kind, options, entry):
+    w = chainrule.ones(2, requires_grad=True)
+    optimizer = kind([w], lr=0.1, **options)
+    (w * w).sum().backward()
+    optimizer.step()
+    state = optimizer.state_dict()
+    assert optimizer.load_state_dict(state) is None
+    state["state"].setdefault(0, {})[entry] = np.ones(2, np.float32)
+    with pytest.raises(ValueError, match=f"{kind.__name__}: the state of parameter 0 has an unknown '{entry}'"):
+        optimizer.load_state_dict(state)

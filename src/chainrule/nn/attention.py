@@ -170,7 +170,7 @@ def _mask(scores: Tensor, mask: Tensor) -> Tensor:
 
 
 class TransformerEncoderLayer(Module):
-    """Self-attention and two layers of neurons, each with a way past it and a normalization.
+    """Self-attention and a two-layer feed-forward network; each sublayer has a residual connection and layer norm.
 
     Args:
         d_model: E, the vectors' length.

@@ -52,7 +52,7 @@ def uniform_(tensor: T, a: float = 0.0, b: float = 1.0, generator: Generator | N
     """
     check_numbers("uniform_", a, b)
     check("uniform_", -np.inf < a <= b < np.inf, f"needs finite bounds, a not above b, not {a=}, {b=}")
-    return _filled(tensor, lambda: a + (b - a) * Tensor._wrap(draw("random", tensor.shape, generator)))
+    return _filled("uniform_", tensor, lambda: a + (b - a) * Tensor._wrap(draw("random", tensor.shape, generator)))
 
 
 def normal_(tensor: T, mean: float = 0.0, std: float = 1.0, generator: Generator | None = None) -> T:
@@ -62,7 +62,9 @@ def normal_(tensor: T, mean: float = 0.0, std: float = 1.0, generator: Generator
         ValueError: std is negative or NaN.
     """
     check_not_negative("normal_", std=std)
-    return _filled(tensor, lambda: mean + std * Tensor._wrap(draw("standard_normal", tensor.shape, generator)))
+    return _filled(
+        "normal_", tensor, lambda: mean + std * Tensor._wrap(draw("standard_normal", tensor.shape, generator))
+    )
 
 
 def trunc_normal_(
@@ -82,12 +84,12 @@ def trunc_normal_(
         low, high = (a - mean) / std, (b - mean) / std
         return np.asarray(np.clip(truncnorm.rvs(low, high, mean, std, size=tensor.shape, random_state=rng), a, b))
 
-    return _filled(tensor, lambda: Tensor._wrap(draw_by(values, "trunc_normal", generator)))
+    return _filled("trunc_normal_", tensor, lambda: Tensor._wrap(draw_by(values, "trunc_normal", generator)))
 
 
 def constant_(tensor: T, val: float) -> T:
     """One value everywhere."""
-    return _filled(tensor, lambda: val, kinds="biuf")
+    return _filled("constant_", tensor, lambda: val, kinds="biuf")
 
 
 def zeros_(tensor: T) -> T:
@@ -147,6 +149,7 @@ def orthogonal_(tensor: T, gain: float = 1.0, generator: Generator | None = None
     Raises:
         ValueError: fewer than two dimensions.
     """
+    _check_tensor("orthogonal_", tensor)
     check("orthogonal_", tensor.ndim > 1, f"a weight needs two dimensions or more, this has shape {tensor.shape}")
     check_numbers("orthogonal_", gain)
     if not tensor.numel():
@@ -159,7 +162,7 @@ def orthogonal_(tensor: T, gain: float = 1.0, generator: Generator | None = None
         q *= np.sign(np.diag(r))
         return gain * (q.T if wide else q).reshape(tensor.shape)
 
-    return _filled(tensor, lambda: Tensor._wrap(draw_by(values, "orthogonal", generator)))
+    return _filled("orthogonal_", tensor, lambda: Tensor._wrap(draw_by(values, "orthogonal", generator)))
 
 
 def calculate_gain(nonlinearity: str, param: float = 0.01) -> float:
@@ -174,15 +177,20 @@ def calculate_gain(nonlinearity: str, param: float = 0.01) -> float:
 def fans(tensor: Tensor) -> tuple[int, int]:
     """How many inputs each output of a weight (out, in, ...) sees, and how many outputs each input feeds."""
     needed = "a weight needs two dimensions or more to have a fan"
-    check("init", tensor.ndim > 1, f"{needed}, this has shape {tensor.shape}")
+    _check_tensor("fans", tensor)
+    check("fans", tensor.ndim > 1, f"{needed}, this has shape {tensor.shape}")
     field = prod(tensor.shape[2:])
     return tensor.shape[1] * field, tensor.shape[0] * field
 
 
-def _filled(tensor: T, values: Callable[[], Tensor | float], kinds: str = "f") -> T:
+def _check_tensor(name: str, tensor: Any) -> None:
+    check(name, isinstance(tensor, Tensor), f"takes a Tensor to fill, not {type_name(tensor)}", TypeError)
+
+
+def _filled(name: str, tensor: T, values: Callable[[], Tensor | float], kinds: str = "f") -> T:
     """Fill a Tensor of one of these kinds with what a function gives, unless `skip_init` is on."""
-    check("init", isinstance(tensor, Tensor), f"takes a Tensor to fill, not {type_name(tensor)}", TypeError)
-    check("init", tensor.dtype.kind in kinds, f"draws floats, which {tensor.dtype} does not hold", TypeError)
+    _check_tensor(name, tensor)
+    check(name, tensor.dtype.kind in kinds, f"draws floats, which {tensor.dtype} does not hold", TypeError)
     if _skipping.get():
         return tensor
     with no_grad():
@@ -190,5 +198,5 @@ def _filled(tensor: T, values: Callable[[], Tensor | float], kinds: str = "f") -
 
 
 def _fan(tensor: Tensor, mode: str) -> int:
-    check("init", mode in ("fan_in", "fan_out"), f'mode must be "fan_in" or "fan_out", not {mode!r}')
+    check("kaiming", mode in ("fan_in", "fan_out"), f'mode must be "fan_in" or "fan_out", not {mode!r}')
     return fans(tensor)[0 if mode == "fan_in" else 1]

@@ -16,7 +16,8 @@ import numpy as np
 from chainrule.autograd import views
 from chainrule.autograd.hooks import Handle, as_tensor, gate, replaced, taken
 from chainrule.autograd.mode import no_grad, refuse_compiled
-from chainrule.errors import check, explain_nesting, listed, name_layer, refuse_nesting, type_name
+from chainrule.errors import check, listed, type_name
+from chainrule.nn.nesting import explain_nesting, name_layer, refuse_nesting
 from chainrule.ops.dtypes import storable
 from chainrule.tensor import Tensor
 
@@ -306,12 +307,8 @@ class Module:
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
         """A copy of its own, by the protocol of `copy`."""
-        make, arguments, state = (*self.__reduce_ex__(4), None)[:3]
-        memo[id(self)] = new = make(*arguments)
         with explain_nesting(self):
-            state = copy.deepcopy(state, memo)
-        new.__setstate__(state) if hasattr(new, "__setstate__") else vars(new).update(state or {})
-        return new
+            return copy._reconstruct(self, memo, *self.__reduce_ex__(4))  # type: ignore[attr-defined]
 
     def extra_repr(self) -> str:
         """What to show between the brackets besides the modules inside: the options, unless subclasses define it."""

@@ -24,7 +24,6 @@ __all__ = ["BatchNorm1d", "BatchNorm2d", "GroupNorm", "LayerNorm", "RMSNorm"]
 
 class _BatchNorm(Module):
     dims: tuple[int, ...] = ()
-    track_running_stats = True
     _buffers = ("running_mean", "running_var", "num_batches_tracked")
     _parameter_names = ("weight", "bias")
 

@@ -1,7 +1,7 @@
 """Schedules: how the learning rate changes from step to step. Call `step()` after each `optimizer.step()`.
 
-Most schedules say by what they multiply the present rate, not what the rate is: so several can act on one optimizer,
-each with its own `step()`, and a rate that someone else has changed is respected.
+Most schedulers are multiplicative: `step()` scales the current learning rate. So several can act on one optimizer, and
+a rate that was changed by hand stays changed.
 """
 
 import math

@@ -52,6 +52,8 @@ class Optimizer:
 
     not_negative: ClassVar[tuple[str, ...]] = ()
     """The options that must be numbers from 0 on."""
+    lazy_entries: ClassVar[tuple[str, ...]] = ()
+    """Arrays of a parameter's shape in its state that `start` does not make: the first update that needs them does."""
 
     def __init__(self, params: Parameters, defaults: dict[str, Any]) -> None:
         check(self, not hasattr(params, "parameters"), "takes parameters: give the module's parameters()", TypeError)
@@ -190,7 +192,9 @@ class Optimizer:
             check(self, not missing, f"the state of parameter {key} has no {missing}")
             state[position] = {}
             for entry, value in entries.items():
-                like = p if entry == "momentum_buffer" else begun.get(entry, value)  # SGD's first step makes it
+                expected = entry in begun or entry in self.lazy_entries
+                check(self, expected, f"the state of parameter {key} has an unknown {entry!r}")
+                like = begun.get(entry, p)
                 shape = np.shape(value)
                 fits = shape == np.shape(like) and shape in ((), p.shape) and np.asarray(value).dtype.kind in "biuf"
                 check(self, fits, f"the state's {entry} of parameter {key} {shape} does not fit {p.shape}")

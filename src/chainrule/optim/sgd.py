@@ -30,6 +30,7 @@ class SGD(Optimizer):
     """
 
     not_negative = ("lr", "momentum", "weight_decay")
+    lazy_entries = ("momentum_buffer",)
 
     def __init__(
         self, params: Parameters, lr: float = 1e-3, momentum: float = 0.0, dampening: float = 0.0,
