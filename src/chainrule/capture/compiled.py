@@ -84,29 +84,26 @@ class Compiled:
         if mode.trace is not None or mode.anomaly is not None or self.refused or not available():
             return self.function(*arguments, **options)
         arrays: list[Any] = []
-        key = (_key((arguments, options) if options else arguments, arrays), bool(mode.recording), team.threads())
+        kinds = [_key(x, arrays) for x in arguments]
+        key = (*kinds, _key(options, arrays) if options else None, bool(mode.recording), team.threads())
         with self.lock:
             if self.running:  # a signal's handler, or an object's __del__, has interrupted it
                 return self.function(*arguments, **options)
             self.running = True
             try:
-                return self._run(key, arguments, options, arrays)
+                for specialization in self.programs.get(key, ()):
+                    if specialization.guards.hold():
+                        if self.heat:
+                            self.heat -= 1
+                        self.last = key
+                        return specialization(arrays)
+                reason = self._reason(key, arguments, options)
+                try:
+                    return self._traced(key, arguments, options, arrays)
+                finally:
+                    self._warm(reason)
             finally:
                 self.running = False
-
-    def _run(self, key: Any, arguments: Any, options: Any, arrays: list[Any]) -> Any:
-        """By a program that applies, or a new one."""
-        for specialization in self.programs.get(key, ()):
-            if specialization.guards.hold():
-                if self.heat:
-                    self.heat -= 1
-                self.last = key
-                return specialization(arrays)
-        reason = self._reason(key, arguments, options)
-        try:
-            return self._traced(key, arguments, options, arrays)
-        finally:
-            self._warm(reason)
 
     def _reason(self, key: Any, arguments: Any, options: Any) -> str:
         """Why no program applies."""
@@ -357,12 +354,12 @@ class Specialization:
         try:
             program.run(arrays)
         finally:  # an interrupt may come after the run, or halfway
-            progress = program.progress(before)
-            if progress == 1:
+            done = program.words[DONE] - before
+            if done == program.steps:
                 for update, values in self.updates:
                     update(*map(program.array, values))
                 self.remember(new)
-            elif progress > 0:
+            elif done:
                 self._give_up_gradients()
         return self._result(self.form)
 

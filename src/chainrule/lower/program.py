@@ -66,6 +66,7 @@ class Program:
 
     Attributes:
         shares: how many threads run it.
+        steps: by how much words[DONE] grows in a whole run.
         launches: how each compiled stage is run, by its number in the plan.
         numbers: the numbers that change from call to call, to be written before a run.
         arrays: the memory of values, by identity.
@@ -99,6 +100,7 @@ class Program:
         self.enter = partial(_driver(), self.table.ctypes.data)
         self.words = self.table.data  # to be written one by one, which is quicker so
         self.whole = self.order == [0]  # one compiled part, no calls of Python
+        self.steps = 1 if self.whole else 1 + len(self.order)
 
     @property
     def code(self) -> str:
@@ -299,10 +301,6 @@ class Program:
                 else:
                     item()
                     self.words[DONE] += 1
-
-    def progress(self, before: int) -> float:
-        """How much of the program has been run, from 0 to 1, since words[DONE] was `before`."""
-        return (self.words[DONE] - before) / (1 if self.whole else 1 + len(self.order))
 
     def _settle(self, arguments: Sequence[NDArray[Any]]) -> None:
         """Raise the error that a check has found, or copy an argument that the program can take elsewhere."""
