@@ -1,6 +1,7 @@
-"""Write docs/operations.md: every operation, its derivative, its very lines in the source, and PyTorch's name for it.
+"""Write docs/operations.md: every operation, its derivative, a link to its source, and PyTorch's name for it.
 
-`make operations` runs this; a test fails when the page no longer says what the source says.
+Links name a function, not its line: `elementwise.py#exp`. The site's build finds the line (docs/site/conf.py).
+`make operations` runs this; a test fails when the page and the source differ.
 """
 
 import importlib
@@ -32,7 +33,7 @@ ELSEWHERE = {
 INTRODUCTION = """\
 # The operations
 
-All that chainrule can differentiate, family by family; each name leads to its lines in the source, formula and
+All that chainrule can differentiate, family by family; each name links to the source file that has its formula and
 derivative together. G is the gradient that comes in; the rule says what it is multiplied by, or what becomes of it.
 *Composed* is what is made of other operations, whose derivatives are then its own. Rows in brackets are inner
 operations that public ones are made of.
@@ -69,38 +70,28 @@ def listed(module: Any) -> list[tuple[str, Any]]:
     own = {found.name: found for found in vars(module).values() if isinstance(found, Operation)}
     own |= {name: getattr(module, name) for name in module.__all__}
     here = [(name, found) for name, found in own.items() if inspect.unwrap(found).__module__ == module.__name__]
-    return sorted(here, key=lambda pair: lines(pair[1])[0])
+    return sorted(here, key=lambda pair: inspect.getsourcelines(inspect.unwrap(pair[1]))[1])
 
 
 def row(family: str, name: str, found: Any, public: bool) -> str:
     """One operation's row in the table."""
-    first, last = lines(found)
     if not isinstance(found, Operation):
         derivative = "*composed*"
     elif found.rule is None:
         derivative = "none"
-    else:
-        start, end = lines(found.rule)
+    elif found.rule.__name__ == "_":  # defined right below the formula
         derivative = summary(found.rule)
-        if found.rule.__name__ == "_":  # it stands right below the formula
-            last = end
-        else:  # shared with others
-            derivative = f"[{derivative}]({link(family, start, end)})"
-    place = f"[`{name}`]({link(family, first, last)})"
+    else:  # shared with other operations
+        derivative = f"[{summary(found.rule)}]({link(family, found.rule.__name__)})"
+    operation = f"[`{name}`]({link(family, name)})"
     torch_name = pytorch(family, name) if public else None
     theirs = f"[`{torch_name}`](https://docs.pytorch.org/docs/stable/generated/{torch_name}.html)" if torch_name else ""
-    return f"| {place if public else f'({place})'} | {summary(found)} | {derivative} | {theirs} |"
+    return f"| {operation if public else f'({operation})'} | {summary(found)} | {derivative} | {theirs} |"
 
 
-def lines(function: Any) -> tuple[int, int]:
-    """The first and the last line of a function or operation, decorators and all."""
-    source, first = inspect.getsourcelines(inspect.unwrap(function))
-    return first, first + len(source) - 1
-
-
-def link(family: str, first: int, last: int) -> str:
-    """Where lines are, seen from docs/."""
-    return f"../src/chainrule/ops/{family}.py#L{first}-L{last}"
+def link(family: str, function: str) -> str:
+    """The link from docs/ to a function of a family."""
+    return f"../src/chainrule/ops/{family}.py#{function}"
 
 
 def summary(function: Any) -> str:

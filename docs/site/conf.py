@@ -1,5 +1,6 @@
 """The web site: the lessons with what they print and draw, the pages of docs/, and the source. Built by `make docs`."""
 
+import ast
 import os
 import re
 import shutil
@@ -39,12 +40,12 @@ sphinx_gallery_conf = {
 
 
 def bring_pages() -> None:
-    """Copy the pages of docs/ here; their links to source files lead to those below, line by line."""
+    """Copy the pages of docs/ here; their links to source files, and to functions in them, lead to the pages below."""
     shutil.rmtree(PAGES, ignore_errors=True)
     PAGES.mkdir()
     for page in sorted(DOCS.glob("*.md")):
         text = page.read_text(encoding="utf-8")
-        text = re.sub(r"\]\(\.\./src/([^)#]+\.py)(?:#L(\d+)[^)]*)?\)", _to_source, text)
+        text = re.sub(r"\]\(\.\./src/([^)#]+\.py)(?:#(\w+))?\)", _to_source, text)
         text = re.sub(r"\[([^]]+)\]\(\.\./[^)]+\)", r"\1", text)  # what is neither a page nor a source file
         (PAGES / page.name).write_text(text, encoding="utf-8")
     if (DOCS / "pictures").is_dir():
@@ -52,8 +53,16 @@ def bring_pages() -> None:
 
 
 def _to_source(link: re.Match[str]) -> str:
-    line = f"#L-{link[2]}" if link[2] else ""
+    line = f"#L-{first_line(ROOT / 'src' / link[1], link[2])}" if link[2] else ""
     return f"](../source/{link[1]}.html{line})"
+
+
+def first_line(file: Path, name: str) -> int:
+    """The line where a file defines a function or class, its decorators included."""
+    for node in ast.parse(file.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == name:
+            return min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
+    raise LookupError(f"a page links to {name} in {file.relative_to(ROOT)}, which does not define it")
 
 
 def show_source() -> None:
