@@ -17,7 +17,7 @@ ROOMS = [
     ("ops",),
     ("autograd",),
     ("random", "tensor"),
-    ("creation", "weights"),
+    ("creation", "safetensors_io"),
     ("nn",),
     ("optim", "torch"),
     ("capture",),

@@ -26,17 +26,20 @@ if not getattr(sys, "_is_gil_enabled", lambda: True)():  # since Python 3.13; no
 os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "20")
 
 from chainrule import autograd, nn, ops, optim
+from chainrule import safetensors_io as weights
 from chainrule.autograd import draw, enable_grad, grad, is_grad_enabled, no_grad, set_grad_enabled
 from chainrule.creation import arange, eye, full, linspace, ones, ones_like, rand, randint, randn, zeros, zeros_like
 from chainrule.kernels.team import set_num_threads
 from chainrule.ops import *
 from chainrule.random import default_generator, manual_seed
+from chainrule.safetensors_io import load, save
 from chainrule.tensor import Tensor, as_tensor, from_numpy, tensor
-from chainrule.weights import load, save
 
 if TYPE_CHECKING:
     from chainrule import data, images, models, plots, training
     from chainrule.capture import jit
+
+sys.modules["chainrule.weights"] = weights  # the old name, which warning filters for its ChecksumWarning may hold
 
 __version__ = "0.1.0"
 
