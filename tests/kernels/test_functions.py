@@ -5,8 +5,10 @@ import math
 import numpy as np
 import pytest
 
+import chainrule
 from chainrule.kernels import functions, machine
 from chainrule.kernels.tree import ADDRESS, F4, F8, I8, Kernel
+from chainrule.ops import operation
 
 REFERENCE = {
     "exp": np.exp, "log": np.log, "tanh": np.tanh, "expm1": np.expm1, "log1p": np.log1p,
@@ -77,3 +79,28 @@ def test_a_polynomial_begins_with_the_highest_power():
         given.ctypes.data, result.ctypes.data, 0, 0, 0, 0
     )
     assert result[0] == 2 * 49 - 3 * 7 + 5
+
+
+@pytest.mark.parametrize("kind", ["f4", "f8"])
+def test_logaddexp_as_numpy_has_it(kind):
+    """In a compiled function, between all pairs of ordinary and special numbers."""
+    numbers = np.array([*SPECIAL, *np.random.default_rng(5).normal(0, 20, 50)], kind)
+    x, y = (np.ascontiguousarray(a) for a in np.broadcast_arrays(numbers[:, None], numbers))
+    add = operation(numpy_logaddexp)
+    compiled = chainrule.jit(lambda x, y: add(x, y))
+    for shift in (0, 1):
+        a, b = x + np.array(shift, kind), y
+        with np.errstate(all="ignore"):
+            exact = np.logaddexp(a.astype(np.longdouble), b.astype(np.longdouble)).astype(kind)
+            result = compiled(chainrule.from_numpy(a), chainrule.from_numpy(b)).numpy()
+            off = np.abs(result - exact)
+            scale = np.maximum(1, np.maximum(np.abs(a), np.abs(b)))
+        finite = np.isfinite(exact)
+        np.testing.assert_array_equal(result[~finite], exact[~finite])
+        assert (off[finite] <= 4 * np.finfo(kind).eps * scale[finite]).all()
+    ((specialization,),) = compiled.programs.values()
+    assert specialization.program.whole  # no call of Python
+
+
+def numpy_logaddexp(x, y):
+    return np.logaddexp(x, y)

@@ -159,6 +159,12 @@ def power(x: Node, y: Node) -> Node:
     return x.kernel.call_library("powf" if x.type == F4 else "pow", [x, y], x.type)
 
 
+def logaddexp(x: Node, y: Node) -> Node:
+    """ln (eˣ + eʸ) = max + ln (1 + e^-|x - y|), which does not overflow."""
+    same = x.equals(y)  # also where both are infinite, whose difference is NaN
+    return x.kernel.select(same, x + math.log(2), maximum(x, y) + log1p(exp(-(x - y).apply("fabs"))))
+
+
 def sign(x: Node) -> Node:
     """-1, 0 or 1; NaN of NaN."""
     select = x.kernel.select

@@ -52,7 +52,7 @@ FORMULAS: dict[Any, Callable[..., Node]] = {
     np.invert: lambda x: ~x, np.isnan: lambda x: x.differs(x),
     np.isfinite: lambda x: x.apply("fabs") < math.inf if x.type.kind == "f" else x.equals(x),
     np.where: lambda test, x, y: x.kernel.select(test, x, y), "cast": lambda x: x,
-    np.power: f.power, special.erf: f.erf,
+    np.power: f.power, np.logaddexp: f.logaddexp, special.erf: f.erf,
 }  # fmt: skip
 """What each ufunc of NumPy is on nodes. Inputs come in the type that the step computes in."""
 
