@@ -14,9 +14,11 @@ import pytest
 from PIL import Image
 
 import chainrule
+from chainrule import optim
 from chainrule.capture import jit
 from chainrule.cli import COMMANDS as COMMAND_NAMES
 from chainrule.cli import cli, main
+from chainrule.models import REGISTRY
 from chainrule.ops import Operation
 
 from . import documents
@@ -31,11 +33,15 @@ def desk(tmp_path, monkeypatch):
     """A folder with the files and folders that documents speak of."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CHAINRULE_CACHE", str(tmp_path / "cache"))
+    registered = dict(REGISTRY)
     chainrule.manual_seed(0)
     for name in ("photo.jpg", "page.jpg"):
         Image.new("L", (40, 40), 255).save(name)
     for folder in ("RUN", "FOLDER", "build/best", "experiments", "runs/first-try", "my-idx-files"):
         (tmp_path / folder).mkdir(parents=True)
+    yield
+    for name in REGISTRY.keys() - registered.keys():  # models that documents define
+        del REGISTRY[name]
 
 
 @pytest.fixture
@@ -54,8 +60,10 @@ def photos(desk):
 
 def check_operations(before, names):
     """What a document teaches to write is right: first and second derivatives, and compiled as eager."""
-    made = [value for key, value in names.items() if isinstance(value, Operation) and value is not before.get(key)]
-    for operation in made:
+    operations = [
+        value for key, value in names.items() if isinstance(value, Operation) and value is not before.get(key)
+    ]
+    for operation in operations:
         for seed in range(3):
             x = chainrule.from_numpy(np.random.default_rng(seed).normal(0, 3, (2, 3))).requires_grad_()
             assert chainrule.autograd.gradcheck(operation, x)
@@ -64,7 +72,58 @@ def check_operations(before, names):
         for seed in range(2):
             x = chainrule.from_numpy(np.random.default_rng(seed).normal(0, 3, (2, 3)))
             np.testing.assert_allclose(compiled(x).numpy(), operation(x).numpy() * 2, rtol=1e-12)
-    return made
+    return operations
+
+
+def check_optimizers(defined):
+    """An optimizer that a document teaches to write does the same eagerly, compiled, and after its state is reloaded."""
+    for kind in [value for value in defined if isinstance(value, type) and issubclass(value, optim.Optimizer)]:
+        start, *gradients = np.random.default_rng(0).normal(0, 1, (7, 2, 3))
+        results = []
+        for compiled, reloaded in ((False, False), (True, False), (True, True)):
+            w = chainrule.from_numpy(start.copy()).requires_grad_()
+            optimizer = kind([w])
+
+            def step(gradient, w=w, optimizer=optimizer):
+                optimizer.zero_grad()
+                (w * gradient).sum().backward()
+                optimizer.step()
+
+            run = jit(step) if compiled else step
+            for gradient in gradients:
+                run(chainrule.from_numpy(gradient))
+                if reloaded:
+                    optimizer.load_state_dict(optimizer.state_dict())
+            results.append(w.detach().numpy())
+        assert not np.array_equal(results[0], start)
+        for result in results[1:]:
+            np.testing.assert_allclose(result, results[0], rtol=1e-12)
+
+
+def test_the_guide_teaches_operations_layers_optimizers_and_models():
+    """Each is defined by a block of the architecture page, which the test above runs."""
+    text = "\n".join(block.code for block in documents.blocks(ROOT / "docs" / "architecture.md"))
+    for sign in (r"^@operation\b", r"^class \w+\(nn\.Module\)", r"^class \w+\(optim\.Optimizer\)", r"^@register\("):
+        assert re.search(sign, text, re.MULTILINE), sign
+
+
+def test_the_guides_optimizer_does_what_its_formula_says():
+    names = {}
+    for block in documents.blocks(ROOT / "docs" / "architecture.md"):
+        names |= documents.names_for(block.needs)
+        documents.run(block.code, names, "architecture")
+    rng = np.random.default_rng(2)
+    w, mean, gradients = rng.normal(0, 1, 4), np.zeros(4), rng.normal(0, 1, (5, 4))
+    parameter = chainrule.from_numpy(w.copy()).requires_grad_()
+    optimizer = names["Lion"]([parameter], lr=0.01, betas=(0.8, 0.95))
+    for gradient in gradients:
+        optimizer.zero_grad()
+        (parameter * chainrule.from_numpy(gradient)).sum().backward()
+        optimizer.step()
+        for i in range(4):
+            w[i] -= 0.01 * (1 if 0.8 * mean[i] + 0.2 * gradient[i] > 0 else -1)
+            mean[i] = 0.95 * mean[i] + 0.05 * gradient[i]
+    np.testing.assert_allclose(parameter.detach().numpy(), w, rtol=1e-12)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
@@ -73,10 +132,12 @@ def test_python_in_documents(document):
     for block in documents.blocks(DOCUMENTS[document]):
         needed = documents.names_for(block.needs)
         names |= needed
+        before = dict(names)
         documents.run(block.code, names, f"{document}:{block.line}")
-        made = check_operations(needed, names)
+        operations = check_operations(before, names)
+        check_optimizers([value for key, value in names.items() if before.get(key) is not value])
         if block.needs.startswith(("in ", "excerpt of ")):
-            assert made
+            assert operations
         if block.needs.startswith("excerpt of "):
             module = importlib.import_module(block.needs.removeprefix("excerpt of "))
             assert set(documents.plain(block.code)) <= set(documents.plain(inspect.getsource(module)))
