@@ -1,9 +1,13 @@
-"""A picture of the computation graph: what the tape recorded, from the leaves down to a result."""
+"""A picture of the computation graph: what the tape recorded, from the leaves down to a result.
+
+`graph` says what there is to draw. `draw` writes it as text, for Graphviz and Markdown, which lay out graphs of any
+size; `chainrule.plots.computation_graph` draws small ones by matplotlib alone.
+"""
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from chainrule.autograd.tape import Leaf, Node, history, node_of
 from chainrule.files import write_text
@@ -40,15 +44,42 @@ def draw(
     drawn = {"svg": _svg, "dot": _dot, "mermaid": _mermaid}.get(format)
     if drawn is None:
         raise ValueError(f"draw: format must be 'svg', 'dot' or 'mermaid', not {format!r}")
-    named = {tensor._node: name for name, tensor in dict(names).items() if tensor._node is not None}
-    nodes = _behind(node_of(loss, "draw"))
-    number = {node: i for i, node in enumerate(nodes)}
-    edges = [(number[p], number[n]) for n in nodes if isinstance(n, Node) for p in n.parents if p is not None]
-    boxes = [(_label(node, named.get(node, "")), isinstance(node, Leaf)) for node in nodes]
+    boxes, edges = graph(loss, names)
     text = drawn(boxes, edges)
     if path is not None:
         write_text(path, text)
     return text
+
+
+class Box(NamedTuple):
+    """A node to draw.
+
+    Attributes:
+        label: lines of text: its name, its operation, its shape.
+        leaf: whether it is a leaf.
+    """
+
+    label: list[str]
+    leaf: bool
+
+
+def graph(
+    loss: Tensor, names: Mapping[str, Tensor] | Iterable[tuple[str, Tensor]] = ()
+) -> tuple[list[Box], list[tuple[int, int]]]:
+    """The computation graph of a result: its nodes in the order of computing, and its edges as pairs of positions.
+
+    Args:
+        loss: the result.
+        names: of leaves and intermediate results, such as `model.named_parameters()`.
+
+    Raises:
+        RuntimeError: the result has no history, or it was freed by `backward()`.
+    """
+    named = {tensor._node: name for name, tensor in dict(names).items() if tensor._node is not None}
+    nodes = _behind(node_of(loss, "draw"))
+    number = {node: i for i, node in enumerate(nodes)}
+    edges = [(number[p], number[n]) for n in nodes if isinstance(n, Node) for p in n.parents if p is not None]
+    return [Box(_label(node, named.get(node, "")), isinstance(node, Leaf)) for node in nodes], edges
 
 
 def _behind(root: Node | Leaf) -> list[Node | Leaf]:
@@ -69,7 +100,7 @@ def _label(node: Node | Leaf, name: str) -> list[str]:
     return [line for line in (name, what, str(node.shape)) if line]
 
 
-def _dot(boxes: list[tuple[list[str], bool]], edges: list[tuple[int, int]]) -> str:
+def _dot(boxes: list[Box], edges: list[tuple[int, int]]) -> str:
     """Graphviz's language: https://graphviz.org/doc/info/lang.html."""
     lines = ["digraph {", '  node [shape=box, style=rounded, fontname="sans-serif"]']
     for i, (label, leaf) in enumerate(boxes):
@@ -78,7 +109,7 @@ def _dot(boxes: list[tuple[list[str], bool]], edges: list[tuple[int, int]]) -> s
     return "\n".join([*lines, *(f"  n{a} -> n{b}" for a, b in edges), "}", ""])
 
 
-def _mermaid(boxes: list[tuple[list[str], bool]], edges: list[tuple[int, int]]) -> str:
+def _mermaid(boxes: list[Box], edges: list[tuple[int, int]]) -> str:
     """Mermaid's flowchart: https://mermaid.js.org/syntax/flowchart.html; other characters than plain ones as `#35;`."""
     lines = ["flowchart TD"]
     for i, (label, leaf) in enumerate(boxes):
@@ -87,7 +118,7 @@ def _mermaid(boxes: list[tuple[list[str], bool]], edges: list[tuple[int, int]]) 
     return "\n".join([*lines, *(f"  n{a} --> n{b}" for a, b in edges), ""])
 
 
-def _svg(boxes: list[tuple[list[str], bool]], edges: list[tuple[int, int]]) -> str:
+def _svg(boxes: list[Box], edges: list[tuple[int, int]]) -> str:
     """What Graphviz makes of `_dot`."""
     import shutil  # slow to import, and only needed here
     import subprocess

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
-from chainrule.autograd.draw import draw
+from chainrule.autograd.draw import graph
 from chainrule.plots import style
 
 if TYPE_CHECKING:
@@ -15,8 +14,6 @@ if TYPE_CHECKING:
 
     from chainrule.tensor import Tensor
 
-_BOX = re.compile(r'^  n(\d+) \[label="((?:[^"\\]|\\.)*)"(, style=filled)?', re.MULTILINE)
-_ARROW = re.compile(r"^  n(\d+) -> n(\d+)$", re.MULTILINE)
 _ACROSS, _DOWN = 1.9, 0.62  # inches from box to box
 
 
@@ -40,10 +37,8 @@ def computation_graph(
     Raises:
         RuntimeError: the result has no history, or it was freed.
     """
-    text = draw(loss, "dot", names=names)
-    boxes = {int(n): (_unquoted(label), bool(leaf)) for n, label, leaf in _BOX.findall(text)}
-    arrows = [(int(a), int(b)) for a, b in _ARROW.findall(text)]
-    places = _places([leaf for _, leaf in boxes.values()], arrows)
+    boxes, arrows = graph(loss, names)
+    places = _places([box.leaf for box in boxes], arrows)
     look = style.DARK if dark else style.LIGHT
     columns, rows = (max(place[axis] for place in places) for axis in (0, 1))
     width, height = _ACROSS * (columns + 1), _DOWN * (rows + 1)
@@ -53,21 +48,16 @@ def computation_graph(
     axes = figure.add_subplot()
     axes.set_axis_off()
     axes.set(xlim=(-0.5, columns + 0.5), ylim=(rows + 0.5, -0.5))
-    frames = {}
-    for number, (label, leaf) in boxes.items():
+    frames = []
+    for (label, leaf), place in zip(boxes, places, strict=True):
         box = {"boxstyle": "round,pad=0.4", "facecolor": look.faint if leaf else look.ground, "edgecolor": look.ink}
-        words = axes.text(*places[number], label, bbox=box, color=look.ink, size=style.SMALL, parse_math=False)
+        words = axes.text(*place, "  ".join(label), bbox=box, color=look.ink, size=style.SMALL, parse_math=False)
         words.set(horizontalalignment="center", verticalalignment="center")
-        frames[number] = words.get_bbox_patch()
+        frames.append(words.get_bbox_patch())
     for start, end in arrows:
         line = {"arrowstyle": "-|>", "color": look.quiet, "patchA": frames[start], "patchB": frames[end]}
         axes.annotate("", places[end], places[start], arrowprops=line, zorder=4)  # once the boxes have their sizes
     return figure
-
-
-def _unquoted(label: str) -> str:
-    """A label of Graphviz's language on one line."""
-    return re.sub(r"\\(.)", lambda found: "  " if found[1] == "n" else found[1], label)
 
 
 def _places(leaves: list[bool], arrows: list[tuple[int, int]]) -> list[tuple[float, int]]:
