@@ -29,7 +29,7 @@ that the last step has the same kind of numbers as the first."""
 BY = 1000
 """The CNN sees so many images at a time where there are 10,000, as in the article's test loader."""
 
-HIDDEN = {"network": 30, "mlp": 128}
+HIDDEN = {"sigmoid_mlp": 30, "mlp": 128}
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Work:
         key: its name on the command line and in the JSON document.
         name: its name in the table.
         kind: "train" (one step), "predict", "chain", or "process" (whole programs, see `bench`).
-        model: "network", "mlp" or "cnn", as `chainrule.models` knows them, or "gpt", see `gpt`.
+        model: "sigmoid_mlp", "mlp" or "cnn", as `chainrule.models` knows them, or "gpt", see `gpt`.
         batch: images, or texts, at a time.
         hidden: neurons of the hidden layer.
         goals: a peer's best time / ours, to be reached.
@@ -182,7 +182,7 @@ NOT_QUICK = {"W2-128", "W2-cold", "W2-warm", "W4-process", "W5-mlp-10000", "W5-c
 """--quick leaves these out, unless works are named."""
 
 TABLE = [
-    Work("W1", "784-30-10, sigmoid, batch 10, SGD", "train", "network", 10, 30, goals={"PyTorch": 7, "JAX": 2}),
+    Work("W1", "784-30-10, sigmoid, batch 10, SGD", "train", "sigmoid_mlp", 10, 30, goals={"PyTorch": 7, "JAX": 2}),
     mlp("W2", "784-128-10, ReLU, batch 64, Adam", "train", 64, goals={"PyTorch": 2.5, "JAX": 1.2}),
     mlp("W2-128", "the same, batch 128", "train", 128),
     mlp("W2-cold", "the first call, nothing on disk", "process", 64),

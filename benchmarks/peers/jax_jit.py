@@ -59,7 +59,7 @@ def scores(model: str, weights: Weights, images: Any) -> Any:
         return x.reshape(len(x), -1) @ w + b
     (w1, b1), (w2, b2) = weights
     x = images.reshape(len(images), -1)
-    if model == "network":
+    if model == "sigmoid_mlp":
         return jax.nn.sigmoid(jax.nn.sigmoid(x @ w1 + b1) @ w2 + b2)
     return jax.nn.relu(x @ w1 + b1) @ w2 + b2
 
@@ -67,7 +67,7 @@ def scores(model: str, weights: Weights, images: Any) -> Any:
 def loss(model: str, weights: Weights, images: Any, labels: Any) -> Any:
     """½ Σ (a - y)² for the classic network, cross entropy for the others; averaged over the examples."""
     outputs = scores(model, weights, images)
-    if model == "network":
+    if model == "sigmoid_mlp":
         return jnp.square(outputs - jax.nn.one_hot(labels, 10)).sum() / (2 * len(labels))
     return -jnp.take_along_axis(jax.nn.log_softmax(outputs), labels[:, None], axis=1).mean()
 
@@ -93,8 +93,8 @@ def training(work: Work) -> Step:
     pool = [tuple(map(jnp.asarray, batch)) for batch in works.batches(work, np.random.default_rng(1))]
     weights = build(work)
     nothing = jax.tree.map(jnp.zeros_like, weights)
-    state = None if work.model == "network" else (jnp.zeros(()), nothing, jax.tree.map(jnp.copy, nothing))
-    downhill = sgd if work.model == "network" else adam
+    state = None if work.model == "sigmoid_mlp" else (jnp.zeros(()), nothing, jax.tree.map(jnp.copy, nothing))
+    downhill = sgd if work.model == "sigmoid_mlp" else adam
 
     def step(weights: Weights, state: Any, images: Any, labels: Any) -> Any:
         value, slopes = jax.value_and_grad(lambda w: loss(work.model, w, images, labels))(weights)

@@ -48,7 +48,7 @@ def training(work: Work, *, compiled: bool) -> Step:
     pool = [tuple(map(chainrule.from_numpy, batch)) for batch in works.batches(work, np.random.default_rng(1))]
     net = build(work)
     loss = nn.functional.cross_entropy if work.model == "gpt" else models.get(work.model).loss
-    kind = {"network": optim.SGD, "gpt": optim.AdamW}.get(work.model, optim.Adam)
+    kind = {"sigmoid_mlp": optim.SGD, "gpt": optim.AdamW}.get(work.model, optim.Adam)
     optimizer = kind(net.parameters(), lr=works.RATE)
 
     def step(inputs: chainrule.Tensor, labels: chainrule.Tensor) -> chainrule.Tensor:

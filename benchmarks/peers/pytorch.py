@@ -66,7 +66,7 @@ def build(model: str, hidden: int = 0, seed: int = 0) -> torch.nn.Module:
     torch.manual_seed(seed)
     if model == "gpt":
         return works.gpt(torch)  # type: ignore[no-any-return]
-    if model == "network":
+    if model == "sigmoid_mlp":
         return Sequential(Flatten(), Linear(784, hidden), Sigmoid(), Linear(hidden, 10), Sigmoid())
     if model == "mlp":
         return Sequential(Flatten(), Linear(784, hidden), ReLU(), Linear(hidden, 10))
@@ -86,9 +86,9 @@ def training(work: Work, *, fused: bool = False, channels_last: bool = False, co
     pool = [tuple(map(torch.tensor, batch)) for batch in works.batches(work, np.random.default_rng(1))]
     if channels_last:
         net = net.to(memory_format=torch.channels_last)
-    kind = {"network": torch.optim.SGD, "gpt": torch.optim.AdamW}.get(work.model, torch.optim.Adam)
+    kind = {"sigmoid_mlp": torch.optim.SGD, "gpt": torch.optim.AdamW}.get(work.model, torch.optim.Adam)
     optimizer = kind(net.parameters(), lr=works.RATE, fused=fused)
-    criterion = squared_error if work.model == "network" else cross_entropy
+    criterion = squared_error if work.model == "sigmoid_mlp" else cross_entropy
 
     def loss(images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         return criterion(net(images), labels)

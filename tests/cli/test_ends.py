@@ -47,7 +47,7 @@ def test_version(command):
     [
         (["nosuch"], "No such command 'nosuch'"),
         (["train", "--color"], "No such option"),
-        (["train", "--model", "resnet"], "'resnet' is not one of 'mlp', 'network'"),
+        (["train", "--model", "resnet"], "'resnet' is not one of 'mlp', 'sigmoid_mlp'"),
         (["train", "--optimizer", "lion"], "'lion' is not one of 'sgd', 'adam', 'adamw'"),
         (["train", "--epochs", "many"], "'many' is not a valid integer"),
         (["train", "--lr", "fast"], "'fast' is not a valid float"),

@@ -126,11 +126,11 @@ def test_a_picture_that_cannot_be_written(command, trained, option, name, told):
         ),
         (
             lambda run: edit(run, "model", "name", "os.system"),
-            "config.json: there is no model 'os.system'; there are mlp, network",
+            "config.json: there is no model 'os.system'; there are mlp, sigmoid_mlp",
         ),
         (
-            lambda run: edit(run, "model", "name", "network"),
-            "model.safetensors: does not fit model 'network': .*wrong shape: 1.weight",
+            lambda run: edit(run, "model", "name", "sigmoid_mlp"),
+            "model.safetensors: does not fit model 'sigmoid_mlp': .*wrong shape: 1.weight",
         ),
         (
             lambda run: edit(run, "model", "options", {"hidden": "64"}),

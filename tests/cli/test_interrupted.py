@@ -25,7 +25,18 @@ pty = pytest.importorskip("pty", reason="signals and terminals of POSIX")
 
 DRIVER = Path(__file__).with_name("driver.py")
 
-LONG = ["--model", "network", "--batch-size", "10", "--epochs", "6", "--seed", "2", "--lr", "0.5"]  # 25 steps an epoch
+LONG = [
+    "--model",
+    "sigmoid_mlp",
+    "--batch-size",
+    "10",
+    "--epochs",
+    "6",
+    "--seed",
+    "2",
+    "--lr",
+    "0.5",
+]  # 25 steps an epoch
 SHORT = ["--epochs", "3", "--batch-size", "50", "--seed", "2"]  # 5 steps an epoch, one cycle, AdamW
 
 # Runs a program in a terminal of its own

@@ -146,9 +146,21 @@ def test_the_same_seed_gives_the_same_bits_and_another_others(train, trained, he
     assert bits(here / "other") != bits(trained[0])
 
 
+def test_an_old_name_of_a_model_is_understood(command, images, here):
+    """On the command line, where the run is of the new one, and in the config of an old run."""
+    done = command("train", "--data", images, "--model", "network", "--epochs", 1, "--out", "run", "--quiet")
+    assert done.code == 0, done.err
+    config = json.loads((here / "run" / "config.json").read_text())
+    assert config["model"]["name"] == "sigmoid_mlp"
+    config["model"]["name"] = "network"
+    (here / "run" / "config.json").write_text(json.dumps(config))
+    done = command("evaluate", "run")
+    assert done.code == 0, done.err
+
+
 def test_every_option_reaches_the_run(command, images, here):
     options = {
-        "--model": "network",
+        "--model": "sigmoid_mlp",
         "--epochs": 1,
         "--batch-size": 7,
         "--lr": 0.5,
@@ -168,7 +180,7 @@ def test_every_option_reaches_the_run(command, images, here):
     )
     assert done.code == 0, done.err
     config = runs.Run("run").config
-    assert config["model"] == {"name": "network", "options": {"inputs": 144, "classes": 10}}
+    assert config["model"] == {"name": "sigmoid_mlp", "options": {"inputs": 144, "classes": 10}}
     recipe = {
         "epochs": 1,
         "batch_size": 7,
@@ -284,7 +296,7 @@ def test_a_folder_that_cannot_be_written(train, here):
     assert (done.code, done.err) == (2, "chainrule: locked/run: the run's folder cannot be made (Permission denied)\n")
 
 
-@pytest.mark.parametrize(("model", "lr"), [("mlp", "1e30"), ("mlp", "1e300"), ("network", "1e300")])
+@pytest.mark.parametrize(("model", "lr"), [("mlp", "1e30"), ("mlp", "1e300"), ("sigmoid_mlp", "1e300")])
 def test_a_training_that_diverges(process, images, model, lr):
     """One sentence, no warnings of NumPy, and a run that says it has no weights."""
     done = process("train", "--data", images, "--model", model, "--lr", lr, "--out", "run", "--json")
@@ -436,7 +448,7 @@ def test_more_epochs(command, copy, images):
 
 
 def test_more_epochs_at_a_constant_rate_keep_their_bits(command, images, here):
-    options = ["--data", images, "--model", "network", "--quiet"]
+    options = ["--data", images, "--model", "sigmoid_mlp", "--quiet"]
     assert command("train", *options, "--epochs", 2, "--out", "short").code == 0
     assert command("train", *options, "--epochs", 3, "--out", "long").code == 0
     done = command("train", "--resume", "short", "--epochs", 3)

@@ -48,8 +48,8 @@ def test_backprop_agrees_with_the_engine() -> None:
 
 
 def test_a_step_agrees_with_the_engine_s_own_network() -> None:
-    """`models.network`, the same weights, one mini-batch: its loss and gradients are the means of ours."""
-    model = models.get("network")
+    """`models.sigmoid_mlp`, the same weights, one mini-batch: its loss and gradients are the means of ours."""
+    model = models.get("sigmoid_mlp")
     theirs = model.build(inputs=5, hidden=4, classes=3).double()
     ours = Network([5, 4, 3], seed=2)
     parameters = dict(theirs.named_parameters())

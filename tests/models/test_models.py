@@ -7,11 +7,11 @@ import pytest
 
 from chainrule import models, no_grad, optim, tensor
 from chainrule.errors import RunError
-from chainrule.models.network import quadratic_cost, sigmoid_confidences
+from chainrule.models.sigmoid_mlp import quadratic_cost, sigmoid_probabilities
 from chainrule.tensor import Tensor, from_numpy
 
 NAMES = list(models.REGISTRY)
-DENSE = ["mlp", "network"]  # those with one hidden layer
+DENSE = ["mlp", "sigmoid_mlp"]  # those with one hidden layer
 OPTIONS = {"inputs": 12, "hidden": 5, "classes": 4}  # of those
 SMALL = {"inputs": 144, "classes": 4}  # of any
 
@@ -41,11 +41,18 @@ def test_the_names_are_those_that_are_told():
     assert [model.name for model in models.REGISTRY.values()] == NAMES
 
 
+def test_the_old_name_of_a_model_stands_for_it():
+    assert models.get("network") is models.get("sigmoid_mlp")
+    built = models.build("network", OPTIONS, generator=np.random.default_rng(0))
+    assert len(list(built)) == 5
+    assert models.network is models.sigmoid_mlp
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_model_reads_mnist_unless_told_otherwise(name):
     outputs = models.build(name)(tensor(np.zeros((2, 28, 28), np.float32)))
     assert outputs.shape == (2, 10)
-    assert models.get(name).confidences(outputs).shape == (2, 10)
+    assert models.get(name).probabilities(outputs).shape == (2, 10)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -97,7 +104,7 @@ def test_a_network_keeps_the_names_of_its_weights(name):
 )
 @pytest.mark.parametrize("name", DENSE)
 def test_options_are_checked(name, options, told):
-    hidden = {"mlp": 128, "network": 30}[name]
+    hidden = {"mlp": 128, "sigmoid_mlp": 30}[name]
     with pytest.raises(RunError, match=f"model '{name}'.* {told.format(hidden=hidden)}"):
         models.build(name, options)
 
@@ -133,12 +140,12 @@ def test_a_recipe_learns(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_confidences_are_probabilities_that_agree_with_the_outputs(name):
+def test_probabilities_are_probabilities_that_agree_with_the_outputs(name):
     outputs = models.build(name, SMALL, generator=np.random.default_rng(3))(tensor(pictures(50)[0]))
-    confidences = models.get(name).confidences(outputs).numpy()
-    np.testing.assert_allclose(confidences.sum(axis=1), 1, rtol=1e-6)
-    assert (confidences > 0).all()
-    np.testing.assert_array_equal(np.argsort(confidences, axis=1), np.argsort(outputs.numpy(), axis=1))
+    probabilities = models.get(name).probabilities(outputs).numpy()
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-6)
+    assert (probabilities > 0).all()
+    np.testing.assert_array_equal(np.argsort(probabilities, axis=1), np.argsort(outputs.numpy(), axis=1))
 
 
 def test_images_become_fractions():
@@ -161,7 +168,7 @@ def test_mlp_by_hand():
     softmax = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
     loss = models.get("mlp").loss(tensor(scores), tensor(labels)).item()
     assert loss == pytest.approx(-np.log(softmax[np.arange(6), labels]).mean(), rel=1e-6)
-    np.testing.assert_allclose(models.get("mlp").confidences(tensor(scores)).numpy(), softmax, rtol=1e-6)
+    np.testing.assert_allclose(models.get("mlp").probabilities(tensor(scores)).numpy(), softmax, rtol=1e-6)
 
 
 # network
@@ -169,10 +176,10 @@ def test_mlp_by_hand():
 
 def test_network_has_the_gradients_of_the_quadratic_cost():
     """C = 1/(2n) Σ ‖a - y‖², whose gradients are the four equations of backpropagation."""
-    network = models.build("network", OPTIONS, generator=np.random.default_rng(0)).double()
+    network = models.build("sigmoid_mlp", OPTIONS, generator=np.random.default_rng(0)).double()
     inputs, labels = batch()
     activations = network(tensor(inputs.astype(np.float64)))
-    cost = models.get("network").loss(activations, tensor(labels))
+    cost = models.get("sigmoid_mlp").loss(activations, tensor(labels))
     cost.backward()
 
     w1, b1, w2, b2 = (p.detach().numpy() for p in network.parameters())
@@ -195,11 +202,11 @@ def test_a_perfect_answer_costs_nothing():
     assert quadratic_cost(tensor(np.eye(3)), tensor([1, 1, 2])).item() == pytest.approx((1 + 1) / (2 * 3))
 
 
-def test_networks_confidences_are_the_softmax_of_what_went_into_the_sigmoids():
+def test_networks_probabilities_are_the_softmax_of_what_went_into_the_sigmoids():
     z = np.random.default_rng(0).uniform(-9, 9, (20, 10))
     expected = np.exp(z) / np.exp(z).sum(axis=1, keepdims=True)
-    np.testing.assert_allclose(sigmoid_confidences(tensor(sigmoid(z))).numpy(), expected, rtol=1e-7)
-    single = sigmoid_confidences(tensor(sigmoid(z).astype(np.float32)))
+    np.testing.assert_allclose(sigmoid_probabilities(tensor(sigmoid(z))).numpy(), expected, rtol=1e-7)
+    single = sigmoid_probabilities(tensor(sigmoid(z).astype(np.float32)))
     assert single.dtype == np.float32
     np.testing.assert_allclose(single.numpy(), expected, rtol=2e-3)  # a float32 near 1 no longer tells its z
     np.testing.assert_allclose(single.numpy().sum(axis=1), 1, rtol=1e-6)
@@ -208,18 +215,18 @@ def test_networks_confidences_are_the_softmax_of_what_went_into_the_sigmoids():
 @pytest.mark.parametrize("row", [[0.0, 0.0, 0.0], [1.0, 1.0, 1.0], [1.0, 0.0, 0.0], [1e-30, 1 - 1e-9, 0.5]], ids=str)
 @pytest.mark.parametrize("kind", [np.float32, np.float64])
 def test_saturated_neurons_give_probabilities_too(row, kind):
-    confidences = sigmoid_confidences(tensor(np.array([row], kind))).numpy()
-    assert np.isfinite(confidences).all()
-    assert confidences.sum() == pytest.approx(1)
+    probabilities = sigmoid_probabilities(tensor(np.array([row], kind))).numpy()
+    assert np.isfinite(probabilities).all()
+    assert probabilities.sum() == pytest.approx(1)
     if len(set(row)) > 1:
-        assert confidences.argmax() == np.argmax(row)
-        assert confidences.max() > 0.99
+        assert probabilities.argmax() == np.argmax(row)
+        assert probabilities.max() > 0.99
     else:
-        np.testing.assert_allclose(confidences, 1 / 3, rtol=1e-6)
+        np.testing.assert_allclose(probabilities, 1 / 3, rtol=1e-6)
 
 
 def test_networks_weights_start_scaled_by_the_number_of_inputs():
-    network = models.build("network", {"inputs": 400, "hidden": 100}, generator=np.random.default_rng(0))
+    network = models.build("sigmoid_mlp", {"inputs": 400, "hidden": 100}, generator=np.random.default_rng(0))
     first, bias, *_ = (p.detach().numpy() for p in network.parameters())
     assert first.std() == pytest.approx(400**-0.5, rel=0.03)
     assert not bias.any()

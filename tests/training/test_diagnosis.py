@@ -36,7 +36,7 @@ def other_labels(digits, labels):
     return ImageData("toy", digits.classes, digits.train_images, labels, digits.test_images, digits.test_labels)
 
 
-@pytest.mark.parametrize("model", ["mlp", "network"])
+@pytest.mark.parametrize("model", ["mlp", "sigmoid_mlp"])
 def test_nothing_is_said_of_what_works(train, digits, model):
     assert diagnose(train(model=model, epochs=8), digits) is None
 
@@ -82,7 +82,7 @@ def test_a_loss_that_rises_from_epoch_to_epoch(train, digits):
 
 def test_a_network_that_always_answers_the_same(train, digits):
     """Saturated sigmoids: the squared error falls, to that of a constant answer."""
-    said = diagnose(train(model="network", lr=1e4, batch_size=50), digits)
+    said = diagnose(train(model="sigmoid_mlp", lr=1e4, batch_size=50), digits)
     assert said.startswith("training did not work: the best validation accuracy, ")
     assert said.endswith("the answer hardly depends on the image; try a smaller learning rate than 10000, such as 3")
 

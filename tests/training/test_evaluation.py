@@ -53,13 +53,13 @@ def test_the_loss_is_the_mean_over_images_whatever_the_batches(model):
     for batch_size in (1, 2, 5, 100):
         found = evaluate(Fixed(3), model, pictures(SCORES), LABELS, batch_size)
         assert found.loss == pytest.approx(expected, rel=1e-5)
-        np.testing.assert_allclose(found.confidences, np.exp(log_softmax), rtol=1e-4)
+        np.testing.assert_allclose(found.probabilities, np.exp(log_softmax), rtol=1e-4)
         assert found.predictions.tolist() == [0, 1, 2, 1, 0]
 
 
 def test_mistakes_come_with_the_most_confident_first():
-    confidences = np.array([[0.6, 0.4], [0.9, 0.1], [0.2, 0.8], [0.9, 0.1], [0.7, 0.3]])
-    found = Evaluation(0.0, confidences.argmax(1), confidences, np.array([1, 1, 1, 1, 0]))
+    probabilities = np.array([[0.6, 0.4], [0.9, 0.1], [0.2, 0.8], [0.9, 0.1], [0.7, 0.3]])
+    found = Evaluation(0.0, probabilities.argmax(1), probabilities, np.array([1, 1, 1, 1, 0]))
     assert found.mistakes.tolist() == [1, 3, 0]
     assert found.accuracy == 2 / 5
 

@@ -53,16 +53,16 @@ def test_a_config_says_everything(digits):
 
 
 def test_changes_that_are_none_change_nothing(digits):
-    config = experiment.configure("network", digits, epochs=None, lr=None, optimizer=None, batch_size=None)
-    assert config["training"] == dataclasses.asdict(models.get("network").recipe)
+    config = experiment.configure("sigmoid_mlp", digits, epochs=None, lr=None, optimizer=None, batch_size=None)
+    assert config["training"] == dataclasses.asdict(models.get("sigmoid_mlp").recipe)
 
 
 @pytest.mark.parametrize(
     ("model", "optimizer", "expected"),
     [
-        ("network", "sgd", {"lr": 3.0, "momentum": 0.0, "weight_decay": 0.0}),
-        ("network", "adam", {"lr": 0.002, "momentum": 0.0, "weight_decay": 0.0}),
-        ("network", "adamw", {"lr": 0.002, "momentum": 0.0, "weight_decay": 0.01}),
+        ("sigmoid_mlp", "sgd", {"lr": 3.0, "momentum": 0.0, "weight_decay": 0.0}),
+        ("sigmoid_mlp", "adam", {"lr": 0.002, "momentum": 0.0, "weight_decay": 0.0}),
+        ("sigmoid_mlp", "adamw", {"lr": 0.002, "momentum": 0.0, "weight_decay": 0.01}),
         ("mlp", "sgd", {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.0}),
     ],
 )
@@ -106,7 +106,7 @@ def test_what_makes_no_sense_is_told(digits, changes, told):
 
 
 def test_an_unknown_model_is_told(digits):
-    with pytest.raises(RunError, match="there is no model 'resnet'; there are mlp, network"):
+    with pytest.raises(RunError, match="there is no model 'resnet'; there are mlp, sigmoid_mlp"):
         experiment.configure("resnet", digits)
 
 
@@ -193,7 +193,7 @@ def train(made, trainer, data):
     }
 
 
-@pytest.mark.parametrize("model", ["mlp", "network"])
+@pytest.mark.parametrize("model", ["mlp", "sigmoid_mlp"])
 def test_the_same_config_gives_the_same_bits_and_another_seed_others(begin, digits, model):
     first, second, third = (
         train(*begin(name, model=model, epochs=2, seed=seed), digits) for name, seed in (("a", 5), ("b", 5), ("c", 6))
@@ -204,7 +204,7 @@ def test_the_same_config_gives_the_same_bits_and_another_seed_others(begin, digi
 
 
 def test_it_learns(begin, digits):
-    for model, changes in (("mlp", {}), ("network", {"epochs": 8})):
+    for model, changes in (("mlp", {}), ("sigmoid_mlp", {"epochs": 8})):
         made, trainer = begin(model, model=model, **changes)
         trainer.fit(made.config["training"]["epochs"])
         result = experiment.finish(made, digits, 1.5)
@@ -296,7 +296,7 @@ def whole_runs():
     ("model", "changes"),
     [
         ("mlp", {}),
-        ("network", {}),
+        ("sigmoid_mlp", {}),
         ("mlp", {"augment": BENT}),
         ("mlp", {"augment": BENT, "plain_epochs": 1}),
         ("best", {}),
@@ -473,7 +473,7 @@ def test_the_run_that_comes_with_chainrule_is_not_written_over(begin, digits, mo
 
 
 def test_the_checkpoint_of_another_model_is_named(begin, digits):
-    made, trainer = begin(model="network")
+    made, trainer = begin(model="sigmoid_mlp")
     trainer.fit(1)
     other, _ = begin("other")
     (other.folder / "checkpoint").mkdir()

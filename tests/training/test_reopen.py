@@ -83,7 +83,7 @@ def files(folder):
 
 
 def test_more_epochs_at_a_constant_rate_are_the_bits_of_a_run_begun_with_them(begin, go_on, digits):
-    short, long = begin("short", "network"), begin("long", "network", epochs=4)
+    short, long = begin("short", "sigmoid_mlp"), begin("long", "sigmoid_mlp", epochs=4)
     go_on(short)
     assert run.Run(short.folder).result
     changed = reopen(short, digits, {"epochs": 4})
@@ -116,7 +116,7 @@ def test_more_epochs_go_on_with_the_schedule_of_a_run_begun_with_them(begin, go_
 
 @pytest.mark.parametrize("step", [1, 5, 7, 10])
 def test_more_epochs_for_a_run_that_was_stopped_on_the_way(begin, go_on, digits, step):
-    short, long = begin("short", "network"), begin("long", "network", epochs=3)
+    short, long = begin("short", "sigmoid_mlp"), begin("long", "sigmoid_mlp", epochs=3)
     go_on(short, KillAt(step + 1), saving=0.0)
     changed = reopen(short, digits, {"epochs": 3})
     assert (changed.changes[0]["epoch"], changed.changes[0]["step"]) in {divmod(step, 5), (step // 5 - 1, 5)}
@@ -126,7 +126,7 @@ def test_more_epochs_for_a_run_that_was_stopped_on_the_way(begin, go_on, digits,
 
 
 def test_fewer_epochs_as_long_as_they_are_not_done(begin, go_on, digits):
-    made, short = begin(model="network", epochs=5), begin("short", "network", epochs=2)
+    made, short = begin(model="sigmoid_mlp", epochs=5), begin("short", "sigmoid_mlp", epochs=2)
     go_on(made, KillAt(8), saving=0.0)
     with pytest.raises(RunError, match="1 epochs are too few: 1 are done, and epoch 2 is at step 2"):
         reopen(made, digits, {"epochs": 1})
@@ -153,7 +153,7 @@ def test_epochs_without_augmentation_are_the_last_ones_of_all(begin, go_on, digi
 
 def test_a_run_that_becomes_worth_compiling_says_so(begin, go_on, digits, monkeypatch):
     monkeypatch.setattr(experiment, "WORTH_COMPILING", 15)
-    made = begin(model="network")
+    made = begin(model="sigmoid_mlp")
     assert not go_on(made).compiled
     changed = reopen(made, digits, {"epochs": 3})
     assert changed.changes[0]["why"] == "its steps were not compiled until then"
@@ -197,7 +197,7 @@ def test_momentum_may_begin_on_the_way(begin, go_on, digits):
 
 
 def test_a_schedule_may_begin_and_end_on_the_way(begin, go_on, digits):
-    made, rates = begin(model="network", epochs=3), Rates()
+    made, rates = begin(model="sigmoid_mlp", epochs=3), Rates()
     go_on(made, KillAt(6))
     changed = reopen(made, digits, {"schedule": "cosine"})
     go_on(changed, rates, KillAt(6))
@@ -254,7 +254,7 @@ def test_what_is_changed_before_the_first_step_is_as_if_it_had_been_begun_so(beg
 
 
 def test_own_bits_stay_own_bits(begin, go_on, digits):
-    made = begin(model="network")
+    made = begin(model="sigmoid_mlp")
     go_on(made)
     go_on(reopen(made, digits, {"epochs": 3, "lr": 1.0}))
     changed = reopen(run.Run(made.folder), digits, {"epochs": 4})
@@ -485,7 +485,7 @@ def test_back_with_other_settings(begin, go_on, digits):
 
 @pytest.mark.parametrize("killed", [False, True])
 def test_back_to_before_a_change_that_is_undone_are_the_bits_of_a_run_begun_so(begin, go_on, digits, killed):
-    made, twin = begin(model="network", epochs=3, keep=9), begin("twin", "network", epochs=4, keep=9)
+    made, twin = begin(model="sigmoid_mlp", epochs=3, keep=9), begin("twin", "sigmoid_mlp", epochs=4, keep=9)
     go_on(made)
     go_on(reopen(made, digits, {"epochs": 4, "lr": 1.0}))
     back = reopen(run.Run(made.folder), digits, {"lr": 3.0}, epoch=2)
@@ -500,7 +500,7 @@ def test_back_to_before_a_change_that_is_undone_are_the_bits_of_a_run_begun_so(b
 
 
 def test_back_to_before_a_change_that_stays_are_own_bits(begin, go_on, digits):
-    made, twin = begin(model="network", epochs=3, keep=9), begin("twin", "network", epochs=4, lr=1.0)
+    made, twin = begin(model="sigmoid_mlp", epochs=3, keep=9), begin("twin", "sigmoid_mlp", epochs=4, lr=1.0)
     go_on(made)
     go_on(reopen(made, digits, {"epochs": 4, "lr": 1.0}))
     back = reopen(run.Run(made.folder), digits, {}, epoch=2)
@@ -513,7 +513,7 @@ def test_back_to_before_a_change_that_stays_are_own_bits(begin, go_on, digits):
 
 
 def test_back_to_after_a_change_are_own_bits(begin, go_on, digits):
-    made, twin = begin(model="network", epochs=3, keep=9), begin("twin", "network", epochs=3)
+    made, twin = begin(model="sigmoid_mlp", epochs=3, keep=9), begin("twin", "sigmoid_mlp", epochs=3)
     go_on(made, KillAt(6))
     go_on(reopen(made, digits, {"lr": 1.0}))
     back = reopen(run.Run(made.folder), digits, {"lr": 3.0}, epoch=2)
@@ -531,7 +531,7 @@ def test_back_to_after_a_change_are_own_bits(begin, go_on, digits):
 
 
 def test_a_change_that_is_undone_before_it_was_trained_with_is_none(begin, go_on, digits):
-    made, twin = begin(model="network", epochs=3), begin("twin", "network", epochs=3)
+    made, twin = begin(model="sigmoid_mlp", epochs=3), begin("twin", "sigmoid_mlp", epochs=3)
     go_on(made, KillAt(6))
     reopen(made, digits, {"lr": 1.0})
     back = reopen(run.Run(made.folder), digits, {"lr": 3.0})
@@ -542,7 +542,7 @@ def test_a_change_that_is_undone_before_it_was_trained_with_is_none(begin, go_on
 
 
 def test_back_twice_before_training_cannot_come_to_states_of_dropped_changes(begin, go_on, digits):
-    made = begin(model="network", epochs=3, keep=9)
+    made = begin(model="sigmoid_mlp", epochs=3, keep=9)
     go_on(made, KillAt(6))
     go_on(reopen(made, digits, {"lr": 1.0}))
     reopen(run.Run(made.folder), digits, {"lr": 3.0}, epoch=1)

@@ -95,7 +95,7 @@ def finishes(made, digits):
     [
         ("mlp", {}, 4, None),  # all of it
         ("mlp", {"optimizer": "sgd", "schedule": "cosine"}, 3, ["optimizer", "scheduler"]),
-        ("network", {}, 5, ["optimizer", "scheduler", "callbacks"]),
+        ("sigmoid_mlp", {}, 5, ["optimizer", "scheduler", "callbacks"]),
         ("best", {"augment": {"shift": 1.0}}, 4, ["generators", "loader"]),
     ],
     ids=str,
@@ -226,7 +226,7 @@ def test_a_run_of_earlier_versions_is_resumed_to_the_same_bits(begin, digits, st
 
 @pytest.mark.filterwarnings("ignore::chainrule.weights.ChecksumWarning")
 def test_a_run_of_earlier_versions_may_be_changed(begin, digits):
-    made = begin(model="network")
+    made = begin(model="sigmoid_mlp")
     as_before(made)
     changed = reopen(run.Run(made.folder), digits, {"epochs": 3, "lr": 1.0})
     trainer = experiment.prepare(changed, digits)

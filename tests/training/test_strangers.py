@@ -78,7 +78,10 @@ CONFIGS: dict[str, tuple[dict[str, Any], str]] = {
         {"name": "mlp", "options": {"hidden": 10**6}},
         r"config.json: model 'mlp' would have more than 10,000,000 parameters with hidden 1,000,000",
     ),
-    "many neurons of the classic network": ({"name": "network", "options": {"hidden": 10**6}}, "with hidden 1,000,000"),
+    "many neurons of the classic network": (
+        {"name": "sigmoid_mlp", "options": {"hidden": 10**6}},
+        "with hidden 1,000,000",
+    ),
     "more neurons than there is memory": ({"name": "mlp", "options": {"hidden": 10**12}}, "hidden 1,000,000,000,000"),
     "more neurons than there are numbers": ({"name": "mlp", "options": {"hidden": 10**300}}, "hidden far too large"),
     "many pixels": ({"name": "mlp", "options": {"inputs": 10**9}}, "inputs 1,000,000,000"),

@@ -97,6 +97,6 @@ def _draw(result: Evaluation, data: ImageData, confusion: str | None, mistakes: 
     if confusion is not None:
         style.save(evaluation.confusion_matrix(result.confusion, data.classes), confusion)
     if mistakes is not None:
-        best = result.confidences.max(axis=1)
+        best = result.probabilities.max(axis=1)
         sheet = evaluation.mistakes(data.test_images, result.labels, result.predictions, best, classes=data.classes)
         style.save(sheet, mistakes)

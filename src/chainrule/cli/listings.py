@@ -13,7 +13,7 @@ from chainrule.errors import RunError, shortened
     epilog="""\b
 Examples:
   chainrule models
-  chainrule train --model network"""
+  chainrule train --model sigmoid_mlp"""
 )
 def models() -> None:
     """List the models that can be trained, with the recipe of each."""

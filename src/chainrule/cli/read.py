@@ -97,7 +97,7 @@ def reader(run: Run) -> Reader:
 
     def confidences(images: NDArray[np.uint8]) -> NDArray[np.float32]:
         with no_grad():
-            rows = run.model.confidences(network(images_to_inputs(from_numpy(images)))).numpy()
+            rows = run.model.probabilities(network(images_to_inputs(from_numpy(images)))).numpy()
         unread = int((~np.isfinite(rows).all(axis=1)).sum())
         if unread:
             raise RunError(f"{run.weights_file}: {no_numbers(unread, len(rows))}")

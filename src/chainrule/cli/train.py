@@ -35,18 +35,26 @@ if TYPE_CHECKING:
     from chainrule.training.run import Run
 
 
+class ModelName(click.Choice):  # type: ignore[type-arg]  # generic since Click 8.2 only
+    """A model's name; an old name stands for the new one."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Replace an old name."""
+        return super().convert(models.ALIASES.get(value, value), param, ctx)
+
+
 @click.command(
     epilog="""\b
 Examples:
   chainrule train
-  chainrule train --model network --seed 1
+  chainrule train --model sigmoid_mlp --seed 1
   chainrule train --data fashion-mnist --epochs 20
   chainrule train --data my-idx-files/ --limit 1000 --out runs/first-try
   chainrule train --resume runs/first-try
   chainrule train --resume runs/first-try --epochs 12
   chainrule train --resume runs/first-try --epoch 3 --override lr=0.001"""
 )
-@click.option("--model", type=click.Choice(list(models.REGISTRY)), help="What to train.  [default: mlp]")
+@click.option("--model", type=ModelName(list(models.REGISTRY)), help="What to train.  [default: mlp]")
 @click.option(
     "--data", type=PathName(), metavar="NAME|DIR", help="A data set's name, or a folder of IDX files.  [default: mnist]"
 )

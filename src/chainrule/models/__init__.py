@@ -1,8 +1,8 @@
 """Named models, each with its loss and a recipe to train it by."""
 
 from chainrule.models.mlp import mlp
-from chainrule.models.network import network
 from chainrule.models.registry import (
+    ALIASES,
     MOST_PARAMETERS,
     PIXEL,
     REGISTRY,
@@ -13,10 +13,12 @@ from chainrule.models.registry import (
     images_to_inputs,
     register,
 )
+from chainrule.models.sigmoid_mlp import network, sigmoid_mlp
 from chainrule.models.small_convnets import cnn, lenet5
 from chainrule.models.tuned_convnet import best, quick
 
 __all__ = [
+    "ALIASES",
     "MOST_PARAMETERS",
     "PIXEL",
     "REGISTRY",
@@ -32,4 +34,5 @@ __all__ = [
     "network",
     "quick",
     "register",
+    "sigmoid_mlp",
 ]

@@ -63,7 +63,7 @@ class Model:
         summary: one line about it.
         recipe: how it is trained.
         loss: from outputs and labels (N,) to one number.
-        confidences: from outputs to probabilities (N, classes) that sum to 1.
+        probabilities: from outputs to probabilities (N, classes) that sum to 1.
     """
 
     name: str
@@ -71,10 +71,13 @@ class Model:
     summary: str
     recipe: Recipe
     loss: Callable[[Tensor, Tensor], Tensor]
-    confidences: Callable[[Tensor], Tensor]
+    probabilities: Callable[[Tensor], Tensor]
 
 
 REGISTRY: dict[str, Model] = {}
+
+ALIASES = {"network": "sigmoid_mlp"}
+"""Old names of models, which old runs and command lines hold, with the new ones."""
 
 MOST_PARAMETERS = 10_000_000
 """Of a model built by name: a run's config and a folder of images come from outside, and must not take gigabytes.
@@ -89,15 +92,15 @@ def register(
     summary: str,
     recipe: Recipe,
     loss: Callable[[Tensor, Tensor], Tensor] = cross_entropy,
-    confidences: Callable[[Tensor], Tensor] = softmax,
+    probabilities: Callable[[Tensor], Tensor] = softmax,
 ) -> Callable[[Build], Build]:
     """Make a model known by the name of the function below, which builds it; the arguments are those of `Model`."""
 
     def add(build: Build) -> Build:
         name = build.__name__
-        if name in REGISTRY:
+        if name in REGISTRY or name in ALIASES:
             raise ValueError(f"a model named {name!r} is registered already")
-        REGISTRY[name] = Model(name, build, summary, recipe, loss, confidences)
+        REGISTRY[name] = Model(name, build, summary, recipe, loss, probabilities)
         return build
 
     return add
@@ -109,6 +112,7 @@ def get(name: str) -> Model:
     Raises:
         RunError: there is none; the message lists those that there are.
     """
+    name = ALIASES.get(name, name)
     if name not in REGISTRY:
         raise RunError(f"there is no model {name!r}; there are {', '.join(REGISTRY)}")
     return REGISTRY[name]

@@ -31,13 +31,13 @@ class Evaluation:
     Attributes:
         loss: the mean loss.
         predictions: (N,) int64, the class of the highest confidence; -1 where the network gave no numbers.
-        confidences: (N, classes), each row summing to 1, or holding NaN where the network gave no numbers.
+        probabilities: (N, classes), each row summing to 1, or holding NaN where the network gave no numbers.
         labels: (N,) int64, the right classes.
     """
 
     loss: float
     predictions: NDArray[np.int64]
-    confidences: NDArray[Any]
+    probabilities: NDArray[Any]
     labels: NDArray[np.int64]
 
     @property
@@ -59,14 +59,14 @@ class Evaluation:
         """
         if self.unread:
             raise ValueError(f"confusion: {self.unread:,} of {len(self.labels):,} images were read as nothing, NaN")
-        classes = self.confidences.shape[1]
+        classes = self.probabilities.shape[1]
         return np.bincount(self.labels * classes + self.predictions, minlength=classes**2).reshape(classes, classes)
 
     @property
     def mistakes(self) -> NDArray[np.int64]:
         """The indices of images read wrong, the most confident mistake first, those read as nothing last."""
         wrong = np.flatnonzero(self.predictions != self.labels)
-        return wrong[np.argsort(-self.confidences[wrong].max(axis=1), kind="stable")]
+        return wrong[np.argsort(-self.probabilities[wrong].max(axis=1), kind="stable")]
 
 
 def no_numbers(unread: int, count: int) -> str:
@@ -97,7 +97,7 @@ def evaluate(
     if batch_size is None:
         size = images[0].size
         batch_size = BATCH if size <= 28 * 28 else max(1, min(BATCH, BATCH_PIXELS // size))
-    total, confidences = 0.0, []
+    total, probabilities = 0.0, []
     with restore_modes(network), no_grad():
         network.eval()
         for start in range(0, len(images), batch_size):
@@ -105,7 +105,7 @@ def evaluate(
             outputs = network(images_to_inputs(from_numpy(images[chosen])))
             targets = from_numpy(labels[chosen].astype(np.int64))
             total += model.loss(outputs, targets).item() * len(targets)
-            confidences.append(model.confidences(outputs).numpy())
-    rows = np.concatenate(confidences)  # (N, classes)
+            probabilities.append(model.probabilities(outputs).numpy())
+    rows = np.concatenate(probabilities)  # (N, classes)
     predictions = np.where(np.isfinite(rows).all(axis=1), rows.argmax(axis=1), -1)  # NaN would be its own largest
     return Evaluation(total / len(images), predictions, rows, labels.astype(np.int64))

@@ -67,6 +67,7 @@ def configure(
     Raises:
         RunError: no such model or optimizer, a number that makes no sense, or images that the model does not take.
     """
+    model = models.get(model).name  # not an alias
     recipe = models.get(model).recipe
     changes = {name: value for name, value in changes.items() if value is not None}
     optimizer = changes.get("optimizer", recipe.optimizer)
