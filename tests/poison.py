@@ -76,7 +76,7 @@ def results(program: Any) -> list[np.ndarray]:
     return [
         program.arrays[id(value)]
         for value in program.bases
-        if graph.own(value) and value.kind != "view" and id(value) in program.arrays
+        if graph.is_internal(value) and value.kind != "view" and id(value) in program.arrays
     ]
 
 

@@ -49,7 +49,7 @@ KERNELS = {
 def test_a_kernel_that_writes_nothing(name, monkeypatch):
     right = KERNELS[name]().copy()  # compiled, and its freed memory is the next call's
     np.testing.assert_array_equal(KERNELS[name](), right)
-    monkeypatch.setattr(job, "spread", lambda *_: None)
+    monkeypatch.setattr(job, "parallel_for", lambda *_: None)
     wrong = KERNELS[name]()
     assert not np.any(wrong == right)
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 def _made(array: NDArray[Any], requires_grad: bool = False) -> Tensor:
     storable(array.dtype)
-    made = Tensor._wrap(array if mode.trace is None else mode.trace.constant(array))
+    made = Tensor._wrap(array if mode.trace is None else mode.trace.add_constant(array))
     return made.requires_grad_() if requires_grad else made
 
 

@@ -126,20 +126,20 @@ class Shares:
     """A kernel of Python's, each share of which takes a while."""
 
     def run(self, i):
-        self.spread(i)
+        self.parallel_for(i)
 
     @staticmethod
-    def spread(i):
+    def parallel_for(i):
         def fill(out, begin, end):
             time.sleep(0.001 if begin else 0)
             out[begin:end] = i + 1
 
         out = np.full(10, np.nan)
-        team.spread(fill, 10, 10**7, out)
+        team.parallel_for(fill, 10, 10**7, out)
         return out
 
     def wrong(self, i):
-        return not (self.spread(i) == i + 1).all()
+        return not (self.parallel_for(i) == i + 1).all()
 
 
 timers = []

@@ -10,7 +10,7 @@ from chainrule import nn, optim
 from chainrule.capture import jit
 from chainrule.errors import CaptureError
 from chainrule.kernels import team
-from chainrule.lower.graph import own
+from chainrule.lower.graph import is_internal
 from chainrule.lower.loops import Nest
 
 ROWS = 43
@@ -114,7 +114,7 @@ def test_what_loops_take_for_apart_is_apart(number, monkeypatch, interpreted):
             start = int(made.table[made.entries[id(value)]])
             memory[value] = start, start + size
         for a, b in combinations(bases, 2):
-            if own(a) or own(b):
+            if is_internal(a) or is_internal(b):
                 told += 1
                 assert memory[a][1] <= memory[b][0] or memory[b][1] <= memory[a][0]
     assert told > 100

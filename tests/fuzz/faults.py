@@ -72,7 +72,7 @@ def written_regardless(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(trace.Trace, "assign", assigned)
     patch.setattr(compiled, "Program", make)
     patch.setattr(trace, "elements_overlap", lambda array: False)
-    patch.setattr(trace, "lies_evenly", lambda array: True)
+    patch.setattr(trace, "is_readable_in_place", lambda array: True)
 
 
 @fault("C5")

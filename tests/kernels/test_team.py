@@ -20,9 +20,9 @@ from chainrule.kernels.tree import ADDRESS, I4, I8, Kernel
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 7])
-def test_spread_gives_every_item_to_one_thread(threads, count):
+def test_parallel_for_gives_every_item_to_one_thread(threads, count):
     seen = []
-    team.spread(lambda begin, end: seen.append((begin, end)), count, 10**6)
+    team.parallel_for(lambda begin, end: seen.append((begin, end)), count, 10**6)
     items = [item for begin, end in seen for item in range(begin, end)]
     assert sorted(items) == list(range(count))
     assert len(seen) == max(1, min(threads, count))
@@ -31,7 +31,7 @@ def test_spread_gives_every_item_to_one_thread(threads, count):
 def test_little_work_stays_on_this_thread(monkeypatch):
     monkeypatch.setattr(team, "_threads", 4)
     names = []
-    team.spread(lambda begin, end: names.append(threading.current_thread()), 100, team.WORTH_A_THREAD - 1)
+    team.parallel_for(lambda begin, end: names.append(threading.current_thread()), 100, team.WORTH_A_THREAD - 1)
     assert names == [threading.current_thread()]
 
 
@@ -44,9 +44,9 @@ def test_an_error_in_a_worker_is_raised_here_and_the_team_goes_on(monkeypatch):
 
     for _ in range(2):
         with pytest.raises(OverflowError, match="share"):
-            team.spread(fails, 2, 10**6)
+            team.parallel_for(fails, 2, 10**6)
     seen = []
-    team.spread(lambda begin, end: seen.append(begin), 2, 10**6)
+    team.parallel_for(lambda begin, end: seen.append(begin), 2, 10**6)
     assert sorted(seen) == [0, 1]
 
 
@@ -75,7 +75,7 @@ from chainrule.kernels import team
 team.set_num_threads(2)
 def both():
     seen = []
-    team.spread(lambda begin, end: seen.append(begin), 2, 10**6)
+    team.parallel_for(lambda begin, end: seen.append(begin), 2, 10**6)
     return sorted(seen) == [0, 1]
 assert both()
 child = os.fork()
@@ -137,14 +137,14 @@ def later():
     if not {signals}:
         ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(this), ctypes.py_object(OtherError))
 
-team.spread(lambda begin, end: None, 3, 10**6)  # loads what is compiled
+team.parallel_for(lambda begin, end: None, 3, 10**6)  # loads what is compiled
 for _ in range(3):
     out, raised = np.zeros(3), []
     helper = threading.Thread(target=later)
     helper.start()
     try:
         try:
-            team.spread(slow, 3, 10**6, out)
+            team.parallel_for(slow, 3, 10**6, out)
         except (KeyboardInterrupt, OtherError) as error:
             raised.append(type(error).__name__)
             assert out.tolist() == [1, 2, 3], out  # nobody goes on before the others have answered
@@ -154,7 +154,7 @@ for _ in range(3):
     helper.join()
     assert raised
     out = np.zeros(3)
-    team.spread(slow, 3, 10**6, out)
+    team.parallel_for(slow, 3, 10**6, out)
     assert out.tolist() == [1, 2, 3], out
 """
 
@@ -179,7 +179,7 @@ def test_an_exception_thrown_into_a_worker_is_raised_here(monkeypatch):
         seen.append(begin)
 
     with pytest.raises(ZeroDivisionError):
-        team.spread(thrown, 2, 10**6, [])
+        team.parallel_for(thrown, 2, 10**6, [])
     for number in range(20):  # while it sleeps
         ctypes.pythonapi.PyThreadState_SetAsyncExc(
             ctypes.c_ulong(team._threads_of[1]), ctypes.py_object(ZeroDivisionError)
@@ -190,19 +190,19 @@ def test_an_exception_thrown_into_a_worker_is_raised_here(monkeypatch):
             out[begin:end] = number + begin
 
         with suppress(ZeroDivisionError, RuntimeError):
-            team.spread(fill, 2, 10**6, out)
+            team.parallel_for(fill, 2, 10**6, out)
         out[:] = 0
-        team.spread(fill, 2, 10**6, out)
+        team.parallel_for(fill, 2, 10**6, out)
         assert out.tolist() == [number, number + 1]
 
 
 def test_a_worker_whose_hiring_was_interrupted_is_hired_once(monkeypatch):
     monkeypatch.setattr(team, "_threads", 2)
     seen = []
-    team.spread(lambda begin, end: seen.append(begin), 2, 10**6)
+    team.parallel_for(lambda begin, end: seen.append(begin), 2, 10**6)
     monkeypatch.setattr(team, "_hired", [])  # as if it had not come so far
     for _ in range(2):
-        team.spread(lambda begin, end: seen.append(begin), 2, 10**6)
+        team.parallel_for(lambda begin, end: seen.append(begin), 2, 10**6)
     assert sorted(seen) == [0, 0, 0, 1, 1, 1]
 
 
@@ -212,7 +212,7 @@ def test_a_signal_handler_may_share_work_itself(monkeypatch):
     seen, main = [], threading.get_ident()
 
     def handler(number, frame):
-        team.spread(lambda begin, end: seen.append((begin, end)), 4, 10**6)
+        team.parallel_for(lambda begin, end: seen.append((begin, end)), 4, 10**6)
 
     def half(begin, end):
         if threading.get_ident() == main:
@@ -220,7 +220,7 @@ def test_a_signal_handler_may_share_work_itself(monkeypatch):
 
     before = signal.signal(signal.SIGUSR1, handler)
     try:
-        team.spread(half, 2, 10**6)
+        team.parallel_for(half, 2, 10**6)
     finally:
         signal.signal(signal.SIGUSR1, before)
     assert seen == [(0, 4)]
@@ -243,5 +243,5 @@ def test_a_program_ends_when_all_workers_have_left_it():
         kernel.call(team_loops.release(), team_, shares.value)
     address = machine.address_of("a worker that is late", lambda: kernel)
     words = np.array([0, address], np.int64)
-    team.together(partial(machine.function(address), words.ctypes.data), 0, 2)
+    team.run_parallel(partial(machine.function(address), words.ctypes.data), 0, 2)
     assert words[0] == 7

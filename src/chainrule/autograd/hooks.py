@@ -43,7 +43,7 @@ def as_tensor(grad: Any, wrap: Callable[[Any], Tensor]) -> Tensor:
     """A gradient as a Tensor; `wrap` makes one of an array, on the same memory."""
     if hasattr(grad, "_node"):
         return grad  # type: ignore[no-any-return]  # a Tensor
-    return wrap(np.asarray(grad) if mode.trace is None else mode.trace.named(grad))
+    return wrap(np.asarray(grad) if mode.trace is None else mode.trace.as_tracer(grad))
 
 
 def taken(grad: Tensor) -> Any:

@@ -76,7 +76,7 @@ class Tracing(Protocol):
     def drawn(self, name: str, generator: np.random.Generator, function: Callable[[], NDArray[Any]]) -> Any:
         """Record a random draw, which each run makes anew."""
 
-    def constant(self, array: Any) -> Any:
+    def add_constant(self, array: Any) -> Any:
         """The tracer of an array that is the same in all runs."""
 
     def made_of(self, data: Any, array: NDArray[Any]) -> Any:
@@ -85,7 +85,7 @@ class Tracing(Protocol):
     def lift(self, x: Any, detached: bool = False) -> Any:
         """The tracer of a Tensor or an array; numbers stay what they are."""
 
-    def named(self, x: Any) -> Any:
+    def as_tracer(self, x: Any) -> Any:
         """The tracer of an array, or the tracer itself."""
 
     def laid_out(self, x: Any, like: Any) -> Any:

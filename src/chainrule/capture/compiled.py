@@ -23,7 +23,7 @@ from chainrule.capture.trace import GRADIENT, Trace
 from chainrule.errors import CaptureError, check, type_name
 from chainrule.kernels import team
 from chainrule.kernels.driver import DONE
-from chainrule.kernels.machine import available, give_up
+from chainrule.kernels.machine import available, warn_and_fall_back
 from chainrule.kernels.processor import CannotCompileError, KernelRefusedError
 from chainrule.lower.graph import Value, dense, exact
 from chainrule.lower.program import Program
@@ -212,7 +212,7 @@ class Compiled:
             result = specialization(arrays)
         except CannotCompileError as error:
             self.refused = isinstance(error, KernelRefusedError)
-            give_up(error, _name(self.function))
+            warn_and_fall_back(error, _name(self.function))
             trace.restore()
             observer.undo(failed=True)
             return self.function(*arguments, **options)
@@ -336,7 +336,7 @@ class Specialization:
         self.guards.compile()
         self.clean, self.prepare, self.remember = trace.glue.functions()
         for value in trace.values:  # examples have done their duty: only their shapes and strides are asked for
-            value.forget()
+            value.drop_data()
 
     @property
     def nbytes(self) -> int:

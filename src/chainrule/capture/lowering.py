@@ -44,8 +44,8 @@ def step(
     images in so many parts; `each`, if every thread makes a result of its own, of so many bytes.
     """
     values = [x.value for x in inputs]
-    made = trace.made("kernel", name, values, example, job=job, **options)
-    others = tuple(trace.made("part", name, [made.value], array) for array in also)
+    made = trace.add_value("kernel", name, values, example, job=job, **options)
+    others = tuple(trace.add_value("part", name, [made.value], array) for array in also)
     each = -(-job.scratch // 64) * 64
     scratch = Value("scratch", name, (), np.empty(each * team.threads(), np.uint8), {"each": each})
     made.value.options["also"] = [*(x.value for x in others), *([scratch] if each else [])]
@@ -54,29 +54,29 @@ def step(
 
 def channels_last(trace: Trace, x: Any) -> Tracer:
     """X (N, C, H, W), in memory as (N, H, W, C)."""
-    tracer = trace.named(x)
+    tracer = trace.as_tracer(x)
     seen = tracer.value.example.transpose(0, 2, 3, 1)
     if seen.flags.c_contiguous:
         return tracer
-    return trace.ordered(tracer, np.ascontiguousarray(seen).transpose(0, 3, 1, 2))
+    return trace.reordered(tracer, np.ascontiguousarray(seen).transpose(0, 3, 1, 2))
 
 
 def contiguous(trace: Trace, x: Any) -> Tracer:
     """X, in memory dimension by dimension."""
-    tracer = trace.named(x)
+    tracer = trace.as_tracer(x)
     example = tracer.value.example
-    return tracer if example.flags.c_contiguous else trace.ordered(tracer, np.ascontiguousarray(example))
+    return tracer if example.flags.c_contiguous else trace.reordered(tracer, np.ascontiguousarray(example))
 
 
 def _convolution(trace: Trace, input: Any, weight: Any, *, slide: Any) -> Tracer:
-    x, weight = trace.named(input), trace.named(weight)
+    x, weight = trace.as_tracer(input), trace.as_tracer(weight)
     how = setup.forward(x.shape, weight.shape, tuple(slide), x.dtype)
     example = convolutions.convolve(x.value.example, weight.value.example, *slide)
     return _correlated(trace, "convolution", how, x, weight, example, example.size * _terms(weight))
 
 
 def _convolution_to_input(trace: Trace, input: Any, weight: Any, *, shape: Any, slide: Any) -> Tracer:
-    grad, weight = trace.named(input), trace.named(weight)
+    grad, weight = trace.as_tracer(input), trace.as_tracer(weight)
     how = setup.input_gradient(grad.shape, weight.shape, tuple(shape), tuple(slide), grad.dtype)
     example = convolutions.convolve_input_gradient(grad.value.example, weight.value.example, shape, *slide)
     return _correlated(trace, "convolution_to_input", how, grad, weight, example, grad.size * _terms(weight))
@@ -93,7 +93,7 @@ def _correlated(trace: Trace, name: str, how: Any, x: Tracer, weight: Tracer, ex
 
 
 def _convolution_to_weight(trace: Trace, input: Any, out_grad: Any, *, shape: Any, slide: Any) -> Tracer:
-    x, grad = trace.named(input), trace.named(out_grad)
+    x, grad = trace.as_tracer(input), trace.as_tracer(out_grad)
     how = setup.weight_gradient(x.shape, grad.shape, tuple(shape), tuple(slide), x.dtype)
     if how is None or x.dtype != grad.dtype:
         raise Untraceable(NOTHING)
@@ -110,7 +110,7 @@ def _convolution_to_weight(trace: Trace, input: Any, out_grad: Any, *, shape: An
 
 
 def _max_pool(trace: Trace, input: Any, *, window: Any) -> tuple[Tracer, Tracer]:
-    x = trace.named(input)
+    x = trace.as_tracer(input)
     out, taps = pools.max_pool(x.value.example, *window)
     job = _windows(pooling_loops.MAX_POOL, x.shape, out, window, x.dtype, taps.dtype)
     largest, positions = step(trace, "max_pool", job, [channels_last(trace, x)], out, [taps], images=x.shape[0])
@@ -118,7 +118,7 @@ def _max_pool(trace: Trace, input: Any, *, window: Any) -> tuple[Tracer, Tracer]
 
 
 def _unpool(trace: Trace, input: Any, *, taps: Any, shape: Any, window: Any) -> Tracer:
-    grad, taps = trace.named(input), trace.named(taps)
+    grad, taps = trace.as_tracer(input), trace.as_tracer(taps)
     job = _windows(pooling_loops.MAX_POOL_GRADIENT, shape, grad, window, grad.dtype, taps.dtype)
     example = pools.max_pool_gradient(grad.value.example, taps.value.example, shape, *window[:4])
     inputs = [channels_last(trace, grad), channels_last(trace, taps)]
@@ -126,22 +126,22 @@ def _unpool(trace: Trace, input: Any, *, taps: Any, shape: Any, window: Any) -> 
 
 
 def _avg_pool(trace: Trace, input: Any, *, window: Any, by: Any) -> Tracer:
-    x = trace.named(input)
+    x = trace.as_tracer(input)
     kernel, stride, padding, _, ceil_mode = window
     example = pools.avg_pool(x.value.example, kernel, stride, padding, ceil_mode, *by)
     job = _windows(pooling_loops.AVG_POOL, x.shape, example, window, x.dtype)
     divisors = pools.pool_divisors(x.shape[2:], example.shape[2:], kernel, stride, padding, by[0], by[1], x.dtype)
-    inputs = [channels_last(trace, x), trace.constant(divisors)]
+    inputs = [channels_last(trace, x), trace.add_constant(divisors)]
     return step(trace, "avg_pool", job, inputs, example, images=x.shape[0])[0]
 
 
 def _spread_pool(trace: Trace, input: Any, *, shape: Any, window: Any, by: Any) -> Tracer:
-    grad = trace.named(input)
+    grad = trace.as_tracer(input)
     kernel, stride, padding, *_ = window
     job = _windows(pooling_loops.AVG_POOL_GRADIENT, shape, grad, window, grad.dtype)
     example = pools.avg_pool_gradient(grad.value.example, shape, kernel, stride, padding, *by)
     divisors = pools.pool_divisors(shape[2:], grad.shape[2:], kernel, stride, padding, by[0], by[1], grad.dtype)
-    inputs = [channels_last(trace, grad), trace.constant(divisors)]
+    inputs = [channels_last(trace, grad), trace.add_constant(divisors)]
     return step(trace, "avg_pool_gradient", job, inputs, example, images=shape[0])[0]
 
 
@@ -166,7 +166,7 @@ def _check(works: bool) -> None:
 
 def _indices(trace: Trace, input: Any, *, size: int, name: str, spared: int | None = None) -> Tracer:
     """An argument is looked at before the run, whose error then comes before anything has changed."""
-    x = trace.named(input)
+    x = trace.as_tracer(input)
     _check(x.value.kind == "argument" and x.dtype.kind in "iu")
     indexing.indices(x.value.example, size=size, name=name, spared=spared)
     refuse = partial(indexing.indices, size=size, name=name, spared=spared)
@@ -196,21 +196,21 @@ def _put_rows(trace: Trace, input: Any, *, places: Any, count: int) -> Tracer:
 def _put(trace: Trace, input: Any, *, index: Any, shape: Any) -> Tracer:
     """The gradient of a slice: zeros with the gradient where it was."""
     _check(indexing.is_basic(index))
-    x = trace.named(input)
+    x = trace.as_tracer(input)
     return copies(trace, np.zeros(shape, x.dtype), [(x, lambda out: out[index])], fill=True)
 
 
 def _replace(trace: Trace, input: Any, value: Any, *, index: Any) -> Tracer:
     """A copy with other values at an index."""
     _check(indexing.is_basic(index))
-    x, value = trace.named(input), trace.named(value)
+    x, value = trace.as_tracer(input), trace.as_tracer(value)
     _check(value.dtype == x.dtype)
     return copies(trace, np.array(x.value.example), [(x, lambda out: out), (value, lambda out: out[index])])
 
 
 def _concatenate(trace: Trace, *inputs: Any, dim: int = 0) -> Tracer:
     """Arrays one after the other along a dimension."""
-    arrays = [trace.named(x) for x in inputs]
+    arrays = [trace.as_tracer(x) for x in inputs]
     _check(len({x.dtype for x in arrays}) == 1)
     out = np.ascontiguousarray(np.concatenate([x.value.example for x in arrays], dim))
     pieces, begin = [], 0

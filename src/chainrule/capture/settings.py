@@ -156,7 +156,7 @@ class Number(Scalar):
         if method != "__call__" or options or ufunc.nout != 1:
             self._refuse(f"np.{ufunc.__name__}{'' if method == '__call__' else f'.{method}'}")
         if any(isinstance(x, np.ndarray) for x in inputs):
-            return ufunc(*(self.trace.captured(x) if isinstance(x, np.ndarray) else x for x in inputs))
+            return ufunc(*(self.trace.capture_array(x) if isinstance(x, np.ndarray) else x for x in inputs))
         return self._called(ufunc, *inputs)
 
 
@@ -221,7 +221,7 @@ class Settings(MutableMapping[str, Any]):
     def _traced(self, code: str, label: str, value: Any) -> Any:
         """A value as the trace has it."""
         if isinstance(value, np.ndarray):
-            return self.trace.captured(value)
+            return self.trace.capture_array(value)
         if isinstance(value, (int, float, np.number)) and not isinstance(value, bool):
             return Number(self.trace, code, value)
         guards = self.trace.glue.guards
@@ -269,7 +269,7 @@ class Settings(MutableMapping[str, Any]):
                 f"{label} is set to an array that belongs to something else, too: set it to a copy()"
             )
         self.trace.remembered[id(self.real), key] = self.real, key, array
-        self.trace.captured(array)
+        self.trace.capture_array(array)
         cells[id(array)] = (value, *cells[id(array)][1:])
 
     def __delitem__(self, key: str) -> None:

@@ -33,8 +33,8 @@ from chainrule.lower.graph import (
     byte_bounds,
     copy_in_order,
     elements_overlap,
-    lies_evenly,
-    needed,
+    is_readable_in_place,
+    reachable,
     share_memory,
 )
 from chainrule.lower.recorder import Recorder, own_copy
@@ -141,12 +141,12 @@ class Trace(Recorder):
             if leaf is not None and (leaf.grad is not None or leaf.hooks or id(leaf) in self.zeroed):
                 raise self.refused(ARGUMENT_GRADIENT.format(tracer.shape))
 
-    def captured(self, array: NDArray[Any]) -> Tracer:
+    def capture_array(self, array: NDArray[Any]) -> Tracer:
         """The Tracer of memory that lives outside."""
         cell = self.cells.get(id(array))
         if cell is None:
-            if lies_evenly(array):
-                tracer = self.constant(array)
+            if is_readable_in_place(array):
+                tracer = self.add_constant(array)
             else:  # compiled code cannot read it there
                 tracer = self.call("copy", partial(own_copy, array), (), {})
                 tracer.memory = array
@@ -159,8 +159,8 @@ class Trace(Recorder):
         An array from outside is read anew by each run. What the function has computed with NumPy is a constant.
         """
         if not isinstance(data, np.ndarray) or not self.observer.knows_memory(data):
-            return self.constant(array)
-        tracer = self.captured(data)
+            return self.add_constant(array)
+        tracer = self.capture_array(data)
         if array is data:
             return tracer
         return tracer.copy() if array.dtype == data.dtype else self.cast(tracer, array.dtype)
@@ -185,7 +185,7 @@ class Trace(Recorder):
                     f"a tensor of shape {x.shape} with a history from outside is used: use its detach(), or compute it "
                     f"inside"
                 )
-        return self.captured(array)
+        return self.capture_array(array)
 
     def watch(self, tensor: Tensor) -> None:
         """The program depends on which memory a Tensor from outside has, and whether it requires gradients."""
@@ -206,7 +206,7 @@ class Trace(Recorder):
     def scalar(self, number: Number) -> Tracer:
         """A number of the optimizer as an array without dimensions."""
         example = np.asarray(number.value)
-        return self.made("elementwise", "cast", ((number, self.glue.slot(number)),), example, type=example.dtype)
+        return self.add_value("elementwise", "cast", ((number, self.glue.slot(number)),), example, type=example.dtype)
 
     def viewed_at(self, x: Tracer, index: Any, value: Value) -> Tracer:
         """The view x[index], with whole numbers in the index that are not known yet; `value` is what it has now."""
@@ -237,9 +237,9 @@ class Trace(Recorder):
             raise ValueError("assignment destination is read-only")  # as NumPy says
         if elements_overlap(base.memory):
             raise Untraceable("a change in place of memory in which elements overlap")
-        result = self.named(result)
+        result = self.as_tracer(result)
         if result.shape != out.shape:
-            result = self.viewed(result, lambda array: np.broadcast_to(array, out.shape))
+            result = self.record_view(result, lambda array: np.broadcast_to(array, out.shape))
         if result.dtype != out.dtype:
             result = self.cast(result, out.dtype)
         axes = axes_in_order(base.memory)
@@ -250,7 +250,7 @@ class Trace(Recorder):
         example = result.value.example
         in_order = np.transpose(np.empty([base.shape[d] for d in axes], base.dtype), np.argsort(axes))
         if example.strides != in_order.strides:
-            result = self.ordered(result, copy_in_order(example, axes))
+            result = self.reordered(result, copy_in_order(example, axes))
         base.value = result.value
         return out
 
@@ -269,7 +269,7 @@ class Trace(Recorder):
                 if operation is getitem and is_basic_with_tensors(options["index"]):
                     result = self.viewed_at(arrays[0], options["index"], result.value)
         array, extra = result if operation.extra is not None else (result, None)
-        return arrays, self.named(array), extra
+        return arrays, self.as_tracer(array), extra
 
     def apply(self, operation: Operation, inputs: Sequence[Any], options: dict[str, Any]) -> Any:
         """An operation's formula on Tracers, or the steps that stand for it."""
@@ -286,7 +286,7 @@ class Trace(Recorder):
             if now is before or isinstance(x, Number)
             else self.cast(x, now.dtype)
             if isinstance(x, Tracer)
-            else self.captured(now)
+            else self.capture_array(now)
             for x, before, now in zip(arrays, examples, common, strict=True)
         ]
 
@@ -314,7 +314,7 @@ class Trace(Recorder):
 
         def placed(x: Any) -> Any:
             if isinstance(x, np.ndarray):  # from outside: what it holds at this moment of the program
-                x = self.captured(x)
+                x = self.capture_array(x)
             if isinstance(x, Tracer):
                 arrays.append(x)
                 return _Hole(len(arrays) - 1)
@@ -340,9 +340,11 @@ class Trace(Recorder):
 
         result = again(*(x.value.example for x in arrays))
         if isinstance(result, tuple):
-            whole = self.made("call", name, [x.value for x in arrays], np.zeros(()), function=again)
-            return tuple(self.made("part", name, (whole.value,), part, position=i) for i, part in enumerate(result))
-        made = self.made("call", name, [x.value for x in arrays], result, function=again)
+            whole = self.add_value("call", name, [x.value for x in arrays], np.zeros(()), function=again)
+            return tuple(
+                self.add_value("part", name, (whole.value,), part, position=i) for i, part in enumerate(result)
+            )
+        made = self.add_value("call", name, [x.value for x in arrays], result, function=again)
         if isinstance(function, ElementChange):
             change = function
 
@@ -441,7 +443,7 @@ class Trace(Recorder):
             """What memory outside held is copied if that memory is changed, for it is wanted after the change."""
             if id(base_of(value)) not in old:
                 return value
-            return self.ordered(Tracer(self, value), np.array(value.example)).value
+            return self.reordered(Tracer(self, value), np.array(value.example)).value
 
         grads = [(leaf, _traced(leaf.grad)) for leaf in self.leaves.values()]
         outcome = Outcome(
@@ -456,7 +458,7 @@ class Trace(Recorder):
                 inputs = [kept(x) for x in step.inputs[1:]]
                 outcome.updates.append((partial(step.options["write"], array), inputs))
                 outcome.checks += self._index_check(array, step)
-            if not steps and lies_evenly(array) and computes_with(array.dtype):
+            if not steps and is_readable_in_place(array) and computes_with(array.dtype):
                 outcome.writes.append((before, kept(after)))
             elif not steps:
                 outcome.updates.append((partial(np.copyto, array), [kept(after)]))
@@ -476,7 +478,7 @@ class Trace(Recorder):
         while after is not before and "write" in after.options:
             steps.insert(0, after)
             after = after.inputs[0]
-        used = needed(self.values, [*others, *(x for step in steps for x in step.inputs[1:])])
+        used = reachable(self.values, [*others, *(x for step in steps for x in step.inputs[1:])])
         return [] if after is not before or not {id(v) for v in used}.isdisjoint(map(id, steps)) else steps
 
     def _index_check(self, array: NDArray[Any], step: Value) -> list[Value]:
@@ -489,7 +491,7 @@ class Trace(Recorder):
             write(np.lib.stride_tricks.as_strided(np.zeros((), dtype), shape, (0,) * len(shape)), *inputs)
             return np.zeros(())
 
-        value = self.made("call", "an index", step.inputs[1:], np.zeros(()), function=check).value
+        value = self.add_value("call", "an index", step.inputs[1:], np.zeros(()), function=check).value
         return [value]
 
     def _check_apart(self, changed: Sequence[NDArray[Any]]) -> None:
@@ -508,7 +510,7 @@ class Trace(Recorder):
         """A value that may be handed out: in memory of its own and without repeated elements."""
         base = base_of(x.value)
         if base.kind in SOURCES or base.size != x.size:
-            x = self.ordered(x, np.array(x.value.example))
+            x = self.reordered(x, np.array(x.value.example))
         return x.value
 
     def settings(self, real: dict[str, Any], label: str) -> Settings:

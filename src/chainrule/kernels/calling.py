@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chainrule.kernels.tree import ADDRESS, F8, I8, Array, Kernel, Node
+from chainrule.kernels.tree import ADDRESS, F8, I8, Array, Expr, Kernel
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,20 +42,20 @@ class WordReader:
         self.table = kernel.array("table", ADDRESS)
         self.numbers = kernel.array("numbers", F8)
 
-    def next(self, name: str) -> Node:
+    def next(self, name: str) -> Expr:
         """The next word, and what those who read the kernel call it."""
         self.count += 1
         return self._named(self.words[self.count - 1], name)
 
-    def address(self, name: str) -> Node:
+    def address(self, name: str) -> Expr:
         """The address of the array that the next word means."""
         return self._named(self.table[self.next(f"entry_of_{name}")], name)
 
-    def number(self, name: str) -> Node:
+    def number(self, name: str) -> Expr:
         """The number that the next word means."""
         return self._named(self.numbers[self.next(f"place_of_{name}")], name)
 
-    def _named(self, node: Node, name: str) -> Node:
+    def _named(self, node: Expr, name: str) -> Expr:
         self.kernel.names[id(node)] = name
         return node
 
@@ -112,14 +112,14 @@ class FieldReader:
         first = 2 * len(fields.arrays)
         self._values = {name: self._words[first + i] for i, name in enumerate(fields.names)}
 
-    def __getattr__(self, name: str) -> Node:
+    def __getattr__(self, name: str) -> Expr:
         return self._values[name]
 
     def table(self, name: str) -> Array:
         """A table among the words."""
         return self._words.at(self._values[name])
 
-    def entry(self, name: str) -> Node:
+    def entry(self, name: str) -> Expr:
         """The address in the table's entry that a word names."""
         return self._table[self._values[name]]
 

@@ -21,7 +21,7 @@ import numpy as np
 from chainrule.kernels import plain
 from chainrule.kernels.convolution_setup import forward, input_gradient, weight_gradient
 from chainrule.kernels.geometry import channels_first, channels_last
-from chainrule.kernels.machine import or_in_numpy
+from chainrule.kernels.machine import with_numpy_fallback
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     Shape = tuple[int, int, int, int]
 
 
-@or_in_numpy(plain.convolve)
+@with_numpy_fallback(plain.convolve)
 def convolve(
     x: NDArray[Any], weight: NDArray[Any], stride: Pair, padding: Padding, dilation: Pair, groups: int
 ) -> NDArray[Any]:
@@ -53,7 +53,7 @@ def convolve(
     return _correlate(forward(x.shape, weight.shape, (stride, padding, dilation, groups), x.dtype), x, weight)
 
 
-@or_in_numpy(plain.convolve_input_gradient)
+@with_numpy_fallback(plain.convolve_input_gradient)
 def convolve_input_gradient(
     grad: NDArray[Any],
     weight: NDArray[Any],
@@ -81,7 +81,7 @@ def _correlate(setup: Correlation, x: NDArray[Any], weight: NDArray[Any]) -> NDA
     return channels_first(out)
 
 
-@or_in_numpy(plain.convolve_weight_gradient)
+@with_numpy_fallback(plain.convolve_weight_gradient)
 def convolve_weight_gradient(
     x: NDArray[Any],
     grad: NDArray[Any],

@@ -38,7 +38,7 @@ from chainrule.kernels.tree import ADDRESS, I8, Kernel, Type
 
 if TYPE_CHECKING:
     from chainrule.kernels.calling import FieldReader
-    from chainrule.kernels.tree import Array, Node
+    from chainrule.kernels.tree import Array, Expr
 
 FRAME = "height width top left frame_height frame_width"
 PACK_FIELDS = Fields("weight packed", "columns used apart rows ends sources")
@@ -175,7 +175,7 @@ def sum_images(type: Type) -> Kernel:
 
 
 def _add_images(
-    kernel: Kernel, d: FieldReader, type: Type, first: Node, last: Node, item: Node, piece: Node, fresh: Node | int
+    kernel: Kernel, d: FieldReader, type: Type, first: Expr, last: Expr, item: Expr, piece: Expr, fresh: Expr | int
 ) -> None:
     """One item's sums over images first … last - 1."""
     x, grad, total, framed = (d.array(name, type) for name in ("x", "grad", "total", "scratch"))

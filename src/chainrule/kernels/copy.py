@@ -18,7 +18,7 @@ from chainrule.kernels.memory import coalesced
 from chainrule.kernels.tree import Kernel, Type
 
 if TYPE_CHECKING:
-    from chainrule.kernels.tree import Array, Node
+    from chainrule.kernels.tree import Array, Expr
 
 DIMS = 4  # loops around a piece
 PIECE_WORDS = 2 + 3 * DIMS
@@ -78,7 +78,7 @@ def copy_kernel(fields: Fields, count: int, type: Type) -> Kernel:
     return kernel
 
 
-def _copy(kernel: Kernel, x: Array, out: Array, sizes: list[Node], source: list[Node], target: list[Node]) -> None:
+def _copy(kernel: Kernel, x: Array, out: Array, sizes: list[Expr], source: list[Expr], target: list[Expr]) -> None:
     """A piece, by loops from the outermost dimension on."""
     if len(sizes) > 1:
         with kernel.loop(0, sizes[0], as_written=True) as i:

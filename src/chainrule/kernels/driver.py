@@ -25,7 +25,7 @@ from chainrule.kernels.memory import WRITEABLE
 from chainrule.kernels.tree import ADDRESS, I4, I8, Kernel
 
 if TYPE_CHECKING:
-    from chainrule.kernels.tree import Node, Type
+    from chainrule.kernels.tree import Expr, Type
 
 END, CALL, SET, CHECK, GROUP, WAIT = range(6)
 GROUP_HEAD, MOVE_WORDS, MEMBER_WORDS = 5, 3, 4
@@ -96,11 +96,11 @@ def _run_script() -> Kernel:
     numbers = kernel.array(table, ADDRESS)[NUMBERS]
     at, answer = kernel.variable(I8, 0), kernel.variable(I8, 0)
 
-    def call(member: Node, first: Node, last: Node, fresh: Node) -> None:
+    def call(member: Expr, first: Expr, last: Expr, fresh: Expr) -> None:
         function, words = addresses[member], addresses[member + 1]
         kernel.call_address(function, [table, words, numbers, first, last, fresh])
 
-    def set_entry(line: Node) -> None:
+    def set_entry(line: Expr) -> None:
         entries[script[line]] = script[line + 1]
 
     with kernel.loop_while(lambda: script[at.value].differs(END)):
@@ -216,7 +216,7 @@ def _release_blas() -> Kernel:
     return kernel
 
 
-def _choose_denormals(kernel: Kernel, flush: Node) -> Node:
+def _choose_denormals(kernel: Kernel, flush: Expr) -> Expr:
     """From now on in this thread, the program's rule (FLUSH_DENORMALS or 0); the control word with the rule before."""
     if not _X86:
         return kernel.lift(0, I4)
@@ -225,6 +225,6 @@ def _choose_denormals(kernel: Kernel, flush: Node) -> Node:
     return before
 
 
-def _restore_denormals(kernel: Kernel, before: Node) -> None:
+def _restore_denormals(kernel: Kernel, before: Expr) -> None:
     if _X86:
         kernel.effect("set_control_word", (before,))

@@ -15,10 +15,10 @@ from chainrule.kernels.tree import F4, I4
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from chainrule.kernels.tree import Node
+    from chainrule.kernels.tree import Expr
 
 
-def polynomial(x: Node, coefficients: Sequence[float]) -> Node:
+def polynomial(x: Expr, coefficients: Sequence[float]) -> Expr:
     """By Horner's rule, the highest power's coefficient first."""
     kernel = x.kernel
     value = kernel.lift(coefficients[0], x.type)
@@ -27,11 +27,11 @@ def polynomial(x: Node, coefficients: Sequence[float]) -> Node:
     return value
 
 
-def _or_library(name: str) -> Callable[[Callable[[Node], Node]], Callable[[Node], Node]]:
+def _or_library(name: str) -> Callable[[Callable[[Expr], Expr]], Callable[[Expr], Expr]]:
     """Decorator: the function for float32; that of C's library of this name for doubles."""
 
-    def decorate(single: Callable[[Node], Node]) -> Callable[[Node], Node]:
-        def function(x: Node) -> Node:
+    def decorate(single: Callable[[Expr], Expr]) -> Callable[[Expr], Expr]:
+        def function(x: Expr) -> Expr:
             return single(x) if x.type.bytes == F4.bytes else x.kernel.call_library(name, [x], x.type)
 
         function.__doc__ = single.__doc__
@@ -40,17 +40,17 @@ def _or_library(name: str) -> Callable[[Callable[[Node], Node]], Callable[[Node]
     return decorate
 
 
-def library(name: str) -> Callable[[Node], Node]:
+def library(name: str) -> Callable[[Expr], Expr]:
     """A function of C's library."""
 
-    def function(x: Node) -> Node:
+    def function(x: Expr) -> Expr:
         return x.kernel.call_library(name + ("f" if x.type == F4 else ""), [x], x.type)
 
     return function
 
 
 @_or_library("exp")
-def exp(x: Node) -> Node:
+def exp(x: Expr) -> Expr:
     """eˣ = 2ⁿ eʳ with n whole and |r| ≤ ½ ln 2; ln 2 in two parts, so that r keeps its digits."""
     select = x.kernel.select
     held = select(x < -104.0, -104.0, select(x > 89.0, 89.0, x))
@@ -66,13 +66,13 @@ def exp(x: Node) -> Node:
     return select(x.equals(x), p, x)
 
 
-def power_of_two(n: Node) -> Node:
+def power_of_two(n: Expr) -> Expr:
     """2ⁿ as float32, by its exponent's bits, for n (int32) from -126 to 127."""
     return ((n + 127) << 23).bits_as(F4)
 
 
 @_or_library("log")
-def log(x: Node) -> Node:
+def log(x: Expr) -> Expr:
     """ln x = ln m + e ln 2, for x = m 2ᵉ with m between √½ and √2."""
     select = x.kernel.select
     tiny = x < 1.17549435e-38
@@ -93,7 +93,7 @@ def log(x: Node) -> Node:
 
 
 @_or_library("tanh")
-def tanh(x: Node) -> Node:
+def tanh(x: Expr) -> Expr:
     """tanh x: a polynomial near 0, and 1 - 2 / (e²ˣ + 1) elsewhere."""
     select = x.kernel.select
     z = x * x
@@ -105,7 +105,7 @@ def tanh(x: Node) -> Node:
 
 
 @_or_library("expm1")
-def expm1(x: Node) -> Node:
+def expm1(x: Expr) -> Expr:
     """eˣ - 1 by Kahan's formula, in which the error of eˣ cancels."""
     select = x.kernel.select
     u = exp(x)
@@ -117,7 +117,7 @@ def expm1(x: Node) -> Node:
 
 
 @_or_library("log1p")
-def log1p(x: Node) -> Node:
+def log1p(x: Expr) -> Expr:
     """ln (1 + x), by Kahan's formula too."""
     select = x.kernel.select
     u = x + 1.0
@@ -128,7 +128,7 @@ def log1p(x: Node) -> Node:
 
 
 @_or_library("erf")
-def erf(x: Node) -> Node:
+def erf(x: Expr) -> Expr:
     """The error function: a polynomial up to 1, and 1 - erfc beyond, where erfc x = e^(-x²) / x · P(1 / x²)."""
     select = x.kernel.select
     z = x * x
@@ -149,38 +149,38 @@ def erf(x: Node) -> Node:
     return select(size < 1.0, near, far.apply("copysign", x))
 
 
-def rounding(name: str) -> Callable[[Node], Node]:
+def rounding(name: str) -> Callable[[Expr], Expr]:
     """floor, ceil, trunc or rint, by LLVM's name; whole numbers stay as they are."""
     return lambda x: x.apply(name) if x.type.kind == "f" else x
 
 
-def power(x: Node, y: Node) -> Node:
+def power(x: Expr, y: Expr) -> Expr:
     """x to the power y."""
     return x.kernel.call_library("powf" if x.type == F4 else "pow", [x, y], x.type)
 
 
-def logaddexp(x: Node, y: Node) -> Node:
+def logaddexp(x: Expr, y: Expr) -> Expr:
     """ln (eˣ + eʸ) = max + ln (1 + e^-|x - y|), which does not overflow."""
     same = x.equals(y)  # also where both are infinite, whose difference is NaN
     return x.kernel.select(same, x + math.log(2), maximum(x, y) + log1p(exp(-(x - y).apply("fabs"))))
 
 
-def sign(x: Node) -> Node:
+def sign(x: Expr) -> Expr:
     """-1, 0 or 1; NaN of NaN."""
     select = x.kernel.select
     return select(x > 0, 1, select(x < 0, -1, x * 0 if x.type.kind != "f" else select(x.equals(x), 0.0, x)))
 
 
-def maximum(x: Node, y: Node) -> Node:
+def maximum(x: Expr, y: Expr) -> Expr:
     """The larger, or NaN if either is."""
     return x.apply("maximum", y) if x.type.kind == "f" else x.kernel.select(x >= y, x, y)
 
 
-def minimum(x: Node, y: Node) -> Node:
+def minimum(x: Expr, y: Expr) -> Expr:
     """The smaller, or NaN if either is."""
     return x.apply("minimum", y) if x.type.kind == "f" else x.kernel.select(x <= y, x, y)
 
 
-def absolute(x: Node) -> Node:
+def absolute(x: Expr) -> Expr:
     """|x|."""
     return x.apply("fabs") if x.type.kind == "f" else x if x.type.kind in "ub" else x.kernel.select(x < 0, -x, x)

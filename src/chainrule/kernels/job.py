@@ -10,7 +10,7 @@ import numpy as np
 
 from chainrule.kernels import machine, processor
 from chainrule.kernels.memory import data_pointer
-from chainrule.kernels.team import spread
+from chainrule.kernels.team import parallel_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -98,4 +98,4 @@ class Job:
                 mine[-1] = data_pointer(scratch)
             call(data_pointer(mine), data_pointer(words), 0, begin * self.each, end * self.each, 1)
 
-        spread(share, self.rows // self.each, self.work)
+        parallel_for(share, self.rows // self.each, self.work)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from chainrule.kernels.tree import I8, If, Kernel, Loop, Node, Type, While
+from chainrule.kernels.tree import I8, Expr, If, Kernel, Loop, Type, While
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -157,20 +157,20 @@ class _Function:
         if not self.ended():
             self.line(f"br label %{label}")
 
-    def use(self, node: Node) -> str:
+    def use(self, node: Expr) -> str:
         """A node's name, or its number if it is a constant."""
         if node.op == "constant":
             return _constant(node.args[0], node.type)
         return self.names[id(node)]
 
-    def typed(self, node: Node) -> str:
+    def typed(self, node: Expr) -> str:
         return f"{in_register(node.type)} {self.use(node)}"
 
     # Blocks
 
     def block(self, statements: Sequence[Any]) -> None:
         for statement in statements:
-            if isinstance(statement, Node):
+            if isinstance(statement, Expr):
                 name = self.instruction(statement)
                 if name is not None:
                     self.names[id(statement)] = name
@@ -203,7 +203,7 @@ class _Function:
         self.jump(head)
         self.label(head)
         self.block(loop.header)
-        test = cast("Node", loop.test)  # a loop that is written has one
+        test = cast("Expr", loop.test)  # a loop that is written has one
         self.line(f"br i1 {self.use(test)}, label %{body}, label %{end}")
         self.label(body)
         self.block(loop.body)
@@ -224,7 +224,7 @@ class _Function:
 
     # Instructions
 
-    def instruction(self, node: Node) -> str | None:
+    def instruction(self, node: Expr) -> str | None:
         """Write a node's instruction; the name of its result, if it has one."""
         op, type = node.op, node.type
         if op in _WHOLE or op in _FLOAT:
@@ -234,15 +234,15 @@ class _Function:
             return self.value(f"{_comparison(op, x.type)} {self.typed(x)}, {self.use(y)}")
         if op in _INTRINSICS:
             return self.intrinsic(op, node.args, type)
-        write: Callable[[Node], str | None] = getattr(self, f"write_{op}")
+        write: Callable[[Expr], str | None] = getattr(self, f"write_{op}")
         return write(node)
 
-    def intrinsic(self, name: str, args: Sequence[Node], type: Type) -> str:
+    def intrinsic(self, name: str, args: Sequence[Expr], type: Type) -> str:
         scalar = f"f{8 * type.bytes}" if type.kind == "f" else f"i{8 * type.bytes}"
         full = f"llvm.{name}.{scalar if type.lanes == 1 else f'v{type.lanes}{scalar}'}"
         return self.called(full, args, type)
 
-    def called(self, name: str, args: Sequence[Node], result: Type | None, flags: str = "") -> str:
+    def called(self, name: str, args: Sequence[Expr], result: Type | None, flags: str = "") -> str:
         back = "void" if result is None else in_register(result)
         kinds = ", ".join(in_register(x.type) for x in args)
         self.module.declarations.add(f"declare {back} @{name}({kinds})")
@@ -254,20 +254,20 @@ class _Function:
             return ""
         return self.value(text)
 
-    def write_neg(self, node: Node) -> str:
+    def write_neg(self, node: Expr) -> str:
         x = node.args[0]
         if x.type.kind == "f":
             return self.value(f"fneg {self.typed(x)}")
         return self.value(f"sub {in_register(x.type)} {_constant(0, x.type)}, {self.use(x)}")
 
-    def write_not(self, node: Node) -> str:
+    def write_not(self, node: Expr) -> str:
         x = node.args[0]
         return self.value(f"xor {self.typed(x)}, {_constant(True if x.type.kind == 'b' else -1, x.type)}")
 
-    def write_select(self, node: Node) -> str:
+    def write_select(self, node: Expr) -> str:
         return self.value(f"select {', '.join(map(self.typed, node.args))}")
 
-    def write_cast(self, node: Node) -> str:
+    def write_cast(self, node: Expr) -> str:
         x, to = node.args[0], node.type
         name = _cast(x.type, to)
         if name == "":
@@ -277,7 +277,7 @@ class _Function:
             made = self.value(f"freeze {in_register(to)} {made}")
         return made
 
-    def write_bitcast(self, node: Node) -> str:
+    def write_bitcast(self, node: Expr) -> str:
         x, to = node.args[0], node.type
         if "p" in (x.type.kind, to.kind) and x.type.kind != to.kind:
             return self.value(
@@ -285,42 +285,42 @@ class _Function:
             )
         return self.value(f"bitcast {self.typed(x)} to {in_register(to)}")
 
-    def write_get(self, node: Node) -> str:
+    def write_get(self, node: Expr) -> str:
         return self.value(f"load {in_register(node.type)}, ptr %var{node.args[0]}")
 
-    def write_set(self, node: Node) -> None:
+    def write_set(self, node: Expr) -> None:
         number, value = node.args
         self.line(f"store {self.typed(value)}, ptr %var{number}")
 
-    def write_offset(self, node: Node) -> str:
+    def write_offset(self, node: Expr) -> str:
         address, index, type = node.args
         return self.value(f"getelementptr {in_memory(type)}, {self.typed(address)}, i64 {self.use(index)}")
 
-    def write_alloca(self, node: Node) -> str:
+    def write_alloca(self, node: Expr) -> str:
         type, count = node.args
         name = f"%{self.new()}"
         self.head.append(f"  {name} = alloca [{count} x {in_memory(type)}], align 64")
         return name
 
-    def place(self, array: Array, index: Node) -> str:
+    def place(self, array: Array, index: Expr) -> str:
         return self.value(
             f"getelementptr inbounds {in_memory(array.type)}, {self.typed(array.address)}, i64 {self.use(index)}"
         )
 
-    def write_load(self, node: Node) -> str:
+    def write_load(self, node: Expr) -> str:
         array, index = node.args
         address, kind = self.place(array, index), in_memory(node.type)
         loaded = self.value(f"load {kind}, ptr {address}, align {array.type.bytes}{self.scopes.get(array.apart, '')}")
         return self.value(f"icmp ne {kind} {loaded}, {_constant(0, I8)}") if node.type.kind == "b" else loaded
 
-    def write_store(self, node: Node) -> None:
+    def write_store(self, node: Expr) -> None:
         array, index, value = node.args
         address, text = self.place(array, index), self.typed(value)
         if array.type.kind == "b":
             text = f"i8 {self.value(f'zext {text} to i8')}"
         self.line(f"store {text}, ptr {address}, align {array.type.bytes}{self.scopes.get(array.apart, '')}")
 
-    def write_prefetch(self, node: Node) -> None:
+    def write_prefetch(self, node: Expr) -> None:
         array, index, for_writing = node.args
         self.module.declarations.add("declare void @llvm.prefetch.p0(ptr, i32, i32, i32)")
         address = self.value(
@@ -328,18 +328,18 @@ class _Function:
         )
         self.line(f"call void @llvm.prefetch.p0(ptr {address}, i32 {int(for_writing)}, i32 3, i32 1)")
 
-    def write_memset(self, node: Node) -> None:
+    def write_memset(self, node: Expr) -> None:
         array, size = node.args
         self.module.declarations.add("declare void @llvm.memset.p0.i64(ptr, i8, i64, i1)")
         self.line(f"call void @llvm.memset.p0.i64({self.typed(array.address)}, i8 0, {self.typed(size)}, i1 false)")
 
-    def write_memcpy(self, node: Node) -> None:
+    def write_memcpy(self, node: Expr) -> None:
         to, source, size = node.args
         self.module.declarations.add("declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)")
         given = f"{self.typed(to.address)}, {self.typed(source.address)}, {self.typed(size)}, i1 false"
         self.line(f"call void @llvm.memcpy.p0.p0.i64({given})")
 
-    def write_broadcast(self, node: Node) -> str:
+    def write_broadcast(self, node: Expr) -> str:
         x, lanes = node.args[0], node.type.lanes
         if x.op == "constant":
             return _constant(x.args[0], node.type)
@@ -347,49 +347,49 @@ class _Function:
         one = self.value(f"insertelement {vector} poison, {self.typed(x)}, i64 0")
         return self.value(f"shufflevector {vector} {one}, {vector} poison, <{lanes} x i32> zeroinitializer")
 
-    def write_shuffle(self, node: Node) -> str:
+    def write_shuffle(self, node: Expr) -> str:
         x, y, order = node.args
         mask = ", ".join(f"i32 {i}" for i in order)
         return self.value(f"shufflevector {self.typed(x)}, {self.typed(y)}, <{len(order)} x i32> <{mask}>")
 
-    def write_add_lanes(self, node: Node) -> str:
+    def write_add_lanes(self, node: Expr) -> str:
         x = node.args[0]
         scalar = in_register(node.type)
         name = f"llvm.vector.reduce.fadd.v{x.type.lanes}f{8 * x.type.bytes}"
         self.module.declarations.add(f"declare {scalar} @{name}({scalar}, {in_register(x.type)})")
         return self.value(f"call reassoc {scalar} @{name}({scalar} -0.0, {self.typed(x)})")
 
-    def write_call(self, node: Node) -> str:
+    def write_call(self, node: Expr) -> str:
         kernel, *args = node.args
         back = "void" if kernel.result is None else in_register(kernel.result)
         return self.call_text(f"call {back} @{kernel.name}({', '.join(map(self.typed, args))})", kernel.result)
 
-    def write_call_address(self, node: Node) -> str:
+    def write_call_address(self, node: Expr) -> str:
         address, args, result = node.args
         back = "void" if result is None else in_register(result)
         return self.call_text(f"call {back} {self.use(address)}({', '.join(map(self.typed, args))})", result)
 
-    def write_call_library(self, node: Node) -> str:
+    def write_call_library(self, node: Expr) -> str:
         name, *args = node.args
         return self.called(name, args, node.type)
 
-    def write_atomic_load(self, node: Node) -> str:
+    def write_atomic_load(self, node: Expr) -> str:
         return self.value(f"load atomic i64, {self.typed(node.args[0])} seq_cst, align 8")
 
-    def write_atomic_store(self, node: Node) -> None:
+    def write_atomic_store(self, node: Expr) -> None:
         address, value = node.args
         self.line(f"store atomic {self.typed(value)}, {self.typed(address)} seq_cst, align 8")
 
-    def write_atomic_add(self, node: Node) -> str:
+    def write_atomic_add(self, node: Expr) -> str:
         address, value = node.args
         return self.value(f"atomicrmw add {self.typed(address)}, {self.typed(value)} seq_cst")
 
-    def write_atomic_swap_if(self, node: Node) -> str:
+    def write_atomic_swap_if(self, node: Expr) -> str:
         address, before, after = node.args
         both = self.value(f"cmpxchg {self.typed(address)}, {self.typed(before)}, {self.typed(after)} seq_cst seq_cst")
         return self.value(f"extractvalue {{i64, i1}} {both}, 1")
 
-    def write_control_word(self, node: Node) -> str:
+    def write_control_word(self, node: Expr) -> str:
         """The processor's rules for floats (x86's MXCSR)."""
         slot = f"%{self.new()}"
         self.head.append(f"  {slot} = alloca i32")
@@ -397,14 +397,14 @@ class _Function:
         self.line(f"call void @llvm.x86.sse.stmxcsr(ptr {slot})")
         return self.value(f"load i32, ptr {slot}")
 
-    def write_set_control_word(self, node: Node) -> None:
+    def write_set_control_word(self, node: Expr) -> None:
         slot = f"%{self.new()}"
         self.head.append(f"  {slot} = alloca i32")
         self.module.declarations.add("declare void @llvm.x86.sse.ldmxcsr(ptr)")
         self.line(f"store {self.typed(node.args[0])}, ptr {slot}")
         self.line(f"call void @llvm.x86.sse.ldmxcsr(ptr {slot})")
 
-    def write_return(self, node: Node) -> None:
+    def write_return(self, node: Expr) -> None:
         self.line(f"ret {self.typed(node.args[0])}" if node.args else "ret void")
 
 

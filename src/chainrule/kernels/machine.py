@@ -50,7 +50,7 @@ def available() -> bool:
     return _available
 
 
-def give_up(error: CannotCompileError, what: str) -> None:
+def warn_and_fall_back(error: CannotCompileError, what: str) -> None:
     """Warn that `what` runs in plain NumPy, if LLVM does not take a kernel of it; else that all does from now on."""
     global _available
     if isinstance(error, KernelRefusedError):
@@ -65,7 +65,7 @@ def give_up(error: CannotCompileError, what: str) -> None:
     warnings.warn(f"{told}: {reason}", RuntimeWarning, stacklevel=level)  # at the user's line
 
 
-def or_in_numpy(in_numpy: Callable[..., Any]) -> Callable[[Function], Function]:
+def with_numpy_fallback(in_numpy: Callable[..., Any]) -> Callable[[Function], Function]:
     """Decorator of a function that runs kernels: where LLVM cannot be used, the given one does the same in NumPy."""
 
     def decorate(compiled: Function) -> Function:
@@ -79,7 +79,7 @@ def or_in_numpy(in_numpy: Callable[..., Any]) -> Callable[[Function], Function]:
                 except CannotCompileError as error:
                     if str(error) not in told:
                         told.add(str(error))
-                        give_up(error, compiled.__name__)
+                        warn_and_fall_back(error, compiled.__name__)
             return in_numpy(*arguments, **options)
 
         return cast("Function", run)

@@ -19,7 +19,7 @@ import numpy as np
 
 from chainrule.kernels import plain
 from chainrule.kernels.geometry import channels_first, channels_last
-from chainrule.kernels.machine import or_in_numpy
+from chainrule.kernels.machine import with_numpy_fallback
 from chainrule.kernels.pooling_loops import AVG_POOL, AVG_POOL_GRADIENT, MAX_POOL, MAX_POOL_GRADIENT
 from chainrule.kernels.tree import type_of
 
@@ -183,21 +183,21 @@ def _tiled(shape: Any, positions: Any, kernel: Any, stride: Any, padding: Any, d
     )
 
 
-@or_in_numpy(plain.max_pool)
+@with_numpy_fallback(plain.max_pool)
 def _max_pool(x: Any, out: Any, taps: Any, *params: Pair) -> None:
     pool_job(MAX_POOL, x.shape, out.shape, params, (x.dtype, taps.dtype)).run(x, out, taps)
 
 
-@or_in_numpy(plain.max_pool_gradient)
+@with_numpy_fallback(plain.max_pool_gradient)
 def _max_pool_gradient(grad: Any, taps: Any, out: Any, *params: Pair) -> None:
     pool_job(MAX_POOL_GRADIENT, out.shape, grad.shape, params, (grad.dtype, taps.dtype)).run(grad, taps, out)
 
 
-@or_in_numpy(plain.avg_pool)
+@with_numpy_fallback(plain.avg_pool)
 def _avg_pool(x: Any, divisors: Any, out: Any, *params: Pair) -> None:
     pool_job(AVG_POOL, x.shape, out.shape, (*params, ONES), (x.dtype,)).run(x, divisors, out)
 
 
-@or_in_numpy(plain.avg_pool_gradient)
+@with_numpy_fallback(plain.avg_pool_gradient)
 def _avg_pool_gradient(grad: Any, divisors: Any, out: Any, *params: Pair) -> None:
     pool_job(AVG_POOL_GRADIENT, out.shape, grad.shape, (*params, ONES), (grad.dtype,)).run(grad, divisors, out)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
 
-    from chainrule.kernels.tree import Array, Kernel, Node
+    from chainrule.kernels.tree import Array, Expr, Kernel
 
 AHEAD = 4096  # so many bytes before its turn memory is fetched
 CHANNELS = 256  # at a time, where sums are made in doubles
@@ -51,49 +51,49 @@ class _Windows:
         self.kernel, self.d = kernel, fields.read(kernel)
         self.channels = self.d.channels
 
-    def pixel(self, pictures: Array, image: Node, h: Node, w: Node) -> Array:
+    def pixel(self, pictures: Array, image: Expr, h: Expr, w: Expr) -> Array:
         """The channels of a pixel."""
         d = self.d
         return pictures.at(((image * d.height + h) * d.width + w) * self.channels)
 
-    def position(self, results: Array, line: Node, column: Node) -> Array:
+    def position(self, results: Array, line: Expr, column: Expr) -> Array:
         """The channels of a result, whose lines are counted over all images."""
         return results.at((line * self.d.positions + column) * self.channels)
 
-    def top(self, i: Node) -> Node:
+    def top(self, i: Expr) -> Expr:
         """Where the windows of a line of results begin."""
         return i * self.d.stride_down - self.d.padding_top
 
-    def left(self, j: Node) -> Node:
+    def left(self, j: Expr) -> Expr:
         """Where the window of a position begins."""
         return j * self.d.stride_across - self.d.padding_left
 
-    def inside(self, h: Node, w: Node) -> Node:
+    def inside(self, h: Expr, w: Expr) -> Expr:
         """Whether a pixel is in the picture."""
         return self.in_lines(h) & self.in_columns(w)
 
-    def in_lines(self, h: Node) -> Node:
+    def in_lines(self, h: Expr) -> Expr:
         """Whether a line is in the picture."""
         return (h >= 0) & (h < self.d.height)
 
-    def in_columns(self, w: Node) -> Node:
+    def in_columns(self, w: Expr) -> Expr:
         """Whether a column is in the picture."""
         return (w >= 0) & (w < self.d.width)
 
-    def clear(self, pictures: Array, image: Node) -> None:
+    def clear(self, pictures: Array, image: Expr) -> None:
         """Fill a picture with zeros, unless each of its numbers will be written once."""
         size = self.d.height * self.d.width * self.channels
         with self.kernel.when(self.d.tiled.equals(0)):
             pictures.at(image * size).fill_zero(size)
 
-    def give(self, pixel: Array, part: Callable[[Node], Node]) -> None:
+    def give(self, pixel: Array, part: Callable[[Expr], Expr]) -> None:
         """Add a gradient to a pixel's, channel by channel; or write it, if each pixel is in one window."""
         with self.kernel.when(self.d.tiled.differs(0)), self.kernel.loop(0, self.channels) as c:
             pixel[c] = part(c)
         with self.kernel.when(self.d.tiled.equals(0)), self.kernel.loop(0, self.channels) as c:
             pixel[c] = pixel[c] + part(c)
 
-    def fetch_ahead(self, pictures: Array, image: Node, h: Node, w: Node, for_writing: bool) -> None:
+    def fetch_ahead(self, pictures: Array, image: Expr, h: Expr, w: Expr, for_writing: bool) -> None:
         """Ask for the memory that lies AHEAD of a window's pixels, if a pixel fills a cache line."""
         kernel, item = self.kernel, pictures.type.bytes
         with kernel.when(self.channels * item >= CACHE_LINE):
@@ -147,7 +147,7 @@ def max_pool(type: Type, tap_type: Type) -> Kernel:
     return kernel
 
 
-def _larger(largest: Node, best: Node, value: Node, tap: Node) -> tuple[Node, Node]:
+def _larger(largest: Expr, best: Expr, value: Expr, tap: Expr) -> tuple[Expr, Expr]:
     """The larger number and its tap: the first of two equal ones, and a NaN in any case."""
     better = (value > largest) | value.differs(value)
     select = value.kernel.select
@@ -208,7 +208,7 @@ def avg_pool(type: Type) -> Kernel:
     return kernel
 
 
-def _average_many(windows: _Windows, x: Array, image: Node, i: Node, j: Node, out: Array, divisor: Node) -> None:
+def _average_many(windows: _Windows, x: Array, image: Expr, i: Expr, j: Expr, out: Array, divisor: Expr) -> None:
     """A window's sum over the divisor where it has many taps: SHORT_SUM of a line are added up, these in doubles."""
     kernel = windows.kernel
     totals, sums = kernel.room(F8, CHANNELS), kernel.room(x.type, CHANNELS)
@@ -253,18 +253,18 @@ def avg_pool_gradient(type: Type) -> Kernel:
     return kernel
 
 
-def _window_lines(windows: _Windows, i: Node) -> AbstractContextManager[Node]:
+def _window_lines(windows: _Windows, i: Expr) -> AbstractContextManager[Expr]:
     """The lines of the picture that a window without dilation covers."""
     kernel, d, top = windows.kernel, windows.d, windows.top(i)
     return kernel.loop(kernel.most(top, 0), kernel.least(top + d.kernel_height, d.height), as_written=True)
 
 
-def _window_columns(windows: _Windows, j: Node) -> AbstractContextManager[Node]:
+def _window_columns(windows: _Windows, j: Expr) -> AbstractContextManager[Expr]:
     """The columns of the picture that a window without dilation covers."""
     return windows.kernel.loop(*_columns_of_window(windows, j), as_written=True)
 
 
-def _columns_of_window(windows: _Windows, j: Node) -> tuple[Node, Node]:
+def _columns_of_window(windows: _Windows, j: Expr) -> tuple[Expr, Expr]:
     """The first of these columns, and the one after the last."""
     kernel, left = windows.kernel, windows.left(j)
     return kernel.most(left, 0), kernel.least(left + windows.d.kernel_width, windows.d.width)

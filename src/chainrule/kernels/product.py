@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from chainrule.kernels.calling import FieldReader
-    from chainrule.kernels.tree import Array, Node, Type
+    from chainrule.kernels.tree import Array, Expr, Type
 
 TALL = 5  # rows of x in a tile of many rows
 TERMS = 2048  # so many are added up before the sum goes on in doubles
@@ -48,7 +48,7 @@ def blas_product(type: Type) -> Kernel:
     one, zero = kernel.lift(1.0, type), kernel.lift(0.0, type)
     gemm = d.entry("gemm")
 
-    def product(x: Array, y: Array, out: Array, rows: Node, columns: Node) -> None:
+    def product(x: Array, y: Array, out: Array, rows: Expr, columns: Expr) -> None:
         kernel.call_address(gemm, [
             order, d.x_flipped.to(I4) + transposed, d.y_flipped.to(I4) + transposed, rows, columns, d.terms, one,
             x.address, d.x_row, y.address, d.y_row, zero, out.address, d.out_row,
@@ -64,7 +64,7 @@ def few_rows(type: Type) -> Kernel:
     d = PRODUCT.read(kernel)
     dots = _dots(type)
 
-    def product(x: Array, y: Array, out: Array, rows: Node, columns: Node) -> None:
+    def product(x: Array, y: Array, out: Array, rows: Expr, columns: Expr) -> None:
         kernel.call(dots, rows, columns, d.terms, x.address, d.x_row, y.address, d.y_row, out.address, d.out_row)
 
     return _shared_out(kernel, d, type, product)
@@ -96,7 +96,7 @@ def _dots(type: Type) -> Kernel:
     n, m, k, x_row, y_row, out_row = (kernel[name] for name in ("n", "m", "k", "x_row", "y_row", "out_row"))
     x, y, out = (kernel.array(name, type) for name in ("x", "y", "out"))
 
-    def rows(tall: int, wide: int, row: Node) -> None:
+    def rows(tall: int, wide: int, row: Expr) -> None:
         """A band of so many rows: tiles as wide as they are, then the columns that are left, one by one."""
         whole = m // wide * wide
         with kernel.loop(0, whole, wide, as_written=True) as column:
@@ -104,7 +104,7 @@ def _dots(type: Type) -> Kernel:
         with kernel.loop(whole, m, as_written=True) as column, kernel.loop(row, row + tall, as_written=True) as single:
             tile(1, 1, single, column)
 
-    def tile(tall: int, wide: int, row: Node, column: Node) -> None:
+    def tile(tall: int, wide: int, row: Expr, column: Expr) -> None:
         places = x.at(row * x_row), y.at(column * y_row), out.at(row * out_row + column)
         kernel.call(
             tiles[tall, wide], k, places[0].address, x_row, places[1].address, y_row, places[2].address, out_row

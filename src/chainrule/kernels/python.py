@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chainrule.kernels.tree import I8, If, Kernel, Loop, Node, Type
+from chainrule.kernels.tree import I8, Expr, If, Kernel, Loop, Type
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -58,7 +58,7 @@ class _Function:
     def _count(self, statements: Iterable[Any]) -> None:
         """How often each node is used."""
         for statement in statements:
-            if isinstance(statement, Node):
+            if isinstance(statement, Expr):
                 for x in _nodes_of(statement):
                     self.uses[id(x)] = self.uses.get(id(x), 0) + 1
             elif isinstance(statement, Loop):
@@ -77,7 +77,7 @@ class _Function:
     def block(self, statements: Sequence[Any], depth: int) -> None:
         before = len(self.lines)
         for statement in statements:
-            if isinstance(statement, Node):
+            if isinstance(statement, Expr):
                 self.node(statement, depth)
             elif isinstance(statement, Loop):
                 name = self.texts[id(statement.index)] = f"{'ijklmn'[depth - 1]}_"
@@ -95,7 +95,7 @@ class _Function:
         if len(self.lines) == before:
             self.line(depth, "pass")
 
-    def node(self, node: Node, depth: int) -> None:
+    def node(self, node: Expr, depth: int) -> None:
         if node.op == "set":
             self.line(depth, f"r{node.args[0]} = {self.text(node.args[1])}")
         elif node.op == "store":
@@ -112,13 +112,13 @@ class _Function:
             name = self.texts[id(node)] = self.kernel.names.get(id(node), f"v{self.names}")
             self.line(depth, f"{name} = {text}")
 
-    def text(self, node: Node) -> str:
+    def text(self, node: Expr) -> str:
         return _constant(node.args[0], node.type) if node.op == "constant" else self.texts[id(node)]
 
     def array(self, array: Any) -> str:
         return f"array({self.text(array.address)}, {array.type})"
 
-    def expression(self, node: Node) -> str:
+    def expression(self, node: Expr) -> str:
         op, args = node.op, node.args
         if node.type.lanes > 1:
             raise NotImplementedError("vectors are not rendered to Python")
@@ -145,11 +145,11 @@ class _Function:
         raise NotImplementedError(f"{op} is not rendered to Python")
 
 
-def _nodes_of(node: Node) -> list[Node]:
+def _nodes_of(node: Expr) -> list[Expr]:
     """The nodes that an instruction takes."""
     found = []
     for x in node.args:
-        if isinstance(x, Node):
+        if isinstance(x, Expr):
             found.append(x)
         elif hasattr(x, "address"):
             found.append(x.address)

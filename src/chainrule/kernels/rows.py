@@ -16,7 +16,7 @@ import numpy as np
 
 from chainrule.kernels.calling import Fields, stage_kernel
 from chainrule.kernels.job import Job, Maker
-from chainrule.kernels.machine import or_in_numpy
+from chainrule.kernels.machine import with_numpy_fallback
 from chainrule.kernels.tree import F4, F8, I8, Kernel, Type, type_of
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def _gather_in_numpy(rows: Any, indices: Any, scale: Any, out: Any) -> None:
     np.multiply(rows[indices], scale, out, dtype=np.float32, casting="unsafe")
 
 
-@or_in_numpy(_gather_in_numpy)
+@with_numpy_fallback(_gather_in_numpy)
 def _gather(rows: Any, indices: Any, scale: Any, out: Any) -> None:
     width = rows.shape[1]
     bits = int(np.float64(scale).view(np.int64))
@@ -80,7 +80,7 @@ def _scatter_in_numpy(rows: Any, indices: Any, out: Any) -> None:
     np.add.at(out, indices, rows)
 
 
-@or_in_numpy(_scatter_in_numpy)
+@with_numpy_fallback(_scatter_in_numpy)
 def _scatter(rows: Any, indices: Any, out: Any) -> None:
     scatter_job(type_of(rows.dtype), len(rows), rows.shape[1], 0).run(rows, indices, out)
 

@@ -11,7 +11,7 @@ import numpy as np
 from chainrule.kernels import functions
 from chainrule.kernels.calling import Fields, stage_kernel
 from chainrule.kernels.job import Maker
-from chainrule.kernels.machine import or_in_numpy
+from chainrule.kernels.machine import with_numpy_fallback
 from chainrule.kernels.tree import Kernel, Type, type_of
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def _erf_in_numpy(x: NDArray[Any], out: NDArray[Any]) -> None:
     out[:] = [math.erf(value) for value in x.tolist()]
 
 
-@or_in_numpy(_erf_in_numpy)
+@with_numpy_fallback(_erf_in_numpy)
 def _erf(x: NDArray[Any], out: NDArray[Any]) -> None:
     ERF.job([type_of(x.dtype)], x.size, 10 * x.size).run(x, out)
 

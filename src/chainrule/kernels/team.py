@@ -52,7 +52,7 @@ MOST = 1024
 _threads: int | None = None
 
 
-def spread(kernel: Callable[..., Any], count: int, steps: int, *arguments: Any) -> None:
+def parallel_for(kernel: Callable[..., Any], count: int, steps: int, *arguments: Any) -> None:
     """Call kernel(*arguments, begin, end) with shares of 0 … count, one on each thread.
 
     Args:
@@ -88,7 +88,7 @@ def spread(kernel: Callable[..., Any], count: int, steps: int, *arguments: Any) 
         task.check()
 
 
-def together(enter: Callable[[int, int, int, int, int], object], part: int, shares: int) -> None:
+def run_parallel(enter: Callable[[int, int, int, int, int], object], part: int, shares: int) -> None:
     """Run a part of a compiled program on so many threads at once, this one among them; alone if the team is taken.
 
     Args:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from chainrule.kernels.tree import ADDRESS, I4, I8, Kernel
 
 if TYPE_CHECKING:
-    from chainrule.kernels.tree import Node
+    from chainrule.kernels.tree import Expr
 
 LINE = 8  # words of a cache line
 OWNER, LOCK, UNLOCK, ARRIVED, TURN = 0, 1, 2, LINE, 2 * LINE
@@ -46,33 +46,33 @@ PROGRAM = -1  # the owner is a program
 class _Words:
     """The team's words, or those of a worker, inside a kernel."""
 
-    def __init__(self, kernel: Kernel, address: Node) -> None:
+    def __init__(self, kernel: Kernel, address: Expr) -> None:
         self.kernel = kernel
         self.numbers, self.addresses = kernel.array(address, I8), kernel.array(address, ADDRESS)
 
-    def of_worker(self, me: Node) -> _Words:
+    def of_worker(self, me: Expr) -> _Words:
         """A worker's."""
         return _Words(self.kernel, self.numbers.at(me * WORKER).address)
 
-    def word(self, position: int) -> Node:
+    def word(self, position: int) -> Expr:
         """The address of a word, for atomic instructions."""
         return self.numbers.at(position).address
 
-    def load(self, position: int) -> Node:
+    def load(self, position: int) -> Expr:
         return self.kernel.atomic("load", self.word(position))
 
-    def store(self, position: int, value: Node | int) -> None:
+    def store(self, position: int, value: Expr | int) -> None:
         self.kernel.atomic("store", self.word(position), value)
 
-    def swap_if(self, position: int, before: Node | int, after: Node | int) -> Node:
+    def swap_if(self, position: int, before: Expr | int, after: Expr | int) -> Expr:
         """Change a word if it is `before`; whether it was."""
         return self.kernel.atomic("swap_if", self.word(position), before, after)
 
-    def take_lock(self, lock: Node) -> None:
+    def take_lock(self, lock: Expr) -> None:
         """Take a lock of Python's, however long that takes: no signal ends the wait."""
         self.kernel.call_address(self.addresses[LOCK], [lock, self.kernel.lift(1, I4)], I4)
 
-    def release_lock(self, lock: Node) -> None:
+    def release_lock(self, lock: Expr) -> None:
         """Release a lock of Python's, which another thread may have taken."""
         self.kernel.call_address(self.addresses[UNLOCK], [lock])
 

@@ -32,7 +32,7 @@ from chainrule.kernels.processor import CACHE_LINE, registers
 from chainrule.kernels.tree import ADDRESS, I8, Kernel
 
 if TYPE_CHECKING:
-    from chainrule.kernels.tree import Array, Node, Type
+    from chainrule.kernels.tree import Array, Expr, Type
 
 BLOCK_BYTES = 24 * 1024  # of w
 AHEAD = 24  # so many steps before its turn a line of w is fetched: some 250 clocks
@@ -54,7 +54,7 @@ def product(type: Type) -> Kernel:
     count, columns = kernel["count"], kernel["columns"]
     w, out = kernel.array("w", type), kernel.array("out", type)
 
-    def band(rows: int, vectors: int, column: Node) -> None:
+    def band(rows: int, vectors: int, column: Expr) -> None:
         """All rows of some columns."""
         blocks = (count * (vectors * r.vector_bytes) + (BLOCK_BYTES - 1)) // BLOCK_BYTES
         with kernel.loop(0, blocks, as_written=True) as block:
@@ -123,7 +123,7 @@ def _tiles(type: Type, n_rows: int, n_vectors: int) -> Kernel:
     return kernel
 
 
-def transpose_square(kernel: Kernel, x: Array, step: Node, out: Array, rows: Array, columns: Node) -> None:
+def transpose_square(kernel: Kernel, x: Array, step: Expr, out: Array, rows: Array, columns: Expr) -> None:
     """Transpose a square of numbers, as many each way as a vector has lanes, in registers.
 
     Its lines in x are `step` apart; they become columns of `out`, in the rows that `rows` names; out has `columns`

@@ -81,7 +81,7 @@ def type_of(dtype: Any) -> Type:
 
 
 @dataclass(eq=False, slots=True)
-class Node:
+class Expr:
     """One number of a kernel, and the instruction that computes it.
 
     Attributes:
@@ -96,7 +96,7 @@ class Node:
     type: Type
     kernel: Kernel
 
-    def _with(self, op: str, other: Any, type: Type | None = None, swapped: bool = False) -> Node:
+    def _with(self, op: str, other: Any, type: Type | None = None, swapped: bool = False) -> Expr:
         other = self.kernel.lift(other, self.type)
         if other.type != self.type:
             raise TypeError(f"{op}: {self.type} does not meet {other.type}; cast one of them")
@@ -108,79 +108,79 @@ class Node:
         args = (other, self) if swapped else (self, other)
         return self.kernel.add(op, args, type or self.type)
 
-    def _compare(self, op: str, other: Any) -> Node:
+    def _compare(self, op: str, other: Any) -> Expr:
         return self._with(op, other, Type("b", 1, self.type.lanes))
 
     # fmt: off  # a table of operators
-    def __add__(self, other: Any) -> Node:
+    def __add__(self, other: Any) -> Expr:
         return self._with("add", other)
 
-    def __radd__(self, other: Any) -> Node:
+    def __radd__(self, other: Any) -> Expr:
         return self._with("add", other, swapped=True)
 
-    def __sub__(self, other: Any) -> Node:
+    def __sub__(self, other: Any) -> Expr:
         return self._with("sub", other)
 
-    def __rsub__(self, other: Any) -> Node:
+    def __rsub__(self, other: Any) -> Expr:
         return self._with("sub", other, swapped=True)
 
-    def __mul__(self, other: Any) -> Node:
+    def __mul__(self, other: Any) -> Expr:
         return self._with("mul", other)
 
-    def __rmul__(self, other: Any) -> Node:
+    def __rmul__(self, other: Any) -> Expr:
         return self._with("mul", other, swapped=True)
 
-    def __truediv__(self, other: Any) -> Node:
+    def __truediv__(self, other: Any) -> Expr:
         return self._with("div", other)
 
-    def __rtruediv__(self, other: Any) -> Node:
+    def __rtruediv__(self, other: Any) -> Expr:
         return self._with("div", other, swapped=True)
 
-    def __floordiv__(self, other: Any) -> Node:
+    def __floordiv__(self, other: Any) -> Expr:
         return self._with("quotient", other)
 
-    def __mod__(self, other: Any) -> Node:
+    def __mod__(self, other: Any) -> Expr:
         return self._with("remainder", other)
 
-    def __and__(self, other: Any) -> Node:
+    def __and__(self, other: Any) -> Expr:
         return self._with("and", other)
 
-    def __or__(self, other: Any) -> Node:
+    def __or__(self, other: Any) -> Expr:
         return self._with("or", other)
 
-    def __xor__(self, other: Any) -> Node:
+    def __xor__(self, other: Any) -> Expr:
         return self._with("xor", other)
 
-    def __lshift__(self, other: Any) -> Node:
+    def __lshift__(self, other: Any) -> Expr:
         return self._with("shift_left", other)
 
-    def __rshift__(self, other: Any) -> Node:
+    def __rshift__(self, other: Any) -> Expr:
         return self._with("shift_right", other)
 
-    def __lt__(self, other: Any) -> Node:
+    def __lt__(self, other: Any) -> Expr:
         return self._compare("lt", other)
 
-    def __le__(self, other: Any) -> Node:
+    def __le__(self, other: Any) -> Expr:
         return self._compare("le", other)
 
-    def __gt__(self, other: Any) -> Node:
+    def __gt__(self, other: Any) -> Expr:
         return self._compare("gt", other)
 
-    def __ge__(self, other: Any) -> Node:
+    def __ge__(self, other: Any) -> Expr:
         return self._compare("ge", other)
 
-    def equals(self, other: Any) -> Node:
+    def equals(self, other: Any) -> Expr:
         """Whether both are the same; `==` compares the nodes themselves."""
         return self._compare("eq", other)
 
-    def differs(self, other: Any) -> Node:
+    def differs(self, other: Any) -> Expr:
         """Whether they are not the same; true of NaN."""
         return self._compare("ne", other)
 
-    def __neg__(self) -> Node:
+    def __neg__(self) -> Expr:
         return self.kernel.add("neg", (self,), self.type)
 
-    def __invert__(self) -> Node:
+    def __invert__(self) -> Expr:
         return self.kernel.add("not", (self,), self.type)
 
     # fmt: on
@@ -188,24 +188,24 @@ class Node:
     def __bool__(self) -> bool:
         raise TypeError("a node has no value while the kernel is built: use select, when or loop_while")
 
-    def to(self, type: Type) -> Node:
+    def to(self, type: Type) -> Expr:
         """This number in another type, as C converts it; a boolean is "not 0"."""
         if type == self.type:
             return self
         return self.differs(0) if type.kind == "b" else self.kernel.add("cast", (self,), type)
 
-    def bits_as(self, type: Type) -> Node:
+    def bits_as(self, type: Type) -> Expr:
         """The number of another type that has the same bits."""
         return self.kernel.add("bitcast", (self,), type)
 
-    def apply(self, name: str, *others: Any) -> Node:
+    def apply(self, name: str, *others: Any) -> Expr:
         """A function of floats that LLVM knows: sqrt, floor, ceil, trunc, rint, fabs, maximum, minimum, copysign ..."""
         if self.type.kind != "f":
             raise TypeError(f"{name}: takes floats, not {self.type}")
         return self.kernel.add(name, (self, *(self.kernel.lift(x, self.type) for x in others)), self.type)
 
 
-def _whole(node: Node) -> Any:
+def _whole(node: Expr) -> Any:
     """The number that a node always is, if it is a constant."""
     return node.args[0] if node.op == "constant" else None
 
@@ -214,9 +214,9 @@ def _whole(node: Node) -> Any:
 class Loop:
     """`for index in range(start, stop, step): body`; `as_written`: LLVM shall neither unroll nor vectorize it."""
 
-    index: Node
-    start: Node
-    stop: Node
+    index: Expr
+    start: Expr
+    stop: Expr
     step: int
     as_written: bool = False
     body: list[Any] = field(default_factory=list)
@@ -227,7 +227,7 @@ class While:
     """`while test: body`; the test is computed anew each time, by the instructions `header`."""
 
     header: list[Any] = field(default_factory=list)
-    test: Node | None = None
+    test: Expr | None = None
     body: list[Any] = field(default_factory=list)
 
 
@@ -235,7 +235,7 @@ class While:
 class If:
     """`if test: body else: otherwise`."""
 
-    test: Node
+    test: Expr
     body: list[Any] = field(default_factory=list)
     otherwise: list[Any] = field(default_factory=list)
 
@@ -250,7 +250,7 @@ class Variable:
         self.set(start)
 
     @property
-    def value(self) -> Node:
+    def value(self) -> Expr:
         """What it is now."""
         return self.kernel.add("get", (self.number,), self.type)
 
@@ -258,7 +258,7 @@ class Variable:
         """Give it another value."""
         self.kernel.effect("set", (self.number, self.kernel.lift(value, self.type)))
 
-    def sum(self, value: Node) -> None:
+    def sum(self, value: Expr) -> None:
         """Add to it; the order of such additions is the compiler's, so that a loop of them becomes vector code."""
         self.set(self.kernel.add("sum" if self.type.kind == "f" else "add", (self.value, value), self.type))
 
@@ -273,18 +273,18 @@ class Array:
         apart: a name, if no array of another name overlaps this one.
     """
 
-    def __init__(self, kernel: Kernel, address: Node, type: Type, apart: str | None = None) -> None:
+    def __init__(self, kernel: Kernel, address: Expr, type: Type, apart: str | None = None) -> None:
         self.kernel, self.address, self.type, self.apart = kernel, address, type, apart
         if apart is not None and apart not in kernel.scopes:
             kernel.scopes.append(apart)
 
-    def __getitem__(self, index: Any) -> Node:
+    def __getitem__(self, index: Any) -> Expr:
         return self.vector(index, 1)
 
     def __setitem__(self, index: Any, value: Any) -> None:
         self.kernel.effect("store", (self, self.kernel.lift(index, I8), self.kernel.lift(value, self.type)))
 
-    def vector(self, index: Any, lanes: int) -> Node:
+    def vector(self, index: Any, lanes: int) -> Expr:
         """So many neighbors from an index on, as one vector. Store it with `array[index] = vector`."""
         return self.kernel.add("load", (self, self.kernel.lift(index, I8)), self.type.vector(lanes))
 
@@ -336,17 +336,17 @@ class Kernel:
         self.calls: list[Kernel] = []
         self.hints: list[str] = []
         self.names: dict[int, str] = {}
-        self.arguments = {key: Node("argument", (key,), type, self) for key, type in arguments.items()}
+        self.arguments = {key: Expr("argument", (key,), type, self) for key, type in arguments.items()}
         self._blocks = [self.body]
 
-    def __getitem__(self, name: str) -> Node:
+    def __getitem__(self, name: str) -> Expr:
         return self.arguments[name]
 
     # Instructions
 
-    def add(self, op: str, args: tuple[Any, ...], type: Type) -> Node:
+    def add(self, op: str, args: tuple[Any, ...], type: Type) -> Expr:
         """Append an instruction to the block that is being written."""
-        node = Node(op, args, type, self)
+        node = Expr(op, args, type, self)
         self._blocks[-1].append(node)
         return node
 
@@ -354,9 +354,9 @@ class Kernel:
         """Append an instruction that gives no number."""
         self.add(op, args, BOOL)
 
-    def lift(self, x: Any, type: Type) -> Node:
+    def lift(self, x: Any, type: Type) -> Expr:
         """A number of Python as a constant."""
-        return x if isinstance(x, Node) else Node("constant", (x,), type, self)
+        return x if isinstance(x, Expr) else Expr("constant", (x,), type, self)
 
     def array(self, address: Any, type: Type, apart: str | None = None) -> Array:
         """The array at an address, or at that of an argument."""
@@ -370,53 +370,53 @@ class Kernel:
         """Memory for so many numbers, until the kernel returns."""
         return Array(self, self.add("alloca", (type, count), ADDRESS), type)
 
-    def select(self, test: Node, yes: Any, no: Any) -> Node:
+    def select(self, test: Expr, yes: Any, no: Any) -> Expr:
         """`yes` where the test holds, else `no`; both are computed."""
-        type = next(x.type for x in (yes, no) if isinstance(x, Node))
+        type = next(x.type for x in (yes, no) if isinstance(x, Expr))
         return self.add("select", (test, self.lift(yes, type), self.lift(no, type)), type)
 
-    def least(self, x: Node, y: Any) -> Node:
+    def least(self, x: Expr, y: Any) -> Expr:
         """The smaller of two whole numbers."""
         y = self.lift(y, x.type)
         return self.select(x < y, x, y)
 
-    def most(self, x: Node, y: Any) -> Node:
+    def most(self, x: Expr, y: Any) -> Expr:
         """The larger of two whole numbers."""
         y = self.lift(y, x.type)
         return self.select(x > y, x, y)
 
-    def broadcast(self, x: Node, lanes: int) -> Node:
+    def broadcast(self, x: Expr, lanes: int) -> Expr:
         """A vector whose lanes all are x."""
         return self.add("broadcast", (x,), x.type.vector(lanes))
 
-    def shuffle(self, x: Node, y: Node, order: Sequence[int]) -> Node:
+    def shuffle(self, x: Expr, y: Expr, order: Sequence[int]) -> Expr:
         """The lanes of x, then y, in another order."""
         return self.add("shuffle", (x, y, tuple(order)), x.type.vector(len(order)))
 
-    def add_lanes(self, x: Node) -> Node:
+    def add_lanes(self, x: Expr) -> Expr:
         """The sum of a vector's lanes, in the compiler's order."""
         return self.add("add_lanes", (x,), x.type.vector(1))
 
-    def multiply_add(self, x: Node, y: Node, z: Node) -> Node:
+    def multiply_add(self, x: Expr, y: Expr, z: Expr) -> Expr:
         """x y + z, rounded once where the processor can."""
         return self.add("fmuladd", (x, y, z), x.type)
 
-    def call(self, kernel: Kernel, *args: Any) -> Node:
+    def call(self, kernel: Kernel, *args: Any) -> Expr:
         """Call another kernel, which becomes part of the same module."""
         if kernel not in self.calls:
             self.calls.append(kernel)
         given = [self.lift(x, a.type) for x, a in zip(args, kernel.arguments.values(), strict=True)]
         return self.add("call", (kernel, *given), kernel.result or BOOL)
 
-    def call_address(self, address: Node, args: Sequence[Node], result: Type | None = None) -> Node:
+    def call_address(self, address: Expr, args: Sequence[Expr], result: Type | None = None) -> Expr:
         """Call a function of C by its address."""
         return self.add("call_address", (address, tuple(args), result), result or BOOL)
 
-    def call_library(self, name: str, args: Sequence[Node], result: Type) -> Node:
+    def call_library(self, name: str, args: Sequence[Expr], result: Type) -> Expr:
         """Call a function of C's mathematical library or of the system by its name."""
         return self.add("call_library", (name, *args), result)
 
-    def atomic(self, op: str, address: Node, *args: Any) -> Node:
+    def atomic(self, op: str, address: Expr, *args: Any) -> Expr:
         """An instruction on a shared word of memory: load, store, add (what it was), swap_if (whether it was)."""
         return self.add(f"atomic_{op}", (address, *(self.lift(x, I8) for x in args)), BOOL if op == "swap_if" else I8)
 
@@ -427,16 +427,16 @@ class Kernel:
     # Blocks
 
     @contextmanager
-    def loop(self, start: Any, stop: Any, step: int = 1, as_written: bool = False) -> Iterator[Node]:
+    def loop(self, start: Any, stop: Any, step: int = 1, as_written: bool = False) -> Iterator[Expr]:
         """The statements inside, for each index from start to stop - 1."""
-        index = Node("index", (), I8, self)
+        index = Expr("index", (), I8, self)
         loop = Loop(index, self.lift(start, I8), self.lift(stop, I8), step, as_written)
         self._blocks[-1].append(loop)
         with self._inside(loop.body):
             yield index
 
     @contextmanager
-    def loop_while(self, test: Callable[[], Node]) -> Iterator[None]:
+    def loop_while(self, test: Callable[[], Expr]) -> Iterator[None]:
         """The statements inside, as long as the test holds."""
         loop = While()
         self._blocks[-1].append(loop)
@@ -446,7 +446,7 @@ class Kernel:
             yield
 
     @contextmanager
-    def when(self, test: Node) -> Iterator[None]:
+    def when(self, test: Expr) -> Iterator[None]:
         """The statements inside, if the test holds."""
         branch = If(test)
         self._blocks[-1].append(branch)

@@ -13,13 +13,13 @@ import numpy as np
 
 from chainrule.kernels.calling import Fields, stage_kernel
 from chainrule.kernels.job import Maker
-from chainrule.kernels.machine import or_in_numpy
+from chainrule.kernels.machine import with_numpy_fallback
 from chainrule.kernels.tree import F4, F8, I8, Kernel, Type, type_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from chainrule.kernels.tree import Array, Node
+    from chainrule.kernels.tree import Array, Expr
 
 WARP_FIELDS = Fields("images maps field out", "height width")
 
@@ -59,7 +59,7 @@ def _warp_in_numpy(images: Any, maps: Any, field: Any, out: Any) -> None:
             out += down * right * framed[numbers, top + i + 1, left + j + 1]
 
 
-@or_in_numpy(_warp_in_numpy)
+@with_numpy_fallback(_warp_in_numpy)
 def _warp(images: Any, maps: Any, field: Any, out: Any) -> None:
     types = [type_of(x.dtype) for x in (images, maps, field)]
     words = {"height": images.shape[1], "width": images.shape[2]}
@@ -95,7 +95,7 @@ def warp_kernel(image_type: Type, map_type: Type, field_type: Type) -> Kernel:
     return kernel
 
 
-def _pixel(image: Array, i: Node, j: Node, height: Node, width: Node) -> Node:
+def _pixel(image: Array, i: Expr, j: Expr, height: Expr, width: Expr) -> Expr:
     """A pixel, or 0 beyond the borders."""
     kernel = image.kernel
     value = kernel.variable(F8, 0.0)

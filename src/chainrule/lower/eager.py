@@ -16,7 +16,7 @@ import numpy as np
 
 from chainrule.kernels import machine, team
 from chainrule.kernels.processor import CannotCompileError
-from chainrule.lower.graph import SOURCES, Value, base_of, exact, lies_evenly
+from chainrule.lower.graph import SOURCES, Value, base_of, exact, is_readable_in_place
 from chainrule.lower.program import Program
 from chainrule.lower.recorder import Recorder
 from chainrule.lower.schedule import plan
@@ -92,7 +92,7 @@ class _Formula:
         tracers = [Tracer(recorder, value) for value in arguments]
         returned = function(tracers)
         self.single = not isinstance(returned, tuple)
-        results = [None if x is None else recorder.named(x) for x in ((returned,) if self.single else returned)]
+        results = [None if x is None else recorder.as_tracer(x) for x in ((returned,) if self.single else returned)]
         recorder.ended = True
         self.results = [None if x is None else x._value for x in results]
         self.given = {place: i for place, x in enumerate(results) for i, t in enumerate(tracers) if x is t}
@@ -115,7 +115,7 @@ class _Formula:
             plan(self.values, outputs, writes), self.numbers, [], self.arguments, outputs, room=_room
         )
         for value in self.values:
-            value.forget()
+            value.drop_data()
 
     def run(self, arrays: Sequence[NDArray[Any]], numbers: Sequence[float] = ()) -> Any:
         """The results, in memory of their own.
@@ -167,7 +167,7 @@ def compute(function: Callable[..., Any], inputs: Sequence[Any], options: Mappin
         return NotImplemented if formula is None else formula.run(arrays)
 
 
-def is_large(inputs: Sequence[Any]) -> bool:
+def use_kernel(inputs: Sequence[Any]) -> bool:
     """Whether a formula of these inputs should run as a program, if it can."""
     return any(type(x) is _ndarray and x.size >= LARGE for x in inputs)
 
@@ -200,13 +200,15 @@ def update(formula: Callable[..., Any], changed: Sequence[Any], given: Sequence[
 def _may_run(changed: Sequence[Any], given: Sequence[Any]) -> bool:
     """Whether a program may write into arrays, where NumPy would raise an error, and can read all of them."""
     arrays = [x for x in (*changed, *given) if x is not None]
-    return all(map(lies_evenly, arrays)) and all(x is None or x.flags.carray or x.T.flags.carray for x in changed)
+    return all(map(is_readable_in_place, arrays)) and all(
+        x is None or x.flags.carray or x.T.flags.carray for x in changed
+    )
 
 
 def _kind(x: Any) -> Any:
     """What a program depends on of an argument."""
     if type(x) is _ndarray:
-        if not lies_evenly(x):
+        if not is_readable_in_place(x):
             raise TypeError("compiled code cannot read it where it lies")
         return x.shape, x.strides, x.dtype
     return exact(x)
@@ -223,7 +225,7 @@ def _known(key: Any, record: Callable[[], _Formula]) -> _Formula | None:
     except Untraceable:
         made = None
     except CannotCompileError as error:
-        machine.give_up(error, key[0].__name__)
+        machine.warn_and_fall_back(error, key[0].__name__)
         made = None
     _programs[key] = made
     if len(_programs) > PROGRAMS:

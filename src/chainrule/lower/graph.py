@@ -23,7 +23,7 @@ SOURCES = ("argument", "captured")
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
+class ArraySpec:
     """An array without its elements."""
 
     shape: tuple[int, ...]
@@ -35,7 +35,7 @@ class Form:
     ndim: int
 
     @classmethod
-    def of(cls, x: Any) -> Form:
+    def of(cls, x: Any) -> ArraySpec:
         """The form of an array."""
         return cls(x.shape, x.strides, x.dtype, x.itemsize, x.size, x.nbytes, x.ndim)
 
@@ -79,10 +79,10 @@ class Value:
         """The number of elements."""
         return self.example.size
 
-    def forget(self) -> None:
+    def drop_data(self) -> None:
         """Let go of the example's elements, and keep its shape, strides and type."""
         if self.kind != "captured":
-            self.example = Form.of(self.example)  # type: ignore[assignment]  # it has what is asked of it from now on
+            self.example = ArraySpec.of(self.example)  # type: ignore[assignment]  # it has what is asked of it from now on
 
     def values(self) -> list[Value]:
         """The inputs that are arrays."""
@@ -111,7 +111,7 @@ def copy_in_order(array: NDArray[Any], axes: Sequence[int]) -> NDArray[Any]:
     return np.transpose(np.array(np.transpose(array, axes), order="C"), np.argsort(axes))
 
 
-def lies_evenly(array: NDArray[Any]) -> bool:
+def is_readable_in_place(array: NDArray[Any]) -> bool:
     """Whether compiled code can read an array where it lies: aligned, whole elements apart, bytes in their order."""
     flags = array.flags
     if not (flags.aligned and array.dtype.isnative):
@@ -158,17 +158,17 @@ def offset_of(value: Value) -> int:
     return offset
 
 
-def given_by_python(value: Value) -> bool:
+def is_python_result(value: Value) -> bool:
     """Whether it is what a call of Python gives."""
     return value.kind == "call" or (value.kind == "part" and value.inputs[0].kind == "call")
 
 
-def own(value: Value) -> bool:
+def is_internal(value: Value) -> bool:
     """Whether its memory is the program's alone: in a stage, such an array overlaps no other."""
-    return value.kind not in SOURCES and not given_by_python(value)
+    return value.kind not in SOURCES and not is_python_result(value)
 
 
-def needed(values: Sequence[Value], wanted: Sequence[Value]) -> list[Value]:
+def reachable(values: Sequence[Value], wanted: Sequence[Value]) -> list[Value]:
     """Those of the values, in their order, that the wanted ones are made of."""
     found: set[int] = set()
     stack = list(wanted)

@@ -22,8 +22,8 @@ from chainrule.kernels import functions as f
 from chainrule.kernels import special
 from chainrule.kernels.calling import WordReader, stage_kernel
 from chainrule.kernels.memory import coalesced
-from chainrule.kernels.tree import BOOL, F4, F8, I8, Array, Kernel, Node, Type, Variable, type_of
-from chainrule.lower.graph import Value, base_of, offset_of, own
+from chainrule.kernels.tree import BOOL, F4, F8, I8, Array, Expr, Kernel, Type, Variable, type_of
+from chainrule.lower.graph import Value, base_of, is_internal, offset_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -35,7 +35,7 @@ ROWS = 8  # rows that are added up, in pairs, before they join a sum in memory
 CONSTANT = 16  # an inner loop of so few steps is unrolled
 FEW_VECTORS = (8, 16)  # rows of so many numbers are one vector or two
 
-FORMULAS: dict[Any, Callable[..., Node]] = {
+FORMULAS: dict[Any, Callable[..., Expr]] = {
     np.add: lambda x, y: x | y if x.type.kind == "b" else x + y, np.subtract: lambda x, y: x - y,
     np.multiply: lambda x, y: x & y if x.type.kind == "b" else x * y, np.true_divide: lambda x, y: x / y,
     np.negative: lambda x: -x, np.square: lambda x: x & x if x.type.kind == "b" else x * x,
@@ -56,14 +56,14 @@ FORMULAS: dict[Any, Callable[..., Node]] = {
 }  # fmt: skip
 """What each ufunc of NumPy is on nodes. Inputs come in the type that the step computes in."""
 
-POWERS: dict[float, Callable[[Node], Node]] = {
+POWERS: dict[float, Callable[[Expr], Expr]] = {
     2: lambda x: x * x, 3: lambda x: x * x * x, 0.5: lambda x: x.apply("sqrt"), 1: lambda x: x, -1: lambda x: 1 / x,
 }  # fmt: skip
 FLOATS_ONLY = frozenset({np.true_divide, np.reciprocal, np.power})
 """What has no formula for whole numbers, but for powers in POWERS."""
 WRITTEN_IN = (0, 1, -1, 2, 0.5)
 """Constants that LLVM can make use of; others are arguments."""
-COMBINE: dict[str, Callable[[Node, Node], Node]] = {"max": f.maximum, "min": f.minimum}
+COMBINE: dict[str, Callable[[Expr, Expr], Expr]] = {"max": f.maximum, "min": f.minimum}
 
 
 class Nest:
@@ -190,7 +190,7 @@ class Nest:
 
         def layout(v: Value) -> str:
             strides = "".join(str(s) if s in (0, 1) else "s" for s in self.strides[id(v)])
-            return f"{v.dtype.char}{place[id(base_of(v))]}{'o' if own(base_of(v)) else 'x'}:{strides}"
+            return f"{v.dtype.char}{place[id(base_of(v))]}{'o' if is_internal(base_of(v)) else 'x'}:{strides}"
 
         steps = [
             f"{getattr(s.op, '__name__', s.op)}({','.join(map(name, s.inputs))}){s.dtype.char}"
@@ -276,7 +276,7 @@ class _Builder:
         self.strides: dict[int, list[Any]] = {}
         for n, v in enumerate(nest.operands):
             base = base_of(v)
-            apart = f"a{nest.bases.index(base)}" if own(base) else None
+            apart = f"a{nest.bases.index(base)}" if is_internal(base) else None
             self.arrays[id(v)] = kernel.array(addresses[id(base)], type_of(v.dtype), apart).at(words.next(f"offset{n}"))
             self.strides[id(v)] = [
                 s if s in (0, 1) else words.next(f"stride{n}_{d}") for d, s in enumerate(nest.strides[id(v)])
@@ -321,18 +321,18 @@ class _Builder:
             return self.kernel["first"], self.kernel["last"]
         return 0, self.sizes[level]
 
-    def moved(self, indices: dict[int, Node], level: int, index: Any) -> dict[int, Node]:
+    def moved(self, indices: dict[int, Expr], level: int, index: Any) -> dict[int, Expr]:
         """Where operands are, one loop further inside."""
         found = dict(indices)
         for v in self.nest.operands:
             stride = self.strides[id(v)][level]
-            if isinstance(stride, Node):
+            if isinstance(stride, Expr):
                 found[id(v)] = indices[id(v)] + index * stride
             elif stride:
                 found[id(v)] = indices[id(v)] + index
         return found
 
-    def loops(self, level: int, indices: dict[int, Node]) -> None:
+    def loops(self, level: int, indices: dict[int, Expr]) -> None:
         """The loops from a level on, with what is done before and after."""
         nest, kernel = self.nest, self.kernel
         begun = [r for r in nest.reductions if nest.level[id(r)] == level]
@@ -350,7 +350,7 @@ class _Builder:
         for r in begun:
             self.hand_over(r, indices)
 
-    def innermost(self, level: int, indices: dict[int, Node], start: Any, stop: Any) -> None:
+    def innermost(self, level: int, indices: dict[int, Expr], start: Any, stop: Any) -> None:
         """The innermost loop; long sums of float32 in it are cut into chunks."""
         kernel = self.kernel
         wholes = {id(r): v for r in self.nest.reductions if (v := self.held_in_double(r)) is not None}
@@ -370,7 +370,7 @@ class _Builder:
         with kernel.loop(start, stop, CHUNK) as begin:
             run(begin, kernel.least(begin + CHUNK, stop))
 
-    def row_by_row(self, level: int, indices: dict[int, Node], start: Any, stop: Any) -> None:
+    def row_by_row(self, level: int, indices: dict[int, Expr], start: Any, stop: Any) -> None:
         """ROWS rows at a time, element by element, then what is left."""
         kernel = self.kernel
         start, stop = kernel.lift(start, I8), kernel.lift(stop, I8)
@@ -398,7 +398,7 @@ class _Builder:
         short = self.nest.constants[-1] is not None and self.nest.level[id(r)] == len(self.nest.sizes) - 1
         return F8 if r.op == "sum" and number == F4 and not short else number
 
-    def accumulate(self, places: Sequence[dict[int, Node]]) -> None:
+    def accumulate(self, places: Sequence[dict[int, Expr]]) -> None:
         """The formula for an element of each of some rows; reductions take them all."""
         elements = [self.element(place) for place in places]
         for r in self.nest.reductions:
@@ -417,10 +417,10 @@ class _Builder:
                 array[index] = self.combined(r, array[index], number.to(array.type))
 
     @staticmethod
-    def combined(r: Value, x: Node, y: Node) -> Node:
+    def combined(r: Value, x: Expr, y: Expr) -> Expr:
         return x + y if r.op == "sum" else COMBINE[r.op](x, y)
 
-    def hand_over(self, r: Value, indices: dict[int, Node]) -> None:
+    def hand_over(self, r: Value, indices: dict[int, Expr]) -> None:
         """Put what a variable has gathered into memory."""
         array, index, variable = self.arrays[id(r)], indices[id(r)], self.variables.pop(id(r))
         value = variable.value.to(array.type)
@@ -430,7 +430,7 @@ class _Builder:
         """Begin the results in memory."""
         kernel = self.kernel
 
-        def loops(level: int, index: Node) -> None:
+        def loops(level: int, index: Expr) -> None:
             if level == len(self.nest.sizes):
                 self.arrays[id(r)][index] = start_of(r)
                 return
@@ -445,7 +445,7 @@ class _Builder:
 
     # The formula
 
-    def element(self, indices: dict[int, Node]) -> dict[int, Node]:
+    def element(self, indices: dict[int, Expr]) -> dict[int, Expr]:
         """The formula for one element: the nodes of values by identity; what is stored is stored."""
         nodes = {id(v): self.arrays[id(v)][indices[id(v)]] for v in self.stage.reads()}
         for step in self.stage.steps:
@@ -459,7 +459,7 @@ class _Builder:
             array[indices[id(target)]] = nodes[id(value)].to(array.type)
         return nodes
 
-    def formula(self, step: Value, nodes: dict[int, Node]) -> Node:
+    def formula(self, step: Value, nodes: dict[int, Expr]) -> Expr:
         kernel, kind = self.kernel, type_of(step.options["type"])
         if step.op is np.power and isinstance(step.inputs[1], (int, float)) and step.inputs[1] in POWERS:
             result = POWERS[step.inputs[1]](nodes[id(step.inputs[0])].to(kind))

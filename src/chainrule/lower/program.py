@@ -32,7 +32,7 @@ from chainrule.kernels.driver import (
 from chainrule.kernels.memory import FINDS_FLAGS, data_pointer, flags_address
 from chainrule.kernels.team_loops import RUN
 from chainrule.kernels.tree import type_of
-from chainrule.lower.graph import SOURCES, Value, base_of, byte_bounds, given_by_python, share_memory
+from chainrule.lower.graph import SOURCES, Value, base_of, byte_bounds, is_python_result, share_memory
 from chainrule.lower.launch import Launch, launch
 from chainrule.lower.loops import in_parts
 from chainrule.lower.schedule import ALIGNMENT, Plan, work
@@ -130,7 +130,7 @@ class Program:
             key = id(value)
             if value.kind == "captured":
                 array = value.example
-            elif value.kind == "argument" or (given_by_python(value) and key not in kept):
+            elif value.kind == "argument" or (is_python_result(value) and key not in kept):
                 continue
             elif key in kept:
                 array = self.allocate[key]()
@@ -332,7 +332,7 @@ class Program:
         if self.shares == 1:
             self.enter(RUN, part, 0, 1, 0)
         else:
-            team.together(self.enter, part, self.shares)
+            team.run_parallel(self.enter, part, self.shares)
 
 
 def _driver_address() -> int:

@@ -37,9 +37,9 @@ class Recorder:
 
     # What kinds of recorders differ in
 
-    def captured(self, array: NDArray[Any]) -> Tracer:
+    def capture_array(self, array: NDArray[Any]) -> Tracer:
         """The Tracer of memory that lives outside: here, an array that nobody changes."""
-        return self.constant(array)
+        return self.add_constant(array)
 
     def slot(self, number: Scalar) -> int:
         """The place of a number that changes from call to call among all such numbers."""
@@ -70,7 +70,7 @@ class Recorder:
 
     # Making values
 
-    def made(self, kind: str, op: Any, inputs: Sequence[Any], example: Any, **options: Any) -> Tracer:
+    def add_value(self, kind: str, op: Any, inputs: Sequence[Any], example: Any, **options: Any) -> Tracer:
         """A new value, computed already."""
         example = np.asarray(example)
         if kind in ("elementwise", "reduce", "matmul"):
@@ -94,7 +94,7 @@ class Recorder:
             self.known[key] = value
         return Tracer(self, value)
 
-    def constant(self, array: Any) -> Tracer:
+    def add_constant(self, array: Any) -> Tracer:
         """An array that is the same in all calls, and that nobody else holds."""
         if type(array) is Tracer:
             return array
@@ -102,9 +102,9 @@ class Recorder:
         self.values.append(value)
         return Tracer(self, value)
 
-    def named(self, x: Any) -> Tracer:
+    def as_tracer(self, x: Any) -> Tracer:
         """An array or Tracer as a Tracer."""
-        return x if isinstance(x, Tracer) else self.captured(np.asarray(x))
+        return x if isinstance(x, Tracer) else self.capture_array(np.asarray(x))
 
     def elementwise(self, ufunc: Any, *inputs: Any) -> Tracer:
         """ufunc of inputs that broadcast."""
@@ -123,9 +123,9 @@ class Recorder:
             elif isinstance(x, np.generic) or (isinstance(x, np.ndarray) and not x.ndim):
                 example = np.asarray(x)
                 examples.append(example)
-                given.append(self.captured(example).value)
+                given.append(self.capture_array(example).value)
             else:
-                value = self.named(x).value
+                value = self.as_tracer(x).value
                 examples.append(value.example)
                 given.append(value)
         with np.errstate(all="ignore"):
@@ -144,24 +144,24 @@ class Recorder:
             raise Untraceable(f"np.{ufunc.__name__} of {common}")
         if common.kind == "f":
             given = [float(x) if type(x) is int else x for x in given]
-        return self.made("elementwise", ufunc, given, example, type=common)
+        return self.add_value("elementwise", ufunc, given, example, type=common)
 
     def cast(self, x: Any, dtype: Any) -> Tracer:
         """x in another type."""
-        x = self.named(x)
+        x = self.as_tracer(x)
         with np.errstate(all="ignore"):
             example = x.value.example.astype(dtype)
         try:
-            return self.made("elementwise", "cast", (x.value,), example, type=example.dtype)
+            return self.add_value("elementwise", "cast", (x.value,), example, type=example.dtype)
         except Untraceable:
             return self.call("cast", lambda array: array.astype(dtype), (x,), {})  # type: ignore[no-any-return]
 
-    def ordered(self, x: Tracer, example: NDArray[Any]) -> Tracer:
+    def reordered(self, x: Tracer, example: NDArray[Any]) -> Tracer:
         """The same elements in another memory order."""
         if not computes_with(x.dtype):
             axes = axes_in_order(example)
             return self.call("copy", partial(copy_in_order, axes=axes), (x,), {})  # type: ignore[no-any-return]
-        return self.made("elementwise", "cast", (x.value,), example, type=example.dtype)
+        return self.add_value("elementwise", "cast", (x.value,), example, type=example.dtype)
 
     def laid_out(self, x: Tracer, like: Tracer) -> Tracer:
         """The same elements in memory of their own that lies as another's does."""
@@ -169,9 +169,9 @@ class Recorder:
         out.memory = like.memory
         return out
 
-    def viewed(self, x: Any, function: Callable[[Any], Any]) -> Tracer:
+    def record_view(self, x: Any, function: Callable[[Any], Any]) -> Tracer:
         """What a function of NumPy that only moves elements makes of x: the same memory seen otherwise, or a copy."""
-        x = self.named(x)
+        x = self.as_tracer(x)
         memory = function(x.memory)
         if not isinstance(memory, np.ndarray):
             raise Untraceable("a single element by its place")
@@ -185,7 +185,7 @@ class Recorder:
         before = x.view_of
         return Tracer(self, value, x.base, lambda *inputs: function(before(*inputs)), x.positions)
 
-    def view_again(self, x: Tracer) -> Value:
+    def refresh_view(self, x: Tracer) -> Value:
         """What a view's value is, now that its memory has another."""
         base: Any = x.base
         if not x.positions:
@@ -202,18 +202,18 @@ class Recorder:
                 source = copy_in_order(source, axes_in_order(memory))
             elif example.size == source.size:  # reshaped in C order
                 source = np.ascontiguousarray(source)
-            value = self.ordered(Tracer(self, value), source).value
+            value = self.reordered(Tracer(self, value), source).value
             source = value.example
             example = function(source)
             if not np.may_share_memory(example, source):
                 raise Untraceable("elements picked by an array")
         start = example.__array_interface__["data"][0] - source.__array_interface__["data"][0]
         offset = start // source.itemsize if example.size else 0
-        return self.made("view", None, (value,), example, seen=function, offset=offset).value
+        return self.add_value("view", None, (value,), example, seen=function, offset=offset).value
 
     def matmul(self, x: Any, y: Any) -> Tracer:
         """The product of matrices; a vector is a matrix of one row or column."""
-        x, y = self._rows(self.named(x)), self._rows(self.named(y))
+        x, y = self._rows(self.as_tracer(x)), self._rows(self.as_tracer(y))
         if x.dtype != y.dtype or x.dtype.kind != "f" or not x.size or not y.size:
             raise Untraceable("a product of other than floats of one type")
         if x.ndim == 1:
@@ -222,13 +222,13 @@ class Recorder:
             return self.matmul(x, y.reshape(-1, 1))[..., 0]
         with np.errstate(all="ignore"):
             example = np.ascontiguousarray(np.matmul(x.value.example, y.value.example))
-        return self.made("matmul", None, (x.value, y.value), example)
+        return self.add_value("matmul", None, (x.value, y.value), example)
 
     def _rows(self, x: Tracer) -> Tracer:
         """A matrix as BLAS takes it: rows or columns without gaps."""
         if x.ndim < 2 or blas_layout(x.value):
             return x
-        return self.ordered(x, np.ascontiguousarray(x.value.example))
+        return self.reordered(x, np.ascontiguousarray(x.value.example))
 
 
 def own_copy(array: NDArray[Any]) -> NDArray[Any]:

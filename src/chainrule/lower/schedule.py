@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from chainrule.kernels import sums, team
-from chainrule.lower.graph import SOURCES, Value, base_of, needed, offset_of
+from chainrule.lower.graph import SOURCES, Value, base_of, offset_of, reachable
 from chainrule.lower.loops import Nest, in_parts
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def plan(values: Sequence[Value], outputs: Sequence[Value], writes: Sequence[tup
     """
     draws = [value for value in values if value.options.get("draws")]  # the next ones depend on them
     wanted = [*outputs, *draws, *(value for _, value in writes)]
-    stages = _merged(_fused(_early_calls(needed(values, wanted))))
+    stages = _merged(_fused(_early_calls(reachable(values, wanted))))
     stages = _grouped(_exact_sums(stages, outputs))
     stage_of = {id(step): number for number, stage in enumerate(stages) for step in stage.steps}
     _place_writes(stages, stage_of, writes)

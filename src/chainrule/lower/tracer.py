@@ -82,7 +82,7 @@ class Tracer(NDArrayOperatorsMixin):
             raise LostTensorError
         if self.base is not None and self.base.value is not self._base_value:  # which was changed in place since
             self._base_value = self.base.value
-            self._value = self.trace.view_again(self)
+            self._value = self.trace.refresh_view(self)
         return self._value
 
     @value.setter
@@ -182,7 +182,7 @@ class Tracer(NDArrayOperatorsMixin):
         parts = index if isinstance(index, tuple) else (index,)
         if not any(part is ... for part in parts):
             parts = (*parts, ...)  # then a single element is a view, too
-        return self.trace.viewed(self, lambda array: array[parts])
+        return self.trace.record_view(self, lambda array: array[parts])
 
     def __setitem__(self, index: Any, value: Any) -> None:
         if index is not ...:
@@ -206,11 +206,11 @@ class Tracer(NDArrayOperatorsMixin):
 
     def transpose(self, *axes: Any) -> Tracer:
         """The dimensions in another order."""
-        return self.trace.viewed(self, lambda array: array.transpose(*axes))
+        return self.trace.record_view(self, lambda array: array.transpose(*axes))
 
     def swapaxes(self, first: int, second: int) -> Tracer:
         """Two dimensions exchanged."""
-        return self.trace.viewed(self, lambda array: array.swapaxes(first, second))
+        return self.trace.record_view(self, lambda array: array.swapaxes(first, second))
 
     def sum(self, *inputs: Any, **options: Any) -> Tracer:
         """The sum over some dimensions."""
@@ -254,7 +254,7 @@ def _reduce(op: str) -> Any:
     ) -> Tracer:  # fmt: skip
         if out is not None or (where is not None and where is not np._NoValue):
             raise Untraceable(f"np.{op} with out or where")
-        x = trace.named(x)
+        x = trace.as_tracer(x)
         x = x if dtype is None or x.dtype == dtype else trace.cast(x, dtype)
         if op != "sum" and x.dtype.kind == "b":
             raise Untraceable("the largest of booleans")
@@ -268,7 +268,7 @@ def _reduce(op: str) -> Any:
         function: Any = {"sum": np.sum, "max": np.max, "min": np.min}[op]
         nothing = {} if op == "sum" or 0 not in x.shape else {"initial": initial}
         example = function(x.value.example, axis=axes, keepdims=keepdims, **nothing)
-        result = trace.made("reduce", op, (x.value,), example, axes=axes, keepdims=bool(keepdims))
+        result = trace.add_value("reduce", op, (x.value,), example, axes=axes, keepdims=bool(keepdims))
         result = result if dtype is None or result.dtype == dtype else trace.cast(result, dtype)  # a small integer type
         if initial is None or initial == {"sum": 0, "max": -np.inf, "min": np.inf}[op]:
             return result
@@ -283,7 +283,7 @@ def _mean(trace: Recorder, x: Any, axis: Any = None, dtype: Any = None, out: Any
 
 
 def _reshape(trace: Recorder, x: Any, shape: Any, **options: Any) -> Tracer:
-    return trace.viewed(x, lambda array: np.reshape(array, shape, **options))
+    return trace.record_view(x, lambda array: np.reshape(array, shape, **options))
 
 
 def _where(trace: Recorder, condition: Any, x: Any, y: Any) -> Tracer:
@@ -296,16 +296,16 @@ def _clip(trace: Recorder, x: Any, low: Any = None, high: Any = None) -> Any:
 
 
 def _filled(number: int) -> Any:
-    return lambda trace, x, **options: trace.constant(np.full_like(x.value.example, number, **options))
+    return lambda trace, x, **options: trace.add_constant(np.full_like(x.value.example, number, **options))
 
 
 def _moved(function: Any) -> Any:
-    return lambda trace, x, *inputs, **options: trace.viewed(x, lambda array: function(array, *inputs, **options))
+    return lambda trace, x, *inputs, **options: trace.record_view(x, lambda array: function(array, *inputs, **options))
 
 
 def _contiguous(trace: Recorder, x: Any, dtype: Any = None) -> Tracer:
     x = x if dtype is None else x.astype(dtype, copy=False)
-    return x if x.value.example.flags.c_contiguous else trace.ordered(x, np.ascontiguousarray(x.value.example))
+    return x if x.value.example.flags.c_contiguous else trace.reordered(x, np.ascontiguousarray(x.value.example))
 
 
 def _example(function: Any) -> Any:

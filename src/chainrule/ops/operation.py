@@ -147,7 +147,7 @@ class Operation:
 
     def _compute_fused(self, *inputs: Any, **options: Any) -> Any:
         """The formula on arrays; large ones run it as fused loops."""
-        if eager.is_large(inputs):
+        if eager.use_kernel(inputs):
             out = eager.compute(self.formula, inputs, options)
             if out is not NotImplemented:
                 return out
@@ -156,7 +156,7 @@ class Operation:
     def pull_fused(self, grad: Any, saved: Sequence[Any], wanted: tuple[bool, ...]) -> Any:
         """The rule on arrays, for the gradients that are wanted; large arrays run it as fused loops."""
         given = (grad, *saved)
-        if eager.is_large(given):
+        if eager.use_kernel(given):
             parts = eager.compute(self._rule_for(wanted), given, {})
             if parts is not NotImplemented:
                 return parts
