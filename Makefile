@@ -25,7 +25,7 @@ SEED :=
 # How long `make attack` lasts: `make attack SECONDS=1800 SEED=7`
 SECONDS := 60
 
-.PHONY: train lessons docs test test-llvm test-oldest test-newest smoke conformance fuzz fuzz-faults attack lint types format bench weights size operations clean help
+.PHONY: train lessons docs test test-llvm test-oldest test-newest smoke conformance fuzz fuzz-faults attack lint types format bench weights size operations dist clean help
 
 train: $(VENV)/.installed
 	$(BIN)/chainrule train
@@ -96,12 +96,16 @@ size: $(VENV)/.installed
 operations: $(VENV)/.installed
 	$(BIN)/python scripts/list_operations.py
 
+# Build the wheel and the sdist into dist/, install the wheel outside the checkout and run the README's commands there.
+dist: $(VENV)/.installed-dev
+	$(BIN)/python scripts/check_dist.py
+
 clean:
 	rm -rf $(VENV) .venv-oldest .venv-newest .pytest_cache .hypothesis .mypy_cache .ruff_cache build dist
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
 
 help:
-	@echo "make train | lessons | docs | test | test-llvm | smoke | conformance | fuzz | fuzz-faults | attack | lint | format | bench | weights | size | operations | clean"
+	@echo "make train | lessons | docs | test | test-llvm | smoke | conformance | fuzz | fuzz-faults | attack | lint | format | bench | weights | size | operations | dist | clean"
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit("chainrule needs Python 3.11 or newer; set PYTHON=python3.11, say" if sys.version_info < (3, 11) else 0)'
