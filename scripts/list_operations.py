@@ -27,7 +27,7 @@ ELSEWHERE = {
     "expand": "torch.Tensor.expand",
     "repeat": "torch.Tensor.repeat",
     "vector_norm": "torch.linalg.vector_norm",
-    **dict.fromkeys(["getitem", "put", "replace", "standardize"]),  # names of our own
+    **dict.fromkeys(["getitem", "standardize"]),  # names of our own
 }
 
 INTRODUCTION = """\

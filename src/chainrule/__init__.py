@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from chainrule.capture import jit
 
 sys.modules["chainrule.weights"] = weights  # the old name, which warning filters for its ChecksumWarning may hold
+put, replace = ops.put, ops.replace  # former names of inner operations
 
 __version__ = "0.1.0"
 

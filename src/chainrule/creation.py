@@ -12,7 +12,7 @@ from chainrule.autograd.mode import mode
 from chainrule.errors import check, check_numbers
 from chainrule.ops.dtypes import DEFAULT, storable
 from chainrule.ops.operation import only_tensors
-from chainrule.ops.shape import several
+from chainrule.ops.shape import int_tuple
 from chainrule.random import draw as drawn
 from chainrule.tensor import Tensor, _array_of, _sizes, as_tensor
 
@@ -137,7 +137,7 @@ def randint(low: int = 0, high: Any = None, size: Any = None, generator: np.rand
         low, high, size = 0, low, high
     elif high is None:
         low, high = 0, low
-    low, high = several((low, high), "randint")
+    low, high = int_tuple((low, high), "randint")
     check("randint", low < high, f"there is no whole number from {low} up to, without, {high}")
     return Tensor._wrap(drawn("integers", _shape("randint", size), generator, low=low, high=high))
 

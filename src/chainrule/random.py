@@ -41,7 +41,7 @@ def draw_by(function: Callable[[np.random.Generator], Any], name: str, generator
     rng = default_generator() if generator is None else generator
     if not isinstance(rng, np.random.Generator):
         raise TypeError(f"{name}: the generator must be a numpy.random.Generator, not {type_name(rng)}")
-    return function(rng) if mode.trace is None else mode.trace.drawn(name, rng, lambda: function(rng))
+    return function(rng) if mode.trace is None else mode.trace.random_draw(name, rng, lambda: function(rng))
 
 
 def manual_seed(seed: int) -> np.random.Generator:

@@ -94,7 +94,7 @@ class Tensor:
         self, data: ArrayLike | Tensor, dtype: DTypeLike | None = None, requires_grad: builtins.bool = False
     ) -> None:
         array = _as_array(data, dtype, copy=True)
-        self._data = array if mode.trace is None else mode.trace.made_of(data, array)
+        self._data = array if mode.trace is None else mode.trace.from_data(data, array)
         self._node, self._version, self._view, self._sharers = None, [0], None, None
         if requires_grad:
             self.requires_grad_()
@@ -236,7 +236,7 @@ class Tensor:
         if dim is None:
             return self.shape
         check("size", self.ndim, "a tensor without dimensions has no size of one", IndexError)
-        return self.shape[ops.shape.place(self, dim, "size")]
+        return self.shape[ops.shape.wrap_dim(self, dim, "size")]
 
     def numel(self) -> int:
         """The number of elements."""
@@ -518,7 +518,9 @@ class Tensor:
             np.broadcast_to(array, shape)
         except ValueError:
             raise ValueError(f"a value of shape {array.shape} does not fit into shape {shape}") from None
-        self._change(value, lambda: ops.replace(self, value, index=index), lambda data: data.__setitem__(index, array))
+        self._change(
+            value, lambda: ops.indexing.index_put(self, value, index=index), lambda data: data.__setitem__(index, array)
+        )
 
     def __getitem__(self, index: Any) -> Tensor:
         index = _plain_index(index)
@@ -647,7 +649,7 @@ def from_numpy(array: NDArray[Any]) -> Tensor:
     """
     check("from_numpy", isinstance(array, np.ndarray), f"takes an array, not {type(array).__name__}", TypeError)
     made = _as_array(array, None, copy=False)
-    return Tensor._wrap(made if mode.trace is None else mode.trace.made_of(array, made))
+    return Tensor._wrap(made if mode.trace is None else mode.trace.from_data(array, made))
 
 
 def as_tensor(data: ArrayLike | Tensor, dtype: DTypeLike | None = None) -> Tensor:
@@ -655,7 +657,7 @@ def as_tensor(data: ArrayLike | Tensor, dtype: DTypeLike | None = None) -> Tenso
     if isinstance(data, Tensor):
         return data if dtype is None else data.to(dtype)
     array = _as_array(data, dtype, copy=False)
-    return Tensor._wrap(array if mode.trace is None else mode.trace.made_of(data, array))
+    return Tensor._wrap(array if mode.trace is None else mode.trace.from_data(data, array))
 
 
 _TORCH_NAMES = {"axis": "dim", "axes": "dims", "keepdims": "keepdim"}
@@ -727,7 +729,7 @@ def _shape_at(array: Any, index: Any) -> tuple[int, ...]:
 
 def _sizes(name: str, sizes: tuple[Any, ...]) -> tuple[int, ...]:
     """Sizes given one by one, or as one sequence."""
-    return ops.shape.several(sizes[0] if len(sizes) == 1 else sizes, name)
+    return ops.shape.int_tuple(sizes[0] if len(sizes) == 1 else sizes, name)
 
 
 def _values(other: Any) -> Any:

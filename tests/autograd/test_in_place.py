@@ -477,7 +477,7 @@ class TestViewsWhileRecording:
         assert [copy.tolist() for copy in copies] == before
         for copy in copies:
             copy.zero_()
-        assert (h.tolist(), h.grad_fn.operation.name) == ([[0] * 3] * 2, "replace")
+        assert (h.tolist(), h.grad_fn.operation.name) == ([[0] * 3] * 2, "index_put")
 
     def test_what_shares_memory_without_the_history(self):
         (w,) = points((3,))
@@ -584,7 +584,7 @@ class TestViewsWhileRecording:
 
         @middle.derivative
         def _(grad, input_shape):
-            return chainrule.ops.indexing.put(grad, index=slice(1, -1), shape=input_shape)
+            return chainrule.ops.indexing.scatter_add(grad, index=slice(1, -1), shape=input_shape)
 
         h = leaf(1.0, 2.0, 3.0) * 2
         with pytest.raises(RuntimeError, match=r"a view by middle cannot be changed in place: change a clone\(\)"):

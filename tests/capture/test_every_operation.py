@@ -98,8 +98,9 @@ def test_interpreted(case, interpreted):
 
 REFUSED = {
     **dict.fromkeys(("prod",), "its rule asks whether a factor is 0"),
-    **dict.fromkeys(("put by a mask", "put by a mask of rows", "put by a mask of nothing", "replace a mask"), "a mask"),
-    **dict.fromkeys(("rows", "embedding"), "their indices are options of an inner operation"),
+    **dict.fromkeys((f"scatter_add by a mask{which}" for which in ("", " of rows", " of nothing")), "a mask"),
+    "index_put a mask": "a mask",
+    **dict.fromkeys(("embedding_lookup", "embedding"), "their indices are options of an inner operation"),
 }
 """Operations and cases whose gradient of a gradient is refused in a compiled function, and why."""
 
@@ -198,7 +199,7 @@ FLAT: dict[str, tuple[Any, Any]] = {
     },
     "logical_not": (ops.logical_not, lambda x: x == 0),
     "isfinite": (ops.isfinite, np.isfinite),
-    "max_pool_places": (lambda x: ops.max_pool2d(x[None], 2, 1, return_indices=True)[1][0], largest_of_windows),
+    "max_pool_indices": (lambda x: ops.max_pool2d(x[None], 2, 1, return_indices=True)[1][0], largest_of_windows),
     "indices": (lambda x: ops.embedding(ROWS, x), lambda x: x[ROWS]),
 }
 

@@ -56,7 +56,7 @@ ELSEWHERE = {
 """Entries of names that we have which are not run, and where those are looked at."""
 
 WITHOUT_SAMPLES = {
-    **dict.fromkeys(("cast", "getitem", "put", "replace", "standardize"), "names of our own"),
+    **dict.fromkeys(("cast", "getitem", "standardize"), "names of our own"),
     "vector_norm": "the samples of `norm` go through it",
 }
 """Public operations of ours for which PyTorch has no samples under that name."""

@@ -353,7 +353,7 @@ for shape, dim, keepdim, correction in [
     ((2, 3), 1, False, 0.5),
     ((3, 2, 2), (0, 2), True, 1),
 ]:
-    case(ops.shape.packed, f"packed{shape}", ops.shape.packed, np.array, anything(*shape))
+    case(ops.shape.contiguous_copy, f"contiguous_copy{shape}", ops.shape.contiguous_copy, np.array, anything(*shape))
     case(
         ops.reductions.variance,
         f"variance{shape} dim={dim} correction={correction}",
@@ -557,9 +557,9 @@ for label, index in INDICES:
         return out.reshape(3, 4)
 
     case(
-        ops.put,
-        f"put by {label}",
-        lambda x, index=index: ops.put(x, index=index, shape=(3, 4)),
+        ops.indexing.scatter_add,
+        f"scatter_add by {label}",
+        lambda x, index=index: ops.indexing.scatter_add(x, index=index, shape=(3, 4)),
         lambda x, index=index, laid_out=laid_out: laid_out(x, index),
         anything(*np.zeros((3, 4))[index].shape),
     )
@@ -570,9 +570,9 @@ for label, places, count in [
     ("nothing", [], 2),
 ]:
     case(
-        ops.indexing.put_rows,
-        f"rows put {label}",
-        lambda x, places=places, count=count: ops.indexing.put_rows(x, places=np.array(places, int), count=count),
+        ops.indexing.index_add,
+        f"index_add {label}",
+        lambda x, places=places, count=count: ops.indexing.index_add(x, index=np.array(places, int), count=count),
         lambda x, places=places, count=count: (
             np.eye(count)[np.array(places, int)].reshape(-1, count).T @ x.reshape(-1, 3)
         ),
@@ -617,9 +617,9 @@ for label, index, shape in [
         return np.where(chosen, values, x)
 
     case(
-        ops.replace,
-        f"replace {label}",
-        lambda x, y, index=index: ops.replace(x, y, index=index),
+        ops.indexing.index_put,
+        f"index_put {label}",
+        lambda x, y, index=index: ops.indexing.index_put(x, y, index=index),
         lambda x, y, index=index, replaced=replaced: replaced(x, y, index),
         anything(3, 4),
         anything(*shape),
@@ -656,7 +656,7 @@ for pictures, filters, stride, padding, dilation, groups in CONVOLUTIONS:
         for c in range(filters[1])
         for m in met
     ]
-    how = {"slide": ops.convolution.Slide(stride, padding, dilation, groups)}
+    how = {"params": ops.convolution.ConvParams(stride, padding, dilation, groups)}
 
     def convolved(x: np.ndarray, weight: np.ndarray, links: Any, shape: Any) -> np.ndarray:
         out = np.zeros(shape, x.dtype)
@@ -706,7 +706,7 @@ for pictures, kernel, stride, padding, dilation in POOLS:
     result = (*pictures[:2], *places)
     full = math.prod(kernel)
     picture = apart(*pictures)
-    how = {"window": ops.pooling.Window(kernel, stride, padding, dilation)}
+    how = {"params": ops.pooling.PoolParams(kernel, stride, padding, dilation)}
 
     def largest(x: np.ndarray, windows: Any, shape: Any) -> np.ndarray:
         out = np.zeros(shape, x.dtype)
@@ -731,9 +731,9 @@ for pictures, kernel, stride, padding, dilation in POOLS:
     )
     taps = ops.pooling.max_pool.formula(picture, **how)[1]
     case(
-        ops.pooling.unpool,
-        f"unpool {pictures} {kernel}",
-        lambda x, how=how, taps=taps, shape=pictures: ops.pooling.unpool(x, **how, taps=taps, shape=shape),
+        ops.pooling.max_unpool,
+        f"max_unpool {pictures} {kernel}",
+        lambda x, how=how, taps=taps, shape=pictures: ops.pooling.max_unpool(x, **how, taps=taps, shape=shape),
         lambda x, windows=windows, picture=picture: given_back(x, windows, picture),
         anything(*result),
     )
@@ -766,9 +766,9 @@ for pictures, kernel, stride, padding, dilation in POOLS:
             anything(*pictures),
         )
         case(
-            ops.pooling.spread_pool,
-            f"spread_pool {pictures} {kernel} {with_border} {divisor}",
-            lambda x, options=options, shape=pictures: ops.pooling.spread_pool(x, **options, shape=shape),
+            ops.pooling.avg_unpool,
+            f"avg_unpool {pictures} {kernel} {with_border} {divisor}",
+            lambda x, options=options, shape=pictures: ops.pooling.avg_unpool(x, **options, shape=shape),
             lambda x, windows=windows, shape=pictures, share=share, spread_out=spread_out: spread_out(
                 x, windows, shape, share
             ),
@@ -819,16 +819,16 @@ for reduction in ("none", "sum", "mean"):
     for ignored in (-100, 0):
         how = {"dim": 1, "ignore_index": ignored, "reduction": reduction}
         case(
-            ops.losses.class_loss,
-            f"class_loss {reduction} {ignored}",
-            lambda x, how=how: ops.losses.class_loss(x, PLACES, **how),
+            ops.losses.softmax_cross_entropy,
+            f"softmax_cross_entropy {reduction} {ignored}",
+            lambda x, how=how: ops.losses.softmax_cross_entropy(x, PLACES, **how),
             lambda x, i=ignored, r=reduction: plain_class_loss(np.moveaxis(x, 1, -1), PLACES, i, r),
             anything(2, 4, 3),
         )
 case(
-    ops.indexing.rows,
-    "rows",
-    lambda x: ops.indexing.rows(x, PLACES),
+    ops.indexing.embedding_lookup,
+    "embedding_lookup",
+    lambda x: ops.indexing.embedding_lookup(x, PLACES),
     lambda x: np.stack([[x[i] for i in line] for line in PLACES]),
     anything(3, 5),
 )

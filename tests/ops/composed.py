@@ -500,9 +500,9 @@ case(
 )
 
 case(
-    ops.losses.bernoulli_loss,
-    "bernoulli_loss",
-    ops.losses.bernoulli_loss,
+    ops.losses.elementwise_binary_cross_entropy,
+    "elementwise_binary_cross_entropy",
+    ops.losses.elementwise_binary_cross_entropy,
     lambda x, y: -(y * np.log(x) + (1 - y) * np.log(1 - x)),
     (1 + small(2, 3) * 0.9) / 2,
     small(3),

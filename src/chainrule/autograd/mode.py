@@ -14,7 +14,7 @@ from itertools import islice
 from traceback import FrameSummary, format_list, walk_stack
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, Self
 
-from chainrule.errors import HOUSE
+from chainrule.errors import PACKAGE_FOLDER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
@@ -46,7 +46,9 @@ class Anomaly:
         if self.within is not None:
             return self.within
         calls = ((frame.f_code, line) for frame, line in walk_stack(sys._getframe(1)))
-        users = islice(((code, line) for code, line in calls if not code.co_filename.startswith(HOUSE)), _FRAMES)
+        users = islice(
+            ((code, line) for code, line in calls if not code.co_filename.startswith(PACKAGE_FOLDER)), _FRAMES
+        )
         frames = [FrameSummary(code.co_filename, line, code.co_name, lookup_line=False) for code, line in users]
         return tuple(frames[::-1])
 
@@ -73,13 +75,13 @@ class Tracing(Protocol):
     def update(self, optimizer: Optimizer, position: int, parameter: Tensor, group: Any) -> None:
         """Record the step of an optimizer for one parameter."""
 
-    def drawn(self, name: str, generator: np.random.Generator, function: Callable[[], NDArray[Any]]) -> Any:
+    def random_draw(self, name: str, generator: np.random.Generator, function: Callable[[], NDArray[Any]]) -> Any:
         """Record a random draw, which each run makes anew."""
 
     def add_constant(self, array: Any) -> Any:
         """The tracer of an array that is the same in all runs."""
 
-    def made_of(self, data: Any, array: NDArray[Any]) -> Any:
+    def from_data(self, data: Any, array: NDArray[Any]) -> Any:
         """The tracer of a new Tensor, whose array was made of the user's data."""
 
     def lift(self, x: Any, detached: bool = False) -> Any:

@@ -23,7 +23,7 @@ import numpy as np
 
 from chainrule.autograd import tape
 from chainrule.autograd.mode import mode, no_grad
-from chainrule.ops.indexing import diagonal_index, getitem, is_basic, main_diagonal, replace
+from chainrule.ops.indexing import diagonal_index, getitem, index_put, is_basic, main_diagonal
 from chainrule.ops.shape import broadcast_to, permute, reshape
 
 if TYPE_CHECKING:
@@ -219,9 +219,9 @@ def _put_back(root: Tensor, steps: Steps, part: Tensor) -> Tensor:
     sources = [_shown(root, steps[:i]) for i in range(len(steps))]
     for source, (operation, options) in zip(reversed(sources), reversed(steps), strict=True):
         if operation is getitem:
-            part = replace(source, part, index=options["index"])
+            part = index_put(source, part, index=options["index"])
         elif operation is main_diagonal:
-            part = replace(source, part, index=diagonal_index(source.shape[-1]))
+            part = index_put(source, part, index=diagonal_index(source.shape[-1]))
         elif operation is reshape or (operation is broadcast_to and part.numel() == source.numel()):
             part = reshape(part, shape=source.shape)
         elif operation is permute:  # the way back of the values is that of the gradient

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from chainrule.errors import HOUSE
+from chainrule.errors import PACKAGE_FOLDER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -22,12 +22,12 @@ _NUMPY = str(Path(np.__file__).parent) + os.sep
 
 def is_house(file: str) -> bool:
     """Whether a file of code is chainrule's own."""
-    return file.startswith(HOUSE)
+    return file.startswith(PACKAGE_FOLDER)
 
 
 def is_engine(file: str) -> bool:
     """Whether a file of code is of those that make and run kernels, which call no function of the user's."""
-    return file.startswith((f"{HOUSE}kernels{os.sep}", f"{HOUSE}lower{os.sep}"))
+    return file.startswith((f"{PACKAGE_FOLDER}kernels{os.sep}", f"{PACKAGE_FOLDER}lower{os.sep}"))
 
 
 def is_library(file: str) -> bool:

@@ -68,17 +68,17 @@ def contiguous(trace: Trace, x: Any) -> Tracer:
     return tracer if example.flags.c_contiguous else trace.reordered(tracer, np.ascontiguousarray(example))
 
 
-def _convolution(trace: Trace, input: Any, weight: Any, *, slide: Any) -> Tracer:
+def _convolution(trace: Trace, input: Any, weight: Any, *, params: Any) -> Tracer:
     x, weight = trace.as_tracer(input), trace.as_tracer(weight)
-    how = setup.forward(x.shape, weight.shape, tuple(slide), x.dtype)
-    example = convolutions.convolve(x.value.example, weight.value.example, *slide)
+    how = setup.forward(x.shape, weight.shape, tuple(params), x.dtype)
+    example = convolutions.convolve(x.value.example, weight.value.example, *params)
     return _correlated(trace, "convolution", how, x, weight, example, example.size * _terms(weight))
 
 
-def _convolution_to_input(trace: Trace, input: Any, weight: Any, *, shape: Any, slide: Any) -> Tracer:
+def _convolution_to_input(trace: Trace, input: Any, weight: Any, *, shape: Any, params: Any) -> Tracer:
     grad, weight = trace.as_tracer(input), trace.as_tracer(weight)
-    how = setup.input_gradient(grad.shape, weight.shape, tuple(shape), tuple(slide), grad.dtype)
-    example = convolutions.convolve_input_gradient(grad.value.example, weight.value.example, shape, *slide)
+    how = setup.input_gradient(grad.shape, weight.shape, tuple(shape), tuple(params), grad.dtype)
+    example = convolutions.convolve_input_gradient(grad.value.example, weight.value.example, shape, *params)
     return _correlated(trace, "convolution_to_input", how, grad, weight, example, grad.size * _terms(weight))
 
 
@@ -92,9 +92,9 @@ def _correlated(trace: Trace, name: str, how: Any, x: Tracer, weight: Tracer, ex
     return step(trace, name, how.correlate, inputs, example, flops=2 * pairs, images=x.shape[0])[0]
 
 
-def _convolution_to_weight(trace: Trace, input: Any, out_grad: Any, *, shape: Any, slide: Any) -> Tracer:
+def _convolution_to_weight(trace: Trace, input: Any, out_grad: Any, *, shape: Any, params: Any) -> Tracer:
     x, grad = trace.as_tracer(input), trace.as_tracer(out_grad)
-    how = setup.weight_gradient(x.shape, grad.shape, tuple(shape), tuple(slide), x.dtype)
+    how = setup.weight_gradient(x.shape, grad.shape, tuple(shape), tuple(params), x.dtype)
     if how is None or x.dtype != grad.dtype:
         raise Untraceable(NOTHING)
     parts, pieces = how.sums[:2]
@@ -105,52 +105,52 @@ def _convolution_to_weight(trace: Trace, input: Any, out_grad: Any, *, shape: An
         sums = step(trace, name, how.images, inputs, example, flops=flops, images=x.shape[0], parts=parts)
     else:
         sums = step(trace, name, how.items, inputs, example, flops=flops)
-    example = convolutions.convolve_weight_gradient(x.value.example, grad.value.example, shape, *slide)
+    example = convolutions.convolve_weight_gradient(x.value.example, grad.value.example, shape, *params)
     return step(trace, "sum of parts", how.unpack, sums, example, flops=math.prod(how.sums))[0]
 
 
-def _max_pool(trace: Trace, input: Any, *, window: Any) -> tuple[Tracer, Tracer]:
+def _max_pool(trace: Trace, input: Any, *, params: Any) -> tuple[Tracer, Tracer]:
     x = trace.as_tracer(input)
-    out, taps = pools.max_pool(x.value.example, *window)
-    job = _windows(pooling_loops.MAX_POOL, x.shape, out, window, x.dtype, taps.dtype)
+    out, taps = pools.max_pool(x.value.example, *params)
+    job = _windows(pooling_loops.MAX_POOL, x.shape, out, params, x.dtype, taps.dtype)
     largest, positions = step(trace, "max_pool", job, [channels_last(trace, x)], out, [taps], images=x.shape[0])
     return largest, positions
 
 
-def _unpool(trace: Trace, input: Any, *, taps: Any, shape: Any, window: Any) -> Tracer:
+def _max_unpool(trace: Trace, input: Any, *, taps: Any, shape: Any, params: Any) -> Tracer:
     grad, taps = trace.as_tracer(input), trace.as_tracer(taps)
-    job = _windows(pooling_loops.MAX_POOL_GRADIENT, shape, grad, window, grad.dtype, taps.dtype)
-    example = pools.max_pool_gradient(grad.value.example, taps.value.example, shape, *window[:4])
+    job = _windows(pooling_loops.MAX_POOL_GRADIENT, shape, grad, params, grad.dtype, taps.dtype)
+    example = pools.max_pool_gradient(grad.value.example, taps.value.example, shape, *params[:4])
     inputs = [channels_last(trace, grad), channels_last(trace, taps)]
     return step(trace, "max_pool_gradient", job, inputs, example, images=shape[0])[0]
 
 
-def _avg_pool(trace: Trace, input: Any, *, window: Any, by: Any) -> Tracer:
+def _avg_pool(trace: Trace, input: Any, *, params: Any, by: Any) -> Tracer:
     x = trace.as_tracer(input)
-    kernel, stride, padding, _, ceil_mode = window
+    kernel, stride, padding, _, ceil_mode = params
     example = pools.avg_pool(x.value.example, kernel, stride, padding, ceil_mode, *by)
-    job = _windows(pooling_loops.AVG_POOL, x.shape, example, window, x.dtype)
+    job = _windows(pooling_loops.AVG_POOL, x.shape, example, params, x.dtype)
     divisors = pools.pool_divisors(x.shape[2:], example.shape[2:], kernel, stride, padding, by[0], by[1], x.dtype)
     inputs = [channels_last(trace, x), trace.add_constant(divisors)]
     return step(trace, "avg_pool", job, inputs, example, images=x.shape[0])[0]
 
 
-def _spread_pool(trace: Trace, input: Any, *, shape: Any, window: Any, by: Any) -> Tracer:
+def _avg_unpool(trace: Trace, input: Any, *, shape: Any, params: Any, by: Any) -> Tracer:
     grad = trace.as_tracer(input)
-    kernel, stride, padding, *_ = window
-    job = _windows(pooling_loops.AVG_POOL_GRADIENT, shape, grad, window, grad.dtype)
+    kernel, stride, padding, *_ = params
+    job = _windows(pooling_loops.AVG_POOL_GRADIENT, shape, grad, params, grad.dtype)
     example = pools.avg_pool_gradient(grad.value.example, shape, kernel, stride, padding, *by)
     divisors = pools.pool_divisors(shape[2:], grad.shape[2:], kernel, stride, padding, by[0], by[1], grad.dtype)
     inputs = [channels_last(trace, grad), trace.add_constant(divisors)]
     return step(trace, "avg_pool_gradient", job, inputs, example, images=shape[0])[0]
 
 
-def _windows(pool: Any, shape: Any, outputs: Any, window: Any, *dtypes: Any) -> Any:
+def _windows(pool: Any, shape: Any, outputs: Any, params: Any, *dtypes: Any) -> Any:
     """The kernel for pictures (N, C, H, W) and an array with an element for each window (N, C, H′, W′)."""
     images, channels, *size = shape
     _check(math.prod(shape) > 0 and outputs.size > 0)
     return pools.pool_job(
-        pool, (images, *size, channels), (images, *outputs.shape[2:], channels), tuple(window[:4]), dtypes
+        pool, (images, *size, channels), (images, *outputs.shape[2:], channels), tuple(params[:4]), dtypes
     )
 
 
@@ -174,18 +174,18 @@ def _indices(trace: Trace, input: Any, *, size: int, name: str, spared: int | No
     return Tracer(trace, x.value) if x.dtype == np.int64 else trace.cast(x, np.int64)
 
 
-def _rows(trace: Trace, input: Any, places: Any) -> Tracer:
+def _embedding_lookup(trace: Trace, input: Any, index: Any) -> Tracer:
     """Rows of a matrix, copied by their indices."""
-    table, indices = contiguous(trace, input), contiguous(trace, places)
+    table, indices = contiguous(trace, input), contiguous(trace, index)
     _check(table.ndim == 2 and indices.dtype == np.int64 and computes_with(table.dtype))
     example = table.value.example[indices.value.example]
     job = row_kernels.gather_job(type_of(table.dtype), indices.size, table.shape[1])
     return step(trace, "rows", job, [table, indices], example)[0]
 
 
-def _put_rows(trace: Trace, input: Any, *, places: Any, count: int) -> Tracer:
+def _index_add(trace: Trace, input: Any, *, index: Any, count: int) -> Tracer:
     """Rows added at their indices, to zeros."""
-    grad, indices = contiguous(trace, input), contiguous(trace, places)
+    grad, indices = contiguous(trace, input), contiguous(trace, index)
     width = grad.shape[-1]
     _check(indices.dtype == np.int64 and grad.dtype.kind == "f" and grad.dtype.itemsize > 2)
     example = row_kernels.scatter_add(grad.value.example, indices.value.example, count)
@@ -193,14 +193,14 @@ def _put_rows(trace: Trace, input: Any, *, places: Any, count: int) -> Tracer:
     return step(trace, "rows added", job, [grad, indices], example)[0]
 
 
-def _put(trace: Trace, input: Any, *, index: Any, shape: Any) -> Tracer:
+def _scatter_add(trace: Trace, input: Any, *, index: Any, shape: Any) -> Tracer:
     """The gradient of a slice: zeros with the gradient where it was."""
     _check(indexing.is_basic(index))
     x = trace.as_tracer(input)
     return copies(trace, np.zeros(shape, x.dtype), [(x, lambda out: out[index])], fill=True)
 
 
-def _replace(trace: Trace, input: Any, value: Any, *, index: Any) -> Tracer:
+def _index_put(trace: Trace, input: Any, value: Any, *, index: Any) -> Tracer:
     """A copy with other values at an index."""
     _check(indexing.is_basic(index))
     x, value = trace.as_tracer(input), trace.as_tracer(value)
@@ -247,18 +247,18 @@ def copies(trace: Trace, out: Any, pieces: Sequence[tuple[Tracer, Callable[[Any]
 
 RULES: dict[Any, Callable[..., Any]] = {
     indexing.indices: _indices,
-    indexing.rows: _rows,
-    indexing.put_rows: _put_rows,
-    indexing.put: _put,
-    indexing.replace: _replace,
+    indexing.embedding_lookup: _embedding_lookup,
+    indexing.index_add: _index_add,
+    indexing.scatter_add: _scatter_add,
+    indexing.index_put: _index_put,
     shape.concatenate: _concatenate,
     networks.erf: lambda trace, input: trace.elementwise(special.erf, input),
     convolution.convolution: _convolution,
     convolution.convolution_to_input: _convolution_to_input,
     convolution.convolution_to_weight: _convolution_to_weight,
     pooling.max_pool: _max_pool,
-    pooling.unpool: _unpool,
+    pooling.max_unpool: _max_unpool,
     pooling.avg_pool: _avg_pool,
-    pooling.spread_pool: _spread_pool,
+    pooling.avg_unpool: _avg_unpool,
 }
 """How operations are written down that are not NumPy's."""

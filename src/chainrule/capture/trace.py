@@ -153,7 +153,7 @@ class Trace(Recorder):
             cell = self.cells[id(array)] = tracer, tracer.value, array
         return cell[0]
 
-    def made_of(self, data: Any, array: NDArray[Any]) -> Tracer:
+    def from_data(self, data: Any, array: NDArray[Any]) -> Tracer:
         """The array of a new Tensor, which was made of the user's data: itself, or a copy.
 
         An array from outside is read anew by each run. What the function has computed with NumPy is a constant.
@@ -354,7 +354,7 @@ class Trace(Recorder):
             made.value.options |= {"write": write, "computed_index": len(arrays) > 1 + (type(positional[1]) is _Hole)}
         return made
 
-    def drawn(self, name: str, generator: np.random.Generator, function: Callable[[], NDArray[Any]]) -> Any:
+    def random_draw(self, name: str, generator: np.random.Generator, function: Callable[[], NDArray[Any]]) -> Any:
         """Random numbers: drawn anew from the same generator by each call."""
         if generator is default_generator():
             self.watch_generator(generator)

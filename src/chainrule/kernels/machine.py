@@ -20,7 +20,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from chainrule.errors import HOUSE
+from chainrule.errors import PACKAGE_FOLDER
 from chainrule.files import atomic_write, cache_folder, open_regular
 from chainrule.kernels import processor
 from chainrule.kernels.calling import ARGUMENTS
@@ -60,7 +60,7 @@ def warn_and_fall_back(error: CannotCompileError, what: str) -> None:
         told = "LLVM cannot be used here, so kernels and compiled functions run in plain NumPy, more slowly"
     reason = str(error).strip().partition("\n")[0]
     level, frame = 1, sys._getframe()
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(HOUSE):
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(PACKAGE_FOLDER):
         level, frame = level + 1, frame.f_back
     warnings.warn(f"{told}: {reason}", RuntimeWarning, stacklevel=level)  # at the user's line
 

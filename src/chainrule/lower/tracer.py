@@ -15,7 +15,7 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-from chainrule.errors import LostTensorError
+from chainrule.errors import LeakedTracerError
 from chainrule.kernels.memory import writable_diagonal
 from chainrule.lower.graph import axes_in_order, copy_in_order
 
@@ -76,10 +76,10 @@ class Tracer(NDArrayOperatorsMixin):
         """Which array this is now, while the trace lasts.
 
         Raises:
-            LostTensorError: it has ended.
+            LeakedTracerError: it has ended.
         """
         if self.trace.ended:
-            raise LostTensorError
+            raise LeakedTracerError
         if self.base is not None and self.base.value is not self._base_value:  # which was changed in place since
             self._base_value = self.base.value
             self._value = self.trace.refresh_view(self)
@@ -96,10 +96,10 @@ class Tracer(NDArrayOperatorsMixin):
         """An array that lies in memory as this one does, and is as writable. Its elements may be older ones.
 
         Raises:
-            LostTensorError: the trace has ended.
+            LeakedTracerError: the trace has ended.
         """
         if self.trace.ended:
-            raise LostTensorError
+            raise LeakedTracerError
         if self.base is not None:
             seen: NDArray[Any] = self.view_of(self.base.memory, *(x.value.example for x in self.positions))
             return seen

@@ -12,7 +12,7 @@ from chainrule.nn import functional as F  # noqa: N812  # the field's name for i
 from chainrule.nn import init
 from chainrule.nn.module import Module, Parameter, applies, options
 from chainrule.ops.dtypes import DEFAULT
-from chainrule.ops.shape import several
+from chainrule.ops.shape import int_tuple
 
 if TYPE_CHECKING:
     from numpy.random import Generator
@@ -26,7 +26,7 @@ __all__ = ["Dropout", "Dropout2d", "Flatten", "Linear", "Unflatten"]
 def check_sizes(owner: Module, **sizes: Any) -> None:
     """Raise an error unless all sizes, each a whole number or several, are at least 0."""
     for what, size in sizes.items():
-        given = several(size, f"{type(owner).__name__}: {what}")
+        given = int_tuple(size, f"{type(owner).__name__}: {what}")
         check(owner, min(given, default=0) >= 0, f"{what} must be at least 0, not {size}")
 
 

@@ -11,7 +11,7 @@ from chainrule.nn import functional as F  # noqa: N812  # the field's name for i
 from chainrule.nn.layers import check_sizes
 from chainrule.nn.module import Module, Parameter
 from chainrule.ops.dtypes import DEFAULT
-from chainrule.ops.shape import several
+from chainrule.ops.shape import int_tuple
 from chainrule.tensor import Tensor
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ class _OverLast(Module):
         dtype: DTypeLike = DEFAULT,
     ) -> None:  # fmt: skip
         check_sizes(self, normalized_shape=normalized_shape)
-        self.normalized_shape = several(normalized_shape, type(self).__name__)
+        self.normalized_shape = int_tuple(normalized_shape, type(self).__name__)
         self.eps: Any = eps
         self.weight = Parameter(np.ones(self.normalized_shape, dtype)) if elementwise_affine else None
 

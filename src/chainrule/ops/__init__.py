@@ -18,6 +18,8 @@ from chainrule.ops.pooling import *
 from chainrule.ops.reductions import *
 from chainrule.ops.shape import *
 
+put, replace = indexing.scatter_add, indexing.index_put  # their former names
+
 __all__ = ["NUMPY", "Operation", "operation"]
 for family in (arithmetic, convolution, elementwise, indexing, linalg, losses, networks, pooling, reductions, shape):
     __all__ += family.__all__

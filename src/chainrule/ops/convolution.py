@@ -10,14 +10,14 @@ Source: Dumoulin and Visin, A guide to convolution arithmetic for deep learning 
 from typing import Any, NamedTuple
 
 from chainrule.kernels import convolution as kernels
-from chainrule.ops.indexing import put
+from chainrule.ops.indexing import scatter_add
 from chainrule.ops.operation import Array, Ints, Tensor, only_tensors, operation
-from chainrule.ops.shape import reshape, several, squeeze, unsqueeze
+from chainrule.ops.shape import int_tuple, reshape, squeeze, unsqueeze
 
 __all__ = ["conv1d", "conv2d", "conv_transpose2d"]
 
 
-class Slide(NamedTuple):
+class ConvParams(NamedTuple):
     """How a filter moves over a picture, numbers (down, across)."""
 
     stride: tuple[int, int]
@@ -27,47 +27,47 @@ class Slide(NamedTuple):
 
 
 @operation
-def convolution(input: Array, weight: Array, *, slide: Slide) -> Array:
+def convolution(input: Array, weight: Array, *, params: ConvParams) -> Array:
     """(N, C, H, W) by (O, C / groups, KH, KW) to (N, O, H′, W′)."""
-    return kernels.convolve(input, weight, *slide)
+    return kernels.convolve(input, weight, *params)
 
 
 @convolution.derivative
-def _(grad: Array, input: Array, weight: Array, slide: Slide) -> Any:
+def _(grad: Array, input: Array, weight: Array, params: ConvParams) -> Any:
     """Both gradients are convolutions in their turn."""
     return (
-        lambda: convolution_to_input(grad, weight, shape=input.shape, slide=slide),
-        lambda: convolution_to_weight(input, grad, shape=weight.shape, slide=slide),
+        lambda: convolution_to_input(grad, weight, shape=input.shape, params=params),
+        lambda: convolution_to_weight(input, grad, shape=weight.shape, params=params),
     )
 
 
 @operation
-def convolution_to_input(input: Array, weight: Array, *, shape: Any, slide: Slide) -> Array:
+def convolution_to_input(input: Array, weight: Array, *, shape: Any, params: ConvParams) -> Array:
     """(N, O, H′, W′) by (O, C / groups, KH, KW) to `shape` (N, C, H, W): each place gives to all it was made of."""
-    return kernels.convolve_input_gradient(input, weight, shape, *slide)
+    return kernels.convolve_input_gradient(input, weight, shape, *params)
 
 
 @convolution_to_input.derivative
-def _(grad: Array, input: Array, weight: Array, slide: Slide) -> Any:
+def _(grad: Array, input: Array, weight: Array, params: ConvParams) -> Any:
     """The convolution itself, and its gradient to the weight."""
     return (
-        lambda: convolution(grad, weight, slide=slide),
-        lambda: convolution_to_weight(grad, input, shape=weight.shape, slide=slide),
+        lambda: convolution(grad, weight, params=params),
+        lambda: convolution_to_weight(grad, input, shape=weight.shape, params=params),
     )
 
 
 @operation
-def convolution_to_weight(input: Array, out_grad: Array, *, shape: Any, slide: Slide) -> Array:
+def convolution_to_weight(input: Array, out_grad: Array, *, shape: Any, params: ConvParams) -> Array:
     """(N, C, H, W) and (N, O, H′, W′) to `shape` (O, C / groups, KH, KW): each tap sums what passed through it."""
-    return kernels.convolve_weight_gradient(input, out_grad, shape, *slide)
+    return kernels.convolve_weight_gradient(input, out_grad, shape, *params)
 
 
 @convolution_to_weight.derivative
-def _(grad: Array, input: Array, out_grad: Array, slide: Slide) -> Any:
+def _(grad: Array, input: Array, out_grad: Array, params: ConvParams) -> Any:
     """The gradient to the input, and the convolution itself."""
     return (
-        lambda: convolution_to_input(out_grad, grad, shape=input.shape, slide=slide),
-        lambda: convolution(input, grad, slide=slide),
+        lambda: convolution_to_input(out_grad, grad, shape=input.shape, params=params),
+        lambda: convolution(input, grad, params=params),
     )
 
 
@@ -136,7 +136,7 @@ def _convolve(
     if any(n + sum(edges) <= span for n, edges, span in zip(x.shape[2:], around, spans, strict=True)):
         taps = f"{weight.shape[-ndim:]} (dilation {dilation[-ndim:]})"
         raise ValueError(f"{name}: the filter {taps} is larger than {input.shape} with padding {around[-ndim:]}")
-    out = convolution(x, weight, slide=Slide(stride, (around[0], around[1]), dilation, groups))
+    out = convolution(x, weight, params=ConvParams(stride, (around[0], around[1]), dilation, groups))
     return _finish(out, bias, input.ndim, ndim)
 
 
@@ -179,9 +179,9 @@ def conv_transpose2d(
     # A convolution of the result sees, at its end, further places if output_padding reaches so far: zeros there
     seen = height + more[0] // stride[0], width + more[1] // stride[1]
     if seen != (height, width):
-        x = put(x, index=(..., slice(height), slice(width)), shape=(*x.shape[:2], *seen))
-    slide = Slide(stride, ((cut[0], cut[0]), (cut[1], cut[1])), dilation, groups)
-    out = convolution_to_input(x, weight, shape=(x.shape[0], weight.shape[1] * groups, *size), slide=slide)
+        x = scatter_add(x, index=(..., slice(height), slice(width)), shape=(*x.shape[:2], *seen))
+    params = ConvParams(stride, ((cut[0], cut[0]), (cut[1], cut[1])), dilation, groups)
+    out = convolution_to_input(x, weight, shape=(x.shape[0], weight.shape[1] * groups, *size), params=params)
     return _finish(out, bias, input.ndim, 2)
 
 
@@ -195,7 +195,7 @@ def _finish(out: Tensor, bias: Array, given: int, ndim: int) -> Tensor:
 
 def pair(name: str, what: str, value: Any, least: int, ndim: int = 2) -> tuple[int, int]:
     """One number for both dimensions, or one for each; what stands for the missing one changes nothing."""
-    given = several(value, f"{name}: {what}")
+    given = int_tuple(value, f"{name}: {what}")
     given = given * ndim if len(given) == 1 else given
     if len(given) != ndim or min(given) < least:
         form = "one number" if ndim == 1 else "a number or two"

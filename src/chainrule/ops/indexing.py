@@ -1,7 +1,7 @@
-"""Operations that pick elements out and put them back.
+"""Indexing: operations that read elements at an index and write them back.
 
-`getitem` takes elements out and `put` lays them into zeros: each is the other's derivative. All that picks elements
-(gather, flip, diagonal, ...) is one of the two with the right index.
+`getitem` reads elements and `scatter_add` adds elements into zeros: each is the other's derivative. The rest (gather,
+flip, diagonal, ...) is composed of these two with the right index.
 """
 
 import math
@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 
 from chainrule.errors import check
+from chainrule.kernels import rows as row_kernels
 from chainrule.kernels.memory import writable_diagonal
-from chainrule.kernels.rows import scatter_add
 from chainrule.ops.arithmetic import where
 from chainrule.ops.operation import NUMPY, Array, Ints, Tensor, operation
-from chainrule.ops.shape import along, cat, clone, each_place, in_order, movedim, place, reshape, several
+from chainrule.ops.shape import along, cat, clone, contiguous, int_tuple, movedim, reshape, wrap_dim, wrap_dims
 
 __all__ = [
-    "diagonal", "flip", "gather", "getitem", "index_select", "put", "replace", "roll", "take_along_dim", "tril", "triu",
+    "diagonal", "flip", "gather", "getitem", "index_select", "roll", "take_along_dim", "tril", "triu",
 ]  # fmt: skip
 
 
@@ -31,7 +31,7 @@ def getitem(input: Array, *, index: Any) -> Array:
     """
     picked = input[index]
     if not is_basic(index):  # NumPy may put the picked dimension last in memory
-        return in_order(picked)
+        return contiguous(picked)
     if isinstance(picked, np.generic):  # a single element: with ... it is a view too, like all that slices give
         picked = input[(*index, ...) if isinstance(index, tuple) else (index, ...)]
     return picked
@@ -40,11 +40,11 @@ def getitem(input: Array, *, index: Any) -> Array:
 @getitem.derivative
 def _(grad: Array, input_shape: tuple[int, ...], index: Any) -> Array:
     """The gradient, at the index, in zeros; where an element was taken twice, both are added."""
-    return put(grad, index=index, shape=input_shape)
+    return scatter_add(grad, index=index, shape=input_shape)
 
 
 @operation
-def put(input: Array, *, index: Any, shape: Any) -> Array:
+def scatter_add(input: Array, *, index: Any, shape: Any) -> Array:
     """Zeros of a shape, with the input added at the index."""
     out = np.zeros(shape, input.dtype)
     if is_basic(index):
@@ -54,24 +54,24 @@ def put(input: Array, *, index: Any, shape: Any) -> Array:
     return out
 
 
-@put.derivative
+@scatter_add.derivative
 def _(grad: Array, index: Any) -> Array:
     """The gradient at the index."""
     return grad[index]
 
 
 @operation
-def replace(input: Array, value: Array, *, index: Any) -> Array:
+def index_put(input: Array, value: Array, *, index: Any) -> Array:
     """A copy of the input in which `input[index]` is `value`."""
     out = np.copy(input)
     out[index] = value
     return out
 
 
-@replace.derivative
+@index_put.derivative
 def _(grad: Array, index: Any) -> Any:
     """The gradient stays where the input stayed, and goes to the value at the index."""
-    return lambda: replace(grad, 0, index=index), lambda: grad[index]
+    return lambda: index_put(grad, 0, index=index), lambda: grad[index]
 
 
 def gather(input: Array, dim: int, index: Array) -> Tensor:
@@ -87,7 +87,7 @@ def gather(input: Array, dim: int, index: Array) -> Tensor:
         IndexError: an index is out of range.
         TypeError: the index is not made of integers.
     """
-    index, dim, source = _as_index(index), place(input, dim, "gather"), _row(input)
+    index, dim, source = _as_index(index), wrap_dim(input, dim, "gather"), _row(input)
     if not math.prod(index.shape):  # nothing to pick
         return getitem(reshape(input, shape=(-1,)), index=np.zeros(index.shape, np.int64))
     longer = [d for d, (n, size) in enumerate(zip(index.shape, source.shape, strict=False)) if n > size and d != dim]
@@ -104,7 +104,7 @@ def take_along_dim(input: Array, indices: Array, dim: int | None = None) -> Tens
         return pick(flat, indices, dim=0, name="take_along_dim", from_end=True)
     if indices.ndim != input.ndim:
         raise ValueError(f"take_along_dim: indices {indices.shape} must have the dimensions of input {input.shape}")
-    dim, source = place(input, dim, "take_along_dim"), _row(input)
+    dim, source = wrap_dim(input, dim, "take_along_dim"), _row(input)
     return pick(source, indices, dim=dim, name="take_along_dim", sizes=input.shape, from_end=True)
 
 
@@ -122,13 +122,13 @@ def index_select(input: Array, dim: int, index: Array) -> Tensor:
     """
     index = _as_index(index)
     check("index_select", index.ndim < 2, f"the index must have one dimension, it has shape {index.shape}")
-    picked = pick(_row(input), index, dim=place(input, dim, "index_select"), name="index_select")
+    picked = pick(_row(input), index, dim=wrap_dim(input, dim, "index_select"), name="index_select")
     return picked if input.ndim else reshape(picked, shape=())
 
 
 def flip(input: Array, dims: Ints, *more: int) -> Tensor:
     """The order of elements turned round along each of `dims`."""
-    flipped = each_place(input, (*several(dims, "flip"), *more), "flip")
+    flipped = wrap_dims(input, (*int_tuple(dims, "flip"), *more), "flip")
     view = getitem(input, index=tuple(slice(None, None, -1 if d in flipped else 1) for d in range(input.ndim)))
     return clone(view)  # as PyTorch's is
 
@@ -141,13 +141,13 @@ def roll(input: Array, shifts: Ints, dims: Ints | None = None) -> Tensor:
     Raises:
         ValueError: other numbers of shifts and dimensions.
     """
-    shifts, dims = several(shifts, "roll"), several(() if dims is None else dims, "roll")
+    shifts, dims = int_tuple(shifts, "roll"), int_tuple(() if dims is None else dims, "roll")
     if len(shifts) == 1 and not dims:
         return reshape(roll(reshape(input, shape=(-1,)), shifts, 0), shape=input.shape)
     check("roll", input.ndim, "a single number has no dimension to roll along", IndexError)
     check("roll", 0 < len(shifts) == len(dims), f"needs a shift for each of {len(dims)} dimensions, not {len(shifts)}")
     out = input
-    for shift, dim in zip(shifts, [place(input, d, "roll") for d in dims], strict=True):
+    for shift, dim in zip(shifts, [wrap_dim(input, d, "roll") for d in dims], strict=True):
         cut = -shift % (input.shape[dim] or 1)
         if cut:
             out = cat([out[along(dim, slice(cut, None))], out[along(dim, slice(cut))]], dim=dim)
@@ -156,12 +156,12 @@ def roll(input: Array, shifts: Ints, dims: Ints | None = None) -> Tensor:
 
 def tril(input: Array, diagonal: int = 0) -> Tensor:
     """Matrices (..., n, m) with zeros above a diagonal; 0 is the main one, 1 the one above."""
-    return where(_below("tril", input, *several(diagonal, "tril")), input, False)  # 0 in the input's own type
+    return where(_below("tril", input, *int_tuple(diagonal, "tril")), input, False)  # 0 in the input's own type
 
 
 def triu(input: Array, diagonal: int = 0) -> Tensor:
     """Matrices (..., n, m) with zeros below a diagonal; 0 is the main one, 1 the one above."""
-    return where(_below("triu", input, several(diagonal, "triu")[0] - 1), False, input)
+    return where(_below("triu", input, int_tuple(diagonal, "triu")[0] - 1), False, input)
 
 
 def diagonal(input: Array, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
@@ -177,7 +177,7 @@ def diagonal(input: Array, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Ten
         ValueError: `dim1` and `dim2` are the same.
         IndexError: one is out of range.
     """
-    matrices = movedim(input, each_place(input, (dim1, dim2), "diagonal"), (-2, -1))
+    matrices = movedim(input, wrap_dims(input, (dim1, dim2), "diagonal"), (-2, -1))
     rows, columns = matrices.shape[-2:]
     row, column = max(0, -offset), max(0, offset)
     length = max(0, min(rows - row, columns - column))
@@ -195,7 +195,7 @@ def main_diagonal(input: Array) -> Array:
 @main_diagonal.derivative
 def _(grad: Array, input_shape: tuple[int, ...]) -> Array:
     """The gradient on the diagonal of zeros."""
-    return put(grad, index=diagonal_index(input_shape[-1]), shape=input_shape)
+    return scatter_add(grad, index=diagonal_index(input_shape[-1]), shape=input_shape)
 
 
 def diagonal_index(size: int) -> tuple[Any, ...]:
@@ -292,13 +292,13 @@ def pick(
     """
     places, count = integers(index, name), input.shape[dim]
     places = in_range(np.where(places < 0, places + count, places) if from_end else places, count, name)
-    return in_order(np.asarray(input[_along_others(dim, places, sizes)])), places
+    return contiguous(np.asarray(input[_along_others(dim, places, sizes)])), places
 
 
 @pick.derivative
 def _(grad: Array, input_shape: tuple[int, ...], places: Any, dim: int, sizes: tuple[int, ...] | None) -> Any:
     """The gradient, at the indices, in zeros; where an element was taken twice, both are added."""
-    return lambda: put(grad, index=_along_others(dim, places, sizes), shape=input_shape), None
+    return lambda: scatter_add(grad, index=_along_others(dim, places, sizes), shape=input_shape), None
 
 
 def _along_others(dim: int, places: Any, sizes: tuple[int, ...] | None) -> tuple[Any, ...]:
@@ -327,27 +327,27 @@ def indices(input: Array, *, size: int, name: str, spared: int | None = None) ->
 
 
 @operation
-def rows(input: Array, places: Array) -> Array:
-    """Rows of a matrix (V, D) by their places (...): (..., D)."""
-    return input[places]
+def embedding_lookup(input: Array, index: Array) -> Array:
+    """Rows of a matrix (V, D) by their indices (...): (..., D)."""
+    return input[index]
 
 
-@rows.derivative
-def _(grad: Array, input_shape: tuple[int, ...], places: Array) -> Any:
+@embedding_lookup.derivative
+def _(grad: Array, input_shape: tuple[int, ...], index: Array) -> Any:
     """Each row's gradient, added where it was taken from."""
-    return lambda: put_rows(grad, places=np.asarray(places), count=input_shape[0]), None
+    return lambda: index_add(grad, index=np.asarray(index), count=input_shape[0]), None
 
 
 @operation
-def put_rows(input: Array, *, places: Any, count: int) -> Array:
-    """Zeros (count, D), with rows (..., D) added at their places (...)."""
-    return scatter_add(input, places, count)
+def index_add(input: Array, *, index: Any, count: int) -> Array:
+    """Zeros (count, D), with rows (..., D) added at their indices (...)."""
+    return row_kernels.scatter_add(input, index, count)
 
 
-@put_rows.derivative
-def _(grad: Array, places: Any) -> Array:
-    """The gradient at the places."""
-    return rows(grad, places)
+@index_add.derivative
+def _(grad: Array, index: Any) -> Array:
+    """The gradient's rows at the indices."""
+    return embedding_lookup(grad, index)
 
 
 def integers(index: Array, name: str) -> Any:

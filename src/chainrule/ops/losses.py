@@ -15,7 +15,7 @@ from chainrule.ops.elementwise import log, logsigmoid
 from chainrule.ops.indexing import indices
 from chainrule.ops.operation import Array, Tensor, only_tensors, operation
 from chainrule.ops.reductions import mean, sum
-from chainrule.ops.shape import place, reshape
+from chainrule.ops.shape import reshape, wrap_dim
 
 __all__ = [
     "binary_cross_entropy", "binary_cross_entropy_with_logits", "cross_entropy", "huber_loss", "kl_div", "l1_loss",
@@ -55,7 +55,7 @@ def _scores(name: str, input: Array, dim: int, dtype: Any) -> tuple[Array, int]:
     """Scores in the type asked for, if it is a floating one, and the dimension counted from the first."""
     input = input if dtype is None else input.astype(dtype)
     check_floats(name, input)
-    return input, place(input, dim, name)
+    return input, wrap_dim(input, dim, name)
 
 
 # Predictions of numbers: `input` and `target` have one shape (broadcasting here is nearly always a mistake)
@@ -125,18 +125,18 @@ def binary_cross_entropy(input: Array, target: Array, weight: Array = None, redu
         ValueError: the shapes differ, a p outside 0 to 1, or an unknown reduction.
     """
     _same("binary_cross_entropy", input, target)
-    return _reduce("binary_cross_entropy", bernoulli_loss(input, target), reduction, weight)
+    return _reduce("binary_cross_entropy", elementwise_binary_cross_entropy(input, target), reduction, weight)
 
 
 @operation(promote="floats")
-def bernoulli_loss(input: Array, target: Array) -> Array:
+def elementwise_binary_cross_entropy(input: Array, target: Array) -> Array:
     """-(y ln p + (1 - y) ln(1 - p)), where no logarithm counts for less than -100."""
     if input.size and not (input.min() >= 0 and input.max() <= 1):
         raise ValueError(f"binary_cross_entropy: probabilities are {input.min():g} to {input.max():g}, must be 0 to 1")
     return -(target * np.maximum(np.log(input), -100) + (1 - target) * np.maximum(np.log1p(-input), -100))
 
 
-@bernoulli_loss.derivative
+@elementwise_binary_cross_entropy.derivative
 def _(grad: Array, input: Array, target: Array) -> Any:
     """(p - y) / (p (1 - p)), no larger than 10¹² (as PyTorch has it); ln(1 - p) - ln p, each at least -100."""
     return (
@@ -243,7 +243,7 @@ def cross_entropy(
     if of_indices and weight is None and not label_smoothing:  # the commonest case, in one operation
         places = _classes(name, input, target, None, ignore_index)
         _known(name, reduction)
-        return class_loss(input, places, dim=dim, ignore_index=ignore_index, reduction=reduction)
+        return softmax_cross_entropy(input, places, dim=dim, ignore_index=ignore_index, reduction=reduction)
     check(name, 0 <= label_smoothing <= 1, f"label_smoothing must be 0 to 1, got {label_smoothing}")
     scores = log_softmax(input, dim=dim)
     if of_indices:
@@ -274,7 +274,7 @@ def _of_indices(
 
 
 @operation(fused=True)
-def class_loss(input: Array, target: Array, *, dim: int, ignore_index: int, reduction: str) -> Array:
+def softmax_cross_entropy(input: Array, target: Array, *, dim: int, ignore_index: int, reduction: str) -> Array:
     """-ln softmax(x)[class] of each example, 0 where the class does not count; reduced."""
     counts = target != ignore_index
     losses = -sums.total(np.where(_chosen(target, input.shape[dim], dim), log_softmax(input, dim=dim), 0), dim)
@@ -285,7 +285,7 @@ def class_loss(input: Array, target: Array, *, dim: int, ignore_index: int, redu
     return whole / np.sum(counts, dtype=input.dtype) if reduction == "mean" else whole
 
 
-@class_loss.derivative
+@softmax_cross_entropy.derivative
 def _(grad: Array, input: Array, target: Array, dim: int, ignore_index: int, reduction: str) -> Any:
     """softmax(x) - 1 for the class, softmax(x) for the others. Source: Goodfellow et al. (2016), section 6.2.2.3."""
     counts = target != ignore_index

@@ -12,10 +12,10 @@ from chainrule.errors import check, check_floats
 from chainrule.kernels import special, sums
 from chainrule.ops.arithmetic import ne, where
 from chainrule.ops.elementwise import sqrt, tanh
-from chainrule.ops.indexing import getitem, indices, put, replace, rows
+from chainrule.ops.indexing import embedding_lookup, getitem, index_put, indices, scatter_add
 from chainrule.ops.linalg import matmul
 from chainrule.ops.losses import softmax
-from chainrule.ops.operation import Array, Ints, Tensor, constant, only_tensors, operation
+from chainrule.ops.operation import Array, Ints, Tensor, only_tensors, operation, stop_gradient
 from chainrule.ops.reductions import any, mean, variance
 from chainrule.ops.shape import (
     along,
@@ -23,8 +23,8 @@ from chainrule.ops.shape import (
     broadcast_to,
     clone,
     flatten,
+    int_tuple,
     reshape,
-    several,
     transpose,
     unsqueeze,
     wide,
@@ -220,14 +220,14 @@ def batch_norm(
     if not training:
         if center is None or spread is None:
             raise ValueError("batch_norm: needs running_mean and running_var when not training")
-        return _scaled((input - constant(center)) / sqrt(constant(spread) + eps), weight, bias)
+        return _scaled((input - stop_gradient(center)) / sqrt(stop_gradient(spread) + eps), weight, bias)
     dim = (0, *range(2, input.ndim))
     count = math.prod(input.shape[d] for d in dim)
     check("batch_norm", count != 1, f"needs more than one value a channel while training, got {input.shape}")
     if running_mean is not None and running_var is not None and count:
-        values = constant(input)
-        _blend(running_mean, mean(values, dim=dim), momentum)
-        _blend(running_var, variance(values, dim=dim), momentum)
+        values = stop_gradient(input)
+        _ema_update(running_mean, mean(values, dim=dim), momentum)
+        _ema_update(running_var, variance(values, dim=dim), momentum)
     return _standardized(input, weight, bias, dim, eps) if count else _scaled(input, weight, bias)
 
 
@@ -236,15 +236,15 @@ def _standardized(input: Array, weight: Any, bias: Any, dim: Any, eps: float) ->
     return as_dtype(standardize(*parts, dim=dim, eps=eps), input.dtype)
 
 
-def _blend(running: Any, batch: Any, momentum: float) -> None:
-    running[...] = constant(running) * (1 - momentum) + momentum * batch
+def _ema_update(running: Any, batch: Any, momentum: float) -> None:
+    running[...] = stop_gradient(running) * (1 - momentum) + momentum * batch
 
 
 def _last(name: str, input: Array, shape: Ints, *parts: Array) -> tuple[int, ...]:
     """The last dimensions, where input, weight and bias fit."""
     only_tensors(name, input, optional=parts)
     check_floats(name, input)
-    sizes = several(shape, name)
+    sizes = int_tuple(shape, name)
     if not sizes or input.shape[-len(sizes) :] != sizes:
         raise ValueError(f"{name}: input {input.shape} must end with normalized_shape {sizes}")
     _fit(name, sizes, parts)
@@ -289,11 +289,11 @@ def embedding(input: Array, weight: Array, padding_idx: int | None = None) -> Te
     check("embedding", weight.ndim == 2, f"the weight must be (V, D), not {weight.shape}")
     size = weight.shape[0]
     places = indices(input, size=size, name="embedding")
-    out = rows(weight, places)
+    out = embedding_lookup(weight, places)
     if padding_idx is None:
         return out
     check("embedding", -size <= padding_idx < size, f"padding_idx {padding_idx} is out of range for {size} rows")
-    return where(unsqueeze(places == padding_idx % size, -1), constant(out), out)
+    return where(unsqueeze(places == padding_idx % size, -1), stop_gradient(out), out)
 
 
 def scaled_dot_product_attention(
@@ -369,7 +369,7 @@ def pad(input: Array, pad: Ints, mode: str = "constant", value: float | None = N
         ValueError: an odd count, more pairs than dimensions, an unknown mode, or a border larger than there is to
             reflect or go round.
     """
-    edges = several(pad, "pad")
+    edges = int_tuple(pad, "pad")
     if len(edges) % 2 or len(edges) > 2 * input.ndim:
         raise ValueError(f"pad: needs a pair of numbers for each of the last dimensions of {input.shape}, not {edges}")
     if mode not in _MODES or (mode != "constant" and value is not None):
@@ -383,8 +383,8 @@ def pad(input: Array, pad: Ints, mode: str = "constant", value: float | None = N
     if mode == "constant":
         inside = tuple(slice(b, size - a) for size, (b, a) in zip(shape, pairs, strict=True))
         if not value:
-            return put(input, index=inside, shape=shape)
-        return replace(np.full(shape, value, input.dtype), input, index=inside)
+            return scatter_add(input, index=inside, shape=shape)
+        return index_put(np.full(shape, value, input.dtype), input, index=inside)
     if pairs == [(0, 0)] * input.ndim:
         return clone(input)
     for dim, (before, after) in enumerate(pairs):

@@ -233,6 +233,6 @@ def only_tensors(name: str, *given: Any, optional: Sequence[Any] = ()) -> None:
             raise TypeError(f"{name}: takes tensors or arrays, not {type_name(x)}")
 
 
-def constant(x: Any) -> Any:
+def stop_gradient(x: Any) -> Any:
     """The same values, for which no gradient is wanted: a Tensor's `detach()`, an array as it is."""
     return x.detach() if hasattr(x, "detach") else x

@@ -19,7 +19,7 @@ from chainrule.ops.shape import reshape, squeeze, transpose, unsqueeze
 __all__ = ["adaptive_avg_pool2d", "avg_pool2d", "max_pool2d"]
 
 
-class Window(NamedTuple):
+class PoolParams(NamedTuple):
     """A window and how it slides: numbers (down, across), and whether a last one may reach beyond the border."""
 
     kernel: tuple[int, int]
@@ -30,59 +30,59 @@ class Window(NamedTuple):
 
 
 @operation(extra="taps")
-def max_pool(input: Array, *, window: Window) -> Any:
+def max_pool(input: Array, *, params: PoolParams) -> Any:
     """The largest number of each window, (N, C, H, W) to (N, C, H′, W′); and which tap of its window each one is."""
-    return kernels.max_pool(input, *window)
+    return kernels.max_pool(input, *params)
 
 
 @max_pool.derivative
-def _(grad: Array, taps: Any, input_shape: Any, window: Window) -> Array:
+def _(grad: Array, taps: Any, input_shape: Any, params: PoolParams) -> Array:
     """The gradient goes to the largest number of each window."""
-    return unpool(grad, taps=taps, shape=input_shape, window=window)
+    return max_unpool(grad, taps=taps, shape=input_shape, params=params)
 
 
 @operation
-def unpool(input: Array, *, taps: Any, shape: Any, window: Window) -> Array:
+def max_unpool(input: Array, *, taps: Any, shape: Any, params: PoolParams) -> Array:
     """Zeros of a shape, with each number of the input added where its window's largest was."""
-    return kernels.max_pool_gradient(input, taps, shape, *window[:4])
+    return kernels.max_pool_gradient(input, taps, shape, *params[:4])
 
 
-@unpool.derivative
-def _(grad: Array, taps: Any, shape: Any, window: Window) -> Array:
+@max_unpool.derivative
+def _(grad: Array, taps: Any, shape: Any, params: PoolParams) -> Array:
     """The gradient, where each window's largest was."""
-    places = kernels.max_pool_indices(taps, shape[3], *window[:4])  # (N, C, H′, W′)
+    places = kernels.max_pool_indices(taps, shape[3], *params[:4])  # (N, C, H′, W′)
     flat = reshape(grad, shape=(*shape[:2], -1))  # (N, C, H W)
     return reshape(gather(flat, 2, places.reshape(*shape[:2], -1)), shape=places.shape)
 
 
 @operation
-def max_pool_places(input: Array, *, window: Window) -> Array:
+def max_pool_indices(input: Array, *, params: PoolParams) -> Array:
     """Where the largest number of each window is, h W + w in its picture: (N, C, H′, W′) int64."""
-    return kernels.max_pool_indices(kernels.max_pool(input, *window)[1], input.shape[3], *window[:4])
+    return kernels.max_pool_indices(kernels.max_pool(input, *params)[1], input.shape[3], *params[:4])
 
 
 @operation
-def avg_pool(input: Array, *, window: Window, by: tuple[bool, int | None]) -> Array:
+def avg_pool(input: Array, *, params: PoolParams, by: tuple[bool, int | None]) -> Array:
     """The mean of each window, (N, C, H, W) to (N, C, H′, W′); `by` says whether zeros count, or a divisor."""
-    return kernels.avg_pool(input, *window[:3], window.ceil_mode, *by)
+    return kernels.avg_pool(input, *params[:3], params.ceil_mode, *by)
 
 
 @avg_pool.derivative
-def _(grad: Array, input_shape: Any, window: Window, by: Any) -> Array:
+def _(grad: Array, input_shape: Any, params: PoolParams, by: Any) -> Array:
     """Each window shares its gradient evenly."""
-    return spread_pool(grad, shape=input_shape, window=window, by=by)
+    return avg_unpool(grad, shape=input_shape, params=params, by=by)
 
 
 @operation
-def spread_pool(input: Array, *, shape: Any, window: Window, by: Any) -> Array:
+def avg_unpool(input: Array, *, shape: Any, params: PoolParams, by: Any) -> Array:
     """Each number of the input shared evenly by its window."""
-    return kernels.avg_pool_gradient(input, shape, *window[:3], *by)
+    return kernels.avg_pool_gradient(input, shape, *params[:3], *by)
 
 
-@spread_pool.derivative
-def _(grad: Array, window: Window, by: Any) -> Array:
+@avg_unpool.derivative
+def _(grad: Array, params: PoolParams, by: Any) -> Array:
     """The mean of the gradient over each window."""
-    return avg_pool(grad, window=window, by=by)
+    return avg_pool(grad, params=params, by=by)
 
 
 def max_pool2d(
@@ -106,9 +106,9 @@ def max_pool2d(
     Raises:
         ValueError: numbers that do not fit.
     """
-    window = _window("max_pool2d", input, kernel_size, stride, padding, dilation, ceil_mode)
-    out = _on_each(max_pool, input, window=window)
-    return (out, _on_each(max_pool_places, input, window=window)) if return_indices else out
+    params = _pool_params("max_pool2d", input, kernel_size, stride, padding, dilation, ceil_mode)
+    out = _on_each(max_pool, input, params=params)
+    return (out, _on_each(max_pool_indices, input, params=params)) if return_indices else out
 
 
 def avg_pool2d(
@@ -129,12 +129,14 @@ def avg_pool2d(
     Raises:
         ValueError: numbers that do not fit.
     """
-    window = _window("avg_pool2d", input, kernel_size, stride, padding, 1, ceil_mode)
+    params = _pool_params("avg_pool2d", input, kernel_size, stride, padding, 1, ceil_mode)
     check("avg_pool2d", divisor_override != 0, "divisor_override must not be 0")
-    return _on_each(avg_pool, input, window=window, by=(count_include_pad, divisor_override))
+    return _on_each(avg_pool, input, params=params, by=(count_include_pad, divisor_override))
 
 
-def _window(name: str, input: Array, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool) -> Window:
+def _pool_params(
+    name: str, input: Array, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool
+) -> PoolParams:
     """The window's numbers, checked."""
     only_tensors(name, input)
     if input.ndim not in (3, 4) or 0 in input.shape[-3:]:
@@ -144,10 +146,10 @@ def _window(name: str, input: Array, kernel: Any, stride: Any, padding: Any, dil
     padding, dilation = pair(name, "padding", padding, 0), pair(name, "dilation", dilation, 1)
     if any(2 * p > k for p, k in zip(padding, kernel, strict=True)):
         raise ValueError(f"{name}: padding {padding} must be at most half the kernel_size {kernel}")
-    window, size = Window(kernel, stride, padding, dilation, ceil_mode), input.shape[-2:]
-    if min(kernels.pooled_size(size, *window)) < 1:
+    params, size = PoolParams(kernel, stride, padding, dilation, ceil_mode), input.shape[-2:]
+    if min(kernels.pooled_size(size, *params)) < 1:
         raise ValueError(f"{name}: the window {kernel} (dilation {dilation}) is larger than {size} padded by {padding}")
-    return window
+    return params
 
 
 def _on_each(pool: Operation, input: Array, **how: Any) -> Tensor:

@@ -15,7 +15,7 @@ from chainrule.ops.arithmetic import maximum, minimum, where
 from chainrule.ops.elementwise import sqrt
 from chainrule.ops.indexing import gather
 from chainrule.ops.operation import NUMPY, Array, Ints, Tensor, operation
-from chainrule.ops.shape import as_dtype, cast, each_place, place, several, squeeze, wide
+from chainrule.ops.shape import as_dtype, cast, int_tuple, squeeze, wide, wrap_dim, wrap_dims
 
 __all__ = [
     "all", "amax", "amin", "any", "argmax", "argmin", "cumsum", "logsumexp", "max", "mean", "min", "norm",
@@ -88,13 +88,13 @@ amin.derivative(_to_the_chosen)
 @operation(numpy=np.argmax)
 def argmax(input: Array, *, dim: int | None = None, keepdim: bool = False) -> Array:
     """Where the largest element is, the first if there are several; in the flattened input if `dim` is None."""
-    return np.argmax(input, axis=None if dim is None else place(input, dim, "argmax"), keepdims=keepdim)
+    return np.argmax(input, axis=None if dim is None else wrap_dim(input, dim, "argmax"), keepdims=keepdim)
 
 
 @operation(numpy=np.argmin)
 def argmin(input: Array, *, dim: int | None = None, keepdim: bool = False) -> Array:
     """Where the smallest element is, the first if there are several; in the flattened input if `dim` is None."""
-    return np.argmin(input, axis=None if dim is None else place(input, dim, "argmin"), keepdims=keepdim)
+    return np.argmin(input, axis=None if dim is None else wrap_dim(input, dim, "argmin"), keepdims=keepdim)
 
 
 @operation(numpy=np.all)
@@ -112,7 +112,7 @@ def any(input: Array, *, dim: Dim = None, keepdim: bool = False) -> Array:
 @operation
 def prod(input: Array, *, dim: int | None = None, keepdim: bool = False, dtype: Any = None) -> Array:
     """The product over one dimension, or of all elements."""
-    axis = None if dim is None else place(input, dim, "prod")
+    axis = None if dim is None else wrap_dim(input, dim, "prod")
     return np.prod(input, axis=axis, dtype=dtype or _SUMMED_AS.get(input.dtype.kind), keepdims=keepdim)
 
 
@@ -151,7 +151,7 @@ def _(grad: Array, out: Array, input: Array, dim: Dim) -> Array:
 def cumsum(input: Array, *, dim: int, dtype: Any = None) -> Array:
     """Sums so far along a dimension; those of float32 are made in float64, for each adds to the one before."""
     kind = np.dtype(dtype or _SUMMED_AS.get(input.dtype.kind) or input.dtype)
-    axis = place(input, dim, "cumsum")
+    axis = wrap_dim(input, dim, "cumsum")
     if not input.ndim:
         return input.astype(kind)
     total: Array = np.cumsum(input, axis=axis, dtype=np.float64 if kind.kind == "f" else kind)
@@ -302,7 +302,7 @@ def _extreme(name: str, input: Array, dim: Any, keepdim: bool, whole: Any, where
         return pairwise(input, dim)
     if not hasattr(input, "ndim"):
         raise TypeError(f"{name}: takes a tensor, not the number {input}")
-    dim = place(input, dim, name)  # type: ignore[arg-type]  # NumPy's integers too
+    dim = wrap_dim(input, dim, name)  # type: ignore[arg-type]  # NumPy's integers too
     indices = where(input, dim=dim, keepdim=True)
     values = gather(input, dim, indices)
     return (values, indices) if keepdim else (squeeze(values, dim), squeeze(indices, dim))
@@ -316,14 +316,14 @@ def _axes(input: Array, dim: Dim, name: str, none: Any = None) -> int | tuple[in
     if dim is None:
         return None
     if type(dim) is int:
-        return place(input, dim, name)
-    axes = each_place(input, dim, name)
+        return wrap_dim(input, dim, name)
+    axes = wrap_dims(input, dim, name)
     return axes[0] if len(axes) == 1 else tuple(axes) or none  # NumPy takes an axis of a single number, but no tuple
 
 
 def _kept(shape: tuple[int, ...], dim: Dim) -> tuple[int, ...]:
     """The shape with 1 for each reduced dimension."""
-    reduced = {d % (len(shape) or 1) for d in several(() if dim is None else dim, "the dimension")}
+    reduced = {d % (len(shape) or 1) for d in int_tuple(() if dim is None else dim, "the dimension")}
     return tuple(1 if d in reduced or not reduced else size for d, size in enumerate(shape))
 
 

@@ -26,7 +26,7 @@ def reshape(input: Array, *, shape: Ints) -> Array:
     Raises:
         ValueError: the shape does not hold as many elements.
     """
-    if min(several(shape, "reshape"), default=0) < -1:  # NumPy takes every negative size for -1
+    if min(int_tuple(shape, "reshape"), default=0) < -1:  # NumPy takes every negative size for -1
         raise ValueError(f"reshape: a size must be at least 0, or -1 once, not {shape}")
     return np.reshape(input, shape)
 
@@ -68,7 +68,7 @@ def _(grad: Array) -> Array:
 @operation(promote="common")
 def concatenate(*inputs: Array, dim: int = 0) -> Array:
     """The inputs one after the other along a dimension, the last dimension innermost in memory; see `cat`."""
-    return in_order(np.concatenate(inputs, dim))
+    return contiguous(np.concatenate(inputs, dim))
 
 
 @concatenate.derivative
@@ -79,13 +79,13 @@ def _(grad: Array, shapes: Sequence[tuple[int, ...]], dim: int) -> Any:
 
 
 @operation
-def packed(input: Array) -> Array:
+def contiguous_copy(input: Array) -> Array:
     """A copy without gaps, the last dimension innermost in memory."""
-    ordered = in_order(input)
+    ordered = contiguous(input)
     return np.copy(ordered) if ordered is input else ordered
 
 
-@packed.derivative
+@contiguous_copy.derivative
 def _(grad: Array) -> Array:
     """The gradient as it comes."""
     return grad
@@ -132,7 +132,7 @@ def transpose(input: Array, dim0: int, dim1: int) -> Tensor:
     Raises:
         IndexError: `dim0` or `dim1` is out of range.
     """
-    dims, one, two = list(range(input.ndim)), place(input, dim0, "transpose"), place(input, dim1, "transpose")
+    dims, one, two = list(range(input.ndim)), wrap_dim(input, dim0, "transpose"), wrap_dim(input, dim1, "transpose")
     if dims:
         dims[one], dims[two] = two, one
     return permute(input, dims=dims)
@@ -145,7 +145,7 @@ def movedim(input: Array, source: Ints, destination: Ints) -> Tensor:
         ValueError: other numbers of the two, or one named twice.
         IndexError: one is out of range.
     """
-    sources, targets = each_place(input, source, "movedim"), each_place(input, destination, "movedim")
+    sources, targets = wrap_dims(input, source, "movedim"), wrap_dims(input, destination, "movedim")
     check("movedim", len(sources) == len(targets), f"{len(sources)} dimensions for {len(targets)} places")
     dims = [d for d in range(input.ndim) if d not in sources]
     for target, d in sorted(zip(targets, sources, strict=True)):
@@ -159,7 +159,7 @@ def unsqueeze(input: Array, dim: int) -> Tensor:
     Raises:
         IndexError: `dim` is out of that range.
     """
-    dim = place(input, dim, "unsqueeze", new=1)
+    dim = wrap_dim(input, dim, "unsqueeze", new=1)
     return reshape(input, shape=(*input.shape[:dim], 1, *input.shape[dim:]))
 
 
@@ -169,7 +169,7 @@ def squeeze(input: Array, dim: Ints | None = None) -> Tensor:
     Raises:
         IndexError: `dim` is out of range.
     """
-    gone = each_place(input, range(input.ndim) if dim is None else dim, "squeeze")
+    gone = wrap_dims(input, range(input.ndim) if dim is None else dim, "squeeze")
     return reshape(input, shape=[size for d, size in enumerate(input.shape) if size != 1 or d not in gone])
 
 
@@ -180,7 +180,7 @@ def flatten(input: Array, start_dim: int = 0, end_dim: int = -1) -> Tensor:
         IndexError: `start_dim` or `end_dim` is out of range.
         ValueError: `start_dim` comes after `end_dim`.
     """
-    start, end = place(input, start_dim, "flatten"), place(input, end_dim, "flatten")
+    start, end = wrap_dim(input, start_dim, "flatten"), wrap_dim(input, end_dim, "flatten")
     shape = input.shape or (1,)
     check("flatten", start <= end, f"start_dim {start_dim} comes after end_dim {end_dim} in shape {shape}")
     return reshape(input, shape=(*shape[:start], prod(shape[start : end + 1]), *shape[end + 1 :]))
@@ -189,7 +189,7 @@ def flatten(input: Array, start_dim: int = 0, end_dim: int = -1) -> Tensor:
 def unflatten(input: Array, dim: int, sizes: Sequence[int]) -> Tensor:
     """One dimension made several, of `sizes`; one of them may be -1."""
     check("unflatten", input.ndim, "a single number has no dimension to make several of", IndexError)
-    dim = place(input, dim, "unflatten")
+    dim = wrap_dim(input, dim, "unflatten")
     known = prod(size for size in sizes if size != -1)
     filled = [(input.shape[dim] // known if known else 0) if size == -1 else size for size in sizes]
     if prod(filled) != input.shape[dim]:
@@ -226,7 +226,7 @@ def tile(input: Array, *reps: Ints) -> Tensor:
     pairs = list(zip(times, shape, strict=True))
     spread = reshape(input, shape=[part for size in shape for part in (1, size)])  # (1, a, 1, b)
     wide = broadcast_to(spread, shape=[part for pair in pairs for part in pair])  # (t, a, u, b)
-    return reshape(packed(wide), shape=[t * size for t, size in pairs])  # (t a, u b)
+    return reshape(contiguous_copy(wide), shape=[t * size for t, size in pairs])  # (t a, u b)
 
 
 def repeat(input: Array, *repeats: Ints) -> Tensor:
@@ -254,7 +254,7 @@ def cat(tensors: Sequence[Array], dim: int = 0) -> Tensor:
     check("cat", hasattr(tensors, "__len__") and len(tensors), "needs at least one tensor")
     only_tensors("cat", *tensors)
     given = [t for t in tensors if t.shape != (0,)] or list(tensors)
-    return concatenate(*given, dim=place(given[0], dim, "cat"))
+    return concatenate(*given, dim=wrap_dim(given[0], dim, "cat"))
 
 
 def stack(tensors: Sequence[Array], dim: int = 0) -> Tensor:
@@ -276,13 +276,13 @@ def split(tensor: Array, split_size_or_sections: Ints, dim: int = 0) -> tuple[Te
         ValueError: a size that is not positive, or sizes that do not add up.
     """
     check("split", tensor.ndim, "a single number has no dimension to split")
-    dim, size = place(tensor, dim, "split"), split_size_or_sections
+    dim, size = wrap_dim(tensor, dim, "split"), split_size_or_sections
     n = tensor.shape[dim]
     if isinstance(size, int):
         check("split", size > 0 or not n, f"the size must be at least 1, got {size}")
         sizes = [min(size, n - start) for start in range(0, n, max(size, 1))] or [0]
     else:
-        sizes = list(several(size, "split"))
+        sizes = list(int_tuple(size, "split"))
         if sum(sizes) != n or any(s < 0 for s in sizes):
             raise ValueError(f"split: sizes {tuple(sizes)} must add up to {n}, the size of dim {dim}")
     return tuple(tensor[stretch] for stretch in _stretches(sizes, dim))
@@ -297,7 +297,7 @@ def chunk(input: Array, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     """
     if not isinstance(chunks, int) or chunks < 1:
         raise ValueError(f"chunk: the number of chunks must be a whole number, at least 1, got {chunks}")
-    size = input.shape[place(input, dim, "chunk")] if input.ndim else 0
+    size = input.shape[wrap_dim(input, dim, "chunk")] if input.ndim else 0
     return split(input, max(1, -(-size // chunks)), dim)
 
 
@@ -308,14 +308,14 @@ def unbind(input: Array, dim: int = 0) -> tuple[Tensor, ...]:
         IndexError: `dim` is out of range.
     """
     check("unbind", input.ndim, "a single number has no dimension to take apart")
-    dim = place(input, dim, "unbind")
+    dim = wrap_dim(input, dim, "unbind")
     return tuple(input[along(dim, i)] for i in range(input.shape[dim]))
 
 
 # What to write dimensions and sizes in
 
 
-def several(given: Ints, name: str) -> tuple[int, ...]:
+def int_tuple(given: Ints, name: str) -> tuple[int, ...]:
     """One whole number, or several, as a tuple; `name` says whose they are, for the error.
 
     Raises:
@@ -330,7 +330,7 @@ def several(given: Ints, name: str) -> tuple[int, ...]:
     return numbers
 
 
-def place(input: Array, dim: int, name: str, new: int = 0) -> int:
+def wrap_dim(input: Array, dim: int, name: str, new: int = 0) -> int:
     """A dimension counted from the front; a single number is taken to have one.
 
     Args:
@@ -350,19 +350,19 @@ def place(input: Array, dim: int, name: str, new: int = 0) -> int:
     return dim % n
 
 
-def each_place(input: Array, dims: Ints, name: str) -> list[int]:
+def wrap_dims(input: Array, dims: Ints, name: str) -> list[int]:
     """One dimension, or several, counted from the front.
 
     Raises:
         IndexError: one is out of range.
         ValueError: one is named twice.
     """
-    found = [place(input, d, name) for d in several(dims, name)]
+    found = [wrap_dim(input, d, name) for d in int_tuple(dims, name)]
     check(name, len(set(found)) == len(found), f"a dimension is named twice in {dims}")
     return found
 
 
-def in_order(x: Any) -> Any:
+def contiguous(x: Any) -> Any:
     """The array as it is, or a copy, so that its last dimension is innermost in memory and there are no gaps."""
     return np.ascontiguousarray(x) if x.ndim else x
 
@@ -380,7 +380,7 @@ def _stretches(sizes: Sequence[int], dim: int) -> list[tuple[Any, ...]]:
 
 def _unpacked(sizes: Any, name: str) -> tuple[int, ...]:
     """Sizes that are given one by one, or as one sequence."""
-    return several(sizes[0] if len(sizes) == 1 else sizes, name)
+    return int_tuple(sizes[0] if len(sizes) == 1 else sizes, name)
 
 
 NUMPY.update({np.swapaxes: transpose, np.moveaxis: movedim, np.expand_dims: unsqueeze, np.squeeze: squeeze})
