@@ -25,19 +25,31 @@ if not getattr(sys, "_is_gil_enabled", lambda: True)():  # since Python 3.13; no
 # with them: 2²⁰ clock ticks, 0.4 ms, are enough, not 25 ms. Heard only if NumPy has not been loaded before.
 os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "20")
 
-from chainrule import autograd, nn, ops, optim
+# `import A as A` is how type checkers know that a name is handed on; what `*` brings is handed on as well
 from chainrule import safetensors_io as weights
-from chainrule.autograd import draw, enable_grad, grad, is_grad_enabled, no_grad, set_grad_enabled
-from chainrule.creation import arange, eye, full, linspace, ones, ones_like, rand, randint, randn, zeros, zeros_like
-from chainrule.kernels.team import set_num_threads
 from chainrule.ops import *
-from chainrule.random import default_generator, manual_seed
-from chainrule.safetensors_io import load, save
-from chainrule.tensor import Tensor, as_tensor, from_numpy, tensor
+
+from chainrule import (  # isort: skip
+    autograd as autograd, nn as nn, ops as ops, optim as optim,
+)  # fmt: skip
+from chainrule.autograd import (  # isort: skip
+    draw as draw, enable_grad as enable_grad, grad as grad, is_grad_enabled as is_grad_enabled, no_grad as no_grad,
+    set_grad_enabled as set_grad_enabled,
+)  # fmt: skip
+from chainrule.creation import (  # isort: skip
+    arange as arange, eye as eye, full as full, linspace as linspace, ones as ones, ones_like as ones_like,
+    rand as rand, randint as randint, randn as randn, zeros as zeros, zeros_like as zeros_like,
+)  # fmt: skip
+from chainrule.kernels.team import set_num_threads as set_num_threads  # isort: skip
+from chainrule.random import default_generator as default_generator, manual_seed as manual_seed  # isort: skip
+from chainrule.safetensors_io import load as load, save as save  # isort: skip
+from chainrule.tensor import (  # isort: skip
+    Tensor as Tensor, as_tensor as as_tensor, from_numpy as from_numpy, tensor as tensor,
+)  # fmt: skip
 
 if TYPE_CHECKING:
-    from chainrule import data, images, models, plots, training
-    from chainrule.capture import jit
+    from chainrule import data as data, images as images, models as models, plots as plots, training as training  # isort: skip
+    from chainrule.capture import jit as jit  # isort: skip
 
 sys.modules["chainrule.weights"] = weights  # the old name, which warning filters for its ChecksumWarning may hold
 put, replace = ops.put, ops.replace  # former names of inner operations
@@ -53,19 +65,20 @@ _LATER = (
 )  # loaded when first asked for, so that the import stays light
 
 
-def __getattr__(name: str) -> Any:
-    if name in _LATER:
-        return importlib.import_module(f"chainrule.{name}")
-    if name == "jit":
-        globals()[name] = found = importlib.import_module("chainrule.capture").jit
-        return found
-    raise AttributeError(f"module 'chainrule' has no attribute {name!r}")
+if not TYPE_CHECKING:  # type checkers would take any misspelled name for one that this finds
 
+    def __getattr__(name: str) -> Any:
+        if name in _LATER:
+            return importlib.import_module(f"chainrule.{name}")
+        if name == "jit":
+            globals()[name] = found = importlib.import_module("chainrule.capture").jit
+            return found
+        raise AttributeError(f"module 'chainrule' has no attribute {name!r}")
 
-__all__ = [
-    "Tensor", "arange", "as_tensor", "autograd", "data", "default_generator", "draw", "enable_grad", "eye",
-    "from_numpy", "full", "grad", "images", "is_grad_enabled", "jit", "linspace", "load", "manual_seed", "models",
-    "nn", "no_grad", "ones", "ones_like", "ops", "optim", "plots", "rand", "randint", "randn", "save",
-    "set_grad_enabled", "set_num_threads", "tensor", "training", "zeros", "zeros_like",
-]  # fmt: skip
-__all__ += ops.__all__
+    __all__ = [
+        "Tensor", "arange", "as_tensor", "autograd", "data", "default_generator", "draw", "enable_grad", "eye",
+        "from_numpy", "full", "grad", "images", "is_grad_enabled", "jit", "linspace", "load", "manual_seed", "models",
+        "nn", "no_grad", "ones", "ones_like", "ops", "optim", "plots", "rand", "randint", "randn", "save",
+        "set_grad_enabled", "set_num_threads", "tensor", "training", "zeros", "zeros_like",
+    ]  # fmt: skip
+    __all__ += ops.__all__

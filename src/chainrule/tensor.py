@@ -58,12 +58,12 @@ _quiet = _Quiet()
 _new, _ndarray = object.__new__, np.ndarray
 
 
-def _operator(run: Operation) -> Callable[[Tensor, Operand], Tensor]:
+def _operator(run: Operation[...]) -> Callable[[Tensor, Operand], Tensor]:
     """The method behind `tensor + other`."""
     return lambda self, other: _record(run, (self, other), {})
 
 
-def _reflected(run: Operation) -> Callable[[Tensor, Operand], Tensor]:
+def _reflected(run: Operation[...]) -> Callable[[Tensor, Operand], Tensor]:
     """The method behind `other + tensor`."""
     return lambda self, other: _record(run, (other, self), {})
 
@@ -109,7 +109,7 @@ class Tensor:
     # Running and recording: what every operation on Tensors goes through
 
     @staticmethod
-    def __operation__(operation: Operation, inputs: tuple[Any, ...], options: dict[str, Any]) -> Tensor:
+    def __operation__(operation: Operation[...], inputs: tuple[Any, ...], options: dict[str, Any]) -> Tensor:
         if operation.absent and len(inputs) < len(operation.inputs):
             inputs += operation.absent[len(inputs) - len(operation.inputs) :]
         arrays: list[Any] = []
@@ -466,7 +466,7 @@ class Tensor:
             way_out = "take the view outside of no_grad() too, or change it inside"
             raise RuntimeError(f"a view that was taken under no_grad() of a result with a history {what}: {way_out}")
 
-    def _update(self, run: Operation, ufunc: Any, other: Operand) -> Self:
+    def _update(self, run: Operation[...], ufunc: Any, other: Operand) -> Self:
         value = _values(other)
         if not isinstance(other, Tensor):
             promote([getattr(other, "value", other)], "common", run.name)  # raises unless these are numbers
@@ -779,7 +779,7 @@ def _limits(dtype: np.dtype[Any]) -> tuple[float, float]:
     return int(np.iinfo(dtype).min) or -int(np.iinfo(dtype).max), int(np.iinfo(dtype).max)
 
 
-def explained(error: Exception, operation: Operation, arrays: Sequence[Any], options: dict[str, Any]) -> Exception:
+def explained(error: Exception, operation: Operation[...], arrays: Sequence[Any], options: dict[str, Any]) -> Exception:
     """The error, told with the operation's name and the shapes that went in, or the options it does not have."""
     if mode.trace is None and any(hasattr(a, "trace") and not callable(a.trace) for a in arrays):
         return LeakedTracerError()

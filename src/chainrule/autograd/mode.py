@@ -66,7 +66,9 @@ class Tracing(Protocol):
 
     # What becomes part of the program
 
-    def run(self, operation: Operation, inputs: Sequence[Any], options: dict[str, Any]) -> tuple[list[Any], Any, Any]:
+    def run(
+        self, operation: Operation[...], inputs: Sequence[Any], options: dict[str, Any]
+    ) -> tuple[list[Any], Any, Any]:
         """Record an operation: its inputs and its result as tracers, and what else its formula gives."""
 
     def pull(self, node: Node, grad: Any) -> Any:

@@ -93,7 +93,7 @@ class Node:
     recorded_at: tuple[FrameSummary, ...]
 
     def __init__(
-        self, operation: Operation, parents: Sequence[Node | Leaf | None], inputs: Sequence[Any],
+        self, operation: Operation[...], parents: Sequence[Node | Leaf | None], inputs: Sequence[Any],
         arrays: Sequence[Any], options: dict[str, Any], out: Tensor, extra: Any = None,
     ) -> None:  # fmt: skip
         self.operation, self.parents, self.order = operation, parents, next(_order)

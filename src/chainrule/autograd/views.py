@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from chainrule.ops.operation import Operation
     from chainrule.tensor import Tensor
 
-    Steps: TypeAlias = tuple[tuple[Operation, dict[str, Any]], ...]
+    Steps: TypeAlias = tuple[tuple[Operation[...], dict[str, Any]], ...]
     View: TypeAlias = tuple[Tensor, Steps]  # a root, and the operations that show a part of it
 
 
@@ -60,7 +60,7 @@ class Sharers:
         self.limit = max(32, 2 * len(self.references))
 
 
-def track(out: Tensor, source: Tensor, array: Any, operation: Operation, options: dict[str, Any]) -> None:
+def track(out: Tensor, source: Tensor, array: Any, operation: Operation[...], options: dict[str, Any]) -> None:
     """Note that a new Tensor is a view of another, if the operation has given one.
 
     Args:
@@ -81,7 +81,7 @@ def track(out: Tensor, source: Tensor, array: Any, operation: Operation, options
     share(out, source)
 
 
-def _seen_in(part: Any, array: Any, operation: Operation, options: dict[str, Any]) -> bool:
+def _seen_in(part: Any, array: Any, operation: Operation[...], options: dict[str, Any]) -> bool:
     """Whether an operation's result is a part of an array's memory; nothing is a part of any, if no array picks it."""
     if part.size:
         return np.may_share_memory(part, array)

@@ -256,7 +256,9 @@ class Trace(Recorder):
 
     # Operations and their rules
 
-    def run(self, operation: Operation, inputs: Sequence[Any], options: dict[str, Any]) -> tuple[list[Any], Any, Any]:
+    def run(
+        self, operation: Operation[...], inputs: Sequence[Any], options: dict[str, Any]
+    ) -> tuple[list[Any], Any, Any]:
         """An operation's inputs as Tracers, its result, and what else its formula gives."""
         with self.observer.calls.paused(_is_ours(operation.formula)):
             arrays = [self.lift(x) for x in inputs]
@@ -271,12 +273,12 @@ class Trace(Recorder):
         array, extra = result if operation.extra is not None else (result, None)
         return arrays, self.as_tracer(array), extra
 
-    def apply(self, operation: Operation, inputs: Sequence[Any], options: dict[str, Any]) -> Any:
+    def apply(self, operation: Operation[...], inputs: Sequence[Any], options: dict[str, Any]) -> Any:
         """An operation's formula on Tracers, or the steps that stand for it."""
         steps = RULES.get(operation)
         return operation.formula(*inputs, **options) if steps is None else steps(self, *inputs, **options)
 
-    def _promoted(self, arrays: list[Any], operation: Operation) -> list[Any]:
+    def _promoted(self, arrays: list[Any], operation: Operation[...]) -> list[Any]:
         examples = [
             x.value.example if isinstance(x, Tracer) else x.value if isinstance(x, Number) else x for x in arrays
         ]
@@ -658,7 +660,7 @@ def _filled(x: Any, arrays: Sequence[Any]) -> Any:
     return x
 
 
-def _with_name(operation: Operation, *inputs: Any, **options: Any) -> Any:
+def _with_name(operation: Operation[...], *inputs: Any, **options: Any) -> Any:
     """An operation's formula, whose errors name the operation as they do outside programs."""
     try:
         return operation.formula(*inputs, **options)

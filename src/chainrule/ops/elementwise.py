@@ -248,8 +248,8 @@ def _(grad: Array, out: Array) -> Array:
     return np.where(out <= 0, 0, grad)
 
 
-@operation(promote="floats")
-def leaky_relu(input: Array, *, negative_slope: float = 0.01) -> Array:
+@operation(inputs=1, promote="floats")
+def leaky_relu(input: Array, negative_slope: float = 0.01) -> Array:
     """x if x > 0, else negative_slope · x."""
     return np.where(input > 0, input, input * negative_slope)
 
@@ -260,8 +260,8 @@ def _(grad: Array, input: Array, negative_slope: float) -> Array:
     return np.where(input > 0, grad, grad * negative_slope)
 
 
-@operation(promote="floats")
-def softplus(input: Array, *, beta: float = 1.0, threshold: float = 20.0) -> Array:
+@operation(inputs=1, promote="floats")
+def softplus(input: Array, beta: float = 1.0, threshold: float = 20.0) -> Array:
     """ln(1 + e^(βx)) / β, a smooth relu; x itself where βx is above `threshold`, which is the same but for rounding."""
     scaled = input * beta
     return np.where(scaled > threshold, input, np.log1p(np.exp(np.minimum(scaled, threshold))) / beta)
@@ -285,8 +285,8 @@ def _(grad: Array, input: Array) -> Array:
     return grad * sigmoid(-input)
 
 
-@operation(promote="floats")
-def elu(input: Array, *, alpha: float = 1.0) -> Array:
+@operation(inputs=1, promote="floats")
+def elu(input: Array, alpha: float = 1.0) -> Array:
     """x if x > 0, else α (eˣ - 1). Source: Clevert et al., Fast and accurate deep network learning by ELUs (2016)."""
     return np.where(input > 0, input, alpha * np.expm1(np.minimum(input, 0)))
 
@@ -310,8 +310,8 @@ def _(grad: Array, input: Array) -> Array:
     return grad * (slope * (1 + input * (1 - slope)))
 
 
-@operation(promote="floating")
-def hardtanh(input: Array, *, min_val: float = -1.0, max_val: float = 1.0) -> Array:
+@operation(inputs=1, promote="floating")
+def hardtanh(input: Array, min_val: float = -1.0, max_val: float = 1.0) -> Array:
     """x, held between two bounds."""
     if min_val > max_val:
         raise ValueError(f"hardtanh: min_val {min_val} must not be above max_val {max_val}")

@@ -23,8 +23,8 @@ __all__ = [
 ]  # fmt: skip
 
 
-@operation(fused=True)
-def log_softmax(input: Array, *, dim: int = -1, dtype: Any = None) -> Array:
+@operation(inputs=1, fused=True)
+def log_softmax(input: Array, dim: int = -1, *, dtype: Any = None) -> Array:
     """ln(softmax(x)) = x - ln(Σ eˣ), with the largest x taken off first so that nothing overflows."""
     input, dim = _scores("log_softmax", input, dim, dtype)
     shifted = input - np.max(input, axis=dim, keepdims=True, initial=-np.inf)
@@ -37,8 +37,8 @@ def _(grad: Array, out: Array, dim: int) -> Array:
     return grad - np.exp(out) * sums.total(grad, dim, True)
 
 
-@operation(fused=True)
-def softmax(input: Array, *, dim: int = -1, dtype: Any = None) -> Array:
+@operation(inputs=1, fused=True)
+def softmax(input: Array, dim: int = -1, *, dtype: Any = None) -> Array:
     """eˣ / Σ eˣ: positive, summing to 1 along `dim`; the largest x is taken off first so that nothing overflows."""
     input, dim = _scores("softmax", input, dim, dtype)
     powers = np.exp(input - np.max(input, axis=dim, keepdims=True, initial=-np.inf))

@@ -9,7 +9,9 @@
         return grad * (1 - out * out)
 
 **The formula.** Its positional parameters are the inputs, arrays that can be differentiated; its keyword-only
-parameters are options, such as `dim`. An input with a default, such as `bias=None`, may be left out.
+parameters are options, such as `dim`. An input with a default, such as `bias=None`, may be left out. With
+`@operation(inputs=1)` only the first parameter is an input, and an option that follows it may be given by position:
+`sum(x, 0)`.
 
 **The derivative.** Its first parameter, `grad`, is dL/d(out) for some final number L, and it returns dL/d(input). The
 others say by name what it needs to know: `out` (the result), an input (`x`), the shape alone of an input (`x_shape`),
@@ -34,7 +36,7 @@ import functools
 from collections.abc import Callable, Sequence
 from functools import partial
 from types import MethodType
-from typing import TYPE_CHECKING, Any, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, Literal, ParamSpec, Self, TypeAlias, overload
 
 import numpy as np
 
@@ -52,6 +54,15 @@ Array: TypeAlias = Any
 Ints: TypeAlias = int | Sequence[int]
 """One whole number, or several."""
 
+Promotion: TypeAlias = Literal["common", "floating", "floats"]
+"""How inputs of several types meet; see `ops.dtypes`."""
+
+P = ParamSpec("P")
+"""The formula's parameters, which are the operation's: so type checkers and editors know them."""
+
+MethodP = ParamSpec("MethodP")
+"""The parameters after the first, which are a method's."""
+
 _NUMBERS = (bool, int, float)  # Python's own
 
 NUMPY: dict[Any, Callable[..., Any]] = {
@@ -63,7 +74,7 @@ NUMPY: dict[Any, Callable[..., Any]] = {
 """Which operation stands for which NumPy function when a Tensor is handed to it: `np.tanh(tensor)`."""
 
 
-class Operation:
+class Operation(Generic[P]):
     """A formula with its derivative; call it like the formula.
 
     Attributes:
@@ -83,26 +94,31 @@ class Operation:
     """
 
     def __init__(
-        self, formula: Callable[..., Any], *, numpy: Any = None, promote: str | None = None,
-        tensors: tuple[int, ...] = (), view: bool = False, extra: str | None = None, fused: bool = False,
+        self, formula: Callable[P, Any], *, inputs: int | None = None, numpy: Any = None,
+        promote: Promotion | None = None, tensors: tuple[int, ...] = (), view: bool = False, extra: str | None = None,
+        fused: bool = False,
     ) -> None:  # fmt: skip
         self.name, self.formula = formula.__name__, formula
         self.__name__, self.__doc__, self.__wrapped__ = formula.__name__, formula.__doc__, formula
         code = formula.__code__
-        self.inputs = code.co_varnames[: code.co_argcount]
-        self.options = code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]
-        self.defaults: dict[str, Any] = formula.__kwdefaults__ or {}
-        self.absent = formula.__defaults__ or ()  # what stands for the last inputs where they are left out
-        self.optional = dict(zip(self.inputs[::-1], self.absent[::-1], strict=False))  # the same by name
+        count = code.co_argcount if inputs is None else inputs
+        self.inputs = code.co_varnames[:count]
+        self.options = code.co_varnames[count : code.co_argcount + code.co_kwonlyargcount]
+        defaults = dict(
+            zip(code.co_varnames[: code.co_argcount][::-1], (formula.__defaults__ or ())[::-1], strict=False)
+        )
+        self.optional = {name: defaults.pop(name) for name in self.inputs if name in defaults}
+        self.absent = tuple(self.optional.values())  # what stands for the last inputs where they are left out
+        self.defaults: dict[str, Any] = defaults | (formula.__kwdefaults__ or {})
         self.variadic = bool(code.co_flags & 0x04)  # the formula takes *inputs
         self.promote, self.tensors, self.view, self.extra, self.fused = promote, tensors, view, extra, fused
-        self.compute = self._compute_fused if fused else formula
+        self.compute: Callable[..., Any] = self._compute_fused if fused else formula
         self.rule: Callable[..., Any] | None = None
         self.needs: tuple[tuple[str, Any], ...] = ()
         if numpy is not None:
             NUMPY[numpy] = self
 
-    def derivative(self, rule: Callable[..., Any]) -> Operation:
+    def derivative(self, rule: Callable[..., Any]) -> Self:
         """Decorator: `rule(grad, ...)` is this operation's derivative."""
         names = rule.__code__.co_varnames[: rule.__code__.co_argcount]
         if names[:1] != ("grad",):
@@ -120,11 +136,11 @@ class Operation:
         self.rule, self.needs = rule, tuple(known[name] for name in names[1:])
         return self
 
-    def __call__(self, *inputs: Any, **options: Any) -> Tensor:
+    def __call__(self, *inputs: P.args, **options: P.kwargs) -> Tensor:
         """Run the formula; what comes back is a Tensor if one goes in, and an array otherwise."""
         more = len(inputs) > len(self.inputs) and not self.variadic  # x.sum(0)
         if more or (options and not options.keys().isdisjoint(self.inputs)):  # linear(x, weight=w)
-            inputs, options = self._sorted(inputs, options)
+            inputs, options = self._sorted(inputs, options)  # type: ignore[assignment]  # the same, in order
         for position in self.tensors:
             if type(inputs[position]) in _NUMBERS:
                 wanted = f"{self.inputs[position]} must be a tensor"
@@ -186,7 +202,15 @@ class Operation:
             raise TypeError(f"{self.name}: takes {', '.join(self.inputs + self.options)}, once each, not {told}")
         return tuple([found.pop(name) for name in self.inputs]), found
 
-    def __get__(self, instance: Any, owner: Any = None) -> Callable[..., Tensor]:
+    @overload
+    def __get__(self, instance: None, owner: Any = None) -> Self: ...
+
+    @overload
+    def __get__(
+        self: Operation[Concatenate[Any, MethodP]], instance: object, owner: Any = None
+    ) -> Callable[MethodP, Tensor]: ...
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
         """As a class attribute an operation is a method: `tensor.sum()`."""
         return self if instance is None else MethodType(self, instance)
 
@@ -195,11 +219,14 @@ class Operation:
 
 
 @overload
-def operation(formula: Callable[..., Any]) -> Operation: ...
+def operation(formula: Callable[P, Any]) -> Operation[P]: ...
 
 
 @overload
-def operation(formula: None = None, **how: Any) -> Callable[[Callable[..., Any]], Operation]: ...
+def operation(
+    *, inputs: int | None = None, numpy: Any = None, promote: Promotion | None = None, tensors: tuple[int, ...] = (),
+    view: bool = False, extra: str | None = None, fused: bool = False,
+) -> Callable[[Callable[P, Any]], Operation[P]]: ...  # fmt: skip
 
 
 def operation(formula: Callable[..., Any] | None = None, **how: Any) -> Any:
@@ -209,6 +236,7 @@ def operation(formula: Callable[..., Any] | None = None, **how: Any) -> Any:
         formula: the function; given directly when the decorator stands without arguments.
         **how: any of
 
+            inputs: how many of the positional parameters are inputs, if not all; those that follow are options.
             numpy: the NumPy function that does the same, so that it takes Tensors too.
             promote: "common", "floating" or "floats" to bring inputs of several types to one as PyTorch does (see
                 `ops.dtypes`).

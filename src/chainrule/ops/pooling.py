@@ -152,7 +152,7 @@ def _pool_params(
     return params
 
 
-def _on_each(pool: Operation, input: Array, **how: Any) -> Tensor:
+def _on_each(pool: Operation[...], input: Array, **how: Any) -> Tensor:
     """Pool several pictures, or one."""
     return pool(input, **how) if input.ndim == 4 else squeeze(pool(unsqueeze(input, 0), **how), 0)
 

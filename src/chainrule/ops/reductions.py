@@ -27,8 +27,8 @@ Dim: TypeAlias = Ints | None
 _SUMMED_AS = dict.fromkeys("biu", np.int64)  # booleans and integers; floats stay as they are
 
 
-@operation(numpy=np.sum, fused=True)
-def sum(input: Array, *, dim: Dim = None, keepdim: bool = False, dtype: Any = None) -> Array:
+@operation(inputs=1, numpy=np.sum, fused=True)
+def sum(input: Array, dim: Dim = None, keepdim: bool = False, *, dtype: Any = None) -> Array:
     """The sum over `dim`, in `dtype`; left out, integers and booleans are summed as int64."""
     kind = dtype or _SUMMED_AS.get(input.dtype.kind)
     axes = _axes(input, dim, "sum")
@@ -45,8 +45,8 @@ def _(grad: Array, input_shape: tuple[int, ...], dim: Dim) -> Array:
     return _spread(grad, input_shape, dim)
 
 
-@operation(numpy=np.mean, fused=True)
-def mean(input: Array, *, dim: Dim = None, keepdim: bool = False) -> Array:
+@operation(inputs=1, numpy=np.mean, fused=True)
+def mean(input: Array, dim: Dim = None, keepdim: bool = False) -> Array:
     """The mean over `dim`; NaN over nothing.
 
     Raises:
@@ -62,14 +62,14 @@ def _(grad: Array, input_shape: tuple[int, ...], dim: Dim) -> Array:
     return _spread(grad / (_count(input_shape, dim) or 1), input_shape, dim)
 
 
-@operation(numpy=np.max)
-def amax(input: Array, *, dim: Dim = None, keepdim: bool = False) -> Array:
+@operation(inputs=1, numpy=np.max)
+def amax(input: Array, dim: Dim = None, keepdim: bool = False) -> Array:
     """The largest element over `dim`; NaN if there is one."""
     return np.max(input, axis=_axes(input, dim, "amax"), keepdims=keepdim)
 
 
-@operation(numpy=np.min)
-def amin(input: Array, *, dim: Dim = None, keepdim: bool = False) -> Array:
+@operation(inputs=1, numpy=np.min)
+def amin(input: Array, dim: Dim = None, keepdim: bool = False) -> Array:
     """The smallest element over `dim`; NaN if there is one."""
     return np.min(input, axis=_axes(input, dim, "amin"), keepdims=keepdim)
 
@@ -85,32 +85,32 @@ amax.derivative(_to_the_chosen)
 amin.derivative(_to_the_chosen)
 
 
-@operation(numpy=np.argmax)
-def argmax(input: Array, *, dim: int | None = None, keepdim: bool = False) -> Array:
+@operation(inputs=1, numpy=np.argmax)
+def argmax(input: Array, dim: int | None = None, keepdim: bool = False) -> Array:
     """Where the largest element is, the first if there are several; in the flattened input if `dim` is None."""
     return np.argmax(input, axis=None if dim is None else wrap_dim(input, dim, "argmax"), keepdims=keepdim)
 
 
-@operation(numpy=np.argmin)
-def argmin(input: Array, *, dim: int | None = None, keepdim: bool = False) -> Array:
+@operation(inputs=1, numpy=np.argmin)
+def argmin(input: Array, dim: int | None = None, keepdim: bool = False) -> Array:
     """Where the smallest element is, the first if there are several; in the flattened input if `dim` is None."""
     return np.argmin(input, axis=None if dim is None else wrap_dim(input, dim, "argmin"), keepdims=keepdim)
 
 
-@operation(numpy=np.all)
-def all(input: Array, *, dim: Dim = None, keepdim: bool = False) -> Array:
+@operation(inputs=1, numpy=np.all)
+def all(input: Array, dim: Dim = None, keepdim: bool = False) -> Array:
     """Whether every element is true (not 0); here a sequence of no dimensions reduces none, as in PyTorch."""
     return np.all(input, axis=_axes(input, dim, "all", none=()), keepdims=keepdim)
 
 
-@operation(numpy=np.any)
-def any(input: Array, *, dim: Dim = None, keepdim: bool = False) -> Array:
+@operation(inputs=1, numpy=np.any)
+def any(input: Array, dim: Dim = None, keepdim: bool = False) -> Array:
     """Whether at least one element is true (not 0); a sequence of no dimensions reduces none, as in `all`."""
     return np.any(input, axis=_axes(input, dim, "any", none=()), keepdims=keepdim)
 
 
-@operation
-def prod(input: Array, *, dim: int | None = None, keepdim: bool = False, dtype: Any = None) -> Array:
+@operation(inputs=1)
+def prod(input: Array, dim: int | None = None, keepdim: bool = False, *, dtype: Any = None) -> Array:
     """The product over one dimension, or of all elements."""
     axis = None if dim is None else wrap_dim(input, dim, "prod")
     return np.prod(input, axis=axis, dtype=dtype or _SUMMED_AS.get(input.dtype.kind), keepdims=keepdim)
@@ -129,8 +129,8 @@ def _(grad: Array, out: Array, input: Array, dim: int | None) -> Array:
     return grad * (np.reshape(slopes, input.shape) if dim is None else np.moveaxis(slopes, -1, dim))
 
 
-@operation(promote="floating")
-def logsumexp(input: Array, *, dim: Dim, keepdim: bool = False) -> Array:
+@operation(inputs=1, promote="floating")
+def logsumexp(input: Array, dim: Dim, keepdim: bool = False) -> Array:
     """ln(Σ eˣ), with the largest x taken off first so that nothing overflows."""
     axes = _axes(input, dim, "logsumexp")
     axes = axes if input.ndim else None  # which `squeeze` would not take off
@@ -147,8 +147,8 @@ def _(grad: Array, out: Array, input: Array, dim: Dim) -> Array:
     return np.exp(input - np.reshape(out, kept)) * np.reshape(grad, kept)
 
 
-@operation(numpy=np.cumsum)
-def cumsum(input: Array, *, dim: int, dtype: Any = None) -> Array:
+@operation(inputs=1, numpy=np.cumsum)
+def cumsum(input: Array, dim: int, *, dtype: Any = None) -> Array:
     """Sums so far along a dimension; those of float32 are made in float64, for each adds to the one before."""
     kind = np.dtype(dtype or _SUMMED_AS.get(input.dtype.kind) or input.dtype)
     axis = wrap_dim(input, dim, "cumsum")

@@ -19,8 +19,8 @@ __all__ = [
 ]  # fmt: skip
 
 
-@operation(numpy=np.reshape, view=True)
-def reshape(input: Array, *, shape: Ints) -> Array:
+@operation(inputs=1, numpy=np.reshape, view=True)
+def reshape(input: Array, shape: Ints) -> Array:
     """The same elements in the same order in another shape; one size may be -1, to be worked out.
 
     Raises:
@@ -37,8 +37,8 @@ def _(grad: Array, input_shape: tuple[int, ...]) -> Array:
     return np.reshape(grad, input_shape)
 
 
-@operation(numpy=np.transpose, view=True)
-def permute(input: Array, *, dims: Sequence[int] | None = None) -> Array:
+@operation(inputs=1, numpy=np.transpose, view=True)
+def permute(input: Array, dims: Sequence[int] | None = None) -> Array:
     """The dimensions in another order; reversed if `dims` is None.
 
     Raises:
@@ -53,8 +53,8 @@ def _(grad: Array, dims: Sequence[int] | None) -> Array:
     return np.transpose(grad, None if dims is None else np.argsort([d % len(dims) for d in dims]).tolist())
 
 
-@operation(numpy=np.broadcast_to, view=True)
-def broadcast_to(input: Array, *, shape: Sequence[int]) -> Array:
+@operation(inputs=1, numpy=np.broadcast_to, view=True)
+def broadcast_to(input: Array, shape: Sequence[int]) -> Array:
     """The input, repeated along new dimensions and along those of size 1 until it has the shape (a read-only view)."""
     return np.broadcast_to(input, shape)
 

@@ -61,12 +61,13 @@ _HOMES = {
     "training": ("curves",),
 }  # fmt: skip
 
+if not TYPE_CHECKING:  # type checkers would take any misspelled name for one that this finds
 
-def __getattr__(name: str) -> Any:
-    for home, names in _HOMES.items():
-        if name in names:
-            return getattr(importlib.import_module(f"chainrule.plots.{home}"), name)
-    raise AttributeError(f"module 'chainrule.plots' has no attribute {name!r}")
+    def __getattr__(name: str) -> Any:
+        for home, names in _HOMES.items():
+            if name in names:
+                return getattr(importlib.import_module(f"chainrule.plots.{home}"), name)
+        raise AttributeError(f"module 'chainrule.plots' has no attribute {name!r}")
 
 
 __all__ = [
