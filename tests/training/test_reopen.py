@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -548,6 +551,103 @@ def test_back_twice_before_training_cannot_come_to_states_of_dropped_changes(beg
     reopen(run.Run(made.folder), digits, {"lr": 3.0}, epoch=1)
     with pytest.raises(RunError, match="the state of epoch 2 was not kept; that of epoch 1 was"):
         reopen(run.Run(made.folder), digits, {}, epoch=2)
+
+
+def settings_and_bits(made):
+    """What a run has come to, and what config.json tells of it, but for times."""
+    made = run.Run(made.folder)
+    changes = [{k: v for k, v in change.items() if k != "created"} for change in made.changes]
+    return made.config["training"], changes, made.result["test_accuracy"], outcome(made)
+
+
+class Cut:
+    """Ends everything before the files of a process change for so many times and once more, as a signal would."""
+
+    def __init__(self, monkeypatch, changes):
+        self.left = changes
+        for name in ("replace", "unlink"):
+            monkeypatch.setattr(Path, name, self._wrap(getattr(Path, name)))
+
+    def _wrap(self, method):
+        def wrapped(path, *arguments, **options):
+            if path.suffix != ".tmp" or method.__name__ != "unlink":  # what `atomic_write` tidies up
+                if not self.left:
+                    raise Killed
+                self.left -= 1
+            return method(path, *arguments, **options)
+
+        return wrapped
+
+
+@pytest.mark.parametrize("trained", [False, True])
+@pytest.mark.parametrize("settings", [{"lr": 3.0}, {"lr": 1.0, "epochs": 5}, {}], ids=str)
+def test_a_way_back_that_is_cut_off_is_the_old_run_or_the_new_one(begin, go_on, digits, monkeypatch, settings, trained):
+    def prepared(name):
+        made = begin(name, "network", epochs=3, keep=9)
+        go_on(made)
+        reopen(made, digits, {"epochs": 4, "lr": 0.3})
+        if trained:
+            go_on(made)
+        return run.Run(made.folder)
+
+    old, new = prepared("old"), prepared("new")
+    go_on(old)
+    reopen(new, digits, settings, epoch=1)
+    go_on(new)
+    expected = [settings_and_bits(old), settings_and_bits(new)]
+    assert expected[0] != expected[1]
+    came_to = []
+    for changes in itertools.count():
+        made = prepared(f"cut {changes}")
+        again = prepared(f"cut {changes}, and given again")
+        for one in (made, again):
+            with monkeypatch.context() as patch:
+                cut = Cut(patch, changes)
+                with contextlib.suppress(Killed):
+                    reopen(one, digits, settings, epoch=1)
+        go_on(made)
+        came_to.append(expected.index(settings_and_bits(made)))
+        reopen(run.Run(again.folder), digits, settings, epoch=1)
+        go_on(again)
+        assert expected.index(settings_and_bits(again)) == 1
+        assert kept(again) == kept(new)
+        if cut.left:
+            break
+    assert came_to[0] == 0
+    assert came_to[-1] == 1
+    assert came_to == sorted(came_to)
+    assert len(came_to) >= 5  # config.json, the checkpoint, two later states, config.json
+
+
+def test_the_state_to_go_back_to_is_damaged_or_gone(begin, go_on, digits, monkeypatch):
+    made = begin(epochs=2, keep=9)
+    go_on(made)
+    with monkeypatch.context() as patch:
+        Cut(patch, 2)  # the result is gone, config.json is written
+        with pytest.raises(Killed):
+            reopen(made, digits, {}, epoch=1)
+    last, file = made.checkpoint_file.read_bytes(), made.kept_states["epoch", 1]
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(RunError, match=r"epoch-1.safetensors: is not a whole safetensors file"):
+        go_on(made)
+    file.unlink()
+    with pytest.raises(RunError, match=r"config.json: the run goes back to epoch 1, whose state is not kept"):
+        go_on(made)
+    assert made.checkpoint_file.read_bytes() == last
+
+
+def test_a_state_of_before_the_last_change_is_refused(begin, go_on, digits):
+    """As a copy of an earlier one is."""
+    made = begin(model="network", epochs=3, keep=9)
+    go_on(made)
+    go_on(reopen(made, digits, {"epochs": 4, "lr": 0.3}))
+    made.checkpoint_file.write_bytes(made.kept_states["epoch", 1].read_bytes())
+    told = "it is at step 0 after 1 epochs, before the change at step 0 after 3; go back to a kept state with --epoch"
+    with pytest.raises(RunError, match=told):
+        go_on(made)
+    back = reopen(run.Run(made.folder), digits, {"lr": 3.0}, epoch=1)
+    assert [change["settings"] for change in back.changes] == [{"epochs": [3, 4]}]
+    go_on(back)
 
 
 def test_back_to_a_state_whose_settings_are_damaged(begin, go_on, digits):

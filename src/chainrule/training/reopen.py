@@ -2,7 +2,8 @@
 
 config.json tells of every change: when, at which step, from what to what, and whether the bits are still those of a run
 that was begun with these settings, or the run's own. Nothing is written before all of it has been checked, and what is
-written can be cut off at any moment: a change that stands in config.json and not in the checkpoint is made by `resume`.
+written can be cut off at any moment. config.json comes first, in one step; what it tells of and the checkpoint does not
+hold yet, another setting or the state to go back to, `resume` makes good.
 
 A change is recorded against the settings under which the state was saved that training resumes from. Changes that were
 recorded at that state or later have not affected it, so they are dropped.
@@ -10,19 +11,17 @@ recorded at that state or later have not affected it, so they are dropped.
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import asdict, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from chainrule.errors import RunError
-from chainrule.files import atomic_write, write_text
 from chainrule.models import Recipe
 from chainrule.training import checkpoint
 from chainrule.training.experiment import check_data, check_settings, refuse_shipped, worth_compiling
-from chainrule.training.resume import remove_later_states, saved_settings
-from chainrule.training.run import RECIPE_FORM, Run, check_form
+from chainrule.training.resume import finish_going_back, saved_settings
+from chainrule.training.run import RECIPE_FORM, Run, check_form, write_config
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -93,6 +92,7 @@ def reopen(
     """
     refuse_shipped(run)
     check_data(run, data)
+    finish_going_back(run)  # an earlier change that was cut off
     present = Recipe(**run.config["training"])
     settings = {name: value for name, value in settings.items() if getattr(present, name) != value}
     new = replace(present, **settings)
@@ -100,7 +100,8 @@ def reopen(
     check_settings(new, run.config["seed"], limit, data, keep or 0)
     _check_meaning(present, settings)
     steps_per_epoch = math.ceil((limit or len(data.split().train.images)) / present.batch_size)
-    source = _find_state(run, epoch, step, steps_per_epoch)
+    back = _find_state(run, epoch, step, steps_per_epoch)
+    source = run.checkpoint_file if back is None else run.kept_states[back]
     state = checkpoint.load(source) if source.exists() else None
     done, into = _check_position(source, state, new)
     old = _saved_recipe(source, state, present)
@@ -111,7 +112,6 @@ def reopen(
     config = {**run.config, "training": {**run.config["training"], **settings}}
     if keep is not None:
         config["keep"] = keep
-    back = source != run.checkpoint_file
     if settings or back:
         earlier = [c for c in run.changes if not source.exists() or (c["epoch"], c["step"]) < (done, into)]
         latest = {name: values[1] for change in run.changes for name, values in change["settings"].items()}
@@ -133,13 +133,12 @@ def reopen(
         config["changes"] = [*earlier, change] if differing or back else earlier
         (run.folder / "result.json").unlink(missing_ok=True)  # it is that of another end
     if back:
-        with atomic_write(run.checkpoint_file) as file:
-            file.write(source.read_bytes())
+        config["going_back"] = {"kind": back[0], "number": back[1], "steps_per_epoch": steps_per_epoch}
     if config != run.config:
-        write_text(run.config_file, json.dumps(config, indent=2) + "\n")
-    if back:  # the changes that later states were trained with are no longer in config.json
-        remove_later_states(run, steps_per_epoch, done * steps_per_epoch + into)
-    return Run(run.folder)
+        write_config(config, run.folder)
+    changed = Run(run.folder)
+    finish_going_back(changed)
+    return changed
 
 
 def _check_meaning(recipe: Recipe, settings: Mapping[str, Any]) -> None:
@@ -150,17 +149,19 @@ def _check_meaning(recipe: Recipe, settings: Mapping[str, Any]) -> None:
         raise RunError("plain_epochs means something only where images are augmented, and this run's are not")
 
 
-def _find_state(run: Run, epoch: int | None, step: int | None, steps_per_epoch: int) -> Path:
-    """The file of the state to go back to, or of the last one."""
+def _find_state(run: Run, epoch: int | None, step: int | None, steps_per_epoch: int) -> tuple[str, int] | None:
+    """The kept state to go back to, if any, as `Run.kept_states` names it."""
     if epoch is None and step is None:
-        return run.checkpoint_file
+        return None
     kept = run.kept_states
-    candidates = [("step", step)] if epoch is None else [("epoch", epoch)]
+    candidates = [] if epoch is None else [("epoch", epoch)]
+    if epoch is None and step is not None:
+        candidates.append(("step", step))
     if step is not None and step % steps_per_epoch == 0:
         candidates.append(("epoch", step // steps_per_epoch))
     for candidate in candidates:
         if candidate in kept:
-            return kept[candidate]
+            return candidate
     listed = []
     for kind in ("epoch", "step"):
         numbers = sorted(number for name, number in kept if name == kind)

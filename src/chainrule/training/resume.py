@@ -17,12 +17,12 @@ import numpy as np
 
 from chainrule import weights
 from chainrule.errors import RunError
-from chainrule.files import remove_leftovers
+from chainrule.files import atomic_write, remove_leftovers
 from chainrule.models import Recipe
 from chainrule.training import checkpoint
 from chainrule.training.callbacks import AsBegun, BestModel, best_epoch
 from chainrule.training.experiment import versions
-from chainrule.training.run import check_form, check_record
+from chainrule.training.run import check_form, check_record, write_config
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -62,6 +62,7 @@ def resume(run: Run, trainer: Trainer) -> None:
     """
     for folder in (run.folder, run.checkpoint_file.parent):
         remove_leftovers(folder)  # of names that are not written again, such as that of an earlier state
+    finish_going_back(run)
     if not run.checkpoint_file.exists() and not run.history:
         return  # it was stopped before its first step, and begins at the beginning
     state = checkpoint.load(run.checkpoint_file)
@@ -110,6 +111,30 @@ def saved_settings(state: Any) -> dict[str, Any]:
     return {}
 
 
+def finish_going_back(run: Run) -> None:
+    """Put the state to which config.json says that a run goes back in the place of its last one, and forget later ones.
+
+    Whatever of it is done already, is done again: `reopen` may have been cut off anywhere.
+
+    Raises:
+        RunError: that state is gone or damaged.
+    """
+    target = run.config.get("going_back")
+    if target is None:
+        return
+    kind, number, steps_per_epoch = target["kind"], target["number"], target["steps_per_epoch"]
+    source = run.kept_states.get((kind, number))
+    if source is None:
+        raise RunError(f"{run.config_file}: the run goes back to {kind} {number:,}, whose state is not kept")
+    checkpoint.load(source)  # a damaged one does not replace the last
+    with atomic_write(run.checkpoint_file) as file:
+        file.write(source.read_bytes())
+    # the changes that later states were trained with are no longer in config.json
+    remove_later_states(run, steps_per_epoch, number * (steps_per_epoch if kind == "epoch" else 1))
+    del run.config["going_back"]
+    write_config(run.config, run.folder)
+
+
 def remove_later_states(run: Run, steps_per_epoch: int, steps: int) -> None:
     """Remove the kept states of more than so many steps: from there on the run is trained anew."""
     for (kind, number), file in run.kept_states.items():
@@ -139,6 +164,12 @@ def _changed_settings(run: Run, trainer: Trainer, state: dict[str, Any]) -> Chan
 def _check_progress(run: Run, trainer: Trainer, progress: dict[str, Any], changed: Changed) -> None:
     """Compare the numbers that say how far training has come with each other."""
     epoch, step, epochs = progress["epoch"], progress["step"], run.config["training"]["epochs"]
+    for change in run.changes:
+        if (change["epoch"], change["step"]) > (epoch, step):
+            raise ValueError(
+                f"it is at step {step} after {epoch} epochs, before the change at step {change['step']} after "
+                f"{change['epoch']}; go back to a kept state with --epoch or --step"
+            )
     if not 0 <= epoch <= epochs or not 0 <= step <= len(trainer.loader):
         raise ValueError(f"it is at step {step} of {len(trainer.loader)} after {epoch} of {epochs} epochs")
     if step and "batch_size" in changed:

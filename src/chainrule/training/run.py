@@ -55,8 +55,9 @@ _CONFIG = {
     "changes": [
         {"created": str, "epoch": int, "step": int, "settings": dict, "own_bits": bool, "why": str},
     ],
+    "going_back": {"kind": str, "number": int, "steps_per_epoch": int},
 }  # fmt: skip
-_LATER = {"augment", "plain_epochs", "eager", "test_crc32", "keep", "changes"}
+_LATER = {"augment", "plain_epochs", "eager", "test_crc32", "keep", "changes", "going_back"}
 """What configs have not always had, or need not have; a recipe's default is what they did."""
 MOST_TEXT = 8_000_000
 """Bytes of config.json, result.json and metrics.jsonl: of the last, enough for 40,000 epochs."""
@@ -244,10 +245,15 @@ def create(config: dict[str, Any], folder: str | os.PathLike[str] | None = None)
             if (target / "config.json").exists():
                 raise RunError(f"{target}: holds a run already; go on with it by --resume, or choose another folder")
             raise RunError(f"{target}: is not empty; choose another folder for the run")
-        write_text(target / "config.json", json.dumps(config, indent=2) + "\n")
+        write_config(config, target)
     except OSError as error:
         raise RunError(f"{target}: the run's folder cannot be made ({error.strerror})") from None
     return Run(target)
+
+
+def write_config(config: dict[str, Any], folder: Path) -> None:
+    """Write a run's config.json, in one step."""
+    write_text(folder / "config.json", json.dumps(config, indent=2) + "\n")
 
 
 def _remove_stillborn(folder: Path) -> None:
