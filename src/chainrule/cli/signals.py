@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
-from contextlib import contextmanager, suppress
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Sequence
+    from contextlib import AbstractContextManager
     from types import FrameType, TracebackType
 
     from chainrule.training.trainer import Trainer
@@ -24,12 +24,16 @@ class Interruption:
     KeyboardInterrupt, also where C code has lost one and raised an error of its own, as matplotlib's does. A signal
     that is ignored from outside, as `nohup` does with SIGHUP, stays ignored.
 
+    Args:
+        names: of the signals.
+
     Attributes:
         trainer: whom to stop.
         number: the signal that came, if any.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, names: Sequence[str] = NAMES) -> None:
+        self._names = names
         self.trainer: Trainer | None = None
         self.number: int | None = None
         self._quits = False
@@ -43,7 +47,7 @@ class Interruption:
 
     def __enter__(self) -> Interruption:
         self._terminals = [handle for handle in (1, 2) if _is_terminal(handle)]
-        for name in NAMES:
+        for name in self._names:
             number = getattr(signal, name, None)
             if number is None or (name == "SIGHUP" and signal.getsignal(number) == signal.SIG_IGN):
                 continue
@@ -79,32 +83,12 @@ class Interruption:
         os.close(nowhere)
 
 
-@contextmanager
-def keep_interrupt() -> Iterator[None]:
-    """Have Ctrl-C end a block with KeyboardInterrupt, also where C code loses it and raises an error of its own.
+def keep_interrupt() -> AbstractContextManager[object]:
+    """Have Ctrl-C end a block with KeyboardInterrupt, also where C code loses it, as an `Interruption` does.
 
     Only where Python itself would raise it: who has asked for something else, or for nothing, gets that.
     """
-    came = False
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        nonlocal came
-        came = True
-        raise KeyboardInterrupt
-
-    is_main = threading.current_thread() is threading.main_thread()  # which alone hears signals
-    if not is_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        yield
-        return
-    signal.signal(signal.SIGINT, handle)
-    try:
-        yield
-    except Exception as error:
-        if came:
-            raise KeyboardInterrupt from error
-        raise
-    finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    return Interruption(("SIGINT",)) if signal.getsignal(signal.SIGINT) is signal.default_int_handler else nullcontext()
 
 
 def _is_terminal(handle: int) -> bool:
