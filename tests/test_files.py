@@ -323,3 +323,17 @@ def test_what_is_no_regular_file_is_refused_and_closed(tmp_path, monkeypatch):
         with pytest.raises(kind, match=told):
             open_regular(tmp_path / name)
     assert len(os.listdir("/dev/fd")) == descriptors  # noqa: PTH208
+
+
+def test_a_folder_is_one_on_windows_too(tmp_path, monkeypatch):
+    """There it cannot be opened, and is refused as a file that may not be read."""
+
+    def refuse(*_):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    (tmp_path / "file").touch()
+    monkeypatch.setattr("os.open", refuse)
+    with pytest.raises(IsADirectoryError):
+        open_regular(tmp_path)
+    with pytest.raises(PermissionError):
+        open_regular(tmp_path / "file")

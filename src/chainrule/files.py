@@ -83,6 +83,8 @@ def open_regular(path: str | os.PathLike[str], *, follow: bool = True) -> io.Buf
     except OSError as error:
         if error.errno in (errno.ENXIO, errno.EOPNOTSUPP):  # a socket, which cannot even be opened
             raise OSError(errno.EINVAL, _NOT_REGULAR, str(path)) from None
+        if error.errno == errno.EACCES and Path(path).is_dir():  # as Windows says of a folder
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path)) from None
         raise
     try:
         mode = os.fstat(handle).st_mode  # of what is open: what the path names can be exchanged meanwhile

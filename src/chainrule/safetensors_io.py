@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import warnings
 from collections.abc import Mapping
-from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,8 +20,6 @@ from chainrule.files import atomic_write, open_regular
 from chainrule.tensor import Tensor, as_tensor
 
 if TYPE_CHECKING:
-    import os
-
     from numpy.typing import ArrayLike, NDArray
 
 _NAMES = {
@@ -164,11 +162,12 @@ def _check_header(path: str | os.PathLike[str]) -> None:
     try:
         with open_regular(path) as file:
             size = int.from_bytes(file.read(8), "little")
+            whole = os.fstat(file.fileno()).st_size
     except FileNotFoundError:
         raise RunError(f"{path}: no such file") from None
     except OSError as error:
         raise RunError(f"{path}: cannot be read ({error.strerror})") from None
-    if MOST_HEADER < size < Path(path).stat().st_size:  # else it is no safetensors file
+    if MOST_HEADER < size < whole:  # else it is no safetensors file
         raise RunError(f"{path}: its header has {size:,} bytes, and at most {MOST_HEADER:,} are read")
 
 

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from chainrule.errors import PictureError
-from chainrule.images import open_photo, open_picture
+from chainrule.images import files, open_photo, open_picture
 
 from .png import chunk
 
@@ -179,7 +179,7 @@ def test_no_file_at_all(tmp_path: Path):
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
 def test_a_pipe_is_not_waited_for(tmp_path: Path):
     os.mkfifo(tmp_path / "pipe.png")
-    with pytest.raises(PictureError, match="not an ordinary file"):
+    with pytest.raises(PictureError, match=r"the file cannot be read \(not a regular file\)"):
         open_picture(tmp_path / "pipe.png")
 
 
@@ -189,9 +189,40 @@ def test_a_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyP
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("builtins.open", refuse)  # for an administrator, the file's own mode would not do
+    monkeypatch.setattr("os.open", refuse)  # for an administrator, the file's own mode would not do
     with pytest.raises(PictureError, match=r"mine\.png: the file may not be read \(permission denied\)"):
         open_picture(tmp_path / "mine.png")
+
+
+@pytest.mark.parametrize("compression", ["raw", "tiff_lzw"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_tiff_is_turned_upright(tmp_path: Path, orientation: int, compression: str):
+    """As TIFF 6.0 says, section 8: where the first line of the file is to be seen, and where its first column."""
+    seen = np.arange(24 * 32, dtype=np.uint8).reshape(24, 32)
+    lines = seen.T if orientation > 4 else seen  # the first line is at the left or right
+    first_line_last, first_column_last = orientation in (3, 4, 7, 6), orientation in (2, 3, 7, 8)
+    lines = lines[:: -1 if first_line_last else 1, :: -1 if first_column_last else 1]
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(np.ascontiguousarray(lines)).save(tmp_path / "a.tiff", exif=exif, compression=compression)
+    np.testing.assert_array_equal(open_picture(tmp_path / "a.tiff"), np.float32(seen) / np.float32(255))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF"])
+def test_what_is_checked_is_what_is_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str):
+    """Whatever the name leads to a moment later: a pipe there would be waited for."""
+    path = tmp_path / "picture"
+    Image.fromarray(RAMP).save(path, kind, **({"progressive": True} if kind == "JPEG" else {}))
+    expected = open_picture(path)
+    decoded = files._decoded
+
+    def exchanged(*arguments: Any) -> Any:
+        path.unlink()
+        path.write_bytes(b"another file")
+        return decoded(*arguments)
+
+    monkeypatch.setattr(files, "_decoded", exchanged)
+    np.testing.assert_array_equal(open_picture(path), expected)
 
 
 def test_values_that_are_no_numbers(tmp_path: Path):

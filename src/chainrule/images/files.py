@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import warnings
 from contextlib import contextmanager
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 
 from chainrule.errors import PictureError
+from chainrule.files import open_regular
 from chainrule.images.memory import ORIENTATION, check_size, in_bands
 
 if TYPE_CHECKING:
-    import os
+    import io
     from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
@@ -92,16 +93,13 @@ def _opened(
     """
     from PIL import Image, UnidentifiedImageError  # Pillow loads when a picture is first needed
 
-    _check_file(Path(path))
-    with warnings.catch_warnings(), _quiet_decoders():
+    with _open_file(path) as file, warnings.catch_warnings(), _quiet_decoders():
         warnings.simplefilter("ignore")  # Pillow warns of odd metadata and of big pictures; the size is checked here
         try:
-            image, turn, size = _decoded(path, factor, convert)  # the picture in its file's own size is no more
+            image, turn, size = _decoded(file, path, factor, convert)  # the picture in its file's own size is no more
             return image if turn is None else image.transpose(turn), size
         except (MemoryError, PictureError):
             raise
-        except PermissionError as error:
-            raise PictureError(f"{path}: the file may not be read (permission denied)") from error
         except UnidentifiedImageError as error:
             raise PictureError(f"{path}: not a picture in one of the formats {', '.join(FORMATS)}") from error
         except Image.DecompressionBombError as error:
@@ -113,6 +111,7 @@ def _opened(
 
 
 def _decoded(
+    file: io.BufferedReader,
     path: str | os.PathLike[str],
     factor: Callable[[int, int], int],
     convert: Callable[[Image.Image, int], Image.Image],
@@ -120,7 +119,7 @@ def _decoded(
     """What `convert` makes of a picture file, what turns it upright, and the size of the picture in the file."""
     from PIL import Image
 
-    with Image.open(path, formats=FORMATS) as image:
+    with Image.open(file, formats=FORMATS) as image:
         size = image.size
         check_size(image, path, factor(*size))
         image.load()
@@ -162,19 +161,22 @@ def _libtiff_handler_setter() -> Callable[[int | None], int | None] | None:
     return cast("Callable[[int | None], int | None]", function)
 
 
-def _check_file(path: Path) -> None:
-    """Tell the plain mistakes apart before any decoder sees the file."""
+def _open_file(path: str | os.PathLike[str]) -> io.BufferedReader:
+    """Open a picture's file, and tell the plain mistakes apart before any decoder sees it."""
     try:
-        if path.is_dir():
-            raise PictureError(f"{path}: this is a folder, not a picture file")
-        if not path.exists():
-            raise PictureError(f"{path}: there is no such file")
-        if not path.is_file():  # reading from a pipe or a device could wait for ever
-            raise PictureError(f"{path}: not an ordinary file")
-        if path.stat().st_size == 0:
-            raise PictureError(f"{path}: the file is empty")
+        file = open_regular(path)  # reading from a pipe or a device could wait for ever
+    except (FileNotFoundError, NotADirectoryError, ValueError) as error:  # the last: a name that no file can have
+        raise PictureError(f"{path}: there is no such file") from error
+    except IsADirectoryError as error:
+        raise PictureError(f"{path}: this is a folder, not a picture file") from error
+    except PermissionError as error:
+        raise PictureError(f"{path}: the file may not be read (permission denied)") from error
     except OSError as error:
         raise PictureError(f"{path}: the file cannot be read ({error.strerror})") from error
+    if os.fstat(file.fileno()).st_size == 0:
+        file.close()
+        raise PictureError(f"{path}: the file is empty")
+    return file
 
 
 def _gray_factor(width: int, height: int) -> int:

@@ -57,7 +57,7 @@ def check_size(image: Image.Image, path: str | os.PathLike[str], factor: int) ->
         raise PictureError(f"{size}; at most {MOST_PIXELS // 1_000_000} megapixels are read")
     needed = 0.0
     if image.format in ("JPEG", "MPO"):
-        passes = _passes(path)
+        passes = _passes(image)
         if passes * width * height > MOST_SCANNED:
             raise PictureError(f"{size}, in {passes:,} passes; in so many, only smaller ones are decoded")
         if passes > 1:  # all coefficients are held until the last pass, two bytes each
@@ -99,9 +99,9 @@ def _strip_bytes(image: Any) -> int:
     return math.ceil(int(width) * int(height) * bits / 8)
 
 
-def _passes(path: str | os.PathLike[str]) -> int:
+def _passes(image: Any) -> int:
     """How many scans a JPEG has. If more than one, all its coefficients are held in memory until the last."""
-    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:  # noqa: PTH123
+    with mmap.mmap(image.fp.fileno(), 0, access=mmap.ACCESS_READ) as data:
         return max(1, sum(marker == 0xDA for marker in _markers(data)))
 
 
