@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
 PACKAGE_FOLDER = str(Path(__file__).parent) + os.sep
 """Where chainrule's own code is: a warning or an error names the user's line, which is elsewhere."""
@@ -86,6 +86,26 @@ def listed(names: Sequence[str], separator: str = ", ", most: int = 8) -> str:
     """
     text = separator.join(shortened(name) for name in names[:most])
     return text if len(names) <= most else f"{text} and {len(names) - most:,} more"
+
+
+def check_destination(path: str | os.PathLike[str], what: str, endings: Collection[str]) -> None:
+    """See that a file can be written there, before its content is computed.
+
+    Args:
+        path: where it is to be.
+        what: it is, in a word.
+        endings: that such a file may have, in small letters, with their dots.
+
+    Raises:
+        UserError: its ending is none of them, or the folder is missing.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in endings:
+        *most, last = endings
+        choices = f"{', '.join(most)} or {last}" if most else last
+        raise UserError(f"{path}: the ending '{path.suffix}' is no {what}'s; use {choices}")
+    if not path.parent.is_dir():
+        raise UserError(f"{path}: the folder {path.parent} does not exist; make it first or choose another")
 
 
 _DIRECTIONS = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}

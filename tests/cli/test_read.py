@@ -175,7 +175,7 @@ def test_a_command_line_that_is_wrong(command, arguments, told):
 @pytest.mark.parametrize(
     ("name", "told"),
     [
-        ("read.txt", "the ending '.txt' is no photo's"),
+        ("read.txt", "the ending '.txt' is no photo's; use .png, .jpg, .jpeg, .webp, .bmp, .tif or .tiff"),
         ("read", "the ending '' is no photo's"),
         ("none/read.png", "the folder none does not exist"),
         ("page.png", "is the photo itself"),

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from chainrule.errors import UserError
+from chainrule.errors import UserError, check_destination
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Collection
 
 
 class PathName(click.Path):
@@ -25,22 +25,23 @@ class PathName(click.Path):
 
 
 def check_output(
-    out: str | None, check_ending: Callable[[str], None], *, photo: str | None = None, other: str | None = None
+    out: str | None, what: str, endings: Collection[str], *, photo: str | None = None, other: str | None = None
 ) -> None:
     """See that a drawing can be written to a file and overwrites nothing of the same command, before it is computed.
 
     Args:
         out: where the drawing goes; None if there is none.
-        check_ending: raises a UserError if the ending is not one that can be drawn, or the folder is missing.
+        what: the drawing is, in a word.
+        endings: that its file may have.
         photo: what the command reads.
         other: where its other drawing goes.
 
     Raises:
-        UserError: as `check_ending`; or the file is `photo` or `other`, under whatever name.
+        UserError: as `check_destination`; or the file is `photo` or `other`, under whatever name.
     """
     if out is None:
         return
-    check_ending(out)
+    check_destination(out, what, endings)
     if _are_same(out, photo):
         raise UserError(f"{out}: is the photo itself; choose another file for the drawing")
     if _are_same(out, other):

@@ -45,8 +45,8 @@ def evaluate(run: str | None, as_json: bool, confusion: str | None, mistakes: st
     if confusion is not None or mistakes is not None:
         from chainrule.plots import style  # loads matplotlib
 
-        check_output(confusion, style.check_ending)
-        check_output(mistakes, style.check_ending, other=confusion)
+        check_output(confusion, "figure", style.FORMATS)
+        check_output(mistakes, "figure", style.FORMATS, other=confusion)
     found = runs.find(run)
     data = datasets.load(found.config["data"]["name"])
     known = found.config["data"]

@@ -50,7 +50,7 @@ def predict(images: Sequence[str], place: str | None, as_json: bool, explain: st
     if explain is not None:
         from chainrule.plots import style  # loads matplotlib
 
-        check_output(explain, style.check_ending, photo=images[0])
+        check_output(explain, "figure", style.FORMATS, photo=images[0])
     run = runs.shipped() if place is None else runs.find(place)
     read_images = reader(run)
     read: list[dict[str, Any]] = []

@@ -50,12 +50,12 @@ Examples:
 def read(photo: str, place: str | None, min_confidence: float, as_json: bool, out: str | None) -> None:
     """Read every handwritten digit in a photo of a page, dark on light, line by line."""
     from chainrule.images import open_photo  # these load Pillow and SciPy
-    from chainrule.images.drawing import check_ending, draw_page, save_photo
+    from chainrule.images.drawing import FORMATS, draw_page, save_photo
     from chainrule.images.page import read_page
 
     if min_confidence != min_confidence:
         raise click.BadParameter("nan is not a number from 0 to 1", param_hint="'--min-confidence'")
-    check_output(out, check_ending, photo=photo)
+    check_output(out, "photo", FORMATS, photo=photo)
     gray, scale = _gray(photo)
     run = runs.shipped() if place is None else runs.find(place)
     lines = read_page(gray, reader(run))

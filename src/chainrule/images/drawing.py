@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from chainrule.errors import UserError
+from chainrule.errors import UserError, check_destination
 from chainrule.files import atomic_write
 
 if TYPE_CHECKING:
@@ -61,26 +61,13 @@ def draw_page(
     return drawn
 
 
-def check_ending(path: str | os.PathLike[str]) -> None:
-    """See that a picture can be written there, before there is one.
-
-    Raises:
-        UserError: the ending is no picture's, or the folder is missing.
-    """
-    path = Path(path)
-    if path.suffix.lower() not in FORMATS:
-        raise UserError(f"{path}: the ending '{path.suffix}' is no photo's; use {', '.join(FORMATS)}")
-    if not path.parent.is_dir():
-        raise UserError(f"{path}: the folder {path.parent} does not exist; make it first or choose another")
-
-
 def save_photo(photo: Image.Image, path: str | os.PathLike[str]) -> None:
     """Write a photo in the format that the ending of `path` says, whole or not at all.
 
     Raises:
-        UserError: the ending is no picture's, the folder is missing, or the file cannot be written.
+        UserError: the ending is no photo's, the folder is missing, or the file cannot be written.
     """
-    check_ending(path)
+    check_destination(path, "photo", FORMATS)
     kind = FORMATS[Path(path).suffix.lower()]
     try:
         with atomic_write(path) as file:

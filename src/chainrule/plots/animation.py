@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
-from chainrule.errors import UserError
+from chainrule.errors import UserError, check_destination
 from chainrule.files import atomic_write
 from chainrule.plots import descent, inside, style, training
 
@@ -158,9 +157,7 @@ def _write(
     figure: Figure, show: Callable[[int], None], count: int, file: str | os.PathLike[str], most: int, milliseconds: int
 ) -> None:
     """Draw the figure after each of at most `most` steps from 0 to `count` - 1; write all or nothing."""
-    file = Path(file)
-    if file.suffix.lower() != ".gif":
-        raise UserError(f"{file}: the ending '{file.suffix}' is no animation's; use .gif")
+    check_destination(file, "animation", [".gif"])
     if most < 2:
         raise ValueError(f"most={most} frames do not move; it must be at least 2")
     figure.set_dpi(_DPI)

@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from chainrule.autograd import no_grad
-from chainrule.errors import UserError
+from chainrule.errors import UserError, check_destination
 from chainrule.files import atomic_write
 
 if TYPE_CHECKING:
@@ -35,10 +35,10 @@ DPI = 120  # dots per inch: a figure 8 inches wide is 960 pixels wide
 TITLE, TEXT, SMALL = 13, 10, 9  # font sizes in points
 LINES, MARKERS = ("-", "--", "-.", ":"), ("o", "s", "^", "D")
 SIGNED = "cividis"  # the colors of numbers of both signs: dark blue, gray for 0, yellow; lighter means larger, always
-_UNDATED: dict[str, dict[str, str | None]] = {  # what each format would otherwise note about its making
-    "png": {"Software": None},
-    "svg": {"Date": None},
-    "pdf": {"CreationDate": None},
+FORMATS: dict[str, dict[str, str | None]] = {  # by ending, and what each would otherwise note about its making
+    ".png": {"Software": None},
+    ".svg": {"Date": None},
+    ".pdf": {"CreationDate": None},
 }
 
 
@@ -212,19 +212,6 @@ def sheet(
     return figure
 
 
-def check_ending(path: str | os.PathLike[str]) -> None:
-    """See that a figure can be written there, before there is one.
-
-    Raises:
-        UserError: the ending is no figure's, or the folder is missing.
-    """
-    path = Path(path)
-    if path.suffix.lower().removeprefix(".") not in _UNDATED:
-        raise UserError(f"{path}: the ending '{path.suffix}' is no figure's; use .png, .svg or .pdf")
-    if not path.parent.is_dir():
-        raise UserError(f"{path}: the folder {path.parent} does not exist; make it first or choose another")
-
-
 def save(figure: Figure, path: str | os.PathLike[str]) -> None:
     """Write a figure as PNG, SVG or PDF, as the ending of `path` says, whole or not at all.
 
@@ -233,11 +220,11 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> None:
     Raises:
         UserError: the ending is another one, the folder is missing, or the file cannot be written.
     """
-    check_ending(path)
-    kind = Path(path).suffix.lower().removeprefix(".")
+    check_destination(path, "figure", FORMATS)
+    ending = Path(path).suffix.lower()
     try:
         # Without a salt SVG names its parts at random; a reader's own wish to trim figures would draw them twice.
         with atomic_write(path) as file, rc_context({"svg.hashsalt": "chainrule", "savefig.bbox": None}):
-            figure.savefig(file, format=kind, dpi=DPI, facecolor=figure.get_facecolor(), metadata=_UNDATED[kind])
+            figure.savefig(file, format=ending[1:], dpi=DPI, facecolor=figure.get_facecolor(), metadata=FORMATS[ending])
     except OSError as error:
         raise UserError(f"{path}: the figure cannot be written ({error.strerror or error})") from error
