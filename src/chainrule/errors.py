@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import unicodedata
+from itertools import accumulate
 from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -129,9 +130,13 @@ def _escaped(character: str) -> str:
 
 
 def shortened(text: str, most: int = 200) -> str:
-    """The text, printable, or its beginning."""
-    text = printable(text)
-    return text if len(text) <= most else f"{text[: most - 1]}…"
+    """The text, printable, or its beginning, in at most so many characters; no escape is cut in two."""
+    beginning = text[: most + 1]  # all of a long text need not be escaped
+    shown = printable(beginning)
+    if len(shown) <= most:
+        return shown
+    ends = accumulate(len(printable(character)) for character in beginning)
+    return f"{printable(beginning[: sum(end < most for end in ends)])}…"
 
 
 def type_name(value: object) -> str:

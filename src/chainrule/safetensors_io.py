@@ -125,14 +125,14 @@ def load_with_note(path: str | os.PathLike[str], *, ours: bool = False) -> tuple
             for name in names:
                 if (kind := file.get_slice(name).get_dtype()) not in _NAMES.values():
                     raise RunError(
-                        f"{path}: {shortened(name, 200)} is of type {kind}, which a Tensor cannot hold; save it as F32"
+                        f"{path}: {shortened(name)} is of type {kind}, which a Tensor cannot hold; save it as F32"
                     )
             arrays = {name: file.get_tensor(name) for name in names}
             metadata = file.metadata() or {}
     except (SafetensorError, OSError, ValueError) as error:  # the last: a shape that no array can have
         if isinstance(error, RunError):
             raise
-        raise RunError(f"{path}: is not a whole safetensors file ({shortened(str(error), 200)})") from None
+        raise RunError(f"{path}: is not a whole safetensors file ({shortened(str(error))})") from None
     note: str | None = metadata.get("note")
     if note is not None and note.startswith(_CHECKSUM):
         first_line, _, rest = note.partition("\n")

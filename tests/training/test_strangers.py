@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from chainrule import data as datasets
-from chainrule import models, nn, weights
+from chainrule import errors, models, nn, weights
 from chainrule.data import idx
 from chainrule.data.image_data import FILES
 from chainrule.errors import RunError, listed, shortened
@@ -200,6 +200,23 @@ def test_names_for_a_message() -> None:
     assert listed(["x" * 1000]) == "x" * 199 + "…"
     assert shortened("abc", 3) == "abc"
     assert shortened("abcd", 3) == "ab…"
+
+
+@pytest.mark.parametrize("count", [3, 4, 1_000_000])
+def test_no_escape_is_cut_in_two(count: int) -> None:
+    text = "\0" * count
+    assert shortened(text, 12) == (r"\x00\x00\x00" if count == 3 else r"\x00\x00…")
+    assert shortened(text, 11) == shortened(text, 9) == r"\x00\x00…"
+    assert shortened(text, 8) == r"\x00…"
+    assert shortened(text, 4) == "…"
+
+
+def test_what_is_left_out_of_a_long_text_is_not_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    escaped = errors._escaped
+    monkeypatch.setattr(errors, "_escaped", lambda character: seen.append(character) or escaped(character))
+    assert shortened("ä" * 1_000_000) == "ä" * 199 + "…"
+    assert len(seen) < 1000
 
 
 # Built without memory

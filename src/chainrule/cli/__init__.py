@@ -19,7 +19,7 @@ from typing import Any
 import click
 
 from chainrule import __version__
-from chainrule.cli.output import say
+from chainrule.cli.output import LONGEST, say
 from chainrule.cli.signals import keep_interrupt
 from chainrule.console import replace_unencodable
 from chainrule.errors import UserError, shortened
@@ -35,10 +35,6 @@ COMMANDS = {  # name: (module below chainrule.cli, what it does)
     "runs": ("listings", "List the runs, the newest last."),
     "completion": ("listings", "Print a script that completes commands in a shell."),
 }
-
-
-LONGEST = 4_000
-"""Characters of an error: whatever a file is called and holds, the terminal shows it on some lines."""
 
 
 class _Commands(click.Group):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 from click.shell_completion import get_completion_class
 
-from chainrule.cli.output import print_table, say
+from chainrule.cli.output import LONGEST, print_table, say
 from chainrule.errors import RunError, shortened
 
 
@@ -76,7 +76,7 @@ def runs(folder: str | None) -> int:
     elif not faults:
         say(f"there is no run in {folder or RUNS} yet: train one with: chainrule train", err=True)
     for fault in faults:
-        say(f"chainrule: {shortened(str(fault), 4_000)}", err=True)
+        say(f"chainrule: {shortened(str(fault), LONGEST)}", err=True)
     return 2 if faults else 0
 
 

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from chainrule.training.run import Run
 
 
+LONGEST = 4_000
+"""Characters of an error: whatever a file is called and holds, the terminal shows it on some lines."""
+
+
 def say(*lines: str, err: bool = False, bold: bool = False) -> None:
     """Print lines, or an empty one; characters that would move the cursor or change the terminal are shown as escapes.
 
@@ -36,7 +40,7 @@ def say(*lines: str, err: bool = False, bold: bool = False) -> None:
 
 def class_names(run: Run) -> list[str]:
     """What a run calls its classes, as it can be shown: printable, and no longer than half a line."""
-    return [shortened(printable(name), 60) for name in run.config["data"]["classes"]]
+    return [shortened(name, 60) for name in run.config["data"]["classes"]]
 
 
 def print_json(document: Any) -> None:
@@ -46,7 +50,7 @@ def print_json(document: Any) -> None:
 
 def print_table(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> None:
     """Rows in aligned columns; those in `right` are aligned to the right."""
-    rows = [[shortened(printable(cell)) for cell in row] for row in rows]
+    rows = [[shortened(cell) for cell in row] for row in rows]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         cells = [

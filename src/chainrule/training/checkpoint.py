@@ -82,4 +82,4 @@ def load(path: str | os.PathLike[str]) -> Any:
     try:
         return join(json.loads(note or ""))
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise RunError(f"{path}: is not a checkpoint ({shortened(str(error), 200)})") from None
+        raise RunError(f"{path}: is not a checkpoint ({shortened(str(error))})") from None
