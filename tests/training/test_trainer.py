@@ -15,6 +15,8 @@ from chainrule.data.loader import DataLoader
 from chainrule.optim.lr_scheduler import OneCycleLR
 from chainrule.training import BestModel, Callback, Checkpoint, EarlyStopping, History, Interrupted, Trainer, checkpoint
 
+from .killing import Killed
+
 EPOCHS, STEPS = 3, 4  # as the trainers are made
 RECIPES = ["momentum", "momentum, one cycle", "adam, one cycle", "adamw, cosine"]
 
@@ -73,10 +75,6 @@ class At(Callback):
 
 def interrupt(trainer):
     trainer.interrupt = True
-
-
-class Killed(BaseException):
-    """Ends everything, as a signal would."""
 
 
 def kill(trainer):

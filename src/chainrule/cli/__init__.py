@@ -67,8 +67,8 @@ Examples:
 @click.pass_context
 def cli(context: click.Context) -> None:
     """Neural networks that you can read: train one on handwritten digits, judge it, use it."""
-    if context.invoked_subcommand != "lesson":  # which alone can open windows
-        os.environ.pop("MPLBACKEND", None)  # figures go to files; matplotlib refuses to be imported if it is misspelled
+    # Figures go to files; matplotlib refuses to be imported if this is misspelled. `lesson --show` alone takes it back.
+    context.obj = os.environ.pop("MPLBACKEND", None)
 
 
 def main(arguments: list[str] | None = None) -> Any:

@@ -29,7 +29,8 @@ Examples:
 @click.argument("number", required=False, type=int)
 @click.option("--out", type=PathName(file_okay=False), help="Where its figures go; figures/lesson-NN if left out.")
 @click.option("--show", is_flag=True, help="Open each figure in a window instead; closing it goes on.")
-def lesson(number: int | None, out: str | None, show: bool) -> None:
+@click.pass_obj
+def lesson(backend: str | None, number: int | None, out: str | None, show: bool) -> None:
     """List the lessons, or run lesson NUMBER: its headings, its numbers and its figures.
 
     Its prose and formulas are in its file, which is named at the beginning: read it beside the numbers.
@@ -47,8 +48,8 @@ def lesson(number: int | None, out: str | None, show: bool) -> None:
         raise UserError(f"there is no lesson {number}; choose one from {min(found)} to {max(found)}")
     chosen = found[number]
     say(f"Lesson {number} of {len(found)}. Its text, formulas and code: {chosen.file}")
-    if not show:
-        os.environ.pop("MPLBACKEND", None)  # as for all other commands
+    if show and backend is not None:
+        os.environ["MPLBACKEND"] = backend
     folder = Path(out or f"figures/lesson-{number:02}")
     saved: list[Path] = []
 
