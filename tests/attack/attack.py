@@ -31,7 +31,7 @@ class Step:
         name: for a report.
         action: what the child does.
         codes: the exit codes that are right.
-        signals: sent to the child on the way; then being ended by one that cannot be caught is right, too.
+        signals: sent to the child on the way; to be ended by one that it does not catch at that moment is right, too.
         free: a check of the harness itself: what it takes does not count, for it is no part of chainrule.
         quiet: standard error holds nothing but sentences, or nothing.
     """
@@ -108,9 +108,9 @@ def judge(step: Step, ended: Ended) -> Fall | None:
         return Fall("wrong", _last_line(ended.err))
     if "Traceback (most recent call last)" in ended.err or "fault of chainrule's own" in ended.err:
         return Fall("traceback", _error_line(ended.err))
-    if ended.code == -signal.SIGXCPU or (ended.code == -signal.SIGKILL and not _killed(step)):
+    if ended.code == -signal.SIGXCPU or (ended.code == -signal.SIGKILL and signal.SIGKILL not in ended.uncaught):
         return Fall("hang", f"ended after {ended.seconds:.0f} s of the processor, {ended.waited:.0f} s of the clock")
-    if ended.code < 0 and not any(s.number == -ended.code for s in step.signals):
+    if ended.code < 0 and -ended.code not in ended.uncaught:
         return Fall("signal", f"{signal.Signals(-ended.code).name}; {_last_line(ended.err)}")
     if ended.code >= 0 and ended.code not in step.codes:
         return Fall("exit code", f"{ended.code}, not one of {step.codes}; {_last_line(ended.err)}")
@@ -147,10 +147,6 @@ EXPECTED = (
 
 NO_DIGITS = ": no digits found"
 """How one may end that begins with the name of a picture."""
-
-
-def _killed(step: Step) -> bool:
-    return any(s.number == signal.SIGKILL for s in step.signals)
 
 
 def _last_line(text: str) -> str:

@@ -12,7 +12,6 @@ import traceback
 from collections import Counter
 from dataclasses import asdict, dataclass
 from functools import partial
-from itertools import cycle
 from typing import TYPE_CHECKING, cast
 
 from . import (
@@ -128,10 +127,8 @@ def work(
     try:
         spent = dict.fromkeys(names, 0.0)
         numbers = dict.fromkeys(names, first)
-        for _ in cycle([None]):
+        while time.monotonic() < until:
             name = min(names, key=lambda name: spent[name])
-            if time.monotonic() >= until:
-                break
             begun = time.monotonic()
             in_a_process_of_its_own(partial(report_one, folder, name, numbers[name], idle, report, kept))
             spent[name] += time.monotonic() - begun

@@ -13,11 +13,11 @@ import time
 import traceback
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 ADDRESSES = 8 << 30  # bytes that a child may ask for, so that a fall does not bring the machine down
 CPU_SECONDS = 30  # after which the system ends it; a fall is reported far earlier
@@ -41,6 +41,7 @@ class Ended:
         megabytes: peak resident, above an idle process that has imported chainrule.
         seconds: of the processor.
         waited: seconds of the clock.
+        uncaught: signals that it was sent and did not catch, as none can catch SIGKILL: these may have ended it.
     """
 
     code: int
@@ -49,6 +50,7 @@ class Ended:
     megabytes: float
     seconds: float
     waited: float
+    uncaught: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -93,14 +95,17 @@ def run(
     pid = os.fork()
     if pid == 0:
         _be_child(action, folder, out, err, memory)
-    sent = 0
+    sent, uncaught = 0, set()
     while True:
         ended, status, usage = os.wait4(pid, os.WNOHANG)
         if ended:
             break
         waited = time.monotonic() - begun
         if sent < len(signals) and waited >= signals[sent].after:
-            os.kill(pid, signals[sent].number)
+            number = signals[sent].number
+            if not _catches(pid, number):
+                uncaught.add(number)
+            os.kill(pid, number)
             sent += 1
         elif waited > WALL_SECONDS:
             os.kill(pid, signal.SIGKILL)
@@ -113,7 +118,15 @@ def run(
         usage.ru_maxrss * 1024 / 1e6 - idle,
         usage.ru_utime + usage.ru_stime,
         time.monotonic() - begun,
+        frozenset(uncaught),
     )
+
+
+def _catches(pid: int, number: int) -> bool:
+    """Whether a child has a handler for a signal by now."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    (mask,) = (line.split()[1] for line in status.splitlines() if line.startswith("SigCgt:"))
+    return bool(int(mask, 16) >> (number - 1) & 1)
 
 
 def _be_child(action: Callable[[], object], folder: Path, out: Path, err: Path, memory: int) -> None:

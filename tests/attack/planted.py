@@ -67,6 +67,17 @@ def crash() -> None:
     os.kill(os.getpid(), signal.SIGSEGV)
 
 
+def catch_badly() -> None:
+    """Catch SIGTERM, and be ended by it."""
+
+    def handle(number: int, frame: object) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        signal.raise_signal(number)
+
+    signal.signal(signal.SIGTERM, handle)
+    time.sleep(9)
+
+
 STEPS: dict[str, tuple[Step, str | None]] = {
     "does nothing": (Step("", lambda: None), None),
     "a sentence": (Step("", partial(say, "chainrule: no\n", 2), (0, 2)), None),
@@ -77,6 +88,10 @@ STEPS: dict[str, tuple[Step, str | None]] = {
     ),
     "another exit code": (Step("", partial(sys.exit, 1)), "exit code"),
     "an invalid address": (Step("", crash), "signal"),
+    "a signal that it catches, and that ends it": (
+        Step("", catch_badly, (0,), (Signal(0.5, signal.SIGTERM),)),
+        "signal",
+    ),
     "a signal that was sent": (Step("", partial(time.sleep, 9), (0,), (Signal(0.1, signal.SIGTERM),)), None),
     "killed as it should be": (Step("", partial(time.sleep, 9), (0,), (Signal(0.1, signal.SIGKILL),)), None),
     "too long": (Step("", partial(compute, 1.8)), "hang"),
