@@ -73,6 +73,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def command(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Done]:
     """Runs the command inside this process, without drawing a training's curves, which takes longer than the training."""
     monkeypatch.setattr("chainrule.cli.train._draw", lambda run: None)
+    monkeypatch.setattr("sys.unraisablehook", sys.unraisablehook)  # which a command that quits replaces
 
     def run(*arguments: object) -> Done:
         capfd.readouterr()

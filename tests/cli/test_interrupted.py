@@ -159,6 +159,27 @@ def test_a_signal_that_is_lost_ends_a_training_all_the_same(command, images, her
     assert (here / "run" / "result.json").exists()  # it came while the curves were drawn
 
 
+class HalfMade:
+    """As an llvmlite.binding.ffi.OutputString that a signal has interrupted."""
+
+    def __init__(self, number):
+        signal.raise_signal(number)
+        self.string = []
+
+    def __del__(self):
+        self.string.clear()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_object_that_is_half_made_makes_no_noise(command, images, here, monkeypatch, name):
+    number = getattr(signal, name)
+    monkeypatch.setattr("chainrule.cli.train._draw", lambda run: HalfMade(number))
+    done = command("train", "--data", images, *SHORT, "--out", "run", "--quiet")
+    assert (done.code, done.out) == (128 + number, "")
+    assert done.err.startswith("stopped after the last epoch, before the result; go on with: ")
+    assert done.err.count("\n") == 1
+
+
 def test_a_ctrl_c_that_is_lost_ends_any_command_all_the_same(command, trained, monkeypatch):
     monkeypatch.setattr("chainrule.cli.evaluate._draw", lambda *_: lose(signal.SIGINT))
     done = command("evaluate", trained[0])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +22,9 @@ class Interruption:
     """A context in which these signals stop a trainer after its present step, and a second one quits at once.
 
     While there is no trainer, the first one quits at once, too: there is nothing to save. To quit is to raise
-    KeyboardInterrupt, also where C code has lost one and raised an error of its own, as matplotlib's does. A signal
-    that is ignored from outside, as `nohup` does with SIGHUP, stays ignored.
+    KeyboardInterrupt, also where C code has lost one and raised an error of its own, as matplotlib's does; errors
+    that Python ignores are not shown any more. A signal that is ignored from outside, as `nohup` does with SIGHUP,
+    stays ignored.
 
     Args:
         names: of the signals.
@@ -69,6 +71,7 @@ class Interruption:
             self._leave_terminal()
         if not first or self.trainer is None:
             self._quits = True
+            sys.unraisablehook = _ignore  # an object that is only half made may stumble over that as it goes
             raise KeyboardInterrupt
         self.trainer.interrupt = True
         again = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
@@ -89,6 +92,10 @@ def keep_interrupt() -> AbstractContextManager[object]:
     Only where Python itself would raise it: who has asked for something else, or for nothing, gets that.
     """
     return Interruption(("SIGINT",)) if signal.getsignal(signal.SIGINT) is signal.default_int_handler else nullcontext()
+
+
+def _ignore(_: sys.UnraisableHookArgs) -> None:
+    """Say nothing of an error that Python ignores."""
 
 
 def _is_terminal(handle: int) -> bool:
