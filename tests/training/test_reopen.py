@@ -636,6 +636,22 @@ def test_the_state_to_go_back_to_is_damaged_or_gone(begin, go_on, digits, monkey
     assert made.checkpoint_file.read_bytes() == last
 
 
+def test_the_state_to_go_back_to_is_damaged_in_config(begin, go_on):
+    made = begin(epochs=2, keep=9)
+    go_on(made)
+    last = made.checkpoint_file.read_bytes()
+    for change, told in (
+        ({"kind": "year"}, "the run goes back to year 1, whose state is not kept"),
+        ({"steps_per_epoch": 0}, "going_back.steps_per_epoch must be at least 1, not 0"),
+        ({"number": 1.5}, "going_back.number must be of type int, not float"),
+    ):
+        made.config["going_back"] = {"kind": "epoch", "number": 1, "steps_per_epoch": 5, **change}
+        run.write_config(made.config, made.folder)
+        with pytest.raises(RunError, match=f"config.json: {told}"):
+            go_on(made)
+        assert (made.checkpoint_file.read_bytes(), len(kept(made))) == (last, 2)
+
+
 def test_a_state_of_before_the_last_change_is_refused(begin, go_on, digits):
     """As a copy of an earlier one is."""
     made = begin(model="network", epochs=3, keep=9)

@@ -151,14 +151,15 @@ def _check_meaning(recipe: Recipe, settings: Mapping[str, Any]) -> None:
 
 def _find_state(run: Run, epoch: int | None, step: int | None, steps_per_epoch: int) -> tuple[str, int] | None:
     """The kept state to go back to, if any, as `Run.kept_states` names it."""
-    if epoch is None and step is None:
+    if step is not None:
+        candidates = [("step", step)]
+        if step % steps_per_epoch == 0:
+            candidates.append(("epoch", step // steps_per_epoch))
+    elif epoch is not None:
+        candidates = [("epoch", epoch)]
+    else:
         return None
     kept = run.kept_states
-    candidates = [] if epoch is None else [("epoch", epoch)]
-    if epoch is None and step is not None:
-        candidates.append(("step", step))
-    if step is not None and step % steps_per_epoch == 0:
-        candidates.append(("epoch", step // steps_per_epoch))
     for candidate in candidates:
         if candidate in kept:
             return candidate

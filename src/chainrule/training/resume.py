@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chainrule import weights
-from chainrule.errors import RunError
+from chainrule.errors import RunError, shortened
 from chainrule.files import atomic_write, remove_leftovers
 from chainrule.models import Recipe
 from chainrule.training import checkpoint
@@ -117,7 +117,7 @@ def finish_going_back(run: Run) -> None:
     Whatever of it is done already, is done again: `reopen` may have been cut off anywhere.
 
     Raises:
-        RunError: that state is gone or damaged.
+        RunError: that state is gone or damaged, or config.json is.
     """
     target = run.config.get("going_back")
     if target is None:
@@ -125,14 +125,17 @@ def finish_going_back(run: Run) -> None:
     kind, number, steps_per_epoch = target["kind"], target["number"], target["steps_per_epoch"]
     source = run.kept_states.get((kind, number))
     if source is None:
-        raise RunError(f"{run.config_file}: the run goes back to {kind} {number:,}, whose state is not kept")
+        raise RunError(f"{run.config_file}: the run goes back to {shortened(kind)} {number:,}, whose state is not kept")
+    if steps_per_epoch < 1:  # every kept state would count as a later one
+        raise RunError(f"{run.config_file}: going_back.steps_per_epoch must be at least 1, not {steps_per_epoch}")
     checkpoint.load(source)  # a damaged one does not replace the last
     with atomic_write(run.checkpoint_file) as file:
         file.write(source.read_bytes())
     # the changes that later states were trained with are no longer in config.json
     remove_later_states(run, steps_per_epoch, number * (steps_per_epoch if kind == "epoch" else 1))
-    del run.config["going_back"]
-    write_config(run.config, run.folder)
+    config = {name: value for name, value in run.config.items() if name != "going_back"}
+    write_config(config, run.folder)
+    run.config = config
 
 
 def remove_later_states(run: Run, steps_per_epoch: int, steps: int) -> None:
