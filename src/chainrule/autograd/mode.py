@@ -12,7 +12,7 @@ import threading
 from contextlib import ContextDecorator
 from itertools import islice
 from traceback import FrameSummary, format_list, walk_stack
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, Self, TypeVar
 
 from chainrule.errors import PACKAGE_FOLDER
 
@@ -141,6 +141,9 @@ def refuse_compiled(what: str) -> None:
         mode.trace.refuse(what)
 
 
+Function = TypeVar("Function", bound="Callable[..., Any]")
+
+
 class _Recording(ContextDecorator):
     """Whether operations are recorded inside. Small networks predict in microseconds, so it does nothing else."""
 
@@ -157,7 +160,7 @@ class _Recording(ContextDecorator):
     def _recreate_cm(self) -> Self:  # what a decorated function enters at each call
         return type(self)(self._how)
 
-    def __call__(self, func: Any) -> Any:
+    def __call__(self, func: Function) -> Function:
         """Decorate a function; a generator's own code runs in the mode, what it is iterated by does not.
 
         Raises:
@@ -168,7 +171,7 @@ class _Recording(ContextDecorator):
             raise TypeError(f"an asynchronous function ({func.__name__}) cannot be decorated with this: {instead}")
         return self._generator(func) if inspect.isgeneratorfunction(func) else super().__call__(func)
 
-    def _generator(self, func: Callable[..., Any]) -> Callable[..., Any]:
+    def _generator(self, func: Callable[..., Any]) -> Any:
         @functools.wraps(func)
         def generate(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
             generator = func(*args, **kwargs)
@@ -202,7 +205,7 @@ class _Switch(_Recording):
     def __enter__(self) -> None:
         pass
 
-    def __call__(self, func: Any) -> Any:
+    def __call__(self, func: Function) -> Function:
         """Decorate a function."""
         self.__exit__()  # a decorator changes nothing until the function is called
         return super().__call__(func)

@@ -9,7 +9,7 @@ import weakref
 from dataclasses import dataclass
 from traceback import walk_tb
 from types import MethodType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Self, TypeVar, overload
 
 import numpy as np
 
@@ -53,7 +53,12 @@ _WARMTH = 4  # of a compilation; a call that needs none cools by 1
 _ndarray = np.ndarray
 
 
-class Compiled:
+P = ParamSpec("P")
+MethodP = ParamSpec("MethodP")
+Out = TypeVar("Out")
+
+
+class Compiled(Generic[P, Out]):
     """A compiled function; see `jit`.
 
     Attributes:
@@ -61,7 +66,7 @@ class Compiled:
         programs: what has been compiled, by the kinds of arguments.
     """
 
-    def __init__(self, function: Callable[..., Any]) -> None:
+    def __init__(self, function: Callable[P, Out]) -> None:
         self.function = function
         self.programs: dict[Any, list[Specialization]] = {}
         self.unrepeatable: str | None = None  # what the last trace did that no program can do again
@@ -74,11 +79,19 @@ class Compiled:
         functools.update_wrapper(self, function, updated=())
         _all.add(self)
 
+    @overload
+    def __get__(self, instance: None, owner: Any = None) -> Self: ...
+
+    @overload
+    def __get__(
+        self: Compiled[Concatenate[Any, MethodP], Out], instance: object, owner: Any = None
+    ) -> Callable[MethodP, Out]: ...
+
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         """As a class attribute it is a method."""
         return self if instance is None else MethodType(self, instance)
 
-    def __call__(self, *arguments: Any, **options: Any) -> Any:
+    def __call__(self, *arguments: P.args, **options: P.kwargs) -> Out:
         """Run the function: traced the first time, replayed from then on."""
         # inside another compiled function it is a part of that; and anomalies are looked for line by line
         if mode.trace is not None or mode.anomaly is not None or self.refused or not available():
@@ -96,10 +109,10 @@ class Compiled:
                         if self.heat:
                             self.heat -= 1
                         self.last = key
-                        return specialization(arrays)
+                        return specialization(arrays)  # type: ignore[no-any-return]  # what the function returned
                 reason = self._reason(key, arguments, options)
                 try:
-                    return self._traced(key, arguments, options, arrays)
+                    return self._traced(key, arguments, options, arrays)  # type: ignore[no-any-return]
                 finally:
                     self._warm(reason)
             finally:
@@ -388,7 +401,7 @@ class Specialization:
         return Tensor._wrap(self.program.array(value).copy())
 
 
-def jit(function: Callable[..., Any]) -> Compiled:
+def jit(function: Callable[P, Out]) -> Compiled[P, Out]:
     """Compile a function of Tensors, such as a step of training.
 
         step = chainrule.jit(train_step)
@@ -510,7 +523,7 @@ def _containers(x: Any) -> Iterator[Any]:
             yield from _containers(part)
 
 
-_all: weakref.WeakSet[Compiled] = weakref.WeakSet()
+_all: weakref.WeakSet[Compiled[..., Any]] = weakref.WeakSet()
 
 
 def _after_fork() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from chainrule.nn import functional as F  # noqa: N812  # the field's name for it
-from chainrule.nn.module import Module, applies
+from chainrule.nn.module import Layer, applies
 
 __all__ = [
     "ELU", "GELU", "Hardtanh", "LeakyReLU", "LogSigmoid", "LogSoftmax", "ReLU", "SiLU", "Sigmoid", "Softmax",
@@ -12,53 +12,53 @@ __all__ = [
 
 
 @applies(F.relu)
-class ReLU(Module):
+class ReLU(Layer):
     """max(x, 0)."""
 
 
 @applies(F.sigmoid)
-class Sigmoid(Module):
+class Sigmoid(Layer):
     """1 / (1 + e⁻ˣ)."""
 
 
 @applies(F.tanh)
-class Tanh(Module):
+class Tanh(Layer):
     """tanh(x)."""
 
 
 @applies(F.silu)
-class SiLU(Module):
+class SiLU(Layer):
     """x σ(x)."""
 
 
 @applies(F.logsigmoid)
-class LogSigmoid(Module):
+class LogSigmoid(Layer):
     """ln σ(x)."""
 
 
 @applies(F.leaky_relu)
-class LeakyReLU(Module):
+class LeakyReLU(Layer):
     """x if x > 0, else negative_slope · x."""
 
     negative_slope: float = 0.01
 
 
 @applies(F.elu)
-class ELU(Module):
+class ELU(Layer):
     """x if x > 0, else alpha (eˣ - 1)."""
 
     alpha: float = 1.0
 
 
 @applies(F.gelu)
-class GELU(Module):
+class GELU(Layer):
     """x Φ(x); `approximate` is "none" or "tanh"."""
 
     approximate: str = "none"
 
 
 @applies(F.softplus)
-class Softplus(Module):
+class Softplus(Layer):
     """ln(1 + e^(βx)) / β."""
 
     beta: float = 1.0
@@ -66,7 +66,7 @@ class Softplus(Module):
 
 
 @applies(F.hardtanh)
-class Hardtanh(Module):
+class Hardtanh(Layer):
     """x, held between `min_val` and `max_val`."""
 
     min_val: float = -1.0
@@ -74,7 +74,7 @@ class Hardtanh(Module):
 
 
 @applies(F.softmax)
-class Softmax(Module):
+class Softmax(Layer):
     """eˣ / Σ eˣ: positive numbers that sum to 1 along `dim` (PyTorch guesses it if left out; here it is the last)."""
 
     dim: int = -1

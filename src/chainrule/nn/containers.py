@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from chainrule.errors import check
 from chainrule.nn.module import Module, Parameter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import ItemsView, Iterable, Iterator, KeysView, ValuesView
+
+    from chainrule.tensor import Tensor
 
 __all__ = ["Identity", "ModuleDict", "ModuleList", "ParameterList", "Sequential"]
 
@@ -47,11 +49,21 @@ class Sequential(_Holder):
         for position, given in enumerate(modules):
             self._put((given if isinstance(given, dict) else {str(position): given}).items())
 
-    def forward(self, input: Any) -> Any:
+    if TYPE_CHECKING:
+
+        def __iter__(self) -> Iterator[Module]: ...
+
+    def forward(self, input: Tensor) -> Tensor:
         """Through all of them."""
         for module in self:
             input = module(input)
         return input
+
+    @overload
+    def __getitem__(self, index: int) -> Module: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequential: ...
 
     def __getitem__(self, index: int | slice) -> Module:
         named = list(self._parts())
@@ -72,6 +84,16 @@ class ModuleList(_Holder):
         """Add several at the end."""
         self._put((str(position), module) for position, module in enumerate(modules, len(self)))
         return self
+
+    if TYPE_CHECKING:
+
+        def __iter__(self) -> Iterator[Module]: ...
+
+    @overload
+    def __getitem__(self, index: int) -> Module: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> ModuleList: ...
 
     def __getitem__(self, index: int | slice) -> Module:
         chosen = list(self)[index]
@@ -94,7 +116,19 @@ class ModuleDict(_Holder):
         return (name for name, _ in self._parts())
 
     # What a mapping can do, made of the two above and the length
-    __contains__, keys, values, items = Mapping.__contains__, Mapping.keys, Mapping.values, Mapping.items
+    if TYPE_CHECKING:
+
+        def __contains__(self, name: object) -> bool: ...
+        def keys(self) -> KeysView[str]:
+            """The names."""
+
+        def values(self) -> ValuesView[Module]:
+            """The modules."""
+
+        def items(self) -> ItemsView[str, Module]:
+            """The names and their modules."""
+    else:
+        __contains__, keys, values, items = Mapping.__contains__, Mapping.keys, Mapping.values, Mapping.items
 
 
 class ParameterList(Module):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from chainrule.errors import check
 from chainrule.nn import functional as F  # noqa: N812  # the field's name for it
 from chainrule.nn.layers import check_sizes, weight_and_bias
-from chainrule.nn.module import Module, applies, options
+from chainrule.nn.module import Layer, Module, applies, options
 from chainrule.ops.convolution import pair
 from chainrule.ops.dtypes import DEFAULT
 
@@ -122,7 +122,7 @@ class ConvTranspose2d(_Convolution):
 
 
 @options
-class _Pool(Module):
+class _Pool(Layer):
     kernel_size: Pair
     stride: Pair | None = None
     padding: Pair = 0
@@ -150,7 +150,7 @@ class AvgPool2d(_Pool):
 
 
 @applies(F.adaptive_avg_pool2d)
-class AdaptiveAvgPool2d(Module):
+class AdaptiveAvgPool2d(Layer):
     """The mean over as many windows as the result is to have: (N, C, H, W) to (N, C, *output_size)."""
 
     output_size: int | Sequence[int | None]

@@ -10,7 +10,7 @@ from chainrule.creation import zeros
 from chainrule.errors import check
 from chainrule.nn import functional as F  # noqa: N812  # the field's name for it
 from chainrule.nn import init
-from chainrule.nn.module import Module, Parameter, applies, options
+from chainrule.nn.module import Layer, Module, Parameter, applies, options
 from chainrule.ops.dtypes import DEFAULT
 from chainrule.ops.shape import int_tuple
 
@@ -76,7 +76,7 @@ class Linear(Module):
 
 
 @applies(ops.flatten)
-class Flatten(Module):
+class Flatten(Layer):
     """Make one dimension of `start_dim` to `end_dim`: (N, 28, 28) to (N, 784)."""
 
     start_dim: int = 1

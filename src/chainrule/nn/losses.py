@@ -24,6 +24,10 @@ class _Loss(Module):
     reductions: tuple[str, ...] = ("mean", "sum", "none")
     reduction: str
 
+    if TYPE_CHECKING:  # `applies` makes it
+
+        def forward(self, input: Tensor, target: Tensor) -> Tensor: ...
+
     def __post_init__(self) -> None:
         known = ", ".join(f'"{r}"' for r in self.reductions)
         check(self, self.reduction in self.reductions, f"reduction must be one of {known}, not {self.reduction!r}")

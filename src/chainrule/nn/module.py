@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
-from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar, dataclass_transform
+from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, Protocol, Self, TypeVar, dataclass_transform
 
 import numpy as np
 
@@ -48,6 +48,17 @@ class Parameter(Tensor):
         self.requires_grad_(requires_grad)
 
 
+P = ParamSpec("P")
+Out = TypeVar("Out", covariant=True)
+
+
+class HasForward(Protocol[P, Out]):
+    """A module as type checkers see it in a call, which takes and returns what its `forward` does."""
+
+    def forward(self, *inputs: P.args, **options: P.kwargs) -> Out:
+        """What the module computes."""
+
+
 class Module:
     """The base of every layer and model.
 
@@ -68,7 +79,7 @@ class Module:
         """What the module computes; subclasses define it."""
         raise NotImplementedError(f"{type(self).__name__} defines no forward()")
 
-    def __call__(self, *inputs: Any, **options: Any) -> Any:
+    def _call(self, *inputs: Any, **options: Any) -> Any:
         """Run `forward` between the hooks; an input that does not fit is an error that says in which layer."""
         try:
             for hook in list(self._pre_hooks.values()) if self._pre_hooks else ():
@@ -86,6 +97,13 @@ class Module:
             refuse_nesting(self, error)
             name_layer(self, error)
             raise
+
+    if TYPE_CHECKING:
+
+        def __call__(self: HasForward[P, Out], *inputs: P.args, **options: P.kwargs) -> Out:
+            """Run `forward` between the hooks."""
+    else:
+        __call__ = _call
 
     def register_forward_pre_hook(self, hook: Callable[[Module, tuple[Any, ...]], Any]) -> Handle:
         """Have `hook(module, inputs)` called before each run; unless None, what it returns are the inputs."""
@@ -359,6 +377,15 @@ def _shown(grads: tuple[Any, ...]) -> tuple[Any, ...]:
     """Gradients as a hook gets them: Tensors of their own, which may be kept or changed in place."""
     return tuple(None if grad is None else as_tensor(grad, Tensor._wrap).clone() for grad in grads)
 
+
+if TYPE_CHECKING:
+
+    class Layer(Module):
+        """A module that `applies` gives a `forward` from one Tensor to another."""
+
+        def forward(self, input: Tensor) -> Tensor: ...
+else:
+    Layer = Module
 
 AnyModule = TypeVar("AnyModule", bound=Module)
 

@@ -151,7 +151,7 @@ class GroupNorm(Module):
         self.weight = Parameter(np.ones(num_channels, dtype)) if affine else None
         self.bias = Parameter(np.zeros(num_channels, dtype)) if affine else None
 
-    def forward(self, input: Tensor) -> Any:
+    def forward(self, input: Tensor) -> Tensor:
         """(N, C, ...) to the same."""
         return F.group_norm(input, self.num_groups, self.weight, self.bias, self.eps)
 
