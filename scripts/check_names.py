@@ -42,7 +42,8 @@ EVERYWHERE = {
     "confidences": "probabilities",
     "plain_epochs": "epochs_without_augmentation",
 }
-"""What no function, class, argument, variable or attribute is called, with or without leading underscores."""
+"""What no function, class, argument, variable or attribute is called, with or without leading underscores. (PyTorch's names
+for functions that work in place, such as `constant_`, have a trailing one.)"""
 FUNCTIONS = {
     "large": "use_kernel",
     "put": "scatter_add",
@@ -73,7 +74,7 @@ def banned(source: str) -> Iterator[tuple[int, str, str]]:
     for name, line, is_function in names(ast.parse(source)):
         if "former name" in lines[line - 1]:  # an alias, for users' code
             continue
-        word = name.strip("_")
+        word = name.lstrip("_")
         better = EVERYWHERE.get(word) or (FUNCTIONS.get(word) if is_function else None)
         if better is not None:
             yield line, name, better

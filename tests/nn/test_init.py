@@ -86,7 +86,7 @@ def test_bell_cut_off(options, low, high):
 
 def test_bell_cut_off_needs_room():
     for options in ({"a": 2.0}, {"std": 0.0}, {"b": float("nan")}):
-        with pytest.raises(ValueError, match="trunc_normal_: needs a below b and std above 0, not a="):
+        with pytest.raises(ValueError, match="trunc_normal_: needs a < b and std > 0, got a="):
             init.trunc_normal_(weight(), **options)
     assert init.trunc_normal_(nn.Parameter(np.zeros(()))).shape == ()
     assert init.trunc_normal_(nn.Parameter(np.zeros((0, 3)))).shape == (0, 3)
@@ -109,7 +109,7 @@ def test_right_angles_turn_every_way():
 
 def test_right_angles_need_two_dimensions():
     with pytest.raises(
-        ValueError, match=re.escape("orthogonal_: a weight needs two dimensions or more, this has shape (3,)")
+        ValueError, match=re.escape("orthogonal_: a weight needs at least two dimensions, got shape (3,)")
     ):
         init.orthogonal_(chainrule.zeros(3))
     assert init.orthogonal_(chainrule.zeros(0, 3)).shape == (0, 3)
@@ -118,9 +118,9 @@ def test_right_angles_need_two_dimensions():
 @pytest.mark.parametrize(
     ("start", "error", "message"),
     [
-        (lambda w: init.uniform_(w, 2, 1), ValueError, "uniform_: needs finite bounds, a not above b, not a=2, b=1"),
-        (lambda w: init.uniform_(w, 0, math.inf), ValueError, "uniform_: needs finite bounds, a not above b, not a=0"),
-        (lambda w: init.uniform_(w, math.nan), ValueError, "uniform_: needs finite bounds, a not above b, not a=nan"),
+        (lambda w: init.uniform_(w, 2, 1), ValueError, "uniform_: needs finite bounds with a <= b, got a=2, b=1"),
+        (lambda w: init.uniform_(w, 0, math.inf), ValueError, "uniform_: needs finite bounds with a <= b, got a=0"),
+        (lambda w: init.uniform_(w, math.nan), ValueError, "uniform_: needs finite bounds with a <= b, got a=nan"),
         (lambda w: init.uniform_(w, "0"), TypeError, "uniform_: takes numbers, not str"),
         (lambda w: init.normal_(w, std=-1), ValueError, "normal_: std must not be negative, got -1"),
         (lambda w: init.normal_(w, std=math.nan), ValueError, "normal_: std must not be negative, got nan"),
@@ -130,8 +130,8 @@ def test_right_angles_need_two_dimensions():
         (lambda w: init.xavier_normal_(w, None), TypeError, "xavier_normal_: gain must be a number, not None"),
         (lambda w: init.orthogonal_(w, "1"), TypeError, "orthogonal_: takes numbers, not str"),
         (lambda w: init.kaiming_normal_(w, a="1"), TypeError, "calculate_gain: takes numbers, not str"),
-        (lambda w: init.normal_(w.long()), TypeError, "normal_: draws floats, which int64 does not hold"),
-        (lambda w: init.orthogonal_(w.long()), TypeError, "orthogonal_: draws floats, which int64 does not hold"),
+        (lambda w: init.normal_(w.long()), TypeError, "normal_: needs a Tensor of floats, not int64"),
+        (lambda w: init.orthogonal_(w.long()), TypeError, "orthogonal_: needs a Tensor of floats, not int64"),
     ],
 )
 def test_what_cannot_be_drawn(start, error, message):
@@ -173,7 +173,7 @@ def test_the_same_seed_gives_the_same_bits():
 def test_fans():
     assert init.fans(chainrule.zeros(5, 3)) == (3, 5)
     assert init.fans(chainrule.zeros(8, 3, 5, 5)) == (75, 200)
-    with pytest.raises(ValueError, match=re.escape("needs two dimensions or more to have a fan, this has shape (3,)")):
+    with pytest.raises(ValueError, match=re.escape("needs at least two dimensions to have a fan, got shape (3,)")):
         init.xavier_uniform_(chainrule.zeros(3))
 
 
@@ -195,7 +195,7 @@ def test_what_is_no_tensor_is_not_filled():
     for value, kind in ((np.ones((2, 2)), r"numpy\.ndarray"), ([1.0], "list")):
         for fill in fillers:
             more = (1.0,) if fill is nn.init.constant_ else ()
-            with pytest.raises(TypeError, match=rf"^\w+: takes a Tensor to fill, not {kind}"):
+            with pytest.raises(TypeError, match=rf"^\w+: can only fill a Tensor, not {kind}"):
                 fill(value, *more)
 
 

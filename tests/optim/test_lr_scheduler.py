@@ -112,7 +112,7 @@ class TestOneCycle:
         scheduler = OneCycleLR(sgd(), 1.0, total_steps=5)
         for _ in range(5):
             scheduler.step()
-        with pytest.raises(ValueError, match="OneCycleLR: step 6 is past the last of 5"):
+        with pytest.raises(ValueError, match="OneCycleLR: step 6 is after the last of 5 steps"):
             scheduler.step()
 
     @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ class TestOneCycle:
             ({"epochs": 3}, "needs total_steps, or epochs and steps_per_epoch"),
             ({"total_steps": 0}, "the number of steps must be at least 1, got 0"),
             ({"epochs": 0, "steps_per_epoch": 5}, "the number of steps must be at least 1, got 0"),
-            ({"total_steps": 5, "pct_start": 1.5}, "pct_start is a share, 0 to 1, not 1.5"),
+            ({"total_steps": 5, "pct_start": 1.5}, "pct_start must be from 0 to 1, not 1.5"),
             ({"total_steps": 5, "anneal_strategy": "log"}, """anneal_strategy must be "cos" or "linear", not 'log'"""),
             ({"total_steps": 5, "max_lr": [1.0, 2.0]}, "max_lr has 2 values for 1 groups"),
             ({"total_steps": 5, "base_momentum": []}, "base_momentum has 0 values for 1 groups"),
@@ -133,7 +133,7 @@ class TestOneCycle:
             OneCycleLR(sgd(), **{"max_lr": 1.0, **options})
 
     def test_without_momentum_there_is_none_to_cycle(self):
-        with pytest.raises(ValueError, match="there is no momentum to cycle; set cycle_momentum=False"):
+        with pytest.raises(ValueError, match="the optimizer has no momentum to cycle; set cycle_momentum=False"):
             OneCycleLR(optim.Adagrad([nn.Parameter([1.0])]), 1.0, total_steps=5)
 
 
@@ -185,9 +185,9 @@ def test_a_row_of_schedules_takes_states_of_as_many():
     optimizer = sgd()
     row = SequentialLR(optimizer, [StepLR(optimizer, 2), ExponentialLR(optimizer, 0.5)], [3])
     state = row.state_dict()
-    with pytest.raises(ValueError, match="SequentialLR: the state has 1 schedules, this has 2"):
+    with pytest.raises(ValueError, match="SequentialLR: the state has 1 schedulers, this has 2"):
         row.load_state_dict({**state, "_schedulers": state["_schedulers"][:1]})
-    with pytest.raises(ValueError, match="ExponentialLR: the state does not fit, it differs in step_size"):
+    with pytest.raises(ValueError, match="ExponentialLR: the state does not fit: the entries differ in step_size"):
         row.load_state_dict({**state, "_schedulers": [state["_schedulers"][0]] * 2})
 
 
@@ -251,7 +251,7 @@ SINGLE = sgd()
         (
             lambda o: SequentialLR(o, [StepLR(o, 2), StepLR(o, 2), StepLR(o, 2)], [4, 3]),
             ValueError,
-            "SequentialLR: milestones must rise, not [4, 3]",
+            "SequentialLR: milestones must be in increasing order, not [4, 3]",
         ),
         (lambda o: LinearLR(o, 0), ValueError, "LinearLR: start_factor must be above 0 and at most 1, got 0"),
         (lambda o: LinearLR(o, 1.5), ValueError, "LinearLR: start_factor must be above 0 and at most 1, got 1.5"),
@@ -268,20 +268,24 @@ SINGLE = sgd()
         (
             lambda o: SequentialLR(o, [], []),
             ValueError,
-            "needs schedules and one milestone between each two, not 0 and 0",
+            "one milestone fewer than schedulers, not 0 schedulers and 0 milestones",
         ),
-        (lambda o: SequentialLR(o, [StepLR(o, 2)], [1]), ValueError, "one milestone between each two, not 1 and 1"),
-        (lambda o: SequentialLR(o, [o], []), TypeError, "SequentialLR: takes schedules, not SGD"),
-        (lambda o: SequentialLR(o, [StepLR(SINGLE, 2)], []), ValueError, "schedule number 0 is another optimizer's"),
+        (
+            lambda o: SequentialLR(o, [StepLR(o, 2)], [1]),
+            ValueError,
+            "one milestone fewer than schedulers, not 1 schedulers and 1 milestones",
+        ),
+        (lambda o: SequentialLR(o, [o], []), TypeError, "SequentialLR: takes schedulers, not SGD"),
+        (lambda o: SequentialLR(o, [StepLR(SINGLE, 2)], []), ValueError, "scheduler 0 belongs to another optimizer"),
         (
             lambda o: SequentialLR(o, [StepLR(o, 2), ReduceLROnPlateau(o)], [1]),
             ValueError,
-            "SequentialLR: a ReduceLROnPlateau (number 1) cannot be one of many",
+            "SequentialLR: scheduler 1 is a ReduceLROnPlateau, which cannot be part of a sequence",
         ),
         (
             lambda o: SequentialLR(o, [SequentialLR(o, [StepLR(o, 2)], [])], []),
             ValueError,
-            "SequentialLR: a SequentialLR (number 0) cannot be one of many",
+            "SequentialLR: scheduler 0 is a SequentialLR, which cannot be part of a sequence",
         ),
         *[
             (
@@ -335,12 +339,12 @@ class TestStates:
     def test_of_another_schedule(self, make):
         scheduler = make(sgd())
         with pytest.raises(
-            ValueError, match=f"{type(scheduler).__name__}: the state does not fit, it differs in other"
+            ValueError, match=f"{type(scheduler).__name__}: the state does not fit: the entries differ in other"
         ):
             scheduler.load_state_dict({**scheduler.state_dict(), "other": 1})
         state = scheduler.state_dict()
         del state["last_epoch"]
-        with pytest.raises(ValueError, match="it differs in last_epoch"):
+        with pytest.raises(ValueError, match="entries differ in last_epoch"):
             scheduler.load_state_dict(state)
 
 
@@ -350,7 +354,7 @@ def test_going_on_from_a_step():
     optimizer.param_groups[0].update(initial_lr=0.1, lr=whole[3])
     assert rates(CosineAnnealingLR(optimizer, T_max=5, last_epoch=2), 3) == whole[3:]
     with pytest.raises(
-        ValueError, match="StepLR: going on from step 2 needs each group's initial_lr: load the optimizer's"
+        ValueError, match="StepLR: continuing from step 2 needs each group's initial_lr: load the optimizer's"
     ):
         StepLR(sgd(), 3, last_epoch=2)
 
@@ -371,7 +375,7 @@ class TestNothingIsChangedByACallThatFails:
         schedule.step()
         before = (schedule.state_dict(), schedule.optimizer.state_dict())
         for _ in range(2):
-            with pytest.raises(ValueError, match="step 2 is past the last of 1"):
+            with pytest.raises(ValueError, match="step 2 is after the last of 1 steps"):
                 schedule.step()
         assert (schedule.state_dict(), schedule.optimizer.state_dict()) == before
 
@@ -389,7 +393,7 @@ class TestNothingIsChangedByACallThatFails:
         state = {**schedule.state_dict(), "last_epoch": 7}
         state["_schedulers"][0]["last_epoch"] = 7
         del state["_schedulers"][1]["gamma"]
-        with pytest.raises(ValueError, match="ExponentialLR: the state does not fit, it differs in gamma"):
+        with pytest.raises(ValueError, match="ExponentialLR: the state does not fit: the entries differ in gamma"):
             schedule.load_state_dict(state)
         assert json.dumps(schedule.state_dict()) == before
 
@@ -474,7 +478,7 @@ class TestGroupsThatAreAddedLater:
         scheduler = make(optimizer)
         optimizer.add_param_group({"params": nn.Parameter([1.0])})
         before = json.dumps(scheduler.state_dict())
-        message = f"{name} was given for each group, and one was added to the optimizer: make a new schedule with a {name} for"
+        message = f"{name} was given per group, and a group was added: make a new scheduler with a {name} per group"
         with pytest.raises(ValueError, match=message):
             scheduler.step(*([1.0] if name == "min_lr" else []))
         assert json.dumps(scheduler.state_dict()) == before
@@ -485,7 +489,7 @@ class TestGroupsThatAreAddedLater:
         del optimizer.param_groups[1]
         for scheduler in schedules:
             with pytest.raises(
-                ValueError, match="the optimizer has 1 groups, this schedule was made for 2: make a new one"
+                ValueError, match="the optimizer has 1 groups, this scheduler was made for 2: make a new one"
             ):
                 scheduler.step(*([1.0] if scheduler is schedules[2] else []))
 

@@ -270,8 +270,8 @@ class TestGroups:
         [
             (lambda p: [], ValueError, "SGD: there are no parameters"),
             (lambda p: iter(()), ValueError, "SGD: there are no parameters"),
-            (lambda p: nn.Linear(2, 1), TypeError, "SGD: takes parameters: give the module's parameters()"),
-            (lambda p: p, TypeError, "SGD: takes a list: put the single parameter in brackets"),
+            (lambda p: nn.Linear(2, 1), TypeError, "SGD: takes parameters, not a module: pass module.parameters()"),
+            (lambda p: p, TypeError, "SGD: takes a list of parameters, not a single Tensor: pass [parameter]"),
             (lambda p: [p, p], ValueError, "SGD: a parameter of shape (1,) is given twice"),
             (lambda p: [{"params": [p]}, {"params": [p]}], ValueError, "SGD: a parameter of shape (1,) is given twice"),
             (lambda p: [np.zeros(1)], TypeError, "SGD: takes Tensors, not ndarray"),
@@ -281,16 +281,24 @@ class TestGroups:
                 TypeError,
                 "SGD: takes parameters or groups of them (dicts), not both",
             ),
-            (lambda p: [p * 2], ValueError, "SGD: a result (shape (1,)) cannot be a parameter, only a leaf can"),
+            (
+                lambda p: [p * 2],
+                ValueError,
+                "SGD: a parameter must be a leaf, not the result of an operation (shape (1,))",
+            ),
             (
                 lambda p: [{"params": [p], "lrr": 1}],
                 ValueError,
                 "SGD: has no option lrr; it has lr, momentum, dampening, weight_decay, nesterov, maximize",
             ),
             (lambda p: [{"params": [p], "lr": -1}], ValueError, "SGD: lr must not be negative, got -1"),
-            (lambda p: [{"lr": 1}], TypeError, 'SGD: a group needs "params", in an order (a list, say)'),
-            (lambda p: {p}, TypeError, "SGD: parameters need an order: give a list, not a set"),
-            (lambda p: [{"params": {p}}], TypeError, 'SGD: a group needs "params", in an order (a list, say)'),
+            (lambda p: [{"lr": 1}], TypeError, 'SGD: a group needs "params", an ordered collection such as a list'),
+            (lambda p: {p}, TypeError, "SGD: parameters must be ordered: pass a list, not a set"),
+            (
+                lambda p: [{"params": {p}}],
+                TypeError,
+                'SGD: a group needs "params", an ordered collection such as a list',
+            ),
         ],
     )
     def test_that_make_no_sense(self, params, error, message):
@@ -363,7 +371,8 @@ class TestStates:
         state = sgd.state_dict()
         state["state"] = {0: {"momentum_buffer": 0.5}}
         with pytest.raises(
-            ValueError, match=re.escape("SGD: the state's momentum_buffer of parameter 0 () does not fit")
+            ValueError,
+            match=re.escape("SGD: momentum_buffer of parameter 0 must be numeric, of shape (2,); got shape ()"),
         ):
             sgd.load_state_dict(state)
         state["state"] = {1: {"momentum_buffer": 0.5}}  # a number for a parameter that is one
@@ -385,15 +394,15 @@ class TestStates:
             ),
             (
                 lambda s: s["state"][0].update(exp_avg=np.zeros(3)),
-                "Adam: the state's exp_avg of parameter 0 (3,) does not fit (2,)",
+                "Adam: exp_avg of parameter 0 must be numeric, of shape (2,); got shape (3,)",
             ),
             (
                 lambda s: s["state"][0].update(exp_avg=0.5),
-                "Adam: the state's exp_avg of parameter 0 () does not fit (2,)",
+                "Adam: exp_avg of parameter 0 must be numeric, of shape (2,); got shape ()",
             ),
             (
                 lambda s: s["state"][0].update(step=np.zeros(2)),
-                "Adam: the state's step of parameter 0 (2,) does not fit",
+                "Adam: step of parameter 0 must be numeric, of shape (); got shape (2,)",
             ),
             (
                 lambda s: s["state"].update({5: {"step": 1}}),
@@ -404,15 +413,18 @@ class TestStates:
                 "Adam: the state has a parameter 'weight', this optimizer has 2",
             ),
             (lambda s: s["state"][0].pop("exp_avg_sq"), "Adam: the state of parameter 0 has no exp_avg_sq"),
-            (lambda s: s["state"][0].update(step="a"), "Adam: the state's step of parameter 0 () does not fit"),
-            (lambda s: s.pop("state"), "Adam: a state has the entries 'state' and 'param_groups'"),
+            (
+                lambda s: s["state"][0].update(step="a"),
+                "Adam: step of parameter 0 must be numeric, of shape (); got shape ()",
+            ),
+            (lambda s: s.pop("state"), "Adam: a state must be a dict with the entries 'state' and 'param_groups'"),
             (
                 lambda s: s["param_groups"][0].update(momentum=0.9),
-                "Adam: the state is another optimizer's, it differs in momentum",
+                "Adam: the state belongs to another kind of optimizer: the options differ in momentum",
             ),
             (
                 lambda s: s["param_groups"][0].pop("betas"),
-                "Adam: the state is another optimizer's, it differs in betas",
+                "Adam: the state belongs to another kind of optimizer: the options differ in betas",
             ),
         ],
     )
@@ -436,7 +448,7 @@ class TestStates:
         step(sgd, p, 1.0)
         with pytest.raises(
             ValueError,
-            match="another optimizer's, it differs in amsgrad, betas, dampening, decoupled_weight_decay, eps,",
+            match="another kind of optimizer: the options differ in amsgrad, betas, dampening, decoupled_weight_decay, eps,",
         ):
             optim.Adam([p]).load_state_dict(sgd.state_dict())
 
@@ -553,5 +565,5 @@ def test_an_unknown_entry_of_a_state_is_refused(kind, options, entry):
     state = optimizer.state_dict()
     assert optimizer.load_state_dict(state) is None
     state["state"].setdefault(0, {})[entry] = np.ones(2, np.float32)
-    with pytest.raises(ValueError, match=f"{kind.__name__}: the state of parameter 0 has an unknown '{entry}'"):
+    with pytest.raises(ValueError, match=f"{kind.__name__}: the state of parameter 0 has an unknown entry '{entry}'"):
         optimizer.load_state_dict(state)

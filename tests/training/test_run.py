@@ -303,7 +303,7 @@ def test_a_folder_that_is_none(tmp_path):
 def test_a_models_name_never_leads_to_code(config, folder, name):
     (folder / "config.json").write_text(json.dumps(spoiled(config, "model.name", name)))
     found = run.Run(folder)  # a run of a later version is still listed
-    told = f"{folder / 'config.json'}: there is no model {name!r}; there are mlp, network"
+    told = f"{folder / 'config.json'}: there is no model {name!r}; there are mlp, sigmoid_mlp"
     for use in (lambda: found.model, found.untrained, found.network):
         with pytest.raises(RunError, match=told):
             use()

@@ -69,4 +69,4 @@ def sigmoid_mlp(
     return model
 
 
-network = sigmoid_mlp  # the old name
+network = sigmoid_mlp  # its former name

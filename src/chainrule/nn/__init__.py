@@ -1,4 +1,4 @@
-"""Networks: modules, layers, activations, losses, and how weights start. Names are PyTorch's."""
+"""Neural-network modules: layers, activations, losses, weight initialization. Names follow PyTorch."""
 
 from chainrule.nn import functional as functional
 from chainrule.nn import init as init

@@ -1,4 +1,4 @@
-"""Activations as modules, to stand in a `Sequential`; the formulas are in `chainrule.ops`."""
+"""Activation functions as modules; the formulas are in `chainrule.ops`."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Softplus(Layer):
 
 @applies(F.hardtanh)
 class Hardtanh(Layer):
-    """x, held between `min_val` and `max_val`."""
+    """x, clamped to [min_val, max_val]."""
 
     min_val: float = -1.0
     max_val: float = 1.0
@@ -75,7 +75,7 @@ class Hardtanh(Layer):
 
 @applies(F.softmax)
 class Softmax(Layer):
-    """eˣ / Σ eˣ: positive numbers that sum to 1 along `dim` (PyTorch guesses it if left out; here it is the last)."""
+    """eˣ / Σ eˣ: positive values that sum to 1 along `dim`. The default is the last dimension; PyTorch guesses it."""
 
     dim: int = -1
 

@@ -1,4 +1,4 @@
-"""Attention and the transformer's layer, and the embedding that feeds them.
+"""Embedding, multi-head attention and the transformer encoder layer.
 
 Source: Vaswani et al., Attention is all you need (2017).
 """
@@ -32,14 +32,14 @@ __all__ = ["Embedding", "MultiheadAttention", "TransformerEncoderLayer"]
 
 
 class Embedding(Module):
-    """A learned vector for each of `num_embeddings` things: indices (...) to (..., embedding_dim).
+    """A table of `num_embeddings` learned vectors: indices (...) to vectors (..., embedding_dim).
 
     Args:
-        num_embeddings: how many things.
-        embedding_dim: the vectors' length.
-        padding_idx: a thing whose vector starts as 0 and is not learned.
-        generator: where the starting values come from, normal with standard deviation 1.
-        dtype: of the vectors.
+        num_embeddings: number of vectors.
+        embedding_dim: length of each vector.
+        padding_idx: index whose vector starts at 0 and gets no gradient.
+        generator: source of the initial values, drawn from N(0, 1).
+        dtype: of the weight.
     """
 
     def __init__(
@@ -48,32 +48,32 @@ class Embedding(Module):
     ) -> None:  # fmt: skip
         check_sizes(self, num_embeddings=num_embeddings, embedding_dim=embedding_dim)
         self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
-        known = padding_idx is None or -num_embeddings <= padding_idx < num_embeddings
-        check(self, known, f"padding_idx {padding_idx} is out of range for {num_embeddings} vectors")
+        in_range = padding_idx is None or -num_embeddings <= padding_idx < num_embeddings
+        check(self, in_range, f"padding_idx {padding_idx} is out of range for {num_embeddings} vectors")
         self.padding_idx = padding_idx if padding_idx is None else padding_idx % num_embeddings
         self.weight = init.normal_(Parameter(zeros(num_embeddings, embedding_dim, dtype=dtype)), generator=generator)
         if padding_idx is not None:
             self.weight.data[padding_idx] = 0
 
     def forward(self, input: Tensor) -> Tensor:
-        """(...) integers to (..., embedding_dim)."""
+        """Map integers (...) to (..., embedding_dim)."""
         return F.embedding(input, self.weight, self.padding_idx)
 
     def extra_repr(self) -> str:
-        """The sizes."""
+        """Return the sizes."""
         return f"{self.num_embeddings}, {self.embedding_dim}"
 
 
 class MultiheadAttention(Module):
-    """Several attentions side by side, each over its own part of the vectors.
+    """Multi-head attention: each head attends over its own slice of the embedding.
 
     Args:
-        embed_dim: E, the vectors' length.
-        num_heads: how many attentions; divides E.
-        dropout: probability with which attention weights are dropped while learning.
+        embed_dim: E, the embedding size.
+        num_heads: number of heads; must divide E.
+        dropout: probability of dropping an attention weight in training.
         bias: whether the projections have biases.
-        batch_first: inputs are (N, L, E) rather than (L, N, E).
-        generator: where starting values and dropout come from.
+        batch_first: inputs are (N, L, E) instead of (L, N, E).
+        generator: source of the initial values and of dropout.
         dtype: of the parameters.
 
     Shapes: `in_proj_weight` (3 E, E), `in_proj_bias` (3 E,), `out_proj` a Linear of E to E.
@@ -102,35 +102,35 @@ class MultiheadAttention(Module):
         need_weights: bool = True, attn_mask: Tensor | None = None, average_attn_weights: bool = True,
         is_causal: bool = False,
     ) -> tuple[Tensor, Tensor | None]:  # fmt: skip
-        """Attend.
+        """Compute attention.
 
         Args:
             query: (L, N, E), or (N, L, E) with `batch_first`, or (L, E).
-            key: likewise, of length S.
-            value: likewise, of length S.
-            key_padding_mask: (N, S) or (S,), True for keys that do not count, or floats added to the scores.
-            need_weights: also give the attention weights.
-            attn_mask: (L, S) or (N heads, L, S), True for pairs that do not count, or floats added to the scores.
-            average_attn_weights: the mean over the heads, (N, L, S), rather than (N, heads, L, S).
-            is_causal: a hint only, as in PyTorch: `attn_mask` must be given with it.
+            key: as `query`, of length S.
+            value: as `key`.
+            key_padding_mask: (N, S) or (S,), booleans, True to ignore a key, or floats added to the scores.
+            need_weights: also return the attention weights.
+            attn_mask: (L, S) or (N heads, L, S), booleans, True to mask a pair, or floats to add.
+            average_attn_weights: return the mean over heads, (N, L, S), instead of (N, heads, L, S).
+            is_causal: only a hint, as in PyTorch; requires `attn_mask`.
 
         Returns:
-            The result, in the query's shape, and the weights or None.
+            The output, in the query's shape, and the attention weights or None.
 
         Raises:
-            ValueError: shapes that do not fit, or `is_causal` without `attn_mask`.
-            TypeError: a mask of integers.
+            ValueError: incompatible shapes, or `is_causal` without `attn_mask`.
+            TypeError: an integer mask.
         """
-        check(self, attn_mask is not None or not is_causal, "is_causal needs the attn_mask that it is a hint for")
-        single = query.ndim == 2
-        if single:
+        check(self, attn_mask is not None or not is_causal, "is_causal=True requires an attn_mask")
+        unbatched = query.ndim == 2
+        if unbatched:
             query, key, value = (part[None] for part in (query, key, value))
         elif not self.batch_first:
             query, key, value = (part.transpose(0, 1) for part in (query, key, value))  # (N, L, E)
         n, length = query.shape[:2]
         if not (query.ndim == key.ndim == 3 and key.shape[:2] == value.shape[:2] and key.shape[0] == n):
-            found = ", ".join(str(part.shape) for part in (query, key, value))
-            raise ValueError(f"MultiheadAttention: must see (N, L, E), (N, S, E) and (N, S, E), not {found}")
+            shapes = ", ".join(str(part.shape) for part in (query, key, value))
+            raise ValueError(f"MultiheadAttention: inputs must be (N, L, E), (N, S, E) and (N, S, E), not {shapes}")
         q, k, v = (self._heads(part, i) for i, part in enumerate((query, key, value)))  # (N, heads, L, E / heads)
         scores = (q * (1 / math.sqrt(q.shape[-1]))) @ k.transpose(-1, -2)  # (N, heads, L, S)
         if attn_mask is not None:
@@ -139,12 +139,12 @@ class MultiheadAttention(Module):
             shape = pairs if attn_mask.ndim == 2 else (n, self.num_heads, *pairs)
             scores = _mask(scores, attn_mask.reshape(shape))
         if key_padding_mask is not None:
-            self._check_mask("key_padding_mask", key_padding_mask, key.shape[1:2] if single else key.shape[:2])
+            self._check_mask("key_padding_mask", key_padding_mask, key.shape[1:2] if unbatched else key.shape[:2])
             scores = _mask(scores, key_padding_mask.reshape((n, 1, 1, -1)))
         weights = F.softmax(scores, dim=-1)
         dropped = F.dropout(weights, self.dropout, self.training, self.generator)
         out = self.out_proj((dropped @ v).transpose(1, 2).reshape(n, length, self.embed_dim))
-        if single:
+        if unbatched:
             out, weights = out[0], weights[0]
         elif not self.batch_first:
             out = out.transpose(0, 1)
@@ -153,16 +153,16 @@ class MultiheadAttention(Module):
         return out, weights.mean(dim=-3) if average_attn_weights else weights
 
     def _check_mask(self, name: str, mask: Tensor, *shapes: tuple[int, ...]) -> None:
-        wanted = " or ".join(map(str, shapes))
-        check(self, mask.shape in shapes, f"{name} must have shape {wanted}, not {mask.shape}")
-        check(self, mask.dtype.kind in "bf", f"{name} holds booleans or floats, not {mask.dtype}", TypeError)
+        expected = " or ".join(map(str, shapes))
+        check(self, mask.shape in shapes, f"{name} must have shape {expected}, not {mask.shape}")
+        check(self, mask.dtype.kind in "bf", f"{name} must be boolean or floating, not {mask.dtype}", TypeError)
 
-    def _heads(self, part: Tensor, which: int) -> Tensor:
-        """(N, L, E) through its third of the projection, to (N, heads, L, E / heads)."""
-        rows = slice(which * self.embed_dim, (which + 1) * self.embed_dim)
+    def _heads(self, input: Tensor, position: int) -> Tensor:
+        """Project (N, L, E) by the `position`-th third of `in_proj_weight`, and split it: (N, heads, L, E / heads)."""
+        rows = slice(position * self.embed_dim, (position + 1) * self.embed_dim)
         bias = None if self.in_proj_bias is None else self.in_proj_bias[rows]
-        projected = F.linear(part, self.in_proj_weight[rows], bias)
-        return projected.reshape(*part.shape[:2], self.num_heads, -1).transpose(1, 2)
+        projected = F.linear(input, self.in_proj_weight[rows], bias)
+        return projected.reshape(*input.shape[:2], self.num_heads, -1).transpose(1, 2)
 
 
 def _mask(scores: Tensor, mask: Tensor) -> Tensor:
@@ -173,16 +173,16 @@ class TransformerEncoderLayer(Module):
     """Self-attention and a two-layer feed-forward network; each sublayer has a residual connection and layer norm.
 
     Args:
-        d_model: E, the vectors' length.
-        nhead: how many attentions.
-        dim_feedforward: neurons of the layer in between.
-        dropout: probability.
-        activation: "relu", "gelu" or a function.
-        layer_norm_eps: of the normalizations.
-        batch_first: inputs are (N, L, E) rather than (L, N, E).
-        norm_first: normalize before rather than after.
-        bias: whether the parts have biases.
-        generator: where starting values and dropout come from.
+        d_model: E, the embedding size.
+        nhead: number of attention heads.
+        dim_feedforward: width of the hidden layer.
+        dropout: probability of each dropout.
+        activation: "relu", "gelu" or a function on Tensors.
+        layer_norm_eps: `eps` of the layer norms.
+        batch_first: inputs are (N, L, E) instead of (L, N, E).
+        norm_first: normalize before each sublayer instead of after it.
+        bias: whether linear layers and layer norms have biases.
+        generator: source of the initial values and of dropout.
         dtype: of the parameters.
     """
 
@@ -191,35 +191,35 @@ class TransformerEncoderLayer(Module):
         activation: str | Callable[[Tensor], Tensor] = "relu", layer_norm_eps: float = 1e-5, batch_first: bool = False,
         norm_first: bool = False, bias: bool = True, *, generator: Generator | None = None, dtype: DTypeLike = DEFAULT,
     ) -> None:  # fmt: skip
-        how: dict[str, Any] = {"generator": generator, "dtype": dtype}
-        self.self_attn = MultiheadAttention(d_model, nhead, dropout, bias, batch_first, **how)
-        self.linear1 = Linear(d_model, dim_feedforward, bias, **how)
+        options: dict[str, Any] = {"generator": generator, "dtype": dtype}
+        self.self_attn = MultiheadAttention(d_model, nhead, dropout, bias, batch_first, **options)
+        self.linear1 = Linear(d_model, dim_feedforward, bias, **options)
         self.dropout = Dropout(dropout, generator=generator)
-        self.linear2 = Linear(dim_feedforward, d_model, bias, **how)
+        self.linear2 = Linear(dim_feedforward, d_model, bias, **options)
         self.norm1 = LayerNorm(d_model, layer_norm_eps, bias=bias, dtype=dtype)
         self.norm2 = LayerNorm(d_model, layer_norm_eps, bias=bias, dtype=dtype)
         self.dropout1 = Dropout(dropout, generator=generator)
         self.dropout2 = Dropout(dropout, generator=generator)
-        named: dict[Any, Any] = {"relu": F.relu, "gelu": F.gelu}
-        self.activation = named.get(activation, activation)
-        usable = callable(self.activation)
-        check(self, usable, f'activation is "relu", "gelu" or a function, not {activation!r}')
+        functions: dict[Any, Any] = {"relu": F.relu, "gelu": F.gelu}
+        self.activation = functions.get(activation, activation)
+        message = f'activation must be "relu", "gelu" or a function, not {activation!r}'
+        check(self, callable(self.activation), message)
         self.norm_first = norm_first
 
     def forward(
         self, src: Tensor, src_mask: Tensor | None = None, src_key_padding_mask: Tensor | None = None,
         is_causal: bool = False,
     ) -> Tensor:  # fmt: skip
-        """(L, N, E), or (N, L, E) with `batch_first`, to the same; masks as in `MultiheadAttention`."""
+        """Map (L, N, E), or (N, L, E) with `batch_first`, to the same shape; masks as in `MultiheadAttention`."""
 
         def attend(x: Tensor) -> Tensor:
             return self.dropout1(self.self_attn(x, x, x, src_key_padding_mask, False, src_mask, is_causal=is_causal)[0])
 
-        def feed(x: Tensor) -> Tensor:
+        def feed_forward(x: Tensor) -> Tensor:
             return self.dropout2(self.linear2(self.dropout(self.activation(self.linear1(x)))))
 
         if self.norm_first:
             src = src + attend(self.norm1(src))
-            return src + feed(self.norm2(src))
+            return src + feed_forward(self.norm2(src))
         src = self.norm1(src + attend(src))
-        return self.norm2(src + feed(src))
+        return self.norm2(src + feed_forward(src))

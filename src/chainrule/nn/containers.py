@@ -1,4 +1,4 @@
-"""Modules that hold modules: one after the other, in a list, by name."""
+"""Containers: Sequential, ModuleList, ModuleDict, ParameterList."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 __all__ = ["Identity", "ModuleDict", "ModuleList", "ParameterList", "Sequential"]
 
 
-class _Holder(Module):
-    """A module that knows its parts by name; `len` counts them, `iter` gives one after the other."""
+class _Container(Module):
+    """A module whose submodules are attributes; it can be counted and iterated."""
 
-    def _put(self, named: Iterable[tuple[str, Any]]) -> None:
-        """Take in modules under their names: all of them, or none if one does not fit."""
-        named = list(named)
-        for name, module in named:
-            kind, free = type(module).__name__, isinstance(getattr(self, name, module), Module)
+    def _add(self, modules: Iterable[tuple[str, Any]]) -> None:
+        """Add modules by name: all of them, or none if one is refused."""
+        modules = list(modules)
+        for name, module in modules:
+            kind, is_free = type(module).__name__, isinstance(getattr(self, name, module), Module)
             check(self, isinstance(module, Module), f"{name!r} is a {kind}, not a Module", TypeError)
-            check(self, "." not in name and free, f"{name!r} is taken or has a dot in it")
-        vars(self).update(named)
+            check(self, "." not in name and is_free, f"the name {name!r} is in use or contains a dot")
+        vars(self).update(modules)
 
     def __len__(self) -> int:
         return len(list(self._parts()))
@@ -35,26 +35,26 @@ class _Holder(Module):
         return (module for _, module in self._parts())
 
 
-class Sequential(_Holder):
-    """Modules one after the other: each takes what the one before it gives. `model[0]` is the first.
+class Sequential(_Container):
+    """A chain of modules: each gets the output of the one before. `model[0]` is the first.
 
     Args:
-        modules: the modules, or one dict of them by name.
+        modules: the modules, or a dict of modules by name.
 
     Raises:
-        TypeError: something that is not a Module.
+        TypeError: an argument is not a Module.
     """
 
     def __init__(self, *modules: Module | dict[str, Module]) -> None:
-        for position, given in enumerate(modules):
-            self._put((given if isinstance(given, dict) else {str(position): given}).items())
+        for position, module in enumerate(modules):
+            self._add((module if isinstance(module, dict) else {str(position): module}).items())
 
     if TYPE_CHECKING:
 
         def __iter__(self) -> Iterator[Module]: ...
 
     def forward(self, input: Tensor) -> Tensor:
-        """Through all of them."""
+        """Run the modules in order."""
         for module in self:
             input = module(input)
         return input
@@ -66,23 +66,23 @@ class Sequential(_Holder):
     def __getitem__(self, index: slice) -> Sequential: ...
 
     def __getitem__(self, index: int | slice) -> Module:
-        named = list(self._parts())
-        return Sequential(dict(named[index])) if isinstance(index, slice) else named[index][1]
+        children = list(self._parts())
+        return Sequential(dict(children[index])) if isinstance(index, slice) else children[index][1]
 
 
-class ModuleList(_Holder):
-    """Modules in a list, under their positions; it computes nothing by itself."""
+class ModuleList(_Container):
+    """A list of modules, named by position; it has no `forward`."""
 
     def __init__(self, modules: Iterable[Module] = ()) -> None:
         self.extend(modules)
 
     def append(self, module: Module) -> ModuleList:
-        """Add one at the end."""
+        """Append a module."""
         return self.extend([module])
 
     def extend(self, modules: Iterable[Module]) -> ModuleList:
-        """Add several at the end."""
-        self._put((str(position), module) for position, module in enumerate(modules, len(self)))
+        """Append several modules."""
+        self._add((str(position), module) for position, module in enumerate(modules, len(self)))
         return self
 
     if TYPE_CHECKING:
@@ -96,18 +96,18 @@ class ModuleList(_Holder):
     def __getitem__(self, index: slice) -> ModuleList: ...
 
     def __getitem__(self, index: int | slice) -> Module:
-        chosen = list(self)[index]
-        return ModuleList(chosen) if isinstance(chosen, list) else chosen
+        item = list(self)[index]
+        return ModuleList(item) if isinstance(item, list) else item
 
 
-class ModuleDict(_Holder):
-    """Modules by name; it computes nothing by itself."""
+class ModuleDict(_Container):
+    """Modules by name; it has no `forward`."""
 
     def __init__(self, modules: Mapping[str, Module] | None = None) -> None:
-        self._put((modules or {}).items())
+        self._add((modules or {}).items())
 
     def __setitem__(self, name: str, module: Module) -> None:
-        self._put([(name, module)])
+        self._add([(name, module)])
 
     def __getitem__(self, name: str) -> Module:
         return dict(self._parts())[name]
@@ -115,7 +115,7 @@ class ModuleDict(_Holder):
     def __iter__(self) -> Iterator[str]:
         return (name for name, _ in self._parts())
 
-    # What a mapping can do, made of the two above and the length
+    # The mapping methods follow from __getitem__, __iter__ and __len__
     if TYPE_CHECKING:
 
         def __contains__(self, name: object) -> bool: ...
@@ -132,14 +132,14 @@ class ModuleDict(_Holder):
 
 
 class ParameterList(Module):
-    """Parameters in a list, under their positions."""
+    """A list of parameters, named by position."""
 
     def __init__(self, values: Iterable[Any] = ()) -> None:
         for value in values:
             self.append(value)
 
     def append(self, value: Any) -> ParameterList:
-        """Add one at the end; what is not a Parameter is made one."""
+        """Append a parameter; another value is wrapped in a Parameter."""
         setattr(self, str(len(self)), value if isinstance(value, Parameter) else Parameter(value))
         return self
 
@@ -157,11 +157,11 @@ class ParameterList(Module):
 
 
 class Identity(Module):
-    """Gives back what it gets; arguments are accepted and ignored, so that it can stand in for any layer."""
+    """Returns its input. Constructor arguments are ignored, so that it can replace any layer."""
 
     def __init__(self, *_: Any, **__: Any) -> None:
         pass
 
     def forward(self, input: Any) -> Any:
-        """The input."""
+        """Return the input."""
         return input

@@ -1,6 +1,6 @@
-"""What slides over a picture, as modules: convolutions, pooling, borders; `chainrule.ops` says what they compute.
+"""Convolution, pooling and padding as modules; the formulas are in `chainrule.ops`.
 
-Weights and biases of convolutions start evenly between ±1 / √fan_in, as in PyTorch.
+Convolution weights and biases start uniformly in ±1 / √fan_in, as in PyTorch.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ __all__ = [
 
 
 class _Convolution(Module):
-    """What the three share: their numbers, and a weight and a bias that start alike."""
+    """Base of the convolutions: checks the arguments and creates weight and bias."""
 
     _parameter_names = ("weight", "bias")
-    ndim = 2  # how many dimensions a picture has
+    ndim = 2  # spatial dimensions
     transposed = False
 
     def __init__(
@@ -44,47 +44,51 @@ class _Convolution(Module):
     ) -> None:  # fmt: skip
         name = type(self).__name__
         check_sizes(self, in_channels=in_channels, out_channels=out_channels, groups=groups)
-        taps = pair(name, "kernel_size", kernel_size, 1, self.ndim)[-self.ndim :]
-        for what, value in (("stride", stride), ("dilation", dilation)):
-            pair(name, what, value, 1, self.ndim)
+        kernel = pair(name, "kernel_size", kernel_size, 1, self.ndim)[-self.ndim :]
+        for option, value in (("stride", stride), ("dilation", dilation)):
+            pair(name, option, value, 1, self.ndim)
         if isinstance(padding, str) and not self.transposed:
             unstrided = pair(name, "stride", stride, 1, self.ndim) == (1, 1)
-            known = padding == "valid" or (padding == "same" and unstrided)
-            check(self, known, f'padding is a number, "valid" or "same" with stride 1, not {padding!r} with {stride}')
+            valid = padding == "valid" or (padding == "same" and unstrided)
+            check(
+                self,
+                valid,
+                f'padding must be a number, "valid", or "same" with stride 1, not {padding!r} with {stride}',
+            )
         else:
             pair(name, "padding", padding, 0, self.ndim)
         divides = groups > 0 and not in_channels % groups and not out_channels % groups
         check(self, divides, f"{groups=} must divide {in_channels=} and {out_channels=}")
         self.in_channels, self.out_channels = in_channels, out_channels
         self.stride, self.dilation, self.groups = stride, dilation, groups
-        self.padding: Any = padding  # a word too, but where a convolution is turned round
+        self.padding: Any = padding  # also "valid" or "same", except in a transposed convolution
         rows, columns = (in_channels, out_channels) if self.transposed else (out_channels, in_channels)
-        shape = (rows, columns // groups, *taps)
+        shape = (rows, columns // groups, *kernel)
         self.weight, self.bias = weight_and_bias(shape, out_channels, bias, generator, dtype)
 
     def forward(self, input: Tensor) -> Tensor:
-        """(N, C, H, W) to (N, O, H′, W′), or (N, C, L) to (N, O, L′)."""
+        """Map (N, C, H, W) to (N, O, H′, W′), or (N, C, L) to (N, O, L′)."""
         convolve = F.conv1d if self.ndim == 1 else F.conv2d
         return convolve(input, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
 
     def extra_repr(self) -> str:
-        """The sizes."""
-        usual = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1}
-        more = "".join(f", {k}={getattr(self, k)}" for k, v in usual.items() if getattr(self, k) != v)
+        """Return the sizes and the options that are not the default."""
+        defaults = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1}
+        more = "".join(f", {k}={getattr(self, k)}" for k, v in defaults.items() if getattr(self, k) != v)
         without = "" if self.bias is not None else ", bias=False"
         return f"{self.in_channels}, {self.out_channels}, kernel_size={self.weight.shape[2:]}{more}{without}"
 
 
 class Conv2d(_Convolution):
-    """A convolution over pictures: (N, C, H, W) to (N, O, H′, W′).
+    """2-d convolution: (N, C, H, W) to (N, O, H′, W′).
 
     Args:
         in_channels: C.
         out_channels: O, the number of filters.
-        kernel_size: the filter's height and width, one number or two.
+        kernel_size: the filter's height and width, as one number or two.
         stride, padding, dilation, groups: see `functional.conv2d`.
         bias: whether each filter has a bias.
-        generator: where the starting values come from.
+        generator: source of the initial values.
         dtype: of the parameters.
 
     Shapes: `weight` (O, C / groups, KH, KW), `bias` (O,).
@@ -92,13 +96,13 @@ class Conv2d(_Convolution):
 
 
 class Conv1d(_Convolution):
-    """A convolution over sequences: (N, C, L) to (N, O, L′); arguments as in `Conv2d`."""
+    """1-d convolution: (N, C, L) to (N, O, L′); arguments as in `Conv2d`."""
 
     ndim = 1
 
 
 class ConvTranspose2d(_Convolution):
-    """A convolution turned round: (N, C, H, W) to (N, O, H′, W′); see `functional.conv_transpose2d`.
+    """Transposed 2-d convolution: (N, C, H, W) to (N, O, H′, W′); see `functional.conv_transpose2d`.
 
     Shapes: `weight` (C, O / groups, KH, KW), `bias` (O,).
     """
@@ -110,15 +114,15 @@ class ConvTranspose2d(_Convolution):
         output_padding: Pair = 0, groups: int = 1, bias: bool = True, dilation: Pair = 1, *,
         generator: Generator | None = None, dtype: DTypeLike = DEFAULT,
     ) -> None:  # fmt: skip
-        numbers = (in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias)
-        super().__init__(*numbers, generator=generator, dtype=dtype)
+        arguments = (in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias)
+        super().__init__(*arguments, generator=generator, dtype=dtype)
         pair(type(self).__name__, "output_padding", output_padding, 0)
         self.output_padding = output_padding
 
     def forward(self, input: Tensor) -> Tensor:
-        """(N, C, H, W) to (N, O, H′, W′)."""
-        how = (self.stride, self.padding, self.output_padding, self.groups, self.dilation)
-        return F.conv_transpose2d(input, self.weight, self.bias, *how)
+        """Map (N, C, H, W) to (N, O, H′, W′)."""
+        options = (self.stride, self.padding, self.output_padding, self.groups, self.dilation)
+        return F.conv_transpose2d(input, self.weight, self.bias, *options)
 
 
 @options
@@ -133,7 +137,7 @@ class _Pool(Layer):
 
 @applies(F.max_pool2d)
 class MaxPool2d(_Pool):
-    """The largest number of each window, (N, C, H, W) to (N, C, H′, W′); arguments as in `functional.max_pool2d`."""
+    """Maximum of each window: (N, C, H, W) to (N, C, H′, W′); arguments as in `functional.max_pool2d`."""
 
     dilation: Pair = 1
     return_indices: bool = False
@@ -142,7 +146,7 @@ class MaxPool2d(_Pool):
 
 @applies(F.avg_pool2d)
 class AvgPool2d(_Pool):
-    """The mean of each window, (N, C, H, W) to (N, C, H′, W′); arguments as in `functional.avg_pool2d`."""
+    """Mean of each window: (N, C, H, W) to (N, C, H′, W′); arguments as in `functional.avg_pool2d`."""
 
     ceil_mode: bool = False
     count_include_pad: bool = True
@@ -151,43 +155,43 @@ class AvgPool2d(_Pool):
 
 @applies(F.adaptive_avg_pool2d)
 class AdaptiveAvgPool2d(Layer):
-    """The mean over as many windows as the result is to have: (N, C, H, W) to (N, C, *output_size)."""
+    """Mean over windows chosen to give the output size: (N, C, H, W) to (N, C, *output_size)."""
 
     output_size: int | Sequence[int | None]
 
 
-class _Border(Module):
+class _Pad(Module):
     mode = "constant"
 
     def __init__(self, padding: Pair) -> None:
         self.padding = (padding,) * 4 if isinstance(padding, int) else tuple(padding)
 
     def forward(self, input: Tensor) -> Tensor:
-        """(N, C, H, W) with its border."""
+        """Pad the height and width of (N, C, H, W)."""
         return F.pad(input, self.padding, self.mode)
 
     def extra_repr(self) -> str:
-        """The border."""
+        """Return the padding."""
         return str(self.padding)
 
 
-class ZeroPad2d(_Border):
-    """A border of zeros, one number or (left, right, top, bottom)."""
+class ZeroPad2d(_Pad):
+    """Zero padding: one number or (left, right, top, bottom)."""
 
 
-class ReflectionPad2d(_Border):
-    """A border that mirrors the picture, one number or (left, right, top, bottom)."""
+class ReflectionPad2d(_Pad):
+    """Padding that mirrors the image: one number or (left, right, top, bottom)."""
 
     mode = "reflect"
 
 
-class ReplicationPad2d(_Border):
-    """A border that repeats the picture's edge, one number or (left, right, top, bottom)."""
+class ReplicationPad2d(_Pad):
+    """Padding that repeats the edge pixels: one number or (left, right, top, bottom)."""
 
     mode = "replicate"
 
 
-class CircularPad2d(_Border):
-    """A border that goes on at the other side, one number or (left, right, top, bottom)."""
+class CircularPad2d(_Pad):
+    """Padding that wraps around to the opposite side: one number or (left, right, top, bottom)."""
 
     mode = "circular"

@@ -1,4 +1,4 @@
-"""Layers as functions: what `chainrule.nn`'s modules compute, under PyTorch's names."""
+"""Functional forms of the layers in `chainrule.nn`, under PyTorch's names."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ __all__ = [
 
 
 def check_probability(owner: object, p: float) -> None:
-    """Raise an error unless p is a number from 0 to 1."""
-    check(owner, isinstance(p, Real) and 0 <= p <= 1, f"p is a probability, 0 to 1, not {p!r}")
+    """Raise a ValueError unless p is a number from 0 to 1."""
+    check(owner, isinstance(p, Real) and 0 <= p <= 1, f"p must be a probability from 0 to 1, not {p!r}")
 
 
 def dropout(input: Tensor, p: float = 0.5, training: bool = True, generator: Generator | None = None) -> Tensor:
-    """Set each element to zero with probability p and scale the rest by 1 / (1 - p), so that the mean stays.
+    """Set each element to zero with probability p and scale the rest by 1 / (1 - p), which keeps the mean.
 
     Args:
         input: any shape.
         p: the probability, 0 to 1.
-        training: if False, the input comes back as it is.
-        generator: where the draw comes from.
+        training: if False, return the input.
+        generator: source of the random numbers.
 
     Raises:
         ValueError: p is not a probability.
@@ -56,15 +56,15 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, generator: Gen
     if not training or p == 0:
         return input
     check_floats("dropout", input)
-    kept: NDArray[np.bool_] = draw("random", input.shape, generator, dtype=np.float32) >= p
-    return input * (kept.astype(input.dtype) / (1 - p if p < 1 else 1))
+    mask: NDArray[np.bool_] = draw("random", input.shape, generator, dtype=np.float32) >= p
+    return input * (mask.astype(input.dtype) / (1 - p if p < 1 else 1))
 
 
 def dropout2d(input: Tensor, p: float = 0.5, training: bool = True, generator: Generator | None = None) -> Tensor:
-    """`dropout` of whole channels: (N, C, ...), each channel of each example kept or set to zero.
+    """Apply `dropout` to whole channels: each channel of each example of (N, C, ...) is kept or set to zero.
 
     Source: Tompson et al., Efficient object localization using convolutional networks (2015).
     """
-    check("dropout2d", input.ndim > 1, f"takes (N, C, ...), not {input.shape}")
-    kept = dropout(ones(*input.shape[:2], *(1,) * (input.ndim - 2), dtype=input.dtype), p, training, generator)
-    return input * kept if training and p else input
+    check("dropout2d", input.ndim > 1, f"input must be (N, C, ...), not {input.shape}")
+    mask = dropout(ones(*input.shape[:2], *(1,) * (input.ndim - 2), dtype=input.dtype), p, training, generator)
+    return input * mask if training and p else input

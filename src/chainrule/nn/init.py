@@ -1,4 +1,4 @@
-"""How weights start. Each function fills a Tensor in place and returns it.
+"""Weight initialization. Each function fills a Tensor in place and returns it.
 
 Sources: Glorot and Bengio, Understanding the difficulty of training deep feedforward neural networks (2010), for
 xavier; He et al., Delving deep into rectifiers (2015), for kaiming; Saxe et al., Exact solutions to the nonlinear
@@ -32,10 +32,10 @@ _skipping: ContextVar[bool] = ContextVar("skipping", default=False)
 
 @contextmanager
 def skip_init() -> Iterator[None]:
-    """Build modules inside without starting values, for weights that are loaded afterwards.
+    """Build modules without initial values, for weights that are loaded afterwards.
 
-    Their parameters are zeros, for which the system gives no memory before something else is written: a network that
-    turns out not to fit has cost none.
+    Parameters stay zeros from `np.zeros`, whose memory the operating system commits only on the first write. So a
+    network that is too large can be built and counted without its memory.
     """
     token = _skipping.set(True)
     try:
@@ -45,72 +45,73 @@ def skip_init() -> Iterator[None]:
 
 
 def uniform_(tensor: T, a: float = 0.0, b: float = 1.0, generator: Generator | None = None) -> T:
-    """Evenly between a and b.
+    """Fill with values uniform in [a, b).
 
     Raises:
         ValueError: a is above b, or one of them is not finite.
     """
     check_numbers("uniform_", a, b)
-    check("uniform_", -np.inf < a <= b < np.inf, f"needs finite bounds, a not above b, not {a=}, {b=}")
-    return _filled("uniform_", tensor, lambda: a + (b - a) * Tensor._wrap(draw("random", tensor.shape, generator)))
+    check("uniform_", -np.inf < a <= b < np.inf, f"needs finite bounds with a <= b, got {a=}, {b=}")
+    return _fill("uniform_", tensor, lambda: a + (b - a) * Tensor._wrap(draw("random", tensor.shape, generator)))
 
 
 def normal_(tensor: T, mean: float = 0.0, std: float = 1.0, generator: Generator | None = None) -> T:
-    """From the normal distribution.
+    """Fill from the normal distribution N(mean, std²).
 
     Raises:
         ValueError: std is negative or NaN.
     """
     check_not_negative("normal_", std=std)
-    return _filled(
-        "normal_", tensor, lambda: mean + std * Tensor._wrap(draw("standard_normal", tensor.shape, generator))
-    )
+    return _fill("normal_", tensor, lambda: mean + std * Tensor._wrap(draw("standard_normal", tensor.shape, generator)))
 
 
 def trunc_normal_(
     tensor: T, mean: float = 0.0, std: float = 1.0, a: float = -2.0, b: float = 2.0, generator: Generator | None = None
 ) -> T:
-    """From the normal distribution, cut off outside a to b (values, not multiples of std).
+    """Fill from the normal distribution, truncated to [a, b] (values, not multiples of std).
 
     Raises:
-        ValueError: a is not below b, or std not above 0.
+        ValueError: a >= b, or std <= 0.
     """
     check_numbers("trunc_normal_", mean, std, a, b)
-    check("trunc_normal_", a < b and std > 0, f"needs a below b and std above 0, not {a=}, {b=}, {std=}")
+    check("trunc_normal_", a < b and std > 0, f"needs a < b and std > 0, got {a=}, {b=}, {std=}")
 
     def values(rng: Generator) -> NDArray[Any]:
-        from scipy.stats import truncnorm  # slow to import, and only needed here
+        from scipy.stats import truncnorm  # imported here because it is slow
 
         low, high = (a - mean) / std, (b - mean) / std
         return np.asarray(np.clip(truncnorm.rvs(low, high, mean, std, size=tensor.shape, random_state=rng), a, b))
 
-    return _filled("trunc_normal_", tensor, lambda: Tensor._wrap(draw_by(values, "trunc_normal", generator)))
+    return _fill("trunc_normal_", tensor, lambda: Tensor._wrap(draw_by(values, "trunc_normal", generator)))
 
 
 def constant_(tensor: T, val: float) -> T:
-    """One value everywhere."""
-    return _filled("constant_", tensor, lambda: val, kinds="biuf")
+    """Fill with one value."""
+    return _fill("constant_", tensor, lambda: val, kinds="biuf")
 
 
 def zeros_(tensor: T) -> T:
-    """Zeros."""
+    """Fill with zeros."""
     return constant_(tensor, 0.0)
 
 
 def ones_(tensor: T) -> T:
-    """Ones."""
+    """Fill with ones."""
     return constant_(tensor, 1.0)
 
 
 def xavier_uniform_(tensor: T, gain: float = 1.0, generator: Generator | None = None) -> T:
-    """Evenly between ±gain √(6 / (fan_in + fan_out)): keeps the size of signals and gradients; for tanh, sigmoid."""
+    """Fill uniformly in ±gain √(6 / (fan_in + fan_out)).
+
+    Keeps the variance of activations and gradients roughly constant; for tanh and sigmoid.
+    """
     check_not_negative("xavier_uniform_", gain=gain)
     bound = gain * sqrt(6 / sum(fans(tensor)))
     return uniform_(tensor, -bound, bound, generator)
 
 
 def xavier_normal_(tensor: T, gain: float = 1.0, generator: Generator | None = None) -> T:
-    """Normal with standard deviation gain √(2 / (fan_in + fan_out))."""
+    """Fill from N(0, std²) with std = gain √(2 / (fan_in + fan_out))."""
     check_not_negative("xavier_normal_", gain=gain)
     return normal_(tensor, 0.0, gain * sqrt(2 / sum(fans(tensor))), generator)
 
@@ -119,14 +120,14 @@ def kaiming_uniform_(
     tensor: T, a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu",
     generator: Generator | None = None,
 ) -> T:  # fmt: skip
-    """Evenly between ±gain √(3 / fan): keeps the size of signals through rectifiers.
+    """Fill uniformly in ±gain √(3 / fan): keeps the variance of activations through ReLUs.
 
     Args:
         tensor: the weight.
         a: the negative slope, for "leaky_relu".
-        mode: "fan_in" keeps the signals' size, "fan_out" that of the gradients.
-        nonlinearity: what follows; see `calculate_gain`.
-        generator: where the numbers come from.
+        mode: "fan_in" keeps the variance of activations, "fan_out" that of gradients.
+        nonlinearity: the activation that follows; see `calculate_gain`.
+        generator: source of the random numbers.
     """
     bound = calculate_gain(nonlinearity, a) * sqrt(3 / _fan(tensor, mode))
     return uniform_(tensor, -bound, bound, generator)
@@ -136,21 +137,22 @@ def kaiming_normal_(
     tensor: T, a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu",
     generator: Generator | None = None,
 ) -> T:  # fmt: skip
-    """Normal with standard deviation gain / √fan; the arguments are those of `kaiming_uniform_`."""
+    """Fill from N(0, std²) with std = gain / √fan; arguments as in `kaiming_uniform_`."""
     return normal_(tensor, 0.0, calculate_gain(nonlinearity, a) / sqrt(_fan(tensor, mode)), generator)
 
 
 def orthogonal_(tensor: T, gain: float = 1.0, generator: Generator | None = None) -> T:
-    """Rows (or columns, if there are fewer) of length `gain` at right angles; dimensions from the second on are one.
+    """Fill with a (semi-)orthogonal matrix, scaled by `gain`; dimensions after the first are flattened into one.
 
-    Every such matrix is as likely as any other: Q of a normal matrix's QR, with the signs of R's diagonal
-    (Mezzadri, How to generate random matrices from the classical compact groups, 2007).
+    Uniform over all such matrices: Q of a normal matrix's QR, with the signs of R's diagonal.
+
+    Source: Mezzadri, How to generate random matrices from the classical compact groups (2007).
 
     Raises:
         ValueError: fewer than two dimensions.
     """
     _check_tensor("orthogonal_", tensor)
-    check("orthogonal_", tensor.ndim > 1, f"a weight needs two dimensions or more, this has shape {tensor.shape}")
+    check("orthogonal_", tensor.ndim > 1, f"a weight needs at least two dimensions, got shape {tensor.shape}")
     check_numbers("orthogonal_", gain)
     if not tensor.numel():
         return tensor
@@ -162,35 +164,34 @@ def orthogonal_(tensor: T, gain: float = 1.0, generator: Generator | None = None
         q *= np.sign(np.diag(r))
         return gain * (q.T if wide else q).reshape(tensor.shape)
 
-    return _filled("orthogonal_", tensor, lambda: Tensor._wrap(draw_by(values, "orthogonal", generator)))
+    return _fill("orthogonal_", tensor, lambda: Tensor._wrap(draw_by(values, "orthogonal", generator)))
 
 
 def calculate_gain(nonlinearity: str, param: float = 0.01) -> float:
-    """How much larger weights must be to make up for what an activation takes away; `param` is leaky_relu's slope."""
+    """Return the factor that makes up for an activation's loss of variance; `param` is leaky_relu's negative slope."""
     check_numbers("calculate_gain", param)
     gains = {"linear": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": sqrt(2), "leaky_relu": sqrt(2 / (1 + param**2))}
-    choices = f"nonlinearity must be one of {', '.join(gains)}, not {nonlinearity!r}"
-    check("calculate_gain", nonlinearity in gains, choices)
+    message = f"nonlinearity must be one of {', '.join(gains)}, not {nonlinearity!r}"
+    check("calculate_gain", nonlinearity in gains, message)
     return gains[nonlinearity]
 
 
 def fans(tensor: Tensor) -> tuple[int, int]:
-    """How many inputs each output of a weight (out, in, ...) sees, and how many outputs each input feeds."""
-    needed = "a weight needs two dimensions or more to have a fan"
+    """Return fan_in and fan_out of a weight (out, in, ...)."""
     _check_tensor("fans", tensor)
-    check("fans", tensor.ndim > 1, f"{needed}, this has shape {tensor.shape}")
-    field = prod(tensor.shape[2:])
-    return tensor.shape[1] * field, tensor.shape[0] * field
+    check("fans", tensor.ndim > 1, f"a weight needs at least two dimensions to have a fan, got shape {tensor.shape}")
+    receptive_field = prod(tensor.shape[2:])
+    return tensor.shape[1] * receptive_field, tensor.shape[0] * receptive_field
 
 
 def _check_tensor(name: str, tensor: Any) -> None:
-    check(name, isinstance(tensor, Tensor), f"takes a Tensor to fill, not {type_name(tensor)}", TypeError)
+    check(name, isinstance(tensor, Tensor), f"can only fill a Tensor, not {type_name(tensor)}", TypeError)
 
 
-def _filled(name: str, tensor: T, values: Callable[[], Tensor | float], kinds: str = "f") -> T:
-    """Fill a Tensor of one of these kinds with what a function gives, unless `skip_init` is on."""
+def _fill(name: str, tensor: T, values: Callable[[], Tensor | float], kinds: str = "f") -> T:
+    """Fill a Tensor whose dtype is of one of these kinds with `values()`, unless inside `skip_init`."""
     _check_tensor(name, tensor)
-    check(name, tensor.dtype.kind in kinds, f"draws floats, which {tensor.dtype} does not hold", TypeError)
+    check(name, tensor.dtype.kind in kinds, f"needs a Tensor of floats, not {tensor.dtype}", TypeError)
     if _skipping.get():
         return tensor
     with no_grad():

@@ -1,4 +1,4 @@
-"""Layers with weights, and those that reshape or thin out what passes."""
+"""Linear, dropout and reshaping layers."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ __all__ = ["Dropout", "Dropout2d", "Flatten", "Linear", "Unflatten"]
 
 
 def check_sizes(owner: Module, **sizes: Any) -> None:
-    """Raise an error unless all sizes, each a whole number or several, are at least 0."""
-    for what, size in sizes.items():
-        given = int_tuple(size, f"{type(owner).__name__}: {what}")
-        check(owner, min(given, default=0) >= 0, f"{what} must be at least 0, not {size}")
+    """Raise an error unless each size, an integer or a sequence of them, is at least 0."""
+    for name, size in sizes.items():
+        numbers = int_tuple(size, f"{type(owner).__name__}: {name}")
+        check(owner, min(numbers, default=0) >= 0, f"{name} must be at least 0, not {size}")
 
 
 def weight_and_bias(
     shape: tuple[int, ...], outputs: int, bias: bool, generator: Generator | None, dtype: DTypeLike
 ) -> tuple[Parameter, Parameter | None]:
-    """A weight of a shape (out, in, ...) and a bias, both evenly between ±1 / √fan_in."""
+    """Create a weight of shape (out, in, ...) and a bias, both uniform in ±1 / √fan_in."""
     fan_in = math.prod(shape[1:])
     bound = 1 / math.sqrt(fan_in) if fan_in else 0.0
     weight = init.uniform_(Parameter(zeros(shape, dtype=dtype)), -bound, bound, generator)
@@ -41,15 +41,15 @@ def weight_and_bias(
 
 
 class Linear(Module):
-    """A layer of neurons: y = x Wᵀ + b.
+    """Fully connected layer: y = x Wᵀ + b.
 
-    Weights and biases start evenly between ±1 / √in_features, as in PyTorch.
+    Weights and biases start uniformly in ±1 / √in_features, as in PyTorch.
 
     Args:
-        in_features: how many numbers each neuron sees.
-        out_features: how many neurons.
-        bias: whether each neuron has a bias.
-        generator: where the starting values come from.
+        in_features: size of the last dimension of the input.
+        out_features: size of the last dimension of the output.
+        bias: whether to add a bias.
+        generator: source of the initial values.
         dtype: of the parameters.
 
     Shapes: (..., in_features) to (..., out_features); `weight` (out_features, in_features), `bias` (out_features,).
@@ -66,29 +66,30 @@ class Linear(Module):
         self.weight, self.bias = weight_and_bias((out_features, in_features), out_features, bias, generator, dtype)
 
     def forward(self, input: Tensor) -> Tensor:
-        """(..., in_features) to (..., out_features)."""
+        """Map (..., in_features) to (..., out_features)."""
         return F.linear(input, self.weight, self.bias)
 
     def extra_repr(self) -> str:
-        """The sizes."""
+        """Return the sizes."""
         without = "" if self.bias is not None else ", bias=False"
         return f"in_features={self.in_features}, out_features={self.out_features}{without}"
 
 
 @applies(ops.flatten)
 class Flatten(Layer):
-    """Make one dimension of `start_dim` to `end_dim`: (N, 28, 28) to (N, 784)."""
+    """Flatten the dimensions from `start_dim` to `end_dim` into one: (N, 28, 28) to (N, 784)."""
 
     start_dim: int = 1
     end_dim: int = -1
 
 
 class Dropout(Module):
-    """While learning, set each element to zero with probability p and scale the rest by 1 / (1 - p).
+    """In training, set each element to zero with probability p and scale the rest by 1 / (1 - p).
 
     Args:
         p: the probability.
-        generator: where the draws come from; a training run gives it one of its own, so that it can be resumed.
+        generator: source of the random numbers. A run can be resumed exactly only if its layers draw from one generator
+            that is part of its checkpoint.
     """
 
     def __init__(self, p: float = 0.5, *, generator: Generator | None = None) -> None:
@@ -96,29 +97,29 @@ class Dropout(Module):
         self.p, self.generator = p, generator
 
     def forward(self, input: Tensor) -> Tensor:
-        """The input, thinned out if `training`."""
+        """Apply dropout in training; return the input otherwise."""
         return F.dropout(input, self.p, self.training, self.generator)
 
     def extra_repr(self) -> str:
-        """The probability."""
+        """Return the probability."""
         return f"p={self.p}"
 
 
 class Dropout2d(Dropout):
-    """While learning, set whole channels of (N, C, ...) to zero with probability p; scale the rest by 1 / (1 - p)."""
+    """In training, set whole channels of (N, C, ...) to zero with probability p; scale the rest by 1 / (1 - p)."""
 
     def forward(self, input: Tensor) -> Tensor:
-        """The input, thinned out if `training`."""
+        """Apply dropout in training; return the input otherwise."""
         return F.dropout2d(input, self.p, self.training, self.generator)
 
 
 @options
 class Unflatten(Module):
-    """Make several dimensions of one: `Unflatten(1, (28, 28))` makes (N, 28, 28) of (N, 784)."""
+    """Split one dimension into several: `Unflatten(1, (28, 28))` turns (N, 784) into (N, 28, 28)."""
 
     dim: int
     unflattened_size: tuple[int, ...]
 
     def forward(self, input: Tensor) -> Tensor:
-        """The input, unflattened."""
+        """Unflatten the input."""
         return input.unflatten(self.dim, self.unflattened_size)

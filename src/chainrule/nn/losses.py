@@ -1,6 +1,6 @@
-"""Losses as modules; the formulas are in `chainrule.ops.losses`.
+"""Loss functions as modules; the formulas are in `chainrule.ops.losses`.
 
-A class weight belongs to the loss's state, as in PyTorch: it is a buffer.
+A class weight is a buffer, and so part of the state, as in PyTorch.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ class _Loss(Module):
     reductions: tuple[str, ...] = ("mean", "sum", "none")
     reduction: str
 
-    if TYPE_CHECKING:  # `applies` makes it
+    if TYPE_CHECKING:  # defined by `applies`
 
         def forward(self, input: Tensor, target: Tensor) -> Tensor: ...
 
     def __post_init__(self) -> None:
-        known = ", ".join(f'"{r}"' for r in self.reductions)
-        check(self, self.reduction in self.reductions, f"reduction must be one of {known}, not {self.reduction!r}")
+        options = ", ".join(f'"{r}"' for r in self.reductions)
+        check(self, self.reduction in self.reductions, f"reduction must be one of {options}, not {self.reduction!r}")
 
     def extra_repr(self) -> str:
-        """The reduction."""
+        """Return the reduction."""
         return f"reduction={self.reduction!r}"
 
 
 @options
-class _PlainLoss(_Loss):
+class _UnweightedLoss(_Loss):
     reduction: str = "mean"
 
 
@@ -50,9 +50,9 @@ class _WeightedLoss(_Loss):
 
 @applies(F.cross_entropy)
 class CrossEntropyLoss(_WeightedLoss):
-    """-ln of the probability that softmax(input) gives to the target; see `functional.cross_entropy`.
+    """-ln of the target's probability under softmax(input); see `functional.cross_entropy`.
 
-    Shapes: scores (N, C) and class indices (N,), or probabilities (N, C), to the loss.
+    Shapes: logits (N, C), with class indices (N,) or class probabilities (N, C).
     """
 
     ignore_index: int = -100
@@ -62,9 +62,9 @@ class CrossEntropyLoss(_WeightedLoss):
 
 @applies(F.nll_loss)
 class NLLLoss(_WeightedLoss):
-    """The negative of the target class's logarithm of probability; see `functional.nll_loss`.
+    """The negative log-likelihood of the target class; see `functional.nll_loss`.
 
-    Shapes: logarithms of probabilities (N, C) and class indices (N,) to the loss.
+    Shapes: log-probabilities (N, C) and class indices (N,).
     """
 
     ignore_index: int = -100
@@ -72,44 +72,44 @@ class NLLLoss(_WeightedLoss):
 
 
 @applies(F.mse_loss)
-class MSELoss(_PlainLoss):
-    """The squared error of predictions and targets of one shape; see `functional.mse_loss`."""
+class MSELoss(_UnweightedLoss):
+    """Squared error between predictions and targets of the same shape; see `functional.mse_loss`."""
 
 
 @applies(F.l1_loss)
-class L1Loss(_PlainLoss):
-    """The absolute error of predictions and targets of one shape; see `functional.l1_loss`."""
+class L1Loss(_UnweightedLoss):
+    """Absolute error between predictions and targets of the same shape; see `functional.l1_loss`."""
 
 
 @applies(F.smooth_l1_loss)
-class SmoothL1Loss(_PlainLoss):
-    """The squared error near 0, the absolute error farther away; see `functional.smooth_l1_loss`."""
+class SmoothL1Loss(_UnweightedLoss):
+    """Squared error below `beta`, absolute error above; see `functional.smooth_l1_loss`."""
 
     beta: float = 1.0
 
 
 @applies(F.huber_loss)
-class HuberLoss(_PlainLoss):
-    """The squared error near 0, the absolute error farther away; see `functional.huber_loss`."""
+class HuberLoss(_UnweightedLoss):
+    """Squared error below `delta`, absolute error above; see `functional.huber_loss`."""
 
     delta: float = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        number = isinstance(self.delta, (int, float))
-        check(self, number, f"delta must be an int or a float, not {self.delta!r}", TypeError)
+        is_number = isinstance(self.delta, (int, float))
+        check(self, is_number, f"delta must be an int or a float, not {self.delta!r}", TypeError)
 
 
 @applies(F.binary_cross_entropy)
 class BCELoss(_WeightedLoss):
-    """`functional.binary_cross_entropy` of probabilities and targets of one shape."""
+    """Binary cross entropy of probabilities and targets of the same shape; see `functional.binary_cross_entropy`."""
 
     reduction: str = "mean"
 
 
 @applies(F.binary_cross_entropy_with_logits)
 class BCEWithLogitsLoss(_Loss):
-    """`functional.binary_cross_entropy_with_logits` of scores and targets of one shape."""
+    """Binary cross entropy of logits and targets; see `functional.binary_cross_entropy_with_logits`."""
 
     weight: Tensor | None = None
     reduction: str = "mean"
@@ -118,10 +118,10 @@ class BCEWithLogitsLoss(_Loss):
 
 
 @applies(F.kl_div)
-class KLDivLoss(_PlainLoss):
-    """How much one distribution tells about another; see `functional.kl_div`.
+class KLDivLoss(_UnweightedLoss):
+    """How far one distribution is from another; see `functional.kl_div`.
 
-    Shapes: logarithms of probabilities, and probabilities of the same shape, to the loss.
+    Shapes: log-probabilities, and probabilities of the same shape.
     """
 
     log_target: bool = False

@@ -1,7 +1,7 @@
-"""Module: a part of a network, with its parameters and the parts inside it.
+"""Module, the base of all layers and models, and Parameter.
 
-Parts are found where they were put: any attribute that is a Parameter, a Module, or a list, tuple or dict of them
-counts, in the order in which they were assigned, under PyTorch's names: `0.weight`, `layers.2.bias`.
+A module needs no registration: its parameters and submodules are all attributes that are a Parameter, a Module, or a
+list, tuple or dict of them, in order of assignment. Their paths are PyTorch's: `0.weight`, `layers.2.bias`.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ __all__ = ["Module", "Parameter"]
 
 
 class Parameter(Tensor):
-    """A Tensor that is learned: it requires gradients and is found by `Module.parameters()`.
+    """A Tensor to be trained: it requires gradients and is listed by `Module.parameters()`.
 
     Args:
-        data: its values; a Tensor's memory is shared.
-        requires_grad: False for a parameter that is kept as it is.
+        data: the values; memory is shared with a Tensor.
+        requires_grad: False for a frozen parameter.
     """
 
     __slots__ = ()
@@ -53,46 +53,46 @@ Out = TypeVar("Out", covariant=True)
 
 
 class HasForward(Protocol[P, Out]):
-    """A module as type checkers see it in a call, which takes and returns what its `forward` does."""
+    """A callable module for type checkers: a call has the signature of `forward`."""
 
     def forward(self, *inputs: P.args, **options: P.kwargs) -> Out:
-        """What the module computes."""
+        """Compute the output."""
 
 
 class Module:
-    """The base of every layer and model.
+    """The base class of layers and models.
 
-    Subclasses assign their parts in `__init__` and say in `forward` what they compute; calling the module runs it.
+    Subclasses assign parameters and submodules in `__init__` and define `forward`; calling the module runs it.
 
     Attributes:
-        training: True while learning; some layers, such as Dropout, then behave differently.
+        training: True in training mode, in which layers such as Dropout behave differently.
     """
 
     training: bool = True
-    _buffers: tuple[str, ...] = ()  # the names of attributes that are buffers, or None
-    _parameter_names: tuple[str, ...] = ()  # of those that are parameters, or None
+    _buffers: tuple[str, ...] = ()  # names of attributes that hold a buffer or None
+    _parameter_names: tuple[str, ...] = ()  # names of attributes that hold a parameter or None
     _pre_hooks: dict[int, Callable[..., Any]] | None = None
     _hooks: dict[int, Callable[..., Any]] | None = None
     _backward_hooks: dict[int, Callable[..., Any]] | None = None
 
     def forward(self, *inputs: Any, **options: Any) -> Any:
-        """What the module computes; subclasses define it."""
+        """Compute the output; subclasses define this."""
         raise NotImplementedError(f"{type(self).__name__} defines no forward()")
 
     def _call(self, *inputs: Any, **options: Any) -> Any:
-        """Run `forward` between the hooks; an input that does not fit is an error that says in which layer."""
+        """Run the hooks and `forward`; the message of an error names the layer that raised it."""
         try:
             for hook in list(self._pre_hooks.values()) if self._pre_hooks else ():
-                changed = hook(self, inputs)
-                if changed is not None:
-                    inputs = changed if isinstance(changed, tuple) else (changed,)
+                result = hook(self, inputs)
+                if result is not None:
+                    inputs = result if isinstance(result, tuple) else (result,)
             backward = _Backward(self, inputs) if self._backward_hooks else None
             inputs = backward.inputs if backward else inputs
             out = self.forward(*inputs, **options)
             for hook in list(self._hooks.values()) if self._hooks else ():
-                changed = hook(self, inputs, out)
-                out = out if changed is None else changed
-            return backward.leave(out) if backward else out
+                result = hook(self, inputs, out)
+                out = out if result is None else result
+            return backward.wrap_outputs(out) if backward else out
         except (ValueError, IndexError, TypeError, OverflowError, RecursionError) as error:
             refuse_nesting(self, error)
             name_layer(self, error)
@@ -101,34 +101,34 @@ class Module:
     if TYPE_CHECKING:
 
         def __call__(self: HasForward[P, Out], *inputs: P.args, **options: P.kwargs) -> Out:
-            """Run `forward` between the hooks."""
+            """Run the hooks and `forward`."""
     else:
         __call__ = _call
 
     def register_forward_pre_hook(self, hook: Callable[[Module, tuple[Any, ...]], Any]) -> Handle:
-        """Have `hook(module, inputs)` called before each run; unless None, what it returns are the inputs."""
+        """Call `hook(module, inputs)` before each forward; a result other than None replaces the inputs."""
         return Handle(self, "_pre_hooks", hook)
 
     def register_forward_hook(self, hook: Callable[[Module, tuple[Any, ...], Any], Any]) -> Handle:
-        """Have `hook(module, inputs, output)` called after each run; unless None, what it returns is the output."""
+        """Call `hook(module, inputs, output)` after each forward; a result other than None replaces the output."""
         return Handle(self, "_hooks", hook)
 
     def register_full_backward_hook(self, hook: Callable[[Module, Any, Any], Any]) -> Handle:
-        """Have `hook(module, grad_input, grad_output)` called when the gradients of a run's inputs have been computed.
+        """Call `hook(module, grad_input, grad_output)` once the gradients with respect to the inputs are computed.
 
-        Both are tuples, one entry for each input given by position and for each output; None for what is not a Tensor
-        or got no gradient. Unless None, the hook returns a tuple that takes the place of `grad_input`. If no input
-        requires gradients, the hook is called when the gradients of the outputs are there.
+        Both are tuples, with one entry for each positional input or each output; an entry is None for what is not a
+        Tensor or has no gradient. A tuple returned by the hook replaces `grad_input`. If no input requires gradients,
+        the hook is called once the gradients of the outputs are computed.
         """
         return Handle(self, "_backward_hooks", hook)
 
-    # The parts
+    # Parameters, buffers and submodules
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Assign an attribute; one that is a part of the state stays one.
+        """Assign an attribute, and keep track of parameters and buffers.
 
         Raises:
-            TypeError: what would silently drop a parameter, a buffer or a module from the state.
+            TypeError: the assignment would silently drop a parameter, buffer or module from the state.
         """
         before = vars(self).get(name)
         if value is not None and name in self._parameter_names and not isinstance(value, Parameter):
@@ -136,63 +136,64 @@ class Module:
         if isinstance(value, Parameter) and name not in self._parameter_names:
             vars(self)["_parameter_names"] = (*self._parameter_names, name)
         if isinstance(value, (Parameter, Module)):
-            self._forget("_buffers", name)
+            self._remove_name("_buffers", name)
         elif value is not None:
             if name in self._buffers and not isinstance(value, Tensor):
                 self._refuse(name, value, "buffer", "a Tensor", "delete it first")
             if isinstance(before, Module):
                 self._refuse(name, value, "module", "an nn.Module", "delete it first")
             if isinstance(before, (list, tuple, dict)):
-                self._check_list(name, before, value)
+                self._check_collection(name, before, value)
         super().__setattr__(name, value)
 
     def __delattr__(self, name: str) -> None:
         super().__delattr__(name)
-        self._forget("_buffers", name)
-        self._forget("_parameter_names", name)
+        self._remove_name("_buffers", name)
+        self._remove_name("_parameter_names", name)
 
-    def _forget(self, names: str, name: str) -> None:
-        """Take a name off those of buffers or parameters."""
+    def _remove_name(self, names: str, name: str) -> None:
+        """Remove a name from `_buffers` or `_parameter_names`."""
         if name in getattr(self, names):
             vars(self)[names] = tuple(other for other in getattr(self, names) if other != name)
 
-    def _check_list(self, name: str, before: Any, value: Any) -> None:
-        """Raise an error if parts in a list, tuple or dict were exchanged for what is none."""
-        parts = isinstance(value, (list, tuple, dict))
-        if [*_find("", before, Module)] and not (parts or [*_find("", value, Module)]):
+    def _check_collection(self, name: str, before: Any, value: Any) -> None:
+        """Raise an error if a list, tuple or dict of modules or parameters is replaced by something else."""
+        is_collection = isinstance(value, (list, tuple, dict))
+        if [*_find("", before, Module)] and not (is_collection or [*_find("", value, Module)]):
             self._refuse(name, value, "list of modules", "a list, tuple or dict of them", "delete it first")
         if [*_find("", before, Parameter)]:
-            for path, tensor in _find("", value, Tensor) if parts else [("", value)]:
+            for path, tensor in _find("", value, Tensor) if is_collection else [("", value)]:
                 if not isinstance(tensor, Parameter):
                     at = f"{name}.{path}".rstrip(".")
                     self._refuse(at, tensor, "parameter", "an nn.Parameter", "delete it first")
 
     def _refuse(self, name: str, value: Any, role: str, expected: str, instead: str) -> NoReturn:
-        given = f"cannot assign a {type(value).__name__} as {role} {name!r}"
-        raise TypeError(f"{type(self).__name__}: {given}: it must be {expected}, or None ({instead})")
+        attempt = f"cannot assign a {type(value).__name__} as {role} {name!r}"
+        raise TypeError(f"{type(self).__name__}: {attempt}: it must be {expected}, or None ({instead})")
 
     def register_buffer(self, name: str, tensor: Tensor) -> None:
-        """Keep a Tensor that belongs to the state but is not learned, such as a running mean."""
-        what, kind = "register_buffer", type(tensor).__name__
-        check(what, isinstance(tensor, Tensor), f"{name!r} must be a Tensor, not {kind}", TypeError)
-        check(what, "." not in name and not hasattr(self, name), f"{name!r} is taken or has a dot in it")
+        """Add a Tensor that is part of the state but not trained, such as a running mean."""
+        owner, kind = "register_buffer", type(tensor).__name__
+        check(owner, isinstance(tensor, Tensor), f"{name!r} must be a Tensor, not {kind}", TypeError)
+        is_free = "." not in name and not hasattr(self, name)
+        check(owner, is_free, f"the name {name!r} is in use or contains a dot")
         setattr(self, name, tensor)
         self._buffers = (*self._buffers, name)
 
     def _parts(self) -> Iterator[tuple[str, Module]]:
-        """The modules directly inside under all of their names."""
+        """Yield the direct submodules, under each of their names."""
         return _find("", vars(self), Module)
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
-        """The modules directly inside, with their names: each once, under the first."""
-        return _once(self._parts())
+        """Yield the direct submodules with their names, each once."""
+        return _unique(self._parts())
 
     def children(self) -> Iterator[Module]:
-        """The modules directly inside, each once."""
+        """Yield the direct submodules, each once."""
         return (module for _, module in self.named_children())
 
     def named_modules(self, prefix: str = "", remove_duplicate: bool = True) -> Iterator[tuple[str, Module]]:
-        """This module and all those inside with their paths; its own path is ''. Each once, or at every path it has."""
+        """Yield this module, at path "", and all submodules with their paths: each once, or at each of its paths."""
         seen: set[int] = set()
         stack: list[tuple[str, Module]] = [(prefix, self)]
         while stack:
@@ -203,30 +204,30 @@ class Module:
                 stack += reversed([*_find(path, vars(module), Module)])
 
     def modules(self) -> Iterator[Module]:
-        """This module and all those inside, each once."""
+        """Yield this module and all submodules, each once."""
         return (module for _, module in self.named_modules())
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
-        """All parameters with their paths, in order; a parameter that is used twice counts once, as it first stands."""
-        return _once(found for path, module in self.named_modules() for found in _find(path, vars(module), Parameter))
+        """Yield all parameters with their paths, in order; a shared parameter once, at its first path."""
+        return _unique(pair for path, module in self.named_modules() for pair in _find(path, vars(module), Parameter))
 
     def parameters(self) -> Iterator[Parameter]:
-        """All parameters, in order."""
+        """Yield all parameters, in order."""
         return (parameter for _, parameter in self.named_parameters())
 
     def named_buffers(self) -> Iterator[tuple[str, Tensor]]:
-        """All buffers with their paths, in order."""
-        inside = ((path, {name: getattr(m, name) for name in m._buffers}) for path, m in self.named_modules())
-        return _once(found for path, own in inside for found in _find(path, own, Tensor))
+        """Yield all buffers with their paths, in order."""
+        buffers = ((path, {name: getattr(m, name) for name in m._buffers}) for path, m in self.named_modules())
+        return _unique(pair for path, own in buffers for pair in _find(path, own, Tensor))
 
     def buffers(self) -> Iterator[Tensor]:
-        """All buffers, in order."""
+        """Yield all buffers, in order."""
         return (buffer for _, buffer in self.named_buffers())
 
-    # Changing all of them
+    # Mode, gradients and dtype of all submodules
 
     def train(self, mode: bool = True) -> Self:
-        """Behave as while learning, in all modules inside too.
+        """Set training mode (or, with False, eval mode) in this module and all submodules.
 
         Raises:
             ValueError: the mode is neither True nor False.
@@ -237,27 +238,27 @@ class Module:
         return self
 
     def eval(self) -> Self:
-        """Behave as when used."""
+        """Set eval mode."""
         return self.train(False)
 
     def zero_grad(self) -> None:
-        """Forget the gradients."""
+        """Set all gradients to None."""
         for parameter in self.parameters():
             parameter.grad = None
 
     def requires_grad_(self, requires_grad: bool = True) -> Self:
-        """Learn all parameters, or keep them as they are."""
+        """Set `requires_grad` of all parameters."""
         for parameter in self.parameters():
             parameter.requires_grad_(requires_grad)
         return self
 
     def apply(self, function: Callable[[Module], Any]) -> Self:
-        """Call `function` with every module inside, then with this one.
+        """Call `function` with each submodule, then with this module.
 
         Raises:
-            TypeError: it cannot be called.
+            TypeError: `function` is not callable.
         """
-        check("apply", callable(function), f"takes a function of a module, not {type_name(function)}", TypeError)
+        check("apply", callable(function), f"takes a function, not {type_name(function)}", TypeError)
         with explain_nesting(self):
             for child in self.children():
                 child.apply(function)
@@ -265,7 +266,7 @@ class Module:
         return self
 
     def to(self, dtype: DTypeLike) -> Self:
-        """Give all floating parameters and buffers another floating type."""
+        """Convert all floating-point parameters and buffers to another floating dtype."""
         kind = storable(dtype)
         refuse_compiled("changing the type of parameters")
         check(self, kind.kind == "f", f"parameters are floats, they cannot become {kind}", TypeError)
@@ -274,62 +275,64 @@ class Module:
                 before, tensor._node = tensor._node, None
                 tensor.data = tensor._data.astype(dtype)
                 if before is not None:
-                    tensor.requires_grad_()._node.hooks = before.hooks  # type: ignore[union-attr]  # it has one now
+                    tensor.requires_grad_()._node.hooks = before.hooks  # type: ignore[union-attr]  # not None after requires_grad_
         return self
 
     def double(self) -> Self:
-        """All in float64."""
+        """Convert to float64."""
         return self.to(np.float64)
 
     def float(self) -> Self:
-        """All in float32."""
+        """Convert to float32."""
         return self.to(np.float32)
 
-    # Its state
+    # State
 
     def state_dict(self) -> dict[str, Tensor]:
-        """All parameters and buffers by their paths, module by module; they share memory with the module.
+        """Return all parameters and buffers by path, module by module. They share memory with the module.
 
-        What is used at several places is there under each of its paths.
+        A shared parameter is listed under each of its paths.
         """
         state: dict[str, Tensor] = {}
         for path, module in self.named_modules(remove_duplicate=False):
             for name, value in vars(module).items():
-                found = _find(path, {name: value}, Tensor if name in module._buffers else Parameter)
-                state.update((place, tensor.detach()) for place, tensor in found)
+                pairs = _find(path, {name: value}, Tensor if name in module._buffers else Parameter)
+                state.update((key, tensor.detach()) for key, tensor in pairs)
         return state
 
     def load_state_dict(self, state_dict: Mapping[str, Tensor | NDArray[Any]]) -> None:
-        """Take over the values of a state; nothing is changed unless everything fits.
+        """Copy the values of a state into the module; nothing is changed if any entry does not fit.
 
         Args:
             state_dict: Tensors or arrays by path.
 
         Raises:
-            ValueError: entries that are missing, unknown, of another shape or no numbers; the message lists them.
+            ValueError: entries that are missing, unknown, of the wrong shape or not numeric; the message lists them.
         """
-        what, kind = "load_state_dict", type(state_dict).__name__
-        check(what, isinstance(state_dict, Mapping), f"takes tensors by their paths, not a {kind}", TypeError)
+        owner, kind = "load_state_dict", type(state_dict).__name__
+        check(owner, isinstance(state_dict, Mapping), f"takes a dict of tensors by path, not a {kind}", TypeError)
         with no_grad():
-            own, given = self.state_dict(), {name: np.asarray(value) for name, value in state_dict.items()}
-        faults = [f"missing: {n} {tensor.shape}" for n, tensor in own.items() if n not in given]
-        faults += [f"unknown: {n} {array.shape}" for n, array in given.items() if n not in own]
-        both = [(n, tensor, given[n]) for n, tensor in own.items() if n in given]
-        faults += [f"wrong shape: {n} is {a.shape}, must be {t.shape}" for n, t, a in both if a.shape != t.shape]
-        faults += [f"wrong type: {n} is {a.dtype}, must be {t.dtype}" for n, t, a in both if a.dtype.kind not in "biuf"]
-        check(what, not faults, f"the state does not fit {type(self).__name__}: {listed(faults, '; ')}")
-        for _, tensor, array in both:
+            own, arrays = self.state_dict(), {name: np.asarray(value) for name, value in state_dict.items()}
+        faults = [f"missing: {n} {tensor.shape}" for n, tensor in own.items() if n not in arrays]
+        faults += [f"unknown: {n} {array.shape}" for n, array in arrays.items() if n not in own]
+        shared = [(n, tensor, arrays[n]) for n, tensor in own.items() if n in arrays]
+        faults += [f"wrong shape: {n} is {a.shape}, must be {t.shape}" for n, t, a in shared if a.shape != t.shape]
+        faults += [
+            f"wrong type: {n} is {a.dtype}, must be {t.dtype}" for n, t, a in shared if a.dtype.kind not in "biuf"
+        ]
+        check(owner, not faults, f"the state does not fit {type(self).__name__}: {listed(faults, '; ')}")
+        for _, tensor, array in shared:
             tensor.copy_(array)
 
-    # To be copied and read
+    # Copying and printing
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
-        """A copy of its own, by the protocol of `copy`."""
+        """Copy by the protocol of `copy`; the error for modules nested too deeply says so."""
         with explain_nesting(self):
             return copy._reconstruct(self, memo, *self.__reduce_ex__(4))  # type: ignore[attr-defined]
 
     def extra_repr(self) -> str:
-        """What to show between the brackets besides the modules inside: the options, unless subclasses define it."""
+        """Return the text in the parentheses of the repr: the options, unless a subclass overrides it."""
         return ", ".join(f"{f.name}={getattr(self, f.name)!r}" for f in fields(self)) if is_dataclass(self) else ""
 
     def __repr__(self) -> str:
@@ -340,48 +343,48 @@ class Module:
 
 
 class _Backward:
-    """One run of a module that has backward hooks: inputs and outputs pass through gates that hear gradients."""
+    """One call of a module with backward hooks: `gate`s at its inputs and outputs see their gradients in backward."""
 
     def __init__(self, module: Module, inputs: tuple[Any, ...]) -> None:
         self.module, self.hooks = module, list((module._backward_hooks or {}).values())
-        self.waits = any(getattr(value, "requires_grad", False) for value in inputs)  # for a gradient at the inputs
+        self.inputs_need_grad = any(getattr(value, "requires_grad", False) for value in inputs)
         self.inputs = gate(inputs, self.at_inputs)
         self.grad_output: tuple[Any, ...] | None = None
 
-    def leave(self, out: Any) -> Any:
-        passed = gate(out if isinstance(out, tuple) else (out,), self.at_outputs)
-        return passed if isinstance(out, tuple) else passed[0]
+    def wrap_outputs(self, out: Any) -> Any:
+        outputs = gate(out if isinstance(out, tuple) else (out,), self.at_outputs)
+        return outputs if isinstance(out, tuple) else outputs[0]
 
     def at_outputs(self, grads: tuple[Any, ...]) -> tuple[Any, ...]:
         self.grad_output = grads
-        if not self.waits:
+        if not self.inputs_need_grad:
             self.at_inputs((None,) * len(self.inputs))
         return grads
 
     def at_inputs(self, grads: tuple[Any, ...]) -> tuple[Any, ...]:
-        if self.grad_output is None:  # a second derivative, which came by another way than through the outputs
+        if self.grad_output is None:  # a second derivative that did not pass through the outputs
             return grads
         name = f"register_full_backward_hook of {type(self.module).__name__}"
-        grad_input, grad_output = _shown(grads), _shown(self.grad_output)
+        grad_input, grad_output = _hook_gradients(grads), _hook_gradients(self.grad_output)
         self.grad_output = None
         for hook in self.hooks:
-            changed = hook(self.module, grad_input, grad_output)
-            if changed is not None:
-                wanted = f"a hook must return None or a tuple with a gradient for each of {len(grads)} inputs"
-                check(name, isinstance(changed, tuple) and len(changed) == len(grads), wanted, TypeError)
-                grad_input = tuple(replaced(name, old, new) for old, new in zip(grad_input, changed, strict=True))
+            result = hook(self.module, grad_input, grad_output)
+            if result is not None:
+                message = f"a hook must return None or a tuple with a gradient for each of {len(grads)} inputs"
+                check(name, isinstance(result, tuple) and len(result) == len(grads), message, TypeError)
+                grad_input = tuple(replaced(name, old, new) for old, new in zip(grad_input, result, strict=True))
         return tuple(None if grad is None else taken(grad) for grad in grad_input)
 
 
-def _shown(grads: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Gradients as a hook gets them: Tensors of their own, which may be kept or changed in place."""
+def _hook_gradients(grads: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return copies of gradients for a hook, which may keep them or change them in place."""
     return tuple(None if grad is None else as_tensor(grad, Tensor._wrap).clone() for grad in grads)
 
 
 if TYPE_CHECKING:
 
     class Layer(Module):
-        """A module that `applies` gives a `forward` from one Tensor to another."""
+        """For type checkers: a module to which `applies` gives a `forward` from Tensor to Tensor."""
 
         def forward(self, input: Tensor) -> Tensor: ...
 else:
@@ -392,29 +395,29 @@ AnyModule = TypeVar("AnyModule", bound=Module)
 
 @dataclass_transform(eq_default=False)
 def options(kind: type[AnyModule]) -> type[AnyModule]:
-    """Decorator: the class's annotated attributes are options, which its constructor takes and its repr shows."""
+    """Class decorator: annotated attributes become options, which the constructor takes and the repr shows."""
     return dataclass(eq=False, repr=False)(kind)
 
 
 @dataclass_transform(eq_default=False)
 def applies(function: Callable[..., Any]) -> Callable[[type[AnyModule]], type[AnyModule]]:
-    """Decorator: `forward` calls the function, with the module's `options` as the arguments of those names."""
+    """Class decorator: `forward` calls the function with the module's `options` as keyword arguments."""
 
-    def make(kind: type[AnyModule]) -> type[AnyModule]:
-        names = [field.name for field in fields(options(kind))]  # type: ignore[arg-type]  # it is a dataclass now
+    def decorate(kind: type[AnyModule]) -> type[AnyModule]:
+        names = [field.name for field in fields(options(kind))]  # type: ignore[arg-type]  # `options` makes it a dataclass
 
-        def forward(self: Module, *inputs: Any, **named: Any) -> Any:
-            return function(*inputs, **named, **{name: getattr(self, name) for name in names})
+        def forward(self: Module, *inputs: Any, **keywords: Any) -> Any:
+            return function(*inputs, **keywords, **{name: getattr(self, name) for name in names})
 
         forward.__doc__ = function.__doc__
         kind.forward = forward  # type: ignore[method-assign]
         return kind
 
-    return make
+    return decorate
 
 
 def _find(path: str, value: Any, kind: type[Any]) -> Iterator[tuple[str, Any]]:
-    """The objects of a kind, with their paths: the value at this path itself, or what is in its entries."""
+    """Yield the objects of a kind with their paths: the value itself, or those in its lists, tuples and dicts."""
     if isinstance(value, kind):
         yield path, value
     elif isinstance(value, (dict, list, tuple)):
@@ -422,10 +425,10 @@ def _find(path: str, value: Any, kind: type[Any]) -> Iterator[tuple[str, Any]]:
             yield from _find(f"{path}.{key}" if path else str(key), part, kind)
 
 
-def _once(found: Iterator[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
-    """Each object under the first of its paths."""
+def _unique(pairs: Iterator[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
+    """Yield each object once, at its first path."""
     seen: set[int] = set()
-    for path, thing in found:
-        if id(thing) not in seen:
-            seen.add(id(thing))
-            yield path, thing
+    for path, item in pairs:
+        if id(item) not in seen:
+            seen.add(id(item))
+            yield path, item

@@ -1,4 +1,4 @@
-"""Errors that say where in a network they come from: in which layer, or how deeply modules are nested."""
+"""Error messages that name the layer in which an error occurred, or say that modules are nested too deeply."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 
 
 def refuse_nesting(module: Module, error: Exception) -> None:
-    """Raise an error anew that Python's limit of nested calls has brought about, and say so if modules are nested so.
+    """Raise a `NestingError` for a `RecursionError` caused by nested modules; re-raise any other `RecursionError`.
 
     Args:
-        module: whose call has met the error.
-        error: if it is no `RecursionError`, nothing is done.
+        module: the module whose call raised the error.
+        error: the error; unless it is a `RecursionError`, nothing is done.
     """
     if not isinstance(error, RecursionError):
         return
     cause: BaseException | None = error
-    if isinstance(error, NestingError):  # of a module inside
+    if isinstance(error, NestingError):  # raised by a submodule
         levels, cause = error.levels + 1, error.__cause__
     else:
         levels = _count_levels(module)
@@ -34,9 +34,12 @@ def refuse_nesting(module: Module, error: Exception) -> None:
 
 
 def name_layer(module: Module, error: Exception) -> None:
-    """Put the way to the layer in which an input did not fit in front of the error's message."""
-    here: tuple[Any, ...] = (None, [], repr(module).split("\n", 1)[0].removesuffix("("), str(error))
-    inner, path, label, message = getattr(error, "_layer", here)
+    """Prefix the error's message with the path and repr of the layer that raised it.
+
+    Each enclosing module calls this in turn and adds its part of the path.
+    """
+    start: tuple[Any, ...] = (None, [], repr(module).split("\n", 1)[0].removesuffix("("), str(error))
+    inner, path, label, message = getattr(error, "_layer", start)
     path = [name for name, part in module.named_children() if part is inner][:1] + path
     error._layer = module, path, label, message  # type: ignore[attr-defined]
     error.args = (f"in layer {'.'.join(path)!r}, {label}: {message}" if path else message,)
@@ -44,7 +47,7 @@ def name_layer(module: Module, error: Exception) -> None:
 
 @contextmanager
 def explain_nesting(module: Module) -> Iterator[None]:
-    """As `refuse_nesting` for an error in a block that goes through the modules inside."""
+    """Apply `refuse_nesting` to a RecursionError raised in the block."""
     try:
         yield
     except RecursionError as error:
@@ -52,11 +55,11 @@ def explain_nesting(module: Module) -> Iterator[None]:
 
 
 def _count_levels(module: Module) -> int:
-    """How deeply modules are nested, this one included."""
-    levels, here = 0, {id(module): module}
+    """Return the nesting depth, counting this module."""
+    levels, level = 0, {id(module): module}
     seen: set[int] = set()
-    while here:
+    while level:
         levels += 1
-        seen |= here.keys()
-        here = {id(part): part for each in here.values() for part in each.children() if id(part) not in seen}
+        seen |= level.keys()
+        level = {id(part): part for each in level.values() for part in each.children() if id(part) not in seen}
     return levels

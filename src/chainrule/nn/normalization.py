@@ -1,4 +1,4 @@
-"""Normalization as modules; the formulas are in `chainrule.ops.networks`."""
+"""Normalization layers; the formulas are in `chainrule.ops.networks`."""
 
 from __future__ import annotations
 
@@ -41,44 +41,46 @@ class _BatchNorm(Module):
         self.num_batches_tracked = Tensor(np.array(0)) if track_running_stats else None
 
     def forward(self, input: Tensor) -> Tensor:
-        """(N, C, ...) to the same."""
+        """Map (N, C, ...) to the same shape."""
         name = type(self).__name__
         if input.ndim not in self.dims:
-            raise ValueError(f"{name}: takes {' or '.join(map(str, self.dims))} dimensions, not shape {input.shape}")
+            raise ValueError(
+                f"{name}: input must have {' or '.join(map(str, self.dims))} dimensions, not shape {input.shape}"
+            )
         if input.shape[1] != self.num_features:
-            raise ValueError(f"{name}: input {input.shape} must have {self.num_features} channels, in dimension 1")
+            raise ValueError(f"{name}: input {input.shape} must have {self.num_features} channels in dimension 1")
         tracking = self.training and self.track_running_stats
         count = self.num_batches_tracked if tracking else None
         momentum = self.momentum
         if momentum is None:
             momentum = 0.0 if count is None else 1 / (int(count) + 1)
-        by_batch = self.training or self.running_mean is None
-        statistics = (self.running_mean, self.running_var) if tracking or not by_batch else (None, None)
-        out = F.batch_norm(input, *statistics, self.weight, self.bias, by_batch, momentum, self.eps)
+        use_batch = self.training or self.running_mean is None
+        statistics = (self.running_mean, self.running_var) if tracking or not use_batch else (None, None)
+        out = F.batch_norm(input, *statistics, self.weight, self.bias, use_batch, momentum, self.eps)
         if count is not None:
             count += 1
         return out
 
     def extra_repr(self) -> str:
-        """The size."""
+        """Return the size and the options."""
         return f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.weight is not None}"
 
 
 class BatchNorm1d(_BatchNorm):
-    """Normalization of each channel of (N, C) or (N, C, L); arguments and buffers as in `BatchNorm2d`."""
+    """Batch normalization of (N, C) or (N, C, L); arguments and buffers as in `BatchNorm2d`."""
 
     dims = (2, 3)
 
 
 class BatchNorm2d(_BatchNorm):
-    """Normalization of each channel of (N, C, H, W): by the batch while learning, by running statistics when used.
+    """Batch normalization of (N, C, H, W): per channel, by batch statistics in training, running statistics in eval.
 
     Args:
         num_features: C.
-        eps: keeps the quotient finite.
-        momentum: how much of a batch goes into the running statistics; None for the mean over all batches.
-        affine: whether to scale by `weight` and shift by `bias`, (C,), which are learned.
-        track_running_stats: whether to keep running statistics; without, the batch's own are always used.
+        eps: added to the variance.
+        momentum: weight of a new batch in the running statistics; None for their mean over all batches.
+        affine: whether to scale by a learned `weight` (C,) and shift by a learned `bias` (C,).
+        track_running_stats: whether to keep running statistics; otherwise batch statistics are always used.
         dtype: of parameters and statistics.
 
     Buffers: `running_mean` (C,), `running_var` (C,), `num_batches_tracked`.
@@ -87,8 +89,8 @@ class BatchNorm2d(_BatchNorm):
     dims = (4,)
 
 
-class _OverLast(Module):
-    """What LayerNorm and RMSNorm share: the sizes of the last dimensions, and a weight of that shape."""
+class _LastDimensionsNorm(Module):
+    """Base of LayerNorm and RMSNorm: `normalized_shape` and a weight of that shape."""
 
     _parameter_names = ("weight", "bias")
 
@@ -102,18 +104,18 @@ class _OverLast(Module):
         self.weight = Parameter(np.ones(self.normalized_shape, dtype)) if elementwise_affine else None
 
     def extra_repr(self) -> str:
-        """The shape."""
+        """Return the shape and eps."""
         return f"{self.normalized_shape}, eps={self.eps}"
 
 
-class LayerNorm(_OverLast):
-    """Each example brought to mean 0 and variance 1 over its last dimensions, `normalized_shape`; then scaled, shifted.
+class LayerNorm(_LastDimensionsNorm):
+    """Normalize over the last dimensions, of sizes `normalized_shape`, to mean 0 and variance 1; then scale and shift.
 
     Args:
-        normalized_shape: the sizes of those dimensions.
-        eps: keeps the quotient finite.
-        elementwise_affine: whether to scale by `weight` and shift by `bias`, of that shape.
-        bias: whether to shift.
+        normalized_shape: sizes of the dimensions to normalize over.
+        eps: added to the variance.
+        elementwise_affine: whether to scale by a learned `weight` and shift by a learned `bias` of that shape.
+        bias: whether to have the `bias`.
         dtype: of the parameters.
     """
 
@@ -125,20 +127,20 @@ class LayerNorm(_OverLast):
         self.bias = Parameter(np.zeros(self.normalized_shape, dtype)) if elementwise_affine and bias else None
 
     def forward(self, input: Tensor) -> Tensor:
-        """(..., *normalized_shape) to the same."""
+        """Map (..., *normalized_shape) to the same shape."""
         return F.layer_norm(input, self.normalized_shape, self.weight, self.bias, self.eps)
 
 
-class RMSNorm(_OverLast):
-    """Each example divided by the root of its mean square over `normalized_shape`, then scaled."""
+class RMSNorm(_LastDimensionsNorm):
+    """Divide by the root mean square over the last dimensions, of sizes `normalized_shape`; then scale."""
 
     def forward(self, input: Tensor) -> Tensor:
-        """(..., *normalized_shape) to the same."""
+        """Map (..., *normalized_shape) to the same shape."""
         return F.rms_norm(input, self.normalized_shape, self.weight, self.eps)
 
 
 class GroupNorm(Module):
-    """Each example brought to mean 0 and variance 1 in each of `num_groups` groups of its channels; scaled, shifted."""
+    """Normalize each of `num_groups` groups of channels to mean 0 and variance 1; then scale and shift per channel."""
 
     _parameter_names = ("weight", "bias")
 
@@ -152,9 +154,9 @@ class GroupNorm(Module):
         self.bias = Parameter(np.zeros(num_channels, dtype)) if affine else None
 
     def forward(self, input: Tensor) -> Tensor:
-        """(N, C, ...) to the same."""
+        """Map (N, C, ...) to the same shape."""
         return F.group_norm(input, self.num_groups, self.weight, self.bias, self.eps)
 
     def extra_repr(self) -> str:
-        """The numbers."""
+        """Return the sizes and eps."""
         return f"{self.num_groups}, {self.num_channels}, eps={self.eps}"

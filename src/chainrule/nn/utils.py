@@ -1,4 +1,4 @@
-"""Gradients kept within bounds, between `loss.backward()` and `optimizer.step()`."""
+"""Gradient clipping, for use between `loss.backward()` and `optimizer.step()`."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ if TYPE_CHECKING:
 def clip_grad_norm_(
     parameters: Tensor | Iterable[Tensor], max_norm: float, norm_type: float = 2.0, error_if_nonfinite: bool = False
 ) -> Tensor:
-    """Shrink all gradients by one factor, so that the norm of all together is at most `max_norm`.
+    """Scale all gradients by one factor, so that their joint norm is at most `max_norm`.
 
     Args:
-        parameters: whose gradients to shrink in place; those without one are passed over.
-        max_norm: the norm to allow.
+        parameters: whose gradients to scale in place; parameters without a gradient are skipped.
+        max_norm: the largest norm.
         norm_type: p of the norm (Σ |g|ᵖ)^(1/p); "inf" for the largest |g|.
-        error_if_nonfinite: refuse a norm that is infinite or NaN, which the gradients would otherwise become.
+        error_if_nonfinite: raise an error if the norm is infinite or NaN, instead of scaling by it.
 
     Returns:
-        The norm before, a Tensor without dimensions.
+        The norm before clipping, a 0-d Tensor.
 
     Raises:
         ValueError: a negative max_norm.
-        RuntimeError: the norm is not finite, and that is to be refused; the gradients stay as they are.
+        RuntimeError: the norm is not finite and `error_if_nonfinite` is set; the gradients are unchanged.
 
     Source: Pascanu, Mikolov and Bengio, On the difficulty of training recurrent neural networks (2013).
     """
@@ -41,8 +41,9 @@ def clip_grad_norm_(
         norms = [ops.norm(g, p=order) for g in gradients if g.numel()]
         total = ops.norm(ops.stack(norms), p=order) if norms else zeros()
         if error_if_nonfinite and not ops.isfinite(total):
-            what = f"the norm of the gradients is {total.item()}"
-            raise RuntimeError(f"clip_grad_norm_: {what}, so they cannot be clipped")
+            raise RuntimeError(
+                f"clip_grad_norm_: the norm of the gradients is {total.item()}, so they cannot be clipped"
+            )
         factor = ops.clamp(max_norm / (total + 1e-6), max=1.0)
         for gradient in gradients:
             gradient.mul_(factor)
@@ -50,7 +51,7 @@ def clip_grad_norm_(
 
 
 def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -> None:
-    """Bring each element of each gradient to within ±`clip_value`, in place.
+    """Clamp each element of each gradient to ±`clip_value`, in place.
 
     Raises:
         ValueError: a negative clip_value.
@@ -61,8 +62,8 @@ def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -
 
 
 def _gradients(parameters: Tensor | Iterable[Tensor]) -> list[Tensor]:
-    """The gradients there are, without their history: a change in place is no operation to differentiate."""
-    several = hasattr(parameters, "__iter__") and not isinstance(parameters, Tensor)
-    given: Any = list(parameters) if several else [parameters]
-    only_tensors("clip_grad", *given)
-    return [p.grad.detach() for p in given if p.grad is not None]
+    """Return the existing gradients, detached: scaling them in place must not be recorded."""
+    is_iterable = hasattr(parameters, "__iter__") and not isinstance(parameters, Tensor)
+    tensors: Any = list(parameters) if is_iterable else [parameters]
+    only_tensors("clip_grad", *tensors)
+    return [p.grad.detach() for p in tensors if p.grad is not None]

@@ -1,4 +1,4 @@
-"""Optimizers and schedules of the learning rate. Names, options and numbers are PyTorch's."""
+"""Optimizers and learning-rate schedulers. Names, options and results match PyTorch."""
 
 from chainrule.optim import lr_scheduler
 from chainrule.optim.adaptive import Adagrad, Adam, AdamW, RMSprop

@@ -1,6 +1,6 @@
-"""A step of its own for each weight: by its gradient over the typical size of its gradients.
+"""Adaptive optimizers: each weight's step is its gradient divided by a typical size of its gradients.
 
-Adagrad sums the squares of all gradients, RMSprop forgets the old ones, Adam also averages the gradients themselves.
+Adagrad sums all squared gradients, RMSprop takes a moving average of them, Adam averages the gradients as well.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from chainrule.optim.optimizer import Array, Optimizer, Parameters, options
 
 
 class Adagrad(Optimizer):
-    """w ← w - lrₜ · g / (√s + eps), by the sum s ← s + g² of all squares; lrₜ = lr / (1 + (t - 1) lr_decay).
+    """w ← w - lrₜ · g / (√s + eps), with s ← s + g² and lrₜ = lr / (1 + (t - 1) lr_decay).
 
     Args:
-        params: the parameters, or groups of them.
+        params: the parameters, or parameter groups.
         lr: the learning rate.
-        lr_decay: how fast it falls.
-        weight_decay: adds weight_decay · w to the gradient.
-        initial_accumulator_value: what s starts from.
-        eps: keeps the quotient finite.
-        maximize: go up instead of down.
+        lr_decay: rate at which the learning rate decays.
+        weight_decay: coefficient of w added to the gradient.
+        initial_accumulator_value: initial value of s.
+        eps: added to the denominator.
+        maximize: step along the gradient instead of against it.
 
     Raises:
         ValueError: a negative option.
@@ -43,19 +43,19 @@ class Adagrad(Optimizer):
         super().__init__(params, options(locals()))
 
     def add_param_group(self, group: dict[str, Any]) -> None:
-        """Add parameters with options of their own; their sums are there from the beginning, as PyTorch's are."""
-        first = len(self._parameters())
+        """Add parameters with their own options. Their state is created at once, as in PyTorch."""
+        start = len(self._parameters())
         super().add_param_group(group)
-        added = self.param_groups[-1]
-        for position, p in enumerate(added["params"], first):
-            self.state[position] = self.start(p._data, added)
+        new_group = self.param_groups[-1]
+        for position, p in enumerate(new_group["params"], start):
+            self.state[position] = self.start(p._data, new_group)
 
     def start(self, value: Array, group: dict[str, Any]) -> dict[str, Any]:
-        """The number of steps, and s."""
+        """Return the step count and s."""
         return {"step": 0, "sum": np.full_like(value, group["initial_accumulator_value"])}
 
     def update(self, value: Array, gradient: Array, state: dict[str, Any], group: dict[str, Any]) -> None:
-        """One step for one parameter."""
+        """Update one parameter."""
         rate = group["lr"] / (1 + state["step"] * group["lr_decay"])
         state["step"] += 1
         update(_adagrad, [value, state["sum"]], [gradient], group["weight_decay"] or None, group["eps"], rate)
@@ -69,19 +69,19 @@ def _adagrad(weight: Any, total: Any, gradient: Any, decay: Any, eps: Any, rate:
 
 
 class RMSprop(Optimizer):
-    """w ← w - lr · g / (√v + eps), by the running mean v ← alpha v + (1 - alpha) g² of the gradient's square.
+    """w ← w - lr · g / (√v + eps), with the moving average v ← alpha v + (1 - alpha) g².
 
-    With momentum, the quotient q is gathered first: b ← momentum b + q;  w ← w - lr b.
+    With momentum, the quotient q is accumulated first: b ← momentum b + q;  w ← w - lr b.
 
     Args:
-        params: the parameters, or groups of them.
+        params: the parameters, or parameter groups.
         lr: the learning rate.
-        alpha: how much of the running mean stays from step to step.
-        eps: keeps the quotient finite.
-        weight_decay: adds weight_decay · w to the gradient.
-        momentum: how much of b stays from step to step.
-        centered: divide by √(v - m²) + eps, m the running mean of the gradient: its spread, not its size.
-        maximize: go up instead of down.
+        alpha: decay factor of the moving average.
+        eps: added to the denominator.
+        weight_decay: coefficient of w added to the gradient.
+        momentum: decay factor of b.
+        centered: divide by √(v - m²) + eps, with m the moving average of g: by the standard deviation of the gradient.
+        maximize: step along the gradient instead of against it.
 
     Raises:
         ValueError: a negative option.
@@ -99,12 +99,12 @@ class RMSprop(Optimizer):
         super().__init__(params, options(locals()))
 
     def start(self, value: Array, group: dict[str, Any]) -> dict[str, Any]:
-        """The number of steps, v, and b and m where they are used."""
-        used = {"square_avg": True, "momentum_buffer": group["momentum"], "grad_avg": group["centered"]}
-        return {"step": 0, **{name: np.zeros_like(value) for name, wanted in used.items() if wanted}}
+        """Return the step count, v, and, if used, b and m."""
+        entries = {"square_avg": True, "momentum_buffer": group["momentum"], "grad_avg": group["centered"]}
+        return {"step": 0, **{name: np.zeros_like(value) for name, is_used in entries.items() if is_used}}
 
     def update(self, value: Array, gradient: Array, state: dict[str, Any], group: dict[str, Any]) -> None:
-        """One step for one parameter."""
+        """Update one parameter."""
         state["step"] += 1
         mean = state["grad_avg"] if group["centered"] else None
         buffer = state["momentum_buffer"] if group["momentum"] else None
@@ -132,24 +132,23 @@ def _rmsprop(
 
 
 class Adam(Optimizer):
-    """w ← w - lr · m̂ / (√v̂ + eps), by running means m of the gradient and v of its square.
+    """w ← w - lr · m̂ / (√v̂ + eps), with moving averages m of the gradient and v of its square.
 
     m ← β₁ m + (1 - β₁) g;  v ← β₂ v + (1 - β₂) g²;  m̂ = m / (1 - β₁ᵗ);  v̂ = v / (1 - β₂ᵗ).
 
     Args:
-        params: the parameters, or groups of them.
+        params: the parameters, or parameter groups.
         lr: the learning rate.
-        betas: how much of the two means stays from step to step.
-        eps: keeps the quotient finite.
-        weight_decay: adds weight_decay · w to the gradient.
-        amsgrad: divide by the largest v so far, so that steps never grow again (Reddi et al., On the convergence of
-            Adam and beyond, 2018).
-        maximize: go up instead of down.
-        decoupled_weight_decay: shrink w itself by the weight decay, as AdamW does.
+        betas: decay factors of the two averages.
+        eps: added to the denominator.
+        weight_decay: coefficient of w added to the gradient.
+        amsgrad: divide by the largest v so far (Reddi et al., On the convergence of Adam and beyond, 2018).
+        maximize: step along the gradient instead of against it.
+        decoupled_weight_decay: multiply w by 1 - lr · weight_decay instead, as AdamW does.
 
     Raises:
         ValueError: a negative option, or a beta outside [0, 1).
-        TypeError: an option that is no number.
+        TypeError: an option that is not a number.
 
     Source: Kingma and Ba, Adam: a method for stochastic optimization (2015).
     """
@@ -163,22 +162,22 @@ class Adam(Optimizer):
     ) -> None:  # fmt: skip
         super().__init__(params, options(locals()))
 
-    def _checked(self, given: dict[str, Any]) -> dict[str, Any]:
-        plain = super()._checked(given)
-        betas = plain["betas"]
-        numbers = isinstance(betas, (tuple, list)) and [isinstance(beta, Real) for beta in betas] == [True, True]
-        check(self, numbers, f"betas must be two numbers, not {betas}", TypeError)
+    def _validate(self, options: dict[str, Any]) -> dict[str, Any]:
+        numbers = super()._validate(options)
+        betas = numbers["betas"]
+        are_numbers = isinstance(betas, (tuple, list)) and [isinstance(beta, Real) for beta in betas] == [True, True]
+        check(self, are_numbers, f"betas must be two numbers, not {betas}", TypeError)
         for beta in betas:
             check(self, 0 <= beta < 1, f"betas must be at least 0 and below 1, got {beta}")
-        return {**plain, "betas": tuple(betas)}
+        return {**numbers, "betas": tuple(betas)}
 
     def start(self, value: Array, group: dict[str, Any]) -> dict[str, Any]:
-        """The number of steps, m and v, and the largest v for amsgrad."""
+        """Return the step count, m and v, and the largest v for amsgrad."""
         state = {"step": 0, "exp_avg": np.zeros_like(value), "exp_avg_sq": np.zeros_like(value)}
         return {**state, "max_exp_avg_sq": np.zeros_like(value)} if group["amsgrad"] else state
 
     def update(self, value: Array, gradient: Array, state: dict[str, Any], group: dict[str, Any]) -> None:
-        """One step for one parameter."""
+        """Update one parameter."""
         (beta1, beta2), rate, decay = group["betas"], group["lr"], group["weight_decay"] or None
         decoupled = decay is not None and group["decoupled_weight_decay"]
         state["step"] += 1
@@ -194,7 +193,7 @@ def _adam(
     weight: Any, mean: Any, square: Any, largest: Any, gradient: Any,
     decay: Any, shrink: Any, beta1: Any, rest1: Any, beta2: Any, rest2: Any, correction: Any, eps: Any, rate: Any,
 ) -> Any:  # fmt: skip
-    # Both corrections, of m̂ and √v̂, are numbers for all weights: `rate` and `correction` hold them
+    # The bias corrections are scalars: that of m is folded into `rate`, that of √v is `correction`
     if decay is not None:
         gradient = gradient + decay * weight
     if shrink is not None:
@@ -209,9 +208,9 @@ def _adam(
 
 
 class AdamW(Adam):
-    """Adam whose weight decay shrinks the weights themselves, w ← (1 - lr · weight_decay) w, before each step.
+    """Adam with decoupled weight decay: w ← (1 - lr · weight_decay) w before each step.
 
-    Args and errors are Adam's, but for weight_decay's default.
+    Arguments and errors are those of Adam; only the default of weight_decay differs.
 
     Source: Loshchilov and Hutter, Decoupled weight decay regularization (2019).
     """

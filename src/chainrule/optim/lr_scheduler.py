@@ -1,7 +1,7 @@
-"""Schedules: how the learning rate changes from step to step. Call `step()` after each `optimizer.step()`.
+"""Learning-rate schedulers. Call `step()` after each `optimizer.step()`.
 
 Most schedulers are multiplicative: `step()` scales the current learning rate. So several can act on one optimizer, and
-a rate that was changed by hand stays changed.
+a rate set by hand is scaled from there.
 """
 
 import math
@@ -17,79 +17,81 @@ Factor = Callable[[int], float]
 
 
 class LRScheduler:
-    """Sets each group's "lr" to what `get_lr` says for the present step, from step 0 on.
+    """Sets each group's "lr" to `get_lr()` at each step, from step 0 on.
 
-    A group that is added to the optimizer later is taken in at the next step: the rate that it comes with is its
-    initial one, and what was given for all groups holds for it too.
+    A group that is added to the optimizer later joins at the scheduler's next step: its rate then is its initial rate,
+    and options given once for all groups apply to it.
 
     Args:
         optimizer: whose learning rates to set.
-        last_epoch: the step to go on from; -1 to start.
+        last_epoch: the step to continue from; -1 to start.
 
     Raises:
         TypeError: not an optimizer.
-        ValueError: going on with an optimizer whose groups have no "initial_lr".
+        ValueError: continuing with an optimizer whose groups have no "initial_lr".
     """
 
-    _beginning = False
-    _for_all: Mapping[str, Any] = {}  # what holds for all groups, a later one too
+    _is_first_step = False
+    _shared_options: Mapping[str, Any] = {}  # options given once for all groups, which later groups get too
 
     def __init__(self, optimizer: Optimizer, last_epoch: int = -1) -> None:
-        self.optimizer, self.last_epoch = _optimizer(self, optimizer), last_epoch
+        self.optimizer, self.last_epoch = _check_optimizer(self, optimizer), last_epoch
         for group in optimizer.param_groups:
             if last_epoch == -1:
                 group.setdefault("initial_lr", group["lr"])
-            needed = f"going on from step {last_epoch} needs each group's initial_lr: load the optimizer's state first"
-            check(self, "initial_lr" in group, needed)
+            message = (
+                f"continuing from step {last_epoch} needs each group's initial_lr: load the optimizer's state first"
+            )
+            check(self, "initial_lr" in group, message)
         self.base_lrs = [group["initial_lr"] for group in optimizer.param_groups]
-        self._begin()
+        self._take_first_step()
 
-    def _begin(self) -> None:
-        """The first step, which most schedules do not let change the rate."""
-        self._beginning = True
+    def _take_first_step(self) -> None:
+        """Take step 0, at which most schedules keep the rate."""
+        self._is_first_step = True
         self.step()
-        del self._beginning
+        del self._is_first_step
 
     def get_lr(self) -> Sequence[float]:
-        """The learning rate of each group at step `last_epoch`; subclasses say it."""
+        """Return the learning rate of each group at step `last_epoch`; subclasses define this."""
         raise NotImplementedError
 
     def step(self) -> None:
-        """Go on by one step."""
+        """Advance by one step, and set the learning rates."""
         refuse_compiled(f"the step of a {type(self).__name__}")
         self._advance()
 
     def _advance(self) -> None:
-        self._take_in_groups(self.base_lrs)
+        self._add_new_groups(self.base_lrs)
         self.last_epoch += 1
         try:
             rates = self.get_lr()
         except Exception:
-            self.last_epoch -= 1  # the step was not taken
+            self.last_epoch -= 1  # the step failed
             raise
         self._set(rates)
 
-    def _take_in_groups(self, known: list[float]) -> None:
-        """Take in the groups that were added to the optimizer after the `known` ones."""
+    def _add_new_groups(self, values: list[float]) -> None:
+        """Add the groups that were added to the optimizer since; `values` has an entry for each group so far."""
         groups = self.optimizer.param_groups
-        fewer = f"the optimizer has {len(groups)} groups, this schedule was made for {len(known)}: make a new one"
-        check(self, len(groups) >= len(known), fewer)
-        for group in groups[len(known) :]:
-            self._take_in(group)
+        message = f"the optimizer has {len(groups)} groups, this scheduler was made for {len(values)}: make a new one"
+        check(self, len(groups) >= len(values), message)
+        for group in groups[len(values) :]:
+            self._add_group(group)
 
-    def _take_in(self, group: dict[str, Any]) -> None:
-        """Take in one group."""
+    def _add_group(self, group: dict[str, Any]) -> None:
+        """Add one group."""
         self.base_lrs.append(group.setdefault("initial_lr", group["lr"]))
 
-    def _of_new_group(self, name: str) -> Any:
-        """What was given for all groups, for one that was added.
+    def _shared_option(self, name: str) -> Any:
+        """Return the value of an option for a new group.
 
         Raises:
-            ValueError: it was given group by group.
+            ValueError: the option was given per group.
         """
-        one_by_one = f"{name} was given for each group, and one was added to the optimizer: make a new schedule"
-        check(self, name in self._for_all, f"{one_by_one} with a {name} for each")
-        return self._for_all[name]
+        message = f"{name} was given per group, and a group was added: make a new scheduler with a {name} per group"
+        check(self, name in self._shared_options, message)
+        return self._shared_options[name]
 
     def _set(self, rates: Sequence[float]) -> None:
         self._last_lr = list(rates)
@@ -97,63 +99,65 @@ class LRScheduler:
             group["lr"] = rate
 
     def get_last_lr(self) -> list[float]:
-        """The learning rate of each group, as it was last set."""
+        """Return the learning rate of each group, as last set."""
         return self._last_lr
 
     def state_dict(self) -> dict[str, Any]:
-        """Where it stands, and its settings: numbers, lists and texts."""
+        """Return the progress and the settings: numbers, lists and strings."""
         return {
-            name: value for name, value in vars(self).items() if name not in ("optimizer", "lr_lambdas", "_for_all")
+            name: value
+            for name, value in vars(self).items()
+            if name not in ("optimizer", "lr_lambdas", "_shared_options")
         }
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Take over a state; nothing is changed unless it fits. The rates themselves are in the optimizer's."""
+        """Load a state; nothing is changed if it does not fit. The optimizer's state holds the learning rates."""
         refuse_compiled(f"loading the state of a {type(self).__name__}")
-        self._fits(state_dict)
+        self._check_state(state_dict)
         self._load(state_dict)
 
     def _load(self, state_dict: Mapping[str, Any]) -> None:
-        """Take over a state that fits."""
+        """Load a state that fits."""
         vars(self).update(state_dict)
 
-    def _fits(self, state_dict: Mapping[str, Any]) -> None:
+    def _check_state(self, state_dict: Mapping[str, Any]) -> None:
         differing = ", ".join(sorted(state_dict.keys() ^ self.state_dict().keys()))
-        check(self, not differing, f"the state does not fit, it differs in {differing}")
+        check(self, not differing, f"the state does not fit: the entries differ in {differing}")
 
-    def _times(self, factor: float = 1.0) -> list[float]:
-        """The present rates times a factor."""
+    def _scaled_rates(self, factor: float = 1.0) -> list[float]:
+        """Return the current rates times a factor."""
         return [group["lr"] * factor for group in self.optimizer.param_groups]
 
-    def _one_of(self, name: str, chosen: str, *known: str) -> str:
-        check(self, chosen in known, f'{name} must be "{known[0]}" or "{known[1]}", not {chosen!r}')
-        return chosen
+    def _check_choice(self, name: str, value: str, *choices: str) -> str:
+        check(self, value in choices, f'{name} must be "{choices[0]}" or "{choices[1]}", not {value!r}')
+        return value
 
 
 class LambdaLR(LRScheduler):
-    """The optimizer's rate times what a function says of the step.
+    """η λ(t): the initial rate times a function of the step.
 
     Args:
         optimizer: whose learning rates to set.
-        lr_lambda: a function from the step to a factor, or one for each group. Functions are not part of the state.
-        last_epoch: the step to go on from; -1 to start.
+        lr_lambda: a function from step to factor, or one per group. The state does not contain the functions.
+        last_epoch: the step to continue from; -1 to start.
     """
 
     def __init__(self, optimizer: Optimizer, lr_lambda: Factor | Sequence[Factor], last_epoch: int = -1) -> None:
-        self.lr_lambdas = _for_each_group(self, optimizer, "lr_lambda", lr_lambda)
+        self.lr_lambdas = _per_group(self, optimizer, "lr_lambda", lr_lambda)
         check(self, all(map(callable, self.lr_lambdas)), f"lr_lambda must be a function, not {lr_lambda!r}")
         super().__init__(optimizer, last_epoch)
 
     def get_lr(self) -> Sequence[float]:
-        """η λ(t)."""
+        """Return η λ(t) for each group."""
         return [base * factor(self.last_epoch) for base, factor in zip(self.base_lrs, self.lr_lambdas, strict=True)]
 
-    def _take_in(self, group: dict[str, Any]) -> None:
-        self.lr_lambdas.append(self._of_new_group("lr_lambda"))
-        super()._take_in(group)
+    def _add_group(self, group: dict[str, Any]) -> None:
+        self.lr_lambdas.append(self._shared_option("lr_lambda"))
+        super()._add_group(group)
 
 
 class StepLR(LRScheduler):
-    """η γ^⌊t / step_size⌋: times `gamma` every `step_size` steps."""
+    """η γ^⌊t / step_size⌋: multiplies the rate by `gamma` every `step_size` steps."""
 
     def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1, last_epoch: int = -1) -> None:
         self.step_size, self.gamma = named_numbers(self, step_size=step_size, gamma=gamma)
@@ -161,12 +165,12 @@ class StepLR(LRScheduler):
         super().__init__(optimizer, last_epoch)
 
     def get_lr(self) -> Sequence[float]:
-        """The present rates, times γ at every multiple of step_size."""
-        return self._times(1.0 if self.last_epoch == 0 or self.last_epoch % self.step_size else self.gamma)
+        """Return the current rates, times γ at each multiple of step_size."""
+        return self._scaled_rates(1.0 if self.last_epoch == 0 or self.last_epoch % self.step_size else self.gamma)
 
 
 class MultiStepLR(LRScheduler):
-    """Times `gamma` at each of the `milestones`; twice if one is named twice."""
+    """Multiplies the rate by `gamma` at each milestone; twice at a milestone listed twice."""
 
     def __init__(
         self, optimizer: Optimizer, milestones: Iterable[int], gamma: float = 0.1, last_epoch: int = -1
@@ -176,24 +180,24 @@ class MultiStepLR(LRScheduler):
         super().__init__(optimizer, last_epoch)
 
     def get_lr(self) -> Sequence[float]:
-        """The present rates, times γ at a milestone."""
-        return self._times(self.gamma ** self.milestones.count(self.last_epoch))
+        """Return the current rates, times γ at a milestone."""
+        return self._scaled_rates(self.gamma ** self.milestones.count(self.last_epoch))
 
 
 class ExponentialLR(LRScheduler):
-    """η γᵗ: times `gamma` at every step."""
+    """η γᵗ: multiplies the rate by `gamma` at each step."""
 
     def __init__(self, optimizer: Optimizer, gamma: float, last_epoch: int = -1) -> None:
         (self.gamma,) = named_numbers(self, gamma=gamma)
         super().__init__(optimizer, last_epoch)
 
     def get_lr(self) -> Sequence[float]:
-        """The present rates times γ."""
-        return self._times(1.0 if self._beginning else self.gamma)
+        """Return the current rates times γ."""
+        return self._scaled_rates(1.0 if self._is_first_step else self.gamma)
 
 
 class LinearLR(LRScheduler):
-    """η (a + (b - a) t / T) for the first T = `total_iters` steps, a = `start_factor`, b = `end_factor`; then η b.
+    """η (a + (b - a) t / T) for the first T = `total_iters` steps, with a = `start_factor`, b = `end_factor`; then η b.
 
     Raises:
         ValueError: a start_factor outside (0, 1] or an end_factor outside [0, 1].
@@ -210,18 +214,16 @@ class LinearLR(LRScheduler):
         super().__init__(optimizer, last_epoch)
 
     def get_lr(self) -> Sequence[float]:
-        """The present rates, times the share at this step over the share at the step before."""
+        """Return the current rates, times the ratio of this step's factor to the previous one."""
         step, rise = self.last_epoch, self.end_factor - self.start_factor
-        if self._beginning or step > self.total_iters:
-            return self._times(self.start_factor if step == 0 else 1.0)
+        if self._is_first_step or step > self.total_iters:
+            return self._scaled_rates(self.start_factor if step == 0 else 1.0)
         before = self.total_iters * self.start_factor + (step - 1) * rise  # times total_iters
-        return self._times(1 + rise / before)
+        return self._scaled_rates(1 + rise / before)
 
 
 class CosineAnnealingLR(LRScheduler):
-    """Half a cosine from the optimizer's rate η down to `eta_min` in `T_max` steps, then up again.
-
-    η_min + (η - η_min) (1 + cos(π t / T_max)) / 2.
+    """η_min + (η - η_min) (1 + cos(π t / T_max)) / 2: half a cosine from η down to `eta_min`, then up again.
 
     Source: Loshchilov and Hutter, SGDR: stochastic gradient descent with warm restarts (2017), equation 5.
     """
@@ -232,36 +234,39 @@ class CosineAnnealingLR(LRScheduler):
         super().__init__(optimizer, last_epoch)
 
     def get_lr(self) -> Sequence[float]:
-        """The present rates' heights above the floor, times this step's share over the one before."""
+        """Scale the current rates' distance from eta_min by the ratio of this step's factor to the previous one."""
         step, floor = self.last_epoch, self.eta_min
-        if self._beginning:
-            return self._times()
+        if self._is_first_step:
+            return self._scaled_rates()
         share, before = (1 + math.cos(math.pi * t / self.T_max) for t in (step, step - 1))
-        if (step - 1) % (2 * self.T_max) == self.T_max:  # the share before was 0: up from the floor
-            return [rate + (base - floor) * share / 2 for rate, base in zip(self._times(), self.base_lrs, strict=True)]
-        return [floor + (rate - floor) * share / before for rate in self._times()]
+        if (step - 1) % (2 * self.T_max) == self.T_max:  # the previous factor was 0, so the ratio is undefined
+            return [
+                rate + (base - floor) * share / 2
+                for rate, base in zip(self._scaled_rates(), self.base_lrs, strict=True)
+            ]
+        return [floor + (rate - floor) * share / before for rate in self._scaled_rates()]
 
 
 class OneCycleLR(LRScheduler):
-    """Up from a small rate to `max_lr`, then down to almost nothing, while momentum goes the other way.
+    """Raises the rate to `max_lr`, then lowers it to almost 0, while momentum moves the other way.
 
     Args:
         optimizer: whose learning rates to set.
-        max_lr: the highest rate, for all groups or one for each.
-        total_steps: the number of steps in all; or `epochs` and `steps_per_epoch`.
+        max_lr: the highest rate, one for all groups or one per group.
+        total_steps: the number of steps; alternatively give `epochs` and `steps_per_epoch`.
         epochs, steps_per_epoch: their product is the number of steps.
-        pct_start: the share of steps that go up.
+        pct_start: the fraction of steps in which the rate rises.
         anneal_strategy: "cos" or "linear".
-        cycle_momentum: let the momentum (Adam: its first beta) go from `max_momentum` to `base_momentum` and back.
-        base_momentum, max_momentum: its range, for all groups or one for each.
+        cycle_momentum: move the momentum (for Adam, the first beta) from `max_momentum` to `base_momentum` and back.
+        base_momentum, max_momentum: the range of the momentum, one for all groups or one per group.
         div_factor: the first rate is max_lr / div_factor.
-        final_div_factor: the last is the first / final_div_factor.
-        three_phase: come down to the first rate at the speed of going up, then to the last.
-        last_epoch: the step to go on from; -1 to start.
+        final_div_factor: the last rate is the first / final_div_factor.
+        three_phase: fall to the first rate in as many steps as the rise took, then to the last rate.
+        last_epoch: the step to continue from; -1 to start.
 
     Raises:
-        ValueError: no number of steps, a share outside 0 to 1, an unknown strategy, no momentum to cycle,
-            or a step after `total_steps` (the last `step()` of a loop is allowed, though its rate is of no more use).
+        ValueError: no number of steps, a fraction outside [0, 1], an unknown strategy, no momentum to cycle, or a step
+            after `total_steps`. (A loop's `step()` after its last update is allowed.)
 
     Source: Smith and Topin, Super-convergence: very fast training of neural networks using large learning rates (2019).
     """
@@ -277,21 +282,23 @@ class OneCycleLR(LRScheduler):
             total_steps = epochs * steps_per_epoch
         if total_steps is None:
             raise ValueError("OneCycleLR: needs total_steps, or epochs and steps_per_epoch")
-        has_momentum = {"betas", "momentum"} & _optimizer(self, optimizer).defaults.keys()
+        has_momentum = {"betas", "momentum"} & _check_optimizer(self, optimizer).defaults.keys()
         (self.total_steps,) = named_numbers(self, total_steps=total_steps)
         named_numbers(self, pct_start=pct_start, div_factor=div_factor, final_div_factor=final_div_factor)
         check(self, div_factor > 0 and final_div_factor > 0, "div_factor and final_div_factor must be above 0")
         check(self, total_steps > 0, f"the number of steps must be at least 1, got {total_steps}")
-        check(self, 0 <= pct_start <= 1, f"pct_start is a share, 0 to 1, not {pct_start}")
-        self.anneal_strategy = self._one_of("anneal_strategy", anneal_strategy, "cos", "linear")
-        check(self, has_momentum or not cycle_momentum, "there is no momentum to cycle; set cycle_momentum=False")
-        peaks = _for_each_group(self, optimizer, "max_lr", max_lr)
-        highest = _for_each_group(self, optimizer, "max_momentum", max_momentum)
-        lowest = _for_each_group(self, optimizer, "base_momentum", base_momentum)
-        # Each group's rate and momentum at first (0), at the top (1) and at last (2)
+        check(self, 0 <= pct_start <= 1, f"pct_start must be from 0 to 1, not {pct_start}")
+        self.anneal_strategy = self._check_choice("anneal_strategy", anneal_strategy, "cos", "linear")
+        check(
+            self, has_momentum or not cycle_momentum, "the optimizer has no momentum to cycle; set cycle_momentum=False"
+        )
+        peaks = _per_group(self, optimizer, "max_lr", max_lr)
+        highest = _per_group(self, optimizer, "max_momentum", max_momentum)
+        lowest = _per_group(self, optimizer, "base_momentum", base_momentum)
+        # Each group's rate and momentum at the start (0), at the peak (1) and at the end (2)
         self.rates = [(peak / div_factor, peak, peak / div_factor / final_div_factor) for peak in peaks]
         self.momenta = [(high, low, high) for high, low in zip(highest, lowest, strict=True)] if cycle_momentum else []
-        # Where each phase starts and ends, and from which of the three to which it goes
+        # Each phase: its first and last step, and the indices of the values it starts and ends with
         top, end = pct_start * total_steps - 1, total_steps - 1
         self.phases = [(0, top, 0, 1), (top, end, 1, 2)]
         if three_phase:
@@ -301,82 +308,90 @@ class OneCycleLR(LRScheduler):
                 group["initial_lr"] = first
         super().__init__(optimizer, last_epoch)
 
-    def _take_in(self, group: dict[str, Any]) -> None:
+    def _add_group(self, group: dict[str, Any]) -> None:
         for name in ("max_lr", "max_momentum", "base_momentum") if self.momenta else ("max_lr",):
-            self._of_new_group(name)
+            self._shared_option(name)
         self.rates.append(self.rates[0])
         self.momenta += self.momenta[:1]
         group["initial_lr"] = self.rates[0][0]
-        super()._take_in(group)
+        super()._add_group(group)
 
     def get_lr(self) -> Sequence[float]:
-        """The rates at this step; momenta are set on the way."""
+        """Return the rates at this step, and set the momenta."""
         step = self.last_epoch
-        check(self, step <= self.total_steps, f"step {step} is past the last of {self.total_steps}")
+        check(self, step <= self.total_steps, f"step {step} is after the last of {self.total_steps} steps")
         start, end, a, b = next((phase for phase in self.phases if step <= phase[1]), self.phases[-1])
         done = (step - start) / (end - start) if end != start else 1.0
-        for group, momenta in zip(self.optimizer.param_groups, self.momenta, strict=False):  # there may be none
-            momentum = self._between(momenta[a], momenta[b], done)
+        for group, momenta in zip(
+            self.optimizer.param_groups, self.momenta, strict=False
+        ):  # empty without cycle_momentum
+            momentum = self._interpolate(momenta[a], momenta[b], done)
             group.update({"betas": (momentum, group["betas"][1])} if "betas" in group else {"momentum": momentum})
-        return [self._between(rates[a], rates[b], done) for rates in self.rates]
+        return [self._interpolate(rates[a], rates[b], done) for rates in self.rates]
 
-    def _between(self, start: float, end: float, done: float) -> float:
+    def _interpolate(self, start: float, end: float, done: float) -> float:
         if self.anneal_strategy == "linear":
             return start + (end - start) * done
         return end + (start - end) / 2 * (1 + math.cos(math.pi * done))
 
 
 class SequentialLR(LRScheduler):
-    """One schedule after the other: each starts anew, from its own step 0, at the milestone before it.
+    """Runs schedules one after another; each starts at its own step 0 at its milestone.
 
     Args:
         optimizer: whose learning rates to set.
-        schedulers: the schedules, made for this optimizer.
-        milestones: the steps at which the second, the third, ... take over.
-        last_epoch: the step to go on from; -1 to start.
+        schedulers: schedulers of the same optimizer.
+        milestones: the steps at which the second, third, ... start.
+        last_epoch: the step to continue from; -1 to start.
 
     Raises:
-        ValueError: no schedule, one of another optimizer, one that cannot start anew by itself (ReduceLROnPlateau,
-            SequentialLR), or other than one milestone between two of them.
+        ValueError: no scheduler, one of another optimizer, one that cannot be restarted (ReduceLROnPlateau,
+            SequentialLR), or a number of milestones other than one less than schedulers.
     """
 
     def __init__(
         self, optimizer: Optimizer, schedulers: Sequence[LRScheduler], milestones: Sequence[int], last_epoch: int = -1
     ) -> None:
-        _optimizer(self, optimizer)
-        counts = f"not {len(schedulers)} and {len(milestones)}"
-        fitting = 0 < len(schedulers) == len(milestones) + 1
-        check(self, fitting, f"needs schedules and one milestone between each two, {counts}")
+        _check_optimizer(self, optimizer)
+        fits = 0 < len(schedulers) == len(milestones) + 1
+        counts = f"{len(schedulers)} schedulers and {len(milestones)} milestones"
+        check(self, fits, f"needs at least one scheduler, and one milestone fewer than schedulers, not {counts}")
         named_numbers(self, **{f"milestone {i}": step for i, step in enumerate(milestones)})
-        check(self, list(milestones) == sorted(milestones), f"milestones must rise, not {list(milestones)}")
+        check(
+            self,
+            list(milestones) == sorted(milestones),
+            f"milestones must be in increasing order, not {list(milestones)}",
+        )
         for position, scheduler in enumerate(schedulers):
             kind = type(scheduler).__name__
-            check(self, isinstance(scheduler, LRScheduler), f"takes schedules, not {kind}", TypeError)
-            alone = isinstance(scheduler, (SequentialLR, ReduceLROnPlateau))
-            check(self, not alone, f"a {kind} (number {position}) cannot be one of many")
-            check(self, scheduler.optimizer is optimizer, f"schedule number {position} is another optimizer's")
+            check(self, isinstance(scheduler, LRScheduler), f"takes schedulers, not {kind}", TypeError)
+            restartable = not isinstance(scheduler, (SequentialLR, ReduceLROnPlateau))
+            check(self, restartable, f"scheduler {position} is a {kind}, which cannot be part of a sequence")
+            check(self, scheduler.optimizer is optimizer, f"scheduler {position} belongs to another optimizer")
         self.optimizer, self.last_epoch = optimizer, last_epoch
         self._schedulers, self._milestones = list(schedulers), list(milestones)
         self.step()
 
     def _advance(self) -> None:
         for scheduler in self._schedulers:
-            scheduler._take_in_groups(scheduler.base_lrs)
+            scheduler._add_new_groups(scheduler.base_lrs)
         self.last_epoch += 1
         starts = [0, *self._milestones]
         position = bisect_right(starts, self.last_epoch) - 1
         scheduler = self._schedulers[position]
         if starts[position] == self.last_epoch:
-            first = [group["initial_lr"] for group in self.optimizer.param_groups]  # a later one may change it
-            scheduler._set(scheduler.base_lrs if self.last_epoch else first)
+            initial = [
+                group["initial_lr"] for group in self.optimizer.param_groups
+            ]  # a later scheduler may have set it
+            scheduler._set(scheduler.base_lrs if self.last_epoch else initial)
             scheduler.last_epoch = -1
-            scheduler._begin()
+            scheduler._take_first_step()
         else:
             scheduler.step()
         self._last_lr = scheduler.get_last_lr()
 
     def state_dict(self) -> dict[str, Any]:
-        """Where it stands, with the states of its schedules."""
+        """Return the progress, with the states of the schedulers."""
         return super().state_dict() | {"_schedulers": [s.state_dict() for s in self._schedulers]}
 
     def _load(self, state_dict: Mapping[str, Any]) -> None:
@@ -384,31 +399,33 @@ class SequentialLR(LRScheduler):
             scheduler.load_state_dict(state)
         vars(self).update({**state_dict, "_schedulers": self._schedulers})
 
-    def _fits(self, state_dict: Mapping[str, Any]) -> None:
-        super()._fits(state_dict)
+    def _check_state(self, state_dict: Mapping[str, Any]) -> None:
+        super()._check_state(state_dict)
         states = state_dict["_schedulers"]
-        fitting = len(states) == len(self._schedulers)
-        check(self, fitting, f"the state has {len(states)} schedules, this has {len(self._schedulers)}")
+        same_count = len(states) == len(self._schedulers)
+        check(self, same_count, f"the state has {len(states)} schedulers, this has {len(self._schedulers)}")
         for scheduler, state in zip(self._schedulers, states, strict=True):
-            scheduler._fits(state)
+            scheduler._check_state(state)
 
 
 class ReduceLROnPlateau(LRScheduler):
-    """Times `factor` when a measure has not become better for more than `patience` steps. Call `step(measure)`.
+    """Multiplies the rate by `factor` when a metric has not improved for more than `patience` steps.
+
+    Call `step(metric)`.
 
     Args:
         optimizer: whose learning rates to set.
-        mode: "min" if a smaller measure is better (a loss), "max" if a larger one is (an accuracy).
+        mode: "min" if smaller is better (a loss), "max" if larger is (an accuracy).
         factor: below 1.
-        patience: how many steps without a better measure are let pass.
-        threshold: by how much a measure must be better than the best to count.
-        threshold_mode: whether the threshold is a share of the best, "rel", or a difference, "abs".
-        cooldown: how many steps after a reduction are not counted.
-        min_lr: the rate to stop at, for all groups or one for each.
-        eps: a reduction by no more than this is left out.
+        patience: how many steps without improvement to allow.
+        threshold: by how much a metric must beat the best one to count as an improvement.
+        threshold_mode: "rel" for a threshold relative to the best metric, "abs" for an absolute one.
+        cooldown: how many steps after a reduction do not count as bad.
+        min_lr: the lowest rate, one for all groups or one per group.
+        eps: a reduction by at most this is skipped.
 
     Raises:
-        ValueError: a factor of 1 or more, an unknown mode, or other than one min_lr a group.
+        ValueError: a factor of 1 or more, an unknown mode, or a wrong number of min_lr.
     """
 
     def __init__(
@@ -417,26 +434,26 @@ class ReduceLROnPlateau(LRScheduler):
     ) -> None:  # fmt: skip
         named_numbers(self, factor=factor, patience=patience, threshold=threshold, cooldown=cooldown, eps=eps)
         check(self, factor < 1, f"factor must be below 1, got {factor}")
-        self.mode = self._one_of("mode", mode, "min", "max")
-        self.threshold_mode = self._one_of("threshold_mode", threshold_mode, "rel", "abs")
+        self.mode = self._check_choice("mode", mode, "min", "max")
+        self.threshold_mode = self._check_choice("threshold_mode", threshold_mode, "rel", "abs")
         self.factor, self.patience, self.threshold, self.cooldown, self.eps = factor, patience, threshold, cooldown, eps
-        self.optimizer, self.last_epoch = _optimizer(self, optimizer), 0
-        self.min_lrs = _for_each_group(self, optimizer, "min_lr", min_lr)
+        self.optimizer, self.last_epoch = _check_optimizer(self, optimizer), 0
+        self.min_lrs = _per_group(self, optimizer, "min_lr", min_lr)
         self.best = math.inf if mode == "min" else -math.inf
         self.cooldown_counter = self.num_bad_epochs = 0
-        self._last_lr = self._times()
+        self._last_lr = self._scaled_rates()
 
-    def _take_in(self, group: dict[str, Any]) -> None:
-        self.min_lrs.append(self._of_new_group("min_lr"))
+    def _add_group(self, group: dict[str, Any]) -> None:
+        self.min_lrs.append(self._shared_option("min_lr"))
 
-    def step(self, metrics: SupportsFloat) -> None:  # type: ignore[override]  # this schedule goes by a measure
-        """Go on by one step, of which the measure is told."""
+    def step(self, metrics: SupportsFloat) -> None:  # type: ignore[override]  # takes a metric
+        """Advance by one step, with this step's metric."""
         refuse_compiled(f"the step of a {type(self).__name__}")
-        measure = float(metrics)
-        self._take_in_groups(self.min_lrs)
+        metric = float(metrics)
+        self._add_new_groups(self.min_lrs)
         self.last_epoch += 1
-        better = self._is_better(measure)
-        self.best = measure if better else self.best
+        better = self._is_better(metric)
+        self.best = metric if better else self.best
         self.num_bad_epochs = 0 if better or self.cooldown_counter else self.num_bad_epochs + 1
         self.cooldown_counter = max(self.cooldown_counter - 1, 0)
         if self.num_bad_epochs > self.patience:
@@ -445,25 +462,25 @@ class ReduceLROnPlateau(LRScheduler):
                 rate = max(group["lr"] * self.factor, lowest)
                 if group["lr"] - rate > self.eps:
                     group["lr"] = rate
-        self._last_lr = self._times()
+        self._last_lr = self._scaled_rates()
 
-    def _is_better(self, measure: float) -> bool:
+    def _is_better(self, metric: float) -> bool:
         sign = -1 if self.mode == "min" else 1
         if self.threshold_mode == "rel":
-            return sign * measure > sign * self.best * (1 + sign * self.threshold)
-        return sign * measure > sign * self.best + self.threshold
+            return sign * metric > sign * self.best * (1 + sign * self.threshold)
+        return sign * metric > sign * self.best + self.threshold
 
 
-def _optimizer(scheduler: LRScheduler, optimizer: Optimizer) -> Optimizer:
+def _check_optimizer(scheduler: LRScheduler, optimizer: Optimizer) -> Optimizer:
     refuse_compiled(f"making a {type(scheduler).__name__}")
     kind = type(optimizer).__name__
     check(scheduler, isinstance(optimizer, Optimizer), f"takes an optimizer, not {kind}", TypeError)
     return optimizer
 
 
-def _for_each_group(scheduler: LRScheduler, optimizer: Optimizer, name: str, option: Any) -> list[Any]:
-    """One value for each group."""
-    groups = _optimizer(scheduler, optimizer).param_groups
+def _per_group(scheduler: LRScheduler, optimizer: Optimizer, name: str, option: Any) -> list[Any]:
+    """Return a value per group, from one for all groups or a list with one per group."""
+    groups = _check_optimizer(scheduler, optimizer).param_groups
     single = not isinstance(option, (list, tuple))
     values = [option] * len(groups) if single else list(option)
     for value in values:
@@ -471,5 +488,5 @@ def _for_each_group(scheduler: LRScheduler, optimizer: Optimizer, name: str, opt
             named_numbers(scheduler, **{name: value})
     check(scheduler, len(values) == len(groups), f"{name} has {len(values)} values for {len(groups)} groups")
     if single:
-        scheduler._for_all = {**scheduler._for_all, name: option}
+        scheduler._shared_options = {**scheduler._shared_options, name: option}
     return values

@@ -1,4 +1,4 @@
-"""Stochastic gradient descent: a step downhill, with momentum if wanted."""
+"""Stochastic gradient descent, optionally with momentum."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ class SGD(Optimizer):
     """w ← w - lr g; with momentum, g is replaced by the velocity v ← momentum v + (1 - dampening) g.
 
     Args:
-        params: the parameters, or groups of them.
+        params: the parameters, or parameter groups.
         lr: the learning rate.
-        momentum: how much of the velocity stays from step to step.
-        dampening: how much of the gradient is left out of the velocity (never of the first).
-        weight_decay: adds weight_decay · w to the gradient.
-        nesterov: look ahead: step along g + momentum v.
-        maximize: go up instead of down.
+        momentum: decay factor of the velocity.
+        dampening: fraction of the gradient left out of the velocity, except in the first step.
+        weight_decay: coefficient of w added to the gradient.
+        nesterov: step along g + momentum v.
+        maximize: step along the gradient instead of against it.
 
     Raises:
         ValueError: a negative option, or Nesterov without momentum or with dampening.
@@ -38,14 +38,14 @@ class SGD(Optimizer):
     ) -> None:  # fmt: skip
         super().__init__(params, options(locals()))
 
-    def _checked(self, given: dict[str, Any]) -> dict[str, Any]:
-        plain = super()._checked(given)
-        possible = not plain["nesterov"] or (plain["momentum"] > 0 and plain["dampening"] == 0)
-        check(self, possible, "nesterov needs a momentum above 0 and no dampening")
-        return plain
+    def _validate(self, options: dict[str, Any]) -> dict[str, Any]:
+        numbers = super()._validate(options)
+        valid = not numbers["nesterov"] or (numbers["momentum"] > 0 and numbers["dampening"] == 0)
+        check(self, valid, "nesterov needs a momentum above 0 and no dampening")
+        return numbers
 
     def update(self, value: Array, gradient: Array, state: dict[str, Any], group: dict[str, Any]) -> None:
-        """One step for one parameter."""
+        """Update one parameter."""
         momentum, rest = group["momentum"] or None, 1 - group["dampening"]
         velocity = state.get("momentum_buffer") if momentum is not None else None
         if momentum is not None and velocity is None:  # the first velocity is the whole gradient
