@@ -42,8 +42,8 @@ EVERYWHERE = {
     "confidences": "probabilities",
     "plain_epochs": "epochs_without_augmentation",
 }
-"""What no function, class, argument, variable or attribute is called, with or without leading underscores. (PyTorch's names
-for functions that work in place, such as `constant_`, have a trailing one.)"""
+"""What no function, class, argument, variable or attribute is called, with or without leading underscores. (A trailing
+underscore is part of the name: `constant_` is PyTorch's.)"""
 FUNCTIONS = {
     "large": "use_kernel",
     "put": "scatter_add",
