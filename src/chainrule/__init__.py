@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 sys.modules["chainrule.weights"] = weights  # the old name, which warning filters for its ChecksumWarning may hold
 put, replace = ops.put, ops.replace  # former names of inner operations
 
-__version__ = "0.1.0"
+__version__ = "0.2.0rc1"
 
 _LATER = (
     "data",

@@ -14,6 +14,7 @@ import numpy as np
 from chainrule import weights
 from chainrule.errors import RunError, shortened
 from chainrule.tensor import Tensor
+from chainrule.training.upgrade import upgrade
 
 if TYPE_CHECKING:
     import os
@@ -76,10 +77,12 @@ def load(path: str | os.PathLike[str]) -> Any:
 
     def join(value: Any) -> Any:
         if isinstance(value, dict):
-            return arrays[value[_ARRAY]] if value.keys() == {_ARRAY} else {k: join(part) for k, part in value.items()}
+            if value.keys() == {_ARRAY}:
+                return arrays[value[_ARRAY]]
+            return upgrade({k: join(part) for k, part in value.items()})
         return [join(part) for part in value] if isinstance(value, list) else value
 
     try:
         return join(json.loads(note or ""))
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ArithmeticError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise RunError(f"{path}: is not a checkpoint ({shortened(str(error))})") from None

@@ -18,9 +18,8 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 
 from chainrule.errors import RunError
 from chainrule.models import Recipe
-from chainrule.training import checkpoint
 from chainrule.training.experiment import check_data, check_settings, refuse_shipped, worth_compiling
-from chainrule.training.resume import finish_going_back, saved_settings
+from chainrule.training.resume import finish_going_back, load_state, saved_settings
 from chainrule.training.run import RECIPE_FORM, Run, check_form, write_config
 
 if TYPE_CHECKING:
@@ -102,7 +101,7 @@ def reopen(
     steps_per_epoch = math.ceil((limit or len(data.split().train.images)) / present.batch_size)
     back = _find_state(run, epoch, step, steps_per_epoch)
     source = run.checkpoint_file if back is None else run.kept_states[back]
-    state = checkpoint.load(source) if source.exists() else None
+    state = load_state(run, source) if source.exists() else None
     done, into = _check_position(source, state, new)
     old = _saved_recipe(source, state, present)
     without_effect = ", ".join(name for name in settings if name != "epochs")

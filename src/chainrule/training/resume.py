@@ -23,9 +23,11 @@ from chainrule.training import checkpoint
 from chainrule.training.callbacks import AsBegun, BestModel, best_epoch
 from chainrule.training.experiment import versions
 from chainrule.training.run import check_form, check_record, write_config
+from chainrule.training.upgrade import add_settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from chainrule.training.run import Run
     from chainrule.training.trainer import Trainer
@@ -65,7 +67,7 @@ def resume(run: Run, trainer: Trainer) -> None:
     finish_going_back(run)
     if not run.checkpoint_file.exists() and not run.history:
         return  # it was stopped before its first step, and begins at the beginning
-    state = checkpoint.load(run.checkpoint_file)
+    state = load_state(run, run.checkpoint_file)
     place = f"{run.checkpoint_file}: does not fit {run.config_file}"
     best = state.pop("best", None) if isinstance(state, dict) else None
     check_form(state, _STATE, place)
@@ -92,6 +94,17 @@ def resume(run: Run, trainer: Trainer) -> None:
     remove_later_states(run, len(trainer.loader), trainer.total_steps)
     if trainer.epoch < run.config["training"]["epochs"]:
         _compare_versions(run)
+
+
+def load_state(run: Run, file: Path) -> Any:
+    """Read one of a run's states, with the settings that 0.1.0 did not save.
+
+    Raises:
+        RunError: the file is missing or damaged.
+    """
+    state = checkpoint.load(file)
+    add_settings(state, run.config)
+    return state
 
 
 def saved_settings(state: Any) -> dict[str, Any]:

@@ -1,0 +1,44 @@
+"""States that earlier versions saved, brought into this version's form (tests/test_old_files.py)."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from chainrule.models import Recipe
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def upgrade(state: dict[str, Any]) -> dict[str, Any]:
+    """One dict of a state: a `OneCycleLR` of 0.1.0 stored factors of its highest rates, and where each phase ends."""
+    if not {"max_lrs", "first", "last", "momenta", "phases"} <= state.keys():
+        return state
+    first, last, peaks = state.pop("first"), state.pop("last"), state.pop("max_lrs")
+    starts = [0, *(end for end, *_ in state["phases"])]
+    return state | {
+        "rates": [(peak * first, peak, peak * last) for peak in peaks],
+        "momenta": [(high, low, high) for high, low in state["momenta"] or ()],
+        "phases": [(start, *phase) for start, phase in zip(starts, state["phases"], strict=False)],
+    }
+
+
+def add_settings(state: Any, config: Mapping[str, Any]) -> None:
+    """Add a run's settings, which 0.1.0 did not save, to the states of a trainer's callbacks (see `AsBegun`).
+
+    Args:
+        state: a trainer's, changed in place.
+        config: the run's. What it lists as changed since is undone, for 0.1.0 could not change settings.
+    """
+    callbacks = state.get("callbacks") if isinstance(state, dict) else None
+    old = config["versions"].get("chainrule") == "0.1.0"
+    if not old or not isinstance(callbacks, list):
+        return
+    if any(isinstance(saved, dict) and "batch_size" in saved for saved in callbacks):
+        return  # saved by a later version
+    settings = asdict(Recipe(**config["training"]))
+    for change in reversed(config.get("changes", [])):
+        settings.update({name: before for name, (before, _) in change["settings"].items()})
+    run = {"model": config["model"], "limit": config["data"]["limit"], "seed": config["seed"]}
+    callbacks.append(run | settings)
