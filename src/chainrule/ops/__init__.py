@@ -1,6 +1,6 @@
-"""Operations: each one's formula and derivative, written once in NumPy, one family a file.
+"""Operations: the formula and the derivative of each, written once in NumPy. One family per file.
 
-`operation` says what an operation is; read `elementwise` first for what they look like.
+`operation` defines what an operation is. Start with `elementwise` to see what they look like.
 """
 
 from typing import TYPE_CHECKING

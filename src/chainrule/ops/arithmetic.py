@@ -1,7 +1,7 @@
-"""Arithmetic, choices and comparisons of elements: +, -, ×, ÷, powers, rounding, where, <.
+"""Elementwise arithmetic, selection and comparison: +, -, ×, ÷, powers, rounding, where, <.
 
-Inputs broadcast as in NumPy. Each formula stands above its derivative; the tape undoes broadcasting, so no rule here
-speaks of it.
+Inputs broadcast as in NumPy. The derivative follows the formula. The tape sums gradients over broadcast dimensions, so
+the rules here ignore broadcasting.
 """
 
 from typing import Any
@@ -94,7 +94,7 @@ def _(grad: Array, out: Array, input: Array, exponent: Array) -> Array:
         return grad * np.where(exponent == 0, 0, exponent * input ** (exponent - 1))
 
     def power() -> Array:
-        flat = (input == 0) * (exponent >= 0)  # both
+        flat = (input == 0) * (exponent >= 0)  # the product is a logical and
         return grad * np.where(flat, 0, out * np.log(np.where(flat, np.ones_like(out), input)))
 
     return base, power
@@ -108,7 +108,7 @@ def abs(input: Array) -> Array:
 
 @abs.derivative
 def _(grad: Array, input: Array) -> Array:
-    """d|x|/dx = sign(x), and 0 at 0 and at NaN, as PyTorch has it."""
+    """d|x|/dx = sign(x), and 0 at 0 and at NaN, as in PyTorch."""
     return grad * np.where(input == input, np.sign(input), 0)
 
 
@@ -120,76 +120,76 @@ def floor_divide(input: Array, other: Array) -> Array:
 
 @operation(promote="common")
 def trunc_divide(input: Array, other: Array) -> Array:
-    """x / y, rounded towards zero; of integers an integer."""
+    """x / y, rounded toward zero; an integer for integers."""
     if np.result_type(input, other).kind == "f":
         return np.trunc(input / other)
     down = np.floor_divide(input, other)
     return down + ((down < 0) & (down * other != input))
 
 
-def _flat_in_both(grad: Array) -> Any:
-    """Flat wherever it is smooth: 0."""
+def _zero_gradients(grad: Array) -> Any:
+    """0 for both inputs: the result is piecewise constant."""
     return lambda: np.zeros_like(grad), lambda: np.zeros_like(grad)
 
 
-floor_divide.derivative(_flat_in_both)
-trunc_divide.derivative(_flat_in_both)
+floor_divide.derivative(_zero_gradients)
+trunc_divide.derivative(_zero_gradients)
 
 
 def div(input: Array, other: Array, *, rounding_mode: str | None = None) -> Tensor:
-    """x / y, as it is or rounded: towards zero by "trunc", down by "floor".
+    """x / y, unrounded, or rounded toward zero ("trunc") or down ("floor").
 
     Raises:
-        ValueError: another rounding mode.
+        ValueError: `rounding_mode` is unknown.
     """
     divisions = {None: true_divide, "floor": floor_divide, "trunc": trunc_divide}
     check("div", rounding_mode in divisions, f'rounding_mode must be "trunc", "floor" or None, not {rounding_mode!r}')
     return divisions[rounding_mode](input, other)
 
 
-# Steps, which are flat wherever they are smooth
+# Step functions: piecewise constant, so their derivative is 0
 
 
 @operation(numpy=np.sign)
 def sign(input: Array) -> Array:
-    """-1, 0 or 1; of NaN it is NaN, as in NumPy, where PyTorch has 0."""
+    """-1, 0 or 1; NaN for NaN, as in NumPy (PyTorch gives 0)."""
     return np.sign(input)
 
 
 @operation(numpy=np.floor)
 def floor(input: Array) -> Array:
-    """The largest whole number that is not above x."""
+    """The largest integer that is at most x."""
     return np.floor(input)
 
 
 @operation(numpy=np.ceil)
 def ceil(input: Array) -> Array:
-    """The smallest whole number that is not below x."""
+    """The smallest integer that is at least x."""
     return np.ceil(input)
 
 
 @operation(numpy=np.trunc)
 def trunc(input: Array) -> Array:
-    """x without what follows the point."""
+    """x rounded toward zero."""
     return np.trunc(input)
 
 
 @operation(numpy=np.round)
 def round(input: Array, *, decimals: int = 0) -> Array:
-    """x to so many places after the point; what lies in the middle goes to the even neighbor."""
+    """x rounded to `decimals` decimal places; halves go to the nearest even digit."""
     return np.round(input, decimals)
 
 
-def _flat(grad: Array) -> Array:
-    """Flat wherever it is smooth: 0."""
+def _zero_gradient(grad: Array) -> Array:
+    """0: the result is piecewise constant."""
     return np.zeros_like(grad)
 
 
 for step in (sign, floor, ceil, trunc, round):
-    step.derivative(_flat)
+    step.derivative(_zero_gradient)
 
 
-# Choices
+# Selection
 
 
 @operation(numpy=np.maximum, promote="common", tensors=(0, 1))
@@ -204,22 +204,23 @@ def minimum(input: Array, other: Array) -> Array:
     return np.minimum(input, other)
 
 
-def _to_the_chosen(grad: Array, out: Array, input: Array, other: Array) -> Any:
-    """1 for the one that was chosen, 0 for the other, ½ for each where they are equal."""
+def _select_gradients(grad: Array, out: Array, input: Array, other: Array) -> Any:
+    """1 for the selected input, 0 for the other, ½ for each where they are equal."""
 
     def share(x: Array) -> Array:
-        return np.where(input == other, grad / 2, np.where((x < out) | (x > out), 0, grad))  # NaN was chosen too
+        # not x != out: a NaN that was selected gets the gradient, too
+        return np.where(input == other, grad / 2, np.where((x < out) | (x > out), 0, grad))
 
     return lambda: share(input), lambda: share(other)
 
 
-maximum.derivative(_to_the_chosen)
-minimum.derivative(_to_the_chosen)
+maximum.derivative(_select_gradients)
+minimum.derivative(_select_gradients)
 
 
 @operation(numpy=np.where, promote="common")
 def where(condition: Array, input: Array, other: Array) -> Array:
-    """x where the condition holds, else y.
+    """x where the condition is true, else y.
 
     Raises:
         TypeError: the condition is not boolean.
@@ -230,17 +231,17 @@ def where(condition: Array, input: Array, other: Array) -> Array:
 
 @where.derivative
 def _(grad: Array, condition: Array) -> Array:
-    """The gradient goes to the one that was chosen."""
+    """1 for the selected input, 0 for the other."""
     return None, lambda: np.where(condition, grad, 0), lambda: np.where(condition, 0, grad)
 
 
 def masked_fill(input: Array, mask: Array, value: Array) -> Tensor:
-    """x, but `value` where the mask is true.
+    """x, with `value` where the mask is true.
 
     Args:
         input: any shape.
-        mask: booleans that broadcast with it.
-        value: a number, or a Tensor with a single one.
+        mask: booleans that broadcast with the input.
+        value: a number, or a zero-dimensional Tensor.
 
     Raises:
         TypeError: the mask is not boolean.
@@ -252,10 +253,10 @@ def masked_fill(input: Array, mask: Array, value: Array) -> Tensor:
 
 
 def clamp(input: Array, min: Array = None, max: Array = None) -> Tensor:
-    """x, held between two bounds, each a number, a Tensor, or None for none; NaN stays, and lets the gradient pass.
+    """x limited to [min, max]. A bound is a number, a Tensor, or None; NaN stays NaN and passes the gradient on.
 
     Raises:
-        ValueError: neither bound is given.
+        ValueError: both bounds are None.
     """
     check("clamp", min is not None or max is not None, "needs min, max or both")
     low = input if min is None else where(input < min, min, input)
@@ -263,11 +264,11 @@ def clamp(input: Array, min: Array = None, max: Array = None) -> Tensor:
 
 
 def lerp(input: Array, end: Array, weight: Array) -> Tensor:
-    """From x to `end`, by a weight from 0 to 1: x + weight (end - x)."""
+    """Linear interpolation from x to `end`: x + weight (end - x)."""
     return add(input, mul(weight, sub(end, input)))
 
 
-# Comparisons: booleans, which have no derivative
+# Comparisons: the results are booleans, so there is no derivative
 
 
 @operation(numpy=np.equal, promote="common", tensors=(0,))
@@ -308,7 +309,7 @@ def ge(input: Array, other: Array) -> Array:
 
 @operation(numpy=np.logical_not)
 def logical_not(input: Array) -> Array:
-    """Not x."""
+    """Logical not."""
     return np.logical_not(input)
 
 

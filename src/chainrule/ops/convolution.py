@@ -1,8 +1,8 @@
-"""Convolutions: a small filter slides over a picture and takes the weighted sum of what it sees at each place.
+"""Convolutions: a small filter slides over an image and computes a weighted sum at each position.
 
-Three operations, each made of the other two when it is differentiated: `convolution`, the gradient to its input
-(a convolution turned round: `conv_transpose2d` is made of it), and the gradient to its weight. All are linear in both
-inputs. The loops are in `chainrule.kernels`.
+There are three primitive operations: `convolution`, its gradient with respect to the input (which is also the
+transposed convolution, `conv_transpose2d`), and its gradient with respect to the weight. Each is linear in both inputs,
+and its derivatives are the other two. The loops are in `chainrule.kernels`.
 
 Source: Dumoulin and Visin, A guide to convolution arithmetic for deep learning (2016).
 """
@@ -18,7 +18,7 @@ __all__ = ["conv1d", "conv2d", "conv_transpose2d"]
 
 
 class ConvParams(NamedTuple):
-    """How a filter moves over a picture, numbers (down, across)."""
+    """The parameters of a two-dimensional convolution, (vertical, horizontal)."""
 
     stride: tuple[int, int]
     padding: tuple[tuple[int, int], tuple[int, int]]  # (top, bottom), (left, right)
@@ -34,7 +34,7 @@ def convolution(input: Array, weight: Array, *, params: ConvParams) -> Array:
 
 @convolution.derivative
 def _(grad: Array, input: Array, weight: Array, params: ConvParams) -> Any:
-    """Both gradients are convolutions in their turn."""
+    """The two operations below."""
     return (
         lambda: convolution_to_input(grad, weight, shape=input.shape, params=params),
         lambda: convolution_to_weight(input, grad, shape=weight.shape, params=params),
@@ -43,13 +43,13 @@ def _(grad: Array, input: Array, weight: Array, params: ConvParams) -> Any:
 
 @operation
 def convolution_to_input(input: Array, weight: Array, *, shape: Any, params: ConvParams) -> Array:
-    """(N, O, H′, W′) by (O, C / groups, KH, KW) to `shape` (N, C, H, W): each place gives to all it was made of."""
+    """The gradient of the input: (N, O, H′, W′) by (O, C / groups, KH, KW) to `shape` (N, C, H, W)."""
     return kernels.convolve_input_gradient(input, weight, shape, *params)
 
 
 @convolution_to_input.derivative
 def _(grad: Array, input: Array, weight: Array, params: ConvParams) -> Any:
-    """The convolution itself, and its gradient to the weight."""
+    """The convolution, and its gradient with respect to the weight."""
     return (
         lambda: convolution(grad, weight, params=params),
         lambda: convolution_to_weight(grad, input, shape=weight.shape, params=params),
@@ -58,13 +58,13 @@ def _(grad: Array, input: Array, weight: Array, params: ConvParams) -> Any:
 
 @operation
 def convolution_to_weight(input: Array, out_grad: Array, *, shape: Any, params: ConvParams) -> Array:
-    """(N, C, H, W) and (N, O, H′, W′) to `shape` (O, C / groups, KH, KW): each tap sums what passed through it."""
+    """The gradient of the weight: (N, C, H, W) and (N, O, H′, W′) to `shape` (O, C / groups, KH, KW)."""
     return kernels.convolve_weight_gradient(input, out_grad, shape, *params)
 
 
 @convolution_to_weight.derivative
 def _(grad: Array, input: Array, out_grad: Array, params: ConvParams) -> Any:
-    """The gradient to the input, and the convolution itself."""
+    """The convolution's gradient with respect to the input, and the convolution."""
     return (
         lambda: convolution_to_input(out_grad, grad, shape=input.shape, params=params),
         lambda: convolution(input, grad, params=params),
@@ -75,23 +75,23 @@ def conv2d(
     input: Array, weight: Array, bias: Array = None, stride: Ints = 1, padding: Ints | str = 0, dilation: Ints = 1,
     groups: int = 1,
 ) -> Tensor:  # fmt: skip
-    """A convolution over pictures.
+    """A two-dimensional convolution.
 
     Args:
-        input: (N, C, H, W), or one picture (C, H, W).
+        input: (N, C, H, W), or one image (C, H, W).
         weight: the filters, (O, C / groups, KH, KW).
-        bias: added to each filter's result, (O,), or None.
-        stride: how far the filter moves, a number or (down, across).
-        padding: zeros around the picture, a number or (down, across); "same" for as many as keep the size, "valid" for
-            none.
-        dilation: how far apart the filter's taps lie.
-        groups: channels in so many groups, each convolved by itself.
+        bias: (O,), or None.
+        stride: the filter's step, a number or (vertical, horizontal).
+        padding: zeros on each side of the image, a number or (vertical, horizontal); "same" to keep the size, "valid"
+            for none.
+        dilation: the spacing of the filter's elements.
+        groups: splits the channels into this many groups, convolved separately.
 
     Returns:
-        (N, O, H′, W′), H′ = ⌊(H + 2 padding - dilation (KH - 1) - 1) / stride⌋ + 1, and W′ likewise.
+        (N, O, H′, W′), where H′ = ⌊(H + 2 padding - dilation (KH - 1) - 1) / stride⌋ + 1, and W′ accordingly.
 
     Raises:
-        ValueError: shapes or numbers that do not fit.
+        ValueError: the shapes or parameters do not fit.
     """
     return _convolve(input, weight, bias, stride, padding, dilation, groups, 2)
 
@@ -100,19 +100,19 @@ def conv1d(
     input: Array, weight: Array, bias: Array = None, stride: Ints = 1, padding: Ints | str = 0, dilation: Ints = 1,
     groups: int = 1,
 ) -> Tensor:  # fmt: skip
-    """A convolution over sequences: as `conv2d`, without the H.
+    """A one-dimensional convolution; see `conv2d`.
 
     Args:
         input: (N, C, L) or (C, L).
         weight: (O, C / groups, K).
-        bias: (O,) or None.
-        stride: how far the filter moves.
-        padding: zeros at both ends, or "same" or "valid".
-        dilation: how far apart the filter's taps lie.
-        groups: channels in so many groups.
+        bias: (O,), or None.
+        stride: the filter's step.
+        padding: zeros at each end, or "same" or "valid".
+        dilation: the spacing of the filter's elements.
+        groups: splits the channels into this many groups.
 
     Raises:
-        ValueError: shapes or numbers that do not fit.
+        ValueError: the shapes or parameters do not fit.
     """
     return _convolve(input, weight, bias, stride, padding, dilation, groups, 1)
 
@@ -124,19 +124,19 @@ def _convolve(
     _check(name, input, weight, bias, groups, ndim)
     stride, dilation = pair(name, "stride", stride, 1, ndim), pair(name, "dilation", dilation, 1, ndim)
     x = unsqueeze(input, 0) if input.ndim == ndim + 1 else input
-    if ndim == 1:  # a sequence is one row
+    if ndim == 1:  # a sequence is an image of one row
         x, weight = unsqueeze(x, 2), unsqueeze(weight, 2)
-    spans = [d * (k - 1) for d, k in zip(dilation, weight.shape[2:], strict=True)]  # from first tap to last
+    spans = [d * (k - 1) for d, k in zip(dilation, weight.shape[2:], strict=True)]  # from first element to last
     if padding == "same" and stride == (1, 1):
-        around = [(span // 2, span - span // 2) for span in spans]
+        pads = [(span // 2, span - span // 2) for span in spans]
     elif isinstance(padding, str) and padding != "valid":
         raise ValueError(f'{name}: padding is a number, "valid" or "same" with stride 1, not {padding!r} with {stride}')
     else:
-        around = [(p, p) for p in pair(name, "padding", 0 if padding == "valid" else padding, 0, ndim)]
-    if any(n + sum(edges) <= span for n, edges, span in zip(x.shape[2:], around, spans, strict=True)):
-        taps = f"{weight.shape[-ndim:]} (dilation {dilation[-ndim:]})"
-        raise ValueError(f"{name}: the filter {taps} is larger than {input.shape} with padding {around[-ndim:]}")
-    out = convolution(x, weight, params=ConvParams(stride, (around[0], around[1]), dilation, groups))
+        pads = [(p, p) for p in pair(name, "padding", 0 if padding == "valid" else padding, 0, ndim)]
+    if any(n + sum(edges) <= span for n, edges, span in zip(x.shape[2:], pads, spans, strict=True)):
+        size = f"{weight.shape[-ndim:]} (dilation {dilation[-ndim:]})"
+        raise ValueError(f"{name}: the filter {size} is larger than {input.shape} with padding {pads[-ndim:]}")
+    out = convolution(x, weight, params=ConvParams(stride, (pads[0], pads[1]), dilation, groups))
     return _finish(out, bias, input.ndim, ndim)
 
 
@@ -144,26 +144,27 @@ def conv_transpose2d(
     input: Array, weight: Array, bias: Array = None, stride: Ints = 1, padding: Ints = 0, output_padding: Ints = 0,
     groups: int = 1, dilation: Ints = 1,
 ) -> Tensor:  # fmt: skip
-    """A convolution turned round: each place of the input lays the filter, times its value, into the result.
+    """Transposed convolution: each input position adds the filter, scaled by its value, to the output.
 
     Args:
-        input: (N, C, H, W), or one picture (C, H, W).
+        input: (N, C, H, W), or one image (C, H, W).
         weight: (C, O / groups, KH, KW).
         bias: (O,), or None.
-        stride: how far apart the filters are laid.
-        padding: how much of the result's border is cut away.
-        output_padding: rows and columns added at the result's end; less than stride or dilation.
-        groups: channels in so many groups.
-        dilation: how far apart the filter's taps lie.
+        stride: the spacing of the filters in the output.
+        padding: rows and columns cut off on each side of the output.
+        output_padding: rows and columns added at the end of the output; less than stride or dilation.
+        groups: splits the channels into this many groups.
+        dilation: the spacing of the filter's elements.
 
     Returns:
-        (N, O, H′, W′), H′ = (H - 1) stride - 2 padding + dilation (KH - 1) + output_padding + 1, and W′ likewise.
+        (N, O, H′, W′), where H′ = (H - 1) stride - 2 padding + dilation (KH - 1) + output_padding + 1, and W′
+        accordingly.
 
     Raises:
-        ValueError: shapes or numbers that do not fit.
+        ValueError: the shapes or parameters do not fit.
     """
     name = "conv_transpose2d"
-    _check(name, input, weight, bias, groups, 2, turned=True)
+    _check(name, input, weight, bias, groups, 2, transposed=True)
     stride, dilation = pair(name, "stride", stride, 1), pair(name, "dilation", dilation, 1)
     cut, more = pair(name, "padding", padding, 0), pair(name, "output_padding", output_padding, 0)
     if any(m >= max(s, d) for m, s, d in zip(more, stride, dilation, strict=True)):
@@ -176,39 +177,41 @@ def conv_transpose2d(
     ]
     if min(size) < 1:
         raise ValueError(f"{name}: the result would have the size {tuple(size)}: padding {cut} cuts all of it away")
-    # A convolution of the result sees, at its end, further places if output_padding reaches so far: zeros there
-    seen = height + more[0] // stride[0], width + more[1] // stride[1]
-    if seen != (height, width):
-        x = scatter_add(x, index=(..., slice(height), slice(width)), shape=(*x.shape[:2], *seen))
+    # A convolution of the output has further positions at the end if output_padding reaches a stride: zeros there
+    padded = height + more[0] // stride[0], width + more[1] // stride[1]
+    if padded != (height, width):
+        x = scatter_add(x, index=(..., slice(height), slice(width)), shape=(*x.shape[:2], *padded))
     params = ConvParams(stride, ((cut[0], cut[0]), (cut[1], cut[1])), dilation, groups)
     out = convolution_to_input(x, weight, shape=(x.shape[0], weight.shape[1] * groups, *size), params=params)
     return _finish(out, bias, input.ndim, 2)
 
 
-def _finish(out: Tensor, bias: Array, given: int, ndim: int) -> Tensor:
-    """Add the bias, and take away the dimensions that the input, of `given` dimensions, did not have."""
+def _finish(out: Tensor, bias: Array, input_ndim: int, ndim: int) -> Tensor:
+    """Add the bias, and remove the dimensions that the input did not have."""
     if bias is not None:
         out = out + reshape(bias, shape=(1, -1, 1, 1))
-    added = ([0] if given == ndim + 1 else []) + ([2] if ndim == 1 else [])
+    added = ([0] if input_ndim == ndim + 1 else []) + ([2] if ndim == 1 else [])
     return squeeze(out, added) if added else out
 
 
 def pair(name: str, what: str, value: Any, least: int, ndim: int = 2) -> tuple[int, int]:
-    """One number for both dimensions, or one for each; what stands for the missing one changes nothing."""
-    given = int_tuple(value, f"{name}: {what}")
-    given = given * ndim if len(given) == 1 else given
-    if len(given) != ndim or min(given) < least:
+    """Return (vertical, horizontal) for one number or one per dimension. In 1-D, `least` is the neutral first entry."""
+    numbers = int_tuple(value, f"{name}: {what}")
+    numbers = numbers * ndim if len(numbers) == 1 else numbers
+    if len(numbers) != ndim or min(numbers) < least:
         form = "one number" if ndim == 1 else "a number or two"
         raise ValueError(f"{name}: {what} must be {form}, at least {least}, not {value}")
-    return (given[0], given[1]) if ndim == 2 else (least, given[0])
+    return (numbers[0], numbers[1]) if ndim == 2 else (least, numbers[0])
 
 
-def _check(name: str, input: Array, weight: Array, bias: Array, groups: int, ndim: int, turned: bool = False) -> None:
-    """Whether input, weight and bias fit; a convolution that is turned round takes what another one gives."""
+def _check(
+    name: str, input: Array, weight: Array, bias: Array, groups: int, ndim: int, transposed: bool = False
+) -> None:
+    """Check that input, weight and bias fit; a transposed convolution exchanges input and output channels."""
     only_tensors(name, input, weight, optional=[bias])
     if weight.ndim != ndim + 2 or input.ndim not in (ndim + 1, ndim + 2) or 0 in weight.shape[2:]:
-        sizes, taps = ("L", "K") if ndim == 1 else ("H, W", "KH, KW")
-        form = f"(N, C, {sizes}) and weight (O, C / groups, {taps}) with at least one tap"
+        sizes, kernel = ("L", "K") if ndim == 1 else ("H, W", "KH, KW")
+        form = f"(N, C, {sizes}) and weight (O, C / groups, {kernel}) with at least one element"
         raise ValueError(f"{name}: takes input {form}, not {input.shape} and {weight.shape}")
     types = [part.dtype for part in (input, weight, bias) if part is not None]
     if len(set(types)) > 1 or input.dtype.kind != "f":
@@ -216,7 +219,7 @@ def _check(name: str, input: Array, weight: Array, bias: Array, groups: int, ndi
     if groups < 1 or weight.shape[0] % groups:
         raise ValueError(f"{name}: groups={groups} must be at least 1 and divide the weight's {weight.shape[0]}")
     results, channels = weight.shape[0], weight.shape[1] * groups
-    if turned:
+    if transposed:
         results, channels = channels, results
     if input.shape[-ndim - 1] != channels:
         wanted = f"{channels} channels for weight {weight.shape} with groups={groups}"

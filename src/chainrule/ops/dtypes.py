@@ -1,11 +1,11 @@
-"""Which type comes out when several go in: PyTorch's rules, which differ from NumPy's in three ways.
+"""Type promotion by PyTorch's rules, which differ from NumPy's in three ways.
 
-1. Integers with floats give the float's own type (NumPy: int64 with float32 gives float64).
+1. Integers with floats give the type of the floats (NumPy: int64 with float32 gives float64).
 2. A Python number, a NumPy scalar or a zero-dimensional array does not widen an array of the same category: float32
-   stays float32 beside `np.float64(2)`.
-3. Functions such as `exp` and `/` make of integers the default type, float32 (NumPy: float64, or float16 for bytes).
+   with `np.float64(2)` stays float32.
+3. Functions such as `exp` and `/` turn integers into the default type, float32 (NumPy: float64, or float16 for bytes).
 
-Source: the PyTorch manual, "Type promotion".
+Source: the PyTorch documentation, "Tensor Attributes", section on type promotion.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import DTypeLike
 
 DEFAULT = np.dtype(np.float32)
-"""The type of what is made from Python floats."""
+"""The type that Python floats become."""
 
 _ndarray, _BOOL, _INT64 = np.ndarray, np.dtype(bool), np.dtype(np.int64)
 _FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
@@ -28,19 +28,19 @@ _CATEGORY = {"b": 0, "u": 1, "i": 1, "f": 2}
 
 
 def promote(values: list[Any], how: str, name: str) -> list[Any]:
-    """Bring arrays and numbers to one type; Python numbers stay, for NumPy lets them take the arrays' type.
+    """Convert arrays to their common type. Python numbers stay as they are: NumPy gives them the arrays' type.
 
     Args:
         values: the operation's inputs.
-        how: "common": to any type; "floating": integers become floats; "floats": there must be some.
-        name: of the operation, for the error.
+        how: "common" for any common type, "floating" to turn integers into floats, "floats" to require a float.
+        name: the operation's name, for the error.
 
     Raises:
-        TypeError: a value is neither an array nor a number, or its type is not boolean, integer or float; or there are
-            no floats, and there must be.
+        TypeError: a value is neither an array nor a number, or its type is not boolean, integer or float; or `how` is
+            "floats" and there is none.
     """
     dtype = None
-    for value in values:  # the commonest case: everything has one floating type already
+    for value in values:  # fast path for the most common case: all arrays have one floating type already
         if type(value) is _ndarray:
             own = value.dtype
             if own is not dtype:
@@ -56,8 +56,8 @@ def promote(values: list[Any], how: str, name: str) -> list[Any]:
     if how == "floats":
         check_floats(name, dtype)
     dtype = DEFAULT if how != "common" and dtype.kind != "f" else dtype
-    # Boolean arrays may stay as they are: NumPy widens them as PyTorch does, and the condition of a `where` is one.
-    # Beside them a number may not, for of a boolean array and a Python float NumPy makes float64.
+    # Boolean arrays may stay: NumPy widens them as PyTorch does, and the condition of `where` must remain boolean.
+    # Numbers next to them are converted, since NumPy makes float64 of a boolean array and a Python float.
     booleans = any(isinstance(value, np.ndarray) and value.dtype.kind == "b" for value in values)
 
     def stays(value: Any) -> bool:
@@ -67,23 +67,23 @@ def promote(values: list[Any], how: str, name: str) -> list[Any]:
 
 
 def storable(dtype: DTypeLike) -> np.dtype[Any]:
-    """The type, if a Tensor can hold it.
+    """Return `dtype` as a NumPy dtype that a Tensor can hold.
 
     Raises:
-        TypeError: it is not boolean, integer or float, or no type, such as the name of a device.
+        TypeError: it is not boolean, integer or float, or not a dtype at all (such as the name of a device).
     """
     try:
-        known = np.dtype("None" if dtype is None else dtype)  # of None itself NumPy makes float64
+        checked = np.dtype("None" if dtype is None else dtype)  # np.dtype(None) would be float64
     except TypeError:
         raise TypeError(f"types are NumPy's, such as numpy.float32, not {dtype!r}; there are no devices") from None
-    if known.kind not in _CATEGORY:
-        raise TypeError(f"a Tensor holds booleans, integers or floats, not {known}")
-    return known
+    if checked.kind not in _CATEGORY:
+        raise TypeError(f"a Tensor holds booleans, integers or floats, not {checked}")
+    return checked
 
 
 def result_type(values: list[Any], name: str) -> np.dtype[Any]:
-    """The common type of arrays and Python numbers, by PyTorch's rules."""
-    result, highest = DEFAULT, -1  # the highest category decides, and in it arrays before single numbers
+    """Return the common type of arrays and Python numbers, by PyTorch's rules."""
+    result, highest = DEFAULT, -1  # the highest category wins; within it, arrays take precedence over scalars
     for value in values:
         if isinstance(value, np.ndarray):
             rank, dtype = (2 if value.ndim else 1), value.dtype

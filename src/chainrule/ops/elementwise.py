@@ -1,7 +1,6 @@
-"""Functions of each element by itself: exponentials, roots, angles, activations.
+"""Elementwise functions of one input: exponentials, roots, trigonometry, activations.
 
-Each formula stands above its derivative. The derivatives are those of any table, e.g. Abramowitz and Stegun,
-chapters 3 and 4.
+The derivative follows the formula. Source of the derivatives: Abramowitz and Stegun, chapters 3 and 4.
 """
 
 import math
@@ -35,7 +34,7 @@ def _(grad: Array, out: Array) -> Array:
 
 @operation(numpy=np.log, promote="floating")
 def log(input: Array) -> Array:
-    """The natural logarithm of x; -inf at 0, NaN below."""
+    """The natural logarithm of x; -inf at 0, NaN below 0."""
     return np.log(input)
 
 
@@ -59,7 +58,7 @@ def _(grad: Array, out: Array) -> Array:
 
 @operation(numpy=np.expm1, promote="floating")
 def expm1(input: Array) -> Array:
-    """eˣ - 1, exact near 0."""
+    """eˣ - 1, accurate near 0."""
     return np.expm1(input)
 
 
@@ -71,7 +70,7 @@ def _(grad: Array, out: Array) -> Array:
 
 @operation(numpy=np.log1p, promote="floating")
 def log1p(input: Array) -> Array:
-    """ln(1 + x), exact near 0."""
+    """ln(1 + x), accurate near 0."""
     return np.log1p(input)
 
 
@@ -83,7 +82,7 @@ def _(grad: Array, input: Array) -> Array:
 
 @operation(numpy=np.log2, promote="floating")
 def log2(input: Array) -> Array:
-    """The logarithm of x to the base 2."""
+    """The base-2 logarithm of x."""
     return np.log2(input)
 
 
@@ -129,12 +128,12 @@ def _(grad: Array, out: Array) -> Array:
     return -grad * (out * out)
 
 
-# Angles and hyperbolas
+# Trigonometric and hyperbolic functions, in radians
 
 
 @operation(numpy=np.sin, promote="floating")
 def sin(input: Array) -> Array:
-    """The sine of x, in radians."""
+    """The sine of x."""
     return np.sin(input)
 
 
@@ -146,7 +145,7 @@ def _(grad: Array, input: Array) -> Array:
 
 @operation(numpy=np.cos, promote="floating")
 def cos(input: Array) -> Array:
-    """The cosine of x, in radians."""
+    """The cosine of x."""
     return np.cos(input)
 
 
@@ -158,7 +157,7 @@ def _(grad: Array, input: Array) -> Array:
 
 @operation(numpy=np.tan, promote="floating")
 def tan(input: Array) -> Array:
-    """The tangent of x, in radians."""
+    """The tangent of x."""
     return np.tan(input)
 
 
@@ -170,7 +169,7 @@ def _(grad: Array, out: Array) -> Array:
 
 @operation(numpy=np.arctan, promote="floating")
 def atan(input: Array) -> Array:
-    """The angle, in radians, whose tangent is x."""
+    """The angle whose tangent is x."""
     return np.arctan(input)
 
 
@@ -221,7 +220,7 @@ def _(grad: Array, out: Array) -> Array:
 
 @operation(promote="floating")
 def sigmoid(input: Array) -> Array:
-    """σ(x) = 1 / (1 + e⁻ˣ); far below 0 the power is infinite and the result, rightly, 0."""
+    """σ(x) = 1 / (1 + e⁻ˣ). Far below 0 the exponential overflows to infinity, and the result is 0, as it should be."""
     return 1 / (1 + np.exp(-input))
 
 
@@ -244,7 +243,7 @@ def relu(input: Array) -> Array:
 
 @relu.derivative
 def _(grad: Array, out: Array) -> Array:
-    """d relu(x)/dx = 1 if x > 0, else 0 (also at 0, as PyTorch has it); NaN lets the gradient pass."""
+    """d relu(x)/dx = 1 if x > 0, else 0 (0 at 0, as in PyTorch); NaN passes the gradient on."""
     return np.where(out <= 0, 0, grad)
 
 
@@ -262,7 +261,7 @@ def _(grad: Array, input: Array, negative_slope: float) -> Array:
 
 @operation(inputs=1, promote="floats")
 def softplus(input: Array, beta: float = 1.0, threshold: float = 20.0) -> Array:
-    """ln(1 + e^(βx)) / β, a smooth relu; x itself where βx is above `threshold`, which is the same but for rounding."""
+    """ln(1 + e^(βx)) / β, a smooth relu; x where βx is above `threshold`, which is equal up to rounding."""
     scaled = input * beta
     return np.where(scaled > threshold, input, np.log1p(np.exp(np.minimum(scaled, threshold))) / beta)
 
@@ -275,7 +274,7 @@ def _(grad: Array, input: Array, beta: float, threshold: float) -> Array:
 
 @operation(promote="floats")
 def logsigmoid(input: Array) -> Array:
-    """ln σ(x) = min(x, 0) - ln(1 + e^-|x|), which does not overflow."""
+    """ln σ(x), computed as min(x, 0) - ln(1 + e^-|x|), which does not overflow."""
     return np.minimum(input, 0) - np.log1p(np.exp(-np.absolute(input)))
 
 
@@ -312,7 +311,7 @@ def _(grad: Array, input: Array) -> Array:
 
 @operation(inputs=1, promote="floating")
 def hardtanh(input: Array, min_val: float = -1.0, max_val: float = 1.0) -> Array:
-    """x, held between two bounds."""
+    """x limited to [min_val, max_val]."""
     if min_val > max_val:
         raise ValueError(f"hardtanh: min_val {min_val} must not be above max_val {max_val}")
     return np.clip(input, min_val, max_val)
@@ -320,5 +319,5 @@ def hardtanh(input: Array, min_val: float = -1.0, max_val: float = 1.0) -> Array
 
 @hardtanh.derivative
 def _(grad: Array, input: Array, min_val: float, max_val: float) -> Array:
-    """1 between the bounds, 0 outside and on them (as PyTorch has it); NaN lets the gradient pass."""
+    """1 between the bounds, 0 outside and on them (as in PyTorch); NaN passes the gradient on."""
     return np.where((input <= min_val) | (input >= max_val), 0, grad)

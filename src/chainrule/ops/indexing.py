@@ -24,28 +24,28 @@ __all__ = [
 
 @operation(view=True)
 def getitem(input: Array, *, index: Any) -> Array:
-    """input[index], for whatever NumPy takes as an index.
+    """input[index], for any index that NumPy accepts.
 
     Raises:
         IndexError: out of range, or too many indices.
     """
     picked = input[index]
-    if not is_basic(index):  # NumPy may put the picked dimension last in memory
+    if not is_basic(index):  # NumPy may lay the result out in another order
         return contiguous(picked)
-    if isinstance(picked, np.generic):  # a single element: with ... it is a view too, like all that slices give
+    if isinstance(picked, np.generic):  # a single element: with an ellipsis it is a view, like the result of a slice
         picked = input[(*index, ...) if isinstance(index, tuple) else (index, ...)]
     return picked
 
 
 @getitem.derivative
 def _(grad: Array, input_shape: tuple[int, ...], index: Any) -> Array:
-    """The gradient, at the index, in zeros; where an element was taken twice, both are added."""
+    """Zeros with the gradient added at the index; the gradients of an element that was read twice add up."""
     return scatter_add(grad, index=index, shape=input_shape)
 
 
 @operation
 def scatter_add(input: Array, *, index: Any, shape: Any) -> Array:
-    """Zeros of a shape, with the input added at the index."""
+    """Zeros of `shape` with the input added at the index."""
     out = np.zeros(shape, input.dtype)
     if is_basic(index):
         out[index] = input
@@ -62,7 +62,7 @@ def _(grad: Array, index: Any) -> Array:
 
 @operation
 def index_put(input: Array, value: Array, *, index: Any) -> Array:
-    """A copy of the input in which `input[index]` is `value`."""
+    """A copy of the input with `value` at the index."""
     out = np.copy(input)
     out[index] = value
     return out
@@ -70,25 +70,25 @@ def index_put(input: Array, value: Array, *, index: Any) -> Array:
 
 @index_put.derivative
 def _(grad: Array, index: Any) -> Any:
-    """The gradient stays where the input stayed, and goes to the value at the index."""
+    """For the input, the gradient with zeros at the index; for the value, the gradient at the index."""
     return lambda: index_put(grad, 0, index=index), lambda: grad[index]
 
 
 def gather(input: Array, dim: int, index: Array) -> Tensor:
-    """Elements by their indices along one dimension: out[i, j] = input[index[i, j], j] for dim 0.
+    """Read elements by their index along one dimension: out[i, j] = input[index[i, j], j] for dim 0.
 
     Args:
         input: any shape.
-        dim: the dimension that `index` counts along.
-        index: integers, as many dimensions as the input, no longer than it in the other dimensions.
+        dim: the dimension that is indexed.
+        index: integers, with as many dimensions as the input, no larger than the input in dimensions other than `dim`.
 
     Raises:
         ValueError: the shapes do not fit.
         IndexError: an index is out of range.
-        TypeError: the index is not made of integers.
+        TypeError: the index is not of integers.
     """
     index, dim, source = _as_index(index), wrap_dim(input, dim, "gather"), _row(input)
-    if not math.prod(index.shape):  # nothing to pick
+    if not math.prod(index.shape):  # an empty result
         return getitem(reshape(input, shape=(-1,)), index=np.zeros(index.shape, np.int64))
     longer = [d for d, (n, size) in enumerate(zip(index.shape, source.shape, strict=False)) if n > size and d != dim]
     if longer or source.ndim != (index.ndim or 1):
@@ -97,7 +97,7 @@ def gather(input: Array, dim: int, index: Array) -> Tensor:
 
 
 def take_along_dim(input: Array, indices: Array, dim: int | None = None) -> Tensor:
-    """`gather` with both brought to one shape first, but for `dim`; in the flattened input if `dim` is None."""
+    """`gather` after broadcasting all dimensions but `dim`; along the flattened input if `dim` is None."""
     indices = _as_index(indices)
     if dim is None:
         flat, indices = reshape(input, shape=(-1,)), reshape(indices, shape=(-1,))
@@ -109,16 +109,16 @@ def take_along_dim(input: Array, indices: Array, dim: int | None = None) -> Tens
 
 
 def index_select(input: Array, dim: int, index: Array) -> Tensor:
-    """The slices of one dimension by their indices.
+    """Read slices by their index along one dimension.
 
     Args:
         input: any shape.
-        dim: the dimension.
-        index: integers, (n,) or a single one.
+        dim: the dimension that is indexed.
+        index: integers, (n,) or ().
 
     Raises:
         ValueError: the index has more than one dimension.
-        IndexError: out of range.
+        IndexError: an index is out of range.
     """
     index = _as_index(index)
     check("index_select", index.ndim < 2, f"the index must have one dimension, it has shape {index.shape}")
@@ -127,19 +127,19 @@ def index_select(input: Array, dim: int, index: Array) -> Tensor:
 
 
 def flip(input: Array, dims: Ints, *more: int) -> Tensor:
-    """The order of elements turned round along each of `dims`."""
+    """Reverse the order of the elements along each of `dims`; a copy."""
     flipped = wrap_dims(input, (*int_tuple(dims, "flip"), *more), "flip")
     view = getitem(input, index=tuple(slice(None, None, -1 if d in flipped else 1) for d in range(input.ndim)))
-    return clone(view)  # as PyTorch's is
+    return clone(view)  # PyTorch copies, too
 
 
 def roll(input: Array, shifts: Ints, dims: Ints | None = None) -> Tensor:
-    """Elements moved along `dims` by `shifts` places; what leaves at one end enters at the other.
+    """Shift elements along `dims` by `shifts` positions, wrapping around at the end.
 
-    With `dims` left out, the input is rolled as if flat.
+    Without `dims`, the flattened input is shifted.
 
     Raises:
-        ValueError: other numbers of shifts and dimensions.
+        ValueError: the numbers of shifts and dimensions differ.
     """
     shifts, dims = int_tuple(shifts, "roll"), int_tuple(() if dims is None else dims, "roll")
     if len(shifts) == 1 and not dims:
@@ -151,31 +151,33 @@ def roll(input: Array, shifts: Ints, dims: Ints | None = None) -> Tensor:
         cut = -shift % (input.shape[dim] or 1)
         if cut:
             out = cat([out[along(dim, slice(cut, None))], out[along(dim, slice(cut))]], dim=dim)
-    return clone(input) if out is input else out  # a copy, even if nothing moves
+    return clone(input) if out is input else out  # always a copy
 
 
 def tril(input: Array, diagonal: int = 0) -> Tensor:
-    """Matrices (..., n, m) with zeros above a diagonal; 0 is the main one, 1 the one above."""
-    return where(_below("tril", input, *int_tuple(diagonal, "tril")), input, False)  # 0 in the input's own type
+    """The lower triangle: matrices (..., n, m) with zeros above a diagonal (0: the main one, 1: the one above it)."""
+    return where(
+        _below("tril", input, *int_tuple(diagonal, "tril")), input, False
+    )  # False becomes 0 in the input's type
 
 
 def triu(input: Array, diagonal: int = 0) -> Tensor:
-    """Matrices (..., n, m) with zeros below a diagonal; 0 is the main one, 1 the one above."""
+    """The upper triangle: matrices (..., n, m) with zeros below a diagonal (0: the main one, 1: the one above it)."""
     return where(_below("triu", input, int_tuple(diagonal, "triu")[0] - 1), False, input)
 
 
 def diagonal(input: Array, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
-    """The diagonal of matrices that lie in two dimensions; it becomes the last dimension.
+    """The diagonal over two dimensions, moved to the last dimension.
 
     Args:
         input: at least two dimensions.
-        offset: which diagonal: 0 the main one, 1 the one above.
-        dim1: the dimension of rows.
-        dim2: the dimension of columns.
+        offset: which diagonal: 0 is the main one, 1 the one above it.
+        dim1: the dimension of the rows.
+        dim2: the dimension of the columns.
 
     Raises:
-        ValueError: `dim1` and `dim2` are the same.
-        IndexError: one is out of range.
+        ValueError: `dim1` and `dim2` are the same dimension.
+        IndexError: a dimension is out of range.
     """
     matrices = movedim(input, wrap_dims(input, (dim1, dim2), "diagonal"), (-2, -1))
     rows, columns = matrices.shape[-2:]
@@ -194,12 +196,12 @@ def main_diagonal(input: Array) -> Array:
 
 @main_diagonal.derivative
 def _(grad: Array, input_shape: tuple[int, ...]) -> Array:
-    """The gradient on the diagonal of zeros."""
+    """Zeros with the gradient on the diagonal."""
     return scatter_add(grad, index=diagonal_index(input_shape[-1]), shape=input_shape)
 
 
 def diagonal_index(size: int) -> tuple[Any, ...]:
-    """The index of the diagonal of matrices (..., size, size)."""
+    """The index that reads the diagonal of matrices (..., size, size)."""
     return ..., np.arange(size), np.arange(size)
 
 
@@ -211,7 +213,7 @@ _BASIC = frozenset({int, slice, NoneType, EllipsisType})
 
 
 def is_basic(index: Any) -> bool:
-    """Whether an index is made of integers, slices, None and ... alone, so that it takes no element twice."""
+    """Whether an index has only integers, slices, None and ..., so that it reads no element twice."""
     for part in index if type(index) is tuple else (index,):
         if type(part) not in _BASIC and not isinstance(part, np.integer):
             return False
@@ -219,30 +221,30 @@ def is_basic(index: Any) -> bool:
 
 
 def is_basic_with_tensors(index: Any) -> bool:
-    """Whether an index is basic but for tensors of one number, whose value a traced function does not know."""
+    """Whether an index is basic except for zero-dimensional tensors, whose values are unknown during tracing."""
     return all(is_basic(part) or _is_number(part) for part in (index if type(index) is tuple else (index,)))
 
 
 def _is_number(part: Any) -> bool:
-    """Whether a part of an index is a whole number, or a tensor of one."""
+    """Whether an entry of an index is an integer or a zero-dimensional integer tensor."""
     if type(part) is int or isinstance(part, np.integer):
         return True
     return getattr(part, "ndim", None) == 0 and part.dtype.kind in "iu"
 
 
 def torch_order(index: tuple[Any, ...], ndim: int) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-    """An index with arrays as PyTorch reads it, in two: the first for the input, the second for what that gives.
+    """Split an index with arrays into two that NumPy applies one after the other with PyTorch's result.
 
-    To NumPy, a number beside arrays is one more array: in x[0, :, [0, 1]] a slice stands between arrays, so their
-    dimension comes first. PyTorch takes x[0] before it looks at the arrays. And an ellipsis that stands for no
-    dimension is like a slice between arrays to NumPy, and nothing to PyTorch.
+    NumPy treats an integer next to arrays as one more array: in x[0, :, [0, 1]] the slice separates two arrays, so the
+    dimension they index comes first in the result. PyTorch applies x[0] before the arrays. An ellipsis that covers no
+    dimension separates arrays in NumPy, and does nothing in PyTorch.
 
     Args:
         index: integers, slices, None, ... and arrays.
-        ndim: how many dimensions there are to index.
+        ndim: the number of dimensions of what is indexed.
 
     Returns:
-        The two; the first is empty where the second alone says it all.
+        The index for the input and the index for that result; the first is empty if the second suffices.
     """
     parts = list(index)
     position = next((i for i, part in enumerate(parts) if part is ...), None)
@@ -250,8 +252,8 @@ def torch_order(index: tuple[Any, ...], ndim: int) -> tuple[tuple[Any, ...], tup
         parts[position : position + 1] = [slice(None)] * (ndim - sum(_dimensions(part) for part in parts))
     numbers = [_is_number(part) for part in parts]
     arrays = [not number and not is_basic(part) for part, number in zip(parts, numbers, strict=True)]
-    met = [i for i in range(len(parts)) if numbers[i] or arrays[i]]
-    if not any(numbers) or met[-1] - met[0] + 1 == len(met):  # nothing stands between them
+    advanced = [i for i in range(len(parts)) if numbers[i] or arrays[i]]
+    if not any(numbers) or advanced[-1] - advanced[0] + 1 == len(advanced):  # nothing separates them
         return (), tuple(parts)
     first: list[Any] = []
     second: list[Any] = []
@@ -262,79 +264,80 @@ def torch_order(index: tuple[Any, ...], ndim: int) -> tuple[tuple[Any, ...], tup
 
 
 def _dimensions(part: Any) -> int:
-    """How many dimensions a part of an index stands for."""
+    """How many dimensions of the input an entry of an index covers."""
     if part is None or part is ... or isinstance(part, bool):
         return 0
     return part.ndim if getattr(part, "dtype", None) == np.bool_ else 1
 
 
 def _row(input: Array) -> Any:
-    """The input; a single number as one of one."""
+    """The input, with at least one dimension."""
     return input if input.ndim else reshape(input, shape=(1,))
 
 
 def _as_index(index: Any) -> Any:
-    """Indices as something that has a shape."""
+    """The index as an array or Tensor, which has a shape."""
     return index if hasattr(index, "dtype") else np.array(index)
 
 
-@operation(extra="places")
+@operation(extra="positions")
 def pick(
     input: Array, index: Array, *, dim: int, name: str, sizes: tuple[int, ...] | None = None, from_end: bool = False
 ) -> Any:
-    """The elements at `index` along one dimension, and at 0, 1, ... along the others, up to `sizes`; these broadcast.
+    """Read the elements at `index` along one dimension, and at 0, 1, ... up to `sizes` along the others, broadcast.
 
-    Without `sizes`, whole slices. `from_end`: negative indices count from the end. The indices are handed on, too.
+    Without `sizes`, read whole slices. With `from_end`, negative indices count from the end. The checked indices are
+    returned as well, for the derivative.
 
     Raises:
-        TypeError: the index is not made of integers.
+        TypeError: the index is not of integers.
         IndexError: an index is out of range.
     """
-    places, count = integers(index, name), input.shape[dim]
-    places = in_range(np.where(places < 0, places + count, places) if from_end else places, count, name)
-    return contiguous(np.asarray(input[_along_others(dim, places, sizes)])), places
+    positions, count = integers(index, name), input.shape[dim]
+    positions = in_range(np.where(positions < 0, positions + count, positions) if from_end else positions, count, name)
+    return contiguous(np.asarray(input[_grid_index(dim, positions, sizes)])), positions
 
 
 @pick.derivative
-def _(grad: Array, input_shape: tuple[int, ...], places: Any, dim: int, sizes: tuple[int, ...] | None) -> Any:
-    """The gradient, at the indices, in zeros; where an element was taken twice, both are added."""
-    return lambda: scatter_add(grad, index=_along_others(dim, places, sizes), shape=input_shape), None
+def _(grad: Array, input_shape: tuple[int, ...], positions: Any, dim: int, sizes: tuple[int, ...] | None) -> Any:
+    """Zeros with the gradient added at the indices; the gradients of an element that was read twice add up."""
+    return lambda: scatter_add(grad, index=_grid_index(dim, positions, sizes), shape=input_shape), None
 
 
-def _along_others(dim: int, places: Any, sizes: tuple[int, ...] | None) -> tuple[Any, ...]:
-    """The index that takes places along one dimension, and what `pick` says along the others."""
+def _grid_index(dim: int, positions: Any, sizes: tuple[int, ...] | None) -> tuple[Any, ...]:
+    """The index with `positions` along one dimension, and 0, 1, ... up to `sizes` along the others."""
     if sizes is None:
-        return along(dim, places.reshape(-1))
-    later = len(sizes) - 1
-    # what np.ogrid gives, in a tenth of its time
-    grid = [np.arange(size).reshape(-1, *(1,) * (later - d)) for d, size in enumerate(sizes)]
-    grid[dim : dim + 1] = [places]
+        return along(dim, positions.reshape(-1))
+    last = len(sizes) - 1
+    # the same as np.ogrid, in a tenth of the time
+    grid = [np.arange(size).reshape(-1, *(1,) * (last - d)) for d, size in enumerate(sizes)]
+    grid[dim : dim + 1] = [positions]
     return tuple(grid)
 
 
 @operation
 def indices(input: Array, *, size: int, name: str, spared: int | None = None) -> Array:
-    """The input, if it holds integers from 0 to size - 1 or `spared`: a copy, for the caller may change his.
+    """Check that the input holds integers from 0 to size - 1, or `spared`; return them as an int64 copy.
 
     Raises:
-        TypeError: not integers.
-        IndexError: one is out of range.
+        TypeError: the input is not of integers.
+        IndexError: an index is out of range.
     """
-    places = integers(input, name)
-    if places.size and places.view(np.uint64).max() >= size:  # a negative one is a very large one there
-        in_range(places if spared is None else places[places != spared], size, name)
-    return places
+    checked = integers(input, name)
+    if checked.size and checked.view(np.uint64).max() >= size:  # as unsigned numbers, negative ones are very large
+        in_range(checked if spared is None else checked[checked != spared], size, name)
+    return checked
 
 
 @operation
 def embedding_lookup(input: Array, index: Array) -> Array:
-    """Rows of a matrix (V, D) by their indices (...): (..., D)."""
+    """Read rows of a matrix (V, D) by their indices (...), giving (..., D)."""
     return input[index]
 
 
 @embedding_lookup.derivative
 def _(grad: Array, input_shape: tuple[int, ...], index: Array) -> Any:
-    """Each row's gradient, added where it was taken from."""
+    """Zeros with the gradient of each row added at its index."""
     return lambda: index_add(grad, index=np.asarray(index), count=input_shape[0]), None
 
 
@@ -346,35 +349,35 @@ def index_add(input: Array, *, index: Any, count: int) -> Array:
 
 @index_add.derivative
 def _(grad: Array, index: Any) -> Array:
-    """The gradient's rows at the indices."""
+    """The rows of the gradient at the indices."""
     return embedding_lookup(grad, index)
 
 
 def integers(index: Array, name: str) -> Any:
-    """Indices as an array that nobody else holds.
+    """Return the indices as an int64 copy.
 
     Raises:
-        TypeError: not integers.
+        TypeError: the index is not of integers.
     """
-    places = np.array(index)  # a copy: the caller may fill his array with other places before `backward()`
-    if places.dtype.kind not in "iu" and places.size:
-        raise TypeError(f"{name}: the index must be integers, not {places.dtype}")
-    return places.astype(np.int64, copy=False)
+    copy = np.array(index)  # the caller may change the original before `backward()`
+    if copy.dtype.kind not in "iu" and copy.size:
+        raise TypeError(f"{name}: the index must be integers, not {copy.dtype}")
+    return copy.astype(np.int64, copy=False)
 
 
-def in_range(places: Any, size: int, name: str) -> Any:
-    """Indices that are known to be from 0 to size - 1.
+def in_range(index: Any, size: int, name: str) -> Any:
+    """Check that all indices are from 0 to size - 1, and return them.
 
     Raises:
-        IndexError: one is out of range.
+        IndexError: an index is out of range.
     """
-    if places.size and not (places.min() >= 0 and places.max() < size):
-        raise IndexError(f"{name}: indices are {places.min()} to {places.max()}, they must be 0 to {size - 1}")
-    return places
+    if index.size and not (index.min() >= 0 and index.max() < size):
+        raise IndexError(f"{name}: indices are {index.min()} to {index.max()}, they must be 0 to {size - 1}")
+    return index
 
 
 def _below(name: str, input: Array, diagonal: int) -> Any:
-    """True on and below a diagonal of matrices."""
+    """A mask of the elements on and below a diagonal."""
     check(name, input.ndim > 1, f"takes matrices (..., n, m), not shape {input.shape}")
     rows, columns = input.shape[-2:]
     return np.tri(rows, columns, diagonal, dtype=bool)

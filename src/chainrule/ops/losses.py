@@ -1,7 +1,7 @@
-"""From scores to probabilities, and from predictions to a loss: one number to make small.
+"""Softmax and loss functions.
 
-`reduction` is "mean", "sum" or "none", as in PyTorch. Where a formula is several passes over an array, large arrays
-take a kernel that needs one.
+`reduction` is "mean", "sum" or "none", as in PyTorch. Formulas that make several passes over an array are marked
+`fused`: large arrays run them as one kernel.
 """
 
 from typing import Any
@@ -25,7 +25,7 @@ __all__ = [
 
 @operation(inputs=1, fused=True)
 def log_softmax(input: Array, dim: int = -1, *, dtype: Any = None) -> Array:
-    """ln(softmax(x)) = x - ln(Σ eˣ), with the largest x taken off first so that nothing overflows."""
+    """ln(softmax(x)) = x - ln(Σ eˣ); the largest x is subtracted first so that nothing overflows."""
     input, dim = _scores("log_softmax", input, dim, dtype)
     shifted = input - np.max(input, axis=dim, keepdims=True, initial=-np.inf)
     return shifted - np.log(sums.total(np.exp(shifted), dim, True))
@@ -39,7 +39,7 @@ def _(grad: Array, out: Array, dim: int) -> Array:
 
 @operation(inputs=1, fused=True)
 def softmax(input: Array, dim: int = -1, *, dtype: Any = None) -> Array:
-    """eˣ / Σ eˣ: positive, summing to 1 along `dim`; the largest x is taken off first so that nothing overflows."""
+    """eˣ / Σ eˣ: positive, summing to 1 along `dim`; the largest x is subtracted first so that nothing overflows."""
     input, dim = _scores("softmax", input, dim, dtype)
     powers = np.exp(input - np.max(input, axis=dim, keepdims=True, initial=-np.inf))
     return powers / sums.total(powers, dim, True)
@@ -47,18 +47,18 @@ def softmax(input: Array, dim: int = -1, *, dtype: Any = None) -> Array:
 
 @softmax.derivative
 def _(grad: Array, out: Array, dim: int) -> Array:
-    """p (G - Σ G p), where p is the result. Source: Goodfellow et al., Deep Learning (2016), section 6.2.2.3."""
+    """p (G - Σ G p), p being the result. Source: Goodfellow et al., Deep Learning (2016), section 6.2.2.3."""
     return out * (grad - sums.total(grad * out, dim, True))
 
 
 def _scores(name: str, input: Array, dim: int, dtype: Any) -> tuple[Array, int]:
-    """Scores in the type asked for, if it is a floating one, and the dimension counted from the first."""
+    """Return the scores in `dtype`, which must be floating, and `dim` as a non-negative number."""
     input = input if dtype is None else input.astype(dtype)
     check_floats(name, input)
     return input, wrap_dim(input, dim, name)
 
 
-# Predictions of numbers: `input` and `target` have one shape (broadcasting here is nearly always a mistake)
+# Regression: `input` and `target` must have the same shape (broadcasting here is nearly always a mistake)
 
 
 def mse_loss(input: Array, target: Array, reduction: str = "mean") -> Tensor:
@@ -70,7 +70,7 @@ def mse_loss(input: Array, target: Array, reduction: str = "mean") -> Tensor:
         reduction: "mean", "sum" or "none".
 
     Raises:
-        ValueError: the shapes differ, or an unknown reduction.
+        ValueError: the shapes differ, or the reduction is unknown.
     """
     return _reduce("mse_loss", _error("mse_loss", input, target) ** 2, reduction)
 
@@ -81,7 +81,7 @@ def l1_loss(input: Array, target: Array, reduction: str = "mean") -> Tensor:
 
 
 def smooth_l1_loss(input: Array, target: Array, reduction: str = "mean", beta: float = 1.0) -> Tensor:
-    """½ e² / β for an error e below β, else |e| - β/2; arguments and errors as in `mse_loss`.
+    """½ e² / β if the error |e| is below β, else |e| - β/2; arguments and errors as in `mse_loss`.
 
     Source: Girshick, Fast R-CNN (2015).
     """
@@ -93,27 +93,27 @@ def smooth_l1_loss(input: Array, target: Array, reduction: str = "mean", beta: f
 def huber_loss(
     input: Array, target: Array, reduction: str = "mean", delta: float = 1.0, weight: Array = None
 ) -> Tensor:
-    """½ e² for an error e up to δ, else δ (|e| - δ/2); arguments and errors as in `mse_loss`, `weight` scales each.
+    """½ e² if the error |e| is at most δ, else δ (|e| - δ/2); `weight` scales each loss; otherwise as `mse_loss`.
 
     Source: Huber, Robust estimation of a location parameter (1964).
     """
     check("huber_loss", delta > 0, f"delta must be above 0, got {delta}")
     if weight is not None:
-        _same("huber_loss", input, weight, "weight")
+        _check_same_shape("huber_loss", input, weight, "weight")
     return _reduce("huber_loss", _huber(_error("huber_loss", input, target), delta), reduction, weight)
 
 
 def _huber(error: Array, delta: float) -> Array:
-    """m (e - m/2) with m, the error e held to ±δ: inside that is ½ e², outside δ (|e| - δ/2), even of an infinite e."""
-    held = clamp(error, -delta, delta)
-    return held * (error - 0.5 * held)
+    """m (e - m/2), m being e clamped to ±δ: ½ e² inside, δ (|e| - δ/2) outside, also for an infinite e."""
+    clamped = clamp(error, -delta, delta)
+    return clamped * (error - 0.5 * clamped)
 
 
-# Predictions of probabilities
+# Binary classification, and distributions
 
 
 def binary_cross_entropy(input: Array, target: Array, weight: Array = None, reduction: str = "mean") -> Tensor:
-    """-(y ln p + (1 - y) ln(1 - p)), where no logarithm counts for less than -100.
+    """-(y ln p + (1 - y) ln(1 - p)), with each logarithm at least -100, as in PyTorch.
 
     Args:
         input: probabilities p, 0 to 1, any shape.
@@ -122,15 +122,15 @@ def binary_cross_entropy(input: Array, target: Array, weight: Array = None, redu
         reduction: "mean", "sum" or "none".
 
     Raises:
-        ValueError: the shapes differ, a p outside 0 to 1, or an unknown reduction.
+        ValueError: the shapes differ, a probability is not in 0 to 1, or the reduction is unknown.
     """
-    _same("binary_cross_entropy", input, target)
+    _check_same_shape("binary_cross_entropy", input, target)
     return _reduce("binary_cross_entropy", elementwise_binary_cross_entropy(input, target), reduction, weight)
 
 
 @operation(promote="floats")
 def elementwise_binary_cross_entropy(input: Array, target: Array) -> Array:
-    """-(y ln p + (1 - y) ln(1 - p)), where no logarithm counts for less than -100."""
+    """-(y ln p + (1 - y) ln(1 - p)), with each logarithm at least -100, unreduced."""
     if input.size and not (input.min() >= 0 and input.max() <= 1):
         raise ValueError(f"binary_cross_entropy: probabilities are {input.min():g} to {input.max():g}, must be 0 to 1")
     return -(target * np.maximum(np.log(input), -100) + (1 - target) * np.maximum(np.log1p(-input), -100))
@@ -138,7 +138,7 @@ def elementwise_binary_cross_entropy(input: Array, target: Array) -> Array:
 
 @elementwise_binary_cross_entropy.derivative
 def _(grad: Array, input: Array, target: Array) -> Any:
-    """(p - y) / (p (1 - p)), no larger than 10¹² (as PyTorch has it); ln(1 - p) - ln p, each at least -100."""
+    """(p - y) / (p (1 - p)), the denominator at least 10⁻¹² (as in PyTorch); ln(1 - p) - ln p, each at least -100."""
     return (
         lambda: grad * (input - target) / clamp(input * (1 - input), 1e-12),
         lambda: grad * (clamp(np.log1p(-input), -100.0) - clamp(np.log(input), -100.0)),
@@ -148,7 +148,7 @@ def _(grad: Array, input: Array, target: Array) -> Any:
 def binary_cross_entropy_with_logits(
     input: Array, target: Array, weight: Array = None, reduction: str = "mean", pos_weight: Array = None
 ) -> Tensor:
-    """`binary_cross_entropy` of sigmoid(x), without overflow.
+    """`binary_cross_entropy` of sigmoid(x), computed without overflow.
 
     Args:
         input: scores x, any shape.
@@ -158,96 +158,96 @@ def binary_cross_entropy_with_logits(
         pos_weight: scales the losses of y = 1; broadcasts.
 
     Raises:
-        ValueError: the shapes differ, or an unknown reduction.
+        ValueError: the shapes differ, or the reduction is unknown.
     """
-    _same("binary_cross_entropy_with_logits", input, target)
-    sure = target if pos_weight is None else target * pos_weight
-    losses = -(sure * logsigmoid(input) + (1 - target) * logsigmoid(-input))  # 1 - σ(x) = σ(-x)
+    _check_same_shape("binary_cross_entropy_with_logits", input, target)
+    positive = target if pos_weight is None else target * pos_weight
+    losses = -(positive * logsigmoid(input) + (1 - target) * logsigmoid(-input))  # 1 - σ(x) = σ(-x)
     return _reduce("binary_cross_entropy_with_logits", losses, reduction, weight)
 
 
 def kl_div(input: Array, target: Array, reduction: str = "mean", log_target: bool = False) -> Tensor:
-    """How much one distribution tells about another: Σ y (ln y - x), x being the logarithm of a probability.
+    """How far one distribution is from another: y (ln y - x), x being a log-probability.
 
     Args:
-        input: logarithms of probabilities.
-        target: probabilities y, or, with `log_target`, their logarithms; broadcasts with the input.
+        input: log-probabilities x.
+        target: probabilities y, or their logarithms if `log_target`; broadcasts with the input.
         reduction: "mean" over all elements, "batchmean" over the examples, "sum" or "none".
-        log_target: whether the target is given as logarithms.
+        log_target: whether the target holds log-probabilities.
 
     Raises:
-        ValueError: an unknown reduction.
+        ValueError: the reduction is unknown.
 
     Source: Kullback and Leibler, On information and sufficiency (1951).
     """
     if log_target:
         losses = np.exp(target) * (target - input)
     else:
-        some = ne(target, 0)  # 0 ln 0 = 0
-        losses = where(some, target * log(where(some, target, 1.0)), target * 0) - target * input
+        nonzero = ne(target, 0)  # 0 ln 0 = 0
+        losses = where(nonzero, target * log(where(nonzero, target, 1.0)), target * 0) - target * input
     if reduction == "batchmean":
         return sum(losses) / (input.shape[0] if input.ndim else 1)
     return _reduce("kl_div", losses, reduction)
 
 
-# Predictions of a class
+# Classification
 
 
 def nll_loss(
     input: Array, target: Array, weight: Array = None, ignore_index: int = -100, reduction: str = "mean"
 ) -> Tensor:
-    """-x[class]: the negative of the target class's logarithm of probability.
+    """-x[class]: the negative log-likelihood of the target class.
 
     Args:
-        input: logarithms of the probabilities of C classes: (C,), (N, C) or (N, C, d1, ...).
+        input: log-probabilities of C classes: (C,), (N, C) or (N, C, d1, ...).
         target: class indices, integers: (), (N,) or (N, d1, ...).
-        weight: how much each class counts, (C,), or None.
-        ignore_index: a target that does not count.
-        reduction: "mean" (by weight), "sum" or "none".
+        weight: the weight of each class, (C,), or None.
+        ignore_index: a target that is ignored: its loss is 0 and the mean leaves it out.
+        reduction: "mean" (weighted), "sum" or "none".
 
     Raises:
-        ValueError: the shapes do not fit, or an unknown reduction.
+        ValueError: the shapes do not fit, or the reduction is unknown.
         IndexError: a class index is out of range.
-        TypeError: the input is no floats, the target no integers, or the weight of another type than the input.
+        TypeError: the input is not floating, the target not of integers, or the weight's type is not the input's.
     """
-    return _of_indices("nll_loss", input, target, weight, ignore_index, reduction)
+    return _index_loss("nll_loss", input, target, weight, ignore_index, reduction)
 
 
 def cross_entropy(
     input: Array, target: Array, weight: Array = None, ignore_index: int = -100, reduction: str = "mean",
     label_smoothing: float = 0.0,
 ) -> Tensor:  # fmt: skip
-    """-ln of the probability that softmax(input) gives to the target: the usual loss of a classifier.
+    """-ln softmax(input)[class]: the usual loss of a classifier.
 
     Args:
-        input: scores (logits) of the C classes: (C,), (N, C) or (N, C, d1, ...).
+        input: scores (logits) of C classes: (C,), (N, C) or (N, C, d1, ...).
         target: class indices from 0 to C - 1, integers: (), (N,) or (N, d1, ...);
-            or a probability for each class, floats in the shape of the input.
-        weight: how much each class counts, (C,), or None.
-        ignore_index: a class index that does not count.
-        reduction: "mean" over the examples (by weight, for class indices), "sum" or "none".
-        label_smoothing: how much of the target is spread evenly over all classes, 0 to 1.
+            or class probabilities, floats of the input's shape.
+        weight: the weight of each class, (C,), or None.
+        ignore_index: a class index that is ignored: its loss is 0 and the mean leaves it out.
+        reduction: "mean" over the examples (weighted, for class indices), "sum" or "none".
+        label_smoothing: the share of the target that is distributed evenly over all classes, 0 to 1.
 
     Raises:
-        ValueError: the shapes do not fit, an unknown reduction, or a class to ignore among probabilities.
+        ValueError: the shapes do not fit, the reduction is unknown, or `ignore_index` is used with probabilities.
         IndexError: a class index is out of range.
-        TypeError: the input is no floats, the target is boolean, or the weight of class indices is of another type than
-            the input.
+        TypeError: the input is not floating, the target is boolean, or (for class indices) the weight's type is not the
+            input's.
 
     Source: Goodfellow et al., Deep Learning (2016), section 6.2.2.3; for smoothing, Szegedy et al., Rethinking the
     Inception architecture (2016).
     """
     name, dim = "cross_entropy", _class_dim("cross_entropy", input)
     only_tensors(name, target, optional=[weight])
-    of_indices = target.dtype.kind != "f"
-    if of_indices and weight is None and not label_smoothing:  # the commonest case, in one operation
-        places = _classes(name, input, target, None, ignore_index)
-        _known(name, reduction)
-        return softmax_cross_entropy(input, places, dim=dim, ignore_index=ignore_index, reduction=reduction)
+    class_indices = target.dtype.kind != "f"
+    if class_indices and weight is None and not label_smoothing:  # the most common case is a single operation
+        classes = _classes(name, input, target, None, ignore_index)
+        _check_reduction(name, reduction)
+        return softmax_cross_entropy(input, classes, dim=dim, ignore_index=ignore_index, reduction=reduction)
     check(name, 0 <= label_smoothing <= 1, f"label_smoothing must be 0 to 1, got {label_smoothing}")
     scores = log_softmax(input, dim=dim)
-    if of_indices:
-        return _of_indices(name, scores, target, weight, ignore_index, reduction, label_smoothing)
+    if class_indices:
+        return _index_loss(name, scores, target, weight, ignore_index, reduction, label_smoothing)
     check(name, ignore_index < 0, f"ignore_index={ignore_index} is for class indices, the target holds probabilities")
     if target.shape != input.shape:
         raise ValueError(f"{name}: a target of floats {target.shape} must be probabilities of shape {input.shape}")
@@ -256,53 +256,53 @@ def cross_entropy(
     return _reduce(name, -sum(scores * target * _by_class(weight, dim, input.ndim), dim=dim), reduction)
 
 
-def _of_indices(
+def _index_loss(
     name: str, scores: Array, target: Array, weight: Array, ignore: int, reduction: str, smoothing: float = 0.0
 ) -> Tensor:
-    """-(1 - ε) x[class] - ε mean(x), each score x times its class's weight; ε is the smoothing."""
-    dim, places = _class_dim(name, scores), _classes(name, scores, target, weight, ignore)
-    weights, counts = _by_class(weight, dim, scores.ndim), ne(places, ignore)
-    chosen, weighted = _chosen(places, scores.shape[dim], dim), scores if weight is None else scores * weights
-    losses = -sum(where(chosen, weighted, 0.0), dim=dim)
+    """-(1 - ε) x[class] - ε mean(x), each score x times the weight of its class; ε is the smoothing."""
+    dim, classes = _class_dim(name, scores), _classes(name, scores, target, weight, ignore)
+    weights, counted = _by_class(weight, dim, scores.ndim), ne(classes, ignore)
+    one_hot, weighted = _one_hot(classes, scores.shape[dim], dim), scores if weight is None else scores * weights
+    losses = -sum(where(one_hot, weighted, 0.0), dim=dim)
     if smoothing:
         losses = (1 - smoothing) * losses - smoothing * mean(weighted, dim=dim)
-    losses = where(counts, losses, 0.0)
+    losses = where(counted, losses, 0.0)
     if reduction != "mean":
         return _reduce(name, losses, reduction)
-    each = 1.0 if weight is None else sum(where(chosen, weights, 0.0), dim=dim)
-    return sum(losses) / sum(where(counts, each, 0.0))
+    class_weight = 1.0 if weight is None else sum(where(one_hot, weights, 0.0), dim=dim)
+    return sum(losses) / sum(where(counted, class_weight, 0.0))
 
 
 @operation(fused=True)
 def softmax_cross_entropy(input: Array, target: Array, *, dim: int, ignore_index: int, reduction: str) -> Array:
-    """-ln softmax(x)[class] of each example, 0 where the class does not count; reduced."""
-    counts = target != ignore_index
-    losses = -sums.total(np.where(_chosen(target, input.shape[dim], dim), log_softmax(input, dim=dim), 0), dim)
-    losses = np.where(counts, losses, 0)
+    """-ln softmax(x)[class] of each example, 0 for `ignore_index`; reduced."""
+    counted = target != ignore_index
+    losses = -sums.total(np.where(_one_hot(target, input.shape[dim], dim), log_softmax(input, dim=dim), 0), dim)
+    losses = np.where(counted, losses, 0)
     if reduction == "none":
         return losses
-    whole = sums.total(losses)
-    return whole / np.sum(counts, dtype=input.dtype) if reduction == "mean" else whole
+    total = sums.total(losses)
+    return total / np.sum(counted, dtype=input.dtype) if reduction == "mean" else total
 
 
 @softmax_cross_entropy.derivative
 def _(grad: Array, input: Array, target: Array, dim: int, ignore_index: int, reduction: str) -> Any:
-    """softmax(x) - 1 for the class, softmax(x) for the others. Source: Goodfellow et al. (2016), section 6.2.2.3."""
-    counts = target != ignore_index
-    upstream = grad / np.sum(counts, dtype=input.dtype) if reduction == "mean" else grad
-    upstream = np.where(counts, upstream, 0)
-    chosen = _chosen(target, input.shape[dim], dim)
-    return np.expand_dims(upstream, dim) * (softmax(input, dim=dim) - chosen), None
+    """softmax(x) - one_hot(class). Source: Goodfellow et al. (2016), section 6.2.2.3."""
+    counted = target != ignore_index
+    upstream = grad / np.sum(counted, dtype=input.dtype) if reduction == "mean" else grad
+    upstream = np.where(counted, upstream, 0)
+    one_hot = _one_hot(target, input.shape[dim], dim)
+    return np.expand_dims(upstream, dim) * (softmax(input, dim=dim) - one_hot), None
 
 
-def _chosen(places: Any, classes: int, dim: int) -> Any:
-    """Where each example's class is: (N, d1, ...) to booleans (N, C, d1, ...)."""
-    rest = (1,) * (places.ndim - dim)
-    return np.expand_dims(places, dim) == np.arange(classes).reshape(-1, *rest)
+def _one_hot(classes: Any, count: int, dim: int) -> Any:
+    """Class indices (N, d1, ...) as booleans (N, C, d1, ...), C being `count`."""
+    rest = (1,) * (classes.ndim - dim)
+    return np.expand_dims(classes, dim) == np.arange(count).reshape(-1, *rest)
 
 
 def _classes(name: str, scores: Array, target: Array, weight: Array, ignore: int) -> Any:
-    """The class indices, if they and the weight fit the scores."""
+    """Return the class indices, after checking that they and the weight fit the scores."""
     shape, dim = scores.shape, _class_dim(name, scores)
     classes, wanted = shape[dim], shape[:dim] + shape[dim + 1 :]
     only_tensors(name, target, optional=[weight])
@@ -319,7 +319,7 @@ def _classes(name: str, scores: Array, target: Array, weight: Array, ignore: int
 
 
 def _class_dim(name: str, scores: Array) -> int:
-    """Which dimension counts the classes in (C,), (N, C) or (N, C, d1, ...)."""
+    """The dimension of the classes in (C,), (N, C) or (N, C, d1, ...)."""
     check_floats(name, scores)
     if not scores.ndim:
         raise ValueError(f"{name}: input is a single number, it must have a dimension of classes: (C,) or (N, C)")
@@ -327,28 +327,28 @@ def _class_dim(name: str, scores: Array) -> int:
 
 
 def _by_class(weight: Array, dim: int, ndim: int) -> Any:
-    """Weights (C,) in the shape in which they meet scores; 1 if there are none."""
+    """Weights (C,) reshaped to broadcast with the scores; 1 if there are none."""
     return 1.0 if weight is None else reshape(weight, shape=[-1 if d == dim else 1 for d in range(ndim)])
 
 
-# The shapes of both, and what becomes of the losses
+# Shape checks and reductions
 
 
 def _error(name: str, input: Array, target: Array) -> Any:
-    _same(name, input, target)
+    _check_same_shape(name, input, target)
     return input - target
 
 
-def _same(name: str, input: Array, other: Array, what: str = "target") -> None:
+def _check_same_shape(name: str, input: Array, other: Array, what: str = "target") -> None:
     only_tensors(name, input, other)
     check(name, input.shape == other.shape, f"input {input.shape} and {what} {other.shape} must have the same shape")
 
 
-def _known(name: str, reduction: str) -> None:
+def _check_reduction(name: str, reduction: str) -> None:
     check(name, reduction in ("mean", "sum", "none"), f'reduction must be "mean", "sum" or "none", not {reduction!r}')
 
 
 def _reduce(name: str, losses: Tensor, reduction: str, weight: Array = None) -> Tensor:
-    _known(name, reduction)
+    _check_reduction(name, reduction)
     losses = losses if weight is None else losses * weight
     return losses if reduction == "none" else mean(losses) if reduction == "mean" else sum(losses)

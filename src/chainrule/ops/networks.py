@@ -1,6 +1,6 @@
-"""Parts of later networks: normalization, embedding, attention, borders, the Gaussian activations.
+"""Operations of modern networks: GELU, normalization, embedding, attention, padding.
 
-All but three are made of other operations.
+All but `erf`, `gelu` and `standardize` are composed of other operations.
 """
 
 import math
@@ -50,35 +50,35 @@ def _(grad: Array, input: Array) -> Array:
 
 @operation
 def gelu(input: Array, *, approximate: str = "none") -> Array:
-    """x Φ(x), where Φ(x) is the chance that a standard normal number is below x.
+    """x Φ(x), where Φ is the cumulative distribution function of the standard normal distribution.
 
     Args:
         input: any shape.
-        approximate: "none" for Φ itself, by erf; "tanh" for the approximation by tanh.
+        approximate: "none" to compute Φ with erf; "tanh" to approximate it with tanh.
 
     Raises:
-        ValueError: another way.
+        ValueError: `approximate` is unknown.
 
     Source: Hendrycks and Gimpel, Gaussian error linear units (2016).
     """
     check_floats("gelu", input)
     if approximate not in ("none", "tanh"):
         raise ValueError(f'gelu: approximate must be "none" or "tanh", not {approximate!r}')
-    return input * _normal_below(input, approximate)
+    return input * _normal_cdf(input, approximate)
 
 
 @gelu.derivative
 def _(grad: Array, input: Array, approximate: str) -> Array:
-    """d(x Φ(x))/dx = Φ(x) + x φ(x), φ being the density: e^(-x²/2) / √2π, or the slope of the approximation."""
-    below = _normal_below(input, approximate)
+    """d(x Φ(x))/dx = Φ(x) + x φ(x), φ being the derivative of Φ: e^(-x²/2) / √2π, or that of the approximation."""
+    cdf = _normal_cdf(input, approximate)
     if approximate == "none":
         density = np.exp(-0.5 * input * input) / math.sqrt(2 * math.pi)
     else:
-        density = 2 * below * (1 - below) * (math.sqrt(2 / math.pi) * (1 + 3 * 0.044715 * input * input))
-    return grad * (below + input * density)
+        density = 2 * cdf * (1 - cdf) * (math.sqrt(2 / math.pi) * (1 + 3 * 0.044715 * input * input))
+    return grad * (cdf + input * density)
 
 
-def _normal_below(x: Array, approximate: str) -> Any:
+def _normal_cdf(x: Array, approximate: str) -> Any:
     """Φ(x)."""
     if approximate == "none":
         return 0.5 * (1 + erf(x * math.sqrt(0.5)))
@@ -91,47 +91,47 @@ def _normal_below(x: Array, approximate: str) -> Any:
 @operation(promote="floating", fused=True)
 def standardize(input: Array, weight: Array = 1.0, bias: Array = 0.0, *, dim: Any, eps: float) -> Array:
     """(x - mean) / √(variance + eps), which has mean 0 and variance 1 over `dim`; times a weight, plus a bias."""
-    away, spread = _centered(input, dim, eps)
-    return away / spread * weight + bias
+    centered, std = _center(input, dim, eps)
+    return centered / std * weight + bias
 
 
 @standardize.derivative
 def _(grad: Array, input: Array, weight: Array, dim: Any, eps: float) -> Any:
-    """(H - mean(H) - y mean(H y)) / √(variance + eps), H being G w and y the x standardized; G y; G.
+    """(H - mean(H) - y mean(H y)) / √(variance + eps), where H = G w and y is the standardized x; G y; G.
 
     Source: Ioffe and Szegedy (2015).
     """
-    away, spread = _centered(input, dim, eps)
-    out = away / spread
+    centered, std = _center(input, dim, eps)
+    out = centered / std
 
     def of_input() -> Array:
-        slope = grad * weight
-        along = out * sums.mean(slope * out, dim, True)
-        return (slope - sums.mean(slope, dim, True) - along) / spread
+        scaled = grad * weight
+        along = out * sums.mean(scaled * out, dim, True)
+        return (scaled - sums.mean(scaled, dim, True) - along) / std
 
     return of_input, lambda: grad * out, lambda: grad
 
 
-def _centered(input: Array, dim: Any, eps: float) -> tuple[Array, Array]:
-    """X - mean, and √(variance + eps)."""
-    away = input - sums.mean(input, dim, True)
-    return away, np.sqrt(sums.mean(away * away, dim, True) + eps)
+def _center(input: Array, dim: Any, eps: float) -> tuple[Array, Array]:
+    """Return x - mean and √(variance + eps)."""
+    centered = input - sums.mean(input, dim, True)
+    return centered, np.sqrt(sums.mean(centered * centered, dim, True) + eps)
 
 
 def layer_norm(
     input: Array, normalized_shape: Ints, weight: Array = None, bias: Array = None, eps: float = 1e-5
 ) -> Tensor:
-    """Each example brought to mean 0 and variance 1 over its last dimensions, then scaled and shifted.
+    """Normalize each example to mean 0 and variance 1 over its last dimensions, then scale and shift it.
 
     Args:
         input: (..., *normalized_shape).
-        normalized_shape: the dimensions to normalize over.
-        weight: scale, of that shape, or None.
-        bias: shift, of that shape, or None.
-        eps: keeps the quotient finite.
+        normalized_shape: the sizes of the dimensions to normalize over.
+        weight: the scale, of shape `normalized_shape`, or None.
+        bias: the shift, of shape `normalized_shape`, or None.
+        eps: added to the variance to avoid division by 0.
 
     Raises:
-        ValueError: shapes that do not fit.
+        ValueError: the shapes do not fit.
 
     Source: Ba et al., Layer normalization (2016).
     """
@@ -140,17 +140,17 @@ def layer_norm(
 
 
 def rms_norm(input: Array, normalized_shape: Ints, weight: Array = None, eps: float | None = None) -> Tensor:
-    """Each example divided by the root of its mean square over its last dimensions, then scaled.
+    """Divide each example by its root mean square over its last dimensions, then scale it.
 
     Args:
         input: (..., *normalized_shape).
-        normalized_shape: the dimensions to normalize over.
-        weight: scale, of that shape, or None.
-        eps: keeps the quotient finite; the type's own precision if None.
+        normalized_shape: the sizes of the dimensions to normalize over.
+        weight: the scale, of shape `normalized_shape`, or None.
+        eps: added to the mean square to avoid division by 0; the machine epsilon of the input's type if None.
 
     Raises:
-        ValueError: shapes that do not fit.
-        TypeError: the input has no floating type.
+        ValueError: the shapes do not fit.
+        TypeError: the input is not floating.
 
     Source: Zhang and Sennrich, Root mean square layer normalization (2019).
     """
@@ -162,17 +162,17 @@ def rms_norm(input: Array, normalized_shape: Ints, weight: Array = None, eps: fl
 
 
 def group_norm(input: Array, num_groups: int, weight: Array = None, bias: Array = None, eps: float = 1e-5) -> Tensor:
-    """Each example brought to mean 0 and variance 1 in each group of channels, then scaled and shifted by channel.
+    """Normalize each group of channels of each example to mean 0 and variance 1, then scale and shift each channel.
 
     Args:
         input: (N, C, ...).
-        num_groups: divides C.
-        weight: scale (C,), or None.
-        bias: shift (C,), or None.
-        eps: keeps the quotient finite.
+        num_groups: the number of groups; must divide C.
+        weight: the scale, (C,), or None.
+        bias: the shift, (C,), or None.
+        eps: added to the variance to avoid division by 0.
 
     Raises:
-        ValueError: shapes that do not fit, or a single value a group.
+        ValueError: the shapes do not fit, or a group has a single value.
 
     Source: Wu and He, Group normalization (2018).
     """
@@ -193,34 +193,34 @@ def batch_norm(
     input: Array, running_mean: Array, running_var: Array, weight: Array = None, bias: Array = None,
     training: bool = False, momentum: float = 0.1, eps: float = 1e-5,
 ) -> Tensor:  # fmt: skip
-    """Each channel brought to mean 0 and variance 1 over the batch, then scaled and shifted.
+    """Normalize each channel to mean 0 and variance 1 over the batch, then scale and shift it.
 
     Args:
         input: (N, C) or (N, C, ...).
-        running_mean: (C,), changed in place while training; or None.
-        running_var: (C,), the unbiased variance, likewise.
-        weight: scale (C,), or None.
-        bias: shift (C,), or None.
-        training: normalize by the batch itself; otherwise by the running statistics.
-        momentum: how much of the batch goes into the running statistics.
-        eps: keeps the quotient finite.
+        running_mean: (C,), updated in place during training; or None.
+        running_var: (C,), the unbiased variance, updated in place during training; or None.
+        weight: the scale, (C,), or None.
+        bias: the shift, (C,), or None.
+        training: normalize by the statistics of the batch; otherwise by the running statistics.
+        momentum: the weight of the batch in the update of the running statistics.
+        eps: added to the variance to avoid division by 0.
 
     Raises:
-        ValueError: shapes that do not fit, a single value a channel while training, or an eps that is not positive
-            (without training it may be 0).
+        ValueError: the shapes do not fit, a channel has a single value in training, or eps is not positive (it may be 0
+            in evaluation).
 
     Source: Ioffe and Szegedy, Batch normalization (2015).
     """
     only_tensors("batch_norm", input, optional=[running_mean, running_var, weight, bias])
-    if input.shape == (0,):  # no example, no channel
+    if input.shape == (0,):  # neither examples nor channels
         return input  # type: ignore[no-any-return]
     check("batch_norm", input.ndim > 1, f"takes (N, C, ...), not {input.shape}")
-    weight, bias, center, spread = _by_channel("batch_norm", input, weight, bias, running_mean, running_var)
+    weight, bias, center, variances = _by_channel("batch_norm", input, weight, bias, running_mean, running_var)
     check("batch_norm", eps > 0 or (eps == 0 and not training), f"eps must be positive, got {eps}")
     if not training:
-        if center is None or spread is None:
+        if center is None or variances is None:
             raise ValueError("batch_norm: needs running_mean and running_var when not training")
-        return _scaled((input - stop_gradient(center)) / sqrt(stop_gradient(spread) + eps), weight, bias)
+        return _scaled((input - stop_gradient(center)) / sqrt(stop_gradient(variances) + eps), weight, bias)
     dim = (0, *range(2, input.ndim))
     count = math.prod(input.shape[d] for d in dim)
     check("batch_norm", count != 1, f"needs more than one value a channel while training, got {input.shape}")
@@ -232,34 +232,36 @@ def batch_norm(
 
 
 def _standardized(input: Array, weight: Any, bias: Any, dim: Any, eps: float) -> Tensor:
+    """`standardize` with optional parts, computing float16 in float32."""
     parts = [wide(input), 1.0 if weight is None else wide(weight), 0.0 if bias is None else wide(bias)]
     return as_dtype(standardize(*parts, dim=dim, eps=eps), input.dtype)
 
 
 def _ema_update(running: Any, batch: Any, momentum: float) -> None:
+    """Update an exponential moving average in place."""
     running[...] = stop_gradient(running) * (1 - momentum) + momentum * batch
 
 
 def _last(name: str, input: Array, shape: Ints, *parts: Array) -> tuple[int, ...]:
-    """The last dimensions, where input, weight and bias fit."""
+    """Return the dimensions to normalize over, after checking that input, weight and bias fit."""
     only_tensors(name, input, optional=parts)
     check_floats(name, input)
     sizes = int_tuple(shape, name)
     if not sizes or input.shape[-len(sizes) :] != sizes:
         raise ValueError(f"{name}: input {input.shape} must end with normalized_shape {sizes}")
-    _fit(name, sizes, parts)
+    _check_shapes(name, sizes, parts)
     return tuple(range(-len(sizes), 0))
 
 
 def _by_channel(name: str, input: Array, *parts: Array, shape: tuple[int, ...] = (-1,)) -> list[Any]:
-    """Parts (C,) in the shape in which they meet an input (N, C, ...), or (N, *shape, ...) where that is given."""
+    """Reshape parts (C,) to broadcast with an input (N, C, ...), or with (N, *shape, ...)."""
     check_floats(name, input)
-    _fit(name, (input.shape[1],), parts)
+    _check_shapes(name, (input.shape[1],), parts)
     shape = (1, *shape, *(1,) * (input.ndim - 2))
     return [None if part is None else reshape(part, shape=shape) for part in parts]
 
 
-def _fit(name: str, shape: tuple[int, ...], parts: tuple[Array, ...]) -> None:
+def _check_shapes(name: str, shape: tuple[int, ...], parts: tuple[Array, ...]) -> None:
     for part in parts:
         if part is not None and part.shape != shape:
             raise ValueError(f"{name}: weight, bias and statistics must have shape {shape}, one has {part.shape}")
@@ -270,53 +272,53 @@ def _scaled(out: Tensor, weight: Any, bias: Any = None) -> Tensor:
     return out if bias is None else out + bias
 
 
-# Embedding, attention, borders
+# Embedding, attention, padding
 
 
 def embedding(input: Array, weight: Array, padding_idx: int | None = None) -> Tensor:
-    """The weight's rows by their indices: (...) integers and (V, D) to (..., D).
+    """Look up rows of the weight: indices (...) and a weight (V, D) give (..., D).
 
     Args:
         input: indices from 0 to V - 1.
-        weight: a row for each of V things.
-        padding_idx: a row that gets no gradient; negative counts from the end.
+        weight: one row for each of V entries.
+        padding_idx: the index of a row that gets no gradient; negative counts from the end.
 
     Raises:
         IndexError: an index is out of range.
         TypeError: the indices are not integers.
-        ValueError: the weight is no matrix, or `padding_idx` is out of range.
+        ValueError: the weight is not a matrix, or `padding_idx` is out of range.
     """
     check("embedding", weight.ndim == 2, f"the weight must be (V, D), not {weight.shape}")
     size = weight.shape[0]
-    places = indices(input, size=size, name="embedding")
-    out = embedding_lookup(weight, places)
+    checked = indices(input, size=size, name="embedding")
+    out = embedding_lookup(weight, checked)
     if padding_idx is None:
         return out
     check("embedding", -size <= padding_idx < size, f"padding_idx {padding_idx} is out of range for {size} rows")
-    return where(unsqueeze(places == padding_idx % size, -1), stop_gradient(out), out)
+    return where(unsqueeze(checked == padding_idx % size, -1), stop_gradient(out), out)
 
 
 def scaled_dot_product_attention(
     query: Array, key: Array, value: Array, attn_mask: Array = None, dropout_p: float = 0.0, is_causal: bool = False,
     scale: float | None = None, enable_gqa: bool = False,
 ) -> Tensor:  # fmt: skip
-    """softmax(Q Kᵀ / √E) V: each of L queries takes a mean of S values, weighed by how well their keys answer it.
+    """softmax(Q Kᵀ / √E) V: for each of L queries, the mean of S values, weighted by how well their keys match it.
 
     Args:
         query: (..., L, E).
         key: (..., S, E).
         value: (..., S, F).
-        attn_mask: broadcasts to (..., L, S): booleans, False for keys that do not count; or floats added to the scores.
-        dropout_p: must be 0: drop the weights out in your own module, which has a generator.
-        is_causal: query i sees keys 0 to i only.
-        scale: instead of 1/√E.
-        enable_gqa: several query heads share a key and value head (dimension -3).
+        attn_mask: broadcasts to (..., L, S): booleans, False for keys to ignore; or floats to add to the scores.
+        dropout_p: must be 0; dropout needs a generator, so apply it in your own module.
+        is_causal: query i attends to keys 0 to i only.
+        scale: the factor of the scores; 1/√E if None.
+        enable_gqa: grouped-query attention: several query heads share a key and value head (dimension -3).
 
     Returns:
         (..., L, F).
 
     Raises:
-        ValueError: shapes that do not fit, or a mask together with `is_causal`.
+        ValueError: the shapes do not fit, or there is a mask and `is_causal` is set.
 
     Source: Vaswani et al., Attention is all you need (2017), section 3.2.1.
     """
@@ -337,37 +339,37 @@ def scaled_dot_product_attention(
         return matmul(softmax(scores, dim=-1), value)
     check(name, attn_mask.dtype.kind in "bf", f"attn_mask holds booleans or floats, not {attn_mask.dtype}", TypeError)
     if attn_mask.dtype == bool:
-        seen = ne(attn_mask, False)  # a copy: the caller may change his before `backward()`
-        scores = where(seen, scores, -np.inf)
+        allowed = ne(attn_mask, False)  # a copy: the caller may change the mask before `backward()`
+        scores = where(allowed, scores, -np.inf)
     else:
-        scores, seen = scores + attn_mask, attn_mask > -np.inf
-    awake = any(seen, dim=-1, keepdim=True)
-    return matmul(where(awake, softmax(where(awake, scores, 0), dim=-1), 0), value)  # who sees nothing gets nothing
+        scores, allowed = scores + attn_mask, attn_mask > -np.inf
+    has_keys = any(allowed, dim=-1, keepdim=True)  # a query without keys gets 0, not NaN
+    return matmul(where(has_keys, softmax(where(has_keys, scores, 0), dim=-1), 0), value)
 
 
 def _repeat_heads(part: Array, heads: int) -> Tensor:
-    """(..., h, S, E) with each head repeated, to (..., heads, S, E)."""
+    """Repeat each head: (..., h, S, E) to (..., heads, S, E)."""
     own = part.shape[-3]
     check("scaled_dot_product_attention", not heads % own, f"{heads} query heads cannot share {own} key heads evenly")
-    wide = broadcast_to(unsqueeze(part, -3), shape=(*part.shape[:-2], heads // own, *part.shape[-2:]))
-    return flatten(wide, -4, -3)
+    repeated = broadcast_to(unsqueeze(part, -3), shape=(*part.shape[:-2], heads // own, *part.shape[-2:]))
+    return flatten(repeated, -4, -3)
 
 
 _MODES = {"constant": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}  # NumPy's names
 
 
 def pad(input: Array, pad: Ints, mode: str = "constant", value: float | None = None) -> Tensor:
-    """A border around the last dimensions, or, where a number is negative, one cut away.
+    """Pad the last dimensions; a negative number crops.
 
     Args:
         input: any shape.
-        pad: (before, after) of the last dimension, then of the one before it, and so on.
+        pad: (before, after) for the last dimension, then for the one before it, and so on.
         mode: "constant", "reflect", "replicate" or "circular".
-        value: what a constant border is filled with; 0 if None.
+        value: the value of constant padding; 0 if None.
 
     Raises:
-        ValueError: an odd count, more pairs than dimensions, an unknown mode, or a border larger than there is to
-            reflect or go round.
+        ValueError: an odd number of sizes, more pairs than dimensions, an unknown mode, or more padding than the input
+            has elements to reflect or wrap around.
     """
     edges = int_tuple(pad, "pad")
     if len(edges) % 2 or len(edges) > 2 * input.ndim:
@@ -377,9 +379,9 @@ def pad(input: Array, pad: Ints, mode: str = "constant", value: float | None = N
     pairs = [(0, 0)] * (input.ndim - len(edges) // 2) + list(zip(edges[::2], edges[1::2], strict=True))[::-1]
     shape = [n + before + after for n, (before, after) in zip(input.shape, pairs, strict=True)]
     check("pad", min(shape, default=0) >= 0, f"{edges} cuts more than there is of {input.shape}")
-    if mode in ("constant", "circular"):  # what is cut away does not go round
-        kept = [slice(max(-b, 0), max(n + min(a, 0), 0)) for n, (b, a) in zip(input.shape, pairs, strict=True)]
-        input, pairs = getitem(input, index=tuple(kept)), [(max(b, 0), max(a, 0)) for b, a in pairs]
+    if mode in ("constant", "circular"):  # crop first, so that cropped elements do not wrap around
+        inner = [slice(max(-b, 0), max(n + min(a, 0), 0)) for n, (b, a) in zip(input.shape, pairs, strict=True)]
+        input, pairs = getitem(input, index=tuple(inner)), [(max(b, 0), max(a, 0)) for b, a in pairs]
     if mode == "constant":
         inside = tuple(slice(b, size - a) for size, (b, a) in zip(shape, pairs, strict=True))
         if not value:
@@ -389,14 +391,14 @@ def pad(input: Array, pad: Ints, mode: str = "constant", value: float | None = N
         return clone(input)
     for dim, (before, after) in enumerate(pairs):
         if before or after:
-            input = getitem(input, index=along(dim, _border(mode, input.shape[dim], before, after)))
+            input = getitem(input, index=along(dim, _padded_indices(mode, input.shape[dim], before, after)))
     return input  # type: ignore[no-any-return]
 
 
-def _border(mode: str, n: int, before: int, after: int) -> Any:
-    """Which of n elements stands at each place, with a border before and after them."""
+def _padded_indices(mode: str, n: int, before: int, after: int) -> Any:
+    """For each position of a padded dimension, the index of the element of the input that it repeats."""
     most = {"reflect": n - 1, "circular": n}.get(mode, math.inf)
     if max(before, after) > most:
-        raise ValueError(f"pad: a {mode} border of an input of size {n} must be at most {most}, not {before, after}")
-    places = np.pad(np.arange(n), (max(before, 0), max(after, 0)), _MODES[mode])  # type: ignore[call-overload]
-    return places[max(-before, 0) : len(places) + min(after, 0)]
+        raise ValueError(f"pad: {mode} padding of an input of size {n} must be at most {most}, not {before, after}")
+    repeated = np.pad(np.arange(n), (max(before, 0), max(after, 0)), _MODES[mode])  # type: ignore[call-overload]
+    return repeated[max(-before, 0) : len(repeated) + min(after, 0)]

@@ -8,26 +8,24 @@
     def _(grad, out):
         return grad * (1 - out * out)
 
-**The formula.** Its positional parameters are the inputs, arrays that can be differentiated; its keyword-only
-parameters are options, such as `dim`. An input with a default, such as `bias=None`, may be left out. With
-`@operation(inputs=1)` only the first parameter is an input, and an option that follows it may be given by position:
-`sum(x, 0)`.
+**The formula.** Its positional parameters are the inputs, which can be differentiated; its keyword-only parameters
+are options, such as `dim`. An input with a default, such as `bias=None`, is optional. With `@operation(inputs=1)` only
+the first parameter is an input, and the options after it can be passed by position: `sum(x, 0)`.
 
-**The derivative.** Its first parameter, `grad`, is dL/d(out) for some final number L, and it returns dL/d(input). The
-others say by name what it needs to know: `out` (the result), an input (`x`), the shape alone of an input (`x_shape`),
-or an option; of a formula that takes any number of inputs, `shapes`. What it does not name is not kept. With several
-inputs it returns one entry for each, in their order: a gradient, or a function without arguments that computes it and
-is called only if somebody wants that gradient. A gradient of the broadcast shape will do: the tape sums it back to the
-input's own shape.
+**The derivative.** Its first parameter, `grad`, is dL/d(out) for a final number L, and it returns dL/d(input). Its
+other parameters name what it needs: `out` (the result), an input (`x`), the shape of an input (`x_shape`) or an option;
+for a formula with any number of inputs, `shapes`. Only what it names is saved. With several inputs it returns one entry
+for each, in order: a gradient, or a function without arguments that computes it and is called only if that gradient is
+needed. The gradient may have the broadcast shape: the tape sums it to the shape of the input.
 
-**Three readings.** Given arrays, an operation runs its formula. An input whose type has a method `__operation__` takes
-over: a Tensor records the call on the tape. And since rules are written with operators and NumPy functions, which
-Tensors take too, a rule that is run on Tensors is recorded in its turn: that is all that gradients of gradients
-need.
+**Running, recording, tracing.** On arrays, an operation runs its formula. If the type of an input has a method
+`__operation__`, that method takes over: a Tensor records the call on the tape. A derivative is written with operators
+and NumPy functions, which Tensors support as well, so running it on Tensors records it, too. Gradients of gradients
+need nothing else.
 
-**Your own.** This is all that the library's own operations do: `from chainrule.ops import operation`, write the two
-functions in NumPy with no change in place, and call the result on Tensors. `chainrule.autograd.gradcheck(tanh, x)` and
-`gradgradcheck` (x in float64, requiring gradients) tell whether formula and derivative agree.
+**Your own operation.** The library's operations use nothing more than this: `from chainrule.ops import operation`,
+write the two functions in NumPy without in-place changes, and call the result on Tensors. `gradcheck(tanh, x)` and
+`gradgradcheck` of `chainrule.autograd` (with x in float64, requiring gradients) check the derivative.
 """
 
 from __future__ import annotations
@@ -49,19 +47,19 @@ else:
     Tensor = Any
 
 Array: TypeAlias = Any
-"""What operations take and give: an array, a number, or a Tensor; the formula is the same for all."""
+"""The type of inputs and results: an array, a number or a Tensor. The formula is the same for all of them."""
 
 Ints: TypeAlias = int | Sequence[int]
-"""One whole number, or several."""
+"""One integer or a sequence of integers."""
 
 Promotion: TypeAlias = Literal["common", "floating", "floats"]
-"""How inputs of several types meet; see `ops.dtypes`."""
+"""How to convert inputs of several types to one; see `ops.dtypes`."""
 
 P = ParamSpec("P")
-"""The formula's parameters, which are the operation's: so type checkers and editors know them."""
+"""The parameters of the formula, and so of the operation, for type checkers and editors."""
 
 MethodP = ParamSpec("MethodP")
-"""The parameters after the first, which are a method's."""
+"""The parameters after the first: those of the method."""
 
 _NUMBERS = (bool, int, float)  # Python's own
 
@@ -71,7 +69,7 @@ NUMPY: dict[Any, Callable[..., Any]] = {
     np.zeros_like: lambda x: np.zeros(x.shape, x.dtype),
     np.ones_like: lambda x: np.ones(x.shape, x.dtype),
 }
-"""Which operation stands for which NumPy function when a Tensor is handed to it: `np.tanh(tensor)`."""
+"""The operation that each NumPy function calls when its argument is a Tensor: `np.tanh(tensor)`."""
 
 
 class Operation(Generic[P]):
@@ -80,17 +78,16 @@ class Operation(Generic[P]):
     Attributes:
         name: the formula's name.
         formula: arrays in, array out.
-        rule: the derivative, or None where the result does not vary smoothly (comparisons, argmax).
-        needs: what the rule wants to know besides `grad`, in the order of its parameters: a pair of a kind
-            ("out", "extra", "input", "shape", "shapes" or "option") and the input's position or the option's name.
-        promote: how inputs of several types meet: "common" type, a "floating" type, "floats" alone, or None for as
-            they are.
-        tensors: which inputs, by position, must not be Python numbers when the operation is called by its name, as
-            PyTorch has it (operators and NumPy's functions take numbers on either side).
-        view: whether the result may share its input's memory.
+        rule: the derivative, or None if there is none (comparisons, argmax).
+        needs: what the rule needs besides `grad`, in the order of its parameters: pairs of a kind ("out", "extra",
+            "input", "shape", "shapes" or "option") and the input's position or the option's name.
+        promote: how to convert inputs to one type: "common", "floating" or "floats" (see `ops.dtypes`); None does not.
+        tensors: the positions of inputs that must not be Python numbers if the operation is called by name, as in
+            PyTorch (operators and NumPy functions take numbers on either side).
+        view: whether the result may share memory with its input.
         fused: whether large arrays run the formula and the rule as fused loops (`lower.eager`).
-        compute: the formula, or what runs it as such loops.
-        extra: by which name the rule asks for what the formula gives besides its result, if it does.
+        compute: the formula, or the method that runs it as fused loops.
+        extra: the name by which the rule asks for the formula's second result, if there is one.
     """
 
     def __init__(
@@ -108,7 +105,7 @@ class Operation(Generic[P]):
             zip(code.co_varnames[: code.co_argcount][::-1], (formula.__defaults__ or ())[::-1], strict=False)
         )
         self.optional = {name: defaults.pop(name) for name in self.inputs if name in defaults}
-        self.absent = tuple(self.optional.values())  # what stands for the last inputs where they are left out
+        self.absent = tuple(self.optional.values())  # the defaults of the last inputs
         self.defaults: dict[str, Any] = defaults | (formula.__kwdefaults__ or {})
         self.variadic = bool(code.co_flags & 0x04)  # the formula takes *inputs
         self.promote, self.tensors, self.view, self.extra, self.fused = promote, tensors, view, extra, fused
@@ -123,24 +120,24 @@ class Operation(Generic[P]):
         names = rule.__code__.co_varnames[: rule.__code__.co_argcount]
         if names[:1] != ("grad",):
             raise TypeError(f"{self.name}: the first parameter of its derivative must be `grad`")
-        known: dict[str | None, tuple[str, Any]] = {name: ("option", name) for name in self.options}
+        available: dict[str | None, tuple[str, Any]] = {name: ("option", name) for name in self.options}
         for position, name in enumerate(self.inputs):
-            known |= {f"{name}_shape": ("shape", position), name: ("input", position)}
-        known |= {self.extra: ("extra", None), "out": ("out", None)}
+            available |= {f"{name}_shape": ("shape", position), name: ("input", position)}
+        available |= {self.extra: ("extra", None), "out": ("out", None)}
         if self.variadic:
-            known["shapes"] = ("shapes", None)
+            available["shapes"] = ("shapes", None)
         for name in names[1:]:
-            if name not in known:
+            if name not in available:
                 what = f"asks for `{name}`, which is neither `out`, an input nor an option"
                 raise TypeError(f"{self.name}: its derivative {what}")
-        self.rule, self.needs = rule, tuple(known[name] for name in names[1:])
+        self.rule, self.needs = rule, tuple(available[name] for name in names[1:])
         return self
 
     def __call__(self, *inputs: P.args, **options: P.kwargs) -> Tensor:
-        """Run the formula; what comes back is a Tensor if one goes in, and an array otherwise."""
-        more = len(inputs) > len(self.inputs) and not self.variadic  # x.sum(0)
-        if more or (options and not options.keys().isdisjoint(self.inputs)):  # linear(x, weight=w)
-            inputs, options = self._sorted(inputs, options)  # type: ignore[assignment]  # the same, in order
+        """Run the formula. The result is a Tensor if an input is one, and an array otherwise."""
+        has_options = len(inputs) > len(self.inputs) and not self.variadic  # x.sum(0)
+        if has_options or (options and not options.keys().isdisjoint(self.inputs)):  # linear(x, weight=w)
+            inputs, options = self._bind(inputs, options)  # type: ignore[assignment]  # the same, in order
         for position in self.tensors:
             if type(inputs[position]) in _NUMBERS:
                 wanted = f"{self.inputs[position]} must be a tensor"
@@ -149,7 +146,7 @@ class Operation(Generic[P]):
             record = getattr(type(x), "__operation__", None)
             if record is not None:
                 try:
-                    return record(self, inputs, options)  # type: ignore[no-any-return]  # whatever the type makes of it
+                    return record(self, inputs, options)  # type: ignore[no-any-return]  # the type decides what to return
                 except AttributeError:
                     needed = len(self.inputs) - len(self.absent)
                     only_tensors(self.name, *inputs[:needed], optional=inputs[needed:])
@@ -162,7 +159,7 @@ class Operation(Generic[P]):
         return out if self.extra is None else out[0]  # type: ignore[no-any-return]
 
     def _compute_fused(self, *inputs: Any, **options: Any) -> Any:
-        """The formula on arrays; large ones run it as fused loops."""
+        """Run the formula on arrays, as fused loops if they are large."""
         if eager.use_kernel(inputs):
             out = eager.compute(self.formula, inputs, options)
             if out is not NotImplemented:
@@ -170,20 +167,20 @@ class Operation(Generic[P]):
         return self.formula(*inputs, **options)
 
     def pull_fused(self, grad: Any, saved: Sequence[Any], wanted: tuple[bool, ...]) -> Any:
-        """The rule on arrays, for the gradients that are wanted; large arrays run it as fused loops."""
-        given = (grad, *saved)
-        if eager.use_kernel(given):
-            parts = eager.compute(self._rule_for(wanted), given, {})
+        """Run the rule on arrays, as fused loops for the wanted gradients if they are large."""
+        arguments = (grad, *saved)
+        if eager.use_kernel(arguments):
+            parts = eager.compute(self._rule_for(wanted), arguments, {})
             if parts is not NotImplemented:
                 return parts
-        return self.rule(*given)  # type: ignore[misc]  # a node is made only where there is a rule
+        return self.rule(*arguments)  # type: ignore[misc]  # a node exists only if there is a rule
 
     @functools.cache  # noqa: B019  # operations live as long as the process
     def _rule_for(self, wanted: tuple[bool, ...]) -> Callable[..., Any]:
-        """The rule, as a function that gives the wanted gradients and None for the others."""
+        """Return the rule as a function that computes the wanted gradients, and None for the others."""
 
-        def rule(*given: Any) -> tuple[Any, ...]:
-            parts = self.rule(*given)  # type: ignore[misc]  # as above
+        def rule(*arguments: Any) -> tuple[Any, ...]:
+            parts = self.rule(*arguments)  # type: ignore[misc]  # as above
             parts = parts if type(parts) is tuple else (parts,)
             return tuple([
                 None if not want or part is None else part() if callable(part) else part
@@ -193,14 +190,14 @@ class Operation(Generic[P]):
         rule.__name__ = f"the derivative of {self.name}"
         return rule
 
-    def _sorted(self, given: tuple[Any, ...], named: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """The inputs and the options, where inputs may be given by name and options by position."""
-        found = dict(zip(self.inputs + self.options, given, strict=False)) | named
-        once, found = len(found) == len(given) + len(named), self.optional | found
-        if not once or (len(given) < len(self.inputs) and not found.keys() >= set(self.inputs)):
-            told = f"{len(given)} by position and {', '.join(named) or 'none'} by name"
-            raise TypeError(f"{self.name}: takes {', '.join(self.inputs + self.options)}, once each, not {told}")
-        return tuple([found.pop(name) for name in self.inputs]), found
+    def _bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return inputs and options, for a call with inputs by name or options by position."""
+        values = dict(zip(self.inputs + self.options, args, strict=False)) | kwargs
+        once, values = len(values) == len(args) + len(kwargs), self.optional | values
+        if not once or (len(args) < len(self.inputs) and not values.keys() >= set(self.inputs)):
+            passed = f"{len(args)} by position and {', '.join(kwargs) or 'none'} by name"
+            raise TypeError(f"{self.name}: takes {', '.join(self.inputs + self.options)}, once each, not {passed}")
+        return tuple([values.pop(name) for name in self.inputs]), values
 
     @overload
     def __get__(self, instance: None, owner: Any = None) -> Self: ...
@@ -229,38 +226,36 @@ def operation(
 ) -> Callable[[Callable[P, Any]], Operation[P]]: ...  # fmt: skip
 
 
-def operation(formula: Callable[..., Any] | None = None, **how: Any) -> Any:
-    """Decorator: make an `Operation` of a formula.
+def operation(formula: Callable[..., Any] | None = None, **options: Any) -> Any:
+    """Decorator: turn a formula into an `Operation`.
 
     Args:
-        formula: the function; given directly when the decorator stands without arguments.
-        **how: any of
+        formula: the function, if the decorator is used without arguments.
+        **options: any of
 
-            inputs: how many of the positional parameters are inputs, if not all; those that follow are options.
-            numpy: the NumPy function that does the same, so that it takes Tensors too.
-            promote: "common", "floating" or "floats" to bring inputs of several types to one as PyTorch does (see
-                `ops.dtypes`).
-            tensors: which inputs, by position, must not be Python numbers.
-            view: the result may share its input's memory, as a reshaped array does.
-            fused: large arrays run formula and rule as fused loops; both must then be such that `chainrule.jit` can
-                compile them.
-            extra: the formula returns a pair: the result, and something constant, such as places, that its rule asks
-                for by this name.
+            inputs: how many of the positional parameters are inputs, if not all; the others are options.
+            numpy: the NumPy function to implement for Tensors.
+            promote: "common", "floating" or "floats" to convert inputs to one type as PyTorch does (see `ops.dtypes`).
+            tensors: the positions of inputs that must not be Python numbers.
+            view: the result may share memory with its input, as a reshaped array does.
+            fused: large arrays run formula and rule as fused loops; `chainrule.jit` must be able to compile both.
+            extra: the formula returns a pair: the result and a value that is not differentiated, such as indices; the
+                rule asks for it by this name.
     """
-    return partial(Operation, **how) if formula is None else Operation(formula, **how)
+    return partial(Operation, **options) if formula is None else Operation(formula, **options)
 
 
 def _is_array(x: Any) -> bool:
     return isinstance(getattr(x, "dtype", None), np.dtype)  # PyTorch's tensors have other types
 
 
-def only_tensors(name: str, *given: Any, optional: Sequence[Any] = ()) -> None:
-    """Raise a TypeError unless all are Tensors or arrays; those that are `optional` may be None."""
-    for x in (*given, *(x for x in optional if x is not None)):
+def only_tensors(name: str, *values: Any, optional: Sequence[Any] = ()) -> None:
+    """Raise a TypeError unless all values are Tensors or arrays; `optional` ones may be None."""
+    for x in (*values, *(x for x in optional if x is not None)):
         if not _is_array(x):
             raise TypeError(f"{name}: takes tensors or arrays, not {type_name(x)}")
 
 
 def stop_gradient(x: Any) -> Any:
-    """The same values, for which no gradient is wanted: a Tensor's `detach()`, an array as it is."""
+    """Return the same values without their history: `detach()` of a Tensor, an array unchanged."""
     return x.detach() if hasattr(x, "detach") else x

@@ -1,7 +1,7 @@
-"""Operations that make many elements one: sums, means, largest and smallest.
+"""Reductions: sums, means, maxima, minima, norms.
 
-`dim` is the dimension to reduce: an integer, several of them, or None for all, as is an empty tuple or list; negative
-counts from the end. With `keepdim` the reduced dimensions stay, with size 1.
+`dim` is what to reduce: a dimension, a sequence of dimensions, or None (or an empty sequence) for all; negative counts
+from the end. With `keepdim` the reduced dimensions stay, with size 1.
 """
 
 import math
@@ -24,13 +24,13 @@ __all__ = [
 
 
 Dim: TypeAlias = Ints | None
-_SUMMED_AS = dict.fromkeys("biu", np.int64)  # booleans and integers; floats stay as they are
+_SUM_TYPES = dict.fromkeys("biu", np.int64)  # booleans and integers; floats keep their type
 
 
 @operation(inputs=1, numpy=np.sum, fused=True)
 def sum(input: Array, dim: Dim = None, keepdim: bool = False, *, dtype: Any = None) -> Array:
-    """The sum over `dim`, in `dtype`; left out, integers and booleans are summed as int64."""
-    kind = dtype or _SUMMED_AS.get(input.dtype.kind)
+    """The sum over `dim`, in `dtype`; by default, integers and booleans are summed as int64."""
+    kind = dtype or _SUM_TYPES.get(input.dtype.kind)
     axes = _axes(input, dim, "sum")
     if kind is None:
         return sums.total(input, axes, keepdim)
@@ -42,15 +42,15 @@ def sum(input: Array, dim: Dim = None, keepdim: bool = False, *, dtype: Any = No
 @sum.derivative
 def _(grad: Array, input_shape: tuple[int, ...], dim: Dim) -> Array:
     """∂(Σ x)/∂xᵢ = 1."""
-    return _spread(grad, input_shape, dim)
+    return _broadcast(grad, input_shape, dim)
 
 
 @operation(inputs=1, numpy=np.mean, fused=True)
 def mean(input: Array, dim: Dim = None, keepdim: bool = False) -> Array:
-    """The mean over `dim`; NaN over nothing.
+    """The mean over `dim`; NaN if there are no elements.
 
     Raises:
-        TypeError: the input has no floating type.
+        TypeError: the input is not floating.
     """
     check_floats("mean", input)
     return sums.mean(input, _axes(input, dim, "mean"), keepdim)
@@ -59,53 +59,53 @@ def mean(input: Array, dim: Dim = None, keepdim: bool = False) -> Array:
 @mean.derivative
 def _(grad: Array, input_shape: tuple[int, ...], dim: Dim) -> Array:
     """∂(Σ x / n)/∂xᵢ = 1 / n."""
-    return _spread(grad / (_count(input_shape, dim) or 1), input_shape, dim)
+    return _broadcast(grad / (_count(input_shape, dim) or 1), input_shape, dim)
 
 
 @operation(inputs=1, numpy=np.max)
 def amax(input: Array, dim: Dim = None, keepdim: bool = False) -> Array:
-    """The largest element over `dim`; NaN if there is one."""
+    """The maximum over `dim`; NaN if an element is NaN."""
     return np.max(input, axis=_axes(input, dim, "amax"), keepdims=keepdim)
 
 
 @operation(inputs=1, numpy=np.min)
 def amin(input: Array, dim: Dim = None, keepdim: bool = False) -> Array:
-    """The smallest element over `dim`; NaN if there is one."""
+    """The minimum over `dim`; NaN if an element is NaN."""
     return np.min(input, axis=_axes(input, dim, "amin"), keepdims=keepdim)
 
 
-def _to_the_chosen(grad: Array, out: Array, input: Array, dim: Dim) -> Array:
-    """1 for the largest or smallest, 0 for the others; shared evenly where there are several; NaN if that is NaN."""
-    kept = _kept(input.shape, dim)
-    chosen = cast(input == np.reshape(out, kept), dtype=input.dtype)  # 1 or 0, in a type that does not widen the result
-    return chosen * (np.reshape(grad, kept) / sums.total(chosen, _axes(chosen, dim, "amax"), True))
+def _extreme_gradient(grad: Array, out: Array, input: Array, dim: Dim) -> Array:
+    """1 for the maximum or minimum, 0 for other elements; ties share it evenly; NaN if the result is NaN."""
+    keepdim_shape = _keepdim_shape(input.shape, dim)
+    selected = cast(input == np.reshape(out, keepdim_shape), dtype=input.dtype)  # 1 or 0, in the input's type
+    return selected * (np.reshape(grad, keepdim_shape) / sums.total(selected, _axes(selected, dim, "amax"), True))
 
 
-amax.derivative(_to_the_chosen)
-amin.derivative(_to_the_chosen)
+amax.derivative(_extreme_gradient)
+amin.derivative(_extreme_gradient)
 
 
 @operation(inputs=1, numpy=np.argmax)
 def argmax(input: Array, dim: int | None = None, keepdim: bool = False) -> Array:
-    """Where the largest element is, the first if there are several; in the flattened input if `dim` is None."""
+    """The index of the maximum, the first if there are ties; in the flattened input if `dim` is None."""
     return np.argmax(input, axis=None if dim is None else wrap_dim(input, dim, "argmax"), keepdims=keepdim)
 
 
 @operation(inputs=1, numpy=np.argmin)
 def argmin(input: Array, dim: int | None = None, keepdim: bool = False) -> Array:
-    """Where the smallest element is, the first if there are several; in the flattened input if `dim` is None."""
+    """The index of the minimum, the first if there are ties; in the flattened input if `dim` is None."""
     return np.argmin(input, axis=None if dim is None else wrap_dim(input, dim, "argmin"), keepdims=keepdim)
 
 
 @operation(inputs=1, numpy=np.all)
 def all(input: Array, dim: Dim = None, keepdim: bool = False) -> Array:
-    """Whether every element is true (not 0); here a sequence of no dimensions reduces none, as in PyTorch."""
+    """Whether all elements are nonzero; as in PyTorch, an empty sequence of dimensions reduces none here."""
     return np.all(input, axis=_axes(input, dim, "all", none=()), keepdims=keepdim)
 
 
 @operation(inputs=1, numpy=np.any)
 def any(input: Array, dim: Dim = None, keepdim: bool = False) -> Array:
-    """Whether at least one element is true (not 0); a sequence of no dimensions reduces none, as in `all`."""
+    """Whether any element is nonzero; an empty sequence of dimensions reduces none, as in `all`."""
     return np.any(input, axis=_axes(input, dim, "any", none=()), keepdims=keepdim)
 
 
@@ -113,14 +113,14 @@ def any(input: Array, dim: Dim = None, keepdim: bool = False) -> Array:
 def prod(input: Array, dim: int | None = None, keepdim: bool = False, *, dtype: Any = None) -> Array:
     """The product over one dimension, or of all elements."""
     axis = None if dim is None else wrap_dim(input, dim, "prod")
-    return np.prod(input, axis=axis, dtype=dtype or _SUMMED_AS.get(input.dtype.kind), keepdims=keepdim)
+    return np.prod(input, axis=axis, dtype=dtype or _SUM_TYPES.get(input.dtype.kind), keepdims=keepdim)
 
 
 @prod.derivative
 def _(grad: Array, out: Array, input: Array, dim: int | None) -> Array:
-    """∂(Π x)/∂xᵢ = the product of the others: Π x / xᵢ, or written out where there is a 0."""
-    kept = _kept(input.shape, dim)
-    grad, out, dim = np.reshape(grad, kept), np.reshape(out, kept), dim if input.ndim else None
+    """∂(Π x)/∂xᵢ = the product of the other elements: Π x / xᵢ, or computed directly if an element is 0."""
+    keepdim_shape = _keepdim_shape(input.shape, dim)
+    grad, out, dim = np.reshape(grad, keepdim_shape), np.reshape(out, keepdim_shape), dim if input.ndim else None
     if np.asarray(input != 0).all():
         return grad * out / input
     x = np.reshape(input, (-1,)) if dim is None else np.moveaxis(input, dim, -1)  # (..., n)
@@ -131,9 +131,9 @@ def _(grad: Array, out: Array, input: Array, dim: int | None) -> Array:
 
 @operation(inputs=1, promote="floating")
 def logsumexp(input: Array, dim: Dim, keepdim: bool = False) -> Array:
-    """ln(Σ eˣ), with the largest x taken off first so that nothing overflows."""
+    """ln(Σ eˣ); the largest x is subtracted first so that nothing overflows."""
     axes = _axes(input, dim, "logsumexp")
-    axes = axes if input.ndim else None  # which `squeeze` would not take off
+    axes = axes if input.ndim else None  # `squeeze` takes no axis of a single number
     top = np.max(input, axis=axes, keepdims=True, initial=-np.inf)
     top = np.where(np.isfinite(top), top, 0)
     total = np.log(sums.total(np.exp(input - top), axes, True)) + top
@@ -143,14 +143,14 @@ def logsumexp(input: Array, dim: Dim, keepdim: bool = False) -> Array:
 @logsumexp.derivative
 def _(grad: Array, out: Array, input: Array, dim: Dim) -> Array:
     """∂ ln(Σ eˣ)/∂xᵢ = eˣⁱ / Σ eˣ."""
-    kept = _kept(input.shape, dim)
-    return np.exp(input - np.reshape(out, kept)) * np.reshape(grad, kept)
+    keepdim_shape = _keepdim_shape(input.shape, dim)
+    return np.exp(input - np.reshape(out, keepdim_shape)) * np.reshape(grad, keepdim_shape)
 
 
 @operation(inputs=1, numpy=np.cumsum)
 def cumsum(input: Array, dim: int, *, dtype: Any = None) -> Array:
-    """Sums so far along a dimension; those of float32 are made in float64, for each adds to the one before."""
-    kind = np.dtype(dtype or _SUMMED_AS.get(input.dtype.kind) or input.dtype)
+    """Cumulative sums along a dimension; floats are summed in float64, because rounding errors accumulate."""
+    kind = np.dtype(dtype or _SUM_TYPES.get(input.dtype.kind) or input.dtype)
     axis = wrap_dim(input, dim, "cumsum")
     if not input.ndim:
         return input.astype(kind)
@@ -160,7 +160,7 @@ def cumsum(input: Array, dim: int, *, dtype: Any = None) -> Array:
 
 @cumsum.derivative
 def _(grad: Array, dim: int) -> Array:
-    """Each element is in its own sum and all later ones: the sums of the gradient from the end."""
+    """An element contributes to its own sum and all later ones: the cumulative sums of the gradient from the end."""
     return np.flip(cumsum(np.flip(grad, dim), dim=dim), dim) if grad.ndim else grad
 
 
@@ -168,60 +168,61 @@ def _(grad: Array, dim: int) -> Array:
 def variance(input: Array, *, dim: Dim = None, keepdim: bool = False, correction: float = 1) -> Array:
     """Σ (x - mean)² / (n - correction); see `var`."""
     x, axes = sums.wide(input), _axes(input, dim, "var")
-    away = x - sums.mean(x, axes, True)
-    left = _count(input.shape, dim) - correction
-    return (sums.total(away * away, axes, keepdim) / (left if left > 0 else 0.0)).astype(input.dtype, copy=False)
+    centered = x - sums.mean(x, axes, True)
+    divisor = _count(input.shape, dim) - correction
+    total = sums.total(centered * centered, axes, keepdim)
+    return (total / (divisor if divisor > 0 else 0.0)).astype(input.dtype, copy=False)
 
 
 @variance.derivative
 def _(grad: Array, input: Array, dim: Dim, correction: float) -> Array:
-    """∂/∂xᵢ = 2 (xᵢ - mean) / (n - correction): the mean's own gradients add up to 0.
+    """∂/∂xᵢ = 2 (xᵢ - mean) / (n - correction); what goes through the mean cancels out.
 
-    Where n is no larger than the correction, it is NaN at the mean and infinite elsewhere, as PyTorch has it.
+    If n is at most the correction, it is NaN at the mean and infinite elsewhere, as in PyTorch.
     """
-    left, grad = _count(input.shape, dim) - correction, np.reshape(grad, _kept(input.shape, dim))
+    divisor, grad = _count(input.shape, dim) - correction, np.reshape(grad, _keepdim_shape(input.shape, dim))
     center = sums.mean(input, _axes(input, dim, "var"), True)
-    if left <= 0:
+    if divisor <= 0:
         return grad * where(input == center, input * math.nan, math.inf)
-    return grad / (left / 2) * (input - center)
+    return grad / (divisor / 2) * (input - center)
 
 
 @operation(fused=True)
 def vector_norm(input: Array, *, p: float, dim: Dim = None, keepdim: bool = False) -> Array:
-    """(Σ |x|ᵖ)^(1/p); the largest |x| for p = inf, the smallest for -inf, how many are not 0 for p = 0.
+    """(Σ |x|ᵖ)^(1/p); the largest |x| for p = inf, the smallest for -inf, the number of nonzeros for p = 0.
 
-    Powers are taken and added in float64, so that a length that the type can hold neither overflows nor vanishes.
+    Powers are computed and summed in float64, so that a norm that fits the type neither overflows nor underflows.
     """
     axes = _axes(input, dim, "norm")
     if np.isinf(p):
-        length = (np.max if p > 0 else np.min)(np.absolute(input), axis=axes, keepdims=keepdim)
+        out = (np.max if p > 0 else np.min)(np.absolute(input), axis=axes, keepdims=keepdim)
     elif p == 0:
-        length = np.sum(input != 0, axis=axes, keepdims=keepdim)
+        out = np.sum(input != 0, axis=axes, keepdims=keepdim)
     elif p == 2:
         x = input.astype(np.float64)
-        length = np.sqrt(sums.total(x * x, axes, keepdim))
+        out = np.sqrt(sums.total(x * x, axes, keepdim))
     else:
-        length = sums.total(np.absolute(input).astype(np.float64) ** p, axes, keepdim) ** (1 / p)
-    return length.astype(input.dtype, copy=False)
+        out = sums.total(np.absolute(input).astype(np.float64) ** p, axes, keepdim) ** (1 / p)
+    return out.astype(input.dtype, copy=False)
 
 
 @vector_norm.derivative
 def _(grad: Array, out: Array, input: Array, p: float, dim: Dim) -> Array:
-    """sign(x) (|x| / norm)^(p-1), and 0 where the norm is 0; the largest share it evenly for p = ±inf."""
+    """sign(x) (|x| / norm)^(p-1), and 0 where the norm is 0; for p = ±inf, ties share it evenly."""
     if p == 0:
         return np.zeros_like(input)
     if np.isinf(p):
-        return np.sign(input) * _to_the_chosen(grad, out, np.absolute(input), dim)
-    kept = _kept(input.shape, dim)
-    grad, out = np.reshape(grad, kept), np.reshape(out, kept)
-    safe = np.where(out == 0, np.ones_like(out), out)
+        return np.sign(input) * _extreme_gradient(grad, out, np.absolute(input), dim)
+    keepdim_shape = _keepdim_shape(input.shape, dim)
+    grad, out = np.reshape(grad, keepdim_shape), np.reshape(out, keepdim_shape)
+    nonzero = np.where(out == 0, np.ones_like(out), out)  # no division by 0
     if p == 2:
-        return np.where(out == 0, 0, input / safe * grad)
-    slope = np.sign(input) * (np.absolute(input) / safe) ** (p - 1)
+        return np.where(out == 0, 0, input / nonzero * grad)
+    slope = np.sign(input) * (np.absolute(input) / nonzero) ** (p - 1)
     return np.where((out == 0) + (input == 0), 0, slope * grad)
 
 
-# Made of those
+# Composed of those
 
 
 def var(
@@ -233,9 +234,9 @@ def var(
     Args:
         input: floats.
         dim: what to reduce.
-        unbiased: the older way to say correction=1 (True) or 0 (False).
+        unbiased: the older spelling of correction=1 (True) and correction=0 (False).
         keepdim: keep the reduced dimensions.
-        correction: 1 if left out, for the unbiased estimate from a sample (Bessel's correction).
+        correction: 1 by default, for the unbiased estimate from a sample (Bessel's correction).
     """
     return _variance("var", input, dim, unbiased, keepdim, correction)
 
@@ -244,10 +245,10 @@ def std(
     input: Array, dim: Dim = None, unbiased: bool | None = None, keepdim: bool = False, *,
     correction: float | None = None,
 ) -> Tensor:  # fmt: skip
-    """The standard deviation over `dim`, the square root of `var`; where that is 0, its slope is taken to be 0 too."""
-    squares = _variance("std", wide(input), dim, unbiased, keepdim, correction)
-    flat = squares == 0
-    return as_dtype(where(flat, 0, sqrt(where(flat, 1, squares))), input.dtype)
+    """The standard deviation over `dim`, the square root of `var`; its derivative is 0 where it is 0."""
+    variances = _variance("std", wide(input), dim, unbiased, keepdim, correction)
+    zero = variances == 0
+    return as_dtype(where(zero, 0, sqrt(where(zero, 1, variances))), input.dtype)
 
 
 def _variance(
@@ -265,18 +266,18 @@ def _variance(
 def norm(
     input: Array, p: float | str | None = "fro", dim: Dim = None, keepdim: bool = False, dtype: Any = None
 ) -> Tensor:
-    """The length of vectors: the root of the sum of squares, or another p-norm; see `vector_norm`.
+    """The p-norm of vectors; see `vector_norm`.
 
     Args:
         input: floats.
-        p: "fro" or None for 2; a number, or ±inf.
+        p: a number or ±inf; "fro" or None for 2.
         dim: what to reduce.
         keepdim: keep the reduced dimensions.
-        dtype: compute in this type.
+        dtype: the type to compute in.
 
     Raises:
-        ValueError: another name; the nuclear norm ("nuc") is not supported.
-        TypeError: the input has no floating type.
+        ValueError: `p` is another string; the nuclear norm ("nuc") is not supported.
+        TypeError: the input is not floating.
     """
     check("norm", p == "fro" or not isinstance(p, str), f"p={p!r} is not supported, only numbers and 'fro' are")
     if dtype is not None:
@@ -286,19 +287,19 @@ def norm(
 
 
 def max(input: Array, dim: Any = None, keepdim: bool = False) -> Any:
-    """The largest element; with a dimension, a pair (values, indices) along it; with another tensor, `maximum`."""
+    """The maximum; for a dimension, the pair (values, indices) along it; for another tensor, `maximum`."""
     return _extreme("max", input, dim, keepdim, amax, argmax, maximum)
 
 
 def min(input: Array, dim: Any = None, keepdim: bool = False) -> Any:
-    """The smallest element; with a dimension, a pair (values, indices) along it; with another tensor, `minimum`."""
+    """The minimum; for a dimension, the pair (values, indices) along it; for another tensor, `minimum`."""
     return _extreme("min", input, dim, keepdim, amin, argmin, minimum)
 
 
 def _extreme(name: str, input: Array, dim: Any, keepdim: bool, whole: Any, where: Any, pairwise: Any) -> Any:
     if dim is None:
         return whole(input)
-    if not isinstance(dim, (int, np.integer)):  # a tensor, or what `maximum` refuses
+    if not isinstance(dim, (int, np.integer)):  # a tensor; `maximum` refuses anything else
         return pairwise(input, dim)
     if not hasattr(input, "ndim"):
         raise TypeError(f"{name}: takes a tensor, not the number {input}")
@@ -312,26 +313,26 @@ NUMPY[np.amax], NUMPY[np.amin] = amax, amin  # older names of np.max and np.min
 
 
 def _axes(input: Array, dim: Dim, name: str, none: Any = None) -> int | tuple[int, ...] | None:
-    """`dim` as NumPy takes it, from 0 on; `none` for an empty sequence, which PyTorch mostly takes for all of them."""
+    """`dim` as NumPy's `axis`, non-negative; `none` for an empty sequence, which in PyTorch mostly means all."""
     if dim is None:
         return None
     if type(dim) is int:
         return wrap_dim(input, dim, name)
     axes = wrap_dims(input, dim, name)
-    return axes[0] if len(axes) == 1 else tuple(axes) or none  # NumPy takes an axis of a single number, but no tuple
+    return axes[0] if len(axes) == 1 else tuple(axes) or none  # of a single number, NumPy takes axis 0 but not (0,)
 
 
-def _kept(shape: tuple[int, ...], dim: Dim) -> tuple[int, ...]:
+def _keepdim_shape(shape: tuple[int, ...], dim: Dim) -> tuple[int, ...]:
     """The shape with 1 for each reduced dimension."""
     reduced = {d % (len(shape) or 1) for d in int_tuple(() if dim is None else dim, "the dimension")}
     return tuple(1 if d in reduced or not reduced else size for d, size in enumerate(shape))
 
 
 def _count(shape: tuple[int, ...], dim: Dim) -> int:
-    """How many elements come together in one."""
-    return math.prod([size for size, kept in zip(shape, _kept(shape, dim), strict=True) if kept == 1])
+    """The number of elements that are reduced to one."""
+    return math.prod([size for size, new in zip(shape, _keepdim_shape(shape, dim), strict=True) if new == 1])
 
 
-def _spread(grad: Array, shape: tuple[int, ...], dim: Dim) -> Array:
-    """Hand the gradient of a reduction's result to every element that went into it."""
-    return np.broadcast_to(np.reshape(grad, _kept(shape, dim)), shape)
+def _broadcast(grad: Array, shape: tuple[int, ...], dim: Dim) -> Array:
+    """Broadcast the gradient of a reduction to the shape of its input."""
+    return np.broadcast_to(np.reshape(grad, _keepdim_shape(shape, dim)), shape)

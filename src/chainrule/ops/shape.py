@@ -1,6 +1,6 @@
-"""Operations that move whole dimensions: shapes, orders, copies side by side, types.
+"""Shape operations: reshaping, permuting, broadcasting, concatenating, splitting; and type conversion.
 
-The ones at the top are primitive; the others are made of them.
+The operations at the top are primitive; the others are composed of them.
 """
 
 from collections.abc import Iterable, Sequence
@@ -21,19 +21,19 @@ __all__ = [
 
 @operation(inputs=1, numpy=np.reshape, view=True)
 def reshape(input: Array, shape: Ints) -> Array:
-    """The same elements in the same order in another shape; one size may be -1, to be worked out.
+    """The same elements in the same order in another shape; one size may be -1, to be inferred.
 
     Raises:
-        ValueError: the shape does not hold as many elements.
+        ValueError: the shape does not hold the same number of elements.
     """
-    if min(int_tuple(shape, "reshape"), default=0) < -1:  # NumPy takes every negative size for -1
+    if min(int_tuple(shape, "reshape"), default=0) < -1:  # NumPy treats every negative size as -1
         raise ValueError(f"reshape: a size must be at least 0, or -1 once, not {shape}")
     return np.reshape(input, shape)
 
 
 @reshape.derivative
 def _(grad: Array, input_shape: tuple[int, ...]) -> Array:
-    """The gradient, in the input's shape."""
+    """The gradient in the input's shape."""
     return np.reshape(grad, input_shape)
 
 
@@ -49,45 +49,45 @@ def permute(input: Array, dims: Sequence[int] | None = None) -> Array:
 
 @permute.derivative
 def _(grad: Array, dims: Sequence[int] | None) -> Array:
-    """The gradient, with its dimensions put back."""
+    """The gradient with its dimensions in the original order."""
     return np.transpose(grad, None if dims is None else np.argsort([d % len(dims) for d in dims]).tolist())
 
 
 @operation(inputs=1, numpy=np.broadcast_to, view=True)
 def broadcast_to(input: Array, shape: Sequence[int]) -> Array:
-    """The input, repeated along new dimensions and along those of size 1 until it has the shape (a read-only view)."""
+    """The input repeated along new dimensions and dimensions of size 1 to fill the shape (a read-only view)."""
     return np.broadcast_to(input, shape)
 
 
 @broadcast_to.derivative
 def _(grad: Array) -> Array:
-    """The gradient as it comes: the tape sums it back to the input's shape."""
+    """The gradient unchanged: the tape sums it over the repeated dimensions."""
     return grad
 
 
 @operation(promote="common")
 def concatenate(*inputs: Array, dim: int = 0) -> Array:
-    """The inputs one after the other along a dimension, the last dimension innermost in memory; see `cat`."""
+    """The inputs joined along a dimension, in C order; see `cat`."""
     return contiguous(np.concatenate(inputs, dim))
 
 
 @concatenate.derivative
 def _(grad: Array, shapes: Sequence[tuple[int, ...]], dim: int) -> Any:
-    """Each input's own stretch of the gradient."""
-    stretches = _stretches([shape[dim] for shape in shapes], dim % len(shapes[0]))
-    return tuple([lambda stretch=stretch: grad[stretch] for stretch in stretches])
+    """The section of the gradient that belongs to each input."""
+    sections = _sections([shape[dim] for shape in shapes], dim % len(shapes[0]))
+    return tuple([lambda section=section: grad[section] for section in sections])
 
 
 @operation
 def contiguous_copy(input: Array) -> Array:
-    """A copy without gaps, the last dimension innermost in memory."""
-    ordered = contiguous(input)
-    return np.copy(ordered) if ordered is input else ordered
+    """A copy in C order."""
+    out = contiguous(input)
+    return np.copy(out) if out is input else out
 
 
 @contiguous_copy.derivative
 def _(grad: Array) -> Array:
-    """The gradient as it comes."""
+    """The gradient unchanged."""
     return grad
 
 
@@ -96,38 +96,38 @@ def cast(input: Array, *, dtype: Any) -> Array:
     """The same values in another type.
 
     Raises:
-        TypeError: not a boolean, integer or floating type.
+        TypeError: the type is not boolean, integer or floating.
     """
     return input.astype(storable(dtype))
 
 
 @cast.derivative
 def _(grad: Array) -> Array:
-    """The gradient as it comes: the tape gives it the input's type."""
+    """The gradient unchanged: the tape converts it to the input's type."""
     return grad
 
 
-# Made of those
+# Composed of those
 
 
 def as_dtype(input: Array, dtype: Any) -> Tensor:
-    """The same values in a type; the input itself if it has it."""
+    """The same values in `dtype`; the input itself if it has that type."""
     out: Tensor = input if input.dtype == dtype else cast(input, dtype=dtype)
     return out
 
 
 def wide(input: Array) -> Tensor:
-    """Float16 as float32, for squares and sums that are too large for it; other types stay."""
+    """Convert float16 to float32, for squares and sums that would overflow; other types stay."""
     return as_dtype(input, np.float32 if input.dtype == np.float16 else input.dtype)
 
 
 def clone(input: Array) -> Tensor:
-    """A copy, in memory of its own."""
+    """A copy with its own memory."""
     return cast(input, dtype=input.dtype)
 
 
 def transpose(input: Array, dim0: int, dim1: int) -> Tensor:
-    """The input with two dimensions exchanged.
+    """The input with two dimensions swapped.
 
     Raises:
         IndexError: `dim0` or `dim1` is out of range.
@@ -139,22 +139,22 @@ def transpose(input: Array, dim0: int, dim1: int) -> Tensor:
 
 
 def movedim(input: Array, source: Ints, destination: Ints) -> Tensor:
-    """The dimensions `source` moved to the places `destination`; the others keep their order.
+    """The input with the dimensions `source` moved to the positions `destination`; the others keep their order.
 
     Raises:
-        ValueError: other numbers of the two, or one named twice.
-        IndexError: one is out of range.
+        ValueError: the numbers of dimensions differ, or one is repeated.
+        IndexError: a dimension is out of range.
     """
     sources, targets = wrap_dims(input, source, "movedim"), wrap_dims(input, destination, "movedim")
-    check("movedim", len(sources) == len(targets), f"{len(sources)} dimensions for {len(targets)} places")
+    check("movedim", len(sources) == len(targets), f"{len(sources)} dimensions for {len(targets)} positions")
     dims = [d for d in range(input.ndim) if d not in sources]
     for target, d in sorted(zip(targets, sources, strict=True)):
         dims.insert(target, d)
-    return permute(input, dims=dims[: input.ndim])  # a single number has none
+    return permute(input, dims=dims[: input.ndim])  # a zero-dimensional input has none
 
 
 def unsqueeze(input: Array, dim: int) -> Tensor:
-    """The input with a new dimension of size 1 at `dim`, from -(n + 1) to n for n dimensions.
+    """The input with a new dimension of size 1 at `dim`, which is from -(n + 1) to n for n dimensions.
 
     Raises:
         IndexError: `dim` is out of that range.
@@ -164,17 +164,17 @@ def unsqueeze(input: Array, dim: int) -> Tensor:
 
 
 def squeeze(input: Array, dim: Ints | None = None) -> Tensor:
-    """The input without its dimensions of size 1, or without those of `dim` that have it.
+    """The input without its dimensions of size 1, or only without those in `dim`.
 
     Raises:
         IndexError: `dim` is out of range.
     """
-    gone = wrap_dims(input, range(input.ndim) if dim is None else dim, "squeeze")
-    return reshape(input, shape=[size for d, size in enumerate(input.shape) if size != 1 or d not in gone])
+    dims = wrap_dims(input, range(input.ndim) if dim is None else dim, "squeeze")
+    return reshape(input, shape=[size for d, size in enumerate(input.shape) if size != 1 or d not in dims])
 
 
 def flatten(input: Array, start_dim: int = 0, end_dim: int = -1) -> Tensor:
-    """The input with dimensions `start_dim` to `end_dim` (inclusive) made one.
+    """The input with dimensions `start_dim` to `end_dim` (inclusive) merged into one.
 
     Raises:
         IndexError: `start_dim` or `end_dim` is out of range.
@@ -187,81 +187,81 @@ def flatten(input: Array, start_dim: int = 0, end_dim: int = -1) -> Tensor:
 
 
 def unflatten(input: Array, dim: int, sizes: Sequence[int]) -> Tensor:
-    """One dimension made several, of `sizes`; one of them may be -1."""
-    check("unflatten", input.ndim, "a single number has no dimension to make several of", IndexError)
+    """The input with one dimension split into several, of `sizes`; one of them may be -1, to be inferred."""
+    check("unflatten", input.ndim, "a single number has no dimension to split", IndexError)
     dim = wrap_dim(input, dim, "unflatten")
-    known = prod(size for size in sizes if size != -1)
-    filled = [(input.shape[dim] // known if known else 0) if size == -1 else size for size in sizes]
+    rest = prod(size for size in sizes if size != -1)
+    filled = [(input.shape[dim] // rest if rest else 0) if size == -1 else size for size in sizes]
     if prod(filled) != input.shape[dim]:
         raise ValueError(f"unflatten: sizes {tuple(sizes)} do not make {input.shape[dim]}, the size of dim {dim}")
     return reshape(input, shape=(*input.shape[:dim], *filled, *input.shape[dim + 1 :]))
 
 
 def expand(input: Array, *sizes: Ints) -> Tensor:
-    """The input repeated along dimensions of size 1 and along new ones in front; -1 keeps a size.
+    """The input repeated along dimensions of size 1 and new leading dimensions; -1 keeps a size.
 
     Raises:
-        ValueError: a size that is neither 1 nor the one asked for, or fewer dimensions than the input has.
+        ValueError: a size is neither 1 nor the requested one, or there are fewer sizes than dimensions.
     """
-    wanted = _unpacked(sizes, "expand")
-    check("expand", len(wanted) >= input.ndim, f"{wanted} has fewer dimensions than the input's shape {input.shape}")
-    new = len(wanted) - input.ndim
+    target = _unpack(sizes, "expand")
+    check("expand", len(target) >= input.ndim, f"{target} has fewer dimensions than the input's shape {input.shape}")
+    new = len(target) - input.ndim
     own = (1,) * new + input.shape
-    shape = [own[d] if size == -1 and d >= new else size for d, size in enumerate(wanted)]
-    if shape == [*own]:  # nothing is repeated: a view that may be written into
+    shape = [own[d] if size == -1 and d >= new else size for d, size in enumerate(target)]
+    if shape == [*own]:  # nothing is repeated: a writable view
         return reshape(input, shape=shape)
     return broadcast_to(input, shape=shape)
 
 
 def tile(input: Array, *reps: Ints) -> Tensor:
-    """The input side by side with itself: so many times along each dimension, counted from the last.
+    """Copies of the input joined along each dimension; `reps` has the numbers of copies, aligned at the last dimension.
 
     Raises:
-        ValueError: a negative number of times.
+        ValueError: a number is negative.
     """
-    given = _unpacked(reps, "tile")
-    times = (1,) * (input.ndim - len(given)) + given
+    counts = _unpack(reps, "tile")
+    times = (1,) * (input.ndim - len(counts)) + counts
     check("tile", min(times, default=0) >= 0, f"numbers of times must not be negative, got {times}")
     shape = (1,) * (len(times) - input.ndim) + input.shape
     pairs = list(zip(times, shape, strict=True))
-    spread = reshape(input, shape=[part for size in shape for part in (1, size)])  # (1, a, 1, b)
-    wide = broadcast_to(spread, shape=[part for pair in pairs for part in pair])  # (t, a, u, b)
-    return reshape(contiguous_copy(wide), shape=[t * size for t, size in pairs])  # (t a, u b)
+    unsqueezed = reshape(input, shape=[part for size in shape for part in (1, size)])  # (1, a, 1, b)
+    repeated = broadcast_to(unsqueezed, shape=[part for pair in pairs for part in pair])  # (t, a, u, b)
+    return reshape(contiguous_copy(repeated), shape=[t * size for t, size in pairs])  # (t a, u b)
 
 
 def repeat(input: Array, *repeats: Ints) -> Tensor:
     """`tile` with a number for every dimension.
 
     Raises:
-        ValueError: fewer numbers than dimensions, or a negative one.
+        ValueError: there are fewer numbers than dimensions, or one is negative.
     """
-    given = _unpacked(repeats, "repeat")
-    check("repeat", len(given) >= input.ndim, f"{len(given)} numbers for {input.ndim} dimensions")
-    return tile(input, given)
+    counts = _unpack(repeats, "repeat")
+    check("repeat", len(counts) >= input.ndim, f"{len(counts)} numbers for {input.ndim} dimensions")
+    return tile(input, counts)
 
 
 def cat(tensors: Sequence[Array], dim: int = 0) -> Tensor:
-    """The tensors one after the other along a dimension.
+    """The tensors joined along a dimension.
 
     Args:
-        tensors: of one shape but for `dim`; empty ones of shape (0,) are passed over, as PyTorch does.
-        dim: the dimension.
+        tensors: tensors whose shapes are equal except in `dim`; those of shape (0,) are skipped, as in PyTorch.
+        dim: the dimension to join along.
 
     Raises:
-        ValueError: no tensors, or shapes that do not fit.
+        ValueError: there are no tensors, or the shapes do not fit.
         IndexError: `dim` is out of range.
     """
     check("cat", hasattr(tensors, "__len__") and len(tensors), "needs at least one tensor")
     only_tensors("cat", *tensors)
-    given = [t for t in tensors if t.shape != (0,)] or list(tensors)
-    return concatenate(*given, dim=wrap_dim(given[0], dim, "cat"))
+    parts = [t for t in tensors if t.shape != (0,)] or list(tensors)
+    return concatenate(*parts, dim=wrap_dim(parts[0], dim, "cat"))
 
 
 def stack(tensors: Sequence[Array], dim: int = 0) -> Tensor:
-    """Tensors of one shape side by side along a new dimension.
+    """Tensors of one shape joined along a new dimension.
 
     Raises:
-        ValueError: no tensors, or shapes that differ.
+        ValueError: there are no tensors, or their shapes differ.
     """
     only_tensors("stack", *tensors)
     if len({t.shape for t in tensors}) > 1:
@@ -270,10 +270,10 @@ def stack(tensors: Sequence[Array], dim: int = 0) -> Tensor:
 
 
 def split(tensor: Array, split_size_or_sections: Ints, dim: int = 0) -> tuple[Tensor, ...]:
-    """Stretches along a dimension: of one size (the last may be shorter), or of the sizes given.
+    """Split along a dimension into sections of one size (the last may be shorter), or of several sizes.
 
     Raises:
-        ValueError: a size that is not positive, or sizes that do not add up.
+        ValueError: the size is not positive, or the sizes do not add up.
     """
     check("split", tensor.ndim, "a single number has no dimension to split")
     dim, size = wrap_dim(tensor, dim, "split"), split_size_or_sections
@@ -285,14 +285,14 @@ def split(tensor: Array, split_size_or_sections: Ints, dim: int = 0) -> tuple[Te
         sizes = list(int_tuple(size, "split"))
         if sum(sizes) != n or any(s < 0 for s in sizes):
             raise ValueError(f"split: sizes {tuple(sizes)} must add up to {n}, the size of dim {dim}")
-    return tuple(tensor[stretch] for stretch in _stretches(sizes, dim))
+    return tuple(tensor[section] for section in _sections(sizes, dim))
 
 
 def chunk(input: Array, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
-    """About `chunks` stretches of one size along a dimension; the last may be shorter.
+    """Split along a dimension into at most `chunks` sections of one size; the last may be shorter.
 
     Raises:
-        ValueError: fewer than one.
+        ValueError: `chunks` is less than 1.
         IndexError: `dim` is out of range.
     """
     if not isinstance(chunks, int) or chunks < 1:
@@ -302,7 +302,7 @@ def chunk(input: Array, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
 
 
 def unbind(input: Array, dim: int = 0) -> tuple[Tensor, ...]:
-    """The slices along a dimension, one by one, without it.
+    """The slices along a dimension, without that dimension.
 
     Raises:
         IndexError: `dim` is out of range.
@@ -312,35 +312,35 @@ def unbind(input: Array, dim: int = 0) -> tuple[Tensor, ...]:
     return tuple(input[along(dim, i)] for i in range(input.shape[dim]))
 
 
-# What to write dimensions and sizes in
+# Arguments for dimensions and sizes
 
 
-def int_tuple(given: Ints, name: str) -> tuple[int, ...]:
-    """One whole number, or several, as a tuple; `name` says whose they are, for the error.
+def int_tuple(value: Ints, name: str) -> tuple[int, ...]:
+    """Return an integer or a sequence of integers as a tuple; `name` is the operation's, for the error.
 
     Raises:
-        TypeError: something else.
+        TypeError: the value is something else.
     """
-    if type(given) is int:
-        return (given,)
-    numbers = tuple(given) if type(given) in (tuple, list) or isinstance(given, Iterable) else (given,)  # type: ignore[arg-type]
+    if type(value) is int:
+        return (value,)
+    numbers = tuple(value) if type(value) in (tuple, list) or isinstance(value, Iterable) else (value,)  # type: ignore[arg-type]
     for number in numbers:
         if type(number) is not int and (isinstance(number, bool) or not hasattr(number, "__index__")):
-            raise TypeError(f"{name}: takes a whole number or several, not {given!r}")
+            raise TypeError(f"{name}: takes a whole number or several, not {value!r}")
     return numbers
 
 
 def wrap_dim(input: Array, dim: int, name: str, new: int = 0) -> int:
-    """A dimension counted from the front; a single number is taken to have one.
+    """Return a dimension as a non-negative number. A zero-dimensional input counts as one-dimensional.
 
     Args:
-        input: whose dimension it is.
+        input: the array or Tensor.
         dim: the dimension; negative counts from the end.
-        name: of the operation, for the error.
-        new: how many dimensions are to be added first.
+        name: the operation's name, for the error.
+        new: the number of dimensions to be added.
 
     Raises:
-        IndexError: it is out of range.
+        IndexError: the dimension is out of range.
     """
     n = input.ndim + new or 1
     if type(dim) is not int and (isinstance(dim, bool) or not hasattr(dim, "__index__")):
@@ -351,35 +351,35 @@ def wrap_dim(input: Array, dim: int, name: str, new: int = 0) -> int:
 
 
 def wrap_dims(input: Array, dims: Ints, name: str) -> list[int]:
-    """One dimension, or several, counted from the front.
+    """Return one or several dimensions as a list of non-negative numbers.
 
     Raises:
-        IndexError: one is out of range.
-        ValueError: one is named twice.
+        IndexError: a dimension is out of range.
+        ValueError: a dimension is repeated.
     """
-    found = [wrap_dim(input, d, name) for d in int_tuple(dims, name)]
-    check(name, len(set(found)) == len(found), f"a dimension is named twice in {dims}")
-    return found
+    wrapped = [wrap_dim(input, d, name) for d in int_tuple(dims, name)]
+    check(name, len(set(wrapped)) == len(wrapped), f"a dimension is named twice in {dims}")
+    return wrapped
 
 
 def contiguous(x: Any) -> Any:
-    """The array as it is, or a copy, so that its last dimension is innermost in memory and there are no gaps."""
+    """The array in C order: itself, or a copy if it is not."""
     return np.ascontiguousarray(x) if x.ndim else x
 
 
 def along(dim: int, part: Any) -> tuple[Any, ...]:
-    """The index that takes a part of one dimension, and all of those before and after it."""
+    """The index that selects `part` of one dimension, and all of the others."""
     return (*[slice(None)] * dim, part)
 
 
-def _stretches(sizes: Sequence[int], dim: int) -> list[tuple[Any, ...]]:
-    """The indices of stretches that lie one after the other along a dimension."""
+def _sections(sizes: Sequence[int], dim: int) -> list[tuple[Any, ...]]:
+    """The indices of consecutive sections of a dimension."""
     ends = np.cumsum(sizes).tolist()
     return [along(dim, slice(end - size, end)) for end, size in zip(ends, sizes, strict=True)]
 
 
-def _unpacked(sizes: Any, name: str) -> tuple[int, ...]:
-    """Sizes that are given one by one, or as one sequence."""
+def _unpack(sizes: Any, name: str) -> tuple[int, ...]:
+    """Return sizes that are passed as separate arguments or as one sequence."""
     return int_tuple(sizes[0] if len(sizes) == 1 else sizes, name)
 
 
