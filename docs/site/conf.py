@@ -22,7 +22,7 @@ copyright = "the chainrule developers, MIT license"  # noqa: A001  # Sphinx's na
 version = release = chainrule.__version__
 extensions = ["myst_parser", "sphinx_gallery.gen_gallery", "sphinx-mathjax-offline"]
 html_theme = "furo"
-html_title = "chainrule"
+html_title = f"chainrule {release}"
 html_extra_path = ["source"]
 html_show_sourcelink = False
 exclude_patterns = ["source", "scripts", "lessons_header.rst", "sg_execution_times*", "lessons/sg_execution_times*"]
