@@ -81,21 +81,21 @@ class Tensor:
         ValueError: nested sequences of uneven lengths.
     """
 
-    __slots__ = ("__weakref__", "_data", "_node", "_sharers", "_version", "_view")
+    __slots__ = ("__weakref__", "_aliases", "_data", "_node", "_version", "_view")
     __hash__ = object.__hash__
 
     _data: NDArray[Any]
     _node: tape.Node | tape.Leaf | None
     _version: list[int]  # counts changes in place; shared by all Tensors on the same memory
     _view: views.View | None  # of which Tensor this is a part
-    _sharers: views.Sharers | None  # the Tensors on the same memory, once there are several
+    _aliases: views.Aliases | None  # the Tensors on the same memory, once there are several
 
     def __init__(
         self, data: ArrayLike | Tensor, dtype: DTypeLike | None = None, requires_grad: builtins.bool = False
     ) -> None:
         array = _as_array(data, dtype, copy=True)
         self._data = array if mode.trace is None else mode.trace.from_data(data, array)
-        self._node, self._version, self._view, self._sharers = None, [0], None, None
+        self._node, self._version, self._view, self._aliases = None, [0], None, None
         if requires_grad:
             self.requires_grad_()
 
@@ -103,7 +103,7 @@ class Tensor:
     def _wrap(array: NDArray[Any]) -> Tensor:
         """A Tensor around an array that is ours, without a check or a copy."""
         made = _new(Tensor)
-        made._data, made._node, made._version, made._view, made._sharers = array, None, [0], None, None
+        made._data, made._node, made._version, made._view, made._aliases = array, None, [0], None, None
         return made
 
     # Running and recording: what every operation on Tensors goes through
@@ -119,7 +119,7 @@ class Tensor:
             arrays.append(x._data if known else x)
             parents.append(x._node if known else None)
         out, extra = _new(Tensor), None
-        out._node, out._version, out._view, out._sharers = None, [0], None, None
+        out._node, out._version, out._view, out._aliases = None, [0], None, None
         try:
             for value in options.values():
                 if isinstance(value, Tensor):
@@ -140,7 +140,7 @@ class Tensor:
             if operation.view and isinstance(inputs[0], Tensor):
                 views.track(out, inputs[0], arrays[0], operation, options)
         except (ValueError, IndexError, TypeError, OverflowError, RuntimeError) as error:
-            raise explained(error, operation, arrays, options) from None
+            raise explain_error(error, operation, arrays, options) from None
         recording = mode.recording
         if recording and any(parents) and operation.rule is not None and out._data.dtype.kind == "f":
             node = out._node = tape.Node(operation, parents, inputs, arrays, options, out, extra)
@@ -181,12 +181,12 @@ class Tensor:
     def __dlpack__(self, **options: Any) -> Any:
         if self.requires_grad:
             raise BufferError("a Tensor that requires gradients cannot be shared by DLPack: share its detach()")
-        return self._known("an array of it").__dlpack__(**options)
+        return self._concrete("an array of it").__dlpack__(**options)
 
     def __dlpack_device__(self) -> tuple[int, int]:
         return self._data.__dlpack_device__()
 
-    def _known(self, what: str) -> NDArray[Any]:
+    def _concrete(self, what: str) -> NDArray[Any]:
         """The array, for one who wants to know its values: a compiled function cannot answer that."""
         if mode.trace is not None:
             mode.trace.refuse_value(what)
@@ -199,7 +199,7 @@ class Tensor:
     @property
     def data(self) -> NDArray[Any]:
         """The array itself, shared. Assigning counts as a change in place; writing into elements is not noticed."""
-        return self._known("its .data")
+        return self._concrete("its .data")
 
     @data.setter
     def data(self, value: ArrayLike | Tensor) -> None:
@@ -246,18 +246,18 @@ class Tensor:
         """The value of a Tensor of one element, as a Python number."""
         if self._data.size != 1:
             raise ValueError(f"item: only a tensor of one element is a number, this has shape {self.shape}")
-        return self._known("its number").item()  # type: ignore[no-any-return]  # NumPy's stubs leave the kind of number open
+        return self._concrete("its number").item()  # type: ignore[no-any-return]  # NumPy's stubs leave the kind of number open
 
     def tolist(self) -> Any:
         """The values as nested lists of Python numbers."""
-        return self._known("a list of it").tolist()
+        return self._concrete("a list of it").tolist()
 
     def numpy(self) -> NDArray[Any]:
         """The values as an array that shares memory; read-only if this Tensor requires gradients.
 
         A change in place that is recorded is not seen in it, for that gives the Tensor new memory.
         """
-        array = self._known("an array of it")
+        array = self._concrete("an array of it")
         if self._node is not None:  # the tape cannot see a change through an array
             array = array.view()
             array.flags.writeable = False
@@ -274,7 +274,7 @@ class Tensor:
     def __bool__(self) -> builtins.bool:
         if self._data.size != 1:
             raise ValueError(f"a tensor of shape {self.shape} is neither true nor false: use .any() or .all()")
-        return builtins.bool(self._known("whether it is true"))
+        return builtins.bool(self._concrete("whether it is true"))
 
     def __float__(self) -> builtins.float:
         return float(self.item())
@@ -288,14 +288,14 @@ class Tensor:
         return int(self.item())
 
     def __contains__(self, value: Number) -> builtins.bool:
-        return bool((self._known("whether it contains a value") == value).any())
+        return bool((self._concrete("whether it contains a value") == value).any())
 
     def __format__(self, spec: str) -> str:
         return format(self.item(), spec) if spec and self._data.size == 1 else format(str(self), spec)
 
     def __repr__(self) -> str:
         opening = f"{type(self).__name__.lower()}("
-        values = np.array2string(self._known("its text"), separator=", ", precision=4, threshold=200, prefix=opening)
+        values = np.array2string(self._concrete("its text"), separator=", ", precision=4, threshold=200, prefix=opening)
         facts = [f"shape={self.shape}"] if self.ndim else []
         if self.dtype not in (DEFAULT, np.int64, np.bool_):
             facts.append(f"dtype={self.dtype}")
@@ -311,7 +311,7 @@ class Tensor:
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         if isinstance(self._node, tape.Node):
             raise RuntimeError("deepcopy: a result of recorded operations cannot be copied; use detach().clone()")
-        memo[id(self)] = made = type(self)(self._known("a deepcopy"), requires_grad=self.requires_grad)
+        memo[id(self)] = made = type(self)(self._concrete("a deepcopy"), requires_grad=self.requires_grad)
         return made
 
     # Gradients
@@ -353,7 +353,7 @@ class Tensor:
     def grad(self) -> Tensor | None:
         """What `backward()` calls added up: dL/d(this), in its shape; None before the first."""
         if mode.trace is not None and type(self._node) is tape.Leaf:
-            mode.trace.look(self._node, outside=type(self._data) is _ndarray)
+            mode.trace.read_grad(self._node, outside=type(self._data) is _ndarray)
         node = self._node
         if type(node) is tape.Node and node.grad is None and not (node.hooks and tape.RETAIN in node.hooks):
             warnings.warn("a result's gradient is kept only after its retain_grad(): this is None", stacklevel=2)
@@ -665,7 +665,7 @@ _TORCH_NAMES = {"axis": "dim", "axes": "dims", "keepdims": "keepdim"}
 
 def _as_array(data: Any, dtype: DTypeLike | None, copy: bool) -> NDArray[Any]:
     if isinstance(data, Tensor):
-        data = data._known("a copy by tensor() (clone() makes one that can be compiled)")
+        data = data._concrete("a copy by tensor() (clone() makes one that can be compiled)")
     elif hasattr(data, "__array__") and not isinstance(data, (np.ndarray, np.generic)):
         data = np.asarray(data)
     if dtype is None and not hasattr(data, "__array__"):  # other libraries' arrays keep their types, too
@@ -779,7 +779,9 @@ def _limits(dtype: np.dtype[Any]) -> tuple[float, float]:
     return int(np.iinfo(dtype).min) or -int(np.iinfo(dtype).max), int(np.iinfo(dtype).max)
 
 
-def explained(error: Exception, operation: Operation[...], arrays: Sequence[Any], options: dict[str, Any]) -> Exception:
+def explain_error(
+    error: Exception, operation: Operation[...], arrays: Sequence[Any], options: dict[str, Any]
+) -> Exception:
     """The error, told with the operation's name and the shapes that went in, or the options it does not have."""
     if mode.trace is None and any(hasattr(a, "trace") and not callable(a.trace) for a in arrays):
         return LeakedTracerError()

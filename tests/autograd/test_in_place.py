@@ -607,7 +607,7 @@ class TestViewsWhileRecording:
         h = leaf(1.0, 2.0) * 2
         for _ in range(1000):
             h[0], h[:1].T
-        assert len(h._sharers.references) < 100
+        assert len(h._aliases.references) < 100
 
 
 # Changes that read memory which they write, with copies in place of what overlaps, as PyTorch wants it

@@ -540,7 +540,11 @@ class TestNoTensorsNoNumbers:
             (lambda x: x.flip(True), TypeError, "flip: takes a whole number or several, not True"),
             (lambda x: x.size(2), IndexError, "size: dim 2 is out of range for shape (2, 3): use -2 to 1"),
             (lambda x: x[0, 0].size(0), IndexError, "size: a tensor without dimensions has no size of one"),
-            (lambda x: x[0, 0].unflatten(0, (1, 1)), IndexError, "unflatten: a single number has no dimension to split"),
+            (
+                lambda x: x[0, 0].unflatten(0, (1, 1)),
+                IndexError,
+                "unflatten: a single number has no dimension",
+            ),
             (lambda x: x.reshape(1.5), TypeError, "reshape: takes a whole number or several, not 1.5"),
             (lambda x: x.permute(None), TypeError, "permute: takes a whole number or several, not None"),
             (lambda x: x.reshape("6"), TypeError, "reshape: takes a whole number or several, not '6'"),

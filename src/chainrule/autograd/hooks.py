@@ -1,4 +1,4 @@
-"""Hooks: functions of the user's that hear of a gradient as it passes, and may put another in its place."""
+"""Hooks: user callbacks that see a gradient during backward and may replace it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _keys = count()
 
 
 class Handle:
-    """A hook that was registered; `remove()` takes it off."""
+    """A registered hook; `remove()` unregisters it."""
 
     def __init__(self, owner: Any, attribute: str, hook: Callable[..., Any]) -> None:
         if not callable(hook):
@@ -35,86 +35,86 @@ class Handle:
         setattr(owner, attribute, self._hooks)
 
     def remove(self) -> None:
-        """Take the hook off."""
+        """Unregister the hook."""
         self._hooks.pop(self._key, None)
 
 
 def as_tensor(grad: Any, wrap: Callable[[Any], Tensor]) -> Tensor:
-    """A gradient as a Tensor; `wrap` makes one of an array, on the same memory."""
+    """Return a gradient as a Tensor; `wrap` makes a Tensor of an array without a copy."""
     if hasattr(grad, "_node"):
         return grad  # type: ignore[no-any-return]  # a Tensor
     return wrap(np.asarray(grad) if mode.trace is None else mode.trace.as_tracer(grad))
 
 
-def taken(grad: Tensor) -> Any:
-    """A gradient as the tape goes on with it: its own again, an array unless the walk itself is recorded."""
+def copy_for_tape(grad: Tensor) -> Any:
+    """Copy a gradient for the tape: an array, or a Tensor if the backward pass is recorded itself."""
     return grad.clone() if mode.recording else grad._data.copy()
 
 
-def replaced(name: str, grad: Any, by: Any) -> Any:
-    """The gradient after a hook: what it returned, if that can stand for the gradient, or the gradient as it was.
+def check_replacement(name: str, grad: Any, by: Any) -> Any:
+    """Return what a hook returned, if it can replace the gradient, or the gradient if the hook returned None.
 
     Raises:
-        TypeError: not a Tensor, or one of another type.
-        ValueError: another shape, or a gradient where there was none.
+        TypeError: the replacement is not a Tensor, or has another type.
+        ValueError: the replacement has another shape, or there was no gradient.
     """
     if by is None:
         return grad
     check(name, grad is not None, "a hook returned a gradient where there was none")
     check(name, isinstance(by, type(grad)), f"a hook must return a Tensor or None, not {type(by).__name__}", TypeError)
-    kept = "a hook must keep the gradient's"
-    check(name, by.shape == grad.shape, f"{kept} shape {grad.shape}, not make it {by.shape}")
-    check(name, by.dtype == grad.dtype, f"{kept} type {grad.dtype}, not make it {by.dtype}", TypeError)
+    rule = "a hook must keep the gradient's"
+    check(name, by.shape == grad.shape, f"{rule} shape {grad.shape}, not make it {by.shape}")
+    check(name, by.dtype == grad.dtype, f"{rule} type {grad.dtype}, not make it {by.dtype}", TypeError)
     return by
 
 
-# A gate lets several Tensors pass together: on the way back their gradients wait for each other
+def backward_barrier(
+    values: tuple[Any, ...], callback: Callable[[tuple[Any, ...]], tuple[Any, ...]]
+) -> tuple[Any, ...]:
+    """Return the same values; in the backward pass, `callback` gets all their gradients at once and may change them.
 
-
-def gate(values: tuple[Any, ...], callback: Callable[[tuple[Any, ...]], tuple[Any, ...]]) -> tuple[Any, ...]:
-    """The same values; on the way back `callback` gets all their gradients at once, and what it returns goes on.
-
-    Behind each Tensor stands a `_door`, behind all doors the `_post`. A door's derivative leaves its gradient in
-    `waiting`. The post was recorded before all doors, so its turn comes after theirs.
+    Each Tensor goes through a `_pass_through`, whose second input is one `_barrier` for all of them. The derivative of a
+    `_pass_through` stores its gradient in `waiting`. The barrier was recorded before them, so its derivative runs after
+    theirs, and calls `callback`.
 
     Args:
-        values: Tensors that require gradients, and anything else, which stays as it is.
-        callback: gets a gradient for each value, None where there is none.
+        values: Tensors that require gradients; other values are returned unchanged.
+        callback: takes a gradient for each value (None if there is none) and returns as many.
     """
     positions = [i for i, value in enumerate(values) if getattr(value, "requires_grad", False)]
     if not positions or not mode.recording:
         return values
     waiting: list[Any] = [None] * len(values)
 
-    def open_() -> tuple[Any, ...]:
+    def release() -> tuple[Any, ...]:
         grads = tuple(waiting)
         waiting[:] = [None] * len(grads)
-        passed = callback(grads)
-        return tuple(passed[i] for i in positions)
+        replacements = callback(grads)
+        return tuple(replacements[i] for i in positions)
 
-    post = _post(*(values[i] for i in positions), open_=open_)
-    doors = {i: _door(values[i], post, leave=partial(waiting.__setitem__, i)) for i in positions}
-    for i, door in doors.items():
-        door._version = values[i]._version  # it is the same memory
-    return tuple(doors.get(i, value) for i, value in enumerate(values))
+    barrier = _barrier(*(values[i] for i in positions), release=release)
+    results = {i: _pass_through(values[i], barrier, store=partial(waiting.__setitem__, i)) for i in positions}
+    for i, result in results.items():
+        result._version = values[i]._version  # they share memory
+    return tuple(results.get(i, value) for i, value in enumerate(values))
 
 
 @operation
-def _post(*inputs: Array, open_: Callable[[], tuple[Any, ...]]) -> Array:
+def _barrier(*inputs: Array, release: Callable[[], tuple[Any, ...]]) -> Array:
     return np.zeros(0)
 
 
-@_post.derivative
-def _(grad: Array, open_: Callable[[], tuple[Any, ...]]) -> tuple[Array, ...]:
-    return open_()
+@_barrier.derivative
+def _(grad: Array, release: Callable[[], tuple[Any, ...]]) -> tuple[Array, ...]:
+    return release()
 
 
 @operation
-def _door(input: Array, post: Array, *, leave: Callable[[Any], None]) -> Array:
+def _pass_through(input: Array, barrier: Array, *, store: Callable[[Any], None]) -> Array:
     return input
 
 
-@_door.derivative
-def _(grad: Array, leave: Callable[[Any], None]) -> tuple[None, Array]:
-    leave(grad)
+@_pass_through.derivative
+def _(grad: Array, store: Callable[[Any], None]) -> tuple[None, Array]:
+    store(grad)
     return None, np.zeros(0)

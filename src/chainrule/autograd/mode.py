@@ -92,7 +92,7 @@ class Tracing(Protocol):
     def as_tracer(self, x: Any) -> Any:
         """The tracer of an array, or the tracer itself."""
 
-    def laid_out(self, x: Any, like: Any) -> Any:
+    def match_layout(self, x: Any, like: Any) -> Any:
         """The same elements in memory that is laid out as another's."""
 
     def index(self, index: Any) -> Any:
@@ -101,7 +101,7 @@ class Tracing(Protocol):
     def example_at(self, array: Any, index: Any) -> Any:
         """What lies at an index at this moment."""
 
-    def look(self, leaf: Leaf, outside: bool) -> None:
+    def read_grad(self, leaf: Leaf, outside: bool) -> None:
         """The gradient of a leaf is read."""
 
     def set_grad(self, node: Leaf | Node, grad: Tensor | None) -> Tensor | None:

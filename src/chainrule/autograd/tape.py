@@ -390,10 +390,10 @@ def _announced(node: Node | Leaf, grad: Any, wrap: Callable[[Any], Tensor]) -> A
     called = dict(node.hooks or {})  # a hook may remove itself
     retained = called.pop(RETAIN, None)
     for hook in called.values():
-        tensor = hooks.replaced("register_hook", tensor, hook(tensor))
+        tensor = hooks.check_replacement("register_hook", tensor, hook(tensor))
     if retained:
         _accumulate(node, tensor.clone())
-    return hooks.taken(tensor)
+    return hooks.copy_for_tape(tensor)
 
 
 def _accumulate(node: Node | Leaf, grad: Tensor) -> None:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     View: TypeAlias = tuple[Tensor, Steps]  # a root, and the operations that show a part of it
 
 
-class Sharers:
+class Aliases:
     """The Tensors on the same memory, in the order in which they came to it.
 
     Attributes:
@@ -90,13 +90,13 @@ def _seen_in(part: Any, array: Any, operation: Operation[...], options: dict[str
 
 def share(tensor: Tensor, source: Tensor) -> None:
     """Note that a new Tensor is on the memory of another."""
-    tensor._version, sharers = source._version, source._sharers
-    if sharers is None:
-        sharers = source._sharers = Sharers(source)
-    tensor._sharers = sharers
-    sharers.references.append(ref(tensor))
-    if len(sharers.references) > sharers.limit:
-        sharers.shorten()
+    tensor._version, aliases = source._version, source._aliases
+    if aliases is None:
+        aliases = source._aliases = Aliases(source)
+    tensor._aliases = aliases
+    aliases.references.append(ref(tensor))
+    if len(aliases.references) > aliases.limit:
+        aliases.shorten()
 
 
 def share_detached(tensor: Tensor, source: Tensor) -> None:
@@ -126,26 +126,26 @@ def change(tensor: Tensor, compute: Callable[[], Tensor]) -> None:
     """
     root, steps = tensor._view or (tensor, ())
     if mode.trace is not None:
-        everyone = (root, *(tensor._sharers.alive() if tensor._sharers is not None else ()))
+        everyone = (root, *(tensor._aliases.alive() if tensor._aliases is not None else ()))
         if any(type(one._data) is np.ndarray for one in everyone):
             mode.trace.refuse("a recorded change in place of a tensor from outside, which would keep its history,")
-    if tensor._sharers is None:  # nobody else is on this memory
+    if tensor._aliases is None:  # nobody else is on this memory
         new = compute()
         _take(tensor, _laid_out(new._data, tensor._data), new._node)
         tensor._version = new._version
         return
-    sharers = tensor._sharers.alive()
+    aliases = tensor._aliases.alive()
     before = tensor._version
-    _count_anew(sharers, [0])  # so that the operations below, which save the old value, do not mind the change
+    _count_anew(aliases, [0])  # so that the operations below, which save the old value, do not mind the change
     try:
         whole = _put_back(root, steps, compute())
     except BaseException:
-        _count_anew(sharers, before)
+        _count_anew(aliases, before)
         raise
     had_node = root._node is not None
     _take(root, _laid_out(whole._data, root._data), whole._node)
-    _count_anew(sharers, whole._version)
-    for other in sharers:
+    _count_anew(aliases, whole._version)
+    for other in aliases:
         if other is root:
             continue
         own_root, own_steps = other._view or (other, ())
@@ -176,16 +176,16 @@ def shows(view: Tensor, source: Tensor, index: Any) -> bool:
 
 def leave(tensor: Tensor) -> None:
     """Note that a Tensor is about to get memory of its own; the views of it stay on the old."""
-    if tensor._sharers is None:
+    if tensor._aliases is None:
         return
     left = tensor._wrap(tensor._data)
-    left._node, left._version, left._view, left._sharers = tensor._node, tensor._version, tensor._view, tensor._sharers
-    left._sharers.references.append(ref(left))
-    for other in tensor._sharers.alive():
+    left._node, left._version, left._view, left._aliases = tensor._node, tensor._version, tensor._view, tensor._aliases
+    left._aliases.references.append(ref(left))
+    for other in tensor._aliases.alive():
         if other._view is not None and other._view[0] is tensor:
             other._view = left, other._view[1]
-    left._sharers.references = [reference for reference in left._sharers.references if reference() is not tensor]
-    tensor._view = tensor._sharers = None
+    left._aliases.references = [reference for reference in left._aliases.references if reference() is not tensor]
+    tensor._view = tensor._aliases = None
 
 
 def _take(tensor: Tensor, data: Any, node: tape.Node | tape.Leaf | None) -> None:
@@ -199,7 +199,7 @@ def _take(tensor: Tensor, data: Any, node: tape.Node | tape.Leaf | None) -> None
 def _laid_out(data: Any, like: Any) -> Any:
     """An array in the memory layout of another, so that a reshape that gave a view of that gives one of this."""
     if mode.trace is not None:  # of which a Tracer has its own idea
-        return mode.trace.laid_out(data, like)
+        return mode.trace.match_layout(data, like)
     if data.strides == like.strides:
         return data
     out = np.empty_like(like)

@@ -476,7 +476,7 @@ def _key(x: Any, arrays: list[Any]) -> Any:
     if isinstance(x, Tensor):
         array, requires_grad = x._data, x._node is not None
         if type(array) is not _ndarray:
-            x._known("")  # which explains that the Tensor is lost
+            x._concrete("")  # which explains that the Tensor is lost
     elif isinstance(x, np.ndarray):
         array = from_numpy(x)._data  # in a type that Tensors have
     elif isinstance(x, (tuple, list)):

@@ -42,7 +42,7 @@ from chainrule.lower.tracer import ElementChange, Tracer, Untraceable
 from chainrule.ops.dtypes import promote
 from chainrule.ops.indexing import getitem, is_basic_with_tensors
 from chainrule.random import default_generator
-from chainrule.tensor import Tensor, explained
+from chainrule.tensor import Tensor, explain_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -591,7 +591,7 @@ class Trace(Recorder):
 
         return self.lift(array).value.example[plain(index)]
 
-    def look(self, leaf: Leaf, outside: bool) -> None:
+    def read_grad(self, leaf: Leaf, outside: bool) -> None:
         """A leaf's gradient is read: it must have been made here."""
         if any(leaf is other for _, _, other in self.stand_ins):
             raise self.refused(ARGUMENT_GRADIENT.format(leaf.shape))
@@ -665,7 +665,7 @@ def _with_name(operation: Operation[...], *inputs: Any, **options: Any) -> Any:
     try:
         return operation.formula(*inputs, **options)
     except (ValueError, IndexError, TypeError, OverflowError) as error:
-        raise explained(error, operation, inputs, options) from None
+        raise explain_error(error, operation, inputs, options) from None
 
 
 def _write_view(view_of: Any, array: NDArray[Any], value: NDArray[Any], *positions: NDArray[Any]) -> None:

@@ -163,7 +163,7 @@ class Recorder:
             return self.call("copy", partial(copy_in_order, axes=axes), (x,), {})  # type: ignore[no-any-return]
         return self.add_value("elementwise", "cast", (x.value,), example, type=example.dtype)
 
-    def laid_out(self, x: Tracer, like: Tracer) -> Tracer:
+    def match_layout(self, x: Tracer, like: Tracer) -> Tracer:
         """The same elements in memory of their own that lies as another's does."""
         out = Tracer(self, x.value)
         out.memory = like.memory

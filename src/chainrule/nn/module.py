@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, Protocol, Self, Type
 import numpy as np
 
 from chainrule.autograd import views
-from chainrule.autograd.hooks import Handle, as_tensor, gate, replaced, taken
+from chainrule.autograd.hooks import Handle, as_tensor, backward_barrier, check_replacement, copy_for_tape
 from chainrule.autograd.mode import no_grad, refuse_compiled
 from chainrule.errors import check, listed, type_name
 from chainrule.nn.nesting import explain_nesting, name_layer, refuse_nesting
@@ -41,7 +41,7 @@ class Parameter(Tensor):
 
     def __init__(self, data: ArrayLike | Tensor, requires_grad: bool = True) -> None:
         if isinstance(data, Tensor):
-            self._data, self._node, self._view, self._sharers = data._data, None, None, None
+            self._data, self._node, self._view, self._aliases = data._data, None, None, None
             views.share_detached(self, data)
         else:
             super().__init__(data)
@@ -343,16 +343,16 @@ class Module:
 
 
 class _Backward:
-    """One call of a module with backward hooks: `gate`s at its inputs and outputs see their gradients in backward."""
+    """One call of a module with backward hooks: a `backward_barrier` at its inputs and one at its outputs call them."""
 
     def __init__(self, module: Module, inputs: tuple[Any, ...]) -> None:
         self.module, self.hooks = module, list((module._backward_hooks or {}).values())
         self.inputs_need_grad = any(getattr(value, "requires_grad", False) for value in inputs)
-        self.inputs = gate(inputs, self.at_inputs)
+        self.inputs = backward_barrier(inputs, self.at_inputs)
         self.grad_output: tuple[Any, ...] | None = None
 
     def wrap_outputs(self, out: Any) -> Any:
-        outputs = gate(out if isinstance(out, tuple) else (out,), self.at_outputs)
+        outputs = backward_barrier(out if isinstance(out, tuple) else (out,), self.at_outputs)
         return outputs if isinstance(out, tuple) else outputs[0]
 
     def at_outputs(self, grads: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -372,8 +372,10 @@ class _Backward:
             if result is not None:
                 message = f"a hook must return None or a tuple with a gradient for each of {len(grads)} inputs"
                 check(name, isinstance(result, tuple) and len(result) == len(grads), message, TypeError)
-                grad_input = tuple(replaced(name, old, new) for old, new in zip(grad_input, result, strict=True))
-        return tuple(None if grad is None else taken(grad) for grad in grad_input)
+                grad_input = tuple(
+                    check_replacement(name, old, new) for old, new in zip(grad_input, result, strict=True)
+                )
+        return tuple(None if grad is None else copy_for_tape(grad) for grad in grad_input)
 
 
 def _hook_gradients(grads: tuple[Any, ...]) -> tuple[Any, ...]:
