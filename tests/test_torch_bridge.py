@@ -331,14 +331,14 @@ def extra_buffer():
 
 CANNOT_COME = {
     "class": (lambda: torch.nn.LSTM(2, 2), "LSTM: chainrule has no such class"),
-    "own class": (Own, "Own: chainrule has no such class; weights alone go over with state_dict"),
+    "own class": (Own, "Own: chainrule has no such class; copy weights alone with state_dict"),
     "parametrised": (
         lambda: torch.nn.utils.parametrizations.weight_norm(torch.nn.Linear(2, 2)),
-        "ParametrizedLinear: has parametrisations, of weight; torch.nn.utils.parametrize.remove_parametrizations",
+        "ParametrizedLinear: has parametrizations, of weight; call torch.nn.utils.parametrize.remove_parametrizations",
     ),
-    "hook": (lambda: hooked(torch.nn.ReLU()), "ReLU: functions do not cross, and it was given some: _forward_hooks"),
-    "forward": (lambda: with_(torch.nn.ReLU(), forward=abs), "ReLU: functions do not cross, and it was given some: forward"),
-    "tensor's hook": (lambda: tensor_hooked(torch.nn.Linear(2, 2)), "Linear: weight has hooks, and functions do not cross"),
+    "hook": (lambda: hooked(torch.nn.ReLU()), "ReLU: has functions, which cannot be converted: _forward_hooks"),
+    "forward": (lambda: with_(torch.nn.ReLU(), forward=abs), "ReLU: has functions, which cannot be converted: forward"),
+    "tensor's hook": (lambda: tensor_hooked(torch.nn.Linear(2, 2)), "Linear: weight has hooks, which cannot be converted"),
     "half": (lambda: torch.nn.Linear(2, 2).bfloat16(), "Linear: weight is bfloat16: only float32 and float64"),
     "device": (lambda: torch.nn.Linear(2, 2, device="meta"), "Linear: weight is on meta"),
     "padding": (
@@ -349,12 +349,12 @@ CANNOT_COME = {
     "dim": (lambda: torch.nn.Softmax(), "Softmax: dim=None has no counterpart"),
     "named": (lambda: with_(torch.nn.Unflatten(1, (2, 3)), dim="C"), "Unflatten: dim='C' has no counterpart"),
     "zero": (lambda: torch.nn.MultiheadAttention(4, 2, add_zero_attn=True), "MultiheadAttention: add_zero_attn=True has no"),
-    "kdim": (lambda: torch.nn.MultiheadAttention(4, 2, kdim=3), "chainrule has no place for its '2.conv.q_proj_weight'"),
-    "buffer": (extra_buffer, "chainrule has no place for its '2.conv.mask'"),
-    "child": (lambda: with_(torch.nn.ReLU(), inner=torch.nn.ReLU()), "'2.conv.inner', ReLU: chainrule's ReLU has no place for"),
+    "kdim": (lambda: torch.nn.MultiheadAttention(4, 2, kdim=3), "chainrule's module has no '2.conv.q_proj_weight'"),
+    "buffer": (extra_buffer, "chainrule's module has no '2.conv.mask'"),
+    "child": (lambda: with_(torch.nn.ReLU(), inner=torch.nn.ReLU()), "'2.conv.inner', ReLU: chainrule's ReLU cannot hold"),
     "activation": (
         lambda: torch.nn.TransformerEncoderLayer(4, 2, 4, activation=torch.sin),
-        "TransformerEncoderLayer: activation=.* is a function of its own",
+        "TransformerEncoderLayer: activation=.* is a function, which cannot be converted",
     ),
     "part": (
         lambda: with_(torch.nn.TransformerEncoderLayer(4, 2, 4), linear1=torch.nn.Identity()),
@@ -362,7 +362,7 @@ CANNOT_COME = {
     ),
     "memory": (
         lambda: overlapping(torch.nn),
-        r"module '2.conv.1', Linear: 2.conv.1.weight and 2.conv.0.weight share memory; they must be one parameter",
+        r"module '2.conv.1', Linear: 2.conv.1.weight and 2.conv.0.weight share memory without being the same parameter",
     ),
     "no tensor": (lambda: torch.nn.ParameterList([3]), "ParameterList: 0 is a int, not a parameter"),
 }  # fmt: skip
@@ -388,11 +388,11 @@ class OurOwn(nn.Linear):
 CANNOT_GO = {
     "own class": (lambda: OurOwn(2, 2), "module '1', OurOwn: PyTorch has no such class"),
     "half": (lambda: nn.Linear(2, 2).to(np.float16), "module '1', Linear: weight is float16: only float32"),
-    "hook": (lambda: hooked(nn.ReLU()), "module '1', ReLU: functions do not cross, and it was given some: _hooks"),
+    "hook": (lambda: hooked(nn.ReLU()), "module '1', ReLU: has functions, which cannot be converted: _hooks"),
     "tensor's hook": (lambda: tensor_hooked(nn.Linear(2, 2)), "module '1', Linear: weight has hooks"),
     "memory": (lambda: overlapping(nn), "'1.1', Linear: 1.1.weight and 1.0.weight share memory"),
-    "extra": (lambda: with_(nn.ReLU(), scale=nn.Parameter(np.ones(2))), "PyTorch has no place for its '1.scale'"),
-    "parts in a list": (lambda: with_(nn.ReLU(), parts=[nn.ReLU()]), "'1.parts.0', ReLU: PyTorch's ReLU has no place"),
+    "extra": (lambda: with_(nn.ReLU(), scale=nn.Parameter(np.ones(2))), "PyTorch's module has no '1.scale'"),
+    "parts in a list": (lambda: with_(nn.ReLU(), parts=[nn.ReLU()]), "'1.parts.0', ReLU: PyTorch's ReLU cannot hold"),
 }
 
 
@@ -407,16 +407,16 @@ def test_what_cannot_go_says_where_and_why(case):
 def test_the_module_itself_at_fault():
     with pytest.raises(ValueError, match="^from_torch: the module, GRU: chainrule has no such class"):
         from_torch(torch.nn.GRU(2, 2))
-    with pytest.raises(TypeError, match="^from_torch: takes a module of PyTorch, not ReLU"):
+    with pytest.raises(TypeError, match="^from_torch: takes a PyTorch module, not ReLU"):
         from_torch(nn.ReLU())
-    with pytest.raises(TypeError, match="^to_torch: takes a module of chainrule, not Tensor"):
+    with pytest.raises(TypeError, match="^to_torch: takes a chainrule module, not Tensor"):
         to_torch(torch.ones(2))
 
 
 def test_a_name_that_is_taken_on_the_other_side():
-    with pytest.raises(ValueError, match="'_hooks', ReLU: chainrule's ModuleDict has no place for '_hooks'"):
+    with pytest.raises(ValueError, match="'_hooks', ReLU: chainrule's ModuleDict cannot hold '_hooks'"):
         from_torch(torch.nn.ModuleDict({"_hooks": torch.nn.ReLU()}))
-    with pytest.raises(ValueError, match="'type', ReLU: PyTorch's ModuleDict has no place for 'type'"):
+    with pytest.raises(ValueError, match="'type', ReLU: PyTorch's ModuleDict cannot hold 'type'"):
         to_torch(nn.ModuleDict({"type": nn.ReLU()}))
 
 

@@ -1,13 +1,13 @@
-"""To and from PyTorch: `from_torch(module)` gives the same network in chainrule, `to_torch(module)` goes the other way.
+"""Conversion between PyTorch and chainrule modules: `from_torch(module)` and `to_torch(module)`.
 
     from chainrule.torch import from_torch, to_torch  # needs PyTorch: pip install 'chainrule[torch]'
 
-As names here are PyTorch's, one rule does nearly all of it: a module becomes one of the other library's class of that
-name. It is built with the options that our class takes, each read from the attribute of its name; then it is given
-the modules inside, converted in their turn, and copies of the parameters and buffers. The tables below are the
-exceptions. Whatever cannot cross is an error that names the module.
+Both libraries use the same names, so one rule covers nearly everything: a module is converted to the class of the same
+name. It is built with the options of chainrule's class, each read from the attribute of that name; then its submodules
+are converted recursively, and its parameters and buffers copied. The tables below list the exceptions. Anything else is
+an error that names the module.
 
-Single tensors need no help: `chainrule.tensor(theirs.numpy())` and `torch.from_dlpack(ours)`.
+Single tensors need no conversion function: `chainrule.tensor(theirs.numpy())` and `torch.from_dlpack(ours)`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from chainrule.tensor import Tensor, from_numpy
 try:
     import torch
 except ModuleNotFoundError as error:
-    if error.name != "torch":  # PyTorch is there, but broken
+    if error.name != "torch":  # PyTorch is installed, but broken
         raise
     raise ImportError("chainrule.torch needs PyTorch, which is not installed: pip install 'chainrule[torch]'") from None
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = ["from_torch", "to_torch"]
 
-_KEPT_AS = {  # where modules keep an option that has no attribute of its own name; "Class.option" comes before "option"
+_ATTRIBUTES = {  # attributes of options with another name; "Class.option" takes precedence over "option"
     "affine": "weight",
     "elementwise_affine": "weight",
     "track_running_stats": "running_mean",
@@ -52,52 +52,52 @@ _KEPT_AS = {  # where modules keep an option that has no attribute of its own na
     "TransformerEncoderLayer.layer_norm_eps": "norm1.eps",
     "TransformerEncoderLayer.bias": "linear1.bias",
 }
-_OURS_ALONE = {"generator", "dtype"}  # the parameters bring their type with them; draws are not the same anyway
-# Options that only PyTorch has, and that may have any value: `inplace` changes no result, and what the others change
-# shows in the parameters.
-_HARMLESS = {"inplace", "bias", "kdim", "vdim"}
+_CHAINRULE_ONLY = {"generator", "dtype"}  # parameters carry their dtype; random numbers differ in any case
+# Options of PyTorch only that may have any value: `inplace` does not change the result, and the others show in the
+# parameters.
+_IGNORED = {"inplace", "bias", "kdim", "vdim"}
 _TYPES = {"float32", "float64", "int64"}
 
 
 def from_torch(module: torch.nn.Module) -> nn.Module:
-    """The same network in chainrule, with copies of the parameters and buffers.
+    """Convert a PyTorch module to chainrule, with copies of the parameters and buffers.
 
-    Types, `requires_grad`, `training` and what is shared between modules stay as they are. Gradients stay behind, as do
-    `inplace` and `generator`, which one library has and the other has not.
+    Dtypes, `requires_grad`, `training` and sharing between modules are preserved. Gradients are not copied, nor are
+    `inplace` and `generator`, which only one of the libraries has.
 
     Args:
-        module: of PyTorch's own classes throughout, on the CPU, in float32 or float64.
+        module: made of PyTorch's own classes, on the CPU, in float32 or float64.
 
     Raises:
-        TypeError: not a module of PyTorch.
-        ValueError: a class or an option that chainrule does not have, hooks, another type or device, parameters that
-            share memory without being the same; the message names the module.
+        TypeError: not a PyTorch module.
+        ValueError: a class or option that chainrule does not have, hooks, another dtype or device, or different
+            parameters that share memory; the message names the module.
     """
-    made: nn.Module = _Crossing("from_torch", _PYTORCH, _CHAINRULE).run(module)
-    return made
+    converted: nn.Module = _Conversion("from_torch", _PYTORCH, _CHAINRULE).run(module)
+    return converted
 
 
 def to_torch(module: nn.Module) -> torch.nn.Module:
-    """The same network in PyTorch, with copies of the parameters and buffers; all else as in `from_torch`.
+    """Convert a chainrule module to PyTorch, with copies of the parameters and buffers; otherwise as `from_torch`.
 
     Raises:
-        TypeError: not a module of chainrule.
+        TypeError: not a chainrule module.
         ValueError: as for `from_torch`.
     """
-    return _Crossing("to_torch", _CHAINRULE, _PYTORCH).run(module)
+    return _Conversion("to_torch", _CHAINRULE, _PYTORCH).run(module)
 
 
 @dataclass(frozen=True)
 class _Library:
-    """What differs between the two.
+    """One of the two libraries, with the functions in which they differ.
 
     Attributes:
         name: for messages.
-        nn: where the modules are.
-        tensor: makes a tensor around an array.
-        children: the modules directly inside a module, by name, also those that it holds twice.
-        tensors: a module's own parameters and buffers, by name.
-        bare: a context in which building modules draws no random numbers that somebody might miss.
+        nn: the module that defines the layers.
+        tensor: creates a tensor from an array.
+        children: the direct submodules of a module, by name, including duplicates.
+        tensors: the direct parameters and buffers of a module, by name.
+        no_draws: a context in which building modules leaves the random state unchanged.
     """
 
     name: str
@@ -105,7 +105,7 @@ class _Library:
     tensor: Callable[[NDArray[Any]], Any]
     children: Callable[[Any], dict[str, Any]]
     tensors: Callable[[Any], dict[str, Any]]
-    bare: Callable[[], AbstractContextManager[Any]]
+    no_draws: Callable[[], AbstractContextManager[Any]]
 
 
 def _own_tensors(module: nn.Module) -> dict[str, Any]:
@@ -113,8 +113,8 @@ def _own_tensors(module: nn.Module) -> dict[str, Any]:
 
 
 @contextmanager
-def _same_draws() -> Iterator[None]:
-    """Leave the default generator as it was."""
+def _restore_generator() -> Iterator[None]:
+    """Restore the default generator's state afterwards."""
     bits = default_generator().bit_generator
     before = bits.state
     try:
@@ -123,103 +123,103 @@ def _same_draws() -> Iterator[None]:
         bits.state = before
 
 
-_CHAINRULE = _Library("chainrule", nn, from_numpy, lambda m: dict(m._parts()), _own_tensors, _same_draws)
+_CHAINRULE = _Library("chainrule", nn, from_numpy, lambda m: dict(m._parts()), _own_tensors, _restore_generator)
 _PYTORCH = _Library(
     "PyTorch",
     torch.nn,
     torch.from_numpy,
     lambda m: m._modules,
     lambda m: {**m._parameters, **m._buffers},
-    lambda: torch.device("meta"),  # parameters without memory, until ours take their place
+    lambda: torch.device("meta"),  # parameters without memory, until they are replaced
 )
 
 
-class _Crossing:
-    """One call: from where to where, and what has crossed already, so that what is shared stays shared."""
+class _Conversion:
+    """One conversion, with the modules and tensors converted so far, so that sharing is preserved."""
 
     def __init__(self, call: str, source: _Library, target: _Library) -> None:
         self.call, self.source, self.target = call, source, target
-        self.modules: dict[int, Any] = {}  # by the id of the original
+        self.modules: dict[int, Any] = {}  # by id of the original
         self.tensors: dict[int, Any] = {}
-        self.memory: list[tuple[str, NDArray[Any]]] = []  # of the originals, with their paths
+        self.memory: list[tuple[str, NDArray[Any]]] = []  # arrays of the originals, with their paths
 
     def run(self, module: Any) -> Any:
         if not isinstance(module, self.source.nn.Module):
-            raise TypeError(f"{self.call}: takes a module of {self.source.name}, not {type(module).__name__}")
-        made = self.module(module, "")
-        there = made.state_dict()
+            raise TypeError(f"{self.call}: takes a {self.source.name} module, not {type(module).__name__}")
+        converted = self.module(module, "")
+        state = converted.state_dict()
         for entry in module.state_dict():
-            if entry not in there:
-                raise self.fault("", type(module).__name__, f"{self.target.name} has no place for its {entry!r}")
-        return made
+            if entry not in state:
+                raise self.fault("", type(module).__name__, f"{self.target.name}'s module has no {entry!r}")
+        return converted
 
     def fault(self, path: str, kind: str, why: str) -> ValueError:
         return ValueError(f"{self.call}: {f'module {path!r}' if path else 'the module'}, {kind}: {why}")
 
-    def module(self, module: Any, path: str, instead_of: Any = None) -> Any:
+    def module(self, module: Any, path: str, replaces: Any = None) -> Any:
         if id(module) in self.modules:
             return self.modules[id(module)]
         kind = self.kind(module, path)
         build = getattr(self.target.nn, kind)
-        if isinstance(instead_of, build):  # a module that the one around it made, perhaps of a class of its own
-            build = type(instead_of)
+        if isinstance(replaces, build):  # a module that the enclosing one created, possibly of its own subclass
+            build = type(replaces)
         options = self.options(module, path, kind)
         try:
-            with self.target.bare():
-                made = build(**options)
+            with self.target.no_draws():
+                converted = build(**options)
         except (TypeError, ValueError) as error:
             raise self.fault(path, kind, str(error)) from error
-        self.modules[id(module)] = made
+        self.modules[id(module)] = converted
         for name, child in self.source.children(module).items():
             inside = f"{path}.{name}" if path else name
-            if not self.has_place(made, name):
-                raise self.fault(inside, type(child).__name__, f"{self.target.name}'s {kind} has no place for {name!r}")
-            setattr(made, name, self.module(child, inside, instead_of=getattr(made, name, None)))
-        for name in self.source.tensors(module) | self.target.tensors(made):
-            if hasattr(made, name):
-                setattr(made, name, self.tensor(getattr(module, name, None), path, kind, name))
-        made.training = module.training
-        if hasattr(module, "track_running_stats"):  # which may have changed since the buffers were made
-            made.track_running_stats = module.track_running_stats
-        return made
+            if not self.can_hold(converted, name):
+                raise self.fault(inside, type(child).__name__, f"{self.target.name}'s {kind} cannot hold {name!r}")
+            setattr(converted, name, self.module(child, inside, replaces=getattr(converted, name, None)))
+        for name in self.source.tensors(module) | self.target.tensors(converted):
+            if hasattr(converted, name):
+                setattr(converted, name, self.tensor(getattr(module, name, None), path, kind, name))
+        converted.training = module.training
+        if hasattr(module, "track_running_stats"):  # may have changed since construction
+            converted.track_running_stats = module.track_running_stats
+        return converted
 
-    def has_place(self, made: Any, name: str) -> bool:
-        """Whether a module can stand under a name: in the place of another, or in a holder under a free name."""
+    def can_hold(self, module: Any, name: str) -> bool:
+        """Return whether a submodule can have this name: it replaces one, or a container has the name free."""
         library = self.target.nn
-        if isinstance(getattr(made, name, None), library.Module):
+        if isinstance(getattr(module, name, None), library.Module):
             return True
-        holder = isinstance(made, (library.Sequential, library.ModuleList, library.ModuleDict))
-        return holder and not hasattr(made, name) and "." not in name
+        is_container = isinstance(module, (library.Sequential, library.ModuleList, library.ModuleDict))
+        return is_container and not hasattr(module, name) and "." not in name
 
     def kind(self, module: Any, path: str) -> str:
-        """The name of its class, if both libraries have that and it does what its class says."""
+        """Return the name of the module's class, if both libraries have it and nothing overrides its behavior."""
         cls: Any = type(module)
         if cls is torch.nn.modules.linear.NonDynamicallyQuantizableLinear:
             cls = torch.nn.Linear
         kind: str = cls.__name__
         if torch.nn.utils.parametrize.is_parametrized(module):
             names = ", ".join(module.parametrizations)
-            remedy = "torch.nn.utils.parametrize.remove_parametrizations makes plain parameters of them"
-            raise self.fault(path, kind, f"has parametrisations, of {names}; {remedy}")
+            remedy = "call torch.nn.utils.parametrize.remove_parametrizations first"
+            raise self.fault(path, kind, f"has parametrizations, of {names}; {remedy}")
         if getattr(self.source.nn, kind, None) is not cls or not hasattr(self.target.nn, kind):
-            why = f"{self.target.name} has no such class; weights alone go over with state_dict() and load_state_dict()"
+            why = f"{self.target.name} has no such class; copy weights alone with state_dict() and load_state_dict()"
             raise self.fault(path, kind, why)
-        given = [name for name, value in vars(module).items() if name == "forward" or (name[-6:] == "_hooks" and value)]
-        if given:
-            raise self.fault(path, kind, f"functions do not cross, and it was given some: {', '.join(given)}")
+        functions = [n for n, value in vars(module).items() if n == "forward" or (n[-6:] == "_hooks" and value)]
+        if functions:
+            raise self.fault(path, kind, f"has functions, which cannot be converted: {', '.join(functions)}")
         return kind
 
     def options(self, module: Any, path: str, kind: str) -> dict[str, Any]:
-        """What to build its counterpart with."""
+        """Return the options to build its counterpart with."""
         ours, theirs = (inspect.signature(getattr(library, kind)).parameters for library in (nn, torch.nn))
         options = {
             name: self.option(module, path, kind, option)
             for name, option in ours.items()
-            if name not in _OURS_ALONE | {"modules"} and option.kind is option.POSITIONAL_OR_KEYWORD
+            if name not in _CHAINRULE_ONLY | {"modules"} and option.kind is option.POSITIONAL_OR_KEYWORD
         }
         for name, option in theirs.items():
             value = getattr(module, name, option.default)
-            if name not in {*ours, *_HARMLESS} and value != option.default:
+            if name not in {*ours, *_IGNORED} and value != option.default:
                 raise self.fault(path, kind, f"{name}={value!r} has no counterpart in chainrule")
         return options
 
@@ -227,59 +227,59 @@ class _Crossing:
         name = option.name
         if kind == "ParameterList":
             return [self.tensor(value, path, kind, str(i)) for i, value in enumerate(module)]
-        if name == "kernel_size" and not hasattr(module, name):  # our convolutions have it in the weight's shape alone
+        if name == "kernel_size" and not hasattr(module, name):  # our convolutions have it only in the weight's shape
             return tuple(module.weight.shape[2:])
-        where = _KEPT_AS.get(f"{kind}.{name}", _KEPT_AS.get(name, name))
+        attribute = _ATTRIBUTES.get(f"{kind}.{name}", _ATTRIBUTES.get(name, name))
         try:
-            value = attrgetter(where)(module)
+            value = attrgetter(attribute)(module)
         except AttributeError:
-            raise self.fault(path, kind, f"has no {where}, from which to read {name}") from None
-        tensor = isinstance(value, (Tensor, torch.Tensor))
+            raise self.fault(path, kind, f"has no {attribute}, from which to read {name}") from None
+        is_tensor = isinstance(value, (Tensor, torch.Tensor))
         if isinstance(option.default, bool):
-            return value is not None if tensor or value is None else value  # a bias that is there, or not
-        if tensor:
+            return value is not None if is_tensor or value is None else value  # whether there is a bias
+        if is_tensor:
             return self.tensor(value, path, kind, name)
         if isinstance(value, self.source.nn.Module):
             return self.module(value, f"{path}.{name}" if path else name)
         if callable(value):
-            named = next((n for n in ("relu", "gelu") if value is getattr(self.source.nn.functional, n)), None)
-            if named is None:
-                raise self.fault(path, kind, f"{name}={value!r} is a function of its own, and functions do not cross")
-            return named
-        word = "None" if value is None else type(value).__name__
-        if word in ("None", "str") and word not in option.annotation:
+            function = next((n for n in ("relu", "gelu") if value is getattr(self.source.nn.functional, n)), None)
+            if function is None:
+                raise self.fault(path, kind, f"{name}={value!r} is a function, which cannot be converted")
+            return function
+        type_name = "None" if value is None else type(value).__name__
+        if type_name in ("None", "str") and type_name not in option.annotation:
             raise self.fault(path, kind, f"{name}={value!r} has no counterpart in chainrule")
         return value
 
     def tensor(self, tensor: Any, path: str, kind: str, name: str) -> Any:
-        """A copy on the other side, once for each tensor; None stays None."""
+        """Convert a tensor, once; None stays None."""
         if tensor is None or id(tensor) in self.tensors:
             return self.tensors.get(id(tensor))
-        fault = self.unfit(tensor)
-        if fault:
-            raise self.fault(path, kind, f"{name} {fault}")
+        reason = self.refusal(tensor)
+        if reason:
+            raise self.fault(path, kind, f"{name} {reason}")
         array, own = tensor.detach().numpy(), f"{path}.{name}" if path else name
         for other, memory in self.memory:
             if np.shares_memory(array, memory):
-                raise self.fault(path, kind, f"{own} and {other} share memory; they must be one parameter to stay so")
+                raise self.fault(path, kind, f"{own} and {other} share memory without being the same parameter")
         self.memory.append((own, array))
-        made = self.target.tensor(array.copy())
+        converted = self.target.tensor(array.copy())
         if isinstance(tensor, self.source.nn.Parameter):
-            made = self.target.nn.Parameter(made, requires_grad=tensor.requires_grad)
-        self.tensors[id(tensor)] = made
-        return made
+            converted = self.target.nn.Parameter(converted, requires_grad=tensor.requires_grad)
+        self.tensors[id(tensor)] = converted
+        return converted
 
-    def unfit(self, tensor: Any) -> str | None:
-        """Why a tensor cannot cross."""
+    def refusal(self, tensor: Any) -> str | None:
+        """Return why a tensor cannot be converted, or None."""
         if not isinstance(tensor, (Tensor, torch.Tensor)):
             return f"is a {type(tensor).__name__}, not a parameter"
         dtype = str(tensor.dtype).removeprefix("torch.")
         if dtype not in _TYPES:
-            return f"is {dtype}: only float32 and float64 (and int64 buffers) cross"
+            return f"is {dtype}: only float32 and float64 (and int64 buffers) can be converted"
         if isinstance(tensor, Tensor):
-            return "has hooks, and functions do not cross" if tensor._node is not None and tensor._node.hooks else None
+            return "has hooks, which cannot be converted" if tensor._node is not None and tensor._node.hooks else None
         if tensor.device.type != "cpu" or tensor.layout is not torch.strided:
-            return f"is on {tensor.device}, {tensor.layout}: only dense tensors on the CPU cross"
+            return f"is on {tensor.device}, {tensor.layout}: only dense tensors on the CPU can be converted"
         if tensor._backward_hooks or tensor._post_accumulate_grad_hooks:
-            return "has hooks, and functions do not cross"
+            return "has hooks, which cannot be converted"
         return None

@@ -233,7 +233,7 @@ def test_settings_that_make_no_sense():
 
 @pytest.mark.parametrize("shape", [(28, 28), (2, 1, 28, 28), (784,)], ids=str)
 def test_pictures_of_another_form_are_refused(shape):
-    with pytest.raises(ValueError, match=r"Augment: images of shape \(.*\) do not fit: they must be \(N, H, W\)"):
+    with pytest.raises(ValueError, match=r"Augment: images must be \(N, H, W\), got shape \("):
         ALL(np.zeros(shape, np.float32), random())
 
 

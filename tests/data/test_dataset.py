@@ -109,7 +109,7 @@ def test_a_scaled_place_that_is_not_there(images):
 
 @pytest.mark.parametrize(("tensors", "told"), [((), r"\[\]"), ((np.zeros(3), np.zeros(4)), r"\[3, 4\]")])
 def test_tensors_must_be_there_and_of_one_length(tensors, told):
-    with pytest.raises(ValueError, match=f"needs tensors of one length, got lengths {told}"):
+    with pytest.raises(ValueError, match=f"needs tensors of the same length, got lengths {told}"):
         TensorDataset(*tensors)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from chainrule.data import catalog, download
-from chainrule.data.catalog import FASHION_MNIST, KMNIST, Source, downloaded
+from chainrule.data.catalog import FASHION_MNIST, KMNIST, Source, download_source
 from chainrule.data.image_data import FILES
 from chainrule.errors import DataError
 
@@ -84,7 +84,7 @@ def mirrors(gzips: dict[str, bytes]) -> Iterator[list[Mirror]]:
 @pytest.fixture
 def source(mirrors: list[Mirror], gzips: dict[str, bytes]) -> Source:
     sums = tuple(hashlib.sha256(data).hexdigest() for data in gzips.values())
-    return downloaded("toy", "a toy", tuple("abc"), tuple(mirror.url for mirror in mirrors), sums)
+    return download_source("toy", "a toy", tuple("abc"), tuple(mirror.url for mirror in mirrors), sums)
 
 
 def dead_url() -> str:
@@ -130,7 +130,7 @@ def test_a_mirror_that_is_down(
     gzips: dict[str, bytes], mirrors: list[Mirror], source: Source, arrays: dict[str, np.ndarray]
 ) -> None:
     urls = (dead_url(), mirrors[1].url)
-    check(downloaded("toy", "", tuple("abc"), urls, tuple(source.sha256.values())), arrays)
+    check(download_source("toy", "", tuple("abc"), urls, tuple(source.sha256.values())), arrays)
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ def test_no_mirror_helps(
 
 def test_offline(source: Source, cache: Path) -> None:
     urls = (dead_url(), dead_url())
-    offline = downloaded("toy", "", tuple("abc"), urls, tuple(source.sha256.values()))
+    offline = download_source("toy", "", tuple("abc"), urls, tuple(source.sha256.values()))
     with pytest.raises(DataError, match=r"\(no connection\), nor from .* \(no connection\): check the network"):
         offline.load()
     assert in_cache(cache) == set()

@@ -71,10 +71,14 @@ def test_classes_come_from_the_largest_label(folder: Path) -> None:
         ("train-images-idx3-ubyte", np.zeros((11, 5, 4), "uint8"), "11 images, but .*train-labels.* 12 labels"),
         ("t10k-labels-idx1-ubyte", np.zeros(5, "uint8"), "4 images, but .*t10k-labels.* 5 labels"),
         ("train-labels-idx1-ubyte", np.zeros((12, 1), "uint8"), "train-labels.* uint8 in 2 dimensions: labels"),
-        ("train-labels-idx1-ubyte", np.zeros(12, "float32"), "train-labels.* float32 in 1 dimensions: labels are int"),
-        ("train-labels-idx1-ubyte", np.full(12, -1, "int8"), "labels from -1 to -1: 0 to 999 fit"),
-        ("train-labels-idx1-ubyte", np.full(12, 2_000_000_000, "int32"), "to 2000000000: 0 to 999 fit"),
-        ("train-images-idx3-ubyte", np.zeros((12, 20), "uint8"), "uint8 in 2 dimensions: images are uint8 in 3"),
+        (
+            "train-labels-idx1-ubyte",
+            np.zeros(12, "float32"),
+            "train-labels.* float32 in 1 dimensions: labels must be int",
+        ),
+        ("train-labels-idx1-ubyte", np.full(12, -1, "int8"), "labels from -1 to -1: they must be from 0 to 999"),
+        ("train-labels-idx1-ubyte", np.full(12, 2_000_000_000, "int32"), "to 2000000000: they must be from 0 to 999"),
+        ("train-images-idx3-ubyte", np.zeros((12, 20), "uint8"), "uint8 in 2 dimensions: images must be uint8 in 3"),
         ("t10k-images-idx3-ubyte", np.zeros((4, 5, 4), "int16"), "t10k-images.* int16 in 3 dimensions: images"),
         ("train-images-idx3-ubyte", np.zeros((0, 5, 4), "uint8"), r"holds no images: its shape is \(0, 5, 4\)"),
         ("t10k-images-idx3-ubyte", np.zeros((4, 0, 4), "uint8"), "holds no images"),
@@ -177,12 +181,12 @@ def zeros(tmp_path: Path) -> Callable[[str], Path]:
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
-        ("images of gigabytes", "train-images.* asks for uint8 .* unpack it with gunzip"),
-        ("test images of gigabytes", "t10k-images.* asks for uint8 .* unpack it with gunzip"),
-        ("labels of gigabytes", "train-labels.* asks for uint8 .* unpack it with gunzip"),
+        ("images of gigabytes", "train-images.* declares uint8 .* unpack it with gunzip"),
+        ("test images of gigabytes", "t10k-images.* declares uint8 .* unpack it with gunzip"),
+        ("labels of gigabytes", "train-labels.* declares uint8 .* unpack it with gunzip"),
         ("images of another size", "training images of 28×28, but test images of 28×29"),
         ("fewer labels", "80,000 images, but .* 79,999 labels"),
-        ("tiny images", "holds 60,000,000 images: at most 4,000,000 are taken"),
+        ("tiny images", "holds 60,000,000 images: at most 4,000,000 are allowed"),
         ("huge images", "parameters"),
     ],
 )
@@ -201,7 +205,7 @@ def test_small_files_take_little_memory(
 
 def test_test_images_times_classes(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     """Each gets a confidence."""
-    monkeypatch.setattr("chainrule.data.folder._MAX_CONFIDENCES", 12)
+    monkeypatch.setattr("chainrule.data.folder._MAX_PROBABILITIES", 12)
     assert len(load(folder).classes) == 3  # for 4 test images
     idx.write(folder / "train-labels-idx1-ubyte", np.arange(12, dtype="uint8") % 4)
     with pytest.raises(DataError, match=r"t10k-labels.* holds 4 labels, and there are 4 classes: .* at most 12"):

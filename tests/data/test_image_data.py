@@ -45,7 +45,7 @@ def test_no_validation_at_all() -> None:
 
 @pytest.mark.parametrize("validation", [-1, 12, 10_000])
 def test_validation_that_does_not_fit(validation: int) -> None:
-    with pytest.raises(DataError, match=rf"toy has 12 training images: {validation:,} .* 0 to 11 can"):
+    with pytest.raises(DataError, match=rf"toy has 12 training images: {validation:,} .* only 0 to 11"):
         make().split(validation)
 
 

@@ -117,7 +117,7 @@ def test_an_unknown_name_is_told_with_those_that_there_are(name):
 
 
 def test_a_name_is_taken_once():
-    with pytest.raises(ValueError, match="a model named 'mlp' is registered already"):
+    with pytest.raises(ValueError, match="a model named 'mlp' is already registered"):
         models.register("another", models.get("mlp").recipe)(models.mlp)
     assert models.get("mlp").summary != "another"
 

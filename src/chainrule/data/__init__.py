@@ -1,9 +1,9 @@
-"""Data: IDX files, MNIST (shipped inside), data sets to download, and folders of one's own.
+"""Data: IDX files, MNIST (included in the package), data sets to download, and folders of IDX files.
 
     train, validation, test = chainrule.data.mnist().split()
     images, labels = train
 
-Importing this is cheap: what unpacking and downloading need is imported when they happen.
+Importing this is cheap: modules for unpacking and downloading are imported when they are needed.
 """
 
 from chainrule.data import idx

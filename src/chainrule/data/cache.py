@@ -1,13 +1,12 @@
-"""The user's cache folder: data sets as plain IDX files, verified once and then memory-mapped.
+"""The cache folder: data sets as plain IDX files, verified once and then memory-mapped.
 
-Hashing 55 MB at every start would take longer than everything else a start does. So beside the files lies a record,
-`verified.json`, of the size and the time of last change that each file had when its SHA-256 was found right. As long as
-both still hold, the file is taken as it is. If one differs, the file is hashed again, and made anew if it is wrong.
-(What no such scheme sees is damage that keeps both, such as a failing disk; delete the folder if you suspect that.)
+Hashing 55 MB at every start would dominate the start-up time. So `verified.json` records each file's size and
+modification time when its SHA-256 was verified. A file is trusted while both match. Otherwise it is hashed again, and
+recreated if it is wrong. (Damage that changes neither, such as from a failing disk, goes unnoticed: delete the folder
+if you suspect it.)
 
-Only one process makes files at a time (a file lock), each file appears at once or not at all (what a killed process
-leaves of one is removed at the next start), and where the folder
-cannot be used the data is kept in memory, with a warning.
+A file lock lets one process at a time create files, and each file is written atomically; temporary files of a killed
+process are removed at the next start. If the folder cannot be used, the data is kept in memory, with a warning.
 """
 
 from __future__ import annotations
@@ -33,24 +32,24 @@ RECORD = "verified.json"
 
 
 class CacheWarning(UserWarning):
-    """The cache folder cannot be used; everything works, but more slowly."""
+    """The cache folder cannot be used; everything works, but each start is slower."""
 
 
 def load(name: str, published: Mapping[str, str], make: Make, patience: float) -> list[NDArray[Any]]:
-    """The arrays of a data set, from the cache where that can be, made first where that must be.
+    """Return the arrays of a data set from the cache; create missing or damaged files first.
 
     Args:
-        name: its folder in the cache.
-        published: its files, and for each the SHA-256 of what was published: of the IDX file, or of a gzip around it.
-        make: gives (file, its bytes, checked and not gzipped) for each file it is asked for; called only for files
-            that are missing or damaged. Whatever hinders it is a `DataError`.
-        patience: how long to wait, in seconds, for another process that is busy making the same files.
+        name: of its folder in the cache.
+        published: SHA-256 by file name, of the published file: the IDX file or a gzip of it.
+        make: yields (file name, verified bytes, not gzipped) for each requested file; called only for missing or
+            damaged files. It raises a `DataError` if it fails.
+        patience: seconds to wait for another process that is creating the same files.
 
     Returns:
-        One read-only memory map a file, or arrays in memory after a `CacheWarning`.
+        One read-only memory map per file, or arrays in memory after a `CacheWarning`.
 
     Raises:
-        DataError: the data cannot be made.
+        DataError: the files cannot be created.
     """
     try:
         folder = cache_folder() / name
@@ -60,16 +59,19 @@ def load(name: str, published: Mapping[str, str], make: Make, patience: float) -
     if not _is_verified(folder, published):
         try:
             _renew(folder, published, make, patience)
-        except (OSError, NotImplementedError) as error:  # the second: older filelocks, where a disk has no locks
+        except (
+            OSError,
+            NotImplementedError,
+        ) as error:  # NotImplementedError: older filelock versions on file systems without locks
             record = _read_record(folder)
-            if not all(_proven(folder / file, record, key) for file, key in published.items()):
+            if not all(_verified_sha256(folder / file, record, key) for file, key in published.items()):
                 reason = f"the cache folder {folder} cannot be used ({error})"
                 return _in_memory(name, published, make, reason)
     return [idx.memory_map(folder / file) for file in published]
 
 
 def _in_memory(name: str, published: Mapping[str, str], make: Make, reason: str) -> list[NDArray[Any]]:
-    """The arrays without a cache, after a warning."""
+    """Return the arrays without using the cache, after a warning."""
     warnings.warn(
         f"{name} is kept in memory for this run only, because {reason}; "
         "set CHAINRULE_CACHE to a folder that can be written",
@@ -80,7 +82,7 @@ def _in_memory(name: str, published: Mapping[str, str], make: Make, reason: str)
 
 
 def is_ready(name: str, published: Mapping[str, str]) -> bool:
-    """Whether all files are in the cache, unchanged since they were verified."""
+    """Return whether all files are in the cache, unchanged since they were verified."""
     try:
         return _is_verified(cache_folder() / name, published)
     except OSError:  # there is no folder for a cache
@@ -88,10 +90,10 @@ def is_ready(name: str, published: Mapping[str, str]) -> bool:
 
 
 def size(name: str) -> int:
-    """The bytes that a data set takes in the cache; 0 if it is not there."""
+    """Return the size of a data set in the cache, in bytes; 0 if it is not there."""
     try:
         return sum(path.stat().st_size for path in (cache_folder() / name).glob("*"))
-    except OSError:  # there is no folder for a cache, or a file has just gone
+    except OSError:  # there is no folder for a cache, or a file has just been removed
         return 0
 
 
@@ -101,37 +103,37 @@ def _is_verified(folder: Path, published: Mapping[str, str]) -> bool:
 
 
 def _renew(folder: Path, published: Mapping[str, str], make: Make, patience: float) -> None:
-    """Verify each file that changed, make those anew that are missing or wrong, and write the record."""
-    import filelock  # slow to import, and seldom needed
+    """Verify changed files, create missing or wrong ones, and write the record."""
+    import filelock  # slow to import, and rarely needed
 
     from chainrule.files import atomic_write, write_text
 
     folder.mkdir(parents=True, exist_ok=True)
     with filelock.FileLock(folder / ".lock", timeout=patience):
-        record = _read_record(folder)  # another process may have been quicker
+        record = _read_record(folder)  # another process may have created the files meanwhile
 
         def remember(file: str, sha256: str) -> None:
             stat = (folder / file).stat()
-            known = {"published": published[file], "sha256": sha256}
-            record[file] = {**known, "bytes": stat.st_size, "mtime_ns": stat.st_mtime_ns}
+            sums = {"published": published[file], "sha256": sha256}
+            record[file] = {**sums, "bytes": stat.st_size, "mtime_ns": stat.st_mtime_ns}
             write_text(folder / RECORD, json.dumps(record, indent=1))
 
-        wanted = []
+        missing = []
         for file, key in published.items():
             if _unchanged(folder / file, record, key):
                 continue
-            if sha256 := _proven(folder / file, record, key):
+            if sha256 := _verified_sha256(folder / file, record, key):
                 remember(file, sha256)
             else:
-                wanted.append(file)
-        for file, data in make(wanted):
+                missing.append(file)
+        for file, data in make(missing):
             with atomic_write(folder / file) as target:
                 target.write(data)
             remember(file, hashlib.sha256(data).hexdigest())
 
 
 def _read_record(folder: Path) -> Record:
-    """What was verified; nothing, if the record is missing or makes no sense."""
+    """Read the record; empty if it is missing or damaged."""
     try:
         with open_regular(folder / RECORD) as record:
             return {file: dict(entry) for file, entry in json.load(record).items()}
@@ -140,7 +142,7 @@ def _read_record(folder: Path) -> Record:
 
 
 def _unchanged(path: Path, record: Record, key: str) -> bool:
-    """Whether the file is as it was when it was verified, as far as its size and time tell."""
+    """Return whether the file's size and modification time are those recorded when it was verified."""
     entry = record.get(path.name, {})
     try:
         stat = path.stat()
@@ -149,8 +151,8 @@ def _unchanged(path: Path, record: Record, key: str) -> bool:
     return (entry.get("published"), entry.get("bytes"), entry.get("mtime_ns")) == (key, stat.st_size, stat.st_mtime_ns)
 
 
-def _proven(path: Path, record: Record, key: str) -> str | None:
-    """The file's SHA-256 if it proves the file right: the published sum, or that of what was unpacked from it."""
+def _verified_sha256(path: Path, record: Record, key: str) -> str | None:
+    """Return the file's SHA-256 if it is correct: the published one, or that recorded for the file unpacked from it."""
     entry = record.get(path.name, {})
     try:
         with open_regular(path) as file:

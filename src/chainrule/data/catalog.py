@@ -1,4 +1,4 @@
-"""Data sets by name: where each comes from and what proves it right, and `load`, which takes a name or a folder."""
+"""Data sets by name: where each comes from, its checksums, and `load`, which takes a name or a folder."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class Source:
     """Where a data set comes from.
 
     Attributes:
-        name: what it is asked for by, and its folder in the cache.
-        about: one line for a list.
+        name: the argument of `load`, and the name of its folder in the cache.
+        about: a one-line description.
         classes: what each label means.
-        sha256: for each of its files, in the order of `FILES`, the sum of what was published.
-        make: gives the bytes of the files it is asked for.
-        patience: seconds to wait for another process that is making them.
+        sha256: checksum of each published file, in the order of `FILES`.
+        make: yields the names and bytes of the requested files.
+        patience: seconds to wait for another process that is creating them.
     """
 
     name: str
@@ -40,10 +40,10 @@ class Source:
     patience: float
 
     def load(self) -> ImageData:
-        """The data set, from the cache, or else made and put there.
+        """Load the data set from the cache; create it there if necessary.
 
         Raises:
-            DataError: it is not in the cache and cannot be made: the packed file is damaged, or no mirror has it.
+            DataError: it cannot be created: the packed file is damaged, or no mirror has it.
         """
         return ImageData(self.name, self.classes, *cache.load(self.name, self.sha256, self.make, self.patience))
 
@@ -54,14 +54,14 @@ class Source:
 
     @property
     def bytes(self) -> int:
-        """How many it takes there."""
+        """Its size in the cache."""
         return cache.size(self.name)
 
 
-def downloaded(
+def download_source(
     name: str, about: str, classes: tuple[str, ...], mirrors: tuple[str, ...], sums: tuple[str, ...]
 ) -> Source:
-    """A data set that is published as four gzips on some mirrors; `sums` are those of the gzips, in `FILES`' order."""
+    """Return a source published as four gzip files on mirrors; `sums` are their SHA-256, in the order of `FILES`."""
     sha256 = dict(zip(FILES, sums, strict=True))
     return Source(name, about, classes, sha256, make=partial(fetch, sha256=sha256, mirrors=mirrors), patience=900)
 
@@ -75,8 +75,8 @@ MNIST = Source(
     patience=60,
 )
 
-# The authors give MD5 sums only; these SHA-256 sums of the same gzips are those that several other libraries check.
-FASHION_MNIST = downloaded(
+# The authors publish only MD5 sums; these SHA-256 sums of the same files are those that other libraries use.
+FASHION_MNIST = download_source(
     "fashion-mnist",
     "photographs of clothes, 60,000 + 10,000 of 28×28, by Zalando Research (MIT); downloaded, 30 MB",
     ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
@@ -91,7 +91,7 @@ FASHION_MNIST = downloaded(
         "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
     ),
 )
-KMNIST = downloaded(
+KMNIST = download_source(
     "kmnist",
     "cursive Japanese characters, 60,000 + 10,000 of 28×28, by CODH (CC BY-SA 4.0); downloaded, 21 MB",
     ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"),
@@ -111,9 +111,9 @@ SOURCES = {source.name: source for source in (MNIST, FASHION_MNIST, KMNIST)}
 
 
 def mnist() -> ImageData:
-    """MNIST: 60,000 training and 10,000 test images of the digits 0 to 9, uint8 (N, 28, 28), and their labels, uint8.
+    """Load MNIST: 60,000 training and 10,000 test images of the digits 0 to 9, uint8 (N, 28, 28), and labels, uint8.
 
-    The first call unpacks 55 MB into the cache folder, in about a second; later ones map those files into memory.
+    The first call unpacks 55 MB into the cache folder, in about a second; later calls map those files into memory.
 
     Raises:
         DataError: the packed file in the package is damaged.
@@ -124,10 +124,10 @@ def mnist() -> ImageData:
 def load(name: str | os.PathLike[str]) -> ImageData:
     """Load a data set by its name (`available` lists them), or from a folder of IDX files.
 
-    A name comes before a folder of the same name; `./mnist` is always the folder.
+    A name takes precedence over a folder of the same name; `./mnist` is always the folder.
 
     Raises:
-        DataError: there is no such data set or folder, or it is incomplete, damaged or cannot be downloaded.
+        DataError: no such data set or folder, or it is incomplete, damaged or cannot be downloaded.
     """
     if str(name) == "":
         raise DataError(f"the name of the data set is empty: the data sets are {', '.join(SOURCES)}")
@@ -146,5 +146,5 @@ def load(name: str | os.PathLike[str]) -> ImageData:
 
 
 def available() -> list[Source]:
-    """The data sets that `load` knows by name."""
+    """Return the data sets that can be loaded by name."""
     return list(SOURCES.values())

@@ -1,4 +1,4 @@
-"""A data set: Tensors that belong together along their first dimension, such as images and their labels."""
+"""TensorDataset: Tensors with a common first dimension, such as images and their labels."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 
 class TensorDataset:
-    """Examples by their index; many are taken at once by one gather for each Tensor.
+    """Examples by index; a batch is one gather per Tensor.
 
     Args:
-        tensors: Tensors or arrays of one length N; memory is shared, also with a file that an array is mapped to.
-        scale: makes float32 of the first one's numbers as they are taken, each times this: 1/255 for pixels in bytes.
-        transform: called with the Tensors of a batch, returns what to use in their place.
+        tensors: Tensors or arrays of the same length N; memory is shared, also with a memory-mapped file.
+        scale: factor by which the first Tensor is multiplied when indexed, giving float32: 1/255 for uint8 pixels.
+        transform: maps the Tensors of a batch to those to return.
 
     Raises:
         ValueError: no tensors, or they differ in length.
@@ -35,30 +35,30 @@ class TensorDataset:
         self.tensors = tuple(as_tensor(t) for t in tensors)
         lengths = [len(t) for t in self.tensors]
         if len(set(lengths)) != 1:
-            raise ValueError(f"TensorDataset: needs tensors of one length, got lengths {lengths}")
+            raise ValueError(f"TensorDataset: needs tensors of the same length, got lengths {lengths}")
         self.scale, self.transform = scale, transform
 
     def __len__(self) -> int:
         return len(self.tensors[0])
 
     def __getitem__(self, index: Any) -> tuple[Tensor, ...]:
-        """The example at an index, or those at several: `dataset[3]`, `dataset[2:5]`, `dataset[[0, 7]]`."""
-        chosen = index._data if isinstance(index, Tensor) else index
-        if isinstance(chosen, (list, tuple)):
-            chosen = np.asarray(chosen, None if len(chosen) else np.int64)
-        if mode.trace is not None and getattr(chosen, "dtype", None) != np.bool_:  # each run is to take them anew
-            at = index if isinstance(index, Tensor) else chosen
-            batch = tuple([t.detach()[at] for t in self.tensors])
+        """Return the example or examples at an index: `dataset[3]`, `dataset[2:5]`, `dataset[[0, 7]]`."""
+        raw_index = index._data if isinstance(index, Tensor) else index
+        if isinstance(raw_index, (list, tuple)):
+            raw_index = np.asarray(raw_index, None if len(raw_index) else np.int64)
+        if mode.trace is not None and getattr(raw_index, "dtype", None) != np.bool_:  # record the gather in the program
+            recorded_index = index if isinstance(index, Tensor) else raw_index
+            batch = tuple([t.detach()[recorded_index] for t in self.tensors])
             if self.scale is not None:
                 batch = batch[0].to(np.float32) * self.scale, *batch[1:]
         else:
-            arrays = [self._taken(t._data, chosen, first=i == 0) for i, t in enumerate(self.tensors)]
+            arrays = [self._gather(t._data, raw_index, is_first=i == 0) for i, t in enumerate(self.tensors)]
             batch = tuple([Tensor._wrap(array) for array in arrays])
         return batch if self.transform is None else self.transform(*batch)
 
-    def _taken(self, array: NDArray[Any], chosen: Any, *, first: bool) -> NDArray[Any]:
-        if self.scale is None or not first:
-            return np.asarray(array[chosen])
-        if isinstance(chosen, np.ndarray) and chosen.ndim == 1 and chosen.dtype == np.int64:
-            return gather_scaled(array, chosen, self.scale)
-        return np.asarray(np.multiply(array[chosen], np.float32(self.scale), dtype=np.float32))
+    def _gather(self, array: NDArray[Any], index: Any, *, is_first: bool) -> NDArray[Any]:
+        if self.scale is None or not is_first:
+            return np.asarray(array[index])
+        if isinstance(index, np.ndarray) and index.ndim == 1 and index.dtype == np.int64:
+            return gather_scaled(array, index, self.scale)
+        return np.asarray(np.multiply(array[index], np.float32(self.scale), dtype=np.float32))

@@ -1,7 +1,7 @@
-"""Fetching published files from their mirrors, in turn, checked against their SHA-256.
+"""Downloads files from mirrors and checks their SHA-256.
 
-A file is collected in memory and handed on only when it is whole and right: nothing half-written ever reaches the disk,
-so there is nothing to clean up and nothing to resume.
+A file is downloaded into memory and returned only when it is complete and correct: no partial file reaches the disk, so
+there is nothing to clean up or resume.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ if TYPE_CHECKING:
 
     from rich.progress import Progress
 
-TIMEOUTS = (10.0, 30.0)  # seconds: to connect, and between two pieces
-MAX_BYTES = 64 << 20  # more than twice the largest file; stops a mirror that never stops
+TIMEOUTS = (10.0, 30.0)  # seconds to connect, and between two chunks
+MAX_BYTES = 64 << 20  # more than twice the largest file; ends an endless response
 
 
 def fetch(wanted: Sequence[str], *, sha256: Mapping[str, str], mirrors: Sequence[str]) -> Iterator[tuple[str, bytes]]:
-    """Download each wanted IDX file, and yield its name and its bytes, no longer gzipped.
+    """Download IDX files, and yield the name and the unzipped bytes of each.
 
     Args:
-        wanted: names of files, without the `.gz` that they are published with.
-        sha256: for each file, what the SHA-256 of its gzip must be.
-        mirrors: addresses to which `<file>.gz` is appended, in the order to try them; one that fails is tried last for
-            the files that follow.
+        wanted: file names, without the `.gz` of the published files.
+        sha256: of each file's gzip.
+        mirrors: URLs to which `<file>.gz` is appended, in the order to try; one that fails is tried last for the
+            remaining files.
 
     Raises:
-        DataError: no mirror gave a file as it should be; the message says what each did.
+        DataError: no mirror has a correct file; the message gives the error of each.
     """
-    import rich.console  # as pooch and requests below: slow to import, and needed once in a data set's life
+    import rich.console  # slow to import, like pooch and requests below, and rarely needed
     import rich.progress
 
     order = list(mirrors)
@@ -43,17 +43,17 @@ def fetch(wanted: Sequence[str], *, sha256: Mapping[str, str], mirrors: Sequence
     console = rich.console.Console(stderr=True)
     for file in wanted:
         with rich.progress.Progress(*columns, console=console, disable=not sys.stderr.isatty()) as progress:
-            data = _from_any(f"{file}.gz", sha256[file], order, progress)
+            data = _download_from_any(f"{file}.gz", sha256[file], order, progress)
         yield file, idx.encode(idx.decode(data, f"{file}.gz"))
 
 
-def _from_any(file: str, sha256: str, order: list[str], progress: Progress) -> bytes:
-    """The bytes of a file from the first mirror that has it right; a mirror that fails moves to the end of `order`."""
+def _download_from_any(file: str, sha256: str, order: list[str], progress: Progress) -> bytes:
+    """Download a file from the first mirror that has it right; a mirror that fails moves to the end of `order`."""
     faults = []
     for mirror in tuple(order):
         try:
-            data = _from_one(mirror + file, progress)
-        except OSError as fault:  # as are the errors of requests
+            data = _download(mirror + file, progress)
+        except OSError as fault:  # includes the errors of requests
             faults.append(f"{mirror + file} ({_reason(fault)})")
         else:
             if hashlib.sha256(data).hexdigest() == sha256:
@@ -67,22 +67,22 @@ def _from_any(file: str, sha256: str, order: list[str], progress: Progress) -> b
     )
 
 
-def _from_one(url: str, progress: Progress) -> bytes:
+def _download(url: str, progress: Progress) -> bytes:
     import pooch
 
-    received = io.BytesIO()
-    download = pooch.HTTPDownloader(
-        progressbar=_Meter(progress, url.rpartition("/")[2]),
+    buffer = io.BytesIO()
+    downloader = pooch.HTTPDownloader(
+        progressbar=_ProgressBar(progress, url.rpartition("/")[2]),
         chunk_size=1 << 16,
         timeout=TIMEOUTS,
-        headers={"Accept-Encoding": "identity"},  # the files are gzips, and are to stay so on the way
+        headers={"Accept-Encoding": "identity"},  # the files are gzips already
     )
-    download(url, received, None)
-    return received.getvalue()
+    downloader(url, buffer, None)
+    return buffer.getvalue()
 
 
 def _reason(fault: OSError) -> str:
-    """What went wrong, in a few words; what requests says itself is long and full of memory addresses."""
+    """Describe the error in a few words; the messages of requests are long and contain memory addresses."""
     from requests import exceptions
 
     match fault:
@@ -97,23 +97,23 @@ def _reason(fault: OSError) -> str:
     return str(fault)
 
 
-class _Meter:
-    """What pooch takes for a progress bar: draws one with rich, and stops a file that grows too large."""
+class _ProgressBar:
+    """A progress bar for pooch, drawn with rich; it also stops a download that grows too large."""
 
     def __init__(self, progress: Progress, label: str) -> None:
         self.progress = progress
         self.task = progress.add_task(label, total=None)
-        self.total = 0  # pooch sets it when the server has said it
-        self.seen = 0
+        self.total = 0  # pooch sets it once the server has sent it
+        self.received = 0
 
     def update(self, count: int) -> None:
-        self.seen += count
-        if self.seen > MAX_BYTES:
+        self.received += count
+        if self.received > MAX_BYTES:
             raise OSError(f"it sends more than {MAX_BYTES:,} bytes")
-        self.progress.update(self.task, total=self.total or None, completed=self.seen)
+        self.progress.update(self.task, total=self.total or None, completed=self.received)
 
     def reset(self) -> None:
-        self.seen = 0
+        self.received = 0
 
     def close(self) -> None:
-        """Pooch calls this; the bar belongs to `fetch`, which closes it."""
+        """Do nothing; `fetch` closes the bar."""

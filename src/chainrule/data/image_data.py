@@ -1,4 +1,4 @@
-"""What every data set of pictures looks like once it is loaded: four arrays and the names of the classes."""
+"""ImageData: a loaded image data set, four arrays and the names of the classes."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-# The files in which MNIST, and after it many others, were published; the order is that of the arrays below.
+# The files of MNIST, whose names many other data sets use; in the order of the arrays below.
 FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 
 
 class Part(NamedTuple):
-    """Some pictures, uint8 (N, H, W), 0 for background and 255 for ink; and the class of each, integers (N,)."""
+    """Images, uint8 (N, H, W), 0 for background and 255 for ink; and labels, integers (N,)."""
 
     images: NDArray[np.uint8]
     labels: NDArray[np.integer[Any]]
 
 
 class Split(NamedTuple):
-    """A data set in the three parts that learning needs: to learn from, to choose by, to be judged by."""
+    """A data set in three parts: training, validation, test."""
 
     train: Part
     validation: Part
@@ -32,10 +32,10 @@ class Split(NamedTuple):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ImageData:
-    """A data set of gray pictures in classes, with its authors' division into training and test pictures.
+    """A data set of grayscale images in classes, with the published split into training and test images.
 
     Attributes:
-        name: how it was asked for: the name of a data set, or a folder.
+        name: the name or the folder it was loaded by.
         classes: what each label means.
         train_images: uint8 (N, H, W), read-only, as are all four arrays.
         train_labels: integers (N,), each an index into `classes`.
@@ -61,24 +61,24 @@ class ImageData:
         return f"ImageData({self.name}: {train:,} + {test:,} images of {height}×{width}, {len(self.classes)} classes)"
 
     def split(self, validation: int | None = None) -> Split:
-        """Set the last `validation` training pictures aside for validation; all parts are views, not copies.
+        """Split off the last `validation` training images for validation; all parts are views, not copies.
 
-        Left out, it is 10,000 as is usual for MNIST, and never more than a sixth of the training pictures.
+        The default is 10,000, as is usual for MNIST, but at most a sixth of the training images.
 
         Raises:
-            DataError: `validation` is negative or leaves nothing to learn from.
+            DataError: `validation` is negative or leaves no training images.
         """
         total = len(self.train_images)
         if validation is None:
             validation = min(10_000, total // 6)
         if not 0 <= validation < total:
             raise DataError(
-                f"{self.name} has {total:,} training images: {validation:,} cannot be set aside for validation, "
-                f"0 to {total - 1:,} can"
+                f"{self.name} has {total:,} training images: {validation:,} cannot be split off for validation, "
+                f"only 0 to {total - 1:,}"
             )
-        rest = total - validation
+        count = total - validation
         return Split(
-            train=Part(self.train_images[:rest], self.train_labels[:rest]),
-            validation=Part(self.train_images[rest:], self.train_labels[rest:]),
+            train=Part(self.train_images[:count], self.train_labels[:count]),
+            validation=Part(self.train_images[count:], self.train_labels[count:]),
             test=Part(self.test_images, self.test_labels),
         )

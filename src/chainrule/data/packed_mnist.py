@@ -1,7 +1,7 @@
-"""MNIST as the package carries it: `mnist.xz`, the four original files one after another, compressed without loss.
+"""MNIST as included in the package: `mnist.xz`, the four original files concatenated and compressed.
 
 Copyright Yann LeCun and Corinna Cortes, a derivative of NIST's Special Databases 1 and 3, under CC BY-SA 3.0 (see
-NOTICE). `scripts/pack_mnist.py` makes the packed file.
+NOTICE). `scripts/pack_mnist.py` creates the file.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 PACKED = Path(__file__).with_name("mnist.xz")
-ORIGINALS = {  # bytes and SHA-256, in the order in which they are packed
+ORIGINALS = {  # size in bytes and SHA-256, in order of concatenation
     "train-images-idx3-ubyte": (47_040_016, "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db"),
     "train-labels-idx1-ubyte": (60_008, "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5"),
     "t10k-images-idx3-ubyte": (7_840_016, "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7"),
@@ -32,7 +32,7 @@ def unpack(wanted: Sequence[str], packed: Path = PACKED) -> Iterator[tuple[str, 
     """
     if not wanted:
         return
-    import lzma  # most starts find everything unpacked
+    import lzma  # imported here because the files are usually unpacked already
 
     try:
         files = lzma.decompress(packed.read_bytes())

@@ -1,4 +1,4 @@
-"""Named models, each with its loss and a recipe to train it by."""
+"""Named models, each with its loss and a training recipe."""
 
 from chainrule.models.mlp import mlp
 from chainrule.models.registry import (

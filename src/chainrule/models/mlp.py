@@ -1,4 +1,4 @@
-"""`mlp`: one hidden layer of rectifiers, the smallest network that reads digits well."""
+"""`mlp`: one hidden ReLU layer, the smallest network that reads digits well."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 def mlp(
     *, inputs: int = 784, hidden: int = 128, classes: int = 10, generator: np.random.Generator | None = None
 ) -> nn.Module:
-    """784 pixels, 128 rectifiers, 10 scores.
+    """Build the network: `inputs` pixels, `hidden` ReLU neurons, `classes` logits.
 
     Args:
-        inputs: pixels of an image.
-        hidden: neurons of the hidden layer.
-        classes: scores that come out.
-        generator: where the starting weights come from.
+        inputs: number of pixels.
+        hidden: width of the hidden layer.
+        classes: number of outputs.
+        generator: source of the initial weights.
 
-    Shapes: (N, ...) with `inputs` numbers an image, to scores (N, classes).
+    Shapes: (N, ...) with `inputs` values per image, to logits (N, classes).
     """
     return nn.Sequential(
         nn.Flatten(),

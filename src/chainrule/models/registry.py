@@ -1,6 +1,6 @@
-"""The models that the command line knows by name: how each is built, what it learns by, and a recipe that works.
+"""The registry of named models: how each is built, its loss and its training recipe.
 
-A file never names code: a run's `config.json` says "mlp", and this is where that becomes a network.
+Files of a run contain names, never code: the registry maps a name such as "mlp" in `config.json` to a network.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a model is trained unless told otherwise.
+    """Default training settings of a model.
 
     Attributes:
-        epochs: passes through the training images.
-        batch_size: images a step.
+        epochs: passes over the training images.
+        batch_size: images per step.
         optimizer: "sgd", "adam" or "adamw".
-        lr: the learning rate; with a schedule, the highest.
+        lr: the learning rate; with a schedule, its maximum.
         momentum: of "sgd".
         weight_decay: of any.
         schedule: "constant", "cosine" or "one-cycle".
-        augment: the settings of `data.Augment`, by which each picture is changed a little before it is learned from.
+        augment: options of `data.Augment` for the training images; empty for none.
         plain_epochs: so many epochs at the end are without it, for the pictures to be read later will be plain, too.
-        eager: whether each step runs operation by operation instead of compiled.
+        eager: run each step operation by operation instead of compiled.
     """
 
     epochs: int
@@ -55,15 +55,15 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Model:
-    """A model by name.
+    """A registered model.
 
     Attributes:
         name: as on the command line.
-        build: makes the network; its keyword-only parameters are the options a run may record, and `generator`.
-        summary: one line about it.
-        recipe: how it is trained.
-        loss: from outputs and labels (N,) to one number.
-        probabilities: from outputs to probabilities (N, classes) that sum to 1.
+        build: builds the network; its keyword-only parameters are the options that a run records, and `generator`.
+        summary: a one-line description.
+        recipe: the default training settings.
+        loss: maps outputs and labels (N,) to a scalar.
+        probabilities: maps outputs to class probabilities (N, classes).
     """
 
     name: str
@@ -77,15 +77,15 @@ class Model:
 REGISTRY: dict[str, Model] = {}
 
 ALIASES = {"network": "sigmoid_mlp"}
-"""Old names of models, which old runs and command lines hold, with the new ones."""
+"""Former names of models, still found in old runs and scripts, and their present names."""
 
 MOST_PARAMETERS = 10_000_000
-"""Of a model built by name: a run's config and a folder of images come from outside, and must not take gigabytes.
+"""Limit for models built by name: a config or an image folder from elsewhere must not allocate gigabytes.
 
-An `mlp` of 128 neurons comes to it with images of 279×279."""
+An `mlp` with 128 hidden neurons reaches it at 279×279 pixels."""
 
 MOST_INPUTS = 500_000
-"""Pixels of an image, for a convolution's outputs take memory that no parameter tells of."""
+"""Limit on the pixels of an image: a convolution's outputs take memory that the number of parameters does not show."""
 
 
 def register(
@@ -94,12 +94,12 @@ def register(
     loss: Callable[[Tensor, Tensor], Tensor] = cross_entropy,
     probabilities: Callable[[Tensor], Tensor] = softmax,
 ) -> Callable[[Build], Build]:
-    """Make a model known by the name of the function below, which builds it; the arguments are those of `Model`."""
+    """Decorator: register the function that builds a model, under its name. The arguments are those of `Model`."""
 
     def add(build: Build) -> Build:
         name = build.__name__
         if name in REGISTRY or name in ALIASES:
-            raise ValueError(f"a model named {name!r} is registered already")
+            raise ValueError(f"a model named {name!r} is already registered")
         REGISTRY[name] = Model(name, build, summary, recipe, loss, probabilities)
         return build
 
@@ -107,10 +107,10 @@ def register(
 
 
 def get(name: str) -> Model:
-    """The model of a name.
+    """Return the model of a name.
 
     Raises:
-        RunError: there is none; the message lists those that there are.
+        RunError: there is no such model; the message lists the registered ones.
     """
     name = ALIASES.get(name, name)
     if name not in REGISTRY:
@@ -125,22 +125,22 @@ def build(
 
     Args:
         name: of the model.
-        options: what its builder takes, e.g. {"hidden": 128}; those left out are its defaults.
-        generator: where its starting weights come from.
+        options: keyword arguments of its builder, e.g. {"hidden": 128}.
+        generator: source of the initial weights.
 
     Raises:
-        RunError: no such model, an option it does not have, a value of another type than the option's default, or more
-            than `MOST_PARAMETERS` or `MOST_INPUTS`.
+        RunError: no such model, an unknown option, a value of a type other than the default's, or more than
+            `MOST_PARAMETERS` or `MOST_INPUTS`.
     """
     model, options = get(name), options or {}
-    known = {n: p.default for n, p in inspect.signature(model.build).parameters.items() if n != "generator"}
+    defaults = {n: p.default for n, p in inspect.signature(model.build).parameters.items() if n != "generator"}
     for option, value in options.items():
-        if option not in known:
-            raise RunError(f"model {name!r} has no option {option!r}; it has {', '.join(known)}")
-        if type(value) is not type(known[option]):
-            wanted = type(known[option]).__name__
+        if option not in defaults:
+            raise RunError(f"model {name!r} has no option {option!r}; it has {', '.join(defaults)}")
+        if type(value) is not type(defaults[option]):
+            expected = type(defaults[option]).__name__
             raise RunError(
-                f"model {name!r}: option {option} must be of type {wanted}, like {known[option]!r}, not {value!r}"
+                f"model {name!r}: option {option} must be of type {expected}, like {defaults[option]!r}, not {value!r}"
             )
         if isinstance(value, int) and value < 1:
             raise RunError(f"model {name!r}: option {option} must be at least 1, not {value}")
@@ -149,25 +149,27 @@ def build(
 
 
 def _check_size(model: Model, options: Mapping[str, Any]) -> None:
-    """Count the parameters of a network that has not got any memory for them yet.
+    """Check the number of parameters and inputs, without allocating memory for them.
 
     Raises:
-        RunError: they are too many, or its inputs are.
+        RunError: there are too many.
     """
-    own = "models by name are for small images; build a larger network of your own with chainrule.nn"
+    remedy = "models by name are for small images; build a larger network with chainrule.nn"
     try:
         with skip_init():
             count = sum(parameter.numel() for parameter in model.build(**options).parameters())
-    except (MemoryError, ValueError) as error:  # as NumPy says it of arrays that no memory could hold
+    except (MemoryError, ValueError) as error:  # ValueError: NumPy's for arrays that are too large to exist
         if isinstance(error, RunError):
             raise
         count = MOST_PARAMETERS + 1
     if count > MOST_PARAMETERS:
         sizes = ", ".join(f"{name} {_short(value)}" for name, value in options.items())
-        raise RunError(f"model {model.name!r} would have more than {MOST_PARAMETERS:,} parameters with {sizes}: {own}")
+        raise RunError(
+            f"model {model.name!r} would have more than {MOST_PARAMETERS:,} parameters with {sizes}: {remedy}"
+        )
     if options.get("inputs", 0) > MOST_INPUTS:
         raise RunError(
-            f"model {model.name!r} would have more than {MOST_INPUTS:,} inputs, {options['inputs']:,}: {own}"
+            f"model {model.name!r} would have more than {MOST_INPUTS:,} inputs, {options['inputs']:,}: {remedy}"
         )
 
 
@@ -176,9 +178,9 @@ def _short(value: object) -> str:
 
 
 PIXEL = 1 / 255
-"""What makes of a pixel, 0 to 255, what the models want."""
+"""Scale from a pixel value, 0 to 255, to a model's input, 0 to 1."""
 
 
 def images_to_inputs(images: Tensor) -> Tensor:
-    """Pixels as the models want them: (N, H, W) uint8, 0 to 255, to float32, 0 to 1."""
+    """Convert images (N, H, W), uint8 from 0 to 255, to the models' input, float32 from 0 to 1."""
     return images * PIXEL

@@ -52,9 +52,9 @@ def sigmoid_mlp(
     """Build the network: `inputs` pixels, `hidden` sigmoid neurons, `classes` sigmoid neurons.
 
     Args:
-        inputs: pixels of an image.
-        hidden: neurons of the hidden layer.
-        classes: neurons of the output layer.
+        inputs: number of pixels.
+        hidden: width of the hidden layer.
+        classes: number of outputs.
         generator: source of the initial weights.
 
     Shapes: (N, ...) with `inputs` values per image, to activations (N, classes), each between 0 and 1.

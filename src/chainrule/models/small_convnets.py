@@ -1,8 +1,8 @@
-"""`cnn` and `lenet5`: networks that look at a picture through small filters.
+"""`cnn` and `lenet5`: two classic small convolutional networks.
 
-`cnn` is the classic first one: 28×28, 32 filters of 5×5, pooled to 14×14, 64 filters of 5×5, pooled to 7×7, and
-7 · 7 · 64 = 3136 numbers to ten scores. `lenet5` is the network of LeCun et al., Gradient-based learning applied to
-document recognition (1998), with rectifiers and maxima where it had tanh and learned means.
+`cnn`: 32 filters of 5×5, pooled to 14×14, 64 filters of 5×5, pooled to 7×7, and a linear layer of 7 · 7 · 64 = 3136
+inputs. `lenet5`: LeCun et al., Gradient-based learning applied to document recognition (1998), but with ReLU and max
+pooling instead of tanh and learned average pooling.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 
 def square_side(name: str, inputs: int, least: int) -> int:
-    """The side of square images of `inputs` pixels, for the model `name`, which takes those of `least` pixels or more.
+    """Return the side of square images of `inputs` pixels, which must be at least `least`; `name` is the model's.
 
     Raises:
-        RunError: they are not square, or smaller.
+        RunError: the images are not square, or too small.
     """
     side = math.isqrt(inputs)
     if side * side != inputs or side < least:
@@ -31,7 +31,7 @@ def square_side(name: str, inputs: int, least: int) -> int:
 
 
 def pooled(convolution: nn.Conv2d) -> tuple[nn.Module, ...]:
-    """A convolution and what follows it: rectifiers, and the largest of each 2×2."""
+    """Return a convolution followed by ReLU and 2×2 max pooling."""
     return convolution, nn.ReLU(), nn.MaxPool2d(2)
 
 
@@ -40,14 +40,14 @@ def pooled(convolution: nn.Conv2d) -> tuple[nn.Module, ...]:
     Recipe(epochs=3, batch_size=64, optimizer="adam", lr=0.002, schedule="one-cycle"),
 )
 def cnn(*, inputs: int = 784, classes: int = 10, generator: np.random.Generator | None = None) -> nn.Module:
-    """Two convolutions of 5×5, 32 and 64 channels, each pooled by 2×2, and one layer of neurons.
+    """Build two 5×5 convolutions, 32 and 64 channels, each with 2×2 pooling, and a linear layer.
 
     Args:
-        inputs: pixels of an image, which must be square.
-        classes: scores that come out.
-        generator: where the starting weights come from.
+        inputs: number of pixels; images must be square.
+        classes: number of outputs.
+        generator: source of the initial weights.
 
-    Shapes: (N, side, side) to scores (N, classes).
+    Shapes: (N, side, side) to logits (N, classes).
 
     Raises:
         RunError: the images are not square, or smaller than 4×4.
@@ -68,14 +68,14 @@ def cnn(*, inputs: int = 784, classes: int = 10, generator: np.random.Generator 
     Recipe(epochs=6, batch_size=64, optimizer="adam", lr=0.003, schedule="one-cycle"),
 )
 def lenet5(*, inputs: int = 784, classes: int = 10, generator: np.random.Generator | None = None) -> nn.Module:
-    """Two convolutions of 5×5, 6 and 16 channels, each pooled by 2×2, and layers of 120, 84 and `classes` neurons.
+    """Build two 5×5 convolutions, 6 and 16 channels, each with 2×2 pooling, and linear layers of 120, 84, `classes`.
 
     Args:
-        inputs: pixels of an image, which must be square.
-        classes: scores that come out.
-        generator: where the starting weights come from.
+        inputs: number of pixels; images must be square.
+        classes: number of outputs.
+        generator: source of the initial weights.
 
-    Shapes: (N, side, side) to scores (N, classes).
+    Shapes: (N, side, side) to logits (N, classes).
 
     Raises:
         RunError: the images are not square, or smaller than 12×12.

@@ -1,12 +1,11 @@
-"""`best` and `quick`: the most accurate of the models, and the one that comes to 99% in the least time.
+"""`best` and `quick`: the most accurate model, and the fastest one to reach 99% on MNIST.
 
-`best` is a small convolutional network whose pictures are bent while it learns.
-Most of a network's time goes into its largest pictures, so the first convolution goes in steps of two pixels and halves
-them at once. From there it is two pairs of 3×3 convolutions, each pair pooled, as in Simonyan and Zisserman, "Very deep
-convolutional networks for large-scale image recognition" (2014). Three batch normalizations (Ioffe and Szegedy, 2015)
-keep large learning rates safe; one for each convolution would cost more time than they do, and teach it no better.
-Bent pictures teach what digits have in common; the last epoch, of small steps and plain pictures, fits that to the
-pictures there are to read. `quick` has half of that and sees each picture once, as it is.
+`best` is a small convolutional network, trained with augmentation. The first convolution has stride 2, since most of
+the time goes into the largest feature maps. Two pairs of 3×3 convolutions follow, each with pooling, as in Simonyan and
+Zisserman, "Very deep convolutional networks for large-scale image recognition" (2014). Three batch normalizations
+(Ioffe and Szegedy, 2015) allow large learning rates; more of them cost time and do not raise the accuracy. The last
+epoch runs without augmentation, to fit the distribution of the original images. `quick` has about half of these layers
+and sees each image once, without augmentation.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 def _convolution(
     generator: np.random.Generator | None, channels: int, outputs: int, kernel: int = 3, **options: Any
 ) -> nn.Conv2d:
-    """A convolution that keeps the picture's size, or halves it in steps of two, with weights made for a rectifier."""
+    """Return a convolution with "same" padding and Kaiming initialization for ReLU."""
     layer = nn.Conv2d(channels, outputs, kernel, padding=kernel // 2, **options)
     nn.init.kaiming_normal_(layer.weight, nonlinearity="relu", generator=generator)
     if layer.bias is not None:
@@ -34,7 +33,7 @@ def _convolution(
 
 
 @register(
-    "five convolutions, 32 to 96 channels, batch normalization, bent pictures; cross entropy",
+    "five convolutions, 32 to 96 channels, batch normalization, augmentation; cross entropy",
     Recipe(
         epochs=10,
         batch_size=128,
@@ -47,14 +46,14 @@ def _convolution(
     ),
 )
 def best(*, inputs: int = 784, classes: int = 10, generator: np.random.Generator | None = None) -> nn.Module:
-    """A convolution of 5×5 in steps of two, four of 3×3, each two of them pooled by 2×2, and one layer of neurons.
+    """Build a 5×5 convolution of stride 2, two pairs of 3×3 convolutions with 2×2 pooling, and a linear layer.
 
     Args:
-        inputs: pixels of an image, which must be square.
-        classes: scores that come out.
-        generator: where the starting weights and the dropout come from.
+        inputs: number of pixels; images must be square.
+        classes: number of outputs.
+        generator: source of the initial weights and of dropout.
 
-    Shapes: (N, side, side) to scores (N, classes).
+    Shapes: (N, side, side) to logits (N, classes).
 
     Raises:
         RunError: the images are not square, or smaller than 7×7.
@@ -64,7 +63,7 @@ def best(*, inputs: int = 784, classes: int = 10, generator: np.random.Generator
     convolution = partial(_convolution, generator)
     return nn.Sequential(
         nn.Unflatten(1, (1, side)),  # (N, 1, 28, 28)
-        convolution(1, 32, kernel=5, stride=2, bias=False),  # (N, 32, 14, 14); normalization has a bias of its own
+        convolution(1, 32, kernel=5, stride=2, bias=False),  # (N, 32, 14, 14); batch norm has a bias
         nn.BatchNorm2d(32),
         nn.ReLU(),
         convolution(32, 64),
@@ -90,28 +89,28 @@ def best(*, inputs: int = 784, classes: int = 10, generator: np.random.Generator
     Recipe(epochs=1, batch_size=64, optimizer="adam", lr=0.01, schedule="one-cycle"),
 )
 def quick(*, inputs: int = 784, classes: int = 10, generator: np.random.Generator | None = None) -> nn.Module:
-    """A convolution of 5×5 in steps of two and two of 3×3, normalized and pooled, and one layer of neurons.
+    """Build a 5×5 convolution of stride 2, two 3×3 convolutions with batch norm and pooling, and a linear layer.
 
     Args:
-        inputs: pixels of an image, which must be square.
-        classes: scores that come out.
-        generator: where the starting weights come from.
+        inputs: number of pixels; images must be square.
+        classes: number of outputs.
+        generator: source of the initial weights.
 
-    Shapes: (N, side, side) to scores (N, classes).
+    Shapes: (N, side, side) to logits (N, classes).
 
     Raises:
         RunError: the images are not square, or smaller than 7×7.
     """
     side = square_side("quick", inputs, least=7)
     last = (side + 1) // 2 // 2 // 2
-    convolution = partial(_convolution, generator, bias=False)  # normalization has a bias of its own
+    convolution = partial(_convolution, generator, bias=False)  # batch norm has a bias
     return nn.Sequential(
         nn.Unflatten(1, (1, side)),  # (N, 1, 28, 28)
         convolution(1, 16, kernel=5, stride=2),  # (N, 16, 14, 14)
         nn.BatchNorm2d(16),
         nn.ReLU(),
         convolution(16, 32),
-        nn.MaxPool2d(2),  # (N, 32, 7, 7); pooled first, there is a quarter left to normalize
+        nn.MaxPool2d(2),  # (N, 32, 7, 7); pooling first leaves a quarter to normalize
         nn.BatchNorm2d(32),
         nn.ReLU(),
         convolution(32, 64),
