@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
 import numpy as np
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+    Size: TypeAlias = int | Sequence[int]
 
 
 def _made(array: NDArray[Any], requires_grad: bool = False) -> Tensor:
@@ -121,6 +123,22 @@ def randn(
     """Random numbers from the normal distribution with mean 0 and standard deviation 1."""
     kind = _type(dtype, "randn")
     return _made(drawn("standard_normal", _shape("randn", *size), generator).astype(kind), requires_grad)
+
+
+@overload
+def randint(low: int, high: int, size: Size, generator: np.random.Generator | None = None) -> Tensor: ...
+
+
+@overload
+def randint(high: int, size: Sequence[int], /, *, generator: np.random.Generator | None = None) -> Tensor: ...
+
+
+@overload
+def randint(low: int = 0, *, high: int, size: Size, generator: np.random.Generator | None = None) -> Tensor: ...
+
+
+@overload
+def randint(low: int, *, size: Size, generator: np.random.Generator | None = None) -> Tensor: ...
 
 
 def randint(low: int = 0, high: Any = None, size: Any = None, generator: np.random.Generator | None = None) -> Tensor:

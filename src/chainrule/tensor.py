@@ -14,7 +14,7 @@ import math
 import operator
 import threading
 import warnings
-from typing import TYPE_CHECKING, Any, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Self, TypeAlias, overload
 
 import numpy as np
 
@@ -230,6 +230,12 @@ class Tensor:
     def dim(self) -> int:
         """The number of dimensions."""
         return self._data.ndim
+
+    @overload
+    def size(self, dim: None = None) -> tuple[int, ...]: ...
+
+    @overload
+    def size(self, dim: int) -> int: ...
 
     def size(self, dim: int | None = None) -> tuple[int, ...] | int:
         """The shape, or the size of one dimension."""

@@ -18,7 +18,7 @@ Source: Pearlmutter, Fast Exact Multiplication by the Hessian (1994).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
 import numpy as np
 
@@ -34,6 +34,19 @@ if TYPE_CHECKING:
 
     Tensors: TypeAlias = Tensor | tuple[Tensor, ...]
     Function: TypeAlias = Callable[..., Tensors]
+    Single: TypeAlias = Callable[[Tensor], Tensor]
+
+
+@overload
+def vjp(
+    func: Single, inputs: Tensor, v: Tensor | None = None, create_graph: bool = False, strict: bool = False
+) -> tuple[Tensor, Tensor]: ...
+
+
+@overload
+def vjp(
+    func: Function, inputs: Tensors, v: Tensors | None = None, create_graph: bool = False, strict: bool = False
+) -> tuple[Tensors, Tensors]: ...
 
 
 @enable_grad()
@@ -55,6 +68,18 @@ def vjp(
     run = _Run("vjp", func, inputs, create_graph, strict)
     product = run.pull(run.outputs, run.vector(v, run.outputs))
     return run.answer(run.outputs, run.out_alone), run.answer(product, run.in_alone)
+
+
+@overload
+def hvp(
+    func: Single, inputs: Tensor, v: Tensor | None = None, create_graph: bool = False, strict: bool = False
+) -> tuple[Tensor, Tensor]: ...
+
+
+@overload
+def hvp(
+    func: Function, inputs: Tensors, v: Tensors | None = None, create_graph: bool = False, strict: bool = False
+) -> tuple[Tensors, Tensors]: ...
 
 
 @enable_grad()
@@ -79,6 +104,14 @@ def hvp(
     return run.answer(run.outputs, True), run.answer(product, run.in_alone)
 
 
+@overload
+def jacobian(func: Single, inputs: Tensor, create_graph: bool = False, strict: bool = False) -> Tensor: ...
+
+
+@overload
+def jacobian(func: Function, inputs: Tensors, create_graph: bool = False, strict: bool = False) -> Any: ...
+
+
 @enable_grad()
 def jacobian(func: Function, inputs: Tensors, create_graph: bool = False, strict: bool = False) -> Any:
     """J: the derivative of each element of the outputs by each element of the inputs: one walk for each row.
@@ -98,6 +131,14 @@ def jacobian(func: Function, inputs: Tensors, create_graph: bool = False, strict
         blocks = [reshape(c, shape=out.shape + x.shape) for c, x in zip(columns, run.inputs, strict=True)]
         table.append(run.answer(blocks, run.in_alone))
     return table[0] if run.out_alone else tuple(table)
+
+
+@overload
+def hessian(func: Single, inputs: Tensor, create_graph: bool = False, strict: bool = False) -> Tensor: ...
+
+
+@overload
+def hessian(func: Function, inputs: Tensors, create_graph: bool = False, strict: bool = False) -> Any: ...
 
 
 @enable_grad()

@@ -60,7 +60,7 @@ class Sequential(_Container):
         return input
 
     @overload
-    def __getitem__(self, index: int) -> Module: ...
+    def __getitem__(self, index: int) -> Any: ...  # which layer stands there is known when it runs: model[0].weight
 
     @overload
     def __getitem__(self, index: slice) -> Sequential: ...
@@ -90,7 +90,7 @@ class ModuleList(_Container):
         def __iter__(self) -> Iterator[Module]: ...
 
     @overload
-    def __getitem__(self, index: int) -> Module: ...
+    def __getitem__(self, index: int) -> Any: ...
 
     @overload
     def __getitem__(self, index: slice) -> ModuleList: ...
@@ -109,7 +109,7 @@ class ModuleDict(_Container):
     def __setitem__(self, name: str, module: Module) -> None:
         self._add([(name, module)])
 
-    def __getitem__(self, name: str) -> Module:
+    def __getitem__(self, name: str) -> Any:
         return dict(self._parts())[name]
 
     def __iter__(self) -> Iterator[str]:

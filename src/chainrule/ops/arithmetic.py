@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.errors import check, check_booleans
-from chainrule.ops.operation import Array, Tensor, operation
+from chainrule.ops.operation import Array, Input, Operand, Tensor, operation
 
 __all__ = [
     "abs", "add", "ceil", "clamp", "div", "eq", "floor", "floor_divide", "ge", "gt", "isfinite", "le", "lerp",
@@ -19,7 +19,7 @@ __all__ = [
 
 
 @operation(numpy=np.add, promote="common")
-def add(input: Array, other: Array, *, alpha: Any = 1) -> Array:
+def add(input: Operand, other: Operand, *, alpha: float = 1) -> Array:
     """x + α y."""
     return input + other if alpha == 1 else input + alpha * other
 
@@ -31,7 +31,7 @@ def _(grad: Array, alpha: Any) -> Array:
 
 
 @operation(numpy=np.subtract, promote="common")
-def sub(input: Array, other: Array, *, alpha: Any = 1) -> Array:
+def sub(input: Operand, other: Operand, *, alpha: float = 1) -> Array:
     """x - α y."""
     return input - other if alpha == 1 else input - alpha * other
 
@@ -43,7 +43,7 @@ def _(grad: Array, alpha: Any) -> Array:
 
 
 @operation(numpy=np.multiply, promote="common")
-def mul(input: Array, other: Array) -> Array:
+def mul(input: Operand, other: Operand) -> Array:
     """x · y."""
     return input * other
 
@@ -55,7 +55,7 @@ def _(grad: Array, input: Array, other: Array) -> Array:
 
 
 @operation(numpy=np.divide, promote="floating")
-def true_divide(input: Array, other: Array) -> Array:
+def true_divide(input: Operand, other: Operand) -> Array:
     """x / y."""
     return input / other
 
@@ -67,7 +67,7 @@ def _(grad: Array, input: Array, other: Array) -> Array:
 
 
 @operation(numpy=np.negative)
-def neg(input: Array) -> Array:
+def neg(input: Input) -> Array:
     """-x."""
     return -input
 
@@ -79,7 +79,7 @@ def _(grad: Array) -> Array:
 
 
 @operation(numpy=np.power, promote="common")
-def pow(input: Array, exponent: Array) -> Array:
+def pow(input: Operand, exponent: Operand) -> Array:
     """x to the power y. A negative number to a fractional power is NaN; 0⁰ = 1."""
     return input**exponent
 
@@ -101,7 +101,7 @@ def _(grad: Array, out: Array, input: Array, exponent: Array) -> Array:
 
 
 @operation(numpy=np.absolute)
-def abs(input: Array) -> Array:
+def abs(input: Input) -> Array:
     """|x|."""
     return np.absolute(input)
 
@@ -113,7 +113,7 @@ def _(grad: Array, input: Array) -> Array:
 
 
 @operation(numpy=np.floor_divide, promote="common")
-def floor_divide(input: Array, other: Array) -> Array:
+def floor_divide(input: Operand, other: Operand) -> Array:
     """x / y, rounded down."""
     return np.floor_divide(input, other)
 
@@ -136,7 +136,7 @@ floor_divide.derivative(_zero_gradients)
 trunc_divide.derivative(_zero_gradients)
 
 
-def div(input: Array, other: Array, *, rounding_mode: str | None = None) -> Tensor:
+def div(input: Operand, other: Operand, *, rounding_mode: str | None = None) -> Tensor:
     """x / y, unrounded, or rounded toward zero ("trunc") or down ("floor").
 
     Raises:
@@ -151,31 +151,31 @@ def div(input: Array, other: Array, *, rounding_mode: str | None = None) -> Tens
 
 
 @operation(numpy=np.sign)
-def sign(input: Array) -> Array:
+def sign(input: Input) -> Array:
     """-1, 0 or 1; NaN for NaN, as in NumPy (PyTorch gives 0)."""
     return np.sign(input)
 
 
 @operation(numpy=np.floor)
-def floor(input: Array) -> Array:
+def floor(input: Input) -> Array:
     """The largest integer that is at most x."""
     return np.floor(input)
 
 
 @operation(numpy=np.ceil)
-def ceil(input: Array) -> Array:
+def ceil(input: Input) -> Array:
     """The smallest integer that is at least x."""
     return np.ceil(input)
 
 
 @operation(numpy=np.trunc)
-def trunc(input: Array) -> Array:
+def trunc(input: Input) -> Array:
     """x rounded toward zero."""
     return np.trunc(input)
 
 
 @operation(numpy=np.round)
-def round(input: Array, *, decimals: int = 0) -> Array:
+def round(input: Input, *, decimals: int = 0) -> Array:
     """x rounded to `decimals` decimal places; halves go to the nearest even digit."""
     return np.round(input, decimals)
 
@@ -193,13 +193,13 @@ for step in (sign, floor, ceil, trunc, round):
 
 
 @operation(numpy=np.maximum, promote="common", tensors=(0, 1))
-def maximum(input: Array, other: Array) -> Array:
+def maximum(input: Input, other: Input) -> Array:
     """The larger of x and y; NaN if either is."""
     return np.maximum(input, other)
 
 
 @operation(numpy=np.minimum, promote="common", tensors=(0, 1))
-def minimum(input: Array, other: Array) -> Array:
+def minimum(input: Input, other: Input) -> Array:
     """The smaller of x and y; NaN if either is."""
     return np.minimum(input, other)
 
@@ -219,7 +219,7 @@ minimum.derivative(_select_gradients)
 
 
 @operation(numpy=np.where, promote="common")
-def where(condition: Array, input: Array, other: Array) -> Array:
+def where(condition: Input, input: Operand, other: Operand) -> Array:
     """x where the condition is true, else y.
 
     Raises:
@@ -235,7 +235,7 @@ def _(grad: Array, condition: Array) -> Array:
     return None, lambda: np.where(condition, grad, 0), lambda: np.where(condition, 0, grad)
 
 
-def masked_fill(input: Array, mask: Array, value: Array) -> Tensor:
+def masked_fill(input: Input, mask: Input, value: Operand) -> Tensor:
     """x, with `value` where the mask is true.
 
     Args:
@@ -252,18 +252,18 @@ def masked_fill(input: Array, mask: Array, value: Array) -> Tensor:
     return where(mask, value, input)
 
 
-def clamp(input: Array, min: Array = None, max: Array = None) -> Tensor:
+def clamp(input: Input, min: Operand | None = None, max: Operand | None = None) -> Tensor:
     """x limited to [min, max]. A bound is a number, a Tensor, or None; NaN stays NaN and passes the gradient on.
 
     Raises:
         ValueError: both bounds are None.
     """
     check("clamp", min is not None or max is not None, "needs min, max or both")
-    low = input if min is None else where(input < min, min, input)
+    low: Array = input if min is None else where(input < min, min, input)
     return low if max is None else where(low > max, max, low)
 
 
-def lerp(input: Array, end: Array, weight: Array) -> Tensor:
+def lerp(input: Input, end: Operand, weight: Operand) -> Tensor:
     """Linear interpolation from x to `end`: x + weight (end - x)."""
     return add(input, mul(weight, sub(end, input)))
 
@@ -272,48 +272,48 @@ def lerp(input: Array, end: Array, weight: Array) -> Tensor:
 
 
 @operation(numpy=np.equal, promote="common", tensors=(0,))
-def eq(input: Array, other: Array) -> Array:
+def eq(input: Input, other: Operand) -> Array:
     """x = y."""
     return np.equal(input, other)
 
 
 @operation(numpy=np.not_equal, promote="common", tensors=(0,))
-def ne(input: Array, other: Array) -> Array:
+def ne(input: Input, other: Operand) -> Array:
     """x ≠ y."""
     return np.not_equal(input, other)
 
 
 @operation(numpy=np.less, promote="common", tensors=(0,))
-def lt(input: Array, other: Array) -> Array:
+def lt(input: Input, other: Operand) -> Array:
     """x < y."""
     return np.less(input, other)
 
 
 @operation(numpy=np.less_equal, promote="common", tensors=(0,))
-def le(input: Array, other: Array) -> Array:
+def le(input: Input, other: Operand) -> Array:
     """x ≤ y."""
     return np.less_equal(input, other)
 
 
 @operation(numpy=np.greater, promote="common", tensors=(0,))
-def gt(input: Array, other: Array) -> Array:
+def gt(input: Input, other: Operand) -> Array:
     """x > y."""
     return np.greater(input, other)
 
 
 @operation(numpy=np.greater_equal, promote="common", tensors=(0,))
-def ge(input: Array, other: Array) -> Array:
+def ge(input: Input, other: Operand) -> Array:
     """x ≥ y."""
     return np.greater_equal(input, other)
 
 
 @operation(numpy=np.logical_not)
-def logical_not(input: Array) -> Array:
+def logical_not(input: Input) -> Array:
     """Logical not."""
     return np.logical_not(input)
 
 
 @operation(numpy=np.isfinite)
-def isfinite(input: Array) -> Array:
+def isfinite(input: Input) -> Array:
     """Whether x is neither infinite nor NaN."""
     return np.isfinite(input)

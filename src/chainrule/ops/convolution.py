@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from chainrule.kernels import convolution as kernels
 from chainrule.ops.indexing import scatter_add
-from chainrule.ops.operation import Array, Ints, Tensor, only_tensors, operation
+from chainrule.ops.operation import Array, Input, Ints, Tensor, only_tensors, operation
 from chainrule.ops.shape import int_tuple, reshape, squeeze, unsqueeze
 
 __all__ = ["conv1d", "conv2d", "conv_transpose2d"]
@@ -72,8 +72,8 @@ def _(grad: Array, input: Array, out_grad: Array, params: ConvParams) -> Any:
 
 
 def conv2d(
-    input: Array, weight: Array, bias: Array = None, stride: Ints = 1, padding: Ints | str = 0, dilation: Ints = 1,
-    groups: int = 1,
+    input: Input, weight: Input, bias: Input | None = None, stride: Ints = 1,
+    padding: Ints | str = 0, dilation: Ints = 1, groups: int = 1,
 ) -> Tensor:  # fmt: skip
     """A two-dimensional convolution.
 
@@ -97,8 +97,8 @@ def conv2d(
 
 
 def conv1d(
-    input: Array, weight: Array, bias: Array = None, stride: Ints = 1, padding: Ints | str = 0, dilation: Ints = 1,
-    groups: int = 1,
+    input: Input, weight: Input, bias: Input | None = None, stride: Ints = 1,
+    padding: Ints | str = 0, dilation: Ints = 1, groups: int = 1,
 ) -> Tensor:  # fmt: skip
     """A one-dimensional convolution; see `conv2d`.
 
@@ -141,8 +141,8 @@ def _convolve(
 
 
 def conv_transpose2d(
-    input: Array, weight: Array, bias: Array = None, stride: Ints = 1, padding: Ints = 0, output_padding: Ints = 0,
-    groups: int = 1, dilation: Ints = 1,
+    input: Input, weight: Input, bias: Input | None = None, stride: Ints = 1,
+    padding: Ints = 0, output_padding: Ints = 0, groups: int = 1, dilation: Ints = 1,
 ) -> Tensor:  # fmt: skip
     """Transposed convolution: each input position adds the filter, scaled by its value, to the output.
 

@@ -8,7 +8,7 @@ import math
 import numpy as np
 
 from chainrule.errors import check
-from chainrule.ops.operation import Array, operation
+from chainrule.ops.operation import Array, Input, operation
 
 __all__ = [
     "atan", "cos", "cosh", "elu", "exp", "expm1", "hardtanh", "leaky_relu", "log", "log1p", "log2",
@@ -21,7 +21,7 @@ __all__ = [
 
 
 @operation(numpy=np.exp, promote="floating")
-def exp(input: Array) -> Array:
+def exp(input: Input) -> Array:
     """eˣ."""
     return np.exp(input)
 
@@ -33,7 +33,7 @@ def _(grad: Array, out: Array) -> Array:
 
 
 @operation(numpy=np.log, promote="floating")
-def log(input: Array) -> Array:
+def log(input: Input) -> Array:
     """The natural logarithm of x; -inf at 0, NaN below 0."""
     return np.log(input)
 
@@ -45,7 +45,7 @@ def _(grad: Array, input: Array) -> Array:
 
 
 @operation(numpy=np.sqrt, promote="floating")
-def sqrt(input: Array) -> Array:
+def sqrt(input: Input) -> Array:
     """The square root of x; NaN below 0."""
     return np.sqrt(input)
 
@@ -57,7 +57,7 @@ def _(grad: Array, out: Array) -> Array:
 
 
 @operation(numpy=np.expm1, promote="floating")
-def expm1(input: Array) -> Array:
+def expm1(input: Input) -> Array:
     """eˣ - 1, accurate near 0."""
     return np.expm1(input)
 
@@ -69,7 +69,7 @@ def _(grad: Array, out: Array) -> Array:
 
 
 @operation(numpy=np.log1p, promote="floating")
-def log1p(input: Array) -> Array:
+def log1p(input: Input) -> Array:
     """ln(1 + x), accurate near 0."""
     return np.log1p(input)
 
@@ -81,7 +81,7 @@ def _(grad: Array, input: Array) -> Array:
 
 
 @operation(numpy=np.log2, promote="floating")
-def log2(input: Array) -> Array:
+def log2(input: Input) -> Array:
     """The base-2 logarithm of x."""
     return np.log2(input)
 
@@ -93,7 +93,7 @@ def _(grad: Array, input: Array) -> Array:
 
 
 @operation(promote="floating")
-def rsqrt(input: Array) -> Array:
+def rsqrt(input: Input) -> Array:
     """1 / √x."""
     return 1 / np.sqrt(input)
 
@@ -105,7 +105,7 @@ def _(grad: Array, out: Array) -> Array:
 
 
 @operation(numpy=np.square)
-def square(input: Array) -> Array:
+def square(input: Input) -> Array:
     """x²."""
     return np.square(input)
 
@@ -117,7 +117,7 @@ def _(grad: Array, input: Array) -> Array:
 
 
 @operation(numpy=np.reciprocal, promote="floating")
-def reciprocal(input: Array) -> Array:
+def reciprocal(input: Input) -> Array:
     """1 / x."""
     return 1 / input
 
@@ -132,7 +132,7 @@ def _(grad: Array, out: Array) -> Array:
 
 
 @operation(numpy=np.sin, promote="floating")
-def sin(input: Array) -> Array:
+def sin(input: Input) -> Array:
     """The sine of x."""
     return np.sin(input)
 
@@ -144,7 +144,7 @@ def _(grad: Array, input: Array) -> Array:
 
 
 @operation(numpy=np.cos, promote="floating")
-def cos(input: Array) -> Array:
+def cos(input: Input) -> Array:
     """The cosine of x."""
     return np.cos(input)
 
@@ -156,7 +156,7 @@ def _(grad: Array, input: Array) -> Array:
 
 
 @operation(numpy=np.tan, promote="floating")
-def tan(input: Array) -> Array:
+def tan(input: Input) -> Array:
     """The tangent of x."""
     return np.tan(input)
 
@@ -168,7 +168,7 @@ def _(grad: Array, out: Array) -> Array:
 
 
 @operation(numpy=np.arctan, promote="floating")
-def atan(input: Array) -> Array:
+def atan(input: Input) -> Array:
     """The angle whose tangent is x."""
     return np.arctan(input)
 
@@ -180,7 +180,7 @@ def _(grad: Array, input: Array) -> Array:
 
 
 @operation(numpy=np.sinh, promote="floating")
-def sinh(input: Array) -> Array:
+def sinh(input: Input) -> Array:
     """(eˣ - e⁻ˣ) / 2."""
     return np.sinh(input)
 
@@ -192,7 +192,7 @@ def _(grad: Array, input: Array) -> Array:
 
 
 @operation(numpy=np.cosh, promote="floating")
-def cosh(input: Array) -> Array:
+def cosh(input: Input) -> Array:
     """(eˣ + e⁻ˣ) / 2."""
     return np.cosh(input)
 
@@ -207,7 +207,7 @@ def _(grad: Array, input: Array) -> Array:
 
 
 @operation(numpy=np.tanh, promote="floating")
-def tanh(input: Array) -> Array:
+def tanh(input: Input) -> Array:
     """tanh(x)."""
     return np.tanh(input)
 
@@ -219,7 +219,7 @@ def _(grad: Array, out: Array) -> Array:
 
 
 @operation(promote="floating")
-def sigmoid(input: Array) -> Array:
+def sigmoid(input: Input) -> Array:
     """σ(x) = 1 / (1 + e⁻ˣ). Far below 0 the exponential overflows to infinity, and the result is 0, as it should be."""
     return 1 / (1 + np.exp(-input))
 
@@ -231,7 +231,7 @@ def _(grad: Array, out: Array) -> Array:
 
 
 @operation
-def relu(input: Array) -> Array:
+def relu(input: Input) -> Array:
     """max(x, 0).
 
     Raises:
@@ -248,7 +248,7 @@ def _(grad: Array, out: Array) -> Array:
 
 
 @operation(inputs=1, promote="floats")
-def leaky_relu(input: Array, negative_slope: float = 0.01) -> Array:
+def leaky_relu(input: Input, negative_slope: float = 0.01) -> Array:
     """x if x > 0, else negative_slope · x."""
     return np.where(input > 0, input, input * negative_slope)
 
@@ -260,7 +260,7 @@ def _(grad: Array, input: Array, negative_slope: float) -> Array:
 
 
 @operation(inputs=1, promote="floats")
-def softplus(input: Array, beta: float = 1.0, threshold: float = 20.0) -> Array:
+def softplus(input: Input, beta: float = 1.0, threshold: float = 20.0) -> Array:
     """ln(1 + e^(βx)) / β, a smooth relu; x where βx is above `threshold`, which is equal up to rounding."""
     scaled = input * beta
     return np.where(scaled > threshold, input, np.log1p(np.exp(np.minimum(scaled, threshold))) / beta)
@@ -273,7 +273,7 @@ def _(grad: Array, input: Array, beta: float, threshold: float) -> Array:
 
 
 @operation(promote="floats")
-def logsigmoid(input: Array) -> Array:
+def logsigmoid(input: Input) -> Array:
     """ln σ(x), computed as min(x, 0) - ln(1 + e^-|x|), which does not overflow."""
     return np.minimum(input, 0) - np.log1p(np.exp(-np.absolute(input)))
 
@@ -285,7 +285,7 @@ def _(grad: Array, input: Array) -> Array:
 
 
 @operation(inputs=1, promote="floats")
-def elu(input: Array, alpha: float = 1.0) -> Array:
+def elu(input: Input, alpha: float = 1.0) -> Array:
     """x if x > 0, else α (eˣ - 1). Source: Clevert et al., Fast and accurate deep network learning by ELUs (2016)."""
     return np.where(input > 0, input, alpha * np.expm1(np.minimum(input, 0)))
 
@@ -297,7 +297,7 @@ def _(grad: Array, input: Array, alpha: float) -> Array:
 
 
 @operation(promote="floats")
-def silu(input: Array) -> Array:
+def silu(input: Input) -> Array:
     """x σ(x). Source: Elfwing et al., Sigmoid-weighted linear units (2018)."""
     return input * sigmoid(input)
 
@@ -310,7 +310,7 @@ def _(grad: Array, input: Array) -> Array:
 
 
 @operation(inputs=1, promote="floating")
-def hardtanh(input: Array, min_val: float = -1.0, max_val: float = 1.0) -> Array:
+def hardtanh(input: Input, min_val: float = -1.0, max_val: float = 1.0) -> Array:
     """x limited to [min_val, max_val]."""
     if min_val > max_val:
         raise ValueError(f"hardtanh: min_val {min_val} must not be above max_val {max_val}")

@@ -14,7 +14,7 @@ from chainrule.errors import check
 from chainrule.kernels import rows as row_kernels
 from chainrule.kernels.memory import writable_diagonal
 from chainrule.ops.arithmetic import where
-from chainrule.ops.operation import NUMPY, Array, Ints, Tensor, operation
+from chainrule.ops.operation import NUMPY, Array, Input, Ints, Tensor, operation
 from chainrule.ops.shape import along, cat, clone, contiguous, int_tuple, movedim, reshape, wrap_dim, wrap_dims
 
 __all__ = [
@@ -23,7 +23,7 @@ __all__ = [
 
 
 @operation(view=True)
-def getitem(input: Array, *, index: Any) -> Array:
+def getitem(input: Input, *, index: Any) -> Array:
     """input[index], for any index that NumPy accepts.
 
     Raises:
@@ -74,7 +74,7 @@ def _(grad: Array, index: Any) -> Any:
     return lambda: index_put(grad, 0, index=index), lambda: grad[index]
 
 
-def gather(input: Array, dim: int, index: Array) -> Tensor:
+def gather(input: Input, dim: int, index: Input) -> Tensor:
     """Read elements by their index along one dimension: out[i, j] = input[index[i, j], j] for dim 0.
 
     Args:
@@ -96,7 +96,7 @@ def gather(input: Array, dim: int, index: Array) -> Tensor:
     return pick(source, index, dim=dim, name="gather", sizes=index.shape)
 
 
-def take_along_dim(input: Array, indices: Array, dim: int | None = None) -> Tensor:
+def take_along_dim(input: Input, indices: Input, dim: int | None = None) -> Tensor:
     """`gather` after broadcasting all dimensions but `dim`; along the flattened input if `dim` is None."""
     indices = _as_index(indices)
     if dim is None:
@@ -108,7 +108,7 @@ def take_along_dim(input: Array, indices: Array, dim: int | None = None) -> Tens
     return pick(source, indices, dim=dim, name="take_along_dim", sizes=input.shape, from_end=True)
 
 
-def index_select(input: Array, dim: int, index: Array) -> Tensor:
+def index_select(input: Input, dim: int, index: Input) -> Tensor:
     """Read slices by their index along one dimension.
 
     Args:
@@ -126,14 +126,14 @@ def index_select(input: Array, dim: int, index: Array) -> Tensor:
     return picked if input.ndim else reshape(picked, shape=())
 
 
-def flip(input: Array, dims: Ints, *more: int) -> Tensor:
+def flip(input: Input, dims: Ints, *more: int) -> Tensor:
     """Reverse the order of the elements along each of `dims`; a copy."""
     flipped = wrap_dims(input, (*int_tuple(dims, "flip"), *more), "flip")
     view = getitem(input, index=tuple(slice(None, None, -1 if d in flipped else 1) for d in range(input.ndim)))
     return clone(view)  # PyTorch copies, too
 
 
-def roll(input: Array, shifts: Ints, dims: Ints | None = None) -> Tensor:
+def roll(input: Input, shifts: Ints, dims: Ints | None = None) -> Tensor:
     """Shift elements along `dims` by `shifts` positions, wrapping around at the end.
 
     Without `dims`, the flattened input is shifted.
@@ -146,7 +146,7 @@ def roll(input: Array, shifts: Ints, dims: Ints | None = None) -> Tensor:
         return reshape(roll(reshape(input, shape=(-1,)), shifts, 0), shape=input.shape)
     check("roll", input.ndim, "a single number has no dimension to roll along", IndexError)
     check("roll", 0 < len(shifts) == len(dims), f"needs a shift for each of {len(dims)} dimensions, not {len(shifts)}")
-    out = input
+    out: Array = input
     for shift, dim in zip(shifts, [wrap_dim(input, d, "roll") for d in dims], strict=True):
         cut = -shift % (input.shape[dim] or 1)
         if cut:
@@ -154,19 +154,19 @@ def roll(input: Array, shifts: Ints, dims: Ints | None = None) -> Tensor:
     return clone(input) if out is input else out  # always a copy
 
 
-def tril(input: Array, diagonal: int = 0) -> Tensor:
+def tril(input: Input, diagonal: int = 0) -> Tensor:
     """The lower triangle: matrices (..., n, m) with zeros above a diagonal (0: the main one, 1: the one above it)."""
     return where(
         _below("tril", input, *int_tuple(diagonal, "tril")), input, False
     )  # False becomes 0 in the input's type
 
 
-def triu(input: Array, diagonal: int = 0) -> Tensor:
+def triu(input: Input, diagonal: int = 0) -> Tensor:
     """The upper triangle: matrices (..., n, m) with zeros below a diagonal (0: the main one, 1: the one above it)."""
     return where(_below("triu", input, int_tuple(diagonal, "triu")[0] - 1), False, input)
 
 
-def diagonal(input: Array, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
+def diagonal(input: Input, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
     """The diagonal over two dimensions, moved to the last dimension.
 
     Args:

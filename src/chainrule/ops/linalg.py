@@ -12,7 +12,7 @@ import numpy as np
 from chainrule.errors import check
 from chainrule.ops.arithmetic import mul
 from chainrule.ops.indexing import diagonal
-from chainrule.ops.operation import Array, Tensor, only_tensors, operation
+from chainrule.ops.operation import Array, Input, Tensor, only_tensors, operation
 from chainrule.ops.reductions import sum
 from chainrule.ops.shape import broadcast_to, permute, reshape, unsqueeze
 
@@ -20,7 +20,7 @@ __all__ = ["bmm", "dot", "einsum", "linear", "matmul", "mm", "outer"]
 
 
 @operation(numpy=np.matmul)
-def matmul(input: Array, other: Array) -> Array:
+def matmul(input: Input, other: Input) -> Array:
     """The matrix product over the last two dimensions; leading dimensions broadcast, a vector is one row or one column.
 
     Args:
@@ -69,7 +69,7 @@ def _check_one_type(name: str, input: Array, *others: Array) -> None:
 
 
 @operation
-def linear(input: Array, weight: Array, bias: Array = None) -> Array:
+def linear(input: Input, weight: Input, bias: Input | None = None) -> Array:
     """A fully connected layer: y = x Wᵀ + b.
 
     Args:
@@ -105,7 +105,7 @@ def _(grad: Array, input: Array, weight: Array) -> Any:
     return lambda: grad @ weight, of_weight, grad
 
 
-def mm(input: Array, mat2: Array) -> Tensor:
+def mm(input: Input, mat2: Input) -> Tensor:
     """The product of two matrices, (n, k) and (k, m).
 
     Raises:
@@ -114,7 +114,7 @@ def mm(input: Array, mat2: Array) -> Tensor:
     return _product(input, mat2, 2, "mm")
 
 
-def bmm(input: Array, mat2: Array) -> Tensor:
+def bmm(input: Input, mat2: Input) -> Tensor:
     """The products of two batches of matrices, (b, n, k) and (b, k, m).
 
     Raises:
@@ -123,7 +123,7 @@ def bmm(input: Array, mat2: Array) -> Tensor:
     return _product(input, mat2, 3, "bmm")
 
 
-def dot(input: Array, tensor: Array) -> Tensor:
+def dot(input: Input, tensor: Input) -> Tensor:
     """The dot product of two vectors.
 
     Raises:
@@ -132,7 +132,7 @@ def dot(input: Array, tensor: Array) -> Tensor:
     return _product(input, tensor, 1, "dot")
 
 
-def outer(input: Array, vec2: Array) -> Tensor:
+def outer(input: Input, vec2: Input) -> Tensor:
     """The outer product of two vectors: (n,) and (m,) to (n, m).
 
     Raises:
@@ -153,7 +153,7 @@ def _product(a: Array, b: Array, ndim: int, name: str) -> Tensor:
 # those of `permute`, `reshape` and `matmul`
 
 
-def einsum(equation: str, *operands: Array) -> Tensor:
+def einsum(equation: str, *operands: Input) -> Tensor:
     """Einstein summation: "ij,jk->ik" is a matrix product, "ii" the trace.
 
     Args:

@@ -13,7 +13,7 @@ from chainrule.kernels import sums
 from chainrule.ops.arithmetic import abs, clamp, ne, where
 from chainrule.ops.elementwise import log, logsigmoid
 from chainrule.ops.indexing import indices
-from chainrule.ops.operation import Array, Tensor, only_tensors, operation
+from chainrule.ops.operation import Array, DTypeLike, Input, Tensor, only_tensors, operation
 from chainrule.ops.reductions import mean, sum
 from chainrule.ops.shape import reshape, wrap_dim
 
@@ -24,7 +24,7 @@ __all__ = [
 
 
 @operation(inputs=1, fused=True)
-def log_softmax(input: Array, dim: int = -1, *, dtype: Any = None) -> Array:
+def log_softmax(input: Input, dim: int = -1, *, dtype: DTypeLike | None = None) -> Array:
     """ln(softmax(x)) = x - ln(Σ eˣ); the largest x is subtracted first so that nothing overflows."""
     input, dim = _scores("log_softmax", input, dim, dtype)
     shifted = input - np.max(input, axis=dim, keepdims=True, initial=-np.inf)
@@ -38,7 +38,7 @@ def _(grad: Array, out: Array, dim: int) -> Array:
 
 
 @operation(inputs=1, fused=True)
-def softmax(input: Array, dim: int = -1, *, dtype: Any = None) -> Array:
+def softmax(input: Input, dim: int = -1, *, dtype: DTypeLike | None = None) -> Array:
     """eˣ / Σ eˣ: positive, summing to 1 along `dim`; the largest x is subtracted first so that nothing overflows."""
     input, dim = _scores("softmax", input, dim, dtype)
     powers = np.exp(input - np.max(input, axis=dim, keepdims=True, initial=-np.inf))
@@ -61,7 +61,7 @@ def _scores(name: str, input: Array, dim: int, dtype: Any) -> tuple[Array, int]:
 # Regression: `input` and `target` must have the same shape (broadcasting here is nearly always a mistake)
 
 
-def mse_loss(input: Array, target: Array, reduction: str = "mean") -> Tensor:
+def mse_loss(input: Input, target: Input, reduction: str = "mean") -> Tensor:
     """The squared error (prediction - target)².
 
     Args:
@@ -75,12 +75,12 @@ def mse_loss(input: Array, target: Array, reduction: str = "mean") -> Tensor:
     return _reduce("mse_loss", _error("mse_loss", input, target) ** 2, reduction)
 
 
-def l1_loss(input: Array, target: Array, reduction: str = "mean") -> Tensor:
+def l1_loss(input: Input, target: Input, reduction: str = "mean") -> Tensor:
     """The absolute error |prediction - target|; arguments and errors as in `mse_loss`."""
     return _reduce("l1_loss", abs(_error("l1_loss", input, target)), reduction)
 
 
-def smooth_l1_loss(input: Array, target: Array, reduction: str = "mean", beta: float = 1.0) -> Tensor:
+def smooth_l1_loss(input: Input, target: Input, reduction: str = "mean", beta: float = 1.0) -> Tensor:
     """½ e² / β if the error |e| is below β, else |e| - β/2; arguments and errors as in `mse_loss`.
 
     Source: Girshick, Fast R-CNN (2015).
@@ -91,7 +91,7 @@ def smooth_l1_loss(input: Array, target: Array, reduction: str = "mean", beta: f
 
 
 def huber_loss(
-    input: Array, target: Array, reduction: str = "mean", delta: float = 1.0, weight: Array = None
+    input: Input, target: Input, reduction: str = "mean", delta: float = 1.0, weight: Input | None = None
 ) -> Tensor:
     """½ e² if the error |e| is at most δ, else δ (|e| - δ/2); `weight` scales each loss; otherwise as `mse_loss`.
 
@@ -112,7 +112,7 @@ def _huber(error: Array, delta: float) -> Array:
 # Binary classification, and distributions
 
 
-def binary_cross_entropy(input: Array, target: Array, weight: Array = None, reduction: str = "mean") -> Tensor:
+def binary_cross_entropy(input: Input, target: Input, weight: Input | None = None, reduction: str = "mean") -> Tensor:
     """-(y ln p + (1 - y) ln(1 - p)), with each logarithm at least -100, as in PyTorch.
 
     Args:
@@ -146,7 +146,7 @@ def _(grad: Array, input: Array, target: Array) -> Any:
 
 
 def binary_cross_entropy_with_logits(
-    input: Array, target: Array, weight: Array = None, reduction: str = "mean", pos_weight: Array = None
+    input: Input, target: Input, weight: Input | None = None, reduction: str = "mean", pos_weight: Input | None = None
 ) -> Tensor:
     """`binary_cross_entropy` of sigmoid(x), computed without overflow.
 
@@ -162,11 +162,11 @@ def binary_cross_entropy_with_logits(
     """
     _check_same_shape("binary_cross_entropy_with_logits", input, target)
     positive = target if pos_weight is None else target * pos_weight
-    losses = -(positive * logsigmoid(input) + (1 - target) * logsigmoid(-input))  # 1 - σ(x) = σ(-x)
+    losses: Array = -(positive * logsigmoid(input) + (1 - target) * logsigmoid(-input))  # 1 - σ(x) = σ(-x)
     return _reduce("binary_cross_entropy_with_logits", losses, reduction, weight)
 
 
-def kl_div(input: Array, target: Array, reduction: str = "mean", log_target: bool = False) -> Tensor:
+def kl_div(input: Input, target: Input, reduction: str = "mean", log_target: bool = False) -> Tensor:
     """How far one distribution is from another: y (ln y - x), x being a log-probability.
 
     Args:
@@ -180,6 +180,7 @@ def kl_div(input: Array, target: Array, reduction: str = "mean", log_target: boo
 
     Source: Kullback and Leibler, On information and sufficiency (1951).
     """
+    losses: Array
     if log_target:
         losses = np.exp(target) * (target - input)
     else:
@@ -194,7 +195,7 @@ def kl_div(input: Array, target: Array, reduction: str = "mean", log_target: boo
 
 
 def nll_loss(
-    input: Array, target: Array, weight: Array = None, ignore_index: int = -100, reduction: str = "mean"
+    input: Input, target: Input, weight: Input | None = None, ignore_index: int = -100, reduction: str = "mean"
 ) -> Tensor:
     """-x[class]: the negative log-likelihood of the target class.
 
@@ -214,7 +215,7 @@ def nll_loss(
 
 
 def cross_entropy(
-    input: Array, target: Array, weight: Array = None, ignore_index: int = -100, reduction: str = "mean",
+    input: Input, target: Input, weight: Input | None = None, ignore_index: int = -100, reduction: str = "mean",
     label_smoothing: float = 0.0,
 ) -> Tensor:  # fmt: skip
     """-ln softmax(input)[class]: the usual loss of a classifier.

@@ -10,12 +10,12 @@ import numpy as np
 
 from chainrule.errors import check, check_floats
 from chainrule.kernels import special, sums
-from chainrule.ops.arithmetic import ne, where
+from chainrule.ops.arithmetic import gt, ne, where
 from chainrule.ops.elementwise import sqrt, tanh
 from chainrule.ops.indexing import embedding_lookup, getitem, index_put, indices, scatter_add
 from chainrule.ops.linalg import matmul
 from chainrule.ops.losses import softmax
-from chainrule.ops.operation import Array, Ints, Tensor, only_tensors, operation, stop_gradient
+from chainrule.ops.operation import Array, Input, Ints, Operand, Tensor, only_tensors, operation, stop_gradient
 from chainrule.ops.reductions import any, mean, variance
 from chainrule.ops.shape import (
     along,
@@ -37,9 +37,9 @@ __all__ = [
 
 
 @operation(promote="floating")
-def erf(input: Array) -> Array:
+def erf(input: Input) -> Array:
     """The error function, 2/√π ∫₀ˣ e^(-t²) dt. Source: Abramowitz and Stegun, 7.1.1."""
-    return special.erf(input)
+    return special.erf(input)  # type: ignore[arg-type]  # a formula gets arrays
 
 
 @erf.derivative
@@ -49,7 +49,7 @@ def _(grad: Array, input: Array) -> Array:
 
 
 @operation
-def gelu(input: Array, *, approximate: str = "none") -> Array:
+def gelu(input: Input, *, approximate: str = "none") -> Array:
     """x Φ(x), where Φ is the cumulative distribution function of the standard normal distribution.
 
     Args:
@@ -89,7 +89,7 @@ def _normal_cdf(x: Array, approximate: str) -> Any:
 
 
 @operation(promote="floating", fused=True)
-def standardize(input: Array, weight: Array = 1.0, bias: Array = 0.0, *, dim: Any, eps: float) -> Array:
+def standardize(input: Input, weight: Operand = 1.0, bias: Operand = 0.0, *, dim: Any, eps: float) -> Array:
     """(x - mean) / √(variance + eps), which has mean 0 and variance 1 over `dim`; times a weight, plus a bias."""
     centered, std = _center(input, dim, eps)
     return centered / std * weight + bias
@@ -119,7 +119,7 @@ def _center(input: Array, dim: Any, eps: float) -> tuple[Array, Array]:
 
 
 def layer_norm(
-    input: Array, normalized_shape: Ints, weight: Array = None, bias: Array = None, eps: float = 1e-5
+    input: Input, normalized_shape: Ints, weight: Input | None = None, bias: Input | None = None, eps: float = 1e-5
 ) -> Tensor:
     """Normalize each example to mean 0 and variance 1 over its last dimensions, then scale and shift it.
 
@@ -139,7 +139,7 @@ def layer_norm(
     return _standardized(input, weight, bias, dim, eps)
 
 
-def rms_norm(input: Array, normalized_shape: Ints, weight: Array = None, eps: float | None = None) -> Tensor:
+def rms_norm(input: Input, normalized_shape: Ints, weight: Input | None = None, eps: float | None = None) -> Tensor:
     """Divide each example by its root mean square over its last dimensions, then scale it.
 
     Args:
@@ -161,7 +161,9 @@ def rms_norm(input: Array, normalized_shape: Ints, weight: Array = None, eps: fl
     return _scaled(as_dtype(out, input.dtype), weight)
 
 
-def group_norm(input: Array, num_groups: int, weight: Array = None, bias: Array = None, eps: float = 1e-5) -> Tensor:
+def group_norm(
+    input: Input, num_groups: int, weight: Input | None = None, bias: Input | None = None, eps: float = 1e-5
+) -> Tensor:
     """Normalize each group of channels of each example to mean 0 and variance 1, then scale and shift each channel.
 
     Args:
@@ -190,8 +192,8 @@ def group_norm(input: Array, num_groups: int, weight: Array = None, bias: Array 
 
 
 def batch_norm(
-    input: Array, running_mean: Array, running_var: Array, weight: Array = None, bias: Array = None,
-    training: bool = False, momentum: float = 0.1, eps: float = 1e-5,
+    input: Input, running_mean: Input | None, running_var: Input | None, weight: Input | None = None,
+    bias: Input | None = None, training: bool = False, momentum: float = 0.1, eps: float = 1e-5,
 ) -> Tensor:  # fmt: skip
     """Normalize each channel to mean 0 and variance 1 over the batch, then scale and shift it.
 
@@ -213,7 +215,7 @@ def batch_norm(
     """
     only_tensors("batch_norm", input, optional=[running_mean, running_var, weight, bias])
     if input.shape == (0,):  # neither examples nor channels
-        return input  # type: ignore[no-any-return]
+        return as_dtype(input, input.dtype)
     check("batch_norm", input.ndim > 1, f"takes (N, C, ...), not {input.shape}")
     weight, bias, center, variances = _by_channel("batch_norm", input, weight, bias, running_mean, running_var)
     check("batch_norm", eps > 0 or (eps == 0 and not training), f"eps must be positive, got {eps}")
@@ -233,7 +235,7 @@ def batch_norm(
 
 def _standardized(input: Array, weight: Any, bias: Any, dim: Any, eps: float) -> Tensor:
     """`standardize` with optional parts, computing float16 in float32."""
-    parts = [wide(input), 1.0 if weight is None else wide(weight), 0.0 if bias is None else wide(bias)]
+    parts: list[Any] = [wide(input), 1.0 if weight is None else wide(weight), 0.0 if bias is None else wide(bias)]
     return as_dtype(standardize(*parts, dim=dim, eps=eps), input.dtype)
 
 
@@ -267,15 +269,15 @@ def _check_shapes(name: str, shape: tuple[int, ...], parts: tuple[Array, ...]) -
             raise ValueError(f"{name}: weight, bias and statistics must have shape {shape}, one has {part.shape}")
 
 
-def _scaled(out: Tensor, weight: Any, bias: Any = None) -> Tensor:
+def _scaled(out: Array, weight: Any, bias: Any = None) -> Tensor:
     out = out if weight is None else out * weight
-    return out if bias is None else out + bias
+    return out if bias is None else out + bias  # type: ignore[no-any-return]
 
 
 # Embedding, attention, padding
 
 
-def embedding(input: Array, weight: Array, padding_idx: int | None = None) -> Tensor:
+def embedding(input: Input, weight: Input, padding_idx: int | None = None) -> Tensor:
     """Look up rows of the weight: indices (...) and a weight (V, D) give (..., D).
 
     Args:
@@ -299,8 +301,8 @@ def embedding(input: Array, weight: Array, padding_idx: int | None = None) -> Te
 
 
 def scaled_dot_product_attention(
-    query: Array, key: Array, value: Array, attn_mask: Array = None, dropout_p: float = 0.0, is_causal: bool = False,
-    scale: float | None = None, enable_gqa: bool = False,
+    query: Input, key: Input, value: Input, attn_mask: Input | None = None, dropout_p: float = 0.0,
+    is_causal: bool = False, scale: float | None = None, enable_gqa: bool = False,
 ) -> Tensor:  # fmt: skip
     """softmax(Q Kᵀ / √E) V: for each of L queries, the mean of S values, weighted by how well their keys match it.
 
@@ -342,7 +344,7 @@ def scaled_dot_product_attention(
         allowed = ne(attn_mask, False)  # a copy: the caller may change the mask before `backward()`
         scores = where(allowed, scores, -np.inf)
     else:
-        scores, allowed = scores + attn_mask, attn_mask > -np.inf
+        scores, allowed = scores + attn_mask, gt(attn_mask, -np.inf)
     has_keys = any(allowed, dim=-1, keepdim=True)  # a query without keys gets 0, not NaN
     return matmul(where(has_keys, softmax(where(has_keys, scores, 0), dim=-1), 0), value)
 
@@ -358,7 +360,7 @@ def _repeat_heads(part: Array, heads: int) -> Tensor:
 _MODES = {"constant": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}  # NumPy's names
 
 
-def pad(input: Array, pad: Ints, mode: str = "constant", value: float | None = None) -> Tensor:
+def pad(input: Input, pad: Ints, mode: str = "constant", value: float | None = None) -> Tensor:
     """Pad the last dimensions; a negative number crops.
 
     Args:
@@ -392,7 +394,7 @@ def pad(input: Array, pad: Ints, mode: str = "constant", value: float | None = N
     for dim, (before, after) in enumerate(pairs):
         if before or after:
             input = getitem(input, index=along(dim, _padded_indices(mode, input.shape[dim], before, after)))
-    return input  # type: ignore[no-any-return]
+    return as_dtype(input, input.dtype)
 
 
 def _padded_indices(mode: str, n: int, before: int, after: int) -> Any:

@@ -41,13 +41,22 @@ import numpy as np
 from chainrule.errors import type_name
 from chainrule.lower import eager
 
-if TYPE_CHECKING:
-    from chainrule.tensor import Tensor as Tensor  # a name for type checkers: operations know nothing of Tensors
-else:
-    Tensor = Any
-
 Array: TypeAlias = Any
-"""The type of inputs and results: an array, a number or a Tensor. The formula is the same for all of them."""
+"""What formulas compute with and give: arrays, numbers, Tensors or tracers; NumPy's own types know only the first."""
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike as DTypeLike
+    from numpy.typing import NDArray
+
+    from chainrule.tensor import Tensor as Tensor  # a name for type checkers: operations know nothing of Tensors
+
+    Input: TypeAlias = Tensor | NDArray[Any]
+    """What an operation is called with."""
+
+    Operand: TypeAlias = Tensor | NDArray[Any] | bool | int | float
+    """An input that may be a number."""
+else:
+    Tensor = DTypeLike = Input = Operand = Any
 
 Ints: TypeAlias = int | Sequence[int]
 """One integer or a sequence of integers."""

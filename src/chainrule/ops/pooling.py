@@ -4,7 +4,7 @@ The loops are in `chainrule.kernels`.
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, overload
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from chainrule.kernels import pooling as kernels
 from chainrule.ops.convolution import pair
 from chainrule.ops.indexing import gather
 from chainrule.ops.linalg import matmul
-from chainrule.ops.operation import Array, Ints, Operation, Tensor, only_tensors, operation
+from chainrule.ops.operation import Array, Input, Ints, Operation, Tensor, only_tensors, operation
 from chainrule.ops.shape import reshape, squeeze, transpose, unsqueeze
 
 __all__ = ["adaptive_avg_pool2d", "avg_pool2d", "max_pool2d"]
@@ -85,8 +85,22 @@ def _(grad: Array, params: PoolParams, by: Any) -> Array:
     return avg_pool(grad, params=params, by=by)
 
 
+@overload
 def max_pool2d(
-    input: Array, kernel_size: Ints, stride: Ints | None = None, padding: Ints = 0, dilation: Ints = 1,
+    input: Input, kernel_size: Ints, stride: Ints | None = None, padding: Ints = 0, dilation: Ints = 1,
+    ceil_mode: bool = False, return_indices: Literal[False] = False,
+) -> Tensor: ...  # fmt: skip
+
+
+@overload
+def max_pool2d(
+    input: Input, kernel_size: Ints, stride: Ints | None = None, padding: Ints = 0, dilation: Ints = 1,
+    ceil_mode: bool = False, *, return_indices: Literal[True],
+) -> tuple[Tensor, Tensor]: ...  # fmt: skip
+
+
+def max_pool2d(
+    input: Input, kernel_size: Ints, stride: Ints | None = None, padding: Ints = 0, dilation: Ints = 1,
     ceil_mode: bool = False, return_indices: bool = False,
 ) -> Any:  # fmt: skip
     """The maximum of each window.
@@ -112,7 +126,7 @@ def max_pool2d(
 
 
 def avg_pool2d(
-    input: Array, kernel_size: Ints, stride: Ints | None = None, padding: Ints = 0, ceil_mode: bool = False,
+    input: Input, kernel_size: Ints, stride: Ints | None = None, padding: Ints = 0, ceil_mode: bool = False,
     count_include_pad: bool = True, divisor_override: int | None = None,
 ) -> Tensor:  # fmt: skip
     """The mean of each window.
@@ -157,7 +171,7 @@ def _batched(pool: Operation[...], input: Array, **options: Any) -> Tensor:
     return pool(input, **options) if input.ndim == 4 else squeeze(pool(unsqueeze(input, 0), **options), 0)
 
 
-def adaptive_avg_pool2d(input: Array, output_size: int | Sequence[int | None]) -> Tensor:
+def adaptive_avg_pool2d(input: Input, output_size: int | Sequence[int | None]) -> Tensor:
     """The means of H′ by W′ windows that cover the image: (..., H, W) to (..., H′, W′).
 
     Window i of n over H rows begins at ⌊i H / n⌋ and ends before ⌈(i + 1) H / n⌉. The means are two matrix products.

@@ -5,7 +5,7 @@ from the end. With `keepdim` the reduced dimensions stay, with size 1.
 """
 
 import math
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, overload
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from chainrule.kernels import sums
 from chainrule.ops.arithmetic import maximum, minimum, where
 from chainrule.ops.elementwise import sqrt
 from chainrule.ops.indexing import gather
-from chainrule.ops.operation import NUMPY, Array, Ints, Tensor, operation
+from chainrule.ops.operation import NUMPY, Array, DTypeLike, Input, Ints, Tensor, operation
 from chainrule.ops.shape import as_dtype, cast, int_tuple, squeeze, wide, wrap_dim, wrap_dims
 
 __all__ = [
@@ -28,14 +28,14 @@ _SUM_TYPES = dict.fromkeys("biu", np.int64)  # booleans and integers; floats kee
 
 
 @operation(inputs=1, numpy=np.sum, fused=True)
-def sum(input: Array, dim: Dim = None, keepdim: bool = False, *, dtype: Any = None) -> Array:
+def sum(input: Input, dim: Dim = None, keepdim: bool = False, *, dtype: DTypeLike | None = None) -> Array:
     """The sum over `dim`, in `dtype`; by default, integers and booleans are summed as int64."""
     kind = dtype or _SUM_TYPES.get(input.dtype.kind)
     axes = _axes(input, dim, "sum")
     if kind is None:
         return sums.total(input, axes, keepdim)
     if np.dtype(kind).kind == "f":
-        return sums.total(input.astype(kind), axes, keepdim)
+        return sums.total(input.astype(kind), axes, keepdim)  # type: ignore[union-attr]  # a formula gets arrays
     return np.sum(input, axis=axes, dtype=kind, keepdims=keepdim)
 
 
@@ -46,7 +46,7 @@ def _(grad: Array, input_shape: tuple[int, ...], dim: Dim) -> Array:
 
 
 @operation(inputs=1, numpy=np.mean, fused=True)
-def mean(input: Array, dim: Dim = None, keepdim: bool = False) -> Array:
+def mean(input: Input, dim: Dim = None, keepdim: bool = False) -> Array:
     """The mean over `dim`; NaN if there are no elements.
 
     Raises:
@@ -63,13 +63,13 @@ def _(grad: Array, input_shape: tuple[int, ...], dim: Dim) -> Array:
 
 
 @operation(inputs=1, numpy=np.max)
-def amax(input: Array, dim: Dim = None, keepdim: bool = False) -> Array:
+def amax(input: Input, dim: Dim = None, keepdim: bool = False) -> Array:
     """The maximum over `dim`; NaN if an element is NaN."""
     return np.max(input, axis=_axes(input, dim, "amax"), keepdims=keepdim)
 
 
 @operation(inputs=1, numpy=np.min)
-def amin(input: Array, dim: Dim = None, keepdim: bool = False) -> Array:
+def amin(input: Input, dim: Dim = None, keepdim: bool = False) -> Array:
     """The minimum over `dim`; NaN if an element is NaN."""
     return np.min(input, axis=_axes(input, dim, "amin"), keepdims=keepdim)
 
@@ -86,31 +86,31 @@ amin.derivative(_extreme_gradient)
 
 
 @operation(inputs=1, numpy=np.argmax)
-def argmax(input: Array, dim: int | None = None, keepdim: bool = False) -> Array:
+def argmax(input: Input, dim: int | None = None, keepdim: bool = False) -> Array:
     """The index of the maximum, the first if there are ties; in the flattened input if `dim` is None."""
     return np.argmax(input, axis=None if dim is None else wrap_dim(input, dim, "argmax"), keepdims=keepdim)
 
 
 @operation(inputs=1, numpy=np.argmin)
-def argmin(input: Array, dim: int | None = None, keepdim: bool = False) -> Array:
+def argmin(input: Input, dim: int | None = None, keepdim: bool = False) -> Array:
     """The index of the minimum, the first if there are ties; in the flattened input if `dim` is None."""
     return np.argmin(input, axis=None if dim is None else wrap_dim(input, dim, "argmin"), keepdims=keepdim)
 
 
 @operation(inputs=1, numpy=np.all)
-def all(input: Array, dim: Dim = None, keepdim: bool = False) -> Array:
+def all(input: Input, dim: Dim = None, keepdim: bool = False) -> Array:
     """Whether all elements are nonzero; as in PyTorch, an empty sequence of dimensions reduces none here."""
     return np.all(input, axis=_axes(input, dim, "all", none=()), keepdims=keepdim)
 
 
 @operation(inputs=1, numpy=np.any)
-def any(input: Array, dim: Dim = None, keepdim: bool = False) -> Array:
+def any(input: Input, dim: Dim = None, keepdim: bool = False) -> Array:
     """Whether any element is nonzero; an empty sequence of dimensions reduces none, as in `all`."""
     return np.any(input, axis=_axes(input, dim, "any", none=()), keepdims=keepdim)
 
 
 @operation(inputs=1)
-def prod(input: Array, dim: int | None = None, keepdim: bool = False, *, dtype: Any = None) -> Array:
+def prod(input: Input, dim: int | None = None, keepdim: bool = False, *, dtype: DTypeLike | None = None) -> Array:
     """The product over one dimension, or of all elements."""
     axis = None if dim is None else wrap_dim(input, dim, "prod")
     return np.prod(input, axis=axis, dtype=dtype or _SUM_TYPES.get(input.dtype.kind), keepdims=keepdim)
@@ -130,7 +130,7 @@ def _(grad: Array, out: Array, input: Array, dim: int | None) -> Array:
 
 
 @operation(inputs=1, promote="floating")
-def logsumexp(input: Array, dim: Dim, keepdim: bool = False) -> Array:
+def logsumexp(input: Input, dim: Dim, keepdim: bool = False) -> Array:
     """ln(Σ eˣ); the largest x is subtracted first so that nothing overflows."""
     axes = _axes(input, dim, "logsumexp")
     axes = axes if input.ndim else None  # `squeeze` takes no axis of a single number
@@ -148,12 +148,12 @@ def _(grad: Array, out: Array, input: Array, dim: Dim) -> Array:
 
 
 @operation(inputs=1, numpy=np.cumsum)
-def cumsum(input: Array, dim: int, *, dtype: Any = None) -> Array:
+def cumsum(input: Input, dim: int, *, dtype: DTypeLike | None = None) -> Array:
     """Cumulative sums along a dimension; floats are summed in float64, because rounding errors accumulate."""
     kind = np.dtype(dtype or _SUM_TYPES.get(input.dtype.kind) or input.dtype)
     axis = wrap_dim(input, dim, "cumsum")
     if not input.ndim:
-        return input.astype(kind)
+        return input.astype(kind)  # type: ignore[union-attr]  # a formula gets arrays
     total: Array = np.cumsum(input, axis=axis, dtype=np.float64 if kind.kind == "f" else kind)
     return total.astype(kind, copy=False)
 
@@ -188,7 +188,7 @@ def _(grad: Array, input: Array, dim: Dim, correction: float) -> Array:
 
 
 @operation(fused=True)
-def vector_norm(input: Array, *, p: float, dim: Dim = None, keepdim: bool = False) -> Array:
+def vector_norm(input: Input, *, p: float, dim: Dim = None, keepdim: bool = False) -> Array:
     """(Σ |x|ᵖ)^(1/p); the largest |x| for p = inf, the smallest for -inf, the number of nonzeros for p = 0.
 
     Powers are computed and summed in float64, so that a norm that fits the type neither overflows nor underflows.
@@ -199,7 +199,7 @@ def vector_norm(input: Array, *, p: float, dim: Dim = None, keepdim: bool = Fals
     elif p == 0:
         out = np.sum(input != 0, axis=axes, keepdims=keepdim)
     elif p == 2:
-        x = input.astype(np.float64)
+        x = input.astype(np.float64)  # type: ignore[union-attr]  # a formula gets arrays
         out = np.sqrt(sums.total(x * x, axes, keepdim))
     else:
         out = sums.total(np.absolute(input).astype(np.float64) ** p, axes, keepdim) ** (1 / p)
@@ -226,7 +226,7 @@ def _(grad: Array, out: Array, input: Array, p: float, dim: Dim) -> Array:
 
 
 def var(
-    input: Array, dim: Dim = None, unbiased: bool | None = None, keepdim: bool = False, *,
+    input: Input, dim: Dim = None, unbiased: bool | None = None, keepdim: bool = False, *,
     correction: float | None = None,
 ) -> Tensor:  # fmt: skip
     """The variance over `dim`: Σ (x - mean)² / (n - correction).
@@ -242,7 +242,7 @@ def var(
 
 
 def std(
-    input: Array, dim: Dim = None, unbiased: bool | None = None, keepdim: bool = False, *,
+    input: Input, dim: Dim = None, unbiased: bool | None = None, keepdim: bool = False, *,
     correction: float | None = None,
 ) -> Tensor:  # fmt: skip
     """The standard deviation over `dim`, the square root of `var`; its derivative is 0 where it is 0."""
@@ -264,7 +264,7 @@ def _variance(
 
 
 def norm(
-    input: Array, p: float | str | None = "fro", dim: Dim = None, keepdim: bool = False, dtype: Any = None
+    input: Input, p: float | str | None = "fro", dim: Dim = None, keepdim: bool = False, dtype: DTypeLike | None = None
 ) -> Tensor:
     """The p-norm of vectors; see `vector_norm`.
 
@@ -286,12 +286,36 @@ def norm(
     return vector_norm(input, p=2.0 if p is None or isinstance(p, str) else p, dim=dim, keepdim=keepdim)
 
 
-def max(input: Array, dim: Any = None, keepdim: bool = False) -> Any:
+@overload
+def max(input: Input) -> Tensor: ...
+
+
+@overload
+def max(input: Input, dim: int, keepdim: bool = False) -> tuple[Tensor, Tensor]: ...
+
+
+@overload
+def max(input: Input, dim: Input) -> Tensor: ...
+
+
+def max(input: Input, dim: Any = None, keepdim: bool = False) -> Any:
     """The maximum; for a dimension, the pair (values, indices) along it; for another tensor, `maximum`."""
     return _extreme("max", input, dim, keepdim, amax, argmax, maximum)
 
 
-def min(input: Array, dim: Any = None, keepdim: bool = False) -> Any:
+@overload
+def min(input: Input) -> Tensor: ...
+
+
+@overload
+def min(input: Input, dim: int, keepdim: bool = False) -> tuple[Tensor, Tensor]: ...
+
+
+@overload
+def min(input: Input, dim: Input) -> Tensor: ...
+
+
+def min(input: Input, dim: Any = None, keepdim: bool = False) -> Any:
     """The minimum; for a dimension, the pair (values, indices) along it; for another tensor, `minimum`."""
     return _extreme("min", input, dim, keepdim, amin, argmin, minimum)
 

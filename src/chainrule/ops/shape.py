@@ -11,7 +11,7 @@ import numpy as np
 
 from chainrule.errors import check
 from chainrule.ops.dtypes import storable
-from chainrule.ops.operation import NUMPY, Array, Ints, Tensor, only_tensors, operation
+from chainrule.ops.operation import NUMPY, Array, DTypeLike, Input, Ints, Tensor, only_tensors, operation
 
 __all__ = [
     "broadcast_to", "cast", "cat", "chunk", "expand", "flatten", "movedim", "permute", "repeat", "reshape",
@@ -20,7 +20,7 @@ __all__ = [
 
 
 @operation(inputs=1, numpy=np.reshape, view=True)
-def reshape(input: Array, shape: Ints) -> Array:
+def reshape(input: Input, shape: Ints) -> Array:
     """The same elements in the same order in another shape; one size may be -1, to be inferred.
 
     Raises:
@@ -38,7 +38,7 @@ def _(grad: Array, input_shape: tuple[int, ...]) -> Array:
 
 
 @operation(inputs=1, numpy=np.transpose, view=True)
-def permute(input: Array, dims: Sequence[int] | None = None) -> Array:
+def permute(input: Input, dims: Sequence[int] | None = None) -> Array:
     """The dimensions in another order; reversed if `dims` is None.
 
     Raises:
@@ -54,7 +54,7 @@ def _(grad: Array, dims: Sequence[int] | None) -> Array:
 
 
 @operation(inputs=1, numpy=np.broadcast_to, view=True)
-def broadcast_to(input: Array, shape: Sequence[int]) -> Array:
+def broadcast_to(input: Input, shape: Sequence[int]) -> Array:
     """The input repeated along new dimensions and dimensions of size 1 to fill the shape (a read-only view)."""
     return np.broadcast_to(input, shape)
 
@@ -92,13 +92,13 @@ def _(grad: Array) -> Array:
 
 
 @operation
-def cast(input: Array, *, dtype: Any) -> Array:
+def cast(input: Input, *, dtype: DTypeLike) -> Array:
     """The same values in another type.
 
     Raises:
         TypeError: the type is not boolean, integer or floating.
     """
-    return input.astype(storable(dtype))
+    return input.astype(storable(dtype))  # type: ignore[union-attr]  # a formula gets arrays
 
 
 @cast.derivative
@@ -126,7 +126,7 @@ def clone(input: Array) -> Tensor:
     return cast(input, dtype=input.dtype)
 
 
-def transpose(input: Array, dim0: int, dim1: int) -> Tensor:
+def transpose(input: Input, dim0: int, dim1: int) -> Tensor:
     """The input with two dimensions swapped.
 
     Raises:
@@ -138,7 +138,7 @@ def transpose(input: Array, dim0: int, dim1: int) -> Tensor:
     return permute(input, dims=dims)
 
 
-def movedim(input: Array, source: Ints, destination: Ints) -> Tensor:
+def movedim(input: Input, source: Ints, destination: Ints) -> Tensor:
     """The input with the dimensions `source` moved to the positions `destination`; the others keep their order.
 
     Raises:
@@ -153,7 +153,7 @@ def movedim(input: Array, source: Ints, destination: Ints) -> Tensor:
     return permute(input, dims=dims[: input.ndim])  # a zero-dimensional input has none
 
 
-def unsqueeze(input: Array, dim: int) -> Tensor:
+def unsqueeze(input: Input, dim: int) -> Tensor:
     """The input with a new dimension of size 1 at `dim`, which is from -(n + 1) to n for n dimensions.
 
     Raises:
@@ -163,7 +163,7 @@ def unsqueeze(input: Array, dim: int) -> Tensor:
     return reshape(input, shape=(*input.shape[:dim], 1, *input.shape[dim:]))
 
 
-def squeeze(input: Array, dim: Ints | None = None) -> Tensor:
+def squeeze(input: Input, dim: Ints | None = None) -> Tensor:
     """The input without its dimensions of size 1, or only without those in `dim`.
 
     Raises:
@@ -173,7 +173,7 @@ def squeeze(input: Array, dim: Ints | None = None) -> Tensor:
     return reshape(input, shape=[size for d, size in enumerate(input.shape) if size != 1 or d not in dims])
 
 
-def flatten(input: Array, start_dim: int = 0, end_dim: int = -1) -> Tensor:
+def flatten(input: Input, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     """The input with dimensions `start_dim` to `end_dim` (inclusive) merged into one.
 
     Raises:
@@ -186,7 +186,7 @@ def flatten(input: Array, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     return reshape(input, shape=(*shape[:start], prod(shape[start : end + 1]), *shape[end + 1 :]))
 
 
-def unflatten(input: Array, dim: int, sizes: Sequence[int]) -> Tensor:
+def unflatten(input: Input, dim: int, sizes: Sequence[int]) -> Tensor:
     """The input with one dimension split into several, of `sizes`; one of them may be -1, to be inferred."""
     check("unflatten", input.ndim, "a single number has no dimension to split", IndexError)
     dim = wrap_dim(input, dim, "unflatten")
@@ -197,7 +197,7 @@ def unflatten(input: Array, dim: int, sizes: Sequence[int]) -> Tensor:
     return reshape(input, shape=(*input.shape[:dim], *filled, *input.shape[dim + 1 :]))
 
 
-def expand(input: Array, *sizes: Ints) -> Tensor:
+def expand(input: Input, *sizes: Ints) -> Tensor:
     """The input repeated along dimensions of size 1 and new leading dimensions; -1 keeps a size.
 
     Raises:
@@ -213,7 +213,7 @@ def expand(input: Array, *sizes: Ints) -> Tensor:
     return broadcast_to(input, shape=shape)
 
 
-def tile(input: Array, *reps: Ints) -> Tensor:
+def tile(input: Input, *reps: Ints) -> Tensor:
     """Copies of the input joined along each dimension; `reps` has the numbers of copies, aligned at the last dimension.
 
     Raises:
@@ -229,7 +229,7 @@ def tile(input: Array, *reps: Ints) -> Tensor:
     return reshape(contiguous_copy(repeated), shape=[t * size for t, size in pairs])  # (t a, u b)
 
 
-def repeat(input: Array, *repeats: Ints) -> Tensor:
+def repeat(input: Input, *repeats: Ints) -> Tensor:
     """`tile` with a number for every dimension.
 
     Raises:
@@ -240,7 +240,7 @@ def repeat(input: Array, *repeats: Ints) -> Tensor:
     return tile(input, counts)
 
 
-def cat(tensors: Sequence[Array], dim: int = 0) -> Tensor:
+def cat(tensors: Sequence[Input], dim: int = 0) -> Tensor:
     """The tensors joined along a dimension.
 
     Args:
@@ -257,7 +257,7 @@ def cat(tensors: Sequence[Array], dim: int = 0) -> Tensor:
     return concatenate(*parts, dim=wrap_dim(parts[0], dim, "cat"))
 
 
-def stack(tensors: Sequence[Array], dim: int = 0) -> Tensor:
+def stack(tensors: Sequence[Input], dim: int = 0) -> Tensor:
     """Tensors of one shape joined along a new dimension.
 
     Raises:
@@ -269,7 +269,7 @@ def stack(tensors: Sequence[Array], dim: int = 0) -> Tensor:
     return cat([unsqueeze(t, dim) for t in tensors], dim)
 
 
-def split(tensor: Array, split_size_or_sections: Ints, dim: int = 0) -> tuple[Tensor, ...]:
+def split(tensor: Input, split_size_or_sections: Ints, dim: int = 0) -> tuple[Tensor, ...]:
     """Split along a dimension into sections of one size (the last may be shorter), or of several sizes.
 
     Raises:
@@ -288,7 +288,7 @@ def split(tensor: Array, split_size_or_sections: Ints, dim: int = 0) -> tuple[Te
     return tuple(tensor[section] for section in _sections(sizes, dim))
 
 
-def chunk(input: Array, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
+def chunk(input: Input, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     """Split along a dimension into at most `chunks` sections of one size; the last may be shorter.
 
     Raises:
@@ -301,7 +301,7 @@ def chunk(input: Array, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     return split(input, max(1, -(-size // chunks)), dim)
 
 
-def unbind(input: Array, dim: int = 0) -> tuple[Tensor, ...]:
+def unbind(input: Input, dim: int = 0) -> tuple[Tensor, ...]:
     """The slices along a dimension, without that dimension.
 
     Raises:

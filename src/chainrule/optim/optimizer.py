@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, TypeVar, overload
 
 import numpy as np
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Array: TypeAlias = "NDArray[Any]"
+Loss = TypeVar("Loss")
 Parameters: TypeAlias = "Iterable[Tensor] | Iterable[dict[str, Any]]"
 
 # Options in PyTorch's states that select an implementation and do not change the result; ignored when loading.
@@ -120,6 +121,12 @@ class Optimizer:
                 p.grad = None
             elif p.grad is not None:
                 p.grad = None if set_to_none else p.grad.detach().zero_()
+
+    @overload
+    def step(self, closure: None = None) -> None: ...
+
+    @overload
+    def step(self, closure: Callable[[], Loss]) -> Loss: ...
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Update each parameter that has a gradient.
