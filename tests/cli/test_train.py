@@ -86,7 +86,10 @@ def test_augmentation_is_told(command, images):
     line = "each image is changed a little every time (shift 2, rotation 10, scale 0.1, shear 5, elastic 1)"
     assert done.out.splitlines()[2] == f"{line}, but not in the last epoch"
     training, recipe = runs.Run("run").config["training"], models.get("best").recipe
-    assert (training["augment"], training["plain_epochs"]) == (recipe.augment, recipe.plain_epochs)
+    assert (training["augment"], training["epochs_without_augmentation"]) == (
+        recipe.augment,
+        recipe.epochs_without_augmentation,
+    )
 
 
 def test_quiet_prints_the_result_only(train):
@@ -190,7 +193,7 @@ def test_every_option_reaches_the_run(command, images, here):
         "weight_decay": 0.0,
         "schedule": "constant",
         "augment": {},
-        "plain_epochs": 0,
+        "epochs_without_augmentation": 0,
         "eager": True,
     }
     assert (config["training"], config["seed"], config["data"]["limit"]) == (recipe, 3, 33)

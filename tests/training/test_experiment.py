@@ -94,7 +94,7 @@ def test_another_optimizer_has_its_own_settings(digits, model, optimizer, expect
             "augmentation by .* is not possible: Augment: shift must be a number of at least 0",
         ),
         ({"augment": {"shift": "2"}}, "augmentation by .* is not possible: "),
-        ({"plain_epochs": -1}, "the number of plain epochs must be at least 0, not -1"),
+        ({"epochs_without_augmentation": -1}, "epochs_without_augmentation must be at least 0, not -1"),
         ({"keep": -1}, "the number of states to keep must be at least 0, not -1"),
         ({"augment": {"zoom": 2}}, "augmentation by .* is not possible: .*zoom"),
     ],
@@ -298,7 +298,7 @@ def whole_runs():
         ("mlp", {}),
         ("sigmoid_mlp", {}),
         ("mlp", {"augment": BENT}),
-        ("mlp", {"augment": BENT, "plain_epochs": 1}),
+        ("mlp", {"augment": BENT, "epochs_without_augmentation": 1}),
         ("best", {}),
     ],
     ids=str,
@@ -342,7 +342,7 @@ def test_the_last_epochs_are_plain_where_the_recipe_says_so(begin, digits, plain
             pictures.append((inputs.numpy() * 255).round().astype(np.uint8))
 
     pictures = []
-    made, trainer = begin(epochs=3, batch_size=250, augment=BENT, plain_epochs=plain, callbacks=[Look()])
+    made, trainer = begin(epochs=3, batch_size=250, augment=BENT, epochs_without_augmentation=plain, callbacks=[Look()])
     train(made, trainer, digits)
     still = sorted(picture.tobytes() for picture in digits.train_images[:250])
     assert [sorted(picture.tobytes() for picture in batch) == still for batch in pictures] == shown
@@ -456,7 +456,7 @@ def test_a_config_that_says_the_same_in_fewer_words_goes_on(begin, digits):
     made, trainer = begin()
     trainer.fit(1)
     config = json.loads(made.config_file.read_text())
-    for later in ("augment", "plain_epochs", "eager"):
+    for later in ("augment", "epochs_without_augmentation", "eager"):
         del config["training"][later]
     made.config_file.write_text(json.dumps(config))
     again = run.Run(made.folder)

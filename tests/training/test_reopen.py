@@ -142,7 +142,7 @@ def test_fewer_epochs_as_long_as_they_are_not_done(begin, go_on, digits):
 
 def test_epochs_without_augmentation_are_the_last_ones_of_all(begin, go_on, digits):
     augment = {"shift": 1.5, "rotation": 8.0}
-    options = {"augment": augment, "plain_epochs": 1, "schedule": "constant"}
+    options = {"augment": augment, "epochs_without_augmentation": 1, "schedule": "constant"}
     for done, own in ((1, False), (2, True)):
         short, long = begin(f"short {done}", **options), begin(f"long {done}", epochs=3, **options)
         go_on(short, *([KillAt(5 * done + 1)] if done == 1 else []))
@@ -295,7 +295,10 @@ def test_a_change_by_hand_is_refused_also_beside_one_on_purpose(begin, go_on, di
         ({"epochs": 10**10}, "the number of epochs must be at most 1,000,000,000, not 10,000,000,000"),
         ({"schedule": "steps"}, "there is no schedule 'steps'"),
         ({"momentum": 0.5}, "momentum is a setting of sgd, and this run's optimizer is adamw"),
-        ({"plain_epochs": 1}, "plain_epochs means something only where images are augmented"),
+        (
+            {"epochs_without_augmentation": 1},
+            "epochs_without_augmentation has no effect: this run does not use augmentation",
+        ),
         ({"lr": 0.1, "eager": True}, "all 2 epochs are done, so lr, eager would change nothing; give --epochs as well"),
     ],
     ids=str,
@@ -768,3 +771,7 @@ def test_a_state_whose_history_lacks_the_loss(begin, go_on, digits):
     checkpoint.save(state, made.checkpoint_file)
     with pytest.raises(RunError, match="its history holds"):
         go_on(made)
+
+
+def test_a_setting_may_have_its_former_name():
+    assert parse_settings(["plain-epochs=2"]) == {"epochs_without_augmentation": 2}

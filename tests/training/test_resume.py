@@ -197,7 +197,7 @@ def as_before(made):
     state["loader"].pop("current", None)
     (settings,) = (saved for saved in state["callbacks"] if "batch_size" in saved)
     config = json.loads(made.config_file.read_text())
-    for later in ("augment", "plain_epochs", "eager"):
+    for later in ("augment", "epochs_without_augmentation", "eager"):
         del settings[later], config["training"][later]
     del config["data"]["test_crc32"], config["versions"]["llvmlite"]
     made.config_file.write_text(json.dumps(config))

@@ -114,12 +114,27 @@ def test_a_place_that_cannot_be_a_folder_is_named(config, tmp_path):
 
 def test_configs_from_before_augmentation_are_read_and_mean_none(folder, digits):
     config = json.loads((folder / "config.json").read_text())
-    del config["training"]["augment"], config["training"]["plain_epochs"]
+    del config["training"]["augment"], config["training"]["epochs_without_augmentation"]
     (folder / "config.json").write_text(json.dumps(config))
     again = run.Run(folder)
     recipe = models.Recipe(**again.config["training"])
-    assert (recipe.augment, recipe.plain_epochs) == ({}, 0)
+    assert (recipe.augment, recipe.epochs_without_augmentation) == ({}, 0)
     assert experiment.prepare(again, digits).loader.augment is None
+
+
+def test_settings_under_a_former_name_are_read_under_the_present_one(folder):
+    config = json.loads((folder / "config.json").read_text())
+    config["training"]["plain_epochs"] = config["training"].pop("epochs_without_augmentation") + 2
+    config["changes"] = [
+        {
+            "created": config["created"], "epoch": 0, "step": 0, "settings": {"plain_epochs": [0, 2]},
+            "own_bits": False, "why": "",
+        }
+    ]  # fmt: skip
+    (folder / "config.json").write_text(json.dumps(config))
+    again = run.Run(folder)
+    assert models.Recipe(**again.config["training"]).epochs_without_augmentation == 2
+    assert again.changes[0]["settings"] == {"epochs_without_augmentation": [0, 2]}
 
 
 # The one that comes with chainrule

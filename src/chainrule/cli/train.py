@@ -233,7 +233,7 @@ def _introduce(run: Run, trainer: Trainer, data: ImageData) -> None:
     )
     if recipe.get("augment"):
         ways = ", ".join(f"{name} {value:g}" for name, value in recipe["augment"].items())
-        last = recipe.get("plain_epochs", 0)
+        last = recipe.get("epochs_without_augmentation", 0)
         but = f", but not in the last {f'{last} epochs' if last > 1 else 'epoch'}" if last else ""
         say(f"each image is changed a little every time ({ways}){but}")
     for change in run.changes:

@@ -37,7 +37,7 @@ class Recipe:
         weight_decay: of any.
         schedule: "constant", "cosine" or "one-cycle".
         augment: options of `data.Augment` for the training images; empty for none.
-        plain_epochs: so many epochs at the end are without it, for the pictures to be read later will be plain, too.
+        epochs_without_augmentation: the number of last epochs without augmentation, to fit unaugmented images.
         eager: run each step operation by operation instead of compiled.
     """
 
@@ -49,7 +49,7 @@ class Recipe:
     weight_decay: float = 0.0
     schedule: str = "constant"
     augment: dict[str, float] = field(default_factory=dict)
-    plain_epochs: int = 0
+    epochs_without_augmentation: int = 0
     eager: bool = False
 
 
@@ -72,6 +72,7 @@ class Model:
     recipe: Recipe
     loss: Callable[[Tensor, Tensor], Tensor]
     probabilities: Callable[[Tensor], Tensor]
+    confidences = property(lambda self: self.probabilities)  # the former name
 
 
 REGISTRY: dict[str, Model] = {}

@@ -42,7 +42,7 @@ def _convolution(
         weight_decay=0.01,
         schedule="one-cycle",
         augment={"shift": 2.0, "rotation": 10.0, "scale": 0.1, "shear": 5.0, "elastic": 1.0},
-        plain_epochs=1,
+        epochs_without_augmentation=1,
     ),
 )
 def best(*, inputs: int = 784, classes: int = 10, generator: np.random.Generator | None = None) -> nn.Module:

@@ -39,6 +39,7 @@ class Evaluation:
     predictions: NDArray[np.int64]
     probabilities: NDArray[Any]
     labels: NDArray[np.int64]
+    confidences = property(lambda self: self.probabilities)  # the former name
 
     @property
     def accuracy(self) -> float:

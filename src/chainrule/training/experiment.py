@@ -144,7 +144,7 @@ def prepare(run: Run, data: ImageData, callbacks: Sequence[Callback] = ()) -> Tr
         validate=validate,
         callbacks=[
             StopOnNaN(),
-            PlainEpochs(after=recipe.epochs - recipe.plain_epochs),
+            PlainEpochs(after=recipe.epochs - recipe.epochs_without_augmentation),
             *callbacks,
             BestModel(run.weights_file),
             History(run.folder / "metrics.jsonl"),
@@ -242,8 +242,8 @@ def check_settings(recipe: Recipe, seed: int, limit: int | None, data: ImageData
         raise RunError(f"the learning rate must be a number above 0, not {recipe.lr}")
     if not (0 <= recipe.momentum < math.inf and 0 <= recipe.weight_decay < math.inf):
         raise RunError("the momentum and the weight decay must be numbers of at least 0")
-    if recipe.plain_epochs < 0:
-        raise RunError(f"the number of plain epochs must be at least 0, not {recipe.plain_epochs}")
+    if recipe.epochs_without_augmentation < 0:
+        raise RunError(f"epochs_without_augmentation must be at least 0, not {recipe.epochs_without_augmentation}")
     try:
         Augment(**recipe.augment)
     except (TypeError, ValueError) as error:

@@ -21,6 +21,7 @@ from chainrule.models import Recipe
 from chainrule.training.experiment import check_data, check_settings, refuse_shipped, worth_compiling
 from chainrule.training.resume import finish_going_back, load_state, saved_settings
 from chainrule.training.run import RECIPE_FORM, Run, check_form, write_config
+from chainrule.training.upgrade import FORMER_SETTINGS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -42,6 +43,7 @@ def parse_settings(assignments: Sequence[str]) -> dict[str, Any]:
     for assignment in assignments:
         name, separator, text = (part.strip() for part in assignment.partition("="))
         name = name.replace("-", "_")
+        name = FORMER_SETTINGS.get(name, name)
         if not separator or name not in _TYPES:
             raise RunError(
                 f"{assignment!r} is no setting that can be changed on the way; write NAME=VALUE, where NAME is one of "
@@ -144,8 +146,8 @@ def _check_meaning(recipe: Recipe, settings: Mapping[str, Any]) -> None:
     """Refuse settings that would be written down and change nothing."""
     if "momentum" in settings and recipe.optimizer != "sgd":
         raise RunError(f"momentum is a setting of sgd, and this run's optimizer is {recipe.optimizer}")
-    if "plain_epochs" in settings and not recipe.augment:
-        raise RunError("plain_epochs means something only where images are augmented, and this run's are not")
+    if "epochs_without_augmentation" in settings and not recipe.augment:
+        raise RunError("epochs_without_augmentation has no effect: this run does not use augmentation")
 
 
 def _find_state(run: Run, epoch: int | None, step: int | None, steps_per_epoch: int) -> tuple[str, int] | None:
@@ -212,8 +214,8 @@ def _own_bits(old: Recipe, new: Recipe, steps_per_epoch: int, epoch: int, step: 
     if old.epochs != new.epochs:
         if new.schedule != "constant":
             reasons.append(f"the {new.schedule} schedule was one over {old.epochs} epochs until then")
-        augmented = [recipe.epochs - recipe.plain_epochs for recipe in (old, new)]
-        if new.augment and new.plain_epochs and done > min(augmented) * steps_per_epoch:
+        augmented = [recipe.epochs - recipe.epochs_without_augmentation for recipe in (old, new)]
+        if new.augment and new.epochs_without_augmentation and done > min(augmented) * steps_per_epoch:
             reasons.append("other epochs are without augmentation")
         if worth_compiling(old, steps_per_epoch) != worth_compiling(new, steps_per_epoch):
             reasons.append(

@@ -28,6 +28,7 @@ from chainrule.files import open_regular, remove_leftovers, write_text
 from chainrule.nn.init import skip_init
 from chainrule.tensor import from_numpy
 from chainrule.training import checkpoint
+from chainrule.training.upgrade import FORMER_SETTINGS, rename_settings
 
 if TYPE_CHECKING:
     import os
@@ -42,13 +43,14 @@ SHIPPED = Path(models.__file__).with_name("shipped")
 """The run that comes with chainrule: its config, its weights, its result."""
 
 RECIPE_FORM = {**get_type_hints(models.Recipe), "augment": dict}
+_FORMER = {name: RECIPE_FORM[new_name] for name, new_name in FORMER_SETTINGS.items()}
 _CONFIG = {
     "created": str,
     "model": {"name": str, "options": dict},
     "data": {
         "name": str, "limit": int | None, "image_shape": [int], "classes": [str], "crc32": int, "test_crc32": int,
     },
-    "training": RECIPE_FORM,
+    "training": RECIPE_FORM | _FORMER,
     "seed": int,
     "versions": dict,
     "keep": int,
@@ -57,7 +59,7 @@ _CONFIG = {
     ],
     "going_back": {"kind": str, "number": int, "steps_per_epoch": int},
 }  # fmt: skip
-_LATER = {"augment", "plain_epochs", "eager", "test_crc32", "keep", "changes", "going_back"}
+_LATER = {"augment", "epochs_without_augmentation", "eager", "test_crc32", "keep", "changes", "going_back", *_FORMER}
 """What configs have not always had, or need not have; a recipe's default is what they did."""
 MOST_TEXT = 8_000_000
 """Bytes of config.json, result.json and metrics.jsonl: of the last, enough for 40,000 epochs."""
@@ -95,6 +97,8 @@ class Run:
             for name, values in change["settings"].items():
                 if not isinstance(values, list) or len(values) != 2:
                     raise RunError(f"{self.config_file}: changes: {name} must be a pair, the old and the new value")
+            change["settings"] = rename_settings(change["settings"])
+        self.config["training"] = rename_settings(self.config["training"])
 
     @property
     def history(self) -> list[dict[str, Any]]:

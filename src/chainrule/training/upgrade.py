@@ -11,8 +11,19 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
+FORMER_SETTINGS = {"plain_epochs": "epochs_without_augmentation"}
+"""Settings of a recipe that were renamed: old and new names."""
+
+
+def rename_settings(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return settings with former names replaced."""
+    return {FORMER_SETTINGS.get(name, name): value for name, value in settings.items()}
+
+
 def upgrade(state: dict[str, Any]) -> dict[str, Any]:
     """One dict of a state: a `OneCycleLR` of 0.1.0 stored factors of its highest rates, and where each phase ends."""
+    if "batch_size" in state:  # a run's settings
+        return rename_settings(state)
     if not {"max_lrs", "first", "last", "momenta", "phases"} <= state.keys():
         return state
     first, last, peaks = state.pop("first"), state.pop("last"), state.pop("max_lrs")
