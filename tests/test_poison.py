@@ -102,7 +102,7 @@ def test_a_program_that_writes_nothing(interpreted, monkeypatch):
         for ours, right in zip(found, by_hand(net, x), strict=True):
             np.testing.assert_allclose(ours.numpy(), right, rtol=1e-4, atol=1e-4, err_msg=str(count))
     [[replay]] = compiled.programs.values()
-    words = replay.program.words
+    words = replay.program.table_view
 
     def nothing(*_):
         words[DONE] += 1

@@ -63,7 +63,7 @@ def test_sums_over_narrow_rows(dtype, widths, threads):
             found += [part.numpy() for part in work(arrays)]
         if compiled:
             [[replay]] = work.programs.values()
-            assert replay.program.shares == number
+            assert replay.program.thread_count == number
         return found + [weight.numpy() for weight in changed]
 
     tolerance = 1e-4 if dtype == np.float32 else 1e-11
@@ -109,7 +109,7 @@ def test_what_loops_take_for_apart_is_apart(number, monkeypatch, interpreted):
         memory = {}
         bases = Nest(launch.stage).bases
         for value in bases:
-            window = id(value) in made.plan.windows
+            window = id(value) in made.plan.block_buffers
             size = value.example.nbytes // (value.shape[0] if window else 1)
             start = int(made.table[made.entries[id(value)]])
             memory[value] = start, start + size

@@ -71,5 +71,5 @@ def test_more_dimensions_than_there_are_loops():
     sizes = [2] * (DIMS + 1)
     gaps = [3**d for d in range(DIMS + 1)][::-1]
     assert copy_job(np.dtype("f4"), (3 ** (DIMS + 1),), [(sizes, gaps, gaps, 0)], fill=True) is None
-    together = [2**d for d in range(DIMS + 1)][::-1]
-    assert copy_job(np.dtype("f4"), (2 ** (DIMS + 1),), [(sizes, together, together, 0)], fill=True) is not None
+    dense = [2**d for d in range(DIMS + 1)][::-1]
+    assert copy_job(np.dtype("f4"), (2 ** (DIMS + 1),), [(sizes, dense, dense, 0)], fill=True) is not None

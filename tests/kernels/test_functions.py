@@ -55,28 +55,28 @@ def over_an_array(name, kind):
 @pytest.mark.parametrize("name", REFERENCE)
 def test_functions_err_by_few_units_in_the_last_place(name, kind, most):
     random = np.random.default_rng(len(name))
-    spread = [random.normal(0, scale, 20_000) for scale in (1e-6, 1e-2, 1, 5, 30)]
-    x = np.concatenate([*spread, SPECIAL]).astype(kind.dtype)
-    found = over_an_array(name, kind)(x)
+    samples = [random.normal(0, scale, 20_000) for scale in (1e-6, 1e-2, 1, 5, 30)]
+    x = np.concatenate([*samples, SPECIAL]).astype(kind.dtype)
+    computed = over_an_array(name, kind)(x)
     with np.errstate(all="ignore"):
         exact = REFERENCE[name](x.astype(np.longdouble))
         expected = exact.astype(kind.dtype)
-    np.testing.assert_array_equal(np.isnan(found), np.isnan(expected))
-    np.testing.assert_array_equal(np.isinf(found), np.isinf(expected))
+    np.testing.assert_array_equal(np.isnan(computed), np.isnan(expected))
+    np.testing.assert_array_equal(np.isinf(computed), np.isinf(expected))
     finite = np.isfinite(expected)
-    off = np.abs(found[finite] - exact[finite]) / np.spacing(np.abs(expected[finite]))
+    off = np.abs(computed[finite] - exact[finite]) / np.spacing(np.abs(expected[finite]))
     assert off.max() <= most
     zeros = expected == 0
-    np.testing.assert_array_equal(np.signbit(found[zeros & (x == 0)]), np.signbit(expected[zeros & (x == 0)]))
+    np.testing.assert_array_equal(np.signbit(computed[zeros & (x == 0)]), np.signbit(expected[zeros & (x == 0)]))
 
 
 def test_a_polynomial_begins_with_the_highest_power():
     kernel = Kernel("polynomial", {"x": ADDRESS, "out": ADDRESS, "a": I8, "b": I8, "c": I8, "d": I8})
     x, out = kernel.array("x", F8), kernel.array("out", F8)
     out[0] = functions.polynomial(x[0], (2.0, -3.0, 5.0))
-    given, result = np.array([7.0]), np.array([np.nan])
+    arguments, result = np.array([7.0]), np.array([np.nan])
     machine.function(machine.address_of("test polynomial", lambda: kernel))(
-        given.ctypes.data, result.ctypes.data, 0, 0, 0, 0
+        arguments.ctypes.data, result.ctypes.data, 0, 0, 0, 0
     )
     assert result[0] == 2 * 49 - 3 * 7 + 5
 
@@ -99,7 +99,7 @@ def test_logaddexp_as_numpy_has_it(kind):
         np.testing.assert_array_equal(result[~finite], exact[~finite])
         assert (off[finite] <= 4 * np.finfo(kind).eps * scale[finite]).all()
     ((specialization,),) = compiled.programs.values()
-    assert specialization.program.whole  # no call of Python
+    assert specialization.program.is_single_segment  # no call of Python
 
 
 def numpy_logaddexp(x, y):

@@ -114,8 +114,8 @@ def test_gradients_write_every_number(backend, case):
     for i, j, inside in windows(shape, kernel, stride, padding, (1, 1), False):
         for _, h, w in inside:
             expected[:, :, h, w] += average[:, :, i, j] / np.prod(kernel)
-    found = avg_pool_gradient(average, shape, kernel, stride, padding)
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-3)
+    result = avg_pool_gradient(average, shape, kernel, stride, padding)
+    np.testing.assert_allclose(result, expected, rtol=1e-4, atol=1e-3)
 
 
 def test_taps_are_bytes_unless_there_are_too_many(backend):

@@ -20,25 +20,25 @@ def by_loops(x, y):
     return out
 
 
-def run(maker, x, y, out, sizes, rows_apart, by, shares):
+def run(template, x, y, out, sizes, rows_apart, by, shares):
     """out = x @ y.T by a kernel, each share of the work called by itself."""
     n, m, k = sizes
     none = np.zeros(1, np.int64)
-    words = maker.fields.words(
-        rows=n, columns=m, terms=k, x_row=rows_apart[0], y_row=rows_apart[1], out_row=rows_apart[2], x_flipped=0,
-        y_flipped=1, by=by, gemm=0, x_offsets=none, y_offsets=none, out_offsets=none,
+    descriptor = template.layout.encode(
+        rows=n, columns=m, terms=k, x_row=rows_apart[0], y_row=rows_apart[1], out_row=rows_apart[2], x_transposed=0,
+        y_transposed=1, by=by, gemm=0, x_offsets=none, y_offsets=none, out_offsets=none,
     )  # fmt: skip
-    words = maker.fields.with_arrays(words, [(1, 0), (2, 0), (3, 0)])
+    descriptor = template.layout.bind(descriptor, [(1, 0), (2, 0), (3, 0)])
     gemm = blas.addresses()[x.dtype == np.float64]
     table = np.array([gemm, *(a.ctypes.data for a in (x, y, out))], np.int64)
-    call = machine.function(maker.address(type_of(x.dtype)))
+    call = machine.function(template.address(type_of(x.dtype)))
     count = {product.BY_MATRIX: 1, product.BY_ROWS: n, product.BY_COLUMNS: m}[by]
     for share in range(shares):
         first, last = share * count // shares, (share + 1) * count // shares
-        call(table.ctypes.data, words.ctypes.data, 0, first, last, 1)
+        call(table.ctypes.data, descriptor.ctypes.data, 0, first, last, 1)
 
 
-@pytest.mark.parametrize("maker", [product.FEW_ROWS, product.BLAS_PRODUCT], ids=["few rows", "BLAS"])
+@pytest.mark.parametrize("template", [product.FEW_ROWS, product.BLAS_PRODUCT], ids=["few rows", "BLAS"])
 @pytest.mark.parametrize(("dtype", "close"), [(np.float32, 1e-5), (np.float64, 1e-13)])
 @settings(deadline=None, max_examples=60)
 @given(
@@ -49,12 +49,12 @@ def run(maker, x, y, out, sizes, rows_apart, by, shares):
 @example(1, 128, 784, 0, product.BY_COLUMNS, 2, 0)  # one image
 @example(1, 10, 32, 0, product.BY_ROWS, 1, 0)
 @example(24, 10, 128, 0, product.BY_ROWS, 1, 0)
-def test_products_are_sums_of_products(maker, dtype, close, n, m, k, gap, by, shares, seed):
+def test_products_are_sums_of_products(template, dtype, close, n, m, k, gap, by, shares, seed):
     random = np.random.default_rng(seed)
     x, y, out = (random.normal(size=(rows, columns + gap)).astype(dtype) for rows, columns in ((n, k), (m, k), (n, m)))
     beside = out[:, m:].copy()
     out[:, :m] = np.nan
-    run(maker, x, y, out, (n, m, k), (k + gap, k + gap, m + gap), by, shares)
+    run(template, x, y, out, (n, m, k), (k + gap, k + gap, m + gap), by, shares)
     expected = by_loops(x[:, :k], y[:, :k])
     np.testing.assert_allclose(out[:, :m], expected, rtol=close, atol=close * np.sqrt(k))
     np.testing.assert_array_equal(out[:, m:], beside)

@@ -1,4 +1,4 @@
-"""Rows taken and added, on compiled loops and in plain NumPy, against the plainest loop, for all kinds of shapes."""
+"""Rows taken and added, on compiled loops and in NumPy, against the plainest loop, for all kinds of shapes."""
 
 import numpy as np
 import pytest
@@ -15,22 +15,22 @@ SIZES = st.tuples(st.integers(1, 6), st.integers(0, 5), st.integers(0, 9), st.in
 def test_rows_taken_are_an_index_a_cast_and_a_product(backend, threads, dtype, shape):
     random = np.random.default_rng(0)
     table = (random.random(shape) * 255).astype(dtype)
-    places = random.integers(0, len(table), 7)
-    found = gather_scaled(table, places, 1 / 255)
-    assert found.dtype == np.float32
+    indices = random.integers(0, len(table), 7)
+    result = gather_scaled(table, indices, 1 / 255)
+    assert result.dtype == np.float32
     if dtype in (np.uint8, np.float32):
-        np.testing.assert_array_equal(found, table[places].astype(np.float32) * np.float32(1 / 255))
-    np.testing.assert_allclose(found, table[places] / 255, rtol=3e-7)
+        np.testing.assert_array_equal(result, table[indices].astype(np.float32) * np.float32(1 / 255))
+    np.testing.assert_allclose(result, table[indices] / 255, rtol=3e-7)
 
 
 def test_no_rows(backend):
     assert gather_scaled(np.ones((3, 2)), np.zeros(0, np.int64), 1).shape == (0, 2)
 
 
-@pytest.mark.parametrize("places", [[3], [0, -1]])
-def test_places_that_are_not_there(backend, places):
+@pytest.mark.parametrize("indices", [[3], [0, -1]])
+def test_indices_out_of_range(backend, indices):
     with pytest.raises(IndexError, match="must be 0 to 2"):
-        gather_scaled(np.ones((3, 2)), np.array(places), 1)
+        gather_scaled(np.ones((3, 2)), np.array(indices), 1)
 
 
 @pytest.mark.parametrize("kind", [np.int32, np.uint8, np.int64, ">i8"])
@@ -48,17 +48,17 @@ def test_indices_of_every_whole_type(backend, kind):
 def test_rows_are_added_one_by_one(backend, sizes):
     count, width, rows, seed = sizes
     random = np.random.default_rng(seed)
-    given_rows, places = random.normal(size=(rows, width)), random.integers(0, count, rows)
+    given_rows, indices = random.normal(size=(rows, width)), random.integers(0, count, rows)
     expected = np.zeros((count, width))
-    for row, place in zip(given_rows, places, strict=True):
-        expected[place] += row
-    np.testing.assert_array_equal(scatter_add(given_rows, places, count), expected)
+    for row, index in zip(given_rows, indices, strict=True):
+        expected[index] += row
+    np.testing.assert_array_equal(scatter_add(given_rows, indices, count), expected)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_tables_of_places_and_rows_with_gaps(backend, dtype):
     rows = np.arange(48, dtype=dtype).reshape(2, 4, 6)[:, ::2, ::-1]
-    places = np.array([[0, 2], [2, 0]])
-    found = scatter_add(rows, places, 3)
-    assert found.dtype == dtype
-    np.testing.assert_array_equal(found, [rows[0, 0] + rows[1, 1], np.zeros(6), rows[0, 1] + rows[1, 0]])
+    indices = np.array([[0, 2], [2, 0]])
+    result = scatter_add(rows, indices, 3)
+    assert result.dtype == dtype
+    np.testing.assert_array_equal(result, [rows[0, 0] + rows[1, 1], np.zeros(6), rows[0, 1] + rows[1, 0]])

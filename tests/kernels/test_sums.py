@@ -46,15 +46,15 @@ def all_axes(ndim):
 
 
 def check(x, axis, keepdims):
-    found = sums.total(x, axis, keepdims)
+    result = sums.total(x, axis, keepdims)
     expected = np.sum(x, axis=axis, keepdims=keepdims, dtype=np.float64)
     largest = np.sum(np.abs(x), axis=axis, keepdims=keepdims, dtype=np.float64)
-    known = np.sum(x, axis=axis, keepdims=keepdims)
-    assert type(found) is type(known)
-    assert found.dtype == known.dtype
-    assert found.shape == known.shape
+    expected_kinds = np.sum(x, axis=axis, keepdims=keepdims)
+    assert type(result) is type(expected_kinds)
+    assert result.dtype == expected_kinds.dtype
+    assert result.shape == expected_kinds.shape
     close = 1e-6 if x.dtype.itemsize == 4 else 6e-4
-    assert (np.abs(found - expected) <= close * largest).all(), (x.shape, x.strides, axis)
+    assert (np.abs(result - expected) <= close * largest).all(), (x.shape, x.strides, axis)
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
@@ -99,8 +99,8 @@ def test_other_types_are_numpys(dtype):
 def test_many_rows(value, number):
     x = np.full((number, 1), value, np.float32)
     for y in (x, x.reshape(-1, 2), x.reshape(4, -1).T, x.reshape(-1, 1000)):
-        found = sums.total(y, 0) / len(y)
-        np.testing.assert_allclose(found, np.float32(value), rtol=1e-6)
+        result = sums.total(y, 0) / len(y)
+        np.testing.assert_allclose(result, np.float32(value), rtol=1e-6)
 
 
 def test_infinities_and_nan_stay():

@@ -182,7 +182,7 @@ def test_an_exception_thrown_into_a_worker_is_raised_here(monkeypatch):
         team.parallel_for(thrown, 2, 10**6, [])
     for number in range(20):  # while it sleeps
         ctypes.pythonapi.PyThreadState_SetAsyncExc(
-            ctypes.c_ulong(team._threads_of[1]), ctypes.py_object(ZeroDivisionError)
+            ctypes.c_ulong(team._thread_idents[1]), ctypes.py_object(ZeroDivisionError)
         )
         out = np.zeros(2)
 
@@ -200,7 +200,7 @@ def test_a_worker_whose_hiring_was_interrupted_is_hired_once(monkeypatch):
     monkeypatch.setattr(team, "_threads", 2)
     seen = []
     team.parallel_for(lambda begin, end: seen.append(begin), 2, 10**6)
-    monkeypatch.setattr(team, "_hired", [])  # as if it had not come so far
+    monkeypatch.setattr(team, "_started_workers", [])  # as if it had not come so far
     for _ in range(2):
         team.parallel_for(lambda begin, end: seen.append(begin), 2, 10**6)
     assert sorted(seen) == [0, 0, 0, 1, 1, 1]
@@ -228,19 +228,23 @@ def test_a_signal_handler_may_share_work_itself(monkeypatch):
 
 def test_a_program_ends_when_all_workers_have_left_it():
     """A worker that naps at the last barrier reads its script to the end only then: by then it may have been freed."""
-    kernel = Kernel("late", {"table": ADDRESS, "task": I8, "part": I8, "me": I8, "shares": I8, "team": ADDRESS})
-    table, me, team_ = kernel["table"], kernel["me"], kernel["team"]
+    kernel = Kernel(
+        "late", {"table": ADDRESS, "task": I8, "segment": I8, "thread_id": I8, "thread_count": I8, "team": ADDRESS}
+    )
+    table, thread_id, team_ = kernel["table"], kernel["thread_id"], kernel["team"]
     entries, addresses = kernel.array(table, I8), kernel.array(table, ADDRESS)
-    shares = kernel.variable(I8, kernel["shares"])
-    with kernel.when(me.equals(0)):
-        called = kernel.call(team_loops.call_others(), team_, addresses[1], table, kernel["part"], shares.value)
-        shares.set(called)
-    kernel.call(team_loops.wait(), team_, shares.value)
-    with kernel.when(me.differs(0)):
+    thread_count = kernel.variable(I8, kernel["thread_count"])
+    with kernel.when(thread_id.equals(0)):
+        called = kernel.call(
+            team_loops.call_workers(), team_, addresses[1], table, kernel["segment"], thread_count.value
+        )
+        thread_count.set(called)
+    kernel.call(team_loops.barrier(), team_, thread_count.value)
+    with kernel.when(thread_id.differs(0)):
         kernel.call_library("usleep", [kernel.lift(30_000, I4)], I4)
         entries[0] = 7
-    with kernel.when(me.equals(0)):
-        kernel.call(team_loops.release(), team_, shares.value)
+    with kernel.when(thread_id.equals(0)):
+        kernel.call(team_loops.release(), team_, thread_count.value)
     address = machine.address_of("a worker that is late", lambda: kernel)
     words = np.array([0, address], np.int64)
     team.run_parallel(partial(machine.function(address), words.ctypes.data), 0, 2)

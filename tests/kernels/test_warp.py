@@ -1,4 +1,4 @@
-"""Pictures read at other places, on compiled loops and in plain NumPy, against SciPy and by hand."""
+"""Pictures read at other places, on compiled loops and in NumPy, against SciPy and by hand."""
 
 import numpy as np
 import pytest
@@ -32,11 +32,11 @@ def test_bilinear_weights_and_background_are_scipys(backend, threads, shape):
     affine = maps(len(images)) + random.normal(0, 0.3, (len(images), 2, 3)) * [1, 1, 5]
     field = random.normal(0, 2, (len(images), 2, *shape[1:])).astype(np.float32)
     result = warp(images, affine, field)
-    places = np.einsum("nrk,kij->nrij", affine, np.stack([*np.indices(shape[1:]), np.ones(shape[1:])])) + field
-    for image, place, found in zip(images, places, result, strict=True):
+    positions = np.einsum("nrk,kij->nrij", affine, np.stack([*np.indices(shape[1:]), np.ones(shape[1:])])) + field
+    for image, position, warped in zip(images, positions, result, strict=True):
         framed = np.pad(image, 1).astype(float)
-        expected = map_coordinates(framed, place + 1, order=1, mode="constant", cval=0)
-        np.testing.assert_allclose(found, expected, atol=1e-6)
+        expected = map_coordinates(framed, position + 1, order=1, mode="constant", cval=0)
+        np.testing.assert_allclose(warped, expected, atol=1e-6)
 
 
 def test_each_picture_has_its_own_map(backend):

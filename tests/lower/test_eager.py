@@ -24,15 +24,15 @@ def test_the_way_back_through_a_normalization_is_a_program_of_its_own(channels_l
     before = set(eager._programs)
     out = F.batch_norm(leaves[0], None, None, leaves[1], leaves[2], training=True)
     out.backward(chainrule.from_numpy(upstream))
-    made = {key: program for key, program in eager._programs.items() if key not in before}
-    assert len(made) >= 2, "neither forward nor backward"
-    assert None not in made.values()
+    new_programs = {key: program for key, program in eager._programs.items() if key not in before}
+    assert len(new_programs) >= 2, "neither forward nor backward"
+    assert None not in new_programs.values()
 
     wide, dim = x.astype("f8"), (0, 2, 3)
-    spread = np.sqrt(wide.var(dim, keepdims=True) + 1e-5)
-    y = (wide - wide.mean(dim, keepdims=True)) / spread
+    deviation = np.sqrt(wide.var(dim, keepdims=True) + 1e-5)
+    y = (wide - wide.mean(dim, keepdims=True)) / deviation
     slope = upstream * weight[:, None, None].astype("f8")
-    expected = (slope - slope.mean(dim, keepdims=True) - y * (slope * y).mean(dim, keepdims=True)) / spread
+    expected = (slope - slope.mean(dim, keepdims=True) - y * (slope * y).mean(dim, keepdims=True)) / deviation
     np.testing.assert_allclose(out.detach().numpy(), y * weight[:, None, None] + bias[:, None, None], atol=2e-5)
     np.testing.assert_allclose(leaves[0].grad.numpy(), expected, atol=2e-5)
     np.testing.assert_allclose(leaves[1].grad.numpy(), (upstream * y).sum(dim), rtol=1e-4, atol=1e-3)
@@ -72,8 +72,8 @@ def beside_numpy(formula, *arrays):
             expected = formula(*arrays)
         except (OverflowError, TypeError, ValueError):
             return None
-    found = eager.compute(formula, arrays, {})
-    return None if found is NotImplemented else (found, expected)
+    results = eager.compute(formula, arrays, {})
+    return None if results is NotImplemented else (results, expected)
 
 
 @pytest.mark.parametrize("dtype", TYPES, ids=str)
@@ -93,16 +93,16 @@ def test_ufuncs_and_reductions_of_all_types_are_numpys(dtype):
         if both is None:
             continue
         run += 1
-        found, expected = both
+        results, expected = both
         if name.startswith("sum") and dtype.kind in "biu":
             expected = expected.astype(np.int64)  # which all whole numbers are summed as
-        assert found.dtype == expected.dtype, name
+        assert results.dtype == expected.dtype, name
         close = {"rtol": 0, "atol": 0}
         if expected.dtype.kind == "f":
             limits = np.finfo(expected.dtype)
             summed = {"sum": LARGE, "mean": 1}.get(name.partition(" ")[0], 0)  # of numbers of about 3, with both signs
             close = {"rtol": 4 * limits.eps, "atol": summed * 4 * limits.eps + 4 * float(limits.smallest_subnormal)}
-        np.testing.assert_allclose(found, expected, **close, err_msg=name)
+        np.testing.assert_allclose(results, expected, **close, err_msg=name)
     if machine.available() and dtype != np.float16:
         assert run > 50
 
@@ -124,32 +124,32 @@ def test_ufuncs_and_reductions_of_all_types_are_numpys(dtype):
 def test_results_are_new_each_time_and_share_no_memory_that_numpys_do_not(formula):
     for seed in range(3):
         x, y = np.random.default_rng(seed).random((2, 3 * LARGE), np.float32)
-        found = eager.compute(formula, (x, y), {})
+        results = eager.compute(formula, (x, y), {})
         expected = formula(x, y)
-        if found is NotImplemented:
-            found = expected
-        assert isinstance(found, tuple) == isinstance(expected, tuple)
-        found, expected = (r if isinstance(r, tuple) else (r,) for r in (found, expected))
-        for a, b in zip(found, expected, strict=True):
+        if results is NotImplemented:
+            results = expected
+        assert isinstance(results, tuple) == isinstance(expected, tuple)
+        results, expected = (r if isinstance(r, tuple) else (r,) for r in (results, expected))
+        for a, b in zip(results, expected, strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-6)
             assert (a is x) == (b is x)
             assert b is x or np.shares_memory(a, x) <= np.shares_memory(b, x)
-        for i, a in enumerate(found):
-            assert not any(np.shares_memory(a, b) for b in found[:i] if b is not x)
+        for i, a in enumerate(results):
+            assert not any(np.shares_memory(a, b) for b in results[:i] if b is not x)
 
 
 @pytest.mark.parametrize("same", [True, False])
 def test_who_interrupts_a_program_gets_numpys_result_and_leaves_its_alone(monkeypatch, same):
     x, y = np.random.default_rng(0).normal(size=(2, 3, LARGE)).astype("f4")
     of_y = chainrule.from_numpy(y)
-    found = []
+    results = []
     run = Program.run
 
     def interrupted(program, arrays):
         run(program, arrays)
-        if not found:
-            found.append(None)
-            found[0] = F.softmax(of_y, 1) if same else of_y.exp()
+        if not results:
+            results.append(None)
+            results[0] = F.softmax(of_y, 1) if same else of_y.exp()
 
     F.softmax(chainrule.from_numpy(x), 1)
     monkeypatch.setattr(Program, "run", interrupted)
@@ -157,7 +157,7 @@ def test_who_interrupts_a_program_gets_numpys_result_and_leaves_its_alone(monkey
     wide = np.exp(x.astype("f8"))
     np.testing.assert_allclose(outer, wide / wide.sum(1, keepdims=True), rtol=1e-5)
     wide = np.exp(y.astype("f8"))
-    np.testing.assert_allclose(found[0].numpy(), wide / wide.sum(1, keepdims=True) if same else wide, rtol=1e-5)
+    np.testing.assert_allclose(results[0].numpy(), wide / wide.sum(1, keepdims=True) if same else wide, rtol=1e-5)
 
 
 def test_numbers_below_the_smallest_with_all_digits_count():

@@ -363,11 +363,11 @@ class Specialization:
             raise CaptureError(f"jit: {GRADIENT.format(shape)}{where()}")
         program = self.program
         new = self.prepare(program.numbers)
-        before = program.words[DONE]
+        before = program.table_view[DONE]
         try:
             program.run(arrays)
         finally:  # an interrupt may come after the run, or halfway
-            done = program.words[DONE] - before
+            done = program.table_view[DONE] - before
             if done == program.steps:
                 for update, values in self.updates:
                     update(*map(program.array, values))

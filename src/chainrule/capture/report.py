@@ -58,7 +58,11 @@ def explain(program: Program) -> str:
         for row in rows
     ]
     ruler = "-" * len(lines[0])
-    threads = "one thread" if program.shares == 1 else f"{program.shares} threads, each a share of every long stage"
+    threads = (
+        "one thread"
+        if program.thread_count == 1
+        else f"{program.thread_count} threads, each a share of every long stage"
+    )
     ending = f"memory for results in between: {program.plan.arena / 1000:,.0f} kB; runs on {threads}"
     return "\n".join(
         [lines[0].rstrip(), ruler, *(line.rstrip() for line in lines[1:-1]), ruler, lines[-1].rstrip(), ending]
@@ -82,7 +86,7 @@ class Copy:
     def stage(self, number: int) -> Callable[[], object]:
         """Runs one stage, on one thread."""
         launch = self.program.launches[number]
-        words = launch.words(lambda value: self.program.entries[id(value)])
+        words = launch.descriptor(lambda value: self.program.entries[id(value)])
         self.kept.append(words)
         given = (self.table.ctypes.data, words.ctypes.data, self.program.scalars.ctypes.data, 0, launch.rows, 1)
         return partial(machine.function(launch.kernel), *given)
@@ -94,7 +98,7 @@ class Copy:
             self.kept.append(words)
             return int(words.ctypes.data)
 
-        entries, windows = self.program.entries, self.program.plan.windows
+        entries, windows = self.program.entries, self.program.plan.block_buffers
         memory = ThreadMemory(
             lambda value: entries[id(value)],
             lambda value: int(self.arrays[id(value)].ctypes.data),
@@ -105,7 +109,7 @@ class Copy:
         script.stages([self.program.launches[n] for n in numbers])
         nothing = keep(np.array([END], np.int64))
         table = self.table.copy()
-        table[SCRIPTS] = keep(np.array([nothing, keep(script.finished())], np.int64))
+        table[SCRIPTS] = keep(np.array([nothing, keep(script.build())], np.int64))
         self.kept.append(table)
         return partial(self.program.enter.func, table.ctypes.data, RUN, 0, 0, 1, 0)
 

@@ -1,1 +1,1 @@
-"""Compiled inner loops for what NumPy would need many passes for; arrays in, arrays out, no Tensors."""
+"""Compiled inner loops: what a kernel is, hand-written kernels, threads, BLAS. Arrays in, arrays out; no Tensors."""

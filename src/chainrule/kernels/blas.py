@@ -1,4 +1,4 @@
-"""NumPy's own BLAS: where its product of matrices is in memory, for compiled programs to call."""
+"""NumPy's own BLAS: the addresses of its gemm functions, for compiled programs to call, and control of its threads."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class NoBlasError(CannotCompileError):
-    """NumPy's BLAS has no name that we know."""
+    """NumPy's BLAS exports no function under a known name."""
 
 
 @functools.cache
@@ -30,9 +30,9 @@ def addresses() -> tuple[int, int]:
 
 @functools.cache
 def threads_addresses() -> tuple[int, int]:
-    """The addresses of OpenBLAS's functions that tell and set how many threads it uses; 0 if it is another library."""
-    found = _threads()
-    return (0, 0) if found is None else (_address(found[0]), _address(found[1]))
+    """The addresses of OpenBLAS's functions that get and set its number of threads; 0 if it is another library."""
+    functions = _threads()
+    return (0, 0) if functions is None else (_address(functions[0]), _address(functions[1]))
 
 
 def _address(function: Any) -> int:
@@ -42,19 +42,19 @@ def _address(function: Any) -> int:
 def _function(name: str) -> int:
     for full in (f"scipy_{name}64_", f"{name}64_", f"{name}$NEWLAPACK$ILP64"):
         try:
-            found = getattr(_library(), full)
+            symbol = getattr(_library(), full)
         except AttributeError:
             continue
-        return _address(found)
-    raise NoBlasError(f"NumPy's library of linear algebra has no {name} with 64-bit sizes")
+        return _address(symbol)
+    raise NoBlasError(f"NumPy's BLAS library has no {name} with 64-bit sizes")
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Hold BLAS to the thread that calls it, inside: other threads of ours call it at the same time."""
+    """Context manager: limit BLAS to the calling thread, because several of our threads call it at the same time."""
     get, change = _threads() or (lambda: 1, lambda number: None)
     before = get()
-    if before == 1:  # perhaps because another thread holds it, which lets it go
+    if before == 1:  # perhaps another thread is inside this context manager, and will restore the number
         yield
         return
     try:
@@ -66,7 +66,7 @@ def one_thread() -> Iterator[None]:
 
 @functools.cache
 def _threads() -> tuple[Any, Any] | None:
-    """OpenBLAS's functions that tell and set how many threads it uses, if it is OpenBLAS."""
+    """OpenBLAS's functions that get and set its number of threads; None if it is another library."""
     for prefix, suffix in (("scipy_", "64_"), ("", "64_"), ("", "")):
         try:
             get = getattr(_library(), f"{prefix}openblas_get_num_threads{suffix}")
@@ -78,6 +78,6 @@ def _threads() -> tuple[Any, Any] | None:
 
 @functools.cache
 def _library() -> ctypes.CDLL:
-    """The module of NumPy that is linked with BLAS; looking into it finds what it is linked with too."""
-    core = import_module("numpy._core._multiarray_umath")  # private, but the only one that knows its library
+    """The module of NumPy that is linked with BLAS; symbols of its dependencies can be looked up in it too."""
+    core = import_module("numpy._core._multiarray_umath")  # private, but no public module is linked with BLAS
     return ctypes.CDLL(core.__file__)

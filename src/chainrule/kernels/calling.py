@@ -1,13 +1,18 @@
-"""How kernels are called: all have the same six arguments, so programs and Python call every one of them alike.
+"""The calling convention shared by all kernels, and the encoding of their descriptors.
 
-    kernel(table, words, numbers, first, last, fresh)
+    kernel(table, descriptor, numbers, first, last, zero_accumulator)
 
-`table` holds the addresses of arrays; `words` are whole numbers: sizes, strides, and which entries of the table the
-arrays are; `numbers` are doubles that change from call to call. The kernel does rows `first` … `last` - 1; `fresh`
-says whether sums begin at 0 or go on.
+- `table`: the data pointers of a program's arrays (and a few pointers of its own, see `driver`).
+- `descriptor`: 64-bit integers: sizes, strides, and for each array its entry in `table` and its offset in elements.
+- `numbers`: doubles that change from call to call, such as a learning rate.
+- `first`, `last`: the rows to compute are `first` … `last` - 1.
+- `zero_accumulator`: 1 if sums over rows start at 0, 0 if they add to what is in memory.
 
-A kernel written by hand names its arrays and words in a `Fields`, by which Python writes them and the kernel reads
-them.
+Because every kernel has this signature, a program is a list of (kernel, descriptor, rows), and one driver runs them
+all. Kernels generated from formulas read their descriptor with a `SequentialReader`. Hand-written kernels name its
+fields in a `DescriptorLayout`, which encodes descriptors in Python and reads them inside the kernel.
+
+Used by `lower.loops`, `lower.launch` and the hand-written kernels. It knows nothing of programs or threads.
 """
 
 from __future__ import annotations
@@ -25,105 +30,108 @@ if TYPE_CHECKING:
 
     from chainrule.kernels.tree import Type
 
-ARGUMENTS = {"table": ADDRESS, "words": ADDRESS, "numbers": ADDRESS, "first": I8, "last": I8, "fresh": I8}
+ARGUMENTS = {
+    "table": ADDRESS, "descriptor": ADDRESS, "numbers": ADDRESS, "first": I8, "last": I8, "zero_accumulator": I8,
+}  # fmt: skip
 
 
 def stage_kernel(name: str) -> Kernel:
-    """A kernel with the six arguments."""
+    """Begin a kernel with the six standard arguments."""
     return Kernel(name, ARGUMENTS)
 
 
-class WordReader:
-    """Reads a kernel's words one after the other, in the order in which they were written."""
+class SequentialReader:
+    """Reads a descriptor inside a kernel, one integer after the other, in the order in which it was written."""
 
     def __init__(self, kernel: Kernel) -> None:
         self.kernel, self.count = kernel, 0
-        self.words = kernel.array("words", I8)
+        self.descriptor = kernel.array("descriptor", I8)
         self.table = kernel.array("table", ADDRESS)
         self.numbers = kernel.array("numbers", F8)
 
     def next(self, name: str) -> Expr:
-        """The next word, and what those who read the kernel call it."""
+        """Read the next integer; `name` is what the rendered Python calls it."""
         self.count += 1
-        return self._named(self.words[self.count - 1], name)
+        return self._named(self.descriptor[self.count - 1], name)
 
     def address(self, name: str) -> Expr:
-        """The address of the array that the next word means."""
+        """Read the next integer as an entry of the table, and return the address there."""
         return self._named(self.table[self.next(f"entry_of_{name}")], name)
 
     def number(self, name: str) -> Expr:
-        """The number that the next word means."""
-        return self._named(self.numbers[self.next(f"place_of_{name}")], name)
+        """Read the next integer as an index into `numbers`, and return the number there."""
+        return self._named(self.numbers[self.next(f"index_of_{name}")], name)
 
-    def _named(self, node: Expr, name: str) -> Expr:
-        self.kernel.names[id(node)] = name
-        return node
+    def _named(self, expr: Expr, name: str) -> Expr:
+        self.kernel.names[id(expr)] = name
+        return expr
 
 
-class Fields:
-    """The names of a kernel's arrays and words, in order.
+class DescriptorLayout:
+    """The names of a hand-written kernel's arrays and fields, in order.
 
     Args:
-        arrays: each is two words: its entry in the table of addresses, and how many elements behind that it begins.
-        words: whole numbers, or arrays of them, which lie behind all words.
+        arrays: names, separated by blanks. Each takes two integers: its entry in the table, its offset in elements.
+        fields: names of integers, or of integer arrays, which are stored behind all other fields.
     """
 
-    def __init__(self, arrays: str, words: str) -> None:
-        self.arrays, self.names = arrays.split(), words.split()
+    def __init__(self, arrays: str, fields: str) -> None:
+        self.arrays, self.fields = arrays.split(), fields.split()
 
-    def words(self, **values: Any) -> NDArray[np.int64]:
-        """The words, with the arrays' entries and offsets still 0.
+    def encode(self, **values: Any) -> NDArray[np.int64]:
+        """Encode the fields; table entries and offsets of the arrays are 0 until `bind`.
 
         Raises:
-            TypeError: a name is missing or unknown.
+            TypeError: a field is missing or unknown.
         """
-        if set(values) != set(self.names):
-            raise TypeError(f"words are {self.names}, not {sorted(values)}")
-        tables = [np.ravel(values[name]) for name in self.names if isinstance(values[name], np.ndarray)]
-        at, line = 2 * len(self.arrays) + len(self.names), [0] * (2 * len(self.arrays))
-        for name in self.names:
+        if set(values) != set(self.fields):
+            raise TypeError(f"the descriptor's fields are {self.fields}, not {sorted(values)}")
+        tables = [np.ravel(values[name]) for name in self.fields if isinstance(values[name], np.ndarray)]
+        at, head = 2 * len(self.arrays) + len(self.fields), [0] * (2 * len(self.arrays))
+        for name in self.fields:
             value = values[name]
-            line.append(at if isinstance(value, np.ndarray) else int(value))
+            head.append(at if isinstance(value, np.ndarray) else int(value))
             at += value.size if isinstance(value, np.ndarray) else 0
-        return np.concatenate([np.array(line, np.int64), *(table.astype(np.int64) for table in tables)])
+        return np.concatenate([np.array(head, np.int64), *(table.astype(np.int64) for table in tables)])
 
-    def with_arrays(self, words: NDArray[np.int64], places: Sequence[tuple[int, int]]) -> NDArray[np.int64]:
-        """A copy of the words that names the arrays: pairs of an entry and an offset."""
-        words = words.copy()
-        for position, (entry, offset) in enumerate(places):
-            words[2 * position : 2 * position + 2] = entry, offset
-        return words
+    def bind(self, descriptor: NDArray[np.int64], bindings: Sequence[tuple[int, int]]) -> NDArray[np.int64]:
+        """Return a copy with the arrays filled in: for each array, (entry in the table, offset in elements)."""
+        descriptor = descriptor.copy()
+        for position, (entry, offset) in enumerate(bindings):
+            descriptor[2 * position : 2 * position + 2] = entry, offset
+        return descriptor
 
-    def read(self, kernel: Kernel) -> FieldReader:
-        """The words, by name, inside a kernel."""
-        return FieldReader(kernel, self)
+    def read(self, kernel: Kernel) -> DescriptorReader:
+        """Begin reading the descriptor inside a kernel."""
+        return DescriptorReader(kernel, self)
 
 
-class FieldReader:
-    """The words of a kernel that is being built: attributes are nodes. All are read at the kernel's beginning."""
+class DescriptorReader:
+    """A descriptor inside a kernel that is being built: its fields are attributes, read when the kernel starts."""
 
-    def __init__(self, kernel: Kernel, fields: Fields) -> None:
+    def __init__(self, kernel: Kernel, layout: DescriptorLayout) -> None:
         self._kernel = kernel
-        self._words = kernel.array("words", I8)
+        self._descriptor = kernel.array("descriptor", I8)
         self._table = kernel.array("table", ADDRESS)
         self._arrays = {
-            name: (self._table[self._words[2 * i]], self._words[2 * i + 1]) for i, name in enumerate(fields.arrays)
+            name: (self._table[self._descriptor[2 * i]], self._descriptor[2 * i + 1])
+            for i, name in enumerate(layout.arrays)
         }
-        first = 2 * len(fields.arrays)
-        self._values = {name: self._words[first + i] for i, name in enumerate(fields.names)}
+        first = 2 * len(layout.arrays)
+        self._values = {name: self._descriptor[first + i] for i, name in enumerate(layout.fields)}
 
     def __getattr__(self, name: str) -> Expr:
         return self._values[name]
 
-    def table(self, name: str) -> Array:
-        """A table among the words."""
-        return self._words.at(self._values[name])
+    def lookup_table(self, name: str) -> Array:
+        """A field that is an array of integers."""
+        return self._descriptor.at(self._values[name])
 
-    def entry(self, name: str) -> Expr:
-        """The address in the table's entry that a word names."""
+    def table_entry(self, name: str) -> Expr:
+        """The address in the table entry that a field names."""
         return self._table[self._values[name]]
 
-    def array(self, name: str, type: Type, apart: bool = True) -> Array:
-        """An array; `apart` says that no other overlaps it."""
+    def array(self, name: str, type: Type, no_alias: bool = True) -> Array:
+        """An array; `no_alias` promises the compiler that no other array of the kernel overlaps it."""
         address, offset = self._arrays[name]
-        return self._kernel.array(address, type, name if apart else None).at(offset)
+        return self._kernel.array(address, type, name if no_alias else None).at(offset)

@@ -1,15 +1,15 @@
-"""Convolution of pictures and its two gradients.
+"""Convolution of images and its two gradients.
 
-For each image n, place (i, j) and output channel o, whose group has the input channels c:
+For each image n, position (i, j) and output channel o, whose group has the input channels c:
 
     out[n, o, i, j] = Σ_c Σ_ky Σ_kx  x[n, c, i sₕ + ky dₕ - top, j s_w + kx d_w - left] · weight[o, c, ky, kx]
 
-where x is 0 beyond its borders (Goodfellow, Bengio and Courville, "Deep Learning", chapter 9; as in PyTorch it is a
-cross-correlation, the filter is not flipped). `convolution_loops` says how it is done and what limits it.
+with x = 0 in the padding (Goodfellow, Bengio and Courville, "Deep Learning", chapter 9; as in PyTorch this is a
+cross-correlation: the filter is not flipped). `convolution_loops` explains the algorithm and what limits it.
 
-Arrays are (N, C, H, W); results lie in memory as (N, H, W, C), "channels last", and inputs that do so are not copied.
-A convolution in one dimension is one with H = 1. The type is float32 or float64, the same for all arrays of a call.
-The caller has checked that shapes fit and that the result has at least one place.
+Arrays are (N, C, H, W). Results are in channels-last memory order, (N, H, W, C); inputs in that order are not copied.
+One-dimensional convolution has H = 1. All arrays of a call are float32, or all float64. The caller (`ops.convolution`)
+has checked that shapes fit and that the result is not empty.
 """
 
 from __future__ import annotations
@@ -40,15 +40,15 @@ def convolve(
     """The convolution of x (N, C, H, W) with weight (O, C / groups, KH, KW): (N, O, H′, W′).
 
     Args:
-        x: the pictures.
+        x: the images.
         weight: the filters.
-        stride: (down, across), how far the filter moves.
+        stride: (down, across), the step of the filter.
         padding: zeros around x, ((top, bottom), (left, right)).
-        dilation: (down, across), how far apart the filter's taps lie.
-        groups: channels are split into so many groups, each convolved by itself.
+        dilation: (down, across), the distance between the filter's taps.
+        groups: channels are split into this many groups, each convolved separately.
 
     Returns:
-        The result, with H′ = ⌊(H + top + bottom - dilation (KH - 1) - 1) / stride⌋ + 1, and W′ likewise.
+        The result, with H′ = ⌊(H + top + bottom - dilation (KH - 1) - 1) / stride⌋ + 1, and W′ accordingly.
     """
     return _correlate(forward(x.shape, weight.shape, (stride, padding, dilation, groups), x.dtype), x, weight)
 
@@ -63,10 +63,10 @@ def convolve_input_gradient(
     dilation: Pair,
     groups: int,
 ) -> NDArray[Any]:
-    """The gradient to x, (N, C, H, W), from the one to the result, grad (N, O, H′, W′).
+    """The gradient with respect to x, (N, C, H, W), from grad (N, O, H′, W′).
 
-    ∂/∂x[n, c, h, w] = Σ_o Σ_ky Σ_kx grad[n, o, i, j] · weight[o, c, ky, kx], over the positions (i, j) that the
-    filter's tap joins with (h, w).
+    ∂/∂x[n, c, h, w] = Σ_o Σ_ky Σ_kx grad[n, o, i, j] · weight[o, c, ky, kx], over the positions (i, j) whose tap (ky,
+    kx) reads (h, w).
     """
     params = stride, padding, dilation, groups
     return _correlate(input_gradient(grad.shape, weight.shape, tuple(input_shape), params, grad.dtype), grad, weight)
@@ -91,10 +91,10 @@ def convolve_weight_gradient(
     dilation: Pair,
     groups: int,
 ) -> NDArray[Any]:
-    """The gradient to weight, (O, C / groups, KH, KW), from the one to the result, grad (N, O, H′, W′).
+    """The gradient with respect to weight, (O, C / groups, KH, KW), from grad (N, O, H′, W′).
 
     ∂/∂weight[o, c, ky, kx] = Σ_n Σ_i Σ_j grad[n, o, i, j] · x[n, c, i sₕ + ky dₕ - top, j s_w + kx d_w - left]. The
-    order of the sum depends on the shapes alone, so the bits are the same in every run, with any number of threads.
+    order of the sum depends on the shapes only, so the result is reproducible with any number of threads.
     """
     params = stride, padding, dilation, groups
     setup = weight_gradient(x.shape, grad.shape, tuple(weight_shape), params, x.dtype)

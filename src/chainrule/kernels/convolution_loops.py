@@ -1,28 +1,31 @@
-"""The three convolutions as one kind of matrix product whose rows are positions in a picture.
+"""Convolution and its gradients as matrix products whose rows are positions in an image.
 
-The order of the loops: images and shares of an image (for threads), groups, slabs of positions, blocks of columns as
-wide as a few vector registers, blocks of taps and channels, small tiles of positions; inside a tile taps and channels.
-An image is first copied into a frame of zeros, which fits the second cache, so that no loop asks whether it is at the
-border; tables (`geometry`) say where each position begins and how far away each tap's channels lie. So strides,
-dilation and padding, and the first layer with its single channel, need no loops of their own, and one product
-(`tile`) serves three purposes:
+Loop order: images and shares of an image (for threads), groups, slabs of positions, blocks of columns a few vector
+registers wide, blocks of taps and channels, small tiles of positions; inside a tile taps and channels. Each image is
+first copied into a zero-padded frame, which fits into the L2 cache, so that no loop has to test for borders. Tables
+(`geometry`) hold the offset where each position begins, and the offsets of each tap's channels from there. So strides,
+dilation, padding, and a first layer with a single channel need no loops of their own, and one product (`tile`) serves
+three purposes:
 
-- forward: rows are positions, columns output channels, the sum goes over taps and input channels;
-- gradient of the input: the same from grad, with the filter flipped. With a stride the input's positions fall into
-  classes that meet different taps; each class is a convolution of its own;
-- gradient of the weights: the two tables change roles. Rows are taps × input channels, columns output channels, the
-  sum goes over positions. Images are summed in a number of parts that depends on the shapes alone, so that the bits do
-  not depend on the threads.
+- forward: rows are positions, columns output channels, the sum runs over taps and input channels;
+- gradient of the input: the same from grad, with the filter flipped. With a stride, the input's positions fall into
+  classes that meet different taps; each class is a convolution of its own (a pass);
+- gradient of the weights: the tables are exchanged. Rows are taps × input channels, columns output channels, the sum
+  runs over positions. Images are summed in a number of parts that depends on the shapes only, so the result does not
+  depend on the number of threads.
 
-A product's rows are written where they belong if they are neighbors there, as without groups and strides they are;
+Rows of a product are written directly to the result if they are adjacent there, as they are without groups and strides;
 otherwise they are copied from a small buffer.
 
-What limits it: the multipliers, where a group has at least as many columns as a vector register has lanes (4 to 16);
-with fewer columns lanes go idle. With few terms, as in a first layer, it is memory. On one core with AVX-512 the second
-layer of a small network (64 images, 32 channels of 14 × 14 to 64, taps 5 × 5: 1.28 billion multiplications and
-additions) takes 6.7 ms forward, 6.8 ms to its input and 6.9 ms to its weights, some 190 GFLOP/s; the first (1 channel
-of 28 × 28 to 32) takes 0.9 ms forward and 1.0 ms to its weights, of which 0.5 are arithmetic. Memory beyond the result:
-a framed image and a slab for each thread; for the weights' gradient at most eight copies of it.
+Performance is limited by the multipliers if a group has at least as many columns as a vector register has lanes (4 to
+16); with fewer columns, lanes are idle. With few terms, as in a first layer, memory is the limit. On one core with
+AVX-512 the second layer of a small network (64 images, 32 channels of 14 × 14 to 64, taps 5 × 5: 1.28 billion
+multiply-adds) takes 6.7 ms forward, 6.8 ms for the input gradient and 6.9 ms for the weight gradient, some 190 GFLOP/s;
+the first (1 channel of 28 × 28 to 32) takes 0.9 ms forward and 1.0 ms for the weight gradient, of which 0.5 are
+arithmetic. Memory beyond the result: a frame and a slab for each thread; for the weight gradient up to eight copies of
+it.
+
+`convolution_setup` computes sizes and tables for these kernels.
 """
 
 from __future__ import annotations
@@ -30,43 +33,44 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING
 
-from chainrule.kernels.calling import Fields, stage_kernel
-from chainrule.kernels.job import Maker
+from chainrule.kernels.calling import DescriptorLayout, stage_kernel
+from chainrule.kernels.job import KernelTemplate
 from chainrule.kernels.processor import SPARE_ROWS, registers
 from chainrule.kernels.tile import product, transpose_square
 from chainrule.kernels.tree import ADDRESS, I8, Kernel, Type
 
 if TYPE_CHECKING:
-    from chainrule.kernels.calling import FieldReader
+    from chainrule.kernels.calling import DescriptorReader
     from chainrule.kernels.tree import Array, Expr
 
-FRAME = "height width top left frame_height frame_width"
-PACK_FIELDS = Fields("weight packed", "columns used apart rows ends sources")
-CORRELATE_FIELDS = Fields(
+FRAME = "height width top left frame_height frame_width"  # of an image, and of the padded copy of it
+PACK_FIELDS = DescriptorLayout("weight packed", "columns used column_stride rows ends sources")
+CORRELATE_FIELDS = DescriptorLayout(
     "x weights out scratch",
-    f"steps channels {FRAME} groups columns positions outputs bare bare_count passes pass_count tables",
+    f"steps channels {FRAME} groups columns positions outputs uncovered uncovered_count passes pass_count tables",
 )
 PASS_WORDS = 6
-"""For each pass of a correlation: how many positions and terms it has; where its weights begin; where in `tables` its
-starts, positions and terms begin."""
-SUM_FIELDS = Fields(
+"""Integers for each pass of a correlation: how many positions and terms it has; where its weights begin; where in
+`tables` its starts, positions and terms begin.
+"""
+SUM_FIELDS = DescriptorLayout(
     "x grad total scratch",
     f"images channels {FRAME} outputs parts pieces groups rows columns positions terms starts",
 )
-UNPACK_FIELDS = Fields("total out scratch", "parts size columns apart sources targets")
+UNPACK_FIELDS = DescriptorLayout("total out scratch", "parts size columns column_stride sources targets")
 
 
 @cache
 def pack(type: Type) -> Kernel:
-    """Put the weights of each row side by side, column by column; missing columns are 0.
+    """Pack the weights: each row contiguous, column by column, padded with 0.
 
-    A row's column j is the weight `sources` + j `apart`. Rows come in blocks, first … last - 1 of these, whose sources
-    are neighbors, so that whole vectors can be read and transposed; if there are as many as a vector has lanes.
+    Column j of a row is the weight at `sources` + j `column_stride`. Rows come in blocks, first … last - 1 of these,
+    whose sources are adjacent; a block with as many rows as a vector has lanes is read and transposed in whole vectors.
     """
     kernel = stage_kernel(f"pack_{type}")
     d = PACK_FIELDS.read(kernel)
     weight, packed = d.array("weight", type), d.array("packed", type)
-    rows, ends, sources = d.table("rows"), d.table("ends"), d.table("sources")
+    rows, ends, sources = d.lookup_table("rows"), d.lookup_table("ends"), d.lookup_table("sources")
     lanes = registers().vector_bytes // type.bytes
     with kernel.loop(kernel["first"], kernel["last"], as_written=True) as block:
         begin = kernel.variable(I8, 0)
@@ -75,12 +79,12 @@ def pack(type: Type) -> Kernel:
         start, end = begin.value, ends[block]
         whole = kernel.select((end - start).equals(lanes), d.used // lanes * lanes, 0)
         with kernel.loop(0, whole, lanes, as_written=True) as column:
-            square = weight.at(sources[start] + column * d.apart)
-            transpose_square(kernel, square, d.apart, packed.at(column), rows.at(start), d.columns)
+            square = weight.at(sources[start] + column * d.column_stride)
+            transpose_square(kernel, square, d.column_stride, packed.at(column), rows.at(start), d.columns)
         with kernel.loop(start, end, as_written=True) as k:
             line, source = packed.at(rows[k] * d.columns), weight.at(sources[k])
             with kernel.loop(whole, d.used) as column:
-                line[column] = source[column * d.apart]
+                line[column] = source[column * d.column_stride]
             with kernel.loop(d.used, d.columns) as column:
                 line[column] = 0.0
     return kernel
@@ -88,23 +92,24 @@ def pack(type: Type) -> Kernel:
 
 @cache
 def correlate(type: Type) -> Kernel:
-    """Convolve a part of x (N, H, W, C), framed, with packed weights (groups, K, columns): out (N, H′, W′, O).
+    """Convolve x (N, H, W, C) with packed weights (groups, K, columns): out (N, H′, W′, O).
 
-    Each image is cut into `steps`; these are steps first … last - 1 of all images'.
+    Each image is divided into `steps`; this computes steps first … last - 1, counted over all images.
     """
     kernel = stage_kernel(f"correlate_{type}")
     d = CORRELATE_FIELDS.read(kernel)
     x, weights, out, framed = (d.array(name, type) for name in ("x", "weights", "out", "scratch"))
     sums = framed.at(d.frame_height * d.frame_width * d.channels)
-    tables, passes, bare = d.table("tables"), d.table("passes"), d.table("bare")
+    tables, passes, uncovered = (d.lookup_table(name) for name in ("tables", "passes", "uncovered"))
     steps, first, last = d.steps, kernel["first"], kernel["last"]
     slabs = _slabs(type)
     with kernel.loop(first // steps, (last + steps - 1) // steps, as_written=True) as image:
-        begin, end = kernel.most(first - image * steps, 0), kernel.least(last - image * steps, steps)
+        begin, end = kernel.maximum(first - image * steps, 0), kernel.minimum(last - image * steps, steps)
         _frame(kernel, d, x.at(image * (d.height * d.width * d.channels)), framed)
         result = out.at(image * (d.positions * d.outputs))
-        with kernel.loop(begin * d.bare_count // steps, end * d.bare_count // steps, as_written=True) as k:
-            result.at(bare[k] * d.outputs).fill_zero(d.outputs)  # positions that no tap reaches
+        uncovered_first, uncovered_last = begin * d.uncovered_count // steps, end * d.uncovered_count // steps
+        with kernel.loop(uncovered_first, uncovered_last, as_written=True) as k:
+            result.at(uncovered[k] * d.outputs).fill_zero(d.outputs)  # positions that no tap reaches
         with kernel.loop(0, d.pass_count, as_written=True) as number:
             line = passes.at(number * PASS_WORDS)
             count, terms, weights_at, starts, positions, offsets = (line[i] for i in range(PASS_WORDS))
@@ -118,25 +123,25 @@ def correlate(type: Type) -> Kernel:
 
 @cache
 def _slabs(type: Type) -> Kernel:
-    """Positions low … high - 1 of one image in one pass; position `positions[i]` of out reads from `starts[i]` on."""
+    """Positions low … high - 1 of one image in one pass; position `positions[i]` reads from offset `starts[i]` on."""
     kernel = Kernel(f"slabs_{type}", {
         "framed": ADDRESS, "channels": I8, "weights": ADDRESS, "out": ADDRESS, "sums": ADDRESS, "starts": ADDRESS,
         "positions": ADDRESS, "offsets": ADDRESS, "terms": I8, "count": I8, "low": I8, "high": I8, "groups": I8,
         "columns": I8, "outputs": I8,
-    }, inner=True)  # fmt: skip
+    }, internal=True)  # fmt: skip
     framed, weights, out, sums = (kernel.array(name, type) for name in ("framed", "weights", "out", "sums"))
     starts, positions = kernel.array("starts", I8), kernel.array("positions", I8)
     count, high, groups, columns = kernel["count"], kernel["high"], kernel["groups"], kernel["columns"]
     outputs, terms = kernel["outputs"], kernel["terms"]
     used, group_channels = outputs // groups, kernel["channels"] // groups
     slab = registers().slab_rows
-    # whether a slab of the product lies as a slab of the result does
+    # whether a slab of the product has the memory layout of a slab of the result
     neighbors = groups.equals(1) & columns.equals(outputs) & positions[count - 1].equals(count - 1)
     with (
         kernel.loop(0, groups, as_written=True) as group,
         kernel.loop(kernel["low"], high, slab, as_written=True) as first,
     ):
-        rows = kernel.least(high - first, slab)
+        rows = kernel.minimum(high - first, slab)
         direct = neighbors & rows.equals(slab)
         to = kernel.select(direct, out.at(first * outputs).address, sums.address)
         kernel.call(
@@ -153,8 +158,8 @@ def _slabs(type: Type) -> Kernel:
 def sum_items(type: Type) -> Kernel:
     """Sums over images of x's windows times grad (N, positions, O): total (parts, pieces, groups, rows, columns).
 
-    A part has a share of the images, a piece a share of the rows, with its table; pairs of both are numbered, and these
-    are first … last - 1.
+    A part is a share of the images, a piece a share of the rows, with its table. An item is a pair of both; this
+    computes items first … last - 1.
     """
     kernel = stage_kernel(f"sum_items_{type}")
     d = SUM_FIELDS.read(kernel)
@@ -170,40 +175,47 @@ def sum_images(type: Type) -> Kernel:
     kernel = stage_kernel(f"sum_images_{type}")
     d = SUM_FIELDS.read(kernel)
     with kernel.loop(0, d.pieces, as_written=True) as piece:
-        _add_images(kernel, d, type, kernel["first"], kernel["last"], piece, piece, kernel["fresh"])
+        _add_images(kernel, d, type, kernel["first"], kernel["last"], piece, piece, kernel["zero_accumulator"])
     return kernel
 
 
 def _add_images(
-    kernel: Kernel, d: FieldReader, type: Type, first: Expr, last: Expr, item: Expr, piece: Expr, fresh: Expr | int
+    kernel: Kernel,
+    d: DescriptorReader,
+    type: Type,
+    first: Expr,
+    last: Expr,
+    item: Expr,
+    piece: Expr,
+    zero_accumulator: Expr | int,
 ) -> None:
     """One item's sums over images first … last - 1."""
     x, grad, total, framed = (d.array(name, type) for name in ("x", "grad", "total", "scratch"))
     copied = framed.at(d.frame_height * d.frame_width * d.channels)
-    terms, starts = d.table("terms").at(piece * d.rows), d.table("starts")
+    terms, starts = d.lookup_table("terms").at(piece * d.rows), d.lookup_table("starts")
     used, group_channels = d.outputs // d.groups, d.channels // d.groups
-    direct = d.groups.equals(1) & d.columns.equals(d.outputs)  # the product takes grad as it lies
+    direct = d.groups.equals(1) & d.columns.equals(d.outputs)  # the product can read grad in place
     with kernel.loop(first, last, as_written=True) as image:
         _frame(kernel, d, x.at(image * (d.height * d.width * d.channels)), framed)
         with kernel.loop(0, d.groups, as_written=True) as group:
             upstream = grad.at(image * (d.positions * d.outputs) + group * used)
             with kernel.loop(0, kernel.select(direct, 0, d.positions), as_written=True) as position:
                 copied.at(position * d.columns).copy_from(upstream.at(position * d.outputs), used)
-            begins = kernel.select(image.equals(first), kernel.lift(fresh, I8), 0)
+            zero = kernel.select(image.equals(first), kernel.lift(zero_accumulator, I8), 0)
             kernel.call(
                 product(type), framed.at(group * group_channels).address, terms.address, d.rows - SPARE_ROWS,
                 starts.address, d.positions, kernel.select(direct, upstream.address, copied.address),
-                total.at((item * d.groups + group) * (d.rows * d.columns)).address, d.columns, begins,
+                total.at((item * d.groups + group) * (d.rows * d.columns)).address, d.columns, zero,
             )  # fmt: skip
 
 
 @cache
 def unpack(type: Type) -> Kernel:
-    """Sum the parts, for rows first … last - 1, and put each row's columns where they belong."""
+    """Sum the parts, for rows first … last - 1, and store each row's columns as the weight gradient."""
     kernel = stage_kernel(f"unpack_{type}")
     d = UNPACK_FIELDS.read(kernel)
     total, out, sums = (d.array(name, type) for name in ("total", "out", "scratch"))
-    sources, targets = d.table("sources"), d.table("targets")
+    sources, targets = d.lookup_table("sources"), d.lookup_table("targets")
     with kernel.loop(kernel["first"], kernel["last"], as_written=True) as row:
         source, target = total.at(sources[row]), out.at(targets[row])
         with kernel.loop(0, d.columns) as column:
@@ -213,22 +225,22 @@ def unpack(type: Type) -> Kernel:
             with kernel.loop(0, d.columns) as column:
                 sums[column] = sums[column] + more[column]
         with kernel.loop(0, d.columns) as column:
-            target[column * d.apart] = sums[column]
+            target[column * d.column_stride] = sums[column]
     return kernel
 
 
-def _frame(kernel: Kernel, d: FieldReader, picture: Array, framed: Array) -> None:
-    """Copy a picture into its place in the frame, and 0 around it."""
+def _frame(kernel: Kernel, d: DescriptorReader, image: Array, framed: Array) -> None:
+    """Copy an image into its frame, with zeros around it."""
     across, length = d.frame_width * d.channels, d.width * d.channels
     framed.fill_zero(d.top * across)
     with kernel.loop(0, d.height, as_written=True) as number:
         line = framed.at((d.top + number) * across)
         line.fill_zero(d.left * d.channels)
-        line.at(d.left * d.channels).copy_from(picture.at(number * length), length)
+        line.at(d.left * d.channels).copy_from(image.at(number * length), length)
         line.at(d.left * d.channels + length).fill_zero(across - d.left * d.channels - length)
     framed.at((d.top + d.height) * across).fill_zero((d.frame_height - d.top - d.height) * across)
 
 
-PACK, CORRELATE = Maker(PACK_FIELDS, pack), Maker(CORRELATE_FIELDS, correlate)
-SUM_ITEMS, SUM_IMAGES = Maker(SUM_FIELDS, sum_items), Maker(SUM_FIELDS, sum_images)
-UNPACK = Maker(UNPACK_FIELDS, unpack)
+PACK, CORRELATE = KernelTemplate(PACK_FIELDS, pack), KernelTemplate(CORRELATE_FIELDS, correlate)
+SUM_ITEMS, SUM_IMAGES = KernelTemplate(SUM_FIELDS, sum_items), KernelTemplate(SUM_FIELDS, sum_images)
+UNPACK = KernelTemplate(UNPACK_FIELDS, unpack)

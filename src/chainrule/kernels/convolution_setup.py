@@ -1,6 +1,7 @@
-"""How convolutions are cut into jobs for their kernels: sizes, tables, and what is shared out.
+"""Computes the jobs of a convolution: sizes, tables, and how the work is divided.
 
-All of this depends on shapes alone, and is remembered by them. `convolution_loops` does the work itself.
+Everything here depends on shapes only, and is cached by them. Called by `convolution` (eager) and by the lowering rules
+of compiled programs; `convolution_loops` does the arithmetic.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ import numpy as np
 
 from chainrule.kernels.convolution_loops import CORRELATE, PACK, PASS_WORDS, SUM_IMAGES, SUM_ITEMS, UNPACK
 from chainrule.kernels.geometry import (
-    Plan,
-    backward_plans,
-    forward_plan,
+    IndexTables,
+    backward_tables,
+    forward_tables,
     output_size,
 )
 from chainrule.kernels.processor import SPARE_ROWS, registers
@@ -33,19 +34,19 @@ if TYPE_CHECKING:
     Dtype = np.dtype[Any]
     Shape = tuple[int, ...]
 
-PARTS = 8  # of the weights' gradient: so many threads can work at it
-PARTS_ELEMENTS = 2**20  # but no more parts than have so many elements together
+PARTS = 8  # partial sums of the weight gradient: the number of threads that can share it
+PARTS_ELEMENTS = 2**20  # the largest total size of these partial sums, in elements
 
 
 @dataclass(frozen=True, eq=False)
 class Correlation:
-    """What makes a convolution, or the gradient to its input: weights packed, then multiplied.
+    """The jobs of a convolution, or of the gradient of its input: pack the weights, then multiply.
 
     Attributes:
-        packed: how many numbers the packed weights are.
+        packed: the number of elements of the packed weights.
         shape: of the result, (N, H, W, C).
-        pack: (weight, packed), or None if the result is 0.
-        correlate: (x, packed, result).
+        pack: job for (weight, packed), or None if the result is 0.
+        correlate: job for (x, packed, result).
     """
 
     packed: int
@@ -56,13 +57,13 @@ class Correlation:
 
 @dataclass(frozen=True, eq=False)
 class WeightGradient:
-    """What makes the gradient to the weights: sums over parts of the images, then the sum of the parts.
+    """The jobs of the gradient of the weights: sums over parts of the images, then the sum of the parts.
 
     Attributes:
-        sums: (parts, pieces, groups, rows, columns) of them.
-        items: (x, grad, sums), with a row for each pair of a part and a piece.
-        images: the same for one part, whose images are the rows; `fresh` for its first.
-        unpack: (sums, gradient).
+        sums: the shape of the partial sums: (parts, pieces, groups, rows, columns).
+        items: job for (x, grad, sums), with a row for each pair of a part and a piece.
+        images: the same for one part, with a row for each image; `zero_accumulator` for its first.
+        unpack: job for (sums, gradient).
     """
 
     sums: Shape
@@ -72,79 +73,85 @@ class WeightGradient:
 
 
 @functools.lru_cache(maxsize=256)
-def forward(shape: Shape, weight: Shape, slide: Any, dtype: Dtype) -> Correlation:
-    """The convolution of pictures (N, C, H, W)."""
-    stride, padding, dilation, groups = slide
+def forward(shape: Shape, weight: Shape, params: Any, dtype: Dtype) -> Correlation:
+    """The convolution of images of a shape (N, C, H, W)."""
+    stride, padding, dilation, groups = params
     outputs, depth, *kernel = weight
     images, channels, *size = shape
-    plan = forward_plan(tuple(size), channels, depth, tuple(kernel), stride, padding, dilation)
-    places = [output_size(size[a], padding[a], kernel[a], stride[a], dilation[a]) for a in (0, 1)]
+    tables = forward_tables(tuple(size), channels, depth, tuple(kernel), stride, padding, dilation)
+    positions = [output_size(size[a], padding[a], kernel[a], stride[a], dilation[a]) for a in (0, 1)]
     sources = _numbered(weight, groups).transpose(0, 3, 4, 2, 1)
-    return _correlation([plan], shape, sources, (images, *places, outputs), dtype)
+    return _correlation([tables], shape, sources, (images, *positions, outputs), dtype)
 
 
 @functools.lru_cache(maxsize=256)
-def input_gradient(shape: Shape, weight: Shape, input_shape: Shape, slide: Any, dtype: Dtype) -> Correlation:
-    """The gradient to pictures of a shape, from one of the shape (N, O, H', W')."""
-    stride, padding, dilation, groups = slide
+def input_gradient(shape: Shape, weight: Shape, input_shape: Shape, params: Any, dtype: Dtype) -> Correlation:
+    """The gradient with respect to images of `input_shape`, from grad of `shape` (N, O, H', W')."""
+    stride, padding, dilation, groups = params
     outputs, _, *kernel = weight
     images, channels, *size = input_shape
-    plans = []
+    passes = []
     if math.prod(shape) and math.prod(weight) and 0 not in size:
-        plans = backward_plans(
+        passes = backward_tables(
             tuple(size), shape[2:], outputs, outputs // groups, tuple(kernel), stride, padding, dilation
         )
     sources = _numbered(weight, groups).transpose(0, 3, 4, 1, 2)
-    return _correlation(plans, shape, sources, (images, *size, channels), dtype)
+    return _correlation(passes, shape, sources, (images, *size, channels), dtype)
 
 
 def _numbered(weight: Shape, groups: int) -> NDArray[np.int64]:
-    """Each weight's number, by (group, its output channel, its input channel, row, column)."""
+    """The flat index of each weight, as (group, its output channel, its input channel, row, column)."""
     return np.arange(math.prod(weight)).reshape(groups, weight[0] // groups, *weight[1:])
 
 
-def _correlation(plans: Sequence[Plan], shape: Shape, sources: Array, out: Shape, dtype: Dtype) -> Correlation:
-    """By weights that are numbered `sources` (groups, KH, KW, C / groups, O / groups)."""
-    if not (plans and math.prod(shape) and sources.size):
+def _correlation(
+    pass_tables: Sequence[IndexTables], shape: Shape, sources: Array, out: Shape, dtype: Dtype
+) -> Correlation:
+    """The jobs for weights whose flat indices are `sources` (groups, KH, KW, C / groups, O / groups)."""
+    if not (pass_tables and math.prod(shape) and sources.size):
         return Correlation(0, out)
     groups, used = sources.shape[0], sources.shape[-1]
     columns = _whole_vectors(used, dtype)
     rows, packed = [], 0
     passes: list[int] = []
     tables: list[Array] = []
-    for plan in plans:
-        mine = sources[:, plan.taps[0]][:, :, plan.taps[1]][..., 0].ravel()
-        passes += [plan.places.size, plan.terms.size, packed]
-        for table in (_pad(plan.starts, plan.starts.size + SPARE_ROWS), plan.places, plan.terms):
+    for one in pass_tables:
+        pass_sources = sources[:, one.taps[0]][:, :, one.taps[1]][..., 0].ravel()
+        passes += [one.positions.size, one.terms.size, packed]
+        for table in (_pad(one.starts, one.starts.size + SPARE_ROWS), one.positions, one.terms):
             passes.append(sum(t.size for t in tables))
             tables.append(table)
-        packed += mine.size * columns
-        rows.append(mine)
-    apart = sources[(0,) * 4 + (slice(2),)]
+        packed += pass_sources.size * columns
+        rows.append(pass_sources)
+    first_sources = sources[(0,) * 4 + (slice(2),)]
     table = np.concatenate(rows)
     lanes = registers().vector_bytes // dtype.itemsize
     order = np.argsort(table)
     ends = _blocks(table[order], lanes)
     kind = [type_of(dtype)]
     pack = PACK.job(
-        kind, ends.size, packed // 4, columns=columns, used=used, apart=apart[-1] - apart[0], rows=order, ends=ends,
-        sources=table[order],
+        kind, ends.size, packed // 4, columns=columns, used=used,
+        column_stride=first_sources[-1] - first_sources[0], rows=order, ends=ends, sources=table[order],
     )  # fmt: skip
-    bare = np.setdiff1d(np.arange(out[1] * out[2]), np.concatenate([plan.places for plan in plans]))
-    steps = max(plan.places.size for plan in plans)
-    scratch = plans[0].frame[2] * plans[0].frame[3] * shape[1] + (registers().slab_rows + SPARE_ROWS) * columns
+    covered = np.concatenate([one.positions for one in pass_tables])
+    uncovered = np.setdiff1d(np.arange(out[1] * out[2]), covered)
+    steps = max(one.positions.size for one in pass_tables)
+    scratch = (
+        pass_tables[0].frame[2] * pass_tables[0].frame[3] * shape[1] + (registers().slab_rows + SPARE_ROWS) * columns
+    )
     work = out[0] * steps * packed // 8
     correlate = CORRELATE.job(
-        kind, out[0] * steps, work, scratch, steps, steps=steps, **_frame(shape, plans[0]), groups=groups,
-        columns=columns, positions=out[1] * out[2], outputs=out[3], bare=bare, bare_count=bare.size,
-        passes=np.array(passes), pass_count=len(passes) // PASS_WORDS, tables=np.concatenate(tables),
+        kind, out[0] * steps, work, scratch, steps, steps=steps, **_frame(shape, pass_tables[0]), groups=groups,
+        columns=columns, positions=out[1] * out[2], outputs=out[3], uncovered=uncovered,
+        uncovered_count=uncovered.size, passes=np.array(passes), pass_count=len(passes) // PASS_WORDS,
+        tables=np.concatenate(tables),
     )  # fmt: skip
     return Correlation(packed, out, pack, correlate)
 
 
-def _frame(shape: Shape, plan: Plan) -> dict[str, int]:
-    """The words that tell of pictures (N, C, H, W) and of the frame that each is copied into."""
-    top, left, height, width = plan.frame
+def _frame(shape: Shape, tables: IndexTables) -> dict[str, int]:
+    """The descriptor's fields for images (N, C, H, W) and the frame that each is copied into."""
+    top, left, height, width = tables.frame
     return {
         "channels": shape[1], "height": shape[2], "width": shape[3], "top": top, "left": left, "frame_height": height,
         "frame_width": width,
@@ -152,41 +159,41 @@ def _frame(shape: Shape, plan: Plan) -> dict[str, int]:
 
 
 @functools.lru_cache(maxsize=256)
-def weight_gradient(shape: Shape, grad: Shape, weight: Shape, slide: Any, dtype: Dtype) -> WeightGradient | None:
-    """The gradient to weights, from pictures (N, C, H, W) and the gradient (N, O, H', W'); None if it is 0."""
-    stride, padding, dilation, groups = slide
+def weight_gradient(shape: Shape, grad: Shape, weight: Shape, params: Any, dtype: Dtype) -> WeightGradient | None:
+    """The gradient with respect to weights, from images (N, C, H, W) and grad (N, O, H', W'); None if it is 0."""
+    stride, padding, dilation, groups = params
     outputs, depth, *kernel = weight
     images, channels, *size = shape
     if not (math.prod(shape) and math.prod(grad) and outputs * depth):
         return None
-    plan = forward_plan(tuple(size), channels, depth, tuple(kernel), stride, padding, dilation)
-    places, per_group = plan.places.size, outputs // groups
+    tables = forward_tables(tuple(size), channels, depth, tuple(kernel), stride, padding, dilation)
+    positions, per_group = tables.positions.size, outputs // groups
     columns = _whole_vectors(per_group, dtype)
-    parts = max(1, min(PARTS, images, PARTS_ELEMENTS // (groups * plan.terms.size * columns)))
-    pieces = np.array_split(plan.terms, min(plan.terms.size, PARTS // parts))  # a row for each tap and channel
+    parts = max(1, min(PARTS, images, PARTS_ELEMENTS // (groups * tables.terms.size * columns)))
+    pieces = np.array_split(tables.terms, min(tables.terms.size, PARTS // parts))  # a row for each tap and channel
     rows = len(pieces[0]) + SPARE_ROWS  # of the longest
     sums = parts, len(pieces), groups, rows, columns
     words = {
-        "images": images, **_frame(shape, plan), "outputs": outputs, "parts": parts, "pieces": len(pieces),
-        "groups": groups, "rows": rows, "columns": columns, "positions": places,
-        "terms": np.concatenate([_pad(piece, rows) for piece in pieces]), "starts": plan.starts,
+        "images": images, **_frame(shape, tables), "outputs": outputs, "parts": parts, "pieces": len(pieces),
+        "groups": groups, "rows": rows, "columns": columns, "positions": positions,
+        "terms": np.concatenate([_pad(piece, rows) for piece in pieces]), "starts": tables.starts,
     }  # fmt: skip
-    work = images * places * outputs * plan.terms.size // 8
-    scratch = plan.frame[2] * plan.frame[3] * channels + places * columns
+    work = images * positions * outputs * tables.terms.size // 8
+    scratch = tables.frame[2] * tables.frame[3] * channels + positions * columns
     where = [(q, i) for q, piece in enumerate(pieces) for i in range(len(piece))]
     first = _numbered(weight, groups).transpose(0, 3, 4, 2, 1)[..., 0].reshape(groups, -1)
     sources = np.array([[(q * groups + g) * rows + i for q, i in where] for g in range(groups)]) * columns
     kind = [type_of(dtype)]
     unpack = UNPACK.job(
         kind, first.size, math.prod(sums), columns, parts=parts, size=math.prod(sums[1:]), columns=per_group,
-        apart=depth * kernel[0] * kernel[1], sources=sources, targets=first,
+        column_stride=depth * kernel[0] * kernel[1], sources=sources, targets=first,
     )  # fmt: skip
     items = SUM_ITEMS.job(kind, parts * len(pieces), work, scratch, **words)
     return WeightGradient(sums, items, SUM_IMAGES.job(kind, images, work, scratch, **words), unpack)
 
 
 def _blocks(sources: NDArray[np.int64], most: int) -> NDArray[np.int64]:
-    """Ends of blocks of up to so many neighbors each."""
+    """The ends of blocks of adjacent sources, of at most `most` each."""
     runs = np.split(sources, np.flatnonzero(np.diff(sources) != 1) + 1)
     sizes = [min(most, run.size - begin) for run in runs for begin in range(0, run.size, most)]
     return np.cumsum(sizes)
@@ -198,5 +205,5 @@ def _whole_vectors(columns: int, dtype: Dtype) -> int:
 
 
 def _pad(table: NDArray[np.intp], size: int) -> NDArray[np.intp]:
-    """The table made longer by its last entry, for rows that are computed and not used."""
+    """The table extended by copies of its last entry, for rows that are computed but not used."""
     return np.pad(table, (0, size - table.size), mode="edge")

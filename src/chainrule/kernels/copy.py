@@ -1,6 +1,7 @@
-"""Copies of several arrays into parts of one: what concatenation, padding and the gradient of a slice are made of.
+"""Copies several arrays into parts of one: concatenation, padding, and the gradient of a slice.
 
-The order of the loops: pieces, then a piece's dimensions as they lie in memory, neighbors last. Memory is the limit.
+Loop order: pieces, then a piece's dimensions in the order of the result's memory, innermost last. Limited by memory
+bandwidth.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from chainrule.kernels.calling import Fields, stage_kernel
-from chainrule.kernels.job import Job, Maker
+from chainrule.kernels.calling import DescriptorLayout, stage_kernel
+from chainrule.kernels.job import Job, KernelTemplate
 from chainrule.kernels.memory import coalesced
 from chainrule.kernels.tree import Kernel, Type
 
@@ -22,64 +23,68 @@ if TYPE_CHECKING:
 
 DIMS = 4  # loops around a piece
 PIECE_WORDS = 2 + 3 * DIMS
-"""For each piece: where it begins in its source and in the result; sizes, strides there, strides here, by dimension."""
+"""Integers for each piece: its offsets in its source and in the result; then by dimension its sizes, source strides and
+result strides.
+"""
 
 
 Piece: TypeAlias = tuple[Sequence[int], Sequence[int], Sequence[int], int]
-"""Sizes, strides in the source and in the result, in elements; where the piece begins in the result."""
+"""Sizes; strides in the source and in the result, in elements; the offset in the result."""
 
 
 def copy_job(dtype: Any, shape: Sequence[int], pieces: Sequence[Piece], fill: bool) -> Job | None:
-    """Copies of pieces into an array.
+    """A job that copies pieces into an array.
 
     Args:
         dtype: of all arrays.
         shape: of the result.
         pieces: what goes where.
-        fill: begin with zeros.
+        fill: fill the result with zeros first.
 
     Returns:
         The job, or None if a piece has too many dimensions.
     """
-    words: list[int] = []
+    table: list[int] = []
     for sizes, source, target, begin in pieces:
         order = sorted(range(len(sizes)), key=lambda d: -abs(target[d]))
         outer, strides = coalesced([sizes[d] for d in order], [[s[d] for d in order] for s in (source, target)])
         missing = DIMS - len(outer)
         if missing < 0:
             return None
-        words += [0, begin, *[1] * missing, *outer]
-        for moves in strides:
-            words += [*[0] * missing, *moves]
+        table += [0, begin, *[1] * missing, *outer]
+        for steps in strides:
+            table += [*[0] * missing, *steps]
     kind = Type("u", np.dtype(dtype).itemsize)
     size = math.prod(shape)
-    return maker(len(pieces)).job([kind], 1, 2 * size, zeros=size if fill else 0, pieces=np.array(words, np.int64))
+    return copy_template(len(pieces)).job(
+        [kind], 1, 2 * size, zeros=size if fill else 0, pieces=np.array(table, np.int64)
+    )
 
 
 @cache
-def maker(count: int) -> Maker:
-    """The kernel for so many pieces."""
+def copy_template(count: int) -> KernelTemplate:
+    """The kernel for `count` pieces."""
     names = " ".join(f"x{i}" for i in range(count))
-    fields = Fields(f"{names} out", "zeros pieces")
+    fields = DescriptorLayout(f"{names} out", "zeros pieces")
     build = partial(copy_kernel, fields, count)
-    return Maker(fields, build, f"{__name__} {count}")
+    return KernelTemplate(fields, build, f"{__name__} {count}")
 
 
-def copy_kernel(fields: Fields, count: int, type: Type) -> Kernel:
-    """All pieces, one after the other."""
+def copy_kernel(fields: DescriptorLayout, count: int, type: Type) -> Kernel:
+    """Copy all pieces, one after the other."""
     kernel = stage_kernel(f"copy_{count}_{type}")
     d = fields.read(kernel)
     out = d.array("out", type)
     out.fill_zero(d.zeros)
     for number in range(count):
-        words = d.table("pieces").at(number * PIECE_WORDS)
-        sizes, source, target = ([words[2 + i * DIMS + k] for k in range(DIMS)] for i in range(3))
-        _copy(kernel, d.array(f"x{number}", type), out.at(words[1]), sizes, source, target)
+        piece = d.lookup_table("pieces").at(number * PIECE_WORDS)
+        sizes, source, target = ([piece[2 + i * DIMS + k] for k in range(DIMS)] for i in range(3))
+        _copy(kernel, d.array(f"x{number}", type), out.at(piece[1]), sizes, source, target)
     return kernel
 
 
 def _copy(kernel: Kernel, x: Array, out: Array, sizes: list[Expr], source: list[Expr], target: list[Expr]) -> None:
-    """A piece, by loops from the outermost dimension on."""
+    """Copy a piece, looping from the outermost dimension inwards."""
     if len(sizes) > 1:
         with kernel.loop(0, sizes[0], as_written=True) as i:
             _copy(kernel, x.at(i * source[0]), out.at(i * target[0]), sizes[1:], source[1:], target[1:])

@@ -1,6 +1,7 @@
-"""Functions of one number, in plain arithmetic: a loop around them becomes vector code.
+"""Scalar functions in plain arithmetic, so that a loop around them can be vectorized.
 
-Of float32 they err by about two units in the last place at most; doubles go to the C library, one number at a time.
+In float32 their error is at most about two units in the last place. Doubles go to the C library, one number at a time.
+
 Sources: Cody and Waite, Software manual for the elementary functions (1980); the polynomials are those of Moshier's
 Cephes library (1984).
 """
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def polynomial(x: Expr, coefficients: Sequence[float]) -> Expr:
-    """By Horner's rule, the highest power's coefficient first."""
+    """Evaluate a polynomial by Horner's rule; the coefficient of the highest power comes first."""
     kernel = x.kernel
     value = kernel.lift(coefficients[0], x.type)
     for coefficient in coefficients[1:]:
@@ -28,7 +29,7 @@ def polynomial(x: Expr, coefficients: Sequence[float]) -> Expr:
 
 
 def _or_library(name: str) -> Callable[[Callable[[Expr], Expr]], Callable[[Expr], Expr]]:
-    """Decorator: the function for float32; that of C's library of this name for doubles."""
+    """Decorator: use the decorated function for float32, the C library's function of this name for doubles."""
 
     def decorate(single: Callable[[Expr], Expr]) -> Callable[[Expr], Expr]:
         def function(x: Expr) -> Expr:
@@ -41,7 +42,7 @@ def _or_library(name: str) -> Callable[[Callable[[Expr], Expr]], Callable[[Expr]
 
 
 def library(name: str) -> Callable[[Expr], Expr]:
-    """A function of C's library."""
+    """A function of the C library."""
 
     def function(x: Expr) -> Expr:
         return x.kernel.call_library(name + ("f" if x.type == F4 else ""), [x], x.type)
@@ -51,23 +52,23 @@ def library(name: str) -> Callable[[Expr], Expr]:
 
 @_or_library("exp")
 def exp(x: Expr) -> Expr:
-    """eˣ = 2ⁿ eʳ with n whole and |r| ≤ ½ ln 2; ln 2 in two parts, so that r keeps its digits."""
+    """eˣ = 2ⁿ eʳ with n an integer and |r| ≤ ½ ln 2. ln 2 is split into two constants, so that r keeps its digits."""
     select = x.kernel.select
-    held = select(x < -104.0, -104.0, select(x > 89.0, 89.0, x))
-    n = (held * 1.44269504088896341).apply("rint")
-    r = held - n * 0.693359375  # which is exact
+    clipped = select(x < -104.0, -104.0, select(x > 89.0, 89.0, x))
+    n = (clipped * 1.44269504088896341).apply("rint")
+    r = clipped - n * 0.693359375  # exact
     r = r - n * -2.12194440e-4
     p = polynomial(r, (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1,
                        5.0000001201e-1))  # fmt: skip
     p = p * r * r + r + 1.0
-    whole = held.kernel.select(x.equals(x), n, 0.0).to(I4)
-    half = whole >> 1  # 2ⁿ in two factors: the result may be smaller than the smallest normal number
+    whole = select(x.equals(x), n, 0.0).to(I4)
+    half = whole >> 1  # 2ⁿ in two factors, because the result may be subnormal
     p = p * power_of_two(half) * power_of_two(whole - half)
     return select(x.equals(x), p, x)
 
 
 def power_of_two(n: Expr) -> Expr:
-    """2ⁿ as float32, by its exponent's bits, for n (int32) from -126 to 127."""
+    """2ⁿ as float32, by setting the exponent bits, for n (int32) from -126 to 127."""
     return ((n + 127) << 23).bits_as(F4)
 
 
@@ -118,7 +119,7 @@ def expm1(x: Expr) -> Expr:
 
 @_or_library("log1p")
 def log1p(x: Expr) -> Expr:
-    """ln (1 + x), by Kahan's formula too."""
+    """ln (1 + x), also by Kahan's formula."""
     select = x.kernel.select
     u = x + 1.0
     whole = log(u)
@@ -136,8 +137,8 @@ def erf(x: Expr) -> Expr:
                               -2.685381193529856e-2, 1.128358514861418e-1, -3.761262582423300e-1,
                               1.128379165726710))  # fmt: skip
     size = x.apply("fabs")
-    held = select(size < 1.0, 1.0, size)
-    inverse = 1.0 / held
+    clipped = select(size < 1.0, 1.0, size)
+    inverse = 1.0 / clipped
     q = inverse * inverse
     up_to_two = polynomial(q, (2.326819970068386e-2, -1.387039388740657e-1, 3.687424674597105e-1,
                                -5.824733027278666e-1, 6.210004621745983e-1, -4.944515323274145e-1,
@@ -145,12 +146,12 @@ def erf(x: Expr) -> Expr:
     beyond = polynomial(q, (-1.047766399936249e1, 1.297719955372516e1, -7.495518717768503, 2.921019019210786,
                             -1.015265279202700, 4.218463358204948e-1, -2.820767439740514e-1,
                             5.641895067754075e-1))  # fmt: skip
-    far = 1.0 - exp(-(held * held)) * inverse * select(held < 2.0, up_to_two, beyond)
+    far = 1.0 - exp(-(clipped * clipped)) * inverse * select(clipped < 2.0, up_to_two, beyond)
     return select(size < 1.0, near, far.apply("copysign", x))
 
 
 def rounding(name: str) -> Callable[[Expr], Expr]:
-    """floor, ceil, trunc or rint, by LLVM's name; whole numbers stay as they are."""
+    """floor, ceil, trunc or rint, by LLVM's name; integers are returned unchanged."""
     return lambda x: x.apply(name) if x.type.kind == "f" else x
 
 
@@ -166,18 +167,18 @@ def logaddexp(x: Expr, y: Expr) -> Expr:
 
 
 def sign(x: Expr) -> Expr:
-    """-1, 0 or 1; NaN of NaN."""
+    """-1, 0 or 1; NaN for NaN."""
     select = x.kernel.select
     return select(x > 0, 1, select(x < 0, -1, x * 0 if x.type.kind != "f" else select(x.equals(x), 0.0, x)))
 
 
 def maximum(x: Expr, y: Expr) -> Expr:
-    """The larger, or NaN if either is."""
+    """The larger number, or NaN if either is NaN."""
     return x.apply("maximum", y) if x.type.kind == "f" else x.kernel.select(x >= y, x, y)
 
 
 def minimum(x: Expr, y: Expr) -> Expr:
-    """The smaller, or NaN if either is."""
+    """The smaller number, or NaN if either is NaN."""
     return x.apply("minimum", y) if x.type.kind == "f" else x.kernel.select(x <= y, x, y)
 
 

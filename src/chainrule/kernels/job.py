@@ -1,4 +1,9 @@
-"""Kernels written by hand, ready to be called: in Python by arrays, in a program by entries of its table."""
+"""Hand-written kernels, instantiated for element types and sizes.
+
+A `KernelTemplate` is a hand-written kernel before its element types are chosen. A `Job` is one with types, sizes and
+all other fields of its descriptor fixed: everything but where the arrays are. Eager operations call `Job.run` with
+arrays; compiled programs bind the job's descriptor to their own table (`lower.launch`).
+"""
 
 from __future__ import annotations
 
@@ -17,26 +22,26 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from chainrule.kernels.calling import Fields
+    from chainrule.kernels.calling import DescriptorLayout
     from chainrule.kernels.tree import Kernel, Type
 
 
 @dataclass(frozen=True, eq=False)
-class Maker:
-    """A kernel written by hand, for any types of its arrays.
+class KernelTemplate:
+    """A hand-written kernel, for any element types.
 
     Attributes:
-        fields: its words.
-        build: makes it for the types; each call makes the same.
-        name: tells it from others; that of `build` if empty.
+        layout: of its descriptor.
+        build: builds the kernel for element types. Equal types must give equal kernels.
+        name: identifies it in the cache of machine code; by default the name of `build`.
     """
 
-    fields: Fields
+    layout: DescriptorLayout
     build: Callable[..., Kernel]
     name: str = ""
 
     def address(self, *types: Type) -> int:
-        """Where its machine code is.
+        """The address of its machine code for these types; compiles it if necessary.
 
         Raises:
             CannotCompileError: LLVM cannot be used.
@@ -45,28 +50,31 @@ class Maker:
         key = f"{name} {' '.join(map(str, types))} {processor.registers()}"
         return machine.address_of(key, lambda: self.build(*types))
 
-    def job(self, types: Sequence[Type], rows: int, work: int, scratch: int = 0, each: int = 1, /, **words: Any) -> Job:
-        """It, with all told but where its arrays are: see `Job`; `scratch` counts numbers, `words` are the kernel's."""
-        return Job(self, tuple(types), self.fields.words(**words), rows, work, scratch * types[0].bytes, each)
+    def job(
+        self, types: Sequence[Type], rows: int, work: int, scratch: int = 0, each: int = 1, /, **fields: Any
+    ) -> Job:
+        """Instantiate it: see `Job`. `scratch` is in elements here; `fields` are those of the descriptor."""
+        return Job(self, tuple(types), self.layout.encode(**fields), rows, work, scratch * types[0].bytes, each)
 
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """A kernel with all told but where its arrays are.
+    """A hand-written kernel with everything fixed but its arrays.
 
     Attributes:
-        maker: of the kernel.
-        types: that it is made for.
-        words: with the arrays' entries still 0.
-        rows: how much there is to share out among threads.
-        work: about how many steps of an inner loop that takes.
-        scratch: how many bytes of memory each thread needs for itself; that is the kernel's last array then.
-        each: so many rows are an image, which is not shared by threads that must be woken first.
+        template: the kernel.
+        types: element types.
+        descriptor: encoded, with the arrays not bound yet.
+        rows: the number of rows that can be divided among threads.
+        work: about how many steps of an inner loop all rows take.
+        scratch: bytes of working memory that each thread needs; if not 0, they are the kernel's last array.
+        each: rows per image. Eager calls divide the work between images only: waking threads to share a single image
+            does not pay.
     """
 
-    maker: Maker
+    template: KernelTemplate
     types: tuple[Type, ...]
-    words: NDArray[np.int64]
+    descriptor: NDArray[np.int64]
     rows: int
     work: int
     scratch: int
@@ -74,28 +82,27 @@ class Job:
 
     @property
     def address(self) -> int:
-        """Where the kernel's machine code is."""
-        return self.maker.address(*self.types)
+        """The address of the kernel's machine code."""
+        return self.template.address(*self.types)
 
     @cached_property
-    def _called(self) -> tuple[Callable[..., None], NDArray[np.int64]]:
-        """The kernel, and its words where its arrays' addresses are all of the table."""
-        fields = self.maker.fields
-        return machine.function(self.address), fields.with_arrays(
-            self.words, [(i, 0) for i in range(len(fields.arrays))]
-        )
+    def _function_and_descriptor(self) -> tuple[Callable[..., None], NDArray[np.int64]]:
+        """The kernel, and its descriptor for a table that holds nothing but the kernel's arrays."""
+        layout = self.template.layout
+        bindings = [(i, 0) for i in range(len(layout.arrays))]
+        return machine.function(self.address), layout.bind(self.descriptor, bindings)
 
     def run(self, *arrays: NDArray[Any]) -> None:
-        """Do it all, for contiguous arrays."""
-        call, words = self._called
-        table = np.zeros(len(self.maker.fields.arrays), np.int64)
+        """Compute all rows, for contiguous arrays."""
+        call, descriptor = self._function_and_descriptor
+        table = np.zeros(len(self.template.layout.arrays), np.int64)
         table[: len(arrays)] = [data_pointer(x) for x in arrays]
 
         def share(begin: int, end: int) -> None:
-            mine, scratch = table, None
+            own_table, scratch = table, None
             if self.scratch:
-                scratch, mine = np.empty(self.scratch, np.uint8), table.copy()
-                mine[-1] = data_pointer(scratch)
-            call(data_pointer(mine), data_pointer(words), 0, begin * self.each, end * self.each, 1)
+                scratch, own_table = np.empty(self.scratch, np.uint8), table.copy()
+                own_table[-1] = data_pointer(scratch)
+            call(data_pointer(own_table), data_pointer(descriptor), 0, begin * self.each, end * self.each, 1)
 
         parallel_for(share, self.rows // self.each, self.work)

@@ -1,7 +1,7 @@
-"""Renders kernels to LLVM IR, as text (`machine` has LLVM make machine code of it).
+"""Renders kernels to LLVM IR, as text; `machine` compiles it.
 
-Indices and variables are stack slots here; LLVM's first passes put them into registers. Arrays that are known not to
-overlap say so with alias scopes, so that LLVM does not compare addresses before each loop.
+Loop indices and variables are stack slots here; LLVM's first passes put them into registers. Arrays that do not overlap
+get alias scopes, so that LLVM need not compare addresses before each loop.
 """
 
 from __future__ import annotations
@@ -43,26 +43,26 @@ def in_register(type: Type) -> str:
 
 
 def in_memory(type: Type) -> str:
-    """The same for a number in memory, where a boolean is a byte."""
+    """LLVM's name of a type in memory, where a boolean is a byte."""
     if type.kind != "b":
         return in_register(type)
     return "i8" if type.lanes == 1 else f"<{type.lanes} x i8>"
 
 
 def render(kernel: Kernel, attributes: str = "") -> str:
-    """A module with the kernel and all that it calls."""
+    """A module with the kernel and all kernels that it calls."""
     kernels = list(_all_called(kernel))
     module = _Module()
-    functions = [_Function(module, k, attributes).render() for k in kernels]
+    functions = [_FunctionRenderer(module, k, attributes).render() for k in kernels]
     return "\n".join([*sorted(module.declarations), *functions, *module.metadata, ""])
 
 
 def _all_called(kernel: Kernel) -> dict[Kernel, None]:
-    found: dict[Kernel, None] = {}
-    for called in kernel.calls:
-        found.update(_all_called(called))
-    found[kernel] = None
-    return found
+    kernels: dict[Kernel, None] = {}
+    for callee in kernel.calls:
+        kernels.update(_all_called(callee))
+    kernels[kernel] = None
+    return kernels
 
 
 class _Module:
@@ -71,21 +71,21 @@ class _Module:
         self.metadata: list[str] = []
 
     def note(self, text: str) -> str:
-        """The name of a new line of metadata."""
+        """Add a line of metadata, and return its name."""
         name = f"!{len(self.metadata)}"
         self.metadata.append(f"{name} = {text}")
         return name
 
     def loop_as_written(self) -> str:
-        """What to write behind the jump back of a loop that LLVM shall leave as it is."""
+        """Metadata to append to a loop's back edge, so that LLVM neither unrolls nor vectorizes it."""
         rules = [self.note('!{!"llvm.loop.unroll.disable"}'), self.note('!{!"llvm.loop.vectorize.enable", i1 false}')]
         name = f"!{len(self.metadata)}"
         self.note(f"distinct !{{{name}, {', '.join(rules)}}}")
         return f", !llvm.loop {name}"
 
 
-class _Function:
-    """One function's text."""
+class _FunctionRenderer:
+    """Renders one function."""
 
     def __init__(self, module: _Module, kernel: Kernel, attributes: str) -> None:
         self.module, self.kernel, self.attributes = module, kernel, attributes
@@ -96,7 +96,7 @@ class _Function:
         self.scopes = self._alias_scopes()
 
     def _alias_scopes(self) -> dict[str | None, str]:
-        """What to write behind a load or store, by the name of the array that it is of."""
+        """Metadata to append to a load or store, by the alias scope of its array."""
         names = self.kernel.scopes
         if not names:
             return {None: ""}
@@ -123,11 +123,11 @@ class _Function:
         self.block(kernel.body)
         if not self.ended():
             self.line("ret void" if kernel.result is None else "unreachable")
-        given = ", ".join(f"{in_register(a.type)} %{name}" for name, a in kernel.arguments.items())
+        parameters = ", ".join(f"{in_register(a.type)} %{name}" for name, a in kernel.arguments.items())
         result = "void" if kernel.result is None else in_register(kernel.result)
-        linkage = "internal " if kernel.inner else ""
+        linkage = "internal " if kernel.internal else ""
         hints = " ".join([*kernel.hints, self.attributes])
-        start = f"define {linkage}{result} @{kernel.name}({given}) nounwind {hints} {{"
+        start = f"define {linkage}{result} @{kernel.name}({parameters}) nounwind {hints} {{"
         return "\n".join([start, "entry:", *self.head, *self.lines, "}"])
 
     # Text
@@ -136,7 +136,7 @@ class _Function:
         self.lines.append(f"  {text}")
 
     def ended(self) -> bool:
-        """Whether the block that is being written has its last instruction."""
+        """Whether the current basic block has its terminator."""
         last = self.lines[-1].split()[0] if self.lines else ""
         return last in ("br", "ret", "unreachable")
 
@@ -145,7 +145,7 @@ class _Function:
         return f"{prefix}{self.counts}"
 
     def value(self, text: str) -> str:
-        """A new name for what an instruction gives."""
+        """Write an instruction under a new name, and return the name."""
         name = f"%{self.new()}"
         self.line(f"{name} = {text}")
         return name
@@ -157,14 +157,14 @@ class _Function:
         if not self.ended():
             self.line(f"br label %{label}")
 
-    def use(self, node: Expr) -> str:
-        """A node's name, or its number if it is a constant."""
-        if node.op == "constant":
-            return _constant(node.args[0], node.type)
-        return self.names[id(node)]
+    def use(self, expr: Expr) -> str:
+        """The operand text of an expression: its name, or its literal if it is a constant."""
+        if expr.op == "constant":
+            return _literal(expr.args[0], expr.type)
+        return self.names[id(expr)]
 
-    def typed(self, node: Expr) -> str:
-        return f"{in_register(node.type)} {self.use(node)}"
+    def typed(self, expr: Expr) -> str:
+        return f"{in_register(expr.type)} {self.use(expr)}"
 
     # Blocks
 
@@ -203,7 +203,7 @@ class _Function:
         self.jump(head)
         self.label(head)
         self.block(loop.header)
-        test = cast("Expr", loop.test)  # a loop that is written has one
+        test = cast("Expr", loop.test)  # set by Kernel.loop_while
         self.line(f"br i1 {self.use(test)}, label %{body}, label %{end}")
         self.label(body)
         self.block(loop.body)
@@ -224,18 +224,18 @@ class _Function:
 
     # Instructions
 
-    def instruction(self, node: Expr) -> str | None:
-        """Write a node's instruction; the name of its result, if it has one."""
-        op, type = node.op, node.type
+    def instruction(self, expr: Expr) -> str | None:
+        """Write an expression's instruction, and return the name of its result, if it has one."""
+        op, type = expr.op, expr.type
         if op in _WHOLE or op in _FLOAT:
-            return self.value(f"{_arithmetic(op, type)} {self.typed(node.args[0])}, {self.use(node.args[1])}")
+            return self.value(f"{_arithmetic(op, type)} {self.typed(expr.args[0])}, {self.use(expr.args[1])}")
         if op in _COMPARISONS:
-            x, y = node.args
+            x, y = expr.args
             return self.value(f"{_comparison(op, x.type)} {self.typed(x)}, {self.use(y)}")
         if op in _INTRINSICS:
-            return self.intrinsic(op, node.args, type)
+            return self.intrinsic(op, expr.args, type)
         write: Callable[[Expr], str | None] = getattr(self, f"write_{op}")
-        return write(node)
+        return write(expr)
 
     def intrinsic(self, name: str, args: Sequence[Expr], type: Type) -> str:
         scalar = f"f{8 * type.bytes}" if type.kind == "f" else f"i{8 * type.bytes}"
@@ -254,158 +254,160 @@ class _Function:
             return ""
         return self.value(text)
 
-    def write_neg(self, node: Expr) -> str:
-        x = node.args[0]
+    def write_neg(self, expr: Expr) -> str:
+        x = expr.args[0]
         if x.type.kind == "f":
             return self.value(f"fneg {self.typed(x)}")
-        return self.value(f"sub {in_register(x.type)} {_constant(0, x.type)}, {self.use(x)}")
+        return self.value(f"sub {in_register(x.type)} {_literal(0, x.type)}, {self.use(x)}")
 
-    def write_not(self, node: Expr) -> str:
-        x = node.args[0]
-        return self.value(f"xor {self.typed(x)}, {_constant(True if x.type.kind == 'b' else -1, x.type)}")
+    def write_not(self, expr: Expr) -> str:
+        x = expr.args[0]
+        return self.value(f"xor {self.typed(x)}, {_literal(True if x.type.kind == 'b' else -1, x.type)}")
 
-    def write_select(self, node: Expr) -> str:
-        return self.value(f"select {', '.join(map(self.typed, node.args))}")
+    def write_select(self, expr: Expr) -> str:
+        return self.value(f"select {', '.join(map(self.typed, expr.args))}")
 
-    def write_cast(self, node: Expr) -> str:
-        x, to = node.args[0], node.type
+    def write_cast(self, expr: Expr) -> str:
+        x, to = expr.args[0], expr.type
         name = _cast(x.type, to)
         if name == "":
             return self.use(x)
-        made = self.value(f"{name} {self.typed(x)} to {in_register(to)}")
-        if name in ("fptosi", "fptoui"):  # beyond the whole numbers any may come, but not an undefined one
-            made = self.value(f"freeze {in_register(to)} {made}")
-        return made
+        result = self.value(f"{name} {self.typed(x)} to {in_register(to)}")
+        if name in ("fptosi", "fptoui"):  # out of range: any integer will do, but not poison
+            result = self.value(f"freeze {in_register(to)} {result}")
+        return result
 
-    def write_bitcast(self, node: Expr) -> str:
-        x, to = node.args[0], node.type
+    def write_bitcast(self, expr: Expr) -> str:
+        x, to = expr.args[0], expr.type
         if "p" in (x.type.kind, to.kind) and x.type.kind != to.kind:
             return self.value(
                 f"{'ptrtoint' if x.type.kind == 'p' else 'inttoptr'} {self.typed(x)} to {in_register(to)}"
             )
         return self.value(f"bitcast {self.typed(x)} to {in_register(to)}")
 
-    def write_get(self, node: Expr) -> str:
-        return self.value(f"load {in_register(node.type)}, ptr %var{node.args[0]}")
+    def write_get(self, expr: Expr) -> str:
+        return self.value(f"load {in_register(expr.type)}, ptr %var{expr.args[0]}")
 
-    def write_set(self, node: Expr) -> None:
-        number, value = node.args
+    def write_set(self, expr: Expr) -> None:
+        number, value = expr.args
         self.line(f"store {self.typed(value)}, ptr %var{number}")
 
-    def write_offset(self, node: Expr) -> str:
-        address, index, type = node.args
+    def write_offset(self, expr: Expr) -> str:
+        address, index, type = expr.args
         return self.value(f"getelementptr {in_memory(type)}, {self.typed(address)}, i64 {self.use(index)}")
 
-    def write_alloca(self, node: Expr) -> str:
-        type, count = node.args
+    def write_alloca(self, expr: Expr) -> str:
+        type, count = expr.args
         name = f"%{self.new()}"
         self.head.append(f"  {name} = alloca [{count} x {in_memory(type)}], align 64")
         return name
 
-    def place(self, array: Array, index: Expr) -> str:
+    def element_address(self, array: Array, index: Expr) -> str:
         return self.value(
             f"getelementptr inbounds {in_memory(array.type)}, {self.typed(array.address)}, i64 {self.use(index)}"
         )
 
-    def write_load(self, node: Expr) -> str:
-        array, index = node.args
-        address, kind = self.place(array, index), in_memory(node.type)
-        loaded = self.value(f"load {kind}, ptr {address}, align {array.type.bytes}{self.scopes.get(array.apart, '')}")
-        return self.value(f"icmp ne {kind} {loaded}, {_constant(0, I8)}") if node.type.kind == "b" else loaded
+    def write_load(self, expr: Expr) -> str:
+        array, index = expr.args
+        address, kind = self.element_address(array, index), in_memory(expr.type)
+        loaded = self.value(
+            f"load {kind}, ptr {address}, align {array.type.bytes}{self.scopes.get(array.alias_scope, '')}"
+        )
+        return self.value(f"icmp ne {kind} {loaded}, {_literal(0, I8)}") if expr.type.kind == "b" else loaded
 
-    def write_store(self, node: Expr) -> None:
-        array, index, value = node.args
-        address, text = self.place(array, index), self.typed(value)
+    def write_store(self, expr: Expr) -> None:
+        array, index, value = expr.args
+        address, text = self.element_address(array, index), self.typed(value)
         if array.type.kind == "b":
             text = f"i8 {self.value(f'zext {text} to i8')}"
-        self.line(f"store {text}, ptr {address}, align {array.type.bytes}{self.scopes.get(array.apart, '')}")
+        self.line(f"store {text}, ptr {address}, align {array.type.bytes}{self.scopes.get(array.alias_scope, '')}")
 
-    def write_prefetch(self, node: Expr) -> None:
-        array, index, for_writing = node.args
+    def write_prefetch(self, expr: Expr) -> None:
+        array, index, for_writing = expr.args
         self.module.declarations.add("declare void @llvm.prefetch.p0(ptr, i32, i32, i32)")
         address = self.value(
             f"getelementptr {in_memory(array.type)}, {self.typed(array.address)}, i64 {self.use(index)}"
         )
         self.line(f"call void @llvm.prefetch.p0(ptr {address}, i32 {int(for_writing)}, i32 3, i32 1)")
 
-    def write_memset(self, node: Expr) -> None:
-        array, size = node.args
+    def write_memset(self, expr: Expr) -> None:
+        array, size = expr.args
         self.module.declarations.add("declare void @llvm.memset.p0.i64(ptr, i8, i64, i1)")
         self.line(f"call void @llvm.memset.p0.i64({self.typed(array.address)}, i8 0, {self.typed(size)}, i1 false)")
 
-    def write_memcpy(self, node: Expr) -> None:
-        to, source, size = node.args
+    def write_memcpy(self, expr: Expr) -> None:
+        to, source, size = expr.args
         self.module.declarations.add("declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)")
-        given = f"{self.typed(to.address)}, {self.typed(source.address)}, {self.typed(size)}, i1 false"
-        self.line(f"call void @llvm.memcpy.p0.p0.i64({given})")
+        operands = f"{self.typed(to.address)}, {self.typed(source.address)}, {self.typed(size)}, i1 false"
+        self.line(f"call void @llvm.memcpy.p0.p0.i64({operands})")
 
-    def write_broadcast(self, node: Expr) -> str:
-        x, lanes = node.args[0], node.type.lanes
+    def write_broadcast(self, expr: Expr) -> str:
+        x, lanes = expr.args[0], expr.type.lanes
         if x.op == "constant":
-            return _constant(x.args[0], node.type)
-        vector = in_register(node.type)
+            return _literal(x.args[0], expr.type)
+        vector = in_register(expr.type)
         one = self.value(f"insertelement {vector} poison, {self.typed(x)}, i64 0")
         return self.value(f"shufflevector {vector} {one}, {vector} poison, <{lanes} x i32> zeroinitializer")
 
-    def write_shuffle(self, node: Expr) -> str:
-        x, y, order = node.args
+    def write_shuffle(self, expr: Expr) -> str:
+        x, y, order = expr.args
         mask = ", ".join(f"i32 {i}" for i in order)
         return self.value(f"shufflevector {self.typed(x)}, {self.typed(y)}, <{len(order)} x i32> <{mask}>")
 
-    def write_add_lanes(self, node: Expr) -> str:
-        x = node.args[0]
-        scalar = in_register(node.type)
+    def write_add_lanes(self, expr: Expr) -> str:
+        x = expr.args[0]
+        scalar = in_register(expr.type)
         name = f"llvm.vector.reduce.fadd.v{x.type.lanes}f{8 * x.type.bytes}"
         self.module.declarations.add(f"declare {scalar} @{name}({scalar}, {in_register(x.type)})")
         return self.value(f"call reassoc {scalar} @{name}({scalar} -0.0, {self.typed(x)})")
 
-    def write_call(self, node: Expr) -> str:
-        kernel, *args = node.args
+    def write_call(self, expr: Expr) -> str:
+        kernel, *args = expr.args
         back = "void" if kernel.result is None else in_register(kernel.result)
         return self.call_text(f"call {back} @{kernel.name}({', '.join(map(self.typed, args))})", kernel.result)
 
-    def write_call_address(self, node: Expr) -> str:
-        address, args, result = node.args
+    def write_call_address(self, expr: Expr) -> str:
+        address, args, result = expr.args
         back = "void" if result is None else in_register(result)
         return self.call_text(f"call {back} {self.use(address)}({', '.join(map(self.typed, args))})", result)
 
-    def write_call_library(self, node: Expr) -> str:
-        name, *args = node.args
-        return self.called(name, args, node.type)
+    def write_call_library(self, expr: Expr) -> str:
+        name, *args = expr.args
+        return self.called(name, args, expr.type)
 
-    def write_atomic_load(self, node: Expr) -> str:
-        return self.value(f"load atomic i64, {self.typed(node.args[0])} seq_cst, align 8")
+    def write_atomic_load(self, expr: Expr) -> str:
+        return self.value(f"load atomic i64, {self.typed(expr.args[0])} seq_cst, align 8")
 
-    def write_atomic_store(self, node: Expr) -> None:
-        address, value = node.args
+    def write_atomic_store(self, expr: Expr) -> None:
+        address, value = expr.args
         self.line(f"store atomic {self.typed(value)}, {self.typed(address)} seq_cst, align 8")
 
-    def write_atomic_add(self, node: Expr) -> str:
-        address, value = node.args
+    def write_atomic_add(self, expr: Expr) -> str:
+        address, value = expr.args
         return self.value(f"atomicrmw add {self.typed(address)}, {self.typed(value)} seq_cst")
 
-    def write_atomic_swap_if(self, node: Expr) -> str:
-        address, before, after = node.args
+    def write_atomic_swap_if(self, expr: Expr) -> str:
+        address, before, after = expr.args
         both = self.value(f"cmpxchg {self.typed(address)}, {self.typed(before)}, {self.typed(after)} seq_cst seq_cst")
         return self.value(f"extractvalue {{i64, i1}} {both}, 1")
 
-    def write_control_word(self, node: Expr) -> str:
-        """The processor's rules for floats (x86's MXCSR)."""
+    def write_control_word(self, expr: Expr) -> str:
+        """Read the processor's floating-point control word (x86's MXCSR)."""
         slot = f"%{self.new()}"
         self.head.append(f"  {slot} = alloca i32")
         self.module.declarations.add("declare void @llvm.x86.sse.stmxcsr(ptr)")
         self.line(f"call void @llvm.x86.sse.stmxcsr(ptr {slot})")
         return self.value(f"load i32, ptr {slot}")
 
-    def write_set_control_word(self, node: Expr) -> None:
+    def write_set_control_word(self, expr: Expr) -> None:
         slot = f"%{self.new()}"
         self.head.append(f"  {slot} = alloca i32")
         self.module.declarations.add("declare void @llvm.x86.sse.ldmxcsr(ptr)")
-        self.line(f"store {self.typed(node.args[0])}, ptr {slot}")
+        self.line(f"store {self.typed(expr.args[0])}, ptr {slot}")
         self.line(f"call void @llvm.x86.sse.ldmxcsr(ptr {slot})")
 
-    def write_return(self, node: Expr) -> None:
-        self.line(f"ret {self.typed(node.args[0])}" if node.args else "ret void")
+    def write_return(self, expr: Expr) -> None:
+        self.line(f"ret {self.typed(expr.args[0])}" if expr.args else "ret void")
 
 
 def _arithmetic(op: str, type: Type) -> str:
@@ -421,7 +423,7 @@ def _comparison(op: str, type: Type) -> str:
 
 
 def _cast(x: Type, to: Type) -> str:
-    """LLVM's name of a conversion; empty if the bits stay."""
+    """LLVM's conversion instruction; empty if the bits stay the same."""
     if x.kind == "f" and to.kind == "f":
         return "fpext" if to.bytes > x.bytes else "fptrunc"
     if x.kind == "f":
@@ -435,10 +437,10 @@ def _cast(x: Type, to: Type) -> str:
     return "trunc" if to.bytes < x.bytes else "sext" if x.kind == "i" else "zext"
 
 
-def _constant(x: Any, type: Type) -> str:
+def _literal(x: Any, type: Type) -> str:
     if type.lanes > 1:
         scalar = Type(type.kind, type.bytes)
-        one = f"{in_register(scalar)} {_constant(x, scalar)}"
+        one = f"{in_register(scalar)} {_literal(x, scalar)}"
         return f"<{', '.join([one] * type.lanes)}>" if x else "zeroinitializer"
     if type.kind == "f":
         with np.errstate(over="ignore"):

@@ -1,10 +1,13 @@
-"""From a kernel to machine code: LLVM compiles it, a file keeps it, and the next process only links it.
+"""From a kernel to machine code: LLVM compiles it, the disk cache keeps it, later processes only link it.
 
-A kernel is known by its **key**, a text that says all that it depends on. Kept files lie in the folder `kernels` of the
-user's cache. Their names are made of the key, the processor, the compiler's version and the sources of the code that
-builds and renders kernels; the same text stands under the sum at a file's beginning, so that neither a damaged file nor
-one that has been renamed is run. Machine code is trusted, so a folder or file is used only if it belongs to this user
-(or root) and nobody else can write to it. When the folder grows beyond FOLDER_BYTES, what was not used longest goes.
+A kernel is identified by its **key**, a text that states everything the kernel depends on. Cached files are in the
+folder `kernels` of the user's cache. A file's name is a digest of the key, the processor, the compiler's version and
+the sources of the code that builds and renders kernels. The same text is stored in the file, under a checksum, so that
+neither a damaged nor a renamed file is run. Machine code is trusted, so a folder or file is used only if it belongs to
+this user (or root) and nobody else can write to it. When the folder exceeds FOLDER_BYTES, the least recently used files
+are removed.
+
+Called by `job` and `lower.launch`. This file does not know what a kernel computes.
 """
 
 from __future__ import annotations
@@ -36,40 +39,40 @@ if TYPE_CHECKING:
 Function = TypeVar("Function", bound="Callable[..., Any]")
 
 FOLDER_BYTES = 256 * 2**20
-_SUM = 32  # bytes of a file's sum
-_DAY = 86_400.0  # a file that is used is marked as such once a day
+_SUM = 32  # bytes of a file's checksum
+_DAY = 86_400.0  # a used file's time stamp is updated at most once a day
 
 _addresses: dict[str, int] = {}
-_linked: list[Any] = []  # engines, which own the code in memory
+_linked: list[Any] = []  # LLVM engines, which own the code in memory
 _refused: dict[str, KernelRefusedError] = {}
 _available = True
 
 
 def available() -> bool:
-    """Whether kernels can be compiled here, as far as it has been tried."""
+    """Whether kernels can be compiled here, as far as we know."""
     return _available
 
 
 def warn_and_fall_back(error: CannotCompileError, what: str) -> None:
-    """Warn that `what` runs in plain NumPy, if LLVM does not take a kernel of it; else that all does from now on."""
+    """Warn that `what` runs in NumPy. Unless only this kernel was rejected, stop compiling altogether."""
     global _available
     if isinstance(error, KernelRefusedError):
-        told = f"{what} runs in plain NumPy, more slowly, for LLVM does not take a loop of it"
+        effect = f"{what} runs in NumPy, more slowly, because LLVM rejects one of its loops"
     else:
         _available = False
-        told = "LLVM cannot be used here, so kernels and compiled functions run in plain NumPy, more slowly"
+        effect = "LLVM cannot be used here, so kernels and compiled functions run in NumPy, more slowly"
     reason = str(error).strip().partition("\n")[0]
     level, frame = 1, sys._getframe()
     while frame.f_back is not None and frame.f_code.co_filename.startswith(PACKAGE_FOLDER):
         level, frame = level + 1, frame.f_back
-    warnings.warn(f"{told}: {reason}", RuntimeWarning, stacklevel=level)  # at the user's line
+    warnings.warn(f"{effect}: {reason}", RuntimeWarning, stacklevel=level)  # points to the user's line
 
 
 def with_numpy_fallback(in_numpy: Callable[..., Any]) -> Callable[[Function], Function]:
-    """Decorator of a function that runs kernels: where LLVM cannot be used, the given one does the same in NumPy."""
+    """Decorator of a function that runs kernels: where LLVM cannot be used, call `in_numpy` instead."""
 
     def decorate(compiled: Function) -> Function:
-        told: set[str] = set()
+        warned: set[str] = set()
 
         @functools.wraps(compiled)
         def run(*arguments: Any, **options: Any) -> Any:
@@ -77,8 +80,8 @@ def with_numpy_fallback(in_numpy: Callable[..., Any]) -> Callable[[Function], Fu
                 try:
                     return compiled(*arguments, **options)
                 except CannotCompileError as error:
-                    if str(error) not in told:
-                        told.add(str(error))
+                    if str(error) not in warned:
+                        warned.add(str(error))
                         warn_and_fall_back(error, compiled.__name__)
             return in_numpy(*arguments, **options)
 
@@ -88,22 +91,22 @@ def with_numpy_fallback(in_numpy: Callable[..., Any]) -> Callable[[Function], Fu
 
 
 def address_of(key: str, build: Build) -> int:
-    """The address of a kernel's machine code: known, kept on disk, or else compiled now and kept.
+    """The address of a kernel's machine code: in memory, from the disk cache, or compiled now.
 
     Args:
-        key: all that the kernel depends on.
-        build: makes it; called only where it must be compiled.
+        key: everything the kernel depends on.
+        build: builds the kernel; called only if it must be compiled.
 
     Raises:
         CannotCompileError: LLVM is missing or broken.
-        KernelRefusedError: it does not take the kernel.
+        KernelRefusedError: LLVM rejects the kernel.
     """
     address = _addresses.get(key)
     if address is None:
         if key in _refused:
             raise _refused[key]
         try:
-            address = _addresses[key] = _find(key, build)
+            address = _addresses[key] = _load_or_compile(key, build)
         except KernelRefusedError as error:
             _refused[key] = error
             raise
@@ -111,16 +114,16 @@ def address_of(key: str, build: Build) -> int:
 
 
 def function(address: int) -> Callable[..., None]:
-    """A kernel for Python, to be called with six whole numbers or addresses. It runs without Python's lock."""
+    """A Python callable for a kernel. It takes six integers (or addresses) and releases the GIL."""
     return ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * len(ARGUMENTS))(address)
 
 
-def _find(key: str, build: Build) -> int:
+def _load_or_compile(key: str, build: Build) -> int:
     described = f"{_machine()} {key}".encode()
     name = hashlib.sha256(described).hexdigest()[:40]
-    kept = _read(name, described)
-    if kept is not None:
-        return _link(*kept)
+    cached = _read(name, described)
+    if cached is not None:
+        return _link(*cached)
     kernel = build()
     code = _compile(kernel)
     _write(name, described, kernel.name, code)
@@ -128,8 +131,8 @@ def _find(key: str, build: Build) -> int:
 
 
 def _compile(kernel: Kernel) -> bytes:
-    """An object file with the kernel's machine code."""
-    from chainrule.kernels.llvm import render  # here, for a process that finds all on disk does not need it
+    """Compile a kernel to an object file."""
+    from chainrule.kernels.llvm import render  # not needed by a process that finds all its kernels on disk
 
     binding, target = llvm(), _target()
     try:
@@ -146,7 +149,7 @@ def _compile(kernel: Kernel) -> bytes:
 
 
 def _link(name: str, code: bytes) -> int:
-    """The address of a function in an object file."""
+    """Link an object file into the process, and return the address of a function."""
     binding = llvm()
     engine = binding.create_mcjit_compiler(binding.parse_assembly(""), _target())
     engine.add_object_file(binding.ObjectFileRef.from_data(code))
@@ -167,27 +170,27 @@ def _target() -> Any:
 
 
 def _target_settings() -> tuple[str, str]:
-    """LLVM's name of the processor, and what it can do."""
+    """LLVM's name of the processor, and its features."""
     binding = llvm()
     try:
         features = binding.get_host_cpu_features().flatten()
-    except RuntimeError:  # LLVM cannot tell
+    except RuntimeError:  # LLVM cannot detect them here
         features = ""
     return binding.get_host_cpu_name(), features
 
 
 @functools.cache
 def _machine() -> str:
-    """What else decides about the machine code: processor, compiler, and the sources that build kernels."""
-    from importlib.metadata import version  # these are slow to import, so only where something is compiled
+    """Everything else that machine code depends on: processor, compiler, and the sources that build kernels."""
+    from importlib.metadata import version  # slow to import
 
     binding = llvm()
     digest = hashlib.sha256()
     package = Path(__file__).parent.parent
     for source in sorted([*package.glob("kernels/*.py"), *package.glob("lower/*.py")]):
         digest.update(source.read_bytes())
-    known = [name for name, there in sorted(processor.features().items()) if there]
-    parts = [binding.get_process_triple(), *_target_settings(), *known, version("llvmlite")]
+    flags = [name for name, there in sorted(processor.features().items()) if there]
+    parts = [binding.get_process_triple(), *_target_settings(), *flags, version("llvmlite")]
     return " ".join([*parts, digest.hexdigest()])
 
 
@@ -203,7 +206,7 @@ def _is_ours(status: os.stat_result) -> bool:
 
 @functools.cache
 def _folder() -> Path | None:
-    """Where machine code is kept; None if it cannot be, or must not."""
+    """The cache folder; None if it cannot be created or must not be trusted."""
     with suppress(OSError):
         folder = cache_folder() / "kernels"
         folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -216,7 +219,7 @@ def _folder() -> Path | None:
 
 
 def _read(name: str, described: bytes) -> tuple[str, bytes] | None:
-    """The function's name and the machine code that a file keeps, if it is what it says."""
+    """The function's name and machine code in a cached file; None if it is missing, damaged or not trusted."""
     folder = _folder()
     if folder is None:
         return None
@@ -250,15 +253,15 @@ def _write(name: str, described: bytes, function: str, code: bytes) -> None:
     if folder is None:
         return
     content = b"\0".join([described, function.encode(), code])
-    with suppress(OSError), atomic_write(folder / f"{name}.code") as file:  # a full disk: then it is not kept
+    with suppress(OSError), atomic_write(folder / f"{name}.code") as file:  # on a full disk it is not cached
         if hasattr(os, "fchmod"):
-            os.fchmod(file.fileno(), 0o600)  # whatever the umask is
+            os.fchmod(file.fileno(), 0o600)  # regardless of the umask
         file.write(hashlib.sha256(content).digest() + content)
     _make_room(folder)
 
 
 def _make_room(folder: Path) -> None:
-    """Remove what was not used longest, if there is too much."""
+    """Remove the least recently used files, if the folder is too large."""
     with suppress(OSError):
         with os.scandir(folder) as entries:
             files = sorted((s.st_mtime, s.st_size, e.path) for e in entries for s in (e.stat(),))

@@ -1,6 +1,6 @@
-"""Convolution and pooling in plain NumPy, for where LLVM cannot be used: the same results, more slowly.
+"""Convolution and pooling in NumPy, for machines where LLVM cannot be used: the same results, more slowly.
 
-Loops run over the filter's or the window's taps; each tap is one operation on the part of every picture that it meets.
+Loops run over the taps of the filter or window; each tap is one operation on the part of all images that it meets.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 def convolve(x: Array, weight: Array, stride: Any, padding: Any, dilation: Any, groups: int) -> Array:
     """See `convolution`."""
     outputs, _, *kernel = weight.shape
-    places = [output_size(x.shape[2 + a], padding[a], kernel[a], stride[a], dilation[a]) for a in (0, 1)]
+    positions = [output_size(x.shape[2 + a], padding[a], kernel[a], stride[a], dilation[a]) for a in (0, 1)]
     padded = _by_group(np.pad(channels_last(x), ((0, 0), *padding, (0, 0))), groups)
     filters = _filters(weight, groups)
-    out = np.zeros((len(x), *places, groups, 1, outputs // groups), x.dtype)
-    for y, z, window in _windows(kernel, places, stride, dilation):
+    out = np.zeros((len(x), *positions, groups, 1, outputs // groups), x.dtype)
+    for y, z, window in _windows(kernel, positions, stride, dilation):
         out += padded[window] @ filters[y, z]
-    return channels_first(out.reshape(len(x), *places, outputs))
+    return channels_first(out.reshape(len(x), *positions, outputs))
 
 
 def convolve_input_gradient(
@@ -62,13 +62,13 @@ def convolve_weight_gradient(
 
 def max_pool(x: Array, out: Array, taps: Array, kernel: Any, stride: Any, padding: Any, dilation: Any) -> None:
     """See `pooling`."""
-    fresh = np.ones((*out.shape[1:3], 1), bool)
-    for tap, picture, place in _taps(x.shape, out.shape, kernel, stride, padding, dilation):
-        value, largest = x[picture], out[place]
-        better = fresh[place[1:]] | (value > largest) | (value != value)
-        out[place] = np.where(better, value, largest)
-        taps[place] = np.where(better, tap, taps[place])
-        fresh[place[1:]] = False
+    unset = np.ones((*out.shape[1:3], 1), bool)
+    for tap, pixels, outputs_met in _taps(x.shape, out.shape, kernel, stride, padding, dilation):
+        value, largest = x[pixels], out[outputs_met]
+        better = unset[outputs_met[1:]] | (value > largest) | (value != value)
+        out[outputs_met] = np.where(better, value, largest)
+        taps[outputs_met] = np.where(better, tap, taps[outputs_met])
+        unset[outputs_met[1:]] = False
 
 
 def max_pool_gradient(
@@ -76,15 +76,15 @@ def max_pool_gradient(
 ) -> None:
     """See `pooling`."""
     out[:] = 0
-    for tap, picture, place in _taps(out.shape, grad.shape, kernel, stride, padding, dilation):
-        out[picture] += np.where(taps[place] == tap, grad[place], 0)
+    for tap, pixels, outputs_met in _taps(out.shape, grad.shape, kernel, stride, padding, dilation):
+        out[pixels] += np.where(taps[outputs_met] == tap, grad[outputs_met], 0)
 
 
 def avg_pool(x: Array, divisors: Array, out: Array, kernel: Any, stride: Any, padding: Any) -> None:
     """See `pooling`."""
     total = np.zeros(out.shape, out.dtype if kernel[0] * kernel[1] <= SHORT_SUM else np.float64)
-    for _, picture, place in _taps(x.shape, out.shape, kernel, stride, padding, (1, 1)):
-        total[place] += x[picture]
+    for _, pixels, outputs_met in _taps(x.shape, out.shape, kernel, stride, padding, (1, 1)):
+        total[outputs_met] += x[pixels]
     out[:] = total / divisors[:, :, None]
 
 
@@ -92,8 +92,8 @@ def avg_pool_gradient(grad: Array, divisors: Array, out: Array, kernel: Any, str
     """See `pooling`."""
     share = grad / divisors[:, :, None]
     out[:] = 0
-    for _, picture, place in _taps(out.shape, grad.shape, kernel, stride, padding, (1, 1)):
-        out[picture] += share[place]
+    for _, pixels, outputs_met in _taps(out.shape, grad.shape, kernel, stride, padding, (1, 1)):
+        out[pixels] += share[outputs_met]
 
 
 def _by_group(x: Array, groups: int) -> Array:
@@ -107,26 +107,26 @@ def _filters(weight: Array, groups: int) -> Array:
     return weight.reshape(groups, outputs // groups, depth, *kernel).transpose(3, 4, 0, 2, 1)
 
 
-def _windows(kernel: Any, places: Any, stride: Any, dilation: Any) -> Iterator[tuple[int, int, Any]]:
-    """For each tap (y, z) of a filter: the part of the padded pictures that it meets."""
+def _windows(kernel: Any, positions: Any, stride: Any, dilation: Any) -> Iterator[tuple[int, int, Any]]:
+    """For each tap (y, z) of a filter: the part of the padded images that it meets."""
     for y in range(kernel[0]):
         for z in range(kernel[1]):
             first = y * dilation[0], z * dilation[1]
-            part = [slice(first[a], first[a] + (places[a] - 1) * stride[a] + 1, stride[a]) for a in (0, 1)]
+            part = [slice(first[a], first[a] + (positions[a] - 1) * stride[a] + 1, stride[a]) for a in (0, 1)]
             yield y, z, (slice(None), *part)
 
 
 def _taps(
-    picture: Any, result: Any, kernel: Any, stride: Any, padding: Any, dilation: Any
+    pixels: Any, result: Any, kernel: Any, stride: Any, padding: Any, dilation: Any
 ) -> Iterator[tuple[int, Any, Any]]:
-    """For each tap of a pooling window: the part of the pictures that it meets, and the places whose tap it is."""
+    """For each tap of a pooling window: the part of the images that it meets, and for which positions."""
     for tap in range(kernel[0] * kernel[1]):
-        parts, places = [slice(None)], [slice(None)]
+        parts, positions = [slice(None)], [slice(None)]
         for a, number in enumerate(divmod(tap, kernel[1])):
             first = number * dilation[a] - padding[a]
-            begin = max(0, -(first // stride[a]))  # the first place whose tap is not before the picture
-            end = min(result[1 + a], -(-(picture[1 + a] - first) // stride[a]))  # and the first one with it behind
+            begin = max(0, -(first // stride[a]))  # the first position whose tap is inside the image
+            end = min(result[1 + a], -(-(pixels[1 + a] - first) // stride[a]))  # the first one after the last such
             at = first + begin * stride[a]
             parts.append(slice(at, at + max(0, end - begin) * stride[a], stride[a]))
-            places.append(slice(begin, max(begin, end)))
-        yield tap, tuple(parts), tuple(places)
+            positions.append(slice(begin, max(begin, end)))
+        yield tap, tuple(parts), tuple(positions)

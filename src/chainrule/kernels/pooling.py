@@ -1,12 +1,12 @@
-"""Pooling of pictures, by the largest number or the mean of each window, and the gradients.
+"""Max and average pooling of images, and their gradients.
 
-The window of the result's place (i, j) begins at (i sₕ - pₕ, j s_w - p_w), with stride s and padding p, and has
-kernel[0] × kernel[1] taps, `dilation` apart. What of it lies beyond the picture's borders does not count, except where
-a mean is told to count it.
+The window of position (i, j) of the result begins at (i sₕ - pₕ, j s_w - p_w), with stride s and padding p, and has
+kernel[0] × kernel[1] taps, `dilation` apart. Taps outside the image do not count, except for an average with
+`count_include_pad`.
 
-Arrays are (N, C, H, W); results lie in memory as (N, H, W, C), "channels last", and inputs that do so are not copied.
-Pooling in one dimension is pooling with H = 1. The caller has checked that no window lies wholly outside (padding is at
-most half a window). `pooling_loops` says how it is done and what limits it.
+Arrays are (N, C, H, W). Results are in channels-last memory order, (N, H, W, C); inputs in that order are not copied.
+One-dimensional pooling has H = 1. The caller (`ops.pooling`) has checked that no window is entirely outside (padding is
+at most half a window). `pooling_loops` explains the algorithm and what limits it.
 """
 
 from __future__ import annotations
@@ -26,44 +26,44 @@ from chainrule.kernels.tree import type_of
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from chainrule.kernels.job import Job, Maker
+    from chainrule.kernels.job import Job, KernelTemplate
 
     Pair = tuple[int, int]
     Shape = tuple[int, int, int, int]
 
 ONES = (1, 1)
 BY_IMAGE = (MAX_POOL_GRADIENT, AVG_POOL_GRADIENT)
-"""What shares out whole images among threads, for windows may overlap; others share out lines of positions."""
+"""Kernels whose rows are whole images, because windows may overlap; the rows of the others are lines of positions."""
 
 
 def pooled_size(size: Pair, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair, ceil_mode: bool) -> Pair:
     """The result's (H′, W′): ⌊(H + 2 padding - dilation (K - 1) - 1) / stride⌋ + 1.
 
-    With `ceil_mode` the fraction is rounded up, so that a last window may reach beyond the padding; but a window that
-    would begin beyond the picture and its padding before it is left out.
+    With `ceil_mode` it is rounded up, so that a last window may extend beyond the padding; but a window that would
+    begin there is dropped.
     """
     result = []
     for a in (0, 1):
         free = size[a] + 2 * padding[a] - dilation[a] * (kernel[a] - 1) - 1
-        places = (-(-free // stride[a]) if ceil_mode else free // stride[a]) + 1
-        if ceil_mode and (places - 1) * stride[a] >= size[a] + padding[a]:
-            places -= 1
-        result.append(places)
+        out_size = (-(-free // stride[a]) if ceil_mode else free // stride[a]) + 1
+        if ceil_mode and (out_size - 1) * stride[a] >= size[a] + padding[a]:
+            out_size -= 1
+        result.append(out_size)
     return result[0], result[1]
 
 
 def max_pool(
     x: NDArray[Any], kernel: Pair, stride: Pair, padding: Pair, dilation: Pair = ONES, ceil_mode: bool = False
 ) -> tuple[NDArray[Any], NDArray[Any]]:
-    """The largest number of each window of x (N, C, H, W).
+    """The maximum of each window of x (N, C, H, W).
 
     Returns:
-        The largest numbers (N, C, H′, W′), and which of the window's taps, counted row by row, each one is: the first
-        if there are several, a NaN before all others (the last NaN). Taps are bytes if the window has at most 256.
+        The maxima (N, C, H′, W′), and the tap of the window where each was found, counted row by row: the first of
+        equal maxima; NaN wins over all numbers (the last NaN). Taps are bytes if a window has at most 256.
     """
-    places = pooled_size(x.shape[2:], kernel, stride, padding, dilation, ceil_mode)
+    out_size = pooled_size(x.shape[2:], kernel, stride, padding, dilation, ceil_mode)
     x = channels_last(x)
-    out = np.empty((len(x), *places, x.shape[3]), x.dtype)
+    out = np.empty((len(x), *out_size, x.shape[3]), x.dtype)
     taps = np.empty(out.shape, np.uint8 if kernel[0] * kernel[1] <= 256 else np.int32)
     if out.size:
         _max_pool(x, out, taps, kernel, stride, padding, dilation)
@@ -73,7 +73,7 @@ def max_pool(
 def max_pool_indices(
     taps: NDArray[Any], width: int, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair = ONES
 ) -> NDArray[np.int64]:
-    """What PyTorch calls indices: each largest number's place h · W + w in its picture, from `max_pool`'s taps."""
+    """PyTorch's `indices`: the position h · W + w of each maximum in its image, from the taps of `max_pool`."""
     y, x = np.divmod(taps.astype(np.int64), kernel[1])
     i, j = np.arange(taps.shape[2])[:, None], np.arange(taps.shape[3])
     h = i * stride[0] - padding[0] + y * dilation[0]
@@ -91,7 +91,10 @@ def max_pool_gradient(
     padding: Pair,
     dilation: Pair = ONES,
 ) -> NDArray[Any]:
-    """The gradient to x (N, C, H, W): each largest number's place gets its window's gradient, grad (N, C, H′, W′)."""
+    """The gradient with respect to x (N, C, H, W), from grad (N, C, H′, W′).
+
+    The position of each maximum receives its window's gradient.
+    """
     images, channels, *size = input_shape
     out = np.empty((images, *size, channels), grad.dtype)
     if grad.size:
@@ -108,15 +111,17 @@ def avg_pool(
     count_include_pad: bool = True,
     divisor_override: int | None = None,
 ) -> NDArray[Any]:
-    """The mean of each window of x (N, C, H, W): (N, C, H′, W′).
+    """The average of each window of x (N, C, H, W): (N, C, H′, W′).
 
-    The sum is divided by `divisor_override`, or else by the number of the window's taps inside the picture and, if
+    The sum is divided by `divisor_override`, or else by the number of taps inside the image and, if
     `count_include_pad`, inside its padding.
     """
-    places = pooled_size(x.shape[2:], kernel, stride, padding, ONES, ceil_mode)
-    divisors = pool_divisors(x.shape[2:], places, kernel, stride, padding, count_include_pad, divisor_override, x.dtype)
+    out_size = pooled_size(x.shape[2:], kernel, stride, padding, ONES, ceil_mode)
+    divisors = pool_divisors(
+        x.shape[2:], out_size, kernel, stride, padding, count_include_pad, divisor_override, x.dtype
+    )
     x = channels_last(x)
-    out = np.empty((len(x), *places, x.shape[3]), x.dtype)
+    out = np.empty((len(x), *out_size, x.shape[3]), x.dtype)
     if out.size:
         _avg_pool(x, divisors, out, kernel, stride, padding)
     return channels_first(out)
@@ -131,11 +136,14 @@ def avg_pool_gradient(
     count_include_pad: bool = True,
     divisor_override: int | None = None,
 ) -> NDArray[Any]:
-    """The gradient to x (N, C, H, W): every tap gets its window's gradient over the window's divisor."""
+    """The gradient with respect to x (N, C, H, W), from grad (N, C, H′, W′).
+
+    Every tap receives its window's gradient, divided by the window's divisor.
+    """
     images, channels, *size = input_shape
-    places = grad.shape[2], grad.shape[3]
+    out_size = grad.shape[2], grad.shape[3]
     divisors = pool_divisors(
-        (size[0], size[1]), places, kernel, stride, padding, count_include_pad, divisor_override, grad.dtype
+        (size[0], size[1]), out_size, kernel, stride, padding, count_include_pad, divisor_override, grad.dtype
     )
     out = np.empty((images, *size, channels), grad.dtype)
     if grad.size:
@@ -144,14 +152,21 @@ def avg_pool_gradient(
 
 
 def pool_divisors(
-    size: Pair, places: Pair, kernel: Pair, stride: Pair, padding: Pair, padded: bool, override: int | None, dtype: Any
+    size: Pair,
+    out_size: Pair,
+    kernel: Pair,
+    stride: Pair,
+    padding: Pair,
+    padded: bool,
+    override: int | None,
+    dtype: Any,
 ) -> NDArray[Any]:
-    """What each window's sum is divided by, (H′, W′)."""
+    """The divisor of each window, (H′, W′)."""
     if override is not None:
-        return np.full(places, override, dtype)
+        return np.full(out_size, override, dtype)
     counts = []
     for a in (0, 1):
-        first = np.arange(places[a]) * stride[a] - padding[a]
+        first = np.arange(out_size[a]) * stride[a] - padding[a]
         last = np.minimum(first + kernel[a], size[a] + padding[a])
         counts.append(last - first if padded else np.minimum(last, size[a]) - np.maximum(first, 0))
     divisors: NDArray[Any] = np.multiply.outer(counts[0], counts[1]).astype(dtype)
@@ -159,12 +174,12 @@ def pool_divisors(
 
 
 @functools.lru_cache(maxsize=256)
-def pool_job(maker: Maker, shape: Shape, positions: Shape, params: Any, dtypes: Any) -> Job:
-    """A kernel for pictures (N, H, W, C), positions (N, H′, W′, C), and (kernel, stride, padding, dilation)."""
+def pool_job(template: KernelTemplate, shape: Shape, positions: Shape, params: Any, dtypes: Any) -> Job:
+    """The job for images (N, H, W, C), positions (N, H′, W′, C), and params (kernel, stride, padding, dilation)."""
     kernel, stride, padding, dilation = params
     images, height, width, channels = shape
-    rows = images if maker in BY_IMAGE else images * positions[1]
-    return maker.job(
+    rows = images if template in BY_IMAGE else images * positions[1]
+    return template.job(
         [type_of(dtype) for dtype in dtypes], rows, math.prod(positions) * kernel[0] * kernel[1], images=images,
         height=height, width=width, channels=channels, lines=positions[1], positions=positions[2],
         kernel_height=kernel[0], kernel_width=kernel[1], stride_down=stride[0], stride_across=stride[1],
@@ -174,7 +189,7 @@ def pool_job(maker: Maker, shape: Shape, positions: Shape, params: Any, dtypes: 
 
 
 def _tiled(shape: Any, positions: Any, kernel: Any, stride: Any, padding: Any, dilation: Any) -> bool:
-    """Whether each number of a picture is in one window, no more and no less."""
+    """Whether each pixel is in exactly one window."""
     return all(
         kernel[a] == stride[a]
         and (dilation[a] == 1 or kernel[a] == 1)

@@ -1,17 +1,17 @@
-"""Pooling and its gradients, channels last.
+"""Pooling kernels and their gradients, channels last.
 
-The order of the loops: lines of the result (shared out among threads), positions, the window's taps, channels. Channels
-lie side by side in memory, so the innermost loop runs through neighbors whatever the window, and LLVM makes vector
-instructions of it; the maxima and sums in the making are the result's own numbers, which stay in the first cache while
-the taps pass. A window of two by two, the usual one, has its four taps in one pass over the channels.
+Loop order: lines of the result (divided among threads), positions, the window's taps, channels. Channels are
+contiguous, so the innermost loop runs over neighbors whatever the window, and LLVM vectorizes it. The result itself
+holds the running maxima and sums, which stay in the L1 cache during the taps. A 2 × 2 window, the usual one, is
+computed in one pass over the channels.
 
-The gradients share out whole images, for windows may overlap. Where the windows tile the picture (each number in one
-window) every number is written once, line by line; otherwise the image is filled with zeros and added to. Memory is the
-limit: a picture's number is read or written once for each window it is in, and prefetched. On one core 64 pictures of
-28 × 28 with 32 channels, 6.4 MB, take 0.3 ms forward and 0.3 ms back, as long as filling them with zeros takes, if they
-are in a cache; twice as long if not. With one to three channels the innermost loop is too short to be fast.
+The gradients are divided among threads by image, because windows may overlap. If the windows tile the image (each pixel
+in exactly one), every pixel is written once; otherwise the image is filled with zeros and added to. Memory is the
+limit: each pixel is read or written once for each window it is in, and prefetched. On one core 64 images of 28 × 28
+with 32 channels, 6.4 MB, take 0.3 ms forward and 0.3 ms backward if they are in a cache, as long as filling them with
+zeros; twice as long if not. With one to three channels the innermost loop is too short to be fast.
 
-Arrays are contiguous: pictures (N, H, W, C), results (N, H′, W′, C).
+Arrays are contiguous: images (N, H, W, C), results (N, H′, W′, C). `pooling` creates the jobs.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING
 
-from chainrule.kernels.calling import Fields, stage_kernel
-from chainrule.kernels.job import Maker
+from chainrule.kernels.calling import DescriptorLayout, stage_kernel
+from chainrule.kernels.job import KernelTemplate
 from chainrule.kernels.processor import CACHE_LINE
 from chainrule.kernels.sums import SHORT as SHORT_SUM
 from chainrule.kernels.tree import F8, I8, Type
@@ -31,73 +31,73 @@ if TYPE_CHECKING:
 
     from chainrule.kernels.tree import Array, Expr, Kernel
 
-AHEAD = 4096  # so many bytes before its turn memory is fetched
-CHANNELS = 256  # at a time, where sums are made in doubles
+AHEAD = 4096  # bytes by which memory is prefetched
+CHANNELS = 256  # channels at a time, where sums are in double precision
 
 _WORDS = (
     "images height width channels lines positions kernel_height kernel_width stride_down stride_across padding_top "
     "padding_left dilation_down dilation_across tiled"
 )
-MAX_FIELDS = Fields("x out taps", _WORDS)
-MAX_GRADIENT_FIELDS = Fields("grad taps out", _WORDS)
-AVG_FIELDS = Fields("x divisors out", _WORDS)
-AVG_GRADIENT_FIELDS = Fields("grad divisors out", _WORDS)
+MAX_FIELDS = DescriptorLayout("x out taps", _WORDS)
+MAX_GRADIENT_FIELDS = DescriptorLayout("grad taps out", _WORDS)
+AVG_FIELDS = DescriptorLayout("x divisors out", _WORDS)
+AVG_GRADIENT_FIELDS = DescriptorLayout("grad divisors out", _WORDS)
 
 
 class _Windows:
-    """The windows of a pooling kernel: where in memory pixels and positions are."""
+    """Index arithmetic of a pooling kernel: where pixels and positions are in memory."""
 
-    def __init__(self, kernel: Kernel, fields: Fields) -> None:
+    def __init__(self, kernel: Kernel, fields: DescriptorLayout) -> None:
         self.kernel, self.d = kernel, fields.read(kernel)
         self.channels = self.d.channels
 
-    def pixel(self, pictures: Array, image: Expr, h: Expr, w: Expr) -> Array:
+    def pixel(self, images: Array, image: Expr, h: Expr, w: Expr) -> Array:
         """The channels of a pixel."""
         d = self.d
-        return pictures.at(((image * d.height + h) * d.width + w) * self.channels)
+        return images.at(((image * d.height + h) * d.width + w) * self.channels)
 
     def position(self, results: Array, line: Expr, column: Expr) -> Array:
-        """The channels of a result, whose lines are counted over all images."""
+        """The channels of a position of the result; lines are counted over all images."""
         return results.at((line * self.d.positions + column) * self.channels)
 
     def top(self, i: Expr) -> Expr:
-        """Where the windows of a line of results begin."""
+        """The first image line of the windows in line i of the result."""
         return i * self.d.stride_down - self.d.padding_top
 
     def left(self, j: Expr) -> Expr:
-        """Where the window of a position begins."""
+        """The first image column of the windows in column j of the result."""
         return j * self.d.stride_across - self.d.padding_left
 
     def inside(self, h: Expr, w: Expr) -> Expr:
-        """Whether a pixel is in the picture."""
+        """Whether a pixel is inside the image."""
         return self.in_lines(h) & self.in_columns(w)
 
     def in_lines(self, h: Expr) -> Expr:
-        """Whether a line is in the picture."""
+        """Whether a line is inside the image."""
         return (h >= 0) & (h < self.d.height)
 
     def in_columns(self, w: Expr) -> Expr:
-        """Whether a column is in the picture."""
+        """Whether a column is inside the image."""
         return (w >= 0) & (w < self.d.width)
 
-    def clear(self, pictures: Array, image: Expr) -> None:
-        """Fill a picture with zeros, unless each of its numbers will be written once."""
+    def clear(self, images: Array, image: Expr) -> None:
+        """Fill an image with zeros, unless each of its pixels will be written exactly once."""
         size = self.d.height * self.d.width * self.channels
         with self.kernel.when(self.d.tiled.equals(0)):
-            pictures.at(image * size).fill_zero(size)
+            images.at(image * size).fill_zero(size)
 
-    def give(self, pixel: Array, part: Callable[[Expr], Expr]) -> None:
-        """Add a gradient to a pixel's, channel by channel; or write it, if each pixel is in one window."""
+    def accumulate(self, pixel: Array, part: Callable[[Expr], Expr]) -> None:
+        """Add a gradient to a pixel, channel by channel; or store it, if each pixel is in exactly one window."""
         with self.kernel.when(self.d.tiled.differs(0)), self.kernel.loop(0, self.channels) as c:
             pixel[c] = part(c)
         with self.kernel.when(self.d.tiled.equals(0)), self.kernel.loop(0, self.channels) as c:
             pixel[c] = pixel[c] + part(c)
 
-    def fetch_ahead(self, pictures: Array, image: Expr, h: Expr, w: Expr, for_writing: bool) -> None:
-        """Ask for the memory that lies AHEAD of a window's pixels, if a pixel fills a cache line."""
-        kernel, item = self.kernel, pictures.type.bytes
+    def fetch_ahead(self, images: Array, image: Expr, h: Expr, w: Expr, for_writing: bool) -> None:
+        """Prefetch the memory AHEAD of a window's pixels, if a pixel fills a cache line."""
+        kernel, item = self.kernel, images.type.bytes
         with kernel.when(self.channels * item >= CACHE_LINE):
-            ahead = self.pixel(pictures, image, h, w).at(AHEAD // item)
+            ahead = self.pixel(images, image, h, w).at(AHEAD // item)
             count = self.d.stride_across * self.channels
             with kernel.loop(0, count, CACHE_LINE // item, as_written=True) as number:
                 ahead.prefetch(number, for_writing)
@@ -105,7 +105,7 @@ class _Windows:
 
 @cache
 def max_pool(type: Type, tap_type: Type) -> Kernel:
-    """Put each window's largest number in `out` and its tap in `taps`, for lines of positions first … last - 1."""
+    """Store each window's maximum in `out` and its tap in `taps`, for lines of positions first … last - 1."""
     kernel = stage_kernel(f"max_pool_{type}_{tap_type}")
     windows = _Windows(kernel, MAX_FIELDS)
     d = windows.d
@@ -116,7 +116,7 @@ def max_pool(type: Type, tap_type: Type) -> Kernel:
         kernel.loop(0, d.positions, as_written=True) as j,
     ):
         image, top, left = line // d.lines, windows.top(line % d.lines), windows.left(j)
-        bottom, right = top + d.dilation_down, left + d.dilation_across  # of a window of two by two
+        bottom, right = top + d.dilation_down, left + d.dilation_across  # of a 2 × 2 window
         largest, best = windows.position(out, line, j), windows.position(taps, line, j)
         whole = (top >= 0) & (left >= 0) & (bottom < d.height) & (right < d.width)
         with kernel.when(small & whole):
@@ -125,30 +125,30 @@ def max_pool(type: Type, tap_type: Type) -> Kernel:
             corners = [windows.pixel(x, image, h, w) for h in (top, bottom) for w in (left, right)]
             with kernel.loop(0, windows.channels) as c:
                 value, corner_tap = corners[0][c], kernel.lift(0, tap_type)
-                for place, corner in enumerate(corners[1:], 1):
-                    value, corner_tap = _larger(value, corner_tap, corner[c], kernel.lift(place, tap_type))
+                for corner_number, corner in enumerate(corners[1:], 1):
+                    value, corner_tap = _larger(value, corner_tap, corner[c], kernel.lift(corner_number, tap_type))
                 largest[c] = value
                 best[c] = corner_tap
         with kernel.otherwise():
-            fresh = kernel.variable(I8, 1)
+            is_first = kernel.variable(I8, 1)
             with kernel.loop(0, d.kernel_height * d.kernel_width, as_written=True) as tap:
                 h = top + tap // d.kernel_width * d.dilation_down
                 w = left + tap % d.kernel_width * d.dilation_across
-                number = tap.to(tap_type)  # a byte, so that the loops below have no wider numbers in them
+                number = tap.to(tap_type)  # usually a byte, so that the loops below contain no wider numbers
                 with kernel.when(windows.inside(h, w)):
                     pixel = windows.pixel(x, image, h, w)
-                    with kernel.when(fresh.value.differs(0)):
+                    with kernel.when(is_first.value.differs(0)):
                         with kernel.loop(0, windows.channels) as c:
                             largest[c] = pixel[c]
                             best[c] = number
-                        fresh.set(0)
+                        is_first.set(0)
                     with kernel.otherwise(), kernel.loop(0, windows.channels) as c:
                         largest[c], best[c] = _larger(largest[c], best[c], pixel[c], number)
     return kernel
 
 
 def _larger(largest: Expr, best: Expr, value: Expr, tap: Expr) -> tuple[Expr, Expr]:
-    """The larger number and its tap: the first of two equal ones, and a NaN in any case."""
+    """The larger number and its tap: the first of two equal ones, and NaN in any case."""
     better = (value > largest) | value.differs(value)
     select = value.kernel.select
     return select(better, value, largest), select(better, tap, best)
@@ -156,7 +156,7 @@ def _larger(largest: Expr, best: Expr, value: Expr, tap: Expr) -> tuple[Expr, Ex
 
 @cache
 def max_pool_gradient(type: Type, tap_type: Type) -> Kernel:
-    """Put the sum of the windows' gradients in `out`, each at its window's tap, for images first … last - 1."""
+    """Store the sum of the windows' gradients in `out`, each at its window's tap, for images first … last - 1."""
     kernel = stage_kernel(f"max_pool_gradient_{type}_{tap_type}")
     windows = _Windows(kernel, MAX_GRADIENT_FIELDS)
     d = windows.d
@@ -178,13 +178,13 @@ def max_pool_gradient(type: Type, tap_type: Type) -> Kernel:
                     tap = (y * d.kernel_width + column).to(tap_type)
                     with kernel.when(windows.in_columns(w)):
                         pixel = windows.pixel(out, image, h, w)
-                        windows.give(pixel, lambda c: kernel.select(best[c].equals(tap), upstream[c], 0.0))
+                        windows.accumulate(pixel, lambda c: kernel.select(best[c].equals(tap), upstream[c], 0.0))
     return kernel
 
 
 @cache
 def avg_pool(type: Type) -> Kernel:
-    """Put each window's sum, over its divisor, in `out`, for lines of positions first … last - 1."""
+    """Store each window's average in `out`, for lines of positions first … last - 1."""
     kernel = stage_kernel(f"avg_pool_{type}")
     windows = _Windows(kernel, AVG_FIELDS)
     d = windows.d
@@ -209,19 +209,19 @@ def avg_pool(type: Type) -> Kernel:
 
 
 def _average_many(windows: _Windows, x: Array, image: Expr, i: Expr, j: Expr, out: Array, divisor: Expr) -> None:
-    """A window's sum over the divisor where it has many taps: SHORT_SUM of a line are added up, these in doubles."""
+    """The average of a window with many taps: SHORT_SUM of a line are summed, and these sums in double precision."""
     kernel = windows.kernel
-    totals, sums = kernel.room(F8, CHANNELS), kernel.room(x.type, CHANNELS)
+    totals, sums = kernel.stack_array(F8, CHANNELS), kernel.stack_array(x.type, CHANNELS)
     first_column, last_column = _columns_of_window(windows, j)
     with kernel.loop(0, windows.channels, CHANNELS, as_written=True) as first:
-        count = kernel.least(windows.channels - first, CHANNELS)
+        count = kernel.minimum(windows.channels - first, CHANNELS)
         totals.fill_zero(count)
         with (
             _window_lines(windows, i) as h,
             kernel.loop(first_column, last_column, SHORT_SUM, as_written=True) as begin,
         ):
             sums.fill_zero(count)
-            with kernel.loop(begin, kernel.least(begin + SHORT_SUM, last_column), as_written=True) as w:
+            with kernel.loop(begin, kernel.minimum(begin + SHORT_SUM, last_column), as_written=True) as w:
                 pixel = windows.pixel(x, image, h, w).at(first)
                 with kernel.loop(0, count) as c:
                     sums[c] = sums[c] + pixel[c]
@@ -233,7 +233,7 @@ def _average_many(windows: _Windows, x: Array, image: Expr, i: Expr, j: Expr, ou
 
 @cache
 def avg_pool_gradient(type: Type) -> Kernel:
-    """Put the sum of the windows' gradients, each over its divisor, in `out`, for images first … last - 1."""
+    """Store the sum of the windows' gradients, each over its divisor, in `out`, for images first … last - 1."""
     kernel = stage_kernel(f"avg_pool_gradient_{type}")
     windows = _Windows(kernel, AVG_GRADIENT_FIELDS)
     d = windows.d
@@ -249,26 +249,32 @@ def avg_pool_gradient(type: Type) -> Kernel:
             upstream, divisor = windows.position(grad, image * d.lines + i, j), divisors[i * d.positions + j]
             with _window_columns(windows, j) as w:
                 pixel = windows.pixel(out, image, h, w)
-                windows.give(pixel, lambda c: upstream[c] / divisor)
+                windows.accumulate(pixel, lambda c: upstream[c] / divisor)
     return kernel
 
 
 def _window_lines(windows: _Windows, i: Expr) -> AbstractContextManager[Expr]:
-    """The lines of the picture that a window without dilation covers."""
+    """Loop over the image lines that a window without dilation covers."""
     kernel, d, top = windows.kernel, windows.d, windows.top(i)
-    return kernel.loop(kernel.most(top, 0), kernel.least(top + d.kernel_height, d.height), as_written=True)
+    return kernel.loop(kernel.maximum(top, 0), kernel.minimum(top + d.kernel_height, d.height), as_written=True)
 
 
 def _window_columns(windows: _Windows, j: Expr) -> AbstractContextManager[Expr]:
-    """The columns of the picture that a window without dilation covers."""
+    """Loop over the image columns that a window without dilation covers."""
     return windows.kernel.loop(*_columns_of_window(windows, j), as_written=True)
 
 
 def _columns_of_window(windows: _Windows, j: Expr) -> tuple[Expr, Expr]:
-    """The first of these columns, and the one after the last."""
+    """The range of these columns."""
     kernel, left = windows.kernel, windows.left(j)
-    return kernel.most(left, 0), kernel.least(left + windows.d.kernel_width, windows.d.width)
+    return kernel.maximum(left, 0), kernel.minimum(left + windows.d.kernel_width, windows.d.width)
 
 
-MAX_POOL, MAX_POOL_GRADIENT = Maker(MAX_FIELDS, max_pool), Maker(MAX_GRADIENT_FIELDS, max_pool_gradient)
-AVG_POOL, AVG_POOL_GRADIENT = Maker(AVG_FIELDS, avg_pool), Maker(AVG_GRADIENT_FIELDS, avg_pool_gradient)
+MAX_POOL, MAX_POOL_GRADIENT = (
+    KernelTemplate(MAX_FIELDS, max_pool),
+    KernelTemplate(MAX_GRADIENT_FIELDS, max_pool_gradient),
+)
+AVG_POOL, AVG_POOL_GRADIENT = (
+    KernelTemplate(AVG_FIELDS, avg_pool),
+    KernelTemplate(AVG_GRADIENT_FIELDS, avg_pool_gradient),
+)

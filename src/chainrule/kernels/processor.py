@@ -1,4 +1,7 @@
-"""LLVM, and what it tells of the processor: the sizes of tiles, which setups and kernels must agree on."""
+"""What the processor offers: vector registers, and tile sizes derived from them. Loads LLVM on first use.
+
+`convolution_setup` and the hand-written kernels must agree on these sizes: descriptors are padded to them.
+"""
 
 from __future__ import annotations
 
@@ -8,23 +11,23 @@ from functools import cache
 from typing import Any
 
 CACHE_LINE = 64
-SPARE_ROWS = 9  # tables and results have this many rows more than they need, so that every tile is a whole one
+SPARE_ROWS = 9  # extra rows in tables and results, so that every tile is complete
 
 
 @dataclass(frozen=True)
 class Registers:
-    """Sizes of vector registers and of tiles, rows × vectors.
+    """Vector register size, and tile sizes in rows × vectors.
 
-    A tile has at least the eight or ten sums that keep two multipliers busy, whose results come four or five clocks
-    later; and no more than the registers hold beside the vectors of w and, since LLVM likes to load all of them at
-    once, those of x. With one too many it moves sums to memory and back: 7 × 4 takes a third longer than 6 × 4.
+    A tile has at least eight to ten accumulators, which keep two multipliers busy whose results take four to five
+    clocks. And it has no more than fit into the registers beside the vectors of w and, because LLVM tends to load all
+    of them at once, those of x. With one accumulator too many LLVM spills: 7 × 4 takes a third longer than 6 × 4.
 
     Attributes:
-        vector_bytes: of a register.
-        wide_vectors: of a tile for many columns.
-        wide_rows: of that tile.
-        pair_rows: of a tile with two vectors.
-        narrow_rows: of a tile with one.
+        vector_bytes: size of a register.
+        wide_vectors: vectors in a row of a tile for many columns.
+        wide_rows: rows of that tile.
+        pair_rows: rows of a tile with two vectors.
+        narrow_rows: rows of a tile with one.
     """
 
     vector_bytes: int
@@ -35,12 +38,12 @@ class Registers:
 
     @property
     def slab_rows(self) -> int:
-        """Positions at a time: whole tiles of each kind."""
+        """Positions processed at a time: a multiple of the rows of every tile."""
         return 4 * math.lcm(self.wide_rows, self.pair_rows, self.narrow_rows)
 
     @property
     def many(self) -> bool:
-        """Whether there are 32 vector registers, not 16."""
+        """Whether there are 32 vector registers rather than 16."""
         return self.wide_vectors == 4
 
 
@@ -49,22 +52,22 @@ NEON = Registers(16, 4, 6, 10)
 
 
 class CannotCompileError(Exception):
-    """LLVM is missing, broken, or does not take a kernel."""
+    """LLVM is missing or broken, or rejects a kernel."""
 
 
 class KernelRefusedError(CannotCompileError):
-    """LLVM does not take one kernel; it may well take all others."""
+    """LLVM rejects one kernel; others may compile."""
 
 
 @cache
 def llvm() -> Any:
-    """LLVM, by llvmlite's binding.
+    """llvmlite's binding of LLVM.
 
     Raises:
         CannotCompileError: it cannot be loaded.
     """
     try:
-        from llvmlite import binding  # 80 ms, so only where something is compiled or linked
+        from llvmlite import binding  # takes 80 ms: imported only to compile or link
     except (ImportError, OSError) as error:
         raise CannotCompileError(str(error)) from error
     return binding
@@ -72,7 +75,7 @@ def llvm() -> Any:
 
 @cache
 def features() -> dict[str, bool]:
-    """What the processor can do, by LLVM's names; nothing where LLVM cannot tell."""
+    """The processor's features, by LLVM's names; empty where LLVM cannot detect them."""
     try:
         return dict(llvm().get_host_cpu_features())
     except RuntimeError:
@@ -81,10 +84,10 @@ def features() -> dict[str, bool]:
 
 @cache
 def registers() -> Registers:
-    """Those of this processor."""
-    known = features()
-    if known.get("avx512f", False):
+    """The registers of this processor."""
+    flags = features()
+    if flags.get("avx512f", False):
         return AVX512
-    if known.get("avx", False):
+    if flags.get("avx", False):
         return AVX2
-    return NEON if known.get("neon", False) else SMALL
+    return NEON if flags.get("neon", False) else SMALL

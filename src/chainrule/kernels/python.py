@@ -1,7 +1,7 @@
-"""Renders kernels to Python: for people who want to read what runs, and for tests, which run it without a compiler.
+"""Renders kernels to Python: for `explain(code=True)`, and for tests, which run them without a compiler.
 
-The text is a function that computes number by number what the machine code computes, with NumPy's scalars. Whole
-numbers of 64 bits are Python's; `array(address, type)` is memory.
+The text is a function that computes number by number what the machine code computes, with NumPy's scalars. 64-bit
+integers are Python's; `array(address, type)` is memory.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ _FUNCTIONS = {
 
 
 def render(kernel: Kernel) -> str:
-    """The kernel as the text of a Python function.
+    """Render a kernel as the text of a Python function.
 
     Raises:
-        NotImplementedError: it has vectors or talks to other threads: these are not read number by number.
+        NotImplementedError: it uses vectors or waits for other threads, which this renderer does not support.
     """
-    return _Function(kernel).render()
+    return _PythonRenderer(kernel).render()
 
 
-class _Function:
+class _PythonRenderer:
     def __init__(self, kernel: Kernel) -> None:
         self.kernel = kernel
         self.lines: list[str] = []
@@ -56,10 +56,10 @@ class _Function:
         return "\n".join([head, *self.lines, ""])
 
     def _count(self, statements: Iterable[Any]) -> None:
-        """How often each node is used."""
+        """Count the uses of each expression: one used only once is written inline."""
         for statement in statements:
             if isinstance(statement, Expr):
-                for x in _nodes_of(statement):
+                for x in _operands(statement):
                     self.uses[id(x)] = self.uses.get(id(x), 0) + 1
             elif isinstance(statement, Loop):
                 for x in (statement.start, statement.stop):
@@ -69,7 +69,7 @@ class _Function:
                 self.uses[id(statement.test)] = self.uses.get(id(statement.test), 0) + 1
                 self._count([*statement.body, *statement.otherwise])
             else:
-                raise NotImplementedError("a loop that waits is not rendered to Python")
+                raise NotImplementedError("a while loop cannot be rendered to Python")
 
     def line(self, depth: int, text: str) -> None:
         self.lines.append("    " * depth + text)
@@ -78,7 +78,7 @@ class _Function:
         before = len(self.lines)
         for statement in statements:
             if isinstance(statement, Expr):
-                self.node(statement, depth)
+                self.expr(statement, depth)
             elif isinstance(statement, Loop):
                 name = self.texts[id(statement.index)] = f"{'ijklmn'[depth - 1]}_"
                 step = f", {statement.step}" if statement.step != 1 else ""
@@ -95,33 +95,33 @@ class _Function:
         if len(self.lines) == before:
             self.line(depth, "pass")
 
-    def node(self, node: Expr, depth: int) -> None:
-        if node.op == "set":
-            self.line(depth, f"r{node.args[0]} = {self.text(node.args[1])}")
-        elif node.op == "store":
-            array, index, value = node.args
+    def expr(self, expr: Expr, depth: int) -> None:
+        if expr.op == "set":
+            self.line(depth, f"r{expr.args[0]} = {self.text(expr.args[1])}")
+        elif expr.op == "store":
+            array, index, value = expr.args
             self.line(depth, f"{self.array(array)}[{self.text(index)}] = {self.text(value)}")
-        elif node.op == "return":
-            self.line(depth, f"return {self.text(node.args[0])}" if node.args else "return")
+        elif expr.op == "return":
+            self.line(depth, f"return {self.text(expr.args[0])}" if expr.args else "return")
         else:
-            text = self.expression(node)
-            if self.uses.get(id(node), 0) <= 1 and node.op not in ("get", "load"):
-                self.texts[id(node)] = f"({text})" if " " in text and node.op in _OPERATORS else text
+            text = self.expression(expr)
+            if self.uses.get(id(expr), 0) <= 1 and expr.op not in ("get", "load"):
+                self.texts[id(expr)] = f"({text})" if " " in text and expr.op in _OPERATORS else text
                 return
             self.names += 1
-            name = self.texts[id(node)] = self.kernel.names.get(id(node), f"v{self.names}")
+            name = self.texts[id(expr)] = self.kernel.names.get(id(expr), f"v{self.names}")
             self.line(depth, f"{name} = {text}")
 
-    def text(self, node: Expr) -> str:
-        return _constant(node.args[0], node.type) if node.op == "constant" else self.texts[id(node)]
+    def text(self, expr: Expr) -> str:
+        return _literal(expr.args[0], expr.type) if expr.op == "constant" else self.texts[id(expr)]
 
     def array(self, array: Any) -> str:
         return f"array({self.text(array.address)}, {array.type})"
 
-    def expression(self, node: Expr) -> str:
-        op, args = node.op, node.args
-        if node.type.lanes > 1:
-            raise NotImplementedError("vectors are not rendered to Python")
+    def expression(self, expr: Expr) -> str:
+        op, args = expr.op, expr.args
+        if expr.type.lanes > 1:
+            raise NotImplementedError("vectors cannot be rendered to Python")
         if op in _OPERATORS:
             return f"{self.text(args[0])} {_OPERATORS[op]} {self.text(args[1])}"
         if op in _FUNCTIONS:
@@ -135,28 +135,28 @@ class _Function:
         if op == "select":
             return f"{self.text(args[1])} if {self.text(args[0])} else {self.text(args[2])}".join("()")
         if op in ("cast", "bitcast"):
-            return f"{op}({self.text(args[0])}, {node.type})"
+            return f"{op}({self.text(args[0])}, {expr.type})"
         if op == "neg":
             return f"-{self.text(args[0])}"
         if op == "not":
             return f"invert({self.text(args[0])})"
         if op == "call_library":
             return f"{args[0]}({', '.join(map(self.text, args[1:]))})"
-        raise NotImplementedError(f"{op} is not rendered to Python")
+        raise NotImplementedError(f"{op} cannot be rendered to Python")
 
 
-def _nodes_of(node: Expr) -> list[Expr]:
-    """The nodes that an instruction takes."""
-    found = []
-    for x in node.args:
+def _operands(expr: Expr) -> list[Expr]:
+    """The expressions that an instruction takes."""
+    operands = []
+    for x in expr.args:
         if isinstance(x, Expr):
-            found.append(x)
+            operands.append(x)
         elif hasattr(x, "address"):
-            found.append(x.address)
-    return found
+            operands.append(x.address)
+    return operands
 
 
-def _constant(x: Any, type: Type) -> str:
+def _literal(x: Any, type: Type) -> str:
     if type == I8 or type.kind == "p":
         return repr(int(x))
     if type.kind == "f" and not math.isfinite(x):
@@ -164,11 +164,11 @@ def _constant(x: Any, type: Type) -> str:
     return f"{type}({x!r})"
 
 
-# Running it
+# Running the rendered text
 
 
 class Memory:
-    """Numbers in memory by their index."""
+    """Numbers in memory, by index."""
 
     def __init__(self, address: int, type: Type) -> None:
         self.type = type
@@ -207,7 +207,7 @@ def _library(name: str) -> Callable[..., Any]:
 
 
 class _TypeName(Type):
-    """A type, by whose name the text also writes constants, as `f4(0.5)`."""
+    """A type that the rendered text also calls to write constants, as in `f4(0.5)`."""
 
     def __call__(self, x: Any) -> Any:
         return self.dtype.type(x)
@@ -222,7 +222,7 @@ def executable(kernel: Kernel) -> Callable[..., None]:
     }  # fmt: skip
     for name in ("f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1", "p8"):
         space[name] = _TypeName(name[0], int(name[1]))
-    exec(render(kernel), space)  # noqa: S102  # what stands above
+    exec(render(kernel), space)  # noqa: S102  # our own text
     function = space[kernel.name]
 
     def run(*arguments: int) -> None:

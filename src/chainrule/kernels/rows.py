@@ -1,9 +1,9 @@
-"""Rows of a table: taken by their indices and scaled, or added at their indices.
+"""Rows of a table: gathered by index (and scaled), or added at indices.
 
-Both go row by row and along each row, so that memory is read and written in whole vectors. Rows that are taken are
-shared out among threads; rows that are added are not, for two may have one index: one thread adds them in their order,
-and the same rows give the same bits. Memory is the limit: a batch of pictures in bytes is read once and written once,
-as floats, where an index, a cast and a product are three passes.
+Both work row by row and along each row, so memory is read and written in whole vectors. Gathering is divided among
+threads. Adding is not, because two rows may have the same index: one thread adds them in order, so the result is
+reproducible. Memory bandwidth is the limit: a batch of byte images is read once and written once as floats, where
+indexing, casting and multiplying would take three passes.
 """
 
 from __future__ import annotations
@@ -14,25 +14,28 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chainrule.kernels.calling import Fields, stage_kernel
-from chainrule.kernels.job import Job, Maker
+from chainrule.kernels.calling import DescriptorLayout, stage_kernel
+from chainrule.kernels.job import Job, KernelTemplate
 from chainrule.kernels.machine import with_numpy_fallback
 from chainrule.kernels.tree import F4, F8, I8, Kernel, Type, type_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-GATHER_FIELDS, SCALE_FIELDS = Fields("table indices out", "width"), Fields("table indices out", "width scale")
-SCATTER_FIELDS = Fields("rows indices out", "count width zeros")
+GATHER_FIELDS, SCALE_FIELDS = (
+    DescriptorLayout("table indices out", "width"),
+    DescriptorLayout("table indices out", "width scale"),
+)
+SCATTER_FIELDS = DescriptorLayout("rows indices out", "count width zeros")
 
 
 def gather_scaled(table: NDArray[Any], indices: NDArray[np.integer[Any]], scale: float) -> NDArray[np.float32]:
-    """table[indices] · scale, in one pass: of pictures in bytes, a batch such as networks take.
+    """table[indices] · scale, in one pass, as float32: for example a batch of byte images, scaled for a network.
 
     Args:
         table: (N, ...) numbers of any type.
         indices: (M,), from 0 to N - 1.
-        scale: taken as float32.
+        scale: used as float32.
 
     Returns:
         (M, ...) float32.
@@ -41,7 +44,9 @@ def gather_scaled(table: NDArray[Any], indices: NDArray[np.integer[Any]], scale:
         IndexError: an index is out of range.
     """
     if indices.size and not (indices.min() >= 0 and indices.max() < len(table)):
-        raise IndexError(f"indices are {indices.min()} to {indices.max()}, they must be 0 to {len(table) - 1}")
+        raise IndexError(
+            f"gather_scaled: indices are {indices.min()} to {indices.max()}, they must be 0 to {len(table) - 1}"
+        )
     out = np.empty((len(indices), *table.shape[1:]), np.float32)
     if out.size:
         width = math.prod(table.shape[1:])
@@ -51,12 +56,12 @@ def gather_scaled(table: NDArray[Any], indices: NDArray[np.integer[Any]], scale:
 
 
 def scatter_add(rows: NDArray[Any], indices: NDArray[np.integer[Any]], count: int) -> NDArray[Any]:
-    """Zeros (count, D) with each row added at its index: the gradient of rows that were taken.
+    """Zeros (count, D) with each row added at its index: the gradient of gathering rows.
 
     Args:
         rows: (..., D).
-        indices: (...), from 0 to count - 1; an index that comes several times gets the sum, in the rows' order.
-        count: of the result's rows.
+        indices: (...), from 0 to count - 1; rows with equal indices are summed in order.
+        count: the number of rows of the result.
     """
     out = np.zeros((count, rows.shape[-1]), rows.dtype)
     if rows.size:
@@ -86,7 +91,7 @@ def _scatter(rows: Any, indices: Any, out: Any) -> None:
 
 
 def gather_job(type: Type, count: int, width: int) -> Job:
-    """So many rows of a table, by their indices: (table, indices, out)."""
+    """A job that gathers `count` rows of a table by index: (table, indices, out)."""
     return GATHER.job([type], count, count * width, width=width)
 
 
@@ -108,7 +113,7 @@ def gather(type: Type) -> Kernel:
 
 @cache
 def gather_and_scale(type: Type) -> Kernel:
-    """The same as float32, times a number."""
+    """The same, as float32 and scaled."""
     kernel = stage_kernel(f"gather_scaled_{type}")
     d = SCALE_FIELDS.read(kernel)
     table, indices, out = d.array("table", type), d.array("indices", I8), d.array("out", F4)
@@ -122,7 +127,7 @@ def gather_and_scale(type: Type) -> Kernel:
 
 @cache
 def scatter(type: Type) -> Kernel:
-    """All rows, in their order."""
+    """All rows, in order."""
     kernel = stage_kernel(f"scatter_{type}")
     d = SCATTER_FIELDS.read(kernel)
     rows, indices, out = d.array("rows", type), d.array("indices", I8), d.array("out", type)
@@ -134,5 +139,5 @@ def scatter(type: Type) -> Kernel:
     return kernel
 
 
-GATHER, GATHER_SCALED = Maker(GATHER_FIELDS, gather), Maker(SCALE_FIELDS, gather_and_scale)
-SCATTER = Maker(SCATTER_FIELDS, scatter)
+GATHER, GATHER_SCALED = KernelTemplate(GATHER_FIELDS, gather), KernelTemplate(SCALE_FIELDS, gather_and_scale)
+SCATTER = KernelTemplate(SCATTER_FIELDS, scatter)

@@ -1,4 +1,4 @@
-"""Functions that NumPy lacks, for every element of an array."""
+"""Functions that NumPy lacks, applied elementwise."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chainrule.kernels import functions
-from chainrule.kernels.calling import Fields, stage_kernel
-from chainrule.kernels.job import Maker
+from chainrule.kernels.calling import DescriptorLayout, stage_kernel
+from chainrule.kernels.job import KernelTemplate
 from chainrule.kernels.machine import with_numpy_fallback
 from chainrule.kernels.tree import Kernel, Type, type_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-ERF_FIELDS = Fields("x out", "")
+ERF_FIELDS = DescriptorLayout("x out", "")
 
 
 def erf(x: NDArray[Any]) -> NDArray[Any]:
     """The error function, 2/√π ∫₀ˣ exp(-t²) dt, of float32 or float64 of any shape, to a few units in the last place.
 
-    The result lies in memory as x does (in the same order of dimensions, without gaps).
+    The result has the memory order of x, without gaps.
     """
     out = np.empty_like(x, subok=False)
     dense = x if x.strides == out.strides else x.copy(order="K")
@@ -42,7 +42,7 @@ def _erf(x: NDArray[Any], out: NDArray[Any]) -> None:
 
 @cache
 def erf_kernel(type: Type) -> Kernel:
-    """Elements first … last - 1."""
+    """out[i] = erf(x[i]) for i from first to last - 1."""
     kernel = stage_kernel(f"erf_{type}")
     d = ERF_FIELDS.read(kernel)
     x, out = d.array("x", type), d.array("out", type)
@@ -51,4 +51,4 @@ def erf_kernel(type: Type) -> Kernel:
     return kernel
 
 
-ERF = Maker(ERF_FIELDS, erf_kernel)
+ERF = KernelTemplate(ERF_FIELDS, erf_kernel)

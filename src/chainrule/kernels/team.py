@@ -1,13 +1,14 @@
-"""The team: threads of our own, the workers, that share the work of kernels and of compiled programs.
+"""The thread pool ("team") that runs kernels and compiled programs in parallel.
 
-A kernel of some length is `spread`: each thread takes a share of the items. A compiled program is run by all threads
-`together`, each with its share of every stage, and they wait for one another in between, by counting in memory. Who has
-the team, and what each worker does, stands in words of memory that `team_loops` reads and writes. BLAS's own threads
-would be in the way, and stay out of it (`kernels.blas`).
+`parallel_for` divides the rows of one kernel. `run_parallel` runs a segment of a compiled program on several threads,
+which meet at barriers. The pool's shared state, who owns it and what each worker does, is a block of 64-bit words that
+only compiled code changes (`team_loops`). BLAS's own threads are switched off meanwhile (`kernels.blas`).
 
-Wherever the thread that shares its work is interrupted, by Ctrl-C, a time-out's signal or an asynchronous exception, it
-goes on only when every worker has answered: no worker writes into memory after that, and the next call finds the team
-as it should be.
+Called by `job` and `lower.program`. It does not know what a kernel or program computes.
+
+Interrupts: if the owning thread is interrupted (Ctrl-C, a signal handler that raises, an asynchronous exception), the
+exception propagates only after every worker has finished. No worker writes into memory after that, and the pool is
+ready for the next call.
 """
 
 from __future__ import annotations
@@ -24,20 +25,20 @@ import numpy as np
 from chainrule.errors import SettingError, check_whole
 from chainrule.kernels import machine
 from chainrule.kernels.team_loops import (
-    ANSWERED,
-    ATTEND,
+    ACQUIRE,
     BEGIN,
     END,
-    LEAVE,
+    FINISH,
     LINE,
     LOCK,
     OWNER,
+    RELEASE,
     RUN,
+    SERVE,
     START,
-    TAKE,
     UNLOCK,
     WORKER,
-    act,
+    control,
 )
 
 if TYPE_CHECKING:
@@ -45,68 +46,68 @@ if TYPE_CHECKING:
 
 
 WORTH_A_THREAD = 50_000
-"""So many steps of an inner loop, some 20 µs, as long as it takes to wake a thread."""
+"""Steps of an inner loop that justify one more thread: some 20 µs, the time it takes to wake one."""
 MOST = 1024
-"""No more threads than that."""
+"""The largest number of threads."""
 
 _threads: int | None = None
 
 
 def parallel_for(kernel: Callable[..., Any], count: int, steps: int, *arguments: Any) -> None:
-    """Call kernel(*arguments, begin, end) with shares of 0 … count, one on each thread.
+    """Call kernel(*arguments, begin, end) on several threads, with ranges that together cover 0 … count.
 
     Args:
-        kernel: a compiled loop, free of Python's lock.
-        count: how many items there are.
-        steps: about how many steps of the inner loop they take together; few are not worth a second thread.
-        arguments: for the kernel.
+        kernel: a compiled loop, which releases the GIL.
+        count: the number of items.
+        steps: about how many steps of the inner loop all items take; few are not worth a second thread.
+        arguments: leading arguments for the kernel.
     """
-    shares = min(threads(), max(1, count), 1 + steps // WORTH_A_THREAD, MOST)
-    if shares == 1:
+    thread_count = min(threads(), max(1, count), 1 + steps // WORTH_A_THREAD, MOST)
+    if thread_count == 1:
         kernel(*arguments, 0, count)
         return
-    act, words, ticket = _act(), _words(), next(_tickets)
-    at, tasks = (
+    control, words, ticket = _control(), _words(), next(_tickets)
+    address, tasks = (
         words.ctypes.data,
         [
-            _Task(kernel, (*arguments, share * count // shares, (share + 1) * count // shares))
-            for share in range(1, shares)
+            _Task(kernel, (*arguments, share * count // thread_count, (share + 1) * count // thread_count))
+            for share in range(1, thread_count)
         ],
     )
-    _hire(shares - 1)
+    _start_workers(thread_count - 1)
     try:
-        act(at, TAKE, ticket, 0)
-        if words[OWNER] != ticket:  # another thread has the team: do without it
+        control(address, ACQUIRE, ticket, 0)
+        if words[OWNER] != ticket:  # another thread owns the team: run alone
             kernel(*arguments, 0, count)
             return
-        _tasks[1:shares] = tasks
-        act(at, START, 0, shares)
-        kernel(*arguments, 0, count // shares)
+        _tasks[1:thread_count] = tasks
+        control(address, START, 0, thread_count)
+        kernel(*arguments, 0, count // thread_count)
     finally:
-        act(at, LEAVE, ticket, shares)
+        control(address, RELEASE, ticket, thread_count)
     for task in tasks:
         task.check()
 
 
-def run_parallel(enter: Callable[[int, int, int, int, int], object], part: int, shares: int) -> None:
-    """Run a part of a compiled program on so many threads at once, this one among them; alone if the team is taken.
+def run_parallel(enter: Callable[[int, int, int, int, int], object], segment: int, thread_count: int) -> None:
+    """Run a segment of a compiled program on several threads, including this one; alone if the team is in use.
 
     Args:
-        enter: the program, to be called with (task, part, me, shares, team); see `kernels.driver`.
-        part: which part of it.
-        shares: how many threads.
+        enter: the program, called with (entry_code, segment, thread_id, thread_count, team); see `kernels.driver`.
+        segment: its number.
+        thread_count: how many threads.
     """
-    _hire(shares - 1)
-    enter(RUN, part, 0, shares, _words().ctypes.data)
+    _start_workers(thread_count - 1)
+    enter(RUN, segment, 0, thread_count, _words().ctypes.data)
 
 
 _tickets = count(1)
 
 
 @functools.cache
-def _act() -> Callable[[int, int, int, int], object]:
-    """What the compiled code does for Python, see `team_loops.act`: each call is one step, that nothing interrupts."""
-    call = machine.function(machine.address_of("team", act))
+def _control() -> Callable[[int, int, int, int], object]:
+    """The pool's operations, for Python (see `team_loops.control`). Each call is atomic with respect to interrupts."""
+    call = machine.function(machine.address_of("team", control))
     return lambda team, what, a, b: call(team, what, a, b, 0, 0)
 
 
@@ -114,7 +115,7 @@ def _act() -> Callable[[int, int, int, int], object]:
 def _words() -> np.ndarray[Any, np.dtype[np.int64]]:
     """The words that all threads share."""
     memory = np.zeros(WORKER * MOST + LINE, np.int64)
-    ctypes.pythonapi.Py_IncRef(ctypes.py_object(memory))  # workers look at it even while the process ends
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(memory))  # workers read it even while the process exits
     words = memory[-memory.ctypes.data // memory.itemsize % LINE :]
     for position, function in ((LOCK, "acquire"), (UNLOCK, "release")):
         address = ctypes.cast(getattr(ctypes.pythonapi, f"PyThread_{function}_lock"), ctypes.c_void_p).value
@@ -133,40 +134,40 @@ class _Task:
     def run(self) -> None:
         try:
             self._kernel(*self._arguments)
-        except BaseException as error:  # handed to the thread that asked
+        except BaseException as error:  # re-raised in the calling thread
             self._error = error
         self._done = True
 
     def check(self) -> None:
-        """Raise the error that there was, if any."""
+        """Raise the exception that the task raised, if any."""
         if self._error is not None:
             raise self._error
         if not self._done:
-            raise RuntimeError("a thread that shared the work of a kernel was interrupted")
+            raise RuntimeError("parallel_for: a worker thread was interrupted before it finished its share of a kernel")
 
 
-_tasks: list[_Task | None] = [None] * MOST  # by worker; who has the team writes them
-_hired: list[int] = []
-_hiring = threading.Lock()
-_threads_of: dict[int, int] = {}  # the workers' threads
+_tasks: list[_Task | None] = [None] * MOST  # by worker; written by the owner of the team
+_started_workers: list[int] = []
+_start_lock = threading.Lock()
+_thread_idents: dict[int, int] = {}  # by worker
 
 
-def _hire(number: int) -> None:
-    """See that there are so many workers. If this is interrupted, it goes on the next time."""
-    if len(_hired) >= number:
+def _start_workers(number: int) -> None:
+    """Start workers until there are `number`. If interrupted, the next call continues."""
+    if len(_started_workers) >= number:
         return
     words = _words()
-    with _hiring:
-        for me in range(len(_hired) + 1, number + 1):
+    with _start_lock:
+        for thread_id in range(len(_started_workers) + 1, number + 1):
             for position in (BEGIN, END):
-                if not words[WORKER * me + position]:
-                    words[WORKER * me + position] = _taken_lock()
-            threading.Thread(target=_work, args=(me, words), name="chainrule-kernel", daemon=True).start()
-            _hired.append(me)
+                if not words[WORKER * thread_id + position]:
+                    words[WORKER * thread_id + position] = _acquired_lock()
+            threading.Thread(target=_work, args=(thread_id, words), name="chainrule-kernel", daemon=True).start()
+            _started_workers.append(thread_id)
 
 
-def _taken_lock() -> int:
-    """A lock of Python's that is taken, for compiled code, where no signal ends the wait for it."""
+def _acquired_lock() -> int:
+    """A lock of Python's, already acquired, for compiled code: no signal interrupts a wait for it."""
     allocate, acquire = ctypes.pythonapi.PyThread_allocate_lock, ctypes.pythonapi.PyThread_acquire_lock
     allocate.restype, acquire.argtypes = ctypes.c_void_p, (ctypes.c_void_p, ctypes.c_int)
     lock: int | None = allocate()
@@ -176,31 +177,31 @@ def _taken_lock() -> int:
     return lock
 
 
-def _work(me: int, words: np.ndarray[Any, np.dtype[np.int64]]) -> None:
-    """What the thread of a worker does: tasks, and in compiled code, where it sleeps, programs."""
-    if _threads_of.setdefault(me, threading.get_ident()) != threading.get_ident():
-        return  # the hiring of this worker was interrupted, and begun again
-    act, at = _act(), words.ctypes.data
+def _work(thread_id: int, words: np.ndarray[Any, np.dtype[np.int64]]) -> None:
+    """A worker's main loop: run Python tasks; inside `control`, sleep and run programs."""
+    if _thread_idents.setdefault(thread_id, threading.get_ident()) != threading.get_ident():
+        return  # starting this worker was interrupted and repeated: a thread with this number exists already
+    control, address = _control(), words.ctypes.data
     while True:
         try:
             while True:
-                act(at, ATTEND, me, 0)
-                task, _tasks[me] = _tasks[me], None
+                control(address, SERVE, thread_id, 0)
+                task, _tasks[thread_id] = _tasks[thread_id], None
                 if task is not None:
                     task.run()
-                del task  # a sleeping thread keeps no arrays alive
-                act(at, ANSWERED, me, 0)
-        except BaseException:  # thrown into this thread from outside: the task is not done, and says so
-            _tasks[me] = None
-            act(at, ANSWERED, me, 0)
+                del task  # keep no arrays alive while sleeping
+                control(address, FINISH, thread_id, 0)
+        except BaseException:  # thrown into this thread asynchronously; `_Task.check` reports the unfinished task
+            _tasks[thread_id] = None
+            control(address, FINISH, thread_id, 0)
 
 
 def _after_fork() -> None:
-    """In a forked process there are no workers, whatever the lists say."""
-    global _hiring
-    _hiring = threading.Lock()
-    _hired.clear()
-    _threads_of.clear()
+    """A forked process has no workers yet."""
+    global _start_lock
+    _start_lock = threading.Lock()
+    _started_workers.clear()
+    _thread_idents.clear()
     _words.cache_clear()
 
 
@@ -209,10 +210,10 @@ if hasattr(os, "register_at_fork"):
 
 
 def threads() -> int:
-    """How many threads kernels use: `set_num_threads`, else CHAINRULE_THREADS, else one for each processor.
+    """How many threads kernels use: from `set_num_threads`, else CHAINRULE_THREADS, else one per processor.
 
     Raises:
-        SettingError: CHAINRULE_THREADS is not a whole number of at least 1.
+        SettingError: CHAINRULE_THREADS is not a positive integer.
     """
     if _threads is None:
         chosen = os.environ.get("CHAINRULE_THREADS") or str(_processors())
@@ -224,10 +225,10 @@ def threads() -> int:
 
 
 def set_num_threads(number: int) -> None:
-    """Let kernels use this many threads from now on.
+    """Set the number of threads that kernels use.
 
     Raises:
-        TypeError: it is no whole number.
+        TypeError: it is not an integer.
         ValueError: it is below 1.
     """
     global _threads
@@ -236,7 +237,7 @@ def set_num_threads(number: int) -> None:
 
 
 def _processors() -> int:
-    """The processors that this process may use."""
+    """The number of processors that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

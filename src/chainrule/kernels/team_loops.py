@@ -1,17 +1,20 @@
-"""How threads share work, in words of memory that all of them see: who has the team, and what each worker is to do.
+"""The thread pool's compiled half: waking workers, barriers, ownership, in 64-bit words that all threads share.
 
-All of it is done in compiled code without Python's lock, for a signal's handler or an asynchronous exception may raise
-between any two steps of Python. Seen from there, a worker is started, or all workers have answered, in one step.
+It runs without the GIL, in compiled code, because a signal handler or an asynchronous exception may raise between any
+two bytecodes of Python. To Python code, "start the workers" and "wait until all have finished" are single steps.
 
-The words, whole numbers of 64 bits that begin at a cache line (`kernels.team` makes them): OWNER is who has the team,
-0 if nobody has; LOCK and UNLOCK are the addresses of Python's functions that take and release a lock; ARRIVED and TURN
-count at a barrier. The words of worker number `me`, from 1 on, begin at WORKER * me: its STATE, how many CALLS it has
-had, its locks BEGIN and END, and what it was last called to: the FUNCTION `work` of the driver, with a program's TABLE,
-which PART, and how many SHARES there are; or FUNCTION is 0 for a task of Python's, whose end the owner awaits: it is
-BUSY. No two threads wait for words of the same cache line.
+The words (allocated by `kernels.team`, aligned to a cache line):
 
-A worker that has run a program spins, for the time that a batch of data takes to load: to be called then takes less
-than a microsecond, where waking a thread that sleeps takes twenty or more. Then it sleeps on its lock BEGIN.
+- OWNER: the owner's ticket, or 0. LOCK, UNLOCK: addresses of Python's functions that acquire and release a lock.
+  ARRIVED, TURN: the counters of the barrier.
+- For worker `thread_id`, from 1 on, starting at WORKER * thread_id: its STATE; how many CALLS it has had; its locks
+  BEGIN and END; and its current call: FUNCTION (the driver), TABLE, SEGMENT, THREAD_COUNT. FUNCTION is 0 for a Python
+  task, whose end the owner waits for: the worker is BUSY.
+
+Words on which different threads spin are on different cache lines.
+
+A worker that has run a program spins for about as long as loading a batch of data takes: calling a spinning worker
+takes less than a microsecond, waking a sleeping one twenty or more. Then it sleeps on its lock BEGIN.
 """
 
 from __future__ import annotations
@@ -28,31 +31,32 @@ LINE = 8  # words of a cache line
 OWNER, LOCK, UNLOCK, ARRIVED, TURN = 0, 1, 2, LINE, 2 * LINE
 WORKER = 3 * LINE
 STATE, CALLS = 0, LINE
-BEGIN, END, FUNCTION, TABLE, PART, SHARES, BUSY = range(2 * LINE, 2 * LINE + 7)
-"""Positions in the team's words."""
-TAKE, START, LEAVE, ATTEND, ANSWERED = range(5)
-"""What the team is asked for; see `act`."""
+BEGIN, END, FUNCTION, TABLE, SEGMENT, THREAD_COUNT, BUSY = range(2 * LINE, 2 * LINE + 7)
+"""Offsets of the words."""
+ACQUIRE, START, RELEASE, SERVE, FINISH = range(5)
+"""Operations of `control`."""
 RUN = 0
-"""The driver's entry code for running a part of a program."""
+"""Entry code for running a segment of a program."""
 
 ASLEEP, SPINNING, CALLED = range(3)
 SPINS, SPINS_BEFORE_NAP, NAP = 200_000, 150_000, 50
-"""So many looks at memory, about 150 µs, before a thread goes to sleep for good; so many, about 100 µs, before it naps,
-as it must where other programs want the processors: the thread that it waits for then runs in its place; and for how
-many microseconds, of which the system makes twice as many: a thread should not nap while another does a short stage."""
+"""Iterations of a spin loop before a worker goes to sleep (about 150 µs); before a waiting thread naps instead (about
+100 µs), so that a thread it waits for can have its processor; and the length of a nap in µs, which the system about
+doubles. Naps start late, because the other thread may only be in a short stage.
+"""
 PROGRAM = -1  # the owner is a program
 
 
 class _Words:
-    """The team's words, or those of a worker, inside a kernel."""
+    """The team's words, or those of one worker, inside a kernel."""
 
     def __init__(self, kernel: Kernel, address: Expr) -> None:
         self.kernel = kernel
         self.numbers, self.addresses = kernel.array(address, I8), kernel.array(address, ADDRESS)
 
-    def of_worker(self, me: Expr) -> _Words:
-        """A worker's."""
-        return _Words(self.kernel, self.numbers.at(me * WORKER).address)
+    def of_worker(self, thread_id: Expr) -> _Words:
+        """The words of a worker."""
+        return _Words(self.kernel, self.numbers.at(thread_id * WORKER).address)
 
     def word(self, position: int) -> Expr:
         """The address of a word, for atomic instructions."""
@@ -65,53 +69,53 @@ class _Words:
         self.kernel.atomic("store", self.word(position), value)
 
     def swap_if(self, position: int, before: Expr | int, after: Expr | int) -> Expr:
-        """Change a word if it is `before`; whether it was."""
+        """Compare and swap; returns whether it succeeded."""
         return self.kernel.atomic("swap_if", self.word(position), before, after)
 
     def take_lock(self, lock: Expr) -> None:
-        """Take a lock of Python's, however long that takes: no signal ends the wait."""
+        """Acquire a lock of Python's, waiting as long as necessary; no signal interrupts the wait."""
         self.kernel.call_address(self.addresses[LOCK], [lock, self.kernel.lift(1, I4)], I4)
 
     def release_lock(self, lock: Expr) -> None:
-        """Release a lock of Python's, which another thread may have taken."""
+        """Release a lock of Python's, which another thread may have acquired."""
         self.kernel.call_address(self.addresses[UNLOCK], [lock])
 
 
 def _nap(kernel: Kernel) -> None:
-    """Let another thread have this processor for a moment."""
+    """Yield this processor to another thread for a moment."""
     kernel.call_library("usleep", [kernel.lift(NAP, I4)], I4)
 
 
 @cache
-def wait() -> Kernel:
-    """wait(team, shares): go on when all threads have come here."""
-    kernel = Kernel("wait", {"team": ADDRESS, "shares": I8}, inner=True)
-    with kernel.when(kernel["shares"].equals(1)):
-        kernel.give(None)
+def barrier() -> Kernel:
+    """barrier(team, thread_count): wait until all threads have arrived."""
+    kernel = Kernel("barrier", {"team": ADDRESS, "thread_count": I8}, internal=True)
+    with kernel.when(kernel["thread_count"].equals(1)):
+        kernel.return_(None)
     team = _Words(kernel, kernel["team"])
     here = team.load(TURN)
-    with kernel.when(kernel.atomic("add", team.word(ARRIVED), 1).equals(kernel["shares"] - 1)):
+    with kernel.when(kernel.atomic("add", team.word(ARRIVED), 1).equals(kernel["thread_count"] - 1)):
         team.store(ARRIVED, 0)
         team.store(TURN, here + 1)
-        kernel.give(None)
+        kernel.return_(None)
     spins = kernel.variable(I8, 0)
     with kernel.loop_while(lambda: team.load(TURN).equals(here)):
         spins.set(spins.value + 1)
-        with kernel.when(spins.value > SPINS_BEFORE_NAP):  # the others have lost their processor
+        with kernel.when(spins.value > SPINS_BEFORE_NAP):  # the others probably have no processor
             _nap(kernel)
     return kernel
 
 
 @cache
-def _call() -> Kernel:
-    """Call a worker, which answered its last call already or is about to."""
+def _call_worker() -> Kernel:
+    """Give a worker a call. It has finished its last one, or is about to."""
     kernel = Kernel(
         "call_worker",
-        {"team": ADDRESS, "me": I8, "function": ADDRESS, "table": ADDRESS, "part": I8, "shares": I8},
-        inner=True,
+        {"team": ADDRESS, "thread_id": I8, "function": ADDRESS, "table": ADDRESS, "segment": I8, "thread_count": I8},
+        internal=True,
     )
     team = _Words(kernel, kernel["team"])
-    worker = team.of_worker(kernel["me"])
+    worker = team.of_worker(kernel["thread_id"])
     called, spins = kernel.variable(I8, 0), kernel.variable(I8, 0)
     with kernel.loop_while(lambda: called.value.equals(0)):
         now = worker.load(STATE)
@@ -124,8 +128,8 @@ def _call() -> Kernel:
             _nap(kernel)
     worker.addresses[FUNCTION] = kernel["function"]
     worker.addresses[TABLE] = kernel["table"]
-    worker.numbers[PART] = kernel["part"]
-    worker.numbers[SHARES] = kernel["shares"]
+    worker.numbers[SEGMENT] = kernel["segment"]
+    worker.numbers[THREAD_COUNT] = kernel["thread_count"]
     with kernel.when(called.value.equals(2)):
         worker.store(STATE, CALLED)
         team.release_lock(worker.addresses[BEGIN])
@@ -135,36 +139,44 @@ def _call() -> Kernel:
 
 
 @cache
-def call_others() -> Kernel:
-    """call_others(team, function, table, part, shares): have workers run a part of a program with the calling thread.
+def call_workers() -> Kernel:
+    """call_workers(team, function, table, segment, thread_count): have workers run a segment along with this thread.
 
-    Gives how many threads share it: 1 if the caller is alone.
+    Returns the number of threads that run it: 1 if the team is in use.
     """
-    arguments = {"team": ADDRESS, "function": ADDRESS, "table": ADDRESS, "part": I8, "shares": I8}
-    kernel = Kernel("call_others", arguments, I8, inner=True)
-    shares, team = kernel["shares"], _Words(kernel, kernel["team"])
-    with kernel.when(shares.equals(1)):
-        kernel.give(1)
+    arguments = {"team": ADDRESS, "function": ADDRESS, "table": ADDRESS, "segment": I8, "thread_count": I8}
+    kernel = Kernel("call_workers", arguments, I8, internal=True)
+    thread_count, team = kernel["thread_count"], _Words(kernel, kernel["team"])
+    with kernel.when(thread_count.equals(1)):
+        kernel.return_(1)
     with kernel.when(~team.swap_if(OWNER, 0, PROGRAM)):
-        kernel.give(1)
-    with kernel.loop(1, shares, as_written=True) as me:
-        kernel.call(_call(), kernel["team"], me, kernel["function"], kernel["table"], kernel["part"], shares)
-    kernel.give(shares)
+        kernel.return_(1)
+    with kernel.loop(1, thread_count, as_written=True) as thread_id:
+        kernel.call(
+            _call_worker(),
+            kernel["team"],
+            thread_id,
+            kernel["function"],
+            kernel["table"],
+            kernel["segment"],
+            thread_count,
+        )
+    kernel.return_(thread_count)
     return kernel
 
 
 @cache
 def release() -> Kernel:
-    """release(team, shares): let others have the team, if a program had it, once all workers have left the program.
+    """release(team, thread_count): end a program's ownership, once all workers have left the program.
 
-    The last barrier is not enough: a worker that naps there reads its script to the end only then, and the program may
-    be gone by that time.
+    The last barrier is not enough: a worker that naps there reads the rest of its script afterwards, and the program
+    may be freed by then.
     """
-    kernel = Kernel("release_team", {"team": ADDRESS, "shares": I8}, inner=True)
+    kernel = Kernel("release_team", {"team": ADDRESS, "thread_count": I8}, internal=True)
     team = _Words(kernel, kernel["team"])
-    with kernel.when(kernel["shares"] > 1):
-        with kernel.loop(1, kernel["shares"], as_written=True) as me:
-            worker, spins = team.of_worker(me), kernel.variable(I8, 0)
+    with kernel.when(kernel["thread_count"] > 1):
+        with kernel.loop(1, kernel["thread_count"], as_written=True) as thread_id:
+            worker, spins = team.of_worker(thread_id), kernel.variable(I8, 0)
             with kernel.loop_while(lambda: worker.load(STATE).equals(CALLED)):
                 spins.set(spins.value + 1)
                 with kernel.when(spins.value > SPINS_BEFORE_NAP):
@@ -174,20 +186,20 @@ def release() -> Kernel:
 
 
 @cache
-def _attend() -> Kernel:
-    """The life of a worker: sleep, run programs, spin; until there is a task of Python's."""
-    kernel = Kernel("attend", {"team": ADDRESS, "me": I8}, inner=True)
-    me, team = kernel["me"], _Words(kernel, kernel["team"])
-    worker = team.of_worker(me)
+def _serve() -> Kernel:
+    """A worker's loop: sleep, run programs, spin; returns when there is a Python task."""
+    kernel = Kernel("attend", {"team": ADDRESS, "thread_id": I8}, internal=True)
+    thread_id, team = kernel["thread_id"], _Words(kernel, kernel["team"])
+    worker = team.of_worker(thread_id)
     run = kernel.lift(RUN, I8)
-    with kernel.loop_while(lambda: kernel["me"].differs(0)):
+    with kernel.loop_while(lambda: kernel["thread_id"].differs(0)):
         team.take_lock(worker.addresses[BEGIN])
         spins = kernel.variable(I8, 1)
         with kernel.loop_while(lambda: spins.value.differs(0)):
             with kernel.when(worker.numbers[FUNCTION].equals(0)):
-                kernel.give(None)
-            part, shares = worker.numbers[PART], worker.numbers[SHARES]
-            arguments = [worker.addresses[TABLE], run, part, me, shares, kernel["team"]]
+                kernel.return_(None)
+            segment, thread_count = worker.numbers[SEGMENT], worker.numbers[THREAD_COUNT]
+            arguments = [worker.addresses[TABLE], run, segment, thread_id, thread_count, kernel["team"]]
             kernel.call_address(worker.addresses[FUNCTION], arguments)
             before = worker.load(CALLS)
             worker.store(STATE, SPINNING)
@@ -200,31 +212,33 @@ def _attend() -> Kernel:
 
 
 @cache
-def act() -> Kernel:
-    """act(team, what, a, b): what Python asks of the team.
+def control() -> Kernel:
+    """control(team, operation, a, b): the pool's operations, for Python.
 
-    TAKE it for an owner `a`, unless another has it: then OWNER is not `a`. START workers on tasks of Python's, for `b`
-    shares. LEAVE it, if it is that of `a`, once the workers of `b` shares have answered. And worker `a` itself: ATTEND,
-    which returns when there is a task of Python's; and the task is ANSWERED, if there was one.
+    - ACQUIRE: become the owner, with ticket `a`. Afterwards OWNER is not `a` if the team is in use.
+    - START: start the workers of `b` threads on Python tasks.
+    - RELEASE: if `a` is the owner, wait for the workers of `b` threads, and give up ownership.
+    - SERVE: worker `a` waits for a Python task, and runs programs meanwhile.
+    - FINISH: worker `a` has finished its task, if it had one.
     """
-    kernel = Kernel("act", {"team": ADDRESS, "what": I8, "a": I8, "b": I8, "unused": I8, "spare": I8})
-    what, a, b, team = kernel["what"], kernel["a"], kernel["b"], _Words(kernel, kernel["team"])
+    kernel = Kernel("control", {"team": ADDRESS, "operation": I8, "a": I8, "b": I8, "unused": I8, "spare": I8})
+    operation, a, b, team = kernel["operation"], kernel["a"], kernel["b"], _Words(kernel, kernel["team"])
     nothing = kernel.lift(0, ADDRESS)
-    with kernel.when(what.equals(TAKE)):
+    with kernel.when(operation.equals(ACQUIRE)):
         team.swap_if(OWNER, 0, a)
-    with kernel.when(what.equals(START)), kernel.loop(1, b, as_written=True) as me:
-        team.of_worker(me).numbers[BUSY] = 1
-        kernel.call(_call(), kernel["team"], me, nothing, nothing, 0, 0)
-    with kernel.when(what.equals(LEAVE)), kernel.when(team.load(OWNER).equals(a)):
-        with kernel.loop(1, b, as_written=True) as me:
-            worker = team.of_worker(me)
+    with kernel.when(operation.equals(START)), kernel.loop(1, b, as_written=True) as thread_id:
+        team.of_worker(thread_id).numbers[BUSY] = 1
+        kernel.call(_call_worker(), kernel["team"], thread_id, nothing, nothing, 0, 0)
+    with kernel.when(operation.equals(RELEASE)), kernel.when(team.load(OWNER).equals(a)):
+        with kernel.loop(1, b, as_written=True) as thread_id:
+            worker = team.of_worker(thread_id)
             with kernel.when(worker.numbers[BUSY].differs(0)):
                 team.take_lock(worker.addresses[END])
                 worker.numbers[BUSY] = 0
         team.store(OWNER, 0)
-    with kernel.when(what.equals(ATTEND)):
-        kernel.call(_attend(), kernel["team"], a)
-    with kernel.when(what.equals(ANSWERED)):
+    with kernel.when(operation.equals(SERVE)):
+        kernel.call(_serve(), kernel["team"], a)
+    with kernel.when(operation.equals(FINISH)):
         worker = team.of_worker(a)
         with kernel.when(worker.swap_if(STATE, CALLED, ASLEEP)):
             team.release_lock(worker.addresses[END])

@@ -1,26 +1,25 @@
-"""A matrix product whose left factor lies anywhere, tile by tile in registers: the heart of every convolution.
+"""A matrix product whose left factor is gathered by index tables, tile by tile in registers: the core of convolution.
 
     out[i, j] += Σ_k  x[rows[i] + terms[k]] · w[k, j]
 
-A convolution is this product: i is a position in the picture, j an output channel, and k goes over the filter's taps
-and the input channels; two tables say where a position begins and how far from it each term lies. Its gradient to the
-weights is this product too, with the tables exchanged: i is a tap and an input channel, and k goes over the positions
-(see `convolution_loops`).
+In a convolution, i is a position in the image, j an output channel, and k runs over the filter's taps and the input
+channels; the tables say where a position begins, and the offset of each term from there. The gradient of the weights is
+the same product with the tables exchanged: i is a tap and an input channel, k runs over positions (see
+`convolution_loops`).
 
-A tile is a few rows by a few vector registers of columns. Its sums stay in registers while k runs: each step loads the
-columns' vectors once and one number for each row, copied to all lanes, and makes rows × vectors multiply-adds of them.
-So there are about twice as many multiply-adds as loads. LLVM's own vectorizer does not keep such a block in registers,
-so the vector instructions are written out here. That the terms come from a table has one more merit: LLVM cannot guess
-the next address, so it does not keep a pointer for every row, with an addition for each in the innermost loop.
+A tile is a few rows by a few vector registers of columns. Its accumulators stay in registers while k runs: each step
+loads the vectors of the columns, broadcasts one number for each row, and does rows × vectors multiply-adds, about two
+for each load. LLVM's vectorizer does not keep such a block in registers, so the vector instructions are explicit here.
+Taking the terms from a table has another advantage: LLVM cannot predict the next address, so it does not maintain a
+pointer for every row, with an addition each in the innermost loop.
 
-The order of the loops in `product`: blocks of columns as wide as a tile, blocks of k, rows, and k inside a tile. A
-block of w takes half a first cache, where it stays while all rows pass; a tile's sums are loaded and stored once for
-each block. What may lie far away is prefetched: lines of w as k runs for the block's first rows, and the result's
-memory when a new tile is begun.
+Loop order in `product`: blocks of columns as wide as a tile, blocks of k, rows, and k inside a tile. A block of w takes
+half of the L1 cache and stays there for all rows; a tile's accumulators are loaded and stored once for each block.
+Lines of w are prefetched during the block's first rows, and a new tile's results when it begins.
 
-The multipliers are the limit: on one core with AVX-512, 196 rows × 64 columns × 800 terms run at 190 to 200 GFLOP/s
-(billions of additions and multiplications of float32 a second), and one tile over and over in the first cache is no
-faster. OpenBLAS, on the same core, makes 175 of a product of 1024 × 1024 × 1024.
+Performance is limited by the multipliers: on one core with AVX-512, 196 rows × 64 columns × 800 terms run at 190 to 200
+GFLOP/s (float32), as fast as a single tile repeated in the L1 cache. OpenBLAS reaches 175 on a 1024 × 1024 × 1024
+product on the same core.
 """
 
 from __future__ import annotations
@@ -35,20 +34,20 @@ if TYPE_CHECKING:
     from chainrule.kernels.tree import Array, Expr, Type
 
 BLOCK_BYTES = 24 * 1024  # of w
-AHEAD = 24  # so many steps before its turn a line of w is fetched: some 250 clocks
+AHEAD = 24  # steps by which lines of w are prefetched: some 250 clocks
 
 
 @cache
 def product(type: Type) -> Kernel:
     """The product above, for `rows` rows of the table × `columns`, a multiple of the lanes.
 
-    It is added to `out`, or to 0 if `fresh`. w is (count, columns), out (rows, columns); out and the table have
-    SPARE_ROWS more rows than are wanted.
+    It is added to `out`, or replaces it if `zero_accumulator`. w is (count, columns), out (rows, columns); out and the
+    table have SPARE_ROWS extra rows.
     """
     kernel = Kernel(f"tile_product_{type}", {
         "x": ADDRESS, "table": ADDRESS, "rows": I8, "terms": ADDRESS, "count": I8, "w": ADDRESS, "out": ADDRESS,
-        "columns": I8, "fresh": I8,
-    }, inner=True)  # fmt: skip
+        "columns": I8, "zero_accumulator": I8,
+    }, internal=True)  # fmt: skip
     r = registers()
     lanes = r.vector_bytes // type.bytes
     count, columns = kernel["count"], kernel["columns"]
@@ -59,10 +58,10 @@ def product(type: Type) -> Kernel:
         blocks = (count * (vectors * r.vector_bytes) + (BLOCK_BYTES - 1)) // BLOCK_BYTES
         with kernel.loop(0, blocks, as_written=True) as block:
             begin, end = block * count // blocks, (block + 1) * count // blocks
-            fresh = kernel.select(block.equals(0), kernel["fresh"], 0)
+            zero_accumulator = kernel.select(block.equals(0), kernel["zero_accumulator"], 0)
             kernel.call(
                 _tiles(type, rows, vectors), kernel["x"], kernel["table"], kernel["rows"], kernel["terms"], begin, end,
-                w.at(column).address, out.at(column).address, columns, fresh,
+                w.at(column).address, out.at(column).address, columns, zero_accumulator,
             )  # fmt: skip
 
     wide, pair = r.wide_vectors * lanes, 2 * lanes
@@ -79,11 +78,11 @@ def product(type: Type) -> Kernel:
 
 @cache
 def _tiles(type: Type, n_rows: int, n_vectors: int) -> Kernel:
-    """Add terms first … last - 1 of the sum to so many vectors of all rows of the result, or to 0 if `fresh`."""
+    """Add terms first … last - 1 to some columns of all rows of the result, or to 0 if `zero_accumulator`."""
     kernel = Kernel(f"tiles_{type}_{n_rows}_{n_vectors}", {
         "x": ADDRESS, "table": ADDRESS, "rows": I8, "terms": ADDRESS, "first": I8, "last": I8, "w": ADDRESS,
-        "out": ADDRESS, "columns": I8, "fresh": I8,
-    }, inner=True)  # fmt: skip
+        "out": ADDRESS, "columns": I8, "zero_accumulator": I8,
+    }, internal=True)  # fmt: skip
     lanes = registers().vector_bytes // type.bytes
     line_length = CACHE_LINE // type.bytes
     columns = kernel["columns"]
@@ -99,7 +98,7 @@ def _tiles(type: Type, n_rows: int, n_vectors: int) -> Kernel:
     with kernel.loop(0, kernel["rows"], n_rows, as_written=True) as row:
         starts = [x.at(table[row + i]) for i in range(n_rows)]
         lines = [out.at((row + i) * columns) for i in range(n_rows)]
-        with kernel.when(kernel["fresh"].differs(0)):
+        with kernel.when(kernel["zero_accumulator"].differs(0)):
             for line, totals in zip(lines, sums, strict=True):
                 prefetch(line, for_writing=True)
                 for total in totals:
@@ -109,12 +108,12 @@ def _tiles(type: Type, n_rows: int, n_vectors: int) -> Kernel:
                 for v, total in enumerate(totals):
                     total.set(line.vector(v * lanes, lanes))
         with kernel.loop(kernel["first"], kernel["last"], as_written=True) as k:
-            away, weights = terms[k], w.at(k * columns)
-            with kernel.when(row.equals(0)):  # later rows find w in the first cache
+            offset, weights = terms[k], w.at(k * columns)
+            with kernel.when(row.equals(0)):  # later rows find w in the L1 cache
                 prefetch(weights.at(columns * AHEAD), for_writing=False)
             factors = [weights.vector(v * lanes, lanes) for v in range(n_vectors)]
             for start, totals in zip(starts, sums, strict=True):
-                number = kernel.broadcast(start[away], lanes)
+                number = kernel.broadcast(start[offset], lanes)
                 for factor, total in zip(factors, totals, strict=True):
                     total.set(kernel.multiply_add(number, factor, total.value))
         for line, totals in zip(lines, sums, strict=True):
@@ -124,15 +123,15 @@ def _tiles(type: Type, n_rows: int, n_vectors: int) -> Kernel:
 
 
 def transpose_square(kernel: Kernel, x: Array, step: Expr, out: Array, rows: Array, columns: Expr) -> None:
-    """Transpose a square of numbers, as many each way as a vector has lanes, in registers.
+    """Transpose a square of numbers, with as many rows as a vector has lanes, in registers.
 
-    Its lines in x are `step` apart; they become columns of `out`, in the rows that `rows` names; out has `columns`
-    columns.
+    Rows of x are `step` elements apart; they become columns of `out`, which has `columns` columns, at the row numbers
+    in `rows`.
     """
     lanes = registers().vector_bytes // x.type.bytes
     lines = [x.vector(step * i, lanes) for i in range(lanes)]
     distance = 1
-    while distance < lanes:  # in each pair of lines so far apart, exchange the numbers off the diagonal
+    while distance < lanes:  # in each pair of lines at this distance, exchange the off-diagonal blocks
         for i in range(lanes):
             if not i & distance:
                 first, second = lines[i], lines[i + distance]

@@ -1,18 +1,21 @@
-"""A kernel as data: a small tree of loops, conditions and instructions that a renderer turns into code.
+"""A kernel as data: a small tree of loops, conditions and instructions, which a renderer turns into code.
 
-Python arithmetic builds it. A `Node` is one number that the kernel computes; adding two nodes appends an addition to
-the block that is being written:
+Python arithmetic builds it. An `Expr` is one number that the kernel computes; adding two expressions appends an
+addition to the block that is being written:
 
     kernel = Kernel("double", {"x": ADDRESS, "out": ADDRESS, "n": I8})
     x, out = kernel.array("x", F4), kernel.array("out", F4)
     with kernel.loop(0, kernel["n"]) as i:
         out[i] = x[i] + x[i]
 
-So a function of numbers is an ordinary Python function of nodes (`kernels.functions`), and whoever holds a kernel can
-ask it what it does. `kernels.llvm` renders it to LLVM IR, `kernels.python` to Python for people and tests.
+So a scalar function such as exp is an ordinary Python function of expressions (`kernels.functions`). `kernels.llvm`
+renders a kernel to LLVM IR, `kernels.python` to Python for reading and testing.
 
-Semantics: instructions run in the order in which they were written; floats follow IEEE 754 and are neither reordered
-nor contracted, except in a `sum`, whose order is the compiler's; whole numbers wrap around.
+Semantics: instructions run in the order in which they were written. Floats follow IEEE 754 and are neither reordered
+nor contracted, except in a `sum`, whose order the compiler chooses. Integers wrap around.
+
+Built by `lower.loops` and by the hand-written kernels. This file knows nothing of renderers, arrays of NumPy or
+threads.
 """
 
 from __future__ import annotations
@@ -34,7 +37,7 @@ class Type:
 
     Attributes:
         kind: NumPy's letter: "f" float, "i" signed, "u" unsigned, "b" boolean; or "p", an address.
-        bytes: its size in memory.
+        bytes: size in memory.
         lanes: numbers in a vector, or 1.
     """
 
@@ -44,11 +47,11 @@ class Type:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """NumPy's name for it."""
+        """The corresponding NumPy dtype."""
         return np.dtype("?" if self.kind == "b" else f"{self.kind}{self.bytes}")
 
     def vector(self, lanes: int) -> Type:
-        """A vector of such numbers."""
+        """The type of a vector of such numbers."""
         return Type(self.kind, self.bytes, lanes)
 
     def __str__(self) -> str:
@@ -63,7 +66,7 @@ ADDRESS = Type("p", 8)
 
 
 def computes_with(dtype: np.dtype[Any]) -> bool:
-    """Whether kernels compute with numbers of a type."""
+    """Whether kernels can compute with a dtype."""
     return dtype.isnative and (dtype.kind in "iub" or (dtype.kind == "f" and dtype.itemsize in (4, 8)))
 
 
@@ -72,7 +75,7 @@ def type_of(dtype: Any) -> Type:
     """The type of an array's elements.
 
     Raises:
-        TypeError: no kernel computes with them.
+        TypeError: kernels cannot compute with the dtype.
     """
     dtype = np.dtype(dtype)
     if not computes_with(dtype):
@@ -86,9 +89,9 @@ class Expr:
 
     Attributes:
         op: the instruction.
-        args: nodes, and what else it needs to know.
-        type: of the number; None if the instruction only has an effect.
-        kernel: where it belongs.
+        args: its operands: expressions, and settings such as a type.
+        type: of the number. An instruction with an effect only has no meaningful type.
+        kernel: the kernel it belongs to.
     """
 
     op: str
@@ -99,8 +102,8 @@ class Expr:
     def _with(self, op: str, other: Any, type: Type | None = None, swapped: bool = False) -> Expr:
         other = self.kernel.lift(other, self.type)
         if other.type != self.type:
-            raise TypeError(f"{op}: {self.type} does not meet {other.type}; cast one of them")
-        if self.type == I8 and not swapped:  # indices come with many of these
+            raise TypeError(f"{op}: operands have types {self.type} and {other.type}; convert one of them with to()")
+        if self.type == I8 and not swapped:  # index arithmetic: drop + 0 and * 1
             if op == "add" and 0 in (_whole(self), _whole(other)):
                 return other if _whole(self) == 0 else self
             if op == "mul" and 1 in (_whole(self), _whole(other)):
@@ -170,11 +173,11 @@ class Expr:
         return self._compare("ge", other)
 
     def equals(self, other: Any) -> Expr:
-        """Whether both are the same; `==` compares the nodes themselves."""
+        """Compare two numbers for equality; `==` compares the Python objects."""
         return self._compare("eq", other)
 
     def differs(self, other: Any) -> Expr:
-        """Whether they are not the same; true of NaN."""
+        """Whether the numbers are not equal; true if either is NaN."""
         return self._compare("ne", other)
 
     def __neg__(self) -> Expr:
@@ -186,33 +189,33 @@ class Expr:
     # fmt: on
 
     def __bool__(self) -> bool:
-        raise TypeError("a node has no value while the kernel is built: use select, when or loop_while")
+        raise TypeError("an expression has no value while the kernel is built: use select, when or loop_while")
 
     def to(self, type: Type) -> Expr:
-        """This number in another type, as C converts it; a boolean is "not 0"."""
+        """Convert to another type, as C does; to a boolean: x != 0."""
         if type == self.type:
             return self
         return self.differs(0) if type.kind == "b" else self.kernel.add("cast", (self,), type)
 
     def bits_as(self, type: Type) -> Expr:
-        """The number of another type that has the same bits."""
+        """Reinterpret the bits as another type."""
         return self.kernel.add("bitcast", (self,), type)
 
     def apply(self, name: str, *others: Any) -> Expr:
-        """A function of floats that LLVM knows: sqrt, floor, ceil, trunc, rint, fabs, maximum, minimum, copysign ..."""
+        """Apply an LLVM intrinsic on floats: sqrt, floor, ceil, trunc, rint, fabs, maximum, minimum, copysign ..."""
         if self.type.kind != "f":
             raise TypeError(f"{name}: takes floats, not {self.type}")
         return self.kernel.add(name, (self, *(self.kernel.lift(x, self.type) for x in others)), self.type)
 
 
-def _whole(node: Expr) -> Any:
-    """The number that a node always is, if it is a constant."""
-    return node.args[0] if node.op == "constant" else None
+def _whole(expr: Expr) -> Any:
+    """The value of a constant; None for any other expression."""
+    return expr.args[0] if expr.op == "constant" else None
 
 
 @dataclass(eq=False)
 class Loop:
-    """`for index in range(start, stop, step): body`; `as_written`: LLVM shall neither unroll nor vectorize it."""
+    """`for index in range(start, stop, step): body`; with `as_written`, LLVM neither unrolls nor vectorizes it."""
 
     index: Expr
     start: Expr
@@ -224,7 +227,7 @@ class Loop:
 
 @dataclass(eq=False)
 class While:
-    """`while test: body`; the test is computed anew each time, by the instructions `header`."""
+    """`while test: body`. The instructions `header` compute the test anew before each iteration."""
 
     header: list[Any] = field(default_factory=list)
     test: Expr | None = None
@@ -241,7 +244,7 @@ class If:
 
 
 class Variable:
-    """A number that changes while a kernel runs. It is held in a register."""
+    """A mutable number, held in a register."""
 
     def __init__(self, kernel: Kernel, type: Type, start: Any) -> None:
         self.kernel, self.type = kernel, type
@@ -251,32 +254,32 @@ class Variable:
 
     @property
     def value(self) -> Expr:
-        """What it is now."""
+        """Its current value."""
         return self.kernel.add("get", (self.number,), self.type)
 
     def set(self, value: Any) -> None:
-        """Give it another value."""
+        """Assign a value."""
         self.kernel.effect("set", (self.number, self.kernel.lift(value, self.type)))
 
     def sum(self, value: Expr) -> None:
-        """Add to it; the order of such additions is the compiler's, so that a loop of them becomes vector code."""
+        """Add a value. The compiler may reorder such additions, so that a loop of them can be vectorized."""
         self.set(self.kernel.add("sum" if self.type.kind == "f" else "add", (self.value, value), self.type))
 
 
 class Array:
-    """Numbers in memory, one after the other, from an address on.
+    """Numbers in memory, contiguous from an address on.
 
     Args:
-        kernel: that reads or writes them.
-        address: of the first.
-        type: of each.
-        apart: a name, if no array of another name overlaps this one.
+        kernel: the kernel that reads or writes them.
+        address: of the first number.
+        type: of each number.
+        alias_scope: a name that promises: arrays with different names do not overlap. None promises nothing.
     """
 
-    def __init__(self, kernel: Kernel, address: Expr, type: Type, apart: str | None = None) -> None:
-        self.kernel, self.address, self.type, self.apart = kernel, address, type, apart
-        if apart is not None and apart not in kernel.scopes:
-            kernel.scopes.append(apart)
+    def __init__(self, kernel: Kernel, address: Expr, type: Type, alias_scope: str | None = None) -> None:
+        self.kernel, self.address, self.type, self.alias_scope = kernel, address, type, alias_scope
+        if alias_scope is not None and alias_scope not in kernel.scopes:
+            kernel.scopes.append(alias_scope)
 
     def __getitem__(self, index: Any) -> Expr:
         return self.vector(index, 1)
@@ -285,51 +288,51 @@ class Array:
         self.kernel.effect("store", (self, self.kernel.lift(index, I8), self.kernel.lift(value, self.type)))
 
     def vector(self, index: Any, lanes: int) -> Expr:
-        """So many neighbors from an index on, as one vector. Store it with `array[index] = vector`."""
+        """Load `lanes` neighboring numbers as one vector. `array[index] = vector` stores one."""
         return self.kernel.add("load", (self, self.kernel.lift(index, I8)), self.type.vector(lanes))
 
     def at(self, index: Any) -> Array:
-        """The same memory, counted from an index on."""
+        """The same memory, starting at an index."""
         address = self.kernel.add("offset", (self.address, self.kernel.lift(index, I8), self.type), ADDRESS)
-        return Array(self.kernel, address, self.type, self.apart)
+        return Array(self.kernel, address, self.type, self.alias_scope)
 
     def prefetch(self, index: Any, for_writing: bool = False) -> None:
-        """Ask for the cache line of a number that will soon be used; it may lie beyond the array's end."""
+        """Prefetch the cache line of an element. The index may be out of bounds."""
         self.kernel.effect("prefetch", (self, self.kernel.lift(index, I8), for_writing))
 
     def fill_zero(self, count: Any) -> None:
-        """Put 0 into the first numbers; into none if the count is negative."""
-        some = self.kernel.lift(count, I8)
-        some = self.kernel.select(some > 0, some, 0)
-        self.kernel.effect("memset", (self, some * self.type.bytes))
+        """Set the first `count` numbers to 0; none if the count is negative."""
+        count = self.kernel.lift(count, I8)
+        count = self.kernel.select(count > 0, count, 0)
+        self.kernel.effect("memset", (self, count * self.type.bytes))
 
     def copy_from(self, source: Array, count: Any) -> None:
-        """Copy the first numbers of an array of the same type that does not overlap."""
+        """Copy the first `count` numbers of an array of the same type that does not overlap this one."""
         self.kernel.effect("memcpy", (self, source, self.kernel.lift(count, I8) * self.type.bytes))
 
 
 class Kernel:
-    """A function of numbers and addresses: its arguments, and the tree of what it does.
+    """A function of numbers and addresses: its arguments and the tree of what it does.
 
     Args:
         name: of the function.
         arguments: names and types, in order.
-        result: the type of what it gives back, if anything.
-        inner: only kernels of the same module call it.
+        result: the return type, if any.
+        internal: only kernels of the same module call it.
 
     Attributes:
-        body: statements, in order: nodes, loops, conditions.
+        body: statements, in order: expressions, loops, conditions.
         variables: the types of its variables.
         scopes: names of arrays that do not overlap.
         calls: other kernels that it calls.
-        hints: attributes for the compiler.
-        names: of nodes, by identity, for those who read the kernel.
+        hints: LLVM function attributes.
+        names: readable names of expressions, by identity, for the Python rendering.
     """
 
     def __init__(
-        self, name: str, arguments: Mapping[str, Type], result: Type | None = None, inner: bool = False
+        self, name: str, arguments: Mapping[str, Type], result: Type | None = None, internal: bool = False
     ) -> None:
-        self.name, self.result, self.inner = name, result, inner
+        self.name, self.result, self.internal = name, result, internal
         self.body: list[Any] = []
         self.variables: list[Type] = []
         self.scopes: list[str] = []
@@ -345,29 +348,29 @@ class Kernel:
     # Instructions
 
     def add(self, op: str, args: tuple[Any, ...], type: Type) -> Expr:
-        """Append an instruction to the block that is being written."""
-        node = Expr(op, args, type, self)
-        self._blocks[-1].append(node)
-        return node
+        """Append an instruction to the current block."""
+        expr = Expr(op, args, type, self)
+        self._blocks[-1].append(expr)
+        return expr
 
     def effect(self, op: str, args: tuple[Any, ...]) -> None:
-        """Append an instruction that gives no number."""
+        """Append an instruction without a result."""
         self.add(op, args, BOOL)
 
     def lift(self, x: Any, type: Type) -> Expr:
-        """A number of Python as a constant."""
+        """Make a Python number a constant; leave an expression as it is."""
         return x if isinstance(x, Expr) else Expr("constant", (x,), type, self)
 
-    def array(self, address: Any, type: Type, apart: str | None = None) -> Array:
-        """The array at an address, or at that of an argument."""
-        return Array(self, self.arguments[address] if isinstance(address, str) else address, type, apart)
+    def array(self, address: Any, type: Type, alias_scope: str | None = None) -> Array:
+        """The array at an address, or at the address in an argument."""
+        return Array(self, self.arguments[address] if isinstance(address, str) else address, type, alias_scope)
 
     def variable(self, type: Type, start: Any = 0) -> Variable:
         """A new variable."""
         return Variable(self, type, start)
 
-    def room(self, type: Type, count: int) -> Array:
-        """Memory for so many numbers, until the kernel returns."""
+    def stack_array(self, type: Type, count: int) -> Array:
+        """An array of `count` numbers on the stack."""
         return Array(self, self.add("alloca", (type, count), ADDRESS), type)
 
     def select(self, test: Expr, yes: Any, no: Any) -> Expr:
@@ -375,60 +378,60 @@ class Kernel:
         type = next(x.type for x in (yes, no) if isinstance(x, Expr))
         return self.add("select", (test, self.lift(yes, type), self.lift(no, type)), type)
 
-    def least(self, x: Expr, y: Any) -> Expr:
-        """The smaller of two whole numbers."""
+    def minimum(self, x: Expr, y: Any) -> Expr:
+        """The smaller of two integers."""
         y = self.lift(y, x.type)
         return self.select(x < y, x, y)
 
-    def most(self, x: Expr, y: Any) -> Expr:
-        """The larger of two whole numbers."""
+    def maximum(self, x: Expr, y: Any) -> Expr:
+        """The larger of two integers."""
         y = self.lift(y, x.type)
         return self.select(x > y, x, y)
 
     def broadcast(self, x: Expr, lanes: int) -> Expr:
-        """A vector whose lanes all are x."""
+        """A vector with x in all lanes."""
         return self.add("broadcast", (x,), x.type.vector(lanes))
 
     def shuffle(self, x: Expr, y: Expr, order: Sequence[int]) -> Expr:
-        """The lanes of x, then y, in another order."""
+        """Pick lanes from x followed by y."""
         return self.add("shuffle", (x, y, tuple(order)), x.type.vector(len(order)))
 
     def add_lanes(self, x: Expr) -> Expr:
-        """The sum of a vector's lanes, in the compiler's order."""
+        """The sum of a vector's lanes, in an order that the compiler chooses."""
         return self.add("add_lanes", (x,), x.type.vector(1))
 
     def multiply_add(self, x: Expr, y: Expr, z: Expr) -> Expr:
-        """x y + z, rounded once where the processor can."""
+        """x y + z, rounded once where the processor has a fused multiply-add."""
         return self.add("fmuladd", (x, y, z), x.type)
 
     def call(self, kernel: Kernel, *args: Any) -> Expr:
         """Call another kernel, which becomes part of the same module."""
         if kernel not in self.calls:
             self.calls.append(kernel)
-        given = [self.lift(x, a.type) for x, a in zip(args, kernel.arguments.values(), strict=True)]
-        return self.add("call", (kernel, *given), kernel.result or BOOL)
+        operands = [self.lift(x, a.type) for x, a in zip(args, kernel.arguments.values(), strict=True)]
+        return self.add("call", (kernel, *operands), kernel.result or BOOL)
 
     def call_address(self, address: Expr, args: Sequence[Expr], result: Type | None = None) -> Expr:
-        """Call a function of C by its address."""
+        """Call a C function by its address."""
         return self.add("call_address", (address, tuple(args), result), result or BOOL)
 
     def call_library(self, name: str, args: Sequence[Expr], result: Type) -> Expr:
-        """Call a function of C's mathematical library or of the system by its name."""
+        """Call a function of the C library by its name."""
         return self.add("call_library", (name, *args), result)
 
     def atomic(self, op: str, address: Expr, *args: Any) -> Expr:
-        """An instruction on a shared word of memory: load, store, add (what it was), swap_if (whether it was)."""
+        """An atomic instruction on a 64-bit word: load, store, add (returns the old value), or swap_if."""
         return self.add(f"atomic_{op}", (address, *(self.lift(x, I8) for x in args)), BOOL if op == "swap_if" else I8)
 
-    def give(self, value: Any) -> None:
-        """Return a number. It must be the last instruction of its block."""
+    def return_(self, value: Any) -> None:
+        """Return from the kernel. It must be the last instruction of its block."""
         self.effect("return", () if self.result is None else (self.lift(value, self.result),))
 
     # Blocks
 
     @contextmanager
     def loop(self, start: Any, stop: Any, step: int = 1, as_written: bool = False) -> Iterator[Expr]:
-        """The statements inside, for each index from start to stop - 1."""
+        """Context manager: the statements inside, for each index from start to stop - 1."""
         index = Expr("index", (), I8, self)
         loop = Loop(index, self.lift(start, I8), self.lift(stop, I8), step, as_written)
         self._blocks[-1].append(loop)
@@ -437,7 +440,7 @@ class Kernel:
 
     @contextmanager
     def loop_while(self, test: Callable[[], Expr]) -> Iterator[None]:
-        """The statements inside, as long as the test holds."""
+        """Context manager: the statements inside, as long as the test holds."""
         loop = While()
         self._blocks[-1].append(loop)
         with self._inside(loop.header):
@@ -447,7 +450,7 @@ class Kernel:
 
     @contextmanager
     def when(self, test: Expr) -> Iterator[None]:
-        """The statements inside, if the test holds."""
+        """Context manager: the statements inside, if the test holds."""
         branch = If(test)
         self._blocks[-1].append(branch)
         with self._inside(branch.body):
@@ -455,10 +458,10 @@ class Kernel:
 
     @contextmanager
     def otherwise(self) -> Iterator[None]:
-        """The statements inside, if the test of the `when` just before does not hold."""
+        """Context manager: the statements inside, if the test of the `when` just before does not hold."""
         branch = self._blocks[-1][-1]
         if not isinstance(branch, If):
-            raise TypeError("otherwise follows a when")
+            raise TypeError("otherwise() must directly follow a when() block")
         with self._inside(branch.otherwise):
             yield
 

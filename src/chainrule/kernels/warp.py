@@ -1,7 +1,7 @@
-"""Pictures read at other positions than their pixels', between which they are taken to change evenly.
+"""Resamples images at arbitrary positions, with bilinear interpolation.
 
-The order of the loops: pictures (shared out among threads), then the result's pixels. Each pixel reads four neighbors
-from anywhere in its picture, which lies in the first cache as a whole; arithmetic is the limit, some 6 ns a pixel.
+Loop order: images (divided among threads), then pixels of the result. Each pixel reads four neighbors from anywhere in
+its image, which fits into the L1 cache; arithmetic is the limit, some 6 ns a pixel.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chainrule.kernels.calling import Fields, stage_kernel
-from chainrule.kernels.job import Maker
+from chainrule.kernels.calling import DescriptorLayout, stage_kernel
+from chainrule.kernels.job import KernelTemplate
 from chainrule.kernels.machine import with_numpy_fallback
 from chainrule.kernels.tree import F4, F8, I8, Kernel, Type, type_of
 
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
 
     from chainrule.kernels.tree import Array, Expr
 
-WARP_FIELDS = Fields("images maps field out", "height width")
+WARP_FIELDS = DescriptorLayout("images maps field out", "height width")
 
 
 def warp(images: NDArray[Any], maps: NDArray[np.float64], field: NDArray[np.float32]) -> NDArray[np.float32]:
-    """For each position (i, j) of the result, what the picture shows at (y, x) = maps · (i, j, 1) + field there.
+    """For each position (i, j) of the result: the image's value at (y, x) = maps · (i, j, 1) + field there.
 
-    Between four pixels the weights are bilinear: with the fractions d = y - ⌊y⌋ and r = x - ⌊x⌋, the pixel above and to
-    the left counts (1 - d) (1 - r), and so on. Beyond its borders a picture is 0.
+    Bilinear interpolation: with the fractions d = y - ⌊y⌋ and r = x - ⌊x⌋, the pixel above and to the left has the
+    weight (1 - d) (1 - r), and so on. Outside its borders an image is 0.
 
     Args:
         images: (N, H, W).
-        maps: (N, 2, 3), for each picture the rows for y and x.
-        field: (N, 2, H, W), pixels added to y and x.
+        maps: (N, 2, 3), for each image the affine map's rows for y and x.
+        field: (N, 2, H, W), a displacement in pixels, added to y and x.
 
     Returns:
         (N, H, W) float32.
@@ -49,14 +49,14 @@ def _warp_in_numpy(images: Any, maps: Any, field: Any, out: Any) -> None:
     count, *size = images.shape
     pixels = np.stack([*np.indices(size), np.ones(size)])  # (3, H, W): i, j and 1 of each position
     y, x = (np.einsum("nrk,kij->rnij", maps, pixels) + field.swapaxes(0, 1)).clip(-1, [[[[size[0]]]], [[[size[1]]]]])
-    y, x = (np.where(np.isnan(positions), -1, positions) for positions in (y, x))  # nowhere: background
+    y, x = (np.where(np.isnan(positions), -1, positions) for positions in (y, x))  # outside: background
     top, left = (np.floor(positions).astype(np.intp) for positions in (y, x))
-    framed = np.pad(images, ((0, 0), (1, 2), (1, 2)))  # of background: every position has four neighbors
+    padded = np.pad(images, ((0, 0), (1, 2), (1, 2)))  # background, so that every position has four neighbors
     numbers = np.arange(count)[:, None, None]
     out[:] = 0
     for i, down in enumerate((1 - (y - top), y - top)):
         for j, right in enumerate((1 - (x - left), x - left)):
-            out += down * right * framed[numbers, top + i + 1, left + j + 1]
+            out += down * right * padded[numbers, top + i + 1, left + j + 1]
 
 
 @with_numpy_fallback(_warp_in_numpy)
@@ -68,7 +68,7 @@ def _warp(images: Any, maps: Any, field: Any, out: Any) -> None:
 
 @cache
 def warp_kernel(image_type: Type, map_type: Type, field_type: Type) -> Kernel:
-    """Pictures first … last - 1."""
+    """Images first … last - 1."""
     kernel = stage_kernel(f"warp_{image_type}_{map_type}_{field_type}")
     d = WARP_FIELDS.read(kernel)
     images, maps, fields = d.array("images", image_type), d.array("maps", map_type), d.array("field", field_type)
@@ -76,10 +76,10 @@ def warp_kernel(image_type: Type, map_type: Type, field_type: Type) -> Kernel:
     with kernel.loop(kernel["first"], kernel["last"]) as n:
         image, map_, field = images.at(n * size), maps.at(n * 6), fields.at(n * 2 * size)
         with kernel.loop(0, d.height) as i, kernel.loop(0, d.width) as j:
-            place = i * d.width + j
+            index = i * d.width + j
             y, x = (
                 map_[3 * row].to(F8) * i.to(F8) + map_[3 * row + 1].to(F8) * j.to(F8) + map_[3 * row + 2].to(F8)
-                + field[place + size * row].to(F8)
+                + field[index + size * row].to(F8)
                 for row in (0, 1)
             )  # fmt: skip
             value = kernel.variable(F8, 0.0)
@@ -91,12 +91,12 @@ def warp_kernel(image_type: Type, map_type: Type, field_type: Type) -> Kernel:
                     for w, wide in ((0, 1.0 - right), (1, right)):
                         number = _pixel(image, top.to(I8) + h, left.to(I8) + w, d.height, d.width)
                         value.set(value.value + high * wide * number)
-            out.at(n * size)[place] = value.value.to(F4)
+            out.at(n * size)[index] = value.value.to(F4)
     return kernel
 
 
 def _pixel(image: Array, i: Expr, j: Expr, height: Expr, width: Expr) -> Expr:
-    """A pixel, or 0 beyond the borders."""
+    """A pixel, or 0 outside the borders."""
     kernel = image.kernel
     value = kernel.variable(F8, 0.0)
     with kernel.when((i >= 0) & (i < height) & (j >= 0) & (j < width)):
@@ -104,4 +104,4 @@ def _pixel(image: Array, i: Expr, j: Expr, height: Expr, width: Expr) -> Expr:
     return value.value
 
 
-WARP = Maker(WARP_FIELDS, warp_kernel)
+WARP = KernelTemplate(WARP_FIELDS, warp_kernel)

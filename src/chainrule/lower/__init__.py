@@ -1,1 +1,1 @@
-"""One path from a formula to machine code: graph, tracer, schedule, loops, program."""
+"""From a NumPy formula to machine code: graph, tracer, schedule, loops, program. See docs/lowering.md."""

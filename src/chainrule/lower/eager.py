@@ -1,8 +1,10 @@
-"""Eager operations on large arrays run the same loops as compiled programs.
+"""Runs eager operations on large arrays as small compiled programs.
 
-NumPy goes over whole arrays for each step of a formula; here the formula is recorded once for each kind of arguments,
-fused, and run as a program of its own, of which machine code serves all shapes. Which way a formula takes depends on
-the arguments' shapes and types alone, so that what is computed twice gets the same bits.
+NumPy makes a pass over whole arrays for each step of a formula. Here the formula is recorded once for each kind of
+arguments, fused, and run as a program; its machine code serves all shapes. Whether a formula is compiled depends only
+on shapes and types, so that repeated computations give the same bits.
+
+Called by `ops.operation` (`use_kernel`, `compute`) and by optimizers (`update`). It knows nothing of Tensors.
 """
 
 from __future__ import annotations
@@ -28,62 +30,62 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 LARGE = 16_384
-"""From so many elements on a formula runs as a program."""
+"""Formulas on arrays of at least this many elements run as programs."""
 PROGRAMS = 128
-"""So many programs are kept; the one that was not used longest goes first."""
+"""How many programs are cached; the least recently used is dropped."""
 
 SMALL = 500
-"""So few elements are changed by NumPy."""
+"""`update` leaves arrays of at most this many elements to NumPy."""
 
 _lock = threading.RLock()
-_running = False  # a program of this module's, by the thread that holds the lock
-_programs: OrderedDict[Any, _Formula | None] = OrderedDict()
-_shared = np.empty(0, np.uint8)
+_running = False  # whether the thread that holds the lock runs a program
+_programs: OrderedDict[Any, _FormulaProgram | None] = OrderedDict()
+_arena = np.empty(0, np.uint8)
 _ndarray = np.ndarray
 
 
-def _room(size: int) -> NDArray[np.uint8]:
-    """Memory for results in between, which all of these programs share, for they run one after the other."""
-    global _shared
-    if _shared.size < size:
-        _shared = np.empty(max(size, 2 * _shared.size), np.uint8)
-    return _shared
+def _allocate_arena(size: int) -> NDArray[np.uint8]:
+    """Memory for intermediate results. All of these programs share it, because they run one after the other."""
+    global _arena
+    if _arena.size < size:
+        _arena = np.empty(max(size, 2 * _arena.size), np.uint8)
+    return _arena
 
 
 class _Number(Scalar):
     """A number that is an argument of the formula."""
 
-    __slots__ = ("place",)
+    __slots__ = ("index",)
 
-    def __init__(self, value: float, place: int) -> None:
+    def __init__(self, value: float, index: int) -> None:
         super().__init__(value)
-        self.place = place
+        self.index = index
 
 
 class _Recorder(Recorder):
     """Records a formula whose arguments are arrays and numbers."""
 
     def slot(self, number: Any) -> int:
-        place: int = number.place
-        return place
+        index: int = number.index
+        return index
 
 
-class _Formula:
+class _FormulaProgram:
     """A formula's program.
 
     Attributes:
-        program: what runs.
+        program: the compiled program.
         outputs: the values that it computes.
-        results: the values of all that the formula returns, in order; None where it returns none.
-        single: whether it returns one alone, not a tuple.
-        given: which results are arguments themselves: their positions, and those of the arguments.
+        results: the values of everything that the formula returns, in order; None where it returns None.
+        single: whether it returns one result rather than a tuple.
+        passed_through: results that are arguments themselves: their position, and the argument's.
     """
 
     def __init__(self, arrays: Sequence[NDArray[Any]], numbers: int, function: Callable[..., Any]) -> None:
-        """Record a call of `function`, which is handed a Tracer for each array.
+        """Record a call of `function`, which takes a Tracer for each array.
 
         Raises:
-            Untraceable: the formula asks for values.
+            Untraceable: the formula depends on values.
             CannotCompileError: LLVM cannot be used.
         """
         recorder = _Recorder()
@@ -95,12 +97,14 @@ class _Formula:
         results = [None if x is None else recorder.as_tracer(x) for x in ((returned,) if self.single else returned)]
         recorder.ended = True
         self.results = [None if x is None else x._value for x in results]
-        self.given = {place: i for place, x in enumerate(results) for i, t in enumerate(tracers) if x is t}
+        self.passed_through = {index: i for index, x in enumerate(results) for i, t in enumerate(tracers) if x is t}
         self.values, self.arguments, self.numbers = recorder.values, arguments, numbers
 
     def owns_results(self) -> bool:
-        """Whether each result but the arguments themselves is computed, into memory of its own."""
-        computed = [base_of(x) for place, x in enumerate(self.results) if x is not None and place not in self.given]
+        """Whether every result that is not an argument is computed, into memory of its own."""
+        computed = [
+            base_of(x) for index, x in enumerate(self.results) if x is not None and index not in self.passed_through
+        ]
         return (
             bool(computed)
             and len({id(x) for x in computed}) == len(computed)
@@ -108,19 +112,24 @@ class _Formula:
         )
 
     def compile(self, writes: Sequence[tuple[Value, Value]] = ()) -> None:
-        """Make the program; `writes` are arguments that are to hold results."""
-        results = [value for place, value in enumerate(self.results) if place not in self.given]
+        """Compile the program; `writes` are pairs (argument, the result to store in it)."""
+        results = [value for index, value in enumerate(self.results) if index not in self.passed_through]
         self.outputs = outputs = [] if writes else [value for value in results if value is not None]
         self.program = Program(
-            plan(self.values, outputs, writes), self.numbers, [], self.arguments, outputs, room=_room
+            plan(self.values, outputs, writes),
+            self.numbers,
+            [],
+            self.arguments,
+            outputs,
+            allocate_arena=_allocate_arena,
         )
         for value in self.values:
             value.drop_data()
 
     def run(self, arrays: Sequence[NDArray[Any]], numbers: Sequence[float] = ()) -> Any:
-        """The results, in memory of their own.
+        """Compute the results, in memory of their own.
 
-        The caller holds the lock, and no program of this module's is running: they share memory.
+        The caller holds the lock, and no other program of this module is running, because they share memory.
         """
         global _running
         _running = True
@@ -131,21 +140,25 @@ class _Formula:
 
     def _run(self, arrays: Sequence[NDArray[Any]], numbers: Sequence[float]) -> Any:
         program = self.program
-        for place, number in enumerate(numbers):
-            program.scalars[place] = number
+        for index, number in enumerate(numbers):
+            program.scalars[index] = number
         for value in self.outputs:
-            program.renew(value)
+            program.allocate_output(value)
         program.run(arrays)
-        found = [
-            arrays[self.given[place]] if place in self.given else None if value is None else program.array(value)
-            for place, value in enumerate(self.results)
+        results = [
+            arrays[self.passed_through[index]]
+            if index in self.passed_through
+            else None
+            if value is None
+            else program.array(value)
+            for index, value in enumerate(self.results)
         ]
         program.release(self.outputs)
-        return found[0] if self.single else tuple(found)
+        return results[0] if self.single else tuple(results)
 
 
 def compute(function: Callable[..., Any], inputs: Sequence[Any], options: Mapping[str, Any]) -> Any:
-    """A formula's result, by a program if there is one, else NotImplemented.
+    """A formula's result, computed by a program; NotImplemented if it cannot be compiled.
 
     Args:
         function: a formula in NumPy: arrays and numbers in, an array or a tuple of arrays out.
@@ -161,111 +174,112 @@ def compute(function: Callable[..., Any], inputs: Sequence[Any], options: Mappin
     except TypeError:
         return NotImplemented
     with _lock:
-        if _running:  # a signal's handler, or an object's __del__, has interrupted it
+        if _running:  # a signal handler or a __del__ method interrupted a program of this thread
             return NotImplemented
-        formula = _known(key, lambda: _record(function, inputs, options))
+        formula = _lookup(key, lambda: _record(function, inputs, options))
         return NotImplemented if formula is None else formula.run(arrays)
 
 
 def use_kernel(inputs: Sequence[Any]) -> bool:
-    """Whether a formula of these inputs should run as a program, if it can."""
+    """Whether a formula of these inputs should run as a program, if possible."""
     return any(type(x) is _ndarray and x.size >= LARGE for x in inputs)
 
 
-def update(formula: Callable[..., Any], changed: Sequence[Any], given: Sequence[Any], *numbers: float | None) -> None:
-    """Change arrays in place, element by element: changed[0][i], ... = formula(changed[0][i], ..., given[0][i], ...).
+def update(formula: Callable[..., Any], changed: Sequence[Any], inputs: Sequence[Any], *numbers: float | None) -> None:
+    """Update arrays in place, elementwise: changed[0][i], ... = formula(changed[0][i], ..., inputs[0][i], ...).
 
     Args:
-        formula: takes an element of each array of `changed`, one of each of `given`, then the numbers; returns the new
-            elements of `changed`, as a tuple (also of one). It never combines two numbers.
+        formula: takes an element of each array of `changed`, one of each of `inputs`, then the numbers; returns the new
+            elements of `changed`, as a tuple (even if there is only one). It must not combine two numbers.
         changed: arrays of one shape and floating type, or None.
-        given: more arrays of that shape, which are only read.
-        numbers: the same for all elements, or None.
+        inputs: further arrays of that shape, which are only read.
+        numbers: scalars, or None.
     """
     first = changed[0]
-    if type(first) is _ndarray and first.size > SMALL and machine.available() and _may_run(changed, given):
-        arrays = [x for x in (*changed, *given) if x is not None]
-        kinds = tuple(None if x is None else _kind(x) for x in (*changed, *given))
+    if type(first) is _ndarray and first.size > SMALL and machine.available() and _may_run(changed, inputs):
+        arrays = [x for x in (*changed, *inputs) if x is not None]
+        kinds = tuple(None if x is None else _kind(x) for x in (*changed, *inputs))
         key = (formula, team.threads(), len(changed), *kinds, *(x is None for x in numbers))
         with _lock:
-            made = None if _running else _known(key, lambda: _record_update(formula, changed, given, numbers))
-            if made is not None:
-                made.run(arrays, [x for x in numbers if x is not None])
+            program = None if _running else _lookup(key, lambda: _record_update(formula, changed, inputs, numbers))
+            if program is not None:
+                program.run(arrays, [x for x in numbers if x is not None])
                 return
-    for old, new in zip(changed, formula(*changed, *given, *numbers), strict=True):
+    for old, new in zip(changed, formula(*changed, *inputs, *numbers), strict=True):
         if old is not None:
             old[...] = new
 
 
-def _may_run(changed: Sequence[Any], given: Sequence[Any]) -> bool:
-    """Whether a program may write into arrays, where NumPy would raise an error, and can read all of them."""
-    arrays = [x for x in (*changed, *given) if x is not None]
+def _may_run(changed: Sequence[Any], inputs: Sequence[Any]) -> bool:
+    """Whether a program can read all arrays, and may write where NumPy would not raise an error."""
+    arrays = [x for x in (*changed, *inputs) if x is not None]
     return all(map(is_readable_in_place, arrays)) and all(
         x is None or x.flags.carray or x.T.flags.carray for x in changed
     )
 
 
 def _kind(x: Any) -> Any:
-    """What a program depends on of an argument."""
+    """What a program depends on in an argument."""
     if type(x) is _ndarray:
         if not is_readable_in_place(x):
-            raise TypeError("compiled code cannot read it where it lies")
+            raise TypeError("eager.compute: kernels cannot read an unaligned or packed array in place")
         return x.shape, x.strides, x.dtype
     return exact(x)
 
 
-def _known(key: Any, record: Callable[[], _Formula]) -> _Formula | None:
-    """The program of a key; None if the formula cannot be recorded, or is not worth it."""
+def _lookup(key: Any, record: Callable[[], _FormulaProgram]) -> _FormulaProgram | None:
+    """The program for a key; None if the formula cannot be recorded, or compiling it does not pay."""
     if key in _programs:
         _programs.move_to_end(key)
         return _programs[key]
-    made: _Formula | None
+    program: _FormulaProgram | None
     try:
-        made = record()
+        program = record()
     except Untraceable:
-        made = None
+        program = None
     except CannotCompileError as error:
         machine.warn_and_fall_back(error, key[0].__name__)
-        made = None
-    _programs[key] = made
+        program = None
+    _programs[key] = program
     if len(_programs) > PROGRAMS:
         _programs.popitem(last=False)
-    return made
+    return program
 
 
-def _record(function: Callable[..., Any], inputs: Sequence[Any], options: Mapping[str, Any]) -> _Formula:
+def _record(function: Callable[..., Any], inputs: Sequence[Any], options: Mapping[str, Any]) -> _FormulaProgram:
     arrays = [x for x in inputs if type(x) is _ndarray]
 
     def call(tracers: list[Tracer]) -> Any:
         rest = iter(tracers)
         return function(*(next(rest) if type(x) is _ndarray else x for x in inputs), **options)
 
-    formula = _Formula(arrays, 0, call)
+    formula = _FormulaProgram(arrays, 0, call)
     if not formula.owns_results():
-        raise Untraceable("a view, a copy or a constant, which NumPy gives at once")
+        raise Untraceable("a view, a copy or a constant, which NumPy returns at once")
     formula.compile()
     return formula
 
 
-def _record_update(formula: Callable[..., Any], changed: Any, given: Any, numbers: Any) -> _Formula:
-    arrays = [*changed, *given]
-    places = iter(range(len(numbers)))
-    scalars = [None if x is None else _Number(x, next(places)) for x in numbers]
+def _record_update(formula: Callable[..., Any], changed: Any, inputs: Any, numbers: Any) -> _FormulaProgram:
+    arrays = [*changed, *inputs]
+    indices = iter(range(len(numbers)))
+    scalars = [None if x is None else _Number(x, next(indices)) for x in numbers]
 
     def call(tracers: list[Tracer]) -> Any:
         rest = iter(tracers)
         return formula(*(None if x is None else next(rest) for x in arrays), *scalars)
 
-    made = _Formula([x for x in arrays if x is not None], len(numbers), call)
-    targets = iter(made.arguments)
-    held = [None if x is None else next(targets) for x in changed]
-    made.compile([(to, new) for to, new in zip(held, made.results, strict=True) if to is not None and new is not None])
-    made.results, made.single = [], False
-    return made
+    program = _FormulaProgram([x for x in arrays if x is not None], len(numbers), call)
+    arguments = iter(program.arguments)
+    targets = [None if x is None else next(arguments) for x in changed]
+    pairs = zip(targets, program.results, strict=True)
+    program.compile([(target, new) for target, new in pairs if target is not None and new is not None])
+    program.results, program.single = [], False
+    return program
 
 
 def _after_fork() -> None:
-    """In a forked process nobody holds a lock any more."""
+    """Reset the lock: in a forked process no thread holds it."""
     global _lock, _running
     _lock, _running = threading.RLock(), False
 

@@ -1,10 +1,12 @@
-"""The program as a graph: which array is made of which, before anything is decided about loops and memory.
+"""The graph of a program: which array is computed from which, before loops and memory are decided.
 
-A `Value` is one array: an argument, memory that lives outside (a parameter, a running mean), or the result of one step.
-There are six kinds of steps: elementwise, reduction, view, product of matrices, kernel (convolution and pooling), and a
-call of Python for all else.
-Values are never changed; what changes in place is memory outside, into which a value is written at the end. So a value
-may be computed wherever its inputs are there, or not at all if nobody asks.
+A `Value` is one array: an argument, external memory (a parameter, a running mean), or the result of a step. There are
+six kinds of steps: elementwise, reduction, view, matrix product, hand-written kernel (convolution, pooling), and a call
+of Python for everything else. Values are immutable; an in-place change is a new value that is written to external
+memory at the end. So a value can be scheduled anywhere after its inputs, or removed as dead code.
+
+Built by `recorder`, read by `schedule`, `loops`, `launch` and `program`. It knows nothing of tensors or gradients. The
+second half holds small helpers on the memory layout of arrays.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ SOURCES = ("argument", "captured")
 
 @dataclass(frozen=True, slots=True)
 class ArraySpec:
-    """An array without its elements."""
+    """An array's shape, strides and type, without its elements."""
 
     shape: tuple[int, ...]
     strides: tuple[int, ...]
@@ -36,7 +38,7 @@ class ArraySpec:
 
     @classmethod
     def of(cls, x: Any) -> ArraySpec:
-        """The form of an array."""
+        """The spec of an array."""
         return cls(x.shape, x.strides, x.dtype, x.itemsize, x.size, x.nbytes, x.ndim)
 
 
@@ -45,12 +47,13 @@ class Value:
     """One array of the program.
 
     Attributes:
-        kind: "argument", "captured", "elementwise", "reduce", "view", "matmul", "kernel", "call", "part" (another of
-            the several results of a kernel or a call) or "scratch" (memory that a kernel needs while it runs).
-        op: for elementwise and reduce, which; for a call, what is called.
-        inputs: Values, and for elementwise steps also Python numbers and `Number`s.
-        example: the array as the traced call had it, in the memory order that the program's will have.
-        options: what else the step needs to know.
+        kind: "argument", "captured", "elementwise", "reduce", "view", "matmul", "kernel", "call", "part" (a further
+            result of a kernel or call with several) or "scratch" (working memory of a kernel).
+        op: for elementwise and reduce, the function; for a kernel or call, its name.
+        inputs: Values; for elementwise steps also Python numbers, and pairs (Scalar, its index among the program's
+            numbers).
+        example: the array in the traced call, with the memory order that the program's array will have.
+        options: further settings of the step.
     """
 
     kind: str
@@ -66,12 +69,12 @@ class Value:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """The type of the elements."""
+        """The element type."""
         return self.example.dtype
 
     @property
     def strides(self) -> tuple[int, ...]:
-        """How many elements lie between neighbors, by dimension."""
+        """The strides, in elements."""
         return tuple(s // self.example.itemsize for s in self.example.strides)
 
     @property
@@ -80,9 +83,9 @@ class Value:
         return self.example.size
 
     def drop_data(self) -> None:
-        """Let go of the example's elements, and keep its shape, strides and type."""
+        """Free the example's elements; keep its shape, strides and type."""
         if self.kind != "captured":
-            self.example = ArraySpec.of(self.example)  # type: ignore[assignment]  # it has what is asked of it from now on
+            self.example = ArraySpec.of(self.example)  # type: ignore[assignment]  # stands in for it
 
     def values(self) -> list[Value]:
         """The inputs that are arrays."""
@@ -93,7 +96,7 @@ class Value:
 
 
 def dense(array: NDArray[Any]) -> NDArray[Any]:
-    """The array in memory of its own without gaps, its dimensions in the order that it has now."""
+    """The array in memory of its own without gaps, keeping the memory order of its dimensions."""
     array = np.asarray(array)
     axes = axes_in_order(array)
     if np.transpose(array, axes).flags.c_contiguous and array.base is None:
@@ -107,12 +110,12 @@ def axes_in_order(array: NDArray[Any]) -> list[int]:
 
 
 def copy_in_order(array: NDArray[Any], axes: Sequence[int]) -> NDArray[Any]:
-    """A copy without gaps, its dimensions in this order in memory."""
+    """A copy without gaps, whose dimensions have this order in memory."""
     return np.transpose(np.array(np.transpose(array, axes), order="C"), np.argsort(axes))
 
 
 def is_readable_in_place(array: NDArray[Any]) -> bool:
-    """Whether compiled code can read an array where it lies: aligned, whole elements apart, bytes in their order."""
+    """Whether kernels can read the array without a copy: aligned, native byte order, strides of whole elements."""
     flags = array.flags
     if not (flags.aligned and array.dtype.isnative):
         return False
@@ -120,12 +123,12 @@ def is_readable_in_place(array: NDArray[Any]) -> bool:
 
 
 def byte_bounds(array: NDArray[Any]) -> tuple[int, int]:
-    """The addresses of an array's first byte, and of the one after its last."""
+    """The addresses of an array's first byte and of the byte after its last."""
     return np.lib.array_utils.byte_bounds(array)
 
 
 def elements_overlap(array: NDArray[Any]) -> bool:
-    """Whether two elements of an array share memory, as those of a broadcast one do."""
+    """Whether two elements of an array share memory, as in a broadcast array."""
     reach = array.itemsize
     for stride, size in sorted((abs(s), n) for s, n in zip(array.strides, array.shape, strict=True) if n > 1):
         if stride < reach:
@@ -135,22 +138,22 @@ def elements_overlap(array: NDArray[Any]) -> bool:
 
 
 def share_memory(x: NDArray[Any], y: NDArray[Any]) -> bool:
-    """Whether two arrays have a byte in common, or may have one if that is hard to tell."""
+    """Whether two arrays share memory; True if that is too expensive to decide."""
     try:
-        return np.shares_memory(x, y, max_work=1000)  # type: ignore[arg-type]  # its stubs know of 0 and -1 alone
+        return np.shares_memory(x, y, max_work=1000)  # type: ignore[arg-type]  # NumPy's stubs allow only 0 and -1
     except np.exceptions.TooHardError:
         return True
 
 
 def base_of(value: Value) -> Value:
-    """The value whose memory this one is seen through."""
+    """The value whose memory a (view) value uses."""
     while value.kind == "view":
         value = value.inputs[0]
     return value
 
 
 def offset_of(value: Value) -> int:
-    """How many elements into its memory a value begins."""
+    """The offset of a (view) value in the memory of its base, in elements."""
     offset = 0
     while value.kind == "view":
         offset += value.options["offset"]
@@ -159,31 +162,31 @@ def offset_of(value: Value) -> int:
 
 
 def is_python_result(value: Value) -> bool:
-    """Whether it is what a call of Python gives."""
+    """Whether the value is a result of a call of Python."""
     return value.kind == "call" or (value.kind == "part" and value.inputs[0].kind == "call")
 
 
 def is_internal(value: Value) -> bool:
-    """Whether its memory is the program's alone: in a stage, such an array overlaps no other."""
+    """Whether the program allocates the value's memory, so that it overlaps no other array of a stage."""
     return value.kind not in SOURCES and not is_python_result(value)
 
 
-def reachable(values: Sequence[Value], wanted: Sequence[Value]) -> list[Value]:
-    """Those of the values, in their order, that the wanted ones are made of."""
-    found: set[int] = set()
-    stack = list(wanted)
+def reachable(values: Sequence[Value], roots: Sequence[Value]) -> list[Value]:
+    """The values, in order, that the roots depend on, and the roots."""
+    visited: set[int] = set()
+    stack = list(roots)
     while stack:
         value = stack.pop()
-        if id(value) not in found:
-            found.add(id(value))
+        if id(value) not in visited:
+            visited.add(id(value))
             stack += value.values()
-    return [value for value in values if id(value) in found]
+    return [value for value in values if id(value) in visited]
 
 
 def exact(x: Any) -> Any:
     """A key that is equal for values that give the same results, and for no others.
 
-    `==` is not enough for that: 0.0 == -0.0, 1 == True == 1.0, and NaN is not equal to itself.
+    `==` is not enough: 0.0 == -0.0, 1 == True == 1.0, and NaN is not equal to itself.
     """
     kind = type(x)
     if kind is bool or kind is int or x is None:

@@ -1,4 +1,8 @@
-"""How each stage is run: which kernel, with which words, and how its rows are shared out among threads."""
+"""How each stage is run: its kernel, its descriptor, and how its rows are divided among threads.
+
+Called by `program`; `script` writes the result into scripts. Matrix products are dispatched here: to BLAS, or to our
+kernel for few rows.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,7 @@ from chainrule.kernels import machine, product, python
 from chainrule.kernels.driver import DGEMM, SGEMM
 from chainrule.kernels.tree import F4, type_of
 from chainrule.lower.graph import Value, base_of, offset_of
-from chainrule.lower.loops import Nest, build, in_parts
+from chainrule.lower.loops import Nest, build, is_partial
 from chainrule.lower.schedule import work
 
 if TYPE_CHECKING:
@@ -23,12 +27,12 @@ if TYPE_CHECKING:
     from chainrule.kernels.job import Job
     from chainrule.lower.schedule import Stage
 
-    Words = NDArray[np.int64]
+    Descriptor = NDArray[np.int64]
     Entry = Callable[[Value], int]
 
-FEW_ROWS = 24  # with more, BLAS's copy of the weights pays (see `kernels.product`)
+FEW_ROWS = 24  # with more rows, BLAS is faster although it packs the weights (see `kernels.product`)
 WORTH_SHARING = 4_000
-"""Stages of less work are done by one thread."""
+"""Stages with less work than this run on one thread."""
 
 
 @dataclass(frozen=True)
@@ -36,101 +40,105 @@ class Launch:
     """A stage, ready to be called.
 
     Attributes:
-        stage: what it does.
+        stage: the stage.
         kernel: the address of its machine code.
-        words: the kernel's words, for given entries of the arrays in the table.
-        rows: what can be shared out.
-        shared: whether that is worth while.
-        sums: results that are sums over rows, made in parts.
-        private: every thread does all of it, for itself.
+        descriptor: encodes the kernel's descriptor, given each array's entry in the program's table.
+        rows: the number of rows that can be divided among threads.
+        parallel: whether dividing them is worthwhile.
+        partial_sums: results that are sums over rows, computed in parts.
+        replicated: every thread computes all of it, into a copy of its own.
     """
 
     stage: Stage
     kernel: int
-    words: Callable[[Entry], Words]
+    descriptor: Callable[[Entry], Descriptor]
     rows: int
-    shared: bool
-    sums: list[Value] = field(default_factory=list)
-    private: bool = False
+    parallel: bool
+    partial_sums: list[Value] = field(default_factory=list)
+    replicated: bool = False
 
     def text(self) -> str:
-        """The kernel as Python, for a person to read; the name of one that is written by hand."""
+        """The kernel as Python, for explain(code=True); for a hand-written kernel, its name."""
         if self.stage.kind != "loop":
-            return (
-                f"# {self.stage.steps[0].op or 'product of matrices'}, a kernel written by hand: see chainrule.kernels"
-            )
+            return f"# {self.stage.steps[0].op or 'product of matrices'}, a hand-written kernel: see chainrule.kernels"
         nest = Nest(self.stage)
         return python.render(build(nest))
 
 
 def launch(stage: Stage) -> Launch:
-    """How a stage is run. Its kernel is compiled now, if it is not known."""
+    """Decide how a stage is run, and compile its kernel if necessary."""
     if stage.kind == "matmul":
         return _product(stage)
     if stage.kind == "kernel":
-        return _by_hand(stage)
+        return _handwritten(stage)
     nest = Nest(stage)
-    shared = nest.outermost_free and work(stage) > WORTH_SHARING and nest.rows > 1
+    parallel = nest.outermost_free and work(stage) > WORTH_SHARING and nest.row_count > 1
 
-    def words(entry: Entry) -> Words:
-        return np.array(nest.words(entry), np.int64)
+    def descriptor(entry: Entry) -> Descriptor:
+        return np.array(nest.descriptor(entry), np.int64)
 
-    sums = [step for step in stage.steps if in_parts(step)]
+    partial_sums = [step for step in stage.steps if is_partial(step)]
     return Launch(
-        stage, machine.address_of(f"loops {nest.structure}", lambda: build(nest)), words, nest.rows, shared, sums
+        stage,
+        machine.address_of(f"loops {nest.structure}", lambda: build(nest)),
+        descriptor,
+        nest.row_count,
+        parallel,
+        partial_sums,
     )
 
 
-def _by_hand(stage: Stage) -> Launch:
-    """A kernel of convolution or pooling."""
+def _handwritten(stage: Stage) -> Launch:
+    """A stage that is a hand-written kernel: convolution, pooling, gather, copy."""
     step = stage.steps[0]
     job: Job = step.options["job"]
     arrays = [*step.values(), *(v for v in stage.steps if v.kind != "scratch")]
     scratch = [v for v in stage.steps if v.kind == "scratch"]
-    count = len(job.maker.fields.arrays)
+    count = len(job.template.layout.arrays)
 
-    def words(entry: Entry) -> Words:
-        places = [(entry(base_of(v)), offset_of(v)) for v in arrays]
-        places += [(0, 0)] * (count - len(places) - len(scratch))
-        return job.maker.fields.with_arrays(job.words, [*places, *((entry(v), 0) for v in scratch)])
+    def descriptor(entry: Entry) -> Descriptor:
+        bindings = [(entry(base_of(v)), offset_of(v)) for v in arrays]
+        bindings += [(0, 0)] * (count - len(bindings) - len(scratch))
+        return job.template.layout.bind(job.descriptor, [*bindings, *((entry(v), 0) for v in scratch)])
 
-    sums = [v for v in stage.steps if stage.parts and in_parts(v)]
-    shared = job.rows > 1 and work(stage) > WORTH_SHARING
-    return Launch(stage, job.address, words, job.rows, shared, sums, "each" in step.options)
+    partial_sums = [v for v in stage.steps if stage.parts and is_partial(v)]
+    parallel = job.rows > 1 and work(stage) > WORTH_SHARING
+    return Launch(stage, job.address, descriptor, job.rows, parallel, partial_sums, "each" in step.options)
 
 
 def _product(stage: Stage) -> Launch:
-    """A product of matrices, or one for each matrix of a stack."""
+    """A stage that is a matrix product, or a stack of them."""
     step = stage.steps[0]
     x, y = step.inputs
     rows, columns = step.shape[-2:]
     stack = step.shape[:-2]
     if stack and len(y.shape) == 2 and _one_below_the_other(x):  # one product of all rows
         rows, stack = math.prod(step.shape[:-1]), ()
-    (x_flipped, x_row), (y_flipped, y_row) = _layout(x), _layout(y)
-    few = not x_flipped and y_flipped and rows <= FEW_ROWS
+    (x_transposed, x_row), (y_transposed, y_row) = _layout(x), _layout(y)
+    few = not x_transposed and y_transposed and rows <= FEW_ROWS
     if stack:
         by, count = product.BY_MATRIX, math.prod(stack)
     elif base_of(y).kind == "captured" and rows <= columns:
-        # by columns each thread reads, and later updates, its own weights, but all of x: so not where x is the larger
+        # divided by columns, each thread reads (and later updates) only its own weights, but all of x: for small x
         by, count = product.BY_COLUMNS, columns
     else:
         by, count = product.BY_ROWS, rows
     kind = type_of(step.dtype)
     job = (product.FEW_ROWS if few else product.BLAS_PRODUCT).job(
         [kind], count, int(work(stage)), rows=rows, columns=columns, terms=x.shape[-1], x_row=x_row, y_row=y_row,
-        out_row=columns, x_flipped=x_flipped, y_flipped=y_flipped, by=by, gemm=SGEMM if kind == F4 else DGEMM,
+        out_row=columns, x_transposed=x_transposed, y_transposed=y_transposed, by=by,
+        gemm=SGEMM if kind == F4 else DGEMM,
         **{f"{name}_offsets": _offsets(v, stack) for name, v in (("x", x), ("y", y), ("out", step))},
     )  # fmt: skip
 
-    def words(entry: Entry) -> Words:
-        return job.maker.fields.with_arrays(job.words, [(entry(base_of(v)), offset_of(v)) for v in (x, y, step)])
+    def descriptor(entry: Entry) -> Descriptor:
+        return job.template.layout.bind(job.descriptor, [(entry(base_of(v)), offset_of(v)) for v in (x, y, step)])
 
-    return Launch(stage, job.address, words, count, count >= 8 and work(stage) > 8 * WORTH_SHARING)
+    return Launch(stage, job.address, descriptor, count, count >= 8 and work(stage) > 8 * WORTH_SHARING)
 
 
 def _one_below_the_other(x: Value) -> bool:
-    """Whether the matrices of a stack lie in memory as one matrix with all their rows."""
+    """Whether the matrices of a stack form one matrix in memory, with all their rows."""
     row = x.strides[-2]
     across = x.strides[-1] == 1 or x.shape[-1] == 1
     rows = x.shape[-2]
@@ -142,28 +150,28 @@ def _one_below_the_other(x: Value) -> bool:
 
 
 def _offsets(v: Value, stack: Sequence[int]) -> NDArray[np.int64]:
-    """Where each matrix of a stack begins."""
+    """The offset of each matrix of a stack."""
     at = np.zeros((1,), np.int64)
     missing = len(stack) - (len(v.shape) - 2)
     for d, size in enumerate(stack):
-        own = d - missing
-        stride = v.strides[own] if own >= 0 and v.shape[own] != 1 else 0
+        dim = d - missing
+        stride = v.strides[dim] if dim >= 0 and v.shape[dim] != 1 else 0
         at = (at[:, None] + np.arange(size) * stride).ravel()
     return at
 
 
 def _layout(v: Value) -> tuple[int, int]:
-    """As `blas_layout`, of a matrix that the recorder has brought into such an order."""
+    """The `blas_layout` of a matrix that the recorder has brought into a readable order."""
     layout = blas_layout(v)
     if layout is None:
-        raise ValueError(f"BLAS cannot read a matrix with strides {v.strides[-2:]}")
+        raise ValueError(f"matmul: BLAS cannot read a matrix with strides {v.strides[-2:]}")
     return layout
 
 
 def blas_layout(v: Value) -> tuple[int, int] | None:
-    """How BLAS reads a matrix: 1 if it lies transposed or 0, and how far its rows are apart; None where it cannot.
+    """How BLAS reads a matrix: (1 if it is stored transposed else 0, its leading dimension); None if it cannot.
 
-    It takes rows, or columns, whose numbers lie side by side.
+    BLAS needs rows, or columns, whose elements are contiguous.
     """
     (rows, columns), (down, across) = v.shape[-2:], v.strides[-2:]
     if (across == 1 or columns == 1) and (down >= columns or rows == 1):

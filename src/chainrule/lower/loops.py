@@ -1,12 +1,14 @@
-"""From a stage of the schedule to a kernel: the loops over its elements, with the stage's formula inside.
+"""From a stage to a kernel: the loops over its elements, with the stage's formula inside.
 
-A `Nest` decides how the loops run: the order of the dimensions, which of them are one loop, where each operand lies,
-where each reduction is held. `build` writes that as a kernel. **Sizes and strides are arguments** of the kernel, so
-one compilation serves all shapes of a kind; written in are only the element types, which strides are 0 or 1, and the
-sizes of short inner loops, which LLVM unrolls. `Nest.structure` is all that the kernel depends on.
+A `Nest` decides how the loops run: the order of dimensions, which of them are merged, the strides of each operand, and
+where each reduction is accumulated. `build` writes that as a kernel. **Sizes and strides are arguments** of the kernel,
+so one compilation serves all shapes; only element types, which strides are 0 or 1, and the sizes of short inner loops
+(which LLVM unrolls) are compiled in. `Nest.structure` is everything that the kernel depends on.
 
-A reduction over the innermost loops is held in a register, others in memory. Sums of float32 go on in doubles: in a
-register after each CHUNK numbers, in memory after each ROWS rows, which are added up first.
+A reduction over the innermost loops is accumulated in a register, others in memory. Float32 sums continue in double
+precision: in a register after each CHUNK numbers, in memory after each ROWS rows, which are summed first.
+
+Called by `launch`. This file knows nothing of threads or of memory planning.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ import numpy as np
 
 from chainrule.kernels import functions as f
 from chainrule.kernels import special
-from chainrule.kernels.calling import WordReader, stage_kernel
+from chainrule.kernels.calling import SequentialReader, stage_kernel
 from chainrule.kernels.memory import coalesced
 from chainrule.kernels.tree import BOOL, F4, F8, I8, Array, Expr, Kernel, Type, Variable, type_of
 from chainrule.lower.graph import Value, base_of, is_internal, offset_of
@@ -30,10 +32,10 @@ if TYPE_CHECKING:
 
     from chainrule.lower.schedule import Stage
 
-CHUNK = 512  # numbers that are summed in float32 before the sum goes on in doubles
-ROWS = 8  # rows that are added up, in pairs, before they join a sum in memory
-CONSTANT = 16  # an inner loop of so few steps is unrolled
-FEW_VECTORS = (8, 16)  # rows of so many numbers are one vector or two
+CHUNK = 512  # numbers that are summed in float32 before the sum continues in double precision
+ROWS = 8  # rows that are summed pairwise before they are added to a sum in memory
+CONSTANT = 16  # inner loops of at most this size are unrolled
+FEW_VECTORS = (8, 16)  # row lengths that are one or two vectors
 
 FORMULAS: dict[Any, Callable[..., Expr]] = {
     np.add: lambda x, y: x | y if x.type.kind == "b" else x + y, np.subtract: lambda x, y: x - y,
@@ -54,30 +56,29 @@ FORMULAS: dict[Any, Callable[..., Expr]] = {
     np.where: lambda test, x, y: x.kernel.select(test, x, y), "cast": lambda x: x,
     np.power: f.power, np.logaddexp: f.logaddexp, special.erf: f.erf,
 }  # fmt: skip
-"""What each ufunc of NumPy is on nodes. Inputs come in the type that the step computes in."""
+"""Each NumPy ufunc as a function of expressions. Inputs are already converted to the type that the step computes in."""
 
 POWERS: dict[float, Callable[[Expr], Expr]] = {
     2: lambda x: x * x, 3: lambda x: x * x * x, 0.5: lambda x: x.apply("sqrt"), 1: lambda x: x, -1: lambda x: 1 / x,
 }  # fmt: skip
 FLOATS_ONLY = frozenset({np.true_divide, np.reciprocal, np.power})
-"""What has no formula for whole numbers, but for powers in POWERS."""
-WRITTEN_IN = (0, 1, -1, 2, 0.5)
-"""Constants that LLVM can make use of; others are arguments."""
+"""Functions without an integer formula (except for the powers in POWERS)."""
+INLINED = (0, 1, -1, 2, 0.5)
+"""Constants that LLVM can exploit, which are compiled in; others are arguments."""
 COMBINE: dict[str, Callable[[Expr, Expr], Expr]] = {"max": f.maximum, "min": f.minimum}
 
 
 class Nest:
-    """The loops of a stage.
+    """The loop nest of a stage.
 
     Attributes:
         sizes: of each loop, from the outermost.
-        strides: how far each operand moves with each loop, by identity.
+        strides: the strides of each operand, by loop, by identity.
         operands: arrays that are read, then those that are written.
         reductions: the steps that reduce.
-        level: for each of them, the loop inside which it is held in a register, or the number of loops if its results
-            are held in memory.
-        outermost_free: whether threads may share out the outermost loop.
-        is_empty: whether the loops run over nothing. Sums of nothing are 0.
+        level: for each reduction, the loop inside which a register accumulates it; the number of loops if memory does.
+        outermost_free: whether the iterations of the outermost loop are independent, so that threads can divide it.
+        is_empty: whether the loops have no iterations. Sums are 0 then.
     """
 
     def __init__(self, stage: Stage) -> None:
@@ -99,86 +100,90 @@ class Nest:
             while level and not self.strides[id(step)][level - 1]:
                 level -= 1
             self.level[id(step)] = level
-        whole = [step for step in self.reductions if not in_parts(step)]
+        whole = [step for step in self.reductions if not is_partial(step)]
         self.outermost_free = depth > 0 and all(self.strides[id(r)][0] for r in whole if self.sizes[0] > 1)
 
     @property
-    def rows(self) -> int:
-        """What can be shared out: steps of the outermost loop."""
+    def row_count(self) -> int:
+        """The number of rows that threads can divide: iterations of the outermost loop."""
         return self.sizes[0] if self.sizes else 1
 
     def in_memory(self, r: Value) -> bool:
-        """Whether a reduction's results are held in memory while the loops run."""
+        """Whether a reduction is accumulated in memory while the loops run."""
         return self.level[id(r)] == len(self.sizes) > 0
 
-    def comes_again(self, r: Value) -> bool:
-        """Whether a loop outside of those that it is held in a register for meets the same results once more."""
-        return in_parts(r) or 0 in self.strides[id(r)][: self.level[id(r)]]
+    def is_revisited(self, r: Value) -> bool:
+        """Whether a loop further outside meets the same results again, after a register has accumulated them."""
+        return is_partial(r) or 0 in self.strides[id(r)][: self.level[id(r)]]
 
     @cached_property
     def by_rows(self) -> bool:
-        """Whether all reductions add up rows in memory, so that ROWS of them can be added up first."""
+        """Whether all reductions add up rows in memory, so that ROWS of them can be summed first."""
         if len(self.sizes) < 2:
             return False
         sums = [r for r in self.reductions if not self.strides[id(r)][-2]]
         return bool(sums) and len(sums) == len(self.reductions) and all(map(self.in_memory, sums))
 
     def additions(self, r: Value, in_blocks: bool) -> int:
-        """How many additions in memory round one result: of numbers, of rows, of what a register held.
+        """How many rounded additions in memory contribute to one result: of numbers, of rows, of a register's sums.
 
         Args:
             r: the reduction.
-            in_blocks: whether the rows come in blocks, perhaps of one row.
+            in_blocks: whether the rows come in blocks, possibly of one row.
         """
         level = self.level[id(r)]
         sizes = [n for n, stride in zip(self.sizes[:level], self.strides[id(r)][:level], strict=True) if not stride]
         if self.by_rows and not in_blocks and sizes[-1] >= ROWS:
             rows = sizes.pop()
-            sizes.append(rows // ROWS + rows % ROWS + ROWS)  # the last, for the pairs
+            sizes.append(rows // ROWS + rows % ROWS + ROWS)  # the last term is for the pairwise sums
         return math.prod(sizes)
 
     @cached_property
     def constants(self) -> list[int | None]:
-        """The sizes that are written into the kernel: those of short inner loops."""
+        """For each loop, its size if it is compiled in (short inner loops), else None."""
         last = len(self.sizes) - 1
         return [n if n <= CONSTANT and d == last > 0 else None for d, n in enumerate(self.sizes)]
 
     @cached_property
     def bases(self) -> list[Value]:
-        """The memory of the operands, each once."""
+        """The arrays in memory that the operands use, each once."""
         return list({id(base_of(v)): base_of(v) for v in self.operands}.values())
 
-    def words(self, slot: Callable[[Value], int]) -> list[int]:
-        """The kernel's words, in the order in which `build` reads them; `slot` tells an array's entry in the table."""
-        words = [slot(base) for base in self.bases]
-        words += [n for n, constant in zip(self.sizes, self.constants, strict=True) if constant is None]
+    def descriptor(self, entry: Callable[[Value], int]) -> list[int]:
+        """Encode the kernel's descriptor, in the order in which `build` reads it.
+
+        Args:
+            entry: gives the table entry of an array.
+        """
+        fields = [entry(base) for base in self.bases]
+        fields += [n for n, constant in zip(self.sizes, self.constants, strict=True) if constant is None]
         for v in self.operands:
-            words += [offset_of(v), *(s for s in self.strides[id(v)] if s not in (0, 1))]
-        return [*words, *self.numbers, *map(_bits, self.constants_given)]
+            fields += [offset_of(v), *(s for s in self.strides[id(v)] if s not in (0, 1))]
+        return [*fields, *self.numbers, *map(_bits, self.constant_arguments)]
 
     @cached_property
     def numbers(self) -> list[int]:
-        """The numbers that change from call to call, by their places among all of the program's."""
+        """The numbers that change from call to call, by their indices among the program's."""
         return list({x[1]: None for step in self.stage.steps for x in step.inputs if isinstance(x, tuple)})
 
     @cached_property
-    def constants_given(self) -> list[float]:
-        """Constants that are arguments of the kernel, so that a mean over another count is no other kernel."""
-        found = {
+    def constant_arguments(self) -> list[float]:
+        """Constants that are arguments of the kernel, so that a mean over another count uses the same kernel."""
+        constants = {
             (type(x), repr(x)): x
             for step in self.stage.steps
             for x in step.inputs
-            if type(x) in (int, float) and not is_written_in(step, x)
+            if type(x) in (int, float) and not is_inlined(step, x)
         }
-        return list(found.values())
+        return list(constants.values())
 
     @cached_property
     def structure(self) -> str:
-        """All that the kernel depends on, as text."""
+        """Everything that the kernel depends on, as text."""
         stage = self.stage
         number = {id(v): n for n, v in enumerate([*stage.reads(), *stage.steps])}
-        place = {id(b): n for n, b in enumerate(self.bases)}
-        constants = {(type(x), repr(x)): n for n, x in enumerate(self.constants_given)}
+        memory = {id(b): n for n, b in enumerate(self.bases)}
+        constants = {(type(x), repr(x)): n for n, x in enumerate(self.constant_arguments)}
 
         def name(x: Any) -> str:
             if isinstance(x, Value):
@@ -190,12 +195,12 @@ class Nest:
 
         def layout(v: Value) -> str:
             strides = "".join(str(s) if s in (0, 1) else "s" for s in self.strides[id(v)])
-            return f"{v.dtype.char}{place[id(base_of(v))]}{'o' if is_internal(base_of(v)) else 'x'}:{strides}"
+            return f"{v.dtype.char}{memory[id(base_of(v))]}{'o' if is_internal(base_of(v)) else 'x'}:{strides}"
 
         steps = [
             f"{getattr(s.op, '__name__', s.op)}({','.join(map(name, s.inputs))}){s.dtype.char}"
             f"{s.options['type'].char if s.kind == 'elementwise' else ''.join(_class(n) for n in self.strides[id(s)])}"
-            f"{'p' if in_parts(s) else ''}"
+            f"{'p' if is_partial(s) else ''}"
             for s in stage.steps
         ]
         written = [name(value) for _, value in stage.writes]
@@ -214,13 +219,13 @@ class Nest:
         )
 
 
-def is_written_in(step: Value, x: Any) -> bool:
-    """Whether a constant is part of the kernel: booleans, exponents that need no function, and WRITTEN_IN."""
-    return step.options["type"].kind == "b" or x in WRITTEN_IN or (step.op is np.power and x in POWERS)
+def is_inlined(step: Value, x: Any) -> bool:
+    """Whether a constant is compiled in: booleans, exponents with a formula, and INLINED."""
+    return step.options["type"].kind == "b" or x in INLINED or (step.op is np.power and x in POWERS)
 
 
 def _bits(x: float) -> int:
-    """A constant as a word: a whole number modulo 2⁶⁴, another one as the bits of a double."""
+    """A constant as a 64-bit integer: an int modulo 2⁶⁴, a float as the bits of a double."""
     return (x + 2**63) % 2**64 - 2**63 if isinstance(x, int) else int(np.float64(x).view(np.int64))
 
 
@@ -238,57 +243,59 @@ def _order(stage: Stage, reads: Sequence[Value]) -> list[int]:
 
 
 def _strides(value: Value, shape: tuple[int, ...]) -> list[int]:
-    """How far a value moves with each dimension of the loop: 0 where it is repeated."""
+    """A value's stride in each dimension of the loop: 0 where it is broadcast."""
     missing = len(shape) - len(value.shape)
     return [0] * missing + [s if n != 1 else 0 for s, n in zip(value.strides, value.shape, strict=True)]
 
 
 def _reduced_strides(step: Value) -> list[int]:
-    """How far a reduction's result moves with each dimension of what is reduced."""
-    axes, strides = step.options["axes"], list(step.strides[1:] if in_parts(step) else step.strides)
+    """The stride of a reduction's result in each dimension of what is reduced."""
+    axes, strides = step.options["axes"], list(step.strides[1:] if is_partial(step) else step.strides)
     if step.options["keepdims"]:
         return [0 if d in axes else stride for d, stride in enumerate(strides)]
     return [0 if d in axes else strides.pop(0) for d in range(len(step.inputs[0].shape))]
 
 
-def in_parts(step: Value) -> bool:
-    """Whether a result is several sums, each over a share of what is summed."""
+def is_partial(step: Value) -> bool:
+    """Whether a reduction's result is several partial sums."""
     return "parts" in step.options
 
 
 def build(nest: Nest) -> Kernel:
-    """The kernel of a nest."""
+    """Build the kernel of a nest."""
     return _Builder(nest).kernel
 
 
 class _Builder:
-    """Writes a nest's kernel."""
+    """Builds the kernel of a nest."""
 
     def __init__(self, nest: Nest) -> None:
         self.nest, self.stage = nest, nest.stage
         self.kernel = kernel = stage_kernel(f"loops_{hashlib.sha256(nest.structure.encode()).hexdigest()[:12]}")
-        words = WordReader(kernel)
-        addresses = {id(base): words.address(f"memory{n}") for n, base in enumerate(nest.bases)}
+        reader = SequentialReader(kernel)
+        addresses = {id(base): reader.address(f"memory{n}") for n, base in enumerate(nest.bases)}
         self.sizes = [
-            kernel.lift(n, I8) if n is not None else words.next(f"size{d}") for d, n in enumerate(nest.constants)
+            kernel.lift(n, I8) if n is not None else reader.next(f"size{d}") for d, n in enumerate(nest.constants)
         ]
         self.arrays: dict[int, Array] = {}
         self.strides: dict[int, list[Any]] = {}
         for n, v in enumerate(nest.operands):
             base = base_of(v)
-            apart = f"a{nest.bases.index(base)}" if is_internal(base) else None
-            self.arrays[id(v)] = kernel.array(addresses[id(base)], type_of(v.dtype), apart).at(words.next(f"offset{n}"))
+            alias_scope = f"a{nest.bases.index(base)}" if is_internal(base) else None
+            self.arrays[id(v)] = kernel.array(addresses[id(base)], type_of(v.dtype), alias_scope).at(
+                reader.next(f"offset{n}")
+            )
             self.strides[id(v)] = [
-                s if s in (0, 1) else words.next(f"stride{n}_{d}") for d, s in enumerate(nest.strides[id(v)])
+                s if s in (0, 1) else reader.next(f"stride{n}_{d}") for d, s in enumerate(nest.strides[id(v)])
             ]
-        self.numbers = {place: words.number(f"number{place}") for place in nest.numbers}
+        self.numbers = {index: reader.number(f"number{index}") for index in nest.numbers}
         self.constants = {
-            (type(x), repr(x)): words.next(f"constant{n}") if type(x) is int else words.next(f"bits{n}").bits_as(F8)
-            for n, x in enumerate(nest.constants_given)
+            (type(x), repr(x)): reader.next(f"constant{n}") if type(x) is int else reader.next(f"bits{n}").bits_as(F8)
+            for n, x in enumerate(nest.constant_arguments)
         }
         self.variables: dict[int, Variable] = {}
         if len(nest.sizes) > 1 and nest.sizes[-1] in FEW_VECTORS and nest.constants[-1] is not None:
-            kernel.hints.append("optsize")  # LLVM would write out several rows at once and shuffle their numbers
+            kernel.hints.append("optsize")  # otherwise LLVM unrolls several rows and shuffles their numbers
         self.write()
 
     def write(self) -> None:
@@ -300,9 +307,9 @@ class _Builder:
                     self.clear(r)
             return
         for r in nest.reductions:
-            if depth and (nest.in_memory(r) or nest.comes_again(r)):
-                if in_parts(r):
-                    with kernel.when(kernel["fresh"].differs(0)):
+            if depth and (nest.in_memory(r) or nest.is_revisited(r)):
+                if is_partial(r):
+                    with kernel.when(kernel["zero_accumulator"].differs(0)):
                         self.clear(r)
                 else:
                     self.clear(r)
@@ -316,28 +323,28 @@ class _Builder:
     # Loops
 
     def range(self, level: int) -> tuple[Any, Any]:
-        """From where to where a loop runs: the outermost over this thread's rows."""
+        """The range of a loop: for the outermost, this thread's rows."""
         if level == 0 and self.nest.outermost_free:
             return self.kernel["first"], self.kernel["last"]
         return 0, self.sizes[level]
 
-    def moved(self, indices: dict[int, Expr], level: int, index: Any) -> dict[int, Expr]:
-        """Where operands are, one loop further inside."""
-        found = dict(indices)
+    def advance(self, indices: dict[int, Expr], level: int, index: Any) -> dict[int, Expr]:
+        """The index of each operand, one loop further inside."""
+        advanced = dict(indices)
         for v in self.nest.operands:
             stride = self.strides[id(v)][level]
             if isinstance(stride, Expr):
-                found[id(v)] = indices[id(v)] + index * stride
+                advanced[id(v)] = indices[id(v)] + index * stride
             elif stride:
-                found[id(v)] = indices[id(v)] + index
-        return found
+                advanced[id(v)] = indices[id(v)] + index
+        return advanced
 
     def loops(self, level: int, indices: dict[int, Expr]) -> None:
-        """The loops from a level on, with what is done before and after."""
+        """The loops from a level on, with what happens before and after them."""
         nest, kernel = self.nest, self.kernel
-        begun = [r for r in nest.reductions if nest.level[id(r)] == level]
-        for r in begun:
-            self.variables[id(r)] = kernel.variable(self.held_as(r), start_of(r))
+        in_registers = [r for r in nest.reductions if nest.level[id(r)] == level]
+        for r in in_registers:
+            self.variables[id(r)] = kernel.variable(self.register_type(r), start_of(r))
         start, stop = self.range(level)
         last = len(nest.sizes) - 1
         if level == last:
@@ -346,64 +353,64 @@ class _Builder:
             self.row_by_row(level, indices, start, stop)
         else:
             with kernel.loop(start, stop) as i:
-                self.loops(level + 1, self.moved(indices, level, i))
-        for r in begun:
-            self.hand_over(r, indices)
+                self.loops(level + 1, self.advance(indices, level, i))
+        for r in in_registers:
+            self.write_back(r, indices)
 
     def innermost(self, level: int, indices: dict[int, Expr], start: Any, stop: Any) -> None:
-        """The innermost loop; long sums of float32 in it are cut into chunks."""
+        """The innermost loop; long float32 sums in it are divided into chunks."""
         kernel = self.kernel
-        wholes = {id(r): v for r in self.nest.reductions if (v := self.held_in_double(r)) is not None}
+        totals = {id(r): v for r in self.nest.reductions if (v := self.double_register(r)) is not None}
 
         def run(start: Any, stop: Any) -> None:
-            for key in wholes:
+            for key in totals:
                 self.variables[key] = kernel.variable(F4, 0.0)
             with kernel.loop(start, stop) as i:
-                self.accumulate([self.moved(indices, level, i)])
-            for key, whole in wholes.items():
-                whole.sum(self.variables[key].value.to(F8))
-            self.variables.update(wholes)
+                self.accumulate([self.advance(indices, level, i)])
+            for key, total in totals.items():
+                total.sum(self.variables[key].value.to(F8))
+            self.variables.update(totals)
 
-        if not wholes or self.nest.constants[level] is not None:
+        if not totals or self.nest.constants[level] is not None:
             run(start, stop)
             return
         with kernel.loop(start, stop, CHUNK) as begin:
-            run(begin, kernel.least(begin + CHUNK, stop))
+            run(begin, kernel.minimum(begin + CHUNK, stop))
 
     def row_by_row(self, level: int, indices: dict[int, Expr], start: Any, stop: Any) -> None:
-        """ROWS rows at a time, element by element, then what is left."""
+        """ROWS rows at a time, element by element, then the remaining rows."""
         kernel = self.kernel
         start, stop = kernel.lift(start, I8), kernel.lift(stop, I8)
         whole = start + (stop - start) // ROWS * ROWS
         with kernel.loop(start, whole, ROWS) as i:
-            rows = [self.moved(indices, level, i + r) for r in range(ROWS)]
+            rows = [self.advance(indices, level, i + r) for r in range(ROWS)]
             with kernel.loop(0, self.sizes[level + 1]) as j:
-                self.accumulate([self.moved(row, level + 1, j) for row in rows])
+                self.accumulate([self.advance(row, level + 1, j) for row in rows])
         with kernel.loop(whole, stop) as i:
-            row = self.moved(indices, level, i)
+            row = self.advance(indices, level, i)
             with kernel.loop(0, self.sizes[level + 1]) as j:
-                self.accumulate([self.moved(row, level + 1, j)])
+                self.accumulate([self.advance(row, level + 1, j)])
 
     # Reductions
 
-    def held_in_double(self, r: Value) -> Variable | None:
-        """The register that holds a sum of float32 as a double, if it does."""
+    def double_register(self, r: Value) -> Variable | None:
+        """The register that accumulates a float32 sum in double precision, if there is one."""
         variable = self.variables.get(id(r))
         wide = variable is not None and variable.type == F8 and type_of(r.inputs[0].dtype) == F4
         return variable if wide else None
 
-    def held_as(self, r: Value) -> Type:
-        """The type of the register that a reduction is held in."""
+    def register_type(self, r: Value) -> Type:
+        """The type of the register that accumulates a reduction."""
         number = type_of(r.inputs[0].dtype)
         short = self.nest.constants[-1] is not None and self.nest.level[id(r)] == len(self.nest.sizes) - 1
         return F8 if r.op == "sum" and number == F4 and not short else number
 
-    def accumulate(self, places: Sequence[dict[int, Expr]]) -> None:
-        """The formula for an element of each of some rows; reductions take them all."""
-        elements = [self.element(place) for place in places]
+    def accumulate(self, rows: Sequence[dict[int, Expr]]) -> None:
+        """Compute the formula for one element of each of some rows, and add them all to the reductions."""
+        elements = [self.element(indices) for indices in rows]
         for r in self.nest.reductions:
             numbers = [element[id(r.inputs[0])] for element in elements]
-            while len(numbers) > 1:  # in pairs, which loses the least
+            while len(numbers) > 1:  # pairwise, for the smallest error
                 numbers = [self.combined(r, *pair) for pair in zip(numbers[::2], numbers[1::2], strict=True)]
             number = numbers[0]
             if id(r) in self.variables:
@@ -413,21 +420,21 @@ class _Builder:
                 else:
                     variable.set(COMBINE[r.op](variable.value, number))
             else:
-                array, index = self.arrays[id(r)], places[0][id(r)]
+                array, index = self.arrays[id(r)], rows[0][id(r)]
                 array[index] = self.combined(r, array[index], number.to(array.type))
 
     @staticmethod
     def combined(r: Value, x: Expr, y: Expr) -> Expr:
         return x + y if r.op == "sum" else COMBINE[r.op](x, y)
 
-    def hand_over(self, r: Value, indices: dict[int, Expr]) -> None:
-        """Put what a variable has gathered into memory."""
+    def write_back(self, r: Value, indices: dict[int, Expr]) -> None:
+        """Store what a register has accumulated."""
         array, index, variable = self.arrays[id(r)], indices[id(r)], self.variables.pop(id(r))
         value = variable.value.to(array.type)
-        array[index] = self.combined(r, array[index], value) if self.nest.comes_again(r) else value
+        array[index] = self.combined(r, array[index], value) if self.nest.is_revisited(r) else value
 
     def clear(self, r: Value) -> None:
-        """Begin the results in memory."""
+        """Store a reduction's initial value in its result."""
         kernel = self.kernel
 
         def loops(level: int, index: Expr) -> None:
@@ -446,32 +453,36 @@ class _Builder:
     # The formula
 
     def element(self, indices: dict[int, Expr]) -> dict[int, Expr]:
-        """The formula for one element: the nodes of values by identity; what is stored is stored."""
-        nodes = {id(v): self.arrays[id(v)][indices[id(v)]] for v in self.stage.reads()}
+        """Compute the formula for one element, and store its stored results.
+
+        Returns:
+            The expressions of all values, by identity.
+        """
+        exprs = {id(v): self.arrays[id(v)][indices[id(v)]] for v in self.stage.reads()}
         for step in self.stage.steps:
             if step.kind == "reduce":
                 continue
-            nodes[id(step)] = self.formula(step, nodes)
+            exprs[id(step)] = self.formula(step, exprs)
             if any(step is v for v in self.stage.stored):
-                self.arrays[id(step)][indices[id(step)]] = nodes[id(step)]
+                self.arrays[id(step)][indices[id(step)]] = exprs[id(step)]
         for target, value in self.stage.writes:
             array = self.arrays[id(target)]
-            array[indices[id(target)]] = nodes[id(value)].to(array.type)
-        return nodes
+            array[indices[id(target)]] = exprs[id(value)].to(array.type)
+        return exprs
 
-    def formula(self, step: Value, nodes: dict[int, Expr]) -> Expr:
+    def formula(self, step: Value, exprs: dict[int, Expr]) -> Expr:
         kernel, kind = self.kernel, type_of(step.options["type"])
         if step.op is np.power and isinstance(step.inputs[1], (int, float)) and step.inputs[1] in POWERS:
-            result = POWERS[step.inputs[1]](nodes[id(step.inputs[0])].to(kind))
+            result = POWERS[step.inputs[1]](exprs[id(step.inputs[0])].to(kind))
             return result.to(type_of(step.dtype))
         inputs = []
         for position, x in enumerate(step.inputs):
             wanted = BOOL if step.op is np.where and position == 0 else kind
             if isinstance(x, Value):
-                inputs.append(nodes[id(x)].to(wanted))
+                inputs.append(exprs[id(x)].to(wanted))
             elif isinstance(x, tuple):
                 inputs.append(self.numbers[x[1]].to(wanted))
-            elif (type(x), repr(x)) in self.constants and not is_written_in(step, x):
+            elif (type(x), repr(x)) in self.constants and not is_inlined(step, x):
                 inputs.append(self.constants[type(x), repr(x)].to(wanted))
             else:
                 inputs.append(kernel.lift(x, wanted))
@@ -479,7 +490,7 @@ class _Builder:
 
 
 def start_of(r: Value) -> float:
-    """What a reduction begins with."""
+    """The initial value of a reduction."""
     if r.op == "sum":
         return 0
     if r.dtype.kind == "f":

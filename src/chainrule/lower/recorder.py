@@ -1,6 +1,7 @@
-"""A recorder: what NumPy is asked to do with Tracers becomes a graph.
+"""The recorder: builds the graph of what NumPy does with Tracers.
 
-It knows arrays alone. `capture.trace` adds what a step of training is: Tensors, parameters, optimizers.
+It knows arrays only. `capture.trace` derives from it and adds what a training step consists of: Tensors, parameters,
+optimizers. `eager` derives a small one for single operations.
 """
 
 from __future__ import annotations
@@ -23,55 +24,56 @@ if TYPE_CHECKING:
 
 
 class Recorder:
-    """The graph so far.
+    """Builds the graph.
 
     Attributes:
-        values: every step, in order.
-        ended: whether the function has returned: from then on a Tracer is of no use.
+        values: all values, in order.
+        cached_values: computed values by what computes them, to reuse equal ones.
+        ended: whether the traced function has returned. Its Tracers cannot be used afterwards.
     """
 
     def __init__(self) -> None:
         self.values: list[Value] = []
-        self.known: dict[Any, Value] = {}  # steps by what they do to what
+        self.cached_values: dict[Any, Value] = {}  # steps by what they do to what
         self.ended = False
 
-    # What kinds of recorders differ in
+    # Overridden by kinds of recorders
 
     def capture_array(self, array: NDArray[Any]) -> Tracer:
-        """The Tracer of memory that lives outside: here, an array that nobody changes."""
+        """The Tracer of external memory: here, of an array that nobody changes."""
         return self.add_constant(array)
 
     def slot(self, number: Scalar) -> int:
-        """The place of a number that changes from call to call among all such numbers."""
+        """The index of a number that changes from call to call, among all such numbers."""
         raise NotImplementedError
 
     def depend_on_types(self, numbers: Iterable[Scalar]) -> None:
-        """The types of these numbers decide about the result's."""
+        """Note that the result's type depends on the types of these numbers."""
 
     def call(self, name: str, function: Callable[..., Any], inputs: Sequence[Any], options: dict[str, Any]) -> Any:
-        """A call of Python in the program: `function` on arrays, each time anew.
+        """Add a call of Python: `function` on arrays, run in every call of the program.
 
         Raises:
-            Untraceable: this recorder makes none.
+            Untraceable: this recorder does not support them.
         """
         raise Untraceable(f"a call of Python: {name}")
 
     def apply(self, operation: Any, inputs: Sequence[Any], options: dict[str, Any]) -> Any:
-        """An operation's formula on Tracers."""
+        """Apply an operation's formula to Tracers."""
         return operation.formula(*inputs, **options)
 
     def assign(self, out: Any, result: Any) -> Any:
-        """Let `out` stand for the result from now on: a change in place.
+        """Record an in-place change: from now on `out` stands for the result.
 
         Raises:
-            Untraceable: this recorder knows of none.
+            Untraceable: this recorder does not support it.
         """
         raise Untraceable("a change in place")
 
-    # Making values
+    # Adding values
 
     def add_value(self, kind: str, op: Any, inputs: Sequence[Any], example: Any, **options: Any) -> Tracer:
-        """A new value, computed already."""
+        """Add a value, whose result in the traced call is `example`; or reuse an equal one."""
         example = np.asarray(example)
         if kind in ("elementwise", "reduce", "matmul"):
             for dtype in (example.dtype, *(x.dtype for x in inputs if isinstance(x, Value))):
@@ -80,22 +82,22 @@ class Recorder:
         if kind != "view":
             example = dense(example)
         key = None
-        if kind in ("elementwise", "reduce", "matmul", "view"):  # computed once, if it is asked for twice
-            given = tuple(
+        if kind in ("elementwise", "reduce", "matmul", "view"):  # common subexpressions are computed once
+            operands = tuple(
                 id(x) if isinstance(x, Value) else ("S", x[1]) if isinstance(x, tuple) else exact(x) for x in inputs
             )
-            told = tuple(sorted((name, option) for name, option in options.items() if name != "seen"))
-            key = (kind, op, given, example.shape, example.strides, example.dtype, told)
-            if key in self.known:
-                return Tracer(self, self.known[key])
+            settings = tuple(sorted((name, option) for name, option in options.items() if name != "seen"))
+            key = (kind, op, operands, example.shape, example.strides, example.dtype, settings)
+            if key in self.cached_values:
+                return Tracer(self, self.cached_values[key])
         value = Value(kind, op, tuple(inputs), example, options)
         self.values.append(value)
         if key is not None:
-            self.known[key] = value
+            self.cached_values[key] = value
         return Tracer(self, value)
 
     def add_constant(self, array: Any) -> Tracer:
-        """An array that is the same in all calls, and that nobody else holds."""
+        """Add an array that is the same in all calls, and that nobody else holds."""
         if type(array) is Tracer:
             return array
         value = Value("captured", None, (), array)
@@ -103,31 +105,31 @@ class Recorder:
         return Tracer(self, value)
 
     def as_tracer(self, x: Any) -> Tracer:
-        """An array or Tracer as a Tracer."""
+        """The Tracer of an array; Tracers are returned unchanged."""
         return x if isinstance(x, Tracer) else self.capture_array(np.asarray(x))
 
     def elementwise(self, ufunc: Any, *inputs: Any) -> Tracer:
-        """ufunc of inputs that broadcast."""
+        """Record a ufunc of inputs that broadcast."""
         examples: list[Any] = []
-        given: list[Any] = []
+        operands: list[Any] = []
         for x in inputs:
             if isinstance(x, Tracer):
                 examples.append(x.value.example)
-                given.append(x.value)
+                operands.append(x.value)
             elif isinstance(x, Scalar):
                 examples.append(x.value)
-                given.append((x, self.slot(x)))
+                operands.append((x, self.slot(x)))
             elif isinstance(x, (bool, int, float)):
                 examples.append(x)
-                given.append(x)
+                operands.append(x)
             elif isinstance(x, np.generic) or (isinstance(x, np.ndarray) and not x.ndim):
                 example = np.asarray(x)
                 examples.append(example)
-                given.append(self.capture_array(example).value)
+                operands.append(self.capture_array(example).value)
             else:
                 value = self.as_tracer(x).value
                 examples.append(value.example)
-                given.append(value)
+                operands.append(value)
         with np.errstate(all="ignore"):
             example = ufunc(*examples)
         if not any(isinstance(e, np.ndarray) and e.dtype.kind == "f" for e in examples):
@@ -136,18 +138,18 @@ class Recorder:
         if ufunc is np.where:
             scalars = scalars[1:]
         result = np.asarray(example).dtype
-        # comparisons are made in the type that their inputs meet in, all else in the result's
+        # comparisons are computed in the common type of their inputs, everything else in the result's type
         common = _compared_as(scalars) if result.kind == "b" else result
         if common.kind not in "biuf" or result.itemsize > 8:
             raise Untraceable(f"np.{ufunc.__name__} of numbers of type {common}")
-        if common.kind != "f" and ufunc in FLOATS_ONLY and not (ufunc is np.power and given[1] in (1, 2, 3)):
+        if common.kind != "f" and ufunc in FLOATS_ONLY and not (ufunc is np.power and operands[1] in (1, 2, 3)):
             raise Untraceable(f"np.{ufunc.__name__} of {common}")
         if common.kind == "f":
-            given = [float(x) if type(x) is int else x for x in given]
-        return self.add_value("elementwise", ufunc, given, example, type=common)
+            operands = [float(x) if type(x) is int else x for x in operands]
+        return self.add_value("elementwise", ufunc, operands, example, type=common)
 
     def cast(self, x: Any, dtype: Any) -> Tracer:
-        """x in another type."""
+        """Convert x to another type."""
         x = self.as_tracer(x)
         with np.errstate(all="ignore"):
             example = x.value.example.astype(dtype)
@@ -157,24 +159,24 @@ class Recorder:
             return self.call("cast", lambda array: array.astype(dtype), (x,), {})  # type: ignore[no-any-return]
 
     def reordered(self, x: Tracer, example: NDArray[Any]) -> Tracer:
-        """The same elements in another memory order."""
+        """The same elements in the memory order of `example`."""
         if not computes_with(x.dtype):
             axes = axes_in_order(example)
             return self.call("copy", partial(copy_in_order, axes=axes), (x,), {})  # type: ignore[no-any-return]
         return self.add_value("elementwise", "cast", (x.value,), example, type=example.dtype)
 
     def match_layout(self, x: Tracer, like: Tracer) -> Tracer:
-        """The same elements in memory of their own that lies as another's does."""
+        """A new Tracer for the same elements, whose memory layout is that of another."""
         out = Tracer(self, x.value)
         out.memory = like.memory
         return out
 
     def record_view(self, x: Any, function: Callable[[Any], Any]) -> Tracer:
-        """What a function of NumPy that only moves elements makes of x: the same memory seen otherwise, or a copy."""
+        """Record a NumPy function that only moves elements: the result is a view of x, or a copy."""
         x = self.as_tracer(x)
         memory = function(x.memory)
         if not isinstance(memory, np.ndarray):
-            raise Untraceable("a single element by its place")
+            raise Untraceable("a single element by its index")
         if memory.size and not np.may_share_memory(memory, x.memory):
             copy = Tracer(self, self.view_value(x.value, function))
             copy.memory = memory
@@ -186,7 +188,7 @@ class Recorder:
         return Tracer(self, value, x.base, lambda *inputs: function(before(*inputs)), x.positions)
 
     def refresh_view(self, x: Tracer) -> Value:
-        """What a view's value is, now that its memory has another."""
+        """The value of a view after its base was changed in place."""
         base: Any = x.base
         if not x.positions:
             return self.view_value(base.value, x.view_of, base.memory)
@@ -194,11 +196,14 @@ class Recorder:
         return value
 
     def view_value(self, value: Value, function: Callable[[Any], Any], memory: NDArray[Any] | None = None) -> Value:
-        """What a function of NumPy that only moves elements makes of a value; of `memory` it makes a view, if given."""
+        """The view value that a NumPy function that only moves elements makes of a value.
+
+        If `memory` is given, the result must be a view of it: the value is brought into that memory order first.
+        """
         source = value.example
         example = function(source)
         if example.size and not np.may_share_memory(example, source):
-            if memory is not None:  # lay it out like that
+            if memory is not None:
                 source = copy_in_order(source, axes_in_order(memory))
             elif example.size == source.size:  # reshaped in C order
                 source = np.ascontiguousarray(source)
@@ -212,10 +217,10 @@ class Recorder:
         return self.add_value("view", None, (value,), example, seen=function, offset=offset).value
 
     def matmul(self, x: Any, y: Any) -> Tracer:
-        """The product of matrices; a vector is a matrix of one row or column."""
-        x, y = self._rows(self.as_tracer(x)), self._rows(self.as_tracer(y))
+        """Record a matrix product; a vector counts as a matrix with one row or column."""
+        x, y = self._as_blas_matrix(self.as_tracer(x)), self._as_blas_matrix(self.as_tracer(y))
         if x.dtype != y.dtype or x.dtype.kind != "f" or not x.size or not y.size:
-            raise Untraceable("a product of other than floats of one type")
+            raise Untraceable("a matrix product of anything but floats of one type")
         if x.ndim == 1:
             return self.matmul(x.reshape(1, -1), y)[..., 0, :] if y.ndim > 1 else (x * y).sum()
         if y.ndim == 1:
@@ -224,26 +229,26 @@ class Recorder:
             example = np.ascontiguousarray(np.matmul(x.value.example, y.value.example))
         return self.add_value("matmul", None, (x.value, y.value), example)
 
-    def _rows(self, x: Tracer) -> Tracer:
-        """A matrix as BLAS takes it: rows or columns without gaps."""
+    def _as_blas_matrix(self, x: Tracer) -> Tracer:
+        """A matrix that BLAS can read: with contiguous rows or columns."""
         if x.ndim < 2 or blas_layout(x.value):
             return x
         return self.reordered(x, np.ascontiguousarray(x.value.example))
 
 
 def own_copy(array: NDArray[Any]) -> NDArray[Any]:
-    """The same elements in memory of their own, as compiled code takes them."""
+    """A contiguous copy in native byte order."""
     return np.array(array, array.dtype.newbyteorder("="), order="C")
 
 
 def _compared_as(parts: Sequence[Any]) -> np.dtype[Any]:
-    """The type in which values are compared, given as numbers of Python and as types of arrays.
+    """The type in which values are compared, from Python numbers and the dtypes of arrays.
 
-    NumPy's comparisons are exact, and beside an array a number of Python takes its type; so where it does not fit
-    there, in a comparison of bytes with 300, say, both are compared as int64.
+    NumPy's comparisons are exact. Beside an array, a Python number takes the array's type; if it does not fit, as in a
+    comparison of bytes with 300, both are compared as int64.
 
     Raises:
-        Untraceable: nor do they fit into that.
+        Untraceable: they do not fit into int64 either.
     """
     common: np.dtype[Any] = np.result_type(*parts)
     if common.kind not in "iu":

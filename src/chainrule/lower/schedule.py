@@ -1,18 +1,21 @@
-"""From the graph to stages: which steps share a loop, in which order they run, and where each array lies in memory.
+"""From the graph to stages: which steps share a loop, the order of the stages, and where each array is in memory.
 
-Steps that run over the same elements are **fused** into one loop: an elementwise step joins the stage that made its
-latest input, if it runs over the same shape, and a reduction joins the loop that made what it reduces. So a chain such
-as bias, activation, loss is one pass over memory, and what nobody else reads never leaves the registers. Products of
-matrices, kernels and calls of Python are stages of their own.
+**Fusion.** Steps over the same elements share a loop. An elementwise step joins the stage that computes its latest
+input if it has the same shape; a reduction joins the loop that computes what it reduces. So a chain such as bias,
+activation, loss is one pass over memory, and results that nothing else reads never leave the registers. Matrix
+products, hand-written kernels and calls of Python are stages of their own.
 
-Stages that hand on pictures or rows are **grouped**: convolution, bias, activation, mask and pooling of one image run
-one after the other before the next image's turn, and so do the loops of a softmax or a normalization, some rows at a
-time; what they hand on stays in the cache, and, if nobody else reads it, has memory for one block only. Threads share
-out the blocks and need not wait for each other in between. What is summed over images is summed in parts, whose number
-does not depend on the threads.
+**Groups.** Stages that pass on images or rows are grouped: convolution, bias, activation, mask and pooling of one image
+run one after the other before the next image, and so do the loops of a softmax or a normalization, a block of rows at a
+time. What they pass on stays in the cache, and if nothing else reads it, has memory for one block only. Threads divide
+the blocks among them and need not meet in between. Sums over images are computed as partial sums, whose number does not
+depend on the number of threads.
 
-Memory is **planned by lifetime**: an array holds its bytes of one big arena from the stage that makes it to the last
-that reads it, and then another takes them.
+**Memory planning.** An array occupies its bytes of a common arena from the stage that computes it to the last stage
+that reads it; then they are reused.
+
+A `Stage` becomes one kernel; it is not called Kernel, because `kernels.tree.Kernel` is the code of one. Called by
+`capture` and `eager`. This file does not know how a stage's loops run (`loops`) or how threads run them (`script`).
 """
 
 from __future__ import annotations
@@ -25,27 +28,27 @@ import numpy as np
 
 from chainrule.kernels import sums, team
 from chainrule.lower.graph import SOURCES, Value, base_of, offset_of, reachable
-from chainrule.lower.loops import Nest, in_parts
+from chainrule.lower.loops import Nest, is_partial
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 ALIGNMENT = 64  # bytes, a cache line
-PARTS, WORTH_PARTS = 8, 30_000  # a sum that takes so much work is made in so many parts
+PARTS, WORTH_PARTS = 8, 30_000  # number of partial sums, and the least work for which a sum is split
 
-CACHE_BYTES = 32_768  # what a block of rows may take in the first cache
-WORTH_BLOCKS = 131_072  # bytes handed on inside a group from which on blocks pay
-LOOK_AHEAD = 24  # stages that are considered for a group
+CACHE_BYTES = 32_768  # of the L1 cache, for a block of rows
+WORTH_BLOCKS = 131_072  # bytes passed on inside a group, from which blocks pay
+LOOK_AHEAD = 24  # stages considered for a group
 
 
 @dataclass(eq=False)
 class Group:
-    """Stages that run together, block by block, so that what they hand on stays in the cache.
+    """Stages that run together, block by block, so that what they pass on stays in the cache.
 
     Attributes:
-        images: how many images, or rows, there are; each stage's rows are a multiple of it.
-        block: how many of them are run at a time.
-        parts: in how many parts some of the stages sum over them, or 0.
+        images: the number of images, or rows; each stage's rows are a multiple of it.
+        block: how many of them run at a time.
+        parts: the number of partial sums of the stages that sum over them, or 0.
     """
 
     images: int
@@ -54,27 +57,27 @@ class Group:
 
     @property
     def blocks(self) -> int:
-        """How many blocks there are; the last may be smaller."""
+        """The number of blocks; the last may be smaller."""
         return -(-self.images // self.block)
 
     def bytes_of(self, value: Value) -> int:
-        """How much memory a block of a value takes."""
+        """The size of a block of a value, in bytes."""
         return value.example.nbytes // self.images * self.block
 
 
 @dataclass(eq=False)
 class Stage:
-    """Steps that run together.
+    """Steps that run together, in one kernel.
 
     Attributes:
         kind: "loop", "matmul", "call" or "kernel".
         shape: of the loop.
-        steps: in their order.
-        stored: results that other stages read, or that are wanted.
-        writes: for memory outside, the value that it is to hold: pairs of a captured value and a step.
-        parts: in how many parts it sums over its rows, if it does.
-        group: the stages that it runs together with.
-        order: of its dimensions, the outermost loop's first, once that is decided.
+        steps: in order.
+        stored: results that other stages read, or that are outputs.
+        writes: external memory to update: pairs (captured value, its new value).
+        parts: the number of partial sums over its rows, or 0.
+        group: the group it belongs to.
+        order: of its dimensions, from the outermost loop, once decided.
     """
 
     kind: str
@@ -87,11 +90,11 @@ class Stage:
     order: list[int] | None = None
 
     def reads(self) -> list[Value]:
-        """Arrays from elsewhere that its steps read, each once, as they are seen (a view is not its base)."""
-        own = {id(step) for step in self.steps}
-        found = {id(v): v for step in self.steps for v in step.values() if id(v) not in own}
-        found.update({id(v): v for _, v in self.writes if id(v) not in own})
-        return list(found.values())
+        """The arrays from other stages that its steps read, each once; views of one base count separately."""
+        own_steps = {id(step) for step in self.steps}
+        reads = {id(v): v for step in self.steps for v in step.values() if id(v) not in own_steps}
+        reads.update({id(v): v for _, v in self.writes if id(v) not in own_steps})
+        return list(reads.values())
 
 
 @dataclass
@@ -99,121 +102,121 @@ class Plan:
     """What is to be compiled.
 
     Attributes:
-        stages: in the order in which they run.
-        offsets: where in the arena a value begins, in bytes, by identity.
-        arena: how many bytes it has.
-        windows: values of which each thread has one block at a time, by identity: how many bytes the threads' blocks
-            are apart, and how many bytes a block has.
+        stages: in execution order.
+        offsets: where in the arena each value begins, in bytes, by identity.
+        arena: its size in bytes.
+        block_buffers: values of which each thread holds one block at a time, by identity: (the distance between the
+            threads' buffers, the size of a block), in bytes.
     """
 
     stages: list[Stage]
     offsets: dict[int, int]
     arena: int
-    windows: dict[int, tuple[int, int]]
+    block_buffers: dict[int, tuple[int, int]]
 
 
 def plan(values: Sequence[Value], outputs: Sequence[Value], writes: Sequence[tuple[Value, Value]]) -> Plan:
-    """Put the steps that the outputs and writes need into stages, and their results into memory.
+    """Put the steps that the outputs and writes depend on into stages, and their results into memory.
 
     Args:
-        values: all steps, in the order of the trace.
-        outputs: what must be there at the end, in memory of its own.
-        writes: captured memory and what it is to hold at the end.
+        values: all values, in the order of the trace.
+        outputs: results, which get memory of their own.
+        writes: pairs (captured value, its value at the end of the call).
     """
-    draws = [value for value in values if value.options.get("draws")]  # the next ones depend on them
-    wanted = [*outputs, *draws, *(value for _, value in writes)]
-    stages = _merged(_fused(_early_calls(reachable(values, wanted))))
-    stages = _grouped(_exact_sums(stages, outputs))
+    draws = [value for value in values if value.options.get("draws")]  # later random numbers depend on them
+    roots = [*outputs, *draws, *(value for _, value in writes)]
+    stages = _merge_loops(_fuse(_hoist_python_calls(reachable(values, roots))))
+    stages = _group_stages(_split_sums(stages, outputs))
     stage_of = {id(step): number for number, stage in enumerate(stages) for step in stage.steps}
     _place_writes(stages, stage_of, writes)
     _choose_stored(stages, outputs)
-    return _in_memory(stages, outputs)
+    return _plan_memory(stages, outputs)
 
 
-def _early_calls(values: list[Value]) -> list[Value]:
-    """Calls of Python that depend on nothing computed come first, so that they do not part what is compiled."""
-    early: dict[int, Value] = {}
+def _hoist_python_calls(values: list[Value]) -> list[Value]:
+    """Move calls of Python that depend on nothing computed to the front, so that they do not split segments."""
+    earlier: dict[int, Value] = {}
     for value in values:
-        known = value.kind in SOURCES or all(id(v) in early for v in value.values())
-        if known and value.kind in (*SOURCES, "view", "call", "part"):
-            early[id(value)] = value
-    return [*early.values(), *(value for value in values if id(value) not in early)]
+        is_ready = value.kind in SOURCES or all(id(v) in earlier for v in value.values())
+        if is_ready and value.kind in (*SOURCES, "view", "call", "part"):
+            earlier[id(value)] = value
+    return [*earlier.values(), *(value for value in values if id(value) not in earlier)]
 
 
-def _fused(values: list[Value]) -> list[Stage]:
+def _fuse(values: list[Value]) -> list[Stage]:
+    """Put each step into the stage of its latest input if possible, else into a new one."""
     stages: list[Stage] = []
-    stage_of: dict[int, int] = {}  # a view counts to the stage of its base
+    stage_of: dict[int, int] = {}  # a view belongs to the stage of its base
     for value in values:
-        made = [stage_of[id(v)] for v in value.values() if id(v) in stage_of]
-        last = max(made, default=-1)
+        last = max((stage_of[id(v)] for v in value.values() if id(v) in stage_of), default=-1)
         if value.kind in SOURCES:
             continue
         if value.kind in ("view", "part"):
             if last >= 0:
                 stage_of[id(value)] = last
                 if value.kind == "part" and stages[last].kind == "call":
-                    stages[last].steps.append(value)  # so that whatever reads it is known to come after the call
+                    stages[last].steps.append(value)  # so that stages that read it come after the call
             continue
         if value.kind in ("elementwise", "reduce"):
             shape = value.shape if value.kind == "elementwise" else value.inputs[0].shape
-            if last >= 0 and _joins(value, shape, stages[last], stage_of, last):
+            if last >= 0 and _can_join(value, shape, stages[last], stage_of, last):
                 stages[last].steps.append(value)
                 stage_of[id(value)] = last
                 continue
             stages.append(Stage("loop", shape))
         else:
             stages.append(Stage(value.kind, value.shape, parts=value.options.get("parts", 0)))
-        made_here = [value, *value.options.get("also", ())]
-        stages[-1].steps += made_here
-        stage_of.update((id(v), len(stages) - 1) for v in made_here)
+        results = [value, *value.options.get("also", ())]
+        stages[-1].steps += results
+        stage_of.update((id(v), len(stages) - 1) for v in results)
     return stages
 
 
-def _merged(stages: list[Stage]) -> list[Stage]:
-    """Loops over the same shape that read the same arrays, or one the other's, made one where the order allows it."""
+def _merge_loops(stages: list[Stage]) -> list[Stage]:
+    """Merge loops over the same shape that share inputs, or pass results on elementwise, where the order allows it."""
     count = len(stages) + 1
     while len(stages) < count:
         count = len(stages)
-        makes = [{id(step) for step in stage.steps} for stage in stages]
+        computed = [{id(step) for step in stage.steps} for stage in stages]
         reads = [{id(base_of(v)) for v in stage.reads()} for stage in stages]
-        late = 0
-        while late < len(stages):
-            for early in range(late - 1, -1, -1):
-                a, b = stages[early], stages[late]
+        later = 0
+        while later < len(stages):
+            for earlier in range(later - 1, -1, -1):
+                a, b = stages[earlier], stages[later]
                 if a.kind != "loop" or b.kind != "loop" or a.shape != b.shape or not a.shape:
                     continue
-                handed = [v for v in b.reads() if id(base_of(v)) in makes[early]]
-                shares = handed or reads[early] & reads[late]
-                if not shares or any(v.kind != "elementwise" for v in handed):
+                passed_on = [v for v in b.reads() if id(base_of(v)) in computed[earlier]]
+                shares_arrays = passed_on or reads[earlier] & reads[later]
+                if not shares_arrays or any(v.kind != "elementwise" for v in passed_on):
                     continue
-                between = range(early + 1, late)
-                if not any(reads[k] & makes[early] for k in between):
-                    home = late  # the first loop can wait for the second
-                elif not any(reads[late] & makes[k] for k in between):
-                    home = early
+                between = range(earlier + 1, later)
+                if not any(reads[k] & computed[earlier] for k in between):
+                    target = later  # the first loop can be moved to the second
+                elif not any(reads[later] & computed[k] for k in between):
+                    target = earlier
                 else:
                     continue
-                stages[home] = Stage("loop", a.shape, [*a.steps, *b.steps])
-                makes[home], reads[home] = makes[early] | makes[late], reads[early] | reads[late]
-                gone = early if home == late else late
-                del stages[gone], makes[gone], reads[gone]
-                late -= 1
+                stages[target] = Stage("loop", a.shape, [*a.steps, *b.steps])
+                computed[target], reads[target] = computed[earlier] | computed[later], reads[earlier] | reads[later]
+                removed = earlier if target == later else later
+                del stages[removed], computed[removed], reads[removed]
+                later -= 1
                 break
             else:
-                late += 1
+                later += 1
     return stages
 
 
-def _exact_sums(stages: list[Stage], outputs: Sequence[Value]) -> list[Stage]:
-    """Long sums of float32 go on in doubles; those over rows are made in parts, which threads share out.
+def _split_sums(stages: list[Stage], outputs: Sequence[Value]) -> list[Stage]:
+    """Continue long float32 sums in double precision, and split sums over rows into partial sums for threads.
 
-    The sum over the parts, or the conversion back to float32, is a stage of its own. What a nest of loops decides about
-    the order of its dimensions stays.
+    Adding the partial sums, or converting back to float32, becomes a stage of its own. The loop order that a `Nest` has
+    chosen is kept.
     """
     _choose_stored(stages, outputs)
-    found: list[Stage] = []
+    result: list[Stage] = []
     for stage in stages:
-        found.append(stage)
+        result.append(stage)
         if stage.kind != "loop" or not any(step.kind == "reduce" for step in stage.steps):
             continue
         nest = Nest(stage)
@@ -239,105 +242,106 @@ def _exact_sums(stages: list[Stage], outputs: Sequence[Value]) -> list[Stage]:
                 step.options = {"axes": (0,), "keepdims": False}
             else:
                 step.kind, step.op, step.options = "elementwise", "cast", {"type": step.dtype}
-            found.append(Stage("loop", total.shape, [step]))
-    return found
+            result.append(Stage("loop", total.shape, [step]))
+    return result
 
 
-def _grouped(stages: list[Stage]) -> list[Stage]:
-    """Stages that can run image by image put side by side, as groups; what they wait for comes before."""
-    found: list[Stage] = []
+def _group_stages(stages: list[Stage]) -> list[Stage]:
+    """Make adjacent groups of stages that can run image by image; stages they depend on come first."""
+    result: list[Stage] = []
     rest = list(stages)
     while rest:
-        images = _images(rest[0]) or (rest[0].shape[0] if rest[0].kind == "loop" and rest[0].shape else 0)
+        images = _image_count(rest[0]) or (rest[0].shape[0] if rest[0].kind == "loop" and rest[0].shape else 0)
         if images > 1:
-            before, inside, rest_after = _gathered(rest, images)
+            before, inside, rest_after = _collect_group(rest, images)
             block = _block(inside, images)
             if block:
                 group = Group(images, block, max(stage.parts for stage in inside))
                 for stage in inside:
                     stage.group = group
-                found += [*before, *inside]
+                result += [*before, *inside]
                 rest = rest_after
                 continue
-        found.append(rest.pop(0))
-    return found
+        result.append(rest.pop(0))
+    return result
 
 
 def _block(stages: Sequence[Stage], images: int) -> int:
-    """How many images a group of stages should run at a time; 0 if it should not be one."""
+    """How many images a group of stages should run at a time; 0 if grouping does not pay."""
     if len(stages) < 2:
         return 0
     if any(stage.kind == "kernel" for stage in stages):
         return int(balanced(images))
-    made = {id(step): step for stage in stages for step in stage.steps if step.shape[:1] == (images,)}
-    handed = {id(base_of(v)) for stage in stages for v in stage.reads()} & made.keys()
-    if sum(made[key].example.nbytes for key in handed) < WORTH_BLOCKS:
+    computed = {id(step): step for stage in stages for step in stage.steps if step.shape[:1] == (images,)}
+    passed_on = {id(base_of(v)) for stage in stages for v in stage.reads()} & computed.keys()
+    if sum(computed[key].example.nbytes for key in passed_on) < WORTH_BLOCKS:
         return 0
-    touched = {id(v): v for stage in stages for v in stage.reads() if v.shape[:1] == (images,)}
-    each = sum(v.example.nbytes // images for v in [*touched.values(), *(made[key] for key in handed)])
-    return max(1, min(CACHE_BYTES // max(1, each), images // (4 * team.threads())))
+    read = {id(v): v for stage in stages for v in stage.reads() if v.shape[:1] == (images,)}
+    image_bytes = sum(v.example.nbytes // images for v in [*read.values(), *(computed[key] for key in passed_on)])
+    return max(1, min(CACHE_BYTES // max(1, image_bytes), images // (4 * team.threads())))
 
 
-def _gathered(stages: list[Stage], images: int) -> tuple[list[Stage], list[Stage], list[Stage]]:
-    """The group that begins with the first stage: what must come before it, the group, and all others."""
-    places: dict[int, str] = {}
-    made: dict[str, set[int]] = {"inside": set(), "after": set()}  # by whom
+def _collect_group(stages: list[Stage], images: int) -> tuple[list[Stage], list[Stage], list[Stage]]:
+    """The group that begins with the first stage: (stages before it, the group, all stages after it)."""
+    assignment: dict[int, str] = {}  # for each stage: "before", "inside" or "after"
+    computed: dict[str, set[int]] = {"inside": set(), "after": set()}
     parts = 0
     end = 0
     for n, stage in enumerate(stages[:LOOK_AHEAD]):
         reads = {id(base_of(v)) for v in stage.reads()}
-        joins = (not n or reads & made["inside"]) and not reads & made["after"]
-        if joins and _by_image(stage, images, made["inside"]) and stage.parts in (0, parts or stage.parts):
+        connected = (not n or reads & computed["inside"]) and not reads & computed["after"]
+        same_parts = stage.parts in (0, parts or stage.parts)
+        if connected and same_parts and _runs_by_image(stage, images, computed["inside"]):
             where = "inside"
             parts, end = parts or stage.parts, n
-        elif reads & (made["inside"] | made["after"]) or stage.kind == "call":
+        elif reads & (computed["inside"] | computed["after"]) or stage.kind == "call":
             where = "after"
         else:
             where = "before"
-        places[n] = where
-        made.setdefault(where, set()).update(id(step) for step in stage.steps)
+        assignment[n] = where
+        computed.setdefault(where, set()).update(id(step) for step in stage.steps)
         if not n and where != "inside":
             return [], [], stages
     chosen = {
-        place: [stages[n] for n in range(end + 1) if places[n] == place] for place in ("before", "inside", "after")
+        where: [stages[n] for n in range(end + 1) if assignment[n] == where] for where in ("before", "inside", "after")
     }
     return chosen["before"], chosen["inside"], chosen["after"] + stages[end + 1 :]
 
 
-def _images(stage: Stage) -> int:
-    """How many images a kernel works at one by one, or 0."""
+def _image_count(stage: Stage) -> int:
+    """The number of images that a kernel processes one by one, or 0."""
     return stage.steps[0].options.get("images", 0) if stage.kind == "kernel" else 0
 
 
 def balanced(count: int) -> bool:
-    """Whether threads that share out so many items have about as many each."""
+    """Whether threads that divide `count` items get about as many each."""
     threads = team.threads()
     return count > 1 and -(-count // threads) * threads <= 1.25 * count
 
 
-def _by_image(stage: Stage, images: int, made: set[int]) -> bool:
-    """Whether a stage makes, image by image, what others can read so; `made` is what it must read so itself."""
+def _runs_by_image(stage: Stage, images: int, inside: set[int]) -> bool:
+    """Whether a stage computes, image by image, what others can read that way; `inside` is what the group computes."""
     if stage.parts and (stage.parts > images or not balanced(stage.parts)):
         return False
-    if not all(_seen_by_image(v, images) for v in stage.reads() if id(base_of(v)) in made):
+    if not all(_is_split_by_image(v, images) for v in stage.reads() if id(base_of(v)) in inside):
         return False
     if stage.kind == "kernel":
-        return _images(stage) == images
+        return _image_count(stage) == images
     if stage.kind != "loop" or not stage.shape or stage.shape[0] != images:
         return False
     nest = Nest(stage)
     first = next((d for d in nest.order if stage.shape[d] > 1), None)
-    whole = [step for step in stage.steps if not in_parts(step)]
+    whole = [step for step in stage.steps if not is_partial(step)]
     return (
         nest.outermost_free
         and first == 0
         and nest.sizes[0] % images == 0
-        and all(step.shape[:1] == (images,) and _seen_by_image(step, images) for step in whole)
+        and all(step.shape[:1] == (images,) and _is_split_by_image(step, images) for step in whole)
     )
 
 
-def _seen_by_image(value: Value, images: int) -> bool:
-    """Whether the images of a value are those of the memory that it is seen through, one after the other."""
+def _is_split_by_image(value: Value, images: int) -> bool:
+    """Whether each image of a value is exactly one image of its base's memory, in order."""
     base, offset = base_of(value), offset_of(value)
     if value.shape[:1] != (images,) or base.size % images:
         return False
@@ -348,17 +352,17 @@ def _seen_by_image(value: Value, images: int) -> bool:
 
 
 def work(stage: Stage) -> float:
-    """About how many multiplications and moves of numbers a stage makes."""
+    """About how many multiplications and moves of numbers a stage takes."""
     if stage.kind == "matmul":
-        return float(stage.steps[0].size * stage.steps[0].inputs[0].shape[-1] / 8)  # so many at a time
+        return float(stage.steps[0].size * stage.steps[0].inputs[0].shape[-1] / 8)  # vectors of about 8
     if stage.kind == "kernel":
         step = stage.steps[0]
         return float(step.options.get("flops", 0) / 8 or step.options["job"].work)
     return math.prod(stage.shape) * (1 + len(stage.steps) / 4)
 
 
-def _joins(value: Value, shape: tuple[int, ...], stage: Stage, stage_of: dict[int, int], number: int) -> bool:
-    """Whether a step can run in a stage's loop: what it reads of it must be there at the same element."""
+def _can_join(value: Value, shape: tuple[int, ...], stage: Stage, stage_of: dict[int, int], number: int) -> bool:
+    """Whether a step can run in a stage's loop: what it reads of the stage must be available at the same element."""
     if stage.kind != "loop" or stage.shape != shape or not shape:
         return False
     inside = [v for v in value.values() if stage_of.get(id(v)) == number]
@@ -366,10 +370,10 @@ def _joins(value: Value, shape: tuple[int, ...], stage: Stage, stage_of: dict[in
 
 
 def _place_writes(stages: list[Stage], stage_of: dict[int, int], writes: Sequence[tuple[Value, Value]]) -> None:
-    """Write into memory outside where the value is made, if nobody reads the old value later; else at the end.
+    """Write external memory where its new value is computed, if nothing reads the old value later; else at the end.
 
-    What is written is never memory outside that is itself changed (`Trace.finished` sees to that), so the writes at the
-    end may come in any order. A call of Python may fail: nothing has been changed then.
+    A new value is never itself external memory that changes (`Trace.finished` ensures that), so the writes at the end
+    may be in any order. Writes come after all calls of Python, which may fail: then nothing has been changed.
     """
     calls = [n for n, stage in enumerate(stages) if stage.kind == "call" and not stage.steps[0].options.get("draws")]
     last_call = max(calls, default=-1)
@@ -377,17 +381,18 @@ def _place_writes(stages: list[Stage], stage_of: dict[int, int], writes: Sequenc
         last_read = max(
             (n for n, stage in enumerate(stages) for v in stage.reads() if base_of(v) is target), default=-1
         )
-        home = stage_of.get(id(value), -1)
-        fits = home >= 0 and stages[home].kind == "loop" and value.kind == "elementwise" and value.shape == target.shape
-        fits = fits and stages[home].group is None and home > last_call
-        here = [v for v in stages[home].reads() if base_of(v) is target] if fits else []
-        if fits and last_read <= home and all(v is target for v in here):  # and it is read element by element
-            stages[home].writes.append((target, value))
+        number = stage_of.get(id(value), -1)
+        fits = number >= 0 and stages[number].kind == "loop" and value.kind == "elementwise"
+        fits = fits and value.shape == target.shape and stages[number].group is None and number > last_call
+        reads = [v for v in stages[number].reads() if base_of(v) is target] if fits else []
+        if fits and last_read <= number and all(v is target for v in reads):  # the stage reads it elementwise
+            stages[number].writes.append((target, value))
         else:
             stages.append(Stage("loop", target.shape, writes=[(target, value)]))
 
 
 def _choose_stored(stages: list[Stage], outputs: Sequence[Value]) -> None:
+    """Decide which results are stored in memory: those that other stages read, and outputs."""
     read = {id(base_of(v)) for stage in stages for v in stage.reads()} | {id(base_of(v)) for v in outputs}
     for stage in stages:
         stage.stored = [
@@ -395,9 +400,9 @@ def _choose_stored(stages: list[Stage], outputs: Sequence[Value]) -> None:
         ]
 
 
-def _windows(stages: list[Stage], outputs: Sequence[Value]) -> dict[int, Value]:
-    """What is made and read in one group only, so that one image of it is enough for each thread."""
-    kept = {id(base_of(v)) for v in outputs}
+def _block_buffers(stages: list[Stage], outputs: Sequence[Value]) -> dict[int, Value]:
+    """Values that only one group computes and reads: a buffer for one block per thread is enough for them."""
+    output_ids = {id(base_of(v)) for v in outputs}
     readers: dict[int, list[Group | None]] = {}
     for stage in stages:
         for v in stage.reads():
@@ -407,17 +412,18 @@ def _windows(stages: list[Stage], outputs: Sequence[Value]) -> dict[int, Value]:
         for stage in stages
         for value in (stage.stored if stage.group is not None else ())
         if all(group is stage.group for group in readers.get(id(value), ()))
-        and id(value) not in kept
+        and id(value) not in output_ids
         and value.kind != "scratch"
-        and not in_parts(value)
+        and not is_partial(value)
     }
 
 
-def _in_memory(stages: list[Stage], outputs: Sequence[Value]) -> Plan:
-    kept = {id(base_of(v)) for v in outputs}
-    windows = _windows(stages, outputs)
-    made: dict[int, list[int]] = {}  # how many bytes, and the first and last stage that needs them
-    inside: dict[Group, dict[int, list[int]]] = {}  # the same for one image of what only a group needs
+def _plan_memory(stages: list[Stage], outputs: Sequence[Value]) -> Plan:
+    """Assign memory to each stored value by lifetime."""
+    output_ids = {id(base_of(v)) for v in outputs}
+    buffered = _block_buffers(stages, outputs)
+    lifetimes: dict[int, list[int]] = {}  # size in bytes, first and last stage
+    inside: dict[Group, dict[int, list[int]]] = {}  # the same for a block of values that only one group uses
     spans: dict[Group, list[int]] = {}  # of groups: the first and the last stage
     for number, stage in enumerate(stages):
         if stage.group is not None:
@@ -425,34 +431,34 @@ def _in_memory(stages: list[Stage], outputs: Sequence[Value]) -> Plan:
     for number, stage in enumerate(stages):
         first, last = spans[stage.group] if stage.group is not None else (number, number)
         for value in stage.stored:
-            if id(value) in windows and stage.group is not None:
+            if id(value) in buffered and stage.group is not None:
                 inside.setdefault(stage.group, {})[id(value)] = [stage.group.bytes_of(value), number, number]
-            elif stage.kind != "call" and id(value) not in kept:
-                made[id(value)] = [value.example.nbytes, first, last]
+            elif stage.kind != "call" and id(value) not in output_ids:
+                lifetimes[id(value)] = [value.example.nbytes, first, last]
         for key in {id(base_of(v)) for v in stage.reads()}:
-            if key in windows and stage.group is not None:
+            if key in buffered and stage.group is not None:
                 inside[stage.group][key][2] = number
-            elif key in made:
-                made[key][2] = last
-    blocks = {group: _placed(values) for group, values in inside.items()}  # each thread has one
-    made |= {id(group): [size * team.threads(), *spans[group]] for group, (_, size) in blocks.items()}
-    offsets, arena = _placed(made)
+            elif key in lifetimes:
+                lifetimes[key][2] = last
+    blocks = {group: _assign_offsets(values) for group, values in inside.items()}  # one for each thread
+    lifetimes |= {id(group): [size * team.threads(), *spans[group]] for group, (_, size) in blocks.items()}
+    offsets, arena = _assign_offsets(lifetimes)
     for group, (within, _) in blocks.items():
         offsets |= {key: offsets[id(group)] + offset for key, offset in within.items()}
-    apart = {key: (size, inside[group][key][0]) for group, (within, size) in blocks.items() for key in within}
-    return Plan(stages, offsets, arena, apart)
+    block_buffers = {key: (size, inside[group][key][0]) for group, (within, size) in blocks.items() for key in within}
+    return Plan(stages, offsets, arena, block_buffers)
 
 
-def _placed(values: dict[int, list[int]]) -> tuple[dict[int, int], int]:
-    """Where in memory each value begins, by its size, first and last stage; and the size of it all."""
+def _assign_offsets(values: dict[int, list[int]]) -> tuple[dict[int, int], int]:
+    """Offsets in memory for values (size, first stage, last stage), and the total size."""
     offsets: dict[int, int] = {}
-    placed: list[tuple[int, int, int, int]] = []  # from and to in memory, first and last stage
+    intervals: list[tuple[int, int, int, int]] = []  # start and end in memory, first and last stage
     for key, (count, first, last) in sorted(values.items(), key=lambda item: -item[1][0]):
         size = -(-max(1, count) // ALIGNMENT) * ALIGNMENT
         start = 0
-        for low, high, begin, end in sorted(placed):
+        for low, high, begin, end in sorted(intervals):
             if begin <= last and first <= end and low < start + size and start < high:
                 start = high
         offsets[key] = start
-        placed.append((start, start + size, first, last))
-    return offsets, max((high for _, high, _, _ in placed), default=0)
+        intervals.append((start, start + size, first, last))
+    return offsets, max((high for _, high, _, _ in intervals), default=0)

@@ -1,4 +1,8 @@
-"""Writes the scripts by which the driver runs a program's stages (see `kernels.driver`)."""
+"""Writes the scripts that the driver interprets to run a program's stages (see `kernels.driver`).
+
+Called by `program`. This file decides what each thread does and where threads meet; it knows nothing of what a kernel
+computes.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chainrule.kernels.driver import CALL, CHECK, END, GROUP, SET, WAIT
+from chainrule.kernels.driver import BARRIER, CALL, CHECK, END, GROUP, SET
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -20,109 +24,109 @@ if TYPE_CHECKING:
 
 
 class ThreadMemory:
-    """Where a thread finds things.
+    """Where one thread's arrays are.
 
     Attributes:
-        entry: an array's entry in the table.
-        address: where a value that each thread has its own entry of begins.
-        window_step: how many bytes a window moves from block to block; 0 if a value is no window.
-        keep: makes words stay in memory; their address.
+        entry: the table entry of an array.
+        address: the start of a value of which each thread has its own copy.
+        block_step: by how many bytes a value moves from block to block: 0 if it has a buffer for one block only.
+        keep: keeps an integer array alive, and returns its address.
     """
 
     def __init__(
         self,
         entry: Callable[[Value], int],
         address: Callable[[Value], int],
-        window_step: Callable[[Value], int],
+        block_step: Callable[[Value], int],
         keep: Callable[[NDArray[np.int64]], int],
     ) -> None:
-        self.entry, self.address, self.window_step, self.keep = entry, address, window_step, keep
+        self.entry, self.address, self.block_step, self.keep = entry, address, block_step, keep
 
 
 class Script:
-    """What one thread does in one part of a program.
+    """What one thread does in one segment of a program.
 
     Args:
-        me: the thread's number.
-        shares: how many threads there are.
-        memory: where things are, for this thread.
+        thread_id: the thread's number.
+        thread_count: how many threads there are.
+        memory: where this thread's arrays are.
 
     Attributes:
         words: the script so far.
     """
 
-    def __init__(self, me: int, shares: int, memory: ThreadMemory) -> None:
-        self.me, self.shares, self.memory = me, shares, memory
+    def __init__(self, thread_id: int, thread_count: int, memory: ThreadMemory) -> None:
+        self.thread_id, self.thread_count, self.memory = thread_id, thread_count, memory
         self.words: list[int] = []
-        self._failures: list[int] = []  # where the end's place is to be put
+        self._end_positions: list[int] = []  # where the position of END must be filled in
 
-    def check(self, number: int, kernel: int, words: Sequence[int]) -> None:
-        """End, with this number as the answer, if a check fails."""
-        self.words += [CHECK, number, kernel, self.memory.keep(np.array(words, np.int64)), 0]
-        self._failures.append(len(self.words) - 1)
+    def check(self, number: int, kernel: int, descriptor: Sequence[int]) -> None:
+        """Add a check: if it fails, the script ends with `number` as its result."""
+        self.words += [CHECK, number, kernel, self.memory.keep(np.array(descriptor, np.int64)), 0]
+        self._end_positions.append(len(self.words) - 1)
 
     def stages(self, launches: Sequence[Launch]) -> None:
-        """Run stages one after the other. What is not shared, the first thread does by itself."""
-        alone = False
+        """Run stages one after the other. What is not worth dividing, the first thread runs alone."""
+        barrier_pending = False
         for group, members in groupby(launches, key=lambda launch: launch.stage.group):
-            for each in [list(members)] if group is not None else [[launch] for launch in members]:
-                launch = each[0]
-                by_all = group is not None or launch.shared or launch.private or bool(launch.sums)
-                if by_all and alone:
-                    self._wait()
-                    alone = False
+            for batch in [list(members)] if group is not None else [[launch] for launch in members]:
+                launch = batch[0]
+                on_all_threads = group is not None or launch.parallel or launch.replicated or bool(launch.partial_sums)
+                if on_all_threads and barrier_pending:
+                    self._barrier()
+                    barrier_pending = False
                 if group is not None:
-                    self._group(group, each)
-                elif by_all or self.me == 0:
+                    self._group(group, batch)
+                elif on_all_threads or self.thread_id == 0:
                     self._stage(launch)
-                if by_all:
-                    self._wait()
+                if on_all_threads:
+                    self._barrier()
                 else:
-                    alone = True
-        if alone:
-            self._wait()
+                    barrier_pending = True
+        if barrier_pending:
+            self._barrier()
 
-    def finished(self) -> NDArray[np.int64]:
-        """The script."""
-        for place in self._failures:
-            self.words[place] = len(self.words)
+    def build(self) -> NDArray[np.int64]:
+        """The complete script."""
+        for position in self._end_positions:
+            self.words[position] = len(self.words)
         return np.array([*self.words, END], np.int64)
 
-    def _wait(self) -> None:
-        if self.shares > 1:
-            self.words.append(WAIT)
+    def _barrier(self) -> None:
+        if self.thread_count > 1:
+            self.words.append(BARRIER)
 
     def _share(self, count: int) -> tuple[int, int]:
-        return self.me * count // self.shares, (self.me + 1) * count // self.shares
+        return self.thread_id * count // self.thread_count, (self.thread_id + 1) * count // self.thread_count
 
     def _stage(self, launch: Launch) -> None:
-        words = self.memory.keep(launch.words(self.memory.entry))
-        if launch.sums:
+        descriptor = self.memory.keep(launch.descriptor(self.memory.entry))
+        if launch.partial_sums:
             parts = launch.stage.parts
-            for piece in range(*self._share(parts)):
-                self._set_sums([launch], piece)
-                first, last = piece * launch.rows // parts, (piece + 1) * launch.rows // parts
-                self.words += [CALL, launch.kernel, words, first, last, 1]
+            for part_index in range(*self._share(parts)):
+                self._set_sums([launch], part_index)
+                first, last = part_index * launch.rows // parts, (part_index + 1) * launch.rows // parts
+                self.words += [CALL, launch.kernel, descriptor, first, last, 1]
             self._set_sums([launch], 0)
             return
-        first, last = self._share(launch.rows) if launch.shared and not launch.private else (0, launch.rows)
-        self.words += [CALL, launch.kernel, words, first, last, 1]
+        first, last = self._share(launch.rows) if launch.parallel and not launch.replicated else (0, launch.rows)
+        self.words += [CALL, launch.kernel, descriptor, first, last, 1]
 
-    def _set_sums(self, launches: Sequence[Launch], piece: int) -> None:
-        """Point the sums that are made in parts at this part's; at the first's in the end, for who reads them all."""
+    def _set_sums(self, launches: Sequence[Launch], part_index: int) -> None:
+        """Point partial sums at one part; finally at the first, for readers of all of them."""
         for launch in launches:
-            for value in launch.sums:
+            for value in launch.partial_sums:
                 size = value.example.nbytes // launch.stage.parts
-                self.words += [SET, self.memory.entry(value), self.memory.address(value) + piece * size]
+                self.words += [SET, self.memory.entry(value), self.memory.address(value) + part_index * size]
 
     def _group(self, group: Group, launches: Sequence[Launch]) -> None:
         """Run a group block by block, for this thread's share of the blocks."""
         if not group.parts:
             self._blocks(group, launches, *self._share(group.blocks))
             return
-        for piece in range(*self._share(group.parts)):
-            self._set_sums(launches, piece)
-            first, last = piece * group.blocks // group.parts, (piece + 1) * group.blocks // group.parts
+        for part_index in range(*self._share(group.parts)):
+            self._set_sums(launches, part_index)
+            first, last = part_index * group.blocks // group.parts, (part_index + 1) * group.blocks // group.parts
             self._blocks(group, launches, first, last)
         self._set_sums(launches, 0)
 
@@ -130,10 +134,10 @@ class Script:
         members: list[int] = []
         moves: list[Any] = []
         for launch in launches:
-            words = self.memory.keep(launch.words(self.memory.entry))
-            members += [launch.kernel, words, launch.rows // group.images * group.block, launch.rows]
+            descriptor = self.memory.keep(launch.descriptor(self.memory.entry))
+            members += [launch.kernel, descriptor, launch.rows // group.images * group.block, launch.rows]
             for value in launch.stage.stored:
-                each = self.memory.window_step(value)
-                if each:
-                    moves += [self.memory.entry(value), self.memory.address(value) - first * each, each]
+                step = self.memory.block_step(value)
+                if step:
+                    moves += [self.memory.entry(value), self.memory.address(value) - first * step, step]
         self.words += [GROUP, first, last, len(moves) // 3, len(launches), *moves, *members]

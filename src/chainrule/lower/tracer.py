@@ -1,9 +1,11 @@
-"""Tracers: arrays that write down what NumPy is asked to do with them.
+"""Tracers: stand-ins for arrays, which record what NumPy does with them.
 
-A formula of `chainrule.ops` that is handed Tracers in the place of arrays runs as ever; NumPy's protocols bring each
-function it calls here, where it is computed for this once and recorded for all later calls. What cannot be recorded
-(a question about a value, a function without an entry below) raises `Untraceable`, and the operation becomes one call
-of Python in the program, or, where the question is the user's own, an error.
+A formula of `chainrule.ops` called with Tracers runs unchanged; NumPy's protocols dispatch each function it calls to
+this file, where the function is computed once, for this call's example values, and recorded for all later calls. What
+cannot be recorded (code that depends on a value, a function missing from the tables below) raises `Untraceable`. The
+operation then becomes a call of Python in the program; if the user's own code caused it, it becomes an error.
+
+This file decides what is recorded; `recorder` adds it to the graph.
 """
 
 from __future__ import annotations
@@ -38,11 +40,11 @@ REDUCTIONS = {np.add: "sum", np.maximum: "max", np.minimum: "min"}
 
 
 class Untraceable(Exception):  # noqa: N818  # not always an error
-    """Something that depends on the values and not on the shapes alone."""
+    """The formula depends on values, not only on shapes and types, or uses a function that cannot be recorded."""
 
 
 class Scalar:
-    """A number that changes from call to call; each kind of recorder knows where it comes from."""
+    """A number that changes from call to call. Each kind of recorder knows where it comes from."""
 
     __slots__ = ("value",)
 
@@ -51,13 +53,15 @@ class Scalar:
 
 
 class Tracer(NDArrayOperatorsMixin):
-    """An array's name in the trace. `value` says which array that is now: a change in place gives it another one.
+    """A stand-in for an array in the trace. `value` is the array it currently stands for.
+
+    An in-place change assigns another value.
 
     Attributes:
-        base: the Tracer that this one is a view of, as an array has it: a change in place of either changes both. None
-            where the memory is its own.
-        view_of: what it sees of `base`, as a function of NumPy that takes it and the `positions`.
-        positions: the whole numbers in the view's index that the program computes or gets as arguments.
+        base: the Tracer that this one is a view of, as with arrays: an in-place change of either changes both. None if
+            it owns its memory.
+        view_of: a NumPy function that computes this view from `base` and the `positions`.
+        positions: the integers in the view's index that the program computes or receives as arguments.
     """
 
     __slots__ = ("_base_value", "_memory", "_value", "base", "positions", "trace", "view_of")
@@ -69,18 +73,18 @@ class Tracer(NDArrayOperatorsMixin):
     ) -> None:  # fmt: skip
         self.trace, self._value, self.base, self.view_of, self.positions = trace, value, base, view_of, positions
         self._base_value = None if base is None else base.value
-        self._memory: NDArray[Any] | None = None  # its first value's example, once it has another value
+        self._memory: NDArray[Any] | None = None  # the first value's example, after an in-place change
 
     @property
     def value(self) -> Value:
-        """Which array this is now, while the trace lasts.
+        """The array this currently stands for.
 
         Raises:
-            LeakedTracerError: it has ended.
+            LeakedTracerError: the trace has ended.
         """
         if self.trace.ended:
             raise LeakedTracerError
-        if self.base is not None and self.base.value is not self._base_value:  # which was changed in place since
+        if self.base is not None and self.base.value is not self._base_value:  # the base was changed in place
             self._base_value = self.base.value
             self._value = self.trace.refresh_view(self)
         return self._value
@@ -93,7 +97,7 @@ class Tracer(NDArrayOperatorsMixin):
 
     @property
     def memory(self) -> NDArray[Any]:
-        """An array that lies in memory as this one does, and is as writable. Its elements may be older ones.
+        """An array with the same memory layout and writability. Its elements may be outdated.
 
         Raises:
             LeakedTracerError: the trace has ended.
@@ -109,7 +113,7 @@ class Tracer(NDArrayOperatorsMixin):
     def memory(self, array: NDArray[Any]) -> None:
         self._memory = array
 
-    # What is known without the values
+    # Known without the values
 
     shape = property(lambda self: self._value.shape)
     dtype = property(lambda self: self._value.dtype)
@@ -120,10 +124,10 @@ class Tracer(NDArrayOperatorsMixin):
     def __len__(self) -> int:
         return len(self.value.example)
 
-    # What is not
+    # Not known without the values
 
     def _refuse(self, *_: Any, **__: Any) -> NoReturn:
-        raise Untraceable("the value of a tensor is asked for")
+        raise Untraceable("the value of a tensor is needed")
 
     __bool__ = __float__ = __int__ = __index__ = __iter__ = __array__ = __contains__ = _refuse
     __format__ = __str__ = item = tolist = __dlpack__ = view = _refuse
@@ -133,12 +137,12 @@ class Tracer(NDArrayOperatorsMixin):
             raise AttributeError(name)
         raise Untraceable(f"{name} of an array")
 
-    # What is recorded
+    # Recorded
 
     @staticmethod
     def __operation__(operation: Any, inputs: tuple[Any, ...], options: dict[str, Any]) -> Any:
         for x in inputs:
-            if _is_tensor(type(x)):  # which records first
+            if _is_tensor(type(x)):  # Tensors record the operation for the derivative, then call it on Tracers
                 return type(x).__operation__(operation, inputs, options)
         trace = next(x.trace for x in inputs if isinstance(x, Tracer))
         out = trace.apply(operation, inputs, options)
@@ -146,7 +150,7 @@ class Tracer(NDArrayOperatorsMixin):
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
         if any(_is_tensor(type(x)) for x in inputs):
-            return NotImplemented  # the Tensor is asked next, and records the operation
+            return NotImplemented  # NumPy then calls the Tensor's __array_ufunc__
         out = options.pop("out", (None,))[0]
         casting = options.pop("casting", "same_kind")
         if method == "reduce" and ufunc in REDUCTIONS and out is None:
@@ -161,7 +165,7 @@ class Tracer(NDArrayOperatorsMixin):
             raise Untraceable(f"np.{ufunc.__name__}")
         if out is None:
             return result
-        # NumPy's own errors
+        # the same errors as NumPy's
         if not np.can_cast(result.dtype, out.dtype, casting):
             types = f"from {result.dtype!r} to {out.dtype!r} with casting rule {casting!r}"
             raise TypeError(f"Cannot cast ufunc {ufunc.__name__!r} output {types}")
@@ -181,56 +185,56 @@ class Tracer(NDArrayOperatorsMixin):
     def __getitem__(self, index: Any) -> Tracer:
         parts = index if isinstance(index, tuple) else (index,)
         if not any(part is ... for part in parts):
-            parts = (*parts, ...)  # then a single element is a view, too
+            parts = (*parts, ...)  # so that a single element is a view, too
         return self.trace.record_view(self, lambda array: array[parts])
 
     def __setitem__(self, index: Any, value: Any) -> None:
         if index is not ...:
-            change = ElementChange(_put, axes_in_order(self.value.example))
+            change = ElementChange(_set_items, axes_in_order(self.value.example))
             value = self.trace.call("a change of some elements", change, (self, value, index), {})
         self.trace.assign(self, value)
 
     def astype(self, dtype: Any, copy: bool = True) -> Tracer:
-        """In another type."""
+        """Convert to another type."""
         return self if self.dtype == dtype and not copy else self.trace.cast(self, dtype)
 
     def copy(self) -> Tracer:
-        """The same values: they cannot change, so nothing is copied, but the name is another one."""
+        """A new Tracer for the same value. Values are immutable, so nothing is copied."""
         copy = Tracer(self.trace, self.value)
         copy.memory = np.empty_like(self.memory)
         return copy
 
     def reshape(self, *shape: Any) -> Tracer:
-        """In another shape."""
+        """Change the shape."""
         return _reshape(self.trace, self, shape[0] if len(shape) == 1 else shape)
 
     def transpose(self, *axes: Any) -> Tracer:
-        """The dimensions in another order."""
+        """Permute the dimensions."""
         return self.trace.record_view(self, lambda array: array.transpose(*axes))
 
     def swapaxes(self, first: int, second: int) -> Tracer:
-        """Two dimensions exchanged."""
+        """Exchange two dimensions."""
         return self.trace.record_view(self, lambda array: array.swapaxes(first, second))
 
     def sum(self, *inputs: Any, **options: Any) -> Tracer:
-        """The sum over some dimensions."""
-        return np.sum(self, *inputs, **options)  # type: ignore[no-any-return]  # it comes back through __array_function__
+        """Sum over some dimensions."""
+        return np.sum(self, *inputs, **options)  # type: ignore[no-any-return]  # dispatched to __array_function__
 
     T = property(lambda self: self.transpose())
 
 
 def _is_tensor(kind: type) -> bool:
-    """Whether it is Tensor or a child of it. In a rule that is recorded, Tensors meet the Tracers of saved arrays."""
+    """Whether it is Tensor or a subclass. While a derivative is recorded, Tensors meet the Tracers of saved arrays."""
     return kind is not Tracer and hasattr(kind, "__operation__")
 
 
 @dataclass(frozen=True)
 class ElementChange:
-    """A call of Python that changes some elements: of a copy, or in place where nobody else needs the old ones.
+    """A call of Python that changes some elements: of a copy, or in place where the old ones are not needed any more.
 
     Attributes:
-        write: changes an array; called with it, the new elements, and what says which ones they are.
-        axes: of the copy, in their order in memory.
+        write: changes an array; called with the array, the new elements, and the index.
+        axes: of the copy, in memory order.
     """
 
     write: Callable[..., None]
@@ -243,7 +247,7 @@ class ElementChange:
         return out
 
 
-def _put(array: NDArray[Any], value: Any, index: Any) -> None:
+def _set_items(array: NDArray[Any], value: Any, index: Any) -> None:
     array[index] = value
 
 
@@ -257,14 +261,14 @@ def _reduce(op: str) -> Any:
         x = trace.as_tracer(x)
         x = x if dtype is None or x.dtype == dtype else trace.cast(x, dtype)
         if op != "sum" and x.dtype.kind == "b":
-            raise Untraceable("the largest of booleans")
+            raise Untraceable("the maximum or minimum of booleans")
         if op == "sum" and x.dtype.kind in "biu" and x.dtype != np.int64:
             x = trace.cast(x, np.int64)
         initial = None if initial is np._NoValue else initial
         axes = tuple(range(x.ndim)) if axis is None else tuple(sorted(normalize_axis_tuple(axis, x.ndim or 1)))
         axes = axes if x.ndim else ()
         if op != "sum" and initial is None and 0 in x.shape:
-            raise Untraceable("the largest of nothing")
+            raise Untraceable("the maximum or minimum of an empty array")
         function: Any = {"sum": np.sum, "max": np.max, "min": np.min}[op]
         nothing = {} if op == "sum" or 0 not in x.shape else {"initial": initial}
         example = function(x.value.example, axis=axes, keepdims=keepdims, **nothing)
@@ -295,11 +299,11 @@ def _clip(trace: Recorder, x: Any, low: Any = None, high: Any = None) -> Any:
     return x if high is None else np.minimum(x, high)
 
 
-def _filled(number: int) -> Any:
+def _constant_like(number: int) -> Any:
     return lambda trace, x, **options: trace.add_constant(np.full_like(x.value.example, number, **options))
 
 
-def _moved(function: Any) -> Any:
+def _view_function(function: Any) -> Any:
     return lambda trace, x, *inputs, **options: trace.record_view(x, lambda array: function(array, *inputs, **options))
 
 
@@ -308,20 +312,20 @@ def _contiguous(trace: Recorder, x: Any, dtype: Any = None) -> Tracer:
     return x if x.value.example.flags.c_contiguous else trace.reordered(x, np.ascontiguousarray(x.value.example))
 
 
-def _example(function: Any) -> Any:
-    """Functions that depend on shapes and types alone."""
+def _from_example(function: Any) -> Any:
+    """Functions that depend on shapes and types only."""
     return lambda trace, *inputs: function(*(x.value.example if isinstance(x, Tracer) else x for x in inputs))
 
 
 FUNCTIONS: dict[Any, Any] = {
     np.sum: _reduce("sum"), np.max: _reduce("max"), np.min: _reduce("min"), np.mean: _mean,
     np.where: _where, np.clip: _clip, np.reshape: _reshape, np.ascontiguousarray: _contiguous,
-    np.zeros_like: _filled(0), np.ones_like: _filled(1), np.empty_like: _filled(0),
+    np.zeros_like: _constant_like(0), np.ones_like: _constant_like(1), np.empty_like: _constant_like(0),
     np.copy: lambda trace, x: x.copy(),
-    **{f: _moved(f) for f in (
+    **{f: _view_function(f) for f in (
         np.transpose, np.swapaxes, np.moveaxis, np.expand_dims, np.squeeze, np.broadcast_to, np.ravel,
     )},
-    np.diagonal: _moved(writable_diagonal),
-    **{f: _example(f) for f in (np.shape, np.ndim, np.size, np.result_type)},
+    np.diagonal: _view_function(writable_diagonal),
+    **{f: _from_example(f) for f in (np.shape, np.ndim, np.size, np.result_type)},
 }  # fmt: skip
-"""What is recorded for which function of NumPy; all others make the operation that calls them a call of Python."""
+"""How each NumPy function is recorded; an operation that uses any other becomes a call of Python."""
