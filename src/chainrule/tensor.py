@@ -209,7 +209,7 @@ class Tensor:
         if self._node is not None:
             self._fits("data: where gradients are required, new data must keep", array)
         self._version[0] += 1
-        views.leave(self)
+        views.leave_memory(self)
         self._data, self._version = array, [0]
 
     @property
@@ -511,7 +511,7 @@ class Tensor:
 
     def __setitem__(self, index: Any, value: Operand) -> None:
         index = _plain_index(index)
-        if isinstance(value, Tensor) and views.shows(value, self, index):
+        if isinstance(value, Tensor) and views.is_view_at(value, self, index):
             return  # the end of `x[index] += y`, which has changed x already
         if type(index) is tuple and not ops.indexing.is_basic(index):
             first, index = ops.indexing.torch_order(index, self.ndim)

@@ -1,4 +1,4 @@
-"""Automatic differentiation: the tape that records operations and walks them backwards, and checks of what it finds."""
+"""Automatic differentiation: the tape, functional derivatives, gradient checks, and drawings of the graph."""
 
 from chainrule.autograd import functional
 from chainrule.autograd.check import gradcheck, gradgradcheck

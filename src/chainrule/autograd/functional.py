@@ -1,18 +1,18 @@
-"""Derivatives of functions, rather than of results: Jacobians, Hessians, and their products with vectors.
+"""Derivatives of functions: Jacobians, Hessians, and their products with vectors.
 
-Each takes a function and the point at which to differentiate it: one Tensor or a tuple of them, in float. Where the
-function takes or returns a tuple, so is the answer a tuple, of one entry for each. The point itself need not require
-gradients, and its `.grad` is left alone.
+Each function takes a function and the point at which to differentiate it: a floating Tensor or a tuple of them. If the
+function takes or returns a tuple, the result is a tuple with one entry for each. The point need not require gradients,
+and its `.grad` does not change.
 
-Arguments that all share:
-    func: takes Tensors, returns a Tensor or a tuple of them.
-    inputs: where to differentiate.
-    create_graph: make the answer differentiable itself, back to inputs that require gradients.
-    strict: an output that does not depend on an input is an error; without, its derivative is 0.
+Common arguments:
+    func: takes Tensors and returns a Tensor or a tuple of them.
+    inputs: the point at which to differentiate.
+    create_graph: make the result differentiable, back to inputs that require gradients.
+    strict: raise an error if an output does not depend on an input; otherwise its derivative is 0.
 
-All record, under `no_grad()` too, as PyTorch's do.
+All of them record operations even under `no_grad()`, as in PyTorch.
 
-Products need no matrix: with v the gradient of the outputs, `vjp` is one walk backwards; `hvp` is two.
+Products need no matrix: `vjp` is one backward pass, with v as the gradient of the outputs; `hvp` is two.
 Source: Pearlmutter, Fast Exact Multiplication by the Hessian (1994).
 """
 
@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, overload
 import numpy as np
 
 from chainrule.autograd.mode import enable_grad
-from chainrule.autograd.tape import each_alone, grad
+from chainrule.autograd.tape import grad, unit_gradients
 from chainrule.errors import check
 from chainrule.ops.shape import reshape, stack
 
@@ -53,17 +53,18 @@ def vjp(
 def vjp(
     func: Function, inputs: Tensors, v: Tensors | None = None, create_graph: bool = False, strict: bool = False
 ) -> tuple[Tensors, Tensors]:
-    """vᵀ J: the gradient of the inputs, given that of the outputs.
+    """Vector-Jacobian product vᵀ J: the gradient of the inputs for the gradient v of the outputs.
 
-    `v` is shaped as the outputs, and may be left out for a single number; the other arguments are told of above.
+    `v` has the shapes of the outputs; it is optional for an output of one element. For the other arguments see the
+    module's docstring.
 
     Returns:
-        The outputs, and the product, shaped as the inputs.
+        The outputs, and the product in the shapes of the inputs.
 
     Raises:
         ValueError: `v` does not fit.
         RuntimeError: see `strict`.
-        TypeError: the function returns something else than Tensors.
+        TypeError: the function returns something other than Tensors.
     """
     run = _Run("vjp", func, inputs, create_graph, strict)
     product = run.pull(run.outputs, run.vector(v, run.outputs))
@@ -86,20 +87,21 @@ def hvp(
 def hvp(
     func: Function, inputs: Tensors, v: Tensors | None = None, create_graph: bool = False, strict: bool = False
 ) -> tuple[Tensors, Tensors]:
-    """H v, where H are the second derivatives of a function whose output is one number: the gradient of (gradient · v).
+    """Hessian-vector product H v for a function with a scalar output, as the gradient of (gradient · v).
 
-    `v` is shaped as the inputs, and may be left out for a single number; the other arguments are told of above.
+    `v` has the shapes of the inputs; it is optional for an input of one element. For the other arguments see the
+    module's docstring.
 
     Returns:
-        The output, and the product, shaped as the inputs.
+        The output, and the product in the shapes of the inputs.
 
     Raises:
-        ValueError: `v` does not fit, or the output is not one number.
+        ValueError: `v` does not fit, or the output is not a scalar.
         RuntimeError, TypeError: as for `vjp`.
     """
-    run = _Run("hvp", func, inputs, create_graph, strict, single=True)
+    run = _Run("hvp", func, inputs, create_graph, strict, scalar=True)
     along = run.vector(v, run.inputs)
-    first = run.pull(run.outputs, [None], again=True)
+    first = run.pull(run.outputs, [None], twice=True)
     product = run.pull(first, along)
     return run.answer(run.outputs, True), run.answer(product, run.in_alone)
 
@@ -114,10 +116,10 @@ def jacobian(func: Function, inputs: Tensors, create_graph: bool = False, strict
 
 @enable_grad()
 def jacobian(func: Function, inputs: Tensors, create_graph: bool = False, strict: bool = False) -> Any:
-    """J: the derivative of each element of the outputs by each element of the inputs: one walk for each row.
+    """The Jacobian: the derivative of each output element by each input element. One backward pass per output element.
 
     Returns:
-        A Tensor of the output's shape followed by the input's; J[output][input], tuples, where there are several.
+        A Tensor whose shape is the output's followed by the input's; for tuples, nested tuples J[output][input].
 
     Raises:
         RuntimeError, TypeError: as for `vjp`.
@@ -125,7 +127,7 @@ def jacobian(func: Function, inputs: Tensors, create_graph: bool = False, strict
     run = _Run("jacobian", func, inputs, create_graph, strict)
     table = []
     for out in run.outputs:
-        rows = [run.pull([out], [seed]) for seed in each_alone(out)]
+        rows = [run.pull([out], [seed]) for seed in unit_gradients(out)]
         none = [_zeros(x).reshape(-1)[:0] for x in run.inputs]
         columns = [stack(column) for column in zip(*rows, strict=True)] or none
         blocks = [reshape(c, shape=out.shape + x.shape) for c, x in zip(columns, run.inputs, strict=True)]
@@ -143,81 +145,81 @@ def hessian(func: Function, inputs: Tensors, create_graph: bool = False, strict:
 
 @enable_grad()
 def hessian(func: Function, inputs: Tensors, create_graph: bool = False, strict: bool = False) -> Any:
-    """H: the second derivatives of a function whose output is one number, as the Jacobian of its gradient.
+    """The Hessian of a function with a scalar output, as the Jacobian of its gradient.
 
     Returns:
-        A Tensor of the input's shape twice; H[input][input], tuples, where there are several.
+        A Tensor whose shape is the input's twice; for a tuple, nested tuples H[input][input].
 
     Raises:
-        ValueError: the output is not one number.
+        ValueError: the output is not a scalar.
         RuntimeError, TypeError: as for `vjp`.
     """
 
     def gradient(*xs: Tensor) -> Tensors:
-        run = _Run("hessian", func, xs, True, strict, single=True)
+        run = _Run("hessian", func, xs, True, strict, scalar=True)
         return run.answer(run.pull(run.outputs, [None]), not isinstance(inputs, tuple))
 
     return jacobian(gradient, inputs, create_graph, strict)
 
 
 class _Run:
-    """A function that was run on Tensors of its own, ready to be differentiated; `single`: it must give one number."""
+    """One recorded call of a function on new Tensors; with `scalar`, its output must have one element."""
 
     def __init__(
-        self, name: str, func: Function, inputs: Tensors, create_graph: bool, strict: bool, single: bool = False
+        self, name: str, func: Function, inputs: Tensors, create_graph: bool, strict: bool, scalar: bool = False
     ) -> None:
         self.name, self.create_graph, self.strict = name, create_graph, strict
         self.in_alone = not isinstance(inputs, tuple)
-        given = _tuple(name, "inputs", inputs)
+        points = _as_list(name, "inputs", inputs)
         self.inputs = [
             reshape(x, shape=x.shape) if create_graph and x.requires_grad else x.detach().requires_grad_()
-            for x in given
+            for x in points
         ]
         outputs = func(*self.inputs)
-        self.outputs, self.out_alone = _tuple(name, "outputs", outputs), not isinstance(outputs, tuple)
-        fits = not single or (self.out_alone and self.outputs[0].numel() == 1)
+        self.outputs, self.out_alone = _as_list(name, "outputs", outputs), not isinstance(outputs, tuple)
+        fits = not scalar or (self.out_alone and self.outputs[0].numel() == 1)
         check(name, fits, "the function must return one Tensor of one element")
 
     def vector(self, v: Tensors | None, like: Sequence[Tensor]) -> list[Tensor]:
-        """What the caller gave for v, checked; ones if it was left out and is a single number."""
+        """Return v as a list, checked; one if it is None and `like` has a single element."""
         if v is None:
             alone = len(like) == 1 and like[0].numel() == 1
             check(self.name, alone, f"v may only be left out for a single number, not for {_shapes(like)}")
             return [like[0]._wrap(np.ones_like(like[0]._data))]
-        given = _tuple(self.name, "v", v)
-        wanted, found = _shapes(like), _shapes(given)
-        check(self.name, wanted == found, f"v must have shape {wanted}, not {found}")
-        return given
+        vectors = _as_list(self.name, "v", v)
+        expected, actual = _shapes(like), _shapes(vectors)
+        check(self.name, expected == actual, f"v must have shape {expected}, not {actual}")
+        return vectors
 
-    def pull(self, outputs: Sequence[Tensor], seeds: Sequence[Any], again: bool = False) -> list[Tensor]:
-        """The gradients of the inputs, 0 where nothing depends on them; `again` if they are to be differentiated."""
-        create_graph = again or self.create_graph
+    def pull(self, outputs: Sequence[Tensor], seeds: Sequence[Any], twice: bool = False) -> list[Tensor]:
+        """Return the gradients of the inputs, 0 for unused ones; with `twice`, they can be differentiated again."""
+        create_graph = twice or self.create_graph
         pairs = [(out, seed) for out, seed in zip(outputs, seeds, strict=True) if out.requires_grad]
-        found: Sequence[Tensor | None] = [None] * len(self.inputs)
+        grads: Sequence[Tensor | None] = [None] * len(self.inputs)
         if pairs:
-            outs, chosen = zip(*pairs, strict=True)
-            found = grad(outs, self.inputs, chosen, retain_graph=True, create_graph=create_graph, allow_unused=True)
-        for position, part in enumerate(found if self.strict else ()):
+            outs, out_grads = zip(*pairs, strict=True)
+            grads = grad(outs, self.inputs, out_grads, retain_graph=True, create_graph=create_graph, allow_unused=True)
+        for position, part in enumerate(grads if self.strict else ()):
             unused = f"an output does not depend on input {position}, as strict demands"
             check(self.name, part is not None, unused, RuntimeError)
-        return [_zeros(x) if part is None else part for x, part in zip(self.inputs, found, strict=True)]
+        return [_zeros(x) if part is None else part for x, part in zip(self.inputs, grads, strict=True)]
 
     def answer(self, tensors: Sequence[Tensor], alone: bool) -> Tensors:
-        """As the caller gave or wrote them: one Tensor or a tuple, without history unless that was asked for."""
-        given = tuple(tensors) if self.create_graph else tuple(t.detach() for t in tensors)
-        return given[0] if alone else given
+        """Return Tensors as the caller expects them: one or a tuple, with history only if `create_graph` is set."""
+        results = tuple(tensors) if self.create_graph else tuple(t.detach() for t in tensors)
+        return results[0] if alone else results
 
 
 def _zeros(like: Tensor) -> Tensor:
     return like._wrap(np.zeros_like(like._data))
 
 
-def _tuple(name: str, what: str, tensors: Any) -> list[Tensor]:
-    given = list(tensors) if isinstance(tensors, tuple) else [tensors]
-    for x in given:
+def _as_list(name: str, what: str, tensors: Any) -> list[Tensor]:
+    listed = list(tensors) if isinstance(tensors, tuple) else [tensors]
+    for x in listed:
         kind = type(x).__name__
         check(name, hasattr(x, "requires_grad"), f"{what} must be a Tensor or a tuple of them, not {kind}", TypeError)
-    return given
+    return listed
 
 
 def _shapes(tensors: Sequence[Tensor]) -> str:

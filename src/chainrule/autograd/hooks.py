@@ -73,9 +73,9 @@ def backward_barrier(
 ) -> tuple[Any, ...]:
     """Return the same values; in the backward pass, `callback` gets all their gradients at once and may change them.
 
-    Each Tensor goes through a `_pass_through`, whose second input is one `_barrier` for all of them. The derivative of a
-    `_pass_through` stores its gradient in `waiting`. The barrier was recorded before them, so its derivative runs after
-    theirs, and calls `callback`.
+    Each Tensor goes through a `_pass_through`, whose second input is one `_barrier` for all of them. The derivative of
+    a `_pass_through` stores its gradient in `waiting`. The barrier was recorded before them, so its derivative runs
+    after theirs, and calls `callback`.
 
     Args:
         values: Tensors that require gradients; other values are returned unchanged.

@@ -1,6 +1,6 @@
-"""How a thread records: whether operations leave a trace on the tape, and whether each remembers its line of code.
+"""The recording mode of each thread: whether operations are recorded, and whether each remembers its line of code.
 
-`no_grad` is for measuring and for changing parameters; `detect_anomaly` is for finding where a NaN comes from.
+`no_grad` is for evaluation and for parameter updates; `detect_anomaly` finds the source of a NaN.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ if TYPE_CHECKING:
     from chainrule.optim import Optimizer
     from chainrule.tensor import Tensor
 
-_FRAMES = 5  # how many of the user's frames a node remembers, the innermost ones
+_FRAMES = 5  # the number of user frames that a node remembers, the innermost ones
 
 
 class Anomaly:
-    """Care taken while anomalies are looked for: finds the user's line behind an operation.
+    """The state of anomaly detection; finds the user's line behind an operation.
 
     Attributes:
-        check_nan: whether a derivative that gives NaN is an error.
-        within: the frames of the operation whose derivative is running; what that records belongs to them.
+        check_nan: whether NaN from a derivative is an error.
+        within: the frames of the operation whose derivative is running; operations that it records get the same frames.
     """
 
     def __init__(self, check_nan: bool, within: tuple[FrameSummary, ...] | None = None) -> None:
         self.check_nan, self.within = check_nan, within
 
     def user_frames(self) -> tuple[FrameSummary, ...]:
-        """The innermost frames of the running code that are not chainrule's own, the outermost of them first."""
+        """Return the innermost frames outside of chainrule, the outermost of them first."""
         if self.within is not None:
             return self.within
         calls = ((frame.f_code, line) for frame, line in walk_stack(sys._getframe(1)))
@@ -54,89 +54,89 @@ class Anomaly:
 
 
 def error_suffix(frames: tuple[FrameSummary, ...]) -> str:
-    """The end of an error's message: where the operation was recorded, if that was remembered."""
+    """Return the end of an error message: where the operation was recorded, if that is known."""
     return "; it was recorded here:\n" + "".join(format_list(list(frames))).rstrip() if frames else ""
 
 
 class Tracing(Protocol):
-    """What Tensors, the tape and optimizers ask of the trace of a compiled function, `chainrule.capture.trace.Trace`.
+    """What Tensors, the tape and optimizers call on the trace of a function, `chainrule.capture.trace.Trace`.
 
-    While one runs, its tracers stand for arrays.
+    During tracing, Tensors hold tracers instead of arrays.
     """
 
-    # What becomes part of the program
+    # Recording the program
 
     def run(
         self, operation: Operation[...], inputs: Sequence[Any], options: dict[str, Any]
     ) -> tuple[list[Any], Any, Any]:
-        """Record an operation: its inputs and its result as tracers, and what else its formula gives."""
+        """Record an operation; return its inputs and its result as tracers, and its extra result."""
 
     def pull(self, node: Node, grad: Any) -> Any:
-        """Record an operation's derivative: the gradients of a node's inputs."""
+        """Record the derivative of a node; return the gradients of its inputs."""
 
     def update(self, optimizer: Optimizer, position: int, parameter: Tensor, group: Any) -> None:
-        """Record the step of an optimizer for one parameter."""
+        """Record an optimizer's update of one parameter."""
 
     def random_draw(self, name: str, generator: np.random.Generator, function: Callable[[], NDArray[Any]]) -> Any:
-        """Record a random draw, which each run makes anew."""
+        """Record a random draw, which is repeated in each run."""
 
     def add_constant(self, array: Any) -> Any:
-        """The tracer of an array that is the same in all runs."""
+        """Return the tracer of an array that is the same in all runs."""
 
     def from_data(self, data: Any, array: NDArray[Any]) -> Any:
-        """The tracer of a new Tensor, whose array was made of the user's data."""
+        """Return the tracer of a new Tensor whose array was made of the user's data."""
 
     def lift(self, x: Any, detached: bool = False) -> Any:
-        """The tracer of a Tensor or an array; numbers stay what they are."""
+        """Return the tracer of a Tensor or an array, and a number unchanged."""
 
     def as_tracer(self, x: Any) -> Any:
         """The tracer of an array, or the tracer itself."""
 
     def match_layout(self, x: Any, like: Any) -> Any:
-        """The same elements in memory that is laid out as another's."""
+        """Return the same elements in the memory layout of another tracer."""
 
     def index(self, index: Any) -> Any:
-        """The tracer of an array that is used as an index."""
+        """Return the tracer of an array that is used as an index."""
 
     def example_at(self, array: Any, index: Any) -> Any:
-        """What lies at an index at this moment."""
+        """Return the current values at an index."""
 
     def read_grad(self, leaf: Leaf, outside: bool) -> None:
-        """The gradient of a leaf is read."""
+        """Called before the gradient of a leaf is read."""
 
     def set_grad(self, node: Leaf | Node, grad: Tensor | None) -> Tensor | None:
-        """A gradient is assigned; returns what it is to be."""
+        """Called before a gradient is assigned; returns the value to assign."""
 
-    # What cannot be part of it
+    # Refusing what cannot be compiled
 
     def check_gradient(self, node: Any) -> None:
-        """Refuse to add to a gradient that was there before."""
+        """Refuse to add to a gradient from before the trace."""
 
     def check_hook(self, owner: Any) -> None:
-        """Refuse to register a hook on something from outside."""
+        """Refuse to register a hook on an object from outside."""
 
     def check_group(self, optimizer: Optimizer) -> None:
         """Refuse to add a group to an optimizer from outside."""
 
     def refuse(self, what: str) -> NoReturn:
-        """Refuse what a program would do once and never again."""
+        """Refuse an action that a program would not repeat in each run."""
 
     def refuse_value(self, what: str) -> NoReturn:
-        """Refuse a question whose answer depends on values."""
+        """Refuse to give out values, which are not known during tracing."""
 
 
 class _Mode(threading.local):
-    recording: bool | Anomaly = True  # with an Anomaly, operations are recorded together with the user's frames
+    recording: bool | Anomaly = True  # an Anomaly: operations are recorded with the user's frames
     anomaly: Anomaly | None = None
-    trace: Tracing | None = None  # while a function is traced
+    trace: Tracing | None = None  # set while a function is traced
 
 
 mode = _Mode()
-"""Whether and how operations are recorded, thread by thread."""
+"""The recording mode of the current thread."""
 
 
 def refuse_compiled(what: str) -> None:
-    """Refuse, before anything has changed, what a compiled function would do once and never again."""
+    """Refuse an action that a compiled function would not repeat in each run; call it before anything changes."""
     if mode.trace is not None:
         mode.trace.refuse(what)
 
@@ -145,26 +145,26 @@ Function = TypeVar("Function", bound="Callable[..., Any]")
 
 
 class _Recording(ContextDecorator):
-    """Whether operations are recorded inside. Small networks predict in microseconds, so it does nothing else."""
+    """Sets whether operations are recorded inside. It must be fast: small networks predict in microseconds."""
 
-    def __init__(self, how: Any) -> None:
-        self._how = how
+    def __init__(self, setting: Any) -> None:
+        self._setting = setting
 
     def __enter__(self) -> None:
         self._before = mode.recording, mode.anomaly
-        mode.recording = self._how and (mode.anomaly or True)
+        mode.recording = self._setting and (mode.anomaly or True)
 
     def __exit__(self, *_: object) -> None:
         mode.recording, mode.anomaly = self._before
 
-    def _recreate_cm(self) -> Self:  # what a decorated function enters at each call
-        return type(self)(self._how)
+    def _recreate_cm(self) -> Self:  # a decorated function enters a new one at each call
+        return type(self)(self._setting)
 
     def __call__(self, func: Function) -> Function:
-        """Decorate a function; a generator's own code runs in the mode, what it is iterated by does not.
+        """Decorate a function. A generator's body runs in the mode; the loop that iterates over it does not.
 
         Raises:
-            TypeError: an asynchronous function, which shares its thread with others while it waits.
+            TypeError: the function is asynchronous: while it waits, other code in its thread would run in the mode.
         """
         if inspect.iscoroutinefunction(func) or inspect.isasyncgenfunction(func):
             instead = "use the `with` block inside, with no await in it"
@@ -186,7 +186,7 @@ class _Recording(ContextDecorator):
                         with self._recreate_cm():
                             generator.close()
                         raise
-                    except BaseException as error:  # thrown into the generator
+                    except BaseException as error:  # from generator.throw()
                         resume = functools.partial(generator.throw, error)
             except StopIteration as end:
                 return end.value
@@ -195,11 +195,11 @@ class _Recording(ContextDecorator):
 
 
 class _Switch(_Recording):
-    """Changes the mode at once, to what `how()` says; as a `with` block or a decorator only for its length."""
+    """Sets the mode immediately, to the result of `setting()`; a `with` block restores it, a decorator is per call."""
 
-    def __init__(self, how: Callable[[], tuple[bool, Anomaly | None]]) -> None:
-        self._how, self._before = how, (mode.recording, mode.anomaly)
-        recording, mode.anomaly = how()
+    def __init__(self, setting: Callable[[], tuple[bool, Anomaly | None]]) -> None:
+        self._setting, self._before = setting, (mode.recording, mode.anomaly)
+        recording, mode.anomaly = setting()
         mode.recording = recording and (mode.anomaly or True)
 
     def __enter__(self) -> None:
@@ -207,51 +207,51 @@ class _Switch(_Recording):
 
     def __call__(self, func: Function) -> Function:
         """Decorate a function."""
-        self.__exit__()  # a decorator changes nothing until the function is called
+        self.__exit__()  # decorating alone changes nothing
         return super().__call__(func)
 
 
 def set_grad_enabled(enabled: bool) -> _Switch:
-    """Record, or do not, from now on; as `with set_grad_enabled(...)` or as a decorator only inside."""
+    """Turn recording on or off from now on; as a `with` block or a decorator, only inside."""
     return _Switch(lambda: (bool(enabled), mode.anomaly))
 
 
 def no_grad() -> _Recording:
-    """Record nothing inside: `with no_grad(): ...` or as a decorator. For measuring and for changing parameters."""
+    """Turn recording off inside a `with` block or a decorated function, for evaluation and parameter updates."""
     return _Recording(False)
 
 
 def enable_grad() -> _Recording:
-    """Record again inside a `no_grad`."""
+    """Turn recording on inside a `with` block or a decorated function, e.g. within `no_grad`."""
     return _Recording(True)
 
 
 def is_grad_enabled() -> bool:
-    """Whether operations are recorded now."""
+    """Whether operations are currently recorded."""
     return bool(mode.recording)
 
 
-def set_detect_anomaly(mode: bool, check_nan: bool = True) -> _Switch:  # PyTorch's name of the argument
-    """`detect_anomaly` from now on, or no longer; as a `with` block or a decorator only inside."""
+def set_detect_anomaly(mode: bool, check_nan: bool = True) -> _Switch:  # PyTorch's name for the argument
+    """Turn anomaly detection on or off from now on; as a `with` block or a decorator, only inside."""
     return _Switch(lambda: (is_grad_enabled(), Anomaly(check_nan) if mode else None))
 
 
-class _Looking(_Recording):
-    """Looks for anomalies inside."""
+class _DetectAnomaly(_Recording):
+    """Turns anomaly detection on inside."""
 
     def __enter__(self) -> None:
         self._before = mode.recording, mode.anomaly
-        mode.anomaly = Anomaly(self._how)
+        mode.anomaly = Anomaly(self._setting)
         mode.recording = bool(mode.recording) and mode.anomaly
 
 
-def detect_anomaly(check_nan: bool = True) -> _Looking:
-    """Find the line of code behind a NaN or another error in `backward()`: run both passes inside.
+def detect_anomaly(check_nan: bool = True) -> _DetectAnomaly:
+    """Find the line of code behind a NaN or an error in `backward()`: run the forward and backward pass inside.
 
-    Each operation that is recorded inside remembers which of your lines called it, and errors of its derivative point
-    there; a derivative that gives NaN is such an error too. Slower, for looking only; in this thread only.
+    Each operation that is recorded inside remembers the lines of your code that called it; an error in its derivative,
+    or NaN from it, points there. It is slow, so use it for debugging only. It affects the current thread only.
 
     Args:
         check_nan: whether NaN in a gradient is an error.
     """
-    return _Looking(check_nan)
+    return _DetectAnomaly(check_nan)

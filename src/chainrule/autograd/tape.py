@@ -1,10 +1,10 @@
-"""The tape: what was computed is recorded here, and walked backwards by the chain rule.
+"""The tape: records operations, and computes gradients by applying the chain rule backwards.
 
-Each operation on Tensors that asks for gradients leaves a `Node`: which operation it was, what its derivative will
-need, and which nodes its inputs came from. A tensor that the user made and wants the gradient of is a `Leaf`. `walk`
-starts at a result with dL/d(result) and hands each node its gradient, the latest node first, so that every node has
-heard from all who used it before its own turn comes. There is no recursion: a chain of any length works. Nothing here
-depends on the order of a set or on memory addresses: the same program gives the same bits.
+Each operation on Tensors that require gradients creates a `Node` with the operation, the values that its derivative
+needs, and the nodes of its inputs. A Tensor that the user created with `requires_grad` has a `Leaf`. `walk` starts at a
+result with dL/d(result) and visits the nodes from the latest to the earliest, so that the gradient of each is complete
+when its turn comes. There is no recursion, so chains can have any length. Nothing depends on set order or on memory
+addresses: the same program gives the same bits.
 
 Source of the method: Griewank and Walther, Evaluating Derivatives (2008), chapter 3, "reverse mode".
 """
@@ -37,10 +37,10 @@ if TYPE_CHECKING:
 
 
 class Leaf:
-    """Where gradients end: a tensor that the user made. It keeps the gradient that `backward()` adds up.
+    """The end of a gradient's path: a Tensor that the user created. `backward()` accumulates into its `grad`.
 
     Attributes:
-        deferred_grad: fetches the gradient that a compiled function has left in its own memory, when somebody asks.
+        deferred_grad: fetches a gradient that a compiled function has left in its own memory, when it is first read.
     """
 
     __slots__ = ("_grad", "deferred_grad", "dtype", "hooks", "shape")
@@ -53,9 +53,9 @@ class Leaf:
 
     @property
     def grad(self) -> Tensor | None:
-        """What `backward()` added up, or None."""
+        """The accumulated gradient, or None."""
         if self.deferred_grad is not None:
-            with _changing:  # a second thread that asks waits, and a newer gradient stays
+            with _grad_lock:  # a second thread waits, and a newer gradient is not overwritten
                 fetch = self.deferred_grad
                 if fetch is not None:
                     self._grad = fetch()
@@ -69,24 +69,25 @@ class Leaf:
 
 
 _order, _ndarray = count(), np.ndarray
-_changing = RLock()  # held while a gradient that was added to, or fetched, is put in its place
-RETAIN = -1  # stands among the hooks of a node whose gradient is to be kept
+_grad_lock = RLock()  # held while a gradient is replaced by a sum, or by one that was fetched
+RETAIN = -1  # the key among a node's hooks that makes it retain its gradient
 
 
 class Node:
     """One recorded operation.
 
     Attributes:
-        operation: what was done.
+        operation: the operation.
         parents: for each input, the Node or Leaf that its gradient goes to, or None.
-        saved: what the rule needs besides `grad`, as arrays, shapes and options; None once freed.
-        checks: which of those belong to Tensors: (position in `saved`, which input it is or -1 for the result, version
-            counter, its reading then). They must not have changed since, and are differentiated in turn.
-        shape, dtype: of the result, and so of its gradient.
-        order: nodes are numbered as they are made; a node's inputs have smaller numbers.
-        grad: kept only for results that were told to `retain_grad`.
-        hooks: what to call with the gradient when it is complete; under RETAIN, that it is to be kept in `grad`.
-        recorded_at: the user's frames that called the operation; there only if anomalies were looked for.
+        saved: what the rule needs besides `grad`: arrays, shapes and options; None after they were freed.
+        checks: the entries of `saved` that belong to Tensors: (position in `saved`, number of the input or -1 for the
+            result, version counter, its value at that time). These must not have changed when the rule runs; with
+            `create_graph` they are differentiated in turn.
+        shape, dtype: those of the result, and so of its gradient.
+        order: the node's number in the order of creation; its inputs have smaller numbers.
+        grad: the gradient, only after `retain_grad`.
+        hooks: functions to call with the complete gradient; the key RETAIN stores it in `grad`.
+        recorded_at: the user frames that called the operation; set only during anomaly detection.
     """
 
     __slots__ = ("checks", "dtype", "grad", "hooks", "operation", "order", "parents", "recorded_at", "saved", "shape")
@@ -108,7 +109,7 @@ class Node:
                 value, tensor = arrays[which], inputs[which]
                 if tensor is not value and (version := getattr(tensor, "_version", None)) is not None:
                     checks.append((len(saved), which, version, version[0]))
-                # arithmetic of NumPy's single numbers is several times as fast as that of arrays without dimensions
+                # arithmetic on NumPy scalars is several times as fast as on zero-dimensional arrays
                 saved.append(value if type(value) is not _ndarray or value.ndim else value[()])
             elif kind == "out":
                 checks.append((len(saved), -1, out._version, out._version[0]))
@@ -125,7 +126,7 @@ class Node:
         self.checks: Sequence[tuple[int, int, list[int], int]] = checks
 
     def pull(self, grad: Any, create_graph: bool, wrap: Callable[[Any], Tensor]) -> Any:
-        """The gradients of this node's inputs, given that of its result: the operation's rule, on arrays or on Tensors.
+        """Run the operation's rule, on arrays or on Tensors: return the gradients of the inputs for that of the result.
 
         Raises:
             RuntimeError: the graph was freed, or a value that the rule needs was changed in place.
@@ -133,8 +134,8 @@ class Node:
         if self.saved is None:
             freed = f"the graph behind this {self.operation.name} was freed by an earlier backward()"
             raise self.error(f"{freed}; to walk it twice, call the first one with retain_graph=True")
-        for _, which, version, then in self.checks:
-            if version[0] != then:
+        for _, which, version, expected in self.checks:
+            if version[0] != expected:
                 value = "result" if which < 0 else self.operation.inputs[which]
                 changed = f"the {value} of {self} was changed in place after it was used, and its old value is needed"
                 raise self.error(f"{changed}; call backward() before changing it, or change a clone()")
@@ -143,11 +144,11 @@ class Node:
                 return mode.trace.pull(self, grad)
             if self.operation.fused:
                 return self.operation.pull_fused(grad, self.saved, tuple([p is not None for p in self.parents]))
-            return self.operation.rule(grad, *self.saved)  # type: ignore[misc]  # a node is made only where there is a rule
-        if mode.anomaly is not None:  # what the rule records belongs to the same frames
+            return self.operation.rule(grad, *self.saved)  # type: ignore[misc]  # a node exists only if there is a rule
+        if mode.anomaly is not None:  # operations recorded by the rule get the same frames
             mode.recording = Anomaly(mode.anomaly.check_nan, getattr(self, "recorded_at", None))
         values = list(self.saved)
-        for position, which, version, _ in self.checks:  # as they were: a `+=` may have replaced the Tensors since
+        for position, which, version, _ in self.checks:  # new Tensors: `+=` may have changed the original ones since
             tensor = values[position] = as_tensor(values[position], wrap)
             tensor._node, tensor._version = (self if which < 0 else self.parents[which]), version
         return self.operation.rule(grad, *values)  # type: ignore[misc]
@@ -156,7 +157,7 @@ class Node:
         return f"{self.operation.name} (its result has shape {self.shape})"
 
     def error(self, message: str) -> RuntimeError:
-        """An error of the walk back; it ends with where this operation was recorded, if that is remembered."""
+        """Return an error of the backward pass, with the place where this operation was recorded, if that is known."""
         return RuntimeError(f"backward: {message}{error_suffix(getattr(self, 'recorded_at', ()))}")
 
 
@@ -164,46 +165,46 @@ def walk(
     roots: Sequence[tuple[Node | Leaf, Any]], targets: Sequence[Node | Leaf] | None, wrap: Callable[[Any], Tensor],
     retain_graph: bool | None, create_graph: bool,
 ) -> list[tuple[Node | Leaf, Tensor | None]]:  # fmt: skip
-    """Carry gradients from the roots back through the graph.
+    """Propagate gradients from the roots backwards through the graph.
 
     Args:
         roots: pairs of a node and its gradient.
-        targets: the nodes whose gradients are asked for; None for all leaves.
+        targets: the nodes whose gradients to return; None for all leaves.
         wrap: makes a Tensor of an array, for rules that run on Tensors.
-        retain_graph: keep what a second walk needs; as `create_graph` if None.
+        retain_graph: keep the saved values for another backward pass; the same as `create_graph` if None.
         create_graph: run the rules on Tensors, so that the gradients can be differentiated in turn.
 
     Returns:
-        The gradient of each target, or None if none arrived; without targets, of each leaf that one arrived at.
+        The gradient of each target, None if no gradient reaches it; without targets, of each leaf that is reached.
     """
     check_nan = mode.anomaly is not None and mode.anomaly.check_nan
-    wanted = None if targets is None else _leading_to([node for node, _ in roots], targets)
-    kept = frozenset(targets or ())
-    freed = not (create_graph if retain_graph is None else retain_graph)
+    wanted = None if targets is None else _nodes_on_paths([node for node, _ in roots], targets)
+    target_set = frozenset(targets or ())
+    free_graph = not (create_graph if retain_graph is None else retain_graph)
     grads: dict[Node | Leaf, Any] = {}
     queue: list[tuple[int, Node]] = []  # a heap: the latest node first
 
-    def give(node: Node | Leaf, grad: Any) -> None:
+    def add_gradient(node: Node | Leaf, grad: Any) -> None:
         if grad.dtype is not node.dtype and grad.dtype != node.dtype:
             grad = cast(grad, dtype=node.dtype)
-        so_far = grads.get(node)
-        if so_far is not None:
-            grads[node] = so_far + grad
+        total = grads.get(node)
+        if total is not None:
+            grads[node] = total + grad
             return
         grads[node] = grad
         if type(node) is Node:
             heappush(queue, (-node.order, node))
 
     for node, grad in roots:
-        give(node, grad)
+        add_gradient(node, grad)
     while queue:
         node = heappop(queue)[1]
         if node.hooks:
-            grads[node] = _announced(node, grads[node], wrap)
-        grad = grads[node] if kept and node in kept else grads.pop(node)
+            grads[node] = _run_hooks(node, grads[node], wrap)
+        grad = grads[node] if target_set and node in target_set else grads.pop(node)
         parents = node.parents
         if wanted is not None and wanted.isdisjoint(parents):
-            continue  # nobody asks for what lies behind: it is neither computed nor freed
+            continue  # no target behind this node: its inputs' gradients are not computed, its values not freed
         parts = node.pull(grad, create_graph, wrap)
         parts = parts if type(parts) is tuple else (parts,)
         if len(parts) != len(parents):
@@ -219,27 +220,27 @@ def walk(
                 raise TypeError(_returns(node, f"a {type(part).__name__} where an array should be")) from None
             if check_nan and np.isnan(as_tensor(part, wrap)._data).any():
                 raise node.error(f"the derivative of {node} gave NaN")
-            give(parent, part)
-        if freed:  # let go of the arrays that only a gradient needs
+            add_gradient(parent, part)
+        if free_graph:
             node.saved, node.checks = None, ()
     for leaf, grad in grads.items():
         if type(leaf) is Leaf and leaf.hooks:
-            grads[leaf] = _announced(leaf, grad, wrap)
-    held = {id(array): array for array in (getattr(seed, "_data", seed) for _, seed in roots)}
-    reached = grads if targets is None else targets
-    return [(node, _own(grads[node], held, wrap) if node in grads else None) for node in reached]
+            grads[leaf] = _run_hooks(leaf, grad, wrap)
+    in_use = {id(array): array for array in (getattr(seed, "_data", seed) for _, seed in roots)}
+    nodes = grads if targets is None else targets
+    return [(node, _with_own_memory(grads[node], in_use, wrap) if node in grads else None) for node in nodes]
 
 
 def backward(
     root: Tensor, gradient: Tensor | None, retain_graph: bool | None, create_graph: bool,
     inputs: Tensor | Sequence[Tensor] | None,
 ) -> None:  # fmt: skip
-    """What `Tensor.backward` does: walk the graph, and add to `grad` what arrives at the leaves or the inputs."""
-    targets = None if inputs is None else [node_of(x, "backward") for x in _at_least_one("backward: inputs", inputs)]
-    roots = [_root(root, gradient, create_graph)]
+    """Implement `Tensor.backward`: compute gradients and add them to the `grad` of the leaves, or of `inputs`."""
+    targets = None if inputs is None else [node_of(x, "backward") for x in _nonempty("backward: inputs", inputs)]
+    roots = [_node_and_gradient(root, gradient, create_graph)]
     with set_grad_enabled(create_graph), np.errstate(all="ignore"):
         for node, grad in dict(walk(roots, targets, root._wrap, retain_graph, create_graph)).items():
-            if grad is not None and not (node.hooks and RETAIN in node.hooks):  # which the walk has seen to
+            if grad is not None and not (node.hooks and RETAIN in node.hooks):  # `walk` has stored those
                 _accumulate(node, grad)
 
 
@@ -248,101 +249,101 @@ def grad(
     grad_outputs: Tensor | Sequence[Tensor | None] | None = None, retain_graph: bool | None = None,
     create_graph: bool = False, allow_unused: bool = False,
 ) -> tuple[Tensor, ...]:  # fmt: skip
-    """The gradients of the sum of the outputs with respect to the inputs; the `.grad` of leaves is left alone.
+    """Return the gradients of the sum of the outputs with respect to the inputs. No `.grad` is changed.
 
     Args:
-        outputs: what to differentiate.
-        inputs: with respect to what: leaves or results in between.
-        grad_outputs: dL/d(output) for each output, in its shape; may be left out for outputs of one element.
-        retain_graph: keep the graph for another walk; as `create_graph` if None.
-        create_graph: make the gradients themselves differentiable.
-        allow_unused: give None for an input that the outputs do not depend on, instead of an error.
+        outputs: the Tensors to differentiate.
+        inputs: the Tensors to differentiate with respect to: leaves or intermediate results.
+        grad_outputs: dL/d(output) for each output, in its shape; optional for outputs of one element.
+        retain_graph: keep the graph for another backward pass; the same as `create_graph` if None.
+        create_graph: make the gradients differentiable.
+        allow_unused: return None for an input that the outputs do not depend on, instead of raising an error.
 
     Returns:
         One gradient for each input, in its shape.
 
     Raises:
-        RuntimeError: an output or input does not require gradients, or there is none; an input is not used; the graph
-            was freed.
+        RuntimeError: an output or input does not require gradients; there are no outputs or inputs; an input is unused;
+            or the graph was freed.
         TypeError: an output or input is not a Tensor.
-        ValueError: a gradient has not its output's shape.
+        ValueError: the shape of a gradient is not that of its output.
     """
-    outputs = _at_least_one("grad: outputs", outputs)
+    outputs = _nonempty("grad: outputs", outputs)
     seeds: list[Any] = [None] * len(outputs) if grad_outputs is None else listed(grad_outputs)
     check("grad", len(seeds) == len(outputs), f"{len(outputs)} outputs but {len(seeds)} grad_outputs")
-    targets = [node_of(x, "grad") for x in _at_least_one("grad: inputs", inputs)]
-    roots = [_root(out, seed, create_graph) for out, seed in zip(outputs, seeds, strict=True)]
+    targets = [node_of(x, "grad") for x in _nonempty("grad: inputs", inputs)]
+    roots = [_node_and_gradient(out, seed, create_graph) for out, seed in zip(outputs, seeds, strict=True)]
     with set_grad_enabled(create_graph), np.errstate(all="ignore"):
-        found = walk(roots, targets, outputs[0]._wrap, retain_graph, create_graph)
-    for position, (target, grad) in enumerate(found):
+        pairs = walk(roots, targets, outputs[0]._wrap, retain_graph, create_graph)
+    for position, (target, grad) in enumerate(pairs):
         if grad is None and not allow_unused:
             unused = f"the outputs do not depend on input {position}, of shape {target.shape}"
             raise RuntimeError(f"grad: {unused}; allow_unused=True gives None for it")
-    return tuple(grad for _, grad in found)  # type: ignore[misc]  # None only if that was allowed
+    return tuple(grad for _, grad in pairs)  # type: ignore[misc]  # None only with allow_unused
 
 
 def listed(tensors: Any) -> list[Tensor]:
-    """One Tensor or several, as a list."""
+    """Return one Tensor or several as a list."""
     return [tensors] if hasattr(tensors, "dtype") or not hasattr(tensors, "__iter__") else list(tensors)
 
 
-def _at_least_one(what: str, tensors: Any) -> list[Tensor]:
-    """One Tensor or several, as a list.
+def _nonempty(what: str, tensors: Any) -> list[Tensor]:
+    """Return one Tensor or several as a list.
 
     Raises:
-        RuntimeError: there is none.
+        RuntimeError: there are none.
         TypeError: one is not a Tensor.
     """
-    found = listed(tensors)
-    if not found:
+    items = listed(tensors)
+    if not items:
         raise RuntimeError(f"{what} must not be empty")
-    for x in found:
+    for x in items:
         if not hasattr(x, "_node"):
             raise TypeError(f"{what} must be a Tensor or several, not {type(x).__name__}")
-    return found
+    return items
 
 
-def each_alone(tensor: Tensor) -> Iterator[Tensor]:
-    """For each element of a Tensor, the gradient that picks out this element: 1 in its place, 0 elsewhere."""
-    for at in np.ndindex(tensor.shape):
+def unit_gradients(tensor: Tensor) -> Iterator[Tensor]:
+    """Yield a gradient for each element of a Tensor: 1 at this element, 0 elsewhere."""
+    for index in np.ndindex(tensor.shape):
         seed = np.zeros_like(tensor._data)
-        seed[at] = 1
+        seed[index] = 1
         yield tensor._wrap(seed)
 
 
 def history(nodes: Sequence[Node | Leaf]) -> list[Node]:
-    """The recorded operations among and behind some nodes, in the order in which they were computed."""
-    found: dict[Node, None] = {}
+    """Return the recorded operations that lead to some nodes, and their own, in execution order."""
+    ancestors: dict[Node, None] = {}
     stack: list[Node | Leaf | None] = [*nodes]
     while stack:
         node = stack.pop()
-        if isinstance(node, Node) and node not in found:
-            found[node] = None
+        if isinstance(node, Node) and node not in ancestors:
+            ancestors[node] = None
             stack += node.parents
-    return sorted(found, key=lambda node: node.order)
+    return sorted(ancestors, key=lambda node: node.order)
 
 
-def _own(grad: Any, held: dict[int, Any], wrap: Callable[[Any], Tensor]) -> Tensor:
-    """The gradient as a Tensor, copied if somebody else holds the same memory: it may be changed in place later."""
+def _with_own_memory(grad: Any, in_use: dict[int, Any], wrap: Callable[[Any], Tensor]) -> Tensor:
+    """Return the gradient as a Tensor, copied if its memory is shared: the user may change it in place."""
     tensor = as_tensor(grad, wrap)
-    if tensor._data.base is not None or id(tensor._data) in held:
+    if tensor._data.base is not None or id(tensor._data) in in_use:
         tensor = wrap(tensor._data.copy()) if tensor._node is None else tensor.clone()
-    held[id(tensor._data)] = tensor._data
+    in_use[id(tensor._data)] = tensor._data
     return tensor
 
 
-def _root(tensor: Tensor, gradient: Tensor | None, create_graph: bool) -> tuple[Node | Leaf, Any]:
-    """A result's node and its gradient to start with: 1, if the result is one number."""
+def _node_and_gradient(tensor: Tensor, gradient: Tensor | None, create_graph: bool) -> tuple[Node | Leaf, Any]:
+    """Return the node of a result and its initial gradient; by default 1, for a result of one element."""
     node = node_of(tensor, "backward")
     if gradient is None:
         if tensor._data.size != 1:
-            given = f"only a single number has a gradient without being told more, this has shape {tensor.shape}"
-            raise RuntimeError(f"backward: {given}; reduce it (.sum(), .mean()) or give the gradient of each element")
+            problem = f"the gradient is optional only for a result of one element, this has shape {tensor.shape}"
+            raise RuntimeError(f"backward: {problem}; reduce it (.sum(), .mean()) or give the gradient of each element")
         seed = np.ones_like(tensor._data)
     else:
         array = getattr(gradient, "_data", gradient)
-        known = mode.trace is not None or np.asarray(array).dtype.kind in "biuf"
-        check("backward", known, f"the gradient must be a Tensor, not {type_name(gradient)}", TypeError)
+        numeric = mode.trace is not None or np.asarray(array).dtype.kind in "biuf"
+        check("backward", numeric, f"the gradient must be a Tensor, not {type_name(gradient)}", TypeError)
         seed = np.asarray(array, tensor.dtype) if mode.trace is None else mode.trace.lift(gradient)
         if seed.shape != node.shape:
             raise ValueError(f"backward: the gradient's shape {seed.shape} must be the result's, {node.shape}")
@@ -352,20 +353,20 @@ def _root(tensor: Tensor, gradient: Tensor | None, create_graph: bool) -> tuple[
 
 
 def node_of(tensor: Tensor, name: str) -> Node | Leaf:
-    """Where a Tensor stands on the tape; a RuntimeError, in the name of who asks, if it does not stand there."""
+    """Return the node of a Tensor on the tape; raise a RuntimeError, in the name of the caller, if there is none."""
     if tensor._node is None:
         why = "it does not require gradients nor depend on what does, or was computed under no_grad()"
         raise RuntimeError(f"{name}: this tensor (shape {tensor.shape}) has no gradient: {why}")
     return tensor._node
 
 
-def _leading_to(roots: Sequence[Node | Leaf], targets: Sequence[Node | Leaf]) -> set[Node | Leaf | None]:
-    """The nodes behind the roots through which a gradient reaches a target."""
-    leading: set[Node | Leaf | None] = set(targets)
+def _nodes_on_paths(roots: Sequence[Node | Leaf], targets: Sequence[Node | Leaf]) -> set[Node | Leaf | None]:
+    """Return the nodes on the paths from the roots to the targets."""
+    nodes: set[Node | Leaf | None] = set(targets)
     for node in history(roots):
-        if not leading.isdisjoint(node.parents):
-            leading.add(node)
-    return leading
+        if not nodes.isdisjoint(node.parents):
+            nodes.add(node)
+    return nodes
 
 
 def _returns(node: Node, what: str) -> str:
@@ -373,46 +374,46 @@ def _returns(node: Node, what: str) -> str:
 
 
 def _unbroadcast(grad: Any, shape: tuple[int, ...], node: Node) -> Any:
-    """Sum a gradient over the dimensions along which its input was repeated."""
+    """Sum a gradient over the dimensions along which its input was broadcast."""
     extra = len(grad.shape) - len(shape)
-    if extra < 0 or any(size not in (1, given) for size, given in zip(shape, grad.shape[extra:], strict=True)):
-        given = f"a gradient of shape {grad.shape} for an input of shape {shape}"
-        raise ValueError(_returns(node, f"{given}; it must be that shape, or what broadcasting makes of it"))
+    if extra < 0 or any(size not in (1, actual) for size, actual in zip(shape, grad.shape[extra:], strict=True)):
+        shapes = f"a gradient of shape {grad.shape} for an input of shape {shape}"
+        raise ValueError(_returns(node, f"{shapes}; it must be that shape, or what broadcasting makes of it"))
     repeated = [extra + d for d, size in enumerate(shape) if size == 1 and grad.shape[extra + d] != 1]
     summed = (*range(extra), *repeated)
     total = add_up.compute(grad, dim=summed) if type(grad) is np.ndarray else np.sum(grad, axis=summed)
     return np.reshape(total, shape)
 
 
-def _announced(node: Node | Leaf, grad: Any, wrap: Callable[[Any], Tensor]) -> Any:
-    """The gradient as the node's hooks leave it, which is also what a result that was told to retains."""
+def _run_hooks(node: Node | Leaf, grad: Any, wrap: Callable[[Any], Tensor]) -> Any:
+    """Return the gradient after the node's hooks; store it if the node retains its gradient."""
     tensor = as_tensor(grad, wrap).clone()
-    called = dict(node.hooks or {})  # a hook may remove itself
-    retained = called.pop(RETAIN, None)
-    for hook in called.values():
+    functions = dict(node.hooks or {})  # a copy: a hook may remove itself
+    retain = functions.pop(RETAIN, None)
+    for hook in functions.values():
         tensor = hooks.check_replacement("register_hook", tensor, hook(tensor))
-    if retained:
+    if retain:
         _accumulate(node, tensor.clone())
     return hooks.copy_for_tape(tensor)
 
 
 def _accumulate(node: Node | Leaf, grad: Tensor) -> None:
-    """Add to a gradient; where another thread has added meanwhile, once more."""
+    """Add to the gradient of a node; try again if another thread has changed it meanwhile."""
     if mode.trace is not None:
         mode.trace.check_gradient(node)
     while True:
-        before = node.grad  # which may wait for a compiled function, so the lock is not held here
+        before = node.grad  # without the lock, since this may wait for a compiled function
         total = grad if before is None else before + grad
-        with _changing:
+        with _grad_lock:
             if getattr(node, "deferred_grad", None) is None and node.grad is before:
                 node.grad = total
                 return
 
 
 def _after_fork() -> None:
-    """In a forked process nobody holds a lock any more."""
-    global _changing
-    _changing = RLock()
+    """Replace the lock in a forked process, where the thread that held it no longer exists."""
+    global _grad_lock
+    _grad_lock = RLock()
 
 
 if hasattr(os, "register_at_fork"):

@@ -1,16 +1,16 @@
-"""Views: Tensors that see the memory of another, and how a change in place reaches them all.
+"""Views: Tensors that share memory, and in-place changes that all of them see.
 
-Without recording, a change in place writes into memory, so every Tensor on that memory sees it. A change that is
-recorded must not: operations before it have saved the old array for their derivatives. It computes a new value instead,
-and `change` hands that to every Tensor on the old memory. A view is a part of its root, so a change of the view is one
-of the root, and the other views are taken from the new root again. Values and gradients are those of PyTorch, which
-writes into memory and gives the views new histories.
+Without recording, an in-place change writes into memory, so every Tensor that shares the memory sees it. A recorded
+change must not write: earlier operations have saved the old array for their derivatives. It computes a new value
+instead, and `change` assigns it to every Tensor that shared the old memory. A view shows a part of its root, so a
+change of the view is one of the root, and the other views are computed again from the new root. Values and gradients
+are the same as in PyTorch, which writes into memory and gives the views new histories.
 
-Where a change reads memory that it writes (`a[1:] += a[:-1]`, `a.copy_(a.T)`), it reads all of it first, as in NumPy:
-the result is that of `a[:-1].clone()`, which PyTorch asks for.
+If a change reads memory that it writes (`a[1:] += a[:-1]`, `a.copy_(a.T)`), it reads all of it first, as in NumPy: the
+result is that of `a[1:] += a[:-1].clone()`, which PyTorch requires.
 
 Tensors that share memory without a common history (`detach()`, a Parameter made of a Tensor) get the new values and
-keep their own histories.
+keep their histories.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ if TYPE_CHECKING:
     from chainrule.tensor import Tensor
 
     Steps: TypeAlias = tuple[tuple[Operation[...], dict[str, Any]], ...]
-    View: TypeAlias = tuple[Tensor, Steps]  # a root, and the operations that show a part of it
+    View: TypeAlias = tuple[Tensor, Steps]  # a root, and the operations that lead from it to the view
 
 
 class Aliases:
-    """The Tensors on the same memory, in the order in which they came to it.
+    """The Tensors that share a block of memory, in order of creation.
 
     Attributes:
-        references: weak ones; those to Tensors that are gone are removed when the list has doubled.
+        references: weak references; dead ones are removed when the list has doubled.
         limit: the length at which that happens.
     """
 
@@ -51,45 +51,44 @@ class Aliases:
         self.limit = 32
 
     def alive(self) -> list[Tensor]:
-        """Those that still exist."""
+        """Return the Tensors that still exist."""
         return [tensor for reference in self.references if (tensor := reference()) is not None]
 
     def shorten(self) -> None:
-        """Remove the references to Tensors that are gone."""
+        """Remove dead references."""
         self.references = [reference for reference in self.references if reference() is not None]
         self.limit = max(32, 2 * len(self.references))
 
 
 def track(out: Tensor, source: Tensor, array: Any, operation: Operation[...], options: dict[str, Any]) -> None:
-    """Note that a new Tensor is a view of another, if the operation has given one.
+    """Register the result of an operation as a view of its input, if it is one.
 
     Args:
         out: the operation's result.
         source: its input.
         array: the input's array.
-        operation: one that may give a view.
+        operation: an operation whose result may be a view.
         options: its options.
     """
+    is_view = out._data.base is not None
     if mode.trace is None:
-        seen = out._data.base is not None and _seen_in(out._data, array, operation, options)
-    else:
-        seen = out._data.base is not None
-    if not seen:
+        is_view = is_view and _shares_memory(out._data, array, operation, options)
+    if not is_view:
         return
     view = source._view
     out._view = (source, ((operation, options),)) if view is None else (view[0], (*view[1], (operation, options)))
     share(out, source)
 
 
-def _seen_in(part: Any, array: Any, operation: Operation[...], options: dict[str, Any]) -> bool:
-    """Whether an operation's result is a part of an array's memory; nothing is a part of any, if no array picks it."""
+def _shares_memory(part: Any, array: Any, operation: Operation[...], options: dict[str, Any]) -> bool:
+    """Whether a result is a view of an array; an empty one counts as a view unless it was indexed by an array."""
     if part.size:
         return np.may_share_memory(part, array)
     return operation is not getitem or is_basic(options["index"])
 
 
 def share(tensor: Tensor, source: Tensor) -> None:
-    """Note that a new Tensor is on the memory of another."""
+    """Register that a new Tensor shares the memory of another."""
     tensor._version, aliases = source._version, source._aliases
     if aliases is None:
         aliases = source._aliases = Aliases(source)
@@ -100,7 +99,7 @@ def share(tensor: Tensor, source: Tensor) -> None:
 
 
 def share_detached(tensor: Tensor, source: Tensor) -> None:
-    """Note that a new Tensor is on the memory of another, and sees the same part of it, without its history."""
+    """Register that a new Tensor shares the memory of another, as the same view, but not its history."""
     if source._view is not None:
         root, steps = source._view
         own_root = root._wrap(root._data)
@@ -110,62 +109,62 @@ def share_detached(tensor: Tensor, source: Tensor) -> None:
 
 
 def root_of(tensor: Tensor) -> Tensor:
-    """The Tensor that this is a view of; itself if it is none."""
+    """Return the Tensor that this is a view of, or itself."""
     return tensor if tensor._view is None else tensor._view[0]
 
 
 def change(tensor: Tensor, compute: Callable[[], Tensor]) -> None:
-    """Give a Tensor a new value with its history, and show it to all others on the same memory.
+    """Assign a new value with its history to a Tensor, and update all Tensors that share its memory.
 
     Args:
-        tensor: what is changed.
+        tensor: the Tensor to change.
         compute: computes the new value.
 
     Raises:
-        RuntimeError: the Tensor shows an element several times, or is a view by an operation that is not known here.
+        RuntimeError: the Tensor is a view that repeats elements, or a view by an unsupported operation.
     """
     root, steps = tensor._view or (tensor, ())
     if mode.trace is not None:
-        everyone = (root, *(tensor._aliases.alive() if tensor._aliases is not None else ()))
-        if any(type(one._data) is np.ndarray for one in everyone):
+        aliases = (root, *(tensor._aliases.alive() if tensor._aliases is not None else ()))
+        if any(type(alias._data) is np.ndarray for alias in aliases):
             mode.trace.refuse("a recorded change in place of a tensor from outside, which would keep its history,")
-    if tensor._aliases is None:  # nobody else is on this memory
+    if tensor._aliases is None:  # no other Tensor shares this memory
         new = compute()
-        _take(tensor, _laid_out(new._data, tensor._data), new._node)
+        _assign(tensor, _match_layout(new._data, tensor._data), new._node)
         tensor._version = new._version
         return
-    aliases = tensor._aliases.alive()
+    alive = tensor._aliases.alive()
     before = tensor._version
-    _count_anew(aliases, [0])  # so that the operations below, which save the old value, do not mind the change
+    _set_version(alive, [0])  # the operations below save the old value, which stays valid
     try:
-        whole = _put_back(root, steps, compute())
+        whole = _update_root(root, steps, compute())
     except BaseException:
-        _count_anew(aliases, before)
+        _set_version(alive, before)
         raise
     had_node = root._node is not None
-    _take(root, _laid_out(whole._data, root._data), whole._node)
-    _count_anew(aliases, whole._version)
-    for other in aliases:
+    _assign(root, _match_layout(whole._data, root._data), whole._node)
+    _set_version(alive, whole._version)
+    for other in alive:
         if other is root:
             continue
         own_root, own_steps = other._view or (other, ())
         if own_root is root and not (had_node and other._node is None):
-            part = _shown(root, own_steps)
-            _take(other, part._data, part._node)
-        else:  # a view taken under `no_grad`, or a history of its own
+            part = _take_view(root, own_steps)
+            _assign(other, part._data, part._node)
+        else:  # a view taken under `no_grad`, or a Tensor with its own history
             with no_grad():
-                other._data = _shown(root, own_steps)._data
-            before[0] += isinstance(other._node, tape.Node)  # its derivative may need the value that it had
+                other._data = _take_view(root, own_steps)._data
+            before[0] += isinstance(other._node, tape.Node)  # its derivative may need the old value
 
 
-def _count_anew(tensors: Sequence[Tensor], version: list[int]) -> None:
-    """Give Tensors on the same memory another count of changes."""
+def _set_version(tensors: Sequence[Tensor], version: list[int]) -> None:
+    """Set the version counter of Tensors that share memory."""
     for tensor in tensors:
         tensor._version = version
 
 
-def shows(view: Tensor, source: Tensor, index: Any) -> bool:
-    """Whether a Tensor is what an index shows of another, so that assigning it there changes nothing."""
+def is_view_at(view: Tensor, source: Tensor, index: Any) -> bool:
+    """Whether a Tensor is the view of another at an index, so that assigning it there changes nothing."""
     if view._view is None or (view._node is None) != (source._node is None) or not is_basic(index):
         return False
     root, steps = source._view or (source, ())
@@ -174,31 +173,31 @@ def shows(view: Tensor, source: Tensor, index: Any) -> bool:
     return same and operation is getitem and bool(options["index"] == index)
 
 
-def leave(tensor: Tensor) -> None:
-    """Note that a Tensor is about to get memory of its own; the views of it stay on the old."""
+def leave_memory(tensor: Tensor) -> None:
+    """Prepare a Tensor for new memory: a stand-in becomes the root of its views, which keep the old memory."""
     if tensor._aliases is None:
         return
-    left = tensor._wrap(tensor._data)
-    left._node, left._version, left._view, left._aliases = tensor._node, tensor._version, tensor._view, tensor._aliases
-    left._aliases.references.append(ref(left))
+    old = tensor._wrap(tensor._data)
+    old._node, old._version, old._view, old._aliases = tensor._node, tensor._version, tensor._view, tensor._aliases
+    old._aliases.references.append(ref(old))
     for other in tensor._aliases.alive():
         if other._view is not None and other._view[0] is tensor:
-            other._view = left, other._view[1]
-    left._aliases.references = [reference for reference in left._aliases.references if reference() is not tensor]
+            other._view = old, other._view[1]
+    old._aliases.references = [reference for reference in old._aliases.references if reference() is not tensor]
     tensor._view = tensor._aliases = None
 
 
-def _take(tensor: Tensor, data: Any, node: tape.Node | tape.Leaf | None) -> None:
-    """Give a Tensor other data and another place on the tape."""
+def _assign(tensor: Tensor, data: Any, node: tape.Node | tape.Leaf | None) -> None:
+    """Assign new data and a new node to a Tensor."""
     before = tensor._node
     tensor._data, tensor._node = data, node
     if before is not node and isinstance(before, tape.Node) and before.hooks and before.hooks.pop(tape.RETAIN, None):
-        tensor.retain_grad()  # of what this Tensor is now
+        tensor.retain_grad()  # for the new node
 
 
-def _laid_out(data: Any, like: Any) -> Any:
-    """An array in the memory layout of another, so that a reshape that gave a view of that gives one of this."""
-    if mode.trace is not None:  # of which a Tracer has its own idea
+def _match_layout(data: Any, like: Any) -> Any:
+    """Return an array in the memory layout of another, so that the same reshapes give views."""
+    if mode.trace is not None:
         return mode.trace.match_layout(data, like)
     if data.strides == like.strides:
         return data
@@ -207,16 +206,16 @@ def _laid_out(data: Any, like: Any) -> Any:
     return out
 
 
-def _shown(root: Tensor, steps: Steps) -> Tensor:
-    """What a view shows of its root."""
+def _take_view(root: Tensor, steps: Steps) -> Tensor:
+    """Apply the operations of a view to its root."""
     for operation, options in steps:
         root = operation(root, **options)
     return root
 
 
-def _put_back(root: Tensor, steps: Steps, part: Tensor) -> Tensor:
-    """The root's new value, if the new value of what the steps show of it is `part`."""
-    sources = [_shown(root, steps[:i]) for i in range(len(steps))]
+def _update_root(root: Tensor, steps: Steps, part: Tensor) -> Tensor:
+    """Return the new value of the root, if `part` is the new value of its view by these steps."""
+    sources = [_take_view(root, steps[:i]) for i in range(len(steps))]
     for source, (operation, options) in zip(reversed(sources), reversed(steps), strict=True):
         if operation is getitem:
             part = index_put(source, part, index=options["index"])
@@ -224,9 +223,9 @@ def _put_back(root: Tensor, steps: Steps, part: Tensor) -> Tensor:
             part = index_put(source, part, index=diagonal_index(source.shape[-1]))
         elif operation is reshape or (operation is broadcast_to and part.numel() == source.numel()):
             part = reshape(part, shape=source.shape)
-        elif operation is permute:  # the way back of the values is that of the gradient
+        elif operation is permute:  # its derivative is its inverse
             part = operation.rule(part, options.get("dims"))  # type: ignore[misc]  # it has one
         else:
-            shown = "shows an element several times" if operation is broadcast_to else f"is a view by {operation.name}"
-            raise RuntimeError(f"a tensor that {shown} cannot be changed in place: change a clone() of it")
+            reason = "shows an element several times" if operation is broadcast_to else f"is a view by {operation.name}"
+            raise RuntimeError(f"a tensor that {reason} cannot be changed in place: change a clone() of it")
     return part
