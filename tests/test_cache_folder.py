@@ -153,12 +153,14 @@ def test_a_folder_that_somebody_else_may_write_to_is_not_used(
 ) -> None:
     """Anybody can make a folder of that name in the one for temporary files, before we do."""
     plant(no_home / f"chainrule-{os.geteuid()}", tmp_path)
-    with pytest.raises(OSError, match="not a folder of this user's alone"):
+    with pytest.raises(OSError, match="not a private folder of this user"):
         cache_folder()
     assert machine._folder.__wrapped__() is None
     assert not caching.is_ready("mnist", {"a": "b"})
     assert caching.size("mnist") == 0
-    with pytest.warns(CacheWarning, match="mnist is kept in memory for this run only, because .* this user's alone"):
+    with pytest.warns(
+        CacheWarning, match="mnist is kept in memory for this run only, because .* private folder of this user"
+    ):
         assert len(mnist().test_labels) == 10_000
 
 

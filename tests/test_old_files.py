@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import chainrule
-from chainrule import data, weights
+from chainrule import data, safetensors_io
 from chainrule.cli import main
 from chainrule.data import cache, idx
 from chainrule.training import checkpoint
@@ -28,7 +28,7 @@ def load_script():
 
 
 make = load_script()
-pytestmark = pytest.mark.filterwarnings("ignore:.*has no checksum, as files of older versions")
+pytestmark = pytest.mark.filterwarnings("ignore:.*has no checksum, like files of older versions")
 
 
 @pytest.fixture(autouse=True)
@@ -93,15 +93,15 @@ def test_a_finished_run_goes_on_for_more_epochs(name):
 
 def test_layers_load_their_weights_and_give_the_same():
     modules = make.layers()
-    modules.load_state_dict(weights.load("layers.safetensors"))
-    recorded = weights.load("outputs.safetensors")
+    modules.load_state_dict(safetensors_io.load("layers.safetensors"))
+    recorded = safetensors_io.load("outputs.safetensors")
     for name, output in make.outputs(modules).items():
         np.testing.assert_allclose(output.detach().numpy(), recorded[name].numpy(), rtol=2e-5, atol=1e-6, err_msg=name)
     assert make.outputs(modules).keys() == recorded.keys()
 
 
 def test_every_type_loads():
-    found = weights.load("types.safetensors")
+    found = safetensors_io.load("types.safetensors")
     assert len(found) == 9
     for kind, tensor in found.items():
         assert tensor.numpy().dtype == kind

@@ -1,7 +1,7 @@
-"""Files: atomic writes, so that a reader sees the old one or the new one, never half of either; the cache folder.
+"""Atomic writes, safe opening of files, and the cache folder.
 
-Also what opens a file to read it only if it is one: a pipe or a device in its place can keep a reader waiting for ever,
-or never end.
+A reader sees the old file or the new one, never a part. Only regular files are opened for reading: a pipe or a device
+could block the reader or never end.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ if TYPE_CHECKING:
 
 _TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{8}\.tmp", re.DOTALL)
 _NOT_REGULAR = "not a regular file"
-_ABANDONED = 3600.0  # seconds without a change after which a temporary file is abandoned, where files cannot be locked
+_ABANDONED = 3600.0  # seconds; without file locks, a temporary file unchanged for longer counts as abandoned
 
 
 @contextmanager
 def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
-    """Open a temporary file beside `path`; on success it is flushed to disk and takes the name `path` in one step.
+    """Open a temporary file beside `path`; on success, flush it to disk and rename it to `path`.
 
-    If the block raises, `path` is left as it was and the temporary file is removed. A process that is killed leaves its
-    temporary file behind; the next one that writes the same `path` removes it.
+    If the block raises, `path` is unchanged and the temporary file is removed. A killed process leaves its temporary
+    file behind; the next write of `path` removes it.
 
     Raises:
         OSError: the folder is missing or cannot be written, or the disk is full; it names `path`.
@@ -53,7 +53,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
         with suppress(OSError):
             temporary.unlink()
         if isinstance(error, OSError) and error.errno is not None and error.filename in (None, str(temporary)):
-            # the reader knows nothing of the temporary file; to set `filename` would leave "-> None" in the text
+            # The message names `path`. Setting error.filename instead would leave "-> None" in the text.
             raise OSError(error.errno, error.strerror, str(path)) from None
         raise
     finally:
@@ -68,26 +68,26 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
 
 
 def open_regular(path: str | os.PathLike[str], *, follow: bool = True) -> io.BufferedReader:
-    """Open a regular file to read its bytes; anything else in its place is refused without waiting for it.
+    """Open a regular file for reading; refuse anything else without blocking.
 
     Args:
         path: the file.
-        follow: whether a symbolic link is followed, where the system can tell.
+        follow: whether to follow a symbolic link, on systems with O_NOFOLLOW.
 
     Raises:
-        OSError: the file is missing, may not be read, or is a folder, a pipe, a device or a socket.
+        OSError: the file is missing, not readable, or a folder, pipe, device or socket.
     """
-    flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)  # a pipe is not waited for
+    flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)  # do not block on a pipe
     try:
         handle = os.open(path, flags if follow else flags | getattr(os, "O_NOFOLLOW", 0))
     except OSError as error:
-        if error.errno in (errno.ENXIO, errno.EOPNOTSUPP):  # a socket, which cannot even be opened
+        if error.errno in (errno.ENXIO, errno.EOPNOTSUPP):  # a socket cannot be opened
             raise OSError(errno.EINVAL, _NOT_REGULAR, str(path)) from None
-        if error.errno == errno.EACCES and Path(path).is_dir():  # as Windows says of a folder
+        if error.errno == errno.EACCES and Path(path).is_dir():  # the error for a folder on Windows
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path)) from None
         raise
     try:
-        mode = os.fstat(handle).st_mode  # of what is open: what the path names can be exchanged meanwhile
+        mode = os.fstat(handle).st_mode  # of the open file: the path may lead to another one by now
         if stat.S_ISDIR(mode):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
         if not stat.S_ISREG(mode):
@@ -99,25 +99,25 @@ def open_regular(path: str | os.PathLike[str], *, follow: bool = True) -> io.Buf
 
 
 def remove_leftovers(folder: str | os.PathLike[str], name: str | None = None) -> int:
-    """Remove the temporary files that killed processes have left in a folder; returns how many.
+    """Remove the temporary files of killed processes in a folder, and return how many.
 
-    Those that a living process is writing are locked, and stay.
+    Files that a running process is writing are locked, and stay.
 
     Args:
-        folder: where to look; it may be missing.
-        name: of the file that was to be written; any if left out.
+        folder: the folder; it may be missing.
+        name: of the target file; None for any.
     """
-    removed = 0
+    count = 0
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
             match = _TEMPORARY.fullmatch(entry.name)
             if match and name in (None, match[1]) and entry.is_file(follow_symlinks=False):
-                removed += _remove_abandoned(Path(entry.path))
-    return removed
+                count += _remove_abandoned(Path(entry.path))
+    return count
 
 
 def _open_temporary(path: Path) -> tuple[Path, IO[bytes], int | None]:
-    """A new file beside `path`, and a descriptor that keeps it locked until that is closed."""
+    """Create a file beside `path`; return it with a descriptor that holds a lock on it until closed."""
     while True:
         temporary = path.parent / f".{path.name}.{os.urandom(4).hex()}.tmp"
         try:
@@ -126,15 +126,15 @@ def _open_temporary(path: Path) -> tuple[Path, IO[bytes], int | None]:
             raise OSError(error.errno, error.strerror, str(path)) from None
         if fcntl is None:
             return temporary, file, None
-        lock = os.dup(file.fileno())  # the file itself is closed before it takes its name
+        lock = os.dup(file.fileno())  # the file is closed before it is renamed
         if _lock(lock) is not False and temporary.exists():
             return temporary, file, lock
-        file.close()  # another process was quicker than this lock, and has removed the file as abandoned
+        file.close()  # before it was locked, another process removed it as abandoned
         os.close(lock)
 
 
 def _remove_abandoned(temporary: Path) -> bool:
-    """Remove a temporary file unless a process is still writing it; whether it was removed."""
+    """Remove a temporary file unless a process is still writing it, and return whether it was removed."""
     handle = None
     try:
         abandoned = None
@@ -145,7 +145,7 @@ def _remove_abandoned(temporary: Path) -> bool:
             abandoned = time.time() - temporary.stat().st_mtime > _ABANDONED
         if abandoned:
             temporary.unlink()
-    except OSError:  # already gone, or somebody else's
+    except OSError:  # already removed, or owned by another user
         return False
     finally:
         if handle is not None:
@@ -154,7 +154,7 @@ def _remove_abandoned(temporary: Path) -> bool:
 
 
 def _lock(handle: int) -> bool | None:
-    """Lock an open file; False if somebody else has locked it, None if files cannot be locked here."""
+    """Lock an open file; return False if another process holds the lock, None if locking is not supported."""
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -165,7 +165,7 @@ def _lock(handle: int) -> bool | None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make the new name itself survive a power cut, where the system allows a folder to be synced."""
+    """Sync a folder, so that a renamed file survives a power failure; skipped where that is not supported."""
     with suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:
@@ -175,53 +175,52 @@ def _sync_folder(folder: Path) -> None:
 
 
 def cache_folder() -> Path:
-    """The user's folder for what can be made again: data sets, machine code.
+    """Return the folder for data that can be recreated: data sets and machine code.
 
-    The environment's CHAINRULE_CACHE, or else the system's usual folder for caches, or else, for a user without a home
-    or with one that they cannot write to (an arbitrary user id in a container), a folder of their own in the one for
-    temporary files.
+    The environment variable CHAINRULE_CACHE, or the system's cache folder. If the user has no writable home (an
+    arbitrary user id in a container), a private folder in the system's temporary folder.
 
     Raises:
-        OSError: there is no such folder; the message says why.
+        OSError: there is no usable folder; the message says why.
     """
-    if chosen := os.environ.get("CHAINRULE_CACHE"):
+    if variable := os.environ.get("CHAINRULE_CACHE"):
         try:
-            return Path(chosen).expanduser()
+            return Path(variable).expanduser()
         except RuntimeError:
-            message = f"CHAINRULE_CACHE names a home that does not exist: {chosen}"
+            message = f"CHAINRULE_CACHE names a home that does not exist: {variable}"
             raise FileNotFoundError(errno.ENOENT, message) from None
-    import platformdirs  # costs more than the rest of a load, so only when it is needed
+    import platformdirs  # imported here because it is slow
 
     try:
         folder = Path(platformdirs.user_cache_dir("chainrule", appauthor=False))
-    except RuntimeError:  # there is no home folder
+    except RuntimeError:  # no home folder
         return _temporary_cache()
-    # older versions of platformdirs return "~/.cache"
+    # Older versions of platformdirs may return "~/.cache"
     return folder if folder.is_absolute() and _is_usable(folder) else _temporary_cache()
 
 
 def _is_usable(folder: Path) -> bool:
-    """Whether a folder can be read, or else be made."""
-    if os.access(folder, os.F_OK):  # Path.exists raises an error below a folder that may not be entered
+    """Return whether a folder can be read, or created if it is missing."""
+    if os.access(folder, os.F_OK):  # Path.exists raises an error inside a folder without permission
         return os.access(folder, os.R_OK | os.X_OK)
-    above = next(path for path in folder.parents if os.access(path, os.F_OK))
-    return above.is_dir() and os.access(above, os.W_OK | os.X_OK)
+    parent = next(path for path in folder.parents if os.access(path, os.F_OK))
+    return parent.is_dir() and os.access(parent, os.W_OK | os.X_OK)
 
 
 def _temporary_cache() -> Path:
-    """A folder in the one for temporary files that only this user can read or write; made if it is not there.
+    """Return a folder in the temporary folder that only this user can access; create it if necessary.
 
     Raises:
-        OSError: it cannot be made, or it is somebody else's: anybody can make a folder of that name first.
+        OSError: it cannot be created, or belongs to another user, who may have created it first.
     """
-    import tempfile  # seldom needed
+    import tempfile  # rarely needed
 
     if not hasattr(os, "geteuid"):
-        return Path(tempfile.gettempdir()) / "chainrule"  # on Windows that folder is the user's own
+        return Path(tempfile.gettempdir()) / "chainrule"  # on Windows the temporary folder is private
     folder = Path(tempfile.gettempdir()) / f"chainrule-{os.geteuid()}"
     with suppress(FileExistsError):
         folder.mkdir(mode=0o700)
-    status = folder.lstat()  # not stat: a link could lead anywhere
+    status = folder.lstat()  # not stat: it may be a symbolic link
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o077:
-        raise PermissionError(errno.EPERM, f"{folder} is not a folder of this user's alone")
+        raise PermissionError(errno.EPERM, f"{folder} is not a private folder of this user")
     return folder

@@ -49,15 +49,15 @@ def same_end(run: Path, folder: Path) -> None:
 
 def write_anew(file: Path, seed: int) -> None:
     """The state with strange values in it, saved as chainrule saves it."""
-    from chainrule import weights
+    from chainrule import safetensors_io
 
     random = np.random.default_rng(seed)
-    arrays, note = weights.load_with_note(file)
+    arrays, note = safetensors_io.load_with_note(file)
     if random.random() < 0.3:
         spoil(random, arrays)
     else:
         note = to_json(strange_document(random, json.loads(note or "")))
-    weights.save(arrays, file, note)
+    safetensors_io.save(arrays, file, note)
 
 
 def spoil(random: np.random.Generator, arrays: dict[str, np.ndarray]) -> None:

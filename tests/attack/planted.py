@@ -157,9 +157,9 @@ def pages_slowly() -> None:
 
 def weights_without_checksum() -> None:
     """Damage is not noticed."""
-    from chainrule import weights
+    from chainrule import safetensors_io
 
-    weights._sha256 = lambda arrays, note: "0"
+    safetensors_io._sha256 = lambda arrays, note: "0"
 
 
 def checkpoints_without_sentence() -> None:
@@ -201,7 +201,7 @@ def interrupts_as_failures() -> None:
 
 def disks_as_failures() -> None:
     """What the disk refuses is no OSError any more."""
-    from chainrule import files, weights
+    from chainrule import files, safetensors_io
 
     right = files.atomic_write
 
@@ -213,7 +213,7 @@ def disks_as_failures() -> None:
         except OSError as error:
             raise RuntimeError(f"{path} cannot be written") from error
 
-    files.atomic_write = weights.atomic_write = atomic_write
+    files.atomic_write = safetensors_io.atomic_write = atomic_write
 
 
 def machine_code_unseen() -> None:

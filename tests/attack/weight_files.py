@@ -42,7 +42,7 @@ def draw(random: np.random.Generator, folder: Path) -> Case:
         about = "bytes"
         changes = edits(random, content) if random.random() < 0.6 else edits(random, content, start=8 + length)
     rewrite = write_edited(run / FILE, content, changes)
-    steps: list[Step] = [Step("weights.load", partial(load_and_compare, run / FILE, _folder / "done" / FILE))]
+    steps: list[Step] = [Step("safetensors_io.load", partial(load_and_compare, run / FILE, _folder / "done" / FILE))]
     if random.random() < 0.4:
         steps.append(chainrule("evaluate", run, "--json"))
     return Case(f"{about}, {len(changes)} edits", steps, len(changes), rewrite)
@@ -67,14 +67,14 @@ def load_and_compare(file: Path, original: Path) -> None:
     """A file that loads without a word about its checksum holds what it held when it was written."""
     import warnings
 
-    from chainrule import weights
+    from chainrule import safetensors_io
     from chainrule.errors import RunError
 
-    expected = weights.load(original)
+    expected = safetensors_io.load(original)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            loaded = weights.load(file, ours=True)
+            loaded = safetensors_io.load(file, ours=True)
         except RunError as error:
             if "\n" in str(error) or len(str(error)) > 5000:
                 raise WrongError(f"not one sentence: {str(error)[:200]!r}") from None

@@ -10,7 +10,7 @@ import shutil
 import numpy as np
 import pytest
 
-from chainrule import weights
+from chainrule import safetensors_io
 from chainrule.data import idx
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -118,7 +118,7 @@ def test_a_picture_that_cannot_be_written(command, trained, option, name, told):
         (lambda run: (run / "model.safetensors").unlink(), "model.safetensors: is missing"),
         (
             lambda run: (run / "model.safetensors").write_bytes(b"half"),
-            "model.safetensors: is not a whole safetensors file",
+            "model.safetensors: is not a complete safetensors file",
         ),
         (
             lambda run: spoil_weights(run / "model.safetensors"),
@@ -164,8 +164,8 @@ def test_a_damaged_run(command, copy, spoil, told):
 
 
 def spoil_weights(file):
-    found = weights.load(file)
-    weights.save({**found, "1.weight": found["1.weight"] * math.nan}, file)
+    found = safetensors_io.load(file)
+    safetensors_io.save({**found, "1.weight": found["1.weight"] * math.nan}, file)
 
 
 def edit(run, part, key, value):
@@ -227,8 +227,8 @@ def test_a_picture_on_a_full_disk(command, trained, here, fill_disk):
 
 def test_a_network_that_gives_no_numbers_is_not_judged(command, copy, here):
     """Its weights are finite, but what comes of them is not: the largest of NaN would be the first class."""
-    weights.save(
-        {name: np.full(t.shape, 1e38, "f4") for name, t in weights.load(copy / "model.safetensors").items()},
+    safetensors_io.save(
+        {name: np.full(t.shape, 1e38, "f4") for name, t in safetensors_io.load(copy / "model.safetensors").items()},
         copy / "model.safetensors",
     )
     before = set(here.iterdir())

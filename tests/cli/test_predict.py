@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from chainrule import models, weights
+from chainrule import models, safetensors_io
 from chainrule.training import experiment, run
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -205,7 +205,7 @@ def test_a_config_that_does_not_fit_is_one_sentence(command, draw, copy, part, k
 
 def test_a_model_that_does_not_take_28x28_is_one_sentence(command, draw, own):
     options = {"inputs": 144, "classes": 10}
-    weights.save(models.build("mlp", options).state_dict(), own.weights_file)
+    safetensors_io.save(models.build("mlp", options).state_dict(), own.weights_file)
     edit(own, "model", "options", options)
     done = command("predict", draw("1"), "--run", "mine")
     assert (done.code, done.out) == (2, "")
@@ -216,12 +216,12 @@ def test_damaged_weights_are_one_sentence(command, draw, copy):
     copy.weights_file.write_bytes(copy.weights_file.read_bytes()[:-10])
     done = command("predict", draw("1"), "--run", "copy")
     assert (done.code, done.out) == (2, "")
-    assert done.err.startswith("chainrule: copy/model.safetensors: is not a whole safetensors file")
+    assert done.err.startswith("chainrule: copy/model.safetensors: is not a complete safetensors file")
 
 
 def test_a_network_that_gives_no_numbers_reads_nothing(command, draw, own, here):
     file = own.weights_file
-    weights.save({name: np.full(t.shape, 1e38, "f4") for name, t in weights.load(file).items()}, file)
+    safetensors_io.save({name: np.full(t.shape, 1e38, "f4") for name, t in safetensors_io.load(file).items()}, file)
     for arguments in (["predict", draw("4"), "--run", own.folder], ["read", draw("4"), "--run", own.folder]):
         done = command(*arguments)
         assert (done.code, done.out) == (2, "")

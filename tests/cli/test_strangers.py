@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 import chainrule.cli
-from chainrule import weights
+from chainrule import safetensors_io
 from chainrule.cli.output import print_table, say
 from chainrule.data import CacheWarning
 from chainrule.errors import printable
@@ -183,7 +183,7 @@ def test_what_is_amiss_in_a_run(command, copy, part):
     elif part == "the date":
         edit(copy, "created", value=NASTY)
     elif part == "a tensor's name":
-        weights.save({NASTY: np.zeros(3)}, copy / "model.safetensors")
+        safetensors_io.save({NASTY: np.zeros(3)}, copy / "model.safetensors")
     elif part == "metrics":
         (copy / "metrics.jsonl").write_text('{"\x1b": 1}\n{\x1b[31m}')
     elif part == "JSON":

@@ -13,7 +13,7 @@ import warnings
 import numpy as np
 import pytest
 
-from chainrule import models, weights
+from chainrule import models, safetensors_io
 from chainrule.data import idx, load
 from chainrule.errors import DataError, RunError
 from chainrule.training import run as runs
@@ -131,7 +131,7 @@ def test_the_runs_folder(trained, images):
     config = json.loads((folder / "config.json").read_text())
     assert config["data"]["name"] == str(images)  # the whole way, so that it is found from anywhere
     assert config["training"]["epochs"] == 2
-    assert weights.load(folder / "model.safetensors")["1.weight"].shape == (128, 144)
+    assert safetensors_io.load(folder / "model.safetensors")["1.weight"].shape == (128, 144)
 
 
 def test_left_out_the_folder_is_a_new_one_in_runs(train, here):
@@ -203,7 +203,7 @@ def test_images_of_another_size_and_other_classes(command, write_images, make_di
     folder = write_images("small", make_digits(train=60, test=9, side=5, classes=3))
     done = command("train", "--data", folder, "--epochs", "1", "--out", "run", "--json")
     assert done.code == 0, done.err
-    assert weights.load(here / "run" / "model.safetensors")["3.bias"].shape == (3,)
+    assert safetensors_io.load(here / "run" / "model.safetensors")["3.bias"].shape == (3,)
 
 
 def test_a_data_sets_name_comes_before_a_folder(command, write_images, make_digits, here, monkeypatch):
@@ -665,8 +665,8 @@ def test_a_folder_whose_name_is_no_text(process, images, here):
 
 DAMAGE = {
     "config.json": (b"{", "config.json: is not JSON"),
-    "checkpoint/state.safetensors": (b"\0" * 40, "state.safetensors: is not a whole safetensors file"),
-    "model.safetensors": (b"\0" * 40, "model.safetensors: is not a whole safetensors file"),
+    "checkpoint/state.safetensors": (b"\0" * 40, "state.safetensors: is not a complete safetensors file"),
+    "model.safetensors": (b"\0" * 40, "model.safetensors: is not a complete safetensors file"),
 }
 
 

@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from chainrule import nn, tensor, weights
+from chainrule import nn, safetensors_io, tensor
 from chainrule.errors import UserError
 from chainrule.training import (
     BestModel,
@@ -58,7 +58,7 @@ class Poison(Callback):
 
 
 def assert_weights(path, expected):
-    found = weights.load(path)
+    found = safetensors_io.load(path)
     assert found.keys() == expected.keys()
     for name, array in expected.items():
         np.testing.assert_array_equal(found[name].numpy(), array)
@@ -182,7 +182,7 @@ def test_nothing_is_saved_once_it_has_gone_bad(make_trainer, tmp_path):
     with pytest.raises(DivergedError):
         trainer.fit(EPOCHS)
     for arrays in (
-        weights.load(tmp_path / "best").values(),
+        safetensors_io.load(tmp_path / "best").values(),
         checkpoint.load(tmp_path / checkpoint.FILE)["network"].values(),
     ):
         assert all(np.isfinite(np.asarray(array)).all() for array in arrays)

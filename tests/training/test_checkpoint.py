@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
-from chainrule import tensor, weights
+from chainrule import safetensors_io, tensor
 from chainrule.errors import RunError
 from chainrule.training import checkpoint
 
@@ -102,13 +102,13 @@ def test_a_failing_write_leaves_the_old_state(tmp_path, fill_disk):
     ids=["no note", "empty", "not JSON", "a missing array", "a dict for a name", "a list for a name", "too deep"],
 )
 def test_a_file_that_is_no_checkpoint_is_named(tmp_path, note):
-    weights.save({"state.w": np.ones(2)}, tmp_path / "state", note)
+    safetensors_io.save({"state.w": np.ones(2)}, tmp_path / "state", note)
     with pytest.raises(RunError, match=f"{tmp_path / 'state'}: is not a checkpoint"):
         checkpoint.load(tmp_path / "state")
 
 
 def test_what_is_said_of_a_file_is_short(tmp_path):
-    weights.save({}, tmp_path / "state", '{"<array>": "%s"}' % ("x" * 100_000))
+    safetensors_io.save({}, tmp_path / "state", '{"<array>": "%s"}' % ("x" * 100_000))
     with pytest.raises(RunError, match="is not a checkpoint .'x{100}") as caught:
         checkpoint.load(tmp_path / "state")
     assert len(str(caught.value)) < 500
@@ -120,13 +120,13 @@ def test_a_missing_or_truncated_file_is_named(tmp_path):
     checkpoint.save({"w": np.ones(3)}, tmp_path / "state")
     whole = (tmp_path / "state").read_bytes()
     (tmp_path / "state").write_bytes(whole[:-1])
-    with pytest.raises(RunError, match="state: is not a whole safetensors file"):
+    with pytest.raises(RunError, match="state: is not a complete safetensors file"):
         checkpoint.load(tmp_path / "state")
 
 
 def test_a_checkpoint_of_before_checksums_is_read_with_one_line(tmp_path):
     save_file({"state.w": np.arange(3.0)}, tmp_path / "state", {"note": '{"w": {"<array>": "state.w"}, "step": 7}'})
-    with pytest.warns(weights.ChecksumWarning, match="state: has no checksum, as files of older versions"):
+    with pytest.warns(safetensors_io.ChecksumWarning, match="state: has no checksum, like files of older versions"):
         found = checkpoint.load(tmp_path / "state")
     np.testing.assert_equal(found, {"w": np.arange(3.0), "step": 7})
 
@@ -138,12 +138,12 @@ def test_a_number_of_the_note_is_under_the_checksum_too(tmp_path, old):
     text = old.replace('"', '\\"').encode()
     start = whole.rindex(text) + len(text) - 1
     (tmp_path / "state").write_bytes(whole[:start] + b"9" + whole[start + 1 :])
-    with pytest.raises(RunError, match="state: does not fit its checksum"):
+    with pytest.raises(RunError, match="state: does not match its checksum"):
         checkpoint.load(tmp_path / "state")
 
 
 def test_names_in_a_file_never_lead_to_code(tmp_path):
     """Whatever a file says, it is numbers, texts, lists and dicts that come out."""
     text = json.dumps({"__class__": "os.system", "py/object": "os.system", "$ref": "file:///etc/passwd"})
-    weights.save({}, tmp_path / "state", text)
+    safetensors_io.save({}, tmp_path / "state", text)
     assert checkpoint.load(tmp_path / "state") == json.loads(text)

@@ -10,7 +10,7 @@ import re
 import numpy as np
 import pytest
 
-from chainrule import models, optim, weights
+from chainrule import models, optim, safetensors_io
 from chainrule.data import ImageData
 from chainrule.errors import DataError, RunError
 from chainrule.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR
@@ -218,7 +218,7 @@ def test_the_result_is_of_the_best_weights_not_the_last(begin, digits):
     made, trainer = begin()
     trainer.fit(2)
     spoiled = {name: np.zeros(p.shape, np.float32) for name, p in made.network().named_parameters()}
-    weights.save(spoiled, made.weights_file)
+    safetensors_io.save(spoiled, made.weights_file)
     result = experiment.finish(made, digits, 1.0)
     assert result["test_loss"] == pytest.approx(math.log(10), rel=1e-5)
 
@@ -227,7 +227,7 @@ def test_a_network_that_gives_no_numbers_has_no_result(begin, digits):
     made, trainer = begin()
     trainer.fit(2)
     state = {name: np.full(p.shape, 1e38, np.float32) for name, p in made.network().named_parameters()}
-    weights.save(state, made.weights_file)  # finite, but what comes of them is not
+    safetensors_io.save(state, made.weights_file)  # finite, but what comes of them is not
     told = f"{made.weights_file}: the network gives no numbers \\(NaN\\) for 60 of 60 images: its weights are too large"
     with pytest.raises(RunError, match=told):
         experiment.finish(made, digits, 1.0)
@@ -376,7 +376,7 @@ def test_a_truncated_checkpoint_is_named(begin, length):
     made, trainer = begin()
     trainer.fit(1)
     made.checkpoint_file.write_bytes(made.checkpoint_file.read_bytes()[:length])
-    with pytest.raises(RunError, match=f"{made.checkpoint_file}: is not a whole safetensors file"):
+    with pytest.raises(RunError, match=f"{made.checkpoint_file}: is not a complete safetensors file"):
         resume(made, trainer)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from chainrule import weights
+from chainrule import safetensors_io
 from chainrule.data import ImageData
 from chainrule.errors import DataError, RunError
 from chainrule.training import Callback, checkpoint, experiment, run
@@ -459,7 +459,7 @@ def test_back_the_best_weights_are_those_of_then(begin, digits):
     networks = {epoch: checkpoint.load(made.kept_states["epoch", epoch])["network"] for epoch in (1, 2, 3, 4)}
 
     def best():
-        return {name: tensor.numpy().tobytes() for name, tensor in weights.load(made.weights_file).items()}
+        return {name: tensor.numpy().tobytes() for name, tensor in safetensors_io.load(made.weights_file).items()}
 
     def bits(network):
         return {name: np.asarray(array).tobytes() for name, array in network.items()}
@@ -631,7 +631,7 @@ def test_the_state_to_go_back_to_is_damaged_or_gone(begin, go_on, digits, monkey
             reopen(made, digits, {}, epoch=1)
     last, file = made.checkpoint_file.read_bytes(), made.kept_states["epoch", 1]
     file.write_bytes(file.read_bytes()[:-1])
-    with pytest.raises(RunError, match=r"epoch-1.safetensors: is not a whole safetensors file"):
+    with pytest.raises(RunError, match=r"epoch-1.safetensors: is not a complete safetensors file"):
         go_on(made)
     file.unlink()
     with pytest.raises(RunError, match=r"config.json: the run goes back to epoch 1, whose state is not kept"):
@@ -733,7 +733,7 @@ def test_a_kept_state_that_is_damaged(begin, go_on, digits):
     content[-5] ^= 4
     file.write_bytes(content)
     before = files(made.folder)
-    with pytest.raises(RunError, match="epoch-1.safetensors: does not fit its checksum"):
+    with pytest.raises(RunError, match="epoch-1.safetensors: does not match its checksum"):
         reopen(made, digits, {}, epoch=1)
     checkpoint.save([1, 2], file)
     with pytest.raises(RunError, match="epoch-1.safetensors: is no state of a training"):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from chainrule import weights
+from chainrule import safetensors_io
 from chainrule.data import ImageData
 from chainrule.errors import DataError, RunError, UserError
 from chainrule.training import checkpoint, experiment, run
@@ -203,11 +203,11 @@ def as_before(made):
     made.config_file.write_text(json.dumps(config))
     checkpoint.save(state, made.checkpoint_file)
     for file in (made.checkpoint_file, made.weights_file):
-        arrays, note = weights.load_with_note(file)
+        arrays, note = safetensors_io.load_with_note(file)
         save_file(arrays, file, None if note is None else {"note": note})
 
 
-@pytest.mark.filterwarnings("ignore::chainrule.weights.ChecksumWarning")
+@pytest.mark.filterwarnings("ignore::chainrule.safetensors_io.ChecksumWarning")
 @pytest.mark.parametrize("steps", [3, 4, 6])
 def test_a_run_of_earlier_versions_is_resumed_to_the_same_bits(begin, digits, steps):
     outcomes = []
@@ -219,12 +219,14 @@ def test_a_run_of_earlier_versions_is_resumed_to_the_same_bits(begin, digits, st
         trainer = experiment.prepare(made, digits)
         resume(made, trainer)
         trainer.fit(2)
-        best = {key: tensor.numpy().tobytes() for key, tensor in weights.load(made.weights_file, ours=True).items()}
+        best = {
+            key: tensor.numpy().tobytes() for key, tensor in safetensors_io.load(made.weights_file, ours=True).items()
+        }
         outcomes.append((best, [row["train_loss"] for row in made.history]))
     assert outcomes[0] == outcomes[1]
 
 
-@pytest.mark.filterwarnings("ignore::chainrule.weights.ChecksumWarning")
+@pytest.mark.filterwarnings("ignore::chainrule.safetensors_io.ChecksumWarning")
 def test_a_run_of_earlier_versions_may_be_changed(begin, digits):
     made = begin(model="sigmoid_mlp")
     as_before(made)

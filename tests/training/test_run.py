@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from chainrule import models, weights
+from chainrule import models, safetensors_io
 from chainrule.errors import RunError
 from chainrule.training import experiment, run
 
@@ -358,7 +358,7 @@ def test_a_run_not_trained_yet(folder):
 def test_weights_come_back_ready_to_be_used(config, folder):
     found = run.Run(folder)
     network = found.untrained(np.random.default_rng(5))
-    weights.save(network.state_dict(), found.weights_file)
+    safetensors_io.save(network.state_dict(), found.weights_file)
     again = found.network()
     assert not again.training
     for a, b in zip(network.parameters(), again.parameters(), strict=True):
@@ -380,7 +380,7 @@ def test_weights_that_do_not_fit_are_named(folder):
         r"unknown: 4.bias \(10,\)": {**good, "4.bias": good["3.bias"]},
         r"wrong shape: 1.weight is \(144, 128\), must be \(128, 144\)": {**good, "1.weight": np.zeros((144, 128))},
     }.items():
-        weights.save(state, found.weights_file)
+        safetensors_io.save(state, found.weights_file)
         with pytest.raises(RunError, match=f"{found.weights_file}: does not fit model 'mlp': .*{name}"):
             found.network()
 
@@ -390,7 +390,9 @@ def test_weights_of_before_checksums_are_read_with_one_line(folder):
     found = run.Run(folder)
     state = {name: tensor.numpy() for name, tensor in found.untrained().state_dict().items()}
     save_file(state, found.weights_file)
-    with pytest.warns(weights.ChecksumWarning, match="model.safetensors: has no checksum, as files of older versions"):
+    with pytest.warns(
+        safetensors_io.ChecksumWarning, match="model.safetensors: has no checksum, like files of older versions"
+    ):
         assert found.network()
     save_file(state, found.weights_file, {"format": "pt"})
     assert found.network()
@@ -398,21 +400,21 @@ def test_weights_of_before_checksums_are_read_with_one_line(folder):
 
 def test_a_flipped_bit_in_the_weights_is_noticed(folder):
     found = run.Run(folder)
-    weights.save(found.untrained().state_dict(), found.weights_file)
+    safetensors_io.save(found.untrained().state_dict(), found.weights_file)
     content = bytearray(found.weights_file.read_bytes())
     content[-1000] ^= 1
     found.weights_file.write_bytes(content)
-    with pytest.raises(RunError, match="model.safetensors: does not fit its checksum"):
+    with pytest.raises(RunError, match="model.safetensors: does not match its checksum"):
         found.network()
 
 
 def test_weights_that_are_damaged_are_named_once(folder):
     found = run.Run(folder)
-    weights.save(found.untrained().state_dict(), found.weights_file)
+    safetensors_io.save(found.untrained().state_dict(), found.weights_file)
     found.weights_file.write_bytes(found.weights_file.read_bytes()[:-100])
     with pytest.raises(RunError) as caught:
         found.network()
-    assert str(caught.value).startswith(f"{found.weights_file}: is not a whole safetensors file")
+    assert str(caught.value).startswith(f"{found.weights_file}: is not a complete safetensors file")
     assert str(caught.value).count(str(found.weights_file)) == 1
 
 
@@ -461,6 +463,6 @@ def test_a_damaged_result_is_named(folder, content):
 
 
 def test_a_run_may_be_moved(config, folder, tmp_path):
-    weights.save(run.Run(folder).untrained().state_dict(), folder / "model.safetensors")
+    safetensors_io.save(run.Run(folder).untrained().state_dict(), folder / "model.safetensors")
     shutil.move(folder, tmp_path / "elsewhere")
     assert run.find(tmp_path / "elsewhere").network()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chainrule import weights
+from chainrule import safetensors_io
 from chainrule.autograd import no_grad
 from chainrule.files import write_text
 from chainrule.training import checkpoint
@@ -69,7 +69,7 @@ class BestModel(Callback):
         """Save the weights if this epoch is the best."""
         value = _measured(record, self.measure)
         if value > self.best:
-            weights.save(trainer.network.state_dict(), self.path)
+            safetensors_io.save(trainer.network.state_dict(), self.path)
             self.best, self.epoch = value, record["epoch"]
 
     def state_dict(self) -> dict[str, Any]:
@@ -201,7 +201,7 @@ class Checkpoint(Callback):
         state = trainer.state_dict()
         checkpoint.save(state, self.folder / checkpoint.FILE)
         if self.keep and trainer.total_steps:
-            best = weights.load(self.best) if self.best is not None and Path(self.best).exists() else {}
+            best = safetensors_io.load(self.best) if self.best is not None and Path(self.best).exists() else {}
             name = ("step", trainer.total_steps) if trainer.step else ("epoch", trainer.epoch)
             checkpoint.save({**state, "best": best}, self.folder / checkpoint.kept_name(*name))
             self._remove_old(trainer)

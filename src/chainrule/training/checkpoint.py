@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chainrule import weights
+from chainrule import safetensors_io
 from chainrule.errors import RunError, shortened
 from chainrule.tensor import Tensor
 from chainrule.training.upgrade import upgrade
@@ -53,7 +53,7 @@ def save(state: Any, path: str | os.PathLike[str]) -> None:
         return value
 
     note = json.dumps(split(state, "state"))
-    weights.save(arrays, path, note)
+    safetensors_io.save(arrays, path, note)
 
 
 def kept_name(kind: str, number: int) -> str:
@@ -73,7 +73,7 @@ def load(path: str | os.PathLike[str]) -> Any:
     Raises:
         RunError: the file is missing or damaged.
     """
-    arrays, note = weights.load_with_note(path, ours=True)
+    arrays, note = safetensors_io.load_with_note(path, ours=True)
 
     def join(value: Any) -> Any:
         if isinstance(value, dict):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chainrule import weights
+from chainrule import safetensors_io
 from chainrule.errors import RunError, shortened
 from chainrule.files import atomic_write, remove_leftovers
 from chainrule.models import Recipe
@@ -286,7 +286,7 @@ def _restore_best(run: Run, best: Any) -> None:
     check_form(best, dict, str(run.checkpoint_file), "best")
     if best:
         try:
-            weights.save(best, run.weights_file)
+            safetensors_io.save(best, run.weights_file)
         except (TypeError, ValueError) as error:
             raise RunError(f"{run.checkpoint_file}: its best weights are none: {error}") from None
     else:

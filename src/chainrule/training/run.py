@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 
 import numpy as np
 
-from chainrule import models, weights
+from chainrule import models, safetensors_io
 from chainrule.autograd import no_grad
 from chainrule.errors import RunError, listed, shortened
 from chainrule.files import open_regular, remove_leftovers, write_text
@@ -180,7 +180,7 @@ class Run:
         if not self.weights_file.exists():
             missing = "is missing" if self.history else "is not there yet, the first epoch was not finished"
             raise RunError(f"{self.weights_file}: {missing}")
-        found = weights.load(self.weights_file, ours=True)
+        found = safetensors_io.load(self.weights_file, ours=True)
         try:
             network.load_state_dict(found)
         except ValueError as error:

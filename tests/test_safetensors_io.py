@@ -16,7 +16,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 from safetensors.numpy import save as pack
 
-from chainrule import nn, tensor, weights
+from chainrule import nn, safetensors_io, tensor
 from chainrule.errors import RunError, UserError
 
 KINDS = [
@@ -46,8 +46,8 @@ def file_of(path, dtype: str, size: int) -> str:
 @pytest.mark.parametrize("shape", [(), (1,), (0,), (3, 0), (2, 3), (2, 1, 2, 1)], ids=str)
 def test_the_same_bits_come_back(tmp_path, kind, shape):
     array = np.random.default_rng(0).integers(0, 255, shape).astype(kind)
-    weights.save({"a.weight": array, "b": tensor([1.5])}, tmp_path / "w.safetensors")
-    found = weights.load(tmp_path / "w.safetensors")
+    safetensors_io.save({"a.weight": array, "b": tensor([1.5])}, tmp_path / "w.safetensors")
+    found = safetensors_io.load(tmp_path / "w.safetensors")
     assert list(found) == ["a.weight", "b"]
     assert found["a.weight"].shape == shape
     assert found["a.weight"].dtype == kind
@@ -58,8 +58,8 @@ def test_the_same_bits_come_back(tmp_path, kind, shape):
 @given(array=arrays_of.arrays(np.float32, arrays_of.array_shapes(min_dims=0, max_side=4)))
 def test_infinities_and_nan_come_back_too(tmp_path_factory, array):
     path = tmp_path_factory.mktemp("w") / "w.safetensors"
-    weights.save({"a": array}, path)
-    assert weights.load(path)["a"].numpy().tobytes() == array.tobytes()
+    safetensors_io.save({"a": array}, path)
+    assert safetensors_io.load(path)["a"].numpy().tobytes() == array.tobytes()
 
 
 @pytest.mark.parametrize(
@@ -76,13 +76,13 @@ def test_infinities_and_nan_come_back_too(tmp_path_factory, array):
     ids=["transposed", "Fortran", "every second", "backwards", "broadcast", "big-endian", "big-endian, transposed"],
 )
 def test_however_the_array_lies_in_memory(tmp_path, array):
-    weights.save({"a": array}, tmp_path / "w")
-    np.testing.assert_array_equal(weights.load(tmp_path / "w")["a"].numpy(), array)
+    safetensors_io.save({"a": array}, tmp_path / "w")
+    np.testing.assert_array_equal(safetensors_io.load(tmp_path / "w")["a"].numpy(), array)
 
 
 def test_what_is_read_is_ones_own(tmp_path):
-    weights.save({"a": np.zeros(3)}, tmp_path / "w")
-    first, second = weights.load(tmp_path / "w")["a"], weights.load(tmp_path / "w")["a"]
+    safetensors_io.save({"a": np.zeros(3)}, tmp_path / "w")
+    first, second = safetensors_io.load(tmp_path / "w")["a"], safetensors_io.load(tmp_path / "w")["a"]
     first += 1
     assert second.tolist() == [0, 0, 0]
 
@@ -90,8 +90,8 @@ def test_what_is_read_is_ones_own(tmp_path):
 def test_a_network_goes_through_a_file(tmp_path):
     first = nn.Sequential(nn.Linear(3, 2), nn.ReLU(), nn.Linear(2, 1))
     second = nn.Sequential(nn.Linear(3, 2), nn.ReLU(), nn.Linear(2, 1))
-    weights.save(first.state_dict(), tmp_path / "w")
-    second.load_state_dict(weights.load(tmp_path / "w"))
+    safetensors_io.save(first.state_dict(), tmp_path / "w")
+    second.load_state_dict(safetensors_io.load(tmp_path / "w"))
     assert list(load_file(tmp_path / "w")) == ["0.bias", "0.weight", "2.bias", "2.weight"]
     for a, b in zip(first.parameters(), second.parameters(), strict=True):
         assert a.numpy().tobytes() == b.numpy().tobytes()
@@ -100,19 +100,19 @@ def test_a_network_goes_through_a_file(tmp_path):
 def test_the_same_weights_make_the_same_file(tmp_path):
     state = nn.Linear(3, 2).state_dict()
     for name in ("one", "two"):
-        weights.save(state, tmp_path / name, note="a note")
+        safetensors_io.save(state, tmp_path / name, note="a note")
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
 
 
 @pytest.mark.parametrize("note", [None, "", 'lines\n"and" ünïcode \x00', "x" * 100_000])
 def test_a_note_is_kept(tmp_path, note):
-    weights.save({"a": np.zeros(2)}, tmp_path / "w", note)
-    assert weights.load_with_note(tmp_path / "w")[1] == note
+    safetensors_io.save({"a": np.zeros(2)}, tmp_path / "w", note)
+    assert safetensors_io.load_with_note(tmp_path / "w")[1] == note
 
 
 def test_nothing_at_all_is_a_file_too(tmp_path):
-    weights.save({}, tmp_path / "w", "only a note")
-    assert weights.load_with_note(tmp_path / "w") == ({}, "only a note")
+    safetensors_io.save({}, tmp_path / "w", "only a note")
+    assert safetensors_io.load_with_note(tmp_path / "w") == ({}, "only a note")
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_nothing_at_all_is_a_file_too(tmp_path):
 )
 def test_only_numbers_are_weights(tmp_path, value):
     with pytest.raises(TypeError, match="holds booleans, integers or floats"):
-        weights.save({"a": value}, tmp_path / "w")
+        safetensors_io.save({"a": value}, tmp_path / "w")
     assert not list(tmp_path.iterdir())
 
 
@@ -132,7 +132,7 @@ def test_only_numbers_are_weights(tmp_path, value):
 def test_a_missing_file_is_named_and_a_folder(tmp_path):
     for path, told in ((tmp_path / "none", "no such file"), (tmp_path, r"cannot be read \(Is a directory\)")):
         with pytest.raises(RunError, match=f"{path}: {told}"):
-            weights.load(path)
+            safetensors_io.load(path)
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_a_missing_file_is_named_and_a_folder(tmp_path):
 def test_what_is_said_of_a_file_is_short(tmp_path, header):
     (tmp_path / "w").write_bytes(len(header).to_bytes(8, "little") + header.encode() + b"\0")
     with pytest.raises(RunError, match="x{50}") as caught:
-        weights.load(tmp_path / "w")
+        safetensors_io.load(tmp_path / "w")
     assert len(str(caught.value)) < 500
 
 
@@ -161,25 +161,25 @@ def test_what_is_said_of_a_file_is_short(tmp_path, header):
 def test_what_is_said_of_a_file_is_one_printable_sentence(tmp_path, header):
     (tmp_path / "w").write_bytes(len(header).to_bytes(8, "little") + header.encode() + b"\0")
     with pytest.raises(RunError, match=r"\\x1b\[2J\\nb\\u202e") as caught:
-        weights.load(tmp_path / "w")
+        safetensors_io.load(tmp_path / "w")
     assert str(caught.value).isprintable()
 
 
 def test_every_truncation_is_noticed(tmp_path):
-    weights.save({"a": np.arange(4.0), "b": np.arange(3)}, tmp_path / "w", "note")
+    safetensors_io.save({"a": np.arange(4.0), "b": np.arange(3)}, tmp_path / "w", "note")
     whole = (tmp_path / "w").read_bytes()
     for length in range(len(whole)):
         (tmp_path / "w").write_bytes(whole[:length])
-        with pytest.raises(RunError, match="w: is not a whole safetensors file"):
-            weights.load(tmp_path / "w")
+        with pytest.raises(RunError, match="w: is not a complete safetensors file"):
+            safetensors_io.load(tmp_path / "w")
 
 
 def outcome(path):
     """What a file holds, as bytes; or that it is refused, by its name and in one sentence."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", weights.ChecksumWarning)
+        warnings.simplefilter("ignore", safetensors_io.ChecksumWarning)
         try:
-            arrays, note = weights.load_with_note(path, ours=True)
+            arrays, note = safetensors_io.load_with_note(path, ours=True)
         except UserError as error:
             named = str(error).startswith(f"{path}: ") and "\n" not in str(error)
             return "refused" if named else f"refused in other words: {error}"
@@ -189,7 +189,7 @@ def outcome(path):
 @pytest.mark.parametrize("note", [None, '{"step": 1}'])
 def test_no_flipped_bit_is_loaded_as_another_number(tmp_path, note):
     path = tmp_path / "w.safetensors"
-    weights.save({"a.weight": np.arange(4, dtype="f4"), "b": np.arange(3)}, path, note)
+    safetensors_io.save({"a.weight": np.arange(4, dtype="f4"), "b": np.arange(3)}, path, note)
     whole, content = outcome(path)[0], path.read_bytes()
     for place in range(len(content)):
         for bit in range(8):
@@ -206,7 +206,7 @@ def test_no_flipped_bit_is_loaded_as_another_number(tmp_path, note):
 def test_no_damage_is_loaded_as_other_numbers(tmp_path_factory, data):
     """Bytes changed, cut out, doubled or exchanged."""
     path = tmp_path_factory.getbasetemp() / "damaged.safetensors"
-    weights.save({"a": np.arange(4.0), "b": np.arange(3), "c": np.arange(4.0) + 9}, path, "note")
+    safetensors_io.save({"a": np.arange(4.0), "b": np.arange(3), "c": np.arange(4.0) + 9}, path, "note")
     whole, content = outcome(path), path.read_bytes()
     start, stop = sorted(data.draw(st.tuples(*[st.integers(0, len(content))] * 2)))
     other = data.draw(st.sampled_from(["random", "out", "twice", "reversed", "zeros"]))
@@ -224,20 +224,20 @@ def test_no_damage_is_loaded_as_other_numbers(tmp_path_factory, data):
 
 def test_tensors_that_are_exchanged_are_noticed(tmp_path):
     """As if another file had been written over a part of this one: the same names, types and shapes."""
-    weights.save({"a": np.arange(4.0), "b": np.arange(4.0) + 9}, tmp_path / "w")
-    weights.save({"a": np.arange(4.0) + 9, "b": np.arange(4.0)}, tmp_path / "other")
+    safetensors_io.save({"a": np.arange(4.0), "b": np.arange(4.0) + 9}, tmp_path / "w")
+    safetensors_io.save({"a": np.arange(4.0) + 9, "b": np.arange(4.0)}, tmp_path / "other")
     first, second = ((tmp_path / name).read_bytes() for name in ("w", "other"))
     assert len(first) == len(second)
     (tmp_path / "w").write_bytes(first[:-64] + second[-64:])
-    with pytest.raises(RunError, match=r"w: does not fit its checksum: it is damaged, or another program has changed"):
-        weights.load(tmp_path / "w")
+    with pytest.raises(RunError, match=r"w: does not match its checksum: it is damaged, or another program changed"):
+        safetensors_io.load(tmp_path / "w")
 
 
 @pytest.mark.parametrize("note", [None, "", "a note", "two\nlines"])
 def test_the_checksum_is_what_the_first_paragraph_says(tmp_path, note):
     """Computed here once more, with nothing of ours."""
     arrays = {"b": np.arange(6, dtype="f4").reshape(2, 3).T, "a": np.float64(2.5), "c": np.zeros((0, 3), bool)}
-    weights.save(arrays, tmp_path / "w", note)
+    safetensors_io.save(arrays, tmp_path / "w", note)
     total = hashlib.sha256(json.dumps(note).encode())
     for name in ("a", "b", "c"):
         array = np.asarray(arrays[name])
@@ -250,8 +250,8 @@ def test_the_checksum_is_what_the_first_paragraph_says(tmp_path, note):
 def test_other_programs_files_are_read_without_a_word(tmp_path):
     for metadata in (None, {"format": "pt"}, {"format": "pt", "sha256": "0"}):
         save_file({"a": np.ones(2)}, tmp_path / "w", metadata)
-        assert weights.load(tmp_path / "w")["a"].tolist() == [1, 1]
-    weights.load(tmp_path / "w", ours=True)
+        assert safetensors_io.load(tmp_path / "w")["a"].tolist() == [1, 1]
+    safetensors_io.load(tmp_path / "w", ours=True)
 
 
 @pytest.mark.parametrize(
@@ -259,10 +259,10 @@ def test_other_programs_files_are_read_without_a_word(tmp_path):
 )
 def test_our_older_files_are_read_with_one_line(tmp_path, metadata, ours):
     save_file({"a": np.ones(2)}, tmp_path / "w", metadata)
-    with pytest.warns(weights.ChecksumWarning) as caught:
-        arrays, note = weights.load_with_note(tmp_path / "w", ours=ours)
+    with pytest.warns(safetensors_io.ChecksumWarning) as caught:
+        arrays, note = safetensors_io.load_with_note(tmp_path / "w", ours=ours)
     assert [str(warning.message) for warning in caught] == [
-        f"{tmp_path / 'w'}: has no checksum, as files of older versions: damage would not be noticed"
+        f"{tmp_path / 'w'}: has no checksum, like files of older versions: damage would go unnoticed"
     ]
     assert arrays["a"].tolist() == [1, 1]
     assert note == (metadata or {}).get("note")
@@ -272,8 +272,8 @@ def test_our_older_files_are_read_with_one_line(tmp_path, metadata, ours):
 def test_a_checksum_whose_own_name_is_damaged(tmp_path, metadata):
     """It must not make a file of ours one that was never checked."""
     save_file({"a": np.ones(2)}, tmp_path / "w", metadata)
-    with pytest.raises(RunError, match="w: has no checksum where it should be: it is damaged; take a copy"):
-        weights.load(tmp_path / "w", ours=True)
+    with pytest.raises(RunError, match="w: its checksum is missing: the file is damaged; use a copy"):
+        safetensors_io.load(tmp_path / "w", ours=True)
 
 
 @pytest.mark.parametrize(
@@ -282,22 +282,22 @@ def test_a_checksum_whose_own_name_is_damaged(tmp_path, metadata):
 def test_a_shape_that_no_array_can_have_is_named(tmp_path, shape):
     header = json.dumps({"a": {"dtype": "F32", "shape": shape, "data_offsets": [0, 0]}}).encode()
     (tmp_path / "w").write_bytes(struct.pack("<Q", len(header)) + header)
-    with pytest.raises(RunError, match="w: is not a whole safetensors file"):
-        weights.load(tmp_path / "w")
+    with pytest.raises(RunError, match="w: is not a complete safetensors file"):
+        safetensors_io.load(tmp_path / "w")
 
 
 @pytest.mark.parametrize("content", [b"", b"text, not weights", b"\xff" * 64, b"\0" * 64])
 def test_other_files_are_named(tmp_path, content):
     (tmp_path / "w").write_bytes(content)
-    with pytest.raises(RunError, match="w: is not a whole safetensors file"):
-        weights.load(tmp_path / "w")
+    with pytest.raises(RunError, match="w: is not a complete safetensors file"):
+        safetensors_io.load(tmp_path / "w")
 
 
 @pytest.mark.parametrize(("dtype", "size"), [("BF16", 2), ("F8_E4M3", 1), ("F8_E5M2", 1), ("C64", 8)])
 def test_a_type_that_a_tensor_cannot_hold_is_named(tmp_path, dtype, size):
     path = file_of(tmp_path / "w", dtype, size)
-    with pytest.raises(RunError, match=f"w: scale is of type {dtype}, which a Tensor cannot hold; save it as F32"):
-        weights.load(path)
+    with pytest.raises(RunError, match=f"w: scale is of type {dtype}, which Tensors do not have; save it as F32"):
+        safetensors_io.load(path)
 
 
 def test_a_file_is_byte_for_byte_that_of_the_library(tmp_path):
@@ -311,7 +311,7 @@ def test_a_file_is_byte_for_byte_that_of_the_library(tmp_path):
     state["big-endian"] = np.arange(5, dtype=">i4")
     state["no dimension"] = np.float32(1.5)
     for note in (None, "", "one\ntwo\u2028 ü"):
-        weights.save(state, tmp_path / "ours", note)
+        safetensors_io.save(state, tmp_path / "ours", note)
         with safe_open(tmp_path / "ours", "numpy") as file:
             metadata = file.metadata()
         arrays = {
@@ -321,8 +321,8 @@ def test_a_file_is_byte_for_byte_that_of_the_library(tmp_path):
 
 
 def test_the_name_of_the_notes_is_taken(tmp_path):
-    with pytest.raises(ValueError, match="save: __metadata__ is the name of a file's notes"):
-        weights.save({"__metadata__": [1.0]}, tmp_path / "w")
+    with pytest.raises(ValueError, match="save: the name __metadata__ is reserved for the file's note"):
+        safetensors_io.save({"__metadata__": [1.0]}, tmp_path / "w")
     assert not list(tmp_path.iterdir())
 
 
@@ -331,10 +331,10 @@ def test_saving_takes_no_memory_of_its_own(tmp_path, measure):
     code = """
 import sys
 import numpy as np
-from chainrule import weights
+from chainrule import safetensors_io
 state = {str(i): np.full((1000, 1000), i, np.float32) for i in range(50)}
 if sys.argv[2:]:
-    weights.save(state, sys.argv[1])
+    safetensors_io.save(state, sys.argv[1])
 """
     before = measure("-c", code, tmp_path / "w").megabytes
     assert 190 < before < 230
@@ -342,8 +342,8 @@ if sys.argv[2:]:
 
 
 def test_a_module_is_not_its_state(tmp_path):
-    with pytest.raises(TypeError, match=r"save: takes tensors by name, not Linear: give its state_dict\(\)"):
-        weights.save(nn.Linear(2, 2), tmp_path / "w.safetensors")
-    with pytest.raises(TypeError, match="save: takes tensors by name, not list"):
-        weights.save([np.ones(1)], tmp_path / "w.safetensors")
+    with pytest.raises(TypeError, match=r"save: takes a dict of tensors by name, not Linear: pass its state_dict\(\)"):
+        safetensors_io.save(nn.Linear(2, 2), tmp_path / "w.safetensors")
+    with pytest.raises(TypeError, match="save: takes a dict of tensors by name, not list"):
+        safetensors_io.save([np.ones(1)], tmp_path / "w.safetensors")
     assert list(tmp_path.iterdir()) == []
