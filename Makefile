@@ -67,7 +67,8 @@ attack: $(VENV)/.installed-test
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy --strict src
+	$(BIN)/mypy --strict src tests/typing/user_code.py
+	$(BIN)/python scripts/check_types.py
 
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .

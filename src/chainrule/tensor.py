@@ -31,8 +31,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+    from chainrule.ops.operation import Operand
+
     Number: TypeAlias = bool | int | float
-    Operand: TypeAlias = "Tensor | NDArray[Any] | Number"
 
 
 class _Quiet(threading.local):

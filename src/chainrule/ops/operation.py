@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     Input: TypeAlias = Tensor | NDArray[Any]
     """What an operation is called with."""
 
-    Operand: TypeAlias = Tensor | NDArray[Any] | bool | int | float
+    Operand: TypeAlias = Tensor | NDArray[Any] | np.number[Any] | bool | int | float
     """An input that may be a number."""
 else:
     Tensor = DTypeLike = Input = Operand = Any
