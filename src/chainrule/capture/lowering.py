@@ -22,7 +22,7 @@ from chainrule.kernels import rows as row_kernels
 from chainrule.kernels.copy import copy_job
 from chainrule.kernels.tree import computes_with, type_of
 from chainrule.lower.graph import Value
-from chainrule.lower.schedule import balanced
+from chainrule.lower.schedule import is_balanced
 from chainrule.lower.tracer import Tracer, Untraceable
 from chainrule.ops import convolution, indexing, networks, pooling, shape
 
@@ -41,13 +41,13 @@ def step(
     """A kernel's results: `example`, and `also`; its arrays are the inputs, then these.
 
     Options: `flops`, additions and multiplications; `images`, if it works image by image; `parts`, if it sums over
-    images in so many parts; `each`, if every thread makes a result of its own, of so many bytes.
+    images in so many parts; `bytes_per_thread`, the size of each copy, if every thread makes its own result.
     """
     values = [x.value for x in inputs]
     made = trace.add_value("kernel", name, values, example, job=job, **options)
     others = tuple(trace.add_value("part", name, [made.value], array) for array in also)
     each = -(-job.scratch // 64) * 64
-    scratch = Value("scratch", name, (), np.empty(each * team.threads(), np.uint8), {"each": each})
+    scratch = Value("scratch", name, (), np.empty(each * team.threads(), np.uint8), {"bytes_per_thread": each})
     made.value.options["also"] = [*(x.value for x in others), *([scratch] if each else [])]
     return made, *others
 
@@ -58,14 +58,14 @@ def channels_last(trace: Trace, x: Any) -> Tracer:
     seen = tracer.value.example.transpose(0, 2, 3, 1)
     if seen.flags.c_contiguous:
         return tracer
-    return trace.reordered(tracer, np.ascontiguousarray(seen).transpose(0, 3, 1, 2))
+    return trace.reorder(tracer, np.ascontiguousarray(seen).transpose(0, 3, 1, 2))
 
 
 def contiguous(trace: Trace, x: Any) -> Tracer:
     """X, in memory dimension by dimension."""
     tracer = trace.as_tracer(x)
     example = tracer.value.example
-    return tracer if example.flags.c_contiguous else trace.reordered(tracer, np.ascontiguousarray(example))
+    return tracer if example.flags.c_contiguous else trace.reorder(tracer, np.ascontiguousarray(example))
 
 
 def _convolution(trace: Trace, input: Any, weight: Any, *, params: Any) -> Tracer:
@@ -85,7 +85,9 @@ def _convolution_to_input(trace: Trace, input: Any, weight: Any, *, shape: Any, 
 def _correlated(trace: Trace, name: str, how: Any, x: Tracer, weight: Tracer, example: Any, pairs: int) -> Tracer:
     _check(how.correlate is not None and x.dtype == weight.dtype)
     # threads that share out one image read the weights but once each, so each packs its own
-    copies, each = (1, {}) if balanced(x.shape[0]) else (team.threads(), {"each": how.packed * x.dtype.itemsize})
+    copies, each = (
+        (1, {}) if is_balanced(x.shape[0]) else (team.threads(), {"bytes_per_thread": how.packed * x.dtype.itemsize})
+    )
     example_packed = np.empty((copies, how.packed), x.dtype)
     packed = step(trace, "packed weights", how.pack, [contiguous(trace, weight)], example_packed, **each)
     inputs = [channels_last(trace, x), *packed]

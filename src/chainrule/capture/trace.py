@@ -250,7 +250,7 @@ class Trace(Recorder):
         example = result.value.example
         in_order = np.transpose(np.empty([base.shape[d] for d in axes], base.dtype), np.argsort(axes))
         if example.strides != in_order.strides:
-            result = self.reordered(result, copy_in_order(example, axes))
+            result = self.reorder(result, copy_in_order(example, axes))
         base.value = result.value
         return out
 
@@ -445,7 +445,7 @@ class Trace(Recorder):
             """What memory outside held is copied if that memory is changed, for it is wanted after the change."""
             if id(base_of(value)) not in old:
                 return value
-            return self.reordered(Tracer(self, value), np.array(value.example)).value
+            return self.reorder(Tracer(self, value), np.array(value.example)).value
 
         grads = [(leaf, _traced(leaf.grad)) for leaf in self.leaves.values()]
         outcome = Outcome(
@@ -512,7 +512,7 @@ class Trace(Recorder):
         """A value that may be handed out: in memory of its own and without repeated elements."""
         base = base_of(x.value)
         if base.kind in SOURCES or base.size != x.size:
-            x = self.reordered(x, np.array(x.value.example))
+            x = self.reorder(x, np.array(x.value.example))
         return x.value
 
     def settings(self, real: dict[str, Any], label: str) -> Settings:

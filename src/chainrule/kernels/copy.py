@@ -15,7 +15,7 @@ import numpy as np
 
 from chainrule.kernels.calling import DescriptorLayout, stage_kernel
 from chainrule.kernels.job import Job, KernelTemplate
-from chainrule.kernels.memory import coalesced
+from chainrule.kernels.memory import coalesce
 from chainrule.kernels.tree import Kernel, Type
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def copy_job(dtype: Any, shape: Sequence[int], pieces: Sequence[Piece], fill: bo
     table: list[int] = []
     for sizes, source, target, begin in pieces:
         order = sorted(range(len(sizes)), key=lambda d: -abs(target[d]))
-        outer, strides = coalesced([sizes[d] for d in order], [[s[d] for d in order] for s in (source, target)])
+        outer, strides = coalesce([sizes[d] for d in order], [[s[d] for d in order] for s in (source, target)])
         missing = DIMS - len(outer)
         if missing < 0:
             return None

@@ -91,13 +91,13 @@ def driver() -> Kernel:
             kernel.call(team_loops.call_workers(), team, addresses[DRIVER], table, segment, thread_count.value)
         )
     script_index = kernel.select(thread_count.value.equals(1), 0, thread_id + 1)
-    rules = _choose_denormals(kernel, entries[FLUSH])
+    control_word = _choose_denormals(kernel, entries[FLUSH])
     script = scripts[segment * (entries[THREAD_COUNT] + 1) + script_index + 1]
-    answer = kernel.call(_run_script(), table, script, thread_count.value, team)
-    _restore_denormals(kernel, rules)
+    result = kernel.call(_run_script(), table, script, thread_count.value, team)
+    _restore_denormals(kernel, control_word)
     with kernel.when(thread_id.equals(0)):
-        entries[CHECK_RESULT] = answer
-        with kernel.when(answer.equals(0)):
+        entries[CHECK_RESULT] = result
+        with kernel.when(result.equals(0)):
             entries[DONE] = entries[DONE] + 1
         kernel.call(_release_blas(), table)
         kernel.call(team_loops.release(), team, thread_count.value)
@@ -113,7 +113,7 @@ def _run_script() -> Kernel:
     table, thread_count = kernel["table"], kernel["thread_count"]
     entries, script, addresses = kernel.array(table, I8), kernel.array("script", I8), kernel.array("script", ADDRESS)
     numbers = kernel.array(table, ADDRESS)[NUMBERS]
-    at, answer = kernel.variable(I8, 0), kernel.variable(I8, 0)
+    at, result = kernel.variable(I8, 0), kernel.variable(I8, 0)
 
     def call(member: Expr, first: Expr, last: Expr, zero_accumulator: Expr) -> None:
         function, descriptor = addresses[member], addresses[member + 1]
@@ -123,71 +123,71 @@ def _run_script() -> Kernel:
         entries[script[line]] = script[line + 1]
 
     with kernel.loop_while(lambda: script[at.value].differs(END)):
-        here = at.value
-        code = script[here]
+        position = at.value
+        code = script[position]
         with kernel.when(code.equals(CALL)):
-            call(here + 1, script[here + 3], script[here + 4], script[here + 5])
-            at.set(here + 6)
+            call(position + 1, script[position + 3], script[position + 4], script[position + 5])
+            at.set(position + 6)
         with kernel.when(code.equals(BARRIER)):
             kernel.call(team_loops.barrier(), kernel["team"], thread_count)
-            at.set(here + 1)
+            at.set(position + 1)
         with kernel.when(code.equals(SET)):
-            set_entry(here + 1)
-            at.set(here + 3)
+            set_entry(position + 1)
+            at.set(position + 3)
         with kernel.when(code.equals(CHECK)):
-            at.set(here + 5)
-            wrong = kernel.call_address(addresses[here + 2], [table, addresses[here + 3]], I8)
-            with kernel.when(wrong.differs(0)):
-                answer.set(script[here + 1])
+            at.set(position + 5)
+            failures = kernel.call_address(addresses[position + 2], [table, addresses[position + 3]], I8)
+            with kernel.when(failures.differs(0)):
+                result.set(script[position + 1])
                 kernel.call(team_loops.barrier(), kernel["team"], thread_count)  # the check fails on every thread
-                at.set(script[here + 4])
+                at.set(script[position + 4])
         with kernel.when(code.equals(GROUP)):
-            moves, members = script[here + 3], script[here + 4]
-            first_move = here + GROUP_HEAD
+            moves, members = script[position + 3], script[position + 4]
+            first_move = position + GROUP_HEAD
             first_member = first_move + moves * MOVE_WORDS
-            begin = script[here + 1]
+            begin = script[position + 1]
             with kernel.loop(0, moves) as m:
                 set_entry(first_move + m * MOVE_WORDS)
-            with kernel.loop(begin, script[here + 2]) as block:
+            with kernel.loop(begin, script[position + 2]) as block:
                 with kernel.loop(0, members) as m:
                     member = first_member + m * MEMBER_WORDS
-                    each = script[member + 2]
-                    last = kernel.minimum((block + 1) * each, script[member + 3])
-                    call(member, block * each, last, block.equals(begin).to(I8))
+                    block_rows = script[member + 2]
+                    last = kernel.minimum((block + 1) * block_rows, script[member + 3])
+                    call(member, block * block_rows, last, block.equals(begin).to(I8))
                 with kernel.loop(0, moves) as m:
                     move = first_move + m * MOVE_WORDS
                     entries[script[move]] = entries[script[move]] - script[move + 2]
             at.set(first_member + members * MEMBER_WORDS)
-    kernel.return_(answer.value)
+    kernel.return_(result.value)
     return kernel
 
 
 @cache
 def all_below(type: Type) -> Kernel:
-    """A check: how many of some whole numbers are neither from 0 to size - 1 nor `spared`."""
+    """A check: how many of some integers are neither in 0 … size - 1 nor equal to `ignored`."""
     kernel = Kernel(f"all_below_{type}", {"table": ADDRESS, "descriptor": ADDRESS}, I8)
     descriptor = kernel.array("descriptor", I8)
     indices = kernel.array(kernel.array("table", ADDRESS)[descriptor[0]], type)
-    count, size, spared = descriptor[1], descriptor[2], descriptor[3]
-    wrong = kernel.variable(I8, 0)
+    count, size, ignored = descriptor[1], descriptor[2], descriptor[3]
+    failures = kernel.variable(I8, 0)
     with kernel.loop(0, count) as i:
         index = indices[i].to(I8)
-        fine = ((index >= 0) & (index < size)) | index.equals(spared)
-        wrong.sum((~fine).to(I8))
-    kernel.return_(wrong.value)
+        valid = ((index >= 0) & (index < size)) | index.equals(ignored)
+        failures.sum((~valid).to(I8))
+    kernel.return_(failures.value)
     return kernel
 
 
 @cache
 def writable() -> Kernel:
-    """A check: how many of the arrays that the program changes are read-only."""
+    """A check: how many of the arrays that the program writes are read-only."""
     kernel = Kernel("writable", {"table": ADDRESS, "descriptor": ADDRESS}, I8)
     changed = kernel.array(kernel.array("table", ADDRESS)[CHANGED], ADDRESS)
-    wrong = kernel.variable(I8, 0)
+    failures = kernel.variable(I8, 0)
     with kernel.loop(0, kernel.array("descriptor", I8)[0], as_written=True) as i:
         flags = kernel.array(changed[i * CHANGED_WORDS + 2], I4)[0]
-        wrong.sum((flags & WRITEABLE).equals(0).to(I8))
-    kernel.return_(wrong.value)
+        failures.sum((flags & WRITEABLE).equals(0).to(I8))
+    kernel.return_(failures.value)
     return kernel
 
 
@@ -199,11 +199,11 @@ def no_overlap() -> Kernel:
     start = kernel.array("table", I8)[descriptor[0]]
     size, item, count = descriptor[1], descriptor[2], descriptor[3]
     changed = kernel.array(kernel.array("table", ADDRESS)[CHANGED], I8)
-    wrong = kernel.variable(I8, (start & (item - 1)).differs(0).to(I8))
+    failures = kernel.variable(I8, (start & (item - 1)).differs(0).to(I8))
     with kernel.loop(0, count, as_written=True) as i:
         begin, end = changed[i * CHANGED_WORDS], changed[i * CHANGED_WORDS + 1]
-        wrong.sum(((start < end) & (begin < start + size)).to(I8))
-    kernel.return_(wrong.value)
+        failures.sum(((start < end) & (begin < start + size)).to(I8))
+    kernel.return_(failures.value)
     return kernel
 
 

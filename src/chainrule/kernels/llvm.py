@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from chainrule.kernels.tree import Array
 
 _FLOAT = {"add": "fadd", "sub": "fsub", "mul": "fmul", "div": "fdiv", "sum": "fadd reassoc"}
-_WHOLE = {
+_INTEGER = {
     "add": "add", "sub": "sub", "mul": "mul", "and": "and", "or": "or", "xor": "xor", "shift_left": "shl",
     "quotient": "sdiv", "remainder": "srem", "shift_right": "ashr",
 }  # fmt: skip
@@ -121,7 +121,7 @@ class _FunctionRenderer:
         for number, type in enumerate(kernel.variables):
             self.head.append(f"  %var{number} = alloca {in_register(type)}")
         self.block(kernel.body)
-        if not self.ended():
+        if not self.is_terminated():
             self.line("ret void" if kernel.result is None else "unreachable")
         parameters = ", ".join(f"{in_register(a.type)} %{name}" for name, a in kernel.arguments.items())
         result = "void" if kernel.result is None else in_register(kernel.result)
@@ -135,7 +135,7 @@ class _FunctionRenderer:
     def line(self, text: str) -> None:
         self.lines.append(f"  {text}")
 
-    def ended(self) -> bool:
+    def is_terminated(self) -> bool:
         """Whether the current basic block has its terminator."""
         last = self.lines[-1].split()[0] if self.lines else ""
         return last in ("br", "ret", "unreachable")
@@ -154,17 +154,17 @@ class _FunctionRenderer:
         self.lines.append(f"{name}:")
 
     def jump(self, label: str) -> None:
-        if not self.ended():
+        if not self.is_terminated():
             self.line(f"br label %{label}")
 
-    def use(self, expr: Expr) -> str:
+    def operand(self, expr: Expr) -> str:
         """The operand text of an expression: its name, or its literal if it is a constant."""
         if expr.op == "constant":
             return _literal(expr.args[0], expr.type)
         return self.names[id(expr)]
 
     def typed(self, expr: Expr) -> str:
-        return f"{in_register(expr.type)} {self.use(expr)}"
+        return f"{in_register(expr.type)} {self.operand(expr)}"
 
     # Blocks
 
@@ -184,15 +184,15 @@ class _FunctionRenderer:
     def loop(self, loop: Loop) -> None:
         slot, head, body, end = f"%{self.new('index')}", self.new("head"), self.new("body"), self.new("end")
         self.head.append(f"  {slot} = alloca i64")
-        self.line(f"store i64 {self.use(loop.start)}, ptr {slot}")
+        self.line(f"store i64 {self.operand(loop.start)}, ptr {slot}")
         self.jump(head)
         self.label(head)
         index = self.names[id(loop.index)] = self.value(f"load i64, ptr {slot}")
-        more = self.value(f"icmp slt i64 {index}, {self.use(loop.stop)}")
+        more = self.value(f"icmp slt i64 {index}, {self.operand(loop.stop)}")
         self.line(f"br i1 {more}, label %{body}, label %{end}")
         self.label(body)
         self.block(loop.body)
-        if not self.ended():
+        if not self.is_terminated():
             after = self.value(f"add nsw i64 {index}, {loop.step}")
             self.line(f"store i64 {after}, ptr {slot}")
             self.line(f"br label %{head}{self.module.loop_as_written() if loop.as_written else ''}")
@@ -204,7 +204,7 @@ class _FunctionRenderer:
         self.label(head)
         self.block(loop.header)
         test = cast("Expr", loop.test)  # set by Kernel.loop_while
-        self.line(f"br i1 {self.use(test)}, label %{body}, label %{end}")
+        self.line(f"br i1 {self.operand(test)}, label %{body}, label %{end}")
         self.label(body)
         self.block(loop.body)
         self.jump(head)
@@ -212,7 +212,7 @@ class _FunctionRenderer:
 
     def branch(self, branch: If) -> None:
         yes, no, end = self.new("yes"), self.new("no"), self.new("end")
-        self.line(f"br i1 {self.use(branch.test)}, label %{yes}, label %{no if branch.otherwise else end}")
+        self.line(f"br i1 {self.operand(branch.test)}, label %{yes}, label %{no if branch.otherwise else end}")
         self.label(yes)
         self.block(branch.body)
         self.jump(end)
@@ -227,11 +227,11 @@ class _FunctionRenderer:
     def instruction(self, expr: Expr) -> str | None:
         """Write an expression's instruction, and return the name of its result, if it has one."""
         op, type = expr.op, expr.type
-        if op in _WHOLE or op in _FLOAT:
-            return self.value(f"{_arithmetic(op, type)} {self.typed(expr.args[0])}, {self.use(expr.args[1])}")
+        if op in _INTEGER or op in _FLOAT:
+            return self.value(f"{_arithmetic(op, type)} {self.typed(expr.args[0])}, {self.operand(expr.args[1])}")
         if op in _COMPARISONS:
             x, y = expr.args
-            return self.value(f"{_comparison(op, x.type)} {self.typed(x)}, {self.use(y)}")
+            return self.value(f"{_comparison(op, x.type)} {self.typed(x)}, {self.operand(y)}")
         if op in _INTRINSICS:
             return self.intrinsic(op, expr.args, type)
         write: Callable[[Expr], str | None] = getattr(self, f"write_{op}")
@@ -240,9 +240,9 @@ class _FunctionRenderer:
     def intrinsic(self, name: str, args: Sequence[Expr], type: Type) -> str:
         scalar = f"f{8 * type.bytes}" if type.kind == "f" else f"i{8 * type.bytes}"
         full = f"llvm.{name}.{scalar if type.lanes == 1 else f'v{type.lanes}{scalar}'}"
-        return self.called(full, args, type)
+        return self.call_external(full, args, type)
 
-    def called(self, name: str, args: Sequence[Expr], result: Type | None, flags: str = "") -> str:
+    def call_external(self, name: str, args: Sequence[Expr], result: Type | None, flags: str = "") -> str:
         back = "void" if result is None else in_register(result)
         kinds = ", ".join(in_register(x.type) for x in args)
         self.module.declarations.add(f"declare {back} @{name}({kinds})")
@@ -258,7 +258,7 @@ class _FunctionRenderer:
         x = expr.args[0]
         if x.type.kind == "f":
             return self.value(f"fneg {self.typed(x)}")
-        return self.value(f"sub {in_register(x.type)} {_literal(0, x.type)}, {self.use(x)}")
+        return self.value(f"sub {in_register(x.type)} {_literal(0, x.type)}, {self.operand(x)}")
 
     def write_not(self, expr: Expr) -> str:
         x = expr.args[0]
@@ -271,7 +271,7 @@ class _FunctionRenderer:
         x, to = expr.args[0], expr.type
         name = _cast(x.type, to)
         if name == "":
-            return self.use(x)
+            return self.operand(x)
         result = self.value(f"{name} {self.typed(x)} to {in_register(to)}")
         if name in ("fptosi", "fptoui"):  # out of range: any integer will do, but not poison
             result = self.value(f"freeze {in_register(to)} {result}")
@@ -294,7 +294,7 @@ class _FunctionRenderer:
 
     def write_offset(self, expr: Expr) -> str:
         address, index, type = expr.args
-        return self.value(f"getelementptr {in_memory(type)}, {self.typed(address)}, i64 {self.use(index)}")
+        return self.value(f"getelementptr {in_memory(type)}, {self.typed(address)}, i64 {self.operand(index)}")
 
     def write_alloca(self, expr: Expr) -> str:
         type, count = expr.args
@@ -304,7 +304,7 @@ class _FunctionRenderer:
 
     def element_address(self, array: Array, index: Expr) -> str:
         return self.value(
-            f"getelementptr inbounds {in_memory(array.type)}, {self.typed(array.address)}, i64 {self.use(index)}"
+            f"getelementptr inbounds {in_memory(array.type)}, {self.typed(array.address)}, i64 {self.operand(index)}"
         )
 
     def write_load(self, expr: Expr) -> str:
@@ -326,7 +326,7 @@ class _FunctionRenderer:
         array, index, for_writing = expr.args
         self.module.declarations.add("declare void @llvm.prefetch.p0(ptr, i32, i32, i32)")
         address = self.value(
-            f"getelementptr {in_memory(array.type)}, {self.typed(array.address)}, i64 {self.use(index)}"
+            f"getelementptr {in_memory(array.type)}, {self.typed(array.address)}, i64 {self.operand(index)}"
         )
         self.line(f"call void @llvm.prefetch.p0(ptr {address}, i32 {int(for_writing)}, i32 3, i32 1)")
 
@@ -369,11 +369,11 @@ class _FunctionRenderer:
     def write_call_address(self, expr: Expr) -> str:
         address, args, result = expr.args
         back = "void" if result is None else in_register(result)
-        return self.call_text(f"call {back} {self.use(address)}({', '.join(map(self.typed, args))})", result)
+        return self.call_text(f"call {back} {self.operand(address)}({', '.join(map(self.typed, args))})", result)
 
     def write_call_library(self, expr: Expr) -> str:
         name, *args = expr.args
-        return self.called(name, args, expr.type)
+        return self.call_external(name, args, expr.type)
 
     def write_atomic_load(self, expr: Expr) -> str:
         return self.value(f"load atomic i64, {self.typed(expr.args[0])} seq_cst, align 8")
@@ -413,7 +413,7 @@ class _FunctionRenderer:
 def _arithmetic(op: str, type: Type) -> str:
     if type.kind == "f":
         return _FLOAT[op]
-    return _UNSIGNED.get(op, _WHOLE[op]) if type.kind in "ub" else _WHOLE[op]
+    return _UNSIGNED.get(op, _INTEGER[op]) if type.kind in "ub" else _INTEGER[op]
 
 
 def _comparison(op: str, type: Type) -> str:

@@ -119,14 +119,14 @@ def function(address: int) -> Callable[..., None]:
 
 
 def _load_or_compile(key: str, build: Build) -> int:
-    described = f"{_machine()} {key}".encode()
-    name = hashlib.sha256(described).hexdigest()[:40]
-    cached = _read(name, described)
+    identity = f"{_machine()} {key}".encode()
+    name = hashlib.sha256(identity).hexdigest()[:40]
+    cached = _read(name, identity)
     if cached is not None:
         return _link(*cached)
     kernel = build()
     code = _compile(kernel)
-    _write(name, described, kernel.name, code)
+    _write(name, identity, kernel.name, code)
     return _link(kernel.name, code)
 
 
@@ -189,7 +189,7 @@ def _machine() -> str:
     package = Path(__file__).parent.parent
     for source in sorted([*package.glob("kernels/*.py"), *package.glob("lower/*.py")]):
         digest.update(source.read_bytes())
-    flags = [name for name, there in sorted(processor.features().items()) if there]
+    flags = [name for name, is_enabled in sorted(processor.features().items()) if is_enabled]
     parts = [binding.get_process_triple(), *_target_settings(), *flags, version("llvmlite")]
     return " ".join([*parts, digest.hexdigest()])
 
@@ -218,7 +218,7 @@ def _folder() -> Path | None:
     return None
 
 
-def _read(name: str, described: bytes) -> tuple[str, bytes] | None:
+def _read(name: str, identity: bytes) -> tuple[str, bytes] | None:
     """The function's name and machine code in a cached file; None if it is missing, damaged or not trusted."""
     folder = _folder()
     if folder is None:
@@ -231,9 +231,9 @@ def _read(name: str, described: bytes) -> tuple[str, bytes] | None:
             content = file.read()
     except OSError:
         return None
-    sum_, content = content[:_SUM], content[_SUM:]
-    prefix = described + b"\0"
-    if hashlib.sha256(content).digest() != sum_ or not content.startswith(prefix):
+    checksum, content = content[:_SUM], content[_SUM:]
+    prefix = identity + b"\0"
+    if hashlib.sha256(content).digest() != checksum or not content.startswith(prefix):
         return None
     _mark_used(folder / f"{name}.code", status)
     function, _, code = content[len(prefix) :].partition(b"\0")
@@ -248,11 +248,11 @@ def _mark_used(path: Path, status: os.stat_result) -> None:
             os.utime(path)
 
 
-def _write(name: str, described: bytes, function: str, code: bytes) -> None:
+def _write(name: str, identity: bytes, function: str, code: bytes) -> None:
     folder = _folder()
     if folder is None:
         return
-    content = b"\0".join([described, function.encode(), code])
+    content = b"\0".join([identity, function.encode(), code])
     with suppress(OSError), atomic_write(folder / f"{name}.code") as file:  # on a full disk it is not cached
         if hasattr(os, "fchmod"):
             os.fchmod(file.fileno(), 0o600)  # regardless of the umask

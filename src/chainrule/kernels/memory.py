@@ -60,7 +60,7 @@ def flags_address(array: NDArray[Any]) -> int:
     return _flags_address(array) if FINDS_FLAGS else ctypes.addressof(_WRITABLE)
 
 
-def coalesced(sizes: Sequence[int], strides: Sequence[Sequence[int]]) -> tuple[list[int], list[list[int]]]:
+def coalesce(sizes: Sequence[int], strides: Sequence[Sequence[int]]) -> tuple[list[int], list[list[int]]]:
     """Merge neighboring dimensions where all arrays allow it, and drop those of size 1.
 
     Args:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def convolve(x: Array, weight: Array, stride: Any, padding: Any, dilation: Any, groups: int) -> Array:
-    """See `convolution`."""
+    """See `convolution.convolve`."""
     outputs, _, *kernel = weight.shape
     positions = [output_size(x.shape[2 + a], padding[a], kernel[a], stride[a], dilation[a]) for a in (0, 1)]
     padded = _by_group(np.pad(channels_last(x), ((0, 0), *padding, (0, 0))), groups)
@@ -35,7 +35,7 @@ def convolve(x: Array, weight: Array, stride: Any, padding: Any, dilation: Any, 
 def convolve_input_gradient(
     grad: Array, weight: Array, input_shape: Any, stride: Any, padding: Any, dilation: Any, groups: int
 ) -> Array:
-    """See `convolution`."""
+    """See `convolution.convolve_input_gradient`."""
     images, channels, height, width = input_shape
     (top, bottom), (left, right) = padding
     padded = np.zeros((images, height + top + bottom, width + left + right, groups, 1, channels // groups), grad.dtype)
@@ -50,7 +50,7 @@ def convolve_input_gradient(
 def convolve_weight_gradient(
     x: Array, grad: Array, weight_shape: Any, stride: Any, padding: Any, dilation: Any, groups: int
 ) -> Array:
-    """See `convolution`."""
+    """See `convolution.convolve_weight_gradient`."""
     outputs, depth, *kernel = weight_shape
     padded = _by_group(np.pad(channels_last(x), ((0, 0), *padding, (0, 0))), groups)[..., 0, :]
     upstream = _by_group(channels_last(grad), groups)[..., 0, :]
@@ -61,7 +61,7 @@ def convolve_weight_gradient(
 
 
 def max_pool(x: Array, out: Array, taps: Array, kernel: Any, stride: Any, padding: Any, dilation: Any) -> None:
-    """See `pooling`."""
+    """See `pooling.max_pool`."""
     unset = np.ones((*out.shape[1:3], 1), bool)
     for tap, pixels, outputs_met in _taps(x.shape, out.shape, kernel, stride, padding, dilation):
         value, largest = x[pixels], out[outputs_met]
@@ -74,14 +74,14 @@ def max_pool(x: Array, out: Array, taps: Array, kernel: Any, stride: Any, paddin
 def max_pool_gradient(
     grad: Array, taps: Array, out: Array, kernel: Any, stride: Any, padding: Any, dilation: Any
 ) -> None:
-    """See `pooling`."""
+    """See `pooling.max_pool_gradient`."""
     out[:] = 0
     for tap, pixels, outputs_met in _taps(out.shape, grad.shape, kernel, stride, padding, dilation):
         out[pixels] += np.where(taps[outputs_met] == tap, grad[outputs_met], 0)
 
 
 def avg_pool(x: Array, divisors: Array, out: Array, kernel: Any, stride: Any, padding: Any) -> None:
-    """See `pooling`."""
+    """See `pooling.avg_pool`."""
     total = np.zeros(out.shape, out.dtype if kernel[0] * kernel[1] <= SHORT_SUM else np.float64)
     for _, pixels, outputs_met in _taps(x.shape, out.shape, kernel, stride, padding, (1, 1)):
         total[outputs_met] += x[pixels]
@@ -89,7 +89,7 @@ def avg_pool(x: Array, divisors: Array, out: Array, kernel: Any, stride: Any, pa
 
 
 def avg_pool_gradient(grad: Array, divisors: Array, out: Array, kernel: Any, stride: Any, padding: Any) -> None:
-    """See `pooling`."""
+    """See `pooling.avg_pool_gradient`."""
     share = grad / divisors[:, :, None]
     out[:] = 0
     for _, pixels, outputs_met in _taps(out.shape, grad.shape, kernel, stride, padding, (1, 1)):

@@ -56,7 +56,7 @@ def blas_product(type: Type) -> Kernel:
             one, x.address, d.x_row, y.address, d.y_row, zero, out.address, d.out_row,
         ])  # fmt: skip
 
-    return _shared_out(kernel, d, type, product)
+    return _divide_work(kernel, d, type, product)
 
 
 @cache
@@ -69,10 +69,10 @@ def few_rows(type: Type) -> Kernel:
     def product(x: Array, y: Array, out: Array, rows: Expr, columns: Expr) -> None:
         kernel.call(dots, rows, columns, d.terms, x.address, d.x_row, y.address, d.y_row, out.address, d.out_row)
 
-    return _shared_out(kernel, d, type, product)
+    return _divide_work(kernel, d, type, product)
 
 
-def _shared_out(kernel: Kernel, d: DescriptorReader, type: Type, product: Callable[..., None]) -> Kernel:
+def _divide_work(kernel: Kernel, d: DescriptorReader, type: Type, product: Callable[..., None]) -> Kernel:
     """Build a kernel for a thread's share: some matrices of a stack, or some rows or columns of a single product."""
     first, last = kernel["first"], kernel["last"]
     x, y, out = (d.array(name, type, no_alias=False) for name in ("x", "y", "out"))

@@ -96,7 +96,7 @@ def gather_job(type: Type, count: int, width: int) -> Job:
 
 
 def scatter_job(type: Type, count: int, width: int, zeros: int) -> Job:
-    """So many rows added at their indices: (rows, indices, out), after so many zeros have been put there."""
+    """A job that adds `count` rows at their indices: (rows, indices, out). It first sets `zeros` elements to 0."""
     return SCATTER.job([type], 1, count * width, count=count, width=width, zeros=zeros)
 
 

@@ -67,13 +67,11 @@ def parallel_for(kernel: Callable[..., Any], count: int, steps: int, *arguments:
         kernel(*arguments, 0, count)
         return
     control, words, ticket = _control(), _words(), next(_tickets)
-    address, tasks = (
-        words.ctypes.data,
-        [
-            _Task(kernel, (*arguments, share * count // thread_count, (share + 1) * count // thread_count))
-            for share in range(1, thread_count)
-        ],
-    )
+    address = words.ctypes.data
+    tasks = [
+        _Task(kernel, (*arguments, share * count // thread_count, (share + 1) * count // thread_count))
+        for share in range(1, thread_count)
+    ]
     _start_workers(thread_count - 1)
     try:
         control(address, ACQUIRE, ticket, 0)
@@ -108,7 +106,7 @@ _tickets = count(1)
 def _control() -> Callable[[int, int, int, int], object]:
     """The pool's operations, for Python (see `team_loops.control`). Each call is atomic with respect to interrupts."""
     call = machine.function(machine.address_of("team", control))
-    return lambda team, what, a, b: call(team, what, a, b, 0, 0)
+    return lambda team, operation, a, b: call(team, operation, a, b, 0, 0)
 
 
 @functools.cache

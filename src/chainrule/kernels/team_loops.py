@@ -72,7 +72,7 @@ class _Words:
         """Compare and swap; returns whether it succeeded."""
         return self.kernel.atomic("swap_if", self.word(position), before, after)
 
-    def take_lock(self, lock: Expr) -> None:
+    def acquire_lock(self, lock: Expr) -> None:
         """Acquire a lock of Python's, waiting as long as necessary; no signal interrupts the wait."""
         self.kernel.call_address(self.addresses[LOCK], [lock, self.kernel.lift(1, I4)], I4)
 
@@ -93,13 +93,13 @@ def barrier() -> Kernel:
     with kernel.when(kernel["thread_count"].equals(1)):
         kernel.return_(None)
     team = _Words(kernel, kernel["team"])
-    here = team.load(TURN)
+    turn = team.load(TURN)
     with kernel.when(kernel.atomic("add", team.word(ARRIVED), 1).equals(kernel["thread_count"] - 1)):
         team.store(ARRIVED, 0)
-        team.store(TURN, here + 1)
+        team.store(TURN, turn + 1)
         kernel.return_(None)
     spins = kernel.variable(I8, 0)
-    with kernel.loop_while(lambda: team.load(TURN).equals(here)):
+    with kernel.loop_while(lambda: team.load(TURN).equals(turn)):
         spins.set(spins.value + 1)
         with kernel.when(spins.value > SPINS_BEFORE_NAP):  # the others probably have no processor
             _nap(kernel)
@@ -188,14 +188,14 @@ def release() -> Kernel:
 @cache
 def _serve() -> Kernel:
     """A worker's loop: sleep, run programs, spin; returns when there is a Python task."""
-    kernel = Kernel("attend", {"team": ADDRESS, "thread_id": I8}, internal=True)
+    kernel = Kernel("serve", {"team": ADDRESS, "thread_id": I8}, internal=True)
     thread_id, team = kernel["thread_id"], _Words(kernel, kernel["team"])
     worker = team.of_worker(thread_id)
     run = kernel.lift(RUN, I8)
     with kernel.loop_while(lambda: kernel["thread_id"].differs(0)):
-        team.take_lock(worker.addresses[BEGIN])
-        spins = kernel.variable(I8, 1)
-        with kernel.loop_while(lambda: spins.value.differs(0)):
+        team.acquire_lock(worker.addresses[BEGIN])
+        awake = kernel.variable(I8, 1)
+        with kernel.loop_while(lambda: awake.value.differs(0)):
             with kernel.when(worker.numbers[FUNCTION].equals(0)):
                 kernel.return_(None)
             segment, thread_count = worker.numbers[SEGMENT], worker.numbers[THREAD_COUNT]
@@ -203,11 +203,11 @@ def _serve() -> Kernel:
             kernel.call_address(worker.addresses[FUNCTION], arguments)
             before = worker.load(CALLS)
             worker.store(STATE, SPINNING)
-            looks = kernel.variable(I8, 0)
-            with kernel.loop_while(lambda: spins.value.differs(0) & worker.load(CALLS).equals(before)):
-                looks.set(looks.value + 1)
-                with kernel.when(looks.value > SPINS), kernel.when(worker.swap_if(STATE, SPINNING, ASLEEP)):
-                    spins.set(0)
+            spin_count = kernel.variable(I8, 0)
+            with kernel.loop_while(lambda: awake.value.differs(0) & worker.load(CALLS).equals(before)):
+                spin_count.set(spin_count.value + 1)
+                with kernel.when(spin_count.value > SPINS), kernel.when(worker.swap_if(STATE, SPINNING, ASLEEP)):
+                    awake.set(0)
     return kernel
 
 
@@ -223,17 +223,17 @@ def control() -> Kernel:
     """
     kernel = Kernel("control", {"team": ADDRESS, "operation": I8, "a": I8, "b": I8, "unused": I8, "spare": I8})
     operation, a, b, team = kernel["operation"], kernel["a"], kernel["b"], _Words(kernel, kernel["team"])
-    nothing = kernel.lift(0, ADDRESS)
+    null = kernel.lift(0, ADDRESS)
     with kernel.when(operation.equals(ACQUIRE)):
         team.swap_if(OWNER, 0, a)
     with kernel.when(operation.equals(START)), kernel.loop(1, b, as_written=True) as thread_id:
         team.of_worker(thread_id).numbers[BUSY] = 1
-        kernel.call(_call_worker(), kernel["team"], thread_id, nothing, nothing, 0, 0)
+        kernel.call(_call_worker(), kernel["team"], thread_id, null, null, 0, 0)
     with kernel.when(operation.equals(RELEASE)), kernel.when(team.load(OWNER).equals(a)):
         with kernel.loop(1, b, as_written=True) as thread_id:
             worker = team.of_worker(thread_id)
             with kernel.when(worker.numbers[BUSY].differs(0)):
-                team.take_lock(worker.addresses[END])
+                team.acquire_lock(worker.addresses[END])
                 worker.numbers[BUSY] = 0
         team.store(OWNER, 0)
     with kernel.when(operation.equals(SERVE)):

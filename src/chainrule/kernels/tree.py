@@ -104,10 +104,10 @@ class Expr:
         if other.type != self.type:
             raise TypeError(f"{op}: operands have types {self.type} and {other.type}; convert one of them with to()")
         if self.type == I8 and not swapped:  # index arithmetic: drop + 0 and * 1
-            if op == "add" and 0 in (_whole(self), _whole(other)):
-                return other if _whole(self) == 0 else self
-            if op == "mul" and 1 in (_whole(self), _whole(other)):
-                return other if _whole(self) == 1 else self
+            if op == "add" and 0 in (_constant_value(self), _constant_value(other)):
+                return other if _constant_value(self) == 0 else self
+            if op == "mul" and 1 in (_constant_value(self), _constant_value(other)):
+                return other if _constant_value(self) == 1 else self
         args = (other, self) if swapped else (self, other)
         return self.kernel.add(op, args, type or self.type)
 
@@ -208,7 +208,7 @@ class Expr:
         return self.kernel.add(name, (self, *(self.kernel.lift(x, self.type) for x in others)), self.type)
 
 
-def _whole(expr: Expr) -> Any:
+def _constant_value(expr: Expr) -> Any:
     """The value of a constant; None for any other expression."""
     return expr.args[0] if expr.op == "constant" else None
 

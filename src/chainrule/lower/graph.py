@@ -53,7 +53,11 @@ class Value:
         inputs: Values; for elementwise steps also Python numbers, and pairs (Scalar, its index among the program's
             numbers).
         example: the array in the traced call, with the memory order that the program's array will have.
-        options: further settings of the step.
+        options: by kind. Elementwise: `type`, in which it computes. Reduce: `axes`, `keepdims`, `parts`, the number of
+            partial sums. View: `view`, the NumPy function, and `offset` in elements. Kernel: `job`, `flops`, `images`
+            if it works image by image, `parts`, `also`, its other results, and `bytes_per_thread` if each thread
+            computes a copy. Call: `function`, and `draws` if it draws random numbers. Part: `position`. Scratch:
+            `bytes_per_thread`.
     """
 
     kind: str

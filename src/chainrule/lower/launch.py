@@ -103,7 +103,7 @@ def _handwritten(stage: Stage) -> Launch:
 
     partial_sums = [v for v in stage.steps if stage.parts and is_partial(v)]
     parallel = job.rows > 1 and work(stage) > WORTH_SHARING
-    return Launch(stage, job.address, descriptor, job.rows, parallel, partial_sums, "each" in step.options)
+    return Launch(stage, job.address, descriptor, job.rows, parallel, partial_sums, "bytes_per_thread" in step.options)
 
 
 def _product(stage: Stage) -> Launch:

@@ -23,7 +23,7 @@ import numpy as np
 from chainrule.kernels import functions as f
 from chainrule.kernels import special
 from chainrule.kernels.calling import SequentialReader, stage_kernel
-from chainrule.kernels.memory import coalesced
+from chainrule.kernels.memory import coalesce
 from chainrule.kernels.tree import BOOL, F4, F8, I8, Array, Expr, Kernel, Type, Variable, type_of
 from chainrule.lower.graph import Value, base_of, is_internal, offset_of
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 CHUNK = 512  # numbers that are summed in float32 before the sum continues in double precision
 ROWS = 8  # rows that are summed pairwise before they are added to a sum in memory
-CONSTANT = 16  # inner loops of at most this size are unrolled
+UNROLLED = 16  # inner loops of at most this size are unrolled
 FEW_VECTORS = (8, 16)  # row lengths that are one or two vectors
 
 FORMULAS: dict[Any, Callable[..., Expr]] = {
@@ -85,12 +85,14 @@ class Nest:
         self.stage, self.is_empty = stage, 0 in stage.shape
         reads, targets = stage.reads(), [target for target, _ in stage.writes]
         self.order = stage.order or _order(stage, reads)
-        moves = {id(v): _strides(v, stage.shape) for v in [*reads, *targets]}
-        moves |= {id(v): _reduced_strides(v) if v.kind == "reduce" else _strides(v, stage.shape) for v in stage.steps}
-        self.sizes, strides = coalesced(
-            [stage.shape[d] for d in self.order], [[s[d] for d in self.order] for s in moves.values()]
+        operand_strides = {id(v): _strides(v, stage.shape) for v in [*reads, *targets]}
+        operand_strides |= {
+            id(v): _reduced_strides(v) if v.kind == "reduce" else _strides(v, stage.shape) for v in stage.steps
+        }
+        self.sizes, strides = coalesce(
+            [stage.shape[d] for d in self.order], [[s[d] for d in self.order] for s in operand_strides.values()]
         )
-        self.strides = dict(zip(moves, strides, strict=True))
+        self.strides = dict(zip(operand_strides, strides, strict=True))
         self.operands = [*reads, *stage.stored, *targets]
         self.reductions = [step for step in stage.steps if step.kind == "reduce"]
         depth = len(self.sizes)
@@ -100,8 +102,8 @@ class Nest:
             while level and not self.strides[id(step)][level - 1]:
                 level -= 1
             self.level[id(step)] = level
-        whole = [step for step in self.reductions if not is_partial(step)]
-        self.outermost_free = depth > 0 and all(self.strides[id(r)][0] for r in whole if self.sizes[0] > 1)
+        complete = [step for step in self.reductions if not is_partial(step)]
+        self.outermost_free = depth > 0 and all(self.strides[id(r)][0] for r in complete if self.sizes[0] > 1)
 
     @property
     def row_count(self) -> int:
@@ -139,10 +141,10 @@ class Nest:
         return math.prod(sizes)
 
     @cached_property
-    def constants(self) -> list[int | None]:
+    def fixed_sizes(self) -> list[int | None]:
         """For each loop, its size if it is compiled in (short inner loops), else None."""
         last = len(self.sizes) - 1
-        return [n if n <= CONSTANT and d == last > 0 else None for d, n in enumerate(self.sizes)]
+        return [n if n <= UNROLLED and d == last > 0 else None for d, n in enumerate(self.sizes)]
 
     @cached_property
     def bases(self) -> list[Value]:
@@ -156,7 +158,7 @@ class Nest:
             entry: gives the table entry of an array.
         """
         fields = [entry(base) for base in self.bases]
-        fields += [n for n, constant in zip(self.sizes, self.constants, strict=True) if constant is None]
+        fields += [n for n, fixed in zip(self.sizes, self.fixed_sizes, strict=True) if fixed is None]
         for v in self.operands:
             fields += [offset_of(v), *(s for s in self.strides[id(v)] if s not in (0, 1))]
         return [*fields, *self.numbers, *map(_bits, self.constant_arguments)]
@@ -197,17 +199,20 @@ class Nest:
             strides = "".join(str(s) if s in (0, 1) else "s" for s in self.strides[id(v)])
             return f"{v.dtype.char}{memory[id(base_of(v))]}{'o' if is_internal(base_of(v)) else 'x'}:{strides}"
 
+        def settings(s: Value) -> str:
+            if s.kind == "elementwise":
+                return str(s.options["type"].char)
+            return "".join(map(_stride_class, self.strides[id(s)])) + ("p" if is_partial(s) else "")
+
         steps = [
-            f"{getattr(s.op, '__name__', s.op)}({','.join(map(name, s.inputs))}){s.dtype.char}"
-            f"{s.options['type'].char if s.kind == 'elementwise' else ''.join(_class(n) for n in self.strides[id(s)])}"
-            f"{'p' if is_partial(s) else ''}"
+            f"{getattr(s.op, '__name__', s.op)}({','.join(map(name, s.inputs))}){s.dtype.char}{settings(s)}"
             for s in stage.steps
         ]
         written = [name(value) for _, value in stage.writes]
         stored = [name(value) for value in stage.stored]
         return ";".join(
             [
-                str(self.constants),
+                str(self.fixed_sizes),
                 *(["empty", *(str(bool(r.size)) for r in self.reductions)] if self.is_empty else []),
                 *(layout(v) for v in self.operands),
                 *steps,
@@ -229,7 +234,7 @@ def _bits(x: float) -> int:
     return (x + 2**63) % 2**64 - 2**63 if isinstance(x, int) else int(np.float64(x).view(np.int64))
 
 
-def _class(stride: int) -> str:
+def _stride_class(stride: int) -> str:
     return str(stride) if stride in (0, 1) else "s"
 
 
@@ -275,7 +280,7 @@ class _Builder:
         reader = SequentialReader(kernel)
         addresses = {id(base): reader.address(f"memory{n}") for n, base in enumerate(nest.bases)}
         self.sizes = [
-            kernel.lift(n, I8) if n is not None else reader.next(f"size{d}") for d, n in enumerate(nest.constants)
+            kernel.lift(n, I8) if n is not None else reader.next(f"size{d}") for d, n in enumerate(nest.fixed_sizes)
         ]
         self.arrays: dict[int, Array] = {}
         self.strides: dict[int, list[Any]] = {}
@@ -294,7 +299,7 @@ class _Builder:
             for n, x in enumerate(nest.constant_arguments)
         }
         self.variables: dict[int, Variable] = {}
-        if len(nest.sizes) > 1 and nest.sizes[-1] in FEW_VECTORS and nest.constants[-1] is not None:
+        if len(nest.sizes) > 1 and nest.sizes[-1] in FEW_VECTORS and nest.fixed_sizes[-1] is not None:
             kernel.hints.append("optsize")  # otherwise LLVM unrolls several rows and shuffles their numbers
         self.write()
 
@@ -344,7 +349,7 @@ class _Builder:
         nest, kernel = self.nest, self.kernel
         in_registers = [r for r in nest.reductions if nest.level[id(r)] == level]
         for r in in_registers:
-            self.variables[id(r)] = kernel.variable(self.register_type(r), start_of(r))
+            self.variables[id(r)] = kernel.variable(self.register_type(r), initial_value(r))
         start, stop = self.range(level)
         last = len(nest.sizes) - 1
         if level == last:
@@ -371,7 +376,7 @@ class _Builder:
                 total.sum(self.variables[key].value.to(F8))
             self.variables.update(totals)
 
-        if not totals or self.nest.constants[level] is not None:
+        if not totals or self.nest.fixed_sizes[level] is not None:
             run(start, stop)
             return
         with kernel.loop(start, stop, CHUNK) as begin:
@@ -381,12 +386,12 @@ class _Builder:
         """ROWS rows at a time, element by element, then the remaining rows."""
         kernel = self.kernel
         start, stop = kernel.lift(start, I8), kernel.lift(stop, I8)
-        whole = start + (stop - start) // ROWS * ROWS
-        with kernel.loop(start, whole, ROWS) as i:
+        complete = start + (stop - start) // ROWS * ROWS
+        with kernel.loop(start, complete, ROWS) as i:
             rows = [self.advance(indices, level, i + r) for r in range(ROWS)]
             with kernel.loop(0, self.sizes[level + 1]) as j:
                 self.accumulate([self.advance(row, level + 1, j) for row in rows])
-        with kernel.loop(whole, stop) as i:
+        with kernel.loop(complete, stop) as i:
             row = self.advance(indices, level, i)
             with kernel.loop(0, self.sizes[level + 1]) as j:
                 self.accumulate([self.advance(row, level + 1, j)])
@@ -402,7 +407,7 @@ class _Builder:
     def register_type(self, r: Value) -> Type:
         """The type of the register that accumulates a reduction."""
         number = type_of(r.inputs[0].dtype)
-        short = self.nest.constants[-1] is not None and self.nest.level[id(r)] == len(self.nest.sizes) - 1
+        short = self.nest.fixed_sizes[-1] is not None and self.nest.level[id(r)] == len(self.nest.sizes) - 1
         return F8 if r.op == "sum" and number == F4 and not short else number
 
     def accumulate(self, rows: Sequence[dict[int, Expr]]) -> None:
@@ -411,7 +416,7 @@ class _Builder:
         for r in self.nest.reductions:
             numbers = [element[id(r.inputs[0])] for element in elements]
             while len(numbers) > 1:  # pairwise, for the smallest error
-                numbers = [self.combined(r, *pair) for pair in zip(numbers[::2], numbers[1::2], strict=True)]
+                numbers = [self.combine(r, *pair) for pair in zip(numbers[::2], numbers[1::2], strict=True)]
             number = numbers[0]
             if id(r) in self.variables:
                 variable = self.variables[id(r)]
@@ -421,17 +426,17 @@ class _Builder:
                     variable.set(COMBINE[r.op](variable.value, number))
             else:
                 array, index = self.arrays[id(r)], rows[0][id(r)]
-                array[index] = self.combined(r, array[index], number.to(array.type))
+                array[index] = self.combine(r, array[index], number.to(array.type))
 
     @staticmethod
-    def combined(r: Value, x: Expr, y: Expr) -> Expr:
+    def combine(r: Value, x: Expr, y: Expr) -> Expr:
         return x + y if r.op == "sum" else COMBINE[r.op](x, y)
 
     def write_back(self, r: Value, indices: dict[int, Expr]) -> None:
         """Store what a register has accumulated."""
         array, index, variable = self.arrays[id(r)], indices[id(r)], self.variables.pop(id(r))
         value = variable.value.to(array.type)
-        array[index] = self.combined(r, array[index], value) if self.nest.is_revisited(r) else value
+        array[index] = self.combine(r, array[index], value) if self.nest.is_revisited(r) else value
 
     def clear(self, r: Value) -> None:
         """Store a reduction's initial value in its result."""
@@ -439,7 +444,7 @@ class _Builder:
 
         def loops(level: int, index: Expr) -> None:
             if level == len(self.nest.sizes):
-                self.arrays[id(r)][index] = start_of(r)
+                self.arrays[id(r)][index] = initial_value(r)
                 return
             stride = self.strides[id(r)][level]
             if isinstance(stride, int) and not stride:
@@ -477,19 +482,19 @@ class _Builder:
             return result.to(type_of(step.dtype))
         inputs = []
         for position, x in enumerate(step.inputs):
-            wanted = BOOL if step.op is np.where and position == 0 else kind
+            target_type = BOOL if step.op is np.where and position == 0 else kind
             if isinstance(x, Value):
-                inputs.append(exprs[id(x)].to(wanted))
+                inputs.append(exprs[id(x)].to(target_type))
             elif isinstance(x, tuple):
-                inputs.append(self.numbers[x[1]].to(wanted))
+                inputs.append(self.numbers[x[1]].to(target_type))
             elif (type(x), repr(x)) in self.constants and not is_inlined(step, x):
-                inputs.append(self.constants[type(x), repr(x)].to(wanted))
+                inputs.append(self.constants[type(x), repr(x)].to(target_type))
             else:
-                inputs.append(kernel.lift(x, wanted))
+                inputs.append(kernel.lift(x, target_type))
         return FORMULAS[step.op](*inputs).to(type_of(step.dtype))
 
 
-def start_of(r: Value) -> float:
+def initial_value(r: Value) -> float:
     """The initial value of a reduction."""
     if r.op == "sum":
         return 0

@@ -84,7 +84,9 @@ class Program:
         self.launches = {n: launch(stage) for n, stage in enumerate(plan.stages) if stage.kind != "call"}
         self.bases = _bases(plan, [*outputs, *(value for value, *_ in indices)])
         self.entries = {id(value): RESERVED + n for n, value in enumerate(self.bases)}
-        private = [v for v in self.bases if "each" in v.options or id(v) in plan.block_buffers or is_partial(v)]
+        private = [
+            v for v in self.bases if "bytes_per_thread" in v.options or id(v) in plan.block_buffers or is_partial(v)
+        ]
         self.entries_of_threads = [  # of values that have a table entry for each thread
             {id(v): RESERVED + len(self.bases) + thread_id * len(private) + n for n, v in enumerate(private)}
             for thread_id in range(self.thread_count)
@@ -100,7 +102,7 @@ class Program:
             for key, entry in self.entries.items()
             if key in positions
         ]
-        self.checked = [positions[id(value)] for value, *_ in self.indices]
+        self.index_arguments = [positions[id(value)] for value, *_ in self.indices]
         self.order = self._write_scripts()
         self.enter = partial(_driver(), self.table.ctypes.data)
         self.table_view = self.table.data  # a memoryview: faster to write one by one
@@ -111,8 +113,8 @@ class Program:
     def code(self) -> str:
         """The kernels of the stages as Python, each once, with the numbers of its stages."""
         stages: dict[str, list[int]] = {}
-        for number, one in self.launches.items():
-            stages.setdefault(one.text(), []).append(number)
+        for number, stage_launch in self.launches.items():
+            stages.setdefault(stage_launch.text(), []).append(number)
         return "\n\n".join(f"# stage {', '.join(map(str, numbers))}\n{text}" for text, numbers in stages.items())
 
     # Memory
@@ -146,7 +148,7 @@ class Program:
                 if key in self.plan.block_buffers:
                     self.table[self.entries[key]] = raw[offset:].ctypes.data
                     continue
-                array = laid_out(raw[offset : offset + value.example.nbytes], value)
+                array = array_in(raw[offset : offset + value.example.nbytes], value)
             self.arrays[key] = array
             self.table[self.entries[key]] = array.ctypes.data
         for thread_id, entries in enumerate(self.entries_of_threads):
@@ -169,7 +171,7 @@ class Program:
     def _address(self, thread_id: int, value: Value) -> int:
         """The start of a thread's own copy of a value."""
         return int(self.table[self.entries[id(value)]]) + thread_id * (
-            value.options.get("each", 0) or self.plan.block_buffers.get(id(value), (0, 0))[0]
+            value.options.get("bytes_per_thread", 0) or self.plan.block_buffers.get(id(value), (0, 0))[0]
         )
 
     def _keep(self, array: NDArray[np.int64]) -> int:
@@ -247,7 +249,7 @@ class Program:
         """A value's array, with the views that lead to it applied."""
         if value.kind != "view":
             return self.arrays[id(value)]
-        return value.options["seen"](self.array(value.inputs[0]))  # type: ignore[no-any-return]  # what NumPy did
+        return value.options["view"](self.array(value.inputs[0]))  # type: ignore[no-any-return]  # what NumPy did
 
     def _python_call(self, stage: Stage) -> Callable[[], None]:
         """The function that runs a stage that is a call of Python."""
@@ -290,7 +292,7 @@ class Program:
         for i, entry, value in self.argument_slots:
             array = arguments[i]
             if array.strides != value.example.strides and array.size:
-                self._check_apart(array)
+                self._check_no_overlap(array)
                 array = _copy_like(array, value)
             self.arrays[id(value)] = array  # also keeps it alive
             self.table_view[entry] = data_pointer(array)
@@ -319,11 +321,11 @@ class Program:
         """Raise the error that a check found, or copy an argument that the program cannot read in place."""
         answer = self.table_view[CHECK_RESULT]
         if answer > 0:
-            self.indices[answer - 1][3](arguments[self.checked[answer - 1]])
+            self.indices[answer - 1][3](arguments[self.index_arguments[answer - 1]])
         if answer == READ_ONLY:
             self._check_writable()
         i = ARGUMENT - answer
-        self._check_apart(arguments[i])
+        self._check_no_overlap(arguments[i])
         value = self.arguments[i]
         array = self.arrays[id(value)] = _copy_like(arguments[i], value)
         self.table_view[self.entries[id(value)]] = data_pointer(array)
@@ -333,7 +335,7 @@ class Program:
             if not array.flags.writeable:
                 raise read_only(array.shape)
 
-    def _check_apart(self, argument: NDArray[Any]) -> None:
+    def _check_no_overlap(self, argument: NDArray[Any]) -> None:
         for array in self.changed:
             if share_memory(argument, array):
                 raise CaptureError(
@@ -371,7 +373,7 @@ def _bases(plan: Plan, more: Sequence[Value]) -> list[Value]:
     ]
 
 
-def laid_out(memory: NDArray[np.uint8], value: Value) -> NDArray[Any]:
+def array_in(memory: NDArray[np.uint8], value: Value) -> NDArray[Any]:
     """An array in `memory`, with the strides of the value's example."""
     return np.ndarray(value.shape, value.dtype, memory, strides=value.example.strides)
 
@@ -381,7 +383,7 @@ def _allocator(value: Value) -> Callable[[], NDArray[Any]]:
     shape, dtype, count = value.shape, value.dtype, value.example.nbytes
     if value.example.strides == np.empty(shape, dtype).strides:
         return lambda: np.empty(shape, dtype)  # faster
-    return lambda: laid_out(np.empty(count, np.uint8), value)
+    return lambda: array_in(np.empty(count, np.uint8), value)
 
 
 def _copy_like(array: NDArray[Any], value: Value) -> NDArray[Any]:

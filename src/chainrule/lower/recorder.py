@@ -86,7 +86,7 @@ class Recorder:
             operands = tuple(
                 id(x) if isinstance(x, Value) else ("S", x[1]) if isinstance(x, tuple) else exact(x) for x in inputs
             )
-            settings = tuple(sorted((name, option) for name, option in options.items() if name != "seen"))
+            settings = tuple(sorted((name, option) for name, option in options.items() if name != "view"))
             key = (kind, op, operands, example.shape, example.strides, example.dtype, settings)
             if key in self.cached_values:
                 return Tracer(self, self.cached_values[key])
@@ -158,7 +158,7 @@ class Recorder:
         except Untraceable:
             return self.call("cast", lambda array: array.astype(dtype), (x,), {})  # type: ignore[no-any-return]
 
-    def reordered(self, x: Tracer, example: NDArray[Any]) -> Tracer:
+    def reorder(self, x: Tracer, example: NDArray[Any]) -> Tracer:
         """The same elements in the memory order of `example`."""
         if not computes_with(x.dtype):
             axes = axes_in_order(example)
@@ -207,14 +207,14 @@ class Recorder:
                 source = copy_in_order(source, axes_in_order(memory))
             elif example.size == source.size:  # reshaped in C order
                 source = np.ascontiguousarray(source)
-            value = self.reordered(Tracer(self, value), source).value
+            value = self.reorder(Tracer(self, value), source).value
             source = value.example
             example = function(source)
             if not np.may_share_memory(example, source):
                 raise Untraceable("elements picked by an array")
         start = example.__array_interface__["data"][0] - source.__array_interface__["data"][0]
         offset = start // source.itemsize if example.size else 0
-        return self.add_value("view", None, (value,), example, seen=function, offset=offset).value
+        return self.add_value("view", None, (value,), example, view=function, offset=offset).value
 
     def matmul(self, x: Any, y: Any) -> Tracer:
         """Record a matrix product; a vector counts as a matrix with one row or column."""
@@ -233,7 +233,7 @@ class Recorder:
         """A matrix that BLAS can read: with contiguous rows or columns."""
         if x.ndim < 2 or blas_layout(x.value):
             return x
-        return self.reordered(x, np.ascontiguousarray(x.value.example))
+        return self.reorder(x, np.ascontiguousarray(x.value.example))
 
 
 def own_copy(array: NDArray[Any]) -> NDArray[Any]:

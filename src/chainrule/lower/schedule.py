@@ -254,9 +254,9 @@ def _group_stages(stages: list[Stage]) -> list[Stage]:
         images = _image_count(rest[0]) or (rest[0].shape[0] if rest[0].kind == "loop" and rest[0].shape else 0)
         if images > 1:
             before, inside, rest_after = _collect_group(rest, images)
-            block = _block(inside, images)
-            if block:
-                group = Group(images, block, max(stage.parts for stage in inside))
+            size = _block_size(inside, images)
+            if size:
+                group = Group(images, size, max(stage.parts for stage in inside))
                 for stage in inside:
                     stage.group = group
                 result += [*before, *inside]
@@ -266,12 +266,12 @@ def _group_stages(stages: list[Stage]) -> list[Stage]:
     return result
 
 
-def _block(stages: Sequence[Stage], images: int) -> int:
+def _block_size(stages: Sequence[Stage], images: int) -> int:
     """How many images a group of stages should run at a time; 0 if grouping does not pay."""
     if len(stages) < 2:
         return 0
     if any(stage.kind == "kernel" for stage in stages):
-        return int(balanced(images))
+        return int(is_balanced(images))
     computed = {id(step): step for stage in stages for step in stage.steps if step.shape[:1] == (images,)}
     passed_on = {id(base_of(v)) for stage in stages for v in stage.reads()} & computed.keys()
     if sum(computed[key].example.nbytes for key in passed_on) < WORTH_BLOCKS:
@@ -313,7 +313,7 @@ def _image_count(stage: Stage) -> int:
     return stage.steps[0].options.get("images", 0) if stage.kind == "kernel" else 0
 
 
-def balanced(count: int) -> bool:
+def is_balanced(count: int) -> bool:
     """Whether threads that divide `count` items get about as many each."""
     threads = team.threads()
     return count > 1 and -(-count // threads) * threads <= 1.25 * count
@@ -321,7 +321,7 @@ def balanced(count: int) -> bool:
 
 def _runs_by_image(stage: Stage, images: int, inside: set[int]) -> bool:
     """Whether a stage computes, image by image, what others can read that way; `inside` is what the group computes."""
-    if stage.parts and (stage.parts > images or not balanced(stage.parts)):
+    if stage.parts and (stage.parts > images or not is_balanced(stage.parts)):
         return False
     if not all(_is_split_by_image(v, images) for v in stage.reads() if id(base_of(v)) in inside):
         return False
@@ -345,10 +345,10 @@ def _is_split_by_image(value: Value, images: int) -> bool:
     base, offset = base_of(value), offset_of(value)
     if value.shape[:1] != (images,) or base.size % images:
         return False
-    each = base.size // images
+    image_size = base.size // images
     ends = [(n - 1) * s for n, s in zip(value.shape[1:], value.strides[1:], strict=True)]
     first, last = offset + sum(min(0, end) for end in ends), offset + sum(max(0, end) for end in ends)
-    return value.strides[0] == each and first >= 0 and last < each
+    return value.strides[0] == image_size and first >= 0 and last < image_size
 
 
 def work(stage: Stage) -> float:

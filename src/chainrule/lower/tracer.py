@@ -105,8 +105,8 @@ class Tracer(NDArrayOperatorsMixin):
         if self.trace.ended:
             raise LeakedTracerError
         if self.base is not None:
-            seen: NDArray[Any] = self.view_of(self.base.memory, *(x.value.example for x in self.positions))
-            return seen
+            view: NDArray[Any] = self.view_of(self.base.memory, *(x.value.example for x in self.positions))
+            return view
         return self._value.example if self._memory is None else self._memory
 
     @memory.setter
@@ -230,7 +230,7 @@ def _is_tensor(kind: type) -> bool:
 
 @dataclass(frozen=True)
 class ElementChange:
-    """A call of Python that changes some elements: of a copy, or in place where the old ones are not needed any more.
+    """A call of Python that changes some elements, of a copy or, if the old ones are not needed any more, in place.
 
     Attributes:
         write: changes an array; called with the array, the new elements, and the index.
@@ -309,7 +309,7 @@ def _view_function(function: Any) -> Any:
 
 def _contiguous(trace: Recorder, x: Any, dtype: Any = None) -> Tracer:
     x = x if dtype is None else x.astype(dtype, copy=False)
-    return x if x.value.example.flags.c_contiguous else trace.reordered(x, np.ascontiguousarray(x.value.example))
+    return x if x.value.example.flags.c_contiguous else trace.reorder(x, np.ascontiguousarray(x.value.example))
 
 
 def _from_example(function: Any) -> Any:
