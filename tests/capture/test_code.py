@@ -59,3 +59,20 @@ def test_a_function_of_its_own_variables_only():
     assert not found.globals
     assert not found.enclosing
     assert not found.imported
+
+
+def test_what_imports_lead_to():
+    source = """def step(x):
+        import one, two.inner, two.other as t, three.inner.most as m
+        from .config import rate, scale as s
+        from .. import parent
+        import of_lambda
+        class Inner:
+            import of_class
+        return (x, one), two.inner.a, t.b, m.c, rate, s.d, parent.e, lambda: of_lambda.f"""
+    namespace = {}
+    exec(source, namespace)  # noqa: S102
+    assert variables(namespace["step"].__code__).imported == {
+        "one": {()}, "two": {("inner", "a"), ("other", "b")}, "three": {("inner", "most", "c")},
+        ".config": {("rate",), ("scale", "d")}, "..": {("parent", "e")}, "of_lambda": {("f",)}, "of_class": {()},
+    }  # fmt: skip

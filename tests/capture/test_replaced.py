@@ -15,6 +15,7 @@ import functools
 import itertools
 import os
 import sys
+import textwrap
 import threading
 import types
 import weakref
@@ -586,6 +587,96 @@ def modules_of_python(wrap):
         for name in ("", "a", "b", "c"):
             setattr(module, name or "d", 2.0)
             yield step(next(given)).item(), step(next(given)).item()
+
+
+IMPORTS = {
+    "a_module_in_two_functions": """
+        def times(x):
+            import own_package
+            return x * own_package.scale
+        def step(x):
+            import own_package
+            return times(x * own_package.rate)""",
+    "a_module_in_a_function_that_has_not_run": """
+        def slow(x):
+            from own_package.config import rate
+            return x * rate
+        import own_package
+        own_package.slow = slow
+        del own_package, slow
+        def step(x):
+            import own_package
+            return own_package.slow(x) if x.shape[0] > 100 else x * own_package.scale""",
+    "a_number_by_a_relative_name": """
+        def step(x):
+            from .config import rate, scale as factor
+            return x * rate + factor""",
+    "a_module_by_a_relative_name": """
+        def step(x):
+            from . import config
+            return x * config.rate + config.scale""",
+    "a_module_by_its_full_name": """
+        def step(x):
+            import own_package.config as c, own_package.config
+            return x * c.rate + own_package.scale""",
+    "a_module_in_an_inner_function": """
+        def step(x):
+            import own_package
+            from .config import rate
+            return (lambda: x * own_package.scale + rate)()""",
+    "a_module_in_an_inner_class": """
+        def step(x):
+            class Scaling:
+                import own_package
+                scale = own_package.scale
+            return x * Scaling.scale""",
+    "one_of_two_modules": """
+        def step(x):
+            if x.shape[0] == 5:
+                import own_package as chosen
+            else:
+                from . import config as chosen
+            return x * chosen.scale""",
+    "a_module_that_is_a_global": """
+        def step(x):
+            global settings
+            import own_package as settings
+            return x * settings.scale""",
+    "a_module_that_is_handed_on": """
+        def times(module, x):
+            return x * module.scale
+        def step(x):
+            import own_package
+            return times(own_package, x)""",
+}
+
+
+def importing(source):
+    """A case whose function imports; each number of the modules is changed."""
+
+    def run(wrap):
+        modules = [types.ModuleType(name) for name in ("own_package", "own_package.config", "own_package.steps")]
+        package, package.config, steps = modules
+        package.__path__, steps.__package__ = [], package.__name__
+        for module in modules[:2]:
+            module.rate = module.scale = 2.0
+        sys.modules.update({module.__name__: module for module in modules})
+        try:
+            exec(textwrap.dedent(source), vars(steps))  # noqa: S102
+            step, inputs = wrap(steps.step), batches()
+            yield step(next(inputs))
+            for module in modules[:2]:
+                for name in ("rate", "scale"):
+                    setattr(module, name, getattr(module, name) + 1)
+                    yield step(next(inputs))
+        finally:
+            for module in modules:
+                del sys.modules[module.__name__]
+
+    return run
+
+
+CASES.update({f"importing_{name}": (importing(source), 5) for name, source in IMPORTS.items()})
 
 
 @case(5)

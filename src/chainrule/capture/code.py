@@ -30,7 +30,7 @@ class Variables:
         enclosing: those of enclosing functions.
         assigned_globals: those that a `global` statement lets the function assign.
         assigned_enclosing: the same for `nonlocal`.
-        imported: modules that are imported inside, by their full names.
+        imported: modules that are imported inside, by the names of the import: `..config` of a relative one.
         attributes: the names of all attributes that are read, of whatever.
     """
 
@@ -46,25 +46,30 @@ class Variables:
 def variables(code: CodeType) -> Variables:
     """The variables from outside that some code, or functions that it defines, may read or assign."""
     result = Variables()
-    for part in with_inner(code):
-        instructions = [*dis.get_instructions(part)]
-        modules: dict[str, str] = {}  # by the local names that they are given
+    parts = [(part, [i for i in dis.get_instructions(part) if i.opname != "EXTENDED_ARG"]) for part in with_inner(code)]
+    modules: dict[tuple[int, str], Chains] = {}  # what is imported, by the local variables that it is assigned to
+    for part, instructions in parts:
+        for store, module, chain in _imports(instructions):
+            chains = result.imported  # all of it may be read, if the variable is none of these
+            if store.opname.startswith("STORE_FAST"):
+                chains = modules.setdefault((id(part), _locals(store)[0]), {})
+            elif store.opname == "STORE_DEREF" and store.argval not in code.co_freevars:
+                chains = modules.setdefault((0, store.argval), {})
+            chains.setdefault(module, set()).add(chain)
+    for part, instructions in parts:
         for position, instruction in enumerate(instructions):
             kind, name = instruction.opname, instruction.argval
-            if kind == "IMPORT_NAME":
-                following = instructions[position + 1]
-                if following.opname.startswith("STORE_FAST"):  # import module, import module as name
-                    alias = _locals(following)[0]
-                    modules[alias] = alias if name.startswith(f"{alias}.") else name
-                elif following.opname == "IMPORT_FROM":  # from module import name
-                    result.imported.setdefault(name, set()).update(_imported(instructions, position + 1))
-            elif "LOAD_FAST" in kind and _locals(instruction)[-1] in modules:
-                module = modules[_locals(instruction)[-1]]
-                result.imported.setdefault(module, set()).add(_chain(instructions, position))
+            if "LOAD_FAST" in kind:
+                *others, last = _locals(instruction)
+                for local in () if kind.startswith("STORE") else others:
+                    _extend(result.imported, modules.get((id(part), local), {}), ())
+                _extend(result.imported, modules.get((id(part), last), {}), _chain(instructions, position))
             elif kind in _GLOBAL:
                 result.globals.setdefault(name, set()).add(_chain(instructions, position))
             elif kind in _ENCLOSING and name in code.co_freevars:
                 result.enclosing.setdefault(name, set()).add(_chain(instructions, position))
+            elif kind in _ENCLOSING:
+                _extend(result.imported, modules.get((0, name), {}), _chain(instructions, position))
             elif kind in _ATTRIBUTE:
                 result.attributes.add(name)
             elif kind in _STORE_GLOBAL:
@@ -87,13 +92,30 @@ def _locals(instruction: dis.Instruction) -> tuple[str, ...]:
     return instruction.argval if isinstance(instruction.argval, tuple) else (instruction.argval,)
 
 
-def _imported(instructions: list[dis.Instruction], position: int) -> Iterator[tuple[str, ...]]:
-    """The names that a `from module import` statement takes."""
-    for instruction in instructions[position:]:
-        if instruction.opname == "IMPORT_FROM":
-            yield (instruction.argval,)
-        elif not instruction.opname.startswith("STORE_"):
-            break
+def _imports(instructions: list[dis.Instruction]) -> Iterator[tuple[dis.Instruction, str, tuple[str, ...]]]:
+    """For each name of an import: the instruction that stores it, the module, and the attributes that lead to it."""
+    for position, instruction in enumerate(instructions):
+        if instruction.opname != "IMPORT_NAME":
+            continue
+        level, names = (constant.argval for constant in instructions[position - 2 : position])
+        module = "." * level + instruction.argval if names else instruction.argval.partition(".")[0]
+        chain: tuple[str, ...] = ()
+        stores = len(names) if names else 1
+        for following in instructions[position + 1 :]:
+            if following.opname == "IMPORT_FROM":  # of `import a.b as c`, too
+                chain = (following.argval,) if names else (*chain, following.argval)
+            elif following.opname not in ("SWAP", "POP_TOP"):
+                is_store = following.opname.startswith("STORE_")
+                yield following, module, chain if is_store else ()
+                stores -= 1
+                if not (is_store and stores):
+                    break
+
+
+def _extend(chains: Chains, modules: Chains, chain: tuple[str, ...]) -> None:
+    """Attributes are read of what leads on from modules."""
+    for module, beginnings in modules.items():
+        chains.setdefault(module, set()).update(beginning + chain for beginning in beginnings)
 
 
 def _chain(instructions: list[dis.Instruction], position: int) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import argparse
 import builtins
+import contextlib
 import functools
 import gc
 import logging
@@ -35,6 +36,7 @@ from collections import ChainMap, UserDict, UserList, deque
 from collections.abc import Iterator, MappingView
 from contextvars import ContextVar
 from enum import Enum, EnumType
+from importlib.util import resolve_name
 from pathlib import PurePath
 from types import BuiltinFunctionType, FunctionType, MappingProxyType, MethodType, ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -629,7 +631,10 @@ class Observer:
             self._variable(_Variable(f"{self.names[module]}[{name!r}]", name, module, name))
         for name in names.assigned_enclosing:
             self._variable(_Variable(f"{self.names[cells[name]]}.cell_contents", name, cells[name]))
-        self._imported.update(names.imported)
+        package = module.get("__package__") or str(module.get("__name__")).rpartition(".")[0]
+        for name, chains in names.imported.items():
+            with contextlib.suppress(ImportError):  # which the function gets, too
+                self._imported.setdefault(resolve_name(name, package), set()).update(chains)
         if "super" in names.globals and "__class__" in cells:
             self._meet_bases(contents_of(cells["__class__"]), names.attributes)
         if "__class__" in names.attributes or "type" in names.globals:
@@ -722,17 +727,16 @@ class Observer:
     def close(self) -> None:
         """The call is over: note what could not be seen while it ran."""
         self.calls.stop()
-        seen = -1
-        while seen != len(self._codes):  # a method may call others
-            seen = len(self._codes)
+        before, now = -1, 0
+        while before != now:  # a method may call others
             for cls in [*self._held_classes, *(self._classes if self._reads_classes else ())]:
                 self._read_mentioned(cls)
-        if self._reads_classes:
-            for cls in [*self._classes]:
+            for cls in [*(self._classes if self._reads_classes else ())]:
                 self._read_class(cls)
-        for name, chains in self._imported.items():
-            if name in sys.modules:
-                self._follow(f"{self.names[sys.modules]}[{name!r}]", name, sys.modules[name], chains)
+            for name, chains in [*self._imported.items()]:
+                if name in sys.modules:
+                    self._follow(f"{self.names[sys.modules]}[{name!r}]", name, sys.modules[name], {*chains})
+            before, now = now, len(self._codes) + sum(map(len, self._imported.values()))
         captured = {id(array) for _, _, array in self.trace.cells.values()}
         captured |= {id(base) for _, _, array in self.trace.cells.values() for base in _bases(array)}
         self._compare_arrays(captured)
