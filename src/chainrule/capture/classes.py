@@ -107,6 +107,11 @@ def keep_attribute(thing: Any, name: str) -> Callable[[], None]:
     return functools.partial(attributes.pop, name, None)
 
 
+def is_heap_type(cls: type) -> bool:
+    """Whether a class is made by a `class` statement, or as those are; so its objects may have attributes."""
+    return bool(cls.__flags__ & _HEAP_TYPE)
+
+
 def is_observable(cls: type) -> bool:
     """Whether reading attributes of a class's objects can be observed, and tells something."""
     assignable = cls.__flags__ & (_HEAP_TYPE | _IMMUTABLE_TYPE) == _HEAP_TYPE

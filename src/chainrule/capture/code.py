@@ -31,7 +31,7 @@ class Variables:
         assigned_globals: those that a `global` statement lets the function assign.
         assigned_enclosing: the same for `nonlocal`.
         imported: modules that are imported inside, by the names of the import: `..config` of a relative one.
-        attributes: the names of all attributes that are read, of whatever.
+        attributes: the names of all attributes that are read or assigned, of whatever.
     """
 
     globals: Chains = field(default_factory=dict)
@@ -70,7 +70,7 @@ def variables(code: CodeType) -> Variables:
                 result.enclosing.setdefault(name, set()).add(_chain(instructions, position))
             elif kind in _ENCLOSING:
                 _extend(result.imported, modules.get((0, name), {}), _chain(instructions, position))
-            elif kind in _ATTRIBUTE:
+            elif kind in _ATTRIBUTE or kind == "STORE_ATTR":
                 result.attributes.add(name)
             elif kind in _STORE_GLOBAL:
                 result.assigned_globals.add(name)

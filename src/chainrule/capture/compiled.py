@@ -178,6 +178,7 @@ class Compiled(Generic[P, Out]):
         containers = [
             (x, DictEntries(x) if isinstance(x, dict) else ListEntries(x)) for x in _containers((positional, named))
         ]
+        others.extend(name for x, _ in containers if isinstance(x, dict) for name in x)
         observer = trace.observer
 
         def is_kept(x: Any) -> bool:

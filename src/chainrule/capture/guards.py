@@ -16,6 +16,7 @@ from weakref import WeakSet
 
 import numpy as np
 
+from chainrule.capture.classes import attributes_of, is_heap_type
 from chainrule.lower.graph import exact
 from chainrule.tensor import Tensor
 
@@ -211,7 +212,7 @@ class ArrayEntries:
     """The elements of an array of NumPy: their bits, or which objects they are."""
 
     def __init__(self, container: NDArray[Any]) -> None:
-        self.values = np.array(container)
+        self.values = np.asarray(container).copy(order="K")  # np.array makes a view of a record
 
     def condition(self, code: str, names: Names) -> str:
         """Code that is true as long as the array, which `code` gives, holds that."""
@@ -227,7 +228,7 @@ class ArrayEntries:
         if now.shape != before.shape or now.dtype != before.dtype:
             return False
         if before.dtype.hasobject:
-            return all(map(alike, now.ravel().tolist(), before.ravel().tolist()))
+            return all(map(alike, elements_of(now), elements_of(before)))
         if before.itemsize not in (1, 2, 4, 8):
             return now.tobytes() == before.tobytes()
         bits = f"u{before.itemsize}"
@@ -235,8 +236,19 @@ class ArrayEntries:
 
     def restore(self, container: NDArray[Any]) -> None:
         """Make it hold that again."""
-        if container.flags.writeable:
+        if isinstance(container, np.void):
+            for name in container.dtype.names or ():
+                container[name] = self.values[name][()]
+        elif container.flags.writeable:
             container[...] = self.values
+
+
+def elements_of(array: NDArray[Any]) -> list[Any]:
+    """The objects that an array holds, also in its fields, and its numbers."""
+    array = np.asarray(array)
+    if array.dtype.names is None:
+        return array.ravel().tolist()
+    return [element for name in array.dtype.names for element in elements_of(array[name])]
 
 
 class PartEntries(DictEntries):
@@ -255,9 +267,10 @@ def _parts(entries: Iterable[tuple[str, Any]]) -> list[tuple[str, Any]]:
 
 
 PLAIN = (
-    bool, int, float, complex, str, bytes, range, slice, frozenset, Enum, np.generic, np.dtype, type(None), type(...),
+    bool, int, float, complex, str, bytes, range, slice, frozenset, Enum, np.number, np.bool_, np.character,
+    np.datetime64, np.dtype, type(None), type(...),
 )  # fmt: skip
-"""What counts by its value. All else counts by its identity."""
+"""What counts by its value. All else counts by its identity; so does `np.void`, for it is memory of an array."""
 
 
 def is_plain(x: Any) -> bool:
@@ -269,11 +282,20 @@ def alike(now: Any, before: Any) -> bool:
     """Whether nothing depends on which of the two it is: the same object, or equal plain values."""
     if now is before:
         return True
-    if type(now) is not type(before):
+    if type(now) is not type(before) or has_attributes(now) or has_attributes(before):
         return False
-    if isinstance(before, tuple):
+    if isinstance(before, (tuple, frozenset)):  # objects inside may be equal and differ all the same
         return len(now) == len(before) and all(map(alike, now, before))
+    if isinstance(before, slice):
+        return all(map(alike, (now.start, now.stop, now.step), (before.start, before.stop, before.step)))
     return isinstance(before, PLAIN) and bool(exact(now) == exact(before))
+
+
+def has_attributes(x: Any) -> bool:
+    """Whether an object has attributes of its own, as one of a class that the user has derived from `str` may have."""
+    cls = type(x)
+    has_slots = is_heap_type(cls) and any(vars(base).get("__slots__") for base in cls.__mro__)
+    return has_slots or (is_heap_type(cls) and bool(attributes_of(x)))
 
 
 def shown(x: Any) -> str:

@@ -2,8 +2,9 @@
 
 While a trace runs, reading an attribute of a module, an optimizer or another object is noted (see `classes`), so that a
 guard can ask before later runs: is `net.head` still this layer, `drop.p` still 0.5? Variables from outside are found in
-the code of the functions that run. Lists, dicts and sets count with what they hold. Plain values (numbers, texts, None,
-tuples of them) must be equal, all else the same object.
+the code of the functions that run. Lists, dicts (with their keys), sets, arrays of objects, tuples, frozen sets and
+slices count with what they hold. Plain values (numbers, texts, None, tuples of them) must be equal, all else the same
+object; so must a plain value that has attributes, as one of a class that is derived from `str` may have.
 
 What the function assigns to attributes and variables outside is undone after the trace, and assigned anew by each run
 of the program. What it does to a list, dict or set cannot be repeated: such a program serves for this one call.
@@ -14,8 +15,8 @@ Not observed: attributes that code in C keeps to itself, and what is read by `ob
 libraries, such as NumPy's error state, the context of `decimal` and the level of a logger; methods of our own classes
 that are replaced, such as `Tensor.relu`; attributes of classes that `getattr` and `hasattr` name by a variable; what
 `isinstance` says of a class that is registered later, or of an object whose class is assigned; the end of an object
-that only a weak reference leads to, for the program keeps it; that an object gets another `__dict__` as a whole; what
-NumPy computes with an array that becomes a Tensor in the same call.
+that only a weak reference leads to, for the program keeps it; that an object gets another `__dict__` as a whole; the metadata
+of a dtype; what NumPy computes with an array that becomes a Tensor in the same call.
 """
 
 from __future__ import annotations
@@ -54,6 +55,7 @@ from chainrule.capture.classes import (
     has_static_attributes,
     in_class,
     is_descriptor,
+    is_heap_type,
     is_observable,
     is_plainly_read,
     keep_attribute,
@@ -65,7 +67,16 @@ from chainrule.capture.classes import (
 )
 from chainrule.capture.code import variables, with_inner
 from chainrule.capture.frames import is_house, is_installed, is_library
-from chainrule.capture.guards import PLAIN, ArrayEntries, BufferEntries, DictEntries, ListEntries, PartEntries
+from chainrule.capture.guards import (
+    PLAIN,
+    ArrayEntries,
+    BufferEntries,
+    DictEntries,
+    ListEntries,
+    PartEntries,
+    elements_of,
+    shown,
+)
 from chainrule.capture.settings import Number
 from chainrule.lower.tracer import Tracer
 from chainrule.nn.module import Module
@@ -97,8 +108,13 @@ _VIEWS: tuple[Any, ...] = (type({}.keys()), type({}.values()), type({}.items()))
 _TRANSPARENT = (
     *_LISTS, *_DICTS, UserDict, UserList, ENVIRONMENT, MappingView, Iterator, argparse.Namespace, ChainMap,
     PurePath, numbers.Number, tuple, Enum, random.Random, type, ModuleType, threading.local, logging.Filterer,
+    np.recarray, np.record,
 )  # fmt: skip
 """Classes of Python's own library whose objects are compared, or never change, or only write."""
+_ARRAYS = (np.ndarray, np.void)
+"""Memory of NumPy: an element of an array with fields is a view of it."""
+_CALLABLES = (FunctionType, functools.partial, type(functools.cache(len)))
+"""What runs a function, and may have attributes that no class observes."""
 _CHANGING = {"modules", "stdin", "stdout", "stderr"}
 _FORM = {"shape", "dtype", "ndim", "size", "nbytes", "itemsize"}
 """Attributes of arrays that do not depend on their elements."""
@@ -123,6 +139,10 @@ class Assignment(NamedTuple):
     undo: Callable[[], None]
 
 
+_FOUND_IN_CLASS = (property, type(Assignment.target))
+"""Descriptors that the class gives itself when they are read of it: properties, and the fields of named tuples."""
+
+
 class Observer:
     """Notes what one traced call reads and assigns outside."""
 
@@ -139,6 +159,7 @@ class Observer:
         self._arrays: dict[int, tuple[NDArray[Any], str]] = {}  # of NumPy, that code has read; and their labels
         self._large: str | None = None  # arrays of NumPy that are too large to be compared
         self._functions: dict[int, FunctionType] = {}  # that have been looked at
+        self._callables: list[tuple[Any, DictEntries, str]] = []  # functions, their attributes and labels
         self._codes: dict[int, CodeType] = {}  # of functions, and of those inside them, by identity
         self.calls = Calls(self)
         self._imported: Chains = {}  # modules that are imported inside
@@ -202,8 +223,8 @@ class Observer:
         self._observed.add((id(thing), name))
         member = in_class(type(thing), name)
         own = name in attributes_of(thing) and not hasattr(type(member), "__set__")
-        if isinstance(thing, Tensor) and not own:
-            return  # a Tensor's own, which the trace looks after
+        if isinstance(thing, (Tensor, np.ndarray)) and not own and not _is_users(type(thing), name):
+            return  # a Tensor's own, which the trace looks after, or an array's
         label = f"{self.label(thing)}.{name}"
         if own and isinstance(member, functools.cached_property) and has_tracer(value) and self.knows(thing):
             self._read_descriptor(type(thing), name, member)
@@ -236,7 +257,7 @@ class Observer:
         cls = type(thing)
         self.guards.same(f"type({self.names[thing]})", f"the type of {self.label(thing)}", cls)
         self.guards.add(f"{name!r} not in {self.names[attributes_of(thing)]}", label, "is that of its class")
-        if name == "forward" or any(name in vars(base) for base in users_bases(cls)):
+        if name == "forward" or _is_users(cls, name):
             self._note_static(f"{self.names[cls]}.{name}", f"{cls.__name__}.{name}", cls, name, in_class(cls, name))
 
     def _read_method(self, thing: Any, name: str, label: str, function: Any, reader: str) -> None:
@@ -255,9 +276,11 @@ class Observer:
 
     def _read_descriptor(self, cls: type, name: str, member: Any) -> None:
         """A property, or the like, of a class is read; that of a user's class is a guard."""
-        label = f"{cls.__name__}.{name}"
-        if any(name in vars(base) for base in users_bases(cls)):
-            self._note_static(f"{self.names[in_class]}({self.names[cls]}, {name!r})", label, cls, name, member)
+        label, code = f"{cls.__name__}.{name}", f"{self.names[in_class]}({self.names[cls]}, {name!r})"
+        if type(member) in _FOUND_IN_CLASS and type(cls) is type:  # this costs less
+            code = f"{self.names[cls]}.{name}"
+        if _is_users(cls, name):
+            self._note_static(code, label, cls, name, member)
         for part in _functions_of(member):
             self._meet(part, label)
 
@@ -371,6 +394,9 @@ class Observer:
             for owner, name, value, _ in self._statics.values():
                 if static_attribute(owner, name) is not value:
                     setattr(owner, name, value)
+            for thing, attributes, _ in self._callables:
+                if not attributes.unchanged(attributes_of(thing)):
+                    attributes.restore(attributes_of(thing))
             self._random.restore()
         self._created.clear()
 
@@ -388,6 +414,9 @@ class Observer:
         for owner, name, value, label in self._statics.values():
             if static_attribute(owner, name) is not value:
                 return f"it assigns {label}, which belongs to a class, a module or a function"
+        for thing, attributes, label in self._callables:
+            if not attributes.unchanged(attributes_of(thing)):
+                return f"it assigns an attribute of {label}, which is a function"
         if self._large is not None:
             return (
                 f"it may compute by NumPy with {self._large}, which is too large to be compared in each call: make a "
@@ -415,20 +444,24 @@ class Observer:
             label: what the user calls it.
             held: the code has not got it to read elements of it, if it is an array.
         """
-        if isinstance(value, np.ndarray) and not held:
+        if isinstance(value, _ARRAYS) and not held:
             self._meet_array(value, label)
         if id(value) in self._labels or id(value) in self._created:
             return
-        if isinstance(value, (*PLAIN, tuple, BaseException)) and attributes_of(value):  # such as a str's of a class
-            self._labels[id(value)] = label, value
-            self._contents(attributes_of(value), f"{self.names[value]}.__dict__", label)
-        if isinstance(value, PLAIN):
-            return
-        if isinstance(value, tuple):
+        is_exception = isinstance(value, BaseException)
+        if is_exception or (is_heap_type(type(value)) and isinstance(value, (*PLAIN, tuple))):
+            self._meet_derived(value, label)
+        if isinstance(value, (tuple, frozenset)):
             for position, part in enumerate(value):
                 self._meet(part, f"{label}[{position}]")
+        if isinstance(value, slice):
+            for name in ("start", "stop", "step"):
+                self._meet(getattr(value, name), f"{label}.{name}")
+        if isinstance(value, (*PLAIN, tuple)):
             return
         self._labels[id(value)] = label, value
+        if isinstance(value, _CALLABLES):
+            self._callables.append((value, DictEntries(attributes_of(value)), label))
         if isinstance(value, FunctionType):
             self._visit(value)
         elif isinstance(value, MethodType):
@@ -446,12 +479,27 @@ class Observer:
             self.note(f"{self.names[value]}()", label, value())
         elif isinstance(value, ContextVar):
             self.note(f"{self.names[value]}.get({self.names[MISSING]})", label, value.get(MISSING))
-        elif "numpy.random" in sys.modules and isinstance(value, np.random.Generator):
+        elif isinstance(value, _generators()):
             self.trace.watch_generator(value)
         elif isinstance(value, ModuleType):
             self._read_module(value, label)
-        elif not isinstance(value, np.ndarray):
+        elif isinstance(value, _ARRAYS):
+            self._meet_class(type(value))
+        else:
             self._meet_object(value, label)
+
+    def _meet_derived(self, value: Any, label: str) -> None:
+        """Get to know an exception, or an object of a class that is derived from a plain one, such as a named tuple."""
+        cls = type(value)
+        self._labels[id(value)] = label, value
+        self._meet_class(cls)
+        if not is_observable(cls):
+            if attributes_of(value):
+                self._contents(attributes_of(value), f"{self.names[value]}.__dict__", label)
+            self._read_class(cls)
+            self._held_classes[cls] = None
+        if isinstance(value, BaseException):
+            self.note(f"{self.names[value]}.args", f"{label}.args", value.args)
 
     def _meet_object(self, value: Any, label: str) -> None:
         if isinstance(value, Tensor):
@@ -476,11 +524,13 @@ class Observer:
         elif _is_buffer(value):
             self._buffer(value, memoryview(value).nbytes, BufferEntries, label)
 
-    def _meet_array(self, array: NDArray[Any], label: str) -> None:
+    def _meet_array(self, array: Any, label: str) -> None:
         """The function may compute with an array of NumPy; `close` knows whether it is a Tensor's memory instead."""
         if id(array) not in self._arrays:
             self._arrays[id(array)] = array, label
             self._buffer(array, array.nbytes, ArrayEntries, label)
+            for position, element in enumerate(elements_of(array)) if array.dtype.hasobject else ():
+                self._meet(element, f"{label}[{position}]")
 
     def _buffer(self, buffer: Any, size: int, kind: Callable[[Any], BufferEntries | ArrayEntries], label: str) -> None:
         """The function depends on the elements of some memory, unless that is too large to be compared."""
@@ -500,7 +550,9 @@ class Observer:
         self.guards.add(code, label, "has the same contents")
         self._containers.append((container, entries, code, label))
         for key, value in container.items() if is_dict else enumerate(container):
-            self._meet(value, f"{label}[{key!r}]")
+            self._meet(value, f"{label}[{shown(key)}]")
+            if is_dict:
+                self._meet(key, f"a key of {label}")
 
     def _meet_class(self, cls: type, created: bool = False) -> None:
         """Observe the objects of a class; `created` says that the call may make some."""
@@ -534,16 +586,20 @@ class Observer:
 
     def _read_class(self, cls: type) -> None:
         """The function has got a class, and may read its attributes by any name."""
-        for base in [] if isinstance(cls, EnumType) else users_bases(cls):
+        hidden = "_" if isinstance(cls, EnumType) else "__"
+        for base in users_bases(cls):
             for name in [*vars(base)]:
                 value = in_class(cls, name)
-                if isinstance(value, (*PLAIN, type)) and name[:2] != "__":
+                is_member = isinstance(cls, EnumType) and isinstance(value, cls)
+                if isinstance(value, (*PLAIN, type)) and not is_member and not name.startswith(hidden):
                     self._note_static(f"{self.names[cls]}.{name}", f"{cls.__name__}.{name}", cls, name, value)
 
-    def _read_mentioned(self, cls: type) -> None:
+    def _mentioned(self) -> set[str]:
+        """The names of attributes in the code of the functions that have been looked at."""
+        return {name for code in self._codes.values() for name in variables(code).attributes} - OBSERVING.keys()
+
+    def _read_mentioned(self, cls: type, names: set[str]) -> None:
         """The function has got a class, and may read those of its attributes whose names it mentions."""
-        read = {name for code in self._codes.values() for name in variables(code).attributes}
-        names = read - OBSERVING.keys()
         for base in [] if isinstance(cls, EnumType) else users_bases(cls):
             for name in names & vars(base).keys():
                 member = in_class(cls, name)
@@ -701,7 +757,7 @@ class Observer:
                 self.guards.same(code, label, value)
             elif value is not MISSING:
                 self._note_static(code, label, owner, name, value)
-            elif isinstance(owner, type) and any(name in vars(base) for base in users_bases(type(owner))):
+            elif isinstance(owner, type) and _is_users(type(owner), name):
                 self._read_of_metaclass(code, label, owner, name)
                 return
             else:
@@ -729,14 +785,19 @@ class Observer:
         self.calls.stop()
         before, now = -1, 0
         while before != now:  # a method may call others
+            names = self._mentioned()
             for cls in [*self._held_classes, *(self._classes if self._reads_classes else ())]:
-                self._read_mentioned(cls)
+                self._read_mentioned(cls, names)
+            for thing, entries, label in [*self._callables]:
+                for name, value in zip(entries.keys, entries.values, strict=True):
+                    if name in names:
+                        self._note_static(f"{self.names[thing]}.{name}", f"{label}.{name}", thing, name, value)
             for cls in [*(self._classes if self._reads_classes else ())]:
                 self._read_class(cls)
             for name, chains in [*self._imported.items()]:
                 if name in sys.modules:
                     self._follow(f"{self.names[sys.modules]}[{name!r}]", name, sys.modules[name], {*chains})
-            before, now = now, len(self._codes) + sum(map(len, self._imported.values()))
+            before, now = now, len(self._codes) + sum(map(len, self._imported.values())) + len(self._callables)
         captured = {id(array) for _, _, array in self.trace.cells.values()}
         captured |= {id(base) for _, _, array in self.trace.cells.values() for base in _bases(array)}
         self._compare_arrays(captured)
@@ -764,11 +825,16 @@ class Observer:
         self._patched.append(cls)
 
 
+_FIRST_WORD = 1 << 31
+"""With this begins the state of a Mersenne Twister from which nothing has been drawn."""
+
+
 class _RandomStates:
     """The states of `random`, `numpy.random` and generators of their kind, whose draws are not ours."""
 
     def __init__(self) -> None:
         self._states: list[tuple[str, Callable[[], Any], Callable[[Any], Any], Any]] = []
+        self._absent = {name for name in ("random", "numpy.random") if name not in sys.modules}
         for name in ("random", "numpy.random"):
             self.watch(sys.modules.get(name), name)
 
@@ -779,7 +845,7 @@ class _RandomStates:
             ("numpy.random", "RandomState", "get_state", "set_state"),
         ):
             module = sys.modules.get(name)
-            if module is not None and (thing is module or isinstance(thing, getattr(module, kind))):
+            if module is not None and (thing is module or isinstance(thing, getattr(module, kind, ()))):
                 read = getattr(thing, get)
                 self._states.append((label, read, getattr(thing, put), read()))
 
@@ -788,12 +854,22 @@ class _RandomStates:
         for label, read, _, state in self._states:
             if any(not np.array_equal(one, other) for one, other in zip(read(), state, strict=True)):
                 return f"it draws from {label}"
+        for name in self._absent & sys.modules.keys():  # imported by the call
+            module = sys.modules[name]
+            state = module.getstate() if name == "random" else module.get_state()
+            if state[1][0] != _FIRST_WORD:
+                return f"it draws from {name}"
         return None
 
     def restore(self) -> None:
         """Make them draw the same again."""
         for _, _, put, state in self._states:
             put(state)
+
+
+def _generators() -> Any:
+    """The class of NumPy's generators, or () if there are none yet: that module takes a while to load."""
+    return getattr(sys.modules.get("numpy.random"), "Generator", ())
 
 
 class _Variable:
@@ -829,6 +905,11 @@ def _functions_of(member: Any) -> Iterable[Any]:
     if isinstance(member, (classmethod, staticmethod)):
         return [member.__func__]
     return [member, *attributes_of(member).values()]
+
+
+def _is_users(cls: type, name: str) -> bool:
+    """Whether an attribute of a class is made by a class of the user's."""
+    return any(name in vars(base) for base in users_bases(cls))
 
 
 def _bases(array: Any) -> Iterator[Any]:

@@ -1,0 +1,502 @@
+"""What a compiled function reads inside arrays, keys, plain values and functions from outside: it is as an eager one.
+
+Each case is a step and a change, after which the step gives another result.
+"""
+
+from __future__ import annotations
+
+import collections
+import enum
+import functools
+import subprocess
+import sys
+import types
+import weakref
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+
+import chainrule
+from chainrule import nn
+from chainrule.capture import jit
+
+pytestmark = pytest.mark.usefixtures("interpreted")
+
+CASES = {}
+
+
+def case(function):
+    """Register a program: it makes a step, and a function that changes what that reads."""
+    CASES[function.__name__] = function
+    return function
+
+
+class Setting:
+    """It is equal to others of its name, and can stand for an index."""
+
+    def __init__(self, rate=1.0):
+        self.name, self.rate = "setting", rate
+
+    def __eq__(self, other):
+        return self.name == other.name
+
+    def __hash__(self):
+        return hash(self.name)
+
+    def __index__(self):
+        return int(self.rate)
+
+
+class Text(str):
+    scale = 1.0
+
+
+class Decimals(float):
+    __slots__ = ("scale",)
+
+
+class Pair(tuple):
+    pass
+
+
+class Point(NamedTuple):
+    x: float
+    factor = 1.0
+
+
+class Color(enum.Enum):
+    RED = 1
+
+
+class TroubleError(Exception):
+    factor = 1.0
+
+
+class Scaled(np.ndarray):
+    """An array with a unit."""
+
+    factor = 1.0
+
+    def __array_finalize__(self, other):
+        self.scale = getattr(other, "scale", 1.0)
+
+
+class Weight(nn.Parameter):
+    factor = 1.0
+
+
+@pytest.fixture(autouse=True)
+def _as_before(monkeypatch):
+    for cls in (Text, Point, TroubleError, Scaled, Weight, Color):
+        monkeypatch.setattr(cls, "scale" if cls is Text else "factor", 1.0, raising=False)
+
+
+def objects(*values):
+    array = np.empty(len(values), object)
+    array[:] = values
+    return array
+
+
+def with_value(thing, **attributes):
+    vars(thing).update(attributes)
+    return thing
+
+
+def raised(thing, name="rate"):
+    """A function that makes an attribute greater."""
+    return lambda: setattr(thing, name, getattr(thing, name) + 1)
+
+
+def total(settings):
+    return sum(setting.rate for setting in settings)
+
+
+# Arrays of objects
+
+
+@case
+def an_object_in_an_array():
+    array = objects(Setting(), Setting())
+    return lambda x: x * array[1].rate, raised(array[1])
+
+
+@case
+def a_list_in_an_array():
+    array = objects([1.0], [2.0])
+    return lambda x: x * array[0][0], lambda: array[0].insert(0, array[0][0] + 1)
+
+
+@case
+def an_array_in_an_array():
+    inner = np.ones(3)
+    array = np.empty((), object)
+    array[()] = inner
+    return lambda x: x * float(array.item()[1]), lambda: inner.__iadd__(1)
+
+
+@case
+def a_function_and_a_class_in_an_array_in_a_list():
+    scale, kind = [1.0], type("Kind", (), {"rate": 1.0})
+    arrays = [objects(lambda: scale[0], kind)]
+
+    def change():
+        scale[0] += 1
+        kind.rate += 1
+
+    return lambda x: x * arrays[0][0]() + arrays[0][1].rate, change
+
+
+@case
+def an_object_in_a_field():
+    array = np.zeros(2, [("number", float), ("pair", object, (2,))])
+    setting = array["pair"][0, 1] = Setting()
+    return lambda x: x * array["pair"][0, 1].rate, raised(setting)
+
+
+@case
+def an_element_of_an_array_in_a_field():
+    array = np.zeros(2, [("number", float), ("pair", object, (2,))])
+    return lambda x: x + array["number"][1], lambda: array["number"].__iadd__(1)
+
+
+@case
+def a_record():
+    table = np.ones(2, [("a", float), ("b", float)])
+    row = table[1]
+    return lambda x: x * float(row["b"]), lambda: table["b"].__iadd__(1)
+
+
+@case
+def records_in_containers():
+    table = np.rec.array([(1.0, 2.0), (3.0, 4.0)], dtype=[("a", float), ("b", float)])
+    rows, last = [table[0]], (table[1],)
+    return lambda x: x * float(rows[0].b) + float(last[0]["a"]), lambda: table.b.__iadd__(1) + table.a.__iadd__(1)
+
+
+@case
+def an_object_in_a_record():
+    table = np.zeros(1, [("a", object)])
+    table["a"][0] = Setting()
+    row = table[0]
+    return lambda x: x * row["a"].rate, raised(table["a"][0])
+
+
+@case
+def a_record_that_is_replaced_by_an_equal_one():
+    tables = [np.ones(1, [("a", float)]) for _ in range(2)]
+    box = types.SimpleNamespace(row=tables[0][0])
+
+    def change():
+        box.row = tables[1][0]
+        tables[1]["a"] += 1
+
+    return lambda x: x * float(box.row["a"]), change
+
+
+@case
+def an_array_of_a_class_of_its_own():
+    array = np.ones(3).view(Scaled)
+    array.shifts = [0.0]
+
+    def change():
+        array.scale += 1
+        array.shifts[0] += 1
+        Scaled.factor += 1
+
+    return lambda x: x * array.scale * array.factor + array.shifts[0], change
+
+
+@case
+def an_attribute_of_the_memory_of_a_tensor():
+    array = np.ones(3).view(Scaled)
+    return lambda x: x * chainrule.from_numpy(array) * array.scale, raised(array, "scale")
+
+
+@case
+def an_attribute_of_the_class_of_a_parameter():
+    weight = Weight(chainrule.ones(3))
+    return lambda x: x * weight.detach() * weight.factor, raised(Weight, "factor")
+
+
+# Keys, frozen sets and slices
+
+
+@case
+def an_object_that_is_a_key():
+    settings = {Setting(): 1}
+    return lambda x: x * total(settings), raised(*settings)
+
+
+@case
+def an_object_in_a_key():
+    settings = {("a", Setting()): 1}
+    return lambda x: x * sum(key[1].rate for key in settings), raised(next(iter(settings))[1])
+
+
+@case
+def a_class_that_is_a_key():
+    kind = type("Kind", (), {"rate": 1.0})
+    settings = {kind: 1}
+    return lambda x: x * total(settings), raised(kind)
+
+
+@case
+def a_key_that_is_replaced_by_an_equal_one():
+    settings = {Setting(): 1}
+
+    def change():
+        rate = total(settings)
+        settings.clear()
+        settings[Setting(rate + 1)] = 1
+
+    return lambda x: x * total(settings), change
+
+
+@case
+def keys_of_other_maps():
+    one, two, three, four = (Setting() for _ in range(4))
+    maps = collections.UserDict({one: 1}), collections.ChainMap({two: 1}), weakref.WeakKeyDictionary({three: 1})
+    keys, kept = {four: 1}.keys(), [three]
+
+    def change():
+        for setting in (one, two, *kept, four):
+            setting.rate += 1
+
+    return lambda x: x * sum(map(total, maps)) + total(keys), change
+
+
+@case
+def a_key_of_a_class_derived_from_str():
+    key = with_value(Text("a"), rate=1.0)
+    texts = {key: 1}
+    return lambda x: x * total(texts), raised(key)
+
+
+@case
+def an_object_in_a_frozen_set():
+    settings = frozenset([Setting()])
+    return lambda x: x * total(settings), raised(*settings)
+
+
+@case
+def a_frozen_set_that_is_replaced_by_an_equal_one():
+    box = types.SimpleNamespace(settings=frozenset([Setting()]))
+    return lambda x: x * total(box.settings), lambda: setattr(
+        box, "settings", frozenset([Setting(total(box.settings) + 1)])
+    )
+
+
+@case
+def an_object_in_a_slice():
+    numbers, part, listed = [1.0, 2.0, 3.0, 4.0], slice(0, Setting()), slice([1.0])
+
+    def change():
+        part.stop.rate += 1
+        listed.start[0] += 1
+
+    listed = slice([1.0], None)
+    return lambda x: x * sum(numbers[part]) + listed.start[0], change
+
+
+@case
+def a_slice_that_is_replaced_by_an_equal_one():
+    box = types.SimpleNamespace(part=slice(Setting()))
+    return lambda x: x * box.part.stop.rate, lambda: setattr(box, "part", slice(Setting(box.part.stop.rate + 1)))
+
+
+# Values of classes that are derived from plain ones
+
+
+@case
+def an_attribute_of_the_class_of_a_text():
+    text = Text("a")
+    return lambda x: x * text.scale, raised(Text, "scale")
+
+
+@case
+def an_attribute_in_a_slot():
+    number = Decimals(2.0)
+    number.scale = [1.0]
+    return lambda x: x * number.scale[0] * number, lambda: setattr(number, "scale", [number.scale[0] + 1])
+
+
+@case
+def an_attribute_of_the_class_of_a_named_tuple():
+    point = Point(2.0)
+    return lambda x: x * point.factor * point.x, raised(Point, "factor")
+
+
+@case
+def a_field_of_a_named_tuple_is_replaced():
+    class Place(NamedTuple):
+        x: float
+
+    place, number = Place(2.0), iter(range(3, 9))
+
+    def change():
+        other = next(number)
+        Place.x = property(lambda self: other)
+
+    return lambda x: x * place.x, change
+
+
+def replaced(make):
+    """A case: a value is replaced by an equal one with another attribute."""
+
+    def case():
+        box = types.SimpleNamespace(value=make())
+        box.value.scale = 1.0
+
+        def change():
+            scale, box.value = box.value.scale, make()
+            box.value.scale = scale + 1
+
+        return lambda x: x * box.value.scale, change
+
+    return case
+
+
+CASES |= {
+    "an equal text with another attribute": replaced(lambda: Text("a")),
+    "an equal number with another attribute": replaced(lambda: Decimals(2)),
+    "an equal tuple with another attribute": replaced(lambda: Pair((1,))),
+}
+
+
+@case
+def an_attribute_of_an_enum():
+    colors = [Color.RED]
+    return lambda x: x * Color.RED.factor + colors[0].factor, raised(Color, "factor")
+
+
+@case
+def what_an_exception_holds():
+    trouble, other = TroubleError([1.0]), with_value(TroubleError(1.0), rate=1.0)
+
+    def change():
+        trouble.args[0][0] += 1
+        other.args = (other.args[0] + 1,)
+        TroubleError.factor += 1
+        other.rate += 1
+
+    return lambda x: x * trouble.args[0][0] + other.args[0] * trouble.factor + other.rate, change
+
+
+# Functions that have attributes
+
+
+@case
+def attributes_of_functions_in_a_list():
+    functions = [with_value(f, scale=1.0) for f in (lambda: 1, functools.partial(int), functools.cache(int))]
+
+    def change():
+        for function in functions:
+            function.scale += 1
+
+    return lambda x: x * sum(function.scale for function in functions), change
+
+
+@case
+def an_attribute_of_a_partial():
+    function = with_value(functools.partial(int), scale=[1.0])
+    return lambda x: x * function.scale[0], lambda: function.scale.insert(0, function.scale[0] + 1)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_it_is_as_eager(name):
+    function, change = CASES[name]()
+    x, compiled, results = chainrule.arange(3.0) + 1, jit(function), []
+    for _ in range(3):
+        expected = np.array(function(x))
+        for _ in range(2):
+            np.testing.assert_allclose(compiled(x), expected, rtol=1e-6)
+        results.append(expected)
+        change()
+    assert not np.array_equal(results[0], results[1])
+    assert compiled.unrepeatable is None
+    assert 0 < sum(map(len, compiled.programs.values())) <= 3
+
+
+@pytest.mark.parametrize("wrap", [lambda x: {x: 1}, lambda x: frozenset([x]), lambda x: slice(x).stop])
+def test_an_object_in_an_argument_is_looked_into(wrap):
+    setting = Setting()
+    compiled = jit(lambda x, given: x * (given.rate if given is setting else total(given)))
+    for rate in (1.0, 2.0):
+        setting.rate = rate
+        for _ in range(2):
+            assert compiled(chainrule.ones(1), wrap(setting)).item() == rate
+
+
+def test_equal_values_have_one_program():
+    """New objects with the same contents, as a function makes them that is called before each step."""
+    box = types.SimpleNamespace()
+    step = jit(lambda x: x * box.point.x + len(box.names) + (box.part.stop or 0) + len(box.text) + box.number)
+    for _ in range(3):
+        box.point, box.names, box.part = Point(float("2")), frozenset([*"ab"]), slice(int("3"))
+        box.text, box.number = Text("abc"), np.float64("0.5")
+        np.testing.assert_allclose(step(chainrule.ones(2)), [10.5, 10.5])
+    assert sum(map(len, step.programs.values())) == 1
+
+
+def test_a_failed_call_leaves_records_and_functions_as_they_were():
+    table, function = np.ones(1, [("a", float), ("b", object)]), with_value(lambda: 1, count=0)
+    row = table[0]
+
+    def step(x):
+        row["a"], row["b"] = 7, [2]
+        function.count += 1
+        raise ValueError("mine")
+
+    with pytest.raises(ValueError, match="mine"):
+        jit(step)(chainrule.ones(1))
+    assert (table.tolist(), function.count) == ([(1, 1)], 0)
+
+
+def test_a_function_that_counts_its_calls_does_so_in_each():
+    def helper(x):
+        helper.count += 1
+        helper.last = x.shape
+        return x * 2
+
+    helper.count, compiled = 0, jit(lambda x: helper(x))
+    for _ in range(3):
+        compiled(chainrule.ones(1))
+    assert (helper.count, helper.last) == (3, (1,))
+    assert compiled.unrepeatable == "it assigns helper.count, which belongs to a class, a module or a function"
+
+
+def test_a_function_that_gets_an_attribute_is_traced_until_it_has_it():
+    def step(x):
+        step.last = x.shape
+        return x * 2
+
+    compiled = jit(step)
+    compiled(chainrule.ones(1))
+    assert compiled.unrepeatable == "it assigns an attribute of step, which is a function"
+    for length in (2, 2, 1, 2, 1, 1):
+        compiled(chainrule.ones(length))
+        assert step.last == (length,)
+
+
+IMPORTING = """
+import sys, numpy as np, chainrule
+assert "numpy.random" not in sys.modules
+step = chainrule.jit(lambda x: x * {draw})
+print(len({{step(chainrule.ones(1)).item() for _ in range(3)}}), step.unrepeatable)
+"""
+
+
+@pytest.mark.parametrize(
+    ("draw", "result"),
+    [
+        ("np.random.rand()", "3 it draws from numpy.random"),
+        ("(chainrule.rand(1) > 2)", "1 None"),
+        ("np.random.default_rng().random()", "3 it calls os.urandom(), which may give something else each time"),
+    ],
+)
+def test_random_numbers_of_a_module_that_the_call_imports(draw, result):
+    """`numpy.random` is loaded when it is asked for; chainrule asks for it, too."""
+    command = [sys.executable, "-W", "ignore", "-c", IMPORTING.format(draw=draw)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith(result)
