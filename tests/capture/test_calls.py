@@ -18,6 +18,7 @@ import sys
 import threading
 import time
 import types
+import uuid
 import weakref
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -390,6 +391,65 @@ def test_it_is_as_eager(name, tmp_path):
         assert compiled.unrepeatable.startswith(NOT_KEPT[name])
     else:
         assert sum(map(len, compiled.programs.values())) <= 3
+        assert compiled.unrepeatable is None
+
+
+class Moment(datetime.datetime):
+    """A date of the user's."""
+
+
+CLOCKS = {
+    "time.strftime()": lambda: time.strftime("%S"),
+    "time.asctime()": time.asctime,
+    "time.ctime()": lambda: time.ctime(),
+    "time.gmtime()": lambda: time.gmtime(),
+    "time.localtime()": lambda: time.localtime(),
+    "time.clock_gettime()": lambda: time.clock_gettime(0),
+    "time.clock_gettime_ns()": lambda: time.clock_gettime_ns(0),
+    "datetime.datetime.now()": lambda: datetime.datetime.now(datetime.UTC),
+    "datetime.datetime.today()": lambda: getattr(datetime.datetime, "to" + "day")(),
+    "datetime.date.today()": lambda: datetime.date.today(),
+    "Moment.now()": lambda: Moment.now(),
+    "Moment.today()": lambda: min([1], key=lambda _: Moment.today()),
+    "os.times()": lambda: os.times(),
+    "os.fstat()": lambda: os.fstat(1),
+    "os.urandom()": lambda: uuid.uuid4(),
+}
+DATES = [
+    lambda: np.datetime64("now"),
+    lambda: [np.datetime64(text) for text in ("yesterday", "tomorrow", "today") if text == "today"],
+    lambda: np.array(["now"], "M8[s]"),
+    lambda: np.array("today").astype("datetime64[D]"),
+]
+
+
+@pytest.mark.parametrize("name", CLOCKS)
+def test_who_asks_for_the_time_is_traced_in_each_call(name):
+    if not hasattr(time, name[5:-2]) and name.startswith("time.clock"):
+        pytest.skip("this system has no such clock")
+    ask = CLOCKS[name]
+    compiled = jit(lambda x: x * len([ask()]))
+    compiled(chainrule.ones(2))
+    assert compiled.unrepeatable.startswith(f"it calls {name}, which may give something else each time")
+
+
+@pytest.mark.parametrize("ask", DATES)
+def test_who_makes_a_date_of_now_is_traced_in_each_call(ask):
+    compiled = jit(lambda x: x * len([ask()]))
+    compiled(chainrule.ones(2))
+    assert compiled.unrepeatable.startswith('it makes a date of NumPy of "now" or "today", which may give something')
+
+
+def test_other_dates_are_as_ever():
+    """Neither a fixed date, nor the word "now", nor a method of that name."""
+    clock = types.SimpleNamespace(now=lambda: 2.0)
+    for step in (
+        lambda x: x * (np.datetime64("2020-01-02") - np.datetime64("2020-01-01")).astype(int),
+        lambda x: x * len("now") * clock.now(),
+        lambda x: x * datetime.datetime(2020, 1, 1).timetuple().tm_year,
+    ):
+        compiled = jit(step)
+        compiled(chainrule.ones(2))
         assert compiled.unrepeatable is None
 
 

@@ -7,6 +7,7 @@ function asks of the world outside Python, such as the time or a file, is no var
 from __future__ import annotations
 
 import copy
+import datetime
 import importlib
 import os
 import sys
@@ -27,17 +28,25 @@ _FROM_USERS = {
     "builtins": ("globals", "__import__"),
     "time": (
         "time", "time_ns", "monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns", "process_time",
-        "process_time_ns", "thread_time", "thread_time_ns", "localtime", "gmtime", "ctime",
+        "process_time_ns", "thread_time", "thread_time_ns", "clock_gettime", "clock_gettime_ns", "localtime", "gmtime",
+        "ctime", "asctime", "strftime",
     ),
     "datetime": ("datetime.now", "datetime.utcnow", "datetime.today", "date.today"),
+    "os": ("times", "getloadavg"),
 }  # fmt: skip
 """Functions in C whose answers no guard can compare, where the user's own code calls them."""
 _FROM_ANYONE = {
     "builtins": ("open", "input"),
-    "os": ("open", "stat", "lstat", "access", "listdir", "scandir", "readlink", "getcwd", "urandom"),
+    "os": (
+        "open", "read", "stat", "lstat", "fstat", "statvfs", "access", "listdir", "scandir", "readlink", "getcwd",
+        "urandom", "getrandom",
+    ),
+    "_uuid": ("generate_time_safe",),
     "numpy": ("fromfile",),
-}
+}  # fmt: skip
 """The same, also where a library calls them for the user's code."""
+_DATES = {"now", "utcnow", "today"}
+"""Methods of `datetime.date`, which classes that are derived from it have, too."""
 _USERS, _METHOD, _COPY, _IMPORT = "the user's", "a library's method", "copy", "import"
 _SPECIAL = {
     id(copy.copy.__code__): _COPY,
@@ -62,8 +71,8 @@ class Calls:
         self._observer = observer
         self._kinds: dict[int, str] = {}  # of the functions that have run, by the identity of their code
         self._codes: list[CodeType] = []  # kept, so that an identity stays theirs
-        self._from_users = _functions(_FROM_USERS)
-        self._asking = _functions(_FROM_ANYONE) | self._from_users
+        self._from_anyone = _functions(_FROM_ANYONE)
+        self._asking = self._from_anyone | _functions(_FROM_USERS)
         self._profiler: Any = self._event  # one object, by which it is known
         self._previous: Any = None  # the user's profiler
         self._watching = self._replaced = False
@@ -112,8 +121,9 @@ class Calls:
                 self._ask("importlib.import_module", frame.f_back, directly=True)
             elif kind is _COPY and _users_frame(frame) is not None:
                 self._observer.copied(frame.f_locals["x"])
-        elif event == "c_call" and argument in self._asking:
-            self._ask(self._asking[argument], frame, directly=argument in self._from_users)
+        elif event == "c_call" and (argument in self._asking or argument.__name__ in _DATES):
+            name = self._asking.get(argument) or _date_method(argument)
+            self._ask(name, frame, directly=argument not in self._from_anyone)
         elif event == "c_call" and argument is sys.setprofile and not is_house(frame.f_code.co_filename):
             self._replaced = True
         if callable(self._previous):
@@ -137,9 +147,9 @@ class Calls:
         elif frame.f_back is not None and _users_frame(frame.f_back) is frame.f_back:
             self._observer.run_library(frame.f_locals.get("self"))
 
-    def _ask(self, name: str, caller: FrameType | None, directly: bool) -> None:
+    def _ask(self, name: str | None, caller: FrameType | None, directly: bool) -> None:
         """A function is called; `directly` says that it counts only if the user's own code calls it."""
-        frame = _users_frame(caller)
+        frame = None if name is None else _users_frame(caller)
         if frame is not None and (frame is caller or not directly):
             line = f"{frame.f_code.co_filename}:{frame.f_lineno}"
             self.outside = self.outside or f"it calls {name}(), which may give something else each time ({line})"
@@ -170,6 +180,14 @@ def _users_frame(frame: FrameType | None) -> FrameType | None:
         if not (is_library(file) or is_installed(file)):
             return frame
         frame = frame.f_back
+    return None
+
+
+def _date_method(function: Any) -> str | None:
+    """What the user calls a method in C, if it is one of a class of dates."""
+    cls = getattr(function, "__self__", None)
+    if isinstance(cls, type) and issubclass(cls, datetime.date):
+        return f"{cls.__qualname__}.{function.__name__}"
     return None
 
 

@@ -32,6 +32,7 @@ class Variables:
         assigned_enclosing: the same for `nonlocal`.
         imported: modules that are imported inside, by the names of the import: `..config` of a relative one.
         attributes: the names of all attributes that are read or assigned, of whatever.
+        reads_clock: whether "now" or "today" stands in the code, and may become a date of NumPy, which no call shows.
     """
 
     globals: Chains = field(default_factory=dict)
@@ -40,12 +41,13 @@ class Variables:
     assigned_enclosing: set[str] = field(default_factory=set)
     imported: Chains = field(default_factory=dict)
     attributes: set[str] = field(default_factory=set)
+    reads_clock: bool = False
 
 
 @functools.lru_cache(maxsize=1024)
 def variables(code: CodeType) -> Variables:
     """The variables from outside that some code, or functions that it defines, may read or assign."""
-    result = Variables()
+    result = Variables(reads_clock=_reads_clock(code))
     parts = [(part, [i for i in dis.get_instructions(part) if i.opname != "EXTENDED_ARG"]) for part in with_inner(code)]
     modules: dict[tuple[int, str], Chains] = {}  # what is imported, by the local variables that it is assigned to
     for part, instructions in parts:
@@ -85,6 +87,16 @@ def with_inner(code: CodeType) -> Iterator[CodeType]:
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
             yield from with_inner(constant)
+
+
+def _reads_clock(code: CodeType) -> bool:
+    """Whether some code may make a date of NumPy of the text "now" or "today"."""
+    constants = [constant for part in with_inner(code) for constant in part.co_consts]
+    constants += [item for constant in constants if isinstance(constant, tuple) for item in constant]
+    texts = {constant for constant in constants if isinstance(constant, str)}
+    makes_dates = any("datetime64" in part.co_names for part in with_inner(code))
+    makes_dates = makes_dates or any(text.lstrip("<>=|").startswith(("datetime64", "M8")) for text in texts)
+    return makes_dates and not texts.isdisjoint(("now", "today"))
 
 
 def _locals(instruction: dis.Instruction) -> tuple[str, ...]:

@@ -15,8 +15,9 @@ Not observed: attributes that code in C keeps to itself, and what is read by `ob
 libraries, such as NumPy's error state, the context of `decimal` and the level of a logger; methods of our own classes
 that are replaced, such as `Tensor.relu`; attributes of classes that `getattr` and `hasattr` name by a variable; what
 `isinstance` says of a class that is registered later, or of an object whose class is assigned; the end of an object
-that only a weak reference leads to, for the program keeps it; that an object gets another `__dict__` as a whole; the metadata
-of a dtype; what NumPy computes with an array that becomes a Tensor in the same call.
+that only a weak reference leads to, for the program keeps it; that an object gets another `__dict__` as a whole; the
+metadata of a dtype; functions of Python that code in C calls, as in `map(time.gmtime, times)`; what NumPy computes with
+an array that becomes a Tensor in the same call.
 """
 
 from __future__ import annotations
@@ -691,6 +692,10 @@ class Observer:
         for name, chains in names.imported.items():
             with contextlib.suppress(ImportError):  # which the function gets, too
                 self._imported.setdefault(resolve_name(name, package), set()).update(chains)
+        if names.reads_clock:
+            line = f"{code.co_filename}:{code.co_firstlineno}"
+            what = f'it makes a date of NumPy of "now" or "today", which may give something else each time ({line})'
+            self.calls.outside = self.calls.outside or what
         if "super" in names.globals and "__class__" in cells:
             self._meet_bases(contents_of(cells["__class__"]), names.attributes)
         if "__class__" in names.attributes or "type" in names.globals:
