@@ -5,9 +5,12 @@ Each case is a step and a change, after which the step gives another result.
 
 from __future__ import annotations
 
+import array
 import collections
+import ctypes
 import enum
 import functools
+import mmap
 import subprocess
 import sys
 import types
@@ -18,8 +21,9 @@ import numpy as np
 import pytest
 
 import chainrule
-from chainrule import nn
+from chainrule import nn, optim
 from chainrule.capture import jit
+from chainrule.errors import CaptureError
 
 pytestmark = pytest.mark.usefixtures("interpreted")
 
@@ -451,6 +455,92 @@ def test_a_failed_call_leaves_records_and_functions_as_they_were():
     with pytest.raises(ValueError, match="mine"):
         jit(step)(chainrule.ones(1))
     assert (table.tolist(), function.count) == ([(1, 1)], 0)
+
+
+BUFFERS = {
+    "a bytearray": lambda: bytearray(b"abcd"),
+    "an array": lambda: array.array("d", [1, 2]),
+    "an array of whole numbers": lambda: array.array("h", [1, 2]),
+    "an array of C": lambda: (ctypes.c_float * 2)(1, 2),
+    "every second byte": lambda: memoryview(bytearray(b"abcd"))[::2],
+    "columns": lambda: memoryview(np.arange(6.0).reshape(2, 3).T),
+    "a file in memory": lambda: mmap.mmap(-1, 4),
+}
+
+
+def contents(buffer):
+    return memoryview(buffer).tobytes()
+
+
+@pytest.mark.parametrize("kind", BUFFERS)
+def test_memory_that_a_memoryview_holds_is_put_back_in_place(kind):
+    """After a call that fails, and before the eager one that makes an optimizer's state."""
+    buffer, other = BUFFERS[kind](), bytearray(b"xyz")
+    view, before, fail = memoryview(buffer), contents(buffer), True
+    read_only = memoryview(other).toreadonly()
+    first = (0,) * view.ndim if view.ndim > 1 else 0
+    weight = nn.Parameter(chainrule.ones(1))
+    optimizer = optim.SGD([weight], 0.1, momentum=0.9)
+
+    def step():
+        buffer[first] = type(buffer[first])(99)
+        other[0] = (other[0] + 1) % 256
+        if fail:
+            raise ValueError("mine", read_only[0], len(view))
+        optimizer.zero_grad()
+        (weight * other[0]).sum().backward()
+        optimizer.step()
+
+    compiled = jit(step)
+    with pytest.raises(ValueError, match="mine"):
+        compiled()
+    assert (contents(buffer), bytes(view), other) == (before, before, b"xyz")
+    fail = False
+    compiled()
+    assert contents(buffer) != before
+    assert (other, weight.grad.item()) == (b"yyz", ord("y"))
+
+
+def grow(buffer, kept):
+    buffer.extend([1])
+    kept.append(memoryview(buffer))
+
+
+@pytest.mark.parametrize(
+    ("make", "change"),
+    [
+        (lambda: bytearray(b"abc"), grow),
+        (lambda: array.array("d", [1, 2]), grow),
+        (lambda: memoryview(bytearray(b"abc")), lambda view, kept: view.release()),
+        (lambda: mmap.mmap(-1, 4), lambda memory, kept: memory.close()),
+    ],
+)
+def test_memory_that_cannot_be_put_back_is_refused(make, change):
+    """All else is as it was: lists, and what an optimizer has begun to remember."""
+    buffer, kept, counts = make(), [], [0]
+    weight = nn.Parameter(chainrule.ones(1))
+    optimizer = optim.SGD([weight], 0.1, momentum=0.9)
+
+    def step():
+        counts[0] += buffer[0]
+        change(buffer, kept)
+        counts.append(1)
+        optimizer.zero_grad()
+        weight.sum().backward()
+        optimizer.step()
+
+    with pytest.raises(CaptureError, match=f"buffer, a {type(buffer).__name__} from outside, cannot be put back"):
+        jit(step)()
+    assert (kept, counts, weight.tolist(), optimizer.state) == ([], [0], [1], {})
+
+
+def test_memory_that_is_released_outside_is_no_longer_read():
+    buffer = memoryview(bytearray(b"abc"))
+    compiled = jit(lambda x: x * buffer[0])
+    assert compiled(chainrule.ones(1)).item() == ord("a")
+    buffer.release()
+    with pytest.raises(ValueError, match="released"):
+        compiled(chainrule.ones(1))
 
 
 def test_a_function_that_counts_its_calls_does_so_in_each():

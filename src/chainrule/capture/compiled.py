@@ -216,9 +216,9 @@ class Compiled(Generic[P, Out]):
             mode.recording, mode.anomaly = recording
             observer.stop()
             trace.restore()
-            observer.undo(failed=specialization is None)
             if specialization is None:
                 trace.forget_starts()
+            observer.undo(failed=specialization is None)
         if specialization is None:
             return _mapped(self.function(*arguments, **options), _own)
         try:

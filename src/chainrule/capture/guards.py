@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import MutableMapping
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from operator import is_
@@ -191,17 +192,34 @@ class BufferEntries:
 
     def unchanged(self, container: Any) -> bool:
         """Whether it still holds the same bytes."""
-        return memoryview(container).tobytes() == self.values
+        try:
+            return memoryview(container).tobytes() == self.values
+        except ValueError:  # it has been released or closed
+            return False
 
     def restore(self, container: Any) -> None:
-        """Make it hold that again."""
-        if isinstance(container, bytearray):
-            container[:] = self.values
-        elif isinstance(container, array):
-            del container[:]
-            container.frombytes(self.values)
+        """Make it hold that again, if it can be written, and has that size or can get it."""
+        with suppress(
+            BufferError, ValueError
+        ):  # a memoryview keeps it as long as it is; it has been released or closed
+            with memoryview(container) as memory:
+                if memory.nbytes == len(self.values):
+                    self._write(memory)
+                    return
+            if isinstance(container, bytearray):
+                container[:] = self.values
+            elif isinstance(container, array):
+                del container[:]
+                container.frombytes(self.values)
+
+    def _write(self, memory: memoryview) -> None:
+        if memory.readonly:
+            return
+        if memory.c_contiguous:
+            memory.cast("B")[:] = self.values
         else:
-            memoryview(container).cast("B")[:] = self.values
+            elements = np.asarray(memory)
+            elements[...] = np.frombuffer(self.values, elements.dtype).reshape(elements.shape)
 
 
 FEW_BYTES = 4096

@@ -79,6 +79,7 @@ from chainrule.capture.guards import (
     shown,
 )
 from chainrule.capture.settings import Number
+from chainrule.errors import CaptureError
 from chainrule.lower.tracer import Tracer
 from chainrule.nn.module import Module
 from chainrule.ops.operation import Operation
@@ -383,7 +384,11 @@ class Observer:
         yield from self._attributes.values()
 
     def undo(self, failed: bool) -> None:
-        """Undo what the call has done outside: the program will do it again. If there is none, all of it."""
+        """Undo what the call has done outside: the program will do it again. If there is none, all of it.
+
+        Raises:
+            CaptureError: some memory cannot be put back as it was; all else has been.
+        """
         for assignment in self._attributes.values():
             assignment.undo()
         for variable in self._variables.values():
@@ -400,6 +405,12 @@ class Observer:
                     attributes.restore(attributes_of(thing))
             self._random.restore()
         self._created.clear()
+        for container, entries, _, label in self._containers if failed else ():
+            if not entries.unchanged(container):
+                raise CaptureError(
+                    f"jit: the call is not compiled, and {label}, a {type(container).__name__} from outside, cannot be "
+                    f"put back as it was: do not let the function change its length, release or close it"
+                )
 
     def unrepeatable(self) -> str | None:
         """What the call has done that no run of a program would do again, if anything.
