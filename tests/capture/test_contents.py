@@ -543,6 +543,59 @@ def test_memory_that_is_released_outside_is_no_longer_read():
         compiled(chainrule.ones(1))
 
 
+INNER = {
+    "a list": lambda: ([1.0], lambda it: it[0], lambda it: it.insert(0, it[0] + 1)),
+    "a dict": lambda: ({"a": 1.0}, lambda it: it["a"], lambda it: it.update(a=it["a"] + 1)),
+    "a set": lambda: ({1.0}, len, lambda it: it.add(float(len(it) + 1))),
+    "an object": lambda: (Setting(), lambda it: it.rate, lambda it: setattr(it, "rate", it.rate + 1)),
+    "a bytearray": lambda: (bytearray(b"a"), lambda it: it[0], lambda it: it.__setitem__(0, it[0] + 1)),
+    "an array": lambda: (np.ones(2), lambda it: it[0].item(), lambda it: it.__iadd__(1)),
+    "a record": lambda: (np.ones(1, "f8, f8")[0], lambda it: it["f0"], lambda it: it.__setitem__("f0", it["f0"] + 1)),
+    "a tensor": lambda: (chainrule.ones(1), lambda it: it, lambda it: it.add_(1)),
+    "a function": lambda: (with_value(lambda: 1, rate=1.0), lambda it: it.rate, lambda it: setattr(it, "rate", it.rate + 1)),
+}  # fmt: skip
+OUTER = {
+    "a list": (lambda it: [it], lambda box: box[0]),
+    "a long list": (lambda it: [it] * 20, lambda box: box[19]),
+    "a tuple": (lambda it: (1, (it,)), lambda box: box[1][0]),
+    "a dict": (lambda it: {"a": it}, lambda box: box["a"]),
+    "a dict with other keys": (lambda it: {1: it, None: 2}, lambda box: box[1]),
+    "a deque": (lambda it: collections.deque([it]), lambda box: box[0]),
+    "an object": (lambda it: types.SimpleNamespace(it=it), lambda box: box.it),
+    "all attributes": (lambda it: with_value(types.SimpleNamespace(), it=it), lambda box: vars(box)["it"]),
+    "an array": (lambda it: objects(it, None)[:1].reshape(()), lambda box: box.item()),
+    "a slice": (lambda it: slice(it), lambda box: box.stop),
+    "a module": (lambda it: with_value(nn.Identity(), it=(it,)), lambda box: (box.train(box.training), box.it[0])[1]),
+}
+
+
+@pytest.mark.parametrize("inner", INNER)
+@pytest.mark.parametrize("outer", OUTER)
+def test_what_is_the_same_object_and_changes_in_place_is_noticed(outer, inner):
+    """Guards compare what containers hold by identity first; so whatever can change is looked into by itself."""
+    thing, read, change = INNER[inner]()
+    put, get = OUTER[outer]
+    box = put(thing)
+    compiled = jit(lambda x: x * read(get(box)))
+    for _ in range(2):
+        np.testing.assert_allclose(compiled(chainrule.ones(1)), np.ravel(read(thing)), rtol=1e-6)
+        assert compiled.unrepeatable is None
+        change(thing)
+
+
+@pytest.mark.parametrize("wrap", [lambda it: [it], lambda it: ([it],), lambda it: {"a": (it, [it])}], ids=str)
+def test_parts_that_change_in_place_are_noticed(wrap):
+    """The parts of a module are compared by identity; lists among them, in tuples and dicts too, by what they hold."""
+    layers, net = [nn.Linear(1, 1)], nn.Module()
+    net.parts = wrap(layers)
+    compiled = jit(lambda x: sum(p.detach().sum() for p in net.parameters()) * x)
+    for _ in range(3):
+        for _ in range(2):
+            expected = sum(p.detach().sum().item() for p in net.parameters())
+            assert compiled(chainrule.ones(1)).item() == pytest.approx(expected, rel=1e-5)
+        layers.append(nn.Linear(1, 1))
+
+
 def test_a_function_that_counts_its_calls_does_so_in_each():
     def helper(x):
         helper.count += 1
