@@ -101,13 +101,13 @@ def test_a_program_that_writes_nothing(interpreted, monkeypatch):
         found = [*compiled(chainrule.from_numpy(x)), net.weight.grad, net.bias.grad]
         for ours, right in zip(found, by_hand(net, x), strict=True):
             np.testing.assert_allclose(ours.numpy(), right, rtol=1e-4, atol=1e-4, err_msg=str(count))
-    [[replay]] = compiled.programs.values()
-    words = replay.program.table_view
+    [[specialization]] = compiled.programs.values()
+    words = specialization.program.table_view
 
     def nothing(*_):
         words[DONE] += 1
 
-    monkeypatch.setattr(replay.program, "enter", nothing)
+    monkeypatch.setattr(specialization.program, "enter", nothing)
     for ours in (*compiled(chainrule.from_numpy(x)), net.weight.grad, net.bias.grad):
         assert np.isnan(ours.numpy()).all()
 

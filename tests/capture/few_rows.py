@@ -41,8 +41,8 @@ def wrong(shapes):
             if call and not np.allclose(result, expected, rtol=close, atol=close):
                 found.append(shape)
                 break
-            [[replay]] = compiled.programs.values()
-            program = replay.program
+            [[specialization]] = compiled.programs.values()
+            program = specialization.program
             for value in program.bases:
                 if value.kind not in ("argument", "captured"):
                     program.arrays[id(value)][...] = np.nan

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("interpreted")
 
 
 def specializations(compiled):
-    return [replay for kept in compiled.programs.values() for replay in kept]
+    return [specialization for kept in compiled.programs.values() for specialization in kept]
 
 
 def network():

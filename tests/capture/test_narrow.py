@@ -62,8 +62,8 @@ def test_sums_over_narrow_rows(dtype, widths, threads):
             arrays = [tuple(map(chainrule.from_numpy, (pair * factor).astype(dtype))) for pair in given]
             found += [part.numpy() for part in work(arrays)]
         if compiled:
-            [[replay]] = work.programs.values()
-            assert replay.program.thread_count == number
+            [[specialization]] = work.programs.values()
+            assert specialization.program.thread_count == number
         return found + [weight.numpy() for weight in changed]
 
     tolerance = 1e-4 if dtype == np.float32 else 1e-11
@@ -100,8 +100,8 @@ def test_what_loops_take_for_apart_is_apart(number, monkeypatch, interpreted):
     x, y = np.random.default_rng(1).random((8, 1, 8, 8), np.float32), np.arange(8) % 3
     for _ in range(2):  # the first tells the optimizer what it will remember
         step(x, y)
-    [[replay]] = step.programs.values()
-    made = replay.program
+    [[specialization]] = step.programs.values()
+    made = specialization.program
     told = 0
     for launch in made.launches.values():
         if launch.stage.kind != "loop":

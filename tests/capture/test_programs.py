@@ -327,8 +327,8 @@ def test_an_empty_result_is_not_written(compiler, request):
 
     x = chainrule.from_numpy(np.array([2.0, 3.0]))
     step(x)
-    ((replay,),) = step.programs.values()
-    program = replay.program
+    ((specialization,),) = step.programs.values()
+    program = specialization.program
     canary = np.full(8, 7.25)
     for value in program.bases:
         if not value.size:
@@ -363,7 +363,7 @@ def test_the_oldest_shapes_are_forgotten_where_they_take_much_memory(monkeypatch
         np.testing.assert_allclose(compiled(chainrule.tensor(x)).numpy(), (np.exp(x @ x.T) @ x).sum(0), atol=1e-12)
 
     def kept():
-        return sum(replay.nbytes for (replay,) in compiled.programs.values())
+        return sum(specialization.nbytes for (specialization,) in compiled.programs.values())
 
     for count in range(100, 110):
         call(count)
@@ -399,9 +399,9 @@ def test_a_shape_in_use_is_not_forgotten(monkeypatch, interpreted):
 def test_a_functions_memory_is_freed_with_it():
     compiled = jit(lambda x: (x @ x.T).exp().sum(0))
     compiled(chainrule.ones(50, 3))
-    ((replay,),) = compiled.programs.values()
-    memory = weakref.ref(replay.program.memory)
-    del compiled, replay
+    ((specialization,),) = compiled.programs.values()
+    memory = weakref.ref(specialization.program.memory)
+    del compiled, specialization
     gc.collect()
     assert memory() is None
 

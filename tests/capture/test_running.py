@@ -249,8 +249,8 @@ def test_threads_share_a_product_by_neurons_or_by_images(images, shared):
     for _ in range(2):
         x = random.random((images, 300), np.float32)
         np.testing.assert_allclose(compute(chainrule.from_numpy(x)).numpy(), x @ w.numpy(), rtol=1e-5)
-    [[replay]] = compute.programs.values()
-    (launch,) = replay.program.launches.values()
+    [[specialization]] = compute.programs.values()
+    (launch,) = specialization.program.launches.values()
     assert launch.rows == shared
 
 

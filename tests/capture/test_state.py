@@ -498,7 +498,7 @@ def test_a_graph_notices_what_a_program_has_changed():
         with chainrule.no_grad():
             mean.mul_(0.5)
 
-    for seed in range(3):  # the call that is written down, and those that replay it
+    for seed in range(3):  # the call that is traced, and those that run its program
         of_parameter, of_buffer = (w**3).sum(), (w * 2 * mean).sum()
         step(numbers(3, seed=seed))
         for loss in (of_parameter, of_buffer):

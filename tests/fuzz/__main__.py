@@ -70,7 +70,7 @@ def part(count: int, seed: int, compiled: bool, torch: bool) -> int:
             print(f"{'-' * 100}\n{counterexample}\n{'-' * 100}", flush=True)
     seconds = time.perf_counter() - begun
     print(f"{how}: {counts.programs} programs from seed {seed} on, {counts.statements} statements, {seconds:.0f} s")
-    print(f"  {counts.calls} calls, {counts.replays} of them compiled; {counts.torch} programs in PyTorch, too")
+    print(f"  {counts.calls} calls, {counts.runs} of them compiled; {counts.torch} programs in PyTorch, too")
     print(f"  refused, by kind: {sum(counts.refusals.values())}")
     for kind, times in counts.refusals.most_common():
         print(f"    {times:6} {kind}")

@@ -80,7 +80,7 @@ class Counts:
 
     Attributes:
         programs, statements, calls: run by eager chainrule.
-        replays: calls that the compiled function has not refused.
+        runs: calls that the compiled function has not refused.
         torch: programs run by PyTorch, too.
         kinds: in how many programs each kind of statement occurs.
         refusals: by kind.
@@ -89,7 +89,7 @@ class Counts:
     programs: int = 0
     statements: int = 0
     calls: int = 0
-    replays: int = 0
+    runs: int = 0
     torch: int = 0
     kinds: Counter[str] = field(default_factory=Counter)
     refusals: Counter[str] = field(default_factory=Counter)
@@ -99,7 +99,7 @@ class Counts:
         self.programs += other.programs
         self.statements += other.statements
         self.calls += other.calls
-        self.replays += other.replays
+        self.runs += other.runs
         self.torch += other.torch
         self.kinds.update(other.kinds)
         self.refusals.update(other.refusals)
@@ -295,7 +295,7 @@ class Compiled(Eager):
             compare(before, self.state(), f"call {number + 1} was refused ({kind}), but", RefusalChanges)
             outputs = self.evaluate(self.function.function, arguments)
             return Observation(self.flat(outputs), self.state())
-        self.counts.replays += 1
+        self.counts.runs += 1
         for earlier, values in self.earlier:
             where = f"call {number + 1} changes what an earlier call returned:"
             compare(values, self.flat(earlier), where, CompiledDiffers)

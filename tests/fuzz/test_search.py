@@ -76,7 +76,7 @@ def test_a_right_program_passes(line):
     counts = Counts()
     with environment():
         check(program(line, between=["a.mul_(0.5)"]), counts, torch=False)
-    assert (counts.programs, counts.calls, counts.replays) == (1, 3 + readings.REPEATS, 3 + readings.REPEATS)
+    assert (counts.programs, counts.calls, counts.runs) == (1, 3 + readings.REPEATS, 3 + readings.REPEATS)
 
 
 class Wrong:
@@ -172,7 +172,7 @@ def test_a_refusal_is_counted_and_made_up_for():
         check(program("a.add_(1)", "b = a * a.sum().item()"), counts, torch=False)
     (kind,) = counts.refusals
     assert kind.startswith("jit: CaptureError: jit: its number is asked for")
-    assert (counts.refusals[kind], counts.replays) == (3 + readings.REPEATS, 0)
+    assert (counts.refusals[kind], counts.runs) == (3 + readings.REPEATS, 0)
 
 
 def test_a_difference_from_pytorch_is_seen():

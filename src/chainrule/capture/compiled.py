@@ -1,4 +1,4 @@
-"""`jit`: a function that is traced once for each kind of arguments and from then on replayed."""
+"""`jit`: a function that is traced once for each kind of arguments and from then on run as a compiled program."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class Compiled(Generic[P, Out]):
         return self if instance is None else MethodType(self, instance)
 
     def __call__(self, *arguments: P.args, **options: P.kwargs) -> Out:
-        """Run the function: traced the first time, replayed from then on."""
+        """Run the function: traced the first time, by its compiled program from then on."""
         # inside another compiled function it is a part of that; and anomalies are looked for line by line
         if mode.trace is not None or mode.anomaly is not None or self.refused or not available():
             return self.function(*arguments, **options)
@@ -140,7 +140,7 @@ class Compiled(Generic[P, Out]):
             )
 
     def _traced(self, key: Any, arguments: Any, options: Any, arrays: list[Any]) -> Any:
-        """Write the call down, compile what was written, and run that."""
+        """Record the call, compile what was recorded, and run that."""
         trace = Trace()
         sources: list[Value] = []
         others: list[Any] = []  # arguments that are no arrays
@@ -307,7 +307,7 @@ class Specialization:
             glue.after.append(f"{target} = {code}")
 
     def _write(self) -> None:
-        """Write down what Python has to look at before each run, and to do after it."""
+        """Record what Python has to look at before each run, and to do after it."""
         trace, glue, guards = self.trace, self.trace.glue, self.guards
         for ref, array, node in trace.tensors.values():
             tensor, what = ref(), f"a tensor of shape {array.shape}"
@@ -408,8 +408,8 @@ def jit(function: Callable[P, Out]) -> Compiled[P, Out]:
         step = chainrule.jit(train_step)
         loss = step(images, labels)
 
-    The first call for each combination of shapes and types is traced, operation by operation; it and later calls replay
-    that, compiled: elementwise steps and reductions fused into single loops, memory planned, no Python in between.
+    The first call for each combination of shapes and types is traced, operation by operation; it and later calls run
+    the compiled program: elementwise steps and reductions fused into single loops, memory planned, no Python between.
     Parameters, buffers, what optimizers remember and their settings are read and written where they are, so
     `state_dict`, schedules and checkpoints work as ever. Random draws (Dropout, `chainrule.randn`) are made anew by
     each call, from the same generator. Where nothing can be compiled, the function runs as it is, after one warning.

@@ -263,4 +263,4 @@ RULES: dict[Any, Callable[..., Any]] = {
     pooling.avg_pool: _avg_pool,
     pooling.avg_unpool: _avg_unpool,
 }
-"""How operations are written down that are not NumPy's."""
+"""How operations are recorded that are not NumPy's."""

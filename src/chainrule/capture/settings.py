@@ -1,6 +1,6 @@
 """An optimizer's options and state while a step is traced: mappings whose numbers are computed anew by each call.
 
-`group["lr"]` gives a `Number`, which writes down what is done with it, and `state["step"] += 1` what is to be stored
+`group["lr"]` gives a `Number`, which records what is done with it, and `state["step"] += 1` what is to be stored
 after each run. So one program serves every learning rate and every step.
 """
 

@@ -1,4 +1,4 @@
-"""A trace: one call of the user's function, run as ever and written down as a graph.
+"""A trace: one call of the user's function, run as ever and recorded as a graph.
 
 While it runs, `mode.trace` is set, and Tensors, the tape and optimizers come here: Tensors that existed before are
 `lift`ed, each operation's formula and rule runs on Tracers, and an optimizer's `update` does too, its settings being
