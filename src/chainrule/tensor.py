@@ -446,7 +446,7 @@ class Tensor:
         with_gradient = not (self._node is root._node is getattr(value, "_node", None) is None)
         if with_gradient and mode.recording:
             self._check_changeable(root)
-            views.change(self, lambda: self._replacement(new()))  # the old array stays for operations that used it
+            views.change(self, lambda: new().to(self.dtype))  # the old array stays for operations that used it
             return self
         array = _values(self)
         if not (array if type(array) is _ndarray else array.memory).flags.writeable:
@@ -455,14 +455,6 @@ class Tensor:
             write(array)
         self._version[0] += 1
         return self
-
-    def _replacement(self, new: Tensor) -> Tensor:
-        """A new value of this Tensor, in its type, if it has its shape."""
-        if new.shape != self.shape:
-            raise ValueError(f"a change in place cannot turn shape {self.shape} into {new.shape}")
-        if not np.can_cast(new.dtype, self.dtype, "same_kind"):
-            raise TypeError(f"a change in place cannot turn {self.dtype} into {new.dtype}")
-        return new.to(self.dtype)
 
     def _check_changeable(self, root: Tensor) -> None:
         """Raise an error if this view of a root, or the root, cannot be changed in place while it is recorded."""
@@ -477,9 +469,27 @@ class Tensor:
         value = _values(other)
         if not isinstance(other, Tensor):
             promote([getattr(other, "value", other)], "common", run.name)  # raises unless these are numbers
-        return self._change(
-            other, lambda: run(self, other), lambda array: ufunc(array, value, out=array, casting="same_kind")
-        )
+
+        def write(array: NDArray[Any]) -> None:
+            try:
+                ufunc(array, value, out=array, casting="same_kind")
+                return
+            except (ValueError, TypeError, OverflowError) as error:
+                unexplained = error
+            self._replacement(run, other)  # which says it in the operation's name
+            raise unexplained
+
+        return self._change(other, lambda: self._replacement(run, other), write)
+
+    def _replacement(self, run: Operation[...], other: Operand) -> Tensor:
+        """A new value for this Tensor, if it has its shape, and a type that fits into its own."""
+        new: Tensor = run(self, other)
+        if new.shape != self.shape:
+            raise ValueError(f"{run.name}: a change in place cannot turn shape {self.shape} into {new.shape}")
+        if not np.can_cast(new.dtype, self.dtype, "same_kind"):
+            what = f"a change in place cannot turn {self.dtype} into {new.dtype}"
+            raise TypeError(f"{run.name}: {what}: convert the tensor first, with .to()")
+        return new
 
     def add_(self, other: Operand, alpha: Number = 1) -> Self:
         """This += alpha · other."""

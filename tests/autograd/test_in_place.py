@@ -281,6 +281,28 @@ class TestWhileRecording:
             h[:] = np.ones(3)
         assert (h.tolist(), whole.tolist()) == ([2, 4], [1, 2])
 
+    @pytest.mark.parametrize("wrap", [lambda function: function, chainrule.jit], ids=["eager", "compiled"])
+    @pytest.mark.parametrize(
+        ("name", "dtype", "other", "message"),
+        [
+            ("add_", "int64", 1.5, "add: a change in place cannot turn int64 into float32: convert"),
+            ("sub_", "int32", chainrule.ones(2), "sub: a change in place cannot turn int32 into float32: convert"),
+            ("mul_", "uint8", np.ones(2), "mul: a change in place cannot turn uint8 into float64: convert"),
+            ("div_", "int64", 2, "true_divide: a change in place cannot turn int64 into float32: convert"),
+            ("add_", "bool", 1, "add: a change in place cannot turn bool into int64: convert"),
+            ("mul_", "uint8", 300, "mul: (2,) and 300 do not fit: Python integer 300 out of bounds for uint8"),
+            ("sub_", "float32", chainrule.ones(3), "sub: (2,) and (3,) do not fit: the sizes must be equal"),
+            ("add_", "float32", chainrule.ones(3, 2), "add: a change in place cannot turn shape (2,) into (3, 2)"),
+        ],
+    )
+    def test_what_does_not_fit_is_said_in_the_operations_name(self, wrap, name, dtype, other, message):
+        x = chainrule.from_numpy(np.ones(2, dtype))
+        step = wrap(lambda: getattr(x, name)(other))
+        with pytest.raises((TypeError, ValueError, OverflowError), match=f"^{re.escape(message)}") as caught:
+            step()
+        assert "\n" not in str(caught.value)
+        assert x.tolist() == [1, 1]
+
     def test_it_keeps_the_type(self):
         x = chainrule.tensor([1.0, 2.0], requires_grad=True)
         h = x * 2
@@ -680,9 +702,9 @@ class TestWithoutRecording:
         x *= 3
         x += np.array([1, 1], np.int8)
         assert (x.tolist(), x.dtype) == ([4, 7], np.int64)
-        with pytest.raises(TypeError, match="float64"):
+        with pytest.raises(TypeError, match="^add: a change in place cannot turn int64 into float32: convert"):
             x += 1.5
-        with pytest.raises(TypeError, match="float64"):
+        with pytest.raises(TypeError, match="^true_divide: a change in place cannot turn int64 into float32: convert"):
             x /= 2
         assert x.tolist() == [4, 7]
 
