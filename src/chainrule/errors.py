@@ -1,7 +1,7 @@
-"""The mistakes that a person can mend: wrong files, wrong pictures, wrong names.
+"""Errors that a user can fix (wrong files, images, names), and functions that check arguments.
 
-The command line prints the one sentence of a `UserError` and exits with 2; any other exception is a fault of ours and
-exits with 1. The engine itself raises Python's own `ValueError`, `TypeError`, `IndexError` and `RuntimeError`.
+The command line prints the message of a `UserError` and exits with 2; any other exception is a bug and exits with 1.
+The engine itself raises Python's `ValueError`, `TypeError`, `IndexError` and `RuntimeError`.
 """
 
 from __future__ import annotations
@@ -18,39 +18,39 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
 PACKAGE_FOLDER = str(Path(__file__).parent) + os.sep
-"""Where chainrule's own code is: a warning or an error names the user's line, which is elsewhere."""
+"""The folder of chainrule's own code, to find the user's line for a warning or an error."""
 
 
 def check(owner: object, holds: object, message: str, kind: type[Exception] = ValueError) -> None:
-    """Raise an error, in the name of a function or of the owner's class, unless something holds.
+    """Raise an error, in the name of a function or of the owner's class, unless `holds` is true.
 
-    For what is called now and then: the message is put together even if nothing is wrong.
+    Not for hot paths: the message is formatted even if there is no error.
     """
     if not holds:
         raise kind(f"{owner if isinstance(owner, str) else type(owner).__name__}: {message}")
 
 
 def check_numbers(owner: object, *values: Any) -> None:
-    """Raise a TypeError unless each value is a number, or an array or a Tensor of a single one."""
+    """Raise a TypeError unless each value is a number, or a zero-dimensional array or Tensor."""
     for value in values:
         check(owner, _is_number(value), f"takes numbers, not {type_name(value)}", TypeError)
 
 
 def _is_number(value: Any) -> bool:
-    """Whether this is a number, or an array or a Tensor of a single one."""
+    """Whether a value is a number, or a zero-dimensional array or Tensor."""
     return isinstance(value, Real) or (getattr(value, "ndim", None) == 0 and value.dtype.kind in "biuf")
 
 
-def named_numbers(owner: object, **given: Any) -> list[Any]:
-    """The numbers that are given, or a TypeError that says by its name which one is none."""
-    for name, value in given.items():
+def named_numbers(owner: object, **values: Any) -> list[Any]:
+    """Return the values; raise a TypeError that names the first one that is not a number."""
+    for name, value in values.items():
         check(owner, isinstance(value, Real), f"{name} must be a number, not {value!r}", TypeError)
-    return [*given.values()]
+    return [*values.values()]
 
 
-def check_not_negative(owner: object, **given: Any) -> None:
-    """Raise an error that says by its name which of these is no number, or below 0, or NaN."""
-    for name, value in given.items():
+def check_not_negative(owner: object, **values: Any) -> None:
+    """Raise an error that names the first value that is not a number, is negative or is NaN."""
+    for name, value in values.items():
         if not _is_number(value):
             check(owner, False, f"{name} must be a number, not {value!r}", TypeError)
         if not value >= 0:
@@ -58,14 +58,14 @@ def check_not_negative(owner: object, **given: Any) -> None:
 
 
 def check_booleans(owner: object, name: str, array: Any) -> None:
-    """Raise a TypeError unless this is an array or a Tensor of booleans, or one of Python's."""
+    """Raise a TypeError unless a value is an array or a Tensor of booleans, or a Python bool."""
     dtype = getattr(array, "dtype", type_name(array))
     if getattr(dtype, "kind", "") != "b" and not isinstance(array, bool):
         check(owner, False, f"the {name} must be boolean, not {dtype}", TypeError)
 
 
 def check_floats(owner: object, array: Any) -> None:
-    """Raise a TypeError unless this is an array or a Tensor of floats, or a floating type."""
+    """Raise a TypeError unless a value is an array or a Tensor of floats, or a floating type."""
     dtype = getattr(array, "dtype", array)
     kind = getattr(dtype, "kind", "")
     if kind != "f":
@@ -74,31 +74,31 @@ def check_floats(owner: object, array: Any) -> None:
 
 
 def check_whole(owner: object, what: str, value: Any, least: int) -> None:
-    """Raise an error unless a value is a whole number of at least `least`."""
+    """Raise an error unless a value is an integer of at least `least`."""
     whole = hasattr(value, "__index__") and not isinstance(value, bool)
     check(owner, whole, f"{what} must be a whole number, not {value!r}", TypeError)
     check(owner, value >= least, f"{what} must be at least {least}, not {value}")
 
 
-def listed(names: Sequence[str], separator: str = ", ", most: int = 8) -> str:
-    """Names for a message: the first ones, none of them longer than a line or two, and how many more there are.
+def join_names(names: Sequence[str], separator: str = ", ", most: int = 8) -> str:
+    """Join names for a message: the first `most`, each shortened, and the number of the others.
 
-    They may come from a file, which may have a million of them.
+    The names may come from a file, which may have a million of them.
     """
     text = separator.join(shortened(name) for name in names[:most])
     return text if len(names) <= most else f"{text} and {len(names) - most:,} more"
 
 
 def check_destination(path: str | os.PathLike[str], what: str, endings: Collection[str]) -> None:
-    """See that a file can be written there, before its content is computed.
+    """Check that a file can be written to a path, before its content is computed.
 
     Args:
-        path: where it is to be.
-        what: it is, in a word.
-        endings: that such a file may have, in small letters, with their dots.
+        path: the path of the file.
+        what: the kind of file, for the error.
+        endings: the allowed file name extensions, in lower case, with their dots.
 
     Raises:
-        UserError: its ending is none of them, or the folder is missing.
+        UserError: the extension is not allowed, or the folder does not exist.
     """
     path = Path(path)
     if path.suffix.lower() not in endings:
@@ -110,18 +110,18 @@ def check_destination(path: str | os.PathLike[str], what: str, endings: Collecti
 
 
 _DIRECTIONS = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
-"""Classes of characters by which a text is shown in another order than it is in (Unicode Standard Annex 9)."""
+"""Bidirectional classes of characters that change the order in which text is displayed (Unicode Standard Annex 9)."""
 
 
 def printable(text: str) -> str:
-    """The text with control characters, changes of direction and bytes that are no characters written as escapes."""
+    """Escape control characters, changes of direction, and bytes that are not UTF-8."""
     if text.isascii() and text.isprintable():
         return text
     return "".join(_escaped(character) for character in text)
 
 
 def _escaped(character: str) -> str:
-    if "\udc80" <= character <= "\udcff":  # a byte of a file name that is no UTF-8
+    if "\udc80" <= character <= "\udcff":  # a byte of a file name that is not UTF-8
         return f"\\x{os.fsencode(character)[0]:02x}"
     control = unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp")
     if control or unicodedata.bidirectional(character) in _DIRECTIONS:
@@ -130,8 +130,8 @@ def _escaped(character: str) -> str:
 
 
 def shortened(text: str, most: int = 200) -> str:
-    """The text, printable, or its beginning, in at most so many characters; no escape is cut in two."""
-    beginning = text[: most + 1]  # all of a long text need not be escaped
+    """Return the text, printable, cut to at most `most` characters; no escape is cut in two."""
+    beginning = text[: most + 1]  # the rest of a long text need not be escaped
     shown = printable(beginning)
     if len(shown) <= most:
         return shown
@@ -140,48 +140,48 @@ def shortened(text: str, most: int = 200) -> str:
 
 
 def type_name(value: object) -> str:
-    """The name of a value's type for a message, with its package if that is another: torch.Tensor, int."""
+    """Return the name of a value's type for a message, with a foreign package's name: int, torch.Tensor."""
     kind = type(value)
     package = kind.__module__.partition(".")[0]
     return kind.__name__ if package in ("builtins", "chainrule") else f"{package}.{kind.__name__}"
 
 
 def read_only(shape: tuple[int, ...]) -> ValueError:
-    """The error for a change in place of memory that may not be written into."""
+    """Return the error for an in-place change of read-only memory."""
     why = "it is read-only, as a tensor that shows an element several times, or NumPy's own memory can be"
     return ValueError(f"a tensor of shape {shape} cannot be changed in place: {why}; change a clone()")
 
 
 class UserError(Exception):
-    """A mistake outside the library, told in one sentence that names the thing and the way to mend it."""
+    """An error that the user can fix; its message is one sentence that says what is wrong and what to do."""
 
 
 class SettingError(UserError):
-    """An environment variable with a value that makes no sense.
+    """An environment variable has an invalid value.
 
-    No `ValueError`: it shows up wherever the variable is first used, and must not be taken for a fault of the arrays or
-    the file at hand.
+    Not a `ValueError`: it is raised wherever the variable is first used, and must not be mistaken for an error in the
+    arrays or the file that are being processed.
     """
 
 
 class DataError(UserError, ValueError):
-    """A data set that is missing, damaged or of the wrong form."""
+    """A data set is missing, damaged or has the wrong format."""
 
 
 class PictureError(UserError, ValueError):
-    """A picture that cannot be read as a digit."""
+    """An image cannot be read as a digit."""
 
 
 class RunError(UserError, ValueError):
-    """A run folder that is missing, incomplete or does not fit the request."""
+    """A run folder is missing, incomplete or does not fit the request."""
 
 
 class NestingError(RecursionError):
-    """Modules are nested more deeply than Python's calls can be.
+    """Modules are nested more deeply than Python's recursion limit allows.
 
     Args:
-        name: of the outermost module's class.
-        levels: how deeply.
+        name: the class name of the outermost module.
+        levels: the depth of the nesting.
     """
 
     def __init__(self, name: str, levels: int) -> None:
@@ -193,11 +193,11 @@ class NestingError(RecursionError):
 
 
 class CaptureError(RuntimeError):
-    """Something in a function that `chainrule.jit` cannot compile, with the line and the reason."""
+    """`chainrule.jit` cannot compile a function; the message gives the line and the reason."""
 
 
 class LeakedTracerError(CaptureError):
-    """A tensor that was made while `chainrule.jit` compiled a function, and is used elsewhere."""
+    """A tensor that was created while `chainrule.jit` traced a function is used outside of it."""
 
     def __init__(self) -> None:
         super().__init__(

@@ -1,6 +1,6 @@
-"""Randomness that can be repeated: every draw comes from a `numpy.random.Generator` that somebody named.
+"""Reproducible randomness: all random numbers come from an explicit `numpy.random.Generator`.
 
-Whatever draws takes `generator=`. Left out, it is the default generator, which `manual_seed` starts anew.
+Every function that draws random numbers takes `generator=`; the default is one that `manual_seed` seeds.
 """
 
 from __future__ import annotations
@@ -17,26 +17,26 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-@cache  # made when first asked for: numpy.random takes a while to load
+@cache  # created on first use: numpy.random is slow to load
 def default_generator() -> np.random.Generator:
-    """The generator used where none is given."""
+    """Return the generator that is used by default."""
     return np.random.default_rng()
 
 
 def draw(name: str, shape: Any, generator: np.random.Generator | None = None, **options: Any) -> Any:
-    """An array of draws: `generator.<name>(size=shape, **options)`; what `jit` compiles draws anew in each call.
+    """Return `generator.<name>(size=shape, **options)`, an array. Compiled functions draw anew in each call.
 
     Raises:
-        TypeError: `generator` is no numpy.random.Generator.
+        TypeError: `generator` is not a numpy.random.Generator.
     """
     return draw_by(lambda rng: getattr(rng, name)(size=shape, **options), name, generator)
 
 
 def draw_by(function: Callable[[np.random.Generator], Any], name: str, generator: np.random.Generator | None) -> Any:
-    """An array that a function makes of a generator's draws; what `jit` compiles calls it anew in each call.
+    """Return `function(generator)`, an array of random numbers. Compiled functions call it again in each call.
 
     Raises:
-        TypeError: `generator` is no numpy.random.Generator.
+        TypeError: `generator` is not a numpy.random.Generator.
     """
     rng = default_generator() if generator is None else generator
     if not isinstance(rng, np.random.Generator):
@@ -45,10 +45,11 @@ def draw_by(function: Callable[[np.random.Generator], Any], name: str, generator
 
 
 def manual_seed(seed: int) -> np.random.Generator:
-    """Start the default generator anew: the same seed gives the same draws, bit by bit. Returns the generator.
+    """Seed the default generator, and return it. The same seed gives the same random numbers, bit by bit.
 
     Raises:
-        TypeError, ValueError: the seed is no whole number, or negative.
+        TypeError: the seed is not an integer.
+        ValueError: the seed is negative.
     """
     check_whole("manual_seed", "the seed", seed, least=0)
     refuse_compiled("manual_seed()")

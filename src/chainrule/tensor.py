@@ -1,8 +1,8 @@
-"""Tensor: an array that remembers where it came from.
+"""Tensor: an array with automatic differentiation.
 
-A Tensor holds a NumPy array and, if gradients are wanted, its place on the tape. Every method calls an operation of
-`chainrule.ops`; the mathematics is there. Names and behavior are PyTorch's, with NumPy's types and protocols: a Tensor
-works in `np.exp(tensor)` and `array * tensor`, and `np.asarray(tensor)` gives its values where no gradient is lost.
+A Tensor holds a NumPy array and, if gradients are required, its node on the tape. Its methods call the operations of
+`chainrule.ops`, which hold the mathematics. Names and behavior are PyTorch's, with NumPy's types and protocols: Tensors
+work in `np.exp(tensor)` and `array * tensor`, and `np.asarray(tensor)` returns the values if no gradient is lost.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ if TYPE_CHECKING:
     Number: TypeAlias = bool | int | float
 
 
-class _Quiet(threading.local):
-    """Runs formulas with NumPy's floating-point warnings off, for infinities and NaN are results, as in PyTorch.
+class _WithoutWarnings(threading.local):
+    """Runs formulas with NumPy's floating-point warnings off: infinities and NaN are results, as in PyTorch.
 
-    A context of its own in each thread costs a fifth of what entering `np.errstate` costs for every operation.
+    Running in one context per thread takes a fifth of the time of entering `np.errstate` for each operation.
     """
 
     def __init__(self) -> None:
@@ -47,7 +47,7 @@ class _Quiet(threading.local):
         self.run(np.seterr, all="ignore")
 
     def run_again(self, error: RuntimeError, function: Callable[..., Any], *inputs: Any, **options: Any) -> Any:
-        """After an error of `run`: a signal's handler may have interrupted a formula, whose context it cannot enter."""
+        """Retry after an error of `run`: a signal handler cannot enter the context if it interrupts a formula."""
         in_function = error.__traceback__ is not None and error.__traceback__.tb_next is not None
         if in_function or not str(error).startswith("cannot enter context"):
             raise error
@@ -55,17 +55,17 @@ class _Quiet(threading.local):
             return function(*inputs, **options)
 
 
-_quiet = _Quiet()
+_without_warnings = _WithoutWarnings()
 _new, _ndarray = object.__new__, np.ndarray
 
 
 def _operator(run: Operation[...]) -> Callable[[Tensor, Operand], Tensor]:
-    """The method behind `tensor + other`."""
+    """Return the method for `tensor + other`."""
     return lambda self, other: _record(run, (self, other), {})
 
 
 def _reflected(run: Operation[...]) -> Callable[[Tensor, Operand], Tensor]:
-    """The method behind `other + tensor`."""
+    """Return the method for `other + tensor`."""
     return lambda self, other: _record(run, (other, self), {})
 
 
@@ -73,13 +73,13 @@ class Tensor:
     """An array with automatic differentiation.
 
     Args:
-        data: numbers, nested sequences of them, an array or a Tensor; it is copied (`from_numpy` shares).
-        dtype: the type; if None, Python floats become float32, Python integers int64, arrays keep theirs.
-        requires_grad: whether to record what is computed with it, so that `backward()` can fill in `.grad`.
+        data: numbers, nested sequences of numbers, an array or a Tensor; it is copied (`from_numpy` shares memory).
+        dtype: the type; if None, Python floats become float32, Python integers int64, and arrays keep their type.
+        requires_grad: whether to record operations on it, so that `backward()` can compute `.grad`.
 
     Raises:
-        TypeError: data that is not booleans, integers or floats, or gradients for anything but floats.
-        ValueError: nested sequences of uneven lengths.
+        TypeError: the data is not boolean, integer or floating, or it requires gradients and is not floating.
+        ValueError: nested sequences have different lengths.
     """
 
     __slots__ = ("__weakref__", "_aliases", "_data", "_node", "_version", "_view")
@@ -87,9 +87,9 @@ class Tensor:
 
     _data: NDArray[Any]
     _node: tape.Node | tape.Leaf | None
-    _version: list[int]  # counts changes in place; shared by all Tensors on the same memory
-    _view: views.View | None  # of which Tensor this is a part
-    _aliases: views.Aliases | None  # the Tensors on the same memory, once there are several
+    _version: list[int]  # counts in-place changes; common to all Tensors that share memory
+    _view: views.View | None  # the Tensor that this is a view of, and how
+    _aliases: views.Aliases | None  # the Tensors that share this memory, if there are several
 
     def __init__(
         self, data: ArrayLike | Tensor, dtype: DTypeLike | None = None, requires_grad: builtins.bool = False
@@ -102,12 +102,12 @@ class Tensor:
 
     @staticmethod
     def _wrap(array: NDArray[Any]) -> Tensor:
-        """A Tensor around an array that is ours, without a check or a copy."""
-        made = _new(Tensor)
-        made._data, made._node, made._version, made._view, made._aliases = array, None, [0], None, None
-        return made
+        """Return a Tensor that holds an array, without checking or copying it."""
+        out = _new(Tensor)
+        out._data, out._node, out._version, out._view, out._aliases = array, None, [0], None, None
+        return out
 
-    # Running and recording: what every operation on Tensors goes through
+    # Running and recording: every operation on Tensors goes through __operation__
 
     @staticmethod
     def __operation__(operation: Operation[...], inputs: tuple[Any, ...], options: dict[str, Any]) -> Tensor:
@@ -115,26 +115,26 @@ class Tensor:
             inputs += operation.absent[len(inputs) - len(operation.inputs) :]
         arrays: list[Any] = []
         parents: list[tape.Node | tape.Leaf | None] = []
-        for x in inputs:  # in half the time of two comprehensions, which counts where arrays are small
-            known = isinstance(x, Tensor)
-            arrays.append(x._data if known else x)
-            parents.append(x._node if known else None)
+        for x in inputs:  # twice as fast as two comprehensions, which matters for small arrays
+            is_tensor = isinstance(x, Tensor)
+            arrays.append(x._data if is_tensor else x)
+            parents.append(x._node if is_tensor else None)
         out, extra = _new(Tensor), None
         out._node, out._version, out._view, out._aliases = None, [0], None, None
         try:
             for value in options.values():
                 if isinstance(value, Tensor):
-                    raise TypeError  # which is explained below
-            if mode.trace is not None:  # a compiled function is being made of what runs
+                    raise TypeError  # `explain_error` writes the message
+            if mode.trace is not None:
                 arrays, array, extra = mode.trace.run(operation, inputs, options)
                 out._data = array
             else:
                 if operation.promote is not None:
                     arrays = promote(arrays, operation.promote, operation.name)
                 try:
-                    array = _quiet.run(operation.compute, *arrays, **options)
+                    array = _without_warnings.run(operation.compute, *arrays, **options)
                 except RuntimeError as error:
-                    array = _quiet.run_again(error, operation.compute, *arrays, **options)
+                    array = _without_warnings.run_again(error, operation.compute, *arrays, **options)
                 if operation.extra is not None:
                     array, extra = array
                 out._data = array if type(array) is _ndarray else np.asarray(array)
@@ -145,7 +145,7 @@ class Tensor:
         recording = mode.recording
         if recording and any(parents) and operation.rule is not None and out._data.dtype.kind == "f":
             node = out._node = tape.Node(operation, parents, inputs, arrays, options, out, extra)
-            if recording is not True:  # anomalies are looked for
+            if recording is not True:  # anomaly detection is on
                 node.recorded_at = recording.user_frames()
         return out
 
@@ -153,7 +153,7 @@ class Tensor:
         """`np.exp(tensor)`, `array * tensor`."""
         run = ops.NUMPY.get(ufunc)
         if run is None or method != "__call__":
-            raise _underivable(ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}")
+            raise _no_derivative(ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}")
         if options:
             raise TypeError(f"np.{ufunc.__name__} of a Tensor takes no {', '.join(options)}")
         return Tensor.__operation__(run, inputs, {})  # type: ignore[arg-type]  # for ufuncs these are operations
@@ -162,7 +162,7 @@ class Tensor:
         """`np.sum(tensor, axis=0)`."""
         run = ops.NUMPY.get(function)
         if run is None:
-            raise _underivable(function.__name__)
+            raise _no_derivative(function.__name__)
         if isinstance(run, Operation) and len(inputs) > len(run.inputs) + 1 and not run.variadic:
             raise TypeError(f"np.{run.name} of a Tensor: give what follows the first option by name")
         return run(*inputs, **{_TORCH_NAMES.get(name, name): value for name, value in options.items()})
@@ -170,7 +170,7 @@ class Tensor:
     def __array__(self, dtype: DTypeLike | None = None, copy: builtins.bool | None = None) -> NDArray[Any]:
         own = self.numpy()
         if self._node is not None and mode.recording:
-            instead = "put tensors together with chainrule.stack or cat, or take the values alone with detach()"
+            instead = "combine tensors with chainrule.stack or cat, or use detach() for the values alone"
             raise RuntimeError(f"an array cannot carry this tensor's gradient on: {instead}")
         array = own if dtype is None else own.astype(dtype, copy=False)
         if copy:
@@ -188,18 +188,18 @@ class Tensor:
         return self._data.__dlpack_device__()
 
     def _concrete(self, what: str) -> NDArray[Any]:
-        """The array, for one who wants to know its values: a compiled function cannot answer that."""
+        """Return the array, for use of its values; during tracing, refuse in the name of `what`."""
         if mode.trace is not None:
             mode.trace.refuse_value(what)
         if type(self._data) is not _ndarray:
             raise LeakedTracerError()
         return self._data
 
-    # What it is
+    # Attributes and conversions
 
     @property
     def data(self) -> NDArray[Any]:
-        """The array itself, shared. Assigning counts as a change in place; writing into elements is not noticed."""
+        """The array itself, shared. Assigning to it counts as an in-place change; writing to elements does not."""
         return self._concrete("its .data")
 
     @data.setter
@@ -208,7 +208,7 @@ class Tensor:
             mode.trace.refuse("assigning to .data")
         array = _as_array(value, None, copy=False)
         if self._node is not None:
-            self._fits("data: where gradients are required, new data must keep", array)
+            self._check_fits("data: where gradients are required, new data must keep", array)
         self._version[0] += 1
         views.leave_memory(self)
         self._data, self._version = array, [0]
@@ -220,7 +220,7 @@ class Tensor:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """The type of the elements, as NumPy has it."""
+        """The NumPy type of the elements."""
         return self._data.dtype
 
     @property
@@ -250,22 +250,22 @@ class Tensor:
         return self._data.size
 
     def item(self) -> Number:
-        """The value of a Tensor of one element, as a Python number."""
+        """Return the value of a Tensor of one element as a Python number."""
         if self._data.size != 1:
             raise ValueError(f"item: only a tensor of one element is a number, this has shape {self.shape}")
         return self._concrete("its number").item()  # type: ignore[no-any-return]  # NumPy's stubs leave the kind of number open
 
     def tolist(self) -> Any:
-        """The values as nested lists of Python numbers."""
+        """Return the values as nested lists of Python numbers."""
         return self._concrete("a list of it").tolist()
 
     def numpy(self) -> NDArray[Any]:
-        """The values as an array that shares memory; read-only if this Tensor requires gradients.
+        """Return the values as an array that shares memory; read-only if this Tensor requires gradients.
 
-        A change in place that is recorded is not seen in it, for that gives the Tensor new memory.
+        The array does not show recorded in-place changes, which give the Tensor new memory.
         """
         array = self._concrete("an array of it")
-        if self._node is not None:  # the tape cannot see a change through an array
+        if self._node is not None:  # the tape would not notice changes through the array
             array = array.view()
             array.flags.writeable = False
         return array
@@ -318,14 +318,14 @@ class Tensor:
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         if isinstance(self._node, tape.Node):
             raise RuntimeError("deepcopy: a result of recorded operations cannot be copied; use detach().clone()")
-        memo[id(self)] = made = type(self)(self._concrete("a deepcopy"), requires_grad=self.requires_grad)
-        return made
+        memo[id(self)] = copy = type(self)(self._concrete("a deepcopy"), requires_grad=self.requires_grad)
+        return copy
 
     # Gradients
 
     @property
     def requires_grad(self) -> builtins.bool:
-        """Whether what is computed with this Tensor is recorded."""
+        """Whether operations on this Tensor are recorded."""
         return self._node is not None
 
     @requires_grad.setter
@@ -333,7 +333,7 @@ class Tensor:
         self.requires_grad_(value)
 
     def requires_grad_(self, requires_grad: builtins.bool = True) -> Self:
-        """Ask for gradients, or stop asking, which also drops `.grad` and hooks."""
+        """Require gradients, or stop requiring them, which also drops `.grad` and hooks."""
         if mode.trace is not None and type(self._data) is _ndarray and requires_grad is not self.requires_grad:
             mode.trace.refuse("requires_grad_() of a tensor from outside")
         if isinstance(self._node, tape.Node) and not requires_grad:
@@ -348,17 +348,17 @@ class Tensor:
 
     @property
     def is_leaf(self) -> builtins.bool:
-        """Whether the user made it, rather than a recorded operation."""
+        """Whether it was created by the user rather than by a recorded operation."""
         return not isinstance(self._node, tape.Node)
 
     @property
     def grad_fn(self) -> tape.Node | None:
-        """The recorded operation that this is the result of."""
+        """The recorded operation whose result this is, or None."""
         return self._node if isinstance(self._node, tape.Node) else None
 
     @property
     def grad(self) -> Tensor | None:
-        """What `backward()` calls added up: dL/d(this), in its shape; None before the first."""
+        """The gradient dL/d(this) that `backward()` accumulated, in this Tensor's shape; None before the first call."""
         if mode.trace is not None and type(self._node) is tape.Leaf:
             mode.trace.read_grad(self._node, outside=type(self._data) is _ndarray)
         node = self._node
@@ -369,34 +369,34 @@ class Tensor:
     @grad.setter
     def grad(self, value: Tensor | None) -> None:
         if value is not None:
-            self._fits("grad: must have", value)
+            self._check_fits("grad: must have", value)
             tape.node_of(self, "grad")
         if self._node is not None:
             if mode.trace is not None:
                 value = mode.trace.set_grad(self._node, value)
             self._node.grad = value
 
-    def _fits(self, what: str, new: NDArray[Any] | Tensor) -> None:
-        """Raise an error unless this could be that: a value of the same shape and type."""
+    def _check_fits(self, what: str, new: NDArray[Any] | Tensor) -> None:
+        """Raise an error unless a new value has this Tensor's shape and type."""
         if (new.shape, new.dtype) != (self.shape, self.dtype):
             raise ValueError(f"{what} shape {self.shape} and {self.dtype}, not {new.shape} and {new.dtype}")
 
     def retain_grad(self) -> None:
-        """Keep the gradient of this result in `.grad` too, which only leaves do by themselves."""
+        """Store the gradient of this result in `.grad`, which by default is done only for leaves."""
         node = tape.node_of(self, "retain_grad")
         if isinstance(node, tape.Node):
             node.hooks = node.hooks or {}
             node.hooks[tape.RETAIN] = True
 
     def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> Handle:
-        """Have `hook(gradient)` called with dL/d(this) whenever it has been computed, for leaves and results alike.
+        """Register `hook(gradient)`, to be called with dL/d(this) whenever it has been computed.
 
-        Unless it returns None, what it returns goes on in the gradient's place, to `.grad` and to what came before.
-        Several hooks run in the order in which they were registered, each on what the last one left. A result that is
-        changed in place afterwards keeps them for the value that it had.
+        If the hook does not return None, its result replaces the gradient, in `.grad` and in the rest of the backward
+        pass. Hooks run in the order of registration, each on the result of the one before. If this Tensor is changed in
+        place later, the hooks stay with the old value.
 
         Returns:
-            A handle; its `remove()` takes the hook off.
+            A handle; its `remove()` unregisters the hook.
 
         Raises:
             RuntimeError: this tensor does not require gradients.
@@ -407,46 +407,46 @@ class Tensor:
         self, gradient: Tensor | None = None, retain_graph: builtins.bool | None = None,
         create_graph: builtins.bool = False, inputs: Tensor | Sequence[Tensor] | None = None,
     ) -> None:  # fmt: skip
-        """Compute dL/dx for every leaf x that this L was computed from, and add it to `x.grad`.
+        """Compute dL/dx for each leaf x that this L was computed from, and add it to `x.grad`.
 
         Args:
-            gradient: dL/d(this), in its shape; may be left out for a single number.
-            retain_graph: keep what a second walk needs; as `create_graph` if None.
-            create_graph: make the gradients differentiable themselves.
-            inputs: fill in these only, one Tensor or several, which may be results in between.
+            gradient: dL/d(this), in its shape; optional for a Tensor of one element.
+            retain_graph: keep the graph for another backward pass; the same as `create_graph` if None.
+            create_graph: make the gradients differentiable.
+            inputs: compute the gradients of these Tensors only, which may be intermediate results.
 
         Raises:
-            RuntimeError: nothing here requires gradients, `inputs` is empty, the graph was freed, or a value was
-                changed in place.
+            RuntimeError: this Tensor does not require gradients, `inputs` is empty, the graph was freed, or a value
+                that is needed was changed in place.
             TypeError: an input is not a Tensor.
         """
         tape.backward(self, gradient, retain_graph, create_graph, inputs)
 
     def detach(self) -> Tensor:
-        """The same memory without the history."""
+        """Return a Tensor that shares this memory, without the history."""
         out = Tensor._wrap(self._data if mode.trace is None else mode.trace.lift(self, detached=True))
         views.share_detached(out, self)
         return out
 
     def clone(self) -> Tensor:
-        """A copy, with the history."""
+        """Return a copy, with the history."""
         return ops.shape.clone(self)
 
-    # Changes in place: copy_, add_, x += y, x[i] = y
+    # In-place changes: copy_, add_, x += y, x[i] = y
 
     def _change(self, value: Operand, new: Callable[[], Tensor], write: Callable[[NDArray[Any]], Any]) -> Self:
-        """Change this Tensor: by recording where a gradient passes, else by writing into its memory.
+        """Change this Tensor in place: record the change if gradients are involved, otherwise write into memory.
 
         Args:
-            value: what goes in.
-            new: computes the new Tensor by operations.
+            value: the operand.
+            new: computes the new Tensor with operations.
             write: writes into the array.
         """
         root = views.root_of(self)
         with_gradient = not (self._node is root._node is getattr(value, "_node", None) is None)
         if with_gradient and mode.recording:
             self._check_changeable(root)
-            views.change(self, lambda: new().to(self.dtype))  # the old array stays for operations that used it
+            views.change(self, lambda: new().to(self.dtype))  # operations may need the old array
             return self
         array = _values(self)
         if not (array if type(array) is _ndarray else array.memory).flags.writeable:
@@ -457,32 +457,32 @@ class Tensor:
         return self
 
     def _check_changeable(self, root: Tensor) -> None:
-        """Raise an error if this view of a root, or the root, cannot be changed in place while it is recorded."""
+        """Raise an error if a recorded in-place change of this Tensor, a view of `root`, is not allowed."""
         what, view = "cannot be changed in place while operations are recorded", "" if root is self else "a view of "
         if isinstance(self._node, tape.Leaf) or isinstance(root._node, tape.Leaf):
             raise RuntimeError(f"{view}a tensor that requires gradients {what}: do it under no_grad()")
         if root._node is not None and self._node is None:
-            way_out = "take the view outside of no_grad() too, or change it inside"
-            raise RuntimeError(f"a view that was taken under no_grad() of a result with a history {what}: {way_out}")
+            solution = "take the view outside of no_grad() too, or change it inside"
+            raise RuntimeError(f"a view that was taken under no_grad() of a result with a history {what}: {solution}")
 
     def _update(self, run: Operation[...], ufunc: Any, other: Operand) -> Self:
         value = _values(other)
         if not isinstance(other, Tensor):
-            promote([getattr(other, "value", other)], "common", run.name)  # raises unless these are numbers
+            promote([getattr(other, "value", other)], "common", run.name)  # raises an error unless it is numeric
 
         def write(array: NDArray[Any]) -> None:
             try:
                 ufunc(array, value, out=array, casting="same_kind")
                 return
             except (ValueError, TypeError, OverflowError) as error:
-                unexplained = error
-            self._replacement(run, other)  # which says it in the operation's name
-            raise unexplained
+                original = error
+            self._replacement(run, other)  # raises the error in the operation's name
+            raise original
 
         return self._change(other, lambda: self._replacement(run, other), write)
 
     def _replacement(self, run: Operation[...], other: Operand) -> Tensor:
-        """A new value for this Tensor, if it has its shape, and a type that fits into its own."""
+        """Return a new value for this Tensor, after checking that its shape and type fit."""
         new: Tensor = run(self, other)
         if new.shape != self.shape:
             raise ValueError(f"{run.name}: a change in place cannot turn shape {self.shape} into {new.shape}")
@@ -492,44 +492,44 @@ class Tensor:
         return new
 
     def add_(self, other: Operand, alpha: Number = 1) -> Self:
-        """This += alpha · other."""
+        """Add alpha · other in place."""
         return self._update(ops.add, np.add, other if alpha == 1 else other * alpha)
 
     def sub_(self, other: Operand, alpha: Number = 1) -> Self:
-        """This -= alpha · other."""
+        """Subtract alpha · other in place."""
         return self._update(ops.sub, np.subtract, other if alpha == 1 else other * alpha)
 
     def mul_(self, other: Operand) -> Self:
-        """This *= other."""
+        """Multiply by `other` in place."""
         return self._update(ops.mul, np.multiply, other)
 
     def div_(self, other: Operand) -> Self:
-        """This /= other."""
+        """Divide by `other` in place."""
         return self._update(ops.true_divide, np.divide, other)
 
     __iadd__, __isub__, __imul__, __itruediv__ = add_, sub_, mul_, div_
 
     def copy_(self, source: Operand) -> Self:
-        """Take the values of `source`, which must broadcast to this shape."""
+        """Copy the values of `source`, which must broadcast to this shape."""
         self[...] = source
         return self
 
-    fill_ = copy_  # of one number
+    fill_ = copy_  # with one number
 
     def zero_(self) -> Self:
-        """Make every element 0."""
+        """Set all elements to 0."""
         return self.copy_(0)
 
     def __setitem__(self, index: Any, value: Operand) -> None:
-        index = _plain_index(index)
+        index = _to_numpy_index(index)
         if isinstance(value, Tensor) and views.is_view_at(value, self, index):
-            return  # the end of `x[index] += y`, which has changed x already
+            return  # the last step of `x[index] += y`, which has already changed x
         if type(index) is tuple and not ops.indexing.is_basic(index):
             first, index = ops.indexing.torch_order(index, self.ndim)
             if first:
                 self[first][index] = value
                 return
-        array = _values(value) if isinstance(value, Tensor) else _fitting(value, self.dtype)
+        array = _values(value) if isinstance(value, Tensor) else _assignable(value, self.dtype)
         shape = self.shape if index is ... else _shape_at(self._data, index)
         try:
             np.broadcast_to(array, shape)
@@ -540,14 +540,14 @@ class Tensor:
         )
 
     def __getitem__(self, index: Any) -> Tensor:
-        index = _plain_index(index)
+        index = _to_numpy_index(index)
         if type(index) is tuple and not ops.indexing.is_basic(index):
             first, index = ops.indexing.torch_order(index, self.ndim)
             if first:
                 return ops.getitem(ops.getitem(self, index=first), index=index)
         return ops.getitem(self, index=index)
 
-    # Arithmetic: Tensor op Tensor, array or number
+    # Arithmetic with Tensors, arrays and numbers
 
     __add__, __radd__ = _operator(ops.add), _reflected(ops.add)
     __sub__, __rsub__ = _operator(ops.sub), _reflected(ops.sub)
@@ -578,10 +578,10 @@ class Tensor:
     def __or__(self, other: Operand) -> Tensor:
         return _bitwise(operator.or_, self, other)
 
-    # Shapes that take their sizes one by one or as a sequence
+    # Methods that take sizes as separate arguments or as a sequence
 
     def reshape(self, *shape: int | Sequence[int]) -> Tensor:
-        """The same elements in another shape; one size may be -1."""
+        """The same elements in another shape; one size may be -1, to be inferred."""
         return ops.reshape(self, shape=_sizes("reshape", shape))
 
     view = reshape
@@ -591,38 +591,38 @@ class Tensor:
         return ops.permute(self, dims=_sizes("permute", dims))
 
     @property
-    def T(self) -> Tensor:  # noqa: N802  # NumPy's and PyTorch's name
+    def T(self) -> Tensor:  # noqa: N802  # the name in NumPy and PyTorch
         """The dimensions in reverse order."""
         return ops.permute(self)
 
     @property
     def mT(self) -> Tensor:  # noqa: N802
-        """The last two dimensions exchanged."""
+        """The last two dimensions swapped."""
         return ops.transpose(self, -1, -2)
 
     # Types
 
     def to(self, dtype: DTypeLike) -> Tensor:
-        """The values in another type; itself if it has that type already."""
+        """Convert to another type; return this Tensor if it has that type already."""
         return self if self.dtype == storable(dtype) else ops.cast(self, dtype=dtype)
 
     def float(self) -> Tensor:
-        """As float32."""
+        """Convert to float32."""
         return self.to(np.float32)
 
     def double(self) -> Tensor:
-        """As float64."""
+        """Convert to float64."""
         return self.to(np.float64)
 
     def long(self) -> Tensor:
-        """As int64."""
+        """Convert to int64."""
         return self.to(np.int64)
 
     def bool(self) -> Tensor:
-        """As booleans: False for 0."""
+        """Convert to booleans: False for 0."""
         return self.to(np.bool_)
 
-    # Operations as methods; each is described where it is written
+    # Operations as methods; `chainrule.ops` documents them
 
     add, sub, mul, pow = ops.add, ops.sub, ops.mul, ops.pow
     div, true_divide, floor_divide = ops.div, ops.true_divide, ops.floor_divide
@@ -646,7 +646,7 @@ class Tensor:
     erf, relu, sigmoid, softmax, log_softmax = ops.erf, ops.relu, ops.sigmoid, ops.softmax, ops.log_softmax
 
     def where(self, condition: Tensor, other: Operand) -> Tensor:
-        """This where the condition holds, else `other`."""
+        """This where the condition is true, else `other`."""
         return ops.where(condition, self, other)
 
 
@@ -654,23 +654,23 @@ _record = Tensor.__operation__
 
 
 def tensor(data: ArrayLike | Tensor, dtype: DTypeLike | None = None, requires_grad: bool = False) -> Tensor:
-    """A Tensor of a copy of the data; see `Tensor`."""
+    """Create a Tensor with a copy of the data; see `Tensor`."""
     return Tensor(data, dtype, requires_grad)
 
 
 def from_numpy(array: NDArray[Any]) -> Tensor:
-    """A Tensor that shares the array's memory, until a change in place is recorded: that gives the Tensor memory anew.
+    """Create a Tensor that shares the array's memory. A recorded in-place change gives the Tensor new memory.
 
     Raises:
-        TypeError: not an array of booleans, integers or floats.
+        TypeError: it is not an array of booleans, integers or floats.
     """
     check("from_numpy", isinstance(array, np.ndarray), f"takes an array, not {type(array).__name__}", TypeError)
-    made = _as_array(array, None, copy=False)
-    return Tensor._wrap(made if mode.trace is None else mode.trace.from_data(array, made))
+    data = _as_array(array, None, copy=False)
+    return Tensor._wrap(data if mode.trace is None else mode.trace.from_data(array, data))
 
 
 def as_tensor(data: ArrayLike | Tensor, dtype: DTypeLike | None = None) -> Tensor:
-    """The data as a Tensor, copied only if it must be."""
+    """Return the data as a Tensor, without a copy if possible."""
     if isinstance(data, Tensor):
         return data if dtype is None else data.to(dtype)
     array = _as_array(data, dtype, copy=False)
@@ -685,13 +685,13 @@ def _as_array(data: Any, dtype: DTypeLike | None, copy: bool) -> NDArray[Any]:
         data = data._concrete("a copy by tensor() (clone() makes one that can be compiled)")
     elif hasattr(data, "__array__") and not isinstance(data, (np.ndarray, np.generic)):
         data = np.asarray(data)
-    if dtype is None and not hasattr(data, "__array__"):  # other libraries' arrays keep their types, too
+    if dtype is None and not hasattr(data, "__array__"):  # arrays of other libraries keep their type, too
         array = _array_of(data)
         if array.dtype == np.float64 and not isinstance(_first(data), (np.ndarray, np.generic, Tensor)):
             array = array.astype(DEFAULT)  # Python floats
     else:
         array = _array_of(data)
-        if array.dtype.kind != "f" or hasattr(data, "__array__"):  # from whole numbers that do not fit, NumPy's error
+        if array.dtype.kind != "f" or hasattr(data, "__array__"):  # NumPy raises an error for integers that do not fit
             array = np.array(data, dtype, order="C") if copy else np.asarray(data, dtype)
         else:
             array = array.astype(dtype)
@@ -699,10 +699,10 @@ def _as_array(data: Any, dtype: DTypeLike | None, copy: bool) -> NDArray[Any]:
 
 
 def _array_of(data: Any) -> NDArray[Any]:
-    """Data as NumPy takes them: in objects only if they are whole numbers that no type of its own holds.
+    """Return the data as NumPy converts it; an array of objects only for integers that fit none of its types.
 
     Raises:
-        TypeError: other objects, or texts.
+        TypeError: the data is not numeric.
     """
     array = np.asarray(data)
     if array.dtype.kind != "O" or not all(isinstance(number, int) for number in array.flat):
@@ -711,20 +711,20 @@ def _array_of(data: Any) -> NDArray[Any]:
 
 
 def _first(data: Any) -> Any:
-    """The first number of nested sequences."""
+    """Return the first number of nested sequences."""
     while isinstance(data, (list, tuple)) and data:
         data = data[0]
     return data
 
 
-def _plain_index(index: Any) -> Any:
-    """An index with arrays in the place of Tensors and lists: copies, for the tape keeps them and theirs may change.
+def _to_numpy_index(index: Any) -> Any:
+    """Replace Tensors and lists in an index by arrays; these are copies, because the tape keeps them.
 
     Raises:
-        IndexError: bytes, which may be meant as a mask or as positions.
+        IndexError: the index is of uint8, which is a mask in PyTorch and an index in NumPy.
     """
     if isinstance(index, tuple):
-        return tuple([_plain_index(part) for part in index])
+        return tuple([_to_numpy_index(part) for part in index])
     if isinstance(index, (list, range)):
         index = np.array(index) if len(index) else np.zeros(0, np.int64)
     elif not isinstance(index, (Tensor, np.ndarray)):
@@ -739,30 +739,30 @@ def _plain_index(index: Any) -> Any:
 
 
 def _shape_at(array: Any, index: Any) -> tuple[int, ...]:
-    """The shape of what lies at an index."""
+    """Return the shape of the elements at an index."""
     shape: tuple[int, ...] = (array[index] if mode.trace is None else mode.trace.example_at(array, index)).shape
     return shape
 
 
 def _sizes(name: str, sizes: tuple[Any, ...]) -> tuple[int, ...]:
-    """Sizes given one by one, or as one sequence."""
+    """Return sizes that are passed as separate arguments or as one sequence."""
     return ops.shape.int_tuple(sizes[0] if len(sizes) == 1 else sizes, name)
 
 
 def _values(other: Any) -> Any:
-    """What an operand holds, without its history."""
+    """Return the values of an operand, without its history."""
     if mode.trace is not None:
         return mode.trace.lift(other)
     return other._data if isinstance(other, Tensor) else other
 
 
 def _bitwise(function: Callable[..., Any], *operands: Any) -> Tensor:
-    """An operator of booleans or whole numbers, which has no derivative."""
-    found = function(*map(_values, operands))
-    return Tensor._wrap(np.asarray(found) if mode.trace is None else found)
+    """Apply an operator on booleans or integers, which has no derivative."""
+    out = function(*map(_values, operands))
+    return Tensor._wrap(np.asarray(out) if mode.trace is None else out)
 
 
-def _underivable(name: str) -> TypeError:
+def _no_derivative(name: str) -> TypeError:
     return TypeError(f"np.{name} has no derivative here; for values alone use np.{name}(tensor.numpy())")
 
 
@@ -770,13 +770,13 @@ def _comparable(other: object) -> bool:
     return isinstance(other, (Tensor, np.ndarray, np.generic, bool, int, float))
 
 
-def _fitting(value: Any, dtype: np.dtype[Any]) -> NDArray[Any]:
-    """What is assigned to elements of a type, as an array.
+def _assignable(value: Any, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Return a value that is assigned to elements of `dtype` as an array.
 
     Raises:
-        TypeError: it is none of numbers: None would become NaN, and "3" the number.
-        OverflowError: a number of Python is too large for the type, or NaN and the type is one of whole numbers. That
-            -1 becomes the largest number of a type without a sign is C's way, and PyTorch's.
+        TypeError: it is not numeric: NumPy would turn None into NaN, and "3" into 3.
+        OverflowError: a Python number is too large for the type, or NaN is assigned to integers. -1 becomes the largest
+            number of an unsigned type, as in C and PyTorch.
     """
     array = _array_of(value)
     if dtype.kind not in "iuf" or not isinstance(value, (int, float, np.generic, list, tuple)):
@@ -790,7 +790,7 @@ def _fitting(value: Any, dtype: np.dtype[Any]) -> NDArray[Any]:
 
 @functools.cache
 def _limits(dtype: np.dtype[Any]) -> tuple[float, float]:
-    """The smallest and the largest number that elements of a type take."""
+    """Return the smallest and the largest number that can be assigned to elements of a type."""
     if dtype.kind == "f":
         return -float(np.finfo(dtype).max), float(np.finfo(dtype).max)
     return int(np.iinfo(dtype).min) or -int(np.iinfo(dtype).max), int(np.iinfo(dtype).max)
@@ -799,20 +799,20 @@ def _limits(dtype: np.dtype[Any]) -> tuple[float, float]:
 def explain_error(
     error: Exception, operation: Operation[...], arrays: Sequence[Any], options: dict[str, Any]
 ) -> Exception:
-    """The error, told with the operation's name and the shapes that went in, or the options it does not have."""
+    """Return an error with the operation's name and the input shapes, or with the invalid options, in its message."""
     if mode.trace is None and any(hasattr(a, "trace") and not callable(a.trace) for a in arrays):
         return LeakedTracerError()
     if unknown := ", ".join(repr(name) for name in options if name not in operation.options):
-        known = f"; it takes {', '.join(operation.options)}" if operation.options else ""
-        return TypeError(f"{operation.name}: takes no argument {unknown}{known}")
+        valid = f"; it takes {', '.join(operation.options)}" if operation.options else ""
+        return TypeError(f"{operation.name}: takes no argument {unknown}{valid}")
     if tensors := ", ".join(name for name, value in options.items() if isinstance(value, Tensor)):
         return TypeError(f"{operation.name}: {tensors} must not be a tensor, for it gets no gradient: give its item()")
     if isinstance(error, RuntimeError):
         return error
     message = str(error)
-    # Not NumPy's own kinds of error
+    # Python's exception types instead of NumPy's subclasses
     kind = next(kind for kind in (IndexError, ValueError, TypeError, OverflowError) if isinstance(error, kind))
-    if message.partition(": ")[0].isidentifier():  # it names the operation already
+    if message.partition(": ")[0].isidentifier():  # it already names the operation
         return kind(message)
     shapes = " and ".join(str(a.shape) if hasattr(a, "shape") else repr(a) for a in arrays)
     if "could not be broadcast" in message:

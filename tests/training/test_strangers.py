@@ -19,7 +19,7 @@ from chainrule import data as datasets
 from chainrule import errors, models, nn, safetensors_io
 from chainrule.data import idx
 from chainrule.data.image_data import FILES
-from chainrule.errors import RunError, listed, shortened
+from chainrule.errors import RunError, join_names, shortened
 from chainrule.training import checkpoint, experiment, run
 
 if TYPE_CHECKING:
@@ -192,12 +192,12 @@ def test_unknown_keys(stranger: Path, change: Callable[..., None]) -> None:
 
 
 def test_names_for_a_message() -> None:
-    assert listed([]) == ""
-    assert listed(["a", "b"]) == "a, b"
-    assert listed(list("abcdefgh")) == "a, b, c, d, e, f, g, h"
-    assert listed(list("abcdefghi")) == "a, b, c, d, e, f, g, h and 1 more"
-    assert listed(["a"] * 2000, "; ", 2) == "a; a and 1,998 more"
-    assert listed(["x" * 1000]) == "x" * 199 + "…"
+    assert join_names([]) == ""
+    assert join_names(["a", "b"]) == "a, b"
+    assert join_names(list("abcdefgh")) == "a, b, c, d, e, f, g, h"
+    assert join_names(list("abcdefghi")) == "a, b, c, d, e, f, g, h and 1 more"
+    assert join_names(["a"] * 2000, "; ", 2) == "a; a and 1,998 more"
+    assert join_names(["x" * 1000]) == "x" * 199 + "…"
     assert shortened("abc", 3) == "abc"
     assert shortened("abcd", 3) == "ab…"
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chainrule.autograd.mode import enable_grad, no_grad
-from chainrule.autograd.tape import grad, listed, unit_gradients
+from chainrule.autograd.tape import as_list, grad, unit_gradients
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -37,12 +37,12 @@ def gradcheck(
         ValueError: no input requires gradients, one that does is not float64, or no output is floating.
         AssertionError: the two differ; the message says where and by how much.
     """
-    inputs = listed(inputs)
+    inputs = as_list(inputs)
     checked = [x for x in inputs if getattr(x, "requires_grad", False)]
     if not checked or any(x.dtype != np.float64 for x in checked):
         raise ValueError("gradcheck: at least one input must require gradients, and each that does must be float64")
 
-    outputs = listed(function(*inputs))
+    outputs = as_list(function(*inputs))
     columns = [(number, j) for number, out in enumerate(outputs) if out.dtype.kind == "f" for j in range(out.numel())]
     analytic = [_jacobian_blocks(out, checked) for out in outputs if out.dtype.kind == "f"]
     if not analytic:
@@ -50,7 +50,7 @@ def gradcheck(
 
     def values() -> NDArray[Any]:
         with no_grad():
-            floats = [out._data for out in listed(function(*inputs)) if out.dtype.kind == "f"]
+            floats = [out._data for out in as_list(function(*inputs)) if out.dtype.kind == "f"]
         return np.concatenate(floats, axis=None, dtype=np.float64)
 
     for position, x in enumerate(checked):
@@ -96,12 +96,12 @@ def gradgradcheck(
 
     The other arguments and the errors are those of `gradcheck`.
     """
-    inputs = listed(inputs)
+    inputs = as_list(inputs)
     checked = [x for x in inputs if getattr(x, "requires_grad", False)]
 
     def first(*values: Tensor) -> list[Tensor]:
         with enable_grad():
-            outputs = [out for out in listed(function(*values)) if out.requires_grad]
+            outputs = [out for out in as_list(function(*values)) if out.requires_grad]
             rng = np.random.default_rng(seed)
             upstream = [out._wrap(rng.standard_normal(out.shape).astype(out.dtype)) for out in outputs]
             grads = grad(outputs, checked, upstream, create_graph=True, allow_unused=True)

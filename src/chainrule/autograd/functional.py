@@ -215,11 +215,11 @@ def _zeros(like: Tensor) -> Tensor:
 
 
 def _as_list(name: str, what: str, tensors: Any) -> list[Tensor]:
-    listed = list(tensors) if isinstance(tensors, tuple) else [tensors]
-    for x in listed:
+    items = list(tensors) if isinstance(tensors, tuple) else [tensors]
+    for x in items:
         kind = type(x).__name__
         check(name, hasattr(x, "requires_grad"), f"{what} must be a Tensor or a tuple of them, not {kind}", TypeError)
-    return listed
+    return items
 
 
 def _shapes(tensors: Sequence[Tensor]) -> str:

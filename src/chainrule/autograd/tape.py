@@ -269,7 +269,7 @@ def grad(
         ValueError: the shape of a gradient is not that of its output.
     """
     outputs = _nonempty("grad: outputs", outputs)
-    seeds: list[Any] = [None] * len(outputs) if grad_outputs is None else listed(grad_outputs)
+    seeds: list[Any] = [None] * len(outputs) if grad_outputs is None else as_list(grad_outputs)
     check("grad", len(seeds) == len(outputs), f"{len(outputs)} outputs but {len(seeds)} grad_outputs")
     targets = [node_of(x, "grad") for x in _nonempty("grad: inputs", inputs)]
     roots = [_node_and_gradient(out, seed, create_graph) for out, seed in zip(outputs, seeds, strict=True)]
@@ -282,7 +282,7 @@ def grad(
     return tuple(grad for _, grad in pairs)  # type: ignore[misc]  # None only with allow_unused
 
 
-def listed(tensors: Any) -> list[Tensor]:
+def as_list(tensors: Any) -> list[Tensor]:
     """Return one Tensor or several as a list."""
     return [tensors] if hasattr(tensors, "dtype") or not hasattr(tensors, "__iter__") else list(tensors)
 
@@ -294,7 +294,7 @@ def _nonempty(what: str, tensors: Any) -> list[Tensor]:
         RuntimeError: there are none.
         TypeError: one is not a Tensor.
     """
-    items = listed(tensors)
+    items = as_list(tensors)
     if not items:
         raise RuntimeError(f"{what} must not be empty")
     for x in items:

@@ -16,7 +16,7 @@ import numpy as np
 from chainrule.autograd import views
 from chainrule.autograd.hooks import Handle, as_tensor, backward_barrier, check_replacement, copy_for_tape
 from chainrule.autograd.mode import no_grad, refuse_compiled
-from chainrule.errors import check, listed, type_name
+from chainrule.errors import check, join_names, type_name
 from chainrule.nn.nesting import explain_nesting, name_layer, refuse_nesting
 from chainrule.ops.dtypes import storable
 from chainrule.tensor import Tensor
@@ -320,7 +320,7 @@ class Module:
         faults += [
             f"wrong type: {n} is {a.dtype}, must be {t.dtype}" for n, t, a in shared if a.dtype.kind not in "biuf"
         ]
-        check(owner, not faults, f"the state does not fit {type(self).__name__}: {listed(faults, '; ')}")
+        check(owner, not faults, f"the state does not fit {type(self).__name__}: {join_names(faults, '; ')}")
         for _, tensor, array in shared:
             tensor.copy_(array)
 

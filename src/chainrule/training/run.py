@@ -23,7 +23,7 @@ import numpy as np
 
 from chainrule import models, safetensors_io
 from chainrule.autograd import no_grad
-from chainrule.errors import RunError, listed, shortened
+from chainrule.errors import RunError, join_names, shortened
 from chainrule.files import open_regular, remove_leftovers, write_text
 from chainrule.nn.init import skip_init
 from chainrule.tensor import from_numpy
@@ -395,6 +395,6 @@ def check_form(value: Any, form: Any, place: str, name: str = "") -> None:
         missing, unknown = form.keys() - value.keys() - _LATER, value.keys() - form.keys()
         for fault, keys in (("lacks", missing), ("has the unknown", unknown)):
             if keys:
-                raise RunError(f"{place}: {fault} {listed([prefix + key for key in sorted(keys)])}")
+                raise RunError(f"{place}: {fault} {join_names([prefix + key for key in sorted(keys)])}")
         for key, part in value.items():
             check_form(part, form[key], place, prefix + key)
