@@ -1,4 +1,4 @@
-"""Every test that asks for `backend` runs twice: on the compiled loops and on plain NumPy."""
+"""Every test with the fixture `backend` runs twice: with compiled loops and in NumPy."""
 
 import pytest
 
@@ -13,7 +13,7 @@ def backend(request, monkeypatch):
 
 @pytest.fixture(params=[1, 3])
 def threads(request, monkeypatch):
-    """So many threads, even for the least work."""
+    """The number of threads, used even for small work."""
     monkeypatch.setattr(team, "_threads", request.param)
     monkeypatch.setattr(team, "WORTH_A_THREAD", 1)
     return request.param

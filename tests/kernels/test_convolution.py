@@ -1,4 +1,4 @@
-"""Convolution and its gradients, against the sum as it is written and against PyTorch."""
+"""Convolution and its gradients, against the plain sum and against PyTorch."""
 
 import itertools
 import os
@@ -21,7 +21,7 @@ RNG = np.random.default_rng(7)
 
 
 def naive(x, weight, stride, padding, dilation, groups, grad=None):
-    """(out, gradient to x, gradient to weight), term by term."""
+    """(out, gradient of x, gradient of weight), term by term."""
     outputs, depth, *kernel = weight.shape
     sizes = [output_size(x.shape[2 + a], padding[a], kernel[a], stride[a], dilation[a]) for a in (0, 1)]
     out = np.zeros((len(x), outputs, *sizes))
@@ -86,7 +86,7 @@ CASES = {
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-def test_is_the_sum_as_written(backend, threads, case, dtype):
+def test_equals_the_plain_sum(backend, threads, case, dtype):
     check(*sample(*case, dtype))
 
 
@@ -148,12 +148,12 @@ def test_any_memory_order(backend):
 
 
 def test_broadcast_gradient(backend):
-    """The gradient of a sum is one number, seen everywhere: read-only, with strides of 0."""
+    """The gradient of a sum is one broadcast number: read-only, with strides of 0."""
     x, weight, grad, *how = sample(*CASES["plain"])
     check(x, weight, np.broadcast_to(np.float32(2), grad.shape), *how)
 
 
-def test_read_only_arrays_are_taken_and_nothing_is_compiled_for_them():
+def test_read_only_arrays_need_no_other_kernel():
     arrays = sample(*CASES["groups"])
     x, weight, grad, *how = arrays
     check(*arrays)
@@ -177,13 +177,13 @@ from tests.kernels.test_convolution import CASES, check, sample
 for name in ("uneven padding, stride", "groups", "wide and narrow tiles"):
     check(*sample(*CASES[name], getattr(np, sys.argv[2])))
 from chainrule.kernels import machine
-assert any("convolution_loops.correlate" in key for key in machine._addresses)  # not plain NumPy
+assert any("convolution_loops.correlate" in key for key in machine._addresses)  # not NumPy
 """
 
 
 @pytest.mark.parametrize(("feature", "dtype"), [("avx512f", "float32"), ("avx", "float64"), ("neon", "float32")])
 def test_vectors_of_any_width(tmp_path, feature, dtype):
-    """LLVM makes do with the registers there are, so other processors' tiles can be tried on this one."""
+    """LLVM splits vectors that are wider than the registers, so other processors' tiles can be tested on this one."""
     subprocess.run(
         [sys.executable, "-W", "error", "-c", OTHER_PROCESSOR, feature, dtype],
         check=True,
@@ -192,13 +192,13 @@ def test_vectors_of_any_width(tmp_path, feature, dtype):
     )
 
 
-def test_results_have_their_channels_last(backend):
+def test_results_are_channels_last(backend):
     x, weight, grad, *how = sample(*CASES["uneven padding, stride"])
     for result in all_three(x, weight, grad, *how)[:2]:
         assert result.transpose(0, 2, 3, 1).flags.c_contiguous
 
 
-def test_inputs_stay_as_they_are(backend):
+def test_inputs_are_unchanged(backend):
     arrays = sample(*CASES["groups"])
     before = [array.copy() for array in arrays[:3]]
     all_three(*arrays)
@@ -207,7 +207,7 @@ def test_inputs_stay_as_they_are(backend):
 
 
 @pytest.mark.parametrize("elements", [2**20, 1])  # parts of the images, or pieces of the weights
-def test_the_same_bits_with_any_number_of_threads(monkeypatch, elements):
+def test_results_do_not_depend_on_the_number_of_threads(monkeypatch, elements):
     monkeypatch.setattr(convolution_setup, "PARTS_ELEMENTS", elements)
     convolution_setup.weight_gradient.cache_clear()
     monkeypatch.setattr(kernels, "WORTH_A_THREAD", 1)

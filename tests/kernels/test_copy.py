@@ -1,4 +1,4 @@
-"""Pieces copied into one array, beside NumPy's own assignment, for all layouts, and what is left between them."""
+"""Pieces copied into one array, against NumPy's assignment, for all layouts, and the elements between the pieces."""
 
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ def begin(view, whole):
 
 @st.composite
 def layouts(draw):
-    """A shape, how each of some arrays of it lies in memory, and how many elements are left before and after each."""
+    """A shape, the memory orders of some arrays of it, and the number of elements left out around each."""
     shape = draw(st.lists(st.integers(1, 4), min_size=1, max_size=DIMS))
     orders = draw(st.lists(st.permutations(range(len(shape))), min_size=1, max_size=3))
     axis = draw(st.integers(0, len(shape) - 1))
@@ -55,19 +55,19 @@ def test_pieces_side_by_side_with_gaps_between(drawn):
     np.testing.assert_array_equal(out, expected)
 
 
-def test_what_no_piece_fills_stays_unless_zeros_are_asked_for():
+def test_elements_outside_of_pieces_are_unchanged_without_fill():
     out = np.full(6, 5.0)
     copy_job(out.dtype, (6,), [([2], [1], [2], 1)], fill=False).run(np.array([1.0, 2.0]), out)
     np.testing.assert_array_equal(out, [5, 1, 5, 2, 5, 5])
 
 
-def test_a_repeated_piece():
+def test_a_broadcast_piece():
     out = np.zeros((2, 3))
     copy_job(out.dtype, (2, 3), [([2, 3], [0, 1], [3, 1], 0)], fill=True).run(np.array([1.0, 2.0, 3.0]), out)
     np.testing.assert_array_equal(out, [[1, 2, 3], [1, 2, 3]])
 
 
-def test_more_dimensions_than_there_are_loops():
+def test_more_dimensions_than_loops():
     sizes = [2] * (DIMS + 1)
     gaps = [3**d for d in range(DIMS + 1)][::-1]
     assert copy_job(np.dtype("f4"), (3 ** (DIMS + 1),), [(sizes, gaps, gaps, 0)], fill=True) is None

@@ -1,4 +1,4 @@
-"""Functions of one number against the C library's of long doubles: what they are off by, in units in the last place."""
+"""Scalar functions against the C library in long double precision: errors in units in the last place."""
 
 import math
 
@@ -36,7 +36,7 @@ SPECIAL = [
 
 
 def over_an_array(name, kind):
-    """A function as a kernel (x, out, count), called for an array."""
+    """A function as a kernel (x, out, count), wrapped for arrays."""
     kernel = Kernel(f"{name}_of_{kind}", {"x": ADDRESS, "out": ADDRESS, "count": I8, "a": I8, "b": I8, "c": I8})
     x, out = kernel.array("x", kind, "x"), kernel.array("out", kind, "out")
     with kernel.loop(0, kernel["count"]) as i:
@@ -53,7 +53,7 @@ def over_an_array(name, kind):
 
 @pytest.mark.parametrize(("kind", "most"), [(F4, 3.0), (F8, 2.0)], ids=str)
 @pytest.mark.parametrize("name", REFERENCE)
-def test_functions_err_by_few_units_in_the_last_place(name, kind, most):
+def test_errors_of_a_few_units_in_the_last_place(name, kind, most):
     random = np.random.default_rng(len(name))
     samples = [random.normal(0, scale, 20_000) for scale in (1e-6, 1e-2, 1, 5, 30)]
     x = np.concatenate([*samples, SPECIAL]).astype(kind.dtype)
@@ -82,8 +82,8 @@ def test_a_polynomial_begins_with_the_highest_power():
 
 
 @pytest.mark.parametrize("kind", ["f4", "f8"])
-def test_logaddexp_as_numpy_has_it(kind):
-    """In a compiled function, between all pairs of ordinary and special numbers."""
+def test_logaddexp_equals_numpys(kind):
+    """In a compiled function, for all pairs of ordinary and special numbers."""
     numbers = np.array([*SPECIAL, *np.random.default_rng(5).normal(0, 20, 50)], kind)
     x, y = (np.ascontiguousarray(a) for a in np.broadcast_arrays(numbers[:, None], numbers))
     add = operation(numpy_logaddexp)

@@ -1,4 +1,4 @@
-"""Pooling and its gradients, against windows cut out one by one and against PyTorch."""
+"""Pooling and its gradients, against windows computed one by one and against PyTorch."""
 
 import numpy as np
 import pytest
@@ -30,7 +30,7 @@ CASES = {
 
 
 def windows(shape, kernel, stride, padding, dilation, ceil_mode):
-    """For each place: its window's taps inside the picture, as (tap, h, w)."""
+    """For each position: its window's taps inside the image, as (tap, h, w)."""
     height, width = pooled_size(shape[2:], kernel, stride, padding, dilation, ceil_mode)
     for i in range(height):
         for j in range(width):
@@ -65,7 +65,7 @@ def check_max(x, kernel, stride, padding, dilation, ceil_mode):
 def test_max_pool_window_by_window(backend, threads, case, dtype):
     shape, *how = case
     if dtype == np.float64 and how[0] == (17, 16):
-        pytest.skip("seen with float32; there is nothing new to see, and a loop to compile")
+        pytest.skip("tested with float32; another type only needs another compilation")
     check_max(RNG.integers(-3, 3, shape).astype(dtype), *how)  # few values, so that there are ties
 
 
@@ -83,12 +83,12 @@ def cases(draw):
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(case=cases())
-def test_max_pool_of_any_geometry(backend, case):
+def test_max_pool_with_any_geometry(backend, case):
     shape, *how = case
     check_max(RNG.integers(-3, 3, shape).astype(np.float32), *how)
 
 
-def test_not_a_number_is_the_largest_and_minus_infinity_is_found(backend):
+def test_nan_wins_and_minus_infinity_is_a_maximum(backend):
     x = np.array([[1, np.nan, 5, 2, -np.inf, -np.inf], [3, np.nan, 7, np.inf, -np.inf, -np.inf]], np.float32)
     out, taps = max_pool(x[None, None], (2, 2), (2, 2), (0, 0))
     np.testing.assert_array_equal(out.ravel(), [np.nan, np.inf, -np.inf])
@@ -105,7 +105,7 @@ def test_not_a_number_is_the_largest_and_minus_infinity_is_found(backend):
     ((2, 5, 6, 6), (2, 2), (2, 2), (0, 0), (1, 2), False),  # as many taps as numbers, but not one for each
 ])  # fmt: skip
 def test_gradients_write_every_number(backend, case):
-    """Also those that no window meets, whatever was in the memory before."""
+    """Also pixels that are in no window, whatever the memory held before."""
     shape, kernel, stride, padding, dilation, ceil_mode = case
     x = RNG.permutation(np.prod(shape)).reshape(shape).astype(np.float32)  # each window has one largest number
     check_max(x, kernel, stride, padding, dilation, ceil_mode)
@@ -171,7 +171,7 @@ def test_avg_pool_by_hand(backend):
     np.testing.assert_array_equal(avg_pool_gradient(grad, x.shape, (2, 2), (2, 2), (1, 1)), np.ones((1, 1, 3, 3)))
 
 
-def test_results_have_their_channels_last_whatever_the_input(backend):
+def test_results_are_channels_last_for_any_input(backend):
     shape, *how = CASES["overlap and padding"]
     x = RNG.standard_normal(shape).astype(np.float32)
     spaced = np.repeat(x, 2, axis=3)[..., ::2]

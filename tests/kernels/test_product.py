@@ -1,4 +1,4 @@
-"""Products of matrices against the plainest loop, for all kinds of shapes; what lies beside the result stays."""
+"""Matrix products against plain loops, for all kinds of shapes; memory beside the result is unchanged."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ def by_loops(x, y):
 
 
 def run(template, x, y, out, sizes, rows_apart, by, shares):
-    """out = x @ y.T by a kernel, each share of the work called by itself."""
+    """out = x @ y.T by a kernel; each share of the work is a call of its own."""
     n, m, k = sizes
     none = np.zeros(1, np.int64)
     descriptor = template.layout.encode(
@@ -62,7 +62,7 @@ def test_products_are_sums_of_products(template, dtype, close, n, m, k, gap, by,
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_one_row_of_every_width(dtype):
-    """New numbers each time, and nothing of what lay in the result before."""
+    """With other numbers each time: nothing of the previous result may remain."""
     for k in range(1, 71):
         y = np.ones((10, k), dtype)
         for number in (1, 2, 3):

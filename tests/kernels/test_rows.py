@@ -1,4 +1,4 @@
-"""Rows taken and added, on compiled loops and in NumPy, against the plainest loop, for all kinds of shapes."""
+"""Rows gathered and added, by compiled loops and in NumPy, against plain loops, for all kinds of shapes."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ SIZES = st.tuples(st.integers(1, 6), st.integers(0, 5), st.integers(0, 9), st.in
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float64, np.int64])
 @pytest.mark.parametrize("shape", [(6, 28, 28), (3, 5), (4,), (2, 0), (5, 2, 3, 1)], ids=str)
-def test_rows_taken_are_an_index_a_cast_and_a_product(backend, threads, dtype, shape):
+def test_gather_scaled_equals_index_cast_and_product(backend, threads, dtype, shape):
     random = np.random.default_rng(0)
     table = (random.random(shape) * 255).astype(dtype)
     indices = random.integers(0, len(table), 7)
@@ -34,7 +34,7 @@ def test_indices_out_of_range(backend, indices):
 
 
 @pytest.mark.parametrize("kind", [np.int32, np.uint8, np.int64, ">i8"])
-def test_indices_of_every_whole_type(backend, kind):
+def test_indices_of_every_integer_type(backend, kind):
     table = np.random.default_rng(2).random((3, 5))
     indices = np.array([2, 0, 1, 2], kind)
     np.testing.assert_allclose(gather_scaled(table, indices, 0.5), table[[2, 0, 1, 2]] * 0.5, rtol=1e-6)
@@ -56,7 +56,7 @@ def test_rows_are_added_one_by_one(backend, sizes):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_tables_of_places_and_rows_with_gaps(backend, dtype):
+def test_index_tables_and_rows_with_gaps(backend, dtype):
     rows = np.arange(48, dtype=dtype).reshape(2, 4, 6)[:, ::2, ::-1]
     indices = np.array([[0, 2], [2, 0]])
     result = scatter_add(rows, indices, 3)

@@ -1,4 +1,4 @@
-"""NumPy's sums with all digits: every dimension, layout and type, against float64."""
+"""Sums in NumPy with full precision: every dimension, layout and type, against float64."""
 
 import math
 
@@ -24,7 +24,7 @@ SHAPES = [
 
 
 def layouts(x):
-    """The same array as it may lie in memory."""
+    """The same array in different memory layouts."""
     yield x
     yield np.ascontiguousarray(x.T).T  # the first dimension's neighbors side by side
     yield np.repeat(x, 2, axis=-1)[..., ::2]  # gaps between neighbors
@@ -68,7 +68,7 @@ def test_float32_over_all_dimensions(shape):
 
 
 @pytest.mark.parametrize("shape", [(65, 3), (300, 4), (7, 200, 3)], ids=str)
-def test_memory_of_any_kind(shape):
+def test_any_memory_layout(shape):
     x = np.random.default_rng(0).uniform(0, 1, shape).astype(np.float32)
     for y in layouts(x):
         np.testing.assert_array_equal(y, x)
@@ -76,7 +76,7 @@ def test_memory_of_any_kind(shape):
             check(y, axis, keepdims=False)
 
 
-def test_repeated_numbers_are_multiplied():
+def test_broadcast_numbers_are_multiplied():
     x = np.broadcast_to(np.array([[0.1], [0.7]], np.float32), (3, 2, 5000))
     for axis in all_axes(3):
         check(x, axis, keepdims=False)
@@ -89,7 +89,7 @@ def test_half_precision_is_summed_in_single():
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.int32, np.bool_, np.complex64])
-def test_other_types_are_numpys(dtype):
+def test_other_types_equal_numpys(dtype):
     x = np.ones((300, 4), dtype)
     np.testing.assert_array_equal(sums.total(x, 0), np.sum(x, axis=0))
     assert sums.total(x, 0).dtype == np.sum(x, axis=0).dtype
@@ -103,14 +103,14 @@ def test_many_rows(value, number):
         np.testing.assert_allclose(result, np.float32(value), rtol=1e-6)
 
 
-def test_infinities_and_nan_stay():
+def test_infinities_and_nan():
     x = np.ones((300, 4), np.float32)
     x[7, 0], x[8, 1], x[9, 2], x[200, 2] = np.inf, np.nan, np.inf, -np.inf
     with np.errstate(invalid="ignore"):
         np.testing.assert_array_equal(sums.total(x, 0), [np.inf, np.nan, np.nan, 300])
 
 
-def test_errors_are_numpys():
+def test_errors_equal_numpys():
     x = np.ones((300, 4), np.float32)
     for axis in (2, -3, (0, 0), (0, -2), (0, 5)):
         with pytest.raises(ValueError, match=r"axis|out of bounds") as expected:

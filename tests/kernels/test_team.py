@@ -1,4 +1,4 @@
-"""Threads that share the work of kernels."""
+"""The thread pool."""
 
 import ctypes
 import math
@@ -35,7 +35,7 @@ def test_little_work_stays_on_this_thread(monkeypatch):
     assert names == [threading.current_thread()]
 
 
-def test_an_error_in_a_worker_is_raised_here_and_the_team_goes_on(monkeypatch):
+def test_an_error_in_a_worker_is_raised_and_the_team_stays_usable(monkeypatch):
     monkeypatch.setattr(team, "_threads", 2)
 
     def fails(begin, end):
@@ -137,7 +137,7 @@ def later():
     if not {signals}:
         ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(this), ctypes.py_object(OtherError))
 
-team.parallel_for(lambda begin, end: None, 3, 10**6)  # loads what is compiled
+team.parallel_for(lambda begin, end: None, 3, 10**6)  # compiles and loads the kernels
 for _ in range(3):
     out, raised = np.zeros(3), []
     helper = threading.Thread(target=later)
@@ -147,7 +147,7 @@ for _ in range(3):
             team.parallel_for(slow, 3, 10**6, out)
         except (KeyboardInterrupt, OtherError) as error:
             raised.append(type(error).__name__)
-            assert out.tolist() == [1, 2, 3], out  # nobody goes on before the others have answered
+            assert out.tolist() == [1, 2, 3], out  # no exception propagates before all workers have finished
             helper.join()
     except (KeyboardInterrupt, OtherError) as error:
         raised.append(type(error).__name__)
@@ -196,18 +196,18 @@ def test_an_exception_thrown_into_a_worker_is_raised_here(monkeypatch):
         assert out.tolist() == [number, number + 1]
 
 
-def test_a_worker_whose_hiring_was_interrupted_is_hired_once(monkeypatch):
+def test_a_worker_whose_start_was_interrupted_is_started_once(monkeypatch):
     monkeypatch.setattr(team, "_threads", 2)
     seen = []
     team.parallel_for(lambda begin, end: seen.append(begin), 2, 10**6)
-    monkeypatch.setattr(team, "_started_workers", [])  # as if it had not come so far
+    monkeypatch.setattr(team, "_started_workers", [])  # as if starting it had been interrupted
     for _ in range(2):
         team.parallel_for(lambda begin, end: seen.append(begin), 2, 10**6)
     assert sorted(seen) == [0, 0, 0, 1, 1, 1]
 
 
-def test_a_signal_handler_may_share_work_itself(monkeypatch):
-    """The team is taken, so it does without."""
+def test_a_signal_handler_may_call_parallel_for(monkeypatch):
+    """The team is in use, so the handler's call runs alone."""
     monkeypatch.setattr(team, "_threads", 2)
     seen, main = [], threading.get_ident()
 
@@ -227,7 +227,7 @@ def test_a_signal_handler_may_share_work_itself(monkeypatch):
 
 
 def test_a_program_ends_when_all_workers_have_left_it():
-    """A worker that naps at the last barrier reads its script to the end only then: by then it may have been freed."""
+    """A worker that naps at the last barrier reads the rest of its script later: it must not be freed before."""
     kernel = Kernel(
         "late", {"table": ADDRESS, "task": I8, "segment": I8, "thread_id": I8, "thread_count": I8, "team": ADDRESS}
     )

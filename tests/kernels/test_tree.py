@@ -1,4 +1,4 @@
-"""Kernels as data: what is built, what LLVM and Python make of it, and what is refused."""
+"""Kernels as data: building them, rendering them to LLVM and to Python, and errors."""
 
 import ctypes
 
@@ -23,7 +23,7 @@ def compiled(kernel):
     return machine.function(machine._link(kernel.name, machine._compile(kernel)))
 
 
-def test_a_kernel_can_be_asked_what_it_does():
+def test_a_kernel_can_be_inspected():
     kernel = Kernel("asked", ARGUMENTS)
     x, out = kernel.array("x", F4), kernel.array("out", F4)
     with kernel.loop(0, kernel["n"]) as i:
@@ -35,7 +35,7 @@ def test_a_kernel_can_be_asked_what_it_does():
     assert "for i_ in range(0, n):" in python.render(kernel)
 
 
-def test_numbers_of_two_types_do_not_meet():
+def test_errors_while_building():
     kernel = Kernel("types", ARGUMENTS)
     x, y = kernel.array("x", F4)[0], kernel.array("out", F8)[0]
     with pytest.raises(TypeError, match="add: operands have types f4 and f8"):
@@ -75,7 +75,7 @@ def test_llvm_and_python_agree_on_any_arithmetic(seed, count):
         run(numbers.ctypes.data, result.ctypes.data, count, 0, 0, 0)
         results.append(result)
     np.testing.assert_array_equal(*results)
-    assert np.isnan(results[0][-1])  # what lies behind stays
+    assert np.isnan(results[0][-1])  # memory behind the result is unchanged
     assert not np.isnan(results[0][:-1]).any()
 
 
@@ -124,7 +124,7 @@ def test_vectors_shuffles_and_other_kernels():
         python.render(kernel)
 
 
-def test_memory_copies_fills_and_room():
+def test_copy_fill_and_stack_arrays():
     kernel = Kernel("memory", ARGUMENTS)
     x, out = kernel.array("x", U1), kernel.array("out", U1)
     room = kernel.stack_array(U1, 16)

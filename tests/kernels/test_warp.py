@@ -1,4 +1,4 @@
-"""Pictures read at other places, on compiled loops and in NumPy, against SciPy and by hand."""
+"""Resampled images, by compiled loops and in NumPy, against SciPy and by hand."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ def no_field(images):
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float64])
 @pytest.mark.parametrize("shape", [(3, 5, 7), (1, 1, 1), (0, 4, 4), (2, 0, 3)], ids=str)
-def test_read_at_its_own_pixels_a_picture_is_itself(backend, threads, dtype, shape):
+def test_the_identity_map_returns_the_image(backend, threads, dtype, shape):
     images = (np.random.default_rng(0).random(shape) * 255).astype(dtype)
     result = warp(images, maps(len(images)), no_field(images))
     assert result.dtype == np.float32
@@ -26,7 +26,7 @@ def test_read_at_its_own_pixels_a_picture_is_itself(backend, threads, dtype, sha
 
 
 @pytest.mark.parametrize("shape", [(6, 28, 28), (2, 5, 9)], ids=str)
-def test_bilinear_weights_and_background_are_scipys(backend, threads, shape):
+def test_bilinear_weights_and_background_equal_scipys(backend, threads, shape):
     random = np.random.default_rng(1)
     images = random.random(shape).astype(np.float32)
     affine = maps(len(images)) + random.normal(0, 0.3, (len(images), 2, 3)) * [1, 1, 5]
@@ -39,7 +39,7 @@ def test_bilinear_weights_and_background_are_scipys(backend, threads, shape):
         np.testing.assert_allclose(warped, expected, atol=1e-6)
 
 
-def test_each_picture_has_its_own_map(backend):
+def test_each_image_has_its_own_map(backend):
     images = np.arange(24.0).reshape(2, 3, 4)
     affine = np.concatenate([maps(1, y=(1, 0, 1)), maps(1, x=(0, 1, -2))])
     up, right = warp(images, affine, no_field(images))
@@ -48,13 +48,13 @@ def test_each_picture_has_its_own_map(backend):
 
 
 @pytest.mark.parametrize("far", [1e3, -1e3, 1e300, -1e300, np.inf, -np.inf, np.nan])
-def test_far_away_there_is_background(backend, far):
+def test_background_far_outside(backend, far):
     images = np.ones((1, 3, 3))
     for row in ({"y": (1, 0, far)}, {"x": (0, 1, far)}):
         np.testing.assert_array_equal(warp(images, maps(1, **row), no_field(images)), np.zeros((1, 3, 3)))
 
 
-def test_arrays_with_gaps_are_read_as_they_are(backend):
+def test_arrays_with_gaps(backend):
     images = np.arange(48.0).reshape(2, 4, 6)[:, ::2, ::-1]
     field = np.zeros((2, 2, 4, 6), np.float32)[:, :, ::2]
     np.testing.assert_array_equal(warp(images, maps(2), field), images)

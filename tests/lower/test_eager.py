@@ -1,4 +1,4 @@
-"""Eager operations on large arrays: that they run as loops of their own at all, and what these compute, beside float64."""
+"""Eager operations on large arrays: that they run as programs, and their results, against float64."""
 
 import numpy as np
 import pytest
@@ -13,8 +13,8 @@ F = chainrule.nn.functional
 
 @pytest.mark.skipif(not machine.available(), reason="nothing is compiled here")
 @pytest.mark.parametrize("channels_last", [False, True])
-def test_the_way_back_through_a_normalization_is_a_program_of_its_own(channels_last):
-    """A rule that hands one gradient on as it came once went over whole arrays, line by line."""
+def test_the_backward_of_a_normalization_is_a_program(channels_last):
+    """Also for a derivative that returns one gradient unchanged: it once fell back to NumPy."""
     random = np.random.default_rng(5)
     x, upstream = random.normal(size=(2, 8, 16, 35, 33)).astype("f4")
     weight, bias = random.normal(size=(2, 16)).astype("f4")
@@ -51,7 +51,7 @@ REDUCTIONS = [np.sum, np.max, np.min, np.mean]
 
 
 def numbers(dtype: np.dtype) -> np.ndarray:
-    """Numbers of a type, its largest and smallest among them."""
+    """Random numbers of a type, with its extremes."""
     random = np.random.default_rng(7)
     if dtype.kind == "b":
         return random.random(LARGE) < 0.5
@@ -66,7 +66,7 @@ def numbers(dtype: np.dtype) -> np.ndarray:
 
 
 def beside_numpy(formula, *arrays):
-    """What a formula gives on large arrays as a program and in NumPy, if both give something."""
+    """(result by a program, result by NumPy) of a formula on large arrays; None if either refuses."""
     with np.errstate(all="ignore"):
         try:
             expected = formula(*arrays)
@@ -77,7 +77,7 @@ def beside_numpy(formula, *arrays):
 
 
 @pytest.mark.parametrize("dtype", TYPES, ids=str)
-def test_ufuncs_and_reductions_of_all_types_are_numpys(dtype):
+def test_ufuncs_and_reductions_of_all_types_equal_numpys(dtype):
     x = numbers(dtype)
     formulas = {f.__name__: lambda x, f=f: f(x) for f in ONE}
     formulas |= {f"{f.__name__} {c}": lambda x, f=f, c=c: f(x, c) for f in TWO for c in CONSTANTS}
@@ -85,7 +85,7 @@ def test_ufuncs_and_reductions_of_all_types_are_numpys(dtype):
         f"{c} {f.__name__}": lambda x, f=f, c=c: f(c, x) for f in (np.subtract, np.power, np.less) for c in CONSTANTS
     }
     if dtype.kind == "f":
-        x = x[5:]  # sums of infinities say little
+        x = x[5:]  # sums of infinities are not informative
     formulas |= {f"{f.__name__} of 2": lambda x, f=f: f(x.reshape(2, -1), axis=1) for f in REDUCTIONS}
     run = 0
     for name, formula in formulas.items():
@@ -95,7 +95,7 @@ def test_ufuncs_and_reductions_of_all_types_are_numpys(dtype):
         run += 1
         results, expected = both
         if name.startswith("sum") and dtype.kind in "biu":
-            expected = expected.astype(np.int64)  # which all whole numbers are summed as
+            expected = expected.astype(np.int64)  # the type of sums of integers
         assert results.dtype == expected.dtype, name
         close = {"rtol": 0, "atol": 0}
         if expected.dtype.kind == "f":
@@ -121,7 +121,7 @@ def test_ufuncs_and_reductions_of_all_types_are_numpys(dtype):
         lambda x, y: (np.exp(x), np.exp(x)[::2]),
     ],
 )
-def test_results_are_new_each_time_and_share_no_memory_that_numpys_do_not(formula):
+def test_results_are_new_and_alias_only_what_numpys_do(formula):
     for seed in range(3):
         x, y = np.random.default_rng(seed).random((2, 3 * LARGE), np.float32)
         results = eager.compute(formula, (x, y), {})
@@ -139,7 +139,7 @@ def test_results_are_new_each_time_and_share_no_memory_that_numpys_do_not(formul
 
 
 @pytest.mark.parametrize("same", [True, False])
-def test_who_interrupts_a_program_gets_numpys_result_and_leaves_its_alone(monkeypatch, same):
+def test_a_computation_that_interrupts_a_program_runs_in_numpy(monkeypatch, same):
     x, y = np.random.default_rng(0).normal(size=(2, 3, LARGE)).astype("f4")
     of_y = chainrule.from_numpy(y)
     results = []
@@ -160,7 +160,7 @@ def test_who_interrupts_a_program_gets_numpys_result_and_leaves_its_alone(monkey
     np.testing.assert_allclose(results[0].numpy(), wide / wide.sum(1, keepdims=True) if same else wide, rtol=1e-5)
 
 
-def test_numbers_below_the_smallest_with_all_digits_count():
+def test_denormals_are_kept():
     x = np.full((4, LARGE), 1e-40, np.float32)
     expected = x.astype("f8").sum(1)
     for run in (lambda t: t.sum(1), chainrule.jit(lambda t: t.sum(1))):
@@ -169,7 +169,7 @@ def test_numbers_below_the_smallest_with_all_digits_count():
 
 
 @pytest.mark.parametrize("order", ["=", "S"])
-def test_an_update_of_bytes_in_another_order_is_numpys(order):
+def test_an_update_with_swapped_byte_order_equals_numpys(order):
     x = np.random.default_rng(0).random(3 * LARGE).astype(np.dtype("f4").newbyteorder(order))
     expected = x + np.float32(1)
     eager.update(lambda x: (x + 1,), [x], [])
