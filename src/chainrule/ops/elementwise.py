@@ -220,7 +220,7 @@ def _(grad: Array, out: Array) -> Array:
 
 @operation(promote="floating")
 def sigmoid(input: Input) -> Array:
-    """σ(x) = 1 / (1 + e⁻ˣ). Far below 0 the exponential overflows to infinity, and the result is 0, as it should be."""
+    """σ(x) = 1 / (1 + e⁻ˣ). Where e⁻ˣ overflows to infinity, the result is 0, as it should be."""
     return 1 / (1 + np.exp(-input))
 
 
