@@ -6,7 +6,9 @@
 from typing import TYPE_CHECKING
 
 from chainrule.ops import (  # isort: skip
-    arithmetic, convolution, elementwise, indexing, linalg, losses, networks, pooling, reductions, shape,
+    arithmetic as _arithmetic, convolution as _convolution, elementwise as _elementwise, indexing as _indexing,
+    linalg as _linalg, losses as _losses, networks as _networks, pooling as _pooling, reductions as _reductions,
+    shape as _shape,
 )  # fmt: skip
 from chainrule.ops.arithmetic import *
 from chainrule.ops.convolution import *
@@ -22,17 +24,17 @@ from chainrule.ops.pooling import *
 from chainrule.ops.reductions import *
 from chainrule.ops.shape import *
 
-put, replace = indexing.scatter_add, indexing.index_put  # their former names
+put, replace = _indexing.scatter_add, _indexing.index_put  # their former names
 
 if not TYPE_CHECKING:  # who know the families' own lists, as literals
     __all__ = ["NUMPY", "Operation", "operation"]
-    __all__ += arithmetic.__all__
-    __all__ += convolution.__all__
-    __all__ += elementwise.__all__
-    __all__ += indexing.__all__
-    __all__ += linalg.__all__
-    __all__ += losses.__all__
-    __all__ += networks.__all__
-    __all__ += pooling.__all__
-    __all__ += reductions.__all__
-    __all__ += shape.__all__
+    __all__ += _arithmetic.__all__
+    __all__ += _convolution.__all__
+    __all__ += _elementwise.__all__
+    __all__ += _indexing.__all__
+    __all__ += _linalg.__all__
+    __all__ += _losses.__all__
+    __all__ += _networks.__all__
+    __all__ += _pooling.__all__
+    __all__ += _reductions.__all__
+    __all__ += _shape.__all__

@@ -113,7 +113,7 @@ class Operation(Generic[P]):
         defaults = dict(
             zip(code.co_varnames[: code.co_argcount][::-1], (formula.__defaults__ or ())[::-1], strict=False)
         )
-        self.optional = {name: defaults.pop(name) for name in self.inputs if name in defaults}
+        self.optional: dict[str, Any] = {name: defaults.pop(name) for name in self.inputs if name in defaults}
         self.absent = tuple(self.optional.values())  # the defaults of the last inputs
         self.defaults: dict[str, Any] = defaults | (formula.__kwdefaults__ or {})
         self.variadic = bool(code.co_flags & 0x04)  # the formula takes *inputs
