@@ -107,7 +107,10 @@ class DescriptorLayout:
 
 
 class DescriptorReader:
-    """A descriptor inside a kernel that is being built: its fields are attributes, read when the kernel starts."""
+    """A descriptor inside a kernel that is being built: its fields are attributes, read when the kernel starts.
+
+    Hand-written kernels call it `d`.
+    """
 
     def __init__(self, kernel: Kernel, layout: DescriptorLayout) -> None:
         self._kernel = kernel

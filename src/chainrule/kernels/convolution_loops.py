@@ -45,10 +45,15 @@ if TYPE_CHECKING:
 
 FRAME = "height width top left frame_height frame_width"  # of an image, and of the padded copy of it
 PACK_FIELDS = DescriptorLayout("weight packed", "columns used column_stride rows ends sources")
+"""`columns`: of a packed row, in whole vectors, of which `used` hold weights; `column_stride`: between the weights of a
+row; for each row, its number in `packed` (`rows`) and its offset in `weight` (`sources`); `ends` of blocks of rows."""
 CORRELATE_FIELDS = DescriptorLayout(
     "x weights out scratch",
     f"steps channels {FRAME} groups columns positions outputs uncovered uncovered_count passes pass_count tables",
 )
+"""`steps`: shares of an image; `columns`: output channels of a group, in whole vectors; `positions`: H′ W′;
+`uncovered`: positions that no tap reaches; `passes`: PASS_WORDS integers each; `tables`: index tables of all passes.
+"""
 PASS_WORDS = 6
 """Integers for each pass of a correlation: how many positions and terms it has; where its weights begin; where in
 `tables` its starts, positions and terms begin.
@@ -57,7 +62,11 @@ SUM_FIELDS = DescriptorLayout(
     "x grad total scratch",
     f"images channels {FRAME} outputs parts pieces groups rows columns positions terms starts",
 )
+"""`parts`: shares of the images; `pieces`: shares of the `rows`, each with SPARE_ROWS more; `columns`: output channels
+of a group, in whole vectors; `positions`: H′ W′; `terms`, `starts`: index tables."""
 UNPACK_FIELDS = DescriptorLayout("total out scratch", "parts size columns column_stride sources targets")
+"""`size`: of one part; `column_stride`: in the gradient; for each row, its offset in `total` (`sources`) and in `out`
+(`targets`)."""
 
 
 @cache

@@ -115,10 +115,10 @@ def _correlation(
     rows, packed = [], 0
     passes: list[int] = []
     tables: list[Array] = []
-    for one in pass_tables:
-        pass_sources = sources[:, one.taps[0]][:, :, one.taps[1]][..., 0].ravel()
-        passes += [one.positions.size, one.terms.size, packed]
-        for table in (_pad(one.starts, one.starts.size + SPARE_ROWS), one.positions, one.terms):
+    for pass_ in pass_tables:
+        pass_sources = sources[:, pass_.taps[0]][:, :, pass_.taps[1]][..., 0].ravel()
+        passes += [pass_.positions.size, pass_.terms.size, packed]
+        for table in (_pad(pass_.starts, pass_.starts.size + SPARE_ROWS), pass_.positions, pass_.terms):
             passes.append(sum(t.size for t in tables))
             tables.append(table)
         packed += pass_sources.size * columns
@@ -128,20 +128,20 @@ def _correlation(
     lanes = registers().vector_bytes // dtype.itemsize
     order = np.argsort(table)
     ends = _blocks(table[order], lanes)
-    kind = [type_of(dtype)]
+    types = [type_of(dtype)]
     pack = PACK.job(
-        kind, ends.size, packed // 4, columns=columns, used=used,
+        types, ends.size, packed // 4, columns=columns, used=used,
         column_stride=first_sources[-1] - first_sources[0], rows=order, ends=ends, sources=table[order],
     )  # fmt: skip
-    covered = np.concatenate([one.positions for one in pass_tables])
+    covered = np.concatenate([pass_.positions for pass_ in pass_tables])
     uncovered = np.setdiff1d(np.arange(out[1] * out[2]), covered)
-    steps = max(one.positions.size for one in pass_tables)
+    steps = max(pass_.positions.size for pass_ in pass_tables)
     scratch = (
         pass_tables[0].frame[2] * pass_tables[0].frame[3] * shape[1] + (registers().slab_rows + SPARE_ROWS) * columns
     )
     work = out[0] * steps * packed // 8
     correlate = CORRELATE.job(
-        kind, out[0] * steps, work, scratch, steps, steps=steps, **_frame(shape, pass_tables[0]), groups=groups,
+        types, out[0] * steps, work, scratch, steps, steps=steps, **_frame(shape, pass_tables[0]), groups=groups,
         columns=columns, positions=out[1] * out[2], outputs=out[3], uncovered=uncovered,
         uncovered_count=uncovered.size, passes=np.array(passes), pass_count=len(passes) // PASS_WORDS,
         tables=np.concatenate(tables),
@@ -173,29 +173,29 @@ def weight_gradient(shape: Shape, grad: Shape, weight: Shape, params: Any, dtype
     pieces = np.array_split(tables.terms, min(tables.terms.size, PARTS // parts))  # a row for each tap and channel
     rows = len(pieces[0]) + SPARE_ROWS  # of the longest
     sums = parts, len(pieces), groups, rows, columns
-    words = {
+    fields = {
         "images": images, **_frame(shape, tables), "outputs": outputs, "parts": parts, "pieces": len(pieces),
         "groups": groups, "rows": rows, "columns": columns, "positions": positions,
         "terms": np.concatenate([_pad(piece, rows) for piece in pieces]), "starts": tables.starts,
     }  # fmt: skip
     work = images * positions * outputs * tables.terms.size // 8
     scratch = tables.frame[2] * tables.frame[3] * channels + positions * columns
-    where = [(q, i) for q, piece in enumerate(pieces) for i in range(len(piece))]
-    first = _numbered(weight, groups).transpose(0, 3, 4, 2, 1)[..., 0].reshape(groups, -1)
-    sources = np.array([[(q * groups + g) * rows + i for q, i in where] for g in range(groups)]) * columns
-    kind = [type_of(dtype)]
+    locations = [(q, i) for q, piece in enumerate(pieces) for i in range(len(piece))]
+    targets = _numbered(weight, groups).transpose(0, 3, 4, 2, 1)[..., 0].reshape(groups, -1)
+    sources = np.array([[(q * groups + g) * rows + i for q, i in locations] for g in range(groups)]) * columns
+    types = [type_of(dtype)]
     unpack = UNPACK.job(
-        kind, first.size, math.prod(sums), columns, parts=parts, size=math.prod(sums[1:]), columns=per_group,
-        column_stride=depth * kernel[0] * kernel[1], sources=sources, targets=first,
+        types, targets.size, math.prod(sums), columns, parts=parts, size=math.prod(sums[1:]), columns=per_group,
+        column_stride=depth * kernel[0] * kernel[1], sources=sources, targets=targets,
     )  # fmt: skip
-    items = SUM_ITEMS.job(kind, parts * len(pieces), work, scratch, **words)
-    return WeightGradient(sums, items, SUM_IMAGES.job(kind, images, work, scratch, **words), unpack)
+    items = SUM_ITEMS.job(types, parts * len(pieces), work, scratch, **fields)
+    return WeightGradient(sums, items, SUM_IMAGES.job(types, images, work, scratch, **fields), unpack)
 
 
-def _blocks(sources: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+def _blocks(sources: NDArray[np.int64], limit: int) -> NDArray[np.int64]:
     """The ends of blocks of adjacent sources, of at most `most` each."""
     runs = np.split(sources, np.flatnonzero(np.diff(sources) != 1) + 1)
-    sizes = [min(most, run.size - begin) for run in runs for begin in range(0, run.size, most)]
+    sizes = [min(limit, run.size - begin) for run in runs for begin in range(0, run.size, limit)]
     return np.cumsum(sizes)
 
 

@@ -60,7 +60,7 @@ writes is read-only. ARGUMENT - i: argument i is not aligned, or overlaps such a
 CHECK_ARGUMENTS = 1
 """Entry code for validating arguments. (Entry code RUN, in `team_loops`, runs a segment.)"""
 
-CHANGED_WORDS = 3
+CHANGED_WORDS = 3  # integers for each array at CHANGED
 
 _X86 = platform.machine().lower() in ("x86_64", "amd64")
 FLUSH_DENORMALS = 0x8040 if _X86 else 0

@@ -51,10 +51,12 @@ class KernelTemplate:
         return machine.address_of(key, lambda: self.build(*types))
 
     def job(
-        self, types: Sequence[Type], rows: int, work: int, scratch: int = 0, each: int = 1, /, **fields: Any
+        self, types: Sequence[Type], rows: int, work: int, scratch: int = 0, rows_per_image: int = 1, /, **fields: Any
     ) -> Job:
         """Instantiate it: see `Job`. `scratch` is in elements here; `fields` are those of the descriptor."""
-        return Job(self, tuple(types), self.layout.encode(**fields), rows, work, scratch * types[0].bytes, each)
+        return Job(
+            self, tuple(types), self.layout.encode(**fields), rows, work, scratch * types[0].bytes, rows_per_image
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,8 +70,8 @@ class Job:
         rows: the number of rows that can be divided among threads.
         work: about how many steps of an inner loop all rows take.
         scratch: bytes of working memory that each thread needs; if not 0, they are the kernel's last array.
-        each: rows per image. Eager calls divide the work between images only: waking threads to share a single image
-            does not pay.
+        rows_per_image: eager calls divide the work between images only, because waking threads to share a single
+            image does not pay.
     """
 
     template: KernelTemplate
@@ -78,7 +80,7 @@ class Job:
     rows: int
     work: int
     scratch: int
-    each: int
+    rows_per_image: int
 
     @property
     def address(self) -> int:
@@ -103,6 +105,13 @@ class Job:
             if self.scratch:
                 scratch, own_table = np.empty(self.scratch, np.uint8), table.copy()
                 own_table[-1] = data_pointer(scratch)
-            call(data_pointer(own_table), data_pointer(descriptor), 0, begin * self.each, end * self.each, 1)
+            call(
+                data_pointer(own_table),
+                data_pointer(descriptor),
+                0,
+                begin * self.rows_per_image,
+                end * self.rows_per_image,
+                1,
+            )
 
-        parallel_for(share, self.rows // self.each, self.work)
+        parallel_for(share, self.rows // self.rows_per_image, self.work)

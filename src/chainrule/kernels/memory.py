@@ -18,19 +18,19 @@ _BEFORE_FLAGS = 48  # bytes from the data pointer to the flags
 WRITEABLE = 0x400  # NumPy's bit in an array's flags
 
 
-def _read_pointer(array: NDArray[Any]) -> int:
+def _pointer_from_struct(array: NDArray[Any]) -> int:
     return ctypes.c_int64.from_address(id(array) + _HEAD).value
 
 
-def _ask_pointer(array: NDArray[Any]) -> int:
+def _pointer_from_interface(array: NDArray[Any]) -> int:
     return array.__array_interface__["data"][0]  # type: ignore[no-any-return]
 
 
 _PROBE = np.zeros(1)
 data_pointer = (
-    _read_pointer
-    if sys.implementation.name == "cpython" and _read_pointer(_PROBE) == _ask_pointer(_PROBE)
-    else _ask_pointer
+    _pointer_from_struct
+    if sys.implementation.name == "cpython" and _pointer_from_struct(_PROBE) == _pointer_from_interface(_PROBE)
+    else _pointer_from_interface
 )
 """The address of an array's first element. Reading NumPy's struct takes 0.7 µs, `__array_interface__` takes 2."""
 
@@ -39,16 +39,16 @@ def _flags_address(array: NDArray[Any]) -> int:
     return id(array) + _HEAD + _BEFORE_FLAGS
 
 
-def _finds_flags() -> bool:
+def _layout_is_known() -> bool:
     """Whether this Python and NumPy lay out arrays as we expect."""
-    if data_pointer is not _read_pointer:
+    if data_pointer is not _pointer_from_struct:
         return False
     frozen = np.zeros(1)
     frozen.flags.writeable = False
     return all(ctypes.c_int32.from_address(_flags_address(x)).value == x.flags.num for x in (_PROBE, frozen))
 
 
-FINDS_FLAGS = _finds_flags()
+LAYOUT_IS_KNOWN = _layout_is_known()
 _WRITABLE = ctypes.c_int32(_PROBE.flags.num)
 
 
@@ -57,7 +57,7 @@ def flags_address(array: NDArray[Any]) -> int:
 
     If the layout is unknown, the address of the flags of some writable array.
     """
-    return _flags_address(array) if FINDS_FLAGS else ctypes.addressof(_WRITABLE)
+    return _flags_address(array) if LAYOUT_IS_KNOWN else ctypes.addressof(_WRITABLE)
 
 
 def coalesce(sizes: Sequence[int], strides: Sequence[Sequence[int]]) -> tuple[list[int], list[list[int]]]:

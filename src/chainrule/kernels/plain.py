@@ -63,12 +63,12 @@ def convolve_weight_gradient(
 def max_pool(x: Array, out: Array, taps: Array, kernel: Any, stride: Any, padding: Any, dilation: Any) -> None:
     """See `pooling.max_pool`."""
     unset = np.ones((*out.shape[1:3], 1), bool)
-    for tap, pixels, outputs_met in _taps(x.shape, out.shape, kernel, stride, padding, dilation):
-        value, largest = x[pixels], out[outputs_met]
-        better = unset[outputs_met[1:]] | (value > largest) | (value != value)
-        out[outputs_met] = np.where(better, value, largest)
-        taps[outputs_met] = np.where(better, tap, taps[outputs_met])
-        unset[outputs_met[1:]] = False
+    for tap, pixels, positions in _taps(x.shape, out.shape, kernel, stride, padding, dilation):
+        value, largest = x[pixels], out[positions]
+        better = unset[positions[1:]] | (value > largest) | (value != value)
+        out[positions] = np.where(better, value, largest)
+        taps[positions] = np.where(better, tap, taps[positions])
+        unset[positions[1:]] = False
 
 
 def max_pool_gradient(
@@ -76,15 +76,15 @@ def max_pool_gradient(
 ) -> None:
     """See `pooling.max_pool_gradient`."""
     out[:] = 0
-    for tap, pixels, outputs_met in _taps(out.shape, grad.shape, kernel, stride, padding, dilation):
-        out[pixels] += np.where(taps[outputs_met] == tap, grad[outputs_met], 0)
+    for tap, pixels, positions in _taps(out.shape, grad.shape, kernel, stride, padding, dilation):
+        out[pixels] += np.where(taps[positions] == tap, grad[positions], 0)
 
 
 def avg_pool(x: Array, divisors: Array, out: Array, kernel: Any, stride: Any, padding: Any) -> None:
     """See `pooling.avg_pool`."""
     total = np.zeros(out.shape, out.dtype if kernel[0] * kernel[1] <= SHORT_SUM else np.float64)
-    for _, pixels, outputs_met in _taps(x.shape, out.shape, kernel, stride, padding, (1, 1)):
-        total[outputs_met] += x[pixels]
+    for _, pixels, positions in _taps(x.shape, out.shape, kernel, stride, padding, (1, 1)):
+        total[positions] += x[pixels]
     out[:] = total / divisors[:, :, None]
 
 
@@ -92,8 +92,8 @@ def avg_pool_gradient(grad: Array, divisors: Array, out: Array, kernel: Any, str
     """See `pooling.avg_pool_gradient`."""
     share = grad / divisors[:, :, None]
     out[:] = 0
-    for _, pixels, outputs_met in _taps(out.shape, grad.shape, kernel, stride, padding, (1, 1)):
-        out[pixels] += share[outputs_met]
+    for _, pixels, positions in _taps(out.shape, grad.shape, kernel, stride, padding, (1, 1)):
+        out[pixels] += share[positions]
 
 
 def _by_group(x: Array, groups: int) -> Array:
@@ -117,7 +117,7 @@ def _windows(kernel: Any, positions: Any, stride: Any, dilation: Any) -> Iterato
 
 
 def _taps(
-    pixels: Any, result: Any, kernel: Any, stride: Any, padding: Any, dilation: Any
+    image_shape: Any, result_shape: Any, kernel: Any, stride: Any, padding: Any, dilation: Any
 ) -> Iterator[tuple[int, Any, Any]]:
     """For each tap of a pooling window: the part of the images that it meets, and for which positions."""
     for tap in range(kernel[0] * kernel[1]):
@@ -125,7 +125,9 @@ def _taps(
         for a, number in enumerate(divmod(tap, kernel[1])):
             first = number * dilation[a] - padding[a]
             begin = max(0, -(first // stride[a]))  # the first position whose tap is inside the image
-            end = min(result[1 + a], -(-(pixels[1 + a] - first) // stride[a]))  # the first one after the last such
+            end = min(
+                result_shape[1 + a], -(-(image_shape[1 + a] - first) // stride[a])
+            )  # after the last such position
             at = first + begin * stride[a]
             parts.append(slice(at, at + max(0, end - begin) * stride[a], stride[a]))
             positions.append(slice(begin, max(begin, end)))

@@ -34,14 +34,16 @@ if TYPE_CHECKING:
 AHEAD = 4096  # bytes by which memory is prefetched
 CHANNELS = 256  # channels at a time, where sums are in double precision
 
-_WORDS = (
+_FIELDS = (
     "images height width channels lines positions kernel_height kernel_width stride_down stride_across padding_top "
     "padding_left dilation_down dilation_across tiled"
 )
-MAX_FIELDS = DescriptorLayout("x out taps", _WORDS)
-MAX_GRADIENT_FIELDS = DescriptorLayout("grad taps out", _WORDS)
-AVG_FIELDS = DescriptorLayout("x divisors out", _WORDS)
-AVG_GRADIENT_FIELDS = DescriptorLayout("grad divisors out", _WORDS)
+"""Sizes of the images (N, H, W, C); `lines` and `positions`: H′ and W′; the pooling parameters; `tiled`: whether each
+pixel is in exactly one window."""
+MAX_FIELDS = DescriptorLayout("x out taps", _FIELDS)
+MAX_GRADIENT_FIELDS = DescriptorLayout("grad taps out", _FIELDS)
+AVG_FIELDS = DescriptorLayout("x divisors out", _FIELDS)
+AVG_GRADIENT_FIELDS = DescriptorLayout("grad divisors out", _FIELDS)
 
 
 class _Windows:

@@ -42,7 +42,7 @@ class Registers:
         return 4 * math.lcm(self.wide_rows, self.pair_rows, self.narrow_rows)
 
     @property
-    def many(self) -> bool:
+    def has_32_registers(self) -> bool:
         """Whether there are 32 vector registers rather than 16."""
         return self.wide_vectors == 4
 

@@ -93,7 +93,7 @@ def _dots(type: Type) -> Kernel:
     kernel = Kernel(f"dots_{type}", {
         "n": I8, "m": I8, "k": I8, "x": ADDRESS, "x_row": I8, "y": ADDRESS, "y_row": I8, "out": ADDRESS, "out_row": I8,
     }, internal=True)  # fmt: skip
-    wide = 4 if registers().many else 2  # rows of y in a tile of many rows: its sums and factors fit
+    wide = 4 if registers().has_32_registers else 2  # rows of y in a tile of many rows: its sums and factors fit
     tiles = {size: _tile(type, *size) for size in ((TALL, wide), (3, 4), (1, 4), (1, 1))}
     n, m, k, x_row, y_row, out_row = (kernel[name] for name in ("n", "m", "k", "x_row", "y_row", "out_row"))
     x, y, out = (kernel.array(name, type) for name in ("x", "y", "out"))

@@ -31,7 +31,7 @@ from chainrule.kernels.driver import (
     SCRIPTS,
     THREAD_COUNT,
 )
-from chainrule.kernels.memory import FINDS_FLAGS, data_pointer, flags_address
+from chainrule.kernels.memory import LAYOUT_IS_KNOWN, data_pointer, flags_address
 from chainrule.kernels.team_loops import RUN
 from chainrule.kernels.tree import type_of
 from chainrule.lower.graph import SOURCES, Value, base_of, byte_bounds, is_python_result, share_memory
@@ -296,7 +296,7 @@ class Program:
                 array = _copy_like(array, value)
             self.arrays[id(value)] = array  # also keeps it alive
             self.table_view[entry] = data_pointer(array)
-        if not FINDS_FLAGS:
+        if not LAYOUT_IS_KNOWN:
             self._check_writable()
         if self.is_single_segment:
             self._run(0)
