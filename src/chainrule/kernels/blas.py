@@ -1,4 +1,7 @@
-"""NumPy's own BLAS: the addresses of its gemm functions, for compiled programs to call, and control of its threads."""
+"""NumPy's own BLAS: the addresses of its gemm functions, for compiled programs to call, and control of its threads.
+
+Called by `lower.program`. Nothing else in the package knows which BLAS NumPy uses.
+"""
 
 from __future__ import annotations
 

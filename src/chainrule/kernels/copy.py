@@ -2,6 +2,8 @@
 
 Loop order: pieces, then a piece's dimensions in the order of the result's memory, innermost last. Limited by memory
 bandwidth.
+
+Called by the lowering rules of compiled programs; eager operations use NumPy.
 """
 
 from __future__ import annotations

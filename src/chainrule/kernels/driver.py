@@ -13,6 +13,9 @@ follow. A program is cut into **segments** at its calls of Python. For each segm
     END
 
 The first thread wakes the others (`team_loops`), which enter the driver too; each runs its own script.
+
+`lower.script` writes the scripts and `lower.program` the table; both use the constants below. The driver knows nothing
+of what a kernel computes.
 """
 
 from __future__ import annotations

@@ -4,6 +4,8 @@ In float32 their error is at most about two units in the last place. Doubles go 
 
 Sources: Cody and Waite, Software manual for the elementary functions (1980); the polynomials are those of Moshier's
 Cephes library (1984).
+
+Used by `lower.loops` (for ufuncs) and `special`.
 """
 
 from __future__ import annotations

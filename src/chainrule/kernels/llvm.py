@@ -2,6 +2,8 @@
 
 Loop indices and variables are stack slots here; LLVM's first passes put them into registers. Arrays that do not overlap
 get alias scopes, so that LLVM need not compare addresses before each loop.
+
+Called by `machine`. It knows nothing of what a kernel computes.
 """
 
 from __future__ import annotations
@@ -66,6 +68,8 @@ def _all_called(kernel: Kernel) -> dict[Kernel, None]:
 
 
 class _Module:
+    """The module's parts besides functions: declarations and metadata."""
+
     def __init__(self) -> None:
         self.declarations: set[str] = set()
         self.metadata: list[str] = []
@@ -182,6 +186,7 @@ class _FunctionRenderer:
                 self.branch(statement)
 
     def loop(self, loop: Loop) -> None:
+        """A loop: blocks `head` (test), `body` and `end`, with the index in a stack slot."""
         slot, head, body, end = f"%{self.new('index')}", self.new("head"), self.new("body"), self.new("end")
         self.head.append(f"  {slot} = alloca i64")
         self.line(f"store i64 {self.operand(loop.start)}, ptr {slot}")
@@ -308,6 +313,7 @@ class _FunctionRenderer:
         )
 
     def write_load(self, expr: Expr) -> str:
+        """Load a number; a boolean is a byte in memory."""
         array, index = expr.args
         address, kind = self.element_address(array, index), in_memory(expr.type)
         loaded = self.value(
@@ -438,6 +444,7 @@ def _cast(x: Type, to: Type) -> str:
 
 
 def _literal(x: Any, type: Type) -> str:
+    """A constant as LLVM writes it; floats by their bits, as hexadecimal doubles."""
     if type.lanes > 1:
         scalar = Type(type.kind, type.bytes)
         one = f"{in_register(scalar)} {_literal(x, scalar)}"

@@ -119,6 +119,7 @@ def function(address: int) -> Callable[..., None]:
 
 
 def _load_or_compile(key: str, build: Build) -> int:
+    """Link a kernel from the disk cache, or compile it and cache it."""
     identity = f"{_machine()} {key}".encode()
     name = hashlib.sha256(identity).hexdigest()[:40]
     cached = _read(name, identity)
@@ -160,6 +161,7 @@ def _link(name: str, code: bytes) -> int:
 
 @functools.cache
 def _target() -> Any:
+    """LLVM's description of this processor."""
     binding = llvm()
     binding.initialize_native_target()
     binding.initialize_native_asmprinter()
@@ -249,6 +251,7 @@ def _mark_used(path: Path, status: os.stat_result) -> None:
 
 
 def _write(name: str, identity: bytes, function: str, code: bytes) -> None:
+    """Cache machine code on disk."""
     folder = _folder()
     if folder is None:
         return

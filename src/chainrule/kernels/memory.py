@@ -1,4 +1,7 @@
-"""Data pointers, flags and strides of NumPy arrays, as compiled code needs them."""
+"""Data pointers, flags and strides of NumPy arrays, as compiled code needs them.
+
+Used by `job`, `lower` and a few operations. It knows nothing of kernels.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,8 @@
 """Convolution and pooling in NumPy, for machines where LLVM cannot be used: the same results, more slowly.
 
 Loops run over the taps of the filter or window; each tap is one operation on the part of all images that it meets.
+
+Called by `convolution` and `pooling`, through `machine.with_numpy_fallback`.
 """
 
 from __future__ import annotations

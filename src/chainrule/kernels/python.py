@@ -39,6 +39,8 @@ def render(kernel: Kernel) -> str:
 
 
 class _PythonRenderer:
+    """Renders one kernel."""
+
     def __init__(self, kernel: Kernel) -> None:
         self.kernel = kernel
         self.lines: list[str] = []
@@ -96,6 +98,7 @@ class _PythonRenderer:
             self.line(depth, "pass")
 
     def expr(self, expr: Expr, depth: int) -> None:
+        """Write a statement for an expression, or keep its text to be written inline."""
         if expr.op == "set":
             self.line(depth, f"r{expr.args[0]} = {self.text(expr.args[1])}")
         elif expr.op == "store":
@@ -119,6 +122,7 @@ class _PythonRenderer:
         return f"array({self.text(array.address)}, {array.type})"
 
     def expression(self, expr: Expr) -> str:
+        """The Python text of an expression."""
         op, args = expr.op, expr.args
         if expr.type.lanes > 1:
             raise NotImplementedError("vectors cannot be rendered to Python")

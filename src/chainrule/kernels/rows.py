@@ -4,6 +4,8 @@ Both work row by row and along each row, so memory is read and written in whole 
 threads. Adding is not, because two rows may have the same index: one thread adds them in order, so the result is
 reproducible. Memory bandwidth is the limit: a batch of byte images is read once and written once as floats, where
 indexing, casting and multiplying would take three passes.
+
+Called by `data`, `ops.indexing` and the lowering rules of compiled programs.
 """
 
 from __future__ import annotations

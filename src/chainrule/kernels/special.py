@@ -1,4 +1,7 @@
-"""Functions that NumPy lacks, applied elementwise."""
+"""Functions that NumPy lacks, applied elementwise.
+
+Called by `ops.networks`; in compiled programs they are fused like ufuncs.
+"""
 
 from __future__ import annotations
 

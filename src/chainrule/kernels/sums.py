@@ -105,6 +105,7 @@ class _SumStrategy(NamedTuple):
 
 @functools.lru_cache(maxsize=1024)
 def _strategy(shape: tuple[int, ...], axis: Axis) -> _SumStrategy:
+    """Decide how to sum arrays of a shape over some dimensions."""
     ndim = len(shape)
     dims = range(ndim) if axis is None else (axis,) if isinstance(axis, (int, np.integer)) else axis
     axes = frozenset(int(d) + ndim if d < 0 else int(d) for d in dims)

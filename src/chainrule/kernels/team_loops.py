@@ -15,6 +15,8 @@ Words on which different threads spin are on different cache lines.
 
 A worker that has run a program spins for about as long as loading a batch of data takes: calling a spinning worker
 takes less than a microsecond, waking a sleeping one twenty or more. Then it sleeps on its lock BEGIN.
+
+Used by `team` (from Python) and `driver` (from compiled code).
 """
 
 from __future__ import annotations

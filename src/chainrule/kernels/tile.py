@@ -20,6 +20,8 @@ Lines of w are prefetched during the block's first rows, and a new tile's result
 Performance is limited by the multipliers: on one core with AVX-512, 196 rows × 64 columns × 800 terms run at 190 to 200
 GFLOP/s (float32), as fast as a single tile repeated in the L1 cache. OpenBLAS reaches 175 on a 1024 × 1024 × 1024
 product on the same core.
+
+Used by `convolution_loops` only.
 """
 
 from __future__ import annotations

@@ -100,6 +100,7 @@ class Expr:
     kernel: Kernel
 
     def _with(self, op: str, other: Any, type: Type | None = None, swapped: bool = False) -> Expr:
+        """Append a binary instruction."""
         other = self.kernel.lift(other, self.type)
         if other.type != self.type:
             raise TypeError(f"{op}: operands have types {self.type} and {other.type}; convert one of them with to()")

@@ -2,6 +2,8 @@
 
 Loop order: images (divided among threads), then pixels of the result. Each pixel reads four neighbors from anywhere in
 its image, which fits into the L1 cache; arithmetic is the limit, some 6 ns a pixel.
+
+Called by `data.augment`.
 """
 
 from __future__ import annotations

@@ -139,6 +139,7 @@ class _FormulaProgram:
             _running = False
 
     def _run(self, arrays: Sequence[NDArray[Any]], numbers: Sequence[float]) -> Any:
+        """Write the numbers, allocate the outputs, run, and collect the results."""
         program = self.program
         for index, number in enumerate(numbers):
             program.scalars[index] = number
@@ -247,6 +248,7 @@ def _lookup(key: Any, record: Callable[[], _FormulaProgram]) -> _FormulaProgram 
 
 
 def _record(function: Callable[..., Any], inputs: Sequence[Any], options: Mapping[str, Any]) -> _FormulaProgram:
+    """Record and compile a formula for inputs of these kinds."""
     arrays = [x for x in inputs if type(x) is _ndarray]
 
     def call(tracers: list[Tracer]) -> Any:
@@ -261,6 +263,7 @@ def _record(function: Callable[..., Any], inputs: Sequence[Any], options: Mappin
 
 
 def _record_update(formula: Callable[..., Any], changed: Any, inputs: Any, numbers: Any) -> _FormulaProgram:
+    """Record and compile a formula whose results are written into `changed`."""
     arrays = [*changed, *inputs]
     indices = iter(range(len(numbers)))
     scalars = [None if x is None else _Number(x, next(indices)) for x in numbers]

@@ -304,6 +304,7 @@ class _Builder:
         self.write()
 
     def write(self) -> None:
+        """Write the whole kernel: initial values in memory, then the loops."""
         nest, kernel = self.nest, self.kernel
         depth = len(nest.sizes)
         if nest.is_empty:
@@ -430,6 +431,7 @@ class _Builder:
 
     @staticmethod
     def combine(r: Value, x: Expr, y: Expr) -> Expr:
+        """Combine two partial results of a reduction."""
         return x + y if r.op == "sum" else COMBINE[r.op](x, y)
 
     def write_back(self, r: Value, indices: dict[int, Expr]) -> None:
@@ -476,6 +478,7 @@ class _Builder:
         return exprs
 
     def formula(self, step: Value, exprs: dict[int, Expr]) -> Expr:
+        """The expression of a step, from those of its inputs."""
         kernel, kind = self.kernel, type_of(step.options["type"])
         if step.op is np.power and isinstance(step.inputs[1], (int, float)) and step.inputs[1] in POWERS:
             result = POWERS[step.inputs[1]](exprs[id(step.inputs[0])].to(kind))

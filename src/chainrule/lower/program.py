@@ -122,6 +122,7 @@ class Program:
     def _allocate(
         self, outputs: Sequence[Value], private: int, allocate_arena: Callable[[int], NDArray[np.uint8]]
     ) -> None:
+        """Allocate the table, the arena and the outputs, and enter all known addresses in the table."""
         self.table = np.zeros(RESERVED + len(self.bases) + private * self.thread_count, np.int64)
         self.table[:4] = *blas.addresses(), *blas.threads_addresses()
         self.table[NUMBERS] = self.scalars.ctypes.data
@@ -180,6 +181,7 @@ class Program:
         return array.ctypes.data
 
     def _memory_of(self, thread_id: int) -> ThreadMemory:
+        """Where the arrays of a thread are."""
         own_entries = self.entries_of_threads[thread_id]
 
         def block_step(value: Value) -> int:
@@ -336,6 +338,7 @@ class Program:
                 raise read_only(array.shape)
 
     def _check_no_overlap(self, argument: NDArray[Any]) -> None:
+        """Raise an error if an argument shares memory with an array that the program writes."""
         for array in self.changed:
             if share_memory(argument, array):
                 raise CaptureError(

@@ -97,9 +97,11 @@ class Script:
             self.words.append(BARRIER)
 
     def _share(self, count: int) -> tuple[int, int]:
+        """This thread's range of `count` items."""
         return self.thread_id * count // self.thread_count, (self.thread_id + 1) * count // self.thread_count
 
     def _stage(self, launch: Launch) -> None:
+        """Run this thread's rows of a stage, or its parts of a partial sum."""
         descriptor = self.memory.keep(launch.descriptor(self.memory.entry))
         if launch.partial_sums:
             parts = launch.stage.parts
@@ -131,6 +133,7 @@ class Script:
         self._set_sums(launches, 0)
 
     def _blocks(self, group: Group, launches: Sequence[Launch], first: int, last: int) -> None:
+        """Run blocks first … last - 1 of a group."""
         members: list[int] = []
         moves: list[Any] = []
         for launch in launches:

@@ -252,6 +252,8 @@ def _set_items(array: NDArray[Any], value: Any, index: Any) -> None:
 
 
 def _reduce(op: str) -> Any:
+    """The recording function of np.sum, np.max or np.min."""
+
     def record(
         trace: Recorder, x: Any, axis: Any = None, dtype: Any = None, out: Any = None, keepdims: bool = False,
         initial: Any = None, where: Any = None,
