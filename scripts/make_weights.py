@@ -34,7 +34,7 @@ def main() -> None:
     if size > MOST:
         sys.exit(f"{run.weights_file}: {size:,} bytes are more than the {MOST:,} allowed")
     data = mnist()
-    accuracy = evaluate(run.network(), run.model, data.test_images, data.test_labels).accuracy
+    accuracy = evaluate(run.load_network(), run.model, data.test_images, data.test_labels).accuracy
     if accuracy < LEAST:
         sys.exit(f"{run.folder}: reads {accuracy:.2%} of the test images right, too few")
     runs.SHIPPED.mkdir(exist_ok=True)

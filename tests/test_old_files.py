@@ -67,7 +67,7 @@ def test_a_run_can_be_read(name, capsys):
     run = Run(f"runs/{name}")
     assert run.config["versions"]["chainrule"] == "0.1.0"
     assert run.history
-    assert run.network()
+    assert run.load_network()
     assert command("runs", "runs") == 0
     assert name in capsys.readouterr().out
 
@@ -75,7 +75,7 @@ def test_a_run_can_be_read(name, capsys):
 def test_a_stopped_run_resumes_to_the_same_end(capsys):
     assert command("train", "--resume", "runs/stopped", "--json") == 0
     captured = capsys.readouterr()
-    assert "was begun with chainrule 0.1.0" in captured.err
+    assert "was started with chainrule 0.1.0" in captured.err
     recorded = Run("runs/not-stopped")
     run = Run("runs/stopped")
     for epoch, expected in zip(run.history, recorded.history, strict=True):

@@ -236,7 +236,7 @@ def test_a_network_that_gives_no_numbers_is_not_judged(command, copy, here):
         done = command("evaluate", copy, *options)
         assert (done.code, done.out) == (2, "")
         assert done.err == (
-            f"chainrule: {copy / 'model.safetensors'}: the network gives no numbers (NaN) for 60 of 60 images: its "
+            f"chainrule: {copy / 'model.safetensors'}: the network outputs NaN for 60 of 60 images: its "
             "weights are too large; train with a smaller learning rate\n"
         )
     assert set(here.iterdir()) == before

@@ -243,7 +243,7 @@ def test_a_run_that_was_killed_is_listed_and_used(process, command, images):
     done = command("evaluate")
     assert done.code == 2
     assert done.err == (
-        "chainrule: runs/at once/model.safetensors: is not there yet, the first epoch was not finished\n"
+        "chainrule: runs/at once/model.safetensors: does not exist yet: the first epoch is not complete\n"
     )
 
 

@@ -187,9 +187,9 @@ def test_a_run_that_learned_other_pictures(command, draw, trained):
 @pytest.mark.parametrize(
     ("part", "key", "value", "told"),
     [
-        ("data", "classes", list("012345678"), "names 9 classes, but its model tells 10 apart"),
-        ("data", "classes", [*"0123456789", "x"], "names 11 classes, but its model tells 10 apart"),
-        ("data", "classes", [], "names 0 classes, but its model tells 10 apart"),
+        ("data", "classes", list("012345678"), "has 9 classes, but its model has 10 outputs"),
+        ("data", "classes", [*"0123456789", "x"], "has 11 classes, but its model has 10 outputs"),
+        ("data", "classes", [], "has 0 classes, but its model has 10 outputs"),
         ("model", "name", "resnet", "there is no model 'resnet'"),
     ],
     ids=["too few classes", "too many classes", "no class", "unknown model"],
@@ -225,4 +225,4 @@ def test_a_network_that_gives_no_numbers_reads_nothing(command, draw, own, here)
     for arguments in (["predict", draw("4"), "--run", own.folder], ["read", draw("4"), "--run", own.folder]):
         done = command(*arguments)
         assert (done.code, done.out) == (2, "")
-        assert f"chainrule: {file}: the network gives no numbers (NaN) for " in done.err
+        assert f"chainrule: {file}: the network outputs NaN for " in done.err

@@ -232,7 +232,7 @@ def test_a_data_sets_name_comes_before_a_folder(command, write_images, make_digi
         (["--lr", "-0.1"], "the learning rate must be a number above 0, not -0.1"),
         (["--seed", "-1"], "the seed must be at least 0, not -1"),
         (["--limit", "0"], "the limit must be at least 1, not 0"),
-        (["--limit", "251"], "the limit is 251, but .*my images has 250 images to learn from"),
+        (["--limit", "251"], "the limit is 251, but .*my images has 250 training images"),
     ],
     ids=" ".join,
 )
@@ -281,7 +281,7 @@ def test_a_folder_that_holds_a_run(train, copy):
     before = bits(copy)
     done = train("--out", copy, "--seed", 5)
     assert (done.code, done.out) == (2, "")
-    assert done.err == f"chainrule: {copy}: holds a run already; go on with it by --resume, or choose another folder\n"
+    assert done.err == f"chainrule: {copy}: already holds a run; resume it with --resume, or choose another folder\n"
     assert bits(copy) == before
 
 
@@ -296,7 +296,7 @@ def test_a_folder_that_cannot_be_written(train, here):
     if os.access(here / "locked", os.W_OK):
         pytest.skip("this user may write anywhere")
     done = train("--out", "locked/run")
-    assert (done.code, done.err) == (2, "chainrule: locked/run: the run's folder cannot be made (Permission denied)\n")
+    assert (done.code, done.err) == (2, "chainrule: locked/run: cannot create the run's folder (Permission denied)\n")
 
 
 @pytest.mark.parametrize(("model", "lr"), [("mlp", "1e30"), ("mlp", "1e300"), ("sigmoid_mlp", "1e300")])
@@ -309,8 +309,8 @@ def test_a_training_that_diverges(process, images, model, lr):
         done.err,
     )
     assert not runs.Run("run").weights_file.exists()
-    with pytest.raises(RunError, match="is not there yet, the first epoch was not finished"):
-        runs.Run("run").network()
+    with pytest.raises(RunError, match="does not exist yet: the first epoch is not complete"):
+        runs.Run("run").load_network()
 
 
 @pytest.mark.parametrize("options", [[], ["--json"], ["--quiet"]], ids=" ".join)
@@ -395,7 +395,7 @@ def test_resume_leaves_the_shipped_run_as_it_is(command, copy, monkeypatch):
     files = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in copy.rglob("*") if path.is_file()}
     done = command("train", "--resume", copy)
     assert (done.code, done.out) == (2, "")
-    told = f"{copy}: is the run that comes with chainrule; train one of your own with: chainrule train --model mlp"
+    told = f"{copy}: is the run shipped with chainrule; train your own with: chainrule train --model mlp"
     assert done.err == f"chainrule: {told}\n"
     assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in copy.rglob("*") if path.is_file()} == files
 
@@ -418,7 +418,7 @@ def test_resume_with_changed_images(command, write_images, digits, here):
     file.write_bytes(content)
     done = command("train", "--resume", "run")
     assert (done.code, done.out) == (2, "")
-    assert done.err == f"chainrule: {folder}: the images have changed since run was begun, it cannot go on with them\n"
+    assert done.err == f"chainrule: {folder}: the images have changed since run was started; it cannot be resumed\n"
     shutil.rmtree(folder)
     done = command("train", "--resume", "run")
     assert done.code == 2
@@ -484,12 +484,12 @@ def test_other_settings_and_a_way_back(command, images, here):
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (["--epochs", "1"], "1 epochs are too few: 2 are done"),
+        (["--epochs", "1"], "1 epochs are too few: 2 are complete"),
         (["--epochs", "0"], "the number of epochs must be at least 1, not 0"),
-        (["--epoch", "1"], "copy: the state of epoch 1 was not kept; none was; --keep N keeps some"),
-        (["--step", "1"], "copy: the state of step 1 was not kept; none was; --keep N keeps some"),
-        (["--override", "lr=0.1"], "all 2 epochs are done, so lr would change nothing; give --epochs as well"),
-        (["--override", "rate=0.1"], "'rate=0.1' is no setting that can be changed on the way; write NAME=VALUE, .*"),
+        (["--epoch", "1"], "copy: the state of epoch 1 was not kept; there are no kept states; train with --keep N"),
+        (["--step", "1"], "copy: the state of step 1 was not kept; there are no kept states; train with --keep N"),
+        (["--override", "lr=0.1"], "all 2 epochs are complete, so lr would have no effect; give --epochs as well"),
+        (["--override", "rate=0.1"], "'rate=0.1' is not a setting that can be changed; write NAME=VALUE, .*"),
         (["--override", "lr=fast"], "lr must be a number, not 'fast'"),
         (["--keep", "-1"], "the number of states to keep must be at least 0, not -1"),
     ],
@@ -530,9 +530,9 @@ def test_other_versions_are_one_sentence(command, images, here, monkeypatch):
         warnings.simplefilter("always")  # and not as errors
         done = command("train", "--resume", "run", "--epochs", 2, "--json")
     assert done.code == 0
-    assert done.err == (
-        f"chainrule: run was begun with numpy 1.0 and is now {np.__version__}: its bits may not be those it would have "
-        "come to\n"
+    assert (
+        done.err
+        == f"chainrule: run was started with numpy 1.0 (now {np.__version__}): its result may differ slightly\n"
     )
 
 
@@ -544,7 +544,7 @@ def test_a_changed_test_set_is_noticed(command, write_images, make_digits):
     done = command("train", "--resume", "run")
     assert (done.code, done.out) == (2, "")
     assert done.err == (
-        f"chainrule: {folder}: the test images have changed since run was begun, it cannot go on with them\n"
+        f"chainrule: {folder}: the test images have changed since run was started; it cannot be resumed\n"
     )
 
 

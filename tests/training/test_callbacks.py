@@ -119,7 +119,7 @@ def test_another_measure(make_trainer, tmp_path):
 @pytest.mark.parametrize("callback", [BestModel("unused"), EarlyStopping(1)], ids=lambda c: type(c).__name__)
 def test_a_measure_that_nobody_takes_is_named(make_trainer, callback):
     trainer = make_trainer(callbacks=[callback], validate=None)
-    told = "an epoch has no 'validation_accuracy', only epoch, train_loss, seconds, learning_rate"
+    told = "the history has no 'validation_accuracy', only epoch, train_loss, seconds, learning_rate"
     with pytest.raises(ValueError, match=told):
         trainer.fit(1)
 
@@ -172,8 +172,8 @@ def test_the_first_bad_weights_are_named(make_trainer, name, layer, value):
     assert isinstance(caught.value, UserError)
     message = str(caught.value)
     assert message.startswith("training diverged in epoch 2, step 3: the loss is ")
-    assert f"the first values that went bad are the {name[2:]} of {layer}" in message
-    assert "the best weights so far are kept; try a smaller learning rate (it was 0.05 then)" in message
+    assert f"the first values that are not finite are in the {name[2:]} of {layer}" in message
+    assert "the best weights so far are kept; try a smaller learning rate than 0.05" in message
     assert "\n" not in message
 
 
@@ -219,7 +219,7 @@ def test_the_loss_itself_may_be_the_one(make_trainer):
     trainer = make_trainer(callbacks=[StopOnNaN()])
     trainer.loss = lambda outputs, targets: (outputs * 0).sum().log() * 0  # 0 · ln 0
     with pytest.raises(
-        DivergedError, match="step 1: the loss is nan; every layer's values are finite, so it is the loss itself"
+        DivergedError, match="step 1: the loss is nan; the values of all layers are finite, so it is the loss function"
     ):
         trainer.fit(1)
 
@@ -252,14 +252,14 @@ class Root(nn.Module):
 @pytest.mark.parametrize(
     ("spoil", "told"),
     [
-        (lambda n: None, "the first values that went bad are the output of the network itself, Root"),
+        (lambda n: None, "the first values that are not finite are in the output of the network, Root"),
         (
             lambda n: n.scale.data.fill(np.nan),
-            "the first values that went bad are the scale of the network itself, Root",
+            "the first values that are not finite are in the scale of the network, Root",
         ),
         (
             lambda n: n.layer.bias.data.fill(np.inf),
-            "the first values that went bad are the bias of layer 'layer', Linear(in",
+            "the first values that are not finite are in the bias of layer 'layer', Linear(in",
         ),
     ],
 )
@@ -281,10 +281,8 @@ def test_an_output_may_go_bad_where_all_weights_are_good():
 
 def test_the_inputs_may_be_the_ones():
     network = nn.Linear(2, 2)
-    assert (
-        first_bad_layer(network, tensor([[1.0, math.nan]])) == "the inputs themselves hold values that are not finite"
-    )
-    assert "the loss itself" in first_bad_layer(network, tensor([[1.0, 2.0]]))
+    assert first_bad_layer(network, tensor([[1.0, math.nan]])) == "the inputs have values that are not finite"
+    assert "the loss function" in first_bad_layer(network, tensor([[1.0, 2.0]]))
 
 
 def test_looking_for_it_leaves_no_hook_behind():

@@ -97,7 +97,7 @@ def test_what_the_network_gives_no_numbers_for_is_read_as_nothing(model, value):
     assert found.accuracy == expected.count(0) / 5
     assert np.isfinite(found.loss) == (found.unread == 0)
     if found.unread:
-        with pytest.raises(ValueError, match="confusion: 1 of 5 images were read as nothing"):
+        with pytest.raises(ValueError, match="confusion: 1 of 5 images have no prediction"):
             _ = found.confusion
         assert found.mistakes.tolist()[-1] == 1
 

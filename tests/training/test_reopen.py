@@ -131,12 +131,12 @@ def test_more_epochs_for_a_run_that_was_stopped_on_the_way(begin, go_on, digits,
 def test_fewer_epochs_as_long_as_they_are_not_done(begin, go_on, digits):
     made, short = begin(model="sigmoid_mlp", epochs=5), begin("short", "sigmoid_mlp", epochs=2)
     go_on(made, KillAt(8), saving=0.0)
-    with pytest.raises(RunError, match="1 epochs are too few: 1 are done, and epoch 2 is at step 2"):
+    with pytest.raises(RunError, match="1 epochs are too few: 1 are complete, and epoch 2 is at step 2"):
         reopen(made, digits, {"epochs": 1})
     go_on(reopen(made, digits, {"epochs": 2}))
     go_on(short)
     assert outcome(made) == outcome(short)
-    with pytest.raises(RunError, match="1 epochs are too few: 2 are done$"):
+    with pytest.raises(RunError, match="1 epochs are too few: 2 are complete$"):
         reopen(run.Run(made.folder), digits, {"epochs": 1})
 
 
@@ -226,7 +226,7 @@ def test_not_within_an_epoch(begin, go_on, digits):
     made = begin(epochs=3)
     go_on(made, KillAt(8), saving=0.0)
     before = files(made.folder)
-    told = "the batch size can be changed between epochs only, and epoch 2 is at step 2 with batches of 50"
+    told = "the batch size can only be changed between epochs, and epoch 2 is at step 2 with batches of 50"
     with pytest.raises(RunError, match=told):
         reopen(made, digits, {"batch_size": 25})
     assert files(made.folder) == before
@@ -299,7 +299,10 @@ def test_a_change_by_hand_is_refused_also_beside_one_on_purpose(begin, go_on, di
             {"epochs_without_augmentation": 1},
             "epochs_without_augmentation has no effect: this run does not use augmentation",
         ),
-        ({"lr": 0.1, "eager": True}, "all 2 epochs are done, so lr, eager would change nothing; give --epochs as well"),
+        (
+            {"lr": 0.1, "eager": True},
+            "all 2 epochs are complete, so lr, eager would have no effect; give --epochs as well",
+        ),
     ],
     ids=str,
 )
@@ -318,10 +321,10 @@ def test_other_data_and_the_shipped_run_change_nothing(begin, go_on, digits, mon
     before = files(made.folder)
     parts = digits.train_images, digits.train_labels, digits.test_images
     other = ImageData("toy", digits.classes, *parts, (digits.test_labels + 1) % 10)
-    with pytest.raises(DataError, match="toy: the test images have changed since .* was begun"):
+    with pytest.raises(DataError, match="toy: the test images have changed since .* was started"):
         reopen(made, other, {"epochs": 3})
     monkeypatch.setattr(experiment, "SHIPPED", made.folder)
-    with pytest.raises(RunError, match="is the run that comes with chainrule"):
+    with pytest.raises(RunError, match="is the run shipped with chainrule"):
         reopen(made, digits, {"epochs": 3})
     assert files(made.folder) == before
 
@@ -338,14 +341,14 @@ def test_settings_from_texts():
 @pytest.mark.parametrize(
     ("texts", "told"),
     [
-        (["lr"], "'lr' is no setting that can be changed on the way; write NAME=VALUE, where NAME is one of epochs, "),
-        (["=3"], "'=3' is no setting"),
-        (["rate=3"], "'rate=3' is no setting"),
-        (["optimizer=sgd"], "'optimizer=sgd' is no setting that can be changed on the way"),
-        (["augment={}"], "'augment={}' is no setting that can be changed on the way"),
-        (["seed=3"], "'seed=3' is no setting that can be changed on the way"),
+        (["lr"], "'lr' is not a setting that can be changed; write NAME=VALUE, where NAME is one of epochs, "),
+        (["=3"], "'=3' is not a setting"),
+        (["rate=3"], "'rate=3' is not a setting"),
+        (["optimizer=sgd"], "'optimizer=sgd' is not a setting that can be changed"),
+        (["augment={}"], "'augment={}' is not a setting that can be changed"),
+        (["seed=3"], "'seed=3' is not a setting that can be changed"),
         (["lr=fast"], "lr must be a number, not 'fast'"),
-        (["epochs=2.5"], "epochs must be a whole number, not '2.5'"),
+        (["epochs=2.5"], "epochs must be an integer, not '2.5'"),
         (["eager=1"], "eager must be true or false, not '1'"),
         (["lr=1", "lr=2"], "lr is given twice"),
     ],
@@ -552,7 +555,7 @@ def test_back_twice_before_training_cannot_come_to_states_of_dropped_changes(beg
     go_on(made, KillAt(6))
     go_on(reopen(made, digits, {"lr": 1.0}))
     reopen(run.Run(made.folder), digits, {"lr": 3.0}, epoch=1)
-    with pytest.raises(RunError, match="the state of epoch 2 was not kept; that of epoch 1 was"):
+    with pytest.raises(RunError, match="the state of epoch 2 was not kept; kept states: epoch 1"):
         reopen(run.Run(made.folder), digits, {}, epoch=2)
 
 
@@ -696,7 +699,7 @@ def test_back_within_an_epoch_of_another_batch_size(begin, go_on, digits):
     go_on(made, saving=0.0)
     reopen(made, digits, {"batch_size": 25, "epochs": 3})
     before = files(made.folder)
-    with pytest.raises(RunError, match="between epochs only, and epoch 1 is at step 3 with batches of 50"):
+    with pytest.raises(RunError, match="between epochs, and epoch 1 is at step 3 with batches of 50"):
         reopen(run.Run(made.folder), digits, {}, step=3)
     assert files(made.folder) == before
 
@@ -704,11 +707,11 @@ def test_back_within_an_epoch_of_another_batch_size(begin, go_on, digits):
 @pytest.mark.parametrize(
     ("keep", "where", "told"),
     [
-        (0, {"epoch": 1}, "the state of epoch 1 was not kept; none was; --keep N keeps some"),
-        (1, {"epoch": 1}, "the state of epoch 1 was not kept; that of epoch 3 was"),
-        (2, {"epoch": 9}, "the state of epoch 9 was not kept; that of epochs 2, 3 was"),
-        (2, {"step": 7}, "the state of step 7 was not kept; that of epochs 2, 3 was"),
-        (2, {"step": 5}, "the state of step 5 was not kept; that of epochs 2, 3 was"),
+        (0, {"epoch": 1}, "the state of epoch 1 was not kept; there are no kept states; train with --keep N"),
+        (1, {"epoch": 1}, "the state of epoch 1 was not kept; kept states: epoch 3"),
+        (2, {"epoch": 9}, "the state of epoch 9 was not kept; kept states: epochs 2, 3"),
+        (2, {"step": 7}, "the state of step 7 was not kept; kept states: epochs 2, 3"),
+        (2, {"step": 5}, "the state of step 5 was not kept; kept states: epochs 2, 3"),
         (2, {"epoch": -1}, "the state of epoch -1 was not kept"),
         (2, {"epoch": 0}, "the state of epoch 0 was not kept"),
     ],
@@ -736,7 +739,7 @@ def test_a_kept_state_that_is_damaged(begin, go_on, digits):
     with pytest.raises(RunError, match="epoch-1.safetensors: does not match its checksum"):
         reopen(made, digits, {}, epoch=1)
     checkpoint.save([1, 2], file)
-    with pytest.raises(RunError, match="epoch-1.safetensors: is no state of a training"):
+    with pytest.raises(RunError, match="epoch-1.safetensors: is not a training state"):
         reopen(made, digits, {}, epoch=1)
     file.write_bytes(content)
     assert files(made.folder) == before

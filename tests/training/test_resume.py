@@ -28,8 +28,8 @@ def begin(digits, tmp_path):
         made = run.create(config, tmp_path / name)
         trainer = experiment.prepare(made, digits)
         trainer.fit(1)
-        for inputs, targets in list(trainer._pass())[: steps - 3]:
-            trainer._learn(inputs, targets)
+        for inputs, targets in list(trainer._current_pass())[: steps - 3]:
+            trainer._take_step(inputs, targets)
             trainer.step += 1
         checkpoint.save(trainer.state_dict(), made.checkpoint_file)
         return made
@@ -145,11 +145,15 @@ def test_whatever_stands_in_a_checkpoint_it_is_refused_or_trained_with(begin, di
         (("scheduler", "new"), 1, "scheduler has the unknown new"),
         (("optimizer", "param_groups", 0, "lr"), 0.9, "optimizer.param_groups[0].lr is 0.9, not 0.0"),
         (("optimizer", "param_groups", 0, "betas", 1), 1.5, "optimizer.param_groups[0].betas[1] is 1.5, not 0.999"),
-        (("optimizer", "state", "0", "step"), 9, "the optimizer's step of parameter 0 cannot be, after 4 steps"),
-        (("optimizer", "state", "0", "step"), 4.0, "the optimizer's step of parameter 0 cannot be, after 4 steps"),
-        (("optimizer", "state", "1"), {}, "the optimizer's memory of parameter 1 lacks exp_avg"),
+        (("optimizer", "state", "0", "step"), 9, "the optimizer's step of parameter 0 is not possible after 4 steps"),
+        (("optimizer", "state", "0", "step"), 4.0, "the optimizer's step of parameter 0 is not possible after 4 steps"),
+        (("optimizer", "state", "1"), {}, "the optimizer's state of parameter 1 lacks exp_avg"),
         (("callbacks", 0, "best"), "high", "BestModel: the best value cannot be 'high'"),
-        (("callbacks", 0, "best"), 0.123, "the best epoch is said to be {'best': 0.123, 'epoch': 1}, and is {'best': "),
+        (
+            ("callbacks", 0, "best"),
+            0.123,
+            "the best epoch is recorded as {'best': 0.123, 'epoch': 1}, but is {'best': ",
+        ),
         (("generators",), [{}], "the state has 1 generators, the trainer has 0"),
         (("loader", "current", "state", "state"), -1, "int"),
     ],
@@ -176,7 +180,7 @@ def test_memory_that_would_spoil_the_next_step_is_named(begin, digits, name, val
     if (name, value) == ("exp_avg", -1.0):
         resume(made, trainer)  # a mean may be negative
     else:
-        with pytest.raises(RunError, match=f"the optimizer's {name} of parameter 2 cannot be, after 3 steps"):
+        with pytest.raises(RunError, match=f"the optimizer's {name} of parameter 2 is not possible after 3 steps"):
             resume(made, trainer)
 
 
@@ -260,7 +264,7 @@ def test_a_changed_test_set_is_noticed(begin, digits):
         (digits.test_images[:-1], digits.test_labels[:-1]),
     ):
         other = ImageData("toy", digits.classes, train, labels, *changed)
-        with pytest.raises(DataError, match=f"toy: the test images have changed since {made.folder} was begun"):
+        with pytest.raises(DataError, match=f"toy: the test images have changed since {made.folder} was started"):
             experiment.prepare(made, other)
     config = {**made.config, "data": {**made.config["data"]}}
     del config["data"]["test_crc32"]  # as in configs of before
@@ -277,7 +281,7 @@ def test_other_versions_are_told_of(begin, digits, name):
     with pytest.warns(VersionWarning) as caught:
         resume(made, experiment.prepare(made, digits))
     assert [str(warning.message) for warning in caught] == [
-        f"{made.folder} was begun with {name} 1.2.3 and is now {now}: its bits may not be those it would have come to"
+        f"{made.folder} was started with {name} 1.2.3 (now {now}): its result may differ slightly"
     ]
 
 

@@ -67,7 +67,7 @@ def test_an_empty_folder_is_taken(config, tmp_path):
 
 def test_a_folder_that_holds_something_is_not(config, folder, tmp_path):
     before = (folder / "config.json").read_bytes()
-    told = f"{folder}: holds a run already; go on with it by --resume, or choose another folder"
+    told = f"{folder}: already holds a run; resume it with --resume, or choose another folder"
     with pytest.raises(RunError, match=told):
         run.create({**config, "seed": 4}, folder)
     assert (folder / "config.json").read_bytes() == before
@@ -108,7 +108,7 @@ def test_other_folders_without_a_config_stay(config, here):
 def test_a_place_that_cannot_be_a_folder_is_named(config, tmp_path):
     (tmp_path / "file").touch()
     for place in (tmp_path / "file", tmp_path / "file" / "below"):
-        with pytest.raises(RunError, match=f"{place}: the run's folder cannot be made"):
+        with pytest.raises(RunError, match=f"{place}: cannot create the run's folder"):
             run.create(config, place)
 
 
@@ -156,7 +156,7 @@ def test_the_shipped_run_is_small_and_fits_its_model():
     assert made.config["data"]["name"] == "mnist"
     assert made.model.name == "best"
     assert made.result["test_accuracy"] >= 0.993
-    network = made.network()
+    network = made.load_network()
     assert not network.training
     assert sum(p.numel() for p in network.parameters()) <= 1_500_000
 
@@ -341,7 +341,7 @@ def test_a_models_name_never_leads_to_code(config, folder, name):
 def test_a_models_options_are_checked(config, folder, options, told):
     (folder / "config.json").write_text(json.dumps(spoiled(config, "model.options", options)))
     with pytest.raises(RunError, match=f"{folder / 'config.json'}: model 'mlp'.* {told}"):
-        run.Run(folder).network()
+        run.Run(folder).load_network()
 
 
 # Read: the other files
@@ -351,15 +351,15 @@ def test_a_run_not_trained_yet(folder):
     found = run.Run(folder)
     assert found.history == []
     assert found.result is None
-    with pytest.raises(RunError, match=f"{found.weights_file}: is not there yet, the first epoch was not finished"):
-        found.network()
+    with pytest.raises(RunError, match=f"{found.weights_file}: does not exist yet: the first epoch is not complete"):
+        found.load_network()
 
 
 def test_weights_come_back_ready_to_be_used(config, folder):
     found = run.Run(folder)
     network = found.untrained(np.random.default_rng(5))
     safetensors_io.save(network.state_dict(), found.weights_file)
-    again = found.network()
+    again = found.load_network()
     assert not again.training
     for a, b in zip(network.parameters(), again.parameters(), strict=True):
         assert a.numpy().tobytes() == b.numpy().tobytes()
@@ -369,7 +369,7 @@ def test_weights_come_back_ready_to_be_used(config, folder):
 def test_weights_that_went_missing(folder):
     (folder / "metrics.jsonl").write_text('{"epoch": 1}\n')
     with pytest.raises(RunError, match="model.safetensors: is missing"):
-        run.Run(folder).network()
+        run.Run(folder).load_network()
 
 
 def test_weights_that_do_not_fit_are_named(folder):
@@ -382,7 +382,7 @@ def test_weights_that_do_not_fit_are_named(folder):
     }.items():
         safetensors_io.save(state, found.weights_file)
         with pytest.raises(RunError, match=f"{found.weights_file}: does not fit model 'mlp': .*{name}"):
-            found.network()
+            found.load_network()
 
 
 def test_weights_of_before_checksums_are_read_with_one_line(folder):
@@ -393,9 +393,9 @@ def test_weights_of_before_checksums_are_read_with_one_line(folder):
     with pytest.warns(
         safetensors_io.ChecksumWarning, match="model.safetensors: has no checksum, like files of older versions"
     ):
-        assert found.network()
+        assert found.load_network()
     save_file(state, found.weights_file, {"format": "pt"})
-    assert found.network()
+    assert found.load_network()
 
 
 def test_a_flipped_bit_in_the_weights_is_noticed(folder):
@@ -405,7 +405,7 @@ def test_a_flipped_bit_in_the_weights_is_noticed(folder):
     content[-1000] ^= 1
     found.weights_file.write_bytes(content)
     with pytest.raises(RunError, match="model.safetensors: does not match its checksum"):
-        found.network()
+        found.load_network()
 
 
 def test_weights_that_are_damaged_are_named_once(folder):
@@ -413,7 +413,7 @@ def test_weights_that_are_damaged_are_named_once(folder):
     safetensors_io.save(found.untrained().state_dict(), found.weights_file)
     found.weights_file.write_bytes(found.weights_file.read_bytes()[:-100])
     with pytest.raises(RunError) as caught:
-        found.network()
+        found.load_network()
     assert str(caught.value).startswith(f"{found.weights_file}: is not a complete safetensors file")
     assert str(caught.value).count(str(found.weights_file)) == 1
 
@@ -434,8 +434,8 @@ def test_a_damaged_history_is_named_with_its_line(folder, line):
         ('{"epoch": 2, "train_loss": "low"}', "train_loss must be of type float, not str"),
         ('{"epoch": 2, "train_loss": [1]}', "train_loss must be of type float, not list"),
         ('{"epoch": 2, "seconds": true}', "seconds must be of type float, not bool"),
-        (f'{{"epoch": 2, "validation_accuracy": {"9" * 400}}}', "validation_accuracy is a number of 400 digits"),
-        (f'{{"epoch": 2, "validation_accuracy": -{"9" * 400}}}', "validation_accuracy is a number of 400 digits"),
+        (f'{{"epoch": 2, "validation_accuracy": {"9" * 400}}}', "validation_accuracy has 400 digits"),
+        (f'{{"epoch": 2, "validation_accuracy": -{"9" * 400}}}', "validation_accuracy has 400 digits"),
     ],
     ids=lambda value: value[:40],
 )
@@ -465,4 +465,4 @@ def test_a_damaged_result_is_named(folder, content):
 def test_a_run_may_be_moved(config, folder, tmp_path):
     safetensors_io.save(run.Run(folder).untrained().state_dict(), folder / "model.safetensors")
     shutil.move(folder, tmp_path / "elsewhere")
-    assert run.find(tmp_path / "elsewhere").network()
+    assert run.find(tmp_path / "elsewhere").load_network()

@@ -94,7 +94,7 @@ CONFIGS: dict[str, tuple[dict[str, Any], str]] = {
     "images of no size": ({"image_shape": [28, 0]}, "image_shape must be a height and a width"),
     "images of a negative size": ({"image_shape": [-28, -28]}, "image_shape must be a height and a width"),
     "too many classes' names": ({"classes": [""] * 3_000_000}, "config.json: is larger than 8,000,000 bytes"),
-    "many classes' names": ({"classes": [""] * 500_000}, "names 500000 classes, but its model tells 10 apart"),
+    "many classes' names": ({"classes": [""] * 500_000}, "has 500000 classes, but its model has 10 outputs"),
 }
 
 
@@ -106,7 +106,7 @@ def test_a_config(stranger: Path, change: Callable[..., None], measure: Callable
     done = measure("-m", "chainrule", "evaluate", stranger)
     assert done.code == 2
     with pytest.raises(RunError, match=sentence):
-        run.Run(stranger).network()
+        run.Run(stranger).load_network()
     assert done.err.count("\n") == 1
     assert len(done.err) < 1_000
     assert done.megabytes < 200
@@ -129,7 +129,7 @@ def test_weights(stranger: Path, measure: Callable[..., Any], name: str) -> None
     done = measure("-m", "chainrule", "evaluate", stranger)
     assert done.code == 2
     with pytest.raises(RunError, match=sentence) as caught:
-        run.Run(stranger).network()
+        run.Run(stranger).load_network()
     assert len(str(caught.value)) < 3_000
     assert done.err.count("\n") == 1
     assert len(done.err) < 3_000
@@ -141,7 +141,7 @@ def test_weights(stranger: Path, measure: Callable[..., Any], name: str) -> None
 def test_texts(stranger: Path, file: str) -> None:
     made = run.Run(stranger)
     (stranger / file).write_text("[" * 8_000_001)
-    with pytest.raises(RunError, match=f"{file}: is larger than 8,000,000 bytes, which is more than chainrule writes"):
+    with pytest.raises(RunError, match=f"{file}: is larger than 8,000,000 bytes, the limit for a file of a run"):
         run.Run(stranger) if file == "config.json" else made.result if file == "result.json" else made.history
 
 
@@ -163,7 +163,7 @@ from chainrule.errors import RunError
 from chainrule.training import checkpoint, run
 try:
     found = run.Run({str(stranger)!r})
-    found.history, found.result, found.network(), checkpoint.load(found.checkpoint_file)
+    found.history, found.result, found.load_network(), checkpoint.load(found.checkpoint_file)
 except RunError as error:
     print(error)
 """

@@ -447,7 +447,7 @@ def test_a_training_with_passes_inside_resumes_with_the_same_bits(make_trainer, 
     resumed = fresh(tmp_path, 99)
     resumed.load_state_dict(checkpoint.load(tmp_path / checkpoint.FILE))
     resumed.callbacks[0].batches = 0  # its pass at the start was there at the first start, too
-    resumed._tell("on_start")
+    resumed._call("on_start")
     resumed.callbacks[0].batches = batches
     resumed.callbacks[0].on_start = lambda trainer: None
     resumed.fit(EPOCHS)

@@ -54,7 +54,7 @@ def evaluate(run: str | None, as_json: bool, confusion: str | None, mistakes: st
         raise DataError(f"{data.name}: the images have another size or other classes than those {found.folder} learned")
     if has_other_test_images(found, data):
         say(f"chainrule: the test images of {data.name} are not those that {found.folder} was begun with", err=True)
-    result = judge(found.network(), found.model, data.test_images, data.test_labels)
+    result = judge(found.load_network(), found.model, data.test_images, data.test_labels)
     if result.unread:
         raise RunError(f"{found.weights_file}: {no_numbers(result.unread, len(result.labels))}")
     _draw(result, data, confusion, mistakes)

@@ -93,7 +93,7 @@ def reader(run: Run) -> Reader:
         raise RunError(
             f"{run.folder}: was trained on images of another size than 28×28, which is what digits are made to"
         )
-    network = run.network()
+    network = run.load_network()
 
     def confidences(images: NDArray[np.uint8]) -> NDArray[np.float32]:
         with no_grad():

@@ -1,8 +1,10 @@
-"""Training: the loop, its callbacks, checkpoints, and runs: folders that say what was done and how well it went."""
+"""Training: the loop, callbacks, checkpoints, and run folders with config, history, weights and result."""
 
-from chainrule.training.callbacks import BestModel, Checkpoint, EarlyStopping, History, PlainEpochs, StopOnNaN
+from chainrule.training.callbacks import BestModel, Checkpoint, EarlyStopping, History, StopAugmentation, StopOnNaN
 from chainrule.training.evaluation import Evaluation, evaluate
 from chainrule.training.trainer import Callback, DivergedError, Interrupted, Trainer
+
+PlainEpochs = StopAugmentation  # its former name
 
 __all__ = [
     "BestModel",
@@ -14,6 +16,7 @@ __all__ = [
     "History",
     "Interrupted",
     "PlainEpochs",
+    "StopAugmentation",
     "StopOnNaN",
     "Trainer",
     "evaluate",

@@ -1,4 +1,4 @@
-"""Small callbacks: the history in a file, the best weights, checkpoints, stopping early, stopping at NaN."""
+"""Callbacks: history file, best weights, checkpoints, early stopping, stop on NaN, end of augmentation."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ if TYPE_CHECKING:
 
 
 class History(Callback):
-    """Writes a line for each epoch into a file: `metrics.jsonl`. JSON has no NaN and no infinities: they become null.
+    """Writes a line per epoch to a file, `metrics.jsonl`. NaN and infinities, which JSON does not have, become null.
 
     Args:
-        path: the file. At the start it is brought to what the trainer's history says, so that nothing stands twice.
+        path: the file. It is rewritten from the trainer's history, so that a resumed run repeats no line.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
 
     def on_start(self, trainer: Trainer) -> None:
-        """Begin the file anew, with the epochs done so far."""
+        """Write the epochs completed so far."""
         self._write(trainer)
 
     def on_epoch(self, trainer: Trainer, record: dict[str, Any]) -> None:
-        """Add the line."""
+        """Add the epoch's line."""
         self._write(trainer)
 
     def _write(self, trainer: Trainer) -> None:
@@ -54,11 +54,11 @@ def _or_null(value: Any) -> Any:
 
 
 class BestModel(Callback):
-    """Keeps the weights of the best epoch so far in a file, by `validation_accuracy` (or another measure).
+    """Saves the weights of the best epoch so far, by `validation_accuracy` or another metric.
 
     Args:
         path: the file.
-        measure: the entry of the history that should be large.
+        measure: the metric to maximize, an entry of the history.
     """
 
     def __init__(self, path: str | os.PathLike[str], measure: str = "validation_accuracy") -> None:
@@ -67,20 +67,20 @@ class BestModel(Callback):
 
     def on_epoch(self, trainer: Trainer, record: dict[str, Any]) -> None:
         """Save the weights if this epoch is the best."""
-        value = _measured(record, self.measure)
+        value = _metric(record, self.measure)
         if value > self.best:
             safetensors_io.save(trainer.network.state_dict(), self.path)
             self.best, self.epoch = value, record["epoch"]
 
     def state_dict(self) -> dict[str, Any]:
-        """The best value and its epoch."""
+        """Return the best value and its epoch."""
         return {"best": self.best if math.isfinite(self.best) else None, "epoch": self.epoch}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over a state.
+        """Load a state.
 
         Raises:
-            ValueError: its best value is no number, or its epoch is none.
+            ValueError: its best value or its epoch is not a number.
         """
         best, epoch = state["best"], state["epoch"]
         if not isinstance(best, (int, float, NoneType)) or not isinstance(epoch, int) or isinstance(best, bool):
@@ -88,63 +88,63 @@ class BestModel(Callback):
         self.best, self.epoch = -math.inf if best is None else best, epoch
 
 
-class AsBegun(Callback):
+class SettingsCheck(Callback):
     """Refuses to resume under changed settings: the result would not be reproducible.
 
     Args:
-        settings: by name, in values that JSON gives back as they were.
+        settings: values by name, unchanged by a round trip through JSON.
     """
 
     def __init__(self, settings: dict[str, Any]) -> None:
         self.settings = settings
 
     def state_dict(self) -> dict[str, Any]:
-        """The settings."""
+        """Return the settings."""
         return self.settings
 
-    def differing(self, state: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
-        """The settings that are others in a state: by name, the state's value and this one's."""
+    def differences(self, state: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+        """Return the settings that differ from a state's: by name, the state's value and the present one."""
         return {name: (state.get(name), value) for name, value in self.settings.items() if state.get(name) != value}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Compare the settings.
 
         Raises:
-            ValueError: some differ; the message says from what to what.
+            ValueError: some differ; the message gives old and new values.
         """
-        changed = self.differing(state)
+        changed = self.differences(state)
         if changed:
             raise ValueError(
                 ", ".join(f"{name} was {old!r} and is now {new!r}" for name, (old, new) in changed.items())
             )
 
 
-class PlainEpochs(Callback):
-    """Ends augmentation when so many epochs are done: the rest are learned from the pictures as they are.
+class StopAugmentation(Callback):
+    """Ends augmentation after a number of epochs; the rest train on the original images.
 
     Args:
-        after: the number of epochs before.
+        after: the number of epochs with augmentation.
     """
 
     def __init__(self, after: int) -> None:
         self.after = after
 
     def on_start(self, trainer: Trainer) -> None:
-        """See if it is time: training may go on in the middle."""
+        """End augmentation if it is time, also in a resumed training."""
         if trainer.epoch >= self.after:
             trainer.loader.augment = None
 
     def on_epoch(self, trainer: Trainer, record: dict[str, Any]) -> None:
-        """See if it is time."""
+        """End augmentation if it is time."""
         self.on_start(trainer)
 
 
 class EarlyStopping(Callback):
-    """Stops when a measure has not improved for some epochs.
+    """Stops training when a metric has not improved for some epochs.
 
     Args:
-        patience: how many epochs without improvement to bear.
-        measure: the entry of the history that should be large.
+        patience: how many epochs without improvement to allow.
+        measure: the metric to maximize, an entry of the history.
     """
 
     def __init__(self, patience: int, measure: str = "validation_accuracy") -> None:
@@ -153,22 +153,22 @@ class EarlyStopping(Callback):
         self.patience, self.measure = patience, measure
 
     def on_epoch(self, trainer: Trainer, record: dict[str, Any]) -> None:
-        """Count the epochs since the best."""
+        """Stop if the best epoch was `patience` epochs ago."""
         if len(trainer.history) - 1 - best_epoch(trainer.history, self.measure) >= self.patience:
             trainer.stop = True
 
 
 class Checkpoint(Callback):
-    """Saves the complete state after each epoch, every so many seconds, and when interrupted.
+    """Saves the complete state after each epoch, at intervals within an epoch, and when interrupted.
 
-    It must be the last callback, so that what the others remember is up to date.
+    It must be the last callback, so that the states of the others are up to date.
 
     Args:
-        folder: where the state goes.
-        seconds: how often within an epoch.
-        keep: so many states are kept besides, to go back to: those at the end of the last epochs, that of the best
-            epoch (by `validation_accuracy`), and as many of the latest that were saved within an epoch.
-        best: the file of the best weights so far, which are kept with them.
+        folder: the folder of the state.
+        seconds: the interval within an epoch.
+        keep: how many earlier states to keep: those of the last `keep` epochs, that of the best epoch (by
+            `validation_accuracy`), and the last `keep` states saved within an epoch.
+        best: the file of the best weights so far, which are stored in the kept states.
     """
 
     def __init__(
@@ -179,20 +179,20 @@ class Checkpoint(Callback):
         best: str | os.PathLike[str] | None = None,
     ) -> None:
         self.folder, self.seconds, self.keep, self.best = Path(folder), seconds, keep, best
-        self._saved = time.perf_counter()
+        self._last_save = time.perf_counter()
 
     def on_start(self, trainer: Trainer) -> None:
-        """Save the state to begin with, so that there is always something to go on from."""
+        """Save the initial state, so that there is always a state to resume from."""
         if not trainer.history and trainer.step == 0:
             self.save(trainer)
 
     def on_step(self, trainer: Trainer) -> None:
-        """Save if it is time, or if the trainer is about to end."""
-        if trainer.interrupt or time.perf_counter() - self._saved > self.seconds:
+        """Save if it is time, or if training is interrupted."""
+        if trainer.interrupt or time.perf_counter() - self._last_save > self.seconds:
             self.save(trainer)
 
     def on_epoch(self, trainer: Trainer, record: dict[str, Any]) -> None:
-        """Save."""
+        """Save the state."""
         self.save(trainer)
 
     def save(self, trainer: Trainer) -> None:
@@ -205,10 +205,10 @@ class Checkpoint(Callback):
             name = ("step", trainer.total_steps) if trainer.step else ("epoch", trainer.epoch)
             checkpoint.save({**state, "best": best}, self.folder / checkpoint.kept_name(*name))
             self._remove_old(trainer)
-        self._saved = time.perf_counter()
+        self._last_save = time.perf_counter()
 
     def _remove_old(self, trainer: Trainer) -> None:
-        """Remove the kept states that are neither among the latest nor that of the best epoch."""
+        """Remove kept states other than the latest ones and that of the best epoch."""
         best = trainer.history[best_epoch(trainer.history)]["epoch"] if trainer.history else 0
         states = checkpoint.kept_states(self.folder)
         for kind in ("epoch", "step"):
@@ -219,78 +219,79 @@ class Checkpoint(Callback):
 
 
 class StopOnNaN(Callback):
-    """Ends training as soon as a loss is not a number, before it can spoil the weights, and says where it began.
+    """Ends training when a loss is not finite, before the update, and names the layer where it started.
 
-    A compiled step has spoiled them already, so that nothing tells where it began. It must be the first callback, so
-    that none of the others keeps what went bad.
+    A compiled step has updated the weights by then, so the layer is unknown. This must be the first callback, so that
+    no other callback saves invalid weights.
     """
 
     def on_loss(self, trainer: Trainer, inputs: Tensor | None, loss: float) -> None:
-        """Look at the loss of a step."""
+        """Check the loss of a step."""
         if not math.isfinite(loss):
             self._stop(trainer, trainer.epoch, f"step {trainer.step + 1}: the loss is {loss}", inputs)
 
     def on_epoch(self, trainer: Trainer, record: dict[str, Any]) -> None:
-        """Look at the losses of the epoch: its very last step may have gone wrong."""
+        """Check the losses of the epoch: its last update may have made the weights invalid."""
         for name, value in record.items():
             if name.endswith("loss") and not math.isfinite(value):
                 inputs = trainer.loader.dataset[: trainer.loader.batch_size][0]
                 self._stop(trainer, record["epoch"] - 1, f"its last step: the {name} is {value}", inputs)
 
-    def _stop(self, trainer: Trainer, done: int, what: str, inputs: Tensor | None) -> None:
+    def _stop(self, trainer: Trainer, done: int, event: str, inputs: Tensor | None) -> None:
         layer = (
-            "without compiling (--eager) you learn where"
+            "run without compiling (--eager) to find the layer"
             if inputs is None
             else first_bad_layer(trainer.network, inputs)
         )
-        kept = "the best weights so far are kept; " if done else ""
+        note = "the best weights so far are kept; " if done else ""
         rate = trainer.optimizer.param_groups[0]["lr"]
         raise DivergedError(
-            f"training diverged in epoch {done + 1}, {what}; {layer}; {kept}"
-            f"try a smaller learning rate (it was {rate:g} then)"
+            f"training diverged in epoch {done + 1}, {event}; {layer}; {note}try a smaller learning rate than {rate:g}"
         )
 
 
 def best_epoch(history: Sequence[Mapping[str, Any]], measure: str = "validation_accuracy") -> int:
-    """The position of the first epoch with the largest measure; of the very first if none is a finite number.
+    """Return the index of the first epoch with the largest metric; 0 if none is finite.
 
     Raises:
-        ValueError: epochs are not measured by it, or there are none.
+        ValueError: the history is empty or does not have the metric.
     """
-    return int(np.argmax([_measured(record, measure) for record in history]))
+    return int(np.argmax([_metric(record, measure) for record in history]))
 
 
-def _measured(record: Mapping[str, Any], measure: str) -> float:
-    """An epoch's measure, by which what is no finite number is worse than anything.
+def _metric(record: Mapping[str, Any], measure: str) -> float:
+    """Return an epoch's metric; -inf if it is not finite.
 
     Raises:
-        ValueError: epochs are not measured by it.
+        ValueError: the record does not have the metric.
     """
     if measure not in record:
-        raise ValueError(f"an epoch has no {measure!r}, only {', '.join(record)}: let the trainer's validate give it")
+        raise ValueError(
+            f"the history has no {measure!r}, only {', '.join(record)}: the trainer's `validate` must return it"
+        )
     value: float = record[measure]
     return value if math.isfinite(value) else -math.inf
 
 
 def first_bad_layer(network: Module, inputs: Tensor) -> str:
-    """A phrase that names the first layer whose weights or outputs are not finite for these inputs."""
+    """Describe the first layer whose weights or outputs are not finite for these inputs."""
     if not np.isfinite(inputs.numpy()).all():
-        return "the inputs themselves hold values that are not finite"
+        return "the inputs have values that are not finite"
     faults: list[str] = []
-    paths = {id(m): f"layer {path!r}" if path else "the network itself" for path, m in network.named_modules()}
+    paths = {id(m): f"layer {path!r}" if path else "the network" for path, m in network.named_modules()}
 
-    def look(module: Module, _: tuple[Any, ...], output: Any) -> None:
+    def check_output(module: Module, _: tuple[Any, ...], output: Any) -> None:
         bad = [name for name, p in module.named_parameters() if "." not in name and not np.isfinite(p.numpy()).all()]
-        what = bad[0] if bad else None if np.isfinite(np.asarray(output)).all() else "output"
-        if what is not None:
+        value = bad[0] if bad else None if np.isfinite(np.asarray(output)).all() else "output"
+        if value is not None:
             kind = repr(module).split("\n", 1)[0].removesuffix("(")
-            faults.append(f"the first values that went bad are the {what} of {paths[id(module)]}, {kind}")
+            faults.append(f"the first values that are not finite are in the {value} of {paths[id(module)]}, {kind}")
 
-    handles = [module.register_forward_hook(look) for module in network.modules()]
+    handles = [module.register_forward_hook(check_output) for module in network.modules()]
     try:
         with no_grad():
             network(inputs)
     finally:
         for handle in handles:
             handle.remove()
-    return faults[0] if faults else "every layer's values are finite, so it is the loss itself"
+    return faults[0] if faults else "the values of all layers are finite, so it is the loss function"

@@ -1,6 +1,6 @@
-"""A complete state in one file: nested dicts and lists, whose arrays go into safetensors and the rest into its note.
+"""Saves a complete state in one safetensors file: the arrays in nested dicts and lists, and the rest in its note.
 
-One file, replaced in one step: a process killed at any moment leaves the old state or the new one, never a mixture.
+The file is replaced atomically: a process killed at any moment leaves the old state or the new one.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FILE = "state.safetensors"
-_KEPT = re.compile(r"(epoch|step)-(\d+)\.safetensors")  # an earlier state, to go back to
-_ARRAY = "<array>"  # {"<array>": NAME} stands in the note where an array was
+_KEPT_NAME = re.compile(r"(epoch|step)-(\d+)\.safetensors")  # a kept earlier state
+_ARRAY = "<array>"  # in the note, {"<array>": NAME} stands for an array
 
 
 def save(state: Any, path: str | os.PathLike[str]) -> None:
     """Write a state.
 
     Args:
-        state: dicts (keys become texts), lists, texts, numbers, None, arrays and Tensors.
+        state: dicts (keys become strings), lists, strings, numbers, None, arrays and Tensors.
         path: the file.
 
     Raises:
-        TypeError: it holds anything else.
-        ValueError: a key that means something in the file, "<array>".
+        TypeError: the state contains anything else.
+        ValueError: a dict has the reserved key "<array>".
     """
     arrays: dict[str, Any] = {}
 
@@ -46,7 +46,7 @@ def save(state: Any, path: str | os.PathLike[str]) -> None:
             return {_ARRAY: name}
         if isinstance(value, dict):
             if _ARRAY in value:
-                raise ValueError(f"checkpoint: {name} has the key {_ARRAY!r}, which marks an array in the file")
+                raise ValueError(f"checkpoint: {name} has the key {_ARRAY!r}, which is reserved for arrays")
             return {str(key): split(part, f"{name}.{key}") for key, part in value.items()}
         if isinstance(value, (list, tuple)):
             return [split(part, f"{name}.{i}") for i, part in enumerate(value)]
@@ -57,18 +57,18 @@ def save(state: Any, path: str | os.PathLike[str]) -> None:
 
 
 def kept_name(kind: str, number: int) -> str:
-    """The name of the file of an earlier state: at the end of an epoch, or ("step") after so many steps in all."""
+    """Return the file name of a kept state: after an epoch ("epoch"), or after a total number of steps ("step")."""
     return f"{kind}-{number}.safetensors"
 
 
 def kept_states(folder: Path) -> dict[tuple[str, int], Path]:
-    """The files of earlier states in a folder, by ("epoch", 3) or ("step", 1200)."""
-    matches = [(_KEPT.fullmatch(path.name), path) for path in folder.glob("*.safetensors")]
+    """Return the kept states in a folder, keyed by ("epoch", 3) or ("step", 1200)."""
+    matches = [(_KEPT_NAME.fullmatch(path.name), path) for path in folder.glob("*.safetensors")]
     return {(match[1], int(match[2])): path for match, path in matches if match}
 
 
 def load(path: str | os.PathLike[str]) -> Any:
-    """Read a state; tuples come back as lists, keys as texts.
+    """Read a state; tuples become lists, keys strings.
 
     Raises:
         RunError: the file is missing or damaged.

@@ -1,7 +1,7 @@
-"""What a finished training's history says about how it went: whether it learned anything, and if not, what to try.
+"""Diagnoses a completed training: whether the network learned anything, and if not, what to try.
 
-A loss that becomes NaN ends training at once (`callbacks.StopOnNaN`). One that grows slowly, or a network that gives
-the same answer to every image, does not: training runs to its end, and only these numbers tell.
+A NaN loss ends training at once (`callbacks.StopOnNaN`). A loss that rises slowly, or a network that gives the same
+answer for every image, does not; they show only in the history.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
     from chainrule.data import ImageData
     from chainrule.training.run import Run
 
-_ENOUGH = 2000  # images to judge by
-_UNMOVED = 0.01  # the share by which a loss must have changed to have moved at all
-_RISEN = 0.05  # the share by which a loss must have risen to be a warning: it goes up and down by less
+_ENOUGH = 2000  # images to evaluate
+_UNMOVED = 0.01  # relative change of a loss below which it counts as unchanged
+_RISEN = 0.05  # relative rise of a loss that is a warning; normal fluctuations are smaller
 
 
 def diagnose(run: Run, data: ImageData) -> str | None:
-    """A sentence about what went wrong in a finished training, with something to try; None if nothing did.
+    """Return a sentence on what went wrong in a completed training and what to try; None if nothing did.
 
     Args:
-        run: with a history and weights.
-        data: what it was trained on.
+        run: a run with history and weights.
+        data: the data set it was trained on.
 
     Raises:
         RunError: its files are damaged.
@@ -51,7 +51,7 @@ def diagnose(run: Run, data: ImageData) -> str | None:
             reasons.append(f"the loss rose from {losses[lowest]:.4g} to {losses[-1]:.4g}")
         if last < highest:
             reasons.append(f"the validation accuracy fell from {highest:.2%} to {last:.2%}")
-        turn = best if last < highest else lowest  # the best epoch may be the last, though the loss has risen
+        turn = best if last < highest else lowest  # the loss may have risen although the last epoch is the best
         return (
             f"training went wrong after epoch {turn + 1} of {len(history)}: {' and '.join(reasons)}; the weights of "
             f"epoch {best + 1} are kept; {_smaller_rate(run)}"
@@ -60,12 +60,12 @@ def diagnose(run: Run, data: ImageData) -> str | None:
     guess = f"the best validation accuracy, {highest:.2%}, is no better than guessing"
     images, labels = images[:_ENOUGH], labels[:_ENOUGH]
     limit = run.config["data"]["limit"]
-    trained = evaluate(run.network(), run.model, images[:limit], labels[:limit])
+    trained = evaluate(run.load_network(), run.model, images[:limit], labels[:limit])
     upper_bound = highest + _deviations(highest, len(validation_labels))
     if trained.accuracy > max(upper_bound, guessing(labels[:limit])):
         return (
-            f"training did not work: {guess}, though of the images that it learned from {trained.accuracy:.2%} are "
-            f"read right; check that labels and images belong together, and train on more of them"
+            f"training did not work: {guess}, though {trained.accuracy:.2%} of the training images "
+            f"are classified correctly; check that labels and images belong together, and train on more of them"
         )
     before = evaluate(run.untrained(run.generators()[0]), run.model, images, labels).loss
     peak = int(np.argmax(losses))
@@ -73,19 +73,19 @@ def diagnose(run: Run, data: ImageData) -> str | None:
         rise = f"the loss rose from {before:.4g} before training to {losses[peak]:.4g} in epoch {peak + 1}"
         return f"training did not work: {rise}, and {guess}; {_smaller_rate(run)}"
     if losses[-1] >= before * (1 - _UNMOVED):
-        still = f"the loss has hardly moved, from {before:.4g} before training to {losses[-1]:.4g}"
-        return f"training did not work: {still}, and {guess}; {_more_training(run)}"
+        stalled = f"the loss has hardly moved, from {before:.4g} before training to {losses[-1]:.4g}"
+        return f"training did not work: {stalled}, and {guess}; {_more_training(run)}"
     return f"training did not work: {guess}, and the answer hardly depends on the image; {_smaller_rate(run)}"
 
 
 def guessing(labels: NDArray[np.integer]) -> float:
-    """The accuracy of always naming the most common of these labels, plus three standard deviations."""
+    """Return the accuracy of always predicting the most common label, plus three standard deviations."""
     share = float(np.bincount(labels).max()) / len(labels)
     return share + _deviations(share, len(labels))
 
 
 def _deviations(share: float, count: int) -> float:
-    """Three standard deviations of the share that is right of so many images."""
+    """Return three standard deviations of the accuracy on `count` images, for an expected accuracy `share`."""
     return 3 * math.sqrt(share * (1 - share) / count)
 
 
@@ -102,6 +102,6 @@ def _more_training(run: Run) -> str:
 
 
 def _usual_rate(run: Run) -> float:
-    """The learning rate of the model's own recipe, if that has the same optimizer; otherwise NaN."""
+    """Return the learning rate of the model's recipe if it has the same optimizer; otherwise NaN."""
     recipe = run.model.recipe
     return recipe.lr if recipe.optimizer == run.config["training"]["optimizer"] else math.nan

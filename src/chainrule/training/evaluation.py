@@ -1,4 +1,4 @@
-"""How good is a model? Its loss and accuracy on images it has not learned from, digit by digit."""
+"""Evaluates a network on labeled images: loss, accuracy, confusion matrix, mistakes."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
 
 BATCH = 1000
 BATCH_PIXELS = 500_000
-"""Of images that are judged at a time, if larger than 28×28: some hundred megabytes in a convolutional network."""
+"""Pixels per batch of images larger than 28×28: a few hundred megabytes in a convolutional network."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a model made of N labeled images.
+    """A model's predictions for N labeled images.
 
     Attributes:
         loss: the mean loss.
-        predictions: (N,) int64, the class of the highest confidence; -1 where the network gave no numbers.
-        probabilities: (N, classes), each row summing to 1, or holding NaN where the network gave no numbers.
-        labels: (N,) int64, the right classes.
+        predictions: (N,) int64, the most probable class; -1 where the outputs are not finite.
+        probabilities: (N, classes), each row summing to 1, or with NaN where the outputs are not finite.
+        labels: (N,) int64, the correct classes.
     """
 
     loss: float
@@ -43,37 +43,37 @@ class Evaluation:
 
     @property
     def accuracy(self) -> float:
-        """The fraction of images read right."""
+        """The fraction of correct predictions."""
         return float(np.mean(self.predictions == self.labels))
 
     @property
     def unread(self) -> int:
-        """How many images have no prediction, because the network's outputs for them are not numbers."""
+        """The number of images without a prediction, because the outputs are not finite."""
         return int((self.predictions < 0).sum())
 
     @property
     def confusion(self) -> NDArray[np.int64]:
-        """(classes, classes): how many images of each class (row) were read as each (column).
+        """(classes, classes): the number of images of each class (row) per predicted class (column).
 
         Raises:
-            ValueError: the network gave no numbers for some images, so they were read as nothing.
+            ValueError: some images have no prediction.
         """
         if self.unread:
-            raise ValueError(f"confusion: {self.unread:,} of {len(self.labels):,} images were read as nothing, NaN")
+            raise ValueError(f"confusion: {self.unread:,} of {len(self.labels):,} images have no prediction (NaN)")
         classes = self.probabilities.shape[1]
         return np.bincount(self.labels * classes + self.predictions, minlength=classes**2).reshape(classes, classes)
 
     @property
     def mistakes(self) -> NDArray[np.int64]:
-        """The indices of images read wrong, the most confident mistake first, those read as nothing last."""
+        """Indices of wrong predictions, the most confident first, images without a prediction last."""
         wrong = np.flatnonzero(self.predictions != self.labels)
         return wrong[np.argsort(-self.probabilities[wrong].max(axis=1), kind="stable")]
 
 
 def no_numbers(unread: int, count: int) -> str:
-    """What to say of a network that gives no numbers for some of its images."""
+    """Return the message for a network whose outputs are not finite for some images."""
     return (
-        f"the network gives no numbers (NaN) for {unread:,} of {count:,} images: its weights are too large; "
+        f"the network outputs NaN for {unread:,} of {count:,} images: its weights are too large; "
         f"train with a smaller learning rate"
     )
 
@@ -81,20 +81,20 @@ def no_numbers(unread: int, count: int) -> str:
 def evaluate(
     network: Module, model: Model, images: NDArray[np.uint8], labels: NDArray[Any], batch_size: int | None = None
 ) -> Evaluation:
-    """Run a network over labeled images, without learning.
+    """Evaluate a network on labeled images.
 
     Args:
-        network: what to run, in evaluation mode; afterwards each of its modules is in the mode it was in before.
-        model: says what its outputs mean.
+        network: the network; it runs in eval mode, and each module's mode is restored.
+        model: defines the loss and the probabilities.
         images: (N, H, W) uint8.
         labels: (N,) integers.
-        batch_size: images at a time; left out, 1000, or fewer of images larger than 28×28, `BATCH_PIXELS` in all.
+        batch_size: images per batch; by default 1000, or `BATCH_PIXELS` pixels of images larger than 28×28.
 
     Raises:
         ValueError: there are no images.
     """
     if not len(images):
-        raise ValueError("evaluate: there are no images to judge by")
+        raise ValueError("evaluate: there are no images")
     if batch_size is None:
         size = images[0].size
         batch_size = BATCH if size <= 28 * 28 else max(1, min(BATCH, BATCH_PIXELS // size))
@@ -102,11 +102,13 @@ def evaluate(
     with restore_modes(network), no_grad():
         network.eval()
         for start in range(0, len(images), batch_size):
-            chosen = slice(start, start + batch_size)
-            outputs = network(images_to_inputs(from_numpy(images[chosen])))
-            targets = from_numpy(labels[chosen].astype(np.int64))
+            batch = slice(start, start + batch_size)
+            outputs = network(images_to_inputs(from_numpy(images[batch])))
+            targets = from_numpy(labels[batch].astype(np.int64))
             total += model.loss(outputs, targets).item() * len(targets)
             probabilities.append(model.probabilities(outputs).numpy())
     rows = np.concatenate(probabilities)  # (N, classes)
-    predictions = np.where(np.isfinite(rows).all(axis=1), rows.argmax(axis=1), -1)  # NaN would be its own largest
+    predictions = np.where(
+        np.isfinite(rows).all(axis=1), rows.argmax(axis=1), -1
+    )  # argmax of a row with NaN is the NaN
     return Evaluation(total / len(images), predictions, rows, labels.astype(np.int64))

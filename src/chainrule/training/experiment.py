@@ -1,7 +1,7 @@
-"""From a run's config to a trainer ready to start, and from a trained run to its result.
+"""Creates a run's config, builds a trainer from it, and evaluates the trained run.
 
-The config alone decides: the same config gives the same bits. Its seed is split into one generator for the starting
-weights and dropout, and one for the order of the images and what augmentation makes of them.
+The config determines everything: the same config gives bitwise the same result. Its seed is split into two generators,
+one for the initial weights and dropout, one for the order and the augmentation of the images.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from chainrule.data.loader import DataLoader
 from chainrule.errors import DataError, RunError
 from chainrule.files import write_text
 from chainrule.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR
-from chainrule.training.callbacks import AsBegun, BestModel, Checkpoint, History, PlainEpochs, StopOnNaN
+from chainrule.training.callbacks import BestModel, Checkpoint, History, SettingsCheck, StopAugmentation, StopOnNaN
 from chainrule.training.evaluation import evaluate, no_numbers
 from chainrule.training.run import SHIPPED, check_model_input
 from chainrule.training.trainer import Callback, Trainer
@@ -41,12 +41,12 @@ if TYPE_CHECKING:
     from chainrule.training.run import Run
 
 OPTIMIZERS = {"sgd": {"lr": 0.1, "momentum": 0.9}, "adam": {"lr": 0.002}, "adamw": {"lr": 0.002, "weight_decay": 0.01}}
-"""Each optimizer's settings where a model's recipe, made for another one, says nothing of it."""
+"""Default settings of an optimizer other than the recipe's."""
 
 WORTH_COMPILING = 200
-"""Steps: fewer take less time than compiling one."""
+"""Number of steps from which compiling the step saves time."""
 
-_MOST = 1_000_000_000  # of epochs, or of images a step: more is a slip of the finger, and no number to compute with
+_MOST = 1_000_000_000  # limit on epochs, batch size and number of images, to catch typing errors
 
 SCHEDULES = ("constant", "cosine", "one-cycle")
 
@@ -54,20 +54,20 @@ SCHEDULES = ("constant", "cosine", "one-cycle")
 def configure(
     model: str, data: ImageData, *, seed: int = 0, limit: int | None = None, keep: int = 0, **changes: Any
 ) -> dict[str, Any]:
-    """A run's config: the model's recipe with changes.
+    """Create a run's config from the model's recipe and changes to it.
 
     Args:
-        model: a name from the registry.
-        data: what to train on.
-        seed: of all randomness.
-        limit: train on the first so many images only.
-        keep: the states of the last so many epochs, and of the best one, are kept to go back to.
-        changes: entries of the `Recipe` to change; those that are None stay.
+        model: a registered name.
+        data: the data set to train on.
+        seed: seed of all random numbers.
+        limit: number of training images to use, from the first; None for all.
+        keep: how many of the last epochs to keep the state of, besides the best epoch's; see `reopen`.
+        changes: values for fields of the `Recipe`; None keeps the recipe's.
 
     Raises:
-        RunError: no such model or optimizer, a number that makes no sense, or images that the model does not take.
+        RunError: no such model or optimizer, an invalid value, or images that the model does not accept.
     """
-    model = models.get(model).name  # not an alias
+    model = models.get(model).name  # resolves a former name
     recipe = models.get(model).recipe
     changes = {name: value for name, value in changes.items() if value is not None}
     optimizer = changes.get("optimizer", recipe.optimizer)
@@ -97,24 +97,24 @@ def configure(
 
 
 def versions() -> dict[str, str]:
-    """The versions of what computes: with others the same config may come to other bits."""
+    """Return the versions of the packages on which the exact result depends."""
     compiler = {"llvmlite": version("llvmlite")} if find_spec("llvmlite") is not None else {}
     own = {"chainrule": chainrule.__version__, "numpy": np.__version__, "python": platform.python_version()}
     return own | compiler
 
 
 def prepare(run: Run, data: ImageData, callbacks: Sequence[Callback] = ()) -> Trainer:
-    """A trainer for a run, with its files kept up to date by callbacks.
+    """Build a trainer for a run, with callbacks that keep the run's files up to date.
 
     Args:
-        run: says what to train and how.
-        data: what its config names.
-        callbacks: more of them, told before the run's own.
+        run: the run.
+        data: the data set named in its config.
+        callbacks: additional callbacks, called before most of the run's own.
 
     Raises:
-        DataError: the data are not those that the config was made for.
-        RunError: the config asks for something that there is not, or a number that makes no sense; or the run is the
-            one that comes with chainrule, which nobody is to write over.
+        DataError: the data differ from those the config was created for.
+        RunError: the config has an unknown name or an invalid value, or the run is the one shipped with chainrule,
+            which must not be overwritten.
     """
     config, recipe, limit = run.config, models.Recipe(**run.config["training"]), run.config["data"]["limit"]
     refuse_shipped(run)
@@ -132,8 +132,8 @@ def prepare(run: Run, data: ImageData, callbacks: Sequence[Callback] = ()) -> Tr
     optimizer = _optimizer(recipe, network.parameters())
 
     def validate() -> dict[str, float]:
-        found = evaluate(network, model, *validation)
-        return {"validation_loss": found.loss, "validation_accuracy": found.accuracy}
+        evaluation = evaluate(network, model, *validation)
+        return {"validation_loss": evaluation.loss, "validation_accuracy": evaluation.accuracy}
 
     return Trainer(
         network,
@@ -144,11 +144,11 @@ def prepare(run: Run, data: ImageData, callbacks: Sequence[Callback] = ()) -> Tr
         validate=validate,
         callbacks=[
             StopOnNaN(),
-            PlainEpochs(after=recipe.epochs - recipe.epochs_without_augmentation),
+            StopAugmentation(after=recipe.epochs - recipe.epochs_without_augmentation),
             *callbacks,
             BestModel(run.weights_file),
             History(run.folder / "metrics.jsonl"),
-            AsBegun({"model": config["model"], "limit": limit, "seed": config["seed"], **asdict(recipe)}),
+            SettingsCheck({"model": config["model"], "limit": limit, "seed": config["seed"], **asdict(recipe)}),
             Checkpoint(run.folder / "checkpoint", keep=config.get("keep", 0), best=run.weights_file),
         ],
         compiled=worth_compiling(recipe, len(loader)),
@@ -156,56 +156,54 @@ def prepare(run: Run, data: ImageData, callbacks: Sequence[Callback] = ()) -> Tr
 
 
 def refuse_shipped(run: Run) -> None:
-    """Leave the run that comes with chainrule as it is.
+    """Check that a run is not the one shipped with chainrule, which must not be changed.
 
     Raises:
-        RunError: it is that one.
+        RunError: it is.
     """
     if run.folder.resolve() == SHIPPED.resolve():
-        own = f"chainrule train --model {run.config['model']['name']}"
-        raise RunError(f"{run.folder}: is the run that comes with chainrule; train one of your own with: {own}")
+        command = f"chainrule train --model {run.config['model']['name']}"
+        raise RunError(f"{run.folder}: is the run shipped with chainrule; train your own with: {command}")
 
 
 def check_data(run: Run, data: ImageData) -> None:
-    """Compare data with those that a run was begun with.
+    """Check that the data are those the run was started with.
 
     Raises:
-        DataError: the images or labels to learn from or to test by are others.
+        DataError: the training or test data differ.
     """
     train_changed = run.config["data"]["crc32"] != _crc32(data.train_images, data.train_labels)
     if train_changed or has_other_test_images(run, data):
-        which = "images" if train_changed else "test images"
-        raise DataError(
-            f"{data.name}: the {which} have changed since {run.folder} was begun, it cannot go on with them"
-        )
+        part = "images" if train_changed else "test images"
+        raise DataError(f"{data.name}: the {part} have changed since {run.folder} was started; it cannot be resumed")
 
 
 def has_other_test_images(run: Run, data: ImageData) -> bool:
-    """Whether the test images are others than when the run was begun, as far as its config tells."""
-    known = run.config["data"].get("test_crc32")
-    return known is not None and known != _crc32(data.test_images, data.test_labels)
+    """Return whether the test data differ from those the run was started with; False if the config has no checksum."""
+    checksum = run.config["data"].get("test_crc32")
+    return checksum is not None and checksum != _crc32(data.test_images, data.test_labels)
 
 
 def worth_compiling(recipe: Recipe, steps_per_epoch: int) -> bool:
-    """Whether a training's steps are compiled: not if it is told to be eager, or has too few to be worth it."""
+    """Return whether to compile the step: not in eager mode, nor for too few steps."""
     return not recipe.eager and recipe.epochs * steps_per_epoch >= WORTH_COMPILING
 
 
 def finish(run: Run, data: ImageData, seconds: float) -> dict[str, Any]:
-    """Judge a run's best weights by the test images, write its result.json, and return what that says.
+    """Evaluate a run's best weights on the test images, write result.json, and return its content.
 
     Args:
-        run: a run whose training is over.
-        data: what its config names.
-        seconds: how long it took.
+        run: a run whose training is complete.
+        data: the data set named in its config.
+        seconds: duration of the training.
 
     Raises:
-        RunError: there are no weights, they do not fit, or the network gives no numbers.
+        RunError: there are no weights, they do not fit, or the network's outputs are not finite.
     """
-    found = evaluate(run.network(), run.model, data.test_images, data.test_labels)
-    if found.unread:
-        raise RunError(f"{run.weights_file}: {no_numbers(found.unread, len(found.labels))}")
-    result = {"test_accuracy": found.accuracy, "test_loss": found.loss, "seconds": seconds}
+    evaluation = evaluate(run.load_network(), run.model, data.test_images, data.test_labels)
+    if evaluation.unread:
+        raise RunError(f"{run.weights_file}: {no_numbers(evaluation.unread, len(evaluation.labels))}")
+    result = {"test_accuracy": evaluation.accuracy, "test_loss": evaluation.loss, "seconds": seconds}
     write_text(run.folder / "result.json", json.dumps(result, indent=2) + "\n")
     return result
 
@@ -220,20 +218,20 @@ def _optimizer(recipe: Recipe, parameters: Any) -> optim.Optimizer:
 def _scheduler(recipe: Recipe, optimizer: optim.Optimizer, steps: int) -> LRScheduler | None:
     if recipe.schedule == "one-cycle":
         has_momentum = recipe.optimizer != "sgd" or recipe.momentum > 0
-        # one step more than is taken: the schedule is asked for the next rate after the last
+        # one more step: the scheduler also computes the rate after the last step
         return OneCycleLR(optimizer, recipe.lr, total_steps=steps + 1, cycle_momentum=has_momentum)
     return CosineAnnealingLR(optimizer, T_max=steps) if recipe.schedule == "cosine" else None
 
 
 def check_settings(recipe: Recipe, seed: int, limit: int | None, data: ImageData, keep: int = 0) -> None:
-    """See if a recipe and the number of states to keep make sense, and the recipe goes with the data.
+    """Check a recipe, the seed, the limit and the number of states to keep, also against the data.
 
     Raises:
-        RunError: it does not.
+        RunError: a value is invalid.
     """
-    for kind, name, known in (("optimizer", recipe.optimizer, OPTIMIZERS), ("schedule", recipe.schedule, SCHEDULES)):
-        if name not in known:
-            raise RunError(f"there is no {kind} {name!r}; there are {', '.join(known)}")
+    for kind, name, names in (("optimizer", recipe.optimizer, OPTIMIZERS), ("schedule", recipe.schedule, SCHEDULES)):
+        if name not in names:
+            raise RunError(f"there is no {kind} {name!r}; there are {', '.join(names)}")
     counts = {"number of epochs": recipe.epochs, "batch size": recipe.batch_size, "limit": limit}
     for name, count in counts.items():
         if count is not None and not 1 <= count <= _MOST:
@@ -247,7 +245,7 @@ def check_settings(recipe: Recipe, seed: int, limit: int | None, data: ImageData
     try:
         Augment(**recipe.augment)
     except (TypeError, ValueError) as error:
-        raise RunError(f"augmentation by {recipe.augment} is not possible: {error}") from None
+        raise RunError(f"invalid augmentation {recipe.augment}: {error}") from None
     if seed < 0:
         raise RunError(f"the seed must be at least 0, not {seed}")
     if keep < 0:
@@ -256,9 +254,9 @@ def check_settings(recipe: Recipe, seed: int, limit: int | None, data: ImageData
     if not len(validation.images):
         raise RunError(f"{data.name} has too few training images, {len(train.images)}: at least 6 are needed")
     if limit is not None and limit > len(train.images):
-        raise RunError(f"the limit is {limit:,}, but {data.name} has {len(train.images):,} images to learn from")
+        raise RunError(f"the limit is {limit:,}, but {data.name} has {len(train.images):,} training images")
 
 
 def _crc32(images: NDArray[Any], labels: NDArray[Any]) -> int:
-    """A sum by which changed data are noticed."""
+    """Return a checksum of images and labels."""
     return zlib.crc32(np.ascontiguousarray(labels).data, zlib.crc32(np.ascontiguousarray(images).data))

@@ -1,4 +1,4 @@
-"""Training and evaluation mode, module by module: what looks at a network leaves every module in the mode it was in."""
+"""Saves and restores the training or eval mode of each module."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 @contextmanager
 def restore_modes(network: Module) -> Iterator[None]:
-    """Put every module of a network back into the mode it was in before, also after an error.
+    """Restore the mode of each module of a network at the end of the block, also after an error.
 
-    `network.train()` would not do: it puts all modules into training mode, those too that the user has frozen.
+    `network.train()` would also set modules to training mode that the user has put in eval mode.
     """
     modes = [(module, module.training) for module in network.modules()]
     try:

@@ -1,9 +1,9 @@
-"""Resuming a run where it was left, exactly; and a look at everything that a checkpoint says before it is believed.
+"""Resumes a run exactly, after validating its checkpoint.
 
-A run that is resumed comes to the same bits as if it had never stopped, if its settings and the versions of what
-computes are the same. Settings may have been changed on purpose (see `reopen`): config.json has them then, and the
-checkpoint has those under which it was saved. What training would stumble over later is an error here: numbers of
-another type, an optimizer that remembers too little, a learning rate that the schedule never gives.
+With the same settings and package versions, a resumed run gives bitwise the same result as an uninterrupted one.
+Settings may have been changed by `reopen`: config.json has the new ones, the checkpoint those under which it was saved.
+A checkpoint is not trusted: whatever would break training later is an error here, such as values of the wrong type,
+missing optimizer state, or a learning rate that the schedule does not give.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from chainrule.errors import RunError, shortened
 from chainrule.files import atomic_write, remove_leftovers
 from chainrule.models import Recipe
 from chainrule.training import checkpoint
-from chainrule.training.callbacks import AsBegun, BestModel, best_epoch
+from chainrule.training.callbacks import BestModel, SettingsCheck, best_epoch
 from chainrule.training.experiment import versions
 from chainrule.training.run import check_form, check_record, write_config
 from chainrule.training.upgrade import add_settings
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from chainrule.training.run import Run
     from chainrule.training.trainer import Trainer
 
-    Changed = Mapping[str, tuple[Any, Any]]  # settings: name, value when the state was saved, value now
+    Changed = Mapping[str, tuple[Any, Any]]  # by setting: its value when the state was saved, and now
 
 _STATE = {
     "network": dict,
@@ -45,37 +45,37 @@ _STATE = {
         "epoch": int, "step": int, "history": [dict], "stop": bool, "total": float, "seen": int, "seconds": float,
     },
 }  # fmt: skip
-_NEARLY = 1e-6  # relative: another machine's cosine may differ in its last bits
+_TOLERANCE = 1e-6  # relative: the last bits of a cosine depend on the machine
 
 
 class VersionWarning(UserWarning):
-    """A run is resumed with other versions than it was begun with, so that its bits may differ."""
+    """A run is resumed with other package versions than it was started with, so its result may differ slightly."""
 
 
 def resume(run: Run, trainer: Trainer) -> None:
-    """Bring a trainer to where its run was left.
+    """Load a run's last state into a trainer.
 
     Args:
-        run: says with which settings to go on.
-        trainer: made for this run by `prepare`.
+        run: the run.
+        trainer: the trainer that `prepare` built for it.
 
     Raises:
-        RunError: its checkpoint is missing or damaged, or does not fit.
+        RunError: the checkpoint is missing, damaged, or does not fit.
     """
     for folder in (run.folder, run.checkpoint_file.parent):
-        remove_leftovers(folder)  # of names that are not written again, such as that of an earlier state
+        remove_leftovers(folder)  # also of names that are not written again, such as a kept state's
     finish_going_back(run)
     if not run.checkpoint_file.exists() and not run.history:
-        return  # it was stopped before its first step, and begins at the beginning
+        return  # stopped before its first step: start from the beginning
     state = load_state(run, run.checkpoint_file)
-    place = f"{run.checkpoint_file}: does not fit {run.config_file}"
+    source = f"{run.checkpoint_file}: does not fit {run.config_file}"
     best = state.pop("best", None) if isinstance(state, dict) else None
-    check_form(state, _STATE, place)
+    check_form(state, _STATE, source)
     for record in state["progress"]["history"]:
-        check_record(record, place)
+        check_record(record, source)
         finite = all(math.isfinite(value) for name, value in record.items() if name != "epoch")
         if "train_loss" not in record or not finite:
-            raise RunError(f"{place}: its history holds {record}")
+            raise RunError(f"{source}: its history holds {record}")
     try:
         changed = _changed_settings(run, trainer, state)
         _check_progress(run, trainer, state["progress"], changed)
@@ -84,12 +84,12 @@ def resume(run: Run, trainer: Trainer) -> None:
             _adapt(trainer, state)
         else:
             _check_settings(trainer, state)
-        _check_memory(run, trainer, state, changed)
+        _check_optimizer_state(run, trainer, state, changed)
         trainer.load_state_dict(state)
         _check_best(trainer)
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-        raise RunError(f"{place}: {error}") from None
-    if best is not None:  # the state is an earlier one (see `reopen`), and so are to be the best weights
+        raise RunError(f"{source}: {error}") from None
+    if best is not None:  # an earlier state (see `reopen`), with the best weights at that time
         _restore_best(run, best)
     remove_later_states(run, len(trainer.loader), trainer.total_steps)
     if trainer.epoch < run.config["training"]["epochs"]:
@@ -97,7 +97,7 @@ def resume(run: Run, trainer: Trainer) -> None:
 
 
 def load_state(run: Run, file: Path) -> Any:
-    """Read one of a run's states, with the settings that 0.1.0 did not save.
+    """Read a run's state, and add the settings that 0.1.0 did not save.
 
     Raises:
         RunError: the file is missing or damaged.
@@ -108,9 +108,9 @@ def load_state(run: Run, file: Path) -> Any:
 
 
 def saved_settings(state: Any) -> dict[str, Any]:
-    """The settings under which a state was saved, which `AsBegun` remembers; empty if there are none.
+    """Return the settings under which a state was saved (by `SettingsCheck`); empty if it has none.
 
-    The recipe's defaults are added for settings that there were not yet when it was saved.
+    Settings that were added in later versions have the recipe's defaults.
     """
     callbacks = state.get("callbacks") if isinstance(state, dict) else None
     for saved in callbacks if isinstance(callbacks, list) else ():
@@ -125,12 +125,12 @@ def saved_settings(state: Any) -> dict[str, Any]:
 
 
 def finish_going_back(run: Run) -> None:
-    """Put the state to which config.json says that a run goes back in the place of its last one, and forget later ones.
+    """Replace a run's last state by the kept one that config.json's "going_back" names, and remove later ones.
 
-    Whatever of it is done already, is done again: `reopen` may have been cut off anywhere.
+    All steps can be repeated, since `reopen` may have been killed at any point.
 
     Raises:
-        RunError: that state is gone or damaged, or config.json is.
+        RunError: the state is missing or damaged, or config.json is invalid.
     """
     target = run.config.get("going_back")
     if target is None:
@@ -139,12 +139,12 @@ def finish_going_back(run: Run) -> None:
     source = run.kept_states.get((kind, number))
     if source is None:
         raise RunError(f"{run.config_file}: the run goes back to {shortened(kind)} {number:,}, whose state is not kept")
-    if steps_per_epoch < 1:  # every kept state would count as a later one
+    if steps_per_epoch < 1:  # otherwise every kept state would count as later
         raise RunError(f"{run.config_file}: going_back.steps_per_epoch must be at least 1, not {steps_per_epoch}")
-    checkpoint.load(source)  # a damaged one does not replace the last
+    checkpoint.load(source)  # do not replace the last state by a damaged one
     with atomic_write(run.checkpoint_file) as file:
         file.write(source.read_bytes())
-    # the changes that later states were trained with are no longer in config.json
+    # config.json no longer has the changes under which later states were trained
     remove_later_states(run, steps_per_epoch, number * (steps_per_epoch if kind == "epoch" else 1))
     config = {name: value for name, value in run.config.items() if name != "going_back"}
     write_config(config, run.folder)
@@ -152,33 +152,33 @@ def finish_going_back(run: Run) -> None:
 
 
 def remove_later_states(run: Run, steps_per_epoch: int, steps: int) -> None:
-    """Remove the kept states of more than so many steps: from there on the run is trained anew."""
+    """Remove the kept states after a number of steps, from which the run is trained again."""
     for (kind, number), file in run.kept_states.items():
         if number * (steps_per_epoch if kind == "epoch" else 1) > steps:
             file.unlink()
 
 
 def _changed_settings(run: Run, trainer: Trainer, state: dict[str, Any]) -> Changed:
-    """The settings that were changed on purpose since the state was saved; the state is given the present ones.
+    """Return the settings changed by `reopen` since the state was saved, and update the state to the present ones.
 
     Raises:
-        ValueError: others differ.
+        ValueError: a setting differs without a recorded change.
     """
-    (begun,) = (callback for callback in trainer.callbacks if isinstance(callback, AsBegun))
+    (settings_check,) = (callback for callback in trainer.callbacks if isinstance(callback, SettingsCheck))
     saved = saved_settings(state)
-    changed = begun.differing(saved)
-    values: dict[str, list[Any]] = {}  # what each setting has been, in order
+    changed = settings_check.differences(saved)
+    values: dict[str, list[Any]] = {}  # the successive values of each setting
     for change in run.changes:
         for name, (old, new) in change["settings"].items():
             values[name] = [*values.get(name, [old]), new]
     if any(then not in values.get(name, []) or now != values[name][-1] for name, (then, now) in changed.items()):
-        begun.load_state_dict(saved)  # raises
+        settings_check.load_state_dict(saved)  # raises
     saved.update({name: now for name, (_, now) in changed.items()})
     return changed
 
 
 def _check_progress(run: Run, trainer: Trainer, progress: dict[str, Any], changed: Changed) -> None:
-    """Compare the numbers that say how far training has come with each other."""
+    """Check that the state's progress is consistent with the config and the loader."""
     epoch, step, epochs = progress["epoch"], progress["step"], run.config["training"]["epochs"]
     for change in run.changes:
         if (change["epoch"], change["step"]) > (epoch, step):
@@ -199,21 +199,21 @@ def _check_progress(run: Run, trainer: Trainer, progress: dict[str, Any], change
 
 
 def _advance_schedule(trainer: Trainer, progress: dict[str, Any]) -> None:
-    """Bring the schedule, and with it the optimizer's settings, to the state's step, by the present settings."""
+    """Advance the scheduler, and with it the optimizer's options, to the state's step under the present settings."""
     if trainer.scheduler is not None:
         for _ in range(progress["epoch"] * len(trainer.loader) + progress["step"]):
             trainer.scheduler.step()
 
 
 def _adapt(trainer: Trainer, state: dict[str, Any]) -> None:
-    """Put the present settings, which the trainer has come to by now, in the place of those in the state."""
+    """Replace the scheduler state and optimizer options in a state by the trainer's, which has the new settings."""
     state["scheduler"] = None if trainer.scheduler is None else trainer.scheduler.state_dict()
     state["optimizer"]["param_groups"] = trainer.optimizer.state_dict()["param_groups"]
     state["progress"]["stop"] = False
 
 
 def _check_settings(trainer: Trainer, state: dict[str, Any]) -> None:
-    """Compare a state's schedule and optimizer settings with what the trainer has come to by now."""
+    """Compare a state's scheduler state and optimizer options with the trainer's at the same step."""
     schedule = None if trainer.scheduler is None else trainer.scheduler.state_dict()
     groups = trainer.optimizer.state_dict()["param_groups"]
     difference = _difference(state["scheduler"], schedule, "scheduler") or _difference(
@@ -224,16 +224,16 @@ def _check_settings(trainer: Trainer, state: dict[str, Any]) -> None:
 
 
 def _difference(value: Any, expected: Any, name: str) -> str:
-    """The first entry in which two nests of numbers, texts, lists and dicts differ by more than rounding, or ''."""
+    """Describe the first difference, beyond rounding, between two nested values; "" if there is none."""
     if isinstance(expected, dict) and isinstance(value, dict):
         pairs = [(value.get(key), part, f"{name}.{key}") for key, part in expected.items()]
-        more = sorted(value.keys() - expected.keys())
-        return f"{name} has the unknown {more[0]}" if more else _first_difference(pairs)
+        unknown = sorted(value.keys() - expected.keys())
+        return f"{name} has the unknown {unknown[0]}" if unknown else _first_difference(pairs)
     if isinstance(expected, (list, tuple)) and isinstance(value, (list, tuple)) and len(value) == len(expected):
         pairs = [(a, b, f"{name}[{i}]") for i, (a, b) in enumerate(zip(value, expected, strict=True))]
         return _first_difference(pairs)
     if isinstance(expected, float) and type(value) in (int, float):
-        same = math.isclose(value, expected, rel_tol=_NEARLY, abs_tol=1e-12)
+        same = math.isclose(value, expected, rel_tol=_TOLERANCE, abs_tol=1e-12)
     else:
         same = type(value) is type(expected) and value == expected
     return "" if same else f"{name} is {value!r}, not {expected!r}"
@@ -243,20 +243,22 @@ def _first_difference(pairs: list[tuple[Any, Any, str]]) -> str:
     return next(filter(None, (_difference(*pair) for pair in pairs)), "")
 
 
-def _check_memory(run: Run, trainer: Trainer, state: dict[str, Any], changed: Changed) -> None:
-    """See if an optimizer remembers what it has to after so many steps, in numbers that can be."""
+def _check_optimizer_state(run: Run, trainer: Trainer, state: dict[str, Any], changed: Changed) -> None:
+    """Check that the optimizer's state is complete and plausible for the number of steps."""
     (group,) = trainer.optimizer.param_groups
-    memory, progress = state["optimizer"]["state"], state["progress"]
+    states, progress = state["optimizer"]["state"], state["progress"]
     steps = progress["epoch"] * len(trainer.loader) + progress["step"]
-    exactly = not any("batch_size" in change["settings"] for change in run.changes)  # else it has counted other ones
+    exactly = not any(
+        "batch_size" in change["settings"] for change in run.changes
+    )  # else steps were counted with another batch size
     for position, parameter in enumerate(group["params"]):
         needed = set(trainer.optimizer.start(parameter.numpy(), group))
         if group.get("momentum") and "momentum" not in changed:
             needed.add("momentum_buffer")
-        entries = memory.get(str(position), {})
-        check_form(entries, dict, f"the optimizer's memory of parameter {position}")
+        entries = states.get(str(position), {})
+        check_form(entries, dict, f"the optimizer's state of parameter {position}")
         if steps and needed - entries.keys():
-            raise ValueError(f"the optimizer's memory of parameter {position} lacks {min(needed - entries.keys())}")
+            raise ValueError(f"the optimizer's state of parameter {position} lacks {min(needed - entries.keys())}")
         for name, value in entries.items():
             if name == "step":
                 fits = type(value) is int and (value == steps if exactly else 0 < value < 2**53)
@@ -265,11 +267,11 @@ def _check_memory(run: Run, trainer: Trainer, state: dict[str, Any], changed: Ch
                 least = 0.0 if name == "exp_avg_sq" else -math.inf
                 fits = array.dtype.kind == "f" and bool((np.isfinite(array) & (array >= least)).all())
             if not fits:
-                raise ValueError(f"the optimizer's {name} of parameter {position} cannot be, after {steps} steps")
+                raise ValueError(f"the optimizer's {name} of parameter {position} is not possible after {steps} steps")
 
 
 def _check_best(trainer: Trainer) -> None:
-    """Compare what is remembered of the best epoch with the history."""
+    """Check that the state of `BestModel` is consistent with the history."""
     for callback in trainer.callbacks:
         if isinstance(callback, BestModel):
             best = {"best": None, "epoch": 0}
@@ -278,30 +280,28 @@ def _check_best(trainer: Trainer) -> None:
                 if math.isfinite(row[callback.measure]):
                     best = {"best": row[callback.measure], "epoch": row["epoch"]}
             if callback.state_dict() != best:
-                raise ValueError(f"the best epoch is said to be {callback.state_dict()}, and is {best}")
+                raise ValueError(f"the best epoch is recorded as {callback.state_dict()}, but is {best}")
 
 
 def _restore_best(run: Run, best: Any) -> None:
-    """Write the weights that were the best ones at an earlier state, or remove those of later ones."""
+    """Write the best weights of an earlier state; remove the present ones if it had none."""
     check_form(best, dict, str(run.checkpoint_file), "best")
     if best:
         try:
             safetensors_io.save(best, run.weights_file)
         except (TypeError, ValueError) as error:
-            raise RunError(f"{run.checkpoint_file}: its best weights are none: {error}") from None
+            raise RunError(f"{run.checkpoint_file}: its best weights are invalid: {error}") from None
     else:
         run.weights_file.unlink(missing_ok=True)
 
 
 def _compare_versions(run: Run) -> None:
-    """Warn if what computes has another version than when the run was begun."""
-    begun, now = run.config["versions"], versions()
-    changed = [
-        f"{name} {begun[name]} and is now {now[name]}" for name in now if begun.get(name, now[name]) != now[name]
-    ]
+    """Warn if package versions differ from those the run was started with."""
+    old, new = run.config["versions"], versions()
+    changed = [f"{name} {old[name]} (now {new[name]})" for name in new if old.get(name, new[name]) != new[name]]
     if changed:
         warnings.warn(
-            f"{run.folder} was begun with {', '.join(changed)}: its bits may not be those it would have come to",
+            f"{run.folder} was started with {', '.join(changed)}: its result may differ slightly",
             VersionWarning,
             stacklevel=3,
         )

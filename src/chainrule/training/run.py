@@ -1,10 +1,10 @@
-"""A run: a folder that a person can read.
+"""A run: a folder with everything about one training.
 
 config.json        everything needed to run it again
-metrics.jsonl      one line an epoch
+metrics.jsonl      one line per epoch
 model.safetensors  the best weights so far, by validation accuracy
 checkpoint/        the last complete state, for an exact resume
-result.json        how the best weights do on the test images, once training is over
+result.json        accuracy and loss of the best weights on the test images, once training is complete
 curves.png         loss and accuracy
 """
 
@@ -37,10 +37,10 @@ if TYPE_CHECKING:
     from chainrule.nn import Module
 
 RUNS = Path("runs")
-"""Where runs go and are looked for, below the current folder."""
+"""The default folder of runs, relative to the current folder."""
 
 SHIPPED = Path(models.__file__).with_name("shipped")
-"""The run that comes with chainrule: its config, its weights, its result."""
+"""The folder of the run shipped with chainrule."""
 
 RECIPE_FORM = {**get_type_hints(models.Recipe), "augment": dict}
 _FORMER = {name: RECIPE_FORM[new_name] for name, new_name in FORMER_SETTINGS.items()}
@@ -59,27 +59,27 @@ _CONFIG = {
     ],
     "going_back": {"kind": str, "number": int, "steps_per_epoch": int},
 }  # fmt: skip
-_LATER = {"augment", "epochs_without_augmentation", "eager", "test_crc32", "keep", "changes", "going_back", *_FORMER}
-"""What configs have not always had, or need not have; a recipe's default is what they did."""
+_OPTIONAL = {"augment", "epochs_without_augmentation", "eager", "test_crc32", "keep", "changes", "going_back", *_FORMER}
+"""Entries that a config may lack, such as those added in later versions; the recipe's defaults apply then."""
 MOST_TEXT = 8_000_000
-"""Bytes of config.json, result.json and metrics.jsonl: of the last, enough for 40,000 epochs."""
+"""Limit on the bytes of config.json, result.json and metrics.jsonl, enough for 40,000 epochs."""
 _RESULT = {"test_accuracy": float, "test_loss": float, "seconds": float}
 
 
 class Run:
-    """A run's folder, and what is in it.
+    """A run's folder and its contents.
 
     Args:
-        folder: of a run.
+        folder: the run's folder.
 
     Attributes:
-        config: everything needed to run it again.
-        config_file: where that stands.
-        weights_file: where the best weights so far are.
-        checkpoint_file: where the last complete state is.
+        config: the content of config.json, with everything needed to run it again.
+        config_file: its path.
+        weights_file: path of the best weights so far.
+        checkpoint_file: path of the last complete state.
 
     Raises:
-        RunError: there is no such folder, or its config.json is missing, damaged or of another form.
+        RunError: there is no such folder, or its config.json is missing or invalid.
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
@@ -91,7 +91,7 @@ class Run:
         self.config: dict[str, Any] = _read_json(self.config_file, _CONFIG)
         try:
             self.created = datetime.fromisoformat(self.config["created"]).astimezone()
-        except (ValueError, OverflowError):  # the second: a year that another time zone does not have
+        except (ValueError, OverflowError):  # OverflowError: a year that does not exist in the local time zone
             raise RunError(f"{self.config_file}: created must be a date and time, like 2026-11-22T10:30:00") from None
         for change in self.changes:
             for name, values in change["settings"].items():
@@ -102,7 +102,7 @@ class Run:
 
     @property
     def history(self) -> list[dict[str, Any]]:
-        """A dict of numbers for each epoch done; NaN is null in the file.
+        """A dict of metrics per completed epoch; NaN is null in the file.
 
         Raises:
             RunError: metrics.jsonl is damaged.
@@ -113,7 +113,7 @@ class Run:
 
     @property
     def result(self) -> dict[str, Any] | None:
-        """How training ended; None while it has not.
+        """The result on the test images; None while training is not complete.
 
         Raises:
             RunError: result.json is damaged.
@@ -128,21 +128,21 @@ class Run:
 
     @property
     def changes(self) -> list[dict[str, Any]]:
-        """What was changed on purpose since the run was begun (see `reopen`): when, where, and from what to what."""
+        """The changes of settings since the run was started (see `reopen`), with time, position, old and new values."""
         changes: list[dict[str, Any]] = self.config.get("changes", [])
         return changes
 
     @property
     def kept_states(self) -> dict[tuple[str, int], Path]:
-        """The files of earlier states to go back to, by ("epoch", 3) or ("step", 1200)."""
+        """The files of earlier states, keyed by ("epoch", 3) or ("step", 1200)."""
         return checkpoint.kept_states(self.checkpoint_file.parent)
 
     @property
     def model(self) -> models.Model:
-        """The model that is trained.
+        """The run's model.
 
         Raises:
-            RunError: there is none of that name.
+            RunError: there is no model of that name.
         """
         try:
             return models.get(self.config["model"]["name"])
@@ -150,49 +150,51 @@ class Run:
             raise RunError(f"{self.config_file}: {error}") from None
 
     def generators(self) -> tuple[np.random.Generator, np.random.Generator]:
-        """What its seed gives: a generator for starting weights and dropout, and one for the order of the images."""
+        """Create two generators from the seed: for initial weights and dropout, for order and augmentation."""
         weights_seed, order_seed = np.random.SeedSequence(self.config["seed"]).spawn(2)
         return np.random.default_rng(weights_seed), np.random.default_rng(order_seed)
 
     def untrained(self, generator: np.random.Generator | None = None) -> Module:
-        """The network as it is before training, with its weights drawn from a generator.
+        """Build the untrained network, with initial weights drawn from a generator.
 
         Raises:
-            RunError: there is no such model, or it has no such options.
+            RunError: there is no such model, or its options are invalid.
         """
         spec = self.config["model"]
         try:
             return models.build(spec["name"], spec["options"], generator=generator)
         except RunError as error:
             raise RunError(f"{self.config_file}: {error}") from None
-        except (MemoryError, OverflowError, ValueError) as error:  # as NumPy says that an array is too large
+        except (MemoryError, OverflowError, ValueError) as error:  # raised for arrays that are too large
             raise RunError(f"{self.config_file}: its model {spec['name']!r} cannot be built: {error}") from None
 
-    def network(self) -> Module:
-        """The network with its best weights, ready to be used.
+    def load_network(self) -> Module:
+        """Load the network with its best weights, in eval mode.
 
         Raises:
-            RunError: there are no weights yet, or they do not fit the model or are not finite, or it does not fit the
-                images and classes.
+            RunError: there are no weights yet, they do not fit the model or are not finite, or the model does not fit
+                the images and classes.
         """
         with skip_init():
             network = self.untrained()
         if not self.weights_file.exists():
-            missing = "is missing" if self.history else "is not there yet, the first epoch was not finished"
-            raise RunError(f"{self.weights_file}: {missing}")
-        found = safetensors_io.load(self.weights_file, ours=True)
+            reason = "is missing" if self.history else "does not exist yet: the first epoch is not complete"
+            raise RunError(f"{self.weights_file}: {reason}")
+        state = safetensors_io.load(self.weights_file, ours=True)
         try:
-            network.load_state_dict(found)
+            network.load_state_dict(state)
         except ValueError as error:
             raise RunError(f"{self.weights_file}: does not fit model {self.model.name!r}: {error}") from None
-        for name, tensor in found.items():
+        for name, tensor in state.items():
             if not np.isfinite(tensor.numpy()).all():
                 raise RunError(f"{self.weights_file}: {name} holds values that are not finite")
         self._check_fit(network.eval())
         return network
 
+    network = load_network  # its former name
+
     def _check_fit(self, network: Module) -> None:
-        """See if a network takes the images and knows the classes that the config names."""
+        """Check that a network accepts images of the config's size and has an output per class."""
         shape, classes = self.config["data"]["image_shape"], self.config["data"]["classes"]
         if len(shape) != 2 or min(shape) < 1 or math.prod(shape) > models.MOST_PARAMETERS:
             raise RunError(
@@ -204,22 +206,22 @@ class Run:
         except RunError as error:
             raise RunError(f"{self.config_file}: {error}") from None
         if outputs != len(classes):
-            raise RunError(f"{self.config_file}: names {len(classes)} classes, but its model tells {outputs} apart")
+            raise RunError(f"{self.config_file}: has {len(classes)} classes, but its model has {outputs} outputs")
 
 
 def check_model_input(name: str, network: Module, shape: Sequence[int]) -> int:
-    """Run a model's network on one blank image, to see if it takes images of this size.
+    """Run a network on a blank image, to check that it accepts images of this size.
 
     Args:
-        name: of the model.
-        network: in evaluation mode.
+        name: the model's name.
+        network: the network, in eval mode.
         shape: (H, W).
 
     Returns:
-        How many classes it tells apart.
+        The number of classes it outputs.
 
     Raises:
-        RunError: the network does not take such images.
+        RunError: the network does not accept such images.
     """
     try:
         with no_grad():
@@ -231,62 +233,62 @@ def check_model_input(name: str, network: Module, shape: Sequence[int]) -> int:
 
 
 def create(config: dict[str, Any], folder: str | os.PathLike[str] | None = None) -> Run:
-    """Make a run's folder: the one given, or a new one below `runs/`, named by date, model and four random letters.
+    """Create a run's folder: `folder`, or a new one in `runs/`, named by date, model and four random hex digits.
 
-    A folder in which an earlier attempt was killed before there was a config counts as empty.
+    A folder with only the temporary files of a killed process counts as empty.
 
     Raises:
-        RunError: the folder holds something already, or cannot be made.
+        RunError: the folder is not empty, or cannot be created.
     """
-    day = datetime.now().strftime("%Y-%m-%d")  # the reader's own day
+    day = datetime.now().strftime("%Y-%m-%d")  # in local time
     target = RUNS / f"{day}-{config['model']['name']}-{secrets.token_hex(2)}" if folder is None else Path(folder)
     try:
         if folder is None:
-            _remove_stillborn(RUNS)
+            _remove_incomplete(RUNS)
         target.mkdir(parents=True, exist_ok=folder is not None)
         remove_leftovers(target)
         if any(target.iterdir()):
             if (target / "config.json").exists():
-                raise RunError(f"{target}: holds a run already; go on with it by --resume, or choose another folder")
+                raise RunError(f"{target}: already holds a run; resume it with --resume, or choose another folder")
             raise RunError(f"{target}: is not empty; choose another folder for the run")
         write_config(config, target)
     except OSError as error:
-        raise RunError(f"{target}: the run's folder cannot be made ({error.strerror})") from None
+        raise RunError(f"{target}: cannot create the run's folder ({error.strerror})") from None
     return Run(target)
 
 
 def write_config(config: dict[str, Any], folder: Path) -> None:
-    """Write a run's config.json, in one step."""
+    """Write a run's config.json, atomically."""
     write_text(folder / "config.json", json.dumps(config, indent=2) + "\n")
 
 
-def _remove_stillborn(folder: Path) -> None:
-    """Remove the folders of runs whose process was killed while it wrote their config: nothing else is in them."""
+def _remove_incomplete(folder: Path) -> None:
+    """Remove the folders of runs whose process was killed while it wrote their config."""
     for path in folder.iterdir() if folder.is_dir() else ():
         if path.is_dir() and not (path / "config.json").exists() and remove_leftovers(path):
-            with suppress(OSError):  # there is something else in it after all
+            with suppress(OSError):  # the folder holds other files
                 path.rmdir()
 
 
-def find(place: str | os.PathLike[str] | None = None) -> Run:
-    """A run by its folder; or, given a folder of runs (`runs/` if left out), the newest one in it.
+def find(path: str | os.PathLike[str] | None = None) -> Run:
+    """Find a run by its folder; for a folder of runs (by default `runs/`), the newest run in it.
 
-    "shipped", where there is no such folder, is the run that comes with chainrule.
+    "shipped" is the run shipped with chainrule, unless there is a folder of that name.
 
     Raises:
-        RunError: there is none.
+        RunError: there is no such run.
     """
-    folder = RUNS if place is None else Path(place)
+    folder = RUNS if path is None else Path(path)
     if (folder / "config.json").exists():
         return Run(folder)
-    if not folder.is_dir() and place is not None and (RUNS / folder).is_dir():
-        return Run(RUNS / folder)  # a name as `chainrule runs` lists it
-    if str(place) == SHIPPED.name and not folder.is_dir():
+    if not folder.is_dir() and path is not None and (RUNS / folder).is_dir():
+        return Run(RUNS / folder)  # a name listed by `chainrule runs`
+    if str(path) == SHIPPED.name and not folder.is_dir():
         return shipped()
     runs = every(folder)
     if runs:
         return runs[-1]
-    if place is None:
+    if path is None:
         raise RunError(
             f"there is no run in {folder}{'/' if folder.is_dir() else ''} yet: train one first, with: chainrule train"
         )
@@ -294,47 +296,47 @@ def find(place: str | os.PathLike[str] | None = None) -> Run:
 
 
 def shipped() -> Run:
-    """The run that comes with chainrule: a small network that reads digits well. `make weights` makes it."""
+    """Return the run shipped with chainrule: a small network that reads digits well. `make weights` creates it."""
     return Run(SHIPPED)
 
 
 def every(folder: str | os.PathLike[str] = RUNS, faults: list[RunError] | None = None) -> list[Run]:
-    """All runs in a folder, the newest last.
+    """Return all runs in a folder, oldest first.
 
     Args:
-        folder: where to look.
-        faults: takes the errors of those that cannot be read.
+        folder: the folder of runs.
+        faults: a list to append the errors of unreadable runs to.
 
     Raises:
-        RunError: one of them cannot be read, and `faults` is left out.
+        RunError: a run cannot be read, and `faults` is None.
     """
-    found = []
+    runs = []
     for file in sorted(Path(folder).glob("*/config.json")):
         try:
-            found.append(Run(file.parent))
+            runs.append(Run(file.parent))
         except RunError as error:
             if faults is None:
                 raise
             faults.append(error)
-    return sorted(found, key=lambda run: run.created)
+    return sorted(runs, key=lambda run: run.created)
 
 
-# Reading files that anybody may have changed
+# Reading files that may come from elsewhere
 
 
 def _read(file: Path) -> str:
-    """A text file, which is not larger than our own: JSON of a megabyte can become ten of objects.
+    """Read a text file of limited size: parsed JSON takes about ten times its size in memory.
 
     Raises:
-        RunError: it is larger, or cannot be read, or is no regular file, or no text.
+        RunError: it is too large, cannot be read, or is not a regular file or not text.
     """
     try:
-        with open_regular(file) as opened:
-            content = opened.read(MOST_TEXT + 1)  # no more, whatever size the system reports
+        with open_regular(file) as stream:
+            content = stream.read(MOST_TEXT + 1)  # limited even if the reported size is wrong
     except OSError as error:
         raise RunError(f"{file}: cannot be read ({error.strerror})") from None
     if len(content) > MOST_TEXT:
-        raise RunError(f"{file}: is larger than {MOST_TEXT:,} bytes, which is more than chainrule writes")
+        raise RunError(f"{file}: is larger than {MOST_TEXT:,} bytes, the limit for a file of a run")
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError:
@@ -342,40 +344,46 @@ def _read(file: Path) -> str:
 
 
 def _read_json(file: Path, form: dict[str, Any]) -> dict[str, Any]:
-    return _parsed(_read(file), str(file), form)
+    return _parse(_read(file), str(file), form)
 
 
-def _record(text: str, place: str) -> dict[str, Any]:
-    """An epoch's numbers from their line of metrics.jsonl."""
-    record = {key: math.nan if value is None else value for key, value in _parsed(text, place, {}).items()}
-    check_record(record, place)
+def _record(text: str, source: str) -> dict[str, Any]:
+    """Parse an epoch's line of metrics.jsonl."""
+    record = {key: math.nan if value is None else value for key, value in _parse(text, source, {}).items()}
+    check_record(record, source)
     return record
 
 
-def check_record(record: dict[str, Any], place: str) -> None:
-    """See if an epoch's record holds numbers.
+def check_record(record: dict[str, Any], source: str) -> None:
+    """Check that an epoch's record holds numbers, and the epoch; messages name `source`.
 
     Raises:
-        RunError: it does not, or not that of the epoch.
+        RunError: it does not.
     """
     for key, value in record.items():
-        check_form(value, int if key == "epoch" else float, place, key)
+        check_form(value, int if key == "epoch" else float, source, key)
     if "epoch" not in record:
-        raise RunError(f"{place}: lacks epoch")
+        raise RunError(f"{source}: lacks epoch")
 
 
-def _parsed(text: str, place: str, form: dict[str, Any]) -> dict[str, Any]:
-    """The object in a JSON text, if it has the form."""
+def _parse(text: str, source: str, form: dict[str, Any]) -> dict[str, Any]:
+    """Parse a JSON object and check its form."""
     try:
         content: dict[str, Any] = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise RunError(f"{place}: is not JSON ({error})") from None
-    check_form(content, form, place)
+        raise RunError(f"{source}: is not JSON ({error})") from None
+    check_form(content, form, source)
     return content
 
 
-def check_form(value: Any, form: Any, place: str, name: str = "") -> None:
-    """Compare a value with a form: a type, a list of one form for all its elements, or a dict of forms; {} is any dict.
+def check_form(value: Any, form: Any, source: str, name: str = "") -> None:
+    """Check that a value has a form.
+
+    Args:
+        value: the value.
+        form: a type, a list with the form of its elements, or a dict of forms; {} is any dict.
+        source: the file or object that messages name.
+        name: path of the value in the source.
 
     Raises:
         RunError: an entry is missing, unknown or of another type; the message names it.
@@ -383,18 +391,18 @@ def check_form(value: Any, form: Any, place: str, name: str = "") -> None:
     kind = type(form) if isinstance(form, (dict, list)) else form
     fits = isinstance(value, int | float if kind is float else kind) and isinstance(value, bool) == (kind is bool)
     if not fits:
-        wanted, found = getattr(kind, "__name__", kind), type(value).__name__
-        raise RunError(f"{place}: {name or 'the content'} must be of type {wanted}, not {found}")
+        expected, actual = getattr(kind, "__name__", kind), type(value).__name__
+        raise RunError(f"{source}: {name or 'the content'} must be of type {expected}, not {actual}")
     if kind is float and isinstance(value, int) and abs(value) > sys.float_info.max:
-        raise RunError(f"{place}: {name} is a number of {len(str(abs(value)))} digits, which no float can hold")
+        raise RunError(f"{source}: {name} has {len(str(abs(value)))} digits, too many for a float")
     if isinstance(form, list):
         for i, part in enumerate(value):
-            check_form(part, form[0], place, f"{name}[{i}]")
+            check_form(part, form[0], source, f"{name}[{i}]")
     elif isinstance(form, dict) and form:
         prefix = f"{name}." if name else ""
-        missing, unknown = form.keys() - value.keys() - _LATER, value.keys() - form.keys()
+        missing, unknown = form.keys() - value.keys() - _OPTIONAL, value.keys() - form.keys()
         for fault, keys in (("lacks", missing), ("has the unknown", unknown)):
             if keys:
-                raise RunError(f"{place}: {fault} {join_names([prefix + key for key in sorted(keys)])}")
+                raise RunError(f"{source}: {fault} {join_names([prefix + key for key in sorted(keys)])}")
         for key, part in value.items():
-            check_form(part, form[key], place, prefix + key)
+            check_form(part, form[key], source, prefix + key)

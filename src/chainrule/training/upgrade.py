@@ -1,4 +1,4 @@
-"""States that earlier versions saved, brought into this version's form (tests/test_old_files.py)."""
+"""Converts settings and states of earlier versions to the present format (tested by tests/test_old_files.py)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ def rename_settings(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def upgrade(state: dict[str, Any]) -> dict[str, Any]:
-    """One dict of a state: a `OneCycleLR` of 0.1.0 stored factors of its highest rates, and where each phase ends."""
+    """Convert one dict of a state: a run's settings under former names, or a `OneCycleLR` of 0.1.0.
+
+    The latter stored rates as factors of the highest one, and only the last step of each phase.
+    """
     if "batch_size" in state:  # a run's settings
         return rename_settings(state)
     if not {"max_lrs", "first", "last", "momenta", "phases"} <= state.keys():
@@ -36,15 +39,15 @@ def upgrade(state: dict[str, Any]) -> dict[str, Any]:
 
 
 def add_settings(state: Any, config: Mapping[str, Any]) -> None:
-    """Add a run's settings, which 0.1.0 did not save, to the states of a trainer's callbacks (see `AsBegun`).
+    """Add a run's settings, which 0.1.0 did not save, to the states of a trainer's callbacks (see `SettingsCheck`).
 
     Args:
-        state: a trainer's, changed in place.
-        config: the run's. What it lists as changed since is undone, for 0.1.0 could not change settings.
+        state: a trainer's state, changed in place.
+        config: the run's config. Its recorded changes are undone, since 0.1.0 could not change settings.
     """
     callbacks = state.get("callbacks") if isinstance(state, dict) else None
-    old = config["versions"].get("chainrule") == "0.1.0"
-    if not old or not isinstance(callbacks, list):
+    is_old = config["versions"].get("chainrule") == "0.1.0"
+    if not is_old or not isinstance(callbacks, list):
         return
     if any(isinstance(saved, dict) and "batch_size" in saved for saved in callbacks):
         return  # saved by a later version
