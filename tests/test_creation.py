@@ -1,4 +1,4 @@
-"""Tensors from nothing: values, types, random draws."""
+"""Functions that create tensors: values, types, random numbers."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from chainrule.creation import one_hot
 @pytest.mark.parametrize(("make", "value"), [(chainrule.zeros, 0), (chainrule.ones, 1)])
 def test_zeros_and_ones(make, value):
     for size, shape in [((2, 3), (2, 3)), (((2, 3),), (2, 3)), (([2],), (2,)), (((),), ()), ((0, 3), (0, 3))]:
-        made = make(*size)
-        assert (made.shape, made.dtype, made.requires_grad) == (shape, np.float32, False)
-        assert (made.numpy() == value).all()
+        out = make(*size)
+        assert (out.shape, out.dtype, out.requires_grad) == (shape, np.float32, False)
+        assert (out.numpy() == value).all()
     assert make(2, dtype=np.int64).dtype == np.int64
     assert make(2, requires_grad=True).requires_grad
 
 
 def test_no_type_is_the_default_one():
-    made = [
+    out = [
         chainrule.zeros(2, dtype=None),
         chainrule.ones(2, dtype=None),
         chainrule.eye(2, dtype=None),
@@ -32,7 +32,7 @@ def test_no_type_is_the_default_one():
         chainrule.rand(2, dtype=None),
         chainrule.randn(2, dtype=None),
     ]
-    assert [x.dtype for x in made] == [np.float32] * 6
+    assert [x.dtype for x in out] == [np.float32] * 6
 
 
 def test_like_another():
@@ -62,8 +62,8 @@ def test_arange():
 
 
 def test_arange_does_not_gather_errors():
-    found = chainrule.arange(1000, 1100, 0.1).numpy()
-    np.testing.assert_array_equal(found, (1000 + 0.1 * np.arange(1000)).astype(np.float32))
+    out = chainrule.arange(1000, 1100, 0.1).numpy()
+    np.testing.assert_array_equal(out, (1000 + 0.1 * np.arange(1000)).astype(np.float32))
 
 
 def test_linspace_and_eye():
@@ -89,8 +89,8 @@ def test_only_types_that_a_tensor_holds(make):
 class TestRandom:
     def test_the_same_seed_gives_the_same_bits(self):
         def draw() -> list[bytes]:
-            made = [chainrule.rand(3, 2), chainrule.randn(4), chainrule.randint(0, 9, (5,)), chainrule.randn(())]
-            return [t.numpy().tobytes() for t in made]
+            out = [chainrule.rand(3, 2), chainrule.randn(4), chainrule.randint(0, 9, (5,)), chainrule.randn(())]
+            return [t.numpy().tobytes() for t in out]
 
         chainrule.manual_seed(4)
         first = draw()
@@ -126,7 +126,7 @@ class TestRandom:
         assert chainrule.rand(2, requires_grad=True).is_leaf
 
     def test_randint_takes_the_upper_bound_alone(self):
-        made = [
+        out = [
             chainrule.randint(*arguments, **named, generator=np.random.default_rng(2)).tolist()
             for arguments, named in [
                 ((0, 9, (5,)), {}),
@@ -136,7 +136,7 @@ class TestRandom:
                 ((0, 9), {"size": 5}),
             ]
         ]
-        assert made == [np.random.default_rng(2).integers(0, 9, 5).tolist()] * 5
+        assert out == [np.random.default_rng(2).integers(0, 9, 5).tolist()] * 5
 
     @pytest.mark.parametrize("seed", ["a", 1.5, True, None, [1, 2]])
     def test_a_seed_that_is_no_whole_number(self, seed):

@@ -1,4 +1,4 @@
-"""Tensor: what goes in, what comes out, NumPy's protocols, types, indices."""
+"""Tensor: construction, conversion, NumPy's protocols, types, indices."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ class TestWhatGoesIn:
     )
     def test_types(self, data, dtype):
         for make in (tensor, Tensor, as_tensor):
-            made = make(data)
-            assert made.dtype == dtype
-            assert made.dtype.isnative
-            np.testing.assert_array_equal(made.numpy(), np.asarray(data))
+            out = make(data)
+            assert out.dtype == dtype
+            assert out.dtype.isnative
+            np.testing.assert_array_equal(out.numpy(), np.asarray(data))
 
     def test_a_type_can_be_asked_for(self):
         assert tensor([1, 2], dtype=F64).dtype == F64
@@ -66,11 +66,11 @@ class TestWhatGoesIn:
 
     def test_copies_and_shares(self):
         array = np.zeros(3)
-        made, shared, alike = tensor(array), from_numpy(array), as_tensor(array)
+        copied, shared, alike = tensor(array), from_numpy(array), as_tensor(array)
         array[0] = 5
-        assert (made.tolist()[0], shared.tolist()[0], alike.tolist()[0]) == (0, 5, 5)
-        assert as_tensor(made) is made
-        assert as_tensor(made, F32).dtype == F32
+        assert (copied.tolist()[0], shared.tolist()[0], alike.tolist()[0]) == (0, 5, 5)
+        assert as_tensor(copied) is copied
+        assert as_tensor(copied, F32).dtype == F32
 
     def test_another_type_keeps_the_gradient(self):
         x = tensor([1.0, 2.0], requires_grad=True)
@@ -154,7 +154,7 @@ class TestWhatComesOut:
         assert len({x, y, x}) == 2
 
     @pytest.mark.parametrize(
-        ("made", "text"),
+        ("make", "text"),
         [
             (lambda: tensor(1.5), "tensor(1.5)"),
             (lambda: tensor([1.0, 2.0]), "tensor([1., 2.], shape=(2,))"),
@@ -169,8 +169,8 @@ class TestWhatComesOut:
             (lambda: tensor([np.nan, np.inf, 1 / 3]), "tensor([   nan,    inf, 0.3333], shape=(3,))"),
         ],
     )
-    def test_repr(self, made, text):
-        assert repr(made()) == text
+    def test_repr(self, make, text):
+        assert repr(make()) == text
 
     def test_repr_of_much_is_short(self):
         assert len(repr(chainrule.zeros(1000, 1000))) < 1000
@@ -235,9 +235,9 @@ class TestArrays:
     def test_where_a_gradient_would_be_lost(self, make):
         x = tensor([1.0, 2.0], requires_grad=True)
         for values in (x, x * 2):
-            with pytest.raises((RuntimeError, TypeError)) as found:
+            with pytest.raises((RuntimeError, TypeError)) as raised:
                 make(values.sum(), values)
-            words = str(found.value)
+            words = str(raised.value)
             assert "stack or cat" in words or "has no derivative here" in words or "takes tensors" in words
             with no_grad():
                 assert np.asarray(values).shape == (2,)
@@ -451,7 +451,7 @@ class TestTypes:
     def test_products(self):
         assert (tensor([[1]]) @ tensor([[2]])).dtype == I64
         assert (tensor([[1.0]]) @ np.ones((1, 1), F32)).dtype == F32
-        for other in (tensor([[1]]), np.ones((1, 1))):  # nothing is widened behind the caller's back
+        for other in (tensor([[1]]), np.ones((1, 1))):  # nothing is widened silently
             with pytest.raises(TypeError, match=r"matmul: both must have one type, not float32 and (int64|float64)"):
                 tensor([[1.0]]) @ other
 
@@ -592,10 +592,10 @@ class TestMethods:
 
     def test_largest_with_places(self):
         x = tensor([[1.0, 5.0], [7.0, 2.0]])
-        values, places = x.max(dim=0)
-        assert (values.tolist(), places.tolist(), places.dtype) == ([7, 5], [1, 0], I64)
-        values, places = x.min(1, keepdim=True)
-        assert (values.tolist(), places.tolist()) == ([[1], [2]], [[0], [1]])
+        values, indices = x.max(dim=0)
+        assert (values.tolist(), indices.tolist(), indices.dtype) == ([7, 5], [1, 0], I64)
+        values, indices = x.min(1, keepdim=True)
+        assert (values.tolist(), indices.tolist()) == ([[1], [2]], [[0], [1]])
         assert (x.max().item(), x.min().item()) == (7, 1)
 
     def test_are_the_operations(self):
@@ -651,7 +651,7 @@ def test_a_number_that_does_not_fit_is_told_with_the_operation(compiled):
 
 
 def test_a_signals_handler_computes_while_an_operation_does(monkeypatch):
-    x, found = chainrule.tensor([1.0, -1.0]), []
+    x, results = chainrule.tensor([1.0, -1.0]), []
 
     @ops.operation
     def doubled(input):
@@ -659,14 +659,14 @@ def test_a_signals_handler_computes_while_an_operation_does(monkeypatch):
         return input * 2
 
     def handler(number, frame):
-        found.append(((x / 0).tolist(), chainrule.log(x).tolist()[0]))  # no warning either
+        results.append(((x / 0).tolist(), chainrule.log(x).tolist()[0]))  # no warning either
 
     before = signal.signal(signal.SIGUSR1, handler)
     try:
         assert doubled(x).tolist() == [2, -2]
     finally:
         signal.signal(signal.SIGUSR1, before)
-    assert found == [([math.inf, -math.inf], 0)]
+    assert results == [([math.inf, -math.inf], 0)]
 
 
 def test_an_error_that_speaks_of_contexts_stays_an_error():

@@ -1,4 +1,4 @@
-"""How much of a tape is still there."""
+"""Counts the nodes of the tape that are in memory."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ def test_in_a_decorated_generator():
     with pytest.raises(RuntimeError, match="gave NaN; it was recorded here"):
         next(generator)
     out = suspect(leaf(4.0)).sum()
-    out.backward()  # nobody looks here
+    out.backward()  # without anomaly detection
 
 
 def test_names_the_operation_and_points_at_the_line():
@@ -61,10 +61,10 @@ def test_names_the_operation_and_points_at_the_line():
 def test_skips_the_librarys_own_frames():
     network = nn.Sequential(nn.Sequential(nn.Linear(1, 1), nn.ReLU()))
     with detect_anomaly():
-        place = network(chainrule.ones(1, 1)).grad_fn.recorded_at
-    assert [frame.name for frame in place][-1] == "test_skips_the_librarys_own_frames"
+        frames = network(chainrule.ones(1, 1)).grad_fn.recorded_at
+    assert [frame.name for frame in frames][-1] == "test_skips_the_librarys_own_frames"
     house = str(Path(chainrule.__file__).parent)
-    assert not [frame for frame in place if frame.filename.startswith(house)]
+    assert not [frame for frame in frames if frame.filename.startswith(house)]
 
 
 def test_off_it_gives_nan_and_remembers_nothing():
@@ -76,7 +76,7 @@ def test_off_it_gives_nan_and_remembers_nothing():
 
 
 def test_without_a_place_it_names_the_operation_alone():
-    """What was recorded before has no place to tell of."""
+    """What was recorded before has no frames to report."""
     out = suspect(leaf(4.0))
     with detect_anomaly(), pytest.raises(RuntimeError, match=r"derivative of mul .* gave NaN$"):
         out.backward()
@@ -120,7 +120,7 @@ def test_other_errors_point_at_the_line_too():
 def test_second_derivatives_point_at_the_line_of_the_first_pass():
     x = leaf(0.0)
     with detect_anomaly():
-        y = x**1.5  # twice differentiated: 0.75 / √0, and what is made of it
+        y = x**1.5  # its second derivative is 0.75 / √0
         (g,) = chainrule.grad(y, x, create_graph=True)
         with pytest.raises(RuntimeError, match=r"gave NaN; it was recorded here:\n(.*\n)*.*y = x\*\*1\.5"):
             chainrule.grad(g * 0, x)

@@ -1,4 +1,4 @@
-"""gradcheck and gradgradcheck: what they take, and that they are not satisfied with nothing."""
+"""gradcheck and gradgradcheck: their arguments, and that wrong derivatives or no outputs fail."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ def test_of_a_network_is_the_same_each_time_and_names_its_parameters():
     assert text() == text()
     for label in ("0.weight\\n(4, 3)", "linear\\n(5, 4)", "relu\\n(5, 4)", "2.weight\\n(2, 4)", "2.bias\\n(2,)"):
         assert f'[label="{label}"' in text()
-    assert "0.bias" not in text()  # it asks for no gradient
+    assert "0.bias" not in text()  # it does not require gradients
 
 
 def test_names_are_escaped():
@@ -110,7 +110,7 @@ def test_svg_without_graphviz_says_so(monkeypatch, tmp_path):
 
 @pytest.mark.skipif(os.name == "nt", reason="the stand-in is a script with a #! line")
 def test_svg_is_what_dot_makes_of_the_text(monkeypatch, tmp_path):
-    """A stand-in for Graphviz: it gives back its arguments and what it was given to read."""
+    """A stand-in for Graphviz that returns its arguments and its input."""
     program = tmp_path / "dot"
     program.write_text(
         f"#!{sys.executable}\nimport sys\nread = sys.stdin.read()\n"

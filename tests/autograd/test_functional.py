@@ -1,4 +1,4 @@
-"""jacobian, hessian, hvp, vjp: what they take and refuse. Their values are compared with PyTorch's in conformance."""
+"""jacobian, hessian, hvp, vjp: valid and invalid arguments. tests/conformance compares their values with PyTorch."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ def test_inputs_are_left_alone(function):
     x = leaf(2.0)
     for value in (x, x.detach()):
         with chainrule.no_grad():
-            found = function(lambda x: (x**3).sum(), value)
-        for t in found if isinstance(found, tuple) else (found,):
+            result = function(lambda x: (x**3).sum(), value)
+        for t in result if isinstance(result, tuple) else (result,):
             assert not t.requires_grad
     assert (x.grad, x.requires_grad) == (None, True)
 
 
 @pytest.mark.parametrize("name", ["jacobian", "hessian", "vjp", "hvp"])
 def test_they_record_under_no_grad_too(name):
-    """What create_graph asks for is there, and without it there is no history, wherever they are called."""
+    """With create_graph the result has a history, without it none, wherever they are called."""
     x = chainrule.tensor(np.array([1.0, 2.0]), requires_grad=True)
     function, inputs = {"jacobian": (lambda x: x**3, x), "vjp": (lambda x: (x**3).sum(), x)}.get(
         name, (lambda x: (x**3).sum(), x)
@@ -64,8 +64,8 @@ def test_they_record_under_no_grad_too(name):
 
 def test_of_no_outputs_at_all():
     x, y = leaf(1.0, 2.0), leaf(3.0)
-    found = jacobian(lambda x, y: x[:0] * y, (x, y))
-    assert [t.shape for t in found] == [(0, 2), (0, 1)]
+    result = jacobian(lambda x, y: x[:0] * y, (x, y))
+    assert [t.shape for t in result] == [(0, 2), (0, 1)]
 
 
 def test_what_is_not_used_is_zero_unless_strict():

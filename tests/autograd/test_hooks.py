@@ -1,4 +1,4 @@
-"""Hooks on tensors and what is retained: when they are called, with what, in which order, and what they may return."""
+"""Hooks on tensors, and retained gradients: when hooks run, their arguments, order and return values."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class TestRegisterHook:
         x.register_hook(lambda g: seen.append(g.tolist()))
         for _ in range(2):
             (x * x + x).sum().backward()
-        assert seen == [[3, 5], [3, 5]]  # not what `.grad` has added up
+        assert seen == [[3, 5], [3, 5]]  # not the accumulated `.grad`
         assert x.grad.tolist() == [6, 10]
 
     def test_is_not_called_where_no_gradient_comes(self):
@@ -83,8 +83,8 @@ class TestRegisterHook:
         x.register_hook(lambda g: g * 2)
         middle.register_hook(lambda g: g * 10)
         for inputs in ([middle], [middle, x]):
-            found = chainrule.grad(middle.sum(), inputs, retain_graph=True)
-            assert [g.tolist() for g in found] == [[10, 10], [60, 60]][: len(inputs)]
+            grads = chainrule.grad(middle.sum(), inputs, retain_graph=True)
+            assert [g.tolist() for g in grads] == [[10, 10], [60, 60]][: len(inputs)]
         assert x.grad is None
 
     def test_of_the_result_itself(self):
@@ -95,14 +95,14 @@ class TestRegisterHook:
         assert x.grad.tolist() == [15]
 
     def test_may_change_the_gradient_in_place_and_keep_it(self):
-        """What it gets is its own: no other gradient shares the memory."""
-        x, y, kept = leaf(1.0), leaf(2.0), []
+        """The gradient that a hook gets shares no memory with other gradients."""
+        x, y, collected = leaf(1.0), leaf(2.0), []
         total = x + y
-        x.register_hook(lambda g: (kept.append(g), g.mul_(3))[0])
-        total.register_hook(kept.append)
+        x.register_hook(lambda g: (collected.append(g), g.mul_(3))[0])
+        total.register_hook(collected.append)
         total.backward()
-        assert (x.grad.tolist(), y.grad.tolist(), [g.tolist() for g in kept]) == ([3], [1], [[1], [3]])
-        for g in kept:
+        assert (x.grad.tolist(), y.grad.tolist(), [g.tolist() for g in collected]) == ([3], [1], [[1], [3]])
+        for g in collected:
             g.zero_()
         assert (x.grad.tolist(), y.grad.tolist()) == ([3], [1])
 

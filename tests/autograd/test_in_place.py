@@ -1,4 +1,4 @@
-"""Changes in place: the right gradient or an error, never a wrong gradient."""
+"""In-place changes: the correct gradient or an error, never a wrong gradient."""
 
 from __future__ import annotations
 
@@ -105,11 +105,11 @@ class TestBetweenForwardAndBackward:
     def test_of_a_value_that_is_not_needed(self, function, change):
         x, y = leaf(1.0, 2.0), leaf(1.0, 2.0)
         out = NEED_NEITHER[function](x)
-        given = np.arange(1.0, 1 + out.numel()).reshape(out.shape)
-        NEED_NEITHER[function](y).backward(given)
+        upstream = np.arange(1.0, 1 + out.numel()).reshape(out.shape)
+        NEED_NEITHER[function](y).backward(upstream)
         with no_grad():
             CHANGES[change](x)
-        out.backward(given)
+        out.backward(upstream)
         assert x.grad.tolist() == y.grad.tolist()
 
     def test_of_data_that_asks_for_no_gradient(self, change):
@@ -510,7 +510,7 @@ class TestViewsWhileRecording:
         assert not part.requires_grad
         part.add_(1)  # not recorded: it writes into memory
         assert h[:2].tolist() == part.tolist()
-        part.mul_(w[0])  # recorded, but in another history than that of h
+        part.mul_(w[0])  # recorded, but not in the history of h
         assert h[:2].tolist() == part.tolist()
         assert part.requires_grad
         h.sum().backward()
@@ -632,7 +632,7 @@ class TestViewsWhileRecording:
         assert len(h._aliases.references) < 100
 
 
-# Changes that read memory which they write, with copies in place of what overlaps, as PyTorch wants it
+# Changes that read the memory they write; the expected result has copies of what overlaps, as PyTorch requires
 OVERLAPPING = {
     "a part, moved on": lambda x, copy: x[1:].add_(copy(x[:-1])),
     "a part, moved back": lambda x, copy: x[:-1].mul_(copy(x[1:])),

@@ -1,4 +1,4 @@
-"""An operation of one's own, written outside the library as `ops/operation.py` tells it: formula and derivative."""
+"""A user's operation, written outside of the library as `ops/operation.py` describes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _(grad, x):
 
 @operation
 def affine(x, weight, bias=None, *, power=1):
-    """x weightᵖ + bias, elementwise; `bias` may be left out."""
+    """x weightᵖ + bias, elementwise; `bias` is optional."""
     out = x * weight**power
     return out if bias is None else out + bias
 
@@ -38,7 +38,7 @@ def _(grad, x, weight, power):
 
 @operation
 def square_sum(x):
-    """The sum of all squares: a shape alone is kept, and the result."""
+    """The sum of all squares; saves only a shape and the result."""
     return np.sum(x * x)
 
 
@@ -127,7 +127,7 @@ def test_in_a_network_with_hooks_and_in_place_changes():
 
 class TestMistakes:
     @staticmethod
-    def made(rule):
+    def operation_with(rule):
         @operation
         def mine(x, other, *, dim=0):
             return x * other
@@ -137,13 +137,13 @@ class TestMistakes:
 
     def test_a_rule_that_does_not_begin_with_grad(self):
         with pytest.raises(TypeError, match="mine: the first parameter of its derivative must be `grad`"):
-            self.made(lambda x, grad: grad)
+            self.operation_with(lambda x, grad: grad)
 
     def test_a_rule_that_asks_for_what_is_not_there(self):
         with pytest.raises(
             TypeError, match="mine: its derivative asks for `others`, which is neither `out`, an input nor an option"
         ):
-            self.made(lambda grad, others: grad)
+            self.operation_with(lambda grad, others: grad)
 
     @pytest.mark.parametrize(
         ("rule", "error", "message"),
@@ -172,7 +172,7 @@ class TestMistakes:
     def test_a_rule_that_returns_something_else(self, rule, error, message):
         x, y = leaf(2, 3), leaf(2, 3)
         with pytest.raises(error, match=re.escape(message)):
-            self.made(rule)(x, y).sum().backward()
+            self.operation_with(rule)(x, y).sum().backward()
         assert x.grad is None
 
     def test_a_list_for_a_single_input(self):

@@ -1,4 +1,4 @@
-"""The tape: walking it, keeping it, freeing it, not recording at all."""
+"""The tape: backward passes, retained and freed graphs, no_grad."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class TestLongGraphs:
         before = count_nodes()
         y = self.chain(leaf(2.0))
         assert count_nodes() == before + self.LENGTH
-        del y  # nothing refers to itself in a circle, so no garbage collection is needed
+        del y  # there are no reference cycles, so no garbage collection is needed
         assert count_nodes() == before
 
     def test_differentiated_twice(self):
@@ -103,8 +103,8 @@ class TestBackward:
         x = leaf(1.0, 2.0)
         with pytest.raises(RuntimeError, match=r"only for a result of one element, this has shape \(2,\); reduce it"):
             (x * 2).backward()
-        given = chainrule.tensor([10.0, 20.0])
-        (x * 2).backward(given)
+        upstream = chainrule.tensor([10.0, 20.0])
+        (x * 2).backward(upstream)
         assert x.grad.tolist() == [20, 40]
         with pytest.raises(ValueError, match=r"shape \(3,\) must be the result's, \(2,\)"):
             (x * 2).backward(chainrule.ones(3))
@@ -212,20 +212,20 @@ class TestBackward:
 
     def test_the_gradient_of_a_result_is_not_kept_unasked(self):
         x = chainrule.tensor([2.0], requires_grad=True)
-        middle, kept = x * 3, x * 4
-        kept.retain_grad()
-        assert kept.grad is None
-        (middle + kept).sum().backward()
+        middle, retained = x * 3, x * 4
+        retained.retain_grad()
+        assert retained.grad is None
+        (middle + retained).sum().backward()
         with pytest.warns(UserWarning, match=r"kept only after its retain_grad\(\): this is None"):
             assert middle.grad is None
-        assert (kept.grad.tolist(), x.grad.tolist()) == ([1], [7])
+        assert (retained.grad.tolist(), x.grad.tolist()) == ([1], [7])
         assert (x * 3).detach().grad is None
 
     def test_retain_grad(self):
         x = leaf(1.0, 2.0)
         middle = x + 1
         middle.retain_grad()
-        x.retain_grad()  # a leaf does so anyway
+        x.retain_grad()  # leaves do so anyway
         (middle * middle).sum().backward()
         assert middle.grad.tolist() == [4, 6]
         with pytest.warns(UserWarning, match="kept only after its retain_grad"):
@@ -234,14 +234,14 @@ class TestBackward:
             chainrule.tensor([1.0]).retain_grad()
 
     def test_gradients_do_not_share_memory(self):
-        """They are changed in place, for instance to clip them."""
-        x, y, given = leaf(1.0, 2.0), leaf(3.0, 4.0), chainrule.ones(2, dtype=np.float64)
+        """Users change gradients in place, for instance to clip them."""
+        x, y, upstream = leaf(1.0, 2.0), leaf(3.0, 4.0), chainrule.ones(2, dtype=np.float64)
         middle = x + y
         middle.retain_grad()
         out = middle + 0
-        out.backward(given)
+        out.backward(upstream)
         x.grad.mul_(5)
-        assert (y.grad.tolist(), middle.grad.tolist(), given.tolist()) == ([1, 1], [1, 1], [1, 1])
+        assert (y.grad.tolist(), middle.grad.tolist(), upstream.tolist()) == ([1, 1], [1, 1], [1, 1])
         for create_graph in (False, True):
             gx, gy, gm = chainrule.grad((x + y).sum(), [x, y, x], create_graph=create_graph)
             with no_grad():
@@ -289,8 +289,8 @@ class TestGrad:
 
     def test_of_several_outputs_adds_them(self):
         x = leaf(1.0, 2.0)
-        given = [None, chainrule.tensor(np.array([10.0, 0.0]))]
-        (g,) = chainrule.grad([(x * x).sum(), x * 3], [x], given)
+        upstream = [None, chainrule.tensor(np.array([10.0, 0.0]))]
+        (g,) = chainrule.grad([(x * x).sum(), x * 3], [x], upstream)
         assert g.tolist() == [32, 4]
         with pytest.raises(ValueError, match="2 outputs but 1 grad_outputs"):
             chainrule.grad([x.sum(), x.mean()], x, [None])
@@ -373,13 +373,13 @@ class TestGrad:
 
 
 def test_threads_that_add_to_the_same_gradient_at_once(monkeypatch):
-    """Both have seen the gradient that was there before either puts its sum in place."""
+    """Both have read the old gradient before either assigns its sum."""
     w, both, seen = chainrule.ones(3, requires_grad=True), threading.Barrier(2), set()
     w.sum().backward()
     add = Tensor.__add__
 
     def meet(a, b):
-        if threading.get_ident() not in seen:  # not the one who must add once more
+        if threading.get_ident() not in seen:  # not the thread that has to add again
             seen.add(threading.get_ident())
             both.wait(30)
         return add(a, b)
@@ -396,8 +396,8 @@ def test_threads_that_add_to_the_same_gradient_at_once(monkeypatch):
 
 class TestNoGrad:
     @pytest.fixture
-    def made(self, monkeypatch):
-        """Counts the nodes that are made."""
+    def created_nodes(self, monkeypatch):
+        """Counts the nodes that are created."""
         nodes: list[tape.Node] = []
         original = tape.Node.__init__
 
@@ -408,23 +408,23 @@ class TestNoGrad:
         monkeypatch.setattr(tape.Node, "__init__", counting)
         return nodes
 
-    def test_records_nothing_at_all(self, made):
+    def test_records_nothing_at_all(self, created_nodes):
         x = leaf(1.0, 2.0)
         network = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Softmax())
         with no_grad():
             y = (x * x).exp().sum() + nn.functional.cross_entropy(network(x.float()), np.array(1))
-        assert not made
+        assert not created_nodes
         assert (y.requires_grad, y.grad_fn, y.is_leaf) == (False, None, True)
 
-    def test_without_leaves_nothing_is_recorded_either(self, made):
+    def test_without_leaves_nothing_is_recorded_either(self, created_nodes):
         x = chainrule.tensor([1.0, 2.0])
         (x * x).exp().sum()
         x.argmax()
-        assert not made
+        assert not created_nodes
         leaf(1.0).argmax()
-        assert not made
+        assert not created_nodes
         (leaf(1.0) * 2).sum()
-        assert len(made) == 2
+        assert len(created_nodes) == 2
 
     def test_as_a_decorator(self):
         @no_grad()
@@ -451,7 +451,7 @@ class TestNoGrad:
         seen, x = [], leaf(1.0)
 
         @make()
-        def rows(count):
+        def numbers(count):
             """What it says."""
             try:
                 for i in range(count):
@@ -464,9 +464,9 @@ class TestNoGrad:
             finally:
                 seen.append(chainrule.is_grad_enabled())
 
-        assert rows.__doc__ == "What it says."
+        assert numbers.__doc__ == "What it says."
         with chainrule.set_grad_enabled(not inside):
-            generator = rows(3)
+            generator = numbers(3)
             assert next(generator) == 0
             assert chainrule.is_grad_enabled() is not inside
             assert generator.send("sent") == 1
@@ -477,12 +477,12 @@ class TestNoGrad:
             assert end.value.value == "end"
             state = (inside, inside)
             assert seen == [state, "sent", state, "KeyError", state, None, inside]
-            generator = rows(3)
+            generator = numbers(3)
             next(generator)
             generator.close()
             assert seen[-1] is inside
             assert chainrule.is_grad_enabled() is not inside
-            assert list(rows(2)) == [0, 1]
+            assert list(numbers(2)) == [0, 1]
 
     def test_an_error_in_a_decorated_generator(self):
         @no_grad()
@@ -553,16 +553,16 @@ class TestNoGrad:
                 ).backward()
             results[seed] = b"".join(p.grad.numpy().tobytes() for p in network.parameters())
 
-        together: dict[int, bytes] = {}
-        threads = [threading.Thread(target=work, args=(seed, together)) for seed in range(6)]
+        concurrent: dict[int, bytes] = {}
+        threads = [threading.Thread(target=work, args=(seed, concurrent)) for seed in range(6)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-        one_by_one: dict[int, bytes] = {}
+        sequential: dict[int, bytes] = {}
         for seed in range(6):
-            work(seed, one_by_one)
-        assert together == one_by_one
+            work(seed, sequential)
+        assert concurrent == sequential
 
     def test_numpys_own_error_state_is_left_alone(self):
         with np.errstate(divide="raise"):
@@ -626,7 +626,7 @@ def test_a_freed_part_of_a_graph_is_an_error_not_a_missing_gradient():
     for inputs, other in (([w], 0.0), ([w], w.sum())):
         with pytest.raises(RuntimeError, match="the graph behind this cumsum was freed"):
             chainrule.grad((t * t).sum() + other, inputs, allow_unused=True)
-    (gradient,) = chainrule.grad((t * t).sum(), [t])  # which asks for nothing behind it
+    (gradient,) = chainrule.grad((t * t).sum(), [t])  # needs nothing before it
     assert gradient.tolist() == [2.0, 6.0]
 
 

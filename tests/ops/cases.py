@@ -1,4 +1,4 @@
-"""The table of operations: each called on many shapes, beside the same thing written in plain NumPy.
+"""The table of operations: each is called on many shapes and compared with a plain NumPy implementation.
 
 `test_every_operation` runs all cases through every test; those of operations that are made of others, or that networks
 are made of, are in `composed`.
@@ -31,7 +31,7 @@ def positive(*shape: int) -> np.ndarray:
 
 
 def off_zero(*shape: int) -> np.ndarray:
-    """Far enough from 0 for the slope at a kink not to be measured."""
+    """Values far enough from 0 that finite differences do not cross a kink."""
     return RNG.uniform(0.3, 2, shape) * RNG.choice([-1, 1], shape)
 
 
@@ -40,12 +40,12 @@ def small(*shape: int) -> np.ndarray:
 
 
 def apart(*shape: int) -> np.ndarray:
-    """No two elements near each other, so that the largest stays the largest while it is nudged."""
+    """Values far from each other, so that finite differences do not change which one is the largest."""
     return (RNG.permutation(math.prod(shape)).reshape(shape) - 3.2) / 4
 
 
 def strided(array: np.ndarray) -> np.ndarray:
-    """The same values in memory that has gaps and the dimensions the other way round."""
+    """The same values in memory with gaps and with the dimensions in reverse order."""
     if not array.ndim:
         return array.copy()
     wide = np.full(tuple(2 * n for n in reversed(array.shape)), np.nan, array.dtype)
@@ -82,7 +82,7 @@ def case(operation: Any, label: str, call: Any, plain: Any, *arrays: np.ndarray)
         CASES.append(Case(name, label + " strided", call, plain, list(arrays), strided))
 
 
-# One element at a time
+# Elementwise, one input
 
 for operation, plain, draw in [
     (ops.neg, lambda x: 0 - x, anything),
@@ -161,7 +161,7 @@ case(
     ops.round, "round decimals", lambda x: ops.round(x, decimals=1), lambda x: np.floor(x * 10 + 0.5) / 10, anything(5)
 )
 
-# Two elements at a time, broadcast
+# Elementwise, two inputs that broadcast
 
 for operation, plain, left, right in [
     (ops.add, lambda x, y: x + y, anything, anything),
@@ -257,7 +257,7 @@ for one, two in [((2, 3), (2, 3)), ((3,), (2, 1)), ((), (1, 1)), ((1,), ())]:
     )
 case(ops.where, "where with a number", lambda x: ops.where(CONDITION, x, 0.0), lambda x: CONDITION * x, anything(3))
 
-# Many elements to one
+# Reductions
 
 for operation, plain, draw in [
     (ops.sum, np.sum, anything),
@@ -549,21 +549,21 @@ for label, index in INDICES:
         anything(3, 4),
     )
 
-    def laid_out(x: np.ndarray, index: Any) -> np.ndarray:
-        """Zeros with x added at the index: each place in turn."""
-        out, places = np.zeros(12, x.dtype), np.arange(12).reshape(3, 4)[index]
-        for place, value in zip(np.ravel(places), np.ravel(x), strict=True):
-            out[place] += value
+    def add_at(x: np.ndarray, index: Any) -> np.ndarray:
+        """Zeros with x added at the index, element by element."""
+        out, positions = np.zeros(12, x.dtype), np.arange(12).reshape(3, 4)[index]
+        for position, value in zip(np.ravel(positions), np.ravel(x), strict=True):
+            out[position] += value
         return out.reshape(3, 4)
 
     case(
         ops.indexing.scatter_add,
         f"scatter_add by {label}",
         lambda x, index=index: ops.indexing.scatter_add(x, index=index, shape=(3, 4)),
-        lambda x, index=index, laid_out=laid_out: laid_out(x, index),
+        lambda x, index=index, add_at=add_at: add_at(x, index),
         anything(*np.zeros((3, 4))[index].shape),
     )
-for label, places, count in [
+for label, rows, count in [
     ("once each", [2, 0], 3),
     ("twice", [1, 1, 0], 2),
     ("of a table", [[1, 0], [0, 3]], 4),
@@ -572,11 +572,9 @@ for label, places, count in [
     case(
         ops.indexing.index_add,
         f"index_add {label}",
-        lambda x, places=places, count=count: ops.indexing.index_add(x, index=np.array(places, int), count=count),
-        lambda x, places=places, count=count: (
-            np.eye(count)[np.array(places, int)].reshape(-1, count).T @ x.reshape(-1, 3)
-        ),
-        anything(*np.shape(places), 3),
+        lambda x, rows=rows, count=count: ops.indexing.index_add(x, index=np.array(rows, int), count=count),
+        lambda x, rows=rows, count=count: np.eye(count)[np.array(rows, int)].reshape(-1, count).T @ x.reshape(-1, 3),
+        anything(*np.shape(rows), 3),
     )
 for label, index, options in [
     ("slices", [2, 0, 2], {}),
@@ -625,11 +623,11 @@ for label, index, shape in [
         anything(*shape),
     )
 
-# What networks are made of
+# Convolution, pooling, normalization
 
 
-def laid(size: tuple[int, int], taps: tuple[int, int], stride: Any, padding: Any, dilation: Any) -> Any:
-    """The places of a window that slides over a picture, and all that meets: place, tap, and pixel, each two numbers."""
+def window_positions(size: tuple[int, int], taps: tuple[int, int], stride: Any, padding: Any, dilation: Any) -> Any:
+    """The numbers of positions of a sliding window, and a tuple (i, j, ky, kx, h, w) for each position, tap and pixel."""
     counts = [
         (n + sum(p) - d * (k - 1) - 1) // s + 1
         for n, p, d, k, s in zip(size, padding, dilation, taps, stride, strict=True)
@@ -649,7 +647,7 @@ CONVOLUTIONS = [
     ((1, 4, 3, 3), (2, 2, 2, 2), (1, 2), ((0, 1), (1, 1)), (2, 1), 2),
 ]
 for pictures, filters, stride, padding, dilation, groups in CONVOLUTIONS:
-    places, met = laid(pictures[2:], filters[2:], stride, padding, dilation)
+    counts, met = window_positions(pictures[2:], filters[2:], stride, padding, dilation)
     links = [
         (o, o // (filters[0] // groups) * filters[1] + c, c, *m)
         for o in range(filters[0])
@@ -676,7 +674,7 @@ for pictures, filters, stride, padding, dilation, groups in CONVOLUTIONS:
             out[o, c, ky, kx] += x[:, channel, h, w] @ grad[:, o, i, j]
         return out
 
-    result = (pictures[0], filters[0], *places)
+    result = (pictures[0], filters[0], *counts)
     for operation, plain, one, two, shape in [
         (ops.convolution.convolution, convolved, pictures, filters, result),
         (ops.convolution.convolution_to_input, to_input, result, filters, pictures),
@@ -699,27 +697,27 @@ POOLS = [
     ((1, 2, 4, 3), (2, 2), (2, 1), (0, 0), (2, 1)),
 ]
 for pictures, kernel, stride, padding, dilation in POOLS:
-    places, met = laid(pictures[2:], kernel, stride, [(p, p) for p in padding], dilation)
+    counts, met = window_positions(pictures[2:], kernel, stride, [(p, p) for p in padding], dilation)
     windows: dict[tuple[int, int], list[tuple[int, int]]] = {}
     for i, j, _, _, h, w in met:
         windows.setdefault((i, j), []).append((h, w))
-    result = (*pictures[:2], *places)
+    result = (*pictures[:2], *counts)
     full = math.prod(kernel)
     picture = apart(*pictures)
     how = {"params": ops.pooling.PoolParams(kernel, stride, padding, dilation)}
 
     def largest(x: np.ndarray, windows: Any, shape: Any) -> np.ndarray:
         out = np.zeros(shape, x.dtype)
-        for place, seen in windows.items():
-            out[:, :, *place] = np.max([x[:, :, *pixel] for pixel in seen], axis=0)
+        for position, seen in windows.items():
+            out[:, :, *position] = np.max([x[:, :, *pixel] for pixel in seen], axis=0)
         return out
 
     def given_back(x: np.ndarray, windows: Any, picture: np.ndarray) -> np.ndarray:
-        """Zeros with x added where the picture's largest was."""
+        """Zeros with x added at the maximum of each window of the image."""
         out = np.zeros(picture.shape, x.dtype)
-        for place, seen in windows.items():
+        for position, seen in windows.items():
             for n, c in np.ndindex(*x.shape[:2]):
-                out[n, c, *max(seen, key=lambda pixel: picture[n, c, *pixel])] += x[n, c, *place]
+                out[n, c, *max(seen, key=lambda pixel: picture[n, c, *pixel])] += x[n, c, *position]
         return out
 
     case(
@@ -746,15 +744,15 @@ for pictures, kernel, stride, padding, dilation in POOLS:
 
         def averages(x: np.ndarray, windows: Any, shape: Any, share: Any) -> np.ndarray:
             out = np.zeros(shape, x.dtype)
-            for place, seen in windows.items():
-                out[:, :, *place] = np.sum([x[:, :, *pixel] for pixel in seen], axis=0) * share(seen)
+            for position, seen in windows.items():
+                out[:, :, *position] = np.sum([x[:, :, *pixel] for pixel in seen], axis=0) * share(seen)
             return out
 
         def spread_out(x: np.ndarray, windows: Any, shape: Any, share: Any) -> np.ndarray:
             out = np.zeros(shape, x.dtype)
-            for place, seen in windows.items():
+            for position, seen in windows.items():
                 for pixel in seen:
-                    out[:, :, *pixel] += x[:, :, *place] * share(seen)
+                    out[:, :, *pixel] += x[:, :, *position] * share(seen)
             return out
 
         options = {**how, "by": (with_border, divisor)}
@@ -800,19 +798,19 @@ for shape, dim, weight in [((3, 4), (1,), (4,)), ((2, 2, 3), (0, 2), (2, 1))]:
     )
 
 
-# The loss of a class, and rows by their places
+# Cross entropy, and rows by their indices
 
-PLACES = np.array([[2, 0, 0], [1, 2, 0]])
+CLASSES = np.array([[2, 0, 0], [1, 2, 0]])
 
 
-def plain_class_loss(x: np.ndarray, places: np.ndarray, ignored: int, reduction: str) -> Any:
-    """Example by example; the classes are the last dimension."""
-    losses = np.zeros(places.shape, x.dtype)
-    for at, place in np.ndenumerate(places):
-        if place != ignored:
-            losses[at] = np.log(np.exp(x[at]).sum()) - x[at][place]
+def plain_cross_entropy(x: np.ndarray, classes: np.ndarray, ignored: int, reduction: str) -> Any:
+    """Cross entropy, example by example; the classes are the last dimension of x."""
+    losses = np.zeros(classes.shape, x.dtype)
+    for example, target in np.ndenumerate(classes):
+        if target != ignored:
+            losses[example] = np.log(np.exp(x[example]).sum()) - x[example][target]
     total = losses.sum()
-    return losses if reduction == "none" else total if reduction == "sum" else total / (places != ignored).sum()
+    return losses if reduction == "none" else total if reduction == "sum" else total / (classes != ignored).sum()
 
 
 for reduction in ("none", "sum", "mean"):
@@ -821,14 +819,14 @@ for reduction in ("none", "sum", "mean"):
         case(
             ops.losses.softmax_cross_entropy,
             f"softmax_cross_entropy {reduction} {ignored}",
-            lambda x, how=how: ops.losses.softmax_cross_entropy(x, PLACES, **how),
-            lambda x, i=ignored, r=reduction: plain_class_loss(np.moveaxis(x, 1, -1), PLACES, i, r),
+            lambda x, how=how: ops.losses.softmax_cross_entropy(x, CLASSES, **how),
+            lambda x, i=ignored, r=reduction: plain_cross_entropy(np.moveaxis(x, 1, -1), CLASSES, i, r),
             anything(2, 4, 3),
         )
 case(
     ops.indexing.embedding_lookup,
     "embedding_lookup",
-    lambda x: ops.indexing.embedding_lookup(x, PLACES),
-    lambda x: np.stack([[x[i] for i in line] for line in PLACES]),
+    lambda x: ops.indexing.embedding_lookup(x, CLASSES),
+    lambda x: np.stack([[x[i] for i in line] for line in CLASSES]),
     anything(3, 5),
 )

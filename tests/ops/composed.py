@@ -1,4 +1,4 @@
-"""The table goes on: functions that are made of other operations, also each beside plain NumPy."""
+"""The table of operations, continued: composed functions, each compared with plain NumPy."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from chainrule import ops
 
-from .cases import CONDITION, CONVOLUTIONS, anything, apart, case, laid, off_zero, positive, small
+from .cases import CONDITION, CONVOLUTIONS, anything, apart, case, off_zero, positive, small, window_positions
 
 # Arithmetic
 
@@ -231,7 +231,7 @@ for shape, dim, indices in [
     ((2, 3, 2), 1, np.array([[[0, 2]], [[1, 1]]])),
 ]:
 
-    def taken(x: np.ndarray, indices: np.ndarray, dim: int) -> np.ndarray:
+    def take(x: np.ndarray, indices: np.ndarray, dim: int) -> np.ndarray:
         """out[i, j] = x[indices[i, j], j], for any dim, one line of x at a time."""
         sizes = [n for d, n in enumerate(x.shape) if d != dim % x.ndim]
         wide = np.moveaxis(np.broadcast_to(np.moveaxis(indices, dim, 0), (indices.shape[dim], *sizes)), 0, -1)
@@ -243,7 +243,7 @@ for shape, dim, indices in [
         ops.take_along_dim,
         f"take_along_dim{shape} {dim} {indices.shape}",
         lambda x, indices=indices, dim=dim: ops.take_along_dim(x, indices=indices, dim=dim),
-        lambda x, indices=indices, dim=dim, taken=taken: taken(x, indices, dim),
+        lambda x, indices=indices, dim=dim, take=take: take(x, indices, dim),
         anything(*shape),
     )
 for dim, indices, plain in [
@@ -508,7 +508,7 @@ case(
     small(3),
 )
 
-# Parts of networks
+# Normalization, embedding, attention, padding, convolution
 
 PHI = np.vectorize(lambda x: (1 + math.erf(x / math.sqrt(2))) / 2)
 case(ops.gelu, "gelu", ops.gelu, lambda x: (x * PHI(x)).astype(x.dtype), anything(2, 3))
@@ -624,8 +624,8 @@ case(
 
 
 def convolved(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, met: Any, groups: int) -> np.ndarray:
-    places, met = met
-    out = np.zeros((len(x), len(weight), *places), x.dtype) + bias[:, None, None]
+    counts, met = met
+    out = np.zeros((len(x), len(weight), *counts), x.dtype) + bias[:, None, None]
     for o in range(len(weight)):
         for c in range(weight.shape[1]):
             for i, j, ky, kx, h, w in met:
@@ -637,12 +637,12 @@ for pictures, filters, stride, padding, dilation, groups in (
     CONVOLUTIONS[0],
     ((2, 2, 2, 3), (2, 1, 2, 2), (1, 2), ((1, 1), (0, 0)), (2, 1), 2),
 ):
-    slid = laid(pictures[2:], filters[2:], stride, padding, dilation)
+    positions = window_positions(pictures[2:], filters[2:], stride, padding, dilation)
     case(
         ops.conv2d,
         f"conv2d {pictures}",
         lambda x, w, b, s=stride, p=padding, d=dilation, g=groups: ops.conv2d(x, w, b, s, tuple(q[0] for q in p), d, g),
-        lambda x, w, b, slid=slid, g=groups: convolved(x, w, b, slid, g),
+        lambda x, w, b, positions=positions, g=groups: convolved(x, w, b, positions, g),
         anything(*pictures),
         anything(*filters),
         anything(filters[0]),

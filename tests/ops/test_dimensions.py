@@ -1,4 +1,4 @@
-"""Dimensions and types of reductions: the same answer or the same error for small arrays, large ones, and compiled."""
+"""Dimensions and types of reductions: the same result or error for small arrays, large arrays, and compiled."""
 
 import re
 
@@ -83,9 +83,9 @@ def test_of_a_result_that_has_fewer():
 @pytest.mark.parametrize("compiled", [False, True])
 @pytest.mark.parametrize("shape", [SMALL, LARGE])
 @pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int16, np.int32, np.int64])
-@pytest.mark.parametrize("given", [np.float32, np.int32, np.uint8])
-def test_sums_in_a_type_of_whole_numbers_have_it(given, dtype, shape, compiled):
-    x = np.random.default_rng(6).integers(0, 100, shape).astype(given)
+@pytest.mark.parametrize("source", [np.float32, np.int32, np.uint8])
+def test_sums_in_a_type_of_whole_numbers_have_it(source, dtype, shape, compiled):
+    x = np.random.default_rng(6).integers(0, 100, shape).astype(source)
     function = lambda x: x.sum(dim=0, dtype=dtype)  # noqa: E731
     out = (jit(function) if compiled else function)(chainrule.from_numpy(x))
     assert out.dtype == dtype

@@ -1,4 +1,4 @@
-"""Operations where it hurts: ties, infinities, NaN, extreme values, and shapes that do not fit."""
+"""Edge cases: ties, infinities, NaN, extreme values, and shapes that do not fit."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ class TestTies:
 
     def test_max_along_a_dimension_picks_the_first(self):
         x = chainrule.tensor([[1.0, 5, 5], [7, 7, 2]], requires_grad=True)
-        values, places = x.max(1)
-        assert (values.tolist(), places.tolist()) == ([5, 7], [1, 0])
+        values, indices = x.max(1)
+        assert (values.tolist(), indices.tolist()) == ([5, 7], [1, 0])
         (values * chainrule.tensor([2.0, 3.0])).sum().backward()
         assert x.grad.tolist() == [[0, 2, 0], [3, 0, 0]]
 
@@ -53,7 +53,7 @@ class TestTies:
 
 
 class TestInfinitiesAndNan:
-    """Nothing warns (warnings are errors here), nothing is repaired."""
+    """Nothing warns (warnings are errors here), and no value is clamped or replaced."""
 
     @pytest.mark.parametrize("dtype", [np.float32, np.float64])
     def test_values_and_slopes(self, dtype):
@@ -89,8 +89,8 @@ class TestInfinitiesAndNan:
             (ops.leaky_relu, -INF, -INF, 0.01),
             (ops.sign, -INF, -1.0, 0.0),
         ]:
-            found = slope(function, x, dtype=dtype)
-            np.testing.assert_allclose(found, [[value], [gradient]], rtol=1e-6, err_msg=f"{function} at {x}")
+            out = slope(function, x, dtype=dtype)
+            np.testing.assert_allclose(out, [[value], [gradient]], rtol=1e-6, err_msg=f"{function} at {x}")
 
     def test_overflow_of_float32(self):
         x = chainrule.tensor([3e38], requires_grad=True)
@@ -289,7 +289,7 @@ class TestIntegersAndBooleans:
             with pytest.raises(TypeError, match="^where: the condition must be boolean, not "):
                 chainrule.where(condition, x, x)
         assert np.where(x > 0, x, 5.0).tolist() == [1, 5]
-        assert np.where(True, x, 5.0).tolist() == [1, 0]  # as NumPy has it
+        assert np.where(True, x, 5.0).tolist() == [1, 0]  # as in NumPy
         with pytest.raises(TypeError, match="^masked_fill: the mask must be boolean, not float32"):
             x.masked_fill(x, 1.0)
 
@@ -366,14 +366,14 @@ def test_the_caller_may_fill_his_index_and_label_arrays_again_before_backward():
     def run(spoil: bool):
         rows, labels = chainrule.tensor([0, 1]), chainrule.tensor([2, 0])
         pairs, mask = np.array([1, 1]), np.array([True, False, True])
-        places, seen = chainrule.tensor([[0], [2], [1]]), chainrule.tensor([[True, False, True]] * 3)
+        indices, seen = chainrule.tensor([[0], [2], [1]]), chainrule.tensor([[True, False, True]] * 3)
         x = chainrule.tensor(np.arange(9.0).reshape(3, 3), requires_grad=True)
         loss = ops.cross_entropy(x[rows], labels) + (x[pairs, rows] ** 2).sum() + (x[mask] * 3).sum()
-        loss = loss + ops.gather(x, 1, places).exp().sum() + ops.take_along_dim(x, places, 1).sum()
+        loss = loss + ops.gather(x, 1, indices).exp().sum() + ops.take_along_dim(x, indices, 1).sum()
         loss = loss + ops.index_select(x, 0, rows).sum() + ops.embedding(rows, x).sum()
         loss = loss + ops.scaled_dot_product_attention(x, x, x, seen)[0].sum()
         if spoil:
-            rows[...], labels[...], pairs[...], mask[...], places[...], seen[...] = 2, 1, 0, False, 1, True
+            rows[...], labels[...], pairs[...], mask[...], indices[...], seen[...] = 2, 1, 0, False, 1, True
         loss.backward()
         return x.grad.tolist()
 
@@ -382,10 +382,10 @@ def test_the_caller_may_fill_his_index_and_label_arrays_again_before_backward():
 
 def test_indices_may_be_tensors():
     x = chainrule.tensor([[1.0, 2], [3, 4]])
-    places = chainrule.tensor([[0], [1]])
-    assert ops.take_along_dim(x, indices=places, dim=1).tolist() == [[1], [4]]
-    assert ops.gather(x, 1, places).tolist() == [[1], [4]]
-    assert ops.index_select(x, 0, places[:, 0]).tolist() == [[1, 2], [3, 4]]
+    indices = chainrule.tensor([[0], [1]])
+    assert ops.take_along_dim(x, indices=indices, dim=1).tolist() == [[1], [4]]
+    assert ops.gather(x, 1, indices).tolist() == [[1], [4]]
+    assert ops.index_select(x, 0, indices[:, 0]).tolist() == [[1, 2], [3, 4]]
     assert x[chainrule.tensor([1, 0]), chainrule.tensor(1)].tolist() == [4, 2]
     assert x[x > 2].tolist() == [3, 4]
     assert x[chainrule.tensor([True, False])].tolist() == [[1, 2]]
@@ -394,14 +394,14 @@ def test_indices_may_be_tensors():
 def test_dropout_is_the_same_draw_scaled():
     x = chainrule.tensor(np.full((50, 40), 3.0), requires_grad=True)
     out = nn.functional.dropout(x, 0.25, generator=np.random.default_rng(1))
-    kept = np.random.default_rng(1).random((50, 40), np.float32) >= 0.25
-    np.testing.assert_array_equal(out.detach().numpy(), np.where(kept, 4.0, 0))
+    mask = np.random.default_rng(1).random((50, 40), np.float32) >= 0.25
+    np.testing.assert_array_equal(out.detach().numpy(), np.where(mask, 4.0, 0))
     out.sum().backward()
-    np.testing.assert_array_equal(x.grad.numpy(), np.where(kept, 1 / 0.75, 0))
+    np.testing.assert_array_equal(x.grad.numpy(), np.where(mask, 1 / 0.75, 0))
 
 
 class TestAsPyTorchHasIt:
-    """Corners where NumPy, or plain arithmetic, would give something else."""
+    """Cases in which NumPy, or a direct implementation, would give another result."""
 
     def test_the_slope_of_abs_at_nan_is_0(self):
         value, gradient = slope(ops.abs, NAN, 0.5, -0.5)
@@ -457,7 +457,7 @@ class TestAsPyTorchHasIt:
 
 
 class TestNoTensorsNoNumbers:
-    """Lists, texts and fractions where tensors, dimensions and sizes belong: one sentence that names the operation."""
+    """Lists, strings and fractions instead of tensors, dimensions and sizes: the error names the operation."""
 
     @pytest.mark.parametrize(
         ("call", "kind", "sentence"),
@@ -610,7 +610,7 @@ NEW_MEMORY = {
 @pytest.mark.parametrize("name", NEW_MEMORY)
 @pytest.mark.parametrize("compiled", [False, True])
 def test_what_is_moved_lies_in_new_memory_in_order(name, layout, compiled):
-    """So that a reshape of it is a view, as in PyTorch."""
+    """A reshape of the result is a view, as in PyTorch."""
     torch = pytest.importorskip("torch")
 
     def program(lib, f):
@@ -625,9 +625,9 @@ def test_what_is_moved_lies_in_new_memory_in_order(name, layout, compiled):
 
     a = np.random.default_rng(0).normal(size=(3, 4)).astype("f4")
     run = program(chainrule, nn.functional)
-    found = (chainrule.jit(run) if compiled else run)(chainrule.from_numpy(a.copy()))
+    out = (chainrule.jit(run) if compiled else run)(chainrule.from_numpy(a.copy()))
     expected = program(torch, torch.nn.functional)(torch.from_numpy(a.copy()))
-    for ours, theirs in zip(found, expected, strict=True):
+    for ours, theirs in zip(out, expected, strict=True):
         np.testing.assert_array_equal(ours.numpy(), theirs.numpy())
 
 

@@ -1,4 +1,4 @@
-"""Every operation, by table: its value beside plain NumPy, its first and second derivatives beside finite differences.
+"""Every operation, by table: values are compared with plain NumPy, first and second derivatives with finite differences.
 
 A case is an operation called on some shapes; the same cases run through every test below. `test_nothing_is_left_out`
 fails as soon as an operation is missing from the table (`cases`, `composed`).
@@ -98,7 +98,7 @@ def test_memory_is_shared_by_views_alone(case):
 
 @every_case
 def test_no_error_message_is_written_in_advance(case, monkeypatch):
-    """Writing the elements of a tensor out takes longer than most operations."""
+    """Formatting the elements of a tensor takes longer than most operations."""
 
     def refuse(*_: Any) -> str:
         raise AssertionError("a tensor is written out")
@@ -126,12 +126,12 @@ def test_second_derivative(case):
 
 @contiguous_cases
 def test_gradient_keeps_shape_and_type(case):
-    """Recorded for create_graph it is the same; and the same if one input alone asks for it."""
+    """It is the same with create_graph, and if only one input requires gradients."""
     for dtype, tolerance in [(np.float64, 1e-14), (np.float32, 3e-6)]:
         leaves = case.leaves(dtype)
-        together = chainrule.grad(loss(case)(*leaves), leaves)
+        joint = chainrule.grad(loss(case)(*leaves), leaves)
         recorded = chainrule.grad(loss(case)(*leaves), leaves, create_graph=True)
-        for position, (leaf, plain, graph) in enumerate(zip(leaves, together, recorded, strict=True)):
+        for position, (leaf, plain, graph) in enumerate(zip(leaves, joint, recorded, strict=True)):
             assert (plain.shape, plain.dtype) == (graph.shape, graph.dtype) == (leaf.shape, dtype)
             scale = np.abs(plain.numpy()).max(initial=1)
             np.testing.assert_allclose(plain.numpy(), graph.detach().numpy(), rtol=0, atol=tolerance * scale)
@@ -144,7 +144,7 @@ def test_gradient_keeps_shape_and_type(case):
 
 @contiguous_cases
 def test_each_rule_keeps_the_type_and_what_it_was_given(case):
-    """The tape would bring a gradient of a wider type back to its own without a word."""
+    """The tape would silently convert a gradient of a wider type."""
     for dtype in (np.float64, np.float32):
         stack = [case.call(*case.leaves(dtype)).grad_fn]
         while stack:
@@ -212,10 +212,13 @@ def test_not_and_finite():
 @pytest.mark.parametrize("make", [chainrule.tensor, np.array], ids=["tensors", "arrays"])
 def test_where_the_largest_of_a_window_is(make):
     picture = make([[[1.0, 5, 0], [4, 2, 7], [7, 6, 3]]])  # (1, 3, 3)
-    out, places = ops.max_pool2d(picture, 2, 1, return_indices=True)
-    assert (out.tolist(), places.tolist()) == ([[[5, 7], [7, 7]]], [[[1, 5], [6, 5]]])
-    assert type(out) is type(places) is type(picture)
-    assert (places.dtype, ops.max_pool2d(picture[None], 2, 1, return_indices=True)[1].shape) == (np.int64, (1, 1, 2, 2))
+    out, indices = ops.max_pool2d(picture, 2, 1, return_indices=True)
+    assert (out.tolist(), indices.tolist()) == ([[[5, 7], [7, 7]]], [[[1, 5], [6, 5]]])
+    assert type(out) is type(indices) is type(picture)
+    assert (indices.dtype, ops.max_pool2d(picture[None], 2, 1, return_indices=True)[1].shape) == (
+        np.int64,
+        (1, 1, 2, 2),
+    )
 
 
 WITHOUT_DERIVATIVE = {
@@ -226,10 +229,10 @@ WITHOUT_DERIVATIVE = {
 
 def test_nothing_is_left_out():
     primitive = {
-        found.name: found
+        value.name: value
         for module in pkgutil.iter_modules(ops.__path__)
-        for found in vars(importlib.import_module(f"chainrule.ops.{module.name}")).values()
-        if isinstance(found, ops.Operation)
+        for value in vars(importlib.import_module(f"chainrule.ops.{module.name}")).values()
+        if isinstance(value, ops.Operation)
     }
     without = {name for name, operation in primitive.items() if operation.rule is None}
     assert without == WITHOUT_DERIVATIVE

@@ -1,4 +1,4 @@
-"""What is made of sums has the digits of float32: eager, compiled, and where nothing can be compiled; any dimension."""
+"""Sums and means are accurate to float32: eager, compiled, and without a compiler; over any dimension."""
 
 import warnings
 
@@ -49,8 +49,8 @@ def test_reductions(name, shape, dim, run):
     for value in (0.1, 1.7, 1.3400001):
         for lies in (lambda x: x, lambda x: np.ascontiguousarray(x.T).T):
             x = chainrule.from_numpy(lies(np.full(shape, value, np.float32)))
-            found = compute(x).numpy()
-            np.testing.assert_allclose(found, expected(float(np.float32(value)), count), rtol=CLOSE)
+            out = compute(x).numpy()
+            np.testing.assert_allclose(out, expected(float(np.float32(value)), count), rtol=CLOSE)
 
 
 @pytest.mark.parametrize(
@@ -92,8 +92,8 @@ def test_softmax_along_a_dimension_in_between(shape, run):
     expected = (wide - wide.mean(1, keepdims=True)) / shape[1]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found = run(gradient)(x).numpy()
-    np.testing.assert_allclose(found, expected, atol=CLOSE / shape[1])
+        out = run(gradient)(x).numpy()
+    np.testing.assert_allclose(out, expected, atol=CLOSE / shape[1])
 
 
 @pytest.mark.parametrize("shape", [(3000, 3), (100_000, 3), (50, 3, 30, 30)], ids=str)
@@ -111,7 +111,7 @@ def test_batch_norm(shape, run):
 
 @pytest.mark.parametrize("examples", [200, 3000, 30_000])
 def test_gradients_of_what_is_repeated(examples, run):
-    """Of a bias, a scale, a single number: the tape sums over what it was repeated along."""
+    """Gradients of a bias, a scale, a single number: the tape sums over the broadcast dimensions."""
     bias, scale, number = (chainrule.ones(*shape, requires_grad=True) for shape in ((3,), (1, 3), ()))
     upstream = tensor((examples, 3), 0.7)
 
@@ -143,16 +143,16 @@ def test_gradient_of_a_convolutions_bias(run):
 @pytest.mark.parametrize("channels", [1, 3, 300])
 def test_means_of_large_windows(side, kernel, channels, run):
     x = tensor((2, channels, side, side), 1.7)
-    found = run(lambda x: F.avg_pool2d(x, kernel))(x).numpy()
-    np.testing.assert_allclose(found, np.float32(1.7), rtol=CLOSE)
+    out = run(lambda x: F.avg_pool2d(x, kernel))(x).numpy()
+    np.testing.assert_allclose(out, np.float32(1.7), rtol=CLOSE)
 
 
 def test_windows_of_many_taps_that_overlap_the_border(run):
     x = np.random.default_rng(0).random((2, 3, 20, 25), np.float32)
-    found = run(lambda x: F.avg_pool2d(x, (13, 15), stride=(3, 4), padding=(6, 7)))(chainrule.from_numpy(x)).numpy()
+    out = run(lambda x: F.avg_pool2d(x, (13, 15), stride=(3, 4), padding=(6, 7)))(chainrule.from_numpy(x)).numpy()
     padded = np.pad(x.astype(np.float64), [(0, 0), (0, 0), (6, 6), (7, 7)])
     windows = np.lib.stride_tricks.sliding_window_view(padded, (13, 15), (2, 3))[:, :, ::3, ::4]
-    np.testing.assert_allclose(found, windows.mean((-1, -2)), rtol=CLOSE)
+    np.testing.assert_allclose(out, windows.mean((-1, -2)), rtol=CLOSE)
 
 
 @pytest.mark.parametrize("shape", [(5000,), (3, 5000), (5000, 3)], ids=str)
@@ -170,10 +170,10 @@ def test_sums_so_far(shape, run):
 
 
 def test_a_product_of_few_rows_and_many_terms():
-    """Which no BLAS makes."""
+    """A product that BLAS does not compute."""
     x = tensor((2, 1_000_000), 1.7)
-    found = jit(lambda x: x @ x.T)(x).numpy()
-    np.testing.assert_allclose(found, float(np.float32(1.7)) ** 2 * 1_000_000, rtol=5e-6)
+    out = jit(lambda x: x @ x.T)(x).numpy()
+    np.testing.assert_allclose(out, float(np.float32(1.7)) ** 2 * 1_000_000, rtol=5e-6)
 
 
 @pytest.mark.slow

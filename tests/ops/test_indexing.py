@@ -1,4 +1,4 @@
-"""Indices: PyTorch's reading of numbers beside arrays, views by one number, and what is refused."""
+"""Indices: numbers next to arrays as in PyTorch, views by one number, and indices that are refused."""
 
 from __future__ import annotations
 
@@ -64,13 +64,13 @@ class TestNumbersBesideArrays:
         recorded[index] = source
         np.testing.assert_array_equal(recorded.detach().numpy(), expected)
         recorded.sum().backward()
-        kept = np.ones(array.size)
-        kept[positions.reshape(-1)] = 0
-        np.testing.assert_array_equal(leaf.grad.numpy().reshape(-1), kept)
+        expected_grad = np.ones(array.size)
+        expected_grad[positions.reshape(-1)] = 0
+        np.testing.assert_array_equal(leaf.grad.numpy().reshape(-1), expected_grad)
 
 
 class _Index:
-    """Gives back what it is indexed with."""
+    """Returns its index."""
 
     def __getitem__(self, index):
         return index

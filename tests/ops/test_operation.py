@@ -1,4 +1,4 @@
-"""What `@operation` makes of a formula: names, options, NumPy's functions, and rules that are written wrongly."""
+"""`@operation`: names, options, NumPy functions, and invalid rules."""
 
 from __future__ import annotations
 
