@@ -583,7 +583,11 @@ def test_what_is_the_same_object_and_changes_in_place_is_noticed(outer, inner):
         change(thing)
 
 
-@pytest.mark.parametrize("wrap", [lambda it: [it], lambda it: ([it],), lambda it: {"a": (it, [it])}], ids=str)
+@pytest.mark.parametrize(
+    "wrap",
+    [lambda it: [it], lambda it: ([it],), lambda it: {"a": (it, [it])}],
+    ids=["list", "tuple", "dict"],
+)
 def test_parts_that_change_in_place_are_noticed(wrap):
     """The parts of a module are compared by identity; lists among them, in tuples and dicts too, by what they hold."""
     layers, net = [nn.Linear(1, 1)], nn.Module()

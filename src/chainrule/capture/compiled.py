@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import os
 import threading
@@ -480,10 +481,15 @@ def _key(x: Any, arrays: list[Any]) -> Any:
             x._concrete("")  # which explains that the Tensor is lost
     elif isinstance(x, np.ndarray):
         array = from_numpy(x)._data  # in a type that Tensors have
-    elif isinstance(x, (tuple, list)):
+    elif isinstance(x, (tuple, list, dict)):
+        if getattr(x, "__dict__", None):
+            raise CaptureError(
+                f"jit: an argument of the type {type(x).__name__} has attributes besides its elements "
+                f"({', '.join(vars(x))}), which a compiled function cannot see: pass them as arguments{where()}"
+            )
+        if isinstance(x, dict):
+            return type(x), tuple([(exact(name), _key(value, arrays)) for name, value in x.items()])
         return type(x), tuple([_key(part, arrays) for part in x])
-    elif isinstance(x, dict):
-        return type(x), tuple([(exact(name), _key(value, arrays)) for name, value in x.items()])
     else:
         key = exact(x)
         try:
@@ -511,7 +517,12 @@ def _mapped(x: Any, function: Callable[[Any], Any], is_leaf: Callable[[Any], boo
         parts = [_mapped(part, function, is_leaf) for part in x]
         return type(x)(*parts) if hasattr(x, "_fields") else type(x)(parts)
     if isinstance(x, dict):
-        return {key: _mapped(value, function, is_leaf) for key, value in x.items()}
+        entries = {key: _mapped(value, function, is_leaf) for key, value in x.items()}
+        if type(x) is dict:
+            return entries
+        new = copy.copy(x)  # of its own type, with what that does for missing keys, say
+        dict.update(new, entries)
+        return new
     return function(x)
 
 

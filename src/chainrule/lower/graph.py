@@ -11,6 +11,7 @@ second half holds small helpers on the memory layout of arrays.
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
@@ -187,10 +188,30 @@ def reachable(values: Sequence[Value], roots: Sequence[Value]) -> list[Value]:
     return [value for value in values if id(value) in visited]
 
 
+_LIBRARIES = sys.stdlib_module_names - {"__main__"} | {"numpy"}
+"""Values of their types that are equal have the same attributes."""
+
+
+class Identity:
+    """A key that is equal only to a key of the very same object, which it keeps alive."""
+
+    __slots__ = ("of",)
+
+    def __init__(self, of: object) -> None:
+        self.of = of
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Identity) and other.of is self.of
+
+    def __hash__(self) -> int:
+        return id(self.of)
+
+
 def exact(x: Any) -> Any:
     """A key that is equal for values that give the same results, and for no others.
 
-    `==` is not enough: 0.0 == -0.0, 1 == True == 1.0, and NaN is not equal to itself.
+    `==` is not enough: 0.0 == -0.0, 1 == True == 1.0, NaN is not equal to itself, and a class of the user's may leave
+    attributes out of its comparison. An object of such a class is equal to itself alone.
     """
     kind = type(x)
     if kind is bool or kind is int or x is None:
@@ -203,9 +224,13 @@ def exact(x: Any) -> Any:
         return kind, exact(x.start), exact(x.stop), exact(x.step)
     if isinstance(x, np.generic):
         return kind, x.dtype, x.tobytes()
-    if isinstance(x, (float, complex)):  # and their subclasses
+    if kind is complex:
         return kind, repr(x)
     dataclass_options = getattr(kind, "__dataclass_params__", None)
     if dataclass_options is not None and dataclass_options.frozen and dataclass_options.eq:
-        return kind, *(exact(getattr(x, field.name)) for field in fields(x) if field.compare)
-    return kind, x
+        values = [(field, getattr(x, field.name)) for field in fields(x)]
+        return kind, *(exact(value) if field.compare else Identity(value) for field, value in values)
+    equality: Any = kind.__eq__
+    if equality is object.__eq__ or kind.__hash__ is None or kind.__module__.partition(".")[0] in _LIBRARIES:
+        return kind, x
+    return kind, Identity(x)
