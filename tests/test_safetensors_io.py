@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 import struct
 import warnings
@@ -16,6 +17,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 from safetensors.numpy import save as pack
 
+import chainrule
 from chainrule import nn, safetensors_io, tensor
 from chainrule.errors import RunError, UserError
 
@@ -347,3 +349,9 @@ def test_a_module_is_not_its_state(tmp_path):
     with pytest.raises(TypeError, match="save: takes a dict of tensors by name, not list"):
         safetensors_io.save([np.ones(1)], tmp_path / "w.safetensors")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_module_can_be_imported_under_its_former_name():
+    """Warning filters may name `chainrule.weights.ChecksumWarning`."""
+    assert importlib.import_module("chainrule.weights") is safetensors_io
+    assert chainrule.weights is safetensors_io

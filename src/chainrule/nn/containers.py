@@ -60,7 +60,7 @@ class Sequential(_Container):
         return input
 
     @overload
-    def __getitem__(self, index: int) -> Any: ...  # which layer stands there is known when it runs: model[0].weight
+    def __getitem__(self, index: int) -> Any: ...  # Any: the type of model[0] is not known statically
 
     @overload
     def __getitem__(self, index: slice) -> Sequential: ...
