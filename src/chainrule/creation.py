@@ -157,7 +157,7 @@ def randint(low: int = 0, high: Any = None, size: Any = None, generator: np.rand
     elif high is None:
         low, high = 0, low
     low, high = int_tuple((low, high), "randint")
-    check("randint", low < high, f"there is no whole number from {low} up to, without, {high}")
+    check("randint", low < high, f"low must be below high, got {low} and {high}")
     return Tensor._wrap(draw("integers", _shape("randint", size), generator, low=low, high=high))
 
 

@@ -164,14 +164,14 @@ class Tensor:
         if run is None:
             raise _no_derivative(function.__name__)
         if isinstance(run, Operation) and len(inputs) > len(run.inputs) + 1 and not run.variadic:
-            raise TypeError(f"np.{run.name} of a Tensor: give what follows the first option by name")
+            raise TypeError(f"np.{run.name} of a Tensor: pass the options after the first by name")
         return run(*inputs, **{_TORCH_NAMES.get(name, name): value for name, value in options.items()})
 
     def __array__(self, dtype: DTypeLike | None = None, copy: builtins.bool | None = None) -> NDArray[Any]:
         own = self.numpy()
         if self._node is not None and mode.recording:
             instead = "combine tensors with chainrule.stack or cat, or use detach() for the values alone"
-            raise RuntimeError(f"an array cannot carry this tensor's gradient on: {instead}")
+            raise RuntimeError(f"a NumPy array cannot carry the gradient of this tensor: {instead}")
         array = own if dtype is None else own.astype(dtype, copy=False)
         if copy:
             return array.copy() if array is own else array
@@ -242,7 +242,7 @@ class Tensor:
         """The shape, or the size of one dimension."""
         if dim is None:
             return self.shape
-        check("size", self.ndim, "a tensor without dimensions has no size of one", IndexError)
+        check("size", self.ndim, "a tensor without dimensions has no sizes", IndexError)
         return self.shape[ops.shape.wrap_dim(self, dim, "size")]
 
     def numel(self) -> int:
@@ -558,7 +558,7 @@ class Tensor:
     __matmul__, __rmatmul__ = _operator(ops.matmul), _reflected(ops.matmul)
     __lt__, __le__, __gt__, __ge__ = _operator(ops.lt), _operator(ops.le), _operator(ops.gt), _operator(ops.ge)
 
-    def __eq__(self, other: object) -> Tensor:  # type: ignore[override]  # elementwise, as every array library has it
+    def __eq__(self, other: object) -> Tensor:  # type: ignore[override]  # elementwise, as in every array library
         return _record(ops.eq, (self, other), {}) if _comparable(other) else NotImplemented
 
     def __ne__(self, other: object) -> Tensor:  # type: ignore[override]
@@ -806,7 +806,9 @@ def explain_error(
         valid = f"; it takes {', '.join(operation.options)}" if operation.options else ""
         return TypeError(f"{operation.name}: takes no argument {unknown}{valid}")
     if tensors := ", ".join(name for name, value in options.items() if isinstance(value, Tensor)):
-        return TypeError(f"{operation.name}: {tensors} must not be a tensor, for it gets no gradient: give its item()")
+        return TypeError(
+            f"{operation.name}: {tensors} must not be a tensor, because it gets no gradient: pass its item()"
+        )
     if isinstance(error, RuntimeError):
         return error
     message = str(error)

@@ -131,8 +131,8 @@ class TestRegisterHook:
     @pytest.mark.parametrize(
         ("hook", "error", "message"),
         [
-            (lambda g: g[:1], ValueError, "a hook must keep the gradient's shape (2,), not make it (1,)"),
-            (lambda g: g.float(), TypeError, "a hook must keep the gradient's type float64, not make it float32"),
+            (lambda g: g[:1], ValueError, "a hook must keep the gradient's shape (2,), not change it to (1,)"),
+            (lambda g: g.float(), TypeError, "a hook must keep the gradient's type float64, not change it to float32"),
             (lambda g: g.numpy() * 2, TypeError, "a hook must return a Tensor or None, not ndarray"),
         ],
     )

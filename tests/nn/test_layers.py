@@ -287,7 +287,7 @@ class TestNothingIsChangedByACallThatFails:
     def test_batch_norm_counts_no_batch_that_it_refused(self):
         for layer in (nn.BatchNorm1d(2), nn.BatchNorm1d(2, momentum=None)):
             before = {name: value.tolist() for name, value in layer.state_dict().items()}
-            with pytest.raises(ValueError, match="needs more than one value a channel"):
+            with pytest.raises(ValueError, match="needs more than one value per channel"):
                 layer(chainrule.ones(1, 2))
             assert {name: value.tolist() for name, value in layer.state_dict().items()} == before
             layer(chainrule.tensor([[1.0, 2], [3, 6]]))

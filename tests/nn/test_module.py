@@ -534,7 +534,7 @@ class TestBackwardHooks:
         [
             (lambda g: g, TypeError, "a hook must return None or a tuple with a gradient for each of 1 inputs"),
             (lambda g: (g, None), TypeError, "a tuple with a gradient for each of 1 inputs"),
-            (lambda g: (g[:1],), ValueError, "a hook must keep the gradient's shape (2,), not make it (1,)"),
+            (lambda g: (g[:1],), ValueError, "a hook must keep the gradient's shape (2,), not change it to (1,)"),
             (lambda g: (3.0,), TypeError, "a hook must return a Tensor or None, not float"),
         ],
     )

@@ -539,7 +539,7 @@ class TestNoTensorsNoNumbers:
             (lambda x: x.transpose(0, True), TypeError, "transpose: a dimension must be a whole number, not True"),
             (lambda x: x.flip(True), TypeError, "flip: takes a whole number or several, not True"),
             (lambda x: x.size(2), IndexError, "size: dim 2 is out of range for shape (2, 3): use -2 to 1"),
-            (lambda x: x[0, 0].size(0), IndexError, "size: a tensor without dimensions has no size of one"),
+            (lambda x: x[0, 0].size(0), IndexError, "size: a tensor without dimensions has no sizes"),
             (
                 lambda x: x[0, 0].unflatten(0, (1, 1)),
                 IndexError,
@@ -551,7 +551,7 @@ class TestNoTensorsNoNumbers:
             (
                 lambda x: ops.group_norm(x[:1, :1], 1),
                 ValueError,
-                "group_norm: needs more than one value a group, got (1, 1)",
+                "group_norm: needs more than one value per group, got (1, 1)",
             ),
             (
                 lambda x: ops.scaled_dot_product_attention(x, x, x, (x[:, :2] > 0).long()),

@@ -223,7 +223,7 @@ class TestOptions:
         ):
             for t in (chainrule.tensor(0.5), chainrule.tensor(0.5, requires_grad=True)):
                 with pytest.raises(
-                    TypeError, match=r"must not be a tensor, for it gets no gradient: give its item\(\)"
+                    TypeError, match=r"must not be a tensor, because it gets no gradient: pass its item\(\)"
                 ):
                     run(t)
                 with pytest.raises(TypeError, match=r"must not be a tensor"):

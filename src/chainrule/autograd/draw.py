@@ -126,7 +126,7 @@ def _svg(boxes: list[Box], edges: list[tuple[int, int]]) -> str:
     program = shutil.which("dot")
     if program is None:
         missing = "an SVG needs Graphviz's program `dot`, which was not found on the PATH"
-        raise RuntimeError(f"draw: {missing}: install Graphviz, or ask for format='mermaid' or format='dot'")
+        raise RuntimeError(f"draw: {missing}: install Graphviz, or use format='mermaid' or format='dot'")
     process = subprocess.run([program, "-Tsvg"], input=_dot(boxes, edges).encode(), capture_output=True, check=False)  # noqa: S603  # a fixed command
     if process.returncode:
         raise RuntimeError(f"draw: `dot` failed: {process.stderr.decode(errors='replace').strip()}")

@@ -184,7 +184,7 @@ class _Run:
         """Return v as a list, checked; one if it is None and `like` has a single element."""
         if v is None:
             alone = len(like) == 1 and like[0].numel() == 1
-            check(self.name, alone, f"v may only be left out for a single number, not for {_shapes(like)}")
+            check(self.name, alone, f"v is optional only for a single element, not for {_shapes(like)}")
             return [like[0]._wrap(np.ones_like(like[0]._data))]
         vectors = _as_list(self.name, "v", v)
         expected, actual = _shapes(like), _shapes(vectors)
@@ -200,7 +200,7 @@ class _Run:
             outs, out_grads = zip(*pairs, strict=True)
             grads = grad(outs, self.inputs, out_grads, retain_graph=True, create_graph=create_graph, allow_unused=True)
         for position, part in enumerate(grads if self.strict else ()):
-            unused = f"an output does not depend on input {position}, as strict demands"
+            unused = f"an output does not depend on input {position}, which strict=True forbids"
             check(self.name, part is not None, unused, RuntimeError)
         return [_zeros(x) if part is None else part for x, part in zip(self.inputs, grads, strict=True)]
 

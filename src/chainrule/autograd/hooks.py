@@ -63,8 +63,8 @@ def check_replacement(name: str, grad: Any, by: Any) -> Any:
     check(name, grad is not None, "a hook returned a gradient where there was none")
     check(name, isinstance(by, type(grad)), f"a hook must return a Tensor or None, not {type(by).__name__}", TypeError)
     rule = "a hook must keep the gradient's"
-    check(name, by.shape == grad.shape, f"{rule} shape {grad.shape}, not make it {by.shape}")
-    check(name, by.dtype == grad.dtype, f"{rule} type {grad.dtype}, not make it {by.dtype}", TypeError)
+    check(name, by.shape == grad.shape, f"{rule} shape {grad.shape}, not change it to {by.shape}")
+    check(name, by.dtype == grad.dtype, f"{rule} type {grad.dtype}, not change it to {by.dtype}", TypeError)
     return by
 
 

@@ -132,8 +132,8 @@ class Node:
             RuntimeError: the graph was freed, or a value that the rule needs was changed in place.
         """
         if self.saved is None:
-            freed = f"the graph behind this {self.operation.name} was freed by an earlier backward()"
-            raise self.error(f"{freed}; to walk it twice, call the first one with retain_graph=True")
+            freed = f"the graph of this {self.operation.name} was freed by an earlier backward()"
+            raise self.error(f"{freed}; to call backward() twice, call the first one with retain_graph=True")
         for _, which, version, expected in self.checks:
             if version[0] != expected:
                 value = "result" if which < 0 else self.operation.inputs[which]
@@ -278,7 +278,7 @@ def grad(
     for position, (target, grad) in enumerate(pairs):
         if grad is None and not allow_unused:
             unused = f"the outputs do not depend on input {position}, of shape {target.shape}"
-            raise RuntimeError(f"grad: {unused}; allow_unused=True gives None for it")
+            raise RuntimeError(f"grad: {unused}; use allow_unused=True to get None for it")
     return tuple(grad for _, grad in pairs)  # type: ignore[misc]  # None only with allow_unused
 
 

@@ -26,7 +26,7 @@ from chainrule.ops.shape import *
 
 put, replace = _indexing.scatter_add, _indexing.index_put  # their former names
 
-if not TYPE_CHECKING:  # who know the families' own lists, as literals
+if not TYPE_CHECKING:  # type checkers read the literal lists of the families
     __all__ = ["NUMPY", "Operation", "operation"]
     __all__ += _arithmetic.__all__
     __all__ += _convolution.__all__

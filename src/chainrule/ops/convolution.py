@@ -176,7 +176,7 @@ def conv_transpose2d(
         for n, s, p, d, k, m in zip(x.shape[2:], stride, cut, dilation, weight.shape[2:], more, strict=True)
     ]
     if min(size) < 1:
-        raise ValueError(f"{name}: the result would have the size {tuple(size)}: padding {cut} cuts all of it away")
+        raise ValueError(f"{name}: the output would have size {tuple(size)}: padding {cut} removes all of it")
     # A convolution of the output has further positions at the end if output_padding reaches a stride: zeros there
     padded = height + more[0] // stride[0], width + more[1] // stride[1]
     if padded != (height, width):

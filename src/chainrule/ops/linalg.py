@@ -177,7 +177,11 @@ def einsum(equation: str, *operands: Input) -> Tensor:
                 raise ValueError(f"einsum: {letter!r} is {previous} in one operand and {size} in another")
             sizes[letter] = size if previous == 1 else previous
     for letter in result:
-        check("einsum", letter in sizes and result.count(letter) == 1, f"{letter!r} must go in, and come out once")
+        check(
+            "einsum",
+            letter in sizes and result.count(letter) == 1,
+            f"{letter!r} must occur in the input, and once in the output",
+        )
     parts = []
     for term, tensor in zip(terms, tensors, strict=True):
         shape = tuple(sizes[letter] for letter in term)

@@ -183,7 +183,7 @@ def group_norm(
         raise ValueError(f"group_norm: num_groups={num_groups} must divide the channels of (N, C, ...) {input.shape}")
     count, channels, *rest = input.shape
     values = count * (channels // num_groups) * math.prod(rest)
-    check("group_norm", values != 1, f"needs more than one value a group, got {input.shape}")
+    check("group_norm", values != 1, f"needs more than one value per group, got {input.shape}")
     groups = num_groups, channels // num_groups
     weight, bias = _by_channel("group_norm", input, weight, bias, shape=groups)
     grouped = reshape(input, shape=(count, *groups, *rest))
@@ -225,7 +225,7 @@ def batch_norm(
         return _scaled((input - stop_gradient(center)) / sqrt(stop_gradient(variances) + eps), weight, bias)
     dim = (0, *range(2, input.ndim))
     count = math.prod(input.shape[d] for d in dim)
-    check("batch_norm", count != 1, f"needs more than one value a channel while training, got {input.shape}")
+    check("batch_norm", count != 1, f"needs more than one value per channel in training, got {input.shape}")
     if running_mean is not None and running_var is not None and count:
         values = stop_gradient(input)
         _ema_update(running_mean, mean(values, dim=dim), momentum)
@@ -380,7 +380,7 @@ def pad(input: Input, pad: Ints, mode: str = "constant", value: float | None = N
         raise ValueError(f"pad: mode must be one of {', '.join(_MODES)}, with a value for the first only, not {mode!r}")
     pairs = [(0, 0)] * (input.ndim - len(edges) // 2) + list(zip(edges[::2], edges[1::2], strict=True))[::-1]
     shape = [n + before + after for n, (before, after) in zip(input.shape, pairs, strict=True)]
-    check("pad", min(shape, default=0) >= 0, f"{edges} cuts more than there is of {input.shape}")
+    check("pad", min(shape, default=0) >= 0, f"{edges} crops more than the input {input.shape} has")
     if mode in ("constant", "circular"):  # crop first, so that cropped elements do not wrap around
         inner = [slice(max(-b, 0), max(n + min(a, 0), 0)) for n, (b, a) in zip(input.shape, pairs, strict=True)]
         input, pairs = getitem(input, index=tuple(inner)), [(max(b, 0), max(a, 0)) for b, a in pairs]

@@ -42,16 +42,16 @@ from chainrule.errors import type_name
 from chainrule.lower import eager
 
 Array: TypeAlias = Any
-"""What formulas compute with and give: arrays, numbers, Tensors or tracers; NumPy's own types know only the first."""
+"""What formulas compute with: arrays, numbers, Tensors or tracers. NumPy's type annotations cover only arrays."""
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike as DTypeLike
     from numpy.typing import NDArray
 
-    from chainrule.tensor import Tensor as Tensor  # a name for type checkers: operations know nothing of Tensors
+    from chainrule.tensor import Tensor as Tensor  # for type checkers only: operations do not depend on it
 
     Input: TypeAlias = Tensor | NDArray[Any]
-    """What an operation is called with."""
+    """The type of an operation's argument."""
 
     Operand: TypeAlias = Tensor | NDArray[Any] | np.number[Any] | bool | int | float
     """An input that may be a number."""

@@ -193,7 +193,9 @@ def unflatten(input: Input, dim: int, sizes: Sequence[int]) -> Tensor:
     rest = prod(size for size in sizes if size != -1)
     filled = [(input.shape[dim] // rest if rest else 0) if size == -1 else size for size in sizes]
     if prod(filled) != input.shape[dim]:
-        raise ValueError(f"unflatten: sizes {tuple(sizes)} do not make {input.shape[dim]}, the size of dim {dim}")
+        raise ValueError(
+            f"unflatten: sizes {tuple(sizes)} do not multiply to {input.shape[dim]}, the size of dim {dim}"
+        )
     return reshape(input, shape=(*input.shape[:dim], *filled, *input.shape[dim + 1 :]))
 
 
@@ -221,7 +223,7 @@ def tile(input: Input, *reps: Ints) -> Tensor:
     """
     counts = _unpack(reps, "tile")
     times = (1,) * (input.ndim - len(counts)) + counts
-    check("tile", min(times, default=0) >= 0, f"numbers of times must not be negative, got {times}")
+    check("tile", min(times, default=0) >= 0, f"the numbers of copies must not be negative, got {times}")
     shape = (1,) * (len(times) - input.ndim) + input.shape
     pairs = list(zip(times, shape, strict=True))
     unsqueezed = reshape(input, shape=[part for size in shape for part in (1, size)])  # (1, a, 1, b)
@@ -307,7 +309,7 @@ def unbind(input: Input, dim: int = 0) -> tuple[Tensor, ...]:
     Raises:
         IndexError: `dim` is out of range.
     """
-    check("unbind", input.ndim, "a single number has no dimension to take apart")
+    check("unbind", input.ndim, "a single number has no dimension to unbind")
     dim = wrap_dim(input, dim, "unbind")
     return tuple(input[along(dim, i)] for i in range(input.shape[dim]))
 
