@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import sys
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from chainrule.data import idx
@@ -42,7 +43,8 @@ def fetch(wanted: Sequence[str], *, sha256: Mapping[str, str], mirrors: Sequence
     columns = ("{task.description}", rich.progress.BarColumn(), rich.progress.DownloadColumn())
     console = rich.console.Console(stderr=True)
     for file in wanted:
-        with rich.progress.Progress(*columns, console=console, disable=not sys.stderr.isatty()) as progress:
+        progress = rich.progress.Progress(*columns, console=console)
+        with progress if sys.stderr.isatty() else nullcontext():  # one that is not started draws nothing
             data = _download_from_any(f"{file}.gz", sha256[file], order, progress)
         yield file, idx.encode(idx.decode(data, f"{file}.gz"))
 
