@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 import chainrule
 import chainrule.nn.functional as F  # noqa: N812
 from chainrule import Tensor, data, nn, no_grad, ops, optim, training
-from chainrule.autograd import gradcheck, hessian, jacobian, vjp
+from chainrule.autograd import gradcheck, hessian, hvp, jacobian, vjp
 from chainrule.ops import operation
 from chainrule.optim import lr_scheduler
 
@@ -189,6 +189,13 @@ def derivatives() -> None:
     assert_type(jacobian(swish, x), Tensor)
     assert_type(hessian(energy, x), Tensor)
     assert_type(vjp(swish, x, chainrule.ones(3, dtype=np.float64)), tuple[Tensor, Tensor])
+    assert_type(hvp(energy, x, x), tuple[Tensor, Tensor])
+
+    def product(v: Tensor, w: Tensor) -> Tensor:
+        return v * w
+
+    outputs, products = vjp(product, (x, x), x.detach())
+    print(outputs.shape, len(products))
     handle = x.register_hook(lambda gradient: gradient * 2)
     handle.remove()
 

@@ -18,7 +18,7 @@ Source: Pearlmutter, Fast Exact Multiplication by the Hessian (1994).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, overload
 
 import numpy as np
 
@@ -35,24 +35,14 @@ if TYPE_CHECKING:
     Tensors: TypeAlias = Tensor | tuple[Tensor, ...]
     Function: TypeAlias = Callable[..., Tensors]
     Single: TypeAlias = Callable[[Tensor], Tensor]
-
-
-@overload
-def vjp(
-    func: Single, inputs: Tensor, v: Tensor | None = None, create_graph: bool = False, strict: bool = False
-) -> tuple[Tensor, Tensor]: ...
-
-
-@overload
-def vjp(
-    func: Function, inputs: Tensors, v: Tensors | None = None, create_graph: bool = False, strict: bool = False
-) -> tuple[Tensors, Tensors]: ...
+    In = TypeVar("In", bound=Tensors)
+    Out = TypeVar("Out", bound=Tensors)
 
 
 @enable_grad()
 def vjp(
-    func: Function, inputs: Tensors, v: Tensors | None = None, create_graph: bool = False, strict: bool = False
-) -> tuple[Tensors, Tensors]:
+    func: Callable[..., Out], inputs: In, v: Out | None = None, create_graph: bool = False, strict: bool = False
+) -> tuple[Out, In]:
     """Vector-Jacobian product vᵀ J: the gradient of the inputs for the gradient v of the outputs.
 
     `v` has the shapes of the outputs; it is optional for an output of one element. For the other arguments see the
@@ -71,22 +61,10 @@ def vjp(
     return run.answer(run.outputs, run.out_alone), run.answer(product, run.in_alone)
 
 
-@overload
-def hvp(
-    func: Single, inputs: Tensor, v: Tensor | None = None, create_graph: bool = False, strict: bool = False
-) -> tuple[Tensor, Tensor]: ...
-
-
-@overload
-def hvp(
-    func: Function, inputs: Tensors, v: Tensors | None = None, create_graph: bool = False, strict: bool = False
-) -> tuple[Tensors, Tensors]: ...
-
-
 @enable_grad()
 def hvp(
-    func: Function, inputs: Tensors, v: Tensors | None = None, create_graph: bool = False, strict: bool = False
-) -> tuple[Tensors, Tensors]:
+    func: Callable[..., Tensor], inputs: In, v: In | None = None, create_graph: bool = False, strict: bool = False
+) -> tuple[Tensor, In]:
     """Hessian-vector product H v for a function with a scalar output, as the gradient of (gradient · v).
 
     `v` has the shapes of the inputs; it is optional for an input of one element. For the other arguments see the
@@ -155,7 +133,7 @@ def hessian(func: Function, inputs: Tensors, create_graph: bool = False, strict:
         RuntimeError, TypeError: as for `vjp`.
     """
 
-    def gradient(*xs: Tensor) -> Tensors:
+    def gradient(*xs: Tensor) -> Any:
         run = _Run("hessian", func, xs, True, strict, scalar=True)
         return run.answer(run.pull(run.outputs, [None]), not isinstance(inputs, tuple))
 
@@ -204,7 +182,7 @@ class _Run:
             check(self.name, part is not None, unused, RuntimeError)
         return [_zeros(x) if part is None else part for x, part in zip(self.inputs, grads, strict=True)]
 
-    def answer(self, tensors: Sequence[Tensor], alone: bool) -> Tensors:
+    def answer(self, tensors: Sequence[Tensor], alone: bool) -> Any:
         """Return Tensors as the caller expects them: one or a tuple, with history only if `create_graph` is set."""
         results = tuple(tensors) if self.create_graph else tuple(t.detach() for t in tensors)
         return results[0] if alone else results

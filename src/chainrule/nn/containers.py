@@ -49,10 +49,6 @@ class Sequential(_Container):
         for position, module in enumerate(modules):
             self._add((module if isinstance(module, dict) else {str(position): module}).items())
 
-    if TYPE_CHECKING:
-
-        def __iter__(self) -> Iterator[Module]: ...
-
     def forward(self, input: Tensor) -> Tensor:
         """Run the modules in order."""
         for module in self:
@@ -84,10 +80,6 @@ class ModuleList(_Container):
         """Append several modules."""
         self._add((str(position), module) for position, module in enumerate(modules, len(self)))
         return self
-
-    if TYPE_CHECKING:
-
-        def __iter__(self) -> Iterator[Module]: ...
 
     @overload
     def __getitem__(self, index: int) -> Any: ...
