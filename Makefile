@@ -13,7 +13,7 @@ ONE_THREAD := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 CHAINRULE_THREADS=1
 TORCH ?= 1
 # What depends on the versions of what is compiled, and of everything else
 COMPILED_TESTS := tests/capture tests/kernels tests/lower tests/test_poison.py
-OTHER_TESTS := tests/cli tests/data tests/images tests/models tests/plots tests/test_files.py tests/test_old_files.py tests/test_tensor.py tests/test_weights.py
+OTHER_TESTS := tests/cli tests/data tests/images tests/models tests/plots tests/test_files.py tests/test_old_files.py tests/test_tensor.py tests/test_safetensors_io.py
 # What to measure and how: `make bench BENCH=--quick`, `make bench BENCH="W1 W3 growth"`; all of it otherwise.
 BENCH ?=
 
