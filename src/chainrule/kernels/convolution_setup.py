@@ -14,12 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chainrule.kernels.convolution_loops import CORRELATE, PACK, PASS_WORDS, SUM_IMAGES, SUM_ITEMS, UNPACK
-from chainrule.kernels.geometry import (
-    IndexTables,
-    backward_tables,
-    forward_tables,
-    output_size,
-)
+from chainrule.kernels.geometry import IndexTables, backward_tables, forward_tables, output_size
 from chainrule.kernels.processor import SPARE_ROWS, registers
 from chainrule.kernels.tree import type_of
 

@@ -54,9 +54,8 @@ class KernelTemplate:
         self, types: Sequence[Type], rows: int, work: int, scratch: int = 0, rows_per_image: int = 1, /, **fields: Any
     ) -> Job:
         """Instantiate it: see `Job`. `scratch` is in elements here; `fields` are those of the descriptor."""
-        return Job(
-            self, tuple(types), self.layout.encode(**fields), rows, work, scratch * types[0].bytes, rows_per_image
-        )
+        scratch_bytes = scratch * types[0].bytes
+        return Job(self, tuple(types), self.layout.encode(**fields), rows, work, scratch_bytes, rows_per_image)
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,13 +104,7 @@ class Job:
             if self.scratch:
                 scratch, own_table = np.empty(self.scratch, np.uint8), table.copy()
                 own_table[-1] = data_pointer(scratch)
-            call(
-                data_pointer(own_table),
-                data_pointer(descriptor),
-                0,
-                begin * self.rows_per_image,
-                end * self.rows_per_image,
-                1,
-            )
+            first, last = begin * self.rows_per_image, end * self.rows_per_image
+            call(data_pointer(own_table), data_pointer(descriptor), 0, first, last, 1)
 
         parallel_for(share, self.rows // self.rows_per_image, self.work)

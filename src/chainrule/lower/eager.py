@@ -115,14 +115,8 @@ class _FormulaProgram:
         """Compile the program; `writes` are pairs (argument, the result to store in it)."""
         results = [value for index, value in enumerate(self.results) if index not in self.passed_through]
         self.outputs = outputs = [] if writes else [value for value in results if value is not None]
-        self.program = Program(
-            plan(self.values, outputs, writes),
-            self.numbers,
-            [],
-            self.arguments,
-            outputs,
-            allocate_arena=_allocate_arena,
-        )
+        schedule = plan(self.values, outputs, writes)
+        self.program = Program(schedule, self.numbers, [], self.arguments, outputs, allocate_arena=_allocate_arena)
         for value in self.values:
             value.drop_data()
 
@@ -146,13 +140,10 @@ class _FormulaProgram:
         for value in self.outputs:
             program.allocate_output(value)
         program.run(arrays)
+        arguments = {i: arrays[argument] for i, argument in self.passed_through.items()}
         results = [
-            arrays[self.passed_through[index]]
-            if index in self.passed_through
-            else None
-            if value is None
-            else program.array(value)
-            for index, value in enumerate(self.results)
+            arguments[i] if i in arguments else None if value is None else program.array(value)
+            for i, value in enumerate(self.results)
         ]
         program.release(self.outputs)
         return results[0] if self.single else tuple(results)

@@ -78,14 +78,8 @@ def launch(stage: Stage) -> Launch:
         return np.array(nest.descriptor(entry), np.int64)
 
     partial_sums = [step for step in stage.steps if is_partial(step)]
-    return Launch(
-        stage,
-        machine.address_of(f"loops {nest.structure}", lambda: build(nest)),
-        descriptor,
-        nest.row_count,
-        parallel,
-        partial_sums,
-    )
+    kernel = machine.address_of(f"loops {nest.structure}", lambda: build(nest))
+    return Launch(stage, kernel, descriptor, nest.row_count, parallel, partial_sums)
 
 
 def _handwritten(stage: Stage) -> Launch:

@@ -97,11 +97,8 @@ class Program:
         self.allocate = {id(v): _allocator(v) for v in map(base_of, outputs) if v.kind not in SOURCES}
         self._allocate(outputs, len(private), allocate_arena or (lambda size: np.empty(size, np.uint8)))
         positions = {id(value): i for i, value in enumerate(self.arguments)}
-        self.argument_slots = [
-            (positions[key], entry, self.arguments[positions[key]])
-            for key, entry in self.entries.items()
-            if key in positions
-        ]
+        used = [(positions[key], entry) for key, entry in self.entries.items() if key in positions]
+        self.argument_slots = [(i, entry, self.arguments[i]) for i, entry in used]
         self.index_arguments = [positions[id(value)] for value, *_ in self.indices]
         self.order = self._write_scripts()
         self.enter = partial(_driver(), self.table.ctypes.data)
