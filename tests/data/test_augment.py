@@ -91,8 +91,8 @@ def test_a_whole_shift_moves_pixels_exactly(down, across):
 @pytest.mark.parametrize("side", [11, 12])
 def test_a_turn_by_quarters_is_numpys(quarters, side):
     images = random().integers(0, 256, (3, side, side), np.uint8)
-    turned = Augment(rotation=180)(images, Fixed(turn=quarters / 2))
-    np.testing.assert_array_equal(turned, np.rot90(images, quarters, axes=(1, 2)))
+    rotated = Augment(rotation=180)(images, Fixed(turn=quarters / 2))
+    np.testing.assert_array_equal(rotated, np.rot90(images, quarters, axes=(1, 2)))
 
 
 def test_scale_is_about_the_middle_on_each_axis():
@@ -152,7 +152,7 @@ def test_values_up_to_the_strength_are_equally_likely():
     images = np.zeros((4000, 21, 21))
     images[:, 10, 10] = 1
     moved = Augment(shift=3)(images, random())
-    y, x = (np.einsum("nij,ij->n", moved, places - 10) for places in np.indices((21, 21)))
+    y, x = (np.einsum("nij,ij->n", moved, positions - 10) for positions in np.indices((21, 21)))
     for way in (y, x):
         assert abs(way).max() <= 3
         assert abs(way).max() > 2.9

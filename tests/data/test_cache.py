@@ -30,20 +30,20 @@ class Toy:
 
     def __init__(self, files: dict[str, bytes], sums: dict[str, str], arrays: dict[str, np.ndarray]) -> None:
         self.files, self.sums, self.arrays = files, sums, arrays
-        self.made: list[str] = []
+        self.created: list[str] = []
 
     def make(self, wanted: Sequence[str]) -> Iterator[tuple[str, bytes]]:
         for file in wanted:
-            self.made.append(file)
+            self.created.append(file)
             yield file, self.files[file]
 
     def load(self, patience: float = 5) -> list[str]:
         """Load it, check that it is right, and give the files that were made for it."""
-        self.made.clear()
+        self.created.clear()
         self.loaded = caching.load("toy", self.sums, self.make, patience)
         for array, expected in zip(self.loaded, self.arrays.values(), strict=True):
             np.testing.assert_array_equal(array, expected)
-        return list(self.made)
+        return list(self.created)
 
 
 @pytest.fixture

@@ -40,12 +40,12 @@ def labels() -> np.ndarray:
     ids=str,
 )
 def test_takes_what_the_index_says(images, labels, index, chosen):
-    found = TensorDataset(images, labels)[index]
+    actual = TensorDataset(images, labels)[index]
     chosen = np.asarray(chosen, np.int64)
-    assert all(type(part) is Tensor for part in found)
-    assert [part.dtype for part in found] == [np.uint8, np.int64]
-    np.testing.assert_array_equal(found[0].numpy(), images[chosen])
-    np.testing.assert_array_equal(found[1].numpy(), labels[chosen])
+    assert all(type(part) is Tensor for part in actual)
+    assert [part.dtype for part in actual] == [np.uint8, np.int64]
+    np.testing.assert_array_equal(actual[0].numpy(), images[chosen])
+    np.testing.assert_array_equal(actual[1].numpy(), labels[chosen])
 
 
 @pytest.mark.parametrize("index", [3, slice(2, 5), [0, 7], (1, 1), tensor([9, 1]), np.arange(10) > 7], ids=str)
@@ -54,9 +54,9 @@ def test_a_compiled_function_takes_what_is_there_in_each_call(images, labels, in
     data = TensorDataset(images, labels, scale=scale)
     compiled = jit(lambda: data[index])
     for _ in range(2):
-        for found, expected in zip(compiled(), data[index], strict=True):
-            assert found.dtype == expected.dtype
-            np.testing.assert_array_equal(found.numpy(), expected.numpy())
+        for actual, expected in zip(compiled(), data[index], strict=True):
+            assert actual.dtype == expected.dtype
+            np.testing.assert_array_equal(actual.numpy(), expected.numpy())
         images += 1
 
 
@@ -74,8 +74,8 @@ def test_keeps_no_copy_of_an_array_and_takes_tensors_as_they_are(images):
 def test_reads_a_memory_map(tmp_path, images):
     np.save(tmp_path / "images.npy", images)
     mapped = np.load(tmp_path / "images.npy", mmap_mode="r")
-    (found,) = TensorDataset(mapped)[[5, 2]]
-    np.testing.assert_array_equal(found.numpy(), images[[5, 2]])
+    (actual,) = TensorDataset(mapped)[[5, 2]]
+    np.testing.assert_array_equal(actual.numpy(), images[[5, 2]])
 
 
 def test_transforms_a_batch_at_once(images, labels):
@@ -85,21 +85,21 @@ def test_transforms_a_batch_at_once(images, labels):
         calls.append(pictures.shape)
         return pictures / 255, classes, classes + 1
 
-    found = TensorDataset(images, labels, transform=transform)[[1, 2, 3]]
+    actual = TensorDataset(images, labels, transform=transform)[[1, 2, 3]]
     assert calls == [(3, 2, 3)]
-    np.testing.assert_allclose(found[0].numpy(), images[1:4] / 255, rtol=1e-6)
-    assert found[2].tolist() == [12, 23, 34]
+    np.testing.assert_allclose(actual[0].numpy(), images[1:4] / 255, rtol=1e-6)
+    assert actual[2].tolist() == [12, 23, 34]
 
 
 @pytest.mark.parametrize(
     "index", [np.array([4, 0, 4]), [1, 2], slice(1, 4), 3, np.arange(10) < 2, np.zeros(0, int)], ids=str
 )
 def test_scales_the_first_as_it_is_taken(images, labels, index):
-    found = TensorDataset(images, labels, scale=1 / 255)[index]
+    actual = TensorDataset(images, labels, scale=1 / 255)[index]
     pictures, classes = TensorDataset(images, labels)[index]
-    np.testing.assert_array_equal(found[0].numpy(), (pictures * (1 / 255)).numpy())  # the same bits
-    assert found[0].dtype == np.float32
-    np.testing.assert_array_equal(found[1].numpy(), classes.numpy())
+    np.testing.assert_array_equal(actual[0].numpy(), (pictures * (1 / 255)).numpy())  # the same bits
+    assert actual[0].dtype == np.float32
+    np.testing.assert_array_equal(actual[1].numpy(), classes.numpy())
 
 
 def test_a_scaled_place_that_is_not_there(images):
@@ -107,9 +107,9 @@ def test_a_scaled_place_that_is_not_there(images):
         TensorDataset(images, scale=1 / 255)[np.array([2, -1])]
 
 
-@pytest.mark.parametrize(("tensors", "told"), [((), r"\[\]"), ((np.zeros(3), np.zeros(4)), r"\[3, 4\]")])
-def test_tensors_must_be_there_and_of_one_length(tensors, told):
-    with pytest.raises(ValueError, match=f"needs tensors of the same length, got lengths {told}"):
+@pytest.mark.parametrize(("tensors", "message"), [((), r"\[\]"), ((np.zeros(3), np.zeros(4)), r"\[3, 4\]")])
+def test_tensors_must_be_there_and_of_one_length(tensors, message):
+    with pytest.raises(ValueError, match=f"needs tensors of the same length, got lengths {message}"):
         TensorDataset(*tensors)
 
 

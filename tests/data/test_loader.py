@@ -132,13 +132,13 @@ STOPS = [(passes, batches) for passes in (0, 1) for batches in range(5)]  # of f
 @pytest.mark.parametrize("drop_last", [False, True])
 @pytest.mark.parametrize("kind", [None, *GENERATORS])
 def test_goes_on_exactly_from_every_batch(tmp_path, passes, batches, drop_last, kind):
-    def fresh(seed: int) -> DataLoader:
+    def new_loader(seed: int) -> DataLoader:
         generator = np.random.Generator(GENERATORS[kind](seed)) if kind else None
         return DataLoader(numbers(11), 3, shuffle=kind is not None, drop_last=drop_last, generator=generator)
 
-    loader = fresh(5)
+    loader = new_loader(5)
     expected = [one_pass(loader) for _ in range(4)]
-    stopped = fresh(5)
+    stopped = new_loader(5)
     for _ in range(passes):
         one_pass(stopped)
     running = iter(stopped)
@@ -146,7 +146,7 @@ def test_goes_on_exactly_from_every_batch(tmp_path, passes, batches, drop_last, 
         next(running)
     checkpoint.save(stopped.state_dict(), tmp_path / "state")  # as text and arrays, as in a run
 
-    resumed = fresh(99)
+    resumed = new_loader(99)
     resumed.load_state_dict(checkpoint.load(tmp_path / "state"))
     np.testing.assert_equal(resumed.state_dict(), stopped.state_dict())
     rest = expected[passes][min(batches, len(stopped)) :]
@@ -194,11 +194,11 @@ def test_a_pass_inside_a_pass_loses_nothing(shuffle, drop_last):
 def test_iterators_may_take_turns():
     loader = make(10, 1, shuffle=True)
     first, second, third = iter(loader), iter(loader), iter(loader)
-    taken = [[], [], []]
+    batch_lists = [[], [], []]
     for _ in range(10):
-        for own, iterator in zip(taken, (first, second, third), strict=True):
+        for own, iterator in zip(batch_lists, (first, second, third), strict=True):
             own += next(iterator)[0].tolist()
-    assert taken == expected_passes(10, 3, seed=7)
+    assert batch_lists == expected_passes(10, 3, seed=7)
     for iterator in (first, second, third):
         with pytest.raises(StopIteration):
             next(iterator)
@@ -221,10 +221,10 @@ def test_iterators_that_were_left_change_nothing():
 def test_a_pass_with_others_inside_it_resumes_exactly(tmp_path, outer_batches, inner_batches, kind):
     """What the others have drawn is not drawn again, and not forgotten either."""
 
-    def fresh(seed: int) -> DataLoader:
+    def new_loader(seed: int) -> DataLoader:
         return DataLoader(numbers(11), 3, shuffle=True, generator=np.random.Generator(GENERATORS[kind](seed)))
 
-    loader = fresh(5)
+    loader = new_loader(5)
     outer = iter(loader)
     for _ in range(outer_batches):
         next(outer)
@@ -232,7 +232,7 @@ def test_a_pass_with_others_inside_it_resumes_exactly(tmp_path, outer_batches, i
     for _ in range(inner_batches):
         next(inner)
     checkpoint.save(outer.state_dict(), tmp_path / "state")
-    resumed = fresh(99)
+    resumed = new_loader(99)
     resumed.load_state_dict(checkpoint.load(tmp_path / "state"))
     again = iter(resumed)
     np.testing.assert_equal(again.state_dict(), outer.state_dict())
@@ -336,9 +336,9 @@ def test_a_batch_that_could_not_be_made_is_not_counted():
 def test_the_state_is_a_copy():
     loader = make(shuffle=True)
     state = loader.state_dict()
-    kept = json.dumps(state)
+    before = json.dumps(state)
     one_pass(loader)
-    assert json.dumps(state) == kept
+    assert json.dumps(state) == before
 
 
 @pytest.mark.parametrize("position", [-1, 5, 1.5, "1", None])

@@ -89,7 +89,7 @@ def test_a_network_keeps_the_names_of_its_weights(name):
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         ({"layers": 3}, "has no option 'layers'; it has inputs, hidden, classes"),
         ({"generator": None}, "has no option 'generator'; it has inputs, hidden, classes"),
@@ -103,9 +103,9 @@ def test_a_network_keeps_the_names_of_its_weights(name):
     ids=str,
 )
 @pytest.mark.parametrize("name", DENSE)
-def test_options_are_checked(name, options, told):
+def test_options_are_checked(name, options, message):
     hidden = {"mlp": 128, "sigmoid_mlp": 30}[name]
-    with pytest.raises(RunError, match=f"model '{name}'.* {told.format(hidden=hidden)}"):
+    with pytest.raises(RunError, match=f"model '{name}'.* {message.format(hidden=hidden)}"):
         models.build(name, options)
 
 

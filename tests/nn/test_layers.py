@@ -39,17 +39,17 @@ class TestLinear:
             assert (values.dtype, p.requires_grad) == (np.float32, True)
 
     def test_the_same_generator_gives_the_same_bits(self):
-        def made(**options) -> list[bytes]:
+        def draw(**options) -> list[bytes]:
             return [
                 p.numpy().tobytes()
                 for p in nn.Sequential(nn.Linear(3, 4, **options), nn.Linear(4, 2, **options)).parameters()
             ]
 
         chainrule.manual_seed(1)
-        first = made()
+        first = draw()
         chainrule.manual_seed(1)
-        assert made() == first != made()
-        assert made(generator=np.random.default_rng(2)) == made(generator=np.random.default_rng(2)) != first
+        assert draw() == first != draw()
+        assert draw(generator=np.random.default_rng(2)) == draw(generator=np.random.default_rng(2)) != first
 
     def test_sizes(self):
         for sizes in ((-1, 2), (2, -1)):
@@ -385,8 +385,8 @@ class TestMasksOfAttention:
         mask = chainrule.tensor([[False, False, True], [True, False, False]])
         out, weights = layer(x, x, x, mask)
         assert (weights.detach().numpy() == 0).any(1).tolist() == mask.tolist()
-        for i, kept in enumerate(([0, 1], [1, 2])):
-            alone, _ = layer(x[i], x[i][kept], x[i][kept])
+        for i, kept_indices in enumerate(([0, 1], [1, 2])):
+            alone, _ = layer(x[i], x[i][kept_indices], x[i][kept_indices])
             np.testing.assert_allclose(out[i].detach().numpy(), alone.detach().numpy(), rtol=1e-5, atol=1e-6)
             single, _ = layer(x[i], x[i], x[i], mask[i])
             np.testing.assert_allclose(single.detach().numpy(), alone.detach().numpy(), rtol=1e-5, atol=1e-6)

@@ -510,11 +510,11 @@ class TestBackwardHooks:
         assert (a.grad.tolist(), b.grad.tolist()) == ([7], [0])
 
     def test_gradients_may_be_kept_and_changed(self):
-        layer, kept = nn.Sequential(), []
-        layer.register_full_backward_hook(lambda m, i, o: kept.extend([*i, *o]))
+        layer, stored = nn.Sequential(), []
+        layer.register_full_backward_hook(lambda m, i, o: stored.extend([*i, *o]))
         x = leaf(1.0)
         layer(x).backward()
-        for g in kept:
+        for g in stored:
             g.fill_(100)
         assert x.grad.tolist() == [1]
 
@@ -584,9 +584,9 @@ class TestAssigning:
 
     def test_the_message(self):
         layer = nn.Linear(2, 3)
-        with pytest.raises(TypeError) as found:
+        with pytest.raises(TypeError) as caught:
             layer.weight = layer.weight * 2
-        assert str(found.value) == (
+        assert str(caught.value) == (
             "Linear: cannot assign a Tensor as parameter 'weight': it must be an nn.Parameter, or None (change its values "
             "with weight.copy_(...))"
         )

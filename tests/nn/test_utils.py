@@ -12,43 +12,43 @@ from chainrule.nn.utils import clip_grad_norm_, clip_grad_value_
 
 def parameters() -> list[nn.Parameter]:
     """Gradients (3), none, (0, 4): of norm 5 together."""
-    made = [nn.Parameter(np.ones(1)), nn.Parameter(np.ones(3)), nn.Parameter(np.ones(2))]
-    made[0].grad, made[2].grad = chainrule.tensor(np.array([3.0])), chainrule.tensor(np.array([0.0, -4.0]))
-    return made
+    new_params = [nn.Parameter(np.ones(1)), nn.Parameter(np.ones(3)), nn.Parameter(np.ones(2))]
+    new_params[0].grad, new_params[2].grad = chainrule.tensor(np.array([3.0])), chainrule.tensor(np.array([0.0, -4.0]))
+    return new_params
 
 
-def found(given: list[nn.Parameter]) -> list[float]:
-    return [value for p in given if p.grad is not None for value in p.grad.tolist()]
+def gradient_lists(params: list[nn.Parameter]) -> list[float]:
+    return [value for p in params if p.grad is not None for value in p.grad.tolist()]
 
 
 def test_a_norm_that_is_too_large():
-    given = parameters()
-    total = clip_grad_norm_(given, 1.0)
+    params = parameters()
+    total = clip_grad_norm_(params, 1.0)
     assert (total.item(), total.shape, total.dtype) == (5, (), np.float64)
-    np.testing.assert_allclose(found(given), [0.6, 0, -0.8], rtol=1e-6)
-    assert given[1].grad is None
+    np.testing.assert_allclose(gradient_lists(params), [0.6, 0, -0.8], rtol=1e-6)
+    assert params[1].grad is None
 
 
 def test_a_norm_that_is_not():
-    given = parameters()
-    assert clip_grad_norm_(iter(given), 6.0).item() == 5
-    assert found(given) == [3, 0, -4]
+    params = parameters()
+    assert clip_grad_norm_(iter(params), 6.0).item() == 5
+    assert gradient_lists(params) == [3, 0, -4]
 
 
 def test_other_norms():
     for norm_type, expected in [(1, 7), (float("inf"), 4), ("inf", 4), (0, 2)]:
         assert clip_grad_norm_(parameters(), 1.0, norm_type).item() == expected
-    given = parameters()
-    clip_grad_norm_(given, 1.0, "inf")
-    np.testing.assert_allclose(found(given), [0.75, 0, -1], rtol=1e-6)
+    params = parameters()
+    clip_grad_norm_(params, 1.0, "inf")
+    np.testing.assert_allclose(gradient_lists(params), [0.75, 0, -1], rtol=1e-6)
 
 
 def test_values():
-    given = parameters()
-    assert clip_grad_value_(given, 3.5) is None
-    assert found(given) == [3, 0, -3.5]
-    clip_grad_value_(given[2], 0)
-    assert found(given) == [3, 0, 0]
+    params = parameters()
+    assert clip_grad_value_(params, 3.5) is None
+    assert gradient_lists(params) == [3, 0, -3.5]
+    clip_grad_value_(params[2], 0)
+    assert gradient_lists(params) == [3, 0, 0]
 
 
 @pytest.mark.parametrize("clip", [clip_grad_norm_, clip_grad_value_])
@@ -73,13 +73,13 @@ def test_refuses_a_negative_bound(clip):
 
 @pytest.mark.parametrize("odd", [np.inf, np.nan])
 def test_refuses_what_is_not_finite_if_told_to(odd):
-    given = parameters()
-    given[0].grad[0] = odd
+    params = parameters()
+    params[0].grad[0] = odd
     with pytest.raises(RuntimeError, match=f"clip_grad_norm_: the norm of the gradients is {odd}, so they cannot"):
-        clip_grad_norm_(given, 1.0, error_if_nonfinite=True)
-    assert found(given)[1:] == [0, -4]
-    clip_grad_norm_(given, 1.0)
-    assert np.isnan(found(given)[0])
+        clip_grad_norm_(params, 1.0, error_if_nonfinite=True)
+    assert gradient_lists(params)[1:] == [0, -4]
+    clip_grad_norm_(params, 1.0)
+    assert np.isnan(gradient_lists(params)[0])
 
 
 def test_nothing_to_clip():

@@ -31,23 +31,23 @@ def sgd(lr: float = 0.1, momentum: float = 0.9, groups: int = 1) -> optim.SGD:
 
 
 def rates(scheduler: LRScheduler, steps: int) -> list[float]:
-    found = [scheduler.get_last_lr()[0]]
+    actual = [scheduler.get_last_lr()[0]]
     for _ in range(steps):
         scheduler.step()
         assert scheduler.get_last_lr() == [g["lr"] for g in scheduler.optimizer.param_groups]
-        found.append(scheduler.get_last_lr()[0])
-    return found
+        actual.append(scheduler.get_last_lr()[0])
+    return actual
 
 
 class TestCosine:
     def test_goes_down_half_a_cosine_and_up_again(self):
-        found = rates(CosineAnnealingLR(sgd(0.4), T_max=4), 8)
+        actual = rates(CosineAnnealingLR(sgd(0.4), T_max=4), 8)
         half = [0.4 * (1 + math.cos(math.pi * t / 4)) / 2 for t in range(5)]
-        np.testing.assert_allclose(found, half + half[3::-1], atol=1e-16)
+        np.testing.assert_allclose(actual, half + half[3::-1], atol=1e-16)
 
     def test_has_a_floor(self):
-        found = rates(CosineAnnealingLR(sgd(0.5), T_max=10, eta_min=0.1), 10)
-        assert (found[0], found[5], found[10]) == (0.5, pytest.approx(0.3), pytest.approx(0.1))
+        actual = rates(CosineAnnealingLR(sgd(0.5), T_max=10, eta_min=0.1), 10)
+        assert (actual[0], actual[5], actual[10]) == (0.5, pytest.approx(0.3), pytest.approx(0.1))
 
     def test_each_group_from_its_own_rate(self):
         optimizer = optim.SGD([{"params": nn.Parameter([1.0])}, {"params": nn.Parameter([1.0]), "lr": 1.0}], lr=0.1)
@@ -65,12 +65,12 @@ class TestOneCycle:
         optimizer = sgd()
         scheduler = OneCycleLR(optimizer, max_lr=1.0, total_steps=100, pct_start=0.3)
         assert optimizer.param_groups[0]["momentum"] == 0.95
-        found = rates(scheduler, 99)
-        assert found[0] == pytest.approx(1 / 25)
-        assert (max(found), found.index(max(found))) == (1, 29)
-        assert found[99] == pytest.approx(1 / 25 / 1e4)
-        assert all(a < b for a, b in itertools.pairwise(found[:30]))
-        assert all(a > b for a, b in itertools.pairwise(found[29:100]))
+        actual = rates(scheduler, 99)
+        assert actual[0] == pytest.approx(1 / 25)
+        assert (max(actual), actual.index(max(actual))) == (1, 29)
+        assert actual[99] == pytest.approx(1 / 25 / 1e4)
+        assert all(a < b for a, b in itertools.pairwise(actual[:30]))
+        assert all(a > b for a, b in itertools.pairwise(actual[29:100]))
         assert optimizer.param_groups[0]["momentum"] == pytest.approx(0.95)
 
     def test_momentum_goes_the_other_way(self):
@@ -93,10 +93,10 @@ class TestOneCycle:
         assert optimizer.param_groups[0]["momentum"] == 0.7
 
     def test_three_phases(self):
-        found = rates(
+        actual = rates(
             OneCycleLR(sgd(), 1.0, total_steps=20, pct_start=0.25, anneal_strategy="linear", three_phase=True), 19
         )
-        assert (found[0], found[4], found[8], found[19]) == (
+        assert (actual[0], actual[4], actual[8], actual[19]) == (
             pytest.approx(0.04),
             1,
             pytest.approx(0.04),
@@ -205,11 +205,11 @@ class TestPlateau:
         optimizer = sgd(1.0)
         scheduler = ReduceLROnPlateau(optimizer, factor=0.5, patience=1, cooldown=2, min_lr=0.2)
         measures = [5.0, 4.0, 4.0, 4.0, 9.0, 9.0, 9.0, 9.0, 3.0, 3.0, 3.0, 3.0, 3.0, 3.0]
-        found = []
+        actual = []
         for measure in measures:
             scheduler.step(measure)
-            found += scheduler.get_last_lr()
-        assert found == [1, 1, 1, 0.5, 0.5, 0.5, 0.5, 0.25, 0.25, 0.25, 0.25, 0.2, 0.2, 0.2]
+            actual += scheduler.get_last_lr()
+        assert actual == [1, 1, 1, 0.5, 0.5, 0.5, 0.5, 0.25, 0.25, 0.25, 0.25, 0.2, 0.2, 0.2]
 
     def test_takes_a_tensor(self):
         scheduler = ReduceLROnPlateau(sgd(1.0), "max", patience=0)
@@ -219,14 +219,14 @@ class TestPlateau:
 
     def test_a_state_goes_on_by_way_of_text(self):
         one = ReduceLROnPlateau(sgd(1.0), patience=2)
-        fresh = json.loads(json.dumps(one.state_dict()))
+        reloaded = json.loads(json.dumps(one.state_dict()))
         for measure in (3.0, 3.0, 3.0):
             one.step(measure)
         two = ReduceLROnPlateau(sgd(1.0))
         two.load_state_dict(json.loads(json.dumps(one.state_dict())))
         two.step(3.0)
         assert two.get_last_lr() == [pytest.approx(0.1)]
-        one.load_state_dict(fresh)
+        one.load_state_dict(reloaded)
         one.step(1e9)
         assert (one.best, one.num_bad_epochs) == (1e9, 0)
 
@@ -459,9 +459,9 @@ class TestGroupsThatAreAddedLater:
     def test_in_a_row(self):
         optimizer = sgd()
         row = SequentialLR(optimizer, [LinearLR(optimizer, 0.5, total_iters=4), ExponentialLR(optimizer, 0.8)], [6])
-        found = dict(self.steps(row, 9))
-        assert [found[step][1] / 0.05 for step in (4, 5, 6, 7)] == pytest.approx([1 / 0.875, 1 / 0.875, 1, 0.8])
-        assert found[7][0] == pytest.approx(0.08)
+        actual = dict(self.steps(row, 9))
+        assert [actual[step][1] / 0.05 for step in (4, 5, 6, 7)] == pytest.approx([1 / 0.875, 1 / 0.875, 1, 0.8])
+        assert actual[7][0] == pytest.approx(0.08)
 
     @pytest.mark.parametrize(
         ("name", "make"),

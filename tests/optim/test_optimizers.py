@@ -167,9 +167,9 @@ class TestEveryKind:
         whole, _ = learn(make, steps=9, shape=shape, dtype=dtype)
         half, optimizer = learn(make, steps=4, shape=shape, dtype=dtype)
         state = optimizer.state_dict()
-        kept = half.numpy().copy()
-        learn(make, state=state, values=kept.copy(), steps=1, shape=shape, dtype=dtype)  # does not spoil the state
-        rest, _ = learn(make, state=state, values=kept, steps=5, shape=shape, dtype=dtype)
+        original = half.numpy().copy()
+        learn(make, state=state, values=original.copy(), steps=1, shape=shape, dtype=dtype)  # does not spoil the state
+        rest, _ = learn(make, state=state, values=original, steps=5, shape=shape, dtype=dtype)
         assert rest.numpy().tobytes() == whole.numpy().tobytes()
         assert (rest.shape, rest.dtype) == (shape, dtype)
 
@@ -193,9 +193,9 @@ class TestEveryKind:
         optimizer = make([p])
         for _ in range(3):
             p.grad = chainrule.tensor(np.array([1.0, 2.0]))
-            given = p.grad
+            argument = p.grad
             optimizer.step()
-            assert given.tolist() == [1, 2]
+            assert argument.tolist() == [1, 2]
 
     def test_writes_into_the_parameters_own_memory(self, make):
         p = parameter(1.0, 2.0)
@@ -223,14 +223,14 @@ class TestEveryKind:
         assert p.tolist() == q.tolist()
 
     def test_takes_odd_memory(self, make):
-        plain, turned = nn.Parameter(np.ones((3, 2))), nn.Parameter(chainrule.from_numpy(np.ones((2, 3)).T))
+        plain, transposed = nn.Parameter(np.ones((3, 2))), nn.Parameter(chainrule.from_numpy(np.ones((2, 3)).T))
         gradient = np.arange(6.0).reshape(3, 2)
-        for p in (plain, turned):
+        for p in (plain, transposed):
             optimizer = make([p])
             for _ in range(3):
                 p.grad = chainrule.tensor(gradient)
                 optimizer.step()
-        np.testing.assert_array_equal(plain.numpy(), turned.numpy())
+        np.testing.assert_array_equal(plain.numpy(), transposed.numpy())
 
 
 class TestGroups:
@@ -254,9 +254,9 @@ class TestGroups:
         assert list(adam.state) == [1]
 
     def test_do_not_touch_what_was_given(self):
-        given = [{"params": [parameter(1.0)]}]
-        optim.SGD(given, lr=0.1)
-        assert list(given[0]) == ["params"]
+        argument = [{"params": [parameter(1.0)]}]
+        optim.SGD(argument, lr=0.1)
+        assert list(argument[0]) == ["params"]
 
     def test_show_in_repr(self):
         text = repr(optim.SGD([{"params": parameter(1.0)}, {"params": parameter(1.0), "lr": 0.5}], lr=0.1))
@@ -481,9 +481,9 @@ class TestSteps:
         p, q = parameter(1.0), parameter(1.0)
         sgd = optim.SGD([p, q], lr=0.1, momentum=0.5)
         step(sgd, p, 2.0)
-        given = p.grad
+        argument = p.grad
         sgd.zero_grad(set_to_none=False)
-        assert (given.tolist(), p.grad.tolist(), q.grad) == ([0], [0], None)
+        assert (argument.tolist(), p.grad.tolist(), q.grad) == ([0], [0], None)
         sgd.step()
         assert p.tolist() == [pytest.approx(0.8 - 0.1 * 0.5 * 2)]
 

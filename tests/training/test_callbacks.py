@@ -58,10 +58,10 @@ class Poison(Callback):
 
 
 def assert_weights(path, expected):
-    found = safetensors_io.load(path)
-    assert found.keys() == expected.keys()
+    content = safetensors_io.load(path)
+    assert content.keys() == expected.keys()
     for name, array in expected.items():
-        np.testing.assert_array_equal(found[name].numpy(), array)
+        np.testing.assert_array_equal(content[name].numpy(), array)
 
 
 # BestModel
@@ -83,17 +83,17 @@ def assert_weights(path, expected):
     ids=str,
 )
 def test_the_best_weights_are_kept(make_trainer, tmp_path, values, best):
-    kept, keeper = BestModel(tmp_path / "best"), KeepWeights()
-    make_trainer(callbacks=[kept, keeper], validate=Measures(*values)).fit(3)
-    assert (kept.epoch, kept.best) == (best, values[best - 1])
+    best_model, keeper = BestModel(tmp_path / "best"), KeepWeights()
+    make_trainer(callbacks=[best_model, keeper], validate=Measures(*values)).fit(3)
+    assert (best_model.epoch, best_model.best) == (best, values[best - 1])
     assert_weights(tmp_path / "best", keeper.epochs[best - 1])
 
 
 def test_without_a_number_no_weights_are_the_best(make_trainer, tmp_path):
-    kept = BestModel(tmp_path / "best")
-    make_trainer(callbacks=[kept], validate=Measures(math.nan, math.nan)).fit(2)
+    best_model = BestModel(tmp_path / "best")
+    make_trainer(callbacks=[best_model], validate=Measures(math.nan, math.nan)).fit(2)
     assert not (tmp_path / "best").exists()
-    assert kept.state_dict() == {"best": None, "epoch": 0}
+    assert best_model.state_dict() == {"best": None, "epoch": 0}
 
 
 def test_the_best_so_far_is_remembered(make_trainer, tmp_path):
@@ -110,17 +110,17 @@ def test_the_best_so_far_is_remembered(make_trainer, tmp_path):
 
 
 def test_another_measure(make_trainer, tmp_path):
-    kept = BestModel(tmp_path / "best", measure="minus_loss")
+    best_model = BestModel(tmp_path / "best", measure="minus_loss")
     losses = [3.0, 1.0, 2.0]
-    make_trainer(callbacks=[kept], validate=lambda: {"minus_loss": -losses.pop(0)}).fit(3)
-    assert (kept.epoch, kept.best) == (2, -1.0)
+    make_trainer(callbacks=[best_model], validate=lambda: {"minus_loss": -losses.pop(0)}).fit(3)
+    assert (best_model.epoch, best_model.best) == (2, -1.0)
 
 
 @pytest.mark.parametrize("callback", [BestModel("unused"), EarlyStopping(1)], ids=lambda c: type(c).__name__)
 def test_a_measure_that_nobody_takes_is_named(make_trainer, callback):
     trainer = make_trainer(callbacks=[callback], validate=None)
-    told = "the history has no 'validation_accuracy', only epoch, train_loss, seconds, learning_rate"
-    with pytest.raises(ValueError, match=told):
+    message = "the history has no 'validation_accuracy', only epoch, train_loss, seconds, learning_rate"
+    with pytest.raises(ValueError, match=message):
         trainer.fit(1)
 
 
@@ -250,7 +250,7 @@ class Root(nn.Module):
 
 
 @pytest.mark.parametrize(
-    ("spoil", "told"),
+    ("spoil", "message"),
     [
         (lambda n: None, "the first values that are not finite are in the output of the network, Root"),
         (
@@ -263,11 +263,11 @@ class Root(nn.Module):
         ),
     ],
 )
-def test_the_network_itself_may_be_the_one(spoil, told):
+def test_the_network_itself_may_be_the_one(spoil, message):
     network = Root()
     spoil(network)
     said = first_bad_layer(network, tensor([[1.0, 2.0]]))
-    assert said.startswith(told)
+    assert said.startswith(message)
     assert "\n" not in said
     assert not said.endswith("(")
 
@@ -313,8 +313,8 @@ def test_what_is_no_number_is_null_for_json_has_no_other_word(make_trainer, tmp_
         raise AssertionError(f"{word} is no JSON")
 
     lines = (tmp_path / "m.jsonl").read_text().splitlines()
-    found = [json.loads(line, parse_constant=refuse) for line in lines]
-    assert [(row["validation_precision"], row["fine"]) for row in found] == [(None, 0.5)] * 3
+    content = [json.loads(line, parse_constant=refuse) for line in lines]
+    assert [(row["validation_precision"], row["fine"]) for row in content] == [(None, 0.5)] * 3
 
 
 def test_after_going_on_no_line_stands_twice(make_trainer, tmp_path):

@@ -33,17 +33,17 @@ def test_what_goes_in_comes_out(tmp_path_factory, state):
 def test_floats_and_large_integers_are_exact(tmp_path):
     state = {"float": [0.1, 1 / 3, 5e-324, -0.0, float("inf"), 1e23], "integer": 2**128 - 1}
     checkpoint.save(state, tmp_path / "state")
-    found = checkpoint.load(tmp_path / "state")
-    assert [x.hex() for x in found["float"]] == [x.hex() for x in state["float"]]
-    assert found["integer"] == state["integer"]
+    content = checkpoint.load(tmp_path / "state")
+    assert [x.hex() for x in content["float"]] == [x.hex() for x in state["float"]]
+    assert content["integer"] == state["integer"]
 
 
 def test_tuples_become_lists_keys_texts_and_tensors_arrays(tmp_path):
     checkpoint.save({0: (1, (2.5,)), "t": tensor([1.0, 2.0])}, tmp_path / "state")
-    found = checkpoint.load(tmp_path / "state")
-    assert found["0"] == [1, [2.5]]
-    assert type(found["t"]) is np.ndarray
-    assert found["t"].tolist() == [1, 2]
+    content = checkpoint.load(tmp_path / "state")
+    assert content["0"] == [1, [2.5]]
+    assert type(content["t"]) is np.ndarray
+    assert content["t"].tolist() == [1, 2]
 
 
 def test_keys_that_look_like_paths_do_not_meet(tmp_path):
@@ -127,8 +127,8 @@ def test_a_missing_or_truncated_file_is_named(tmp_path):
 def test_a_checkpoint_of_before_checksums_is_read_with_one_line(tmp_path):
     save_file({"state.w": np.arange(3.0)}, tmp_path / "state", {"note": '{"w": {"<array>": "state.w"}, "step": 7}'})
     with pytest.warns(safetensors_io.ChecksumWarning, match="state: has no checksum, like files of older versions"):
-        found = checkpoint.load(tmp_path / "state")
-    np.testing.assert_equal(found, {"w": np.arange(3.0), "step": 7})
+        content = checkpoint.load(tmp_path / "state")
+    np.testing.assert_equal(content, {"w": np.arange(3.0), "step": 7})
 
 
 @pytest.mark.parametrize("old", ["7", '"lr": 0.02'])

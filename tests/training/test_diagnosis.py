@@ -17,16 +17,16 @@ def train(digits, tmp_path):
     """Trains a run, or only pretends to, by a history of (train loss, validation accuracy)."""
 
     def train(data=digits, history=None, model="mlp", **changes):
-        made = run.create(experiment.configure(model, data, **{"epochs": 2, **changes}), tmp_path / "run")
-        trainer = experiment.prepare(made, data)
-        trainer.fit(made.config["training"]["epochs"])
+        this_run = run.create(experiment.configure(model, data, **{"epochs": 2, **changes}), tmp_path / "run")
+        trainer = experiment.prepare(this_run, data)
+        trainer.fit(this_run.config["training"]["epochs"])
         if history is not None:
             rows = [
                 {"epoch": i, "train_loss": loss, "validation_accuracy": accuracy}
                 for i, (loss, accuracy) in enumerate(history, start=1)
             ]
-            (made.folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-        return made
+            (this_run.folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return this_run
 
     return train
 
@@ -50,7 +50,7 @@ def test_a_learning_rate_that_is_far_too_large(train, digits):
 
 
 @pytest.mark.parametrize(
-    ("losses", "optimizer", "told"),
+    ("losses", "optimizer", "message"),
     [
         (
             [184.3, 8.0, 2.32],
@@ -67,11 +67,11 @@ def test_a_learning_rate_that_is_far_too_large(train, digits):
     ],
     ids=str,
 )
-def test_a_loss_above_that_of_the_untrained_network(train, digits, losses, optimizer, told):
-    made = train(history=[(loss, 0.11) for loss in losses], lr=1e-9, optimizer=optimizer)
-    said = diagnose(made, digits)
+def test_a_loss_above_that_of_the_untrained_network(train, digits, losses, optimizer, message):
+    this_run = train(history=[(loss, 0.11) for loss in losses], lr=1e-9, optimizer=optimizer)
+    said = diagnose(this_run, digits)
     assert said.startswith("training did not work: the loss rose from 2.")
-    assert said.endswith(f" before training {told}")
+    assert said.endswith(f" before training {message}")
 
 
 def test_a_loss_that_rises_from_epoch_to_epoch(train, digits):
@@ -103,7 +103,7 @@ def test_labels_that_have_nothing_to_do_with_the_images(train, digits):
 
 
 @pytest.mark.parametrize(
-    ("history", "told"),
+    ("history", "message"),
     [
         (
             [(0.5, 0.9), (0.3, 0.95), (2.4, 0.1)],
@@ -146,8 +146,8 @@ def test_labels_that_have_nothing_to_do_with_the_images(train, digits):
     ],
     ids=str,
 )
-def test_what_a_history_says(train, digits, history, told):
-    assert diagnose(train(history=history), digits) == told
+def test_what_a_history_says(train, digits, history, message):
+    assert diagnose(train(history=history), digits) == message
 
 
 def test_guessing_is_naming_the_most_common():
@@ -168,5 +168,5 @@ def test_a_single_class_says_nothing(train, make_digits):
 
 
 def test_a_run_that_is_not_trained_says_nothing(digits, tmp_path):
-    made = run.create(experiment.configure("mlp", digits), tmp_path / "run")
-    assert diagnose(made, digits) is None
+    this_run = run.create(experiment.configure("mlp", digits), tmp_path / "run")
+    assert diagnose(this_run, digits) is None

@@ -38,12 +38,12 @@ LABELS = np.array([0, 1, 0, 1, 1], np.uint8)
 
 
 def test_counts_what_is_right(model):
-    found = evaluate(Fixed(3), model, pictures(SCORES), LABELS)
-    assert found.predictions.tolist() == [0, 1, 2, 1, 0]
-    assert found.accuracy == 3 / 5
-    assert found.confusion.tolist() == [[1, 0, 1], [1, 2, 0], [0, 0, 0]]
-    assert found.labels.tolist() == LABELS.tolist()
-    assert found.labels.dtype == found.predictions.dtype == np.int64
+    evaluation = evaluate(Fixed(3), model, pictures(SCORES), LABELS)
+    assert evaluation.predictions.tolist() == [0, 1, 2, 1, 0]
+    assert evaluation.accuracy == 3 / 5
+    assert evaluation.confusion.tolist() == [[1, 0, 1], [1, 2, 0], [0, 0, 0]]
+    assert evaluation.labels.tolist() == LABELS.tolist()
+    assert evaluation.labels.dtype == evaluation.predictions.dtype == np.int64
 
 
 def test_the_loss_is_the_mean_over_images_whatever_the_batches(model):
@@ -51,17 +51,17 @@ def test_the_loss_is_the_mean_over_images_whatever_the_batches(model):
     log_softmax = scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))
     expected = -log_softmax[np.arange(5), LABELS].mean()
     for batch_size in (1, 2, 5, 100):
-        found = evaluate(Fixed(3), model, pictures(SCORES), LABELS, batch_size)
-        assert found.loss == pytest.approx(expected, rel=1e-5)
-        np.testing.assert_allclose(found.probabilities, np.exp(log_softmax), rtol=1e-4)
-        assert found.predictions.tolist() == [0, 1, 2, 1, 0]
+        evaluation = evaluate(Fixed(3), model, pictures(SCORES), LABELS, batch_size)
+        assert evaluation.loss == pytest.approx(expected, rel=1e-5)
+        np.testing.assert_allclose(evaluation.probabilities, np.exp(log_softmax), rtol=1e-4)
+        assert evaluation.predictions.tolist() == [0, 1, 2, 1, 0]
 
 
 def test_mistakes_come_with_the_most_confident_first():
     probabilities = np.array([[0.6, 0.4], [0.9, 0.1], [0.2, 0.8], [0.9, 0.1], [0.7, 0.3]])
-    found = Evaluation(0.0, probabilities.argmax(1), probabilities, np.array([1, 1, 1, 1, 0]))
-    assert found.mistakes.tolist() == [1, 3, 0]
-    assert found.accuracy == 2 / 5
+    evaluation = Evaluation(0.0, probabilities.argmax(1), probabilities, np.array([1, 1, 1, 1, 0]))
+    assert evaluation.mistakes.tolist() == [1, 3, 0]
+    assert evaluation.accuracy == 2 / 5
 
 
 def test_images_go_in_as_fractions_in_evaluation_mode_without_a_graph(model):
@@ -90,16 +90,16 @@ def test_what_the_network_gives_no_numbers_for_is_read_as_nothing(model, value):
     network.register_forward_hook(
         lambda module, inputs, output: tensor(np.where(output.numpy() == 9, value, output.numpy()))
     )
-    found = evaluate(network, model, pictures(SCORES), np.zeros(5, np.uint8), batch_size=2)
+    evaluation = evaluate(network, model, pictures(SCORES), np.zeros(5, np.uint8), batch_size=2)
     expected = [0, -1, 2, 1, 0] if value != -np.inf else [0, 0, 2, 1, 0]
-    assert found.predictions.tolist() == expected
-    assert found.unread == expected.count(-1)
-    assert found.accuracy == expected.count(0) / 5
-    assert np.isfinite(found.loss) == (found.unread == 0)
-    if found.unread:
+    assert evaluation.predictions.tolist() == expected
+    assert evaluation.unread == expected.count(-1)
+    assert evaluation.accuracy == expected.count(0) / 5
+    assert np.isfinite(evaluation.loss) == (evaluation.unread == 0)
+    if evaluation.unread:
         with pytest.raises(ValueError, match="confusion: 1 of 5 images have no prediction"):
-            _ = found.confusion
-        assert found.mistakes.tolist()[-1] == 1
+            _ = evaluation.confusion
+        assert evaluation.mistakes.tolist()[-1] == 1
 
 
 def test_nothing_to_judge_by_is_an_error(model):

@@ -25,17 +25,17 @@ def begin(digits, tmp_path):
     """Makes a run and its trainer."""
 
     def begin(name="run", model="mlp", data=digits, callbacks=(), **changes):
-        made = run.create(experiment.configure(model, data, **{"epochs": 2, **changes}), tmp_path / name)
-        return made, experiment.prepare(made, data, callbacks)
+        this_run = run.create(experiment.configure(model, data, **{"epochs": 2, **changes}), tmp_path / name)
+        return this_run, experiment.prepare(this_run, data, callbacks)
 
     return begin
 
 
-def rewrite(made, **training):
+def rewrite(this_run, **training):
     """Change a run's config by hand."""
-    config = {**made.config, "training": {**made.config["training"], **training}}
-    (made.folder / "config.json").write_text(json.dumps(config))
-    return run.Run(made.folder)
+    config = {**this_run.config, "training": {**this_run.config["training"], **training}}
+    (this_run.folder / "config.json").write_text(json.dumps(config))
+    return run.Run(this_run.folder)
 
 
 # configure
@@ -73,7 +73,7 @@ def test_another_optimizer_has_its_own_settings(digits, model, optimizer, expect
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"epochs": 0}, "the number of epochs must be at least 1, not 0"),
         ({"epochs": -3}, "the number of epochs must be at least 1, not -3"),
@@ -100,8 +100,8 @@ def test_another_optimizer_has_its_own_settings(digits, model, optimizer, expect
     ],
     ids=str,
 )
-def test_what_makes_no_sense_is_told(digits, changes, told):
-    with pytest.raises(RunError, match=told):
+def test_what_makes_no_sense_is_told(digits, changes, message):
+    with pytest.raises(RunError, match=message):
         experiment.configure("mlp", digits, **changes)
 
 
@@ -117,14 +117,14 @@ def test_too_few_images_to_set_some_aside_are_told(make_digits):
 
 
 @pytest.mark.parametrize(
-    ("height", "width", "told"), [(9, 16, "does not take images of 9×16"), (3, 3, "takes square images")]
+    ("height", "width", "message"), [(9, 16, "does not take images of 9×16"), (3, 3, "takes square images")]
 )
-def test_images_that_a_model_does_not_take_are_told(make_digits, height, width, told):
+def test_images_that_a_model_does_not_take_are_told(make_digits, height, width, message):
     square = make_digits(train=12, test=2)
     images = np.zeros((14, height, width), np.uint8)
     data = ImageData("toy", square.classes, images[:12], square.train_labels, images[12:], square.test_labels)
     assert experiment.configure("mlp", data)
-    with pytest.raises(RunError, match=f"model 'cnn' {told}"):
+    with pytest.raises(RunError, match=f"model 'cnn' {message}"):
         experiment.configure("cnn", data)
 
 
@@ -169,12 +169,12 @@ def test_validation_images_are_never_learned_from(begin, digits):
     ids=str,
 )
 def test_the_recipe_decides_optimizer_and_schedule(begin, changes, optimizer, schedule):
-    made, trainer = begin(**changes, batch_size=100)
+    this_run, trainer = begin(**changes, batch_size=100)
     assert type(trainer.optimizer) is optimizer
     assert type(trainer.scheduler) is schedule
     trainer.fit(2)  # as many steps as the schedule has
     if schedule is OneCycleLR:
-        assert trainer.history[-1]["learning_rate"] < 1e-3 * made.config["training"]["lr"]
+        assert trainer.history[-1]["learning_rate"] < 1e-3 * this_run.config["training"]["lr"]
 
 
 @pytest.mark.parametrize("schedule", ["one-cycle", "cosine", "constant"])
@@ -183,13 +183,13 @@ def test_a_training_of_a_single_step(begin, schedule):
     assert len(trainer.fit(1)) == 1
 
 
-def train(made, trainer, data):
-    trainer.fit(made.config["training"]["epochs"])
-    experiment.finish(made, data, 1.5)
+def train(this_run, trainer, data):
+    trainer.fit(this_run.config["training"]["epochs"])
+    experiment.finish(this_run, data, 1.5)
     return {
-        "weights": (made.folder / "model.safetensors").read_bytes(),
-        "result": (made.folder / "result.json").read_bytes(),
-        "losses": [record["train_loss"] for record in made.history],
+        "weights": (this_run.folder / "model.safetensors").read_bytes(),
+        "result": (this_run.folder / "result.json").read_bytes(),
+        "losses": [record["train_loss"] for record in this_run.history],
     }
 
 
@@ -205,37 +205,41 @@ def test_the_same_config_gives_the_same_bits_and_another_seed_others(begin, digi
 
 def test_it_learns(begin, digits):
     for model, changes in (("mlp", {}), ("sigmoid_mlp", {"epochs": 8})):
-        made, trainer = begin(model, model=model, **changes)
-        trainer.fit(made.config["training"]["epochs"])
-        result = experiment.finish(made, digits, 1.5)
-        found = evaluate(made.load_network(), made.model, digits.test_images, digits.test_labels)
-        assert result["test_accuracy"] == found.accuracy > 0.9
-        assert made.result == result == {"test_accuracy": found.accuracy, "test_loss": found.loss, "seconds": 1.5}
-        assert [record["epoch"] for record in made.history] == list(range(1, len(trainer.history) + 1))
+        this_run, trainer = begin(model, model=model, **changes)
+        trainer.fit(this_run.config["training"]["epochs"])
+        result = experiment.finish(this_run, digits, 1.5)
+        evaluation = evaluate(this_run.load_network(), this_run.model, digits.test_images, digits.test_labels)
+        assert result["test_accuracy"] == evaluation.accuracy > 0.9
+        assert (
+            this_run.result
+            == result
+            == {"test_accuracy": evaluation.accuracy, "test_loss": evaluation.loss, "seconds": 1.5}
+        )
+        assert [record["epoch"] for record in this_run.history] == list(range(1, len(trainer.history) + 1))
 
 
 def test_the_result_is_of_the_best_weights_not_the_last(begin, digits):
-    made, trainer = begin()
+    this_run, trainer = begin()
     trainer.fit(2)
-    spoiled = {name: np.zeros(p.shape, np.float32) for name, p in made.load_network().named_parameters()}
-    safetensors_io.save(spoiled, made.weights_file)
-    result = experiment.finish(made, digits, 1.0)
+    spoiled = {name: np.zeros(p.shape, np.float32) for name, p in this_run.load_network().named_parameters()}
+    safetensors_io.save(spoiled, this_run.weights_file)
+    result = experiment.finish(this_run, digits, 1.0)
     assert result["test_loss"] == pytest.approx(math.log(10), rel=1e-5)
 
 
 def test_a_network_that_gives_no_numbers_has_no_result(begin, digits):
-    made, trainer = begin()
+    this_run, trainer = begin()
     trainer.fit(2)
-    state = {name: np.full(p.shape, 1e38, np.float32) for name, p in made.load_network().named_parameters()}
-    safetensors_io.save(state, made.weights_file)  # finite, but what comes of them is not
-    told = f"{made.weights_file}: the network outputs NaN for 60 of 60 images: its weights are too large"
-    with pytest.raises(RunError, match=told):
-        experiment.finish(made, digits, 1.0)
-    assert made.result is None
+    state = {name: np.full(p.shape, 1e38, np.float32) for name, p in this_run.load_network().named_parameters()}
+    safetensors_io.save(state, this_run.weights_file)  # finite, but what comes of them is not
+    message = f"{this_run.weights_file}: the network outputs NaN for 60 of 60 images: its weights are too large"
+    with pytest.raises(RunError, match=message):
+        experiment.finish(this_run, digits, 1.0)
+    assert this_run.result is None
 
 
 def test_changed_images_are_noticed(begin, digits):
-    made, _ = begin()
+    this_run, _ = begin()
     images, labels = digits.train_images.copy(), digits.train_labels.copy()
     images[17, 3, 4] ^= 1
     labels[5] = (labels[5] + 1) % 10
@@ -252,12 +256,12 @@ def test_changed_images_are_noticed(begin, digits):
             test_images=digits.test_images,
             test_labels=digits.test_labels,
         )
-        with pytest.raises(DataError, match=f"toy: the images have changed since {made.folder} was started"):
-            experiment.prepare(made, other)
+        with pytest.raises(DataError, match=f"toy: the images have changed since {this_run.folder} was started"):
+            experiment.prepare(this_run, other)
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ({"optimizer": "lion"}, "there is no optimizer 'lion'"),
         ({"schedule": "chainrule.schedule"}, "there is no schedule 'chainrule.schedule'"),
@@ -267,17 +271,17 @@ def test_changed_images_are_noticed(begin, digits):
     ],
     ids=str,
 )
-def test_a_config_changed_by_hand_is_checked_too(begin, digits, change, told):
-    made, _ = begin()
-    with pytest.raises(RunError, match=f"{made.folder / 'config.json'}: {told}"):
-        experiment.prepare(rewrite(made, **change), digits)
+def test_a_config_changed_by_hand_is_checked_too(begin, digits, change, message):
+    this_run, _ = begin()
+    with pytest.raises(RunError, match=f"{this_run.folder / 'config.json'}: {message}"):
+        experiment.prepare(rewrite(this_run, **change), digits)
 
 
 def test_the_number_to_keep_changed_by_hand_is_checked_too(begin, digits):
-    made, _ = begin()
-    made.config_file.write_text(json.dumps({**made.config, "keep": -1}))
+    this_run, _ = begin()
+    this_run.config_file.write_text(json.dumps({**this_run.config, "keep": -1}))
     with pytest.raises(RunError, match="config.json: the number of states to keep must be at least 0, not -1"):
-        experiment.prepare(run.Run(made.folder), digits)
+        experiment.prepare(run.Run(this_run.folder), digits)
 
 
 # resume
@@ -308,11 +312,11 @@ def test_a_run_goes_on_after_a_kill_with_the_same_bits(begin, digits, whole_runs
     whole = model, str(changes)
     if whole not in whole_runs:
         whole_runs[whole] = train(*begin("whole", **options), digits)
-    made, trainer = begin(callbacks=[KillAt(step)], **options)
+    this_run, trainer = begin(callbacks=[KillAt(step)], **options)
     next(c for c in trainer.callbacks if hasattr(c, "seconds")).seconds = 0.0
     with pytest.raises(Killed):
         trainer.fit(2)
-    again = run.Run(made.folder)
+    again = run.Run(this_run.folder)
     resumed = experiment.prepare(again, digits)
     resume(again, resumed)
     assert resumed.epoch * 3 + resumed.step == step - 1  # it was killed before this step was saved
@@ -342,42 +346,44 @@ def test_the_last_epochs_are_plain_where_the_recipe_says_so(begin, digits, plain
             pictures.append((inputs.numpy() * 255).round().astype(np.uint8))
 
     pictures = []
-    made, trainer = begin(epochs=3, batch_size=250, augment=BENT, epochs_without_augmentation=plain, callbacks=[Look()])
-    train(made, trainer, digits)
+    this_run, trainer = begin(
+        epochs=3, batch_size=250, augment=BENT, epochs_without_augmentation=plain, callbacks=[Look()]
+    )
+    train(this_run, trainer, digits)
     still = sorted(picture.tobytes() for picture in digits.train_images[:250])
     assert [sorted(picture.tobytes() for picture in batch) == still for batch in pictures] == shown
 
 
 def test_a_run_with_augmentation_says_so_and_others_differ(begin, digits):
-    made, trainer = begin("bent", augment=BENT)
-    assert made.config["training"]["augment"] == BENT
-    bent, plain = train(made, trainer, digits), train(*begin("plain"), digits)
+    this_run, trainer = begin("bent", augment=BENT)
+    assert this_run.config["training"]["augment"] == BENT
+    bent, plain = train(this_run, trainer, digits), train(*begin("plain"), digits)
     assert bent["losses"] != plain["losses"]
 
 
 def test_a_run_stopped_before_its_first_step_begins_at_the_beginning(begin, digits):
-    made, _ = begin("never started")
-    resumed = experiment.prepare(made, digits)
-    resume(made, resumed)
+    this_run, _ = begin("never started")
+    resumed = experiment.prepare(this_run, digits)
+    resume(this_run, resumed)
     assert (resumed.epoch, resumed.step) == (0, 0)
-    assert train(made, resumed, digits) == train(*begin("other"), digits)
+    assert train(this_run, resumed, digits) == train(*begin("other"), digits)
 
 
 def test_a_checkpoint_that_went_missing_is_named(begin, digits):
-    made, trainer = begin()
+    this_run, trainer = begin()
     trainer.fit(1)
-    made.checkpoint_file.unlink()
-    with pytest.raises(RunError, match=f"{made.checkpoint_file}: no such file"):
-        resume(made, trainer)
+    this_run.checkpoint_file.unlink()
+    with pytest.raises(RunError, match=f"{this_run.checkpoint_file}: no such file"):
+        resume(this_run, trainer)
 
 
 @pytest.mark.parametrize("length", [0, 7, 500, -1])
 def test_a_truncated_checkpoint_is_named(begin, length):
-    made, trainer = begin()
+    this_run, trainer = begin()
     trainer.fit(1)
-    made.checkpoint_file.write_bytes(made.checkpoint_file.read_bytes()[:length])
-    with pytest.raises(RunError, match=f"{made.checkpoint_file}: is not a complete safetensors file"):
-        resume(made, trainer)
+    this_run.checkpoint_file.write_bytes(this_run.checkpoint_file.read_bytes()[:length])
+    with pytest.raises(RunError, match=f"{this_run.checkpoint_file}: is not a complete safetensors file"):
+        resume(this_run, trainer)
 
 
 def drop(state, *path):
@@ -414,27 +420,27 @@ SPOILED = {
 
 @pytest.mark.parametrize("name", SPOILED)
 def test_a_checkpoint_that_does_not_fit_is_named(begin, digits, name):
-    made, trainer = begin()
+    this_run, trainer = begin()
     trainer.fit(1)
-    state = checkpoint.load(made.checkpoint_file)
+    state = checkpoint.load(this_run.checkpoint_file)
     SPOILED[name](state)
-    checkpoint.save(state, made.checkpoint_file)
-    told = f"{made.checkpoint_file}: does not fit {made.folder / 'config.json'}: "
-    with pytest.raises(RunError, match=told):
-        resume(made, experiment.prepare(made, digits))
+    checkpoint.save(state, this_run.checkpoint_file)
+    message = f"{this_run.checkpoint_file}: does not fit {this_run.folder / 'config.json'}: "
+    with pytest.raises(RunError, match=message):
+        resume(this_run, experiment.prepare(this_run, digits))
 
 
 @pytest.mark.parametrize("content", [[], 3, None, "text"], ids=str)
 def test_a_checkpoint_of_something_else_is_named(begin, digits, content):
-    made, trainer = begin()
-    made.checkpoint_file.parent.mkdir()
-    checkpoint.save(content, made.checkpoint_file)
+    this_run, trainer = begin()
+    this_run.checkpoint_file.parent.mkdir()
+    checkpoint.save(content, this_run.checkpoint_file)
     with pytest.raises(RunError, match="does not fit"):
-        resume(made, trainer)
+        resume(this_run, trainer)
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ({"epochs": 3}, "epochs was 2 and is now 3"),
         ({"epochs": 1}, "epochs was 2 and is now 1"),
@@ -443,40 +449,40 @@ def test_a_checkpoint_of_something_else_is_named(begin, digits, content):
     ],
     ids=str,
 )
-def test_a_config_changed_after_it_was_begun_is_told(begin, digits, change, told):
-    made, trainer = begin()
+def test_a_config_changed_after_it_was_begun_is_told(begin, digits, change, message):
+    this_run, trainer = begin()
     trainer.fit(1)
-    changed = rewrite(made, **change)
-    with pytest.raises(RunError, match=f"does not fit {made.config_file}: {re.escape(told)}"):
+    changed = rewrite(this_run, **change)
+    with pytest.raises(RunError, match=f"does not fit {this_run.config_file}: {re.escape(message)}"):
         resume(changed, experiment.prepare(changed, digits))
 
 
 def test_a_config_that_says_the_same_in_fewer_words_goes_on(begin, digits):
     """As those that were written before a setting was there."""
-    made, trainer = begin()
+    this_run, trainer = begin()
     trainer.fit(1)
-    config = json.loads(made.config_file.read_text())
+    config = json.loads(this_run.config_file.read_text())
     for later in ("augment", "epochs_without_augmentation", "eager"):
         del config["training"][later]
-    made.config_file.write_text(json.dumps(config))
-    again = run.Run(made.folder)
+    this_run.config_file.write_text(json.dumps(config))
+    again = run.Run(this_run.folder)
     resumed = experiment.prepare(again, digits)
     resume(again, resumed)
     assert resumed.epoch == 1
 
 
 def test_the_run_that_comes_with_chainrule_is_not_written_over(begin, digits, monkeypatch):
-    made, _ = begin("shipped")
-    monkeypatch.setattr(experiment, "SHIPPED", made.folder)
+    this_run, _ = begin("shipped")
+    monkeypatch.setattr(experiment, "SHIPPED", this_run.folder)
     with pytest.raises(RunError, match="is the run shipped with chainrule; .*: chainrule train --model mlp"):
-        experiment.prepare(made, digits)
+        experiment.prepare(this_run, digits)
 
 
 def test_the_checkpoint_of_another_model_is_named(begin, digits):
-    made, trainer = begin(model="sigmoid_mlp")
+    this_run, trainer = begin(model="sigmoid_mlp")
     trainer.fit(1)
     other, _ = begin("other")
     (other.folder / "checkpoint").mkdir()
-    made.checkpoint_file.replace(other.checkpoint_file)
+    this_run.checkpoint_file.replace(other.checkpoint_file)
     with pytest.raises(RunError, match=f"{other.checkpoint_file}: does not fit {other.folder / 'config.json'}: "):
         resume(other, experiment.prepare(other, digits))

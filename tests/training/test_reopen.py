@@ -48,25 +48,25 @@ def begin(digits, tmp_path):
 def go_on(digits):
     """Trains a run to its end, or to a kill, from where it stands; gives the trainer."""
 
-    def go_on(made, *callbacks, saving=math.inf):
-        made = run.Run(made.folder)
-        trainer = experiment.prepare(made, digits, callbacks)
+    def go_on(this_run, *callbacks, saving=math.inf):
+        this_run = run.Run(this_run.folder)
+        trainer = experiment.prepare(this_run, digits, callbacks)
         trainer.callbacks[-1].seconds = saving
-        resume(made, trainer)
+        resume(this_run, trainer)
         try:
-            trainer.fit(made.config["training"]["epochs"])
+            trainer.fit(this_run.config["training"]["epochs"])
         except Killed:
             return trainer
-        experiment.finish(made, digits, 1.0)
+        experiment.finish(this_run, digits, 1.0)
         return trainer
 
     return go_on
 
 
-def outcome(made):
+def outcome(this_run):
     """All that must be the same, but for times."""
-    state = checkpoint.load(made.checkpoint_file)
-    rows = [{k: v for k, v in row.items() if k != "seconds"} for row in run.Run(made.folder).history]
+    state = checkpoint.load(this_run.checkpoint_file)
+    rows = [{k: v for k, v in row.items() if k != "seconds"} for row in run.Run(this_run.folder).history]
     del state["progress"]
     state["callbacks"] = [saved for saved in state["callbacks"] if "best" in saved]
     arrays = {name: array.tobytes() for name, array in state.pop("network").items()}
@@ -75,7 +75,7 @@ def outcome(made):
         for position, entries in state["optimizer"].pop("state").items()
         for name, value in entries.items()
     }
-    return arrays, memory, state, rows, made.weights_file.read_bytes()
+    return arrays, memory, state, rows, this_run.weights_file.read_bytes()
 
 
 def files(folder):
@@ -129,15 +129,15 @@ def test_more_epochs_for_a_run_that_was_stopped_on_the_way(begin, go_on, digits,
 
 
 def test_fewer_epochs_as_long_as_they_are_not_done(begin, go_on, digits):
-    made, short = begin(model="sigmoid_mlp", epochs=5), begin("short", "sigmoid_mlp", epochs=2)
-    go_on(made, KillAt(8), saving=0.0)
+    this_run, short = begin(model="sigmoid_mlp", epochs=5), begin("short", "sigmoid_mlp", epochs=2)
+    go_on(this_run, KillAt(8), saving=0.0)
     with pytest.raises(RunError, match="1 epochs are too few: 1 are complete, and epoch 2 is at step 2"):
-        reopen(made, digits, {"epochs": 1})
-    go_on(reopen(made, digits, {"epochs": 2}))
+        reopen(this_run, digits, {"epochs": 1})
+    go_on(reopen(this_run, digits, {"epochs": 2}))
     go_on(short)
-    assert outcome(made) == outcome(short)
+    assert outcome(this_run) == outcome(short)
     with pytest.raises(RunError, match="1 epochs are too few: 2 are complete$"):
-        reopen(run.Run(made.folder), digits, {"epochs": 1})
+        reopen(run.Run(this_run.folder), digits, {"epochs": 1})
 
 
 def test_epochs_without_augmentation_are_the_last_ones_of_all(begin, go_on, digits):
@@ -156,9 +156,9 @@ def test_epochs_without_augmentation_are_the_last_ones_of_all(begin, go_on, digi
 
 def test_a_run_that_becomes_worth_compiling_says_so(begin, go_on, digits, monkeypatch):
     monkeypatch.setattr(experiment, "WORTH_COMPILING", 15)
-    made = begin(model="sigmoid_mlp")
-    assert not go_on(made).compiled
-    changed = reopen(made, digits, {"epochs": 3})
+    this_run = begin(model="sigmoid_mlp")
+    assert not go_on(this_run).compiled
+    changed = reopen(this_run, digits, {"epochs": 3})
     assert changed.changes[0]["why"] == "its steps were not compiled until then"
     assert go_on(changed).compiled
 
@@ -174,9 +174,9 @@ def test_a_run_that_becomes_worth_compiling_says_so(begin, go_on, digits, monkey
 def test_another_setting_is_the_optimizers_from_there_on(begin, go_on, digits, optimizer, option, value):
     """As if somebody had changed the optimizer's own in the middle."""
     settings = {"optimizer": optimizer, "schedule": "constant"}
-    made, twin = begin(**settings), begin("twin", **settings)
-    go_on(made, KillAt(6))
-    changed = reopen(made, digits, {option: value})
+    this_run, twin = begin(**settings), begin("twin", **settings)
+    go_on(this_run, KillAt(6))
+    changed = reopen(this_run, digits, {option: value})
     old = experiment.configure("mlp", digits, **settings)["training"][option]
     (change,) = changed.changes
     assert (change["epoch"], change["step"], change["settings"]) == (1, 0, {option: [old, value]})
@@ -186,59 +186,59 @@ def test_another_setting_is_the_optimizers_from_there_on(begin, go_on, digits, o
     trainer.fit(1)
     trainer.optimizer.param_groups[0][option] = value
     trainer.fit(2)
-    np.testing.assert_equal(outcome(made)[0], outcome(twin)[0])
-    np.testing.assert_equal(outcome(made)[1], outcome(twin)[1])
+    np.testing.assert_equal(outcome(this_run)[0], outcome(twin)[0])
+    np.testing.assert_equal(outcome(this_run)[1], outcome(twin)[1])
 
 
 def test_momentum_may_begin_on_the_way(begin, go_on, digits):
-    made = begin(optimizer="sgd", momentum=0.0, schedule="constant")
-    go_on(made, KillAt(6))
-    trainer = go_on(reopen(made, digits, {"momentum": 0.9}))
+    this_run = begin(optimizer="sgd", momentum=0.0, schedule="constant")
+    go_on(this_run, KillAt(6))
+    trainer = go_on(reopen(this_run, digits, {"momentum": 0.9}))
     assert set(trainer.optimizer.state[0]) == {"momentum_buffer"}
-    trainer = go_on(reopen(run.Run(made.folder), digits, {"momentum": 0.0, "epochs": 3}))
+    trainer = go_on(reopen(run.Run(this_run.folder), digits, {"momentum": 0.0, "epochs": 3}))
     assert len(trainer.history) == 3
 
 
 def test_a_schedule_may_begin_and_end_on_the_way(begin, go_on, digits):
-    made, rates = begin(model="sigmoid_mlp", epochs=3), Rates()
-    go_on(made, KillAt(6))
-    changed = reopen(made, digits, {"schedule": "cosine"})
+    this_run, rates = begin(model="sigmoid_mlp", epochs=3), Rates()
+    go_on(this_run, KillAt(6))
+    changed = reopen(this_run, digits, {"schedule": "cosine"})
     go_on(changed, rates, KillAt(6))
     expected = [3.0 * (1 + math.cos(math.pi * t / 15)) / 2 for t in range(5, 10)]
     np.testing.assert_allclose(rates.seen[:5], expected, rtol=1e-12)
-    changed, rates = reopen(run.Run(made.folder), digits, {"schedule": "constant"}), Rates()
+    changed, rates = reopen(run.Run(this_run.folder), digits, {"schedule": "constant"}), Rates()
     go_on(changed, rates)
     assert rates.seen == [3.0] * 5
-    assert [change["epoch"] for change in run.Run(made.folder).changes] == [1, 2]
+    assert [change["epoch"] for change in run.Run(this_run.folder).changes] == [1, 2]
 
 
 def test_another_batch_size_between_epochs(begin, go_on, digits):
-    made = begin(epochs=3)
-    go_on(made, KillAt(6))
-    trainer = go_on(reopen(made, digits, {"batch_size": 25}))
+    this_run = begin(epochs=3)
+    go_on(this_run, KillAt(6))
+    trainer = go_on(reopen(this_run, digits, {"batch_size": 25}))
     assert trainer.loader.batch_size == 25
     assert trainer.optimizer.state[0]["step"] == 5 + 2 * 10
-    again = run.Run(made.folder)
+    again = run.Run(this_run.folder)
     resume(again, experiment.prepare(again, digits))  # though its optimizer has counted other steps than the schedule
 
 
 def test_not_within_an_epoch(begin, go_on, digits):
-    made = begin(epochs=3)
-    go_on(made, KillAt(8), saving=0.0)
-    before = files(made.folder)
-    told = "the batch size can only be changed between epochs, and epoch 2 is at step 2 with batches of 50"
-    with pytest.raises(RunError, match=told):
-        reopen(made, digits, {"batch_size": 25})
-    assert files(made.folder) == before
+    this_run = begin(epochs=3)
+    go_on(this_run, KillAt(8), saving=0.0)
+    before = files(this_run.folder)
+    message = "the batch size can only be changed between epochs, and epoch 2 is at step 2 with batches of 50"
+    with pytest.raises(RunError, match=message):
+        reopen(this_run, digits, {"batch_size": 25})
+    assert files(this_run.folder) == before
 
 
 @pytest.mark.parametrize("killed", [6, 8])
 def test_a_changed_run_resumes_to_its_own_bits(begin, go_on, digits, killed):
     """Whether the change was made and the process killed before it trained, or on the way."""
     whole, stopped = begin("whole", epochs=3), begin("stopped", epochs=3)
-    for made in (whole, stopped):
-        go_on(made, KillAt(6), saving=0.0)
-        reopen(made, digits, {"lr": 0.001, "epochs": 4})
+    for this_run in (whole, stopped):
+        go_on(this_run, KillAt(6), saving=0.0)
+        reopen(this_run, digits, {"lr": 0.001, "epochs": 4})
     go_on(whole)
     for step in (1, killed - 5, 3):  # nothing is saved before the first step
         go_on(stopped, KillAt(step), saving=0.0)
@@ -248,19 +248,19 @@ def test_a_changed_run_resumes_to_its_own_bits(begin, go_on, digits, killed):
 
 
 def test_what_is_changed_before_the_first_step_is_as_if_it_had_been_begun_so(begin, go_on, digits):
-    made, twin = begin(), begin("twin", lr=0.001, batch_size=25)
-    changed = reopen(made, digits, {"lr": 0.001, "batch_size": 25})
+    this_run, twin = begin(), begin("twin", lr=0.001, batch_size=25)
+    changed = reopen(this_run, digits, {"lr": 0.001, "batch_size": 25})
     assert not changed.changes[0]["own_bits"]
     go_on(changed)
     go_on(twin)
-    assert outcome(made) == outcome(twin)
+    assert outcome(this_run) == outcome(twin)
 
 
 def test_own_bits_stay_own_bits(begin, go_on, digits):
-    made = begin(model="sigmoid_mlp")
-    go_on(made)
-    go_on(reopen(made, digits, {"epochs": 3, "lr": 1.0}))
-    changed = reopen(run.Run(made.folder), digits, {"epochs": 4})
+    this_run = begin(model="sigmoid_mlp")
+    go_on(this_run)
+    go_on(reopen(this_run, digits, {"epochs": 3, "lr": 1.0}))
+    changed = reopen(run.Run(this_run.folder), digits, {"epochs": 4})
     assert [(change["own_bits"], change["why"]) for change in changed.changes] == [
         (True, "lr was 3.0 until then"),
         (True, ""),
@@ -268,27 +268,27 @@ def test_own_bits_stay_own_bits(begin, go_on, digits):
 
 
 def test_the_same_settings_are_no_change(begin, go_on, digits):
-    made = begin()
-    go_on(made)
-    before = files(made.folder)
-    assert not reopen(made, digits, {"lr": 0.02, "epochs": 2}).changes
-    assert files(made.folder) == before
+    this_run = begin()
+    go_on(this_run)
+    before = files(this_run.folder)
+    assert not reopen(this_run, digits, {"lr": 0.02, "epochs": 2}).changes
+    assert files(this_run.folder) == before
 
 
 def test_a_change_by_hand_is_refused_also_beside_one_on_purpose(begin, go_on, digits):
-    made = begin(epochs=3)
-    go_on(made, KillAt(6))
-    changed = reopen(made, digits, {"lr": 0.01})
+    this_run = begin(epochs=3)
+    go_on(this_run, KillAt(6))
+    changed = reopen(this_run, digits, {"lr": 0.01})
     for training in ({"weight_decay": 0.5}, {"lr": 0.5}, {"lr": 0.01, "epochs": 4}):
         config = {**changed.config, "training": {**changed.config["training"], **training}}
-        made.config_file.write_text(json.dumps(config))
-        again = run.Run(made.folder)
+        this_run.config_file.write_text(json.dumps(config))
+        again = run.Run(this_run.folder)
         with pytest.raises(RunError, match="does not fit .*config.json: .* was .* and is now "):
             resume(again, experiment.prepare(again, digits))
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "message"),
     [
         ({"lr": 0.0}, "the learning rate must be a number above 0, not 0.0"),
         ({"epochs": 0}, "the number of epochs must be at least 1, not 0"),
@@ -306,27 +306,27 @@ def test_a_change_by_hand_is_refused_also_beside_one_on_purpose(begin, go_on, di
     ],
     ids=str,
 )
-def test_settings_that_make_no_sense_change_nothing(begin, go_on, digits, settings, told):
-    made = begin()
-    go_on(made)
-    before = files(made.folder)
-    with pytest.raises(RunError, match=told):
-        reopen(made, digits, settings)
-    assert files(made.folder) == before
+def test_settings_that_make_no_sense_change_nothing(begin, go_on, digits, settings, message):
+    this_run = begin()
+    go_on(this_run)
+    before = files(this_run.folder)
+    with pytest.raises(RunError, match=message):
+        reopen(this_run, digits, settings)
+    assert files(this_run.folder) == before
 
 
 def test_other_data_and_the_shipped_run_change_nothing(begin, go_on, digits, monkeypatch):
-    made = begin()
-    go_on(made)
-    before = files(made.folder)
+    this_run = begin()
+    go_on(this_run)
+    before = files(this_run.folder)
     parts = digits.train_images, digits.train_labels, digits.test_images
     other = ImageData("toy", digits.classes, *parts, (digits.test_labels + 1) % 10)
     with pytest.raises(DataError, match="toy: the test images have changed since .* was started"):
-        reopen(made, other, {"epochs": 3})
-    monkeypatch.setattr(experiment, "SHIPPED", made.folder)
+        reopen(this_run, other, {"epochs": 3})
+    monkeypatch.setattr(experiment, "SHIPPED", this_run.folder)
     with pytest.raises(RunError, match="is the run shipped with chainrule"):
-        reopen(made, digits, {"epochs": 3})
-    assert files(made.folder) == before
+        reopen(this_run, digits, {"epochs": 3})
+    assert files(this_run.folder) == before
 
 
 def test_settings_from_texts():
@@ -339,7 +339,7 @@ def test_settings_from_texts():
 
 
 @pytest.mark.parametrize(
-    ("texts", "told"),
+    ("texts", "message"),
     [
         (["lr"], "'lr' is not a setting that can be changed; write NAME=VALUE, where NAME is one of epochs, "),
         (["=3"], "'=3' is not a setting"),
@@ -354,17 +354,17 @@ def test_settings_from_texts():
     ],
     ids=str,
 )
-def test_texts_that_are_no_settings(texts, told):
+def test_texts_that_are_no_settings(texts, message):
     with pytest.raises(RunError) as caught:
         parse_settings(texts)
-    assert str(caught.value).startswith(told)
+    assert str(caught.value).startswith(message)
 
 
 # A way back
 
 
-def kept(made):
-    return sorted(made.kept_states)
+def kept_files(this_run):
+    return sorted(this_run.kept_states)
 
 
 class Accuracies:
@@ -378,10 +378,10 @@ class Accuracies:
 
 
 def test_without_being_asked_only_the_last_state_is_kept(begin, go_on):
-    made = begin(epochs=3)
-    go_on(made, saving=0.0)
-    assert kept(made) == []
-    assert [path.name for path in made.checkpoint_file.parent.iterdir()] == [checkpoint.FILE]
+    this_run = begin(epochs=3)
+    go_on(this_run, saving=0.0)
+    assert kept_files(this_run) == []
+    assert [path.name for path in this_run.checkpoint_file.parent.iterdir()] == [checkpoint.FILE]
 
 
 @pytest.mark.parametrize(
@@ -396,51 +396,54 @@ def test_without_being_asked_only_the_last_state_is_kept(begin, go_on):
     ],
 )
 def test_the_last_epochs_and_the_best_one_are_kept(begin, digits, keep, accuracies, epochs):
-    made = begin(epochs=4, keep=keep)
-    trainer = experiment.prepare(made, digits)
+    this_run = begin(epochs=4, keep=keep)
+    trainer = experiment.prepare(this_run, digits)
     trainer.validate = Accuracies(*accuracies)
     trainer.fit(4)
-    assert kept(made) == [("epoch", epoch) for epoch in epochs]
+    assert kept_files(this_run) == [("epoch", epoch) for epoch in epochs]
 
 
 def test_states_within_an_epoch_are_kept_too(begin, go_on):
-    made = begin(epochs=2, keep=2)
-    go_on(made, KillAt(9), saving=0.0)
-    assert kept(made) == [("epoch", 1), ("step", 7), ("step", 8)]
+    this_run = begin(epochs=2, keep=2)
+    go_on(this_run, KillAt(9), saving=0.0)
+    assert kept_files(this_run) == [("epoch", 1), ("step", 7), ("step", 8)]
 
 
 def test_what_a_kill_left_of_a_kept_state_is_removed(begin, go_on, digits):
     """The last state was saved, and the kept one was being written: its name does not come again."""
-    made = begin(epochs=2, keep=2)
-    go_on(made, KillAt(8), saving=0.0)
-    left = [made.checkpoint_file.parent / ".step-7.safetensors.0123abcd.tmp", made.folder / ".curves.png.01234567.tmp"]
+    this_run = begin(epochs=2, keep=2)
+    go_on(this_run, KillAt(8), saving=0.0)
+    left = [
+        this_run.checkpoint_file.parent / ".step-7.safetensors.0123abcd.tmp",
+        this_run.folder / ".curves.png.01234567.tmp",
+    ]
     for file in left:
         file.write_bytes(b"half")
-    go_on(made)
+    go_on(this_run)
     assert not any(file.exists() for file in left)
 
 
 def test_the_number_to_keep_may_change(begin, go_on, digits):
-    made = begin(epochs=2)
-    go_on(made)
-    changed = reopen(made, digits, {"epochs": 4}, keep=2)
+    this_run = begin(epochs=2)
+    go_on(this_run)
+    changed = reopen(this_run, digits, {"epochs": 4}, keep=2)
     assert changed.config["keep"] == 2
     go_on(changed)
-    assert kept(made) == [("epoch", 3), ("epoch", 4)]
-    go_on(reopen(run.Run(made.folder), digits, {"epochs": 5}, keep=0))
-    assert "keep" in run.Run(made.folder).config
-    assert kept(made) == [("epoch", 3), ("epoch", 4)]  # those that there are stay
+    assert kept_files(this_run) == [("epoch", 3), ("epoch", 4)]
+    go_on(reopen(run.Run(this_run.folder), digits, {"epochs": 5}, keep=0))
+    assert "keep" in run.Run(this_run.folder).config
+    assert kept_files(this_run) == [("epoch", 3), ("epoch", 4)]  # those that there are stay
     with pytest.raises(RunError, match="the number of states to keep must be at least 0, not -1"):
-        reopen(run.Run(made.folder), digits, {}, keep=-1)
+        reopen(run.Run(this_run.folder), digits, {}, keep=-1)
 
 
 @pytest.mark.parametrize("model", ["mlp", "best"])
 @pytest.mark.parametrize("where", [{"epoch": 1}, {"epoch": 2}, {"step": 10}, {"step": 13}, {"step": 15}], ids=str)
 def test_back_and_on_again_comes_to_the_same_bits(begin, go_on, digits, model, where):
-    made, twin = begin(model=model, epochs=3, keep=9), begin("twin", model, epochs=3, keep=9)
-    for one in (made, twin):
+    this_run, twin = begin(model=model, epochs=3, keep=9), begin("twin", model, epochs=3, keep=9)
+    for one in (this_run, twin):
         go_on(one, saving=0.0)
-    back = reopen(made, digits, {}, **where)
+    back = reopen(this_run, digits, {}, **where)
     assert back.result is None
     total = where.get("step", 5 * where.get("epoch", 0))
     (change,) = back.changes
@@ -449,55 +452,55 @@ def test_back_and_on_again_comes_to_the_same_bits(begin, go_on, digits, model, w
     trainer = go_on(back, KillAt(1), saving=0.0)  # killed before anything was saved
     assert trainer.total_steps == min(total + 1, 15)
     go_on(back, saving=0.0)
-    assert outcome(made) == outcome(twin)
-    assert kept(made) == kept(twin)
+    assert outcome(this_run) == outcome(twin)
+    assert kept_files(this_run) == kept_files(twin)
 
 
 def test_back_the_best_weights_are_those_of_then(begin, digits):
-    made = begin(epochs=4, keep=99)
-    trainer = experiment.prepare(made, digits)
+    this_run = begin(epochs=4, keep=99)
+    trainer = experiment.prepare(this_run, digits)
     trainer.callbacks[-1].seconds = 0.0
     trainer.validate = Accuracies(0.5, 0.3, 0.9, 0.2)
     trainer.fit(4)
-    networks = {epoch: checkpoint.load(made.kept_states["epoch", epoch])["network"] for epoch in (1, 2, 3, 4)}
+    networks = {epoch: checkpoint.load(this_run.kept_states["epoch", epoch])["network"] for epoch in (1, 2, 3, 4)}
 
     def best():
-        return {name: tensor.numpy().tobytes() for name, tensor in safetensors_io.load(made.weights_file).items()}
+        return {name: tensor.numpy().tobytes() for name, tensor in safetensors_io.load(this_run.weights_file).items()}
 
     def bits(network):
         return {name: np.asarray(array).tobytes() for name, array in network.items()}
 
     assert best() == bits(networks[3])
     for where, expected in (({"epoch": 3}, 3), ({"epoch": 2}, 1), ({"step": 8}, 1)):
-        back = reopen(run.Run(made.folder), digits, {}, **where)
+        back = reopen(run.Run(this_run.folder), digits, {}, **where)
         again = experiment.prepare(back, digits)
         resume(back, again)
         assert best() == bits(networks[expected])
         assert again.callbacks[2].epoch == expected
-    back = reopen(run.Run(made.folder), digits, {}, step=3)
+    back = reopen(run.Run(this_run.folder), digits, {}, step=3)
     resume(back, experiment.prepare(back, digits))
-    assert not made.weights_file.exists()
-    assert kept(made) == [("step", 1), ("step", 2), ("step", 3)]
+    assert not this_run.weights_file.exists()
+    assert kept_files(this_run) == [("step", 1), ("step", 2), ("step", 3)]
 
 
 def test_back_with_other_settings(begin, go_on, digits):
-    made, twin = begin(epochs=3, keep=9, schedule="constant"), begin("twin", epochs=3, schedule="constant")
-    go_on(made)
+    this_run, twin = begin(epochs=3, keep=9, schedule="constant"), begin("twin", epochs=3, schedule="constant")
+    go_on(this_run)
     go_on(twin, KillAt(6))
-    changed = reopen(made, digits, {"lr": 0.001}, epoch=1)
+    changed = reopen(this_run, digits, {"lr": 0.001}, epoch=1)
     assert changed.changes[0]["settings"] == {"lr": [0.02, 0.001]}
     go_on(changed)
     go_on(reopen(twin, digits, {"lr": 0.001}))
-    assert outcome(made)[0] == outcome(twin)[0]
-    assert [row["epoch"] for row in run.Run(made.folder).history] == [1, 2, 3]
+    assert outcome(this_run)[0] == outcome(twin)[0]
+    assert [row["epoch"] for row in run.Run(this_run.folder).history] == [1, 2, 3]
 
 
 @pytest.mark.parametrize("killed", [False, True])
 def test_back_to_before_a_change_that_is_undone_are_the_bits_of_a_run_begun_so(begin, go_on, digits, killed):
-    made, twin = begin(model="sigmoid_mlp", epochs=3, keep=9), begin("twin", "sigmoid_mlp", epochs=4, keep=9)
-    go_on(made)
-    go_on(reopen(made, digits, {"epochs": 4, "lr": 1.0}))
-    back = reopen(run.Run(made.folder), digits, {"lr": 3.0}, epoch=2)
+    this_run, twin = begin(model="sigmoid_mlp", epochs=3, keep=9), begin("twin", "sigmoid_mlp", epochs=4, keep=9)
+    go_on(this_run)
+    go_on(reopen(this_run, digits, {"epochs": 4, "lr": 1.0}))
+    back = reopen(run.Run(this_run.folder), digits, {"lr": 3.0}, epoch=2)
     (change,) = back.changes
     assert (change["epoch"], change["step"], change["settings"]) == (2, 0, {"epochs": [3, 4]})
     assert (change["own_bits"], change["why"]) == (False, "")
@@ -505,65 +508,65 @@ def test_back_to_before_a_change_that_is_undone_are_the_bits_of_a_run_begun_so(b
         go_on(back, KillAt(3), saving=0.0)
     go_on(back)
     go_on(twin)
-    assert outcome(made) == outcome(twin)
+    assert outcome(this_run) == outcome(twin)
 
 
 def test_back_to_before_a_change_that_stays_are_own_bits(begin, go_on, digits):
-    made, twin = begin(model="sigmoid_mlp", epochs=3, keep=9), begin("twin", "sigmoid_mlp", epochs=4, lr=1.0)
-    go_on(made)
-    go_on(reopen(made, digits, {"epochs": 4, "lr": 1.0}))
-    back = reopen(run.Run(made.folder), digits, {}, epoch=2)
+    this_run, twin = begin(model="sigmoid_mlp", epochs=3, keep=9), begin("twin", "sigmoid_mlp", epochs=4, lr=1.0)
+    go_on(this_run)
+    go_on(reopen(this_run, digits, {"epochs": 4, "lr": 1.0}))
+    back = reopen(run.Run(this_run.folder), digits, {}, epoch=2)
     (change,) = back.changes
     assert change["settings"] == {"epochs": [3, 4], "lr": [3.0, 1.0]}
     assert (change["own_bits"], change["why"]) == (True, "lr was 3.0 until then")
     go_on(back)
     go_on(twin)
-    assert outcome(made)[0] != outcome(twin)[0]
+    assert outcome(this_run)[0] != outcome(twin)[0]
 
 
 def test_back_to_after_a_change_are_own_bits(begin, go_on, digits):
-    made, twin = begin(model="sigmoid_mlp", epochs=3, keep=9), begin("twin", "sigmoid_mlp", epochs=3)
-    go_on(made, KillAt(6))
-    go_on(reopen(made, digits, {"lr": 1.0}))
-    back = reopen(run.Run(made.folder), digits, {"lr": 3.0}, epoch=2)
+    this_run, twin = begin(model="sigmoid_mlp", epochs=3, keep=9), begin("twin", "sigmoid_mlp", epochs=3)
+    go_on(this_run, KillAt(6))
+    go_on(reopen(this_run, digits, {"lr": 1.0}))
+    back = reopen(run.Run(this_run.folder), digits, {"lr": 3.0}, epoch=2)
     assert [(change["epoch"], change["settings"], change["own_bits"], change["why"]) for change in back.changes] == [
         (1, {"lr": [3.0, 1.0]}, True, "lr was 3.0 until then"),
         (2, {"lr": [1.0, 3.0]}, True, "lr was 1.0 until then"),
     ]
     go_on(back)
     go_on(twin)
-    assert outcome(made)[0] != outcome(twin)[0]
-    again = reopen(run.Run(made.folder), digits, {}, epoch=1)  # before both
+    assert outcome(this_run)[0] != outcome(twin)[0]
+    again = reopen(run.Run(this_run.folder), digits, {}, epoch=1)  # before both
     assert [(change["settings"], change["own_bits"]) for change in again.changes] == [({}, False)]
     go_on(again)
-    assert outcome(made)[0] == outcome(twin)[0]
+    assert outcome(this_run)[0] == outcome(twin)[0]
 
 
 def test_a_change_that_is_undone_before_it_was_trained_with_is_none(begin, go_on, digits):
-    made, twin = begin(model="sigmoid_mlp", epochs=3), begin("twin", "sigmoid_mlp", epochs=3)
-    go_on(made, KillAt(6))
-    reopen(made, digits, {"lr": 1.0})
-    back = reopen(run.Run(made.folder), digits, {"lr": 3.0})
+    this_run, twin = begin(model="sigmoid_mlp", epochs=3), begin("twin", "sigmoid_mlp", epochs=3)
+    go_on(this_run, KillAt(6))
+    reopen(this_run, digits, {"lr": 1.0})
+    back = reopen(run.Run(this_run.folder), digits, {"lr": 3.0})
     assert back.changes == []
     go_on(back)
     go_on(twin)
-    assert outcome(made) == outcome(twin)
+    assert outcome(this_run) == outcome(twin)
 
 
 def test_back_twice_before_training_cannot_come_to_states_of_dropped_changes(begin, go_on, digits):
-    made = begin(model="sigmoid_mlp", epochs=3, keep=9)
-    go_on(made, KillAt(6))
-    go_on(reopen(made, digits, {"lr": 1.0}))
-    reopen(run.Run(made.folder), digits, {"lr": 3.0}, epoch=1)
+    this_run = begin(model="sigmoid_mlp", epochs=3, keep=9)
+    go_on(this_run, KillAt(6))
+    go_on(reopen(this_run, digits, {"lr": 1.0}))
+    reopen(run.Run(this_run.folder), digits, {"lr": 3.0}, epoch=1)
     with pytest.raises(RunError, match="the state of epoch 2 was not kept; kept states: epoch 1"):
-        reopen(run.Run(made.folder), digits, {}, epoch=2)
+        reopen(run.Run(this_run.folder), digits, {}, epoch=2)
 
 
-def settings_and_bits(made):
+def settings_and_bits(this_run):
     """What a run has come to, and what config.json tells of it, but for times."""
-    made = run.Run(made.folder)
-    changes = [{k: v for k, v in change.items() if k != "created"} for change in made.changes]
-    return made.config["training"], changes, made.result["test_accuracy"], outcome(made)
+    this_run = run.Run(this_run.folder)
+    changes = [{k: v for k, v in change.items() if k != "created"} for change in this_run.changes]
+    return this_run.config["training"], changes, this_run.result["test_accuracy"], outcome(this_run)
 
 
 class Cut:
@@ -589,12 +592,12 @@ class Cut:
 @pytest.mark.parametrize("settings", [{"lr": 3.0}, {"lr": 1.0, "epochs": 5}, {}], ids=str)
 def test_a_way_back_that_is_cut_off_is_the_old_run_or_the_new_one(begin, go_on, digits, monkeypatch, settings, trained):
     def prepared(name):
-        made = begin(name, "network", epochs=3, keep=9)
-        go_on(made)
-        reopen(made, digits, {"epochs": 4, "lr": 0.3})
+        this_run = begin(name, "network", epochs=3, keep=9)
+        go_on(this_run)
+        reopen(this_run, digits, {"epochs": 4, "lr": 0.3})
         if trained:
-            go_on(made)
-        return run.Run(made.folder)
+            go_on(this_run)
+        return run.Run(this_run.folder)
 
     old, new = prepared("old"), prepared("new")
     go_on(old)
@@ -604,19 +607,19 @@ def test_a_way_back_that_is_cut_off_is_the_old_run_or_the_new_one(begin, go_on, 
     assert expected[0] != expected[1]
     came_to = []
     for changes in itertools.count():
-        made = prepared(f"cut {changes}")
+        this_run = prepared(f"cut {changes}")
         again = prepared(f"cut {changes}, and given again")
-        for one in (made, again):
+        for one in (this_run, again):
             with monkeypatch.context() as patch:
                 cut = Cut(patch, changes)
                 with contextlib.suppress(Killed):
                     reopen(one, digits, settings, epoch=1)
-        go_on(made)
-        came_to.append(expected.index(settings_and_bits(made)))
+        go_on(this_run)
+        came_to.append(expected.index(settings_and_bits(this_run)))
         reopen(run.Run(again.folder), digits, settings, epoch=1)
         go_on(again)
         assert expected.index(settings_and_bits(again)) == 1
-        assert kept(again) == kept(new)
+        assert kept_files(again) == kept_files(new)
         if cut.left:
             break
     assert came_to[0] == 0
@@ -626,86 +629,88 @@ def test_a_way_back_that_is_cut_off_is_the_old_run_or_the_new_one(begin, go_on, 
 
 
 def test_the_state_to_go_back_to_is_damaged_or_gone(begin, go_on, digits, monkeypatch):
-    made = begin(epochs=2, keep=9)
-    go_on(made)
+    this_run = begin(epochs=2, keep=9)
+    go_on(this_run)
     with monkeypatch.context() as patch:
         Cut(patch, 2)  # the result is gone, config.json is written
         with pytest.raises(Killed):
-            reopen(made, digits, {}, epoch=1)
-    last, file = made.checkpoint_file.read_bytes(), made.kept_states["epoch", 1]
+            reopen(this_run, digits, {}, epoch=1)
+    last, file = this_run.checkpoint_file.read_bytes(), this_run.kept_states["epoch", 1]
     file.write_bytes(file.read_bytes()[:-1])
     with pytest.raises(RunError, match=r"epoch-1.safetensors: is not a complete safetensors file"):
-        go_on(made)
+        go_on(this_run)
     file.unlink()
     with pytest.raises(RunError, match=r"config.json: the run goes back to epoch 1, whose state is not kept"):
-        go_on(made)
-    assert made.checkpoint_file.read_bytes() == last
+        go_on(this_run)
+    assert this_run.checkpoint_file.read_bytes() == last
 
 
 def test_the_state_to_go_back_to_is_damaged_in_config(begin, go_on):
-    made = begin(epochs=2, keep=9)
-    go_on(made)
-    last = made.checkpoint_file.read_bytes()
-    for change, told in (
+    this_run = begin(epochs=2, keep=9)
+    go_on(this_run)
+    last = this_run.checkpoint_file.read_bytes()
+    for change, message in (
         ({"kind": "year"}, "the run goes back to year 1, whose state is not kept"),
         ({"steps_per_epoch": 0}, "going_back.steps_per_epoch must be at least 1, not 0"),
         ({"number": 1.5}, "going_back.number must be of type int, not float"),
     ):
-        made.config["going_back"] = {"kind": "epoch", "number": 1, "steps_per_epoch": 5, **change}
-        run.write_config(made.config, made.folder)
-        with pytest.raises(RunError, match=f"config.json: {told}"):
-            go_on(made)
-        assert (made.checkpoint_file.read_bytes(), len(kept(made))) == (last, 2)
+        this_run.config["going_back"] = {"kind": "epoch", "number": 1, "steps_per_epoch": 5, **change}
+        run.write_config(this_run.config, this_run.folder)
+        with pytest.raises(RunError, match=f"config.json: {message}"):
+            go_on(this_run)
+        assert (this_run.checkpoint_file.read_bytes(), len(kept_files(this_run))) == (last, 2)
 
 
 def test_a_state_of_before_the_last_change_is_refused(begin, go_on, digits):
     """As a copy of an earlier one is."""
-    made = begin(model="network", epochs=3, keep=9)
-    go_on(made)
-    go_on(reopen(made, digits, {"epochs": 4, "lr": 0.3}))
-    made.checkpoint_file.write_bytes(made.kept_states["epoch", 1].read_bytes())
-    told = "it is at step 0 after 1 epochs, before the change at step 0 after 3; go back to a kept state with --epoch"
-    with pytest.raises(RunError, match=told):
-        go_on(made)
-    back = reopen(run.Run(made.folder), digits, {"lr": 3.0}, epoch=1)
+    this_run = begin(model="network", epochs=3, keep=9)
+    go_on(this_run)
+    go_on(reopen(this_run, digits, {"epochs": 4, "lr": 0.3}))
+    this_run.checkpoint_file.write_bytes(this_run.kept_states["epoch", 1].read_bytes())
+    message = (
+        "it is at step 0 after 1 epochs, before the change at step 0 after 3; go back to a kept state with --epoch"
+    )
+    with pytest.raises(RunError, match=message):
+        go_on(this_run)
+    back = reopen(run.Run(this_run.folder), digits, {"lr": 3.0}, epoch=1)
     assert [change["settings"] for change in back.changes] == [{"epochs": [3, 4]}]
     go_on(back)
 
 
 def test_back_to_a_state_whose_settings_are_damaged(begin, go_on, digits):
-    made = begin(epochs=2, keep=2)
-    go_on(made)
-    file = made.kept_states["epoch", 1]
+    this_run = begin(epochs=2, keep=2)
+    go_on(this_run)
+    file = this_run.kept_states["epoch", 1]
     state = checkpoint.load(file)
     next(saved for saved in state["callbacks"] if "batch_size" in saved)["epochs"] = "many"
     checkpoint.save(state, file)
-    before = files(made.folder)
+    before = files(this_run.folder)
     with pytest.raises(RunError, match="epoch-1.safetensors: epochs must be of type int, not str"):
-        reopen(made, digits, {}, epoch=1)
-    assert files(made.folder) == before
+        reopen(this_run, digits, {}, epoch=1)
+    assert files(this_run.folder) == before
 
 
 def test_back_to_a_state_of_other_settings_takes_the_present_ones(begin, go_on, digits):
-    made = begin(epochs=2, keep=9, schedule="constant")
-    go_on(made)
-    go_on(reopen(made, digits, {"lr": 0.001, "epochs": 3}))
+    this_run = begin(epochs=2, keep=9, schedule="constant")
+    go_on(this_run)
+    go_on(reopen(this_run, digits, {"lr": 0.001, "epochs": 3}))
     rates = Rates()
-    go_on(reopen(run.Run(made.folder), digits, {}, epoch=1), rates)
+    go_on(reopen(run.Run(this_run.folder), digits, {}, epoch=1), rates)
     assert rates.seen == [0.001] * 10
 
 
 def test_back_within_an_epoch_of_another_batch_size(begin, go_on, digits):
-    made = begin(epochs=2, keep=9)
-    go_on(made, saving=0.0)
-    reopen(made, digits, {"batch_size": 25, "epochs": 3})
-    before = files(made.folder)
+    this_run = begin(epochs=2, keep=9)
+    go_on(this_run, saving=0.0)
+    reopen(this_run, digits, {"batch_size": 25, "epochs": 3})
+    before = files(this_run.folder)
     with pytest.raises(RunError, match="between epochs, and epoch 1 is at step 3 with batches of 50"):
-        reopen(run.Run(made.folder), digits, {}, step=3)
-    assert files(made.folder) == before
+        reopen(run.Run(this_run.folder), digits, {}, step=3)
+    assert files(this_run.folder) == before
 
 
 @pytest.mark.parametrize(
-    ("keep", "where", "told"),
+    ("keep", "where", "message"),
     [
         (0, {"epoch": 1}, "the state of epoch 1 was not kept; there are no kept states; train with --keep N"),
         (1, {"epoch": 1}, "the state of epoch 1 was not kept; kept states: epoch 3"),
@@ -717,39 +722,39 @@ def test_back_within_an_epoch_of_another_batch_size(begin, go_on, digits):
     ],
     ids=str,
 )
-def test_a_state_that_was_not_kept(begin, digits, keep, where, told):
-    made = begin(epochs=3, keep=keep)
-    trainer = experiment.prepare(made, digits)
+def test_a_state_that_was_not_kept(begin, digits, keep, where, message):
+    this_run = begin(epochs=3, keep=keep)
+    trainer = experiment.prepare(this_run, digits)
     trainer.validate = Accuracies(0.1, 0.2, 0.3)
     trainer.fit(3)
-    before = files(made.folder)
-    with pytest.raises(RunError, match=f"{made.folder}: {told}"):
-        reopen(made, digits, {"lr": 0.1}, **where)
-    assert files(made.folder) == before
+    before = files(this_run.folder)
+    with pytest.raises(RunError, match=f"{this_run.folder}: {message}"):
+        reopen(this_run, digits, {"lr": 0.1}, **where)
+    assert files(this_run.folder) == before
 
 
 def test_a_kept_state_that_is_damaged(begin, go_on, digits):
-    made = begin(epochs=2, keep=2)
-    go_on(made)
-    file = made.kept_states["epoch", 1]
+    this_run = begin(epochs=2, keep=2)
+    go_on(this_run)
+    file = this_run.kept_states["epoch", 1]
     content = bytearray(file.read_bytes())
     content[-5] ^= 4
     file.write_bytes(content)
-    before = files(made.folder)
+    before = files(this_run.folder)
     with pytest.raises(RunError, match="epoch-1.safetensors: does not match its checksum"):
-        reopen(made, digits, {}, epoch=1)
+        reopen(this_run, digits, {}, epoch=1)
     checkpoint.save([1, 2], file)
     with pytest.raises(RunError, match="epoch-1.safetensors: is not a training state"):
-        reopen(made, digits, {}, epoch=1)
+        reopen(this_run, digits, {}, epoch=1)
     file.write_bytes(content)
-    assert files(made.folder) == before
+    assert files(this_run.folder) == before
 
 
 def test_a_full_disk_leaves_the_last_state_and_those_that_were_kept(begin, digits, monkeypatch):
-    made = begin(epochs=3, keep=3)
-    trainer = experiment.prepare(made, digits)
+    this_run = begin(epochs=3, keep=3)
+    trainer = experiment.prepare(this_run, digits)
     trainer.fit(2)
-    before = kept(made)
+    before = kept_files(this_run)
     save = checkpoint.save
 
     def full(state, path):
@@ -760,20 +765,20 @@ def test_a_full_disk_leaves_the_last_state_and_those_that_were_kept(begin, digit
     monkeypatch.setattr(checkpoint, "save", full)
     with pytest.raises(OSError, match="No space left"):
         trainer.fit(3)
-    assert kept(made) == before
-    again = experiment.prepare(made, digits)
-    resume(made, again)
+    assert kept_files(this_run) == before
+    again = experiment.prepare(this_run, digits)
+    resume(this_run, again)
     assert again.epoch == 3
 
 
 def test_a_state_whose_history_lacks_the_loss(begin, go_on, digits):
-    made = begin(epochs=3)
-    go_on(made, KillAt(6))
-    state = checkpoint.load(made.checkpoint_file)
+    this_run = begin(epochs=3)
+    go_on(this_run, KillAt(6))
+    state = checkpoint.load(this_run.checkpoint_file)
     del state["progress"]["history"][0]["train_loss"]
-    checkpoint.save(state, made.checkpoint_file)
+    checkpoint.save(state, this_run.checkpoint_file)
     with pytest.raises(RunError, match="its history holds"):
-        go_on(made)
+        go_on(this_run)
 
 
 def test_a_setting_may_have_its_former_name():

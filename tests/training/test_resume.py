@@ -25,14 +25,14 @@ def begin(digits, tmp_path):
 
     def begin(model="mlp", steps=3, name="run", **changes):
         config = experiment.configure(model, digits, **{"epochs": 2, "batch_size": 100, **changes})
-        made = run.create(config, tmp_path / name)
-        trainer = experiment.prepare(made, digits)
+        this_run = run.create(config, tmp_path / name)
+        trainer = experiment.prepare(this_run, digits)
         trainer.fit(1)
         for inputs, targets in list(trainer._current_pass())[: steps - 3]:
             trainer._take_step(inputs, targets)
             trainer.step += 1
-        checkpoint.save(trainer.state_dict(), made.checkpoint_file)
-        return made
+        checkpoint.save(trainer.state_dict(), this_run.checkpoint_file)
+        return this_run
 
     return begin
 
@@ -75,17 +75,17 @@ def others(value):
         yield from (value[:1], value.astype("i4"), value.reshape(-1), bad, -np.abs(value) - 1)
 
 
-def finishes(made, digits):
+def finishes(this_run, digits):
     """Whether a run is refused before it trains, or trains to its end."""
-    made = run.Run(made.folder)
-    trainer = experiment.prepare(made, digits)
+    this_run = run.Run(this_run.folder)
+    trainer = experiment.prepare(this_run, digits)
     try:
-        resume(made, trainer)
+        resume(this_run, trainer)
     except UserError as error:
         return "refused" if "\n" not in str(error) else f"refused in several lines: {error}"
     trainer.fit(2)
-    assert len(made.history) == 2
-    assert all(math.isfinite(value) for row in made.history for value in row.values())
+    assert len(this_run.history) == 2
+    assert all(math.isfinite(value) for row in this_run.history for value in row.values())
     return "trained"
 
 
@@ -102,8 +102,8 @@ def finishes(made, digits):
 )
 def test_whatever_stands_in_a_checkpoint_it_is_refused_or_trained_with(begin, digits, model, changes, steps, parts):
     """Each number, text and array, replaced by each kind of thing. Its checksum is right, as if somebody meant it."""
-    made = begin(model, steps, **changes)
-    state = checkpoint.load(made.checkpoint_file)
+    this_run = begin(model, steps, **changes)
+    state = checkpoint.load(this_run.checkpoint_file)
     outcomes = {"refused": 0, "trained": 0}
     for path in list(leaves(state)):
         if path[:2] == ("optimizer", "state") and path[2:3] not in [(), ("0",), ("1",)]:
@@ -114,11 +114,11 @@ def test_whatever_stands_in_a_checkpoint_it_is_refused_or_trained_with(begin, di
             continue
         for value in others(at(state, path)):
             try:
-                checkpoint.save(replaced(state, path, value), made.checkpoint_file)
+                checkpoint.save(replaced(state, path, value), this_run.checkpoint_file)
             except (TypeError, ValueError):
                 continue
             try:
-                outcomes[finishes(made, digits)] += 1
+                outcomes[finishes(this_run, digits)] += 1
             except BaseException as error:
                 if isinstance(error, UserError) and path[0] == "network":
                     continue  # weights that are not numbers are told of by the first step
@@ -127,7 +127,7 @@ def test_whatever_stands_in_a_checkpoint_it_is_refused_or_trained_with(begin, di
 
 
 @pytest.mark.parametrize(
-    ("path", "value", "told"),
+    ("path", "value", "message"),
     [
         (("progress", "total"), math.nan, "in 1 steps it has seen 100 examples, with losses of nan in all"),
         (("progress", "seen"), 99, "in 1 steps it has seen 99 examples"),
@@ -159,54 +159,54 @@ def test_whatever_stands_in_a_checkpoint_it_is_refused_or_trained_with(begin, di
     ],
     ids=lambda value: str(value)[:40],
 )
-def test_what_does_not_fit_is_named(begin, digits, path, value, told):
-    made = begin(steps=4)
-    state = checkpoint.load(made.checkpoint_file)
-    checkpoint.save(replaced(state, path, value), made.checkpoint_file)
+def test_what_does_not_fit_is_named(begin, digits, path, value, message):
+    this_run = begin(steps=4)
+    state = checkpoint.load(this_run.checkpoint_file)
+    checkpoint.save(replaced(state, path, value), this_run.checkpoint_file)
     with pytest.raises(RunError) as caught:
-        resume(made, experiment.prepare(made, digits))
-    assert str(caught.value).startswith(f"{made.checkpoint_file}: does not fit {made.config_file}: ")
-    assert told in str(caught.value)
+        resume(this_run, experiment.prepare(this_run, digits))
+    assert str(caught.value).startswith(f"{this_run.checkpoint_file}: does not fit {this_run.config_file}: ")
+    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["exp_avg", "exp_avg_sq"])
 @pytest.mark.parametrize("value", [math.nan, math.inf, -1.0])
 def test_memory_that_would_spoil_the_next_step_is_named(begin, digits, name, value):
-    made = begin()
-    state = checkpoint.load(made.checkpoint_file)
+    this_run = begin()
+    state = checkpoint.load(this_run.checkpoint_file)
     state["optimizer"]["state"]["2"][name].flat[5] = value
-    checkpoint.save(state, made.checkpoint_file)
-    trainer = experiment.prepare(made, digits)
+    checkpoint.save(state, this_run.checkpoint_file)
+    trainer = experiment.prepare(this_run, digits)
     if (name, value) == ("exp_avg", -1.0):
-        resume(made, trainer)  # a mean may be negative
+        resume(this_run, trainer)  # a mean may be negative
     else:
         with pytest.raises(RunError, match=f"the optimizer's {name} of parameter 2 is not possible after 3 steps"):
-            resume(made, trainer)
+            resume(this_run, trainer)
 
 
 def test_the_last_bits_of_a_rate_may_be_another_machines(begin, digits):
-    made = begin(schedule="cosine")
-    state = checkpoint.load(made.checkpoint_file)
+    this_run = begin(schedule="cosine")
+    state = checkpoint.load(this_run.checkpoint_file)
     group = state["optimizer"]["param_groups"][0]
     group["lr"] = np.nextafter(group["lr"], 1).item()
-    checkpoint.save(state, made.checkpoint_file)
-    trainer = experiment.prepare(made, digits)
-    resume(made, trainer)
+    checkpoint.save(state, this_run.checkpoint_file)
+    trainer = experiment.prepare(this_run, digits)
+    resume(this_run, trainer)
     assert trainer.optimizer.param_groups[0]["lr"] == group["lr"]
 
 
-def as_before(made):
+def as_before(this_run):
     """Make a run's files what earlier versions wrote: no checksum, fewer settings, no present state of the generator."""
-    state = checkpoint.load(made.checkpoint_file)
+    state = checkpoint.load(this_run.checkpoint_file)
     state["loader"].pop("current", None)
     (settings,) = (saved for saved in state["callbacks"] if "batch_size" in saved)
-    config = json.loads(made.config_file.read_text())
+    config = json.loads(this_run.config_file.read_text())
     for later in ("augment", "epochs_without_augmentation", "eager"):
         del settings[later], config["training"][later]
     del config["data"]["test_crc32"], config["versions"]["llvmlite"]
-    made.config_file.write_text(json.dumps(config))
-    checkpoint.save(state, made.checkpoint_file)
-    for file in (made.checkpoint_file, made.weights_file):
+    this_run.config_file.write_text(json.dumps(config))
+    checkpoint.save(state, this_run.checkpoint_file)
+    for file in (this_run.checkpoint_file, this_run.weights_file):
         arrays, note = safetensors_io.load_with_note(file)
         save_file(arrays, file, None if note is None else {"note": note})
 
@@ -216,25 +216,26 @@ def as_before(made):
 def test_a_run_of_earlier_versions_is_resumed_to_the_same_bits(begin, digits, steps):
     outcomes = []
     for name in ("before", "now"):
-        made = begin(steps=steps, name=name)
+        this_run = begin(steps=steps, name=name)
         if name == "before":
-            as_before(made)
-        made = run.Run(made.folder)
-        trainer = experiment.prepare(made, digits)
-        resume(made, trainer)
+            as_before(this_run)
+        this_run = run.Run(this_run.folder)
+        trainer = experiment.prepare(this_run, digits)
+        resume(this_run, trainer)
         trainer.fit(2)
         best = {
-            key: tensor.numpy().tobytes() for key, tensor in safetensors_io.load(made.weights_file, ours=True).items()
+            key: tensor.numpy().tobytes()
+            for key, tensor in safetensors_io.load(this_run.weights_file, ours=True).items()
         }
-        outcomes.append((best, [row["train_loss"] for row in made.history]))
+        outcomes.append((best, [row["train_loss"] for row in this_run.history]))
     assert outcomes[0] == outcomes[1]
 
 
 @pytest.mark.filterwarnings("ignore::chainrule.safetensors_io.ChecksumWarning")
 def test_a_run_of_earlier_versions_may_be_changed(begin, digits):
-    made = begin(model="sigmoid_mlp")
-    as_before(made)
-    changed = reopen(run.Run(made.folder), digits, {"epochs": 3, "lr": 1.0})
+    this_run = begin(model="sigmoid_mlp")
+    as_before(this_run)
+    changed = reopen(run.Run(this_run.folder), digits, {"epochs": 3, "lr": 1.0})
     trainer = experiment.prepare(changed, digits)
     resume(changed, trainer)
     assert len(trainer.fit(3)) == 3
@@ -243,18 +244,18 @@ def test_a_run_of_earlier_versions_may_be_changed(begin, digits):
 
 @pytest.mark.parametrize("best", [3, [], {"1.weight": "text"}, {"1.weight": [1, None]}], ids=str)
 def test_best_weights_of_an_earlier_state_that_are_none(begin, digits, best):
-    made = begin()
-    state = checkpoint.load(made.checkpoint_file)
-    checkpoint.save({**state, "best": best}, made.checkpoint_file)
-    with pytest.raises(RunError, match=f"{made.checkpoint_file}: .*best"):
-        resume(made, experiment.prepare(made, digits))
+    this_run = begin()
+    state = checkpoint.load(this_run.checkpoint_file)
+    checkpoint.save({**state, "best": best}, this_run.checkpoint_file)
+    with pytest.raises(RunError, match=f"{this_run.checkpoint_file}: .*best"):
+        resume(this_run, experiment.prepare(this_run, digits))
 
 
 # What else the same bits depend on
 
 
 def test_a_changed_test_set_is_noticed(begin, digits):
-    made = begin()
+    this_run = begin()
     train, labels = digits.train_images, digits.train_labels
     images = digits.test_images.copy()
     images[3, 4, 5] ^= 1
@@ -264,42 +265,44 @@ def test_a_changed_test_set_is_noticed(begin, digits):
         (digits.test_images[:-1], digits.test_labels[:-1]),
     ):
         other = ImageData("toy", digits.classes, train, labels, *changed)
-        with pytest.raises(DataError, match=f"toy: the test images have changed since {made.folder} was started"):
-            experiment.prepare(made, other)
-    config = {**made.config, "data": {**made.config["data"]}}
+        with pytest.raises(DataError, match=f"toy: the test images have changed since {this_run.folder} was started"):
+            experiment.prepare(this_run, other)
+    config = {**this_run.config, "data": {**this_run.config["data"]}}
     del config["data"]["test_crc32"]  # as in configs of before
-    made.config_file.write_text(json.dumps(config))
-    experiment.prepare(run.Run(made.folder), other)
+    this_run.config_file.write_text(json.dumps(config))
+    experiment.prepare(run.Run(this_run.folder), other)
 
 
 @pytest.mark.parametrize("name", ["numpy", "chainrule", "python", "llvmlite"])
 def test_other_versions_are_told_of(begin, digits, name):
-    made = begin()
-    now = made.config["versions"][name]
-    made.config_file.write_text(json.dumps({**made.config, "versions": {**made.config["versions"], name: "1.2.3"}}))
-    made = run.Run(made.folder)
+    this_run = begin()
+    now = this_run.config["versions"][name]
+    this_run.config_file.write_text(
+        json.dumps({**this_run.config, "versions": {**this_run.config["versions"], name: "1.2.3"}})
+    )
+    this_run = run.Run(this_run.folder)
     with pytest.warns(VersionWarning) as caught:
-        resume(made, experiment.prepare(made, digits))
+        resume(this_run, experiment.prepare(this_run, digits))
     assert [str(warning.message) for warning in caught] == [
-        f"{made.folder} was started with {name} 1.2.3 (now {now}): its result may differ slightly"
+        f"{this_run.folder} was started with {name} 1.2.3 (now {now}): its result may differ slightly"
     ]
 
 
 def test_a_finished_run_depends_on_no_version_any_more(begin, digits):
-    made = begin()
-    trainer = experiment.prepare(made, digits)
-    resume(made, trainer)
+    this_run = begin()
+    trainer = experiment.prepare(this_run, digits)
+    resume(this_run, trainer)
     trainer.fit(2)
-    made.config_file.write_text(json.dumps({**made.config, "versions": {"numpy": "1.2.3"}}))
-    resume(run.Run(made.folder), experiment.prepare(made, digits))
+    this_run.config_file.write_text(json.dumps({**this_run.config, "versions": {"numpy": "1.2.3"}}))
+    resume(run.Run(this_run.folder), experiment.prepare(this_run, digits))
 
 
 @pytest.mark.parametrize("versions", [{}, {"numpy": None}, {"numpy": 3}, {"numpy": {}, "other": "x"}], ids=str)
 def test_versions_that_are_none_are_told_of_or_not_known(begin, digits, versions):
-    made = begin()
-    made.config_file.write_text(json.dumps({**made.config, "versions": versions}))
-    made = run.Run(made.folder)
+    this_run = begin()
+    this_run.config_file.write_text(json.dumps({**this_run.config, "versions": versions}))
+    this_run = run.Run(this_run.folder)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        resume(made, experiment.prepare(made, digits))
+        resume(this_run, experiment.prepare(this_run, digits))
     assert [warning.category for warning in caught] == [VersionWarning] * ("numpy" in versions)

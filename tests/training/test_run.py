@@ -31,10 +31,10 @@ def folder(config, tmp_path):
 @pytest.fixture(autouse=True)
 def here(tmp_path, monkeypatch):
     """The present folder is an empty one."""
-    place = tmp_path / "here"
-    place.mkdir()
-    monkeypatch.chdir(place)
-    return place
+    path = tmp_path / "here"
+    path.mkdir()
+    monkeypatch.chdir(path)
+    return path
 
 
 def at(config, created):
@@ -45,18 +45,23 @@ def at(config, created):
 
 
 def test_a_run_is_made_from_its_config(config, tmp_path):
-    made = run.create(config, tmp_path / "a" / "b" / "my run")
-    assert made.folder == tmp_path / "a" / "b" / "my run"
-    assert [file.name for file in made.folder.iterdir()] == ["config.json"]
-    assert json.loads((made.folder / "config.json").read_text()) == config == made.config == run.Run(made.folder).config
+    created_run = run.create(config, tmp_path / "a" / "b" / "my run")
+    assert created_run.folder == tmp_path / "a" / "b" / "my run"
+    assert [file.name for file in created_run.folder.iterdir()] == ["config.json"]
+    assert (
+        json.loads((created_run.folder / "config.json").read_text())
+        == config
+        == created_run.config
+        == run.Run(created_run.folder).config
+    )
 
 
 def test_left_out_its_folder_is_named_by_day_model_and_letters(config, here):
     first, second = run.create(config), run.create(config)
     assert first.folder.parent == Path("runs")
-    for made in (first, second):
-        assert made.folder.match("[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]-mlp-????")
-        assert (here / made.folder / "config.json").is_file()
+    for created_run in (first, second):
+        assert created_run.folder.match("[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]-mlp-????")
+        assert (here / created_run.folder / "config.json").is_file()
     assert first.folder != second.folder
 
 
@@ -67,8 +72,8 @@ def test_an_empty_folder_is_taken(config, tmp_path):
 
 def test_a_folder_that_holds_something_is_not(config, folder, tmp_path):
     before = (folder / "config.json").read_bytes()
-    told = f"{folder}: already holds a run; resume it with --resume, or choose another folder"
-    with pytest.raises(RunError, match=told):
+    message = f"{folder}: already holds a run; resume it with --resume, or choose another folder"
+    with pytest.raises(RunError, match=message):
         run.create({**config, "seed": 4}, folder)
     assert (folder / "config.json").read_bytes() == before
     (tmp_path / "full").mkdir()
@@ -88,11 +93,11 @@ def test_a_run_that_was_killed_before_its_config_was_there_is_begun_again(config
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
     (left,) = here.rglob("*.tmp")
-    made = run.create(config, folder)
+    created_run = run.create(config, folder)
     assert not left.exists()
-    assert [path.name for path in made.folder.iterdir()] == ["config.json"]
-    assert [path for path in here.rglob("*") if path.is_dir()] in ([made.folder], [here / "runs", here / made.folder],
-                                                                  [here / made.folder])  # fmt: skip
+    assert [path.name for path in created_run.folder.iterdir()] == ["config.json"]
+    assert [path for path in here.rglob("*") if path.is_dir()] in ([created_run.folder], [here / "runs", here / created_run.folder],
+                                                                  [here / created_run.folder])  # fmt: skip
 
 
 def test_other_folders_without_a_config_stay(config, here):
@@ -107,9 +112,9 @@ def test_other_folders_without_a_config_stay(config, here):
 
 def test_a_place_that_cannot_be_a_folder_is_named(config, tmp_path):
     (tmp_path / "file").touch()
-    for place in (tmp_path / "file", tmp_path / "file" / "below"):
-        with pytest.raises(RunError, match=f"{place}: cannot create the run's folder"):
-            run.create(config, place)
+    for path in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(RunError, match=f"{path}: cannot create the run's folder"):
+            run.create(config, path)
 
 
 def test_configs_from_before_augmentation_are_read_and_mean_none(folder, digits):
@@ -141,9 +146,9 @@ def test_settings_under_a_former_name_are_read_under_the_present_one(folder):
 
 
 def test_the_shipped_run_is_found_by_its_name_where_no_folder_has_it(config, tmp_path):
-    made = run.shipped()
-    assert made.folder == Path(models.__file__).parent / "shipped"
-    assert run.find("shipped").folder == made.folder
+    created_run = run.shipped()
+    assert created_run.folder == Path(models.__file__).parent / "shipped"
+    assert run.find("shipped").folder == created_run.folder
     own = run.create(config, "runs/shipped")
     assert run.find("shipped").folder == own.folder
     here = run.create(config, "shipped")
@@ -151,12 +156,12 @@ def test_the_shipped_run_is_found_by_its_name_where_no_folder_has_it(config, tmp
 
 
 def test_the_shipped_run_is_small_and_fits_its_model():
-    made = run.shipped()
-    assert made.weights_file.stat().st_size <= 1_000_000
-    assert made.config["data"]["name"] == "mnist"
-    assert made.model.name == "best"
-    assert made.result["test_accuracy"] >= 0.993
-    network = made.load_network()
+    created_run = run.shipped()
+    assert created_run.weights_file.stat().st_size <= 1_000_000
+    assert created_run.config["data"]["name"] == "mnist"
+    assert created_run.model.name == "best"
+    assert created_run.result["test_accuracy"] >= 0.993
+    network = created_run.load_network()
     assert not network.training
     assert sum(p.numel() for p in network.parameters()) <= 1_500_000
 
@@ -178,7 +183,7 @@ def test_the_newest_in_a_folder_of_runs(config, tmp_path):
         run.create(at(config, created), tmp_path / "many" / name)
     (tmp_path / "many" / "notes").mkdir()
     (tmp_path / "many" / "file").touch()
-    assert [found.folder.name for found in run.every(tmp_path / "many")] == ["a", "c", "b"]
+    assert [this_run.folder.name for this_run in run.every(tmp_path / "many")] == ["a", "c", "b"]
     assert run.find(tmp_path / "many").folder.name == "b"
 
 
@@ -186,7 +191,7 @@ def test_newer_by_the_clock_of_the_world_not_of_the_place(config, tmp_path):
     """In an autumn night, half past two comes twice."""
     run.create(at(config, "2026-10-25T02:50:00+02:00"), tmp_path / "many" / "first")
     run.create(at(config, "2026-10-25T02:10:00+01:00"), tmp_path / "many" / "second")
-    assert [found.folder.name for found in run.every(tmp_path / "many")] == ["first", "second"]
+    assert [this_run.folder.name for this_run in run.every(tmp_path / "many")] == ["first", "second"]
 
 
 def test_left_out_it_is_the_newest_in_runs(config):
@@ -216,7 +221,7 @@ def test_one_that_cannot_be_read_is_an_error_or_a_fault_among_others(config, tmp
     with pytest.raises(RunError, match="bad/config.json: is not JSON"):
         run.find(tmp_path / "many")
     faults: list[RunError] = []
-    assert [found.folder.name for found in run.every(tmp_path / "many", faults)] == ["good"]
+    assert [this_run.folder.name for this_run in run.every(tmp_path / "many", faults)] == ["good"]
     assert [str(fault).startswith(str(tmp_path / "many" / "bad" / "config.json")) for fault in faults] == [True]
 
 
@@ -274,7 +279,7 @@ def test_an_unknown_entry_is_named(config, folder, entry):
 
 
 @pytest.mark.parametrize(
-    ("entry", "value", "told"),
+    ("entry", "value", "message"),
     [
         ("seed", "3", "seed must be of type int, not str"),
         ("seed", 3.0, "seed must be of type int, not float"),
@@ -293,9 +298,9 @@ def test_an_unknown_entry_is_named(config, folder, entry):
     ],
     ids=lambda value: str(value)[:30],
 )
-def test_an_entry_of_another_type_is_named(config, folder, entry, value, told):
+def test_an_entry_of_another_type_is_named(config, folder, entry, value, message):
     (folder / "config.json").write_text(json.dumps(spoiled(config, entry, value)))
-    with pytest.raises(RunError, match=f"{folder / 'config.json'}: {told}"):
+    with pytest.raises(RunError, match=f"{folder / 'config.json'}: {message}"):
         run.Run(folder)
 
 
@@ -306,9 +311,9 @@ def test_a_number_may_be_written_without_its_point(config, folder):
 
 def test_a_folder_that_is_none(tmp_path):
     (tmp_path / "file").touch()
-    for place in (tmp_path / "none", tmp_path / "file"):
-        with pytest.raises(RunError, match=f"{place}: there is no such run"):
-            run.Run(place)
+    for path in (tmp_path / "none", tmp_path / "file"):
+        with pytest.raises(RunError, match=f"{path}: there is no such run"):
+            run.Run(path)
     (tmp_path / "config.json").mkdir()
     with pytest.raises(RunError, match="config.json: cannot be read"):
         run.Run(tmp_path)
@@ -317,15 +322,15 @@ def test_a_folder_that_is_none(tmp_path):
 @pytest.mark.parametrize("name", ["nobody", "os.system", "chainrule.models.mlp", "../mlp", "__import__", "", "MLP"])
 def test_a_models_name_never_leads_to_code(config, folder, name):
     (folder / "config.json").write_text(json.dumps(spoiled(config, "model.name", name)))
-    found = run.Run(folder)  # a run of a later version is still listed
-    told = f"{folder / 'config.json'}: there is no model {name!r}; there are mlp, sigmoid_mlp"
-    for use in (lambda: found.model, found.untrained, found.network):
-        with pytest.raises(RunError, match=told):
+    this_run = run.Run(folder)  # a run of a later version is still listed
+    message = f"{folder / 'config.json'}: there is no model {name!r}; there are mlp, sigmoid_mlp"
+    for use in (lambda: this_run.model, this_run.untrained, this_run.network):
+        with pytest.raises(RunError, match=message):
             use()
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         ({"hidden": "128"}, "option hidden must be of type int, like 128, not '128'"),
         ({"hidden": 12.0}, "option hidden must be of type int"),
@@ -338,9 +343,9 @@ def test_a_models_name_never_leads_to_code(config, folder, name):
     ],
     ids=str,
 )
-def test_a_models_options_are_checked(config, folder, options, told):
+def test_a_models_options_are_checked(config, folder, options, message):
     (folder / "config.json").write_text(json.dumps(spoiled(config, "model.options", options)))
-    with pytest.raises(RunError, match=f"{folder / 'config.json'}: model 'mlp'.* {told}"):
+    with pytest.raises(RunError, match=f"{folder / 'config.json'}: model 'mlp'.* {message}"):
         run.Run(folder).load_network()
 
 
@@ -348,22 +353,22 @@ def test_a_models_options_are_checked(config, folder, options, told):
 
 
 def test_a_run_not_trained_yet(folder):
-    found = run.Run(folder)
-    assert found.history == []
-    assert found.result is None
-    with pytest.raises(RunError, match=f"{found.weights_file}: does not exist yet: the first epoch is not complete"):
-        found.load_network()
+    this_run = run.Run(folder)
+    assert this_run.history == []
+    assert this_run.result is None
+    with pytest.raises(RunError, match=f"{this_run.weights_file}: does not exist yet: the first epoch is not complete"):
+        this_run.load_network()
 
 
 def test_weights_come_back_ready_to_be_used(config, folder):
-    found = run.Run(folder)
-    network = found.untrained(np.random.default_rng(5))
-    safetensors_io.save(network.state_dict(), found.weights_file)
-    again = found.load_network()
+    this_run = run.Run(folder)
+    network = this_run.untrained(np.random.default_rng(5))
+    safetensors_io.save(network.state_dict(), this_run.weights_file)
+    again = this_run.load_network()
     assert not again.training
     for a, b in zip(network.parameters(), again.parameters(), strict=True):
         assert a.numpy().tobytes() == b.numpy().tobytes()
-    assert found.model is models.get("mlp")
+    assert this_run.model is models.get("mlp")
 
 
 def test_weights_that_went_missing(folder):
@@ -373,49 +378,49 @@ def test_weights_that_went_missing(folder):
 
 
 def test_weights_that_do_not_fit_are_named(folder):
-    found = run.Run(folder)
-    good = found.untrained().state_dict()
+    this_run = run.Run(folder)
+    good = this_run.untrained().state_dict()
     for name, state in {
         "missing: 3.bias": {key: value for key, value in good.items() if key != "3.bias"},
         r"unknown: 4.bias \(10,\)": {**good, "4.bias": good["3.bias"]},
         r"wrong shape: 1.weight is \(144, 128\), must be \(128, 144\)": {**good, "1.weight": np.zeros((144, 128))},
     }.items():
-        safetensors_io.save(state, found.weights_file)
-        with pytest.raises(RunError, match=f"{found.weights_file}: does not fit model 'mlp': .*{name}"):
-            found.load_network()
+        safetensors_io.save(state, this_run.weights_file)
+        with pytest.raises(RunError, match=f"{this_run.weights_file}: does not fit model 'mlp': .*{name}"):
+            this_run.load_network()
 
 
 def test_weights_of_before_checksums_are_read_with_one_line(folder):
     """And those that PyTorch has written, who may stand in their place, without any."""
-    found = run.Run(folder)
-    state = {name: tensor.numpy() for name, tensor in found.untrained().state_dict().items()}
-    save_file(state, found.weights_file)
+    this_run = run.Run(folder)
+    state = {name: tensor.numpy() for name, tensor in this_run.untrained().state_dict().items()}
+    save_file(state, this_run.weights_file)
     with pytest.warns(
         safetensors_io.ChecksumWarning, match="model.safetensors: has no checksum, like files of older versions"
     ):
-        assert found.load_network()
-    save_file(state, found.weights_file, {"format": "pt"})
-    assert found.load_network()
+        assert this_run.load_network()
+    save_file(state, this_run.weights_file, {"format": "pt"})
+    assert this_run.load_network()
 
 
 def test_a_flipped_bit_in_the_weights_is_noticed(folder):
-    found = run.Run(folder)
-    safetensors_io.save(found.untrained().state_dict(), found.weights_file)
-    content = bytearray(found.weights_file.read_bytes())
+    this_run = run.Run(folder)
+    safetensors_io.save(this_run.untrained().state_dict(), this_run.weights_file)
+    content = bytearray(this_run.weights_file.read_bytes())
     content[-1000] ^= 1
-    found.weights_file.write_bytes(content)
+    this_run.weights_file.write_bytes(content)
     with pytest.raises(RunError, match="model.safetensors: does not match its checksum"):
-        found.load_network()
+        this_run.load_network()
 
 
 def test_weights_that_are_damaged_are_named_once(folder):
-    found = run.Run(folder)
-    safetensors_io.save(found.untrained().state_dict(), found.weights_file)
-    found.weights_file.write_bytes(found.weights_file.read_bytes()[:-100])
+    this_run = run.Run(folder)
+    safetensors_io.save(this_run.untrained().state_dict(), this_run.weights_file)
+    this_run.weights_file.write_bytes(this_run.weights_file.read_bytes()[:-100])
     with pytest.raises(RunError) as caught:
-        found.load_network()
-    assert str(caught.value).startswith(f"{found.weights_file}: is not a complete safetensors file")
-    assert str(caught.value).count(str(found.weights_file)) == 1
+        this_run.load_network()
+    assert str(caught.value).startswith(f"{this_run.weights_file}: is not a complete safetensors file")
+    assert str(caught.value).count(str(this_run.weights_file)) == 1
 
 
 @pytest.mark.parametrize("line", ["{", "3", "", "\x00"])
@@ -426,7 +431,7 @@ def test_a_damaged_history_is_named_with_its_line(folder, line):
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "message"),
     [
         ("{}", "lacks epoch"),
         ('{"epoch": "2"}', "epoch must be of type int, not str"),
@@ -439,9 +444,9 @@ def test_a_damaged_history_is_named_with_its_line(folder, line):
     ],
     ids=lambda value: value[:40],
 )
-def test_an_epoch_that_is_no_numbers_is_named_with_its_line(folder, line, told):
+def test_an_epoch_that_is_no_numbers_is_named_with_its_line(folder, line, message):
     (folder / "metrics.jsonl").write_text('{"epoch": 1}\n' + line + "\n")
-    with pytest.raises(RunError, match=rf"metrics.jsonl, line 2: {told}"):
+    with pytest.raises(RunError, match=rf"metrics.jsonl, line 2: {message}"):
         _ = run.Run(folder).history
 
 

@@ -58,9 +58,9 @@ def test_large_images_are_judged_within_memory(
     for name, array in zip(FILES, arrays, strict=True):
         idx.write(tmp_path / "data" / name, array)
     config = experiment.configure(model, datasets.load(tmp_path / "data"))
-    made = run.create(config, tmp_path / "run")
-    safetensors_io.save(made.untrained().state_dict(), made.weights_file)
-    done = measure("-m", "chainrule", "evaluate", made.folder, "--mistakes", tmp_path / "mistakes.png")
+    this_run = run.create(config, tmp_path / "run")
+    safetensors_io.save(this_run.untrained().state_dict(), this_run.weights_file)
+    done = measure("-m", "chainrule", "evaluate", this_run.folder, "--mistakes", tmp_path / "mistakes.png")
     assert (done.code, done.err) == (0, "")
     assert done.megabytes < 400
 
@@ -139,10 +139,10 @@ def test_weights(stranger: Path, measure: Callable[..., Any], name: str) -> None
 
 @pytest.mark.parametrize("file", ["config.json", "result.json", "metrics.jsonl"])
 def test_texts(stranger: Path, file: str) -> None:
-    made = run.Run(stranger)
+    this_run = run.Run(stranger)
     (stranger / file).write_text("[" * 8_000_001)
     with pytest.raises(RunError, match=f"{file}: is larger than 8,000,000 bytes, the limit for a file of a run"):
-        run.Run(stranger) if file == "config.json" else made.result if file == "result.json" else made.history
+        run.Run(stranger) if file == "config.json" else this_run.result if file == "result.json" else this_run.history
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")

@@ -107,9 +107,9 @@ def everything(trainer, folder):
     }
 
 
-def assert_same(found, expected):
+def assert_same(actual, expected):
     for part, value in expected.items():
-        assert found[part] == value, part
+        assert actual[part] == value, part
 
 
 @pytest.fixture(scope="module")
@@ -303,11 +303,11 @@ def test_an_interruption_ends_it_after_the_step(make_trainer):
     assert events[-2:] == [("log", "step", 1, 2), ("log", "end", 1, 2)]
 
 
-@pytest.mark.parametrize("place", ["first", "last"])
-def test_an_interruption_at_any_moment_is_saved_before_it_ends(make_trainer, tmp_path, place):
+@pytest.mark.parametrize("position", ["first", "last"])
+def test_an_interruption_at_any_moment_is_saved_before_it_ends(make_trainer, tmp_path, position):
     """Also one that comes when the callbacks have been told of the step already."""
     own = [Checkpoint(tmp_path, math.inf)]
-    own.insert(0 if place == "first" else 1, At("step 6", interrupt))
+    own.insert(0 if position == "first" else 1, At("step 6", interrupt))
     trainer = make_trainer(callbacks=own)
     with pytest.raises(Interrupted):
         trainer.fit(3)
@@ -335,15 +335,15 @@ def test_an_interrupted_training_ends_with_the_same_bits(make_trainer, tmp_path,
 KILLS = [  # when, where among BestModel, History and Checkpoint, and how often a checkpoint is saved within an epoch
     *((f"step {step}", 3, math.inf) for step in range(1, EPOCHS * STEPS + 1)),
     *((f"step {step}", 0, 0.0) for step in range(1, EPOCHS * STEPS + 1)),
-    *((event, place, 0.0) for event in ("start", "epoch 1", "epoch 2", "epoch 3", "end") for place in range(4)),
+    *((event, position, 0.0) for event in ("start", "epoch 1", "epoch 2", "epoch 3", "end") for position in range(4)),
 ]
 
 
-@pytest.mark.parametrize(("event", "place", "seconds"), KILLS)
-def test_a_killed_training_ends_with_the_same_bits(make_trainer, tmp_path, never_stopped, event, place, seconds):
+@pytest.mark.parametrize(("event", "position", "seconds"), KILLS)
+def test_a_killed_training_ends_with_the_same_bits(make_trainer, tmp_path, never_stopped, event, position, seconds):
     recipe = "adam, one cycle"
     killed = files(tmp_path, seconds)
-    killed.insert(place, At(event, kill))
+    killed.insert(position, At(event, kill))
     with pytest.raises(Killed):
         make_trainer(recipe, killed).fit(EPOCHS)
 
@@ -435,16 +435,16 @@ def test_a_pass_inside_training_loses_nothing(make_trainer, batches):
 @pytest.mark.parametrize("batches", [None, 1])
 @pytest.mark.parametrize("step", range(1, 2 * STEPS + 1))
 def test_a_training_with_passes_inside_resumes_with_the_same_bits(make_trainer, tmp_path, batches, step):
-    def fresh(folder, seed=0, *others):
+    def build_trainer(folder, seed=0, *others):
         return make_trainer("adam, one cycle", [*others, PassInside(batches), *files(folder)], seed=seed)
 
-    whole = fresh(tmp_path / "whole")
+    whole = build_trainer(tmp_path / "whole")
     (tmp_path / "whole").mkdir()
     whole.fit(EPOCHS)
-    stopped = fresh(tmp_path, 0, At(f"loss {step}", interrupt))
+    stopped = build_trainer(tmp_path, 0, At(f"loss {step}", interrupt))
     with pytest.raises(Interrupted):
         stopped.fit(EPOCHS)
-    resumed = fresh(tmp_path, 99)
+    resumed = build_trainer(tmp_path, 99)
     resumed.load_state_dict(checkpoint.load(tmp_path / checkpoint.FILE))
     resumed.callbacks[0].batches = 0  # its pass at the start was there at the first start, too
     resumed._call("on_start")
@@ -535,7 +535,7 @@ def test_the_state_is_that_of_the_moment(make_trainer, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         (lambda t: setattr(t, "scheduler", None), "both have a schedule"),
         (lambda t: setattr(t.network, "0", nn.Linear(6, 9)), r"wrong shape: 0.weight is \([89], 6\)"),
@@ -545,11 +545,11 @@ def test_the_state_is_that_of_the_moment(make_trainer, tmp_path):
     ],
     ids=["schedule", "network", "generators", "callbacks", "loader"],
 )
-def test_a_state_that_does_not_fit_is_an_error(make_trainer, tmp_path, change, told):
+def test_a_state_that_does_not_fit_is_an_error(make_trainer, tmp_path, change, message):
     trainer, other = (make_trainer("adam, one cycle", [BestModel(tmp_path / "best")]) for _ in range(2))
     change(other)
     for state, target in ((trainer.state_dict(), other), (other.state_dict(), trainer)):
-        with pytest.raises(ValueError, match=told):
+        with pytest.raises(ValueError, match=message):
             target.load_state_dict(state)
 
 
@@ -571,10 +571,15 @@ def test_a_schedule_of_another_kind_is_an_error(make_trainer):
     ids=["loader", "loss"],
 )
 def test_what_makes_no_trainer(make_trainer, options, message):
-    made = make_trainer()
-    given = {"loss": made.loss, "optimizer": made.optimizer, "loader": made.loader, **options}
+    default_trainer = make_trainer()
+    arguments = {
+        "loss": default_trainer.loss,
+        "optimizer": default_trainer.optimizer,
+        "loader": default_trainer.loader,
+        **options,
+    }
     with pytest.raises(TypeError, match=message):
-        Trainer(made.network, **given)
+        Trainer(default_trainer.network, **arguments)
 
 
 @pytest.mark.parametrize("epochs", ["2", 1.5, True, None])
