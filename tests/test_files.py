@@ -82,17 +82,16 @@ def test_another_files_error_keeps_its_own_name(tmp_path):
     assert caught.value.filename == str(tmp_path / "other")
 
 
-@pytest.mark.parametrize("place", ["missing/file", "a file/file", "folder"])
-def test_a_place_that_cannot_be_written_is_told_by_its_own_name(tmp_path, place):
+@pytest.mark.parametrize("name", ["missing/file", "a file/file", "folder"])
+def test_a_place_that_cannot_be_written_is_told_by_its_own_name(tmp_path, name):
     (tmp_path / "a file").touch()
     (tmp_path / "folder").mkdir()
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(OSError) as caught:
-        write_text(tmp_path / place, "new")
-    assert caught.value.filename == str(tmp_path / place)
+        write_text(tmp_path / name, "new")
+    assert caught.value.filename == str(tmp_path / name)
     assert (
-        str(caught.value)
-        == f"[Errno {caught.value.errno}] {os.strerror(caught.value.errno)}: {str(tmp_path / place)!r}"
+        str(caught.value) == f"[Errno {caught.value.errno}] {os.strerror(caught.value.errno)}: {str(tmp_path / name)!r}"
     )
     assert sorted(tmp_path.rglob("*")) == before
 
@@ -202,14 +201,14 @@ def test_what_a_killed_writer_left_is_removed_when_the_file_is_written_again(tmp
 def test_leftovers_of_every_file_are_removed_and_nothing_else(tmp_path, writer):
     kill(writer(tmp_path / "a b.c"))
     kill(writer(tmp_path / ".hidden"))
-    kept = [".file.0123456.tmp", ".file.01234567.tmp2", "file.01234567.tmp", ".01234567.tmp", ".file.0123456G.tmp"]
-    for name in kept:
+    names = [".file.0123456.tmp", ".file.01234567.tmp2", "file.01234567.tmp", ".01234567.tmp", ".file.0123456G.tmp"]
+    for name in names:
         (tmp_path / name).touch()
     (tmp_path / ".folder.01234567.tmp").mkdir()
     (tmp_path / "target").write_text("precious")
     (tmp_path / ".link.01234567.tmp").symlink_to(tmp_path / "target")
     assert remove_leftovers(tmp_path) == 2
-    assert temporaries(tmp_path) == sorted([*(n for n in kept if n.startswith(".") and n.endswith(".tmp")),
+    assert temporaries(tmp_path) == sorted([*(n for n in names if n.startswith(".") and n.endswith(".tmp")),
                                             ".folder.01234567.tmp", ".link.01234567.tmp"])  # fmt: skip
     assert (tmp_path / "target").read_text() == "precious"
     assert remove_leftovers(tmp_path / "missing") == 0
@@ -313,14 +312,14 @@ def test_what_is_no_regular_file_is_refused_and_closed(tmp_path, monkeypatch):
     with socket.socket(socket.AF_UNIX) as opened:
         opened.bind("socket")
     descriptors = len(os.listdir("/dev/fd"))  # noqa: PTH208 (descriptors are no paths)
-    for name, kind, told in (
+    for name, kind, message in (
         ("pipe", OSError, "not a regular file"),
         ("zero", OSError, "not a regular file"),
         ("socket", OSError, "not a regular file"),
         (".", IsADirectoryError, "Is a directory"),
         ("missing", FileNotFoundError, "No such file"),
     ):
-        with pytest.raises(kind, match=told):
+        with pytest.raises(kind, match=message):
             open_regular(tmp_path / name)
     assert len(os.listdir("/dev/fd")) == descriptors  # noqa: PTH208
 

@@ -49,11 +49,11 @@ def file_of(path, dtype: str, size: int) -> str:
 def test_the_same_bits_come_back(tmp_path, kind, shape):
     array = np.random.default_rng(0).integers(0, 255, shape).astype(kind)
     safetensors_io.save({"a.weight": array, "b": tensor([1.5])}, tmp_path / "w.safetensors")
-    found = safetensors_io.load(tmp_path / "w.safetensors")
-    assert list(found) == ["a.weight", "b"]
-    assert found["a.weight"].shape == shape
-    assert found["a.weight"].dtype == kind
-    assert found["a.weight"].numpy().tobytes() == array.tobytes()
+    loaded = safetensors_io.load(tmp_path / "w.safetensors")
+    assert list(loaded) == ["a.weight", "b"]
+    assert loaded["a.weight"].shape == shape
+    assert loaded["a.weight"].dtype == kind
+    assert loaded["a.weight"].numpy().tobytes() == array.tobytes()
 
 
 @settings(max_examples=30, deadline=None)
@@ -132,8 +132,8 @@ def test_only_numbers_are_weights(tmp_path, value):
 
 
 def test_a_missing_file_is_named_and_a_folder(tmp_path):
-    for path, told in ((tmp_path / "none", "no such file"), (tmp_path, r"cannot be read \(Is a directory\)")):
-        with pytest.raises(RunError, match=f"{path}: {told}"):
+    for path, message in ((tmp_path / "none", "no such file"), (tmp_path, r"cannot be read \(Is a directory\)")):
+        with pytest.raises(RunError, match=f"{path}: {message}"):
             safetensors_io.load(path)
 
 
@@ -193,14 +193,14 @@ def test_no_flipped_bit_is_loaded_as_another_number(tmp_path, note):
     path = tmp_path / "w.safetensors"
     safetensors_io.save({"a.weight": np.arange(4, dtype="f4"), "b": np.arange(3)}, path, note)
     whole, content = outcome(path)[0], path.read_bytes()
-    for place in range(len(content)):
+    for index in range(len(content)):
         for bit in range(8):
             damaged = bytearray(content)
-            damaged[place] ^= 1 << bit
+            damaged[index] ^= 1 << bit
             path.write_bytes(damaged)
-            found = outcome(path)
-            assert found == "refused" or found[0] == whole, (place, bit, found)
-            assert found == "refused" or found[1] == note, (place, bit, found)
+            loaded = outcome(path)
+            assert loaded == "refused" or loaded[0] == whole, (index, bit, loaded)
+            assert loaded == "refused" or loaded[1] == note, (index, bit, loaded)
 
 
 @settings(max_examples=300, deadline=None)
@@ -220,8 +220,8 @@ def test_no_damage_is_loaded_as_other_numbers(tmp_path_factory, data):
         "zeros": bytes(stop - start),
     }[other]
     path.write_bytes(content[:start] + part + content[stop:])
-    found = outcome(path)
-    assert found == "refused" or found[0] == whole[0]
+    loaded = outcome(path)
+    assert loaded == "refused" or loaded[0] == whole[0]
 
 
 def test_tensors_that_are_exchanged_are_noticed(tmp_path):

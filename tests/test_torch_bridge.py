@@ -173,7 +173,7 @@ def test_every_layer_has_a_case():
     assert layers - holders == {case[0] for case in CASES}
 
 
-def network():
+def make_network():
     def block(channels):
         return torch.nn.Sequential(
             OrderedDict(conv=torch.nn.Conv2d(channels, 4, 3, padding=1, bias=False), norm=torch.nn.BatchNorm2d(4))
@@ -192,7 +192,7 @@ def network():
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 def test_a_network(dtype):
-    theirs = network().to(dtype)
+    theirs = make_network().to(dtype)
     theirs[2].eval()  # frozen in part
     theirs[2].requires_grad_(False)
     ours = from_torch(theirs)
@@ -208,7 +208,7 @@ def test_a_network(dtype):
 
 
 def test_gradients_are_the_same():
-    theirs = network().double()
+    theirs = make_network().double()
     theirs[5].p = 0.0
     ours = from_torch(theirs)
     rng = np.random.default_rng(2)
@@ -279,7 +279,7 @@ def test_nothing_is_shared_with_the_original():
 
 
 def test_crossing_draws_nothing():
-    theirs = network()
+    theirs = make_network()
     chainrule.manual_seed(5)
     torch.manual_seed(5)
     to_torch(from_torch(theirs))
