@@ -9,6 +9,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
 COMPILE := $(BIN)/python -m compileall -q src
 # The tests run side by side, one process a core: each product of matrices then has one core, too
 ONE_THREAD := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 CHAINRULE_THREADS=1
+# A file's tests run in one process; the files that take longest come first (tests/conftest.py)
+BY_FILE := -n auto --dist loadfile --no-loadscope-reorder
 # PyTorch is the tests' oracle, not a part of chainrule; `make test TORCH=0` does without its download.
 TORCH ?= 1
 # What depends on the versions of what is compiled, and of everything else
@@ -32,19 +34,19 @@ train: $(VENV)/.installed
 	$(BIN)/chainrule train
 
 test: $(VENV)/.installed-test $(if $(filter 1,$(TORCH)),$(VENV)/.installed-torch)
-	$(ONE_THREAD) CHAINRULE_ORACLE=$(TORCH) $(BIN)/python -m pytest -n auto --dist loadfile
+	$(ONE_THREAD) CHAINRULE_ORACLE=$(TORCH) $(BIN)/python -m pytest $(BY_FILE)
 
 # The versions that users get, each in an environment of its own: the oldest that pyproject.toml allows of every dependency,
 # and the newest NumPy and llvmlite.
 test-llvm: test-oldest test-newest
 
 test-oldest: .venv-oldest/.installed
-	$(ONE_THREAD) .venv-oldest/bin/python -m pytest -n auto --dist loadfile $(COMPILED_TESTS)
-	$(ONE_THREAD) .venv-oldest/bin/python -m pytest -n auto --dist loadfile -m "not slow" $(OTHER_TESTS)
+	$(ONE_THREAD) .venv-oldest/bin/python -m pytest $(BY_FILE) $(COMPILED_TESTS)
+	$(ONE_THREAD) .venv-oldest/bin/python -m pytest $(BY_FILE) -m "not slow" $(OTHER_TESTS)
 
 test-newest: .venv-newest/.installed
 	.venv-newest/bin/python -m pip --disable-pip-version-check --quiet install --upgrade numpy llvmlite
-	$(ONE_THREAD) .venv-newest/bin/python -m pytest -n auto --dist loadfile $(COMPILED_TESTS)
+	$(ONE_THREAD) .venv-newest/bin/python -m pytest $(BY_FILE) $(COMPILED_TESTS)
 
 .venv-oldest/.installed: pyproject.toml
 	$(PYTHON) -m venv --clear .venv-oldest
@@ -59,7 +61,7 @@ test-newest: .venv-newest/.installed
 	@touch $@
 
 smoke: $(VENV)/.installed-test
-	$(ONE_THREAD) $(BIN)/python -m pytest -n auto --dist loadfile -m "not slow" tests/test_tensor.py tests/autograd tests/nn tests/optim tests/data
+	$(ONE_THREAD) $(BIN)/python -m pytest $(BY_FILE) -m "not slow" tests/test_tensor.py tests/autograd tests/nn tests/optim tests/data
 
 conformance: $(VENV)/.installed-torch
 	$(ONE_THREAD) $(BIN)/python -m tests.conformance

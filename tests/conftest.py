@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -17,8 +18,12 @@ from . import poison
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from chainrule.data import ImageData
+
+SLOW_TEST = 300
+"""What a test that is marked as slow weighs, in others."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -26,6 +31,20 @@ def pytest_configure(config: pytest.Config) -> None:
     missing = [name for name in ("torch", "expecttest") if importlib.util.find_spec(name) is None]
     if os.environ.get("CHAINRULE_ORACLE") == "1" and missing:
         raise pytest.UsageError(f"{' and '.join(missing)} cannot be imported; make test TORCH=0 does without")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Side by side, start with the files that take longest, so that none of them runs alone at the end.
+
+    A file goes to one process as a whole (`--dist loadfile`), in this order (`--no-loadscope-reorder`; xdist's own order
+    is by the number of tests, which puts the few slow ones last).
+    """
+    if not hasattr(config, "workerinput"):  # not side by side
+        return
+    weights: Counter[Path] = Counter()
+    for item in items:
+        weights[item.path] += SLOW_TEST if item.get_closest_marker("slow") else 1
+    items.sort(key=lambda item: (-weights[item.path], item.path))  # within a file as it was
 
 
 @pytest.fixture(autouse=True)

@@ -23,7 +23,7 @@ def test_every_dependency_has_an_oldest_version(script):
     pins = dict(pin.split("==") for pin in script.oldest(["test"]))
     assert len(pins) == len(PROJECT["dependencies"]) + len(PROJECT["optional-dependencies"]["test"])
     assert pins["pooch"] == "1.8.2"
-    assert pins["pytest-xdist"] == "3.6.1"
+    assert pins["pytest-timeout"] == "2.3.1"
 
 
 def test_a_dependency_without_a_lower_bound_is_an_error(script, tmp_path, monkeypatch):
