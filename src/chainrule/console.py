@@ -1,12 +1,12 @@
-"""Standard output, whatever characters it can encode."""
+"""Printing to a standard output whose encoding lacks characters."""
 
 import sys
 
 
 def replace_unencodable() -> None:
-    """Let standard output replace characters that its encoding lacks, as a pipe's on Windows does, instead of failing.
+    """Make standard output replace characters that its encoding lacks (a pipe on Windows, say) instead of failing.
 
-    What its user has chosen for them, by PYTHONIOENCODING, stays.
+    An error handler set by PYTHONIOENCODING stays in effect.
     """
     if getattr(sys.stdout, "errors", None) in ("strict", "surrogateescape") and hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")

@@ -1,9 +1,9 @@
-"""The lessons: Python files that read as prose, from one neuron to the next word.
+"""The lessons: find, parse and run the Python files in `lessons/`.
 
-They are written in the `# %%` form of sphinx-gallery and of many editors: the module's docstring holds the title and
-the question, each `# %%` begins a cell of comments (the prose, in reStructuredText) and the code below it. So one file
-is a script, a page and a notebook. This module finds them, takes them apart, runs them cell by cell, and gives them
-`show` and `optional`. lessons/README.md tells how one is written.
+A lesson uses the `# %%` cell format of sphinx-gallery and many editors: the module's docstring holds the title and the
+question; each `# %%` starts a cell of comments (the text, in reStructuredText) followed by code. One file is thus a
+script, a page and a notebook. Lessons import `show` and `optional` from here. lessons/README.md describes how to write
+one.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _HERE = Path(__file__).parent
-FOLDERS = (_HERE / "lesson_files", _HERE.parents[1] / "lessons")  # as installed from a wheel; in a checkout
+FOLDERS = (_HERE / "lesson_files", _HERE.parents[1] / "lessons")  # in a wheel; in a checkout
 
 
 if Path(getattr(sys.modules["__main__"], "__file__", None) or "").match("[0-9][0-9]_*.py"):
@@ -34,7 +34,7 @@ if Path(getattr(sys.modules["__main__"], "__file__", None) or "").match("[0-9][0
 
 @dataclass(frozen=True)
 class Lesson:
-    """One lesson: its number, its title, the question it opens with, and its file."""
+    """One lesson: its number, title, opening question and file."""
 
     number: int
     title: str
@@ -44,7 +44,7 @@ class Lesson:
 
 @dataclass(frozen=True)
 class Cell:
-    """A piece of a lesson: its heading ("" for none), the paragraphs below, and the code with the line it begins in."""
+    """A cell of a lesson: heading ("" for none), paragraphs, and the code with its first line number."""
 
     heading: str
     paragraphs: tuple[str, ...]
@@ -53,61 +53,61 @@ class Cell:
 
 
 def available() -> list[Lesson]:
-    """Every lesson by its number, the first first.
+    """All lessons, sorted by number.
 
     Raises:
-        UserError: neither the package nor the checkout around it holds lessons.
+        UserError: neither the package nor the checkout around it contains lessons.
     """
     folder = next((folder for folder in FOLDERS if folder.is_dir()), None)
     if folder is None:
-        raise UserError(f"there are no lessons in {FOLDERS[0]}; install chainrule again, or work from a checkout")
+        raise UserError(f"no lessons in {FOLDERS[0]}; reinstall chainrule, or work from a checkout")
     return [_head(file) for file in sorted(folder.glob("[0-9][0-9]_*.py"))]
 
 
 def cells(lesson: Lesson) -> list[Cell]:
-    """The pieces of a lesson in order, the docstring first."""
+    """The cells of a lesson in order; the first is the docstring."""
     first, *others = re.split(r"^# %%\n", lesson.file.read_text(encoding="utf-8"), flags=re.MULTILINE)
     _, text, code = first.split('"""', 2)
-    found = [_cell(text, code, 1 + text.count("\n"))]
-    line = 1 + first.count("\n")  # of the mark that is next
+    parsed = [_cell(text, code, 1 + text.count("\n"))]
+    line = 1 + first.count("\n")  # of the next `# %%`
     for piece in others:
         lines = piece.splitlines(keepends=True)
         prose = next((i for i, each in enumerate(lines) if not each.startswith("#")), len(lines))
         text = "".join(each[1:].removeprefix(" ") for each in lines[:prose])
-        found.append(_cell(text, "".join(lines[prose:]), line + 1 + prose))
+        parsed.append(_cell(text, "".join(lines[prose:]), line + 1 + prose))
         line += 1 + len(lines)
-    return found
+    return parsed
 
 
 def run(lesson: Lesson, before: Callable[[Cell], None], take: Callable[[Figure], None] | None = None) -> None:
-    """Run a lesson from top to bottom, each cell's code in the names that the cells before it left.
+    """Run a lesson from top to bottom; its cells share one namespace.
 
     Args:
-        lesson: which.
-        before: is given each cell before it runs, to show its heading, say.
-        take: is given each figure that a cell has shown, after it ran, and matplotlib draws into memory from then on;
-            without it they are shown on the screen.
+        lesson: the lesson to run.
+        before: called with each cell before it runs, for instance to print its heading.
+        take: called with each figure that a cell shows, after the cell ran; matplotlib is switched to its in-memory
+            backend. If None, figures open on the screen.
 
     Raises:
-        SettingError: MPLBACKEND names something that matplotlib cannot draw with.
-        UserError: the figures are to be shown and there is no screen to show them on.
+        SettingError: MPLBACKEND is not a valid matplotlib backend.
+        UserError: `take` is None and no screen is available.
     """
     try:
-        import matplotlib.pyplot as plt  # slow to import, and listing the lessons needs none of it
+        import matplotlib.pyplot as plt  # slow to import, and not needed to list the lessons
 
-        plt.switch_backend("agg" if take else plt.get_backend())  # the second: only now is it loaded
+        plt.switch_backend("agg" if take else plt.get_backend())  # loads the default backend, which may fail
     except (ImportError, ValueError):
         chosen = os.environ.get("MPLBACKEND")
         if chosen is None:
             raise
-        raise SettingError(f"MPLBACKEND is {chosen!r}: matplotlib cannot draw with it; unset it") from None
+        raise SettingError(f"MPLBACKEND is {chosen!r}, which matplotlib does not support; unset it") from None
     if not take and not _on_screen():
-        raise UserError("there is no screen to open figures on; leave out --show, and they are saved")
-    others = plt.get_fignums()  # those of the caller
+        raise UserError("no screen to open figures on; omit --show to save them to files")
+    others = plt.get_fignums()  # the caller's figures
     names: dict[str, Any] = {"__name__": "__main__", "__file__": str(lesson.file)}
     for cell in cells(lesson):
         before(cell)
-        code = "\n" * (cell.line - 1) + cell.code  # so that an error names the line in the lesson's file
+        code = "\n" * (cell.line - 1) + cell.code  # keeps the file's line numbers in tracebacks
         exec(compile(code, lesson.file, "exec"), names)  # noqa: S102  # our own lessons
         for number in [number for number in plt.get_fignums() if number not in others]:
             if take:
@@ -116,11 +116,11 @@ def run(lesson: Lesson, before: Callable[[Cell], None], take: Callable[[Figure],
 
 
 def show(figure: Figure) -> None:
-    """Show a figure: in a window, which stays until it is closed; in a notebook or on a page, below the cell.
+    """Show a figure: in a window until it is closed, or below the cell in a notebook.
 
-    Without a screen the figure waits in pyplot for whoever runs the lesson (`chainrule lesson` saves it).
+    Without a screen the figure is only registered with pyplot, where `run` collects it (`chainrule lesson` saves it).
     """
-    import matplotlib.pyplot as plt  # only here does a figure meet pyplot's list of open windows
+    import matplotlib.pyplot as plt  # registers the figure with pyplot, which the plots package itself never uses
 
     canvas = plt.figure(figsize=figure.get_size_inches(), dpi=figure.dpi).canvas
     canvas.figure = figure
@@ -130,22 +130,22 @@ def show(figure: Figure) -> None:
 
 
 def optional(module: str, extra: str) -> Any:
-    """A module that a lesson can do without, or None, having said so.
+    """Import an optional module; if it is not installed, print a hint and return None.
 
     Args:
         module: its name, such as "torch".
-        extra: chainrule's extra that installs it, such as "torch".
+        extra: the chainrule extra that installs it, such as "torch".
     """
     try:
         return importlib.import_module(module)
     except ImportError:
-        cure = f"pip install 'chainrule[{extra}]' brings it"
-        print(f"{module} is not installed here ({cure}). The lesson goes on without it.")  # noqa: T201  # to its reader
+        install = f"pip install 'chainrule[{extra}]'"
+        print(f"{module} is not installed ({install}). The lesson continues without it.")  # noqa: T201  # lesson output
         return None
 
 
 def _on_screen() -> bool:
-    """Whether matplotlib has found a way to show figures."""
+    """Whether matplotlib's backend can open windows."""
     import matplotlib.pyplot as plt  # see `show`
 
     return plt.get_backend().lower() not in ("agg", "cairo", "pdf", "pgf", "ps", "svg", "template")
@@ -157,7 +157,7 @@ def _head(file: Path) -> Lesson:
 
 
 def _cell(text: str, code: str, line: int) -> Cell:
-    """Take prose apart: a heading, if its first line is underlined, and paragraphs without markup on one line each."""
+    """Parse a cell: a heading, if the first line is underlined, and paragraphs as single lines without markup."""
     heading, paragraphs = "", re.split(r"\n\s*\n", text.strip())
     title = re.match(r"(.+)\n([=~-])\2+(\n|$)", paragraphs[0])
     if title:
@@ -167,5 +167,5 @@ def _cell(text: str, code: str, line: int) -> Cell:
 
 
 def _plain(paragraph: str) -> str:
-    """A paragraph on one line, without marks for code and emphasis."""
+    """A paragraph on one line, without markup for code and emphasis."""
     return re.sub(r"``(.+?)``|\*\*(.+?)\*\*|\*(.+?)\*", r"\1\2\3", " ".join(paragraph.split()))

@@ -106,7 +106,7 @@ def judge(step: Step, ended: Ended) -> Fall | None:
     """What a step did that it must not, if anything."""
     if ended.code == WRONG:
         return Fall("wrong", _last_line(ended.err))
-    if "Traceback (most recent call last)" in ended.err or "fault of chainrule's own" in ended.err:
+    if "Traceback (most recent call last)" in ended.err or "internal error; please report" in ended.err:
         return Fall("traceback", _error_line(ended.err))
     if ended.code == -signal.SIGXCPU or (ended.code == -signal.SIGKILL and signal.SIGKILL not in ended.uncaught):
         return Fall("hang", f"ended after {ended.seconds:.0f} s of the processor, {ended.waited:.0f} s of the clock")
@@ -140,8 +140,8 @@ def _words(step: Step, ended: Ended) -> Fall | None:
 
 
 EXPECTED = (
-    SENTENCE, "Error: ", "Usage: ", "Try 'chainrule ", "Options:", "drawn: ", "stopped in epoch ", "stopping after this step",
-    "stopped after the last epoch, before the result; ", "stopped at once; ", "there is no run in ",
+    SENTENCE, "Error: ", "Usage: ", "Try 'chainrule ", "Options:", "figure: ", "photo: ", "stopped in epoch ",
+    "stopping after this step", "stopped after the last epoch, before the test; ", "stopped immediately; ", "no runs in ",
 )  # fmt: skip
 """How lines on standard error may begin."""
 

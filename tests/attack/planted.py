@@ -83,7 +83,7 @@ STEPS: dict[str, tuple[Step, str | None]] = {
     "a sentence": (Step("", partial(say, "chainrule: no\n", 2), (0, 2)), None),
     "a traceback": (Step("", divide, (0, 1)), "traceback"),
     "a fault of ours, told": (
-        Step("", partial(say, "chainrule: this is a fault of chainrule's own", 1), (0, 1)),
+        Step("", partial(say, "chainrule: internal error; please report it", 1), (0, 1)),
         "traceback",
     ),
     "another exit code": (Step("", partial(sys.exit, 1)), "exit code"),

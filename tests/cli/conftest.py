@@ -60,13 +60,13 @@ def write_images(tmp_path: Path) -> Callable[[str, ImageData], Path]:
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Each test is in an empty folder, and keeps its cache to itself."""
-    place = tmp_path / "here"
-    place.mkdir()
-    monkeypatch.chdir(place)
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
     monkeypatch.setenv("CHAINRULE_CACHE", str(tmp_path / "cache"))
     for name in ("FORCE_COLOR", "NO_COLOR", "COLUMNS", "TTY_COMPATIBLE"):
         monkeypatch.delenv(name, raising=False)
-    return place
+    return folder
 
 
 @pytest.fixture
@@ -119,16 +119,16 @@ def process(start: Callable[..., subprocess.Popen[str]]) -> Callable[..., Done]:
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory, images: Path) -> tuple[Path, Done]:
     """A run of two epochs, trained by a process of its own; and how it ended. Not to be changed."""
-    place = tmp_path_factory.mktemp("trained")
+    folder = tmp_path_factory.mktemp("trained")
     done = subprocess.run(
         [*PYTHON, "-m", "chainrule", "train", "--data", images, "--epochs", "2", "--out", "a run", "--json"],
-        cwd=place,
+        cwd=folder,
         capture_output=True,
         text=True,
         check=False,
         timeout=120,
     )
-    return place / "a run", Done(done.returncode, done.stdout, done.stderr)
+    return folder / "a run", Done(done.returncode, done.stdout, done.stderr)
 
 
 @pytest.fixture

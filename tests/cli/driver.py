@@ -60,13 +60,13 @@ class History(callbacks.History):
         reached("history")
 
 
-def replace(self: Path, target: Path) -> Path:
+def patched_replace(self: Path, target: Path) -> Path:
     if target.name == "state.safetensors":
         reached("saving")
     os.replace(self, target)  # noqa: PTH105  # this stands in for Path.replace
     return target
 
 
-Path.replace = replace  # type: ignore[method-assign,assignment]
+Path.replace = patched_replace  # type: ignore[method-assign,assignment]
 experiment.Checkpoint, experiment.BestModel, experiment.History = Checkpoint, BestModel, History  # type: ignore[misc]
 main()

@@ -43,7 +43,7 @@ def test_version(command):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["nosuch"], "No such command 'nosuch'"),
         (["train", "--color"], "No such option"),
@@ -72,11 +72,11 @@ def test_version(command):
     ],
     ids=" ".join,
 )
-def test_a_command_line_that_is_wrong(command, here, arguments, told):
+def test_a_command_line_that_is_wrong(command, here, arguments, message):
     done = command(*arguments)
     assert done.code == 2
     assert done.out == ""
-    assert told in done.err
+    assert message in done.err
     assert not list(here.iterdir())
 
 
@@ -87,7 +87,7 @@ def test_a_users_error_is_one_sentence(command, broken):
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "message"),
     [
         (
             OSError(errno.ENOSPC, "No space left on device", "runs/x/config.json"),
@@ -99,10 +99,10 @@ def test_a_users_error_is_one_sentence(command, broken):
     ],
     ids=str,
 )
-def test_an_error_of_the_system_is_one_sentence(command, broken, error, told):
+def test_an_error_of_the_system_is_one_sentence(command, broken, error, message):
     broken(error)
     done = command("models")
-    assert (done.code, done.out, done.err) == (2, "", f"chainrule: {told}\n")
+    assert (done.code, done.out, done.err) == (2, "", f"chainrule: {message}\n")
 
 
 def test_a_warning_for_the_user_is_one_sentence(command, monkeypatch):
@@ -119,9 +119,9 @@ def test_a_warning_for_the_user_is_one_sentence(command, monkeypatch):
 def test_too_little_memory_is_one_sentence(command, broken):
     broken(MemoryError("Unable to allocate 7 TiB"))
     done = command("models")
-    assert (done.code, done.err) == (1, "chainrule: there is not enough memory (Unable to allocate 7 TiB)\n")
+    assert (done.code, done.err) == (1, "chainrule: not enough memory (Unable to allocate 7 TiB)\n")
     broken(MemoryError())
-    assert command("models").err == "chainrule: there is not enough memory\n"
+    assert command("models").err == "chainrule: not enough memory\n"
 
 
 def test_every_path_is_refused_if_it_is_empty():
@@ -152,7 +152,7 @@ def test_a_fault_of_ours_shows_where_it_is(command, broken):
     assert done.code == 1
     assert "Traceback (most recent call last)" in done.err
     assert "ZeroDivisionError: division by zero" in done.err
-    assert done.err.endswith("chainrule: this is a fault of chainrule's own, please report it with the lines above\n")
+    assert done.err.endswith("chainrule: internal error; please report it with the traceback above\n")
 
 
 def test_control_c_anywhere(command, broken):
@@ -220,8 +220,8 @@ def test_help_has_examples_that_can_be_typed(command, name):
         assert "chainrule " in line
         words = line.split("chainrule ", 1)[1].split(")")[0].split()
         assert words[0] in COMMANDS
-        known = {option for parameter in cli.get_command(None, words[0]).params for option in parameter.opts}
-        assert {word for word in words[1:] if word.startswith("--")} <= known
+        options = {option for parameter in cli.get_command(None, words[0]).params for option in parameter.opts}
+        assert {word for word in words[1:] if word.startswith("--")} <= options
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -289,7 +289,7 @@ def test_a_completion_script(command, shell, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("words", "found"),
+    ("words", "completions"),
     [
         ("chainrule ev", ["evaluate"]),
         ("chainrule train --mo", ["--model"]),
@@ -298,10 +298,10 @@ def test_a_completion_script(command, shell, tmp_path):
         ("chainrule completion ", ["bash", "zsh", "fish"]),
     ],
 )
-def test_what_a_shell_completes(command, monkeypatch, words, found):
+def test_what_a_shell_completes(command, monkeypatch, words, completions):
     monkeypatch.setenv("_CHAINRULE_COMPLETE", "bash_complete")
     monkeypatch.setenv("COMP_WORDS", words)
     monkeypatch.setenv("COMP_CWORD", str(len(words.split(" ")) - 1))
     done = command()
     assert (done.code, done.err) == (0, "")
-    assert [line.split(",")[1] for line in done.out.splitlines()] == found
+    assert [line.split(",")[1] for line in done.out.splitlines()] == completions

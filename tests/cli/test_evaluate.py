@@ -46,7 +46,7 @@ def test_the_table_says_the_same(command, trained):
     wrong = round(60 * (1 - document["accuracy"]))
     assert second == f"test accuracy  {document['accuracy']:.2%}  ({wrong} mistakes, loss {document['loss']:.4f})"
     assert empty == ""
-    assert re.split(r"  +", header) == ["class", "images", "right", "accuracy", "most often taken for"]
+    assert re.split(r"  +", header) == ["class", "images", "correct", "accuracy", "most often mistaken for"]
     for i, row in enumerate(rows):
         cells = re.split(r"  +", row.strip())
         counts = document["confusion"][i]
@@ -65,7 +65,7 @@ def test_left_out_it_is_the_newest_run(command, trained, here):
 def test_pictures_are_drawn(command, trained, here):
     done = command("evaluate", trained[0], "--confusion", "confusion.png", "--mistakes", "my mistakes.svg")
     assert (done.code, done.err) == (0, "")
-    assert done.out.endswith("drawn: confusion.png\ndrawn: my mistakes.svg\n")
+    assert done.out.endswith("figure: confusion.png\nfigure: my mistakes.svg\n")
     assert (here / "confusion.png").read_bytes().startswith(PNG)
     assert b"<svg" in (here / "my mistakes.svg").read_bytes()[:1000]
     done = command("evaluate", trained[0], "--mistakes", "quiet.png", "--json")
@@ -85,29 +85,30 @@ def test_a_class_without_test_images_has_no_accuracy(command, write_images, make
 
 
 def test_what_is_no_run(command, here):
-    for arguments, told in (
+    for arguments, message in (
         ([], "there is no run in runs yet: train one first, with: chainrule train"),
         (["nowhere"], "nowhere: there is no such run"),
         ([here], f"{here}: holds no run"),
     ):
         done = command("evaluate", *arguments)
-        assert (done.code, done.out, done.err) == (2, "", f"chainrule: {told}\n")
+        assert (done.code, done.out, done.err) == (2, "", f"chainrule: {message}\n")
 
 
 @pytest.mark.parametrize(
-    ("name", "told"), [("figure.txt", "'.txt' is no figure's"), ("none/figure.png", "the folder none does not exist")]
+    ("name", "message"),
+    [("figure.txt", "'.txt' is no figure's"), ("none/figure.png", "the folder none does not exist")],
 )
 @pytest.mark.parametrize("option", ["--confusion", "--mistakes"])
-def test_a_picture_that_cannot_be_written(command, trained, option, name, told):
+def test_a_picture_that_cannot_be_written(command, trained, option, name, message):
     done = command("evaluate", trained[0], option, name)
     assert (done.code, done.out) == (2, "")
     assert done.err.startswith(f"chainrule: {name}: ")
-    assert told in done.err
+    assert message in done.err
     assert done.err.count("\n") == 1
 
 
 @pytest.mark.parametrize(
-    ("spoil", "told"),
+    ("spoil", "message"),
     [
         (lambda run: (run / "config.json").unlink(), "holds no run"),
         (
@@ -156,16 +157,16 @@ def test_a_picture_that_cannot_be_written(command, trained, option, name, told):
         "unknown option",
     ],
 )
-def test_a_damaged_run(command, copy, spoil, told):
+def test_a_damaged_run(command, copy, spoil, message):
     spoil(copy)
     done = command("evaluate", copy)
     assert (done.code, done.out) == (2, "")
-    assert re.fullmatch(f"chainrule: {copy}.*{told}.*\n", done.err)
+    assert re.fullmatch(f"chainrule: {copy}.*{message}.*\n", done.err)
 
 
 def spoil_weights(file):
-    found = safetensors_io.load(file)
-    safetensors_io.save({**found, "1.weight": found["1.weight"] * math.nan}, file)
+    tensors = safetensors_io.load(file)
+    safetensors_io.save({**tensors, "1.weight": tensors["1.weight"] * math.nan}, file)
 
 
 def edit(run, part, key, value):
@@ -182,7 +183,7 @@ def test_images_that_are_not_what_was_learned(command, write_images, make_digits
     write_images("changing", make_digits(train=60, test=24, **change))
     done = command("evaluate", "run")
     assert (done.code, done.out) == (2, "")
-    assert done.err == f"chainrule: {folder}: the images have another size or other classes than those run learned\n"
+    assert done.err == f"chainrule: {folder}: image size or classes differ from those run was trained on\n"
 
 
 def test_other_test_images_of_the_same_kind_are_welcome(command, write_images, make_digits):
@@ -193,7 +194,7 @@ def test_other_test_images_of_the_same_kind_are_welcome(command, write_images, m
     done = command("evaluate", "run", "--json")
     assert np.sum(json.loads(done.out)["confusion"]) == 20
     assert (done.code, done.err) == (
-        0, f"chainrule: the test images of {folder} are not those that run was begun with\n",
+        0, f"chainrule: the test images of {folder} have changed since run was created\n",
     )  # fmt: skip
 
 
@@ -205,15 +206,15 @@ def test_two_drawings_do_not_go_to_one_file(command, trained, here, other, there
         (here / "x.png").write_bytes(b"before")
     before = set(here.iterdir())
     done = command("evaluate", trained[0], "--confusion", "x.png", "--mistakes", other)
-    told = f"chainrule: {other}: is the file of the other drawing as well; choose another file for one of them\n"
-    assert (done.code, done.out, done.err) == (2, "", told)
+    message = f"chainrule: {other}: both figures would be written to this file; choose another file for one of them\n"
+    assert (done.code, done.out, done.err) == (2, "", message)
     assert set(here.iterdir()) == before
     assert not there or (here / "x.png").read_bytes() == b"before"
 
 
 @pytest.mark.parametrize("option", ["--confusion", "--mistakes"])
 def test_where_a_drawing_goes_is_seen_before_anything_is_judged(command, trained, monkeypatch, option):
-    monkeypatch.setattr("chainrule.cli.evaluate.judge", lambda *_: pytest.fail("it was judged"))
+    monkeypatch.setattr("chainrule.cli.evaluate.evaluate_network", lambda *_: pytest.fail("it was judged"))
     assert command("evaluate", trained[0], option, "figure.txt").code == 2
 
 

@@ -114,9 +114,9 @@ def as_bytes(value):
     return value.tobytes() if hasattr(value, "tobytes") else value
 
 
-def assert_same(found, expected):
+def assert_same(actual, expected):
     for part, value in expected.items():
-        assert found[part] == value, part
+        assert actual[part] == value, part
 
 
 def wait_for(condition, process, seconds=60):
@@ -261,7 +261,7 @@ def test_control_c_saves_and_says_how_to_go_on(start, command, images, here, nev
     assert "Traceback" not in err
     assert "stopping after this step (Ctrl-C again quits at once)" in err
     assert (out == "") == bool(options)
-    ((epoch, words),) = re.findall(r"stopped in epoch (\d+); go on with: (chainrule train --resume .*)\n", err)
+    ((epoch, words),) = re.findall(r"stopped in epoch (\d+); resume with: (chainrule train --resume .*)\n", err)
     state = checkpoint.load(folder / "checkpoint" / checkpoint.FILE)
     done, step = state["progress"]["epoch"], state["progress"]["step"]
     assert done == int(epoch) - 1
@@ -272,7 +272,7 @@ def test_control_c_saves_and_says_how_to_go_on(start, command, images, here, nev
     if options:  # and go on the other way
         ended = command(*arguments)
         assert ended.code == 0, ended.err
-        assert f"going on from epoch {done + 1}, step {step + 1} of 25" in ended.out
+        assert f"resuming from epoch {done + 1}, step {step + 1} of 25" in ended.out
         assert (folder / "model.safetensors").read_bytes() == never_stopped(LONG)["weights"]
     else:
         ended = command(*arguments, "--json")
@@ -291,7 +291,7 @@ def test_control_c_twice_quits_at_once(start, command, images, here, never_stopp
     out, err = begun.communicate(timeout=20)
     assert begun.returncode == 130, (out, err)
     assert "Traceback" not in err
-    assert "go on with" not in err
+    assert "resume with" not in err
     assert_same(resumed(command, here / "run"), never_stopped(SHORT))
 
 
@@ -305,7 +305,7 @@ def test_control_c_after_the_last_epoch(command, images, monkeypatch, function):
         patch.setattr(f"chainrule.cli.train.{function}", interrupted)
         done = command(*arguments)
     assert done.code == 130
-    assert done.err == "stopped after the last epoch, before the result; go on with: chainrule train --resume run\n"
+    assert done.err == "stopped after the last epoch, before the test; resume with: chainrule train --resume run\n"
     again = command("train", "--resume", "run", "--quiet")
     assert (again.code, again.err, again.out[:13]) == (0, "", "test accuracy")
 
@@ -323,7 +323,7 @@ def test_it_saves_on_other_signals_too(start, command, images, here, never_stopp
     out, err = begun.communicate(timeout=60)
     assert begun.returncode == code, (out, err)
     assert err.splitlines()[0] == f"stopping after this step ({number.name} again quits at once)"
-    assert re.fullmatch(r"stopped in epoch \d; go on with: chainrule train --resume run", err.splitlines()[1])
+    assert re.fullmatch(r"stopped in epoch \d; resume with: chainrule train --resume run", err.splitlines()[1])
     state = checkpoint.load(here / "run" / "checkpoint" / checkpoint.FILE)
     assert state["progress"]["step"] > 0  # in the middle of an epoch: nothing but the signal has saved there
     assert_same(resumed(command, here / "run"), never_stopped(LONG))
@@ -339,7 +339,7 @@ def test_a_second_signal_quits_at_once(start, command, images, here, never_stopp
     begun.send_signal(second)
     out, err = begun.communicate(timeout=20)
     assert begun.returncode == 128 + second, (out, err)
-    assert err == "stopped at once; go on from the last saved state with: chainrule train --resume run\n"
+    assert err == "stopped immediately; resume from the last checkpoint with: chainrule train --resume run\n"
     assert_same(resumed(command, here / "run"), never_stopped(SHORT))
 
 
@@ -375,7 +375,7 @@ def test_before_there_is_a_trainer_it_quits_at_once(command, images, here, monke
     number = getattr(signal, name)
     handlers = {n: signal.getsignal(getattr(signal, n)) for n in NAMES}
 
-    def load(place):
+    def load(name):
         os.kill(os.getpid(), number)
         time.sleep(5)  # until Python looks at its signals
         raise AssertionError
@@ -466,9 +466,9 @@ def test_control_c_typed_in_a_terminal(start, images, here):
         begun.wait()
     assert "Traceback" not in shown
     assert "stopping after this step (Ctrl-C again quits at once)" in shown
-    assert "go on with: chainrule train --resume run" in shown
+    assert "resume with: chainrule train --resume run" in shown
     assert shown.count("\x1b[?25l") == shown.count("\x1b[?25h") == 1
-    assert shown.rindex("\x1b[?25h") < shown.index("go on with")
+    assert shown.rindex("\x1b[?25h") < shown.index("resume with")
 
 
 # A full disk

@@ -15,7 +15,7 @@ def test_lists_them_with_their_titles(command):
     assert [tuple(row.strip().split("  ", 1)) for row in rows] == [
         (str(each.number), each.title) for each in lessons.available()
     ]
-    assert (empty, hint) == ("", "Run one with its number: chainrule lesson 1")
+    assert (empty, hint) == ("", "Run one by its number: chainrule lesson 1")
 
 
 def test_runs_one_and_saves_its_figures(command, here):
@@ -23,11 +23,11 @@ def test_runs_one_and_saves_its_figures(command, here):
     assert (done.code, done.err) == (0, "")
     first, *lines = done.out.splitlines()
     chosen = lessons.available()[2]
-    assert first == f"Lesson 3 of {len(lessons.available())}. Its text, formulas and code: {chosen.file}"
+    assert first == f"Lesson 3 of {len(lessons.available())}. Text, formulas and code: {chosen.file}"
     assert lines[1] == "Rolling downhill"
     assert "Iteration 10: x = 1.0737, f(x) = 1.1529, Gradient = 2.6844" in lines
     assert "[figure: figures/lesson-03/1.png]" in lines
-    assert lines[-1] == "The figures are in figures/lesson-03"
+    assert lines[-1] == "Figures saved in figures/lesson-03"
     saved = sorted((here / "figures" / "lesson-03").iterdir())
     assert [file.name for file in saved] == ["1.png", "2.png", "3.png", "4.png"]
     assert [f"[figure: figures/lesson-03/{file.name}]" for file in saved] == [
@@ -49,7 +49,7 @@ def test_headings_stand_above_their_numbers(command):
 def test_out_names_another_folder(command, here):
     done = command("lesson", 1, "--out", here / "a" / "b")
     assert done.code == 0
-    assert done.out.splitlines()[-1] == f"The figures are in {here / 'a' / 'b'}"
+    assert done.out.splitlines()[-1] == f"Figures saved in {here / 'a' / 'b'}"
     assert len(list((here / "a" / "b").iterdir())) == 4
     assert not (here / "figures").exists()
 
@@ -66,7 +66,7 @@ def test_a_wrong_number(command, here, number):
 def test_options_without_a_number(command, options):
     done = command("lesson", *options)
     assert (done.code, done.out) == (2, "")
-    assert "--out and --show are for the figures of one lesson: give its NUMBER" in done.err
+    assert "--out and --show apply to the figures of one lesson: give its NUMBER" in done.err
 
 
 def test_a_number_that_is_none(command):
@@ -78,14 +78,14 @@ def test_a_number_that_is_none(command):
 def test_show_needs_a_screen(process):
     done = process("lesson", "3", "--show", env={"MPLBACKEND": "agg"})
     assert done.code == 2
-    assert done.err == "chainrule: there is no screen to open figures on; leave out --show, and they are saved\n"
+    assert done.err == "chainrule: no screen to open figures on; omit --show to save them to files\n"
 
 
 @pytest.mark.parametrize("backend", ["foo", "module://foo"])
 def test_a_backend_that_is_none(process, here, backend):
     done = process("lesson", "3", "--show", env={"MPLBACKEND": backend})
     assert done.code == 2
-    assert done.err == f"chainrule: MPLBACKEND is '{backend}': matplotlib cannot draw with it; unset it\n"
+    assert done.err == f"chainrule: MPLBACKEND is '{backend}', which matplotlib does not support; unset it\n"
     done = process("lesson", "3", env={"MPLBACKEND": backend})  # which needs none
     assert (done.code, done.err) == (0, "")
     assert (here / "figures" / "lesson-03" / "1.png").read_bytes().startswith(b"\x89PNG")

@@ -11,23 +11,23 @@ import pytest
 from chainrule import models
 
 
-def rows(done):
+def table(done):
     return [re.split(r"  +", line) for line in done.out.splitlines()]
 
 
 def test_models_with_their_recipes(command):
     done = command("models")
     assert (done.code, done.err) == (0, "")
-    assert [row[:2] for row in rows(done)] == [[model.name, model.summary] for model in models.REGISTRY.values()]
-    assert rows(done)[1][2] == "sgd, rate 3, batches of 10, 30 epochs"
+    assert [row[:2] for row in table(done)] == [[model.name, model.summary] for model in models.REGISTRY.values()]
+    assert table(done)[1][2] == "sgd, lr 3, batch size 10, 30 epochs"
 
 
 def test_data_and_where_it_is_kept(command, tmp_path):
     done = command("data")
     assert (done.code, done.err) == (0, "")
-    *sets, cache = rows(done)
+    *sets, cache = table(done)
     assert [row[0] for row in sets] == ["mnist", "fashion-mnist", "kmnist"]
-    assert {row[1] for row in sets} == {"not yet in the cache"}
+    assert {row[1] for row in sets} == {"not cached"}
     assert cache[0] == f"cache: {tmp_path / 'cache'}"
     assert not (tmp_path / "cache").exists()  # looking makes nothing
 
@@ -38,25 +38,25 @@ def test_data_and_where_it_is_kept(command, tmp_path):
 @pytest.fixture
 def many(trained, here):
     """Three runs: one done, one under way, one just begun."""
-    place = here / "runs"
+    folder = here / "runs"
     for name, created in (("done", "2026-03-03"), ("under way", "2026-03-02"), ("begun", "2026-03-01")):
-        shutil.copytree(trained[0], place / name)
-        config = json.loads((place / name / "config.json").read_text())
+        shutil.copytree(trained[0], folder / name)
+        config = json.loads((folder / name / "config.json").read_text())
         config["created"] = f"{created}T10:00:00+01:00"
-        (place / name / "config.json").write_text(json.dumps(config))
-    (place / "under way" / "result.json").unlink()
-    (place / "under way" / "metrics.jsonl").write_text('{"epoch": 1}\n')
-    (place / "begun" / "result.json").unlink()
-    (place / "begun" / "metrics.jsonl").unlink()
-    (place / "notes.txt").touch()
-    return place
+        (folder / name / "config.json").write_text(json.dumps(config))
+    (folder / "under way" / "result.json").unlink()
+    (folder / "under way" / "metrics.jsonl").write_text('{"epoch": 1}\n')
+    (folder / "begun" / "result.json").unlink()
+    (folder / "begun" / "metrics.jsonl").unlink()
+    (folder / "notes.txt").touch()
+    return folder
 
 
 def test_runs_the_newest_last(command, many, trained, images):
     done = command("runs")
     assert (done.code, done.err) == (0, "")
     accuracy = f"test {json.loads(trained[1].out)['test_accuracy']:.2%}"
-    assert rows(done) == [
+    assert table(done) == [
         ["begun", "mlp", str(images), "seed 0", "0 of 2 epochs"],
         ["under way", "mlp", str(images), "seed 0", "1 of 2 epochs"],
         ["done", "mlp", str(images), "seed 0", accuracy],
@@ -69,12 +69,12 @@ def test_no_runs_yet(command, here):
     for _ in range(2):
         done = command("runs")
         assert (done.code, done.out) == (0, "")
-        assert done.err == "there is no run in runs yet: train one with: chainrule train\n"
+        assert done.err == "no runs in runs yet; train one with: chainrule train\n"
         (here / "runs").mkdir(exist_ok=True)
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "told"),
+    ("name", "content", "message"),
     [
         ("config.json", "{", "config.json: is not JSON"),
         ("config.json", "[]", "config.json: the content must be of type dict"),
@@ -82,12 +82,12 @@ def test_no_runs_yet(command, here):
         ("metrics.jsonl", '{"epoch": 1}\nhalf a li', "metrics.jsonl, line 2: is not JSON"),
     ],
 )
-def test_a_run_that_cannot_be_read_does_not_hide_the_others(command, many, name, content, told):
+def test_a_run_that_cannot_be_read_does_not_hide_the_others(command, many, name, content, message):
     (many / "under way" / name).write_text(content)
     done = command("runs")
     assert done.code == 2
-    assert [row[0] for row in rows(done)] == ["begun", "done"]
-    assert re.fullmatch(f"chainrule: runs/under way/{told}.*\n", done.err)
+    assert [row[0] for row in table(done)] == ["begun", "done"]
+    assert re.fullmatch(f"chainrule: runs/under way/{message}.*\n", done.err)
 
 
 def test_a_run_of_a_model_that_is_no_more_is_listed(command, many):
@@ -96,4 +96,4 @@ def test_a_run_of_a_model_that_is_no_more_is_listed(command, many):
     (many / "done" / "config.json").write_text(json.dumps(config))
     done = command("runs")
     assert done.code == 0
-    assert rows(done)[-1][1] == "perceptron"
+    assert table(done)[-1][1] == "perceptron"

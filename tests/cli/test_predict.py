@@ -33,15 +33,15 @@ def draw(here, write):
 def own(here, make_digits):
     """A run that has learned 28×28 pictures, though not to read."""
     data = make_digits("my digits", train=60, test=10, side=28)
-    made = run.create(experiment.configure("mlp", data, epochs=1), here / "runs" / "mine")
-    experiment.prepare(made, data).fit(1)
-    return made
+    trained = run.create(experiment.configure("mlp", data, epochs=1), here / "runs" / "mine")
+    experiment.prepare(trained, data).fit(1)
+    return trained
 
 
-def edit(made, part, key, value):
-    config = json.loads(made.config_file.read_text())
+def edit(trained, part, key, value):
+    config = json.loads(trained.config_file.read_text())
     config[part][key] = value
-    made.config_file.write_text(json.dumps(config))
+    trained.config_file.write_text(json.dumps(config))
 
 
 @pytest.fixture
@@ -60,9 +60,9 @@ def test_the_shipped_network_reads_without_any_run(command, draw, digit, ink, pa
     assert (done.code, done.err) == (0, "")
     first, *bars, last = done.out.splitlines()
     assert first.startswith(f"{digit}.png: {digit}  (")
-    assert first.endswith("% sure)")
+    assert first.endswith("%)")
     assert len(bars) == 10
-    assert last.startswith("read by best, the network that comes with chainrule, 99.")
+    assert last.startswith("model: best, the pretrained network, 99.")
 
 
 def test_charts_are_no_wider_than_the_terminal(command, draw, monkeypatch):
@@ -73,11 +73,11 @@ def test_charts_are_no_wider_than_the_terminal(command, draw, monkeypatch):
 
 def test_a_run_of_ones_own_does_not_take_its_place_unless_chosen(command, draw, own):
     file = draw("1")
-    assert "the network that comes with chainrule" in command("predict", file).out
-    for place in ("runs", "mine", "runs/mine"):
-        done = command("predict", file, "--run", place)
+    assert "the pretrained network" in command("predict", file).out
+    for name in ("runs", "mine", "runs/mine"):
+        done = command("predict", file, "--run", name)
         assert (done.code, done.err) == (0, "")
-        assert done.out.splitlines()[-1] == "read by mlp of runs/mine"
+        assert done.out.splitlines()[-1] == "model: mlp from runs/mine"
 
 
 def test_json_is_one_document_and_nothing_else(command, draw):
@@ -100,7 +100,7 @@ def test_the_classes_of_a_run_name_what_is_read(command, draw, copy):
 def test_the_steps_are_drawn(command, draw, here):
     done = command("predict", draw("4"), "--explain", "steps.png")
     assert (done.code, done.err) == (0, "")
-    assert done.out.splitlines()[-1] == "drawn: steps.png"
+    assert done.out.splitlines()[-1] == "figure: steps.png"
     assert (here / "steps.png").read_bytes().startswith(PNG)
 
 
@@ -129,27 +129,28 @@ def test_bad_pictures_are_named_and_good_ones_still_read(command, draw, here):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         ([], "Missing argument 'IMAGE...'"),
-        (["a.png", "b.png", "--explain", "steps.png"], "--explain draws the steps of one picture: give one IMAGE"),
+        (["a.png", "b.png", "--explain", "steps.png"], "--explain takes a single IMAGE"),
         (["a.png", "--run"], "Option '--run' requires an argument"),
     ],
     ids=str,
 )
-def test_a_command_line_that_is_wrong(command, arguments, told):
+def test_a_command_line_that_is_wrong(command, arguments, message):
     done = command("predict", *arguments)
     assert (done.code, done.out) == (2, "")
-    assert told in done.err
+    assert message in done.err
 
 
 @pytest.mark.parametrize(
-    ("name", "told"), [("figure.txt", "'.txt' is no figure's"), ("none/figure.png", "the folder none does not exist")]
+    ("name", "message"),
+    [("figure.txt", "'.txt' is no figure's"), ("none/figure.png", "the folder none does not exist")],
 )
-def test_steps_that_cannot_be_drawn(command, draw, name, told):
+def test_steps_that_cannot_be_drawn(command, draw, name, message):
     done = command("predict", draw("1"), "--explain", name)
     assert (done.code, done.out) == (2, "")
-    assert told in done.err
+    assert message in done.err
     assert done.err.count("\n") == 1
 
 
@@ -159,8 +160,8 @@ def test_the_steps_never_take_the_place_of_the_picture(command, draw, here, name
     (here / "link.png").symlink_to("4.png")
     (here / "hard link.png").hardlink_to(here / "4.png")
     done = command("predict", "4.png", "--explain", name)
-    told = f"chainrule: {name}: is the photo itself; choose another file for the drawing\n"
-    assert (done.code, done.out, done.err) == (2, "", told)
+    message = f"chainrule: {name}: this is the input photo; choose another output file\n"
+    assert (done.code, done.out, done.err) == (2, "", message)
     assert (here / "4.png").read_bytes() == before
     assert (here / "link.png").is_symlink()
 
@@ -173,19 +174,19 @@ def test_where_the_steps_go_is_seen_before_a_picture_is_read(command, here):
 
 def test_a_run_that_is_none(command, draw, here):
     file = draw("1")
-    for place, told in (("nowhere", "there is no such run"), ("runs", "there is no such run"), (".", "holds no run")):
-        done = command("predict", file, "--run", place)
-        assert (done.code, done.out, done.err) == (2, "", f"chainrule: {place}: {told}\n")
+    for path, message in (("nowhere", "there is no such run"), ("runs", "there is no such run"), (".", "holds no run")):
+        done = command("predict", file, "--run", path)
+        assert (done.code, done.out, done.err) == (2, "", f"chainrule: {path}: {message}\n")
 
 
 def test_a_run_that_learned_other_pictures(command, draw, trained):
     done = command("predict", draw("1"), "--run", trained[0])
     assert (done.code, done.out) == (2, "")
-    assert "was trained on images of another size than 28×28" in done.err
+    assert "reading digits needs a network trained on 28×28 images" in done.err
 
 
 @pytest.mark.parametrize(
-    ("part", "key", "value", "told"),
+    ("part", "key", "value", "message"),
     [
         ("data", "classes", list("012345678"), "has 9 classes, but its model has 10 outputs"),
         ("data", "classes", [*"0123456789", "x"], "has 11 classes, but its model has 10 outputs"),
@@ -194,12 +195,12 @@ def test_a_run_that_learned_other_pictures(command, draw, trained):
     ],
     ids=["too few classes", "too many classes", "no class", "unknown model"],
 )
-def test_a_config_that_does_not_fit_is_one_sentence(command, draw, copy, part, key, value, told):
+def test_a_config_that_does_not_fit_is_one_sentence(command, draw, copy, part, key, value, message):
     edit(copy, part, key, value)
     for arguments in (["predict", draw("1"), "--run", "copy"], ["predict", draw("1"), "--run", "copy", "--json"]):
         done = command(*arguments)
         assert (done.code, done.out) == (2, "")
-        assert done.err.startswith(f"chainrule: copy/config.json: {told}")
+        assert done.err.startswith(f"chainrule: copy/config.json: {message}")
         assert done.err.count("\n") == 1
 
 

@@ -77,9 +77,9 @@ def test_a_photo_that_lies_on_its_side_is_turned_upright(command, page, here):
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned by a quarter, clockwise, to be upright
     picture.transpose(Image.Transpose.ROTATE_90).save(here / "turned.jpg", exif=exif)
-    upright, turned = (json.loads(command("read", file, "--json").out)["lines"] for file in ("page.png", "turned.jpg"))
+    upright, rotated = (json.loads(command("read", file, "--json").out)["lines"] for file in ("page.png", "turned.jpg"))
     assert command("read", "turned.jpg").out == "4071\n17\n"
-    for one, other in zip(upright, turned, strict=True):
+    for one, other in zip(upright, rotated, strict=True):
         for ours, theirs in zip(one, other, strict=True):
             assert ours["box"] == pytest.approx(theirs["box"], abs=3)
 
@@ -97,8 +97,8 @@ def test_a_run_of_ones_own(command, page, here, make_digits):
     from chainrule.training import experiment, run
 
     data = make_digits("my digits", train=60, test=10, side=28)
-    made = run.create(experiment.configure("mlp", data, epochs=1), here / "runs" / "mine")
-    experiment.prepare(made, data).fit(1)
+    trained = run.create(experiment.configure("mlp", data, epochs=1), here / "runs" / "mine")
+    experiment.prepare(trained, data).fit(1)
     done = command("read", page(["4071", "17"]), "--run", "mine", "--min-confidence", "0")
     assert (done.code, done.err) == (0, "")
     assert [len(line) for line in done.out.splitlines()] == [4, 2]
@@ -111,7 +111,7 @@ def test_a_run_of_ones_own(command, page, here, make_digits):
 def test_the_drawing_is_the_photo_with_boxes(command, page, here, ending):
     file = page(["4071", "17"])
     done = command("read", file, "--out", "read" + ending)
-    assert (done.code, done.out, done.err) == (0, "4071\n17\n", f"drawn: read{ending}\n")
+    assert (done.code, done.out, done.err) == (0, "4071\n17\n", f"photo: read{ending}\n")
     drawn = np.asarray(Image.open(here / ("read" + ending)).convert("RGB")).astype(int)
     photo = np.asarray(Image.open(here / file).convert("RGB")).astype(int)
     assert drawn.shape == photo.shape
@@ -157,7 +157,7 @@ def test_bad_pictures_are_one_sentence(command, page, here, json_too):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         ([], "Missing argument 'PHOTO'"),
         (["a.png", "b.png"], "unexpected extra argument"),
@@ -166,26 +166,26 @@ def test_bad_pictures_are_one_sentence(command, page, here, json_too):
     ],
     ids=str,
 )
-def test_a_command_line_that_is_wrong(command, arguments, told):
+def test_a_command_line_that_is_wrong(command, arguments, message):
     done = command("read", *arguments)
     assert (done.code, done.out) == (2, "")
-    assert told in done.err
+    assert message in done.err
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "message"),
     [
         ("read.txt", "the ending '.txt' is no photo's; use .png, .jpg, .jpeg, .webp, .bmp, .tif or .tiff"),
         ("read", "the ending '' is no photo's"),
         ("none/read.png", "the folder none does not exist"),
-        ("page.png", "is the photo itself"),
+        ("page.png", "this is the input photo"),
     ],
 )
-def test_a_place_where_nothing_can_be_drawn(command, page, here, name, told):
+def test_a_place_where_nothing_can_be_drawn(command, page, here, name, message):
     before = (here / page(["40"])).read_bytes()
     done = command("read", "page.png", "--out", name)
     assert (done.code, done.out) == (2, "")
-    assert told in done.err
+    assert message in done.err
     assert done.err.count("\n") == 1
     assert (here / "page.png").read_bytes() == before
 
@@ -195,7 +195,7 @@ def test_the_drawing_never_takes_the_place_of_a_photo_of_two_names(command, page
     (here / "other.png").hardlink_to(here / "page.png")
     done = command("read", "page.png", "--out", "other.png")
     assert (done.code, done.out) == (2, "")
-    assert done.err == "chainrule: other.png: is the photo itself; choose another file for the drawing\n"
+    assert done.err == "chainrule: other.png: this is the input photo; choose another output file\n"
     assert (here / "other.png").read_bytes() == (here / "page.png").read_bytes() == before
 
 
@@ -204,4 +204,4 @@ def test_runs_that_do_not_fit(command, page, trained):
     assert (done.code, done.out, done.err) == (2, "", "chainrule: nowhere: there is no such run\n")
     done = command("read", "page.png", "--run", trained[0])
     assert (done.code, done.out) == (2, "")
-    assert "was trained on images of another size than 28×28" in done.err
+    assert "reading digits needs a network trained on 28×28 images" in done.err

@@ -138,7 +138,7 @@ def test_names_of_pictures(command, here, picture):
         shutil.copy(picture, name)
         done = command("predict", name)
         assert (done.code, done.err) == (0, "")
-        assert harmless(done).splitlines()[0].endswith(".png: 7  (100.0% sure)")
+        assert harmless(done).splitlines()[0].endswith(".png: 7  (100.0%)")
         Path(name).write_bytes(b"")
         for program in ("predict", "read"):
             done = command(program, name)

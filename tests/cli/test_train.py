@@ -58,12 +58,10 @@ def test_lines_without_a_bar_where_there_is_no_terminal(train, monkeypatch):
     assert "\r" not in done.out
     lines = done.out.splitlines()
     assert lines[0].startswith("mlp: 784-128-10, ReLU, cross entropy: the default; 19,850 parameters")
-    assert re.search(
-        r"my images: 250 images to learn from; adamw, rate 0.02 \(one-cycle\), batches of 256, seed 0", lines[1]
-    )
+    assert re.search(r"my images: 250 training images; adamw, lr 0.02 \(one-cycle\), batch size 256, seed 0", lines[1])
     table = lines.index(HEADER)
     assert [line.split()[0] for line in lines[table + 1 : table + 3]] == ["1", "2"]
-    assert re.search(r"^best epoch     [12] of 2, by validation accuracy; its weights are kept$", done.out, re.M)
+    assert re.search(r"^best epoch     [12] of 2, by validation accuracy; its weights are saved$", done.out, re.M)
     assert re.search(r"^test accuracy  \d+\.\d\d%  \(loss \d\.\d{4}\)$", done.out, re.M)
     assert re.search(r"^time           \d+\.\d s$", done.out, re.M)
     assert re.search("^run            my run$", done.out, re.M)
@@ -74,7 +72,7 @@ def test_lines_without_a_bar_where_there_is_no_terminal(train, monkeypatch):
 def test_the_curves_are_no_wider_than_the_terminal(command, images, monkeypatch):
     monkeypatch.setenv("COLUMNS", "40")
     lines = command("train", "--data", images, "--epochs", 2, "--limit", 1).out.splitlines()
-    assert "my images: 1 image to learn from; " in lines[1]
+    assert "my images: 1 training image; " in lines[1]
     curves = [line for line in lines if "┤" in line or "│" in line]
     assert len(curves) == 8
     assert 35 < max(map(len, curves)) <= 40
@@ -83,8 +81,8 @@ def test_the_curves_are_no_wider_than_the_terminal(command, images, monkeypatch)
 def test_augmentation_is_told(command, images):
     done = command("train", "--data", images, "--model", "best", "--epochs", "1", "--out", "run")
     assert (done.code, done.err) == (0, "")
-    line = "each image is changed a little every time (shift 2, rotation 10, scale 0.1, shear 5, elastic 1)"
-    assert done.out.splitlines()[2] == f"{line}, but not in the last epoch"
+    line = "augmentation: shift 2, rotation 10, scale 0.1, shear 5, elastic 1"
+    assert done.out.splitlines()[2] == f"{line}, except in the last epoch"
     training, recipe = runs.Run("run").config["training"], models.get("best").recipe
     assert (training["augment"], training["epochs_without_augmentation"]) == (
         recipe.augment,
@@ -222,7 +220,7 @@ def test_a_data_sets_name_comes_before_a_folder(command, write_images, make_digi
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         (["--epochs", "0"], "the number of epochs must be at least 1, not 0"),
         (["--batch-size", "-3"], "the batch size must be at least 1, not -3"),
@@ -236,10 +234,10 @@ def test_a_data_sets_name_comes_before_a_folder(command, write_images, make_digi
     ],
     ids=" ".join,
 )
-def test_numbers_that_make_no_sense(train, here, options, told):
+def test_numbers_that_make_no_sense(train, here, options, message):
     done = train(*options)
     assert (done.code, done.out) == (2, "")
-    assert re.fullmatch(f"chainrule: {told}\n", done.err)
+    assert re.fullmatch(f"chainrule: {message}\n", done.err)
     assert not list(here.iterdir())
 
 
@@ -353,9 +351,9 @@ def test_resume_goes_on_as_the_run_was_begun(command, copy, options):
     before = bits(copy)
     done = command("train", "--resume", copy, *options)
     assert (done.code, done.out) == (2, "")
-    assert f"--resume goes on as the run was begun: {options[0]} cannot be changed" in done.err
+    assert f"--resume keeps the run's settings: {options[0]} cannot be changed" in done.err
     hint = {"--lr": "lr", "--batch-size": "batch_size", "--eager": "eager"}.get(options[0])
-    assert ("; on purpose: --override" in done.err) == (hint is not None)
+    assert ("; to change it anyway: --override" in done.err) == (hint is not None)
     assert hint is None or f"--override {hint}=VALUE\n" in done.err
     assert bits(copy) == before
 
@@ -371,21 +369,21 @@ def test_resume_of_a_finished_run_prints_its_result_again(command, copy, trained
 def test_resume_of_a_finished_run_says_so(command, copy):
     done = command("train", "--resume", copy)
     assert (done.code, done.err) == (0, "")
-    assert "all 2 epochs are done; here is their result again" in done.out
-    assert "going on" not in done.out
+    assert "all 2 epochs are done; repeating the result" in done.out
+    assert "resuming" not in done.out
     assert done.out.count(HEADER) == 1
 
 
 def test_resume_of_what_is_no_run(command, here, tmp_path):
     (here / "empty").mkdir()
     (here / "file").touch()
-    for place, told in (
+    for path, message in (
         ("nowhere", "nowhere: there is no such run"),
         ("empty", "empty: holds no run"),
         ("file", "file: there is no such run"),
     ):
-        done = command("train", "--resume", place)
-        assert (done.code, done.out, done.err) == (2, "", f"chainrule: {told}\n")
+        done = command("train", "--resume", path)
+        assert (done.code, done.out, done.err) == (2, "", f"chainrule: {message}\n")
 
 
 def test_resume_leaves_the_shipped_run_as_it_is(command, copy, monkeypatch):
@@ -395,16 +393,16 @@ def test_resume_leaves_the_shipped_run_as_it_is(command, copy, monkeypatch):
     files = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in copy.rglob("*") if path.is_file()}
     done = command("train", "--resume", copy)
     assert (done.code, done.out) == (2, "")
-    told = f"{copy}: is the run shipped with chainrule; train your own with: chainrule train --model mlp"
-    assert done.err == f"chainrule: {told}\n"
+    message = f"{copy}: is the run shipped with chainrule; train your own with: chainrule train --model mlp"
+    assert done.err == f"chainrule: {message}\n"
     assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in copy.rglob("*") if path.is_file()} == files
 
 
 def test_resume_takes_a_name_in_runs_or_the_newest_of_a_folder(command, copy, here):
     (here / "runs").mkdir()
     copy.rename(here / "runs" / "mine")
-    for place in ("mine", "runs", "runs/mine"):
-        done = command("train", "--resume", place, "--json")
+    for path in ("mine", "runs", "runs/mine"):
+        done = command("train", "--resume", path, "--json")
         assert done.code == 0, done.err
         assert json.loads(done.out)["run"] == "runs/mine"
 
@@ -433,10 +431,10 @@ def test_more_epochs(command, copy, images):
     assert (done.code, done.err) == (0, "")
     lines = done.out.splitlines()
     assert lines[2] == (
-        "from epoch 3, step 1: epochs 4 instead of 2; the bits are this run's own from there on (the one-cycle schedule "
-        "was one over 2 epochs until then)"
+        "from epoch 3, step 1: epochs 4 instead of 2; not bit-identical to a new run with these "
+        "settings (the one-cycle schedule was one over 2 epochs until then)"
     )
-    assert lines[3] == "going on from epoch 3, step 1 of 1"
+    assert lines[3] == "resuming from epoch 3, step 1 of 1"
     table = lines.index(HEADER)
     assert [line.split()[0] for line in lines[table + 1 : table + 5]] == ["1", "2", "3", "4"]
     config = runs.Run(copy).config
@@ -456,7 +454,7 @@ def test_more_epochs_at_a_constant_rate_keep_their_bits(command, images, here):
     assert command("train", *options, "--epochs", 3, "--out", "long").code == 0
     done = command("train", "--resume", "short", "--epochs", 3)
     assert (done.code, done.err) == (0, "")
-    assert "from epoch 3, step 1: epochs 3 instead of 2; the bits are those of a run begun so" in done.out
+    assert "from epoch 3, step 1: epochs 3 instead of 2; bit-identical to a new run with these settings" in done.out
     assert bits(here / "short") == bits(here / "long")
 
 
@@ -468,21 +466,21 @@ def test_other_settings_and_a_way_back(command, images, here):
     done = command("train", "--resume", "run", "--epoch", 2, "--override", "lr=0.5", "--override", "weight-decay=0")
     assert (done.code, done.err) == (0, "")
     change = (
-        "from epoch 3, step 1: lr 0.5 instead of 0.02, weight_decay 0.0 instead of 0.01; the bits are this run's own "
-        "from there on (lr was 0.02 until then; weight_decay was 0.01 until then)"
+        "from epoch 3, step 1: lr 0.5 instead of 0.02, weight_decay 0.0 instead of 0.01; not bit-identical to a new "
+        "run with these settings (lr was 0.02 until then; weight_decay was 0.01 until then)"
     )
     assert change in done.out.splitlines()
     done = command("train", "--resume", "run", "--step", 2)
     assert change in done.out.splitlines()
     assert len(runs.Run("run").changes) == 1
     done = command("train", "--resume", "run", "--step", 2, "--override", "lr=0.02", "--override", "weight-decay=0.01")
-    assert "gone back to epoch 3, step 1" in done.out.splitlines()
+    assert "restarted from epoch 3, step 1" in done.out.splitlines()
     assert len(runs.Run("run").changes) == 1
     assert len(runs.Run("run").history) == 3
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         (["--epochs", "1"], "1 epochs are too few: 2 are complete"),
         (["--epochs", "0"], "the number of epochs must be at least 1, not 0"),
@@ -495,29 +493,29 @@ def test_other_settings_and_a_way_back(command, images, here):
     ],
     ids=" ".join,
 )
-def test_a_change_that_is_not_possible(command, copy, options, told):
+def test_a_change_that_is_not_possible(command, copy, options, message):
     files = {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()}
     done = command("train", "--resume", copy, *options)
     assert (done.code, done.out) == (2, "")
-    assert re.fullmatch(f"chainrule: (.*/)?{told}\n", done.err)
+    assert re.fullmatch(f"chainrule: (.*/)?{message}\n", done.err)
     assert {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()} == files
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
-        (["--epoch", "1"], "--epoch changes a run that is there: it goes with --resume RUN"),
-        (["--step", "1"], "--step changes a run that is there: it goes with --resume RUN"),
-        (["--override", "lr=1"], "--override changes a run that is there: it goes with --resume RUN"),
-        (["--resume", "x", "--epoch", "1", "--step", "3"], "--epoch and --step both say where to go back to"),
+        (["--epoch", "1"], "--epoch changes an existing run: use it with --resume RUN"),
+        (["--step", "1"], "--step changes an existing run: use it with --resume RUN"),
+        (["--override", "lr=1"], "--override changes an existing run: use it with --resume RUN"),
+        (["--resume", "x", "--epoch", "1", "--step", "3"], "--epoch and --step are mutually exclusive"),
         (["--resume", "x", "--epochs", "3", "--override", "epochs=4"], "--epochs 3 and --override epochs=4 contradict"),
     ],
     ids=" ".join,
 )
-def test_options_that_contradict_each_other(command, here, options, told):
+def test_options_that_contradict_each_other(command, here, options, message):
     done = command("train", *options)
     assert (done.code, done.out) == (2, "")
-    assert told in done.err
+    assert message in done.err
     assert not list(here.iterdir())
 
 
@@ -556,9 +554,9 @@ def test_a_training_that_diverges_later_names_a_way_back(command, images, here, 
     done = command("train", "--resume", "my run", "--epochs", 3, "--override", "lr=1e300")
     assert done.code == 2
     back = r"chainrule train --resume 'my run'( --epoch 1)? --override lr=1e\+299"
-    assert re.fullmatch(f"chainrule: training diverged in epoch 2, .*; go back with: {back}\n", done.err)
+    assert re.fullmatch(f"chainrule: training diverged in epoch 2, .*; recover with: {back}\n", done.err)
     assert (" --epoch 1" in done.err) == bool(keep)
-    words = shlex.split(done.err.rpartition("go back with: chainrule ")[2])
+    words = shlex.split(done.err.rpartition("recover with: chainrule ")[2])
     words[-1] = "lr=0.01"
     done = command(*words, "--json")
     assert (done.code, done.err) == (0, "")
@@ -617,13 +615,13 @@ def test_whatever_stands_in_a_runs_files_it_is_one_sentence(command, copy, monke
                 (copy / name).write_text("\n".join(map(json.dumps, changed)) + "\n")
                 for arguments in (["runs", copy.parent], ["evaluate", copy], ["train", "--resume", copy]):
                     done = command(*arguments)
-                    told = (name, path, value, arguments, done)
-                    assert done.code in (0, 2), told
-                    assert "Traceback" not in done.err, told
-                    assert "\x1b" not in done.out + done.err, told
-                    assert done.code == 0 or done.err.startswith(("chainrule: ", "Usage: ")), told
+                    message = (name, path, value, arguments, done)
+                    assert done.code in (0, 2), message
+                    assert "Traceback" not in done.err, message
+                    assert "\x1b" not in done.out + done.err, message
+                    assert done.code == 0 or done.err.startswith(("chainrule: ", "Usage: ")), message
                     if arguments[0] == "runs":
-                        assert other.name in done.out, told
+                        assert other.name in done.out, message
         (copy / name).write_text(text)
 
 
@@ -672,11 +670,11 @@ DAMAGE = {
 
 @pytest.mark.parametrize("name", DAMAGE)
 def test_resume_of_a_damaged_run(command, copy, name):
-    content, told = DAMAGE[name]
+    content, message = DAMAGE[name]
     (copy / name).write_bytes(content)
     done = command("train", "--resume", copy, "--json")
     assert (done.code, done.out) == (2, "")
-    assert re.fullmatch(f"chainrule: {copy}/.*{told}.*\n", done.err)
+    assert re.fullmatch(f"chainrule: {copy}/.*{message}.*\n", done.err)
 
 
 @pytest.mark.parametrize("name", ["checkpoint/state.safetensors", "model.safetensors"])

@@ -1,8 +1,8 @@
-"""The `chainrule` command: one subcommand a file, and what all of them share: how they end.
+"""The `chainrule` command: one subcommand per file, with shared error handling and exit codes here.
 
-It exits with 0 if all went well, 2 on a mistake that the user can mend (one sentence, no traceback), 1 on a fault of
-ours, 130 on Ctrl-C, 141 if whoever read its output has seen enough (as in `chainrule runs | head -1`). `train` saves
-before it exits with 130, and so it does with 143 on SIGTERM and with 129 on SIGHUP.
+Exit codes: 0 success; 2 user error (one sentence, no traceback); 1 internal error; 130 Ctrl-C; 141 broken output pipe
+(as in `chainrule runs | head -1`). `train` saves its state before it exits with 130, and also handles SIGTERM (143)
+and SIGHUP (129) this way.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ from chainrule.cli.signals import keep_interrupt
 from chainrule.console import replace_unencodable
 from chainrule.errors import UserError, shortened
 
-COMMANDS = {  # name: (module below chainrule.cli, what it does)
-    "train": ("train", "Train a model and keep it as a run."),
-    "evaluate": ("evaluate", "Judge a trained model by the test images."),
-    "predict": ("predict", "Read the digit in each picture."),
-    "lesson": ("lesson", "List the lessons, or run one: from one neuron to the next word."),
+COMMANDS = {  # name: (module in chainrule.cli, summary)
+    "train": ("train", "Train a model and save it as a run."),
+    "evaluate": ("evaluate", "Evaluate a trained model on the test images."),
+    "predict": ("predict", "Recognize the digit in each image."),
+    "lesson": ("lesson", "List the lessons, or run one."),
     "read": ("read", "Read every digit in a photo of a page."),
-    "models": ("listings", "List the models that can be trained."),
+    "models": ("listings", "List the available models."),
     "data": ("listings", "List the data sets."),
-    "runs": ("listings", "List the runs, the newest last."),
-    "completion": ("listings", "Print a script that completes commands in a shell."),
+    "runs": ("listings", "List the runs, newest last."),
+    "completion": ("listings", "Print a shell completion script."),
 }
 
 
 class _Commands(click.Group):
-    """Loads a subcommand's module only when it is used, so that `chainrule --help` answers at once."""
+    """Imports a subcommand's module only when it is used, to keep `chainrule --help` fast."""
 
     def list_commands(self, context: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -60,19 +60,19 @@ class _Commands(click.Group):
     epilog="""\b
 Examples:
   chainrule train                        learn to read handwritten digits, in seconds
-  chainrule evaluate --mistakes m.png    how good is it, and what does it get wrong?
-  chainrule predict photo.jpg            which digit is this?""",
+  chainrule evaluate --mistakes m.png    measure its accuracy and draw its mistakes
+  chainrule predict photo.jpg            recognize a digit""",
 )
 @click.version_option(__version__, message="chainrule %(version)s")
 @click.pass_context
 def cli(context: click.Context) -> None:
-    """Neural networks that you can read: train one on handwritten digits, judge it, use it."""
-    # Figures go to files; matplotlib refuses to be imported if this is misspelled. `lesson --show` alone takes it back.
+    """Neural networks that you can read: train one on handwritten digits, evaluate it, use it."""
+    # Figures go to files, and an invalid backend would make the import of matplotlib fail; `lesson --show` restores it.
     context.obj = os.environ.pop("MPLBACKEND", None)
 
 
 def main(arguments: list[str] | None = None) -> Any:
-    """Run the command and exit with its code."""
+    """Run the command line and exit with its exit code."""
     replace_unencodable()
     warnings.showwarning = _warn
     try:
@@ -81,42 +81,43 @@ def main(arguments: list[str] | None = None) -> Any:
     except click.ClickException as error:
         text = io.StringIO()
         error.show(text)
-        _tell(*text.getvalue().removesuffix("\n").expandtabs(4).split("\n"))
+        _print_error(*text.getvalue().removesuffix("\n").expandtabs(4).split("\n"))
         code = 2
     except UserError as error:
-        code = _complain(str(error))
+        code = _report(str(error))
     except (click.Abort, KeyboardInterrupt):
         code = 130
-    except SystemExit as end:  # click's own: 0 when it has completed a word for a shell, 1 when a pipe was closed
+    except SystemExit as end:  # raised by click: 0 after shell completion, 1 on a closed pipe
         code = 141 if end.code else 0
     except OSError as error:
         reason = error.strerror or str(error)
-        code = _complain(f"{error.filename}: {reason}" if error.filename else reason)
+        code = _report(f"{error.filename}: {reason}" if error.filename else reason)
     except MemoryError as error:
-        code = _complain(f"there is not enough memory{f' ({error})' if str(error) else ''}", code=1)
-    except Exception:  # the last resort: show all of it
-        _tell(*traceback.format_exc().removesuffix("\n").split("\n"))
-        code = _complain("this is a fault of chainrule's own, please report it with the lines above", code=1)
+        code = _report(f"not enough memory{f' ({error})' if str(error) else ''}", code=1)
+    except Exception:
+        _print_error(*traceback.format_exc().removesuffix("\n").split("\n"))
+        code = _report("internal error; please report it with the traceback above", code=1)
     sys.exit(code or 0)
 
 
 _show_warning = warnings.showwarning
 
 
-def _warn(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
-    """Show a warning that is meant for the user as a sentence, any other as Python does."""
+def _warn(message: Warning | str, category: type[Warning], *location: Any, **more: Any) -> None:
+    """Print a UserWarning as one sentence, any other warning in Python's format."""
     if issubclass(category, UserWarning):
-        _tell(f"chainrule: {shortened(str(message), LONGEST)}")
+        _print_error(f"chainrule: {shortened(str(message), LONGEST)}")
     else:
-        _show_warning(message, category, *place, **more)
+        _show_warning(message, category, *location, **more)
 
 
-def _complain(sentence: str, code: int = 2) -> int:
-    _tell(f"chainrule: {shortened(sentence, LONGEST)}")
+def _report(sentence: str, code: int = 2) -> int:
+    """Print an error message and return the exit code."""
+    _print_error(f"chainrule: {shortened(sentence, LONGEST)}")
     return code
 
 
-def _tell(*lines: str) -> None:
-    """Print to standard error; where that is on a full disk or a closed pipe, the exit code has to be enough."""
+def _print_error(*lines: str) -> None:
+    """Print to standard error, ignoring a full disk or a closed pipe: the exit code still reports the error."""
     with suppress(OSError):
         say(*lines, err=True)

@@ -1,4 +1,4 @@
-"""What the subcommands share in taking arguments."""
+"""Argument types and checks shared by the subcommands."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class PathName(click.Path):
-    """A path; an empty text, such as an unset variable of a shell gives, would otherwise mean the present folder."""
+    """A path that is not empty: an empty string, as from an unset shell variable, would mean the current folder."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Check that the path is not empty."""
@@ -27,32 +27,32 @@ class PathName(click.Path):
 def check_output(
     out: str | None, what: str, endings: Collection[str], *, photo: str | None = None, other: str | None = None
 ) -> None:
-    """See that a drawing can be written to a file and overwrites nothing of the same command, before it is computed.
+    """Check, before computing anything, that an output file is writable and differs from the command's other files.
 
     Args:
-        out: where the drawing goes; None if there is none.
-        what: the drawing is, in a word.
-        endings: that its file may have.
-        photo: what the command reads.
-        other: where its other drawing goes.
+        out: the output file, or None.
+        what: the kind of the output, such as "figure", for the error message.
+        endings: the supported file extensions.
+        photo: the command's input file.
+        other: the command's other output file.
 
     Raises:
-        UserError: as `check_destination`; or the file is `photo` or `other`, under whatever name.
+        UserError: `check_destination` failed, or `out` is the same file as `photo` or `other`.
     """
     if out is None:
         return
     check_destination(out, what, endings)
     if _are_same(out, photo):
-        raise UserError(f"{out}: is the photo itself; choose another file for the drawing")
+        raise UserError(f"{out}: this is the input photo; choose another output file")
     if _are_same(out, other):
-        raise UserError(f"{out}: is the file of the other drawing as well; choose another file for one of them")
+        raise UserError(f"{out}: both figures would be written to this file; choose another file for one of them")
 
 
 def _are_same(path: str, other: str | None) -> bool:
-    """Whether two paths lead to the same file, which need not be there."""
+    """Whether two paths refer to the same file, existing or not."""
     if other is None:
         return False
     try:
         return Path(path).samefile(other)
-    except OSError:  # one of them is not there (yet)
+    except OSError:  # one of them does not exist (yet)
         return os.path.realpath(path) == os.path.realpath(other)

@@ -12,7 +12,7 @@ from chainrule.cli.arguments import PathName, check_output
 from chainrule.cli.output import json_number, print_json, print_table, say
 from chainrule.errors import DataError, RunError
 from chainrule.training import run as runs
-from chainrule.training.evaluation import evaluate as judge
+from chainrule.training.evaluation import evaluate as evaluate_network
 from chainrule.training.evaluation import no_numbers
 from chainrule.training.experiment import has_other_test_images
 
@@ -31,32 +31,32 @@ Examples:
 @click.argument("run", required=False, type=PathName())
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 @click.option(
-    "--confusion", type=PathName(), metavar="FILE", help="Draw which digit is taken for which (.png, .svg, .pdf)."
+    "--confusion", type=PathName(), metavar="FILE", help="Write the confusion matrix as a figure (.png, .svg, .pdf)."
 )
 @click.option(
-    "--mistakes", type=PathName(), metavar="FILE", help="Draw a sheet of the worst mistakes (.png, .svg, .pdf)."
+    "--mistakes", type=PathName(), metavar="FILE", help="Write the worst mistakes as a figure (.png, .svg, .pdf)."
 )
 def evaluate(run: str | None, as_json: bool, confusion: str | None, mistakes: str | None) -> None:
-    """Judge a trained model by the test images: accuracy, loss, digit by digit.
+    """Evaluate a trained model on the test images: accuracy and loss, in total and by class.
 
-    RUN is a run's folder, or a folder of runs, whose newest is taken; left out, the newest in runs/. "shipped" is the
-    network that comes with chainrule.
+    RUN is a run's folder, or a folder of runs (the newest is used); by default the newest run in runs/. "shipped" is
+    the pretrained network included with chainrule.
     """
     if confusion is not None or mistakes is not None:
         from chainrule.plots import style  # loads matplotlib
 
         check_output(confusion, "figure", style.FORMATS)
         check_output(mistakes, "figure", style.FORMATS, other=confusion)
-    found = runs.find(run)
-    data = datasets.load(found.config["data"]["name"])
-    known = found.config["data"]
-    if [list(data.test_images.shape[1:]), list(data.classes)] != [known["image_shape"], known["classes"]]:
-        raise DataError(f"{data.name}: the images have another size or other classes than those {found.folder} learned")
-    if has_other_test_images(found, data):
-        say(f"chainrule: the test images of {data.name} are not those that {found.folder} was begun with", err=True)
-    result = judge(found.load_network(), found.model, data.test_images, data.test_labels)
+    trained = runs.find(run)
+    expected = trained.config["data"]
+    data = datasets.load(expected["name"])
+    if [list(data.test_images.shape[1:]), list(data.classes)] != [expected["image_shape"], expected["classes"]]:
+        raise DataError(f"{data.name}: image size or classes differ from those {trained.folder} was trained on")
+    if has_other_test_images(trained, data):
+        say(f"chainrule: the test images of {data.name} have changed since {trained.folder} was created", err=True)
+    result = evaluate_network(trained.load_network(), trained.model, data.test_images, data.test_labels)
     if result.unread:
-        raise RunError(f"{found.weights_file}: {no_numbers(result.unread, len(result.labels))}")
+        raise RunError(f"{trained.weights_file}: {no_numbers(result.unread, len(result.labels))}")
     _draw(result, data, confusion, mistakes)
     rows = result.confusion
     right, totals = np.diagonal(rows), rows.sum(axis=1)
@@ -67,7 +67,7 @@ def evaluate(run: str | None, as_json: bool, confusion: str | None, mistakes: st
         ]
         print_json(
             {
-                "run": str(found.folder),
+                "run": str(trained.folder),
                 "accuracy": result.accuracy,
                 "loss": json_number(result.loss),
                 "per_class": per_class,
@@ -75,9 +75,9 @@ def evaluate(run: str | None, as_json: bool, confusion: str | None, mistakes: st
             }
         )
         return
-    say(f"{found.folder}: {found.model.name} on the {len(data.test_labels):,} test images of {data.name}")
+    say(f"{trained.folder}: {trained.model.name} on the {len(data.test_labels):,} test images of {data.name}")
     say(f"test accuracy  {result.accuracy:.2%}  ({len(result.mistakes):,} mistakes, loss {result.loss:.4f})", "")
-    table = [("class", "images", "right", "accuracy", "most often taken for")]
+    table = [("class", "images", "correct", "accuracy", "most often mistaken for")]
     for i, name in enumerate(data.classes):
         wrong = rows[i].copy()
         wrong[i] = 0
@@ -86,7 +86,7 @@ def evaluate(run: str | None, as_json: bool, confusion: str | None, mistakes: st
         table.append((name, f"{totals[i]:,}", f"{right[i]:,}", accuracy, other))
     print_table(table, right=(1, 2, 3))
     for file in filter(None, (confusion, mistakes)):
-        say(f"drawn: {file}")
+        say(f"figure: {file}")
 
 
 def _draw(result: Evaluation, data: ImageData, confusion: str | None, mistakes: str | None) -> None:

@@ -22,39 +22,39 @@ if TYPE_CHECKING:
 @click.command(
     epilog="""\b
 Examples:
-  chainrule lesson                        which lessons are there?
-  chainrule lesson 3                      roll downhill; the figures go to figures/lesson-03
-  chainrule lesson 3 --show               the same, each figure in a window"""
+  chainrule lesson                        list the lessons
+  chainrule lesson 3                      run lesson 3; save its figures in figures/lesson-03
+  chainrule lesson 3 --show               the same, with each figure in a window"""
 )
 @click.argument("number", required=False, type=int)
-@click.option("--out", type=PathName(file_okay=False), help="Where its figures go; figures/lesson-NN if left out.")
-@click.option("--show", is_flag=True, help="Open each figure in a window instead; closing it goes on.")
+@click.option("--out", type=PathName(file_okay=False), help="Folder for the figures.  [default: figures/lesson-NN]")
+@click.option("--show", is_flag=True, help="Open each figure in a window instead; close it to continue.")
 @click.pass_obj
 def lesson(backend: str | None, number: int | None, out: str | None, show: bool) -> None:
-    """List the lessons, or run lesson NUMBER: its headings, its numbers and its figures.
+    """List the lessons, or run lesson NUMBER: print its headings and results, and save its figures.
 
-    Its prose and formulas are in its file, which is named at the beginning: read it beside the numbers.
+    The full text with formulas is in the lesson's file, whose path is printed first: read it alongside the output.
     """
     if number is None and (out is not None or show):
-        raise click.UsageError("--out and --show are for the figures of one lesson: give its NUMBER")
-    from chainrule import lessons  # whoever asks for help needs none of it
+        raise click.UsageError("--out and --show apply to the figures of one lesson: give its NUMBER")
+    from chainrule import lessons  # imported here to keep --help fast
 
-    found = {each.number: each for each in lessons.available()}
+    by_number = {each.number: each for each in lessons.available()}
     if number is None:
-        print_table([(str(n), each.title) for n, each in found.items()], right=[0])
-        say("", "Run one with its number: chainrule lesson 1")
+        print_table([(str(n), each.title) for n, each in by_number.items()], right=[0])
+        say("", "Run one by its number: chainrule lesson 1")
         return
-    if number not in found:
-        raise UserError(f"there is no lesson {number}; choose one from {min(found)} to {max(found)}")
-    chosen = found[number]
-    say(f"Lesson {number} of {len(found)}. Its text, formulas and code: {chosen.file}")
+    if number not in by_number:
+        raise UserError(f"there is no lesson {number}; choose one from {min(by_number)} to {max(by_number)}")
+    chosen = by_number[number]
+    say(f"Lesson {number} of {len(by_number)}. Text, formulas and code: {chosen.file}")
     if show and backend is not None:
         os.environ["MPLBACKEND"] = backend
     folder = Path(out or f"figures/lesson-{number:02}")
     saved: list[Path] = []
 
     def save(figure: Figure) -> None:
-        from chainrule.plots import style  # loads matplotlib, as the lesson has by now
+        from chainrule.plots import style  # imports matplotlib, which the lesson has loaded already
 
         folder.mkdir(parents=True, exist_ok=True)
         saved.append(folder / f"{len(saved) + 1}.png")
@@ -63,11 +63,11 @@ def lesson(backend: str | None, number: int | None, out: str | None, show: bool)
 
     lessons.run(chosen, _introduce, None if show else save)
     if saved:
-        say("", f"The figures are in {folder}")
+        say("", f"Figures saved in {folder}")
 
 
 def _introduce(cell: Cell) -> None:
-    """Print the heading of a cell, if it has one, and its first paragraph."""
+    """Print the heading of a cell, if any, and its first paragraph."""
     say()
     if cell.heading:
         say(cell.heading, bold=True)

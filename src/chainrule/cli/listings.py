@@ -1,4 +1,4 @@
-"""`chainrule models`, `data`, `runs` and `completion`: what there is, a line each."""
+"""`chainrule models`, `data`, `runs` and `completion`."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ Examples:
   chainrule train --model sigmoid_mlp"""
 )
 def models() -> None:
-    """List the models that can be trained, with the recipe of each."""
-    from chainrule.models import REGISTRY  # each listing loads only what it lists
+    """List the available models and their training recipes."""
+    from chainrule.models import REGISTRY  # each listing imports only what it needs
 
     rows = []
     for model in REGISTRY.values():
         recipe = model.recipe
         epochs = f"{recipe.epochs} epoch{'' if recipe.epochs == 1 else 's'}"
-        how = f"{recipe.optimizer}, rate {recipe.lr:g}, batches of {recipe.batch_size}, {epochs}"
-        rows.append((model.name, model.summary, how))
+        settings = f"{recipe.optimizer}, lr {recipe.lr:g}, batch size {recipe.batch_size}, {epochs}"
+        rows.append((model.name, model.summary, settings))
     print_table(rows)
 
 
@@ -35,18 +35,15 @@ Examples:
   chainrule train --data fashion-mnist"""
 )
 def data() -> None:
-    """List the data sets, and where those already here are kept; any folder of IDX files will do too."""
+    """List the data sets and the cache folder. `train --data` also takes any folder of IDX files."""
     from chainrule.data import available, cache_folder
 
-    rows = [
-        (e.name, f"in the cache, {e.bytes / 1e6:.0f} MB" if e.cached else "not yet in the cache", e.about)
-        for e in available()
-    ]
+    rows = [(e.name, f"cached, {e.bytes / 1e6:.0f} MB" if e.cached else "not cached", e.about) for e in available()]
     print_table(rows)
     try:
-        say(f"cache: {cache_folder()}  (CHAINRULE_CACHE sets another)")
+        say(f"cache: {cache_folder()}  (set CHAINRULE_CACHE to change it)")
     except OSError as error:
-        say(f"cache: none, for {error.strerror or error}  (CHAINRULE_CACHE sets one)")
+        say(f"cache: none: {error.strerror or error}  (set CHAINRULE_CACHE to choose a folder)")
 
 
 @click.command(
@@ -57,7 +54,7 @@ Examples:
 )
 @click.argument("folder", required=False, type=click.Path(exists=True, file_okay=False))
 def runs(folder: str | None) -> int:
-    """List the runs in FOLDER (runs/ if left out), the newest last."""
+    """List the runs in FOLDER (default: runs/), newest last."""
     from chainrule.training.run import RUNS, every
 
     faults: list[RunError] = []
@@ -74,7 +71,7 @@ def runs(folder: str | None) -> int:
     if rows:
         print_table(rows)
     elif not faults:
-        say(f"there is no run in {folder or RUNS} yet: train one with: chainrule train", err=True)
+        say(f"no runs in {folder or RUNS} yet; train one with: chainrule train", err=True)
     for fault in faults:
         say(f"chainrule: {shortened(str(fault), LONGEST)}", err=True)
     return 2 if faults else 0
@@ -89,7 +86,7 @@ Examples:
 )
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
-    """Print a script that completes chainrule's commands and options in SHELL; the examples switch it on for good."""
+    """Print a script that completes chainrule's commands and options in SHELL. The examples enable it permanently."""
     from chainrule.cli import cli
 
     kind = get_completion_class(shell)

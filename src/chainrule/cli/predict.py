@@ -31,30 +31,30 @@ Examples:
 @click.argument("images", nargs=-1, required=True, type=PathName(), metavar="IMAGE...")
 @click.option(
     "--run",
-    "place",
+    "run_path",
     type=PathName(),
     metavar="RUN",
-    help="Which trained model; runs for the newest in runs/.  [default: the one that comes with chainrule]",
+    help="The trained model: a run's folder, or a folder of runs.  [default: the pretrained network]",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 @click.option(
     "--explain",
     type=PathName(),
     metavar="FILE",
-    help="Draw every step from photo to 28×28 (one IMAGE; .png, .svg, .pdf).",
+    help="Write a figure of the preprocessing, from photo to 28×28 (one IMAGE; .png, .svg, .pdf).",
 )
-def predict(images: Sequence[str], place: str | None, as_json: bool, explain: str | None) -> int:
-    """Read the digit in each picture: PNG, JPEG, BMP, GIF, WebP or TIFF, dark on light or light on dark."""
+def predict(images: Sequence[str], run_path: str | None, as_json: bool, explain: str | None) -> int:
+    """Recognize the digit in each image: PNG, JPEG, BMP, GIF, WebP or TIFF, dark on light or light on dark."""
     if explain is not None and len(images) != 1:
-        raise click.UsageError("--explain draws the steps of one picture: give one IMAGE")
+        raise click.UsageError("--explain takes a single IMAGE")
     if explain is not None:
-        from chainrule.plots import style  # loads matplotlib
+        from chainrule.plots import style  # imports matplotlib
 
         check_output(explain, "figure", style.FORMATS, photo=images[0])
-    run = runs.shipped() if place is None else runs.find(place)
+    run = runs.shipped() if run_path is None else runs.find(run_path)
     read_images = reader(run)
     read: list[dict[str, Any]] = []
-    from chainrule.images import prepare  # loads Pillow
+    from chainrule.images import prepare  # imports Pillow
 
     for file in images:
         try:
@@ -62,23 +62,22 @@ def predict(images: Sequence[str], place: str | None, as_json: bool, explain: st
         except PictureError as error:
             read.append({"file": file, "error": str(error)})
             continue
-        confidences = read_images(stages.result[None])[0].astype(np.float64)  # (1, 28, 28) to (10,)
-        confidences /= confidences.sum()  # exactly 1, not only to float32's rounding
-        digit = int(confidences.argmax())
-        read.append(
-            {"file": file, "digit": digit, "confidence": confidences[digit].item(), "confidences": confidences.tolist()}
-        )
+        probabilities = read_images(stages.result[None])[0].astype(np.float64)  # (1, 28, 28) to (10,)
+        probabilities /= probabilities.sum()  # sum to 1 in float64, too
+        digit = int(probabilities.argmax())
+        confidence = probabilities[digit].item()
+        read.append({"file": file, "digit": digit, "confidence": confidence, "confidences": probabilities.tolist()})
         if explain is not None:
-            _explain(stages, digit, confidences, explain)
+            _explain(stages, digit, probabilities, explain)
     if as_json:
         print_json(read)
     else:
         for entry in read:
             _say(entry, run)
         if any("digit" in entry for entry in read):
-            say(f"read by {_name(run, place)}")
+            say(f"model: {_describe(run, run_path)}")
         if explain is not None and "digit" in read[0]:
-            say(f"drawn: {explain}")
+            say(f"figure: {explain}")
     return 2 if any("error" in entry for entry in read) else 0
 
 
@@ -89,7 +88,7 @@ def _say(entry: dict[str, Any], run: Run) -> None:
     from chainrule.plots import text
 
     names = class_names(run)
-    say(f"{entry['file']}: {names[entry['digit']]}  ({entry['confidence']:.1%} sure)")
+    say(f"{entry['file']}: {names[entry['digit']]}  ({entry['confidence']:.1%})")
     say(
         *[
             "  " + line
@@ -98,15 +97,15 @@ def _say(entry: dict[str, Any], run: Run) -> None:
     )
 
 
-def _name(run: Run, place: str | None) -> str:
-    if place is not None:
-        return f"{run.model.name} of {run.folder}"
+def _describe(run: Run, run_path: str | None) -> str:
+    if run_path is not None:
+        return f"{run.model.name} from {run.folder}"
     result = run.result
-    known = f", {result['test_accuracy']:.2%} of MNIST's test images right" if result else ""
-    return f"{run.model.name}, the network that comes with chainrule{known}; --run chooses another"
+    accuracy = f", {result['test_accuracy']:.2%} accurate on MNIST's test images" if result else ""
+    return f"{run.model.name}, the pretrained network{accuracy}; choose another with --run"
 
 
-def _explain(stages: Stages, digit: int, confidences: Any, file: str) -> None:
-    from chainrule.plots import pictures, style  # loads matplotlib
+def _explain(stages: Stages, digit: int, probabilities: Any, file: str) -> None:
+    from chainrule.plots import pictures, style  # imports matplotlib
 
-    style.save(pictures.stages(list(stages), digit, confidences), file)
+    style.save(pictures.stages(list(stages), digit, probabilities), file)

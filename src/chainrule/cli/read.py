@@ -33,23 +33,23 @@ Examples:
 @click.argument("photo", type=PathName())
 @click.option(
     "--run",
-    "place",
+    "run_path",
     type=PathName(),
     metavar="RUN",
-    help="Which trained model; runs for the newest in runs/.  [default: the one that comes with chainrule]",
+    help="The trained model: a run's folder, or a folder of runs.  [default: the pretrained network]",
 )
 @click.option(
     "--min-confidence",
     type=click.FloatRange(0, 1),
     default=0.5,
     show_default=True,
-    help="Print ? for what is read less surely.",
+    help="Print ? for digits with a lower confidence.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
-@click.option("--out", type=PathName(), metavar="FILE", help="Draw boxes, digits and confidences on the photo.")
-def read(photo: str, place: str | None, min_confidence: float, as_json: bool, out: str | None) -> None:
+@click.option("--out", type=PathName(), metavar="FILE", help="Write the photo annotated with boxes and digits.")
+def read(photo: str, run_path: str | None, min_confidence: float, as_json: bool, out: str | None) -> None:
     """Read every handwritten digit in a photo of a page, dark on light, line by line."""
-    from chainrule.images import open_photo  # these load Pillow and SciPy
+    from chainrule.images import open_photo  # these import Pillow and SciPy
     from chainrule.images.drawing import FORMATS, draw_page, save_photo
     from chainrule.images.page import read_page
 
@@ -57,7 +57,7 @@ def read(photo: str, place: str | None, min_confidence: float, as_json: bool, ou
         raise click.BadParameter("nan is not a number from 0 to 1", param_hint="'--min-confidence'")
     check_output(out, "photo", FORMATS, photo=photo)
     gray, scale = _gray(photo)
-    run = runs.shipped() if place is None else runs.find(place)
+    run = runs.shipped() if run_path is None else runs.find(run_path)
     lines = read_page(gray, reader(run))
     names = class_names(run)
     if out is not None:
@@ -72,30 +72,28 @@ def read(photo: str, place: str | None, min_confidence: float, as_json: bool, ou
     if not lines:
         say(f"{photo}: no digits found", err=True)
     if out is not None:
-        say(f"drawn: {out}", err=True)
+        say(f"photo: {out}", err=True)
 
 
 def _gray(photo: str) -> tuple[NDArray[np.uint8], float]:
-    """A photo's gray values, and its scale; its colors, four times as much, are not kept while it is read."""
-    from chainrule.images import open_photo  # as above
+    """A photo's gray values and its scale. Drops the colors, which take four times the memory, before reading."""
+    from chainrule.images import open_photo  # imports Pillow
 
     image, scale = open_photo(photo)
     return np.asarray(image.convert("L")), scale
 
 
 def reader(run: Run) -> Reader:
-    """The run's network, from pictures (N, 28, 28) to confidences (N, classes).
+    """The run's network as a function from images (N, 28, 28) to class probabilities (N, classes).
 
     Raises:
-        RunError: it takes pictures of another size, or (when it is called) gives no numbers.
+        RunError: the network takes another image size, or (when called) its outputs are not finite.
     """
     if run.config["data"]["image_shape"] != [28, 28]:
-        raise RunError(
-            f"{run.folder}: was trained on images of another size than 28×28, which is what digits are made to"
-        )
+        raise RunError(f"{run.folder}: reading digits needs a network trained on 28×28 images")
     network = run.load_network()
 
-    def confidences(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def probabilities(images: NDArray[np.uint8]) -> NDArray[np.float32]:
         with no_grad():
             rows = run.model.probabilities(network(images_to_inputs(from_numpy(images)))).numpy()
         unread = int((~np.isfinite(rows).all(axis=1)).sum())
@@ -103,11 +101,11 @@ def reader(run: Run) -> Reader:
             raise RunError(f"{run.weights_file}: {no_numbers(unread, len(rows))}")
         return rows
 
-    return confidences
+    return probabilities
 
 
 def _entry(digit: Digit, least: float, scale: float) -> dict[str, Any]:
-    """A digit for JSON; its box is in pixels of the file, `scale` times as many as those of the photo that was read."""
+    """A digit as JSON. Its box is in pixels of the file: the pixels of the resized photo times `scale`."""
     return {
         "digit": digit.digit if digit.confidence >= least else None,
         "confidence": digit.confidence,

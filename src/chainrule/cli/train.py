@@ -54,37 +54,37 @@ Examples:
   chainrule train --resume runs/first-try --epochs 12
   chainrule train --resume runs/first-try --epoch 3 --override lr=0.001"""
 )
-@click.option("--model", type=ModelName(list(models.REGISTRY)), help="What to train.  [default: mlp]")
+@click.option("--model", type=ModelName(list(models.REGISTRY)), help="The model to train.  [default: mlp]")
 @click.option(
     "--data", type=PathName(), metavar="NAME|DIR", help="A data set's name, or a folder of IDX files.  [default: mnist]"
 )
 @click.option("--epochs", type=int, help="Passes through the training images.  [default: by model]")
-@click.option("--batch-size", type=int, help="Images a step.  [default: by model]")
-@click.option("--lr", type=float, help="Learning rate; with a schedule, the highest.  [default: by model]")
+@click.option("--batch-size", type=int, help="Images per step.  [default: by model]")
+@click.option("--lr", type=float, help="Learning rate; with a schedule, its peak.  [default: by model]")
 @click.option("--optimizer", type=click.Choice(list(experiment.OPTIMIZERS)), help="[default: by model]")
-@click.option("--eager", is_flag=True, default=None, help="Operation by operation, without compiling the step.")
-@click.option("--seed", type=int, help="The same seed gives the same bits.  [default: 0]")
+@click.option("--eager", is_flag=True, default=None, help="Run eagerly, without compiling the training step.")
+@click.option("--seed", type=int, help="Random seed; the same seed gives bit-identical results.  [default: 0]")
 @click.option("--limit", type=int, metavar="N", help="Train on the first N images only.")
 @click.option("--out", type=PathName(), metavar="DIR", help="The run's folder.  [default: a new one in runs/]")
-@click.option("--keep", type=int, metavar="N", help="Keep the states of the last N epochs and of the best one.")
-@click.option("--resume", type=PathName(), metavar="RUN", help="Go on with a run that was stopped, to the same end.")
-@click.option("--epoch", type=int, metavar="E", help="With --resume: go back to the end of epoch E (see --keep).")
-@click.option("--step", type=int, metavar="S", help="With --resume: go back to the state after S steps in all.")
+@click.option("--keep", type=int, metavar="N", help="Keep the checkpoints of the last N epochs and the best one.")
+@click.option("--resume", type=PathName(), metavar="RUN", help="Resume a run that was stopped.")
+@click.option("--epoch", type=int, metavar="E", help="With --resume: start from the end of epoch E (see --keep).")
+@click.option("--step", type=int, metavar="S", help="With --resume: start from the state after S steps in total.")
 @click.option(
     "--override",
     multiple=True,
     metavar="NAME=VALUE",
-    help="With --resume: another setting from here on, such as lr=0.001; config.json tells of it.",
+    help="With --resume: change a setting, such as lr=0.001; config.json records the change.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 @click.option("--quiet", is_flag=True, help="Print the result only.")
 def train(resume: str | None, as_json: bool, quiet: bool, **options: Any) -> None:
-    """Train a model, judge it by the test images, and keep it all in a run's folder.
+    """Train a model, evaluate it on the test images, and save everything in a run folder.
 
-    Ctrl-C saves and stops after the present step; a second one quits at once. So do SIGTERM and SIGHUP.
+    Ctrl-C stops after the current step and saves; a second Ctrl-C quits immediately. SIGTERM and SIGHUP do the same.
 
-    A run that is resumed comes to the same bits as if it had never stopped. With --epochs it goes on to another end,
-    and with --override under other settings: then the bits may be its own, and it says so.
+    A resumed run ends with the same bits as if it had never stopped. --epochs changes the number of epochs, --override
+    other settings; if the result can then differ from a new run with these settings, a message says so.
     """
     interruption = Interruption()
     try:
@@ -95,41 +95,41 @@ def train(resume: str | None, as_json: bool, quiet: bool, **options: Any) -> Non
 
 
 def _train(interruption: Interruption, resume: str | None, as_json: bool, quiet: bool, options: dict[str, Any]) -> None:
-    threads()  # so that a CHAINRULE_THREADS that is no number is reported before there is a run
+    threads()  # reports an invalid CHAINRULE_THREADS before a run folder is created
     run, data = _begin(**options) if resume is None else _reopen(resume, **options)
 
-    talkative = not (as_json or quiet)
-    console = _terminal() if talkative else None
-    shown: list[Callback] = []
-    if talkative:
-        shown.append(EpochLines(_unless_gone(console.print if console else say)))
+    verbose = not (as_json or quiet)
+    console = _terminal() if verbose else None
+    progress: list[Callback] = []
+    if verbose:
+        progress.append(EpochLines(_ignore_closed_terminal(console.print if console else say)))
     if console:
-        shown.append(Bar(console))
-    trainer = experiment.prepare(run, data, shown)
+        progress.append(Bar(console))
+    trainer = experiment.prepare(run, data, progress)
     if resume is not None:
         resuming.resume(run, trainer)
-    if talkative:
+    if verbose:
         _introduce(run, trainer, data)
     interruption.trainer = trainer
     again = f"chainrule train --resume {shlex.quote(str(run.folder))}"
     try:
         trainer.fit(run.config["training"]["epochs"])
     except Interrupted:
-        say(f"stopped in epoch {trainer.epoch + 1}; go on with: {again}", err=True)
+        say(f"stopped in epoch {trainer.epoch + 1}; resume with: {again}", err=True)
         raise
     except KeyboardInterrupt:
-        say(f"stopped at once; go on from the last saved state with: {again}", err=True)
+        say(f"stopped immediately; resume from the last checkpoint with: {again}", err=True)
         raise
     except DivergedError as error:
-        if not trainer.history:  # there is nothing to go back to
+        if not trainer.history:  # no checkpoint to return to
             raise
-        raise DivergedError(f"{error}; go back with: {_way_back(run, trainer)}") from None
+        raise DivergedError(f"{error}; recover with: {_recovery_command(run, trainer)}") from None
     interruption.trainer = None
     try:
         result = experiment.finish(run, data, sum(record["seconds"] for record in trainer.history))
         _draw(run)
     except KeyboardInterrupt:
-        say(f"stopped after the last epoch, before the result; go on with: {again}", err=True)
+        say(f"stopped after the last epoch, before the test; resume with: {again}", err=True)
         raise
     if as_json:
         print_json(_document(run, result))
@@ -154,10 +154,10 @@ def _begin(
 ) -> tuple[Run, ImageData]:
     for name, value in (("--epoch", epoch), ("--step", step), ("--override", override or None)):
         if value is not None:
-            raise click.UsageError(f"{name} changes a run that is there: it goes with --resume RUN")
-    place = "mnist" if data is None else data
-    own_folder = place not in SOURCES and Path(place).is_dir()
-    loaded = datasets.load(Path(place).resolve() if own_folder else place)  # the run keeps its name, for later
+            raise click.UsageError(f"{name} changes an existing run: use it with --resume RUN")
+    source = "mnist" if data is None else data
+    own_folder = source not in SOURCES and Path(source).is_dir()
+    loaded = datasets.load(Path(source).resolve() if own_folder else source)  # the run stores it as an absolute path
     config = experiment.configure(model or "mlp", loaded, seed=seed or 0, limit=limit, keep=keep or 0, **changes)
     return runs.create(config, out), loaded
 
@@ -171,13 +171,13 @@ def _reopen(
     override: Sequence[str],
     **fixed: Any,
 ) -> tuple[Run, ImageData]:
-    given = [f"--{name.replace('_', '-')}" for name, value in fixed.items() if value is not None]
-    if given:
-        instead = [name for name in given if name in ("--batch-size", "--eager", "--lr")]
-        hint = f"; on purpose: --override {instead[0][2:].replace('-', '_')}=VALUE" if instead else ""
-        raise click.UsageError(f"--resume goes on as the run was begun: {', '.join(given)} cannot be changed{hint}")
+    options = [f"--{name.replace('_', '-')}" for name, value in fixed.items() if value is not None]
+    if options:
+        instead = [name for name in options if name in ("--batch-size", "--eager", "--lr")]
+        hint = f"; to change it anyway: --override {instead[0][2:].replace('-', '_')}=VALUE" if instead else ""
+        raise click.UsageError(f"--resume keeps the run's settings: {', '.join(options)} cannot be changed{hint}")
     if epoch is not None and step is not None:
-        raise click.UsageError("--epoch and --step both say where to go back to: give one of them")
+        raise click.UsageError("--epoch and --step are mutually exclusive: give one of them")
     settings = parse_settings(override)
     if epochs is not None:
         if settings.get("epochs", epochs) != epochs:
@@ -192,8 +192,8 @@ def _reopen(
     return run, data
 
 
-def _way_back(run: Run, trainer: Trainer) -> str:
-    """The command that goes on from before a training diverged: the best epoch if it was kept, or the last state."""
+def _recovery_command(run: Run, trainer: Trainer) -> str:
+    """The command that resumes a diverged run from its best epoch if kept, else from the last checkpoint."""
     best = best_epoch(trainer.history) + 1
     epoch = f" --epoch {best}" if ("epoch", best) in run.kept_states else ""
     rate = run.config["training"]["lr"] / 10
@@ -201,25 +201,25 @@ def _way_back(run: Run, trainer: Trainer) -> str:
 
 
 def _terminal() -> Any:
-    """A console for a live bar, if standard output is there and a terminal (whatever FORCE_COLOR may say)."""
+    """A console for the progress bar, or None if standard output is not a terminal (even if FORCE_COLOR is set)."""
     if sys.stdout is None or not sys.stdout.isatty():
         return None
-    from rich.console import Console  # only where it is shown
+    from rich.console import Console  # imported only if used
 
     return Console(highlight=False)
 
 
-def _unless_gone(print_line: Callable[[str], None]) -> Callable[[str], None]:
-    """Print lines, but not to a terminal that was closed a moment ago: the signal that says so is still to come."""
+def _ignore_closed_terminal(print_line: Callable[[str], None]) -> Callable[[str], None]:
+    """Wrap a print function to ignore a terminal that was just closed: SIGHUP arrives after the first EIO."""
 
-    def print_or_not(line: str) -> None:
+    def print_line_if_open(line: str) -> None:
         try:
             print_line(line)
         except OSError as error:
             if error.errno != errno.EIO:
                 raise
 
-    return print_or_not
+    return print_line_if_open
 
 
 def _introduce(run: Run, trainer: Trainer, data: ImageData) -> None:
@@ -228,39 +228,39 @@ def _introduce(run: Run, trainer: Trainer, data: ImageData) -> None:
     say(f"{spec['name']}: {models.get(spec['name']).summary}; {parameters:,} parameters")
     images = len(trainer.loader.dataset)
     say(
-        f"{data.name}: {images:,} image{'' if images == 1 else 's'} to learn from; {recipe['optimizer']}, "
-        f"rate {recipe['lr']:g} ({recipe['schedule']}), batches of {recipe['batch_size']}, seed {run.config['seed']}"
+        f"{data.name}: {images:,} training image{'' if images == 1 else 's'}; {recipe['optimizer']}, lr "
+        f"{recipe['lr']:g} ({recipe['schedule']}), batch size {recipe['batch_size']}, seed {run.config['seed']}"
     )
     if recipe.get("augment"):
-        ways = ", ".join(f"{name} {value:g}" for name, value in recipe["augment"].items())
+        transforms = ", ".join(f"{name} {value:g}" for name, value in recipe["augment"].items())
         last = recipe.get("epochs_without_augmentation", 0)
-        but = f", but not in the last {f'{last} epochs' if last > 1 else 'epoch'}" if last else ""
-        say(f"each image is changed a little every time ({ways}){but}")
+        unless = f", except in the last {f'{last} epochs' if last > 1 else 'epoch'}" if last else ""
+        say(f"augmentation: {transforms}{unless}")
     for change in run.changes:
         say(_describe(change))
     if trainer.epoch >= recipe["epochs"]:
-        say(f"all {recipe['epochs']} epochs are done; here is their result again")
+        say(f"all {recipe['epochs']} epochs are done; repeating the result")
     elif trainer.epoch or trainer.step:
-        say(f"going on from epoch {trainer.epoch + 1}, step {trainer.step + 1} of {len(trainer.loader)}")
+        say(f"resuming from epoch {trainer.epoch + 1}, step {trainer.step + 1} of {len(trainer.loader)}")
     say()
 
 
 def _describe(change: dict[str, Any]) -> str:
-    """A line about what was changed on the way."""
+    """One line about a change of settings."""
     where = f"epoch {change['epoch'] + 1}, step {change['step'] + 1}"
     settings = ", ".join(f"{name} {values[1]} instead of {values[0]}" for name, values in change["settings"].items())
     if not settings:
-        return f"gone back to {where}"
+        return f"restarted from {where}"
     if not change["own_bits"]:
-        return f"from {where}: {settings}; the bits are those of a run begun so"
+        return f"from {where}: {settings}; bit-identical to a new run with these settings"
     why = f" ({change['why']})" if change["why"] else ""
-    return f"from {where}: {settings}; the bits are this run's own from there on{why}"
+    return f"from {where}: {settings}; not bit-identical to a new run with these settings{why}"
 
 
 def _draw(run: Run) -> None:
-    """Draw the curves, if there is an epoch to draw."""
+    """Draw the learning curves, if any epoch has finished."""
     if run.history:
-        from chainrule.plots import style, training  # loads matplotlib
+        from chainrule.plots import style, training  # imports matplotlib
 
         style.save(training.curves(run.history, title=printable(run.folder.name)), run.folder / "curves.png")
 
@@ -294,7 +294,7 @@ def _conclude(run: Run, result: dict[str, Any], quiet: bool) -> None:
                 lines = text.curve(values, width=terminal_width(64), height=4, ascii=ascii_only())
                 say(*lines)
         best = best_epoch(history) + 1
-        say("", f"best epoch     {best} of {len(history)}, by validation accuracy; its weights are kept")
+        say("", f"best epoch     {best} of {len(history)}, by validation accuracy; its weights are saved")
     say(f"test accuracy  {result['test_accuracy']:.2%}  (loss {result['test_loss']:.4f})")
     say(f"time           {result['seconds']:.1f} s")
     say(f"run            {run.folder}")
