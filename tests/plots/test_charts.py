@@ -70,11 +70,11 @@ class TestLines:
         assert legend(figure.axes[0]) == ["$a", "$\\b"]
 
     def test_errors_name_the_curve_and_the_shapes(self):
-        with pytest.raises(ValueError, match="nothing to draw"):
+        with pytest.raises(ValueError, match="there are no curves"):
             plots.lines({}, **self.LABELS)
-        with pytest.raises(ValueError, match=r"'b' of shape \(3,\) does not fit x of shape \(2,\)"):
+        with pytest.raises(ValueError, match=r"'b' has shape \(3,\), but x has shape \(2,\)"):
             plots.lines({"a": [1, 2], "b": [1, 2, 3]}, **self.LABELS)
-        with pytest.raises(ValueError, match=r"'a' of shape \(\)"):
+        with pytest.raises(ValueError, match=r"'a' has shape \(\)"):
             plots.lines({"a": 1.0}, **self.LABELS)
 
 
@@ -90,9 +90,9 @@ class TestFunctions:
         assert figure.axes[0].get_ylim() == figure.axes[2].get_ylim()
 
     def test_errors(self):
-        with pytest.raises(ValueError, match="nothing to draw"):
+        with pytest.raises(ValueError, match="there are no functions"):
             plots.functions({})
-        with pytest.raises(ValueError, match=r"sum f\(x\) made \(\) of x of shape \(401,\)"):
+        with pytest.raises(ValueError, match=r"sum f\(x\) returned shape \(\) for x of shape \(401,\)"):
             plots.functions({"sum": (np.sum, np.cos)})
 
 
@@ -113,9 +113,9 @@ class TestGradients:
         assert axes.get_yscale() == "log"
 
     def test_errors(self):
-        with pytest.raises(ValueError, match=r"shape \(3,\) do not fit; they must be \(S, L\)"):
+        with pytest.raises(ValueError, match=r"shape \(3,\); expected \(S, L\)"):
             plots.gradients_by_step([1, 2, 3])
-        with pytest.raises(ValueError, match="1 names do not fit 2 layers"):
+        with pytest.raises(ValueError, match="1 names for 2 layers"):
             plots.gradients_by_step(self.NORMS, layers=["first"])
 
 
@@ -127,7 +127,7 @@ class TestDeadNeurons:
 
     @pytest.mark.parametrize("share", [-0.1, 7, np.nan])
     def test_another_number_is_no_share(self, share):
-        with pytest.raises(ValueError, match="a share of 'ReLU' is not from 0 to 1"):
+        with pytest.raises(ValueError, match="'ReLU' has fractions outside 0 to 1"):
             plots.dead_neurons({"ReLU": [0, share]})
 
 
@@ -143,7 +143,7 @@ class TestStepErrors:
         assert legend(axes) == ["forward\nlowest 1e-04\nat h = 1e-03", "central\nlowest 1e-07\nat h = 1e-03"]
 
     def test_errors(self):
-        with pytest.raises(ValueError, match=r"'forward' of shape \(3,\) does not fit steps of shape \(2,\)"):
+        with pytest.raises(ValueError, match=r"'forward' has shape \(3,\), but steps has shape \(2,\)"):
             plots.step_errors([1, 2], {"forward": [1, 2, 3]})
 
 
@@ -165,7 +165,7 @@ class TestWordProbabilities:
 
     @pytest.mark.parametrize("words", [[], [("a", 1.5)], [("a", np.nan)]])
     def test_errors(self, words):
-        with pytest.raises(ValueError, match="at least one, each from 0 to 1"):
+        with pytest.raises(ValueError, match="at least one word and probabilities from 0 to 1"):
             plots.word_probabilities(words)
 
 

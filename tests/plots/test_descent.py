@@ -59,13 +59,13 @@ class TestCurve:
         assert figure.axes[0].get_xlim() == (-12, 12)
 
     def test_errors(self):
-        with pytest.raises(ValueError, match=r"points \(21, 2\) and values \(21,\) do not fit"):
+        with pytest.raises(ValueError, match=r"points and values have shapes \(21, 2\) and \(21,\)"):
             plots.descent_on_curve(WALK, parabola)
-        with pytest.raises(ValueError, match="nothing to draw"):
+        with pytest.raises(ValueError, match="there are no paths"):
             plots.descent_on_curve({}, parabola)
-        with pytest.raises(ValueError, match=r"the function made \(\) of x of shape \(401,\)"):
+        with pytest.raises(ValueError, match=r"the function returned shape \(\) for x of shape \(401,\)"):
             plots.descent_on_curve(ROLL, np.sum)
-        with pytest.raises(ValueError, match="no point that is finite"):
+        with pytest.raises(ValueError, match="no finite point"):
             plots.descent_on_curve(Path(np.array([np.nan]), np.array([np.nan]), np.array([])), parabola)
 
 
@@ -99,11 +99,9 @@ class TestContour:
         assert figure.get_figheight() < 12
 
     def test_errors(self):
-        with pytest.raises(ValueError, match=r"descent_on_contour: points \(21,\)"):
+        with pytest.raises(ValueError, match=r"descent_on_contour: points and values have shapes \(21,\)"):
             plots.descent_on_contour(ROLL, bowl)
-        with pytest.raises(
-            ValueError, match=r"made \(81, 81, 2\) of x of shape \(81, 81, 2\); it must make \(81, 81\)"
-        ):
+        with pytest.raises(ValueError, match=r"shape \(81, 81, 2\) for x of shape \(81, 81, 2\); expected \(81, 81\)"):
             plots.descent_on_contour(WALK, parabola)
 
 
@@ -118,5 +116,5 @@ class TestSurface:
         assert words(figure)[2:] == ["start", "end"]
 
     def test_errors(self):
-        with pytest.raises(ValueError, match=r"descent_on_surface: points \(21,\)"):
+        with pytest.raises(ValueError, match=r"descent_on_surface: points and values have shapes \(21,\)"):
             plots.descent_on_surface(ROLL, bowl)

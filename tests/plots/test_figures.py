@@ -17,7 +17,7 @@ HISTORY = [
     {"epoch": 2, "train_loss": 0.20, "validation_loss": 0.15, "validation_accuracy": 0.97, "seconds": 0.7},
     {"epoch": 3, "train_loss": 0.10, "validation_loss": 0.16, "validation_accuracy": 0.96, "seconds": 0.7},
 ]
-CONFIDENCES = np.array([0.01, 0.02, 0.0, 0.0, 0.0, 0.0, 0.0, 0.9, 0.03, 0.04])
+PROBABILITIES = np.array([0.01, 0.02, 0.0, 0.0, 0.0, 0.0, 0.0, 0.9, 0.03, 0.04])
 
 
 def texts(axes):
@@ -25,8 +25,8 @@ def texts(axes):
 
 
 def line(axes, label):
-    (found,) = [drawn for drawn in axes.lines if drawn.get_label() == label]
-    return np.asarray(found.get_xdata()).tolist(), np.asarray(found.get_ydata()).tolist()
+    (marker,) = [drawn for drawn in axes.lines if drawn.get_label() == label]
+    return np.asarray(marker.get_xdata()).tolist(), np.asarray(marker.get_ydata()).tolist()
 
 
 class TestCurves:
@@ -86,7 +86,7 @@ class TestCurves:
         assert first.get_marker() != second.get_marker()
 
     def test_an_empty_history_is_an_error(self):
-        with pytest.raises(ValueError, match="the history is empty"):
+        with pytest.raises(ValueError, match="history is empty"):
             training.curves([])
 
 
@@ -99,7 +99,7 @@ class TestConfusionMatrix:
         counts = {text.get_position(): text.get_text() for text in axes.texts[:9]}
         assert counts == {(c, r): str(self.MATRIX[r][c]) for r in range(3) for c in range(3)}
         assert texts(axes)[9:] == ["recall", "94.3%", "97.6%", "–"]
-        assert figure.get_suptitle() == "90 of 94 read right (95.74%)"
+        assert figure.get_suptitle() == "90 of 94 correct (95.74%)"
         assert axes.get_ylabel() == "true class"
         assert axes.get_xlabel().startswith("predicted class")
 
@@ -122,24 +122,24 @@ class TestConfusionMatrix:
         assert [label.get_text() for label in axes.get_yticklabels()] == ["Trouser", "Ankle boot", "Bag"]
 
     def test_an_empty_set_has_no_percentage(self):
-        assert evaluation.confusion_matrix(np.zeros((2, 2), int)).get_suptitle() == "0 of 0 read right"
+        assert evaluation.confusion_matrix(np.zeros((2, 2), int)).get_suptitle() == "0 of 0 correct"
 
     @pytest.mark.parametrize("shape", [(2, 3), (4,), (0, 0)])
     def test_another_shape_is_an_error_that_names_it(self, shape):
-        with pytest.raises(ValueError, match=r"must be \(C, C\)"):
+        with pytest.raises(ValueError, match=r"expected \(C, C\)"):
             evaluation.confusion_matrix(np.zeros(shape))
 
     def test_too_few_names_are_an_error(self):
-        with pytest.raises(ValueError, match="2 class names do not fit 3 classes"):
+        with pytest.raises(ValueError, match="2 class names for 3 classes"):
             evaluation.confusion_matrix(self.MATRIX, ["a", "b"])
 
 
 class TestMistakes:
     IMAGES = np.arange(4 * 28 * 28, dtype=np.float64).reshape(4, 28, 28)
-    LABELS, PREDICTIONS, CONFIDENCES = (1, 2, 3, 4), (1, 0, 9, 7), (0.99, 0.5, 0.8, 0.8)
+    LABELS, PREDICTIONS, PROBABILITIES = (1, 2, 3, 4), (1, 0, 9, 7), (0.99, 0.5, 0.8, 0.8)
 
     def draw(self, **options):
-        return evaluation.mistakes(self.IMAGES, self.LABELS, self.PREDICTIONS, self.CONFIDENCES, **options)
+        return evaluation.mistakes(self.IMAGES, self.LABELS, self.PREDICTIONS, self.PROBABILITIES, **options)
 
     def test_the_most_confident_come_first(self):
         figure = self.draw()
@@ -162,8 +162,8 @@ class TestMistakes:
         assert figure.get_suptitle() == "The worst 1 of 3 mistakes"
 
     def test_no_mistakes_is_good_news(self):
-        figure = evaluation.mistakes(self.IMAGES, self.LABELS, self.LABELS, self.CONFIDENCES)
-        assert "All 4 pictures were read right." in [text.get_text() for text in figure.texts]
+        figure = evaluation.mistakes(self.IMAGES, self.LABELS, self.LABELS, self.PROBABILITIES)
+        assert "All 4 images are classified correctly." in [text.get_text() for text in figure.texts]
         assert figure.axes == []
 
     def test_a_single_one(self):
@@ -172,11 +172,11 @@ class TestMistakes:
         assert len(figure.axes[0].images) == 1
 
     def test_arrays_that_do_not_fit_are_an_error_with_their_shapes(self):
-        with pytest.raises(ValueError, match=r"images \(4, 28, 28\), labels \(3,\)"):
-            evaluation.mistakes(self.IMAGES, [1, 2, 3], self.PREDICTIONS, self.CONFIDENCES)
+        with pytest.raises(ValueError, match=r"have shapes \(4, 28, 28\), \(3,\)"):
+            evaluation.mistakes(self.IMAGES, [1, 2, 3], self.PREDICTIONS, self.PROBABILITIES)
 
     def test_a_sheet_of_nothing_is_an_error(self):
-        with pytest.raises(ValueError, match="count=0"):
+        with pytest.raises(ValueError, match="count must be at least 1, got 0"):
             self.draw(count=0)
 
 
@@ -200,19 +200,19 @@ class TestStages:
         down, across = small.collections
         assert len(down.get_segments()) == len(across.get_segments()) == 27
 
-    def test_confidences_are_bars(self):
-        figure = pictures.stages([("centered", self.SMALL)], 7, CONFIDENCES)
+    def test_probabilities_are_bars(self):
+        figure = pictures.stages([("centered", self.SMALL)], 7, PROBABILITIES)
         bars = figure.axes[-1]
-        assert [bar.get_width() for bar in bars.patches] == pytest.approx((100 * CONFIDENCES).tolist())
+        assert [bar.get_width() for bar in bars.patches] == pytest.approx((100 * PROBABILITIES).tolist())
         assert texts(bars)[7] == "90.0"
-        assert bars.get_xlabel() == "confidence (%)"
+        assert bars.get_xlabel() == "probability (%)"
         assert bars.yaxis_inverted()
         colors = [to_hex(bar.get_facecolor()) for bar in bars.patches]
         assert [i for i, color in enumerate(colors) if color == style.LIGHT.second] == [7]
 
     @pytest.mark.parametrize(("count", "rows"), [(1, 1), (4, 1), (5, 2), (9, 2)])
     def test_more_than_five_panels_take_two_rows(self, count, rows):
-        figure = pictures.stages([("step", self.SMALL)] * count, 7, CONFIDENCES)
+        figure = pictures.stages([("step", self.SMALL)] * count, 7, PROBABILITIES)
         assert len(figure.axes) == count + 1
         assert {axes.get_subplotspec().get_gridspec().nrows for axes in figure.axes} == {rows}
 
@@ -232,17 +232,17 @@ class TestStages:
         assert axes.get_title("left") == "centered by the\ncenter of mass"
 
     def test_errors_say_what_does_not_fit(self):
-        with pytest.raises(ValueError, match="nothing to draw"):
+        with pytest.raises(ValueError, match="there are no stages"):
             pictures.stages([])
-        with pytest.raises(ValueError, match=r"'photo' has the shape \(2, 2, 3\)"):
+        with pytest.raises(ValueError, match=r"'photo' has shape \(2, 2, 3\)"):
             pictures.stages([("photo", np.zeros((2, 2, 3)))])
 
 
 class TestCalibration:
-    CONFIDENCES, CORRECT = (0.05, 0.62, 0.68, 0.95, 0.99, 1.0), (False, True, False, True, True, True)
+    PROBABILITIES, CORRECT = (0.05, 0.62, 0.68, 0.95, 0.99, 1.0), (False, True, False, True, True, True)
 
     def test_accuracy_against_confidence_with_counts(self):
-        figure = evaluation.calibration(self.CONFIDENCES, self.CORRECT)
+        figure = evaluation.calibration(self.PROBABILITIES, self.CORRECT)
         above, below = figure.axes
         said, were = line(above, "the model")
         assert said == pytest.approx([5, 65, 98])
@@ -250,16 +250,16 @@ class TestCalibration:
         assert line(above, "perfect") == ([0, 100], [0, 100])
         assert [bar.get_height() for bar in below.patches] == [1, 0, 0, 0, 0, 0, 2, 0, 0, 3]
         assert texts(below) == ["1", "2", "3"]
-        assert (below.get_xlabel(), above.get_ylabel()) == ("confidence (%)", "read right (%)")
+        assert (below.get_xlabel(), above.get_ylabel()) == ("confidence (%)", "accuracy (%)")
         error = (0.05 * 1 + 0.15 * 2 + 0.02 * 3) / 6
-        assert figure.get_suptitle() == f"Confidence and truth: {error:.2%} apart on average"
+        assert figure.get_suptitle() == f"Expected calibration error: {error:.2%}"
 
     def test_bins(self):
-        _, below = evaluation.calibration(self.CONFIDENCES, self.CORRECT, bins=2).axes
+        _, below = evaluation.calibration(self.PROBABILITIES, self.CORRECT, bins=2).axes
         assert [bar.get_height() for bar in below.patches] == [1, 5]
 
     def test_errors(self):
-        with pytest.raises(ValueError, match=r"confidences \(2,\) and correct \(3,\) do not fit"):
+        with pytest.raises(ValueError, match=r"shapes \(2,\) and \(3,\); expected \(N,\)"):
             evaluation.calibration([0.5, 0.5], [True, True, False])
         with pytest.raises(ValueError, match="from 0 to 1 and at least one bin"):
             evaluation.calibration([1.5], [True])

@@ -12,7 +12,7 @@ from chainrule.plots.graph import computation_graph
 
 
 @pytest.fixture
-def network():
+def small_network():
     """A small network's loss, and names for what is in it."""
     weight, bias, slope = (cr.tensor(np.ones(shape), requires_grad=True) for shape in ((3, 2), (3, 1), (1, 3)))
     z = weight @ np.ones((2, 1)) + bias
@@ -29,8 +29,8 @@ def drawn(figure):
     return boxes, arrows
 
 
-def test_boxes_and_arrows_are_those_of_the_graph(network):
-    loss, names = network
+def test_boxes_and_arrows_are_those_of_the_graph(small_network):
+    loss, names = small_network
     boxes, arrows = drawn(computation_graph(loss, names))
     words = sorted(text.get_text() for text in boxes.values())
     computed = [
@@ -55,16 +55,16 @@ def test_boxes_and_arrows_are_those_of_the_graph(network):
     assert ends == sorted([*expected, ("h", "sub"), ("sub", "pow"), ("pow", 'a "quoted" name')])
 
 
-def test_every_arrow_points_downwards(network):
-    loss, names = network
+def test_every_arrow_points_downwards(small_network):
+    loss, names = small_network
     figure = computation_graph(loss, names)
     low, high = figure.axes[0].get_ylim()
     assert low > high  # rows count from the top
     assert all(start[1] < end[1] for start, end in drawn(figure)[1])
 
 
-def test_no_box_covers_another(network):
-    loss, names = network
+def test_no_box_covers_another(small_network):
+    loss, names = small_network
     figure = computation_graph(loss, names)
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
@@ -76,8 +76,8 @@ def test_no_box_covers_another(network):
         assert frame.x1 <= figure.bbox.width
 
 
-def test_leaves_are_filled(network):
-    loss, names = network
+def test_leaves_are_filled(small_network):
+    loss, names = small_network
     boxes, _ = drawn(computation_graph(loss, names, dark=True))
     filled = {
         text.get_text()[0] for text in boxes.values() if text.get_bbox_patch().get_facecolor() != boxes_ground(boxes)
@@ -96,8 +96,8 @@ def test_a_leaf_alone():
     assert arrows == []
 
 
-def test_a_graph_that_was_freed_is_an_error(network):
-    loss, _ = network
+def test_a_graph_that_was_freed_is_an_error(small_network):
+    loss, _ = small_network
     loss.backward()
     with pytest.raises(RuntimeError, match="freed by backward"):
         computation_graph(loss)

@@ -87,15 +87,15 @@ class TestNetworkDiagram:
         assert all(not len(b.get_segments()) for b in axes.collections if isinstance(b, LineCollection))
 
     def test_errors(self):
-        with pytest.raises(ValueError, match=r"weights \[\(3, 2\), \(1, 2\)\] do not fit"):
+        with pytest.raises(ValueError, match=r"shapes \[\(3, 2\), \(1, 2\)\]; expected"):
             plots.network_diagram([WEIGHTS[0], np.ones((1, 2))])
-        with pytest.raises(ValueError, match=r"weights \[\] do not fit"):
+        with pytest.raises(ValueError, match=r"shapes \[\]; expected"):
             plots.network_diagram([])
-        with pytest.raises(ValueError, match=r"values \[2, 2, 1\] do not fit layers of \[2, 3, 1\]"):
+        with pytest.raises(ValueError, match=r"sizes \[2, 2, 1\]; expected \[2, 3, 1\]"):
             plots.network_diagram(WEIGHTS, [[1, 2], [1, 2], [1]])
-        with pytest.raises(ValueError, match="2 names do not fit 3 layers"):
+        with pytest.raises(ValueError, match="2 names for 3 layers"):
             plots.network_diagram(WEIGHTS, layers=["a", "b"])
-        with pytest.raises(ValueError, match="most=1"):
+        with pytest.raises(ValueError, match="most must be at least 2, got 1"):
             plots.network_diagram(WEIGHTS, most=1)
 
 
@@ -121,7 +121,7 @@ class TestActivations:
         assert figure.axes[0].get_xlabel().startswith("2 × 4 × 4 values")
 
     def test_errors(self):
-        with pytest.raises(ValueError, match="nothing to draw"):
+        with pytest.raises(ValueError, match="there are no layers"):
             plots.activations([])
         with pytest.raises(ValueError, match=r"'batch' has shape \(1, 2, 3, 4\)"):
             plots.activations([("batch", np.zeros((1, 2, 3, 4)))])
@@ -153,9 +153,9 @@ class TestWeightImages:
         assert low == -high < 0
 
     def test_errors(self):
-        with pytest.raises(ValueError, match=r"shape \(3, 100\) are no images of 28 × 28"):
+        with pytest.raises(ValueError, match=r"shape \(3, 100\) are not images of 28 × 28"):
             plots.weight_images(np.zeros((3, 100)))
-        with pytest.raises(ValueError, match="1 captions do not fit 2 neurons"):
+        with pytest.raises(ValueError, match="1 captions for 2 neurons"):
             plots.weight_images(np.zeros((2, 784)), captions=["a"])
 
 
@@ -176,7 +176,7 @@ class TestFilters:
         assert len(rows) == 3
 
     def test_errors(self):
-        with pytest.raises(ValueError, match=r"shape \(3, 3\) do not fit; they must be \(O, I, H, W\)"):
+        with pytest.raises(ValueError, match=r"shape \(3, 3\); expected \(O, I, H, W\)"):
             plots.filters(np.zeros((3, 3)))
 
 
@@ -189,5 +189,5 @@ class TestFeatureMaps:
         assert captions(figure) == [f"channel {i}" for i in range(5)]
 
     def test_errors(self):
-        with pytest.raises(ValueError, match=r"shape \(4, 4\) do not fit; they must be \(C, H, W\)"):
+        with pytest.raises(ValueError, match=r"shape \(4, 4\); expected \(C, H, W\)"):
             plots.feature_maps(np.zeros((4, 4)))

@@ -44,13 +44,13 @@ class TestDecisionBoundary:
         no, yes = axes.lines
         assert no.get_marker() != yes.get_marker()
         assert no.get_color() != yes.get_color()
-        assert axes.get_title("left") == "4 of 4 points on their side"
+        assert axes.get_title("left") == "4 of 4 points correct"
 
     def test_what_is_read_wrongly_is_crossed(self):
         (axes,) = plots.decision_boundary(classify, perceptron.INPUTS, perceptron.OR).axes
         zero, one = [[0, 0]], [[0, 1], [1, 0], [1, 1]]  # by what they are, not by what they are taken for
-        assert named(axes) == {"class 0": zero, "class 1": one, "read wrongly": [[0, 1], [1, 0]]}
-        assert axes.get_title("left") == "2 of 4 points on their side"
+        assert named(axes) == {"class 0": zero, "class 1": one, "misclassified": [[0, 1], [1, 0]]}
+        assert axes.get_title("left") == "2 of 4 points correct"
 
     def test_the_neurons_line_is_w_x_plus_b(self):
         (axes,) = draw(line=(AND.weights, AND.bias)).axes
@@ -73,13 +73,13 @@ class TestDecisionBoundary:
         assert len(figure.axes[0].collections) == 0
 
     def test_errors(self):
-        with pytest.raises(ValueError, match=r"points \(4, 3\) and labels \(4,\) do not fit"):
+        with pytest.raises(ValueError, match=r"shapes \(4, 3\) and \(4,\); expected"):
             plots.decision_boundary(classify, np.zeros((4, 3)), [0] * 4)
-        with pytest.raises(ValueError, match=r"the classifier made \(4, 2\) of points \(4, 2\)"):
+        with pytest.raises(ValueError, match=r"the classifier returned shape \(4, 2\) for points \(4, 2\)"):
             plots.decision_boundary(lambda x: x, perceptron.INPUTS, perceptron.AND)
-        with pytest.raises(ValueError, match="1 class names do not fit 2 classes"):
+        with pytest.raises(ValueError, match="1 class names for 2 classes"):
             draw(classes=["no"])
-        with pytest.raises(ValueError, match="two weights that are not both 0"):
+        with pytest.raises(ValueError, match="two finite weights, not both 0"):
             draw(line=([0, 0], 1.0))
 
 
@@ -105,7 +105,7 @@ class TestPrincipalComponents:
         assert not shares.any()
 
     def test_errors(self):
-        with pytest.raises(ValueError, match=r"shape \(5, 1\) do not have 2 directions"):
+        with pytest.raises(ValueError, match=r"shape \(5, 1\) do not have 2 components"):
             plots.principal_components(np.ones((5, 1)))
 
 
@@ -132,7 +132,7 @@ class TestHiddenMap:
         assert legend(axes) == ["a", "b", "c"]
 
     def test_errors(self):
-        with pytest.raises(ValueError, match=r"activations \(50, 6\) and labels \(49,\) do not fit"):
+        with pytest.raises(ValueError, match=r"shapes \(50, 6\) and \(49,\); expected"):
             plots.hidden_map(TestPrincipalComponents.ROWS, self.LABELS[1:])
-        with pytest.raises(ValueError, match="2 class names do not fit 3 classes"):
+        with pytest.raises(ValueError, match="2 class names for 3 classes"):
             plots.hidden_map(TestPrincipalComponents.ROWS, self.LABELS, ["a", "b"])

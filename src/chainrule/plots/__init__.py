@@ -1,25 +1,25 @@
-"""Figures: plain data in, a matplotlib `Figure` out (or, in `text`, plain lines for the terminal).
+"""Figures: arrays in, a matplotlib `Figure` out (or, in `text`, lines of characters for the terminal).
 
     from chainrule import plots
 
     figure = plots.descent_on_curve(path, parabola)
     plots.save(figure, "rolling.png")
 
-Every function draws on a light ground or, with `dark=True`, on a dark one, and takes arrays, Tensors or lists alike.
-What there is to draw, by module:
+Every function accepts arrays, Tensors or lists, and draws on a light background, or with `dark=True` on a dark one. The
+modules:
 
-    training      curves: loss and accuracy
+    training      loss and accuracy curves
     charts        lines, functions; gradients by layer and by step, dead neurons, step errors, next words
-    descent       the ball's path on a curve, on a map of heights, on the surface
-    points        decision boundaries; a hidden layer in two dimensions
-    inside        the network itself, activations, weights as images, filters, feature maps
+    descent       gradient descent on a curve, a contour plot, a surface
+    points        decision boundaries; a hidden layer projected to two dimensions
+    inside        network diagrams, activations, weights as images, filters, feature maps
     evaluation    confusion matrix, worst mistakes, calibration
     graph         the computation graph of a result
-    pictures      from a photo to a network's input
+    pictures      image preprocessing, step by step
     animation     `save_descent`, `save_training`, `save_weights`: GIFs
 
-`style` holds the look they share and saves them. These modules load matplotlib, so they are imported when one of their
-names is first asked for. `text` needs no matplotlib.
+`style` holds the shared look and saves figures. These modules import matplotlib, so each is imported on first use of
+one of its names. `text` needs no matplotlib.
 """
 
 import importlib

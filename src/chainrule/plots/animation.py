@@ -1,4 +1,4 @@
-"""Moving pictures: the ball that rolls down, curves that grow, weights that take shape. Each writes a GIF."""
+"""Animated GIFs: gradient descent, training curves, weights during training."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import ArrayLike
 
-    from chainrule.first_principles.descent import Path as Steps
+    from chainrule.first_principles.descent import Path as DescentPath
 
-_DPI = 80  # two thirds of a still picture's, and few colors: small files
+_DPI = 80  # two thirds of a figure's, with few colors, for small files
 _COLORS = 128
-_LAST = 2000  # milliseconds that the last frame stays
+_LAST = 2000  # milliseconds the last frame is shown
 
 
 def save_descent(
-    path: Steps,
+    path: DescentPath,
     function: Callable[..., ArrayLike],
     file: str | os.PathLike[str],
     window: Any = None,
@@ -36,16 +36,16 @@ def save_descent(
     *,
     dark: bool = False,
 ) -> None:
-    """Write the ball's way down as a GIF: on the curve for one variable, on the map of heights for two.
+    """Animate gradient descent as a GIF: on a curve for one variable, on a contour plot for two.
 
     Args:
-        path: what `first_principles.descent.descend` returned, of a single number or of two.
+        path: a result of `first_principles.descent.descend`, of one or two variables.
         function: f, takes (N,) and returns (N,); or takes (..., 2) and returns (...).
-        file: where to write; it ends in .gif.
+        file: output file, ending in .gif.
         window: as for `descent_on_curve` or `descent_on_contour`.
-        title: one short line above; the step and the height follow it.
-        most: how many frames at most; of a longer path the frames show steps at equal distances.
-        dark: light on dark instead of dark on light.
+        title: title of the figure; the step and the value of f are appended.
+        most: maximum number of frames; of a longer path, evenly spaced steps are shown.
+        dark: use a dark background.
 
     Raises:
         ValueError: the shapes do not fit.
@@ -56,15 +56,15 @@ def save_descent(
     figure = draw(path, function, window, title, dark=dark)
     axes = figure.axes[0]
     if flat:
-        axes.set_title("", loc="left")  # it told where the path ends
+        axes.set_title("", loc="left")  # it names the end of the path
         figure.subplots_adjust(top=1 - 0.6 / figure.get_figheight())
-    way, ball = axes.lines[flat], next(line for line in axes.lines if line.get_label() == "end")
-    x, y = np.asarray(way.get_xdata()), np.asarray(way.get_ydata())
+    trail, ball = axes.lines[flat], next(line for line in axes.lines if line.get_label() == "end")
+    x, y = np.asarray(trail.get_xdata()), np.asarray(trail.get_ydata())
     for text in figure.legends[0].get_texts():
         text.set_text("the ball" if text.get_text() == "end" else text.get_text())
 
     def show(step: int) -> None:
-        way.set_data(x[: step + 1], y[: step + 1])
+        trail.set_data(x[: step + 1], y[: step + 1])
         ball.set_data(x[step : step + 1], y[step : step + 1])
         style.retitle(figure, f"{title}: step {step}, f = {path.values[step]:.3g}")
 
@@ -79,14 +79,14 @@ def save_training(
     *,
     dark: bool = False,
 ) -> None:
-    """Write loss and accuracy as curves that grow epoch by epoch, as a GIF.
+    """Animate the loss and accuracy curves, epoch by epoch, as a GIF.
 
     Args:
         history: as for `curves`.
-        file: where to write; it ends in .gif.
-        title: one short line above; the epoch follows it.
-        most: how many frames at most.
-        dark: light on dark instead of dark on light.
+        file: output file, ending in .gif.
+        title: title of the figure; the epoch is appended.
+        most: maximum number of frames.
+        dark: use a dark background.
 
     Raises:
         ValueError: `history` is empty.
@@ -107,7 +107,7 @@ def save_training(
             if line not in best:
                 line.set_data(x[x <= epoch], y[x <= epoch])
         for part in best:
-            part.set_visible(row == len(history) - 1)  # the best is known at the end
+            part.set_visible(row == len(history) - 1)  # the best epoch is marked in the last frame
         style.retitle(figure, f"{title}: epoch {epoch:g}")
 
     _write(figure, show, len(history), file, most, 200)
@@ -122,15 +122,15 @@ def save_weights(
     *,
     dark: bool = False,
 ) -> None:
-    """Write the weights of each neuron as images that take shape from epoch to epoch, as a GIF.
+    """Animate the weights of each neuron as images, epoch by epoch, as a GIF.
 
     Args:
         snapshots: (E, N, H · W) or (E, N, H, W), the weights before the first epoch and after each.
-        file: where to write; it ends in .gif.
-        shape: H and W, for rows.
-        title: one short line above; the epoch follows it.
-        most: how many frames at most.
-        dark: light on dark instead of dark on light.
+        file: output file, ending in .gif.
+        shape: H and W, for flat weights.
+        title: title of the figure; the epoch is appended.
+        most: maximum number of frames.
+        dark: use a dark background.
 
     Raises:
         ValueError: the shapes do not fit, or weights are not finite.
@@ -138,7 +138,7 @@ def save_weights(
     """
     table = style.as_array(snapshots, float)
     if table.ndim not in (3, 4) or not table.size:
-        raise ValueError(f"save_weights: snapshots of shape {table.shape} do not fit; they must be (E, N, H · W)")
+        raise ValueError(f"save_weights: snapshots have shape {table.shape}; expected (E, N, H · W)")
     style.check_finite("save_weights", snapshots=table)
     figure = inside.weight_images(table[-1], shape, title=title, dark=dark)
     images, largest = figure.axes[0].images, float(np.abs(table).max()) or 1.0
@@ -156,10 +156,10 @@ def save_weights(
 def _write(
     figure: Figure, show: Callable[[int], None], count: int, file: str | os.PathLike[str], most: int, milliseconds: int
 ) -> None:
-    """Draw the figure after each of at most `most` steps from 0 to `count` - 1; write all or nothing."""
+    """Render a frame for each of at most `most` steps from 0 to `count` - 1, and write the file atomically."""
     check_destination(file, "animation", [".gif"])
     if most < 2:
-        raise ValueError(f"most={most} frames do not move; it must be at least 2")
+        raise ValueError(f"an animation needs at least 2 frames, got most={most}")
     figure.set_dpi(_DPI)
     canvas: Any = FigureCanvasAgg(figure)  # its methods have no type stubs
     pictures = []
@@ -167,7 +167,7 @@ def _write(
         show(step)
         canvas.draw()
         pictures.append(Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3]))
-    palette = pictures[-1].quantize(_COLORS, Image.Quantize.MAXCOVERAGE)  # rare colors count as much as the ground
+    palette = pictures[-1].quantize(_COLORS, Image.Quantize.MAXCOVERAGE)  # keeps rare colors
     frames = [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures]
     durations = [milliseconds] * (len(frames) - 1) + [_LAST]
     try:

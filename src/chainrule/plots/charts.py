@@ -1,4 +1,4 @@
-"""Lines and bars: losses, gradients layer by layer, neurons that die, errors against step sizes, words."""
+"""Line and bar charts: losses, gradient norms, dead neurons, finite-difference errors, word probabilities."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     Column = NDArray[np.float64]
 
-_MOST_MARKERS = 30  # of more points than this the markers would touch
+_MOST_MARKERS = 30  # markers of more points would overlap
 
 
 def lines(
@@ -31,40 +31,39 @@ def lines(
     log: Literal["", "x", "y", "xy"] = "",
     dark: bool = False,
 ) -> Figure:
-    """Draw one line a curve, over the same x, for a loss against the epoch or whatever else changes with something.
+    """Draw one or more curves over the same x values.
 
-    A value that is not finite is left out, and the line joins its neighbors; so is one of 0 or less where the axis is
-    logarithmic. A curve of which nothing is left says "no values". Where x are whole numbers, its axis is numbered with
-    whole numbers.
+    Skips values that are not finite, and values of 0 or less on a logarithmic axis; the line connects their neighbors.
+    A curve with no values left is labeled "no values". If all x are integers, so are the ticks.
 
     Args:
-        curves: a name and its values, (N,), for each line.
-        x: (N,) where the values stand; 1, 2, 3, ... if left out.
-        title: one short line above.
-        x_label: what x is, with its unit.
-        y_label: what the values are, with their unit.
-        log: the axes that are logarithmic.
-        dark: light on dark instead of dark on light.
+        curves: the values, (N,), of each curve by name.
+        x: (N,) the x values; default 1, 2, 3, ...
+        title: title of the figure.
+        x_label: label of the x axis, with its unit.
+        y_label: label of the y axis, with its unit.
+        log: which axes are logarithmic.
+        dark: use a dark background.
 
     Raises:
-        ValueError: there is no curve, or one is not as long as x.
+        ValueError: there are no curves, or the lengths of a curve and x differ.
     """
     columns = {name: style.as_array(values, float) for name, values in curves.items()}
     if not columns:
-        raise ValueError("lines: there is nothing to draw; give at least one curve")
+        raise ValueError("lines: there are no curves; at least one is needed")
     length = len(next(iter(columns.values()))) if next(iter(columns.values())).ndim else 0
     across = np.arange(1.0, length + 1) if x is None else style.as_array(x, float)
     for name, values in columns.items():
         if values.ndim != 1 or not values.size or values.shape != across.shape:
-            raise ValueError(f"lines: {name!r} of shape {values.shape} does not fit x of shape {across.shape}")
+            raise ValueError(f"lines: {name!r} has shape {values.shape}, but x has shape {across.shape}")
     look = style.DARK if dark else style.LIGHT
     named = len(columns) > 1
     drawable = [
         np.isfinite(y) & ((y > 0) | ("y" not in log)) & ((across > 0) | ("x" not in log)) for y in columns.values()
     ]
     labels = [
-        f"{name} (no values)" if named and not known.any() else name
-        for name, known in zip(columns, drawable, strict=True)
+        f"{name} (no values)" if named and not valid.any() else name
+        for name, valid in zip(columns, drawable, strict=True)
     ]
     right = style.legend_width(labels) if named else 0.3
     figure = style.new_figure(6 + right, 4, title, look, margins=(0.85, 0.6, right, 0.6))
@@ -74,10 +73,10 @@ def lines(
     if "x" not in log and (across == np.round(across)).all():
         style.whole_ticks(axes)
     strokes = style.strokes(len(columns), look)
-    for values, known, label, (color, line, marker) in zip(columns.values(), drawable, labels, strokes, strict=True):
-        dots = marker if known.sum() <= _MOST_MARKERS else ""
-        axes.plot(across[known], values[known], line + dots, color=color, label=label, lw=1.8, markersize=5)
-    if not any(known.any() for known in drawable):
+    for values, valid, label, (color, line, marker) in zip(columns.values(), drawable, labels, strokes, strict=True):
+        dots = marker if valid.sum() <= _MOST_MARKERS else ""
+        axes.plot(across[valid], values[valid], line + dots, color=color, label=label, lw=1.8, markersize=5)
+    if not any(valid.any() for valid in drawable):
         axes.text(0.5, 0.5, "no values", transform=axes.transAxes, ha="center", color=look.ink)
     if named:
         style.legend(axes, look)
@@ -92,20 +91,20 @@ def functions(
     *,
     dark: bool = False,
 ) -> Figure:
-    """Draw functions of one variable with their derivatives, a panel each, all on one scale.
+    """Draw functions of one variable and their derivatives, one panel per function, all with the same scale.
 
     Args:
-        pairs: a name, f and f′ for each; both take (N,) and return (N,).
-        low: where x begins.
-        high: where it ends.
-        title: one short line above.
-        dark: light on dark instead of dark on light.
+        pairs: f and f′ by name; both take (N,) and return (N,).
+        low: lowest x.
+        high: highest x.
+        title: title of the figure.
+        dark: use a dark background.
 
     Raises:
-        ValueError: there is no function, or one returns another shape.
+        ValueError: there are no functions, or one returns the wrong shape.
     """
     if not pairs:
-        raise ValueError("functions: there is nothing to draw; give at least one name with its f and f′")
+        raise ValueError("functions: there are no functions; at least one name with its f and f′ is needed")
     look = style.DARK if dark else style.LIGHT
     x = np.linspace(low, high, 401)
     columns = min(len(pairs), 2)
@@ -123,26 +122,26 @@ def functions(
         ):
             y = style.as_array(function(x), float)
             if y.shape != x.shape:
-                raise ValueError(f"functions: {name} {label} made {y.shape} of x of shape {x.shape}; it must keep it")
+                raise ValueError(f"functions: {name} {label} returned shape {y.shape} for x of shape {x.shape}")
             axes.plot(x, y, line, color=color, label=label, lw=1.8)
         style.legend(axes, look, loc="upper left")
     return figure
 
 
 def gradients_by_layer(
-    norms: Mapping[str, ArrayLike], title: str = "How much gradient reaches each layer", *, dark: bool = False
+    norms: Mapping[str, ArrayLike], title: str = "Gradient norm by layer", *, dark: bool = False
 ) -> Figure:
-    """Draw the size of the gradient against the layer, a line a network, on a logarithmic axis.
+    """Draw the gradient norm of each layer on a logarithmic axis, one line per network.
 
     Args:
-        norms: a network's name and its gradient norms, (L,), the layer next to the input first.
-        title: one short line above.
-        dark: light on dark instead of dark on light.
+        norms: the gradient norms, (L,), of each network by name, from the first layer to the last.
+        title: title of the figure.
+        dark: use a dark background.
 
     Raises:
-        ValueError: there is no network, or two have different numbers of layers.
+        ValueError: there are no networks, or their numbers of layers differ.
     """
-    labels = {"x_label": "layer (1 is next to the input)", "y_label": "norm of the gradient"}
+    labels = {"x_label": "layer (1 is next to the input)", "y_label": "gradient norm"}
     return lines(norms, title=title, log="y", dark=dark, **labels)
 
 
@@ -150,30 +149,30 @@ def gradients_by_step(
     norms: ArrayLike,
     steps: ArrayLike | None = None,
     layers: Sequence[str] | None = None,
-    title: str = "The gradients of the layers while it learns",
+    title: str = "Gradient norms during training",
     *,
     dark: bool = False,
 ) -> Figure:
-    """Draw the size of the gradient against the step, a line a layer, on a logarithmic axis.
+    """Draw gradient norms against the training step on a logarithmic axis, one line per layer.
 
     Args:
-        norms: (S, L) gradient norms, a row a step, the layer next to the input first.
-        steps: (S,) the number of each step; 1, 2, 3, ... if left out.
-        layers: L names; "layer 1" and so on if left out.
-        title: one short line above.
-        dark: light on dark instead of dark on light.
+        norms: (S, L) gradient norms, one row per step, from the first layer to the last.
+        steps: (S,) the number of each step; default 1, 2, 3, ...
+        layers: L names; default "layer 1", "layer 2", ...
+        title: title of the figure.
+        dark: use a dark background.
 
     Raises:
-        ValueError: the shapes do not fit each other.
+        ValueError: the shapes do not match.
     """
     table = style.as_array(norms, float)  # (S, L)
     if table.ndim != 2 or not table.size:
-        raise ValueError(f"gradients_by_step: norms of shape {table.shape} do not fit; they must be (S, L)")
+        raise ValueError(f"gradients_by_step: norms have shape {table.shape}; expected (S, L)")
     names = [f"layer {i}" for i in range(1, table.shape[1] + 1)] if layers is None else list(layers)
     if len(names) != table.shape[1]:
-        raise ValueError(f"gradients_by_step: {len(names)} names do not fit {table.shape[1]} layers")
+        raise ValueError(f"gradients_by_step: {len(names)} names for {table.shape[1]} layers")
     curves = dict(zip(names, table.T, strict=True))
-    return lines(curves, steps, title=title, x_label="step", y_label="norm of the gradient", log="y", dark=dark)
+    return lines(curves, steps, title=title, x_label="step", y_label="gradient norm", log="y", dark=dark)
 
 
 def dead_neurons(
@@ -183,22 +182,22 @@ def dead_neurons(
     *,
     dark: bool = False,
 ) -> Figure:
-    """Draw which share of its neurons each layer, or each network, has lost, against the epoch.
+    """Draw the fraction of dead neurons against the epoch, one line per layer or network.
 
     Args:
-        shares: a name and the shares that are dead, (E,), each from 0 to 1.
-        epochs: (E,) the number of each epoch; 1, 2, 3, ... if left out.
-        title: one short line above.
-        dark: light on dark instead of dark on light.
+        shares: the fractions of dead neurons, (E,), each from 0 to 1, by name.
+        epochs: (E,) the number of each epoch; default 1, 2, 3, ...
+        title: title of the figure.
+        dark: use a dark background.
 
     Raises:
-        ValueError: a share is not from 0 to 1, or the shapes do not fit each other.
+        ValueError: a fraction is outside 0 to 1, or the shapes do not match.
     """
     percent = {name: 100 * style.as_array(values, float) for name, values in shares.items()}
     for name, values in percent.items():
         if not ((values >= 0) & (values <= 100)).all():
-            raise ValueError(f"dead_neurons: a share of {name!r} is not from 0 to 1; divide by the number of neurons")
-    figure = lines(percent, epochs, title=title, x_label="epoch", y_label="neurons that are dead (%)", dark=dark)
+            raise ValueError(f"dead_neurons: {name!r} has fractions outside 0 to 1; divide by the number of neurons")
+    figure = lines(percent, epochs, title=title, x_label="epoch", y_label="dead neurons (%)", dark=dark)
     figure.axes[0].set_ylim(-3, 103)
     return figure
 
@@ -210,24 +209,24 @@ def step_errors(
     *,
     dark: bool = False,
 ) -> Figure:
-    """Draw the error of finite differences against the step, both logarithmic: a V, with a star where it is lowest.
+    """Draw the error of finite differences against the step size on log-log axes, and mark the minimum with a star.
 
     Args:
         steps: (S,) values of h.
-        errors: a method's name and its errors, (S,), such as `first_principles.finite_difference.error_curve` gives.
-        title: one short line above.
-        dark: light on dark instead of dark on light.
+        errors: the errors, (S,), of each method by name, as from `first_principles.finite_difference.error_curve`.
+        title: title of the figure.
+        dark: use a dark background.
 
     Raises:
-        ValueError: there is no method, its errors are not as many as the steps, or none of them can be drawn.
+        ValueError: there are no methods, the numbers of errors and steps differ, or no error is finite and positive.
     """
     h, named, lowest = style.as_array(steps, float), {}, []
     for name, values in errors.items():
         y = style.as_array(values, float)
         if y.shape != h.shape or not y.size:
-            raise ValueError(f"step_errors: {name!r} of shape {y.shape} does not fit steps of shape {h.shape}")
+            raise ValueError(f"step_errors: {name!r} has shape {y.shape}, but steps has shape {h.shape}")
         if not (np.isfinite(y) & (y > 0)).any():
-            raise ValueError(f"step_errors: {name!r} has no error that is finite and above 0, so none is the lowest")
+            raise ValueError(f"step_errors: {name!r} has no error that is finite and above 0")
         best = int(np.argmin(np.where(y > 0, y, np.inf)))
         named[f"{name}\nlowest {y[best]:.0e}\nat h = {h[best]:.0e}"] = y
         lowest.append((h[best], y[best]))
@@ -240,19 +239,21 @@ def step_errors(
 def word_probabilities(
     words: Sequence[tuple[str, float]], text: str = "", title: str = "The next word", *, dark: bool = False
 ) -> Figure:
-    """Draw how likely each word is to come next, as bars.
+    """Draw the probabilities of the next word as bars.
 
     Args:
-        words: pairs of a word and its probability, as `first_principles.language.NextWord.likeliest` gives them.
-        text: what was said before; named above the bars.
-        title: one short line above.
-        dark: light on dark instead of dark on light.
+        words: pairs of a word and its probability, as from `first_principles.language.NextWord.likeliest`.
+        text: the preceding text, shown above the bars.
+        title: title of the figure.
+        dark: use a dark background.
 
     Raises:
-        ValueError: there is no word, or a probability is not from 0 to 1.
+        ValueError: there are no words, or a probability is outside 0 to 1.
     """
     if not words or not all(0 <= chance <= 1 for _, chance in words):
-        raise ValueError(f"word_probabilities: {len(words)} words; it takes at least one, each from 0 to 1")
+        raise ValueError(
+            f"word_probabilities: needs at least one word and probabilities from 0 to 1, got {len(words)} words"
+        )
     look = style.DARK if dark else style.LIGHT
     names, percent = [word for word, _ in words], 100 * np.array([chance for _, chance in words])
     left = 0.75 + 0.09 * max(map(len, names))
@@ -262,21 +263,21 @@ def word_probabilities(
     axes = figure.add_subplot()
     style.dress(axes, look, x="probability (%)", y="next word", open_frame=True)
     bars(axes, names, percent, int(np.argmax(percent)), look)
-    axes.set_xlim(0, 1.25 * (percent.max() or 1))  # so that small ones can be compared
+    axes.set_xlim(0, 1.25 * (percent.max() or 1))  # keeps small values comparable
     axes.xaxis.set_major_locator(MaxNLocator(5))
     figure.text(0.3 / size[0], 1 - 0.72 / size[1], heading, size=style.TEXT, color=look.ink, parse_math=False)
     return figure
 
 
 def bars(axes: Axes, names: Sequence[str], percent: Column, chosen: int | None, look: style.Look) -> None:
-    """One horizontal bar a name, the first at the top; the chosen one stands out in color and in bold."""
-    places = range(len(percent))
-    axes.barh(places, percent, color=[look.second if i == chosen else look.first for i in places])
-    for i in places:
+    """Draw one horizontal bar per name, the first at the top; highlight the chosen one in color and bold."""
+    positions = range(len(percent))
+    axes.barh(positions, percent, color=[look.second if i == chosen else look.first for i in positions])
+    for i in positions:
         weight = "bold" if i == chosen else "normal"
         beside = axes.annotate(f"{percent[i]:.1f}", (percent[i], i), (4, 0), textcoords="offset points", va="center")
         beside.set(size=style.SMALL, weight=weight, color=look.ink)
-    axes.set(xlim=(0, 125), xticks=[0, 50, 100], ylim=(len(percent) - 0.5, -0.5), yticks=places)
+    axes.set(xlim=(0, 125), xticks=[0, 50, 100], ylim=(len(percent) - 0.5, -0.5), yticks=positions)
     axes.set_yticklabels(names, parse_math=False)
     axes.grid(visible=False, axis="y")
     axes.tick_params(axis="y", length=0)

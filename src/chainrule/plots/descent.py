@@ -1,7 +1,7 @@
-"""Rolling downhill: the ball's path on a curve, on a map of heights, and on the surface itself.
+"""Gradient descent paths on a curve, a contour plot, and a surface.
 
-All three take what `first_principles.descent.descend` returns, one path or several with names, and the function that
-was rolled down. A path that flies off is drawn as far as its numbers are below 1e100.
+All three functions take the result of `first_principles.descent.descend`, one path or several by name, and the
+minimized function. Of a diverging path, points with values above 1e100 are omitted.
 """
 
 from __future__ import annotations
@@ -25,11 +25,12 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
     Paths: TypeAlias = Path | Mapping[str, Path]
     Function: TypeAlias = Callable[[Array], ArrayLike]
-    Window: TypeAlias = tuple[tuple[float, float], tuple[float, float]]
+    Bounds: TypeAlias = tuple[tuple[float, float], tuple[float, float]]  # (low, high) of x₁ and of x₂
+    PathPoints: TypeAlias = Mapping[str, tuple[Array, Array]]  # by name: points (S, ...) and values (S,)
 
-_GRID = 81  # points along each side of a map
+_GRID = 81  # grid points along each axis
 _FAR = 1e100
-_MANY = 40  # steps whose marks would touch
+_MANY = 40  # paths with more steps get smaller markers
 
 
 def descent_on_curve(
@@ -40,26 +41,26 @@ def descent_on_curve(
     *,
     dark: bool = False,
 ) -> Figure:
-    """Draw the steps down a function of one variable, a panel for each path.
+    """Draw gradient descent on a function of one variable, one panel per path.
 
     Args:
-        paths: one path of a single number, or several by name, such as its learning rate.
+        paths: one path of a single variable, or several by name, such as the learning rate.
         function: f, takes (N,) and returns (N,).
-        window: the lowest and the highest x shown; what the paths need if left out.
-        title: one short line above.
-        dark: light on dark instead of dark on light.
+        window: the lowest and the highest x shown; default: the range of the paths.
+        title: title of the figure.
+        dark: use a dark background.
 
     Raises:
-        ValueError: there is no path, one has another number of variables, or `function` returns another shape.
+        ValueError: there are no paths, a path has another number of variables, or `function` returns the wrong shape.
     """
     look = style.DARK if dark else style.LIGHT
-    found = _steps("descent_on_curve", paths, ())
-    columns = len(found) if len(found) < 4 else 2 + (len(found) > 4)
-    rows = -(-len(found) // columns)
+    steps = _steps("descent_on_curve", paths, ())
+    columns = len(steps) if len(steps) < 4 else 2 + (len(steps) > 4)
+    rows = -(-len(steps) // columns)
     size = (max(5.6, 0.5 + 3.5 * columns), 0.6 + 3.4 * rows)
     figure = style.new_figure(*size, title, look, margins=(0.85, 0.95, 0.3, 0.95))
-    for place, (name, (points, values)) in enumerate(found.items(), start=1):
-        axes = figure.add_subplot(rows, columns, place)
+    for panel, (name, (points, values)) in enumerate(steps.items(), start=1):
+        axes = figure.add_subplot(rows, columns, panel)
         low, high = window or _widened(points.min(), points.max(), 0.25)
         x = np.linspace(low, high, 401)
         y = _heights("descent_on_curve", function, x, x.shape)
@@ -77,23 +78,23 @@ def descent_on_curve(
 def descent_on_contour(
     paths: Paths,
     function: Function,
-    window: Window | None = None,
-    title: str = "The way down, seen from above",
+    window: Bounds | None = None,
+    title: str = "Gradient descent, seen from above",
     *,
     dark: bool = False,
 ) -> Figure:
-    """Draw the steps down a function of two variables on a map of its heights, all paths on one map.
+    """Draw gradient descent on a contour plot of a function of two variables, all paths in one plot.
 
-    As `descent_on_curve`, but with paths of two numbers, a `function` that takes (..., 2) and returns (...), and the
-    ends of x₁ and of x₂ for `window`, ((low, high), (low, high)).
+    Like `descent_on_curve`, but paths have two variables, `function` takes (..., 2) and returns (...), and `window`
+    holds the ranges of x₁ and x₂, ((low, high), (low, high)).
     """
     look = style.DARK if dark else style.LIGHT
-    found = _steps("descent_on_contour", paths, (2,))
-    (left, right), (low, high) = ends = window or _box(found)
-    x, y, heights = _map("descent_on_contour", function, ends)
-    beneath, across = 0.68 + 0.24 * (len(found) + 2), 5.2  # inches: the legend and the label of x₁; the map
+    steps = _steps("descent_on_contour", paths, (2,))
+    (left, right), (low, high) = bounds = window or _bounds(steps)
+    x, y, heights = _height_map("descent_on_contour", function, bounds)
+    beneath, across = 0.68 + 0.24 * (len(steps) + 2), 5.2  # inches: the legend and the label of x₁; the map
     ratio = (high - low) / (right - left)
-    shape = min(max(ratio, 0.4), 1.6)  # equal units on both axes, unless the map were a thread
+    shape = min(max(ratio, 0.4), 1.6)  # equal units on both axes, unless the map would be very long
     size = (0.8 + across + 1.35, beneath + across * shape + 0.6)
     figure = style.new_figure(*size, title, look, margins=(0.8, beneath, 1.35, 0.6))
     axes = figure.add_subplot()
@@ -101,35 +102,35 @@ def descent_on_contour(
     levels = heights.min() + np.ptp(heights) * np.linspace(0, 1, 15) ** 2  # closer together at the bottom
     levels = np.unique(levels) if np.ptp(heights) else np.array([0.0, 1.0]) + heights.min()
     grays = LinearSegmentedColormap.from_list("heights", [look.ground, look.faint])
-    ways = []
+    trails = []
     drawn = axes.contourf(x, y, heights, levels, cmap=grays)
     axes.contour(x, y, heights, levels, colors=look.quiet, linewidths=0.6)
-    for (name, (points, values)), stroke in zip(found.items(), style.strokes(len(found), look), strict=True):
-        way, *ends_of_way = _trail(axes, points, stroke, _named(name, values), look)
-        ways.append(way)
+    for (name, (points, values)), stroke in zip(steps.items(), style.strokes(len(steps), look), strict=True):
+        trail, *ends = _trail(axes, points, stroke, _path_label(name, values), look)
+        trails.append(trail)
     axes.set(xlim=(left, right), ylim=(low, high), aspect="equal" if shape == ratio else "auto")
     style.color_bar(figure, drawn, "height f(x₁, x₂)", look, right=1.2)
-    place = {"loc": "lower left", "bbox_to_anchor": (0.7 / size[0], 0.05 / size[1])}
-    style.legend(figure, look, handles=[*ways, *ends_of_way], **place)
+    position = {"loc": "lower left", "bbox_to_anchor": (0.7 / size[0], 0.05 / size[1])}
+    style.legend(figure, look, handles=[*trails, *ends], **position)
     return figure
 
 
 def descent_on_surface(
     paths: Paths,
     function: Function,
-    window: Window | None = None,
-    title: str = "The way down",
+    window: Bounds | None = None,
+    title: str = "Gradient descent on the surface",
     *,
     dark: bool = False,
 ) -> Figure:
-    """Draw the steps down a function of two variables on its surface; takes what `descent_on_contour` takes."""
+    """Draw gradient descent on the surface of a function of two variables; same arguments as `descent_on_contour`."""
     look = style.DARK if dark else style.LIGHT
-    found = _steps("descent_on_surface", paths, (2,))
-    x, y, heights = _map("descent_on_surface", function, window or _box(found))
-    beneath = 0.45 + 0.24 * (len(found) + 2)
+    steps = _steps("descent_on_surface", paths, (2,))
+    x, y, heights = _height_map("descent_on_surface", function, window or _bounds(steps))
+    beneath = 0.45 + 0.24 * (len(steps) + 2)
     size = (6.6, 4.9 + beneath)
     figure = style.new_figure(*size, title, look, margins=(0.2, beneath, 0.5, 0.1))
-    axes: Any = figure.add_subplot(projection="3d", computed_zorder=False)  # no type stubs know this kind
+    axes: Any = figure.add_subplot(projection="3d", computed_zorder=False)  # 3D axes have no type stubs
     axes.set_facecolor(look.ground)
     for axis, label in zip((axes.xaxis, axes.yaxis, axes.zaxis), ("x₁", "x₂", "f(x₁, x₂)"), strict=True):
         axis.set_pane_color(look.ground)
@@ -139,66 +140,68 @@ def descent_on_surface(
     axes.grid(visible=False)
     net = {"rcount": 27, "ccount": 27, "edgecolor": look.quiet, "linewidth": 0.25}
     axes.plot_surface(*np.meshgrid(x, y), heights, color=look.faint, shade=False, alpha=0.85, **net)
-    ways = []
-    for (name, (points, values)), stroke in zip(found.items(), style.strokes(len(found), look), strict=True):
-        way, *ends_of_way = _trail(axes, np.column_stack([points, values]), stroke, _named(name, values), look)
-        ways.append(way)
+    trails = []
+    for (name, (points, values)), stroke in zip(steps.items(), style.strokes(len(steps), look), strict=True):
+        trail, *ends = _trail(axes, np.column_stack([points, values]), stroke, _path_label(name, values), look)
+        trails.append(trail)
     axes.view_init(elev=38, azim=-60)
-    place = {"loc": "lower left", "bbox_to_anchor": (0.7 / size[0], 0.05 / size[1])}
-    style.legend(figure, look, handles=[*ways, *ends_of_way], **place)
+    position = {"loc": "lower left", "bbox_to_anchor": (0.7 / size[0], 0.05 / size[1])}
+    style.legend(figure, look, handles=[*trails, *ends], **position)
     return figure
 
 
-def _steps(function: str, paths: Paths, shape: tuple[int, ...]) -> dict[str, tuple[Array, Array]]:
-    """The finite points (S, *shape) and heights (S,) of each path by its name."""
-    found = {}
+def _steps(function: str, paths: Paths, shape: tuple[int, ...]) -> PathPoints:
+    """The finite points (S, *shape) and values (S,) of each path by name."""
+    steps = {}
     for name, path in paths.items() if isinstance(paths, Mapping) else [("", paths)]:
         points, values = style.as_array(path.points, float), style.as_array(path.values, float)
         if points.shape[1:] != shape or values.shape != points.shape[:1]:
-            wanted = f"(S{', 2' if shape else ','}) and (S,)"
+            expected = f"(S{', 2' if shape else ','}) and (S,)"
             raise ValueError(
-                f"{function}: points {points.shape} and values {values.shape} do not fit; they must be {wanted}"
+                f"{function}: points and values have shapes {points.shape} and {values.shape}; expected {expected}"
             )
         numbers = np.column_stack([points.reshape(len(points), -1), values])
-        finite = (np.abs(numbers) < _FAR).all(axis=1)  # which NaN is not, either
+        finite = (np.abs(numbers) < _FAR).all(axis=1)  # False for NaN, too
         if not finite.any():
-            raise ValueError(f"{function}: the path has no point that is finite; there is nothing to draw")
-        found[name] = (points[finite], values[finite])
-    if not found:
-        raise ValueError(f"{function}: there is nothing to draw; give at least one path")
-    return found
+            raise ValueError(f"{function}: the path has no finite point")
+        steps[name] = (points[finite], values[finite])
+    if not steps:
+        raise ValueError(f"{function}: there are no paths; at least one is needed")
+    return steps
 
 
 def _heights(name: str, function: Function, x: Array, shape: tuple[int, ...]) -> Array:
-    """f at x, which must have `shape`."""
+    """Evaluate f at x; the result must have shape `shape`."""
     heights = style.as_array(function(x), float)
     if heights.shape != shape:
-        raise ValueError(f"{name}: the function made {heights.shape} of x of shape {x.shape}; it must make {shape}")
+        raise ValueError(
+            f"{name}: the function returned shape {heights.shape} for x of shape {x.shape}; expected {shape}"
+        )
     return heights
 
 
-def _map(name: str, function: Function, window: Window) -> tuple[Array, Array, Array]:
-    """x₁ (G,), x₂ (G,) and the heights above them, (G, G), a row for each x₂."""
-    x, y = (np.linspace(*ends, _GRID) for ends in window)
+def _height_map(name: str, function: Function, bounds: Bounds) -> tuple[Array, Array, Array]:
+    """x₁ (G,), x₂ (G,) and the heights (G, G), one row per x₂."""
+    x, y = (np.linspace(*ends, _GRID) for ends in bounds)
     heights = _heights(name, function, np.stack(np.meshgrid(x, y), axis=-1), (_GRID, _GRID))
     if not np.isfinite(heights).all():
         bad = int((~np.isfinite(heights)).sum())
         raise ValueError(
-            f"{name}: the function is not finite at {bad:,} of the map's {heights.size:,} points; give a window where "
-            f"it is"
+            f"{name}: the function is not finite at {bad:,} of the plot's {heights.size:,} points; choose another "
+            "window"
         )
     return x, y, heights
 
 
 def _widened(low: float, high: float, share: float = 0.15) -> tuple[float, float]:
-    """An interval with some room at both ends."""
+    """An interval widened by `share` of its length at both ends."""
     room = share * (high - low) or 1.0
     return float(low - room), float(high + room)
 
 
-def _box(found: Mapping[str, tuple[Array, Array]]) -> Window:
-    """A window around all points with room at each side, neither side less than half of the other."""
-    points = np.concatenate([points for points, _ in found.values()])  # (S, 2)
+def _bounds(steps: PathPoints) -> Bounds:
+    """The ranges of x₁ and x₂ around all points, with a margin; neither is shorter than half of the other."""
+    points = np.concatenate([points for points, _ in steps.values()])  # (S, 2)
     ends = np.array([_widened(*side) for side in zip(points.min(axis=0), points.max(axis=0), strict=True)])  # (2, 2)
     middle, half = ends.mean(axis=1), np.ptp(ends, axis=1) / 2
     half = np.maximum(half, half.max() / 2)
@@ -206,16 +209,16 @@ def _box(found: Mapping[str, tuple[Array, Array]]) -> Window:
     return (left, right), (low, high)
 
 
-def _named(name: str, values: Array) -> str:
-    """What the legend says of a path."""
+def _path_label(name: str, values: Array) -> str:
+    """The legend entry of a path."""
     return f"{name + ': ' if name else ''}{len(values) - 1} steps to f = {values[-1]:.3g}"
 
 
-def _trail(axes: Axes, places: Array, stroke: tuple[str, str, str], name: str, look: style.Look) -> list[Line2D]:
-    """A path (S, n) in a panel of n dimensions: its line, then the marks of its start and its end."""
+def _trail(axes: Axes, points: Array, stroke: tuple[str, str, str], name: str, look: style.Look) -> list[Line2D]:
+    """Draw a path (S, n) in a panel of n dimensions; returns its line and the markers of its start and its end."""
     color, line, marker = stroke
-    size = 4.0 if len(places) <= _MANY else 2.5
-    lines = axes.plot(*places.T, line, marker=marker, color=color, lw=1.5, markersize=size, label=name, zorder=3)
-    for place, fill, label in ((places[:1], look.ground, "start"), (places[-1:], look.ink, "end")):
-        lines += axes.plot(*place.T, "o", color=look.ink, mfc=fill, markersize=8, label=label, zorder=4)
+    size = 4.0 if len(points) <= _MANY else 2.5
+    lines = axes.plot(*points.T, line, marker=marker, color=color, lw=1.5, markersize=size, label=name, zorder=3)
+    for point, fill, label in ((points[:1], look.ground, "start"), (points[-1:], look.ink, "end")):
+        lines += axes.plot(*point.T, "o", color=look.ink, mfc=fill, markersize=8, label=label, zorder=4)
     return lines

@@ -1,4 +1,4 @@
-"""The computation graph as a figure: the tape from the leaves down to the result, without Graphviz."""
+"""The computation graph as a figure, from the leaves down to the result, without Graphviz."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ _ACROSS, _DOWN = 1.9, 0.62  # inches from box to box
 def computation_graph(
     loss: Tensor,
     names: Mapping[str, Tensor] | Iterable[tuple[str, Tensor]] = (),
-    title: str = "What the tape recorded",
+    title: str = "Computation graph",
     *,
     dark: bool = False,
 ) -> Figure:
-    """Draw how a result was computed: a box for each leaf (filled) and each operation, with its shape.
+    """Draw the computation graph of a result: a box for each leaf (filled) and each operation, with its shape.
 
-    `chainrule.draw` gives the same graph as text, or as SVG laid out by Graphviz, which suits large ones better.
+    `chainrule.draw` renders the same graph as text, or as SVG by Graphviz, which handles large graphs better.
 
     Args:
-        loss: the result, before `backward()` frees its history.
-        names: of leaves and of results in between, such as `model.named_parameters()`.
-        title: one short line above.
-        dark: light on dark instead of dark on light.
+        loss: the result, before `backward()` frees its graph.
+        names: names of leaves and intermediate results, such as `model.named_parameters()`.
+        title: title of the figure.
+        dark: use a dark background.
 
     Raises:
-        RuntimeError: the result has no history, or it was freed.
+        RuntimeError: the result has no graph, or the graph was freed.
     """
     boxes, arrows = graph(loss, names)
-    places = _places([box.leaf for box in boxes], arrows)
+    positions = _layout([box.leaf for box in boxes], arrows)
     look = style.DARK if dark else style.LIGHT
-    columns, rows = (max(place[axis] for place in places) for axis in (0, 1))
+    columns, rows = (max(position[axis] for position in positions) for axis in (0, 1))
     width, height = _ACROSS * (columns + 1), _DOWN * (rows + 1)
     total = max(width, 0.115 * len(title) + 0.3)
     side = (total - width) / 2
@@ -49,27 +49,27 @@ def computation_graph(
     axes.set_axis_off()
     axes.set(xlim=(-0.5, columns + 0.5), ylim=(rows + 0.5, -0.5))
     frames = []
-    for (label, leaf), place in zip(boxes, places, strict=True):
+    for (label, leaf), position in zip(boxes, positions, strict=True):
         box = {"boxstyle": "round,pad=0.4", "facecolor": look.faint if leaf else look.ground, "edgecolor": look.ink}
-        words = axes.text(*place, "  ".join(label), bbox=box, color=look.ink, size=style.SMALL, parse_math=False)
+        words = axes.text(*position, "  ".join(label), bbox=box, color=look.ink, size=style.SMALL, parse_math=False)
         words.set(horizontalalignment="center", verticalalignment="center")
         frames.append(words.get_bbox_patch())
     for start, end in arrows:
         line = {"arrowstyle": "-|>", "color": look.quiet, "patchA": frames[start], "patchB": frames[end]}
-        axes.annotate("", places[end], places[start], arrowprops=line, zorder=4)  # once the boxes have their sizes
+        axes.annotate("", positions[end], positions[start], arrowprops=line, zorder=4)  # needs the sizes of the boxes
     return figure
 
 
-def _places(leaves: list[bool], arrows: list[tuple[int, int]]) -> list[tuple[float, int]]:
-    """Column and row of each box; they are numbered in the order of computing.
+def _layout(leaves: list[bool], arrows: list[tuple[int, int]]) -> list[tuple[float, int]]:
+    """Column and row of each box; boxes are numbered in execution order.
 
-    An operation is a row below the lowest of what it takes, and a leaf right above its first use. From the last row
-    up, each box stands above what uses it, or, where that place is taken, to the right of it.
+    An operation is one row below the lowest of its inputs, and a leaf directly above its first use. From the last row
+    up, each box is placed above its users, or to the right of that if the position is occupied.
     """
     rows = [0] * len(leaves)
     for number in range(len(leaves)):
-        taken = [rows[start] for start, end in arrows if end == number and not leaves[start]]
-        rows[number] = max(taken, default=0) + 1
+        input_rows = [rows[start] for start, end in arrows if end == number and not leaves[start]]
+        rows[number] = max(input_rows, default=0) + 1
     for number, leaf in enumerate(leaves):
         if leaf:
             rows[number] = min((rows[end] for start, end in arrows if start == number), default=1) - 1
@@ -80,8 +80,8 @@ def _places(leaves: list[bool], arrows: list[tuple[int, int]]) -> list[tuple[flo
             above = [columns[end] for start, end in arrows if start == number]
             wanted.append((sum(above) / len(above) if above else 0.0, leaves[number], number))
         free = 0.0
-        for place, _, number in sorted(wanted):
-            columns[number] = max(place, free)
+        for column, _, number in sorted(wanted):
+            columns[number] = max(column, free)
             free = columns[number] + 1
     lowest = min(rows)
     return [(column, row - lowest) for column, row in zip(columns, rows, strict=True)]

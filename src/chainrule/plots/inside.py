@@ -1,4 +1,4 @@
-"""Inside a network: its wires, what lights up for one image, and what its weights look for."""
+"""Figures of a network's inside: diagram, activations, weights and filters as images, feature maps."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
     Array = NDArray[Any]
 
-_WIDEST = 6.0  # points: the line of the largest weight, where there are few
+_WIDEST = 6.0  # points: the line width of the largest weight in a small network
 _DASHES = (0, (2, 1))
-_TALL = 16  # a layer with more neurons than this is drawn as a picture, not as a column
+_TALL = 16  # a layer with more neurons than this is drawn as a square, not as a column
 
 
 def network_diagram(
@@ -37,37 +37,37 @@ def network_diagram(
     label_wires: bool = False,
     dark: bool = False,
 ) -> Figure:
-    """Draw a network of dense layers: a circle a neuron, a line a weight.
+    """Draw a network of dense layers, with a circle for each neuron and a line for each weight.
 
-    The line is as wide as the weight is large beside the others of its layer; positive ones are solid, negative ones
-    dashed and of another color. Of a layer with more than `most` neurons the first and the last are drawn, and dots
-    for the others.
+    The line width is proportional to the absolute weight, relative to the largest of its layer. Positive weights are
+    solid; negative ones are dashed in another color. Of a layer with more than `most` neurons, only the first and the
+    last are drawn, with dots in between.
 
     Args:
-        weights: (outputs, inputs) for each layer, first to last, such as `layer.weight` or `network.weights`.
-        values: a number for each neuron, (inputs,), (neurons,), ..., written into the circles; none if left out.
-        layers: names for the columns, the inputs first.
-        title: one short line above.
-        most: how many neurons of a layer are drawn at most.
-        decimals: of the values in the circles, where these are below 10.
-        label_wires: write each weight on its line; for networks of a few neurons.
-        dark: light on dark instead of dark on light.
+        weights: (outputs, inputs) of each layer, such as `layer.weight` or `network.weights`.
+        values: a number for each neuron, (inputs,), (neurons,), ..., printed in the circles; optional.
+        layers: names of the columns, starting with the inputs.
+        title: title of the figure.
+        most: maximum number of neurons drawn per layer.
+        decimals: decimals of the printed values, if below 10.
+        label_wires: print each weight on its line; for small networks.
+        dark: use a dark background.
 
     Raises:
-        ValueError: the shapes do not fit each other, numbers are not finite, or `most` is less than 2.
+        ValueError: the shapes do not match, numbers are not finite, or `most` is less than 2.
     """
     matrices = [style.as_array(matrix, float) for matrix in weights]
     sizes = _sizes(matrices)
     if most < 2:
-        raise ValueError(f"network_diagram: most={most} leaves no first and last neuron; it must be at least 2")
+        raise ValueError(f"network_diagram: most must be at least 2, got {most}")
     inside = [style.as_array(column, float).ravel() for column in values or []]
     if values is not None and [column.size for column in inside] != sizes:
-        raise ValueError(f"network_diagram: values {[c.size for c in inside]} do not fit layers of {sizes} neurons")
+        raise ValueError(f"network_diagram: values have sizes {[c.size for c in inside]}; expected {sizes}")
     style.check_finite("network_diagram", **{f"weights[{i}]": matrix for i, matrix in enumerate(matrices)})
     style.check_finite("network_diagram", **{f"values[{i}]": column for i, column in enumerate(inside)})
     names = _layer_names(len(sizes)) if layers is None else list(layers)
     if len(names) != len(sizes):
-        raise ValueError(f"network_diagram: {len(names)} names do not fit {len(sizes)} layers, the inputs among them")
+        raise ValueError(f"network_diagram: {len(names)} names for {len(sizes)} layers, including the inputs")
 
     look = style.DARK if dark else style.LIGHT
     shown = [_first_and_last(size, most) for size in sizes]
@@ -80,7 +80,7 @@ def network_diagram(
     axes = figure.add_subplot()
     axes.set_axis_off()
     axes.set(xlim=(-0.8, width - 0.8), ylim=(height, -0.65), aspect="equal")
-    heights = [_spread(len(which), len(which) < size, height) for which, size in zip(shown, sizes, strict=True)]
+    heights = [_neuron_heights(len(which), len(which) < size, height) for which, size in zip(shown, sizes, strict=True)]
     drawn = [m[np.ix_(to, of)] for m, (of, to) in zip(matrices, pairwise(shown), strict=True)]
     largest = [float(np.abs(matrix).max()) for matrix in drawn]
     widest = min(_WIDEST, 36 / tallest)
@@ -107,32 +107,32 @@ def network_diagram(
 
 
 def activations(
-    layers: Sequence[tuple[str, ArrayLike]], title: str = "What one image sets off", *, dark: bool = False
+    layers: Sequence[tuple[str, ArrayLike]], title: str = "Activations for one image", *, dark: bool = False
 ) -> Figure:
-    """Draw the activations of each layer for one image, side by side, brightest where there is most.
+    """Draw the activations of each layer for one image, side by side.
 
     Args:
-        layers: a name and an array for each layer, first to last: an image (H, W), maps (C, H, W), or neurons (N,).
-        title: one short line above.
-        dark: light on dark instead of dark on light.
+        layers: (name, array) for each layer in order: an image (H, W), feature maps (C, H, W), or neurons (N,).
+        title: title of the figure.
+        dark: use a dark background.
 
     Raises:
-        ValueError: there is no layer, or an array has another number of dimensions or is not finite.
+        ValueError: there are no layers, or an array has more than three dimensions or is not finite.
     """
     if not layers:
-        raise ValueError("activations: there is nothing to draw; give at least one (name, array) pair")
+        raise ValueError("activations: there are no layers; at least one (name, array) pair is needed")
     look = style.DARK if dark else style.LIGHT
     arrays = [(name, style.as_array(array, float)) for name, array in layers]
     for name, array in arrays:
         if array.ndim not in (1, 2, 3) or not array.size:
-            raise ValueError(f"activations: {name!r} has shape {array.shape}; it must be (H, W), (C, H, W) or (N,)")
+            raise ValueError(f"activations: {name!r} has shape {array.shape}; expected (H, W), (C, H, W) or (N,)")
         style.check_finite("activations", **{repr(name): array})
     wide = max(2.4, 0.085 * max(len(name) for name, _ in arrays) + 0.5)
     size = (max(4.5, 0.5 + wide * len(arrays)), 3.9)
     figure = style.new_figure(*size, title, look, margins=(0.4, 0.85, 0.3, 0.95))
     figure.subplots_adjust(wspace=0.45)
-    for place, (name, array) in enumerate(arrays, start=1):
-        axes = figure.add_subplot(1, len(arrays), place, anchor="N")
+    for panel, (name, array) in enumerate(arrays, start=1):
+        axes = figure.add_subplot(1, len(arrays), panel, anchor="N")
         shape = " × ".join(f"{n:,}" for n in array.shape)
         kind = "neurons" if array.ndim == 1 else "values"
         low, high = array.min(), array.max()
@@ -153,47 +153,47 @@ def weight_images(
     *,
     dark: bool = False,
 ) -> Figure:
-    """Draw the weights of each neuron as an image: light where ink speaks for it, dark where ink speaks against it.
+    """Draw the weights of each neuron as an image: light for positive weights, dark for negative ones.
 
     Args:
-        weights: (N, H · W), a row a neuron, or (N, H, W).
-        shape: H and W, for rows.
-        captions: N short lines; "neuron 0" and so on if left out.
-        title: one short line above.
-        dark: light on dark instead of dark on light.
+        weights: (N, H · W), one row per neuron, or (N, H, W).
+        shape: H and W, for flat weights.
+        captions: N short lines; default "neuron 0", "neuron 1", ...
+        title: title of the figure.
+        dark: use a dark background.
 
     Raises:
-        ValueError: the rows cannot be images of that shape or are not finite, or there is not one caption a neuron.
+        ValueError: the weights do not have that shape or are not finite, or the number of captions is not N.
     """
     table = style.as_array(weights, float)
     if table.ndim == 2 and table.shape[1] == shape[0] * shape[1]:
         table = table.reshape(-1, *shape)
     if table.ndim != 3 or not table.size:
-        raise ValueError(f"weight_images: weights of shape {table.shape} are no images of {shape[0]} × {shape[1]}")
+        raise ValueError(f"weight_images: weights of shape {table.shape} are not images of {shape[0]} × {shape[1]}")
     style.check_finite("weight_images", weights=table)
     names = [f"neuron {i}" for i in range(len(table))] if captions is None else list(captions)
     if len(names) != len(table):
-        raise ValueError(f"weight_images: {len(names)} captions do not fit {len(table)} neurons")
+        raise ValueError(f"weight_images: {len(names)} captions for {len(table)} neurons")
     return _signed(list(table), names, title, style.DARK if dark else style.LIGHT)
 
 
 def filters(weights: ArrayLike, title: str = "The filters", most: int = 16, *, dark: bool = False) -> Figure:
-    """Draw the filters of a convolution, a row an output channel and a column an input channel.
+    """Draw the filters of a convolution: one row per output channel and one column per input channel.
 
-    With a single input channel they stand in a square.
+    Filters with a single input channel are arranged in a square.
 
     Args:
         weights: (outputs, inputs, height, width), such as `layer.weight`.
-        title: one short line above.
-        most: how many channels of each kind are drawn at most; with a single input channel all are drawn.
-        dark: light on dark instead of dark on light.
+        title: title of the figure.
+        most: maximum number of input and of output channels; with a single input channel all filters are drawn.
+        dark: use a dark background.
 
     Raises:
-        ValueError: the weights have another number of dimensions, or are not finite.
+        ValueError: the weights do not have four dimensions, or are not finite.
     """
     kernels = style.as_array(weights, float)  # (O, I, H, W)
     if kernels.ndim != 4 or not kernels.size:
-        raise ValueError(f"filters: weights of shape {kernels.shape} do not fit; they must be (O, I, H, W)")
+        raise ValueError(f"filters: weights have shape {kernels.shape}; expected (O, I, H, W)")
     style.check_finite("filters", weights=kernels)
     look = style.DARK if dark else style.LIGHT
     outputs, inputs = kernels.shape[:2]
@@ -206,19 +206,19 @@ def filters(weights: ArrayLike, title: str = "The filters", most: int = 16, *, d
 
 
 def feature_maps(maps: ArrayLike, title: str = "The feature maps", *, dark: bool = False) -> Figure:
-    """Draw what each channel of a convolution made of one image, all on one scale.
+    """Draw the feature maps of a convolution for one image, all with the same color scale.
 
     Args:
         maps: (C, H, W).
-        title: one short line above.
-        dark: light on dark instead of dark on light.
+        title: title of the figure.
+        dark: use a dark background.
 
     Raises:
-        ValueError: the maps have another number of dimensions, or are not finite.
+        ValueError: the maps do not have three dimensions, or are not finite.
     """
     channels = style.as_array(maps, float)
     if channels.ndim != 3 or not channels.size:
-        raise ValueError(f"feature_maps: maps of shape {channels.shape} do not fit; they must be (C, H, W)")
+        raise ValueError(f"feature_maps: maps have shape {channels.shape}; expected (C, H, W)")
     style.check_finite("feature_maps", maps=channels)
     look = style.DARK if dark else style.LIGHT
     limits = (min(0.0, float(channels.min())), float(channels.max()))
@@ -234,7 +234,7 @@ def _signed(
     columns: int | None = None,
     side: float = 1.0,
 ) -> Figure:
-    """Pictures of numbers of both signs, 0 in the middle of the scale."""
+    """A sheet of images of signed numbers, with 0 in the middle of the color scale."""
     largest = max(float(np.abs(picture).max()) for picture in pictures) or 1.0
     limits = (-largest, largest)
     return style.sheet(
@@ -243,11 +243,11 @@ def _signed(
 
 
 def _sizes(matrices: Sequence[Array]) -> list[int]:
-    """The neurons of each layer, the inputs first."""
+    """The number of neurons of each layer, starting with the inputs."""
     dense = bool(matrices) and all(matrix.ndim == 2 and matrix.size for matrix in matrices)
     if not dense or any(after.shape[1] != before.shape[0] for before, after in pairwise(matrices)):
         shapes = ", ".join(str(matrix.shape) for matrix in matrices)
-        raise ValueError(f"network_diagram: weights [{shapes}] do not fit; each is (outputs, inputs) of its layer")
+        raise ValueError(f"network_diagram: weights have shapes [{shapes}]; expected (outputs, inputs) of each layer")
     return [matrices[0].shape[1], *(len(matrix) for matrix in matrices)]
 
 
@@ -257,21 +257,21 @@ def _layer_names(count: int) -> list[str]:
 
 
 def _first_and_last(size: int, most: int) -> list[int]:
-    """Which neurons of a layer are drawn."""
+    """The indices of the neurons of a layer that are drawn."""
     return list(range(size)) if size <= most else [*range(ceil(most / 2)), *range(size - most // 2, size)]
 
 
-def _spread(count: int, gap: bool, height: float) -> NDArray[np.float64]:
-    """Where the neurons of a column stand, (count,), with room for the dots in the middle if there is a gap."""
-    places = np.arange(count + gap, dtype=float)
+def _neuron_heights(count: int, gap: bool, height: float) -> NDArray[np.float64]:
+    """The vertical positions of a column's neurons, (count,); with a gap, the middle is left free for the dots."""
+    slots = np.arange(count + gap, dtype=float)
     if gap:
-        places = np.delete(places, ceil(count / 2))
-    middle = ceil(count / 2) if gap else (count - 1) / 2  # the dots stand in the middle
-    return np.array(height / 2 + 0.55 * (places - middle))
+        slots = np.delete(slots, ceil(count / 2))
+    middle = ceil(count / 2) if gap else (count - 1) / 2
+    return np.array(height / 2 + 0.55 * (slots - middle))
 
 
 def _wires(axes: Axes, matrix: Array, start: tuple[float, Array], end: tuple[float, Array], look: style.Look) -> None:
-    """A line for each weight, (outputs, inputs) as wide as it is large, in points; the widest above the others."""
+    """Draw a line for each weight; `matrix` (outputs, inputs) holds signed widths in points, the widest on top."""
     (x, sources), (to_x, targets) = start, end
     for positive, color, dashes in ((True, look.first, "solid"), (False, look.second, _DASHES)):
         outputs, inputs = np.nonzero(matrix > 0 if positive else matrix < 0)
@@ -285,19 +285,20 @@ def _wires(axes: Axes, matrix: Array, start: tuple[float, Array], end: tuple[flo
 def _wire_labels(
     axes: Axes, matrix: Array, start: tuple[float, Array], end: tuple[float, Array], look: style.Look
 ) -> None:
-    """Each weight, (outputs, inputs), on its line: near the outputs, or near the inputs if all lines end in one."""
+    """Print each weight (outputs, inputs) on its line, near the outputs; near the inputs if there is one output."""
     (x, sources), (to_x, targets) = start, end
     ground = {"boxstyle": "square,pad=0.1", "facecolor": look.ground, "edgecolor": "none"}
     nearest = 0.6 if len(targets) > 1 else 0.2
     for (output, i), weight in np.ndenumerate(matrix):
-        part = nearest + 0.2 * i / max(len(sources) - 1, 1)  # of the way; each input has its own
-        place = (x + part * (to_x - x), sources[i] + part * (targets[output] - sources[i]))
-        label = axes.text(*place, f"{weight:.3g}", ha="center", va="center", size=style.SMALL, color=look.ink, zorder=5)
+        part = nearest + 0.2 * i / max(len(sources) - 1, 1)  # of the line's length, different for each input
+        x_label, y_label = x + part * (to_x - x), sources[i] + part * (targets[output] - sources[i])
+        label = axes.text(x_label, y_label, f"{weight:.3g}", ha="center", va="center", size=style.SMALL, zorder=5)
+        label.set_color(look.ink)
         label.set_bbox(ground)
 
 
 def _neurons(axes: Axes, x: float, heights: Array, values: Array | None, decimals: int, look: style.Look) -> None:
-    """A circle for each neuron of a column, with its value inside if it is known; above the wires."""
+    """Draw a circle for each neuron of a column above the lines, with its value inside if given."""
     axes.scatter([x] * len(heights), heights, 1300, facecolor=look.ground, edgecolor=look.ink, zorder=3)
     for y, value in zip(heights, () if values is None else values, strict=values is not None):
         word = f"{value:.{decimals}f}" if abs(value) < 10 else f"{value:.3g}"
@@ -305,7 +306,7 @@ def _neurons(axes: Axes, x: float, heights: Array, values: Array | None, decimal
 
 
 def _tiled(array: Array) -> Array:
-    """One picture of a layer: maps in rows with gaps between them, neurons in a column or, if many, in a square."""
+    """A layer as one image: feature maps in a grid with gaps, neurons in a column or, if many, in a square."""
     if array.ndim == 2:
         return array
     if array.ndim == 1:

@@ -1,4 +1,4 @@
-"""From a photo to the 28×28 numbers that a network reads, and what it made of them."""
+"""The preprocessing of an image, step by step, from a photo to 28×28, and the prediction."""
 
 from __future__ import annotations
 
@@ -17,50 +17,50 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 _MOST_IN_A_ROW = 5
-_PIXELS_TO_SEE = 64  # along the longer side of a picture whose grid of pixels can be drawn
-_ENOUGH_PIXELS = 500  # along the longer side of a picture that is drawn 228 pixels wide
+_PIXELS_TO_SEE = 64  # of the longer side: images up to this size get a pixel grid
+_ENOUGH_PIXELS = 500  # of the longer side: a panel is only 228 pixels wide
 
 
 def stages(
     stages: Sequence[tuple[str, ArrayLike]],
     digit: int | None = None,
-    confidences: ArrayLike | None = None,
+    probabilities: ArrayLike | None = None,
     *,
     dark: bool = False,
 ) -> Figure:
-    """Draw the steps that a picture went through, the last one (if it is small) with its grid of pixels.
+    """Draw the steps of an image's preprocessing; the last one, if small, gets a pixel grid.
 
-    Low values are black and high ones white, as in the arrays themselves, so that the step that inverts a picture can
-    be seen. Arrays of integers, or with values above 1, count from 0 to 255; others from 0 to 1.
+    Low values are black and high values white in every panel, so that the step that inverts the image is visible.
+    Arrays of integers, or with values above 1, range from 0 to 255; others from 0 to 1.
 
     Args:
-        stages: a title and an (H, W) array for each step, first to last; the sizes may differ.
-        digit: the digit that was read; named above the figure.
-        confidences: (10,) fractions; drawn as bars in a last panel.
-        dark: light on dark instead of dark on light.
+        stages: (title, array) of each step in order; each array is (H, W), and sizes may differ.
+        digit: the predicted digit, shown in the title.
+        probabilities: (10,) class probabilities, drawn as bars in a last panel.
+        dark: use a dark background.
 
     Raises:
-        ValueError: there is no stage, or one is not an (H, W) array, or numbers are not finite.
+        ValueError: there are no stages, one is not an (H, W) array, or numbers are not finite.
     """
     if not stages:
-        raise ValueError("stages: there is nothing to draw; give at least one (title, array) pair")
+        raise ValueError("stages: there are no stages; at least one (title, array) pair is needed")
     pictures = [(title, style.as_array(array)) for title, array in stages]
     for title, picture in pictures:
         if picture.ndim != 2 or not picture.size:
-            raise ValueError(f"stages: {title!r} has the shape {picture.shape}; it must be (H, W)")
+            raise ValueError(f"stages: {title!r} has shape {picture.shape}; expected (H, W)")
         style.check_finite("stages", **{repr(title): picture})
-    if confidences is not None:
-        style.check_finite("stages", confidences=confidences)
+    if probabilities is not None:
+        style.check_finite("stages", probabilities=probabilities)
     look = style.DARK if dark else style.LIGHT
-    panels = len(pictures) + (confidences is not None)
+    panels = len(pictures) + (probabilities is not None)
     rows = 1 if panels <= _MOST_IN_A_ROW else 2
     columns = ceil(panels / rows)
     heading = "From the picture to the network" if digit is None else f"Read as {digit}"
     width, height = 0.3 + 2.4 * columns, 0.45 + 2.9 * rows  # inches: each panel is 1.9 × 1.9
     figure = style.new_figure(max(4, width), height, heading, look, margins=(0.3, 0.5, 0.5, 0.95))
     figure.subplots_adjust(wspace=0.5 / 1.9, hspace=1 / 1.9)
-    for place, (title, picture) in enumerate(pictures, start=1):
-        axes = figure.add_subplot(rows, columns, place, anchor="NW")
+    for panel, (title, picture) in enumerate(pictures, start=1):
+        axes = figure.add_subplot(rows, columns, panel, anchor="NW")
         down, across = picture.shape
         style.dress(axes, look, title=fill(title, 20), x=f"{across} × {down} pixels")
         white = 255 if np.issubdtype(picture.dtype, np.integer) or picture.max() > 1 else 1
@@ -69,15 +69,15 @@ def stages(
     if max(down, across) <= _PIXELS_TO_SEE:
         axes.vlines(np.arange(1, across) - 0.5, -0.5, down - 0.5, color=look.quiet, lw=0.5)
         axes.hlines(np.arange(1, down) - 0.5, -0.5, across - 0.5, color=look.quiet, lw=0.5)
-    if confidences is not None:
+    if probabilities is not None:
         axes = figure.add_subplot(rows, columns, panels)
-        style.dress(axes, look, title="confidences", x="confidence (%)", y="digit", open_frame=True)
-        charts.bars(axes, [str(i) for i in range(10)], 100 * style.as_array(confidences), digit, look)
+        style.dress(axes, look, title="probabilities", x="probability (%)", y="digit", open_frame=True)
+        charts.bars(axes, [str(i) for i in range(10)], 100 * style.as_array(probabilities), digit, look)
     return figure
 
 
 def _reduced(picture: NDArray[Any]) -> NDArray[Any]:
-    """A large picture by the means of its blocks: drawing all 12 million pixels of a photo would take a second."""
+    """Downsample a large image by block means: drawing all 12 million pixels of a photo would take a second."""
     step = min(max(picture.shape) // _ENOUGH_PIXELS, min(picture.shape))
     if step < 2:
         return picture

@@ -1,4 +1,4 @@
-"""How a training went: loss and accuracy, epoch by epoch."""
+"""Training curves: loss and accuracy by epoch."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ if TYPE_CHECKING:
 
     Column = NDArray[np.float64]
 
-_MOST_MARKERS = 30  # of more points than this the markers would touch
+_MOST_MARKERS = 30  # markers of more points would overlap
 
 
 def curves(history: Sequence[Mapping[str, float | None]], title: str = "Training", *, dark: bool = False) -> Figure:
     """Draw loss and validation accuracy against the epoch, and mark the best epoch.
 
-    The best epoch is the first with the highest validation accuracy or, where no accuracy is known, with the lowest
-    validation loss; without validation none is marked. A value that is missing, None or not finite is left out, and
-    the line joins its neighbors.
+    The best epoch is the first with the highest validation accuracy or, if there are no accuracies, with the lowest
+    validation loss; without validation none is marked. Values that are missing, None or not finite are skipped, and
+    the line connects their neighbors.
 
     Args:
-        history: one mapping an epoch with `epoch` and, as far as known, `train_loss`, `validation_loss` and
+        history: one mapping per epoch with `epoch` and optionally `train_loss`, `validation_loss` and
             `validation_accuracy` (a fraction); other entries are ignored.
-        title: one short line above both panels.
-        dark: light on dark instead of dark on light.
+        title: title of the figure.
+        dark: use a dark background.
 
     Raises:
         ValueError: `history` is empty.
     """
     if not history:
-        raise ValueError("curves: the history is empty; it needs at least one epoch")
+        raise ValueError("curves: history is empty; at least one epoch is needed")
     look = style.DARK if dark else style.LIGHT
     epochs = _column(history, "epoch")
     train, validation = _column(history, "train_loss"), _column(history, "validation_loss")
@@ -57,11 +57,15 @@ def curves(history: Sequence[Mapping[str, float | None]], title: str = "Training
         _mark_best(left, right, epochs, validation, int(np.nanargmin(validation)), "", look)
 
     for axes in (left, right):
-        axes.set_xlim(epochs.min() - 0.5, epochs.max() + 0.5)  # one epoch alone stands in the middle
+        axes.set_xlim(epochs.min() - 0.5, epochs.max() + 0.5)  # centers a single epoch
         style.whole_ticks(axes)
         axes.yaxis.set_major_formatter("{x:g}")
         if axes.get_legend_handles_labels()[0]:
-            above = {"loc": "lower right", "bbox_to_anchor": (1, 1), "ncols": 3}  # where it can never hide a curve
+            above = {
+                "loc": "lower right",
+                "bbox_to_anchor": (1, 1),
+                "ncols": 3,
+            }  # outside the panel
             close = {"borderpad": 0, "handlelength": 2, "handletextpad": 0.5, "columnspacing": 1}
             axes.legend(**above, **close, fontsize=style.SMALL, labelcolor=look.ink, frameon=False)
         else:
@@ -71,21 +75,21 @@ def curves(history: Sequence[Mapping[str, float | None]], title: str = "Training
 
 
 def _column(history: Sequence[Mapping[str, float | None]], key: str) -> Column:
-    """One number an epoch, NaN where there is none."""
-    column = np.array([row.get(key) for row in history], dtype=np.float64)  # NumPy reads None as NaN
+    """One number per epoch, NaN if missing or not finite."""
+    column = np.array([row.get(key) for row in history], dtype=np.float64)  # NumPy converts None to NaN
     return np.where(np.isfinite(column), column, np.nan)
 
 
 def _line(axes: Axes, epochs: Column, values: Column, label: str, color: str, line: str, marker: str) -> None:
-    """Join the values that are known, if any."""
-    known = np.isfinite(values)
-    if known.any():
-        marker = marker if known.sum() <= _MOST_MARKERS else ""
-        axes.plot(epochs[known], values[known], line + marker, color=color, label=label, lw=1.8, markersize=5)
+    """Draw a line through the finite values, if any."""
+    finite = np.isfinite(values)
+    if finite.any():
+        marker = marker if finite.sum() <= _MOST_MARKERS else ""
+        axes.plot(epochs[finite], values[finite], line + marker, color=color, label=label, lw=1.8, markersize=5)
 
 
 def _mark_best(axes: Axes, other: Axes, epochs: Column, values: Column, best: int, unit: str, look: style.Look) -> None:
-    """Put a star on the best value and a dotted line through both panels at its epoch."""
+    """Mark the best value with a star, and its epoch with a dotted line through both panels."""
     for panel in (axes, other):
         panel.axvline(epochs[best], color=look.quiet, linestyle=":", lw=1.2)
     label = f"best: {values[best]:.4g}{unit} in epoch {epochs[best]:.0f}"
