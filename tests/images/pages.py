@@ -100,20 +100,20 @@ def make_page(
         ("width", width, int(random.integers(800, 3001))),
         ("lines", lines, int(random.integers(1, 8))),
     ]
-    chosen = {name: drawn if given is None else given for name, given, drawn in chances}
+    chosen = {name: drawn if value is None else value for name, value, drawn in chances}
     width = chosen["width"]
     height = int(width * random.choice([0.75, 4 / 3]))
     if height > 3000:
         height = int(width * 0.75)
     ink, written, pitch = _write(random, (height, width), chosen["pen"], chosen["lines"])
     sheet = _sheet(random, ink, chosen, pitch)
-    photo, place = _lay_on_desk(random, sheet, chosen["desk"], shade)
+    photo, map_box = _lay_on_desk(random, sheet, chosen["desk"], shade)
     photo *= _light(random, photo.shape[:2], chosen["shadow"])[..., None]
     photo = ndimage.gaussian_filter(photo, (random.uniform(0.3, 0.7 + width / 2500),) * 2 + (0,))
     photo += random.normal(0, random.uniform(0.003, 0.02), photo.shape).astype(np.float32)
     file = io.BytesIO()
     Image.fromarray((photo.clip(0, 1) * 255).astype(np.uint8)).save(file, "JPEG", quality=int(random.integers(50, 96)))
-    moved = [[Written(digit.label, place(digit.box)) for digit in line] for line in written]
+    moved = [[Written(digit.label, map_box(digit.box)) for digit in line] for line in written]
     kind = ", ".join(f"{name} {value}" for name, value in chosen.items())
     return Page(Image.open(file), moved, kind)
 
@@ -212,13 +212,13 @@ def _lay_on_desk(random, sheet, desk, shade):
     photo = np.stack(warped, axis=2)
     photo = np.where(photo < 0, wood, photo)
 
-    def place(box):
+    def map_box(box):
         left, top, right, bottom = box
         points = np.array([(left, top, 1), (right, top, 1), (right, bottom, 1), (left, bottom, 1)]) @ there.T
         x, y = (points[:, :2] / points[:, 2:]).T
         return float(x.min()), float(y.min()), float(x.max()), float(y.max())
 
-    return photo, place
+    return photo, map_box
 
 
 def _homography(source, target):
@@ -245,22 +245,22 @@ def _light(random, shape, shadow):
 
 @dataclass
 class Score:
-    """What came of the digits on one page, or on many."""
+    """Counts for the digits of one page, or of several."""
 
     written: int = 0
-    found: int = 0  # a box that covers the digit's, as much in common as not
-    right: int = 0  # of those found, surely enough
-    false: int = 0  # boxes where nothing is written
+    matched: int = 0  # digits with a box whose intersection over union is above 0.4
+    right: int = 0  # matched digits that are read correctly and with enough confidence
+    false: int = 0  # boxes that match no digit
     pages: int = 0
-    in_order: int = 0  # pages on which every line is where it should be, with as many digits
+    in_order: int = 0  # pages whose lines have the right numbers of digits
 
     def __add__(self, other: Score) -> Score:
         return Score(*(getattr(self, name) + getattr(other, name) for name in self.__dataclass_fields__))
 
     def __str__(self) -> str:
         return (
-            f"{self.written} digits on {self.pages} pages: {self.found / max(1, self.written):.2%} found, "
-            f"{self.right / max(1, self.found):.2%} of those read right, {self.false / max(1, self.pages):.2f} false "
+            f"{self.written} digits on {self.pages} pages: {self.matched / max(1, self.written):.2%} found, "
+            f"{self.right / max(1, self.matched):.2%} of those read right, {self.false / max(1, self.pages):.2f} false "
             f"finds a page; all lines as written on {self.in_order} pages"
         )
 
@@ -274,7 +274,7 @@ def score(page: Page, lines, least: float = 0.5) -> Score:
         best = max(left_over, key=lambda digit: in_common(digit.box, written.box), default=None)
         if best is not None and in_common(best.box, written.box) > 0.4:
             left_over.remove(best)
-            result.found += 1
+            result.matched += 1
             result.right += best.digit == written.label and best.confidence >= least
     result.false = len(left_over)
     return result

@@ -162,9 +162,9 @@ def test_bad_files(tmp_path: Path, name: str, content: bytes, sentence: str):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(PictureError) as caught:
         open_picture(tmp_path / name)
-    told = str(caught.value)
-    assert told.startswith(f"{tmp_path / name}: {sentence}")
-    assert "\n" not in told
+    message = str(caught.value)
+    assert message.startswith(f"{tmp_path / name}: {sentence}")
+    assert "\n" not in message
 
 
 def test_no_file_at_all(tmp_path: Path):
@@ -240,8 +240,8 @@ def damaged_tiff(compression: str, seed: int) -> bytes:
     file = BytesIO()
     picture.save(file, "TIFF", compression=compression)
     content = np.frombuffer(file.getvalue(), np.uint8).copy()
-    places = random.integers(8, len(content), 8)
-    content[places] = random.integers(0, 256, len(places))
+    positions = random.integers(8, len(content), 8)
+    content[positions] = random.integers(0, 256, len(positions))
     return content.tobytes()
 
 

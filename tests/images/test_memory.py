@@ -65,8 +65,8 @@ def saved(mode: str, size: tuple[int, int], kind: str, **options: Any) -> bytes:
 def many_passes(count: int) -> bytes:
     """A JPEG whose last pass stands there again and again."""
     content = saved("L", (2000, 2000), "JPEG", progressive=True)
-    place = content.rindex(b"\xff\xda")
-    return content[:place] + content[place:-2] * count + content[-2:]
+    start = content.rindex(b"\xff\xda")
+    return content[:start] + content[start:-2] * count + content[-2:]
 
 
 BOMBS: dict[str, tuple[Callable[[], bytes], str]] = {
@@ -245,9 +245,9 @@ def test_what_decoding_takes(tmp_path: Path, kind: str) -> None:
     mode, name, options = KINDS[kind]
     Image.new(mode, (4000, 4000)).save(tmp_path / name, **options)
     done = subprocess.run([sys.executable, "-c", DECODE, tmp_path / name], capture_output=True, text=True, check=True)
-    foretold, taken = map(float, done.stdout.split())
-    assert taken < foretold + 12
-    assert foretold < taken + 12
+    predicted, peak = map(float, done.stdout.split())
+    assert peak < predicted + 12
+    assert predicted < peak + 12
 
 
 # Nothing is lost by converting in bands

@@ -218,10 +218,10 @@ def test_blank_pictures(tmp_path: Path):
     pages = [np.zeros((28, 28)), np.ones((1, 1)), np.full((50, 70), 0.4)]
     pages += [np.clip(0.8 * light((200, 300), kind) + noise, 0, 1) for kind in LIGHTS[:3]]
     for page in pages:
-        with pytest.raises(PictureError, match="^picture: no digit found, the picture is blank$"):
+        with pytest.raises(PictureError, match="^picture: no digit found; the image is blank$"):
             prepare(page)
     Image.new("RGB", (40, 30), "white").save(tmp_path / "white.png")
-    with pytest.raises(PictureError, match=r"white\.png: no digit found, the picture is blank$"):
+    with pytest.raises(PictureError, match=r"white\.png: no digit found; the image is blank$"):
         prepare(tmp_path / "white.png")
 
 
@@ -232,7 +232,7 @@ def test_odd_shapes_end_in_a_result_or_one_sentence(shape: tuple[int, int]):
     try:
         assert to_mnist(values).max() == 255
     except PictureError as error:
-        assert str(error) == "picture: no digit found, the picture is blank"  # noqa: PT017 (either end is right)
+        assert str(error) == "picture: no digit found; the image is blank"  # noqa: PT017 (either end is right)
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,9 @@
-"""From a photo to 28×28: a picture file becomes a digit in the form of the MNIST data set.
+"""Image preprocessing: from a photo of a digit to a 28×28 image in MNIST's format.
 
-`files` opens a picture as gray values, `raster` holds the few array tools the steps need, and `steps` goes from the
-gray picture to MNIST's own form and keeps every stage on the way. For a whole page of digits, `ink` tells ink from
-paper, `page` finds the digits and has them read, and `drawing` shows them on the photo; these three need SciPy, and so
-are imported by name: `from chainrule.images.page import read_page`.
+`files` opens an image file as gray values, `raster` has array helpers, and `steps` converts gray values to MNIST's
+format and returns every intermediate stage. For a page of digits, `ink` separates ink from paper, `page` finds and
+reads the digits, and `drawing` annotates the photo. These three need SciPy, so import them by name:
+`from chainrule.images.page import read_page`.
 """
 
 from __future__ import annotations

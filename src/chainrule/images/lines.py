@@ -1,4 +1,4 @@
-"""Which parts of a page's ink stand in one line, and in which order lines are read."""
+"""Group the parts of a page's ink into lines, in reading order."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ if TYPE_CHECKING:
 
 
 def in_lines(parts: Sequence[Part]) -> list[list[Part]]:
-    """Parts in lines, from top to bottom, and in each from left to right."""
+    """Group parts into lines, from top to bottom; each line is sorted from left to right."""
     if not parts:
         return []
     slope = _slope(parts)
     lines: list[list[Part]] = []
-    levels, heights = np.empty(len(parts)), np.empty(len(parts))  # of each line's last three parts, in the mean
+    levels, heights = np.empty(len(parts)), np.empty(len(parts))  # means over the last three parts of each line
     for part in sorted(parts, key=lambda part: part.left):
         off = np.abs(_level(part, slope) - levels[: len(lines)]) / np.maximum(part.height, heights[: len(lines)])
         best = int(off.argmin()) if lines else 0
-        if lines and off[best] < 0.5:  # so far above or below where the line would go on, in heights
+        if lines and off[best] < 0.5:  # vertical distance from the line, in heights
             lines[best].append(part)
         else:
             best = len(lines)
@@ -33,7 +33,7 @@ def in_lines(parts: Sequence[Part]) -> list[list[Part]]:
 
 
 def _level(part: Part, slope: float) -> float:
-    """How far down a part is, without the slope of the lines."""
+    """The vertical position of a part, corrected for the slope of the lines."""
     return _middle(part) - slope * part.left
 
 
@@ -46,7 +46,7 @@ def _middle(part: Part) -> float:
 
 
 def _slope(parts: Sequence[Part]) -> float:
-    """How much lines go down for each pixel to the right: the median of each part to its next neighbor."""
+    """The slope of the lines, in pixels down per pixel across: the median over parts and their right neighbors."""
     middles = np.array([(part.left + part.width / 2, _middle(part)) for part in parts])  # (N, 2)
     slopes = []
     for x, y in middles:

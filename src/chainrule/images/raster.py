@@ -1,6 +1,6 @@
-"""Array tools for the picture steps: shrinking, running windows, and the connected parts of a drawing.
+"""Image operations in NumPy: resizing, sliding-window filters, closing, connected components.
 
-Small and in plain NumPy (with Pillow to resample), so that reading one digit need not wait for SciPy to load.
+Does not use SciPy (Pillow resamples), because importing it would slow down the reading of a single digit.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     Gray = NDArray[np.floating]  # brightness, or ink, from 0 to 1
     Values = NDArray[np.floating | np.uint8]  # the same, or brightness from 0 to 255
 
-NEIGHBORS = (  # a pixel and the one to its right, below it, and on either diagonal
+NEIGHBORS = (  # slices of each pixel and its neighbor to the right, below, and on both diagonals
     (np.s_[:, :-1], np.s_[:, 1:]),
     (np.s_[:-1], np.s_[1:]),
     (np.s_[:-1, :-1], np.s_[1:, 1:]),
@@ -24,11 +24,11 @@ NEIGHBORS = (  # a pixel and the one to its right, below it, and on either diago
 
 
 def resize(values: Values, shape: tuple[int, int], how: Literal["BOX", "BILINEAR", "BICUBIC"] = "BOX") -> Gray:
-    """Resample to `shape` (height, width); making smaller averages all the pixels that fall into a new one.
+    """Resample to `shape` (height, width); with "BOX", downsampling averages pixels.
 
-    Numbers from 0 to 255 in uint8 come out as floats of that range: a large photo is never copied as floats in NumPy.
+    uint8 values become floats from 0 to 255. Pillow converts them, to avoid a float copy of a large photo in NumPy.
     """
-    from PIL import Image  # Pillow loads when a picture is first needed
+    from PIL import Image  # imported on first use
 
     height, width = shape
     bytes_only = values.dtype == np.uint8
@@ -37,7 +37,7 @@ def resize(values: Values, shape: tuple[int, int], how: Literal["BOX", "BILINEAR
 
 
 def shrink(values: Values, longest: int) -> Gray:
-    """Make the longer side at most `longest` pixels, keeping the proportions; smaller pictures stay as they are."""
+    """Downsample so that the longer side is at most `longest` pixels; smaller images keep their size."""
     scale = longest / max(values.shape)
     height, width = (max(1, round(scale * side)) for side in values.shape)
     if scale < 1:
@@ -46,12 +46,12 @@ def shrink(values: Values, longest: int) -> Gray:
 
 
 def running(values: Gray, width: int, combine: np.ufunc) -> Gray:
-    """Combine every pixel with its neighbors in a `width` × `width` window: `np.maximum`, `np.minimum` or `np.add`.
+    """Reduce each pixel's `width` × `width` neighborhood by `np.maximum`, `np.minimum` or `np.add`.
 
-    Windows of 1, 2, 4, ... pixels are put together from two of half the size, so a wide window costs little more than
-    a narrow one. For `np.add`, `width` must be a power of two.
+    Windows of 1, 2, 4, ... pixels are combined from two of half the size, so the cost grows only with log(width). For
+    `np.add`, `width` must be a power of two.
     """
-    for _ in range(2):  # along the rows, then, turned round, along the columns
+    for _ in range(2):  # along the rows, then, transposed, along the columns
         values = np.pad(values, ((0, 0), (width // 2, (width - 1) // 2)), mode="edge")
         size = 1
         while size < width:
@@ -63,19 +63,19 @@ def running(values: Gray, width: int, combine: np.ufunc) -> Gray:
 
 
 def closing(values: Gray, width: int) -> Gray:
-    """Fill every dark detail narrower than `width`, and leave the edges of wider areas where they are.
+    """Morphological closing: fill dark details narrower than `width`, and keep the edges of wider areas.
 
-    Beyond its border the picture goes on as its mirror image.
+    The image is padded with its mirror image.
     """
-    width |= 1  # an odd window has a middle, so that shrinking takes back exactly what growing did
+    width |= 1  # an odd window is centered, so that erosion exactly undoes dilation
     room = min(width, *values.shape)
     mirrored = np.pad(values, room, mode="symmetric")
     return running(running(mirrored, width, np.maximum), width, np.minimum)[room:-room, room:-room]
 
 
 def connected_parts(mask: NDArray[np.bool_]) -> NDArray[np.intp]:
-    """Number the parts of a drawing: 0 where `mask` is false, 1, 2, ... for pixels that touch, corners included."""
-    root = np.arange(mask.size)  # every pixel begins as a part of its own
+    """Label the connected components of a mask (8-connectivity): 0 where `mask` is false, then 1, 2, ..."""
+    root = np.arange(mask.size)  # union-find: each pixel starts as its own component
     index = root.reshape(mask.shape)
     pairs = []
     for here, there in NEIGHBORS:
@@ -83,7 +83,7 @@ def connected_parts(mask: NDArray[np.bool_]) -> NDArray[np.intp]:
         pairs.append(np.stack([index[here][both], index[there][both]]))
     ends = np.concatenate(pairs, axis=1)  # (2, touching pairs)
     while ends.size:
-        np.minimum.at(root, ends.max(axis=0), ends.min(axis=0))  # of two parts that touch, the lower number stays
+        np.minimum.at(root, ends.max(axis=0), ends.min(axis=0))  # the lower label wins
         while not np.array_equal(root, root[root]):
             root = root[root]
         ends = root[ends]

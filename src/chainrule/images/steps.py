@@ -1,10 +1,9 @@
-"""From gray values to MNIST's own form, one step after the other, every stage kept for whoever wants to look.
+"""Convert gray values to MNIST's format step by step, keeping every intermediate stage.
 
-MNIST's authors had clean black and white scans: they scaled each digit to fit a box of 20×20 with its proportions kept,
-which left soft gray edges, and laid it into 28×28 with its center of mass in the middle (LeCun, Bottou, Bengio and
-Haffner, "Gradient-based learning applied to document recognition", 1998, section III.A). A photo has to become such a
-scan first: the brightness of the paper is estimated and divided out, which takes light and shadow away, and what
-differs enough from the paper is ink.
+MNIST's digits are clean black and white scans, scaled to fit a 20×20 box with their aspect ratio preserved (which left
+soft gray edges) and placed in a 28×28 image by their center of mass (LeCun, Bottou, Bengio and Haffner, "Gradient-based
+learning applied to document recognition", 1998, section III.A). For a photo, the brightness of the paper is estimated
+and divided out first, which removes lighting and shadows; pixels that differ enough from the paper are ink.
 """
 
 from __future__ import annotations
@@ -27,29 +26,29 @@ if TYPE_CHECKING:
 
     from chainrule.images.raster import Gray, Values
 
-BOX, FIELD = 20, 28  # MNIST's own measures
-WORKING_SIDE = 256  # pixels of the longer side: many enough for the 20×20, few enough to average noise away
-WINDOWS = (0.35, 0.15)  # of a side: wider than a stroke and narrower than a shadow; the second if the first found none
-LEAST_CONTRAST = 0.06  # of the paper's brightness: what differs less is no ink
-LEAST_CLARITY = 3.5  # standard deviations of the paper's noise: likewise
-STROKE = 0.3  # of full ink: from here on a pixel belongs to a stroke
-DIGIT = 0.2  # of the longer side: a part this long is more than dust
-THINNEST = 2.0  # pixels in the 20×20: three quarters of MNIST's digits have wider strokes
+BOX, FIELD = 20, 28  # the sizes of MNIST's digits and images
+WORKING_SIDE = 256  # pixels of the longer side: enough detail for 20×20, and downsampling averages out noise
+WINDOWS = (0.35, 0.15)  # of a side: wider than a stroke, narrower than a shadow; the second is the fallback
+LEAST_CONTRAST = 0.06  # minimum contrast of ink, as a fraction of the paper's brightness
+LEAST_CLARITY = 3.5  # minimum contrast of ink, in standard deviations of the paper's noise
+STROKE = 0.3  # of full ink: the threshold for pixels of a stroke
+DIGIT = 0.2  # of the longer side: a part this long is not dust
+THINNEST = 2.0  # pixels in the 20×20 box: three quarters of MNIST's digits have wider strokes
 
 
 @dataclass(frozen=True, eq=False)
 class Stages:
-    """A picture on its way to MNIST's form; iterating gives `(title, array)` for each stage, in order.
+    """The stages of converting an image to MNIST's format; iterating yields `(title, array)` in order.
 
     `gray` and `paper` are brightness (0 black, 1 white); from `ink` on, 0 is paper and 1 is full ink.
     """
 
     gray: Gray  # (height, width), as opened, the longer side at most 256
-    paper: Gray  # (height, width), the brightness without the digit
-    ink: Gray  # (height, width), what differs from the paper, whether it was darker or brighter
-    clean: Gray  # (height, width), stretched from 0 to 1, noise and specks gone
-    cropped: Gray  # the digit alone
-    scaled: Gray  # its longer side 20
+    paper: Gray  # (height, width), the brightness of the background
+    ink: Gray  # (height, width), the difference from the background, darker or brighter
+    clean: Gray  # (height, width), scaled to 0..1, without noise and specks
+    cropped: Gray  # the bounding box of the digit
+    scaled: Gray  # the longer side is 20 pixels
     result: NDArray[np.uint8]  # (28, 28), bright on black
 
     def __iter__(self) -> Iterator[tuple[str, NDArray[np.floating | np.uint8]]]:
@@ -63,18 +62,18 @@ class Stages:
 
 
 class _BlankError(Exception):
-    """There is no ink in the picture."""
+    """The image contains no ink."""
 
 
 def prepare(picture: str | os.PathLike[str] | NDArray[np.floating | np.uint8]) -> Stages:
-    """Bring a picture of one digit to MNIST's form, and keep the stages.
+    """Convert an image of one digit to MNIST's format, and return all stages.
 
     Args:
-        picture: the path of a picture file, or gray values `(height, width)`: floats from 0 (black) to 1 (white), or
+        picture: the path of an image file, or gray values `(height, width)`: floats from 0 (black) to 1 (white), or
             uint8 from 0 to 255. The ink may be darker or brighter than the paper.
 
     Raises:
-        PictureError: the file cannot be read, the array has another form, or there is no digit to be seen.
+        PictureError: the file cannot be read, the array does not hold gray values as above, or no digit is found.
     """
     if isinstance(picture, np.ndarray):
         name, gray = "picture", checked(picture, WORKING_SIDE)
@@ -83,24 +82,24 @@ def prepare(picture: str | os.PathLike[str] | NDArray[np.floating | np.uint8]) -
     try:
         return _stages(gray)
     except _BlankError as error:
-        raise PictureError(f"{name}: no digit found, the picture is blank") from error
+        raise PictureError(f"{name}: no digit found; the image is blank") from error
 
 
 def to_mnist(gray: NDArray[np.floating | np.uint8]) -> NDArray[np.uint8]:
-    """The `(28, 28)` result of `prepare` without the stages before it."""
+    """The `(28, 28)` result of `prepare`, without the other stages."""
     return prepare(gray).result
 
 
 def ink_to_mnist(ink: Gray) -> NDArray[np.uint8]:
-    """Clean ink `(height, width)`, 0 on the paper and 1 where a stroke is full, in MNIST's form: `(28, 28)`."""
+    """Convert clean ink `(height, width)`, 0 for paper and 1 for full ink, to MNIST's format: `(28, 28)`."""
     return _center(_scale(_thicken(_crop(shrink(ink, WORKING_SIDE)))))
 
 
 def checked(values: Values, longest: int) -> Gray:
-    """Gray values as floats from 0 to 1, the longer side at most `longest` pixels.
+    """Validate gray values, and return them as floats from 0 to 1 with the longer side at most `longest` pixels.
 
     Raises:
-        PictureError: they are not uint8 or floats in that range, or not `(height, width)`.
+        PictureError: the values are not uint8 or floats from 0 to 1, or the shape is not `(height, width)`.
     """
     if values.ndim != 2 or not values.size:
         raise PictureError(f"picture: an array of shape {values.shape} is not gray values of shape (height, width)")
@@ -120,11 +119,11 @@ def _stages(gray: Gray) -> Stages:
 
 
 def _ink_is_dark(gray: Gray) -> bool:
-    """Whether the ink is darker than the paper: ink covers less, so the few pixels far from their local mean are ink.
+    """Whether the ink is darker than the paper.
 
-    The third moment of that difference has the sign of the rarer and stronger side; the edge of a shadow, which is as
-    far above the mean on one side as below it on the other, adds nothing. Narrower windows count more: a stroke is
-    narrower than a white sheet on a dark desk.
+    Ink covers less area than paper, so the few pixels far from their local mean are ink. The third moment of this
+    difference has the sign of the rarer, larger deviations. The edge of a shadow deviates equally on both sides and
+    contributes nothing. Narrow windows get more weight: a stroke is narrower than a white sheet on a dark desk.
     """
     widest = round(math.log2(max(8, max(gray.shape) / 2)))
     skewness = 0.0
@@ -135,12 +134,12 @@ def _ink_is_dark(gray: Gray) -> bool:
 
 
 def _find_ink(bright: Gray) -> tuple[Gray, Gray, Gray]:
-    """The paper, the dark ink on it, and the ink that is the digit's.
+    """The paper, the dark ink on it, and the ink of the digit.
 
-    A window that is wide enough for any stroke can take a narrow shadow at the border for one. So if the ink reaches
-    the border, a narrower window has a try, and is believed if it finds a digit inside.
+    A window wide enough for any stroke can mistake a narrow shadow at the border for a stroke. If ink reaches the
+    border, a narrower window is tried, and used if it finds a digit inside.
     """
-    found = []
+    results = []
     for window in WINDOWS:
         paper = _paper(bright, window)
         ink = 1 - bright / np.maximum(paper, 0.05)
@@ -148,12 +147,12 @@ def _find_ink(bright: Gray) -> tuple[Gray, Gray, Gray]:
             clean = _drop_specks(_stretch(ink))
         except _BlankError:
             continue
-        found.append((paper, ink, clean))
+        results.append((paper, ink, clean))
         if not _border(clean).any():
-            return found[-1]
-    if not found:
+            return results[-1]
+    if not results:
         raise _BlankError
-    return found[0]
+    return results[0]
 
 
 def _border(values: NDArray[np.generic]) -> NDArray[np.generic]:
@@ -161,37 +160,37 @@ def _border(values: NDArray[np.generic]) -> NDArray[np.generic]:
 
 
 def _paper(bright: Gray, window: float) -> Gray:
-    """The brightness of the paper at every pixel, also under the dark ink.
+    """The brightness of the paper at every pixel, including under the dark ink.
 
-    A sloping plane follows the light over the whole picture; on what is left, every dark detail narrower than a window
-    is filled with the brightness beside it, which keeps the edge of a shadow where it is.
+    A plane is fitted to the lighting of the whole image. A closing of the remainder fills every dark detail narrower
+    than the window with the brightness beside it, and preserves the edges of shadows.
     """
     slope = _slope(bright)
     return slope + closing(bright - slope, max(3, round(window * sum(bright.shape) / 2)))
 
 
 def _slope(bright: Gray) -> Gray:
-    """A plane through the half of the pixels nearest to it (trimmed least squares, by repeated fits)."""
+    """A plane fitted to the half of the pixels closest to it (trimmed least squares, by repeated fits)."""
     y, x = np.linspace(-1, 1, bright.shape[0])[:, None], np.linspace(-1, 1, bright.shape[1])
     terms = np.stack(np.broadcast_arrays(1.0, x, y), axis=-1).reshape(-1, 3)  # (pixels, 3)
-    wanted = bright.ravel()
-    nearest = np.ones(wanted.size, bool)
+    values = bright.ravel()
+    nearest = np.ones(values.size, bool)
     for _ in range(6):
         chosen = terms[nearest]
-        plane: Gray = terms @ np.linalg.lstsq(chosen.T @ chosen, chosen.T @ wanted[nearest], rcond=None)[0]
-        error = np.abs(wanted - plane)
+        plane: Gray = terms @ np.linalg.lstsq(chosen.T @ chosen, chosen.T @ values[nearest], rcond=None)[0]
+        error = np.abs(values - plane)
         nearest = error <= np.median(error)
     return plane.reshape(bright.shape)
 
 
 def _stretch(ink: Gray) -> Gray:
-    """Stretch the ink so that the paper with its noise is 0 and full ink is 1."""
+    """Scale the ink so that paper, with its noise, is 0 and full ink is 1."""
     if np.ptp(ink) < LEAST_CONTRAST:
         raise _BlankError
     threshold = _threshold(ink)
     full, paper = float(np.median(ink[ink > threshold])), ink[ink <= threshold]
     level = float(np.median(paper))
-    noise = 1.4826 * float(np.median(np.abs(paper - level)))  # the standard deviation, as told by the median
+    noise = 1.4826 * float(np.median(np.abs(paper - level)))  # standard deviation from the median absolute deviation
     if full - level < max(LEAST_CONTRAST, LEAST_CLARITY * noise):
         raise _BlankError
     start = min(level + 3 * noise, full / 2)
@@ -200,7 +199,7 @@ def _stretch(ink: Gray) -> Gray:
 
 
 def _threshold(values: Gray) -> float:
-    """The level with the greatest variance between what is below and what is above it (Otsu 1979)."""
+    """The threshold that maximizes the variance between the two classes (Otsu 1979)."""
     counts, edges = np.histogram(values, bins=256)
     moments = counts * (edges[:-1] + edges[1:]) / 2
     below, total = np.cumsum(counts)[:-1], counts.sum()
@@ -209,27 +208,27 @@ def _threshold(values: Gray) -> float:
 
 
 def _drop_specks(ink: Gray) -> Gray:
-    """Keep the parts of the digit; dust, and what reaches in over the picture's border, becomes paper."""
+    """Keep only the parts of the digit; remove dust, and objects that touch the image's border."""
     parts = connected_parts(ink > STROKE)  # (height, width)
-    mass = np.bincount(parts.ravel(), ink.ravel())  # (parts,), the first is the paper
+    mass = np.bincount(parts.ravel(), ink.ravel())  # (parts,); part 0 is the paper
     mass[0] = 0
     y, x = np.nonzero(parts)
-    corners = np.full((4, mass.size), np.inf)  # of every part: top, left, -bottom, -right
-    for line, place in zip(corners, (y, x, -y, -x), strict=True):
-        np.minimum.at(line, parts[y, x], place)
+    corners = np.full((4, mass.size), np.inf)  # top, left, -bottom, -right of each part
+    for corner, coordinate in zip(corners, (y, x, -y, -x), strict=True):
+        np.minimum.at(corner, parts[y, x], coordinate)
     length = -np.minimum(corners[2] + corners[0], corners[3] + corners[1])
     inside = ~np.isin(np.arange(mass.size), _border(parts)) & (mass > 0.02 * mass.max())
     if (length[inside] > DIGIT * max(ink.shape)).any():  # else the digit itself touches the border
         mass = np.where(inside, mass, 0)
-    kept = mass >= 0.15 * mass.max()
-    around = corners[:, kept].min(axis=1)
-    around -= 0.1 * max(-around[2] - around[0], -around[3] - around[1])  # small parts have to be near
-    kept |= (corners >= around[:, None]).all(axis=0) & (mass > 0.01 * mass.max())
-    return ink * running(kept[parts].astype(np.float32), 3, np.maximum)  # with the soft edge around them
+    is_digit = mass >= 0.15 * mass.max()
+    around = corners[:, is_digit].min(axis=1)
+    around -= 0.1 * max(-around[2] - around[0], -around[3] - around[1])  # keep small parts only if they are near
+    is_digit |= (corners >= around[:, None]).all(axis=0) & (mass > 0.01 * mass.max())
+    return ink * running(is_digit[parts].astype(np.float32), 3, np.maximum)  # includes the soft edge
 
 
 def _crop(ink: Gray) -> Gray:
-    """The digit's bounding box, its edges sharpened as far as the scaling will soften them again."""
+    """Crop to the digit's bounding box, sharpening edges to compensate for the blur of scaling down."""
     rows, columns = (np.flatnonzero((ink > STROKE).any(axis=axis)) for axis in (1, 0))
     gain = np.clip(max(np.ptp(rows) + 1, np.ptp(columns) + 1) / BOX, 1, 3)
     sharp = np.clip(0.5 + gain * (ink - 0.5), 0, 1)
@@ -238,16 +237,16 @@ def _crop(ink: Gray) -> Gray:
 
 
 def _thicken(ink: Gray) -> Gray:
-    """Widen a pen's strokes that the scaling would make thinner than MNIST's."""
+    """Widen thin strokes that would be thinner than MNIST's after scaling."""
     mask = np.pad(ink > 0.5, 1)
     outline = np.sum(mask[1:] != mask[:-1]) + np.sum(mask[:, 1:] != mask[:, :-1])
-    width = 2 * np.sum(mask) / (math.pi / 4 * outline)  # an outline of steps is 4/π times as long as a smooth one
+    width = 2 * np.sum(mask) / (math.pi / 4 * outline)  # a pixelated outline is 4/π times as long as a smooth one
     more = int(THINNEST * max(ink.shape) / BOX - width)
     return running(np.pad(ink, more), more + 1, np.maximum) if more > 0 else ink
 
 
 def _scale(ink: Gray) -> Gray:
-    """Fit the longer side to 20 pixels, the proportions kept, the brightest ink 1."""
+    """Scale the longer side to 20 pixels, preserving the aspect ratio, and the maximum ink to 1."""
     scale = BOX / max(ink.shape)
     height, width = (max(1, round(scale * side)) for side in ink.shape)
     scaled: Gray = np.clip(resize(ink, (height, width), "BOX" if scale < 1 else "BICUBIC"), 0, 1)
@@ -255,7 +254,7 @@ def _scale(ink: Gray) -> Gray:
 
 
 def _center(ink: Gray) -> NDArray[np.uint8]:
-    """Lay the digit into 28×28 with its center of mass in the middle, moved by whole pixels as in MNIST."""
+    """Center the digit in 28×28 by its center of mass, shifted by whole pixels as in MNIST."""
     field = np.zeros((FIELD, FIELD), np.uint8)
     start = []
     for axis, side in enumerate(ink.shape):
