@@ -41,8 +41,8 @@ def test_agrees_with_the_engine(name: str) -> None:
 def test_agrees_with_finite_differences(name: str) -> None:
     function, derivative = ACTIVATIONS[name]
     weight = np.random.default_rng(2).normal(size=POINTS.shape)
-    found = central_difference(lambda z: float((weight * function(z)).sum()), POINTS)
-    np.testing.assert_allclose(weight * derivative(POINTS), found, rtol=0, atol=1e-8)
+    expected = central_difference(lambda z: float((weight * function(z)).sum()), POINTS)
+    np.testing.assert_allclose(weight * derivative(POINTS), expected, rtol=0, atol=1e-8)
 
 
 def test_far_away_nothing_overflows() -> None:

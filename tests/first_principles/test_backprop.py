@@ -58,8 +58,8 @@ def test_agrees_with_finite_differences(part: str) -> None:
     def cost(values: np.ndarray) -> float:
         return backprop.cost(backprop.forward(LAYERS._replace(**{part: values}), X).prediction, TARGET)
 
-    found = central_difference(cost, getattr(LAYERS, part))
-    np.testing.assert_allclose(getattr(backprop.backpropagate(LAYERS, X, TARGET), part), found, rtol=0, atol=1e-8)
+    expected = central_difference(cost, getattr(LAYERS, part))
+    np.testing.assert_allclose(getattr(backprop.backpropagate(LAYERS, X, TARGET), part), expected, rtol=0, atol=1e-8)
 
 
 def test_learns_xor() -> None:
@@ -72,7 +72,7 @@ def test_learns_xor() -> None:
 
 
 def test_what_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"forward: x \(3,\) does not fit weights \(4, 3\): \(3, m\) would"):
+    with pytest.raises(ValueError, match=r"forward: x \(3,\) does not fit weights \(4, 3\); expected \(3, m\)"):
         backprop.forward(LAYERS, X[:, 0])
     with pytest.raises(ValueError, match=r"target \(2,\) does not fit the prediction, \(2, 1\)"):
         backprop.backpropagate(LAYERS, X[:, :1], TARGET[:, 0])

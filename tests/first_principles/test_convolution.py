@@ -24,8 +24,8 @@ def test_convolution_agrees_with_the_engine(stride: int, padding: int) -> None:
     np.testing.assert_allclose(ours, np.asarray(out.detach()), rtol=0, atol=1e-12)
     error = RANDOM.normal(size=ours.shape)
     (out * chainrule.tensor(error)).sum().backward()
-    found = convolve_backward(error, IMAGE, FILTERS, stride, padding)
-    for mine, theirs in zip(found, (image, filters, bias), strict=True):
+    gradients = convolve_backward(error, IMAGE, FILTERS, stride, padding)
+    for mine, theirs in zip(gradients, (image, filters, bias), strict=True):
         np.testing.assert_allclose(mine, np.asarray(theirs.grad), rtol=0, atol=1e-12)
 
 
@@ -33,13 +33,13 @@ def test_convolution_agrees_with_the_engine(stride: int, padding: int) -> None:
 def test_convolution_agrees_with_finite_differences(stride: int, padding: int) -> None:
     error = RANDOM.normal(size=convolve(IMAGE, FILTERS, BIAS, stride, padding).shape)
     parts = [IMAGE, FILTERS, BIAS]
-    for at, found in enumerate(convolve_backward(error, IMAGE, FILTERS, stride, padding)):
+    for at, gradient in enumerate(convolve_backward(error, IMAGE, FILTERS, stride, padding)):
 
         def score(values: np.ndarray, at: int = at) -> float:
             changed = [*parts[:at], values, *parts[at + 1 :]]
             return float((error * convolve(*changed, stride, padding)).sum())
 
-        np.testing.assert_allclose(found, central_difference(score, parts[at]), rtol=0, atol=1e-7)
+        np.testing.assert_allclose(gradient, central_difference(score, parts[at]), rtol=0, atol=1e-7)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3])
@@ -56,8 +56,8 @@ def test_pooling_agrees_with_the_engine(size: int) -> None:
 
 def test_pooling_agrees_with_finite_differences() -> None:
     error = RANDOM.normal(size=(3, 3, 3))
-    found = central_difference(lambda image: float((error * max_pool(image)).sum()), IMAGE)
-    np.testing.assert_allclose(max_pool_backward(error, IMAGE), found, rtol=0, atol=1e-8)
+    expected = central_difference(lambda image: float((error * max_pool(image)).sum()), IMAGE)
+    np.testing.assert_allclose(max_pool_backward(error, IMAGE), expected, rtol=0, atol=1e-8)
 
 
 def test_finds_what_the_filter_looks_like() -> None:
@@ -72,7 +72,7 @@ def test_finds_what_the_filter_looks_like() -> None:
 def test_what_is_refused() -> None:
     with pytest.raises(ValueError, match=r"filters \(4, 3, 3, 2\) and bias \(4,\) do not fit image \(1, 7, 6\)"):
         convolve(IMAGE[:1], FILTERS, BIAS)
-    with pytest.raises(ValueError, match=r"padded by 0: \(F, 3, at most 2, at most 6\) and \(F,\) would"):
+    with pytest.raises(ValueError, match=r"padded by 0; expected \(F, 3, at most 2, at most 6\) and \(F,\)"):
         convolve(IMAGE[:, :2], FILTERS, BIAS)
     with pytest.raises(ValueError, match=r"bias \(3,\) do not fit"):
         convolve(IMAGE, FILTERS, BIAS[:3])

@@ -28,9 +28,9 @@ def hills(x: np.ndarray) -> float:
 def test_agrees_with_the_engine(difference: object, tolerance: float) -> None:
     x = chainrule.tensor(POINT, requires_grad=True)
     ((chainrule.sin(x) * x).sum() + chainrule.cos(x[0]).prod()).backward()
-    found = difference(hills, POINT)
-    assert found.shape == POINT.shape
-    np.testing.assert_allclose(found, np.asarray(x.grad), rtol=0, atol=tolerance)
+    estimate = difference(hills, POINT)
+    assert estimate.shape == POINT.shape
+    np.testing.assert_allclose(estimate, np.asarray(x.grad), rtol=0, atol=tolerance)
 
 
 def test_a_single_number() -> None:

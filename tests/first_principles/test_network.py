@@ -74,9 +74,9 @@ def test_backprop_agrees_with_finite_differences(kind: str, layer: int) -> None:
         getattr(changed, kind)[layer] = values
         return cost(changed, X, Y)
 
-    found = central_difference(at, getattr(network, kind)[layer])
+    expected = central_difference(at, getattr(network, kind)[layer])
     slopes = network.backprop(X, Y)[kind == "weights"][layer]
-    np.testing.assert_allclose(slopes, found, rtol=0, atol=1e-8)
+    np.testing.assert_allclose(slopes, expected, rtol=0, atol=1e-8)
 
 
 def test_a_mini_batch_is_the_mean_of_its_examples() -> None:
@@ -118,11 +118,11 @@ def test_the_same_seed_the_same_bits() -> None:
 
 def test_examples_may_come_from_a_generator_and_stay_in_order() -> None:
     listed, drawn = Network(SIZES, seed=4), Network(SIZES, seed=4)
-    kept = list(EXAMPLES)
-    assert listed.SGD(kept, 2, 3, 1.0, kept, progress=quiet) == drawn.SGD(
+    examples = list(EXAMPLES)
+    assert listed.SGD(examples, 2, 3, 1.0, examples, progress=quiet) == drawn.SGD(
         (e for e in EXAMPLES), 2, 3, 1.0, zip(X.T[:, :, None], Y.argmax(axis=0), strict=True), progress=quiet
     )
-    assert all(a is b for a, b in zip(kept, EXAMPLES, strict=True))
+    assert all(a is b for a, b in zip(examples, EXAMPLES, strict=True))
     assert (listed.weights[0] == drawn.weights[0]).all()
 
 
@@ -141,15 +141,15 @@ def test_what_is_refused() -> None:
     network = Network([5, 3], seed=0)
     with pytest.raises(ValueError, match=r"at least two layers of at least one neuron, got sizes \[5\]"):
         Network([5])
-    with pytest.raises(ValueError, match=r"input \(5,\) does not fit sizes \[5, 3\]: \(5, 1\) would"):
+    with pytest.raises(ValueError, match=r"input \(5,\) does not fit sizes \[5, 3\]; expected \(5, 1\)"):
         network.forward(X[:, 0])
     with pytest.raises(ValueError, match=r"target \(2, 7\) does not fit the output, \(3, 7\)"):
         network.backprop(X, Y[:2])
     with pytest.raises(
-        ValueError, match=r"are columns \(n, 1\), got 2 of shape \(\)"
+        ValueError, match=r"must be columns \(n, 1\), got 2 of shape \(\)"
     ):  # labels where columns are meant
         network.update_mini_batch([(X[:, [0]], 1), (X[:, [1]], 2)], 1.0)
-    with pytest.raises(ValueError, match=r"are columns \(n, 1\), got 1 of shape \(5,\)"):
+    with pytest.raises(ValueError, match=r"must be columns \(n, 1\), got 1 of shape \(5,\)"):
         network.update_mini_batch([(X[:, 0], Y[:, 0])], 1.0)
     with pytest.raises(ValueError, match="got 0 and 10"):
         network.SGD([], 1, 10, 3.0)
@@ -216,5 +216,5 @@ def test_a_network_that_diverged_is_not_judged() -> None:
     network = Network([2, 3, 2], seed=0)
     network.weights[0][:] = np.nan
     examples = [(np.ones((2, 1)), 0), (np.ones((2, 1)), 1)]
-    with pytest.raises(ValueError, match="evaluate: the outputs are not numbers any more"):
+    with pytest.raises(ValueError, match="evaluate: the outputs are not finite"):
         network.evaluate(examples)

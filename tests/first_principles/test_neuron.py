@@ -37,9 +37,9 @@ def test_agrees_with_finite_differences() -> None:
     def loss(numbers: np.ndarray) -> float:
         return mean_squared_error(forward(FEATURES, numbers[:3], numbers[3]), LABELS)
 
-    found = central_difference(loss, np.append(WEIGHTS, BIAS))
+    expected = central_difference(loss, np.append(WEIGHTS, BIAS))
     slope = np.append(*gradients(FEATURES, LABELS, forward(FEATURES, WEIGHTS, BIAS)))
-    np.testing.assert_allclose(slope, found, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(slope, expected, rtol=0, atol=1e-9)
 
 
 def test_the_bias_gradient_is_a_sum() -> None:

@@ -66,7 +66,7 @@ def test_what_is_refused() -> None:
         learn(INPUTS, [0, 1, 1])
     with pytest.raises(ValueError, match="targets of 0 or 1"):
         learn(INPUTS, [-1, 1, 1, 1])
-    with pytest.raises(ValueError, match=r"two weights that are not both 0, got \[0.0, 0.0\]"):
+    with pytest.raises(ValueError, match=r"two finite weights that are not both 0, got \[0.0, 0.0\]"):
         decision_line([0, 0], 1.0)
     with pytest.raises(ValueError, match=r"of shape \(3,\)"):
         decision_line([1, 2, 3], 1.0)
@@ -81,5 +81,5 @@ def test_nobody_can_say_whether_nan_is_above_zero(spoil: str) -> None:
     assert predict([[1.0]], [np.inf], 0.0).tolist() == [1.0]  # which is above 0, beyond doubt
     with pytest.raises(ValueError, match="learn|predict"):
         learn([[np.nan, 1.0]], [1])
-    with pytest.raises(ValueError, match="decision_line: needs two weights"):
+    with pytest.raises(ValueError, match="decision_line: needs two finite weights"):
         decision_line([np.nan, 1.0], 0.0)

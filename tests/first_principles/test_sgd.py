@@ -29,8 +29,8 @@ def test_agrees_with_the_engine() -> None:
     p = chainrule.tensor(PARAMETERS, requires_grad=True)
     out = chainrule.sigmoid(chainrule.tensor(FEATURES[batch]) @ p[:-1] + p[-1])
     nn.functional.mse_loss(out, chainrule.tensor(LABELS[batch])).backward()
-    found = sgd.gradient(FEATURES[batch], LABELS[batch], PARAMETERS)
-    np.testing.assert_allclose(found, np.asarray(p.grad), rtol=0, atol=1e-12)
+    actual = sgd.gradient(FEATURES[batch], LABELS[batch], PARAMETERS)
+    np.testing.assert_allclose(actual, np.asarray(p.grad), rtol=0, atol=1e-12)
 
 
 def test_the_mean_over_an_epoch_is_the_full_gradient() -> None:
@@ -67,5 +67,5 @@ def test_small_steps_get_further_in_an_epoch() -> None:
 
 def test_what_is_refused() -> None:
     for size in (0, 11):
-        with pytest.raises(ValueError, match=rf"mini-batch of {size} does not fit 10 examples: 1 to 10 would"):
+        with pytest.raises(ValueError, match=rf"size must be from 1 to 10, the number of examples, got {size}"):
             sgd.mini_batches(10, size, RANDOM)

@@ -1,8 +1,8 @@
-"""Activation functions: what a neuron does with its weighted sum z, and how steeply.
+"""Activation functions, applied to a neuron's weighted sum z, and their derivatives.
 
-Without them a network of many layers would be one straight line, y = w x + b, however deep: lines of lines are lines.
-An activation bends the line. Its derivative says how much of an error gets back through the neuron; where it is almost
-0, the neuron hardly learns.
+Without them a network of any depth would compute a straight line, y = w x + b: a linear function of linear functions is
+linear. An activation bends the line. Its derivative determines how much of an error passes back through the neuron;
+where it is almost 0, the neuron hardly learns.
 
     sigmoid       σ(z) = 1 / (1 + e⁻ᶻ)           σ′(z) = σ(z) (1 - σ(z)), at most 1/4
     tanh          tanh(z)                        1 - tanh²(z), at most 1
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 def sigmoid(z: Array) -> Array:
     """σ(z) = 1 / (1 + e⁻ᶻ), between 0 and 1, for z of any shape."""
-    with np.errstate(over="ignore"):  # e⁻ᶻ of a very negative z is beyond all floats: infinity, and 1 / ∞ is rightly 0
+    with np.errstate(over="ignore"):  # e⁻ᶻ overflows to infinity for very negative z, and 1 / ∞ is 0, as it should be
         out: Array = 1 / (1 + np.exp(-z))
     return out
 
@@ -50,17 +50,17 @@ def tanh_derivative(z: Array) -> Array:
 
 
 def relu(z: Array) -> Array:
-    """max(0, z): what is negative is cut off."""
+    """max(0, z): negative values become 0."""
     return np.maximum(z, 0)
 
 
 def relu_derivative(z: Array) -> Array:
-    """1 where z > 0, else 0. At 0 itself there is a corner; 0 is the usual choice."""
+    """1 where z > 0, else 0. The derivative at 0 is undefined; 0 is the usual choice."""
     return np.where(np.greater(z, 0), 1.0, 0.0)
 
 
 def leaky_relu(z: Array, slope: float = 0.01) -> Array:
-    """z where z > 0, else slope · z: a neuron that is off still lets a little through, and so can come back."""
+    """z where z > 0, else slope · z: an inactive neuron still has a small gradient, so it can recover."""
     return np.where(np.greater(z, 0), z, slope * np.asarray(z))
 
 

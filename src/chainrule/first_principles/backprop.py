@@ -1,18 +1,18 @@
-"""Backpropagation: who is to blame for the error, layer by layer, from the last to the first, in four equations.
+"""Backpropagation in four equations: each layer's share of the error, from the last layer to the first.
 
-The network has one hidden layer. An example is a column x; several examples are the columns of one matrix.
+The network has one hidden layer. An example is a column x; several examples are the columns of a matrix.
 
     forward     z¹ = W¹ x + b¹,  h = σ(z¹)        the hidden layer
                 z² = W² h + b²,  ŷ = σ(z²)        the output
                 C  = ½ Σ (ŷ - y)²                 the cost, summed over outputs and examples
 
     backward    1.  δ² = (ŷ - y) ⊙ σ′(z²)         the error at the output: ∂C/∂z²
-                2.  ∂C/∂W² = δ² hᵀ, ∂C/∂b² = δ²   what the output's weights and biases have to do with it
-                3.  δ¹ = (W²)ᵀ δ² ⊙ σ′(z¹)        the error carried back to the hidden layer: ∂C/∂z¹
-                4.  ∂C/∂W¹ = δ¹ xᵀ, ∂C/∂b¹ = δ¹   what the first layer's weights and biases have to do with it
+                2.  ∂C/∂W² = δ² hᵀ, ∂C/∂b² = δ²   the gradients of the output layer's weights and biases
+                3.  δ¹ = (W²)ᵀ δ² ⊙ σ′(z¹)        the error propagated back to the hidden layer: ∂C/∂z¹
+                4.  ∂C/∂W¹ = δ¹ xᵀ, ∂C/∂b¹ = δ¹   the gradients of the first layer's weights and biases
 
-⊙ multiplies element by element. Each equation is the chain rule once. Together they cost about as much as two forward
-passes, however many weights there are.
+⊙ multiplies element by element. Each equation applies the chain rule once. Together they cost about as much as two
+forward passes, independent of the number of weights.
 
 Source: Rumelhart, Hinton and Williams, Learning representations by back-propagating errors (Nature, 1986); in this
 form: Nielsen, Neural Networks and Deep Learning (2015), chapter 2.
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 class Layers(NamedTuple):
-    """Weights and biases of both layers, or the gradients of these: n inputs, h hidden neurons, o outputs."""
+    """Weights and biases of both layers, or their gradients: n inputs, h hidden neurons, o outputs."""
 
     w1: Array  # (h, n)
     b1: Array  # (h, 1)
@@ -40,7 +40,7 @@ class Layers(NamedTuple):
 
 
 class Pass(NamedTuple):
-    """Everything that a forward pass computes, for m examples."""
+    """The results of a forward pass, for m examples."""
 
     z1: Array  # (h, m)
     hidden: Array  # (h, m)
@@ -49,7 +49,7 @@ class Pass(NamedTuple):
 
 
 def start(inputs: int, hidden: int, outputs: int, random: np.random.Generator) -> Layers:
-    """Normal weights, scaled by 1/√(inputs of the layer) so that no neuron starts saturated; biases 0."""
+    """Initialize normal weights, scaled by 1/√(inputs of the layer) so that no neuron starts saturated; biases 0."""
     return Layers(
         random.normal(0, inputs**-0.5, (hidden, inputs)),
         np.zeros((hidden, 1)),
@@ -59,14 +59,14 @@ def start(inputs: int, hidden: int, outputs: int, random: np.random.Generator) -
 
 
 def forward(layers: Layers, x: Array) -> Pass:
-    """Through both layers: x (n, m) to all that was computed on the way.
+    """Compute the forward pass of x (n, m); returns all intermediate results.
 
     Raises:
-        ValueError: x is not columns of n numbers.
+        ValueError: x does not have n rows.
     """
     if x.ndim != 2 or x.shape[0] != layers.w1.shape[1]:
         raise ValueError(
-            f"forward: x {x.shape} does not fit weights {layers.w1.shape}: ({layers.w1.shape[1]}, m) would"
+            f"forward: x {x.shape} does not fit weights {layers.w1.shape}; expected ({layers.w1.shape[1]}, m)"
         )
     z1 = layers.w1 @ x + layers.b1  # (h, n) @ (n, m) + (h, 1) = (h, m)
     hidden = sigmoid(z1)
@@ -100,7 +100,7 @@ def hidden_gradients(delta1: Array, x: Array) -> tuple[Array, Array]:
 
 
 def backpropagate(layers: Layers, x: Array, target: Array) -> Layers:
-    """The gradient of the cost in every weight and bias, for x (n, m) and target (o, m): the four equations in turn.
+    """The gradients of the cost for all weights and biases, by the four equations, for x (n, m) and target (o, m).
 
     Raises:
         ValueError: x or target does not fit the network.
@@ -116,7 +116,7 @@ def backpropagate(layers: Layers, x: Array, target: Array) -> Layers:
 
 
 def train(layers: Layers, x: Array, target: Array, learning_rate: float, epochs: int) -> tuple[Layers, list[float]]:
-    """Gradient descent on all examples at once: the layers it ended with, and the cost before each step."""
+    """Full-batch gradient descent; returns the trained layers, and the cost before each step."""
     costs = []
     for _ in range(epochs):
         costs.append(cost(forward(layers, x).prediction, target))
@@ -126,7 +126,7 @@ def train(layers: Layers, x: Array, target: Array, learning_rate: float, epochs:
 
 
 def main() -> None:
-    """Print every number of one example through a 2-3-1 network; then let the network learn XOR."""
+    """Print every number of one example in a 2-3-1 network; then train the network on XOR."""
     layers = start(2, 3, 1, np.random.default_rng(1))
     x, target = np.array([[1.0], [0.5]]), np.array([[1.0]])
     step = forward(layers, x)
@@ -147,7 +147,7 @@ def main() -> None:
 
 
 def _row(numbers: Array) -> str:
-    """A matrix on one line: a column as a row, a matrix row by row."""
+    """Format a matrix on one line; a column is printed as a row."""
     return str(numbers.T[0] if numbers.shape[1] == 1 else numbers).replace("\n", "")
 
 

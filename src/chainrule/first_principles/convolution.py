@@ -1,20 +1,20 @@
-"""Convolution and pooling as the plainest loops: a small window slides over the picture.
+"""Convolution and pooling as plain loops: a small window slides over the image.
 
-A filter is a small picture of what it looks for. At every place the window shows a patch; the output there is the sum
-of the patch times the filter, plus a bias: large where the patch looks like the filter.
+A filter is a small image of the pattern it detects. At each position the window shows a patch; the output there is the
+sum of the patch times the filter, plus a bias: large where the patch resembles the filter.
 
     forward     out[f, i, j] = Σ_c,u,v  image[c, i s + u, j s + v] · filters[f, c, u, v] + bias[f]
                 (s is the stride: how far the window moves at a time)
 
-    backward    each product above hands the error on to its two factors:
+    backward    each product above passes the error on to its two factors:
                 image[c, i s + u, j s + v]  gets  error[f, i, j] · filters[f, c, u, v]
                 filters[f, c, u, v]         gets  error[f, i, j] · image[c, i s + u, j s + v]
                 bias[f]                     gets  error[f, i, j]
 
-Pooling keeps the largest number of each 2×2 square; backward, that one alone gets the error, for it alone was heard.
-(Strictly, mathematicians call the forward formula a correlation: in their convolution the filter is flipped.)
+Pooling keeps the largest number of each 2×2 square; backward, only that one gets the error, since it alone contributed.
+(Strictly, the forward formula is a cross-correlation: a mathematical convolution flips the filter.)
 
-Pictures are (C, H, W): C channels, such as colors or the outputs of C filters, each H high and W wide.
+Images are (C, H, W): C channels, such as colors or the outputs of C filters, of height H and width W.
 
 Source: Fukushima, Neocognitron (1980); LeCun et al., Gradient-based learning applied to document recognition (1998); a
 guide to the arithmetic: Dumoulin and Visin (2016).
@@ -31,20 +31,20 @@ if TYPE_CHECKING:
 
 
 def convolve(image: Array, filters: Array, bias: Array, stride: int = 1, padding: int = 0) -> Array:
-    """Slide every filter over the picture.
+    """Slide every filter over the image.
 
     Args:
         image: (C, H, W).
         filters: (F, C, U, V).
         bias: (F,).
-        stride: how far the window moves at a time.
-        padding: rows and columns of zeros around the picture.
+        stride: step of the window.
+        padding: rows and columns of zeros around the image.
 
     Returns:
         (F, (H + 2 padding - U) // stride + 1, (W + 2 padding - V) // stride + 1).
 
     Raises:
-        ValueError: the channels do not fit, or the filter is larger than the padded picture.
+        ValueError: the numbers of channels differ, or the filter is larger than the padded image.
     """
     if image.ndim != 3 or filters.ndim != 4:
         raise ValueError(
@@ -55,7 +55,7 @@ def convolve(image: Array, filters: Array, bias: Array, stride: int = 1, padding
     if depth != channels or bias.shape != (count,) or u > height or v > width:
         raise ValueError(
             f"convolve: filters {filters.shape} and bias {bias.shape} do not fit image {image.shape}, "
-            f"padded by {padding}: (F, {depth}, at most {height}, at most {width}) and (F,) would"
+            f"padded by {padding}; expected (F, {depth}, at most {height}, at most {width}) and (F,)"
         )
     out = np.zeros((count, (height - u) // stride + 1, (width - v) // stride + 1))
     for f, i, j in np.ndindex(*out.shape):
@@ -67,7 +67,7 @@ def convolve(image: Array, filters: Array, bias: Array, stride: int = 1, padding
 def convolve_backward(
     error: Array, image: Array, filters: Array, stride: int = 1, padding: int = 0
 ) -> tuple[Array, Array, Array]:
-    """The gradients in image, filters and bias, each of its shape, given the one in the output, (F, H′, W′)."""
+    """The gradients of image, filters and bias, given the gradient of the output, (F, H′, W′)."""
     padded = _pad(image, padding)
     to_padded, to_filters = np.zeros(padded.shape), np.zeros(filters.shape)
     u, v = filters.shape[2:]
@@ -76,15 +76,15 @@ def convolve_backward(
         to_padded[window] += error[f, i, j] * filters[f]
         to_filters[f] += error[f, i, j] * padded[window]
     height, width = image.shape[1:]
-    to_image = to_padded[:, padding : padding + height, padding : padding + width]  # the zeros around it need none
+    to_image = to_padded[:, padding : padding + height, padding : padding + width]  # drops the gradient of the padding
     return to_image, to_filters, error.sum(axis=(1, 2))
 
 
 def max_pool(image: Array, size: int = 2) -> Array:
-    """The largest number of each size × size square: (C, H, W) to (C, H // size, W // size); what is left over is lost.
+    """The maximum of each size × size square: (C, H, W) to (C, H // size, W // size); the remainder is dropped.
 
     Raises:
-        ValueError: it is no picture, or smaller than one square.
+        ValueError: image is not (C, H, W), or smaller than one square.
     """
     if image.ndim != 3 or min(image.shape[1:]) < size:
         raise ValueError(f"max_pool: needs image (C, H, W) of at least {size}×{size}, got {image.shape}")
@@ -96,7 +96,7 @@ def max_pool(image: Array, size: int = 2) -> Array:
 
 
 def max_pool_backward(error: Array, image: Array, size: int = 2) -> Array:
-    """The gradient in image (C, H, W), given the one in the output: all of it to the largest, the first of equals."""
+    """The gradient of image (C, H, W), given that of the output: all of it goes to the first maximum."""
     to_image = np.zeros(image.shape)
     for c, i, j in np.ndindex(*error.shape):
         square = image[c, i * size : (i + 1) * size, j * size : (j + 1) * size]
@@ -106,12 +106,12 @@ def max_pool_backward(error: Array, image: Array, size: int = 2) -> Array:
 
 
 def _pad(image: Array, padding: int) -> Array:
-    """(C, H, W) to (C, H + 2 padding, W + 2 padding), zeros around."""
+    """Pad (C, H, W) with zeros to (C, H + 2 padding, W + 2 padding)."""
     return np.pad(image, ((0, 0), (padding, padding), (padding, padding)))
 
 
 def main() -> None:
-    """Find the edges of a square; then follow the shapes through a network for digits."""
+    """Detect the edges of a square; then print the shapes in a network for digits."""
     picture = np.zeros((1, 8, 8))
     picture[0, 2:6, 2:6] = 1
     upright = np.array([[[[-1.0, 1.0]] * 3]])  # dark to the left, bright to the right: (1, 1, 3, 2)

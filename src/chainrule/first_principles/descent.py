@@ -1,16 +1,16 @@
-"""Gradient descent: to find the bottom of a valley, feel which way is downhill and take a step, again and again.
+"""Gradient descent: to find the bottom of a valley, repeatedly take a step downhill.
 
-The derivative of f at x says how steeply f rises there. So a step against it goes down:
+The derivative of f at x says how steeply f rises there. A step against it goes down:
 
     x ← x - learning_rate · f′(x)
 
-With many variables x is a vector and the gradient the vector of all partial derivatives, which points straight uphill;
-the rule is the same. Too small a learning rate crawls; too large a one jumps over the valley and lands higher than it
-started. For f(x) = x² one step multiplies x by 1 - 2 · learning_rate, so that any rate between 0 and 1 arrives, and any
-rate above 1 flies away.
+With many variables x is a vector, and the gradient, the vector of all partial derivatives, points straight uphill; the
+rule is the same. A learning rate that is too small makes slow progress; one that is too large jumps over the valley and
+lands higher than it started. For f(x) = x² one step multiplies x by 1 - 2 · learning_rate, so any rate between 0 and 1
+converges, and any rate above 1 diverges.
 
-Momentum lets the ball keep some of its speed: v ← momentum · v + f′(x), x ← x - learning_rate · v. It rolls along a
-narrow valley where plain steps would bounce from side to side.
+Momentum keeps some of the speed: v ← momentum · v + f′(x), x ← x - learning_rate · v. The ball rolls along a narrow
+valley where plain steps would bounce from side to side.
 
 Source: Cauchy, Méthode générale pour la résolution des systèmes d'équations simultanées (1847); momentum: Polyak, Some
 methods of speeding up the convergence of iteration methods (1964).
@@ -31,12 +31,12 @@ if TYPE_CHECKING:
 
 
 class Path(NamedTuple):
-    """Every place that the ball has been, the start first.
+    """The path of gradient descent, including the start.
 
     Attributes:
         points: (steps + 1, *shape of x).
         values: f at these points, (steps + 1,).
-        gradients: the gradient that each step was made with, (steps, *shape of x).
+        gradients: the gradient used by each step, (steps, *shape of x).
     """
 
     points: Array
@@ -55,7 +55,7 @@ def parabola_gradient(x: Array) -> Array:
 
 
 def bowl(x: Array, widths: ArrayLike = (1.0, 1.0)) -> Array:
-    """f(x) = Σ (xᵢ/aᵢ)², x (..., n) to (...): a round bowl, or with unequal widths a (n,) a narrow valley."""
+    """f(x) = Σ (xᵢ/aᵢ)², x (..., n) to (...): a round bowl, or a narrow valley if the widths a (n,) differ."""
     height: Array = np.sum((x / np.asarray(widths, float)) ** 2, axis=-1)
     return height
 
@@ -73,18 +73,18 @@ def descend(
     steps: int = 100,
     momentum: float = 0.0,
 ) -> Path:
-    """Walk downhill, and keep the whole way; it ends early if the ball flies off beyond what a float can hold.
+    """Run gradient descent and record the path; stops early if a value overflows.
 
     Args:
         function: f, takes x and returns a number.
         gradient: takes x and returns the gradient, of the shape of x.
         start: a number, or an array of any shape.
-        learning_rate: how far to go for a slope of 1.
-        steps: how often.
-        momentum: the part of the speed that is kept from step to step, 0 for none.
+        learning_rate: the length of a step for a slope of 1.
+        steps: number of steps.
+        momentum: the fraction of the velocity kept from step to step, 0 for none.
 
     Raises:
-        ValueError: the gradient is not of the shape of x.
+        ValueError: the gradient does not have the shape of x.
     """
     x = np.array(start, float)
     velocity = np.zeros_like(x)
@@ -104,7 +104,7 @@ def descend(
 
 
 def table(path: Path, every: int = 10) -> str:
-    """The start, the first step and each tenth: x and f(x) after the step, and the gradient it was made with."""
+    """A table of the start, the first step and every `every`-th step: x and f(x) after it, and its gradient."""
     rows = [f"Starting x: {path.points[0]}, f(x): {path.values[0]:.4f}"]
     for step, gradient in enumerate(path.gradients, start=1):
         if step == 1 or step % every == 0:
@@ -114,7 +114,7 @@ def table(path: Path, every: int = 10) -> str:
 
 
 def main() -> None:
-    """Roll down f(x) = x² from x = 10; then with other learning rates, and with momentum in a narrow valley."""
+    """Minimize f(x) = x² from x = 10; then try other learning rates, and momentum in a narrow valley."""
     path = descend(parabola, parabola_gradient, 10.0, learning_rate=0.1, steps=100)
     print(table(path))
     print(f"The lowest place found: x = {path.points[-1]:.4f}, f(x) = {path.values[-1]:.4f}")

@@ -1,16 +1,16 @@
-"""Finite differences: the gradient without any calculus, by trying.
+"""Finite differences: the gradient without calculus.
 
-Nudge one number a little, see how much the result changes, divide:
+Change one number by a small step, and divide the change of the result by the step:
 
     forward    ∂f/∂xⱼ ≈ (f(x + h eⱼ) - f(x)) / h               error about h/2 · |f″|
     central    ∂f/∂xⱼ ≈ (f(x + h eⱼ) - f(x - h eⱼ)) / 2h       error about h²/6 · |f‴|
 
-Every number has to be nudged by itself: N numbers cost N + 1 evaluations of f forward, 2N central. Backpropagation has
-all N for about three. So networks learn by backpropagation, and finite differences are kept for checking it.
+Each number is changed separately: N numbers cost N + 1 evaluations of f (forward) or 2N (central). Backpropagation
+computes all N for the cost of about three. So networks are trained by backpropagation, and finite differences check it.
 
-A smaller step h is better only up to a point. f itself is rounded, by about ε |f| with ε = 2.2e-16 (a double's), and
-the division by h makes ε |f| / h of that. The two errors together, over h, are a V on logarithmic paper, lowest where
-they are in balance: near √ε forward and near ∛ε central.
+A smaller step h is better only up to a point. f itself is rounded, by about ε |f| with ε = 2.2e-16 for doubles; the
+division by h turns this into ε |f| / h. On log-log axes the total error over h is a V, with its minimum where the two
+errors are equal: near √ε forward and near ∛ε central.
 
 Source: Griewank and Walther, Evaluating Derivatives (2008), chapter 1, on the two errors and on the cost.
 """
@@ -37,14 +37,14 @@ CENTRAL_STEP = EPSILON ** (1 / 3)  # 6.1e-6
 
 
 class Counted:
-    """A function that counts how often it has been called, in `calls`."""
+    """A function that counts its calls in `calls`."""
 
     def __init__(self, function: Callable[[Array], float]) -> None:
         self.function = function
         self.calls = 0
 
     def __call__(self, x: Array) -> float:
-        """The function's own value at x."""
+        """The function's value at x."""
         self.calls += 1
         return self.function(x)
 
@@ -58,7 +58,7 @@ def forward_difference(function: Callable[[Array], float], x: ArrayLike, step: f
 
 
 def central_difference(function: Callable[[Array], float], x: ArrayLike, step: float = CENTRAL_STEP) -> Array:
-    """The same from both sides: x of any shape to the same shape, in 2 · x.size evaluations, and far more exact."""
+    """The gradient from both sides: x of any shape to the same shape, in 2 · x.size evaluations; far more accurate."""
     point = np.array(x, float)
     above = np.array([function(nudged) for nudged in _nudges(point, step)], float)  # (N,)
     below = np.array([function(nudged) for nudged in _nudges(point, -step)], float)
@@ -67,9 +67,9 @@ def central_difference(function: Callable[[Array], float], x: ArrayLike, step: f
 
 
 def _nudges(point: Array, step: float) -> Iterator[Array]:
-    """x + h eⱼ for one j after another: x.size arrays of the shape of x."""
+    """Yield x + h eⱼ for each j: x.size arrays of the shape of x."""
     if not step:
-        raise ValueError("finite differences need a step other than 0: they divide by it")
+        raise ValueError("finite differences need a step other than 0, because they divide by it")
     for j in range(point.size):
         nudged = point.copy()
         nudged.flat[j] += step
@@ -84,14 +84,14 @@ def error_curve(
     *,
     central: bool = False,
 ) -> Array:
-    """The error of a finite difference against its step: the V of truncation and rounding.
+    """The error of a finite difference for different step sizes: a V of truncation and rounding errors.
 
     Args:
         function: f of one variable, elementwise.
         derivative: f′, elementwise, to compare with.
-        points: (P,), where to measure; several, because at a single point rounding may happen to cancel.
+        points: (P,), where to measure; several, because rounding errors may cancel at a single point.
         steps: (S,), the values of h.
-        central: from both sides, rather than forward.
+        central: use central differences instead of forward differences.
 
     Returns:
         The mean of |difference - f′| over the points, (S,).
@@ -103,11 +103,11 @@ def error_curve(
 
 
 def race(hidden: Sequence[int], inputs: int = 20, outputs: int = 2) -> list[tuple[int, int, float, float]]:
-    """The same gradient both ways, in networks inputs-h-outputs of growing h, on one example.
+    """Time both methods on one example, in networks inputs-h-outputs for each h in `hidden`.
 
     Returns:
-        For each h: the number of weights and biases, the evaluations of the cost that finite differences needed, their
-        seconds, and the seconds of backpropagation, which is so quick that the median of nine runs is taken.
+        For each h: the number of weights and biases, the number of cost evaluations by finite differences, their time
+        in seconds, and the time of backpropagation (the median of nine runs).
     """
     rows, random = [], np.random.default_rng(0)
     x, target = random.random((inputs, 1)), random.random((outputs, 1))
@@ -126,21 +126,21 @@ def race(hidden: Sequence[int], inputs: int = 20, outputs: int = 2) -> list[tupl
 
 
 def _cost(numbers: Array, like: backprop.Layers, x: Array, target: Array) -> float:
-    """The cost of a network whose weights and biases stand in one long row, (N,)."""
+    """The cost of a network whose weights and biases are flattened into `numbers`, (N,)."""
     ends = np.cumsum([part.size for part in like])[:-1]
     parts = [row.reshape(part.shape) for row, part in zip(np.split(numbers, ends), like, strict=True)]
     return backprop.cost(backprop.forward(backprop.Layers(*parts), x).prediction, target)
 
 
 def main() -> None:
-    """Print the V of the error, and the race against backpropagation."""
+    """Print the error for different steps, and the times beside backpropagation."""
     points, steps = np.linspace(0.5, 1.5, 101), 10.0 ** -np.arange(1, 15)
     print("f(x) = eˣ, mean error of its derivative around x = 1\n   step     forward   central")
     errors = [error_curve(np.exp, np.exp, points, steps, central=central) for central in (False, True)]
     for step, ahead, both in zip(steps, *errors, strict=True):
         print(f"{step:7.0e}   {ahead:9.1e} {both:9.1e}")
     print("\nThe gradient of a network, one example\n  numbers   evaluations   differences   backpropagation   ratio")
-    race([10])  # a warm-up
+    race([10])  # warm up
     rows = race([10, 30, 100, 300])
     for numbers, calls, slow, fast in rows:
         print(f"{numbers:9,}   {calls:11,}   {slow:9.4f} s   {fast:13.6f} s   {slow / fast:5.0f}")

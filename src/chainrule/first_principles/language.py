@@ -1,18 +1,18 @@
-"""The next word: a network that reads a few words and says how likely each word of its vocabulary is to follow.
+"""A language model: a network that predicts the next word from the last five words.
 
-Every word is a row of numbers, its embedding, learned like any weight: words that are used alike end up with like
-rows. Those of the last five words go side by side through a hidden layer, and the output has one score for each word:
+Each word has an embedding, a row of numbers learned like any weight: words used alike get similar embeddings. The
+embeddings of the last five words are concatenated and pass through a hidden layer; the output has one score per word:
 
     x = [E[w₁], ..., E[w₅]],  h = tanh(x W¹ + b¹),  z = h W² + b²
-    p = softmax(z): pᵢ = e^zᵢ / Σⱼ e^zⱼ,  loss = -ln p of the word that really followed
+    p = softmax(z): pᵢ = e^zᵢ / Σⱼ e^zⱼ,  loss = -ln p of the word that actually followed
 
-Softmax and this loss together have the simplest of derivatives: ∂loss/∂z = p - y, y being 1 for the word that followed
-and 0 for the others.
+Softmax and this loss together have a simple derivative: ∂loss/∂z = p - y, where y is 1 for the word that followed and
+0 for the others.
 
-The corpus, `everyday.txt`, is a few hundred short sentences of our own. Some are about going to the bank, to deposit
-wages or a cheque, to withdraw or borrow some money; others about some bread, some books, some flowers. Nowhere in it
-does "deposit" come right before "some". What the model says after "i am going to the bank to deposit some" it has to
-put together from what it has seen around banks, around deposits, and after "some".
+The corpus, `everyday.txt`, is a few hundred short sentences written for this package. Some are about going to the bank,
+to deposit wages, to withdraw or borrow some money; others about some bread, some books, some flowers.
+"deposit" never directly precedes "some". To complete "i am going to the bank to deposit some", the model has to combine
+what it has seen around banks, around deposits, and after "some".
 
 Source: Bengio, Ducharme, Vincent and Jauvin, A Neural Probabilistic Language Model (2003).
 """
@@ -37,12 +37,12 @@ if TYPE_CHECKING:
     Indices = NDArray[np.intp]
 
 CORPUS = Path(__file__).with_name("everyday.txt")
-CONTEXT = 5  # how many words the model looks back
-END = "."  # ends a sentence; and stands for the words before its first
+CONTEXT = 5  # the number of preceding words the model sees
+END = "."  # the end of a sentence; also pads the context before its first word
 
 
 class Weights(NamedTuple):
-    """All that is learned, or its gradient: V words, C of them looked back on, D numbers a word, H hidden neurons."""
+    """The weights, or their gradient: V words, C words of context, D numbers per embedding, H hidden neurons."""
 
     embedding: Array  # (V, D)
     w1: Array  # (C·D, H)
@@ -52,12 +52,12 @@ class Weights(NamedTuple):
 
 
 def split(text: str) -> list[str]:
-    """The words of a text, in small letters, without punctuation."""
+    """The words of a text, in lower case, without punctuation."""
     return re.findall(r"[a-z']+", text.lower())
 
 
 def windows(sentences: Sequence[Sequence[int]], context: int = CONTEXT) -> tuple[Indices, Indices]:
-    """Sentences of word indices to contexts (N, C) and the word that followed each, (N,); 0 ends a sentence."""
+    """Convert sentences of word indices to contexts (N, C) and their next words (N,); 0 ends a sentence."""
     rows = []
     for sentence in sentences:
         padded = [0] * context + [*sentence, 0]
@@ -67,14 +67,14 @@ def windows(sentences: Sequence[Sequence[int]], context: int = CONTEXT) -> tuple
 
 
 def softmax(scores: Array) -> Array:
-    """e^z divided by their sum: (..., V) to the same, each row adding up to 1."""
-    powers = np.exp(scores - scores.max(axis=-1, keepdims=True))  # less the largest, which cancels: no overflow
+    """Softmax over the last axis, (..., V) to the same shape; each row sums to 1."""
+    powers = np.exp(scores - scores.max(axis=-1, keepdims=True))  # subtracting the maximum avoids overflow
     chances: Array = powers / powers.sum(axis=-1, keepdims=True)
     return chances
 
 
 def forward(weights: Weights, contexts: Indices) -> tuple[Array, Array, Array]:
-    """Contexts (N, C) to the embeddings side by side (N, C·D), the hidden layer (N, H) and the probabilities (N, V)."""
+    """Map contexts (N, C) to concatenated embeddings (N, C·D), the hidden layer (N, H) and probabilities (N, V)."""
     x = weights.embedding[contexts].reshape(len(contexts), -1)  # (N, C, D) to (N, C·D)
     hidden = np.tanh(x @ weights.w1 + weights.b1)  # (N, H)
     return x, hidden, softmax(hidden @ weights.w2 + weights.b2)
@@ -86,7 +86,7 @@ def loss(probabilities: Array, targets: Indices) -> float:
 
 
 def backpropagate(weights: Weights, contexts: Indices, targets: Indices) -> Weights:
-    """The gradient of the loss in all weights, for contexts (N, C) and targets (N,)."""
+    """The gradients of the loss for all weights, for contexts (N, C) and targets (N,)."""
     x, hidden, probabilities = forward(weights, contexts)
     delta2 = probabilities.copy()
     delta2[np.arange(len(targets)), targets] -= 1  # p - y
@@ -94,22 +94,22 @@ def backpropagate(weights: Weights, contexts: Indices, targets: Indices) -> Weig
     delta1 = delta2 @ weights.w2.T * (1 - hidden**2)  # (N, H)
     to_words = (delta1 @ weights.w1.T).reshape(*contexts.shape, -1)  # (N, C, D)
     embedding = np.zeros_like(weights.embedding)
-    np.add.at(embedding, contexts, to_words)  # a word that occurs twice is blamed twice
+    np.add.at(embedding, contexts, to_words)  # sums over repeated words
     return Weights(embedding, x.T @ delta1, delta1.sum(axis=0), hidden.T @ delta2, delta2.sum(axis=0))
 
 
 class NextWord:
-    """A model of a corpus: which words it knows, and what it has learned about what follows what.
+    """A next-word model of a corpus.
 
     Args:
-        text: the corpus, a sentence a line.
-        dimensions: numbers a word.
-        hidden: hidden neurons.
-        seed: the same seed gives the same model.
+        text: the corpus, one sentence per line.
+        dimensions: numbers per embedding.
+        hidden: number of hidden neurons.
+        seed: random seed.
 
     Attributes:
-        words: the vocabulary; the first is the end of a sentence.
-        weights: all that is learned.
+        words: the vocabulary; the first entry is the end of a sentence.
+        weights: the weights.
 
     Raises:
         DataError: the corpus has no words.
@@ -118,7 +118,7 @@ class NextWord:
     def __init__(self, text: str, dimensions: int = 16, hidden: int = 64, seed: int = 0) -> None:
         sentences = [words for words in map(split, text.splitlines()) if words]
         if not sentences:
-            raise DataError("the corpus has no words: it takes sentences, one a line")
+            raise DataError("the corpus has no words; expected one sentence per line")
         self.words = [END, *sorted({word for words in sentences for word in words})]
         self.index = {word: i for i, word in enumerate(self.words)}
         self.contexts, self.targets = windows([[self.index[word] for word in words] for words in sentences])
@@ -133,7 +133,7 @@ class NextWord:
         )
 
     def train(self, epochs: int = 20, batch: int = 16, learning_rate: float = 0.2) -> list[float]:
-        """Mini-batch gradient descent over the corpus; returns the mean loss of each epoch."""
+        """Run mini-batch gradient descent on the corpus; returns the mean loss after each epoch."""
         losses = []
         for _ in range(epochs):
             order = self.random.permutation(len(self.targets))
@@ -144,44 +144,44 @@ class NextWord:
         return losses
 
     def probabilities(self, text: str) -> Array:
-        """How likely each word is to come next, (V,), adding up to 1; the end of the sentence is the first of them.
+        """The probability of each word to come next, (V,); the first is the end of the sentence.
 
         Raises:
-            DataError: the text has words that the corpus has not.
-            ValueError: the model gives no numbers, as one that diverged does.
+            DataError: the text has words that are not in the corpus.
+            ValueError: the probabilities are not finite, because training diverged.
         """
         words = split(text)
         unknown = sorted(set(words) - set(self.words))
         if unknown:
             raise DataError(
-                f"the model has never read {', '.join(unknown)}: it knows {len(self.words) - 1} everyday words"
+                f"the model's vocabulary of {len(self.words) - 1} words does not contain {', '.join(unknown)}"
             )
         context = ([0] * CONTEXT + [self.index[word] for word in words])[-CONTEXT:]
         chances: Array = forward(self.weights, np.array([context]))[2][0]
         if not np.isfinite(chances).all():
-            raise ValueError("probabilities: they are not numbers any more; train with a smaller learning rate")
+            raise ValueError("probabilities: the outputs are not finite; train with a smaller learning rate")
         return chances
 
     def likeliest(self, text: str, count: int = 5) -> list[tuple[str, float]]:
-        """The likeliest next words with their probabilities, the best first."""
+        """The most probable next words with their probabilities, in descending order."""
         chances = self.probabilities(text)
         return [(self.words[i], float(chances[i])) for i in np.argsort(-chances)[:count]]
 
     def generate(self, text: str = "", limit: int = 20, temperature: float = 1.0, seed: int = 0) -> str:
-        """Go on from a text, word by word, each drawn by its probability, to the end of the sentence or `limit` words.
+        """Continue a text by sampling word by word, up to the end of the sentence or `limit` words.
 
         Args:
-            text: how it begins.
-            limit: at most so many words more.
-            temperature: below 1 the likely become likelier and the text tamer, above 1 the unlikely get their chance.
-            seed: the same seed goes on in the same way.
+            text: the beginning.
+            limit: maximum number of new words.
+            temperature: below 1 sharpens the probabilities, above 1 flattens them.
+            seed: random seed.
 
         Raises:
             ValueError: temperature is not above 0.
-            DataError: the text has words that the corpus has not.
+            DataError: the text has words that are not in the corpus.
         """
         if not temperature > 0:
-            raise ValueError(f"generate: temperature {temperature} must be above 0")
+            raise ValueError(f"generate: temperature must be above 0, got {temperature}")
         random, said = np.random.default_rng(seed), split(text)
         for _ in range(limit):
             chances = self.probabilities(" ".join(said))
@@ -194,14 +194,14 @@ class NextWord:
 
 
 def trained(seed: int = 0) -> NextWord:
-    """The model of the shipped corpus, trained anew, in a few seconds."""
+    """A model trained on the included corpus, in a few seconds."""
     model = NextWord(CORPUS.read_text(encoding="utf-8"), seed=seed)
     model.train()
     return model
 
 
 def main() -> None:
-    """Say what comes next, and tell a few sentences."""
+    """Print next-word predictions and a few generated sentences."""
     model = trained()
     print(
         f"{len(model.words) - 1} words, {len(model.targets):,} examples, {sum(w.size for w in model.weights):,} weights"

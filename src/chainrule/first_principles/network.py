@@ -1,15 +1,15 @@
-"""A network of sigmoid neurons that reads handwritten digits, and how it learns to.
+"""A network of sigmoid neurons that reads handwritten digits, with its training.
 
-Any number of layers, each a = σ(W a + b) of the one before; the last has ten neurons, one a digit, and the most active
+Each layer computes a = σ(W a + b) from the previous one. The last layer has one neuron per digit, and the most active
 one is the answer. The cost of an example is C = ½ Σ (a - y)², where y is 1 for the right digit and 0 for the others.
-Learning is stochastic gradient descent (page `sgd`) with gradients from backpropagation (page `backprop`).
+Training is stochastic gradient descent (see `sgd`) with gradients from backpropagation (see `backprop`).
 
     training, validation, test = load_data_wrapper()
     network = Network([784, 30, 10], seed=0)
     network.SGD(training, epochs=30, mini_batch_size=10, learning_rate=3.0, test_data=test)
 
-An example is a pair of columns, x (784, 1) and y (10, 1). What makes it quick: a mini-batch is put side by side,
-(784, 10), and goes through the layers as one matrix, where a loop would take one column at a time.
+An example is a pair of columns, x (784, 1) and y (10, 1). For speed, the columns of a mini-batch are stacked side by
+side, (784, 10), and pass through the layers as one matrix.
 
 Source: Nielsen, Neural Networks and Deep Learning (2015), chapters 1 to 3: the interface, the settings, and weights
 scaled by the number of a neuron's inputs, so that none starts saturated.
@@ -37,12 +37,12 @@ class Network:
     """A feedforward network of sigmoid neurons.
 
     Args:
-        sizes: neurons of each layer, the inputs first: [784, 30, 10].
-        seed: the same seed gives the same network and the same shuffles; None draws from chainrule's default generator.
+        sizes: neurons of each layer, starting with the inputs: [784, 30, 10].
+        seed: random seed of weights and shuffling; None uses chainrule's default generator.
 
     Attributes:
-        weights: one matrix for each layer after the first, (neurons, neurons of the layer before).
-        biases: one column for each, (neurons, 1).
+        weights: one matrix per layer after the first, (neurons, neurons of the previous layer).
+        biases: one column per layer after the first, (neurons, 1).
 
     Raises:
         ValueError: fewer than two layers, or an empty one.
@@ -59,25 +59,25 @@ class Network:
         self.biases: list[Array] = [np.zeros((neurons, 1)) for neurons in self.sizes[1:]]
 
     def forward(self, activation: Array) -> Array:
-        """The outputs (o, m) for m inputs side by side, (n, m); one input is (n, 1).
+        """The outputs (o, m) for m inputs stacked side by side, (n, m); one input is (n, 1).
 
         Raises:
-            ValueError: the inputs are not columns of n numbers.
+            ValueError: the inputs do not have n rows.
         """
         return self._layers(activation)[-1]
 
     def _layers(self, x: Array) -> list[Array]:
-        """The activations of every layer, the inputs (n, m) first."""
+        """The activations of every layer, starting with the inputs (n, m)."""
         if np.ndim(x) != 2 or len(x) != self.sizes[0]:
             raise ValueError(
-                f"Network: input {np.shape(x)} does not fit sizes {self.sizes}: ({self.sizes[0]}, 1) would"
+                f"Network: input {np.shape(x)} does not fit sizes {self.sizes}; expected ({self.sizes[0]}, 1)"
             )
         activations = [x]
         for w, b in zip(self.weights, self.biases, strict=True):
             activations.append(sigmoid(w @ activations[-1] + b))  # (k, n) @ (n, m) + (k, 1) = (k, m)
         return activations
 
-    def SGD(  # noqa: N802  # the name that the literature gave it
+    def SGD(  # noqa: N802  # the name in Nielsen's book
         self,
         training_data: Iterable[Example],
         epochs: int,
@@ -87,21 +87,21 @@ class Network:
         *,
         progress: Callable[[str], object] = print,
     ) -> list[int]:
-        """Stochastic gradient descent: in each epoch, shuffle, cut into mini-batches, one step for each.
+        """Train by stochastic gradient descent: in each epoch, shuffle and take one step per mini-batch.
 
         Args:
-            training_data: pairs of x (n, 1) and y (o, 1); it is not reordered.
-            epochs: how many times through all of it.
-            mini_batch_size: how many examples a step looks at.
+            training_data: pairs of x (n, 1) and y (o, 1); their order is not changed.
+            epochs: number of epochs.
+            mini_batch_size: examples per step.
             learning_rate: the length of a step for a slope of 1.
-            test_data: pairs of x and y, or of x and the index of the right output, to be judged by after each epoch.
+            test_data: pairs of x and y, or of x and the index of the right output, for evaluation after each epoch.
             progress: called with a line after each epoch, and with the accuracy at the end.
 
         Returns:
-            How many of the test data were read right after each epoch; nothing without test data.
+            The number of correct test examples after each epoch; empty without test data.
 
         Raises:
-            ValueError: there is nothing to learn from, a mini-batch has no examples, or the shapes do not fit.
+            ValueError: there are no training examples, `mini_batch_size` is less than 1, or the shapes do not match.
         """
         training, test = list(training_data), list(() if test_data is None else test_data)
         if not training or mini_batch_size < 1:
@@ -122,15 +122,15 @@ class Network:
         return correct
 
     def update_mini_batch(self, mini_batch: Sequence[Example], learning_rate: float) -> None:
-        """One step against the mean gradient of a mini-batch, pairs of x (n, 1) and y (o, 1)."""
+        """Take one step against the mean gradient of a mini-batch of pairs x (n, 1) and y (o, 1)."""
         x, y = (side_by_side(columns) for columns in zip(*mini_batch, strict=True))  # (n, m) and (o, m)
-        rate = learning_rate / len(mini_batch)  # backprop sums over the mini-batch, the step is with the mean
+        rate = learning_rate / len(mini_batch)  # backprop sums over the mini-batch; the step uses the mean
         slopes_b, slopes_w = self.backprop(x, y)
         self.biases = [b - rate * slope for b, slope in zip(self.biases, slopes_b, strict=True)]
         self.weights = [w - rate * slope for w, slope in zip(self.weights, slopes_w, strict=True)]
 
     def backprop(self, x: Array, y: Array) -> tuple[list[Array], list[Array]]:
-        """The gradients of the cost in biases and weights, layer by layer, summed over the m examples.
+        """The gradients of the cost for biases and weights by layer, summed over the m examples.
 
         Args:
             x: (n, m).
@@ -151,7 +151,7 @@ class Network:
             slopes_b.insert(0, delta.sum(axis=1, keepdims=True))  # (k, 1)
             slopes_w.insert(0, delta @ inputs.T)  # (k, m) @ (m, n): the sum over the examples is inside
             if layer:
-                error = self.weights[layer].T @ delta  # carried back to the layer before, (n, m)
+                error = self.weights[layer].T @ delta  # propagated to the previous layer, (n, m)
         return slopes_b, slopes_w
 
     def cost_derivative(self, output_activations: Array, y: Array) -> Array:
@@ -159,46 +159,46 @@ class Network:
         return output_activations - y
 
     def evaluate(self, test_data: Iterable[Example]) -> int:
-        """How many examples get the right answer: pairs of x (n, 1) and y, which is an index or a column (o, 1).
+        """Count the correct answers for pairs of x (n, 1) and y, an index or a column (o, 1).
 
         Raises:
-            ValueError: the network gives no numbers, as one that diverged does.
+            ValueError: the outputs are not finite, because training diverged.
         """
         examples = list(test_data)
         if not examples:
             return 0
         inputs, targets = zip(*examples, strict=True)
         outputs = self.forward(side_by_side(inputs))  # (o, m)
-        if not np.isfinite(outputs).all():  # the largest of NaN would be the first, whatever the right answer is
-            raise ValueError("evaluate: the outputs are not numbers any more; train with a smaller learning rate")
+        if not np.isfinite(outputs).all():  # argmax of NaN outputs would be 0, and count as correct for that class
+            raise ValueError("evaluate: the outputs are not finite; train with a smaller learning rate")
         answers = np.argmax(outputs, axis=0)  # (m,)
         right = [np.argmax(y) if np.ndim(y) else y for y in targets]
         return int(np.sum(answers == right))
 
 
 def side_by_side(columns: Sequence[Array | int]) -> Array:
-    """m columns (n, 1) as one matrix (n, m).
+    """Stack m columns (n, 1) into a matrix (n, m).
 
     Raises:
-        ValueError: they are not columns of one length.
+        ValueError: an entry is not a column, or their lengths differ.
     """
     stacked = np.array(columns, float)
     if stacked.shape[2:] != (1,):
         raise ValueError(
-            f"Network: x and y of an example are columns (n, 1), got {len(columns)} of shape {stacked.shape[1:]}"
+            f"Network: x and y of an example must be columns (n, 1), got {len(columns)} of shape {stacked.shape[1:]}"
         )
     return stacked[:, :, 0].T
 
 
 def load_data_wrapper() -> tuple[list[Example], list[Example], list[Example]]:
-    """MNIST in the form that `Network` takes: 50,000 training, 10,000 validation and 10,000 test examples.
+    """MNIST as examples for `Network`: 50,000 for training, 10,000 for validation and 10,000 for the test.
 
     Returns:
-        Three lists of pairs. x is float32, (784, 1), from 0 for paper to 1 for ink. y is in the training data a column
-        (10, 1) with a 1 at the digit, in the other two the digit itself.
+        Three lists of pairs. x is float32, (784, 1), from 0 (paper) to 1 (ink). y is a one-hot column (10, 1) in the
+        training data, and the digit itself in the other two.
 
     Raises:
-        DataError: the packed file is missing or damaged.
+        DataError: the data file of the package is missing or damaged.
     """
     parts = mnist().split()
     one_hot = np.eye(10, dtype=np.float32)[parts.train.labels][:, :, None]  # (50000, 10, 1)
@@ -211,7 +211,7 @@ def load_data_wrapper() -> tuple[list[Example], list[Example], list[Example]]:
 
 
 def main() -> None:
-    """Train on 10,000 of the images for five epochs; the classic run, on all of them for 30, takes 20 seconds."""
+    """Train on 10,000 images for five epochs; the classic run on all images for 30 epochs takes 20 seconds."""
     training, _, test = load_data_wrapper()
     Network([784, 30, 10], seed=0).SGD(training[:10_000], 5, 10, 3.0, test_data=test)
 

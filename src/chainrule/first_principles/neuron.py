@@ -1,4 +1,4 @@
-"""One sigmoid neuron learns: the smallest network there is, and everything is in it.
+"""One sigmoid neuron learns: the smallest possible network, with every step of training.
 
     forward     z = x · w + b,  ŷ = σ(z),  loss C = 1/N Σ (ŷ - y)², the mean squared error of N examples
     backward    the chain rule along C ← ŷ ← z ← w, b:
@@ -9,7 +9,7 @@
 
     update      w ← w - learning_rate · ∂C/∂w,  b ← b - learning_rate · ∂C/∂b
 
-The mean is in 2/N already. What is left to do over the examples is a sum, for the bias as for the weights.
+The factor 2/N already contains the mean, so the gradients of both weights and bias are sums over the examples.
 
 Source: Widrow and Hoff, Adaptive Switching Circuits (1960), for learning by the squared error; with a sigmoid:
 Rumelhart, Hinton and Williams, Learning representations by back-propagating errors (Nature, 1986).
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class Trained(NamedTuple):
-    """What the neuron ended with: weights (n,), its bias, and the loss before each update, one an epoch."""
+    """The trained weights (n,) and bias, and the loss before each update, one per epoch."""
 
     weights: Array
     bias: float
@@ -63,18 +63,18 @@ def train(
     learning_rate: float = 0.1,
     epochs: int = 100,
 ) -> Trained:
-    """Forward, backward, update, on all examples at once, epoch after epoch.
+    """Train by full-batch gradient descent: forward, backward, update in each epoch.
 
     Args:
         features: (N, n).
         labels: (N,), between 0 and 1.
-        weights: where to start, (n,).
-        bias: where to start.
+        weights: initial weights, (n,).
+        bias: initial bias.
         learning_rate: the length of a step for a slope of 1.
-        epochs: how many steps.
+        epochs: number of steps.
 
     Raises:
-        ValueError: the shapes do not fit.
+        ValueError: the shapes do not match.
     """
     x, y, w, b = np.asarray(features, float), np.asarray(labels, float), np.array(weights, float), bias
     if x.ndim != 2 or y.shape != x.shape[:1] or w.shape != x.shape[1:]:
@@ -91,13 +91,13 @@ def train(
     return Trained(w, b, losses)
 
 
-# Is a cup of tea to one's taste? Features: minutes of brewing and spoons of sugar, both measured from the usual cup.
+# Is a cup of tea liked? Features: minutes of brewing and spoons of sugar, both relative to the usual cup.
 TEA = np.array([[-2.0, 0.5], [-1.0, -1.0], [-1.5, 1.0], [0.0, 0.5], [0.5, -0.5], [1.0, 1.0], [1.5, 0.0], [2.0, 1.5]])
 LIKED = np.array([0.0, 0.0, 0.0, 1.0, 0.0, 1.0, 1.0, 1.0])
 
 
 def main() -> None:
-    """Learn who likes which tea, and print the list of losses."""
+    """Learn which tea is liked, and print the losses."""
     weights, bias, losses = train(TEA, LIKED, weights=[0.1, -0.2], learning_rate=1.0, epochs=200)
     print("Mean squared error in the first ten epochs:", ", ".join(f"{loss:.4f}" for loss in losses[:10]))
     print(f"and in epoch 200: {losses[-1]:.4f}")

@@ -1,24 +1,24 @@
 """The perceptron: the first machine that learned from its mistakes.
 
-It adds up its inputs, each times a weight, and a bias, and fires if the sum is above 0:
+It computes the weighted sum of its inputs plus a bias, and fires if the sum is above 0:
 
     prediction = 1 if w · x + b > 0 else 0
 
-To learn, it looks at one example after another. Right: nothing happens. Wrong: the weights move by the example itself,
-towards it if the perceptron should have fired, away from it if not:
+It learns from one example at a time. If the prediction is right, nothing changes. If it is wrong, the example is added
+to the weights if the perceptron should have fired, and subtracted if not:
 
     w ← w + rate (target - prediction) x        b ← b + rate (target - prediction)
 
-Where w · x + b = 0 the decision turns over; with two inputs that is a straight line. AND and OR have their 0s and 1s on
-two sides of a line, and are learned. XOR ("one or the other, but not both") has not, and cannot be:
+The decision changes where w · x + b = 0; with two inputs that is a straight line. A line can separate the 0s and 1s of
+AND and of OR, so they can be learned. For XOR ("one or the other, but not both") this is impossible:
 
-    0, 0 → 0 asks for             b ≤ 0
-    0, 1 → 1 asks for        w₂ + b > 0
-    1, 0 → 1 asks for   w₁      + b > 0
-    1, 1 → 0 asks for   w₁ + w₂ + b ≤ 0
+    0, 0 → 0 requires             b ≤ 0
+    0, 1 → 1 requires        w₂ + b > 0
+    1, 0 → 1 requires   w₁      + b > 0
+    1, 1 → 0 requires   w₁ + w₂ + b ≤ 0
 
-The two in the middle add up to w₁ + w₂ + 2b > 0, the outer two to w₁ + w₂ + 2b ≤ 0. No numbers do both. A second layer
-does: XOR is "OR, AND not both".
+The two in the middle add up to w₁ + w₂ + 2b > 0, the outer two to w₁ + w₂ + 2b ≤ 0: a contradiction. A second layer
+solves it: XOR is "OR, AND not both".
 
 Source: Rosenblatt, The Perceptron (Psychological Review, 1958); the proof about XOR is in Minsky and Papert,
 Perceptrons (1969).
@@ -43,7 +43,7 @@ XOR = np.array([0, 1, 1, 0])
 
 
 class Learned(NamedTuple):
-    """What a perceptron ended with: weights (n,), its bias, and how many examples it got wrong in each epoch."""
+    """The trained weights (n,) and bias, and the number of mistakes in each epoch."""
 
     weights: Array
     bias: float
@@ -54,7 +54,7 @@ def predict(inputs: ArrayLike, weights: ArrayLike, bias: float) -> Array:
     """1 where w · x + b > 0, else 0: inputs (N, n) and weights (n,) to (N,); one example (n,) to a single number.
 
     Raises:
-        ValueError: w · x + b is not a number, of which nobody can say whether it is above 0.
+        ValueError: w · x + b is NaN, which is neither above 0 nor not.
     """
     sums = np.asarray(inputs) @ np.asarray(weights) + bias
     if np.isnan(sums).any():
@@ -70,18 +70,18 @@ def learn(
     weights: ArrayLike = 0.0,
     bias: float = 0.0,
 ) -> Learned:
-    """Rosenblatt's rule, example by example, until an epoch passes without a mistake or the epochs are over.
+    """Train by Rosenblatt's rule until an epoch has no mistakes, or for `epochs` epochs.
 
     Args:
         inputs: (N, n).
         targets: (N,), each 0 or 1.
-        epochs: at most so many times through all examples.
-        rate: how far a mistake moves the weights.
-        weights: where to start, (n,) or one number for all.
-        bias: where to start.
+        epochs: maximum number of epochs.
+        rate: learning rate.
+        weights: initial weights, (n,) or one number for all.
+        bias: initial bias.
 
     Raises:
-        ValueError: the shapes do not fit, or a target is neither 0 nor 1.
+        ValueError: the shapes do not match, or a target is neither 0 nor 1.
     """
     x, t = np.asarray(inputs, float), np.asarray(targets)
     if x.ndim != 2 or t.shape != x.shape[:1] or not np.isin(t, (0, 1)).all():
@@ -100,31 +100,31 @@ def learn(
 
 
 def decision_line(weights: ArrayLike, bias: float) -> tuple[Array, Array]:
-    """The line w · x + b = 0 of two inputs: its point nearest to the origin (2,), and its direction (2,) of length 1.
+    """The line w · x + b = 0 of two inputs: its point nearest to the origin (2,), and its unit direction (2,).
 
-    A point and a direction, because a slope cannot say "upright".
+    A point and a direction can represent a vertical line; a slope cannot.
 
     Raises:
-        ValueError: the weights are not two finite numbers, or both 0: then there is no line.
+        ValueError: the weights are not two finite numbers, or both are 0.
     """
     w = np.asarray(weights, float)
     if w.shape != (2,) or not w.any() or not np.isfinite(w).all():
         raise ValueError(
-            f"decision_line: needs two weights that are not both 0, got {w.tolist()} of shape {w.shape}; both finite"
+            f"decision_line: needs two finite weights that are not both 0, got {w.tolist()} of shape {w.shape}"
         )
     length = np.hypot(*w)
     return -bias * w / length**2, np.array([-w[1], w[0]]) / length
 
 
 def xor(inputs: ArrayLike) -> Array:
-    """XOR by two layers, inputs (N, 2) to (N,): OR and NAND in the first, AND of these two in the second."""
+    """XOR in two layers, inputs (N, 2) to (N,): OR and NAND in the first layer, AND of both in the second."""
     either, not_both, both = (learn(INPUTS, targets) for targets in (OR, NAND, AND))
     hidden = np.stack([predict(inputs, p.weights, p.bias) for p in (either, not_both)], axis=-1)  # (N, 2)
     return predict(hidden, both.weights, both.bias)
 
 
 def main() -> None:
-    """Learn AND and OR, fail at XOR, and do it with a hidden layer."""
+    """Learn AND and OR, fail at XOR, and solve it with a hidden layer."""
     for name, targets in {"AND": AND, "OR": OR, "XOR": XOR}.items():
         weights, bias, mistakes = learn(INPUTS, targets)
         print(f"{name}: mistakes per epoch {', '.join(map(str, mistakes[:10]))}{', ...' if len(mistakes) > 10 else ''}")

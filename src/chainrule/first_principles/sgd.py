@@ -1,17 +1,17 @@
-"""Stochastic gradient descent: ask a few examples, not all, which way is down.
+"""Stochastic gradient descent: estimate the gradient from a few examples.
 
-The loss is a mean over N examples, and so is its gradient. A mini-batch of m examples, drawn at random, gives a mean of
-m of them: an estimate, as a spoonful tells of the whole pot of soup.
+The loss is a mean over N examples, and so is its gradient. The mean over a random mini-batch of m examples is an
+estimate of it.
 
     unbiased    on average over all mini-batches it is the full gradient
     noisy       its variance is σ²/m · (N - m)/(N - 1), with σ² the variance over single examples: four times the
                 examples halve the error; all of them leave none
     cheap       a step costs m examples, not N
 
-So in the time of one exact step there are N/m rough ones, and they get further. An epoch is one pass through all
-examples: shuffle, cut into mini-batches, one step for each.
+In the time of one exact step, SGD takes N/m noisy ones, and gets further. An epoch is one pass through all examples:
+shuffle, split into mini-batches, take one step for each.
 
-The model here is the single neuron of `neuron`.
+The model is the single neuron of `neuron`.
 
 Source: Robbins and Monro, A stochastic approximation method (1951); Bottou, Curtis and Nocedal, Optimization Methods
 for Large-Scale Machine Learning (2018); the factor (N - m)/(N - 1): Cochran, Sampling Techniques (1977), chapter 2.
@@ -33,13 +33,13 @@ if TYPE_CHECKING:
 
 
 def mini_batches(count: int, size: int, random: np.random.Generator) -> list[NDArray[np.intp]]:
-    """The indices 0 ... count - 1, shuffled and cut into pieces of `size`; the last may be shorter.
+    """The indices 0 ... count - 1, shuffled and split into batches of `size`; the last may be smaller.
 
     Raises:
         ValueError: size is not between 1 and count.
     """
     if not 1 <= size <= count:
-        raise ValueError(f"mini_batches: a mini-batch of {size} does not fit {count} examples: 1 to {count} would")
+        raise ValueError(f"mini_batches: size must be from 1 to {count}, the number of examples, got {size}")
     order = random.permutation(count)
     return [order[first : first + size] for first in range(0, count, size)]
 
@@ -53,7 +53,7 @@ def gradient(features: Array, labels: Array, parameters: Array) -> Array:
 def sampled_gradients(
     features: Array, labels: Array, parameters: Array, size: int, draws: int, random: np.random.Generator
 ) -> Array:
-    """The gradients of `draws` mini-batches, each the first of a fresh shuffle: (draws, n + 1)."""
+    """The gradients of `draws` independent mini-batches: (draws, n + 1)."""
     batches = [mini_batches(len(labels), size, random)[0] for _ in range(draws)]
     return np.array([gradient(features[batch], labels[batch], parameters) for batch in batches])
 
@@ -64,7 +64,7 @@ def variance(gradients: Array) -> float:
 
 
 def expected_variance(features: Array, labels: Array, parameters: Array, size: int) -> float:
-    """What theory says of mini-batches of `size`: σ²/m · (N - m)/(N - 1)."""
+    """The theoretical variance of a mini-batch gradient: σ²/m · (N - m)/(N - 1)."""
     count = len(labels)
     single = np.array([gradient(features[[i]], labels[[i]], parameters) for i in range(count)])  # (N, n + 1)
     return variance(single) / size * (count - size) / (count - 1)
@@ -79,7 +79,7 @@ def train(
     epochs: int,
     random: np.random.Generator,
 ) -> tuple[Array, list[float]]:
-    """Mini-batch after mini-batch: the weights and bias (n + 1,) it ended with, and the loss after each epoch."""
+    """Mini-batch gradient descent; returns the weights and bias (n + 1,), and the loss after each epoch."""
     losses = []
     for _ in range(epochs):
         for batch in mini_batches(len(labels), size, random):
@@ -90,14 +90,14 @@ def train(
 
 
 def examples(count: int, random: np.random.Generator) -> tuple[Array, Array]:
-    """Something to learn: features (count, 3), and labels (count,) that a neuron with a little noise would give."""
+    """A synthetic data set: features (count, 3), and noisy labels (count,) from a neuron."""
     features = random.normal(size=(count, 3))
     chance = sigmoid(features @ np.array([2.0, -1.0, 0.5]) + 0.3)
     return features, (random.random(count) < chance).astype(float)
 
 
 def main() -> None:
-    """Measure the noise of mini-batches, and race small ones against the full gradient."""
+    """Measure the noise of mini-batches, and compare small ones with the full gradient."""
     random = np.random.default_rng(0)
     features, labels = examples(1000, random)
     start = np.zeros(4)
