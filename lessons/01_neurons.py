@@ -4,9 +4,9 @@ Neurons, weights and biases
 
 A neuron is said to "look for" something in a picture. How can a handful of numbers look for anything?
 
-The answer needs no more than the straight line of school, one bend, and a little patience with sums. We build one
-neuron by hand, let it look for an upright stroke, put several of them side by side, and count how many numbers a
-network that reads digits has to find.
+The answer needs no more than a straight line, one bend, and a little patience with sums. We build one neuron by hand,
+let it look for an upright stroke, put several of them side by side, and count how many numbers a network that reads
+digits has to find.
 """
 
 import numpy as np
@@ -21,13 +21,13 @@ from chainrule.plots import charts, inside, style
 #
 # With a single input, a neuron begins as the line y = m x + c: the weight is its slope, the bias its height at zero.
 #
-# In the words of neural networks the line is
+# In the notation of neural networks the line is
 #
 # .. math:: z = w x + b
 #
-# where :math:`x` is what comes in, :math:`w` the **weight** and :math:`b` the **bias**. The weight says how much the
-# input matters, and in which direction: for each step of :math:`x` to the right, :math:`z` rises by :math:`w`. The bias
-# is there even if nothing comes in: at :math:`x = 0` all that is left is :math:`b`.
+# where :math:`x` is the input, :math:`w` the **weight** and :math:`b` the **bias**. The weight says how much the input
+# matters, and in which direction: for each step of :math:`x` to the right, :math:`z` rises by :math:`w`. The bias is
+# there even without input: at :math:`x = 0` only :math:`b` is left.
 
 x = np.array([0.0, 1.0, 2.0])
 for weight, bias in ((2.0, 0.0), (-1.0, 0.0), (2.0, -3.0)):
@@ -37,13 +37,13 @@ for weight, bias in ((2.0, 0.0), (-1.0, 0.0), (2.0, -3.0)):
 # Many inputs: a weighted sum
 # ---------------------------
 #
-# A picture is many numbers at once, one a pixel, so each pixel gets a weight of its own, and the products are added up.
+# A picture is many numbers at once, one per pixel. Each pixel gets its own weight, and the products are added up.
 #
 # .. math:: z = w_1 x_1 + w_2 x_2 + \dots + w_n x_n + b = \sum_i w_i x_i + b
 #
 # Here are pictures of 3 × 3 pixels, 0 for paper and 1 for ink, and nine weights: 2 in the middle column, -1 beside it.
-# Ink in the middle column speaks *for* an upright stroke, ink anywhere else *against* it. That is all there is to
-# "looking for".
+# Ink in the middle column is evidence *for* an upright stroke, ink anywhere else *against* it. That is all that
+# "looking for" means.
 
 pictures = {
     "upright stroke": [[0, 1, 0], [0, 1, 0], [0, 1, 0]],
@@ -53,7 +53,7 @@ pictures = {
     "all ink": [[1, 1, 1], [1, 1, 1], [1, 1, 1]],
     "empty paper": [[0, 0, 0], [0, 0, 0], [0, 0, 0]],
 }
-inputs = np.array([np.ravel(picture) for picture in pictures.values()], float)  # (6, 9): a row a picture
+inputs = np.array([np.ravel(picture) for picture in pictures.values()], float)  # (6, 9): one row per picture
 weights = np.array([-1.0, 2.0, -1.0, -1.0, 2.0, -1.0, -1.0, 2.0, -1.0])  # (9,)
 
 for name, picture in zip(pictures, inputs, strict=True):
@@ -64,18 +64,18 @@ sums = [f"{name}\nΣ w x = {weights @ picture:g}" for name, picture in zip(pictu
 show(style.sheet(inputs.reshape(-1, 3, 3), sums, "How upright is it?", style.LIGHT, columns=3, limits=(-0.15, 1)))
 
 # %%
-# All ink scores no better than empty paper: what the middle column says for the stroke, the other two say against it.
+# All ink scores no better than empty paper: the evidence of the middle column is canceled by the other two.
 
 # %%
 # From a sum to an answer
 # -----------------------
 #
-# A sum can be any number. To read it as no or yes, we bend it into the range from 0 to 1, with the sigmoid.
+# A sum can be any number. To read it as no or yes, we bend it into the range from 0 to 1 with the sigmoid.
 #
 # .. math:: \sigma(z) = \frac{1}{1 + e^{-z}}
 #
-# A very negative :math:`z` becomes almost 0, a very positive one almost 1, and 0 becomes exactly one half. A function
-# in this place is called an **activation function**, and what comes out is the neuron's **activation**.
+# A very negative :math:`z` becomes almost 0, a very positive one almost 1, and 0 becomes exactly one half. Such a
+# function is called an **activation function**, and its result is the neuron's **activation**.
 
 curves = {
     "w = 1, b = 0": sigmoid(np.linspace(-6, 6, 121)),
@@ -89,9 +89,9 @@ show(charts.lines(curves, np.linspace(-6, 6, 121), title="The weight makes it st
 # The bias is a threshold
 # -----------------------
 #
-# How much evidence is enough? The bias decides: the activation passes one half exactly where the sum passes minus b.
+# How much evidence is enough? The bias decides: the activation exceeds one half exactly where the sum exceeds minus b.
 #
-# With :math:`b = -3` half a stroke's worth of ink (a sum of 3) is the border.
+# With :math:`b = -3` the threshold is half a stroke's worth of ink (a sum of 3).
 
 bias = -3.0
 activations = sigmoid(inputs @ weights + bias)  # (6, 9) @ (9,) = (6,)
@@ -104,8 +104,8 @@ for name, z, a in zip(pictures, inputs @ weights + bias, activations, strict=Tru
 #
 # Before you run this: with the bias at -5 instead of -3, is a stroke with a pixel missing still seen? And a whole one?
 #
-# Take the sums from above, subtract 5, and see on which side of zero they fall. Then try 0: what does the neuron say of
-# empty paper?
+# Take the sums from above, subtract 5, and see on which side of zero they fall. Then try 0: what does the neuron say
+# about empty paper?
 
 bias = -5.0  # change me
 for name, a in zip(pictures, sigmoid(inputs @ weights + bias), strict=True):
@@ -119,14 +119,15 @@ for name, a in zip(pictures, sigmoid(inputs @ weights + bias), strict=True):
 # A layer: neurons side by side
 # -----------------------------
 #
-# Several neurons that look at the same inputs are a layer, and their sums are one product: a matrix times a vector.
+# Several neurons with the same inputs form a layer, and their sums are a single product: a matrix times a vector.
 #
 # Write each neuron's weights as a row of a matrix :math:`W`, and the biases as a column :math:`b`. Then
 #
 # .. math:: z = W a + b, \qquad a' = \sigma(z)
 #
-# where :math:`a` is what the layer before says (here: the pixels) and :math:`a'` what this one says. :math:`W` has a
-# row for each neuron and a column for each input: 3 neurons that look at 9 pixels have a matrix of 3 × 9.
+# where :math:`a` is the output of the previous layer (here: the pixels) and :math:`a'` the output of this one.
+# :math:`W` has a row for each neuron and a column for each input: 3 neurons that look at 9 pixels have a matrix of
+# 3 × 9.
 
 upright = weights.reshape(3, 3)
 W = np.stack([upright.ravel(), upright.T.ravel(), np.full(9, 1.0)])  # (3, 9): upright? flat? is there any ink?
@@ -147,7 +148,7 @@ show(inside.network_diagram([W], values, names, title="Three neurons look at an 
 # Why the bend is needed
 # ----------------------
 #
-# Two layers without an activation between them are one layer in disguise: a line of a line is a line.
+# Two layers without an activation between them are one layer in disguise: a linear function of a linear function.
 #
 # .. math:: W_2 (W_1 x + b_1) + b_2 = (W_2 W_1)\, x + (W_2 b_1 + b_2)
 #
@@ -172,12 +173,12 @@ for hidden in (10, 30):
     print(f"784-{hidden}-10: {first:,} + {second} = {first + second:,} weights and biases")
 
 # %%
-# We chose nine weights by hand. Nobody chooses 23,860: they have to be *learned*.
+# We chose nine weights by hand. Nobody can choose 23,860 that way: they have to be *learned*.
 
 # %%
 # Read next
 # ---------
 #
-# Lesson 2 has the first machine that learned its weights by itself, and something that it never could.
+# Lesson 2 presents the first machine that learned its own weights, and something that it could never learn.
 #
 # The functions used here are in ``chainrule.first_principles.activations``.

@@ -5,7 +5,7 @@ The perceptron, and what it cannot learn
 Can a neuron find its weights by itself, from nothing but examples and its own mistakes?
 
 In 1958 Frank Rosenblatt showed that it can, with a rule that fits on one line. We watch it learn AND and OR number by
-number. Then we give it a task that looks no harder, and see it fail for ever, find out why, and mend it.
+number. Then we give it a task that looks no harder, watch it fail, find out why, and fix it.
 """
 
 import itertools
@@ -25,7 +25,7 @@ from chainrule.plots import points
 # .. math:: \hat y = \begin{cases} 1 & \text{if } w_1 x_1 + w_2 x_2 + b > 0 \\ 0 & \text{otherwise} \end{cases}
 #
 # The hat marks a guess: :math:`y` is the right answer, :math:`\hat y` what the neuron says. The first task is AND:
-# answer 1 only if both inputs are 1. All that the perceptron is told are these four examples.
+# answer 1 only if both inputs are 1. The perceptron gets only these four examples.
 
 for inputs, answer in zip(INPUTS, AND, strict=True):
     print(f"x = {inputs}   y = {answer}")
@@ -38,9 +38,9 @@ for inputs, answer in zip(INPUTS, AND, strict=True):
 #
 # .. math:: w \leftarrow w + (y - \hat y)\, x, \qquad b \leftarrow b + (y - \hat y)
 #
-# The arrow means "becomes". Where it should have said 1 and said 0, the example itself is added to the weights, so that
-# the sum is larger when the example comes again. Where it said 1 wrongly, the example is subtracted. Once through all
-# the examples is called an **epoch**.
+# The arrow means "becomes". If it should have said 1 and said 0, the example itself is added to the weights, so that
+# the sum is larger the next time. If it should have said 0 and said 1, the example is subtracted. One pass through all
+# examples is called an **epoch**.
 
 weights, bias = np.zeros(2), 0.0
 for epoch in itertools.count(1):
@@ -52,10 +52,10 @@ for epoch in itertools.count(1):
 # %%
 # An epoch without a mistake changes nothing, so neither would any later one: it has learned.
 #
-# Where the sum is exactly 0 the answer turns over. With two inputs :math:`w_1 x_1 + w_2 x_2 + b = 0` is a straight line
-# in the plane of the inputs, 1 on its one side and 0 on the other. (A point on the line itself, such as (1, 0) in the
-# figure, has the sum 0 and so the answer 0.) Nothing in the rule speaks of lines, but finding a line between the 0s and
-# the 1s is what it does.
+# The answer changes where the sum is exactly 0. With two inputs :math:`w_1 x_1 + w_2 x_2 + b = 0` is a straight line
+# in the plane of the inputs, with 1 on one side and 0 on the other. (A point on the line itself, such as (1, 0) in the
+# figure, has the sum 0 and so the answer 0.) The rule does not mention lines, but it finds one between the 0s and the
+# 1s.
 
 wanted = ["wanted: 0", "wanted: 1"]
 show(
@@ -64,14 +64,14 @@ show(
     )
 )
 
-found = learn(INPUTS, OR)
-print(f"OR takes {len(found.mistakes)} epochs: w = {found.weights}, b = {found.bias:g}")
+learned = learn(INPUTS, OR)
+print(f"OR takes {len(learned.mistakes)} epochs: w = {learned.weights}, b = {learned.bias:g}")
 
 # %%
 # The task that it cannot learn
 # -----------------------------
 #
-# XOR asks for "one or the other, but not both". Four examples again, and a hundred epochs to learn them.
+# XOR means "one or the other, but not both". Again there are four examples, and a hundred epochs to learn them.
 
 failed = learn(INPUTS, XOR, epochs=100)
 print("mistakes in the first ten epochs:", failed.mistakes[:10])
@@ -79,7 +79,7 @@ print("mistakes in the last ten epochs: ", failed.mistakes[-10:])
 print(f"it says {predict(INPUTS, failed.weights, failed.bias).astype(int)}, wanted {XOR}")
 
 # %%
-# It goes round in circles. More patience would not help, and here is the proof.
+# It goes around in circles. More epochs would not help, and here is the proof.
 #
 # To get all four right, the weights and the bias would have to obey
 #
@@ -90,9 +90,9 @@ print(f"it says {predict(INPUTS, failed.weights, failed.bias).astype(int)}, want
 #    \text{1, 0} \to 1: \qquad w_1 + b &> 0 \\
 #    \text{1, 1} \to 0: \qquad w_1 + w_2 + b &\le 0
 #
-# Add the two in the middle: :math:`w_1 + w_2 + 2b > 0`. Add the outer two: :math:`w_1 + w_2 + 2b \le 0`. No numbers do
-# both. In the picture: no straight line has the two squares on one side and the two circles on the other. (Marvin
-# Minsky and Seymour Papert wrote a whole book, *Perceptrons*, about what else lies beyond a single line, in 1969.)
+# Add the two in the middle: :math:`w_1 + w_2 + 2b > 0`. Add the outer two: :math:`w_1 + w_2 + 2b \le 0`. No numbers
+# satisfy both. In the picture: no straight line has the two squares on one side and the two circles on the other.
+# (In 1969 Marvin Minsky and Seymour Papert wrote a whole book, *Perceptrons*, about what else a single line cannot do.)
 
 random = np.random.default_rng(0)
 lines = random.normal(size=(100_000, 3))  # w₁, w₂ and b
@@ -111,9 +111,9 @@ show(
 # Change one thing
 # ----------------
 #
-# Before you run this: can a perceptron learn the task "are both inputs the same?" And how many of all tasks can it?
+# Before you run this: can a perceptron learn the task "are both inputs the same?" And how many tasks can it learn?
 #
-# The targets are the wanted answers to (0, 0), (0, 1), (1, 0) and (1, 1). Four answers that are 0 or 1 make
+# The targets are the right answers for (0, 0), (0, 1), (1, 0) and (1, 1). Four answers that are 0 or 1 make
 # :math:`2^4 = 16` tasks in all. Guess for how many of the 16 there is a line.
 
 targets = np.array([1, 0, 0, 1])  # change me
@@ -124,16 +124,16 @@ beyond = [task for task in tasks if learn(INPUTS, task).mistakes[-1] > 0]
 print(f"{len(tasks) - len(beyond)} of {len(tasks)} tasks are learned; beyond it are", *beyond)
 
 # %%
-# "The same" is XOR with 0 and 1 exchanged, and so just as impossible; the other fourteen all have their line.
+# "The same" is XOR with 0 and 1 swapped, and just as impossible. For each of the other fourteen there is a line.
 
 # %%
 # A hidden layer
 # --------------
 #
-# XOR means: one of them at least (OR), and not both (NAND). Each half has a line, and AND can put them together.
+# XOR means: at least one of them (OR), and not both (NAND). There is a line for each half, and AND combines them.
 #
-# So two perceptrons look at the inputs, and a third one looks at the two. The two in between are a **hidden layer**:
-# hidden, because what they say is neither an input nor the answer.
+# So two perceptrons look at the inputs, and a third looks at the two. The two in between are a **hidden layer**:
+# hidden, because their outputs are neither inputs nor the answer.
 
 first, second, last = (learn(INPUTS, task) for task in (OR, NAND, AND))
 hidden = np.stack([predict(INPUTS, p.weights, p.bias) for p in (first, second)], axis=1)  # (4, 2)
@@ -143,7 +143,7 @@ for inputs, between, answer in zip(INPUTS, hidden, xor(INPUTS), strict=True):
 show(points.decision_boundary(xor, INPUTS, XOR, None, wanted, title="XOR with a hidden layer: a band of two lines"))
 
 # %%
-# Seen by the hidden layer, the task has become easy: (0, 1) and (1, 0) have moved to the same place.
+# In the outputs of the hidden layer the task has become easy: (0, 1) and (1, 0) have moved to the same point.
 
 show(
     points.decision_boundary(
@@ -158,7 +158,7 @@ show(
 )
 
 # %%
-# That is what hidden layers are for: they move the points until a line is enough. But we knew that XOR is "OR and
+# That is the purpose of hidden layers: they move the points until a line is enough. But we knew that XOR is "OR and
 # NAND" and trained each perceptron on its own part. For digits nobody knows the parts.
 
 # %%

@@ -5,7 +5,7 @@ Rolling downhill
 You stand on a hillside in thick fog. You cannot see the valley; you can only feel how the ground slopes under your
 feet. How do you get down, and how long should your steps be?
 
-This is all that a network does when it learns. Here the hillside is the simplest there is, the curve of
+This is all that a network does when it learns. Here the hillside is the simplest possible, the curve of
 :math:`f(x) = x^2`, and the only thing to choose is the length of the steps: too small, right, or too large.
 """
 
@@ -34,13 +34,13 @@ for x in (10.0, 1.0, -3.0):
 # One step, and another
 # ---------------------
 #
-# Downhill is against the slope. So take away from x a part of the slope; how large a part is the learning rate η.
+# Downhill is against the slope. So subtract a fraction of the slope from x; this fraction is the learning rate η.
 #
 # .. math:: x \leftarrow x - \eta\, f'(x)
 #
 # The step is long where it is steep and short where it is nearly flat, so the ball slows down by itself as it nears the
 # bottom. Starting from :math:`x = 10` with :math:`\eta = 0.1`, the first slope is 20, so the first step is 2 long. Each
-# line has the place and the height *after* a step, and the slope (Gradient) *before* it:
+# line shows the position and the height *after* a step, and the slope (Gradient) *before* it:
 
 path = descend(parabola, parabola_gradient, start=10.0, learning_rate=0.1, steps=100)
 print(table(path))
@@ -61,7 +61,7 @@ print(f"after 10 steps x = {path.points[10]:.4f}, and 0.8¹⁰ · 10 = {0.8**10 
 # Too small, right, too large
 # ---------------------------
 #
-# Twenty steps with each of four learning rates. The factor is 1 - 2η: what becomes of the ball can be read from it.
+# Twenty steps with each of four learning rates. The factor 1 - 2η predicts where the ball goes.
 
 rates = (0.01, 0.1, 0.5, 0.9)
 paths: dict[str, Path] = {}
@@ -74,8 +74,8 @@ show(descent.descent_on_curve(paths, parabola, window=(-11, 11), title="Twenty s
 
 # %%
 # 0.01 creeps: after twenty steps it has covered a third of the way. 0.1 rolls down smoothly. 0.5 has the factor 0 and
-# is there in a single step, a stroke of luck that only a parabola grants. 0.9 overshoots the bottom at each step, but
-# lands lower on the other side than where it came from, and so arrives all the same.
+# arrives in a single step, which works only for a parabola. 0.9 overshoots the bottom at each step, but lands lower on
+# the other side than where it started, and so arrives all the same.
 
 # %%
 # Change one thing
@@ -92,9 +92,8 @@ print("rate 1:   ", ", ".join(f"{x:.2f}" for x in edge.points))
 show(descent.descent_on_curve({"rate 1": edge, f"rate {rate:g}": bold}, parabola, title="On the edge, and beyond it"))
 
 # %%
-# At 1.0 the factor is -1: the ball jumps from 10 to -10 and back, for ever. At 1.05 it is -1.1: each jump lands a
-# tenth further out than the last, and the ball climbs out of the valley. Nothing is wrong with the slope; the step is
-# too long.
+# At 1.0 the factor is -1: the ball jumps from 10 to -10 and back, forever. At 1.05 it is -1.1: each jump lands a tenth
+# further out than the last, and the ball climbs out of the valley. The slope is right; the step is too long.
 
 everything = {}
 for rate in (0.01, 0.1, 0.9, 1.0, 1.05):
@@ -107,13 +106,13 @@ show(charts.lines(everything, np.arange(41), title="Five learning rates", log="y
 # On this logarithmic scale, where each line of the grid is a hundred times the one below, each rate is a straight line,
 # because each step multiplies the height by the same number: down for every rate between 0 and 1, level at 1, up beyond
 # it. (0.1 and 0.9 share a line: the factors 0.8 and -0.8 have the same square.) A loss that rises in training looks
-# just like the last line, and the first cure to try is a smaller rate.
+# just like the last line, and the first thing to try is a smaller rate.
 
 # %%
 # Two valleys
 # -----------
 #
-# A ball in the fog stops at the first bottom that it comes to. Whether there is a deeper one elsewhere, it cannot know.
+# A ball in the fog stops at the first bottom it reaches. It cannot know whether there is a deeper one elsewhere.
 #
 # The curve :math:`f(x) = \frac{x^4}{4} - 2x^2 + x` has two valleys, and :math:`f'(x) = x^3 - 4x + 1`. The same rule,
 # the same rate, two different starts:
@@ -135,7 +134,7 @@ for name, path in starts.items():
 show(descent.descent_on_curve(starts, two_valleys, window=(-3.3, 3.3), title="Where you start decides where you end"))
 
 # %%
-# Both have arrived where the slope is 0, and only one at the lowest place there is.
+# Both end where the slope is 0, but only one at the lowest point.
 
 # %%
 # Read next
@@ -143,4 +142,4 @@ show(descent.descent_on_curve(starts, two_valleys, window=(-3.3, 3.3), title="Wh
 #
 # A network has thousands of numbers to change at once, not one. Lesson 4 has two, which is enough to see what is new.
 #
-# The walk itself is ``chainrule.first_principles.descent.descend``, ten lines long.
+# The code of the descent is ``chainrule.first_principles.descent.descend``, ten lines long.

@@ -5,8 +5,8 @@ The bowl and the valley
 With two numbers to change there is a whole plane of directions to go in. Which of them leads down, and why does the
 shortest way down so often turn into a zigzag?
 
-From here on nothing new happens when the numbers become thousands, as in a network: only the pictures stop. So look at
-these pictures well. There is a round bowl, a valley that is long and narrow, and a ball that learns to keep its speed.
+With thousands of numbers, as in a network, nothing new happens; we just cannot draw it any more. So look closely at
+these pictures: a round bowl, a long and narrow valley, and a ball that learns to keep its speed.
 """
 
 import numpy as np
@@ -19,10 +19,9 @@ from chainrule.plots import charts, descent
 # Two slopes at once
 # ------------------
 #
-# Hold one number still and feel the slope in the other: that is a partial derivative, written with a round ∂.
+# Hold one number fixed and measure the slope in the other: that is a partial derivative, written with a round ∂.
 #
-# The bowl is :math:`f(x_1, x_2) = x_1^2 + x_2^2`. With :math:`x_2` held still, its square is a constant, whose slope is
-# 0, and so
+# The bowl is :math:`f(x_1, x_2) = x_1^2 + x_2^2`. With :math:`x_2` fixed, its square is a constant with slope 0, and so
 #
 # .. math:: \frac{\partial f}{\partial x_1} = 2 x_1, \qquad \frac{\partial f}{\partial x_2} = 2 x_2
 #
@@ -41,7 +40,7 @@ print(f"the gradient there:  {bowl_gradient(here)}")
 #
 # Of all directions in the plane, the gradient's is the steepest way up, and its opposite the steepest way down.
 #
-# Walk a tiny way in direction :math:`u`, an arrow of length 1. The slope that you feel is :math:`u_1 \frac{\partial
+# Walk a short way in direction :math:`u`, a vector of length 1. The slope there is :math:`u_1 \frac{\partial
 # f}{\partial x_1} + u_2 \frac{\partial f}{\partial x_2}`, the weighted sum of lesson 1. We try 360 directions and
 # compare.
 
@@ -57,13 +56,13 @@ print(f"at right angles to it:      slope {(bowl(here + nudge * level) - bowl(he
 
 # %%
 # The best of the 360 is the whole degree nearest to the gradient. At right angles to the gradient the ground is level.
-# These level lines are what a map draws as contours.
+# A map draws these level lines as contours.
 
 # %%
 # The ball in the bowl
 # --------------------
 #
-# The rule is the one of lesson 3 with vectors in it: take away from x the gradient times the learning rate η.
+# The rule is that of lesson 3 with vectors: subtract the gradient times the learning rate η from x.
 #
 # .. math:: x \leftarrow x - \eta \nabla f(x)
 
@@ -75,19 +74,19 @@ show(descent.descent_on_contour(round_paths, bowl, ((-10, 10), (-6, 6)), "A roun
 show(descent.descent_on_surface(round_paths["rate 0.1"], bowl, ((-10, 10), (-10, 10)), "The same way, in the bowl"))
 
 # %%
-# In a round bowl the gradient points exactly away from the bottom, so that every rate walks on a straight line.
+# In a round bowl the gradient points exactly away from the bottom, so the path is straight for every rate.
 
 # %%
 # A narrow valley
 # ---------------
 #
-# Now the bowl is stretched to ten times its length in one direction, and downhill is no longer where the bottom is.
+# Now the bowl is stretched to ten times its length in one direction, and downhill no longer points to the bottom.
 #
 # .. math:: f(x_1, x_2) = \left(\frac{x_1}{10}\right)^2 + x_2^2, \qquad \nabla f = \left(\frac{2 x_1}{100}, 2 x_2\right)
 #
-# Across the valley the slope is steep, along it almost nothing. The learning rate has to serve both: across, the
-# factor of lesson 3 is :math:`1 - 2\eta`, so :math:`\eta` must stay below 1. Along, the factor is :math:`1 -
-# \eta/50`, which is close to 1 even for the largest rate allowed.
+# Across the valley the slope is steep, along it almost 0. The learning rate has to suit both. Across, the factor of
+# lesson 3 is :math:`1 - 2\eta`, so :math:`\eta` must stay below 1. Along, the factor is :math:`1 - \eta/50`, which is
+# close to 1 even for the largest possible rate.
 
 
 def valley(x):
@@ -108,8 +107,8 @@ for step in (1, 2, 3, 10, 100):
 show(descent.descent_on_contour({"rate 0.9": plain}, valley, window, "The narrow valley: a zigzag"))
 
 # %%
-# It bounces from side to side, and in a hundred steps along the valley it has still not arrived. (Python writes heights
-# from the very large to the very small as 2.64e-02: that is 2.64 · 10⁻², or 0.0264.)
+# It bounces from side to side, and after a hundred steps along the valley it has still not arrived. (Python writes very
+# large and very small numbers as 2.64e-02: that is 2.64 · 10⁻², or 0.0264.)
 
 # %%
 # Momentum
@@ -119,9 +118,9 @@ show(descent.descent_on_contour({"rate 0.9": plain}, valley, window, "The narrow
 #
 # .. math:: v \leftarrow \mu v + \nabla f(x), \qquad x \leftarrow x - \eta v
 #
-# :math:`\mu` (mu), the **momentum**, is the part of the speed that survives a step. From side to side the gradients
-# change sign and cancel each other; along the valley they all point the same way and add up. With :math:`\mu = 0.8` a
-# slope that stays the same counts :math:`1 + 0.8 + 0.8^2 + \dots = 5` times.
+# :math:`\mu` (mu), the **momentum**, is the fraction of the speed that is kept from step to step. From side to side the
+# gradients change sign and cancel each other; along the valley they all point the same way and add up. With
+# :math:`\mu = 0.8` a constant slope counts :math:`1 + 0.8 + 0.8^2 + \dots = 5` times.
 
 rolling = descend(valley, valley_gradient, start, learning_rate=0.9, steps=100, momentum=0.8)
 for step in (1, 2, 3, 10, 100):
@@ -143,7 +142,7 @@ momentum = 0.98  # change me
 
 
 def steps_needed(momentum, most=5000):
-    """How many steps until the ball stays below 1e-6."""
+    """The number of steps until the height stays below 1e-6."""
     path = descend(valley, valley_gradient, start, 0.9, most, momentum)
     return int(np.flatnonzero(path.values > 1e-6)[-1]) + 1
 
@@ -161,8 +160,8 @@ show(descent.descent_on_contour({f"momentum {momentum:g}": wild}, valley, None, 
 # Read next
 # ---------
 #
-# You can roll down any slope now, if somebody tells you the slope. Lesson 5 takes a neuron, makes a hillside of its
-# mistakes, and lets it roll.
+# You can now roll down any slope, if you know the slope. Lesson 5 turns the mistakes of a neuron into a hillside, and
+# lets it roll down.
 #
 # The bowl, the valley and momentum are in ``chainrule.first_principles.descent``. Networks are trained with momentum as
 # well: ``chainrule.optim.SGD(parameters, lr=0.1, momentum=0.9)``.

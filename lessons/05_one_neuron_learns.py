@@ -5,8 +5,8 @@ One neuron learns
 Eight cups of tea, some liked and some not. Can a single neuron find out what makes a good cup, by rolling downhill?
 
 The perceptron of lesson 2 knew only right and wrong. Here we measure *how* wrong the neuron is with one number, work
-out the slope of that number by hand, piece by piece, and let the neuron roll down it. Nothing else happens in a large
-network; there is only more of it.
+out the slope of that number by hand, piece by piece, and let the neuron roll down it. A large network does nothing
+else, only more of it.
 """
 
 import numpy as np
@@ -19,7 +19,7 @@ from chainrule.plots import charts, points
 # The examples
 # ------------
 #
-# Each cup is two numbers, both measured from the usual cup: minutes of brewing and spoons of sugar. And a verdict: 1
+# Each cup is two numbers, both relative to the usual cup: minutes of brewing and spoons of sugar. And a verdict: 1
 # or 0.
 
 for cup, liked in zip(TEA, LIKED, strict=True):
@@ -29,7 +29,7 @@ for cup, liked in zip(TEA, LIKED, strict=True):
 # Forward: what the neuron says
 # -----------------------------
 #
-# The neuron adds up and bends, as in lesson 1. Before it has learned anything, its weights are any two small numbers.
+# The neuron computes a sum and bends it, as in lesson 1. Before it learns, its weights are two arbitrary small numbers.
 #
 # .. math:: z = x_1 w_1 + x_2 w_2 + b, \qquad \hat y = \sigma(z)
 
@@ -46,8 +46,8 @@ for prediction, liked in zip(predictions, LIKED, strict=True):
 #
 # .. math:: C = \frac{1}{N} \sum_{i=1}^{N} (\hat y_i - y_i)^2
 #
-# With the examples fixed, :math:`C` depends on nothing but the weights and the bias. It is the height of a landscape
-# over :math:`w_1`, :math:`w_2` and :math:`b`, and learning is to roll down in it.
+# With the examples fixed, :math:`C` depends only on the weights and the bias. It is the height of a landscape over
+# :math:`w_1`, :math:`w_2` and :math:`b`, and to learn is to roll down in it.
 
 loss = mean_squared_error(predictions, LIKED)
 print(f"C = {loss:.4f}; a neuron that always said 0.5 would have {mean_squared_error(np.full(8, 0.5), LIKED):.4f}")
@@ -66,10 +66,10 @@ print(f"C = {loss:.4f}; a neuron that always said 0.5 would have {mean_squared_e
 #    \underbrace{\hat y (1 - \hat y)}_{\partial \hat y / \partial z} \cdot
 #    \underbrace{x_1}_{\partial z / \partial w_1}
 #
-# Why is the middle one :math:`\hat y (1 - \hat y)`? It is the slope of the sigmoid, which happens to be expressible by
-# the sigmoid itself: :math:`\sigma'(z) = \sigma(z) (1 - \sigma(z))`. It is largest, 1/4, where the neuron is undecided.
+# Why is the middle one :math:`\hat y (1 - \hat y)`? It is the slope of the sigmoid, which can be expressed by the
+# sigmoid itself: :math:`\sigma'(z) = \sigma(z) (1 - \sigma(z))`. It is largest, 1/4, where the neuron is undecided.
 #
-# If you calculate along: every number is worked out with some 16 digits and printed with four, so your last digit may
+# If you follow along by hand: numbers are computed with about 16 digits and printed with four, so your last digit may
 # differ by one.
 
 cup, liked, prediction = TEA[0], LIKED[0], predictions[0]
@@ -89,7 +89,7 @@ print(f"measured, by a nudge to w₁      = {measured:8.4f}")
 # All cups at once
 # ----------------
 #
-# For the mean over all cups, each cup's slope counts an N-th part, and the parts are summed. For the bias ∂z/∂b is 1.
+# For the mean over all cups, the slopes of the cups are added up and divided by N. For the bias, ∂z/∂b is 1.
 #
 # .. math::
 #
@@ -97,9 +97,9 @@ print(f"measured, by a nudge to w₁      = {measured:8.4f}")
 #    \frac{\partial C}{\partial w_j} = \sum_i \delta_i x_{ij}, \qquad
 #    \frac{\partial C}{\partial b} = \sum_i \delta_i
 #
-# :math:`\delta_i` (delta) is :math:`\partial C / \partial z_i`. The division by :math:`N` is in it already, so what is
-# left to do is a *sum*, for the bias as for the weights. (To take the mean for the bias divides it by :math:`N` twice,
-# a mistake that is easily made and hard to see: the neuron still learns, with a bias that hardly moves.)
+# :math:`\delta_i` (delta) is :math:`\partial C / \partial z_i`. It already contains the division by :math:`N`, so the
+# slopes of both weights and bias are *sums*. (Taking the mean for the bias would divide by :math:`N` twice. This
+# mistake is easy to make and hard to see: the neuron still learns, with a bias that hardly moves.)
 
 slope_w, slope_b = gradients(TEA, LIKED, predictions)
 print(f"∂C/∂w₁ = {slope_w[0]:.4f}   ∂C/∂w₂ = {slope_w[1]:.4f}   ∂C/∂b = {slope_b:.4f}")
@@ -111,7 +111,7 @@ for name, step in (("w₁", (nudge, 0, 0)), ("w₂", (0, nudge, 0)), ("b ", (0, 
 # Update: roll
 # ------------
 #
-# Each weight and the bias take a step against their own slope, just as the ball did. Then forward again, and so on.
+# Each weight and the bias take a step against their own slope, just like the ball. Then forward again, and so on.
 #
 # .. math::
 #
@@ -138,7 +138,7 @@ show(
 )
 
 # %%
-# Both weights are positive: longer brewing and more sugar both speak for a cup. Nobody told it so.
+# Both weights are positive: longer brewing and more sugar both count in favor of a cup. It learned that by itself.
 
 # %%
 # Change one thing
@@ -146,7 +146,7 @@ show(
 #
 # Before you run this: let it start from weights forty times as large. Will it learn faster or slower?
 #
-# Think of the middle slope, :math:`\hat y (1 - \hat y)`, of a neuron that is very sure of itself.
+# Think of the middle slope, :math:`\hat y (1 - \hat y)`, of a neuron that is very confident.
 
 times = 40  # change me
 start = times * weights
@@ -164,13 +164,14 @@ curves = dict(zip(names, (trained.losses, sure.losses), strict=True))
 show(charts.lines(curves, title="Being sure too early", x_label="epoch", y_label="mean squared error"))
 
 # %%
-# Slower: where the neuron is sure, right or wrong, the sigmoid is flat, and no slope is left to roll down. So networks
-# start from small weights; and deep networks of sigmoids, where many such slopes are multiplied, have a hard time.
+# Slower: where the neuron is confident, right or wrong, the sigmoid is flat, and no slope is left to roll down. That is
+# why networks start from small weights, and why deep networks of sigmoids, where many such slopes are multiplied, have
+# a hard time.
 
 # %%
 # Read next
 # ---------
 #
-# Lesson 6 puts neurons behind neurons, and asks how much of the mistake is whose fault.
+# Lesson 6 stacks layers of neurons, and asks how much each neuron contributes to the error.
 #
 # The neuron is ``chainrule.first_principles.neuron``, a page long.

@@ -4,9 +4,9 @@ Backpropagation with numbers
 
 A network of several neurons gave a wrong answer. Which of its weights are to blame, and how much each?
 
-That is all that backpropagation finds out. It does so in four equations, which look forbidding as long as there are no
-numbers in them. So we take a very small network with a hidden layer, put numbers into every equation, and follow them
-with pencil and paper. Then we let the library do the same by itself, and compare.
+Backpropagation answers exactly this question, in four equations that look forbidding as long as there are no numbers
+in them. So we take a very small network with a hidden layer, put numbers into every equation, and follow them with
+pencil and paper. Then we let the library do the same by itself, and compare.
 """
 
 import numpy as np
@@ -21,12 +21,12 @@ from chainrule.plots import charts, graph, inside, points
 # A network small enough to write down
 # ------------------------------------
 #
-# Two inputs, three hidden neurons, one output. Its weights are any small numbers, as in lesson 5 before the learning.
+# Two inputs, three hidden neurons, one output. As in lesson 5, the initial weights are arbitrary small numbers.
 #
-# The small raised numbers on the letters say which layer is meant; they are not powers. :math:`W^1` has the weights of
-# the hidden layer, a row for each of its three neurons and a column for each of the two inputs: its shape is (3, 2).
-# :math:`W^2` has those of the output, one row of three. As in lesson 1, a matrix stands to the left of what it
-# multiplies. So the inputs and the biases are columns: two inputs have the shape (2, 1).
+# The superscripts are layer numbers, not powers. :math:`W^1` holds the weights of the hidden layer, with a row for each
+# of its three neurons and a column for each of the two inputs: its shape is (3, 2). :math:`W^2` holds those of the
+# output, one row of three. As in lesson 1, a matrix is written to the left of what it multiplies. So the inputs and the
+# biases are columns: two inputs have the shape (2, 1).
 
 x = np.array([[1.0], [0.5]])  # (2, 1): the example
 y = np.array([[1.0]])  # (1, 1): the right answer for it
@@ -55,7 +55,7 @@ print(f"{W1.size} + {b1.size} + {W2.size} + {b2.size} = {W1.size + b1.size + W2.
 # the network says: its guess. In Python ``@`` multiplies matrices: it goes along a row on the left and down a column on
 # the right, multiplies number by number, and adds up.
 #
-# If you calculate along, your last digit may differ by one, as in lesson 5: only four of some 16 digits are printed.
+# If you follow along by hand, your last digit may differ by one: only four of about 16 digits are printed.
 
 z1 = W1 @ x + b1  # (3, 2) @ (2, 1) + (3, 1) = (3, 1)
 h = sigmoid(z1)  # (3, 1)
@@ -64,7 +64,7 @@ guess = sigmoid(z2)  # (1, 1): ŷ
 
 
 def factor(number, digits=4):
-    """A number as it stands in a sum or product: in brackets if it is negative."""
+    """Format a number for a sum or product: in parentheses if it is negative."""
     return f"{number:.{digits}f}" if number >= 0 else f"({number:.{digits}f})"
 
 
@@ -77,19 +77,18 @@ print(f"output: z² = {terms} + {b2[0, 0]} = {z2[0, 0]:.4f}, ŷ = σ({z2[0, 0]:.
 show(inside.network_diagram([W1, W2], [x, h, guess], title="What each neuron says", decimals=3, label_wires=True))
 
 # %%
-# The lines of the drawing are the network's **wires**: each brings what one neuron says to a neuron of the next layer,
-# multiplied by the weight that is written on it. The biases are not drawn.
+# The lines of the drawing are the network's **wires**: each carries the output of one neuron to a neuron of the next
+# layer, multiplied by the weight that is written on it. The biases are not drawn.
 
 # %%
 # How wrong was it?
 # -----------------
 #
-# The right answer is 1, and the network says 0.4493. The cost C makes one number of that: half the square of the error.
+# The right answer is 1, and the network says 0.4493. The cost C expresses this as one number: half the squared error.
 #
 # .. math:: C = \tfrac{1}{2} (\hat y - y)^2, \qquad \frac{\partial C}{\partial \hat y} = \hat y - y
 #
-# Lesson 5 had no half there. It is for convenience only: it cancels the 2 that comes down when the square is
-# differentiated.
+# Lesson 5 did not have the factor ½. It only serves to cancel the 2 from the derivative of the square.
 
 cost = 0.5 * np.sum((guess - y) ** 2)
 print(f"C = ½ ({guess[0, 0]:.4f} - {y[0, 0]:.0f})² = {cost:.4f}")
@@ -113,8 +112,8 @@ print(f"z² from {z2[0, 0]:.4f} to {z2[0, 0] + push:.4f}: C from {cost:.6f} to {
 print(f"δ of the output: {pushed_cost - cost:.6f} / {push} = {(pushed_cost - cost) / push:.3f}")
 
 # %%
-# Pushing every neuron of a large network would take too long. But the blame can be worked out, and once we know each
-# neuron's, the slopes of all weights and biases follow at once.
+# Pushing every neuron of a large network would take too long. But the blame can be calculated, and once we know it for
+# each neuron, the slopes of all weights and biases follow at once.
 #
 # Best of all, the blame of a layer follows from the blame of the next layer. So we begin at the end, with the output,
 # and go backwards. That gives the method its name.
@@ -131,7 +130,7 @@ print(f"δ of the output: {pushed_cost - cost:.6f} / {push} = {(pushed_cost - co
 #    = (\hat y - y) \odot \sigma'(z^2)
 #
 # (:math:`\delta^2` is the :math:`\delta` of the second layer, not a square.) The sign :math:`\odot` multiplies
-# numbers in the same place with each other, for when there are several outputs. :math:`\sigma'` is the slope of the
+# element by element, in case there are several outputs. :math:`\sigma'` is the slope of the
 # sigmoid, :math:`\sigma'(z) = \sigma(z) (1 - \sigma(z))`, as in lesson 5; and as :math:`\sigma(z^2)` is
 # :math:`\hat y`, here it is :math:`\hat y (1 - \hat y)`.
 
@@ -139,21 +138,21 @@ delta2 = (guess - y) * sigmoid_derivative(z2)  # (1, 1)
 print(f"δ² = ({guess[0, 0]:.4f} - {y[0, 0]:.0f}) · {guess[0, 0]:.4f} · (1 - {guess[0, 0]:.4f}) = {delta2[0, 0]:.4f}")
 
 # %%
-# The push said the same. And it is negative: a larger sum makes the cost smaller, because 0.4493 was too little.
+# The push gave the same result. And it is negative: a larger sum makes the cost smaller, because 0.4493 was too low.
 
 # %%
 # Equation 2: the weights and the bias of the output
 # --------------------------------------------------
 #
-# The slope of the cost in a weight is the blame at the end of its wire, times what came along the wire.
+# The slope of the cost in a weight is the blame at the end of its wire, times the number that the wire carried.
 #
 # The sum is :math:`z^2 = w_1 h_1 + w_2 h_2 + w_3 h_3 + b`. A push to :math:`w_1` arrives in it multiplied by
 # :math:`h_1`, and a push to the bias arrives as it is. So
 #
 # .. math:: \frac{\partial C}{\partial W^2} = \delta^2 h^T, \qquad \frac{\partial C}{\partial b^2} = \delta^2
 #
-# The raised T is not a power either: it lays the column :math:`h` on its side, so that the slopes have the shape of
-# :math:`W^2`, a slope for each weight.
+# The superscript T is not a power either: it transposes the column :math:`h` to a row, so that the slopes have the
+# shape of :math:`W^2`, a slope for each weight.
 
 slope_W2, slope_b2 = delta2 @ h.T, delta2  # (1, 1) @ (1, 3) = (1, 3)
 for i in range(3):
@@ -162,7 +161,7 @@ print(f"∂C/∂b of the output: {slope_b2[0, 0]:.4f}")
 
 # %%
 # All four are negative: to lower the cost, each of these numbers should grow. Of the three weights, the one from hidden
-# neuron 2 has the steepest slope, because that neuron said most.
+# neuron 2 has the steepest slope, because that neuron's output is the largest.
 
 # %%
 # Equation 3: the blame carried back
@@ -172,7 +171,7 @@ print(f"∂C/∂b of the output: {slope_b2[0, 0]:.4f}")
 # slope.
 #
 # A push to the sum of hidden neuron :math:`i` moves :math:`h_i`, by the slope of *its* sigmoid. That moves :math:`z^2`,
-# by the weight :math:`w_i` of the wire between them. And how :math:`z^2` moves the cost we know already: it is
+# by the weight :math:`w_i` of the wire between them. We already know how :math:`z^2` moves the cost: by
 # :math:`\delta^2`. The chain rule multiplies the three:
 #
 # .. math::
@@ -182,10 +181,10 @@ print(f"∂C/∂b of the output: {slope_b2[0, 0]:.4f}")
 #    \qquad \text{all at once:} \quad
 #    \delta^1 = \bigl( (W^2)^T \delta^2 \bigr) \odot \sigma'(z^1)
 #
-# :math:`(W^2)^T` is :math:`W^2` with its row turned into a column, shape (3, 1), so that each hidden neuron gets its
-# own weight times :math:`\delta^2`. On the way forward the numbers went through the wires from left to right; now the
-# blame goes through the same wires from right to left. Had there been several outputs, the product would also add up
-# what arrives from each of them.
+# :math:`(W^2)^T` is :math:`W^2` transposed to a column, shape (3, 1), so that each hidden neuron gets its own weight
+# times :math:`\delta^2`. On the way forward the numbers go through the wires from left to right; now the blame goes
+# through the same wires from right to left. With several outputs, the product would also add up the contributions of
+# all of them.
 
 delta1 = (W2.T @ delta2) * sigmoid_derivative(z1)  # (3, 1) @ (1, 1) = (3, 1)
 for i in range(3):
@@ -197,18 +196,18 @@ show(inside.network_diagram([W2], [delta1, delta2], ["δ¹, hidden", "δ², outp
 
 # %%
 # Hidden neuron 2 has a negative weight to the output: the more it says, the less the output says. So its blame has the
-# other sign, and it should have said less.
+# opposite sign, and it should have said less.
 
 # %%
 # Equation 4: the weights and biases of the hidden layer
 # ------------------------------------------------------
 #
-# The same as equation 2, one layer earlier: blame at the end of the wire, times what came along it, now the inputs.
+# The same as equation 2, one layer earlier: blame at the end of the wire, times the number it carried, now the inputs.
 #
 # .. math:: \frac{\partial C}{\partial W^1} = \delta^1 x^T, \qquad \frac{\partial C}{\partial b^1} = \delta^1
 #
-# A column of three times a row of two makes a table of three rows and two columns: each blame times each input, which
-# is again the shape of the weights.
+# A column of three times a row of two is a matrix of three rows and two columns: each blame times each input, again in
+# the shape of the weights.
 
 slope_W1, slope_b1 = delta1 @ x.T, delta1  # (3, 1) @ (1, 2) = (3, 2)
 for i in range(3):
@@ -216,10 +215,10 @@ for i in range(3):
     print(f"hidden neuron {i + 1}: ∂C/∂w: {products[0]} and {products[1]}, ∂C/∂b: {slope_b1[i, 0]:.4f}")
 
 # %%
-# Now the question at the top has its answer. The steepest slopes are those of the output's bias, -0.1363, and of its
-# weight from hidden neuron 2, -0.1059: a small change there lowers the cost more than the same change anywhere else.
+# This answers the question at the top. The steepest slopes are those of the output's bias, -0.1363, and of its weight
+# from hidden neuron 2, -0.1059: a small change there lowers the cost more than the same change anywhere else.
 #
-# And that is all of it. Deeper networks repeat equations 3 and 4 for each layer, until the inputs are reached.
+# And that is all. Deeper networks repeat equations 3 and 4 for each layer, until the inputs are reached.
 # Written for any layer :math:`l`, with :math:`a^l` for its activations, :math:`a^0 = x` and :math:`L` for the last one:
 #
 # .. math::
@@ -228,8 +227,8 @@ for i in range(3):
 #    \delta^l &= \bigl( (W^{l+1})^T \delta^{l+1} \bigr) \odot \sigma'(z^l) \\
 #    \frac{\partial C}{\partial W^l} &= \delta^l (a^{l-1})^T, \qquad \frac{\partial C}{\partial b^l} = \delta^l
 #
-# Nothing was computed twice: each layer took what the layer after it had found out. That is why the way back costs
-# only about twice the way forward, however large the network; lesson 7 measures it.
+# Nothing was computed twice: each layer used the result of the layer after it. That is why the backward pass costs only
+# about twice as much as the forward pass, however large the network is; lesson 7 measures it.
 
 # %%
 # Does it help?
@@ -241,8 +240,8 @@ for i in range(3):
 #
 #    W \leftarrow W - \eta \frac{\partial C}{\partial W}, \qquad b \leftarrow b - \eta \frac{\partial C}{\partial b}
 #
-# in both layers, with the learning rate :math:`\eta = 1`. ``backprop.Layers`` puts the four arrays under one name, and
-# ``backprop.forward`` is the four lines of the way forward, as a function.
+# in both layers, with the learning rate :math:`\eta = 1`. ``backprop.Layers`` groups the four arrays under one name,
+# and ``backprop.forward`` is the four lines of the forward pass, as a function.
 
 layers = backprop.Layers(W1, b1, W2, b2)
 rate = 1.0
@@ -255,17 +254,17 @@ print(f"after the step:  ŷ = {new_guess[0, 0]:.4f}, C = {backprop.cost(new_gues
 # Is it true?
 # -----------
 #
-# A slope can be measured, too: nudge one number, run forward, see how the cost changes. Thirteen numbers, thirteen
+# A slope can also be measured: nudge one number, run forward, see how the cost changes. Thirteen numbers take thirteen
 # more runs.
 
 nudge = 1e-7
 measured = []
 for part in layers:  # W1, then b1, W2 and b2
-    for place in np.ndindex(part.shape):  # every row and column of it
-        number = part[place]
-        part[place] = number + nudge
+    for index in np.ndindex(part.shape):  # every row and column of it
+        number = part[index]
+        part[index] = number + nudge
         measured.append((backprop.cost(backprop.forward(layers, x).prediction, y) - cost) / nudge)
-        part[place] = number  # as it was
+        part[index] = number  # restore it
 
 
 def in_a_row(parts):
@@ -284,19 +283,19 @@ for name, one, other in zip(names, by_equations, measured, strict=True):
 print(f"largest difference: {np.abs(by_equations - measured).max():.0e}")
 
 # %%
-# The same numbers. (Python writes 10⁻⁹ as 1e-09: a 1 in the ninth place behind the point.) The little that is left
-# comes from the nudge, which is never quite small enough; lesson 7 comes back to it.
+# The same numbers. (Python writes 10⁻⁹ as 1e-09: a 1 in the ninth decimal place.) The small difference comes from the
+# nudge, which is never quite small enough; lesson 7 returns to it.
 
 # %%
 # The same from the tape
 # ----------------------
 #
-# Nobody wants to work out equations for each new network. The library writes down each operation while it runs: that
-# list is called the tape.
+# Nobody wants to derive equations for each new network. The library records each operation while it runs: this list is
+# called the tape.
 #
-# The lines below are the way forward from above, all but word for word. The weights and biases are Tensors: arrays that
-# remember how they were computed. ``requires_grad=True`` says that we shall ask for a slope, in other words for a part
-# of the gradient. The example and the right answer stay plain arrays, since nobody wants to learn those.
+# The lines below are the forward pass from above, almost word for word. The weights and biases are Tensors: arrays that
+# remember how they were computed. ``requires_grad=True`` says that we will ask for their slope, a part of the gradient.
+# The example and the right answer stay plain arrays, since they are not learned.
 
 tW1, tb1, tW2, tb2 = (cr.tensor(part, requires_grad=True) for part in layers)
 tz1 = tW1 @ x + tb1
@@ -310,20 +309,20 @@ boxes = {"W¹": tW1, "b¹": tb1, "W²": tW2, "b²": tb2, "z¹": tz1, "h": th, "z
 show(graph.computation_graph(tcost, boxes, title="The tape of one forward pass"))
 
 # %%
-# Read the drawing from top to bottom, that is the way forward: W¹ times the example (matmul), plus b¹ (add), through
-# the sigmoid, and so on down to the cost, whose minus, square, sum and half are sub, pow, sum and mul.
+# Read from top to bottom, the drawing is the forward pass: W¹ times the example (matmul), plus b¹ (add), through the
+# sigmoid, and so on down to the cost, whose minus, square, sum and half are sub, pow, sum and mul.
 #
 # Each box has the name that we gave its result, if any, then the operation, then the shape; () is the shape of a single
-# number. The filled boxes are what can be learned. The example and the right answer have no box, for nothing flows back
-# to them.
+# number. The filled boxes are what can be learned. The example and the right answer have no box, because nothing flows
+# back to them.
 #
-# ``backward()`` goes from bottom to top. When it comes to a box it knows already how much the cost changes with the
-# result of that box, and asks: how much, then, with each of the things that the result was made of? For ``sigmoid`` the
-# answer is "times :math:`\sigma'`", for ``matmul`` "times the other matrix, transposed", for ``add`` "the same for
-# both". Each answer is a line or two of Python, beside the operation itself; the four equations are nothing but these
-# answers, one after the other.
+# ``backward()`` goes from bottom to top. When it reaches a box, it already knows how much the cost changes with the
+# result of that box, and asks: how much does it change with each input of the operation? For ``sigmoid`` the answer is
+# "times :math:`\sigma'`", for ``matmul`` "times the other matrix, transposed", for ``add`` "the same for both". Each
+# answer is a line or two of Python next to the operation itself; the four equations are just these answers, one after
+# the other.
 
-tz1.retain_grad()  # results in between do not keep their slopes unless asked to
+tz1.retain_grad()  # intermediate results keep their gradient only on request
 tz2.retain_grad()
 tcost.backward()
 
@@ -336,8 +335,7 @@ for name, one, other in zip(["z², output (δ²)", *(f"z¹, hidden neuron {i} (�
 print(f"largest difference: {np.abs(by_hand - from_tape).max():.1e}")
 
 # %%
-# Not just close: the same numbers, up to the rounding of the last digit. The library has no other mathematics than
-# yours.
+# Not just close: the same numbers, up to the rounding of the last digit. The library uses the same mathematics as you.
 
 # %%
 # Change one thing
@@ -355,9 +353,9 @@ for name, one, other in zip(names, before, after, strict=True):
     print(f"{name:<31}{one:15.4f}{other:16.4f}{other / one:16.4f}")
 
 # %%
-# All of them, and all by the same factor. The right answer appears in equation 1 only, where 0.4493 - 1 = -0.5507 has
-# become 0.4493 - 0 = 0.4493; and 0.4493 / -0.5507 is the factor, -0.8159. The other three equations multiply what they
-# are given and hand it on.
+# All of them, and all by the same factor. The right answer appears only in equation 1, where 0.4493 - 1 = -0.5507 has
+# become 0.4493 - 0 = 0.4493; and 0.4493 / -0.5507 is the factor, -0.8159. The other three equations only multiply the
+# result and pass it on.
 
 # %%
 # And now let it learn
@@ -365,11 +363,11 @@ for name, one, other in zip(names, before, after, strict=True):
 #
 # Lesson 2 had to build the hidden layer for XOR by hand. With the four equations the network finds one by itself.
 #
-# It begins with the weights from above. The four examples of XOR stand side by side as the columns of one matrix; the
-# equations stay as they are, and the slopes of the four are added up. Then each weight and bias takes a step against
-# its slope. An epoch is once through all examples, so each is one step, and there are 5,000.
+# It starts from the weights above. The four examples of XOR are the columns of one matrix; the equations stay the same,
+# and the slopes of the four are added up. Then each weight and bias takes a step against its slope. An epoch is one
+# pass through all examples, here one step, and there are 5,000.
 
-pairs = np.array([[0.0, 0.0, 1.0, 1.0], [0.0, 1.0, 0.0, 1.0]])  # (2, 4): a column an example
+pairs = np.array([[0.0, 0.0, 1.0, 1.0], [0.0, 1.0, 0.0, 1.0]])  # (2, 4): one column per example
 xor = np.array([[0.0, 1.0, 1.0, 0.0]])  # (1, 4)
 learned, costs = backprop.train(layers, pairs, xor, learning_rate=2.0, epochs=5000)
 print(f"cost {costs[0]:.4f} at the start, {costs[99]:.4f} in epoch 100, {costs[-1]:.4f} in epoch 5000")
@@ -391,9 +389,8 @@ show(
 )
 
 # %%
-# The axis of the cost is logarithmic: each line of its grid stands for a tenth of the line above. In the second
-# figure the darker ground is where the network says 1: it has drawn two borders, as OR and NAND did in lesson 2, but
-# with the 0s between them.
+# The axis of the cost is logarithmic: each grid line is a tenth of the one above. In the second figure the darker area
+# is where the network says 1: it has drawn two borders, like OR and NAND in lesson 2, but with the 0s between them.
 
 # %%
 # Read next
@@ -402,6 +399,6 @@ show(
 # "Is it true?" needed a run for each number, and gave the same result. Lesson 7 asks what that would cost in a large
 # network.
 #
-# The four equations as functions: ``chainrule.first_principles.backprop``. The tape and the walk back along it:
-# ``chainrule.autograd.tape``. The drawing of the tape, as text: ``chainrule.draw``. An operation with its derivative
-# below it: any file in ``chainrule.ops``.
+# The four equations as functions: ``chainrule.first_principles.backprop``. The tape and the backward pass:
+# ``chainrule.autograd.tape``. The drawing of the tape, as text: ``chainrule.draw``. Operations, each followed by its
+# derivative: any file in ``chainrule.ops``.
