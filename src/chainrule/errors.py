@@ -104,9 +104,9 @@ def check_destination(path: str | os.PathLike[str], what: str, endings: Collecti
     if path.suffix.lower() not in endings:
         *most, last = endings
         choices = f"{', '.join(most)} or {last}" if most else last
-        raise UserError(f"{path}: the ending '{path.suffix}' is no {what}'s; use {choices}")
+        raise UserError(f"{path}: '{path.suffix}' is not a supported {what} format; use {choices}")
     if not path.parent.is_dir():
-        raise UserError(f"{path}: the folder {path.parent} does not exist; make it first or choose another")
+        raise UserError(f"{path}: the folder {path.parent} does not exist; create it first or choose another")
 
 
 _DIRECTIONS = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}

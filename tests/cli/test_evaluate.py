@@ -96,7 +96,7 @@ def test_what_is_no_run(command, here):
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("figure.txt", "'.txt' is no figure's"), ("none/figure.png", "the folder none does not exist")],
+    [("figure.txt", "'.txt' is not a supported figure format"), ("none/figure.png", "the folder none does not exist")],
 )
 @pytest.mark.parametrize("option", ["--confusion", "--mistakes"])
 def test_a_picture_that_cannot_be_written(command, trained, option, name, message):

@@ -176,7 +176,7 @@ def test_an_object_that_is_half_made_makes_no_noise(command, images, here, monke
     monkeypatch.setattr("chainrule.cli.train._draw", lambda run: HalfMade(number))
     done = command("train", "--data", images, *SHORT, "--out", "run", "--quiet")
     assert (done.code, done.out) == (128 + number, "")
-    assert done.err.startswith("stopped after the last epoch, before the result; go on with: ")
+    assert done.err.startswith("stopped after the last epoch, before the test; resume with: ")
     assert done.err.count("\n") == 1
 
 

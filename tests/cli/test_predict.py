@@ -145,7 +145,7 @@ def test_a_command_line_that_is_wrong(command, arguments, message):
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("figure.txt", "'.txt' is no figure's"), ("none/figure.png", "the folder none does not exist")],
+    [("figure.txt", "'.txt' is not a supported figure format"), ("none/figure.png", "the folder none does not exist")],
 )
 def test_steps_that_cannot_be_drawn(command, draw, name, message):
     done = command("predict", draw("1"), "--explain", name)
@@ -169,7 +169,7 @@ def test_the_steps_never_take_the_place_of_the_picture(command, draw, here, name
 def test_where_the_steps_go_is_seen_before_a_picture_is_read(command, here):
     done = command("predict", "missing.png", "--explain", "steps.txt")
     assert (done.code, done.out) == (2, "")
-    assert done.err == "chainrule: steps.txt: the ending '.txt' is no figure's; use .png, .svg or .pdf\n"
+    assert done.err == "chainrule: steps.txt: '.txt' is not a supported figure format; use .png, .svg or .pdf\n"
 
 
 def test_a_run_that_is_none(command, draw, here):

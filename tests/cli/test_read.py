@@ -175,8 +175,8 @@ def test_a_command_line_that_is_wrong(command, arguments, message):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("read.txt", "the ending '.txt' is no photo's; use .png, .jpg, .jpeg, .webp, .bmp, .tif or .tiff"),
-        ("read", "the ending '' is no photo's"),
+        ("read.txt", "'.txt' is not a supported photo format; use .png, .jpg, .jpeg, .webp, .bmp, .tif or .tiff"),
+        ("read", "'' is not a supported photo format"),
         ("none/read.png", "the folder none does not exist"),
         ("page.png", "this is the input photo"),
     ],

@@ -146,7 +146,7 @@ def test_names_of_pictures(command, here, picture):
             assert harmless(done).endswith(".png: the file is empty\n")
     done = command("read", picture, "--out", f"{NASTY}/out.svg")
     assert done.code == 2
-    assert harmless(done).startswith(f"chainrule: {SHOWN}/out.svg: the ending")
+    assert harmless(done).startswith(f"chainrule: {SHOWN}/out.svg: '.svg' is not a supported photo format")
 
 
 @linux

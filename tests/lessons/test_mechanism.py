@@ -91,7 +91,7 @@ def test_the_package_goes_before_the_checkout(tmp_path: Path, monkeypatch: pytes
 
 def test_no_lessons_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lessons, "FOLDERS", (tmp_path / "a", tmp_path / "b"))
-    with pytest.raises(UserError, match="there are no lessons in"):
+    with pytest.raises(UserError, match="no lessons in"):
         lessons.available()
 
 
@@ -161,7 +161,7 @@ def test_show_keeps_the_figure_itself() -> None:
 
 
 def test_without_a_screen_there_is_nothing_to_show_on(write: Callable[..., list[lessons.Lesson]]) -> None:
-    with pytest.raises(UserError, match="there is no screen"):
+    with pytest.raises(UserError, match="no screen to open figures on"):
         lessons.run(write(_01_sums=SOURCE)[0], lambda cell: None)
 
 
@@ -179,5 +179,5 @@ def test_optional(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Monkey
     monkeypatch.setitem(sys.modules, "torch", None)  # as if it were not installed
     assert lessons.optional("torch", "torch") is None
     assert capsys.readouterr().out == (
-        "torch is not installed here (pip install 'chainrule[torch]' brings it). The lesson goes on without it.\n"
+        "torch is not installed (pip install 'chainrule[torch]'). The lesson continues without it.\n"
     )

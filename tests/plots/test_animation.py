@@ -126,7 +126,7 @@ def test_the_same_animation_has_the_same_bytes(tmp_path):
 def test_errors(tmp_path):
     with pytest.raises(UserError, match=r"'\.mp4' is not a supported animation format; use \.gif"):
         plots.save_training(HISTORY, tmp_path / "run.mp4")
-    with pytest.raises(UserError, match=r"run\.gif: the folder .*nowhere does not exist; make it first"):
+    with pytest.raises(UserError, match=r"run\.gif: the folder .*nowhere does not exist; create it first"):
         plots.save_training(HISTORY, tmp_path / "nowhere" / "run.gif")
     (tmp_path / "folder.gif").mkdir()
     with pytest.raises(UserError, match=r"folder\.gif: the animation cannot be written \("):
