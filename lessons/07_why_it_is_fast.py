@@ -4,9 +4,9 @@ Why backpropagation is fast
 
 Slopes can be measured by nudging, without any calculus. Then why did anybody bother to invent backpropagation?
 
-Because of the price. To nudge 23,860 numbers means to run the network 23,861 times, for one example and one step. We
-measure both ways side by side on growing networks, work out what it comes to for a network that reads digits, and look
-at where the saving comes from. At the end, a word for nudging: it is the best check there is, if the step is right.
+Because of the cost. To nudge 23,860 numbers means to run the network 23,861 times, for one example and one step. We
+measure both methods side by side on growing networks, estimate the cost for a network that reads digits, and look at
+where the savings come from. At the end, we see what nudging is good for: with the right step, it is the best check.
 """
 
 import time
@@ -26,9 +26,9 @@ from chainrule.plots import charts
 #
 # .. math:: \frac{\partial C}{\partial w_j} \approx \frac{C(w + h\, e_j) - C(w)}{h}
 #
-# Here :math:`e_j` is 1 in place :math:`j` and 0 elsewhere: only :math:`w_j` is moved. This is called a **finite
-# difference**. :math:`C(w)` is needed once, and then the whole network has to run again for each number. With a
-# function that counts how often it is called:
+# Here :math:`e_j` is 1 at position :math:`j` and 0 elsewhere: only :math:`w_j` is changed. This is called a **finite
+# difference**. :math:`C(w)` is needed once, and then the whole network has to run again for each number. A function
+# that counts its calls shows it:
 
 for count in (1, 10, 100):
     heights = finite_difference.Counted(lambda w: float(np.sum(w**2)))
@@ -36,17 +36,17 @@ for count in (1, 10, 100):
     print(f"{count:3} numbers: {heights.calls:3} runs")
 
 # %%
-# N numbers, N + 1 runs. And each run takes longer the more numbers there are: twice the network is four times the time.
+# N numbers take N + 1 runs. And each run takes longer the more numbers there are: twice the size, four times the time.
 
 # %%
 # A race
 # ------
 #
-# The same gradient of the same networks, 20 inputs and more and more hidden neurons, for one example, both ways.
+# The same gradient for one example by both methods, in networks with 20 inputs and a growing number of hidden neurons.
 #
-# The times are your machine's own, and vary a little from run to run; their ratio is what matters.
+# The times depend on your machine, and vary a little from run to run; their ratio is what matters.
 
-finite_difference.race([10])  # a warm-up: the first run of anything is slow
+finite_difference.race([10])  # warm up: the first run is slow
 rows = finite_difference.race([10, 30, 100, 300, 1000])
 print(" numbers      runs   by nudging   by backpropagation   ratio")
 for numbers, calls, slow, fast in rows:
@@ -58,7 +58,7 @@ curves = {"by nudging": slow, "by backpropagation": fast}
 show(charts.lines(curves, sizes, title="The price of a gradient", log="xy", **labels))
 
 # %%
-# On these logarithmic axes nudging climbs with N steadily, while backpropagation has hardly left the ground.
+# On these logarithmic axes nudging climbs steadily with N, while backpropagation hardly rises at all.
 
 # %%
 # A network that reads digits
@@ -66,7 +66,7 @@ show(charts.lines(curves, sizes, title="The price of a gradient", log="xy", **la
 #
 # 784 pixels, 30 hidden neurons, 10 outputs: 23,860 numbers. How long would it take to train it by nudging?
 #
-# We time single runs of this network, forward, and forward and back, take the middle one of many, and multiply.
+# We time single runs of this network, forward, and forward and back, take the median of many, and multiply.
 
 random = np.random.default_rng(0)
 layers = backprop.start(784, 30, 10, random)
@@ -85,7 +85,7 @@ def seconds(task, repeats=300):
 
 
 def in_words(duration):
-    """Seconds, in a unit that a person can picture."""
+    """Format seconds in a readable unit."""
     for unit, length in (("years", 365.25 * 86400), ("days", 86400), ("hours", 3600), ("minutes", 60), ("seconds", 1)):
         if duration >= length:
             return f"{duration / length:,.1f} {unit}"
@@ -106,19 +106,20 @@ for title, gradients in (
     print(f"{title:<52}{in_words(by_nudging):>18}{in_words(by_going_back):>22}")
 
 # %%
-# And that is a kindness to nudging: the nudges themselves, a changed copy of all numbers each time, are not counted.
+# And this favors nudging: the nudges themselves, a changed copy of all numbers each time, are not counted.
 #
-# These are single examples in plain NumPy. In earnest one takes them in batches and is done in seconds; by nudging, the
-# batches would not help.
+# These are single examples in plain NumPy. In practice, backpropagation takes them in batches and is done in seconds;
+# batches would not help nudging.
 
 # %%
-# Where the saving comes from
+# Where the savings come from
 # ---------------------------
 #
 # A nudge to a weight reaches the cost on every path through the layers after it. There are more paths than weights.
 #
-# The slope of the cost is the sum over all these paths, of the product of the slopes along each. In a network with
-# layers of 784, 30 and 10, a weight of the first layer has 10 paths to the cost. With more layers the numbers multiply:
+# The slope of the cost is the sum, over all these paths, of the product of the slopes along each path. In a network
+# with layers of 784, 30 and 10, a weight of the first layer has 10 paths to the cost. With more layers the numbers
+# multiply:
 
 for hidden in (1, 2, 3, 5):
     widths = [784] + [30] * hidden + [10]
@@ -128,22 +129,22 @@ for hidden in (1, 2, 3, 5):
     print(f"{kind:<22} {wires:6,} wires, {paths:20,.0f} paths from an input to an output")
 
 # %%
-# Backpropagation never follows a path. It goes over each *wire* once, from the back to the front.
+# Backpropagation never follows a path. It visits each *wire* once, from the back to the front.
 #
-# What arrives at a neuron from all the paths after it is added up into a single number, its blame :math:`\delta`, and
-# handed on as that. All paths that come through the neuron share this sum. To work something out once and use it
-# wherever it is needed again is called dynamic programming; lesson 6's equation 3 is where it happens.
+# The contributions from all paths after a neuron are added up into a single number, its blame :math:`\delta`, which is
+# passed on. All paths through the neuron share this sum. To compute something once and reuse it is called dynamic
+# programming; it happens in equation 3 of lesson 6.
 #
 # Counted in multiplications: forward needs one for each weight. Back needs one for each weight to find its slope, and
-# one more to hand the blame on. So a gradient costs about three runs, no matter how many numbers there are. (What you
-# measured above may be four or five: in a network this small much of the time goes into calling NumPy, and into writing
-# down 23,860 slopes.)
+# one more to pass the blame on. So a gradient costs about three runs, no matter how many numbers there are. (What you
+# measured above may be four or five: in a network this small, much of the time goes into calling NumPy, and into
+# writing 23,860 slopes to memory.)
 
 # %%
 # Change one thing
 # ----------------
 #
-# Before you run this: double the hidden neurons. How many times as long does nudging take, and how many
+# Before you run this: double the hidden neurons. How many times as long does nudging take, and how many times as long
 # backpropagation?
 #
 # Count the runs, and think of how many multiplications each run takes.
@@ -158,29 +159,29 @@ print(f"multiplications by backpropagation:  {after / before:.2f} times as many"
 print(f"measured: nudging {slow_after / slow_before:.1f} times, backpropagation {fast_after / fast_before:.1f} times")
 
 # %%
-# Twice the work in each run, times twice as many runs: four times the multiplications, against twice. The measured
-# times grow less than that, because calling NumPy takes its time however little there is to multiply; larger networks
-# come closer.
+# Twice the work in each run, times twice as many runs: four times the multiplications, instead of twice. The measured
+# times grow less than that, because each call of NumPy has a fixed cost; larger networks come closer.
 
 # %%
 # What nudging is good for
 # ------------------------
 #
-# It knows nothing of equations, so it cannot make the same mistake as they: it is the check for every derivative here.
+# It does not use the equations, so it cannot repeat their mistakes: it checks every derivative in this library.
 #
-# How small should the nudge be? Too large, and the curve bends away under it: the error shrinks with :math:`h`. Too
-# small, and :math:`C(w + h)` and :math:`C(w)` agree in so many digits that their difference is mostly rounding: a
-# computer keeps about 16 digits, and the error grows as :math:`1/h`. In between is the best. Nudging to both sides,
+# How small should the nudge be? If it is too large, the curve bends away; this error shrinks with :math:`h`. If it is
+# too small, :math:`C(w + h)` and :math:`C(w)` agree in so many digits that their difference is mostly rounding: a
+# computer keeps about 16 digits, and this error grows as :math:`1/h`. The best step is in between. Nudging to both
+# sides,
 #
 # .. math:: \frac{\partial C}{\partial w_j} \approx \frac{C(w + h\, e_j) - C(w - h\, e_j)}{2 h}
 #
-# costs nearly twice the runs and is far more exact.
+# costs nearly twice the runs and is far more accurate.
 
 steps = 10.0 ** -np.arange(1, 15)
-places = np.linspace(0.5, 1.5, 101)
+points = np.linspace(0.5, 1.5, 101)
 errors = {
-    "to one side": finite_difference.error_curve(np.exp, np.exp, places, steps),
-    "to both sides": finite_difference.error_curve(np.exp, np.exp, places, steps, central=True),
+    "to one side": finite_difference.error_curve(np.exp, np.exp, points, steps),
+    "to both sides": finite_difference.error_curve(np.exp, np.exp, points, steps, central=True),
 }
 for name, error in errors.items():
     print(f"eˣ, nudged {name}: smallest error {error.min():.0e}, at h = {steps[error.argmin()]:.0e}")
@@ -204,7 +205,7 @@ print(f"the first layer of a 5-4-3 network, slopes by equations and by nudging: 
 # Read next
 # ---------
 #
-# One gradient costs three runs; but that is for one example, and there are 50,000. Lesson 8 asks whether a step has to
+# One gradient costs three runs, but that is for one example, and there are 50,000. Lesson 8 asks whether a step has to
 # look at all of them.
 #
 # Nudging, counting and the race are in ``chainrule.first_principles.finite_difference``.

@@ -2,11 +2,10 @@
 Stochastic gradient descent
 ===========================
 
-The slope of the loss is an average over all examples. Must every one of them be asked before each single step?
+The slope of the loss is an average over all examples. Does each step need all of them?
 
-Lesson 7 made a gradient cheap: one pass forward, one back. But MNIST has 50,000 images to learn from, and so far a
-step had to wait for all of them. This lesson asks a few at random instead, as a pollster does, and measures what that
-costs and what it gains.
+Lesson 7 made a gradient cheap: one pass forward, one back. But MNIST has 50,000 training images, and so far a step had
+to wait for all of them. This lesson asks a few at random instead, like a pollster, and measures the cost and the gain.
 """
 
 import numpy as np
@@ -25,8 +24,8 @@ from chainrule.plots import descent as pictures
 #
 # We begin with a single neuron and a single input: with one weight and one bias, everything can be drawn.
 #
-# Say :math:`x` is how long somebody practised, counted from the usual time, and :math:`y` is 1 if the piece then went
-# well and 0 if not. More practice makes it likelier, nothing makes it certain. The neuron predicts
+# Say :math:`x` is how long somebody practiced, relative to the usual time, and :math:`y` is 1 if the piece then went
+# well and 0 if not. More practice makes success more likely, but never certain. The neuron predicts
 # :math:`\hat y = \sigma(w x + b)`, and its loss is the mean of the squared errors, as in lesson 5:
 #
 # .. math:: C = \frac{1}{N} \sum_{i=1}^{N} (\hat y_i - y_i)^2
@@ -39,7 +38,7 @@ from chainrule.plots import descent as pictures
 random = np.random.default_rng(0)
 features = random.normal(size=(1000, 1))
 labels = (random.random(1000) < sigmoid(2 * features[:, 0] - 1)).astype(float)
-start = np.array([-1.0, 1.5])  # w and b: a bad beginning, for the way down to be long
+start = np.array([-1.0, 1.5])  # w and b: a poor start, to make the descent long
 
 full = sgd.gradient(features, labels, start)
 print(f"{len(labels):,} examples, {labels.mean():.1%} of them went well")
@@ -53,7 +52,7 @@ print(f"gradient of all of them: ({full[0]:.4f}, {full[1]:.4f})")
 #
 # .. math:: \nabla C_{\text{batch}} = \frac{1}{m} \sum_{i \in \text{batch}} \nabla C_i
 #
-# Its cost is that of :math:`m` examples, however many there are in all. Every draw says something a little different:
+# It costs :math:`m` examples, however many there are in total. Every draw gives a slightly different estimate:
 
 for number, estimate in enumerate(sgd.sampled_gradients(features, labels, start, 10, 4, random), start=1):
     print(f"mini-batch {number} of 10 examples: ({estimate[0]:.4f}, {estimate[1]:.4f})")
@@ -72,16 +71,16 @@ show(figure)
 
 # %%
 # Single examples lie on two curves, one for those that went well and one for those that did not. The more examples are
-# averaged, the closer the dots come to the cross.
+# averaged, the closer the dots are to the cross.
 
 # %%
 # On average they are right
 # -------------------------
 #
-# The dots lie around the cross and not beside it: the estimate has no preference for too much or too little.
+# The dots are centered on the cross: the estimate is neither too large nor too small on average.
 #
-# In a word, it is **unbiased**: the average over all possible mini-batches is the full gradient, exactly, because
-# every example is as likely to be drawn as every other. We can watch the average close in:
+# In a word, it is **unbiased**: the average over all possible mini-batches is exactly the full gradient, because every
+# example is equally likely to be drawn. We can watch the average converge:
 
 for draws in (10, 100, 1000, 10_000):
     mean = sgd.sampled_gradients(features, labels, start, 10, draws, random).mean(axis=0)
@@ -92,16 +91,15 @@ for draws in (10, 100, 1000, 10_000):
 # How wrong is a single one?
 # --------------------------
 #
-# The number for this is the variance: the squared distance of a mini-batch's gradient from the full one, on average.
+# This is measured by the variance: the mean squared distance of a mini-batch's gradient from the full one.
 #
-# Let :math:`\sigma^2` be the variance of single examples. A mean over :math:`m` of them, drawn without drawing any
-# twice, has
+# Let :math:`\sigma^2` be the variance of single examples. A mean over :math:`m` of them, drawn without replacement, has
 #
 # .. math:: \operatorname{Var} = \frac{\sigma^2}{m} \cdot \frac{N - m}{N - 1}
 #
 # The first factor is the law of polls: four times as many examples give a quarter of the variance, and therefore half
-# of the error, since the error is its square root. The second factor matters only when the mini-batch is a good part
-# of the whole. It is 0 for :math:`m = N`: who has asked everyone has no error left.
+# the error, which is its square root. The second factor matters only when the mini-batch is a large part of the whole.
+# It is 0 for :math:`m = N`: a mini-batch of all examples has no error.
 
 sizes = [1, 4, 16, 64, 256, 900]
 measured = [sgd.variance(sgd.sampled_gradients(features, labels, start, size, 2000, random)) for size in sizes]
@@ -115,15 +113,14 @@ axes_labels = {"x_label": "examples in a mini-batch, m", "y_label": "variance of
 show(charts.lines(both, sizes, title="Four times the examples, half the error", log="xy", **axes_labels))
 
 # %%
-# Is it so for real digits?
-# -------------------------
+# Does it hold for real digits?
+# -----------------------------
 #
-# The law does not ask what the examples are. Here is a network of 23,860 weights and biases, and 2,000 real images.
+# The law does not depend on the examples. Here is a network of 23,860 weights and biases, and 2,000 real images.
 #
-# It is the network of the next lesson. Beside the variance, in units of the full gradient's squared length, stands
-# the **cosine** of the angle between a mini-batch's gradient and the full one: 1 for the same direction, 0 for a
-# right angle, which would be of no use. We measure twice: when the network is new, and when it has learned for three
-# epochs.
+# It is the network of the next lesson. Next to the variance, in units of the full gradient's squared length, we print
+# the **cosine** of the angle between a mini-batch's gradient and the full one: 1 for the same direction, 0 for a right
+# angle, which would be useless. We measure twice: before training, and after three epochs.
 
 training, validation, test = load_data_wrapper()
 images, answers = (side_by_side(columns) for columns in zip(*training[:2000], strict=True))  # (784, 2000), (10, 2000)
@@ -131,20 +128,20 @@ network = Network([784, 30, 10], seed=0)
 
 
 def digits_gradient(chosen):
-    """The mean gradient of some of the images, all 23,860 numbers in a row."""
+    """The mean gradient over the chosen images, as one vector of 23,860 numbers."""
     slopes_b, slopes_w = network.backprop(images[:, chosen], answers[:, chosen])
     return np.concatenate([slope.ravel() for slope in (*slopes_b, *slopes_w)]) / images[:, chosen].shape[1]
 
 
 def measure():
-    """Print how far mini-batches of several sizes are from all 2,000 images."""
+    """Print how far the gradients of mini-batches of several sizes are from that of all 2,000 images."""
     exact = digits_gradient(slice(None))
     print("images   variance / |gradient|²   variance · m   mean cosine")
     for size in (1, 4, 16, 64, 256):
         drawn = [digits_gradient(sgd.mini_batches(2000, size, random)[0]) for _ in range(200)]
-        spread = np.mean([np.sum((g - exact) ** 2) for g in drawn]) / np.sum(exact**2)
+        variance = np.mean([np.sum((g - exact) ** 2) for g in drawn]) / np.sum(exact**2)
         cosine = np.mean([g @ exact / np.linalg.norm(g) / np.linalg.norm(exact) for g in drawn])
-        print(f"{size:6d}   {spread:22.4f}   {spread * size:12.2f}   {cosine:11.4f}")
+        print(f"{size:6d}   {variance:22.4f}   {variance * size:12.2f}   {cosine:11.4f}")
 
 
 print("new, it reads", network.evaluate(training[:2000]), "of 2,000 right")
@@ -154,34 +151,34 @@ print("\nafter three epochs it reads", network.evaluate(training[:2000]), "of 2,
 measure()
 
 # %%
-# Variance times m hardly changes within a table, which is the law, until 256 of 2,000 begin to be a good part of the
-# whole. But the two tables are far apart. A new network hears the same from every image: all outputs are too high.
-# One that has learned has little slope left, and single images pull in all directions.
+# Variance times m hardly changes within a table, as the law says, until 256 of 2,000 is a large part of the whole. But
+# the two tables are far apart. In a new network every image says the same: all outputs are too high. A trained one has
+# little slope left, and single images pull in all directions.
 
 # %%
-# What does it buy?
-# -----------------
+# What do we gain?
+# ----------------
 #
 # Steps. One pass through all examples, called an epoch, is a single exact step, or a hundred rough ones of 10
-# examples.
+# examples each.
 #
-# An epoch of **stochastic** ("by chance") **gradient descent** goes: shuffle the examples, cut them into
-# mini-batches, take one step for each,
+# An epoch of **stochastic** (random) **gradient descent** is: shuffle the examples, split them into mini-batches, take
+# one step for each,
 #
 # .. math:: \theta \leftarrow \theta - \eta\, \nabla C_{\text{batch}}
 #
 # where :math:`\theta` (theta) stands for all weights and biases together, and :math:`\eta` (eta) is the learning
-# rate. Both runs below look at every example as often as the other: three times.
+# rate. Both runs below look at every example three times.
 
 
 def loss(points):
-    """The loss over a whole map of weights and biases, (..., 2) to (...)."""
+    """The loss for many weights and biases at once, (..., 2) to (...)."""
     predictions = sigmoid(points[..., :1] * features[:, 0] + points[..., 1:])  # (..., 1000)
     return np.mean((predictions - labels) ** 2, axis=-1)
 
 
 def walk(size, rate, epochs, seed=1):
-    """Every place that descent by mini-batches of a size comes through, with its loss."""
+    """The path of descent by mini-batches of a size, with the loss at each point."""
     shuffle, points = np.random.default_rng(seed), [start]
     for _ in range(epochs):
         for batch in sgd.mini_batches(len(labels), size, shuffle):
@@ -190,29 +187,29 @@ def walk(size, rate, epochs, seed=1):
 
 
 exact, rough = walk(1000, rate=2.0, epochs=3), walk(10, rate=2.0, epochs=3)
-for name, way in (("all 1,000 a step", exact), ("10 a step", rough)):
-    print(f"{name:<17} {len(way.values) - 1:3d} steps: loss {way.values[0]:.4f} to {way.values[-1]:.4f}")
+for name, path in (("all 1,000 a step", exact), ("10 a step", rough)):
+    print(f"{name:<17} {len(path.values) - 1:3d} steps: loss {path.values[0]:.4f} to {path.values[-1]:.4f}")
 
 window = ((-1.6, 3.2), (-1.8, 1.9))
-ways = {"10 examples a step": rough, "all 1,000 a step": exact}
-figure = pictures.descent_on_contour(ways, loss, window, "All examples looked at three times")
+paths = {"10 examples a step": rough, "all 1,000 a step": exact}
+figure = pictures.descent_on_contour(paths, loss, window, "Three passes over all examples")
 figure.axes[0].set(xlabel="weight w", ylabel="bias b")
 figure.axes[1].set_ylabel("loss C(w, b)")
 show(figure)
 
 # %%
-# The exact way is straight and short. The rough one staggers, and arrives. Near the bottom, where the slope is almost
-# nothing, the noise is all that is left, and it wanders about.
+# The exact path is straight and short. The rough one staggers, but arrives. Near the bottom, where the slope is almost
+# 0, only the noise is left, and it wanders around.
 
 # %%
 # Change one thing
 # ----------------
 #
-# Before you run this: with a single example a step, at the same rate, will the loss in the second epoch be lower than
-# with 10 and with 100 a step? And in the tenth?
+# Before you run this: with a single example per step, at the same rate, will the loss in the second epoch be lower than
+# with 10 and with 100 per step? And in the tenth?
 #
-# Ten epochs of single examples are 10,000 steps; of 100 examples, 100. Printed are the mean and the spread (the
-# standard deviation, :math:`\sqrt{\operatorname{Var}}`) of the losses after each step of an epoch.
+# Ten epochs of single examples are 10,000 steps; of 100 examples, 100. The code prints the mean and the standard
+# deviation (:math:`\sqrt{\operatorname{Var}}`) of the losses after each step of an epoch.
 
 size = 1  # change me
 for examples_a_step in (size, 10, 100):
@@ -225,10 +222,9 @@ for examples_a_step in (size, 10, 100):
 print(f"the lowest loss there is: {walk(1000, rate=2.0, epochs=300).values[-1]:.4f}")
 
 # %%
-# One example a step makes the most steps and ends worst: its noise at the bottom is as large as on the slope, and it
-# never settles. Ten a step are best in the second epoch. By the tenth, 100 a step have caught up and are calmer. That
-# is why people take mini-batches, neither one example nor all, and often let the learning rate shrink towards the
-# end.
+# One example per step takes the most steps and ends worst: its noise at the bottom is as large as on the slope, and it
+# never settles. Ten per step is best in the second epoch. By the tenth, 100 per step has caught up and is less noisy.
+# That is why people use mini-batches, neither one example nor all, and often reduce the learning rate towards the end.
 
 # %%
 # Read next
@@ -236,6 +232,6 @@ print(f"the lowest loss there is: {walk(1000, rate=2.0, epochs=300).values[-1]:.
 #
 # Lesson 9 takes exactly this recipe, with mini-batches of 10, and lets a network learn to read.
 #
-# The functions used here are in ``chainrule.first_principles.sgd``, and the factor for drawing without repeats comes
-# from Cochran, Sampling Techniques (1977), chapter 2. ``chainrule.data.DataLoader`` shuffles and cuts in earnest, and
-# ``chainrule.optim.lr_scheduler`` has learning rates that shrink.
+# The functions used here are in ``chainrule.first_principles.sgd``, and the factor for drawing without replacement is
+# from Cochran, Sampling Techniques (1977), chapter 2. For real training, ``chainrule.data.DataLoader`` shuffles and
+# splits the data, and ``chainrule.optim.lr_scheduler`` reduces the learning rate.

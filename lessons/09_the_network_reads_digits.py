@@ -2,11 +2,10 @@
 The network from scratch reads digits
 =====================================
 
-Nobody can write down what makes a 9 a nine. Can 23,860 numbers find it out from examples, with nothing but the chain
-rule?
+Nobody can write down what makes a 9 a nine. Can 23,860 numbers learn it from examples, with nothing but the chain rule?
 
 All the pieces are there: neurons in layers (lesson 1), a loss that says how wrong they are (lesson 5), four equations
-for its slopes (lesson 6) and mini-batches to step by (lesson 8). Put together they make one page of NumPy,
+for its slopes (lesson 6), and steps by mini-batches (lesson 8). Together they fit on one page of NumPy,
 ``chainrule.first_principles.network``. This lesson trains it on real handwriting, opens it up, and looks at what it
 gets wrong.
 """
@@ -22,11 +21,11 @@ from chainrule.plots import charts, evaluation, inside, style
 # The digits
 # ----------
 #
-# MNIST is 70,000 handwritten digits, each a picture of 28 × 28 grays. They come to us in three heaps, for three
+# MNIST is 70,000 handwritten digits, each an image of 28 × 28 gray values. They are split into three sets, for three
 # purposes.
 #
-# **Training** images are learned from. **Validation** images are looked at while we choose settings. **Test** images
-# are opened once, at the end, for an honest mark: an exam whose questions were known beforehand would measure
+# The network learns from the **training** images. The **validation** images are for choosing settings. The **test**
+# images are used only once, at the end, for an honest grade: an exam with questions known in advance would measure
 # nothing. Each example is a pair: 784 pixels, from 0 for paper to 1 for ink, in a column; and the answer, as ten
 # numbers, 1 at the right digit and 0 elsewhere.
 
@@ -44,10 +43,10 @@ show(style.sheet(pictures, captions, "The first twenty of 50,000", style.LIGHT, 
 # Before it has learned anything
 # ------------------------------
 #
-# Its weights are drawn at random, small, and its biases are 0. Ten answers are possible, so by luck it reads about a
-# tenth.
+# Its weights are small random numbers, and its biases are 0. There are ten possible answers, so it gets about a tenth
+# right by luck.
 #
-# Two layers do the reading, 30 hidden neurons and 10 output neurons,
+# It has two layers, 30 hidden neurons and 10 output neurons,
 #
 # .. math:: a^{(1)} = \sigma(W^{(1)} x + b^{(1)}), \qquad a^{(2)} = \sigma(W^{(2)} a^{(1)} + b^{(2)})
 #
@@ -66,7 +65,7 @@ print(f"new, it reads {new} of {len(validation):,} validation images right")
 # Each epoch shuffles the 50,000 images, takes them ten at a time, and makes 5,000 small steps downhill.
 #
 # The learning rate is 3. That is large because the sigmoid's slope, which multiplies every gradient, is never above
-# ¼. The epochs are counted from 0, as Python counts.
+# ¼. The epochs are counted from 0, as in Python.
 
 correct = network.SGD(training, 8, mini_batch_size=10, learning_rate=3.0, test_data=validation)
 
@@ -75,24 +74,24 @@ labels = {"x_label": "epochs that it has learned for", "y_label": "read right (%
 show(charts.lines(accuracies, range(9), title="Most of it is learned in the first epoch", **labels))
 
 # %%
-# The first epoch takes it from one in ten to more than nine in ten. What follows is slower, and not even always
-# upwards: steps by mini-batches are rough.
+# The first epoch takes it from one in ten to more than nine in ten. After that, progress is slower, and sometimes the
+# accuracy falls: steps by mini-batches are noisy.
 
 on_training = network.evaluate([(x, int(y.argmax())) for x, y in training]) / len(training)
 print(f"training images read right:   {on_training:.2%}")
 print(f"validation images read right: {correct[-1] / len(validation):.2%}")
 
 # %%
-# It is better with the images that it learned from. Part of what it learned is about those very images and not about
-# digits: that is called **overfitting**, and it is why the other heaps are kept apart.
+# It is better on the images that it learned from. Part of what it learned is about these particular images and not
+# about digits: that is called **overfitting**, and it is why the other sets are kept separate.
 
 # %%
 # One image on its way through
 # ----------------------------
 #
-# Follow a single image that it has not learned from: 784 pixels set off 30 hidden neurons, and these ten outputs.
+# Follow a single image that it has not learned from: 784 pixels activate 30 hidden neurons, and these ten outputs.
 #
-# We take the first validation image that it reads wrongly, for there is more to see.
+# We take the first validation image that it gets wrong, because there is more to see.
 
 x, digit = next((x, digit) for x, digit in validation if network.forward(x).argmax() != digit)
 hidden = sigmoid(network.weights[0] @ x + network.biases[0])[:, 0]  # (30, 784) @ (784, 1) + (30, 1), as (30,)
@@ -105,31 +104,32 @@ layers = [("pixels", x.reshape(28, 28)), ("hidden layer", hidden), ("outputs", o
 show(inside.activations(layers, title=f"A {digit} goes through the network"))
 
 # %%
-# The outputs do not add up to 1, and nothing asked them to: each is a neuron of its own that says how sure it is of
-# its digit. They are activations and not probabilities. Lesson 10 stays with them, lesson 11 has real probabilities.
+# The outputs do not add up to 1, and nothing requires it: each is a separate neuron that says how confident it is of
+# its digit. They are activations, not probabilities. Lesson 10 still uses them; lesson 11 has real probabilities.
 
 # %%
 # What do the hidden neurons look for?
 # ------------------------------------
 #
-# A hidden neuron has one weight for each pixel, so its weights can be looked at as a picture of 28 × 28.
+# A hidden neuron has one weight for each pixel, so its weights can be shown as an image of 28 × 28.
 #
-# Bright means: ink here speaks for me. Dark: ink here speaks against me. Beneath each stands the digit whose output
-# listens to it most, with a positive weight, and the one that takes it most as evidence against.
+# Bright pixels have positive weights: ink here activates the neuron. Dark pixels have negative weights. The captions
+# name the digit whose output has the largest positive weight for the neuron, and the one with the largest negative
+# weight.
 
-speaks = network.weights[1]  # (10, 30): a row an output, a column a hidden neuron
-captions = [f"for {column.argmax()}, against {column.argmin()}" for column in speaks.T]
+output_weights = network.weights[1]  # (10, 30): one row per output, one column per hidden neuron
+captions = [f"for {column.argmax()}, against {column.argmin()}" for column in output_weights.T]
 show(inside.weight_images(network.weights[0], captions=captions, title="What 30 hidden neurons look for"))
 
 edge = np.abs(network.weights[0].reshape(30, 28, 28)[:, 0]).mean()  # the top row, where there is never ink
 middle = np.abs(network.weights[0].reshape(30, 28, 28)[:, 14]).mean()
-born = np.sqrt(2 / np.pi / 784)  # the mean of |w|, for w normal with the variance 1/784
-print(f"mean size of the weights: in the top row {edge:.4f}, in the middle {middle:.4f}; when new {born:.4f}")
+initial = np.sqrt(2 / np.pi / 784)  # the mean of |w|, for normal w with variance 1/784
+print(f"mean size of the weights: in the top row {edge:.4f}, in the middle {middle:.4f}; when new {initial:.4f}")
 
 # %%
-# They are no neat strokes and loops. Each is a patchwork that pays off only together with the other 29. Along the
-# border, where there is never any ink, the weights are as they were born: the gradient is error times input, and the
-# input is 0.
+# They are not neat strokes and loops. Each is a patchwork that is useful only together with the other 29. Along the
+# border, where there is never any ink, the weights keep their initial values: the gradient is error times input, and
+# the input is 0.
 
 # %%
 # The exam
@@ -137,8 +137,8 @@ print(f"mean size of the weights: in the top row {edge:.4f}, in the middle {midd
 #
 # Now, once, the test images.
 #
-# The figure counts how often each digit was read as which; right answers stand on the diagonal. The column **recall**
-# is the share of a digit's images that were read right.
+# The figure counts how often each digit was read as each other; right answers are on the diagonal. The column
+# **recall** is the fraction of a digit's images that were read right.
 
 pixels = side_by_side([x for x, _ in test])  # (784, 10000)
 digits = np.array([digit for _, digit in test])  # (10000,)
@@ -151,17 +151,17 @@ np.add.at(counts, (digits, read), 1)
 show(evaluation.confusion_matrix(counts))
 
 wrong = counts * ~np.eye(10, dtype=bool)
-for place in np.argsort(-wrong, axis=None)[:3]:
-    true, taken = np.unravel_index(place, wrong.shape)
-    print(f"{wrong[true, taken]} times a {true} was read as a {taken}")
+for index in np.argsort(-wrong, axis=None)[:3]:
+    true, predicted = np.unravel_index(index, wrong.shape)
+    print(f"{wrong[true, predicted]} times a {true} was read as a {predicted}")
 
 # %%
 # The worst mistakes
 # ------------------
 #
-# Which errors is it most sure of? They are the ones to learn from, and some of them are hard for us, too.
+# Which errors is it most confident of? They are the most instructive ones, and some of them are hard for us, too.
 #
-# The percentage is the activation of the output that won.
+# The percentage is the activation of the winning output.
 
 show(evaluation.mistakes(pixels.T.reshape(-1, 28, 28), digits, read, sure, count=20))
 
@@ -169,10 +169,10 @@ show(evaluation.mistakes(pixels.T.reshape(-1, 28, 28), digits, read, sure, count
 # Change one thing
 # ----------------
 #
-# Before you run this: with a learning rate of 0.01 instead of 3, on the same steps, how far does it get in two
-# epochs?
+# Before you run this: with a learning rate of 0.01 instead of 3, how far does it get in two epochs of the same
+# mini-batches?
 #
-# To keep it short, these networks learn from the first 10,000 images. Once you have seen 0.01, try 30, and 100.
+# To keep it short, these networks learn from the first 10,000 images. After 0.01, try 30 and 100.
 
 rate = 0.01  # change me
 for eta in (3.0, rate):
@@ -181,9 +181,9 @@ for eta in (3.0, rate):
     print(f"learning rate {eta:g}: {reads[0]} right after one epoch, {reads[1]} after two")
 
 # %%
-# At 0.01 it walks in the same direction with steps 300 times shorter: after 2,000 steps it is where the other was
-# after seven. It would get there, in 600 epochs. Far above 3 the steps are so long that the sums land where the
-# sigmoid is flat, the slopes vanish, and the network is stuck.
+# At 0.01 it moves in the same direction with steps 300 times shorter: after 2,000 steps it is where the other was
+# after seven. It would get there in 600 epochs. Far above 3 the steps are so long that the sums land where the sigmoid
+# is flat, the slopes vanish, and the network is stuck.
 
 # %%
 # Read next
@@ -192,5 +192,5 @@ for eta in (3.0, rate):
 # Lesson 10 writes this same network three more times, with the engine, compiled, and in PyTorch, and gets the same
 # numbers.
 #
-# The page used here is ``chainrule.first_principles.network``. Its settings are those of Nielsen, Neural Networks and
-# Deep Learning (2015), chapter 1, who lets it learn for 30 epochs.
+# The module used here is ``chainrule.first_principles.network``. Its settings are those of Nielsen, Neural Networks and
+# Deep Learning (2015), chapter 1, where the network is trained for 30 epochs.

@@ -4,10 +4,10 @@ The same network four ways
 
 A library hides the mathematics behind a few names. Is it still the same mathematics?
 
-Lesson 9's network was written by hand, every slope of it. Here it is again with the engine, which finds the slopes by
-itself; then compiled; then in PyTorch, the library that most people use. All four start from the same weights and see
-the same images in the same order. If they do the same sums, they must get the same numbers, to the last digits, after
-hundreds of steps.
+Lesson 9's network was written by hand, including every slope. Here it is again with the engine, which computes the
+slopes by itself; then compiled; then in PyTorch, the library that most people use. All four start from the same weights
+and see the same images in the same order. If they do the same calculations, they must get the same numbers, to the last
+digits, after hundreds of steps.
 """
 
 import time
@@ -22,22 +22,21 @@ from chainrule.lessons import optional, show
 from chainrule.plots import charts
 
 # %%
-# The same beginning for all
-# --------------------------
+# The same start for all
+# ----------------------
 #
-# The first 5,000 images of MNIST, in 500 mini-batches of ten; and one set of starting weights, from lesson 9's class.
+# The first 5,000 images of MNIST, in 500 mini-batches of ten; and one set of initial weights, from lesson 9's class.
 #
-# All of it is in float64, numbers with 16 digits, so that a difference in the mathematics cannot hide behind
-# rounding.
+# Everything is in float64, with about 16 digits, so that a difference in the mathematics cannot hide behind rounding.
 
 images, labels = mnist().split().train
-x = (images[:5000] / 255).reshape(500, 10, 784)  # 500 mini-batches of 10 images, a row an image
-y = np.eye(10)[labels[:5000]].reshape(500, 10, 10)  # and what the ten outputs should be
+x = (images[:5000] / 255).reshape(500, 10, 784)  # 500 mini-batches of 10 images, one row per image
+y = np.eye(10)[labels[:5000]].reshape(500, 10, 10)  # the target outputs
 RATE = 3.0
 
 
-def newborn():
-    """The network by hand, always with the same starting weights."""
+def new_network():
+    """The network by hand, always with the same initial weights."""
     return Network([784, 30, 10], seed=0)
 
 
@@ -45,15 +44,15 @@ def newborn():
 # One: by hand
 # ------------
 #
-# Every slope is a line that somebody worked out: the four equations of lesson 6, inside ``Network.backprop``.
+# Every slope is a line of code derived by hand: the four equations of lesson 6, in ``Network.backprop``.
 #
-# The cost is :math:`C = \frac{1}{2m} \sum (a - y)^2` over a mini-batch of :math:`m` images. Images stand in columns
-# here, hence the ``.T`` (transposed: rows become columns).
+# The cost is :math:`C = \frac{1}{2m} \sum (a - y)^2` over a mini-batch of :math:`m` images. Images are columns here,
+# hence the ``.T`` (transposed: rows become columns).
 
 
 def by_hand():
-    """A function that makes one step and returns the loss before it, and one that returns all weights and biases."""
-    network = newborn()
+    """A function that takes one step and returns the loss before it, and one that returns all weights and biases."""
+    network = new_network()
 
     def step(x, y):
         loss = np.sum((network.forward(x.T) - y.T) ** 2) / (2 * len(x))
@@ -69,18 +68,18 @@ def by_hand():
 # Two, three and four: with a library
 # -----------------------------------
 #
-# With a library we write down the way forward only. It notes each operation on the way, and walks the list backwards.
+# With a library we write only the forward pass. It records each operation, and then walks the list backwards.
 #
-# That list is the **tape** of lesson 6: each operation knows its own derivative, and the chain rule joins them.
-# chainrule's names are PyTorch's, so the same lines do for both, and ``library`` says which of the two is meant.
+# That list is the **tape** of lesson 6: each operation has its own derivative, and the chain rule combines them.
+# chainrule uses PyTorch's names, so the same code works for both; ``library`` is one of the two.
 #
-# ``zero_grad`` forgets the slopes of the step before, ``backward`` finds the new ones, and ``optimizer.step`` is
+# ``zero_grad`` resets the slopes of the previous step, ``backward`` computes the new ones, and ``optimizer.step`` does
 # :math:`\theta \leftarrow \theta - \eta \nabla C`.
 
 
 def with_library(library, compiled=False):
     """The same two functions; `library` is chainrule or torch."""
-    nn, hand = library.nn, newborn()
+    nn, hand = library.nn, new_network()
     network = nn.Sequential(nn.Linear(784, 30), nn.Sigmoid(), nn.Linear(30, 10), nn.Sigmoid()).double()
     start = {"0.weight": hand.weights[0], "0.bias": hand.biases[0][:, 0]}
     start |= {"2.weight": hand.weights[1], "2.bias": hand.biases[1][:, 0]}
@@ -106,8 +105,8 @@ def with_library(library, compiled=False):
 
 
 # %%
-# The third way differs by one word. ``jit`` ("just in time") watches a single step, writes down which sums it does,
-# and compiles them into one program; every later step runs that program, without Python in between.
+# The third way differs by one word. ``jit`` ("just in time") traces a single step, records its operations, and compiles
+# them into one program; every later step runs that program, without Python in between.
 
 ways = {"by hand": by_hand(), "engine": with_library(chainrule), "compiled": with_library(chainrule, compiled=True)}
 torch = optional("torch", "torch")
@@ -124,7 +123,7 @@ print("ways:", ", ".join(ways))
 losses, seconds, first_step = {}, {}, {}
 for name, (step, _) in ways.items():
     begin = time.perf_counter()
-    first = step(x[0], y[0])  # on its own: here the third way compiles
+    first = step(x[0], y[0])  # timed separately: the third way compiles here
     first_step[name] = time.perf_counter() - begin
     times = []
     losses[name] = [first]
@@ -149,35 +148,34 @@ axes_labels = {"x_label": "step", "y_label": "loss, mean of 25 steps"}
 show(charts.lines(curves, range(25, 501), title="One line, drawn several times", **axes_labels))
 
 # %%
-# What differs is the sixteenth digit: sums taken in another order round differently. A single wrong slope anywhere
-# would have set the columns apart from the second step on, since the second loss depends on every slope of the first
-# step.
+# They differ only in the sixteenth digit: sums in a different order round differently. A single wrong slope would have
+# changed the numbers from the second step on, since the second loss depends on every slope of the first step.
 
 # %%
 # The times
 # ---------
 #
-# Times depend on the machine, and on what else it is doing; read them as ratios. Each is the median of 499 steps.
+# Times depend on the machine and its load; read them as ratios. Each is the median of 499 steps.
 
 for name, each in seconds.items():
     ratio = each / seconds["by hand"]
     print(f"{name:<9} {ratio:5.2f} × the time by hand; its first step took {first_step[name]:.4f} s on this machine")
 
 # %%
-# Why does an engine need longer than the hand? The sums are the same, but it keeps a list of them as it goes, and for
-# ten small images the keeping takes as long as the sums. Compiling removes it: the list is kept once, in the first
-# step, and turned into a program; that may take seconds, and pays off over the thousands of steps to come. With larger
-# mini-batches the sums outweigh the rest and all four draw closer.
+# Why is the engine slower than the code by hand? The calculations are the same, but the engine records them as it goes,
+# and for ten small images the recording takes as long as the calculations. Compiling removes this: the operations are
+# recorded once, in the first step, and turned into a program. That may take seconds, and pays off over the thousands of
+# steps to come. With larger mini-batches the calculations dominate, and the four times are closer together.
 
 # %%
-# What the compiler made of it
-# ----------------------------
+# The compiled program
+# --------------------
 #
-# The compiled program can be read. It is short: products of matrices, and loops in which everything else is fused.
+# The compiled program can be read. It is short: matrix products, and loops that fuse everything else.
 #
 # Here is a single layer of two sigmoid neurons that look at four images of three pixels. Five operations that would
-# each go through all the numbers have become one loop. Of the columns, µs has millionths of a second, kB thousands of
-# bytes (a number takes 4 or 8), and Mflop millions of sums and products; Gflop/s is thousands of millions in a second.
+# each go through all the numbers have become one loop. In the columns, µs is millionths of a second, kB thousands of
+# bytes (a number takes 4 or 8), and Mflop millions of additions and multiplications; Gflop/s is billions per second.
 
 step = jit(lambda x, w: (1 / (1 + chainrule.exp(-(x @ w)))).sum())
 step(chainrule.ones(4, 3), chainrule.ones(3, 2))
@@ -187,10 +185,10 @@ print(step.explain())
 # Change one thing
 # ----------------
 #
-# Before you run this: with 200 images a step instead of 10, does the engine's time draw closer to the hand's, or
-# further away? And which of them gains?
+# Before you run this: with 200 images per step instead of 10, is the engine's time closer to that of the code by hand,
+# or further away? And which of them gains?
 #
-# Take 1, too: what costs the most when there is almost nothing to compute?
+# Then try 1: what costs the most when there is almost nothing to compute?
 
 count = 200  # change me
 many_x, many_y = x.reshape(-1, 784), y.reshape(-1, 10)
@@ -202,20 +200,20 @@ for name, (step, _) in ways.items():
         begin = time.perf_counter()
         step(many_x[chosen], many_y[chosen])
         times.append(time.perf_counter() - begin)
-    timed[name] = float(np.median(times[1:]))  # the first compiles again: another shape, another program
+    timed[name] = float(np.median(times[1:]))  # the first call compiles again, for the new shape
 for name, each in timed.items():
     print(f"{count} images a step, {name:<9} {each / timed['by hand']:5.2f} × the time by hand")
 
 # %%
-# It draws closer, on a machine that has nothing else to do: with many images a step the products of matrices take
-# nearly all the time, in every way of writing it. What is left of the differences is how often the numbers in between
-# are written to memory and read again, and that is where fused loops gain.
+# It is closer, on an otherwise idle machine: with many images per step the matrix products take nearly all the time, in
+# all four versions. The remaining difference is how often intermediate results are written to memory and read again,
+# and this is where fused loops gain.
 
 # %%
 # Read next
 # ---------
 #
-# Lesson 11 uses the engine for what would be long by hand: a network that looks at a picture through small windows.
+# Lesson 11 uses the engine for what would be long by hand: a network that looks at an image through small windows.
 #
-# ``chainrule.autograd.tape`` is the list and the walk back, ``chainrule.jit`` the compiler, and ``chainrule.torch``
-# takes whole networks from PyTorch and back (``from_torch``, ``to_torch``).
+# ``chainrule.autograd.tape`` is the tape and the backward pass, ``chainrule.jit`` the compiler, and ``chainrule.torch``
+# converts whole networks from PyTorch and back (``from_torch``, ``to_torch``).

@@ -2,12 +2,11 @@
 The convolutional network
 =========================
 
-Shift a digit by three pixels, and to the network of lesson 9 it is a different picture. How can a network look for a
-stroke wherever it stands?
+Shift a digit by three pixels, and to the network of lesson 9 it is a different image. How can a network look for a
+stroke anywhere?
 
-By sliding a small window over the picture. This lesson does it first with a window made by hand, then lets a network
-learn 96 of its own, and follows one digit all the way through: 28 × 28 pixels, 14 × 14, 7 × 7, 3,136 numbers, ten
-answers.
+By sliding a small window over the image. This lesson first uses a window made by hand, then lets a network learn 96 of
+its own, and follows one digit all the way through: 28 × 28 pixels, 14 × 14, 7 × 7, 3,136 numbers, ten answers.
 """
 
 import numpy as np
@@ -24,14 +23,14 @@ from chainrule.plots import charts, inside, style
 # A window that slides
 # --------------------
 #
-# A **filter** is a small picture of what it looks for. It is laid over every place of the image in turn.
+# A **filter** is a small image of what it looks for. It is applied at every position of the image in turn.
 #
-# At each place the pixels under it are multiplied by the filter's weights and added up, just as in a neuron,
+# At each position the pixels under it are multiplied by the filter's weights and added up, just as in a neuron,
 #
 # .. math:: \text{out}_{i,j} = \sum_{u,v} \text{image}_{i+u,\,j+v} \cdot \text{filter}_{u,v} + b
 #
 # and the sum is large where the image looks like the filter. It is a neuron with few inputs, and the *same* weights
-# everywhere: what it has learned in one corner it knows in all. That sliding sum is called a **convolution**.
+# everywhere: what it learns in one corner, it can use in all others. This sliding sum is called a **convolution**.
 
 data = mnist().split()
 digit = data.test.images[0] / 255  # a 7
@@ -41,23 +40,23 @@ edges = {
 }
 pictures, captions = [digit], ["the digit"]
 for name, edge in edges.items():
-    found = convolve(digit[None], edge[None, None], np.zeros(1), padding=1)[0]  # (28, 28)
-    pictures.append(found)
+    response = convolve(digit[None], edge[None, None], np.zeros(1), padding=1)[0]  # (28, 28)
+    pictures.append(response)
     captions.append(f"edges: {name}")
-    print(f"{name}: from {found.min():.2f} to {found.max():.2f}")
+    print(f"{name}: from {response.min():.2f} to {response.max():.2f}")
 look = style.LIGHT
 show(style.sheet(pictures, captions, "Two filters of 3 × 3, made by hand", look, columns=3, colors=style.SIGNED,
                  limits=(-3, 3), bar="sum under the window", side=2.2))  # fmt: skip
 
 # %%
-# One filter answers to upright edges, the other to lying ones: yellow where the picture looks like the filter, blue
-# where it looks like the opposite, gray where there is no such edge.
+# One filter responds to vertical edges, the other to horizontal ones: yellow where the image looks like the filter,
+# blue where it looks like the opposite, gray where there is no such edge.
 
 # %%
 # What moves in, moves out
 # ------------------------
 #
-# If the digit moves, what the filter found moves with it, and is otherwise the same.
+# If the digit moves, the filter's response moves with it, and is otherwise the same.
 
 upright = edges["upright, ink on the right"][None, None]
 moved = np.roll(digit, 3, axis=1)  # three pixels to the right
@@ -66,13 +65,13 @@ other = convolve(moved[None], upright, np.zeros(1), padding=1)[0]
 print("same picture, moved by three:", np.allclose(np.roll(one, 3, axis=1), other))
 
 # %%
-# Smaller, and less particular
-# ----------------------------
+# Smaller, and less sensitive to position
+# ---------------------------------------
 #
-# After a convolution comes **pooling**: of each square of 2 × 2 numbers only the largest is kept.
+# After a convolution comes **pooling**: of each square of 2 × 2 numbers, only the largest is kept.
 #
-# The picture halves in both directions. Where exactly in the square the edge stood is forgotten, which is welcome: a
-# stroke that is a pixel off is still that stroke.
+# This halves the image in both directions. The exact position of the edge within the square is lost, which is useful: a
+# stroke that is a pixel off is still the same stroke.
 
 small = np.array([[[0.1, 0.9, 0.0, 0.0], [0.2, 0.3, 0.0, 0.4], [0.5, 0.0, 0.7, 0.6], [0.0, 0.0, 0.8, 0.1]]])
 print("before:", small[0], sep="\n")
@@ -82,16 +81,16 @@ print("after:", max_pool(small)[0], sep="\n")
 # The network
 # -----------
 #
-# Twice convolution, rectifier and pooling, then one layer of ten neurons that look at all that is left.
+# Convolution, rectifier and pooling, twice; then one layer of ten neurons that look at all that is left.
 #
-# A **rectifier** or ReLU is the activation max(0, z): what is below zero becomes zero. In shapes:
+# A **rectifier** or ReLU is the activation max(0, z): negative values become zero. The shapes are:
 #
 # .. math:: 28 \times 28 \;\to\; 32 \text{ maps of } 28 \times 28 \;\to\; 14 \times 14
 #    \;\to\; 64 \text{ maps of } 14 \times 14 \;\to\; 7 \times 7 \;\to\; 7 \cdot 7 \cdot 64 = 3136 \;\to\; 10
 #
 # A filter's output is called a **feature map**: a map of where its feature was found. The second layer's filters look
 # at all 32 maps of the first at once, so each of them has 32 × 5 × 5 weights. A border of two zeros around each
-# picture (``padding=2``) lets the window stand on the outermost pixels, so that 5 × 5 filters keep the size.
+# image (``padding=2``) lets the window be centered on the outermost pixels, so that 5 × 5 filters keep the size.
 
 random = np.random.default_rng(0)
 network = nn.Sequential(
@@ -102,7 +101,7 @@ network = nn.Sequential(
 
 
 def layer_by_layer(image):
-    """What each layer makes of one image (28, 28): pairs of a name and an array."""
+    """The output of each layer for one image (28, 28): pairs of a name and an array."""
     passed, outputs = chainrule.tensor(image[None, None].astype(np.float32)), []
     with chainrule.no_grad():
         for layer in network:
@@ -117,26 +116,27 @@ for (name, output), layer in zip(layer_by_layer(digit), network, strict=True):
     print(f"{name:<10} {' × '.join(map(str, output.shape)):<14} {learned:7,} weights and biases")
 
 # %%
-# The first layer makes 25,088 activations with 832 numbers, for it uses each filter at all 784 places. A layer of
-# neurons that each look at every pixel, as in lesson 9, would need 25,088 × 785 of them: nearly twenty million.
+# The first layer computes 25,088 activations with 832 numbers, because it uses each filter at all 784 positions. A
+# layer of neurons that each look at every pixel, as in lesson 9, would need 25,088 × 785 of them: nearly twenty
+# million.
 
 # %%
 # Ten probabilities
 # -----------------
 #
-# The last layer gives ten scores z, of any size. Softmax turns them into ten shares of one.
+# The last layer returns ten scores z, of any size. Softmax turns them into ten fractions that sum to one.
 #
 # .. math:: p_j = \frac{e^{z_j}}{\sum_k e^{z_k}}, \qquad C = -\ln p_{\text{right}}
 #
 # Powers of :math:`e` make every score positive, and dividing by their sum makes the ten add up to 1: these are
 # probabilities. The cost, called **cross entropy**, is 0 if the right digit has all of the probability, 0.69 if it
-# has a half, and 2.3 if it has a tenth: that is where a network begins that knows nothing of ten digits.
+# has a half, and 2.3 if it has a tenth: that is where an untrained network starts.
 
 # %%
 # It learns
 # ---------
 #
-# 6,000 images, once through, 50 a step. The steps are Adam's, which chooses each weight's step size by itself.
+# 6,000 images, one epoch, 50 images per step. The optimizer is Adam, which adapts the step size of each weight.
 
 pixels = (data.train.images[:6000] / 255).astype(np.float32)[:, None]  # (6000, 1, 28, 28)
 answers = data.train.labels[:6000].astype(np.int64)
@@ -146,7 +146,7 @@ before = network[0].weight.detach().numpy().copy()
 
 
 def learn(network):
-    """One epoch; the loss before each step."""
+    """Train for one epoch; returns the loss before each step."""
     cross_entropy, optimizer = nn.CrossEntropyLoss(), optim.Adam(network.parameters(), lr=0.002)
 
     @jit
@@ -162,11 +162,11 @@ def learn(network):
 
 
 def right(network, images=exam):
-    """The share of 1,000 validation images that a network reads right."""
+    """The fraction of 1,000 validation images that a network reads right."""
     with chainrule.no_grad():
         scores = np.concatenate([network(chainrule.from_numpy(part)).numpy() for part in np.split(images, 10)])
     if not np.isfinite(scores).all():
-        raise ValueError("the network has diverged, its scores are not numbers any more: try a smaller learning rate")
+        raise ValueError("the network has diverged, its scores are not finite; try a smaller learning rate")
     return np.mean(scores.argmax(axis=1) == exam_answers)
 
 
@@ -178,13 +178,13 @@ print(f"after 6,000 images: {right(network):.1%} read right")
 show(charts.lines({"loss": losses}, title="Down, but not smoothly", x_label="step", y_label="cross entropy"))
 
 # %%
-# It is a loss of other images in every step: that is why the line is ragged.
+# Each step measures the loss on different images: that is why the line is ragged.
 
 # %%
 # What did the filters become?
 # ----------------------------
 #
-# These are the 32 filters of the first layer, 5 × 5 weights each; and below, what learning has added to each of them.
+# These are the 32 filters of the first layer, 5 × 5 weights each, and below, how learning changed each of them.
 
 filters = network[0].weight.detach().numpy()  # (32, 1, 5, 5)
 show(inside.filters(filters, title="The 32 filters of the first layer"))
@@ -193,9 +193,9 @@ changed = np.linalg.norm(filters - before) / np.linalg.norm(before)
 print(f"the change is {changed:.0%} of the size of the filters that it began with")
 
 # %%
-# The filters were drawn at random, and much of that noise is still in them. What was added is smoother, and says what
-# they are becoming: many have a bright and a dark side and look for an edge in one direction, as ours did by hand;
-# others are bright all over and look for ink.
+# The filters started as random numbers, and much of that noise is still there. The change is smoother, and shows what
+# they are becoming: many have a bright and a dark side and look for an edge in one direction, like ours made by hand;
+# others are bright everywhere and look for ink.
 
 # %%
 # What do they see in a digit?
@@ -207,9 +207,9 @@ seen = dict(enumerate(layer_by_layer(digit)))
 show(inside.feature_maps(seen[1][1], title="A 7, seen by 32 filters"))
 
 # %%
-# Different filters see different sides of the strokes; some see only the upper edge, some only the slant. The second
-# layer looks at combinations of these. After another pooling there are 64 maps of 7 × 7, and many stay empty: what
-# they look for is not in a 7.
+# Different filters respond to different sides of the strokes; some see only the upper edge, some only the slant. The
+# second layer looks at combinations of these. After another pooling there are 64 maps of 7 × 7, and many are empty: a 7
+# does not contain what they look for.
 
 show(inside.feature_maps(seen[5][1], title="The same 7, after the second pooling"))
 
@@ -229,8 +229,9 @@ print(f"they add up to {chances.sum():.4f}")
 # Before you run this: if the validation images are moved three pixels to the right, how many will it still read
 # right?
 #
-# It has never seen a digit off the middle. The filters do not mind, as we saw; but who else is in the network? Beside
-# it stands one without filters: 128 rectifiers that each look at every pixel, taught with the same images.
+# It has never seen a digit that is off center. The filters do not mind, as we saw; but what about the rest of the
+# network? We compare it with one without filters: 128 rectifiers that each look at every pixel, trained on the same
+# images.
 
 distance = 3  # change me
 dense = nn.Sequential(
@@ -243,17 +244,17 @@ for pixels_right in sorted({0, 1, 2, distance}):
     print(f"{pixels_right:21d}   {right(network, moved):13.1%}   {right(dense, moved):15.1%}")
 
 # %%
-# The network without filters loses its bearings much sooner. The other's filters find every stroke where it now is,
-# and pooling forgives a pixel or two; but its last layer has a weight of its own for each of the 7 × 7 places, and
-# expects what it has learned where it has learned it. The rest of the cure is to show it moved digits while it learns
+# The network without filters fails much sooner. The filters of the convolutional network find every stroke at its new
+# position, and pooling tolerates a pixel or two. But its last layer has a separate weight for each of the 7 × 7
+# positions, and expects each feature where it learned it. The rest of the solution is to train with shifted digits, too
 # (``chainrule.data.Augment``).
 
 # %%
 # Read next
 # ---------
 #
-# Two layers of filters are not deep. Lesson 12 asks why deep networks did not learn for a long time.
+# Two layers of filters are not deep. Lesson 12 asks why deep networks could not be trained for a long time.
 #
 # ``chainrule.first_principles.convolution`` has the loops, forward and backward; ``chainrule.ops.convolution`` the
-# quick version; and ``chainrule.models`` this network under the name of ``cnn``. It goes back to LeCun and others,
+# fast version; and ``chainrule.models`` this network under the name ``cnn``. It goes back to LeCun and others,
 # Gradient-based learning applied to document recognition (1998).

@@ -2,11 +2,11 @@
 Vanishing gradients
 ===================
 
-More layers can say more. Then why did networks of ten layers, for decades, learn less than networks of two?
+More layers can represent more. Then why did networks of ten layers, for decades, learn less than networks of two?
 
-Because learning travels backwards. Each layer hands the error on to the one before it, and if every layer hands on a
-little less than it got, the first ones hear nothing at all. We measure what arrives, layer by layer, for three
-activations, and find that half of the cure is in the activation and the other half in how the weights begin.
+Because learning travels backwards. Each layer passes the error on to the one before it, and if every layer passes on a
+little less than it gets, nothing reaches the first ones. We measure what arrives, layer by layer, for three
+activations, and find that half of the solution is the activation, and the other half the initial weights.
 """
 
 import numpy as np
@@ -22,7 +22,7 @@ from chainrule.plots import charts
 # A chain of single neurons
 # -------------------------
 #
-# One neuron a layer, ten layers, every weight 1 and every bias 0: the smallest deep network there is.
+# Ten layers of one neuron each, every weight 1 and every bias 0: the smallest possible deep network.
 #
 # Each is :math:`a_l = \sigma(w a_{l-1} + b)`. How much does the last activation move when the first input moves? The
 # chain rule multiplies one factor for each layer:
@@ -47,10 +47,10 @@ print(f"at best it would have been ¼ to the power of 10 = {0.25**10:.2e}")
 #
 # Ten layers for real digits: 784 pixels, nine hidden layers of 64 neurons, ten scores, cross entropy as in lesson 11.
 #
-# Three of them are alike but for the activation: the sigmoid; tanh, which is the sigmoid stretched to run from -1 to
-# 1, with a slope of up to 1; and ReLU, max(0, z), with a slope of exactly 1 wherever it lets anything through. All
-# weights begin evenly spread between :math:`\pm 1/\sqrt{n}`, for a neuron with :math:`n` inputs, which is what
-# PyTorch does unless told otherwise, and all biases at 0.
+# We compare three networks that differ only in the activation: the sigmoid; tanh, which is the sigmoid stretched to the
+# range from -1 to 1, with a slope of up to 1; and ReLU, max(0, z), with a slope of exactly 1 for positive z. Initial
+# weights are uniform between :math:`\pm 1/\sqrt{n}`, for a neuron with :math:`n` inputs, which is PyTorch's default,
+# and biases are 0.
 
 data = mnist().split()
 pixels = (data.train.images[:5000].reshape(-1, 784) / 255).astype(np.float32)
@@ -60,16 +60,16 @@ ACTIVATIONS = {"sigmoid": nn.Sigmoid, "tanh": nn.Tanh, "ReLU": nn.ReLU}
 
 
 def usual(n):
-    """The standard deviation of weights spread evenly between ±1/√n."""
+    """The standard deviation of weights that are uniform between ±1/√n."""
     return 1 / np.sqrt(3 * n)
 
 
-def network(activation, depth=10, deviation=usual, width=64):
+def deep_network(activation, depth=10, deviation=usual, width=64):
     """A network of `depth` layers whose weights have the standard deviation `deviation(number of inputs)`."""
     random, layers, inputs = np.random.default_rng(0), [], 784
     for outputs in [width] * (depth - 1) + [10]:
         layer = nn.Linear(inputs, outputs, generator=random)
-        edge = np.sqrt(3) * deviation(inputs)  # evenly between ±edge has that deviation
+        edge = np.sqrt(3) * deviation(inputs)  # uniform between ±edge has this standard deviation
         nn.init.uniform_(layer.weight, -edge, edge, generator=random)
         nn.init.zeros_(layer.bias)
         layers += [layer, ACTIVATIONS[activation]()]
@@ -78,55 +78,55 @@ def network(activation, depth=10, deviation=usual, width=64):
 
 
 def gradient_norms(net, count=1000):
-    """The length of the gradient in each layer's weights, the layer next to the pixels first."""
+    """The norm of the gradient of each layer's weights, from the first layer to the last."""
     net.zero_grad()
     cross_entropy(net(chainrule.from_numpy(pixels[:count])), chainrule.from_numpy(answers[:count])).backward()
     return [float(np.linalg.norm(layer.weight.grad.numpy())) for layer in net if isinstance(layer, nn.Linear)]
 
 
 def table(norms):
-    """Print a row of numbers for each network."""
+    """Print one row per layer and one column per network."""
     print("layer   " + "".join(f"{name:>22}" for name in norms))
     for layer, row in enumerate(zip(*norms.values(), strict=True), start=1):
         print(f"{layer:5d}   " + "".join(f"{norm:22.1e}" for norm in row))
 
 
 # %%
-# The norm of a gradient is its length, the root of the sum of its squares. A layer whose gradient has the norm
-# 0.00001 changes, in one step, a ten-thousandth of what one with 0.1 does.
+# The norm of a gradient is its length, the square root of the sum of its squares. In one step, a layer whose gradient
+# has the norm 0.00001 changes by a ten-thousandth of the change of a layer with 0.1.
 
-newborn = {name: gradient_norms(network(name)) for name in ACTIVATIONS}
-table(newborn)
-for name, norms in newborn.items():
+untrained = {name: gradient_norms(deep_network(name)) for name in ACTIVATIONS}
+table(untrained)
+for name, norms in untrained.items():
     left = (norms[1] / norms[8]) ** (1 / 7)
     print(f"{name:<8} on the way from layer 9 to layer 2, each layer leaves {left:.2f} of it")
-show(charts.gradients_by_layer(newborn, title="Ten layers, weights between ±1/√n"))
+show(charts.gradients_by_layer(untrained, title="Ten layers, weights between ±1/√n"))
 
 # %%
-# With the sigmoid, what reaches the first layers is a millionth and less. And the others? They hear the same in every
-# layer, but next to nothing in all of them.
+# With the sigmoid, only a millionth or less reaches the first layers. And the others? Their gradients are the same in
+# every layer, but almost 0 in all of them.
 #
 # A weight's gradient is the error behind it times the activation before it. Here the activations shrink from layer to
-# layer on the way forward, the errors shrink on the way back, and the product is as small at one end as at the other.
+# layer on the way forward, the errors shrink on the way back, and the product is equally small at both ends.
 
 # %%
-# The other half: how the weights begin
-# -------------------------------------
+# The other half: the initial weights
+# -----------------------------------
 #
-# If each layer's numbers are a little smaller than the last one's, then after ten layers there is nothing to learn
-# from.
+# If each layer's numbers are a little smaller than those of the previous layer, there is nothing to learn from after
+# ten layers.
 #
-# Take a neuron with :math:`n` inputs of the mean square :math:`\overline{a^2}`, and weights that are independent of
-# them, with mean 0 and variance :math:`v`. Its sum z has the mean square
+# Take a neuron with :math:`n` inputs of the mean square :math:`\overline{a^2}`, and independent weights with mean 0 and
+# variance :math:`v`. Its sum z has the mean square
 #
 # .. math:: \overline{z^2} = n \, v \, \overline{a^2}
 #
-# For the signal to keep its size through many layers, :math:`n v` must be 1 for tanh, which near zero passes on what
-# it gets; and 2 for ReLU, which cuts off half of it. On the way back the same sum is done with the slopes and leads
-# to the same answer. The usual beginning has :math:`v = 1/(3n)`: a third, in every layer.
+# For the signal to keep its size through many layers, :math:`n v` must be 1 for tanh, which is almost the identity near
+# zero, and 2 for ReLU, which cuts off half of it. On the way back, the same calculation with the slopes leads to the
+# same answer. The usual initialization has :math:`v = 1/(3n)`: each layer reduces the mean square to a third.
 
 
-def spread(net):
+def sizes_of_z(net):
     """The root mean square of each layer's sums z, for 1,000 images."""
     passed, sizes = chainrule.from_numpy(pixels[:1000]), []
     with chainrule.no_grad():
@@ -143,40 +143,40 @@ STARTS = {
     "variance 2/n": lambda n: np.sqrt(2 / n),
 }
 for name, deviation in STARTS.items():
-    sizes = spread(network("ReLU", deviation=deviation))
+    sizes = sizes_of_z(deep_network("ReLU", deviation=deviation))
     print(f"ReLU, {name:<16} size of z in layers 1, 5 and 10: {sizes[0]:.1e}, {sizes[4]:.1e}, {sizes[9]:.1e}")
 
 # %%
-# Now give each activation the beginning that suits it. The variance 1/n for tanh is Glorot and Bengio's, 2/n for ReLU
-# is He's. For the sigmoid we try 1/n as well, and 16/n, to make up for its slope of a quarter.
+# Now give each activation a suitable initialization. The variance 1/n for tanh is Glorot and Bengio's, 2/n for ReLU is
+# He's. For the sigmoid we try 1/n as well, and 16/n, to compensate for its slope of a quarter.
 
 suited = {
-    "sigmoid, 1/n": gradient_norms(network("sigmoid", deviation=STARTS["variance 1/n"])),
-    "sigmoid, 16/n": gradient_norms(network("sigmoid", deviation=lambda n: 4 / np.sqrt(n))),
-    "tanh, 1/n": gradient_norms(network("tanh", deviation=STARTS["variance 1/n"])),
-    "ReLU, 2/n": gradient_norms(network("ReLU", deviation=STARTS["variance 2/n"])),
+    "sigmoid, 1/n": gradient_norms(deep_network("sigmoid", deviation=STARTS["variance 1/n"])),
+    "sigmoid, 16/n": gradient_norms(deep_network("sigmoid", deviation=lambda n: 4 / np.sqrt(n))),
+    "tanh, 1/n": gradient_norms(deep_network("tanh", deviation=STARTS["variance 1/n"])),
+    "ReLU, 2/n": gradient_norms(deep_network("ReLU", deviation=STARTS["variance 2/n"])),
 }
 table(suited)
 show(charts.gradients_by_layer(suited, title="Ten layers, each with weights that suit it"))
 
 for name, deviation in (("1/n", STARTS["variance 1/n"]), ("16/n", lambda n: 4 / np.sqrt(n))):
-    z = np.array(spread(network("sigmoid", deviation=deviation))[1:9]).mean()
+    z = np.array(sizes_of_z(deep_network("sigmoid", deviation=deviation))[1:9]).mean()
     print(f"sigmoid, {name:<4}: typical size of z {z:.2f}, slope σ′ there {sigmoid(z) * (1 - sigmoid(z)):.3f}")
 
 # %%
-# tanh and ReLU now hand on all that they get: every layer hears about as much as every other. The sigmoid with 1/n
-# still fades. With 16/n the gradient survives, but at a price: sums are so large that its neurons sit where it is
-# flat.
+# tanh and ReLU now pass on all that they get: the gradients of all layers have about the same size. With the sigmoid
+# and 1/n they still vanish. With 16/n they survive, but at a price: sums are so large that the sigmoid is flat there.
 
 # %%
 # The deeper, the worse
 # ---------------------
 #
-# What reaches the first layer, from two layers to twenty? A factor a layer is a straight line on a logarithmic axis.
+# What reaches the first layer, from two layers to twenty? A constant factor per layer is a straight line on a
+# logarithmic axis.
 
 depths = [2, 4, 6, 8, 10, 15, 20]
 first = {
-    name: [gradient_norms(network(activation, depth, deviation), 300)[0] for depth in depths]
+    name: [gradient_norms(deep_network(activation, depth, deviation), 300)[0] for depth in depths]
     for name, activation, deviation in (
         ("sigmoid, 1/n", "sigmoid", STARTS["variance 1/n"]),
         ("tanh, 1/n", "tanh", STARTS["variance 1/n"]),
@@ -195,11 +195,11 @@ show(figure)
 # And do they learn?
 # ------------------
 #
-# Each of them gets two epochs on 5,000 images: mini-batches of 50, learning rate 0.1.
+# Each network is trained for two epochs on 5,000 images: mini-batches of 50, learning rate 0.1.
 
 
 def learn(net, epochs=2, rate=0.1):
-    """Train a network; the share of the images that it then reads right."""
+    """Train a network; returns the fraction of the images that it then reads right."""
     random, optimizer = np.random.default_rng(1), optim.SGD(net.parameters(), lr=rate)
     for _ in range(epochs):
         for chosen in np.split(random.permutation(len(pixels)), len(pixels) // 50):
@@ -210,7 +210,7 @@ def learn(net, epochs=2, rate=0.1):
     with chainrule.no_grad():
         scores = net(chainrule.from_numpy(pixels)).numpy()
     if not np.isfinite(scores).all():
-        raise ValueError("the network has diverged, its scores are not numbers any more: try a smaller learning rate")
+        raise ValueError("the network has diverged, its scores are not finite; try a smaller learning rate")
     return np.mean(scores.argmax(axis=1) == answers)
 
 
@@ -223,37 +223,37 @@ for activation, name, deviation in (
     ("ReLU", "1/(3n)", usual),
     ("ReLU", "2/n", STARTS["variance 2/n"]),
 ):
-    share = learn(network(activation, deviation=deviation))
+    share = learn(deep_network(activation, deviation=deviation))
     print(f"ten layers of {activation:<7} variance {name:<6}: {share:6.1%} read right")
 
 # %%
-# A tenth is what luck gives. The same ten layers learn, or do not learn at all, by their activation and by the size
-# of a few random numbers at the start.
+# A tenth is pure luck. Whether the same ten layers learn or not depends on the activation and on the size of the random
+# initial weights.
 
 # %%
 # Change one thing
 # ----------------
 #
-# Before you run this: how deep may a network of sigmoids be and still learn, if it learns just as long?
+# Before you run this: how deep can a network of sigmoids be and still learn, with the same number of epochs?
 #
-# Lesson 9's had two layers and was happy. Try 3 and 4; then think of what a thousand epochs would do for ten.
+# Lesson 9's had two layers and learned well. Try 3 and 4; then think about what a thousand epochs would do for ten.
 
 depth = 2  # change me
 for activation, deviation in (("sigmoid", STARTS["variance 1/n"]), ("ReLU", STARTS["variance 2/n"])):
-    share = learn(network(activation, depth, deviation))
+    share = learn(deep_network(activation, depth, deviation))
     print(f"{depth} layers of {activation:<7}: {share:6.1%} read right")
 
 # %%
-# Two layers of sigmoids learn, if slowly at this rate. With three, two epochs leave them hardly better than luck. ReLU
-# does not mind: that is why deep networks are built with it, or with its relatives.
+# Two layers of sigmoids learn, but slowly at this rate. With three, they are hardly better than luck after two epochs.
+# ReLU does not have this problem: that is why deep networks are built with it, or with its relatives.
 
 # %%
 # Read next
 # ---------
 #
-# ReLU has an illness of its own: a neuron of slope zero everywhere hears nothing, ever again. Lesson 13 finds the
-# patients.
+# ReLU has a problem of its own: a neuron whose slope is zero for every example never learns again. Lesson 13 looks for
+# such neurons.
 #
-# The beginnings are in ``chainrule.nn.init``. They are from Glorot and Bengio, Understanding the difficulty of
+# The initializations are in ``chainrule.nn.init``. They are from Glorot and Bengio, Understanding the difficulty of
 # training deep feedforward neural networks (2010), and He and others, Delving deep into rectifiers (2015). Another
-# cure, to bring every layer's numbers back to size as they pass, is ``chainrule.nn.BatchNorm1d``.
+# solution is to normalize each layer's numbers: ``chainrule.nn.BatchNorm1d``.

@@ -2,11 +2,11 @@
 Dead neurons and leaky ReLU
 ===========================
 
-A neuron that stops answering could learn its way back. Why do some never do, and can one of them be revived?
+A neuron that stops responding could learn its way back. Why do some never recover, and can they be revived?
 
-ReLU cured the vanishing gradient by having a slope of exactly 1 wherever it lets something through. Elsewhere its
-slope is exactly 0, and a neuron that has come to sit there, for every image there is, is told nothing any more. We
-watch one die, count the dead of a network, and bring a whole network back to life.
+ReLU solved the vanishing gradient with a slope of exactly 1 for positive sums. Elsewhere its slope is exactly 0, and a
+neuron whose sum is negative for every image gets no gradient at all. We watch one die, count the dead neurons of a
+network, and bring a whole network back to life.
 """
 
 import numpy as np
@@ -22,14 +22,14 @@ from chainrule.plots import charts
 # Two bends
 # ---------
 #
-# ReLU is flat to the left of zero. Leaky ReLU is almost flat, but not quite: a small slope α is left.
+# ReLU is flat to the left of zero. Leaky ReLU is almost flat there: it has a small slope α.
 #
 # .. math:: \text{ReLU}(z) = \max(0, z)
 #    \qquad
 #    \text{leaky}(z) = \begin{cases} z & \text{if } z > 0 \\ \alpha z & \text{if } z \le 0 \end{cases}
 #    \qquad \alpha = 0.01 \text{, say}
 #
-# On the way back the error is multiplied by the slope (equation 3 of lesson 6). A slope of 0 makes 0 of every error.
+# On the way back the error is multiplied by the slope (equation 3 of lesson 6). A slope of 0 turns every error into 0.
 
 pairs = {
     "ReLU": (relu, relu_derivative),
@@ -41,17 +41,17 @@ show(charts.functions(pairs, -3, 3, title="Flat, and almost flat"))
 # One patient
 # -----------
 #
-# The smallest case: a single neuron with one input. It ought to learn y = 2x, for x between 0 and 1.
+# The smallest case: a single neuron with one input. It should learn y = 2x, for x between 0 and 1.
 #
-# Its bias has come to -3, by an accident that we shall look at later. So :math:`z = w x + b` is negative for every
-# example: with ReLU it says 0 to all of them, and the slope is 0 at all of them.
+# Its bias is -3, by an accident that we will look at later. So :math:`z = w x + b` is negative for every example: with
+# ReLU its output is 0 for all of them, and so is the slope.
 
 x = np.linspace(0, 1, 50)
 y = 2 * x
 
 
 def treat(alpha, steps=1000, rate=0.5):
-    """Descend with a slope of `alpha` left of zero: w and b in the end; the largest z and the loss, step by step."""
+    """Train with a slope of `alpha` left of zero; returns w, b, and the largest z and the loss of each step."""
     w, b, largest, losses = 1.0, -3.0, [], []
     for _ in range(steps):
         z = w * x + b  # (50,)
@@ -75,17 +75,17 @@ labels = {"x_label": "step", "y_label": "the largest z of all examples"}
 show(charts.lines(histories, title="A neuron lives where z is above 0", **labels))
 
 # %%
-# With ReLU not a single digit has moved in a thousand steps. With the leak it climbs, slowly, since it hears a
-# hundredth of every error; as soon as the first example gets above zero it hears all of that one's, and is cured
-# within a few steps.
+# With ReLU not a single digit changes in a thousand steps. With the leak it climbs slowly, since it gets a hundredth of
+# every error. As soon as z is above zero for the first example, it gets that example's full error, and recovers within
+# a few steps.
 
 # %%
 # How a neuron dies
 # -----------------
 #
-# By a step that is too long: it throws a neuron's weights so far that no image reaches it any more.
+# By a step that is too long: it moves a neuron's weights so far that no image activates it any more.
 #
-# Pixels make this easy: they are never negative, so an error pushes all of a neuron's weights the same way at once.
+# Pixels make this likely: they are never negative, so an error pushes all of a neuron's weights in the same direction.
 # Here are two hidden layers of 100 rectifiers, 5,000 images and mini-batches of 50. We call a neuron **silent** if z
 # is not above 0 for any of the images. A silent rectifier is **dead**: its slope is 0 for every image.
 
@@ -97,8 +97,8 @@ exam_answers = data.validation.labels[:2000]
 cross_entropy = nn.CrossEntropyLoss()
 
 
-def network(alpha):
-    """784-100-100-10, always with the same starting weights; alpha 0 is ReLU."""
+def new_network(alpha):
+    """784-100-100-10, always with the same initial weights; alpha 0 is ReLU."""
     random = np.random.default_rng(0)
     layers = [nn.Linear(n, m, generator=random) for n, m in ((784, 100), (100, 100), (100, 10))]
     return nn.Sequential(layers[0], nn.LeakyReLU(alpha), layers[1], nn.LeakyReLU(alpha), layers[2])
@@ -106,24 +106,24 @@ def network(alpha):
 
 def sums(net, images):
     """Each layer's z for some images: (N, 100), (N, 100) and the scores (N, 10)."""
-    passed, found = chainrule.from_numpy(images), []
+    passed, results = chainrule.from_numpy(images), []
     with chainrule.no_grad():
         for layer in net:
             passed = layer(passed)
             if isinstance(layer, nn.Linear):
-                found.append(passed.numpy())
-    if not all(np.isfinite(z).all() for z in found):  # NaN is neither above 0 nor not: such neurons cannot be counted
-        raise ValueError("the network has diverged, its z are not numbers any more: try a smaller learning rate")
-    return found
+                results.append(passed.numpy())
+    if not all(np.isfinite(z).all() for z in results):  # comparisons with NaN would miscount the silent neurons
+        raise ValueError("the network has diverged, its z are not finite; try a smaller learning rate")
+    return results
 
 
 def silent(net):
-    """Which neurons of the two hidden layers are silent, two arrays of 100 yes or no."""
+    """Which neurons of the two hidden layers are silent: two boolean arrays of 100."""
     return [z.max(axis=0) <= 0 for z in sums(net, pixels)[:2]]
 
 
 def right(net):
-    """The share of 2,000 validation images that are read right."""
+    """The fraction of 2,000 validation images that are read right."""
     return float(np.mean(sums(net, exam)[-1].argmax(axis=1) == exam_answers))
 
 
@@ -138,7 +138,7 @@ def epoch(net, rate, random, after_step=lambda: None):
         after_step()
 
 
-net, largest = network(0.0), []
+net, largest = new_network(0.0), []
 epoch(net, 0.7, np.random.default_rng(1), after_step=lambda: largest.append(sums(net, pixels[:1000])[0].max(axis=0)))
 largest = np.array(largest)  # (100 steps, 100 neurons): the largest z of each
 dead = np.flatnonzero(silent(net)[0])
@@ -154,8 +154,8 @@ for k in victims:
     print(f"neuron {k}: last seen alive after step {last}; its largest z then stays at {largest[-1, k]:.4f}")
 
 # %%
-# Both were at their loudest, and heard in one step that this was far too much. See how level their lines are from then
-# on: their weights have stopped, to the last bit. Let us make sure of it.
+# Both were at their most active, and one step corrected far too much. From then on their lines are perfectly level:
+# their weights do not change any more, to the last bit. Let us check that.
 
 loss = cross_entropy(net(chainrule.from_numpy(pixels)), chainrule.from_numpy(answers))
 net.zero_grad()
@@ -168,12 +168,12 @@ print(f"and of the others, on average: {np.delete(slopes, dead).mean():.1e}")
 # Counting through training
 # -------------------------
 #
-# A small learning rate and a large one, three slopes left of zero, four epochs each. After each epoch we count.
+# A small learning rate and a large one, three slopes left of zero, four epochs each. We count after each epoch.
 
 counts, marks = {}, {}
 for rate in (0.1, 0.8):
     for name, alpha in (("ReLU", 0.0), ("α = 0.01", 0.01), ("α = 0.1", 0.1)):
-        net, random = network(alpha), np.random.default_rng(1)
+        net, random = new_network(alpha), np.random.default_rng(1)
         shares = [[layer.mean() for layer in silent(net)]]
         for _ in range(4):
             epoch(net, rate, random)
@@ -192,25 +192,25 @@ figure.axes[0].set_ylabel("neurons that are silent (%)")
 show(figure)
 
 # %%
-# Follow ReLU's first layer from left to right: the numbers never fall. What it looks at are pixels, which do not
-# change, so who is dead there stays dead. In the second layer somebody may come back, for what *it* looks at is the
-# first layer, and that is still learning.
+# Follow ReLU's first layer from left to right: the numbers never fall. Its inputs are pixels, which do not change, so a
+# dead neuron stays dead. In the second layer a neuron may recover, because its inputs are the first layer, which is
+# still learning.
 #
-# The leak does not keep a neuron from falling silent, for the long step throws it just as far. But a silent neuron
-# with a leak is not dead. With α = 0.1 the count goes down again, epoch by epoch. A hundredth is very little: with α
-# = 0.01 it takes far longer than four epochs.
+# The leak does not keep a neuron from falling silent: the long step moves it just as far. But a silent neuron with a
+# leak is not dead. With α = 0.1 the count goes down again, epoch by epoch. A hundredth is very little: with α = 0.01 it
+# takes far longer than four epochs.
 
 # %%
 # A whole network revived
 # -----------------------
 #
-# Now the worst case: a healthy network, trained for two epochs, and then every bias of its first layer lowered until
-# its neuron is silent for every image.
+# Now the worst case: a healthy network is trained for two epochs, and then every bias of its first layer is lowered
+# until its neuron is silent for every image.
 #
-# All 100 are dead, nothing of the image gets past them, and the answer is the same for all. We let it go on learning
-# at the rate 0.3: once as it is, and once with nothing changed but the bend.
+# All 100 are dead, nothing of the image gets past them, and the answer is the same for all. We continue training at the
+# rate 0.3: with the same activation, and with leaky ones.
 
-patient, random = network(0.0), np.random.default_rng(1)
+patient, random = new_network(0.0), np.random.default_rng(1)
 for _ in range(2):
     epoch(patient, 0.1, random)
 print(f"healthy: {silent(patient)[0].sum()} dead in the first layer, {right(patient):.1%} read right")
@@ -221,7 +221,7 @@ print(f"the accident: {silent(patient)[0].sum()} dead, {right(patient):.1%} read
 
 recovery = {}
 for name, alpha in (("ReLU", 0.0), ("α = 0.01", 0.01), ("α = 0.1", 0.1)):
-    twin, random = network(alpha), np.random.default_rng(2)
+    twin, random = new_network(alpha), np.random.default_rng(2)
     twin.load_state_dict(patient.state_dict())
     recovery[name], awake = [right(twin)], [0]
     for _ in range(6):
@@ -235,8 +235,8 @@ labels = {"x_label": "epochs after the accident", "y_label": "read right (%)"}
 show(charts.lines(percent, range(7), title="The same weights, another bend", **labels))
 
 # %%
-# ReLU's line is where luck is, and stays there: its last layer goes on learning how often each digit occurs, which is
-# all that it can still find out. The other two wake up neuron by neuron, and read.
+# ReLU's line stays at the level of luck: its last layer only learns how often each digit occurs, which is all that it
+# can still learn. In the other two, the neurons wake up one by one, and the network reads again.
 
 # %%
 # Change one thing
@@ -245,23 +245,23 @@ show(charts.lines(percent, range(7), title="The same weights, another bend", **l
 # Before you run this: with a quarter of the learning rate that killed a fifth of the first layer, how many rectifiers
 # die?
 #
-# Is there a rate below which none does? And what do the dead cost, in images read right? Try 0.6 and 0.9.
+# Is there a rate below which none die? And what do the dead ones cost, in images read right? Try 0.6 and 0.9.
 
 rate = 0.175  # change me
-net, random = network(0.0), np.random.default_rng(1)
+net, random = new_network(0.0), np.random.default_rng(1)
 for _ in range(2):
     epoch(net, rate, random)
 print(f"ReLU at rate {rate}: {[int(layer.sum()) for layer in silent(net)]} dead, {right(net):.1%} read right")
 
 # %%
-# At small rates hardly anyone dies, and some dead among a hundred cost little: the others do their work. So the first
-# thing to do about dead neurons is to look at the learning rate, and the second is the leak.
+# At small rates hardly any die, and a few dead ones among a hundred cost little: the others do their work. So the first
+# thing to try against dead neurons is a smaller learning rate, and the second is the leak.
 
 # %%
 # Read next
 # ---------
 #
-# The same ingredients, a hidden layer, softmax, cross entropy, slopes, are all that lesson 14 needs to say the next
+# The same ingredients (a hidden layer, softmax, cross entropy, slopes) are all that lesson 14 needs to predict the next
 # word.
 #
 # ``chainrule.nn`` has the relatives: ``LeakyReLU``, ``ELU``, ``GELU``. Leaky ReLU is from

@@ -2,12 +2,12 @@
 The next word
 =============
 
-"I am going to the bank to deposit some ..." You know how it goes on. How could a network of numbers?
+"I am going to the bank to deposit some ..." You know how it continues. How could a network of numbers know?
 
 The big language models answer one question over and over: which word comes next? This lesson builds the smallest
-model that answers it, trains it in a few seconds on 379 short sentences, asks it that question, lets it talk, and
-then asks whether it has understood anything or knows its sentences by heart. Every part of it is one that you have
-met.
+model that answers it, trains it in a few seconds on 379 short sentences, asks it that question, lets it write, and
+then asks whether it has understood anything or just knows its sentences by heart. You have already met all of its
+parts.
 """
 
 import numpy as np
@@ -20,7 +20,7 @@ from chainrule.plots import charts
 # What it reads
 # -------------
 #
-# Its library is a file of everyday sentences. Some are about the bank, some about bread, books, the sea.
+# The corpus is a file of everyday sentences. Some are about the bank, some about bread, books, the sea.
 
 text = language.CORPUS.read_text(encoding="utf-8")
 sentences = text.splitlines()
@@ -32,18 +32,18 @@ for phrase in ("deposit", "some money", "deposit some"):
     print(f"    {phrase:<13}{everything.count(phrase):3d}")
 
 # %%
-# So the answer to our question is not written there. What it says after "deposit some" it has to put together.
+# So the answer to our question is not in the corpus. The model has to infer what follows "deposit some".
 
 # %%
 # Words become numbers
 # --------------------
 #
-# A network calculates, so each word needs numbers. We give every word 16 of them, at random, and let it learn better
+# A network calculates, so each word needs numbers. We give every word 16 random ones, and let the network learn better
 # ones.
 #
 # These 16 numbers are the word's **embedding**: a row of a table that is learned like any weight, by its slopes. The
-# model looks at the last five words, and the examples cut themselves out of the sentences: five words, and the one
-# that really came next. The full stop ends a sentence, and fills the places before its first word.
+# model looks at the last five words, so each example consists of five consecutive words and the word that followed. The
+# period ends a sentence, and fills the positions before its first word.
 
 model = language.NextWord(text)
 print(f"{len(model.words) - 1} words and the full stop; {len(model.targets):,} examples")
@@ -57,20 +57,20 @@ with np.printoptions(precision=2, suppress=True):
 # The network
 # -----------
 #
-# Five embeddings side by side are 80 numbers. A hidden layer of 64 looks at them, and the output has one score a
-# word.
+# Five concatenated embeddings are 80 numbers. A hidden layer of 64 neurons looks at them, and the output has one score
+# per word.
 #
 # .. math:: x = [E_{w_1}, \dots, E_{w_5}], \qquad h = \tanh(x W^{(1)} + b^{(1)}), \qquad z = h W^{(2)} + b^{(2)}
 #
-# Softmax, from lesson 11, makes probabilities of the scores, and the loss is cross entropy, how surprised it is by
-# the word that really came:
+# Softmax, from lesson 11, turns the scores into probabilities, and the loss is cross entropy, which measures how
+# surprising the actual next word is:
 #
 # .. math:: p_i = \frac{e^{z_i}}{\sum_j e^{z_j}}, \qquad C = -\ln p_{\text{next}},
 #    \qquad \frac{\partial C}{\partial z_i} = p_i - y_i
 #
-# with :math:`y` 1 for that word and 0 for all others. Each score is pulled by exactly as much as its probability is
-# wrong. A loss is easier to read as :math:`e^C`: as unsure as if it had to choose among so many words, all alike.
-# This is called the **perplexity**.
+# with :math:`y` 1 for that word and 0 for all others. Each score is corrected by exactly the error of its probability.
+# A loss is easier to interpret as :math:`e^C`: the model is as unsure as if it had to choose among that many equally
+# likely words. This is called the **perplexity**.
 
 QUESTION = "i am going to the bank to deposit some"
 chances = language.forward(model.weights, model.contexts)[2]  # (examples, words)
@@ -80,14 +80,14 @@ print(f"new, its loss is {new:.4f}: as unsure as among {np.exp(new):.0f} words, 
 print("its best guesses:", ", ".join(f"{word} {chance:.1%}" for word, chance in model.likeliest(QUESTION)))
 
 # %%
-# That is even worse than blind guessing, which would be as unsure as among all its words: the random numbers prefer
-# some words, and have no reason to.
+# That is even worse than blind guessing, which would be as unsure as among all its words: the random weights prefer
+# some words for no reason.
 
 # %%
 # It learns
 # ---------
 #
-# Twenty epochs, mini-batches of 16, plain gradient descent: lesson 8, with words.
+# Twenty epochs, mini-batches of 16, plain gradient descent, as in lesson 8.
 
 losses = [new, *model.train(20)]
 for epoch in (0, 1, 5, 10, 20):
@@ -99,29 +99,29 @@ show(charts.lines({"loss": losses}, range(21), title="It is less and less surpri
 # The question
 # ------------
 #
-# Here are its likeliest words, with their probabilities.
+# Here are its most probable words, with their probabilities.
 
-for begun in (QUESTION, "she went to the bakery to buy some", "i sat on the bank of the"):
-    found = model.likeliest(begun)
-    print(f"{begun} ...  " + "  ".join(f"{word} {chance:.1%}" for word, chance in found))
-    show(charts.word_probabilities(found, begun))
-
-# %%
-# It has never read "deposit some", and says money, from what it has seen around banks, around deposits, and after
-# "some". "Bank" has two meanings, and the words beside it decide which: with "sat on the", it is the river's.
+for prompt in (QUESTION, "she went to the bakery to buy some", "i sat on the bank of the"):
+    likeliest = model.likeliest(prompt)
+    print(f"{prompt} ...  " + "  ".join(f"{word} {chance:.1%}" for word, chance in likeliest))
+    show(charts.word_probabilities(likeliest, prompt))
 
 # %%
-# Let it talk
-# -----------
+# It has never read "deposit some", but answers money, from what it has seen around banks, around deposits, and after
+# "some". "Bank" has two meanings, and the words around it decide which: after "sat on the", it is the river's.
+
+# %%
+# Let it write
+# ------------
 #
-# Draw a word by its probability, put it at the end, ask for the next one: that is how a model writes.
+# Draw a word by its probability, append it, ask for the next one: that is how a model writes.
 #
-# The **temperature** T makes it tame or wild. The scores are divided by it before softmax,
+# The **temperature** T controls the randomness. The scores are divided by it before softmax,
 #
 # .. math:: p_i \propto e^{z_i / T}
 #
-# (:math:`\propto` means: in proportion to; they are divided by their sum again.) So below 1 the likely words become
-# likelier still, and above 1 the unlikely ones get their chance.
+# (:math:`\propto` means "proportional to"; the results are divided by their sum again.) Below 1 the likely words become
+# even likelier, and above 1 the unlikely ones get a better chance.
 
 library = {" ".join(language.split(sentence)) for sentence in sentences}
 for temperature in (0.2, 0.6, 1.0, 2.0):
@@ -131,23 +131,24 @@ for temperature in (0.2, 0.6, 1.0, 2.0):
         print(f"    {said}{'   (it has read this)' if said in library else ''}")
 
 # %%
-# Tame, it repeats what it has read. Wild, it throws words about. In between it now and then says something new that
-# makes sense, and far more often something that does not.
+# At a low temperature it repeats what it has read. At a high one it writes random words. In between it sometimes says
+# something new that makes sense, and far more often something that does not.
 
 # %%
 # Understood, or by heart?
 # ------------------------
 #
-# Lesson 9 kept some images back for an honest mark. Do the same with sentences: let a twin never see 40 of them.
+# Lesson 9 held out some images for an honest grade. We do the same with sentences: a second model never sees 40 of
+# them.
 #
-# We measure its loss on those that it learns from and, where it knows all the words, on those that it has not seen.
+# We measure its loss on the sentences that it learns from and, if it knows all their words, on the unseen ones.
 
 order = np.random.default_rng(0).permutation(len(sentences))
 unseen, seen = [[sentences[i] for i in part] for part in (order[:40], order[40:])]
 twin = language.NextWord("\n".join(seen))
-known = [words for words in map(language.split, unseen) if set(words) <= set(twin.words)]
-contexts, targets = language.windows([[twin.index[word] for word in words] for words in known])
-print(f"{len(known)} of the 40 unseen sentences have only words that it knows: {len(targets)} examples")
+readable = [words for words in map(language.split, unseen) if set(words) <= set(twin.words)]
+contexts, targets = language.windows([[twin.index[word] for word in words] for words in readable])
+print(f"{len(readable)} of the 40 unseen sentences have only words that it knows: {len(targets)} examples")
 
 curves = {"sentences it learns from": [], "unseen sentences": []}
 for _ in range(20):
@@ -160,9 +161,9 @@ for epoch in (0, best, 19):
 show(charts.lines(curves, title="By heart", x_label="epoch", y_label="mean loss, -ln p"))
 
 # %%
-# At first it learns what holds for all sentences, and gets better at those it has not seen. From then on it learns
-# *its* sentences by heart, and elsewhere gets worse: overfitting, plain to see. It has 44,955 numbers for 3,336
-# examples. The cure is the one thing that we have left out here: more text. Large models read more than a person
+# At first it learns what is true of all sentences, and gets better at the unseen ones. From then on it learns *its*
+# sentences by heart, and gets worse at the others: a clear case of overfitting. It has 44,955 numbers for 3,336
+# examples. The remedy is the one thing that we have left out here: more text. Large models read more than a person
 # could in a thousand lifetimes.
 
 # %%
@@ -172,26 +173,26 @@ show(charts.lines(curves, title="By heart", x_label="epoch", y_label="mean loss,
 # Before you run this: nobody deposits anything at a bakery. Which will be stronger after "some", the bakery or the
 # deposit?
 #
-# Say first what *you* expect. Then try other places: market, river, library, garden.
+# Decide first what *you* expect. Then try other places: market, river, library, garden.
 
-place = "bakery"  # change me
-begun = f"i am going to the {place} to deposit some"
-for word, chance in model.likeliest(begun, 6):
-    print(f"{begun} {word:<10} {chance:6.1%}")
+destination = "bakery"  # change me
+prompt = f"i am going to the {destination} to deposit some"
+for word, chance in model.likeliest(prompt, 6):
+    print(f"{prompt} {word:<10} {chance:6.1%}")
 
 # %%
-# Money still comes first: "deposit some" weighs more here than the bakery. But it is far less sure, and bread and books
-# come into the picture. And the model only sees the last five words, which begin just before the place: whether *I* am
-# going or *my sister*, it cannot know.
+# Money still comes first: "deposit some" weighs more here than the bakery. But it is far less certain, and bread and
+# books become more likely. And the model only sees the last five words, which start right before the destination: it
+# cannot know whether *I* am going or *my sister*.
 
 # %%
 # Read next
 # ---------
 #
-# This was the last lesson: from y = m x + c to a machine that talks, with nothing in between but sums and the chain
+# This was the last lesson: from y = m x + c to a machine that writes, with nothing in between but sums and the chain
 # rule.
 #
 # The model is ``chainrule.first_principles.language``, after Bengio, Ducharme, Vincent and Jauvin, A Neural
-# Probabilistic Language Model (2003). What the large ones have besides size is a way to look back at any earlier word
-# that matters: ``chainrule.nn.MultiheadAttention``. And if you want to read the engine itself, begin with
+# Probabilistic Language Model (2003). Besides their size, large models differ by a way to look back at any earlier word
+# that matters: ``chainrule.nn.MultiheadAttention``. And if you want to read the engine itself, start with
 # ``chainrule.autograd.tape``.
