@@ -259,7 +259,7 @@ def test_control_c_saves_and_says_how_to_go_on(start, command, images, here, nev
     out, err = begun.communicate(timeout=60)
     assert begun.returncode == 130, (out, err)
     assert "Traceback" not in err
-    assert "stopping after this step (Ctrl-C again quits at once)" in err
+    assert "stopping after this step (Ctrl-C again quits immediately)" in err
     assert (out == "") == bool(options)
     ((epoch, words),) = re.findall(r"stopped in epoch (\d+); resume with: (chainrule train --resume .*)\n", err)
     state = checkpoint.load(folder / "checkpoint" / checkpoint.FILE)
@@ -322,7 +322,7 @@ def test_it_saves_on_other_signals_too(start, command, images, here, never_stopp
     begun.send_signal(number)
     out, err = begun.communicate(timeout=60)
     assert begun.returncode == code, (out, err)
-    assert err.splitlines()[0] == f"stopping after this step ({number.name} again quits at once)"
+    assert err.splitlines()[0] == f"stopping after this step ({number.name} again quits immediately)"
     assert re.fullmatch(r"stopped in epoch \d; resume with: chainrule train --resume run", err.splitlines()[1])
     state = checkpoint.load(here / "run" / "checkpoint" / checkpoint.FILE)
     assert state["progress"]["step"] > 0  # in the middle of an epoch: nothing but the signal has saved there
@@ -334,7 +334,7 @@ def test_a_second_signal_quits_at_once(start, command, images, here, never_stopp
     begun = start("train", "--data", images, *SHORT, "--out", "run", driver="hang")
     wait_for((here / "run" / "checkpoint" / checkpoint.FILE).exists, begun)
     begun.send_signal(signal.SIGTERM)
-    assert "SIGTERM again quits at once" in begun.stderr.readline()
+    assert "SIGTERM again quits immediately" in begun.stderr.readline()
     assert begun.stderr.readline() == "hanging\n"
     begun.send_signal(second)
     out, err = begun.communicate(timeout=20)
@@ -465,7 +465,7 @@ def test_control_c_typed_in_a_terminal(start, images, here):
         begun.kill()
         begun.wait()
     assert "Traceback" not in shown
-    assert "stopping after this step (Ctrl-C again quits at once)" in shown
+    assert "stopping after this step (Ctrl-C again quits immediately)" in shown
     assert "resume with: chainrule train --resume run" in shown
     assert shown.count("\x1b[?25l") == shown.count("\x1b[?25h") == 1
     assert shown.rindex("\x1b[?25h") < shown.index("resume with")

@@ -144,18 +144,18 @@ def whole(kind: str) -> bytes:
     ("name", "content", "sentence"),
     [
         ("empty.png", b"", "the file is empty"),
-        ("notes.png", b"this is a text file", "not a picture in one of the formats PNG, JPEG, BMP, GIF, WEBP, TIFF"),
-        ("drawing.svg", b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not a picture in one of the formats"),
-        ("icon.ico", b"\0\0\1\0\1\0\x10\x10\0\0\1\0\x20\0", "not a picture in one of the formats"),
-        ("cut.jpg", whole("JPEG")[:1500], "the picture is damaged or cut short"),
-        ("cut.png", whole("PNG")[:1500], "the picture is damaged or cut short"),
-        ("cut.gif", whole("GIF")[:1500], "the picture is damaged or cut short"),
-        ("cut.bmp", whole("BMP")[:1500], "the picture is damaged or cut short"),
-        ("cut.tiff", whole("TIFF")[:-200], "the picture is damaged or cut short"),
-        ("head.png", png_header(8, 8), "the picture is damaged or cut short"),
-        ("wide.png", png_header(10_001, 10_000), "the picture is too large, 10001 × 10000; at most 100 megapixels"),
-        ("bomb.png", png_header(60_000, 60_000), "the picture is too large, at most 100 megapixels are read"),
-        ("warned.png", png_header(9_500, 10_000), "the picture is damaged or cut short"),  # Pillow warns from 89 on
+        ("notes.png", b"this is a text file", "not an image in one of the formats PNG, JPEG, BMP, GIF, WEBP, TIFF"),
+        ("drawing.svg", b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not an image in one of the formats"),
+        ("icon.ico", b"\0\0\1\0\1\0\x10\x10\0\0\1\0\x20\0", "not an image in one of the formats"),
+        ("cut.jpg", whole("JPEG")[:1500], "the image is damaged or truncated"),
+        ("cut.png", whole("PNG")[:1500], "the image is damaged or truncated"),
+        ("cut.gif", whole("GIF")[:1500], "the image is damaged or truncated"),
+        ("cut.bmp", whole("BMP")[:1500], "the image is damaged or truncated"),
+        ("cut.tiff", whole("TIFF")[:-200], "the image is damaged or truncated"),
+        ("head.png", png_header(8, 8), "the image is damaged or truncated"),
+        ("wide.png", png_header(10_001, 10_000), "the image is too large, 10001 × 10000; the limit is 100 megapixels"),
+        ("bomb.png", png_header(60_000, 60_000), "the image is too large; the limit is 100 megapixels"),
+        ("warned.png", png_header(9_500, 10_000), "the image is damaged or truncated"),  # Pillow warns from 89 on
     ],
 )
 def test_bad_files(tmp_path: Path, name: str, content: bytes, sentence: str):
@@ -170,7 +170,7 @@ def test_bad_files(tmp_path: Path, name: str, content: bytes, sentence: str):
 def test_no_file_at_all(tmp_path: Path):
     with pytest.raises(PictureError, match=r"nowhere\.png: there is no such file"):
         open_picture(tmp_path / "nowhere.png")
-    with pytest.raises(PictureError, match="this is a folder, not a picture file"):
+    with pytest.raises(PictureError, match="this is a folder, not an image file"):
         open_picture(tmp_path)
     with pytest.raises(PictureError, match="the file cannot be read"):
         open_picture(tmp_path / ("long" * 200))
@@ -190,7 +190,7 @@ def test_a_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyP
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr("os.open", refuse)  # for an administrator, the file's own mode would not do
-    with pytest.raises(PictureError, match=r"mine\.png: the file may not be read \(permission denied\)"):
+    with pytest.raises(PictureError, match=r"mine\.png: the file cannot be read \(permission denied\)"):
         open_picture(tmp_path / "mine.png")
 
 
@@ -272,7 +272,7 @@ def test_what_pillow_logs_is_not_printed(tmp_path: Path):
     )
     assert (done.returncode, done.stderr) == (
         2,
-        f"chainrule: {tmp_path / 'a.tiff'}: not a picture in one of the formats PNG, JPEG, BMP, GIF, WEBP, TIFF\n",
+        f"chainrule: {tmp_path / 'a.tiff'}: not an image in one of the formats PNG, JPEG, BMP, GIF, WEBP, TIFF\n",
     )
 
 

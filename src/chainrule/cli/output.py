@@ -1,7 +1,7 @@
-"""What the subcommands share in output: lines, tables, JSON, and what the terminal can show.
+"""Output helpers for the subcommands: lines, tables, JSON, and terminal capabilities.
 
-Names come from strangers: of files, of runs and their classes, of the tensors in a file. So whatever is printed goes
-through `say` or `print_table`, which show control characters instead of sending them to the terminal.
+The names of files, runs, classes and tensors are untrusted. Print them only with `say` or `print_table`, which escape
+control characters instead of sending them to the terminal.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 
 
 LONGEST = 4_000
-"""Characters of an error: whatever a file is called and holds, the terminal shows it on some lines."""
+"""Maximum length of an error message, in characters: a file's name or content must not flood the terminal."""
 
 
 def say(*lines: str, err: bool = False, bold: bool = False) -> None:
-    """Print lines, or an empty one; characters that would move the cursor or change the terminal are shown as escapes.
+    """Print lines, or an empty one, with control characters shown as escapes.
 
     Args:
-        lines: of text, each of which stays one line.
-        err: print them to standard error.
-        bold: in bold letters, where the terminal has any.
+        lines: lines of text; a newline in a line is escaped.
+        err: print to standard error.
+        bold: print in bold, if the terminal supports it.
     """
     for line in lines or [""]:
         text = printable(line)
@@ -39,17 +39,17 @@ def say(*lines: str, err: bool = False, bold: bool = False) -> None:
 
 
 def class_names(run: Run) -> list[str]:
-    """What a run calls its classes, as it can be shown: printable, and no longer than half a line."""
+    """The names of a run's classes, made printable and shortened to half a line."""
     return [shortened(name, 60) for name in run.config["data"]["classes"]]
 
 
 def print_json(document: Any) -> None:
-    """One JSON document on standard output."""
+    """Print a JSON document."""
     click.echo(json.dumps(document, indent=2, allow_nan=False))
 
 
 def print_table(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> None:
-    """Rows in aligned columns; those in `right` are aligned to the right."""
+    """Print rows in aligned columns; the columns with indices in `right` are aligned to the right."""
     rows = [[shortened(cell) for cell in row] for row in rows]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
@@ -61,19 +61,19 @@ def print_table(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> Non
 
 
 def terminal_width(most: int) -> int:
-    """The number of columns of the terminal, but at most `most`."""
+    """The width of the terminal in characters, at most `most`."""
     return min(shutil.get_terminal_size().columns, most)
 
 
 def ascii_only() -> bool:
     """Whether standard output cannot show block and braille characters."""
     try:
-        "⣿█▏┤".encode(getattr(sys.stdout, "encoding", None) or "ascii")  # there is no stdout where it was closed
+        "⣿█▏┤".encode(getattr(sys.stdout, "encoding", None) or "ascii")  # stdout is None if it was closed
     except (UnicodeEncodeError, LookupError):
         return True
     return False
 
 
 def json_number(value: float) -> float | None:
-    """A number for JSON, which knows neither NaN nor infinities."""
+    """A number for JSON: None for NaN and infinities, which JSON does not have."""
     return value if value - value == 0 else None

@@ -1,4 +1,4 @@
-"""Signals that ask a training to end: Ctrl-C, `kill` and `docker stop`, a terminal that is closed. It saves first."""
+"""Stop training gracefully on SIGINT (Ctrl-C), SIGTERM (`kill`, `docker stop`) and SIGHUP (closed terminal)."""
 
 from __future__ import annotations
 
@@ -15,23 +15,22 @@ if TYPE_CHECKING:
 
     from chainrule.training.trainer import Trainer
 
-NAMES = ("SIGINT", "SIGTERM", "SIGHUP")  # the last is unknown to Windows
+NAMES = ("SIGINT", "SIGTERM", "SIGHUP")  # Windows has no SIGHUP
 
 
 class Interruption:
-    """A context in which these signals stop a trainer after its present step, and a second one quits at once.
+    """A context manager in which a signal stops the trainer after its current step, and a second one quits immediately.
 
-    While there is no trainer, the first one quits at once, too: there is nothing to save. To quit is to raise
-    KeyboardInterrupt, also where C code has lost one and raised an error of its own, as matplotlib's does; errors
-    that Python ignores are not shown any more. A signal that is ignored from outside, as `nohup` does with SIGHUP,
-    stays ignored.
+    Without a trainer, there is nothing to save, and the first signal quits immediately. Quitting raises
+    KeyboardInterrupt, even if C code (such as matplotlib's) swallowed it and raised another error; unraisable errors
+    are no longer shown. A signal that was ignored on entry, such as SIGHUP under `nohup`, stays ignored.
 
     Args:
-        names: of the signals.
+        names: the names of the signals.
 
     Attributes:
-        trainer: whom to stop.
-        number: the signal that came, if any.
+        trainer: the trainer to stop.
+        number: the last signal received, if any.
     """
 
     def __init__(self, names: Sequence[str] = NAMES) -> None:
@@ -44,7 +43,7 @@ class Interruption:
 
     @property
     def exit_code(self) -> int:
-        """What a shell says of a command that a signal has ended."""
+        """The exit code for a command ended by a signal, as a shell reports it."""
         return 128 + (signal.SIGINT if self.number is None else self.number)
 
     def __enter__(self) -> Interruption:
@@ -53,7 +52,7 @@ class Interruption:
             number = getattr(signal, name, None)
             if number is None or (name == "SIGHUP" and signal.getsignal(number) == signal.SIG_IGN):
                 continue
-            with suppress(ValueError):  # not in the main thread, which alone hears signals
+            with suppress(ValueError):  # only the main thread can set signal handlers
                 self._before[number] = signal.signal(number, self._handle)
         return self
 
@@ -71,15 +70,15 @@ class Interruption:
             self._leave_terminal()
         if not first or self.trainer is None:
             self._quits = True
-            sys.unraisablehook = _ignore  # an object that is only half made may stumble over that as it goes
+            sys.unraisablehook = _ignore  # the destructor of a partially initialized object may fail
             raise KeyboardInterrupt
         self.trainer.interrupt = True
         again = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
-        with suppress(OSError):  # written to the file itself: Python's own may be in the middle of a line
-            os.write(2, f"stopping after this step ({again} again quits at once)\n".encode())
+        with suppress(OSError):  # bypasses sys.stderr, which may be in the middle of a write
+            os.write(2, f"stopping after this step ({again} again quits immediately)\n".encode())
 
     def _leave_terminal(self) -> None:
-        """Write no more to a terminal that is gone: every attempt would be an error, in the middle of saving."""
+        """Redirect output of a closed terminal to the null device, so that writes do not fail while saving."""
         nowhere = os.open(os.devnull, os.O_WRONLY)
         for handle in self._terminals:
             os.dup2(nowhere, handle)
@@ -87,15 +86,15 @@ class Interruption:
 
 
 def keep_interrupt() -> AbstractContextManager[object]:
-    """Have Ctrl-C end a block with KeyboardInterrupt, also where C code loses it, as an `Interruption` does.
+    """A context manager in which Ctrl-C raises KeyboardInterrupt even if C code swallows it, like `Interruption`.
 
-    Only where Python itself would raise it: who has asked for something else, or for nothing, gets that.
+    Does nothing if SIGINT is ignored or has a handler other than Python's default.
     """
     return Interruption(("SIGINT",)) if signal.getsignal(signal.SIGINT) is signal.default_int_handler else nullcontext()
 
 
 def _ignore(_: sys.UnraisableHookArgs) -> None:
-    """Say nothing of an error that Python ignores."""
+    """Suppress the report of an unraisable error."""
 
 
 def _is_terminal(handle: int) -> bool:

@@ -1,4 +1,4 @@
-"""Showing what was read: the photo again, each digit in a box, with what it was read as and how surely."""
+"""Annotate a photo of a page with the digits that were read, their boxes and confidences."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ FORMATS = {
     ".tif": "TIFF",
     ".tiff": "TIFF",
 }
-OPTIONS = {"PNG": {"compress_level": 1}, "JPEG": {"quality": 90}, "WEBP": {"quality": 90}}  # a small PNG takes seconds
-READ, UNREAD = "#0072b2", "#d55e00"  # blue and vermilion: color-blind readers tell them apart
+OPTIONS = {"PNG": {"compress_level": 1}, "JPEG": {"quality": 90}, "WEBP": {"quality": 90}}  # level 1 for speed
+READ, UNREAD = "#0072b2", "#d55e00"  # blue and vermilion, distinguishable for color-blind readers
 
 
 def draw_page(
@@ -35,10 +35,10 @@ def draw_page(
     """Draw boxes, digits and confidences on a copy of the photo.
 
     Args:
-        photo: in mode RGB.
-        lines: what `read_page` found in it.
-        names: of the classes.
-        least: what was read with less confidence gets a question mark and a color of its own.
+        photo: a photo in mode RGB.
+        lines: the result of `read_page`.
+        names: class names.
+        least: digits with less confidence are drawn as a question mark in another color.
     """
     from PIL import ImageDraw, ImageFont
 
@@ -47,25 +47,25 @@ def draw_page(
     thick = max(1, max(photo.size) // 700)
     for digit in (digit for line in lines for digit in line):
         left, top, right, bottom = digit.box
-        known = digit.confidence >= least
-        color = READ if known else UNREAD
+        confident = digit.confidence >= least
+        color = READ if confident else UNREAD
         pen.rectangle((left - thick, top - thick, right - 1 + thick, bottom - 1 + thick), outline=color, width=thick)
         height = bottom - top
-        texts = (  # the digit above its box, the confidence below: both fit between neighbors
-            (names[digit.digit] if known else "?", 0.4 * height, (left - thick, top - 2 * thick), "lb"),
+        texts = (  # the digit above its box and the confidence below, so that they fit between neighbors
+            (names[digit.digit] if confident else "?", 0.4 * height, (left - thick, top - 2 * thick), "lb"),
             (f"{digit.confidence:.0%}", 0.2 * height, (left - thick, bottom + 2 * thick), "lt"),
         )
-        for text, tall, place, anchor in texts:
-            font = ImageFont.load_default(max(10, tall))
-            pen.text(place, text, color, font, anchor, stroke_width=thick, stroke_fill="white")
+        for text, size, position, anchor in texts:
+            font = ImageFont.load_default(max(10, size))
+            pen.text(position, text, color, font, anchor, stroke_width=thick, stroke_fill="white")
     return drawn
 
 
 def save_photo(photo: Image.Image, path: str | os.PathLike[str]) -> None:
-    """Write a photo in the format that the ending of `path` says, whole or not at all.
+    """Write a photo atomically, in the format of the file extension.
 
     Raises:
-        UserError: the ending is no photo's, the folder is missing, or the file cannot be written.
+        UserError: the file extension is not supported, the folder is missing, or the file cannot be written.
     """
     check_destination(path, "photo", FORMATS)
     kind = FORMATS[Path(path).suffix.lower()]
@@ -73,4 +73,4 @@ def save_photo(photo: Image.Image, path: str | os.PathLike[str]) -> None:
         with atomic_write(path) as file:
             photo.save(file, kind, **OPTIONS.get(kind, {}))
     except OSError as error:
-        raise UserError(f"{path}: the picture cannot be written ({error.strerror or error})") from error
+        raise UserError(f"{path}: the photo cannot be written ({error.strerror or error})") from error

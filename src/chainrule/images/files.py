@@ -1,7 +1,7 @@
-"""Opening a picture file: any of six common formats becomes one array of gray values.
+"""Open an image file of one of six common formats as an array of gray values, or as an RGB image.
 
-A picture comes from outside, so nothing about it is taken on trust: its kind is found from its content and not from its
-name, its size is checked before a pixel is decoded, and whatever is wrong with it is told in one sentence.
+Image files are untrusted: the format is detected from the content and not from the name, the size is checked before a
+pixel is decoded, and every error is a single sentence.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ if TYPE_CHECKING:
     from PIL import Image
 
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF")
-LONGEST_SIDE = 1024  # of gray values
-PHOTO_PIXELS = 24_000_000  # of a photo in its colors
+LONGEST_SIDE = 1024  # maximum side of a gray image, in pixels
+PHOTO_PIXELS = 24_000_000  # maximum number of pixels of a color photo
 UPRIGHT = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}
-"""By EXIF's orientation, what turns a picture upright: a number of Pillow's `Image.Transpose`."""
+"""EXIF orientation to the `Image.Transpose` of Pillow that makes the image upright."""
 
-_NOBODY = logging.NullHandler()
+_NULL_HANDLER = logging.NullHandler()
 
 
 class Photo(NamedTuple):
-    """A photo to be drawn on.
+    """A color photo.
 
     Attributes:
         image: upright, opaque, in Pillow's mode RGB.
-        scale: how many times longer its sides are in its file: 1.0 up to 24 megapixels.
+        scale: the ratio of the sides in the file to those of `image`: 1.0 up to 24 megapixels.
     """
 
     image: Image.Image
@@ -49,24 +49,24 @@ class Photo(NamedTuple):
 
 
 def open_picture(path: str | os.PathLike[str]) -> NDArray[np.float32]:
-    """Read a picture file as gray values: 0 is black, 1 is white.
+    """Read an image file as gray values: 0 is black, 1 is white.
 
-    The camera's EXIF orientation is applied, transparent parts are laid over white, colors become gray by their
-    luminance, and of an animation the first frame is taken.
+    Applies the EXIF orientation, composites transparent images over white, converts colors to luminance, and takes the
+    first frame of an animation.
 
     Returns:
         An array `(height, width)`, its longer side at most 1024 pixels.
 
     Raises:
-        PictureError: the file is missing, empty, not a picture in one of `FORMATS`, damaged, above 100 megapixels, or
-            takes more than `memory.MOST_BYTES` to decode.
-        MemoryError: there is not enough memory for it.
+        PictureError: the file is missing, empty, not an image in one of `FORMATS`, damaged, above 100 megapixels, or
+            needs more than `memory.MOST_BYTES` to decode.
+        MemoryError: there is not enough memory.
     """
     return np.asarray(_opened(path, _gray_factor, _gray)[0], np.float32)
 
 
 def open_photo(path: str | os.PathLike[str]) -> Photo:
-    """Read a picture file in its colors, to be drawn on; above 24 megapixels it is made smaller.
+    """Read an image file in color; images above 24 megapixels are downsampled.
 
     Raises:
         PictureError, MemoryError: as `open_picture`.
@@ -80,34 +80,34 @@ def _opened(
     factor: Callable[[int, int], int],
     convert: Callable[[Image.Image, int], Image.Image],
 ) -> tuple[Image.Image, tuple[int, int]]:
-    """What `convert` makes of a picture file, turned upright, and the size of the picture in the file.
+    """Decode, convert and rotate an image file upright; returns the image and its size in the file.
 
     Args:
-        path: of the file.
-        factor: by what a picture of this width and height is to be made smaller.
-        convert: takes the decoded picture and by what that is to be made smaller.
+        path: the image file.
+        factor: returns the downsampling factor for a width and a height.
+        convert: converts a decoded image, given the downsampling factor.
 
     Raises:
-        PictureError: whatever goes wrong, in one sentence.
+        PictureError: the file cannot be read, in one sentence.
         MemoryError: there is not enough memory.
     """
-    from PIL import Image, UnidentifiedImageError  # Pillow loads when a picture is first needed
+    from PIL import Image, UnidentifiedImageError  # imported on first use
 
     with _open_file(path) as file, warnings.catch_warnings(), _quiet_decoders():
-        warnings.simplefilter("ignore")  # Pillow warns of odd metadata and of big pictures; the size is checked here
+        warnings.simplefilter("ignore")  # Pillow warns of odd metadata and of big images; check_size checks the size
         try:
-            image, turn, size = _decoded(file, path, factor, convert)  # the picture in its file's own size is no more
-            return image if turn is None else image.transpose(turn), size
+            image, transpose, size = _decoded(file, path, factor, convert)  # frees the full-size image on return
+            return image if transpose is None else image.transpose(transpose), size
         except (MemoryError, PictureError):
             raise
         except UnidentifiedImageError as error:
-            raise PictureError(f"{path}: not a picture in one of the formats {', '.join(FORMATS)}") from error
+            raise PictureError(f"{path}: not an image in one of the formats {', '.join(FORMATS)}") from error
         except Image.DecompressionBombError as error:
-            raise PictureError(f"{path}: the picture is too large, at most 100 megapixels are read") from error
-        except Exception as error:  # decoders meet damage with errors of every kind
-            if "out of memory" in str(error):  # as Pillow puts it, in an OSError
+            raise PictureError(f"{path}: the image is too large; the limit is 100 megapixels") from error
+        except Exception as error:  # decoders raise many kinds of errors for damaged files
+            if "out of memory" in str(error):  # Pillow raises OSError
                 raise MemoryError(f"{path}: {error}") from error
-            raise PictureError(f"{path}: the picture is damaged or cut short") from error
+            raise PictureError(f"{path}: the image is damaged or truncated") from error
 
 
 def _decoded(
@@ -116,7 +116,7 @@ def _decoded(
     factor: Callable[[int, int], int],
     convert: Callable[[Image.Image, int], Image.Image],
 ) -> tuple[Image.Image, Image.Transpose | None, tuple[int, int]]:
-    """What `convert` makes of a picture file, what turns it upright, and the size of the picture in the file."""
+    """Decode and convert an image; returns it, the transpose that makes it upright, and its size in the file."""
     from PIL import Image
 
     with Image.open(file, formats=FORMATS) as image:
@@ -124,17 +124,17 @@ def _decoded(
         check_size(image, path, factor(*size))
         image.load()
         converted = convert(image, factor(*image.size))
-        turn = UPRIGHT.get(image.getexif().get(ORIENTATION, 1))
-    return converted, None if turn is None else Image.Transpose(turn), size
+        transpose = UPRIGHT.get(image.getexif().get(ORIENTATION, 1))
+    return converted, None if transpose is None else Image.Transpose(transpose), size
 
 
 @contextmanager
 def _quiet_decoders() -> Iterator[None]:
-    """Keep decoders from writing to standard error: what counts of it, they raise as well.
+    """Keep decoders from writing to standard error; relevant errors are raised as well.
 
-    Pillow logs, and Python prints what is logged where nobody listens; libtiff, the C library, writes by itself.
+    Pillow logs, and Python prints log records if there is no handler; libtiff, a C library, writes directly.
     """
-    logging.getLogger("PIL").addHandler(_NOBODY)
+    logging.getLogger("PIL").addHandler(_NULL_HANDLER)
     set_handler = _libtiff_handler_setter()
     if set_handler is None:
         yield
@@ -148,7 +148,7 @@ def _quiet_decoders() -> Iterator[None]:
 
 @cache
 def _libtiff_handler_setter() -> Callable[[int | None], int | None] | None:
-    """`TIFFSetErrorHandler` of the libtiff that Pillow uses; None where that is linked into Pillow, as on Windows."""
+    """`TIFFSetErrorHandler` of the libtiff that Pillow uses; None if it is linked statically, as on Windows."""
     import ctypes
 
     from PIL import _imaging
@@ -162,15 +162,15 @@ def _libtiff_handler_setter() -> Callable[[int | None], int | None] | None:
 
 
 def _open_file(path: str | os.PathLike[str]) -> io.BufferedReader:
-    """Open a picture's file, and tell the plain mistakes apart before any decoder sees it."""
+    """Open an image file, and report simple errors before decoding."""
     try:
-        file = open_regular(path)  # reading from a pipe or a device could wait for ever
-    except (FileNotFoundError, NotADirectoryError, ValueError) as error:  # the last: a name that no file can have
+        file = open_regular(path)  # reading from a pipe or a device could block forever
+    except (FileNotFoundError, NotADirectoryError, ValueError) as error:  # ValueError: an invalid file name
         raise PictureError(f"{path}: there is no such file") from error
     except IsADirectoryError as error:
-        raise PictureError(f"{path}: this is a folder, not a picture file") from error
+        raise PictureError(f"{path}: this is a folder, not an image file") from error
     except PermissionError as error:
-        raise PictureError(f"{path}: the file may not be read (permission denied)") from error
+        raise PictureError(f"{path}: the file cannot be read (permission denied)") from error
     except OSError as error:
         raise PictureError(f"{path}: the file cannot be read ({error.strerror})") from error
     if os.fstat(file.fileno()).st_size == 0:
@@ -180,7 +180,7 @@ def _open_file(path: str | os.PathLike[str]) -> io.BufferedReader:
 
 
 def _gray_factor(width: int, height: int) -> int:
-    # The rest is not by whole pixels, but by their exact shares
+    # Reduces by an integer factor only down to twice the final size; `thumbnail` does the rest with exact weights
     return max(1, max(width, height) // (2 * LONGEST_SIDE))
 
 
@@ -189,7 +189,7 @@ def _photo_factor(width: int, height: int) -> int:
 
 
 def _gray(image: Image.Image, factor: int) -> Image.Image:
-    """A decoded picture of any mode as gray values from 0 to 1, in Pillow's mode F, shrunk to `LONGEST_SIDE`."""
+    """Convert a decoded image of any mode to gray values from 0 to 1 (mode F), at most `LONGEST_SIDE` long."""
     from PIL import Image
 
     deep = image.mode.startswith(("I", "F"))
@@ -199,7 +199,7 @@ def _gray(image: Image.Image, factor: int) -> Image.Image:
 
 
 def _in_color(image: Image.Image, factor: int) -> Image.Image:
-    """A decoded picture of any mode, opaque, with eight bits for red, green and blue."""
+    """Convert a decoded image of any mode to an opaque image in mode RGB."""
     if not image.mode.startswith(("I", "F")):
         return in_bands(image, factor, "RGB", _opaque)
     deep = _deep(image)
@@ -217,7 +217,7 @@ def _luminance(image: Image.Image) -> Image.Image:
 
 
 def _opaque(image: Image.Image) -> Image.Image:
-    """A picture of eight bits a color in mode RGB, its transparent parts laid over white."""
+    """Convert an 8-bit image to mode RGB, composited over white if it is transparent."""
     from PIL import Image
 
     if image.has_transparency_data:
@@ -227,7 +227,7 @@ def _opaque(image: Image.Image) -> Image.Image:
 
 
 def _deep(image: Image.Image) -> Callable[[Image.Image], Image.Image]:
-    """What turns a picture of 16 or 32 bits a pixel, or of floats, band by band, into gray values from 0 to 1."""
+    """A function that converts bands of a 16-bit, 32-bit or float image to gray values from 0 to 1."""
     from PIL import Image
 
     extremes: Any = (0, 65535) if image.mode.startswith("I;16") else image.getextrema()
@@ -236,7 +236,7 @@ def _deep(image: Image.Image) -> Callable[[Image.Image], Image.Image]:
     def convert(band: Image.Image) -> Image.Image:
         values = np.asarray(band).astype(np.float32)
         if not np.isfinite(values).all():
-            raise ValueError("the picture has values that are no numbers")
+            raise ValueError("the image has values that are not finite")
         return Image.fromarray((values - np.float32(low)) / np.float32(max(high - low, 1e-12)))
 
     return convert

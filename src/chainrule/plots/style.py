@@ -1,9 +1,9 @@
-"""The one look of every figure, light or dark, and the way a figure becomes a file.
+"""The shared look of all figures, light or dark, and saving figures to files.
 
-The first two data colors follow Okabe and Ito's palette for color-blind readers (https://jfly.uni-koeln.de/color/).
-All of them differ in lightness, and lines and markers in their form as well, so that a gray print still reads. Colors
-and sizes go to matplotlib as arguments, never into its global settings: a figure looks the same wherever and whenever
-it is shown. Margins are given in inches, because matplotlib's automatic layouts draw everything twice.
+The first two data colors follow Okabe and Ito's palette for color-blind readers (https://jfly.uni-koeln.de/color/). All
+colors differ in lightness, and lines and markers also in shape, so that a gray print is readable. Colors and sizes are
+passed to matplotlib as arguments, not by its global settings, so a figure looks the same everywhere. Margins are given
+in inches, because matplotlib's automatic layouts draw everything twice.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 DPI = 120  # dots per inch: a figure 8 inches wide is 960 pixels wide
 TITLE, TEXT, SMALL = 13, 10, 9  # font sizes in points
 LINES, MARKERS = ("-", "--", "-.", ":"), ("o", "s", "^", "D")
-SIGNED = "cividis"  # the colors of numbers of both signs: dark blue, gray for 0, yellow; lighter means larger, always
-FORMATS: dict[str, dict[str, str | None]] = {  # by ending, and what each would otherwise note about its making
+SIGNED = "cividis"  # the colormap of signed numbers: dark blue, gray for 0, yellow; lighter always means larger
+FORMATS: dict[str, dict[str, str | None]] = {  # by file extension, with metadata that would differ between saves
     ".png": {"Software": None},
     ".svg": {"Date": None},
     ".pdf": {"CreationDate": None},
@@ -50,11 +50,11 @@ class Look:
     faint: str  # areas and lines behind the data
     quiet: str  # frames and marks beside the data
     ink: str  # text
-    first: str  # these stand for data
+    first: str  # colors of data
     second: str
     third: str
-    paper: str  # matplotlib's name for the grays that run from the ground (low values) to the ink (high values)
-    many: tuple[float, float]  # the part of the viridis map that stands out from the ground, from the ink's side
+    paper: str  # the name of the gray colormap from the ground (low values) to the ink (high values)
+    many: tuple[float, float]  # the range of the viridis colormap with enough contrast, starting at the ink's side
 
 
 LIGHT = Look("#ffffff", "#e0e0e0", "#7a7a7a", "#222222", "#0072b2", "#d55e00", "#5b2a86", "gray_r", (0, 0.6))
@@ -62,16 +62,16 @@ DARK = Look("#15181d", "#343a42", "#8a9099", "#e8e8e8", "#8fd0f5", "#e69f00", "#
 
 
 def as_array(values: Any, dtype: Any = None) -> NDArray[Any]:
-    """Convert numbers to draw, Tensors too, to an array; no gradients are recorded."""
+    """Convert numbers or Tensors to an array, without recording gradients."""
     with no_grad():
         return np.asarray(values, dtype)
 
 
 def check_finite(function: str, **arrays: Any) -> None:
-    """Refuse numbers that nothing true can be drawn of, instead of drawing something else.
+    """Check that arrays contain only finite numbers.
 
     Raises:
-        ValueError: an array holds NaN or infinities; the message names the function and the array.
+        ValueError: an array contains NaN or infinities; the message names the function and the array.
     """
     for name, values in arrays.items():
         array = as_array(values)
@@ -84,10 +84,10 @@ def check_finite(function: str, **arrays: Any) -> None:
 
 
 def strokes(count: int, look: Look) -> list[tuple[str, str, str]]:
-    """A color, a line style and a marker for each of `count` things, no two alike in color.
+    """`count` combinations of color, line style and marker, with distinct colors.
 
-    Up to four have colors that are far apart. More run through the viridis map, from the ink's lightness towards the
-    ground's, which suits what has an order, such as layers.
+    Up to four colors are very different. More are taken from the viridis colormap, which suits ordered data such as
+    layers.
     """
     colors = [look.first, look.second, look.ink, look.third]
     if count > len(colors):
@@ -98,7 +98,7 @@ def strokes(count: int, look: Look) -> list[tuple[str, str, str]]:
 def new_figure(
     width: float, height: float, title: str, look: Look, margins: tuple[float, float, float, float] = (0, 0, 0, 0.5)
 ) -> Figure:
-    """An empty figure with its title; all sizes in inches, `margins` being left, bottom, right and top."""
+    """Create an empty figure with a title; sizes are in inches, and `margins` are left, bottom, right and top."""
     left, bottom, right, top = margins
     figure = Figure(figsize=(width, height), dpi=DPI, facecolor=look.ground)
     figure.subplots_adjust(left / width, bottom / height, 1 - right / width, 1 - top / height)
@@ -108,13 +108,13 @@ def new_figure(
 
 
 def retitle(figure: Figure, title: str) -> None:
-    """Change the title of a figure that `new_figure` made; a long one is set in smaller letters, down to `SMALL`."""
+    """Change the title of a figure created by `new_figure`; a long title gets a smaller font, down to `SMALL`."""
     fitting = 105 * figure.get_figwidth() / max(len(title), 1)
     figure.texts[0].set(text=title, size=min(TITLE, max(SMALL, fitting)))
 
 
 def dress(axes: Axes, look: Look, *, title: str = "", x: str = "", y: str = "", open_frame: bool = False) -> None:
-    """Give a panel its colors, its title and the labels of its axes; an open frame has two sides and a grid."""
+    """Set a panel's colors, title and axis labels; an open frame has two sides and a grid."""
     axes.set_facecolor(look.ground)
     axes.set_title(title, loc="left", y=1.02, size=TEXT, weight="bold", color=look.ink, parse_math=False)
     axes.set_xlabel(x, size=TEXT, color=look.ink)
@@ -128,33 +128,33 @@ def dress(axes: Axes, look: Look, *, title: str = "", x: str = "", y: str = "", 
 
 
 def whole_ticks(axes: Axes) -> None:
-    """Number the horizontal axis in whole steps, for what is counted: there is no epoch 2.5."""
+    """Use integer ticks on the horizontal axis, for counts such as epochs."""
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10], min_n_ticks=1))
 
 
 def legend(owner: Axes | Figure, look: Look, **where: Any) -> None:
-    """Name what is drawn, to the right of the panel unless `where` says otherwise in matplotlib's words."""
+    """Add a legend to the right of the panel, unless `where` has other arguments for matplotlib."""
     beside = {"loc": "upper left", "bbox_to_anchor": (1.02, 1), "borderpad": 0, "borderaxespad": 0}
-    found = owner.legend(
+    box = owner.legend(
         **(where if "loc" in where else beside | where),
         fontsize=SMALL,
         labelcolor=look.ink,
         frameon=False,
         labelspacing=0.7,
     )
-    for text in found.get_texts():
+    for text in box.get_texts():
         text.set_parse_math(False)
 
 
 def legend_width(names: Sequence[str]) -> float:
-    """The inches that a legend of these names takes at the right of a panel."""
+    """The width in inches of a legend with these names, to the right of a panel."""
     return 0.75 + 0.075 * max(len(line) for name in names for line in name.splitlines() or [""])
 
 
 def color_bar(figure: Figure, drawn: ScalarMappable, label: str, look: Look, right: float = 1.2) -> None:
-    """Show what the colors of `drawn` mean in the right margin, which is `right` inches wide."""
-    width, place = figure.get_size_inches()[0], figure.subplotpars
-    axes = figure.add_axes((1 - (right - 0.15) / width, place.bottom, 0.15 / width, place.top - place.bottom))
+    """Add a color bar for `drawn` in the right margin, which is `right` inches wide."""
+    width, margins = figure.get_size_inches()[0], figure.subplotpars
+    axes = figure.add_axes((1 - (right - 0.15) / width, margins.bottom, 0.15 / width, margins.top - margins.bottom))
     bar = figure.colorbar(drawn, cax=axes)
     bar.set_label(label, size=TEXT, color=look.ink)
     bar.outline.set_edgecolor(look.quiet)
@@ -173,57 +173,57 @@ def sheet(
     bar: str = "",
     side: float = 1.0,
 ) -> Figure:
-    """Pictures in rows, each with its caption beneath it, all on one scale of colors.
+    """Draw images in rows, each with a caption below, all with the same color scale.
 
     Args:
         pictures: (H, W) each.
-        captions: one each, of one line or more, or empty.
-        title: one short line above all.
+        captions: one per image; may be empty or have several lines.
+        title: title of the figure.
         look: the colors of the figure.
-        columns: how many stand in a row; about a square of them if left out.
-        colors: a color map's name; the grays of the look if left out.
-        limits: the values with the first and the last color; the lowest and the highest if left out.
-        bar: what the colors stand for; a bar at the right explains them if it is given.
-        side: inches that the longer side of a picture takes.
+        columns: images per row; default: about as many as rows.
+        colors: name of a colormap; default: the look's gray scale.
+        limits: the values with the first and the last color; default: the minimum and the maximum.
+        bar: label of a color bar; default: no color bar.
+        side: length of an image's longer side, in inches.
     """
     columns = columns or ceil(sqrt(len(pictures)))
     rows = ceil(len(pictures) / columns)
     lines = [line for caption in captions for line in caption.splitlines()]
     beneath = 0.15 + 0.225 * max((len(caption.splitlines()) for caption in captions), default=0)
     width = max(1.15 * side + 0.15 * bool(lines), 0.075 * max(map(len, lines), default=0))  # of a cell, in inches
-    height = side + beneath  # and so in the units of the axes
+    height = side + beneath  # in inches, which are the units of the axes
     right = 1.2 if bar else 0.0
     total = max(4.5 + 0.5 * bool(bar), columns * width + right, 0.115 * len(title))
     margins = (0.0, 0.15 if bar else 0.0, right, 0.5)
     figure = new_figure(total, margins[1] + 0.5 + rows * height, title, look, margins)
-    axes = figure.add_subplot()  # one for all pictures: one each would be slow
+    axes = figure.add_subplot()  # a single one for all images, because many are slow
     axes.set_axis_off()
     low, high = limits or (min(map(np.min, pictures)), max(map(np.max, pictures)))
-    for place, (picture, caption) in enumerate(zip(pictures, captions, strict=True)):
-        middle, top = (place % columns + 0.5) * width, place // columns * height
+    for index, (picture, caption) in enumerate(zip(pictures, captions, strict=True)):
+        middle, top = (index % columns + 0.5) * width, index // columns * height
         down, across = (side * size / max(picture.shape) for size in picture.shape)
         box = (middle - across / 2, middle + across / 2, top + down, top)
         axes.imshow(picture, cmap=colors or look.paper, vmin=low, vmax=high, extent=box)
         caption_at = (middle, top + down + 0.05)
         axes.text(*caption_at, caption, ha="center", va="top", size=SMALL, color=look.ink, parse_math=False)
-    axes.set(xlim=(0, columns * width), ylim=(rows * height, 0))  # each imshow had set them for its own picture
+    axes.set(xlim=(0, columns * width), ylim=(rows * height, 0))  # imshow sets them for a single image
     if bar:
         color_bar(figure, axes.images[0], bar, look, right)
     return figure
 
 
 def save(figure: Figure, path: str | os.PathLike[str]) -> None:
-    """Write a figure as PNG, SVG or PDF, as the ending of `path` says, whole or not at all.
+    """Write a figure atomically as PNG, SVG or PDF, depending on the file extension.
 
-    Nothing in the file tells when it was made: the same figure, drawn again by the same matplotlib, has the same bytes.
+    The file contains no date: saving the same figure with the same version of matplotlib gives the same bytes.
 
     Raises:
-        UserError: the ending is another one, the folder is missing, or the file cannot be written.
+        UserError: the file extension is not supported, the folder is missing, or the file cannot be written.
     """
     check_destination(path, "figure", FORMATS)
     ending = Path(path).suffix.lower()
     try:
-        # Without a salt SVG names its parts at random; a reader's own wish to trim figures would draw them twice.
+        # A fixed salt makes SVG ids reproducible; a user's savefig.bbox="tight" would draw the figure twice.
         with atomic_write(path) as file, rc_context({"svg.hashsalt": "chainrule", "savefig.bbox": None}):
             figure.savefig(file, format=ending[1:], dpi=DPI, facecolor=figure.get_facecolor(), metadata=FORMATS[ending])
     except OSError as error:
