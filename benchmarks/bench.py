@@ -1,13 +1,13 @@
-"""chainrule beside PyTorch, JAX and scikit-learn on the same cores, in one run: one table, also as JSON and a picture.
+"""Compare chainrule with PyTorch, JAX and scikit-learn on the same cores; prints a table, writes JSON and a figure.
 
-    python benchmarks/bench.py                everything, some twenty-five minutes
-    python benchmarks/bench.py W1 W3 growth   some of it
-    python benchmarks/bench.py --quick        most of it with few repeats and no torch.compile, in some five minutes
+    python benchmarks/bench.py                everything, about twenty-five minutes
+    python benchmarks/bench.py W1 W3 growth   selected groups
+    python benchmarks/bench.py --quick        most of it with few repeats and no torch.compile, about five minutes
 
-Quiet cores, please: whatever else runs on them is measured too. Each library works in a process of its own, and the
-processes take turns (see `player` and `race`). OPENBLAS_CORETYPE and OPENBLAS_L2_SIZE, which hold NumPy to an old
-processor's kernels on some machines, are unset for all of them; other variables, such as OMP_NUM_THREADS, are left as
-they are. A library that is not installed is named and skipped: pip install -e '.[torch,bench]'.
+Run it on an otherwise idle machine. Each library runs in its own process, and the processes take turns (see `player`
+and `race`). OPENBLAS_CORETYPE and OPENBLAS_L2_SIZE, which on some machines force NumPy to use an old processor's
+kernels, are unset; other variables, such as OMP_NUM_THREADS, are kept. Libraries that are not installed are reported
+and skipped: pip install -e '.[torch,bench]'.
 """
 
 from __future__ import annotations
@@ -48,14 +48,14 @@ MODULES = {"PyTorch": "torch", "JAX": "jax", "scikit-learn": "sklearn"}
 
 @dataclass(frozen=True)
 class Effort:
-    """How much is measured.
+    """How much to measure.
 
     Attributes:
-        rounds: blocks of each library, at the most.
-        seconds: about how long a block takes.
-        limit: seconds after which no further round is begun.
+        rounds: maximum number of blocks of each library.
+        seconds: approximate duration of a block.
+        limit: seconds after which no further round starts.
         processes: how often whole programs are run.
-        seeds: how often MNIST is learned.
+        seeds: how often MNIST is trained.
     """
 
     rounds: int
@@ -67,18 +67,18 @@ class Effort:
 
 FULL, QUICK = Effort(40, 0.08, 60, 5, 5), Effort(2, 0.05, 20, 1, 0)
 SIZES = 2
-"""A size has so small a part of the rounds and the time of other works."""
+"""Works of the growth table get the rounds and the time of other works divided by this."""
 
 
 class Bench:
     """One run of the benchmark.
 
     Attributes:
-        effort: how much is measured.
-        quick: whether what takes long is left out.
-        results: what each work came to.
-        versions: of the libraries that took part.
-        skipped: why the others did not.
+        effort: how much to measure.
+        quick: whether slow variants are omitted.
+        results: the result of each work.
+        versions: the versions of the libraries that took part.
+        skipped: why other libraries were skipped.
         broken: the works that could not be measured.
     """
 
@@ -91,7 +91,7 @@ class Bench:
         self.machine = Player("machine")
         self.machine.ready()
         self._products: list[list[float]] = []
-        self.transforms = ""  # of the article's program
+        self.transforms = ""  # which transforms the article's program used
 
     def run(self, keys: Sequence[str]) -> dict[str, Any]:
         """Measure works, and return the JSON document."""
@@ -101,7 +101,7 @@ class Bench:
             self._products.append(self.machine.block("product", 0.1))
             try:
                 self.results[key] = self._measure(work)
-            except RuntimeError as error:  # the other works are worth having all the same
+            except RuntimeError as error:  # continue with the other works
                 self.results[key] = report.result(work, {}, facts={"could not be measured": str(error)})
                 self.broken.append(key)
             print(f"{key}: {time.perf_counter() - before:.0f} s", file=sys.stderr, flush=True)
@@ -110,50 +110,50 @@ class Bench:
 
     @cached_property
     def epochs(self) -> Pairs:
-        """An epoch of the article's program, as it stands and by `chainrule train`, in turn, for W4 and W4-process.
+        """The times of the article's program and of `chainrule train`, taking turns, for W4 and W4-process.
 
-        The seconds of an epoch, and those of a process that does nothing else.
+        Pairs of the seconds of an epoch and the seconds of a whole process with one epoch.
         """
-        found: Pairs = {report.OURS: []}
+        pairs: Pairs = {report.OURS: []}
         with tempfile.TemporaryDirectory() as folder:
             for _ in range(self.effort.processes):
                 _, several = ours_trained(folder, *ARTICLE, "--epochs", "4")
                 seconds, _ = ours_trained(folder, *ARTICLE, "--epochs", "1")
-                later = [record["seconds"] for record in several["epochs"][1:]]  # the first one also compiles
-                found[report.OURS].append((median(later), seconds))
+                later = [record["seconds"] for record in several["epochs"][1:]]  # the first epoch includes compilation
+                pairs[report.OURS].append((median(later), seconds))
                 if "PyTorch" in self.peers():
-                    seconds, told = program([str(HERE / "programs" / "torch_article.py")])
-                    found.setdefault("PyTorch", []).append((told["seconds"], seconds))
-                    self.transforms = told["transforms"]
-        return found
+                    seconds, answer = program([str(HERE / "programs" / "torch_article.py")])
+                    pairs.setdefault("PyTorch", []).append((answer["seconds"], seconds))
+                    self.transforms = answer["transforms"]
+        return pairs
 
     @cached_property
     def first_calls(self) -> Pairs:
-        """The first call of W2's step, compiled, in two processes one after the other that share a new cache.
+        """The times of the first call of W2's compiled step, in two consecutive processes that share a new cache.
 
-        Of the libraries that can compile it here.
+        Only for libraries that can compile it here.
         """
-        found: Pairs = {}
+        pairs: Pairs = {}
         for _ in range(min(3, self.effort.processes)):
             for peer in self.peers():
                 if peer in FIRST_CALLS:
                     try:
                         pair = first_calls(*FIRST_CALLS[peer])
-                        found.setdefault(peer, []).append(pair)
+                        pairs.setdefault(peer, []).append(pair)
                     except RuntimeError:  # there is no C++ compiler
                         if peer == report.OURS:
                             raise
-        return found
+        return pairs
 
     @property
     def rate(self) -> dict[str, float]:
-        """FLOPs a second of NumPy's large product: the median, the lowest and the highest."""
+        """FLOPs per second of NumPy's large matrix product: the median, the lowest and the highest."""
         flops = 2 * 2048**3
         times = [seconds for block in self._products for seconds in block]
         return {"median": flops / median(times), "low": flops / max(times), "high": flops / min(times)}
 
     def peers(self) -> list[str]:
-        """The libraries that take part, ours first."""
+        """The libraries that take part, starting with ours."""
         return [report.OURS, *(peer for peer in report.PEERS if peer not in self.skipped)]
 
     def _measure(self, work: Work) -> dict[str, Any]:
@@ -169,7 +169,7 @@ class Bench:
             return report.result(work, measured, {player.peer: player.failed for player in players})
 
     def players(self, key: str, peers: Sequence[str]) -> list[Player]:
-        """Libraries that begin to get ready for a work, side by side."""
+        """Start the processes of several libraries for a work; they import their libraries concurrently."""
         settings = {"BENCH_COMPILE": "0" if self.quick else "1"}
         number = works.WORKS[key].threads
         if number:
@@ -177,7 +177,7 @@ class Bench:
         return [Player(peer, key, settings) for peer in peers]
 
     def takes_part(self, player: Player, only: str = "") -> bool:
-        """Wait for a library; whether it could be imported. Noted, if not."""
+        """Wait for a library's process; returns whether the import succeeded, and records the reason if not."""
         reason = player.ready(only)
         if reason:
             self.skipped[player.peer] = reason
@@ -187,19 +187,19 @@ class Bench:
 
 
 def able(peer: str, work: Work) -> bool:
-    """Whether a library can do a work, and is asked to: sizes, single operations, texts are between PyTorch and us."""
+    """Whether a library takes part in a work: sizes, single operations and GPT compare only PyTorch and ours."""
     if work.kind == "chain" or work.model == "gpt" or work.group in works.GROWTH:
         return peer in (report.OURS, "PyTorch")
     return peer != "scikit-learn" or work.model == "mlp"
 
 
 def missing() -> dict[str, str]:
-    """The libraries that are not installed."""
+    """The libraries that are not installed, with the reason."""
     return {peer: "not installed" for peer, module in MODULES.items() if find_spec(module) is None}
 
 
 def version(peer: str) -> str:
-    """Of a library that took part by whole programs only."""
+    """The version of a library that took part only in whole programs."""
     try:
         return metadata.version(MODULES.get(peer, peer) if peer != "scikit-learn" else peer)
     except metadata.PackageNotFoundError:
@@ -207,7 +207,7 @@ def version(peer: str) -> str:
 
 
 def document(bench: Bench, keys: Sequence[str], seconds: float) -> dict[str, Any]:
-    """All that was found, as JSON keeps it."""
+    """The JSON document of all results."""
     return {
         "date": date.today().isoformat(),
         "quick": bench.quick,
@@ -237,7 +237,7 @@ print(json.dumps({{"seconds": time.perf_counter() - begun}}))
 
 
 def first_calls(module: str, way: str) -> tuple[float, float]:
-    """The seconds of a step's first call with an empty cache, and with what that left."""
+    """The seconds of a step's first call with an empty cache, and with the cache filled by it."""
     with tempfile.TemporaryDirectory() as folder:
         code = FIRST_CALL.format(folder=folder, here=str(HERE), module=module, way=way)
         cold, warm = (program(["-c", code])[1]["seconds"] for _ in range(2))
@@ -245,21 +245,21 @@ def first_calls(module: str, way: str) -> tuple[float, float]:
 
 
 def first_call(bench: Bench, work: Work) -> dict[str, Any]:
-    """A step's first call, which compiles it, or finds it compiled by the process before."""
+    """A step's first call, which compiles it, or loads what the previous process compiled."""
     which, most = (0, 0.7) if work.key == "W2-cold" else (1, 0.1)
     measured = one_of(bench.first_calls, which, {peer: way for peer, (_, way) in FIRST_CALLS.items()})
     ours = median(block[0] for block in measured[report.OURS]["jit"])
-    kept = "within" if ours <= most else "over"
-    return report.result(work, measured, facts={report.OURS: f"{kept} the {report.amount(most)} that it may take"})
+    verdict = "within" if ours <= most else "over"
+    return report.result(work, measured, facts={report.OURS: f"{verdict} the target of {report.amount(most)}"})
 
 
 def one_of(pairs: Pairs, which: int, ways: dict[str, str]) -> Measured:
-    """The first or the second of each pair, by library and the one way it has to do a work."""
-    return {peer: {ways[peer]: [[pair[which]] for pair in found]} for peer, found in pairs.items()}
+    """The first or the second of each pair, by library and its single variant."""
+    return {peer: {ways[peer]: [[pair[which]] for pair in runs]} for peer, runs in pairs.items()}
 
 
 def program(command: Sequence[str]) -> tuple[float, dict[str, Any]]:
-    """Run Python with arguments; the seconds it took and the JSON document that it printed, if any."""
+    """Run Python with arguments; returns the seconds and the JSON document that it printed, if any."""
     time.sleep(PAUSE)
     started = time.perf_counter()
     done = subprocess.run([sys.executable, "-W", "ignore", *command], env=environment(), capture_output=True, text=True)
@@ -270,16 +270,16 @@ def program(command: Sequence[str]) -> tuple[float, dict[str, Any]]:
 
 
 def ours_trained(folder: str, *options: str) -> tuple[float, dict[str, Any]]:
-    """Run `chainrule train`, in a new folder inside `folder`."""
-    place = tempfile.mkdtemp(dir=folder)
-    return program(["-m", "chainrule", "train", "--json", "--out", f"{place}/run", *options])
+    """Run `chainrule train` with a new run folder inside `folder`."""
+    run_folder = tempfile.mkdtemp(dir=folder)
+    return program(["-m", "chainrule", "train", "--json", "--out", f"{run_folder}/run", *options])
 
 
 ARTICLE = ["--model", "mlp", "--optimizer", "adam", "--lr", "0.01", "--batch-size", "64"]
 
 
 def epoch(bench: Bench, work: Work) -> dict[str, Any]:
-    """An epoch, validation included on our side; or the whole process of one, start to end."""
+    """An epoch (ours includes validation), or a whole process with one epoch."""
     which = 0 if work.key == "W4" else 1
     measured = one_of(bench.epochs, which, {report.OURS: "jit", "PyTorch": "as it stands"})
     facts = {"the transforms of PyTorch's pictures": bench.transforms} if bench.transforms and not which else {}
@@ -314,20 +314,20 @@ MLPClassifier((128,), batch_size=1).partial_fit(images, [0], classes=range(10)).
 
 
 def start_up(bench: Bench, work: Work) -> dict[str, Any]:
-    """From nothing to the first prediction; scikit-learn's network needs a step of training before that."""
+    """From process start to the first prediction; scikit-learn's network needs a training step first."""
     return whole(bench, work, {peer: START_UP[peer] for peer in bench.peers()})
 
 
 def importing(bench: Bench, work: Work) -> dict[str, Any]:
-    """Imports alone, less an empty process; and ours in imports of NumPy."""
+    """The time of the import alone, without an empty process; and ours relative to NumPy's."""
     modules = {report.OURS: "chainrule"} | {peer: MODULES[peer] for peer in bench.peers()[1:]}
     codes = {peer: f"import {module}" for peer, module in modules.items()}
-    taken = processes(bench, codes | {"nothing": "pass", "NumPy": "import numpy"})
-    empty = median(taken["nothing"])
-    numpy = median(taken["NumPy"]) - empty
-    measured = {peer: {WAYS[peer]: [[seconds - empty] for seconds in taken[peer]]} for peer in codes}
-    ours = median(taken[report.OURS]) - empty
-    facts = {"import chainrule, in imports of NumPy": f"{ours / numpy:.2f} ({report.amount(numpy)} each)"}
+    times = processes(bench, codes | {"nothing": "pass", "NumPy": "import numpy"})
+    empty = median(times["nothing"])
+    numpy = median(times["NumPy"]) - empty
+    measured = {peer: {WAYS[peer]: [[seconds - empty] for seconds in times[peer]]} for peer in codes}
+    ours = median(times[report.OURS]) - empty
+    facts = {"import chainrule / import numpy": f"{ours / numpy:.2f} (import numpy takes {report.amount(numpy)})"}
     return report.result(work, measured, facts=facts)
 
 
@@ -335,26 +335,26 @@ WAYS = {"chainrule": "eager", "PyTorch": "eager", "JAX": "jit", "scikit-learn": 
 
 
 def whole(bench: Bench, work: Work, codes: dict[str, str]) -> dict[str, Any]:
-    """Whole processes, each of which runs some lines of Python."""
-    taken = processes(bench, codes)
-    return report.result(work, {peer: {WAYS[peer]: [[seconds] for seconds in taken[peer]]} for peer in codes})
+    """Time whole processes that run some lines of Python."""
+    times = processes(bench, codes)
+    return report.result(work, {peer: {WAYS[peer]: [[seconds] for seconds in times[peer]]} for peer in codes})
 
 
 def processes(bench: Bench, codes: dict[str, str]) -> dict[str, list[float]]:
-    """The seconds of processes that run some lines of Python, in turn, after one of each to warm up the files."""
-    taken: dict[str, list[float]] = {name: [] for name in codes}
+    """The seconds of processes that run some lines of Python, taking turns, after a warm-up of the file cache."""
+    times: dict[str, list[float]] = {name: [] for name in codes}
     for turn in range(bench.effort.processes + 1):
         for name, code in codes.items():
             seconds, _ = program(["-c", code])
             if turn:
-                taken[name].append(seconds)
-    return taken
+                times[name].append(seconds)
+    return times
 
 
 def to_99(bench: Bench, work: Work) -> dict[str, Any]:
-    """Train `quick` by its recipe on both sides, from the same weights; the seconds of training, and the accuracy.
+    """Train `quick` by its recipe in both libraries from the same weights; the training time and the accuracy.
 
-    Our step is compiled before, as in every work but the first calls.
+    Our step is compiled in advance, as in every work except the first calls.
     """
     scripts = {report.OURS: ("our_recipe.py", "jit"), "PyTorch": ("torch_recipe.py", "channels_last")}
     scripts = {peer: script for peer, script in scripts.items() if peer in bench.peers()}
@@ -363,45 +363,45 @@ def to_99(bench: Bench, work: Work) -> dict[str, Any]:
     program([str(HERE / "programs" / "our_recipe.py"), "99", "0", "1"])
     for seed in range(bench.effort.seeds):
         for peer, (script, way) in scripts.items():
-            _, found = program([str(HERE / "programs" / script), "99", str(seed)])
-            measured[peer][way].append([sum(found["seconds"])])
-            accuracies[peer].append(found["accuracies"][-1])
+            _, answer = program([str(HERE / "programs" / script), "99", str(seed)])
+            measured[peer][way].append([sum(answer["seconds"])])
+            accuracies[peer].append(answer["accuracies"][-1])
     facts = {peer: learned(measured[peer][way], accuracies[peer]) for peer, (_, way) in scripts.items()}
     return report.result(work, measured, facts=facts)
 
 
 def learned(blocks: Sequence[Sequence[float]], accuracies: Sequence[float]) -> str:
-    """What came of several seeds, in words."""
+    """Summarize several seeds in a sentence."""
     reached = sum(accuracy >= 0.99 for accuracy in accuracies)
     return (
-        f"mean {report.amount(mean(block[0] for block in blocks))} of training, test accuracy {mean(accuracies):.2%} "
-        f"(mean), at least 99% for {reached} of {len(accuracies)} seeds"
+        f"mean training time {report.amount(mean(block[0] for block in blocks))}, mean test accuracy "
+        f"{mean(accuracies):.2%}, at least 99% for {reached} of {len(accuracies)} seeds"
     )
 
 
 def default_training(bench: Bench, work: Work) -> dict[str, Any]:
-    """`chainrule train` as it is, and the same network, recipe and images in PyTorch: whole processes."""
+    """Whole processes: `chainrule train` with its defaults, and the same network, recipe and images in PyTorch."""
     measured: Measured = {report.OURS: {"jit": []}, "PyTorch": {}}
     accuracies: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as folder:
         for seed in range(bench.effort.processes):
-            seconds, found = ours_trained(folder, "--seed", str(seed))
+            seconds, answer = ours_trained(folder, "--seed", str(seed))
             measured[report.OURS]["jit"].append([seconds])
-            accuracies.setdefault(report.OURS, []).append(found["test_accuracy"])
+            accuracies.setdefault(report.OURS, []).append(answer["test_accuracy"])
             if "PyTorch" in bench.peers():
-                seconds, found = program([str(HERE / "programs" / "torch_recipe.py"), "train", str(seed)])
+                seconds, answer = program([str(HERE / "programs" / "torch_recipe.py"), "train", str(seed)])
                 measured["PyTorch"].setdefault("fused", []).append([seconds])
-                accuracies.setdefault("PyTorch", []).append(found["test_accuracy"])
+                accuracies.setdefault("PyTorch", []).append(answer["test_accuracy"])
     facts = {
-        peer: f"test accuracy {mean(found):.2%} (mean of {len(found)} seeds)" for peer, found in accuracies.items()
+        peer: f"test accuracy {mean(values):.2%} (mean of {len(values)} seeds)" for peer, values in accuracies.items()
     }
     return report.result(work, measured, facts=facts)
 
 
 def memory(bench: Bench, work: Work) -> dict[str, Any]:
-    """The most memory of processes that take 35 steps of W3: ours compiled, as it is timed; theirs in the smaller way.
+    """The peak memory of processes that take 35 steps of W3: ours compiled, theirs in the variant that needs less.
 
-    Of two processes the second counts: the first may have had to compile kernels, which are then on disk.
+    Of two processes the second counts: the first may have to compile kernels, which are then on disk.
     """
     ways = {report.OURS: ["jit"], "PyTorch": ["eager", "channels_last"], "JAX": ["jit"]}
     measured: Measured = {}
@@ -431,7 +431,7 @@ PROCESSES: dict[str, Callable[[Bench, Work], dict[str, Any]]] = {
 
 
 def chosen(groups: Sequence[str], *, quick: bool) -> list[str]:
-    """The keys of the works in these groups, or in all of them."""
+    """The keys of the works in the given groups; default: all groups."""
     left_out = works.NOT_QUICK if quick and not groups else set()
     groups = groups or works.GROUPS
     keys = [work.key for work in works.TABLE if work.group in groups and work.key not in left_out]
@@ -441,29 +441,27 @@ def chosen(groups: Sequence[str], *, quick: bool) -> list[str]:
     return keys
 
 
-def show(found: dict[str, Any]) -> str:
-    """The whole report."""
-    rows = [one for one in found["results"] if works.WORKS[one["key"]].group not in works.GROWTH]
-    growth = [one for one in found["results"] if works.WORKS[one["key"]].group in works.GROWTH]
-    parts = [report.header(found)]
+def show(outcome: dict[str, Any]) -> str:
+    """The report as text."""
+    rows = [one for one in outcome["results"] if works.WORKS[one["key"]].group not in works.GROWTH]
+    growth = [one for one in outcome["results"] if works.WORKS[one["key"]].group in works.GROWTH]
+    parts = [report.header(outcome)]
     if rows:
-        parts.append(report.table(rows, found["rate"]["median"]))
+        parts.append(report.table(rows, outcome["rate"]["median"]))
     if growth:
         parts.append(report.growth_table(growth))
-    return "\n\n".join([*parts, report.notes(found["results"])]).rstrip()
+    return "\n\n".join([*parts, report.notes(outcome["results"])]).rstrip()
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure, print, write."""
-    parser = argparse.ArgumentParser(description="chainrule beside PyTorch, JAX and scikit-learn on the same cores.")
-    parser.add_argument("works", nargs="*", metavar="WORK", help=f"of {', '.join(works.GROUPS)}; all if left out")
-    parser.add_argument(
-        "--quick", action="store_true", help="few repeats, without torch.compile and what takes longest"
-    )
-    parser.add_argument("--seeds", type=int, help=f"how often MNIST is learned to 99%%  [default: {FULL.seeds}]")
+    """Measure, print the report, and write JSON and figure."""
+    parser = argparse.ArgumentParser(description="Compare chainrule with PyTorch, JAX and scikit-learn.")
+    parser.add_argument("works", nargs="*", metavar="WORK", help=f"one of {', '.join(works.GROUPS)}  [default: all]")
+    parser.add_argument("--quick", action="store_true", help="few repeats, without torch.compile and the slowest works")
+    parser.add_argument("--seeds", type=int, help=f"seeds for training to 99%%  [default: {FULL.seeds}]")
     parser.add_argument("--json", type=Path, default=BUILD / "bench.json", help="[default: build/bench.json]")
     parser.add_argument(
-        "--picture", type=Path, help="[default: docs/pictures/bench.svg if all is measured, else in build]"
+        "--picture", type=Path, help="[default: docs/pictures/bench.svg for a complete run, else build/bench.svg]"
     )
     parser.add_argument("--player", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
@@ -481,17 +479,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     effort = QUICK if options.quick else FULL
     seeds = options.seeds or max(effort.seeds, 1)
     bench = Bench(replace(effort, seeds=seeds), quick=options.quick)
-    found = bench.run(chosen(options.works, quick=options.quick))
+    outcome = bench.run(chosen(options.works, quick=options.quick))
     complete = not options.works and not options.quick
     picture = options.picture or (PICTURES if complete else BUILD) / "bench.svg"
     for file in (options.json, picture):
         file.parent.mkdir(parents=True, exist_ok=True)
-    options.json.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    print(show(found))
-    import picture as pictures  # matplotlib, only now: the children's memory is counted from this process's
+    options.json.write_text(json.dumps(outcome, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    print(show(outcome))
+    import picture as pictures  # imports matplotlib late, because child processes start from this process's memory
 
-    pictures.save(found, picture)
-    print(f"\n{found['seconds']} s; written: {options.json}, {picture}")
+    pictures.save(outcome, picture)
+    print(f"\n{outcome['seconds']} s; written: {options.json}, {picture}")
     if bench.broken:
         sys.exit(1)
 

@@ -1,6 +1,6 @@
-"""Softmax, its loss and normalization of large arrays, eager: lines of NumPy, our loops and PyTorch, on one thread.
+"""Time softmax, cross entropy and normalization of large arrays, eager: NumPy, compiled loops, PyTorch; one thread.
 
-python benchmarks/kernels.py: a table of microseconds, forward / backward; medians of rounds, in which all take turns.
+python benchmarks/kernels.py prints a table in microseconds, forward / backward: medians over rounds, taking turns.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 import chainrule
 from chainrule.lower import eager
 
-import numpy as np  # isort: skip  # after chainrule, which has a wish about its threads
+import numpy as np  # isort: skip  # after chainrule, which configures its BLAS threads
 import torch
 
 ROUNDS, TRIES = 12, 4
@@ -20,12 +20,12 @@ F = {chainrule: chainrule.nn.functional, torch: torch.nn.functional}
 
 
 def batch_norm(library: Any, x: Any, weight: Any, bias: Any) -> Any:
-    """With statistics to keep up, as in training."""
+    """Batch norm in training mode, with running statistics."""
     return F[library].batch_norm(x, library.zeros(32), library.ones(32), weight, bias, training=True)
 
 
 def works() -> dict[str, tuple[Any, ...]]:
-    """What is done, and its arrays."""
+    """The operations with their arrays, by name."""
     random = np.random.default_rng(0)
 
     def numbers(*shape: int) -> Any:
@@ -37,7 +37,7 @@ def works() -> dict[str, tuple[Any, ...]]:
     weights = numbers(32), numbers(32)
     return {
         "softmax (4096, 256)": (lambda lib, x: F[lib].softmax(x, -1), rows),
-        "cross entropy (4096, 256)": (lambda lib, *given: F[lib].cross_entropy(*given), rows, labels),
+        "cross entropy (4096, 256)": (lambda lib, *arrays: F[lib].cross_entropy(*arrays), rows, labels),
         "layer norm (4096, 256)": (
             lambda lib, x, w, b: F[lib].layer_norm(x, (256,), w, b), rows, numbers(256), numbers(256),
         ),
@@ -47,13 +47,13 @@ def works() -> dict[str, tuple[Any, ...]]:
 
 
 def seconds(library: Any, function: Any, arrays: tuple[Any, ...]) -> tuple[float, float]:
-    """There, and back."""
-    given = [library.from_numpy(array) for array in arrays]
-    for array, x in zip(arrays, given, strict=True):
+    """The seconds of the forward and the backward pass."""
+    tensors = [library.from_numpy(array) for array in arrays]
+    for array, x in zip(arrays, tensors, strict=True):
         if array.dtype.kind == "f":
             x.requires_grad_()
     begun = time.perf_counter()
-    out = function(library, *given)
+    out = function(library, *tensors)
     there = time.perf_counter() - begun
     upstream = library.ones_like(out.detach())
     begun = time.perf_counter()
@@ -67,11 +67,11 @@ def main() -> None:
     torch.set_num_threads(1)
     print(f"| operation | {' | '.join(WAYS)} |\n|{' --- |' * (1 + len(WAYS))}")
     for name, (function, *arrays) in works().items():
-        found: dict[str, list[tuple[float, float]]] = {way: [] for way in WAYS}
+        results: dict[str, list[tuple[float, float]]] = {way: [] for way in WAYS}
         for _ in range(ROUNDS):
             for way, (library, eager.LARGE) in WAYS.items():
-                found[way].append(min(seconds(library, function, tuple(arrays)) for _ in range(TRIES)))
-        cells = [" / ".join(f"{value * 1e6:,.0f}" for value in np.median(times, axis=0)) for times in found.values()]
+                results[way].append(min(seconds(library, function, tuple(arrays)) for _ in range(TRIES)))
+        cells = [" / ".join(f"{value * 1e6:,.0f}" for value in np.median(times, axis=0)) for times in results.values()]
         print(f"| {name} | {' | '.join(cells)} |", flush=True)
 
 

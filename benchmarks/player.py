@@ -1,13 +1,12 @@
-"""One library at one work, in a process of its own, which does blocks of steps when it is told to.
+"""A worker process that runs blocks of steps of one library at one work, controlled by the measuring process.
 
-Libraries' threads look out for more work for a while after each step, and would slow whatever ran next in their process
-or beside it. So each library has its own process; the processes take turns, block by block, and there is a pause
-before each block. `Player` is the other end, in the process that measures.
+The threads of a library spin for a while after each step and would slow down whatever runs next. So each library has
+its own process; the processes take turns, block by block, with a pause before each block. `Player` controls a worker.
 
-A line of JSON goes in, a line of JSON comes out. After the import, it says what it is; {"make": "jit"} is answered by
-about how many seconds a step takes, by variant ("" makes all of them); {"block": "jit", "seconds": 0.1, "least": 3} by
-the times in seconds of the steps that were taken in 0.1 seconds, three at the least, after others that are not counted;
-{"peak": true} by the most memory that the process has had, in bytes.
+Requests and answers are lines of JSON. After the import, the worker describes its library. It answers {"make": "jit"}
+by the approximate seconds per step of each variant ("" makes all of them); {"block": "jit", "seconds": 0.1, "least": 3}
+by the times of the steps run within 0.1 seconds, at least three, after some warm-up steps; {"peak": true} by the peak
+memory of the process in bytes.
 """
 
 from __future__ import annotations
@@ -30,30 +29,30 @@ if TYPE_CHECKING:
 PEERS = {"chainrule": "ours", "PyTorch": "pytorch", "JAX": "jax_jit", "scikit-learn": "scikit", "machine": "machine"}
 SLOWS_NUMPY = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
 PAUSE = 0.1
-"""Seconds before each block, for threads of the one before to go to sleep."""
+"""Seconds before each block, so that the threads of the previous block go to sleep."""
 
 LONG = 0.1
-"""Seconds: whether such a step is warm shows after two."""
+"""Seconds: longer steps are not warmed up further."""
 
 
 class PlayerError(RuntimeError):
-    """A player's process has ended or failed."""
+    """A worker process has ended or failed."""
 
 
 def environment() -> dict[str, str]:
-    """This process's, without the variables that hold NumPy to an old processor's kernels."""
+    """The environment without the variables that force NumPy to use an old processor's kernels."""
     return {name: value for name, value in os.environ.items() if name not in SLOWS_NUMPY}
 
 
 def play(peer: str, key: str) -> None:
-    """Be a player until standard input ends.
+    """Run as a worker until standard input is closed.
 
     Args:
         peer: a library, from `PEERS`.
-        key: a work, from `works.WORKS`; empty for the machine, which has but one.
+        key: a work, from `works.WORKS`; empty for "machine", which has a single one.
     """
     answers = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)  # what libraries print is no answer
+    os.dup2(2, 1)  # keeps the output of libraries out of the answers
 
     def answer(what: dict[str, Any]) -> None:
         answers.write(json.dumps(what) + "\n")
@@ -65,47 +64,47 @@ def play(peer: str, key: str) -> None:
         return
     answer({"about": module.about()})
     for line in sys.stdin:
-        told = json.loads(line)
-        if "make" in told:
-            made, failed = make(module.variants(works.WORKS.get(key)), told["make"])
-            answer({"variants": {name: cost for name, (_, cost) in made.items()}, "failed": failed})
-        elif "peak" in told:
+        request = json.loads(line)
+        if "make" in request:
+            steps, failed = make(module.variants(works.WORKS.get(key)), request["make"])
+            answer({"variants": {name: cost for name, (_, cost) in steps.items()}, "failed": failed})
+        elif "peak" in request:
             answer({"peak": peak_memory()})
         else:
-            answer({"times": timed(made[told["block"]][0], told["seconds"], told["least"])})
+            answer({"times": timed(steps[request["block"]][0], request["seconds"], request["least"])})
 
 
 def make(
     variants: Mapping[str, Callable[[], Callable[[], object]]], only: str = ""
 ) -> tuple[dict[str, tuple[Callable[[], object], float]], dict[str, str]]:
-    """Make each variant's step and warm it up; one that cannot be made is named with its reason.
+    """Create and warm up the step of each variant.
 
     Returns:
-        A step and about how many seconds it takes, by variant; and the reasons.
+        The step and its approximate seconds, by variant; and the errors of variants that failed.
     """
-    made, failed = {}, {}
+    steps, failed = {}, {}
     for name, maker in variants.items():
         if only and name != only:
             continue
         try:
             step = maker()
             step()  # compiles, allocates
-            cost = taken(step, 0, 1)[0]
-            made[name] = step, min([cost, *(taken(step, 0, 3) if cost < LONG else ())])
-        except Exception as error:  # of another's library: any kind
+            cost = step_times(step, 0, 1)[0]
+            steps[name] = step, min([cost, *(step_times(step, 0, 3) if cost < LONG else ())])
+        except Exception as error:  # libraries raise all kinds of errors
             failed[name] = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-    return made, failed
+    return steps, failed
 
 
 def timed(step: Callable[[], object], seconds: float, least: int) -> list[float]:
-    """The seconds of each of the steps that were taken within some time, after a quarter of that to get into step."""
+    """The seconds of each step run within some time, after a warm-up of a quarter of that time."""
     if least > 1:
-        taken(step, seconds / 4, 1)
-    return taken(step, seconds, least)
+        step_times(step, seconds / 4, 1)
+    return step_times(step, seconds, least)
 
 
-def taken(step: Callable[[], object], seconds: float, least: int) -> list[float]:
-    """The seconds of each step until the time is over, and so many have been taken at the least."""
+def step_times(step: Callable[[], object], seconds: float, least: int) -> list[float]:
+    """The seconds of each step, run until the time is over and at least `least` times."""
     times: list[float] = []
     now = time.perf_counter()
     end = now + seconds
@@ -117,20 +116,20 @@ def taken(step: Callable[[], object], seconds: float, least: int) -> list[float]
 
 
 def peak_memory() -> int:
-    """The most memory that this process has had so far, in bytes."""
-    import resource  # not on Windows, and not needed but here
+    """The peak memory of this process so far, in bytes."""
+    import resource  # not available on Windows
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024  # macOS counts in bytes, Linux in kilobytes
 
 
 class Player:
-    """A player as seen from outside; made, it imports its library while others do, and `ready` waits for that.
+    """Controls a worker process. The worker imports its library in the background; `ready` waits for it.
 
     Attributes:
-        about: the library's version, threads and whatever else is worth knowing.
-        variants: about how many seconds a step takes, by variant.
-        failed: the reasons of variants that could not be made.
+        about: the library's version, threads and other information.
+        variants: the approximate seconds per step, by variant.
+        failed: the errors of variants that could not be created.
     """
 
     def __init__(self, peer: str, key: str = "", more: Mapping[str, str] | None = None) -> None:
@@ -150,26 +149,26 @@ class Player:
         self.failed: dict[str, str] = {}
 
     def ready(self, only: str = "") -> str:
-        """Wait for the import and make the variants, or one of them; why the library is missing, if it is."""
+        """Wait for the import and create the variants, or only one; returns why the library is missing, or ""."""
         said = self._hear()
         if "missing" in said:
             return str(said["missing"])
         self.about = said["about"]
-        made = self._ask({"make": only})
-        self.variants, self.failed = made["variants"], made["failed"]
+        answer = self._ask({"make": only})
+        self.variants, self.failed = answer["variants"], answer["failed"]
         return ""
 
     def block(self, variant: str, seconds: float, least: int = 3) -> list[float]:
-        """The seconds of each step within some time, at least so many, after a pause and steps to get going, if any."""
+        """The seconds of each step run within some time, at least `least` steps, after a pause and a warm-up."""
         time.sleep(PAUSE)
         return list(self._ask({"block": variant, "seconds": seconds, "least": least})["times"])
 
     def peak(self) -> int:
-        """The most memory that the process has had so far, in bytes."""
+        """The peak memory of the process so far, in bytes."""
         return int(self._ask({"peak": True})["peak"])
 
     def close(self) -> None:
-        """Let the process end."""
+        """End the process."""
         self._process.stdin.close()  # type: ignore[union-attr]
         self._process.wait()
         self._process.stdout.close()  # type: ignore[union-attr]

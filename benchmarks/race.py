@@ -1,8 +1,8 @@
-"""A race: libraries take turns at one work until their ratios are known well enough.
+"""Measure libraries in turn at one work until their ratios have converged.
 
-A machine that others use too has good and bad moments, from a tenth of a second to minutes long. So blocks are short
-and rounds are many, and a ratio is that of blocks which came right after each other: its median over the rounds. A few
-rounds show which variants can be a library's best; only those go on.
+On a shared machine the speed varies, over a tenth of a second up to minutes. So there are many rounds of short blocks,
+and ratios are taken between consecutive blocks, with the median over the rounds. After a few rounds, only variants that
+can still be their library's best continue.
 """
 
 from __future__ import annotations
@@ -21,38 +21,38 @@ if TYPE_CHECKING:
     Measured = dict[str, dict[str, list[list[float]]]]
 
 FIRST = 4
-"""So many rounds are taken by all variants."""
+"""The number of rounds in which all variants take part."""
 
 CLOSE = 1.25
-"""Later ones are taken by those that took no longer than their library's best by more than this factor."""
+"""Later rounds include only variants within this factor of their library's best."""
 
-KNOWN = 1.08
-"""A ratio is known well enough if the ends of its interval (`report.ratio`) are no farther apart than this factor."""
+CONVERGED = 1.08
+"""A ratio has converged if the ends of its interval (see `report.ratio`) are within this factor."""
 
 LEAST = 12
-"""But not before so many rounds."""
+"""The minimum number of rounds."""
 
 SLOW = 0.5
-"""Seconds: steps that take longer are taken one at a time."""
+"""Seconds: a block of slower steps may consist of a single one."""
 
 
 def race(players: Sequence[Player], rounds: int, seconds: float, limit: float) -> Measured:
-    """Let libraries take turns.
+    """Run blocks of all libraries in turn.
 
     Args:
-        players: ready to begin, ours among them.
-        rounds: how many at the most.
-        seconds: about how long a block takes.
-        limit: seconds; after so long no round is begun, if all variants have taken theirs.
+        players: workers that are ready, including ours.
+        rounds: maximum number of rounds.
+        seconds: approximate duration of a block.
+        limit: seconds after which no further round starts, once all variants had their first rounds.
 
     Returns:
-        The times of steps, block by block, by library and variant. Of a variant that was left behind there are fewer.
+        The times of steps, block by block, by library and variant. Variants that dropped out have fewer blocks.
     """
     measured: Measured = {player.peer: {name: [] for name in player.variants} for player in players}
     begun = time.perf_counter()
     for number in range(rounds):
-        late = time.perf_counter() - begun > limit
-        if number >= FIRST and (late or (number >= LEAST and known(measured))):
+        out_of_time = time.perf_counter() - begun > limit
+        if number >= FIRST and (out_of_time or (number >= LEAST and ratios_converged(measured))):
             break
         for player in players:
             taking = player.variants if number < FIRST else contenders(measured[player.peer])
@@ -63,7 +63,7 @@ def race(players: Sequence[Player], rounds: int, seconds: float, limit: float) -
 
 
 def contenders(variants: dict[str, list[list[float]]]) -> list[str]:
-    """The variants that can still be the best of their library."""
+    """The variants that can still be their library's best."""
     medians = {name: median(map(median, blocks)) for name, blocks in variants.items()}
     most = max(map(len, variants.values()), default=0)
     return [
@@ -73,6 +73,6 @@ def contenders(variants: dict[str, list[list[float]]]) -> list[str]:
     ]
 
 
-def known(measured: Measured) -> bool:
-    """Whether all ratios are known well enough."""
-    return all(ratio["high"] <= KNOWN * ratio["low"] for ratio in report.ratios(measured).values())
+def ratios_converged(measured: Measured) -> bool:
+    """Whether all ratios have converged."""
+    return all(ratio["high"] <= CONVERGED * ratio["low"] for ratio in report.ratios(measured).values())

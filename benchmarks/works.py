@@ -1,8 +1,8 @@
-"""What is measured: each work by its name, its arithmetic in FLOPs, and the ratios to reach. Knows no library.
+"""The works to measure: names, FLOPs and target ratios; independent of any library.
 
-A FLOP is one multiplication or one addition, and only the products of matrices and the convolutions are counted: all
-else together is a few hundredths of them. A step of training takes three products where a prediction takes one:
-forward, for the gradient of the weights, and for the gradient of the input, which nobody asks of the first layer.
+A FLOP is one multiplication or one addition. Only matrix products and convolutions are counted; everything else is a
+few percent. A training step needs three products where a prediction needs one: forward, the gradient of the weights,
+and the gradient of the input, which the first layer does not need.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 POOL = 50
-"""So many batches take turns: a network that knows its one batch by heart has gradients of zero and times nothing."""
+"""The number of batches used in turn: a network that has memorized a single batch has zero gradients."""
 
 POOL_BYTES = 64 * 2**20
-"""A pool is smaller where it would take more memory than this, but has two batches."""
+"""The memory limit of a pool, which has at least two batches."""
 
 RATE = 1e-6
-"""The learning rate of timed steps. The arithmetic is that of any rate, and the network stays near its beginning, so
-that the last step has the same kind of numbers as the first."""
+"""The learning rate of timed steps. It does not affect the arithmetic, and keeps the network close to its initial
+weights, so that all steps have similar numbers."""
 
 BY = 1000
-"""The CNN sees so many images at a time where there are 10,000, as in the article's test loader."""
+"""The number of images that the CNN reads at a time out of 10,000, as in the article's test loader."""
 
 HIDDEN = {"sigmoid_mlp": 30, "mlp": 128}
 
@@ -40,12 +40,12 @@ class Work:
         key: its name on the command line and in the JSON document.
         name: its name in the table.
         kind: "train" (one step), "predict", "chain", or "process" (whole programs, see `bench`).
-        model: "sigmoid_mlp", "mlp" or "cnn", as `chainrule.models` knows them, or "gpt", see `gpt`.
-        batch: images, or texts, at a time.
+        model: "sigmoid_mlp", "mlp" or "cnn", as in `chainrule.models`, or "gpt", see `gpt`.
+        batch: batch size, in images or texts.
         hidden: neurons of the hidden layer.
-        goals: a peer's best time / ours, to be reached.
-        unit: of what is measured, "s" or "B".
-        threads: how many the libraries may use; 0 for as many as each chooses.
+        goals: target ratios of a library's best time to ours, by library.
+        unit: the unit of the result, "s" or "B".
+        threads: number of threads; 0 for each library's default.
     """
 
     key: str
@@ -60,12 +60,12 @@ class Work:
 
     @property
     def group(self) -> str:
-        """What it is chosen by on the command line: "W5" for "W5-cnn-1"."""
+        """Its group on the command line: "W5" for "W5-cnn-1"."""
         return self.key.partition("-")[0]
 
     @property
     def flops(self) -> int:
-        """The FLOPs of one step or prediction; 0 where they are not what takes the time."""
+        """The FLOPs of one step or prediction; 0 for other kinds of works."""
         if self.kind not in ("train", "predict"):
             return 0
         if self.model == "gpt":
@@ -75,17 +75,17 @@ class Work:
 
     @property
     def pool(self) -> int:
-        """How many batches take turns."""
+        """The number of batches used in turn."""
         if self.kind == "predict":
             return 1
         return max(2, min(POOL, POOL_BYTES // (self.batch * 784 * 4)))
 
 
 def batches(work: Work, rng: np.random.Generator) -> list[tuple[NDArray[np.float32], NDArray[np.int64]]]:
-    """The pool of a work, the same for every library.
+    """The pool of batches of a work, the same for every library.
 
-    Pictures of noise (batch, 28, 28) and labels (batch,); for "gpt" texts of noise (batch, LENGTH) and what comes next,
-    one text after the other (batch · LENGTH,).
+    Random images (batch, 28, 28) and labels (batch,); for "gpt" random texts (batch, LENGTH) and next characters,
+    flattened (batch · LENGTH,).
     """
     if work.model == "gpt":
         size = work.batch, LENGTH
@@ -94,7 +94,7 @@ def batches(work: Work, rng: np.random.Generator) -> list[tuple[NDArray[np.float
 
 
 def chain(library: Any) -> None:
-    """1,000 multiplications of single numbers, forward and backward, in a library with PyTorch's names."""
+    """1,000 multiplications of scalars, forward and backward, in a library with PyTorch's API."""
     x = library.tensor(1.0001, requires_grad=True)
     y = x
     for _ in range(1000):
@@ -107,9 +107,9 @@ TOKENS, LENGTH, WIDTH, HEADS, DEPTH = 65, 64, 128, 4, 4
 
 
 def gpt(library: Any) -> Any:
-    """A language model, in a library with PyTorch's names: texts (N, LENGTH) to scores (N · LENGTH, TOKENS).
+    """A language model in a library with PyTorch's API: texts (N, LENGTH) to logits (N · LENGTH, TOKENS).
 
-    Blocks with the norm first, causal attention, GELU, learned positions.
+    Pre-norm blocks, causal attention, GELU, learned positional embeddings.
     """
     nn = library.nn
 
@@ -143,7 +143,7 @@ def gpt(library: Any) -> Any:
 
 
 def gpt_layers() -> list[int]:
-    """The FLOPs of each product for one character: attention's two are over all characters of a text."""
+    """The FLOPs of each product for one character; the two of attention run over all characters of a text."""
     block = [*dense_layers(WIDTH, 3 * WIDTH), 2 * LENGTH * WIDTH, 2 * LENGTH * WIDTH, *dense_layers(WIDTH, WIDTH)]
     return DEPTH * [*block, *dense_layers(WIDTH, 4 * WIDTH, WIDTH)] + dense_layers(WIDTH, TOKENS)
 
@@ -154,7 +154,7 @@ def dense_layers(*sizes: int) -> list[int]:
 
 
 def convolution(side: int, inputs: int, outputs: int, kernel: int) -> int:
-    """The FLOPs of a convolution for one image that it leaves at side×side."""
+    """The FLOPs of a convolution for one image with an output of side×side."""
     return 2 * side * side * inputs * outputs * kernel * kernel
 
 
@@ -164,22 +164,22 @@ def cnn_layers() -> list[int]:
 
 
 def training_flops(layers: list[int]) -> int:
-    """The FLOPs of a step of training for one image: three of each layer's product, but two of the first's."""
+    """The FLOPs of a training step for one image: three products for each layer, but two for the first."""
     return 3 * sum(layers) - layers[0]
 
 
 def mlp(key: str, name: str, kind: str, batch: int, hidden: int = 128, **more: object) -> Work:
-    """A work on 784-hidden-10."""
+    """A work with a 784-hidden-10 network."""
     return Work(key, name, kind, "mlp", batch, hidden, **more)  # type: ignore[arg-type]
 
 
 BATCHES = [1, 4, 16, 64, 256, 1024, 4096]
 WIDTHS = [32, 128, 512, 1024, 2048, 4096]
 QUICK = {1, 32, 4096}
-"""The ends of the growth table are all that --quick looks at."""
+"""--quick measures only the ends of the growth table."""
 
 NOT_QUICK = {"W2-128", "W2-cold", "W2-warm", "W4-process", "W5-mlp-10000", "W5-cnn-10000", "99", "train"}
-"""--quick leaves these out, unless works are named."""
+"""--quick omits these, unless works are given."""
 
 TABLE = [
     Work("W1", "784-30-10, sigmoid, batch 10, SGD", "train", "sigmoid_mlp", 10, 30, goals={"PyTorch": 7, "JAX": 2}),
@@ -195,8 +195,8 @@ TABLE = [
     Work("W5-cnn-1", "the CNN reads 1 image", "predict", "cnn", 1, goals={"PyTorch": 2}),
     Work("W5-cnn-10000", "the CNN reads 10,000, by 1,000", "predict", "cnn", 10_000, goals={"PyTorch": 1}),
     Work("W6", "start-up: import, build, first prediction", "process", goals={"PyTorch": 5}),
-    Work("W6-import", "import, less an empty process", "process"),
-    Work("W7", "1,000 operations, there and back, eager", "chain", goals={"PyTorch": 1}),
+    Work("W6-import", "import, without process start", "process"),
+    Work("W7", "1,000 operations, forward and backward, eager", "chain", goals={"PyTorch": 1}),
     Work(
         "W8",
         "a GPT, 4 × 128, 12 × 64 characters, AdamW, one thread",

@@ -1,18 +1,18 @@
-"""A thousand digits, ten passes, a small network: the MNIST run of the article "Hello world of neural networks".
+"""Train a small network on 1,000 digits for 10 epochs, as in the article "Hello world of neural networks".
 
     python examples/minitorch_mnist.py [--seeds 5 | --seed 3]
 
-The article trains its own MiniTorch on 1,000 images and reads 78.5% of 200 others. Kept from it: the network
-(784-128-10, rectifiers), pixels from 0 to 1, batches of 100 in one order, 10 epochs, SGD with rate 0.01 and momentum
-0.9. Two things differ, and both are repairs:
+The article trains its own MiniTorch on 1,000 images and reads 78.5% of 200 others correctly. This example uses the same
+network (784-128-10, ReLU), pixels from 0 to 1, batches of 100 in a fixed order, 10 epochs, and SGD with learning rate
+0.01 and momentum 0.9. It corrects two things:
 
 - The loss is the mean over a batch. The article's is a sum: it prints 71 for the first epoch.
-- The weights start as small as He et al. derive for rectifiers (Delving deep into rectifiers, 2015): normal, with
-  variance 2 / fan_in, and biases of 0. The article's are too large.
+- The initial weights follow He et al. (Delving deep into rectifiers, 2015): normal with variance 2 / fan_in, and zero
+  biases. The article's are too large.
 
-Nothing was chosen by the test images. On MNIST's 10,000 validation images ten such runs read 87.2% in the mean, and
-84.7% with the weights that `nn.Linear` starts with by itself, which are PyTorch's. The seed draws the weights and, from
-MNIST's training and test sets, the images. It printed:
+No setting was chosen by the test images. On MNIST's 10,000 validation images ten such runs have a mean accuracy of
+87.2%, and 84.7% with the default initialization of `nn.Linear`, which is PyTorch's. The seed determines the weights and
+the images drawn from MNIST's training and test sets. Output:
 
     seed   loss of epoch 1   of epoch 10   test accuracy
        0            2.2656        0.4157          86.00%
@@ -34,14 +34,14 @@ TRAIN, TEST, BATCH, EPOCHS = 1000, 200, 100, 10
 
 
 def draw(part, count, generator):
-    """Some images of a part as rows of 784 numbers from 0 to 1, and their labels."""
+    """Draw images of a part, as rows of 784 numbers from 0 to 1, and their labels."""
     chosen = generator.choice(len(part.images), count, replace=False)
     pixels = part.images[chosen].reshape(count, 784).astype(np.float32) / 255
     return chainrule.tensor(pixels), chainrule.tensor(part.labels[chosen])
 
 
 def run(seed):
-    """Train on a thousand images; the mean loss of each epoch, and the share of the test images that it reads."""
+    """Train on a thousand images; returns the mean loss of each epoch, and the test accuracy."""
     generator = np.random.default_rng(seed)
     train, _, test = data.mnist().split()
     images, labels = draw(train, TRAIN, generator)
@@ -73,8 +73,8 @@ def main(arguments=None):
     """Run each seed, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     which = parser.add_mutually_exclusive_group()
-    which.add_argument("--seeds", type=int, default=5, help="how many seeds to run, from 0 on (default: 5)")
-    which.add_argument("--seed", type=int, help="run this seed alone")
+    which.add_argument("--seeds", type=int, default=5, help="number of seeds to run, starting at 0 (default: 5)")
+    which.add_argument("--seed", type=int, help="run only this seed")
     options = parser.parse_args(arguments)
     seeds = range(options.seeds) if options.seed is None else [options.seed]
     if not seeds or min(seeds) < 0:

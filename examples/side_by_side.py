@@ -1,10 +1,10 @@
-"""The same network in chainrule and in PyTorch: from the same weights, on the same batches, to the same losses.
+"""Train the same network in chainrule and in PyTorch, from the same weights on the same batches, and compare the losses.
 
     python examples/side_by_side.py [--batches 500]  # needs PyTorch: pip install 'chainrule[torch]'
 
-The two share their names, so the network and its training are written once and told in which library to run. A single
-wrong gradient would set the columns apart from the second batch on. All is in float64; in float32, which keeps 7 digits
-where float64 keeps 16, the largest difference of the losses is 3e-06. It printed:
+Both libraries have the same API, so the network and its training are written once and run in either. A single wrong
+gradient would make the columns differ from the second batch on. Everything is in float64; in float32, with 7 digits
+instead of 16, the largest difference of the losses is 3e-06. Output:
 
     batch      chainrule        PyTorch
         1  2.3670997659   2.3670997659
@@ -39,8 +39,8 @@ except ImportError:
     sys.exit(2)
 
 
-def network(nn):
-    """784 pixels, 128 rectifiers, 10 scores, out of `chainrule.nn` or `torch.nn`."""
+def build_network(nn):
+    """A 784-128-10 network with ReLU, from `chainrule.nn` or `torch.nn`."""
 
     class Net(nn.Module):
         def __init__(self):
@@ -56,7 +56,7 @@ def network(nn):
 
 
 def learn(library, model, batches):
-    """Train a model of a library, `chainrule` or `torch`, on the batches with Adam; the loss of each."""
+    """Train a model of a library, `chainrule` or `torch`, on the batches with Adam; returns the loss of each batch."""
     loss = library.nn.CrossEntropyLoss()
     optimizer = library.optim.Adam(model.parameters(), lr=0.01)
     losses = []
@@ -70,22 +70,22 @@ def learn(library, model, batches):
 
 
 def main(arguments=None):
-    """Train both, print both."""
+    """Train both networks and print their losses."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument(
         "--batches", type=int, default=500, choices=range(1, 782), metavar="N", help="of 64, at most 781 (default: 500)"
     )
     count = parser.parse_args(arguments).batches
 
-    # Pixels from 0 to 1, then brought to mean 0 and standard deviation 1 with the figures of MNIST's training images
+    # Pixels from 0 to 1, normalized by the mean and standard deviation of MNIST's training images
     images, labels = data.mnist().split().train
     chosen = np.random.default_rng(0).permutation(len(images))[: count * 64].reshape(-1, 64)
     pixels = ((images[i].reshape(64, 784) / 255 - 0.1307) / 0.3081 for i in chosen)
     batches = [(x, labels[i].astype(np.int64)) for x, i in zip(pixels, chosen, strict=True)]
 
     torch.manual_seed(0)
-    theirs, ours = network(torch.nn), network(chainrule.nn)
-    ours.load_state_dict(theirs.state_dict())  # the names are the same
+    theirs, ours = build_network(torch.nn), build_network(chainrule.nn)
+    ours.load_state_dict(theirs.state_dict())  # the parameter names are the same
     columns = learn(chainrule, ours, batches), learn(torch, theirs, batches)
 
     print("batch      chainrule        PyTorch")

@@ -1,1 +1,1 @@
-"""The same works in each library. Each module has `variants(work)`, ways to make its step, and `about()`."""
+"""The works in each library. Each module has `variants(work)`, factories of its step by variant, and `about()`."""

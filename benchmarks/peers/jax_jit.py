@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
 
 def about() -> dict[str, object]:
-    """The version; JAX takes all cores for its threads."""
+    """The version and the threads; JAX uses all cores."""
     return {"version": jax.__version__, "threads": os.cpu_count()}
 
 
 def variants(work: Work) -> dict[str, Callable[[], Step]]:
-    """The ways to do a work. Operation by operation is not what JAX is for."""
+    """The variants of a work. JAX is measured only with jit, its intended use."""
     makers = {"train": training, "predict": prediction}
     return {"jit": lambda: makers[work.kind](work)} if work.kind in makers else {}
 
@@ -73,7 +73,7 @@ def loss(model: str, weights: Weights, images: Any, labels: Any) -> Any:
 
 
 def sgd(weights: Weights, state: Any, slopes: Weights) -> tuple[Any, Any]:
-    """A step downhill."""
+    """A step of gradient descent."""
     return jax.tree.map(lambda p, g: p - works.RATE * g, weights, slopes), state
 
 
@@ -89,7 +89,7 @@ def adam(weights: Weights, state: Any, slopes: Weights) -> tuple[Any, Any]:
 
 
 def training(work: Work) -> Step:
-    """A step of training on the next batch of the pool."""
+    """A training step on the next batch of the pool."""
     pool = [tuple(map(jnp.asarray, batch)) for batch in works.batches(work, np.random.default_rng(1))]
     weights = build(work)
     nothing = jax.tree.map(jnp.zeros_like, weights)

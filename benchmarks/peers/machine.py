@@ -1,4 +1,4 @@
-"""The machine: its processor, NumPy's BLAS, and how fast that multiplies large matrices, the limit of all else."""
+"""The machine: its processor, NumPy's BLAS, and the speed of large matrix products, which is the limit of all works."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FLOPS = 2 * SIDE**3
 
 
 def about() -> dict[str, object]:
-    """Versions and names."""
+    """The processor, versions and BLAS."""
     return {
         "processor": processor(),
         "cores": os.cpu_count(),
@@ -31,7 +31,7 @@ def about() -> dict[str, object]:
 
 
 def variants(_: object) -> dict[str, Callable[[], Callable[[], object]]]:
-    """One: a product of float32 matrices of 2048×2048."""
+    """A single variant: a product of float32 matrices of 2048×2048."""
     rng = np.random.default_rng(0)
     a, b = rng.random((2, SIDE, SIDE), np.float32)
     out = np.empty_like(a)
@@ -39,7 +39,7 @@ def variants(_: object) -> dict[str, Callable[[], Callable[[], object]]]:
 
 
 def processor() -> str:
-    """The processor's name for itself."""
+    """The model name of the processor."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -49,9 +49,9 @@ def processor() -> str:
 
 
 def blas() -> dict[str, object]:
-    """NumPy's library for products: its name, the processor that its kernels are for, its threads."""
-    known = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
-    found: dict[str, object] = {"blas": f"{known.get('name', '?')} {known.get('version', '')}".strip()}
+    """NumPy's BLAS: its name, the processor its kernels are for, its threads."""
+    config = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
+    properties: dict[str, object] = {"blas": f"{config.get('name', '?')} {config.get('version', '')}".strip()}
     library = ctypes.CDLL(import_module("numpy._core._multiarray_umath").__file__)
     for prefix, suffix in (("scipy_", "64_"), ("", "64_"), ("", "")):
         try:
@@ -60,5 +60,5 @@ def blas() -> dict[str, object]:
         except AttributeError:
             continue
         core.restype = ctypes.c_char_p
-        return found | {"blas kernel": core().decode(), "blas threads": count()}
-    return found | {"blas kernel": "unknown", "blas threads": None}
+        return properties | {"blas kernel": core().decode(), "blas threads": count()}
+    return properties | {"blas kernel": "unknown", "blas threads": None}

@@ -1,11 +1,11 @@
-"""The works in chainrule: operation by operation ("eager") and compiled ("jit")."""
+"""The works in chainrule, "eager" and compiled ("jit")."""
 
 from __future__ import annotations
 
 from itertools import cycle
 from typing import TYPE_CHECKING
 
-import chainrule  # before NumPy, whose threads it has a wish about
+import chainrule  # before NumPy, because it configures its BLAS threads
 from chainrule import models, nn, optim
 from chainrule.capture import jit
 from chainrule.kernels.team import threads
@@ -28,7 +28,7 @@ def about() -> dict[str, object]:
 
 
 def variants(work: Work) -> dict[str, Callable[[], Step]]:
-    """The ways to do a work."""
+    """The variants of a work."""
     if work.kind == "chain":
         return {"eager": lambda: lambda: works.chain(chainrule)}
     maker = training if work.kind == "train" else prediction
@@ -44,7 +44,7 @@ def build(work: Work) -> nn.Module:
 
 
 def training(work: Work, *, compiled: bool) -> Step:
-    """A step of training on the next batch of the pool."""
+    """A training step on the next batch of the pool."""
     pool = [tuple(map(chainrule.from_numpy, batch)) for batch in works.batches(work, np.random.default_rng(1))]
     net = build(work)
     loss = nn.functional.cross_entropy if work.model == "gpt" else models.get(work.model).loss

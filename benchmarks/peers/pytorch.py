@@ -1,7 +1,7 @@
-"""The works in PyTorch, in every way that may be its fastest.
+"""The works in PyTorch, in every variant that may be its fastest.
 
-"eager" is the plain program; "fused" has the optimizer in one kernel; "channels_last" lays pictures out with the
-channels innermost, and fuses too; "torch.compile" compiles forward and backward, and fuses too.
+"eager" is the plain program; "fused" uses the fused optimizer; "channels_last" and "torch.compile" use the fused
+optimizer, too.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     Step = Callable[[], object]
 
-COMPILE = os.environ.get("BENCH_COMPILE", "1") == "1"  # --quick does without
-QUICK = "left out by --quick"
+COMPILE = os.environ.get("BENCH_COMPILE", "1") == "1"  # --quick sets it to 0
+QUICK = "omitted by --quick"
 
 
 def about() -> dict[str, object]:
@@ -34,7 +34,7 @@ def about() -> dict[str, object]:
 
 
 def variants(work: Work) -> dict[str, Callable[[], Step]]:
-    """The ways to do a work."""
+    """The variants of a work."""
     if work.kind == "chain":
         return {"eager": lambda: lambda: works.chain(torch)}
     maker = training if work.kind == "train" else prediction
@@ -43,16 +43,16 @@ def variants(work: Work) -> dict[str, Callable[[], Step]]:
         ways["fused"] = lambda: maker(work, fused=True)
     if work.model == "cnn":
         ways["channels_last"] = lambda: maker(work, fused=True, channels_last=True)
-    if work.group not in works.GROWTH:  # there a compilation for each size would take minutes
+    if work.group not in works.GROWTH:  # compiling for each size would take minutes
         ways["torch.compile"] = lambda: maker(work, fused=True, compiled=compiler())
     return ways
 
 
 def compiler() -> bool:
-    """True if `torch.compile` can be used.
+    """Check that `torch.compile` can be used; returns True.
 
     Raises:
-        RuntimeError: it cannot.
+        RuntimeError: `torch.compile` cannot be used.
     """
     if not COMPILE:
         raise RuntimeError(QUICK)
@@ -62,7 +62,7 @@ def compiler() -> bool:
 
 
 def build(model: str, hidden: int = 0, seed: int = 0) -> torch.nn.Module:
-    """The network of a name."""
+    """The network of a model name."""
     torch.manual_seed(seed)
     if model == "gpt":
         return works.gpt(torch)  # type: ignore[no-any-return]
@@ -76,12 +76,12 @@ def build(model: str, hidden: int = 0, seed: int = 0) -> torch.nn.Module:
 
 
 def squared_error(activations: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """½ Σ (a - y)² an example, averaged over the examples."""
+    """½ Σ (a - y)² per example, averaged over the examples."""
     return mse_loss(activations, one_hot(labels, 10).float(), reduction="sum") / (2 * len(labels))
 
 
 def training(work: Work, *, fused: bool = False, channels_last: bool = False, compiled: bool = False) -> Step:
-    """A step of training on the next batch of the pool."""
+    """A training step on the next batch of the pool."""
     net = build(work.model, work.hidden)
     pool = [tuple(map(torch.tensor, batch)) for batch in works.batches(work, np.random.default_rng(1))]
     if channels_last:
@@ -104,7 +104,7 @@ def training(work: Work, *, fused: bool = False, channels_last: bool = False, co
 
 
 def prediction(work: Work, *, fused: bool = False, channels_last: bool = False, compiled: bool = False) -> Step:
-    """Scores for all images; there is no optimizer to be fused."""
+    """Scores for all images; `fused` is ignored."""
     net = build(work.model, work.hidden).eval()
     images = torch.tensor(works.batches(work, np.random.default_rng(1))[0][0])
     parts = images.split(works.BY) if work.model == "cnn" else [images]

@@ -1,4 +1,4 @@
-"""What both sides of a race to learn MNIST are given: the network, the recipe, the images."""
+"""The network, the recipe and the images of the MNIST training works, shared by both libraries."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ RECIPES = {
 }
 
 
-def given(name: str) -> tuple[str, Recipe, Part, Part, Part]:
-    """A model's name, its recipe, and the images to learn from, to be judged by after each epoch and at the end.
+def recipe_for(name: str) -> tuple[str, Recipe, Part, Part, Part]:
+    """A model's name, its recipe, and the images for training, for evaluation after each epoch, and for the test.
 
-    The race to 99% is judged by the test images all along and chooses nothing by others, so it learns from all 60,000.
+    Training to 99% is evaluated on the test images and selects nothing by validation, so it trains on all 60,000.
     """
     model, recipe = RECIPES[name]
     mnist = data.mnist()

@@ -1,8 +1,8 @@
-"""One epoch of the article's PyTorch program, with 784-128-10 for its network; prints the seconds of the epoch.
+"""One epoch of the article's PyTorch program, with a 784-128-10 network; prints the seconds of the epoch.
 
-The pictures are MNIST's as torchvision's data set hands them out, a PIL picture at a time through both transforms.
-They come out of chainrule's own package, so nothing is downloaded, and are the 50,000 that `chainrule train` learns
-from. Where torchvision is not installed, or not for this PyTorch, two functions do what its transforms do.
+MNIST's images are provided like by torchvision's data set: one PIL image at a time, passed through both transforms.
+They come from chainrule's package, so nothing is downloaded, and are the 50,000 that `chainrule train` uses. If
+torchvision is not installed, or not compatible with this PyTorch, a function replaces its transforms.
 """
 
 import json
@@ -21,8 +21,8 @@ try:
 
     source = "torchvision"
     transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.1307,), (0.3081,))])
-except (ImportError, RuntimeError):  # the latter where its compiled part does not fit this PyTorch
-    source = "written out, for want of torchvision"
+except (ImportError, RuntimeError):  # RuntimeError if torchvision's binary is incompatible with this PyTorch
+    source = "reimplemented, because torchvision is not available"
 
     def transform(picture: Image.Image) -> torch.Tensor:
         """ToTensor and Normalize."""

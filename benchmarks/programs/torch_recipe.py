@@ -1,7 +1,6 @@
-"""python torch_recipe.py train|99 SEED: as our_recipe.py, in PyTorch as fast as it plainly goes.
+"""python torch_recipe.py train|99 SEED: like our_recipe.py, in fast PyTorch.
 
-Images are tensors in memory, batches are taken by index, the optimizer is fused, and a convolution's pictures are laid
-out with the channels innermost.
+Images are tensors in memory, batches are selected by index, the optimizer is fused, and convolutions use channels_last.
 """
 
 import json
@@ -10,18 +9,18 @@ import time
 
 import numpy as np
 import torch
-from recipes import given
+from recipes import recipe_for
 from torch.nn.functional import cross_entropy
 
 from chainrule import models
 from chainrule.torch import to_torch
 
 name, seed = sys.argv[1], int(sys.argv[2])
-model, recipe, *parts = given(name)
+model, recipe, *parts = recipe_for(name)
 (images, labels), judge, test = [
     (torch.tensor(np.asarray(x)).float() / 255, torch.tensor(np.asarray(y)).long()) for x, y in parts
 ]
-net = to_torch(models.build(model, generator=np.random.default_rng(seed)))  # the same weights to begin with
+net = to_torch(models.build(model, generator=np.random.default_rng(seed)))  # the same initial weights
 if model != "mlp":
     net = net.to(memory_format=torch.channels_last)
 kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[recipe.optimizer]

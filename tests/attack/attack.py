@@ -157,6 +157,6 @@ def _last_line(text: str) -> str:
 def _error_line(text: str) -> str:
     """The line that names the error, and where it was raised."""
     lines = text.strip().splitlines()
-    places = [line.strip() for line in lines if line.strip().startswith('File "')]
+    locations = [line.strip() for line in lines if line.strip().startswith('File "')]
     errors = [line for line in lines if line and not line.startswith((" ", SENTENCE, "Traceback"))]
-    return f"{(errors or ['?'])[-1][:300]} ({(places or ['?'])[-1]})"
+    return f"{(errors or ['?'])[-1][:300]} ({(locations or ['?'])[-1]})"

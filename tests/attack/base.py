@@ -64,10 +64,10 @@ def same_outcome(run_folder: Path, expected: dict[str, Any]) -> None:
     Raises:
         WrongError: it has not.
     """
-    found = outcome(run_folder)
+    actual = outcome(run_folder)
     for key, value in expected.items():
-        if found[key] != value:
-            raise WrongError(f"the run's {key} is not as if it had never stopped: {found[key]} and not {value}")
+        if actual[key] != value:
+            raise WrongError(f"the run's {key} is not as if it had never stopped: {actual[key]} and not {value}")
     left = [path.name for path in run_folder.rglob(".*.tmp")]
     if left:
         raise WrongError(f"temporary files are left: {left}")
@@ -105,9 +105,9 @@ def _stopped(folder: Path) -> None:
 
     data = datasets.load(folder / "data")
     config = experiment.configure("mlp", data, seed=5, epochs=EPOCHS, batch_size=BATCH)
-    made = runs.create(config, folder / "stopped")
+    run = runs.create(config, folder / "stopped")
     try:
-        experiment.prepare(made, data, [Stop()]).fit(EPOCHS)
+        experiment.prepare(run, data, [Stop()]).fit(EPOCHS)
     except Interrupted:
         return
     raise RuntimeError("the run was not stopped")

@@ -58,7 +58,7 @@ class Result:
     about: str = ""
 
 
-def run_all(folder: Path, names: list[str], seed: int, seconds: float, jobs: int | None, kept: Path) -> int:
+def run_all(folder: Path, names: list[str], seed: int, seconds: float, jobs: int | None, falls_folder: Path) -> int:
     """Run attacks in turn for some time; print falls as they come, and a table at the end. 1 if there were any."""
     idle = prepare(folder, names)
     jobs = jobs or len(os.sched_getaffinity(0))
@@ -69,7 +69,7 @@ def run_all(folder: Path, names: list[str], seed: int, seconds: float, jobs: int
         sys.stdout.flush()
         pid = os.fork()
         if pid == 0:
-            work(folder / f"job-{job}", names, seed * STRIDE + job, jobs, until, idle, report, kept)
+            work(folder / f"job-{job}", names, seed * STRIDE + job, jobs, until, idle, report, falls_folder)
         workers.append(pid)
     broken = sum(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) != 0 for pid in workers)
     if broken:
@@ -120,7 +120,7 @@ def import_everything() -> None:
 
 
 def work(
-    folder: Path, names: list[str], first: int, stride: int, until: float, idle: float, report: Path, kept: Path
+    folder: Path, names: list[str], first: int, stride: int, until: float, idle: float, report: Path, falls_folder: Path
 ) -> None:
     """One worker's whole life: the attacks in turn, each with about the same time."""
     code = 1
@@ -130,7 +130,7 @@ def work(
         while time.monotonic() < until:
             name = min(names, key=lambda name: spent[name])
             begun = time.monotonic()
-            in_a_process_of_its_own(partial(report_one, folder, name, numbers[name], idle, report, kept))
+            in_a_process_of_its_own(partial(report_one, folder, name, numbers[name], idle, report, falls_folder))
             spent[name] += time.monotonic() - begun
             numbers[name] += stride
         code = 0
@@ -164,16 +164,16 @@ def in_a_process_of_its_own(action: Callable[[], None]) -> None:
         raise RuntimeError("a case could not be run")
 
 
-def report_one(folder: Path, name: str, number: int, idle: float, report: Path, kept: Path) -> None:
+def report_one(folder: Path, name: str, number: int, idle: float, report: Path, falls_folder: Path) -> None:
     """Run a case, and add a line to the report."""
-    result = one(folder, name, number, idle, kept)
+    result = one(folder, name, number, idle, falls_folder)
     with report.open("a") as lines:
         lines.write(json.dumps(asdict(result)) + "\n")
     if result.kind:
-        tell(result, kept)
+        print_fall(result, falls_folder)
 
 
-def one(folder: Path, name: str, number: int, idle: float, kept: Path) -> Result:
+def one(folder: Path, name: str, number: int, idle: float, falls_folder: Path) -> Result:
     """Draw a case, run its steps, and keep it if it falls."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -185,11 +185,11 @@ def one(folder: Path, name: str, number: int, idle: float, kept: Path) -> Result
     if fall is None:
         return result
     shrink(case, fall, folder, idle)
-    place = kept / f"{name.replace(' ', '-')}-{number}"
-    shutil.rmtree(place, ignore_errors=True)
-    shutil.copytree(folder, place, symlinks=True, ignore_dangling_symlinks=True)
+    target = falls_folder / f"{name.replace(' ', '-')}-{number}"
+    shutil.rmtree(target, ignore_errors=True)
+    shutil.copytree(folder, target, symlinks=True, ignore_dangling_symlinks=True)
     for step, ended in ends:
-        with (place / "what-it-printed.txt").open("a", errors="backslashreplace") as text:
+        with (target / "what-it-printed.txt").open("a", errors="backslashreplace") as text:
             text.write(f"{step.name}: {ended.code}, {ended.seconds:.1f} s, {ended.megabytes:.0f} MB\n")
             text.write(ended.out + ended.err)
     return Result(name, number, len(ends), megabytes, seconds, fall.kind, fall.what, case.about)
@@ -222,25 +222,25 @@ def shrink(case: Case, fall: Fall, folder: Path, idle: float) -> None:
     case.about += f", of which {len(wanted)} matter"
 
 
-def tell(result: Result, kept: Path) -> None:
+def print_fall(result: Result, falls_folder: Path) -> None:
     """Print a fall, and how to have it again: in one write, for other processes print, too."""
     case = f"{result.attack}:{result.number}"
     text = (
         f"{result.kind.upper()}  {result.attack} ({result.about})\n    {result.what}\n"
-        f"    again: python -m tests.attack --case '{case}'   files: {kept}/{case.replace(':', '-').replace(' ', '-')}\n"
+        f"    again: python -m tests.attack --case '{case}'   files: {falls_folder}/{case.replace(':', '-').replace(' ', '-')}\n"
     )
     os.write(sys.stdout.fileno(), text.encode(errors="backslashreplace"))
 
 
-def repeat(folder: Path, name: str, number: int, kept: Path) -> int:
+def repeat(folder: Path, name: str, number: int, falls_folder: Path) -> int:
     """Run one case again, and show what it prints."""
     idle = prepare(folder, [name])
-    result = one(folder / "job-0", name, number, idle, kept)
+    result = one(folder / "job-0", name, number, idle, falls_folder)
     if not result.kind:
         print(f"{name}:{number} does not fall: {result.steps} steps, {result.seconds:.1f} s, {result.megabytes:.0f} MB")
         return 0
-    tell(result, kept)
-    print((kept / f"{name.replace(' ', '-')}-{number}" / "what-it-printed.txt").read_text(errors="replace"))
+    print_fall(result, falls_folder)
+    print((falls_folder / f"{name.replace(' ', '-')}-{number}" / "what-it-printed.txt").read_text(errors="replace"))
     return 1
 
 

@@ -33,8 +33,8 @@ def draw(random: np.random.Generator, folder: Path) -> Case:
     text = (strange / file).read_text()
     if file == "metrics.jsonl" and text.strip():
         lines = text.splitlines()
-        place = int(random.integers(len(lines)))
-        lines[place] = strange_json(random, lines[place])
+        index = int(random.integers(len(lines)))
+        lines[index] = strange_json(random, lines[index])
         text = "\n".join(lines) + "\n" * int(random.integers(3))
     else:
         text = strange_json(random, text)

@@ -23,9 +23,9 @@ WIDER = [*WHOLE, 1 << 32, (1 << 53) + 1, 1 << 62, (1 << 63) - 1, 1 << 63, (1 << 
 
 @dataclass(frozen=True)
 class Edit:
-    """Bytes from `place` on, so many of which are replaced."""
+    """Replace `removed` bytes at `offset` by `inserted`."""
 
-    place: int
+    offset: int
     removed: int
     inserted: bytes
 
@@ -39,41 +39,41 @@ def edits(random: np.random.Generator, content: bytes, most: int = 6, start: int
         reach = len(content) - start
         if random.random() < 0.5:
             reach = min(reach, 200)
-        place = start + int(random.integers(0, max(1, reach)))
-        chosen.append(_edit(random, content, place))
+        offset = start + int(random.integers(0, max(1, reach)))
+        chosen.append(_edit(random, content, offset))
     apart: list[Edit] = []
-    for edit in sorted(chosen, key=lambda edit: edit.place):
-        if not apart or edit.place >= apart[-1].place + max(1, apart[-1].removed):
+    for edit in sorted(chosen, key=lambda edit: edit.offset):
+        if not apart or edit.offset >= apart[-1].offset + max(1, apart[-1].removed):
             apart.append(edit)
     return apart
 
 
-def _edit(random: np.random.Generator, content: bytes, place: int) -> Edit:
+def _edit(random: np.random.Generator, content: bytes, offset: int) -> Edit:
     match random.integers(8):
         case 0:  # a bit
-            return Edit(place, 1, bytes([content[place] ^ (1 << int(random.integers(8)))]) if content else b"")
+            return Edit(offset, 1, bytes([content[offset] ^ (1 << int(random.integers(8)))]) if content else b"")
         case 1:  # a byte
-            return Edit(place, 1, random.bytes(1))
+            return Edit(offset, 1, random.bytes(1))
         case 2 | 3:  # a number
             width = int(random.choice([1, 2, 4, 8]))
             number = int(WIDER[random.integers(len(WIDER))]) % (1 << 8 * width)
-            return Edit(place, width, number.to_bytes(width, "big" if random.random() < 0.5 else "little"))
+            return Edit(offset, width, number.to_bytes(width, "big" if random.random() < 0.5 else "little"))
         case 4:  # bytes are missing
-            return Edit(place, int(random.integers(1, 40)), b"")
+            return Edit(offset, int(random.integers(1, 40)), b"")
         case 5:  # there are more
-            return Edit(place, 0, random.bytes(int(random.integers(1, 40))))
+            return Edit(offset, 0, random.bytes(int(random.integers(1, 40))))
         case 6:  # some stand there twice
-            return Edit(place, 0, content[place : place + int(random.integers(1, 400))])
+            return Edit(offset, 0, content[offset : offset + int(random.integers(1, 400))])
         case _:  # the rest is missing
-            return Edit(place, len(content), b"")
+            return Edit(offset, len(content), b"")
 
 
 def apply(content: bytes, changes: list[Edit]) -> bytes:
     """The bytes with the edits."""
     pieces, done = [], 0
-    for edit in sorted(changes, key=lambda edit: edit.place):
-        pieces += [content[done : edit.place], edit.inserted]
-        done = max(done, edit.place + edit.removed)
+    for edit in sorted(changes, key=lambda edit: edit.offset):
+        pieces += [content[done : edit.offset], edit.inserted]
+        done = max(done, edit.offset + edit.removed)
     return b"".join([*pieces, content[done:]])
 
 
@@ -140,13 +140,13 @@ def strange_document(random: np.random.Generator, document: Any, most: int = 3) 
 
 def _holders(document: Any) -> list[Any]:
     """All dicts and lists in a document, but for long lists of numbers, of which one is as good as another."""
-    found, waiting = [], [document]
+    holders, waiting = [], [document]
     while waiting:
         part = waiting.pop()
         if isinstance(part, (dict, list)):
-            found.append(part)
+            holders.append(part)
             waiting += list(part.values()) if isinstance(part, dict) else part[:20]
-    return found
+    return holders
 
 
 def to_json(document: Any, indent: int | None = None) -> str:

@@ -113,17 +113,17 @@ def forged(random: np.random.Generator, kind: str, content: bytes) -> bytes:
     """The file with another width, height or both in its header."""
     data = bytearray(content)
     width, height = (SIZES[int(random.integers(len(SIZES)))] for _ in range(2))
-    place = {"PNG": 16, "GIF": 6, "BMP": 18}.get(kind)
+    offset = {"PNG": 16, "GIF": 6, "BMP": 18}.get(kind)
     if kind == "PNG":
         data[16:24] = struct.pack(">II", width % (1 << 32), height % (1 << 32))
         data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
-    elif kind in ("GIF", "BMP") and place is not None:
+    elif kind in ("GIF", "BMP") and offset is not None:
         size = (
             struct.pack("<HH", width % (1 << 16), height % (1 << 16))
             if kind == "GIF"
             else struct.pack("<II", width, height)
         )
-        data[place : place + len(size)] = size
+        data[offset : offset + len(size)] = size
     elif kind == "JPEG":
         for marker in range(0xC0, 0xC3):
             at = data.find(bytes([0xFF, marker]))

@@ -294,11 +294,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         base.environment(Path(folder))
         if what == "steps":
-            found: Any = judge_steps(Path(folder))
+            result_json: Any = judge_steps(Path(folder))
         else:
             result = first_fall(Path(folder), what)
-            found = result and [result.kind, result.what]
-    print(json.dumps(found))
+            result_json = result and [result.kind, result.what]
+    print(json.dumps(result_json))
 
 
 if __name__ == "__main__":

@@ -67,8 +67,8 @@ def test_what_falls_is_printed_and_falls_again(tmp_path: Path) -> None:
     assert len(falls) == count
     assert 0.2 * cases < count < 0.8 * cases
     assert done.stdout.endswith(f"{cases} cases: {count} wrong\n")
-    content, case, kept = falls[-1]
-    assert (tmp_path / kept / "file").read_bytes() == bytes.fromhex(content) + bytes([2])  # shrunk to what matters
+    content, case, fall = falls[-1]
+    assert (tmp_path / fall / "file").read_bytes() == bytes.fromhex(content) + bytes([2])  # shrunk to what matters
     again = run(tmp_path, "attack", "--case", case)
     assert again.returncode == 1
     assert f"WRONG  planted ({content}, of which 1 matter)\n" in again.stdout
@@ -85,7 +85,7 @@ def test_a_fault_of_the_attacks_themselves_is_told(tmp_path: Path) -> None:
 
 def test_what_train_says_when_it_is_stopped_is_no_noise() -> None:
     source = Path(train.__file__).read_text(encoding="utf-8") + Path(signals.__file__).read_text(encoding="utf-8")
-    told = re.findall(r'f"(stop[^"]*)', source)
-    assert len(told) == 4
-    for line in told:
+    messages = re.findall(r'f"(stop[^"]*)', source)
+    assert len(messages) == 4
+    for line in messages:
         assert line.startswith(EXPECTED), line

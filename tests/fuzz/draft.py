@@ -29,7 +29,7 @@ class Draft:
     Args:
         choices: bytes; where they end, 0.
         sizes: what dimensions may measure.
-        known: letters of faults that are in the code, and whose statements are left out.
+        excluded: letters of faults that are in the code, and whose statements are left out.
 
     Attributes:
         scope: the variables by name.
@@ -38,8 +38,8 @@ class Draft:
         rows, columns: the sizes of most tensors.
     """
 
-    def __init__(self, choices: bytes, sizes: Sequence[int], known: Collection[str]) -> None:
-        self.choices, self.sizes, self.known = iter(choices), sizes, known
+    def __init__(self, choices: bytes, sizes: Sequence[int], excluded: Collection[str]) -> None:
+        self.choices, self.sizes, self.excluded = iter(choices), sizes, excluded
         self.scope: dict[str, Variable] = {}
         self.lines: list[Line] = []
         self.quiet = False
@@ -74,7 +74,7 @@ class Draft:
 
     def needs_cure(self, fault: str) -> None:
         """Leave this statement out while a fault is known."""
-        if fault in self.known:
+        if fault in self.excluded:
             raise UnfitError
 
     def shape(self) -> tuple[int, ...]:

@@ -10,7 +10,7 @@ from hypothesis import strategies
 
 from .draft import Draft, UnfitError, floats
 from .program import Call, Line, Program, Variable
-from .statements import BETWEEN, BODY, SETUP, buffer, fresh, leaf, modules, optimizers, strided_array
+from .statements import BETWEEN, BODY, SETUP, buffer, leaf, modules, new_array, optimizers, strided_array
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -37,14 +37,14 @@ CHOICES = 400
 """So many bytes are enough for nearly every program."""
 
 
-def programs(sizes: Sequence[int] = SMALL, known: Collection[str] = KNOWN) -> SearchStrategy[Program]:
+def programs(sizes: Sequence[int] = SMALL, excluded: Collection[str] = KNOWN) -> SearchStrategy[Program]:
     """Programs."""
-    return strategies.binary(min_size=CHOICES, max_size=CHOICES).map(lambda choices: program(choices, sizes, known))
+    return strategies.binary(min_size=CHOICES, max_size=CHOICES).map(lambda choices: program(choices, sizes, excluded))
 
 
-def program(choices: bytes, sizes: Sequence[int], known: Collection[str]) -> Program:
+def program(choices: bytes, sizes: Sequence[int], excluded: Collection[str]) -> Program:
     """The program that some choices make."""
-    d = Draft(choices, sizes, known)
+    d = Draft(choices, sizes, excluded)
     dtype = d.choose(["float64", "float64", "float32"])
     setup = _statements(d, SETUP, [2, 4, 6], [buffer, leaf])
     arguments = _parameters(d)
@@ -89,7 +89,7 @@ def _parameters(d: Draft) -> list[Variable]:
     for _ in range(d.choose([1, 2, 0, 3])):
         kind = d.choose(["f", "f", "n", "i"])
         shape = d.shape() if kind == "f" else d.choose([(3,), (d.rows,)]) if kind == "i" else ()
-        pools = [pool for pool in VALUES if pool not in d.known]
+        pools = [pool for pool in VALUES if pool not in d.excluded]
         details = (d.choose([*pools, "zero", "one"]),) if kind == "n" else ()
         name = d.name({"f": "x", "n": "n", "i": "i"}[kind])
         d.scope[name] = Variable(name, shape, kind, "argument", details=details)
@@ -154,7 +154,7 @@ def _argument(d: Draft, v: Variable, earlier: dict[str, str], leaves: bool) -> s
         aliases += [text for name, text in earlier.items() if floats(d.scope[name]) and d.scope[name].shape == v.shape]
         if aliases:
             return d.choose(aliases)
-    text, torch = fresh(d, v.shape), ""
+    text, torch = new_array(d, v.shape), ""
     if v.shape and d.chance(3):
         text, torch, _ = strided_array(d, v.shape)
     d.line(f"{v} = cr.from_numpy({text})", torch)

@@ -344,7 +344,7 @@ def check(program: Program, counts: Counts, torch: bool = True) -> None:
             raise
         with time_limit(SECONDS), _errors_are_failures():
             exact = Eager(replace(program, dtype="float64"), Counts()).run()
-        if not no_worse(exact, eager, compiled, lambda name, x, found: same(x, found.get(name), tolerance)):
+        if not no_worse(exact, eager, compiled, lambda name, x, values: same(x, values.get(name), tolerance)):
             raise
     if torch:
         from . import torch_reading  # here, for PyTorch is not always installed

@@ -40,7 +40,7 @@ class Counterexample:
 
 
 def search(
-    count: int, seed: int, counts: Counts, compiled: bool = False, known: Collection[str] = KNOWN, torch: bool = True,
+    count: int, seed: int, counts: Counts, compiled: bool = False, excluded: Collection[str] = KNOWN, torch: bool = True,
     shrink: bool = True, begin: Callable[[Program], None] | None = None,
 ) -> Counterexample | None:  # fmt: skip
     """Run so many random programs, up to the first that fails.
@@ -50,7 +50,7 @@ def search(
         seed: the same seed gives the same programs.
         counts: what is run and refused is counted there.
         compiled: by the real compiler, and with larger sizes.
-        known: faults whose programs are not drawn.
+        excluded: faults whose programs are not drawn.
         torch: whether PyTorch is asked, too.
         shrink: whether to leave out what the failure does not need.
         begin: called with each program before it runs.
@@ -63,7 +63,7 @@ def search(
         max_examples=count, database=None, deadline=None, suppress_health_check=list(HealthCheck), print_blob=False,
         phases=[Phase.generate, Phase.shrink] if shrink else [Phase.generate], report_multiple_bugs=False, backend="hypothesis",
     )  # fmt: skip
-    @hypothesis.given(programs(LARGE if compiled else SMALL, known))
+    @hypothesis.given(programs(LARGE if compiled else SMALL, excluded))
     def run(program: Program) -> None:
         nonlocal failed_after
         if begin is not None:

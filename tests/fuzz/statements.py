@@ -54,7 +54,7 @@ setup, body, between = table(SETUP), table(BODY), table(BETWEEN)
 # What is made outside
 
 
-def fresh(d: Draft, shape: tuple[int, ...]) -> str:
+def new_array(d: Draft, shape: tuple[int, ...]) -> str:
     """An array of new numbers."""
     return f"numbers({', '.join(map(str, (d.seed(), *shape)))})"
 
@@ -63,14 +63,14 @@ def fresh(d: Draft, shape: tuple[int, ...]) -> str:
 def buffer(d: Draft) -> None:
     """A tensor that is no parameter."""
     shape = d.shape()
-    d.define(f"cr.from_numpy({fresh(d, shape)})", shape, prefix="buf")
+    d.define(f"cr.from_numpy({new_array(d, shape)})", shape, prefix="buf")
 
 
 @setup(3)
 def leaf(d: Draft) -> None:
     """A tensor that gradients are wanted of."""
     shape = d.shape()
-    array = fresh(d, shape)
+    array = new_array(d, shape)
     text = d.choose([f"cr.tensor({array}, requires_grad=True)", f"nn.Parameter(cr.from_numpy({array}))"])
     d.define(text, shape, prefix="w", history="leaf")
 
@@ -86,7 +86,7 @@ def whole_numbers(d: Draft) -> None:
 def mask(d: Draft) -> None:
     """A mask."""
     shape = d.shape()
-    d.define(f"cr.from_numpy(np.asarray({fresh(d, shape)} > 0))", shape, "b", prefix="mask")
+    d.define(f"cr.from_numpy(np.asarray({new_array(d, shape)} > 0))", shape, "b", prefix="mask")
 
 
 STRIDES = {
@@ -102,7 +102,7 @@ how they see it, whether PyTorch can, and what is odd about them."""
 def strided_array(d: Draft, shape: tuple[int, ...]) -> tuple[str, str | None, str]:
     """One of these: its text, None for PyTorch if it cannot see it, and what is odd."""
     whole, text, shareable, odd = STRIDES[d.choose(list(STRIDES))]
-    return text.format(fresh(d, whole(shape)), shape=shape), "" if shareable else None, odd
+    return text.format(new_array(d, whole(shape)), shape=shape), "" if shareable else None, odd
 
 
 @setup(1)
@@ -118,7 +118,7 @@ def read_only(d: Draft) -> None:
     """A tensor or a leaf on memory that may not be written."""
     shape = d.shape()
     array = d.name("frozen")
-    d.line(f"{array} = {fresh(d, shape)}")
+    d.line(f"{array} = {new_array(d, shape)}")
     d.line(f"{array}.flags.writeable = False")
     leaf = d.chance(3)
     d.define(f"cr.from_numpy({array})", shape, prefix="buf", odd="read-only", history="leaf" if leaf else "")
@@ -132,7 +132,7 @@ def packed(d: Draft) -> None:
     size = d.rows
     array = d.name("records")
     d.line(f'{array} = np.zeros({size}, [("tag", "u1"), ("value", numbers(0).dtype)])')
-    d.line(f'{array}["value"] = {fresh(d, (size,))}')
+    d.line(f'{array}["value"] = {new_array(d, (size,))}')
     d.define(f'cr.from_numpy({array}["value"])', (size,), prefix="buf", odd="packed")
 
 
@@ -475,7 +475,7 @@ def created(d: Draft) -> None:
     if "array" in text:
         if "from_numpy" in text:
             d.needs_cure("C9")
-        text = text.format(array=fresh(d, shape))
+        text = text.format(array=new_array(d, shape))
     else:
         text = text.format(shape=shape, dtype="numbers(0).dtype")
     d.define(text, shape)
@@ -842,9 +842,9 @@ def buffer_replaced(d: Draft) -> None:
         d.needs_cure("C3")
     if a.history:
         d.needs_cure("C3")
-        d.line(f"{a} = cr.tensor({fresh(d, a.shape)}, requires_grad=True)")
+        d.line(f"{a} = cr.tensor({new_array(d, a.shape)}, requires_grad=True)")
     else:
-        d.line(f"{a} = cr.from_numpy({fresh(d, a.shape)})")
+        d.line(f"{a} = cr.from_numpy({new_array(d, a.shape)})")
 
 
 @between(2)
@@ -938,11 +938,11 @@ def part_replaced(d: Draft) -> None:
     if "parts" in a.details:
         forms.append("list({a}.children())[0].eval()")
     if "in_features" in a.details:
-        forms += [f"{{a}}.weight = nn.Parameter(cr.from_numpy({fresh(d, (k, k))}))", "{a}.bias = None"]
+        forms += [f"{{a}}.weight = nn.Parameter(cr.from_numpy({new_array(d, (k, k))}))", "{a}.bias = None"]
     if "eps" in a.details and "parts" not in a.details:
         forms.append("{a}.eps = 0.5")
     if "batch" in a.details and "parts" not in a.details:
-        forms += ["{a}.momentum = 0.5", f"{{a}}.running_mean = cr.from_numpy({fresh(d, (k,))})"]
+        forms += ["{a}.momentum = 0.5", f"{{a}}.running_mean = cr.from_numpy({new_array(d, (k,))})"]
     if not forms:
         raise UnfitError
     d.line(d.choose(forms).format(a=a))

@@ -206,7 +206,7 @@ def test_what_float32_explains(exact, theirs, ours, expected):
         [Observation({"output": np.array(values, kind)}, {})]
         for values, kind in ((exact, "f8"), (theirs, "f4"), (ours, "f4"))
     ]
-    agrees = lambda name, value, found: same(value, found[name], 2e-4)  # noqa: E731
+    agrees = lambda name, value, values: same(value, values[name], 2e-4)  # noqa: E731
     assert no_worse(*observed, agrees) == expected
     observed[2][0].outputs["output"] = observed[2][0].outputs["output"].astype("f8")
     assert not no_worse(*observed, agrees)

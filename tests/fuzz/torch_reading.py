@@ -50,10 +50,10 @@ class Torch(Eager):
         namespace: dict[str, Any] = {}
         exec(PREAMBLE.partition("import chainrule")[0], namespace)  # noqa: S102
         draws = {name: self.drawn(method) for name, method in (("rand", "random"), ("randn", "standard_normal"))}
-        made = {name: typed(getattr(torch, name)) for name in ("zeros", "ones", "full")}
+        creation = {name: typed(getattr(torch, name)) for name in ("zeros", "ones", "full")}
         namespace["cr"] = Library(
             torch, from_numpy=from_numpy, tensor=tensor, grad=torch.autograd.grad, manual_seed=self.manual_seed,
-            **draws, **made,
+            **draws, **creation,
         )  # fmt: skip
         reading = self
 
