@@ -1,4 +1,4 @@
-"""Train the same network in chainrule and in PyTorch, from the same weights on the same batches, and compare the losses.
+"""Train the same network in chainrule and PyTorch, from the same weights on the same batches, and compare the losses.
 
     python examples/side_by_side.py [--batches 500]  # needs PyTorch: pip install 'chainrule[torch]'
 

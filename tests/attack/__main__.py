@@ -1,8 +1,8 @@
-"""Attack chainrule for some time: `python -m tests.attack --seconds 60`, or `make attack SECONDS=60`.
+"""Attack chainrule with faulty inputs and events: `python -m tests.attack --seconds 60`, or `make attack SECONDS=60`.
 
-Files are damaged and forged, trainings are killed and interrupted, disks are full. Nothing of that may end in a
-traceback, take more than five seconds of the processor or 400 MB, load something wrong, or print what was not meant to
-be. What falls is kept in build/attack, with the command that repeats it.
+Files are damaged and forged, training is killed and interrupted, disks are full. None of this may cause a traceback, use
+more than five CPU seconds or 400 MB, load wrong data, or print unsafe output. Failing cases ("falls") are saved in
+build/attack, with the command that repeats them.
 """
 
 from __future__ import annotations
@@ -20,16 +20,18 @@ KEPT = Path("build/attack")
 
 
 def main() -> int:
-    """Run the attacks, and print what they came to."""
+    """Run the attacks and print their results."""
     parser = argparse.ArgumentParser(prog="python -m tests.attack", description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--seconds", type=float, default=60.0, help="of the clock, shared among the attacks")
-    parser.add_argument("--seed", type=int, default=None, help="of the first case; the next ones count up")
-    parser.add_argument("--only", action="append", choices=list(campaign.ATTACKS), help="these attacks only")
-    parser.add_argument("--case", metavar="ATTACK:NUMBER", help="repeat one case, and show what it prints")
-    parser.add_argument("--jobs", type=int, default=None, help="how many cases at a time; one for each processor")
+    parser.add_argument("--seconds", type=float, default=60.0, help="total wall time of all attacks")
+    parser.add_argument("--seed", type=int, default=None, help="seed of the first case; incremented for each case")
+    parser.add_argument("--only", action="append", choices=list(campaign.ATTACKS), help="run only these attacks")
+    parser.add_argument("--case", metavar="ATTACK:NUMBER", help="repeat one case and show its output")
+    parser.add_argument(
+        "--jobs", type=int, default=None, help="number of parallel jobs  [default: number of processors]"
+    )
     options = parser.parse_args()
     if not sys.platform.startswith("linux"):
-        print("the attacks fork, limit and measure their children as Linux does; there are none for other systems")
+        print("the attacks run only on Linux, because they fork, limit and measure child processes")
         return 2
     with tempfile.TemporaryDirectory(prefix="attack-") as folder:
         base.environment(Path(folder))

@@ -1,4 +1,4 @@
-"""What an attack is: a way to draw cases from a seed; a case is files, steps, and what must hold afterwards."""
+"""An attack generates cases from a seed; a case consists of files, steps, and checks."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ if TYPE_CHECKING:
 
     from .child import Ended
 
-MOST_MEGABYTES = 400.0  # peak resident, above an idle import
-MOST_SECONDS = 5.0  # of the processor; of the clock, sixteen times as many, for the machine may be busy
+MOST_MEGABYTES = 400.0  # peak resident memory, above that of an idle import
+MOST_SECONDS = 5.0  # CPU time; sixteen times as much wall time, because the machine may be busy
 SENTENCE, ENOUGH_LINES = "chainrule: ", 40
 
 
 @dataclass(frozen=True)
 class Step:
-    """Something that is run in a child.
+    """An action to run in a child process.
 
     Attributes:
-        name: for a report.
+        name: its name in reports.
         action: what the child does.
-        codes: the exit codes that are right.
-        signals: sent to the child on the way; to be ended by one that it does not catch at that moment is right, too.
-        free: a check of the harness itself: what it takes does not count, for it is no part of chainrule.
-        quiet: standard error holds nothing but sentences, or nothing.
+        codes: the allowed exit codes.
+        signals: signals to send to the child; it may be killed by one that it does not catch at that moment.
+        free: a check by the harness, whose resources are not limited.
+        quiet: whether standard error may contain only error sentences.
     """
 
     name: str
@@ -45,25 +45,25 @@ class Step:
 
 
 def chainrule(*arguments: object, codes: Sequence[int] = (0, 2), signals: Sequence[Signal] = ()) -> Step:
-    """A step that runs the command."""
+    """A step that runs the `chainrule` command."""
     texts = [str(argument) for argument in arguments]
     return Step("chainrule " + " ".join(map(ascii, texts)), command(*texts), tuple(codes), tuple(signals))
 
 
 def check(name: str, action: Callable[[], object]) -> Step:
-    """A step of the harness that looks at what is there, and raises `WrongError`."""
+    """A step of the harness that checks the results, and raises `WrongError`."""
     return Step(name, action, free=True)
 
 
 @dataclass
 class Case:
-    """What is done once.
+    """A test case.
 
     Attributes:
-        about: one line for a report.
-        steps: run one after the other, each in a child, in the case's folder.
-        edits: what was done to the bytes of a file, if that can be undone edit by edit; for shrinking.
-        rewrite: writes the file with some of the edits only.
+        about: a line for reports.
+        steps: run in order, each in a child process, in the folder of the case.
+        edits: the number of edits of a file's bytes that can be undone one by one; for shrinking.
+        rewrite: writes the file with a subset of the edits.
     """
 
     about: str
@@ -73,24 +73,24 @@ class Case:
 
 
 class Attack(Protocol):
-    """One kind of attack; each is a module of its own."""
+    """A kind of attack; each is a module."""
 
     name: str
 
     def prepare(self, folder: Path) -> None:
-        """Make, once for all cases, what they start from: a trained run, say."""
+        """Create what all cases start from, such as a trained run."""
 
     def draw(self, random: np.random.Generator, folder: Path) -> Case:
-        """Draw a case: write its files into the folder, and say what to do. The same random numbers, the same case."""
+        """Generate a case and write its files into the folder; depends only on the random numbers."""
 
 
 @dataclass(frozen=True)
 class Fall:
-    """Something that must not happen.
+    """A failure of a case.
 
     Attributes:
         kind: "traceback", "signal", "exit code", "hang", "memory", "wrong", "noise" or "terminal".
-        what: a line or two about it.
+        what: a short description.
     """
 
     kind: str
@@ -98,12 +98,12 @@ class Fall:
 
 
 def generator(attack: str, number: int) -> np.random.Generator:
-    """The random numbers of an attack's case."""
+    """The random generator of a case."""
     return np.random.default_rng([zlib.crc32(attack.encode()), number])
 
 
 def judge(step: Step, ended: Ended) -> Fall | None:
-    """What a step did that it must not, if anything."""
+    """The failure of a step, if any."""
     if ended.code == WRONG:
         return Fall("wrong", _last_line(ended.err))
     if "Traceback (most recent call last)" in ended.err or "internal error; please report" in ended.err:
@@ -124,7 +124,7 @@ def judge(step: Step, ended: Ended) -> Fall | None:
 
 
 def _words(step: Step, ended: Ended) -> Fall | None:
-    """What is amiss with what a step has printed."""
+    """Check the output of a step."""
     for text in (ended.out, ended.err):
         for character in text:
             if character != "\n" and unicodedata.category(character) in ("Cc", "Cs"):
@@ -143,10 +143,10 @@ EXPECTED = (
     SENTENCE, "Error: ", "Usage: ", "Try 'chainrule ", "Options:", "figure: ", "photo: ", "stopped in epoch ",
     "stopping after this step", "stopped after the last epoch, before the test; ", "stopped immediately; ", "no runs in ",
 )  # fmt: skip
-"""How lines on standard error may begin."""
+"""Allowed beginnings of lines on standard error."""
 
 NO_DIGITS = ": no digits found"
-"""How one may end that begins with the name of a picture."""
+"""Allowed ending of a line that begins with the name of an image."""
 
 
 def _last_line(text: str) -> str:

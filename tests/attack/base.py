@@ -1,4 +1,4 @@
-"""What many attacks start from: a small data set, a run that is done, one that was stopped, and what it comes to."""
+"""Fixtures of many attacks: a small data set, a finished run, a stopped run, and the expected outcome."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from .child import WrongError, run
 if TYPE_CHECKING:
     from pathlib import Path
 
-SIDE = 28  # as digits are, so that `predict` takes the run
+SIDE = 28  # MNIST's size, so that `predict` accepts the run
 TRAIN, TEST, EPOCHS, BATCH = 90, 30, 3, 15
 OPTIONS = ["--epochs", str(EPOCHS), "--batch-size", str(BATCH), "--seed", "5"]
 FACTS = "facts.json"
 
 
 def make(folder: Path, idle: float) -> None:
-    """Make all of it in a folder, in children, and note how long a training takes and what it comes to."""
+    """Create the fixtures in child processes, and record the duration and the outcome of training."""
     folder.mkdir(parents=True)
     for action in (_data, _done, _stopped):
         begun = time.monotonic()
         ended = run(lambda act=action: act(folder), folder, idle)
         if ended.code:
-            raise RuntimeError(f"the attacks cannot be prepared: {ended.err}")
+            raise RuntimeError(f"the fixtures could not be created: {ended.err}")
         if action is _done:
             seconds = time.monotonic() - begun
     facts = {"seconds": seconds, "outcome": outcome(folder / "done")}
@@ -36,18 +36,18 @@ def make(folder: Path, idle: float) -> None:
 
 
 def facts(folder: Path) -> dict[str, Any]:
-    """What was noted."""
+    """The recorded facts."""
     noted: dict[str, Any] = json.loads((folder / FACTS).read_text())
     return noted
 
 
 def train(*more: str) -> list[str]:
-    """The command that makes the run, but for its folder."""
+    """The arguments of the training command, without the folder."""
     return ["train", "--quiet", *OPTIONS, *more]
 
 
 def outcome(run_folder: Path) -> dict[str, Any]:
-    """All of a run that must be the same if it is trained again: weights, history, result; but for times."""
+    """The reproducible parts of a run: weights, history and result, without times."""
     lines = (run_folder / "metrics.jsonl").read_text().splitlines()
     history = [{key: value for key, value in json.loads(line).items() if key != "seconds"} for line in lines]
     result = json.loads((run_folder / "result.json").read_text())
@@ -59,10 +59,10 @@ def outcome(run_folder: Path) -> dict[str, Any]:
 
 
 def same_outcome(run_folder: Path, expected: dict[str, Any]) -> None:
-    """See that a run has come to what it must.
+    """Check that a run has the expected outcome.
 
     Raises:
-        WrongError: it has not.
+        WrongError: the outcome differs.
     """
     actual = outcome(run_folder)
     for key, value in expected.items():
@@ -94,7 +94,7 @@ def _done(folder: Path) -> None:
 
 
 def _stopped(folder: Path) -> None:
-    """The same run, stopped in its second epoch."""
+    """Create the same run, stopped in its second epoch."""
     from chainrule import data as datasets
     from chainrule.training import Callback, Interrupted, experiment
     from chainrule.training import run as runs
@@ -114,7 +114,7 @@ def _stopped(folder: Path) -> None:
 
 
 def environment(folder: Path) -> None:
-    """What all children have in common."""
+    """Set the environment of all child processes."""
     os.environ.update(
         OPENBLAS_NUM_THREADS="1", OMP_NUM_THREADS="1", CHAINRULE_THREADS="1", MPLBACKEND="agg", COLUMNS="100"
     )

@@ -1,4 +1,4 @@
-"""All attacks, side by side on the processors, each in its turn, until the time is over; and one case again."""
+"""Run attacks in parallel and in turn until the time is over; or repeat one case."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ MODULES = (
     idx_files, pictures, pages, weight_files, checkpoints, configs, kills, interrupts, disks, machine_code,
 )  # fmt: skip
 ATTACKS: dict[str, Attack] = {module.name: cast("Attack", module) for module in MODULES}
-STRIDE = 1_000_000  # cases of one seed
-SHRINKING = 20.0  # seconds to shrink what has fallen
+STRIDE = 1_000_000  # cases per seed
+SHRINKING = 20.0  # maximum seconds to shrink a failing case
 
 
 @dataclass(frozen=True)
 class Result:
-    """What one case came to."""
+    """The result of a case."""
 
     attack: str
     number: int
@@ -59,7 +59,7 @@ class Result:
 
 
 def run_all(folder: Path, names: list[str], seed: int, seconds: float, jobs: int | None, falls_folder: Path) -> int:
-    """Run attacks in turn for some time; print falls as they come, and a table at the end. 1 if there were any."""
+    """Run attacks in turn for some time; print falls immediately and a table at the end. Returns 1 if there are any."""
     idle = prepare(folder, names)
     jobs = jobs or len(os.sched_getaffinity(0))
     until = time.monotonic() + seconds
@@ -73,13 +73,13 @@ def run_all(folder: Path, names: list[str], seed: int, seconds: float, jobs: int
         workers.append(pid)
     broken = sum(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) != 0 for pid in workers)
     if broken:
-        print(f"the attacks themselves have failed, in {broken} of {jobs} processes: see above", flush=True)
+        print(f"the harness failed in {broken} of {jobs} processes; see above", flush=True)
     results = [Result(**json.loads(line)) for report in reports if report.exists() for line in report.open()]
     return max(summarize(names, results), int(broken > 0))
 
 
 def prepare(folder: Path, names: Iterable[str]) -> float:
-    """Import everything, make what attacks start from; the megabytes of an idle process."""
+    """Import everything and create fixtures; returns the memory of an idle process in megabytes."""
     idle = idle_megabytes()
     import_everything()
     base.make(folder / "base", idle)
@@ -90,7 +90,7 @@ def prepare(folder: Path, names: Iterable[str]) -> float:
 
 
 def idle_megabytes() -> float:
-    """What a Python takes that has imported chainrule. A small process starts it: its own memory would count."""
+    """The memory of Python after importing chainrule, measured from a small process, whose own memory counts."""
     code = (
         "import os, subprocess, sys\n"
         "child = subprocess.Popen([sys.executable, '-c', 'import chainrule'])\n"
@@ -101,7 +101,7 @@ def idle_megabytes() -> float:
 
 
 def import_everything() -> None:
-    """What children need, so that none has to import it; nothing is computed, so that no cache is filled."""
+    """Import what child processes need, without computing anything, so that no cache is filled."""
     import PIL.Image
 
     import chainrule.cli.evaluate
@@ -122,7 +122,7 @@ def import_everything() -> None:
 def work(
     folder: Path, names: list[str], first: int, stride: int, until: float, idle: float, report: Path, falls_folder: Path
 ) -> None:
-    """One worker's whole life: the attacks in turn, each with about the same time."""
+    """Run attacks in turn, each for about the same time; the main function of a worker process."""
     code = 1
     try:
         spent = dict.fromkeys(names, 0.0)
@@ -134,7 +134,7 @@ def work(
             spent[name] += time.monotonic() - begun
             numbers[name] += stride
         code = 0
-    except BaseException:  # the harness itself is at fault
+    except BaseException:  # a bug in the harness
         traceback.print_exc()
     finally:
         sys.stderr.flush()
@@ -142,10 +142,10 @@ def work(
 
 
 def in_a_process_of_its_own(action: Callable[[], None]) -> None:
-    """So that what drawing a case takes does not count as the commands' memory, and goes with it.
+    """Run an action in a process, so that the memory of generating a case is not counted, and is freed.
 
     Raises:
-        RuntimeError: it has failed.
+        RuntimeError: the action failed.
     """
     sys.stdout.flush()
     pid = os.fork()
@@ -154,7 +154,7 @@ def in_a_process_of_its_own(action: Callable[[], None]) -> None:
         try:
             action()
             code = 0
-        except BaseException:  # the harness itself is at fault
+        except BaseException:  # a bug in the harness
             traceback.print_exc()
         finally:
             sys.stdout.flush()
@@ -165,7 +165,7 @@ def in_a_process_of_its_own(action: Callable[[], None]) -> None:
 
 
 def report_one(folder: Path, name: str, number: int, idle: float, report: Path, falls_folder: Path) -> None:
-    """Run a case, and add a line to the report."""
+    """Run a case and add a line to the report."""
     result = one(folder, name, number, idle, falls_folder)
     with report.open("a") as lines:
         lines.write(json.dumps(asdict(result)) + "\n")
@@ -174,7 +174,7 @@ def report_one(folder: Path, name: str, number: int, idle: float, report: Path, 
 
 
 def one(folder: Path, name: str, number: int, idle: float, falls_folder: Path) -> Result:
-    """Draw a case, run its steps, and keep it if it falls."""
+    """Generate a case, run its steps, and save it if it falls."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     case = ATTACKS[name].draw(generator(name, number), folder)
@@ -207,7 +207,7 @@ def run_case(case: Case, folder: Path, idle: float) -> tuple[Fall | None, list[t
 
 
 def shrink(case: Case, fall: Fall, folder: Path, idle: float) -> None:
-    """Leave out the edits without which the case falls in the same way, one by one."""
+    """Remove the edits that are not needed for the fall, one by one."""
     if case.rewrite is None or case.edits < 2:
         return
     wanted, until = set(range(case.edits)), time.monotonic() + SHRINKING
@@ -223,7 +223,7 @@ def shrink(case: Case, fall: Fall, folder: Path, idle: float) -> None:
 
 
 def print_fall(result: Result, falls_folder: Path) -> None:
-    """Print a fall, and how to have it again: in one write, for other processes print, too."""
+    """Print a fall and how to repeat it, in a single write because other processes print, too."""
     case = f"{result.attack}:{result.number}"
     text = (
         f"{result.kind.upper()}  {result.attack} ({result.about})\n    {result.what}\n"
@@ -233,7 +233,7 @@ def print_fall(result: Result, falls_folder: Path) -> None:
 
 
 def repeat(folder: Path, name: str, number: int, falls_folder: Path) -> int:
-    """Run one case again, and show what it prints."""
+    """Run one case again and show its output."""
     idle = prepare(folder, [name])
     result = one(folder / "job-0", name, number, idle, falls_folder)
     if not result.kind:
@@ -245,7 +245,7 @@ def repeat(folder: Path, name: str, number: int, falls_folder: Path) -> int:
 
 
 def summarize(names: list[str], results: list[Result]) -> int:
-    """Print a line for each attack; 1 if anything fell."""
+    """Print a line for each attack; returns 1 if any case fell."""
     print(f"\n{'attack':14} {'cases':>7} {'commands':>9} {'falls':>6} {'most MB':>8} {'longest s':>10}")
     for name in names:
         own = [result for result in results if result.attack == name]

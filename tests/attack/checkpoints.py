@@ -1,4 +1,4 @@
-"""Checkpoints: of a run that was stopped, damaged in their bytes, or written anew, checksum and all, with strange values."""
+"""Checkpoints of a stopped run with damaged bytes, or with strange values and a valid checksum."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _folder = Path()
 
 
 def prepare(folder: Path) -> None:
-    """The run that was stopped, and what it comes to."""
+    """The stopped run and its expected outcome."""
     global _folder
     _folder = folder.parent / "base"
 
 
 def draw(random: np.random.Generator, folder: Path) -> Case:
-    """The stopped run with another checkpoint, gone on with."""
+    """Resume the stopped run with a modified checkpoint."""
     run = Path(shutil.copytree(_folder / "stopped", folder / "run"))
     file = run / "checkpoint" / "state.safetensors"
     content = file.read_bytes()
@@ -42,13 +42,13 @@ def draw(random: np.random.Generator, folder: Path) -> Case:
 
 
 def same_end(run: Path, folder: Path) -> None:
-    """A damaged checkpoint is refused, or the training ends as if it had never been stopped."""
+    """Check that a damaged checkpoint is refused, or that training has the expected outcome."""
     if (run / "result.json").exists():
         base.same_outcome(run, base.facts(folder)["outcome"])
 
 
 def write_anew(file: Path, seed: int) -> None:
-    """The state with strange values in it, saved as chainrule saves it."""
+    """Save the state with strange values, as chainrule does."""
     from chainrule import safetensors_io
 
     random = np.random.default_rng(seed)
@@ -61,7 +61,7 @@ def write_anew(file: Path, seed: int) -> None:
 
 
 def spoil(random: np.random.Generator, arrays: dict[str, np.ndarray]) -> None:
-    """Replace an array by one of another shape, type or with other values."""
+    """Replace an array by one of another shape, type or other values."""
     key = list(arrays)[int(random.integers(len(arrays)))]
     array = arrays[key]
     match random.integers(6):

@@ -1,6 +1,7 @@
-"""One command, or one check, in a process of its own: forked from one that has everything imported, limited, measured.
+"""Run a command or a check in a child process, with limits and measurements.
 
-A fork takes milliseconds where a new Python takes a second, so a minute is enough for thousands of cases. Linux only.
+Children are forked from a process that has imported everything. A fork takes milliseconds, a new Python a second, so a
+minute is enough for thousands of cases. Linux only.
 """
 
 from __future__ import annotations
@@ -19,15 +20,15 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-ADDRESSES = 8 << 30  # bytes that a child may ask for, so that a fall does not bring the machine down
-CPU_SECONDS = 30  # after which the system ends it; a fall is reported far earlier
-WALL_SECONDS = 120.0  # likewise: a machine may be busy, but a child that waits for ever uses no processor
+ADDRESSES = 8 << 30  # limit of a child's address space in bytes, to protect the machine
+CPU_SECONDS = 30  # hard limit; a fall is reported much earlier
+WALL_SECONDS = 120.0  # hard limit of wall time, for children that wait without using the CPU
 WRONG = 99
 """The exit code of a check that found something wrong."""
 
 
 class WrongError(Exception):
-    """A check's answer: what a program did is not right."""
+    """A check found a wrong result."""
 
 
 @dataclass(frozen=True)
@@ -36,12 +37,12 @@ class Ended:
 
     Attributes:
         code: its exit code, or minus the signal that ended it.
-        out: what it wrote to standard output.
-        err: and to standard error.
-        megabytes: peak resident, above an idle process that has imported chainrule.
-        seconds: of the processor.
-        waited: seconds of the clock.
-        uncaught: signals that it was sent and did not catch, as none can catch SIGKILL: these may have ended it.
+        out: its standard output.
+        err: its standard error.
+        megabytes: peak resident memory, above that of an idle process that has imported chainrule.
+        seconds: CPU time.
+        waited: wall time.
+        uncaught: signals that it received without a handler, such as SIGKILL; these may have ended it.
     """
 
     code: int
@@ -55,11 +56,11 @@ class Ended:
 
 @dataclass(frozen=True)
 class Signal:
-    """A signal to be sent to a child.
+    """A signal to send to a child.
 
     Attributes:
-        after: seconds from its start, of the clock.
-        number: which signal.
+        after: seconds after its start.
+        number: the signal.
     """
 
     after: float
@@ -67,10 +68,10 @@ class Signal:
 
 
 def command(*arguments: str) -> Callable[[], None]:
-    """What runs `chainrule` with these arguments in a child."""
+    """A function that runs `chainrule` with these arguments."""
 
     def run() -> None:
-        from chainrule.cli import main  # after the fork's own standard output is in place
+        from chainrule.cli import main  # imported after the child's standard output is set up
 
         main(list(arguments))
 
@@ -80,14 +81,14 @@ def command(*arguments: str) -> Callable[[], None]:
 def run(
     action: Callable[[], object], folder: Path, idle: float, signals: tuple[Signal, ...] = (), memory: int = ADDRESSES
 ) -> Ended:
-    """Run an action in a child, in a folder, and wait for it.
+    """Run an action in a child process in a folder, and wait for it.
 
     Args:
-        action: ends by returning, by SystemExit, or by an exception, as a Python program does.
-        folder: the present folder of the child; what it prints is kept beside it.
-        idle: megabytes that an idle process takes.
-        signals: to be sent to it.
-        memory: bytes of addresses.
+        action: a function; it may return, or raise SystemExit or another exception.
+        folder: the working directory of the child; its output is saved next to it.
+        idle: memory of an idle process in megabytes.
+        signals: signals to send.
+        memory: limit of the address space in bytes.
     """
     out, err = folder.with_suffix(".out"), folder.with_suffix(".err")
     sys.stdout.flush()
@@ -123,14 +124,14 @@ def run(
 
 
 def _catches(pid: int, number: int) -> bool:
-    """Whether a child has a handler for a signal by now."""
+    """Whether a child currently has a handler for a signal."""
     status = Path(f"/proc/{pid}/status").read_text()
     (mask,) = (line.split()[1] for line in status.splitlines() if line.startswith("SigCgt:"))
     return bool(int(mask, 16) >> (number - 1) & 1)
 
 
 def _be_child(action: Callable[[], object], folder: Path, out: Path, err: Path, memory: int) -> None:
-    """The child's whole life; it never returns into the harness."""
+    """Run the action in the child process; never returns."""
     code = 1
     try:
         os.setsid()

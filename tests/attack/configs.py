@@ -1,4 +1,4 @@
-"""The texts of a run, config.json, metrics.jsonl and result.json: strange values, damaged bytes, names with escapes in them."""
+"""The text files of a run: strange values, damaged bytes, and names with escape sequences."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def prepare(folder: Path) -> None:
 
 
 def draw(random: np.random.Generator, folder: Path) -> Case:
-    """Two runs in a folder, one of them with another text; all that looks at runs looks at it."""
+    """Two runs in a folder, one with a modified file, read by every command that reads runs."""
     shutil.copytree(_folder / "done", folder / "good")
     strange = folder / (NASTY.replace("/", "") if random.random() < 0.1 else "strange")
     stopped = random.random() < 0.5
@@ -56,7 +56,7 @@ def draw(random: np.random.Generator, folder: Path) -> Case:
 
 
 def list_and_look(folder: Path) -> None:
-    """`chainrule runs` lists the good run whatever is wrong with the other one."""
+    """Check that `chainrule runs` lists the good run whatever is wrong with the other one."""
     import contextlib
     import io
     import sys

@@ -1,4 +1,4 @@
-"""Disks: full, read-only, failing, at the n-th thing that is asked of them. One sentence; and once there is room, the same bits."""
+"""Disks: full, read-only, failing at the n-th operation. Expects one sentence, and the same bits once there is space."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ EVENTS = ["open", "os.rename", "os.mkdir", "os.remove", "fsync", "size"]
 
 
 def prepare(folder: Path) -> None:
-    """What the training comes to."""
+    """The expected outcome of training."""
     global _folder
     _folder = folder.parent / "base"
 
 
 def draw(random: np.random.Generator, folder: Path) -> Case:
-    """A training in which something is refused by the disk, from some time on; then there is room again."""
+    """Training in which disk operations fail from some point on; then it resumes with enough space."""
     event = EVENTS[int(random.integers(len(EVENTS)))]
-    # a limit of size holds for standard error, too, which must have room for a sentence
+    # the size limit also applies to standard error, which needs space for a sentence
     count = int(10 ** random.uniform(2.5, 6)) if event == "size" else int(random.integers(1, 25))
     fault = FAULTS[int(random.integers(len(FAULTS)))]
     lasting = bool(random.random() < 0.7)
@@ -45,7 +45,7 @@ def draw(random: np.random.Generator, folder: Path) -> Case:
 
 
 def train_on_failing_disk(folder: Path, run: Path, event: str, count: int, fault: int, lasting: bool) -> None:
-    """Train, while the disk refuses from the n-th event on (or only that one), below the run's folder."""
+    """Train while disk operations in the run's folder fail from the n-th on (or only that one)."""
     if event == "size":
         resource.setrlimit(resource.RLIMIT_FSIZE, (count, count))
     else:
@@ -54,7 +54,7 @@ def train_on_failing_disk(folder: Path, run: Path, event: str, count: int, fault
 
 
 def fail(run: Path, event: str, count: int, fault: int, lasting: bool) -> None:
-    """Have the n-th event fail in this process, with the system's own error; there is no way back."""
+    """Make the n-th disk operation of this process fail; cannot be undone."""
     seen = 0
 
     def refuse() -> None:

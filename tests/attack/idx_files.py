@@ -1,4 +1,4 @@
-"""IDX: four files of a data set, their headers forged, their bytes damaged, zeros packed to a thousandth of their size."""
+"""IDX files: forged headers, damaged bytes, and decompression bombs."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ PARTS = ("train-images", "train-labels", "t10k-images", "t10k-labels")
 
 
 def prepare(folder: Path) -> None:
-    """Nothing: each case makes its own data."""
+    """Does nothing: each case creates its own data."""
 
 
 def draw(random: np.random.Generator, folder: Path) -> Case:
-    """Four files; mostly one of them is not as it should be."""
+    """Four files, usually with one of them modified."""
     height, width = (int(random.choice([1, 2, 7, 28, 64, 300])) for _ in range(2))
     counts = int(random.integers(6, 40)), int(random.integers(1, 20))
-    damaged = int(random.integers(5))  # the last: none
+    damaged = int(random.integers(5))  # 4: none
     about, small = [], max(height, width) <= 64
     for position, part in enumerate(PARTS):
         count = counts[position // 2]
@@ -60,12 +60,12 @@ def draw(random: np.random.Generator, folder: Path) -> Case:
 
 
 def encoded(array: np.ndarray) -> bytes:
-    """An IDX file of bytes."""
+    """An IDX file."""
     return struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape) + array.tobytes()
 
 
 def forged(random: np.random.Generator, content: bytes) -> bytes:
-    """The file with another header: type, rank or sizes."""
+    """The file with a modified header: type, rank or sizes."""
     header, body = bytearray(content[:4]), content[4 + 4 * content[3] :]
     sizes = list(struct.unpack(f">{content[3]}I", content[4 : 4 + 4 * content[3]]))
     match random.integers(4):
@@ -82,7 +82,7 @@ def forged(random: np.random.Generator, content: bytes) -> bytes:
 
 
 def zeros(random: np.random.Generator, shape: tuple[int, ...]) -> bytes:
-    """A gzip of up to a gigabyte of zeros, with a header that promises them, or more, or less."""
+    """A gzip of up to a gigabyte of zeros, with a header that declares the same, a larger or a smaller size."""
     count = int(10 ** random.uniform(5, 9))
     whole = (max(1, count // math.prod(shape[1:])), *shape[1:])
     promised = whole if random.random() < 0.6 else (int(whole[0] * 10 ** random.uniform(-2, 2)) % (1 << 32), *shape[1:])
@@ -93,12 +93,12 @@ def zeros(random: np.random.Generator, shape: tuple[int, ...]) -> bytes:
 
 @functools.cache
 def gzipped(content: bytes) -> bytes:
-    """A gzip; several of them, one after the other, are one of all that is in them."""
+    """Compress with gzip, possibly as several concatenated members."""
     return gzip.compress(content, mtime=0)
 
 
 def load_and_compare(folder: Path) -> None:
-    """Load each file, and the folder as a data set; what is loaded must be what a plain reading of the four files gives."""
+    """Load each file and the folder as a data set, and compare with a simple reader."""
     from chainrule import data
     from chainrule.data import idx
     from chainrule.errors import DataError
@@ -121,7 +121,7 @@ def load_and_compare(folder: Path) -> None:
 
 
 def plain(content: bytes) -> np.ndarray:
-    """An IDX file, read with no care at all."""
+    """Read an IDX file without any checks."""
     if content[:2] == b"\x1f\x8b":
         content = gzip.decompress(content)
     sizes = struct.unpack(f">{content[3]}I", content[4 : 4 + 4 * content[3]])

@@ -1,4 +1,4 @@
-"""Interrupts: SIGINT, SIGTERM and SIGHUP, once or twice, at any moment of any command. Nothing is lost, no traceback."""
+"""SIGINT, SIGTERM and SIGHUP, once or twice, at any moment of any command. Nothing is lost, and there is no traceback."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ prepare = kills.prepare
 
 
 def draw(random: np.random.Generator, folder: Path) -> Case:
-    """A training, mostly; now and then another command."""
+    """Usually training, sometimes another command."""
     signals = []
     at = float(random.uniform(0, 1.1 * kills.facts["seconds"]))
     for _ in range(int(random.integers(1, 3))):

@@ -1,4 +1,4 @@
-"""Kills: a training ended by SIGKILL at any moment, once or again and again; then it goes on to the same bits."""
+"""SIGKILL at any moment of training, once or repeatedly; then it resumes to the same bits."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ facts: dict[str, Any] = {}
 
 
 def prepare(folder: Path) -> None:
-    """What the training comes to, and how long it takes; for interrupts, too."""
+    """The expected outcome and the duration of training; also used by `interrupts`."""
     global base_folder
     base_folder = folder.parent / "base"
     facts.update(base.facts(base_folder))
 
 
 def draw(random: np.random.Generator, folder: Path) -> Case:
-    """One to three kills, each at a moment of its own."""
+    """One to three kills at random moments."""
     moments = [float(random.uniform(0, 1.1 * facts["seconds"])) for _ in range(int(random.integers(1, 4)))]
     steps = [
         Step(
@@ -43,7 +43,7 @@ def draw(random: np.random.Generator, folder: Path) -> Case:
 
 
 def finished(folder: Path, run: Path) -> list[Step]:
-    """The steps that bring a training to its end, and look at what it came to."""
+    """The steps that finish the training and check its outcome."""
     return [
         Step("to the end", partial(train_or_resume, folder, run)),
         check("the same end", partial(base.same_outcome, run, base.facts(folder)["outcome"])),
@@ -51,7 +51,7 @@ def finished(folder: Path, run: Path) -> list[Step]:
 
 
 def train_or_resume(folder: Path, run: Path) -> None:
-    """Begin the training, with the same command if it was begun; or go on with it, if there is something to go on with."""
+    """Start the training, or resume it if there is a run to resume."""
     from chainrule.cli import main
 
     if (run / "config.json").exists():

@@ -1,4 +1,4 @@
-"""The cache of machine code: files damaged, exchanged, cut short, or of somebody else. What is computed stays the same."""
+"""The cache of machine code: damaged, swapped, truncated or foreign files. The results must stay the same."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _folder, _cache = Path(), Path()
 
 
 def prepare(folder: Path) -> None:
-    """A cache that holds what the training needs."""
+    """A cache with the code that training needs."""
     global _folder, _cache
     _folder, _cache = folder.parent / "base", folder / "cache"
     ended = run(partial(train_with_cache, _cache, folder / "run"), folder, 0.0)
@@ -66,6 +66,6 @@ def draw(random: np.random.Generator, folder: Path) -> Case:
 
 
 def train_with_cache(cache: Path, run_folder: Path) -> None:
-    """The training, with a cache of its own."""
+    """Train with a separate cache."""
     os.environ["CHAINRULE_CACHE"] = str(cache)
     train_or_resume(_folder, run_folder)

@@ -1,4 +1,4 @@
-"""Damage: edits of bytes, which can be undone one by one, and values that no JSON of ours holds."""
+"""Damage files: edits of bytes, which can be undone one by one, and JSON with unexpected values."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 NASTY = "a\x1b]0;title\x07\x1b[2J\nb\u202ec\x9b31m\x7f/../é"
 WHOLE = [0, 1, 2, 3, 7, 255, 256, 32767, 65535, 1 << 16, (1 << 31) - 1, 1 << 31, (1 << 32) - 1]
-_DEEP = "<deep>"  # begins what stands for a value that is nested deeper than Python's own encoder goes
+_DEEP = "<deep>"  # marks a value nested more deeply than Python's encoder supports
 WIDER = [*WHOLE, 1 << 32, (1 << 53) + 1, 1 << 62, (1 << 63) - 1, 1 << 63, (1 << 64) - 1]
 
 
@@ -31,10 +31,10 @@ class Edit:
 
 
 def edits(random: np.random.Generator, content: bytes, most: int = 6, start: int = 0) -> list[Edit]:
-    """Some edits, each of them small, from a place on; they do not overlap."""
+    """Small, non-overlapping edits at or after an offset."""
     count = int(random.integers(1, most + 1))
     chosen: list[Edit] = []
-    # half of them near the beginning, where files say what they are
+    # half of them near the beginning, where file headers are
     for _ in range(count):
         reach = len(content) - start
         if random.random() < 0.5:
@@ -50,26 +50,26 @@ def edits(random: np.random.Generator, content: bytes, most: int = 6, start: int
 
 def _edit(random: np.random.Generator, content: bytes, offset: int) -> Edit:
     match random.integers(8):
-        case 0:  # a bit
+        case 0:  # flip a bit
             return Edit(offset, 1, bytes([content[offset] ^ (1 << int(random.integers(8)))]) if content else b"")
-        case 1:  # a byte
+        case 1:  # replace a byte
             return Edit(offset, 1, random.bytes(1))
-        case 2 | 3:  # a number
+        case 2 | 3:  # replace a number
             width = int(random.choice([1, 2, 4, 8]))
             number = int(WIDER[random.integers(len(WIDER))]) % (1 << 8 * width)
             return Edit(offset, width, number.to_bytes(width, "big" if random.random() < 0.5 else "little"))
-        case 4:  # bytes are missing
+        case 4:  # remove bytes
             return Edit(offset, int(random.integers(1, 40)), b"")
-        case 5:  # there are more
+        case 5:  # insert bytes
             return Edit(offset, 0, random.bytes(int(random.integers(1, 40))))
-        case 6:  # some stand there twice
+        case 6:  # duplicate bytes
             return Edit(offset, 0, content[offset : offset + int(random.integers(1, 400))])
-        case _:  # the rest is missing
+        case _:  # truncate
             return Edit(offset, len(content), b"")
 
 
 def apply(content: bytes, changes: list[Edit]) -> bytes:
-    """The bytes with the edits."""
+    """Apply edits to bytes."""
     pieces, done = [], 0
     for edit in sorted(changes, key=lambda edit: edit.offset):
         pieces += [content[done : edit.offset], edit.inserted]
@@ -78,7 +78,7 @@ def apply(content: bytes, changes: list[Edit]) -> bytes:
 
 
 def write_edited(file: Path, content: bytes, changes: list[Edit]) -> Callable[[set[int]], None]:
-    """Write the bytes with all the edits; returns what writes the file again, with the edits at some positions only."""
+    """Write the edited bytes; returns a function that rewrites the file with a subset of the edits."""
 
     def rewrite(wanted: set[int]) -> None:
         file.write_bytes(apply(content, [edit for i, edit in enumerate(changes) if i in wanted]))
@@ -88,7 +88,7 @@ def write_edited(file: Path, content: bytes, changes: list[Edit]) -> Callable[[s
 
 
 def strange_value(random: np.random.Generator) -> Any:
-    """A value that does not belong into a config."""
+    """A value that does not belong in a config."""
     values: list[Any] = [
         None, True, False, 0, -1, 1, 2, 10, 1000, 10**6, 10**9, 10**18, 2**63, 10**300, 10**400, -(10**30),
         0.0, -0.5, 0.5, 1e-320, 1e30, 1e308, float("nan"), float("inf"), float("-inf"),
@@ -103,7 +103,7 @@ def strange_value(random: np.random.Generator) -> Any:
 
 
 def _as_float(number: float) -> float:
-    """Infinity where a whole number has too many digits."""
+    """Infinity for integers with too many digits."""
     try:
         return float(number)
     except OverflowError:
@@ -114,7 +114,7 @@ _CHANGES: list[Callable[[Any], Any]] = [lambda n: n + 1, lambda n: -n, lambda n:
 
 
 def strange_document(random: np.random.Generator, document: Any, most: int = 3) -> Any:
-    """A JSON document with some of its values, keys or elements replaced, left out or added."""
+    """A JSON document with some values, keys or elements replaced, removed or added."""
     document = copy.deepcopy(document)
     for _ in range(int(random.integers(1, most + 1))):
         holders = _holders(document)
@@ -139,7 +139,7 @@ def strange_document(random: np.random.Generator, document: Any, most: int = 3) 
 
 
 def _holders(document: Any) -> list[Any]:
-    """All dicts and lists in a document, but for long lists of numbers, of which one is as good as another."""
+    """All dicts and lists in a document, except elements of long lists of numbers."""
     holders, waiting = [], [document]
     while waiting:
         part = waiting.pop()
@@ -150,13 +150,13 @@ def _holders(document: Any) -> list[Any]:
 
 
 def to_json(document: Any, indent: int | None = None) -> str:
-    """A document as JSON, what is deep in it nested as deep as it says."""
+    """A document as JSON, with markers expanded to deep nesting."""
     text = json.dumps(document, indent=indent)
     return re.sub(f'"{_DEEP}([0-9]+)"', lambda match: "[" * int(match[1]) + "]" * int(match[1]), text)
 
 
 def strange_json(random: np.random.Generator, text: str) -> str:
-    """A JSON text of a strange document; or the text with some bytes edited, which mostly is no JSON."""
+    """The JSON text of a strange document, or the text with edited bytes."""
     if random.random() < 0.75:
         indent = 2 if random.random() < 0.3 else None
         return to_json(strange_document(random, json.loads(text)), indent)

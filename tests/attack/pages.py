@@ -1,4 +1,4 @@
-"""Photos of pages: cut, stretched, turned, dusted, of any shape, and damaged files of them."""
+"""Photos of pages: cropped, stretched, rotated, dusty, of any shape, and damaged files."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from .child import WrongError
 from .mutate import edits, write_edited
 
 name = "pages"
-MOST_PIXELS = 700_000  # larger photos take the reader seconds by rights
+MOST_PIXELS = 700_000  # larger photos legitimately take seconds
 _folder = Path()
 
 
 def prepare(folder: Path) -> None:
-    """Some pages to start from."""
+    """Some pages to modify."""
     global _folder
     _folder = folder
     from PIL import Image
@@ -32,7 +32,7 @@ def prepare(folder: Path) -> None:
 
 
 def draw(random: np.random.Generator, folder: Path) -> Case:
-    """A page, or what looks like one."""
+    """A page, or something similar."""
     from PIL import Image
 
     if random.random() < 0.5:
@@ -63,7 +63,7 @@ def draw(random: np.random.Generator, folder: Path) -> Case:
 
 
 def pattern(random: np.random.Generator) -> np.ndarray:
-    """Noise, stripes, dots, blocks, gradients: what a scanner may see."""
+    """Noise, stripes, dots, blocks or gradients."""
     height, width = (int(2 ** random.uniform(0, 12)) for _ in range(2))
     while height * width > MOST_PIXELS:
         height, width = max(1, height // 2), max(1, width // 2)
@@ -90,7 +90,7 @@ def pattern(random: np.random.Generator) -> np.ndarray:
 
 
 def changed(random: np.random.Generator, image):  # type: ignore[no-untyped-def]
-    """The picture cut, stretched, turned, dusted or negative."""
+    """The image cropped, stretched, rotated, dusty or inverted."""
     from PIL import Image, ImageOps
 
     match random.integers(5):
@@ -112,7 +112,7 @@ def changed(random: np.random.Generator, image):  # type: ignore[no-untyped-def]
 
 
 def read_and_look(file: Path) -> None:
-    """The document is as it is promised: boxes within the photo, confidences from 0 to 1."""
+    """Check the JSON document: boxes within the photo, confidences from 0 to 1."""
     import contextlib
     import io
     import sys

@@ -1,4 +1,4 @@
-"""Picture files: six formats, many modes, headers that promise any size, bytes damaged."""
+"""Image files: six formats, many modes, headers with any size, damaged bytes."""
 
 from __future__ import annotations
 
@@ -54,11 +54,11 @@ SIZES = [
 
 
 def prepare(folder: Path) -> None:
-    """Nothing: each case makes its own pictures."""
+    """Does nothing: each case creates its own images."""
 
 
 def draw(random: np.random.Generator, folder: Path) -> Case:
-    """A picture with a forged size, damaged bytes, both or neither."""
+    """An image with a forged size, damaged bytes, both or neither."""
     kind, mode, options = KINDS[int(random.integers(len(KINDS)))]
     content = picture(random, kind, mode, options)
     about = f"{kind} {mode}"
@@ -77,7 +77,7 @@ def draw(random: np.random.Generator, folder: Path) -> Case:
 
 
 def picture(random: np.random.Generator, kind: str, mode: str, options: dict[str, Any]) -> bytes:
-    """A small picture file, sometimes with a stroke to be read, an orientation, transparency, several frames."""
+    """A small image file, sometimes with a stroke, an orientation, transparency, or several frames."""
     from PIL import Image
 
     width, height = (int(random.choice([1, 3, 28, 100, 257])) for _ in range(2))
@@ -99,7 +99,7 @@ def picture(random: np.random.Generator, kind: str, mode: str, options: dict[str
         exif = Image.Exif()
         orientation = int(random.integers(0, 12))
         if options.get("compression") is not None:
-            orientation = 1 + orientation % 8  # libtiff writes no others
+            orientation = 1 + orientation % 8  # libtiff does not write others
         exif[0x0112] = orientation
         more["exif"] = exif
     if random.random() < 0.1 and kind in ("GIF", "WEBP", "TIFF", "PNG") and mode in ("P", "RGB", "L"):
@@ -110,7 +110,7 @@ def picture(random: np.random.Generator, kind: str, mode: str, options: dict[str
 
 
 def forged(random: np.random.Generator, kind: str, content: bytes) -> bytes:
-    """The file with another width, height or both in its header."""
+    """The file with a modified width, height or both in its header."""
     data = bytearray(content)
     width, height = (SIZES[int(random.integers(len(SIZES)))] for _ in range(2))
     offset = {"PNG": 16, "GIF": 6, "BMP": 18}.get(kind)
@@ -139,7 +139,7 @@ def forged(random: np.random.Generator, kind: str, content: bytes) -> bytes:
         if b"VP8X" in data:
             at = data.index(b"VP8X") + 12
             data[at : at + 6] = (width % (1 << 24)).to_bytes(3, "little") + (height % (1 << 24)).to_bytes(3, "little")
-    else:  # TIFF: the values of the tags that say sizes, wherever they stand
+    else:  # TIFF: the values of the size tags, at any offset
         for tag in (256, 257, 278, 322, 323, 277, 258):
             at = data.find(struct.pack("<H", tag))
             if at > 0 and random.random() < 0.5:
@@ -149,7 +149,7 @@ def forged(random: np.random.Generator, kind: str, content: bytes) -> bytes:
 
 
 def open_and_look(file: Path) -> None:
-    """What `open_picture` gives are gray values from 0 to 1, of a size that it promises."""
+    """Check that `open_picture` returns gray values from 0 to 1 of a valid size."""
     from chainrule.errors import PictureError
     from chainrule.images import open_picture
 

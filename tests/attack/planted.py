@@ -1,4 +1,4 @@
-"""Faults on purpose, which the attacks must find: `python -m tests.attack.planted steps`, or the name of an attack.
+"""Deliberate faults that the attacks must find: `python -m tests.attack.planted steps`, or the name of an attack.
 
 Steps that do what must not be done, for the judge; faults in chainrule itself, for each attack one that it is there
 for; and an attack some of whose cases fall, for what is printed and for its repetition.
@@ -58,17 +58,17 @@ def take(megabytes: int) -> None:
 
 
 def load_wrong() -> None:
-    """A check that has found something."""
+    """A check that fails."""
     raise WrongError("other weights")
 
 
 def crash() -> None:
-    """As machine code that is damaged."""
+    """Crashes like damaged machine code."""
     os.kill(os.getpid(), signal.SIGSEGV)
 
 
 def catch_badly() -> None:
-    """Catch SIGTERM, and be ended by it."""
+    """Catches SIGTERM and is ended by it."""
 
     def handle(number: int, frame: object) -> None:
         signal.signal(number, signal.SIG_DFL)
@@ -108,11 +108,11 @@ STEPS: dict[str, tuple[Step, str | None]] = {
     "many lines": (Step("", partial(say, "chainrule: \n" * 50)), "noise"),
     "an escape": (Step("", partial(sys.stdout.write, "\x1b[2J")), "terminal"),
 }
-"""What a child does, and as what it falls, if at all."""
+"""Steps and the kinds of their expected falls."""
 
 
 def judge_steps(folder: Path) -> dict[str, str | None]:
-    """As what each step falls, with limits of time that a test can wait for."""
+    """The kind of fall of each step, with shorter time limits."""
     attack.MOST_SECONDS, child.CPU_SECONDS, child.WALL_SECONDS = 1.5, 3, 5.0
     (folder / "job").mkdir()
     idle = child.run(lambda: None, folder / "job", 0.0).megabytes
@@ -127,7 +127,7 @@ def judge_steps(folder: Path) -> dict[str, str | None]:
 
 
 def idx_any_promise() -> None:
-    """A gzip is unpacked whatever it becomes, and never given back."""
+    """A gzip is decompressed without limit, and the memory is never freed."""
     from chainrule.data import idx
 
     idx.MAX_INFLATED = 1 << 34
@@ -145,7 +145,7 @@ def pages_slowly() -> None:
     """A page takes seconds."""
     from chainrule.images import page
 
-    attack.MOST_SECONDS = 2.0  # to wait less
+    attack.MOST_SECONDS = 2.0  # shorter wait
     right = page.read_page
 
     def read_page(*arguments: Any) -> Any:
@@ -156,14 +156,14 @@ def pages_slowly() -> None:
 
 
 def weights_without_checksum() -> None:
-    """Damage is not noticed."""
+    """Damage is not detected."""
     from chainrule import safetensors_io
 
     safetensors_io._sha256 = lambda arrays, note: "0"
 
 
 def checkpoints_without_sentence() -> None:
-    """A checkpoint that does not fit is refused as no mistake of the user's."""
+    """A checkpoint that does not match raises an internal error instead of a user error."""
     from chainrule.errors import RunError
     from chainrule.training import resume
 
@@ -179,28 +179,28 @@ def checkpoints_without_sentence() -> None:
 
 
 def configs_raw() -> None:
-    """Names go to the terminal as they are."""
+    """Names are printed to the terminal without escaping."""
     from chainrule.cli import output
 
     output.printable = lambda text: text
 
 
 def kills_forget() -> None:
-    """A run that goes on shuffles its images in another order."""
+    """A resumed run shuffles its images in another order."""
     from chainrule.data import loader
 
     loader.DataLoader.load_state_dict = lambda self, state: None
 
 
 def interrupts_as_failures() -> None:
-    """A training that was stopped ends like one that has failed."""
+    """Stopped training ends like failed training."""
     from chainrule.cli import signals
 
     signals.Interruption.exit_code = 1
 
 
 def disks_as_failures() -> None:
-    """What the disk refuses is no OSError any more."""
+    """Disk errors are not OSErrors."""
     from chainrule import files, safetensors_io
 
     right = files.atomic_write
@@ -217,13 +217,13 @@ def disks_as_failures() -> None:
 
 
 def machine_code_unseen() -> None:
-    """Damaged machine code runs."""
+    """Damaged machine code is run."""
     from chainrule.kernels import machine
 
     def sha256(content: bytes = b"") -> Any:
         return SimpleNamespace(digest=lambda: bytes(32), hexdigest=hashlib.sha256(content).hexdigest)
 
-    right = machine._machine()  # with true sums
+    right = machine._machine()  # with valid checksums
     machine._machine = lambda: right
     machine.hashlib = SimpleNamespace(sha256=sha256)
 
@@ -240,11 +240,11 @@ PLANTS: dict[str, tuple[Callable[[], None], set[str]]] = {
     "disks": (disks_as_failures, {"traceback"}),
     "machine code": (machine_code_unseen, {"signal", "wrong", "traceback"}),
 }
-"""For each attack a fault in chainrule, and as what it can show."""
+"""For each attack a fault in chainrule, and the kinds of falls that it can cause."""
 
 
 def first_fall(folder: Path, name: str, seconds: float = 120.0) -> campaign.Result | None:
-    """Of an attack's cases the first that falls over the planted fault."""
+    """The first case of an attack that falls because of the planted fault."""
     campaign.import_everything()
     PLANTS[name][0]()
     idle = campaign.prepare(folder, [name])
@@ -257,7 +257,7 @@ def first_fall(folder: Path, name: str, seconds: float = 120.0) -> campaign.Resu
     return None
 
 
-# An attack some of whose cases fall
+# An attack with some falling cases
 
 name = "planted"
 
@@ -286,7 +286,7 @@ def draw(random: np.random.Generator, folder: Path) -> Case:
 
 
 def main() -> None:
-    """Print what is found, as JSON; "attack" goes on as `python -m tests.attack`, with the planted attack alone."""
+    """Print the result as JSON; "attack" runs `python -m tests.attack` with only the planted attack."""
     what = sys.argv.pop(1)
     if what == "attack":
         campaign.ATTACKS = {name: sys.modules[__name__]}  # type: ignore[dict-item]

@@ -1,4 +1,4 @@
-"""The attacks find what they are there for: each kind of fall, in a step and in chainrule itself; and find it again."""
+"""The attacks find each kind of fall, in a step and in chainrule itself, and can repeat it."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_what_falls_is_printed_and_falls_again(tmp_path: Path) -> None:
     assert 0.2 * cases < count < 0.8 * cases
     assert done.stdout.endswith(f"{cases} cases: {count} wrong\n")
     content, case, fall = falls[-1]
-    assert (tmp_path / fall / "file").read_bytes() == bytes.fromhex(content) + bytes([2])  # shrunk to what matters
+    assert (tmp_path / fall / "file").read_bytes() == bytes.fromhex(content) + bytes([2])  # shrunk to the relevant edit
     again = run(tmp_path, "attack", "--case", case)
     assert again.returncode == 1
     assert f"WRONG  planted ({content}, of which 1 matter)\n" in again.stdout

@@ -1,4 +1,4 @@
-"""Weights: safetensors files with damaged bytes, forged headers, and headers that promise what is not there."""
+"""Weights: safetensors files with damaged bytes, forged headers, and headers that declare missing data."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ FILE = "model.safetensors"
 
 
 def prepare(folder: Path) -> None:
-    """The run that is done."""
+    """The finished run."""
     global _folder
     _folder = folder.parent / "base"
 
 
 def draw(random: np.random.Generator, folder: Path) -> Case:
-    """The run with another file of weights."""
+    """The run with a modified weights file."""
     run = Path(shutil.copytree(_folder / "done", folder / "run"))
     content = (run / FILE).read_bytes()
     length = int.from_bytes(content[:8], "little")
@@ -49,14 +49,14 @@ def draw(random: np.random.Generator, folder: Path) -> Case:
 
 
 def with_header(header: str, content: bytes) -> bytes:
-    """The file with another header, its length told right."""
+    """The file with a modified header of the declared length."""
     length = int.from_bytes(content[:8], "little")
     text = header.encode(errors="surrogatepass")
     return struct.pack("<Q", len(text)) + text + content[8 + length :]
 
 
 def many(random: np.random.Generator) -> bytes:
-    """A file of up to 300,000 tensors that hold nothing."""
+    """A file of up to 300,000 empty tensors."""
     count = int(10 ** random.uniform(2, 5.5))
     entry = {"dtype": str(random.choice(["F32", "BF16", "F64", "I8"])), "shape": [0], "data_offsets": [0, 0]}
     names: dict[str, object] = {str(i): entry for i in range(count)}
@@ -64,7 +64,7 @@ def many(random: np.random.Generator) -> bytes:
 
 
 def load_and_compare(file: Path, original: Path) -> None:
-    """A file that loads without a word about its checksum holds what it held when it was written."""
+    """Check that a file that loads without a checksum warning has the original content."""
     import warnings
 
     from chainrule import safetensors_io
@@ -79,7 +79,7 @@ def load_and_compare(file: Path, original: Path) -> None:
             if "\n" in str(error) or len(str(error)) > 5000:
                 raise WrongError(f"not one sentence: {str(error)[:200]!r}") from None
             return
-    if caught or b'"format":' in file.read_bytes()[:400_000]:  # without a checksum there is nothing to compare with
+    if caught or b'"format":' in file.read_bytes()[:400_000]:  # without a checksum, damage cannot be detected
         return
     same = loaded.keys() == expected.keys() and all(
         tensor.dtype == expected[key].dtype

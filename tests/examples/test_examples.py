@@ -30,7 +30,7 @@ def table(text: str) -> dict[str, list[float]]:
 def promised(name: str) -> dict[str, list[float]]:
     """The table in an example's docstring."""
     docstring = ast.get_docstring(ast.parse((EXAMPLES / name).read_text(encoding="utf-8")))
-    return table(docstring.partition("It printed:")[2])
+    return table(docstring.partition("Output:")[2])
 
 
 def test_every_example_is_tested():

@@ -1,6 +1,6 @@
-"""Random programs by hand: `python -m tests.fuzz --programs 20000 --seed 7 --compiled 500`, or `--faults`.
+"""Run the fuzzer: `python -m tests.fuzz --programs 20000 --seed 7 --compiled 500`, or `--faults`.
 
-Each part of the search has a seed of its own, which is printed with a program that fails; the search goes on after it.
+The search is split into parts with separate seeds. A failing program is printed with its seed, and the search continues.
 """
 
 from __future__ import annotations
@@ -23,21 +23,23 @@ from .search import search
 if TYPE_CHECKING:
     from .program import Program
 
-PART = 250  # programs of one seed
-SEARCHES = 10  # for each fault
+PART = 250  # programs per seed
+SEARCHES = 10  # searches per fault
 LAST = Path("build/fuzz/last.py")
-"""The program that runs, should the process crash or hang."""
+"""The currently running program, in case the process crashes or hangs."""
 
 
 def main() -> int:
-    """Run the search, and print what it came to."""
+    """Run the search and print its results."""
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
-    parser.add_argument("--programs", type=int, default=3000, help="how many are interpreted")
-    parser.add_argument("--compiled", type=int, default=0, help="how many are compiled as well")
-    parser.add_argument("--seed", type=int, default=None, help="of the first part; the next ones count up")
+    parser.add_argument("--programs", type=int, default=3000, help="number of interpreted programs")
+    parser.add_argument("--compiled", type=int, default=0, help="number of compiled programs")
+    parser.add_argument("--seed", type=int, default=None, help="seed of the first part; incremented for each part")
     parser.add_argument("--no-torch", action="store_true", help="do not compare with PyTorch")
     parser.add_argument(
-        "--faults", action="store_true", help="put old faults back instead, and count until each is found"
+        "--faults",
+        action="store_true",
+        help="instead, reintroduce former bugs and count the programs until each is found",
     )
     options = parser.parse_args()
     if options.faults:
@@ -50,7 +52,7 @@ def main() -> int:
 
 
 def part(count: int, seed: int, compiled: bool, torch: bool) -> int:
-    """The interpreted or the compiled programs; how many parts found a failure."""
+    """Run the interpreted or the compiled programs; returns the number of parts with a failure."""
     counts, failures, begun = Counts(), 0, time.perf_counter()
     how = "compiled" if compiled else "interpreted"
     LAST.parent.mkdir(parents=True, exist_ok=True)
@@ -79,8 +81,8 @@ def part(count: int, seed: int, compiled: bool, torch: bool) -> int:
 
 
 def print_faults(most: int, seed: int) -> int:
-    """A table of the faults that the code has had: after how many programs of ten searches each is found."""
-    print(f"programs until a fault that has been put back is found, by seed ({most} at most)")
+    """Print a table of former bugs: the number of programs until each is found, for ten searches."""
+    print(f"programs until a reintroduced bug is found, by seed (at most {most})")
     print("fault  " + "".join(f"{seed + n:>7}" for n in range(SEARCHES)) + "  median")
     missed = 0
     for letter, put_back in FAULTS.items():

@@ -1,8 +1,8 @@
-"""A program while it is drawn: which variables there are, and the choices, which are read from a string of bytes.
+"""A program under construction: its variables, and the random choices, which are read from a string of bytes.
 
-Hypothesis draws the bytes as one value. Drawing each choice by itself would let it make five of six programs by copying
-choices within one that it has drawn, and most of the programs would be much the same. What fails it shrinks byte by
-byte, towards the first of several options; `program.reduced` leaves out lines.
+Hypothesis draws the bytes as one value. If it drew each choice separately, it would create five of six programs by
+copying choices within a program, and most programs would be similar. Failing programs are shrunk byte by byte, towards
+the first of several options; `program.reduced` removes lines.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ Test = "Callable[[Variable], bool]"
 
 
 class UnfitError(Exception):
-    """A statement for which there are no variables that fit, or that is left out for a known fault."""
+    """A statement has no suitable variables, or is excluded because of a known bug."""
 
 
 class Draft:
-    """The choices of one program.
+    """A program under construction.
 
     Args:
-        choices: bytes; where they end, 0.
-        sizes: what dimensions may measure.
-        excluded: letters of faults that are in the code, and whose statements are left out.
+        choices: bytes, followed by implicit zeros.
+        sizes: possible sizes of dimensions.
+        excluded: letters of known bugs whose statements are excluded.
 
     Attributes:
         scope: the variables by name.
-        lines: where statements go: to the setup, to the body, or to what comes before a call.
-        quiet: whether nothing is recorded.
+        lines: the statements of the current part: setup, body, or before a call.
+        quiet: whether recording is off.
         rows, columns: the sizes of most tensors.
     """
 
@@ -53,32 +53,32 @@ class Draft:
     # Choices
 
     def choose(self, options: Sequence[T]) -> T:
-        """One of several; failures are shrunk towards the first."""
+        """Choose one of several options; failures are shrunk towards the first."""
         return options[0] if len(options) == 1 else options[next(self.choices, 0) * len(options) // 256]
 
     def chance(self, one_in: int) -> bool:
-        """True once in so many times."""
+        """True with probability 1 / `one_in`."""
         return next(self.choices, 0) * one_in // 256 == one_in - 1
 
     def pick(self, *tests: Callable[[Variable], bool]) -> Variable:
-        """One of the variables that pass all tests."""
+        """Choose one of the variables that pass all tests."""
         fitting = [v for v in self.scope.values() if all(test(v) for test in tests)]
         if not fitting:
             raise UnfitError
         return self.choose(fitting)
 
     def seed(self) -> int:
-        """A seed of its own for each array of numbers."""
+        """A new seed for an array."""
         self.seeds += 1
         return self.seeds
 
-    def needs_cure(self, fault: str) -> None:
-        """Leave this statement out while a fault is known."""
+    def skip_if_excluded(self, fault: str) -> None:
+        """Skip the current statement if it can trigger an excluded bug."""
         if fault in self.excluded:
             raise UnfitError
 
     def shape(self) -> tuple[int, ...]:
-        """The shape of a tensor; most of them go together."""
+        """Choose the shape of a tensor; most are compatible with each other."""
         n, k = self.rows, self.columns
         return self.choose([(n, k)] * 6 + [(k,), (k,), (1, k), (n, 1), (), (), (k, k), (n,), (2, n, k)])
 
@@ -90,24 +90,24 @@ class Draft:
         return f"{prefix}{self.counters[prefix]}"
 
     def line(self, text: str, torch: str | None = "", no_grad: bool = False) -> None:
-        """Write a statement."""
+        """Add a statement."""
         self.lines.append(Line(self.kind, text, torch, no_grad and not self.quiet))
 
     def define(
         self, text: str, shape: tuple[int, ...] = (), kind: str = "f", of: Sequence[Variable] = (), prefix: str = "t",
         torch: str | None = "", view: Variable | None = None, no_grad: bool = False, **more: Any,
     ) -> Variable:  # fmt: skip
-        """Write `name = text`, and remember what the name stands for.
+        """Add `name = text`, and register the variable.
 
         Args:
             text: the expression.
-            shape: of the result.
-            kind: of the result.
-            of: what gradients may come through.
-            prefix: of the name.
+            shape: shape of the result.
+            kind: kind of the result.
+            of: the inputs that gradients may flow to.
+            prefix: prefix of the name.
             torch: the expression for PyTorch.
-            view: whose memory the result shares.
-            no_grad: whether nothing is recorded.
+            view: the variable whose memory the result shares.
+            no_grad: whether recording is off.
             more: other attributes of the Variable.
         """
         name = self.name(prefix)
@@ -122,11 +122,11 @@ class Draft:
         return variable
 
     def update(self, variable: Variable, **changes: Any) -> None:
-        """A variable has changed."""
+        """Record changes of a variable."""
         self.scope[variable.name] = replace(variable, **changes)
 
     def shared(self, variable: Variable) -> bool:
-        """Whether another variable sees the same memory."""
+        """Whether another variable shares its memory."""
         return any(v.memory == variable.memory and v.name != variable.name for v in self.scope.values())
 
 
@@ -154,7 +154,7 @@ def numbers(v: Variable) -> bool:
 
 
 def dims(*counts: int) -> Callable[[Variable], bool]:
-    """So many dimensions."""
+    """A given number of dimensions."""
     return lambda v: len(v.shape) in counts
 
 
@@ -179,10 +179,10 @@ def into(shape: tuple[int, ...]) -> Callable[[Variable], bool]:
 
 
 def wherever(home: str) -> Callable[[Variable], bool]:
-    """At home there."""
+    """Defined there."""
     return lambda v: v.home == home
 
 
 def recorded(v: Variable) -> bool:
-    """Gradients pass through it."""
+    """Gradients flow through it."""
     return v.history in ("leaf", "result")

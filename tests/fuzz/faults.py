@@ -1,6 +1,6 @@
-"""Faults that the code has had, put back: the search must find each of them.
+"""Former bugs, reintroduced: the search must find each of them.
 
-A fault is a function that patches the cured code. Its docstring says what goes wrong then.
+A fault is a function that patches the fixed code. Its docstring says what goes wrong.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ FAULTS: dict[str, Fault] = {}
 
 
 def fault(letter: str) -> Callable[[Fault], Fault]:
-    """The decorator that lists a fault."""
+    """Decorator that registers a fault."""
     return lambda function: FAULTS.setdefault(letter, function)
 
 
 @fault("C2")
 def copied_too_late(patch: pytest.MonkeyPatch) -> None:
-    """What is copied from memory outside, which changes in the same call, is copied after the change."""
+    """Memory outside that changes in the same call is copied only after the change."""
 
     def base_of(value: Any) -> Any:
-        return copy.copy(graph.base_of(value))  # so that it is not known as memory that changes
+        return copy.copy(graph.base_of(value))  # hides that this memory changes
 
     patch.setattr(trace, "base_of", base_of)
 
 
 @fault("C3")
 def replaced_unseen(patch: pytest.MonkeyPatch) -> None:
-    """What has been replaced goes on being used: the conditions of a program are not looked at."""
+    """A replaced object is still used, because guards are not checked."""
 
     def compile_conditions(self: Any) -> None:
         self.hold = lambda: True
@@ -52,7 +52,7 @@ def replaced_unseen(patch: pytest.MonkeyPatch) -> None:
 
 @fault("C4")
 def written_regardless(patch: pytest.MonkeyPatch) -> None:
-    """Read-only, broadcast and packed memory is written into."""
+    """Read-only, broadcast and packed memory is written to."""
     assign = trace.Trace.assign
 
     def assigned(self: Any, out: Any, result: Any, *arguments: Any) -> Any:
@@ -77,13 +77,13 @@ def written_regardless(patch: pytest.MonkeyPatch) -> None:
 
 @fault("C5")
 def argument_read_as_it_was(patch: pytest.MonkeyPatch) -> None:
-    """An argument that shares memory with what the function changes is read as it was before the call."""
+    """An argument that shares memory with a changed tensor is read as it was before the call."""
     patch.setattr(program.Program, "_check_apart", lambda self, argument: None)
 
 
 @fault("C6")
 def done_once(patch: pytest.MonkeyPatch) -> None:
-    """A seed or a learning rate that is set inside is set while the function is traced, and never again."""
+    """A seed or a learning rate set in the function is set only during tracing."""
     set_item = settings.Settings.__setitem__
 
     def set_once(self: Any, key: str, value: Any) -> None:
@@ -105,13 +105,13 @@ def done_once(patch: pytest.MonkeyPatch) -> None:
 
 @fault("C10")
 def equal_is_the_same(patch: pytest.MonkeyPatch) -> None:
-    """0.0 and -0.0 are the same argument."""
+    """0.0 and -0.0 count as the same argument."""
     patch.setattr(compiled, "exact", lambda x: (type(x), x))
 
 
 @fault("E1")
 def views_forgotten(patch: pytest.MonkeyPatch) -> None:
-    """A recorded change in place of a view does not change what it is a view of."""
+    """A recorded in-place change of a view does not change its base."""
 
     def track(out: Any, source: Any, array: Any, *_: Any) -> None:
         if out._data.base is not None and (not isinstance(array, np.ndarray) or np.may_share_memory(out._data, array)):

@@ -1,4 +1,4 @@
-"""Programs as Hypothesis draws them."""
+"""Generate random programs with Hypothesis."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
 
 SMALL = (2, 3, 4, 3, 2, 3, 1, 1, 0)
-"""What dimensions measure where programs are interpreted."""
+"""Sizes of dimensions in interpreted programs."""
 LARGE = (3, 1, 4, 17, 33, 16)
-"""What they measure where programs are compiled, and loops become vector code."""
+"""Sizes of dimensions in compiled programs, large enough for vectorized loops."""
 KNOWN: dict[str, str] = {}
-"""Faults that are in the code: their letters, and what they are. Programs that can meet them are not drawn."""
+"""Known bugs by letter, with a description. Programs that can trigger them are not generated."""
 
 VALUES = {
     "": ("0.5", "2.0", "-1.5", "3"),
@@ -30,20 +30,20 @@ VALUES = {
     "one": ("1", "True", "1.0"),
     "C9": ("np.nan",),
 }
-"""What numbers are given as arguments, by kind. Those of one kind are equal and give different results."""
+"""Number arguments by kind. Those of one kind are equal but give different results."""
 
 
 CHOICES = 400
-"""So many bytes are enough for nearly every program."""
+"""Number of bytes; enough for nearly every program."""
 
 
 def programs(sizes: Sequence[int] = SMALL, excluded: Collection[str] = KNOWN) -> SearchStrategy[Program]:
-    """Programs."""
+    """The strategy that generates programs."""
     return strategies.binary(min_size=CHOICES, max_size=CHOICES).map(lambda choices: program(choices, sizes, excluded))
 
 
 def program(choices: bytes, sizes: Sequence[int], excluded: Collection[str]) -> Program:
-    """The program that some choices make."""
+    """Build a program from choices."""
     d = Draft(choices, sizes, excluded)
     dtype = d.choose(["float64", "float64", "float32"])
     setup = _statements(d, SETUP, [2, 4, 6], [buffer, leaf])
@@ -58,7 +58,7 @@ def program(choices: bytes, sizes: Sequence[int], excluded: Collection[str]) -> 
 
 
 def _statements(d: Draft, table: list[Any], counts: Sequence[int], first: Sequence[Any] = ()) -> tuple[Line, ...]:
-    """So many statements of a table, and fewer where none fits; the first of some others."""
+    """Choose statements from a table, fewer if none is suitable; the first comes from `first`."""
     d.lines = []
     if first:
         _statement(d, first)
@@ -70,7 +70,7 @@ def _statements(d: Draft, table: list[Any], counts: Sequence[int], first: Sequen
 
 
 def _statement(d: Draft, table: Sequence[Any]) -> bool:
-    """One statement of a table, if it fits."""
+    """Choose a statement from a table; returns whether it is suitable."""
     statement = d.choose(table)
     d.kind = statement.__name__
     lines, scope = list(d.lines), dict(d.scope)
@@ -112,7 +112,7 @@ def _body(d: Draft) -> tuple[Line, ...]:
 
 
 def _returns(d: Draft, body: Sequence[Line]) -> tuple[str, ...]:
-    """What the function returns: mostly all that it does not use itself, so that nothing is computed unseen."""
+    """What the function returns: usually everything it does not use itself, so that every result is observed."""
     tensors = [v for v in reversed(d.scope.values()) if v.kind in ("f", "f4", "b", "i", "j", "?")]
     if not tensors or d.chance(8):
         return ()
@@ -134,13 +134,13 @@ def _call(d: Draft, parameters: list[Variable], body: Sequence[Line], number: in
 
 
 def _argument(d: Draft, v: Variable, earlier: dict[str, str], leaves: bool) -> str:
-    """The expression of an argument; what is new is given the parameter's name first.
+    """The expression of an argument; a new array is first assigned to the parameter's name.
 
     Args:
         d: the draft.
         v: the parameter.
-        earlier: the arguments before it, one of which it may be.
-        leaves: whether it may be a tensor that requires gradients, which is refused where they are recorded.
+        earlier: the previous arguments, which may be reused.
+        leaves: whether it may be a tensor that requires gradients, which is rejected while recording.
     """
     if v.kind == "n":
         return d.choose(VALUES[v.details[0]])

@@ -1,7 +1,7 @@
-"""A random program as data: what it keeps outside, the function that is compiled, and how that is called.
+"""A random program as data: its variables outside, the compiled function, and the calls.
 
-A program is lists of `Line`s, and a line is Python text. The text that is printed is the text that runs, in every
-reading, so a failure can be pasted into a file and be looked at.
+A program consists of `Line`s of Python text. All backends run exactly the text that is printed, so a failure can be
+pasted into a file and debugged.
 """
 
 from __future__ import annotations
@@ -51,18 +51,18 @@ class Block(nn.Module):
 
 @dataclass(frozen=True)
 class Variable:
-    """What a name stands for while a program is drawn.
+    """A variable of a program under construction.
 
     Attributes:
         name: the variable's name.
         shape: of the tensor.
         kind: "f", the program's floating type; "f4", float32 whatever the program's type is; "i", "b"; "n" for a
-            number, and the name of a class for all that is not a tensor.
+            number, and the class name for everything else.
         home: "outside", "argument" or "local".
-        history: whether gradients pass through it: "" for no, "leaf", "result", or "spent" after `backward()`.
+        history: whether gradients flow through it: "" for no, "leaf", "result", or "spent" after `backward()`.
         root: the variable whose memory it shares, or its own name.
-        odd: in which way its memory is unusual: "", "read-only" (nothing may be written), "packed", ...
-        details: of modules and optimizers: what `statements` has to know of them.
+        odd: how its memory is unusual: "", "read-only", "packed", ...
+        details: properties of modules and optimizers for `statements`.
     """
 
     name: str
@@ -76,7 +76,7 @@ class Variable:
 
     @property
     def memory(self) -> str:
-        """The variable whose memory this one sees."""
+        """The variable whose memory this one shares."""
         return self.root or self.name
 
     def __str__(self) -> str:
@@ -88,10 +88,10 @@ class Line:
     """One statement.
 
     Attributes:
-        kind: which entry of the table it is.
+        kind: the name of its statement function.
         text: the statement in Python.
-        torch: the same for PyTorch, where that is another text; None if PyTorch cannot say it.
-        no_grad: whether it stands inside `with cr.no_grad()`.
+        torch: the text for PyTorch, if different; None if PyTorch has no equivalent.
+        no_grad: whether it runs inside `with cr.no_grad()`.
     """
 
     kind: str
@@ -109,9 +109,9 @@ class Call:
     """One call of the function.
 
     Attributes:
-        before: what happens outside before it.
-        arguments: as Python.
-        no_grad: whether it is made under `no_grad`.
+        before: statements before the call.
+        arguments: Python expressions.
+        no_grad: whether the call is inside `no_grad`.
     """
 
     before: tuple[Line, ...]
@@ -125,12 +125,12 @@ class Program:
 
     Attributes:
         dtype: "float32" or "float64".
-        setup: what is made outside at first.
+        setup: statements before the function.
         parameters: the names of the function's parameters.
-        body: the function.
-        returns: the names of what it returns.
+        body: the statements of the function.
+        returns: the names of the returned variables.
         no_grad: whether the whole function runs under `no_grad`.
-        calls: how it is called.
+        calls: the calls of the function.
     """
 
     dtype: str
@@ -143,15 +143,15 @@ class Program:
 
     @property
     def statements(self) -> int:
-        """How many lines it has."""
+        """The number of statements."""
         return len(self.setup) + len(self.body) + sum(1 + len(call.before) for call in self.calls)
 
     def helpers(self) -> str:
-        """The functions and classes that every program may use."""
+        """The helper functions and classes."""
         return HELPERS.format(dtype=self.dtype, cast="double" if self.dtype == "float64" else "float")
 
     def beginning(self, torch: bool = False) -> str | None:
-        """What is made outside, and the function; None if PyTorch cannot say it."""
+        """The setup and the function as text; None if PyTorch has no equivalent."""
         body = text_of(self.body, torch)
         setup = text_of(self.setup, torch)
         if setup is None or body is None:
@@ -165,7 +165,7 @@ class Program:
     def source(self) -> str:
         """The whole program as a script."""
         parts = [PREAMBLE, self.used_helpers(), self.beginning() or ""]
-        calls = ["step = cr.jit(step)  # eager: leave this line out"]
+        calls = ["step = cr.jit(step)  # remove this line to run eagerly"]
         for call in self.calls:
             calls += filter(None, [text_of(call.before, torch=False)])
             calls += ["with cr.no_grad():"] if call.no_grad else []
@@ -173,7 +173,7 @@ class Program:
         return "\n\n\n".join(part.strip("\n") for part in [*parts, "\n".join(calls)] if part.strip()) + "\n"
 
     def used_helpers(self) -> str:
-        """Those of the helpers that the program names."""
+        """The helpers that the program uses."""
         text = "\n".join(line.text for line in self.lines()) + " ".join(
             a for call in self.calls for a in call.arguments
         )
@@ -183,7 +183,7 @@ class Program:
         return "\n\n\n".join(part for name, part in zip(names, parts, strict=True) if name in used)
 
     def lines(self) -> Iterator[Line]:
-        """All lines but the calls."""
+        """All lines except the calls."""
         yield from self.setup
         yield from self.body
         for call in self.calls:
@@ -191,7 +191,7 @@ class Program:
 
 
 def text_of(lines: Sequence[Line], torch: bool) -> str | None:
-    """Lines as a block of Python; neighbors under `no_grad` share a `with`. None if PyTorch cannot say one of them."""
+    """Join lines to a block of Python; consecutive `no_grad` lines share a `with`. None if PyTorch lacks one."""
     out: list[str] = []
     quiet = False
     for line in lines:
@@ -206,7 +206,7 @@ def text_of(lines: Sequence[Line], torch: bool) -> str | None:
 
 
 def reduced(program: Program, fails: Callable[[Program], bool]) -> Program:
-    """The program without the lines, calls, parameters and outputs that the failure does not need."""
+    """Remove the lines, calls, parameters and outputs that are not needed for the failure."""
     again = True
     while again:
         again = False
@@ -218,7 +218,7 @@ def reduced(program: Program, fails: Callable[[Program], bool]) -> Program:
 
 
 def _smaller(program: Program) -> Iterator[Program]:
-    """The program with one thing left out."""
+    """Yield the program with one element removed."""
     for i in reversed(range(len(program.calls))):
         if len(program.calls) > 1:
             yield replace(program, calls=program.calls[:i] + program.calls[i + 1 :])

@@ -1,7 +1,7 @@
-"""Eager chainrule's and the compiled reading of a program, what can be observed after each call, and the comparison.
+"""Run a program eagerly and compiled, observe the state after each call, and compare.
 
-`check` runs a program in these two readings and in PyTorch's (`torch_reading`), and raises a `Failure` at the first
-difference. A refusal is no failure if nothing has been changed by it; it is counted by its kind.
+`check` runs a program in both ways and in PyTorch (see `torch_reading`), and raises a `Failure` at the first
+difference. A documented error is not a failure if it changes nothing; such refusals are counted by kind.
 """
 
 from __future__ import annotations
@@ -35,55 +35,55 @@ if TYPE_CHECKING:
 
 FILE = "<program>"
 TOLERANCE = {"float64": 1e-8, "float32": 2e-4}
-"""How far two readings may differ: by this share of the largest number in a tensor, or of 1 if that is larger."""
+"""Tolerance, relative to the largest number in a tensor, or to 1 if that is larger."""
 LOST = 10
-"""A number of float32 may be so many times as far from that of float64 as another reading's is."""
+"""A float32 result may have this many times the error of another backend, relative to float64."""
 SECONDS = 60
-"""A program that takes more of the processor's time hangs."""
+"""CPU seconds after which a program counts as hanging."""
 REPEATS = 2
-"""How often the last call is repeated with nothing changed in between; the last repetition should need no new program."""
+"""Repetitions of the last call without changes; the last one should not compile again."""
 PATIENCE = 10
-"""If it does need one, so many more are made, in which there must be a warning."""
+"""If it does compile again, a warning must appear within this many more calls."""
 
 
-class Failure(AssertionError):  # noqa: N818  # the readings disagree; their exceptions are errors
+class Failure(AssertionError):  # noqa: N818  # a disagreement, unlike the exceptions of the backends
     """A program that fails."""
 
 
 class CompiledDiffers(Failure):
-    """The compiled function gives something else than the eager one."""
+    """The compiled function and the eager one disagree."""
 
 
 class TorchDiffers(Failure):
-    """Eager chainrule gives something else than PyTorch."""
+    """Eager chainrule and PyTorch disagree."""
 
 
 class RefusalChanges(Failure):
-    """A refused call has changed something."""
+    """A refused call changed something."""
 
 
 class UnexpectedError(Failure):
-    """An exception that is no documented refusal, or one that the other reading does not raise."""
+    """An undocumented exception, or one that the other backend does not raise."""
 
 
 class CompiledAgain(Failure):
-    """The same call is compiled anew each time, though nothing has changed, and there is no warning."""
+    """The same call is compiled each time although nothing changed, without a warning."""
 
 
 class HangError(Failure):
-    """A program does not come to an end."""
+    """A program does not end."""
 
 
 @dataclass
 class Counts:
-    """How much has been run, and what has been refused.
+    """The numbers of programs run and of refusals.
 
     Attributes:
         programs, statements, calls: run by eager chainrule.
-        runs: calls that the compiled function has not refused.
-        torch: programs run by PyTorch, too.
-        kinds: in how many programs each kind of statement occurs.
-        refusals: by kind.
+        runs: calls that the compiled function did not refuse.
+        torch: programs also run by PyTorch.
+        kinds: number of programs with each kind of statement.
+        refusals: number of refusals by kind.
     """
 
     programs: int = 0
@@ -95,7 +95,7 @@ class Counts:
     refusals: Counter[str] = field(default_factory=Counter)
 
     def add(self, other: Counts) -> None:
-        """Add another's counts."""
+        """Add other counts."""
         self.programs += other.programs
         self.statements += other.statements
         self.calls += other.calls
@@ -107,11 +107,11 @@ class Counts:
 
 @dataclass
 class Observation:
-    """What can be observed after a call.
+    """The observable state after a call.
 
     Attributes:
-        outputs: what it returned, by name.
-        state: everything outside, by name.
+        outputs: the outputs by name.
+        state: all variables outside, by name.
         refusal: the kind of the error that was raised instead, or "".
     """
 
@@ -133,7 +133,7 @@ class Eager:
         self.predefined = set(self.namespace)
 
     def run(self) -> list[Observation]:
-        """Make all calls, up to the first that is refused; what comes before a call may be refused, too."""
+        """Run all calls, up to the first error, which may also occur in statements before a call."""
         self.begin()
         observations = []
         for number in range(len(self.program.calls) + REPEATS):
@@ -147,30 +147,30 @@ class Eager:
         return observations
 
     def begin(self) -> None:
-        """Make what is outside, and the function."""
+        """Run the setup and define the function."""
         random.manual_seed(0)
         self.execute_beginning()
 
     def call(self, number: int) -> Observation:
-        """Make one call."""
+        """Run one call."""
         outputs = self.evaluate(self.function, self.prepare(number))
         return Observation(self.flat(outputs), self.state())
 
     # The parts of that
 
     def names(self) -> dict[str, Any]:
-        """The libraries, by the names that programs use."""
+        """The namespace of programs."""
         namespace: dict[str, Any] = {}
         exec(_code(PREAMBLE), namespace)  # noqa: S102
         return namespace
 
     def execute_beginning(self) -> None:
-        """Run the program's beginning."""
+        """Run the program's setup."""
         exec(_code(self.program.beginning(self.library == "torch") or ""), self.namespace)  # noqa: S102
         self.function = self.namespace.pop("step")
 
     def prepare(self, number: int) -> tuple[Any, ...]:
-        """Do what comes before a call; the call's arguments."""
+        """Run the statements before a call; returns its arguments."""
         call = self.program.calls[min(number, len(self.program.calls) - 1)]
         self.no_grad = call.no_grad
         if number < len(self.program.calls):
@@ -178,11 +178,11 @@ class Eager:
         return tuple(eval(argument, self.namespace) for argument in call.arguments)  # noqa: S307
 
     def text(self, lines: Sequence[Line]) -> str:
-        """Lines in this library's Python."""
+        """Lines as text for this library."""
         return text_of(lines, self.library == "torch") or ""
 
     def evaluate(self, function: Any, arguments: tuple[Any, ...]) -> Any:
-        """What a function returns."""
+        """Call a function."""
         with self.namespace["cr"].set_grad_enabled(not self.no_grad):
             return function(*arguments)
 
@@ -196,7 +196,7 @@ class Eager:
     # What can be observed
 
     def state(self) -> dict[str, Any]:
-        """Everything outside."""
+        """The state of all variables outside."""
         state = {"default generator": self.default_generator().bit_generator.state["state"]}
         for name, value in self.namespace.items():
             if name not in self.predefined:
@@ -204,11 +204,11 @@ class Eager:
         return state
 
     def default_generator(self) -> np.random.Generator:
-        """The generator that draws if no other is named."""
+        """The default generator."""
         return random.default_generator()
 
     def flat(self, value: Any, name: str = "output") -> dict[str, Any]:
-        """A nest of outputs as copies of arrays, by name."""
+        """Flatten nested outputs to copies of arrays, by name."""
         if isinstance(value, (tuple, list)):
             return {key: array for i, part in enumerate(value) for key, array in self.flat(part, f"{name} {i}").items()}
         return {name: self.array(value)}
@@ -218,7 +218,7 @@ class Eager:
         return value._data.copy() if isinstance(value, Tensor) else value
 
     def describe(self, name: str, value: Any) -> dict[str, Any]:
-        """What can be observed of one thing outside."""
+        """The observable state of one variable."""
         if isinstance(value, Tensor):
             return self.describe_tensor(name, value)
         if isinstance(value, np.ndarray):
@@ -250,7 +250,7 @@ class Eager:
         return state
 
     def describe_optimizer(self, name: str, state: dict[int, Any], groups: list[dict[str, Any]]) -> dict[str, Any]:
-        """What it remembers of each parameter, and its groups' options."""
+        """The state of each parameter, and the options of groups."""
         entries = {
             f"{name}.state[{position}].{key}": self.array(np.asarray(entry) if np.isscalar(entry) else entry).copy()
             for position, remembered in state.items()
@@ -262,7 +262,7 @@ class Eager:
         return entries
 
     def describe_schedule(self, name: str, schedule: Any) -> dict[str, Any]:
-        """Where it stands."""
+        """The state of a schedule."""
         return {f"{name}.rates": np.array(schedule.get_last_lr()), f"{name}.last_epoch": schedule.last_epoch}
 
 
@@ -274,7 +274,7 @@ class Compiled(Eager):
     def begin(self) -> None:
         super().begin()
         self.function = chainrule.jit(self.function)
-        self.earlier: list[tuple[Any, dict[str, Any]]] = []  # outputs of earlier calls, and their values then
+        self.earlier: list[tuple[Any, dict[str, Any]]] = []  # outputs of earlier calls, with their original values
         self.traces, trace = 0, self.function._traced
 
         def counted(*arguments: Any) -> Any:
@@ -284,7 +284,7 @@ class Compiled(Eager):
         self.function._traced = counted
 
     def call(self, number: int) -> Observation:
-        """Make one call. One that is refused must have changed nothing; the eager function makes up for it."""
+        """Run one call. If it is refused, check that nothing changed, and run the eager function instead."""
         arguments = self.prepare(number)
         before, traces = self.state(), self.traces
         try:
@@ -306,12 +306,12 @@ class Compiled(Eager):
         return observation
 
     def repeat(self, arguments: tuple[Any, ...]) -> None:
-        """Make the same call until it is not compiled again, or there is a warning that it always will be."""
+        """Repeat a call until it is not compiled again, or a warning says that it always will be."""
         for _ in range(PATIENCE):
             traces = self.traces
             try:
                 self.evaluate(self.function, arguments)
-            except RuntimeWarning:  # as which it is raised here
+            except RuntimeWarning:  # warnings are errors here
                 return
             if self.traces == traces:
                 return
@@ -322,10 +322,10 @@ class Compiled(Eager):
 
 
 def check(program: Program, counts: Counts, torch: bool = True) -> None:
-    """Run a program in all readings, and compare.
+    """Run a program in all backends, and compare.
 
     Raises:
-        Failure: a difference, an exception that is no refusal, or a hang.
+        Failure: a difference, an unexpected exception, or a hang.
     """
     counts.programs += 1
     counts.statements += program.statements
@@ -347,7 +347,7 @@ def check(program: Program, counts: Counts, torch: bool = True) -> None:
         if not no_worse(exact, eager, compiled, lambda name, x, values: same(x, values.get(name), tolerance)):
             raise
     if torch:
-        from . import torch_reading  # here, for PyTorch is not always installed
+        from . import torch_reading  # PyTorch is optional
 
         with time_limit(SECONDS):
             torch_reading.check(program, eager, counts, tolerance)
@@ -356,9 +356,7 @@ def check(program: Program, counts: Counts, torch: bool = True) -> None:
 def _compare_compiled(eager: list[Observation], compiled: list[Observation], tolerance: float) -> None:
     for number, (expected, actual) in enumerate(zip(eager, compiled, strict=False), 1):
         where = f"compiled, after call {number}:"
-        if (
-            expected.refusal
-        ):  # what was done before an eager error stays done; a compiled function may have done nothing
+        if expected.refusal:  # an eager function has changed state before the error; a compiled one has not
             if not actual.refusal:
                 raise CompiledDiffers(f"{where} no error, but eager: {expected.refusal}")
             if _error_type(actual) != _error_type(expected):
@@ -374,13 +372,13 @@ def no_worse(
     exact: list[Observation], theirs: list[Observation], ours: list[Observation],
     agrees: Callable[[str, Any, dict[str, Any]], bool],
 ) -> bool:  # fmt: skip
-    """Whether float32 explains that two readings differ: our numbers are about as near to those of float64 as theirs.
+    """Whether float32 rounding explains a difference: our errors relative to float64 are about as small as theirs.
 
     Args:
-        exact: what can be observed in float64.
-        theirs: in another reading, in float32.
-        ours: in ours.
-        agrees: whether a value of theirs, by its name, is found among ours.
+        exact: the observations in float64.
+        theirs: those of another backend, in float32.
+        ours: our observations.
+        agrees: whether one of their values, by name, agrees with ours.
     """
     for wide, other, own in zip(exact, theirs, ours, strict=False):
         if wide.refusal or other.refusal or own.refusal:
@@ -400,7 +398,7 @@ def no_worse(
 
 
 def _as_near(theirs: np.ndarray, ours: np.ndarray, exact: np.ndarray) -> bool:
-    """Whether each of our numbers is theirs, or right, or no further from it than LOST times what theirs lose."""
+    """Whether each of our numbers equals theirs, is exact, or has at most LOST times their error."""
     with np.errstate(invalid="ignore", over="ignore"):
         away, lost = np.abs(ours - exact), np.abs(theirs - exact)
         finite = np.isfinite(theirs) & np.isfinite(ours) & np.isfinite(exact)
@@ -419,7 +417,7 @@ def _error_type(observation: Observation) -> str:
 def compare(
     expected: dict[str, Any], actual: dict[str, Any], where: str, failure: type[Failure], tolerance: float = 0
 ) -> None:
-    """Raise the failure at the first difference."""
+    """Raise `failure` at the first difference."""
     for name in (*expected, *actual):
         if name not in actual:
             raise failure(f"{where} {name} is missing")
@@ -430,7 +428,7 @@ def compare(
 
 
 def same(expected: Any, actual: Any, tolerance: float) -> bool:
-    """Whether two values are equal in shape and type, and their numbers to within the tolerance."""
+    """Whether two values have the same shape and type, and equal numbers within the tolerance."""
     if not isinstance(expected, np.ndarray):
         return type(expected) is type(actual) and (expected == actual or (expected != expected and actual != actual))
     if not isinstance(actual, np.ndarray) or (expected.shape, expected.dtype) != (actual.shape, actual.dtype):
@@ -442,14 +440,14 @@ def same(expected: Any, actual: Any, tolerance: float) -> bool:
     finite = np.isfinite(expected)
     if not np.array_equal(expected[~finite], actual[~finite], equal_nan=True) or not np.isfinite(actual[finite]).all():
         return False
-    if expected.dtype == np.float32:  # there are some in programs of float64, too
+    if expected.dtype == np.float32:  # also occurs in float64 programs
         tolerance = TOLERANCE["float32"]
     largest = max(1.0, np.abs(expected[finite]).max(initial=0.0))
     return bool((np.abs(expected[finite] - actual[finite]) <= tolerance * largest).all())
 
 
 def shown(value: Any) -> str:
-    """A value in a line."""
+    """Format a value on one line."""
     if not isinstance(value, np.ndarray):
         return repr(value)
     text = np.array2string(value, precision=4, separator=", ", threshold=20).replace("\n", "")
@@ -461,7 +459,7 @@ def shown(value: Any) -> str:
 
 @contextmanager
 def environment(compiled: bool = False) -> Iterator[None]:
-    """Memory is poisoned; unless asked to be compiled, programs' loops are run by Python itself."""
+    """Poison memory; unless `compiled`, run loops in Python instead of machine code."""
     with pytest.MonkeyPatch.context() as patch:
         poison.install(patch)
         if not compiled:
@@ -471,12 +469,12 @@ def environment(compiled: bool = False) -> Iterator[None]:
 
 @contextmanager
 def _errors_are_failures() -> Iterator[None]:
-    """Make failures of warnings, and of errors that are no refusals."""
+    """Turn warnings and unexpected errors into failures."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             yield
-    except (Failure, NameError):  # a missing name is the fault of whoever wrote the program
+    except (Failure, NameError):  # NameError: a bug of the generator
         raise
     except Exception as error:
         raise UnexpectedError(f"{type(error).__name__}: {error}") from error
@@ -484,10 +482,10 @@ def _errors_are_failures() -> Iterator[None]:
 
 @contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
-    """Raise HangError after so many seconds of the processor's time; those of the clock are pytest's own limit."""
+    """Raise HangError after a number of CPU seconds; pytest limits the wall time."""
 
     def stop(*_: Any) -> None:
-        raise HangError(f"it has not ended after {seconds} seconds")
+        raise HangError(f"not finished after {seconds} seconds")
 
     before = signal.signal(signal.SIGVTALRM, stop)
     signal.setitimer(signal.ITIMER_VIRTUAL, seconds)

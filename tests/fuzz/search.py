@@ -1,4 +1,4 @@
-"""The search for a program that fails, and what is left of it when all that it does not need has been left out."""
+"""Search for a failing program, and reduce it to a minimal one."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class Counterexample:
     """A program that fails.
 
     Attributes:
-        program: what is left of it.
+        program: the reduced program.
         failure: how it fails.
-        after: so many programs were run before it.
-        seed: of the search.
+        after: the number of programs run until the failure.
+        seed: the seed of the search.
     """
 
     program: Program
@@ -43,16 +43,16 @@ def search(
     count: int, seed: int, counts: Counts, compiled: bool = False, excluded: Collection[str] = KNOWN, torch: bool = True,
     shrink: bool = True, begin: Callable[[Program], None] | None = None,
 ) -> Counterexample | None:  # fmt: skip
-    """Run so many random programs, up to the first that fails.
+    """Run random programs until one fails.
 
     Args:
-        count: how many.
-        seed: the same seed gives the same programs.
-        counts: what is run and refused is counted there.
-        compiled: by the real compiler, and with larger sizes.
-        excluded: faults whose programs are not drawn.
-        torch: whether PyTorch is asked, too.
-        shrink: whether to leave out what the failure does not need.
+        count: maximum number of programs.
+        seed: random seed.
+        counts: updated with the numbers of programs and refusals.
+        compiled: use the real compiler and larger sizes.
+        excluded: known bugs whose programs are not generated.
+        torch: whether to compare with PyTorch.
+        shrink: whether to reduce the failing program.
         begin: called with each program before it runs.
     """
     failed: list[tuple[Program, Failure]] = []
@@ -76,14 +76,14 @@ def search(
             failed_after = failed_after or counts.programs + 1
             raise
         finally:
-            if not failed_after:  # shrinking is not counted
+            if not failed_after:  # do not count shrinking
                 counts.add(here)
 
     with environment(compiled):
         try:
             run()
         except Failure:
-            program, failure = failed[-1]  # Hypothesis runs the smallest again at the end
+            program, failure = failed[-1]  # Hypothesis runs the smallest one last
             if shrink:
                 program = reduced(program, lambda smaller: _fails_alike(smaller, failure, torch))
             return Counterexample(program, _failure(program, torch) or failure, failed_after, seed)
@@ -91,18 +91,18 @@ def search(
 
 
 def _failure(program: Program, torch: bool) -> Failure | None:
-    """How a program fails."""
+    """The failure of a program, if any."""
     try:
         check(program, Counts(), torch)
     except Failure as failure:
         return failure
-    except Exception:  # a line is missing that others need
+    except Exception:  # a required line was removed
         return None
     return None
 
 
 def _fails_alike(program: Program, failure: Failure, torch: bool) -> bool:
-    """Whether a program fails in the same way: for errors, with the same one."""
+    """Whether a program fails in the same way (with the same error)."""
     other = _failure(program, torch)
     same = type(other) is type(failure)
     return same and (type(failure).__name__ != "UnexpectedError" or str(other)[:30] == str(failure)[:30])

@@ -1,8 +1,8 @@
-"""The table of statements: how each is drawn, and its text for chainrule and, where that differs, for PyTorch.
+"""The table of statements: how each is generated, with its text for chainrule and, if different, for PyTorch.
 
-To add one is to write a function here: it picks variables from the draft and writes a line. `@setup` is what a program
-makes outside, `@body` what its function does, `@between` what happens between calls; a number says how often it is
-chosen. A statement that can run into a fault of `KNOWN` asks `needs_cure` first.
+To add a statement, write a function that picks variables from the draft and adds a line. `@setup` statements run before
+the function, `@body` statements in it, and `@between` statements between calls; the number is a weight. A statement that
+can trigger a bug in `KNOWN` calls `skip_if_excluded` first.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ BETWEEN: list[Statement] = []
 
 
 def table(entries: list[Statement]) -> Callable[[int], Callable[[Statement], Statement]]:
-    """The decorator that puts a statement into a table so many times."""
+    """Decorator that adds a statement to a table with a weight."""
 
     def times(count: int) -> Callable[[Statement], Statement]:
         def add(statement: Statement) -> Statement:
@@ -51,24 +51,24 @@ def table(entries: list[Statement]) -> Callable[[int], Callable[[Statement], Sta
 
 setup, body, between = table(SETUP), table(BODY), table(BETWEEN)
 
-# What is made outside
+# Setup
 
 
 def new_array(d: Draft, shape: tuple[int, ...]) -> str:
-    """An array of new numbers."""
+    """An expression for a new array."""
     return f"numbers({', '.join(map(str, (d.seed(), *shape)))})"
 
 
 @setup(4)
 def buffer(d: Draft) -> None:
-    """A tensor that is no parameter."""
+    """A tensor that does not require gradients."""
     shape = d.shape()
     d.define(f"cr.from_numpy({new_array(d, shape)})", shape, prefix="buf")
 
 
 @setup(3)
 def leaf(d: Draft) -> None:
-    """A tensor that gradients are wanted of."""
+    """A tensor that requires gradients."""
     shape = d.shape()
     array = new_array(d, shape)
     text = d.choose([f"cr.tensor({array}, requires_grad=True)", f"nn.Parameter(cr.from_numpy({array}))"])
@@ -95,19 +95,19 @@ STRIDES = {
     "reversed": (lambda s: s, "{}[::-1]", False, ""),
     "broadcast": (lambda s: s[1:], "np.broadcast_to({}, {shape})", False, "read-only"),
 }
-"""Arrays of a shape whose elements lie otherwise than one after the other: of which shape the array that they see is,
-how they see it, whether PyTorch can, and what is odd about them."""
+"""Non-contiguous arrays: the shape of the base for a shape, the expression, whether PyTorch supports it, and how the
+memory is unusual."""
 
 
 def strided_array(d: Draft, shape: tuple[int, ...]) -> tuple[str, str | None, str]:
-    """One of these: its text, None for PyTorch if it cannot see it, and what is odd."""
+    """Choose one: its text, None if PyTorch does not support it, and how its memory is unusual."""
     whole, text, shareable, odd = STRIDES[d.choose(list(STRIDES))]
     return text.format(new_array(d, whole(shape)), shape=shape), "" if shareable else None, odd
 
 
 @setup(1)
 def strided(d: Draft) -> None:
-    """A tensor on an array whose elements lie otherwise than one after the other."""
+    """A tensor on a non-contiguous array."""
     shape = d.choose([(d.rows, d.columns), (d.columns,)])
     text, torch, odd = strided_array(d, shape)
     d.define(f"cr.from_numpy({text})", shape, prefix="buf", odd=odd, torch=torch)
@@ -115,7 +115,7 @@ def strided(d: Draft) -> None:
 
 @setup(1)
 def read_only(d: Draft) -> None:
-    """A tensor or a leaf on memory that may not be written."""
+    """A tensor or a leaf on read-only memory."""
     shape = d.shape()
     array = d.name("frozen")
     d.line(f"{array} = {new_array(d, shape)}")
@@ -128,7 +128,7 @@ def read_only(d: Draft) -> None:
 
 @setup(1)
 def packed(d: Draft) -> None:
-    """A field of packed records, whose stride is no multiple of the size of an element."""
+    """A field of packed records, whose stride is not a multiple of the element size."""
     size = d.rows
     array = d.name("records")
     d.line(f'{array} = np.zeros({size}, [("tag", "u1"), ("value", numbers(0).dtype)])')
@@ -138,7 +138,7 @@ def packed(d: Draft) -> None:
 
 @setup(2)
 def alias(d: Draft) -> None:
-    """A second tensor on the memory of another."""
+    """A second tensor on the same memory."""
     a = d.pick(floats, wherever("outside"))
     if a.history or d.chance(3):
         d.define(f"{a}.detach()", a.shape, view=a, prefix="buf")
@@ -168,12 +168,12 @@ MODULES = {
 
 @setup(4)
 def module(d: Draft) -> None:
-    """A module, with the numbers of all libraries the same."""
+    """A module with the same weights in all libraries."""
     net(d)
 
 
 def net(d: Draft) -> Variable:
-    """A module from rows of `columns` numbers to the same."""
+    """A module that keeps the shape (..., `columns`)."""
     if not d.columns:
         raise UnfitError
     text, details = MODULES[d.choose(list(MODULES))]
@@ -184,7 +184,7 @@ def net(d: Draft) -> Variable:
 
 @setup(1)
 def target(d: Draft) -> None:
-    """A copy of a module, as target networks are."""
+    """A copy of a module, like a target network."""
     a = d.pick(modules)
     d.define(f"copy.deepcopy({a})", kind="Module", prefix="net", details=(*a.details, f"copy of {a}"))
 
@@ -201,7 +201,7 @@ OPTIMIZERS = {
     "centered": ("RMSprop", "lr=0.1, eps=0.1, momentum=0.5, centered=True"),
     "Adagrad": ("Adagrad", "lr=0.1, eps=0.01, lr_decay=0.1"),
 }
-"""eps is large, for otherwise they make a whole step of a gradient that is nothing but rounding, of 1e-17, say."""
+"""A large eps, because otherwise a gradient of pure rounding error, such as 1e-17, would cause a full step."""
 
 
 @setup(4)
@@ -222,7 +222,7 @@ def optimizer(d: Draft) -> None:
 
 @setup(1)
 def schedule(d: Draft) -> None:
-    """A schedule, which goes on outside."""
+    """A schedule that steps outside the function."""
     a = d.pick(optimizers)
     text = d.choose(["ExponentialLR({}, 0.5)", "StepLR({}, 2, 0.1)", "LambdaLR({}, lambda t: 1 / (1 + t))"])
     d.define(f"optim.lr_scheduler.{text.format(a)}", kind="Schedule", prefix="sched")
@@ -245,11 +245,11 @@ def optimizers(v: Variable) -> bool:
 
 
 def detail(name: str) -> Callable[[Variable], bool]:
-    """With this among its details."""
+    """Has this among its details."""
     return lambda v: name in v.details
 
 
-# What the function computes
+# Computations in the function
 
 
 UNARY = [
@@ -261,7 +261,7 @@ UNARY = [
 
 @body(16)
 def unary(d: Draft) -> None:
-    """A function of each element."""
+    """An elementwise function."""
     a = d.pick(floats)
     d.define(d.choose(UNARY).format(a), a.shape, of=[a])
 
@@ -285,7 +285,7 @@ def zero(d: Draft) -> None:
 
 
 def unbounded(a: Variable) -> str:
-    """The history of what is infinite or NaN: no gradients, for the libraries differ in what 0 times infinity is."""
+    """Detach infinite or NaN results, because the libraries differ in the gradients of 0 times infinity."""
     return "spent" if a.history else ""
 
 
@@ -340,7 +340,7 @@ def reduction(d: Draft) -> None:
 
 @body(4)
 def largest(d: Draft) -> None:
-    """The largest with their indices."""
+    """The maxima with their indices."""
     a = d.pick(floats, dims(1, 2, 3), filled)
     dim = d.choose(range(len(a.shape)))
     shape = a.shape[:dim] + a.shape[dim + 1 :]
@@ -360,7 +360,7 @@ def along(d: Draft) -> None:
 
 @body(16)
 def product(d: Draft) -> None:
-    """A product of matrices."""
+    """A matrix product."""
     a = d.pick(floats, dims(1, 2), filled)
     b = d.pick(floats, dims(1, 2), filled)
     if len(b.shape) == 2 and d.chance(2) and b.shape[1] == a.shape[-1]:
@@ -375,7 +375,7 @@ def product(d: Draft) -> None:
 
 @body(16)
 def view(d: Draft) -> None:
-    """The same memory seen otherwise."""
+    """The expression of a view."""
     make_view(d, d.pick(floats), "t")
 
 
@@ -420,7 +420,7 @@ def views(shape: tuple[int, ...]) -> list[tuple[str, tuple[int, ...]]]:
 
 @body(4)
 def repeated(d: Draft) -> None:
-    """Elements side by side with themselves."""
+    """Repeated elements."""
     a = d.pick(floats, dims(1, 2))
     text, shape = d.choose(
         [
@@ -434,14 +434,14 @@ def repeated(d: Draft) -> None:
 
 @body(4)
 def flipped(d: Draft) -> None:
-    """Another order."""
+    """A reordering."""
     a = d.pick(floats, dims(1, 2), filled)
     d.define(f"{a}.{d.choose(['flip(0)', 'roll(1, 0)', 'roll(0, 0)'])}", a.shape, of=[a])
 
 
 @body(4)
 def joined(d: Draft) -> None:
-    """Tensors one after the other, or on a new dimension."""
+    """A concatenation or a stack."""
     a = d.pick(floats, dims(1, 2))
     b = d.pick(floats, shaped(a.shape))
     if d.chance(2):
@@ -452,7 +452,7 @@ def joined(d: Draft) -> None:
 
 @body(8)
 def copied(d: Draft) -> None:
-    """The same numbers, in memory of their own or without their history."""
+    """A copy or a detached tensor."""
     a = d.pick(floats)
     if d.chance(2):
         d.define(f"{a}.detach()", a.shape, view=a)
@@ -462,7 +462,7 @@ def copied(d: Draft) -> None:
 
 @body(8)
 def created(d: Draft) -> None:
-    """A tensor made inside."""
+    """A tensor created in the function."""
     shape = d.shape()
     text = d.choose(
         [
@@ -474,7 +474,7 @@ def created(d: Draft) -> None:
     )
     if "array" in text:
         if "from_numpy" in text:
-            d.needs_cure("C9")
+            d.skip_if_excluded("C9")
         text = text.format(array=new_array(d, shape))
     else:
         text = text.format(shape=shape, dtype="numbers(0).dtype")
@@ -500,7 +500,7 @@ def compared(d: Draft) -> None:
 
 @body(8)
 def masked(d: Draft) -> None:
-    """Elements chosen by a mask."""
+    """Masked selection."""
     m = d.pick(booleans)
     a = d.pick(floats, into(m.shape))
     if a.shape == m.shape and d.chance(3):
@@ -529,7 +529,7 @@ def picked(d: Draft) -> None:
 
 @body(12)
 def called(d: Draft) -> None:
-    """A module is called."""
+    """A call of a module."""
     a = d.pick(modules)
     if "table" in a.details:
         i = d.pick(integers)
@@ -597,7 +597,7 @@ def backward(d: Draft) -> None:
 
 
 def spent(d: Draft) -> None:
-    """What has been recorded is forgotten after `backward()`."""
+    """Mark graphs as freed after `backward()`."""
     for v in list(d.scope.values()):
         if v.history == "result":
             d.update(v, history="spent")
@@ -608,7 +608,7 @@ def gradient(d: Draft) -> None:
     """Gradients as values, which may be differentiated again."""
     if d.quiet:
         raise UnfitError
-    d.needs_cure("C3")
+    d.skip_if_excluded("C3")
     a = d.pick(floats, filled, lambda v: v.history == "result")
     w = d.pick(floats, lambda v: v.history == "leaf")
     d.define(f"cr.grad({a}.square().sum(), [{w}], create_graph=True, allow_unused=True)[0]", w.shape, "?")
@@ -616,17 +616,17 @@ def gradient(d: Draft) -> None:
 
 @body(4)
 def gradient_used(d: Draft) -> None:
-    """A gradient is read."""
+    """Read a gradient."""
     w = d.pick(floats, lambda v: v.history == "leaf", wherever("outside"))
     d.define(f"({w}.detach() if {w}.grad is None else {w}.grad) * 2", w.shape)
 
 
 @body(4)
 def clipped(d: Draft) -> None:
-    """Gradients are made shorter."""
+    """Clip gradients."""
     a = d.pick(modules)
     text = f"nn.utils.{d.choose(['clip_grad_norm_', 'clip_grad_value_'])}({a}.parameters(), 0.5)"
-    # which PyTorch refuses where there are none
+    # PyTorch rejects an empty list
     d.line(text, f"any(p.grad is not None for p in {a}.parameters()) and {text}")
 
 
@@ -654,7 +654,7 @@ def trained(d: Draft) -> None:
 
 @body(4)
 def averaged(d: Draft) -> None:
-    """A module follows another."""
+    """Move a module's parameters towards another's (EMA)."""
     a = d.pick(modules, lambda v: any(x.startswith("copy of") for x in v.details))
     other = next(x for x in a.details if x.startswith("copy of")).removeprefix("copy of ")
     change = d.choose(["p.copy_(q)", "p.mul_(0.5).add_(q, alpha=0.5)"])
@@ -663,12 +663,12 @@ def averaged(d: Draft) -> None:
 
 @body(1)
 def forgotten(d: Draft) -> None:
-    """Gradients are forgotten in the midst of it."""
+    """Reset gradients within the function."""
     a = d.pick(lambda v: modules(v) or optimizers(v))
     d.line(f"{a}.zero_grad()")
 
 
-# What the function changes in place
+# In-place changes in the function
 
 METHODS = ["add_({b})", "mul_({b})", "sub_({b})", "add_(1)", "div_(2)", "add_({b}, alpha=0.5)"]
 COPIES = ["copy_({b})", "zero_()", "fill_(2)", "copy_({b})"]
@@ -688,7 +688,7 @@ def changeable(v: Variable) -> bool:
 
 
 def write(d: Draft, a: Variable, text: str, value: Variable | None = None) -> None:
-    """Write a change in place.
+    """Add an in-place change.
 
     Args:
         d: the draft.
@@ -703,13 +703,13 @@ def write(d: Draft, a: Variable, text: str, value: Variable | None = None) -> No
         no_grad, recorded_change = True, False
     if recorded_change:
         d.update(a, history="result")
-    # PyTorch does not look whether it has overwritten already what it reads
+    # PyTorch does not check for overlapping reads and writes
     d.line(text.format(b=value), text.format(b=f"{value}.clone()"), no_grad)
 
 
 @body(20)
 def change(d: Draft) -> None:
-    """A tensor is changed in place."""
+    """Change a tensor in place."""
     a = d.pick(changeable)
     text = d.choose(METHODS)
     write(d, a, f"{a}.{text}", d.pick(floats, into(a.shape)) if "{b}" in text else None)
@@ -717,14 +717,14 @@ def change(d: Draft) -> None:
 
 @body(12)
 def operator_change(d: Draft) -> None:
-    """`+=`, of what is local."""
+    """`+=` on a local tensor."""
     a = d.pick(floats, wherever("local"))
     write(d, a, f"{a} {d.choose(['+=', '*=', '-='])} {{b}}", d.pick(floats, into(a.shape)))
 
 
 @body(20)
 def copy_into(d: Draft) -> None:
-    """A tensor takes over other numbers."""
+    """Copy values into a tensor."""
     a = d.pick(changeable)
     text = d.choose(COPIES)
     write(d, a, f"{a}.{text}", d.pick(floats, into(a.shape)) if "{b}" in text else None)
@@ -732,7 +732,7 @@ def copy_into(d: Draft) -> None:
 
 @body(16)
 def set_part(d: Draft) -> None:
-    """Some elements take over other numbers."""
+    """Assign to some elements."""
     a = d.pick(changeable, dims(1, 2))
     n, *rest = a.shape
     forms = [("...", a.shape), ("1:", (max(0, n - 1), *rest)), ("::2", ((n + 1) // 2, *rest))]
@@ -749,7 +749,7 @@ def set_part(d: Draft) -> None:
 
 @body(20)
 def change_part(d: Draft) -> None:
-    """A view is changed in place, and with it what it is a view of."""
+    """Change a view in place, and with it its base."""
     a = d.pick(changeable, dims(2), filled)
     method = d.choose(["add_(1)", "mul_(2)", "zero_()", "add_({b})", "copy_({b})"])
     text = d.choose(PARTS).format(a=a, m=method, b="{b}")
@@ -758,7 +758,7 @@ def change_part(d: Draft) -> None:
 
 @body(1)
 def change_masked(d: Draft) -> None:
-    """What lies under a mask is changed."""
+    """Assign to masked elements."""
     m = d.pick(booleans, dims(1, 2))
     a = d.pick(changeable, shaped(m.shape))
     write(d, a, f"{a}[{m}] = 0")
@@ -766,25 +766,25 @@ def change_masked(d: Draft) -> None:
 
 @body(1)
 def change_argument(d: Draft) -> None:
-    """An argument is changed in place, which a compiled function refuses."""
+    """Change an argument in place, which a compiled function refuses."""
     a = d.pick(floats, wherever("argument"))
     d.line(f"{a}.{d.choose(['add_(1)', 'zero_()'])}", no_grad=True)
 
 
-# What only Python does
+# Python side effects
 
 
 @body(1)
 def seeded(d: Draft) -> None:
-    """The default generator starts anew."""
-    d.needs_cure("C6")
+    """Reseed the default generator."""
+    d.skip_if_excluded("C6")
     d.line(f"cr.manual_seed({d.seed()})")
 
 
 @body(8)
 def rate(d: Draft) -> None:
-    """The learning rate is set inside."""
-    d.needs_cure("C6")
+    """Set the learning rate in the function."""
+    d.skip_if_excluded("C6")
     a = d.pick(optimizers)
     values = ["0.5", *[f"abs({v})" for v in d.scope.values() if numbers(v)] * 3]
     d.line(f'{a}.param_groups[0]["lr"] = {d.choose(values)}')
@@ -792,56 +792,56 @@ def rate(d: Draft) -> None:
 
 @body(1)
 def regrouped(d: Draft) -> None:
-    """An optimizer gets more parameters inside."""
-    d.needs_cure("C6")
+    """Add a parameter group in the function."""
+    d.skip_if_excluded("C6")
     group_added(d)
 
 
 @body(1)
 def scheduled(d: Draft) -> None:
-    """A schedule goes on inside, which a compiled function refuses."""
+    """Step a schedule in the function, which a compiled function refuses."""
     d.line(f"{d.pick(lambda v: v.kind == 'Schedule')}.step()")
 
 
 @body(4)
 def mode(d: Draft) -> None:
-    """A module's mode is set inside."""
-    d.needs_cure("C6")
+    """Set a module's mode in the function."""
+    d.skip_if_excluded("C6")
     d.line(f"{d.pick(modules)}.{d.choose(['train()', 'eval()'])}")
 
 
 @body(1)
 def frozen_inside(d: Draft) -> None:
-    """A module's parameters are no longer learned, which a compiled function refuses."""
-    d.needs_cure("C3")
+    """Freeze a module's parameters, which a compiled function refuses."""
+    d.skip_if_excluded("C3")
     freeze(d, d.pick(modules))
 
 
 @body(1)
 def looked(d: Draft) -> None:
-    """A value is looked at, which a compiled function refuses."""
+    """Read a value, which a compiled function refuses."""
     a = d.pick(floats, dims(0))
     d.line(f"if {a} > 1e9:\n    pass")
 
 
-# What happens between calls
+# Between calls
 
 
 @between(3)
 def buffer_changed(d: Draft) -> None:
-    """A tensor outside is changed in place."""
+    """Change a tensor outside in place."""
     a = d.pick(changeable, wherever("outside"), lambda v: not v.odd)
     d.line(f"{a}.{d.choose(['add_(1)', 'mul_(2)', 'zero_()'])}", no_grad=True)
 
 
 @between(2)
 def buffer_replaced(d: Draft) -> None:
-    """A variable outside gets another tensor."""
+    """Replace a tensor outside."""
     a = d.pick(floats, wherever("outside"))
-    if d.shared(a):  # the old one lives on
-        d.needs_cure("C3")
+    if d.shared(a):  # the old tensor stays alive
+        d.skip_if_excluded("C3")
     if a.history:
-        d.needs_cure("C3")
+        d.skip_if_excluded("C3")
         d.line(f"{a} = cr.tensor({new_array(d, a.shape)}, requires_grad=True)")
     else:
         d.line(f"{a} = cr.from_numpy({new_array(d, a.shape)})")
@@ -849,7 +849,7 @@ def buffer_replaced(d: Draft) -> None:
 
 @between(2)
 def option_changed(d: Draft) -> None:
-    """An option of an optimizer's group is set."""
+    """Set an option of a parameter group."""
     a = d.pick(optimizers)
     options = ['["lr"] = 0.25', '["weight_decay"] = 0.5', '["maximize"] = True']
     options += {"SGD": ['["momentum"] = 0.75'], "Adam": ['["betas"] = (0.5, 0.5)', '["eps"] = 0.5']}.get(
@@ -860,7 +860,7 @@ def option_changed(d: Draft) -> None:
 
 @between(1)
 def group_added(d: Draft) -> None:
-    """An optimizer gets more parameters."""
+    """Add a parameter group."""
     a = d.pick(optimizers)
     w = d.pick(floats, lambda v: v.history == "leaf" and v.name not in a.details)
     d.line(
@@ -870,19 +870,19 @@ def group_added(d: Draft) -> None:
 
 @between(1)
 def schedule_stepped(d: Draft) -> None:
-    """A schedule goes on."""
+    """Step a schedule."""
     d.line(f"{d.pick(lambda v: v.kind == 'Schedule')}.step()")
 
 
 @between(2)
 def mode_changed(d: Draft) -> None:
-    """Training or evaluation."""
+    """Set training or evaluation mode."""
     d.line(f"{d.pick(modules)}.{d.choose(['eval()', 'train()'])}")
 
 
 @between(2)
 def state_loaded(d: Draft) -> None:
-    """The state of a module or an optimizer goes back to what it was."""
+    """Restore the state of a module or an optimizer."""
     a = d.pick(lambda v: modules(v) or optimizers(v))
     name = f"saved_{a}"
     if name in d.scope:
@@ -897,13 +897,13 @@ def state_loaded(d: Draft) -> None:
 
 @between(1)
 def frozen(d: Draft) -> None:
-    """A leaf or a module's parameters are no longer learned, or again."""
+    """Freeze or unfreeze a leaf or a module's parameters."""
     a = d.pick(lambda v: modules(v) or (v.history == "leaf" and v.home == "outside"))
     freeze(d, a)
 
 
 def freeze(d: Draft, a: Variable) -> None:
-    """Stop learning, which forgets gradients here and not in PyTorch, or begin again."""
+    """Freeze (which drops gradients here but not in PyTorch) or unfreeze."""
     if d.chance(2):
         d.line(f"{a}.requires_grad_(True)")
     elif modules(a):
@@ -914,21 +914,21 @@ def freeze(d: Draft, a: Variable) -> None:
 
 @between(1)
 def forgotten_outside(d: Draft) -> None:
-    """Gradients are forgotten."""
+    """Reset gradients."""
     d.line(f"{d.pick(lambda v: modules(v) or optimizers(v))}.zero_grad()")
 
 
 @between(1)
 def seeded_outside(d: Draft) -> None:
-    """The default generator starts anew."""
+    """Reseed the default generator."""
     d.line(f"cr.manual_seed({d.seed()})")
 
 
 @between(3)
 def part_replaced(d: Draft) -> None:
-    """A part, a parameter or a flag of a module is replaced."""
+    """Replace a submodule, a parameter or a flag of a module."""
     a = d.pick(modules)
-    d.needs_cure("C3")
+    d.skip_if_excluded("C3")
     k = d.columns
     forms = []
     if "block" in a.details:
@@ -950,17 +950,17 @@ def part_replaced(d: Draft) -> None:
 
 @between(1)
 def module_replaced(d: Draft) -> None:
-    """A variable gets another module of the same kind."""
+    """Replace a module by another of the same kind."""
     a = d.pick(modules, detail("in_features"))
-    d.needs_cure("C3")
+    d.skip_if_excluded("C3")
     d.line(f"{a} = filled(nn.Linear({d.columns}, {d.columns}), {100 * d.seed()})")
 
 
 @between(1)
 def optimizer_replaced(d: Draft) -> None:
-    """A variable gets another optimizer."""
+    """Replace an optimizer."""
     a = d.pick(optimizers)
-    d.needs_cure("C3")
+    d.skip_if_excluded("C3")
     owner = d.scope[a.details[1]]
     text = f"{owner}.parameters()" if modules(owner) else f"[{owner}]"
     d.line(f"{a} = optim.SGD({text}, lr=0.5)")
@@ -968,6 +968,6 @@ def optimizer_replaced(d: Draft) -> None:
 
 @between(1)
 def hooked(d: Draft) -> None:
-    """A module's output is changed by a hook."""
+    """Change a module's output by a hook."""
     a = d.pick(modules)
     d.line(f"{a}.register_forward_hook(lambda module, inputs, output: output * 2)")

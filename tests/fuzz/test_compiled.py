@@ -1,4 +1,4 @@
-"""Random programs, compiled as they are for users."""
+"""Random programs, compiled to machine code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Random programs, whose compiled loops are run by Python itself."""
+"""Random programs, with compiled loops interpreted in Python."""
 
 from __future__ import annotations
 
@@ -21,4 +21,4 @@ def test_all_readings_agree(part):
     if counterexample is not None:
         pytest.fail(f"\n{counterexample}", pytrace=False)
     assert counts.programs == PROGRAMS // PARTS
-    assert counts.runs > counts.calls / 2  # what is refused has not been tested
+    assert counts.runs > counts.calls / 2  # refused calls test nothing

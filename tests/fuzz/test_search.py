@@ -1,4 +1,4 @@
-"""The search itself: it finds the faults that the code has had, sees every kind of failure, and shows what it found."""
+"""The search itself: it finds former bugs, detects every kind of failure, and prints the program."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ PROGRAMS = 3000
 @pytest.mark.slow
 @pytest.mark.parametrize("letter", FAULTS)
 def test_a_fault_that_is_put_back_is_found(letter, monkeypatch):
-    """`make fuzz-faults` prints after how many programs, for ten seeds."""
+    """`make fuzz-faults` prints the number of programs needed, for ten seeds."""
     if letter == "E1":
         pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'chainrule[torch]'")
     FAULTS[letter](monkeypatch)
@@ -57,7 +57,7 @@ def test_what_fails_is_shown_as_a_few_lines_that_run(monkeypatch):
 
 
 def program(*body, between=(), calls=3):
-    """A program that has a tensor `a` outside, and a function of these lines."""
+    """A program with a tensor `a` outside, and a function with these lines."""
     setup, lines, later = (
         [Line("", "a = cr.from_numpy(np.ones(2))")],
         map(Line, [""] * len(body), body),
@@ -80,7 +80,7 @@ def test_a_right_program_passes(line):
 
 
 class Wrong:
-    """In the place of a compiled function: one that does something else."""
+    """Replace the compiled function by one that does something else."""
 
     def __init__(self, function):
         self.function, self.results = function, []
@@ -192,7 +192,7 @@ def test_a_difference_from_pytorch_is_seen():
 @pytest.mark.parametrize(
     ("exact", "theirs", "ours", "expected"),
     [
-        ([1, 2], [1.01, 2], [0.95, 2], True),  # both lose about as much
+        ([1, 2], [1.01, 2], [0.95, 2], True),  # similar errors
         ([1, 2], [1.001, 2], [0.9, 2], False),
         ([1, 1e39, 3], [1, np.inf, 3], [777, -5, 999], False),
         ([1, np.inf], [1, np.nan], [1, np.inf], True),  # theirs is wrong

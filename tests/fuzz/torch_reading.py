@@ -1,7 +1,7 @@
-"""PyTorch's reading of a program: the same text, with PyTorch under the names that chainrule has there.
+"""Run a program in PyTorch: the same text, with PyTorch's functions under chainrule's names.
 
-What differs on purpose is made up for here: draws come from NumPy's generators, and arrays that PyTorch cannot share
-are copied.
+Intentional differences are compensated here: random numbers come from NumPy's generators, and arrays that PyTorch cannot
+share are copied.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ DTYPES = {
 
 
 class Library:
-    """PyTorch's names, some of them replaced."""
+    """The torch module with some names replaced."""
 
     def __init__(self, library: Any, **replaced: Any) -> None:
         self.__dict__.update(replaced)
@@ -41,7 +41,7 @@ class Library:
 
 
 class Torch(Eager):
-    """A program in PyTorch. Whatever PyTorch refuses ends it."""
+    """A program in PyTorch, up to the first error."""
 
     library = "torch"
     refusals = (Exception,)
@@ -74,17 +74,17 @@ class Torch(Eager):
         self.manual_seed(0)
         self.execute_beginning()
 
-    # Draws
+    # Random numbers
 
     def manual_seed(self, seed: int) -> None:
-        """Start this reading's default generator anew."""
+        """Reseed the default generator."""
         self.generator = np.random.default_rng(seed)
 
     def default_generator(self) -> np.random.Generator:
         return self.generator
 
     def drawn(self, method: str) -> Callable[..., torch.Tensor]:
-        """A function that draws by a generator's method."""
+        """A function that draws with a method of the generator."""
 
         def draw(*shape: int, generator: Any = None) -> torch.Tensor:
             return torch.from_numpy(np.asarray(getattr(generator or self.generator, method)(size=shape))).float()
@@ -92,7 +92,7 @@ class Torch(Eager):
         return draw
 
     def dropout(self, x: torch.Tensor, p: float, training: bool) -> torch.Tensor:
-        """Dropout by a draw of NumPy's."""
+        """Dropout with NumPy's random numbers."""
         if not training or p == 0:
             return x
         mask = self.generator.random(size=tuple(x.shape), dtype=np.float32) >= p
@@ -107,7 +107,7 @@ class Torch(Eager):
         if isinstance(value, torch.Tensor):
             return self.describe_tensor(name, value)
         if isinstance(value, np.ndarray):
-            return {}  # a tensor on it may be a copy here
+            return {}  # PyTorch may have copied it
         if isinstance(value, torch.nn.Module):
             return self.describe_module(name, value)
         if isinstance(value, torch.optim.Optimizer):
@@ -118,7 +118,7 @@ class Torch(Eager):
 
 
 def from_numpy(array: np.ndarray) -> torch.Tensor:
-    """A tensor on the array's memory, or, where PyTorch cannot share that, on a copy."""
+    """A tensor on the array's memory, or on a copy if PyTorch cannot share it."""
     shareable = array.flags.writeable and all(stride > 0 and not stride % array.itemsize for stride in array.strides)
     return torch.from_numpy(array if shareable else array.copy())
 
@@ -129,7 +129,7 @@ def tensor(data: Any, requires_grad: bool = False) -> torch.Tensor:
 
 
 def typed(function: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
-    """A function that takes a NumPy type."""
+    """A function that accepts NumPy dtypes."""
 
     def call(*arguments: Any, dtype: Any = None) -> torch.Tensor:
         return function(*arguments, dtype=None if dtype is None else DTYPES[np.dtype(dtype)])
@@ -138,7 +138,7 @@ def typed(function: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
 
 
 def check(program: Program, eager: list[Observation], counts: Counts, tolerance: float) -> None:
-    """Compare what eager chainrule gave with what PyTorch gives, where the program translates.
+    """Compare eager chainrule with PyTorch, if the program has a PyTorch equivalent.
 
     Raises:
         TorchDiffers: a difference that float32 does not explain: PyTorch's gelu(inf) is NaN there, say.
@@ -158,7 +158,7 @@ def check(program: Program, eager: list[Observation], counts: Counts, tolerance:
 
 
 def observed(program: Program, counts: Counts) -> list[Observation]:
-    """What PyTorch gives."""
+    """Run the program in PyTorch."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return Torch(program, counts).run()
@@ -181,8 +181,8 @@ def compare_all(expected: list[Observation], actual: list[Observation], counts: 
 
 def _same_state(name: str, expected: Any, state: dict[str, Any], tolerance: float) -> bool:
     """Whether eager chainrule's state has an entry of PyTorch's."""
-    if ".group " in name:  # PyTorch has more options, of how to run, and integers where we have floats
+    if ".group " in name:  # PyTorch has more options, and some integers instead of floats
         return name not in state or expected == state[name] or same(expected, state[name], 0)
-    if name.endswith(".step"):  # which PyTorch counts in float32
+    if name.endswith(".step"):  # float32 in PyTorch
         return int(expected) == int(state[name])
     return name in state and same(expected, state[name], tolerance)
