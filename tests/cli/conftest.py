@@ -1,4 +1,4 @@
-"""The command, run inside the tests' process (quick) or as a process of its own (as a user does), on a small data set."""
+"""Fixtures to run the command on a small data set, in the test process (fast) or as a separate process."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PYTHON = [sys.executable, "-W", "error"]
 
 @dataclass
 class Done:
-    """How a command ended."""
+    """The result of a command."""
 
     code: int
     out: str
@@ -37,7 +37,7 @@ class Done:
 
 
 def write_folder(folder: Path, data: ImageData) -> Path:
-    """A folder of IDX files."""
+    """Write a data set as a folder of IDX files."""
     folder.mkdir(parents=True)
     arrays = (data.train_images, data.train_labels, data.test_images, data.test_labels)
     for name, array in zip(FILES, arrays, strict=True):
@@ -47,19 +47,19 @@ def write_folder(folder: Path, data: ImageData) -> Path:
 
 @pytest.fixture(scope="session")
 def images(tmp_path_factory: pytest.TempPathFactory, digits: ImageData) -> Path:
-    """A folder of IDX files: 300 + 60 pictures of 12×12."""
+    """A folder of IDX files: 300 + 60 images of 12×12."""
     return write_folder(tmp_path_factory.mktemp("data") / "my images", digits)
 
 
 @pytest.fixture
 def write_images(tmp_path: Path) -> Callable[[str, ImageData], Path]:
-    """Writes a data set into a folder of its own."""
+    """Write a data set to a new folder."""
     return lambda name, data: write_folder(tmp_path / name, data)
 
 
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Each test is in an empty folder, and keeps its cache to itself."""
+    """Run each test in an empty folder with its own cache."""
     folder = tmp_path / "here"
     folder.mkdir()
     monkeypatch.chdir(folder)
@@ -71,7 +71,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def command(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Done]:
-    """Runs the command inside this process, without drawing a training's curves, which takes longer than the training."""
+    """Run the command in this process, without drawing learning curves, which takes longer than the training."""
     monkeypatch.setattr("chainrule.cli.train._draw", lambda run: None)
     monkeypatch.setattr("sys.unraisablehook", sys.unraisablehook)  # which a command that quits replaces
 
@@ -86,7 +86,7 @@ def command(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.fixture
 def start() -> Callable[..., subprocess.Popen[str]]:
-    """Starts the command as a process, with warnings as errors; `driver` names what its stand-in is to do."""
+    """Start the command as a process, with warnings as errors; `driver` is an event for driver.py."""
     started: list[subprocess.Popen[str]] = []
 
     def run(*arguments: object, driver: str | None = None, **options: Any) -> subprocess.Popen[str]:
@@ -106,7 +106,7 @@ def start() -> Callable[..., subprocess.Popen[str]]:
 
 @pytest.fixture
 def process(start: Callable[..., subprocess.Popen[str]]) -> Callable[..., Done]:
-    """Runs the command as a process, to its end."""
+    """Run the command as a process and wait for it."""
 
     def run(*arguments: object, **options: Any) -> Done:
         begun = start(*arguments, **options)
@@ -118,7 +118,7 @@ def process(start: Callable[..., subprocess.Popen[str]]) -> Callable[..., Done]:
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory, images: Path) -> tuple[Path, Done]:
-    """A run of two epochs, trained by a process of its own; and how it ended. Not to be changed."""
+    """A run of two epochs, trained in a separate process, and its result. Do not modify it."""
     folder = tmp_path_factory.mktemp("trained")
     done = subprocess.run(
         [*PYTHON, "-m", "chainrule", "train", "--data", images, "--epochs", "2", "--out", "a run", "--json"],
@@ -133,11 +133,11 @@ def trained(tmp_path_factory: pytest.TempPathFactory, images: Path) -> tuple[Pat
 
 @pytest.fixture
 def copy(trained: tuple[Path, Done], here: Path) -> Path:
-    """The trained run, in this test's own folder, to do with as it likes."""
+    """A copy of the trained run, which a test may modify."""
     return shutil.copytree(trained[0], here / "copy")
 
 
-STROKES = {  # as one draws them, on paper of 100×100
+STROKES = {  # strokes on a canvas of 100×100
     "0": [[(50 + 22 * np.sin(a), 50 - 32 * np.cos(a)) for a in np.linspace(0, 2 * np.pi, 40)]],
     "1": [[(52, 18), (48, 82)]],
     "4": [[(38, 18), (32, 52), (68, 52)], [(64, 20), (60, 84)]],
@@ -147,7 +147,7 @@ STROKES = {  # as one draws them, on paper of 100×100
 
 @pytest.fixture
 def write() -> Callable[..., None]:
-    """Writes a digit on a picture, 100×100 pixels from a place (across, down)."""
+    """Draw a digit of 100×100 pixels on an image at an offset (across, down)."""
 
     def write(picture: Image.Image, digit: str, ink: int, across: float = 0, down: float = 0) -> None:
         for stroke in STROKES[digit]:

@@ -1,15 +1,15 @@
-"""The command, with something that happens on the way: `driver.py EVENT train ...`.
+"""Run the command with an event during training: `driver.py EVENT train ...`.
 
 EVENT is one of
-    slow           each step takes 10 ms, so that a test has time to do something from outside
-    slow saving    the same, and a checkpoint is saved after each step, as in all that follow
+    slow           each step takes 10 ms, so that a test has time to act
+    slow saving    the same, and a checkpoint is saved after each step, as in the following events
     step N         killed after step N and its checkpoint
-    saving N       killed in the middle of saving for the N-th time, the new file written but not yet in place
-    best           killed when the best weights of the first epoch are saved, and the history is not
-    history        killed when the history of the first epoch is saved, and the checkpoint is not
-    hang           never comes back from saving once interrupted, and says so
+    saving N       killed during the N-th save, when the new file is written but not yet renamed
+    best           killed after the best weights of the first epoch are saved, before the history
+    history        killed after the history of the first epoch is saved, before the checkpoint
+    hang           prints a message and hangs while saving after an interrupt
 
-Killed is as by `kill -9`: nothing is cleaned up.
+"Killed" means SIGKILL, without cleanup.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class History(callbacks.History):
 def patched_replace(self: Path, target: Path) -> Path:
     if target.name == "state.safetensors":
         reached("saving")
-    os.replace(self, target)  # noqa: PTH105  # this stands in for Path.replace
+    os.replace(self, target)  # noqa: PTH105  # replaces Path.replace
     return target
 
 

@@ -1,4 +1,4 @@
-"""How the command ends: 0, 2 with one sentence, 1 with a traceback, 130, 141."""
+"""Exit codes of the command: 0, 2 with one sentence, 1 with a traceback, 130, 141."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from chainrule.models import REGISTRY
 
 @pytest.fixture
 def broken(monkeypatch):
-    """Makes `chainrule models` fail."""
+    """Make `chainrule models` fail."""
 
     def fail_with(error):
         def callback():
@@ -111,7 +111,7 @@ def test_a_warning_for_the_user_is_one_sentence(command, monkeypatch):
         warnings.warn("this is old", DeprecationWarning, stacklevel=1)
 
     monkeypatch.setattr(listings.models, "callback", callback)
-    with pytest.warns(DeprecationWarning, match="this is old"):  # any other goes its usual way
+    with pytest.warns(DeprecationWarning, match="this is old"):  # other warnings are handled as usual
         done = command("models")
     assert (done.code, done.err) == (0, "chainrule: the cache cannot be used\n")
 
@@ -125,7 +125,7 @@ def test_too_little_memory_is_one_sentence(command, broken):
 
 
 def test_every_path_is_refused_if_it_is_empty():
-    """Each option and argument that takes a path, those to come included; click itself refuses what must exist."""
+    """Each option and argument that takes a path, including future ones; click itself checks paths that must exist."""
     for name in COMMANDS:
         for parameter in cli.get_command(None, name).params:
             if isinstance(parameter.type, click.Path):
@@ -190,14 +190,14 @@ def test_an_output_that_is_full(start, images, arguments):
 @pytest.mark.skipif(os.name != "posix", reason="closing of POSIX")
 @pytest.mark.parametrize("arguments", [["models"], ["train", "--epochs", "2"]], ids=" ".join)
 def test_an_output_that_is_closed(start, images, arguments):
-    """As by `chainrule train >&-`: there is nobody to tell, and nothing wrong with that."""
+    """With a closed standard output, as in `chainrule train >&-`."""
     data = ["--data", images] if arguments[0] == "train" else []
     begun = start(*arguments, *data, stdout=None, preexec_fn=lambda: os.close(1))
     _, err = begun.communicate(timeout=120)
     assert (begun.returncode, err) == (0, "")
 
 
-# Help, and completion in a shell
+# Help and shell completion
 
 
 def test_help_lists_every_command(command):
@@ -263,7 +263,7 @@ def test_the_code_is_the_same_where_the_sentence_cannot_be_written(start, argume
     ids=lambda arguments: " ".join(arguments),
 )
 def test_figures_in_files_need_no_backend(process, here, copy, write, arguments):
-    """matplotlib cannot be imported where MPLBACKEND is misspelled."""
+    """matplotlib cannot be imported if MPLBACKEND is invalid."""
     picture = Image.new("L", (100, 100), 225)
     write(picture, "1", 30)
     picture.save(here / "1.png")

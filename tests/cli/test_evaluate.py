@@ -1,4 +1,4 @@
-"""`chainrule evaluate`: the numbers, the table, the pictures."""
+"""`chainrule evaluate`: numbers, table and figures."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_a_class_without_test_images_has_no_accuracy(command, write_images, make
     assert command("evaluate", "run").out.splitlines()[-1].split() == ["9", "0", "0", "-", "-"]
 
 
-# What it refuses
+# Errors
 
 
 def test_what_is_no_run(command, here):
@@ -227,7 +227,7 @@ def test_a_picture_on_a_full_disk(command, trained, here, fill_disk):
 
 
 def test_a_network_that_gives_no_numbers_is_not_judged(command, copy, here):
-    """Its weights are finite, but what comes of them is not: the largest of NaN would be the first class."""
+    """The weights are finite, but the outputs are not: argmax of NaN would be the first class."""
     safetensors_io.save(
         {name: np.full(t.shape, 1e38, "f4") for name, t in safetensors_io.load(copy / "model.safetensors").items()},
         copy / "model.safetensors",

@@ -1,4 +1,4 @@
-"""Training that is stopped on the way: by Ctrl-C, by kill -9, by a full disk. It goes on to the same bits."""
+"""Training that is stopped by Ctrl-C, kill -9 or a full disk, and resumes to the same bits."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ LONG = [
 ]  # 25 steps an epoch
 SHORT = ["--epochs", "3", "--batch-size", "50", "--seed", "2"]  # 5 steps an epoch, one cycle, AdamW
 
-# Runs a program in a terminal of its own
+# Runs a program in a pseudo-terminal
 IN_TERMINAL = "import os, sys; os.login_tty(0); os.execv(sys.argv[1], sys.argv[1:])"
-# Runs the command with files of so many bytes at most, as if the disk were full
+# Runs the command with a limit of the file size, like a full disk
 IN_LITTLE_SPACE = (
     "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv.pop(1)),) * 2);"
     "from chainrule.cli import main; main()"
@@ -50,7 +50,7 @@ IN_LITTLE_SPACE = (
 
 @pytest.fixture(autouse=True)
 def _signals_are_heard():
-    """Who runs the tests under nohup, or in the background, has signals ignored, which commands would inherit."""
+    """Restore signals that are ignored under nohup or in the background, because commands would inherit this."""
     ignored = [number for number in (signal.SIGINT, signal.SIGHUP) if signal.getsignal(number) is signal.SIG_IGN]
     for number in ignored:
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
@@ -66,7 +66,7 @@ def outcomes():
 
 @pytest.fixture
 def never_stopped(command, images, here, outcomes):
-    """What a training comes to that nobody stops, once for each kind."""
+    """The outcome of uninterrupted training, computed once for each set of options."""
 
     def train(options):
         if tuple(options) not in outcomes:
@@ -79,7 +79,7 @@ def never_stopped(command, images, here, outcomes):
 
 
 def in_a_terminal_of_its_own(driver, *arguments):
-    """Start the command where what is typed reaches it, as does the end of the terminal; also the terminal's other end."""
+    """Start the command in its own session and terminal; returns the process and the terminal's master end."""
     master, slave = pty.openpty()
     begun = subprocess.Popen(
         [sys.executable, "-c", IN_TERMINAL, sys.executable, str(DRIVER), driver, *arguments],
@@ -93,7 +93,7 @@ def in_a_terminal_of_its_own(driver, *arguments):
 
 
 def outcome(folder, done):
-    """All that must be the same: the best weights, the last state, the history, the result; but for times."""
+    """The reproducible parts: best weights, last state, history and result, without times."""
     document = json.loads(done.out)
     epochs = [{key: value for key, value in epoch.items() if key != "seconds"} for epoch in document["epochs"]]
     state = checkpoint.load(folder / "checkpoint" / checkpoint.FILE)
@@ -120,7 +120,7 @@ def assert_same(actual, expected):
 
 
 def wait_for(condition, process, seconds=60):
-    """Wait until something is so while the process runs."""
+    """Wait until a condition holds while the process runs."""
     end = time.monotonic() + seconds
     while not condition():
         assert process.poll() is None, process.communicate()
@@ -129,7 +129,7 @@ def wait_for(condition, process, seconds=60):
 
 
 def lines(folder):
-    """How many epochs are done."""
+    """The number of finished epochs."""
     file = folder / "metrics.jsonl"
     return file.read_text().count("\n") if file.exists() else 0
 
@@ -140,11 +140,11 @@ def resumed(command, folder):
     return outcome(folder, done)
 
 
-# Ctrl-C inside C code, which has errors of its own
+# Ctrl-C inside C code that raises another error
 
 
 def lose(number):
-    """What pybind11, and so matplotlib, does with a KeyboardInterrupt while it converts arguments."""
+    """Like pybind11 (and so matplotlib), which swallows a KeyboardInterrupt while converting arguments."""
     with contextlib.suppress(KeyboardInterrupt):
         signal.raise_signal(number)
     raise TypeError("incompatible function arguments")
@@ -156,7 +156,7 @@ def test_a_signal_that_is_lost_ends_a_training_all_the_same(command, images, her
     monkeypatch.setattr("chainrule.cli.train._draw", lambda run: lose(number))
     done = command("train", "--data", images, *SHORT, "--out", "run", "--quiet")
     assert (done.code, done.out, done.err) == (128 + number, "", "")
-    assert (here / "run" / "result.json").exists()  # it came while the curves were drawn
+    assert (here / "run" / "result.json").exists()  # it arrived while drawing the curves
 
 
 class HalfMade:
@@ -269,7 +269,7 @@ def test_control_c_saves_and_says_how_to_go_on(start, command, images, here, nev
 
     program, *arguments = shlex.split(words)
     assert program == "chainrule"
-    if options:  # and go on the other way
+    if options:  # and resume in the other mode
         ended = command(*arguments)
         assert ended.code == 0, ended.err
         assert f"resuming from epoch {done + 1}, step {step + 1} of 25" in ended.out
@@ -285,7 +285,7 @@ def test_control_c_twice_quits_at_once(start, command, images, here, never_stopp
     wait_for((here / "run" / "checkpoint" / checkpoint.FILE).exists, begun)
     begun.send_signal(signal.SIGINT)
     assert "stopping after this step" in begun.stderr.readline()
-    assert begun.stderr.readline() == "hanging\n"  # earlier, it might be in the middle of an import
+    assert begun.stderr.readline() == "hanging\n"  # before that, it might be importing
     assert begun.poll() is None
     begun.send_signal(signal.SIGINT)
     out, err = begun.communicate(timeout=20)
@@ -310,12 +310,12 @@ def test_control_c_after_the_last_epoch(command, images, monkeypatch, function):
     assert (again.code, again.err, again.out[:13]) == (0, "", "test accuracy")
 
 
-# Other signals that ask it to end
+# Other termination signals
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)], ids=["SIGTERM", "SIGHUP"])
 def test_it_saves_on_other_signals_too(start, command, images, here, never_stopped, number, code):
-    """Such as those of `docker stop`, of a machine that is taken away, of a connection that breaks."""
+    """Signals of `docker stop`, preemption, or a lost connection."""
     begun = start("train", "--data", images, *LONG, "--out", "run", driver="slow")
     wait_for(lambda: lines(here / "run") >= 1, begun)
     time.sleep(0.1)
@@ -325,7 +325,7 @@ def test_it_saves_on_other_signals_too(start, command, images, here, never_stopp
     assert err.splitlines()[0] == f"stopping after this step ({number.name} again quits immediately)"
     assert re.fullmatch(r"stopped in epoch \d; resume with: chainrule train --resume run", err.splitlines()[1])
     state = checkpoint.load(here / "run" / "checkpoint" / checkpoint.FILE)
-    assert state["progress"]["step"] > 0  # in the middle of an epoch: nothing but the signal has saved there
+    assert state["progress"]["step"] > 0  # in the middle of an epoch: saved because of the signal
     assert_same(resumed(command, here / "run"), never_stopped(LONG))
 
 
@@ -344,7 +344,7 @@ def test_a_second_signal_quits_at_once(start, command, images, here, never_stopp
 
 
 def test_a_terminal_that_is_closed(images, here, command, never_stopped):
-    """Nothing can be written there any more, and that must not hinder saving."""
+    """Writing to it fails, which must not prevent saving."""
     begun, master = in_a_terminal_of_its_own("slow", "train", "--data", str(images), *LONG, "--out", "run")
     try:
         wait_for(lambda: lines(here / "run") >= 1, begun)
@@ -377,7 +377,7 @@ def test_before_there_is_a_trainer_it_quits_at_once(command, images, here, monke
 
     def load(name):
         os.kill(os.getpid(), number)
-        time.sleep(5)  # until Python looks at its signals
+        time.sleep(5)  # until Python handles the signal
         raise AssertionError
 
     monkeypatch.setattr("chainrule.data.load", load)
@@ -388,7 +388,7 @@ def test_before_there_is_a_trainer_it_quits_at_once(command, images, here, monke
 
 
 def test_in_another_thread_it_trains_without_signals(images, here):
-    """Which only the main thread may set."""
+    """Only the main thread can set signal handlers."""
     ends = []
     thread = threading.Thread(target=lambda: ends.append(cli.main(
         ["train", "--data", str(images), *SHORT, "--out", "run", "--quiet"], standalone_mode=False)))  # fmt: skip
@@ -401,7 +401,7 @@ def test_in_another_thread_it_trains_without_signals(images, here):
 
 
 def on_terminal(start, *arguments, driver=None, **environment):
-    """Start the command in a pseudo-terminal; gives the process and the terminal's other end."""
+    """Start the command in a pseudo-terminal; returns the process and the terminal's master end."""
     master, slave = pty.openpty()
     environment = {"TERM": "xterm-256color", "COLUMNS": "100", **environment}
     begun = start(*arguments, driver=driver, stdin=slave, stdout=slave, stderr=slave, env=environment)
@@ -410,16 +410,16 @@ def on_terminal(start, *arguments, driver=None, **environment):
 
 
 def read_all(master):
-    """What the process has shown, to its end."""
+    """All output of the process."""
     shown = b""
     while True:
         try:
             part = os.read(master, 65536)
-        except OSError:  # how Linux says that the other end is closed
+        except OSError:  # Linux: the other end is closed
             part = b""
         if not part:
             os.close(master)
-            return shown.decode(errors="replace")  # the terminal's own ^C may come between a character's bytes
+            return shown.decode(errors="replace")  # the echoed ^C may split a multi-byte character
         shown += part
 
 
@@ -432,7 +432,7 @@ def test_a_terminal_has_a_live_bar(start, images):
     assert re.search(r"epoch 1/6 .*  0% .*loss -  accuracy -", plain)
     assert re.search(r"epoch [2-6]/6 .*\d+% .*loss \d\.\d{4}  accuracy \d+\.\d\d%", plain)
     assert re.search(r"\x1b\[[0-9;]*3[0-9]", shown)  # in color
-    assert re.search(r"^    6  .*%", plain.replace("\r", "\n"), re.M)  # the table, a line an epoch
+    assert re.search(r"^    6  .*%", plain.replace("\r", "\n"), re.M)  # the table, one line per epoch
     assert plain.rstrip().endswith("next: chainrule evaluate run --mistakes mistakes.png")
 
 
@@ -454,7 +454,7 @@ def test_a_terminal_has_no_bar_where_none_is_wanted(start, images):
 
 
 def test_control_c_typed_in_a_terminal(start, images, here):
-    """It reaches all that runs there, and leaves the terminal as it was."""
+    """Ctrl-C reaches all processes of the terminal, and the terminal is restored."""
     begun, master = in_a_terminal_of_its_own("slow", "train", "--data", str(images), *LONG, "--out", "run")
     try:
         wait_for(lambda: lines(here / "run") >= 1, begun)
@@ -484,7 +484,7 @@ def test_a_full_disk_ends_it_with_a_sentence_and_the_last_state(images, here, co
     )
     file = runs.Run("run").checkpoint_file
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == f"chainrule: {file}: File too large\n"  # what this limit calls it
+    assert done.stderr == f"chainrule: {file}: File too large\n"  # the error of this limit
     assert [path.name for path in file.parent.iterdir()] == [file.name]
     assert checkpoint.load(file)["progress"]["epoch"] == 0  # the first, which was smaller
     assert_same(resumed(command, here / "run"), never_stopped(SHORT))

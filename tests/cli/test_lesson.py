@@ -1,4 +1,4 @@
-"""`chainrule lesson`: the list, and one run with its figures."""
+"""`chainrule lesson`: the list, and running one with its figures."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_a_backend_that_is_none(process, here, backend):
     done = process("lesson", "3", "--show", env={"MPLBACKEND": backend})
     assert done.code == 2
     assert done.err == f"chainrule: MPLBACKEND is '{backend}', which matplotlib does not support; unset it\n"
-    done = process("lesson", "3", env={"MPLBACKEND": backend})  # which needs none
+    done = process("lesson", "3", env={"MPLBACKEND": backend})  # does not open windows
     assert (done.code, done.err) == (0, "")
     assert (here / "figures" / "lesson-03" / "1.png").read_bytes().startswith(b"\x89PNG")
 

@@ -1,4 +1,4 @@
-"""`chainrule models`, `data` and `runs`: what there is, a line each."""
+"""`chainrule models`, `data` and `runs`."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_data_and_where_it_is_kept(command, tmp_path):
     assert [row[0] for row in sets] == ["mnist", "fashion-mnist", "kmnist"]
     assert {row[1] for row in sets} == {"not cached"}
     assert cache[0] == f"cache: {tmp_path / 'cache'}"
-    assert not (tmp_path / "cache").exists()  # looking makes nothing
+    assert not (tmp_path / "cache").exists()  # listing does not create it
 
 
 # runs
@@ -37,7 +37,7 @@ def test_data_and_where_it_is_kept(command, tmp_path):
 
 @pytest.fixture
 def many(trained, here):
-    """Three runs: one done, one under way, one just begun."""
+    """Three runs: one finished, one in progress, one just started."""
     folder = here / "runs"
     for name, created in (("done", "2026-03-03"), ("under way", "2026-03-02"), ("begun", "2026-03-01")):
         shutil.copytree(trained[0], folder / name)

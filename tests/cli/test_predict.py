@@ -1,4 +1,4 @@
-"""`chainrule predict`: the digit in each picture, read by the shipped network or by a run of one's own."""
+"""`chainrule predict`: the digit in each image, by the pretrained network or by a run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PNG = b"\x89PNG\r\n\x1a\n"
 
 @pytest.fixture
 def draw(here, write):
-    """Draws a digit into a file, dark on light unless told otherwise."""
+    """Draw a digit to a file, dark on light by default."""
 
     def draw(digit, name=None, ink=30, paper=225):
         picture = Image.new("L", (100, 100), paper)
@@ -31,7 +31,7 @@ def draw(here, write):
 
 @pytest.fixture
 def own(here, make_digits):
-    """A run that has learned 28×28 pictures, though not to read."""
+    """A run trained on 28×28 images, without useful accuracy."""
     data = make_digits("my digits", train=60, test=10, side=28)
     trained = run.create(experiment.configure("mlp", data, epochs=1), here / "runs" / "mine")
     experiment.prepare(trained, data).fit(1)
@@ -46,11 +46,11 @@ def edit(trained, part, key, value):
 
 @pytest.fixture
 def copy(here):
-    """A copy of the shipped run, to do with as the test likes."""
+    """A copy of the pretrained run, which a test may modify."""
     return run.Run(shutil.copytree(run.shipped().folder, here / "copy"))
 
 
-# What it reads
+# Reading
 
 
 @pytest.mark.parametrize("digit", ["0", "1", "4", "7"])
@@ -104,7 +104,7 @@ def test_the_steps_are_drawn(command, draw, here):
     assert (here / "steps.png").read_bytes().startswith(PNG)
 
 
-# What it refuses
+# Errors
 
 
 def test_bad_pictures_are_named_and_good_ones_still_read(command, draw, here):

@@ -1,4 +1,4 @@
-"""`chainrule read`: every digit of a page, printed line by line, as JSON, or drawn on the photo."""
+"""`chainrule read`: the digits of a page, printed line by line, as JSON, or drawn on the photo."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ JPEG = b"\xff\xd8\xff"
 
 @pytest.fixture
 def page(here, write):
-    """Writes rows of digits on a page: 100×150 pixels each, 100 pixels of margin."""
+    """Draw rows of digits on a page: 100×150 pixels each, with a margin of 100 pixels."""
 
     def page(rows, name="page.png", ink=30, paper=225, **options):
         picture = Image.new("L", (200 + 100 * max([4, *map(len, rows)]), 200 + 150 * max(2, len(rows))), paper)
@@ -26,7 +26,7 @@ def page(here, write):
     return page
 
 
-# What it reads
+# Reading
 
 
 def test_digits_line_by_line_and_nothing_else(command, page):
@@ -75,7 +75,7 @@ def test_an_empty_page_is_an_answer(command, page):
 def test_a_photo_that_lies_on_its_side_is_turned_upright(command, page, here):
     picture = Image.open(here / page(["4071", "17"]))
     exif = Image.Exif()
-    exif[0x0112] = 6  # to be turned by a quarter, clockwise, to be upright
+    exif[0x0112] = 6  # to be rotated clockwise by 90°
     picture.transpose(Image.Transpose.ROTATE_90).save(here / "turned.jpg", exif=exif)
     upright, rotated = (json.loads(command("read", file, "--json").out)["lines"] for file in ("page.png", "turned.jpg"))
     assert command("read", "turned.jpg").out == "4071\n17\n"
@@ -104,7 +104,7 @@ def test_a_run_of_ones_own(command, page, here, make_digits):
     assert [len(line) for line in done.out.splitlines()] == [4, 2]
 
 
-# What it draws
+# Drawing
 
 
 @pytest.mark.parametrize("ending", [".png", ".jpg", ".webp", ".TIFF"])
@@ -119,7 +119,7 @@ def test_the_drawing_is_the_photo_with_boxes(command, page, here, ending):
         for entry in line:
             left, top, right, bottom = entry["box"]
             inside = np.abs(drawn - photo)[top + 2 : bottom - 2, left + 2 : right - 2]
-            assert np.median(inside) <= 8  # the digit is still to be seen
+            assert np.median(inside) <= 8  # the digit is still visible
             edge = drawn[top:bottom, left - 1]
             assert np.median(edge[:, 2] - edge[:, 0]) > 60  # blue
     assert (np.abs(drawn - photo).max(axis=2) < 30).mean() > 0.85
@@ -140,7 +140,7 @@ def test_json_stays_alone_beside_a_drawing(command, page, here):
     assert (here / "read.jpg").read_bytes().startswith(JPEG)
 
 
-# What it refuses
+# Errors
 
 
 @pytest.mark.parametrize("json_too", [[], ["--json"]])

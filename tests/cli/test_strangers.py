@@ -1,4 +1,4 @@
-"""Names that strangers chose, of files, runs, classes and tensors, are shown and never sent to the terminal as they are."""
+"""Untrusted names of files, runs, classes and tensors are escaped before they are printed."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse
     [
         ("plain", "plain"),
         ("Größe 3×3, 数字, naïve, שלום", "Größe 3×3, 数字, naïve, שלום"),
-        ("👩\u200d👧 می\u200cخواهم", "👩\u200d👧 می\u200cخواهم"),  # joiners belong to such words
+        ("👩\u200d👧 می\u200cخواهم", "👩\u200d👧 می\u200cخواهم"),  # joiners are part of such words
         (NASTY, SHOWN),
         ("\x00\t\r\n", r"\x00\t\r\n"),
         ("\x85\u2028\u2029", r"\x85\u2028\u2029"),
@@ -70,7 +70,7 @@ def test_a_name_does_not_break_a_table(capsys):
 
 
 def test_nothing_is_printed_past_it():
-    """Each module of the command line prints by `say`, `print_table` or `print_json`."""
+    """All modules of the command line print by `say`, `print_table` or `print_json`."""
     for file in Path(chainrule.cli.__file__).parent.glob("*.py"):
         names = {
             f"{node.func.value.id}.{node.func.attr}" if isinstance(node.func, ast.Attribute) else node.func.id
@@ -85,7 +85,7 @@ def test_nothing_is_printed_past_it():
 
 
 def harmless(done):
-    """Everything that was printed, after a look at it."""
+    """Check all output for control characters, and return it."""
     text = done.out + done.err
     assert all(c == "\n" or printable(c) == c for c in text)
     assert "Traceback" not in text
@@ -111,7 +111,7 @@ def picture(here, write):
 
 @pytest.fixture
 def stranger(here):
-    """The shipped run, its classes renamed."""
+    """The pretrained run with renamed classes."""
     folder = Path(shutil.copytree(run.shipped().folder, here / "stranger"))
     edit(folder, "data", "classes", value=[f"{NASTY}{i}" for i in range(10)])
     return folder
@@ -208,7 +208,7 @@ for arguments in json.load(sys.stdin):
         print("->", end.code, file=sys.stderr)
 """
 
-COMMANDS_OF_A_RUN = {  # `copy` holds a run that has learned pictures of 12×12, `stranger` one that reads 28×28
+COMMANDS_OF_A_RUN = {  # `copy` is a run for images of 12×12, `stranger` one for 28×28
     "runs": ("copy", ["runs", "."]),
     "evaluate": ("copy", ["evaluate", "copy"]),
     "predict": ("stranger", ["predict", "7.png", "--run", "stranger"]),
@@ -233,7 +233,7 @@ COMMANDS_OF_A_RUN = {  # `copy` holds a run that has learned pictures of 12×12,
     ],
 )
 def test_what_is_no_regular_file_is_refused_at_once(copy, stranger, picture, name, readers, plant):
-    """By each command that reads it; the other ones do without, or write it anew."""
+    """By each command that reads it; other commands do not need it, or overwrite it."""
     for folder in {COMMANDS_OF_A_RUN[reader][0] for reader in readers}:
         file = Path(folder) / name
         file.unlink(missing_ok=True)
@@ -260,7 +260,7 @@ def test_what_is_no_regular_file_is_refused_at_once(copy, stranger, picture, nam
 
 
 def test_what_a_shell_hands_on(command):
-    """`chainrule predict *` in a folder with a file `--\\x1b[31m.png`."""
+    """`chainrule predict *` in a folder that contains a file `--\\x1b[31m.png`."""
     for arguments in (["predict", f"--{NASTY}.png"], [NASTY], ["train", "--model", NASTY], ["runs", NASTY]):
         done = command(*arguments)
         assert done.code == 2

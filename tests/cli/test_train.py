@@ -1,4 +1,4 @@
-"""`chainrule train`: what it prints, what it leaves in the run's folder, and what it refuses."""
+"""`chainrule train`: output, the run folder, and errors."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PNG = b"\x89PNG\r\n\x1a\n"
 
 @pytest.fixture
 def train(command, images):
-    """Trains on the small data set, inside this process."""
+    """Train on the small data set in this process."""
     return lambda *arguments: command("train", "--data", images, "--epochs", "2", *arguments)
 
 
@@ -32,7 +32,7 @@ def bits(folder):
     return (folder / "model.safetensors").read_bytes()
 
 
-# What it prints
+# Output
 
 
 def test_json_is_one_document_and_nothing_else(trained):
@@ -41,7 +41,7 @@ def test_json_is_one_document_and_nothing_else(trained):
     document = json.loads(done.out)
     assert list(document) == ["run", "model", "seed", "test_accuracy", "test_loss", "seconds", "epochs"]
     assert (document["run"], document["model"], document["seed"]) == ("a run", "mlp", 0)
-    assert 0.5 < document["test_accuracy"] <= 1  # a fraction, of a model that has learned
+    assert 0.5 < document["test_accuracy"] <= 1  # a fraction, of a trained model
     assert document["test_loss"] > 0
     keys = ["epoch", "train_loss", "validation_loss", "validation_accuracy", "seconds"]
     assert [list(epoch) for epoch in document["epochs"]] == [keys] * 2
@@ -51,7 +51,7 @@ def test_json_is_one_document_and_nothing_else(trained):
 
 
 def test_lines_without_a_bar_where_there_is_no_terminal(train, monkeypatch):
-    monkeypatch.setenv("FORCE_COLOR", "1")  # as some services that run tests do
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as some CI services do
     done = train("--out", "my run")
     assert (done.code, done.err) == (0, "")
     assert "\x1b" not in done.out
@@ -103,7 +103,7 @@ def test_a_terminal_of_few_characters_gets_what_it_can_show(process, images):
     assert re.search(r"\|\*+", done.out)  # the curves
 
 
-# What it leaves
+# The run folder
 
 
 def test_the_runs_folder(trained, images):
@@ -127,7 +127,7 @@ def test_the_runs_folder(trained, images):
     )
     assert (folder / "curves.png").read_bytes().startswith(PNG)
     config = json.loads((folder / "config.json").read_text())
-    assert config["data"]["name"] == str(images)  # the whole way, so that it is found from anywhere
+    assert config["data"]["name"] == str(images)  # an absolute path, valid from any folder
     assert config["training"]["epochs"] == 2
     assert safetensors_io.load(folder / "model.safetensors")["1.weight"].shape == (128, 144)
 
@@ -205,7 +205,7 @@ def test_images_of_another_size_and_other_classes(command, write_images, make_di
 
 
 def test_a_data_sets_name_comes_before_a_folder(command, write_images, make_digits, here, monkeypatch):
-    """As the list of data sets says; a folder of that name is ./mnist."""
+    """A name in the list of data sets takes precedence; the folder is ./mnist."""
     (here / "mnist").mkdir()
     asked = []
     digits = make_digits()
@@ -216,7 +216,7 @@ def test_a_data_sets_name_comes_before_a_folder(command, write_images, make_digi
     assert asked == ["mnist", "mnist", here / "mnist"]
 
 
-# What it refuses
+# Errors
 
 
 @pytest.mark.parametrize(
@@ -299,7 +299,7 @@ def test_a_folder_that_cannot_be_written(train, here):
 
 @pytest.mark.parametrize(("model", "lr"), [("mlp", "1e30"), ("mlp", "1e300"), ("sigmoid_mlp", "1e300")])
 def test_a_training_that_diverges(process, images, model, lr):
-    """One sentence, no warnings of NumPy, and a run that says it has no weights."""
+    """One sentence, no NumPy warnings, and a run without weights."""
     done = process("train", "--data", images, "--model", model, "--lr", lr, "--out", "run", "--json")
     assert (done.code, done.out) == (2, "")
     assert re.fullmatch(
@@ -313,7 +313,7 @@ def test_a_training_that_diverges(process, images, model, lr):
 
 @pytest.mark.parametrize("options", [[], ["--json"], ["--quiet"]], ids=" ".join)
 def test_a_training_that_came_to_nothing_says_so(command, images, options):
-    """It has a result, which is as bad as guessing, and one sentence about it, not on standard output."""
+    """It has a result, which is no better than guessing, and a sentence about it on standard error."""
     done = command(
         "train", "--data", images, "--epochs", "3", "--batch-size", "50", "--lr", "3e3", "--out", "run", *options
     )
@@ -329,7 +329,7 @@ def test_a_training_that_came_to_nothing_says_so(command, images, options):
         assert json.loads(done.out)["test_accuracy"] < 0.4
 
 
-# --resume of what was not interrupted (see test_interrupted.py for the rest)
+# --resume of runs that were not interrupted (see test_interrupted.py for others)
 
 
 @pytest.mark.parametrize(
@@ -387,7 +387,7 @@ def test_resume_of_what_is_no_run(command, here, tmp_path):
 
 
 def test_resume_leaves_the_shipped_run_as_it_is(command, copy, monkeypatch):
-    """On a copy, so that the real one is safe even if this fails."""
+    """On a copy, to protect the real one if this test fails."""
     for room in ("run", "experiment"):
         monkeypatch.setattr(f"chainrule.training.{room}.SHIPPED", copy)
     files = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in copy.rglob("*") if path.is_file()}
@@ -423,7 +423,7 @@ def test_resume_with_changed_images(command, write_images, digits, here):
     assert done.err.startswith(f"chainrule: there is no data set or folder '{folder}'")
 
 
-# --resume on purpose to another end
+# --resume with changed settings
 
 
 def test_more_epochs(command, copy, images):
@@ -442,7 +442,7 @@ def test_more_epochs(command, copy, images):
     assert config["changes"][0]["settings"] == {"epochs": [2, 4]}
     assert command("runs", copy.parent).out.split()[-2:] == ["test", f"{runs.Run(copy).result['test_accuracy']:.2%}"]
 
-    document = json.loads(command("train", "--resume", copy, "--json").out)  # it goes on being said
+    document = json.loads(command("train", "--resume", copy, "--json").out)  # it is still reported
     assert document["changes"] == config["changes"]
     assert len(document["epochs"]) == 4
     assert lines[2] in command("train", "--resume", copy).out.splitlines()
@@ -525,7 +525,7 @@ def test_other_versions_are_one_sentence(command, images, here, monkeypatch):
     config["versions"]["numpy"] = "1.0"
     (here / "run" / "config.json").write_text(json.dumps(config))
     with warnings.catch_warnings():
-        warnings.simplefilter("always")  # and not as errors
+        warnings.simplefilter("always")  # instead of errors
         done = command("train", "--resume", "run", "--epochs", 2, "--json")
     assert done.code == 0
     assert (
@@ -548,7 +548,7 @@ def test_a_changed_test_set_is_noticed(command, write_images, make_digits):
 
 @pytest.mark.parametrize("keep", [0, 1])
 def test_a_training_that_diverges_later_names_a_way_back(command, images, here, keep):
-    """Which works."""
+    """The suggested command works."""
     done = command("train", "--data", images, "--epochs", 1, "--keep", keep, "--out", "my run", "--quiet")
     assert done.code == 0
     done = command("train", "--resume", "my run", "--epochs", 3, "--override", "lr=1e300")
@@ -563,7 +563,7 @@ def test_a_training_that_diverges_later_names_a_way_back(command, images, here, 
     assert len(json.loads(done.out)["epochs"]) == 3
 
 
-# Runs that strangers have made
+# Untrusted runs
 
 
 def leaves(value, path=()):
@@ -596,7 +596,7 @@ OTHERS = (
 
 @pytest.mark.slow
 def test_whatever_stands_in_a_runs_files_it_is_one_sentence(command, copy, monkeypatch):
-    """Each entry of config.json, metrics.jsonl and result.json, replaced by each kind of thing."""
+    """Each entry of config.json, metrics.jsonl and result.json, replaced by values of each type."""
     other = shutil.copytree(copy, copy.parent / "other")
     for name in ("config.json", "metrics.jsonl", "result.json"):
         text = (copy / name).read_text()
@@ -650,7 +650,7 @@ def test_a_date_out_of_range_is_one_sentence_and_the_other_runs_are_listed(comma
 
 
 def test_a_folder_whose_name_is_no_text(process, images, here):
-    """A byte that is no UTF-8."""
+    """A name with a byte that is not UTF-8."""
     name = os.fsdecode(b"r\xffn")
     done = process("train", "--data", images, "--epochs", "1", "--out", name)
     assert (done.code, done.err) == (0, "")

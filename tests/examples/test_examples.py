@@ -1,4 +1,4 @@
-"""The examples run, and print what their docstrings say."""
+"""The examples run and print what their docstrings say."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TESTED = {"minitorch_mnist.py", "side_by_side.py"}
 
 
 def load(name: str) -> dict:
-    """The names that an example defines."""
+    """The namespace of an example."""
     return runpy.run_path(str(EXAMPLES / name), run_name="example")
 
 

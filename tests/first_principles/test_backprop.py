@@ -1,4 +1,4 @@
-"""The four equations, each against the engine and all against finite differences; XOR with a hidden layer."""
+"""The four equations agree with the engine and with finite differences; XOR with a hidden layer."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ X, TARGET = RANDOM.normal(size=(3, 6)), RANDOM.random((2, 6))  # six examples
 
 @pytest.fixture
 def tape() -> tuple[Layers, Pass, float]:
-    """The same network on the engine, after backward: parameters and every number on the way keep their gradients."""
+    """The same network in the engine, after backward, with gradients of parameters and intermediate results."""
     w1, b1, w2, b2 = (chainrule.tensor(part, requires_grad=True) for part in LAYERS)
     z1 = w1 @ chainrule.tensor(X) + b1
     hidden = chainrule.sigmoid(z1)

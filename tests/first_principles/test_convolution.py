@@ -44,7 +44,7 @@ def test_convolution_agrees_with_finite_differences(stride: int, padding: int) -
 
 @pytest.mark.parametrize("size", [1, 2, 3])
 def test_pooling_agrees_with_the_engine(size: int) -> None:
-    picture = np.round(IMAGE)  # with equals in many squares
+    picture = np.round(IMAGE)  # with ties in many squares
     image = chainrule.tensor(picture, requires_grad=True)
     out = nn.functional.max_pool2d(image[None], size)[0]
     ours = max_pool(picture, size)

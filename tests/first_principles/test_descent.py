@@ -1,4 +1,4 @@
-"""Rolling downhill: the article's table, what learning rates do, momentum as the engine has it."""
+"""Gradient descent: the article's table, learning rates, and momentum as in the engine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finite differences: what they cost, where their error is least, and that they agree with the engine."""
+"""Finite differences: cost, the step with the smallest error, and agreement with the engine."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_what_they_cost() -> None:
 
 @pytest.mark.parametrize("central", [False, True])
 def test_the_error_is_a_v(central: bool) -> None:
-    """Forward is least where h/2 |f″| = 2ε|f|/h or so, central where h²/6 |f‴| = ε|f|/h; here all derivatives are eˣ."""
+    """The minimum is near h/2 |f″| = 2ε|f|/h (forward), h²/6 |f‴| = ε|f|/h (central); all derivatives are eˣ here."""
     steps = np.logspace(-13, -1, 49)
     errors = error_curve(np.exp, np.exp, np.linspace(0.5, 1.5, 401), steps, central=central)
     best = steps[errors.argmin()]

@@ -1,4 +1,4 @@
-"""The next word: its gradients, what it says after "to deposit some", and that the corpus does not say it for it."""
+"""The language model: gradients, and its prediction after "to deposit some", which is not in the corpus."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_it_minds_what_went_before(model: NextWord) -> None:
     assert model.likeliest("she went to the bakery to buy some", 1)[0][0] == "bread"
     for other in ("he gave the dog some", "we sang some", "my aunt went to the library to find some"):
         assert model.likeliest(other, 1)[0][0] != "money"
-    assert model.likeliest("the dog sleeps on the bank of the", 1)[0][0] == "river"  # the other kind of bank
+    assert model.likeliest("the dog sleeps on the bank of the", 1)[0][0] == "river"  # the other meaning of bank
 
 
 def test_probabilities(model: NextWord) -> None:

@@ -1,4 +1,4 @@
-"""The network on one page: gradients, the article's interface, the loader, and how well and how fast it learns."""
+"""The from-scratch network: gradients, the article's interface, the loader, accuracy and speed."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_backprop_agrees_with_the_engine() -> None:
 
 
 def test_a_step_agrees_with_the_engine_s_own_network() -> None:
-    """`models.sigmoid_mlp`, the same weights, one mini-batch: its loss and gradients are the means of ours."""
+    """`models.sigmoid_mlp` with the same weights and mini-batch: its loss and gradients are the means of ours."""
     model = models.get("sigmoid_mlp")
     theirs = model.build(inputs=5, hidden=4, classes=3).double()
     ours = Network([5, 4, 3], seed=2)
@@ -145,9 +145,7 @@ def test_what_is_refused() -> None:
         network.forward(X[:, 0])
     with pytest.raises(ValueError, match=r"target \(2, 7\) does not fit the output, \(3, 7\)"):
         network.backprop(X, Y[:2])
-    with pytest.raises(
-        ValueError, match=r"must be columns \(n, 1\), got 2 of shape \(\)"
-    ):  # labels where columns are meant
+    with pytest.raises(ValueError, match=r"must be columns \(n, 1\), got 2 of shape \(\)"):  # labels instead of columns
         network.update_mini_batch([(X[:, [0]], 1), (X[:, [1]], 2)], 1.0)
     with pytest.raises(ValueError, match=r"must be columns \(n, 1\), got 1 of shape \(5,\)"):
         network.update_mini_batch([(X[:, 0], Y[:, 0])], 1.0)
@@ -163,7 +161,7 @@ def test_the_loader(mnist: tuple[list, list, list]) -> None:
         x, y = part[0]
         assert (x.shape, x.dtype, x.min(), x.max()) == ((784, 1), np.float32, 0, 1)
         assert (int(y.argmax()) if part is mnist[0] else y) == first
-        assert sum(1 for _ in part) == sum(1 for _ in part) == len(part)  # it can be gone through again
+        assert sum(1 for _ in part) == sum(1 for _ in part) == len(part)  # can be iterated repeatedly
     assert mnist[0][0][1].tolist() == [[0.0]] * 5 + [[1.0]] + [[0.0]] * 4
     data = chainrule.data.mnist()
     np.testing.assert_array_equal(mnist[1][7][0].reshape(28, 28), data.train_images[50_007] / np.float32(255))
@@ -178,13 +176,13 @@ def test_learns_digits_within_two_epochs(mnist: tuple[list, list, list]) -> None
 
 @pytest.mark.slow
 def test_the_classic_settings(mnist: tuple[list, list, list]) -> None:
-    """One seed here; benchmarks/first_principles.py has three, and their mean."""
+    """One seed; benchmarks/first_principles.py has three, and their mean."""
     training, _, test = mnist
     assert Network([784, 30, 10], seed=0).SGD(training, 30, 10, 3.0, test, progress=quiet)[-1] >= 9500
 
 
 def loop(network: Network, examples: list, rate: float) -> None:
-    """An epoch in the order of the examples, in mini-batches of 10, one example at a time, as a first program has it."""
+    """An epoch without shuffling, in mini-batches of 10, one example at a time."""
     for first in range(0, len(examples), 10):
         batch = examples[first : first + 10]
         total = None
@@ -212,7 +210,7 @@ def test_faster_than_a_loop_over_examples(mnist: tuple[list, list, list]) -> Non
 
 
 def test_a_network_that_diverged_is_not_judged() -> None:
-    """The largest of NaN would be the first output: every 0 would count as read right."""
+    """argmax of NaN outputs is 0: every 0 would count as correct."""
     network = Network([2, 3, 2], seed=0)
     network.weights[0][:] = np.nan
     examples = [(np.ones((2, 1)), 0), (np.ones((2, 1)), 1)]

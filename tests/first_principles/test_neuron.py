@@ -1,4 +1,4 @@
-"""One neuron: gradients as the engine has them, the bias among them, and a falling list of losses."""
+"""One neuron: gradients as in the engine, including the bias, and decreasing losses."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_agrees_with_finite_differences() -> None:
 
 
 def test_the_bias_gradient_is_a_sum() -> None:
-    """Seeing every example twice changes no mean: neither the loss nor its gradients."""
+    """Duplicating every example changes neither the loss nor its gradients, which are means."""
     once = gradients(FEATURES, LABELS, forward(FEATURES, WEIGHTS, BIAS))
     features, labels = np.tile(FEATURES, (2, 1)), np.tile(LABELS, 2)
     twice = gradients(features, labels, forward(features, WEIGHTS, BIAS))

@@ -1,4 +1,4 @@
-"""Every page shows itself when run, quickly, without a warning, and stands on NumPy alone."""
+"""Every module runs as a script, quickly and without warnings, and imports only NumPy."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import chainrule.first_principles
 
 FOLDER = Path(chainrule.first_principles.__file__).parent
 PAGES = sorted(file.stem for file in FOLDER.glob("[!_]*.py"))
-SHOWN = {  # something that only a page that works can print
+SHOWN = {  # output that proves that the module works
     "activations": "0.2350",
     "backprop": "equation 4  ∂C/∂W¹ [[",
     "convolution": "(1, 28, 28) → (32, 14, 14) → (64, 7, 7) → 3136 → 10",

@@ -1,4 +1,4 @@
-"""The perceptron: what it learns, what it cannot, and its rule as a gradient."""
+"""The perceptron: what it can and cannot learn, and its rule as a gradient."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_no_line_parts_xor_but_two_layers_do() -> None:
     fires = INPUTS @ np.stack([w1, w2]) + b > 0  # (4, 68921)
     right = (fires == XOR[:, None].astype(bool)).sum(axis=0)
     assert right.max() == 3
-    assert (fires == AND[:, None].astype(bool)).all(axis=0).any()  # the search does find what exists
+    assert (fires == AND[:, None].astype(bool)).all(axis=0).any()  # the search finds existing solutions
     np.testing.assert_array_equal(xor(INPUTS), XOR)
     assert xor([1.0, 0.0]) == 1
 
@@ -78,7 +78,7 @@ def test_nobody_can_say_whether_nan_is_above_zero(spoil: str) -> None:
     parts[spoil] = parts[spoil] * np.nan
     with pytest.raises(ValueError, match=r"predict: w · x \+ b is not a number"):
         predict(parts["inputs"], parts["weights"], parts["bias"])
-    assert predict([[1.0]], [np.inf], 0.0).tolist() == [1.0]  # which is above 0, beyond doubt
+    assert predict([[1.0]], [np.inf], 0.0).tolist() == [1.0]  # infinity is above 0
     with pytest.raises(ValueError, match="learn|predict"):
         learn([[np.nan, 1.0]], [1])
     with pytest.raises(ValueError, match="decision_line: needs two finite weights"):

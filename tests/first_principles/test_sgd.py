@@ -1,4 +1,4 @@
-"""Mini-batches: each example once an epoch, an unbiased gradient, and a variance that falls as theory says."""
+"""Mini-batches: each example once per epoch, an unbiased gradient, and the theoretical variance."""
 
 from __future__ import annotations
 

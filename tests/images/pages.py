@@ -1,9 +1,9 @@
-"""Photographs of written pages that were never taken: MNIST's test digits in ink on paper, lit, turned, blurred.
+"""Synthetic photos of handwritten pages: MNIST's test digits as ink on paper, lit, rotated, blurred.
 
     page = make_page(seed)
-    page.image                # a picture of Pillow's, as it comes out of a JPEG file
+    page.image                # a Pillow image, decoded from JPEG
     page.lines[0][2].label    # the third digit of the first line
-    page.lines[0][2].box      # where it is: left, top, right, bottom, in pixels
+    page.lines[0][2].box      # its position: left, top, right, bottom, in pixels
 
 The same seed makes the same page. Every kind of page comes up: white, gray and cream paper, plain, ruled and squared;
 pencil, blue and black pens, markers; a desk around the sheet or none; shadows, blots, noise.
@@ -22,7 +22,7 @@ from scipy import ndimage
 from chainrule.data import mnist
 
 PAPERS = {"white": (0.95, 0.95, 0.94), "gray": (0.66, 0.66, 0.67), "cream": (0.94, 0.90, 0.78)}
-PENS = {  # the brightness that the ink leaves, red, green, blue; how much wider than MNIST's the strokes are
+PENS = {  # brightness of the ink in red, green and blue; stroke width relative to MNIST
     "faint pencil": ((0.62, 0.62, 0.63), -0.05),
     "pencil": ((0.42, 0.42, 0.44), -0.05),
     "blue pen": ((0.16, 0.24, 0.62), -0.05),
@@ -41,7 +41,7 @@ class Written:
 
 @dataclass(frozen=True, eq=False)
 class Page:
-    """A photograph, what is written on it, and how it was made."""
+    """A photo, the digits on it, and its parameters."""
 
     image: Image.Image
     lines: list[list[Written]]
@@ -55,7 +55,7 @@ def _digits() -> tuple[np.ndarray, np.ndarray]:
 
 
 def stroke(image: np.ndarray, height: int, wider: float) -> np.ndarray:
-    """A 28×28 digit as strokes with sharp edges, cut out, `height` pixels high; 1 is full ink."""
+    """A 28×28 digit with sharp edges, cropped and scaled to `height` pixels; 1 is full ink."""
     rows, columns = np.nonzero(image > 40)
     part = image[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1] / 255
     part = np.pad(part, 1)
@@ -76,7 +76,7 @@ def make_page(
     lines: int | None = None,
     shade: float | None = None,
 ) -> Page:
-    """A photograph of a page; what is not given comes from the seed.
+    """A photo of a page; parameters that are None are drawn from the seed.
 
     Args:
         seed: of all that is left to chance.
@@ -119,7 +119,7 @@ def make_page(
 
 
 def _write(random, shape, pen, most):
-    """Lines of digits: their ink (height, width), and where each is."""
+    """Write lines of digits; returns the ink (height, width) and the digits' positions."""
     images, labels = _digits()
     height, width = shape
     ink = np.zeros(shape, np.float32)
@@ -144,7 +144,7 @@ def _write(random, shape, pen, most):
             box = (left + columns.min(), top + rows.min(), left + columns.max() + 1, top + rows.max() + 1)
             line.append(Written(int(labels[index]), box))
             chance = random.random()
-            if chance < 0.02:  # the next one touches it, or nearly
+            if chance < 0.02:  # the next digit touches it, or nearly
                 x += wide - 3
             else:
                 x += wide + here * max(0.06, spacing * random.uniform(0.5, 1.5)) + (here if chance > 0.9 else 0)
@@ -155,7 +155,7 @@ def _write(random, shape, pen, most):
 
 
 def _sheet(random, ink, chosen, size):
-    """The sheet's colors (height, width, 3): paper with its fibres, rules, ink, and a blot or two."""
+    """The colors of the sheet (height, width, 3): paper texture, rules, ink, and some blots."""
     height, width = ink.shape
     grain = ndimage.gaussian_filter(random.normal(0, 1, ink.shape).astype(np.float32), 1.5)
     sheet = np.asarray(PAPERS[chosen["paper"]], np.float32) * (1 + 0.02 * grain)[..., None]
@@ -173,7 +173,7 @@ def _sheet(random, ink, chosen, size):
     color = np.asarray(PENS[chosen["pen"]][0], np.float32) * np.float32(random.uniform(0.9, 1.05))
     sheet *= 1 - ink[..., None] * (1 - color)
     y, x = np.ogrid[:height, :width]
-    for _ in range(random.integers(0, 3)):  # blots, below all the lines
+    for _ in range(random.integers(0, 3)):  # blots below all lines
         radius, down, across = random.uniform(0.1, 0.4) * size, random.uniform(0.9, 0.95), random.uniform(0.1, 0.9)
         blot = np.hypot(y - down * height, (x - across * width) / random.uniform(0.7, 1.4)) < radius
         sheet[blot] *= color
@@ -184,7 +184,7 @@ def _sheet(random, ink, chosen, size):
 
 
 def _lay_on_desk(random, sheet, desk, shade):
-    """Photograph the sheet a little turned, from a little aside: the photo, and where a box on the sheet goes."""
+    """Take a slightly rotated photo in perspective; returns it and a function that maps boxes to the photo."""
     height, width = sheet.shape[:2]
     angle = np.deg2rad(random.uniform(-4, 4))
     corners = np.array([(0, 0), (width, 0), (width, height), (0, height)], float)
@@ -222,7 +222,7 @@ def _lay_on_desk(random, sheet, desk, shade):
 
 
 def _homography(source, target):
-    """The 3×3 matrix that takes four points (x, y, 1) to four others."""
+    """The 3×3 matrix that maps four points (x, y, 1) to four others."""
     rows, wanted = [], []
     for (x, y), (u, v) in zip(source, target, strict=True):
         rows += [(x, y, 1, 0, 0, 0, -u * x, -u * y), (0, 0, 0, x, y, 1, -v * x, -v * y)]
@@ -231,7 +231,7 @@ def _homography(source, target):
 
 
 def _light(random, shape, shadow):
-    """The light (height, width): brighter on one side, darker in the corners, with or without a shadow's edge."""
+    """The lighting (height, width): a gradient, dark corners, and optionally the edge of a shadow."""
     y, x = np.linspace(-1, 1, shape[0], dtype=np.float32)[:, None], np.linspace(-1, 1, shape[1], dtype=np.float32)
     angle = random.uniform(0, 2 * np.pi)
     light = 0.85 + random.uniform(0, 0.2) * (np.cos(angle) * x + np.sin(angle) * y)
@@ -266,7 +266,7 @@ class Score:
 
 
 def score(page: Page, lines, least: float = 0.5) -> Score:
-    """Compare what is written on a page with the lines of digits that were found; below `least` none is right."""
+    """Compare the digits on a page with the detected lines; digits with confidence below `least` count as wrong."""
     left_over = [digit for line in lines for digit in line]
     result = Score(pages=1, in_order=int([len(line) for line in page.lines] == [len(line) for line in lines]))
     for written in (digit for line in page.lines for digit in line):
@@ -281,7 +281,7 @@ def score(page: Page, lines, least: float = 0.5) -> Score:
 
 
 def in_common(one, other) -> float:
-    """The area that two boxes share, as a part of what they cover together."""
+    """The intersection over union of two boxes."""
     width = min(one[2], other[2]) - max(one[0], other[0])
     height = min(one[3], other[3]) - max(one[1], other[1])
     if width <= 0 or height <= 0:

@@ -1,4 +1,4 @@
-"""Parts of PNG files, put together by hand."""
+"""Build PNG files by hand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures of every kind open as the right gray values, and every bad file is told in one sentence."""
+"""Images of every kind open as the right gray values, and every bad file gives a one-sentence error."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ RAMP = np.tile(np.arange(0, 256, 8, dtype=np.uint8), (24, 1))  # (24, 32), black
 
 
 def png_header(width: int, height: int) -> bytes:
-    """A PNG that claims a size and has no pixels."""
+    """A PNG that declares a size but has no pixels."""
     size = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", size) + chunk(b"IDAT", b"")
 
@@ -68,7 +68,7 @@ def test_sixteen_and_more_bits(tmp_path: Path):
     Image.fromarray(RAMP.astype(np.float32) * 3 - 7).save(tmp_path / "float.tiff")
     for name in ("16.png", "16.tiff"):
         np.testing.assert_allclose(open_picture(tmp_path / name), RAMP / 255, atol=1e-6, err_msg=name)
-    for name in ("32.tiff", "float.tiff"):  # no fixed white: from the darkest to the brightest value
+    for name in ("32.tiff", "float.tiff"):  # no defined white: scaled from the darkest to the brightest value
         np.testing.assert_allclose(open_picture(tmp_path / name), RAMP / RAMP.max(), atol=1e-6, err_msg=name)
 
 
@@ -89,7 +89,7 @@ def test_one_bit(tmp_path: Path):
 
 
 def test_transparent_parts_lie_over_white(tmp_path: Path):
-    ink, alpha = np.zeros_like(RAMP), RAMP  # black ink, more and more opaque
+    ink, alpha = np.zeros_like(RAMP), RAMP  # black ink with increasing opacity
     Image.fromarray(np.dstack([ink, alpha])).save(tmp_path / "la.png")
     Image.fromarray(np.dstack([ink, ink, ink, alpha])).save(tmp_path / "rgba.png")
     for name in ("la.png", "rgba.png"):
@@ -189,7 +189,7 @@ def test_a_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyP
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("os.open", refuse)  # for an administrator, the file's own mode would not do
+    monkeypatch.setattr("os.open", refuse)  # root ignores the file's mode
     with pytest.raises(PictureError, match=r"mine\.png: the file cannot be read \(permission denied\)"):
         open_picture(tmp_path / "mine.png")
 
@@ -197,9 +197,9 @@ def test_a_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize("compression", ["raw", "tiff_lzw"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_a_tiff_is_turned_upright(tmp_path: Path, orientation: int, compression: str):
-    """As TIFF 6.0 says, section 8: where the first line of the file is to be seen, and where its first column."""
+    """As defined by TIFF 6.0, section 8: where the first row and the first column of the file are displayed."""
     seen = np.arange(24 * 32, dtype=np.uint8).reshape(24, 32)
-    lines = seen.T if orientation > 4 else seen  # the first line is at the left or right
+    lines = seen.T if orientation > 4 else seen  # the first row is at the left or right
     first_line_last, first_column_last = orientation in (3, 4, 7, 6), orientation in (2, 3, 7, 8)
     lines = lines[:: -1 if first_line_last else 1, :: -1 if first_column_last else 1]
     exif = Image.Exif()
@@ -210,7 +210,7 @@ def test_a_tiff_is_turned_upright(tmp_path: Path, orientation: int, compression:
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF"])
 def test_what_is_checked_is_what_is_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str):
-    """Whatever the name leads to a moment later: a pipe there would be waited for."""
+    """Even if the path is replaced by a pipe after it was opened."""
     path = tmp_path / "picture"
     Image.fromarray(RAMP).save(path, kind, **({"progressive": True} if kind == "JPEG" else {}))
     expected = open_picture(path)
@@ -232,7 +232,7 @@ def test_values_that_are_no_numbers(tmp_path: Path):
 
 
 def damaged_tiff(compression: str, seed: int) -> bytes:
-    """A TIFF with some of its bytes replaced."""
+    """A TIFF with some bytes replaced."""
     random = np.random.default_rng(seed)
     picture = Image.fromarray(random.integers(0, 256, (64, 64), np.uint8)).convert(
         "1" if compression == "group4" else "RGB"
@@ -247,7 +247,7 @@ def damaged_tiff(compression: str, seed: int) -> bytes:
 
 @pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_deflate", "group4", "jpeg", "packbits"])
 def test_decoders_do_not_write_to_standard_error(tmp_path: Path, compression: str, capfd: pytest.CaptureFixture[str]):
-    """libtiff, a C library, prints what it meets; so does Python's logging what Pillow logs."""
+    """libtiff, a C library, prints errors; Python's logging prints what Pillow logs."""
     refused = 0
     for seed in range(40):
         (tmp_path / "a.tiff").write_bytes(damaged_tiff(compression, seed))
@@ -260,12 +260,12 @@ def test_decoders_do_not_write_to_standard_error(tmp_path: Path, compression: st
 
 
 def test_what_pillow_logs_is_not_printed(tmp_path: Path):
-    """In a process of its own, for pytest listens to what is logged."""
+    """In a separate process, because pytest captures log records."""
     file = BytesIO()
     Image.new("RGB", (8, 8)).save(file, "TIFF")
     content = file.getvalue().replace(
         struct.pack("<HHLL", 277, 3, 1, 3), struct.pack("<HHLL", 277, 3, 1, 999)
-    )  # samples a pixel
+    )  # samples per pixel
     (tmp_path / "a.tiff").write_bytes(content)
     done = subprocess.run(
         [sys.executable, "-m", "chainrule", "predict", tmp_path / "a.tiff"], capture_output=True, text=True, check=False

@@ -1,4 +1,4 @@
-"""Small files that promise large pictures are refused before they take memory; real photos are read within it."""
+"""Small files that declare large images are rejected before decoding; real photos stay within the memory limit."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-MOST = 400  # megabytes, peak resident, above an idle import
+MOST = 400  # megabytes of peak resident memory above an idle import
 
 
 def riff(name: bytes, content: bytes) -> bytes:
@@ -33,12 +33,12 @@ def riff(name: bytes, content: bytes) -> bytes:
 
 
 def webp(width: int, height: int) -> bytes:
-    """38 bytes: a lossless WebP that promises a size."""
+    """38 bytes: a lossless WebP that declares a size."""
     return riff(b"VP8L", b"\x2f" + struct.pack("<I", (width - 1) | (height - 1) << 14) + bytes(12))
 
 
 def png(width: int, height: int, depth: int, color: int, interlaced: int = 0) -> bytes:
-    """A whole PNG, all zeros, some kilobytes long for a hundred megapixels."""
+    """A complete PNG of zeros, a few kilobytes for a hundred megapixels."""
     samples = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[color]
     line = bytes(1 + (width * depth * samples + 7) // 8)
     packer = zlib.compressobj(9)
@@ -50,7 +50,7 @@ def png(width: int, height: int, depth: int, color: int, interlaced: int = 0) ->
 
 
 def bmp(width: int, height: int, content: bytes) -> bytes:
-    """A BMP of run lengths."""
+    """A run-length encoded BMP."""
     head = struct.pack("<IiiHHIIiiII", 40, width, height, 1, 8, 1, len(content), 0, 0, 256, 0)
     start = 14 + len(head) + 1024
     return b"BM" + struct.pack("<IHHI", start + len(content), 0, 0, start) + head + bytes(1024) + content
@@ -63,7 +63,7 @@ def saved(mode: str, size: tuple[int, int], kind: str, **options: Any) -> bytes:
 
 
 def many_passes(count: int) -> bytes:
-    """A JPEG whose last pass stands there again and again."""
+    """A JPEG whose last scan is repeated."""
     content = saved("L", (2000, 2000), "JPEG", progressive=True)
     start = content.rindex(b"\xff\xda")
     return content[:start] + content[start:-2] * count + content[-2:]
@@ -139,7 +139,7 @@ def test_no_file_takes_much_memory_or_time(
         assert done.err.startswith("chainrule: bomb: ")
         assert sentence in done.err
     assert done.megabytes < MOST
-    assert done.seconds < 20  # alone, it takes 4 at most
+    assert done.seconds < 20  # at most 4 on an idle machine
 
 
 def photo(width: int, height: int) -> Image.Image:
@@ -150,7 +150,7 @@ def photo(width: int, height: int) -> Image.Image:
     return image
 
 
-PHOTOS = {  # as phones take them, and as scanners do
+PHOTOS = {  # typical of phones and scanners
     "12 megapixels": ((4032, 3024), "photo.jpg", {"quality": 90}),
     "12 megapixels, turned": ((4032, 3024), "photo.jpg", {"quality": 90, "orientation": 1}),
     "24 megapixels": ((6000, 4000), "photo.jpg", {"quality": 85}),
@@ -183,7 +183,7 @@ def test_real_photos_are_read_within_it(tmp_path: Path, measure: Callable[..., A
 
 
 def test_boxes_are_in_the_files_own_pixels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also where the photo was made smaller to be read."""
+    """Also if the photo was downsampled."""
     photo(800, 800).save(tmp_path / "a.png")
     boxes = []
     for pixels in (24_000_000, 200_000):
@@ -205,7 +205,7 @@ def test_boxes_are_in_the_files_own_pixels(tmp_path: Path, monkeypatch: pytest.M
     assert boxes[0][2] - boxes[0][0] > 300
 
 
-# What is foretold is what is taken
+# The predicted memory matches the measured peak
 
 KINDS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "one bit": ("1", "a.png", {}),
@@ -253,13 +253,13 @@ def test_what_decoding_takes(tmp_path: Path, kind: str) -> None:
     assert predicted < peak + 12
 
 
-# Nothing is lost by converting in bands
+# Converting in bands gives the same result
 
 
 def straight(path: Path) -> np.ndarray:
-    """What `open_picture` gives, with no thought of memory: all of it as floats, then smaller, then upright."""
-    image = Image.open(BytesIO(path.read_bytes()))  # given a name, Pillow takes the lines of some TIFFs for its columns
-    image.load()  # turns a TIFF upright by itself
+    """`open_picture` without saving memory: convert to float, downsample, rotate."""
+    image = Image.open(BytesIO(path.read_bytes()))  # with a path, Pillow swaps rows and columns of some TIFFs
+    image.load()  # makes a TIFF upright
     turn = image.getexif().get(0x0112)
     if image.mode in ("I;16", "I", "F"):
         values = np.asarray(image, np.float64)
@@ -299,7 +299,7 @@ def test_gray_values(tmp_path: Path, mode: str, size: tuple[int, int], orientati
 
 
 def test_a_photo_keeps_its_pixels(tmp_path: Path) -> None:
-    """In bands of odd heights too: 1,000,000 pixels are 333 lines of this one."""
+    """Also with bands of odd height: 1,000,000 pixels are 333 rows here."""
     random = np.random.default_rng(0)
     pixels = random.integers(0, 256, (1000, 3000, 3), np.uint8)
     Image.fromarray(pixels).save(tmp_path / "a.png")
@@ -317,7 +317,7 @@ def test_passes_over_a_jpeg(tmp_path: Path, options: dict[str, Any], passes: int
     image = Image.fromarray(random.integers(0, 256, (128, 128, 3), np.uint8))
     image.save(tmp_path / "a.jpg", exif=b"Exif\0\0MM\0*\0\0\0\x08\0\0" + thumbnail, **options)
     with Image.open(tmp_path / "a.jpg") as opened:
-        assert sizes._passes(opened) == passes  # those of the thumbnail do not count
+        assert sizes._passes(opened) == passes  # not counting those of the thumbnail
 
 
 def test_a_broken_jpeg_has_passes_too(tmp_path: Path) -> None:

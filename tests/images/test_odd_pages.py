@@ -1,4 +1,4 @@
-"""Pages that nobody wrote digits on: strips, specks, and more parts than a page of digits has."""
+"""Pages without digits: strips, specks, and very many parts."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from .test_page import told, write
 
 @pytest.fixture(scope="module")
 def read():
-    """The shipped network."""
+    """The pretrained network."""
     return reader(runs.shipped())
 
 
 @pytest.mark.parametrize("short", [28, 30, 44, 63, 90])
 @pytest.mark.parametrize("long", [333, 1000, 1999, 2000, 2001, 4000, 9000])
 def test_a_strip_has_its_ink_looked_for_as_any_page(read, short, long):
-    """Longer than 20 times its width, a strip was a traceback: a tile of it was higher than the strip."""
+    """Regression: strips longer than 20 times their width caused a traceback, since a tile was higher than the strip."""
     random = np.random.default_rng(short * long)
     strip = np.full((short, long), 0.9, np.float32)
     strip[:, :: max(2, long // 9)] = 0.1
@@ -36,7 +36,7 @@ def test_a_strip_has_its_ink_looked_for_as_any_page(read, short, long):
 
 
 def test_specks_do_not_hide_digits(read):
-    """A sheet of dots, more of them than are looked at, with digits between them."""
+    """A sheet with more dots than are examined, and digits between them."""
     sheet = write(["314", "159"])
     dots, count = sheet.copy(), 0
     for down in range(5, 795, 11):
@@ -65,11 +65,11 @@ def test_dots_everywhere_take_seconds(read):
     page = np.where(random.random((1000, 1000)) < 0.01, 0, 255).astype(np.uint8)
     begun = time.process_time()
     read_page(page, read)
-    assert time.process_time() - begun < 8  # 2 s, on a machine of its own
+    assert time.process_time() - begun < 8  # 2 s on an idle machine
 
 
 def plain_lines(parts):
-    """As `in_lines` says it, part by part and line by line."""
+    """A simple implementation of `in_lines`."""
     slope, lines = _slope(parts), []
     for part in sorted(parts, key=lambda part: part.left):
         middle, steps = (part.top + part.bottom) / 2, []

@@ -1,4 +1,4 @@
-"""A page of digits: every one is found where it is, read, and put in its line; what is no digit is left out."""
+"""A page of digits: each is located, read, and assigned to its line; other objects are ignored."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from .pages import PAPERS, PENS, Score, in_common, make_page, score, stroke
 
 @pytest.fixture(scope="module")
 def read():
-    """The shipped network."""
+    """The pretrained network."""
     return reader(runs.shipped())
 
 
 def write(rows, size=(1000, 800), height=60, at=(100, 100), step=(90, 130), paper=0.9, ink=0.15, wider=-0.05):
-    """Brightness of a sheet with rows of MNIST's test digits, each the first one of its kind that is easy to read."""
+    """Brightness of a sheet with rows of MNIST's test digits, each an easy example of its class."""
     images, labels = mnist().test_images, mnist().test_labels
     sheet = np.full((size[1], size[0]), paper, np.float32)
     for down, row in enumerate(rows):
@@ -47,7 +47,7 @@ def rotated(sheet, degrees):
     return np.asarray(picture.rotate(degrees, Image.Resampling.BICUBIC, fillcolor=int(255 * sheet[0, 0])))
 
 
-# What it finds
+# Detected
 
 
 def test_lines_in_reading_order_with_boxes_and_confidences(read):
@@ -176,7 +176,7 @@ def test_the_same_photo_gives_the_same_bits(read):
     assert [(d.box, d.confidence) for d in one[0]] == [(d.box, d.confidence) for d in other[0]]
 
 
-# What it leaves out
+# Ignored
 
 
 @pytest.mark.parametrize("value", [0.0, 0.5, 1.0])
@@ -267,7 +267,7 @@ def test_rules_that_leave_the_picture_are_no_digits(read):
     for start in range(50, 2000, 80):
         sheet[start : start + 3] *= 0.65
     across = np.arange(1500)
-    for start in range(-60, 1500, 80):  # seen a little from aside
+    for start in range(-60, 1500, 80):  # slight perspective
         sheet[np.abs(across - start - 0.06 * np.arange(2000)[:, None]) < 1.5] *= 0.65
     photo = Image.fromarray(np.rint(255 * noisy(sheet)).astype(np.uint8)).filter(ImageFilter.GaussianBlur(1))
     photo = photo.filter(ImageFilter.UnsharpMask(radius=2.5, percent=120, threshold=2))

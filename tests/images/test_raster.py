@@ -1,4 +1,4 @@
-"""The array tools do what SciPy's do."""
+"""The image operations agree with SciPy's."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def test_connected_parts(density: float, shape: tuple[int, int]):
     expected, count = ndimage.label(mask, np.ones((3, 3)))
     parts = connected_parts(mask)
     assert parts.max() == count
-    assert len(np.unique(np.stack([parts[mask], expected[mask]]), axis=1).T) == count  # one name for one name
+    assert len(np.unique(np.stack([parts[mask], expected[mask]]), axis=1).T) == count  # a one-to-one mapping of labels
     np.testing.assert_array_equal(parts == 0, ~mask)
 
 

@@ -1,4 +1,4 @@
-"""From a picture to MNIST's form: real MNIST comes out as it went in, and drawn digits come out as MNIST would have them."""
+"""Preprocessing to MNIST's format: MNIST digits are unchanged, and drawn digits look like MNIST's."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def draw(
     height: int = 180,
     pen: int = 22,
 ) -> np.ndarray:
-    """Ink from 0 to 1 on a canvas of `size` (width, height), the digit's top left corner `at` a place."""
+    """Ink from 0 to 1 on a canvas of `size` (width, height), the digit's top left corner at `at`."""
     canvas = Image.new("L", (2 * size[0], 2 * size[1]))  # drawn twice as large, for soft edges
     pencil = ImageDraw.Draw(canvas)
     for stroke in strokes:
@@ -52,13 +52,13 @@ def center_of_mass(image: np.ndarray) -> np.ndarray:
 
 
 def box(image: np.ndarray) -> tuple[int, int]:
-    """Height and width of what is bright."""
+    """Height and width of the bright area."""
     rows, columns = np.nonzero(image > 25)
     return int(np.ptp(rows)) + 1, int(np.ptp(columns)) + 1
 
 
 def difference(a: np.ndarray, b: np.ndarray) -> float:
-    """The part of the ink by which two results differ, a shift by one pixel forgiven: 0 for the same, at most 2."""
+    """The fraction of the ink by which two results differ, up to a shift by one pixel: from 0 to 2."""
     ink = (a.sum(dtype=float) + b.sum(dtype=float)) / 2
     shifts = [np.roll(a.astype(float), (y, x), axis=(0, 1)) for y in (-1, 0, 1) for x in (-1, 0, 1)]
     return float(min(np.abs(shifted - b).sum() for shifted in shifts) / ink)
@@ -102,7 +102,7 @@ def test_the_form_is_mnists(name: str):
     assert result[0].max() == 0
     assert max(box(result)) == 20
     assert np.abs(center_of_mass(result) - 14).max() <= 0.6
-    assert 20 < np.mean((result > 0) & (result < 255)) * 784 < 250  # soft edges, as MNIST has
+    assert 20 < np.mean((result > 0) & (result < 255)) * 784 < 250  # soft edges, as in MNIST
 
 
 @pytest.mark.parametrize(("width", "height", "expected"), [(60, 200, (20, 6)), (200, 80, (8, 20)), (90, 120, (20, 15))])
@@ -167,7 +167,7 @@ def test_thick_strokes():
 
 def test_thin_strokes_are_widened():
     result = to_mnist(on_paper(draw(SEVEN, size=(900, 900), height=700, pen=4)))
-    assert (result.max(axis=1) > 180).sum() >= 18  # the line is to be seen in every row
+    assert (result.max(axis=1) > 180).sum() >= 18  # the line is visible in every row
     assert box(result)[0] == 20
 
 
@@ -180,7 +180,7 @@ def test_specks_are_dropped_and_parts_of_the_digit_are_kept():
         dusty[y : y + 4, x : x + 4] = 1
     np.testing.assert_array_equal(to_mnist(on_paper(dusty)), expected)
     neighbor = ink.copy()
-    neighbor[150:230, -12:] = 1  # a stroke of the next digit reaches in
+    neighbor[150:230, -12:] = 1  # a stroke of the next digit
     np.testing.assert_array_equal(to_mnist(on_paper(neighbor)), expected)
 
 
@@ -199,7 +199,7 @@ def test_every_stage_is_kept():
     assert stages.clean.min() == 0
     assert stages.clean.max() == 1
     assert max(stages.scaled.shape) == 20
-    np.testing.assert_allclose(prepare(1 - gray).paper, 0.2, atol=0.02)  # the paper as it is, not turned round
+    np.testing.assert_allclose(prepare(1 - gray).paper, 0.2, atol=0.02)  # the original brightness, not inverted
 
 
 def test_bytes_and_floats_are_the_same_picture():

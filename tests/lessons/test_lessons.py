@@ -1,4 +1,4 @@
-"""Every lesson runs from top to bottom, says what its prose says, draws, and has the form that lessons/README.md tells."""
+"""Every lesson runs, prints what its text says, draws figures, and has the format described in lessons/README.md."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from chainrule import lessons
 
 LESSONS = lessons.available()
-SHOWN = {  # what the prose speaks of; nothing here depends on the machine
+SHOWN = {  # output that the text refers to; independent of the machine
     1: [
         "upright stroke   Σ w x = +2 +2 +2                   =  6.0",
         "all ink          Σ w x = -1 +2 -1 -1 +2 -1 -1 +2 -1 =  0.0",
@@ -141,7 +141,7 @@ def name(lesson: lessons.Lesson) -> str:
 
 @pytest.fixture(scope="module")
 def outputs() -> dict[int, str]:
-    """What each lesson has printed, once it has been run."""
+    """The output of each lesson that has been run."""
     return {}
 
 
@@ -205,28 +205,28 @@ def printed(outputs: dict[int, str], number: int) -> str:
     return outputs[number]
 
 
-def found(pattern: str, text: str) -> np.ndarray:
-    """The numbers in the groups of every place that a pattern has in a text: (places,) or (places, groups)."""
+def find_numbers(pattern: str, text: str) -> np.ndarray:
+    """The numbers in the groups of all matches of a pattern: (matches,) or (matches, groups)."""
     return np.array(re.findall(pattern, text, re.MULTILINE), float)
 
 
 @pytest.mark.slow
 def test_lesson_8_measures_what_theory_says(outputs: dict[int, str]) -> None:
     text = printed(outputs, 8)
-    table = found(r"^ +(\d+)   (\d\.\d+e-\d+)   (\d\.\d+e-\d+)   \d\.\d+$", text)
+    table = find_numbers(r"^ +(\d+)   (\d\.\d+e-\d+)   (\d\.\d+e-\d+)   \d\.\d+$", text)
     assert table[:, 0].tolist() == [1, 4, 16, 64, 256, 900]
     np.testing.assert_allclose(table[:, 1], table[:, 2], rtol=0.1)  # 2,000 draws each
-    away = found(r"([\d.]+)% away", text)
+    away = find_numbers(r"([\d.]+)% away", text)
     assert away[-1] < 1 < away[0]
-    digits = found(r"^ +(\d+) +(\d+\.\d{4}) +\d+\.\d{2} +(\d\.\d{4})$", text)
+    digits = find_numbers(r"^ +(\d+) +(\d+\.\d{4}) +\d+\.\d{2} +(\d\.\d{4})$", text)
     new, learned = digits[:5], digits[5:]
-    for part, tolerance in ((new, 0.15), (learned, 0.3)):  # its few loud images make the second rougher
+    for part, tolerance in ((new, 0.15), (learned, 0.3)):  # noisier, because few images dominate
         law = part[0, 1] / part[:, 0] * (2000 - part[:, 0]) / 1999
         np.testing.assert_allclose(part[:, 1], law, rtol=tolerance)
         assert (np.diff(part[:, 2]) > 0).all()
     assert (new[:, 2] > learned[:, 2]).all()
-    assert found(r"10 a step +300 steps: loss 0\.5313 to (.+)$", text) < 0.15
-    second, tenth = found(r"second epoch (\d\.\d+) ± \d\.\d+, tenth (\d\.\d+)", text).T  # 1, 10, 100 a step
+    assert find_numbers(r"10 a step +300 steps: loss 0\.5313 to (.+)$", text) < 0.15
+    second, tenth = find_numbers(r"second epoch (\d\.\d+) ± \d\.\d+, tenth (\d\.\d+)", text).T  # 1, 10, 100 a step
     assert second.argmin() == 1
     assert tenth.argmin() == 2
     assert tenth.argmax() == 0
@@ -235,22 +235,22 @@ def test_lesson_8_measures_what_theory_says(outputs: dict[int, str]) -> None:
 @pytest.mark.slow
 def test_lesson_9_reads_digits(outputs: dict[int, str]) -> None:
     text = printed(outputs, 9)
-    assert found(r"new, it reads (\d+) of", text) < 2000
-    epochs = found(r"^Epoch \d: (\d+) / 10000", text)
+    assert find_numbers(r"new, it reads (\d+) of", text) < 2000
+    epochs = find_numbers(r"^Epoch \d: (\d+) / 10000", text)
     assert len(epochs) == 8
     assert epochs[0] > 9200
     assert epochs[-1] > 9500
-    assert found(r"^read right: (\d+) of 10,000", text) > 9400
-    training, validation = found(r"images read right: +([\d.]+)%", text)
+    assert find_numbers(r"^read right: (\d+) of 10,000", text) > 9400
+    training, validation = find_numbers(r"images read right: +([\d.]+)%", text)
     assert training > validation
-    quick, slow = found(r"right after one epoch, (\d+) after two", text)
+    quick, slow = find_numbers(r"right after one epoch, (\d+) after two", text)
     assert quick > 9000 > 6000 > slow
 
 
 @pytest.mark.slow
 def test_lesson_10_has_the_same_numbers_in_every_way(outputs: dict[int, str]) -> None:
     text = printed(outputs, 10)
-    apart = found(r"largest difference from by hand: losses (\S+), weights and biases (\S+)$", text)
+    apart = find_numbers(r"largest difference from by hand: losses (\S+), weights and biases (\S+)$", text)
     assert len(apart) == 2 + ("PyTorch" in text.partition("ways:")[2].splitlines()[0])
     assert apart.max() < 1e-12
     rows = [numbers(line) for line in text.splitlines() if re.match(r" +\d+( +\d\.\d{12})+$", line)]
@@ -276,13 +276,13 @@ def test_lesson_10_goes_on_without_pytorch() -> None:
 @pytest.mark.slow
 def test_lesson_11_minds_a_move_less_with_filters(outputs: dict[int, str]) -> None:
     text = printed(outputs, 11)
-    assert found(r"after 6,000 images: ([\d.]+)% read right", text) > 90
-    moved = found(r"^ +(\d) +([\d.]+)% +([\d.]+)%$", text)
+    assert find_numbers(r"after 6,000 images: ([\d.]+)% read right", text) > 90
+    moved = find_numbers(r"^ +(\d) +([\d.]+)% +([\d.]+)%$", text)
     assert moved[:, 0].tolist() == [0, 1, 2, 3]
     lost = moved[0] - moved[3]
     assert lost[1] < lost[2] - 10
     assert (moved[:, 1] > moved[:, 2]).all()
-    probabilities = found(r"\d: ([\d.]+)%", text.partition("probabilities:")[2])
+    probabilities = find_numbers(r"\d: ([\d.]+)%", text.partition("probabilities:")[2])
     assert probabilities.argmax() == 7
 
 
@@ -290,8 +290,8 @@ def test_lesson_11_minds_a_move_less_with_filters(outputs: dict[int, str]) -> No
 def test_lesson_12_shows_what_fades_and_what_does_not(outputs: dict[int, str]) -> None:
     text = printed(outputs, 12)
     number = r"(\d\.\de[-+]\d+)"
-    born = found(rf"^ +\d+ +{number} +{number} +{number}$", text)  # layers × sigmoid, tanh, ReLU
-    suited = found(rf"^ +\d+ +{number} +{number} +{number} +{number}$", text)  # sigmoid twice, tanh, ReLU
+    born = find_numbers(rf"^ +\d+ +{number} +{number} +{number}$", text)  # layers × sigmoid, tanh, ReLU
+    suited = find_numbers(rf"^ +\d+ +{number} +{number} +{number} +{number}$", text)  # sigmoid twice, tanh, ReLU
     assert len(born) == len(suited) == 10
     assert born[0, 0] < 1e-6 * born[9, 0]
     assert suited[0, 0] < 1e-4 * suited[9, 0]
@@ -308,17 +308,17 @@ def test_lesson_12_shows_what_fades_and_what_does_not(outputs: dict[int, str]) -
 @pytest.mark.slow
 def test_lesson_13_counts_the_dead_and_revives_them(outputs: dict[int, str]) -> None:
     text = printed(outputs, 13)
-    assert found(r"after one epoch: (\d+) of the first layer's", text) > 0
-    assert found(r"largest slope in any weight of the \d+ dead: (\S+)$", text) == 0
+    assert find_numbers(r"after one epoch: (\d+) of the first layer's", text) > 0
+    assert find_numbers(r"largest slope in any weight of the \d+ dead: (\S+)$", text) == 0
     rows = {line[:18].strip(): line for line in text.splitlines() if ", rate " in line}
-    silent = {name: found(r"(\d+)%", line[18:44]) for name, line in rows.items()}
+    silent = {name: find_numbers(r"(\d+)%", line[18:44]) for name, line in rows.items()}
     assert len(silent) == 6
     assert silent["ReLU, rate 0.8"][-1] > 5
     assert (np.diff(silent["ReLU, rate 0.8"]) >= 0).all(), "who is dead next to the pixels stays dead"
     assert silent["ReLU, rate 0.1"].max() < 5
     assert "the accident: 100 dead" in text
-    end = found(r"read right in the end +([\d.]+)%", text)  # ReLU, α = 0.01, α = 0.1
-    awake = found(r"awake after each epoch \[.*?(\d+)\]", text)
+    end = find_numbers(r"read right in the end +([\d.]+)%", text)  # ReLU, α = 0.01, α = 0.1
+    awake = find_numbers(r"awake after each epoch \[.*?(\d+)\]", text)
     assert end[0] < 15
     assert awake[0] == 0
     assert end[1:].min() > 60
@@ -331,7 +331,7 @@ def test_lesson_13_counts_the_dead_and_revives_them(outputs: dict[int, str]) -> 
     [(11, "lr=0.002", "lr=1e30"), (12, "rate=0.1", "rate=1e30"), (13, "epoch(net, 0.7,", "epoch(net, 1e30,")],
 )
 def test_a_reader_who_goes_too_far_is_told_and_not_shown_a_count(number: int, rate: str, larger: str) -> None:
-    """NaN is neither above 0 nor not, and the largest of ten NaN is the first: no dead neurons, a tenth read right."""
+    """NaN would give plausible results: no dead neurons, and a tenth of the images read right."""
     source = next(lesson.file for lesson in LESSONS if lesson.number == number).read_text(encoding="utf-8")
     assert source.count(rate) == 1
     environment = {**os.environ, "MPLBACKEND": "agg", "PYTHONIOENCODING": "utf-8"}
@@ -350,9 +350,9 @@ def test_lesson_14_says_money_and_knows_its_sentences_by_heart(outputs: dict[int
     best = dict(re.findall(r"^(.+) \.\.\.  (\w+) \d", text, re.MULTILINE))
     assert best["i am going to the bank to deposit some"] == "money"
     assert best["i sat on the bank of the"] == "river"
-    assert found(r"deposit some \.\.\.  money ([\d.]+)%", text) > 50
-    assert found(r"bakery to deposit some money +([\d.]+)%", text) < 90
-    seen, unseen = found(r"among +([\d.]+) words where it learned, +([\d.]+) where it did not", text).T
+    assert find_numbers(r"deposit some \.\.\.  money ([\d.]+)%", text) > 50
+    assert find_numbers(r"bakery to deposit some money +([\d.]+)%", text) < 90
+    seen, unseen = find_numbers(r"among +([\d.]+) words where it learned, +([\d.]+) where it did not", text).T
     assert (np.diff(seen) < 0).all()
     assert unseen[1] < unseen[0]
     assert unseen[1] < unseen[2]
@@ -402,11 +402,11 @@ def test_modules_and_lessons_that_it_names_exist(lesson: lessons.Lesson) -> None
 
 def _reaches(module: str, rest: list[str]) -> bool:
     try:
-        found = __import__(module, fromlist=["_"])
+        value = __import__(module, fromlist=["_"])
     except ImportError:
         return False
     for part in rest:
-        if not hasattr(found, part):
+        if not hasattr(value, part):
             return False
-        found = getattr(found, part)
+        value = getattr(value, part)
     return True

@@ -1,4 +1,4 @@
-"""How lessons are found, taken apart and run."""
+"""Finding, parsing and running lessons."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def _no_figures() -> Iterator[None]:
 
 @pytest.fixture
 def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[lessons.Lesson]]:
-    """Makes a folder of lessons, and finds them."""
+    """Create a folder of lessons and find them."""
 
     def make(**sources: str) -> list[lessons.Lesson]:
         for stem, source in sources.items():
@@ -72,13 +72,13 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list
 
 
 def test_lessons_are_found_by_their_numbers(write: Callable[..., list[lessons.Lesson]]) -> None:
-    found = write(_10_last=SOURCE, _02_sums=SOURCE, helper="x = 1", _3_no="x = 1")
-    assert [(lesson.number, lesson.title) for lesson in found] == [
+    parsed = write(_10_last=SOURCE, _02_sums=SOURCE, helper="x = 1", _3_no="x = 1")
+    assert [(lesson.number, lesson.title) for lesson in parsed] == [
         (2, "What is two and two?"),
         (10, "What is two and two?"),
     ]
-    assert found[0].question == "Is it really four? Ask print."
-    assert found[0].file.name == "02_sums.py"
+    assert parsed[0].question == "Is it really four? Ask print."
+    assert parsed[0].file.name == "02_sums.py"
 
 
 def test_the_package_goes_before_the_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,8 +134,8 @@ def test_an_error_names_the_line_in_the_file(write: Callable[..., list[lessons.L
     source = SOURCE.replace('print("again", total)', "print(1 / 0)")
     with pytest.raises(ZeroDivisionError) as caught:
         lessons.run(write(_01_sums=source)[0], lambda cell: None, lambda figure: None)
-    place = traceback.extract_tb(caught.value.__traceback__)[-1]
-    assert (Path(place.filename).name, place.lineno) == ("01_sums.py", source.splitlines().index("print(1 / 0)") + 1)
+    folder = traceback.extract_tb(caught.value.__traceback__)[-1]
+    assert (Path(folder.filename).name, folder.lineno) == ("01_sums.py", source.splitlines().index("print(1 / 0)") + 1)
 
 
 def test_figures_are_handed_over_cell_by_cell(write: Callable[..., list[lessons.Lesson]]) -> None:

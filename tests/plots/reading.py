@@ -1,4 +1,4 @@
-"""What is read from a figure."""
+"""Helpers to read figures."""
 
 from __future__ import annotations
 

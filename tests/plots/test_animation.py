@@ -1,4 +1,4 @@
-"""Moving pictures: as many frames as steps, each showing its step, in small files written whole."""
+"""Animations: one frame per step, small files, atomic writes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def frames(file):
 
 
 def ink(picture, color):
-    """How many pixels are nearly of a color."""
+    """The number of pixels close to a color."""
     return int((np.abs(picture - 255 * np.array(to_rgb(color))).max(axis=-1) < 12).sum())
 
 

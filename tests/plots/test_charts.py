@@ -1,4 +1,4 @@
-"""Lines and bars hold the numbers that they were given."""
+"""Line and bar charts contain the data."""
 
 from __future__ import annotations
 

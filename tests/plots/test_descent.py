@@ -1,4 +1,4 @@
-"""The ball's path in one, two and three dimensions is the path that was walked."""
+"""Descent plots contain the path, in one, two and three dimensions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The computation graph as a figure has the boxes and the arrows of `chainrule.draw`, and reads downwards."""
+"""The figure of a computation graph has the boxes and arrows of `chainrule.draw`, from top to bottom."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from chainrule.plots.graph import computation_graph
 
 @pytest.fixture
 def small_network():
-    """A small network's loss, and names for what is in it."""
+    """The loss of a small network, and names for its tensors."""
     weight, bias, slope = (cr.tensor(np.ones(shape), requires_grad=True) for shape in ((3, 2), (3, 1), (1, 3)))
     z = weight @ np.ones((2, 1)) + bias
     hidden = cr.sigmoid(z)
@@ -22,7 +22,7 @@ def small_network():
 
 
 def drawn(figure):
-    """The words of each box by its place, and the arrows as pairs of places."""
+    """The text of each box by its position, and the arrows as pairs of positions."""
     axes = figure.axes[0]
     boxes = {text.get_position(): text for text in axes.texts if text.get_text()}
     arrows = [(text.xyann, text.xy) for text in axes.texts if not text.get_text()]

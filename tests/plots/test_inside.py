@@ -1,4 +1,4 @@
-"""What is drawn of a network are its own weights and activations."""
+"""Figures of a network contain its weights and activations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""NaN and infinities: left out where a figure says so, refused everywhere else, never drawn as something they are not."""
+"""NaN and infinities: skipped where documented, rejected everywhere else."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ REFUSED = {
     "weight_images": lambda v, _: plots.weight_images(spoiled((2, 4), v), (2, 2)),
     "word_probabilities": lambda v, _: plots.word_probabilities([("a", v)]),
 }
-LEFT_OUT = {  # and the figure's words on what is left
+LEFT_OUT = {  # and the figure's text about the rest
     "computation_graph": lambda v, _: plots.computation_graph(chainrule.tensor([v, 1.0], requires_grad=True) * 2),
     "curves": lambda v, _: plots.curves([{"epoch": 1, "train_loss": v, "validation_loss": 1.0}]),
     "descent_on_curve": lambda v, _: plots.descent_on_curve(*steps(v)),

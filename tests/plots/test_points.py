@@ -1,4 +1,4 @@
-"""Borders lie where the classifier changes its mind; the map of a hidden layer is its principal components."""
+"""Decision boundaries match the classifier; the hidden map shows principal components."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class TestDecisionBoundary:
 
     def test_what_is_read_wrongly_is_crossed(self):
         (axes,) = plots.decision_boundary(classify, perceptron.INPUTS, perceptron.OR).axes
-        zero, one = [[0, 0]], [[0, 1], [1, 0], [1, 1]]  # by what they are, not by what they are taken for
+        zero, one = [[0, 0]], [[0, 1], [1, 0], [1, 1]]  # by true class, not by predicted class
         assert named(axes) == {"class 0": zero, "class 1": one, "misclassified": [[0, 1], [1, 0]]}
         assert axes.get_title("left") == "2 of 4 points correct"
 

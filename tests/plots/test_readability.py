@@ -1,4 +1,4 @@
-"""Every figure, light and dark: its words are inside, apart from each other and dark or bright enough; so are lines."""
+"""Every figure, light and dark: text is inside, does not overlap, and has enough contrast; so do lines."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_every_name_is_there_and_every_figure_is_looked_at():
 @pytest.mark.parametrize("dark", [False, True])
 def test_every_word_can_be_read(name, dark):
     figure = FIGURES[name](dark)
-    figure.draw_without_rendering()  # places everything, and makes the labels of the ticks
+    figure.draw_without_rendering()  # computes the layout and the tick labels
     assert to_hex(figure.get_facecolor()) == (style.DARK if dark else style.LIGHT).ground
     width, height = figure.get_size_inches() * figure.dpi
     cells = [text for axes in figure.axes if axes.images for text in axes.texts if name == "confusion_matrix"]
@@ -98,7 +98,9 @@ def test_every_word_can_be_read(name, dark):
     assert boxes
     for word, box in boxes:
         assert word.get_fontsize() >= style.SMALL
-        assert word in cells or contrast(word.get_color(), figure.get_facecolor()) > 4.5  # a cell has its own ground
+        assert (
+            word in cells or contrast(word.get_color(), figure.get_facecolor()) > 4.5
+        )  # a cell has its own background
         assert min(box.x0, box.y0) >= 0, word
         assert box.x1 <= width, word
         assert box.y1 <= height, word
@@ -113,7 +115,7 @@ def test_every_figure_has_a_title_and_every_panel_with_ticks_names_its_axes(name
     for axes in figure.axes:
         if axes.axison and len(axes.get_xticks()) and "colorbar" not in axes.get_label():
             assert axes.get_xlabel() or axes.get_shared_x_axes().get_siblings(axes) != [axes]
-        if axes.axison and len(axes.get_yticks()) and name != "activations":  # there the ticks count the neurons
+        if axes.axison and len(axes.get_yticks()) and name != "activations":  # its ticks number the neurons
             assert axes.get_ylabel()
 
 
@@ -159,7 +161,7 @@ def test_the_colors_of_signed_numbers_grow_lighter_and_have_gray_in_the_middle()
 
 
 def words_of(figure):
-    """All text that is drawn: matplotlib also keeps labels for ticks that are out of sight."""
+    """All visible text: matplotlib also keeps labels of invisible ticks."""
     axes_of_ticks = [axis for axes in figure.axes for axis in axes._axis_map.values()]
     hidden = {
         label
@@ -186,7 +188,7 @@ def luminance(color):
 
 
 def lightness(color):
-    """L* of a color, from 0 to 100 (CIE 1976): how light it looks in gray."""
+    """L* of a color, from 0 to 100 (CIE 1976): its lightness in gray."""
     y = luminance(color)
     return 116 * np.cbrt(y) - 16 if y > 0.008856 else 903.3 * y
 

@@ -1,4 +1,4 @@
-"""Saving figures, and leaving matplotlib's global state alone."""
+"""Saving figures, and not changing matplotlib's global state."""
 
 from __future__ import annotations
 

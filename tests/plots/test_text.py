@@ -1,4 +1,4 @@
-"""Charts of plain characters."""
+"""Text charts."""
 
 from __future__ import annotations
 
