@@ -36,7 +36,7 @@ Examples:
     "run_path",
     type=PathName(),
     metavar="RUN",
-    help="The trained model: a run's folder, or a folder of runs.  [default: the pretrained network]",
+    help="The trained model: a run's folder, or a folder of runs (the newest).  [default: the pretrained network]",
 )
 @click.option(
     "--min-confidence",

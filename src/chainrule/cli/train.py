@@ -61,7 +61,7 @@ Examples:
 @click.option("--epochs", type=int, help="Passes through the training images.  [default: by model]")
 @click.option("--batch-size", type=int, help="Images per step.  [default: by model]")
 @click.option("--lr", type=float, help="Learning rate; with a schedule, its peak.  [default: by model]")
-@click.option("--optimizer", type=click.Choice(list(experiment.OPTIMIZERS)), help="[default: by model]")
+@click.option("--optimizer", type=click.Choice(list(experiment.OPTIMIZERS)), help="Optimizer.  [default: by model]")
 @click.option("--eager", is_flag=True, default=None, help="Run eagerly, without compiling the training step.")
 @click.option("--seed", type=int, help="Random seed; the same seed gives bit-identical results.  [default: 0]")
 @click.option("--limit", type=int, metavar="N", help="Train on the first N images only.")
