@@ -14,7 +14,7 @@ from chainrule.images.lines import _slope, in_lines
 from chainrule.images.page import MOST_SPECKS, SMALLEST, _surplus_specks, read_page
 from chainrule.training import run as runs
 
-from .test_page import told, write
+from .test_page import digits_of, write
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def test_specks_do_not_hide_digits(read):
                 dots[down : down + 3, across : across + 3] = 0.3
                 count += 1
     assert count > MOST_SPECKS
-    assert told(read_page(dots, read)) == ["314", "159"]
+    assert digits_of(read_page(dots, read)) == ["314", "159"]
 
 
 def test_only_the_shortest_specks_are_surplus():
