@@ -47,6 +47,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items.sort(key=lambda item: (-weights[item.path], item.path))  # within a file as it was
 
 
+@pytest.fixture(scope="session", autouse=True)
+def machine_code_folder() -> None:
+    """Choose the folder of machine code before any test changes CHAINRULE_CACHE: all processes of a session share it."""
+    from chainrule.kernels import machine
+
+    machine._folder()
+
+
 @pytest.fixture(autouse=True)
 def poisoned(monkeypatch: pytest.MonkeyPatch) -> None:
     """Memory holds nothing useful before results are written into it (see `tests.poison`)."""
