@@ -386,10 +386,10 @@ def test_it_is_as_eager(name, tmp_path):
     assert not np.array_equal(results[0], results[1])
     if name in NOT_KEPT:
         assert not any(compiled.programs.values())
-        assert compiled.unrepeatable.startswith(NOT_KEPT[name])
+        assert compiled.retrace_reason.startswith(NOT_KEPT[name])
     else:
         assert sum(map(len, compiled.programs.values())) <= 3
-        assert compiled.unrepeatable is None
+        assert compiled.retrace_reason is None
 
 
 class Moment(datetime.datetime):
@@ -428,14 +428,14 @@ def test_who_asks_for_the_time_is_traced_in_each_call(name):
     ask = CLOCKS[name]
     compiled = jit(lambda x: x * len([ask()]))
     compiled(chainrule.ones(2))
-    assert compiled.unrepeatable.startswith(f"it calls {name}, which may give something else each time")
+    assert compiled.retrace_reason.startswith(f"it calls {name}, which may give something else each time")
 
 
 @pytest.mark.parametrize("ask", DATES)
 def test_who_makes_a_date_of_now_is_traced_in_each_call(ask):
     compiled = jit(lambda x: x * len([ask()]))
     compiled(chainrule.ones(2))
-    assert compiled.unrepeatable.startswith('it makes a date of NumPy of "now" or "today", which may give something')
+    assert compiled.retrace_reason.startswith('it makes a date of NumPy of "now" or "today", which may give something')
 
 
 def test_other_dates_are_as_ever():
@@ -448,7 +448,7 @@ def test_other_dates_are_as_ever():
     ):
         compiled = jit(step)
         compiled(chainrule.ones(2))
-        assert compiled.unrepeatable is None
+        assert compiled.retrace_reason is None
 
 
 def test_a_profiler_goes_on():
@@ -459,7 +459,7 @@ def test_a_profiler_goes_on():
     compiled(chainrule.ones(2))
     len("after")
     profiler.disable()
-    assert compiled.unrepeatable.startswith("it calls os.listdir()")
+    assert compiled.retrace_reason.startswith("it calls os.listdir()")
     assert any(entry.code == "<built-in method builtins.len>" for entry in profiler.getstats())
     events = []
     sys.setprofile(watch := lambda frame, event, argument: events.append((frame.f_code.co_name, event)))
@@ -520,7 +520,7 @@ def test_a_profiler_that_cannot_be_set_again_stays():
     finally:
         sys.setprofile(None)
     np.testing.assert_array_equal(result, [2, 2])
-    assert compiled.unrepeatable == "a profiler, SimpleNamespace, watches it, and cannot be set again"
+    assert compiled.retrace_reason == "a profiler, SimpleNamespace, watches it, and cannot be set again"
     assert not any(compiled.programs.values())
 
 
@@ -570,7 +570,7 @@ def test_the_function_sets_a_profiler(change, outside):
             sys.setprofile(None)
     assert after[1] is after[0]
     assert after[2] is after[0]
-    assert compiled.unrepeatable == "it sets a profiler"
+    assert compiled.retrace_reason == "it sets a profiler"
 
 
 def test_an_error_in_the_profiler_ends_it():
@@ -595,7 +595,7 @@ def test_an_error_in_the_profiler_ends_it():
     finally:
         sys.setprofile(None)
     assert results[0] != results[1]
-    assert compiled.unrepeatable == "it sets a profiler"
+    assert compiled.retrace_reason == "it sets a profiler"
 
 
 def test_formulas_rules_hooks_and_optimizers_of_the_users_are_watched():
@@ -630,9 +630,9 @@ def test_formulas_rules_hooks_and_optimizers_of_the_users_are_watched():
         compiled = jit(step)
         compiled()
         if name == "nothing":
-            assert compiled.unrepeatable is None
+            assert compiled.retrace_reason is None
         else:
-            assert compiled.unrepeatable.startswith("it calls time.perf_counter()")
+            assert compiled.retrace_reason.startswith("it calls time.perf_counter()")
 
 
 def test_other_threads_may_ask_for_the_time():
@@ -655,4 +655,4 @@ def test_other_threads_may_ask_for_the_time():
     compiled(chainrule.ones(2))
     thread.join()
     assert (asked.qsize(), answered.qsize()) == (0, 0)
-    assert compiled.unrepeatable is None
+    assert compiled.retrace_reason is None

@@ -418,7 +418,7 @@ def test_it_is_as_eager(name):
         results.append(expected)
         change()
     assert not np.array_equal(results[0], results[1])
-    assert compiled.unrepeatable is None
+    assert compiled.retrace_reason is None
     assert 0 < sum(map(len, compiled.programs.values())) <= 3
 
 
@@ -579,7 +579,7 @@ def test_what_is_the_same_object_and_changes_in_place_is_noticed(outer, inner):
     compiled = jit(lambda x: x * read(get(box)))
     for _ in range(2):
         np.testing.assert_allclose(compiled(chainrule.ones(1)), np.ravel(read(thing)), rtol=1e-6)
-        assert compiled.unrepeatable is None
+        assert compiled.retrace_reason is None
         change(thing)
 
 
@@ -610,7 +610,7 @@ def test_a_function_that_counts_its_calls_does_so_in_each():
     for _ in range(3):
         compiled(chainrule.ones(1))
     assert (helper.count, helper.last) == (3, (1,))
-    assert compiled.unrepeatable == "it assigns helper.count, which belongs to a class, a module or a function"
+    assert compiled.retrace_reason == "it assigns helper.count, which belongs to a class, a module or a function"
 
 
 def test_a_function_that_gets_an_attribute_is_traced_until_it_has_it():
@@ -620,7 +620,7 @@ def test_a_function_that_gets_an_attribute_is_traced_until_it_has_it():
 
     compiled = jit(step)
     compiled(chainrule.ones(1))
-    assert compiled.unrepeatable == "it assigns an attribute of step, which is a function"
+    assert compiled.retrace_reason == "it assigns an attribute of step, which is a function"
     for length in (2, 2, 1, 2, 1, 1):
         compiled(chainrule.ones(length))
         assert step.last == (length,)
@@ -630,7 +630,7 @@ IMPORTING = """
 import sys, numpy as np, chainrule
 assert "numpy.random" not in sys.modules
 step = chainrule.jit(lambda x: x * {draw})
-print(len({{step(chainrule.ones(1)).item() for _ in range(3)}}), step.unrepeatable)
+print(len({{step(chainrule.ones(1)).item() for _ in range(3)}}), step.retrace_reason)
 """
 
 

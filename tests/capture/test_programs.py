@@ -369,13 +369,13 @@ def test_the_oldest_shapes_are_forgotten_where_they_take_much_memory(monkeypatch
         call(count)
     assert len(compiled.programs) == 10
     before, limit = list(compiled.programs), kept()
-    monkeypatch.setattr("chainrule.capture.compiled.BYTES", limit)
+    monkeypatch.setattr("chainrule.capture.compiled.MAX_PROGRAM_BYTES", limit)
     call(110)
     assert list(compiled.programs)[:-1] == before[2:]  # one is not enough: the new one is larger
     assert kept() <= limit
     call(100)  # which was forgotten
     assert list(compiled.programs)[-1] == before[0]
-    monkeypatch.setattr("chainrule.capture.compiled.BYTES", 1)
+    monkeypatch.setattr("chainrule.capture.compiled.MAX_PROGRAM_BYTES", 1)
     call(120)
     last = list(compiled.programs)
     assert len(last) == 4
@@ -386,7 +386,7 @@ def test_the_oldest_shapes_are_forgotten_where_they_take_much_memory(monkeypatch
 
 def test_a_shape_in_use_is_not_forgotten(monkeypatch, interpreted):
     compiled = jit(lambda x: x * 2)
-    monkeypatch.setattr("chainrule.capture.compiled.BYTES", 1)
+    monkeypatch.setattr("chainrule.capture.compiled.MAX_PROGRAM_BYTES", 1)
     compiled(chainrule.ones(50))
     (program,) = next(iter(compiled.programs.values()))
     for count in range(1, 8):

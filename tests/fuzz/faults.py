@@ -98,7 +98,7 @@ def done_once(patch: pytest.MonkeyPatch) -> None:
         return generator
 
     patch.setattr(settings.Settings, "__setitem__", set_once)
-    patch.setattr(observe.Observer, "unrepeatable", lambda self: None)
+    patch.setattr(observe.Observer, "retrace_reason", lambda self: None)
     patch.setattr("chainrule.manual_seed", seeded)
     patch.setattr(trace.Trace, "_check_generator", lambda self, generator: None)
 

@@ -15,7 +15,7 @@ from contextlib import nullcontext
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
-from chainrule.capture.frames import is_engine, is_house, is_installed, is_library
+from chainrule.capture.frames import is_chainrule, is_compiler, is_installed, is_library
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from chainrule.capture.observe import Observer
 
-_FROM_USERS = {
+_IMPURE_IN_USER_CODE = {
     "builtins": ("globals", "__import__"),
     "time": (
         "time", "time_ns", "monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns", "process_time",
@@ -35,7 +35,7 @@ _FROM_USERS = {
     "os": ("times", "getloadavg"),
 }  # fmt: skip
 """Functions in C whose answers no guard can compare, where the user's own code calls them."""
-_FROM_ANYONE = {
+_IMPURE_ANYWHERE = {
     "builtins": ("open", "input"),
     "os": (
         "open", "read", "stat", "lstat", "fstat", "statvfs", "access", "listdir", "scandir", "readlink", "getcwd",
@@ -67,41 +67,43 @@ class Calls:
     """
 
     def __init__(self, observer: Observer) -> None:
-        self.outside: str | None = None
+        self.retrace_reason: str | None = None
         self._observer = observer
         self._kinds: dict[int, str] = {}  # of the functions that have run, by the identity of their code
         self._codes: list[CodeType] = []  # kept, so that an identity stays theirs
-        self._from_anyone = _functions(_FROM_ANYONE)
-        self._asking = self._from_anyone | _functions(_FROM_USERS)
+        self._impure_anywhere = _functions(_IMPURE_ANYWHERE)
+        self._impure = self._impure_anywhere | _functions(_IMPURE_IN_USER_CODE)
         self._profiler: Any = self._event  # one object, by which it is known
         self._previous: Any = None  # the user's profiler
-        self._watching = self._replaced = False
+        self._is_active = self._replaced = False
 
     def start(self) -> None:
         """Begin to watch. The user's profiler sees all the same, unless it is `cProfile` before Python 3.12."""
         self._previous = sys.getprofile()
         in_c = self._previous is not None and not callable(self._previous)
         if in_c and not hasattr(self._previous, "disable"):
-            self.outside = f"a profiler, {type(self._previous).__qualname__}, watches it, and cannot be set again"
+            self.retrace_reason = (
+                f"a profiler, {type(self._previous).__qualname__}, watches it, and cannot be set again"
+            )
             return
-        self._watching = True  # first, for an interrupt may come in between
+        self._is_active = True  # first, for an interrupt may come in between
         if in_c:
             self._previous.disable()
         sys.setprofile(self._profiler)
 
     def stop(self) -> None:
         """Watch no longer."""
-        if not self._watching:
+        if not self._is_active:
             return
         current = sys.getprofile()
         if self._replaced or current is not self._profiler:  # so this has not seen all
-            self.outside = self.outside or "it sets a profiler"
+            self.retrace_reason = self.retrace_reason or "it sets a profiler"
         if current is self._profiler or (current is None and not self._replaced):  # an interrupt may have ended it
             if self._previous is None or callable(self._previous):
                 sys.setprofile(self._previous)
             else:
                 self._previous.enable()
-        self._watching = False  # last, for an interrupt may come in between
+        self._is_active = False  # last, for an interrupt may come in between
 
     def paused(self, ours: bool = True) -> AbstractContextManager[None]:
         """Do not watch inside, which takes time, if what runs there is `ours` and runs nothing of the user's."""
@@ -113,25 +115,25 @@ class Calls:
             kind = self._kinds.get(id(code))
             if kind is None:
                 kind = self._kinds[id(code)] = self._kind(code)
-                if kind is _USERS and not (frame.f_back is not None and is_engine(frame.f_back.f_code.co_filename)):
+                if kind is _USERS and not (frame.f_back is not None and is_compiler(frame.f_back.f_code.co_filename)):
                     self._observer.enter(frame)
             if kind is _METHOD:
                 self._library_method(frame)
             elif kind is _IMPORT:
-                self._ask("importlib.import_module", frame.f_back, directly=True)
+                self._record_impure_call("importlib.import_module", frame.f_back, directly=True)
             elif kind is _COPY and _users_frame(frame) is not None:
-                self._observer.copied(frame.f_locals["x"])
-        elif event == "c_call" and (argument in self._asking or argument.__name__ in _DATES):
-            name = self._asking.get(argument) or _date_method(argument)
-            self._ask(name, frame, directly=argument not in self._from_anyone)
-        elif event == "c_call" and argument is sys.setprofile and not is_house(frame.f_code.co_filename):
+                self._observer.before_copy(frame.f_locals["x"])
+        elif event == "c_call" and (argument in self._impure or argument.__name__ in _DATES):
+            name = self._impure.get(argument) or _date_method(argument)
+            self._record_impure_call(name, frame, directly=argument not in self._impure_anywhere)
+        elif event == "c_call" and argument is sys.setprofile and not is_chainrule(frame.f_code.co_filename):
             self._replaced = True
         if callable(self._previous):
             self._previous(frame, event, argument)
 
     def _kind(self, code: CodeType) -> str:
         self._codes.append(code)
-        if is_house(code.co_filename):
+        if is_chainrule(code.co_filename):
             return ""
         if not is_library(code.co_filename):
             return _USERS
@@ -143,16 +145,18 @@ class Calls:
         """A method of Python's own library begins to run."""
         if id(frame.f_code) in _ENVIRONMENT_CODE:
             if _users_frame(frame) is not None:
-                self._observer.meet_environment()
+                self._observer.track_environment()
         elif frame.f_back is not None and _users_frame(frame.f_back) is frame.f_back:
-            self._observer.run_library(frame.f_locals.get("self"))
+            self._observer.run_library_method(frame.f_locals.get("self"))
 
-    def _ask(self, name: str | None, caller: FrameType | None, directly: bool) -> None:
+    def _record_impure_call(self, name: str | None, caller: FrameType | None, directly: bool) -> None:
         """A function is called; `directly` says that it counts only if the user's own code calls it."""
         frame = None if name is None else _users_frame(caller)
         if frame is not None and (frame is caller or not directly):
             line = f"{frame.f_code.co_filename}:{frame.f_lineno}"
-            self.outside = self.outside or f"it calls {name}(), which may give something else each time ({line})"
+            self.retrace_reason = (
+                self.retrace_reason or f"it calls {name}(), which may give something else each time ({line})"
+            )
 
 
 class _Pause:
@@ -162,12 +166,12 @@ class _Pause:
         self._profiler = profiler
 
     def __enter__(self) -> None:
-        self._watching = sys.getprofile() is self._profiler
-        if self._watching:
+        self._is_active = sys.getprofile() is self._profiler
+        if self._is_active:
             sys.setprofile(None)
 
     def __exit__(self, *_: object) -> None:
-        if self._watching:
+        if self._is_active:
             sys.setprofile(self._profiler)
 
 
@@ -175,7 +179,7 @@ def _users_frame(frame: FrameType | None) -> FrameType | None:
     """The user's code that a library's code runs for, if it does not run for ours or for ends of its own."""
     while frame is not None:
         code, file = frame.f_code, frame.f_code.co_filename
-        if is_house(file) or any(part in file for part in _UNRELATED) or code.co_name == "<module>":
+        if is_chainrule(file) or any(part in file for part in _UNRELATED) or code.co_name == "<module>":
             return None  # a module runs only once, for whoever imports it first
         if not (is_library(file) or is_installed(file)):
             return frame

@@ -94,7 +94,7 @@ def contents_of(cell: CellType) -> Any:
         return MISSING
 
 
-def keep_attribute(thing: Any, name: str) -> Callable[[], None]:
+def attribute_restorer(thing: Any, name: str) -> Callable[[], None]:
     """A function that makes an attribute again what it is now."""
     attributes, member = attributes_of(thing), in_class(type(thing), name)
     if isinstance(member, MemberDescriptorType):
@@ -163,7 +163,7 @@ def _observing_getattribute(original: Any) -> Any:
         try:
             value = original(self, name)
         except AttributeError:
-            trace.observer.absent(self, name)
+            trace.observer.read_missing(self, name)
             raise
         return trace.observer.read(self, name, value, sys._getframe(1).f_code.co_filename)
 
@@ -174,10 +174,10 @@ def _observing_getattribute(original: Any) -> Any:
 def _observing_setattr(original: Any) -> Any:
     def __setattr__(self: Any, name: str, value: Any) -> None:  # noqa: N807
         trace: Any = mode.trace
-        assignment = None if trace is None else trace.observer.assigning(self, name, value)
+        assignment = None if trace is None else trace.observer.before_assign(self, name, value)
         original(self, name, value)
         if assignment is not None:
-            trace.observer.assigned(self, name, assignment)
+            trace.observer.after_assign(self, name, assignment)
 
     __setattr__.original = original  # type: ignore[attr-defined]
     return __setattr__
@@ -187,7 +187,7 @@ def _observing_delattr(original: Any) -> Any:
     def __delattr__(self: Any, name: str) -> None:  # noqa: N807
         trace: Any = mode.trace
         if trace is not None:
-            trace.observer.deleting(self, name)
+            trace.observer.before_delete(self, name)
         original(self, name)
 
     __delattr__.original = original  # type: ignore[attr-defined]

@@ -17,7 +17,7 @@ import numpy as np
 from chainrule.autograd.mode import mode
 from chainrule.capture import report
 from chainrule.capture.frames import user_line, warn, where
-from chainrule.capture.guards import DictEntries, ListEntries, shown
+from chainrule.capture.guards import DictEntries, ListEntries, format_value
 from chainrule.capture.observe import has_tracer
 from chainrule.capture.settings import Number, UnsettledError
 from chainrule.capture.trace import GRADIENT, Trace
@@ -38,17 +38,17 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-PROGRAMS = 4
+PROGRAMS_PER_SIGNATURE = 4
 """So many programs are kept for the same shapes, for modules that go back and forth between two states, say."""
 
 
-SHAPES, BYTES = 4, 1 << 28
+MIN_SIGNATURES, MAX_PROGRAM_BYTES = 4, 1 << 28
 """So many shapes have programs, the latest ones, and more as long as their memory is not more than this."""
 
 
-PATIENCE = 8
+COMPILATIONS_BEFORE_WARNING = 8
 """After so many compilations in a row, or in one call of five over a longer time, there is a warning."""
-_WARMTH = 4  # of a compilation; a call that needs none cools by 1
+_COMPILATION_WEIGHT = 4  # of a compilation; a call that needs none cools by 1
 
 
 _ndarray = np.ndarray
@@ -70,10 +70,10 @@ class Compiled(Generic[P, Out]):
     def __init__(self, function: Callable[P, Out]) -> None:
         self.function = function
         self.programs: dict[Any, list[Specialization]] = {}
-        self.unrepeatable: str | None = None  # what the last trace did that no program can do again
-        self.refused = False  # LLVM does not take a loop of it, so it runs as it is
-        self.last: Any = None  # the kinds of arguments of the last call that a program ran
-        self.heat = 0  # how often it was compiled of late
+        self.retrace_reason: str | None = None  # what the last trace did that no program can do again
+        self.is_rejected = False  # LLVM does not take a loop of it, so it runs as it is
+        self.last_signature: Any = None  # the kinds of arguments of the last call that a program ran
+        self.compilation_score = 0  # how often it was compiled of late
         self.warned = False
         self.lock = threading.RLock()  # a program has one memory, so it runs for one thread at a time
         self.running = False  # by the thread that holds the lock
@@ -95,7 +95,7 @@ class Compiled(Generic[P, Out]):
     def __call__(self, *arguments: P.args, **options: P.kwargs) -> Out:
         """Run the function: traced the first time, by its compiled program from then on."""
         # inside another compiled function it is a part of that; and anomalies are looked for line by line
-        if mode.trace is not None or mode.anomaly is not None or self.refused or not available():
+        if mode.trace is not None or mode.anomaly is not None or self.is_rejected or not available():
             return self.function(*arguments, **options)
         arrays: list[Any] = []
         kinds = [_key(x, arrays) for x in arguments]
@@ -107,32 +107,34 @@ class Compiled(Generic[P, Out]):
             try:
                 for specialization in self.programs.get(key, ()):
                     if specialization.guards.hold():
-                        if self.heat:
-                            self.heat -= 1
-                        self.last = key
+                        if self.compilation_score:
+                            self.compilation_score -= 1
+                        self.last_signature = key
                         return specialization(arrays)  # type: ignore[no-any-return]  # what the function returned
                 reason = self._reason(key, arguments, options)
                 try:
-                    return self._traced(key, arguments, options, arrays)  # type: ignore[no-any-return]
+                    return self._trace_and_run(key, arguments, options, arrays)  # type: ignore[no-any-return]
                 finally:
-                    self._warm(reason)
+                    self._count_compilation(reason)
             finally:
                 self.running = False
 
     def _reason(self, key: Any, arguments: Any, options: Any) -> str:
         """Why no program applies."""
-        if self.unrepeatable is not None:
-            return self.unrepeatable
+        if self.retrace_reason is not None:
+            return self.retrace_reason
         programs = self.programs.get(key)
         if programs:
             return programs[0].guards.broken() or "something else has changed"
-        values = ", ".join([*map(shown, arguments), *(f"{name}={shown(value)}" for name, value in options.items())])
+        values = ", ".join(
+            [*map(format_value, arguments), *(f"{name}={format_value(value)}" for name, value in options.items())]
+        )
         return f"its arguments are new: {values}" if values else "it has not been compiled before"
 
-    def _warm(self, reason: str) -> None:
+    def _count_compilation(self, reason: str) -> None:
         """It has been compiled once more."""
-        self.heat += _WARMTH
-        if self.heat > PATIENCE * _WARMTH and not self.warned:
+        self.compilation_score += _COMPILATION_WEIGHT
+        if self.compilation_score > COMPILATIONS_BEFORE_WARNING * _COMPILATION_WEIGHT and not self.warned:
             self.warned = True
             warn(
                 f"jit: {_name(self.function)} is compiled in nearly every call, which is slower than not to compile "
@@ -140,76 +142,78 @@ class Compiled(Generic[P, Out]):
                 f"arguments, be changed in place, or stay outside"
             )
 
-    def _traced(self, key: Any, arguments: Any, options: Any, arrays: list[Any]) -> Any:
+    def _trace_and_run(self, key: Any, arguments: Any, options: Any, arrays: list[Any]) -> Any:
         """Record the call, compile what was recorded, and run that."""
         trace = Trace()
-        sources: list[Value] = []
-        others: list[Any] = []  # arguments that are no arrays
+        argument_values: list[Value] = []
+        constants: list[Any] = []  # arguments that are no arrays
         outputs: list[Tracer] = []
 
         def traced(x: Any) -> Any:
             if not isinstance(x, (Tensor, np.ndarray)):
-                others.append(x)
+                constants.append(x)
                 return x
             if isinstance(x, Tensor) and x.requires_grad and mode.recording:
                 raise CaptureError(
                     f"jit: an argument of shape {x.shape} requires gradients: give its detach(), or let the function "
                     f"see it as a variable from outside{where()}"
                 )
-            value = Value("argument", None, (), dense(arrays[len(sources)]))
+            value = Value("argument", None, (), dense(arrays[len(argument_values)]))
             trace.values.append(value)
-            sources.append(value)
+            argument_values.append(value)
             return trace.argument(value, isinstance(x, Tensor) and x.requires_grad)
 
         def output(x: Any) -> Any:
             if isinstance(x, np.ndarray):
-                raise trace.refused("an array is returned, with the values of the first call for ever: return a Tensor")
+                raise trace.capture_error(
+                    "an array is returned, with the values of the first call for ever: return a Tensor"
+                )
             if isinstance(x, (list, tuple, dict)):
-                return _Fixed(x)
+                return _Constant(x)
             if type(x) is Number:
-                return _Scalar(trace.glue.slot(x), type(x.value))
+                return _NumberRef(trace.glue.slot(x), type(x.value))
             if not isinstance(x, Tensor):
                 return x
             outputs.append(trace.lift(x))
-            return _Output(len(outputs) - 1)
+            return _TensorRef(len(outputs) - 1)
 
-        specialization = self.unrepeatable = None
+        specialization = self.retrace_reason = None
         recording = mode.recording, mode.anomaly
-        positional, named = _mapped(arguments, traced), _mapped(options, traced)
+        positional, named = _map_tree(arguments, traced), _map_tree(options, traced)
         containers = [
             (x, DictEntries(x) if isinstance(x, dict) else ListEntries(x)) for x in _containers((positional, named))
         ]
-        others.extend(name for x, _ in containers if isinstance(x, dict) for name in x)
+        constants.extend(name for x, _ in containers if isinstance(x, dict) for name in x)
         observer = trace.observer
 
-        def is_kept(x: Any) -> bool:
+        def is_external_container(x: Any) -> bool:
             """Whether a list or dict is from outside, and returned as it is."""
-            return observer.knows(x) and not has_tracer(x)
+            return observer.is_external(x) and not has_tracer(x)
 
         try:
             trace.begin()
-            observer.start(self.function, others)
+            observer.start(self.function, constants)
             mode.trace = trace
             result = self.function(*positional, **named)
             trace.returned = f"{_name(self.function)}: "
-            form = _mapped(result, output, is_kept)
-            observer.close()
+            structure = _map_tree(result, output, is_external_container)
+            observer.finish()
             if any(not entries.unchanged(container) for container, entries in containers):
-                raise trace.refused(
+                raise trace.capture_error(
                     "a list or dict among the arguments is changed, which the caller would not see: return it instead"
                 )
             if (mode.recording, mode.anomaly) != recording:
                 trace.refuse("set_grad_enabled() or the like without `with`")
             assigned = [
-                (target, _Fixed(value) if observer.is_fixed(value) else _mapped(value, output))
+                (target, _Constant(value) if observer.is_fixed(value) else _map_tree(value, output))
                 for target, _, value, _ in observer.assignments()
             ]
-            self.unrepeatable = observer.unrepeatable()
+            self.retrace_reason = observer.retrace_reason()
             if trace.error is not None:  # the function has caught it
                 raise trace.error
-            specialization = Specialization(trace, sources, outputs, form, assigned)
+            specialization = Specialization(trace, argument_values, outputs, structure, assigned)
         except UnsettledError:
-            self.unrepeatable = "an optimizer makes new state in it, so that it runs eagerly"
+            self.retrace_reason = "an optimizer makes new state in it, so that it runs eagerly"
         except Untraceable as error:
             raise CaptureError(f"jit: {error}, which a compiled function cannot know{_line(error)}") from error
         finally:
@@ -218,34 +222,37 @@ class Compiled(Generic[P, Out]):
             observer.stop()
             trace.restore()
             if specialization is None:
-                trace.forget_starts()
+                trace.undo_state_creation()
             observer.undo(failed=specialization is None)
         if specialization is None:
-            return _mapped(self.function(*arguments, **options), _own)
+            return _map_tree(self.function(*arguments, **options), _detached_copy)
         try:
             specialization.compile()
             result = specialization(arrays)
         except CannotCompileError as error:
-            self.refused = isinstance(error, KernelRefusedError)
+            self.is_rejected = isinstance(error, KernelRefusedError)
             warn_and_fall_back(error, _name(self.function))
             trace.restore()
             observer.undo(failed=True)
             return self.function(*arguments, **options)
         except Exception:  # an argument that is refused by the run itself, an index out of range
-            trace.forget_starts()
+            trace.undo_state_creation()
             raise
-        if self.unrepeatable is None:
-            if self.last in self.programs:  # so that a shape in use is not the oldest
-                self.programs[self.last] = self.programs.pop(self.last)
+        if self.retrace_reason is None:
+            if self.last_signature in self.programs:  # so that a shape in use is not the oldest
+                self.programs[self.last_signature] = self.programs.pop(self.last_signature)
             programs = self.programs.setdefault(key, [])
             programs.insert(0, specialization)
-            del programs[PROGRAMS:]
+            del programs[PROGRAMS_PER_SIGNATURE:]
             self._forget_oldest()
         return result
 
     def _forget_oldest(self) -> None:
         """Keep the programs' memory within bounds."""
-        while len(self.programs) > SHAPES and sum(r.nbytes for kept in self.programs.values() for r in kept) > BYTES:
+        while (
+            len(self.programs) > MIN_SIGNATURES
+            and sum(s.nbytes for group in self.programs.values() for s in group) > MAX_PROGRAM_BYTES
+        ):
             del self.programs[next(iter(self.programs))]
 
     def explain(self, code: bool = False, guards: bool = False) -> str:
@@ -255,7 +262,7 @@ class Compiled(Generic[P, Out]):
             code: give their loops instead, as Python.
             guards: list instead what each depends on: where one of that has changed, another program is made.
         """
-        specializations = [specialization for kept in self.programs.values() for specialization in kept]
+        specializations = [specialization for group in self.programs.values() for specialization in group]
         if not specializations:
             return "nothing is compiled before the first call"
         if guards:
@@ -264,19 +271,19 @@ class Compiled(Generic[P, Out]):
         return "\n\n".join(program.code if code else report.explain(program) for program in programs)
 
 
-class _Output(int):
+class _TensorRef(int):
     """Stands for a Tensor in what the function returned."""
 
 
 @dataclass(frozen=True)
-class _Fixed:
+class _Constant:
     """Something that the function assigned that is the same in all runs."""
 
     value: Any
 
 
 @dataclass(frozen=True)
-class _Scalar:
+class _NumberRef:
     """Stands for a number of the optimizer in what the function returned: where the program has it, and its type."""
 
     slot: int
@@ -291,28 +298,28 @@ class Specialization:
     def __init__(
         self,
         trace: Trace,
-        sources: Sequence[Value],
+        argument_values: Sequence[Value],
         outputs: Sequence[Tracer],
-        form: Any,
+        structure: Any,
         assigned: Sequence[tuple[str, Any]],
     ) -> None:
-        self.trace, self.sources, self.form = trace, sources, form
+        self.trace, self.argument_values, self.structure = trace, argument_values, structure
         self.guards = trace.glue.guards
         self.outcome = trace.finished(outputs)
         self.outputs, self.gradients = self.outcome.outputs, self.outcome.gradients
-        self._write()
+        self._add_guards_and_epilogue()
         for target, value in assigned:
             glue = trace.glue
-            fixed = type(value) is _Fixed
+            fixed = type(value) is _Constant
             code = glue.name(value.value) if fixed else f"{glue.name(functools.partial(self._result, value))}()"
             glue.after.append(f"{target} = {code}")
 
-    def _write(self) -> None:
+    def _add_guards_and_epilogue(self) -> None:
         """Record what Python has to look at before each run, and to do after it."""
         trace, glue, guards = self.trace, self.trace.glue, self.guards
         for ref, array, node in trace.tensors.values():
             tensor, what = ref(), f"a tensor of shape {array.shape}"
-            if tensor is not None and trace.observer.knows(tensor):
+            if tensor is not None and trace.observer.is_external(tensor):
                 name, what, held = glue.name(tensor), trace.observer.label(tensor), ""
             else:
                 name, held = "_t", f"(_t := {glue.name(ref)}()) is not None and "
@@ -323,30 +330,34 @@ class Specialization:
             name, hooks = glue.name(leaf), tuple(leaf.hooks or ())
             code = f"tuple({name}.hooks or ()) == {hooks}" if hooks else f"not {name}.hooks"
             guards.add(code, f"a tensor of shape {leaf.shape}", "has its hooks")
-        for optimizer, position, state in trace.states:  # another state may be loaded
+        for optimizer, position, state in trace.optimizer_states:  # another state may be loaded
             what = f"{trace.observer.label(optimizer)}.state[{position}]"
             guards.same(f"{glue.name(optimizer)}.state.get({position})", what, state)
-        for state, key, array in trace.remembered.values():
+        for state, key, array in trace.state_arrays.values():
             guards.same(f"{glue.name(state)}.get({key!r})", f"{trace.mappings[id(state)].label}[{key!r}]", array)
-        made = {id(leaf) for leaf, _ in self.gradients}
-        looked = list(trace.looked.values())
-        looked += [leaf for leaf, _ in self.gradients if id(leaf) not in {**trace.zeroed, **trace.looked}]
-        glue.clean += [f"{glue.name(leaf)}.deferred_grad is None and {glue.name(leaf)}.grad is None" for leaf in looked]
-        self.must_be_none = looked
+        with_grad = {id(leaf) for leaf, _ in self.gradients}
+        leaves = list(trace.leaves_without_grad.values())
+        leaves += [
+            leaf for leaf, _ in self.gradients if id(leaf) not in {**trace.assigned_grads, **trace.leaves_without_grad}
+        ]
+        glue.clean += [f"{glue.name(leaf)}.deferred_grad is None and {glue.name(leaf)}.grad is None" for leaf in leaves]
+        self.leaves_without_grad = leaves
         for leaf, value in self.gradients:
             gradient = glue.name(functools.partial(self._gradient, value))
             glue.after.append(f"{glue.name(leaf)}.deferred_grad = {gradient}")
-        glue.after += [f"{glue.name(leaf)}.grad = None" for leaf, _ in trace.zeroed.values() if id(leaf) not in made]
+        glue.after += [
+            f"{glue.name(leaf)}.grad = None" for leaf, _ in trace.assigned_grads.values() if id(leaf) not in with_grad
+        ]
         glue.after += [f"{glue.name(version)}[0] += 1" for version in trace.versions]
 
     def compile(self) -> None:
         """Make the program."""
         trace = self.trace
         outcome, glue = self.outcome, trace.glue
-        kept = [*self.outputs, *(value for _, value in self.gradients), *outcome.checks]
-        kept += [value for _, values in outcome.updates for value in values]
-        schedule = plan(trace.values, kept, outcome.writes)
-        self.program = Program(schedule, len(glue.slots), glue.indices, self.sources, kept, outcome.changed)
+        results = [*self.outputs, *(value for _, value in self.gradients), *outcome.checks]
+        results += [value for _, values in outcome.updates for value in values]
+        schedule = plan(trace.values, results, outcome.writes)
+        self.program = Program(schedule, len(glue.slots), glue.indices, self.argument_values, results, outcome.changed)
         self.updates = outcome.updates
         self.guards.compile()
         self.clean, self.prepare, self.remember = trace.glue.functions()
@@ -356,12 +367,12 @@ class Specialization:
     @property
     def nbytes(self) -> int:
         """What the program keeps in memory: its own, and the arguments of the last run."""
-        return self.program.memory.nbytes + sum(value.example.nbytes for value in self.sources)
+        return self.program.memory.nbytes + sum(value.example.nbytes for value in self.argument_values)
 
     def __call__(self, arrays: Sequence[NDArray[Any]]) -> Any:
         """Run the program."""
         if not self.clean():
-            shape = next(leaf.shape for leaf in self.must_be_none if leaf.grad is not None)
+            shape = next(leaf.shape for leaf in self.leaves_without_grad if leaf.grad is not None)
             raise CaptureError(f"jit: {GRADIENT.format(shape)}{where()}")
         program = self.program
         new = self.prepare(program.numbers)
@@ -375,23 +386,23 @@ class Specialization:
                     update(*map(program.array, values))
                 self.remember(new)
             elif done:
-                self._give_up_gradients()
-        return self._result(self.form)
+                self._discard_gradients()
+        return self._result(self.structure)
 
-    def _result(self, form: Any) -> Any:
+    def _result(self, structure: Any) -> Any:
         """What the function returned or assigned, with the numbers of the last run."""
-        if type(form) is _Output:
-            return Tensor._wrap(self.program.array(self.outputs[form]).copy())
-        return _mapped(form, self._leaf)
+        if type(structure) is _TensorRef:
+            return Tensor._wrap(self.program.array(self.outputs[structure]).copy())
+        return _map_tree(structure, self._fill_leaf)
 
-    def _leaf(self, x: Any) -> Any:
-        if type(x) is _Fixed:
+    def _fill_leaf(self, x: Any) -> Any:
+        if type(x) is _Constant:
             return x.value
-        if type(x) is _Scalar:
+        if type(x) is _NumberRef:
             return x.kind(self.program.numbers[x.slot])
-        return self._result(x) if type(x) is _Output else x
+        return self._result(x) if type(x) is _TensorRef else x
 
-    def _give_up_gradients(self) -> None:
+    def _discard_gradients(self) -> None:
         """After half a run there are none, neither the old ones nor the new; and what changes in place has changed."""
         for leaf, _ in self.gradients:
             leaf.grad = None
@@ -504,25 +515,25 @@ def _key(x: Any, arrays: list[Any]) -> Any:
     return array.shape, array.dtype, requires_grad
 
 
-def _own(x: Any) -> Any:
+def _detached_copy(x: Any) -> Any:
     """An output as a program gives it: in memory of its own, without the graph."""
     return Tensor._wrap(x._data.copy()) if isinstance(x, Tensor) else x
 
 
-def _mapped(x: Any, function: Callable[[Any], Any], is_leaf: Callable[[Any], bool] | None = None) -> Any:
+def _map_tree(x: Any, function: Callable[[Any], Any], is_leaf: Callable[[Any], bool] | None = None) -> Any:
     """The same nest of tuples, lists and dicts with every leaf replaced."""
     if is_leaf is not None and is_leaf(x):
         return function(x)
     if isinstance(x, (tuple, list)):
-        parts = [_mapped(part, function, is_leaf) for part in x]
+        parts = [_map_tree(part, function, is_leaf) for part in x]
         return type(x)(*parts) if hasattr(x, "_fields") else type(x)(parts)
     if isinstance(x, dict):
-        entries = {key: _mapped(value, function, is_leaf) for key, value in x.items()}
+        entries = {key: _map_tree(value, function, is_leaf) for key, value in x.items()}
         if type(x) is dict:
             return entries
-        new = copy.copy(x)  # of its own type, with what that does for missing keys, say
-        dict.update(new, entries)
-        return new
+        result = copy.copy(x)  # keeps its type and, for example, its default for missing keys
+        dict.update(result, entries)
+        return result
     return function(x)
 
 

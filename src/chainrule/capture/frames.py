@@ -20,12 +20,12 @@ _STANDARD = str(Path(os.__file__).parent) + os.sep
 _NUMPY = str(Path(np.__file__).parent) + os.sep
 
 
-def is_house(file: str) -> bool:
+def is_chainrule(file: str) -> bool:
     """Whether a file of code is chainrule's own."""
     return file.startswith(PACKAGE_FOLDER)
 
 
-def is_engine(file: str) -> bool:
+def is_compiler(file: str) -> bool:
     """Whether a file of code is of those that make and run kernels, which call no function of the user's."""
     return file.startswith((f"{PACKAGE_FOLDER}kernels{os.sep}", f"{PACKAGE_FOLDER}lower{os.sep}"))
 
@@ -61,12 +61,12 @@ def warn(message: str) -> None:
     """Warn of what the innermost of the user's lines has brought about."""
     frame: FrameType | None = sys._getframe(0)
     level = 1
-    while frame is not None and (is_house(frame.f_code.co_filename) or is_library(frame.f_code.co_filename)):
+    while frame is not None and (is_chainrule(frame.f_code.co_filename) or is_library(frame.f_code.co_filename)):
         frame, level = frame.f_back, level + 1
     warnings.warn(message, RuntimeWarning, stacklevel=level)
 
 
 def user_line(lines: Sequence[tuple[str, int | None]]) -> str:
     """The innermost of some lines of code that is the user's, as the end of a message."""
-    own = [line for line in lines if not is_house(line[0]) and not is_library(line[0])]
+    own = [line for line in lines if not is_chainrule(line[0]) and not is_library(line[0])]
     return " ({}:{})".format(*own[-1]) if own else ""

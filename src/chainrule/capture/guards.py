@@ -83,8 +83,8 @@ class Guards:
         if value is None or type(value) is bool:
             condition = f"{code} is {value}"
         elif is_plain(value):
-            condition = f"((_v := {code}) is {name} or {self.names[alike]}(_v, {name}))"
-        self.add(condition, subject, f"is {shown(value)}", code)
+            condition = f"((_v := {code}) is {name} or {self.names[is_same_value]}(_v, {name}))"
+        self.add(condition, subject, f"is {format_value(value)}", code)
 
     def drop(self, code: str) -> None:
         """Do without a condition."""
@@ -106,7 +106,7 @@ class Guards:
             try:
                 if eval(guard.code, space):  # noqa: S307  # what the trace wrote
                     continue
-                present = "" if guard.current is None else shown(eval(guard.current, space))  # noqa: S307
+                present = "" if guard.current is None else format_value(eval(guard.current, space))  # noqa: S307
             except Exception:
                 return f"{guard.subject} is gone"
             was = guard.state.removeprefix("is ")
@@ -122,7 +122,7 @@ class Guards:
         return "\n".join(f"{guard.subject} {guard.state}" for guard in self)
 
 
-FEW = 16
+MAX_INLINE_ENTRIES = 16
 """So many entries of a container are compared one by one in the code of a guard, which costs least."""
 
 
@@ -131,7 +131,7 @@ class ListEntries:
 
     def __init__(self, container: Any) -> None:
         self.values = tuple(container)
-        self.short = not isinstance(container, (set, WeakSet)) and len(self.values) <= FEW
+        self.short = not isinstance(container, (set, WeakSet)) and len(self.values) <= MAX_INLINE_ENTRIES
 
     def condition(self, code: str, names: Names) -> str:
         """Code that is true as long as the container, which `code` gives, holds that."""
@@ -145,7 +145,7 @@ class ListEntries:
         """Whether it still holds the same objects, or equal plain values, in the same order."""
         if len(container) != len(self.values):
             return False
-        return all(map(is_, container, self.values)) or all(map(alike, container, self.values))
+        return all(map(is_, container, self.values)) or all(map(is_same_value, container, self.values))
 
     def restore(self, container: Any) -> None:
         """Make it hold that again."""
@@ -158,7 +158,7 @@ class DictEntries:
 
     def __init__(self, container: Mapping[Any, Any]) -> None:
         self.keys, self.values = tuple(container), tuple(container.values())
-        self.short = len(self.keys) <= FEW and all(type(key) is str for key in self.keys)
+        self.short = len(self.keys) <= MAX_INLINE_ENTRIES and all(type(key) is str for key in self.keys)
 
     def condition(self, code: str, names: Names) -> str:
         """Code that is true as long as the container, which `code` gives, holds that."""
@@ -170,8 +170,8 @@ class DictEntries:
 
     def unchanged(self, container: Mapping[Any, Any]) -> bool:
         """Whether it still holds the same objects, or equal plain values, under the same keys in the same order."""
-        same_keys = len(container) == len(self.keys) and all(map(alike, container, self.keys))
-        return same_keys and all(map(alike, container.values(), self.values))
+        same_keys = len(container) == len(self.keys) and all(map(is_same_value, container, self.keys))
+        return same_keys and all(map(is_same_value, container.values(), self.values))
 
     def restore(self, container: Any) -> None:
         """Make it hold that again."""
@@ -222,7 +222,7 @@ class BufferEntries:
             elements[...] = np.frombuffer(self.values, elements.dtype).reshape(elements.shape)
 
 
-FEW_BYTES = 4096
+MAX_INLINE_BYTES = 4096
 """So many bytes of an array are compared as one text of bytes, which costs least."""
 
 
@@ -235,7 +235,7 @@ class ArrayEntries:
     def condition(self, code: str, names: Names) -> str:
         """Code that is true as long as the array, which `code` gives, holds that."""
         values = self.values
-        if values.nbytes > FEW_BYTES or values.dtype.hasobject:
+        if values.nbytes > MAX_INLINE_BYTES or values.dtype.hasobject:
             return f"{names[self.unchanged]}({code})"
         same_form = f"{code}.shape == {values.shape} and {code}.dtype == {names[values.dtype]}"
         return f"({code}.tobytes() == {names[values.tobytes()]} and {same_form})"
@@ -246,7 +246,7 @@ class ArrayEntries:
         if now.shape != before.shape or now.dtype != before.dtype:
             return False
         if before.dtype.hasobject:
-            return all(map(alike, elements_of(now), elements_of(before)))
+            return all(map(is_same_value, elements_of(now), elements_of(before)))
         if before.itemsize not in (1, 2, 4, 8):
             return now.tobytes() == before.tobytes()
         bits = f"u{before.itemsize}"
@@ -296,16 +296,16 @@ def is_plain(x: Any) -> bool:
     return isinstance(x, (tuple, *PLAIN))
 
 
-def alike(now: Any, before: Any) -> bool:
+def is_same_value(now: Any, before: Any) -> bool:
     """Whether nothing depends on which of the two it is: the same object, or equal plain values."""
     if now is before:
         return True
     if type(now) is not type(before) or has_attributes(now) or has_attributes(before):
         return False
     if isinstance(before, (tuple, frozenset)):  # objects inside may be equal and differ all the same
-        return len(now) == len(before) and all(map(alike, now, before))
+        return len(now) == len(before) and all(map(is_same_value, now, before))
     if isinstance(before, slice):
-        return all(map(alike, (now.start, now.stop, now.step), (before.start, before.stop, before.step)))
+        return all(map(is_same_value, (now.start, now.stop, now.step), (before.start, before.stop, before.step)))
     return isinstance(before, PLAIN) and bool(exact(now) == exact(before))
 
 
@@ -316,13 +316,13 @@ def has_attributes(x: Any) -> bool:
     return has_slots or (is_heap_type(cls) and bool(attributes_of(x)))
 
 
-def shown(x: Any) -> str:
+def format_value(x: Any) -> str:
     """A value as messages show it: plain values as they are, objects by their type."""
     if isinstance(x, PLAIN):
         text = repr(x)
         return text if len(text) <= 40 else f"{text[:37]}..."
     if isinstance(x, tuple):
-        return f"({', '.join(map(shown, x))}{',' if len(x) == 1 else ''})"
+        return f"({', '.join(map(format_value, x))}{',' if len(x) == 1 else ''})"
     kind = type(x).__name__
     if isinstance(x, (Tensor, np.ndarray)):
         return f"<{kind} {x.shape}>"

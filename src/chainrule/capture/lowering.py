@@ -44,12 +44,12 @@ def step(
     images in so many parts; `bytes_per_thread`, the size of each copy, if every thread makes its own result.
     """
     values = [x.value for x in inputs]
-    made = trace.add_value("kernel", name, values, example, job=job, **options)
-    others = tuple(trace.add_value("part", name, [made.value], array) for array in also)
+    result = trace.add_value("kernel", name, values, example, job=job, **options)
+    others = tuple(trace.add_value("part", name, [result.value], array) for array in also)
     each = -(-job.scratch // 64) * 64
     scratch = Value("scratch", name, (), np.empty(each * team.threads(), np.uint8), {"bytes_per_thread": each})
-    made.value.options["also"] = [*(x.value for x in others), *([scratch] if each else [])]
-    return made, *others
+    result.value.options["also"] = [*(x.value for x in others), *([scratch] if each else [])]
+    return result, *others
 
 
 def channels_last(trace: Trace, x: Any) -> Tracer:
@@ -233,10 +233,10 @@ def copies(trace: Trace, out: Any, pieces: Sequence[tuple[Tracer, Callable[[Any]
         pieces: what is copied, and what of the result it becomes.
         fill: what no piece becomes is 0.
     """
-    kept = [(x, part(out)) for x, part in pieces if x.size]
-    _check(bool(kept) and out.flags.c_contiguous and all(np.may_share_memory(to, out) for _, to in kept))
+    parts = [(x, part(out)) for x, part in pieces if x.size]
+    _check(bool(parts) and out.flags.c_contiguous and all(np.may_share_memory(to, out) for _, to in parts))
     plans = []
-    for x, to in kept:
+    for x, to in parts:
         source = np.broadcast_to(x.value.example, to.shape)
         begin = to.__array_interface__["data"][0] - out.__array_interface__["data"][0]
         strides = [[s // out.itemsize for s in array.strides] for array in (source, to)]
@@ -244,7 +244,7 @@ def copies(trace: Trace, out: Any, pieces: Sequence[tuple[Tracer, Callable[[Any]
     job = copy_job(out.dtype, out.shape, plans, fill)
     if job is None:
         raise Untraceable("copies of more than four dimensions")
-    return step(trace, "copy", job, [x for x, _ in kept], out)[0]
+    return step(trace, "copy", job, [x for x, _ in parts], out)[0]
 
 
 RULES: dict[Any, Callable[..., Any]] = {

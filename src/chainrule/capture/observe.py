@@ -51,6 +51,7 @@ from chainrule.capture.classes import (
     LIBRARIES,
     MISSING,
     OBSERVING,
+    attribute_restorer,
     attributes_of,
     contents_of,
     has_static_attributes,
@@ -59,7 +60,6 @@ from chainrule.capture.classes import (
     is_heap_type,
     is_observable,
     is_plainly_read,
-    keep_attribute,
     package_of,
     patch,
     static_attribute,
@@ -67,7 +67,7 @@ from chainrule.capture.classes import (
     users_bases,
 )
 from chainrule.capture.code import variables, with_inner
-from chainrule.capture.frames import is_house, is_installed, is_library
+from chainrule.capture.frames import is_chainrule, is_installed, is_library
 from chainrule.capture.guards import (
     PLAIN,
     ArrayEntries,
@@ -76,7 +76,7 @@ from chainrule.capture.guards import (
     ListEntries,
     PartEntries,
     elements_of,
-    shown,
+    format_value,
 )
 from chainrule.capture.settings import Number
 from chainrule.errors import CaptureError
@@ -102,7 +102,7 @@ _DICTS = (dict, MappingProxyType, WeakKeyDictionary, WeakValueDictionary)
 _NOT_RUN = {"__repr__", "__str__", "__format__", "__del__", "__reduce__", "__reduce_ex__", "__getstate__"}
 """Special methods that a step does not run."""
 _ON_CREATION = {"__new__", "__init__", "__post_init__", "__init_subclass__", "__set_name__"}
-_FIXED = (type, ModuleType, BuiltinFunctionType, np.ufunc, Operation)
+_IMMUTABLE = (type, ModuleType, BuiltinFunctionType, np.ufunc, Operation)
 """What is the same wherever it is read."""
 
 
@@ -118,10 +118,10 @@ _ARRAYS = (np.ndarray, np.void)
 _CALLABLES = (FunctionType, functools.partial, type(functools.cache(len)))
 """What runs a function, and may have attributes that no class observes."""
 _CHANGING = {"modules", "stdin", "stdout", "stderr"}
-_FORM = {"shape", "dtype", "ndim", "size", "nbytes", "itemsize"}
+_METADATA = {"shape", "dtype", "ndim", "size", "nbytes", "itemsize"}
 """Attributes of arrays that do not depend on their elements."""
 
-MOST_BYTES = 1 << 24
+MAX_COMPARED_BYTES = 1 << 24
 """Arrays that the function may compute with by NumPy are compared with what they were, so many bytes in all."""
 
 
@@ -141,7 +141,7 @@ class Assignment(NamedTuple):
     undo: Callable[[], None]
 
 
-_FOUND_IN_CLASS = (property, type(Assignment.target))
+_READ_FROM_CLASS = (property, type(Assignment.target))
 """Descriptors that the class gives itself when they are read of it: properties, and the fields of named tuples."""
 
 
@@ -152,25 +152,25 @@ class Observer:
         self.trace = trace
         self.guards, self.names = trace.glue.guards, trace.glue.names
         self._labels: dict[int, tuple[str, Any]] = {}  # objects from outside, by identity, in the user's words
-        self._created: dict[int, Any] = {}  # objects that the call has made
-        self._observed: set[tuple[int, str]] = set()  # attributes that have been read or assigned
-        self._attributes: dict[tuple[int, str], Assignment] = {}  # that have been assigned
+        self._created_objects: dict[int, Any] = {}  # objects that the call has made
+        self._observed_attributes: set[tuple[int, str]] = set()  # attributes that have been read or assigned
+        self._attribute_assignments: dict[tuple[int, str], Assignment] = {}  # that have been assigned
         self._variables: dict[str, _Variable] = {}  # that a function may assign
         self._statics: dict[str, tuple[Any, str, Any, str]] = {}  # attributes of modules and classes that are read
         self._containers: list[tuple[Any, Entries, str, str]] = []  # and their guards and labels
         self._arrays: dict[int, tuple[NDArray[Any], str]] = {}  # of NumPy, that code has read; and their labels
-        self._large: str | None = None  # arrays of NumPy that are too large to be compared
+        self._large_array: str | None = None  # arrays of NumPy that are too large to be compared
         self._functions: dict[int, FunctionType] = {}  # that have been looked at
         self._callables: list[tuple[Any, DictEntries, str]] = []  # functions, their attributes and labels
         self._codes: dict[int, CodeType] = {}  # of functions, and of those inside them, by identity
         self.calls = Calls(self)
-        self._imported: Chains = {}  # modules that are imported inside
+        self._imported_modules: Chains = {}  # modules that are imported inside
         self._reads_classes = False  # whether one of them asks for an object's class
         self._iterators: list[str] = []
         self._random = _RandomStates()
-        self._classes: dict[type, None] = {}  # whose objects have been met
-        self._held_classes: dict[type, None] = {}  # that have been met themselves
-        self._patched: list[type] = []
+        self._object_classes: dict[type, None] = {}  # whose objects have been met
+        self._class_objects: dict[type, None] = {}  # that have been met themselves
+        self._patched_classes: list[type] = []
         self._package = ""  # of the traced function
 
     def start(self, function: Any, arguments: Iterable[Any]) -> None:
@@ -182,25 +182,25 @@ class Observer:
         inner = function.__func__ if isinstance(function, MethodType) else function
         if isinstance(inner, FunctionType):
             self._package = str(inner.__module__).partition(".")[0]
-            self._visit(inner, own=True)
-        self._meet(function, getattr(function, "__name__", "the function"))
+            self._track_function(inner, own=True)
+        self._track(function, getattr(function, "__name__", "the function"))
         for position, argument in enumerate(arguments):
-            self._meet(argument, f"argument {position + 1}")
+            self._track(argument, f"argument {position + 1}")
         self.calls.start()
 
     def stop(self) -> None:
         """Observe no longer."""
         self.calls.stop()
-        while self._patched:
-            unpatch(self._patched.pop())
+        while self._patched_classes:
+            unpatch(self._patched_classes.pop())
 
-    def knows(self, thing: Any) -> bool:
+    def is_external(self, thing: Any) -> bool:
         """Whether something was there before the call."""
         return id(thing) in self._labels
 
-    def knows_memory(self, array: Any) -> bool:
+    def is_external_memory(self, array: Any) -> bool:
         """Whether an array is, or is a view of, one that was there before the call."""
-        return self.knows(array) or any(map(self.knows, _bases(array)))
+        return self.is_external(array) or any(map(self.is_external, _bases(array)))
 
     def label(self, thing: Any) -> str:
         """An object in the user's words."""
@@ -212,47 +212,47 @@ class Observer:
         """Code of the file `reader` reads an attribute; returns what it is to get."""
         if isinstance(thing, Optimizer) and name in ("param_groups", "state"):
             return self._options(thing, name, value, reader)
-        if (id(thing), name) not in self._observed and (name != "__dict__" or reader != functools.__file__):
+        if (id(thing), name) not in self._observed_attributes and (name != "__dict__" or reader != functools.__file__):
             with self.calls.paused():
                 if name == "__dict__":
-                    self._read_all(thing, value, is_house(reader))
+                    self._read_all(thing, value, is_chainrule(reader))
                 else:
                     self._read(thing, name, value, reader)
         return value
 
     def _read(self, thing: Any, name: str, value: Any, reader: str) -> None:
         """An attribute is read for the first time."""
-        self._observed.add((id(thing), name))
+        self._observed_attributes.add((id(thing), name))
         member = in_class(type(thing), name)
         own = name in attributes_of(thing) and not hasattr(type(member), "__set__")
         if isinstance(thing, (Tensor, np.ndarray)) and not own and not _is_users(type(thing), name):
             return  # a Tensor's own, which the trace looks after, or an array's
         label = f"{self.label(thing)}.{name}"
-        if own and isinstance(member, functools.cached_property) and has_tracer(value) and self.knows(thing):
+        if own and isinstance(member, functools.cached_property) and has_tracer(value) and self.is_external(thing):
             self._read_descriptor(type(thing), name, member)
             self._guard_class_attribute(thing, name, label)
             undo = functools.partial(attributes_of(thing).pop, name, None)
-            self.assigned(thing, name, Assignment(f"{self.names[thing]}.{name}", label, value, undo))
+            self.after_assign(thing, name, Assignment(f"{self.names[thing]}.{name}", label, value, undo))
             return
         if own or not is_descriptor(member):
-            if id(thing) not in self._created:
+            if id(thing) not in self._created_objects:
                 self._guard_attribute(thing, name, label, value, own)
         elif isinstance(value, MethodType):
             self._read_method(thing, name, label, value.__func__, reader)
             return
         else:  # what a descriptor gives may be another object each time
             self._read_descriptor(type(thing), name, member)
-        self._meet(value, label, held=id(thing) in self._created)
+        self._track(value, label, opaque=id(thing) in self._created_objects)
 
     def _guard_attribute(self, thing: Any, name: str, label: str, value: Any, own: bool) -> None:
         """An attribute of an object, its own or its class's, has this value."""
         where, plainly = self.names[thing], is_plainly_read(type(thing))
         if plainly and own:
-            self.note(f"{self.names[attributes_of(thing)]}[{name!r}]", label, value)
+            self.depend_on(f"{self.names[attributes_of(thing)]}[{name!r}]", label, value)
         elif plainly and value is None:  # such as hooks: this costs less
             self._guard_class_attribute(thing, name, label)
         else:
-            self.note(f"{where}.{name}" if name.isidentifier() else f"getattr({where}, {name!r})", label, value)
+            self.depend_on(f"{where}.{name}" if name.isidentifier() else f"getattr({where}, {name!r})", label, value)
 
     def _guard_class_attribute(self, thing: Any, name: str, label: str) -> None:
         """An attribute is that of an object's class: it is not the object's own, and both classes are as they were."""
@@ -260,16 +260,20 @@ class Observer:
         self.guards.same(f"type({self.names[thing]})", f"the type of {self.label(thing)}", cls)
         self.guards.add(f"{name!r} not in {self.names[attributes_of(thing)]}", label, "is that of its class")
         if name == "forward" or _is_users(cls, name):
-            self._note_static(f"{self.names[cls]}.{name}", f"{cls.__name__}.{name}", cls, name, in_class(cls, name))
+            self._depend_on_static(
+                f"{self.names[cls]}.{name}", f"{cls.__name__}.{name}", cls, name, in_class(cls, name)
+            )
 
     def _read_method(self, thing: Any, name: str, label: str, function: Any, reader: str) -> None:
         """A method is read, to be called; with `super()` it may call those of the same name in the bases."""
-        self._meet(function, label)
+        self._track(function, label)
         bases = [base for base in users_bases(type(thing)) if isinstance(vars(base).get(name), FunctionType)]
         for base in bases:
-            self._note_static(f"{self.names[base]}.{name}", f"{base.__name__}.{name}", base, name, vars(base)[name])
+            self._depend_on_static(
+                f"{self.names[base]}.{name}", f"{base.__name__}.{name}", base, name, vars(base)[name]
+            )
         # an object may have a method of its own; of the methods that we call of our own classes, only `forward`
-        if id(thing) in self._created or not (bases or name == "forward" or not is_house(reader)):
+        if id(thing) in self._created_objects or not (bases or name == "forward" or not is_chainrule(reader)):
             return
         if is_plainly_read(type(thing)) and isinstance(in_class(type(thing), name), FunctionType):
             self._guard_class_attribute(thing, name, label)
@@ -279,83 +283,83 @@ class Observer:
     def _read_descriptor(self, cls: type, name: str, member: Any) -> None:
         """A property, or the like, of a class is read; that of a user's class is a guard."""
         label, code = f"{cls.__name__}.{name}", f"{self.names[in_class]}({self.names[cls]}, {name!r})"
-        if type(member) in _FOUND_IN_CLASS and type(cls) is type:  # this costs less
+        if type(member) in _READ_FROM_CLASS and type(cls) is type:  # this costs less
             code = f"{self.names[cls]}.{name}"
         if _is_users(cls, name):
-            self._note_static(code, label, cls, name, member)
+            self._depend_on_static(code, label, cls, name, member)
         for part in _functions_of(member):
-            self._meet(part, label)
+            self._track(part, label)
 
     def _options(self, optimizer: Optimizer, name: str, value: Any, reader: str) -> Any:
         """An optimizer's groups or state as the reader gets them."""
-        if id(optimizer) in self._created:
+        if id(optimizer) in self._created_objects:
             return value
         if name == "param_groups":
             return self.trace.groups(optimizer, value)
-        return value if is_house(reader) else self.trace.settings(value, f"{self.label(optimizer)}.state")
+        return value if is_chainrule(reader) else self.trace.settings(value, f"{self.label(optimizer)}.state")
 
-    def absent(self, thing: Any, name: str) -> None:
+    def read_missing(self, thing: Any, name: str) -> None:
         """Code asks for an attribute that is not there."""
-        if (id(thing), name) in self._observed or self._is_created(thing):
+        if (id(thing), name) in self._observed_attributes or self._is_created(thing):
             return
-        self._observed.add((id(thing), name))
+        self._observed_attributes.add((id(thing), name))
         missing = self.names[MISSING]
         code = f"getattr({self.names[thing]}, {name!r}, {missing}) is {missing}"
         if hasattr(type(thing), "__getattr__"):  # which may give something after all
             code = f"{name!r} not in {self.names[attributes_of(thing)]}"
         self.guards.add(code, self.label(thing), f"has no {name}")
 
-    def _read_all(self, thing: Any, attributes: dict[str, Any], by_house: bool) -> None:
+    def _read_all(self, thing: Any, attributes: dict[str, Any], by_chainrule: bool) -> None:
         """An object's whole dict is read: of modules by ourselves, to find their parts, or by the user."""
-        parts_only = by_house and isinstance(thing, Module)
+        parts_only = by_chainrule and isinstance(thing, Module)
         key = id(thing), "parts" if parts_only else "__dict__"
-        if key in self._observed or self._is_created(thing):
+        if key in self._observed_attributes or self._is_created(thing):
             return
-        self._observed.add(key)
+        self._observed_attributes.add(key)
         entries = PartEntries(attributes) if parts_only else DictEntries(attributes)
         label, code = self.label(thing), self.names[attributes]
         state = "has the same parts" if parts_only else "has the same attributes"
         self.guards.add(entries.condition(code, self.names), label, state)
         for name, value in attributes.items():
-            self._meet(value, f"{label}.{name}", held=parts_only)
+            self._track(value, f"{label}.{name}", opaque=parts_only)
 
     # Assignments
 
-    def assigning(self, thing: Any, name: str, value: Any) -> Assignment | None:
+    def before_assign(self, thing: Any, name: str, value: Any) -> Assignment | None:
         """Code assigns to an attribute; returns what is to be handed to `assigned` once that has worked."""
         if self._is_created(thing):
             return None
-        self._meet(thing, type(thing).__name__)  # if it has come by a way that is not observed
+        self._track(thing, type(thing).__name__)  # if it has come by a way that is not observed
         label, where, member = f"{self.label(thing)}.{name}", self.names[thing], in_class(type(thing), name)
         if isinstance(member, property):  # whose function assigns
-            self._meet(member.fset, label)
+            self._track(member.fset, label)
             return None
         self._check(value, label)
-        earlier = self._attributes.get((id(thing), name))
+        earlier = self._attribute_assignments.get((id(thing), name))
         target = f"{where}.{name}" if name.isidentifier() else f"{where}.__dict__[{name!r}]"
-        return Assignment(target, label, value, keep_attribute(thing, name) if earlier is None else earlier.undo)
+        return Assignment(target, label, value, attribute_restorer(thing, name) if earlier is None else earlier.undo)
 
-    def assigned(self, thing: Any, name: str, assignment: Assignment) -> None:
+    def after_assign(self, thing: Any, name: str, assignment: Assignment) -> None:
         """An attribute has been assigned."""
-        self._attributes[id(thing), name] = assignment
-        self._observed.add((id(thing), name))  # what is read from now on is what has been assigned
+        self._attribute_assignments[id(thing), name] = assignment
+        self._observed_attributes.add((id(thing), name))  # what is read from now on is what has been assigned
 
-    def deleting(self, thing: Any, name: str) -> None:
+    def before_delete(self, thing: Any, name: str) -> None:
         """Code deletes an attribute."""
-        if self.knows(thing):
+        if self.is_external(thing):
             self.trace.refuse(f"deleting {self.label(thing)}.{name}")
 
     def _is_created(self, thing: Any) -> bool:
         """Whether the call has made an object: it has not been met before, and has no attributes yet."""
-        if not self.knows(thing) and not attributes_of(thing):
-            self._created[id(thing)] = thing
-        return id(thing) in self._created
+        if not self.is_external(thing) and not attributes_of(thing):
+            self._created_objects[id(thing)] = thing
+        return id(thing) in self._created_objects
 
     def _check(self, value: Any, label: str) -> None:
         """Raise an error if a value cannot be assigned by each run."""
         if not self._can_be_assigned(value):
             what = f"{label} is set to a {type(value).__name__} that the compiled function makes"
-            raise self.trace.refused(f"{what}, which would happen only once: do it outside")
+            raise self.trace.capture_error(f"{what}, which would happen only once: do it outside")
 
     def _can_be_assigned(self, value: Any) -> bool:
         if type(value) in (list, tuple):
@@ -368,11 +372,11 @@ class Observer:
         """Whether a value is the same in all runs: it is plain, or was there before the call."""
         if type(value) is Number:
             return False
-        if isinstance(value, tuple) and not self.knows(value):
+        if isinstance(value, tuple) and not self.is_external(value):
             return all(map(self.is_fixed, value))
         if isinstance(value, Tensor):
             return type(value._data) is np.ndarray
-        return isinstance(value, (*PLAIN, *_FIXED)) or self.knows(value)
+        return isinstance(value, (*PLAIN, *_IMMUTABLE)) or self.is_external(value)
 
     def assignments(self) -> Iterator[Assignment]:
         """What the call has assigned outside."""
@@ -381,7 +385,7 @@ class Observer:
             if value is not variable.before:
                 self._check(value, variable.label)
                 yield Assignment(variable.code, variable.label, value, variable.undo)
-        yield from self._attributes.values()
+        yield from self._attribute_assignments.values()
 
     def undo(self, failed: bool) -> None:
         """Undo what the call has done outside: the program will do it again. If there is none, all of it.
@@ -389,7 +393,7 @@ class Observer:
         Raises:
             CaptureError: some memory cannot be put back as it was; all else has been.
         """
-        for assignment in self._attributes.values():
+        for assignment in self._attribute_assignments.values():
             assignment.undo()
         for variable in self._variables.values():
             variable.undo()
@@ -404,7 +408,7 @@ class Observer:
                 if not attributes.unchanged(attributes_of(thing)):
                     attributes.restore(attributes_of(thing))
             self._random.restore()
-        self._created.clear()
+        self._created_objects.clear()
         for container, entries, _, label in self._containers if failed else ():
             if not entries.unchanged(container):
                 raise CaptureError(
@@ -412,7 +416,7 @@ class Observer:
                     f"put back as it was: do not let the function change its length, release or close it"
                 )
 
-    def unrepeatable(self) -> str | None:
+    def retrace_reason(self) -> str | None:
         """What the call has done that no run of a program would do again, if anything.
 
         Tensors of the trace that were put into a container do not count: they say so when they are used.
@@ -429,132 +433,134 @@ class Observer:
         for thing, attributes, label in self._callables:
             if not attributes.unchanged(attributes_of(thing)):
                 return f"it assigns an attribute of {label}, which is a function"
-        if self._large is not None:
+        if self._large_array is not None:
             return (
-                f"it may compute by NumPy with {self._large}, which is too large to be compared in each call: make a "
-                f"Tensor of it with from_numpy()"
+                f"it may compute by NumPy with {self._large_array}, which is too large to be compared in each call: "
+                f"make a Tensor of it with from_numpy()"
             )
-        if self.calls.outside is not None:
-            return self.calls.outside
+        if self.calls.retrace_reason is not None:
+            return self.calls.retrace_reason
         if self._iterators:
             return f"it goes on in {self._iterators[0]}, an iterator from outside"
         return self._random.used()
 
     # Objects from outside
 
-    def note(self, code: str, label: str, value: Any, held: bool = False) -> None:
-        """The function depends on a value from outside, which `code` gives; for `held` see `_meet`."""
+    def depend_on(self, code: str, label: str, value: Any, opaque: bool = False) -> None:
+        """The function depends on a value from outside, which `code` gives; for `opaque` see `_track`."""
         if not (isinstance(value, ModuleType) and package_of(value) in LIBRARIES):
             self.guards.same(code, label, value)
-            self._meet(value, label, held)
+            self._track(value, label, opaque)
 
-    def _meet(self, value: Any, label: str, held: bool = False) -> None:
+    def _track(self, value: Any, label: str, opaque: bool = False) -> None:
         """Get to know an object from outside: observe what is read from it, and what it runs.
 
         Args:
             value: the object.
             label: what the user calls it.
-            held: the code has not got it to read elements of it, if it is an array.
+            opaque: the code has not got it to read elements of it, if it is an array.
         """
-        if isinstance(value, _ARRAYS) and not held:
-            self._meet_array(value, label)
-        if id(value) in self._labels or id(value) in self._created:
+        if isinstance(value, _ARRAYS) and not opaque:
+            self._track_array(value, label)
+        if id(value) in self._labels or id(value) in self._created_objects:
             return
         is_exception = isinstance(value, BaseException)
         if is_exception or (is_heap_type(type(value)) and isinstance(value, (*PLAIN, tuple))):
-            self._meet_derived(value, label)
+            self._track_derived(value, label)
         if isinstance(value, (tuple, frozenset)):
             for position, part in enumerate(value):
-                self._meet(part, f"{label}[{position}]")
+                self._track(part, f"{label}[{position}]")
         if isinstance(value, slice):
             for name in ("start", "stop", "step"):
-                self._meet(getattr(value, name), f"{label}.{name}")
+                self._track(getattr(value, name), f"{label}.{name}")
         if isinstance(value, (*PLAIN, tuple)):
             return
         self._labels[id(value)] = label, value
         if isinstance(value, _CALLABLES):
             self._callables.append((value, DictEntries(attributes_of(value)), label))
         if isinstance(value, FunctionType):
-            self._visit(value)
+            self._track_function(value)
         elif isinstance(value, MethodType):
-            self._meet(value.__self__, label)
-            self._meet(value.__func__, label)
+            self._track(value.__self__, label)
+            self._track(value.__func__, label)
         elif isinstance(value, functools.partial):
             for part in (value.func, *value.args):
-                self._meet(part, label)
-            self._contents(value.keywords, f"{self.names[value]}.keywords", label)
+                self._track(part, label)
+            self._track_contents(value.keywords, f"{self.names[value]}.keywords", label)
         elif isinstance(value, type):
-            self._meet_class(value, created=True)
+            self._track_class(value, created=True)
             self._read_class(value)
-            self._held_classes[value] = None
+            self._class_objects[value] = None
         elif isinstance(value, weakref.ref):
-            self.note(f"{self.names[value]}()", label, value())
+            self.depend_on(f"{self.names[value]}()", label, value())
         elif isinstance(value, ContextVar):
-            self.note(f"{self.names[value]}.get({self.names[MISSING]})", label, value.get(MISSING))
+            self.depend_on(f"{self.names[value]}.get({self.names[MISSING]})", label, value.get(MISSING))
         elif isinstance(value, _generators()):
             self.trace.watch_generator(value)
         elif isinstance(value, ModuleType):
             self._read_module(value, label)
         elif isinstance(value, _ARRAYS):
-            self._meet_class(type(value))
+            self._track_class(type(value))
         else:
-            self._meet_object(value, label)
+            self._track_object(value, label)
 
-    def _meet_derived(self, value: Any, label: str) -> None:
+    def _track_derived(self, value: Any, label: str) -> None:
         """Get to know an exception, or an object of a class that is derived from a plain one, such as a named tuple."""
         cls = type(value)
         self._labels[id(value)] = label, value
-        self._meet_class(cls)
+        self._track_class(cls)
         if not is_observable(cls):
             if attributes_of(value):
-                self._contents(attributes_of(value), f"{self.names[value]}.__dict__", label)
+                self._track_contents(attributes_of(value), f"{self.names[value]}.__dict__", label)
             self._read_class(cls)
-            self._held_classes[cls] = None
+            self._class_objects[cls] = None
         if isinstance(value, BaseException):
-            self.note(f"{self.names[value]}.args", f"{label}.args", value.args)
+            self.depend_on(f"{self.names[value]}.args", f"{label}.args", value.args)
 
-    def _meet_object(self, value: Any, label: str) -> None:
+    def _track_object(self, value: Any, label: str) -> None:
         if isinstance(value, Tensor):
             self.trace.watch(value)
-        self._meet_class(type(value))
-        self._meet(attributes_of(value).get("__wrapped__"), label)
+        self._track_class(type(value))
+        self._track(attributes_of(value).get("__wrapped__"), label)
         self._random.watch(value, label)
         if isinstance(value, Iterator):
             self._iterators.append(label)
         if isinstance(value, (SimpleNamespace, threading.local)):
-            self._contents(value.__dict__, f"{self.names[value]}.__dict__", label)
+            self._track_contents(value.__dict__, f"{self.names[value]}.__dict__", label)
         elif isinstance(value, (UserDict, UserList)):
-            self._contents(value.data, f"{self.names[value]}.data", label)
+            self._track_contents(value.data, f"{self.names[value]}.data", label)
         elif isinstance(value, ENVIRONMENT):
-            self._contents(value._data, f"{self.names[value]}._data", label)
+            self._track_contents(value._data, f"{self.names[value]}._data", label)
         elif isinstance(value, _VIEWS):
-            self._contents(value.mapping, f"{self.names[value]}.mapping", label)
+            self._track_contents(value.mapping, f"{self.names[value]}.mapping", label)
         elif isinstance(value, MappingView):
-            self.note(f"{self.names[value]}._mapping", label, value._mapping)  # type: ignore[attr-defined]
+            self.depend_on(f"{self.names[value]}._mapping", label, value._mapping)  # type: ignore[attr-defined]
         elif isinstance(value, (*_DICTS, *_LISTS)):
-            self._contents(value, self.names[value], label)
+            self._track_contents(value, self.names[value], label)
         elif _is_buffer(value):
-            self._buffer(value, memoryview(value).nbytes, BufferEntries, label)
+            self._track_buffer(value, memoryview(value).nbytes, BufferEntries, label)
 
-    def _meet_array(self, array: Any, label: str) -> None:
+    def _track_array(self, array: Any, label: str) -> None:
         """The function may compute with an array of NumPy; `close` knows whether it is a Tensor's memory instead."""
         if id(array) not in self._arrays:
             self._arrays[id(array)] = array, label
-            self._buffer(array, array.nbytes, ArrayEntries, label)
+            self._track_buffer(array, array.nbytes, ArrayEntries, label)
             for position, element in enumerate(elements_of(array)) if array.dtype.hasobject else ():
-                self._meet(element, f"{label}[{position}]")
+                self._track(element, f"{label}[{position}]")
 
-    def _buffer(self, buffer: Any, size: int, kind: Callable[[Any], BufferEntries | ArrayEntries], label: str) -> None:
+    def _track_buffer(
+        self, buffer: Any, size: int, kind: Callable[[Any], BufferEntries | ArrayEntries], label: str
+    ) -> None:
         """The function depends on the elements of some memory, unless that is too large to be compared."""
-        if size <= MOST_BYTES:
+        if size <= MAX_COMPARED_BYTES:
             entries = kind(buffer)
             code = entries.condition(self.names[buffer], self.names)
             self.guards.add(code, label, "has its numbers")
             self._containers.append((buffer, entries, code, label))
         elif not isinstance(buffer, np.ndarray):
-            self._large = self._large or label
+            self._large_array = self._large_array or label
 
-    def _contents(self, container: Any, code: str, label: str) -> None:
+    def _track_contents(self, container: Any, code: str, label: str) -> None:
         """The function depends on what a container holds, which `code` gives."""
         is_dict = isinstance(container, _DICTS)
         entries = DictEntries(container) if is_dict else ListEntries(container)
@@ -562,27 +568,27 @@ class Observer:
         self.guards.add(code, label, "has the same contents")
         self._containers.append((container, entries, code, label))
         for key, value in container.items() if is_dict else enumerate(container):
-            self._meet(value, f"{label}[{shown(key)}]")
+            self._track(value, f"{label}[{format_value(key)}]")
             if is_dict:
-                self._meet(key, f"a key of {label}")
+                self._track(key, f"a key of {label}")
 
-    def _meet_class(self, cls: type, created: bool = False) -> None:
+    def _track_class(self, cls: type, created: bool = False) -> None:
         """Observe the objects of a class; `created` says that the call may make some."""
-        if cls in self._classes and not created:
+        if cls in self._object_classes and not created:
             return
-        self._classes[cls] = None
+        self._object_classes[cls] = None
         for base in users_bases(cls):
             for name, member in [*vars(base).items()]:
                 if is_descriptor(member) and users_bases(type(member)):  # before its method runs for the first time
-                    self._meet(member, f"{base.__name__}.{name}")
+                    self._track(member, f"{base.__name__}.{name}")
                 if name[:2] != "__" or name in _NOT_RUN or not isinstance(member, FunctionType):
                     continue
                 if name in OBSERVING:  # which may be replaced at this moment
-                    self._meet(getattr(member, "original", member), f"{base.__name__}.{name}")
+                    self._track(getattr(member, "original", member), f"{base.__name__}.{name}")
                     continue
                 if created or name not in _ON_CREATION:  # what an operator, a call or a loop runs
-                    self.note(f"{self.names[base]}.{name}", f"{base.__name__}.{name}", member)
-        if is_observable(cls) and not any(base in self._patched for base in cls.__mro__):
+                    self.depend_on(f"{self.names[base]}.{name}", f"{base.__name__}.{name}", member)
+        if is_observable(cls) and not any(base in self._patched_classes for base in cls.__mro__):
             self._patch(cls)
 
     def _read_module(self, module: ModuleType, label: str) -> None:
@@ -594,7 +600,7 @@ class Observer:
         self.guards.add(f"len({names}) == {len(vars(module))}", label, "has as many attributes")
         for name, value in [*vars(module).items()]:
             if name[:2] != "__" and not isinstance(value, ModuleType):
-                self._note_static(f"{names}[{name!r}]", f"{label}.{name}", module, name, value)
+                self._depend_on_static(f"{names}[{name!r}]", f"{label}.{name}", module, name, value)
 
     def _read_class(self, cls: type) -> None:
         """The function has got a class, and may read its attributes by any name."""
@@ -604,61 +610,63 @@ class Observer:
                 value = in_class(cls, name)
                 is_member = isinstance(cls, EnumType) and isinstance(value, cls)
                 if isinstance(value, (*PLAIN, type)) and not is_member and not name.startswith(hidden):
-                    self._note_static(f"{self.names[cls]}.{name}", f"{cls.__name__}.{name}", cls, name, value)
+                    self._depend_on_static(f"{self.names[cls]}.{name}", f"{cls.__name__}.{name}", cls, name, value)
 
-    def _mentioned(self) -> set[str]:
+    def _attribute_names(self) -> set[str]:
         """The names of attributes in the code of the functions that have been looked at."""
         return {name for code in self._codes.values() for name in variables(code).attributes} - OBSERVING.keys()
 
-    def _read_mentioned(self, cls: type, names: set[str]) -> None:
+    def _read_named(self, cls: type, names: set[str]) -> None:
         """The function has got a class, and may read those of its attributes whose names it mentions."""
         for base in [] if isinstance(cls, EnumType) else users_bases(cls):
             for name in names & vars(base).keys():
                 member = in_class(cls, name)
                 if isinstance(member, (FunctionType, staticmethod, *_LISTS, *_DICTS)):
-                    self._note_static(f"{self.names[cls]}.{name}", f"{cls.__name__}.{name}", cls, name, member)
+                    self._depend_on_static(f"{self.names[cls]}.{name}", f"{cls.__name__}.{name}", cls, name, member)
                 elif isinstance(member, (classmethod, property)):
                     self._read_descriptor(cls, name, member)
 
-    def _note_static(self, code: str, label: str, owner: Any, name: str, value: Any) -> None:
+    def _depend_on_static(self, code: str, label: str, owner: Any, name: str, value: Any) -> None:
         """The function depends on an attribute of a module, class or function."""
         if code not in self._statics:
             self._statics[code] = owner, name, value, label
-            self.note(code, label, value.__func__ if isinstance(value, staticmethod) else value)
+            self.depend_on(code, label, value.__func__ if isinstance(value, staticmethod) else value)
 
     # Functions
 
-    def _visit(self, function: FunctionType, own: bool = False) -> None:
+    def _track_function(self, function: FunctionType, own: bool = False) -> None:
         """Look at the variables from outside that a function reads or assigns; `own` if it is the traced one."""
         if id(function) in self._functions:
             return
         self._functions[id(function)] = function
         code = function.__code__
-        foreign = not own and self._is_foreign(code, function.__module__)
-        if not foreign:
+        is_foreign = not own and self._is_library_function(code, function.__module__)
+        if not is_foreign:
             self._guard_function(function)
         for default in (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()):
-            self._meet(default, f"a default of {function.__name__}")
+            self._track(default, f"a default of {function.__name__}")
         cells = dict(zip(code.co_freevars, function.__closure__ or (), strict=True))
         if is_library(code.co_filename):  # a wrapper, such as a context manager makes, holds the user's function
             for name, cell in cells.items():
-                self._meet(contents_of(cell), name)
-        if not foreign:
-            self._look_into(code, function.__globals__, cells)
+                self._track(contents_of(cell), name)
+        if not is_foreign:
+            self._track_variables(code, function.__globals__, cells)
 
     def enter(self, frame: FrameType) -> None:
         """A function of the user's begins to run that no variable has led to."""
         code, module = frame.f_code, frame.f_globals
         name = module.get("__name__")
-        if id(code) in self._codes or name is None or self._is_foreign(code, name):  # a kernel's code has no module
+        if (
+            id(code) in self._codes or name is None or self._is_library_function(code, name)
+        ):  # a kernel's code has no module
             return
         if code.co_argcount:
             self._enter_method(frame.f_locals.get(code.co_varnames[0]), code)
         if not code.co_freevars:
-            self._look_into(code, module, {})
+            self._track_variables(code, module, {})
         for function in gc.get_referrers(code) if code.co_freevars else ():  # only a function has its variables' cells
             if isinstance(function, FunctionType):
-                self._visit(function)
+                self._track_function(function)
 
     def _enter_method(self, thing: Any, code: CodeType) -> None:
         """A function begins to run; if it is a method of the object, that of its class is a guard."""
@@ -666,24 +674,26 @@ class Observer:
         for base in users_bases(cls):
             for name, member in [*vars(base).items()]:
                 if isinstance(member, FunctionType) and member.__code__ is code and name not in OBSERVING:
-                    self._note_static(f"{self.names[base]}.{name}", f"{base.__name__}.{name}", base, name, member)
+                    self._depend_on_static(f"{self.names[base]}.{name}", f"{base.__name__}.{name}", base, name, member)
 
-    def meet_environment(self) -> None:
+    def track_environment(self) -> None:
         """The environment is about to be read, or changed."""
-        self._meet(os.environ, "os.environ")
+        self._track(os.environ, "os.environ")
 
-    def copied(self, thing: Any) -> None:
+    def before_copy(self, thing: Any) -> None:
         """An object is about to be copied, as a whole."""
-        if is_observable(type(thing)) and attributes_of(thing) and self.knows(thing):
-            self._read_all(thing, attributes_of(thing), by_house=False)
+        if is_observable(type(thing)) and attributes_of(thing) and self.is_external(thing):
+            self._read_all(thing, attributes_of(thing), by_chainrule=False)
 
-    def run_library(self, thing: Any) -> None:
+    def run_library_method(self, thing: Any) -> None:
         """A method of Python's own library runs, of an object from outside that keeps to itself what it remembers."""
-        if self.knows(thing) and not isinstance(thing, _TRANSPARENT):
+        if self.is_external(thing) and not isinstance(thing, _TRANSPARENT):
             kind, label = type(thing).__qualname__, self.label(thing)
-            self.calls.outside = self.calls.outside or f"it calls a method of {label}, a {kind} from outside"
+            self.calls.retrace_reason = (
+                self.calls.retrace_reason or f"it calls a method of {label}, a {kind} from outside"
+            )
 
-    def _look_into(self, code: CodeType, module: dict[str, Any], cells: dict[str, CellType]) -> None:
+    def _track_variables(self, code: CodeType, module: dict[str, Any], cells: dict[str, CellType]) -> None:
         """Look at the variables of some code: of a module, and of enclosing functions."""
         self._codes.update((id(part), part) for part in with_inner(code))
         names = variables(code)
@@ -696,19 +706,19 @@ class Observer:
             if (value := contents_of(cells[name])) is not MISSING:
                 self._follow(f"{self.names[cells[name]]}.cell_contents", name, value, chains)
         for name in names.assigned_globals:
-            self._variable(_Variable(f"{self.names[module]}[{name!r}]", name, module, name))
+            self._track_variable(_Variable(f"{self.names[module]}[{name!r}]", name, module, name))
         for name in names.assigned_enclosing:
-            self._variable(_Variable(f"{self.names[cells[name]]}.cell_contents", name, cells[name]))
+            self._track_variable(_Variable(f"{self.names[cells[name]]}.cell_contents", name, cells[name]))
         package = module.get("__package__") or str(module.get("__name__")).rpartition(".")[0]
         for name, chains in names.imported.items():
             with contextlib.suppress(ImportError):  # which the function gets, too
-                self._imported.setdefault(resolve_name(name, package), set()).update(chains)
+                self._imported_modules.setdefault(resolve_name(name, package), set()).update(chains)
         if names.reads_clock:
             line = f"{code.co_filename}:{code.co_firstlineno}"
             what = f'it makes a date of NumPy of "now" or "today", which may give something else each time ({line})'
-            self.calls.outside = self.calls.outside or what
+            self.calls.retrace_reason = self.calls.retrace_reason or what
         if "super" in names.globals and "__class__" in cells:
-            self._meet_bases(contents_of(cells["__class__"]), names.attributes)
+            self._track_bases(contents_of(cells["__class__"]), names.attributes)
         if "__class__" in names.attributes or "type" in names.globals:
             self._reads_classes = True
 
@@ -720,29 +730,29 @@ class Observer:
             self.guards.same(f"{where}.__defaults__", f"{label}.__defaults__", function.__defaults__)
         if code.co_kwonlyargcount:
             self.guards.same(f"{where}.__kwdefaults__", f"{label}.__kwdefaults__", function.__kwdefaults__)
-            self._meet(function.__kwdefaults__, f"{label}.__kwdefaults__")
+            self._track(function.__kwdefaults__, f"{label}.__kwdefaults__")
 
-    def _is_foreign(self, code: CodeType, module: str | None) -> bool:
+    def _is_library_function(self, code: CodeType, module: str | None) -> bool:
         """Whether a function is a library's: ours, Python's, or one that the traced function does not belong to."""
         file, package = code.co_filename, str(module).partition(".")[0]
         installed = is_installed(file) and package != self._package
-        return is_house(file) or is_library(file) or installed or package in LIBRARIES  # as is generated code
+        return is_chainrule(file) or is_library(file) or installed or package in LIBRARIES  # as is generated code
 
-    def _meet_bases(self, cls: Any, names: Iterable[str]) -> None:
+    def _track_bases(self, cls: Any, names: Iterable[str]) -> None:
         """A method of a class calls methods of its bases by `super()`."""
         for base in users_bases(cls)[1:] if isinstance(cls, type) else ():
             for name in {*names} - OBSERVING.keys():
                 if isinstance(member := vars(base).get(name), FunctionType):
-                    self.note(f"{self.names[base]}.{name}", f"{base.__name__}.{name}", member)
+                    self.depend_on(f"{self.names[base]}.{name}", f"{base.__name__}.{name}", member)
 
     def _follow(self, code: str, label: str, value: Any, chains: Iterable[tuple[str, ...]]) -> None:
         """A variable is read, and attributes of it: those of modules, classes and functions are looked at here."""
-        only_form = isinstance(value, np.ndarray) and all(chain and chain[0] in _FORM for chain in chains)
-        if only_form:
+        is_metadata = isinstance(value, np.ndarray) and all(chain and chain[0] in _METADATA for chain in chains)
+        if is_metadata:
             form = f"{code}.shape == {value.shape} and {code}.dtype == {self.names[value.dtype]}"
             self.guards.add(form, label, "has its shape and type")
         if not isinstance(value, ModuleType):
-            self.note(code, label, value, held=only_form)
+            self.depend_on(code, label, value, opaque=is_metadata)
         elif package_of(value) not in LIBRARIES:
             self.guards.same(code, label, value)
         for chain in chains:
@@ -755,7 +765,7 @@ class Observer:
                 break
             owner, code, label = value, f"{code}.{name}", f"{label}.{name}"
             if owner is sys and name == "modules":
-                self.calls.outside = self.calls.outside or "it looks for modules in sys.modules"
+                self.calls.retrace_reason = self.calls.retrace_reason or "it looks for modules in sys.modules"
             if owner is sys and name in _CHANGING:
                 return
             value = static_attribute(owner, name) if has_static_attributes(owner) else MISSING
@@ -765,21 +775,21 @@ class Observer:
                     return
                 self.guards.same(code, label, value)
                 if isinstance(value, (*_DICTS, *_LISTS)):
-                    self._meet(value, label)
+                    self._track(value, label)
             elif isinstance(owner, type) and isinstance(value, (classmethod, property)):
                 self._read_descriptor(owner, name, value)
                 return
             elif isinstance(value, ModuleType):
                 self.guards.same(code, label, value)
             elif value is not MISSING:
-                self._note_static(code, label, owner, name, value)
+                self._depend_on_static(code, label, owner, name, value)
             elif isinstance(owner, type) and _is_users(type(owner), name):
                 self._read_of_metaclass(code, label, owner, name)
                 return
             else:
                 return
         if isinstance(value, ModuleType):
-            self._meet(value, label)
+            self._track(value, label)
 
     def _read_of_metaclass(self, code: str, label: str, cls: type, name: str) -> None:
         """An attribute is read of a class that is its metaclass's."""
@@ -787,35 +797,35 @@ class Observer:
         if is_descriptor(member):
             self._read_descriptor(type(cls), name, member)
         else:
-            self._note_static(code, label, type(cls), name, member)
+            self._depend_on_static(code, label, type(cls), name, member)
 
-    def _variable(self, variable: _Variable) -> None:
+    def _track_variable(self, variable: _Variable) -> None:
         """A function may assign to a variable outside."""
         if variable.code not in self._variables:
             self._variables[variable.code] = variable
             if variable.before is not MISSING:
-                self.note(variable.code, variable.label, variable.before)
+                self.depend_on(variable.code, variable.label, variable.before)
 
-    def close(self) -> None:
+    def finish(self) -> None:
         """The call is over: note what could not be seen while it ran."""
         self.calls.stop()
         before, now = -1, 0
         while before != now:  # a method may call others
-            names = self._mentioned()
-            for cls in [*self._held_classes, *(self._classes if self._reads_classes else ())]:
-                self._read_mentioned(cls, names)
+            names = self._attribute_names()
+            for cls in [*self._class_objects, *(self._object_classes if self._reads_classes else ())]:
+                self._read_named(cls, names)
             for thing, entries, label in [*self._callables]:
                 for name, value in zip(entries.keys, entries.values, strict=True):
                     if name in names:
-                        self._note_static(f"{self.names[thing]}.{name}", f"{label}.{name}", thing, name, value)
-            for cls in [*(self._classes if self._reads_classes else ())]:
+                        self._depend_on_static(f"{self.names[thing]}.{name}", f"{label}.{name}", thing, name, value)
+            for cls in [*(self._object_classes if self._reads_classes else ())]:
                 self._read_class(cls)
-            for name, chains in [*self._imported.items()]:
+            for name, chains in [*self._imported_modules.items()]:
                 if name in sys.modules:
                     self._follow(f"{self.names[sys.modules]}[{name!r}]", name, sys.modules[name], {*chains})
-            before, now = now, len(self._codes) + sum(map(len, self._imported.values())) + len(self._callables)
-        captured = {id(array) for _, _, array in self.trace.cells.values()}
-        captured |= {id(base) for _, _, array in self.trace.cells.values() for base in _bases(array)}
+            before, now = now, len(self._codes) + sum(map(len, self._imported_modules.values())) + len(self._callables)
+        captured = {id(array) for _, _, array in self.trace.captures.values()}
+        captured |= {id(base) for _, _, array in self.trace.captures.values() for base in _bases(array)}
         self._compare_arrays(captured)
 
     def _compare_arrays(self, captured: set[int]) -> None:
@@ -824,8 +834,8 @@ class Observer:
         for array, label in self._arrays.values():
             if id(array) not in captured:
                 compared += array.nbytes
-                if compared > MOST_BYTES:
-                    self._large = self._large or label
+                if compared > MAX_COMPARED_BYTES:
+                    self._large_array = self._large_array or label
         others = []
         for item in self._containers:
             array, entries, code, _ = item
@@ -838,7 +848,7 @@ class Observer:
 
     def _patch(self, cls: type) -> None:
         patch(cls)
-        self._patched.append(cls)
+        self._patched_classes.append(cls)
 
 
 _FIRST_WORD = 1 << 31

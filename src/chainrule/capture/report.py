@@ -30,25 +30,25 @@ def explain(program: Program) -> str:
     Stages that run together image by image are also timed so; in the sum they count with that time.
     """
     rows = [("stage", "what it does", "over", "Mflop", "kB", "µs", "Gflop/s")]
-    totals, together = np.zeros(3), np.zeros(2)
+    totals, group = np.zeros(3), np.zeros(2)  # flops, bytes, seconds; flops of a group and its stages
     stages, timed = program.plan.stages, Copy(program)
     for number, stage in enumerate(stages):
         flops, moved = _flops(stage), _bytes(stage)
         with blas.one_thread():
-            taken = _seconds(program, number, stage, timed)
+            seconds = _seconds(program, number, stage, timed)
         alone = stage.group is None
-        totals += flops, moved, 0 if math.isnan(taken) or not alone else taken
-        rows.append((str(number), _what(stage), _over(stage), *_numbers(flops, moved, taken)))
+        totals += flops, moved, 0 if math.isnan(seconds) or not alone else seconds
+        rows.append((str(number), _what(stage), _over(stage), *_numbers(flops, moved, seconds)))
         if stage.group is not None:
-            together += flops, 1
+            group += flops, 1
             if number + 1 == len(stages) or stages[number + 1].group is not stage.group:
-                first = number + 1 - int(together[1])
+                first = number + 1 - int(group[1])
                 with blas.one_thread():
-                    taken = _median(timed.group(range(first, number + 1)))
-                totals[2] += taken
-                what = f"these {together[1]:.0f} together, image by image"
-                rows.append(("", what, "", *_numbers(together[0], math.nan, taken)))
-                together[:] = 0
+                    seconds = _median(timed.group(range(first, number + 1)))
+                totals[2] += seconds
+                what = f"these {group[1]:.0f} together, image by image"
+                rows.append(("", what, "", *_numbers(group[0], math.nan, seconds)))
+                group[:] = 0
     rows.append(("", "all", "", *_numbers(*totals)))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = [
@@ -81,21 +81,21 @@ class Copy:
         self.table = program.table.copy()
         for key, array in self.arrays.items():
             self.table[program.entries[key]] = array.ctypes.data
-        self.kept: list[Any] = []
+        self.keep_alive: list[Any] = []  # descriptors and tables whose addresses are in use
 
     def stage(self, number: int) -> Callable[[], object]:
         """Runs one stage, on one thread."""
         launch = self.program.launches[number]
         words = launch.descriptor(lambda value: self.program.entries[id(value)])
-        self.kept.append(words)
-        given = (self.table.ctypes.data, words.ctypes.data, self.program.scalars.ctypes.data, 0, launch.rows, 1)
-        return partial(machine.function(launch.kernel), *given)
+        self.keep_alive.append(words)
+        arguments = (self.table.ctypes.data, words.ctypes.data, self.program.scalars.ctypes.data, 0, launch.rows, 1)
+        return partial(machine.function(launch.kernel), *arguments)
 
     def group(self, numbers: Sequence[int]) -> Callable[[], object]:
         """Runs stages block by block, on one thread."""
 
         def keep(words: Any) -> int:
-            self.kept.append(words)
+            self.keep_alive.append(words)
             return int(words.ctypes.data)
 
         entries, windows = self.program.entries, self.program.plan.block_buffers
@@ -110,7 +110,7 @@ class Copy:
         nothing = keep(np.array([END], np.int64))
         table = self.table.copy()
         table[SCRIPTS] = keep(np.array([nothing, keep(script.build())], np.int64))
-        self.kept.append(table)
+        self.keep_alive.append(table)
         return partial(self.program.enter.func, table.ctypes.data, RUN, 0, 0, 1, 0)
 
 
@@ -158,8 +158,8 @@ def _bytes(stage: Stage) -> float:
 
 def _numbers(flops: float, moved: float, seconds: float) -> tuple[str, str, str, str]:
     rate = f"{flops / seconds / 1e9:,.1f}" if flops and seconds > 0 else ""
-    taken = "" if math.isnan(seconds) else f"{seconds * 1e6:,.1f}"
-    return f"{flops / 1e6:,.3f}", "" if math.isnan(moved) else f"{moved / 1e3:,.1f}", taken, rate
+    microseconds = "" if math.isnan(seconds) else f"{seconds * 1e6:,.1f}"
+    return f"{flops / 1e6:,.3f}", "" if math.isnan(moved) else f"{moved / 1e3:,.1f}", microseconds, rate
 
 
 def _seconds(program: Program, number: int, stage: Stage, timed: Copy) -> float:
@@ -167,8 +167,8 @@ def _seconds(program: Program, number: int, stage: Stage, timed: Copy) -> float:
     if stage.kind != "call":
         return _median(timed.stage(number))
     options = stage.steps[0].options
-    given = map(program.array, stage.steps[0].inputs)
-    return math.nan if options.get("draws") else _median(partial(options["function"], *given))
+    inputs = map(program.array, stage.steps[0].inputs)
+    return math.nan if options.get("draws") else _median(partial(options["function"], *inputs))
 
 
 def _median(work: Callable[[], Any]) -> float:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from chainrule.capture.frames import callers, is_house, is_library
+from chainrule.capture.frames import callers, is_chainrule, is_library
 from chainrule.capture.guards import is_plain
 from chainrule.lower.tracer import Scalar, Tracer, Untraceable
 from chainrule.tensor import Tensor
@@ -53,7 +53,7 @@ class Number(Scalar):
 
     def __bool__(self) -> bool:
         truth = bool(self.value)
-        subject = f"bool({self.trace.described(self.source)})"
+        subject = f"bool({self.trace.describe_code(self.source)})"
         self.trace.glue.guards.add(f"bool({self.source}) is {truth}", subject, f"is {truth}")
         return truth
 
@@ -62,9 +62,9 @@ class Number(Scalar):
     def _refuse(self, what: str) -> NoReturn:
         reason = f"{what} of a number of the optimizer"
         caller = next(frame for frame in callers() if not is_library(frame.f_code.co_filename))
-        if is_house(caller.f_code.co_filename):
+        if is_chainrule(caller.f_code.co_filename):
             raise Untraceable(reason)  # the operation may go on as a call of Python
-        raise self.trace.refused(
+        raise self.trace.capture_error(
             f"{reason}, which changes from call to call, cannot be compiled: use operators, comparisons, np. functions"
         )
 
@@ -203,8 +203,8 @@ class Settings(MutableMapping[str, Any]):
             raise KeyError(key)
         value = self.real[key]
         if isinstance(value, np.ndarray):
-            self.trace.remembered[id(self.real), key] = self.real, key, value
-        return self._traced(f"{self.name}[{key!r}]", f"{self.label}[{key!r}]", value)
+            self.trace.state_arrays[id(self.real), key] = self.real, key, value
+        return self._trace_value(f"{self.name}[{key!r}]", f"{self.label}[{key!r}]", value)
 
     # An entry that is there may be gone at another call, which only these two do not take for an error
 
@@ -218,7 +218,7 @@ class Settings(MutableMapping[str, Any]):
             self[key] = default
         return self[key]
 
-    def _traced(self, code: str, label: str, value: Any) -> Any:
+    def _trace_value(self, code: str, label: str, value: Any) -> Any:
         """A value as the trace has it."""
         if isinstance(value, np.ndarray):
             return self.trace.capture_array(value)
@@ -226,12 +226,12 @@ class Settings(MutableMapping[str, Any]):
             return Number(self.trace, code, value)
         guards = self.trace.glue.guards
         if isinstance(value, list) and any(isinstance(part, Tensor) for part in value):
-            self.trace.observer.note(code, label, value)  # a group's parameters
+            self.trace.observer.depend_on(code, label, value)  # a group's parameters
             return value
         if isinstance(value, (tuple, list)):
             form = f"type({code}) is {type(value).__name__} and len({code}) == {len(value)}"
             guards.add(form, label, "has its length")
-            parts = (self._traced(f"{code}[{i}]", f"{label}[{i}]", part) for i, part in enumerate(value))
+            parts = (self._trace_value(f"{code}[{i}]", f"{label}[{i}]", part) for i, part in enumerate(value))
             return type(value)(parts)
         guards.same(code, label, value)
         return self.trace.settings(value, label) if isinstance(value, dict) else value
@@ -250,25 +250,27 @@ class Settings(MutableMapping[str, Any]):
         else:
             kind = f"a {type(value).__name__}"
             what = "an array that NumPy made (np.zeros_like can be compiled)" if isinstance(value, np.ndarray) else kind
-            raise self.trace.refused(f"{self.label}[{key!r}] is set to {what}, not to a number, a text or a result")
+            raise self.trace.capture_error(
+                f"{self.label}[{key!r}] is set to {what}, not to a number, a text or a result"
+            )
 
     def _set_array(self, key: str, value: Tracer) -> None:
         """Let an entry be another array: its values are written into the memory that is there."""
         array, label = self.real.get(key), f"{self.label}[{key!r}]"
-        cells = self.trace.cells
+        cells = self.trace.captures
         if value is cells.get(id(array), (None,))[0]:
             return  # `state[key] += ...`, which has changed it in place
         if not isinstance(array, np.ndarray) or (array.shape, array.dtype) != (value.shape, value.dtype):
             was = f"shape {array.shape} and {array.dtype}" if isinstance(array, np.ndarray) else f"{array!r}"
-            raise self.trace.refused(
+            raise self.trace.capture_error(
                 f"{label}, which was of {was}, becomes an array of {value.shape} and {value.dtype}"
             )
         memory = value if value.base is None else value.base
         if id(memory) in self.trace.arguments or any(memory is cell for cell, _, _ in cells.values()):
-            raise self.trace.refused(
+            raise self.trace.capture_error(
                 f"{label} is set to an array that belongs to something else, too: set it to a copy()"
             )
-        self.trace.remembered[id(self.real), key] = self.real, key, array
+        self.trace.state_arrays[id(self.real), key] = self.real, key, array
         self.trace.capture_array(array)
         cells[id(array)] = (value, *cells[id(array)][1:])
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from chainrule.autograd.mode import mode
 from chainrule.autograd.tape import Leaf
-from chainrule.capture.frames import is_house, where
+from chainrule.capture.frames import is_chainrule, where
 from chainrule.capture.glue import Glue
 from chainrule.capture.lowering import RULES
 from chainrule.capture.observe import Observer
@@ -60,7 +60,7 @@ GRADIENT = (
 )
 
 _lock = threading.RLock()
-_under_way: list[Trace] = []
+_active_traces: list[Trace] = []
 """The traces of all threads; `_lock` is held while one of them draws, so that each knows what the others have drawn."""
 
 ARGUMENT_GRADIENT = (
@@ -105,21 +105,23 @@ class Trace(Recorder):
     def __init__(self) -> None:
         super().__init__()
         self.glue = Glue()
-        self.cells: dict[int, tuple[Tracer, Value, NDArray[Any]]] = {}
+        self.captures: dict[int, tuple[Tracer, Value, NDArray[Any]]] = {}
         self.tensors: dict[int, tuple[weakref.ref[Tensor], NDArray[Any], Any]] = {}
         self.arguments: dict[int, Tracer] = {}
-        self.stand_ins: list[tuple[Any, Tracer, Any]] = []  # the Tensors that the function gets, and their leaves
+        self.argument_tensors: list[
+            tuple[Any, Tracer, Any]
+        ] = []  # the Tensors that the function gets, and their leaves
         self.error: CaptureError | None = None
         self.returned = ""
         self.optimizers: dict[int, tuple[Optimizer, set[int]]] = {}  # and what they remembered something of before
-        self.states: list[tuple[Optimizer, int, dict[str, Any]]] = []
-        self.remembered: dict[tuple[int, str], tuple[dict[str, Any], str, NDArray[Any]]] = {}
+        self.optimizer_states: list[tuple[Optimizer, int, dict[str, Any]]] = []
+        self.state_arrays: dict[tuple[int, str], tuple[dict[str, Any], str, NDArray[Any]]] = {}
         self.mappings: dict[int, Settings] = {}  # options and states, by identity
         self.leaves: dict[int, Leaf] = {}
-        self.looked: dict[int, Leaf] = {}  # leaves that were found without a gradient
-        self.zeroed: dict[int, tuple[Leaf | Node, Any]] = {}  # nodes whose gradient is set, and what it was
+        self.leaves_without_grad: dict[int, Leaf] = {}  # leaves that were found without a gradient
+        self.assigned_grads: dict[int, tuple[Leaf | Node, Any]] = {}  # nodes whose gradient is set, and what it was
         self.generators: dict[int, tuple[np.random.Generator, Any]] = {}  # and their states before the call
-        self.drawn_to: dict[int, Any] = {}  # their states after the last draw of a trace
+        self.last_states: dict[int, Any] = {}  # their states after the last draw of a trace
         self.versions: list[list[int]] = []  # of Tensors from outside that are changed in place
         self.observer = Observer(self)
 
@@ -129,28 +131,28 @@ class Trace(Recorder):
         tensor = Tensor._wrap(tracer)  # type: ignore[arg-type]  # it stands for an array
         tensor._node = Leaf(value.example) if requires_grad else None
         self.arguments[id(tracer)] = tracer
-        self.stand_ins.append((tensor, tracer, tensor._node))
+        self.argument_tensors.append((tensor, tracer, tensor._node))
         return tensor
 
     def _check_arguments(self) -> None:
         """The caller's Tensors are others than the function gets: what it does to them is not done to those."""
-        for tensor, tracer, leaf in self.stand_ins:
+        for tensor, tracer, leaf in self.argument_tensors:
             if tensor._node is not leaf or tensor._data is not tracer:
                 what = "is changed in place, or made to require gradients: do that to its clone() or detach()"
-                raise self.refused(f"an argument of shape {tracer.shape} {what}")
-            if leaf is not None and (leaf.grad is not None or leaf.hooks or id(leaf) in self.zeroed):
-                raise self.refused(ARGUMENT_GRADIENT.format(tracer.shape))
+                raise self.capture_error(f"an argument of shape {tracer.shape} {what}")
+            if leaf is not None and (leaf.grad is not None or leaf.hooks or id(leaf) in self.assigned_grads):
+                raise self.capture_error(ARGUMENT_GRADIENT.format(tracer.shape))
 
     def capture_array(self, array: NDArray[Any]) -> Tracer:
         """The Tracer of memory that lives outside."""
-        cell = self.cells.get(id(array))
+        cell = self.captures.get(id(array))
         if cell is None:
             if is_readable_in_place(array):
                 tracer = self.add_constant(array)
             else:  # compiled code cannot read it there
                 tracer = self.call("copy", partial(own_copy, array), (), {})
                 tracer.memory = array
-            cell = self.cells[id(array)] = tracer, tracer.value, array
+            cell = self.captures[id(array)] = tracer, tracer.value, array
         return cell[0]
 
     def from_data(self, data: Any, array: NDArray[Any]) -> Tracer:
@@ -158,7 +160,7 @@ class Trace(Recorder):
 
         An array from outside is read anew by each run. What the function has computed with NumPy is a constant.
         """
-        if not isinstance(data, np.ndarray) or not self.observer.knows_memory(data):
+        if not isinstance(data, np.ndarray) or not self.observer.is_external_memory(data):
             return self.add_constant(array)
         tracer = self.capture_array(data)
         if array is data:
@@ -181,7 +183,7 @@ class Trace(Recorder):
             if x._node is not None and x.is_leaf:
                 self.leaves[id(x._node)] = x._node
             elif x._node is not None and mode.recording and not detached:
-                raise self.refused(
+                raise self.capture_error(
                     f"a tensor of shape {x.shape} with a history from outside is used: use its detach(), or compute it "
                     f"inside"
                 )
@@ -267,7 +269,7 @@ class Trace(Recorder):
             try:
                 result = self.apply(operation, arrays, options)
             except Exception:  # a formula that only works on arrays; or an error that the call will meet again
-                result = self.call(operation.name, partial(_with_name, operation), arrays, options)
+                result = self.call(operation.name, partial(_run_formula, operation), arrays, options)
                 if operation is getitem and is_basic_with_tensors(options["index"]):
                     result = self.viewed_at(arrays[0], options["index"], result.value)
         array, extra = result if operation.extra is not None else (result, None)
@@ -306,7 +308,9 @@ class Trace(Recorder):
             except Exception:
                 name = f"{node.operation.name}′"
                 return tuple(
-                    None if parent is None else self.call(name, partial(_part, rule, position), (grad, *saved), {})
+                    None
+                    if parent is None
+                    else self.call(name, partial(_derivative_part, rule, position), (grad, *saved), {})
                     for position, parent in enumerate(parents)
                 )
 
@@ -314,54 +318,55 @@ class Trace(Recorder):
         """A call of Python in the program: `function` on arrays, each time anew."""
         arrays: list[Tracer] = []
 
-        def placed(x: Any) -> Any:
+        def to_placeholder(x: Any) -> Any:
             if isinstance(x, np.ndarray):  # from outside: what it holds at this moment of the program
                 x = self.capture_array(x)
             if isinstance(x, Tracer):
                 arrays.append(x)
-                return _Hole(len(arrays) - 1)
+                return _ArrayPlaceholder(len(arrays) - 1)
             if type(x) is Number:
                 arrays.append(self.scalar(x))
-                return _NumberHole(len(arrays) - 1)
+                return _NumberPlaceholder(len(arrays) - 1)
             if type(x) in (list, tuple):
-                return type(x)(placed(part) for part in x)
+                return type(x)(to_placeholder(part) for part in x)
             return x
 
-        positional, named = [placed(x) for x in inputs], {key: placed(x) for key, x in options.items()}
+        positional, named = [to_placeholder(x) for x in inputs], {key: to_placeholder(x) for key, x in options.items()}
 
-        arguments_only = len(arrays) == len(positional) == sum(type(x) is _Hole for x in positional)
+        arguments_only = len(arrays) == len(positional) == sum(type(x) is _ArrayPlaceholder for x in positional)
         counting = all(x.dtype.kind != "f" for x in arrays)  # and nothing overflows
 
-        def again(*given: NDArray[Any]) -> Any:
+        def run(*values: NDArray[Any]) -> Any:
             if arguments_only and counting:
-                return function(*given, **options)
+                return function(*values, **options)
             with np.errstate(all="ignore"):
                 return function(
-                    *(_filled(x, given) for x in positional), **{k: _filled(x, given) for k, x in named.items()}
+                    *(_fill(x, values) for x in positional), **{k: _fill(x, values) for k, x in named.items()}
                 )
 
-        result = again(*(x.value.example for x in arrays))
+        result = run(*(x.value.example for x in arrays))
         if isinstance(result, tuple):
-            whole = self.add_value("call", name, [x.value for x in arrays], np.zeros(()), function=again)
+            whole = self.add_value("call", name, [x.value for x in arrays], np.zeros(()), function=run)
             return tuple(
                 self.add_value("part", name, (whole.value,), part, position=i) for i, part in enumerate(result)
             )
-        made = self.add_value("call", name, [x.value for x in arrays], result, function=again)
+        tracer = self.add_value("call", name, [x.value for x in arrays], result, function=run)
         if isinstance(function, ElementChange):
             change = function
 
-            def write(*given: NDArray[Any]) -> None:
-                change.write(*(_filled(x, given) for x in positional))
+            def write(*values: NDArray[Any]) -> None:
+                change.write(*(_fill(x, values) for x in positional))
 
-            made.value.options |= {"write": write, "computed_index": len(arrays) > 1 + (type(positional[1]) is _Hole)}
-        return made
+            computed_index = len(arrays) > 1 + (type(positional[1]) is _ArrayPlaceholder)
+            tracer.value.options |= {"write": write, "computed_index": computed_index}
+        return tracer
 
     def random_draw(self, name: str, generator: np.random.Generator, function: Callable[[], NDArray[Any]]) -> Any:
         """Random numbers: drawn anew from the same generator by each call."""
         if generator is default_generator():
             self.watch_generator(generator)
-        elif not self.observer.knows(generator):
-            raise self.refused(
+        elif not self.observer.is_external(generator):
+            raise self.capture_error(
                 "random numbers of a generator that the compiled function makes are asked for, which would not begin "
                 "anew in each call: make it outside"
             )
@@ -369,15 +374,15 @@ class Trace(Recorder):
         def draw() -> NDArray[Any]:
             with _lock:
                 numbers = function()
-                if _under_way:
-                    _note(generator)
+                if _active_traces:
+                    _record_draw(generator)
             return numbers
 
         with _lock:
             self._check_generator(generator)
-            made = self.call(name, draw, (), {})
-        made.value.options["draws"] = True
-        return made
+            tracer = self.call(name, draw, (), {})
+        tracer.value.options["draws"] = True
+        return tracer
 
     def watch_generator(self, generator: np.random.Generator) -> None:
         """A generator is known to the function, which must not use it but through us."""
@@ -385,14 +390,14 @@ class Trace(Recorder):
             if id(generator) not in self.generators:
                 state = generator.bit_generator.state
                 self.generators[id(generator)] = generator, state
-                self.drawn_to[id(generator)] = state
+                self.last_states[id(generator)] = state
 
     def _check_generator(self, generator: np.random.Generator) -> None:
         with _lock:
-            unused = _same_state(generator.bit_generator.state, self.drawn_to[id(generator)])
+            unused = _same_state(generator.bit_generator.state, self.last_states[id(generator)])
         if not unused:
             label = "the default generator" if generator is default_generator() else self.observer.label(generator)
-            raise self.refused(
+            raise self.capture_error(
                 f"{label}, a random generator, is used by its own methods, whose numbers would be those of the first "
                 f"call for ever, or by another thread meanwhile: draw by chainrule's functions, such as "
                 f"rand(generator=...), or outside; and give each thread a generator of its own"
@@ -403,23 +408,23 @@ class Trace(Recorder):
     def begin(self) -> None:
         """It begins, and ends by `restore`."""
         with _lock:
-            _under_way.append(self)
+            _active_traces.append(self)
 
     def restore(self) -> None:
         """Undo what the trace has done outside: gradients and random draws. The program will do it again."""
         for leaf in self.leaves.values():
-            if _traced(leaf.grad) is not None:
+            if _grad_tracer(leaf.grad) is not None:
                 leaf.grad = None
-        for node, grad in self.zeroed.values():
+        for node, grad in self.assigned_grads.values():
             node.grad = grad
         with _lock:
-            _under_way[:] = [other for other in _under_way if other is not self]
+            _active_traces[:] = [other for other in _active_traces if other is not self]
             for generator, state in self.generators.values():
                 generator.bit_generator.state = state
-                _note(generator)
+                _record_draw(generator)
         self.ended = True
 
-    def forget_starts(self) -> None:
+    def undo_state_creation(self) -> None:
         """Undo what optimizers have begun to remember, where the function is not compiled after all."""
         for optimizer, before in self.optimizers.values():
             for position in [p for p in optimizer.state if p not in before]:
@@ -433,7 +438,9 @@ class Trace(Recorder):
         for generator, _ in self.generators.values():
             self._check_generator(generator)
         changed = [
-            (array, before, tracer.value) for tracer, before, array in self.cells.values() if tracer.value is not before
+            (array, before, tracer.value)
+            for tracer, before, array in self.captures.values()
+            if tracer.value is not before
         ]
         self._check_apart([array for array, _, _ in changed])
         arrays = {id(array) for array, _, _ in changed}
@@ -441,29 +448,29 @@ class Trace(Recorder):
         self.versions = [*{id(t._version): t._version for t in tensors if t is not None}.values()]
         old = {id(before) for _, before, _ in changed}
 
-        def kept(value: Value) -> Value:
+        def copy_if_changed(value: Value) -> Value:
             """What memory outside held is copied if that memory is changed, for it is wanted after the change."""
             if id(base_of(value)) not in old:
                 return value
             return self.reorder(Tracer(self, value), np.array(value.example)).value
 
-        grads = [(leaf, _traced(leaf.grad)) for leaf in self.leaves.values()]
+        grads = [(leaf, _grad_tracer(leaf.grad)) for leaf in self.leaves.values()]
         outcome = Outcome(
             [array for array, _, _ in changed],
-            [kept(tracer.value) for tracer in outputs],
+            [copy_if_changed(tracer.value) for tracer in outputs],
             [(leaf, self.owned_value(tracer)) for leaf, tracer in grads if tracer is not None],
         )
         wanted = [*outcome.outputs, *(value for _, value in outcome.gradients)]
         for array, before, after in changed:
             steps = self._element_changes(before, after, [*wanted, *(x for _, _, x in changed if x is not after)])
             for step in steps:
-                inputs = [kept(x) for x in step.inputs[1:]]
+                inputs = [copy_if_changed(x) for x in step.inputs[1:]]
                 outcome.updates.append((partial(step.options["write"], array), inputs))
                 outcome.checks += self._index_check(array, step)
             if not steps and is_readable_in_place(array) and computes_with(array.dtype):
-                outcome.writes.append((before, kept(after)))
+                outcome.writes.append((before, copy_if_changed(after)))
             elif not steps:
-                outcome.updates.append((partial(np.copyto, array), [kept(after)]))
+                outcome.updates.append((partial(np.copyto, array), [copy_if_changed(after)]))
         return outcome
 
     def _element_changes(self, before: Value, after: Value, others: Sequence[Value]) -> list[Value]:
@@ -499,7 +506,7 @@ class Trace(Recorder):
     def _check_apart(self, changed: Sequence[NDArray[Any]]) -> None:
         """Memory that is changed must be seen through one array only: the graph does not know of any other."""
         keys = {id(array) for array in changed}
-        arrays = [(*byte_bounds(array), array) for _, _, array in self.cells.values() if array.size]
+        arrays = [(*byte_bounds(array), array) for _, _, array in self.captures.values() if array.size]
         before: list[tuple[int, int, NDArray[Any]]] = []  # those that reach beyond the next one's beginning
         for low, high, array in sorted(arrays, key=lambda item: item[:2]):
             before = [item for item in before if item[1] > low]
@@ -522,7 +529,7 @@ class Trace(Recorder):
             settings = self.mappings[id(real)] = Settings(self, real, label)
         return settings
 
-    def described(self, code: str) -> str:
+    def describe_code(self, code: str) -> str:
         """Code about an optimizer's numbers, in the user's words."""
         for settings in self.mappings.values():
             code = code.replace(f"{settings.name}[", f"{settings.label}[")
@@ -546,21 +553,21 @@ class Trace(Recorder):
             group = self.settings(group, type(optimizer).__name__)
         if position not in optimizer.state:
             optimizer.state[position] = optimizer.start(parameter._data, group.real)
-            if optimizer.state[position] and not self.observer.knows(optimizer):
+            if optimizer.state[position] and not self.observer.is_external(optimizer):
                 raise UnsettledError  # made by this call, as it is by each: there is no state to go on from
         state = optimizer.state[position]
         value, gradient = self.lift(parameter), self.lift(parameter.grad)
         for tracer in (value, gradient):
             if not isinstance(tracer, Tracer):
                 raise Untraceable("an optimizer's step of something else than tensors")
-        self.states.append((optimizer, position, state))
+        self.optimizer_states.append((optimizer, position, state))
         if group.get("maximize"):
             gradient = -gradient
         label = f"{self.observer.label(optimizer)}.state[{position}]"
         with self.observer.calls.paused(type(optimizer).__module__.startswith("chainrule.")):
             optimizer.update(value, gradient, self.settings(state, label), group)  # type: ignore[arg-type]  # a mapping
 
-    def refused(self, what: str) -> CaptureError:
+    def capture_error(self, what: str) -> CaptureError:
         """The error for something that cannot be compiled. It counts even if the function catches it."""
         error = CaptureError(f"jit: {self.returned}{what}{where()}")
         self.error = self.error or error
@@ -568,11 +575,11 @@ class Trace(Recorder):
 
     def refuse(self, what: str) -> NoReturn:
         """Something that only Python can do, and that a program would do once and never again."""
-        raise self.refused(f"{what} inside a compiled function would happen only once: do it outside")
+        raise self.capture_error(f"{what} inside a compiled function would happen only once: do it outside")
 
     def refuse_value(self, what: str) -> NoReturn:
         """A question about values: the answer would be that of the first call for ever."""
-        raise self.refused(f"{what} is asked for, and depends on values, which change from call to call")
+        raise self.capture_error(f"{what} is asked for, and depends on values, which change from call to call")
 
     def index(self, index: Any) -> Any:
         """An array of an index, such as `x[index]`."""
@@ -593,40 +600,40 @@ class Trace(Recorder):
 
     def read_grad(self, leaf: Leaf, outside: bool) -> None:
         """A leaf's gradient is read: it must have been made here."""
-        if any(leaf is other for _, _, other in self.stand_ins):
-            raise self.refused(ARGUMENT_GRADIENT.format(leaf.shape))
-        if outside and leaf.grad is None and id(leaf) not in self.zeroed:
-            self.looked[id(leaf)] = leaf
+        if any(leaf is other for _, _, other in self.argument_tensors):
+            raise self.capture_error(ARGUMENT_GRADIENT.format(leaf.shape))
+        if outside and leaf.grad is None and id(leaf) not in self.assigned_grads:
+            self.leaves_without_grad[id(leaf)] = leaf
         elif outside:
             self.check_gradient(leaf)
 
     def set_grad(self, node: Leaf | Node, grad: Tensor | None) -> Tensor | None:
         """A gradient is assigned; returns what it is to be."""
-        self.zeroed.setdefault(id(node), (node, node.grad))
+        self.assigned_grads.setdefault(id(node), (node, node.grad))
         return None if grad is None else Tensor._wrap(self.lift(grad))
 
     def check_group(self, optimizer: Optimizer) -> None:
         """A group is added to an optimizer."""
-        if self.observer.knows(optimizer):
+        if self.observer.is_external(optimizer):
             self.refuse("add_param_group()")
 
     def check_hook(self, owner: Any) -> None:
         """A hook is registered, on a module, a leaf or a result."""
-        if self.observer.knows(owner) or id(owner) in {id(node) for _, _, node in self.tensors.values()}:
+        if self.observer.is_external(owner) or id(owner) in {id(node) for _, _, node in self.tensors.values()}:
             self.refuse("registering a hook")
 
     def check_gradient(self, leaf: Leaf) -> None:
         """Gradients that were there before the call cannot be added to."""
-        if leaf.grad is not None and _traced(leaf.grad) is None:
-            raise self.refused(GRADIENT.format(leaf.shape))
+        if leaf.grad is not None and _grad_tracer(leaf.grad) is None:
+            raise self.capture_error(GRADIENT.format(leaf.shape))
 
 
-def _note(generator: np.random.Generator) -> None:
+def _record_draw(generator: np.random.Generator) -> None:
     """A trace or a program has drawn from a generator, or set it back: all traces that know it hear of its state."""
     state = generator.bit_generator.state
-    for trace in _under_way:
-        if id(generator) in trace.drawn_to:
-            trace.drawn_to[id(generator)] = state
+    for trace in _active_traces:
+        if id(generator) in trace.last_states:
+            trace.last_states[id(generator)] = state
 
 
 def _same_state(state: Any, other: Any) -> bool:
@@ -636,31 +643,31 @@ def _same_state(state: Any, other: Any) -> bool:
     return bool(np.all(state == other))
 
 
-def _traced(grad: Tensor | None) -> Tracer | None:
+def _grad_tracer(grad: Tensor | None) -> Tracer | None:
     """The Tracer of a gradient that the trace has made."""
     array: Any = None if grad is None else grad._data
     return array if type(array) is Tracer else None
 
 
-class _Hole(int):
+class _ArrayPlaceholder(int):
     """Stands for an array among the arguments of a call."""
 
 
-class _NumberHole(int):
+class _NumberPlaceholder(int):
     """Stands for a number of the optimizer among the arguments of a call."""
 
 
-def _filled(x: Any, arrays: Sequence[Any]) -> Any:
-    if isinstance(x, _Hole):
+def _fill(x: Any, arrays: Sequence[Any]) -> Any:
+    if isinstance(x, _ArrayPlaceholder):
         return arrays[x]
-    if isinstance(x, _NumberHole):
+    if isinstance(x, _NumberPlaceholder):
         return arrays[x].item()
     if type(x) in (list, tuple):
-        return type(x)(_filled(part, arrays) for part in x)
+        return type(x)(_fill(part, arrays) for part in x)
     return x
 
 
-def _with_name(operation: Operation[...], *inputs: Any, **options: Any) -> Any:
+def _run_formula(operation: Operation[...], *inputs: Any, **options: Any) -> Any:
     """An operation's formula, whose errors name the operation as they do outside programs."""
     try:
         return operation.formula(*inputs, **options)
@@ -673,10 +680,10 @@ def _write_view(view_of: Any, array: NDArray[Any], value: NDArray[Any], *positio
 
 
 def _is_ours(function: Any) -> bool:
-    return is_house(function.__code__.co_filename)
+    return is_chainrule(function.__code__.co_filename)
 
 
-def _part(rule: Any, position: int, *inputs: Any) -> Any:
+def _derivative_part(rule: Any, position: int, *inputs: Any) -> Any:
     parts = rule(*inputs)
     entry = parts[position] if isinstance(parts, tuple) else parts
     return entry() if callable(entry) else entry
@@ -686,7 +693,7 @@ def _after_fork() -> None:
     """In a forked process no other thread traces, or holds a lock."""
     global _lock
     _lock = threading.RLock()
-    _under_way[:] = [trace for trace in _under_way if trace is mode.trace]
+    _active_traces[:] = [trace for trace in _active_traces if trace is mode.trace]
 
 
 if hasattr(os, "register_at_fork"):
