@@ -182,13 +182,13 @@ class Tensor:
     def __dlpack__(self, **options: Any) -> Any:
         if self.requires_grad:
             raise BufferError("a Tensor that requires gradients cannot be shared by DLPack: share its detach()")
-        return self._concrete("an array of it").__dlpack__(**options)
+        return self._concrete("the array of a Tensor").__dlpack__(**options)
 
     def __dlpack_device__(self) -> tuple[int, int]:
         return self._data.__dlpack_device__()
 
     def _concrete(self, what: str) -> NDArray[Any]:
-        """Return the array, for use of its values; during tracing, refuse in the name of `what`."""
+        """Return the array, to use its values; during tracing, raise the error that `what` depends on values."""
         if mode.trace is not None:
             mode.trace.refuse_value(what)
         if type(self._data) is not _ndarray:
@@ -200,7 +200,7 @@ class Tensor:
     @property
     def data(self) -> NDArray[Any]:
         """The array itself, shared. Assigning to it counts as an in-place change; writing to elements does not."""
-        return self._concrete("its .data")
+        return self._concrete("a Tensor's .data")
 
     @data.setter
     def data(self, value: ArrayLike | Tensor) -> None:
@@ -253,18 +253,18 @@ class Tensor:
         """Return the value of a Tensor of one element as a Python number."""
         if self._data.size != 1:
             raise ValueError(f"item: only a tensor of one element is a number, this has shape {self.shape}")
-        return self._concrete("its number").item()  # type: ignore[no-any-return]  # NumPy's stubs leave the kind of number open
+        return self._concrete("a Tensor's number (item(), float(), int())").item()  # type: ignore[no-any-return]  # NumPy's stubs leave the kind of number open
 
     def tolist(self) -> Any:
         """Return the values as nested lists of Python numbers."""
-        return self._concrete("a list of it").tolist()
+        return self._concrete("a Tensor's list (tolist())").tolist()
 
     def numpy(self) -> NDArray[Any]:
         """Return the values as an array that shares memory; read-only if this Tensor requires gradients.
 
         The array does not show recorded in-place changes, which give the Tensor new memory.
         """
-        array = self._concrete("an array of it")
+        array = self._concrete("the array of a Tensor")
         if self._node is not None:  # the tape would not notice changes through the array
             array = array.view()
             array.flags.writeable = False
@@ -281,7 +281,7 @@ class Tensor:
     def __bool__(self) -> builtins.bool:
         if self._data.size != 1:
             raise ValueError(f"a tensor of shape {self.shape} is neither true nor false: use .any() or .all()")
-        return builtins.bool(self._concrete("whether it is true"))
+        return builtins.bool(self._concrete("whether a Tensor is true"))
 
     def __float__(self) -> builtins.float:
         return float(self.item())
@@ -295,14 +295,16 @@ class Tensor:
         return int(self.item())
 
     def __contains__(self, value: Number) -> builtins.bool:
-        return bool((self._concrete("whether it contains a value") == value).any())
+        return bool((self._concrete("whether a Tensor contains a value") == value).any())
 
     def __format__(self, spec: str) -> str:
         return format(self.item(), spec) if spec and self._data.size == 1 else format(str(self), spec)
 
     def __repr__(self) -> str:
         opening = f"{type(self).__name__.lower()}("
-        values = np.array2string(self._concrete("its text"), separator=", ", precision=4, threshold=200, prefix=opening)
+        values = np.array2string(
+            self._concrete("the text of a Tensor"), separator=", ", precision=4, threshold=200, prefix=opening
+        )
         facts = [f"shape={self.shape}"] if self.ndim else []
         if self.dtype not in (DEFAULT, np.int64, np.bool_):
             facts.append(f"dtype={self.dtype}")
@@ -318,7 +320,7 @@ class Tensor:
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         if isinstance(self._node, tape.Node):
             raise RuntimeError("deepcopy: a result of recorded operations cannot be copied; use detach().clone()")
-        memo[id(self)] = copy = type(self)(self._concrete("a deepcopy"), requires_grad=self.requires_grad)
+        memo[id(self)] = copy = type(self)(self._concrete("a deepcopy of a Tensor"), requires_grad=self.requires_grad)
         return copy
 
     # Gradients
@@ -682,7 +684,7 @@ _TORCH_NAMES = {"axis": "dim", "axes": "dims", "keepdims": "keepdim"}
 
 def _as_array(data: Any, dtype: DTypeLike | None, copy: bool) -> NDArray[Any]:
     if isinstance(data, Tensor):
-        data = data._concrete("a copy by tensor() (clone() makes one that can be compiled)")
+        data = data._concrete("a copy by tensor() (clone() can be compiled)")
     elif hasattr(data, "__array__") and not isinstance(data, (np.ndarray, np.generic)):
         data = np.asarray(data)
     if dtype is None and not hasattr(data, "__array__"):  # arrays of other libraries keep their type, too

@@ -529,7 +529,7 @@ def test_memory_that_cannot_be_put_back_is_refused(make, change):
         weight.sum().backward()
         optimizer.step()
 
-    with pytest.raises(CaptureError, match=f"buffer, a {type(buffer).__name__} from outside, cannot be put back"):
+    with pytest.raises(CaptureError, match=f"buffer, a {type(buffer).__name__} from outside, cannot be restored"):
         jit(step)()
     assert (kept, counts, weight.tolist(), optimizer.state) == ([], [0], [1], {})
 
@@ -610,7 +610,7 @@ def test_a_function_that_counts_its_calls_does_so_in_each():
     for _ in range(3):
         compiled(chainrule.ones(1))
     assert (helper.count, helper.last) == (3, (1,))
-    assert compiled.retrace_reason == "it assigns helper.count, which belongs to a class, a module or a function"
+    assert compiled.retrace_reason == "it assigns helper.count, an attribute of a class, a module or a function"
 
 
 def test_a_function_that_gets_an_attribute_is_traced_until_it_has_it():
@@ -620,7 +620,7 @@ def test_a_function_that_gets_an_attribute_is_traced_until_it_has_it():
 
     compiled = jit(step)
     compiled(chainrule.ones(1))
-    assert compiled.retrace_reason == "it assigns an attribute of step, which is a function"
+    assert compiled.retrace_reason == "it assigns an attribute of step, a function"
     for length in (2, 2, 1, 2, 1, 1):
         compiled(chainrule.ones(length))
         assert step.last == (length,)
@@ -639,7 +639,7 @@ print(len({{step(chainrule.ones(1)).item() for _ in range(3)}}), step.retrace_re
     [
         ("np.random.rand()", "3 it draws from numpy.random"),
         ("(chainrule.rand(1) > 2)", "1 None"),
-        ("np.random.default_rng().random()", "3 it calls os.urandom(), which may give something else each time"),
+        ("np.random.default_rng().random()", "3 it calls os.urandom(), whose result may differ in each call"),
     ],
 )
 def test_random_numbers_of_a_module_that_the_call_imports(draw, result):

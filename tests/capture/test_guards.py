@@ -270,7 +270,7 @@ def test_a_list_that_grows_in_each_call():
         history.append(len(history))
         return x * 2
 
-    assert "because it changes history, which is a list" in warned(lambda n: step(chainrule.ones(2)))
+    assert "because it changes history, a list" in warned(lambda n: step(chainrule.ones(2)))
     assert history == [*range(12)]
 
 
@@ -394,7 +394,7 @@ def test_a_trace_that_is_refused_leaves_all_as_it_was():
         held.flag = held.new = True
         return net(x).sum().item()
 
-    with pytest.raises(CaptureError, match="its number is asked for"):
+    with pytest.raises(CaptureError, match=r"a Tensor's number .* depends on values"):
         step(chainrule.ones(2, 3))
     assert (net[1].p, net.training, net[0].training, history, count, vars(held)) == (
         0.5,
@@ -439,6 +439,6 @@ def test_a_large_array_is_compared_only_if_numpy_may_compute_with_it():
             images[0, 0] = number
             np.testing.assert_array_equal(step(x), [2 * number, 2 * number])
 
-    with pytest.warns(RuntimeWarning, match=r"may compute by NumPy with images, which is too large .* from_numpy"):
+    with pytest.warns(RuntimeWarning, match=r"may compute in NumPy with images, which is too large .* from_numpy"):
         many_steps()
     assert not specializations(step)

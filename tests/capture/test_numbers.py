@@ -133,11 +133,11 @@ REFUSED = [
     ("try:\n    rate = float(group['lr'])\nexcept Exception:\n    rate = 5.0\nvalue -= rate * gradient", "float()"),
     ("state.pop('m')\n" + DOWN, "removing optimizer.state[0]['m']"),
     ("del state['m']\n" + DOWN, "removing optimizer.state[0]['m']"),
-    ("state['m'] = np.zeros(3)\n" + DOWN, "an array that NumPy made"),
-    ("state['m'] = value\n" + DOWN, "belongs to something else"),
-    ("state['m'] = gradient[:2]\n" + DOWN, "becomes an array of (2,)"),
+    ("state['m'] = np.zeros(3)\n" + DOWN, "is set to a NumPy array"),
+    ("state['m'] = value\n" + DOWN, "is also used elsewhere"),
+    ("state['m'] = gradient[:2]\n" + DOWN, "an array of shape (2,)"),
     ("state['m'] = (gradient > 0) * 1\n" + DOWN, "int64"),
-    ("state['total'] = gradient\n" + DOWN, "was of 0.0"),
+    ("state['total'] = gradient\n" + DOWN, "state[0]['total'] (0.0) is set to an array"),
     ("group['lr'] = {}\n" + DOWN, "a dict"),
 ]
 

@@ -46,8 +46,8 @@ class Setting:
 
 REFUSED = [
     ("chainrule.manual_seed(0)", "manual_seed()"),
-    ("chainrule.rand(3, generator=np.random.default_rng(0))", "make it outside"),
-    ("chainrule.rand(3, generator=copy.deepcopy(s.random))", "make it outside"),
+    ("chainrule.rand(3, generator=np.random.default_rng(0))", "create it outside"),
+    ("chainrule.rand(3, generator=copy.deepcopy(s.random))", "create it outside"),
     ("s.free.permutation(3)", "s.free, a random generator, is used by its own methods"),
     (
         "(chainrule.rand(3, generator=s.free), s.free.random(), chainrule.rand(3, generator=s.free))",
@@ -72,7 +72,7 @@ REFUSED = [
     ("float(s.optimizer.param_groups[0]['lr'])", "float()"),
     ("f\"{s.optimizer.param_groups[0]['lr']}\"", "text"),
     ("repr(s.optimizer)", "text"),
-    ("chainrule.full((2,), s.optimizer.param_groups[0]['lr'])", "of a number of the optimizer"),
+    ("chainrule.full((2,), s.optimizer.param_groups[0]['lr'])", "from a number of the optimizer"),
     ("chainrule.tensor(s.optimizer.param_groups[0]['lr'])", "array"),
     ("s.scheduler.step()", "the step of a StepLR"),
     ("set_grad_enabled(False)", "set_grad_enabled()"),

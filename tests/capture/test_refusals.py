@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import inspect
-import re
 
 import numpy as np
 import pytest
@@ -221,7 +220,7 @@ def test_tensors_that_got_out_say_so():
 def test_histories_do_not_pass_the_border():
     w = chainrule.ones(3, requires_grad=True)
     result = w * 2
-    with pytest.raises(CaptureError, match="history from outside"):
+    with pytest.raises(CaptureError, match="graph from outside"):
         jit(lambda x: (result * x).sum())(chainrule.ones(3))
     assert jit(lambda x: (result.detach() * x).sum())(chainrule.ones(3)).item() == 6
     with pytest.raises(CaptureError, match=rf"argument of shape \(3,\) requires gradients.*\({__file__}:\d+\)"):
@@ -286,7 +285,7 @@ def test_refusals_do_not_spoil_what_comes_after():
             x.item()
         return x + 1
 
-    with pytest.raises(CaptureError, match=re.escape("its number is asked for")):
+    with pytest.raises(CaptureError, match="a Tensor's number .* depends on values"):
         step(chainrule.ones(1))
     asked[0] = False
     assert step(chainrule.ones(1)).item() == 2

@@ -1296,7 +1296,9 @@ def test_it_is_as_eager(name, monkeypatch):
     run, traces = CASES[name]
     traced = []
     monkeypatch.setattr(
-        Compiled, "_traced", lambda self, *given, run=Compiled._traced: traced.append(self) or run(self, *given)
+        Compiled,
+        "_trace_and_run",
+        lambda self, *given, run=Compiled._trace_and_run: traced.append(self) or run(self, *given),
     )
     eager = [copy.deepcopy(flat(result)) for result in run(lambda function: function)]
     assert not traced

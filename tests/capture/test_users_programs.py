@@ -1093,7 +1093,9 @@ def test_eager_compiled_and_in_pytorch(name, monkeypatch):
     function, options = PROGRAMS[name]
     traced = []
     monkeypatch.setattr(
-        Compiled, "_traced", lambda self, *given, run=Compiled._traced: traced.append(self) or run(self, *given)
+        Compiled,
+        "_trace_and_run",
+        lambda self, *given, run=Compiled._trace_and_run: traced.append(self) or run(self, *given),
     )
 
     readings = {"eager": run(function, OURS, lambda function: function), "compiled": run(function, OURS, jit)}

@@ -275,13 +275,13 @@ class Compiled(Eager):
         super().begin()
         self.function = chainrule.jit(self.function)
         self.earlier: list[tuple[Any, dict[str, Any]]] = []  # outputs of earlier calls, with their original values
-        self.traces, trace = 0, self.function._traced
+        self.traces, trace = 0, self.function._trace_and_run
 
         def counted(*arguments: Any) -> Any:
             self.traces += 1
             return trace(*arguments)
 
-        self.function._traced = counted
+        self.function._trace_and_run = counted
 
     def call(self, number: int) -> Observation:
         """Run one call. If it is refused, check that nothing changed, and run the eager function instead."""

@@ -1,10 +1,19 @@
-"""From a function to compiled programs: what it does is recorded once, and what that depends on is noted.
+"""`chainrule.jit`: traces a function once per signature and runs it as a compiled program.
 
-`jit` is what the user calls, and `compiled` what it gives. `trace` records a call as a graph (`lower.graph`), with
-Tracers in the place of arrays (`lowering`: convolution, pooling, copies), and what Python is still to do around each
-run (`glue`). `observe` notes what the function reads and assigns besides arrays: `code` finds its variables, `calls`
-the functions that run, `classes` what attributes mean. A program depends on all of that (`guards`). `settings` stands
-for what optimizers compute with, and `report` is `explain()`. The loops are made and run by `lower`.
+| file | owns |
+| --- | --- |
+| `compiled` | `jit`, and the programs of a compiled function |
+| `trace` | one traced call: the graph (`lower.graph`) and the state that the program updates |
+| `lowering` | how convolution, pooling, indexing and copies are recorded |
+| `settings` | an optimizer's options and state while it is traced |
+| `observe` | which outside objects the function reads and assigns |
+| `code`, `calls`, `classes` | what `observe` learns from bytecode, from the profiler and from patched classes |
+| `guards` | the conditions that must hold for a program to run, checked before each run |
+| `glue` | the generated Python code around each run |
+| `report` | `explain()` |
+| `frames` | whether code belongs to the user, a library or chainrule |
+
+The package `lower` turns the graph into loops and runs them.
 """
 
 from chainrule.capture.compiled import Compiled, jit

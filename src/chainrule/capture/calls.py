@@ -1,7 +1,8 @@
-"""Which functions a traced call runs, as Python's profiler tells it.
+"""Watches a traced call with Python's profiler: which functions it runs, and which results no guard can check.
 
-The variables of a function do not lead to every function that it runs: some are found by name, or generated. And what a
-function asks of the world outside Python, such as the time or a file, is no variable at all.
+The bytecode of a function does not lead to every function that it runs: some are looked up by name or generated. The
+profiler reports those to the `Observer`. It also shows calls whose results may differ each time, such as reading the
+clock or a file: after one of these, the trace is not kept, and `retrace_reason` says why.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ _IMPURE_IN_USER_CODE = {
     "datetime": ("datetime.now", "datetime.utcnow", "datetime.today", "date.today"),
     "os": ("times", "getloadavg"),
 }  # fmt: skip
-"""Functions in C whose answers no guard can compare, where the user's own code calls them."""
+"""C functions whose results no guard can check; they count where user code calls them directly."""
 _IMPURE_ANYWHERE = {
     "builtins": ("open", "input"),
     "os": (
@@ -44,9 +45,9 @@ _IMPURE_ANYWHERE = {
     "_uuid": ("generate_time_safe",),
     "numpy": ("fromfile",),
 }  # fmt: skip
-"""The same, also where a library calls them for the user's code."""
+"""C functions whose results no guard can check; they also count where a library calls them for user code."""
 _DATES = {"now", "utcnow", "today"}
-"""Methods of `datetime.date`, which classes that are derived from it have, too."""
+"""Methods of `datetime.date` and its subclasses that read the clock."""
 _USERS, _METHOD, _COPY, _IMPORT = "the user's", "a library's method", "copy", "import"
 _SPECIAL = {
     id(copy.copy.__code__): _COPY,
@@ -56,57 +57,56 @@ _SPECIAL = {
 ENVIRONMENT: Any = type(os.environ)
 _ENVIRONMENT_CODE = {id(part.__code__) for part in vars(ENVIRONMENT).values() if isinstance(part, FunctionType)}
 _UNRELATED = ("<frozen importlib", "linecache.py", "logging" + os.sep, "warnings.py", "traceback.py")
-"""Code of Python's own library that reads files and the time for its own ends."""
+"""Code of the standard library that reads files and the clock for its own purposes."""
 
 
 class Calls:
-    """Watches which functions the current thread runs.
+    """Profiles the current thread during a trace.
 
     Attributes:
-        outside: the first question to the world outside Python, in the user's words.
+        retrace_reason: the first call or action whose result no guard can check, or None.
     """
 
     def __init__(self, observer: Observer) -> None:
         self.retrace_reason: str | None = None
         self._observer = observer
-        self._kinds: dict[int, str] = {}  # of the functions that have run, by the identity of their code
-        self._codes: list[CodeType] = []  # kept, so that an identity stays theirs
+        self._kinds: dict[int, str] = {}  # kinds of code that has run, by identity
+        self._codes: list[CodeType] = []  # references that keep these identities valid
         self._impure_anywhere = _functions(_IMPURE_ANYWHERE)
         self._impure = self._impure_anywhere | _functions(_IMPURE_IN_USER_CODE)
-        self._profiler: Any = self._event  # one object, by which it is known
+        self._profiler: Any = self._event  # one object, which can be compared by identity
         self._previous: Any = None  # the user's profiler
         self._is_active = self._replaced = False
 
     def start(self) -> None:
-        """Begin to watch. The user's profiler sees all the same, unless it is `cProfile` before Python 3.12."""
+        """Install the profiler. The user's profiler still gets its events, except `cProfile` before Python 3.12."""
         self._previous = sys.getprofile()
         in_c = self._previous is not None and not callable(self._previous)
         if in_c and not hasattr(self._previous, "disable"):
-            self.retrace_reason = (
-                f"a profiler, {type(self._previous).__qualname__}, watches it, and cannot be set again"
-            )
+            kind = type(self._previous).__qualname__
+            self.retrace_reason = f"a profiler ({kind}) is active that cannot be restored"
             return
-        self._is_active = True  # first, for an interrupt may come in between
+        self._is_active = True  # first, because an interrupt may come in between
         if in_c:
             self._previous.disable()
         sys.setprofile(self._profiler)
 
     def stop(self) -> None:
-        """Watch no longer."""
+        """Remove the profiler and restore the user's."""
         if not self._is_active:
             return
         current = sys.getprofile()
-        if self._replaced or current is not self._profiler:  # so this has not seen all
+        if self._replaced or current is not self._profiler:  # some events were missed
             self.retrace_reason = self.retrace_reason or "it sets a profiler"
-        if current is self._profiler or (current is None and not self._replaced):  # an interrupt may have ended it
+        if current is self._profiler or (current is None and not self._replaced):  # an interrupt may have removed it
             if self._previous is None or callable(self._previous):
                 sys.setprofile(self._previous)
             else:
                 self._previous.enable()
-        self._is_active = False  # last, for an interrupt may come in between
+        self._is_active = False  # last, because an interrupt may come in between
 
     def paused(self, ours: bool = True) -> AbstractContextManager[None]:
-        """Do not watch inside, which takes time, if what runs there is `ours` and runs nothing of the user's."""
+        """Pause the profiler in a `with` block, for speed, if the code inside is chainrule's and runs no user code."""
         return _Pause(self._profiler) if ours and not callable(self._previous) else nullcontext()
 
     def _event(self, frame: FrameType, event: str, argument: Any) -> None:
@@ -142,7 +142,7 @@ class Calls:
         return _SPECIAL.get(id(code), "")
 
     def _library_method(self, frame: FrameType) -> None:
-        """A method of Python's own library begins to run."""
+        """Handle the start of a standard-library method."""
         if id(frame.f_code) in _ENVIRONMENT_CODE:
             if _users_frame(frame) is not None:
                 self._observer.track_environment()
@@ -150,17 +150,17 @@ class Calls:
             self._observer.run_library_method(frame.f_locals.get("self"))
 
     def _record_impure_call(self, name: str | None, caller: FrameType | None, directly: bool) -> None:
-        """A function is called; `directly` says that it counts only if the user's own code calls it."""
+        """Record a call whose result no guard can check; with `directly`, only if user code is the caller."""
         frame = None if name is None else _users_frame(caller)
         if frame is not None and (frame is caller or not directly):
             line = f"{frame.f_code.co_filename}:{frame.f_lineno}"
             self.retrace_reason = (
-                self.retrace_reason or f"it calls {name}(), which may give something else each time ({line})"
+                self.retrace_reason or f"it calls {name}(), whose result may differ in each call ({line})"
             )
 
 
 class _Pause:
-    """Does without a profiler inside a `with` block, if that is watching."""
+    """Removes a profiler inside a `with` block, if it is active."""
 
     def __init__(self, profiler: Any) -> None:
         self._profiler = profiler
@@ -176,11 +176,11 @@ class _Pause:
 
 
 def _users_frame(frame: FrameType | None) -> FrameType | None:
-    """The user's code that a library's code runs for, if it does not run for ours or for ends of its own."""
+    """The user's frame that calls into library code; None if chainrule or the library itself is the caller."""
     while frame is not None:
         code, file = frame.f_code, frame.f_code.co_filename
         if is_chainrule(file) or any(part in file for part in _UNRELATED) or code.co_name == "<module>":
-            return None  # a module runs only once, for whoever imports it first
+            return None  # an import runs a module only once
         if not (is_library(file) or is_installed(file)):
             return frame
         frame = frame.f_back
@@ -188,7 +188,7 @@ def _users_frame(frame: FrameType | None) -> FrameType | None:
 
 
 def _date_method(function: Any) -> str | None:
-    """What the user calls a method in C, if it is one of a class of dates."""
+    """The name of a C method of a date class, such as "datetime.now"; else None."""
     cls = getattr(function, "__self__", None)
     if isinstance(cls, type) and issubclass(cls, datetime.date):
         return f"{cls.__qualname__}.{function.__name__}"
@@ -196,7 +196,7 @@ def _date_method(function: Any) -> str | None:
 
 
 def _functions(names: Mapping[str, tuple[str, ...]]) -> dict[Any, str]:
-    """Functions of the modules that have been imported, and what the user calls them."""
+    """Functions of the imported modules, with their names."""
     result = {}
     for module, members in names.items():
         for member in members if module in sys.modules else ():

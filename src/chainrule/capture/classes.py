@@ -1,8 +1,8 @@
-"""Classes of Python while a trace runs: what their objects' attributes are, and how reading them comes to be observed.
+"""Patches classes during a trace so that reading and assigning attributes can be observed; looks up attributes.
 
-For the time of a trace, a class's `__getattribute__`, `__setattr__` and `__delattr__` are replaced by functions that
-tell the trace of their thread (`mode.trace.observer`) and do what the class did before. Threads that trace nothing go
-on as ever. What is asked here is asked past those functions.
+During a trace, a class's `__getattribute__`, `__setattr__` and `__delattr__` are replaced by functions that notify the
+trace of the current thread (`mode.trace.observer`) and then call the originals. Other threads are not affected. The
+lookup functions in this file bypass the patches. They do not decide what becomes a guard: `observe` does.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ if TYPE_CHECKING:
 
 MISSING: Any = object()
 LIBRARIES = {*sys.stdlib_module_names, "numpy", "chainrule"} - {"__main__"}
-"""Packages whose modules and classes do not change."""
-_OPAQUE_ROOMS = {"autograd", "capture", "kernels", "lower", "ops", "random", "tensor"}
-"""Our rooms whose objects do not change, or are looked at elsewhere."""
+"""Packages whose modules and classes are assumed not to change."""
+_UNOBSERVED_PACKAGES = {"autograd", "capture", "kernels", "lower", "ops", "random", "tensor"}
+"""Packages of chainrule whose objects do not change, or are observed elsewhere."""
 _CONFIGURATIONS = (argparse.Namespace, ChainMap, UserDict, UserList)
-"""Classes of Python's own library whose objects hold what users put into them."""
-_HEAP_TYPE, _IMMUTABLE_TYPE = 1 << 9, 1 << 8  # flags of classes, from CPython's object.h
+"""Standard-library classes whose objects hold what users put into them."""
+_HEAP_TYPE, _IMMUTABLE_TYPE = 1 << 9, 1 << 8  # flags of classes in CPython's object.h
 
 
 def attributes_of(thing: Any) -> dict[str, Any]:
-    """An object's own attributes."""
+    """Return the `__dict__` of an object; empty if it has none."""
     try:
         return object.__getattribute__(thing, "__dict__")  # type: ignore[no-any-return]
-    except AttributeError:  # it has slots only
+    except AttributeError:  # it only has slots
         return {}
 
 
 def in_class(cls: type, name: str) -> Any:
-    """An attribute as the class has it, or MISSING."""
+    """Return a class attribute without calling descriptors, or MISSING."""
     for base in cls.__mro__:
         if name in vars(base):
             return vars(base)[name]
@@ -51,43 +51,43 @@ def in_class(cls: type, name: str) -> Any:
 
 
 def is_descriptor(member: Any) -> bool:
-    """Whether a member of a class makes the attribute when it is read, as a method or a property does."""
+    """Whether a class member computes the attribute when it is read, as a method or a property does."""
     return not isinstance(member, (MemberDescriptorType, staticmethod)) and hasattr(type(member), "__get__")
 
 
-def is_plainly_read(cls: type) -> bool:
-    """Whether reading an attribute of an object gives its own, or else its class's, as Python does by itself."""
+def has_default_lookup(cls: type) -> bool:
+    """Whether a class has Python's default attribute lookup and its objects have a `__dict__`."""
     reading = cls.__getattribute__
     return getattr(reading, "original", reading) is object.__getattribute__ and cls.__dictoffset__ != 0
 
 
 def static_attribute(owner: Any, name: str) -> Any:
-    """An attribute of a module, class or function as it stands there, or MISSING."""
+    """Return an attribute of a module, class or function without calling descriptors, or MISSING."""
     if isinstance(owner, EnumType):
         return owner._member_map_.get(name, in_class(owner, name))
     return in_class(owner, name) if isinstance(owner, type) else vars(owner).get(name, MISSING)
 
 
 def has_static_attributes(owner: Any) -> bool:
-    """Whether something is a function, or a module or class of the user's."""
+    """Whether an object is a function, or a module or class that does not belong to a library."""
     if isinstance(owner, (ModuleType, type)):
         return package_of(owner) not in LIBRARIES
     return isinstance(owner, FunctionType)
 
 
 def package_of(thing: Any) -> str:
-    """The package that a module or class belongs to."""
+    """Return the top-level package of a module or class."""
     name = thing.__name__ if isinstance(thing, ModuleType) else thing.__module__
     return str(name).partition(".")[0]
 
 
 def users_bases(cls: type) -> list[type]:
-    """A class and its bases, without those of libraries."""
+    """Return a class and its bases, without those that belong to libraries."""
     return [base for base in cls.__mro__ if package_of(base) not in LIBRARIES]
 
 
 def contents_of(cell: CellType) -> Any:
-    """What a variable of an enclosing function is, or MISSING."""
+    """Return the value of a closure variable, or MISSING if it is unbound."""
     try:
         return cell.cell_contents
     except ValueError:
@@ -95,7 +95,7 @@ def contents_of(cell: CellType) -> Any:
 
 
 def attribute_restorer(thing: Any, name: str) -> Callable[[], None]:
-    """A function that makes an attribute again what it is now."""
+    """Return a function that restores an attribute to its present value."""
     attributes, member = attributes_of(thing), in_class(type(thing), name)
     if isinstance(member, MemberDescriptorType):
         try:
@@ -108,29 +108,29 @@ def attribute_restorer(thing: Any, name: str) -> Callable[[], None]:
 
 
 def is_heap_type(cls: type) -> bool:
-    """Whether a class is made by a `class` statement, or as those are; so its objects may have attributes."""
+    """Whether a class was created at run time, as by a `class` statement, so that its objects may have attributes."""
     return bool(cls.__flags__ & _HEAP_TYPE)
 
 
 def is_observable(cls: type) -> bool:
-    """Whether reading attributes of a class's objects can be observed, and tells something."""
+    """Whether attribute reads on objects of a class can be observed and are worth observing."""
     assignable = cls.__flags__ & (_HEAP_TYPE | _IMMUTABLE_TYPE) == _HEAP_TYPE
     if not assignable or issubclass(cls, (type, BaseException, Enum)):
         return False
-    assigning: Any = type(cls).__setattr__  # a metaclass in C may not let `patch` assign
+    assigning: Any = type(cls).__setattr__  # a metaclass in C may not allow `patch` to assign
     if assigning is not type.__setattr__ and not isinstance(assigning, FunctionType):
         return False
     if cls.__module__.startswith("chainrule."):
-        return cls.__module__.split(".")[1] not in _OPAQUE_ROOMS and not issubclass(cls, Tensor)
+        return cls.__module__.split(".")[1] not in _UNOBSERVED_PACKAGES and not issubclass(cls, Tensor)
     return package_of(cls) not in LIBRARIES or cls in _CONFIGURATIONS
 
 
 _lock = threading.Lock()
-_patched: dict[type, tuple[int, dict[str, Any]]] = {}  # by how many traces at once, and what the class had before
+_patched: dict[type, tuple[int, dict[str, Any]]] = {}  # number of active traces, and the original members
 
 
 def patch(cls: type) -> None:
-    """Begin to observe the objects of a class."""
+    """Observe the objects of a class, until `unpatch`."""
     with _lock:
         traces, before = _patched.get(cls, (0, {}))
         if not traces:
@@ -142,7 +142,7 @@ def patch(cls: type) -> None:
 
 
 def unpatch(cls: type) -> None:
-    """Observe them no longer, unless another trace does."""
+    """Undo `patch`, unless another trace still observes the class."""
     with _lock:
         traces, before = _patched.pop(cls)
         if traces > 1:
@@ -157,7 +157,7 @@ def unpatch(cls: type) -> None:
 
 def _observing_getattribute(original: Any) -> Any:
     def __getattribute__(self: Any, name: str) -> Any:  # noqa: N807
-        trace: Any = mode.trace  # of this thread
+        trace: Any = mode.trace  # the trace of this thread
         if trace is None or (name[:2] == "__" and name != "__dict__"):
             return original(self, name)
         try:

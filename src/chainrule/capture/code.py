@@ -1,4 +1,7 @@
-"""Which variables from outside a function's code reads and assigns: globals, and variables of enclosing functions."""
+"""Finds the outside variables that a function reads and assigns, from its bytecode: globals and closure variables.
+
+`observe` calls `variables` for each function that a traced call may run. This file handles code objects, never values.
+"""
 
 from __future__ import annotations
 
@@ -18,21 +21,22 @@ _STORE_GLOBAL = {"STORE_GLOBAL", "DELETE_GLOBAL"}
 _STORE_ENCLOSING = {"STORE_DEREF", "DELETE_DEREF"}
 
 Chains = dict[str, set[tuple[str, ...]]]
-"""By the name of a variable, the attributes that are read from it: `config.model.width` is ("model", "width")."""
+"""From the name of a variable to the attribute chains read from it: ("model", "width") for `config.model.width`."""
 
 
 @dataclass(frozen=True)
 class Variables:
-    """The variables from outside, by name.
+    """The outside variables of a function, by name.
 
     Attributes:
-        globals: those that are read from the module, with what is read from them.
-        enclosing: those of enclosing functions.
-        assigned_globals: those that a `global` statement lets the function assign.
-        assigned_enclosing: the same for `nonlocal`.
-        imported: modules that are imported inside, by the names of the import: `..config` of a relative one.
-        attributes: the names of all attributes that are read or assigned, of whatever.
-        reads_clock: whether "now" or "today" stands in the code, and may become a date of NumPy, which no call shows.
+        globals: the globals it reads, with the attributes read from them.
+        enclosing: the closure variables it reads, with the attributes read from them.
+        assigned_globals: the globals it assigns, after a `global` statement.
+        assigned_enclosing: the closure variables it assigns, after a `nonlocal` statement.
+        imported: modules that it imports, by name as in the import statement (`..config` for a relative import).
+        attributes: the names of all attributes that it reads or assigns, on any object.
+        reads_clock: whether the code contains "now" or "today" and may convert it to a NumPy date, which reads the
+            clock without a call that could be observed.
     """
 
     globals: Chains = field(default_factory=dict)
@@ -46,13 +50,13 @@ class Variables:
 
 @functools.lru_cache(maxsize=1024)
 def variables(code: CodeType) -> Variables:
-    """The variables from outside that some code, or functions that it defines, may read or assign."""
+    """Return the outside variables that code, or a function defined inside it, may read or assign."""
     result = Variables(reads_clock=_reads_clock(code))
     parts = [(part, [i for i in dis.get_instructions(part) if i.opname != "EXTENDED_ARG"]) for part in with_inner(code)]
-    modules: dict[tuple[int, str], Chains] = {}  # what is imported, by the local variables that it is assigned to
+    modules: dict[tuple[int, str], Chains] = {}  # imported modules, by the local variable that holds them
     for part, instructions in parts:
         for store, module, chain in _imports(instructions):
-            chains = result.imported  # all of it may be read, if the variable is none of these
+            chains = result.imported  # for any other variable, all attributes may be read
             if store.opname.startswith("STORE_FAST"):
                 chains = modules.setdefault((id(part), _locals(store)[0]), {})
             elif store.opname == "STORE_DEREF" and store.argval not in code.co_freevars:
@@ -82,7 +86,7 @@ def variables(code: CodeType) -> Variables:
 
 
 def with_inner(code: CodeType) -> Iterator[CodeType]:
-    """Some code and that of the functions and classes that it defines."""
+    """Yield a code object and those of the functions and classes defined inside it."""
     yield code
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
@@ -90,7 +94,7 @@ def with_inner(code: CodeType) -> Iterator[CodeType]:
 
 
 def _reads_clock(code: CodeType) -> bool:
-    """Whether some code may make a date of NumPy of the text "now" or "today"."""
+    """Whether code may convert "now" or "today" to a NumPy date."""
     constants = [constant for part in with_inner(code) for constant in part.co_consts]
     constants += [item for constant in constants if isinstance(constant, tuple) for item in constant]
     texts = {constant for constant in constants if isinstance(constant, str)}
@@ -100,12 +104,12 @@ def _reads_clock(code: CodeType) -> bool:
 
 
 def _locals(instruction: dis.Instruction) -> tuple[str, ...]:
-    """The local variables that an instruction stores or loads: newer Pythons join two instructions."""
+    """The local variables that an instruction stores or loads. Newer Pythons combine two such instructions into one."""
     return instruction.argval if isinstance(instruction.argval, tuple) else (instruction.argval,)
 
 
 def _imports(instructions: list[dis.Instruction]) -> Iterator[tuple[dis.Instruction, str, tuple[str, ...]]]:
-    """For each name of an import: the instruction that stores it, the module, and the attributes that lead to it."""
+    """For each imported name: the instruction that stores it, the module, and the attribute chain to the name."""
     for position, instruction in enumerate(instructions):
         if instruction.opname != "IMPORT_NAME":
             continue
@@ -114,7 +118,7 @@ def _imports(instructions: list[dis.Instruction]) -> Iterator[tuple[dis.Instruct
         chain: tuple[str, ...] = ()
         stores = len(names) if names else 1
         for following in instructions[position + 1 :]:
-            if following.opname == "IMPORT_FROM":  # of `import a.b as c`, too
+            if following.opname == "IMPORT_FROM":  # also in `import a.b as c`
                 chain = (following.argval,) if names else (*chain, following.argval)
             elif following.opname not in ("SWAP", "POP_TOP"):
                 is_store = following.opname.startswith("STORE_")
@@ -125,13 +129,13 @@ def _imports(instructions: list[dis.Instruction]) -> Iterator[tuple[dis.Instruct
 
 
 def _extend(chains: Chains, modules: Chains, chain: tuple[str, ...]) -> None:
-    """Attributes are read of what leads on from modules."""
-    for module, beginnings in modules.items():
-        chains.setdefault(module, set()).update(beginning + chain for beginning in beginnings)
+    """Add the attribute chains that continue those of imported modules."""
+    for module, prefixes in modules.items():
+        chains.setdefault(module, set()).update(prefix + chain for prefix in prefixes)
 
 
 def _chain(instructions: list[dis.Instruction], position: int) -> tuple[str, ...]:
-    """The attributes that are read, one of the other, from the variable that an instruction loads."""
+    """The attribute chain that is read from the variable that an instruction loads."""
     chain: list[str] = []
     for instruction in instructions[position + 1 :]:
         if instruction.opname not in _ATTRIBUTE:

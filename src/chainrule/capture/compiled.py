@@ -1,4 +1,9 @@
-"""`jit`: a function that is traced once for each kind of arguments and from then on run as a compiled program."""
+"""`jit`: traces a function once per signature, then runs it as a compiled program.
+
+A call computes the signature of its arguments, looks for a specialization whose guards hold, and runs it. If there is
+none, it traces the function (`trace`, `observe`), compiles the graph (`lower`) and keeps the specialization. This file
+owns that decision, the specializations, and what they return; how operations are recorded is up to `trace`.
+"""
 
 from __future__ import annotations
 
@@ -39,20 +44,16 @@ if TYPE_CHECKING:
 
 
 PROGRAMS_PER_SIGNATURE = 4
-"""So many programs are kept for the same shapes, for modules that go back and forth between two states, say."""
-
+"""Specializations kept per signature, for example for a module that alternates between train and eval."""
 
 MIN_SIGNATURES, MAX_PROGRAM_BYTES = 4, 1 << 28
-"""So many shapes have programs, the latest ones, and more as long as their memory is not more than this."""
-
+"""Programs are kept for the latest signatures: at least so many, and more while their memory is within the limit."""
 
 COMPILATIONS_BEFORE_WARNING = 8
-"""After so many compilations in a row, or in one call of five over a longer time, there is a warning."""
-_COMPILATION_WEIGHT = 4  # of a compilation; a call that needs none cools by 1
-
+"""A warning follows after so many compilations in a row, or when one call in five is compiled for long enough."""
+_COMPILATION_WEIGHT = 4  # a compilation adds this to the score; a call without one subtracts 1
 
 _ndarray = np.ndarray
-
 
 P = ParamSpec("P")
 MethodP = ParamSpec("MethodP")
@@ -63,20 +64,20 @@ class Compiled(Generic[P, Out]):
     """A compiled function; see `jit`.
 
     Attributes:
-        function: as it was given.
-        programs: what has been compiled, by the kinds of arguments.
+        function: the original function.
+        programs: the specializations by signature, the most recently compiled signature last.
     """
 
     def __init__(self, function: Callable[P, Out]) -> None:
         self.function = function
         self.programs: dict[Any, list[Specialization]] = {}
-        self.retrace_reason: str | None = None  # what the last trace did that no program can do again
-        self.is_rejected = False  # LLVM does not take a loop of it, so it runs as it is
-        self.last_signature: Any = None  # the kinds of arguments of the last call that a program ran
-        self.compilation_score = 0  # how often it was compiled of late
+        self.retrace_reason: str | None = None  # why the last trace was not kept, or None
+        self.is_rejected = False  # LLVM rejects one of its loops: it runs uncompiled
+        self.last_signature: Any = None  # of the last call that ran a specialization
+        self.compilation_score = 0  # high if it was compiled often in recent calls
         self.warned = False
-        self.lock = threading.RLock()  # a program has one memory, so it runs for one thread at a time
-        self.running = False  # by the thread that holds the lock
+        self.lock = threading.RLock()  # a program has one memory: one thread at a time
+        self.running = False  # in the thread that holds the lock
         functools.update_wrapper(self, function, updated=())
         _all.add(self)
 
@@ -89,85 +90,83 @@ class Compiled(Generic[P, Out]):
     ) -> Callable[MethodP, Out]: ...
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
-        """As a class attribute it is a method."""
+        """Bind to an instance, so that a compiled function can be a method."""
         return self if instance is None else MethodType(self, instance)
 
     def __call__(self, *arguments: P.args, **options: P.kwargs) -> Out:
-        """Run the function: traced the first time, by its compiled program from then on."""
-        # inside another compiled function it is a part of that; and anomalies are looked for line by line
+        """Run a specialization whose guards hold, or trace and compile the function."""
+        # inside another compiled function, it becomes part of that function's trace; anomaly detection needs eager code
         if mode.trace is not None or mode.anomaly is not None or self.is_rejected or not available():
             return self.function(*arguments, **options)
         arrays: list[Any] = []
-        kinds = [_key(x, arrays) for x in arguments]
-        key = (*kinds, _key(options, arrays) if options else None, bool(mode.recording), team.threads())
+        parts = [_key(x, arrays) for x in arguments]
+        signature = (*parts, _key(options, arrays) if options else None, bool(mode.recording), team.threads())
         with self.lock:
-            if self.running:  # a signal's handler, or an object's __del__, has interrupted it
+            if self.running:  # called from a signal handler or a __del__ method during a run
                 return self.function(*arguments, **options)
             self.running = True
             try:
-                for specialization in self.programs.get(key, ()):
+                for specialization in self.programs.get(signature, ()):
                     if specialization.guards.hold():
                         if self.compilation_score:
                             self.compilation_score -= 1
-                        self.last_signature = key
-                        return specialization(arrays)  # type: ignore[no-any-return]  # what the function returned
-                reason = self._reason(key, arguments, options)
+                        self.last_signature = signature
+                        return specialization(arrays)  # type: ignore[no-any-return]  # the type of the function's result
+                reason = self._reason(signature, arguments, options)
                 try:
-                    return self._trace_and_run(key, arguments, options, arrays)  # type: ignore[no-any-return]
+                    return self._trace_and_run(signature, arguments, options, arrays)  # type: ignore[no-any-return]
                 finally:
                     self._count_compilation(reason)
             finally:
                 self.running = False
 
-    def _reason(self, key: Any, arguments: Any, options: Any) -> str:
-        """Why no program applies."""
+    def _reason(self, signature: Any, arguments: Any, options: Any) -> str:
+        """Say why no specialization can run."""
         if self.retrace_reason is not None:
             return self.retrace_reason
-        programs = self.programs.get(key)
+        programs = self.programs.get(signature)
         if programs:
             return programs[0].guards.broken() or "something else has changed"
         values = ", ".join(
             [*map(format_value, arguments), *(f"{name}={format_value(value)}" for name, value in options.items())]
         )
-        return f"its arguments are new: {values}" if values else "it has not been compiled before"
+        return f"its arguments are new: {values}" if values else "it was not compiled before"
 
     def _count_compilation(self, reason: str) -> None:
-        """It has been compiled once more."""
+        """Update the score after a compilation; warn if the function is compiled too often."""
         self.compilation_score += _COMPILATION_WEIGHT
         if self.compilation_score > COMPILATIONS_BEFORE_WARNING * _COMPILATION_WEIGHT and not self.warned:
             self.warned = True
             warn(
-                f"jit: {_name(self.function)} is compiled in nearly every call, which is slower than not to compile "
-                f"it; the last time because {reason}. What changes from call to call should be a Tensor among the "
-                f"arguments, be changed in place, or stay outside"
+                f"jit: {_name(self.function)} is compiled in nearly every call, which is slower than running it "
+                f"uncompiled; the last time because {reason}. Pass values that change from call to call as Tensors, "
+                f"change them in place, or keep them out of the function"
             )
 
-    def _trace_and_run(self, key: Any, arguments: Any, options: Any, arrays: list[Any]) -> Any:
-        """Record the call, compile what was recorded, and run that."""
+    def _trace_and_run(self, signature: Any, arguments: Any, options: Any, arrays: list[Any]) -> Any:
+        """Trace the call, compile the trace, run the program, and keep it if it can be reused."""
         trace = Trace()
         argument_values: list[Value] = []
-        constants: list[Any] = []  # arguments that are no arrays
+        constants: list[Any] = []  # all other arguments
         outputs: list[Tracer] = []
 
-        def traced(x: Any) -> Any:
+        def to_tracer(x: Any) -> Any:
             if not isinstance(x, (Tensor, np.ndarray)):
                 constants.append(x)
                 return x
             if isinstance(x, Tensor) and x.requires_grad and mode.recording:
                 raise CaptureError(
-                    f"jit: an argument of shape {x.shape} requires gradients: give its detach(), or let the function "
-                    f"see it as a variable from outside{where()}"
+                    f"jit: an argument of shape {x.shape} requires gradients: pass its detach(), or let the function "
+                    f"use it as an outside variable{where()}"
                 )
             value = Value("argument", None, (), dense(arrays[len(argument_values)]))
             trace.values.append(value)
             argument_values.append(value)
             return trace.argument(value, isinstance(x, Tensor) and x.requires_grad)
 
-        def output(x: Any) -> Any:
+        def to_placeholder(x: Any) -> Any:
             if isinstance(x, np.ndarray):
-                raise trace.capture_error(
-                    "an array is returned, with the values of the first call for ever: return a Tensor"
-                )
+                raise trace.capture_error("an array is returned, which would be a constant: return a Tensor")
             if isinstance(x, (list, tuple, dict)):
                 return _Constant(x)
             if type(x) is Number:
@@ -179,7 +178,7 @@ class Compiled(Generic[P, Out]):
 
         specialization = self.retrace_reason = None
         recording = mode.recording, mode.anomaly
-        positional, named = _map_tree(arguments, traced), _map_tree(options, traced)
+        positional, named = _map_tree(arguments, to_tracer), _map_tree(options, to_tracer)
         containers = [
             (x, DictEntries(x) if isinstance(x, dict) else ListEntries(x)) for x in _containers((positional, named))
         ]
@@ -187,7 +186,7 @@ class Compiled(Generic[P, Out]):
         observer = trace.observer
 
         def is_external_container(x: Any) -> bool:
-            """Whether a list or dict is from outside, and returned as it is."""
+            """Whether a list or dict is external, so that the same object is returned."""
             return observer.is_external(x) and not has_tracer(x)
 
         try:
@@ -196,7 +195,7 @@ class Compiled(Generic[P, Out]):
             mode.trace = trace
             result = self.function(*positional, **named)
             trace.returned = f"{_name(self.function)}: "
-            structure = _map_tree(result, output, is_external_container)
+            structure = _map_tree(result, to_placeholder, is_external_container)
             observer.finish()
             if any(not entries.unchanged(container) for container, entries in containers):
                 raise trace.capture_error(
@@ -205,17 +204,17 @@ class Compiled(Generic[P, Out]):
             if (mode.recording, mode.anomaly) != recording:
                 trace.refuse("set_grad_enabled() or the like without `with`")
             assigned = [
-                (target, _Constant(value) if observer.is_fixed(value) else _map_tree(value, output))
+                (target, _Constant(value) if observer.is_fixed(value) else _map_tree(value, to_placeholder))
                 for target, _, value, _ in observer.assignments()
             ]
             self.retrace_reason = observer.retrace_reason()
-            if trace.error is not None:  # the function has caught it
+            if trace.error is not None:  # the function has caught the error
                 raise trace.error
             specialization = Specialization(trace, argument_values, outputs, structure, assigned)
         except UnsettledError:
-            self.retrace_reason = "an optimizer makes new state in it, so that it runs eagerly"
+            self.retrace_reason = "an optimizer creates new state in it, so it runs eagerly"
         except Untraceable as error:
-            raise CaptureError(f"jit: {error}, which a compiled function cannot know{_line(error)}") from error
+            raise CaptureError(f"jit: this cannot be compiled: {error}{_line(error)}") from error
         finally:
             mode.trace = None
             mode.recording, mode.anomaly = recording
@@ -235,20 +234,20 @@ class Compiled(Generic[P, Out]):
             trace.restore()
             observer.undo(failed=True)
             return self.function(*arguments, **options)
-        except Exception:  # an argument that is refused by the run itself, an index out of range
+        except Exception:  # raised by the run itself: a refused argument, or an index out of range
             trace.undo_state_creation()
             raise
         if self.retrace_reason is None:
-            if self.last_signature in self.programs:  # so that a shape in use is not the oldest
+            if self.last_signature in self.programs:  # so that a signature in use is not the oldest
                 self.programs[self.last_signature] = self.programs.pop(self.last_signature)
-            programs = self.programs.setdefault(key, [])
+            programs = self.programs.setdefault(signature, [])
             programs.insert(0, specialization)
             del programs[PROGRAMS_PER_SIGNATURE:]
             self._forget_oldest()
         return result
 
     def _forget_oldest(self) -> None:
-        """Keep the programs' memory within bounds."""
+        """Drop the programs of the oldest signatures, to limit memory."""
         while (
             len(self.programs) > MIN_SIGNATURES
             and sum(s.nbytes for group in self.programs.values() for s in group) > MAX_PROGRAM_BYTES
@@ -256,11 +255,11 @@ class Compiled(Generic[P, Out]):
             del self.programs[next(iter(self.programs))]
 
     def explain(self, code: bool = False, guards: bool = False) -> str:
-        """The programs that have been compiled, as tables of their stages with shapes, arithmetic, memory and time.
+        """Describe the compiled programs: a table of stages each, with shapes, arithmetic, memory and time.
 
         Args:
-            code: give their loops instead, as Python.
-            guards: list instead what each depends on: where one of that has changed, another program is made.
+            code: return the loops as Python code instead.
+            guards: return the guards of each program instead: if one of them fails, another program is compiled.
         """
         specializations = [specialization for group in self.programs.values() for specialization in group]
         if not specializations:
@@ -272,26 +271,35 @@ class Compiled(Generic[P, Out]):
 
 
 class _TensorRef(int):
-    """Stands for a Tensor in what the function returned."""
+    """Index of an output, in place of a Tensor in the function's result."""
 
 
 @dataclass(frozen=True)
 class _Constant:
-    """Something that the function assigned that is the same in all runs."""
+    """A value in the function's result, or one that it assigns, that is the same in all runs."""
 
     value: Any
 
 
 @dataclass(frozen=True)
 class _NumberRef:
-    """Stands for a number of the optimizer in what the function returned: where the program has it, and its type."""
+    """An optimizer's number in the function's result: its index among the program's scalars, and its type."""
 
     slot: int
     kind: type
 
 
 class Specialization:
-    """One program with what belongs to it: outputs to copy, gradients to hang onto leaves, checks that it applies."""
+    """One compiled program, its guards, its arguments and results, and the generated code around a run.
+
+    Attributes:
+        program: the compiled program.
+        guards: the conditions under which it may run.
+        structure: the function's result, with a `_TensorRef` for each Tensor, a `_NumberRef` for each optimizer number.
+        outputs: the values that the function returns.
+        gradients: leaves and their gradients.
+        leaves_without_grad: leaves whose .grad must be None before a run.
+    """
 
     program: Program
 
@@ -310,29 +318,29 @@ class Specialization:
         self._add_guards_and_epilogue()
         for target, value in assigned:
             glue = trace.glue
-            fixed = type(value) is _Constant
-            code = glue.name(value.value) if fixed else f"{glue.name(functools.partial(self._result, value))}()"
-            glue.after.append(f"{target} = {code}")
+            is_constant = type(value) is _Constant
+            code = glue.name(value.value) if is_constant else f"{glue.name(functools.partial(self._result, value))}()"
+            glue.epilogue.append(f"{target} = {code}")
 
     def _add_guards_and_epilogue(self) -> None:
-        """Record what Python has to look at before each run, and to do after it."""
+        """Add the guards of Tensors and optimizer state, and the statements that run after the program."""
         trace, glue, guards = self.trace, self.trace.glue, self.guards
         for ref, array, node in trace.tensors.values():
-            tensor, what = ref(), f"a tensor of shape {array.shape}"
+            tensor, label = ref(), f"a tensor of shape {array.shape}"
             if tensor is not None and trace.observer.is_external(tensor):
-                name, what, held = glue.name(tensor), trace.observer.label(tensor), ""
+                name, label, is_alive = glue.name(tensor), trace.observer.label(tensor), ""
             else:
-                name, held = "_t", f"(_t := {glue.name(ref)}()) is not None and "
-            guards.add(f"{held}{name}._data is {glue.name(array)}", what, "has the same memory")
-            requires = "requires gradients" if node else "requires none"
-            guards.add(f"{held}{name}._node is {glue.name(node)}", what, requires)
+                name, is_alive = "_t", f"(_t := {glue.name(ref)}()) is not None and "
+            guards.add(f"{is_alive}{name}._data is {glue.name(array)}", label, "has the same memory")
+            requirement = "requires gradients" if node else "requires no gradients"
+            guards.add(f"{is_alive}{name}._node is {glue.name(node)}", label, requirement)
         for leaf in trace.leaves.values():
             name, hooks = glue.name(leaf), tuple(leaf.hooks or ())
             code = f"tuple({name}.hooks or ()) == {hooks}" if hooks else f"not {name}.hooks"
-            guards.add(code, f"a tensor of shape {leaf.shape}", "has its hooks")
-        for optimizer, position, state in trace.optimizer_states:  # another state may be loaded
-            what = f"{trace.observer.label(optimizer)}.state[{position}]"
-            guards.same(f"{glue.name(optimizer)}.state.get({position})", what, state)
+            guards.add(code, f"a tensor of shape {leaf.shape}", "has the same hooks")
+        for optimizer, position, state in trace.optimizer_states:  # load_state_dict replaces it
+            label = f"{trace.observer.label(optimizer)}.state[{position}]"
+            guards.same(f"{glue.name(optimizer)}.state.get({position})", label, state)
         for state, key, array in trace.state_arrays.values():
             guards.same(f"{glue.name(state)}.get({key!r})", f"{trace.mappings[id(state)].label}[{key!r}]", array)
         with_grad = {id(leaf) for leaf, _ in self.gradients}
@@ -340,18 +348,20 @@ class Specialization:
         leaves += [
             leaf for leaf, _ in self.gradients if id(leaf) not in {**trace.assigned_grads, **trace.leaves_without_grad}
         ]
-        glue.clean += [f"{glue.name(leaf)}.deferred_grad is None and {glue.name(leaf)}.grad is None" for leaf in leaves]
+        glue.grad_conditions += [
+            f"{glue.name(leaf)}.deferred_grad is None and {glue.name(leaf)}.grad is None" for leaf in leaves
+        ]
         self.leaves_without_grad = leaves
         for leaf, value in self.gradients:
             gradient = glue.name(functools.partial(self._gradient, value))
-            glue.after.append(f"{glue.name(leaf)}.deferred_grad = {gradient}")
-        glue.after += [
+            glue.epilogue.append(f"{glue.name(leaf)}.deferred_grad = {gradient}")
+        glue.epilogue += [
             f"{glue.name(leaf)}.grad = None" for leaf, _ in trace.assigned_grads.values() if id(leaf) not in with_grad
         ]
-        glue.after += [f"{glue.name(version)}[0] += 1" for version in trace.versions]
+        glue.epilogue += [f"{glue.name(version)}[0] += 1" for version in trace.versions]
 
     def compile(self) -> None:
-        """Make the program."""
+        """Compile the program, the guards and the glue."""
         trace = self.trace
         outcome, glue = self.outcome, trace.glue
         results = [*self.outputs, *(value for _, value in self.gradients), *outcome.checks]
@@ -360,37 +370,37 @@ class Specialization:
         self.program = Program(schedule, len(glue.slots), glue.indices, self.argument_values, results, outcome.changed)
         self.updates = outcome.updates
         self.guards.compile()
-        self.clean, self.prepare, self.remember = trace.glue.functions()
-        for value in trace.values:  # examples have done their duty: only their shapes and strides are asked for
+        self.grads_are_none, self.compute_scalars, self.store = glue.functions()
+        for value in trace.values:  # from now on only their shapes and strides are needed
             value.drop_data()
 
     @property
     def nbytes(self) -> int:
-        """What the program keeps in memory: its own, and the arguments of the last run."""
+        """The memory of the program in bytes, with the arguments of the last run."""
         return self.program.memory.nbytes + sum(value.example.nbytes for value in self.argument_values)
 
     def __call__(self, arrays: Sequence[NDArray[Any]]) -> Any:
         """Run the program."""
-        if not self.clean():
+        if not self.grads_are_none():
             shape = next(leaf.shape for leaf in self.leaves_without_grad if leaf.grad is not None)
             raise CaptureError(f"jit: {GRADIENT.format(shape)}{where()}")
         program = self.program
-        new = self.prepare(program.numbers)
+        pending = self.compute_scalars(program.numbers)
         before = program.table_view[DONE]
         try:
             program.run(arrays)
-        finally:  # an interrupt may come after the run, or halfway
+        finally:  # also after an interrupt, which may come after the run or during it
             done = program.table_view[DONE] - before
             if done == program.steps:
                 for update, values in self.updates:
                     update(*map(program.array, values))
-                self.remember(new)
+                self.store(pending)
             elif done:
                 self._discard_gradients()
         return self._result(self.structure)
 
     def _result(self, structure: Any) -> Any:
-        """What the function returned or assigned, with the numbers of the last run."""
+        """Return the function's result, or a value that it assigns, with the Tensors and numbers of the last run."""
         if type(structure) is _TensorRef:
             return Tensor._wrap(self.program.array(self.outputs[structure]).copy())
         return _map_tree(structure, self._fill_leaf)
@@ -403,83 +413,85 @@ class Specialization:
         return self._result(x) if type(x) is _TensorRef else x
 
     def _discard_gradients(self) -> None:
-        """After half a run there are none, neither the old ones nor the new; and what changes in place has changed."""
+        """After an interrupted run, clear the gradients and count the in-place changes: their memory is undefined."""
         for leaf, _ in self.gradients:
             leaf.grad = None
         for version in self.trace.versions:
             version[0] += 1
 
     def _gradient(self, value: Value) -> Tensor:
-        """A gradient of the last run, for somebody who asks."""
+        """Return a gradient of the last run, when it is first read."""
         return Tensor._wrap(self.program.array(value).copy())
 
 
 def jit(function: Callable[P, Out]) -> Compiled[P, Out]:
-    """Compile a function of Tensors, such as a step of training.
+    """Compile a function of Tensors, such as a training step.
 
         step = chainrule.jit(train_step)
         loss = step(images, labels)
 
-    The first call for each combination of shapes and types is traced, operation by operation; it and later calls run
-    the compiled program: elementwise steps and reductions fused into single loops, memory planned, no Python between.
-    Parameters, buffers, what optimizers remember and their settings are read and written where they are, so
-    `state_dict`, schedules and checkpoints work as ever. Random draws (Dropout, `chainrule.randn`) are made anew by
-    each call, from the same generator. Where nothing can be compiled, the function runs as it is, after one warning.
+    **What it does.** The first call for each combination of argument shapes and types traces the function: it records
+    each operation, including gradients and optimizer updates. This call and later ones run the compiled program, which
+    fuses elementwise operations and reductions into single loops, plans memory, and runs without Python in between.
+    Parameters, buffers, and the state and options of optimizers are read and written where they are, so `state_dict`,
+    schedulers and checkpoints work as without `jit`. Each call repeats random draws (Dropout, `chainrule.randn`) from
+    the same generator. On machines where nothing can be compiled, the function runs uncompiled, after one warning.
 
-    **What it depends on.** Each variable from outside that the function reads, each attribute of modules, optimizers
-    and other objects, and what the lists, dicts and sets among them hold is checked before a run, in some microseconds;
-    `explain(guards=True)` lists it all. Where something has changed, such as a layer, a loss, a flag or a number, the
-    function is traced again, and the program is kept for when that comes back. So a number that changes in each call
-    belongs into a Tensor or into the optimizer's groups, which are read anew by each run. What the function assigns to
-    variables and attributes outside is assigned by each run. A function that is compiled in nearly every call warns,
-    and tells why.
+    **What a program depends on.** Before each run, some microseconds are spent on guards. They check each outside
+    variable that the function reads, each attribute of modules, optimizers and other objects, and the contents of the
+    lists, dicts and sets among them; `explain(guards=True)` lists them all. If one has changed, such as a layer, a
+    loss, a flag or a number, the function is traced again; the earlier program is kept for when the old value returns.
+    A number that changes in each call should therefore be a Tensor or an option in the optimizer's groups, which each
+    run reads again. Each run also assigns the variables and attributes that the function assigns outside. A function
+    that is compiled in nearly every call causes a warning that says why.
 
-    An array of NumPy that the function reads belongs to it, too: `from_numpy` makes a Tensor of its memory, which each
-    run reads anew. One that becomes no Tensor may be computed with by NumPy, so its elements are compared before each
-    run, some 0.03 ms for a megabyte; if such arrays have more than 16 MiB in all, no program is kept, and the warning
-    says so. To ask for the `shape` or the `dtype` of a variable costs nothing.
+    NumPy arrays that the function reads are dependencies too. `from_numpy` turns one into a Tensor of the same memory,
+    which each run reads again. The elements of any other array are compared before each run, since the function may
+    compute with them in NumPy: about 0.03 ms per megabyte. If such arrays exceed 16 MiB in total, no program is kept,
+    and the warning says so. Reading the `shape` or `dtype` of a variable is free.
 
-    **Numbers.** Sums are made in another order than by NumPy. A function that changes tensors outside, such as a step
-    of training, takes numbers below 10⁻³⁸ (float32), which have not all their digits, for 0 on processors that can,
-    for they are slow to compute with.
+    **Numbers.** Sums are accumulated in another order than in NumPy. In a function that changes outside Tensors, such
+    as a training step, subnormal numbers (below 10⁻³⁸ in float32) are treated as 0 on processors that support it,
+    because they are slow to compute with.
 
-    **What no guard can compare.** Where the function opens a file, asks for the time, reads variables by `globals()`,
-    draws from `random`, goes on in an iterator from outside, or calls a method of an object of Python's own library,
-    such as a queue, it is traced in each call, so that it does the same as ever; the warning says why.
+    **What is traced in each call.** Some results cannot be checked by a guard. A function is traced in each call, so
+    that it behaves as without `jit`, if it opens a file, reads the clock, reads variables through `globals()`, draws
+    from `random`, advances an outside iterator, or calls a method of a standard-library object such as a queue. The
+    warning says why.
 
-    **What is done once for each program.** Printing, logging, writing to a file that is open, putting tensors into a
-    list outside; reading attributes of objects that are written in C, such as their descriptors; what other packages
-    read of variables of their own; what a function of `functools.cache` has kept; computing by NumPy with an array that
-    is also made a Tensor of in the same call.
+    **What runs once per program.** Side effects: printing, logging, writing to an open file, and appending Tensors to
+    an outside list. Also: reading attributes of objects implemented in C, such as their descriptors; what other
+    packages read from their own variables; cached results of `functools.cache`; and computing in NumPy with an array
+    that the same call also turns into a Tensor.
 
     Args:
-        function: takes and returns Tensors, in tuples, lists and dicts if need be, and anything else. Arrays come to it
-            as Tensors. Arguments that are neither are part of the combination, so each number has a program of its own.
+        function: takes and returns Tensors, also in tuples, lists and dicts, and any other objects. Array arguments
+            become Tensors. All other arguments are constants of the program: each new number needs another program.
 
     Returns:
-        A function that does the same. What it returns carries no graph. Its `explain()` shows the programs.
+        A function that does the same. Its results have no graph. Its method `explain()` describes the programs.
 
     Raises:
-        CaptureError: on a call, for what cannot be compiled: a Python branch on a value, a shape that depends on
-            values, `print` or `item()` of a Tensor, a schedule's step, `manual_seed`, a hook that is registered, a
-            layer that is replaced inside; with the line. Nothing has been changed then. Also for a gradient that is
-            there from before, and would be added to: `zero_grad()` belongs inside.
-            An argument that shares memory with what the function changes is refused, too, and so are two Tensors
-            outside that share memory if one is changed: take the view inside.
+        CaptureError: when called, for what cannot be compiled; the message names the line, and nothing has changed. Not
+            possible are a Python branch on a value, a shape that depends on values, `print` or `item()` of a Tensor, a
+            scheduler step, `manual_seed`, registering a hook, and replacing a layer inside the function.
+            Also if a gradient from before the call would be added to: call `zero_grad()` inside the function.
+            Also if an argument shares memory with something that the function changes, or if two outside Tensors
+            share memory and one of them is changed: create the view inside the function.
         ValueError: memory that the function changes is read-only.
-        TypeError: what is given is no function.
+        TypeError: `function` is not callable.
     """
     check("jit", callable(function), f"takes a function, not {type_name(function)}", TypeError)
     return Compiled(function)
 
 
 def _name(function: Any) -> str:
-    """What a function is called in messages."""
+    """Return the name of a function, for messages."""
     return str(getattr(function, "__name__", type(function).__name__))
 
 
 def _line(error: Untraceable) -> str:
-    """The user's innermost line on the error's way."""
+    """Return the innermost user line in the traceback of an error."""
     return user_line([(frame.f_code.co_filename, line) for frame, line in walk_tb(error.__traceback__)])
 
 
@@ -516,12 +528,12 @@ def _key(x: Any, arrays: list[Any]) -> Any:
 
 
 def _detached_copy(x: Any) -> Any:
-    """An output as a program gives it: in memory of its own, without the graph."""
+    """Return an output as a program returns it: a copy without the graph."""
     return Tensor._wrap(x._data.copy()) if isinstance(x, Tensor) else x
 
 
 def _map_tree(x: Any, function: Callable[[Any], Any], is_leaf: Callable[[Any], bool] | None = None) -> Any:
-    """The same nest of tuples, lists and dicts with every leaf replaced."""
+    """Apply a function to each leaf of nested tuples, lists and dicts."""
     if is_leaf is not None and is_leaf(x):
         return function(x)
     if isinstance(x, (tuple, list)):
@@ -538,7 +550,7 @@ def _map_tree(x: Any, function: Callable[[Any], Any], is_leaf: Callable[[Any], b
 
 
 def _containers(x: Any) -> Iterator[Any]:
-    """The lists and dicts inside a nest."""
+    """Yield the lists and dicts inside nested containers."""
     for part in x.values() if isinstance(x, dict) else x:
         if isinstance(part, (list, dict)):
             yield part
@@ -550,7 +562,7 @@ _all: weakref.WeakSet[Compiled[..., Any]] = weakref.WeakSet()
 
 
 def _after_fork() -> None:
-    """In a forked process nobody holds a lock any more."""
+    """Reset the locks in a forked process: the threads that held them do not exist there."""
     for compiled in list(_all):
         compiled.lock, compiled.running = threading.RLock(), False
 

@@ -1,4 +1,7 @@
-"""Whose code is running: the user's, chainrule's own, or that of Python's library and NumPy."""
+"""Tells whose code is running: the user's, chainrule's, an installed package's, or the standard library's and NumPy's.
+
+Also finds the user's line for errors and warnings. It knows file names only, and nothing about traces.
+"""
 
 from __future__ import annotations
 
@@ -21,29 +24,29 @@ _NUMPY = str(Path(np.__file__).parent) + os.sep
 
 
 def is_chainrule(file: str) -> bool:
-    """Whether a file of code is chainrule's own."""
+    """Whether a source file belongs to chainrule."""
     return file.startswith(PACKAGE_FOLDER)
 
 
 def is_compiler(file: str) -> bool:
-    """Whether a file of code is of those that make and run kernels, which call no function of the user's."""
+    """Whether a source file belongs to `kernels` or `lower`, which call no user code."""
     return file.startswith((f"{PACKAGE_FOLDER}kernels{os.sep}", f"{PACKAGE_FOLDER}lower{os.sep}"))
 
 
 def is_library(file: str) -> bool:
-    """Whether a file of code belongs to Python's own library (such as `copy.deepcopy`) or to NumPy."""
+    """Whether a source file belongs to the standard library or to NumPy."""
     if file.startswith(_STANDARD):
         return not is_installed(file)
     return file.startswith((_NUMPY, "<frozen "))
 
 
 def is_installed(file: str) -> bool:
-    """Whether a file of code belongs to a package that was installed."""
+    """Whether a source file belongs to an installed package."""
     return f"-packages{os.sep}" in file  # site-packages, or Debian's dist-packages
 
 
 def callers() -> Iterator[FrameType]:
-    """The frames of the running code outside this package, the innermost first."""
+    """Yield the frames outside this package, innermost first."""
     own = __file__.rpartition(os.sep)[0]
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
@@ -53,12 +56,12 @@ def callers() -> Iterator[FrameType]:
 
 
 def where() -> str:
-    """The end of an error's message: the user's line."""
+    """Return the user's current line, as the end of an error message."""
     return user_line([(frame.f_code.co_filename, frame.f_lineno) for frame in callers()][::-1])
 
 
 def warn(message: str) -> None:
-    """Warn of what the innermost of the user's lines has brought about."""
+    """Issue a RuntimeWarning at the innermost line of the user."""
     frame: FrameType | None = sys._getframe(0)
     level = 1
     while frame is not None and (is_chainrule(frame.f_code.co_filename) or is_library(frame.f_code.co_filename)):
@@ -67,6 +70,6 @@ def warn(message: str) -> None:
 
 
 def user_line(lines: Sequence[tuple[str, int | None]]) -> str:
-    """The innermost of some lines of code that is the user's, as the end of a message."""
+    """Return the last of the (file, line) pairs that is user code, as the end of a message."""
     own = [line for line in lines if not is_chainrule(line[0]) and not is_library(line[0])]
     return " ({}:{})".format(*own[-1]) if own else ""

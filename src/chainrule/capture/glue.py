@@ -1,12 +1,13 @@
-"""What Python does around each run of a program, as three short functions that are written when the program is made.
+"""Generates the Python code that runs before and after each run of a program.
 
-A step of a small network is over in some ten microseconds, so whatever is done beside it counts: each assignment
-becomes a line of its own, with nothing to look up and no loop around it. `guards` tells whether a program applies.
+A step of a small network takes some ten microseconds, so the code around it must be short. Each assignment becomes one
+generated line, without lookups or loops. The trace and `compiled` add the lines. `guards` generates the code that
+decides whether a program may run.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from chainrule.capture.guards import Guards, Names
 
@@ -17,63 +18,74 @@ if TYPE_CHECKING:
     from chainrule.lower.graph import Value
 
 
-class Glue:
-    """Lines of Python, and what they speak of.
+class GlueFunctions(NamedTuple):
+    """The generated functions.
 
     Attributes:
-        lines: statements that fill S, the numbers that the program reads.
-        names: the objects that the lines refer to.
+        grads_are_none: whether no leaf holds a gradient that the program would overwrite.
+        compute_scalars: fills the program's scalars; returns the values to store after the run.
+        store: stores those values and runs the epilogue.
+    """
+
+    grads_are_none: Callable[[], bool]
+    compute_scalars: Callable[[Any], Any]
+    store: Callable[[Any], None]
+
+
+class Glue:
+    """The lines of generated code, and the objects that they refer to.
+
+    Attributes:
+        prologue: statements that fill `S`, the scalars that the program reads.
+        names: the objects that the generated code refers to.
         guards: what the program depends on.
-        clean: expressions; where one is false, a gradient is there that the program would overwrite.
-        after: statements for after the run.
-        new: what is remembered anew, such as a count of steps, and which name holds it until the program has run.
-        indices: arguments that must be whole numbers from 0 to size - 1, or `spared` if that is not None: (value, size,
-            spared, and what raises the error for an array).
+        grad_conditions: expressions that are false if a leaf holds a gradient that the program would overwrite.
+        epilogue: statements that run after the program.
+        slots: indices into `S`, by the code of the number.
+        pending: values to store after the run, such as a step count: from the target to the variable that holds it.
+        indices: arguments that must be integers from 0 to size - 1, or `spared` if that is not None: (value, size,
+            spared, function that raises the error for an array).
     """
 
     def __init__(self) -> None:
-        self.lines: list[str] = []
+        self.prologue: list[str] = []
         self.names = Names()
         self.guards = Guards(self.names)
-        self.clean: list[str] = []
-        self.after: list[str] = []
+        self.grad_conditions: list[str] = []
+        self.epilogue: list[str] = []
         self.slots: dict[str, int] = {}
-        self.new: dict[str, str] = {}
+        self.pending: dict[str, str] = {}
         self.indices: list[tuple[Value, int, int | None, Callable[[Any], object]]] = []
 
     def name(self, thing: Any) -> str:
-        """A name for an object."""
+        """Return the name of an object in generated code."""
         return self.names[thing]
 
     def slot(self, number: Number) -> int:
-        """Where the program finds a number."""
+        """Return the index of a number among the program's scalars."""
         slot = self.slots.get(number.code)
         if slot is None:
             slot = self.slots[number.code] = len(self.slots)
-            self.lines.append(f"S[{slot}] = {number.code}")
+            self.prologue.append(f"S[{slot}] = {number.code}")
         return slot
 
     def assign(self, target: str, code: str) -> str:
-        """Compute a number that is to be stored after the run, such as a count of steps; return its name till then."""
-        name = f"new{len(self.lines)}_"
-        self.lines.append(f"{name} = {code}")
-        self.new[target] = name
+        """Compute a value before the run and store it in `target` after the run; return the variable that holds it."""
+        name = f"new{len(self.prologue)}_"
+        self.prologue.append(f"{name} = {code}")
+        self.pending[target] = name
         return name
 
-    def functions(self) -> tuple[Callable[[], bool], Callable[[Any], Any], Callable[[Any], None]]:
-        """The functions.
-
-        Returns:
-            `clean` looks for gradients, `prepare` fills S and returns what `remember` is handed after the run.
-        """
-        names = "".join(f"{name}, " for name in self.new.values())
-        after = [*(f"{target} = new[{i}]" for i, target in enumerate(self.new)), *self.after]
+    def functions(self) -> GlueFunctions:
+        """Generate and compile the functions."""
+        names = "".join(f"{name}, " for name in self.pending.values())
+        after = [*(f"{target} = pending[{i}]" for i, target in enumerate(self.pending)), *self.epilogue]
         bodies = {
-            "clean()": [f"return {' and '.join(self.clean) or 'True'}"],
-            "prepare(S)": [*self.lines, f"return ({names})"],
-            "remember(new)": after or ["pass"],
+            "grads_are_none()": [f"return {' and '.join(self.grad_conditions) or 'True'}"],
+            "compute_scalars(S)": [*self.prologue, f"return ({names})"],
+            "store(pending)": after or ["pass"],
         }
         text = "\n".join(f"def {head}:\n    " + "\n    ".join(body) for head, body in bodies.items())
         space = self.names.namespace()
-        exec(text, space)  # noqa: S102  # what the trace and `compiled` wrote
-        return space["clean"], space["prepare"], space["remember"]
+        exec(text, space)  # noqa: S102  # generated by the trace and by `compiled`
+        return GlueFunctions(space["grads_are_none"], space["compute_scalars"], space["store"])

@@ -1,9 +1,9 @@
-"""Convolution and pooling in programs, and indices: the steps that each is made of, with the kernels that make them.
+"""Lowering rules: the steps that record convolution, pooling, indexing and concatenation, with hand-written kernels.
 
-A kernel is called by its address (`kernels.job`), so it is never compiled for a program. A convolution is two
-steps, weights packed side by side and the product itself; its gradient to the weights is two, the sums over parts of
-the images and the sum of the parts. What lies between them lies in the arena like any other array. Where
-stages follow one another image by image, `schedule` makes groups of them.
+`RULES` maps operations to rules; `Trace.apply` calls them. An operation without a rule is traced through its formula.
+A kernel is called by its address (`kernels.job`) and is not compiled per program. A convolution consists of two steps:
+packing the weights and the product. The gradient of its weights does too: partial sums over the images, then their sum.
+Intermediate arrays are in the arena like any other. `lower.schedule` groups stages that run image by image.
 """
 
 from __future__ import annotations
@@ -32,37 +32,45 @@ if TYPE_CHECKING:
     from chainrule.capture.trace import Trace
 
 
-NOTHING = "a convolution or pooling of nothing, or of two types"
+UNSUPPORTED = "a convolution or pooling of an empty array or of mixed types"
 
 
 def step(
     trace: Trace, name: str, job: Any, inputs: Sequence[Tracer], example: Any, also: Sequence[Any] = (), **options: Any
 ) -> tuple[Tracer, ...]:
-    """A kernel's results: `example`, and `also`; its arrays are the inputs, then these.
+    """Record a call of a kernel and return its results.
 
-    Options: `flops`, additions and multiplications; `images`, if it works image by image; `parts`, if it sums over
-    images in so many parts; `bytes_per_thread`, the size of each copy, if every thread makes its own result.
+    Args:
+        trace: the trace.
+        name: the name of the step in `explain()`.
+        job: the kernel, bound to its descriptor; its arrays are the inputs, `example` and `also`, in this order.
+        inputs: the inputs.
+        example: an array like the first result.
+        also: arrays like the other results.
+        options: `flops`: the number of additions and multiplications; `images`: the number of images, if the kernel
+            works image by image; `parts`: the number of partial sums, if it sums over images; `bytes_per_thread`: the
+            size of each copy, if every thread computes its own result.
     """
     values = [x.value for x in inputs]
     result = trace.add_value("kernel", name, values, example, job=job, **options)
     others = tuple(trace.add_value("part", name, [result.value], array) for array in also)
-    each = -(-job.scratch // 64) * 64
+    each = -(-job.scratch // 64) * 64  # bytes
     scratch = Value("scratch", name, (), np.empty(each * team.threads(), np.uint8), {"bytes_per_thread": each})
     result.value.options["also"] = [*(x.value for x in others), *([scratch] if each else [])]
     return result, *others
 
 
 def channels_last(trace: Trace, x: Any) -> Tracer:
-    """X (N, C, H, W), in memory as (N, H, W, C)."""
+    """Return x (N, C, H, W) in the memory order (N, H, W, C)."""
     tracer = trace.as_tracer(x)
-    seen = tracer.value.example.transpose(0, 2, 3, 1)
-    if seen.flags.c_contiguous:
+    view = tracer.value.example.transpose(0, 2, 3, 1)
+    if view.flags.c_contiguous:
         return tracer
-    return trace.reorder(tracer, np.ascontiguousarray(seen).transpose(0, 3, 1, 2))
+    return trace.reorder(tracer, np.ascontiguousarray(view).transpose(0, 3, 1, 2))
 
 
 def contiguous(trace: Trace, x: Any) -> Tracer:
-    """X, in memory dimension by dimension."""
+    """Return x in C order."""
     tracer = trace.as_tracer(x)
     example = tracer.value.example
     return tracer if example.flags.c_contiguous else trace.reorder(tracer, np.ascontiguousarray(example))
@@ -70,58 +78,58 @@ def contiguous(trace: Trace, x: Any) -> Tracer:
 
 def _convolution(trace: Trace, input: Any, weight: Any, *, params: Any) -> Tracer:
     x, weight = trace.as_tracer(input), trace.as_tracer(weight)
-    how = setup.forward(x.shape, weight.shape, tuple(params), x.dtype)
+    plan = setup.forward(x.shape, weight.shape, tuple(params), x.dtype)
     example = convolutions.convolve(x.value.example, weight.value.example, *params)
-    return _correlated(trace, "convolution", how, x, weight, example, example.size * _terms(weight))
+    return _correlated(trace, "convolution", plan, x, weight, example, example.size * _terms(weight))
 
 
 def _convolution_to_input(trace: Trace, input: Any, weight: Any, *, shape: Any, params: Any) -> Tracer:
     grad, weight = trace.as_tracer(input), trace.as_tracer(weight)
-    how = setup.input_gradient(grad.shape, weight.shape, tuple(shape), tuple(params), grad.dtype)
+    plan = setup.input_gradient(grad.shape, weight.shape, tuple(shape), tuple(params), grad.dtype)
     example = convolutions.convolve_input_gradient(grad.value.example, weight.value.example, shape, *params)
-    return _correlated(trace, "convolution_to_input", how, grad, weight, example, grad.size * _terms(weight))
+    return _correlated(trace, "convolution_to_input", plan, grad, weight, example, grad.size * _terms(weight))
 
 
-def _correlated(trace: Trace, name: str, how: Any, x: Tracer, weight: Tracer, example: Any, pairs: int) -> Tracer:
-    _check(how.correlate is not None and x.dtype == weight.dtype)
-    # threads that share out one image read the weights but once each, so each packs its own
+def _correlated(trace: Trace, name: str, plan: Any, x: Tracer, weight: Tracer, example: Any, pairs: int) -> Tracer:
+    _check(plan.correlate is not None and x.dtype == weight.dtype)
+    # threads that divide an image among them read the weights only once each, so each packs its own copy
     copies, each = (
-        (1, {}) if is_balanced(x.shape[0]) else (team.threads(), {"bytes_per_thread": how.packed * x.dtype.itemsize})
+        (1, {}) if is_balanced(x.shape[0]) else (team.threads(), {"bytes_per_thread": plan.packed * x.dtype.itemsize})
     )
-    example_packed = np.empty((copies, how.packed), x.dtype)
-    packed = step(trace, "packed weights", how.pack, [contiguous(trace, weight)], example_packed, **each)
+    example_packed = np.empty((copies, plan.packed), x.dtype)
+    packed = step(trace, "packed weights", plan.pack, [contiguous(trace, weight)], example_packed, **each)
     inputs = [channels_last(trace, x), *packed]
-    return step(trace, name, how.correlate, inputs, example, flops=2 * pairs, images=x.shape[0])[0]
+    return step(trace, name, plan.correlate, inputs, example, flops=2 * pairs, images=x.shape[0])[0]
 
 
 def _convolution_to_weight(trace: Trace, input: Any, out_grad: Any, *, shape: Any, params: Any) -> Tracer:
     x, grad = trace.as_tracer(input), trace.as_tracer(out_grad)
-    how = setup.weight_gradient(x.shape, grad.shape, tuple(shape), tuple(params), x.dtype)
-    if how is None or x.dtype != grad.dtype:
-        raise Untraceable(NOTHING)
-    parts, pieces = how.sums[:2]
-    inputs, example = [channels_last(trace, x), channels_last(trace, grad)], np.empty(how.sums, x.dtype)
+    plan = setup.weight_gradient(x.shape, grad.shape, tuple(shape), tuple(params), x.dtype)
+    if plan is None or x.dtype != grad.dtype:
+        raise Untraceable(UNSUPPORTED)
+    parts, pieces = plan.sums[:2]
+    inputs, example = [channels_last(trace, x), channels_last(trace, grad)], np.empty(plan.sums, x.dtype)
     flops = 2 * grad.size * math.prod(shape[1:])
     name = "convolution_to_weight"
     if pieces == 1:
-        sums = step(trace, name, how.images, inputs, example, flops=flops, images=x.shape[0], parts=parts)
+        sums = step(trace, name, plan.images, inputs, example, flops=flops, images=x.shape[0], parts=parts)
     else:
-        sums = step(trace, name, how.items, inputs, example, flops=flops)
+        sums = step(trace, name, plan.items, inputs, example, flops=flops)
     example = convolutions.convolve_weight_gradient(x.value.example, grad.value.example, shape, *params)
-    return step(trace, "sum of parts", how.unpack, sums, example, flops=math.prod(how.sums))[0]
+    return step(trace, "sum of parts", plan.unpack, sums, example, flops=math.prod(plan.sums))[0]
 
 
 def _max_pool(trace: Trace, input: Any, *, params: Any) -> tuple[Tracer, Tracer]:
     x = trace.as_tracer(input)
     out, taps = pools.max_pool(x.value.example, *params)
-    job = _windows(pooling_loops.MAX_POOL, x.shape, out, params, x.dtype, taps.dtype)
+    job = _pool_job(pooling_loops.MAX_POOL, x.shape, out, params, x.dtype, taps.dtype)
     largest, positions = step(trace, "max_pool", job, [channels_last(trace, x)], out, [taps], images=x.shape[0])
     return largest, positions
 
 
 def _max_unpool(trace: Trace, input: Any, *, taps: Any, shape: Any, params: Any) -> Tracer:
     grad, taps = trace.as_tracer(input), trace.as_tracer(taps)
-    job = _windows(pooling_loops.MAX_POOL_GRADIENT, shape, grad, params, grad.dtype, taps.dtype)
+    job = _pool_job(pooling_loops.MAX_POOL_GRADIENT, shape, grad, params, grad.dtype, taps.dtype)
     example = pools.max_pool_gradient(grad.value.example, taps.value.example, shape, *params[:4])
     inputs = [channels_last(trace, grad), channels_last(trace, taps)]
     return step(trace, "max_pool_gradient", job, inputs, example, images=shape[0])[0]
@@ -131,7 +139,7 @@ def _avg_pool(trace: Trace, input: Any, *, params: Any, by: Any) -> Tracer:
     x = trace.as_tracer(input)
     kernel, stride, padding, _, ceil_mode = params
     example = pools.avg_pool(x.value.example, kernel, stride, padding, ceil_mode, *by)
-    job = _windows(pooling_loops.AVG_POOL, x.shape, example, params, x.dtype)
+    job = _pool_job(pooling_loops.AVG_POOL, x.shape, example, params, x.dtype)
     divisors = pools.pool_divisors(x.shape[2:], example.shape[2:], kernel, stride, padding, by[0], by[1], x.dtype)
     inputs = [channels_last(trace, x), trace.add_constant(divisors)]
     return step(trace, "avg_pool", job, inputs, example, images=x.shape[0])[0]
@@ -140,15 +148,15 @@ def _avg_pool(trace: Trace, input: Any, *, params: Any, by: Any) -> Tracer:
 def _avg_unpool(trace: Trace, input: Any, *, shape: Any, params: Any, by: Any) -> Tracer:
     grad = trace.as_tracer(input)
     kernel, stride, padding, *_ = params
-    job = _windows(pooling_loops.AVG_POOL_GRADIENT, shape, grad, params, grad.dtype)
+    job = _pool_job(pooling_loops.AVG_POOL_GRADIENT, shape, grad, params, grad.dtype)
     example = pools.avg_pool_gradient(grad.value.example, shape, kernel, stride, padding, *by)
     divisors = pools.pool_divisors(shape[2:], grad.shape[2:], kernel, stride, padding, by[0], by[1], grad.dtype)
     inputs = [channels_last(trace, grad), trace.add_constant(divisors)]
     return step(trace, "avg_pool_gradient", job, inputs, example, images=shape[0])[0]
 
 
-def _windows(pool: Any, shape: Any, outputs: Any, params: Any, *dtypes: Any) -> Any:
-    """The kernel for pictures (N, C, H, W) and an array with an element for each window (N, C, H′, W′)."""
+def _pool_job(pool: Any, shape: Any, outputs: Any, params: Any, *dtypes: Any) -> Any:
+    """Return a pooling kernel for images (N, C, H, W) and an array with one element per window (N, C, H′, W′)."""
     images, channels, *size = shape
     _check(math.prod(shape) > 0 and outputs.size > 0)
     return pools.pool_job(
@@ -157,17 +165,17 @@ def _windows(pool: Any, shape: Any, outputs: Any, params: Any, *dtypes: Any) -> 
 
 
 def _terms(weight: Any) -> int:
-    """How many products a place's sum has, for each output channel."""
+    """The number of products in the sum of one output element."""
     return int(math.prod(weight.shape[1:]))
 
 
 def _check(works: bool) -> None:
     if not works:
-        raise Untraceable(NOTHING)
+        raise Untraceable(UNSUPPORTED)
 
 
 def _indices(trace: Trace, input: Any, *, size: int, name: str, spared: int | None = None) -> Tracer:
-    """An argument is looked at before the run, whose error then comes before anything has changed."""
+    """Check an index argument before each run, so that an error is raised before anything changes."""
     x = trace.as_tracer(input)
     _check(x.value.kind == "argument" and x.dtype.kind in "iu")
     indexing.indices(x.value.example, size=size, name=name, spared=spared)
@@ -177,7 +185,7 @@ def _indices(trace: Trace, input: Any, *, size: int, name: str, spared: int | No
 
 
 def _embedding_lookup(trace: Trace, input: Any, index: Any) -> Tracer:
-    """Rows of a matrix, copied by their indices."""
+    """Copy rows of a matrix by index."""
     table, indices = contiguous(trace, input), contiguous(trace, index)
     _check(table.ndim == 2 and indices.dtype == np.int64 and computes_with(table.dtype))
     example = table.value.example[indices.value.example]
@@ -186,7 +194,7 @@ def _embedding_lookup(trace: Trace, input: Any, index: Any) -> Tracer:
 
 
 def _index_add(trace: Trace, input: Any, *, index: Any, count: int) -> Tracer:
-    """Rows added at their indices, to zeros."""
+    """Add rows to a matrix of zeros, by index."""
     grad, indices = contiguous(trace, input), contiguous(trace, index)
     width = grad.shape[-1]
     _check(indices.dtype == np.int64 and grad.dtype.kind == "f" and grad.dtype.itemsize > 2)
@@ -196,14 +204,14 @@ def _index_add(trace: Trace, input: Any, *, index: Any, count: int) -> Tracer:
 
 
 def _scatter_add(trace: Trace, input: Any, *, index: Any, shape: Any) -> Tracer:
-    """The gradient of a slice: zeros with the gradient where it was."""
+    """Compute the gradient of a slice: zeros outside the slice."""
     _check(indexing.is_basic(index))
     x = trace.as_tracer(input)
     return copies(trace, np.zeros(shape, x.dtype), [(x, lambda out: out[index])], fill=True)
 
 
 def _index_put(trace: Trace, input: Any, value: Any, *, index: Any) -> Tracer:
-    """A copy with other values at an index."""
+    """Copy an array with new values at an index."""
     _check(indexing.is_basic(index))
     x, value = trace.as_tracer(input), trace.as_tracer(value)
     _check(value.dtype == x.dtype)
@@ -211,27 +219,27 @@ def _index_put(trace: Trace, input: Any, value: Any, *, index: Any) -> Tracer:
 
 
 def _concatenate(trace: Trace, *inputs: Any, dim: int = 0) -> Tracer:
-    """Arrays one after the other along a dimension."""
+    """Concatenate arrays along a dimension."""
     arrays = [trace.as_tracer(x) for x in inputs]
     _check(len({x.dtype for x in arrays}) == 1)
     out = np.ascontiguousarray(np.concatenate([x.value.example for x in arrays], dim))
     pieces, begin = [], 0
     for x in arrays:
         end = begin + x.shape[dim]
-        stretch = (slice(None),) * (dim % out.ndim) + (slice(begin, end),)
-        pieces.append((x, lambda out, stretch=stretch: out[stretch]))
+        part = (slice(None),) * (dim % out.ndim) + (slice(begin, end),)
+        pieces.append((x, lambda out, part=part: out[part]))
         begin = end
     return copies(trace, out, pieces)
 
 
 def copies(trace: Trace, out: Any, pieces: Sequence[tuple[Tracer, Callable[[Any], Any]]], fill: bool = False) -> Tracer:
-    """Arrays copied into parts of one.
+    """Record copies of arrays into parts of one result.
 
     Args:
-        trace: that this belongs to.
-        out: the result's example; in C order.
-        pieces: what is copied, and what of the result it becomes.
-        fill: what no piece becomes is 0.
+        trace: the trace.
+        out: an array like the result, in C order.
+        pieces: the arrays, each with a function that returns its part of the result.
+        fill: set all other elements to 0.
     """
     parts = [(x, part(out)) for x, part in pieces if x.size]
     _check(bool(parts) and out.flags.c_contiguous and all(np.may_share_memory(to, out) for _, to in parts))
@@ -263,4 +271,4 @@ RULES: dict[Any, Callable[..., Any]] = {
     pooling.avg_pool: _avg_pool,
     pooling.avg_unpool: _avg_unpool,
 }
-"""How operations are recorded that are not NumPy's."""
+"""From operations to their lowering rules."""

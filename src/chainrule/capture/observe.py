@@ -1,23 +1,29 @@
-"""What a traced function reads and assigns outside besides arrays: what it reads becomes a guard.
+"""Observes which outside objects a traced call reads and assigns, besides Tensors: each read becomes a guard.
 
-While a trace runs, reading an attribute of a module, an optimizer or another object is noted (see `classes`), so that a
-guard can ask before later runs: is `net.head` still this layer, `drop.p` still 0.5? Variables from outside are found in
-the code of the functions that run. Lists, dicts (with their keys), sets, arrays of objects, tuples, frozen sets and
-slices count with what they hold. Plain values (numbers, texts, None, tuples of them) must be equal, all else the same
-object; so must a plain value that has attributes, as one of a class that is derived from `str` may have.
+Reads: attributes of modules, optimizers and other objects are observed as they are read (see `classes`), outside
+variables are found in the bytecode of the functions that run (see `code`), and functions that no variable leads to are
+seen as they run (see `calls`). A guard then checks before each run: is `net.head` still this layer, `drop.p` still 0.5?
+Guards compare the contents of lists, dicts, sets, arrays of objects, tuples, frozensets and slices. Plain values
+(numbers, strings, None, tuples of them) must be equal; any other object must be the same object, and so must a plain
+value with attributes, such as an object of a subclass of `str`.
 
-What the function assigns to attributes and variables outside is undone after the trace, and assigned anew by each run
-of the program. What it does to a list, dict or set cannot be repeated: such a program serves for this one call.
+Assignments: assignments to outside attributes and variables are undone after the trace and repeated by each run of the
+program. Changes of a list, dict or set cannot be repeated, so the trace is used once and not kept: `retrace_reason`.
 
-Functions that no variable leads to, and questions to the world outside Python, are seen as they run (see `calls`).
+`compiled` starts and stops an `Observer` around the call; the trace asks it which objects are external. It does not
+record operations.
 
-Not observed: attributes that code in C keeps to itself, and what is read by `object.__getattribute__`; settings of
-libraries, such as NumPy's error state, the context of `decimal` and the level of a logger; methods of our own classes
-that are replaced, such as `Tensor.relu`; attributes of classes that `getattr` and `hasattr` name by a variable; what
-`isinstance` says of a class that is registered later, or of an object whose class is assigned; the end of an object
-that only a weak reference leads to, for the program keeps it; that an object gets another `__dict__` as a whole; the
-metadata of a dtype; functions of Python that code in C calls, as in `map(time.gmtime, times)`; what NumPy computes with
-an array that becomes a Tensor in the same call.
+Not observed:
+- attributes that C code keeps to itself, and reads through `object.__getattribute__`;
+- settings of libraries, such as NumPy's error state, the `decimal` context and the level of a logger;
+- replaced methods of chainrule's own classes, such as `Tensor.relu`;
+- class attributes whose names `getattr` and `hasattr` get from a variable;
+- `isinstance` for a class that is registered later, or for an object whose class is assigned;
+- the end of an object that only a weak reference leads to: the program keeps it alive;
+- the replacement of an object's whole `__dict__`;
+- the metadata of a dtype;
+- Python functions that C code calls, as in `map(time.gmtime, times)`;
+- what NumPy computes with an array that becomes a Tensor in the same call.
 """
 
 from __future__ import annotations
@@ -54,12 +60,12 @@ from chainrule.capture.classes import (
     attribute_restorer,
     attributes_of,
     contents_of,
+    has_default_lookup,
     has_static_attributes,
     in_class,
     is_descriptor,
     is_heap_type,
     is_observable,
-    is_plainly_read,
     package_of,
     patch,
     static_attribute,
@@ -100,11 +106,10 @@ Entries = ListEntries | DictEntries | BufferEntries | ArrayEntries
 _LISTS = (list, set, deque, WeakSet)
 _DICTS = (dict, MappingProxyType, WeakKeyDictionary, WeakValueDictionary)
 _NOT_RUN = {"__repr__", "__str__", "__format__", "__del__", "__reduce__", "__reduce_ex__", "__getstate__"}
-"""Special methods that a step does not run."""
+"""Special methods that are assumed not to run in a step."""
 _ON_CREATION = {"__new__", "__init__", "__post_init__", "__init_subclass__", "__set_name__"}
 _IMMUTABLE = (type, ModuleType, BuiltinFunctionType, np.ufunc, Operation)
-"""What is the same wherever it is read."""
-
+"""Types of objects that do not change."""
 
 _VIEWS: tuple[Any, ...] = (type({}.keys()), type({}.values()), type({}.items()))
 _TRANSPARENT = (
@@ -112,27 +117,27 @@ _TRANSPARENT = (
     PurePath, numbers.Number, tuple, Enum, random.Random, type, ModuleType, threading.local, logging.Filterer,
     np.recarray, np.record,
 )  # fmt: skip
-"""Classes of Python's own library whose objects are compared, or never change, or only write."""
+"""Standard-library classes whose methods may run: their objects are compared, never change, or only write."""
 _ARRAYS = (np.ndarray, np.void)
-"""Memory of NumPy: an element of an array with fields is a view of it."""
+"""NumPy memory. A record (`np.void`) is a view of its array."""
 _CALLABLES = (FunctionType, functools.partial, type(functools.cache(len)))
-"""What runs a function, and may have attributes that no class observes."""
+"""Callables whose own attributes cannot be observed through their class."""
 _CHANGING = {"modules", "stdin", "stdout", "stderr"}
 _METADATA = {"shape", "dtype", "ndim", "size", "nbytes", "itemsize"}
-"""Attributes of arrays that do not depend on their elements."""
+"""Attributes of an array that do not depend on its elements."""
 
 MAX_COMPARED_BYTES = 1 << 24
-"""Arrays that the function may compute with by NumPy are compared with what they were, so many bytes in all."""
+"""Limit on the total size of the NumPy arrays and buffers that guards compare."""
 
 
 class Assignment(NamedTuple):
-    """What a traced function has assigned outside.
+    """An assignment to an outside attribute or variable.
 
     Attributes:
-        target: the left side of the assignment, as code.
-        label: what is assigned to, in the user's words.
-        value: what is assigned.
-        undo: puts back what was there before.
+        target: the left-hand side, as code.
+        label: the left-hand side, as the user would write it.
+        value: the value.
+        undo: restores the earlier value.
     """
 
     target: str
@@ -142,34 +147,36 @@ class Assignment(NamedTuple):
 
 
 _READ_FROM_CLASS = (property, type(Assignment.target))
-"""Descriptors that the class gives itself when they are read of it: properties, and the fields of named tuples."""
+"""Descriptors that return themselves when read from the class: properties and fields of named tuples."""
 
 
 class Observer:
-    """Notes what one traced call reads and assigns outside."""
+    """Observes the outside objects that one traced call reads and assigns."""
 
     def __init__(self, trace: Trace) -> None:
         self.trace = trace
         self.guards, self.names = trace.glue.guards, trace.glue.names
-        self._labels: dict[int, tuple[str, Any]] = {}  # objects from outside, by identity, in the user's words
-        self._created_objects: dict[int, Any] = {}  # objects that the call has made
-        self._observed_attributes: set[tuple[int, str]] = set()  # attributes that have been read or assigned
-        self._attribute_assignments: dict[tuple[int, str], Assignment] = {}  # that have been assigned
-        self._variables: dict[str, _Variable] = {}  # that a function may assign
-        self._statics: dict[str, tuple[Any, str, Any, str]] = {}  # attributes of modules and classes that are read
-        self._containers: list[tuple[Any, Entries, str, str]] = []  # and their guards and labels
-        self._arrays: dict[int, tuple[NDArray[Any], str]] = {}  # of NumPy, that code has read; and their labels
-        self._large_array: str | None = None  # arrays of NumPy that are too large to be compared
-        self._functions: dict[int, FunctionType] = {}  # that have been looked at
-        self._callables: list[tuple[Any, DictEntries, str]] = []  # functions, their attributes and labels
-        self._codes: dict[int, CodeType] = {}  # of functions, and of those inside them, by identity
+        self._labels: dict[int, tuple[str, Any]] = {}  # names of external objects, by identity
+        self._created_objects: dict[int, Any] = {}  # by the call
+        self._observed_attributes: set[tuple[int, str]] = set()  # read or assigned
+        self._attribute_assignments: dict[tuple[int, str], Assignment] = {}  # by object and name
+        self._variables: dict[str, _Variable] = {}  # that a function may assign, by code
+        self._statics: dict[
+            str, tuple[Any, str, Any, str]
+        ] = {}  # attributes of modules, classes and functions that are read, by code
+        self._containers: list[tuple[Any, Entries, str, str]] = []  # with their guards and labels
+        self._arrays: dict[int, tuple[NDArray[Any], str]] = {}  # NumPy arrays that code has read, and labels
+        self._large_array: str | None = None  # an array that is too large to compare
+        self._functions: dict[int, FunctionType] = {}  # that were examined
+        self._callables: list[tuple[Any, DictEntries, str]] = []  # and their attributes and labels
+        self._codes: dict[int, CodeType] = {}  # of the functions and those inside them
         self.calls = Calls(self)
-        self._imported_modules: Chains = {}  # modules that are imported inside
-        self._reads_classes = False  # whether one of them asks for an object's class
+        self._imported_modules: Chains = {}  # by functions that run
+        self._reads_classes = False  # whether a function reads the class of an object
         self._iterators: list[str] = []
         self._random = _RandomStates()
-        self._object_classes: dict[type, None] = {}  # whose objects have been met
-        self._class_objects: dict[type, None] = {}  # that have been met themselves
+        self._object_classes: dict[type, None] = {}  # classes of external objects
+        self._class_objects: dict[type, None] = {}  # classes that are external objects themselves
         self._patched_classes: list[type] = []
         self._package = ""  # of the traced function
 
@@ -177,7 +184,7 @@ class Observer:
         """Begin to observe a call of the function."""
         self._patch(Module)
         self._patch(Optimizer)
-        if default_generator.cache_info().currsize:  # else nobody has asked for it yet
+        if default_generator.cache_info().currsize:  # it exists already
             self.trace.watch_generator(default_generator())
         inner = function.__func__ if isinstance(function, MethodType) else function
         if isinstance(inner, FunctionType):
@@ -189,27 +196,27 @@ class Observer:
         self.calls.start()
 
     def stop(self) -> None:
-        """Observe no longer."""
+        """Stop observing and undo all patches."""
         self.calls.stop()
         while self._patched_classes:
             unpatch(self._patched_classes.pop())
 
     def is_external(self, thing: Any) -> bool:
-        """Whether something was there before the call."""
+        """Whether an object existed before the call."""
         return id(thing) in self._labels
 
     def is_external_memory(self, array: Any) -> bool:
-        """Whether an array is, or is a view of, one that was there before the call."""
+        """Whether an array, or the memory that it is a view of, existed before the call."""
         return self.is_external(array) or any(map(self.is_external, _bases(array)))
 
     def label(self, thing: Any) -> str:
-        """An object in the user's words."""
+        """Return the name of an object as the user would write it."""
         return self._labels.get(id(thing), (type(thing).__name__,))[0]
 
-    # Attributes that are read
+    # Reads of attributes
 
     def read(self, thing: Any, name: str, value: Any, reader: str) -> Any:
-        """Code of the file `reader` reads an attribute; returns what it is to get."""
+        """Handle a read of an attribute by code in the file `reader`; return the value to give it."""
         if isinstance(thing, Optimizer) and name in ("param_groups", "state"):
             return self._options(thing, name, value, reader)
         if (id(thing), name) not in self._observed_attributes and (name != "__dict__" or reader != functools.__file__):
@@ -221,12 +228,12 @@ class Observer:
         return value
 
     def _read(self, thing: Any, name: str, value: Any, reader: str) -> None:
-        """An attribute is read for the first time."""
+        """Handle the first read of an attribute."""
         self._observed_attributes.add((id(thing), name))
         member = in_class(type(thing), name)
         own = name in attributes_of(thing) and not hasattr(type(member), "__set__")
         if isinstance(thing, (Tensor, np.ndarray)) and not own and not _is_users(type(thing), name):
-            return  # a Tensor's own, which the trace looks after, or an array's
+            return  # the trace guards Tensors; arrays are compared
         label = f"{self.label(thing)}.{name}"
         if own and isinstance(member, functools.cached_property) and has_tracer(value) and self.is_external(thing):
             self._read_descriptor(type(thing), name, member)
@@ -240,22 +247,22 @@ class Observer:
         elif isinstance(value, MethodType):
             self._read_method(thing, name, label, value.__func__, reader)
             return
-        else:  # what a descriptor gives may be another object each time
+        else:  # a descriptor may return another object each time
             self._read_descriptor(type(thing), name, member)
         self._track(value, label, opaque=id(thing) in self._created_objects)
 
     def _guard_attribute(self, thing: Any, name: str, label: str, value: Any, own: bool) -> None:
-        """An attribute of an object, its own or its class's, has this value."""
-        where, plainly = self.names[thing], is_plainly_read(type(thing))
-        if plainly and own:
+        """Guard the value of an attribute, of the object or its class."""
+        where, is_default = self.names[thing], has_default_lookup(type(thing))
+        if is_default and own:
             self.depend_on(f"{self.names[attributes_of(thing)]}[{name!r}]", label, value)
-        elif plainly and value is None:  # such as hooks: this costs less
+        elif is_default and value is None:  # such as hooks; this guard is cheaper
             self._guard_class_attribute(thing, name, label)
         else:
             self.depend_on(f"{where}.{name}" if name.isidentifier() else f"getattr({where}, {name!r})", label, value)
 
     def _guard_class_attribute(self, thing: Any, name: str, label: str) -> None:
-        """An attribute is that of an object's class: it is not the object's own, and both classes are as they were."""
+        """Guard that an attribute comes from the class: the class is the same, and the object has no such entry."""
         cls = type(thing)
         self.guards.same(f"type({self.names[thing]})", f"the type of {self.label(thing)}", cls)
         self.guards.add(f"{name!r} not in {self.names[attributes_of(thing)]}", label, "is that of its class")
@@ -265,25 +272,25 @@ class Observer:
             )
 
     def _read_method(self, thing: Any, name: str, label: str, function: Any, reader: str) -> None:
-        """A method is read, to be called; with `super()` it may call those of the same name in the bases."""
+        """Guard a method; with `super()` it may call the methods of the same name in the bases."""
         self._track(function, label)
         bases = [base for base in users_bases(type(thing)) if isinstance(vars(base).get(name), FunctionType)]
         for base in bases:
             self._depend_on_static(
                 f"{self.names[base]}.{name}", f"{base.__name__}.{name}", base, name, vars(base)[name]
             )
-        # an object may have a method of its own; of the methods that we call of our own classes, only `forward`
+        # the object may have its own method; where chainrule's code reads a method, only `forward` is checked
         if id(thing) in self._created_objects or not (bases or name == "forward" or not is_chainrule(reader)):
             return
-        if is_plainly_read(type(thing)) and isinstance(in_class(type(thing), name), FunctionType):
+        if has_default_lookup(type(thing)) and isinstance(in_class(type(thing), name), FunctionType):
             self._guard_class_attribute(thing, name, label)
         else:
             self.guards.same(f"{self.names[thing]}.{name}.__func__", label, function)
 
     def _read_descriptor(self, cls: type, name: str, member: Any) -> None:
-        """A property, or the like, of a class is read; that of a user's class is a guard."""
+        """Handle a read of a descriptor, such as a property; guard it if it belongs to a user's class."""
         label, code = f"{cls.__name__}.{name}", f"{self.names[in_class]}({self.names[cls]}, {name!r})"
-        if type(member) in _READ_FROM_CLASS and type(cls) is type:  # this costs less
+        if type(member) in _READ_FROM_CLASS and type(cls) is type:  # this guard is cheaper
             code = f"{self.names[cls]}.{name}"
         if _is_users(cls, name):
             self._depend_on_static(code, label, cls, name, member)
@@ -291,7 +298,7 @@ class Observer:
             self._track(part, label)
 
     def _options(self, optimizer: Optimizer, name: str, value: Any, reader: str) -> Any:
-        """An optimizer's groups or state as the reader gets them."""
+        """Return an optimizer's groups or state for the reader: as `Settings`, where the trace must see the reads."""
         if id(optimizer) in self._created_objects:
             return value
         if name == "param_groups":
@@ -299,18 +306,18 @@ class Observer:
         return value if is_chainrule(reader) else self.trace.settings(value, f"{self.label(optimizer)}.state")
 
     def read_missing(self, thing: Any, name: str) -> None:
-        """Code asks for an attribute that is not there."""
+        """Guard that an attribute is missing."""
         if (id(thing), name) in self._observed_attributes or self._is_created(thing):
             return
         self._observed_attributes.add((id(thing), name))
         missing = self.names[MISSING]
         code = f"getattr({self.names[thing]}, {name!r}, {missing}) is {missing}"
-        if hasattr(type(thing), "__getattr__"):  # which may give something after all
+        if hasattr(type(thing), "__getattr__"):  # it may still compute the attribute
             code = f"{name!r} not in {self.names[attributes_of(thing)]}"
         self.guards.add(code, self.label(thing), f"has no {name}")
 
     def _read_all(self, thing: Any, attributes: dict[str, Any], by_chainrule: bool) -> None:
-        """An object's whole dict is read: of modules by ourselves, to find their parts, or by the user."""
+        """Guard all attributes of an object; for modules read by chainrule, only parameters, buffers and submodules."""
         parts_only = by_chainrule and isinstance(thing, Module)
         key = id(thing), "parts" if parts_only else "__dict__"
         if key in self._observed_attributes or self._is_created(thing):
@@ -326,12 +333,12 @@ class Observer:
     # Assignments
 
     def before_assign(self, thing: Any, name: str, value: Any) -> Assignment | None:
-        """Code assigns to an attribute; returns what is to be handed to `assigned` once that has worked."""
+        """Handle an assignment to an attribute; return what to pass to `after_assign` when it has succeeded."""
         if self._is_created(thing):
             return None
-        self._track(thing, type(thing).__name__)  # if it has come by a way that is not observed
+        self._track(thing, type(thing).__name__)  # it may have been reached in a way that is not observed
         label, where, member = f"{self.label(thing)}.{name}", self.names[thing], in_class(type(thing), name)
-        if isinstance(member, property):  # whose function assigns
+        if isinstance(member, property):  # its setter assigns
             self._track(member.fset, label)
             return None
         self._check(value, label)
@@ -340,26 +347,26 @@ class Observer:
         return Assignment(target, label, value, attribute_restorer(thing, name) if earlier is None else earlier.undo)
 
     def after_assign(self, thing: Any, name: str, assignment: Assignment) -> None:
-        """An attribute has been assigned."""
+        """Record a successful assignment."""
         self._attribute_assignments[id(thing), name] = assignment
-        self._observed_attributes.add((id(thing), name))  # what is read from now on is what has been assigned
+        self._observed_attributes.add((id(thing), name))  # later reads see the assigned value
 
     def before_delete(self, thing: Any, name: str) -> None:
-        """Code deletes an attribute."""
+        """Refuse to delete an attribute of an external object."""
         if self.is_external(thing):
             self.trace.refuse(f"deleting {self.label(thing)}.{name}")
 
     def _is_created(self, thing: Any) -> bool:
-        """Whether the call has made an object: it has not been met before, and has no attributes yet."""
+        """Whether the call has created an object: it is not known and, at first sight, has no attributes."""
         if not self.is_external(thing) and not attributes_of(thing):
             self._created_objects[id(thing)] = thing
         return id(thing) in self._created_objects
 
     def _check(self, value: Any, label: str) -> None:
-        """Raise an error if a value cannot be assigned by each run."""
+        """Raise an error if a run of the program could not repeat the assignment of a value."""
         if not self._can_be_assigned(value):
-            what = f"{label} is set to a {type(value).__name__} that the compiled function makes"
-            raise self.trace.capture_error(f"{what}, which would happen only once: do it outside")
+            what = f"{label} is set to a {type(value).__name__} created inside the compiled function"
+            raise self.trace.capture_error(f"{what}, which would happen only once, in tracing: do it outside")
 
     def _can_be_assigned(self, value: Any) -> bool:
         if type(value) in (list, tuple):
@@ -369,7 +376,7 @@ class Observer:
         return type(value) is Number or type(value) is Tensor or self.is_fixed(value)
 
     def is_fixed(self, value: Any) -> bool:
-        """Whether a value is the same in all runs: it is plain, or was there before the call."""
+        """Whether a value is the same in all runs: it is plain, or existed before the call."""
         if type(value) is Number:
             return False
         if isinstance(value, tuple) and not self.is_external(value):
@@ -379,7 +386,7 @@ class Observer:
         return isinstance(value, (*PLAIN, *_IMMUTABLE)) or self.is_external(value)
 
     def assignments(self) -> Iterator[Assignment]:
-        """What the call has assigned outside."""
+        """Yield the assignments of the call."""
         for variable in self._variables.values():
             value = variable.read()
             if value is not variable.before:
@@ -388,10 +395,13 @@ class Observer:
         yield from self._attribute_assignments.values()
 
     def undo(self, failed: bool) -> None:
-        """Undo what the call has done outside: the program will do it again. If there is none, all of it.
+        """Undo the assignments of the call, which each run of the program repeats.
+
+        Args:
+            failed: there is no program: undo all other side effects as well.
 
         Raises:
-            CaptureError: some memory cannot be put back as it was; all else has been.
+            CaptureError: some memory cannot be restored; everything else has been.
         """
         for assignment in self._attribute_assignments.values():
             assignment.undo()
@@ -412,53 +422,53 @@ class Observer:
         for container, entries, _, label in self._containers if failed else ():
             if not entries.unchanged(container):
                 raise CaptureError(
-                    f"jit: the call is not compiled, and {label}, a {type(container).__name__} from outside, cannot be "
-                    f"put back as it was: do not let the function change its length, release or close it"
+                    f"jit: the call cannot be compiled, and {label}, a {type(container).__name__} from outside, cannot "
+                    f"be restored: the function must not change its length, release it or close it"
                 )
 
     def retrace_reason(self) -> str | None:
-        """What the call has done that no run of a program would do again, if anything.
+        """Return why the trace cannot be kept as a program, or None: a side effect that a run would not repeat.
 
-        Tensors of the trace that were put into a container do not count: they say so when they are used.
+        Tensors of the trace in an outside container do not count: using one raises an error.
         """
         for container, entries, code, label in self._containers:
             if entries.unchanged(container):
                 continue
             if not entries.unchanged(_without_tracers(container)):
-                return f"it changes {label}, which is a {type(container).__name__} from outside"
+                return f"it changes {label}, a {type(container).__name__} from outside"
             self.guards.drop(code)
         for owner, name, value, label in self._statics.values():
             if static_attribute(owner, name) is not value:
-                return f"it assigns {label}, which belongs to a class, a module or a function"
+                return f"it assigns {label}, an attribute of a class, a module or a function"
         for thing, attributes, label in self._callables:
             if not attributes.unchanged(attributes_of(thing)):
-                return f"it assigns an attribute of {label}, which is a function"
+                return f"it assigns an attribute of {label}, a function"
         if self._large_array is not None:
             return (
-                f"it may compute by NumPy with {self._large_array}, which is too large to be compared in each call: "
-                f"make a Tensor of it with from_numpy()"
+                f"it may compute in NumPy with {self._large_array}, which is too large to compare in each call: turn "
+                f"it into a Tensor with from_numpy()"
             )
         if self.calls.retrace_reason is not None:
             return self.calls.retrace_reason
         if self._iterators:
-            return f"it goes on in {self._iterators[0]}, an iterator from outside"
-        return self._random.used()
+            return f"it may advance {self._iterators[0]}, an iterator from outside"
+        return self._random.draw_reason()
 
-    # Objects from outside
+    # External objects
 
     def depend_on(self, code: str, label: str, value: Any, opaque: bool = False) -> None:
-        """The function depends on a value from outside, which `code` gives; for `opaque` see `_track`."""
+        """Guard an external value, to which `code` evaluates, and track it; for `opaque` see `_track`."""
         if not (isinstance(value, ModuleType) and package_of(value) in LIBRARIES):
             self.guards.same(code, label, value)
             self._track(value, label, opaque)
 
     def _track(self, value: Any, label: str, opaque: bool = False) -> None:
-        """Get to know an object from outside: observe what is read from it, and what it runs.
+        """Track an external object: observe its attributes, guard its contents, examine the functions it runs.
 
         Args:
             value: the object.
-            label: what the user calls it.
-            opaque: the code has not got it to read elements of it, if it is an array.
+            label: its name, as the user would write it.
+            opaque: if it is an array, the code does not read its elements.
         """
         if isinstance(value, _ARRAYS) and not opaque:
             self._track_array(value, label)
@@ -505,7 +515,7 @@ class Observer:
             self._track_object(value, label)
 
     def _track_derived(self, value: Any, label: str) -> None:
-        """Get to know an exception, or an object of a class that is derived from a plain one, such as a named tuple."""
+        """Track an exception, or an object of a subclass of a plain type, such as a named tuple."""
         cls = type(value)
         self._labels[id(value)] = label, value
         self._track_class(cls)
@@ -541,7 +551,7 @@ class Observer:
             self._track_buffer(value, memoryview(value).nbytes, BufferEntries, label)
 
     def _track_array(self, array: Any, label: str) -> None:
-        """The function may compute with an array of NumPy; `close` knows whether it is a Tensor's memory instead."""
+        """Guard the elements of a NumPy array; `finish` drops the guard if a Tensor captures the array."""
         if id(array) not in self._arrays:
             self._arrays[id(array)] = array, label
             self._track_buffer(array, array.nbytes, ArrayEntries, label)
@@ -551,17 +561,17 @@ class Observer:
     def _track_buffer(
         self, buffer: Any, size: int, kind: Callable[[Any], BufferEntries | ArrayEntries], label: str
     ) -> None:
-        """The function depends on the elements of some memory, unless that is too large to be compared."""
+        """Guard the elements of a buffer, unless it is too large to compare."""
         if size <= MAX_COMPARED_BYTES:
             entries = kind(buffer)
             code = entries.condition(self.names[buffer], self.names)
-            self.guards.add(code, label, "has its numbers")
+            self.guards.add(code, label, "has the same elements")
             self._containers.append((buffer, entries, code, label))
         elif not isinstance(buffer, np.ndarray):
             self._large_array = self._large_array or label
 
     def _track_contents(self, container: Any, code: str, label: str) -> None:
-        """The function depends on what a container holds, which `code` gives."""
+        """Guard the contents of a container, to which `code` evaluates, and track them."""
         is_dict = isinstance(container, _DICTS)
         entries = DictEntries(container) if is_dict else ListEntries(container)
         code = entries.condition(code, self.names)
@@ -573,37 +583,37 @@ class Observer:
                 self._track(key, f"a key of {label}")
 
     def _track_class(self, cls: type, created: bool = False) -> None:
-        """Observe the objects of a class; `created` says that the call may make some."""
+        """Observe the objects of a class; with `created`, the call may create some."""
         if cls in self._object_classes and not created:
             return
         self._object_classes[cls] = None
         for base in users_bases(cls):
             for name, member in [*vars(base).items()]:
-                if is_descriptor(member) and users_bases(type(member)):  # before its method runs for the first time
+                if is_descriptor(member) and users_bases(type(member)):  # before its methods run for the first time
                     self._track(member, f"{base.__name__}.{name}")
                 if name[:2] != "__" or name in _NOT_RUN or not isinstance(member, FunctionType):
                     continue
-                if name in OBSERVING:  # which may be replaced at this moment
+                if name in OBSERVING:  # it may be patched at this moment
                     self._track(getattr(member, "original", member), f"{base.__name__}.{name}")
                     continue
-                if created or name not in _ON_CREATION:  # what an operator, a call or a loop runs
+                if created or name not in _ON_CREATION:  # run by operators, calls or loops
                     self.depend_on(f"{self.names[base]}.{name}", f"{base.__name__}.{name}", member)
         if is_observable(cls) and not any(base in self._patched_classes for base in cls.__mro__):
             self._patch(cls)
 
     def _read_module(self, module: ModuleType, label: str) -> None:
-        """The function has got a module, and may read its attributes by any name."""
+        """Guard all attributes of a module that the function holds as an object."""
         installed = is_installed(getattr(module, "__file__", None) or "") and package_of(module) != self._package
         if installed or package_of(module) in LIBRARIES:
             return
         names = self.names[vars(module)]
-        self.guards.add(f"len({names}) == {len(vars(module))}", label, "has as many attributes")
+        self.guards.add(f"len({names}) == {len(vars(module))}", label, "has as many attributes as before")
         for name, value in [*vars(module).items()]:
             if name[:2] != "__" and not isinstance(value, ModuleType):
                 self._depend_on_static(f"{names}[{name!r}]", f"{label}.{name}", module, name, value)
 
     def _read_class(self, cls: type) -> None:
-        """The function has got a class, and may read its attributes by any name."""
+        """Guard the plain attributes of a class that the function holds as an object."""
         hidden = "_" if isinstance(cls, EnumType) else "__"
         for base in users_bases(cls):
             for name in [*vars(base)]:
@@ -613,11 +623,11 @@ class Observer:
                     self._depend_on_static(f"{self.names[cls]}.{name}", f"{cls.__name__}.{name}", cls, name, value)
 
     def _attribute_names(self) -> set[str]:
-        """The names of attributes in the code of the functions that have been looked at."""
+        """Return the attribute names in the code of all examined functions."""
         return {name for code in self._codes.values() for name in variables(code).attributes} - OBSERVING.keys()
 
     def _read_named(self, cls: type, names: set[str]) -> None:
-        """The function has got a class, and may read those of its attributes whose names it mentions."""
+        """Guard the methods and containers of a class whose names occur in the code."""
         for base in [] if isinstance(cls, EnumType) else users_bases(cls):
             for name in names & vars(base).keys():
                 member = in_class(cls, name)
@@ -627,7 +637,7 @@ class Observer:
                     self._read_descriptor(cls, name, member)
 
     def _depend_on_static(self, code: str, label: str, owner: Any, name: str, value: Any) -> None:
-        """The function depends on an attribute of a module, class or function."""
+        """Guard an attribute of a module, class or function."""
         if code not in self._statics:
             self._statics[code] = owner, name, value, label
             self.depend_on(code, label, value.__func__ if isinstance(value, staticmethod) else value)
@@ -635,7 +645,7 @@ class Observer:
     # Functions
 
     def _track_function(self, function: FunctionType, own: bool = False) -> None:
-        """Look at the variables from outside that a function reads or assigns; `own` if it is the traced one."""
+        """Examine a function: its defaults and its outside variables; `own` if it is the traced function."""
         if id(function) in self._functions:
             return
         self._functions[id(function)] = function
@@ -646,30 +656,28 @@ class Observer:
         for default in (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()):
             self._track(default, f"a default of {function.__name__}")
         cells = dict(zip(code.co_freevars, function.__closure__ or (), strict=True))
-        if is_library(code.co_filename):  # a wrapper, such as a context manager makes, holds the user's function
+        if is_library(code.co_filename):  # a wrapper, such as a context manager's, holds user functions
             for name, cell in cells.items():
                 self._track(contents_of(cell), name)
         if not is_foreign:
             self._track_variables(code, function.__globals__, cells)
 
     def enter(self, frame: FrameType) -> None:
-        """A function of the user's begins to run that no variable has led to."""
+        """Examine a user function that starts to run without a variable that leads to it."""
         code, module = frame.f_code, frame.f_globals
         name = module.get("__name__")
-        if (
-            id(code) in self._codes or name is None or self._is_library_function(code, name)
-        ):  # a kernel's code has no module
+        if id(code) in self._codes or name is None or self._is_library_function(code, name):  # kernels have no module
             return
         if code.co_argcount:
             self._enter_method(frame.f_locals.get(code.co_varnames[0]), code)
         if not code.co_freevars:
             self._track_variables(code, module, {})
-        for function in gc.get_referrers(code) if code.co_freevars else ():  # only a function has its variables' cells
+        for function in gc.get_referrers(code) if code.co_freevars else ():  # only a function holds the closure cells
             if isinstance(function, FunctionType):
                 self._track_function(function)
 
     def _enter_method(self, thing: Any, code: CodeType) -> None:
-        """A function begins to run; if it is a method of the object, that of its class is a guard."""
+        """Guard the method of an object's class whose code starts to run."""
         cls = type(thing)
         for base in users_bases(cls):
             for name, member in [*vars(base).items()]:
@@ -677,16 +685,16 @@ class Observer:
                     self._depend_on_static(f"{self.names[base]}.{name}", f"{base.__name__}.{name}", base, name, member)
 
     def track_environment(self) -> None:
-        """The environment is about to be read, or changed."""
+        """Track `os.environ`, before it is read or changed."""
         self._track(os.environ, "os.environ")
 
     def before_copy(self, thing: Any) -> None:
-        """An object is about to be copied, as a whole."""
+        """Guard all attributes of an object that is about to be copied."""
         if is_observable(type(thing)) and attributes_of(thing) and self.is_external(thing):
             self._read_all(thing, attributes_of(thing), by_chainrule=False)
 
     def run_library_method(self, thing: Any) -> None:
-        """A method of Python's own library runs, of an object from outside that keeps to itself what it remembers."""
+        """Note that a standard-library method runs on an external object whose state cannot be observed."""
         if self.is_external(thing) and not isinstance(thing, _TRANSPARENT):
             kind, label = type(thing).__qualname__, self.label(thing)
             self.calls.retrace_reason = (
@@ -694,14 +702,14 @@ class Observer:
             )
 
     def _track_variables(self, code: CodeType, module: dict[str, Any], cells: dict[str, CellType]) -> None:
-        """Look at the variables of some code: of a module, and of enclosing functions."""
+        """Guard and track the outside variables of a function: globals of `module`, and closure `cells`."""
         self._codes.update((id(part), part) for part in with_inner(code))
         names = variables(code)
         for name, chains in names.globals.items():
             if name in module:
                 self._follow(f"{self.names[module]}[{name!r}]", name, module[name], chains)
             elif not hasattr(builtins, name):
-                self.guards.add(f"{name!r} not in {self.names[module]}", name, "is not there")
+                self.guards.add(f"{name!r} not in {self.names[module]}", name, "is not defined")
         for name, chains in names.enclosing.items():
             if (value := contents_of(cells[name])) is not MISSING:
                 self._follow(f"{self.names[cells[name]]}.cell_contents", name, value, chains)
@@ -711,11 +719,11 @@ class Observer:
             self._track_variable(_Variable(f"{self.names[cells[name]]}.cell_contents", name, cells[name]))
         package = module.get("__package__") or str(module.get("__name__")).rpartition(".")[0]
         for name, chains in names.imported.items():
-            with contextlib.suppress(ImportError):  # which the function gets, too
+            with contextlib.suppress(ImportError):  # the function gets the same error
                 self._imported_modules.setdefault(resolve_name(name, package), set()).update(chains)
         if names.reads_clock:
             line = f"{code.co_filename}:{code.co_firstlineno}"
-            what = f'it makes a date of NumPy of "now" or "today", which may give something else each time ({line})'
+            what = f'it converts "now" or "today" to a NumPy date, which may differ in each call ({line})'
             self.calls.retrace_reason = self.calls.retrace_reason or what
         if "super" in names.globals and "__class__" in cells:
             self._track_bases(contents_of(cells["__class__"]), names.attributes)
@@ -723,34 +731,34 @@ class Observer:
             self._reads_classes = True
 
     def _guard_function(self, function: FunctionType) -> None:
-        """A function's code and defaults are these: a module that is loaded anew may give it others."""
+        """Guard the code and defaults of a function: reloading a module may change them."""
         where, label, code = self.names[function], function.__qualname__, function.__code__
         self.guards.add(f"{where}.__code__ is {self.names[code]}", label, "has the same code")
-        if code.co_argcount:  # else it can have no defaults, as long as it has this code
+        if code.co_argcount:  # otherwise it cannot have defaults
             self.guards.same(f"{where}.__defaults__", f"{label}.__defaults__", function.__defaults__)
         if code.co_kwonlyargcount:
             self.guards.same(f"{where}.__kwdefaults__", f"{label}.__kwdefaults__", function.__kwdefaults__)
             self._track(function.__kwdefaults__, f"{label}.__kwdefaults__")
 
     def _is_library_function(self, code: CodeType, module: str | None) -> bool:
-        """Whether a function is a library's: ours, Python's, or one that the traced function does not belong to."""
+        """Whether a function belongs to chainrule, Python, NumPy, or an installed package other than the user's."""
         file, package = code.co_filename, str(module).partition(".")[0]
         installed = is_installed(file) and package != self._package
-        return is_chainrule(file) or is_library(file) or installed or package in LIBRARIES  # as is generated code
+        return is_chainrule(file) or is_library(file) or installed or package in LIBRARIES  # also generated code
 
     def _track_bases(self, cls: Any, names: Iterable[str]) -> None:
-        """A method of a class calls methods of its bases by `super()`."""
+        """Guard the methods of a class's bases that a method may call through `super()`."""
         for base in users_bases(cls)[1:] if isinstance(cls, type) else ():
             for name in {*names} - OBSERVING.keys():
                 if isinstance(member := vars(base).get(name), FunctionType):
                     self.depend_on(f"{self.names[base]}.{name}", f"{base.__name__}.{name}", member)
 
     def _follow(self, code: str, label: str, value: Any, chains: Iterable[tuple[str, ...]]) -> None:
-        """A variable is read, and attributes of it: those of modules, classes and functions are looked at here."""
+        """Guard a variable and the attribute chains read from it, through modules, classes and functions."""
         is_metadata = isinstance(value, np.ndarray) and all(chain and chain[0] in _METADATA for chain in chains)
         if is_metadata:
-            form = f"{code}.shape == {value.shape} and {code}.dtype == {self.names[value.dtype]}"
-            self.guards.add(form, label, "has its shape and type")
+            condition = f"{code}.shape == {value.shape} and {code}.dtype == {self.names[value.dtype]}"
+            self.guards.add(condition, label, "has the same shape and type")
         if not isinstance(value, ModuleType):
             self.depend_on(code, label, value, opaque=is_metadata)
         elif package_of(value) not in LIBRARIES:
@@ -759,7 +767,7 @@ class Observer:
             self._follow_chain(code, label, value, chain)
 
     def _follow_chain(self, code: str, label: str, value: Any, chain: tuple[str, ...]) -> None:
-        """Attributes are read, one of the other."""
+        """Guard an attribute chain."""
         for name in chain:
             if name == "__dict__":
                 break
@@ -769,7 +777,7 @@ class Observer:
             if owner is sys and name in _CHANGING:
                 return
             value = static_attribute(owner, name) if has_static_attributes(owner) else MISSING
-            if isinstance(owner, ModuleType) and package_of(owner) in LIBRARIES:  # another may be put in its place
+            if isinstance(owner, ModuleType) and package_of(owner) in LIBRARIES:  # it may be replaced
                 value = vars(owner).get(name, MISSING)
                 if value is MISSING:
                     return
@@ -792,7 +800,7 @@ class Observer:
             self._track(value, label)
 
     def _read_of_metaclass(self, code: str, label: str, cls: type, name: str) -> None:
-        """An attribute is read of a class that is its metaclass's."""
+        """Guard an attribute of a class that its metaclass defines."""
         member = in_class(type(cls), name)
         if is_descriptor(member):
             self._read_descriptor(type(cls), name, member)
@@ -800,17 +808,17 @@ class Observer:
             self._depend_on_static(code, label, type(cls), name, member)
 
     def _track_variable(self, variable: _Variable) -> None:
-        """A function may assign to a variable outside."""
+        """Record an outside variable that a function may assign."""
         if variable.code not in self._variables:
             self._variables[variable.code] = variable
             if variable.before is not MISSING:
                 self.depend_on(variable.code, variable.label, variable.before)
 
     def finish(self) -> None:
-        """The call is over: note what could not be seen while it ran."""
+        """Add the guards that can only be known when the call has ended."""
         self.calls.stop()
         before, now = -1, 0
-        while before != now:  # a method may call others
+        while before != now:  # each round may lead to more functions
             names = self._attribute_names()
             for cls in [*self._class_objects, *(self._object_classes if self._reads_classes else ())]:
                 self._read_named(cls, names)
@@ -829,22 +837,22 @@ class Observer:
         self._compare_arrays(captured)
 
     def _compare_arrays(self, captured: set[int]) -> None:
-        """Of the arrays that the code has read, those that are not `captured`, which NumPy may have computed with."""
+        """Keep the guards of arrays that NumPy may have computed with; drop those of arrays that Tensors capture."""
         compared = 0
         for array, label in self._arrays.values():
             if id(array) not in captured:
                 compared += array.nbytes
                 if compared > MAX_COMPARED_BYTES:
                     self._large_array = self._large_array or label
-        others = []
+        remaining = []
         for item in self._containers:
             array, entries, code, _ = item
             is_memory = id(array) in captured and id(array) in self._arrays
             if is_memory:
                 self.guards.drop(code)
             if not is_memory or not entries.unchanged(array):
-                others.append(item)
-        self._containers = others
+                remaining.append(item)
+        self._containers = remaining
 
     def _patch(self, cls: type) -> None:
         patch(cls)
@@ -852,11 +860,11 @@ class Observer:
 
 
 _FIRST_WORD = 1 << 31
-"""With this begins the state of a Mersenne Twister from which nothing has been drawn."""
+"""The first word of the state of a Mersenne Twister that has not been used."""
 
 
 class _RandomStates:
-    """The states of `random`, `numpy.random` and generators of their kind, whose draws are not ours."""
+    """The states of `random`, `numpy.random` and generators of their types, which programs do not draw from."""
 
     def __init__(self) -> None:
         self._states: list[tuple[str, Callable[[], Any], Callable[[Any], Any], Any]] = []
@@ -865,18 +873,18 @@ class _RandomStates:
             self.watch(sys.modules.get(name), name)
 
     def watch(self, thing: Any, label: str) -> None:
-        """Look after a generator, if it is one of `random.Random` or `numpy.random.RandomState`, or their module."""
-        for name, kind, get, put in (
+        """Watch an object if it is a `random.Random`, a `numpy.random.RandomState`, or one of these modules."""
+        for name, cls, get, set_ in (
             ("random", "Random", "getstate", "setstate"),
             ("numpy.random", "RandomState", "get_state", "set_state"),
         ):
             module = sys.modules.get(name)
-            if module is not None and (thing is module or isinstance(thing, getattr(module, kind, ()))):
+            if module is not None and (thing is module or isinstance(thing, getattr(module, cls, ()))):
                 read = getattr(thing, get)
-                self._states.append((label, read, getattr(thing, put), read()))
+                self._states.append((label, read, getattr(thing, set_), read()))
 
-    def used(self) -> str | None:
-        """Whether one of them has been drawn from since."""
+    def draw_reason(self) -> str | None:
+        """Return which of them the call has drawn from, as a reason; None if there is none."""
         for label, read, _, state in self._states:
             if any(not np.array_equal(one, other) for one, other in zip(read(), state, strict=True)):
                 return f"it draws from {label}"
@@ -888,29 +896,29 @@ class _RandomStates:
         return None
 
     def restore(self) -> None:
-        """Make them draw the same again."""
-        for _, _, put, state in self._states:
-            put(state)
+        """Restore the states from before the call."""
+        for _, _, set_state, state in self._states:
+            set_state(state)
 
 
 def _generators() -> Any:
-    """The class of NumPy's generators, or () if there are none yet: that module takes a while to load."""
+    """Return the class of NumPy's generators, or () if `numpy.random`, which loads slowly, is not loaded."""
     return getattr(sys.modules.get("numpy.random"), "Generator", ())
 
 
 class _Variable:
-    """A variable outside that a function may assign: a global, or one of an enclosing function."""
+    """A global or closure variable that a function may assign."""
 
     def __init__(self, code: str, label: str, holder: Any, name: str | None = None) -> None:
         self.code, self.label, self.holder, self.name = code, label, holder, name
         self.before = self.read()
 
     def read(self) -> Any:
-        """What it is now."""
+        """Return the present value, or MISSING."""
         return contents_of(self.holder) if self.name is None else self.holder.get(self.name, MISSING)
 
     def undo(self) -> None:
-        """Make it again what it was before."""
+        """Restore the value from before the call."""
         if self.read() is self.before:
             return
         if self.name is None:
@@ -925,7 +933,7 @@ class _Variable:
 
 
 def _functions_of(member: Any) -> Iterable[Any]:
-    """What a descriptor runs: the functions of one of Python's own, such as `cached_property`; else its methods."""
+    """Return the functions that a descriptor runs, or the descriptor itself and its attributes."""
     if isinstance(member, property):
         return [member.fget]
     if isinstance(member, (classmethod, staticmethod)):
@@ -934,18 +942,18 @@ def _functions_of(member: Any) -> Iterable[Any]:
 
 
 def _is_users(cls: type, name: str) -> bool:
-    """Whether an attribute of a class is made by a class of the user's."""
+    """Whether a user's class defines an attribute of a class."""
     return any(name in vars(base) for base in users_bases(cls))
 
 
 def _bases(array: Any) -> Iterator[Any]:
-    """The arrays, or other memory, that an array is a view of."""
+    """Yield the arrays, or other memory, that an array is a view of."""
     while (array := getattr(array, "base", None)) is not None:
         yield array
 
 
 def _is_buffer(value: Any) -> bool:
-    """Whether an object is memory that can be read, as a bytearray or an `array.array` is."""
+    """Whether an object is a readable buffer, such as a bytearray or an `array.array`."""
     try:
         memoryview(value)
     except (TypeError, ValueError, BufferError):
@@ -954,7 +962,7 @@ def _is_buffer(value: Any) -> bool:
 
 
 def has_tracer(value: Any) -> bool:
-    """Whether a value is a tensor of the trace, or holds one."""
+    """Whether a value is, or contains, a Tensor of the trace."""
     if isinstance(value, (list, tuple)):
         return any(map(has_tracer, value))
     if isinstance(value, dict):
@@ -963,7 +971,7 @@ def has_tracer(value: Any) -> bool:
 
 
 def _without_tracers(container: Any) -> Any:
-    """What a container holds besides tensors of the trace."""
+    """Return the contents of a container without Tensors of the trace."""
     if isinstance(container, _DICTS):
         return {key: value for key, value in container.items() if not has_tracer(value)}
     if isinstance(container, _LISTS):

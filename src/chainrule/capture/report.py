@@ -1,4 +1,7 @@
-"""What a program does, as a table: each stage with its shapes, its arithmetic, its memory and its time."""
+"""`explain()`: a table of a program's stages with shapes, arithmetic, memory and time.
+
+`Compiled.explain` calls `explain`. The stages are timed on a copy of the program's memory.
+"""
 
 from __future__ import annotations
 
@@ -25,9 +28,10 @@ REPEATS = 20
 
 
 def explain(program: Program) -> str:
-    """The table. Times are medians of stages run one by one, on one thread, on a copy of all arrays.
+    """Return the table.
 
-    Stages that run together image by image are also timed so; in the sum they count with that time.
+    Times are medians of stages that run one by one, on one thread, on a copy of all arrays. Stages that run together
+    image by image are also timed together, and the total uses that time.
     """
     rows = [("stage", "what it does", "over", "Mflop", "kB", "µs", "Gflop/s")]
     totals, group = np.zeros(3), np.zeros(2)  # flops, bytes, seconds; flops of a group and its stages
@@ -38,7 +42,7 @@ def explain(program: Program) -> str:
             seconds = _seconds(program, number, stage, timed)
         alone = stage.group is None
         totals += flops, moved, 0 if math.isnan(seconds) or not alone else seconds
-        rows.append((str(number), _what(stage), _over(stage), *_numbers(flops, moved, seconds)))
+        rows.append((str(number), _operations(stage), _size(stage), *_numbers(flops, moved, seconds)))
         if stage.group is not None:
             group += flops, 1
             if number + 1 == len(stages) or stages[number + 1].group is not stage.group:
@@ -61,16 +65,16 @@ def explain(program: Program) -> str:
     threads = (
         "one thread"
         if program.thread_count == 1
-        else f"{program.thread_count} threads, each a share of every long stage"
+        else f"{program.thread_count} threads, which divide each long stage among them"
     )
-    ending = f"memory for results in between: {program.plan.arena / 1000:,.0f} kB; runs on {threads}"
+    ending = f"memory for intermediate results: {program.plan.arena / 1000:,.0f} kB; runs on {threads}"
     return "\n".join(
         [lines[0].rstrip(), ruler, *(line.rstrip() for line in lines[1:-1]), ruler, lines[-1].rstrip(), ending]
     )
 
 
 class Copy:
-    """A program's memory once more, where stages can be run one by one without doing anything to the program's."""
+    """A copy of a program's memory, in which stages can run without changing the program's own memory."""
 
     def __init__(self, program: Program) -> None:
         self.program = program
@@ -84,7 +88,7 @@ class Copy:
         self.keep_alive: list[Any] = []  # descriptors and tables whose addresses are in use
 
     def stage(self, number: int) -> Callable[[], object]:
-        """Runs one stage, on one thread."""
+        """Return a function that runs one stage on one thread."""
         launch = self.program.launches[number]
         words = launch.descriptor(lambda value: self.program.entries[id(value)])
         self.keep_alive.append(words)
@@ -92,29 +96,29 @@ class Copy:
         return partial(machine.function(launch.kernel), *arguments)
 
     def group(self, numbers: Sequence[int]) -> Callable[[], object]:
-        """Runs stages block by block, on one thread."""
+        """Return a function that runs stages block by block on one thread."""
 
         def keep(words: Any) -> int:
             self.keep_alive.append(words)
             return int(words.ctypes.data)
 
-        entries, windows = self.program.entries, self.program.plan.block_buffers
+        entries, buffers = self.program.entries, self.program.plan.block_buffers
         memory = ThreadMemory(
             lambda value: entries[id(value)],
             lambda value: int(self.arrays[id(value)].ctypes.data),
-            lambda value: windows.get(id(value), (0, 0))[1],
+            lambda value: buffers.get(id(value), (0, 0))[1],
             keep,
         )
         script = Script(0, 1, memory)
         script.stages([self.program.launches[n] for n in numbers])
-        nothing = keep(np.array([END], np.int64))
+        empty = keep(np.array([END], np.int64))
         table = self.table.copy()
-        table[SCRIPTS] = keep(np.array([nothing, keep(script.build())], np.int64))
+        table[SCRIPTS] = keep(np.array([empty, keep(script.build())], np.int64))
         self.keep_alive.append(table)
         return partial(self.program.enter.func, table.ctypes.data, RUN, 0, 0, 1, 0)
 
 
-def _what(stage: Stage) -> str:
+def _operations(stage: Stage) -> str:
     if stage.kind == "matmul":
         return "product of matrices"
     if stage.kind == "call":
@@ -128,19 +132,19 @@ def _what(stage: Stage) -> str:
     return text + (" → in place" if stage.writes else "")
 
 
-def _over(stage: Stage) -> str:
+def _size(stage: Stage) -> str:
     if stage.kind == "matmul":
         x, y = stage.steps[0].inputs
-        return f"{_form(x)} @ {_form(y)}"
+        return f"{_shape(x)} @ {_shape(y)}"
     return "×".join(map(str, stage.shape)) or "a number"
 
 
-def _form(value: Value) -> str:
+def _shape(value: Value) -> str:
     return "×".join(map(str, value.shape))
 
 
 def _flops(stage: Stage) -> float:
-    """Additions, multiplications and functions, each as one; of products and convolutions both of each pair."""
+    """Floating-point operations: 1 per addition, multiplication or function, 2 per term of a product or convolution."""
     step = stage.steps[0] if stage.steps else None
     if step is not None and stage.kind == "matmul":
         return float(2 * step.size * step.inputs[0].shape[-1])
@@ -150,7 +154,7 @@ def _flops(stage: Stage) -> float:
 
 
 def _bytes(stage: Stage) -> float:
-    """Read and written."""
+    """Bytes read and written."""
     stored = [v for v in stage.stored if v.kind != "scratch"]
     touched = [*stage.reads(), *stored, *(target for target, _ in stage.writes)]
     return float(sum(min(value.size, base_of(value).size) * value.dtype.itemsize for value in touched))
@@ -163,7 +167,7 @@ def _numbers(flops: float, moved: float, seconds: float) -> tuple[str, str, str,
 
 
 def _seconds(program: Program, number: int, stage: Stage, timed: Copy) -> float:
-    """How long a stage takes; NaN for random draws, which are not for looking."""
+    """Time a stage; NaN for random draws, because timing them would advance the generator."""
     if stage.kind != "call":
         return _median(timed.stage(number))
     options = stage.steps[0].options

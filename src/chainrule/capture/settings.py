@@ -1,7 +1,8 @@
-"""An optimizer's options and state while a step is traced: mappings whose numbers are computed anew by each call.
+"""An optimizer's options and state during tracing: mappings whose numbers are recorded instead of becoming constants.
 
-`group["lr"]` gives a `Number`, which records what is done with it, and `state["step"] += 1` what is to be stored
-after each run. So one program serves every learning rate and every step.
+`group["lr"]` returns a `Number`, which records the arithmetic done with it as Python code; `state["step"] += 1` records
+a value to store after each run. So the same program works for any learning rate and any step count. `Trace` creates
+these objects for optimizers and passes the code to `Glue`.
 """
 
 from __future__ import annotations
@@ -26,17 +27,17 @@ if TYPE_CHECKING:
 _SCALARS = (bool, int, float, np.generic)
 
 
-class UnsettledError(BaseException):  # no `except Exception` of the user's is to catch it
-    """An optimizer creates its state as it goes: this step runs eagerly, and the next can be compiled."""
+class UnsettledError(BaseException):  # so that the user's `except Exception` does not catch it
+    """The optimizer creates its state lazily: run this step eagerly and compile the next."""
 
 
 class Number(Scalar):
-    """A number that every call computes anew, outside the program: a learning rate, a count of steps.
+    """A number that Python computes before each run, such as a learning rate or a step count.
 
     Attributes:
-        code: how, as Python; it may refer to numbers that the call has assigned already.
-        source: the same in terms of what was there before the call, for conditions, which are checked first.
-        value: what it is now.
+        code: the Python expression that computes it; may use values that the call has assigned.
+        source: the same expression in terms of values from before the call, for guards, which are checked first.
+        value: its present value.
     """
 
     __slots__ = ("code", "source", "trace")
@@ -46,9 +47,9 @@ class Number(Scalar):
         self.trace, self.code = trace, code
         self.source = code if source is None else source
 
-    @property  # type: ignore[misc]  # of a class that mypy takes for one that can be assigned
+    @property  # type: ignore[misc]  # mypy expects an assignable attribute
     def __class__(self) -> Any:
-        """`isinstance(number, float)` answers as it would for the value."""
+        """The class of the value, so that `isinstance(number, float)` works."""
         return type(self.value)
 
     def __bool__(self) -> bool:
@@ -57,15 +58,16 @@ class Number(Scalar):
         self.trace.glue.guards.add(f"bool({self.source}) is {truth}", subject, f"is {truth}")
         return truth
 
-    # What Python turns into a number of its own at once, or into text
+    # Conversions that would turn the number into a constant
 
     def _refuse(self, what: str) -> NoReturn:
-        reason = f"{what} of a number of the optimizer"
+        reason = f"{what} from a number of the optimizer"
         caller = next(frame for frame in callers() if not is_library(frame.f_code.co_filename))
         if is_chainrule(caller.f_code.co_filename):
-            raise Untraceable(reason)  # the operation may go on as a call of Python
+            raise Untraceable(reason)  # the operation may be recorded as a Python call instead
         raise self.trace.capture_error(
-            f"{reason}, which changes from call to call, cannot be compiled: use operators, comparisons, np. functions"
+            f"{reason} would be a constant, but the number changes from call to call: use operators, comparisons or "
+            f"NumPy functions"
         )
 
     def __float__(self) -> NoReturn:
@@ -75,22 +77,22 @@ class Number(Scalar):
         self._refuse("int()")
 
     def __index__(self) -> NoReturn:
-        self._refuse("an index or a range() made")
+        self._refuse("an index or range()")
 
     def __complex__(self) -> NoReturn:
         self._refuse("complex()")
 
     def __array__(self, *_: Any, **__: Any) -> NoReturn:
-        self._refuse("an array made")
+        self._refuse("an array")
 
     def __hash__(self) -> NoReturn:
-        self._refuse("a key made")
+        self._refuse("a key")
 
     def __str__(self) -> NoReturn:
-        self._refuse("a text made")
+        self._refuse("text")
 
     def __format__(self, _: str) -> NoReturn:
-        self._refuse("a text made")
+        self._refuse("text")
 
     __repr__ = __str__
 
@@ -101,8 +103,8 @@ class Number(Scalar):
 
     # Arithmetic
 
-    def _applied(self, template: str, function: Callable[..., Any], *operands: Any) -> Number:
-        """A function of numbers; the template has a place for each."""
+    def _apply(self, template: str, function: Callable[..., Any], *operands: Any) -> Number:
+        """Apply a function to numbers; the template formats its code from theirs."""
         return Number(
             self.trace,
             template.format(*(x.code if type(x) is Number else self._literal(x) for x in operands)),
@@ -115,28 +117,28 @@ class Number(Scalar):
         return repr(x) if plain else self.trace.glue.names[x]
 
     def __neg__(self) -> Number:
-        return self._applied("(-{})", operator.neg, self)
+        return self._apply("(-{})", operator.neg, self)
 
     def __pos__(self) -> Number:
         return self
 
     def __invert__(self) -> Number:
-        return self._applied("(~{})", operator.invert, self)
+        return self._apply("(~{})", operator.invert, self)
 
     def __abs__(self) -> Number:
-        return self._applied("abs({})", abs, self)
+        return self._apply("abs({})", abs, self)
 
     def __round__(self, digits: int | None = None) -> Number:
-        return self._applied("round({}, {})", round, self, digits)
+        return self._apply("round({}, {})", round, self, digits)
 
     def __floor__(self) -> Number:
-        return self._called(math.floor, self)
+        return self._call(math.floor, self)
 
     def __ceil__(self) -> Number:
-        return self._called(math.ceil, self)
+        return self._call(math.ceil, self)
 
     def __trunc__(self) -> Number:
-        return self._called(math.trunc, self)
+        return self._call(math.trunc, self)
 
     def __divmod__(self, other: Any) -> Any:
         return self // other, self % other
@@ -144,20 +146,20 @@ class Number(Scalar):
     def __rdivmod__(self, other: Any) -> Any:
         return other // self, other % self
 
-    def _called(self, function: Callable[..., Any], *operands: Any) -> Number:
-        return self._applied(
+    def _call(self, function: Callable[..., Any], *operands: Any) -> Number:
+        return self._apply(
             f"{self.trace.glue.names[function]}({', '.join(['{}'] * len(operands))})", function, *operands
         )
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
         """`np.sqrt(number)`, `array * number`."""
         if any(not isinstance(x, (*_SCALARS, np.ndarray)) for x in inputs):
-            return NotImplemented  # a Tensor or a Tracer, which takes over
+            return NotImplemented  # the Tensor or Tracer handles it
         if method != "__call__" or options or ufunc.nout != 1:
             self._refuse(f"np.{ufunc.__name__}{'' if method == '__call__' else f'.{method}'}")
         if any(isinstance(x, np.ndarray) for x in inputs):
             return ufunc(*(self.trace.capture_array(x) if isinstance(x, np.ndarray) else x for x in inputs))
-        return self._called(ufunc, *inputs)
+        return self._call(ufunc, *inputs)
 
 
 def _operator(symbol: str, compute: Callable[[Any, Any], Any], swapped: bool) -> Any:
@@ -165,7 +167,7 @@ def _operator(symbol: str, compute: Callable[[Any, Any], Any], swapped: bool) ->
         if not isinstance(other, _SCALARS):
             return NotImplemented
         operands = (other, self) if swapped else (self, other)
-        return self._applied(f"({{}} {symbol} {{}})", compute, *operands)
+        return self._apply(f"({{}} {symbol} {{}})", compute, *operands)
 
     return apply
 
@@ -182,18 +184,18 @@ for _symbol, _name in {"<": "lt", "<=": "le", ">": "gt", ">=": "ge", "==": "eq",
 
 
 class Settings(MutableMapping[str, Any]):
-    """An optimizer's options, or its state of one parameter, with Numbers and Tracers in the place of values.
+    """An optimizer's options, or its state for one parameter, with Numbers and Tracers instead of numbers and arrays.
 
     Args:
         trace: the trace.
-        real: the mapping itself.
-        label: what to call it in messages.
+        real: the optimizer's own mapping.
+        label: the name in messages.
     """
 
     def __init__(self, trace: Trace, real: dict[str, Any], label: str) -> None:
         self.trace, self.real, self.label = trace, real, label
         self.name = trace.glue.names[real]
-        self.assigned: dict[str, Any] = {}  # by this call
+        self.assigned: dict[str, Any] = {}  # entries assigned by this call
 
     def __getitem__(self, key: str) -> Any:
         if key in self.assigned:
@@ -206,31 +208,31 @@ class Settings(MutableMapping[str, Any]):
             self.trace.state_arrays[id(self.real), key] = self.real, key, value
         return self._trace_value(f"{self.name}[{key!r}]", f"{self.label}[{key!r}]", value)
 
-    # An entry that is there may be gone at another call, which only these two do not take for an error
+    # only these two accept a missing entry, so only they guard whether it is present
 
     def get(self, key: str, default: Any = None) -> Any:
-        """The entry, or the default if there is none."""
-        return self[key] if key in self else default  # noqa: SIM401  # that is what is defined here
+        """Return the entry, or the default if it is missing."""
+        return self[key] if key in self else default  # noqa: SIM401  # this defines get()
 
     def setdefault(self, key: str, default: Any = None) -> Any:
-        """The entry, which is set to the default if there is none."""
+        """Return the entry, after setting it to the default if it is missing."""
         if key not in self:
             self[key] = default
         return self[key]
 
     def _trace_value(self, code: str, label: str, value: Any) -> Any:
-        """A value as the trace has it."""
+        """Return what the trace uses in place of a value: a Tracer, a Number, or the guarded value."""
         if isinstance(value, np.ndarray):
             return self.trace.capture_array(value)
         if isinstance(value, (int, float, np.number)) and not isinstance(value, bool):
             return Number(self.trace, code, value)
         guards = self.trace.glue.guards
         if isinstance(value, list) and any(isinstance(part, Tensor) for part in value):
-            self.trace.observer.depend_on(code, label, value)  # a group's parameters
+            self.trace.observer.depend_on(code, label, value)  # the parameters of a group
             return value
         if isinstance(value, (tuple, list)):
-            form = f"type({code}) is {type(value).__name__} and len({code}) == {len(value)}"
-            guards.add(form, label, "has its length")
+            condition = f"type({code}) is {type(value).__name__} and len({code}) == {len(value)}"
+            guards.add(condition, label, "has the same type and length")
             parts = (self._trace_value(f"{code}[{i}]", f"{label}[{i}]", part) for i, part in enumerate(value))
             return type(value)(parts)
         guards.same(code, label, value)
@@ -249,30 +251,31 @@ class Settings(MutableMapping[str, Any]):
             self.assigned[key] = value
         else:
             kind = f"a {type(value).__name__}"
-            what = "an array that NumPy made (np.zeros_like can be compiled)" if isinstance(value, np.ndarray) else kind
+            what = "a NumPy array (np.zeros_like() can be traced)" if isinstance(value, np.ndarray) else kind
             raise self.trace.capture_error(
-                f"{self.label}[{key!r}] is set to {what}, not to a number, a text or a result"
+                f"{self.label}[{key!r}] is set to {what}: set it to a number, a string or a computed array"
             )
 
     def _set_array(self, key: str, value: Tracer) -> None:
-        """Let an entry be another array: its values are written into the memory that is there."""
+        """Assign an array to an entry, by writing its values into the entry's present memory."""
         array, label = self.real.get(key), f"{self.label}[{key!r}]"
-        cells = self.trace.captures
-        if value is cells.get(id(array), (None,))[0]:
-            return  # `state[key] += ...`, which has changed it in place
+        captures = self.trace.captures
+        if value is captures.get(id(array), (None,))[0]:
+            return  # `state[key] += ...` has already changed it in place
         if not isinstance(array, np.ndarray) or (array.shape, array.dtype) != (value.shape, value.dtype):
-            was = f"shape {array.shape} and {array.dtype}" if isinstance(array, np.ndarray) else f"{array!r}"
+            before = f"{array.shape}, {array.dtype}" if isinstance(array, np.ndarray) else f"{array!r}"
             raise self.trace.capture_error(
-                f"{label}, which was of {was}, becomes an array of {value.shape} and {value.dtype}"
+                f"{label} ({before}) is set to an array of shape {value.shape} and type {value.dtype}: an entry must "
+                f"keep its shape and type"
             )
         memory = value if value.base is None else value.base
-        if id(memory) in self.trace.arguments or any(memory is cell for cell, _, _ in cells.values()):
+        if id(memory) in self.trace.arguments or any(memory is capture for capture, _, _ in captures.values()):
             raise self.trace.capture_error(
-                f"{label} is set to an array that belongs to something else, too: set it to a copy()"
+                f"{label} is set to an array that is also used elsewhere: set it to a copy()"
             )
         self.trace.state_arrays[id(self.real), key] = self.real, key, array
         self.trace.capture_array(array)
-        cells[id(array)] = (value, *cells[id(array)][1:])
+        captures[id(array)] = (value, *captures[id(array)][1:])
 
     def __delitem__(self, key: str) -> None:
         self.trace.refuse(f"removing {self.label}[{key!r}]")

@@ -1,8 +1,11 @@
-"""A trace: one call of the user's function, run as ever and recorded as a graph.
+"""A trace: runs the user's function once and records it as a graph.
 
-While it runs, `mode.trace` is set, and Tensors, the tape and optimizers come here: Tensors that existed before are
-`lift`ed, each operation's formula and rule runs on Tracers, and an optimizer's `update` does too, its settings being
-`Number`s. Everything is also computed, so that each step knows its shape; but nothing is changed outside.
+During the call `mode.trace` is this trace, and Tensors, the tape and optimizers call its methods (`mode.Tracing` lists
+them). `lift` replaces Tensors from outside by Tracers. Formulas, derivatives and optimizer updates run on Tracers;
+an optimizer's options are `Number`s. Each step is also computed, for its shape and type, but nothing outside changes:
+in-place changes, gradients and random draws are undone, and each run of the program makes them. `finished` returns the
+results and side effects that the program must produce; `compiled.Specialization` builds the program from them. The
+user's variables and attributes are left to `observe`.
 """
 
 from __future__ import annotations
@@ -55,31 +58,31 @@ if TYPE_CHECKING:
 
 
 GRADIENT = (
-    "a gradient of shape {} is there from before, and would be used or added to: call zero_grad() first, inside the "
+    "a gradient of shape {} exists before the call and would be used or added to: call zero_grad() first, inside the "
     "compiled function"
 )
 
 _lock = threading.RLock()
 _active_traces: list[Trace] = []
-"""The traces of all threads; `_lock` is held while one of them draws, so that each knows what the others have drawn."""
+"""The traces of all threads. `_lock` is held during random draws, so that each trace sees the draws of the others."""
 
 ARGUMENT_GRADIENT = (
-    "the gradient of an argument of shape {} is used: give its detach(), or let the function see it as a variable from "
-    "outside"
+    "the gradient of an argument of shape {} is used: pass its detach(), or let the function use it as an outside "
+    "variable"
 )
 
 
 @dataclass
 class Outcome:
-    """What a program is for.
+    """The results and side effects of a program.
 
     Attributes:
-        changed: the memory outside that it changes.
-        outputs: what the function returns.
-        gradients: of leaves.
-        writes: what compiled code writes: pairs of what stands for the old elements of memory and the new ones.
-        updates: what NumPy writes after the run: functions, and the values whose arrays they are handed.
-        checks: values that are computed for the errors that this may raise.
+        changed: the external arrays that it changes.
+        outputs: the values that the function returns.
+        gradients: leaves and their gradients.
+        writes: external memory that compiled code writes: the captured value and the new one.
+        updates: external memory that NumPy writes after the run: functions, and the values that they get as arrays.
+        checks: values that are computed because computing them may raise an error.
     """
 
     changed: list[NDArray[Any]]
@@ -91,15 +94,16 @@ class Outcome:
 
 
 class Trace(Recorder):
-    """See above.
+    """Records one call of a function.
 
     Attributes:
-        glue: what is done outside the program.
-        cells: for memory that lives outside, by identity of its array, the Tracer that stands for it now.
-        tensors: who holds that memory, and their leaves or None.
+        glue: the generated code around each run.
+        captures: external memory, by the identity of its array: the Tracer of its present contents, the value of its
+            contents before the call, and the array.
+        tensors: the Tensors that hold that memory: a reference, the array, and the tape node or None.
         arguments: the Tracers of the function's arguments, by identity.
-        error: what was refused first; the function may have caught it, but it cannot be compiled.
-        returned: once the function has returned, its name, for errors that no line of it is to be blamed for.
+        error: the first refusal. The function may have caught it, but cannot be compiled.
+        returned: after the function has returned, its name: errors from then on have no line in it.
     """
 
     def __init__(self) -> None:
@@ -108,57 +112,55 @@ class Trace(Recorder):
         self.captures: dict[int, tuple[Tracer, Value, NDArray[Any]]] = {}
         self.tensors: dict[int, tuple[weakref.ref[Tensor], NDArray[Any], Any]] = {}
         self.arguments: dict[int, Tracer] = {}
-        self.argument_tensors: list[
-            tuple[Any, Tracer, Any]
-        ] = []  # the Tensors that the function gets, and their leaves
+        self.argument_tensors: list[tuple[Any, Tracer, Any]] = []  # passed to the function: Tensor, Tracer, leaf
         self.error: CaptureError | None = None
         self.returned = ""
-        self.optimizers: dict[int, tuple[Optimizer, set[int]]] = {}  # and what they remembered something of before
+        self.optimizers: dict[int, tuple[Optimizer, set[int]]] = {}  # positions with state before
         self.optimizer_states: list[tuple[Optimizer, int, dict[str, Any]]] = []
         self.state_arrays: dict[tuple[int, str], tuple[dict[str, Any], str, NDArray[Any]]] = {}
-        self.mappings: dict[int, Settings] = {}  # options and states, by identity
+        self.mappings: dict[int, Settings] = {}  # options and states, by identity of the mapping
         self.leaves: dict[int, Leaf] = {}
-        self.leaves_without_grad: dict[int, Leaf] = {}  # leaves that were found without a gradient
-        self.assigned_grads: dict[int, tuple[Leaf | Node, Any]] = {}  # nodes whose gradient is set, and what it was
-        self.generators: dict[int, tuple[np.random.Generator, Any]] = {}  # and their states before the call
-        self.last_states: dict[int, Any] = {}  # their states after the last draw of a trace
-        self.versions: list[list[int]] = []  # of Tensors from outside that are changed in place
+        self.leaves_without_grad: dict[int, Leaf] = {}  # whose .grad was read as None
+        self.assigned_grads: dict[int, tuple[Leaf | Node, Any]] = {}  # nodes and their earlier gradients
+        self.generators: dict[int, tuple[np.random.Generator, Any]] = {}  # states before the call
+        self.last_states: dict[int, Any] = {}  # states after the last draw
+        self.versions: list[list[int]] = []  # version counters of Tensors that the program changes
         self.observer = Observer(self)
 
     def argument(self, value: Value, requires_grad: bool) -> Tensor:
-        """What the function gets for one of its arguments."""
+        """Return the Tensor that the function gets for an argument."""
         tracer = Tracer(self, value)
-        tensor = Tensor._wrap(tracer)  # type: ignore[arg-type]  # it stands for an array
+        tensor = Tensor._wrap(tracer)  # type: ignore[arg-type]  # a Tracer instead of an array
         tensor._node = Leaf(value.example) if requires_grad else None
         self.arguments[id(tracer)] = tracer
         self.argument_tensors.append((tensor, tracer, tensor._node))
         return tensor
 
     def _check_arguments(self) -> None:
-        """The caller's Tensors are others than the function gets: what it does to them is not done to those."""
+        """Refuse changes to argument Tensors: the function gets stand-ins, so the caller would not see the changes."""
         for tensor, tracer, leaf in self.argument_tensors:
             if tensor._node is not leaf or tensor._data is not tracer:
-                what = "is changed in place, or made to require gradients: do that to its clone() or detach()"
+                what = "is changed in place or made to require gradients: use its clone() or detach()"
                 raise self.capture_error(f"an argument of shape {tracer.shape} {what}")
             if leaf is not None and (leaf.grad is not None or leaf.hooks or id(leaf) in self.assigned_grads):
                 raise self.capture_error(ARGUMENT_GRADIENT.format(tracer.shape))
 
     def capture_array(self, array: NDArray[Any]) -> Tracer:
-        """The Tracer of memory that lives outside."""
-        cell = self.captures.get(id(array))
-        if cell is None:
+        """Return the Tracer of an external array."""
+        capture = self.captures.get(id(array))
+        if capture is None:
             if is_readable_in_place(array):
                 tracer = self.add_constant(array)
-            else:  # compiled code cannot read it there
+            else:  # compiled code cannot read it in place
                 tracer = self.call("copy", partial(own_copy, array), (), {})
                 tracer.memory = array
-            cell = self.captures[id(array)] = tracer, tracer.value, array
-        return cell[0]
+            capture = self.captures[id(array)] = tracer, tracer.value, array
+        return capture[0]
 
     def from_data(self, data: Any, array: NDArray[Any]) -> Tracer:
-        """The array of a new Tensor, which was made of the user's data: itself, or a copy.
+        """Return the Tracer of a new Tensor that was created from `data`; `array` is `data` or a converted copy.
 
-        An array from outside is read anew by each run. What the function has computed with NumPy is a constant.
+        Each run reads an external array again. An array that the function has computed with NumPy is a constant.
         """
         if not isinstance(data, np.ndarray) or not self.observer.is_external_memory(data):
             return self.add_constant(array)
@@ -168,7 +170,7 @@ class Trace(Recorder):
         return tracer.copy() if array.dtype == data.dtype else self.cast(tracer, array.dtype)
 
     def lift(self, x: Any, detached: bool = False) -> Any:
-        """An input of an operation as the trace knows it: Tensors and arrays as Tracers, numbers as they are."""
+        """Return an input of an operation for tracing: Tensors and arrays as Tracers, numbers unchanged."""
         if type(x) is Number:
             return x
         array = x if type(x) is Tracer else getattr(x, "_data", x)
@@ -184,34 +186,34 @@ class Trace(Recorder):
                 self.leaves[id(x._node)] = x._node
             elif x._node is not None and mode.recording and not detached:
                 raise self.capture_error(
-                    f"a tensor of shape {x.shape} with a history from outside is used: use its detach(), or compute it "
-                    f"inside"
+                    f"a tensor of shape {x.shape} has a graph from outside the compiled function: use its detach(), or "
+                    f"compute it inside"
                 )
         return self.capture_array(array)
 
     def watch(self, tensor: Tensor) -> None:
-        """The program depends on which memory a Tensor from outside has, and whether it requires gradients."""
+        """Guard the memory of an external Tensor and whether it requires gradients."""
         if type(tensor._data) is np.ndarray and id(tensor) not in self.tensors:
             self.tensors[id(tensor)] = weakref.ref(tensor), tensor._data, tensor._node
 
     def slot(self, number: Any) -> int:
-        """Where the program finds a number."""
+        """Return the index of a number among the program's scalars."""
         return self.glue.slot(number)
 
     def depend_on_types(self, numbers: Iterable[Any]) -> None:
-        """Beside arrays that are not floating, whether a number is an int or a float decides on the result's type."""
+        """Guard the types of numbers: with arrays that are not floating-point, they decide the type of the result."""
         for number in numbers:
             kind = self.glue.names[type(number.value)]
             what = type(number.value).__name__
             self.glue.guards.add(f"type({number.source}) is {kind}", "a number of the optimizer", f"is of type {what}")
 
     def scalar(self, number: Number) -> Tracer:
-        """A number of the optimizer as an array without dimensions."""
+        """Return a number of the optimizer as a 0-d array."""
         example = np.asarray(number.value)
         return self.add_value("elementwise", "cast", ((number, self.glue.slot(number)),), example, type=example.dtype)
 
     def viewed_at(self, x: Tracer, index: Any, value: Value) -> Tracer:
-        """The view x[index], with whole numbers in the index that are not known yet; `value` is what it has now."""
+        """Return the view x[index], where the program computes integers in the index; `value` is its present value."""
         parts = index if isinstance(index, tuple) else (index,)
         positions = tuple([part for part in parts if isinstance(part, Tracer)])
         before, count = x.view_of, len(x.positions)
@@ -219,19 +221,19 @@ class Trace(Recorder):
         def pick(array: Any, *numbers: Any) -> Any:
             indices = iter(numbers[count:])
             at = [int(next(indices)) if isinstance(part, Tracer) else part for part in parts]
-            seen = array if x.base is None else before(array, *numbers[:count])
-            return seen[(*at, ...) if ... not in at else tuple(at)]
+            view = array if x.base is None else before(array, *numbers[:count])
+            return view[(*at, ...) if ... not in at else tuple(at)]
 
         return Tracer(self, value, x if x.base is None else x.base, pick, (*x.positions, *positions))
 
     def assign(self, out: Any, result: Any) -> Any:
-        """Let `out` stand for the result from now on: a change in place.
+        """Record a change in place: `out` has the value `result` from now on.
 
         Raises:
             ValueError: `out` is read-only, or the result does not fit.
         """
         if not isinstance(out, Tracer):
-            raise Untraceable("a change in place of an array from outside")
+            raise Untraceable("a change in place of a NumPy array from outside")
         base = out if out.base is None else out.base
         if id(base) in self.arguments:
             raise Untraceable("a change in place of an argument")
@@ -245,10 +247,10 @@ class Trace(Recorder):
         if result.dtype != out.dtype:
             result = self.cast(result, out.dtype)
         axes = axes_in_order(base.memory)
-        if base is not out:  # elements of another's memory
+        if base is not out:  # a view: some elements of the base
             change = ElementChange(partial(_write_view, out.view_of), axes)
             result = self.call("a change of some elements", change, (base, result, *out.positions), {})
-        # what is computed of it lies in memory as it does, and so decides what is a view and what a copy
+        # keep the base's memory layout: it decides which later results are views and which are copies
         example = result.value.example
         in_order = np.transpose(np.empty([base.shape[d] for d in axes], base.dtype), np.argsort(axes))
         if example.strides != in_order.strides:
@@ -256,19 +258,19 @@ class Trace(Recorder):
         base.value = result.value
         return out
 
-    # Operations and their rules
+    # Operations and their derivatives
 
     def run(
         self, operation: Operation[...], inputs: Sequence[Any], options: dict[str, Any]
     ) -> tuple[list[Any], Any, Any]:
-        """An operation's inputs as Tracers, its result, and what else its formula gives."""
+        """Record an operation; return its inputs as Tracers, its result, and the extra result of its formula."""
         with self.observer.calls.paused(_is_ours(operation.formula)):
             arrays = [self.lift(x) for x in inputs]
             if operation.promote is not None:
                 arrays = self._promoted(arrays, operation)
             try:
                 result = self.apply(operation, arrays, options)
-            except Exception:  # a formula that only works on arrays; or an error that the call will meet again
+            except Exception:  # the formula needs arrays; or an error, which the call raises again
                 result = self.call(operation.name, partial(_run_formula, operation), arrays, options)
                 if operation is getitem and is_basic_with_tensors(options["index"]):
                     result = self.viewed_at(arrays[0], options["index"], result.value)
@@ -276,9 +278,9 @@ class Trace(Recorder):
         return arrays, self.as_tracer(array), extra
 
     def apply(self, operation: Operation[...], inputs: Sequence[Any], options: dict[str, Any]) -> Any:
-        """An operation's formula on Tracers, or the steps that stand for it."""
-        steps = RULES.get(operation)
-        return operation.formula(*inputs, **options) if steps is None else steps(self, *inputs, **options)
+        """Record an operation by its lowering rule, or by running its formula on Tracers."""
+        rule = RULES.get(operation)
+        return operation.formula(*inputs, **options) if rule is None else rule(self, *inputs, **options)
 
     def _promoted(self, arrays: list[Any], operation: Operation[...]) -> list[Any]:
         examples = [
@@ -295,11 +297,13 @@ class Trace(Recorder):
         ]
 
     def pull(self, node: Node, grad: Any) -> Any:
-        """A rule on Tracers: the gradients of a node's inputs."""
+        """Record the derivative of a node; return the gradients of its inputs."""
         rule, saved, parents = node.operation.rule, node.saved or (), node.parents
-        with self.observer.calls.paused(_is_ours(rule) and not any(map(callable, saved))):  # such as a module's hooks
+        with self.observer.calls.paused(
+            _is_ours(rule) and not any(map(callable, saved))
+        ):  # hooks of modules are user code
             try:
-                parts = rule(grad, *saved)  # type: ignore[misc]  # a node has a rule, and is not freed yet
+                parts = rule(grad, *saved)  # type: ignore[misc]  # the node has a rule and is not freed
                 parts = parts if type(parts) is tuple else (parts,)
                 return tuple(
                     entry() if callable(entry) and parent is not None else entry
@@ -315,11 +319,11 @@ class Trace(Recorder):
                 )
 
     def call(self, name: str, function: Callable[..., Any], inputs: Sequence[Any], options: dict[str, Any]) -> Any:
-        """A call of Python in the program: `function` on arrays, each time anew."""
+        """Record a call of Python, which each run makes: `function` on arrays."""
         arrays: list[Tracer] = []
 
         def to_placeholder(x: Any) -> Any:
-            if isinstance(x, np.ndarray):  # from outside: what it holds at this moment of the program
+            if isinstance(x, np.ndarray):  # external: its contents at this point of the program
                 x = self.capture_array(x)
             if isinstance(x, Tracer):
                 arrays.append(x)
@@ -334,10 +338,10 @@ class Trace(Recorder):
         positional, named = [to_placeholder(x) for x in inputs], {key: to_placeholder(x) for key, x in options.items()}
 
         arguments_only = len(arrays) == len(positional) == sum(type(x) is _ArrayPlaceholder for x in positional)
-        counting = all(x.dtype.kind != "f" for x in arrays)  # and nothing overflows
+        is_integer = all(x.dtype.kind != "f" for x in arrays)  # no floating-point warnings to ignore
 
         def run(*values: NDArray[Any]) -> Any:
-            if arguments_only and counting:
+            if arguments_only and is_integer:
                 return function(*values, **options)
             with np.errstate(all="ignore"):
                 return function(
@@ -362,13 +366,13 @@ class Trace(Recorder):
         return tracer
 
     def random_draw(self, name: str, generator: np.random.Generator, function: Callable[[], NDArray[Any]]) -> Any:
-        """Random numbers: drawn anew from the same generator by each call."""
+        """Record a random draw, which each run repeats with the same generator."""
         if generator is default_generator():
             self.watch_generator(generator)
         elif not self.observer.is_external(generator):
             raise self.capture_error(
-                "random numbers of a generator that the compiled function makes are asked for, which would not begin "
-                "anew in each call: make it outside"
+                "a random generator created inside the compiled function would not start again in each call: create it "
+                "outside"
             )
 
         def draw() -> NDArray[Any]:
@@ -385,7 +389,7 @@ class Trace(Recorder):
         return tracer
 
     def watch_generator(self, generator: np.random.Generator) -> None:
-        """A generator is known to the function, which must not use it but through us."""
+        """Watch a generator that the function can reach: it may draw from it only through chainrule's functions."""
         with _lock:
             if id(generator) not in self.generators:
                 state = generator.bit_generator.state
@@ -398,20 +402,20 @@ class Trace(Recorder):
         if not unused:
             label = "the default generator" if generator is default_generator() else self.observer.label(generator)
             raise self.capture_error(
-                f"{label}, a random generator, is used by its own methods, whose numbers would be those of the first "
-                f"call for ever, or by another thread meanwhile: draw by chainrule's functions, such as "
-                f"rand(generator=...), or outside; and give each thread a generator of its own"
+                f"{label}, a random generator, is used by its own methods or by another thread, so that its numbers "
+                f"would be constants: draw with chainrule's functions, such as rand(generator=...), or outside the "
+                f"function, and use one generator per thread"
             )
 
-    # What lives outside
+    # External state
 
     def begin(self) -> None:
-        """It begins, and ends by `restore`."""
+        """Begin the trace; `restore` ends it."""
         with _lock:
             _active_traces.append(self)
 
     def restore(self) -> None:
-        """Undo what the trace has done outside: gradients and random draws. The program will do it again."""
+        """Undo gradients and random draws of the trace, and end it. Each run of the program makes them again."""
         for leaf in self.leaves.values():
             if _grad_tracer(leaf.grad) is not None:
                 leaf.grad = None
@@ -425,15 +429,15 @@ class Trace(Recorder):
         self.ended = True
 
     def undo_state_creation(self) -> None:
-        """Undo what optimizers have begun to remember, where the function is not compiled after all."""
+        """Delete the optimizer state that the trace created, if the function is not compiled after all."""
         for optimizer, before in self.optimizers.values():
             for position in [p for p in optimizer.state if p not in before]:
                 del optimizer.state[position]
 
     def finished(self, outputs: Sequence[Tracer]) -> Outcome:
-        """What the program is for, once the function has returned."""
+        """Return the results and side effects of the program, after the function has returned."""
         self._check_arguments()
-        if default_generator.cache_info().currsize:  # it may have been made by the call
+        if default_generator.cache_info().currsize:  # the call may have created it
             self.watch_generator(default_generator())
         for generator, _ in self.generators.values():
             self._check_generator(generator)
@@ -449,7 +453,7 @@ class Trace(Recorder):
         old = {id(before) for _, before, _ in changed}
 
         def copy_if_changed(value: Value) -> Value:
-            """What memory outside held is copied if that memory is changed, for it is wanted after the change."""
+            """Copy old contents of external memory that the program changes, since they are used after the change."""
             if id(base_of(value)) not in old:
                 return value
             return self.reorder(Tracer(self, value), np.array(value.example)).value
@@ -474,14 +478,14 @@ class Trace(Recorder):
         return outcome
 
     def _element_changes(self, before: Value, after: Value, others: Sequence[Value]) -> list[Value]:
-        """The changes of some elements that memory outside has undergone, if nothing else has happened to it.
+        """Return the changes of single elements that turn `before` into `after`; empty if there are other changes.
 
-        Then they can be made in place after the run, which takes no longer for a large memory than for a small one.
+        Such changes are made in place after the run, in time that does not depend on the size of the memory.
 
         Args:
-            before: what stands for the memory.
-            after: what it is to hold.
-            others: what else is wanted. If it is made of what the memory holds after a change, there is no list.
+            before: the value of external memory before the call.
+            after: its value after the call.
+            others: the other results. If one of them depends on an intermediate state of the memory, the list is empty.
         """
         steps: list[Value] = []
         while after is not before and "write" in after.options:
@@ -491,7 +495,7 @@ class Trace(Recorder):
         return [] if after is not before or not {id(v) for v in used}.isdisjoint(map(id, steps)) else steps
 
     def _index_check(self, array: NDArray[Any], step: Value) -> list[Value]:
-        """A value whose computation raises the error of a change in place that cannot be made: before any is made."""
+        """Return a value whose computation raises the error of an invalid index, before any change is made."""
         if not step.options["computed_index"]:
             return []
         shape, dtype, write = array.shape, array.dtype, step.options["write"]
@@ -504,10 +508,10 @@ class Trace(Recorder):
         return [value]
 
     def _check_apart(self, changed: Sequence[NDArray[Any]]) -> None:
-        """Memory that is changed must be seen through one array only: the graph does not know of any other."""
+        """Refuse changes to memory that two external arrays share: the graph treats them as separate."""
         keys = {id(array) for array in changed}
         arrays = [(*byte_bounds(array), array) for _, _, array in self.captures.values() if array.size]
-        before: list[tuple[int, int, NDArray[Any]]] = []  # those that reach beyond the next one's beginning
+        before: list[tuple[int, int, NDArray[Any]]] = []  # those that end after the current one begins
         for low, high, array in sorted(arrays, key=lambda item: item[:2]):
             before = [item for item in before if item[1] > low]
             for _, _, other in before:
@@ -516,27 +520,27 @@ class Trace(Recorder):
             before.append((low, high, array))
 
     def owned_value(self, x: Tracer) -> Value:
-        """A value that may be handed out: in memory of its own and without repeated elements."""
+        """Return a value with its own memory and no repeated elements, to be returned to the user."""
         base = base_of(x.value)
         if base.kind in SOURCES or base.size != x.size:
             x = self.reorder(x, np.array(x.value.example))
         return x.value
 
     def settings(self, real: dict[str, Any], label: str) -> Settings:
-        """An optimizer's options or state as the trace has them; one object for each mapping."""
+        """Return the `Settings` of an optimizer's options or state, one object per mapping."""
         settings = self.mappings.get(id(real))
         if settings is None:
             settings = self.mappings[id(real)] = Settings(self, real, label)
         return settings
 
     def describe_code(self, code: str) -> str:
-        """Code about an optimizer's numbers, in the user's words."""
+        """Replace generated names in code about an optimizer's numbers by the user's names."""
         for settings in self.mappings.values():
             code = code.replace(f"{settings.name}[", f"{settings.label}[")
         return code
 
     def groups(self, optimizer: Optimizer, groups: list[dict[str, Any]]) -> list[Any]:
-        """An optimizer's groups as the trace has them."""
+        """Return an optimizer's parameter groups as `Settings`."""
         label = f"{self.observer.label(optimizer)}.param_groups"
         if id(optimizer) not in self.optimizers:
             self.optimizers[id(optimizer)] = optimizer, set(optimizer.state)
@@ -547,19 +551,19 @@ class Trace(Recorder):
         return [self.settings(group, f"{label}[{number}]") for number, group in enumerate(groups)]
 
     def update(self, optimizer: Optimizer, position: int, parameter: Tensor, group: Any) -> None:
-        """One parameter's step: the optimizer's `update`, on Tracers."""
+        """Record the update of one parameter: run the optimizer's `update` on Tracers."""
         self.optimizers.setdefault(id(optimizer), (optimizer, set(optimizer.state)))
-        if not isinstance(group, Settings):  # of an optimizer that the call has made
+        if not isinstance(group, Settings):  # the call created the optimizer
             group = self.settings(group, type(optimizer).__name__)
         if position not in optimizer.state:
             optimizer.state[position] = optimizer.start(parameter._data, group.real)
             if optimizer.state[position] and not self.observer.is_external(optimizer):
-                raise UnsettledError  # made by this call, as it is by each: there is no state to go on from
+                raise UnsettledError  # each call creates the optimizer, and so its state
         state = optimizer.state[position]
         value, gradient = self.lift(parameter), self.lift(parameter.grad)
         for tracer in (value, gradient):
             if not isinstance(tracer, Tracer):
-                raise Untraceable("an optimizer's step of something else than tensors")
+                raise Untraceable("an optimizer's update of anything but Tensors")
         self.optimizer_states.append((optimizer, position, state))
         if group.get("maximize"):
             gradient = -gradient
@@ -568,28 +572,28 @@ class Trace(Recorder):
             optimizer.update(value, gradient, self.settings(state, label), group)  # type: ignore[arg-type]  # a mapping
 
     def capture_error(self, what: str) -> CaptureError:
-        """The error for something that cannot be compiled. It counts even if the function catches it."""
+        """Return the error for something that cannot be compiled. It counts even if the function catches it."""
         error = CaptureError(f"jit: {self.returned}{what}{where()}")
         self.error = self.error or error
         return error
 
     def refuse(self, what: str) -> NoReturn:
-        """Something that only Python can do, and that a program would do once and never again."""
-        raise self.capture_error(f"{what} inside a compiled function would happen only once: do it outside")
+        """Refuse an action that would happen only during tracing."""
+        raise self.capture_error(f"{what} inside a compiled function would happen only once, in tracing: do it outside")
 
     def refuse_value(self, what: str) -> NoReturn:
-        """A question about values: the answer would be that of the first call for ever."""
-        raise self.capture_error(f"{what} is asked for, and depends on values, which change from call to call")
+        """Refuse to read values: the result would be a constant from the first call."""
+        raise self.capture_error(f"{what} depends on values, which change from call to call: it cannot be compiled")
 
     def index(self, index: Any) -> Any:
-        """An array of an index, such as `x[index]`."""
+        """Return the Tracer of an array that is used as an index."""
         tracer = self.lift(index)
         if tracer.dtype.kind == "b":
-            self.refuse_value("what lies under a mask, whose shape")
+            self.refuse_value("the shape of a selection by a boolean mask")
         return tracer.copy()
 
     def example_at(self, array: Any, index: Any) -> Any:
-        """What lies at an index now."""
+        """Return the present values at an index."""
 
         def plain(x: Any) -> Any:
             if isinstance(x, tuple):
@@ -599,7 +603,7 @@ class Trace(Recorder):
         return self.lift(array).value.example[plain(index)]
 
     def read_grad(self, leaf: Leaf, outside: bool) -> None:
-        """A leaf's gradient is read: it must have been made here."""
+        """Handle a read of a leaf's gradient, which must have been computed by this call."""
         if any(leaf is other for _, _, other in self.argument_tensors):
             raise self.capture_error(ARGUMENT_GRADIENT.format(leaf.shape))
         if outside and leaf.grad is None and id(leaf) not in self.assigned_grads:
@@ -608,28 +612,28 @@ class Trace(Recorder):
             self.check_gradient(leaf)
 
     def set_grad(self, node: Leaf | Node, grad: Tensor | None) -> Tensor | None:
-        """A gradient is assigned; returns what it is to be."""
+        """Handle the assignment of a gradient; return the value to assign."""
         self.assigned_grads.setdefault(id(node), (node, node.grad))
         return None if grad is None else Tensor._wrap(self.lift(grad))
 
     def check_group(self, optimizer: Optimizer) -> None:
-        """A group is added to an optimizer."""
+        """Refuse to add a group to an external optimizer."""
         if self.observer.is_external(optimizer):
             self.refuse("add_param_group()")
 
     def check_hook(self, owner: Any) -> None:
-        """A hook is registered, on a module, a leaf or a result."""
+        """Refuse to register a hook on an external module, leaf or result."""
         if self.observer.is_external(owner) or id(owner) in {id(node) for _, _, node in self.tensors.values()}:
             self.refuse("registering a hook")
 
     def check_gradient(self, leaf: Leaf) -> None:
-        """Gradients that were there before the call cannot be added to."""
+        """Refuse to add to a gradient from before the call."""
         if leaf.grad is not None and _grad_tracer(leaf.grad) is None:
             raise self.capture_error(GRADIENT.format(leaf.shape))
 
 
 def _record_draw(generator: np.random.Generator) -> None:
-    """A trace or a program has drawn from a generator, or set it back: all traces that know it hear of its state."""
+    """Tell all active traces the state of a generator, after a draw or a reset by a trace or program."""
     state = generator.bit_generator.state
     for trace in _active_traces:
         if id(generator) in trace.last_states:
@@ -637,24 +641,24 @@ def _record_draw(generator: np.random.Generator) -> None:
 
 
 def _same_state(state: Any, other: Any) -> bool:
-    """Whether a generator would draw the same from two states."""
+    """Whether two generator states are equal."""
     if isinstance(state, dict):
         return all(_same_state(value, other[key]) for key, value in state.items())
     return bool(np.all(state == other))
 
 
 def _grad_tracer(grad: Tensor | None) -> Tracer | None:
-    """The Tracer of a gradient that the trace has made."""
+    """Return the Tracer of a gradient that the trace has computed; None for other gradients."""
     array: Any = None if grad is None else grad._data
     return array if type(array) is Tracer else None
 
 
 class _ArrayPlaceholder(int):
-    """Stands for an array among the arguments of a call."""
+    """Index of an array among the arguments of a recorded call."""
 
 
 class _NumberPlaceholder(int):
-    """Stands for a number of the optimizer among the arguments of a call."""
+    """Index of an optimizer's number among the arguments of a recorded call."""
 
 
 def _fill(x: Any, arrays: Sequence[Any]) -> Any:
@@ -668,7 +672,7 @@ def _fill(x: Any, arrays: Sequence[Any]) -> Any:
 
 
 def _run_formula(operation: Operation[...], *inputs: Any, **options: Any) -> Any:
-    """An operation's formula, whose errors name the operation as they do outside programs."""
+    """Run an operation's formula; its errors name the operation as in eager mode."""
     try:
         return operation.formula(*inputs, **options)
     except (ValueError, IndexError, TypeError, OverflowError) as error:
@@ -690,7 +694,7 @@ def _derivative_part(rule: Any, position: int, *inputs: Any) -> Any:
 
 
 def _after_fork() -> None:
-    """In a forked process no other thread traces, or holds a lock."""
+    """Reset the lock and the traces of other threads, which do not exist in a forked process."""
     global _lock
     _lock = threading.RLock()
     _active_traces[:] = [trace for trace in _active_traces if trace is mode.trace]
