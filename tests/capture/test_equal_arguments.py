@@ -122,7 +122,7 @@ def test_containers_with_attributes_are_refused(kind):
     argument = kind([("a", 1)])
     argument.scale = 3.0
     compiled = chainrule.jit(lambda x, c: x * c.scale)
-    with pytest.raises(CaptureError, match=rf"^jit: an argument of the type {kind.__name__} has attributes .*scale"):
+    with pytest.raises(CaptureError, match=rf"^jit: an argument of type {kind.__name__} has attributes .*scale"):
         compiled(chainrule.from_numpy(X), argument)
 
 

@@ -267,7 +267,7 @@ def test_memory_that_two_tensors_share():
 
 
 def test_arguments_that_cannot_be_told_apart():
-    with pytest.raises(CaptureError, match=rf"type set cannot be told from others.* a tuple.*\({__file__}:\d+\)"):
+    with pytest.raises(CaptureError, match=rf"type set is not hashable.* a tuple.*\({__file__}:\d+\)"):
         jit(lambda x, options: x)(chainrule.ones(1), {1, 2})
 
 

@@ -99,8 +99,8 @@ class Compiled(Generic[P, Out]):
         if mode.trace is not None or mode.anomaly is not None or self.is_rejected or not available():
             return self.function(*arguments, **options)
         arrays: list[Any] = []
-        parts = [_key(x, arrays) for x in arguments]
-        signature = (*parts, _key(options, arrays) if options else None, bool(mode.recording), team.threads())
+        parts = [_signature(x, arrays) for x in arguments]
+        signature = (*parts, _signature(options, arrays) if options else None, bool(mode.recording), team.threads())
         with self.lock:
             if self.running:  # called from a signal handler or a __del__ method during a run
                 return self.function(*arguments, **options)
@@ -466,7 +466,8 @@ def jit(function: Callable[P, Out]) -> Compiled[P, Out]:
 
     Args:
         function: takes and returns Tensors, also in tuples, lists and dicts, and any other objects. Array arguments
-            become Tensors. All other arguments are constants of the program: each new number needs another program.
+            become Tensors. All other arguments are constants of the program: each new number or object needs another
+            program.
 
     Returns:
         A function that does the same. Its results have no graph. Its method `explain()` describes the programs.
@@ -495,32 +496,37 @@ def _line(error: Untraceable) -> str:
     return user_line([(frame.f_code.co_filename, line) for frame, line in walk_tb(error.__traceback__)])
 
 
-def _key(x: Any, arrays: list[Any]) -> Any:
-    """What distinguishes arguments that need another program; arrays are collected on the way."""
+def _signature(x: Any, arrays: list[Any]) -> Any:
+    """Return the signature of an argument: arguments with another signature need another program.
+
+    Args:
+        x: the argument.
+        arrays: the arrays in it are appended here.
+    """
     requires_grad = False
     if isinstance(x, Tensor):
         array, requires_grad = x._data, x._node is not None
         if type(array) is not _ndarray:
-            x._concrete("")  # which explains that the Tensor is lost
+            x._concrete("")  # raises LeakedTracerError
     elif isinstance(x, np.ndarray):
-        array = from_numpy(x)._data  # in a type that Tensors have
+        array = from_numpy(x)._data  # converted to a type that Tensors support
     elif isinstance(x, (tuple, list, dict)):
         if getattr(x, "__dict__", None):
             raise CaptureError(
-                f"jit: an argument of the type {type(x).__name__} has attributes besides its elements "
-                f"({', '.join(vars(x))}), which a compiled function cannot see: pass them as arguments{where()}"
+                f"jit: an argument of type {type(x).__name__} has attributes besides its elements "
+                f"({', '.join(vars(x))}), which a compiled function does not see: pass them as arguments{where()}"
             )
         if isinstance(x, dict):
-            return type(x), tuple([(exact(name), _key(value, arrays)) for name, value in x.items()])
-        return type(x), tuple([_key(part, arrays) for part in x])
+            return type(x), tuple([(exact(name), _signature(value, arrays)) for name, value in x.items()])
+        return type(x), tuple([_signature(part, arrays) for part in x])
     else:
         key = exact(x)
         try:
             hash(key)
         except TypeError:
             raise CaptureError(
-                f"jit: an argument of the type {type(x).__name__} cannot be told from others, for it has no hash: give "
-                f"a tuple, or let the function see it as a variable from outside{where()}"
+                f"jit: an argument of type {type(x).__name__} is not hashable, so later calls could not be told apart: "
+                f"pass a tuple, or let the function use it as an outside variable{where()}"
             ) from None
         return key
     arrays.append(array)
