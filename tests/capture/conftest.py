@@ -1,4 +1,4 @@
-"""What the tests of `chainrule.jit` share."""
+"""Fixtures for the tests of `chainrule.jit`."""
 
 from __future__ import annotations
 
@@ -11,5 +11,5 @@ from . import interpreter
 
 @pytest.fixture
 def interpreted(monkeypatch):
-    """The loops of compiled programs are run by Python itself."""
+    """Run the loops of compiled programs in Python instead of machine code."""
     monkeypatch.setattr(machine, "address_of", interpreter.address_of)

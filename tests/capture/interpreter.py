@@ -1,7 +1,7 @@
-"""A compiled program's loops, run by Python itself: what `kernels.python` renders, called by the compiled driver.
+"""Runs the loops of compiled programs in Python: the compiled driver calls the code that `kernels.python` renders.
 
-`tests/capture/conftest.py` makes a fixture of it, `interpreted`; `tests/fuzz` runs thousands of random programs that way.
-Kernels that are written by hand (products, convolution, pooling) are compiled all the same.
+`conftest.py` provides it as the fixture `interpreted`; `tests/fuzz` runs thousands of random programs this way.
+Hand-written kernels (products, convolution, pooling) are still compiled.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ _compiled = machine.address_of
 _callbacks: dict[str, object] = {}
 
 
-def _unwatched(function):
-    """The function without a profiler, which watches neither how machine code is made nor what it does."""
+def _unprofiled(function):
+    """Wrap a function to run without a profiler, as the compilation of machine code and its execution do."""
 
     @functools.wraps(function)
     def run(*arguments):
         profiler = sys.getprofile()
-        if not callable(profiler):  # one of C costs little, and cannot be set again
+        if not callable(profiler):  # a profiler in C is cheap and cannot be restored
             return function(*arguments)
         sys.setprofile(None)
         try:
@@ -36,9 +36,9 @@ def _unwatched(function):
 
 
 def address_of(key, build):
-    """Instead of `machine.address_of`: loops that come from a formula are functions of Python."""
+    """Replace `machine.address_of`: loops generated from a formula become Python functions."""
     if not key.startswith("loops "):
         return _compiled(key, build)
     if key not in _callbacks:
-        _callbacks[key] = _CALLBACK(_unwatched(python.executable(build())))
+        _callbacks[key] = _CALLBACK(_unprofiled(python.executable(build())))
     return ctypes.cast(_callbacks[key], ctypes.c_void_p).value

@@ -1,7 +1,9 @@
-"""Interrupts at random moments while two threads share the work, eager and compiled: what is computed afterwards is right.
+"""Interrupts computations at random moments on two threads, eager and compiled, and checks the results afterwards.
 
-python -m tests.capture.interrupts [NUMBER [SEED]]: so many interrupts (1,000): Ctrl-C, a time-out's signal, an asynchronous
-exception. A process that hangs for 60 seconds shows where, and ends.
+python -m tests.capture.interrupts [NUMBER [SEED]]
+
+Makes NUMBER interrupts (default: 1,000): Ctrl-C, SIGALRM, or an asynchronous exception. If the process hangs for 60
+seconds, it prints a traceback and exits.
 """
 
 import ctypes
@@ -26,7 +28,7 @@ INPUTS, PATIENCE = 5, 60
 
 
 class TimedOutError(Exception):
-    """What a user's handler raises."""
+    """Raised by the signal handler."""
 
 
 def on_alarm(*_):
@@ -34,7 +36,7 @@ def on_alarm(*_):
 
 
 def convolutional():
-    """A network, its step without an optimizer, and inputs."""
+    """Return a network, a step without an optimizer, and inputs."""
     numbers = np.random.default_rng(1)
     net = nn.Sequential(
         nn.Conv2d(1, 8, 3, padding=1, generator=numbers), nn.ReLU(), nn.MaxPool2d(2),
@@ -53,17 +55,16 @@ def convolutional():
 
 
 class Gradients:
-    """A step's loss and gradients, for several inputs; each is known from a quiet run on one thread."""
+    """The loss and gradients of a step, compared with an uninterrupted run on one thread."""
 
     def __init__(self, compiled):
         self.net, step, self.images = convolutional()
         self.step = jit(step) if compiled else step
         team.set_num_threads(1)
-        _, quiet, _ = self.net, step, self.images
-        self.expected = [self.numbers(quiet, x) for x in self.images]
+        self.expected = [self.results(step, x) for x in self.images]
         team.set_num_threads(2)
 
-    def numbers(self, step, x):
+    def results(self, step, x):
         loss = step(chainrule.from_numpy(x))
         return [loss.numpy().copy(), *(p.grad.numpy().copy() for p in self.net.parameters())]
 
@@ -71,12 +72,12 @@ class Gradients:
         self.step(chainrule.from_numpy(self.images[i]))
 
     def wrong(self, i):
-        found = self.numbers(self.step, self.images[i])
-        return not all(np.allclose(a, b, rtol=1e-4, atol=1e-5) for a, b in zip(found, self.expected[i], strict=True))
+        actual = self.results(self.step, self.images[i])
+        return not all(np.allclose(a, b, rtol=1e-4, atol=1e-5) for a, b in zip(actual, self.expected[i], strict=True))
 
 
 class Training:
-    """A compiled step of an optimizer: interrupted, it has changed all or nothing."""
+    """A compiled optimizer step: an interrupted one has changed everything or nothing."""
 
     def __init__(self):
         numbers = np.random.default_rng(2)
@@ -113,17 +114,17 @@ class Training:
     def wrong(self, i):
         last, before = self.before
         now = self.state()
-        some = any(same(now, known) for known in (before, self.after(last, before)))
+        is_consistent = any(same(now, state) for state in (before, self.after(last, before)))
         self.run(i)
-        return not some or not same(self.state(), self.after(i, now))
+        return not is_consistent or not same(self.state(), self.after(i, now))
 
 
-def same(found, expected):
-    return all(np.allclose(a, b, rtol=1e-4, atol=1e-5) for a, b in zip(found, expected, strict=True))
+def same(actual, expected):
+    return all(np.allclose(a, b, rtol=1e-4, atol=1e-5) for a, b in zip(actual, expected, strict=True))
 
 
-class Shares:
-    """A kernel of Python's, each share of which takes a while."""
+class ParallelFor:
+    """A slow Python function that runs on two threads."""
 
     def run(self, i):
         self.parallel_for(i)
@@ -146,7 +147,7 @@ timers = []
 
 
 def interrupt(how, after):
-    """Have this thread interrupted after so many seconds."""
+    """Interrupt this thread after `after` seconds."""
     if how == "alarm":
         signal.setitimer(signal.ITIMER_REAL, after)
         return
@@ -164,7 +165,7 @@ def interrupt(how, after):
 
 
 def run_until_interrupted(how, choice, case):
-    while True:  # again, for an interrupt that arrives in a finalizer is only printed
+    while True:  # repeat: an interrupt inside a finalizer is only printed
         interrupt(how, choice.uniform(0, 0.004))
         end = time.monotonic() + 1
         while time.monotonic() < end:
@@ -172,7 +173,7 @@ def run_until_interrupted(how, choice, case):
 
 
 def wait_for_interrupts():
-    """See that none comes later."""
+    """Wait until all pending interrupts have arrived."""
     while timers:
         timers.pop().join()
     for _ in range(1000):
@@ -180,14 +181,14 @@ def wait_for_interrupts():
 
 
 def main(number=1000, seed=0):
-    """Interrupt; how many answers were wrong afterwards."""
+    """Make the interrupts; return the number of wrong results in each case."""
     program.WORTH_THREADS = launch.WORTH_SHARING = team.WORTH_A_THREAD = 1
     signal.signal(signal.SIGALRM, on_alarm)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     choice = random.Random(seed)  # noqa: S311
     cases = {
         "eager network": Gradients(compiled=False), "compiled network": Gradients(compiled=True),
-        "compiled training": Training(), "kernel": Shares(),
+        "compiled training": Training(), "parallel_for": ParallelFor(),
     }  # fmt: skip
     wrong = dict.fromkeys(cases, 0)
     for name, case in cases.items():
@@ -212,4 +213,4 @@ def main(number=1000, seed=0):
 
 if __name__ == "__main__":
     count, chosen = (list(map(int, sys.argv[1:])) + [1000, 0][len(sys.argv) - 1 :])[:2]
-    print(f"{count} interrupts; wrong answers: {main(count, chosen)}")
+    print(f"{count} interrupts; wrong results: {main(count, chosen)}")

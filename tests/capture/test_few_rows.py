@@ -1,4 +1,4 @@
-"""Compiled products of few rows, as programs have them; and how pointers are made."""
+"""Compiled matrix products of few rows, and pointers in generated code."""
 
 import os
 import subprocess
@@ -31,13 +31,13 @@ def test_in_the_tiles_of_a_processor_with_avx2():
         *combinations(("f4",), (1,), (4, 10), (3, 8, 16, 17, 32, 33)),
         *combinations(("f8",), (1,), (4,), (3, 12, 17, 32)),
     ]
-    code = f"from tests.capture import few_rows; few_rows.avx2_alone(); print(few_rows.wrong({shapes}))"
+    code = f"from tests.capture import few_rows; few_rows.restrict_to_avx2(); print(few_rows.wrong({shapes}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=os.environ, check=True)
     assert done.stdout.strip() == "[]"
 
 
 def test_no_whole_number_becomes_a_pointer():
-    """A sum that becomes a pointer may be taken for another memory's, and what is written there be left out."""
+    """LLVM may assume that a pointer made from a sum points to other memory, and drop writes through it."""
     kernels = [product.few_rows(F4), product.blas_product(F4), driver.driver(), correlate(F4), sum_items(F4)]
     for kernel in kernels:
         assert "inttoptr" not in llvm.render(kernel)

@@ -1,4 +1,4 @@
-"""Interrupts while a compiled function runs, at random moments and at given ones."""
+"""Interrupts while a compiled function runs, at random and at chosen moments."""
 
 import os
 import subprocess
@@ -23,19 +23,21 @@ def test_nothing_is_wrong_after_interrupts_at_random_moments():
         [sys.executable, "-m", "tests.capture.interrupts", "150", "3"], capture_output=True, text=True, timeout=280
     )
     assert done.returncode == 0, done.stderr
-    wrong = done.stdout.partition("wrong answers: ")[2].strip()
-    assert wrong == "{'eager network': 0, 'compiled network': 0, 'compiled training': 0, 'kernel': 0}", done.stderr
+    wrong = done.stdout.partition("wrong results: ")[2].strip()
+    assert wrong == "{'eager network': 0, 'compiled network': 0, 'compiled training': 0, 'parallel_for': 0}", (
+        done.stderr
+    )
 
 
 class Interrupting:
-    """A step with an operation that a compiled function calls in Python, and that may be interrupted."""
+    """A step with an operation that runs as a Python call and may be interrupted."""
 
     def __init__(self):
-        self.interrupts = SimpleQueue()  # what a plain attribute says would be looked at before the run
+        self.interrupts = SimpleQueue()  # a plain attribute would be a guard
 
         @operation
         def through_python(input):
-            result = np.asarray(input)[:] * 2  # asks for an array, so it cannot be compiled
+            result = np.asarray(input)[:] * 2  # needs an array, so it cannot be compiled
             if not self.interrupts.empty():
                 raise KeyboardInterrupt
             return result
@@ -58,7 +60,7 @@ class Interrupting:
             return loss
 
         self.step = step
-        for _ in range(3):  # the first tells the optimizer what it will remember
+        for _ in range(3):  # the first creates the optimizer state
             step(np.ones(4, np.float32))
 
 
