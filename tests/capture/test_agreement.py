@@ -33,8 +33,8 @@ def squares(call, dtype=np.float64):
 
 def public(module, kind):
     """A module's public classes of a kind, without the kind itself."""
-    found = {value for name, value in vars(module).items() if isinstance(value, type) and not name.startswith("_")}
-    return {value for value in found if issubclass(value, kind) and value is not kind}
+    members = {value for name, value in vars(module).items() if isinstance(value, type) and not name.startswith("_")}
+    return {value for value in members if issubclass(value, kind) and value is not kind}
 
 
 def stepper(net, optimizer, loss):
@@ -50,19 +50,19 @@ def stepper(net, optimizer, loss):
 
 def state(net, optimizer):
     """All that a step changes."""
-    found = {name: tensor.numpy().copy() for name, tensor in net.state_dict().items()}
-    for position, kept in optimizer.state.items():
-        found |= {f"{position}.{name}": np.array(value) for name, value in kept.items()}
-    return found
+    arrays = {name: tensor.numpy().copy() for name, tensor in net.state_dict().items()}
+    for position, entry in optimizer.state.items():
+        arrays |= {f"{position}.{name}": np.array(value) for name, value in entry.items()}
+    return arrays
 
 
-def close(found, expected, rtol):
+def close(actual, expected, rtol):
     """Equal to within rtol of the largest element."""
-    assert found.keys() == expected.keys()
+    assert actual.keys() == expected.keys()
     for name, array in expected.items():
         bound = rtol * max(np.abs(array).max(initial=0), 1e-30)
-        assert (found[name].shape, found[name].dtype) == (array.shape, array.dtype), name
-        np.testing.assert_allclose(found[name], array, rtol=0, atol=bound, err_msg=name)
+        assert (actual[name].shape, actual[name].dtype) == (array.shape, array.dtype), name
+        np.testing.assert_allclose(actual[name], array, rtol=0, atol=bound, err_msg=name)
 
 
 def agree(build, optimizer, loss, batch=squares, steps=4, rtol=1e-10, schedule=None):
@@ -73,9 +73,9 @@ def agree(build, optimizer, loss, batch=squares, steps=4, rtol=1e-10, schedule=N
     eager = stepper(nets[0], optimizers[0], loss)
     compiled = jit(stepper(nets[1], optimizers[1], loss))
     for call in range(steps):
-        given = batch(call)
-        expected, found = eager(*given), compiled(*given)
-        np.testing.assert_allclose(found.item(), expected.item(), rtol=rtol)
+        inputs = batch(call)
+        expected, actual = eager(*inputs), compiled(*inputs)
+        np.testing.assert_allclose(actual.item(), expected.item(), rtol=rtol)
         close(state(nets[1], optimizers[1]), state(nets[0], optimizers[0]), rtol)
         for p, q in zip(*(net.parameters() for net in nets), strict=True):
             close({"grad": q.grad.numpy()}, {"grad": p.grad.numpy()}, rtol)
@@ -127,8 +127,8 @@ def test_no_optimizer_and_no_option_is_left_out():
     for make in OPTIMIZERS.values():
         optimizer = make(weights)
         usual = type(optimizer)(weights).defaults
-        given = [*optimizer.param_groups, optimizer.defaults]
-        others = {name for name, value in usual.items() if any(group[name] != value for group in given)}
+        inputs = [*optimizer.param_groups, optimizer.defaults]
+        others = {name for name, value in usual.items() if any(group[name] != value for group in inputs)}
         changed.setdefault(type(optimizer), set()).update(others)
     assert changed.keys() == public(optim, optim.Optimizer)
     for kind, names in changed.items():
@@ -179,8 +179,8 @@ def test_models(name):
     for call in range(3):
         x, y = chainrule.from_numpy(random.random((6, 28, 28), np.float32)), classes(6, 10, seed=call)
         nets[1].load_state_dict(nets[0].state_dict())
-        expected, found = functions[0](x, y), compiled(x, y)
-        np.testing.assert_allclose(found.item(), expected.item(), rtol=1e-5)
+        expected, actual = functions[0](x, y), compiled(x, y)
+        np.testing.assert_allclose(actual.item(), expected.item(), rtol=1e-5)
         pairs = dict(nets[0].named_parameters()), dict(nets[1].named_parameters())
         largest = max(np.abs(p.grad.numpy()).max() for p in pairs[0].values())
         for key, p in pairs[0].items():  # a bias before batch normalization has no gradient but rounding
@@ -318,8 +318,8 @@ def test_layers(name, interpreted):
     eager, compiled = run(nets[0]), jit(run(nets[1]))
     for call in range(3):
         x = numbers(*shape, seed=call)
-        for expected, found in zip(eager(x), compiled(x), strict=True):
-            np.testing.assert_allclose(found.numpy(), expected.numpy(), rtol=1e-10, atol=1e-12)
+        for expected, actual in zip(eager(x), compiled(x), strict=True):
+            np.testing.assert_allclose(actual.numpy(), expected.numpy(), rtol=1e-10, atol=1e-12)
         for (key, p), q in zip(nets[0].named_parameters(), nets[1].parameters(), strict=True):
             np.testing.assert_allclose(q.grad.numpy(), p.grad.numpy(), rtol=1e-9, atol=1e-10, err_msg=key)
         for (key, p), q in zip(nets[0].named_buffers(), nets[1].buffers(), strict=True):
@@ -388,7 +388,7 @@ def check_loss(name, dtype, rtol):
         return scores, (others, classes(5, 3, seed=call))
 
     agree(
-        lambda: small(dtype), OPTIMIZERS["SGD"], lambda out, given: loss(*of(out, *given)).square().sum(), batch,
+        lambda: small(dtype), OPTIMIZERS["SGD"], lambda out, inputs: loss(*of(out, *inputs)).square().sum(), batch,
         rtol=rtol,
     )  # fmt: skip
 
@@ -413,8 +413,8 @@ def test_another_batch_each_time_and_labels_of_bytes(interpreted):
     compiled = jit(stepper(net, optim.SGD(net.parameters(), 0.1), F.cross_entropy))
     for count in (4, 4, 4, 3, 4, 1):
         x, y = random.standard_normal((count, 6)), random.integers(0, 3, count).astype(np.int32)
-        given = chainrule.from_numpy(x), chainrule.from_numpy(y)
-        np.testing.assert_allclose(compiled(*given).item(), eager(*given).item(), rtol=1e-10)
+        inputs = chainrule.from_numpy(x), chainrule.from_numpy(y)
+        np.testing.assert_allclose(compiled(*inputs).item(), eager(*inputs).item(), rtol=1e-10)
     assert [len(programs) for programs in compiled.programs.values()] == [1, 1, 1]
 
 
@@ -422,9 +422,9 @@ def test_embedding(interpreted):
     tables = [nn.Embedding(7, 3, padding_idx=2, generator=random()) for _ in range(2)]
 
     def run(table):
-        def step(places):
+        def step(indices):
             table.zero_grad()
-            out = table(places)
+            out = table(indices)
             (out * out).sum().backward()
             return out
 
@@ -432,8 +432,8 @@ def test_embedding(interpreted):
 
     compiled = jit(run(tables[1]))
     for seed in range(3):
-        places = classes((2, 5), 7, seed)
-        np.testing.assert_array_equal(compiled(places).numpy(), run(tables[0])(places).numpy())
+        indices = classes((2, 5), 7, seed)
+        np.testing.assert_array_equal(compiled(indices).numpy(), run(tables[0])(indices).numpy())
         np.testing.assert_allclose(tables[1].weight.grad.numpy(), tables[0].weight.grad.numpy(), rtol=1e-6)
     with pytest.raises(IndexError, match="embedding"):
         compiled(classes((2, 5), 7) + 3)
@@ -483,10 +483,10 @@ def test_gradients_of_several_losses_add_up(interpreted):
     eager, compiled = run(nets[0]), jit(run(nets[1]))
     for call in range(3):
         parts = [squares(3 * call + part) for part in range(3)]
-        expected, found = eager(parts), compiled(parts)
-        np.testing.assert_allclose(found["total"].item(), expected["total"].item(), rtol=1e-12)
-        np.testing.assert_allclose(found["parts"][0].item(), expected["parts"][0].item(), rtol=1e-12)
-        assert found["parts"][1] == [3, "text"]
+        expected, actual = eager(parts), compiled(parts)
+        np.testing.assert_allclose(actual["total"].item(), expected["total"].item(), rtol=1e-12)
+        np.testing.assert_allclose(actual["parts"][0].item(), expected["parts"][0].item(), rtol=1e-12)
+        assert actual["parts"][1] == [3, "text"]
         for p, q in zip(*(net.parameters() for net in nets), strict=True):
             np.testing.assert_allclose(q.grad.numpy(), p.grad.numpy(), rtol=1e-10)
 
@@ -525,8 +525,8 @@ def test_draws_are_made_anew_by_each_call(interpreted):
     compiled, x = jit(noisy(other)), numbers(3)
     seen = Counter()
     for _ in range(3):
-        for expected, found in zip(noisy(one)(x), compiled(x), strict=True):
-            np.testing.assert_array_equal(found.numpy(), expected.numpy())
-            seen[found.numpy().tobytes()] += 1
+        for expected, actual in zip(noisy(one)(x), compiled(x), strict=True):
+            np.testing.assert_array_equal(actual.numpy(), expected.numpy())
+            seen[actual.numpy().tobytes()] += 1
     assert max(seen.values()) == 1
     assert one.bit_generator.state == other.bit_generator.state

@@ -33,17 +33,17 @@ def outer():
 
 
 def test_all_kinds_of_variables():
-    found = variables(outer().__code__)
-    read = {name: chains for name, chains in found.globals.items() if name[:2] != "__"}
+    result = variables(outer().__code__)
+    read = {name: chains for name, chains in result.globals.items() if name[:2] != "__"}
     assert read == {
         "CONSTANT": {()}, "SCALE": {()}, "CONFIG": {("model", "lr")}, "helper": {()}, "range": {()}, "super": {()},
         "type": {()},
     }  # fmt: skip
-    assert found.enclosing == {"count": {()}, "net": {("bias", "x"), ("w",)}}
-    assert found.assigned_globals == {"COUNT"}
-    assert found.assigned_enclosing == {"count"}
-    assert found.imported == {"collections": {("abc",), ("deque",)}, "json": {("dumps",)}, "os": {("path", "join")}}
-    assert found.attributes >= {"bias", "dumps", "forward", "join", "lr", "model", "path", "q", "w", "x", "z"}
+    assert result.enclosing == {"count": {()}, "net": {("bias", "x"), ("w",)}}
+    assert result.assigned_globals == {"COUNT"}
+    assert result.assigned_enclosing == {"count"}
+    assert result.imported == {"collections": {("abc",), ("deque",)}, "json": {("dumps",)}, "os": {("path", "join")}}
+    assert result.attributes >= {"bias", "dumps", "forward", "join", "lr", "model", "path", "q", "w", "x", "z"}
 
 
 def test_a_function_of_its_own_variables_only():
@@ -55,10 +55,10 @@ def test_a_function_of_its_own_variables_only():
 
         return inner(x)
 
-    found = variables(step.__code__)
-    assert not found.globals
-    assert not found.enclosing
-    assert not found.imported
+    result = variables(step.__code__)
+    assert not result.globals
+    assert not result.enclosing
+    assert not result.imported
 
 
 def test_what_imports_lead_to():

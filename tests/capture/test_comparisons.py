@@ -38,8 +38,8 @@ def test_are_numpys(dtype):
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", "overflow encountered in cast")  # of a float to float32
                 results = compare(t, n), constant(t), argument(t, n)
-            for found in results:
-                np.testing.assert_array_equal(found.numpy(), expected, err_msg=f"{compare.__name__} {n}")
+            for actual in results:
+                np.testing.assert_array_equal(actual.numpy(), expected, err_msg=f"{compare.__name__} {n}")
 
 
 @pytest.mark.usefixtures("interpreted")

@@ -261,10 +261,10 @@ def a_key_that_is_replaced_by_an_equal_one():
 def keys_of_other_maps():
     one, two, three, four = (Setting() for _ in range(4))
     maps = collections.UserDict({one: 1}), collections.ChainMap({two: 1}), weakref.WeakKeyDictionary({three: 1})
-    keys, kept = {four: 1}.keys(), [three]
+    keys, elements = {four: 1}.keys(), [three]
 
     def change():
-        for setting in (one, two, *kept, four):
+        for setting in (one, two, *elements, four):
             setting.rate += 1
 
     return lambda x: x * sum(map(total, maps)) + total(keys), change
@@ -336,13 +336,13 @@ def a_field_of_a_named_tuple_is_replaced():
     class Place(NamedTuple):
         x: float
 
-    place, number = Place(2.0), iter(range(3, 9))
+    holder, number = Place(2.0), iter(range(3, 9))
 
     def change():
         other = next(number)
         Place.x = property(lambda self: other)
 
-    return lambda x: x * place.x, change
+    return lambda x: x * holder.x, change
 
 
 def replaced(make):
@@ -425,7 +425,7 @@ def test_it_is_as_eager(name):
 @pytest.mark.parametrize("wrap", [lambda x: {x: 1}, lambda x: frozenset([x]), lambda x: slice(x).stop])
 def test_an_object_in_an_argument_is_looked_into(wrap):
     setting = Setting()
-    compiled = jit(lambda x, given: x * (given.rate if given is setting else total(given)))
+    compiled = jit(lambda x, argument: x * (argument.rate if argument is setting else total(argument)))
     for rate in (1.0, 2.0):
         setting.rate = rate
         for _ in range(2):
@@ -501,9 +501,9 @@ def test_memory_that_a_memoryview_holds_is_put_back_in_place(kind):
     assert (other, weight.grad.item()) == (b"yyz", ord("y"))
 
 
-def grow(buffer, kept):
+def grow(buffer, views):
     buffer.extend([1])
-    kept.append(memoryview(buffer))
+    views.append(memoryview(buffer))
 
 
 @pytest.mark.parametrize(
@@ -511,19 +511,19 @@ def grow(buffer, kept):
     [
         (lambda: bytearray(b"abc"), grow),
         (lambda: array.array("d", [1, 2]), grow),
-        (lambda: memoryview(bytearray(b"abc")), lambda view, kept: view.release()),
-        (lambda: mmap.mmap(-1, 4), lambda memory, kept: memory.close()),
+        (lambda: memoryview(bytearray(b"abc")), lambda view, views: view.release()),
+        (lambda: mmap.mmap(-1, 4), lambda memory, views: memory.close()),
     ],
 )
 def test_memory_that_cannot_be_put_back_is_refused(make, change):
     """All else is as it was: lists, and what an optimizer has begun to remember."""
-    buffer, kept, counts = make(), [], [0]
+    buffer, views, counts = make(), [], [0]
     weight = nn.Parameter(chainrule.ones(1))
     optimizer = optim.SGD([weight], 0.1, momentum=0.9)
 
     def step():
         counts[0] += buffer[0]
-        change(buffer, kept)
+        change(buffer, views)
         counts.append(1)
         optimizer.zero_grad()
         weight.sum().backward()
@@ -531,7 +531,7 @@ def test_memory_that_cannot_be_put_back_is_refused(make, change):
 
     with pytest.raises(CaptureError, match=f"buffer, a {type(buffer).__name__} from outside, cannot be restored"):
         jit(step)()
-    assert (kept, counts, weight.tolist(), optimizer.state) == ([], [0], [1], {})
+    assert (views, counts, weight.tolist(), optimizer.state) == ([], [0], [1], {})
 
 
 def test_memory_that_is_released_outside_is_no_longer_read():

@@ -34,12 +34,12 @@ def inputs(case: Case, call: int, dtype: Any) -> list[np.ndarray]:
     ]
 
 
-def assert_close(found: Any, expected: Any, what: str) -> None:
-    found, expected = np.asarray(found), np.asarray(expected)
-    assert (found.shape, found.dtype) == (expected.shape, expected.dtype), what
+def assert_close(actual: Any, expected: Any, what: str) -> None:
+    actual, expected = np.asarray(actual), np.asarray(expected)
+    assert (actual.shape, actual.dtype) == (expected.shape, expected.dtype), what
     rtol, atol = CLOSE.get(expected.dtype, (0, 0))
     scale = np.abs(expected[np.isfinite(expected)]).max(initial=1) if expected.dtype.kind == "f" else 1
-    np.testing.assert_allclose(found, expected, rtol, atol * scale, err_msg=what)
+    np.testing.assert_allclose(actual, expected, rtol, atol * scale, err_msg=what)
 
 
 def check(cases: list[Case], dtype: Any) -> None:
@@ -71,9 +71,9 @@ def training_step(cases: list[Case], leaves: list[list[Any]]) -> Any:
 
     def step(arguments: Any) -> tuple[list[Any], list[Any]]:
         values, losses = [], []
-        for case, given, own in zip(cases, arguments, leaves, strict=True):
+        for case, call_inputs, own in zip(cases, arguments, leaves, strict=True):
             with chainrule.no_grad():
-                values.append(case.call(*given))
+                values.append(case.call(*call_inputs))
             for leaf in own:
                 leaf.grad = None
             squares = (case.call(*own) + 1) ** 2
@@ -182,8 +182,8 @@ ROWS = np.array([[2, 0, 1], [1, 1, 2], [0, 0, 0]])
 
 def largest_of_windows(x: np.ndarray) -> np.ndarray:
     """Where in a picture the largest of each window of 2×2 is."""
-    places = [[[(h, w) for h in (i, i + 1) for w in (j, j + 1)] for j in range(2)] for i in range(2)]
-    return np.array([[3 * h + w for h, w in [max(window, key=lambda at: x[at]) for window in row]] for row in places])
+    windows = [[[(h, w) for h in (i, i + 1) for w in (j, j + 1)] for j in range(2)] for i in range(2)]
+    return np.array([[3 * h + w for h, w in [max(window, key=lambda at: x[at]) for window in row]] for row in windows])
 
 
 FLAT: dict[str, tuple[Any, Any]] = {

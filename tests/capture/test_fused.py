@@ -49,8 +49,8 @@ def gradients(function, *arrays):
     return out.numpy(), [leaf.grad.numpy() for leaf in leaves]
 
 
-def close(found, expected):
-    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-9)
+def close(actual, expected):
+    np.testing.assert_allclose(actual, expected, rtol=1e-9, atol=1e-9)
 
 
 @SHAPES
@@ -91,8 +91,8 @@ def test_layer_norm(rows, width, seed):
         for j in range(width):
             expected[i, j] = out[j] * weight[j] + bias[j]
             by_weight[j] += upstream[i, j] * out[j]
-    found, grads = gradients(lambda x, w, b: F.layer_norm(x, (width,), w, b), x, weight, bias)
-    close(found, expected)
+    actual, grads = gradients(lambda x, w, b: F.layer_norm(x, (width,), w, b), x, weight, bias)
+    close(actual, expected)
     for grad, right in zip(grads, (back, by_weight, upstream.sum(0)), strict=True):
         close(grad, right)
 
@@ -109,8 +109,8 @@ def test_batch_norm(images, channels, pixels, seed):
         expected[:, c] = np.reshape(out, (images, pixels)) * weight[c] + bias[c]
         back[:, c] = np.reshape(grad, (images, pixels))
         by_weight[c] = sum(g * o for g, o in zip(upstream[:, c].ravel(), out, strict=True))
-    found, grads = gradients(lambda x, w, b: F.batch_norm(x, *running, w, b, training=True), x, weight, bias)
-    close(found, expected)
+    actual, grads = gradients(lambda x, w, b: F.batch_norm(x, *running, w, b, training=True), x, weight, bias)
+    close(actual, expected)
     for grad, right in zip(grads, (back, by_weight, upstream.sum((0, 2))), strict=True):
         close(grad, right)
     means, variances = (2 - x).mean((0, 2)), (2 - x).var((0, 2), ddof=1)  # of the first call
@@ -120,14 +120,14 @@ def test_batch_norm(images, channels, pixels, seed):
 
 @SHAPES
 @given(st.integers(1, 6), st.integers(1, 5), st.integers(1, 8), SEEDS)
-def test_embedding(words, width, places, seed):
+def test_embedding(words, width, count, seed):
     (table,) = numbers(seed, (words, width))
-    chosen = np.random.default_rng(seed).integers(0, words, places)
-    expected, upstream = np.zeros(table.shape), np.arange(1, places * width + 1).reshape(places, width)
-    for i in range(places):
+    chosen = np.random.default_rng(seed).integers(0, words, count)
+    expected, upstream = np.zeros(table.shape), np.arange(1, count * width + 1).reshape(count, width)
+    for i in range(count):
         for j in range(width):
             expected[chosen[i], j] += upstream[i, j]
     indices = chainrule.from_numpy(chosen)
-    found, (grad,) = gradients(lambda w: F.embedding(indices, w), table)
-    close(found, table[chosen])
+    actual, (grad,) = gradients(lambda w: F.embedding(indices, w), table)
+    close(actual, table[chosen])
     close(grad, expected)

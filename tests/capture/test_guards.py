@@ -24,15 +24,15 @@ pytestmark = pytest.mark.usefixtures("interpreted")
 
 
 def specializations(compiled):
-    return [specialization for kept in compiled.programs.values() for specialization in kept]
+    return [specialization for group in compiled.programs.values() for specialization in group]
 
 
-def network():
+def build_network():
     return nn.Sequential(nn.Linear(3, 4), nn.Dropout(0.5), nn.Linear(4, 2))
 
 
 def test_they_can_be_read():
-    net, settings = network(), {"rate": 0.5}
+    net, settings = build_network(), {"rate": 0.5}
     optimizer = optim.SGD(net.parameters(), 0.1)
 
     @jit
@@ -73,7 +73,7 @@ def test_they_can_be_read():
     ],
 )  # fmt: skip
 def test_they_say_what_has_changed(change, reason):
-    net, settings = network(), {"rate": 0.5}
+    net, settings = build_network(), {"rate": 0.5}
 
     @jit
     def step(x):
@@ -91,7 +91,7 @@ def test_they_say_what_has_changed(change, reason):
 
 def test_they_hold_right_after_the_trace():
     """A guard that says no to the state that it was made in would make a program of no use."""
-    net, count = network(), itertools.count()
+    net, count = build_network(), itertools.count()
 
     @jit
     def step(x):
@@ -142,7 +142,7 @@ def test_classes_are_as_before_when_a_trace_has_ended():
 
 def test_other_threads_go_on_meanwhile():
     """What another thread reads and assigns while this one traces is neither observed nor refused."""
-    net, other, wrong = network(), network(), []
+    net, other, wrong = build_network(), build_network(), []
     begun, done = queue.SimpleQueue(), queue.SimpleQueue()
 
     def work():
@@ -171,7 +171,7 @@ def test_other_threads_go_on_meanwhile():
 
 
 def test_another_thread_runs_a_program_that_draws_meanwhile():
-    net, other = network(), network()
+    net, other = build_network(), build_network()
     run = jit(lambda x: other(x).sum())
     x = chainrule.ones(1, 3)
     run(x)
@@ -188,7 +188,7 @@ def test_another_thread_runs_a_program_that_draws_meanwhile():
 
 
 def test_two_threads_trace_at_once():
-    nets = [network() for _ in range(2)]
+    nets = [build_network() for _ in range(2)]
     steps = [jit(lambda x, net=net: net(x).sum()) for net in nets]
     barrier, results = threading.Barrier(2), {}
 
@@ -238,7 +238,7 @@ def test_a_new_function_in_each_call():
 
 
 def test_an_attribute_that_changes_in_each_call():
-    net = network()
+    net = build_network()
     step = jit(lambda x: net(x))
     with chainrule.no_grad():
 
@@ -275,7 +275,7 @@ def test_a_list_that_grows_in_each_call():
 
 
 def test_an_optimizer_that_is_made_in_each_call():
-    net = network()
+    net = build_network()
 
     @jit
     def step(x):
@@ -288,7 +288,7 @@ def test_an_optimizer_that_is_made_in_each_call():
 
 
 def test_more_states_than_programs_are_kept():
-    net = network()
+    net = build_network()
     step = jit(lambda x: net(x))
     with chainrule.no_grad():
 
@@ -319,22 +319,26 @@ def test_an_array_of_numpy_needs_one_program():
 
 
 def test_an_array_of_numpy_is_changed_in_place_through_its_tensor():
-    array, kept = np.zeros(3), np.ones(3)
+    array, source = np.zeros(3), np.ones(3)
 
     @jit
     def step(x):
-        shared, copied = chainrule.from_numpy(array), chainrule.tensor(kept)
+        shared, copied = chainrule.from_numpy(array), chainrule.tensor(source)
         shared += x
         copied += x
-        return shared * 1, copied, chainrule.as_tensor(kept, dtype=np.float32) + chainrule.from_numpy(kept[:2]).sum()
+        return (
+            shared * 1,
+            copied,
+            chainrule.as_tensor(source, dtype=np.float32) + chainrule.from_numpy(source[:2]).sum(),
+        )
 
     for number in range(4):
-        kept[:] = number
+        source[:] = number
         shared, copied, cast = step(chainrule.ones(3).double())
         assert shared.tolist() == array.tolist() == [number + 1] * 3
         assert copied.tolist() == [number + 1] * 3
         assert cast.tolist() == [number * 3] * 3
-        assert kept.tolist() == [number] * 3
+        assert source.tolist() == [number] * 3
     assert len(specializations(step)) == 1
 
 
@@ -366,7 +370,7 @@ def test_an_array_is_replaced():
 
 def test_checks_take_microseconds():
     """Generous, for machines with other work: 40 conditions of a small network in less than 100 µs."""
-    net = network()
+    net = build_network()
     step = jit(lambda x: net(x))
     with chainrule.no_grad():
         step(chainrule.ones(2, 3))
@@ -381,7 +385,7 @@ def test_checks_take_microseconds():
 
 
 def test_a_trace_that_is_refused_leaves_all_as_it_was():
-    net, history, count = network(), [1.0], 3
+    net, history, count = build_network(), [1.0], 3
     held = types.SimpleNamespace(flag=False)
 
     @jit

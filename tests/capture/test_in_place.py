@@ -66,8 +66,8 @@ def test_of_memory_from_outside():
 
     compiled = jit(lambda x: function(tables[1], x))
     for seed in (1, 2, 3):
-        expected, found = function(tables[0], numbers(3, seed)), compiled(numbers(3, seed))
-        np.testing.assert_allclose(found.numpy(), expected.numpy(), rtol=1e-12)
+        expected, actual = function(tables[0], numbers(3, seed)), compiled(numbers(3, seed))
+        np.testing.assert_allclose(actual.numpy(), expected.numpy(), rtol=1e-12)
         np.testing.assert_allclose(tables[1].numpy(), tables[0].numpy(), rtol=1e-12)
 
 

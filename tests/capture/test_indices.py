@@ -88,8 +88,8 @@ def readings(lib, program, compile_it=lambda step: step, calls=4):
 
 def agree(program):
     expected = list(readings(torch, program))
-    for name, found in (("eager", readings(chainrule, program)), ("compiled", readings(chainrule, program, jit))):
-        for call, (ours, theirs) in enumerate(zip(found, expected, strict=True)):
+    for name, results in (("eager", readings(chainrule, program)), ("compiled", readings(chainrule, program, jit))):
+        for call, (ours, theirs) in enumerate(zip(results, expected, strict=True)):
             for position, (one, other) in enumerate(zip(ours, theirs, strict=True)):
                 what = f"{name}, call {call}, result {position}"
                 assert (one.shape, one.dtype) == (other.shape, other.dtype), what
@@ -113,29 +113,29 @@ def test_gradients_of_gradients(interpreted):
         x = x.requires_grad_()
         y = (x.gather(1, index) ** 3).sum() + (x.index_select(1, index[0]) ** 3).sum() + (x.max(1)[0] ** 3).sum()
         (first,) = lib.autograd.grad(y, [x], create_graph=True)
-        (found,) = lib.autograd.grad((first**2).sum(), [x])
-        return found
+        (actual,) = lib.autograd.grad((first**2).sum(), [x])
+        return actual
 
     compiled = jit(lambda x, index: second(chainrule, x.detach(), index))
     for _ in range(3):
         x, index = random.standard_normal((3, 4)), random.integers(0, 4, (3, 2))
         expected = second(torch, torch.from_numpy(x), torch.from_numpy(index))
-        found = compiled(chainrule.from_numpy(x), chainrule.from_numpy(index))
-        np.testing.assert_allclose(found.numpy(), expected.numpy(), rtol=1e-10)
+        actual = compiled(chainrule.from_numpy(x), chainrule.from_numpy(index))
+        np.testing.assert_allclose(actual.numpy(), expected.numpy(), rtol=1e-10)
 
 
 def ring(lib):
     """The last experiences, over and over: the place is a number that is counted up outside."""
-    memory, place = lib.zeros(4, 3), lib.zeros(()).long() if lib is torch else lib.zeros().long()
+    memory, position = lib.zeros(4, 3), lib.zeros(()).long() if lib is torch else lib.zeros().long()
 
     def step(x, chosen):
         with lib.no_grad():
-            memory[place] = x
-            place.add_(1)
-            place.copy_(place % 4 if lib is torch else place - (place == 4).long() * 4)
+            memory[position] = x
+            position.add_(1)
+            position.copy_(position % 4 if lib is torch else position - (position == 4).long() * 4)
             return memory[chosen] * 1, memory.sum(0)
 
-    return step, memory, place
+    return step, memory, position
 
 
 def test_a_ring_of_experiences(interpreted):
@@ -145,8 +145,8 @@ def test_a_ring_of_experiences(interpreted):
         random = np.random.default_rng(call)
         x, chosen = random.standard_normal(3).astype("f4"), random.integers(0, 4, 5)
         expected = theirs(torch.from_numpy(x), torch.from_numpy(chosen))
-        found = ours(chainrule.from_numpy(x), chainrule.from_numpy(chosen))
-        for one, other in zip([*found, *inside], [*expected, *outside], strict=True):
+        actual = ours(chainrule.from_numpy(x), chainrule.from_numpy(chosen))
+        for one, other in zip([*actual, *inside], [*expected, *outside], strict=True):
             np.testing.assert_array_equal(one.numpy(), other.numpy())
 
 
@@ -219,8 +219,8 @@ def test_an_index_out_of_range_changes_nothing(program, first, interpreted):
 
     def state():
         tensors = {**net.state_dict(), "steps": steps}
-        kept = {f"{i}{name}": np.array(value) for i, entry in optimizer.state.items() for name, value in entry.items()}
-        return {name: tensor.numpy().copy() for name, tensor in tensors.items()} | kept
+        saved = {f"{i}{name}": np.array(value) for i, entry in optimizer.state.items() for name, value in entry.items()}
+        return {name: tensor.numpy().copy() for name, tensor in tensors.items()} | saved
 
     before = state()
     with pytest.raises(IndexError) as error:

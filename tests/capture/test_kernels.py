@@ -108,7 +108,7 @@ def test_any_memory_order(threads):
     assert "Python" not in compiled.explain()
 
 
-def network():
+def build_network():
     rng = np.random.default_rng(0)
     layers = [
         nn.Conv2d(1, 32, 5, padding=2, generator=rng), nn.ReLU(), nn.MaxPool2d(2),
@@ -120,7 +120,7 @@ def network():
 @pytest.mark.parametrize("images", [1, 2, 8, 9, 24])
 def test_stages_that_run_image_by_image(threads, images):
     """Bias, activation, mask and pooling follow each image's convolution; backward the same, with sums over images."""
-    nets = network(), network()
+    nets = build_network(), build_network()
 
     def learn(net):
         def step(x):
@@ -138,12 +138,12 @@ def test_stages_that_run_image_by_image(threads, images):
         for p, q in zip(nets[0].parameters(), nets[1].parameters(), strict=True):
             grad = p.grad.numpy()
             np.testing.assert_allclose(q.grad.numpy(), grad, rtol=1e-4, atol=1e-5 * np.abs(grad).max())
-    together = "image by image" in compiled.explain()
-    assert together == (images > 1)
+    is_grouped = "image by image" in compiled.explain()
+    assert is_grouped == (images > 1)
 
 
 def test_one_image_of_what_is_handed_on_is_enough():
-    net = network().eval()
+    net = build_network().eval()
     read = jit(lambda x: net(x))
     for _ in range(2):
         x = tensor(200, 1, 14, 14)

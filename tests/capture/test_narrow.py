@@ -36,17 +36,17 @@ def of_a_part(x, out, weight):
     """The same for rows that lie apart, in the middle of others, and an array that is changed in place."""
     width = weight.shape[0]
     x, out = x[1:, 2 : 2 + width], out[:-1, 1 : 1 + width]
-    found = back(x, out, weight)
+    grads = back(x, out, weight)
     with chainrule.no_grad():
-        weight.sub_(found[1] * 0.5)
-    return (*found, (x * weight).amax(0))
+        weight.sub_(grads[1] * 0.5)
+    return (*grads, (x * weight).amax(0))
 
 
 @pytest.mark.parametrize(("dtype", "widths"), [(np.float32, (1, 3, 8, 16, 31, 32, 70)), (np.float64, (5, 16))])
 def test_sums_over_narrow_rows(dtype, widths, threads):
     rng = np.random.default_rng(0)
-    given = [rng.standard_normal((2, ROWS, width + 4 * (width % 4 != 0))).astype(dtype) for width in widths]
-    given[0][0, 5] = np.nan
+    pairs = [rng.standard_normal((2, ROWS, width + 4 * (width % 4 != 0))).astype(dtype) for width in widths]
+    pairs[0][0, 5] = np.nan
     weights = [rng.standard_normal(width).astype(dtype) for width in widths]
 
     def every(arrays, changed):
@@ -57,23 +57,23 @@ def test_sums_over_narrow_rows(dtype, widths, threads):
         threads(number)
         changed = [chainrule.from_numpy(weight.copy()) for weight in weights]
         work = jit(lambda arrays: every(arrays, changed)) if compiled else lambda arrays: every(arrays, changed)
-        found = []
+        arrays_out = []
         for factor in (1, -0.5):
-            arrays = [tuple(map(chainrule.from_numpy, (pair * factor).astype(dtype))) for pair in given]
-            found += [part.numpy() for part in work(arrays)]
+            arrays = [tuple(map(chainrule.from_numpy, (pair * factor).astype(dtype))) for pair in pairs]
+            arrays_out += [part.numpy() for part in work(arrays)]
         if compiled:
             [[specialization]] = work.programs.values()
             assert specialization.program.thread_count == number
-        return found + [weight.numpy() for weight in changed]
+        return arrays_out + [weight.numpy() for weight in changed]
 
     tolerance = 1e-4 if dtype == np.float32 else 1e-11
     runs = [results(number, compiled=True) for number in (1, 2, 2)]
     for right, *same in zip(results(1, compiled=False), *runs, strict=True):
         np.testing.assert_allclose(same[0], right, rtol=tolerance, atol=tolerance)
-        assert len({found.tobytes() for found in same}) == 1
+        assert len({result.tobytes() for result in same}) == 1
 
 
-def network():
+def build_network():
     rng = np.random.default_rng(0)
     return nn.Sequential(
         nn.Conv2d(1, 8, 3, padding=1, bias=False, generator=rng), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2),
@@ -86,7 +86,7 @@ def test_what_loops_take_for_apart_is_apart(number, monkeypatch, interpreted):
     """Where the program keeps an array while a loop runs, no other of the loop's arrays lies."""
     monkeypatch.setattr(team, "_threads", number)
     monkeypatch.setattr("chainrule.lower.launch.WORTH_SHARING", 1)
-    net = network()
+    net = build_network()
     optimizer = optim.Adam(net.parameters(), lr=0.01)
 
     def step(x, y):
@@ -101,23 +101,23 @@ def test_what_loops_take_for_apart_is_apart(number, monkeypatch, interpreted):
     for _ in range(2):  # the first tells the optimizer what it will remember
         step(x, y)
     [[specialization]] = step.programs.values()
-    made = specialization.program
-    told = 0
-    for launch in made.launches.values():
+    program = specialization.program
+    checked = 0
+    for launch in program.launches.values():
         if launch.stage.kind != "loop":
             continue
         memory = {}
         bases = Nest(launch.stage).bases
         for value in bases:
-            window = id(value) in made.plan.block_buffers
+            window = id(value) in program.plan.block_buffers
             size = value.example.nbytes // (value.shape[0] if window else 1)
-            start = int(made.table[made.entries[id(value)]])
+            start = int(program.table[program.entries[id(value)]])
             memory[value] = start, start + size
         for a, b in combinations(bases, 2):
             if is_internal(a) or is_internal(b):
-                told += 1
+                checked += 1
                 assert memory[a][1] <= memory[b][0] or memory[b][1] <= memory[a][0]
-    assert told > 100
+    assert checked > 100
 
 
 def test_memory_from_outside_is_read_and_changed_in_one_loop():
@@ -134,9 +134,9 @@ def test_memory_from_outside_is_read_and_changed_in_one_loop():
         compiled = jit(learn)
         for call in range(3):
             before, x = w.numpy().copy(), np.random.default_rng(call).random(size, np.float32)
-            found = compiled(x).numpy()
+            actual = compiled(x).numpy()
             np.testing.assert_allclose(w.numpy(), before - x * 0.25, rtol=1e-6)
-            np.testing.assert_allclose(found, 2 * before - x * 0.25, rtol=1e-6)
+            np.testing.assert_allclose(actual, 2 * before - x * 0.25, rtol=1e-6)
         before = w.numpy().copy()
         with pytest.raises(CaptureError, match="shares memory"):
             compiled(w.numpy())

@@ -127,7 +127,7 @@ def readings(form, kind, program, calls=3):
         memory = chainrule.from_numpy(numbers(base, view, 0))
         assert memory.shape == SHAPE
         step = compile_it(lambda x, memory=memory: program(memory, x))
-        found = []
+        records = []
         for call in range(calls):
             x = chainrule.from_numpy(np.random.default_rng(call).standard_normal(SHAPE).astype(kind))
             try:
@@ -136,8 +136,8 @@ def readings(form, kind, program, calls=3):
                 results = str(error)
             else:
                 results = [t.numpy().copy() for t in (results if isinstance(results, tuple) else (results,))]
-            found.append((results, base.tobytes()))
-        yield found, base
+            records.append((results, base.tobytes()))
+        yield records, base
 
 
 def agree(form, kind, program):
@@ -277,13 +277,13 @@ def test_memory_that_is_frozen_between_calls(compiler, request):
     if compiler == "interpreted":
         request.getfixturevalue("interpreted")
     array, other = np.zeros(3, "f4"), np.zeros(3, "f4")
-    kept, second = chainrule.from_numpy(array), chainrule.from_numpy(other)
+    first, second = chainrule.from_numpy(array), chainrule.from_numpy(other)
 
     @jit
     def step(x):
         second.sub_(x)
-        kept.add_(x)
-        return kept * 1
+        first.add_(x)
+        return first * 1
 
     x = chainrule.from_numpy(np.arange(3, dtype="f4"))
     step(x)

@@ -208,7 +208,7 @@ def test_tensors_that_are_assigned_are_new_in_each_call():
         def __init__(self):
             self.out = self.both = None
 
-    probe, kept = Probe(), []
+    probe, outputs = Probe(), []
 
     @jit
     def step(x):
@@ -223,8 +223,8 @@ def test_tensors_that_are_assigned_are_new_in_each_call():
         np.testing.assert_allclose(probe.both["parts"][1][0].numpy(), 2 * expected[1], rtol=1e-6)
         assert probe.both["sum"].item() == pytest.approx(expected.sum(), rel=1e-5)
         assert mean.item() == pytest.approx(expected.mean(), rel=1e-5)
-        kept.append((probe.out, expected))
-    for tensor, expected in kept:
+        outputs.append((probe.out, expected))
+    for tensor, expected in outputs:
         np.testing.assert_allclose(tensor.numpy(), expected, rtol=1e-6)
 
 
@@ -361,7 +361,7 @@ def test_a_generators_own_draws_are_noticed_beside_other_threads():
 def test_a_generators_own_draws_are_noticed_beside_another_trace():
     """What the other one draws by chainrule's functions, from the same generator, is no reason to refuse."""
     generator, drawn, end = np.random.default_rng(3), threading.Event(), threading.Event()
-    found = []
+    actual = []
 
     def slow(x):
         out = x + chainrule.rand(2, generator=generator)
@@ -370,7 +370,7 @@ def test_a_generators_own_draws_are_noticed_beside_another_trace():
         return out + chainrule.rand(2, generator=generator)
 
     compiled = jit(slow)
-    thread = threading.Thread(target=lambda: found.append(compiled(chainrule.ones(2))))
+    thread = threading.Thread(target=lambda: actual.append(compiled(chainrule.ones(2))))
     thread.start()
     drawn.wait(60)
     ours = jit(lambda x: x + chainrule.rand(2, generator=generator))
@@ -379,5 +379,5 @@ def test_a_generators_own_draws_are_noticed_beside_another_trace():
         jit(lambda x: x + chainrule.rand(2, generator=generator) + generator.normal())(chainrule.ones(2))
     end.set()
     thread.join(60)
-    assert len(found) == 1
+    assert len(actual) == 1
     assert ours.programs

@@ -210,12 +210,12 @@ def views_see_what_is_changed_later(lib, new):
     m = new(3, 4)
 
     def step(x):
-        row, column, flat, turned = m[1], m[:, 1], m.reshape(-1), m.T
+        row, column, flat, transposed = m[1], m[:, 1], m.reshape(-1), m.T
         m.mul_(2)
         column.add_(x)
         flat[0] = 7
-        turned[3, 2] = -1
-        return row * 1, column * 1, flat + 0, turned[1] * turned[2]
+        transposed[3, 2] = -1
+        return row * 1, column * 1, flat + 0, transposed[1] * transposed[2]
 
     return step, [m]
 
@@ -240,12 +240,12 @@ def a_view_of_memory_in_another_order(lib, new):
     m = new(3, 4)
 
     def step(x):
-        turned = m.T
-        flat = turned.T.reshape(-1)
+        transposed = m.T
+        flat = transposed.T.reshape(-1)
         m.copy_((m * 2).T.T + x.reshape(3, 1))
         flat[5] = 0
-        turned[0].sub_(x)
-        return flat * 1, turned + 1
+        transposed[0].sub_(x)
+        return flat * 1, transposed + 1
 
     return step, [m]
 
@@ -452,20 +452,20 @@ def reading(program, lib, compile_it=lambda step: step):
     random = np.random.default_rng(0)
     step, outside = program(lib, lambda *shape: lib.from_numpy(random.standard_normal(shape)))
     step = compile_it(step)
-    found = []
+    actual = []
     recording = any(getattr(tensor, "requires_grad", False) for tensor in outside)
     with lib.enable_grad() if recording else lib.no_grad():
         for call in range(CALLS):
             x = lib.from_numpy(np.random.default_rng(call + 1).standard_normal(3))
             results = arrays(step(x))
-            found.append([*results, *arrays([t() if callable(t) else t for t in outside])])
-    return found
+            actual.append([*results, *arrays([t() if callable(t) else t for t in outside])])
+    return actual
 
 
 def agree(program):
     expected = reading(program, torch)
-    for name, found in (("eager", reading(program, chainrule)), ("compiled", reading(program, chainrule, jit))):
-        for call, (ours, theirs) in enumerate(zip(found, expected, strict=True)):
+    for name, actual in (("eager", reading(program, chainrule)), ("compiled", reading(program, chainrule, jit))):
+        for call, (ours, theirs) in enumerate(zip(actual, expected, strict=True)):
             for position, (one, other) in enumerate(zip(ours, theirs, strict=True)):
                 what = f"{name}, call {call}, array {position}"
                 np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-12, err_msg=what)
@@ -597,8 +597,8 @@ def test_memory_seen_through_two_tensors(interpreted):
             with pytest.raises(CaptureError, match="two tensors share"):
                 jit(lambda x, changed=changed, read=read: (changed.add_(x), read * 1))(chainrule.ones(1))
         np.testing.assert_array_equal(base.numpy(), np.arange(12.0).reshape(3, 4))
-        found = jit(lambda x, view=view: base.sum() * x + view.sum())(chainrule.ones(1).double())
-        assert found.item() == base.numpy().sum() + view.numpy().sum()
+        actual = jit(lambda x, view=view: base.sum() * x + view.sum())(chainrule.ones(1).double())
+        assert actual.item() == base.numpy().sum() + view.numpy().sum()
     rows = [base[i] for i in range(3)]  # apart from each other
     jit(lambda: [row.mul_(2) for row in rows])()
     np.testing.assert_array_equal(base.numpy(), 2 * np.arange(12.0).reshape(3, 4))

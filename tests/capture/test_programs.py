@@ -40,14 +40,14 @@ def shaping(draw, shape):
         case "flat":
             return lambda x: x.reshape(-1)
         case "new":
-            place = draw(st.integers(0, ndim))
-            return lambda x: x.unsqueeze(place)
+            position = draw(st.integers(0, ndim))
+            return lambda x: x.unsqueeze(position)
         case "permute":
             order = draw(st.permutations(range(ndim)))
             return lambda x: x.permute(*order)
         case "index" if shape[0]:
-            place = draw(st.integers(-shape[0], shape[0] - 1))
-            return lambda x: x[place]
+            position = draw(st.integers(-shape[0], shape[0] - 1))
+            return lambda x: x[position]
         case "slice":
             start = draw(st.integers(0, shape[-1]))
             return lambda x: x[..., start:]
@@ -98,11 +98,11 @@ def graphs(draw):
             function = operator.matmul if kind == "matmul" else draw(st.sampled_from(BINARY))
         try:
             with np.errstate(all="ignore"):
-                made = function(*(arrays[i] for i in inputs))
+                out = function(*(arrays[i] for i in inputs))
         except (ValueError, IndexError, RuntimeError):
             continue  # these shapes do not meet
-        if made.numel() < 200:
-            arrays.append(made)
+        if out.numel() < 200:
+            arrays.append(out)
             steps.append((function, inputs))
     wanted = draw(st.lists(st.integers(0, len(arrays) - 1), min_size=1, max_size=3, unique=True))
     return shapes, steps, wanted
@@ -139,9 +139,9 @@ def test_any_graph(interpreted, graph):
             values = chainrule.from_numpy(random.standard_normal(parameters[0].shape))
             for p in parameters:
                 p.detach().copy_(values)
-        for out, found in zip(eager(*arguments), compiled(*arguments), strict=True):
-            assert (found.shape, found.dtype) == (out.shape, out.dtype)
-            np.testing.assert_allclose(found.numpy(), out.detach().numpy(), rtol=1e-9, atol=1e-9)
+        for out, actual in zip(eager(*arguments), compiled(*arguments), strict=True):
+            assert (actual.shape, actual.dtype) == (out.shape, out.dtype)
+            np.testing.assert_allclose(actual.numpy(), out.detach().numpy(), rtol=1e-9, atol=1e-9)
         for p, q in zip(*both, strict=True):
             assert (p.grad is None) == (q.grad is None)
             if p.grad is not None:
@@ -198,10 +198,10 @@ def test_everything_at_once(dtype, backend, request):
     compiled, rtol = jit(flat), 1e-12 if dtype == "f8" else 3e-6
     for _ in range(2):
         x, y = (chainrule.from_numpy(random.random((2, 3, 5)).astype(dtype) * 3) for _ in range(2))
-        given = x, y, x > y
-        for position, (found, expected) in enumerate(zip(compiled(*given), flat(*given), strict=True)):
-            assert (found.shape, found.dtype) == (expected.shape, expected.dtype), position
-            np.testing.assert_allclose(found.numpy(), expected.numpy(), rtol=rtol, atol=rtol, err_msg=str(position))
+        inputs = x, y, x > y
+        for position, (actual, expected) in enumerate(zip(compiled(*inputs), flat(*inputs), strict=True)):
+            assert (actual.shape, actual.dtype) == (expected.shape, expected.dtype), position
+            np.testing.assert_allclose(actual.numpy(), expected.numpy(), rtol=rtol, atol=rtol, err_msg=str(position))
 
 
 @pytest.mark.parametrize("dtype", ["f4", "f8"])
@@ -234,8 +234,8 @@ def test_functions_of_odd_numbers(dtype):
     compiled = jit(listed)
     for array in (odd, odd[::-1].copy()):
         x = chainrule.from_numpy(array)
-        for position, (found, expected) in enumerate(zip(compiled(x), listed(x), strict=True)):
-            np.testing.assert_allclose(found.numpy(), expected.numpy(), rtol=3e-6, atol=1e-30, err_msg=str(position))
+        for position, (actual, expected) in enumerate(zip(compiled(x), listed(x), strict=True)):
+            np.testing.assert_allclose(actual.numpy(), expected.numpy(), rtol=3e-6, atol=1e-30, err_msg=str(position))
 
 
 @pytest.mark.parametrize("kind", ["b1", "u1", "i1", "i2", "i4", "i8", "f2", "u2", "u4"])
@@ -249,32 +249,32 @@ def test_types(kind, interpreted):
     compiled = jit(function)
     for array, other in (([[0, 1, 1], [1, 0, 3]], [0.5, 1.5, 2.5]), ([[1, 0, 7], [0, 0, 1]], [-1.5, 0.25, 4])):
         x, half = chainrule.from_numpy(np.array(array).astype(kind)), chainrule.from_numpy(np.array(other, "f4"))
-        for found, expected in zip(compiled(x, half), function(x, half), strict=True):
-            assert (found.shape, found.dtype) == (expected.shape, expected.dtype)
-            np.testing.assert_array_equal(found.numpy(), expected.numpy())
+        for actual, expected in zip(compiled(x, half), function(x, half), strict=True):
+            assert (actual.shape, actual.dtype) == (expected.shape, expected.dtype)
+            np.testing.assert_array_equal(actual.numpy(), expected.numpy())
 
 
 def test_picking_by_integers(interpreted):
-    x, places = chainrule.from_numpy(np.arange(12.0).reshape(4, 3)), chainrule.tensor([2, 0, 2])
+    x, indices = chainrule.from_numpy(np.arange(12.0).reshape(4, 3)), chainrule.tensor([2, 0, 2])
     w = chainrule.ones(4, 3, dtype=np.float64, requires_grad=True)
     table = np.array([1, 1, 3])
 
-    def function(x, places):
+    def function(x, indices):
         w.grad = None
-        out = (x * w)[places] * 2
+        out = (x * w)[indices] * 2
         out.sum().backward()
-        return out, x[table], x[places, table - 1], x[places][:, 1], x.sum(1)[..., None]
+        return out, x[table], x[indices, table - 1], x[indices][:, 1], x.sum(1)[..., None]
 
     compiled = jit(function)
     for p in ([2, 0, 2], [1, 1, 1]):
-        places = chainrule.tensor(p)
+        indices = chainrule.tensor(p)
         x.add_(100)
-        found, grad = compiled(x, places), w.grad
-        for one, expected in zip(found, function(x, places), strict=True):
+        actual, grad = compiled(x, indices), w.grad
+        for one, expected in zip(actual, function(x, indices), strict=True):
             np.testing.assert_array_equal(one.numpy(), expected.detach().numpy())
         np.testing.assert_array_equal(grad.numpy(), w.grad.numpy())
     table[0] = 2
-    assert compiled(x, places)[1][0].tolist() == [206, 207, 208]
+    assert compiled(x, indices)[1][0].tolist() == [206, 207, 208]
 
 
 def test_a_loop_that_reads_what_a_call_of_python_gives_comes_after_it(interpreted):
@@ -282,14 +282,14 @@ def test_a_loop_that_reads_what_a_call_of_python_gives_comes_after_it(interprete
 
     def step(x):
         y = x * 2
-        largest, place = y.max(0)
-        return y + largest, y - largest, (y + place) * x
+        largest, index = y.max(0)
+        return y + largest, y - largest, (y + index) * x
 
     compiled = jit(step)
     for seed in range(3):
         x = np.random.default_rng(seed).standard_normal(5)
-        y, place = x * 2, int(np.argmax(x))
-        for result, expected in zip(compiled(x), (y + y.max(), y - y.max(), (y + place) * x), strict=True):
+        y, index = x * 2, int(np.argmax(x))
+        for result, expected in zip(compiled(x), (y + y.max(), y - y.max(), (y + index) * x), strict=True):
             np.testing.assert_allclose(result.numpy(), expected, rtol=1e-12)
 
 
@@ -336,8 +336,8 @@ def test_an_empty_result_is_not_written(compiler, request):
     for _ in range(2):
         program.run([x.numpy()])
         assert canary.tolist() == [7.25] * 8
-    empty, total, kept, largest, number = step(x)
-    assert [t.shape for t in (empty, kept, largest)] == [(0,), (0, 1), (0,)]
+    empty, total, column, largest, number = step(x)
+    assert [t.shape for t in (empty, column, largest)] == [(0,), (0, 1), (0,)]
     assert (total.tolist(), number.item()) == ([0, 0], 0)
     assert (v.grad.tolist(), w.grad.shape) == ([2, 2], (0, 1))
 
@@ -362,17 +362,17 @@ def test_the_oldest_shapes_are_forgotten_where_they_take_much_memory(monkeypatch
         x = np.random.default_rng(rows).normal(size=(rows, 3)) / 9
         np.testing.assert_allclose(compiled(chainrule.tensor(x)).numpy(), (np.exp(x @ x.T) @ x).sum(0), atol=1e-12)
 
-    def kept():
+    def used_bytes():
         return sum(specialization.nbytes for (specialization,) in compiled.programs.values())
 
     for count in range(100, 110):
         call(count)
     assert len(compiled.programs) == 10
-    before, limit = list(compiled.programs), kept()
+    before, limit = list(compiled.programs), used_bytes()
     monkeypatch.setattr("chainrule.capture.compiled.MAX_PROGRAM_BYTES", limit)
     call(110)
     assert list(compiled.programs)[:-1] == before[2:]  # one is not enough: the new one is larger
-    assert kept() <= limit
+    assert used_bytes() <= limit
     call(100)  # which was forgotten
     assert list(compiled.programs)[-1] == before[0]
     monkeypatch.setattr("chainrule.capture.compiled.MAX_PROGRAM_BYTES", 1)
@@ -393,7 +393,7 @@ def test_a_shape_in_use_is_not_forgotten(monkeypatch, interpreted):
         compiled(chainrule.ones(50))  # a full batch, and then another size
         np.testing.assert_array_equal(compiled(chainrule.full((count,), count)).numpy(), np.full(count, 2 * count))
     assert len(compiled.programs) == 4
-    assert any(program in kept for kept in compiled.programs.values())
+    assert any(program in group for group in compiled.programs.values())
 
 
 def test_a_functions_memory_is_freed_with_it():
@@ -425,9 +425,9 @@ def by_itself(ufunc):
             return ufunc(x, y)
 
     formula.__name__ = ufunc.__name__
-    made = operation(formula)
-    made.wanted = ufunc.nin
-    return made
+    result = operation(formula)
+    result.wanted = ufunc.nin
+    return result
 
 
 def formulas(dtype):
@@ -453,10 +453,10 @@ def test_every_formula(dtype, backend, request):
         scale = 1 if dtype[0] == "f" else 3
         x, y = (scale * random.uniform(0.4, 1.4, shape) for shape in ((3, 5), (5,)))
         x, y = x.astype(dtype), y.astype(dtype)
-        for ufunc, found in zip(chosen, compiled(chainrule.from_numpy(x), chainrule.from_numpy(y)), strict=True):
+        for ufunc, actual in zip(chosen, compiled(chainrule.from_numpy(x), chainrule.from_numpy(y)), strict=True):
             expected = ufunc(*(x, y)[: ufunc.nin])
-            assert (found.shape, found.dtype) == (expected.shape, expected.dtype), ufunc
+            assert (actual.shape, actual.dtype) == (expected.shape, expected.dtype), ufunc
             tolerance = {"f2": 1e-3, "f4": 3e-6, "f8": 1e-13}.get(expected.dtype.str[1:], 0)
-            np.testing.assert_allclose(found.numpy(), expected, rtol=tolerance, atol=tolerance, err_msg=ufunc.__name__)
+            np.testing.assert_allclose(actual.numpy(), expected, rtol=tolerance, atol=tolerance, err_msg=ufunc.__name__)
     if dtype != "b1":  # of whose square root, say, NumPy makes float16, which no loop computes with
         assert "Python" not in compiled.explain()

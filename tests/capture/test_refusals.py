@@ -103,10 +103,10 @@ def refused(question, error=CaptureError, steps=0):
         net(x).sum().backward()
     asked[0] = True
     before = whole(net, optimizer, random)
-    with pytest.raises(error) as found:
+    with pytest.raises(error) as caught:
         jit(step)(x)
     unchanged(before, whole(net, optimizer, random))
-    return str(found.value)
+    return str(caught.value)
 
 
 @pytest.mark.parametrize("expression", EXPRESSIONS)
@@ -197,16 +197,16 @@ def test_a_schedules_step_belongs_outside(name, what):
 
 
 def test_tensors_that_got_out_say_so():
-    kept = []
+    leaked = []
 
     @jit
     def step(x):
         y = x * 2
-        kept.append(y)
+        leaked.append(y)
         return y.sum()
 
     assert step(chainrule.ones(3)).item() == 6
-    (lost,) = kept
+    (lost,) = leaked
     for use in (
         lambda: lost + 1, lambda: 1 * lost, lambda: lost.sum(), lambda: lost[0], lambda: repr(lost),
         lambda: lost.numpy(), lambda: lost.clone(), lambda: lost @ lost, lambda: step(lost), lambda: lost.add_(1),

@@ -62,7 +62,7 @@ def linear(inputs, outputs, seed=0):
     return nn.Linear(inputs, outputs, generator=np.random.default_rng(seed), dtype=np.float64)
 
 
-def network(seed=0):
+def build_network(seed=0):
     return nn.Sequential(linear(3, 4, seed), nn.Tanh(), linear(4, 2, seed + 1))
 
 
@@ -116,14 +116,14 @@ def changing(change):
 
     def run(wrap):
         net = Pieces()
-        step, given = training(wrap, net), batches()
+        step, data = training(wrap, net), batches()
         for round in range(3):
             for _ in range(2):
-                yield step(next(given)).item(), weights(net)
+                yield step(next(data)).item(), weights(net)
             if round == 0:
                 change(net)
         net.eval()
-        yield step(next(given)).item(), weights(net)
+        yield step(next(data)).item(), weights(net)
 
     CASES[change.__name__] = run, 4
 
@@ -221,7 +221,7 @@ def class_attribute(wrap):
             return self.linear(x) * self.factor
 
     net = Scaled()
-    step, given = training(wrap, net), batches()
+    step, data = training(wrap, net), batches()
     for change in (
         lambda: None,
         lambda: setattr(Scaled, "factor", 3.0),
@@ -231,7 +231,7 @@ def class_attribute(wrap):
     ):
         change()
         for _ in range(2):
-            yield step(next(given)).item(), weights(net)
+            yield step(next(data)).item(), weights(net)
 
 
 CASES["class_attribute"] = class_attribute, 5
@@ -249,7 +249,7 @@ def the_forward_itself(wrap):
             out = self.linear(x)
             return out * self.rate if self.training else out
 
-    net, other, given = Net(), Net(), batches()
+    net, other, data = Net(), Net(), batches()
     with chainrule.no_grad():
         for change in (
             lambda: None, net.eval, net.train, lambda: setattr(net, "rate", 2.0), net.eval,
@@ -257,7 +257,7 @@ def the_forward_itself(wrap):
         ):  # fmt: skip
             change()
             for module in (net, other, net):
-                yield module(next(given)).numpy()
+                yield module(next(data)).numpy()
 
 
 CASES["the_forward_itself"] = the_forward_itself, 6
@@ -265,7 +265,7 @@ CASES["the_forward_itself"] = the_forward_itself, 6
 
 @case(7)
 def variables_of_an_enclosing_function(wrap):
-    net, rate, loss = network(), 0.5, F.mse_loss
+    net, rate, loss = build_network(), 0.5, F.mse_loss
     target, scale = numbers(5, 2, seed=3), 1
 
     def step(x):
@@ -277,14 +277,14 @@ def variables_of_an_enclosing_function(wrap):
                 p -= rate * p.grad
         return value
 
-    step, given = wrap(step), batches()
+    step, data = wrap(step), batches()
     for change in range(7):
         if change == 1:
             rate = 0.25
         elif change == 2:
             loss = F.l1_loss
         elif change == 3:
-            net = network(3)
+            net = build_network(3)
         elif change == 4:
             target = numbers(5, 2, seed=4)
         elif change == 5:
@@ -292,7 +292,7 @@ def variables_of_an_enclosing_function(wrap):
         elif change == 6:
             scale = 1.0
         for _ in range(2):
-            yield step(next(given)).item(), weights(net)
+            yield step(next(data)).item(), weights(net)
 
 
 SCALE, NET, HISTORY = 1.0, None, []
@@ -306,7 +306,7 @@ def helper(x):
 def global_variables(wrap):
     """Also those that a function reads that the function calls."""
     global SCALE, NET, helper
-    NET, SCALE, first = network(), 1.0, helper
+    NET, SCALE, first = build_network(), 1.0, helper
 
     def step(x):
         NET.zero_grad()
@@ -314,22 +314,22 @@ def global_variables(wrap):
         value.backward()
         return value
 
-    step, given = wrap(step), batches()
+    step, data = wrap(step), batches()
     for change in range(4):
         if change == 1:
             SCALE = 2.0
         elif change == 2:
-            NET = network(5)
+            NET = build_network(5)
         elif change == 3:
             helper = lambda x: x - SCALE  # noqa: B023, E731
         for _ in range(2):
-            yield step(next(given)).item(), [p.grad.numpy().copy() for p in NET.parameters()]
+            yield step(next(data)).item(), [p.grad.numpy().copy() for p in NET.parameters()]
     helper = first
 
 
 @case(3)
 def defaults_of_the_function(wrap):
-    net, options = network(), {"rate": 0.5}
+    net, options = build_network(), {"rate": 0.5}
 
     def step(x, options=options, *, extra=(1.0, [2.0])):
         net.zero_grad()
@@ -340,7 +340,7 @@ def defaults_of_the_function(wrap):
                 p -= options["rate"] * p.grad
         return value
 
-    compiled, given = wrap(step), batches()
+    compiled, data = wrap(step), batches()
     for change in (
         lambda: None,
         lambda: options.update(rate=0.1),
@@ -348,12 +348,12 @@ def defaults_of_the_function(wrap):
     ):
         change()
         for _ in range(2):
-            yield compiled(next(given)).item(), weights(net)
+            yield compiled(next(data)).item(), weights(net)
 
 
 @case(6)
 def the_optimizer_is_replaced(wrap):
-    net = network()
+    net = build_network()
     held = {"optimizer": optim.SGD(net.parameters(), 0.1)}
 
     @wrap
@@ -364,18 +364,18 @@ def the_optimizer_is_replaced(wrap):
         held["optimizer"].step()
         return value
 
-    given = batches()
+    data = batches()
     for kind in (optim.SGD, optim.Adam, optim.AdamW, functools.partial(optim.SGD, momentum=0.9), optim.RMSprop):
         for _ in range(3):
-            yield step(next(given)).item(), weights(net)
+            yield step(next(data)).item(), weights(net)
         held["optimizer"] = kind(net.parameters(), 0.05)
 
 
 @case(3)
 def the_parameters_of_a_group_are_replaced(wrap):
-    net = network()
+    net = build_network()
     optimizer = optim.SGD(net[0].parameters(), 0.1)
-    step, given = training(wrap, net, optimizer), batches()
+    step, data = training(wrap, net, optimizer), batches()
     for params in (
         list(net[0].parameters()),
         list(net[2].parameters()),
@@ -384,7 +384,7 @@ def the_parameters_of_a_group_are_replaced(wrap):
     ):
         optimizer.param_groups[0]["params"][:] = params
         for _ in range(2):
-            yield step(next(given)).item(), weights(net)
+            yield step(next(data)).item(), weights(net)
             net.zero_grad()
 
 
@@ -461,11 +461,11 @@ def configured(make, nested):
                     p -= own.rate * p.grad
             return value
 
-        given, own = batches(), config.inner if nested else config
+        data, own = batches(), config.inner if nested else config
         for change in (lambda: None, lambda: setattr(own, "rate", 0.1), lambda: setattr(own, "depth", 3)):
             change()
             for _ in range(2):
-                yield step(next(given)).item(), weights(net)
+                yield step(next(data)).item(), weights(net)
 
     return run
 
@@ -551,7 +551,7 @@ def maps_and_references(wrap):
         out = net(x) * chain["a"] + proxy["b"] + reference().rate + variable.get() * module.inner.f + user["g"]
         return helper(out).sum()
 
-    given = batches()
+    data = batches()
     with chainrule.no_grad():
         for change in (
             lambda: None,
@@ -564,7 +564,7 @@ def maps_and_references(wrap):
             lambda: user.__setitem__("g", 8.0),
         ):
             change()
-            yield step(next(given)).item(), step(next(given)).item()
+            yield step(next(data)).item(), step(next(data)).item()
 
 
 @case(4)
@@ -582,11 +582,11 @@ def modules_of_python(wrap):
         alias = module
         return net(x).sum() * own.a + b * alias.c
 
-    given = batches()
+    data = batches()
     with chainrule.no_grad():
         for name in ("", "a", "b", "c"):
             setattr(module, name or "d", 2.0)
-            yield step(next(given)).item(), step(next(given)).item()
+            yield step(next(data)).item(), step(next(data)).item()
 
 
 IMPORTS = {
@@ -690,7 +690,7 @@ def small_arrays_that_numpy_reads(wrap):
         out = out if flags[0] else -out
         return out.sum() * float(whole[1, 2]) + (x * chainrule.from_numpy(whole[0])).sum()
 
-    given = batches()
+    data = batches()
     with chainrule.no_grad():
         for change in (
             lambda: None,
@@ -700,11 +700,11 @@ def small_arrays_that_numpy_reads(wrap):
             lambda: whole.__setitem__((0, 1), 9.0),  # read anew by an operation
         ):
             change()
-            yield step(next(given)).item(), step(next(given)).item()
+            yield step(next(data)).item(), step(next(data)).item()
 
 
 class Counted:
-    rate, made = 0.5, 0
+    rate, count = 0.5, 0
 
     @classmethod
     def scaled(cls, x):
@@ -719,7 +719,7 @@ class Counted:
 def methods_of_classes(wrap):
     """A class is an argument, or the first one of a class method."""
     global FACTOR
-    FACTOR, net, given = 2.0, linear(3, 2), batches()
+    FACTOR, net, data = 2.0, linear(3, 2), batches()
 
     @wrap
     def step(x, cls):
@@ -733,7 +733,7 @@ def methods_of_classes(wrap):
             (0.5, 2.0),
         ):
             Counted.rate = rate
-            yield step(next(given), Counted).item(), step(next(given), Counted).item()
+            yield step(next(data), Counted).item(), step(next(data), Counted).item()
     Counted.rate = 0.5
 
 
@@ -741,7 +741,7 @@ def methods_of_classes(wrap):
 def modules_that_are_compiled_themselves(wrap):
     """`net.forward = jit(net.forward)`, and `jit(net)`."""
     net = Pieces()
-    whole, given = wrap(net), batches()
+    whole, data = wrap(net), batches()
     net.forward = wrap(net.forward)
     with chainrule.no_grad():
         for change in (
@@ -751,7 +751,7 @@ def modules_that_are_compiled_themselves(wrap):
             lambda: net.eval(),
         ):
             change()
-            yield net(next(given)).numpy(), whole(next(given)).numpy(), net(next(given)).numpy()
+            yield net(next(data)).numpy(), whole(next(data)).numpy(), net(next(data)).numpy()
 
 
 @functools.lru_cache
@@ -771,13 +771,13 @@ def an_object_out_of_a_cache(wrap):
         settings().depth = 5
         return net(x).sum() * settings().rate
 
-    given = batches()
+    data = batches()
     with chainrule.no_grad():
         for rate in (0.5, 0.25, 0.5, 1.0):
             settings().rate, settings().depth = rate, 1
-            yield step(next(given)).item(), settings().depth
+            yield step(next(data)).item(), settings().depth
             settings().depth = 2
-            yield step(next(given)).item(), settings().depth
+            yield step(next(data)).item(), settings().depth
 
 
 FACTOR = 2.0
@@ -818,8 +818,8 @@ class Power:
 def classes_and_their_bases(wrap):
     """Methods by `super()`, attributes by the class, special methods, objects that each call makes."""
     global FACTOR
-    FACTOR, net, other, given = 2.0, Second(), Power(1.0), batches()
-    kept = [dict(vars(cls)) for cls in (First, Second, Power)]
+    FACTOR, net, other, data = 2.0, Second(), Power(1.0), batches()
+    members = [dict(vars(cls)) for cls in (First, Second, Power)]
 
     @wrap
     def step(x):
@@ -840,8 +840,8 @@ def classes_and_their_bases(wrap):
         for number, change in enumerate(changes):
             change()
             FACTOR = 3.0 if number == 4 else 2.0
-            yield step(next(given)).item(), step(next(given)).item()
-    for cls, before in zip((First, Second, Power), kept, strict=True):
+            yield step(next(data)).item(), step(next(data)).item()
+    for cls, before in zip((First, Second, Power), members, strict=True):
         for name, value in before.items():
             if name[:2] != "__" or name in ("__call__", "__init__"):
                 setattr(cls, name, value)
@@ -869,17 +869,17 @@ def a_parameter_with_attributes(wrap):
         loss.backward()
         return loss
 
-    given = batches()
+    data = batches()
     for scale in (1.0, 2.0, 0.5):
         weight.scale = scale
-        yield step(next(given)).item(), weight.grad.numpy().copy()
+        yield step(next(data)).item(), weight.grad.numpy().copy()
 
 
 class Agent:
     """A class of the user's own, whose method is compiled."""
 
     def __init__(self, wrap):
-        self.actor, self.critic, self.gamma = network(), network(5), 0.9
+        self.actor, self.critic, self.gamma = build_network(), build_network(5), 0.9
         self.optimizer = optim.SGD([*self.actor.parameters(), *self.critic.parameters()], 0.1)
         self.learn = wrap(self.learn)
         self.weights = deque([1.0, 2.0], maxlen=2)
@@ -897,14 +897,14 @@ class Agent:
 
 @case(6)
 def an_agent(wrap):
-    agent, given = Agent(wrap), batches()
+    agent, data = Agent(wrap), batches()
 
     def other(x):
         return agent.critic(x).sum() - agent.gamma
 
     for change in (
         lambda: None,
-        lambda: setattr(agent, "critic", network(6)),
+        lambda: setattr(agent, "critic", build_network(6)),
         lambda: setattr(agent, "gamma", 0.5),
         lambda: setattr(agent, "optimizer", optim.Adam(agent.actor.parameters(), 0.01)),
         lambda: setattr(agent, "value", other),
@@ -912,7 +912,7 @@ def an_agent(wrap):
     ):
         change()
         for _ in range(2):
-            yield agent.learn(next(given)).item(), weights(agent.actor, agent.critic)
+            yield agent.learn(next(data)).item(), weights(agent.actor, agent.critic)
             agent.critic.zero_grad()
 
 
@@ -921,11 +921,11 @@ def a_trainer(wrap):
     """The library's own loop: its network, loss and optimizer are replaced between two epochs."""
     x, y = numbers(20, 3), numbers(20, 2, seed=1)
     loader = DataLoader(TensorDataset(x, y), batch_size=5)
-    net = network()
+    net = build_network()
     trainer = Trainer(net, F.mse_loss, optim.SGD(net.parameters(), 0.1), loader, compiled=wrap is jit)
 
     def replace_network():
-        trainer.network = network(8)
+        trainer.network = build_network(8)
         trainer.optimizer = optim.SGD(trainer.network.parameters(), 0.1)
 
     for epoch, change in enumerate((
@@ -941,7 +941,7 @@ def a_trainer(wrap):
 @case(6)
 def buffers_are_bound_anew(wrap):
     net = nn.Sequential(linear(3, 4), nn.BatchNorm1d(4, dtype=np.float64))
-    step, given = training(wrap, net), batches()
+    step, data = training(wrap, net), batches()
     old = [net[1].running_mean, net[1].running_var]
     for change in (
         lambda: None,
@@ -952,13 +952,13 @@ def buffers_are_bound_anew(wrap):
     ):
         change()
         for _ in range(2):
-            yield step(next(given)).item(), weights(net), [b.numpy().copy() for b in (*net.buffers(), *old)]
+            yield step(next(data)).item(), weights(net), [b.numpy().copy() for b in (*net.buffers(), *old)]
 
 
 @case(2)
 def functions_that_are_wrapped(wrap):
     """Decorators, partial functions and methods hold the user's functions."""
-    net, factor = network(), 2.0
+    net, factor = build_network(), 2.0
 
     @chainrule.no_grad()
     def decay(p):
@@ -978,44 +978,44 @@ def functions_that_are_wrapped(wrap):
             decay(p)
         return value
 
-    given = batches()
+    data = batches()
     for factor in (2.0, 3.0):  # noqa: B007  # that is what the functions read
         for _ in range(2):
-            yield step(next(given)).item(), weights(net)
+            yield step(next(data)).item(), weights(net)
 
 
 @case(2)
 def a_compiled_function_in_another(wrap):
-    net, factor = network(), 2.0
+    net, factor = build_network(), 2.0
     loss = wrap(lambda out: (out**2).mean() * factor)
-    step, given = training(wrap, net, optim.SGD(net.parameters(), 0.1), loss), batches()
+    step, data = training(wrap, net, optim.SGD(net.parameters(), 0.1), loss), batches()
     for factor in (2.0, 3.0):  # noqa: B007
         for _ in range(2):
-            yield step(next(given)).item(), weights(net)
+            yield step(next(data)).item(), weights(net)
 
 
 @case(2)
 def what_is_not_read_may_change(wrap):
     """No new program for counters, names and settings that the step does not look at."""
-    net, unread = network(), {"epoch": 0}
+    net, unread = build_network(), {"epoch": 0}
     net.epoch, net[0].note = 0, "first"
-    step, given = training(wrap, net), batches()
+    step, data = training(wrap, net), batches()
     for epoch in range(4):
         unread["epoch"] = net.epoch = epoch
         net[0].note, net[0].in_features = f"epoch {epoch}", 3
         for _ in range(2):
-            yield step(next(given)).item(), weights(net)
+            yield step(next(data)).item(), weights(net)
 
 
 @case(3)
 def what_is_put_back_has_its_program(wrap):
     net = Pieces()
-    step, given = training(wrap, net), batches()
+    step, data = training(wrap, net), batches()
     heads = net.head, linear(4, 2, 3)
     for number in (0, 1, 0, 1, 0):
         net.head = heads[number]
         for _ in range(2):
-            yield step(next(given)).item(), weights(net, *heads)
+            yield step(next(data)).item(), weights(net, *heads)
 
 
 def flat(result):
@@ -1279,7 +1279,7 @@ def a_cached_number(wrap):
 def data_that_change(wrap):
     """The batches of a loader, and of a dataset by an index, with the numbers of each call."""
     data = TensorDataset(x := numbers(6, 3), chainrule.tensor([0, 1] * 3))
-    net, picked = network(), chainrule.tensor([1, 4])
+    net, picked = build_network(), chainrule.tensor([1, 4])
 
     def step():
         total = sum(F.cross_entropy(net(a), b) for a, b in DataLoader(data, batch_size=4, shuffle=False))
@@ -1298,13 +1298,13 @@ def test_it_is_as_eager(name, monkeypatch):
     monkeypatch.setattr(
         Compiled,
         "_trace_and_run",
-        lambda self, *given, run=Compiled._trace_and_run: traced.append(self) or run(self, *given),
+        lambda self, *arguments, run=Compiled._trace_and_run: traced.append(self) or run(self, *arguments),
     )
     eager = [copy.deepcopy(flat(result)) for result in run(lambda function: function)]
     assert not traced
     compiled = [copy.deepcopy(flat(result)) for result in run(jit)]
     assert len(compiled) == len(eager) >= 2
     for position, (one, other) in enumerate(zip(compiled, eager, strict=True)):
-        for found, expected in zip(one, other, strict=True):
-            np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-13, err_msg=f"result {position}")
+        for actual, expected in zip(one, other, strict=True):
+            np.testing.assert_allclose(actual, expected, rtol=1e-9, atol=1e-13, err_msg=f"result {position}")
     assert 0 < len(traced) <= traces

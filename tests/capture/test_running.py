@@ -63,18 +63,18 @@ def eager_threads(monkeypatch):
 
 
 def test_any_number_of_threads_gives_the_same(eager_threads):
-    found = [trained(compiled=False)[:2]]
+    results = [trained(compiled=False)[:2]]
     for number in (1, 2, 3):
         eager_threads(number)
-        arrays, losses, made = trained()
-        assert made.thread_count == number
+        arrays, losses, program = trained()
+        assert program.thread_count == number
         again, same_losses, _ = trained()
         assert [a.tobytes() for a in arrays] == [a.tobytes() for a in again]
         assert losses == same_losses
-        found.append((arrays, losses))
-    for arrays, losses in found[1:]:
-        np.testing.assert_allclose(losses, found[0][1], rtol=1e-5)
-        for one, other in zip(arrays, found[0][0], strict=True):
+        results.append((arrays, losses))
+    for arrays, losses in results[1:]:
+        np.testing.assert_allclose(losses, results[0][1], rtol=1e-5)
+        for one, other in zip(arrays, results[0][0], strict=True):
             np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
 
 
@@ -94,11 +94,11 @@ def test_several_threads_of_python_call_at_once(number, eager_threads):
     eager_threads(number)
     w = np.random.default_rng(0).standard_normal((40, 40)).astype("f")
     compute = products(w)
-    given = [np.full((8, 40), i / 10, "f") for i in range(6)]
+    arguments = [np.full((8, 40), i / 10, "f") for i in range(6)]
     wrong = []
 
     def work(i):
-        wrong.extend(i for _ in range(60) if not right(compute, given[i], w))
+        wrong.extend(i for _ in range(60) if not right(compute, arguments[i], w))
 
     threads = [threading.Thread(target=work, args=(i,)) for i in range(6)]
     for thread in threads:
@@ -113,19 +113,19 @@ def test_several_threads_of_python_call_at_once(number, eager_threads):
 @pytest.mark.parametrize("number", [1, 2])
 def test_it_works_in_a_forked_process(number, eager_threads):
     eager_threads(number)
-    w, *given = np.random.default_rng(0).standard_normal((6, 40, 40)).astype("f")
+    w, *arguments = np.random.default_rng(0).standard_normal((6, 40, 40)).astype("f")
     compute = products(w)
-    assert right(compute, given[0], w)
+    assert right(compute, arguments[0], w)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # newer Pythons warn of a fork beside threads
         child = os.fork()
     if not child:
-        os._exit(0 if all(right(compute, x, w) for x in given[1:4]) else 1)
+        os._exit(0 if all(right(compute, x, w) for x in arguments[1:4]) else 1)
     guard = threading.Timer(60, os.kill, (child, 9))
     guard.start()
     assert os.waitpid(child, 0)[1] == 0
     guard.cancel()
-    assert right(compute, given[4], w)
+    assert right(compute, arguments[4], w)
 
 
 STEP = """
@@ -172,13 +172,13 @@ def test_the_next_process_finds_the_machine_code_and_compiles_nothing(tmp_path):
 
 def test_damaged_machine_code_is_made_anew(tmp_path):
     _, files = in_a_process(tmp_path)
-    kept = max(files, key=lambda path: path.stat().st_size)
-    whole = kept.read_bytes()
+    largest = max(files, key=lambda path: path.stat().st_size)
+    whole = largest.read_bytes()
     for damaged in (whole[:-1], b"", whole[:-100] + bytes([whole[-100] ^ 1]) + whole[-99:]):
-        kept.write_bytes(damaged)
+        largest.write_bytes(damaged)
         assert in_a_process(tmp_path)[0] == "[12.0, 12.0] True"
         assert in_a_process(tmp_path)[0] == "[12.0, 12.0] False"
-        kept.write_bytes(whole)
+        largest.write_bytes(whole)
 
 
 def test_no_folder_can_be_written(tmp_path):
@@ -217,12 +217,12 @@ def test_where_nothing_can_be_compiled_functions_run_as_they_are(fault, untried,
         optimizer.step()
         return loss
 
-    with pytest.warns(RuntimeWarning, match=r"LLVM cannot be used here.*in NumPy.*(llvmlite|cblas_sgemm)") as told:
+    with pytest.warns(RuntimeWarning, match=r"LLVM cannot be used here.*in NumPy.*(llvmlite|cblas_sgemm)") as record:
         first = step(chainrule.ones(3)).item()
-    assert len(told) == 1
-    assert told[0].filename == __file__
-    kept = np.random.default_rng(3).random(3, np.float32) >= 0.5
-    assert first == 2 * kept.sum()
+    assert len(record) == 1
+    assert record[0].filename == __file__
+    mask = np.random.default_rng(3).random(3, np.float32) >= 0.5
+    assert first == 2 * mask.sum()
     assert optimizer.state[0]["step"] == 1
     step(chainrule.ones(3))
     assert optimizer.state[0]["step"] == 2
@@ -269,9 +269,9 @@ def test_wrong_indices_again_and_again_on_two_threads(monkeypatch):
     optimizer = optim.SGD([table], 0.001)
 
     @jit
-    def step(places):
+    def step(indices):
         optimizer.zero_grad()
-        loss = (F.embedding(places, table) ** 2).sum()
+        loss = (F.embedding(indices, table) ** 2).sum()
         loss.backward()
         optimizer.step()
         return loss
@@ -318,7 +318,7 @@ def refusing(untried, monkeypatch, tmp_path):
     monkeypatch.setattr(machine, "_refused", {})
     jit(lambda x: (x * 3).sum())(chainrule.ones(3))  # so that what all programs need is there
     render, armed = llvm.render, []
-    monkeypatch.setattr(llvm, "render", lambda *given: "no language of LLVM's" if armed else render(*given))
+    monkeypatch.setattr(llvm, "render", lambda *arguments: "no language of LLVM's" if armed else render(*arguments))
     return armed
 
 
@@ -331,11 +331,11 @@ def test_a_loop_that_is_refused_stops_no_other_function(refusing):
     refusing.append(1)
     with pytest.warns(
         RuntimeWarning, match=r"^odd runs in NumPy, more slowly, because LLVM rejects one of its loops"
-    ) as told:
-        found = [odd(chainrule.from_numpy(values)) for values in (x, x + 1)]
-    assert len(told) == 1
+    ) as record:
+        actual = [odd(chainrule.from_numpy(values)) for values in (x, x + 1)]
+    assert len(record) == 1
     refusing.clear()
-    for out, values in zip(found, (x, x + 1), strict=True):
+    for out, values in zip(actual, (x, x + 1), strict=True):
         np.testing.assert_allclose(out.numpy(), (np.cosh(values) / 7.25).max(0), rtol=1e-12)
     other = jit(lambda x: (x.sinh() / 7.5).amax(0))
     np.testing.assert_allclose(other(chainrule.from_numpy(x)).numpy(), (np.sinh(x) / 7.5).max(0), rtol=1e-12)
@@ -347,9 +347,9 @@ def test_a_loop_that_is_refused_stops_no_other_formula(refusing, monkeypatch):
     monkeypatch.setattr(eager, "_programs", type(eager._programs)())
     x = np.random.default_rng(2).normal(size=(3, 11, 700))
     refusing.append(1)
-    with pytest.warns(RuntimeWarning, match=r"^log_softmax runs in NumPy") as told:
+    with pytest.warns(RuntimeWarning, match=r"^log_softmax runs in NumPy") as record:
         out = [chainrule.log_softmax(chainrule.from_numpy(x), dim=1) for _ in range(2)]
-    assert len(told) == 1
+    assert len(record) == 1
     refusing.clear()
     total = chainrule.from_numpy(x).sum((0, 2))
     expected = np.log(np.exp(x) / np.exp(x).sum(1, keepdims=True))
@@ -386,13 +386,13 @@ def test_who_interrupts_a_run_gets_the_functions_result_and_leaves_its_alone(mon
 
 def test_a_step_takes_numbers_without_all_their_digits_for_0_and_another_function_does_not():
     tiny = np.full(100, 1e-40, np.float32)
-    half, kept = tiny * np.float32(0.5), chainrule.zeros(100)
+    half, target = tiny * np.float32(0.5), chainrule.zeros(100)
 
     @jit
     def step(x):
-        kept.copy_(x * 0.5)
+        target.copy_(x * 0.5)
 
     step(chainrule.from_numpy(tiny))
-    np.testing.assert_array_equal(kept.numpy(), 0 if FLUSH_DENORMALS else half)  # not every processor can
+    np.testing.assert_array_equal(target.numpy(), 0 if FLUSH_DENORMALS else half)  # not every processor can
     np.testing.assert_array_equal(jit(lambda x: x * 0.5)(chainrule.from_numpy(tiny)).numpy(), half)
     assert np.float32(1e-40) * np.float32(1) > 0  # and the rule of this thread is as before

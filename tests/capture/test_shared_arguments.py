@@ -24,7 +24,7 @@ def either(request):
         request.getfixturevalue("interpreted")
 
 
-def fresh(*shape, seed=0):
+def random_array(*shape, seed=0):
     return np.random.default_rng(seed).standard_normal(shape).astype("f4")
 
 
@@ -37,7 +37,7 @@ def refused(step, *arguments, unchanged=()):
 
 
 def test_an_argument_is_what_the_function_changes(either):
-    buffer = chainrule.from_numpy(fresh(6))
+    buffer = chainrule.from_numpy(random_array(6))
 
     def step(x):
         buffer.add_(1)
@@ -47,7 +47,7 @@ def test_an_argument_is_what_the_function_changes(either):
 
     compiled = jit(step)
     for call in range(4):  # taking turns
-        x = fresh(6, seed=call)
+        x = random_array(6, seed=call)
         np.testing.assert_allclose(compiled(chainrule.from_numpy(x)).numpy(), x * 2, rtol=1e-6)
         refused(compiled, buffer, unchanged=[buffer])
         refused(compiled, buffer.detach(), unchanged=[buffer])
@@ -58,7 +58,7 @@ def test_an_argument_is_what_the_function_changes(either):
 
 
 def test_a_part_of_it(either):
-    buffer = chainrule.from_numpy(fresh(4, 6))
+    buffer = chainrule.from_numpy(random_array(4, 6))
 
     @jit
     def step(x):
@@ -69,8 +69,8 @@ def test_a_part_of_it(either):
     for part in (buffer[1], buffer[:, 1], buffer[2, ::2], buffer[3, 5:], buffer[3, 5], buffer[::-1, 1:], buffer.T,
                  buffer.reshape(-1)[3:17], buffer.unsqueeze(0), buffer[:0]):  # fmt: skip
         apart = part.numpy().copy()
-        found, first = step(chainrule.from_numpy(apart)), buffer[0, 0].item() / 2
-        np.testing.assert_allclose(found.numpy(), apart + first, rtol=1e-5)
+        actual, first = step(chainrule.from_numpy(apart)), buffer[0, 0].item() / 2
+        np.testing.assert_allclose(actual.numpy(), apart + first, rtol=1e-5)
         if part.numel():
             refused(step, part, unchanged=[buffer])
         else:
@@ -79,7 +79,7 @@ def test_a_part_of_it(either):
 
 def test_memory_between_is_not_shared(either):
     """Rows of one array that take turns, columns side by side: near each other, and apart."""
-    base = fresh(6, 4)
+    base = random_array(6, 4)
     buffer = chainrule.from_numpy(base[::2])
 
     @jit
@@ -95,7 +95,7 @@ def test_memory_between_is_not_shared(either):
 
 
 def test_only_what_is_changed_counts(either):
-    weight, bias = chainrule.from_numpy(fresh(3, 3)), chainrule.from_numpy(fresh(3))
+    weight, bias = chainrule.from_numpy(random_array(3, 3)), chainrule.from_numpy(random_array(3))
 
     @jit
     def step(x, y):
@@ -106,7 +106,7 @@ def test_only_what_is_changed_counts(either):
         refused(step, weight, bias, unchanged=[weight, bias])
         expected = weight.numpy() @ weight.numpy() + 5
         np.testing.assert_allclose(step(weight, chainrule.ones(3) * 5)[0].numpy(), expected, rtol=1e-5)
-        both = chainrule.from_numpy(fresh(3, 3, seed=2))
+        both = chainrule.from_numpy(random_array(3, 3, seed=2))
         np.testing.assert_allclose(step(both, both[0])[0].numpy(), both.numpy() @ weight.numpy() + both.numpy()[0], rtol=1e-5)  # fmt: skip
 
 
@@ -122,7 +122,7 @@ def test_memory_that_an_optimizer_changes(either):
         optimizer.step()
         return loss
 
-    x = chainrule.from_numpy(fresh(3, 3))
+    x = chainrule.from_numpy(random_array(3, 3))
     step(x)
     step(x)
     moments = chainrule.from_numpy(optimizer.state[0]["exp_avg"])
@@ -134,7 +134,7 @@ def test_memory_that_an_optimizer_changes(either):
 
 
 def test_with_calls_of_python_in_the_program(either):
-    buffer = chainrule.from_numpy(fresh(6))
+    buffer = chainrule.from_numpy(random_array(6))
 
     @jit
     def step(x):
@@ -142,13 +142,13 @@ def test_with_calls_of_python_in_the_program(either):
         buffer.add_(1)
         return x.cumsum(0), order
 
-    x = chainrule.from_numpy(fresh(6, seed=1))
+    x = chainrule.from_numpy(random_array(6, seed=1))
     np.testing.assert_allclose(step(x)[0].numpy(), x.numpy().cumsum(), rtol=1e-5)
     refused(step, buffer, unchanged=[buffer])
 
 
 def test_in_nests_and_by_name(either):
-    state = chainrule.from_numpy(fresh(4))
+    state = chainrule.from_numpy(random_array(4))
 
     @jit
     def step(batch, *, scale):
@@ -156,7 +156,7 @@ def test_in_nests_and_by_name(either):
         state.copy_(new)
         return state + batch["x"][1]
 
-    x, y, scale = (chainrule.from_numpy(fresh(4, seed=i)) for i in range(1, 4))
+    x, y, scale = (chainrule.from_numpy(random_array(4, seed=i)) for i in range(1, 4))
     np.testing.assert_allclose(
         step({"x": [x, y]}, scale=scale).numpy(), x.numpy() * scale.numpy() + y.numpy(), rtol=1e-6
     )
@@ -202,8 +202,8 @@ def test_a_parameter_as_an_argument(either):
     compiled = jit(lambda w, x: x @ w.T)
     with chainrule.no_grad():
         for call in range(4):
-            net.weight.copy_(chainrule.from_numpy(fresh(2, 3, seed=call)))
-            x = fresh(5, 3, seed=call + 9)
+            net.weight.copy_(chainrule.from_numpy(random_array(2, 3, seed=call)))
+            x = random_array(5, 3, seed=call + 9)
             expected = x @ net.weight.numpy().T
             np.testing.assert_allclose(compiled(net.weight, chainrule.from_numpy(x)).numpy(), expected, rtol=1e-5)
             np.testing.assert_allclose(compiled(w=net.weight, x=x).numpy(), expected, rtol=1e-5)
@@ -228,7 +228,7 @@ def test_modules_take_parameters_as_arguments(interpreted):
     net = Tied()
     compiled = jit(net)
     with chainrule.no_grad():
-        x = chainrule.from_numpy(fresh(2, 3))
+        x = chainrule.from_numpy(random_array(2, 3))
         w = net.inner.weight.numpy()
         np.testing.assert_allclose(compiled(net.inner.weight, x).numpy(), x.numpy() @ w.T @ w.T, rtol=1e-5)
 
@@ -239,8 +239,8 @@ def test_gradients_of_arguments_inside_no_grad(interpreted):
 
     def by_name(x):
         with chainrule.enable_grad():
-            (found,) = grad((x * x * other.detach()).sum(), [x])
-        return found, x.requires_grad
+            (actual,) = grad((x * x * other.detach()).sum(), [x])
+        return actual, x.requires_grad
 
     def by_backward(x):
         other.grad = None
@@ -268,8 +268,8 @@ def test_gradients_of_arguments_inside_no_grad(interpreted):
         return x * 1
 
     with chainrule.no_grad():
-        found, requires_grad = jit(by_name)(w)
-        assert (found.tolist(), requires_grad) == ([2, 2, 2], True)
+        actual, requires_grad = jit(by_name)(w)
+        assert (actual.tolist(), requires_grad) == ([2, 2, 2], True)
         for function in (by_backward, reads, forgets, hooks):
             with pytest.raises(CaptureError, match="gradient of an argument of shape"):
                 jit(function)(w)

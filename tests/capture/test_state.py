@@ -54,8 +54,8 @@ class Pair:
     def run(self, times=2, count=5):
         for _ in range(times):
             x, y = self.batch(count)
-            expected, found = (step(x, y) for step in self.steps)
-            assert found.item() == pytest.approx(expected.item(), rel=1e-10)
+            expected, actual = (step(x, y) for step in self.steps)
+            assert actual.item() == pytest.approx(expected.item(), rel=1e-10)
             states = [net.state_dict() for net in self.nets]
             for name, tensor in states[0].items():
                 np.testing.assert_allclose(states[1][name].numpy(), tensor.numpy(), rtol=1e-9, atol=1e-14, err_msg=name)
@@ -82,7 +82,7 @@ def test_results_are_their_own_memory_from_the_first_call_on():
         optimizer.step()
         return loss, {"weights": w, "text": "as it is"}
 
-    expected, kept = numbers(3).numpy(), []
+    expected, outputs = numbers(3).numpy(), []
     velocity = 0.0
     for seed in range(3):
         x = numbers(3, seed=seed + 1)
@@ -93,8 +93,8 @@ def test_results_are_their_own_memory_from_the_first_call_on():
         assert rest["text"] == "as it is"
         assert not loss.requires_grad
         assert not rest["weights"].requires_grad
-        kept.append((rest["weights"], expected))
-    for tensor, values in kept:
+        outputs.append((rest["weights"], expected))
+    for tensor, values in outputs:
         np.testing.assert_allclose(tensor.numpy(), values, rtol=1e-12)
 
 
@@ -225,13 +225,13 @@ def test_gradients_kept_by_the_caller_stay():
 
     compiled = jit(step)
     first = compiled(numbers(3))
-    kept, array = w.grad, w.grad.numpy()
-    copies = [t.numpy().copy() for t in (*first, kept)]
+    grad, array = w.grad, w.grad.numpy()
+    copies = [t.numpy().copy() for t in (*first, grad)]
     x = numbers(3, seed=5)
     compiled(x)
     x.fill_(9)
     np.testing.assert_array_equal(w.grad.numpy(), numbers(3, seed=5).numpy())
-    for tensor, copy in zip((*first, kept), copies, strict=True):
+    for tensor, copy in zip((*first, grad), copies, strict=True):
         np.testing.assert_array_equal(tensor.numpy(), copy)
     np.testing.assert_array_equal(array, copies[2])
 
@@ -424,11 +424,11 @@ def test_arguments_lie_anyhow_in_memory():
     for first in forms:
         compiled = jit(lambda x: (x * 2, x.sum(0), x.T @ x))
         for array in (first, *forms):
-            given = array.astype("f8")
-            found = compiled(array)
-            np.testing.assert_array_equal(found[0].numpy(), given * 2)
-            np.testing.assert_array_equal(found[1].numpy(), given.sum(0))
-            np.testing.assert_allclose(found[2].numpy(), given.T @ given)
+            inputs = array.astype("f8")
+            actual = compiled(array)
+            np.testing.assert_array_equal(actual[0].numpy(), inputs * 2)
+            np.testing.assert_array_equal(actual[1].numpy(), inputs.sum(0))
+            np.testing.assert_allclose(actual[2].numpy(), inputs.T @ inputs)
         assert len(compiled.programs) == 1
 
 
@@ -468,11 +468,11 @@ def test_methods_and_named_tuples():
 
 def test_a_single_result_stays_when_the_program_runs_again():
     compiled = jit(lambda x: x * 2)
-    found = [compiled(chainrule.full((3,), number)) for number in (1.0, 2.0, 3.0)]
-    assert [out.tolist() for out in found] == [[2] * 3, [4] * 3, [6] * 3]
-    found[2].add_(1)
+    actual = [compiled(chainrule.full((3,), number)) for number in (1.0, 2.0, 3.0)]
+    assert [out.tolist() for out in actual] == [[2] * 3, [4] * 3, [6] * 3]
+    actual[2].add_(1)
     assert compiled(chainrule.full((3,), 5.0)).tolist() == [10] * 3
-    assert found[2].tolist() == [7] * 3
+    assert actual[2].tolist() == [7] * 3
 
 
 def test_recording_or_not_is_another_program():

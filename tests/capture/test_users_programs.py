@@ -563,13 +563,13 @@ def weights_are_swapped_for_evaluation(lib, wrap):
     predict = wrap(lambda x: net(x).sum(1))
     for round in range(3):
         yield step(next(x)), step(next(x))
-        kept = state(net)
+        initial = state(net)
         with lib.no_grad():
             for p, q in zip(average.parameters(), net.parameters(), strict=True):
                 p.mul_(round / (round + 1)).add_(q, alpha=1 / (round + 1))
                 q.copy_(p)
             yield predict(next(x)), state(net)
-            for p, before in zip(net.parameters(), kept, strict=True):
+            for p, before in zip(net.parameters(), initial, strict=True):
                 p.copy_(lib.from_numpy(before))
             yield predict(next(x)), state(net)
 
@@ -1095,7 +1095,7 @@ def test_eager_compiled_and_in_pytorch(name, monkeypatch):
     monkeypatch.setattr(
         Compiled,
         "_trace_and_run",
-        lambda self, *given, run=Compiled._trace_and_run: traced.append(self) or run(self, *given),
+        lambda self, *arguments, run=Compiled._trace_and_run: traced.append(self) or run(self, *arguments),
     )
 
     readings = {"eager": run(function, OURS, lambda function: function), "compiled": run(function, OURS, jit)}
