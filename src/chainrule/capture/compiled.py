@@ -434,16 +434,17 @@ def jit(function: Callable[P, Out]) -> Compiled[P, Out]:
     each operation, including gradients and optimizer updates. This call and later ones run the compiled program, which
     fuses elementwise operations and reductions into single loops, plans memory, and runs without Python in between.
     Parameters, buffers, and the state and options of optimizers are read and written where they are, so `state_dict`,
-    schedulers and checkpoints work as without `jit`. Each call repeats random draws (Dropout, `chainrule.randn`) from
-    the same generator. On machines where nothing can be compiled, the function runs uncompiled, after one warning.
+    schedulers and checkpoints work as without `jit`. Each call draws new random numbers (Dropout, `chainrule.randn`),
+    from the same generator as without `jit`. On machines where nothing can be compiled, the function runs uncompiled,
+    after one warning.
 
-    **What a program depends on.** Before each run, some microseconds are spent on guards. They check each outside
-    variable that the function reads, each attribute of modules, optimizers and other objects, and the contents of the
-    lists, dicts and sets among them; `explain(guards=True)` lists them all. If one has changed, such as a layer, a
-    loss, a flag or a number, the function is traced again; the earlier program is kept for when the old value returns.
-    A number that changes in each call should therefore be a Tensor or an option in the optimizer's groups, which each
-    run reads again. Each run also assigns the variables and attributes that the function assigns outside. A function
-    that is compiled in nearly every call causes a warning that says why.
+    **What a program depends on.** Guards are checked before each run, which takes some microseconds. They cover each
+    outside variable that the function reads, each attribute that it reads of modules, optimizers and other objects,
+    and the contents of the lists, dicts and sets among them; `explain(guards=True)` lists them all. If something has
+    changed, such as a layer, a loss, a flag or a number, the function is traced again; the earlier program is kept for
+    when the old value returns. A number that changes in each call should therefore be a Tensor or an option in the
+    optimizer's groups, which each run reads again. Each run also assigns the variables and attributes that the function
+    assigns outside. A function that is compiled in nearly every call causes a warning that says why.
 
     NumPy arrays that the function reads are dependencies too. `from_numpy` turns one into a Tensor of the same memory,
     which each run reads again. The elements of any other array are compared before each run, since the function may
@@ -456,8 +457,8 @@ def jit(function: Callable[P, Out]) -> Compiled[P, Out]:
 
     **What is traced in each call.** Some results cannot be checked by a guard. A function is traced in each call, so
     that it behaves as without `jit`, if it opens a file, reads the clock, reads variables through `globals()`, draws
-    from `random`, advances an outside iterator, or calls a method of a standard-library object such as a queue. The
-    warning says why.
+    from `random`, advances an outside iterator, changes an outside list, dict or set (other than by adding Tensors), or
+    calls a method of a standard-library object such as a queue. The warning about frequent compilation says why.
 
     **What runs once per program.** Side effects: printing, logging, writing to an open file, and appending Tensors to
     an outside list. Also: reading attributes of objects implemented in C, such as their descriptors; what other
