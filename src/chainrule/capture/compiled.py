@@ -21,11 +21,11 @@ import numpy as np
 
 from chainrule.autograd.mode import mode
 from chainrule.capture import report
-from chainrule.capture.frames import user_line, warn, where
+from chainrule.capture.frames import at_user_line, user_line, warn
 from chainrule.capture.guards import DictEntries, ListEntries, format_value
 from chainrule.capture.observe import has_tracer
 from chainrule.capture.settings import Number, UnsettledError
-from chainrule.capture.trace import GRADIENT, Trace
+from chainrule.capture.trace import STALE_GRADIENT, Trace
 from chainrule.errors import CaptureError, check, type_name
 from chainrule.kernels import team
 from chainrule.kernels.driver import DONE
@@ -157,7 +157,7 @@ class Compiled(Generic[P, Out]):
             if isinstance(x, Tensor) and x.requires_grad and mode.recording:
                 raise CaptureError(
                     f"jit: an argument of shape {x.shape} requires gradients: pass its detach(), or let the function "
-                    f"use it as an outside variable{where()}"
+                    f"use it as an outside variable{at_user_line()}"
                 )
             value = Value("argument", None, (), dense(arrays[len(argument_values)]))
             trace.values.append(value)
@@ -194,7 +194,7 @@ class Compiled(Generic[P, Out]):
             observer.start(self.function, constants)
             mode.trace = trace
             result = self.function(*positional, **named)
-            trace.returned = f"{_name(self.function)}: "
+            trace.message_prefix = f"{_name(self.function)}: "
             structure = _map_tree(result, to_placeholder, is_external_container)
             observer.finish()
             if any(not entries.unchanged(container) for container, entries in containers):
@@ -313,7 +313,7 @@ class Specialization:
     ) -> None:
         self.trace, self.argument_values, self.structure = trace, argument_values, structure
         self.guards = trace.glue.guards
-        self.outcome = trace.finished(outputs)
+        self.outcome = trace.finish(outputs)
         self.outputs, self.gradients = self.outcome.outputs, self.outcome.gradients
         self._add_guards_and_epilogue()
         for target, value in assigned:
@@ -383,7 +383,7 @@ class Specialization:
         """Run the program."""
         if not self.grads_are_none():
             shape = next(leaf.shape for leaf in self.leaves_without_grad if leaf.grad is not None)
-            raise CaptureError(f"jit: {GRADIENT.format(shape)}{where()}")
+            raise CaptureError(f"jit: {STALE_GRADIENT.format(shape)}{at_user_line()}")
         program = self.program
         pending = self.compute_scalars(program.numbers)
         before = program.table_view[DONE]
@@ -515,7 +515,7 @@ def _signature(x: Any, arrays: list[Any]) -> Any:
         if getattr(x, "__dict__", None):
             raise CaptureError(
                 f"jit: an argument of type {type(x).__name__} has attributes besides its elements "
-                f"({', '.join(vars(x))}), which a compiled function does not see: pass them as arguments{where()}"
+                f"({', '.join(vars(x))}), which jit does not see: pass them as arguments{at_user_line()}"
             )
         if isinstance(x, dict):
             return type(x), tuple([(exact(name), _signature(value, arrays)) for name, value in x.items()])
@@ -527,7 +527,7 @@ def _signature(x: Any, arrays: list[Any]) -> Any:
         except TypeError:
             raise CaptureError(
                 f"jit: an argument of type {type(x).__name__} is not hashable, so later calls could not be told apart: "
-                f"pass a tuple, or let the function use it as an outside variable{where()}"
+                f"pass a tuple, or let the function use it as an outside variable{at_user_line()}"
             ) from None
         return key
     arrays.append(array)

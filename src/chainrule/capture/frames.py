@@ -55,7 +55,7 @@ def callers() -> Iterator[FrameType]:
         frame = frame.f_back
 
 
-def where() -> str:
+def at_user_line() -> str:
     """Return the user's current line, as the end of an error message."""
     return user_line([(frame.f_code.co_filename, frame.f_lineno) for frame in callers()][::-1])
 

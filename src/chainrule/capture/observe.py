@@ -253,13 +253,13 @@ class Observer:
 
     def _guard_attribute(self, thing: Any, name: str, label: str, value: Any, own: bool) -> None:
         """Guard the value of an attribute, of the object or its class."""
-        where, is_default = self.names[thing], has_default_lookup(type(thing))
+        owner, is_default = self.names[thing], has_default_lookup(type(thing))
         if is_default and own:
             self.depend_on(f"{self.names[attributes_of(thing)]}[{name!r}]", label, value)
         elif is_default and value is None:  # such as hooks; this guard is cheaper
             self._guard_class_attribute(thing, name, label)
         else:
-            self.depend_on(f"{where}.{name}" if name.isidentifier() else f"getattr({where}, {name!r})", label, value)
+            self.depend_on(f"{owner}.{name}" if name.isidentifier() else f"getattr({owner}, {name!r})", label, value)
 
     def _guard_class_attribute(self, thing: Any, name: str, label: str) -> None:
         """Guard that an attribute comes from the class: the class is the same, and the object has no such entry."""
@@ -337,13 +337,13 @@ class Observer:
         if self._is_created(thing):
             return None
         self._track(thing, type(thing).__name__)  # it may have been reached in a way that is not observed
-        label, where, member = f"{self.label(thing)}.{name}", self.names[thing], in_class(type(thing), name)
+        label, owner, member = f"{self.label(thing)}.{name}", self.names[thing], in_class(type(thing), name)
         if isinstance(member, property):  # its setter assigns
             self._track(member.fset, label)
             return None
         self._check(value, label)
         earlier = self._attribute_assignments.get((id(thing), name))
-        target = f"{where}.{name}" if name.isidentifier() else f"{where}.__dict__[{name!r}]"
+        target = f"{owner}.{name}" if name.isidentifier() else f"{owner}.__dict__[{name!r}]"
         return Assignment(target, label, value, attribute_restorer(thing, name) if earlier is None else earlier.undo)
 
     def after_assign(self, thing: Any, name: str, assignment: Assignment) -> None:
@@ -732,12 +732,12 @@ class Observer:
 
     def _guard_function(self, function: FunctionType) -> None:
         """Guard the code and defaults of a function: reloading a module may change them."""
-        where, label, code = self.names[function], function.__qualname__, function.__code__
-        self.guards.add(f"{where}.__code__ is {self.names[code]}", label, "has the same code")
+        name, label, code = self.names[function], function.__qualname__, function.__code__
+        self.guards.add(f"{name}.__code__ is {self.names[code]}", label, "has the same code")
         if code.co_argcount:  # otherwise it cannot have defaults
-            self.guards.same(f"{where}.__defaults__", f"{label}.__defaults__", function.__defaults__)
+            self.guards.same(f"{name}.__defaults__", f"{label}.__defaults__", function.__defaults__)
         if code.co_kwonlyargcount:
-            self.guards.same(f"{where}.__kwdefaults__", f"{label}.__kwdefaults__", function.__kwdefaults__)
+            self.guards.same(f"{name}.__kwdefaults__", f"{label}.__kwdefaults__", function.__kwdefaults__)
             self._track(function.__kwdefaults__, f"{label}.__kwdefaults__")
 
     def _is_library_function(self, code: CodeType, module: str | None) -> bool:

@@ -3,7 +3,7 @@
 During the call `mode.trace` is this trace, and Tensors, the tape and optimizers call its methods (`mode.Tracing` lists
 them). `lift` replaces Tensors from outside by Tracers. Formulas, derivatives and optimizer updates run on Tracers;
 an optimizer's options are `Number`s. Each step is also computed, for its shape and type, but nothing outside changes:
-in-place changes, gradients and random draws are undone, and each run of the program makes them. `finished` returns the
+in-place changes, gradients and random draws are undone, and each run of the program makes them. `finish` returns the
 results and side effects that the program must produce; `compiled.Specialization` builds the program from them. The
 user's variables and attributes are left to `observe`.
 """
@@ -21,7 +21,7 @@ import numpy as np
 
 from chainrule.autograd.mode import mode
 from chainrule.autograd.tape import Leaf
-from chainrule.capture.frames import is_chainrule, where
+from chainrule.capture.frames import at_user_line, is_chainrule
 from chainrule.capture.glue import Glue
 from chainrule.capture.lowering import RULES
 from chainrule.capture.observe import Observer
@@ -57,7 +57,7 @@ if TYPE_CHECKING:
     from chainrule.optim import Optimizer
 
 
-GRADIENT = (
+STALE_GRADIENT = (
     "a gradient of shape {} exists before the call and would be used or added to: call zero_grad() first, inside the "
     "compiled function"
 )
@@ -103,7 +103,7 @@ class Trace(Recorder):
         tensors: the Tensors that hold that memory: a reference, the array, and the tape node or None.
         arguments: the Tracers of the function's arguments, by identity.
         error: the first refusal. The function may have caught it, but cannot be compiled.
-        returned: after the function has returned, its name: errors from then on have no line in it.
+        message_prefix: after the function has returned, its name: errors from then on have no line in it.
     """
 
     def __init__(self) -> None:
@@ -114,7 +114,7 @@ class Trace(Recorder):
         self.arguments: dict[int, Tracer] = {}
         self.argument_tensors: list[tuple[Any, Tracer, Any]] = []  # passed to the function: Tensor, Tracer, leaf
         self.error: CaptureError | None = None
-        self.returned = ""
+        self.message_prefix = ""
         self.optimizers: dict[int, tuple[Optimizer, set[int]]] = {}  # positions with state before
         self.optimizer_states: list[tuple[Optimizer, int, dict[str, Any]]] = []
         self.state_arrays: dict[tuple[int, str], tuple[dict[str, Any], str, NDArray[Any]]] = {}
@@ -123,7 +123,7 @@ class Trace(Recorder):
         self.leaves_without_grad: dict[int, Leaf] = {}  # whose .grad was read as None
         self.assigned_grads: dict[int, tuple[Leaf | Node, Any]] = {}  # nodes and their earlier gradients
         self.generators: dict[int, tuple[np.random.Generator, Any]] = {}  # states before the call
-        self.last_states: dict[int, Any] = {}  # states after the last draw
+        self.generator_states: dict[int, Any] = {}  # states after the last draw
         self.versions: list[list[int]] = []  # version counters of Tensors that the program changes
         self.observer = Observer(self)
 
@@ -394,11 +394,11 @@ class Trace(Recorder):
             if id(generator) not in self.generators:
                 state = generator.bit_generator.state
                 self.generators[id(generator)] = generator, state
-                self.last_states[id(generator)] = state
+                self.generator_states[id(generator)] = state
 
     def _check_generator(self, generator: np.random.Generator) -> None:
         with _lock:
-            unused = _same_state(generator.bit_generator.state, self.last_states[id(generator)])
+            unused = _same_state(generator.bit_generator.state, self.generator_states[id(generator)])
         if not unused:
             label = "the default generator" if generator is default_generator() else self.observer.label(generator)
             raise self.capture_error(
@@ -434,7 +434,7 @@ class Trace(Recorder):
             for position in [p for p in optimizer.state if p not in before]:
                 del optimizer.state[position]
 
-    def finished(self, outputs: Sequence[Tracer]) -> Outcome:
+    def finish(self, outputs: Sequence[Tracer]) -> Outcome:
         """Return the results and side effects of the program, after the function has returned."""
         self._check_arguments()
         if default_generator.cache_info().currsize:  # the call may have created it
@@ -573,7 +573,7 @@ class Trace(Recorder):
 
     def capture_error(self, what: str) -> CaptureError:
         """Return the error for something that cannot be compiled. It counts even if the function catches it."""
-        error = CaptureError(f"jit: {self.returned}{what}{where()}")
+        error = CaptureError(f"jit: {self.message_prefix}{what}{at_user_line()}")
         self.error = self.error or error
         return error
 
@@ -629,15 +629,15 @@ class Trace(Recorder):
     def check_gradient(self, leaf: Leaf) -> None:
         """Refuse to add to a gradient from before the call."""
         if leaf.grad is not None and _grad_tracer(leaf.grad) is None:
-            raise self.capture_error(GRADIENT.format(leaf.shape))
+            raise self.capture_error(STALE_GRADIENT.format(leaf.shape))
 
 
 def _record_draw(generator: np.random.Generator) -> None:
     """Tell all active traces the state of a generator, after a draw or a reset by a trace or program."""
     state = generator.bit_generator.state
     for trace in _active_traces:
-        if id(generator) in trace.last_states:
-            trace.last_states[id(generator)] = state
+        if id(generator) in trace.generator_states:
+            trace.generator_states[id(generator)] = state
 
 
 def _same_state(state: Any, other: Any) -> bool:
