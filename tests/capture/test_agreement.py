@@ -1,6 +1,6 @@
-"""A function and its compiled self give the same: every model, optimizer, schedule, layer and loss.
+"""Compiled functions give the same results as eager ones: every model, optimizer, scheduler, layer and loss.
 
-What runs operation by operation is compared with PyTorch in `tests/conformance`. Each call has other numbers.
+`tests/conformance` compares the eager results with PyTorch. Each call gets new numbers.
 """
 
 from __future__ import annotations

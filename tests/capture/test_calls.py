@@ -1,4 +1,4 @@
-"""What a compiled function asks of the world outside, and the functions that no variable leads to: as eager ones do."""
+"""Compiled functions that read files or the clock, or run functions that no variable leads to, behave as eager ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which variables from outside a function's code is found to read and assign."""
+"""`capture.code` finds the outside variables that a function reads and assigns."""
 
 from __future__ import annotations
 

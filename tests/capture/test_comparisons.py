@@ -1,4 +1,4 @@
-"""Comparisons of whole numbers with numbers that their type cannot hold: eager, compiled, as constants and as arguments."""
+"""Comparisons of integers with numbers outside the range of their type: eager, compiled, as constants, as arguments."""
 
 import operator
 import warnings

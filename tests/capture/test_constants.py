@@ -1,4 +1,4 @@
-"""Values that are equal and yet not the same: 0.0 and -0.0; 1, True and 1.0; NaN, which is not equal to itself."""
+"""Constants that are equal but different: 0.0 and -0.0; 1, True and 1.0; NaN, which is not equal to itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a compiled function reads inside arrays, keys, plain values and functions from outside: it is as an eager one.
+"""Compiled functions notice changes inside outside arrays, keys, plain values and functions.
 
 Each case is a step and a change, after which the step gives another result.
 """

@@ -1,4 +1,4 @@
-"""Arguments that are equal but not the same: each object has a program of its own, unless `==` compares all that counts."""
+"""Arguments that are equal but not the same get separate programs, unless `==` compares all that matters."""
 
 from __future__ import annotations
 

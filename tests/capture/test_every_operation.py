@@ -1,7 +1,7 @@
-"""Every operation of the table (tests/ops), compiled: its value beside plain NumPy, its gradients beside the eager ones.
+"""Every operation in the table of tests/ops, compiled: values against NumPy, gradients against eager mode.
 
-The eager gradients are those that `tests/ops` compares with finite differences. Each program is called several times,
-with other numbers each time, in memory that is poisoned before (`tests.poison`).
+`tests/ops` compares the eager gradients with finite differences. Each program is called several times with new numbers,
+and its memory is poisoned before each call (`tests.poison`).
 """
 
 from __future__ import annotations

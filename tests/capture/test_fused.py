@@ -1,7 +1,7 @@
-"""What the compiler makes of formulas that are several passes over an array, against the plainest loops, shape by shape.
+"""Fused formulas that pass over an array several times, against plain Python loops, for many shapes.
 
-Softmax with cross entropy, normalization and the gradient of an embedding stand as formulas in `ops`; the loops of a
-program come from there. Here their results are computed number by number, forward and backward.
+Softmax with cross entropy, normalization and the gradient of an embedding are formulas in `ops`, from which the program's
+loops are generated. The tests compute their results element by element, forward and backward.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""Guards: what they say, what they cost, and the warning where a function is compiled in nearly every call."""
+"""Guards: their texts, their cost, and the warning about a function that is compiled in nearly every call."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Changes in place of views, compiled: what they are eager, or refused."""
+"""Changes in place of views in compiled functions: the same as in eager mode, or refused."""
 
 from __future__ import annotations
 

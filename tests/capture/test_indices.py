@@ -1,4 +1,4 @@
-"""Elements picked, and written, by indices that are computed or given as arguments: as in PyTorch, call after call."""
+"""Reading and writing at indices that are computed or passed as arguments: as in PyTorch, for several calls."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Convolution and pooling in compiled functions: the same kernels, so the same bits as operation by operation."""
+"""Convolution and pooling in compiled functions: the same kernels as in eager mode, so the same bits."""
 
 import numpy as np
 import pytest

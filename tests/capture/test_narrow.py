@@ -1,4 +1,4 @@
-"""Loops with few numbers in a row, as normalization has them: vector code that is told which arrays do not overlap."""
+"""Loops over few elements per row, as in normalization: vector code that relies on arrays not overlapping."""
 
 from itertools import combinations
 

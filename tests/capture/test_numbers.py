@@ -1,4 +1,4 @@
-"""An optimizer's options and state in compiled steps: what can be computed with them, and what is refused."""
+"""An optimizer's options and state in compiled steps: which computations work, and which are refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Memory outside that compiled code cannot read or write like any other: it does as eager code does, or refuses."""
+"""External memory that compiled code cannot access in place (read-only, unaligned, overlapping): as eager, or refused."""
 
 from __future__ import annotations
 

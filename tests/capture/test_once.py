@@ -1,4 +1,4 @@
-"""What a compiled function does besides computing: done by each call as by an eager function, or refused with its line."""
+"""Side effects in compiled functions: repeated by each call as in eager mode, or refused with the user's line."""
 
 from __future__ import annotations
 

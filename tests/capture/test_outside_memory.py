@@ -1,7 +1,7 @@
-"""Memory outside that a compiled function reads and changes in one call: each read sees what eager code would see.
+"""A compiled function that reads and changes external memory in one call: each read sees what it sees in eager mode.
 
-Each program below is run in PyTorch, eager and compiled, on the same numbers, call after call. It makes what lives
-outside with `new(*shape)`, and returns its step and the arrays, or Tensors, that are compared after each call.
+Each program runs in PyTorch, eagerly and compiled, on the same numbers, for several calls. It creates its external
+arrays with `new(*shape)`, and returns its step and the arrays or Tensors to compare after each call.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Fused loops: whatever is computed from whatever shapes, types and views, it is what NumPy computes."""
+"""Fused loops give NumPy's results for random computations, shapes, types and views."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What cannot be compiled is an error that names the line and the reason, and nothing has been changed."""
+"""What cannot be compiled raises an error that names the line and the reason, and nothing has changed."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What a compiled function has read outside and what has been replaced since: the next call is as an eager one.
+"""Compiled functions notice that an outside object has been replaced between calls.
 
-Each case is a program that a user could write: a generator that makes a step with `wrap`, takes it again and again,
-replaces something in between, and yields what it has got. It runs twice, eagerly and compiled.
+Each case is a program that a user could write: a generator that makes a step with `wrap`, calls it several times,
+replaces something in between, and yields its results. It runs twice, eagerly and compiled.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Arguments that share memory with what a compiled function changes, and arguments that are learned."""
+"""Arguments that share memory with what a compiled function changes, and arguments that require gradients."""
 
 from __future__ import annotations
 

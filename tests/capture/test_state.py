@@ -1,4 +1,4 @@
-"""What lives outside of a compiled function is read and written where it is, however it changes between calls."""
+"""Compiled functions read and write external state in place, however it changes between calls."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Programs that a user could write, in which something changes between the steps or within: eager, compiled, in PyTorch.
+"""Programs that a user could write, with changes between or within the steps: eager, compiled, and in PyTorch.
 
-Each is a generator that takes a library (ours or PyTorch, which have the same names) and a compiler, and yields what it
-has computed. It is run with our library eagerly and compiled, and with PyTorch.
+Each is a generator that takes a library (chainrule or PyTorch, which have the same names) and a compiler, and yields its
+results. It runs with chainrule eagerly and compiled, and with PyTorch.
 """
 
 from __future__ import annotations
