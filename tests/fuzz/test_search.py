@@ -171,7 +171,7 @@ def test_a_refusal_is_counted_and_made_up_for():
     with environment():
         check(program("a.add_(1)", "b = a * a.sum().item()"), counts, torch=False)
     (kind,) = counts.refusals
-    assert kind.startswith("jit: CaptureError: jit: a Tensor's number (item(), float(), int()) depends on values")
+    assert kind.startswith("jit: CaptureError: jit: a Tensor's number (item(…), float(…), int(…)) depends on values")
     assert (counts.refusals[kind], counts.runs) == (3 + readings.REPEATS, 0)
 
 
