@@ -80,7 +80,7 @@ def test_a_fault_of_the_attacks_themselves_is_told(tmp_path: Path) -> None:
     done = run(tmp_path, "attack", "--seconds", "1", "--seed", "7", "--jobs", "1", PLANTED="in the harness")
     assert done.returncode == 1
     assert "ZeroDivisionError: drawn" in done.stderr
-    assert "the attacks themselves have failed, in 1 of 1 processes" in done.stdout
+    assert "the harness failed in 1 of 1 processes" in done.stdout
 
 
 def test_what_train_says_when_it_is_stopped_is_no_noise() -> None:
