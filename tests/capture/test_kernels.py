@@ -39,8 +39,8 @@ POOLS = {
 def threads(request, monkeypatch):
     """So many threads, even for the least work."""
     monkeypatch.setattr(team, "_threads", request.param)
-    monkeypatch.setattr("chainrule.lower.program.WORTH_THREADS", 1)
-    monkeypatch.setattr("chainrule.lower.launch.WORTH_SHARING", 1)
+    monkeypatch.setattr("chainrule.lower.program.WORK_PER_THREAD", 1)
+    monkeypatch.setattr("chainrule.lower.launch.MIN_SHARED_WORK", 1)
     return request.param
 
 

@@ -19,9 +19,9 @@ ROWS = 43
 @pytest.fixture
 def threads(monkeypatch):
     """So many threads, even for the least work, and all sums over rows in parts."""
-    monkeypatch.setattr("chainrule.lower.program.WORTH_THREADS", 1)
-    monkeypatch.setattr("chainrule.lower.launch.WORTH_SHARING", 1)
-    monkeypatch.setattr("chainrule.lower.schedule.WORTH_PARTS", 1)
+    monkeypatch.setattr("chainrule.lower.program.WORK_PER_THREAD", 1)
+    monkeypatch.setattr("chainrule.lower.launch.MIN_SHARED_WORK", 1)
+    monkeypatch.setattr("chainrule.lower.schedule.MIN_SPLIT_WORK", 1)
     return lambda number: monkeypatch.setattr(team, "_threads", number)
 
 

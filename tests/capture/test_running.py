@@ -53,8 +53,8 @@ def trained(steps=4, compiled=True):
 @pytest.fixture
 def eager_threads(monkeypatch):
     """Threads share even the least work."""
-    monkeypatch.setattr(program, "WORTH_THREADS", 1)
-    monkeypatch.setattr(launch, "WORTH_SHARING", 1)
+    monkeypatch.setattr(program, "WORK_PER_THREAD", 1)
+    monkeypatch.setattr(launch, "MIN_SHARED_WORK", 1)
 
     def use(number):
         monkeypatch.setattr(team, "_threads", number)
@@ -263,7 +263,7 @@ def test_it_has_its_places_in_the_library():
 
 def test_wrong_indices_again_and_again_on_two_threads(monkeypatch):
     """Both threads find the mistake, neither goes on without the other, and nothing changes."""
-    monkeypatch.setattr(program, "WORTH_THREADS", 1)
+    monkeypatch.setattr(program, "WORK_PER_THREAD", 1)
     monkeypatch.setattr(team, "_threads", 2)
     table = chainrule.ones(50, 64, requires_grad=True)
     optimizer = optim.SGD([table], 0.001)
@@ -315,7 +315,7 @@ def refusing(untried, monkeypatch, tmp_path):
     """A list; while it is not empty LLVM takes no new kernel."""
     monkeypatch.setenv("CHAINRULE_CACHE", str(tmp_path))
     monkeypatch.setattr(machine, "_addresses", dict(machine._addresses))
-    monkeypatch.setattr(machine, "_refused", {})
+    monkeypatch.setattr(machine, "_rejections", {})
     jit(lambda x: (x * 3).sum())(chainrule.ones(3))  # so that what all programs need is there
     render, armed = llvm.render, []
     monkeypatch.setattr(llvm, "render", lambda *arguments: "no language of LLVM's" if armed else render(*arguments))

@@ -28,7 +28,7 @@ from chainrule.capture.settings import Number, UnsettledError
 from chainrule.capture.trace import STALE_GRADIENT, Trace
 from chainrule.errors import CaptureError, check, type_name
 from chainrule.kernels import team
-from chainrule.kernels.driver import DONE
+from chainrule.kernels.driver import PROGRESS
 from chainrule.kernels.machine import available, warn_and_fall_back
 from chainrule.kernels.processor import CannotCompileError, KernelRefusedError
 from chainrule.lower.graph import Value, dense, exact
@@ -386,11 +386,11 @@ class Specialization:
             raise CaptureError(f"jit: {STALE_GRADIENT.format(shape)}{at_user_line()}")
         program = self.program
         pending = self.compute_scalars(program.numbers)
-        before = program.table_view[DONE]
+        before = program.table_view[PROGRESS]
         try:
             program.run(arrays)
         finally:  # also after an interrupt, which may come after the run or during it
-            done = program.table_view[DONE] - before
+            done = program.table_view[PROGRESS] - before
             if done == program.steps:
                 for update, values in self.updates:
                     update(*map(program.array, values))

@@ -26,14 +26,14 @@ def addresses() -> tuple[int, int]:
     """The addresses of `cblas_sgemm` and `cblas_dgemm` with 64-bit sizes.
 
     Raises:
-        NoBlasError: this NumPy was built with another library.
+        NoBlasError: NumPy's BLAS does not export them.
     """
     return _function("cblas_sgemm"), _function("cblas_dgemm")
 
 
 @functools.cache
-def threads_addresses() -> tuple[int, int]:
-    """The addresses of OpenBLAS's functions that get and set its number of threads; 0 if it is another library."""
+def thread_count_addresses() -> tuple[int, int]:
+    """The addresses of OpenBLAS's functions that get and set its number of threads; 0 for any other BLAS."""
     functions = _threads()
     return (0, 0) if functions is None else (_address(functions[0]), _address(functions[1]))
 
@@ -43,9 +43,9 @@ def _address(function: Any) -> int:
 
 
 def _function(name: str) -> int:
-    for full in (f"scipy_{name}64_", f"{name}64_", f"{name}$NEWLAPACK$ILP64"):
+    for symbol_name in (f"scipy_{name}64_", f"{name}64_", f"{name}$NEWLAPACK$ILP64"):
         try:
-            symbol = getattr(_library(), full)
+            symbol = getattr(_library(), symbol_name)
         except AttributeError:
             continue
         return _address(symbol)
@@ -55,21 +55,21 @@ def _function(name: str) -> int:
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Context manager: limit BLAS to the calling thread, because several of our threads call it at the same time."""
-    get, change = _threads() or (lambda: 1, lambda number: None)
-    before = get()
-    if before == 1:  # perhaps another thread is inside this context manager, and will restore the number
+    get_count, set_count = _threads() or (lambda: 1, lambda number: None)
+    before = get_count()
+    if before == 1:  # perhaps inside another thread's `one_thread`, which will restore the number
         yield
         return
     try:
-        change(1)
+        set_count(1)
         yield
     finally:
-        change(before)
+        set_count(before)
 
 
 @functools.cache
 def _threads() -> tuple[Any, Any] | None:
-    """OpenBLAS's functions that get and set its number of threads; None if it is another library."""
+    """OpenBLAS's functions that get and set its number of threads; None for any other BLAS."""
     for prefix, suffix in (("scipy_", "64_"), ("", "64_"), ("", "")):
         try:
             get = getattr(_library(), f"{prefix}openblas_get_num_threads{suffix}")

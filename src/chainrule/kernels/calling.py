@@ -2,7 +2,7 @@
 
     kernel(table, descriptor, numbers, first, last, zero_accumulator)
 
-- `table`: the data pointers of a program's arrays (and a few pointers of its own, see `driver`).
+- `table`: the data pointers of a program's arrays. The first entries belong to the driver (see `driver`).
 - `descriptor`: 64-bit integers: sizes, strides, and for each array its entry in `table` and its offset in elements.
 - `numbers`: doubles that change from call to call, such as a learning rate.
 - `first`, `last`: the rows to compute are `first` … `last` - 1.
@@ -12,7 +12,7 @@ Because every kernel has this signature, a program is a list of (kernel, descrip
 all. Kernels generated from formulas read their descriptor with a `SequentialReader`. Hand-written kernels name its
 fields in a `DescriptorLayout`, which encodes descriptors in Python and reads them inside the kernel.
 
-Used by `lower.loops`, `lower.launch` and the hand-written kernels. It knows nothing of programs or threads.
+Used by `lower.loops`, `lower.launch` and the hand-written kernels.
 """
 
 from __future__ import annotations
@@ -87,11 +87,11 @@ class DescriptorLayout:
         if set(values) != set(self.fields):
             raise TypeError(f"the descriptor's fields are {self.fields}, not {sorted(values)}")
         tables = [np.ravel(values[name]) for name in self.fields if isinstance(values[name], np.ndarray)]
-        at, head = 2 * len(self.arrays) + len(self.fields), [0] * (2 * len(self.arrays))
+        table_start, head = 2 * len(self.arrays) + len(self.fields), [0] * (2 * len(self.arrays))
         for name in self.fields:
             value = values[name]
-            head.append(at if isinstance(value, np.ndarray) else int(value))
-            at += value.size if isinstance(value, np.ndarray) else 0
+            head.append(table_start if isinstance(value, np.ndarray) else int(value))
+            table_start += value.size if isinstance(value, np.ndarray) else 0
         return np.concatenate([np.array(head, np.int64), *(table.astype(np.int64) for table in tables)])
 
     def bind(self, descriptor: NDArray[np.int64], bindings: Sequence[tuple[int, int]]) -> NDArray[np.int64]:
@@ -127,11 +127,11 @@ class DescriptorReader:
         return self._values[name]
 
     def lookup_table(self, name: str) -> Array:
-        """A field that is an array of integers."""
+        """The array of integers that a field holds."""
         return self._descriptor.at(self._values[name])
 
     def table_entry(self, name: str) -> Expr:
-        """The address in the table entry that a field names."""
+        """The address in a table entry, whose index is a field."""
         return self._table[self._values[name]]
 
     def array(self, name: str, type: Type, no_alias: bool = True) -> Array:

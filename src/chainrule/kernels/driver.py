@@ -1,21 +1,23 @@
 """The function that runs every program: it interprets scripts and calls kernels, on several threads at once.
 
 A program is data (`lower.program`). Its `table` begins with the entries named below; the data pointers of its arrays
-follow. A program is cut into **segments** at its calls of Python. For each segment and each thread there is a
+follow. A program is cut into **segments** at its Python calls. For each segment and each thread there is a
 **script**, a list of 64-bit integers:
 
     CALL kernel descriptor first last zero_accumulator   call a kernel by its address
     SET entry address                                    store an address in the table
     CHECK number check descriptor end                    run a check; if it fails, go to `end` with `number` as result
-    GROUP first last moves members ...                   for each block of rows, call several kernels in turn; between
-                                                         blocks, entries of the table move on to the next block
+    GROUP first last moves members ...                   for each block of rows, call several kernels in turn; after
+                                                         each, move the addresses of block buffers back by a block
     BARRIER                                              wait until all threads have arrived
     END
 
 The first thread wakes the others (`team_loops`), which enter the driver too; each runs its own script.
 
-`lower.script` writes the scripts and `lower.program` the table; both use the constants below. The driver knows nothing
-of what a kernel computes.
+`lower.script` writes the scripts and `lower.program` the table; both use the constants below.
+
+A block buffer holds one block of a value. Kernels index it by the row in the whole value, so its address in the table
+is where the whole value would begin: one block further back for each block.
 """
 
 from __future__ import annotations
@@ -33,13 +35,13 @@ if TYPE_CHECKING:
 
 END, CALL, SET, CHECK, GROUP, BARRIER = range(6)
 GROUP_HEAD, MOVE_WORDS, MEMBER_WORDS = 5, 3, 4
-"""Sizes in integers: the fixed part of a GROUP; each move (entry, first address, bytes per block); each member (kernel,
-descriptor, rows per block, all rows).
+"""Sizes in integers: the fixed part of a GROUP; each move (entry, first address, bytes per block: see above); each
+member (kernel, descriptor, rows per block, all rows).
 """
 
 (
-    SGEMM, DGEMM, GET_THREADS, SET_THREADS, BLAS_THREADS, DRIVER, NUMBERS, CHECK_RESULT, DONE, SCRIPTS,
-    THREAD_COUNT, CHANGED, FLUSH, RESERVED,
+    SGEMM, DGEMM, GET_THREADS, SET_THREADS, BLAS_THREADS, DRIVER, NUMBERS, CHECK_RESULT, PROGRESS, SCRIPTS,
+    THREAD_COUNT, CHANGED_ARRAYS, FLUSH, RESERVED,
 ) = range(14)  # fmt: skip
 """Entries of a program's table, before its arrays:
 
@@ -48,10 +50,10 @@ descriptor, rows per block, all rows).
 - DRIVER: the address of the driver itself.
 - NUMBERS: the numbers that change from call to call.
 - CHECK_RESULT: the number of the check that failed, or 0.
-- DONE: how many segments have been run since the program was created.
+- PROGRESS: how many segments, Python calls and separate argument checks have been completed so far.
 - SCRIPTS: the addresses of the scripts.
 - THREAD_COUNT: how many threads run the program.
-- CHANGED: for each external array that the program writes: start, end, address of its flags.
+- CHANGED_ARRAYS: for each external array that the program writes: start, end, address of its flags.
 - FLUSH: FLUSH_DENORMALS, or 0.
 """
 
@@ -63,7 +65,7 @@ writes is read-only. ARGUMENT - i: argument i is not aligned, or overlaps such a
 CHECK_ARGUMENTS = 1
 """Entry code for validating arguments. (Entry code RUN, in `team_loops`, runs a segment.)"""
 
-CHANGED_WORDS = 3  # integers for each array at CHANGED
+CHANGED_WORDS = 3  # integers for each array at CHANGED_ARRAYS
 
 _X86 = platform.machine().lower() in ("x86_64", "amd64")
 FLUSH_DENORMALS = 0x8040 if _X86 else 0
@@ -76,9 +78,12 @@ them. So programs that write external memory flush them; all others give the sam
 
 @cache
 def driver() -> Kernel:
-    """work(table, entry_code, segment, thread_id, thread_count, team): every thread enters a segment here."""
+    """driver(table, entry_code, segment, thread_id, thread_count, team): run a thread's script of a segment.
+
+    Called for the first thread, it has workers call it for the others. With CHECK_ARGUMENTS, it only runs the checks.
+    """
     kernel = Kernel(
-        "work",
+        "driver",
         {"table": ADDRESS, "entry_code": I8, "segment": I8, "thread_id": I8, "thread_count": I8, "team": ADDRESS},
     )
     table, segment, thread_id, team = kernel["table"], kernel["segment"], kernel["thread_id"], kernel["team"]
@@ -89,20 +94,20 @@ def driver() -> Kernel:
         kernel.return_(None)
     thread_count = kernel.variable(I8, kernel["thread_count"])
     with kernel.when(thread_id.equals(0)):
-        kernel.call(_hold_blas(), table)
+        kernel.call(_limit_blas_threads(), table)
         thread_count.set(
             kernel.call(team_loops.call_workers(), team, addresses[DRIVER], table, segment, thread_count.value)
         )
     script_index = kernel.select(thread_count.value.equals(1), 0, thread_id + 1)
-    control_word = _choose_denormals(kernel, entries[FLUSH])
+    control_word = _set_denormal_mode(kernel, entries[FLUSH])
     script = scripts[segment * (entries[THREAD_COUNT] + 1) + script_index + 1]
     result = kernel.call(_run_script(), table, script, thread_count.value, team)
-    _restore_denormals(kernel, control_word)
+    _restore_denormal_mode(kernel, control_word)
     with kernel.when(thread_id.equals(0)):
         entries[CHECK_RESULT] = result
         with kernel.when(result.equals(0)):
-            entries[DONE] = entries[DONE] + 1
-        kernel.call(_release_blas(), table)
+            entries[PROGRESS] = entries[PROGRESS] + 1
+        kernel.call(_restore_blas_threads(), table)
         kernel.call(team_loops.release(), team, thread_count.value)
     return kernel
 
@@ -116,34 +121,35 @@ def _run_script() -> Kernel:
     table, thread_count = kernel["table"], kernel["thread_count"]
     entries, script, addresses = kernel.array(table, I8), kernel.array("script", I8), kernel.array("script", ADDRESS)
     numbers = kernel.array(table, ADDRESS)[NUMBERS]
-    at, result = kernel.variable(I8, 0), kernel.variable(I8, 0)
+    cursor, result = kernel.variable(I8, 0), kernel.variable(I8, 0)
 
     def call(member: Expr, first: Expr, last: Expr, zero_accumulator: Expr) -> None:
         function, descriptor = addresses[member], addresses[member + 1]
         kernel.call_address(function, [table, descriptor, numbers, first, last, zero_accumulator])
 
-    def set_entry(line: Expr) -> None:
-        entries[script[line]] = script[line + 1]
+    def set_entry(position: Expr) -> None:
+        entries[script[position]] = script[position + 1]
 
-    with kernel.loop_while(lambda: script[at.value].differs(END)):
-        position = at.value
+    with kernel.loop_while(lambda: script[cursor.value].differs(END)):
+        position = cursor.value
         code = script[position]
         with kernel.when(code.equals(CALL)):
             call(position + 1, script[position + 3], script[position + 4], script[position + 5])
-            at.set(position + 6)
+            cursor.set(position + 6)
         with kernel.when(code.equals(BARRIER)):
             kernel.call(team_loops.barrier(), kernel["team"], thread_count)
-            at.set(position + 1)
+            cursor.set(position + 1)
         with kernel.when(code.equals(SET)):
             set_entry(position + 1)
-            at.set(position + 3)
+            cursor.set(position + 3)
         with kernel.when(code.equals(CHECK)):
-            at.set(position + 5)
+            cursor.set(position + 5)
             failures = kernel.call_address(addresses[position + 2], [table, addresses[position + 3]], I8)
             with kernel.when(failures.differs(0)):
                 result.set(script[position + 1])
-                kernel.call(team_loops.barrier(), kernel["team"], thread_count)  # the check fails on every thread
-                at.set(script[position + 4])
+                # the check fails on every thread: no thread returns before all have run it
+                kernel.call(team_loops.barrier(), kernel["team"], thread_count)
+                cursor.set(script[position + 4])
         with kernel.when(code.equals(GROUP)):
             moves, members = script[position + 3], script[position + 4]
             first_move = position + GROUP_HEAD
@@ -160,15 +166,15 @@ def _run_script() -> Kernel:
                 with kernel.loop(0, moves) as m:
                     move = first_move + m * MOVE_WORDS
                     entries[script[move]] = entries[script[move]] - script[move + 2]
-            at.set(first_member + members * MEMBER_WORDS)
+            cursor.set(first_member + members * MEMBER_WORDS)
     kernel.return_(result.value)
     return kernel
 
 
 @cache
-def all_below(type: Type) -> Kernel:
+def count_invalid_indices(type: Type) -> Kernel:
     """A check: how many of some integers are neither in 0 … size - 1 nor equal to `ignored`."""
-    kernel = Kernel(f"all_below_{type}", {"table": ADDRESS, "descriptor": ADDRESS}, I8)
+    kernel = Kernel(f"count_invalid_indices_{type}", {"table": ADDRESS, "descriptor": ADDRESS}, I8)
     descriptor = kernel.array("descriptor", I8)
     indices = kernel.array(kernel.array("table", ADDRESS)[descriptor[0]], type)
     count, size, ignored = descriptor[1], descriptor[2], descriptor[3]
@@ -176,36 +182,36 @@ def all_below(type: Type) -> Kernel:
     with kernel.loop(0, count) as i:
         index = indices[i].to(I8)
         valid = ((index >= 0) & (index < size)) | index.equals(ignored)
-        failures.sum((~valid).to(I8))
+        failures.accumulate((~valid).to(I8))
     kernel.return_(failures.value)
     return kernel
 
 
 @cache
-def writable() -> Kernel:
+def count_read_only() -> Kernel:
     """A check: how many of the arrays that the program writes are read-only."""
-    kernel = Kernel("writable", {"table": ADDRESS, "descriptor": ADDRESS}, I8)
-    changed = kernel.array(kernel.array("table", ADDRESS)[CHANGED], ADDRESS)
+    kernel = Kernel("count_read_only", {"table": ADDRESS, "descriptor": ADDRESS}, I8)
+    changed = kernel.array(kernel.array("table", ADDRESS)[CHANGED_ARRAYS], ADDRESS)
     failures = kernel.variable(I8, 0)
     with kernel.loop(0, kernel.array("descriptor", I8)[0], as_written=True) as i:
         flags = kernel.array(changed[i * CHANGED_WORDS + 2], I4)[0]
-        failures.sum((flags & WRITEABLE).equals(0).to(I8))
+        failures.accumulate((flags & WRITEABLE).equals(0).to(I8))
     kernel.return_(failures.value)
     return kernel
 
 
 @cache
-def no_overlap() -> Kernel:
-    """A check: an argument is aligned, and overlaps none of the arrays that the program writes."""
-    kernel = Kernel("no_overlap", {"table": ADDRESS, "descriptor": ADDRESS}, I8)
+def count_overlaps() -> Kernel:
+    """A check: how many of the arrays that the program writes overlap an argument, plus 1 if it is not aligned."""
+    kernel = Kernel("count_overlaps", {"table": ADDRESS, "descriptor": ADDRESS}, I8)
     descriptor = kernel.array("descriptor", I8)
     start = kernel.array("table", I8)[descriptor[0]]
     size, item, count = descriptor[1], descriptor[2], descriptor[3]
-    changed = kernel.array(kernel.array("table", ADDRESS)[CHANGED], I8)
+    changed = kernel.array(kernel.array("table", ADDRESS)[CHANGED_ARRAYS], I8)
     failures = kernel.variable(I8, (start & (item - 1)).differs(0).to(I8))
     with kernel.loop(0, count, as_written=True) as i:
         begin, end = changed[i * CHANGED_WORDS], changed[i * CHANGED_WORDS + 1]
-        failures.sum(((start < end) & (begin < start + size)).to(I8))
+        failures.accumulate(((start < end) & (begin < start + size)).to(I8))
     kernel.return_(failures.value)
     return kernel
 
@@ -214,9 +220,9 @@ def no_overlap() -> Kernel:
 
 
 @cache
-def _hold_blas() -> Kernel:
-    """Limit BLAS to the calling thread until `_release_blas`: several of our threads call it at the same time."""
-    kernel = Kernel("hold_blas", {"table": ADDRESS}, internal=True)
+def _limit_blas_threads() -> Kernel:
+    """Limit BLAS to the calling thread, because several of our threads call it at the same time."""
+    kernel = Kernel("limit_blas_threads", {"table": ADDRESS}, internal=True)
     entries, addresses = kernel.array("table", I8), kernel.array("table", ADDRESS)
     with kernel.when(entries[GET_THREADS].differs(0)):
         before = kernel.call_address(addresses[GET_THREADS], [], I4).to(I8)
@@ -227,9 +233,9 @@ def _hold_blas() -> Kernel:
 
 
 @cache
-def _release_blas() -> Kernel:
+def _restore_blas_threads() -> Kernel:
     """Restore BLAS's number of threads."""
-    kernel = Kernel("release_blas", {"table": ADDRESS}, internal=True)
+    kernel = Kernel("restore_blas_threads", {"table": ADDRESS}, internal=True)
     entries = kernel.array("table", I8)
     before = entries[BLAS_THREADS]
     with kernel.when(before.differs(0)):
@@ -238,7 +244,7 @@ def _release_blas() -> Kernel:
     return kernel
 
 
-def _choose_denormals(kernel: Kernel, flush: Expr) -> Expr:
+def _set_denormal_mode(kernel: Kernel, flush: Expr) -> Expr:
     """Set this thread's denormal mode (FLUSH_DENORMALS or 0), and return the control word from before."""
     if not _X86:
         return kernel.lift(0, I4)
@@ -247,6 +253,6 @@ def _choose_denormals(kernel: Kernel, flush: Expr) -> Expr:
     return before
 
 
-def _restore_denormals(kernel: Kernel, before: Expr) -> None:
+def _restore_denormal_mode(kernel: Kernel, before: Expr) -> None:
     if _X86:
         kernel.effect("set_control_word", (before,))

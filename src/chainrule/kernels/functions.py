@@ -30,14 +30,14 @@ def polynomial(x: Expr, coefficients: Sequence[float]) -> Expr:
     return value
 
 
-def _or_library(name: str) -> Callable[[Callable[[Expr], Expr]], Callable[[Expr], Expr]]:
+def _library_for_doubles(name: str) -> Callable[[Callable[[Expr], Expr]], Callable[[Expr], Expr]]:
     """Decorator: use the decorated function for float32, the C library's function of this name for doubles."""
 
-    def decorate(single: Callable[[Expr], Expr]) -> Callable[[Expr], Expr]:
+    def decorate(float32_function: Callable[[Expr], Expr]) -> Callable[[Expr], Expr]:
         def function(x: Expr) -> Expr:
-            return single(x) if x.type.bytes == F4.bytes else x.kernel.call_library(name, [x], x.type)
+            return float32_function(x) if x.type.bytes == F4.bytes else x.kernel.call_library(name, [x], x.type)
 
-        function.__doc__ = single.__doc__
+        function.__doc__ = float32_function.__doc__
         return function
 
     return decorate
@@ -52,9 +52,9 @@ def library(name: str) -> Callable[[Expr], Expr]:
     return function
 
 
-@_or_library("exp")
+@_library_for_doubles("exp")
 def exp(x: Expr) -> Expr:
-    """eˣ = 2ⁿ eʳ with n an integer and |r| ≤ ½ ln 2. ln 2 is split into two constants, so that r keeps its digits."""
+    """eˣ = 2ⁿ eʳ with n an integer and |r| ≤ ½ ln 2. ln 2 is split into two constants, so that r is accurate."""
     select = x.kernel.select
     clipped = select(x < -104.0, -104.0, select(x > 89.0, 89.0, x))
     n = (clipped * 1.44269504088896341).apply("rint")
@@ -63,9 +63,9 @@ def exp(x: Expr) -> Expr:
     p = polynomial(r, (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1,
                        5.0000001201e-1))  # fmt: skip
     p = p * r * r + r + 1.0
-    whole = select(x.equals(x), n, 0.0).to(I4)
-    half = whole >> 1  # 2ⁿ in two factors, because the result may be subnormal
-    p = p * power_of_two(half) * power_of_two(whole - half)
+    exponent = select(x.equals(x), n, 0.0).to(I4)
+    half = exponent >> 1  # 2ⁿ in two factors, because the result may be subnormal
+    p = p * power_of_two(half) * power_of_two(exponent - half)
     return select(x.equals(x), p, x)
 
 
@@ -74,7 +74,7 @@ def power_of_two(n: Expr) -> Expr:
     return ((n + 127) << 23).bits_as(F4)
 
 
-@_or_library("log")
+@_library_for_doubles("log")
 def log(x: Expr) -> Expr:
     """ln x = ln m + e ln 2, for x = m 2ᵉ with m between √½ and √2."""
     select = x.kernel.select
@@ -95,42 +95,42 @@ def log(x: Expr) -> Expr:
     return select(x.equals(math.inf) | x.differs(x), x, y)
 
 
-@_or_library("tanh")
+@_library_for_doubles("tanh")
 def tanh(x: Expr) -> Expr:
     """tanh x: a polynomial near 0, and 1 - 2 / (e²ˣ + 1) elsewhere."""
     select = x.kernel.select
     z = x * x
     p = polynomial(z, (-5.70498872745e-3, 2.06390887954e-2, -5.37397155531e-2, 1.33314422036e-1, -3.33332819422e-1))
     near = p * z * x + x
-    size = x.apply("fabs")
-    far = 1.0 - 2.0 / (exp(size + size) + 1.0)
-    return select(size < 0.625, near, far).apply("copysign", x)
+    magnitude = x.apply("fabs")
+    far = 1.0 - 2.0 / (exp(magnitude + magnitude) + 1.0)
+    return select(magnitude < 0.625, near, far).apply("copysign", x)
 
 
-@_or_library("expm1")
+@_library_for_doubles("expm1")
 def expm1(x: Expr) -> Expr:
     """eˣ - 1 by Kahan's formula, in which the error of eˣ cancels."""
     select = x.kernel.select
     u = exp(x)
-    below = u - 1.0
-    exact = below * x / log(u)
-    y = select(u.equals(1.0), x, exact)
-    y = select((below <= -1.0) | (x > 15.0), below, y)
+    difference = u - 1.0
+    quotient = difference * x / log(u)
+    y = select(u.equals(1.0), x, quotient)
+    y = select((difference <= -1.0) | (x > 15.0), difference, y)
     return select(x.differs(x), x, y)
 
 
-@_or_library("log1p")
+@_library_for_doubles("log1p")
 def log1p(x: Expr) -> Expr:
     """ln (1 + x), also by Kahan's formula."""
     select = x.kernel.select
     u = x + 1.0
-    whole = log(u)
-    exact = whole * x / (u - 1.0)
-    y = select(u.equals(1.0), x, exact)
-    return select((x > 1e7) | (u <= 0.0) | x.differs(x), whole, y)
+    log_u = log(u)
+    quotient = log_u * x / (u - 1.0)
+    y = select(u.equals(1.0), x, quotient)
+    return select((x > 1e7) | (u <= 0.0) | x.differs(x), log_u, y)
 
 
-@_or_library("erf")
+@_library_for_doubles("erf")
 def erf(x: Expr) -> Expr:
     """The error function: a polynomial up to 1, and 1 - erfc beyond, where erfc x = e^(-x²) / x · P(1 / x²)."""
     select = x.kernel.select
@@ -138,8 +138,8 @@ def erf(x: Expr) -> Expr:
     near = x * polynomial(z, (7.853861353153693e-5, -8.010193625184903e-4, 5.188327685732524e-3,
                               -2.685381193529856e-2, 1.128358514861418e-1, -3.761262582423300e-1,
                               1.128379165726710))  # fmt: skip
-    size = x.apply("fabs")
-    clipped = select(size < 1.0, 1.0, size)
+    magnitude = x.apply("fabs")
+    clipped = select(magnitude < 1.0, 1.0, magnitude)
     inverse = 1.0 / clipped
     q = inverse * inverse
     up_to_two = polynomial(q, (2.326819970068386e-2, -1.387039388740657e-1, 3.687424674597105e-1,
@@ -149,7 +149,7 @@ def erf(x: Expr) -> Expr:
                             -1.015265279202700, 4.218463358204948e-1, -2.820767439740514e-1,
                             5.641895067754075e-1))  # fmt: skip
     far = 1.0 - exp(-(clipped * clipped)) * inverse * select(clipped < 2.0, up_to_two, beyond)
-    return select(size < 1.0, near, far.apply("copysign", x))
+    return select(magnitude < 1.0, near, far.apply("copysign", x))
 
 
 def rounding(name: str) -> Callable[[Expr], Expr]:
@@ -164,7 +164,7 @@ def power(x: Expr, y: Expr) -> Expr:
 
 def logaddexp(x: Expr, y: Expr) -> Expr:
     """ln (eˣ + eʸ) = max + ln (1 + e^-|x - y|), which does not overflow."""
-    same = x.equals(y)  # also where both are infinite, whose difference is NaN
+    same = x.equals(y)  # also if both are infinite, where x - y is NaN
     return x.kernel.select(same, x + math.log(2), maximum(x, y) + log1p(exp(-(x - y).apply("fabs"))))
 
 

@@ -1,8 +1,8 @@
 """Hand-written kernels, instantiated for element types and sizes.
 
 A `KernelTemplate` is a hand-written kernel before its element types are chosen. A `Job` is one with types, sizes and
-all other fields of its descriptor fixed: everything but where the arrays are. Eager operations call `Job.run` with
-arrays; compiled programs bind the job's descriptor to their own table (`lower.launch`).
+all other fields of its descriptor fixed: everything except the addresses of the arrays. Eager operations call `Job.run`
+with arrays; compiled programs bind the job's descriptor to their own table (`lower.launch`).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class KernelTemplate:
     """A hand-written kernel, for any element types.
 
     Attributes:
-        layout: of its descriptor.
+        layout: the layout of its descriptor.
         build: builds the kernel for element types. Equal types must give equal kernels.
         name: identifies it in the cache of machine code; by default the name of `build`.
     """
@@ -53,7 +53,7 @@ class KernelTemplate:
     def job(
         self, types: Sequence[Type], rows: int, work: int, scratch: int = 0, rows_per_image: int = 1, /, **fields: Any
     ) -> Job:
-        """Instantiate it: see `Job`. `scratch` is in elements here; `fields` are those of the descriptor."""
+        """Create a `Job`. The arguments are its attributes (`scratch` in elements) and its descriptor's fields."""
         scratch_bytes = scratch * types[0].bytes
         return Job(self, tuple(types), self.layout.encode(**fields), rows, work, scratch_bytes, rows_per_image)
 
@@ -67,10 +67,10 @@ class Job:
         types: element types.
         descriptor: encoded, with the arrays not bound yet.
         rows: the number of rows that can be divided among threads.
-        work: about how many steps of an inner loop all rows take.
+        work: the approximate number of inner-loop iterations for all rows.
         scratch: bytes of working memory that each thread needs; if not 0, they are the kernel's last array.
-        rows_per_image: eager calls divide the work between images only, because waking threads to share a single
-            image does not pay.
+        rows_per_image: the number of rows of one image, or 1 if rows are not parts of images. Eager calls give each
+            thread whole images, because waking threads to share a single image does not pay.
     """
 
     template: KernelTemplate
@@ -94,12 +94,16 @@ class Job:
         return machine.function(self.address), layout.bind(self.descriptor, bindings)
 
     def run(self, *arrays: NDArray[Any]) -> None:
-        """Compute all rows, for contiguous arrays."""
+        """Compute all rows, on several threads.
+
+        Args:
+            arrays: the arrays of the layout in order, without the scratch array; all contiguous.
+        """
         call, descriptor = self._function_and_descriptor
         table = np.zeros(len(self.template.layout.arrays), np.int64)
         table[: len(arrays)] = [data_pointer(x) for x in arrays]
 
-        def share(begin: int, end: int) -> None:
+        def run_share(begin: int, end: int) -> None:
             own_table, scratch = table, None
             if self.scratch:
                 scratch, own_table = np.empty(self.scratch, np.uint8), table.copy()
@@ -107,4 +111,4 @@ class Job:
             first, last = begin * self.rows_per_image, end * self.rows_per_image
             call(data_pointer(own_table), data_pointer(descriptor), 0, first, last, 1)
 
-        parallel_for(share, self.rows // self.rows_per_image, self.work)
+        parallel_for(run_share, self.rows // self.rows_per_image, self.work)

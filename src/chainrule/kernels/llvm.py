@@ -3,7 +3,7 @@
 Loop indices and variables are stack slots here; LLVM's first passes put them into registers. Arrays that do not overlap
 get alias scopes, so that LLVM need not compare addresses before each loop.
 
-Called by `machine`. It knows nothing of what a kernel computes.
+Called by `machine`.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ _INTRINSICS = {
 }  # fmt: skip
 
 
-def in_register(type: Type) -> str:
-    """LLVM's name of a type."""
+def llvm_type(type: Type) -> str:
+    """LLVM's name for a type."""
     if type.kind == "p":
         return "ptr"
     scalar = (
@@ -44,15 +44,15 @@ def in_register(type: Type) -> str:
     return scalar if type.lanes == 1 else f"<{type.lanes} x {scalar}>"
 
 
-def in_memory(type: Type) -> str:
-    """LLVM's name of a type in memory, where a boolean is a byte."""
+def memory_type(type: Type) -> str:
+    """LLVM's name for a type in memory, where a boolean is a byte."""
     if type.kind != "b":
-        return in_register(type)
+        return llvm_type(type)
     return "i8" if type.lanes == 1 else f"<{type.lanes} x i8>"
 
 
 def render(kernel: Kernel, attributes: str = "") -> str:
-    """A module with the kernel and all kernels that it calls."""
+    """Render an LLVM module, as text, with the kernel and all kernels that it calls."""
     kernels = list(_all_called(kernel))
     module = _Module()
     functions = [_FunctionRenderer(module, k, attributes).render() for k in kernels]
@@ -74,7 +74,7 @@ class _Module:
         self.declarations: set[str] = set()
         self.metadata: list[str] = []
 
-    def note(self, text: str) -> str:
+    def add_metadata(self, text: str) -> str:
         """Add a line of metadata, and return its name."""
         name = f"!{len(self.metadata)}"
         self.metadata.append(f"{name} = {text}")
@@ -82,9 +82,10 @@ class _Module:
 
     def loop_as_written(self) -> str:
         """Metadata to append to a loop's back edge, so that LLVM neither unrolls nor vectorizes it."""
-        rules = [self.note('!{!"llvm.loop.unroll.disable"}'), self.note('!{!"llvm.loop.vectorize.enable", i1 false}')]
+        unroll = self.add_metadata('!{!"llvm.loop.unroll.disable"}')
+        vectorize = self.add_metadata('!{!"llvm.loop.vectorize.enable", i1 false}')
         name = f"!{len(self.metadata)}"
-        self.note(f"distinct !{{{name}, {', '.join(rules)}}}")
+        self.add_metadata(f"distinct !{{{name}, {unroll}, {vectorize}}}")
         return f", !llvm.loop {name}"
 
 
@@ -94,9 +95,9 @@ class _FunctionRenderer:
     def __init__(self, module: _Module, kernel: Kernel, attributes: str) -> None:
         self.module, self.kernel, self.attributes = module, kernel, attributes
         self.lines: list[str] = []
-        self.head: list[str] = []
+        self.allocas: list[str] = []
         self.names: dict[int, str] = {}
-        self.counts = 0
+        self.name_count = 0
         self.scopes = self._alias_scopes()
 
     def _alias_scopes(self) -> dict[str | None, str]:
@@ -104,35 +105,35 @@ class _FunctionRenderer:
         names = self.kernel.scopes
         if not names:
             return {None: ""}
-        note = self.module.note
+        add = self.module.add_metadata
         number = len(self.module.metadata)
-        domain = note(f"distinct !{{!{number}}}")
+        domain = add(f"distinct !{{!{number}}}")
         scopes = {}
         for name in names:
             number = len(self.module.metadata)
-            scopes[name] = note(f"distinct !{{!{number}, {domain}}}")
-        behind: dict[str | None, str] = {None: f", !noalias {note('!{' + ', '.join(scopes.values()) + '}')}"}
+            scopes[name] = add(f"distinct !{{!{number}, {domain}}}")
+        suffixes: dict[str | None, str] = {None: f", !noalias {add('!{' + ', '.join(scopes.values()) + '}')}"}
         for name in names:
             others = [scope for other, scope in scopes.items() if other != name]
-            behind[name] = f", !alias.scope {note('!{' + scopes[name] + '}')}"
-            behind[name] += f", !noalias {note('!{' + ', '.join(others) + '}')}" if others else ""
-        return behind
+            suffixes[name] = f", !alias.scope {add('!{' + scopes[name] + '}')}"
+            suffixes[name] += f", !noalias {add('!{' + ', '.join(others) + '}')}" if others else ""
+        return suffixes
 
     def render(self) -> str:
         kernel = self.kernel
         for name in kernel.arguments:
             self.names[id(kernel[name])] = f"%{name}"
         for number, type in enumerate(kernel.variables):
-            self.head.append(f"  %var{number} = alloca {in_register(type)}")
+            self.allocas.append(f"  %var{number} = alloca {llvm_type(type)}")
         self.block(kernel.body)
         if not self.is_terminated():
             self.line("ret void" if kernel.result is None else "unreachable")
-        parameters = ", ".join(f"{in_register(a.type)} %{name}" for name, a in kernel.arguments.items())
-        result = "void" if kernel.result is None else in_register(kernel.result)
+        parameters = ", ".join(f"{llvm_type(a.type)} %{name}" for name, a in kernel.arguments.items())
+        result = "void" if kernel.result is None else llvm_type(kernel.result)
         linkage = "internal " if kernel.internal else ""
         hints = " ".join([*kernel.hints, self.attributes])
         start = f"define {linkage}{result} @{kernel.name}({parameters}) nounwind {hints} {{"
-        return "\n".join([start, "entry:", *self.head, *self.lines, "}"])
+        return "\n".join([start, "entry:", *self.allocas, *self.lines, "}"])
 
     # Text
 
@@ -145,8 +146,8 @@ class _FunctionRenderer:
         return last in ("br", "ret", "unreachable")
 
     def new(self, prefix: str = "v") -> str:
-        self.counts += 1
-        return f"{prefix}{self.counts}"
+        self.name_count += 1
+        return f"{prefix}{self.name_count}"
 
     def value(self, text: str) -> str:
         """Write an instruction under a new name, and return the name."""
@@ -168,7 +169,7 @@ class _FunctionRenderer:
         return self.names[id(expr)]
 
     def typed(self, expr: Expr) -> str:
-        return f"{in_register(expr.type)} {self.operand(expr)}"
+        return f"{llvm_type(expr.type)} {self.operand(expr)}"
 
     # Blocks
 
@@ -188,7 +189,7 @@ class _FunctionRenderer:
     def loop(self, loop: Loop) -> None:
         """A loop: blocks `head` (test), `body` and `end`, with the index in a stack slot."""
         slot, head, body, end = f"%{self.new('index')}", self.new("head"), self.new("body"), self.new("end")
-        self.head.append(f"  {slot} = alloca i64")
+        self.allocas.append(f"  {slot} = alloca i64")
         self.line(f"store i64 {self.operand(loop.start)}, ptr {slot}")
         self.jump(head)
         self.label(head)
@@ -244,14 +245,14 @@ class _FunctionRenderer:
 
     def intrinsic(self, name: str, args: Sequence[Expr], type: Type) -> str:
         scalar = f"f{8 * type.bytes}" if type.kind == "f" else f"i{8 * type.bytes}"
-        full = f"llvm.{name}.{scalar if type.lanes == 1 else f'v{type.lanes}{scalar}'}"
-        return self.call_external(full, args, type)
+        full_name = f"llvm.{name}.{scalar if type.lanes == 1 else f'v{type.lanes}{scalar}'}"
+        return self.call_external(full_name, args, type)
 
     def call_external(self, name: str, args: Sequence[Expr], result: Type | None, flags: str = "") -> str:
-        back = "void" if result is None else in_register(result)
-        kinds = ", ".join(in_register(x.type) for x in args)
-        self.module.declarations.add(f"declare {back} @{name}({kinds})")
-        return self.call_text(f"call {flags}{back} @{name}({', '.join(map(self.typed, args))})", result)
+        result_type = "void" if result is None else llvm_type(result)
+        parameter_types = ", ".join(llvm_type(x.type) for x in args)
+        self.module.declarations.add(f"declare {result_type} @{name}({parameter_types})")
+        return self.call_text(f"call {flags}{result_type} @{name}({', '.join(map(self.typed, args))})", result)
 
     def call_text(self, text: str, result: Type | None) -> str:
         if result is None:
@@ -263,7 +264,7 @@ class _FunctionRenderer:
         x = expr.args[0]
         if x.type.kind == "f":
             return self.value(f"fneg {self.typed(x)}")
-        return self.value(f"sub {in_register(x.type)} {_literal(0, x.type)}, {self.operand(x)}")
+        return self.value(f"sub {llvm_type(x.type)} {_literal(0, x.type)}, {self.operand(x)}")
 
     def write_not(self, expr: Expr) -> str:
         x = expr.args[0]
@@ -277,21 +278,19 @@ class _FunctionRenderer:
         name = _cast(x.type, to)
         if name == "":
             return self.operand(x)
-        result = self.value(f"{name} {self.typed(x)} to {in_register(to)}")
-        if name in ("fptosi", "fptoui"):  # out of range: any integer will do, but not poison
-            result = self.value(f"freeze {in_register(to)} {result}")
+        result = self.value(f"{name} {self.typed(x)} to {llvm_type(to)}")
+        if name in ("fptosi", "fptoui"):  # out of range, the result is poison; freeze makes it an arbitrary integer
+            result = self.value(f"freeze {llvm_type(to)} {result}")
         return result
 
     def write_bitcast(self, expr: Expr) -> str:
         x, to = expr.args[0], expr.type
         if "p" in (x.type.kind, to.kind) and x.type.kind != to.kind:
-            return self.value(
-                f"{'ptrtoint' if x.type.kind == 'p' else 'inttoptr'} {self.typed(x)} to {in_register(to)}"
-            )
-        return self.value(f"bitcast {self.typed(x)} to {in_register(to)}")
+            return self.value(f"{'ptrtoint' if x.type.kind == 'p' else 'inttoptr'} {self.typed(x)} to {llvm_type(to)}")
+        return self.value(f"bitcast {self.typed(x)} to {llvm_type(to)}")
 
     def write_get(self, expr: Expr) -> str:
-        return self.value(f"load {in_register(expr.type)}, ptr %var{expr.args[0]}")
+        return self.value(f"load {llvm_type(expr.type)}, ptr %var{expr.args[0]}")
 
     def write_set(self, expr: Expr) -> None:
         number, value = expr.args
@@ -299,23 +298,23 @@ class _FunctionRenderer:
 
     def write_offset(self, expr: Expr) -> str:
         address, index, type = expr.args
-        return self.value(f"getelementptr {in_memory(type)}, {self.typed(address)}, i64 {self.operand(index)}")
+        return self.value(f"getelementptr {memory_type(type)}, {self.typed(address)}, i64 {self.operand(index)}")
 
     def write_alloca(self, expr: Expr) -> str:
         type, count = expr.args
         name = f"%{self.new()}"
-        self.head.append(f"  {name} = alloca [{count} x {in_memory(type)}], align 64")
+        self.allocas.append(f"  {name} = alloca [{count} x {memory_type(type)}], align 64")
         return name
 
     def element_address(self, array: Array, index: Expr) -> str:
         return self.value(
-            f"getelementptr inbounds {in_memory(array.type)}, {self.typed(array.address)}, i64 {self.operand(index)}"
+            f"getelementptr inbounds {memory_type(array.type)}, {self.typed(array.address)}, i64 {self.operand(index)}"
         )
 
     def write_load(self, expr: Expr) -> str:
         """Load a number; a boolean is a byte in memory."""
         array, index = expr.args
-        address, kind = self.element_address(array, index), in_memory(expr.type)
+        address, kind = self.element_address(array, index), memory_type(expr.type)
         loaded = self.value(
             f"load {kind}, ptr {address}, align {array.type.bytes}{self.scopes.get(array.alias_scope, '')}"
         )
@@ -332,7 +331,7 @@ class _FunctionRenderer:
         array, index, for_writing = expr.args
         self.module.declarations.add("declare void @llvm.prefetch.p0(ptr, i32, i32, i32)")
         address = self.value(
-            f"getelementptr {in_memory(array.type)}, {self.typed(array.address)}, i64 {self.operand(index)}"
+            f"getelementptr {memory_type(array.type)}, {self.typed(array.address)}, i64 {self.operand(index)}"
         )
         self.line(f"call void @llvm.prefetch.p0(ptr {address}, i32 {int(for_writing)}, i32 3, i32 1)")
 
@@ -351,7 +350,7 @@ class _FunctionRenderer:
         x, lanes = expr.args[0], expr.type.lanes
         if x.op == "constant":
             return _literal(x.args[0], expr.type)
-        vector = in_register(expr.type)
+        vector = llvm_type(expr.type)
         one = self.value(f"insertelement {vector} poison, {self.typed(x)}, i64 0")
         return self.value(f"shufflevector {vector} {one}, {vector} poison, <{lanes} x i32> zeroinitializer")
 
@@ -362,20 +361,20 @@ class _FunctionRenderer:
 
     def write_add_lanes(self, expr: Expr) -> str:
         x = expr.args[0]
-        scalar = in_register(expr.type)
+        scalar = llvm_type(expr.type)
         name = f"llvm.vector.reduce.fadd.v{x.type.lanes}f{8 * x.type.bytes}"
-        self.module.declarations.add(f"declare {scalar} @{name}({scalar}, {in_register(x.type)})")
+        self.module.declarations.add(f"declare {scalar} @{name}({scalar}, {llvm_type(x.type)})")
         return self.value(f"call reassoc {scalar} @{name}({scalar} -0.0, {self.typed(x)})")
 
     def write_call(self, expr: Expr) -> str:
         kernel, *args = expr.args
-        back = "void" if kernel.result is None else in_register(kernel.result)
-        return self.call_text(f"call {back} @{kernel.name}({', '.join(map(self.typed, args))})", kernel.result)
+        result_type = "void" if kernel.result is None else llvm_type(kernel.result)
+        return self.call_text(f"call {result_type} @{kernel.name}({', '.join(map(self.typed, args))})", kernel.result)
 
     def write_call_address(self, expr: Expr) -> str:
         address, args, result = expr.args
-        back = "void" if result is None else in_register(result)
-        return self.call_text(f"call {back} {self.operand(address)}({', '.join(map(self.typed, args))})", result)
+        result_type = "void" if result is None else llvm_type(result)
+        return self.call_text(f"call {result_type} {self.operand(address)}({', '.join(map(self.typed, args))})", result)
 
     def write_call_library(self, expr: Expr) -> str:
         name, *args = expr.args
@@ -392,7 +391,7 @@ class _FunctionRenderer:
         address, value = expr.args
         return self.value(f"atomicrmw add {self.typed(address)}, {self.typed(value)} seq_cst")
 
-    def write_atomic_swap_if(self, expr: Expr) -> str:
+    def write_atomic_compare_exchange(self, expr: Expr) -> str:
         address, before, after = expr.args
         both = self.value(f"cmpxchg {self.typed(address)}, {self.typed(before)}, {self.typed(after)} seq_cst seq_cst")
         return self.value(f"extractvalue {{i64, i1}} {both}, 1")
@@ -400,14 +399,14 @@ class _FunctionRenderer:
     def write_control_word(self, expr: Expr) -> str:
         """Read the processor's floating-point control word (x86's MXCSR)."""
         slot = f"%{self.new()}"
-        self.head.append(f"  {slot} = alloca i32")
+        self.allocas.append(f"  {slot} = alloca i32")
         self.module.declarations.add("declare void @llvm.x86.sse.stmxcsr(ptr)")
         self.line(f"call void @llvm.x86.sse.stmxcsr(ptr {slot})")
         return self.value(f"load i32, ptr {slot}")
 
     def write_set_control_word(self, expr: Expr) -> None:
         slot = f"%{self.new()}"
-        self.head.append(f"  {slot} = alloca i32")
+        self.allocas.append(f"  {slot} = alloca i32")
         self.module.declarations.add("declare void @llvm.x86.sse.ldmxcsr(ptr)")
         self.line(f"store {self.typed(expr.args[0])}, ptr {slot}")
         self.line(f"call void @llvm.x86.sse.ldmxcsr(ptr {slot})")
@@ -447,7 +446,7 @@ def _literal(x: Any, type: Type) -> str:
     """A constant as LLVM writes it; floats by their bits, as hexadecimal doubles."""
     if type.lanes > 1:
         scalar = Type(type.kind, type.bytes)
-        one = f"{in_register(scalar)} {_literal(x, scalar)}"
+        one = f"{llvm_type(scalar)} {_literal(x, scalar)}"
         return f"<{', '.join([one] * type.lanes)}>" if x else "zeroinitializer"
     if type.kind == "f":
         with np.errstate(over="ignore"):

@@ -7,7 +7,7 @@ neither a damaged nor a renamed file is run. Machine code is trusted, so a folde
 this user (or root) and nobody else can write to it. When the folder exceeds FOLDER_BYTES, the least recently used files
 are removed.
 
-Called by `job` and `lower.launch`. This file does not know what a kernel computes.
+Called by `job` and `lower.launch`.
 """
 
 from __future__ import annotations
@@ -39,17 +39,17 @@ if TYPE_CHECKING:
 Function = TypeVar("Function", bound="Callable[..., Any]")
 
 FOLDER_BYTES = 256 * 2**20
-_SUM = 32  # bytes of a file's checksum
+_CHECKSUM_BYTES = 32
 _DAY = 86_400.0  # a used file's time stamp is updated at most once a day
 
 _addresses: dict[str, int] = {}
-_linked: list[Any] = []  # LLVM engines, which own the code in memory
-_refused: dict[str, KernelRefusedError] = {}
+_engines: list[Any] = []  # LLVM's, which own the machine code in memory
+_rejections: dict[str, KernelRefusedError] = {}
 _available = True
 
 
 def available() -> bool:
-    """Whether kernels can be compiled here, as far as we know."""
+    """Whether kernels can be compiled: True until LLVM has failed."""
     return _available
 
 
@@ -68,8 +68,8 @@ def warn_and_fall_back(error: CannotCompileError, what: str) -> None:
     warnings.warn(f"{effect}: {reason}", RuntimeWarning, stacklevel=level)  # points to the user's line
 
 
-def with_numpy_fallback(in_numpy: Callable[..., Any]) -> Callable[[Function], Function]:
-    """Decorator of a function that runs kernels: where LLVM cannot be used, call `in_numpy` instead."""
+def with_numpy_fallback(numpy_version: Callable[..., Any]) -> Callable[[Function], Function]:
+    """Decorator of a function that runs kernels: call `numpy_version` instead where LLVM cannot be used."""
 
     def decorate(compiled: Function) -> Function:
         warned: set[str] = set()
@@ -83,7 +83,7 @@ def with_numpy_fallback(in_numpy: Callable[..., Any]) -> Callable[[Function], Fu
                     if str(error) not in warned:
                         warned.add(str(error))
                         warn_and_fall_back(error, compiled.__name__)
-            return in_numpy(*arguments, **options)
+            return numpy_version(*arguments, **options)
 
         return cast("Function", run)
 
@@ -103,12 +103,12 @@ def address_of(key: str, build: Build) -> int:
     """
     address = _addresses.get(key)
     if address is None:
-        if key in _refused:
-            raise _refused[key]
+        if key in _rejections:
+            raise _rejections[key]
         try:
             address = _addresses[key] = _load_or_compile(key, build)
         except KernelRefusedError as error:
-            _refused[key] = error
+            _rejections[key] = error
             raise
     return address
 
@@ -155,7 +155,7 @@ def _link(name: str, code: bytes) -> int:
     engine = binding.create_mcjit_compiler(binding.parse_assembly(""), _target())
     engine.add_object_file(binding.ObjectFileRef.from_data(code))
     engine.finalize_object()
-    _linked.append(engine)
+    _engines.append(engine)
     return int(engine.get_function_address(name))
 
 
@@ -199,10 +199,10 @@ def _machine() -> str:
 # Files
 
 
-def _is_ours(status: os.stat_result) -> bool:
+def _is_trusted(status: os.stat_result) -> bool:
     """Whether a folder or file belongs to this user or root, and nobody else can write to it."""
     if not hasattr(os, "geteuid"):
-        return True  # on Windows the user's profile is the user's own
+        return True  # Windows: other users cannot write to a user's profile
     return status.st_uid in (os.geteuid(), 0) and not status.st_mode & 0o022
 
 
@@ -215,7 +215,7 @@ def _folder() -> Path | None:
         with suppress(FileExistsError):
             folder.mkdir(mode=0o700)
         status = folder.lstat()  # not stat: a link could lead anywhere
-        if stat.S_ISDIR(status.st_mode) and _is_ours(status):
+        if stat.S_ISDIR(status.st_mode) and _is_trusted(status):
             return folder
     return None
 
@@ -228,12 +228,12 @@ def _read(name: str, identity: bytes) -> tuple[str, bytes] | None:
     try:
         with open_regular(folder / f"{name}.code", follow=False) as file:
             status = os.fstat(file.fileno())
-            if not _is_ours(status):
+            if not _is_trusted(status):
                 return None
             content = file.read()
     except OSError:
         return None
-    checksum, content = content[:_SUM], content[_SUM:]
+    checksum, content = content[:_CHECKSUM_BYTES], content[_CHECKSUM_BYTES:]
     prefix = identity + b"\0"
     if hashlib.sha256(content).digest() != checksum or not content.startswith(prefix):
         return None

@@ -1,6 +1,6 @@
 """Data pointers, flags and strides of NumPy arrays, as compiled code needs them.
 
-Used by `job`, `lower` and a few operations. It knows nothing of kernels.
+Used by `job`, `lower` and a few operations.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ _WRITABLE = ctypes.c_int32(_PROBE.flags.num)
 def flags_address(array: NDArray[Any]) -> int:
     """The address of an array's 32 bits of flags.
 
-    If the layout is unknown, the address of the flags of some writable array.
+    If NumPy's layout is unknown, the address of a word that says writable; `lower.program` then checks in Python.
     """
     return _flags_address(array) if LAYOUT_IS_KNOWN else ctypes.addressof(_WRITABLE)
 
@@ -67,23 +67,26 @@ def coalesce(sizes: Sequence[int], strides: Sequence[Sequence[int]]) -> tuple[li
     """Merge neighboring dimensions where all arrays allow it, and drop those of size 1.
 
     Args:
-        sizes: of the dimensions, from the outermost.
-        strides: of each array, by dimension.
+        sizes: the size of each dimension, from the outermost.
+        strides: for each array, its stride in each dimension.
+
+    Returns:
+        The remaining sizes, and for each array the strides that belong to them.
     """
-    out: list[int] = []
-    moved: list[list[int]] = [[] for _ in strides]
+    merged_sizes: list[int] = []
+    merged_strides: list[list[int]] = [[] for _ in strides]
     for d, size in enumerate(sizes):
         if size == 1:
             continue
-        if out and all(m[-1] == s[d] * size for m, s in zip(moved, strides, strict=True)):
-            out[-1] *= size
-            for m, s in zip(moved, strides, strict=True):
+        if merged_sizes and all(m[-1] == s[d] * size for m, s in zip(merged_strides, strides, strict=True)):
+            merged_sizes[-1] *= size
+            for m, s in zip(merged_strides, strides, strict=True):
                 m[-1] = s[d]
         else:
-            out.append(size)
-            for m, s in zip(moved, strides, strict=True):
+            merged_sizes.append(size)
+            for m, s in zip(merged_strides, strides, strict=True):
                 m.append(s[d])
-    return out, moved
+    return merged_sizes, merged_strides
 
 
 def writable_diagonal(array: Any, offset: int, axis1: int, axis2: int) -> Any:

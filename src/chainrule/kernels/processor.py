@@ -18,9 +18,9 @@ SPARE_ROWS = 9  # extra rows in tables and results, so that every tile is comple
 class Registers:
     """Vector register size, and tile sizes in rows × vectors.
 
-    A tile has at least eight to ten accumulators, which keep two multipliers busy whose results take four to five
-    clocks. And it has no more than fit into the registers beside the vectors of w and, because LLVM tends to load all
-    of them at once, those of x. With one accumulator too many LLVM spills: 7 × 4 takes a third longer than 6 × 4.
+    A tile (see `tile`) needs eight to ten accumulators to keep two multipliers busy, whose latency is four to five
+    cycles. It can have no more than the registers that remain beside the vectors of both factors (LLVM tends to load
+    all of them at once). With one accumulator too many LLVM spills: 7 × 4 takes a third longer than 6 × 4.
 
     Attributes:
         vector_bytes: size of a register.

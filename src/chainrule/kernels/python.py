@@ -1,6 +1,6 @@
 """Renders kernels to Python: for `explain(code=True)`, and for tests, which run them without a compiler.
 
-The text is a function that computes number by number what the machine code computes, with NumPy's scalars. 64-bit
+The text is a function that computes the same as the machine code, one number at a time, with NumPy's scalars. 64-bit
 integers are Python's; `array(address, type)` is memory.
 """
 
@@ -98,7 +98,7 @@ class _PythonRenderer:
             self.line(depth, "pass")
 
     def expr(self, expr: Expr, depth: int) -> None:
-        """Write a statement for an expression, or keep its text to be written inline."""
+        """Write a statement for an expression; or, if it is used only once, keep its text until then."""
         if expr.op == "set":
             self.line(depth, f"r{expr.args[0]} = {self.text(expr.args[1])}")
         elif expr.op == "store":
@@ -220,14 +220,14 @@ class _TypeName(Type):
 def executable(kernel: Kernel) -> Callable[..., None]:
     """The kernel as a Python function."""
     names = ("exp", "log", "tanh", "expm1", "log1p", "erf", "log2", "sin", "cos", "tan", "atan", "sinh", "cosh", "pow")
-    space: dict[str, Any] = {
+    namespace: dict[str, Any] = {
         "np": np, "array": Memory, "cast": _cast, "bitcast": _bitcast, "invert": _invert, "multiply_add": _multiply_add,
         **{name: _library(name) for name in names}, **{f"{name}f": _library(name) for name in names},
     }  # fmt: skip
     for name in ("f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1", "p8"):
-        space[name] = _TypeName(name[0], int(name[1]))
-    exec(render(kernel), space)  # noqa: S102  # our own text
-    function = space[kernel.name]
+        namespace[name] = _TypeName(name[0], int(name[1]))
+    exec(render(kernel), namespace)  # noqa: S102  # our own text
+    function = namespace[kernel.name]
 
     def run(*arguments: int) -> None:
         with np.errstate(all="ignore"):

@@ -1,10 +1,10 @@
 """The thread pool ("team") that runs kernels and compiled programs in parallel.
 
 `parallel_for` divides the rows of one kernel. `run_parallel` runs a segment of a compiled program on several threads,
-which meet at barriers. The pool's shared state, who owns it and what each worker does, is a block of 64-bit words that
-only compiled code changes (`team_loops`). BLAS's own threads are switched off meanwhile (`kernels.blas`).
+which meet at barriers. The pool's state (its owner, and what each worker does) is a block of 64-bit words that only
+compiled code changes (`team_loops`). Meanwhile BLAS is limited to one thread (`kernels.blas`).
 
-Called by `job` and `lower.program`. It does not know what a kernel or program computes.
+Called by `job` and `lower.program`.
 
 Interrupts: if the owning thread is interrupted (Ctrl-C, a signal handler that raises, an asynchronous exception), the
 exception propagates only after every worker has finished. No worker writes into memory after that, and the pool is
@@ -45,9 +45,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-WORTH_A_THREAD = 50_000
-"""Steps of an inner loop that justify one more thread: some 20 µs, the time it takes to wake one."""
-MOST = 1024
+STEPS_PER_THREAD = 50_000
+"""Inner-loop iterations that justify one more thread: some 20 µs, the time it takes to wake one."""
+MAX_THREADS = 1024
 """The largest number of threads."""
 
 _threads: int | None = None
@@ -59,10 +59,10 @@ def parallel_for(kernel: Callable[..., Any], count: int, steps: int, *arguments:
     Args:
         kernel: a compiled loop, which releases the GIL.
         count: the number of items.
-        steps: about how many steps of the inner loop all items take; few are not worth a second thread.
+        steps: the approximate number of inner-loop iterations for all items, which decides how many threads to use.
         arguments: leading arguments for the kernel.
     """
-    thread_count = min(threads(), max(1, count), 1 + steps // WORTH_A_THREAD, MOST)
+    thread_count = min(threads(), max(1, count), 1 + steps // STEPS_PER_THREAD, MAX_THREADS)
     if thread_count == 1:
         kernel(*arguments, 0, count)
         return
@@ -112,7 +112,7 @@ def _control() -> Callable[[int, int, int, int], object]:
 @functools.cache
 def _words() -> np.ndarray[Any, np.dtype[np.int64]]:
     """The words that all threads share."""
-    memory = np.zeros(WORKER * MOST + LINE, np.int64)
+    memory = np.zeros(WORKER * MAX_THREADS + LINE, np.int64)
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(memory))  # workers read it even while the process exits
     words = memory[-memory.ctypes.data // memory.itemsize % LINE :]
     for position, function in ((LOCK, "acquire"), (UNLOCK, "release")):
@@ -144,7 +144,7 @@ class _Task:
             raise RuntimeError("parallel_for: a worker thread was interrupted before it finished its share of a kernel")
 
 
-_tasks: list[_Task | None] = [None] * MOST  # by worker; written by the owner of the team
+_tasks: list[_Task | None] = [None] * MAX_THREADS  # by worker; written by the owner of the team
 _started_workers: list[int] = []
 _start_lock = threading.Lock()
 _thread_idents: dict[int, int] = {}  # by worker
@@ -214,11 +214,11 @@ def threads() -> int:
         SettingError: CHAINRULE_THREADS is not a positive integer.
     """
     if _threads is None:
-        chosen = os.environ.get("CHAINRULE_THREADS") or str(_processors())
-        if not chosen.isdecimal() or int(chosen) < 1:
-            raise SettingError(f"CHAINRULE_THREADS is {chosen!r}: it must be a whole number of at least 1")
-        set_num_threads(int(chosen))
-        return int(chosen)
+        setting = os.environ.get("CHAINRULE_THREADS") or str(_processors())
+        if not setting.isdecimal() or int(setting) < 1:
+            raise SettingError(f"CHAINRULE_THREADS is {setting!r}: it must be a whole number of at least 1")
+        set_num_threads(int(setting))
+        return int(setting)
     return _threads
 
 
@@ -231,7 +231,7 @@ def set_num_threads(number: int) -> None:
     """
     global _threads
     check_whole("set_num_threads", "the number", number, least=1)
-    _threads = min(number, MOST)
+    _threads = min(number, MAX_THREADS)
 
 
 def _processors() -> int:

@@ -7,9 +7,9 @@ The words (allocated by `kernels.team`, aligned to a cache line):
 
 - OWNER: the owner's ticket, or 0. LOCK, UNLOCK: addresses of Python's functions that acquire and release a lock.
   ARRIVED, TURN: the counters of the barrier.
-- For worker `thread_id`, from 1 on, starting at WORKER * thread_id: its STATE; how many CALLS it has had; its locks
-  BEGIN and END; and its current call: FUNCTION (the driver), TABLE, SEGMENT, THREAD_COUNT. FUNCTION is 0 for a Python
-  task, whose end the owner waits for: the worker is BUSY.
+- For worker `thread_id`, from 1 on, starting at WORKER * thread_id: its STATE; CALLS, the number of calls it has
+  received; its locks BEGIN and END; and its current call: FUNCTION (the driver), TABLE, SEGMENT, THREAD_COUNT. FUNCTION
+  is 0 for a Python task; BUSY is then 1 until the owner has waited for its end.
 
 Words on which different threads spin are on different cache lines.
 
@@ -46,7 +46,7 @@ SPINS, SPINS_BEFORE_NAP, NAP = 200_000, 150_000, 50
 100 µs), so that a thread it waits for can have its processor; and the length of a nap in µs, which the system about
 doubles. Naps start late, because the other thread may only be in a short stage.
 """
-PROGRAM = -1  # the owner is a program
+PROGRAM = -1  # the value of OWNER while a program runs
 
 
 class _Words:
@@ -70,9 +70,9 @@ class _Words:
     def store(self, position: int, value: Expr | int) -> None:
         self.kernel.atomic("store", self.word(position), value)
 
-    def swap_if(self, position: int, before: Expr | int, after: Expr | int) -> Expr:
-        """Compare and swap; returns whether it succeeded."""
-        return self.kernel.atomic("swap_if", self.word(position), before, after)
+    def compare_exchange(self, position: int, before: Expr | int, after: Expr | int) -> Expr:
+        """Store `after` if the word is `before`, atomically; returns whether it did."""
+        return self.kernel.atomic("compare_exchange", self.word(position), before, after)
 
     def acquire_lock(self, lock: Expr) -> None:
         """Acquire a lock of Python's, waiting as long as necessary; no signal interrupts the wait."""
@@ -110,7 +110,7 @@ def barrier() -> Kernel:
 
 @cache
 def _call_worker() -> Kernel:
-    """Give a worker a call. It has finished its last one, or is about to."""
+    """Assign a call to a worker, as soon as it has finished its last one."""
     kernel = Kernel(
         "call_worker",
         {"team": ADDRESS, "thread_id": I8, "function": ADDRESS, "table": ADDRESS, "segment": I8, "thread_count": I8},
@@ -118,21 +118,22 @@ def _call_worker() -> Kernel:
     )
     team = _Words(kernel, kernel["team"])
     worker = team.of_worker(kernel["thread_id"])
-    called, spins = kernel.variable(I8, 0), kernel.variable(I8, 0)
-    with kernel.loop_while(lambda: called.value.equals(0)):
+    was_spinning, was_asleep = 1, 2
+    previous_state, spins = kernel.variable(I8, 0), kernel.variable(I8, 0)
+    with kernel.loop_while(lambda: previous_state.value.equals(0)):
         now = worker.load(STATE)
-        with kernel.when(now.equals(SPINNING)), kernel.when(worker.swap_if(STATE, SPINNING, CALLED)):
-            called.set(1)
+        with kernel.when(now.equals(SPINNING)), kernel.when(worker.compare_exchange(STATE, SPINNING, CALLED)):
+            previous_state.set(was_spinning)
         with kernel.when(now.equals(ASLEEP)):
-            called.set(2)
+            previous_state.set(was_asleep)
         spins.set(spins.value + 1)
-        with kernel.when(called.value.equals(0) & (spins.value > SPINS_BEFORE_NAP)):
+        with kernel.when(previous_state.value.equals(0) & (spins.value > SPINS_BEFORE_NAP)):
             _nap(kernel)
     worker.addresses[FUNCTION] = kernel["function"]
     worker.addresses[TABLE] = kernel["table"]
     worker.numbers[SEGMENT] = kernel["segment"]
     worker.numbers[THREAD_COUNT] = kernel["thread_count"]
-    with kernel.when(called.value.equals(2)):
+    with kernel.when(previous_state.value.equals(was_asleep)):
         worker.store(STATE, CALLED)
         team.release_lock(worker.addresses[BEGIN])
     with kernel.otherwise():
@@ -151,7 +152,7 @@ def call_workers() -> Kernel:
     thread_count, team = kernel["thread_count"], _Words(kernel, kernel["team"])
     with kernel.when(thread_count.equals(1)):
         kernel.return_(1)
-    with kernel.when(~team.swap_if(OWNER, 0, PROGRAM)):
+    with kernel.when(~team.compare_exchange(OWNER, 0, PROGRAM)):
         kernel.return_(1)
     with kernel.loop(1, thread_count, as_written=True) as thread_id:
         kernel.call(
@@ -194,7 +195,7 @@ def _serve() -> Kernel:
     thread_id, team = kernel["thread_id"], _Words(kernel, kernel["team"])
     worker = team.of_worker(thread_id)
     run = kernel.lift(RUN, I8)
-    with kernel.loop_while(lambda: kernel["thread_id"].differs(0)):
+    with kernel.loop_while(lambda: kernel["thread_id"].differs(0)):  # always: workers count from 1
         team.acquire_lock(worker.addresses[BEGIN])
         awake = kernel.variable(I8, 1)
         with kernel.loop_while(lambda: awake.value.differs(0)):
@@ -208,7 +209,10 @@ def _serve() -> Kernel:
             spin_count = kernel.variable(I8, 0)
             with kernel.loop_while(lambda: awake.value.differs(0) & worker.load(CALLS).equals(before)):
                 spin_count.set(spin_count.value + 1)
-                with kernel.when(spin_count.value > SPINS), kernel.when(worker.swap_if(STATE, SPINNING, ASLEEP)):
+                with (
+                    kernel.when(spin_count.value > SPINS),
+                    kernel.when(worker.compare_exchange(STATE, SPINNING, ASLEEP)),
+                ):
                     awake.set(0)
     return kernel
 
@@ -217,17 +221,19 @@ def _serve() -> Kernel:
 def control() -> Kernel:
     """control(team, operation, a, b): the pool's operations, for Python.
 
-    - ACQUIRE: become the owner, with ticket `a`. Afterwards OWNER is not `a` if the team is in use.
-    - START: start the workers of `b` threads on Python tasks.
-    - RELEASE: if `a` is the owner, wait for the workers of `b` threads, and give up ownership.
+    - ACQUIRE: become the owner, with ticket `a`, unless the team is in use: then OWNER is not `a` afterwards.
+    - START: start workers 1 … `b` - 1 on Python tasks.
+    - RELEASE: if `a` is the owner, wait for workers 1 … `b` - 1, and give up ownership.
     - SERVE: worker `a` waits for a Python task, and runs programs meanwhile.
     - FINISH: worker `a` has finished its task, if it had one.
+
+    Two unused arguments make it callable like every other kernel, with six (`machine.function`).
     """
-    kernel = Kernel("control", {"team": ADDRESS, "operation": I8, "a": I8, "b": I8, "unused": I8, "spare": I8})
+    kernel = Kernel("control", {"team": ADDRESS, "operation": I8, "a": I8, "b": I8, "unused1": I8, "unused2": I8})
     operation, a, b, team = kernel["operation"], kernel["a"], kernel["b"], _Words(kernel, kernel["team"])
     null = kernel.lift(0, ADDRESS)
     with kernel.when(operation.equals(ACQUIRE)):
-        team.swap_if(OWNER, 0, a)
+        team.compare_exchange(OWNER, 0, a)
     with kernel.when(operation.equals(START)), kernel.loop(1, b, as_written=True) as thread_id:
         team.of_worker(thread_id).numbers[BUSY] = 1
         kernel.call(_call_worker(), kernel["team"], thread_id, null, null, 0, 0)
@@ -242,6 +248,6 @@ def control() -> Kernel:
         kernel.call(_serve(), kernel["team"], a)
     with kernel.when(operation.equals(FINISH)):
         worker = team.of_worker(a)
-        with kernel.when(worker.swap_if(STATE, CALLED, ASLEEP)):
+        with kernel.when(worker.compare_exchange(STATE, CALLED, ASLEEP)):
             team.release_lock(worker.addresses[END])
     return kernel

@@ -14,7 +14,7 @@ renders a kernel to LLVM IR, `kernels.python` to Python for reading and testing.
 Semantics: instructions run in the order in which they were written. Floats follow IEEE 754 and are neither reordered
 nor contracted, except in a `sum`, whose order the compiler chooses. Integers wrap around.
 
-Built by `lower.loops` and by the hand-written kernels. This file knows nothing of renderers, arrays of NumPy or
+Built by `lower.loops` and by the hand-written kernels. It is independent of renderers, NumPy arrays and
 threads.
 """
 
@@ -90,7 +90,7 @@ class Expr:
     Attributes:
         op: the instruction.
         args: its operands: expressions, and settings such as a type.
-        type: of the number. An instruction with an effect only has no meaningful type.
+        type: the number's type; it has no meaning if the instruction has only an effect.
         kernel: the kernel it belongs to.
     """
 
@@ -99,7 +99,7 @@ class Expr:
     type: Type
     kernel: Kernel
 
-    def _with(self, op: str, other: Any, type: Type | None = None, swapped: bool = False) -> Expr:
+    def _append_binary(self, op: str, other: Any, type: Type | None = None, swapped: bool = False) -> Expr:
         """Append a binary instruction."""
         other = self.kernel.lift(other, self.type)
         if other.type != self.type:
@@ -113,53 +113,53 @@ class Expr:
         return self.kernel.add(op, args, type or self.type)
 
     def _compare(self, op: str, other: Any) -> Expr:
-        return self._with(op, other, Type("b", 1, self.type.lanes))
+        return self._append_binary(op, other, Type("b", 1, self.type.lanes))
 
     # fmt: off  # a table of operators
     def __add__(self, other: Any) -> Expr:
-        return self._with("add", other)
+        return self._append_binary("add", other)
 
     def __radd__(self, other: Any) -> Expr:
-        return self._with("add", other, swapped=True)
+        return self._append_binary("add", other, swapped=True)
 
     def __sub__(self, other: Any) -> Expr:
-        return self._with("sub", other)
+        return self._append_binary("sub", other)
 
     def __rsub__(self, other: Any) -> Expr:
-        return self._with("sub", other, swapped=True)
+        return self._append_binary("sub", other, swapped=True)
 
     def __mul__(self, other: Any) -> Expr:
-        return self._with("mul", other)
+        return self._append_binary("mul", other)
 
     def __rmul__(self, other: Any) -> Expr:
-        return self._with("mul", other, swapped=True)
+        return self._append_binary("mul", other, swapped=True)
 
     def __truediv__(self, other: Any) -> Expr:
-        return self._with("div", other)
+        return self._append_binary("div", other)
 
     def __rtruediv__(self, other: Any) -> Expr:
-        return self._with("div", other, swapped=True)
+        return self._append_binary("div", other, swapped=True)
 
     def __floordiv__(self, other: Any) -> Expr:
-        return self._with("quotient", other)
+        return self._append_binary("quotient", other)
 
     def __mod__(self, other: Any) -> Expr:
-        return self._with("remainder", other)
+        return self._append_binary("remainder", other)
 
     def __and__(self, other: Any) -> Expr:
-        return self._with("and", other)
+        return self._append_binary("and", other)
 
     def __or__(self, other: Any) -> Expr:
-        return self._with("or", other)
+        return self._append_binary("or", other)
 
     def __xor__(self, other: Any) -> Expr:
-        return self._with("xor", other)
+        return self._append_binary("xor", other)
 
     def __lshift__(self, other: Any) -> Expr:
-        return self._with("shift_left", other)
+        return self._append_binary("shift_left", other)
 
     def __rshift__(self, other: Any) -> Expr:
-        return self._with("shift_right", other)
+        return self._append_binary("shift_right", other)
 
     def __lt__(self, other: Any) -> Expr:
         return self._compare("lt", other)
@@ -178,7 +178,7 @@ class Expr:
         return self._compare("eq", other)
 
     def differs(self, other: Any) -> Expr:
-        """Whether the numbers are not equal; true if either is NaN."""
+        """Whether two numbers are unequal; true if either is NaN."""
         return self._compare("ne", other)
 
     def __neg__(self) -> Expr:
@@ -216,7 +216,10 @@ def _constant_value(expr: Expr) -> Any:
 
 @dataclass(eq=False)
 class Loop:
-    """`for index in range(start, stop, step): body`; with `as_written`, LLVM neither unrolls nor vectorizes it."""
+    """A loop, `for index in range(start, stop, step): body`.
+
+    If `as_written`, LLVM neither unrolls nor vectorizes it.
+    """
 
     index: Expr
     start: Expr
@@ -247,11 +250,11 @@ class If:
 class Variable:
     """A mutable number, held in a register."""
 
-    def __init__(self, kernel: Kernel, type: Type, start: Any) -> None:
+    def __init__(self, kernel: Kernel, type: Type, initial: Any) -> None:
         self.kernel, self.type = kernel, type
         self.number = len(kernel.variables)
         kernel.variables.append(type)
-        self.set(start)
+        self.set(initial)
 
     @property
     def value(self) -> Expr:
@@ -262,19 +265,20 @@ class Variable:
         """Assign a value."""
         self.kernel.effect("set", (self.number, self.kernel.lift(value, self.type)))
 
-    def sum(self, value: Expr) -> None:
+    def accumulate(self, value: Expr) -> None:
         """Add a value. The compiler may reorder such additions, so that a loop of them can be vectorized."""
         self.set(self.kernel.add("sum" if self.type.kind == "f" else "add", (self.value, value), self.type))
 
 
 class Array:
-    """Numbers in memory, contiguous from an address on.
+    """Contiguous numbers in memory, starting at an address.
 
     Args:
         kernel: the kernel that reads or writes them.
-        address: of the first number.
-        type: of each number.
-        alias_scope: a name that promises: arrays with different names do not overlap. None promises nothing.
+        address: the address of the first number.
+        type: the type of each number.
+        alias_scope: a name states that the array overlaps no array with another name, or with none. Arrays without a
+            name may overlap each other.
     """
 
     def __init__(self, kernel: Kernel, address: Expr, type: Type, alias_scope: str | None = None) -> None:
@@ -313,18 +317,18 @@ class Array:
 
 
 class Kernel:
-    """A function of numbers and addresses: its arguments and the tree of what it does.
+    """A function of numbers and addresses: its arguments, and its body as a tree of statements.
 
     Args:
-        name: of the function.
+        name: the function's name.
         arguments: names and types, in order.
         result: the return type, if any.
-        internal: only kernels of the same module call it.
+        internal: whether only kernels of the same LLVM module call it.
 
     Attributes:
         body: statements, in order: expressions, loops, conditions.
         variables: the types of its variables.
-        scopes: names of arrays that do not overlap.
+        scopes: the alias scopes of its arrays.
         calls: other kernels that it calls.
         hints: LLVM function attributes.
         names: readable names of expressions, by identity, for the Python rendering.
@@ -366,9 +370,9 @@ class Kernel:
         """The array at an address, or at the address in an argument."""
         return Array(self, self.arguments[address] if isinstance(address, str) else address, type, alias_scope)
 
-    def variable(self, type: Type, start: Any = 0) -> Variable:
-        """A new variable."""
-        return Variable(self, type, start)
+    def variable(self, type: Type, initial: Any = 0) -> Variable:
+        """Create a variable with an initial value."""
+        return Variable(self, type, initial)
 
     def stack_array(self, type: Type, count: int) -> Array:
         """An array of `count` numbers on the stack."""
@@ -421,8 +425,12 @@ class Kernel:
         return self.add("call_library", (name, *args), result)
 
     def atomic(self, op: str, address: Expr, *args: Any) -> Expr:
-        """An atomic instruction on a 64-bit word: load, store, add (returns the old value), or swap_if."""
-        return self.add(f"atomic_{op}", (address, *(self.lift(x, I8) for x in args)), BOOL if op == "swap_if" else I8)
+        """Append an atomic instruction on a 64-bit word.
+
+        It is load, store, add (returns the old value), or compare_exchange (returns whether it stored the new one).
+        """
+        result = BOOL if op == "compare_exchange" else I8
+        return self.add(f"atomic_{op}", (address, *(self.lift(x, I8) for x in args)), result)
 
     def return_(self, value: Any) -> None:
         """Return from the kernel. It must be the last instruction of its block."""
@@ -432,7 +440,7 @@ class Kernel:
 
     @contextmanager
     def loop(self, start: Any, stop: Any, step: int = 1, as_written: bool = False) -> Iterator[Expr]:
-        """Context manager: the statements inside, for each index from start to stop - 1."""
+        """Context manager: run the statements inside for each index in range(start, stop, step)."""
         index = Expr("index", (), I8, self)
         loop = Loop(index, self.lift(start, I8), self.lift(stop, I8), step, as_written)
         self._blocks[-1].append(loop)
@@ -441,7 +449,7 @@ class Kernel:
 
     @contextmanager
     def loop_while(self, test: Callable[[], Expr]) -> Iterator[None]:
-        """Context manager: the statements inside, as long as the test holds."""
+        """Context manager: repeat the statements inside as long as the test holds."""
         loop = While()
         self._blocks[-1].append(loop)
         with self._inside(loop.header):
@@ -451,7 +459,7 @@ class Kernel:
 
     @contextmanager
     def when(self, test: Expr) -> Iterator[None]:
-        """Context manager: the statements inside, if the test holds."""
+        """Context manager: run the statements inside if the test holds."""
         branch = If(test)
         self._blocks[-1].append(branch)
         with self._inside(branch.body):
@@ -459,7 +467,7 @@ class Kernel:
 
     @contextmanager
     def otherwise(self) -> Iterator[None]:
-        """Context manager: the statements inside, if the test of the `when` just before does not hold."""
+        """Context manager: run the statements inside if the test of the preceding `when` does not hold."""
         branch = self._blocks[-1][-1]
         if not isinstance(branch, If):
             raise TypeError("otherwise() must directly follow a when() block")

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     Entry = Callable[[Value], int]
 
 FEW_ROWS = 24  # with more rows, BLAS is faster although it packs the weights (see `kernels.product`)
-WORTH_SHARING = 4_000
+MIN_SHARED_WORK = 4_000
 """Stages with less work than this run on one thread."""
 
 
@@ -72,7 +72,7 @@ def launch(stage: Stage) -> Launch:
     if stage.kind == "kernel":
         return _handwritten(stage)
     nest = Nest(stage)
-    parallel = nest.outermost_free and work(stage) > WORTH_SHARING and nest.row_count > 1
+    parallel = nest.outermost_free and work(stage) > MIN_SHARED_WORK and nest.row_count > 1
 
     def descriptor(entry: Entry) -> Descriptor:
         return np.array(nest.descriptor(entry), np.int64)
@@ -96,7 +96,7 @@ def _handwritten(stage: Stage) -> Launch:
         return job.template.layout.bind(job.descriptor, [*bindings, *((entry(v), 0) for v in scratch)])
 
     partial_sums = [v for v in stage.steps if stage.parts and is_partial(v)]
-    parallel = job.rows > 1 and work(stage) > WORTH_SHARING
+    parallel = job.rows > 1 and work(stage) > MIN_SHARED_WORK
     return Launch(stage, job.address, descriptor, job.rows, parallel, partial_sums, "bytes_per_thread" in step.options)
 
 
@@ -128,7 +128,7 @@ def _product(stage: Stage) -> Launch:
     def descriptor(entry: Entry) -> Descriptor:
         return job.template.layout.bind(job.descriptor, [(entry(base_of(v)), offset_of(v)) for v in (x, y, step)])
 
-    return Launch(stage, job.address, descriptor, count, count >= 8 and work(stage) > 8 * WORTH_SHARING)
+    return Launch(stage, job.address, descriptor, count, count >= 8 and work(stage) > 8 * MIN_SHARED_WORK)
 
 
 def _one_below_the_other(x: Value) -> bool:

@@ -374,7 +374,7 @@ class _Builder:
             with kernel.loop(start, stop) as i:
                 self.accumulate([self.advance(indices, level, i)])
             for key, total in totals.items():
-                total.sum(self.variables[key].value.to(F8))
+                total.accumulate(self.variables[key].value.to(F8))
             self.variables.update(totals)
 
         if not totals or self.nest.fixed_sizes[level] is not None:
@@ -422,7 +422,7 @@ class _Builder:
             if id(r) in self.variables:
                 variable = self.variables[id(r)]
                 if r.op == "sum":
-                    variable.sum(number.to(variable.type))
+                    variable.accumulate(number.to(variable.type))
                 else:
                     variable.set(COMBINE[r.op](variable.value, number))
             else:

@@ -18,14 +18,14 @@ from chainrule.errors import CaptureError, read_only
 from chainrule.kernels import blas, driver, machine, team
 from chainrule.kernels.driver import (
     ARGUMENT,
-    CHANGED,
+    CHANGED_ARRAYS,
     CHECK_ARGUMENTS,
     CHECK_RESULT,
-    DONE,
     DRIVER,
     FLUSH,
     FLUSH_DENORMALS,
     NUMBERS,
+    PROGRESS,
     READ_ONLY,
     RESERVED,
     SCRIPTS,
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
     Index = tuple[Value, int, int | None, Callable[[NDArray[Any]], object]]
 
-WORTH_THREADS = 2e6
+WORK_PER_THREAD = 2e6
 """The work (multiplications and moves of numbers) that justifies a second thread: some 50 µs."""
 
 
@@ -68,7 +68,7 @@ class Program:
 
     Attributes:
         thread_count: how many threads run it.
-        steps: by how much table_view[DONE] grows in a complete run.
+        steps: by how much table_view[PROGRESS] grows in a complete run.
         launches: how each compiled stage is run, by its number in the plan.
         entries: the table entry of each array, by identity of its value.
         numbers: the numbers that change from call to call; write them before a run.
@@ -121,14 +121,14 @@ class Program:
     ) -> None:
         """Allocate the table, the arena and the outputs, and enter all known addresses in the table."""
         self.table = np.zeros(RESERVED + len(self.bases) + private * self.thread_count, np.int64)
-        self.table[:4] = *blas.addresses(), *blas.threads_addresses()
+        self.table[:4] = *blas.addresses(), *blas.thread_count_addresses()
         self.table[NUMBERS] = self.scalars.ctypes.data
         self.table[DRIVER] = _driver_address()
         self.table[THREAD_COUNT] = self.thread_count
         if any(stage.writes for stage in self.plan.stages):
             self.table[FLUSH] = FLUSH_DENORMALS
         bounds = [(*byte_bounds(array), flags_address(array)) for array in self.changed]
-        self.table[CHANGED] = self._keep(np.array(bounds, np.int64))
+        self.table[CHANGED_ARRAYS] = self._keep(np.array(bounds, np.int64))
         raw = self.memory = allocate_arena(self.plan.arena + ALIGNMENT)
         start = -raw.ctypes.data % ALIGNMENT
         self.arrays: dict[int, NDArray[Any]] = {}
@@ -232,14 +232,14 @@ class Program:
         """Check everything that can fail, before the program changes anything."""
         changed = len(self.changed)
         if changed:
-            script.check(READ_ONLY, machine.address_of("writable", driver.writable), [changed])
+            script.check(READ_ONLY, machine.address_of("count_read_only", driver.count_read_only), [changed])
         for i, _, value in self.argument_slots:
             if value.size:
                 descriptor = [self.entries[id(value)], value.example.nbytes, value.dtype.itemsize, changed]
-                script.check(ARGUMENT - i, machine.address_of("no_overlap", driver.no_overlap), descriptor)
+                script.check(ARGUMENT - i, machine.address_of("count_overlaps", driver.count_overlaps), descriptor)
         for number, (value, size, ignored, _) in enumerate(self.indices, 1):
             kind = type_of(value.dtype)
-            kernel = machine.address_of(f"all_below {kind}", partial(driver.all_below, kind))
+            kernel = machine.address_of(f"count_invalid_indices {kind}", partial(driver.count_invalid_indices, kind))
             script.check(number, kernel, [self.entries[id(value)], value.size, size, ignored or 0])
 
     # Running
@@ -307,14 +307,14 @@ class Program:
         while self.table_view[CHECK_RESULT]:
             self._handle_failed_check(arguments)
             self.enter(CHECK_ARGUMENTS, 0, 0, 1, 0)
-        self.table_view[DONE] += 1
+        self.table_view[PROGRESS] += 1
         with blas.one_thread():
             for item in self.order:
                 if type(item) is int:
                     self._run(item)
                 else:
                     item()
-                    self.table_view[DONE] += 1
+                    self.table_view[PROGRESS] += 1
 
     def _handle_failed_check(self, arguments: Sequence[NDArray[Any]]) -> None:
         """Raise the error that a check found, or copy an argument that the program cannot read in place."""
@@ -395,4 +395,4 @@ def _copy_like(array: NDArray[Any], value: Value) -> NDArray[Any]:
 def thread_count(plan: Plan) -> int:
     """How many threads the program's work justifies."""
     total = sum(work(stage) for stage in plan.stages if stage.kind != "call")
-    return max(1, min(team.threads(), int(total / WORTH_THREADS) + 1))
+    return max(1, min(team.threads(), int(total / WORK_PER_THREAD) + 1))

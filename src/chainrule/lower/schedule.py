@@ -34,10 +34,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 ALIGNMENT = 64  # bytes, a cache line
-PARTS, WORTH_PARTS = 8, 30_000  # number of partial sums, and the least work for which a sum is split
+PARTS, MIN_SPLIT_WORK = 8, 30_000  # number of partial sums, and the least work for which a sum is split
 
 CACHE_BYTES = 32_768  # of the L1 cache, for a block of rows
-WORTH_BLOCKS = 131_072  # bytes passed on inside a group, from which blocks pay
+MIN_BLOCKED_BYTES = 131_072  # bytes passed on inside a group, from which blocks pay
 LOOK_AHEAD = 24  # stages considered for a group
 
 
@@ -221,7 +221,7 @@ def _split_sums(stages: list[Stage], outputs: Sequence[Value]) -> list[Stage]:
             continue
         nest = Nest(stage)
         stage.order = nest.order
-        if work(stage) >= WORTH_PARTS and not nest.outermost_free and len(nest.sizes) > 1 and nest.sizes[0] >= PARTS:
+        if work(stage) >= MIN_SPLIT_WORK and not nest.outermost_free and len(nest.sizes) > 1 and nest.sizes[0] >= PARTS:
             stage.parts = PARTS
         for position, step in enumerate(stage.steps):
             if step.kind != "reduce":
@@ -274,7 +274,7 @@ def _block_size(stages: Sequence[Stage], images: int) -> int:
         return int(is_balanced(images))
     computed = {id(step): step for stage in stages for step in stage.steps if step.shape[:1] == (images,)}
     passed_on = {id(base_of(v)) for stage in stages for v in stage.reads()} & computed.keys()
-    if sum(computed[key].example.nbytes for key in passed_on) < WORTH_BLOCKS:
+    if sum(computed[key].example.nbytes for key in passed_on) < MIN_BLOCKED_BYTES:
         return 0
     read = {id(v): v for stage in stages for v in stage.reads() if v.shape[:1] == (images,)}
     image_bytes = sum(v.example.nbytes // images for v in [*read.values(), *(computed[key] for key in passed_on)])
