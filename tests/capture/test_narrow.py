@@ -85,7 +85,7 @@ def build_network():
 def test_what_loops_take_for_apart_is_apart(number, monkeypatch, interpreted):
     """Where the program keeps an array while a loop runs, no other of the loop's arrays lies."""
     monkeypatch.setattr(team, "_threads", number)
-    monkeypatch.setattr("chainrule.lower.launch.WORTH_SHARING", 1)
+    monkeypatch.setattr("chainrule.lower.launch.MIN_SHARED_WORK", 1)
     net = build_network()
     optimizer = optim.Adam(net.parameters(), lr=0.01)
 

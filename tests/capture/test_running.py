@@ -295,7 +295,7 @@ def test_what_python_gives_back_may_lie_in_the_programs_own_memory():
 
     @operation
     def seen_again(input):
-        return np.asarray(input)[:]  # which a compiled function cannot follow, so it becomes a call of Python
+        return np.asarray(input)[:]  # which a compiled function cannot follow, so it becomes a Python call
 
     @jit
     def compute(x):

@@ -99,7 +99,7 @@ def test_logaddexp_equals_numpys(kind):
         np.testing.assert_array_equal(result[~finite], exact[~finite])
         assert (off[finite] <= 4 * np.finfo(kind).eps * scale[finite]).all()
     ((specialization,),) = compiled.programs.values()
-    assert specialization.program.is_single_segment  # no call of Python
+    assert specialization.program.is_single_segment  # no Python call
 
 
 def numpy_logaddexp(x, y):

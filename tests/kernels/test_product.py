@@ -26,7 +26,7 @@ def run(template, x, y, out, sizes, rows_apart, by, shares):
     none = np.zeros(1, np.int64)
     descriptor = template.layout.encode(
         rows=n, columns=m, terms=k, x_row=rows_apart[0], y_row=rows_apart[1], out_row=rows_apart[2], x_transposed=0,
-        y_transposed=1, by=by, gemm=0, x_offsets=none, y_offsets=none, out_offsets=none,
+        y_transposed=1, split=by, gemm=0, x_offsets=none, y_offsets=none, out_offsets=none,
     )  # fmt: skip
     descriptor = template.layout.bind(descriptor, [(1, 0), (2, 0), (3, 0)])
     gemm = blas.addresses()[x.dtype == np.float64]

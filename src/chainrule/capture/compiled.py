@@ -31,7 +31,7 @@ from chainrule.kernels import team
 from chainrule.kernels.driver import PROGRESS
 from chainrule.kernels.machine import available, warn_and_fall_back
 from chainrule.kernels.processor import CannotCompileError, KernelRefusedError
-from chainrule.lower.graph import Value, dense, exact
+from chainrule.lower.graph import Value, dense, exact_key
 from chainrule.lower.program import Program
 from chainrule.lower.schedule import plan
 from chainrule.lower.tracer import Tracer, Untraceable
@@ -391,7 +391,7 @@ class Specialization:
             program.run(arrays)
         finally:  # also after an interrupt, which may come after the run or during it
             done = program.table_view[PROGRESS] - before
-            if done == program.steps:
+            if done == program.progress_per_run:
                 for update, values in self.updates:
                     update(*map(program.array, values))
                 self.store(pending)
@@ -518,10 +518,10 @@ def _signature(x: Any, arrays: list[Any]) -> Any:
                 f"({', '.join(vars(x))}), which jit does not see: pass them as arguments{at_user_line()}"
             )
         if isinstance(x, dict):
-            return type(x), tuple([(exact(name), _signature(value, arrays)) for name, value in x.items()])
+            return type(x), tuple([(exact_key(name), _signature(value, arrays)) for name, value in x.items()])
         return type(x), tuple([_signature(part, arrays) for part in x])
     else:
-        key = exact(x)
+        key = exact_key(x)
         try:
             hash(key)
         except TypeError:

@@ -19,7 +19,7 @@ from weakref import WeakSet
 import numpy as np
 
 from chainrule.capture.classes import attributes_of, is_heap_type
-from chainrule.lower.graph import exact
+from chainrule.lower.graph import exact_key
 from chainrule.tensor import Tensor
 
 if TYPE_CHECKING:
@@ -306,7 +306,7 @@ def is_same_value(now: Any, before: Any) -> bool:
         return len(now) == len(before) and all(map(is_same_value, now, before))
     if isinstance(before, slice):
         return all(map(is_same_value, (now.start, now.stop, now.step), (before.start, before.stop, before.step)))
-    return isinstance(before, PLAIN) and bool(exact(now) == exact(before))
+    return isinstance(before, PLAIN) and bool(exact_key(now) == exact_key(before))
 
 
 def has_attributes(x: Any) -> bool:

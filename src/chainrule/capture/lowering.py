@@ -56,7 +56,7 @@ def step(
     others = tuple(trace.add_value("part", name, [result.value], array) for array in also)
     each = -(-job.scratch // 64) * 64  # bytes
     scratch = Value("scratch", name, (), np.empty(each * team.threads(), np.uint8), {"bytes_per_thread": each})
-    result.value.options["also"] = [*(x.value for x in others), *([scratch] if each else [])]
+    result.value.options["other_results"] = [*(x.value for x in others), *([scratch] if each else [])]
     return result, *others
 
 
@@ -93,10 +93,9 @@ def _convolution_to_input(trace: Trace, input: Any, weight: Any, *, shape: Any, 
 def _correlated(trace: Trace, name: str, plan: Any, x: Tracer, weight: Tracer, example: Any, pairs: int) -> Tracer:
     _check(plan.correlate is not None and x.dtype == weight.dtype)
     # threads that divide an image among them read the weights only once each, so each packs its own copy
-    copies, each = (
-        (1, {}) if is_balanced(x.shape[0]) else (team.threads(), {"bytes_per_thread": plan.packed * x.dtype.itemsize})
-    )
-    example_packed = np.empty((copies, plan.packed), x.dtype)
+    size = plan.packed_size * x.dtype.itemsize
+    copies, each = (1, {}) if is_balanced(x.shape[0]) else (team.threads(), {"bytes_per_thread": size})
+    example_packed = np.empty((copies, plan.packed_size), x.dtype)
     packed = step(trace, "packed weights", plan.pack, [contiguous(trace, weight)], example_packed, **each)
     inputs = [channels_last(trace, x), *packed]
     return step(trace, name, plan.correlate, inputs, example, flops=2 * pairs, images=x.shape[0])[0]
@@ -107,16 +106,16 @@ def _convolution_to_weight(trace: Trace, input: Any, out_grad: Any, *, shape: An
     plan = setup.weight_gradient(x.shape, grad.shape, tuple(shape), tuple(params), x.dtype)
     if plan is None or x.dtype != grad.dtype:
         raise Untraceable(UNSUPPORTED)
-    parts, pieces = plan.sums[:2]
-    inputs, example = [channels_last(trace, x), channels_last(trace, grad)], np.empty(plan.sums, x.dtype)
+    parts, pieces = plan.sums_shape[:2]
+    inputs, example = [channels_last(trace, x), channels_last(trace, grad)], np.empty(plan.sums_shape, x.dtype)
     flops = 2 * grad.size * math.prod(shape[1:])
     name = "convolution_to_weight"
     if pieces == 1:
-        sums = step(trace, name, plan.images, inputs, example, flops=flops, images=x.shape[0], parts=parts)
+        sums = step(trace, name, plan.sum_images, inputs, example, flops=flops, images=x.shape[0], parts=parts)
     else:
-        sums = step(trace, name, plan.items, inputs, example, flops=flops)
+        sums = step(trace, name, plan.sum_items, inputs, example, flops=flops)
     example = convolutions.convolve_weight_gradient(x.value.example, grad.value.example, shape, *params)
-    return step(trace, "sum of parts", plan.unpack, sums, example, flops=math.prod(plan.sums))[0]
+    return step(trace, "sum of parts", plan.unpack, sums, example, flops=math.prod(plan.sums_shape))[0]
 
 
 def _max_pool(trace: Trace, input: Any, *, params: Any) -> tuple[Tracer, Tracer]:

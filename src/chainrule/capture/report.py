@@ -67,7 +67,7 @@ def explain(program: Program) -> str:
         if program.thread_count == 1
         else f"{program.thread_count} threads, which divide each long stage among them"
     )
-    ending = f"memory for intermediate results: {program.plan.arena / 1000:,.0f} kB; runs on {threads}"
+    ending = f"memory for intermediate results: {program.plan.arena_size / 1000:,.0f} kB; runs on {threads}"
     return "\n".join(
         [lines[0].rstrip(), ruler, *(line.rstrip() for line in lines[1:-1]), ruler, lines[-1].rstrip(), ending]
     )
@@ -122,7 +122,7 @@ def _operations(stage: Stage) -> str:
     if stage.kind == "matmul":
         return "product of matrices"
     if stage.kind == "call":
-        return f"call of Python: {stage.steps[0].op}"
+        return f"Python call: {stage.steps[0].op}"
     if stage.kind == "kernel":
         return str(stage.steps[0].op)
     names = [step.op if isinstance(step.op, str) else step.op.__name__ for step in stage.steps]

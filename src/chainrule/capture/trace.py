@@ -40,7 +40,7 @@ from chainrule.lower.graph import (
     reachable,
     share_memory,
 )
-from chainrule.lower.recorder import Recorder, own_copy
+from chainrule.lower.recorder import Recorder, native_copy
 from chainrule.lower.tracer import ElementChange, Tracer, Untraceable
 from chainrule.ops.dtypes import promote
 from chainrule.ops.indexing import getitem, is_basic_with_tensors
@@ -152,7 +152,7 @@ class Trace(Recorder):
             if is_readable_in_place(array):
                 tracer = self.add_constant(array)
             else:  # compiled code cannot read it in place
-                tracer = self.call("copy", partial(own_copy, array), (), {})
+                tracer = self.call("copy", partial(native_copy, array), (), {})
                 tracer.memory = array
             capture = self.captures[id(array)] = tracer, tracer.value, array
         return capture[0]
@@ -319,7 +319,7 @@ class Trace(Recorder):
                 )
 
     def call(self, name: str, function: Callable[..., Any], inputs: Sequence[Any], options: dict[str, Any]) -> Any:
-        """Record a call of Python, which each run makes: `function` on arrays."""
+        """Record a Python call, which each run makes: `function` on arrays."""
         arrays: list[Tracer] = []
 
         def to_placeholder(x: Any) -> Any:

@@ -75,7 +75,7 @@ def convolve_input_gradient(
 def _correlate(setup: Correlation, x: NDArray[Any], weight: NDArray[Any]) -> NDArray[Any]:
     if setup.correlate is None or setup.pack is None:
         return channels_first(np.zeros(setup.shape, x.dtype))
-    packed, out = np.empty(setup.packed, x.dtype), np.empty(setup.shape, x.dtype)
+    packed, out = np.empty(setup.packed_size, x.dtype), np.empty(setup.shape, x.dtype)
     setup.pack.run(np.ascontiguousarray(weight, x.dtype), packed)
     setup.correlate.run(channels_last(x), packed, out)
     return channels_first(out)
@@ -100,7 +100,7 @@ def convolve_weight_gradient(
     setup = weight_gradient(x.shape, grad.shape, tuple(weight_shape), params, x.dtype)
     if setup is None:
         return np.zeros(weight_shape, x.dtype)
-    sums, out = np.empty(setup.sums, x.dtype), np.empty(weight_shape, x.dtype)
-    setup.items.run(channels_last(x), channels_last(np.asarray(grad, x.dtype)), sums)
+    sums, out = np.empty(setup.sums_shape, x.dtype), np.empty(weight_shape, x.dtype)
+    setup.sum_items.run(channels_last(x), channels_last(np.asarray(grad, x.dtype)), sums)
     setup.unpack.run(sums, out)
     return out

@@ -44,9 +44,11 @@ if TYPE_CHECKING:
     from chainrule.kernels.tree import Array, Expr
 
 FRAME = "height width top left frame_height frame_width"  # of an image, and of the padded copy of it
-PACK_FIELDS = DescriptorLayout("weight packed", "columns used column_stride rows ends sources")
-"""`columns`: of a packed row, in whole vectors, of which `used` hold weights; `column_stride`: between the weights of a
-row; for each row, its number in `packed` (`rows`) and its offset in `weight` (`sources`); `ends` of blocks of rows."""
+PACK_FIELDS = DescriptorLayout("weight packed", "columns used_columns column_stride rows ends sources")
+"""`columns`: the length of a packed row, in whole vectors; `used_columns`: how many of them hold weights;
+`column_stride`: the distance between the weights of a row; `rows` and `sources`: for each row, its number in `packed`
+and its offset in `weight`; `ends`: where each block of rows ends.
+"""
 CORRELATE_FIELDS = DescriptorLayout(
     "x weights out scratch",
     f"steps channels {FRAME} groups columns positions outputs uncovered uncovered_count passes pass_count tables",
@@ -86,15 +88,15 @@ def pack(type: Type) -> Kernel:
         with kernel.when(block > 0):
             begin.set(ends[block - 1])
         start, end = begin.value, ends[block]
-        whole = kernel.select((end - start).equals(lanes), d.used // lanes * lanes, 0)
+        whole = kernel.select((end - start).equals(lanes), d.used_columns // lanes * lanes, 0)
         with kernel.loop(0, whole, lanes, as_written=True) as column:
             square = weight.at(sources[start] + column * d.column_stride)
             transpose_square(kernel, square, d.column_stride, packed.at(column), rows.at(start), d.columns)
         with kernel.loop(start, end, as_written=True) as k:
             line, source = packed.at(rows[k] * d.columns), weight.at(sources[k])
-            with kernel.loop(whole, d.used) as column:
+            with kernel.loop(whole, d.used_columns) as column:
                 line[column] = source[column * d.column_stride]
-            with kernel.loop(d.used, d.columns) as column:
+            with kernel.loop(d.used_columns, d.columns) as column:
                 line[column] = 0.0
     return kernel
 
@@ -107,14 +109,14 @@ def correlate(type: Type) -> Kernel:
     """
     kernel = stage_kernel(f"correlate_{type}")
     d = CORRELATE_FIELDS.read(kernel)
-    x, weights, out, framed = (d.array(name, type) for name in ("x", "weights", "out", "scratch"))
-    sums = framed.at(d.frame_height * d.frame_width * d.channels)
+    x, weights, out, frame = (d.array(name, type) for name in ("x", "weights", "out", "scratch"))
+    sums = frame.at(d.frame_height * d.frame_width * d.channels)
     tables, passes, uncovered = (d.lookup_table(name) for name in ("tables", "passes", "uncovered"))
     steps, first, last = d.steps, kernel["first"], kernel["last"]
     slabs = _slabs(type)
     with kernel.loop(first // steps, (last + steps - 1) // steps, as_written=True) as image:
         begin, end = kernel.maximum(first - image * steps, 0), kernel.minimum(last - image * steps, steps)
-        _frame(kernel, d, x.at(image * (d.height * d.width * d.channels)), framed)
+        _frame(kernel, d, x.at(image * (d.height * d.width * d.channels)), frame)
         result = out.at(image * (d.positions * d.outputs))
         uncovered_first, uncovered_last = begin * d.uncovered_count // steps, end * d.uncovered_count // steps
         with kernel.loop(uncovered_first, uncovered_last, as_written=True) as k:
@@ -123,7 +125,7 @@ def correlate(type: Type) -> Kernel:
             line = passes.at(number * PASS_WORDS)
             count, terms, weights_at, starts, positions, offsets = (line[i] for i in range(PASS_WORDS))
             kernel.call(
-                slabs, framed.address, d.channels, weights.at(weights_at).address, result.address, sums.address,
+                slabs, frame.address, d.channels, weights.at(weights_at).address, result.address, sums.address,
                 tables.at(starts).address, tables.at(positions).address, tables.at(offsets).address, terms, count,
                 begin * count // steps, end * count // steps, d.groups, d.columns, d.outputs,
             )  # fmt: skip
@@ -134,28 +136,28 @@ def correlate(type: Type) -> Kernel:
 def _slabs(type: Type) -> Kernel:
     """Positions low … high - 1 of one image in one pass; position `positions[i]` reads from offset `starts[i]` on."""
     kernel = Kernel(f"slabs_{type}", {
-        "framed": ADDRESS, "channels": I8, "weights": ADDRESS, "out": ADDRESS, "sums": ADDRESS, "starts": ADDRESS,
+        "frame": ADDRESS, "channels": I8, "weights": ADDRESS, "out": ADDRESS, "sums": ADDRESS, "starts": ADDRESS,
         "positions": ADDRESS, "offsets": ADDRESS, "terms": I8, "count": I8, "low": I8, "high": I8, "groups": I8,
         "columns": I8, "outputs": I8,
     }, internal=True)  # fmt: skip
-    framed, weights, out, sums = (kernel.array(name, type) for name in ("framed", "weights", "out", "sums"))
+    frame, weights, out, sums = (kernel.array(name, type) for name in ("frame", "weights", "out", "sums"))
     starts, positions = kernel.array("starts", I8), kernel.array("positions", I8)
     count, high, groups, columns = kernel["count"], kernel["high"], kernel["groups"], kernel["columns"]
     outputs, terms = kernel["outputs"], kernel["terms"]
     used, group_channels = outputs // groups, kernel["channels"] // groups
     slab = registers().slab_rows
     # whether a slab of the product has the memory layout of a slab of the result
-    neighbors = groups.equals(1) & columns.equals(outputs) & positions[count - 1].equals(count - 1)
+    is_contiguous = groups.equals(1) & columns.equals(outputs) & positions[count - 1].equals(count - 1)
     with (
         kernel.loop(0, groups, as_written=True) as group,
         kernel.loop(kernel["low"], high, slab, as_written=True) as first,
     ):
         rows = kernel.minimum(high - first, slab)
-        direct = neighbors & rows.equals(slab)
-        to = kernel.select(direct, out.at(first * outputs).address, sums.address)
+        direct = is_contiguous & rows.equals(slab)
+        destination = kernel.select(direct, out.at(first * outputs).address, sums.address)
         kernel.call(
-            product(type), framed.at(group * group_channels).address, starts.at(first).address, rows,
-            kernel["offsets"], terms, weights.at(group * terms * columns).address, to, columns, 1,
+            product(type), frame.at(group * group_channels).address, starts.at(first).address, rows,
+            kernel["offsets"], terms, weights.at(group * terms * columns).address, destination, columns, 1,
         )  # fmt: skip
         with kernel.loop(0, kernel.select(direct, 0, rows), as_written=True) as row:
             line = out.at(positions[first + row] * outputs + group * used)
@@ -180,7 +182,7 @@ def sum_items(type: Type) -> Kernel:
 
 @cache
 def sum_images(type: Type) -> Kernel:
-    """The same for images first … last - 1 of one part, to which `total` belongs."""
+    """`sum_items` for images first … last - 1 of a single part; `total` holds the sums of this part only."""
     kernel = stage_kernel(f"sum_images_{type}")
     d = SUM_FIELDS.read(kernel)
     with kernel.loop(0, d.pieces, as_written=True) as piece:
@@ -199,21 +201,21 @@ def _add_images(
     zero_accumulator: Expr | int,
 ) -> None:
     """One item's sums over images first … last - 1."""
-    x, grad, total, framed = (d.array(name, type) for name in ("x", "grad", "total", "scratch"))
-    copied = framed.at(d.frame_height * d.frame_width * d.channels)
+    x, grad, total, frame = (d.array(name, type) for name in ("x", "grad", "total", "scratch"))
+    grad_copy = frame.at(d.frame_height * d.frame_width * d.channels)
     terms, starts = d.lookup_table("terms").at(piece * d.rows), d.lookup_table("starts")
     used, group_channels = d.outputs // d.groups, d.channels // d.groups
     direct = d.groups.equals(1) & d.columns.equals(d.outputs)  # the product can read grad in place
     with kernel.loop(first, last, as_written=True) as image:
-        _frame(kernel, d, x.at(image * (d.height * d.width * d.channels)), framed)
+        _frame(kernel, d, x.at(image * (d.height * d.width * d.channels)), frame)
         with kernel.loop(0, d.groups, as_written=True) as group:
             upstream = grad.at(image * (d.positions * d.outputs) + group * used)
             with kernel.loop(0, kernel.select(direct, 0, d.positions), as_written=True) as position:
-                copied.at(position * d.columns).copy_from(upstream.at(position * d.outputs), used)
+                grad_copy.at(position * d.columns).copy_from(upstream.at(position * d.outputs), used)
             zero = kernel.select(image.equals(first), kernel.lift(zero_accumulator, I8), 0)
             kernel.call(
-                product(type), framed.at(group * group_channels).address, terms.address, d.rows - SPARE_ROWS,
-                starts.address, d.positions, kernel.select(direct, upstream.address, copied.address),
+                product(type), frame.at(group * group_channels).address, terms.address, d.rows - SPARE_ROWS,
+                starts.address, d.positions, kernel.select(direct, upstream.address, grad_copy.address),
                 total.at((item * d.groups + group) * (d.rows * d.columns)).address, d.columns, zero,
             )  # fmt: skip
 
@@ -238,16 +240,16 @@ def unpack(type: Type) -> Kernel:
     return kernel
 
 
-def _frame(kernel: Kernel, d: DescriptorReader, image: Array, framed: Array) -> None:
+def _frame(kernel: Kernel, d: DescriptorReader, image: Array, frame: Array) -> None:
     """Copy an image into its frame, with zeros around it."""
-    across, length = d.frame_width * d.channels, d.width * d.channels
-    framed.fill_zero(d.top * across)
+    frame_row, image_row = d.frame_width * d.channels, d.width * d.channels
+    frame.fill_zero(d.top * frame_row)
     with kernel.loop(0, d.height, as_written=True) as number:
-        line = framed.at((d.top + number) * across)
+        line = frame.at((d.top + number) * frame_row)
         line.fill_zero(d.left * d.channels)
-        line.at(d.left * d.channels).copy_from(image.at(number * length), length)
-        line.at(d.left * d.channels + length).fill_zero(across - d.left * d.channels - length)
-    framed.at((d.top + d.height) * across).fill_zero((d.frame_height - d.top - d.height) * across)
+        line.at(d.left * d.channels).copy_from(image.at(number * image_row), image_row)
+        line.at(d.left * d.channels + image_row).fill_zero(frame_row - d.left * d.channels - image_row)
+    frame.at((d.top + d.height) * frame_row).fill_zero((d.frame_height - d.top - d.height) * frame_row)
 
 
 PACK, CORRELATE = KernelTemplate(PACK_FIELDS, pack), KernelTemplate(CORRELATE_FIELDS, correlate)

@@ -1,7 +1,7 @@
 """Computes the jobs of a convolution: sizes, tables, and how the work is divided.
 
-Everything here depends on shapes only, and is cached by them. Called by `convolution` (eager) and by the lowering rules
-of compiled programs; `convolution_loops` does the arithmetic.
+Everything here depends only on shapes, and is cached by shape. Called by `convolution` (eager) and by the lowering
+rules of compiled programs; `convolution_loops` does the arithmetic.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ class Correlation:
     """The jobs of a convolution, or of the gradient of its input: pack the weights, then multiply.
 
     Attributes:
-        packed: the number of elements of the packed weights.
-        shape: of the result, (N, H, W, C).
+        packed_size: the number of elements of the packed weights.
+        shape: the shape of the result, (N, H, W, C).
         pack: job for (weight, packed), or None if the result is 0.
         correlate: job for (x, packed, result).
     """
 
-    packed: int
+    packed_size: int
     shape: Shape
     pack: Job | None = None
     correlate: Job | None = None
@@ -54,22 +54,25 @@ class Correlation:
 class WeightGradient:
     """The jobs of the gradient of the weights: sums over parts of the images, then the sum of the parts.
 
+    A part is a share of the images, a piece a share of the rows of the result.
+
     Attributes:
-        sums: the shape of the partial sums: (parts, pieces, groups, rows, columns).
-        items: job for (x, grad, sums), with a row for each pair of a part and a piece.
-        images: the same for one part, with a row for each image; `zero_accumulator` for its first.
+        sums_shape: the shape of the partial sums: (parts, pieces, groups, rows, columns).
+        sum_items: job for (x, grad, sums), with a row for each pair of a part and a piece.
+        sum_images: job for (x, grad, the sums of one part), with a row for each image of the part. `zero_accumulator`
+            must be 1 for the part's first rows, 0 for later ones.
         unpack: job for (sums, gradient).
     """
 
-    sums: Shape
-    items: Job
-    images: Job
+    sums_shape: Shape
+    sum_items: Job
+    sum_images: Job
     unpack: Job
 
 
 @functools.lru_cache(maxsize=256)
 def forward(shape: Shape, weight: Shape, params: Any, dtype: Dtype) -> Correlation:
-    """The convolution of images of a shape (N, C, H, W)."""
+    """The convolution of images of a shape (N, C, H, W); params are (stride, padding, dilation, groups)."""
     stride, padding, dilation, groups = params
     outputs, depth, *kernel = weight
     images, channels, *size = shape
@@ -105,8 +108,8 @@ def _correlation(
     """The jobs for weights whose flat indices are `sources` (groups, KH, KW, C / groups, O / groups)."""
     if not (pass_tables and math.prod(shape) and sources.size):
         return Correlation(0, out)
-    groups, used = sources.shape[0], sources.shape[-1]
-    columns = _whole_vectors(used, dtype)
+    groups, used_columns = sources.shape[0], sources.shape[-1]
+    columns = _whole_vectors(used_columns, dtype)
     rows, packed = [], 0
     passes: list[int] = []
     tables: list[Array] = []
@@ -125,11 +128,11 @@ def _correlation(
     ends = _blocks(table[order], lanes)
     types = [type_of(dtype)]
     pack = PACK.job(
-        types, ends.size, packed // 4, columns=columns, used=used,
+        types, ends.size, packed // 4, columns=columns, used_columns=used_columns,
         column_stride=first_sources[-1] - first_sources[0], rows=order, ends=ends, sources=table[order],
     )  # fmt: skip
-    covered = np.concatenate([pass_.positions for pass_ in pass_tables])
-    uncovered = np.setdiff1d(np.arange(out[1] * out[2]), covered)
+    covered_positions = np.concatenate([pass_.positions for pass_ in pass_tables])
+    uncovered = np.setdiff1d(np.arange(out[1] * out[2]), covered_positions)
     steps = max(pass_.positions.size for pass_ in pass_tables)
     scratch = (
         pass_tables[0].frame[2] * pass_tables[0].frame[3] * shape[1] + (registers().slab_rows + SPARE_ROWS) * columns
@@ -166,8 +169,8 @@ def weight_gradient(shape: Shape, grad: Shape, weight: Shape, params: Any, dtype
     columns = _whole_vectors(per_group, dtype)
     parts = max(1, min(PARTS, images, PARTS_ELEMENTS // (groups * tables.terms.size * columns)))
     pieces = np.array_split(tables.terms, min(tables.terms.size, PARTS // parts))  # a row for each tap and channel
-    rows = len(pieces[0]) + SPARE_ROWS  # of the longest
-    sums = parts, len(pieces), groups, rows, columns
+    rows = len(pieces[0]) + SPARE_ROWS  # the first piece is the longest
+    sums_shape = parts, len(pieces), groups, rows, columns
     fields = {
         "images": images, **_frame(shape, tables), "outputs": outputs, "parts": parts, "pieces": len(pieces),
         "groups": groups, "rows": rows, "columns": columns, "positions": positions,
@@ -180,15 +183,15 @@ def weight_gradient(shape: Shape, grad: Shape, weight: Shape, params: Any, dtype
     sources = np.array([[(q * groups + g) * rows + i for q, i in locations] for g in range(groups)]) * columns
     types = [type_of(dtype)]
     unpack = UNPACK.job(
-        types, targets.size, math.prod(sums), columns, parts=parts, size=math.prod(sums[1:]), columns=per_group,
-        column_stride=depth * kernel[0] * kernel[1], sources=sources, targets=targets,
+        types, targets.size, math.prod(sums_shape), columns, parts=parts, size=math.prod(sums_shape[1:]),
+        columns=per_group, column_stride=depth * kernel[0] * kernel[1], sources=sources, targets=targets,
     )  # fmt: skip
-    items = SUM_ITEMS.job(types, parts * len(pieces), work, scratch, **fields)
-    return WeightGradient(sums, items, SUM_IMAGES.job(types, images, work, scratch, **fields), unpack)
+    sum_items = SUM_ITEMS.job(types, parts * len(pieces), work, scratch, **fields)
+    return WeightGradient(sums_shape, sum_items, SUM_IMAGES.job(types, images, work, scratch, **fields), unpack)
 
 
 def _blocks(sources: NDArray[np.int64], limit: int) -> NDArray[np.int64]:
-    """The ends of blocks of adjacent sources, of at most `most` each."""
+    """The ends of blocks of adjacent sources, of at most `limit` each."""
     runs = np.split(sources, np.flatnonzero(np.diff(sources) != 1) + 1)
     sizes = [min(limit, run.size - begin) for run in runs for begin in range(0, run.size, limit)]
     return np.cumsum(sizes)

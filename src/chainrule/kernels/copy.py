@@ -38,10 +38,10 @@ def copy_job(dtype: Any, shape: Sequence[int], pieces: Sequence[Piece], fill: bo
     """A job that copies pieces into an array.
 
     Args:
-        dtype: of all arrays.
-        shape: of the result.
-        pieces: what goes where.
-        fill: fill the result with zeros first.
+        dtype: the type of all arrays.
+        shape: the shape of the result.
+        pieces: what to copy, and where.
+        fill: whether to fill the result with zeros first.
 
     Returns:
         The job, or None if a piece has too many dimensions.
@@ -91,8 +91,8 @@ def _copy(kernel: Kernel, x: Array, out: Array, sizes: list[Expr], source: list[
         with kernel.loop(0, sizes[0], as_written=True) as i:
             _copy(kernel, x.at(i * source[0]), out.at(i * target[0]), sizes[1:], source[1:], target[1:])
         return
-    side_by_side = source[0].equals(1) & target[0].equals(1)
-    with kernel.when(side_by_side), kernel.loop(0, sizes[0]) as i:
+    is_contiguous = source[0].equals(1) & target[0].equals(1)
+    with kernel.when(is_contiguous), kernel.loop(0, sizes[0]) as i:
         out[i] = x[i]
     with kernel.otherwise(), kernel.loop(0, sizes[0]) as i:
         out[i * target[0]] = x[i * source[0]]

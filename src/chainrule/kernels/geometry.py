@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class IndexTables(NamedTuple):
-    """The index tables of one convolution."""
+    """The index tables of a convolution, or of one pass of its input gradient."""
 
     frame: tuple[int, int, int, int]
     """Top and left of the image in the frame; the frame's height and width."""
@@ -30,7 +30,7 @@ class IndexTables(NamedTuple):
     positions: Table
     """For each position: its index in the result's image."""
     taps: tuple[NDArray[np.intp], NDArray[np.intp]]
-    """The filter's rows and columns that take part, in the order in which they are read."""
+    """The filter's rows and columns that are used, in the order in which they are read."""
     terms: Table
     """The offset of each term of a position's sum from `starts`: taps row by row, and for each tap the channels."""
 
@@ -78,9 +78,9 @@ def backward_tables(
 ) -> list[IndexTables]:
     """The tables of the input gradient: images of `size`, from gradients of size `output` with `depth` channels.
 
-    Tap k connects the input's position h with the output's position i = (h + before - k d) / s, where that is an
-    integer. Whether it is depends on (h + before) mod s and k d mod s: there is one pass for each pair of remainders
-    that has taps and positions.
+    With padding p, dilation d and stride s, tap k connects the input's position h with the output's position
+    i = (h + p - k d) / s, if that is an integer: that is, if h + p and k d have the same remainder modulo s. There is
+    one pass for each pair of remainders (down and across) that has taps and positions.
     """
     lines = []
     for a in (0, 1):
@@ -88,15 +88,15 @@ def backward_tables(
         taps = np.arange(kernel[a])[::-1]  # reversed, so that the gradient is read forwards
         low = min(0, (padding[a][0] - dilation[a] * (kernel[a] - 1)) // stride[a])  # the first and the last i
         high = max(output[a] - 1, int(positions[-1]) // stride[a])
-        choices = []
+        classes = []  # the positions and taps of each remainder
         for remainder in range(stride[a]):
             inputs = positions[positions % stride[a] == remainder]
             used = taps[taps * dilation[a] % stride[a] == remainder]
             if inputs.size and used.size:
-                choices.append(
+                classes.append(
                     (inputs // stride[a] - low, inputs - padding[a][0], used, -(used * dilation[a] // stride[a]))
                 )
-        lines.append((low, high - low + 1, choices))
+        lines.append((low, high - low + 1, classes))
     (top, height, vertical), (left, width, horizontal) = lines
     passes = []
     for i, h, taps_y, offsets_y in vertical:

@@ -1,6 +1,6 @@
 """Convolution and pooling in NumPy, for machines where LLVM cannot be used: the same results, more slowly.
 
-Loops run over the taps of the filter or window; each tap is one operation on the part of all images that it meets.
+Loops run over the taps of the filter or window; for each tap, one NumPy operation handles all pixels that it reads.
 
 Called by `convolution` and `pooling`, through `machine.with_numpy_fallback`.
 """
@@ -29,8 +29,8 @@ def convolve(x: Array, weight: Array, stride: Any, padding: Any, dilation: Any, 
     padded = _by_group(np.pad(channels_last(x), ((0, 0), *padding, (0, 0))), groups)
     filters = _filters(weight, groups)
     out = np.zeros((len(x), *positions, groups, 1, outputs // groups), x.dtype)
-    for y, z, window in _windows(kernel, positions, stride, dilation):
-        out += padded[window] @ filters[y, z]
+    for row, column, window in _windows(kernel, positions, stride, dilation):
+        out += padded[window] @ filters[row, column]
     return channels_first(out.reshape(len(x), *positions, outputs))
 
 
@@ -43,8 +43,8 @@ def convolve_input_gradient(
     padded = np.zeros((images, height + top + bottom, width + left + right, groups, 1, channels // groups), grad.dtype)
     upstream = _by_group(channels_last(grad), groups)
     filters = _filters(weight, groups).swapaxes(-1, -2)
-    for y, z, window in _windows(weight.shape[2:], grad.shape[2:], stride, dilation):
-        padded[window] += upstream @ filters[y, z]
+    for row, column, window in _windows(weight.shape[2:], grad.shape[2:], stride, dilation):
+        padded[window] += upstream @ filters[row, column]
     inside = padded[:, top : top + height, left : left + width]
     return channels_first(np.ascontiguousarray(inside).reshape(images, height, width, channels))
 
@@ -57,8 +57,8 @@ def convolve_weight_gradient(
     padded = _by_group(np.pad(channels_last(x), ((0, 0), *padding, (0, 0))), groups)[..., 0, :]
     upstream = _by_group(channels_last(grad), groups)[..., 0, :]
     out = np.empty((*kernel, groups, outputs // groups, depth), x.dtype)
-    for y, z, window in _windows(kernel, grad.shape[2:], stride, dilation):
-        out[y, z] = np.einsum("nijgo,nijgc->goc", upstream, padded[window], optimize=True)
+    for row, column, window in _windows(kernel, grad.shape[2:], stride, dilation):
+        out[row, column] = np.einsum("nijgo,nijgc->goc", upstream, padded[window], optimize=True)
     return np.ascontiguousarray(out.transpose(2, 3, 4, 0, 1)).reshape(weight_shape)
 
 
@@ -110,18 +110,18 @@ def _filters(weight: Array, groups: int) -> Array:
 
 
 def _windows(kernel: Any, positions: Any, stride: Any, dilation: Any) -> Iterator[tuple[int, int, Any]]:
-    """For each tap (y, z) of a filter: the part of the padded images that it meets."""
-    for y in range(kernel[0]):
-        for z in range(kernel[1]):
-            first = y * dilation[0], z * dilation[1]
+    """For each tap (row, column) of a filter: the part of the padded images that it reads."""
+    for row in range(kernel[0]):
+        for column in range(kernel[1]):
+            first = row * dilation[0], column * dilation[1]
             part = [slice(first[a], first[a] + (positions[a] - 1) * stride[a] + 1, stride[a]) for a in (0, 1)]
-            yield y, z, (slice(None), *part)
+            yield row, column, (slice(None), *part)
 
 
 def _taps(
     image_shape: Any, result_shape: Any, kernel: Any, stride: Any, padding: Any, dilation: Any
 ) -> Iterator[tuple[int, Any, Any]]:
-    """For each tap of a pooling window: the part of the images that it meets, and for which positions."""
+    """For each tap of a pooling window: the part of the images that it reads, and the positions it reads for."""
     for tap in range(kernel[0] * kernel[1]):
         parts, positions = [slice(None)], [slice(None)]
         for a, number in enumerate(divmod(tap, kernel[1])):
@@ -130,7 +130,7 @@ def _taps(
             end = min(
                 result_shape[1 + a], -(-(image_shape[1 + a] - first) // stride[a])
             )  # after the last such position
-            at = first + begin * stride[a]
-            parts.append(slice(at, at + max(0, end - begin) * stride[a], stride[a]))
+            pixel = first + begin * stride[a]
+            parts.append(slice(pixel, pixel + max(0, end - begin) * stride[a], stride[a]))
             positions.append(slice(begin, max(begin, end)))
         yield tap, tuple(parts), tuple(positions)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     Pair = tuple[int, int]
     Shape = tuple[int, int, int, int]
 
-ONES = (1, 1)
+NO_DILATION = (1, 1)
 BY_IMAGE = (MAX_POOL_GRADIENT, AVG_POOL_GRADIENT)
 """Kernels whose rows are whole images, because windows may overlap; the rows of the others are lines of positions."""
 
@@ -39,8 +39,8 @@ BY_IMAGE = (MAX_POOL_GRADIENT, AVG_POOL_GRADIENT)
 def pooled_size(size: Pair, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair, ceil_mode: bool) -> Pair:
     """The result's (H′, W′): ⌊(H + 2 padding - dilation (K - 1) - 1) / stride⌋ + 1.
 
-    With `ceil_mode` it is rounded up, so that a last window may extend beyond the padding; but a window that would
-    begin there is dropped.
+    With `ceil_mode` it is rounded up, so that the last window may extend beyond the padding; a window that would begin
+    in the padding after the image is dropped.
     """
     result = []
     for a in (0, 1):
@@ -53,13 +53,13 @@ def pooled_size(size: Pair, kernel: Pair, stride: Pair, padding: Pair, dilation:
 
 
 def max_pool(
-    x: NDArray[Any], kernel: Pair, stride: Pair, padding: Pair, dilation: Pair = ONES, ceil_mode: bool = False
+    x: NDArray[Any], kernel: Pair, stride: Pair, padding: Pair, dilation: Pair = NO_DILATION, ceil_mode: bool = False
 ) -> tuple[NDArray[Any], NDArray[Any]]:
     """The maximum of each window of x (N, C, H, W).
 
     Returns:
         The maxima (N, C, H′, W′), and the tap of the window where each was found, counted row by row: the first of
-        equal maxima; NaN wins over all numbers (the last NaN). Taps are bytes if a window has at most 256.
+        equal maxima. NaN counts as the largest; of several NaNs, the last. Taps are bytes if a window has at most 256.
     """
     out_size = pooled_size(x.shape[2:], kernel, stride, padding, dilation, ceil_mode)
     x = channels_last(x)
@@ -71,7 +71,7 @@ def max_pool(
 
 
 def max_pool_indices(
-    taps: NDArray[Any], width: int, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair = ONES
+    taps: NDArray[Any], width: int, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair = NO_DILATION
 ) -> NDArray[np.int64]:
     """PyTorch's `indices`: the position h · W + w of each maximum in its image, from the taps of `max_pool`."""
     y, x = np.divmod(taps.astype(np.int64), kernel[1])
@@ -89,7 +89,7 @@ def max_pool_gradient(
     kernel: Pair,
     stride: Pair,
     padding: Pair,
-    dilation: Pair = ONES,
+    dilation: Pair = NO_DILATION,
 ) -> NDArray[Any]:
     """The gradient with respect to x (N, C, H, W), from grad (N, C, H′, W′).
 
@@ -116,7 +116,7 @@ def avg_pool(
     The sum is divided by `divisor_override`, or else by the number of taps inside the image and, if
     `count_include_pad`, inside its padding.
     """
-    out_size = pooled_size(x.shape[2:], kernel, stride, padding, ONES, ceil_mode)
+    out_size = pooled_size(x.shape[2:], kernel, stride, padding, NO_DILATION, ceil_mode)
     divisors = pool_divisors(
         x.shape[2:], out_size, kernel, stride, padding, count_include_pad, divisor_override, x.dtype
     )
@@ -157,18 +157,18 @@ def pool_divisors(
     kernel: Pair,
     stride: Pair,
     padding: Pair,
-    padded: bool,
-    override: int | None,
+    count_include_pad: bool,
+    divisor_override: int | None,
     dtype: Any,
 ) -> NDArray[Any]:
     """The divisor of each window, (H′, W′)."""
-    if override is not None:
-        return np.full(out_size, override, dtype)
+    if divisor_override is not None:
+        return np.full(out_size, divisor_override, dtype)
     counts = []
     for a in (0, 1):
         first = np.arange(out_size[a]) * stride[a] - padding[a]
         last = np.minimum(first + kernel[a], size[a] + padding[a])
-        counts.append(last - first if padded else np.minimum(last, size[a]) - np.maximum(first, 0))
+        counts.append(last - first if count_include_pad else np.minimum(last, size[a]) - np.maximum(first, 0))
     divisors: NDArray[Any] = np.multiply.outer(counts[0], counts[1]).astype(dtype)
     return divisors
 
@@ -210,9 +210,9 @@ def _max_pool_gradient(grad: Any, taps: Any, out: Any, *params: Pair) -> None:
 
 @with_numpy_fallback(plain.avg_pool)
 def _avg_pool(x: Any, divisors: Any, out: Any, *params: Pair) -> None:
-    pool_job(AVG_POOL, x.shape, out.shape, (*params, ONES), (x.dtype,)).run(x, divisors, out)
+    pool_job(AVG_POOL, x.shape, out.shape, (*params, NO_DILATION), (x.dtype,)).run(x, divisors, out)
 
 
 @with_numpy_fallback(plain.avg_pool_gradient)
 def _avg_pool_gradient(grad: Any, divisors: Any, out: Any, *params: Pair) -> None:
-    pool_job(AVG_POOL_GRADIENT, out.shape, grad.shape, (*params, ONES), (grad.dtype,)).run(grad, divisors, out)
+    pool_job(AVG_POOL_GRADIENT, out.shape, grad.shape, (*params, NO_DILATION), (grad.dtype,)).run(grad, divisors, out)

@@ -34,9 +34,9 @@ TERMS = 2048  # terms summed in the element type before they are added to a doub
 
 PRODUCT = DescriptorLayout(
     "x y out",
-    "rows columns terms x_row y_row out_row x_transposed y_transposed by gemm x_offsets y_offsets out_offsets",
+    "rows columns terms x_row y_row out_row x_transposed y_transposed split gemm x_offsets y_offsets out_offsets",
 )
-"""Fields: sizes; row strides; whether x and y are stored transposed; what threads divide among them (BY_…); the table
+"""Fields: sizes; row strides; whether x and y are stored transposed; `split`: what threads divide (BY_…); the table
 entry of BLAS's gemm; the offset of each matrix of a stack.
 """
 
@@ -63,7 +63,7 @@ def blas_product(type: Type) -> Kernel:
 
 @cache
 def few_rows(type: Type) -> Kernel:
-    """The same for few rows of x, and y stored transposed."""
+    """The products of a stack of matrices, for few rows of x, and y stored transposed."""
     kernel = stage_kernel(f"few_rows_{type}")
     d = PRODUCT.read(kernel)
     dots = _dots(type)
@@ -78,13 +78,13 @@ def _divide_work(kernel: Kernel, d: DescriptorReader, type: Type, product: Calla
     """Build a kernel for a thread's share: some matrices of a stack, or some rows or columns of a single product."""
     first, last = kernel["first"], kernel["last"]
     x, y, out = (d.array(name, type, no_alias=False) for name in ("x", "y", "out"))
-    with kernel.when(d.by.equals(BY_MATRIX)), kernel.loop(first, last, as_written=True) as i:
+    with kernel.when(d.split.equals(BY_MATRIX)), kernel.loop(first, last, as_written=True) as i:
         x_at, y_at, out_at = (d.lookup_table(name)[i] for name in ("x_offsets", "y_offsets", "out_offsets"))
         product(x.at(x_at), y.at(y_at), out.at(out_at), d.rows, d.columns)
-    with kernel.when(d.by.equals(BY_ROWS)):
+    with kernel.when(d.split.equals(BY_ROWS)):
         x_step = kernel.select(d.x_transposed.equals(0), d.x_row, 1)
         product(x.at(first * x_step), y, out.at(first * d.out_row), last - first, d.columns)
-    with kernel.when(d.by.equals(BY_COLUMNS)):
+    with kernel.when(d.split.equals(BY_COLUMNS)):
         y_step = kernel.select(d.y_transposed.equals(0), 1, d.y_row)
         product(x, y.at(first * y_step), out.at(first), d.rows, last - first)
     return kernel

@@ -104,7 +104,7 @@ def scatter_job(type: Type, count: int, width: int, zeros: int) -> Job:
 
 @cache
 def gather(type: Type) -> Kernel:
-    """Rows first … last - 1 of the result."""
+    """Gather rows first … last - 1 of the result from the table, by their indices."""
     kernel = stage_kernel(f"gather_{type}")
     d = GATHER_FIELDS.read(kernel)
     table, indices, out = d.array("table", type), d.array("indices", I8), d.array("out", type)
@@ -115,7 +115,7 @@ def gather(type: Type) -> Kernel:
 
 @cache
 def gather_and_scale(type: Type) -> Kernel:
-    """The same, as float32 and scaled."""
+    """Gather rows first … last - 1 of the result, convert them to float32 and scale them."""
     kernel = stage_kernel(f"gather_scaled_{type}")
     d = SCALE_FIELDS.read(kernel)
     table, indices, out = d.array("table", type), d.array("indices", I8), d.array("out", F4)
@@ -129,7 +129,7 @@ def gather_and_scale(type: Type) -> Kernel:
 
 @cache
 def scatter(type: Type) -> Kernel:
-    """All rows, in order."""
+    """Add all rows to the result at their indices, in order."""
     kernel = stage_kernel(f"scatter_{type}")
     d = SCATTER_FIELDS.read(kernel)
     rows, indices, out = d.array("rows", type), d.array("indices", I8), d.array("out", type)

@@ -50,21 +50,22 @@ def total(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
         return np.sum(x, axis=axis, keepdims=keepdims)
     if x.size <= SHORT or x.dtype.char not in "fe":
         return _add(x, axis=axis, keepdims=keepdims)
-    how, contiguous = _strategy(x.shape, axis), x.flags.c_contiguous
-    in_pairs = (contiguous and how.paired) or (axis is None and x.flags.f_contiguous)
-    if how.short or (in_pairs and x.size <= CACHED):  # older versions of NumPy sum longer lines only partly pairwise
+    strategy, contiguous = _strategy(x.shape, axis), x.flags.c_contiguous
+    in_pairs = (contiguous and strategy.paired) or (axis is None and x.flags.f_contiguous)
+    # larger arrays: older versions of NumPy sum long lines only partly pairwise
+    if strategy.short or (in_pairs and x.size <= CACHED):
         return _add(x, axis=axis, keepdims=keepdims)
     if type(axis) is int and x.flags.f_contiguous and not contiguous:
         return total(x.T, ~axis, keepdims).T
-    if how.rows is None or not contiguous or x.dtype != np.float32:
-        sums = _over_any(x, how.axes)
-        return sums.reshape(how.keepdims_shape) if keepdims else sums
-    if how.lines and x.size <= CACHED:
-        lines, line, at = how.lines
-        sums = _add(_add(x.reshape(lines), axis=at).reshape(line), axis=at)
-        return sums.reshape(how.keepdims_shape) if keepdims else sums
-    out = np.empty(how.keepdims_shape if keepdims else how.result_shape, np.float32)
-    _add_rows(x.reshape(how.rows), out.reshape(how.rows[0], how.rows[2]))
+    if strategy.rows is None or not contiguous or x.dtype != np.float32:
+        sums = _sum_any_layout(x, strategy.axes)
+        return sums.reshape(strategy.keepdims_shape) if keepdims else sums
+    if strategy.lines and x.size <= CACHED:
+        lines_shape, line_shape, line_axis = strategy.lines
+        sums = _add(_add(x.reshape(lines_shape), axis=line_axis).reshape(line_shape), axis=line_axis)
+        return sums.reshape(strategy.keepdims_shape) if keepdims else sums
+    out = np.empty(strategy.keepdims_shape if keepdims else strategy.result_shape, np.float32)
+    _add_rows(x.reshape(strategy.rows), out.reshape(strategy.rows[0], strategy.rows[2]))
     return out if out.ndim else out[()]
 
 
@@ -72,11 +73,11 @@ def mean(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
     """np.mean(x, axis=axis, keepdims=keepdims) of floats, with the same precision; NaN over no elements."""
     if type(x) is not _ndarray:
         return np.mean(x, axis=axis, keepdims=keepdims)
-    sums = total(wide(x), axis, keepdims)
+    sums = total(widen_float16(x), axis, keepdims)
     return (sums / (x.size // max(1, sums.size) or np.nan)).astype(x.dtype, copy=False)
 
 
-def wide(x: Any) -> Any:
+def widen_float16(x: Any) -> Any:
     """Float16 as float32: a sum of numbers, or of squares, may overflow float16 even if the mean does not."""
     return x.astype(np.float32) if x.dtype == np.float16 else x
 
@@ -89,7 +90,8 @@ class _SumStrategy(NamedTuple):
         short: leave the sum to NumPy, which is accurate enough, or raises its own error.
         paired: the same for contiguous arrays, because enough summed numbers are contiguous for pairwise summation.
         rows: (A, B, C) if the summed dimensions are adjacent: B is their product. Otherwise None.
-        lines: the shapes of equal lines, and of the rows of a line, with the axis to sum over; or None.
+        lines: to sum in two steps, lines first, then the rows of a line: the shapes of x before each step (lines of
+            equally many rows; rows), and the axis to sum over in both. None if the rows cannot be divided so.
         keepdims_shape: the shape of the result with keepdims.
         result_shape: the shape of the result without.
     """
@@ -120,14 +122,14 @@ def _strategy(shape: tuple[int, ...], axis: Axis) -> _SumStrategy:
     pairs = math.prod(shape[end:])
     short, paired, neighbors = count <= SHORT, count <= SHORT * pairs and pairs > 1, last - first == len(axes)
     lines = None
-    for number in range(BLOCK, BLOCK // 4, -1):
+    for number in range(BLOCK, BLOCK // 4, -1):  # the largest number of lines that divides the rows evenly
         each = rows[1] // number  # rows of a line
         if neighbors and lines is None and each * number == rows[1] and each + number <= SHORT:
             lines = (*shape[:first], number, each * rows[2]), (*shape[:first], each, *shape[last:]), first
     return _SumStrategy(axes, short, paired, rows if neighbors else None, lines, keepdims_shape, result_shape)
 
 
-def _over_any(x: Array, axes: frozenset[int]) -> Any:
+def _sum_any_layout(x: Array, axes: frozenset[int]) -> Any:
     """The sums over some dimensions, which are dropped. Like np.sum, the result keeps the memory order of x."""
     kind, times = x.dtype.newbyteorder("="), 1
     x = x.astype(np.float32, copy=False)
@@ -136,12 +138,12 @@ def _over_any(x: Array, axes: frozenset[int]) -> Any:
             x, times = x[(slice(None),) * d + (slice(1),)], times * x.shape[d]
     order = sorted(range(x.ndim), key=lambda d: -abs(x.strides[d]))
     remaining = [d for d in order if d not in axes]
-    sums = np.asarray(_over(x.transpose(order), [d for d, where in enumerate(order) if where in axes]))
+    sums = np.asarray(_sum_in_memory_order(x.transpose(order), [d for d, where in enumerate(order) if where in axes]))
     result = (sums * np.float64(times) if times != 1 else sums).astype(kind, copy=False)
     return result.transpose(np.argsort(remaining)) if remaining else result[()]
 
 
-def _over(x: Array, axes: list[int]) -> Any:
+def _sum_in_memory_order(x: Array, axes: list[int]) -> Any:
     """The sums over some dimensions of x, whose dimensions are in memory order."""
     x = np.ascontiguousarray(x)
     if len(axes) > 1 and axes[-1] == x.ndim - 1 and x.shape[-1] >= NEIGHBORS:
@@ -160,13 +162,13 @@ def _over(x: Array, axes: list[int]) -> Any:
 def _add_rows(x: Array, out: Array) -> None:
     """Store the sums over B of x (A, B, C), which is contiguous, in `out` (A, C)."""
     a, b, c = x.shape
-    at_once = max(SHORT, CACHED // max(1, a * c))
-    if b <= at_once:
+    rows_at_once = max(SHORT, CACHED // max(1, a * c))
+    if b <= rows_at_once:
         _add_few_rows(x, out)
         return
     sums, part = np.zeros((a, c)), np.empty((a, c))
-    for begin in range(0, b, at_once):
-        _add_few_rows(x[:, begin : begin + at_once], part)
+    for begin in range(0, b, rows_at_once):
+        _add_few_rows(x[:, begin : begin + rows_at_once], part)
         sums += part
     out[...] = sums
 

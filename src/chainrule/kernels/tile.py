@@ -36,12 +36,12 @@ if TYPE_CHECKING:
     from chainrule.kernels.tree import Array, Expr, Type
 
 BLOCK_BYTES = 24 * 1024  # of w
-AHEAD = 24  # steps by which lines of w are prefetched: some 250 clocks
+PREFETCH_STEPS = 24  # steps by which lines of w are prefetched: some 250 clocks
 
 
 @cache
 def product(type: Type) -> Kernel:
-    """The product above, for `rows` rows of the table × `columns`, a multiple of the lanes.
+    """The product above, for `rows` rows of the table; `columns` is a multiple of a vector's lanes.
 
     It is added to `out`, or replaces it if `zero_accumulator`. w is (count, columns), out (rows, columns); out and the
     table have SPARE_ROWS extra rows.
@@ -55,7 +55,7 @@ def product(type: Type) -> Kernel:
     count, columns = kernel["count"], kernel["columns"]
     w, out = kernel.array("w", type), kernel.array("out", type)
 
-    def band(rows: int, vectors: int, column: Expr) -> None:
+    def column_block(rows: int, vectors: int, column: Expr) -> None:
         """All rows of some columns."""
         blocks = (count * (vectors * r.vector_bytes) + (BLOCK_BYTES - 1)) // BLOCK_BYTES
         with kernel.loop(0, blocks, as_written=True) as block:
@@ -70,17 +70,17 @@ def product(type: Type) -> Kernel:
     wide_columns = columns // wide * wide
     pair_columns = wide_columns + (columns - wide_columns) // pair * pair
     with kernel.loop(0, wide_columns, wide, as_written=True) as column:
-        band(r.wide_rows, r.wide_vectors, column)
+        column_block(r.wide_rows, r.wide_vectors, column)
     with kernel.loop(wide_columns, pair_columns, pair, as_written=True) as column:
-        band(r.pair_rows, 2, column)
+        column_block(r.pair_rows, 2, column)
     with kernel.loop(pair_columns, columns, lanes, as_written=True) as column:
-        band(r.narrow_rows, 1, column)
+        column_block(r.narrow_rows, 1, column)
     return kernel
 
 
 @cache
 def _tiles(type: Type, n_rows: int, n_vectors: int) -> Kernel:
-    """Add terms first … last - 1 to some columns of all rows of the result, or to 0 if `zero_accumulator`."""
+    """Add terms first … last - 1 to some columns of all rows of the result, which start at 0 if `zero_accumulator`."""
     kernel = Kernel(f"tiles_{type}_{n_rows}_{n_vectors}", {
         "x": ADDRESS, "table": ADDRESS, "rows": I8, "terms": ADDRESS, "first": I8, "last": I8, "w": ADDRESS,
         "out": ADDRESS, "columns": I8, "zero_accumulator": I8,
@@ -112,7 +112,7 @@ def _tiles(type: Type, n_rows: int, n_vectors: int) -> Kernel:
         with kernel.loop(kernel["first"], kernel["last"], as_written=True) as k:
             offset, weights = terms[k], w.at(k * columns)
             with kernel.when(row.equals(0)):  # later rows find w in the L1 cache
-                prefetch(weights.at(columns * AHEAD), for_writing=False)
+                prefetch(weights.at(columns * PREFETCH_STEPS), for_writing=False)
             factors = [weights.vector(v * lanes, lanes) for v in range(n_vectors)]
             for start, totals in zip(starts, sums, strict=True):
                 number = kernel.broadcast(start[offset], lanes)

@@ -64,13 +64,13 @@ def _warp_in_numpy(images: Any, maps: Any, field: Any, out: Any) -> None:
 @with_numpy_fallback(_warp_in_numpy)
 def _warp(images: Any, maps: Any, field: Any, out: Any) -> None:
     types = [type_of(x.dtype) for x in (images, maps, field)]
-    words = {"height": images.shape[1], "width": images.shape[2]}
-    WARP.job(types, len(images), 10 * images.size, **words).run(images, maps, field, out)
+    fields = {"height": images.shape[1], "width": images.shape[2]}
+    WARP.job(types, len(images), 10 * images.size, **fields).run(images, maps, field, out)
 
 
 @cache
 def warp_kernel(image_type: Type, map_type: Type, field_type: Type) -> Kernel:
-    """Images first … last - 1."""
+    """Resample images first … last - 1."""
     kernel = stage_kernel(f"warp_{image_type}_{map_type}_{field_type}")
     d = WARP_FIELDS.read(kernel)
     images, maps, fields = d.array("images", image_type), d.array("maps", map_type), d.array("field", field_type)
@@ -85,14 +85,14 @@ def warp_kernel(image_type: Type, map_type: Type, field_type: Type) -> Kernel:
                 for row in (0, 1)
             )  # fmt: skip
             value = kernel.variable(F8, 0.0)
-            near = (y > -1.0) & (y < d.height.to(F8)) & (x > -1.0) & (x < d.width.to(F8))
-            with kernel.when(near):
+            is_near = (y > -1.0) & (y < d.height.to(F8)) & (x > -1.0) & (x < d.width.to(F8))
+            with kernel.when(is_near):
                 top, left = y.apply("floor"), x.apply("floor")
                 down, right = y - top, x - left
-                for h, high in ((0, 1.0 - down), (1, down)):
-                    for w, wide in ((0, 1.0 - right), (1, right)):
-                        number = _pixel(image, top.to(I8) + h, left.to(I8) + w, d.height, d.width)
-                        value.set(value.value + high * wide * number)
+                for h, row_weight in ((0, 1.0 - down), (1, down)):
+                    for w, column_weight in ((0, 1.0 - right), (1, right)):
+                        pixel = _pixel(image, top.to(I8) + h, left.to(I8) + w, d.height, d.width)
+                        value.set(value.value + row_weight * column_weight * pixel)
             out.at(n * size)[index] = value.value.to(F4)
     return kernel
 

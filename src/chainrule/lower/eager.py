@@ -4,7 +4,7 @@ NumPy makes a pass over whole arrays for each step of a formula. Here the formul
 arguments, fused, and run as a program; its machine code serves all shapes. Whether a formula is compiled depends only
 on shapes and types, so that repeated computations give the same bits.
 
-Called by `ops.operation` (`use_kernel`, `compute`) and by optimizers (`update`). It knows nothing of Tensors.
+Called by `ops.operation` (`use_kernel`, `compute`) and by optimizers (`update`), with arrays.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 
 from chainrule.kernels import machine, team
 from chainrule.kernels.processor import CannotCompileError
-from chainrule.lower.graph import SOURCES, Value, base_of, exact, is_readable_in_place
+from chainrule.lower.graph import SOURCES, Value, base_of, exact_key, is_readable_in_place
 from chainrule.lower.program import Program
 from chainrule.lower.recorder import Recorder
 from chainrule.lower.schedule import plan
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
 
 LARGE = 16_384
 """Formulas on arrays of at least this many elements run as programs."""
-PROGRAMS = 128
+MAX_PROGRAMS = 128
 """How many programs are cached; the least recently used is dropped."""
 
-SMALL = 500
+SMALL_UPDATE = 500
 """`update` leaves arrays of at most this many elements to NumPy."""
 
 _lock = threading.RLock()
@@ -78,7 +78,7 @@ class _FormulaProgram:
         outputs: the values that it computes.
         results: the values of everything that the formula returns, in order; None where it returns None.
         single: whether it returns one result rather than a tuple.
-        passed_through: results that are arguments themselves: their position, and the argument's.
+        passed_through: the results that are arguments: from their positions to the arguments' positions.
     """
 
     def __init__(self, arrays: Sequence[NDArray[Any]], numbers: int, function: Callable[..., Any]) -> None:
@@ -92,16 +92,16 @@ class _FormulaProgram:
         arguments = [Value("argument", None, (), array) for array in arrays]
         recorder.values += arguments
         tracers = [Tracer(recorder, value) for value in arguments]
-        returned = function(tracers)
-        self.single = not isinstance(returned, tuple)
-        results = [None if x is None else recorder.as_tracer(x) for x in ((returned,) if self.single else returned)]
+        outcome = function(tracers)
+        self.single = not isinstance(outcome, tuple)
+        results = [None if x is None else recorder.as_tracer(x) for x in ((outcome,) if self.single else outcome)]
         recorder.ended = True
         self.results = [None if x is None else x._value for x in results]
         self.passed_through = {index: i for index, x in enumerate(results) for i, t in enumerate(tracers) if x is t}
         self.values, self.arguments, self.numbers = recorder.values, arguments, numbers
 
     def owns_results(self) -> bool:
-        """Whether every result that is not an argument is computed, into memory of its own."""
+        """Whether all results that are not arguments are computed, each into memory of its own."""
         computed = [
             base_of(x) for index, x in enumerate(self.results) if x is not None and index not in self.passed_through
         ]
@@ -161,7 +161,7 @@ def compute(function: Callable[..., Any], inputs: Sequence[Any], options: Mappin
         return NotImplemented
     arrays = [x for x in inputs if type(x) is _ndarray]
     try:
-        key = (function, team.threads(), *map(_kind, inputs), *options, *map(exact, options.values()))
+        key = (function, team.threads(), *map(_kind, inputs), *options, *map(exact_key, options.values()))
         hash(key)
     except TypeError:
         return NotImplemented
@@ -182,13 +182,14 @@ def update(formula: Callable[..., Any], changed: Sequence[Any], inputs: Sequence
 
     Args:
         formula: takes an element of each array of `changed`, one of each of `inputs`, then the numbers; returns the new
-            elements of `changed`, as a tuple (even if there is only one). It must not combine two numbers.
+            elements of `changed`, as a tuple (even if there is only one). It must combine numbers with elements only,
+            not with each other, because they are not traced.
         changed: arrays of one shape and floating type, or None.
         inputs: further arrays of that shape, which are only read.
         numbers: scalars, or None.
     """
     first = changed[0]
-    if type(first) is _ndarray and first.size > SMALL and machine.available() and _may_run(changed, inputs):
+    if type(first) is _ndarray and first.size > SMALL_UPDATE and machine.available() and _can_run(changed, inputs):
         arrays = [x for x in (*changed, *inputs) if x is not None]
         kinds = tuple(None if x is None else _kind(x) for x in (*changed, *inputs))
         key = (formula, team.threads(), len(changed), *kinds, *(x is None for x in numbers))
@@ -202,8 +203,8 @@ def update(formula: Callable[..., Any], changed: Sequence[Any], inputs: Sequence
             old[...] = new
 
 
-def _may_run(changed: Sequence[Any], inputs: Sequence[Any]) -> bool:
-    """Whether a program can read all arrays, and may write where NumPy would not raise an error."""
+def _can_run(changed: Sequence[Any], inputs: Sequence[Any]) -> bool:
+    """Whether a program can read all arrays in place, and `changed` are writable and without gaps."""
     arrays = [x for x in (*changed, *inputs) if x is not None]
     return all(map(is_readable_in_place, arrays)) and all(
         x is None or x.flags.carray or x.T.flags.carray for x in changed
@@ -216,7 +217,7 @@ def _kind(x: Any) -> Any:
         if not is_readable_in_place(x):
             raise TypeError("eager.compute: kernels cannot read an unaligned or packed array in place")
         return x.shape, x.strides, x.dtype
-    return exact(x)
+    return exact_key(x)
 
 
 def _lookup(key: Any, record: Callable[[], _FormulaProgram]) -> _FormulaProgram | None:
@@ -233,7 +234,7 @@ def _lookup(key: Any, record: Callable[[], _FormulaProgram]) -> _FormulaProgram 
         machine.warn_and_fall_back(error, key[0].__name__)
         program = None
     _programs[key] = program
-    if len(_programs) > PROGRAMS:
+    if len(_programs) > MAX_PROGRAMS:
         _programs.popitem(last=False)
     return program
 

@@ -1,12 +1,12 @@
 """The graph of a program: which array is computed from which, before loops and memory are decided.
 
 A `Value` is one array: an argument, external memory (a parameter, a running mean), or the result of a step. There are
-six kinds of steps: elementwise, reduction, view, matrix product, hand-written kernel (convolution, pooling), and a call
-of Python for everything else. Values are immutable; an in-place change is a new value that is written to external
+six kinds of steps: elementwise, reduction, view, matrix product, hand-written kernel (convolution, pooling), and a
+Python call for everything else. Values are immutable; an in-place change is a new value that is written to external
 memory at the end. So a value can be scheduled anywhere after its inputs, or removed as dead code.
 
-Built by `recorder`, read by `schedule`, `loops`, `launch` and `program`. It knows nothing of tensors or gradients. The
-second half holds small helpers on the memory layout of arrays.
+Built by `recorder`, read by `schedule`, `loops`, `launch` and `program`. The second half holds
+small helpers on the memory layout of arrays.
 """
 
 from __future__ import annotations
@@ -56,9 +56,8 @@ class Value:
         example: the array in the traced call, with the memory order that the program's array will have.
         options: by kind. Elementwise: `type`, in which it computes. Reduce: `axes`, `keepdims`, `parts`, the number of
             partial sums. View: `view`, the NumPy function, and `offset` in elements. Kernel: `job`, `flops`, `images`
-            if it works image by image, `parts`, `also`, its other results, and `bytes_per_thread` if each thread
-            computes a copy. Call: `function`, and `draws` if it draws random numbers. Part: `position`. Scratch:
-            `bytes_per_thread`.
+            if it works image by image, `parts`, `other_results`, and `bytes_per_thread` if each thread computes a copy.
+            Call: `function`, and `draws` if it draws random numbers. Part: `position`. Scratch: `bytes_per_thread`.
     """
 
     kind: str
@@ -101,7 +100,7 @@ class Value:
 
 
 def dense(array: NDArray[Any]) -> NDArray[Any]:
-    """The array in memory of its own without gaps, keeping the memory order of its dimensions."""
+    """The array, copied unless it owns its memory and has no gaps there; the order of its dimensions is kept."""
     array = np.asarray(array)
     axes = axes_in_order(array)
     if np.transpose(array, axes).flags.c_contiguous and array.base is None:
@@ -167,7 +166,7 @@ def offset_of(value: Value) -> int:
 
 
 def is_python_result(value: Value) -> bool:
-    """Whether the value is a result of a call of Python."""
+    """Whether the value is a result of a Python call."""
     return value.kind == "call" or (value.kind == "part" and value.inputs[0].kind == "call")
 
 
@@ -189,29 +188,29 @@ def reachable(values: Sequence[Value], roots: Sequence[Value]) -> list[Value]:
 
 
 _LIBRARIES = sys.stdlib_module_names - {"__main__"} | {"numpy"}
-"""Values of their types that are equal have the same attributes."""
+"""Libraries whose objects are equal only if all their attributes are."""
 
 
 class Identity:
     """A key that is equal only to a key of the very same object, which it keeps alive."""
 
-    __slots__ = ("of",)
+    __slots__ = ("referent",)
 
-    def __init__(self, of: object) -> None:
-        self.of = of
+    def __init__(self, referent: object) -> None:
+        self.referent = referent
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Identity) and other.of is self.of
+        return isinstance(other, Identity) and other.referent is self.referent
 
     def __hash__(self) -> int:
-        return id(self.of)
+        return id(self.referent)
 
 
-def exact(x: Any) -> Any:
+def exact_key(x: Any) -> Any:
     """A key that is equal for values that give the same results, and for no others.
 
-    `==` is not enough: 0.0 == -0.0, 1 == True == 1.0, NaN is not equal to itself, and a class of the user's may leave
-    attributes out of its comparison. An object of such a class is equal to itself alone.
+    `==` is not enough: 0.0 == -0.0, 1 == True == 1.0, NaN is not equal to itself, and a user-defined class may leave
+    attributes out of its comparison. The key of an object of such a class equals only keys of the same object.
     """
     kind = type(x)
     if kind is bool or kind is int or x is None:
@@ -219,9 +218,9 @@ def exact(x: Any) -> Any:
     if kind is float:
         return (kind, x) if x and x == x else (kind, repr(x))
     if isinstance(x, (tuple, frozenset)):
-        return kind, kind(map(exact, x)) if kind in (tuple, frozenset) else tuple(map(exact, x))
+        return kind, kind(map(exact_key, x)) if kind in (tuple, frozenset) else tuple(map(exact_key, x))
     if isinstance(x, slice):
-        return kind, exact(x.start), exact(x.stop), exact(x.step)
+        return kind, exact_key(x.start), exact_key(x.stop), exact_key(x.step)
     if isinstance(x, np.generic):
         return kind, x.dtype, x.tobytes()
     if kind is complex:
@@ -229,7 +228,7 @@ def exact(x: Any) -> Any:
     dataclass_options = getattr(kind, "__dataclass_params__", None)
     if dataclass_options is not None and dataclass_options.frozen and dataclass_options.eq:
         values = [(field, getattr(x, field.name)) for field in fields(x)]
-        return kind, *(exact(value) if field.compare else Identity(value) for field, value in values)
+        return kind, *(exact_key(value) if field.compare else Identity(value) for field, value in values)
     equality: Any = kind.__eq__
     if equality is object.__eq__ or kind.__hash__ is None or kind.__module__.partition(".")[0] in _LIBRARIES:
         return kind, x

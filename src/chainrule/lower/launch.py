@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 FEW_ROWS = 24  # with more rows, BLAS is faster although it packs the weights (see `kernels.product`)
 MIN_SHARED_WORK = 4_000
-"""Stages with less work than this run on one thread."""
+"""Stages with less work than this (see `schedule.work`) run on one thread."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Launch:
         rows: the number of rows that can be divided among threads.
         parallel: whether dividing them is worthwhile.
         partial_sums: results that are sums over rows, computed in parts.
-        replicated: every thread computes all of it, into a copy of its own.
+        replicated: whether every thread computes the whole result, into a copy of its own.
     """
 
     stage: Stage
@@ -72,7 +72,7 @@ def launch(stage: Stage) -> Launch:
     if stage.kind == "kernel":
         return _handwritten(stage)
     nest = Nest(stage)
-    parallel = nest.outermost_free and work(stage) > MIN_SHARED_WORK and nest.row_count > 1
+    parallel = nest.outermost_parallel and work(stage) > MIN_SHARED_WORK and nest.row_count > 1
 
     def descriptor(entry: Entry) -> Descriptor:
         return np.array(nest.descriptor(entry), np.int64)
@@ -106,21 +106,21 @@ def _product(stage: Stage) -> Launch:
     x, y = step.inputs
     rows, columns = step.shape[-2:]
     stack = step.shape[:-2]
-    if stack and len(y.shape) == 2 and _one_below_the_other(x):  # one product of all rows
+    if stack and len(y.shape) == 2 and _is_one_matrix(x):  # one product of all rows
         rows, stack = math.prod(step.shape[:-1]), ()
     (x_transposed, x_row), (y_transposed, y_row) = _layout(x), _layout(y)
     few = not x_transposed and y_transposed and rows <= FEW_ROWS
     if stack:
-        by, count = product.BY_MATRIX, math.prod(stack)
+        split, count = product.BY_MATRIX, math.prod(stack)
     elif base_of(y).kind == "captured" and rows <= columns:
-        # divided by columns, each thread reads (and later updates) only its own weights, but all of x: for small x
-        by, count = product.BY_COLUMNS, columns
+        # each thread reads, and later updates, only its own columns of the weights; it reads all of x, which is small
+        split, count = product.BY_COLUMNS, columns
     else:
-        by, count = product.BY_ROWS, rows
+        split, count = product.BY_ROWS, rows
     kind = type_of(step.dtype)
     job = (product.FEW_ROWS if few else product.BLAS_PRODUCT).job(
         [kind], count, int(work(stage)), rows=rows, columns=columns, terms=x.shape[-1], x_row=x_row, y_row=y_row,
-        out_row=columns, x_transposed=x_transposed, y_transposed=y_transposed, by=by,
+        out_row=columns, x_transposed=x_transposed, y_transposed=y_transposed, split=split,
         gemm=SGEMM if kind == F4 else DGEMM,
         **{f"{name}_offsets": _offsets(v, stack) for name, v in (("x", x), ("y", y), ("out", step))},
     )  # fmt: skip
@@ -131,7 +131,7 @@ def _product(stage: Stage) -> Launch:
     return Launch(stage, job.address, descriptor, count, count >= 8 and work(stage) > 8 * MIN_SHARED_WORK)
 
 
-def _one_below_the_other(x: Value) -> bool:
+def _is_one_matrix(x: Value) -> bool:
     """Whether the matrices of a stack form one matrix in memory, with all their rows."""
     row = x.strides[-2]
     across = x.strides[-1] == 1 or x.shape[-1] == 1
@@ -145,13 +145,13 @@ def _one_below_the_other(x: Value) -> bool:
 
 def _offsets(v: Value, stack: Sequence[int]) -> NDArray[np.int64]:
     """The offset of each matrix of a stack."""
-    at = np.zeros((1,), np.int64)
+    offsets = np.zeros((1,), np.int64)
     missing = len(stack) - (len(v.shape) - 2)
     for d, size in enumerate(stack):
         dim = d - missing
         stride = v.strides[dim] if dim >= 0 and v.shape[dim] != 1 else 0
-        at = (at[:, None] + np.arange(size) * stride).ravel()
-    return at
+        offsets = (offsets[:, None] + np.arange(size) * stride).ravel()
+    return offsets
 
 
 def _layout(v: Value) -> tuple[int, int]:

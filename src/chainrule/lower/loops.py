@@ -8,7 +8,7 @@ so one compilation serves all shapes; only element types, which strides are 0 or
 A reduction over the innermost loops is accumulated in a register, others in memory. Float32 sums continue in double
 precision: in a register after each CHUNK numbers, in memory after each ROWS rows, which are summed first.
 
-Called by `launch`. This file knows nothing of threads or of memory planning.
+Called by `launch`. Threads and memory planning are decided elsewhere.
 """
 
 from __future__ import annotations
@@ -72,12 +72,13 @@ class Nest:
     """The loop nest of a stage.
 
     Attributes:
-        sizes: of each loop, from the outermost.
+        sizes: the size of each loop, from the outermost.
         strides: the strides of each operand, by loop, by identity.
         operands: arrays that are read, then those that are written.
         reductions: the steps that reduce.
-        level: for each reduction, the loop inside which a register accumulates it; the number of loops if memory does.
-        outermost_free: whether the iterations of the outermost loop are independent, so that threads can divide it.
+        level: for each reduction, the number of loops outside the register that accumulates it; the number of all
+            loops if it is accumulated in memory.
+        outermost_parallel: whether the iterations of the outermost loop are independent, so that threads can divide it.
         is_empty: whether the loops have no iterations. Sums are 0 then.
     """
 
@@ -103,7 +104,7 @@ class Nest:
                 level -= 1
             self.level[id(step)] = level
         complete = [step for step in self.reductions if not is_partial(step)]
-        self.outermost_free = depth > 0 and all(self.strides[id(r)][0] for r in complete if self.sizes[0] > 1)
+        self.outermost_parallel = depth > 0 and all(self.strides[id(r)][0] for r in complete if self.sizes[0] > 1)
 
     @property
     def row_count(self) -> int:
@@ -115,7 +116,7 @@ class Nest:
         return self.level[id(r)] == len(self.sizes) > 0
 
     def is_revisited(self, r: Value) -> bool:
-        """Whether a loop further outside meets the same results again, after a register has accumulated them."""
+        """Whether an outer loop returns to the same results after a register has accumulated them."""
         return is_partial(r) or 0 in self.strides[id(r)][: self.level[id(r)]]
 
     @cached_property
@@ -127,11 +128,11 @@ class Nest:
         return bool(sums) and len(sums) == len(self.reductions) and all(map(self.in_memory, sums))
 
     def additions(self, r: Value, in_blocks: bool) -> int:
-        """How many rounded additions in memory contribute to one result: of numbers, of rows, of a register's sums.
+        """How many rounding additions in memory contribute to one result, whether they add numbers, rows or registers.
 
         Args:
             r: the reduction.
-            in_blocks: whether the rows come in blocks, possibly of one row.
+            in_blocks: whether the kernel is called for a block of rows at a time, possibly a single row.
         """
         level = self.level[id(r)]
         sizes = [n for n, stride in zip(self.sizes[:level], self.strides[id(r)][:level], strict=True) if not stride]
@@ -208,8 +209,8 @@ class Nest:
             f"{getattr(s.op, '__name__', s.op)}({','.join(map(name, s.inputs))}){s.dtype.char}{settings(s)}"
             for s in stage.steps
         ]
-        written = [name(value) for _, value in stage.writes]
-        stored = [name(value) for value in stage.stored]
+        write_names = [name(value) for _, value in stage.writes]
+        stored_names = [name(value) for value in stage.stored]
         return ";".join(
             [
                 str(self.fixed_sizes),
@@ -217,9 +218,9 @@ class Nest:
                 *(layout(v) for v in self.operands),
                 *steps,
                 "stored",
-                *stored,
+                *stored_names,
                 "written",
-                *written,
+                *write_names,
             ]
         )
 
@@ -330,7 +331,7 @@ class _Builder:
 
     def range(self, level: int) -> tuple[Any, Any]:
         """The range of a loop: for the outermost, this thread's rows."""
-        if level == 0 and self.nest.outermost_free:
+        if level == 0 and self.nest.outermost_parallel:
             return self.kernel["first"], self.kernel["last"]
         return 0, self.sizes[level]
 
@@ -346,7 +347,7 @@ class _Builder:
         return advanced
 
     def loops(self, level: int, indices: dict[int, Expr]) -> None:
-        """The loops from a level on, with what happens before and after them."""
+        """Write the loops from a level inwards. Registers of this level are set before them, and stored after them."""
         nest, kernel = self.nest, self.kernel
         in_registers = [r for r in nest.reductions if nest.level[id(r)] == level]
         for r in in_registers:

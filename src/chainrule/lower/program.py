@@ -1,10 +1,10 @@
 """A compiled program: kernels, memory and scripts of a plan, ready to run again and again.
 
 A run stores the arguments' addresses in the program's table and enters the driver (`kernels.driver`): once if
-everything is compiled, else once for each segment between calls of Python. The numbers that change from call to call
+everything is compiled, else once for each segment between Python calls. The numbers that change from call to call
 have been written before. BLAS runs single-threaded inside.
 
-Called by `capture.compiled` and `eager`. It knows nothing of tensors, or of why a plan looks as it does.
+Called by `capture.compiled` and `eager`.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     Index = tuple[Value, int, int | None, Callable[[NDArray[Any]], object]]
 
 WORK_PER_THREAD = 2e6
-"""The work (multiplications and moves of numbers) that justifies a second thread: some 50 µs."""
+"""The work (see `schedule.work`) that justifies one more thread: some 50 µs."""
 
 
 class Program:
@@ -68,10 +68,12 @@ class Program:
 
     Attributes:
         thread_count: how many threads run it.
-        steps: by how much table_view[PROGRESS] grows in a complete run.
+        progress_per_run: by how much table_view[PROGRESS] grows in a complete run.
         launches: how each compiled stage is run, by its number in the plan.
         entries: the table entry of each array, by identity of its value.
-        numbers: the numbers that change from call to call; write them before a run.
+        scalars: the numbers that change from call to call; write them before a run.
+        numbers: the same memory as a memoryview, which is faster to write one by one.
+        table_view: the table as a memoryview.
         arrays: the arrays of values, by identity.
     """
 
@@ -103,8 +105,8 @@ class Program:
         self.order = self._write_scripts()
         self.enter = partial(_driver(), self.table.ctypes.data)
         self.table_view = self.table.data  # a memoryview: faster to write one by one
-        self.is_single_segment = self.order == [0]  # no calls of Python
-        self.steps = 1 if self.is_single_segment else 1 + len(self.order)
+        self.is_single_segment = self.order == [0]  # no Python calls
+        self.progress_per_run = 1 if self.is_single_segment else 1 + len(self.order)
 
     @property
     def code(self) -> str:
@@ -129,7 +131,7 @@ class Program:
             self.table[FLUSH] = FLUSH_DENORMALS
         bounds = [(*byte_bounds(array), flags_address(array)) for array in self.changed]
         self.table[CHANGED_ARRAYS] = self._keep(np.array(bounds, np.int64))
-        raw = self.memory = allocate_arena(self.plan.arena + ALIGNMENT)
+        raw = self.memory = allocate_arena(self.plan.arena_size + ALIGNMENT)
         start = -raw.ctypes.data % ALIGNMENT
         self.arrays: dict[int, NDArray[Any]] = {}
         output_ids = {id(base_of(v)) for v in outputs}
@@ -197,7 +199,7 @@ class Program:
         """Write all scripts.
 
         Returns:
-            In execution order: the numbers of segments, and functions that are calls of Python.
+            In execution order: the numbers of segments, and functions that are Python calls.
         """
         order: list[Any] = []
         segments: list[list[Launch]] = []
@@ -251,7 +253,7 @@ class Program:
         return value.options["view"](self.array(value.inputs[0]))  # type: ignore[no-any-return]  # what NumPy did
 
     def _python_call(self, stage: Stage) -> Callable[[], None]:
-        """The function that runs a stage that is a call of Python."""
+        """The function that runs a stage that is a Python call."""
         step = stage.steps[0]
         parts = [v for v in self.bases if v.kind == "part" and v.inputs[0] is step]
 
@@ -266,7 +268,7 @@ class Program:
         return run
 
     def _store_result(self, value: Value, array: Any) -> None:
-        """Keep a result of a call of Python, in the memory order that the program expects."""
+        """Keep a result of a Python call, in the memory order that the program expects."""
         if type(array) is not np.ndarray or array.shape != value.shape or array.dtype != value.dtype:
             array = np.asarray(array)
             if array.shape != value.shape or array.dtype != value.dtype:
@@ -318,12 +320,12 @@ class Program:
 
     def _handle_failed_check(self, arguments: Sequence[NDArray[Any]]) -> None:
         """Raise the error that a check found, or copy an argument that the program cannot read in place."""
-        answer = self.table_view[CHECK_RESULT]
-        if answer > 0:
-            self.indices[answer - 1][3](arguments[self.index_arguments[answer - 1]])
-        if answer == READ_ONLY:
+        failed_check = self.table_view[CHECK_RESULT]
+        if failed_check > 0:
+            self.indices[failed_check - 1][3](arguments[self.index_arguments[failed_check - 1]])
+        if failed_check == READ_ONLY:
             self._check_writable()
-        i = ARGUMENT - answer
+        i = ARGUMENT - failed_check
         self._check_no_overlap(arguments[i])
         value = self.arguments[i]
         array = self.arrays[id(value)] = _copy_like(arguments[i], value)
@@ -359,13 +361,13 @@ def _driver() -> Callable[..., None]:
     return machine.function(_driver_address())
 
 
-def _bases(plan: Plan, more: Sequence[Value]) -> list[Value]:
-    """Everything in memory that the stages read and write, each once."""
+def _bases(plan: Plan, others: Sequence[Value]) -> list[Value]:
+    """All values with memory that the stages read or write, and those of others, each once."""
     bases: dict[int, Value] = {}
     for stage in plan.stages:
         for v in [*stage.reads(), *stage.steps, *stage.stored, *(target for target, _ in stage.writes)]:
             bases[id(base_of(v))] = base_of(v)
-    for v in more:
+    for v in others:
         bases[id(base_of(v))] = base_of(v)
     stored = {id(v) for stage in plan.stages for v in stage.stored}
     return [

@@ -1,6 +1,6 @@
 """The recorder: builds the graph of what NumPy does with Tracers.
 
-It knows arrays only. `capture.trace` derives from it and adds what a training step consists of: Tensors, parameters,
+It handles arrays only. `capture.trace` derives from it and adds what a training step consists of: Tensors, parameters,
 optimizers. `eager` derives a small one for single operations.
 """
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chainrule.kernels.tree import computes_with
-from chainrule.lower.graph import Value, axes_in_order, copy_in_order, dense, exact
+from chainrule.lower.graph import Value, axes_in_order, copy_in_order, dense, exact_key
 from chainrule.lower.launch import blas_layout
 from chainrule.lower.loops import FLOATS_ONLY
 from chainrule.lower.tracer import Scalar, Tracer, Untraceable
@@ -28,19 +28,19 @@ class Recorder:
 
     Attributes:
         values: all values, in order.
-        cached_values: computed values by what computes them, to reuse equal ones.
+        cached_values: the values of steps, by the operation and its inputs, so that equal steps are computed once.
         ended: whether the traced function has returned. Its Tracers cannot be used afterwards.
     """
 
     def __init__(self) -> None:
         self.values: list[Value] = []
-        self.cached_values: dict[Any, Value] = {}  # steps by what they do to what
+        self.cached_values: dict[Any, Value] = {}
         self.ended = False
 
-    # Overridden by kinds of recorders
+    # Overridden by subclasses
 
     def capture_array(self, array: NDArray[Any]) -> Tracer:
-        """The Tracer of external memory: here, of an array that nobody changes."""
+        """The Tracer of external memory: here, of an array that is never changed."""
         return self.add_constant(array)
 
     def slot(self, number: Scalar) -> int:
@@ -51,12 +51,12 @@ class Recorder:
         """Note that the result's type depends on the types of these numbers."""
 
     def call(self, name: str, function: Callable[..., Any], inputs: Sequence[Any], options: dict[str, Any]) -> Any:
-        """Add a call of Python: `function` on arrays, run in every call of the program.
+        """Add a Python call: `function` on arrays, run in every call of the program.
 
         Raises:
             Untraceable: this recorder does not support them.
         """
-        raise Untraceable(f"a call of Python: {name}")
+        raise Untraceable(f"a Python call: {name}")
 
     def apply(self, operation: Any, inputs: Sequence[Any], options: dict[str, Any]) -> Any:
         """Apply an operation's formula to Tracers."""
@@ -84,7 +84,7 @@ class Recorder:
         key = None
         if kind in ("elementwise", "reduce", "matmul", "view"):  # common subexpressions are computed once
             operands = tuple(
-                id(x) if isinstance(x, Value) else ("S", x[1]) if isinstance(x, tuple) else exact(x) for x in inputs
+                id(x) if isinstance(x, Value) else ("S", x[1]) if isinstance(x, tuple) else exact_key(x) for x in inputs
             )
             settings = tuple(sorted((name, option) for name, option in options.items() if name != "view"))
             key = (kind, op, operands, example.shape, example.strides, example.dtype, settings)
@@ -97,7 +97,7 @@ class Recorder:
         return Tracer(self, value)
 
     def add_constant(self, array: Any) -> Tracer:
-        """Add an array that is the same in all calls, and that nobody else holds."""
+        """Add an array that is the same in all calls, and that is not referenced elsewhere."""
         if type(array) is Tracer:
             return array
         value = Value("captured", None, (), array)
@@ -139,7 +139,7 @@ class Recorder:
             scalars = scalars[1:]
         result = np.asarray(example).dtype
         # comparisons are computed in the common type of their inputs, everything else in the result's type
-        common = _compared_as(scalars) if result.kind == "b" else result
+        common = _comparison_type(scalars) if result.kind == "b" else result
         if common.kind not in "biuf" or result.itemsize > 8:
             raise Untraceable(f"np.{ufunc.__name__} of numbers of type {common}")
         if common.kind != "f" and ufunc in FLOATS_ONLY and not (ufunc is np.power and operands[1] in (1, 2, 3)):
@@ -196,7 +196,7 @@ class Recorder:
         return value
 
     def view_value(self, value: Value, function: Callable[[Any], Any], memory: NDArray[Any] | None = None) -> Value:
-        """The view value that a NumPy function that only moves elements makes of a value.
+        """Apply a NumPy function that only moves elements to a value; the result is a view value.
 
         If `memory` is given, the result must be a view of it: the value is brought into that memory order first.
         """
@@ -236,12 +236,12 @@ class Recorder:
         return self.reorder(x, np.ascontiguousarray(x.value.example))
 
 
-def own_copy(array: NDArray[Any]) -> NDArray[Any]:
+def native_copy(array: NDArray[Any]) -> NDArray[Any]:
     """A contiguous copy in native byte order."""
     return np.array(array, array.dtype.newbyteorder("="), order="C")
 
 
-def _compared_as(parts: Sequence[Any]) -> np.dtype[Any]:
+def _comparison_type(operands: Sequence[Any]) -> np.dtype[Any]:
     """The type in which values are compared, from Python numbers and the dtypes of arrays.
 
     NumPy's comparisons are exact. Beside an array, a Python number takes the array's type; if it does not fit, as in a
@@ -250,10 +250,10 @@ def _compared_as(parts: Sequence[Any]) -> np.dtype[Any]:
     Raises:
         Untraceable: they do not fit into int64 either.
     """
-    common: np.dtype[Any] = np.result_type(*parts)
+    common: np.dtype[Any] = np.result_type(*operands)
     if common.kind not in "iu":
         return common
-    numbers = [x for x in parts if type(x) is int]
+    numbers = [x for x in operands if type(x) is int]
     for kind in (common, np.dtype(np.int64)):
         limits = np.iinfo(kind)
         if all(limits.min <= x <= limits.max for x in numbers) and np.can_cast(common, kind):

@@ -3,19 +3,19 @@
 **Fusion.** Steps over the same elements share a loop. An elementwise step joins the stage that computes its latest
 input if it has the same shape; a reduction joins the loop that computes what it reduces. So a chain such as bias,
 activation, loss is one pass over memory, and results that nothing else reads never leave the registers. Matrix
-products, hand-written kernels and calls of Python are stages of their own.
+products, hand-written kernels and Python calls are stages of their own.
 
-**Groups.** Stages that pass on images or rows are grouped: convolution, bias, activation, mask and pooling of one image
-run one after the other before the next image, and so do the loops of a softmax or a normalization, a block of rows at a
-time. What they pass on stays in the cache, and if nothing else reads it, has memory for one block only. Threads divide
-the blocks among them and need not meet in between. Sums over images are computed as partial sums, whose number does not
-depend on the number of threads.
+**Groups.** Stages that pass results on image by image, or row by row, are grouped: convolution, bias, activation, mask
+and pooling of one image run one after the other before the next image, and so do the loops of a softmax or a
+normalization, a block of rows at a time. What they pass on stays in the cache, and if nothing else reads it, has memory
+for one block only. Threads divide the blocks among them and need not meet in between. Sums over images are computed as
+partial sums, whose number does not depend on the number of threads.
 
 **Memory planning.** An array occupies its bytes of a common arena from the stage that computes it to the last stage
 that reads it; then they are reused.
 
 A `Stage` becomes one kernel; it is not called Kernel, because `kernels.tree.Kernel` is the code of one. Called by
-`capture` and `eager`. This file does not know how a stage's loops run (`loops`) or how threads run them (`script`).
+`capture` and `eager`. How a stage's loops run is decided in `loops`, how threads run them in `script`.
 """
 
 from __future__ import annotations
@@ -71,13 +71,13 @@ class Stage:
 
     Attributes:
         kind: "loop", "matmul", "call" or "kernel".
-        shape: of the loop.
-        steps: in order.
+        shape: the shape that its loops run over.
+        steps: the steps, in order.
         stored: results that other stages read, or that are outputs.
         writes: external memory to update: pairs (captured value, its new value).
         parts: the number of partial sums over its rows, or 0.
         group: the group it belongs to.
-        order: of its dimensions, from the outermost loop, once decided.
+        order: its dimensions, from the outermost loop to the innermost, once decided.
     """
 
     kind: str
@@ -99,19 +99,19 @@ class Stage:
 
 @dataclass
 class Plan:
-    """What is to be compiled.
+    """The stages of a program, and where its arrays are in memory.
 
     Attributes:
-        stages: in execution order.
+        stages: the stages in execution order.
         offsets: where in the arena each value begins, in bytes, by identity.
-        arena: its size in bytes.
+        arena_size: the size of the arena in bytes.
         block_buffers: values of which each thread holds one block at a time, by identity: (the distance between the
             threads' buffers, the size of a block), in bytes.
     """
 
     stages: list[Stage]
     offsets: dict[int, int]
-    arena: int
+    arena_size: int
     block_buffers: dict[int, tuple[int, int]]
 
 
@@ -134,7 +134,7 @@ def plan(values: Sequence[Value], outputs: Sequence[Value], writes: Sequence[tup
 
 
 def _hoist_python_calls(values: list[Value]) -> list[Value]:
-    """Move calls of Python that depend on nothing computed to the front, so that they do not split segments."""
+    """Move Python calls that depend on no compiled step to the front, so that they do not split segments."""
     earlier: dict[int, Value] = {}
     for value in values:
         is_ready = value.kind in SOURCES or all(id(v) in earlier for v in value.values())
@@ -166,7 +166,7 @@ def _fuse(values: list[Value]) -> list[Stage]:
             stages.append(Stage("loop", shape))
         else:
             stages.append(Stage(value.kind, value.shape, parts=value.options.get("parts", 0)))
-        results = [value, *value.options.get("also", ())]
+        results = [value, *value.options.get("other_results", ())]
         stages[-1].steps += results
         stage_of.update((id(v), len(stages) - 1) for v in results)
     return stages
@@ -221,7 +221,8 @@ def _split_sums(stages: list[Stage], outputs: Sequence[Value]) -> list[Stage]:
             continue
         nest = Nest(stage)
         stage.order = nest.order
-        if work(stage) >= MIN_SPLIT_WORK and not nest.outermost_free and len(nest.sizes) > 1 and nest.sizes[0] >= PARTS:
+        can_split = not nest.outermost_parallel and len(nest.sizes) > 1 and nest.sizes[0] >= PARTS
+        if can_split and work(stage) >= MIN_SPLIT_WORK:
             stage.parts = PARTS
         for position, step in enumerate(stage.steps):
             if step.kind != "reduce":
@@ -247,7 +248,7 @@ def _split_sums(stages: list[Stage], outputs: Sequence[Value]) -> list[Stage]:
 
 
 def _group_stages(stages: list[Stage]) -> list[Stage]:
-    """Make adjacent groups of stages that can run image by image; stages they depend on come first."""
+    """Group stages that can run image by image: put them next to each other, after the stages they depend on."""
     result: list[Stage] = []
     rest = list(stages)
     while rest:
@@ -302,10 +303,10 @@ def _collect_group(stages: list[Stage], images: int) -> tuple[list[Stage], list[
         computed.setdefault(where, set()).update(id(step) for step in stage.steps)
         if not n and where != "inside":
             return [], [], stages
-    chosen = {
+    stages_of = {
         where: [stages[n] for n in range(end + 1) if assignment[n] == where] for where in ("before", "inside", "after")
     }
-    return chosen["before"], chosen["inside"], chosen["after"] + stages[end + 1 :]
+    return stages_of["before"], stages_of["inside"], stages_of["after"] + stages[end + 1 :]
 
 
 def _image_count(stage: Stage) -> int:
@@ -320,7 +321,7 @@ def is_balanced(count: int) -> bool:
 
 
 def _runs_by_image(stage: Stage, images: int, inside: set[int]) -> bool:
-    """Whether a stage computes, image by image, what others can read that way; `inside` is what the group computes."""
+    """Whether a stage reads and computes image by image; `inside` is what its group has computed so far."""
     if stage.parts and (stage.parts > images or not is_balanced(stage.parts)):
         return False
     if not all(_is_split_by_image(v, images) for v in stage.reads() if id(base_of(v)) in inside):
@@ -333,7 +334,7 @@ def _runs_by_image(stage: Stage, images: int, inside: set[int]) -> bool:
     first = next((d for d in nest.order if stage.shape[d] > 1), None)
     whole = [step for step in stage.steps if not is_partial(step)]
     return (
-        nest.outermost_free
+        nest.outermost_parallel
         and first == 0
         and nest.sizes[0] % images == 0
         and all(step.shape[:1] == (images,) and _is_split_by_image(step, images) for step in whole)
@@ -352,7 +353,7 @@ def _is_split_by_image(value: Value, images: int) -> bool:
 
 
 def work(stage: Stage) -> float:
-    """About how many multiplications and moves of numbers a stage takes."""
+    """Roughly how many multiplications and memory accesses a stage takes."""
     if stage.kind == "matmul":
         return float(stage.steps[0].size * stage.steps[0].inputs[0].shape[-1] / 8)  # vectors of about 8
     if stage.kind == "kernel":
@@ -373,7 +374,7 @@ def _place_writes(stages: list[Stage], stage_of: dict[int, int], writes: Sequenc
     """Write external memory where its new value is computed, if nothing reads the old value later; else at the end.
 
     A new value is never itself external memory that changes (`Trace.finished` ensures that), so the writes at the end
-    may be in any order. Writes come after all calls of Python, which may fail: then nothing has been changed.
+    may be in any order. Writes come after all Python calls, which may fail: then nothing has been changed.
     """
     calls = [n for n, stage in enumerate(stages) if stage.kind == "call" and not stage.steps[0].options.get("draws")]
     last_call = max(calls, default=-1)
@@ -442,11 +443,11 @@ def _plan_memory(stages: list[Stage], outputs: Sequence[Value]) -> Plan:
                 lifetimes[key][2] = last
     blocks = {group: _assign_offsets(values) for group, values in inside.items()}  # one for each thread
     lifetimes |= {id(group): [size * team.threads(), *spans[group]] for group, (_, size) in blocks.items()}
-    offsets, arena = _assign_offsets(lifetimes)
+    offsets, arena_size = _assign_offsets(lifetimes)
     for group, (within, _) in blocks.items():
         offsets |= {key: offsets[id(group)] + offset for key, offset in within.items()}
     block_buffers = {key: (size, inside[group][key][0]) for group, (within, size) in blocks.items() for key in within}
-    return Plan(stages, offsets, arena, block_buffers)
+    return Plan(stages, offsets, arena_size, block_buffers)
 
 
 def _assign_offsets(values: dict[int, list[int]]) -> tuple[dict[int, int], int]:

@@ -1,7 +1,6 @@
 """Writes the scripts that the driver interprets to run a program's stages (see `kernels.driver`).
 
-Called by `program`. This file decides what each thread does and where threads meet; it knows nothing of what a kernel
-computes.
+Called by `program`. This file decides what each thread does and where threads meet.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ class ThreadMemory:
     Attributes:
         entry: the table entry of an array.
         address: the start of a value of which each thread has its own copy.
-        block_step: by how many bytes a value moves from block to block: 0 if it has a buffer for one block only.
+        block_step: the size in bytes of a value's block buffer (see `kernels.driver`); 0 if the whole value is stored.
         keep: keeps an integer array alive, and returns its address.
     """
 
@@ -66,7 +65,7 @@ class Script:
         self._end_positions.append(len(self.words) - 1)
 
     def stages(self, launches: Sequence[Launch]) -> None:
-        """Run stages one after the other. What is not worth dividing, the first thread runs alone."""
+        """Run stages one after the other. The first thread alone runs those that are not worth dividing."""
         barrier_pending = False
         for group, members in groupby(launches, key=lambda launch: launch.stage.group):
             for batch in [list(members)] if group is not None else [[launch] for launch in members]:
@@ -115,7 +114,7 @@ class Script:
         self.words += [CALL, launch.kernel, descriptor, first, last, 1]
 
     def _set_sums(self, launches: Sequence[Launch], part_index: int) -> None:
-        """Point partial sums at one part; finally at the first, for readers of all of them."""
+        """Set the table entries of partial sums to one part. Part 0 is the start of all parts, for later stages."""
         for launch in launches:
             for value in launch.partial_sums:
                 size = value.example.nbytes // launch.stage.parts

@@ -3,7 +3,7 @@
 A formula of `chainrule.ops` called with Tracers runs unchanged; NumPy's protocols dispatch each function it calls to
 this file, where the function is computed once, for this call's example values, and recorded for all later calls. What
 cannot be recorded (code that depends on a value, a function missing from the tables below) raises `Untraceable`. The
-operation then becomes a call of Python in the program; if the user's own code caused it, it becomes an error.
+operation then becomes a Python call in the program; if the user's own code caused it, it becomes an error.
 
 This file decides what is recorded; `recorder` adds it to the graph.
 """
@@ -44,7 +44,7 @@ class Untraceable(Exception):  # noqa: N818  # not always an error
 
 
 class Scalar:
-    """A number that changes from call to call. Each kind of recorder knows where it comes from."""
+    """A number that changes from call to call. Recorders subclass it to say where it comes from."""
 
     __slots__ = ("value",)
 
@@ -230,11 +230,11 @@ def _is_tensor(kind: type) -> bool:
 
 @dataclass(frozen=True)
 class ElementChange:
-    """A call of Python that changes some elements, of a copy or, if the old ones are not needed any more, in place.
+    """A Python call that changes some elements: in a copy, or in place if the old elements are not needed any more.
 
     Attributes:
         write: changes an array; called with the array, the new elements, and the index.
-        axes: of the copy, in memory order.
+        axes: the copy's dimensions in memory order.
     """
 
     write: Callable[..., None]
@@ -272,8 +272,8 @@ def _reduce(op: str) -> Any:
         if op != "sum" and initial is None and 0 in x.shape:
             raise Untraceable("the maximum or minimum of an empty array")
         function: Any = {"sum": np.sum, "max": np.max, "min": np.min}[op]
-        nothing = {} if op == "sum" or 0 not in x.shape else {"initial": initial}
-        example = function(x.value.example, axis=axes, keepdims=keepdims, **nothing)
+        initial_option = {} if op == "sum" or 0 not in x.shape else {"initial": initial}
+        example = function(x.value.example, axis=axes, keepdims=keepdims, **initial_option)
         result = trace.add_value("reduce", op, (x.value,), example, axes=axes, keepdims=bool(keepdims))
         result = result if dtype is None or result.dtype == dtype else trace.cast(result, dtype)  # a small integer type
         if initial is None or initial == {"sum": 0, "max": -np.inf, "min": np.inf}[op]:
@@ -330,4 +330,4 @@ FUNCTIONS: dict[Any, Any] = {
     np.diagonal: _view_function(writable_diagonal),
     **{f: _from_example(f) for f in (np.shape, np.ndim, np.size, np.result_type)},
 }  # fmt: skip
-"""How each NumPy function is recorded; an operation that uses any other becomes a call of Python."""
+"""How each NumPy function is recorded; an operation that uses any other becomes a Python call."""

@@ -167,7 +167,7 @@ def _(grad: Array, dim: int) -> Array:
 @operation(fused=True)
 def variance(input: Array, *, dim: Dim = None, keepdim: bool = False, correction: float = 1) -> Array:
     """Σ (x - mean)² / (n - correction); see `var`."""
-    x, axes = sums.wide(input), _axes(input, dim, "var")
+    x, axes = sums.widen_float16(input), _axes(input, dim, "var")
     centered = x - sums.mean(x, axes, True)
     divisor = _count(input.shape, dim) - correction
     total = sums.total(centered * centered, axes, keepdim)
