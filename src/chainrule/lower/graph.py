@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -190,6 +190,12 @@ def reachable(values: Sequence[Value], roots: Sequence[Value]) -> list[Value]:
 _LIBRARIES = sys.stdlib_module_names - {"__main__"} | {"numpy"}
 """Libraries whose objects are equal only if all their attributes are."""
 
+_PLAIN_VALUE: dict[Any, Callable[[Any], Any]] = {
+    float.__eq__: float.__repr__, complex.__eq__: complex.__repr__, int.__eq__: int.__index__, str.__eq__: str.__str__,
+    bytes.__eq__: bytes.__bytes__,
+}  # fmt: skip
+"""How the value of a plain type or of its subclass is compared, by the type's `__eq__`."""
+
 
 class Identity:
     """A key that is equal only to a key of the very same object, which it keeps alive."""
@@ -206,14 +212,23 @@ class Identity:
         return id(self.referent)
 
 
+<<<<<<< HEAD
 def exact_key(x: Any) -> Any:
+=======
+def _has_attributes(x: Any) -> bool:
+    """Whether an object has a value of its own in `__dict__` or in slots."""
+    return bool(getattr(x, "__dict__", None)) or any(vars(c).get("__slots__") for c in type(x).__mro__)
+
+
+def exact(x: Any) -> Any:
+>>>>>>> 80c8b8f (jit: subclasses of numbers and texts without attributes compare by value)
     """A key that is equal for values that give the same results, and for no others.
 
     `==` is not enough: 0.0 == -0.0, 1 == True == 1.0, NaN is not equal to itself, and a user-defined class may leave
     attributes out of its comparison. The key of an object of such a class equals only keys of the same object.
     """
     kind = type(x)
-    if kind is bool or kind is int or x is None:
+    if kind is bool or kind is int or kind is str or x is None:
         return kind, x
     if kind is float:
         return (kind, x) if x and x == x else (kind, repr(x))
@@ -223,13 +238,18 @@ def exact_key(x: Any) -> Any:
         return kind, exact_key(x.start), exact_key(x.stop), exact_key(x.step)
     if isinstance(x, np.generic):
         return kind, x.dtype, x.tobytes()
-    if kind is complex:
-        return kind, repr(x)
+    equality: Any = kind.__eq__
+    if equality in _PLAIN_VALUE and not _has_attributes(x):  # also of subclasses
+        return kind, _PLAIN_VALUE[equality](x)
     dataclass_options = getattr(kind, "__dataclass_params__", None)
     if dataclass_options is not None and dataclass_options.frozen and dataclass_options.eq:
         values = [(field, getattr(x, field.name)) for field in fields(x)]
+<<<<<<< HEAD
         return kind, *(exact_key(value) if field.compare else Identity(value) for field, value in values)
     equality: Any = kind.__eq__
+=======
+        return kind, *(exact(value) if field.compare else Identity(value) for field, value in values)
+>>>>>>> 80c8b8f (jit: subclasses of numbers and texts without attributes compare by value)
     if equality is object.__eq__ or kind.__hash__ is None or kind.__module__.partition(".")[0] in _LIBRARIES:
         return kind, x
     return kind, Identity(x)
