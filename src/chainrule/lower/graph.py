@@ -212,16 +212,12 @@ class Identity:
         return id(self.referent)
 
 
-<<<<<<< HEAD
-def exact_key(x: Any) -> Any:
-=======
 def _has_attributes(x: Any) -> bool:
     """Whether an object has a value of its own in `__dict__` or in slots."""
     return bool(getattr(x, "__dict__", None)) or any(vars(c).get("__slots__") for c in type(x).__mro__)
 
 
-def exact(x: Any) -> Any:
->>>>>>> 80c8b8f (jit: subclasses of numbers and texts without attributes compare by value)
+def exact_key(x: Any) -> Any:
     """A key that is equal for values that give the same results, and for no others.
 
     `==` is not enough: 0.0 == -0.0, 1 == True == 1.0, NaN is not equal to itself, and a user-defined class may leave
@@ -244,12 +240,7 @@ def exact(x: Any) -> Any:
     dataclass_options = getattr(kind, "__dataclass_params__", None)
     if dataclass_options is not None and dataclass_options.frozen and dataclass_options.eq:
         values = [(field, getattr(x, field.name)) for field in fields(x)]
-<<<<<<< HEAD
         return kind, *(exact_key(value) if field.compare else Identity(value) for field, value in values)
-    equality: Any = kind.__eq__
-=======
-        return kind, *(exact(value) if field.compare else Identity(value) for field, value in values)
->>>>>>> 80c8b8f (jit: subclasses of numbers and texts without attributes compare by value)
     if equality is object.__eq__ or kind.__hash__ is None or kind.__module__.partition(".")[0] in _LIBRARIES:
         return kind, x
     return kind, Identity(x)
