@@ -80,6 +80,7 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict src tests/typing/user_code.py
 	$(BIN)/python scripts/check_types.py
+	$(BIN)/python scripts/check_names.py
 
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .
