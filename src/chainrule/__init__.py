@@ -62,7 +62,7 @@ _LATER = (
     "models",
     "plots",
     "training",
-)  # loaded when first asked for, so that the import stays light
+)  # imported at their first use, to keep `import chainrule` fast
 
 
 if not TYPE_CHECKING:  # type checkers would take any misspelled name for one that this finds
@@ -71,8 +71,8 @@ if not TYPE_CHECKING:  # type checkers would take any misspelled name for one th
         if name in _LATER:
             return importlib.import_module(f"chainrule.{name}")
         if name == "jit":
-            globals()[name] = found = importlib.import_module("chainrule.capture").jit
-            return found
+            globals()[name] = importlib.import_module("chainrule.capture").jit
+            return globals()[name]
         raise AttributeError(f"module 'chainrule' has no attribute {name!r}")
 
     __all__ = [
