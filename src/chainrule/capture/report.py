@@ -155,7 +155,7 @@ def _flops(stage: Stage) -> float:
 
 def _bytes(stage: Stage) -> float:
     """Bytes read and written."""
-    stored = [v for v in stage.stored if v.kind != "scratch"]
+    stored = [v for v in stage.stored_values if v.kind != "scratch"]
     touched = [*stage.reads(), *stored, *(target for target, _ in stage.writes)]
     return float(sum(min(value.size, base_of(value).size) * value.dtype.itemsize for value in touched))
 

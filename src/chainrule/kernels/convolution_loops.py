@@ -9,7 +9,7 @@ three purposes:
 
 - forward: rows are positions, columns output channels, the sum runs over taps and input channels;
 - gradient of the input: the same from grad, with the filter flipped. With a stride, the input's positions fall into
-  classes that meet different taps; each class is a convolution of its own (a pass);
+  classes that are connected with different taps; each class is a convolution of its own (a pass);
 - gradient of the weights: the tables are exchanged. Rows are taps × input channels, columns output channels, the sum
   runs over positions. Images are summed in a number of parts that depends on the shapes only, so the result does not
   depend on the number of threads.
@@ -144,7 +144,7 @@ def _slabs(type: Type) -> Kernel:
     starts, positions = kernel.array("starts", I8), kernel.array("positions", I8)
     count, high, groups, columns = kernel["count"], kernel["high"], kernel["groups"], kernel["columns"]
     outputs, terms = kernel["outputs"], kernel["terms"]
-    used, group_channels = outputs // groups, kernel["channels"] // groups
+    group_outputs, group_channels = outputs // groups, kernel["channels"] // groups
     slab = registers().slab_rows
     # whether a slab of the product has the memory layout of a slab of the result
     is_contiguous = groups.equals(1) & columns.equals(outputs) & positions[count - 1].equals(count - 1)
@@ -153,15 +153,15 @@ def _slabs(type: Type) -> Kernel:
         kernel.loop(kernel["low"], high, slab, as_written=True) as first,
     ):
         rows = kernel.minimum(high - first, slab)
-        direct = is_contiguous & rows.equals(slab)
-        destination = kernel.select(direct, out.at(first * outputs).address, sums.address)
+        is_direct = is_contiguous & rows.equals(slab)
+        destination = kernel.select(is_direct, out.at(first * outputs).address, sums.address)
         kernel.call(
             product(type), frame.at(group * group_channels).address, starts.at(first).address, rows,
             kernel["offsets"], terms, weights.at(group * terms * columns).address, destination, columns, 1,
         )  # fmt: skip
-        with kernel.loop(0, kernel.select(direct, 0, rows), as_written=True) as row:
-            line = out.at(positions[first + row] * outputs + group * used)
-            line.copy_from(sums.at(row * columns), used)
+        with kernel.loop(0, kernel.select(is_direct, 0, rows), as_written=True) as row:
+            line = out.at(positions[first + row] * outputs + group * group_outputs)
+            line.copy_from(sums.at(row * columns), group_outputs)
     return kernel
 
 
@@ -204,18 +204,18 @@ def _add_images(
     x, grad, total, frame = (d.array(name, type) for name in ("x", "grad", "total", "scratch"))
     grad_copy = frame.at(d.frame_height * d.frame_width * d.channels)
     terms, starts = d.lookup_table("terms").at(piece * d.rows), d.lookup_table("starts")
-    used, group_channels = d.outputs // d.groups, d.channels // d.groups
-    direct = d.groups.equals(1) & d.columns.equals(d.outputs)  # the product can read grad in place
+    group_outputs, group_channels = d.outputs // d.groups, d.channels // d.groups
+    is_direct = d.groups.equals(1) & d.columns.equals(d.outputs)  # the product can read grad in place
     with kernel.loop(first, last, as_written=True) as image:
         _frame(kernel, d, x.at(image * (d.height * d.width * d.channels)), frame)
         with kernel.loop(0, d.groups, as_written=True) as group:
-            upstream = grad.at(image * (d.positions * d.outputs) + group * used)
-            with kernel.loop(0, kernel.select(direct, 0, d.positions), as_written=True) as position:
-                grad_copy.at(position * d.columns).copy_from(upstream.at(position * d.outputs), used)
+            upstream = grad.at(image * (d.positions * d.outputs) + group * group_outputs)
+            with kernel.loop(0, kernel.select(is_direct, 0, d.positions), as_written=True) as position:
+                grad_copy.at(position * d.columns).copy_from(upstream.at(position * d.outputs), group_outputs)
             zero = kernel.select(image.equals(first), kernel.lift(zero_accumulator, I8), 0)
             kernel.call(
                 product(type), frame.at(group * group_channels).address, terms.address, d.rows - SPARE_ROWS,
-                starts.address, d.positions, kernel.select(direct, upstream.address, grad_copy.address),
+                starts.address, d.positions, kernel.select(is_direct, upstream.address, grad_copy.address),
                 total.at((item * d.groups + group) * (d.rows * d.columns)).address, d.columns, zero,
             )  # fmt: skip
 

@@ -91,11 +91,10 @@ def backward_tables(
         classes = []  # the positions and taps of each remainder
         for remainder in range(stride[a]):
             inputs = positions[positions % stride[a] == remainder]
-            used = taps[taps * dilation[a] % stride[a] == remainder]
-            if inputs.size and used.size:
-                classes.append(
-                    (inputs // stride[a] - low, inputs - padding[a][0], used, -(used * dilation[a] // stride[a]))
-                )
+            class_taps = taps[taps * dilation[a] % stride[a] == remainder]
+            if inputs.size and class_taps.size:
+                offsets = -(class_taps * dilation[a] // stride[a])
+                classes.append((inputs // stride[a] - low, inputs - padding[a][0], class_taps, offsets))
         lines.append((low, high - low + 1, classes))
     (top, height, vertical), (left, width, horizontal) = lines
     passes = []

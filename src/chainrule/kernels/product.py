@@ -1,4 +1,4 @@
-"""Matrix products: by NumPy's BLAS, and a kernel of our own for few rows, where BLAS is slow.
+"""Matrix products: by NumPy's BLAS, and by a kernel for few rows, where BLAS is slow.
 
     out[i, j] = Σ_k x[i, k] y[j, k]         a linear layer's forward pass, x @ weight.T
 

@@ -102,13 +102,13 @@ class _FormulaProgram:
 
     def owns_results(self) -> bool:
         """Whether all results that are not arguments are computed, each into memory of its own."""
-        computed = [
+        computed_values = [
             base_of(x) for index, x in enumerate(self.results) if x is not None and index not in self.passed_through
         ]
         return (
-            bool(computed)
-            and len({id(x) for x in computed}) == len(computed)
-            and not any(x.kind in SOURCES for x in computed)
+            bool(computed_values)
+            and len({id(x) for x in computed_values}) == len(computed_values)
+            and not any(x.kind in SOURCES for x in computed_values)
         )
 
     def compile(self, writes: Sequence[tuple[Value, Value]] = ()) -> None:

@@ -1,6 +1,6 @@
 """How each stage is run: its kernel, its descriptor, and how its rows are divided among threads.
 
-Called by `program`; `script` writes the result into scripts. Matrix products are dispatched here: to BLAS, or to our
+Called by `program`; `script` writes the result into scripts. Matrix products are dispatched here: to BLAS, or to the
 kernel for few rows.
 """
 

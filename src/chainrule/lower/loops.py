@@ -94,7 +94,7 @@ class Nest:
             [stage.shape[d] for d in self.order], [[s[d] for d in self.order] for s in operand_strides.values()]
         )
         self.strides = dict(zip(operand_strides, strides, strict=True))
-        self.operands = [*reads, *stage.stored, *targets]
+        self.operands = [*reads, *stage.stored_values, *targets]
         self.reductions = [step for step in stage.steps if step.kind == "reduce"]
         depth = len(self.sizes)
         self.level: dict[int, int] = {}
@@ -210,7 +210,7 @@ class Nest:
             for s in stage.steps
         ]
         write_names = [name(value) for _, value in stage.writes]
-        stored_names = [name(value) for value in stage.stored]
+        stored_names = [name(value) for value in stage.stored_values]
         return ";".join(
             [
                 str(self.fixed_sizes),
@@ -241,9 +241,9 @@ def _stride_class(stride: int) -> str:
 
 def _order(stage: Stage, reads: Sequence[Value]) -> list[int]:
     """The dimensions in the memory order of what is written, or else of the largest array that is read."""
-    full = [t for t, _ in stage.writes] + [v for v in stage.stored if v.kind == "elementwise"]
-    full += sorted((v for v in reads if v.shape == stage.shape), key=lambda v: -v.size) or list(reads)
-    lead = next((v for v in full if v.shape == stage.shape), None)
+    candidates = [t for t, _ in stage.writes] + [v for v in stage.stored_values if v.kind == "elementwise"]
+    candidates += sorted((v for v in reads if v.shape == stage.shape), key=lambda v: -v.size) or list(reads)
+    lead = next((v for v in candidates if v.shape == stage.shape), None)
     strides = _strides(lead, stage.shape) if lead is not None else list(range(len(stage.shape), 0, -1))
     return sorted(range(len(stage.shape)), key=lambda d: (-abs(strides[d]), d))
 
@@ -471,7 +471,7 @@ class _Builder:
             if step.kind == "reduce":
                 continue
             exprs[id(step)] = self.formula(step, exprs)
-            if any(step is v for v in self.stage.stored):
+            if any(step is v for v in self.stage.stored_values):
                 self.arrays[id(step)][indices[id(step)]] = exprs[id(step)]
         for target, value in self.stage.writes:
             array = self.arrays[id(target)]

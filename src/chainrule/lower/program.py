@@ -86,21 +86,22 @@ class Program:
         self.launches = {n: launch(stage) for n, stage in enumerate(plan.stages) if stage.kind != "call"}
         self.bases = _bases(plan, [*outputs, *(value for value, *_ in indices)])
         self.entries = {id(value): RESERVED + n for n, value in enumerate(self.bases)}
-        private = [
+        private_values = [
             v for v in self.bases if "bytes_per_thread" in v.options or id(v) in plan.block_buffers or is_partial(v)
         ]
+        start, size = RESERVED + len(self.bases), len(private_values)
         self.entries_of_threads = [  # of values that have a table entry for each thread
-            {id(v): RESERVED + len(self.bases) + thread_id * len(private) + n for n, v in enumerate(private)}
+            {id(v): start + thread_id * size + n for n, v in enumerate(private_values)}
             for thread_id in range(self.thread_count)
         ]
         self.scalars = np.zeros(max(1, numbers))
         self.numbers = self.scalars.data  # a memoryview: faster to write one by one
         self.buffers: list[NDArray[np.int64]] = []  # descriptors and scripts
         self.allocate = {id(v): _allocator(v) for v in map(base_of, outputs) if v.kind not in SOURCES}
-        self._allocate(outputs, len(private), allocate_arena or (lambda size: np.empty(size, np.uint8)))
+        self._allocate(outputs, size, allocate_arena or (lambda size: np.empty(size, np.uint8)))
         positions = {id(value): i for i, value in enumerate(self.arguments)}
-        used = [(positions[key], entry) for key, entry in self.entries.items() if key in positions]
-        self.argument_slots = [(i, entry, self.arguments[i]) for i, entry in used]
+        argument_entries = [(positions[key], entry) for key, entry in self.entries.items() if key in positions]
+        self.argument_slots = [(i, entry, self.arguments[i]) for i, entry in argument_entries]
         self.index_arguments = [positions[id(value)] for value, *_ in self.indices]
         self.order = self._write_scripts()
         self.enter = partial(_driver(), self.table.ctypes.data)
@@ -119,10 +120,10 @@ class Program:
     # Memory
 
     def _allocate(
-        self, outputs: Sequence[Value], private: int, allocate_arena: Callable[[int], NDArray[np.uint8]]
+        self, outputs: Sequence[Value], private_count: int, allocate_arena: Callable[[int], NDArray[np.uint8]]
     ) -> None:
         """Allocate the table, the arena and the outputs, and enter all known addresses in the table."""
-        self.table = np.zeros(RESERVED + len(self.bases) + private * self.thread_count, np.int64)
+        self.table = np.zeros(RESERVED + len(self.bases) + private_count * self.thread_count, np.int64)
         self.table[:4] = *blas.addresses(), *blas.thread_count_addresses()
         self.table[NUMBERS] = self.scalars.ctypes.data
         self.table[DRIVER] = _driver_address()
@@ -131,8 +132,8 @@ class Program:
             self.table[FLUSH] = FLUSH_DENORMALS
         bounds = [(*byte_bounds(array), flags_address(array)) for array in self.changed]
         self.table[CHANGED_ARRAYS] = self._keep(np.array(bounds, np.int64))
-        raw = self.memory = allocate_arena(self.plan.arena_size + ALIGNMENT)
-        start = -raw.ctypes.data % ALIGNMENT
+        arena = self.memory = allocate_arena(self.plan.arena_size + ALIGNMENT)
+        start = -arena.ctypes.data % ALIGNMENT
         self.arrays: dict[int, NDArray[Any]] = {}
         output_ids = {id(base_of(v)) for v in outputs}
         for value in self.bases:
@@ -146,9 +147,9 @@ class Program:
             else:
                 offset = start + self.plan.offsets[key]
                 if key in self.plan.block_buffers:
-                    self.table[self.entries[key]] = raw[offset:].ctypes.data
+                    self.table[self.entries[key]] = arena[offset:].ctypes.data
                     continue
-                array = array_in(raw[offset : offset + value.example.nbytes], value)
+                array = array_in(arena[offset : offset + value.example.nbytes], value)
             self.arrays[key] = array
             self.table[self.entries[key]] = array.ctypes.data
         for thread_id, entries in enumerate(self.entries_of_threads):
@@ -365,14 +366,13 @@ def _bases(plan: Plan, others: Sequence[Value]) -> list[Value]:
     """All values with memory that the stages read or write, and those of others, each once."""
     bases: dict[int, Value] = {}
     for stage in plan.stages:
-        for v in [*stage.reads(), *stage.steps, *stage.stored, *(target for target, _ in stage.writes)]:
+        for v in [*stage.reads(), *stage.steps, *stage.stored_values, *(target for target, _ in stage.writes)]:
             bases[id(base_of(v))] = base_of(v)
     for v in others:
         bases[id(base_of(v))] = base_of(v)
-    stored = {id(v) for stage in plan.stages for v in stage.stored}
-    return [
-        v for v in bases.values() if id(v) in stored or v.kind in ("argument", "captured", "call", "part", "scratch")
-    ]
+    stored_ids = {id(v) for stage in plan.stages for v in stage.stored_values}
+    kinds = (*SOURCES, "call", "part", "scratch")
+    return [v for v in bases.values() if id(v) in stored_ids or v.kind in kinds]
 
 
 def array_in(memory: NDArray[np.uint8], value: Value) -> NDArray[Any]:

@@ -73,7 +73,7 @@ class Stage:
         kind: "loop", "matmul", "call" or "kernel".
         shape: the shape that its loops run over.
         steps: the steps, in order.
-        stored: results that other stages read, or that are outputs.
+        stored_values: results that other stages read, or that are outputs.
         writes: external memory to update: pairs (captured value, its new value).
         parts: the number of partial sums over its rows, or 0.
         group: the group it belongs to.
@@ -83,7 +83,7 @@ class Stage:
     kind: str
     shape: tuple[int, ...]
     steps: list[Value] = field(default_factory=list)
-    stored: list[Value] = field(default_factory=list)
+    stored_values: list[Value] = field(default_factory=list)
     writes: list[tuple[Value, Value]] = field(default_factory=list)
     parts: int = 0
     group: Group | None = None
@@ -177,7 +177,7 @@ def _merge_loops(stages: list[Stage]) -> list[Stage]:
     count = len(stages) + 1
     while len(stages) < count:
         count = len(stages)
-        computed = [{id(step) for step in stage.steps} for stage in stages]
+        computed_ids = [{id(step) for step in stage.steps} for stage in stages]
         reads = [{id(base_of(v)) for v in stage.reads()} for stage in stages]
         later = 0
         while later < len(stages):
@@ -185,21 +185,22 @@ def _merge_loops(stages: list[Stage]) -> list[Stage]:
                 a, b = stages[earlier], stages[later]
                 if a.kind != "loop" or b.kind != "loop" or a.shape != b.shape or not a.shape:
                     continue
-                passed_on = [v for v in b.reads() if id(base_of(v)) in computed[earlier]]
-                shares_arrays = passed_on or reads[earlier] & reads[later]
-                if not shares_arrays or any(v.kind != "elementwise" for v in passed_on):
+                shared_values = [v for v in b.reads() if id(base_of(v)) in computed_ids[earlier]]
+                shares_arrays = shared_values or reads[earlier] & reads[later]
+                if not shares_arrays or any(v.kind != "elementwise" for v in shared_values):
                     continue
                 between = range(earlier + 1, later)
-                if not any(reads[k] & computed[earlier] for k in between):
+                if not any(reads[k] & computed_ids[earlier] for k in between):
                     target = later  # the first loop can be moved to the second
-                elif not any(reads[later] & computed[k] for k in between):
+                elif not any(reads[later] & computed_ids[k] for k in between):
                     target = earlier
                 else:
                     continue
                 stages[target] = Stage("loop", a.shape, [*a.steps, *b.steps])
-                computed[target], reads[target] = computed[earlier] | computed[later], reads[earlier] | reads[later]
+                computed_ids[target] = computed_ids[earlier] | computed_ids[later]
+                reads[target] = reads[earlier] | reads[later]
                 removed = earlier if target == later else later
-                del stages[removed], computed[removed], reads[removed]
+                del stages[removed], computed_ids[removed], reads[removed]
                 later -= 1
                 break
             else:
@@ -273,34 +274,34 @@ def _block_size(stages: Sequence[Stage], images: int) -> int:
         return 0
     if any(stage.kind == "kernel" for stage in stages):
         return int(is_balanced(images))
-    computed = {id(step): step for stage in stages for step in stage.steps if step.shape[:1] == (images,)}
-    passed_on = {id(base_of(v)) for stage in stages for v in stage.reads()} & computed.keys()
-    if sum(computed[key].example.nbytes for key in passed_on) < MIN_BLOCKED_BYTES:
+    steps_by_id = {id(step): step for stage in stages for step in stage.steps if step.shape[:1] == (images,)}
+    shared_ids = {id(base_of(v)) for stage in stages for v in stage.reads()} & steps_by_id.keys()
+    if sum(steps_by_id[key].example.nbytes for key in shared_ids) < MIN_BLOCKED_BYTES:
         return 0
     read = {id(v): v for stage in stages for v in stage.reads() if v.shape[:1] == (images,)}
-    image_bytes = sum(v.example.nbytes // images for v in [*read.values(), *(computed[key] for key in passed_on)])
+    image_bytes = sum(v.example.nbytes // images for v in [*read.values(), *(steps_by_id[key] for key in shared_ids)])
     return max(1, min(CACHE_BYTES // max(1, image_bytes), images // (4 * team.threads())))
 
 
 def _collect_group(stages: list[Stage], images: int) -> tuple[list[Stage], list[Stage], list[Stage]]:
     """The group that begins with the first stage: (stages before it, the group, all stages after it)."""
     assignment: dict[int, str] = {}  # for each stage: "before", "inside" or "after"
-    computed: dict[str, set[int]] = {"inside": set(), "after": set()}
+    computed_ids: dict[str, set[int]] = {"inside": set(), "after": set()}
     parts = 0
     end = 0
     for n, stage in enumerate(stages[:LOOK_AHEAD]):
         reads = {id(base_of(v)) for v in stage.reads()}
-        connected = (not n or reads & computed["inside"]) and not reads & computed["after"]
+        connected = (not n or reads & computed_ids["inside"]) and not reads & computed_ids["after"]
         same_parts = stage.parts in (0, parts or stage.parts)
-        if connected and same_parts and _runs_by_image(stage, images, computed["inside"]):
+        if connected and same_parts and _runs_by_image(stage, images, computed_ids["inside"]):
             where = "inside"
             parts, end = parts or stage.parts, n
-        elif reads & (computed["inside"] | computed["after"]) or stage.kind == "call":
+        elif reads & (computed_ids["inside"] | computed_ids["after"]) or stage.kind == "call":
             where = "after"
         else:
             where = "before"
         assignment[n] = where
-        computed.setdefault(where, set()).update(id(step) for step in stage.steps)
+        computed_ids.setdefault(where, set()).update(id(step) for step in stage.steps)
         if not n and where != "inside":
             return [], [], stages
     stages_of = {
@@ -332,12 +333,12 @@ def _runs_by_image(stage: Stage, images: int, inside: set[int]) -> bool:
         return False
     nest = Nest(stage)
     first = next((d for d in nest.order if stage.shape[d] > 1), None)
-    whole = [step for step in stage.steps if not is_partial(step)]
+    whole_steps = [step for step in stage.steps if not is_partial(step)]
     return (
         nest.outermost_parallel
         and first == 0
         and nest.sizes[0] % images == 0
-        and all(step.shape[:1] == (images,) and _is_split_by_image(step, images) for step in whole)
+        and all(step.shape[:1] == (images,) and _is_split_by_image(step, images) for step in whole_steps)
     )
 
 
@@ -396,7 +397,7 @@ def _choose_stored(stages: list[Stage], outputs: Sequence[Value]) -> None:
     """Decide which results are stored in memory: those that other stages read, and outputs."""
     read = {id(base_of(v)) for stage in stages for v in stage.reads()} | {id(base_of(v)) for v in outputs}
     for stage in stages:
-        stage.stored = [
+        stage.stored_values = [
             step for step in stage.steps if id(step) in read or step.kind == "reduce" or stage.kind != "loop"
         ]
 
@@ -411,7 +412,7 @@ def _block_buffers(stages: list[Stage], outputs: Sequence[Value]) -> dict[int, V
     return {
         id(value): value
         for stage in stages
-        for value in (stage.stored if stage.group is not None else ())
+        for value in (stage.stored_values if stage.group is not None else ())
         if all(group is stage.group for group in readers.get(id(value), ()))
         and id(value) not in output_ids
         and value.kind != "scratch"
@@ -422,7 +423,7 @@ def _block_buffers(stages: list[Stage], outputs: Sequence[Value]) -> dict[int, V
 def _plan_memory(stages: list[Stage], outputs: Sequence[Value]) -> Plan:
     """Assign memory to each stored value by lifetime."""
     output_ids = {id(base_of(v)) for v in outputs}
-    buffered = _block_buffers(stages, outputs)
+    buffered_values = _block_buffers(stages, outputs)
     lifetimes: dict[int, list[int]] = {}  # size in bytes, first and last stage
     inside: dict[Group, dict[int, list[int]]] = {}  # the same for a block of values that only one group uses
     spans: dict[Group, list[int]] = {}  # of groups: the first and the last stage
@@ -431,13 +432,13 @@ def _plan_memory(stages: list[Stage], outputs: Sequence[Value]) -> Plan:
             spans.setdefault(stage.group, [number, number])[1] = number
     for number, stage in enumerate(stages):
         first, last = spans[stage.group] if stage.group is not None else (number, number)
-        for value in stage.stored:
-            if id(value) in buffered and stage.group is not None:
+        for value in stage.stored_values:
+            if id(value) in buffered_values and stage.group is not None:
                 inside.setdefault(stage.group, {})[id(value)] = [stage.group.bytes_of(value), number, number]
             elif stage.kind != "call" and id(value) not in output_ids:
                 lifetimes[id(value)] = [value.example.nbytes, first, last]
         for key in {id(base_of(v)) for v in stage.reads()}:
-            if key in buffered and stage.group is not None:
+            if key in buffered_values and stage.group is not None:
                 inside[stage.group][key][2] = number
             elif key in lifetimes:
                 lifetimes[key][2] = last

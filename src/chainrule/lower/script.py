@@ -138,7 +138,7 @@ class Script:
         for launch in launches:
             descriptor = self.memory.keep(launch.descriptor(self.memory.entry))
             members += [launch.kernel, descriptor, launch.rows // group.images * group.block, launch.rows]
-            for value in launch.stage.stored:
+            for value in launch.stage.stored_values:
                 step = self.memory.block_step(value)
                 if step:
                     moves += [self.memory.entry(value), self.memory.address(value) - first * step, step]

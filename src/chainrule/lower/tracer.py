@@ -224,7 +224,7 @@ class Tracer(NDArrayOperatorsMixin):
 
 
 def _is_tensor(kind: type) -> bool:
-    """Whether it is Tensor or a subclass. While a derivative is recorded, Tensors meet the Tracers of saved arrays."""
+    """Whether it is Tensor or a subclass. Recorded derivatives combine Tensors with the Tracers of saved arrays."""
     return kind is not Tracer and hasattr(kind, "__operation__")
 
 
