@@ -12,7 +12,7 @@ from chainrule import nn
 from chainrule.capture import jit
 from chainrule.kernels import convolution, job, machine, pooling, rows, special, warp
 from chainrule.kernels.calling import stage_kernel
-from chainrule.kernels.driver import DONE
+from chainrule.kernels.driver import PROGRESS
 from chainrule.lower import eager
 
 from . import poison
@@ -105,7 +105,7 @@ def test_a_program_that_writes_nothing(interpreted, monkeypatch):
     words = specialization.program.table_view
 
     def nothing(*_):
-        words[DONE] += 1
+        words[PROGRESS] += 1
 
     monkeypatch.setattr(specialization.program, "enter", nothing)
     for ours in (*compiled(chainrule.from_numpy(x)), net.weight.grad, net.bias.grad):
