@@ -171,7 +171,7 @@ class TestOneHot:
 
     def test_labels_that_are_none(self):
         for labels in ([3], [-1], [0, 5]):
-            with pytest.raises(IndexError, match="they must be 0 to 2"):
+            with pytest.raises(IndexError, match="but must be 0 to 2"):
                 one_hot(labels, 3)
         for labels in ([0.5, 1.0], [True]):
             with pytest.raises(TypeError, match="the index must be integers, not"):

@@ -455,7 +455,9 @@ class TestTypes:
         assert (tensor([[1]]) @ tensor([[2]])).dtype == I64
         assert (tensor([[1.0]]) @ np.ones((1, 1), F32)).dtype == F32
         for other in (tensor([[1]]), np.ones((1, 1))):  # nothing is widened silently
-            with pytest.raises(TypeError, match=r"matmul: both must have one type, not float32 and (int64|float64)"):
+            with pytest.raises(
+                TypeError, match=r"matmul: both must have the same type, not float32 and (int64|float64)"
+            ):
                 tensor([[1.0]]) @ other
 
     def test_conversions(self):

@@ -432,7 +432,7 @@ FOREIGN = {
     "add on the right": (lambda x, t: t + x, "add: takes tensors, arrays and numbers, not torch.Tensor"),
     "in place": (lambda x, t: x.add_(t), "add: takes tensors, arrays and numbers, not torch.Tensor"),
     "matmul": (lambda x, t: x @ t.T, "matmul: takes tensors or arrays, not torch.Tensor"),
-    "linear": (lambda x, t: nn.Linear(3, 2)(t), "linear: both must have one type, not torch.float32 and float32"),
+    "linear": (lambda x, t: nn.Linear(3, 2)(t), "linear: both must have the same type, not torch.float32 and float32"),
     "cat": (lambda x, t: chainrule.cat([x, t]), "cat: takes tensors or arrays, not torch.Tensor"),
     "exp": (lambda x, t: chainrule.exp(t), "exp: takes tensors or arrays, not torch.Tensor"),
     "a loss": (lambda x, t: nn.functional.mse_loss(x, t), "mse_loss: takes tensors or arrays, not torch.Tensor"),

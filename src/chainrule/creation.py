@@ -10,7 +10,7 @@ import numpy as np
 from chainrule import ops
 from chainrule.autograd.mode import mode
 from chainrule.errors import check, check_numbers
-from chainrule.ops.dtypes import DEFAULT, storable
+from chainrule.ops.dtypes import DEFAULT, storable_dtype
 from chainrule.ops.operation import only_tensors
 from chainrule.ops.shape import int_tuple
 from chainrule.random import draw
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 def _create(array: NDArray[Any], requires_grad: bool = False) -> Tensor:
     """Return a new Tensor that holds the array."""
-    storable(array.dtype)
+    storable_dtype(array.dtype)
     out = Tensor._wrap(array if mode.trace is None else mode.trace.add_constant(array))
     return out.requires_grad_() if requires_grad else out
 
@@ -40,7 +40,7 @@ def _shape(name: str, *sizes: Any) -> tuple[int, ...]:
 
 def _type(dtype: DTypeLike, name: str = "") -> np.dtype[Any]:
     """Return the dtype, float32 for None; with the name of a function, it must be floating."""
-    kind = DEFAULT if dtype is None else storable(dtype)
+    kind = DEFAULT if dtype is None else storable_dtype(dtype)
     check(name, not name or kind.kind == "f", f"takes a floating type, not {kind}", TypeError)
     return kind
 

@@ -70,7 +70,7 @@ def check_floats(owner: object, array: Any) -> None:
     kind = getattr(dtype, "kind", "")
     if kind != "f":
         check(owner, kind, f"takes tensors or arrays, not {type_name(array)}", TypeError)
-        check(owner, False, f"takes floats, not {dtype}: make it float first, with .float()", TypeError)
+        check(owner, False, f"takes floats, not {dtype}: convert it with .float()", TypeError)
 
 
 def check_whole(owner: object, what: str, value: Any, least: int) -> None:

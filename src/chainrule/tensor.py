@@ -23,7 +23,7 @@ from chainrule.autograd import tape, views
 from chainrule.autograd.hooks import Handle
 from chainrule.autograd.mode import mode
 from chainrule.errors import LeakedTracerError, check, read_only
-from chainrule.ops.dtypes import DEFAULT, promote, storable
+from chainrule.ops.dtypes import DEFAULT, promote, storable_dtype
 from chainrule.ops.operation import Operation
 
 if TYPE_CHECKING:
@@ -111,8 +111,8 @@ class Tensor:
 
     @staticmethod
     def __operation__(operation: Operation[...], inputs: tuple[Any, ...], options: dict[str, Any]) -> Tensor:
-        if operation.absent and len(inputs) < len(operation.inputs):
-            inputs += operation.absent[len(inputs) - len(operation.inputs) :]
+        if operation.input_defaults and len(inputs) < len(operation.inputs):
+            inputs += operation.input_defaults[len(inputs) - len(operation.inputs) :]
         arrays: list[Any] = []
         parents: list[tape.Node | tape.Leaf | None] = []
         for x in inputs:  # twice as fast as two comprehensions, which matters for small arrays
@@ -606,7 +606,7 @@ class Tensor:
 
     def to(self, dtype: DTypeLike) -> Tensor:
         """Convert to another type; return this Tensor if it has that type already."""
-        return self if self.dtype == storable(dtype) else ops.cast(self, dtype=dtype)
+        return self if self.dtype == storable_dtype(dtype) else ops.cast(self, dtype=dtype)
 
     def float(self) -> Tensor:
         """Convert to float32."""
@@ -697,7 +697,7 @@ def _as_array(data: Any, dtype: DTypeLike | None, copy: bool) -> NDArray[Any]:
             array = np.array(data, dtype, order="C") if copy else np.asarray(data, dtype)
         else:
             array = array.astype(dtype)
-    return array.astype(storable(array.dtype).newbyteorder("="), copy=False)
+    return array.astype(storable_dtype(array.dtype).newbyteorder("="), copy=False)
 
 
 def _array_of(data: Any) -> NDArray[Any]:
@@ -708,7 +708,7 @@ def _array_of(data: Any) -> NDArray[Any]:
     """
     array = np.asarray(data)
     if array.dtype.kind != "O" or not all(isinstance(number, int) for number in array.flat):
-        storable(array.dtype)
+        storable_dtype(array.dtype)
     return array
 
 

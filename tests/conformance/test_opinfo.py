@@ -17,7 +17,7 @@ UNSUPPORTED = {
     "norm.nuc": (4, "norm: p='nuc' is not supported, only numbers and 'fro' are"),
     "nn.functional.scaled_dot_product_attention": (
         24,
-        "scaled_dot_product_attention: 'dropout_p' is not supported, it must be 0",
+        "scaled_dot_product_attention: 'dropout_p' is not supported; it must be 0",
     ),
 }
 """For each entry with arguments that we do not have: how many samples use them, and what we say then."""

@@ -103,7 +103,7 @@ def test_scales_the_first_as_it_is_taken(images, labels, index):
 
 
 def test_a_scaled_place_that_is_not_there(images):
-    with pytest.raises(IndexError, match=r"indices are -1 to 2, they must be 0 to 9"):
+    with pytest.raises(IndexError, match=r"indices are -1 to 2, but must be 0 to 9"):
         TensorDataset(images, scale=1 / 255)[np.array([2, -1])]
 
 

@@ -246,9 +246,9 @@ def test_a_whole_network_twice_differentiable():
     ("make", "error", "sentence"),
     [
         (lambda: nn.Linear(2.5, 3), TypeError, "Linear: in_features: takes a whole number or several, not 2.5"),
-        (lambda: nn.Conv2d(1, 1, 0), ValueError, "Conv2d: kernel_size must be a number or two, at least 1, not 0"),
-        (lambda: nn.Conv2d(1, 1, (3, -1)), ValueError, "Conv2d: kernel_size must be a number or two, at least 1"),
-        (lambda: nn.Conv2d(1, 1, (1, 2, 3)), ValueError, "Conv2d: kernel_size must be a number or two, at least 1"),
+        (lambda: nn.Conv2d(1, 1, 0), ValueError, "Conv2d: kernel_size must be one or two numbers, at least 1, not 0"),
+        (lambda: nn.Conv2d(1, 1, (3, -1)), ValueError, "Conv2d: kernel_size must be one or two numbers, at least 1"),
+        (lambda: nn.Conv2d(1, 1, (1, 2, 3)), ValueError, "Conv2d: kernel_size must be one or two numbers, at least 1"),
         (lambda: nn.Conv2d(1, 1, "a"), TypeError, "Conv2d: kernel_size: takes a whole number or several, not 'a'"),
         (lambda: nn.Conv2d(1, -1, 3), ValueError, "Conv2d: out_channels must be at least 0, not -1"),
         (lambda: nn.Conv1d(1, 1, 3, stride=0), ValueError, "Conv1d: stride must be one number, at least 1, not 0"),
@@ -356,7 +356,7 @@ class TestPaddingThatIsNone:
 
     def test_numbers(self):
         for kind, padding in ((nn.Conv2d, -1), (nn.Conv2d, (1, 2, 3)), (nn.ConvTranspose2d, -1)):
-            with pytest.raises(ValueError, match=f"{kind.__name__}: padding must be a number or two, at least 0"):
+            with pytest.raises(ValueError, match=f"{kind.__name__}: padding must be one or two numbers, at least 0"):
                 kind(1, 1, 3, padding=padding)
         with pytest.raises(TypeError, match="ConvTranspose2d: padding: takes a whole number or several, not 'same'"):
             nn.ConvTranspose2d(1, 1, 3, padding="same")

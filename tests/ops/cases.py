@@ -677,8 +677,8 @@ for pictures, filters, stride, padding, dilation, groups in CONVOLUTIONS:
     result = (pictures[0], filters[0], *counts)
     for operation, plain, one, two, shape in [
         (ops.convolution.convolution, convolved, pictures, filters, result),
-        (ops.convolution.convolution_to_input, to_input, result, filters, pictures),
-        (ops.convolution.convolution_to_weight, to_weight, pictures, result, filters),
+        (ops.convolution.convolution_input_gradient, to_input, result, filters, pictures),
+        (ops.convolution.convolution_weight_gradient, to_weight, pictures, result, filters),
     ]:
         options = how if plain is convolved else {**how, "shape": shape}
         case(
@@ -755,7 +755,7 @@ for pictures, kernel, stride, padding, dilation in POOLS:
                     out[:, :, *pixel] += x[:, :, *position] * share(seen)
             return out
 
-        options = {**how, "by": (with_border, divisor)}
+        options = {**how, "divisor": (with_border, divisor)}
         case(
             ops.pooling.avg_pool,
             f"avg_pool {pictures} {kernel} {with_border} {divisor}",

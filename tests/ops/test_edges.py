@@ -248,9 +248,7 @@ class TestIntegersAndBooleans:
             assert (out.tolist(), out.dtype) == (wanted, np.int64)
 
     def test_have_no_mean(self):
-        with pytest.raises(
-            TypeError, match=re.escape("mean: takes floats, not int64: make it float first, with .float()")
-        ):
+        with pytest.raises(TypeError, match=re.escape("mean: takes floats, not int64: convert it with .float()")):
             chainrule.tensor([1, 2]).mean()
 
     def test_a_type_that_numpy_has_no_loop_for(self):
@@ -269,7 +267,7 @@ class TestIntegersAndBooleans:
         ],
     )  # fmt: skip
     def test_are_no_scores(self, function):
-        with pytest.raises(TypeError, match=r"^\w+: takes floats, not int64: make it float first, with \.float\(\)$"):
+        with pytest.raises(TypeError, match=r"^\w+: takes floats, not int64: convert it with \.float\(\)$"):
             function(chainrule.tensor([1, 4]))
         function(chainrule.tensor([1, 4]).float())
         function(chainrule.tensor([1, 4]).double())
@@ -302,7 +300,7 @@ class TestShapesThatDoNotFit:
             (lambda z: z(2, 3) * z(2), ValueError, "mul: (2, 3) and (2,) do not fit"),
             (lambda z: z(2, 3) == z(2), ValueError, "eq: (2, 3) and (2,) do not fit"),
             (lambda z: ops.where(z(2) > 0, z(3), 1.0), ValueError, "where: (2,) and (3,) and () do not fit"),
-            (lambda z: z(2, 3) @ z(4, 5), ValueError, "matmul: (2, 3) @ (4, 5) does not fit: the last dimension of the first is 3, it must be 4"),
+            (lambda z: z(2, 3) @ z(4, 5), ValueError, "matmul: (2, 3) @ (4, 5) does not fit: the last dimension of the first is 3, but must be 4"),
             (lambda z: z(2) @ z(3), ValueError, "matmul: (2,) @ (3,) does not fit"),
             (lambda z: z(2, 2, 3) @ z(3, 3, 1), ValueError, "matmul: (2, 2, 3) and (3, 3, 1) do not fit"),
             (lambda z: z(()) @ z(3), ValueError, "matmul: takes matrices and vectors, not a number"),
@@ -312,7 +310,7 @@ class TestShapesThatDoNotFit:
             (lambda z: ops.mm(z(2, 3), z(2, 3)), ValueError, "mm: takes (n, k) and (k, m), not (2, 3) and (2, 3)"),
             (lambda z: ops.bmm(z(2, 2, 3), z(1, 3, 2)), ValueError, "bmm: takes (b, n, k) and (b, k, m), not (2, 2, 3) and (1, 3, 2)"),
             (lambda z: ops.min(2, 0), TypeError, "min: takes a tensor, not the number 2"),
-            (lambda z: ops.conv2d(z(1, 1, 2, 2), z(1, 1, 2, 2), z(1).double()), TypeError, "conv2d: input, weight and bias must have one floating type, not float32, float32, float64"),
+            (lambda z: ops.conv2d(z(1, 1, 2, 2), z(1, 1, 2, 2), z(1).double()), TypeError, "conv2d: input, weight and bias must have the same floating type, not float32, float32, float64"),
             (lambda z: ops.linear(z(64, 784), z(10, 100)), ValueError, "linear: input (64, 784) does not fit weight (10, 100): the last dimension must be 100"),
             (lambda z: ops.linear(z(()), z(10, 100)), ValueError, "linear: input () does not fit weight (10, 100)"),
             (lambda z: ops.linear(z(3), z(3)), ValueError, "linear: input (3,) does not fit weight (3,): the weight must be (out, in)"),
@@ -336,13 +334,13 @@ class TestShapesThatDoNotFit:
             (lambda z: z(2, 3)[2], IndexError, "getitem: (2, 3) does not fit: index 2 is out of bounds"),
             (lambda z: z(2, 3)[0, 0, 0], IndexError, "getitem: (2, 3) does not fit: too many indices"),
             (lambda z: z(2, 3)[np.array([5])], IndexError, "getitem: (2, 3) does not fit"),
-            (lambda z: ops.take_along_dim(z(2), indices=np.array([2]), dim=0), IndexError, "take_along_dim: indices are 2 to 2, they must be 0 to 1"),
+            (lambda z: ops.take_along_dim(z(2), indices=np.array([2]), dim=0), IndexError, "take_along_dim: indices are 2 to 2, but must be 0 to 1"),
             (lambda z: ops.mse_loss(z(2, 1), z(2)), ValueError, "mse_loss: input (2, 1) and target (2,) must have the same shape"),
             (lambda z: ops.mse_loss(z(2), z(2), "all"), ValueError, "mse_loss: reduction must be \"mean\", \"sum\" or \"none\", not 'all'"),
             (lambda z: ops.cross_entropy(z(2, 3), np.zeros(3, int)), ValueError, "cross_entropy: target (3,) does not fit input (2, 3): it must be (2,)"),
             (lambda z: ops.cross_entropy(z(2, 3), z(2)), ValueError, "cross_entropy: a target of floats (2,) must be probabilities of shape (2, 3)"),
             (lambda z: ops.cross_entropy(z(()), np.array(0)), ValueError, "cross_entropy: input is a single number"),
-            (lambda z: ops.cross_entropy(z(2, 3), np.array([0, 3])), IndexError, "cross_entropy: indices are 0 to 3, they must be 0 to 2"),
+            (lambda z: ops.cross_entropy(z(2, 3), np.array([0, 3])), IndexError, "cross_entropy: indices are 0 to 3, but must be 0 to 2"),
             (lambda z: ops.cross_entropy(z(2, 3), np.array([-1, 2])), IndexError, "cross_entropy: indices are -1 to 2"),
             (lambda z: ops.cross_entropy(z(2, 3), np.array([True, False])), TypeError, "cross_entropy: target must be integers (class indices) or floats"),
             (lambda z: ops.cross_entropy(z(1, 3), np.array([0]), reduction="average"), ValueError, "cross_entropy: reduction must be"),
@@ -446,9 +444,9 @@ class TestAsPyTorchHasIt:
         single, double = chainrule.ones(2, 2), chainrule.ones(2, 2).double()
         for product in (ops.matmul, ops.linear, ops.mm, lambda a, b: ops.einsum("ij,jk->ik", a, b)):
             for other in (double, double.long()):
-                with pytest.raises(TypeError, match=f"both must have one type, not float32 and {other.dtype}"):
+                with pytest.raises(TypeError, match=f"both must have the same type, not float32 and {other.dtype}"):
                     product(single, other)
-        with pytest.raises(TypeError, match="linear: both must have one type, not float32 and float64"):
+        with pytest.raises(TypeError, match="linear: both must have the same type, not float32 and float64"):
             ops.linear(single, single, double[0])
 
     def test_a_product_over_several_dimensions_is_refused(self):
@@ -479,7 +477,7 @@ class TestNoTensorsNoNumbers:
             (
                 lambda x: x.to("cuda"),
                 TypeError,
-                "types are NumPy's, such as numpy.float32, not 'cuda'; there are no",
+                "a dtype must be NumPy's, such as numpy.float32, not 'cuda'; there are no",
             ),
             (lambda x: x.to(None), TypeError, "types are NumPy's, such as numpy.float32, not None"),
             (
@@ -488,7 +486,7 @@ class TestNoTensorsNoNumbers:
                 "types are NumPy's, such as numpy.float32, not 'cpu'",
             ),
             (lambda x: ops.stack([x, 3]), TypeError, "stack: takes tensors or arrays, not int"),
-            (lambda x: ops.stack([x, x[0]]), ValueError, "stack: tensors must have one shape, not (2, 3), (3,)"),
+            (lambda x: ops.stack([x, x[0]]), ValueError, "stack: tensors must have the same shape, not (2, 3), (3,)"),
             (
                 lambda x: ops.einsum(x, x),
                 TypeError,

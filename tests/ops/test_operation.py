@@ -195,9 +195,9 @@ class TestOptions:
 
     def test_may_not_be_given_twice_or_be_unknown(self):
         x = chainrule.tensor([[1.0, 2.0]])
-        with pytest.raises(TypeError, match="sum: takes input, dim, keepdim, dtype, once each"):
+        with pytest.raises(TypeError, match="sum: takes input, dim, keepdim, dtype, each once"):
             x.sum(0, dim=1)
-        with pytest.raises(TypeError, match="sum: takes input, dim, keepdim, dtype, once each"):
+        with pytest.raises(TypeError, match="sum: takes input, dim, keepdim, dtype, each once"):
             x.sum(0, True, None, 3)
         for run, message in (
             (lambda: x.sum(axes=0), "sum: takes no argument 'axes'; it takes dim, keepdim, dtype"),

@@ -83,11 +83,11 @@ def _convolution(trace: Trace, input: Any, weight: Any, *, params: Any) -> Trace
     return _correlated(trace, "convolution", plan, x, weight, example, example.size * _terms(weight))
 
 
-def _convolution_to_input(trace: Trace, input: Any, weight: Any, *, shape: Any, params: Any) -> Tracer:
+def _convolution_input_gradient(trace: Trace, input: Any, weight: Any, *, shape: Any, params: Any) -> Tracer:
     grad, weight = trace.as_tracer(input), trace.as_tracer(weight)
     plan = setup.input_gradient(grad.shape, weight.shape, tuple(shape), tuple(params), grad.dtype)
     example = convolutions.convolve_input_gradient(grad.value.example, weight.value.example, shape, *params)
-    return _correlated(trace, "convolution_to_input", plan, grad, weight, example, grad.size * _terms(weight))
+    return _correlated(trace, "convolution_input_gradient", plan, grad, weight, example, grad.size * _terms(weight))
 
 
 def _correlated(trace: Trace, name: str, plan: Any, x: Tracer, weight: Tracer, example: Any, pairs: int) -> Tracer:
@@ -101,7 +101,7 @@ def _correlated(trace: Trace, name: str, plan: Any, x: Tracer, weight: Tracer, e
     return step(trace, name, plan.correlate, inputs, example, flops=2 * pairs, images=x.shape[0])[0]
 
 
-def _convolution_to_weight(trace: Trace, input: Any, out_grad: Any, *, shape: Any, params: Any) -> Tracer:
+def _convolution_weight_gradient(trace: Trace, input: Any, out_grad: Any, *, shape: Any, params: Any) -> Tracer:
     x, grad = trace.as_tracer(input), trace.as_tracer(out_grad)
     plan = setup.weight_gradient(x.shape, grad.shape, tuple(shape), tuple(params), x.dtype)
     if plan is None or x.dtype != grad.dtype:
@@ -109,7 +109,7 @@ def _convolution_to_weight(trace: Trace, input: Any, out_grad: Any, *, shape: An
     parts, pieces = plan.sums_shape[:2]
     inputs, example = [channels_last(trace, x), channels_last(trace, grad)], np.empty(plan.sums_shape, x.dtype)
     flops = 2 * grad.size * math.prod(shape[1:])
-    name = "convolution_to_weight"
+    name = "convolution_weight_gradient"
     if pieces == 1:
         sums = step(trace, name, plan.sum_images, inputs, example, flops=flops, images=x.shape[0], parts=parts)
     else:
@@ -134,22 +134,22 @@ def _max_unpool(trace: Trace, input: Any, *, taps: Any, shape: Any, params: Any)
     return step(trace, "max_pool_gradient", job, inputs, example, images=shape[0])[0]
 
 
-def _avg_pool(trace: Trace, input: Any, *, params: Any, by: Any) -> Tracer:
+def _avg_pool(trace: Trace, input: Any, *, params: Any, divisor: Any) -> Tracer:
     x = trace.as_tracer(input)
     kernel, stride, padding, _, ceil_mode = params
-    example = pools.avg_pool(x.value.example, kernel, stride, padding, ceil_mode, *by)
+    example = pools.avg_pool(x.value.example, kernel, stride, padding, ceil_mode, *divisor)
     job = _pool_job(pooling_loops.AVG_POOL, x.shape, example, params, x.dtype)
-    divisors = pools.pool_divisors(x.shape[2:], example.shape[2:], kernel, stride, padding, by[0], by[1], x.dtype)
+    divisors = pools.pool_divisors(x.shape[2:], example.shape[2:], kernel, stride, padding, divisor[0], divisor[1], x.dtype)
     inputs = [channels_last(trace, x), trace.add_constant(divisors)]
     return step(trace, "avg_pool", job, inputs, example, images=x.shape[0])[0]
 
 
-def _avg_unpool(trace: Trace, input: Any, *, shape: Any, params: Any, by: Any) -> Tracer:
+def _avg_unpool(trace: Trace, input: Any, *, shape: Any, params: Any, divisor: Any) -> Tracer:
     grad = trace.as_tracer(input)
     kernel, stride, padding, *_ = params
     job = _pool_job(pooling_loops.AVG_POOL_GRADIENT, shape, grad, params, grad.dtype)
-    example = pools.avg_pool_gradient(grad.value.example, shape, kernel, stride, padding, *by)
-    divisors = pools.pool_divisors(shape[2:], grad.shape[2:], kernel, stride, padding, by[0], by[1], grad.dtype)
+    example = pools.avg_pool_gradient(grad.value.example, shape, kernel, stride, padding, *divisor)
+    divisors = pools.pool_divisors(shape[2:], grad.shape[2:], kernel, stride, padding, divisor[0], divisor[1], grad.dtype)
     inputs = [channels_last(trace, grad), trace.add_constant(divisors)]
     return step(trace, "avg_pool_gradient", job, inputs, example, images=shape[0])[0]
 
@@ -173,13 +173,13 @@ def _check(works: bool) -> None:
         raise Untraceable(UNSUPPORTED)
 
 
-def _indices(trace: Trace, input: Any, *, size: int, name: str, spared: int | None = None) -> Tracer:
+def _indices(trace: Trace, input: Any, *, size: int, name: str, ignore_index: int | None = None) -> Tracer:
     """Check an index argument before each run, so that an error is raised before anything changes."""
     x = trace.as_tracer(input)
     _check(x.value.kind == "argument" and x.dtype.kind in "iu")
-    indexing.indices(x.value.example, size=size, name=name, spared=spared)
-    refuse = partial(indexing.indices, size=size, name=name, spared=spared)
-    trace.glue.indices.append((x.value, size, spared, refuse))
+    indexing.indices(x.value.example, size=size, name=name, ignore_index=ignore_index)
+    refuse = partial(indexing.indices, size=size, name=name, ignore_index=ignore_index)
+    trace.glue.indices.append((x.value, size, ignore_index, refuse))
     return Tracer(trace, x.value) if x.dtype == np.int64 else trace.cast(x, np.int64)
 
 
@@ -263,8 +263,8 @@ RULES: dict[Any, Callable[..., Any]] = {
     shape.concatenate: _concatenate,
     networks.erf: lambda trace, input: trace.elementwise(special.erf, input),
     convolution.convolution: _convolution,
-    convolution.convolution_to_input: _convolution_to_input,
-    convolution.convolution_to_weight: _convolution_to_weight,
+    convolution.convolution_input_gradient: _convolution_input_gradient,
+    convolution.convolution_weight_gradient: _convolution_weight_gradient,
     pooling.max_pool: _max_pool,
     pooling.max_unpool: _max_unpool,
     pooling.avg_pool: _avg_pool,

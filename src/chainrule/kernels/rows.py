@@ -47,7 +47,7 @@ def gather_scaled(table: NDArray[Any], indices: NDArray[np.integer[Any]], scale:
     """
     if indices.size and not (indices.min() >= 0 and indices.max() < len(table)):
         raise IndexError(
-            f"gather_scaled: indices are {indices.min()} to {indices.max()}, they must be 0 to {len(table) - 1}"
+            f"gather_scaled: indices are {indices.min()} to {indices.max()}, but must be 0 to {len(table) - 1}"
         )
     out = np.empty((len(indices), *table.shape[1:]), np.float32)
     if out.size:

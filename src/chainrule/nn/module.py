@@ -18,7 +18,7 @@ from chainrule.autograd.hooks import Handle, as_tensor, backward_barrier, check_
 from chainrule.autograd.mode import no_grad, refuse_compiled
 from chainrule.errors import check, join_names, type_name
 from chainrule.nn.nesting import explain_nesting, name_layer, refuse_nesting
-from chainrule.ops.dtypes import storable
+from chainrule.ops.dtypes import storable_dtype
 from chainrule.tensor import Tensor
 
 if TYPE_CHECKING:
@@ -267,7 +267,7 @@ class Module:
 
     def to(self, dtype: DTypeLike) -> Self:
         """Convert all floating-point parameters and buffers to another floating dtype."""
-        kind = storable(dtype)
+        kind = storable_dtype(dtype)
         refuse_compiled("changing the type of parameters")
         check(self, kind.kind == "f", f"parameters are floats, they cannot become {kind}", TypeError)
         for tensor in (*self.parameters(), *self.buffers()):

@@ -88,16 +88,16 @@ def pow(input: Operand, exponent: Operand) -> Array:
 def _(grad: Array, out: Array, input: Array, exponent: Array) -> Array:
     """∂xʸ/∂x = y xʸ⁻¹ (0 where y = 0); ∂xʸ/∂y = xʸ ln x (0 where x = 0 and y ≥ 0)."""
 
-    def base() -> Array:
+    def base_grad() -> Array:
         if isinstance(exponent, (int, float)):
             return np.zeros_like(grad) if exponent == 0 else grad * (exponent * input ** (exponent - 1))
         return grad * np.where(exponent == 0, 0, exponent * input ** (exponent - 1))
 
-    def power() -> Array:
-        flat = (input == 0) * (exponent >= 0)  # the product is a logical and
-        return grad * np.where(flat, 0, out * np.log(np.where(flat, np.ones_like(out), input)))
+    def exponent_grad() -> Array:
+        is_zero = (input == 0) * (exponent >= 0)  # the product is a logical and
+        return grad * np.where(is_zero, 0, out * np.log(np.where(is_zero, np.ones_like(out), input)))
 
-    return base, power
+    return base_grad, exponent_grad
 
 
 @operation(numpy=np.absolute)
@@ -207,11 +207,11 @@ def minimum(input: Input, other: Input) -> Array:
 def _select_gradients(grad: Array, out: Array, input: Array, other: Array) -> Any:
     """1 for the selected input, 0 for the other, ½ for each where they are equal."""
 
-    def share(x: Array) -> Array:
-        # not x != out: a NaN that was selected gets the gradient, too
+    def gradient_of(x: Array) -> Array:
+        # `x != out` would also be true for a NaN that was selected, which must get the gradient
         return np.where(input == other, grad / 2, np.where((x < out) | (x > out), 0, grad))
 
-    return lambda: share(input), lambda: share(other)
+    return lambda: gradient_of(input), lambda: gradient_of(other)
 
 
 maximum.derivative(_select_gradients)
@@ -248,19 +248,20 @@ def masked_fill(input: Input, mask: Input, value: Operand) -> Tensor:
         ValueError: the value has dimensions.
     """
     check_booleans("masked_fill", "mask", mask)
-    check("masked_fill", not getattr(value, "ndim", 0), f"the value must be a single number, not {np.shape(value)}")
+    message = f"the value must be a single number, not an array of shape {np.shape(value)}"
+    check("masked_fill", not getattr(value, "ndim", 0), message)
     return where(mask, value, input)
 
 
 def clamp(input: Input, min: Operand | None = None, max: Operand | None = None) -> Tensor:
-    """x limited to [min, max]. A bound is a number, a Tensor, or None; NaN stays NaN and passes the gradient on.
+    """x limited to [min, max]. A bound is a number, a Tensor, or None. NaN stays NaN, and its gradient is 1.
 
     Raises:
         ValueError: both bounds are None.
     """
     check("clamp", min is not None or max is not None, "needs min, max or both")
-    low: Array = input if min is None else where(input < min, min, input)
-    return low if max is None else where(low > max, max, low)
+    bounded: Array = input if min is None else where(input < min, min, input)
+    return bounded if max is None else where(bounded > max, max, bounded)
 
 
 def lerp(input: Input, end: Operand, weight: Operand) -> Tensor:

@@ -28,45 +28,45 @@ class ConvParams(NamedTuple):
 
 @operation
 def convolution(input: Array, weight: Array, *, params: ConvParams) -> Array:
-    """(N, C, H, W) by (O, C / groups, KH, KW) to (N, O, H′, W′)."""
+    """Convolve an input (N, C, H, W) with a weight (O, C / groups, KH, KW), giving (N, O, H′, W′)."""
     return kernels.convolve(input, weight, *params)
 
 
 @convolution.derivative
 def _(grad: Array, input: Array, weight: Array, params: ConvParams) -> Any:
-    """The two operations below."""
+    """The gradients with respect to input and weight: the next two operations."""
     return (
-        lambda: convolution_to_input(grad, weight, shape=input.shape, params=params),
-        lambda: convolution_to_weight(input, grad, shape=weight.shape, params=params),
+        lambda: convolution_input_gradient(grad, weight, shape=input.shape, params=params),
+        lambda: convolution_weight_gradient(input, grad, shape=weight.shape, params=params),
     )
 
 
 @operation
-def convolution_to_input(input: Array, weight: Array, *, shape: Any, params: ConvParams) -> Array:
-    """The gradient of the input: (N, O, H′, W′) by (O, C / groups, KH, KW) to `shape` (N, C, H, W)."""
+def convolution_input_gradient(input: Array, weight: Array, *, shape: Any, params: ConvParams) -> Array:
+    """The gradient of the input: (N, O, H′, W′) and (O, C / groups, KH, KW) to `shape` (N, C, H, W)."""
     return kernels.convolve_input_gradient(input, weight, shape, *params)
 
 
-@convolution_to_input.derivative
+@convolution_input_gradient.derivative
 def _(grad: Array, input: Array, weight: Array, params: ConvParams) -> Any:
     """The convolution, and its gradient with respect to the weight."""
     return (
         lambda: convolution(grad, weight, params=params),
-        lambda: convolution_to_weight(grad, input, shape=weight.shape, params=params),
+        lambda: convolution_weight_gradient(grad, input, shape=weight.shape, params=params),
     )
 
 
 @operation
-def convolution_to_weight(input: Array, out_grad: Array, *, shape: Any, params: ConvParams) -> Array:
+def convolution_weight_gradient(input: Array, out_grad: Array, *, shape: Any, params: ConvParams) -> Array:
     """The gradient of the weight: (N, C, H, W) and (N, O, H′, W′) to `shape` (O, C / groups, KH, KW)."""
     return kernels.convolve_weight_gradient(input, out_grad, shape, *params)
 
 
-@convolution_to_weight.derivative
+@convolution_weight_gradient.derivative
 def _(grad: Array, input: Array, out_grad: Array, params: ConvParams) -> Any:
     """The convolution's gradient with respect to the input, and the convolution."""
     return (
-        lambda: convolution_to_input(out_grad, grad, shape=input.shape, params=params),
+        lambda: convolution_input_gradient(out_grad, grad, shape=input.shape, params=params),
         lambda: convolution(input, grad, params=params),
     )
 
@@ -166,23 +166,24 @@ def conv_transpose2d(
     name = "conv_transpose2d"
     _check(name, input, weight, bias, groups, 2, transposed=True)
     stride, dilation = pair(name, "stride", stride, 1), pair(name, "dilation", dilation, 1)
-    cut, more = pair(name, "padding", padding, 0), pair(name, "output_padding", output_padding, 0)
-    if any(m >= max(s, d) for m, s, d in zip(more, stride, dilation, strict=True)):
-        raise ValueError(f"{name}: output_padding {more} must be smaller than stride {stride} or dilation {dilation}")
+    crop, extra = pair(name, "padding", padding, 0), pair(name, "output_padding", output_padding, 0)
+    if any(m >= max(s, d) for m, s, d in zip(extra, stride, dilation, strict=True)):
+        raise ValueError(f"{name}: output_padding {extra} must be smaller than stride {stride} or dilation {dilation}")
     x = unsqueeze(input, 0) if input.ndim == 3 else input
     height, width = x.shape[2:]
     size = [
         (n - 1) * s - 2 * p + d * (k - 1) + m + 1
-        for n, s, p, d, k, m in zip(x.shape[2:], stride, cut, dilation, weight.shape[2:], more, strict=True)
+        for n, s, p, d, k, m in zip(x.shape[2:], stride, crop, dilation, weight.shape[2:], extra, strict=True)
     ]
     if min(size) < 1:
-        raise ValueError(f"{name}: the output would have size {tuple(size)}: padding {cut} removes all of it")
-    # A convolution of the output has further positions at the end if output_padding reaches a stride: zeros there
-    padded = height + more[0] // stride[0], width + more[1] // stride[1]
+        raise ValueError(f"{name}: the output would have size {tuple(size)}: padding {crop} removes all of it")
+    # If output_padding is at least the stride, a convolution of the output has more positions than the input has:
+    # pad the input with zeros at the end
+    padded = height + extra[0] // stride[0], width + extra[1] // stride[1]
     if padded != (height, width):
         x = scatter_add(x, index=(..., slice(height), slice(width)), shape=(*x.shape[:2], *padded))
-    params = ConvParams(stride, ((cut[0], cut[0]), (cut[1], cut[1])), dilation, groups)
-    out = convolution_to_input(x, weight, shape=(x.shape[0], weight.shape[1] * groups, *size), params=params)
+    params = ConvParams(stride, ((crop[0], crop[0]), (crop[1], crop[1])), dilation, groups)
+    out = convolution_input_gradient(x, weight, shape=(x.shape[0], weight.shape[1] * groups, *size), params=params)
     return _finish(out, bias, input.ndim, 2)
 
 
@@ -195,11 +196,11 @@ def _finish(out: Tensor, bias: Array, input_ndim: int, ndim: int) -> Tensor:
 
 
 def pair(name: str, what: str, value: Any, least: int, ndim: int = 2) -> tuple[int, int]:
-    """Return (vertical, horizontal) for one number or one per dimension. In 1-D, `least` is the neutral first entry."""
+    """Return (vertical, horizontal) for one number or one per dimension. In 1-D, the vertical entry is `least`."""
     numbers = int_tuple(value, f"{name}: {what}")
     numbers = numbers * ndim if len(numbers) == 1 else numbers
     if len(numbers) != ndim or min(numbers) < least:
-        form = "one number" if ndim == 1 else "a number or two"
+        form = "one number" if ndim == 1 else "one or two numbers"
         raise ValueError(f"{name}: {what} must be {form}, at least {least}, not {value}")
     return (numbers[0], numbers[1]) if ndim == 2 else (least, numbers[0])
 
@@ -213,16 +214,17 @@ def _check(
         sizes, kernel = ("L", "K") if ndim == 1 else ("H, W", "KH, KW")
         form = f"(N, C, {sizes}) and weight (O, C / groups, {kernel}) with at least one element"
         raise ValueError(f"{name}: takes input {form}, not {input.shape} and {weight.shape}")
-    types = [part.dtype for part in (input, weight, bias) if part is not None]
-    if len(set(types)) > 1 or input.dtype.kind != "f":
-        raise TypeError(f"{name}: input, weight and bias must have one floating type, not {', '.join(map(str, types))}")
+    dtypes = [array.dtype for array in (input, weight, bias) if array is not None]
+    if len(set(dtypes)) > 1 or input.dtype.kind != "f":
+        types = ", ".join(map(str, dtypes))
+        raise TypeError(f"{name}: input, weight and bias must have the same floating type, not {types}")
     if groups < 1 or weight.shape[0] % groups:
         raise ValueError(f"{name}: groups={groups} must be at least 1 and divide the weight's {weight.shape[0]}")
-    results, channels = weight.shape[0], weight.shape[1] * groups
+    out_channels, in_channels = weight.shape[0], weight.shape[1] * groups
     if transposed:
-        results, channels = channels, results
-    if input.shape[-ndim - 1] != channels:
-        wanted = f"{channels} channels for weight {weight.shape} with groups={groups}"
-        raise ValueError(f"{name}: input {input.shape} must have {wanted}")
-    if bias is not None and bias.shape != (results,):
-        raise ValueError(f"{name}: bias {bias.shape} must be ({results},)")
+        out_channels, in_channels = in_channels, out_channels
+    if input.shape[-ndim - 1] != in_channels:
+        requirement = f"{in_channels} channels for weight {weight.shape} with groups={groups}"
+        raise ValueError(f"{name}: input {input.shape} must have {requirement}")
+    if bias is not None and bias.shape != (out_channels,):
+        raise ValueError(f"{name}: bias {bias.shape} must be ({out_channels},)")

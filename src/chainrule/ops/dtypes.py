@@ -42,11 +42,11 @@ def promote(values: list[Any], how: str, name: str) -> list[Any]:
     dtype = None
     for value in values:  # fast path for the most common case: all arrays have one floating type already
         if type(value) is _ndarray:
-            own = value.dtype
-            if own is not dtype:
-                if dtype is not None or not (own is _FLOAT32 or own is _FLOAT64):
+            value_dtype = value.dtype
+            if value_dtype is not dtype:
+                if dtype is not None or not (value_dtype is _FLOAT32 or value_dtype is _FLOAT64):
                     break
-                dtype = own
+                dtype = value_dtype
         elif type(value) is not float and type(value) is not int:
             break
     else:
@@ -66,7 +66,7 @@ def promote(values: list[Any], how: str, name: str) -> list[Any]:
     return [value if stays(value) else np.asarray(value, dtype) for value in values]
 
 
-def storable(dtype: DTypeLike) -> np.dtype[Any]:
+def storable_dtype(dtype: DTypeLike) -> np.dtype[Any]:
     """Return `dtype` as a NumPy dtype that a Tensor can hold.
 
     Raises:
@@ -75,7 +75,8 @@ def storable(dtype: DTypeLike) -> np.dtype[Any]:
     try:
         checked = np.dtype("None" if dtype is None else dtype)  # np.dtype(None) would be float64
     except TypeError:
-        raise TypeError(f"types are NumPy's, such as numpy.float32, not {dtype!r}; there are no devices") from None
+        form = "a dtype must be NumPy's, such as numpy.float32"
+        raise TypeError(f"{form}, not {dtype!r}; there are no devices") from None
     if checked.kind not in _CATEGORY:
         raise TypeError(f"a Tensor holds booleans, integers or floats, not {checked}")
     return checked
@@ -83,7 +84,7 @@ def storable(dtype: DTypeLike) -> np.dtype[Any]:
 
 def result_type(values: list[Any], name: str) -> np.dtype[Any]:
     """Return the common type of arrays and Python numbers, by PyTorch's rules."""
-    result, highest = DEFAULT, -1  # the highest category wins; within it, arrays take precedence over scalars
+    result, highest_priority = DEFAULT, -1  # the highest category wins; within it, arrays take precedence over scalars
     for value in values:
         if isinstance(value, np.ndarray):
             rank, dtype = (2 if value.ndim else 1), value.dtype
@@ -93,9 +94,9 @@ def result_type(values: list[Any], name: str) -> np.dtype[Any]:
             raise TypeError(f"{name}: takes tensors, arrays and numbers, not {type_name(value)}")
         if dtype.kind not in _CATEGORY:
             raise TypeError(f"{name}: takes booleans, integers and floats, not {dtype}")
-        height = 3 * _CATEGORY[dtype.kind] + rank
-        if height > highest:
-            result, highest = dtype, height
-        elif height == highest and dtype is not result:
+        priority = 3 * _CATEGORY[dtype.kind] + rank
+        if priority > highest_priority:
+            result, highest_priority = dtype, priority
+        elif priority == highest_priority and dtype is not result:
             result = np.promote_types(result, dtype)
     return result

@@ -220,7 +220,7 @@ def _(grad: Array, out: Array) -> Array:
 
 @operation(promote="floating")
 def sigmoid(input: Input) -> Array:
-    """σ(x) = 1 / (1 + e⁻ˣ). Where e⁻ˣ overflows to infinity, the result is 0, as it should be."""
+    """σ(x) = 1 / (1 + e⁻ˣ). Where e⁻ˣ overflows to infinity, the result is 0, its limit."""
     return 1 / (1 + np.exp(-input))
 
 
@@ -237,13 +237,13 @@ def relu(input: Input) -> Array:
     Raises:
         TypeError: the input is boolean.
     """
-    check("relu", input.dtype.kind != "b", "takes numbers, not booleans: make it float first, with .float()", TypeError)
+    check("relu", input.dtype.kind != "b", "takes numbers, not booleans: convert it with .float()", TypeError)
     return np.maximum(input, 0)
 
 
 @relu.derivative
 def _(grad: Array, out: Array) -> Array:
-    """d relu(x)/dx = 1 if x > 0, else 0 (0 at 0, as in PyTorch); NaN passes the gradient on."""
+    """d relu(x)/dx = 1 if x > 0, else 0 (0 at 0, as in PyTorch); 1 for NaN."""
     return np.where(out <= 0, 0, grad)
 
 
@@ -261,9 +261,9 @@ def _(grad: Array, input: Array, negative_slope: float) -> Array:
 
 @operation(inputs=1, promote="floats")
 def softplus(input: Input, beta: float = 1.0, threshold: float = 20.0) -> Array:
-    """ln(1 + e^(βx)) / β, a smooth relu; x where βx is above `threshold`, which is equal up to rounding."""
-    scaled = input * beta
-    return np.where(scaled > threshold, input, np.log1p(np.exp(np.minimum(scaled, threshold))) / beta)
+    """ln(1 + e^(βx)) / β, a smooth relu; x where βx is above `threshold`, where both are equal up to rounding."""
+    beta_x = input * beta
+    return np.where(beta_x > threshold, input, np.log1p(np.exp(np.minimum(beta_x, threshold))) / beta)
 
 
 @softplus.derivative
@@ -305,8 +305,8 @@ def silu(input: Input) -> Array:
 @silu.derivative
 def _(grad: Array, input: Array) -> Array:
     """d(x σ(x))/dx = σ(x) (1 + x (1 - σ(x)))."""
-    slope = sigmoid(input)
-    return grad * (slope * (1 + input * (1 - slope)))
+    gate = sigmoid(input)
+    return grad * (gate * (1 + input * (1 - gate)))
 
 
 @operation(inputs=1, promote="floating")
@@ -319,5 +319,5 @@ def hardtanh(input: Input, min_val: float = -1.0, max_val: float = 1.0) -> Array
 
 @hardtanh.derivative
 def _(grad: Array, input: Array, min_val: float, max_val: float) -> Array:
-    """1 between the bounds, 0 outside and on them (as in PyTorch); NaN passes the gradient on."""
+    """1 between the bounds, 0 outside and on them (as in PyTorch); 1 for NaN."""
     return np.where((input <= min_val) | (input >= max_val), 0, grad)

@@ -1,7 +1,7 @@
-"""Indexing: operations that read elements at an index and write them back.
+"""Indexing: operations that read elements at an index, and their derivatives, which add elements at an index.
 
-`getitem` reads elements and `scatter_add` adds elements into zeros: each is the other's derivative. The rest (gather,
-flip, diagonal, ...) is composed of these two with the right index.
+`getitem` reads elements and `scatter_add` adds elements to zeros: each is the other's derivative. `pick` and
+`embedding_lookup` read along one dimension. Most of the rest (gather, flip, roll, ...) is composed of these.
 """
 
 import math
@@ -29,12 +29,12 @@ def getitem(input: Input, *, index: Any) -> Array:
     Raises:
         IndexError: out of range, or too many indices.
     """
-    picked = input[index]
+    elements = input[index]
     if not is_basic(index):  # NumPy may lay the result out in another order
-        return contiguous(picked)
-    if isinstance(picked, np.generic):  # a single element: with an ellipsis it is a view, like the result of a slice
-        picked = input[(*index, ...) if isinstance(index, tuple) else (index, ...)]
-    return picked
+        return contiguous(elements)
+    if isinstance(elements, np.generic):  # a single element: with an ellipsis it is a view, like the result of a slice
+        elements = input[(*index, ...) if isinstance(index, tuple) else (index, ...)]
+    return elements
 
 
 @getitem.derivative
@@ -87,11 +87,13 @@ def gather(input: Input, dim: int, index: Input) -> Tensor:
         IndexError: an index is out of range.
         TypeError: the index is not of integers.
     """
-    index, dim, source = _as_index(index), wrap_dim(input, dim, "gather"), _row(input)
+    index, dim, source = _as_index(index), wrap_dim(input, dim, "gather"), _at_least_1d(input)
     if not math.prod(index.shape):  # an empty result
         return getitem(reshape(input, shape=(-1,)), index=np.zeros(index.shape, np.int64))
-    longer = [d for d, (n, size) in enumerate(zip(index.shape, source.shape, strict=False)) if n > size and d != dim]
-    if longer or source.ndim != (index.ndim or 1):
+    oversized_dims = [
+        d for d, (n, size) in enumerate(zip(index.shape, source.shape, strict=False)) if n > size and d != dim
+    ]
+    if oversized_dims or source.ndim != (index.ndim or 1):
         raise ValueError(f"gather: index {index.shape} does not fit input {input.shape}: only dim {dim} may be longer")
     return pick(source, index, dim=dim, name="gather", sizes=index.shape)
 
@@ -103,8 +105,8 @@ def take_along_dim(input: Input, indices: Input, dim: int | None = None) -> Tens
         flat, indices = reshape(input, shape=(-1,)), reshape(indices, shape=(-1,))
         return pick(flat, indices, dim=0, name="take_along_dim", from_end=True)
     if indices.ndim != input.ndim:
-        raise ValueError(f"take_along_dim: indices {indices.shape} must have the dimensions of input {input.shape}")
-    dim, source = wrap_dim(input, dim, "take_along_dim"), _row(input)
+        raise ValueError(f"take_along_dim: indices {indices.shape} must have as many dimensions as input {input.shape}")
+    dim, source = wrap_dim(input, dim, "take_along_dim"), _at_least_1d(input)
     return pick(source, indices, dim=dim, name="take_along_dim", sizes=input.shape, from_end=True)
 
 
@@ -122,7 +124,7 @@ def index_select(input: Input, dim: int, index: Input) -> Tensor:
     """
     index = _as_index(index)
     check("index_select", index.ndim < 2, f"the index must have one dimension, it has shape {index.shape}")
-    picked = pick(_row(input), index, dim=wrap_dim(input, dim, "index_select"), name="index_select")
+    picked = pick(_at_least_1d(input), index, dim=wrap_dim(input, dim, "index_select"), name="index_select")
     return picked if input.ndim else reshape(picked, shape=())
 
 
@@ -130,7 +132,7 @@ def flip(input: Input, dims: Ints, *more: int) -> Tensor:
     """Reverse the order of the elements along each of `dims`; a copy."""
     flipped = wrap_dims(input, (*int_tuple(dims, "flip"), *more), "flip")
     view = getitem(input, index=tuple(slice(None, None, -1 if d in flipped else 1) for d in range(input.ndim)))
-    return clone(view)  # PyTorch copies, too
+    return clone(view)  # a copy, as in PyTorch
 
 
 def roll(input: Input, shifts: Ints, dims: Ints | None = None) -> Tensor:
@@ -156,14 +158,13 @@ def roll(input: Input, shifts: Ints, dims: Ints | None = None) -> Tensor:
 
 def tril(input: Input, diagonal: int = 0) -> Tensor:
     """The lower triangle: matrices (..., n, m) with zeros above a diagonal (0: the main one, 1: the one above it)."""
-    return where(
-        _below("tril", input, *int_tuple(diagonal, "tril")), input, False
-    )  # False becomes 0 in the input's type
+    mask = _lower_mask("tril", input, *int_tuple(diagonal, "tril"))
+    return where(mask, input, False)  # False becomes 0 in the input's type
 
 
 def triu(input: Input, diagonal: int = 0) -> Tensor:
     """The upper triangle: matrices (..., n, m) with zeros below a diagonal (0: the main one, 1: the one above it)."""
-    return where(_below("triu", input, int_tuple(diagonal, "triu")[0] - 1), False, input)
+    return where(_lower_mask("triu", input, int_tuple(diagonal, "triu")[0] - 1), False, input)
 
 
 def diagonal(input: Input, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
@@ -222,10 +223,10 @@ def is_basic(index: Any) -> bool:
 
 def is_basic_with_tensors(index: Any) -> bool:
     """Whether an index is basic except for zero-dimensional tensors, whose values are unknown during tracing."""
-    return all(is_basic(part) or _is_number(part) for part in (index if type(index) is tuple else (index,)))
+    return all(is_basic(part) or _is_integer(part) for part in (index if type(index) is tuple else (index,)))
 
 
-def _is_number(part: Any) -> bool:
+def _is_integer(part: Any) -> bool:
     """Whether an entry of an index is an integer or a zero-dimensional integer tensor."""
     if type(part) is int or isinstance(part, np.integer):
         return True
@@ -233,7 +234,7 @@ def _is_number(part: Any) -> bool:
 
 
 def torch_order(index: tuple[Any, ...], ndim: int) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-    """Split an index with arrays into two that NumPy applies one after the other with PyTorch's result.
+    """Split an index with arrays into two which, applied one after the other by NumPy, give PyTorch's result.
 
     NumPy treats an integer next to arrays as one more array: in x[0, :, [0, 1]] the slice separates two arrays, so the
     dimension they index comes first in the result. PyTorch applies x[0] before the arrays. An ellipsis that covers no
@@ -250,14 +251,14 @@ def torch_order(index: tuple[Any, ...], ndim: int) -> tuple[tuple[Any, ...], tup
     position = next((i for i, part in enumerate(parts) if part is ...), None)
     if position is not None:
         parts[position : position + 1] = [slice(None)] * (ndim - sum(_dimensions(part) for part in parts))
-    numbers = [_is_number(part) for part in parts]
-    arrays = [not number and not is_basic(part) for part, number in zip(parts, numbers, strict=True)]
-    advanced = [i for i in range(len(parts)) if numbers[i] or arrays[i]]
-    if not any(numbers) or advanced[-1] - advanced[0] + 1 == len(advanced):  # nothing separates them
+    is_number = [_is_integer(part) for part in parts]
+    is_array = [not number and not is_basic(part) for part, number in zip(parts, is_number, strict=True)]
+    advanced = [i for i in range(len(parts)) if is_number[i] or is_array[i]]
+    if not any(is_number) or advanced[-1] - advanced[0] + 1 == len(advanced):  # nothing separates them
         return (), tuple(parts)
     first: list[Any] = []
     second: list[Any] = []
-    for part, number, array in zip(parts, numbers, arrays, strict=True):
+    for part, number, array in zip(parts, is_number, is_array, strict=True):
         first += [slice(None)] * _dimensions(part) if array else [part]
         second += [] if number else [part if array else slice(None)]
     return tuple(first), tuple(second)
@@ -270,7 +271,7 @@ def _dimensions(part: Any) -> int:
     return part.ndim if getattr(part, "dtype", None) == np.bool_ else 1
 
 
-def _row(input: Array) -> Any:
+def _at_least_1d(input: Array) -> Any:
     """The input, with at least one dimension."""
     return input if input.ndim else reshape(input, shape=(1,))
 
@@ -284,7 +285,7 @@ def _as_index(index: Any) -> Any:
 def pick(
     input: Array, index: Array, *, dim: int, name: str, sizes: tuple[int, ...] | None = None, from_end: bool = False
 ) -> Any:
-    """Read the elements at `index` along one dimension, and at 0, 1, ... up to `sizes` along the others, broadcast.
+    """Read elements: at `index` along one dimension, at 0 to sizes[d] - 1 along each other dimension d, broadcast.
 
     Without `sizes`, read whole slices. With `from_end`, negative indices count from the end. The checked indices are
     returned as well, for the derivative.
@@ -293,8 +294,10 @@ def pick(
         TypeError: the index is not of integers.
         IndexError: an index is out of range.
     """
-    positions, count = integers(index, name), input.shape[dim]
-    positions = in_range(np.where(positions < 0, positions + count, positions) if from_end else positions, count, name)
+    positions, count = int64_copy(index, name), input.shape[dim]
+    positions = check_range(
+        np.where(positions < 0, positions + count, positions) if from_end else positions, count, name
+    )
     return contiguous(np.asarray(input[_grid_index(dim, positions, sizes)])), positions
 
 
@@ -305,7 +308,7 @@ def _(grad: Array, input_shape: tuple[int, ...], positions: Any, dim: int, sizes
 
 
 def _grid_index(dim: int, positions: Any, sizes: tuple[int, ...] | None) -> tuple[Any, ...]:
-    """The index with `positions` along one dimension, and 0, 1, ... up to `sizes` along the others."""
+    """The index with `positions` along one dimension, and 0 to sizes[d] - 1 along each other dimension d."""
     if sizes is None:
         return along(dim, positions.reshape(-1))
     last = len(sizes) - 1
@@ -316,17 +319,17 @@ def _grid_index(dim: int, positions: Any, sizes: tuple[int, ...] | None) -> tupl
 
 
 @operation
-def indices(input: Array, *, size: int, name: str, spared: int | None = None) -> Array:
-    """Check that the input holds integers from 0 to size - 1, or `spared`; return them as an int64 copy.
+def indices(input: Array, *, size: int, name: str, ignore_index: int | None = None) -> Array:
+    """Check that the input holds integers from 0 to size - 1, or `ignore_index`; return them as an int64 copy.
 
     Raises:
         TypeError: the input is not of integers.
         IndexError: an index is out of range.
     """
-    checked = integers(input, name)
-    if checked.size and checked.view(np.uint64).max() >= size:  # as unsigned numbers, negative ones are very large
-        in_range(checked if spared is None else checked[checked != spared], size, name)
-    return checked
+    index = int64_copy(input, name)
+    if index.size and index.view(np.uint64).max() >= size:  # as unsigned numbers, negative ones are very large
+        check_range(index if ignore_index is None else index[index != ignore_index], size, name)
+    return index
 
 
 @operation
@@ -353,7 +356,7 @@ def _(grad: Array, index: Any) -> Array:
     return embedding_lookup(grad, index)
 
 
-def integers(index: Array, name: str) -> Any:
+def int64_copy(index: Array, name: str) -> Any:
     """Return the indices as an int64 copy.
 
     Raises:
@@ -365,18 +368,18 @@ def integers(index: Array, name: str) -> Any:
     return copy.astype(np.int64, copy=False)
 
 
-def in_range(index: Any, size: int, name: str) -> Any:
+def check_range(index: Any, size: int, name: str) -> Any:
     """Check that all indices are from 0 to size - 1, and return them.
 
     Raises:
         IndexError: an index is out of range.
     """
     if index.size and not (index.min() >= 0 and index.max() < size):
-        raise IndexError(f"{name}: indices are {index.min()} to {index.max()}, they must be 0 to {size - 1}")
+        raise IndexError(f"{name}: indices are {index.min()} to {index.max()}, but must be 0 to {size - 1}")
     return index
 
 
-def _below(name: str, input: Array, diagonal: int) -> Any:
+def _lower_mask(name: str, input: Array, diagonal: int) -> Any:
     """A mask of the elements on and below a diagonal."""
     check(name, input.ndim > 1, f"takes matrices (..., n, m), not shape {input.shape}")
     rows, columns = input.shape[-2:]

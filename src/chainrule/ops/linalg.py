@@ -21,7 +21,9 @@ __all__ = ["bmm", "dot", "einsum", "linear", "matmul", "mm", "outer"]
 
 @operation(numpy=np.matmul)
 def matmul(input: Input, other: Input) -> Array:
-    """The matrix product over the last two dimensions; leading dimensions broadcast, a vector is one row or one column.
+    """The matrix product over the last two dimensions. Leading dimensions broadcast.
+
+    A vector counts as one row or one column.
 
     Args:
         input: (..., n, k) or (k,).
@@ -39,15 +41,15 @@ def matmul(input: Input, other: Input) -> Array:
     if not first or not second:
         raise ValueError(f"matmul: takes matrices and vectors, not a number (shapes {first}, {second})")
     if first[-1] != second[-2:][0]:
-        wanted = f"the last dimension of the first is {first[-1]}, it must be {second[-2:][0]}"
-        raise ValueError(f"matmul: {first} @ {second} does not fit: {wanted}")
+        mismatch = f"the last dimension of the first is {first[-1]}, but must be {second[-2:][0]}"
+        raise ValueError(f"matmul: {first} @ {second} does not fit: {mismatch}")
     _check_one_type("matmul", input, other)
     return np.matmul(input, other)
 
 
 @matmul.derivative
 def _(grad: Array, input: Array, other: Array) -> Any:
-    """G Yᵀ and Xᵀ G. A vector becomes a matrix of one row or column first; the tape sums a row away again."""
+    """G Yᵀ and Xᵀ G. A vector first becomes a matrix of one row or column; the tape removes the extra dimension."""
     column = other.ndim == 1
     if column:
         other, grad = other[:, None], grad[..., None]
@@ -64,8 +66,8 @@ def _transposed(matrices: Array) -> Array:
 def _check_one_type(name: str, input: Array, *others: Array) -> None:
     for other in others:
         if other is not None and other.dtype != input.dtype:
-            wanted = "both must have one type"
-            raise TypeError(f"{name}: {wanted}, not {input.dtype} and {other.dtype}: use .float() or .double()")
+            types = f"{input.dtype} and {other.dtype}"
+            raise TypeError(f"{name}: both must have the same type, not {types}: use .float() or .double()")
 
 
 @operation
@@ -85,8 +87,10 @@ def linear(input: Input, weight: Input, bias: Input | None = None) -> Array:
         TypeError: the types differ.
     """
     if weight.ndim != 2 or not input.ndim or input.shape[-1] != weight.shape[1]:
-        wanted = f"the last dimension must be {weight.shape[1]}" if weight.ndim == 2 else "the weight must be (out, in)"
-        raise ValueError(f"linear: input {input.shape} does not fit weight {weight.shape}: {wanted}")
+        requirement = (
+            f"the last dimension must be {weight.shape[1]}" if weight.ndim == 2 else "the weight must be (out, in)"
+        )
+        raise ValueError(f"linear: input {input.shape} does not fit weight {weight.shape}: {requirement}")
     if bias is not None and bias.shape != weight.shape[:1]:
         raise ValueError(f"linear: bias {bias.shape} does not fit weight {weight.shape}: it must be {weight.shape[:1]}")
     _check_one_type("linear", input, weight, bias)
@@ -98,11 +102,11 @@ def linear(input: Input, weight: Input, bias: Input | None = None) -> Array:
 def _(grad: Array, input: Array, weight: Array) -> Any:
     """dL/dx = G W, dL/dW = Gᵀ x, dL/db = G (the tape sums it over the examples)."""
 
-    def of_weight() -> Array:
+    def weight_grad() -> Array:
         n, (outputs, inputs) = prod(input.shape[:-1]), weight.shape
         return np.transpose(np.reshape(grad, (n, outputs))) @ np.reshape(input, (n, inputs))  # (out, n) @ (n, in)
 
-    return lambda: grad @ weight, of_weight, grad
+    return lambda: grad @ weight, weight_grad, grad
 
 
 def mm(input: Input, mat2: Input) -> Tensor:
@@ -189,7 +193,7 @@ def einsum(equation: str, *operands: Input) -> Tensor:
     letters, out = parts.pop(0)
     while parts:
         term, tensor = parts.pop(0)
-        letters, out = _pair(letters, out, term, tensor, later={*result}.union(*(other for other, _ in parts)))
+        letters, out = _contract(letters, out, term, tensor, later={*result}.union(*(other for other, _ in parts)))
     if summed := tuple(d for d, letter in enumerate(letters) if letter not in result):
         letters, out = [letter for letter in letters if letter in result], sum(out, dim=summed)
     return permute(out, dims=[letters.index(letter) for letter in result])
@@ -199,19 +203,25 @@ def _letters(equation: str, tensors: list[Any]) -> tuple[list[list[str]], list[s
     """Return the letters of each operand and of the result. The dimensions of "..." get names: ".0", ".1", ..."""
     left, arrow, right = equation.replace(" ", "").partition("->")
     terms = left.split(",")
-    check("einsum", len(terms) == len(tensors), f"{equation!r} names {len(terms)} operands, there are {len(tensors)}")
+    check(
+        "einsum", len(terms) == len(tensors), f"{equation!r} names {len(terms)} operands, but there are {len(tensors)}"
+    )
     if not arrow:
         right = "..." + "".join(sorted(letter for letter in {*left} - {*".,"} if left.count(letter) == 1))
 
     def spell_out(term: str, ndim: int) -> list[str]:
         before, ellipsis, after = term.partition("...")
-        dots = ndim - len(before + after)
-        check("einsum", dots == 0 or (dots > 0 and ellipsis), f"{term!r} does not fit a tensor of {ndim} dimensions")
-        return [*before, *(f".{i}" for i in reversed(range(dots))), *after]
+        ellipsis_dims = ndim - len(before + after)
+        check(
+            "einsum",
+            ellipsis_dims == 0 or (ellipsis_dims > 0 and ellipsis),
+            f"{term!r} does not fit a tensor of {ndim} dimensions",
+        )
+        return [*before, *(f".{i}" for i in reversed(range(ellipsis_dims))), *after]
 
     names = [spell_out(term, tensor.ndim) for term, tensor in zip(terms, tensors, strict=True)]
-    dots = {letter for term in names for letter in term if letter[0] == "."}
-    return names, spell_out(right, len(right) - len("...") + len(dots) if "..." in right else len(right))
+    ellipsis_names = {letter for term in names for letter in term if letter[0] == "."}
+    return names, spell_out(right, len(right) - len("...") + len(ellipsis_names) if "..." in right else len(right))
 
 
 def _take_diagonals(letters: list[str], tensor: Array) -> tuple[list[str], Any]:
@@ -224,7 +234,7 @@ def _take_diagonals(letters: list[str], tensor: Array) -> tuple[list[str], Any]:
     return letters, tensor
 
 
-def _pair(a: list[str], x: Array, b: list[str], y: Array, later: set[str]) -> tuple[list[str], Any]:
+def _contract(a: list[str], x: Array, b: list[str], y: Array, later: set[str]) -> tuple[list[str], Any]:
     """Multiply two operands, and sum over the letters they share that are not needed later."""
     shared = [letter for letter in a if letter in b]
     batch, inner = (
@@ -234,11 +244,11 @@ def _pair(a: list[str], x: Array, b: list[str], y: Array, later: set[str]) -> tu
     rows, columns = [letter for letter in a if letter not in b], [letter for letter in b if letter not in a]
     size = dict(zip((*a, *b), (*x.shape, *y.shape), strict=True))
 
-    def matrices(tensor: Array, names: list[str], left: list[str], right: list[str]) -> Tensor:
+    def as_matrices(tensor: Array, names: list[str], left: list[str], right: list[str]) -> Tensor:
         permuted = permute(tensor, dims=[names.index(letter) for letter in batch + left + right])
         flat = [prod(size[letter] for letter in side) for side in (left, right)]
         return reshape(permuted, shape=[size[letter] for letter in batch] + flat)
 
-    product = matmul(matrices(x, a, rows, inner), matrices(y, b, inner, columns))  # (*batch, rows, columns)
+    product = matmul(as_matrices(x, a, rows, inner), as_matrices(y, b, inner, columns))  # (*batch, rows, columns)
     letters = batch + rows + columns
     return letters, reshape(product, shape=[size[letter] for letter in letters])

@@ -33,7 +33,10 @@ def log_softmax(input: Input, dim: int = -1, *, dtype: DTypeLike | None = None) 
 
 @log_softmax.derivative
 def _(grad: Array, out: Array, dim: int) -> Array:
-    """G - softmax(x) Σ G. Source: Goodfellow et al., Deep Learning (2016), section 6.2.2.3."""
+    """G - softmax(x) Σ G, G being the gradient of the result.
+
+    Source: Goodfellow et al., Deep Learning (2016), section 6.2.2.3.
+    """
     return grad - np.exp(out) * sums.total(grad, dim, True)
 
 
@@ -47,7 +50,10 @@ def softmax(input: Input, dim: int = -1, *, dtype: DTypeLike | None = None) -> A
 
 @softmax.derivative
 def _(grad: Array, out: Array, dim: int) -> Array:
-    """p (G - Σ G p), p being the result. Source: Goodfellow et al., Deep Learning (2016), section 6.2.2.3."""
+    """p (G - Σ G p), p being the result and G its gradient.
+
+    Source: Goodfellow et al., Deep Learning (2016), section 6.2.2.3.
+    """
     return out * (grad - sums.total(grad * out, dim, True))
 
 
@@ -72,12 +78,12 @@ def mse_loss(input: Input, target: Input, reduction: str = "mean") -> Tensor:
     Raises:
         ValueError: the shapes differ, or the reduction is unknown.
     """
-    return _reduce("mse_loss", _error("mse_loss", input, target) ** 2, reduction)
+    return _reduce("mse_loss", _difference("mse_loss", input, target) ** 2, reduction)
 
 
 def l1_loss(input: Input, target: Input, reduction: str = "mean") -> Tensor:
     """The absolute error |prediction - target|; arguments and errors as in `mse_loss`."""
-    return _reduce("l1_loss", abs(_error("l1_loss", input, target)), reduction)
+    return _reduce("l1_loss", abs(_difference("l1_loss", input, target)), reduction)
 
 
 def smooth_l1_loss(input: Input, target: Input, reduction: str = "mean", beta: float = 1.0) -> Tensor:
@@ -85,7 +91,7 @@ def smooth_l1_loss(input: Input, target: Input, reduction: str = "mean", beta: f
 
     Source: Girshick, Fast R-CNN (2015).
     """
-    error = _error("smooth_l1_loss", input, target)
+    error = _difference("smooth_l1_loss", input, target)
     check("smooth_l1_loss", beta >= 0, f"beta must not be negative, got {beta}")
     return _reduce("smooth_l1_loss", _huber(error, beta) / beta if beta else abs(error), reduction)
 
@@ -100,7 +106,7 @@ def huber_loss(
     check("huber_loss", delta > 0, f"delta must be above 0, got {delta}")
     if weight is not None:
         _check_same_shape("huber_loss", input, weight, "weight")
-    return _reduce("huber_loss", _huber(_error("huber_loss", input, target), delta), reduction, weight)
+    return _reduce("huber_loss", _huber(_difference("huber_loss", input, target), delta), reduction, weight)
 
 
 def _huber(error: Array, delta: float) -> Array:
@@ -249,7 +255,9 @@ def cross_entropy(
     scores = log_softmax(input, dim=dim)
     if class_indices:
         return _index_loss(name, scores, target, weight, ignore_index, reduction, label_smoothing)
-    check(name, ignore_index < 0, f"ignore_index={ignore_index} is for class indices, the target holds probabilities")
+    check(
+        name, ignore_index < 0, f"ignore_index={ignore_index} is for class indices, but the target holds probabilities"
+    )
     if target.shape != input.shape:
         raise ValueError(f"{name}: a target of floats {target.shape} must be probabilities of shape {input.shape}")
     if label_smoothing:
@@ -262,36 +270,36 @@ def _index_loss(
 ) -> Tensor:
     """-(1 - ε) x[class] - ε mean(x), each score x times the weight of its class; ε is the smoothing."""
     dim, classes = _class_dim(name, scores), _classes(name, scores, target, weight, ignore)
-    weights, counted = _by_class(weight, dim, scores.ndim), ne(classes, ignore)
+    weights, is_valid = _by_class(weight, dim, scores.ndim), ne(classes, ignore)
     one_hot, weighted = _one_hot(classes, scores.shape[dim], dim), scores if weight is None else scores * weights
     losses = -sum(where(one_hot, weighted, 0.0), dim=dim)
     if smoothing:
         losses = (1 - smoothing) * losses - smoothing * mean(weighted, dim=dim)
-    losses = where(counted, losses, 0.0)
+    losses = where(is_valid, losses, 0.0)
     if reduction != "mean":
         return _reduce(name, losses, reduction)
     class_weight = 1.0 if weight is None else sum(where(one_hot, weights, 0.0), dim=dim)
-    return sum(losses) / sum(where(counted, class_weight, 0.0))
+    return sum(losses) / sum(where(is_valid, class_weight, 0.0))
 
 
 @operation(fused=True)
 def softmax_cross_entropy(input: Array, target: Array, *, dim: int, ignore_index: int, reduction: str) -> Array:
     """-ln softmax(x)[class] of each example, 0 for `ignore_index`; reduced."""
-    counted = target != ignore_index
+    is_valid = target != ignore_index
     losses = -sums.total(np.where(_one_hot(target, input.shape[dim], dim), log_softmax(input, dim=dim), 0), dim)
-    losses = np.where(counted, losses, 0)
+    losses = np.where(is_valid, losses, 0)
     if reduction == "none":
         return losses
     total = sums.total(losses)
-    return total / np.sum(counted, dtype=input.dtype) if reduction == "mean" else total
+    return total / np.sum(is_valid, dtype=input.dtype) if reduction == "mean" else total
 
 
 @softmax_cross_entropy.derivative
 def _(grad: Array, input: Array, target: Array, dim: int, ignore_index: int, reduction: str) -> Any:
     """softmax(x) - one_hot(class). Source: Goodfellow et al. (2016), section 6.2.2.3."""
-    counted = target != ignore_index
-    upstream = grad / np.sum(counted, dtype=input.dtype) if reduction == "mean" else grad
-    upstream = np.where(counted, upstream, 0)
+    is_valid = target != ignore_index
+    upstream = grad / np.sum(is_valid, dtype=input.dtype) if reduction == "mean" else grad
+    upstream = np.where(is_valid, upstream, 0)
     one_hot = _one_hot(target, input.shape[dim], dim)
     return np.expand_dims(upstream, dim) * (softmax(input, dim=dim) - one_hot), None
 
@@ -305,25 +313,25 @@ def _one_hot(classes: Any, count: int, dim: int) -> Any:
 def _classes(name: str, scores: Array, target: Array, weight: Array, ignore: int) -> Any:
     """Return the class indices, after checking that they and the weight fit the scores."""
     shape, dim = scores.shape, _class_dim(name, scores)
-    classes, wanted = shape[dim], shape[:dim] + shape[dim + 1 :]
+    class_count, expected = shape[dim], shape[:dim] + shape[dim + 1 :]
     only_tensors(name, target, optional=[weight])
     if target.dtype.kind not in "iu":
         form = "integers (class indices) or floats (probabilities)"
         raise TypeError(f"{name}: target must be {form}, not {target.dtype}")
-    if target.shape != wanted:
-        raise ValueError(f"{name}: target {target.shape} does not fit input {shape}: it must be {wanted}")
+    if target.shape != expected:
+        raise ValueError(f"{name}: target {target.shape} does not fit input {shape}: it must be {expected}")
     if weight is not None and weight.dtype != scores.dtype:
-        raise TypeError(f"{name}: weight is {weight.dtype}, it must be {scores.dtype} like the input")
-    if weight is not None and weight.shape != (classes,):
-        raise ValueError(f"{name}: weight {weight.shape} must be ({classes},), a number for each class")
-    return indices(target, size=classes, name=name, spared=ignore)
+        raise TypeError(f"{name}: weight is {weight.dtype}, but must be {scores.dtype} like the input")
+    if weight is not None and weight.shape != (class_count,):
+        raise ValueError(f"{name}: weight {weight.shape} must be ({class_count},), one number per class")
+    return indices(target, size=class_count, name=name, ignore_index=ignore)
 
 
 def _class_dim(name: str, scores: Array) -> int:
     """The dimension of the classes in (C,), (N, C) or (N, C, d1, ...)."""
     check_floats(name, scores)
     if not scores.ndim:
-        raise ValueError(f"{name}: input is a single number, it must have a dimension of classes: (C,) or (N, C)")
+        raise ValueError(f"{name}: input is a single number, but must have a dimension of classes: (C,) or (N, C)")
     return 1 if scores.ndim > 1 else 0
 
 
@@ -335,7 +343,7 @@ def _by_class(weight: Array, dim: int, ndim: int) -> Any:
 # Shape checks and reductions
 
 
-def _error(name: str, input: Array, target: Array) -> Any:
+def _difference(name: str, input: Array, target: Array) -> Any:
     _check_same_shape(name, input, target)
     return input - target
 

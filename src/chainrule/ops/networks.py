@@ -27,7 +27,7 @@ from chainrule.ops.shape import (
     reshape,
     transpose,
     unsqueeze,
-    wide,
+    widen_half,
 )
 
 __all__ = [
@@ -97,19 +97,21 @@ def standardize(input: Input, weight: Operand = 1.0, bias: Operand = 0.0, *, dim
 
 @standardize.derivative
 def _(grad: Array, input: Array, weight: Array, dim: Any, eps: float) -> Any:
-    """(H - mean(H) - y mean(H y)) / √(variance + eps), where H = G w and y is the standardized x; G y; G.
+    """(H - mean(H) - y mean(H y)) / √(variance + eps) for the input, G y for the weight, G for the bias.
+
+    G is the gradient of the result, H = G · weight, and y is the standardized x.
 
     Source: Ioffe and Szegedy (2015).
     """
     centered, std = _center(input, dim, eps)
     out = centered / std
 
-    def of_input() -> Array:
-        scaled = grad * weight
-        along = out * sums.mean(scaled * out, dim, True)
-        return (scaled - sums.mean(scaled, dim, True) - along) / std
+    def input_grad() -> Array:
+        scaled_grad = grad * weight
+        projection = out * sums.mean(scaled_grad * out, dim, True)
+        return (scaled_grad - sums.mean(scaled_grad, dim, True) - projection) / std
 
-    return of_input, lambda: grad * out, lambda: grad
+    return input_grad, lambda: grad * out, lambda: grad
 
 
 def _center(input: Array, dim: Any, eps: float) -> tuple[Array, Array]:
@@ -135,8 +137,8 @@ def layer_norm(
 
     Source: Ba et al., Layer normalization (2016).
     """
-    dim = _last("layer_norm", input, normalized_shape, weight, bias)
-    return _standardized(input, weight, bias, dim, eps)
+    dim = _normalized_dims("layer_norm", input, normalized_shape, weight, bias)
+    return _standardize_wide(input, weight, bias, dim, eps)
 
 
 def rms_norm(input: Input, normalized_shape: Ints, weight: Input | None = None, eps: float | None = None) -> Tensor:
@@ -154,11 +156,11 @@ def rms_norm(input: Input, normalized_shape: Ints, weight: Input | None = None, 
 
     Source: Zhang and Sennrich, Root mean square layer normalization (2019).
     """
-    dim = _last("rms_norm", input, normalized_shape, weight)
+    dim = _normalized_dims("rms_norm", input, normalized_shape, weight)
     eps = float(np.finfo(input.dtype).eps) if eps is None else eps
-    x = wide(input)
+    x = widen_half(input)
     out = x / np.sqrt(mean(x * x, dim=dim, keepdim=True) + eps)
-    return _scaled(as_dtype(out, input.dtype), weight)
+    return _scale_and_shift(as_dtype(out, input.dtype), weight)
 
 
 def group_norm(
@@ -187,7 +189,7 @@ def group_norm(
     groups = num_groups, channels // num_groups
     weight, bias = _by_channel("group_norm", input, weight, bias, shape=groups)
     grouped = reshape(input, shape=(count, *groups, *rest))
-    out = _standardized(grouped, weight, bias, tuple(range(2, grouped.ndim)), eps)
+    out = _standardize_wide(grouped, weight, bias, tuple(range(2, grouped.ndim)), eps)
     return reshape(out, shape=input.shape)
 
 
@@ -222,7 +224,7 @@ def batch_norm(
     if not training:
         if center is None or variances is None:
             raise ValueError("batch_norm: needs running_mean and running_var when not training")
-        return _scaled((input - stop_gradient(center)) / sqrt(stop_gradient(variances) + eps), weight, bias)
+        return _scale_and_shift((input - stop_gradient(center)) / sqrt(stop_gradient(variances) + eps), weight, bias)
     dim = (0, *range(2, input.ndim))
     count = math.prod(input.shape[d] for d in dim)
     check("batch_norm", count != 1, f"needs more than one value per channel in training, got {input.shape}")
@@ -230,13 +232,14 @@ def batch_norm(
         values = stop_gradient(input)
         _ema_update(running_mean, mean(values, dim=dim), momentum)
         _ema_update(running_var, variance(values, dim=dim), momentum)
-    return _standardized(input, weight, bias, dim, eps) if count else _scaled(input, weight, bias)
+    return _standardize_wide(input, weight, bias, dim, eps) if count else _scale_and_shift(input, weight, bias)
 
 
-def _standardized(input: Array, weight: Any, bias: Any, dim: Any, eps: float) -> Tensor:
-    """`standardize` with optional parts, computing float16 in float32."""
-    parts: list[Any] = [wide(input), 1.0 if weight is None else wide(weight), 0.0 if bias is None else wide(bias)]
-    return as_dtype(standardize(*parts, dim=dim, eps=eps), input.dtype)
+def _standardize_wide(input: Array, weight: Any, bias: Any, dim: Any, eps: float) -> Tensor:
+    """Apply `standardize` with optional weight and bias; compute float16 in float32."""
+    weight = 1.0 if weight is None else widen_half(weight)
+    bias = 0.0 if bias is None else widen_half(bias)
+    return as_dtype(standardize(widen_half(input), weight, bias, dim=dim, eps=eps), input.dtype)
 
 
 def _ema_update(running: Any, batch: Any, momentum: float) -> None:
@@ -244,32 +247,32 @@ def _ema_update(running: Any, batch: Any, momentum: float) -> None:
     running[...] = stop_gradient(running) * (1 - momentum) + momentum * batch
 
 
-def _last(name: str, input: Array, shape: Ints, *parts: Array) -> tuple[int, ...]:
+def _normalized_dims(name: str, input: Array, shape: Ints, *arrays: Array) -> tuple[int, ...]:
     """Return the dimensions to normalize over, after checking that input, weight and bias fit."""
-    only_tensors(name, input, optional=parts)
+    only_tensors(name, input, optional=arrays)
     check_floats(name, input)
     sizes = int_tuple(shape, name)
     if not sizes or input.shape[-len(sizes) :] != sizes:
         raise ValueError(f"{name}: input {input.shape} must end with normalized_shape {sizes}")
-    _check_shapes(name, sizes, parts)
+    _check_shapes(name, sizes, arrays)
     return tuple(range(-len(sizes), 0))
 
 
-def _by_channel(name: str, input: Array, *parts: Array, shape: tuple[int, ...] = (-1,)) -> list[Any]:
-    """Reshape parts (C,) to broadcast with an input (N, C, ...), or with (N, *shape, ...)."""
+def _by_channel(name: str, input: Array, *arrays: Array, shape: tuple[int, ...] = (-1,)) -> list[Any]:
+    """Reshape weights, biases or statistics (C,) to broadcast with an input (N, C, ...), or with (N, *shape, ...)."""
     check_floats(name, input)
-    _check_shapes(name, (input.shape[1],), parts)
+    _check_shapes(name, (input.shape[1],), arrays)
     shape = (1, *shape, *(1,) * (input.ndim - 2))
-    return [None if part is None else reshape(part, shape=shape) for part in parts]
+    return [None if array is None else reshape(array, shape=shape) for array in arrays]
 
 
-def _check_shapes(name: str, shape: tuple[int, ...], parts: tuple[Array, ...]) -> None:
-    for part in parts:
-        if part is not None and part.shape != shape:
-            raise ValueError(f"{name}: weight, bias and statistics must have shape {shape}, one has {part.shape}")
+def _check_shapes(name: str, shape: tuple[int, ...], arrays: tuple[Array, ...]) -> None:
+    for array in arrays:
+        if array is not None and array.shape != shape:
+            raise ValueError(f"{name}: weight, bias and statistics must have shape {shape}, but one has {array.shape}")
 
 
-def _scaled(out: Array, weight: Any, bias: Any = None) -> Tensor:
+def _scale_and_shift(out: Array, weight: Any, bias: Any = None) -> Tensor:
     out = out if weight is None else out * weight
     return out if bias is None else out + bias  # type: ignore[no-any-return]
 
@@ -325,9 +328,9 @@ def scaled_dot_product_attention(
     Source: Vaswani et al., Attention is all you need (2017), section 3.2.1.
     """
     name = "scaled_dot_product_attention"
-    check(name, not dropout_p, "'dropout_p' is not supported, it must be 0")
-    few = min(query.ndim, key.ndim, value.ndim) < 2
-    if few or query.shape[-1] != key.shape[-1] or key.shape[-2] != value.shape[-2]:
+    check(name, not dropout_p, "'dropout_p' is not supported; it must be 0")
+    too_few_dims = min(query.ndim, key.ndim, value.ndim) < 2
+    if too_few_dims or query.shape[-1] != key.shape[-1] or key.shape[-2] != value.shape[-2]:
         shapes = f"{query.shape}, {key.shape} and {value.shape}"
         raise ValueError(f"{name}: takes query (..., L, E), key (..., S, E) and value (..., S, F), not {shapes}")
     check(name, attn_mask is None or not is_causal, "takes attn_mask or is_causal, not both")
@@ -351,9 +354,10 @@ def scaled_dot_product_attention(
 
 def _repeat_heads(part: Array, heads: int) -> Tensor:
     """Repeat each head: (..., h, S, E) to (..., heads, S, E)."""
-    own = part.shape[-3]
-    check("scaled_dot_product_attention", not heads % own, f"{heads} query heads cannot share {own} key heads evenly")
-    repeated = broadcast_to(unsqueeze(part, -3), shape=(*part.shape[:-2], heads // own, *part.shape[-2:]))
+    key_heads = part.shape[-3]
+    message = f"{heads} query heads cannot share {key_heads} key heads evenly"
+    check("scaled_dot_product_attention", not heads % key_heads, message)
+    repeated = broadcast_to(unsqueeze(part, -3), shape=(*part.shape[:-2], heads // key_heads, *part.shape[-2:]))
     return flatten(repeated, -4, -3)
 
 
@@ -377,7 +381,7 @@ def pad(input: Input, pad: Ints, mode: str = "constant", value: float | None = N
     if len(edges) % 2 or len(edges) > 2 * input.ndim:
         raise ValueError(f"pad: needs a pair of numbers for each of the last dimensions of {input.shape}, not {edges}")
     if mode not in _MODES or (mode != "constant" and value is not None):
-        raise ValueError(f"pad: mode must be one of {', '.join(_MODES)}, with a value for the first only, not {mode!r}")
+        raise ValueError(f"pad: mode must be one of {', '.join(_MODES)}, and only constant takes a value; got {mode!r}")
     pairs = [(0, 0)] * (input.ndim - len(edges) // 2) + list(zip(edges[::2], edges[1::2], strict=True))[::-1]
     shape = [n + before + after for n, (before, after) in zip(input.shape, pairs, strict=True)]
     check("pad", min(shape, default=0) >= 0, f"{edges} crops more than the input {input.shape} has")

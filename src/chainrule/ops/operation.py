@@ -12,11 +12,12 @@
 are options, such as `dim`. An input with a default, such as `bias=None`, is optional. With `@operation(inputs=1)` only
 the first parameter is an input, and the options after it can be passed by position: `sum(x, 0)`.
 
-**The derivative.** Its first parameter, `grad`, is dL/d(out) for a final number L, and it returns dL/d(input). Its
+**The derivative.** Its first parameter, `grad`, is dL/d(out) for a scalar loss L, and it returns dL/d(input). Its
 other parameters name what it needs: `out` (the result), an input (`x`), the shape of an input (`x_shape`) or an option;
 for a formula with any number of inputs, `shapes`. Only what it names is saved. With several inputs it returns one entry
 for each, in order: a gradient, or a function without arguments that computes it and is called only if that gradient is
-needed. The gradient may have the broadcast shape: the tape sums it to the shape of the input.
+needed. If an input was broadcast, its gradient may have the shape of the result: the tape sums it over the repeated
+dimensions.
 
 **Running, recording, tracing.** On arrays, an operation runs its formula. If the type of an input has a method
 `__operation__`, that method takes over: a Tensor records the call on the tape. A derivative is written with operators
@@ -51,7 +52,7 @@ if TYPE_CHECKING:
     from chainrule.tensor import Tensor as Tensor  # for type checkers only: operations do not depend on it
 
     Input: TypeAlias = Tensor | NDArray[Any]
-    """The type of an operation's argument."""
+    """What an operation takes as input: a Tensor or an array."""
 
     Operand: TypeAlias = Tensor | NDArray[Any] | np.number[Any] | bool | int | float
     """An input that may be a number."""
@@ -70,7 +71,7 @@ P = ParamSpec("P")
 MethodP = ParamSpec("MethodP")
 """The parameters after the first: those of the method."""
 
-_NUMBERS = (bool, int, float)  # Python's own
+_PYTHON_NUMBERS = (bool, int, float)
 
 NUMPY: dict[Any, Callable[..., Any]] = {
     np.shape: lambda x: x.shape,
@@ -87,10 +88,16 @@ class Operation(Generic[P]):
     Attributes:
         name: the formula's name.
         formula: arrays in, array out.
+        inputs: the names of the inputs.
+        optional: the inputs that may be left out, with their defaults.
+        options: the names of the options.
+        defaults: the options that may be left out, with their defaults.
+        variadic: whether the formula takes any number of inputs.
         rule: the derivative, or None if there is none (comparisons, argmax).
         needs: what the rule needs besides `grad`, in the order of its parameters: pairs of a kind ("out", "extra",
             "input", "shape", "shapes" or "option") and the input's position or the option's name.
-        promote: how to convert inputs to one type: "common", "floating" or "floats" (see `ops.dtypes`); None does not.
+        promote: how to convert inputs to one type: "common", "floating" or "floats" (see `ops.dtypes`), or
+            None to leave them.
         tensors: the positions of inputs that must not be Python numbers if the operation is called by name, as in
             PyTorch (operators and NumPy functions take numbers on either side).
         view: whether the result may share memory with its input.
@@ -114,7 +121,7 @@ class Operation(Generic[P]):
             zip(code.co_varnames[: code.co_argcount][::-1], (formula.__defaults__ or ())[::-1], strict=False)
         )
         self.optional: dict[str, Any] = {name: defaults.pop(name) for name in self.inputs if name in defaults}
-        self.absent = tuple(self.optional.values())  # the defaults of the last inputs
+        self.input_defaults = tuple(self.optional.values())  # of the last inputs
         self.defaults: dict[str, Any] = defaults | (formula.__kwdefaults__ or {})
         self.variadic = bool(code.co_flags & 0x04)  # the formula takes *inputs
         self.promote, self.tensors, self.view, self.extra, self.fused = promote, tensors, view, extra, fused
@@ -137,8 +144,8 @@ class Operation(Generic[P]):
             available["shapes"] = ("shapes", None)
         for name in names[1:]:
             if name not in available:
-                what = f"asks for `{name}`, which is neither `out`, an input nor an option"
-                raise TypeError(f"{self.name}: its derivative {what}")
+                problem = f"asks for `{name}`, which is neither `out`, an input nor an option"
+                raise TypeError(f"{self.name}: its derivative {problem}")
         self.rule, self.needs = rule, tuple(available[name] for name in names[1:])
         return self
 
@@ -148,19 +155,19 @@ class Operation(Generic[P]):
         if has_options or (options and not options.keys().isdisjoint(self.inputs)):  # linear(x, weight=w)
             inputs, options = self._bind(inputs, options)  # type: ignore[assignment]  # the same, in order
         for position in self.tensors:
-            if type(inputs[position]) in _NUMBERS:
-                wanted = f"{self.inputs[position]} must be a tensor"
-                raise TypeError(f"{self.name}: {wanted}, not the number {inputs[position]}")
+            if type(inputs[position]) in _PYTHON_NUMBERS:
+                requirement = f"{self.inputs[position]} must be a tensor"
+                raise TypeError(f"{self.name}: {requirement}, not the number {inputs[position]}")
         for x in inputs:
             record = getattr(type(x), "__operation__", None)
             if record is not None:
                 try:
                     return record(self, inputs, options)  # type: ignore[no-any-return]  # the type decides what to return
                 except AttributeError:
-                    needed = len(self.inputs) - len(self.absent)
+                    needed = len(self.inputs) - len(self.input_defaults)
                     only_tensors(self.name, *inputs[:needed], optional=inputs[needed:])
                     raise
-        if inputs and all(type(x) in _NUMBERS for x in inputs):
+        if inputs and all(type(x) in _PYTHON_NUMBERS for x in inputs):
             raise TypeError(f"{self.name}: takes tensors or arrays, not numbers alone: {', '.join(map(str, inputs))}")
         if inputs and type(inputs[0]) is not np.ndarray and not any(map(_is_array, inputs)):
             only_tensors(self.name, *inputs)
@@ -175,25 +182,31 @@ class Operation(Generic[P]):
                 return out
         return self.formula(*inputs, **options)
 
-    def pull_fused(self, grad: Any, saved: Sequence[Any], wanted: tuple[bool, ...]) -> Any:
-        """Run the rule on arrays, as fused loops for the wanted gradients if they are large."""
+    def pull_fused(self, grad: Any, saved: Sequence[Any], needs_grad: tuple[bool, ...]) -> Any:
+        """Run the rule on arrays; if they are large, as fused loops that compute only the gradients that are needed.
+
+        Args:
+            grad: the gradient of the result.
+            saved: what else the rule needs, in the order of its parameters.
+            needs_grad: for each input, whether its gradient is needed.
+        """
         arguments = (grad, *saved)
         if eager.use_kernel(arguments):
-            parts = eager.compute(self._rule_for(wanted), arguments, {})
-            if parts is not NotImplemented:
-                return parts
+            grads = eager.compute(self._rule_for(needs_grad), arguments, {})
+            if grads is not NotImplemented:
+                return grads
         return self.rule(*arguments)  # type: ignore[misc]  # a node exists only if there is a rule
 
     @functools.cache  # noqa: B019  # operations live as long as the process
-    def _rule_for(self, wanted: tuple[bool, ...]) -> Callable[..., Any]:
-        """Return the rule as a function that computes the wanted gradients, and None for the others."""
+    def _rule_for(self, needs_grad: tuple[bool, ...]) -> Callable[..., Any]:
+        """Return the rule as a function that computes the gradients that are needed, and None for the others."""
 
         def rule(*arguments: Any) -> tuple[Any, ...]:
-            parts = self.rule(*arguments)  # type: ignore[misc]  # as above
-            parts = parts if type(parts) is tuple else (parts,)
+            grads = self.rule(*arguments)  # type: ignore[misc]  # as above
+            grads = grads if type(grads) is tuple else (grads,)
             return tuple([
-                None if not want or part is None else part() if callable(part) else part
-                for part, want in zip(parts, wanted, strict=True)
+                None if not needed or grad is None else grad() if callable(grad) else grad
+                for grad, needed in zip(grads, needs_grad, strict=True)
             ])  # fmt: skip
 
         rule.__name__ = f"the derivative of {self.name}"
@@ -202,10 +215,10 @@ class Operation(Generic[P]):
     def _bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return inputs and options, for a call with inputs by name or options by position."""
         values = dict(zip(self.inputs + self.options, args, strict=False)) | kwargs
-        once, values = len(values) == len(args) + len(kwargs), self.optional | values
-        if not once or (len(args) < len(self.inputs) and not values.keys() >= set(self.inputs)):
+        no_repeats, values = len(values) == len(args) + len(kwargs), self.optional | values
+        if not no_repeats or (len(args) < len(self.inputs) and not values.keys() >= set(self.inputs)):
             passed = f"{len(args)} by position and {', '.join(kwargs) or 'none'} by name"
-            raise TypeError(f"{self.name}: takes {', '.join(self.inputs + self.options)}, once each, not {passed}")
+            raise TypeError(f"{self.name}: takes {', '.join(self.inputs + self.options)}, each once; got {passed}")
         return tuple([values.pop(name) for name in self.inputs]), values
 
     @overload

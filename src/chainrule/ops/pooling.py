@@ -20,7 +20,7 @@ __all__ = ["adaptive_avg_pool2d", "avg_pool2d", "max_pool2d"]
 
 
 class PoolParams(NamedTuple):
-    """The parameters of a pooling window, (vertical, horizontal); with `ceil_mode` the last may extend past the end."""
+    """The parameters of pooling, (vertical, horizontal); `ceil_mode` lets the last window extend past the end."""
 
     kernel: tuple[int, int]
     stride: tuple[int, int]
@@ -62,27 +62,27 @@ def max_pool_indices(input: Array, *, params: PoolParams) -> Array:
 
 
 @operation
-def avg_pool(input: Array, *, params: PoolParams, by: tuple[bool, int | None]) -> Array:
-    """The mean of each window, (N, C, H, W) to (N, C, H′, W′); `by` is (count_include_pad, divisor_override)."""
-    return kernels.avg_pool(input, *params[:3], params.ceil_mode, *by)
+def avg_pool(input: Array, *, params: PoolParams, divisor: tuple[bool, int | None]) -> Array:
+    """The mean of each window, (N, C, H, W) to (N, C, H′, W′); `divisor` is (count_include_pad, divisor_override)."""
+    return kernels.avg_pool(input, *params[:3], params.ceil_mode, *divisor)
 
 
 @avg_pool.derivative
-def _(grad: Array, input_shape: Any, params: PoolParams, by: Any) -> Array:
+def _(grad: Array, input_shape: Any, params: PoolParams, divisor: Any) -> Array:
     """The gradient is distributed evenly over the window."""
-    return avg_unpool(grad, shape=input_shape, params=params, by=by)
+    return avg_unpool(grad, shape=input_shape, params=params, divisor=divisor)
 
 
 @operation
-def avg_unpool(input: Array, *, shape: Any, params: PoolParams, by: Any) -> Array:
+def avg_unpool(input: Array, *, shape: Any, params: PoolParams, divisor: Any) -> Array:
     """Zeros of `shape`, with each element of the input distributed evenly over its window."""
-    return kernels.avg_pool_gradient(input, shape, *params[:3], *by)
+    return kernels.avg_pool_gradient(input, shape, *params[:3], *divisor)
 
 
 @avg_unpool.derivative
-def _(grad: Array, params: PoolParams, by: Any) -> Array:
+def _(grad: Array, params: PoolParams, divisor: Any) -> Array:
     """The mean of the gradient over each window."""
-    return avg_pool(grad, params=params, by=by)
+    return avg_pool(grad, params=params, divisor=divisor)
 
 
 @overload
@@ -112,7 +112,7 @@ def max_pool2d(
         padding: implicit negative infinities on each side, at most half the window.
         dilation: the spacing of the window's elements.
         ceil_mode: let the last window extend past the end.
-        return_indices: return the index of each maximum, too: h W + w in its image, int64.
+        return_indices: also return the index of each maximum: h W + w in its image, int64.
 
     Returns:
         (N, C, H′, W′), with `return_indices` as a pair with the indices.
@@ -145,7 +145,7 @@ def avg_pool2d(
     """
     params = _pool_params("avg_pool2d", input, kernel_size, stride, padding, 1, ceil_mode)
     check("avg_pool2d", divisor_override != 0, "divisor_override must not be 0")
-    return _batched(avg_pool, input, params=params, by=(count_include_pad, divisor_override))
+    return _batched(avg_pool, input, params=params, divisor=(count_include_pad, divisor_override))
 
 
 def _pool_params(
@@ -188,7 +188,7 @@ def adaptive_avg_pool2d(input: Input, output_size: int | Sequence[int | None]) -
     check("adaptive_avg_pool2d", input.ndim in (3, 4), f"takes (N, C, H, W) or (C, H, W), not {input.shape}")
     sizes = (output_size, output_size) if isinstance(output_size, int) else tuple(output_size)
     if len(sizes) != 2 or any(s is not None and s < 0 for s in sizes):
-        raise ValueError(f"adaptive_avg_pool2d: output_size must be a number or two, not negative, not {output_size}")
+        raise ValueError(f"adaptive_avg_pool2d: output_size must be one or two numbers, at least 0, not {output_size}")
     rows, columns = (
         _mean_weights(n, n if s is None else s, input.dtype) for n, s in zip(input.shape[-2:], sizes, strict=True)
     )

@@ -15,7 +15,7 @@ from chainrule.ops.arithmetic import maximum, minimum, where
 from chainrule.ops.elementwise import sqrt
 from chainrule.ops.indexing import gather
 from chainrule.ops.operation import NUMPY, Array, DTypeLike, Input, Ints, Tensor, operation
-from chainrule.ops.shape import as_dtype, cast, int_tuple, squeeze, wide, wrap_dim, wrap_dims
+from chainrule.ops.shape import as_dtype, cast, int_tuple, squeeze, widen_half, wrap_dim, wrap_dims
 
 __all__ = [
     "all", "amax", "amin", "any", "argmax", "argmin", "cumsum", "logsumexp", "max", "mean", "min", "norm",
@@ -30,13 +30,13 @@ _SUM_TYPES = dict.fromkeys("biu", np.int64)  # booleans and integers; floats kee
 @operation(inputs=1, numpy=np.sum, fused=True)
 def sum(input: Input, dim: Dim = None, keepdim: bool = False, *, dtype: DTypeLike | None = None) -> Array:
     """The sum over `dim`, in `dtype`; by default, integers and booleans are summed as int64."""
-    kind = dtype or _SUM_TYPES.get(input.dtype.kind)
+    sum_dtype = dtype or _SUM_TYPES.get(input.dtype.kind)
     axes = _axes(input, dim, "sum")
-    if kind is None:
+    if sum_dtype is None:
         return sums.total(input, axes, keepdim)
-    if np.dtype(kind).kind == "f":
-        return sums.total(input.astype(kind), axes, keepdim)  # type: ignore[union-attr]  # a formula gets arrays
-    return np.sum(input, axis=axes, dtype=kind, keepdims=keepdim)
+    if np.dtype(sum_dtype).kind == "f":
+        return sums.total(input.astype(sum_dtype), axes, keepdim)  # type: ignore[union-attr]  # a formula gets arrays
+    return np.sum(input, axis=axes, dtype=sum_dtype, keepdims=keepdim)
 
 
 @sum.derivative
@@ -75,7 +75,7 @@ def amin(input: Input, dim: Dim = None, keepdim: bool = False) -> Array:
 
 
 def _extreme_gradient(grad: Array, out: Array, input: Array, dim: Dim) -> Array:
-    """1 for the maximum or minimum, 0 for other elements; ties share it evenly; NaN if the result is NaN."""
+    """1 for the maximum or minimum, divided evenly among ties; 0 for other elements; NaN if the result is NaN."""
     keepdim_shape = _keepdim_shape(input.shape, dim)
     selected = cast(input == np.reshape(out, keepdim_shape), dtype=input.dtype)  # 1 or 0, in the input's type
     return selected * (np.reshape(grad, keepdim_shape) / sums.total(selected, _axes(selected, dim, "amax"), True))
@@ -100,13 +100,13 @@ def argmin(input: Input, dim: int | None = None, keepdim: bool = False) -> Array
 @operation(inputs=1, numpy=np.all)
 def all(input: Input, dim: Dim = None, keepdim: bool = False) -> Array:
     """Whether all elements are nonzero; as in PyTorch, an empty sequence of dimensions reduces none here."""
-    return np.all(input, axis=_axes(input, dim, "all", none=()), keepdims=keepdim)
+    return np.all(input, axis=_axes(input, dim, "all", empty=()), keepdims=keepdim)
 
 
 @operation(inputs=1, numpy=np.any)
 def any(input: Input, dim: Dim = None, keepdim: bool = False) -> Array:
     """Whether any element is nonzero; an empty sequence of dimensions reduces none, as in `all`."""
-    return np.any(input, axis=_axes(input, dim, "any", none=()), keepdims=keepdim)
+    return np.any(input, axis=_axes(input, dim, "any", empty=()), keepdims=keepdim)
 
 
 @operation(inputs=1)
@@ -133,7 +133,7 @@ def _(grad: Array, out: Array, input: Array, dim: int | None) -> Array:
 def logsumexp(input: Input, dim: Dim, keepdim: bool = False) -> Array:
     """ln(Σ eˣ); the largest x is subtracted first so that nothing overflows."""
     axes = _axes(input, dim, "logsumexp")
-    axes = axes if input.ndim else None  # `squeeze` takes no axis of a single number
+    axes = axes if input.ndim else None  # np.squeeze takes no axis for a zero-dimensional array
     top = np.max(input, axis=axes, keepdims=True, initial=-np.inf)
     top = np.where(np.isfinite(top), top, 0)
     total = np.log(sums.total(np.exp(input - top), axes, True)) + top
@@ -150,12 +150,12 @@ def _(grad: Array, out: Array, input: Array, dim: Dim) -> Array:
 @operation(inputs=1, numpy=np.cumsum)
 def cumsum(input: Input, dim: int, *, dtype: DTypeLike | None = None) -> Array:
     """Cumulative sums along a dimension; floats are summed in float64, because rounding errors accumulate."""
-    kind = np.dtype(dtype or _SUM_TYPES.get(input.dtype.kind) or input.dtype)
+    out_dtype = np.dtype(dtype or _SUM_TYPES.get(input.dtype.kind) or input.dtype)
     axis = wrap_dim(input, dim, "cumsum")
     if not input.ndim:
-        return input.astype(kind)  # type: ignore[union-attr]  # a formula gets arrays
-    total: Array = np.cumsum(input, axis=axis, dtype=np.float64 if kind.kind == "f" else kind)
-    return total.astype(kind, copy=False)
+        return input.astype(out_dtype)  # type: ignore[union-attr]  # a formula gets arrays
+    total: Array = np.cumsum(input, axis=axis, dtype=np.float64 if out_dtype.kind == "f" else out_dtype)
+    return total.astype(out_dtype, copy=False)
 
 
 @cumsum.derivative
@@ -176,7 +176,7 @@ def variance(input: Array, *, dim: Dim = None, keepdim: bool = False, correction
 
 @variance.derivative
 def _(grad: Array, input: Array, dim: Dim, correction: float) -> Array:
-    """∂/∂xᵢ = 2 (xᵢ - mean) / (n - correction); what goes through the mean cancels out.
+    """∂/∂xᵢ = 2 (xᵢ - mean) / (n - correction); the terms that come from the mean cancel.
 
     If n is at most the correction, it is NaN at the mean and infinite elsewhere, as in PyTorch.
     """
@@ -208,7 +208,7 @@ def vector_norm(input: Input, *, p: float, dim: Dim = None, keepdim: bool = Fals
 
 @vector_norm.derivative
 def _(grad: Array, out: Array, input: Array, p: float, dim: Dim) -> Array:
-    """sign(x) (|x| / norm)^(p-1), and 0 where the norm is 0; for p = ±inf, ties share it evenly."""
+    """sign(x) (|x| / norm)^(p-1), and 0 where the norm is 0; for p = ±inf, divided evenly among ties."""
     if p == 0:
         return np.zeros_like(input)
     if np.isinf(p):
@@ -222,7 +222,7 @@ def _(grad: Array, out: Array, input: Array, p: float, dim: Dim) -> Array:
     return np.where((out == 0) + (input == 0), 0, slope * grad)
 
 
-# Composed of those
+# Composed of the operations above
 
 
 def var(
@@ -246,7 +246,7 @@ def std(
     correction: float | None = None,
 ) -> Tensor:  # fmt: skip
     """The standard deviation over `dim`, the square root of `var`; its derivative is 0 where it is 0."""
-    variances = _variance("std", wide(input), dim, unbiased, keepdim, correction)
+    variances = _variance("std", widen_half(input), dim, unbiased, keepdim, correction)
     zero = variances == 0
     return as_dtype(where(zero, 0, sqrt(where(zero, 1, variances))), input.dtype)
 
@@ -320,15 +320,15 @@ def min(input: Input, dim: Any = None, keepdim: bool = False) -> Any:
     return _extreme("min", input, dim, keepdim, amin, argmin, minimum)
 
 
-def _extreme(name: str, input: Array, dim: Any, keepdim: bool, whole: Any, where: Any, pairwise: Any) -> Any:
+def _extreme(name: str, input: Array, dim: Any, keepdim: bool, reduce: Any, arg_reduce: Any, elementwise: Any) -> Any:
     if dim is None:
-        return whole(input)
+        return reduce(input)
     if not isinstance(dim, (int, np.integer)):  # a tensor; `maximum` refuses anything else
-        return pairwise(input, dim)
+        return elementwise(input, dim)
     if not hasattr(input, "ndim"):
         raise TypeError(f"{name}: takes a tensor, not the number {input}")
     dim = wrap_dim(input, dim, name)  # type: ignore[arg-type]  # NumPy's integers too
-    indices = where(input, dim=dim, keepdim=True)
+    indices = arg_reduce(input, dim=dim, keepdim=True)
     values = gather(input, dim, indices)
     return (values, indices) if keepdim else (squeeze(values, dim), squeeze(indices, dim))
 
@@ -336,14 +336,14 @@ def _extreme(name: str, input: Array, dim: Any, keepdim: bool, whole: Any, where
 NUMPY[np.amax], NUMPY[np.amin] = amax, amin  # older names of np.max and np.min
 
 
-def _axes(input: Array, dim: Dim, name: str, none: Any = None) -> int | tuple[int, ...] | None:
-    """`dim` as NumPy's `axis`, non-negative; `none` for an empty sequence, which in PyTorch mostly means all."""
+def _axes(input: Array, dim: Dim, name: str, empty: Any = None) -> int | tuple[int, ...] | None:
+    """`dim` as NumPy's `axis`, non-negative; `empty` for an empty sequence, which in PyTorch mostly means all."""
     if dim is None:
         return None
     if type(dim) is int:
         return wrap_dim(input, dim, name)
     axes = wrap_dims(input, dim, name)
-    return axes[0] if len(axes) == 1 else tuple(axes) or none  # of a single number, NumPy takes axis 0 but not (0,)
+    return axes[0] if len(axes) == 1 else tuple(axes) or empty  # for a zero-dimensional array NumPy takes 0, not (0,)
 
 
 def _keepdim_shape(shape: tuple[int, ...], dim: Dim) -> tuple[int, ...]:

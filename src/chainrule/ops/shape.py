@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.errors import check
-from chainrule.ops.dtypes import storable
+from chainrule.ops.dtypes import storable_dtype
 from chainrule.ops.operation import NUMPY, Array, DTypeLike, Input, Ints, Tensor, only_tensors, operation
 
 __all__ = [
@@ -98,7 +98,7 @@ def cast(input: Input, *, dtype: DTypeLike) -> Array:
     Raises:
         TypeError: the type is not boolean, integer or floating.
     """
-    return input.astype(storable(dtype))  # type: ignore[union-attr]  # a formula gets arrays
+    return input.astype(storable_dtype(dtype))  # type: ignore[union-attr]  # a formula gets arrays
 
 
 @cast.derivative
@@ -107,7 +107,7 @@ def _(grad: Array) -> Array:
     return grad
 
 
-# Composed of those
+# Composed of the operations above
 
 
 def as_dtype(input: Array, dtype: Any) -> Tensor:
@@ -116,7 +116,7 @@ def as_dtype(input: Array, dtype: Any) -> Tensor:
     return out
 
 
-def wide(input: Array) -> Tensor:
+def widen_half(input: Array) -> Tensor:
     """Convert float16 to float32, for squares and sums that would overflow; other types stay."""
     return as_dtype(input, np.float32 if input.dtype == np.float16 else input.dtype)
 
@@ -208,9 +208,9 @@ def expand(input: Input, *sizes: Ints) -> Tensor:
     target = _unpack(sizes, "expand")
     check("expand", len(target) >= input.ndim, f"{target} has fewer dimensions than the input's shape {input.shape}")
     new = len(target) - input.ndim
-    own = (1,) * new + input.shape
-    shape = [own[d] if size == -1 and d >= new else size for d, size in enumerate(target)]
-    if shape == [*own]:  # nothing is repeated: a writable view
+    padded_shape = (1,) * new + input.shape
+    shape = [padded_shape[d] if size == -1 and d >= new else size for d, size in enumerate(target)]
+    if shape == [*padded_shape]:  # nothing is repeated: a writable view
         return reshape(input, shape=shape)
     return broadcast_to(input, shape=shape)
 
@@ -222,10 +222,10 @@ def tile(input: Input, *reps: Ints) -> Tensor:
         ValueError: a number is negative.
     """
     counts = _unpack(reps, "tile")
-    times = (1,) * (input.ndim - len(counts)) + counts
-    check("tile", min(times, default=0) >= 0, f"the numbers of copies must not be negative, got {times}")
-    shape = (1,) * (len(times) - input.ndim) + input.shape
-    pairs = list(zip(times, shape, strict=True))
+    copies = (1,) * (input.ndim - len(counts)) + counts
+    check("tile", min(copies, default=0) >= 0, f"the numbers of copies must not be negative, got {copies}")
+    shape = (1,) * (len(copies) - input.ndim) + input.shape
+    pairs = list(zip(copies, shape, strict=True))
     unsqueezed = reshape(input, shape=[part for size in shape for part in (1, size)])  # (1, a, 1, b)
     repeated = broadcast_to(unsqueezed, shape=[part for pair in pairs for part in pair])  # (t, a, u, b)
     return reshape(contiguous_copy(repeated), shape=[t * size for t, size in pairs])  # (t a, u b)
@@ -260,14 +260,14 @@ def cat(tensors: Sequence[Input], dim: int = 0) -> Tensor:
 
 
 def stack(tensors: Sequence[Input], dim: int = 0) -> Tensor:
-    """Tensors of one shape joined along a new dimension.
+    """Tensors of the same shape joined along a new dimension.
 
     Raises:
         ValueError: there are no tensors, or their shapes differ.
     """
     only_tensors("stack", *tensors)
     if len({t.shape for t in tensors}) > 1:
-        raise ValueError(f"stack: tensors must have one shape, not {', '.join(str(t.shape) for t in tensors)}")
+        raise ValueError(f"stack: tensors must have the same shape, not {', '.join(str(t.shape) for t in tensors)}")
     return cat([unsqueeze(t, dim) for t in tensors], dim)
 
 
