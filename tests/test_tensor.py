@@ -118,7 +118,7 @@ class TestWhatComesOut:
         assert (tensor([[2.5]]).item(), type(tensor([[2]]).item()), tensor(True).item()) == (2.5, int, True)
         assert tensor([[1, 2], [3, 4]]).tolist() == [[1, 2], [3, 4]]
         assert tensor(1.5).tolist() == 1.5
-        with pytest.raises(ValueError, match=r"only a tensor of one element is a number, this has shape \(2,\)"):
+        with pytest.raises(ValueError, match=r"only a tensor of one element is a number, but this has shape \(2,\)"):
             tensor([1, 2]).item()
 
     def test_python_numbers(self):
@@ -177,7 +177,7 @@ class TestWhatComesOut:
 
     def test_pickle_is_refused(self):
         for dump in (pickle.dumps, copy.copy):
-            with pytest.raises(TypeError, match="tensors are not pickled: save values with safetensors"):
+            with pytest.raises(TypeError, match="tensors cannot be pickled: save values with safetensors"):
                 dump(tensor([1.0]))
 
     def test_deepcopy(self):

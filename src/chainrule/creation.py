@@ -14,7 +14,7 @@ from chainrule.ops.dtypes import DEFAULT, storable_dtype
 from chainrule.ops.operation import only_tensors
 from chainrule.ops.shape import int_tuple
 from chainrule.random import draw
-from chainrule.tensor import Tensor, _array_of, _sizes, as_tensor
+from chainrule.tensor import Tensor, _numeric_array, _sizes, as_tensor
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,21 +38,21 @@ def _shape(name: str, *sizes: Any) -> tuple[int, ...]:
     return shape
 
 
-def _type(dtype: DTypeLike, name: str = "") -> np.dtype[Any]:
-    """Return the dtype, float32 for None; with the name of a function, it must be floating."""
-    kind = DEFAULT if dtype is None else storable_dtype(dtype)
-    check(name, not name or kind.kind == "f", f"takes a floating type, not {kind}", TypeError)
-    return kind
+def _dtype(dtype: DTypeLike, name: str = "") -> np.dtype[Any]:
+    """Return the dtype, float32 for None. If `name`, a function's, is passed, the dtype must be floating."""
+    out = DEFAULT if dtype is None else storable_dtype(dtype)
+    check(name, not name or out.kind == "f", f"takes a floating type, not {out}", TypeError)
+    return out
 
 
 def zeros(*size: int | Sequence[int], dtype: DTypeLike = DEFAULT, requires_grad: bool = False) -> Tensor:
     """A Tensor of zeros."""
-    return _create(np.zeros(_shape("zeros", *size), _type(dtype)), requires_grad)
+    return _create(np.zeros(_shape("zeros", *size), _dtype(dtype)), requires_grad)
 
 
 def ones(*size: int | Sequence[int], dtype: DTypeLike = DEFAULT, requires_grad: bool = False) -> Tensor:
     """A Tensor of ones."""
-    return _create(np.ones(_shape("ones", *size), _type(dtype)), requires_grad)
+    return _create(np.ones(_shape("ones", *size), _dtype(dtype)), requires_grad)
 
 
 def full(
@@ -63,7 +63,7 @@ def full(
 ) -> Tensor:
     """A Tensor filled with one value; a Python float gives float32."""
     dtype = DEFAULT if dtype is None and isinstance(fill_value, float) else dtype
-    _array_of(fill_value)  # raises an error unless it is numeric
+    _numeric_array(fill_value)  # raises an error unless it is numeric
     return _create(np.full(_shape("full", size), fill_value, dtype), requires_grad)
 
 
@@ -95,13 +95,13 @@ def arange(start: float, end: float | None = None, step: float = 1, dtype: DType
 def linspace(start: float, end: float, steps: int, dtype: DTypeLike = DEFAULT) -> Tensor:
     """`steps` numbers from `start` to `end`, both included, evenly spaced."""
     check_numbers("linspace", start, end)
-    return _create(np.linspace(start, end, _shape("linspace", steps)[0], dtype=_type(dtype)))
+    return _create(np.linspace(start, end, _shape("linspace", steps)[0], dtype=_dtype(dtype)))
 
 
 def eye(n: int, m: int | None = None, dtype: DTypeLike = DEFAULT) -> Tensor:
     """A matrix (n, m) with ones on its diagonal and zeros elsewhere."""
     rows, columns = _shape("eye", n, n if m is None else m)
-    return _create(np.eye(rows, columns, dtype=_type(dtype)))
+    return _create(np.eye(rows, columns, dtype=_dtype(dtype)))
 
 
 def rand(
@@ -111,8 +111,8 @@ def rand(
     requires_grad: bool = False,
 ) -> Tensor:
     """Random numbers, uniform in [0, 1)."""
-    kind = _type(dtype, "rand")
-    return _create(draw("random", _shape("rand", *size), generator).astype(kind), requires_grad)
+    dtype = _dtype(dtype, "rand")
+    return _create(draw("random", _shape("rand", *size), generator).astype(dtype), requires_grad)
 
 
 def randn(
@@ -122,8 +122,8 @@ def randn(
     requires_grad: bool = False,
 ) -> Tensor:
     """Random numbers from the normal distribution with mean 0 and standard deviation 1."""
-    kind = _type(dtype, "randn")
-    return _create(draw("standard_normal", _shape("randn", *size), generator).astype(kind), requires_grad)
+    dtype = _dtype(dtype, "randn")
+    return _create(draw("standard_normal", _shape("randn", *size), generator).astype(dtype), requires_grad)
 
 
 @overload

@@ -21,12 +21,18 @@ PACKAGE_FOLDER = str(Path(__file__).parent) + os.sep
 """The folder of chainrule's own code, to find the user's line for a warning or an error."""
 
 
-def check(owner: object, holds: object, message: str, kind: type[Exception] = ValueError) -> None:
-    """Raise an error, in the name of a function or of the owner's class, unless `holds` is true.
+def check(owner: object, condition: object, message: str, kind: type[Exception] = ValueError) -> None:
+    """Raise an error unless `condition` is true.
 
     Not for hot paths: the message is formatted even if there is no error.
+
+    Args:
+        owner: a function's name, or an object whose class name is used; the message begins with it.
+        condition: what must be true.
+        message: the rest of the message.
+        kind: the type of the error.
     """
-    if not holds:
+    if not condition:
         raise kind(f"{owner if isinstance(owner, str) else type(owner).__name__}: {message}")
 
 
@@ -89,20 +95,20 @@ def join_names(names: Sequence[str], separator: str = ", ", most: int = 8) -> st
     return text if len(names) <= most else f"{text} and {len(names) - most:,} more"
 
 
-def check_destination(path: str | os.PathLike[str], what: str, endings: Collection[str]) -> None:
+def check_destination(path: str | os.PathLike[str], what: str, extensions: Collection[str]) -> None:
     """Check that a file can be written to a path, before its content is computed.
 
     Args:
         path: the path of the file.
         what: the kind of file, for the error.
-        endings: the allowed file name extensions, in lower case, with their dots.
+        extensions: the allowed file name extensions, in lower case, with their dots.
 
     Raises:
         UserError: the extension is not allowed, or the folder does not exist.
     """
     path = Path(path)
-    if path.suffix.lower() not in endings:
-        *most, last = endings
+    if path.suffix.lower() not in extensions:
+        *most, last = extensions
         choices = f"{', '.join(most)} or {last}" if most else last
         raise UserError(f"{path}: '{path.suffix}' is not a supported {what} format; use {choices}")
     if not path.parent.is_dir():
@@ -146,9 +152,9 @@ def type_name(value: object) -> str:
     return kind.__name__ if package in ("builtins", "chainrule") else f"{package}.{kind.__name__}"
 
 
-def read_only(shape: tuple[int, ...]) -> ValueError:
+def read_only_error(shape: tuple[int, ...]) -> ValueError:
     """Return the error for an in-place change of read-only memory."""
-    why = "it is read-only, as a tensor that shows an element several times, or NumPy's own memory can be"
+    why = "it is read-only, such as an expanded tensor or one made from a read-only array"
     return ValueError(f"a tensor of shape {shape} cannot be changed in place: {why}; change a clone()")
 
 
@@ -187,8 +193,8 @@ class NestingError(RecursionError):
     def __init__(self, name: str, levels: int) -> None:
         self.levels = levels
         super().__init__(
-            f"{name}: modules are nested {levels:,} deep, each takes several calls, and Python nests at most "
-            f"{sys.getrecursionlimit():,}; put them one after the other, as in one Sequential"
+            f"{name}: modules are nested {levels:,} deep, and each level takes several calls, but Python's recursion "
+            f"limit is {sys.getrecursionlimit():,}; put them one after the other, as in one Sequential"
         )
 
 
@@ -201,7 +207,8 @@ class LeakedTracerError(CaptureError):
 
     def __init__(self) -> None:
         super().__init__(
-            "a tensor that was made while a function was compiled has no values outside of it: return it from there"
+            "a tensor that was created while chainrule.jit traced a function has no values outside that function: "
+            "return it from the function"
         )
 
 

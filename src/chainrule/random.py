@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @cache  # created on first use: numpy.random is slow to load
 def default_generator() -> np.random.Generator:
-    """Return the generator that is used by default."""
+    """Return the generator that is used when none is passed."""
     return np.random.default_rng()
 
 
@@ -29,10 +29,10 @@ def draw(name: str, shape: Any, generator: np.random.Generator | None = None, **
     Raises:
         TypeError: `generator` is not a numpy.random.Generator.
     """
-    return draw_by(lambda rng: getattr(rng, name)(size=shape, **options), name, generator)
+    return draw_with(lambda rng: getattr(rng, name)(size=shape, **options), name, generator)
 
 
-def draw_by(function: Callable[[np.random.Generator], Any], name: str, generator: np.random.Generator | None) -> Any:
+def draw_with(function: Callable[[np.random.Generator], Any], name: str, generator: np.random.Generator | None) -> Any:
     """Return `function(generator)`, an array of random numbers. Compiled functions call it again in each call.
 
     Raises:

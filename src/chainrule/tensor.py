@@ -22,7 +22,7 @@ from chainrule import ops
 from chainrule.autograd import tape, views
 from chainrule.autograd.hooks import Handle
 from chainrule.autograd.mode import mode
-from chainrule.errors import LeakedTracerError, check, read_only
+from chainrule.errors import LeakedTracerError, check, read_only_error
 from chainrule.ops.dtypes import DEFAULT, promote, storable_dtype
 from chainrule.ops.operation import Operation
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 
 class _WithoutWarnings(threading.local):
-    """Runs formulas with NumPy's floating-point warnings off: infinities and NaN are results, as in PyTorch.
+    """Runs formulas with NumPy's floating-point warnings off: infinities and NaN are valid results, as in PyTorch.
 
     Running in one context per thread takes a fifth of the time of entering `np.errstate` for each operation.
     """
@@ -59,14 +59,14 @@ _without_warnings = _WithoutWarnings()
 _new, _ndarray = object.__new__, np.ndarray
 
 
-def _operator(run: Operation[...]) -> Callable[[Tensor, Operand], Tensor]:
+def _operator(operation: Operation[...]) -> Callable[[Tensor, Operand], Tensor]:
     """Return the method for `tensor + other`."""
-    return lambda self, other: _record(run, (self, other), {})
+    return lambda self, other: _record(operation, (self, other), {})
 
 
-def _reflected(run: Operation[...]) -> Callable[[Tensor, Operand], Tensor]:
+def _reflected(operation: Operation[...]) -> Callable[[Tensor, Operand], Tensor]:
     """Return the method for `other + tensor`."""
-    return lambda self, other: _record(run, (other, self), {})
+    return lambda self, other: _record(operation, (other, self), {})
 
 
 class Tensor:
@@ -150,32 +150,32 @@ class Tensor:
         return out
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
-        """`np.exp(tensor)`, `array * tensor`."""
-        run = ops.NUMPY.get(ufunc)
-        if run is None or method != "__call__":
+        """Run `np.exp(tensor)` or `array * tensor`."""
+        operation = ops.NUMPY.get(ufunc)
+        if operation is None or method != "__call__":
             raise _no_derivative(ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}")
         if options:
             raise TypeError(f"np.{ufunc.__name__} of a Tensor takes no {', '.join(options)}")
-        return Tensor.__operation__(run, inputs, {})  # type: ignore[arg-type]  # for ufuncs these are operations
+        return Tensor.__operation__(operation, inputs, {})  # type: ignore[arg-type]  # for ufuncs these are operations
 
     def __array_function__(self, function: Any, types: Any, inputs: Any, options: dict[str, Any]) -> Any:
-        """`np.sum(tensor, axis=0)`."""
-        run = ops.NUMPY.get(function)
-        if run is None:
+        """Run `np.sum(tensor, axis=0)`."""
+        operation = ops.NUMPY.get(function)
+        if operation is None:
             raise _no_derivative(function.__name__)
-        if isinstance(run, Operation) and len(inputs) > len(run.inputs) + 1 and not run.variadic:
-            raise TypeError(f"np.{run.name} of a Tensor: pass the options after the first by name")
-        return run(*inputs, **{_TORCH_NAMES.get(name, name): value for name, value in options.items()})
+        if isinstance(operation, Operation) and len(inputs) > len(operation.inputs) + 1 and not operation.variadic:
+            raise TypeError(f"np.{operation.name} of a Tensor: pass the options after the first by name")
+        return operation(*inputs, **{_TORCH_NAMES.get(name, name): value for name, value in options.items()})
 
     def __array__(self, dtype: DTypeLike | None = None, copy: builtins.bool | None = None) -> NDArray[Any]:
-        own = self.numpy()
+        values = self.numpy()
         if self._node is not None and mode.recording:
             instead = "combine tensors with chainrule.stack or cat, or use detach() for the values alone"
             raise RuntimeError(f"a NumPy array cannot carry the gradient of this tensor: {instead}")
-        array = own if dtype is None else own.astype(dtype, copy=False)
+        array = values if dtype is None else values.astype(dtype, copy=False)
         if copy:
-            return array.copy() if array is own else array
-        if copy is False and array is not own:
+            return array.copy() if array is values else array
+        if copy is False and array is not values:
             raise ValueError(f"a Tensor of {self.dtype} cannot become an array of {dtype} without a copy")
         return array
 
@@ -210,7 +210,7 @@ class Tensor:
         if self._node is not None:
             self._check_fits("data: where gradients are required, new data must keep", array)
         self._version[0] += 1
-        views.leave_memory(self)
+        views.unshare(self)
         self._data, self._version = array, [0]
 
     @property
@@ -252,7 +252,7 @@ class Tensor:
     def item(self) -> Number:
         """Return the value of a Tensor of one element as a Python number."""
         if self._data.size != 1:
-            raise ValueError(f"item: only a tensor of one element is a number, this has shape {self.shape}")
+            raise ValueError(f"item: only a tensor of one element is a number, but this has shape {self.shape}")
         return self._concrete("a Tensor's number (item(), float(), int())").item()  # type: ignore[no-any-return]  # NumPy's stubs leave the kind of number open
 
     def tolist(self) -> Any:
@@ -315,7 +315,7 @@ class Tensor:
         return opening + ", ".join([values, *facts]) + ")"
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        raise TypeError("tensors are not pickled: save values with safetensors, as chainrule.save does")
+        raise TypeError("tensors cannot be pickled: save values with safetensors, as chainrule.save does")
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         if isinstance(self._node, tape.Node):
@@ -365,7 +365,10 @@ class Tensor:
             mode.trace.read_grad(self._node, outside=type(self._data) is _ndarray)
         node = self._node
         if type(node) is tape.Node and node.grad is None and not (node.hooks and tape.RETAIN in node.hooks):
-            warnings.warn("a result's gradient is kept only after its retain_grad(): this is None", stacklevel=2)
+            warnings.warn(
+                "the .grad of an intermediate result is None unless its retain_grad() was called before backward()",
+                stacklevel=2,
+            )
         return None if node is None else node.grad
 
     @grad.setter
@@ -409,7 +412,7 @@ class Tensor:
         self, gradient: Tensor | None = None, retain_graph: builtins.bool | None = None,
         create_graph: builtins.bool = False, inputs: Tensor | Sequence[Tensor] | None = None,
     ) -> None:  # fmt: skip
-        """Compute dL/dx for each leaf x that this L was computed from, and add it to `x.grad`.
+        """Compute dL/dx for each leaf x that this Tensor, L, was computed from, and add it to `x.grad`.
 
         Args:
             gradient: dL/d(this), in its shape; optional for a Tensor of one element.
@@ -452,7 +455,7 @@ class Tensor:
             return self
         array = _values(self)
         if not (array if type(array) is _ndarray else array.memory).flags.writeable:
-            raise read_only(self.shape)
+            raise read_only_error(self.shape)
         with np.errstate(all="ignore"):
             write(array)
         self._version[0] += 1
@@ -467,10 +470,10 @@ class Tensor:
             solution = "take the view outside of no_grad() too, or change it inside"
             raise RuntimeError(f"a view that was taken under no_grad() of a result with a history {what}: {solution}")
 
-    def _update(self, run: Operation[...], ufunc: Any, other: Operand) -> Self:
+    def _update(self, operation: Operation[...], ufunc: Any, other: Operand) -> Self:
         value = _values(other)
         if not isinstance(other, Tensor):
-            promote([getattr(other, "value", other)], "common", run.name)  # raises an error unless it is numeric
+            promote([getattr(other, "value", other)], "common", operation.name)  # raises an error unless it is numeric
 
         def write(array: NDArray[Any]) -> None:
             try:
@@ -478,19 +481,19 @@ class Tensor:
                 return
             except (ValueError, TypeError, OverflowError) as error:
                 original = error
-            self._replacement(run, other)  # raises the error in the operation's name
+            self._replacement(operation, other)  # raises the error in the operation's name
             raise original
 
-        return self._change(other, lambda: self._replacement(run, other), write)
+        return self._change(other, lambda: self._replacement(operation, other), write)
 
-    def _replacement(self, run: Operation[...], other: Operand) -> Tensor:
+    def _replacement(self, operation: Operation[...], other: Operand) -> Tensor:
         """Return a new value for this Tensor, after checking that its shape and type fit."""
-        new: Tensor = run(self, other)
+        new: Tensor = operation(self, other)
         if new.shape != self.shape:
-            raise ValueError(f"{run.name}: a change in place cannot turn shape {self.shape} into {new.shape}")
+            raise ValueError(f"{operation.name}: an in-place change cannot turn shape {self.shape} into {new.shape}")
         if not np.can_cast(new.dtype, self.dtype, "same_kind"):
-            what = f"a change in place cannot turn {self.dtype} into {new.dtype}"
-            raise TypeError(f"{run.name}: {what}: convert the tensor first, with .to()")
+            what = f"an in-place change cannot turn {self.dtype} into {new.dtype}"
+            raise TypeError(f"{operation.name}: {what}: convert the tensor first, with .to()")
         return new
 
     def add_(self, other: Operand, alpha: Number = 1) -> Self:
@@ -531,7 +534,7 @@ class Tensor:
             if first:
                 self[first][index] = value
                 return
-        array = _values(value) if isinstance(value, Tensor) else _assignable(value, self.dtype)
+        array = _values(value) if isinstance(value, Tensor) else _array_to_assign(value, self.dtype)
         shape = self.shape if index is ... else _shape_at(self._data, index)
         try:
             np.broadcast_to(array, shape)
@@ -648,7 +651,7 @@ class Tensor:
     erf, relu, sigmoid, softmax, log_softmax = ops.erf, ops.relu, ops.sigmoid, ops.softmax, ops.log_softmax
 
     def where(self, condition: Tensor, other: Operand) -> Tensor:
-        """This where the condition is true, else `other`."""
+        """The elements of this Tensor where the condition is true, else those of `other`."""
         return ops.where(condition, self, other)
 
 
@@ -683,16 +686,17 @@ _TORCH_NAMES = {"axis": "dim", "axes": "dims", "keepdims": "keepdim"}
 
 
 def _as_array(data: Any, dtype: DTypeLike | None, copy: bool) -> NDArray[Any]:
+    """Return the data as an array that a Tensor can hold; `copy` forces a copy."""
     if isinstance(data, Tensor):
         data = data._concrete("a copy by tensor() (clone() can be compiled)")
     elif hasattr(data, "__array__") and not isinstance(data, (np.ndarray, np.generic)):
         data = np.asarray(data)
     if dtype is None and not hasattr(data, "__array__"):  # arrays of other libraries keep their type, too
-        array = _array_of(data)
-        if array.dtype == np.float64 and not isinstance(_first(data), (np.ndarray, np.generic, Tensor)):
+        array = _numeric_array(data)
+        if array.dtype == np.float64 and not isinstance(_first_number(data), (np.ndarray, np.generic, Tensor)):
             array = array.astype(DEFAULT)  # Python floats
     else:
-        array = _array_of(data)
+        array = _numeric_array(data)
         if array.dtype.kind != "f" or hasattr(data, "__array__"):  # NumPy raises an error for integers that do not fit
             array = np.array(data, dtype, order="C") if copy else np.asarray(data, dtype)
         else:
@@ -700,7 +704,7 @@ def _as_array(data: Any, dtype: DTypeLike | None, copy: bool) -> NDArray[Any]:
     return array.astype(storable_dtype(array.dtype).newbyteorder("="), copy=False)
 
 
-def _array_of(data: Any) -> NDArray[Any]:
+def _numeric_array(data: Any) -> NDArray[Any]:
     """Return the data as NumPy converts it; an array of objects only for integers that fit none of its types.
 
     Raises:
@@ -712,7 +716,7 @@ def _array_of(data: Any) -> NDArray[Any]:
     return array
 
 
-def _first(data: Any) -> Any:
+def _first_number(data: Any) -> Any:
     """Return the first number of nested sequences."""
     while isinstance(data, (list, tuple)) and data:
         data = data[0]
@@ -733,7 +737,7 @@ def _to_numpy_index(index: Any) -> Any:
         return index
     if index.dtype == np.uint8:
         raise IndexError(
-            "an index of uint8 is a mask in PyTorch and positions in NumPy: say which by .bool() or .long()"
+            "an index of uint8 is a mask in PyTorch and positions in NumPy: say which, with .bool() or .long()"
         )
     if mode.trace is not None:
         return mode.trace.index(index)
@@ -772,7 +776,7 @@ def _comparable(other: object) -> bool:
     return isinstance(other, (Tensor, np.ndarray, np.generic, bool, int, float))
 
 
-def _assignable(value: Any, dtype: np.dtype[Any]) -> NDArray[Any]:
+def _array_to_assign(value: Any, dtype: np.dtype[Any]) -> NDArray[Any]:
     """Return a value that is assigned to elements of `dtype` as an array.
 
     Raises:
@@ -780,7 +784,7 @@ def _assignable(value: Any, dtype: np.dtype[Any]) -> NDArray[Any]:
         OverflowError: a Python number is too large for the type, or NaN is assigned to integers. -1 becomes the largest
             number of an unsigned type, as in C and PyTorch.
     """
-    array = _array_of(value)
+    array = _numeric_array(value)
     if dtype.kind not in "iuf" or not isinstance(value, (int, float, np.generic, list, tuple)):
         return array
     least, most = _limits(dtype)

@@ -285,14 +285,14 @@ class TestWhileRecording:
     @pytest.mark.parametrize(
         ("name", "dtype", "other", "message"),
         [
-            ("add_", "int64", 1.5, "add: a change in place cannot turn int64 into float32: convert"),
-            ("sub_", "int32", chainrule.ones(2), "sub: a change in place cannot turn int32 into float32: convert"),
-            ("mul_", "uint8", np.ones(2), "mul: a change in place cannot turn uint8 into float64: convert"),
-            ("div_", "int64", 2, "true_divide: a change in place cannot turn int64 into float32: convert"),
-            ("add_", "bool", 1, "add: a change in place cannot turn bool into int64: convert"),
+            ("add_", "int64", 1.5, "add: an in-place change cannot turn int64 into float32: convert"),
+            ("sub_", "int32", chainrule.ones(2), "sub: an in-place change cannot turn int32 into float32: convert"),
+            ("mul_", "uint8", np.ones(2), "mul: an in-place change cannot turn uint8 into float64: convert"),
+            ("div_", "int64", 2, "true_divide: an in-place change cannot turn int64 into float32: convert"),
+            ("add_", "bool", 1, "add: an in-place change cannot turn bool into int64: convert"),
             ("mul_", "uint8", 300, "mul: (2,) and 300 do not fit: Python integer 300 out of bounds for uint8"),
             ("sub_", "float32", chainrule.ones(3), "sub: (2,) and (3,) do not fit: the sizes must be equal"),
-            ("add_", "float32", chainrule.ones(3, 2), "add: a change in place cannot turn shape (2,) into (3, 2)"),
+            ("add_", "float32", chainrule.ones(3, 2), "add: an in-place change cannot turn shape (2,) into (3, 2)"),
         ],
     )
     def test_what_does_not_fit_is_said_in_the_operations_name(self, wrap, name, dtype, other, message):
@@ -572,7 +572,7 @@ class TestViewsWhileRecording:
 
     def test_an_element_that_is_shown_several_times(self):
         h = leaf(1.0, 2.0) * 2
-        with pytest.raises(RuntimeError, match=r"shows an element several times cannot be changed .*clone\(\)"):
+        with pytest.raises(RuntimeError, match=r"repeats an element cannot be changed .*clone\(\)"):
             h.expand(3, 2).add_(1)
         with no_grad(), pytest.raises(ValueError, match=r"read-only, as a tensor that shows an .*clone\(\)"):
             h.expand(3, 2).add_(1)
@@ -702,9 +702,9 @@ class TestWithoutRecording:
         x *= 3
         x += np.array([1, 1], np.int8)
         assert (x.tolist(), x.dtype) == ([4, 7], np.int64)
-        with pytest.raises(TypeError, match="^add: a change in place cannot turn int64 into float32: convert"):
+        with pytest.raises(TypeError, match="^add: an in-place change cannot turn int64 into float32: convert"):
             x += 1.5
-        with pytest.raises(TypeError, match="^true_divide: a change in place cannot turn int64 into float32: convert"):
+        with pytest.raises(TypeError, match="^true_divide: an in-place change cannot turn int64 into float32: convert"):
             x /= 2
         assert x.tolist() == [4, 7]
 

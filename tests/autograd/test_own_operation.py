@@ -155,7 +155,7 @@ class TestMistakes:
                 lambda grad: (grad.T, grad),
                 ValueError,
                 "mine: its derivative returns a gradient of shape (3, 2) for an input of shape (2, 3); "
-                "it must be that shape, or what broadcasting makes of it",
+                "it must have that shape or one that it broadcasts to",
             ),
             (
                 lambda grad: (grad[0], grad),

@@ -101,7 +101,9 @@ class TestBackward:
 
     def test_wants_a_gradient_for_more_than_one_number(self):
         x = leaf(1.0, 2.0)
-        with pytest.raises(RuntimeError, match=r"only for a result of one element, this has shape \(2,\); reduce it"):
+        with pytest.raises(
+            RuntimeError, match=r"only for a result of one element, but this has shape \(2,\); reduce it"
+        ):
             (x * 2).backward()
         upstream = chainrule.tensor([10.0, 20.0])
         (x * 2).backward(upstream)
@@ -197,9 +199,9 @@ class TestBackward:
             with pytest.raises(RuntimeError, match="grad: outputs must not be empty"):
                 chainrule.grad(nothing, x)
         for other, kind in ((3, "int"), ([3], "int"), (np.ones(1), "ndarray"), ("x", "str")):
-            with pytest.raises(TypeError, match=f"backward: inputs must be a Tensor or several, not {kind}"):
+            with pytest.raises(TypeError, match=f"backward: inputs must be one or more Tensors, not {kind}"):
                 out.backward(inputs=other)
-            with pytest.raises(TypeError, match=f"grad: outputs must be a Tensor or several, not {kind}"):
+            with pytest.raises(TypeError, match=f"grad: outputs must be one or more Tensors, not {kind}"):
                 chainrule.grad(other, x)
         assert x.grad is None
 
@@ -216,7 +218,7 @@ class TestBackward:
         retained.retain_grad()
         assert retained.grad is None
         (middle + retained).sum().backward()
-        with pytest.warns(UserWarning, match=r"kept only after its retain_grad\(\): this is None"):
+        with pytest.warns(UserWarning, match=r"is None unless its retain_grad\(\) was called"):
             assert middle.grad is None
         assert (retained.grad.tolist(), x.grad.tolist()) == ([1], [7])
         assert (x * 3).detach().grad is None
@@ -228,7 +230,7 @@ class TestBackward:
         x.retain_grad()  # leaves do so anyway
         (middle * middle).sum().backward()
         assert middle.grad.tolist() == [4, 6]
-        with pytest.warns(UserWarning, match="kept only after its retain_grad"):
+        with pytest.warns(UserWarning, match="is None unless its retain_grad"):
             assert (x * 2).grad is None
         with pytest.raises(RuntimeError, match="does not require gradients"):
             chainrule.tensor([1.0]).retain_grad()

@@ -18,7 +18,7 @@ REFUSALS = (
     "was changed in place after it was used, and its old value is needed",
     "requires gradients cannot be changed in place while operations are recorded",
     "a view that was taken under no_grad() of a result with a history cannot be changed",
-    "shows an element several times",
+    "repeats an element",
     "read-only",
     "does not fit into shape",  # PyTorch drops leading dimensions of size 1 there
 )

@@ -46,7 +46,7 @@ def gradcheck(
     columns = [(number, j) for number, out in enumerate(outputs) if out.dtype.kind == "f" for j in range(out.numel())]
     analytic = [_jacobian_blocks(out, checked) for out in outputs if out.dtype.kind == "f"]
     if not analytic:
-        raise ValueError("gradcheck: at least one output must be a float, to have slopes to compare")
+        raise ValueError("gradcheck: at least one output must be a float, to have derivatives to compare")
 
     def values() -> NDArray[Any]:
         with no_grad():
@@ -54,26 +54,27 @@ def gradcheck(
         return np.concatenate(floats, axis=None, dtype=np.float64)
 
     for position, x in enumerate(checked):
-        by_tape = np.concatenate([blocks[position] for blocks in analytic], axis=1)
-        measured = np.empty_like(by_tape)
+        tape_block = np.concatenate([blocks[position] for blocks in analytic], axis=1)
+        numeric_block = np.empty_like(tape_block)
         for element, index in enumerate(np.ndindex(x.shape)):
             center = x._data[index]
             try:
                 x._data[index] = center + eps
                 above = values()
                 x._data[index] = center - eps
-                measured[element] = (above - values()) / (2 * eps)
+                numeric_block[element] = (above - values()) / (2 * eps)
             finally:
                 x._data[index] = center
-        wrong = ~np.isclose(by_tape, measured, rtol, atol, equal_nan=True)
+        wrong = ~np.isclose(tape_block, numeric_block, rtol, atol, equal_nan=True)
         if wrong.any():
             if not raise_exception:
                 return False
             i, column = (int(k) for k in np.argwhere(wrong)[0])
             number, j = columns[column]
-            slope = f"d(output {number})[{j}] / d(input {position})[{i}] is {by_tape[i, column]:.6g} by the tape"
-            count = f"{int(wrong.sum())} of {wrong.size} slopes differ"
-            raise AssertionError(f"gradcheck: {slope}, {measured[i, column]:.6g} by finite differences; {count}")
+            derivative = f"d(output {number})[{j}] / d(input {position})[{i}]"
+            both = f"{tape_block[i, column]:.6g} by the tape, {numeric_block[i, column]:.6g} by finite differences"
+            count = f"{int(wrong.sum())} of {wrong.size} derivatives differ"
+            raise AssertionError(f"gradcheck: {derivative} is {both}; {count}")
     return True
 
 
@@ -99,7 +100,7 @@ def gradgradcheck(
     inputs = as_list(inputs)
     checked = [x for x in inputs if getattr(x, "requires_grad", False)]
 
-    def first(*values: Tensor) -> list[Tensor]:
+    def gradients(*values: Tensor) -> list[Tensor]:
         with enable_grad():
             outputs = [out for out in as_list(function(*values)) if out.requires_grad]
             rng = np.random.default_rng(seed)
@@ -107,4 +108,4 @@ def gradgradcheck(
             grads = grad(outputs, checked, upstream, create_graph=True, allow_unused=True)
         return [part for part in grads if part is not None]
 
-    return gradcheck(first, inputs, eps=eps, atol=atol, rtol=rtol, raise_exception=raise_exception)
+    return gradcheck(gradients, inputs, eps=eps, atol=atol, rtol=rtol, raise_exception=raise_exception)

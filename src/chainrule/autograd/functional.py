@@ -58,7 +58,7 @@ def vjp(
     """
     run = _Run("vjp", func, inputs, create_graph, strict)
     product = run.pull(run.outputs, run.vector(v, run.outputs))
-    return run.answer(run.outputs, run.out_alone), run.answer(product, run.in_alone)
+    return run.unpack(run.outputs, run.single_output), run.unpack(product, run.single_input)
 
 
 @enable_grad()
@@ -78,10 +78,10 @@ def hvp(
         RuntimeError, TypeError: as for `vjp`.
     """
     run = _Run("hvp", func, inputs, create_graph, strict, scalar=True)
-    along = run.vector(v, run.inputs)
-    first = run.pull(run.outputs, [None], twice=True)
-    product = run.pull(first, along)
-    return run.answer(run.outputs, True), run.answer(product, run.in_alone)
+    direction = run.vector(v, run.inputs)
+    gradients = run.pull(run.outputs, [None], differentiable=True)
+    product = run.pull(gradients, direction)
+    return run.unpack(run.outputs, True), run.unpack(product, run.single_input)
 
 
 @overload
@@ -94,7 +94,9 @@ def jacobian(func: Function, inputs: Tensors, create_graph: bool = False, strict
 
 @enable_grad()
 def jacobian(func: Function, inputs: Tensors, create_graph: bool = False, strict: bool = False) -> Any:
-    """The Jacobian: the derivative of each output element by each input element. One backward pass per output element.
+    """The Jacobian: the derivative of each output element with respect to each input element.
+
+    It takes one backward pass per output element.
 
     Returns:
         A Tensor whose shape is the output's followed by the input's; for tuples, nested tuples J[output][input].
@@ -106,11 +108,11 @@ def jacobian(func: Function, inputs: Tensors, create_graph: bool = False, strict
     table = []
     for out in run.outputs:
         rows = [run.pull([out], [seed]) for seed in unit_gradients(out)]
-        none = [_zeros(x).reshape(-1)[:0] for x in run.inputs]
-        columns = [stack(column) for column in zip(*rows, strict=True)] or none
+        no_rows = [_zeros(x).reshape(-1)[:0] for x in run.inputs]
+        columns = [stack(column) for column in zip(*rows, strict=True)] or no_rows
         blocks = [reshape(c, shape=out.shape + x.shape) for c, x in zip(columns, run.inputs, strict=True)]
-        table.append(run.answer(blocks, run.in_alone))
-    return table[0] if run.out_alone else tuple(table)
+        table.append(run.unpack(blocks, run.single_input))
+    return table[0] if run.single_output else tuple(table)
 
 
 @overload
@@ -135,7 +137,7 @@ def hessian(func: Function, inputs: Tensors, create_graph: bool = False, strict:
 
     def gradient(*xs: Tensor) -> Any:
         run = _Run("hessian", func, xs, True, strict, scalar=True)
-        return run.answer(run.pull(run.outputs, [None]), not isinstance(inputs, tuple))
+        return run.unpack(run.pull(run.outputs, [None]), not isinstance(inputs, tuple))
 
     return jacobian(gradient, inputs, create_graph, strict)
 
@@ -147,31 +149,31 @@ class _Run:
         self, name: str, func: Function, inputs: Tensors, create_graph: bool, strict: bool, scalar: bool = False
     ) -> None:
         self.name, self.create_graph, self.strict = name, create_graph, strict
-        self.in_alone = not isinstance(inputs, tuple)
+        self.single_input = not isinstance(inputs, tuple)
         points = _as_list(name, "inputs", inputs)
         self.inputs = [
             reshape(x, shape=x.shape) if create_graph and x.requires_grad else x.detach().requires_grad_()
             for x in points
         ]
         outputs = func(*self.inputs)
-        self.outputs, self.out_alone = _as_list(name, "outputs", outputs), not isinstance(outputs, tuple)
-        fits = not scalar or (self.out_alone and self.outputs[0].numel() == 1)
+        self.outputs, self.single_output = _as_list(name, "outputs", outputs), not isinstance(outputs, tuple)
+        fits = not scalar or (self.single_output and self.outputs[0].numel() == 1)
         check(name, fits, "the function must return one Tensor of one element")
 
     def vector(self, v: Tensors | None, like: Sequence[Tensor]) -> list[Tensor]:
-        """Return v as a list, checked; one if it is None and `like` has a single element."""
+        """Return v as a list; it must have the shapes of `like`. If v is None and `like` has one element, return 1."""
         if v is None:
-            alone = len(like) == 1 and like[0].numel() == 1
-            check(self.name, alone, f"v is optional only for a single element, not for {_shapes(like)}")
+            is_one_element = len(like) == 1 and like[0].numel() == 1
+            check(self.name, is_one_element, f"v is optional only for a single element, not for {_shapes(like)}")
             return [like[0]._wrap(np.ones_like(like[0]._data))]
         vectors = _as_list(self.name, "v", v)
         expected, actual = _shapes(like), _shapes(vectors)
         check(self.name, expected == actual, f"v must have shape {expected}, not {actual}")
         return vectors
 
-    def pull(self, outputs: Sequence[Tensor], seeds: Sequence[Any], twice: bool = False) -> list[Tensor]:
-        """Return the gradients of the inputs, 0 for unused ones; with `twice`, they can be differentiated again."""
-        create_graph = twice or self.create_graph
+    def pull(self, outputs: Sequence[Tensor], seeds: Sequence[Any], differentiable: bool = False) -> list[Tensor]:
+        """Return the gradients of the inputs, 0 for unused ones; `differentiable` makes them so."""
+        create_graph = differentiable or self.create_graph
         pairs = [(out, seed) for out, seed in zip(outputs, seeds, strict=True) if out.requires_grad]
         grads: Sequence[Tensor | None] = [None] * len(self.inputs)
         if pairs:
@@ -182,10 +184,10 @@ class _Run:
             check(self.name, part is not None, unused, RuntimeError)
         return [_zeros(x) if part is None else part for x, part in zip(self.inputs, grads, strict=True)]
 
-    def answer(self, tensors: Sequence[Tensor], alone: bool) -> Any:
+    def unpack(self, tensors: Sequence[Tensor], single: bool) -> Any:
         """Return Tensors as the caller expects them: one or a tuple, with history only if `create_graph` is set."""
         results = tuple(tensors) if self.create_graph else tuple(t.detach() for t in tensors)
-        return results[0] if alone else results
+        return results[0] if single else results
 
 
 def _zeros(like: Tensor) -> Tensor:

@@ -39,33 +39,35 @@ class Handle:
         self._hooks.pop(self._key, None)
 
 
-def as_tensor(grad: Any, wrap: Callable[[Any], Tensor]) -> Tensor:
-    """Return a gradient as a Tensor; `wrap` makes a Tensor of an array without a copy."""
+def gradient_as_tensor(grad: Any, wrap: Callable[[Any], Tensor]) -> Tensor:
+    """Return a gradient as a Tensor; `wrap` makes an array a Tensor without a copy."""
     if hasattr(grad, "_node"):
         return grad  # type: ignore[no-any-return]  # a Tensor
     return wrap(np.asarray(grad) if mode.trace is None else mode.trace.as_tracer(grad))
 
 
 def copy_for_tape(grad: Tensor) -> Any:
-    """Copy a gradient for the tape: an array, or a Tensor if the backward pass is recorded itself."""
+    """Copy a gradient for the tape: an array, or a Tensor if the backward pass itself is recorded."""
     return grad.clone() if mode.recording else grad._data.copy()
 
 
-def check_replacement(name: str, grad: Any, by: Any) -> Any:
-    """Return what a hook returned, if it can replace the gradient, or the gradient if the hook returned None.
+def check_replacement(name: str, grad: Any, replacement: Any) -> Any:
+    """Check that what a hook returned can replace the gradient, and return it; return the gradient if it is None.
 
     Raises:
         TypeError: the replacement is not a Tensor, or has another type.
         ValueError: the replacement has another shape, or there was no gradient.
     """
-    if by is None:
+    if replacement is None:
         return grad
     check(name, grad is not None, "a hook returned a gradient where there was none")
-    check(name, isinstance(by, type(grad)), f"a hook must return a Tensor or None, not {type(by).__name__}", TypeError)
+    kind = type(replacement).__name__
+    check(name, isinstance(replacement, type(grad)), f"a hook must return a Tensor or None, not {kind}", TypeError)
     rule = "a hook must keep the gradient's"
-    check(name, by.shape == grad.shape, f"{rule} shape {grad.shape}, not change it to {by.shape}")
-    check(name, by.dtype == grad.dtype, f"{rule} type {grad.dtype}, not change it to {by.dtype}", TypeError)
-    return by
+    shape, dtype = replacement.shape, replacement.dtype
+    check(name, shape == grad.shape, f"{rule} shape {grad.shape}, not change it to {shape}")
+    check(name, dtype == grad.dtype, f"{rule} type {grad.dtype}, not change it to {dtype}", TypeError)
+    return replacement
 
 
 def backward_barrier(

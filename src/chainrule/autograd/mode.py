@@ -1,4 +1,4 @@
-"""The recording mode of each thread: whether operations are recorded, and whether each remembers its line of code.
+"""The recording mode of each thread: whether operations are recorded, and whether their lines of code are, too.
 
 `no_grad` is for evaluation and for parameter updates; `detect_anomaly` finds the source of a NaN.
 """
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from chainrule.optim import Optimizer
     from chainrule.tensor import Tensor
 
-_FRAMES = 5  # the number of user frames that a node remembers, the innermost ones
+_FRAMES = 5  # the number of user frames that a node stores, the innermost ones
 
 
 class Anomaly:
@@ -35,16 +35,16 @@ class Anomaly:
 
     Attributes:
         check_nan: whether NaN from a derivative is an error.
-        within: the frames of the operation whose derivative is running; operations that it records get the same frames.
+        frames: the frames of the operation whose derivative is running; operations that it records get the same frames.
     """
 
-    def __init__(self, check_nan: bool, within: tuple[FrameSummary, ...] | None = None) -> None:
-        self.check_nan, self.within = check_nan, within
+    def __init__(self, check_nan: bool, frames: tuple[FrameSummary, ...] | None = None) -> None:
+        self.check_nan, self.frames = check_nan, frames
 
     def user_frames(self) -> tuple[FrameSummary, ...]:
         """Return the innermost frames outside of chainrule, the outermost of them first."""
-        if self.within is not None:
-            return self.within
+        if self.frames is not None:
+            return self.frames
         calls = ((frame.f_code, line) for frame, line in walk_stack(sys._getframe(1)))
         users = islice(
             ((code, line) for code, line in calls if not code.co_filename.startswith(PACKAGE_FOLDER)), _FRAMES
@@ -84,13 +84,13 @@ class Tracing(Protocol):
         """Return the tracer of an array that is the same in all runs."""
 
     def from_data(self, data: Any, array: NDArray[Any]) -> Any:
-        """Return the tracer of a new Tensor whose array was made of the user's data."""
+        """Return the tracer of a new Tensor whose array was made from the user's data."""
 
     def lift(self, x: Any, detached: bool = False) -> Any:
         """Return the tracer of a Tensor or an array, and a number unchanged."""
 
     def as_tracer(self, x: Any) -> Any:
-        """The tracer of an array, or the tracer itself."""
+        """Return the tracer of an array, and a tracer unchanged."""
 
     def match_layout(self, x: Any, like: Any) -> Any:
         """Return the same elements in the memory layout of another tracer."""
@@ -122,7 +122,7 @@ class Tracing(Protocol):
         """Refuse an action that a program would not repeat in each run."""
 
     def refuse_value(self, what: str) -> NoReturn:
-        """Refuse to give out values, which are not known during tracing."""
+        """Refuse to return values, which are not known during tracing; `what` names them, such as "its .data"."""
 
 
 class _Mode(threading.local):
@@ -145,7 +145,7 @@ Function = TypeVar("Function", bound="Callable[..., Any]")
 
 
 class _Recording(ContextDecorator):
-    """Sets whether operations are recorded inside. It must be fast: small networks predict in microseconds."""
+    """Sets whether operations are recorded in a block. It must be fast: small networks predict in microseconds."""
 
     def __init__(self, setting: Any) -> None:
         self._setting = setting
@@ -195,7 +195,7 @@ class _Recording(ContextDecorator):
 
 
 class _Switch(_Recording):
-    """Sets the mode immediately, to the result of `setting()`; a `with` block restores it, a decorator is per call."""
+    """Sets the mode immediately, to the result of `setting()`; restores it after a `with` block or a decorated call."""
 
     def __init__(self, setting: Callable[[], tuple[bool, Anomaly | None]]) -> None:
         self._setting, self._before = setting, (mode.recording, mode.anomaly)
@@ -212,7 +212,7 @@ class _Switch(_Recording):
 
 
 def set_grad_enabled(enabled: bool) -> _Switch:
-    """Turn recording on or off from now on; as a `with` block or a decorator, only inside."""
+    """Turn recording on or off from now on, or only in a `with` block or a decorated function."""
     return _Switch(lambda: (bool(enabled), mode.anomaly))
 
 
@@ -232,12 +232,12 @@ def is_grad_enabled() -> bool:
 
 
 def set_detect_anomaly(mode: bool, check_nan: bool = True) -> _Switch:  # PyTorch's name for the argument
-    """Turn anomaly detection on or off from now on; as a `with` block or a decorator, only inside."""
+    """Turn anomaly detection on or off from now on, or only in a `with` block or a decorated function."""
     return _Switch(lambda: (is_grad_enabled(), Anomaly(check_nan) if mode else None))
 
 
 class _DetectAnomaly(_Recording):
-    """Turns anomaly detection on inside."""
+    """Turns anomaly detection on in its `with` block."""
 
     def __enter__(self) -> None:
         self._before = mode.recording, mode.anomaly
@@ -248,8 +248,9 @@ class _DetectAnomaly(_Recording):
 def detect_anomaly(check_nan: bool = True) -> _DetectAnomaly:
     """Find the line of code behind a NaN or an error in `backward()`: run the forward and backward pass inside.
 
-    Each operation that is recorded inside remembers the lines of your code that called it; an error in its derivative,
-    or NaN from it, points there. It is slow, so use it for debugging only. It affects the current thread only.
+    Each operation that is recorded inside stores the lines of your code that called it. If its derivative raises an
+    error or gives NaN, the message shows them. It is slow, so use it for debugging only. It affects the current thread
+    only.
 
     Args:
         check_nan: whether NaN in a gradient is an error.

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chainrule.autograd import hooks
-from chainrule.autograd.hooks import as_tensor
+from chainrule.autograd.hooks import gradient_as_tensor
 from chainrule.autograd.mode import Anomaly, error_suffix, mode, set_grad_enabled
 from chainrule.errors import check, type_name
 from chainrule.ops.reductions import sum as add_up
@@ -149,7 +149,7 @@ class Node:
             mode.recording = Anomaly(mode.anomaly.check_nan, getattr(self, "recorded_at", None))
         values = list(self.saved)
         for position, which, version, _ in self.checks:  # new Tensors: `+=` may have changed the original ones since
-            tensor = values[position] = as_tensor(values[position], wrap)
+            tensor = values[position] = gradient_as_tensor(values[position], wrap)
             tensor._node, tensor._version = (self if which < 0 else self.parents[which]), version
         return self.operation.rule(grad, *values)  # type: ignore[misc]
 
@@ -204,12 +204,12 @@ def walk(
         grad = grads[node] if target_set and node in target_set else grads.pop(node)
         parents = node.parents
         if wanted is not None and wanted.isdisjoint(parents):
-            continue  # no target behind this node: its inputs' gradients are not computed, its values not freed
-        parts = node.pull(grad, create_graph, wrap)
-        parts = parts if type(parts) is tuple else (parts,)
-        if len(parts) != len(parents):
-            raise TypeError(_returns(node, f"{len(parts)} gradients for {len(parents)} inputs"))
-        for parent, entry in zip(parents, parts, strict=True):
+            continue  # no target is reached through this node: its rule does not run, and its values stay
+        input_grads = node.pull(grad, create_graph, wrap)
+        input_grads = input_grads if type(input_grads) is tuple else (input_grads,)
+        if len(input_grads) != len(parents):
+            raise TypeError(_rule_error(node, f"{len(input_grads)} gradients for {len(parents)} inputs"))
+        for parent, entry in zip(parents, input_grads, strict=True):
             if parent is None or entry is None or (wanted is not None and parent not in wanted):
                 continue
             part = entry() if callable(entry) else entry
@@ -217,8 +217,8 @@ def walk(
                 if part.shape != parent.shape:
                     part = _unbroadcast(part, parent.shape, node)
             except AttributeError:
-                raise TypeError(_returns(node, f"a {type(part).__name__} where an array should be")) from None
-            if check_nan and np.isnan(as_tensor(part, wrap)._data).any():
+                raise TypeError(_rule_error(node, f"a {type(part).__name__} where an array should be")) from None
+            if check_nan and np.isnan(gradient_as_tensor(part, wrap)._data).any():
                 raise node.error(f"the derivative of {node} gave NaN")
             add_gradient(parent, part)
         if free_graph:
@@ -299,7 +299,7 @@ def _nonempty(what: str, tensors: Any) -> list[Tensor]:
         raise RuntimeError(f"{what} must not be empty")
     for x in items:
         if not hasattr(x, "_node"):
-            raise TypeError(f"{what} must be a Tensor or several, not {type(x).__name__}")
+            raise TypeError(f"{what} must be one or more Tensors, not {type(x).__name__}")
     return items
 
 
@@ -312,7 +312,7 @@ def unit_gradients(tensor: Tensor) -> Iterator[Tensor]:
 
 
 def history(nodes: Sequence[Node | Leaf]) -> list[Node]:
-    """Return the recorded operations that lead to some nodes, and their own, in execution order."""
+    """Return the recorded operations of some nodes and of all their ancestors, in execution order."""
     ancestors: dict[Node, None] = {}
     stack: list[Node | Leaf | None] = [*nodes]
     while stack:
@@ -325,7 +325,7 @@ def history(nodes: Sequence[Node | Leaf]) -> list[Node]:
 
 def _with_own_memory(grad: Any, in_use: dict[int, Any], wrap: Callable[[Any], Tensor]) -> Tensor:
     """Return the gradient as a Tensor, copied if its memory is shared: the user may change it in place."""
-    tensor = as_tensor(grad, wrap)
+    tensor = gradient_as_tensor(grad, wrap)
     if tensor._data.base is not None or id(tensor._data) in in_use:
         tensor = wrap(tensor._data.copy()) if tensor._node is None else tensor.clone()
     in_use[id(tensor._data)] = tensor._data
@@ -337,8 +337,8 @@ def _node_and_gradient(tensor: Tensor, gradient: Tensor | None, create_graph: bo
     node = node_of(tensor, "backward")
     if gradient is None:
         if tensor._data.size != 1:
-            problem = f"the gradient is optional only for a result of one element, this has shape {tensor.shape}"
-            raise RuntimeError(f"backward: {problem}; reduce it (.sum(), .mean()) or give the gradient of each element")
+            problem = f"the gradient is optional only for a result of one element, but this has shape {tensor.shape}"
+            raise RuntimeError(f"backward: {problem}; reduce it (.sum(), .mean()) or pass the gradient of each element")
         seed = np.ones_like(tensor._data)
     else:
         array = getattr(gradient, "_data", gradient)
@@ -355,7 +355,7 @@ def _node_and_gradient(tensor: Tensor, gradient: Tensor | None, create_graph: bo
 def node_of(tensor: Tensor, name: str) -> Node | Leaf:
     """Return the node of a Tensor on the tape; raise a RuntimeError, in the name of the caller, if there is none."""
     if tensor._node is None:
-        why = "it does not require gradients nor depend on what does, or was computed under no_grad()"
+        why = "it neither requires gradients nor depends on a tensor that does, or it was computed under no_grad()"
         raise RuntimeError(f"{name}: this tensor (shape {tensor.shape}) has no gradient: {why}")
     return tensor._node
 
@@ -369,7 +369,8 @@ def _nodes_on_paths(roots: Sequence[Node | Leaf], targets: Sequence[Node | Leaf]
     return nodes
 
 
-def _returns(node: Node, what: str) -> str:
+def _rule_error(node: Node, what: str) -> str:
+    """Return the message of an error for what the rule of a node returned."""
     return f"{node.operation.name}: its derivative returns {what}"
 
 
@@ -378,7 +379,7 @@ def _unbroadcast(grad: Any, shape: tuple[int, ...], node: Node) -> Any:
     extra = len(grad.shape) - len(shape)
     if extra < 0 or any(size not in (1, actual) for size, actual in zip(shape, grad.shape[extra:], strict=True)):
         shapes = f"a gradient of shape {grad.shape} for an input of shape {shape}"
-        raise ValueError(_returns(node, f"{shapes}; it must be that shape, or what broadcasting makes of it"))
+        raise ValueError(_rule_error(node, f"{shapes}; it must have that shape or one that it broadcasts to"))
     repeated = [extra + d for d, size in enumerate(shape) if size == 1 and grad.shape[extra + d] != 1]
     summed = (*range(extra), *repeated)
     total = add_up.compute(grad, dim=summed) if type(grad) is np.ndarray else np.sum(grad, axis=summed)
@@ -387,7 +388,7 @@ def _unbroadcast(grad: Any, shape: tuple[int, ...], node: Node) -> Any:
 
 def _run_hooks(node: Node | Leaf, grad: Any, wrap: Callable[[Any], Tensor]) -> Any:
     """Return the gradient after the node's hooks; store it if the node retains its gradient."""
-    tensor = as_tensor(grad, wrap).clone()
+    tensor = gradient_as_tensor(grad, wrap).clone()
     functions = dict(node.hooks or {})  # a copy: a hook may remove itself
     retain = functions.pop(RETAIN, None)
     for hook in functions.values():
@@ -402,10 +403,10 @@ def _accumulate(node: Node | Leaf, grad: Tensor) -> None:
     if mode.trace is not None:
         mode.trace.check_gradient(node)
     while True:
-        before = node.grad  # without the lock, since this may wait for a compiled function
-        total = grad if before is None else before + grad
+        previous = node.grad  # without the lock, since this may wait for a compiled function
+        total = grad if previous is None else previous + grad
         with _grad_lock:
-            if getattr(node, "deferred_grad", None) is None and node.grad is before:
+            if getattr(node, "deferred_grad", None) is None and node.grad is previous:
                 node.grad = total
                 return
 

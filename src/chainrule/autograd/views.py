@@ -2,14 +2,14 @@
 
 Without recording, an in-place change writes into memory, so every Tensor that shares the memory sees it. A recorded
 change must not write: earlier operations have saved the old array for their derivatives. It computes a new value
-instead, and `change` assigns it to every Tensor that shared the old memory. A view shows a part of its root, so a
-change of the view is one of the root, and the other views are computed again from the new root. Values and gradients
+instead, and `change` assigns it to every Tensor that shared the old memory. A view shows a part of its root, so
+changing the view changes the root, and the other views are computed again from the new root. Values and gradients
 are the same as in PyTorch, which writes into memory and gives the views new histories.
 
 If a change reads memory that it writes (`a[1:] += a[:-1]`, `a.copy_(a.T)`), it reads all of it first, as in NumPy: the
 result is that of `a[1:] += a[:-1].clone()`, which PyTorch requires.
 
-Tensors that share memory without a common history (`detach()`, a Parameter made of a Tensor) get the new values and
+Tensors that share memory without a common history (`detach()`, a Parameter made from a Tensor) get the new values and
 keep their histories.
 """
 
@@ -127,23 +127,23 @@ def change(tensor: Tensor, compute: Callable[[], Tensor]) -> None:
     if mode.trace is not None:
         aliases = (root, *(tensor._aliases.alive() if tensor._aliases is not None else ()))
         if any(type(alias._data) is np.ndarray for alias in aliases):
-            mode.trace.refuse("a recorded change in place of a tensor from outside, which would keep its history,")
+            mode.trace.refuse("a recorded in-place change of a tensor from outside, which would keep its history,")
     if tensor._aliases is None:  # no other Tensor shares this memory
         new = compute()
         _assign(tensor, _match_layout(new._data, tensor._data), new._node)
         tensor._version = new._version
         return
     alive = tensor._aliases.alive()
-    before = tensor._version
+    old_version = tensor._version
     _set_version(alive, [0])  # the operations below save the old value, which stays valid
     try:
-        whole = _update_root(root, steps, compute())
+        new_root = _update_root(root, steps, compute())
     except BaseException:
-        _set_version(alive, before)
+        _set_version(alive, old_version)
         raise
     had_node = root._node is not None
-    _assign(root, _match_layout(whole._data, root._data), whole._node)
-    _set_version(alive, whole._version)
+    _assign(root, _match_layout(new_root._data, root._data), new_root._node)
+    _set_version(alive, new_root._version)
     for other in alive:
         if other is root:
             continue
@@ -154,7 +154,7 @@ def change(tensor: Tensor, compute: Callable[[], Tensor]) -> None:
         else:  # a view taken under `no_grad`, or a Tensor with its own history
             with no_grad():
                 other._data = _take_view(root, own_steps)._data
-            before[0] += isinstance(other._node, tape.Node)  # its derivative may need the old value
+            old_version[0] += isinstance(other._node, tape.Node)  # its derivative may need the old value
 
 
 def _set_version(tensors: Sequence[Tensor], version: list[int]) -> None:
@@ -168,13 +168,13 @@ def is_view_at(view: Tensor, source: Tensor, index: Any) -> bool:
     if view._view is None or (view._node is None) != (source._node is None) or not is_basic(index):
         return False
     root, steps = source._view or (source, ())
-    own_root, (*before, (operation, options)) = view._view
-    same = own_root is root and len(before) == len(steps) and all(map(is_, before, steps))
+    own_root, (*first_steps, (operation, options)) = view._view
+    same = own_root is root and len(first_steps) == len(steps) and all(map(is_, first_steps, steps))
     return same and operation is getitem and bool(options["index"] == index)
 
 
-def leave_memory(tensor: Tensor) -> None:
-    """Prepare a Tensor for new memory: a stand-in becomes the root of its views, which keep the old memory."""
+def unshare(tensor: Tensor) -> None:
+    """Prepare a Tensor for new memory: its views keep the old memory, with a new Tensor as their root."""
     if tensor._aliases is None:
         return
     old = tensor._wrap(tensor._data)
@@ -189,9 +189,11 @@ def leave_memory(tensor: Tensor) -> None:
 
 def _assign(tensor: Tensor, data: Any, node: tape.Node | tape.Leaf | None) -> None:
     """Assign new data and a new node to a Tensor."""
-    before = tensor._node
+    old_node = tensor._node
     tensor._data, tensor._node = data, node
-    if before is not node and isinstance(before, tape.Node) and before.hooks and before.hooks.pop(tape.RETAIN, None):
+    if old_node is node or not isinstance(old_node, tape.Node):
+        return
+    if old_node.hooks and old_node.hooks.pop(tape.RETAIN, None):
         tensor.retain_grad()  # for the new node
 
 
@@ -226,6 +228,6 @@ def _update_root(root: Tensor, steps: Steps, part: Tensor) -> Tensor:
         elif operation is permute:  # its derivative is its inverse
             part = operation.rule(part, options.get("dims"))  # type: ignore[misc]  # it has one
         else:
-            reason = "shows an element several times" if operation is broadcast_to else f"is a view by {operation.name}"
+            reason = "repeats an element" if operation is broadcast_to else f"is a view by {operation.name}"
             raise RuntimeError(f"a tensor that {reason} cannot be changed in place: change a clone() of it")
     return part

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chainrule.errors import CaptureError, read_only
+from chainrule.errors import CaptureError, read_only_error
 from chainrule.kernels import blas, driver, machine, team
 from chainrule.kernels.driver import (
     ARGUMENT,
@@ -335,7 +335,7 @@ class Program:
     def _check_writable(self) -> None:
         for array in self.changed:
             if not array.flags.writeable:
-                raise read_only(array.shape)
+                raise read_only_error(array.shape)
 
     def _check_no_overlap(self, argument: NDArray[Any]) -> None:
         """Raise an error if an argument shares memory with an array that the program writes."""

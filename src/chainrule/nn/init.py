@@ -16,7 +16,7 @@ import numpy as np
 
 from chainrule.autograd import no_grad
 from chainrule.errors import check, check_not_negative, check_numbers, type_name
-from chainrule.random import draw, draw_by
+from chainrule.random import draw, draw_with
 from chainrule.tensor import Tensor
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def trunc_normal_(
         low, high = (a - mean) / std, (b - mean) / std
         return np.asarray(np.clip(truncnorm.rvs(low, high, mean, std, size=tensor.shape, random_state=rng), a, b))
 
-    return _fill("trunc_normal_", tensor, lambda: Tensor._wrap(draw_by(values, "trunc_normal", generator)))
+    return _fill("trunc_normal_", tensor, lambda: Tensor._wrap(draw_with(values, "trunc_normal", generator)))
 
 
 def constant_(tensor: T, val: float) -> T:
@@ -164,7 +164,7 @@ def orthogonal_(tensor: T, gain: float = 1.0, generator: Generator | None = None
         q *= np.sign(np.diag(r))
         return gain * (q.T if wide else q).reshape(tensor.shape)
 
-    return _fill("orthogonal_", tensor, lambda: Tensor._wrap(draw_by(values, "orthogonal", generator)))
+    return _fill("orthogonal_", tensor, lambda: Tensor._wrap(draw_with(values, "orthogonal", generator)))
 
 
 def calculate_gain(nonlinearity: str, param: float = 0.01) -> float:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, Protocol, Self, Type
 import numpy as np
 
 from chainrule.autograd import views
-from chainrule.autograd.hooks import Handle, as_tensor, backward_barrier, check_replacement, copy_for_tape
+from chainrule.autograd.hooks import Handle, backward_barrier, check_replacement, copy_for_tape, gradient_as_tensor
 from chainrule.autograd.mode import no_grad, refuse_compiled
 from chainrule.errors import check, join_names, type_name
 from chainrule.nn.nesting import explain_nesting, name_layer, refuse_nesting
@@ -267,9 +267,9 @@ class Module:
 
     def to(self, dtype: DTypeLike) -> Self:
         """Convert all floating-point parameters and buffers to another floating dtype."""
-        kind = storable_dtype(dtype)
+        new_dtype = storable_dtype(dtype)
         refuse_compiled("changing the type of parameters")
-        check(self, kind.kind == "f", f"parameters are floats, they cannot become {kind}", TypeError)
+        check(self, new_dtype.kind == "f", f"parameters are floats and cannot become {new_dtype}", TypeError)
         for tensor in (*self.parameters(), *self.buffers()):
             if tensor.dtype.kind == "f":
                 before, tensor._node = tensor._node, None
@@ -380,7 +380,7 @@ class _Backward:
 
 def _hook_gradients(grads: tuple[Any, ...]) -> tuple[Any, ...]:
     """Return copies of gradients for a hook, which may keep them or change them in place."""
-    return tuple(None if grad is None else as_tensor(grad, Tensor._wrap).clone() for grad in grads)
+    return tuple(None if grad is None else gradient_as_tensor(grad, Tensor._wrap).clone() for grad in grads)
 
 
 if TYPE_CHECKING:
