@@ -123,7 +123,7 @@ def _restore_generator() -> Iterator[None]:
         bits.state = before
 
 
-_CHAINRULE = _Library("chainrule", nn, from_numpy, lambda m: dict(m._parts()), _own_tensors, _restore_generator)
+_CHAINRULE = _Library("chainrule", nn, from_numpy, lambda m: dict(m._all_children()), _own_tensors, _restore_generator)
 _PYTORCH = _Library(
     "PyTorch",
     torch.nn,

@@ -386,11 +386,11 @@ class TestStates:
         [
             (
                 lambda s: s["param_groups"].append({"params": [2]}),
-                "Adam: the state has groups of [2, 1] parameters, this optimizer has [2]",
+                "Adam: the state has groups of [2, 1] parameters, but this optimizer has [2]",
             ),
             (
                 lambda s: s["param_groups"][0]["params"].pop(),
-                "Adam: the state has groups of [1] parameters, this optimizer has [2]",
+                "Adam: the state has groups of [1] parameters, but this optimizer has [2]",
             ),
             (
                 lambda s: s["state"][0].update(exp_avg=np.zeros(3)),
@@ -406,11 +406,11 @@ class TestStates:
             ),
             (
                 lambda s: s["state"].update({5: {"step": 1}}),
-                "Adam: the state has a parameter 5, this optimizer has 2",
+                "Adam: the state has a parameter 5, but this optimizer has 2",
             ),
             (
                 lambda s: s["state"].update(weight={"step": 1}),
-                "Adam: the state has a parameter 'weight', this optimizer has 2",
+                "Adam: the state has a parameter 'weight', but this optimizer has 2",
             ),
             (lambda s: s["state"][0].pop("exp_avg_sq"), "Adam: the state of parameter 0 has no exp_avg_sq"),
             (

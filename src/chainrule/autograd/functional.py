@@ -172,7 +172,7 @@ class _Run:
         return vectors
 
     def pull(self, outputs: Sequence[Tensor], seeds: Sequence[Any], differentiable: bool = False) -> list[Tensor]:
-        """Return the gradients of the inputs, 0 for unused ones; `differentiable` makes them so."""
+        """Return the gradients of the inputs, 0 for unused ones; recorded if `differentiable`."""
         create_graph = differentiable or self.create_graph
         pairs = [(out, seed) for out, seed in zip(outputs, seeds, strict=True) if out.requires_grad]
         grads: Sequence[Tensor | None] = [None] * len(self.inputs)

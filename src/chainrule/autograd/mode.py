@@ -1,4 +1,4 @@
-"""The recording mode of each thread: whether operations are recorded, and whether their lines of code are, too.
+"""The recording mode of each thread: whether operations are recorded, and whether with their lines of code.
 
 `no_grad` is for evaluation and for parameter updates; `detect_anomaly` finds the source of a NaN.
 """

@@ -39,7 +39,7 @@ class Embedding(Module):
         embedding_dim: length of each vector.
         padding_idx: index whose vector starts at 0 and gets no gradient.
         generator: source of the initial values, drawn from N(0, 1).
-        dtype: of the weight.
+        dtype: the type of the weight.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class MultiheadAttention(Module):
         bias: whether the projections have biases.
         batch_first: inputs are (N, L, E) instead of (L, N, E).
         generator: source of the initial values and of dropout.
-        dtype: of the parameters.
+        dtype: the type of the parameters.
 
     Shapes: `in_proj_weight` (3 E, E), `in_proj_bias` (3 E,), `out_proj` a Linear of E to E.
     """
@@ -137,10 +137,10 @@ class MultiheadAttention(Module):
             pairs = (length, key.shape[1])
             self._check_mask("attn_mask", attn_mask, pairs, (n * self.num_heads, *pairs))
             shape = pairs if attn_mask.ndim == 2 else (n, self.num_heads, *pairs)
-            scores = _mask(scores, attn_mask.reshape(shape))
+            scores = _apply_mask(scores, attn_mask.reshape(shape))
         if key_padding_mask is not None:
             self._check_mask("key_padding_mask", key_padding_mask, key.shape[1:2] if unbatched else key.shape[:2])
-            scores = _mask(scores, key_padding_mask.reshape((n, 1, 1, -1)))
+            scores = _apply_mask(scores, key_padding_mask.reshape((n, 1, 1, -1)))
         weights = F.softmax(scores, dim=-1)
         dropped = F.dropout(weights, self.dropout, self.training, self.generator)
         out = self.out_proj((dropped @ v).transpose(1, 2).reshape(n, length, self.embed_dim))
@@ -165,7 +165,7 @@ class MultiheadAttention(Module):
         return projected.reshape(*input.shape[:2], self.num_heads, -1).transpose(1, 2)
 
 
-def _mask(scores: Tensor, mask: Tensor) -> Tensor:
+def _apply_mask(scores: Tensor, mask: Tensor) -> Tensor:
     return ops.where(mask, -np.inf, scores) if mask.dtype == bool else scores + mask
 
 
@@ -183,7 +183,7 @@ class TransformerEncoderLayer(Module):
         norm_first: normalize before each sublayer instead of after it.
         bias: whether linear layers and layer norms have biases.
         generator: source of the initial values and of dropout.
-        dtype: of the parameters.
+        dtype: the type of the parameters.
     """
 
     def __init__(

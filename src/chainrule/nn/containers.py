@@ -1,4 +1,4 @@
-"""Containers: Sequential, ModuleList, ModuleDict, ParameterList."""
+"""Containers: Sequential, ModuleList, ModuleDict, ParameterList; and Identity."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["Identity", "ModuleDict", "ModuleList", "ParameterList", "Sequential"
 
 
 class _Container(Module):
-    """A module whose submodules are attributes; it can be counted and iterated."""
+    """A module whose submodules are attributes; it supports `len` and iteration."""
 
     def _add(self, modules: Iterable[tuple[str, Any]]) -> None:
         """Add modules by name: all of them, or none if one is refused."""
@@ -29,10 +29,10 @@ class _Container(Module):
         vars(self).update(modules)
 
     def __len__(self) -> int:
-        return len(list(self._parts()))
+        return len(list(self._all_children()))
 
     def __iter__(self) -> Iterator[Any]:
-        return (module for _, module in self._parts())
+        return (module for _, module in self._all_children())
 
 
 class Sequential(_Container):
@@ -62,7 +62,7 @@ class Sequential(_Container):
     def __getitem__(self, index: slice) -> Sequential: ...
 
     def __getitem__(self, index: int | slice) -> Module:
-        children = list(self._parts())
+        children = list(self._all_children())
         return Sequential(dict(children[index])) if isinstance(index, slice) else children[index][1]
 
 
@@ -102,10 +102,10 @@ class ModuleDict(_Container):
         self._add([(name, module)])
 
     def __getitem__(self, name: str) -> Any:
-        return dict(self._parts())[name]
+        return dict(self._all_children())[name]
 
     def __iter__(self) -> Iterator[str]:
-        return (name for name, _ in self._parts())
+        return (name for name, _ in self._all_children())
 
     # The mapping methods follow from __getitem__, __iter__ and __len__
     if TYPE_CHECKING:

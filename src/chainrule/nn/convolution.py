@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from chainrule.errors import check
 from chainrule.nn import functional as F  # noqa: N812  # the field's name for it
 from chainrule.nn.layers import check_sizes, weight_and_bias
-from chainrule.nn.module import Layer, Module, applies, options
+from chainrule.nn.module import Layer, Module, applies, with_options
 from chainrule.ops.convolution import pair
 from chainrule.ops.dtypes import DEFAULT
 
@@ -74,9 +74,9 @@ class _Convolution(Module):
     def extra_repr(self) -> str:
         """Return the sizes and the options that are not the default."""
         defaults = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1}
-        more = "".join(f", {k}={getattr(self, k)}" for k, v in defaults.items() if getattr(self, k) != v)
-        without = "" if self.bias is not None else ", bias=False"
-        return f"{self.in_channels}, {self.out_channels}, kernel_size={self.weight.shape[2:]}{more}{without}"
+        options = "".join(f", {k}={getattr(self, k)}" for k, v in defaults.items() if getattr(self, k) != v)
+        bias = "" if self.bias is not None else ", bias=False"
+        return f"{self.in_channels}, {self.out_channels}, kernel_size={self.weight.shape[2:]}{options}{bias}"
 
 
 class Conv2d(_Convolution):
@@ -89,7 +89,7 @@ class Conv2d(_Convolution):
         stride, padding, dilation, groups: see `functional.conv2d`.
         bias: whether each filter has a bias.
         generator: source of the initial values.
-        dtype: of the parameters.
+        dtype: the type of the parameters.
 
     Shapes: `weight` (O, C / groups, KH, KW), `bias` (O,).
     """
@@ -125,7 +125,7 @@ class ConvTranspose2d(_Convolution):
         return F.conv_transpose2d(input, self.weight, self.bias, *options)
 
 
-@options
+@with_options
 class _Pool(Layer):
     kernel_size: Pair
     stride: Pair | None = None

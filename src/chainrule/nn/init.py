@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T", bound=Tensor)
 
-_skipping: ContextVar[bool] = ContextVar("skipping", default=False)
+_skip: ContextVar[bool] = ContextVar("skipping", default=False)
 
 
 @contextmanager
@@ -35,13 +35,13 @@ def skip_init() -> Iterator[None]:
     """Build modules without initial values, for weights that are loaded afterwards.
 
     Parameters stay zeros from `np.zeros`, whose memory the operating system commits only on the first write. So a
-    network that is too large can be built and counted without its memory.
+    network can be built, and its parameters counted, even if it does not fit into memory.
     """
-    token = _skipping.set(True)
+    token = _skip.set(True)
     try:
         yield
     finally:
-        _skipping.reset(token)
+        _skip.reset(token)
 
 
 def uniform_(tensor: T, a: float = 0.0, b: float = 1.0, generator: Generator | None = None) -> T:
@@ -159,10 +159,10 @@ def orthogonal_(tensor: T, gain: float = 1.0, generator: Generator | None = None
 
     def values(rng: Generator) -> NDArray[Any]:
         normal = rng.standard_normal(tensor.shape).reshape(tensor.shape[0], -1)
-        wide = normal.shape[0] < normal.shape[1]
-        q, r = np.linalg.qr(normal.T if wide else normal)
+        is_wide = normal.shape[0] < normal.shape[1]
+        q, r = np.linalg.qr(normal.T if is_wide else normal)
         q *= np.sign(np.diag(r))
-        return gain * (q.T if wide else q).reshape(tensor.shape)
+        return gain * (q.T if is_wide else q).reshape(tensor.shape)
 
     return _fill("orthogonal_", tensor, lambda: Tensor._wrap(draw_with(values, "orthogonal", generator)))
 
@@ -192,7 +192,7 @@ def _fill(name: str, tensor: T, values: Callable[[], Tensor | float], kinds: str
     """Fill a Tensor whose dtype is of one of these kinds with `values()`, unless inside `skip_init`."""
     _check_tensor(name, tensor)
     check(name, tensor.dtype.kind in kinds, f"needs a Tensor of floats, not {tensor.dtype}", TypeError)
-    if _skipping.get():
+    if _skip.get():
         return tensor
     with no_grad():
         return tensor.copy_(values())

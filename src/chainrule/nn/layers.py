@@ -10,7 +10,7 @@ from chainrule.creation import zeros
 from chainrule.errors import check
 from chainrule.nn import functional as F  # noqa: N812  # the field's name for it
 from chainrule.nn import init
-from chainrule.nn.module import Layer, Module, Parameter, applies, options
+from chainrule.nn.module import Layer, Module, Parameter, applies, with_options
 from chainrule.ops.dtypes import DEFAULT
 from chainrule.ops.shape import int_tuple
 
@@ -50,7 +50,7 @@ class Linear(Module):
         out_features: size of the last dimension of the output.
         bias: whether to add a bias.
         generator: source of the initial values.
-        dtype: of the parameters.
+        dtype: the type of the parameters.
 
     Shapes: (..., in_features) to (..., out_features); `weight` (out_features, in_features), `bias` (out_features,).
     """
@@ -71,8 +71,8 @@ class Linear(Module):
 
     def extra_repr(self) -> str:
         """Return the sizes."""
-        without = "" if self.bias is not None else ", bias=False"
-        return f"in_features={self.in_features}, out_features={self.out_features}{without}"
+        bias = "" if self.bias is not None else ", bias=False"
+        return f"in_features={self.in_features}, out_features={self.out_features}{bias}"
 
 
 @applies(ops.flatten)
@@ -113,7 +113,7 @@ class Dropout2d(Dropout):
         return F.dropout2d(input, self.p, self.training, self.generator)
 
 
-@options
+@with_options
 class Unflatten(Module):
     """Split one dimension into several: `Unflatten(1, (28, 28))` turns (N, 784) into (N, 28, 28)."""
 

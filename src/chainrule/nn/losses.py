@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from chainrule.errors import check
 from chainrule.nn import functional as F  # noqa: N812  # the field's name for it
-from chainrule.nn.module import Module, applies, options
+from chainrule.nn.module import Module, applies, with_options
 
 if TYPE_CHECKING:
     from chainrule.tensor import Tensor
@@ -37,12 +37,12 @@ class _Loss(Module):
         return f"reduction={self.reduction!r}"
 
 
-@options
+@with_options
 class _UnweightedLoss(_Loss):
     reduction: str = "mean"
 
 
-@options
+@with_options
 class _WeightedLoss(_Loss):
     weight: Tensor | None = None
     _buffers = ("weight",)

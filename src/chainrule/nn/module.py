@@ -17,7 +17,7 @@ from chainrule.autograd import views
 from chainrule.autograd.hooks import Handle, backward_barrier, check_replacement, copy_for_tape, gradient_as_tensor
 from chainrule.autograd.mode import no_grad, refuse_compiled
 from chainrule.errors import check, join_names, type_name
-from chainrule.nn.nesting import explain_nesting, name_layer, refuse_nesting
+from chainrule.nn.nesting import explain_nesting, name_layer, raise_nesting_error
 from chainrule.ops.dtypes import storable_dtype
 from chainrule.tensor import Tensor
 
@@ -33,7 +33,7 @@ class Parameter(Tensor):
     """A Tensor to be trained: it requires gradients and is listed by `Module.parameters()`.
 
     Args:
-        data: the values; memory is shared with a Tensor.
+        data: the values; if it is a Tensor, its memory is shared.
         requires_grad: False for a frozen parameter.
     """
 
@@ -94,7 +94,7 @@ class Module:
                 out = out if result is None else result
             return backward.wrap_outputs(out) if backward else out
         except (ValueError, IndexError, TypeError, OverflowError, RecursionError) as error:
-            refuse_nesting(self, error)
+            raise_nesting_error(self, error)
             name_layer(self, error)
             raise
 
@@ -130,7 +130,7 @@ class Module:
         Raises:
             TypeError: the assignment would silently drop a parameter, buffer or module from the state.
         """
-        before = vars(self).get(name)
+        old_value = vars(self).get(name)
         if value is not None and name in self._parameter_names and not isinstance(value, Parameter):
             self._refuse(name, value, "parameter", "an nn.Parameter", f"change its values with {name}.copy_(...)")
         if isinstance(value, Parameter) and name not in self._parameter_names:
@@ -140,10 +140,10 @@ class Module:
         elif value is not None:
             if name in self._buffers and not isinstance(value, Tensor):
                 self._refuse(name, value, "buffer", "a Tensor", "delete it first")
-            if isinstance(before, Module):
+            if isinstance(old_value, Module):
                 self._refuse(name, value, "module", "an nn.Module", "delete it first")
-            if isinstance(before, (list, tuple, dict)):
-                self._check_collection(name, before, value)
+            if isinstance(old_value, (list, tuple, dict)):
+                self._check_collection(name, old_value, value)
         super().__setattr__(name, value)
 
     def __delattr__(self, name: str) -> None:
@@ -156,12 +156,12 @@ class Module:
         if name in getattr(self, names):
             vars(self)[names] = tuple(other for other in getattr(self, names) if other != name)
 
-    def _check_collection(self, name: str, before: Any, value: Any) -> None:
+    def _check_collection(self, name: str, old_value: Any, value: Any) -> None:
         """Raise an error if a list, tuple or dict of modules or parameters is replaced by something else."""
         is_collection = isinstance(value, (list, tuple, dict))
-        if [*_find("", before, Module)] and not (is_collection or [*_find("", value, Module)]):
+        if [*_find("", old_value, Module)] and not (is_collection or [*_find("", value, Module)]):
             self._refuse(name, value, "list of modules", "a list, tuple or dict of them", "delete it first")
-        if [*_find("", before, Parameter)]:
+        if [*_find("", old_value, Parameter)]:
             for path, tensor in _find("", value, Tensor) if is_collection else [("", value)]:
                 if not isinstance(tensor, Parameter):
                     at = f"{name}.{path}".rstrip(".")
@@ -180,13 +180,13 @@ class Module:
         setattr(self, name, tensor)
         self._buffers = (*self._buffers, name)
 
-    def _parts(self) -> Iterator[tuple[str, Module]]:
-        """Yield the direct submodules, under each of their names."""
+    def _all_children(self) -> Iterator[tuple[str, Module]]:
+        """Yield the direct submodules with their names; one that has several names, under each."""
         return _find("", vars(self), Module)
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
         """Yield the direct submodules with their names, each once."""
-        return _unique(self._parts())
+        return _unique(self._all_children())
 
     def children(self) -> Iterator[Module]:
         """Yield the direct submodules, each once."""
@@ -218,7 +218,7 @@ class Module:
     def named_buffers(self) -> Iterator[tuple[str, Tensor]]:
         """Yield all buffers with their paths, in order."""
         buffers = ((path, {name: getattr(m, name) for name in m._buffers}) for path, m in self.named_modules())
-        return _unique(pair for path, own in buffers for pair in _find(path, own, Tensor))
+        return _unique(pair for path, named in buffers for pair in _find(path, named, Tensor))
 
     def buffers(self) -> Iterator[Tensor]:
         """Yield all buffers, in order."""
@@ -272,10 +272,10 @@ class Module:
         check(self, new_dtype.kind == "f", f"parameters are floats and cannot become {new_dtype}", TypeError)
         for tensor in (*self.parameters(), *self.buffers()):
             if tensor.dtype.kind == "f":
-                before, tensor._node = tensor._node, None
+                old_node, tensor._node = tensor._node, None
                 tensor.data = tensor._data.astype(dtype)
-                if before is not None:
-                    tensor.requires_grad_()._node.hooks = before.hooks  # type: ignore[union-attr]  # not None after requires_grad_
+                if old_node is not None:
+                    tensor.requires_grad_()._node.hooks = old_node.hooks  # type: ignore[union-attr]  # not None after requires_grad_
         return self
 
     def double(self) -> Self:
@@ -312,10 +312,10 @@ class Module:
         owner, kind = "load_state_dict", type(state_dict).__name__
         check(owner, isinstance(state_dict, Mapping), f"takes a dict of tensors by path, not a {kind}", TypeError)
         with no_grad():
-            own, arrays = self.state_dict(), {name: np.asarray(value) for name, value in state_dict.items()}
-        faults = [f"missing: {n} {tensor.shape}" for n, tensor in own.items() if n not in arrays]
-        faults += [f"unknown: {n} {array.shape}" for n, array in arrays.items() if n not in own]
-        shared = [(n, tensor, arrays[n]) for n, tensor in own.items() if n in arrays]
+            own_state, arrays = self.state_dict(), {name: np.asarray(value) for name, value in state_dict.items()}
+        faults = [f"missing: {n} {tensor.shape}" for n, tensor in own_state.items() if n not in arrays]
+        faults += [f"unknown: {n} {array.shape}" for n, array in arrays.items() if n not in own_state]
+        shared = [(n, tensor, arrays[n]) for n, tensor in own_state.items() if n in arrays]
         faults += [f"wrong shape: {n} is {a.shape}, must be {t.shape}" for n, t, a in shared if a.shape != t.shape]
         faults += [
             f"wrong type: {n} is {a.dtype}, must be {t.dtype}" for n, t, a in shared if a.dtype.kind not in "biuf"
@@ -327,7 +327,7 @@ class Module:
     # Copying and printing
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
-        """Copy by the protocol of `copy`; the error for modules nested too deeply says so."""
+        """Copy as `copy.deepcopy` does; raise a `NestingError` if modules are nested too deeply."""
         with explain_nesting(self):
             return copy._reconstruct(self, memo, *self.__reduce_ex__(4))  # type: ignore[attr-defined]
 
@@ -337,13 +337,13 @@ class Module:
 
     def __repr__(self) -> str:
         with explain_nesting(self):
-            children = [f"({name}): {module!r}".replace("\n", "\n  ") for name, module in self._parts()]
+            children = [f"({name}): {module!r}".replace("\n", "\n  ") for name, module in self._all_children()]
         name, extra = type(self).__name__, self.extra_repr()
         return "\n  ".join([f"{name}(", *filter(None, [extra]), *children]) + "\n)" if children else f"{name}({extra})"
 
 
 class _Backward:
-    """One call of a module with backward hooks: a `backward_barrier` at its inputs and one at its outputs call them."""
+    """One call of a module with backward hooks, which a `backward_barrier` at its inputs or its outputs calls."""
 
     def __init__(self, module: Module, inputs: tuple[Any, ...]) -> None:
         self.module, self.hooks = module, list((module._backward_hooks or {}).values())
@@ -396,17 +396,17 @@ AnyModule = TypeVar("AnyModule", bound=Module)
 
 
 @dataclass_transform(eq_default=False)
-def options(kind: type[AnyModule]) -> type[AnyModule]:
+def with_options(kind: type[AnyModule]) -> type[AnyModule]:
     """Class decorator: annotated attributes become options, which the constructor takes and the repr shows."""
     return dataclass(eq=False, repr=False)(kind)
 
 
 @dataclass_transform(eq_default=False)
 def applies(function: Callable[..., Any]) -> Callable[[type[AnyModule]], type[AnyModule]]:
-    """Class decorator: `forward` calls the function with the module's `options` as keyword arguments."""
+    """Class decorator: `forward` calls the function with the options (`with_options`) as keyword arguments."""
 
     def decorate(kind: type[AnyModule]) -> type[AnyModule]:
-        names = [field.name for field in fields(options(kind))]  # type: ignore[arg-type]  # `options` makes it a dataclass
+        names = [field.name for field in fields(with_options(kind))]  # type: ignore[arg-type]  # `with_options` makes it a dataclass
 
         def forward(self: Module, *inputs: Any, **keywords: Any) -> Any:
             return function(*inputs, **keywords, **{name: getattr(self, name) for name in names})

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from chainrule.nn.module import Module
 
 
-def refuse_nesting(module: Module, error: Exception) -> None:
+def raise_nesting_error(module: Module, error: Exception) -> None:
     """Raise a `NestingError` for a `RecursionError` caused by nested modules; re-raise any other `RecursionError`.
 
     Args:
@@ -38,8 +38,8 @@ def name_layer(module: Module, error: Exception) -> None:
 
     Each enclosing module calls this in turn and adds its part of the path.
     """
-    start: tuple[Any, ...] = (None, [], repr(module).split("\n", 1)[0].removesuffix("("), str(error))
-    inner, path, label, message = getattr(error, "_layer", start)
+    first: tuple[Any, ...] = (None, [], repr(module).split("\n", 1)[0].removesuffix("("), str(error))
+    inner, path, label, message = getattr(error, "_layer", first)
     path = [name for name, part in module.named_children() if part is inner][:1] + path
     error._layer = module, path, label, message  # type: ignore[attr-defined]
     error.args = (f"in layer {'.'.join(path)!r}, {label}: {message}" if path else message,)
@@ -47,11 +47,11 @@ def name_layer(module: Module, error: Exception) -> None:
 
 @contextmanager
 def explain_nesting(module: Module) -> Iterator[None]:
-    """Apply `refuse_nesting` to a RecursionError raised in the block."""
+    """Apply `raise_nesting_error` to a RecursionError raised in the block."""
     try:
         yield
     except RecursionError as error:
-        refuse_nesting(module, error)
+        raise_nesting_error(module, error)
 
 
 def _count_levels(module: Module) -> int:
@@ -61,5 +61,5 @@ def _count_levels(module: Module) -> int:
     while level:
         levels += 1
         seen |= level.keys()
-        level = {id(part): part for each in level.values() for part in each.children() if id(part) not in seen}
+        level = {id(part): part for parent in level.values() for part in parent.children() if id(part) not in seen}
     return levels

@@ -23,7 +23,7 @@ __all__ = ["BatchNorm1d", "BatchNorm2d", "GroupNorm", "LayerNorm", "RMSNorm"]
 
 
 class _BatchNorm(Module):
-    dims: tuple[int, ...] = ()
+    allowed_ndims: tuple[int, ...] = ()
     _buffers = ("running_mean", "running_var", "num_batches_tracked")
     _parameter_names = ("weight", "bias")
 
@@ -43,10 +43,9 @@ class _BatchNorm(Module):
     def forward(self, input: Tensor) -> Tensor:
         """Map (N, C, ...) to the same shape."""
         name = type(self).__name__
-        if input.ndim not in self.dims:
-            raise ValueError(
-                f"{name}: input must have {' or '.join(map(str, self.dims))} dimensions, not shape {input.shape}"
-            )
+        if input.ndim not in self.allowed_ndims:
+            ndims = " or ".join(map(str, self.allowed_ndims))
+            raise ValueError(f"{name}: input must have {ndims} dimensions, not shape {input.shape}")
         if input.shape[1] != self.num_features:
             raise ValueError(f"{name}: input {input.shape} must have {self.num_features} channels in dimension 1")
         tracking = self.training and self.track_running_stats
@@ -69,7 +68,7 @@ class _BatchNorm(Module):
 class BatchNorm1d(_BatchNorm):
     """Batch normalization of (N, C) or (N, C, L); arguments and buffers as in `BatchNorm2d`."""
 
-    dims = (2, 3)
+    allowed_ndims = (2, 3)
 
 
 class BatchNorm2d(_BatchNorm):
@@ -81,12 +80,12 @@ class BatchNorm2d(_BatchNorm):
         momentum: weight of a new batch in the running statistics; None for their mean over all batches.
         affine: whether to scale by a learned `weight` (C,) and shift by a learned `bias` (C,).
         track_running_stats: whether to keep running statistics; otherwise batch statistics are always used.
-        dtype: of parameters and statistics.
+        dtype: the type of parameters and statistics.
 
     Buffers: `running_mean` (C,), `running_var` (C,), `num_batches_tracked`.
     """
 
-    dims = (4,)
+    allowed_ndims = (4,)
 
 
 class _LastDimensionsNorm(Module):
@@ -116,7 +115,7 @@ class LayerNorm(_LastDimensionsNorm):
         eps: added to the variance.
         elementwise_affine: whether to scale by a learned `weight` and shift by a learned `bias` of that shape.
         bias: whether to have the `bias`.
-        dtype: of the parameters.
+        dtype: the type of the parameters.
     """
 
     def __init__(

@@ -21,7 +21,8 @@ def clip_grad_norm_(
     """Scale all gradients by one factor, so that their joint norm is at most `max_norm`.
 
     Args:
-        parameters: whose gradients to scale in place; parameters without a gradient are skipped.
+        parameters: the parameters whose gradients are scaled in place;
+            parameters without a gradient are skipped.
         max_norm: the largest norm.
         norm_type: p of the norm (Σ |g|ᵖ)^(1/p); "inf" for the largest |g|.
         error_if_nonfinite: raise an error if the norm is infinite or NaN, instead of scaling by it.

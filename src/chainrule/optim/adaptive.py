@@ -1,4 +1,4 @@
-"""Adaptive optimizers: each weight's step is its gradient divided by a typical size of its gradients.
+"""Adaptive optimizers: each weight's step is divided by a measure of the size of its past gradients.
 
 Adagrad sums all squared gradients, RMSprop takes a moving average of them, Adam averages the gradients as well.
 """
@@ -71,7 +71,7 @@ def _adagrad(weight: Any, total: Any, gradient: Any, decay: Any, eps: Any, rate:
 class RMSprop(Optimizer):
     """w ← w - lr · g / (√v + eps), with the moving average v ← alpha v + (1 - alpha) g².
 
-    With momentum, the quotient q is accumulated first: b ← momentum b + q;  w ← w - lr b.
+    With momentum, let q be that quotient: b ← momentum b + q;  w ← w - lr b.
 
     Args:
         params: the parameters, or parameter groups.
@@ -80,7 +80,7 @@ class RMSprop(Optimizer):
         eps: added to the denominator.
         weight_decay: coefficient of w added to the gradient.
         momentum: decay factor of b.
-        centered: divide by √(v - m²) + eps, with m the moving average of g: by the standard deviation of the gradient.
+        centered: divide by the standard deviation of g, √(v - m²) + eps, with m the moving average of g.
         maximize: step along the gradient instead of against it.
 
     Raises:
@@ -108,23 +108,23 @@ class RMSprop(Optimizer):
         state["step"] += 1
         mean = state["grad_avg"] if group["centered"] else None
         buffer = state["momentum_buffer"] if group["momentum"] else None
-        alpha, options = group["alpha"], [group["weight_decay"] or None, group["momentum"] or None]
-        numbers = *options, alpha, 1 - alpha, group["eps"], group["lr"]
+        alpha, decay, momentum = group["alpha"], group["weight_decay"] or None, group["momentum"] or None
+        numbers = decay, momentum, alpha, 1 - alpha, group["eps"], group["lr"]
         update(_rmsprop, [value, state["square_avg"], mean, buffer], [gradient], *numbers)
 
 
 def _rmsprop(
     weight: Any, square: Any, mean: Any, buffer: Any, gradient: Any,
-    decay: Any, momentum: Any, alpha: Any, rest: Any, eps: Any, rate: Any,
+    decay: Any, momentum: Any, alpha: Any, beta: Any, eps: Any, rate: Any,
 ) -> Any:  # fmt: skip
     if decay is not None:
         gradient = gradient + decay * weight
-    square = alpha * square + rest * gradient * gradient
-    size = square
+    square = alpha * square + beta * gradient * gradient
+    second_moment = square
     if mean is not None:
-        mean = alpha * mean + rest * gradient
-        size = square - mean * mean
-    change = gradient / (np.sqrt(size) + eps)
+        mean = alpha * mean + beta * gradient
+        second_moment = square - mean * mean
+    change = gradient / (np.sqrt(second_moment) + eps)
     if buffer is not None:
         buffer = momentum * buffer + change
         change = buffer
@@ -191,20 +191,20 @@ class Adam(Optimizer):
 
 def _adam(
     weight: Any, mean: Any, square: Any, largest: Any, gradient: Any,
-    decay: Any, shrink: Any, beta1: Any, rest1: Any, beta2: Any, rest2: Any, correction: Any, eps: Any, rate: Any,
+    decay: Any, shrink: Any, beta1: Any, alpha1: Any, beta2: Any, alpha2: Any, correction: Any, eps: Any, rate: Any,
 ) -> Any:  # fmt: skip
     # The bias corrections are scalars: that of m is folded into `rate`, that of √v is `correction`
     if decay is not None:
         gradient = gradient + decay * weight
     if shrink is not None:
         weight = shrink * weight
-    mean = beta1 * mean + rest1 * gradient
-    square = beta2 * square + rest2 * gradient * gradient
-    size = square
+    mean = beta1 * mean + alpha1 * gradient
+    square = beta2 * square + alpha2 * gradient * gradient
+    second_moment = square
     if largest is not None:
         largest = np.maximum(largest, square)
-        size = largest
-    return weight - rate * (mean / (correction * np.sqrt(size) + eps)), mean, square, largest
+        second_moment = largest
+    return weight - rate * (mean / (correction * np.sqrt(second_moment) + eps)), mean, square, largest
 
 
 class AdamW(Adam):

@@ -19,11 +19,11 @@ Factor = Callable[[int], float]
 class LRScheduler:
     """Sets each group's "lr" to `get_lr()` at each step, from step 0 on.
 
-    A group that is added to the optimizer later joins at the scheduler's next step: its rate then is its initial rate,
-    and options given once for all groups apply to it.
+    A group that is added to the optimizer later joins at the scheduler's next step: its rate at that step becomes its
+    initial rate, and options given once for all groups apply to it.
 
     Args:
-        optimizer: whose learning rates to set.
+        optimizer: the optimizer whose learning rates are set.
         last_epoch: the step to continue from; -1 to start.
 
     Raises:
@@ -69,7 +69,7 @@ class LRScheduler:
         except Exception:
             self.last_epoch -= 1  # the step failed
             raise
-        self._set(rates)
+        self._set_rates(rates)
 
     def _add_new_groups(self, values: list[float]) -> None:
         """Add the groups that were added to the optimizer since; `values` has an entry for each group so far."""
@@ -93,7 +93,7 @@ class LRScheduler:
         check(self, name in self._shared_options, message)
         return self._shared_options[name]
 
-    def _set(self, rates: Sequence[float]) -> None:
+    def _set_rates(self, rates: Sequence[float]) -> None:
         self._last_lr = list(rates)
         for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
             group["lr"] = rate
@@ -137,7 +137,7 @@ class LambdaLR(LRScheduler):
     """η λ(t): the initial rate times a function of the step.
 
     Args:
-        optimizer: whose learning rates to set.
+        optimizer: the optimizer whose learning rates are set.
         lr_lambda: a function from step to factor, or one per group. The state does not contain the functions.
         last_epoch: the step to continue from; -1 to start.
     """
@@ -218,8 +218,8 @@ class LinearLR(LRScheduler):
         step, rise = self.last_epoch, self.end_factor - self.start_factor
         if self._is_first_step or step > self.total_iters:
             return self._scaled_rates(self.start_factor if step == 0 else 1.0)
-        before = self.total_iters * self.start_factor + (step - 1) * rise  # times total_iters
-        return self._scaled_rates(1 + rise / before)
+        previous = self.total_iters * self.start_factor + (step - 1) * rise  # the previous factor, times total_iters
+        return self._scaled_rates(1 + rise / previous)
 
 
 class CosineAnnealingLR(LRScheduler):
@@ -238,20 +238,20 @@ class CosineAnnealingLR(LRScheduler):
         step, floor = self.last_epoch, self.eta_min
         if self._is_first_step:
             return self._scaled_rates()
-        share, before = (1 + math.cos(math.pi * t / self.T_max) for t in (step, step - 1))
+        factor, previous_factor = (1 + math.cos(math.pi * t / self.T_max) for t in (step, step - 1))
         if (step - 1) % (2 * self.T_max) == self.T_max:  # the previous factor was 0, so the ratio is undefined
             return [
-                rate + (base - floor) * share / 2
+                rate + (base - floor) * factor / 2
                 for rate, base in zip(self._scaled_rates(), self.base_lrs, strict=True)
             ]
-        return [floor + (rate - floor) * share / before for rate in self._scaled_rates()]
+        return [floor + (rate - floor) * factor / previous_factor for rate in self._scaled_rates()]
 
 
 class OneCycleLR(LRScheduler):
     """Raises the rate to `max_lr`, then lowers it to almost 0, while momentum moves the other way.
 
     Args:
-        optimizer: whose learning rates to set.
+        optimizer: the optimizer whose learning rates are set.
         max_lr: the highest rate, one for all groups or one per group.
         total_steps: the number of steps; alternatively give `epochs` and `steps_per_epoch`.
         epochs, steps_per_epoch: their product is the number of steps.
@@ -321,25 +321,24 @@ class OneCycleLR(LRScheduler):
         step = self.last_epoch
         check(self, step <= self.total_steps, f"step {step} is after the last of {self.total_steps} steps")
         start, end, a, b = next((phase for phase in self.phases if step <= phase[1]), self.phases[-1])
-        done = (step - start) / (end - start) if end != start else 1.0
-        for group, momenta in zip(
-            self.optimizer.param_groups, self.momenta, strict=False
-        ):  # empty without cycle_momentum
-            momentum = self._interpolate(momenta[a], momenta[b], done)
+        progress = (step - start) / (end - start) if end != start else 1.0
+        pairs = zip(self.optimizer.param_groups, self.momenta, strict=False)  # empty without cycle_momentum
+        for group, momenta in pairs:
+            momentum = self._interpolate(momenta[a], momenta[b], progress)
             group.update({"betas": (momentum, group["betas"][1])} if "betas" in group else {"momentum": momentum})
-        return [self._interpolate(rates[a], rates[b], done) for rates in self.rates]
+        return [self._interpolate(rates[a], rates[b], progress) for rates in self.rates]
 
-    def _interpolate(self, start: float, end: float, done: float) -> float:
+    def _interpolate(self, start: float, end: float, progress: float) -> float:
         if self.anneal_strategy == "linear":
-            return start + (end - start) * done
-        return end + (start - end) / 2 * (1 + math.cos(math.pi * done))
+            return start + (end - start) * progress
+        return end + (start - end) / 2 * (1 + math.cos(math.pi * progress))
 
 
 class SequentialLR(LRScheduler):
-    """Runs schedules one after another; each starts at its own step 0 at its milestone.
+    """Runs schedules one after another; each starts at its milestone, with its own step 0.
 
     Args:
-        optimizer: whose learning rates to set.
+        optimizer: the optimizer whose learning rates are set.
         schedulers: schedulers of the same optimizer.
         milestones: the steps at which the second, third, ... start.
         last_epoch: the step to continue from; -1 to start.
@@ -380,10 +379,9 @@ class SequentialLR(LRScheduler):
         position = bisect_right(starts, self.last_epoch) - 1
         scheduler = self._schedulers[position]
         if starts[position] == self.last_epoch:
-            initial = [
-                group["initial_lr"] for group in self.optimizer.param_groups
-            ]  # a later scheduler may have set it
-            scheduler._set(scheduler.base_lrs if self.last_epoch else initial)
+            # not the scheduler's `base_lrs`: a later scheduler may have set "initial_lr"
+            initial = [group["initial_lr"] for group in self.optimizer.param_groups]
+            scheduler._set_rates(scheduler.base_lrs if self.last_epoch else initial)
             scheduler.last_epoch = -1
             scheduler._take_first_step()
         else:
@@ -414,7 +412,7 @@ class ReduceLROnPlateau(LRScheduler):
     Call `step(metric)`.
 
     Args:
-        optimizer: whose learning rates to set.
+        optimizer: the optimizer whose learning rates are set.
         mode: "min" if smaller is better (a loss), "max" if larger is (an accuracy).
         factor: below 1.
         patience: how many steps without improvement to allow.

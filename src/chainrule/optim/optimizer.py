@@ -57,21 +57,11 @@ class Optimizer:
     """State entries of a parameter's shape that the first update creates, instead of `start`."""
 
     def __init__(self, params: Parameters, defaults: dict[str, Any]) -> None:
-        check(
-            self,
-            not hasattr(params, "parameters"),
-            "takes parameters, not a module: pass module.parameters()",
-            TypeError,
-        )
-        check(
-            self,
-            not isinstance(params, Tensor),
-            "takes a list of parameters, not a single Tensor: pass [parameter]",
-            TypeError,
-        )
-        check(
-            self, _is_ordered(params), f"parameters must be ordered: pass a list, not a {type_name(params)}", TypeError
-        )
+        is_module, is_tensor = hasattr(params, "parameters"), isinstance(params, Tensor)
+        check(self, not is_module, "takes parameters, not a module: pass module.parameters()", TypeError)
+        check(self, not is_tensor, "takes a list of parameters, not a single Tensor: pass [parameter]", TypeError)
+        unordered = f"parameters must be ordered: pass a list, not a {type_name(params)}"
+        check(self, _is_ordered(params), unordered, TypeError)
         items = list(params)
         check(self, items, "there are no parameters")
         groups: list[Any] = items if isinstance(items[0], dict) else [{"params": items}]
@@ -113,7 +103,7 @@ class Optimizer:
         return [p for group in self.param_groups for p in group["params"]]
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        """Set all gradients to None, or to zeros, with which `step` still updates."""
+        """Set all gradients to None, so that `step` skips the parameters; or to zeros, so that it does not."""
         if not set_to_none:
             refuse_compiled("zero_grad(set_to_none=False)")
         for p in self._parameters():
@@ -184,16 +174,18 @@ class Optimizer:
         """Load a state; nothing is changed if it does not fit.
 
         Raises:
-            ValueError: not a state, a different number of groups or parameters, missing, unknown or misshapen entries,
-                or different options.
+            ValueError: not a state, a different number of groups or parameters, missing or unknown entries, entries of
+                the wrong shape, or different options.
         """
         refuse_compiled("an optimizer's load_state_dict()")
         parameters = self._parameters()
         is_state = isinstance(state_dict, Mapping) and state_dict.keys() >= {"state", "param_groups"}
         check(self, is_state, "a state must be a dict with the entries 'state' and 'param_groups'")
         groups = state_dict["param_groups"]
-        sizes, own = [len(g["params"]) for g in groups], [len(g["params"]) for g in self.param_groups]
-        check(self, sizes == own, f"the state has groups of {sizes} parameters, this optimizer has {own}")
+        sizes, own_sizes = [len(g["params"]) for g in groups], [len(g["params"]) for g in self.param_groups]
+        check(
+            self, sizes == own_sizes, f"the state has groups of {sizes} parameters, but this optimizer has {own_sizes}"
+        )
         new_options = [{k: v for k, v in options(g).items() if k not in _IMPLEMENTATION_OPTIONS} for g in groups]
         for group_options in new_options:
             differing = ", ".join(sorted(group_options.keys() - {"initial_lr"} ^ self.defaults.keys()))
@@ -208,7 +200,7 @@ class Optimizer:
         for key, entries in state_dict["state"].items():
             position = int(key) if str(key).isdecimal() else -1
             in_range = 0 <= position < len(parameters)
-            check(self, in_range, f"the state has a parameter {key!r}, this optimizer has {len(parameters)}")
+            check(self, in_range, f"the state has a parameter {key!r}, but this optimizer has {len(parameters)}")
             p = parameters[position]
             initial = self.start(p._data, options_by_position[position])
             missing = ", ".join(sorted(initial.keys() - entries.keys()))

@@ -46,19 +46,23 @@ class SGD(Optimizer):
 
     def update(self, value: Array, gradient: Array, state: dict[str, Any], group: dict[str, Any]) -> None:
         """Update one parameter."""
-        momentum, rest = group["momentum"] or None, 1 - group["dampening"]
+        momentum, gradient_factor = group["momentum"] or None, 1 - group["dampening"]
         velocity = state.get("momentum_buffer") if momentum is not None else None
         if momentum is not None and velocity is None:  # the first velocity is the whole gradient
-            velocity, rest = np.zeros_like(value), 1.0
+            velocity, gradient_factor = np.zeros_like(value), 1.0
             state["momentum_buffer"] = velocity
-        ahead = momentum if group["nesterov"] else None
-        update(_sgd, [value, velocity], [gradient], group["weight_decay"] or None, momentum, rest, ahead, group["lr"])
+        lookahead = momentum if group["nesterov"] else None
+        numbers = group["weight_decay"] or None, momentum, gradient_factor, lookahead, group["lr"]
+        update(_sgd, [value, velocity], [gradient], *numbers)
 
 
-def _sgd(weight: Any, velocity: Any, gradient: Any, decay: Any, momentum: Any, rest: Any, ahead: Any, rate: Any) -> Any:
+def _sgd(
+    weight: Any, velocity: Any, gradient: Any,
+    decay: Any, momentum: Any, gradient_factor: Any, lookahead: Any, rate: Any,
+) -> Any:  # fmt: skip
     if decay is not None:
         gradient = gradient + decay * weight
     if velocity is not None:
-        velocity = momentum * velocity + rest * gradient
-        gradient = velocity if ahead is None else gradient + ahead * velocity
+        velocity = momentum * velocity + gradient_factor * gradient
+        gradient = velocity if lookahead is None else gradient + lookahead * velocity
     return weight - rate * gradient, velocity
