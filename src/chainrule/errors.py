@@ -154,7 +154,7 @@ def type_name(value: object) -> str:
 
 def read_only_error(shape: tuple[int, ...]) -> ValueError:
     """Return the error for an in-place change of read-only memory."""
-    why = "it is read-only, such as an expanded tensor or one made from a read-only array"
+    why = "its memory is read-only, like that of an expanded tensor or a read-only array"
     return ValueError(f"a tensor of shape {shape} cannot be changed in place: {why}; change a clone()")
 
 

@@ -122,7 +122,7 @@ class TestBackward:
             chainrule.tensor([1.0]).sum().backward()
         with no_grad():
             y = leaf(1.0).sum()
-        with pytest.raises(RuntimeError, match="or was computed under no_grad"):
+        with pytest.raises(RuntimeError, match="or it was computed under no_grad"):
             y.backward()
 
     def test_a_second_one_says_retain_graph(self):

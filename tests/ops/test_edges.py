@@ -479,11 +479,11 @@ class TestNoTensorsNoNumbers:
                 TypeError,
                 "a dtype must be NumPy's, such as numpy.float32, not 'cuda'; there are no",
             ),
-            (lambda x: x.to(None), TypeError, "types are NumPy's, such as numpy.float32, not None"),
+            (lambda x: x.to(None), TypeError, "a dtype must be NumPy's, such as numpy.float32, not None"),
             (
                 lambda x: nn.Linear(3, 2).to("cpu"),
                 TypeError,
-                "types are NumPy's, such as numpy.float32, not 'cpu'",
+                "a dtype must be NumPy's, such as numpy.float32, not 'cpu'",
             ),
             (lambda x: ops.stack([x, 3]), TypeError, "stack: takes tensors or arrays, not int"),
             (lambda x: ops.stack([x, x[0]]), ValueError, "stack: tensors must have the same shape, not (2, 3), (3,)"),

@@ -355,7 +355,7 @@ def _node_and_gradient(tensor: Tensor, gradient: Tensor | None, create_graph: bo
 def node_of(tensor: Tensor, name: str) -> Node | Leaf:
     """Return the node of a Tensor on the tape; raise a RuntimeError, in the name of the caller, if there is none."""
     if tensor._node is None:
-        why = "it neither requires gradients nor depends on a tensor that does, or it was computed under no_grad()"
+        why = "it does not require gradients or depend on a tensor that does, or it was computed under no_grad()"
         raise RuntimeError(f"{name}: this tensor (shape {tensor.shape}) has no gradient: {why}")
     return tensor._node
 
