@@ -323,7 +323,9 @@ def test_an_expanded_tensor(interpreted):
         one.expand(8).add_(1)
 
     for run in (step, jit(step)):
-        with pytest.raises(ValueError, match=r"a tensor of shape \(8,\) cannot be changed in place: its memory is read-only"):
+        with pytest.raises(
+            ValueError, match=r"a tensor of shape \(8,\) cannot be changed in place: its memory is read-only"
+        ):
             run()
         assert one.tolist() == [1]
 

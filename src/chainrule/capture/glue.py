@@ -43,8 +43,8 @@ class Glue:
         epilogue: statements that run after the program.
         slots: indices into `S`, by the code of the number.
         pending: values to store after the run, such as a step count: from the target to the variable that holds it.
-        indices: arguments that must be integers from 0 to size - 1, or `ignore_index` if that is not None: (value, size,
-            ignore_index, function that raises the error for an array).
+        indices: arguments that must be integers from 0 to size - 1, or `ignore_index` if that is not None: (value,
+            size, ignore_index, function that raises the error for an array).
     """
 
     def __init__(self) -> None:

@@ -137,9 +137,12 @@ def _max_unpool(trace: Trace, input: Any, *, taps: Any, shape: Any, params: Any)
 def _avg_pool(trace: Trace, input: Any, *, params: Any, divisor: Any) -> Tracer:
     x = trace.as_tracer(input)
     kernel, stride, padding, _, ceil_mode = params
-    example = pools.avg_pool(x.value.example, kernel, stride, padding, ceil_mode, *divisor)
+    count_pad, override = divisor
+    example = pools.avg_pool(x.value.example, kernel, stride, padding, ceil_mode, count_pad, override)
     job = _pool_job(pooling_loops.AVG_POOL, x.shape, example, params, x.dtype)
-    divisors = pools.pool_divisors(x.shape[2:], example.shape[2:], kernel, stride, padding, divisor[0], divisor[1], x.dtype)
+    divisors = pools.pool_divisors(
+        x.shape[2:], example.shape[2:], kernel, stride, padding, count_pad, override, x.dtype
+    )
     inputs = [channels_last(trace, x), trace.add_constant(divisors)]
     return step(trace, "avg_pool", job, inputs, example, images=x.shape[0])[0]
 
@@ -147,9 +150,10 @@ def _avg_pool(trace: Trace, input: Any, *, params: Any, divisor: Any) -> Tracer:
 def _avg_unpool(trace: Trace, input: Any, *, shape: Any, params: Any, divisor: Any) -> Tracer:
     grad = trace.as_tracer(input)
     kernel, stride, padding, *_ = params
+    count_pad, override = divisor
     job = _pool_job(pooling_loops.AVG_POOL_GRADIENT, shape, grad, params, grad.dtype)
-    example = pools.avg_pool_gradient(grad.value.example, shape, kernel, stride, padding, *divisor)
-    divisors = pools.pool_divisors(shape[2:], grad.shape[2:], kernel, stride, padding, divisor[0], divisor[1], grad.dtype)
+    example = pools.avg_pool_gradient(grad.value.example, shape, kernel, stride, padding, count_pad, override)
+    divisors = pools.pool_divisors(shape[2:], grad.shape[2:], kernel, stride, padding, count_pad, override, grad.dtype)
     inputs = [channels_last(trace, grad), trace.add_constant(divisors)]
     return step(trace, "avg_pool_gradient", job, inputs, example, images=shape[0])[0]
 
