@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from chainrule.cli.read import reader
+from chainrule.cli.read import classifier
 from chainrule.images.drawing import draw_page, save_photo
 from chainrule.images.page import read_page
 from chainrule.training import run as runs
@@ -33,7 +33,7 @@ def main() -> None:
     parser.add_argument("--save", type=Path, help="save the annotated pages in this folder")
     options = parser.parse_args()
     run = runs.shipped() if options.run is None else runs.find(options.run)
-    read = reader(run)
+    read = classifier(run)
     read(np.zeros((1, 28, 28), np.uint8))  # compiles or loads the loops
     total, times = Score(), []
     if options.save is not None:

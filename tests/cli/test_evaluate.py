@@ -127,7 +127,7 @@ def test_a_picture_that_cannot_be_written(command, trained, option, name, messag
         ),
         (
             lambda run: edit(run, "model", "name", "os.system"),
-            "config.json: there is no model 'os.system'; there are mlp, sigmoid_mlp",
+            "config.json: unknown model 'os.system'; choose from mlp, sigmoid_mlp",
         ),
         (
             lambda run: edit(run, "model", "name", "sigmoid_mlp"),

@@ -303,7 +303,7 @@ def test_a_training_that_diverges(process, images, model, lr):
     done = process("train", "--data", images, "--model", model, "--lr", lr, "--out", "run", "--json")
     assert (done.code, done.out) == (2, "")
     assert re.fullmatch(
-        r"chainrule: training diverged in epoch 1, (step \d+|its last step): .* try a smaller learning rate .*\n",
+        r"chainrule: training diverged in epoch 1, at (step \d+|its last step): .* try a smaller learning rate .*\n",
         done.err,
     )
     assert not runs.Run("run").weights_file.exists()
@@ -369,7 +369,7 @@ def test_resume_of_a_finished_run_prints_its_result_again(command, copy, trained
 def test_resume_of_a_finished_run_says_so(command, copy):
     done = command("train", "--resume", copy)
     assert (done.code, done.err) == (0, "")
-    assert "all 2 epochs are done; repeating the result" in done.out
+    assert "all 2 epochs are complete; evaluating again" in done.out
     assert "resuming" not in done.out
     assert done.out.count(HEADER) == 1
 
@@ -432,7 +432,7 @@ def test_more_epochs(command, copy, images):
     lines = done.out.splitlines()
     assert lines[2] == (
         "from epoch 3, step 1: epochs 4 instead of 2; not bit-identical to a new run with these "
-        "settings (the one-cycle schedule was one over 2 epochs until then)"
+        "settings (the one-cycle schedule spanned 2 epochs until then)"
     )
     assert lines[3] == "resuming from epoch 3, step 1 of 1"
     table = lines.index(HEADER)

@@ -214,14 +214,14 @@ def test_what_is_checked_is_what_is_decoded(tmp_path: Path, monkeypatch: pytest.
     path = tmp_path / "picture"
     Image.fromarray(RAMP).save(path, kind, **({"progressive": True} if kind == "JPEG" else {}))
     expected = open_picture(path)
-    decoded = files._decoded
+    decoded = files._decode
 
     def exchanged(*arguments: Any) -> Any:
         path.unlink()
         path.write_bytes(b"another file")
         return decoded(*arguments)
 
-    monkeypatch.setattr(files, "_decoded", exchanged)
+    monkeypatch.setattr(files, "_decode", exchanged)
     np.testing.assert_array_equal(open_picture(path), expected)
 
 

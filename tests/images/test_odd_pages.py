@@ -9,8 +9,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from chainrule.cli.read import reader
-from chainrule.images.lines import _slope, in_lines
+from chainrule.cli.read import classifier
+from chainrule.images.lines import _slope, group_into_lines
 from chainrule.images.page import MOST_SPECKS, SMALLEST, _surplus_specks, read_page
 from chainrule.training import run as runs
 
@@ -20,7 +20,7 @@ from .test_page import digits_of, write
 @pytest.fixture(scope="module")
 def read():
     """The pretrained network."""
-    return reader(runs.shipped())
+    return classifier(runs.shipped())
 
 
 @pytest.mark.parametrize("short", [28, 30, 44, 63, 90])
@@ -69,7 +69,7 @@ def test_dots_everywhere_take_seconds(read):
 
 
 def plain_lines(parts):
-    """A simple implementation of `in_lines`."""
+    """A simple implementation of `group_into_lines`."""
     slope, lines = _slope(parts), []
     for part in sorted(parts, key=lambda part: part.left):
         middle, steps = (part.top + part.bottom) / 2, []
@@ -92,11 +92,11 @@ def test_lines_are_those_of_a_plain_loop(seed):
     for _ in range(random.integers(1, 60)):
         top, left, height, width = random.integers(0, 500), random.integers(0, 800), *random.integers(8, 60, 2)
         parts.append(SimpleNamespace(top=top, left=left, height=height, width=width, bottom=top + height))
-    lines = in_lines(parts)
+    lines = group_into_lines(parts)
     assert [[id(part) for part in line] for line in lines] == [[id(p) for p in line] for line in plain_lines(parts)]
     assert sum(map(len, lines)) == len(parts)
     assert all(a.left <= b.left for line in lines for a, b in pairwise(line))
 
 
 def test_no_parts_no_lines():
-    assert in_lines([]) == []
+    assert group_into_lines([]) == []

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFilter
 
-from chainrule.cli.read import reader
+from chainrule.cli.read import classifier
 from chainrule.data import mnist
 from chainrule.errors import PictureError
 from chainrule.images.page import read_page
@@ -18,7 +18,7 @@ from .pages import PAPERS, PENS, Score, in_common, make_page, score, stroke
 @pytest.fixture(scope="module")
 def read():
     """The pretrained network."""
-    return reader(runs.shipped())
+    return classifier(runs.shipped())
 
 
 def write(rows, size=(1000, 800), height=60, at=(100, 100), step=(90, 130), paper=0.9, ink=0.15, wider=-0.05):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from chainrule.images.raster import closing, connected_parts, running, shrink
+from chainrule.images.raster import closing, connected_parts, shrink, sliding_reduce
 
 
 @pytest.mark.parametrize("density", [0, 0.1, 0.4, 0.5, 0.7, 1])
@@ -31,12 +31,12 @@ def test_a_long_winding_line_is_one_part():
 def test_running_windows(width: int):
     values = np.random.default_rng(1).random((20, 33))
     most = ndimage.maximum_filter(values, width, mode="nearest")
-    np.testing.assert_array_equal(running(values, width, np.maximum), most)
+    np.testing.assert_array_equal(sliding_reduce(values, width, np.maximum), most)
     least = ndimage.minimum_filter(values, width, mode="nearest")
-    np.testing.assert_array_equal(running(values, width, np.minimum), least)
+    np.testing.assert_array_equal(sliding_reduce(values, width, np.minimum), least)
     if width & (width - 1) == 0:
         mean = ndimage.uniform_filter(values, width, mode="nearest")
-        np.testing.assert_allclose(running(values, width, np.add) / width**2, mean, rtol=1e-9)
+        np.testing.assert_allclose(sliding_reduce(values, width, np.add) / width**2, mean, rtol=1e-9)
 
 
 def test_closing_fills_strokes_and_keeps_the_edges_of_shadows():

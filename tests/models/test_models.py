@@ -112,7 +112,7 @@ def test_options_are_checked(name, options, message):
 @pytest.mark.parametrize("name", ["", "MLP", "resnet", "chainrule.models.mlp", "__init__"])
 def test_an_unknown_name_is_told_with_those_that_there_are(name):
     for use in (models.get, models.build):
-        with pytest.raises(RunError, match=f"there is no model '{name}'; there are {', '.join(NAMES)}$"):
+        with pytest.raises(RunError, match=f"unknown model '{name}'; choose from {', '.join(NAMES)}$"):
             use(name)
 
 

@@ -201,7 +201,7 @@ def test_an_epochs_last_step_may_be_the_one(make_trainer, tmp_path, epoch):
     trainer_validate, trainer.validate = trainer.validate, validate
     with pytest.raises(DivergedError) as caught:
         trainer.fit(EPOCHS)
-    assert f"diverged in epoch {epoch}, its last step: the validation_loss is nan" in str(caught.value)
+    assert f"diverged in epoch {epoch}, at its last step: the validation_loss is nan" in str(caught.value)
     assert "the weight of layer '3'" in str(caught.value)
     assert ("the best weights so far are kept" in str(caught.value)) == (epoch == 2)
     assert (tmp_path / "best").exists() == (epoch == 2)

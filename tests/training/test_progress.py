@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from chainrule.training import Callback, Interrupted
-from chainrule.training.progress import HEADER, Bar, EpochLines, line
+from chainrule.training.progress import HEADER, Bar, EpochLines, format_line
 
 RECORD = {
     "epoch": 3,
@@ -22,7 +22,7 @@ RECORD = {
 
 
 def test_a_line_stands_under_the_header():
-    said = line(RECORD)
+    said = format_line(RECORD)
     assert said.split() == ["3", "0.5124", "12.5000", "87.43%", "2.0"]
     ends = [match.end() for match in re.finditer(r"\S+( \S+)*", HEADER)]
     assert [match.end() for match in re.finditer(r"\S+", said)] == ends
@@ -30,18 +30,18 @@ def test_a_line_stands_under_the_header():
 
 def test_what_was_not_measured_is_a_dash():
     short = {key: RECORD[key] for key in ("epoch", "train_loss", "seconds")}
-    assert line(short).split() == ["3", "0.5124", "-", "-", "2.0"]
-    assert len(line(short)) == len(HEADER)
+    assert format_line(short).split() == ["3", "0.5124", "-", "-", "2.0"]
+    assert len(format_line(short)) == len(HEADER)
 
 
 def test_lines_are_said_one_an_epoch_those_done_before_first(make_trainer):
     said = []
     trainer = make_trainer(callbacks=[EpochLines(said.append)])
     trainer.fit(2)
-    assert said == [HEADER, *map(line, trainer.history)]
+    assert said == [HEADER, *map(format_line, trainer.history)]
     said.clear()
     trainer.fit(3)
-    assert said == [HEADER, *map(line, trainer.history)]
+    assert said == [HEADER, *map(format_line, trainer.history)]
 
 
 @pytest.fixture

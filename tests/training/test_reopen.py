@@ -108,7 +108,7 @@ def test_more_epochs_go_on_with_the_schedule_of_a_run_begun_with_them(begin, go_
     go_on(short)
     changed = reopen(short, digits, {"epochs": 4})
     assert changed.changes[0]["own_bits"]
-    assert changed.changes[0]["why"] == f"the {schedule} schedule was one over 2 epochs until then"
+    assert changed.changes[0]["why"] == f"the {schedule} schedule spanned 2 epochs until then"
     trainer = go_on(changed, rates)
     twin = go_on(long, expected)
     assert rates.seen == expected.seen[10:]
@@ -148,14 +148,14 @@ def test_epochs_without_augmentation_are_the_last_ones_of_all(begin, go_on, digi
         go_on(short, *([KillAt(5 * done + 1)] if done == 1 else []))
         changed = reopen(short, digits, {"epochs": 3})
         assert changed.changes[0]["own_bits"] == own
-        assert changed.changes[0]["why"] == ("other epochs are without augmentation" if own else "")
+        assert changed.changes[0]["why"] == ("different epochs run without augmentation" if own else "")
         go_on(changed)
         go_on(long)
         assert (outcome(short) == outcome(long)) != own
 
 
 def test_a_run_that_becomes_worth_compiling_says_so(begin, go_on, digits, monkeypatch):
-    monkeypatch.setattr(experiment, "WORTH_COMPILING", 15)
+    monkeypatch.setattr(experiment, "MIN_COMPILED_STEPS", 15)
     this_run = begin(model="sigmoid_mlp")
     assert not go_on(this_run).compiled
     changed = reopen(this_run, digits, {"epochs": 3})

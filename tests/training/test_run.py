@@ -183,7 +183,7 @@ def test_the_newest_in_a_folder_of_runs(config, tmp_path):
         run.create(at(config, created), tmp_path / "many" / name)
     (tmp_path / "many" / "notes").mkdir()
     (tmp_path / "many" / "file").touch()
-    assert [this_run.folder.name for this_run in run.every(tmp_path / "many")] == ["a", "c", "b"]
+    assert [this_run.folder.name for this_run in run.all_runs(tmp_path / "many")] == ["a", "c", "b"]
     assert run.find(tmp_path / "many").folder.name == "b"
 
 
@@ -191,7 +191,7 @@ def test_newer_by_the_clock_of_the_world_not_of_the_place(config, tmp_path):
     """In an autumn night, half past two comes twice."""
     run.create(at(config, "2026-10-25T02:50:00+02:00"), tmp_path / "many" / "first")
     run.create(at(config, "2026-10-25T02:10:00+01:00"), tmp_path / "many" / "second")
-    assert [this_run.folder.name for this_run in run.every(tmp_path / "many")] == ["first", "second"]
+    assert [this_run.folder.name for this_run in run.all_runs(tmp_path / "many")] == ["first", "second"]
 
 
 def test_left_out_it_is_the_newest_in_runs(config):
@@ -211,7 +211,7 @@ def test_none_is_found(tmp_path):
         run.find("nowhere")
     with pytest.raises(RunError, match=f"{tmp_path}: holds no run"):
         run.find(tmp_path)
-    assert run.every("nowhere") == []
+    assert run.all_runs("nowhere") == []
 
 
 def test_one_that_cannot_be_read_is_an_error_or_a_fault_among_others(config, tmp_path):
@@ -221,7 +221,7 @@ def test_one_that_cannot_be_read_is_an_error_or_a_fault_among_others(config, tmp
     with pytest.raises(RunError, match="bad/config.json: is not JSON"):
         run.find(tmp_path / "many")
     faults: list[RunError] = []
-    assert [this_run.folder.name for this_run in run.every(tmp_path / "many", faults)] == ["good"]
+    assert [this_run.folder.name for this_run in run.all_runs(tmp_path / "many", faults)] == ["good"]
     assert [str(fault).startswith(str(tmp_path / "many" / "bad" / "config.json")) for fault in faults] == [True]
 
 
@@ -274,7 +274,7 @@ def test_a_missing_entry_is_named(config, folder, entry):
 @pytest.mark.parametrize("entry", ["color", "model.module", "data.url", "training.nesterov"])
 def test_an_unknown_entry_is_named(config, folder, entry):
     (folder / "config.json").write_text(json.dumps(spoiled(config, entry, 1)))
-    with pytest.raises(RunError, match=f"{folder / 'config.json'}: has the unknown {entry}$"):
+    with pytest.raises(RunError, match=f"{folder / 'config.json'}: has unknown {entry}$"):
         run.Run(folder)
 
 

@@ -179,7 +179,7 @@ def test_a_pipe_among_the_runs_stops_no_list(stranger: Path) -> None:
     program = f"""
 from chainrule.training import run
 faults = []
-print([found.folder.name for found in run.every({str(stranger.parent)!r}, faults)], *faults)
+print([found.folder.name for found in run.all_runs({str(stranger.parent)!r}, faults)], *faults)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=20, check=True)
     assert done.stdout == f"['stranger'] {other / 'config.json'}: cannot be read (not a regular file)\n"
@@ -187,7 +187,7 @@ print([found.folder.name for found in run.every({str(stranger.parent)!r}, faults
 
 def test_unknown_keys(stranger: Path, change: Callable[..., None]) -> None:
     change(**{f"key {i}": 0 for i in range(100_000)})
-    with pytest.raises(RunError, match=r"has the unknown data.key 0, data.key 1, .* and 99,992 more$"):
+    with pytest.raises(RunError, match=r"has unknown data.key 0, data.key 1, .* and 99,992 more$"):
         run.Run(stranger)
 
 

@@ -37,18 +37,19 @@ def check_output(
         other: the command's other output file.
 
     Raises:
-        UserError: `check_destination` failed, or `out` is the same file as `photo` or `other`.
+        UserError: the file extension is not supported, the folder is missing or not writable, or `out` is the same file
+            as `photo` or `other`.
     """
     if out is None:
         return
     check_destination(out, what, endings)
-    if _are_same(out, photo):
+    if _same_file(out, photo):
         raise UserError(f"{out}: this is the input photo; choose another output file")
-    if _are_same(out, other):
+    if _same_file(out, other):
         raise UserError(f"{out}: both figures would be written to this file; choose another file for one of them")
 
 
-def _are_same(path: str, other: str | None) -> bool:
+def _same_file(path: str, other: str | None) -> bool:
     """Whether two paths refer to the same file, existing or not."""
     if other is None:
         return False

@@ -13,7 +13,7 @@ from chainrule.cli.output import json_number, print_json, print_table, say
 from chainrule.errors import DataError, RunError
 from chainrule.training import run as runs
 from chainrule.training.evaluation import evaluate as evaluate_network
-from chainrule.training.evaluation import no_numbers
+from chainrule.training.evaluation import nan_message
 from chainrule.training.experiment import has_other_test_images
 
 if TYPE_CHECKING:
@@ -47,27 +47,27 @@ def evaluate(run: str | None, as_json: bool, confusion: str | None, mistakes: st
 
         check_output(confusion, "figure", style.FORMATS)
         check_output(mistakes, "figure", style.FORMATS, other=confusion)
-    trained = runs.find(run)
-    expected = trained.config["data"]
+    trained_run = runs.find(run)
+    expected = trained_run.config["data"]
     data = datasets.load(expected["name"])
     if [list(data.test_images.shape[1:]), list(data.classes)] != [expected["image_shape"], expected["classes"]]:
-        raise DataError(f"{data.name}: image size or classes differ from those {trained.folder} was trained on")
-    if has_other_test_images(trained, data):
-        say(f"chainrule: the test images of {data.name} have changed since {trained.folder} was created", err=True)
-    result = evaluate_network(trained.load_network(), trained.model, data.test_images, data.test_labels)
+        raise DataError(f"{data.name}: image size or classes differ from those {trained_run.folder} was trained on")
+    if has_other_test_images(trained_run, data):
+        say(f"chainrule: the test images of {data.name} have changed since {trained_run.folder} was created", err=True)
+    result = evaluate_network(trained_run.load_network(), trained_run.model, data.test_images, data.test_labels)
     if result.unread:
-        raise RunError(f"{trained.weights_file}: {no_numbers(result.unread, len(result.labels))}")
+        raise RunError(f"{trained_run.weights_file}: {nan_message(result.unread, len(result.labels))}")
     _draw(result, data, confusion, mistakes)
     rows = result.confusion
-    right, totals = np.diagonal(rows), rows.sum(axis=1)
+    correct, totals = np.diagonal(rows), rows.sum(axis=1)
     if as_json:
         per_class = [
             {"class": name, "images": int(n), "accuracy": r / n if n else None}
-            for name, r, n in zip(data.classes, right.tolist(), totals.tolist(), strict=True)
+            for name, r, n in zip(data.classes, correct.tolist(), totals.tolist(), strict=True)
         ]
         print_json(
             {
-                "run": str(trained.folder),
+                "run": str(trained_run.folder),
                 "accuracy": result.accuracy,
                 "loss": json_number(result.loss),
                 "per_class": per_class,
@@ -75,15 +75,15 @@ def evaluate(run: str | None, as_json: bool, confusion: str | None, mistakes: st
             }
         )
         return
-    say(f"{trained.folder}: {trained.model.name} on the {len(data.test_labels):,} test images of {data.name}")
+    say(f"{trained_run.folder}: {trained_run.model.name} on the {len(data.test_labels):,} test images of {data.name}")
     say(f"test accuracy  {result.accuracy:.2%}  ({len(result.mistakes):,} mistakes, loss {result.loss:.4f})", "")
     table = [("class", "images", "correct", "accuracy", "most often mistaken for")]
     for i, name in enumerate(data.classes):
         wrong = rows[i].copy()
         wrong[i] = 0
         other = f"{data.classes[int(wrong.argmax())]} ({wrong.max()} times)" if wrong.any() else "-"
-        accuracy = f"{right[i] / totals[i]:.2%}" if totals[i] else "-"
-        table.append((name, f"{totals[i]:,}", f"{right[i]:,}", accuracy, other))
+        accuracy = f"{correct[i] / totals[i]:.2%}" if totals[i] else "-"
+        table.append((name, f"{totals[i]:,}", f"{correct[i]:,}", accuracy, other))
     print_table(table, right=(1, 2, 3))
     for file in filter(None, (confusion, mistakes)):
         say(f"figure: {file}")

@@ -39,30 +39,30 @@ def lesson(backend: str | None, number: int | None, out: str | None, show: bool)
         raise click.UsageError("--out and --show apply to the figures of one lesson: give its NUMBER")
     from chainrule import lessons  # imported here to keep --help fast
 
-    by_number = {each.number: each for each in lessons.available()}
+    by_number = {entry.number: entry for entry in lessons.available()}
     if number is None:
-        print_table([(str(n), each.title) for n, each in by_number.items()], right=[0])
+        print_table([(str(n), entry.title) for n, entry in by_number.items()], right=[0])
         say("", "Run one by its number: chainrule lesson 1")
         return
     if number not in by_number:
         raise UserError(f"there is no lesson {number}; choose one from {min(by_number)} to {max(by_number)}")
-    chosen = by_number[number]
-    say(f"Lesson {number} of {len(by_number)}. Text, formulas and code: {chosen.file}")
+    selected_lesson = by_number[number]
+    say(f"Lesson {number} of {len(by_number)}. Text, formulas and code: {selected_lesson.file}")
     if show and backend is not None:
         os.environ["MPLBACKEND"] = backend
     folder = Path(out or f"figures/lesson-{number:02}")
-    saved: list[Path] = []
+    figure_files: list[Path] = []
 
     def save(figure: Figure) -> None:
         from chainrule.plots import style  # imports matplotlib, which the lesson has loaded already
 
         folder.mkdir(parents=True, exist_ok=True)
-        saved.append(folder / f"{len(saved) + 1}.png")
-        style.save(figure, saved[-1])
-        say(f"[figure: {saved[-1]}]")
+        figure_files.append(folder / f"{len(figure_files) + 1}.png")
+        style.save(figure, figure_files[-1])
+        say(f"[figure: {figure_files[-1]}]")
 
-    lessons.run(chosen, _introduce, None if show else save)
-    if saved:
+    lessons.run(selected_lesson, _introduce, None if show else save)
+    if figure_files:
         say("", f"Figures saved in {folder}")
 
 

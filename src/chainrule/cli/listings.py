@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 from click.shell_completion import get_completion_class
 
-from chainrule.cli.output import LONGEST, print_table, say
+from chainrule.cli.output import MAX_MESSAGE, print_table, say
 from chainrule.errors import RunError, shortened
 
 
@@ -43,7 +43,7 @@ def data() -> None:
     try:
         say(f"cache: {cache_folder()}  (set CHAINRULE_CACHE to change it)")
     except OSError as error:
-        say(f"cache: none: {error.strerror or error}  (set CHAINRULE_CACHE to choose a folder)")
+        say(f"no cache folder: {error.strerror or error}  (set CHAINRULE_CACHE to choose one)")
 
 
 @click.command(
@@ -55,11 +55,11 @@ Examples:
 @click.argument("folder", required=False, type=click.Path(exists=True, file_okay=False))
 def runs(folder: str | None) -> int:
     """List the runs in FOLDER (default: runs/), newest last."""
-    from chainrule.training.run import RUNS, every
+    from chainrule.training.run import RUNS, all_runs
 
     faults: list[RunError] = []
     rows = []
-    for run in every(folder or RUNS, faults):
+    for run in all_runs(folder or RUNS, faults):
         config = run.config
         try:
             done, result = len(run.history), run.result
@@ -73,7 +73,7 @@ def runs(folder: str | None) -> int:
     elif not faults:
         say(f"no runs in {folder or RUNS} yet; train one with: chainrule train", err=True)
     for fault in faults:
-        say(f"chainrule: {shortened(str(fault), LONGEST)}", err=True)
+        say(f"chainrule: {shortened(str(fault), MAX_MESSAGE)}", err=True)
     return 2 if faults else 0
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from chainrule.training.run import Run
 
 
-LONGEST = 4_000
+MAX_MESSAGE = 4_000
 """Maximum length of an error message, in characters: a file's name or content must not flood the terminal."""
 
 
@@ -60,9 +60,9 @@ def print_table(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> Non
         say("  ".join(cells).rstrip())
 
 
-def terminal_width(most: int) -> int:
-    """The width of the terminal in characters, at most `most`."""
-    return min(shutil.get_terminal_size().columns, most)
+def terminal_width(maximum: int) -> int:
+    """The width of the terminal in characters, at most `maximum`."""
+    return min(shutil.get_terminal_size().columns, maximum)
 
 
 def ascii_only() -> bool:
@@ -76,4 +76,4 @@ def ascii_only() -> bool:
 
 def json_number(value: float) -> float | None:
     """A number for JSON: None for NaN and infinities, which JSON does not have."""
-    return value if value - value == 0 else None
+    return value if value - value == 0 else None  # NaN - NaN and ∞ - ∞ are NaN

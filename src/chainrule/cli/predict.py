@@ -9,7 +9,7 @@ import numpy as np
 
 from chainrule.cli.arguments import PathName, check_output
 from chainrule.cli.output import ascii_only, class_names, print_json, say, terminal_width
-from chainrule.cli.read import reader
+from chainrule.cli.read import classifier
 from chainrule.errors import PictureError
 from chainrule.training import run as runs
 
@@ -52,36 +52,36 @@ def predict(images: Sequence[str], run_path: str | None, as_json: bool, explain:
 
         check_output(explain, "figure", style.FORMATS, photo=images[0])
     run = runs.shipped() if run_path is None else runs.find(run_path)
-    read_images = reader(run)
-    read: list[dict[str, Any]] = []
+    classify = classifier(run)
+    results: list[dict[str, Any]] = []
     from chainrule.images import prepare  # imports Pillow
 
     for file in images:
         try:
             stages = prepare(file)
         except PictureError as error:
-            read.append({"file": file, "error": str(error)})
+            results.append({"file": file, "error": str(error)})
             continue
-        probabilities = read_images(stages.result[None])[0].astype(np.float64)  # (1, 28, 28) to (10,)
+        probabilities = classify(stages.result[None])[0].astype(np.float64)  # (1, 28, 28) to (10,)
         probabilities /= probabilities.sum()  # sum to 1 in float64, too
         digit = int(probabilities.argmax())
         confidence = probabilities[digit].item()
-        read.append({"file": file, "digit": digit, "confidence": confidence, "confidences": probabilities.tolist()})
+        results.append({"file": file, "digit": digit, "confidence": confidence, "confidences": probabilities.tolist()})
         if explain is not None:
             _explain(stages, digit, probabilities, explain)
     if as_json:
-        print_json(read)
+        print_json(results)
     else:
-        for entry in read:
-            _say(entry, run)
-        if any("digit" in entry for entry in read):
+        for entry in results:
+            _print_result(entry, run)
+        if any("digit" in entry for entry in results):
             say(f"model: {_describe(run, run_path)}")
-        if explain is not None and "digit" in read[0]:
+        if explain is not None and "digit" in results[0]:
             say(f"figure: {explain}")
-    return 2 if any("error" in entry for entry in read) else 0
+    return 2 if any("error" in entry for entry in results) else 0
 
 
-def _say(entry: dict[str, Any], run: Run) -> None:
+def _print_result(entry: dict[str, Any], run: Run) -> None:
     if "error" in entry:
         say(f"chainrule: {entry['error']}", err=True)
         return

@@ -14,7 +14,7 @@ from chainrule.errors import RunError
 from chainrule.models import images_to_inputs
 from chainrule.tensor import from_numpy
 from chainrule.training import run as runs
-from chainrule.training.evaluation import no_numbers
+from chainrule.training.evaluation import nan_message
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -53,12 +53,12 @@ def read(photo: str, run_path: str | None, min_confidence: float, as_json: bool,
     from chainrule.images.drawing import FORMATS, draw_page, save_photo
     from chainrule.images.page import read_page
 
-    if min_confidence != min_confidence:
+    if min_confidence != min_confidence:  # NaN passes FloatRange
         raise click.BadParameter("nan is not a number from 0 to 1", param_hint="'--min-confidence'")
     check_output(out, "photo", FORMATS, photo=photo)
     gray, scale = _gray(photo)
     run = runs.shipped() if run_path is None else runs.find(run_path)
-    lines = read_page(gray, reader(run))
+    lines = read_page(gray, classifier(run))
     names = class_names(run)
     if out is not None:
         save_photo(draw_page(open_photo(photo).image, lines, names, min_confidence), out)
@@ -66,9 +66,9 @@ def read(photo: str, run_path: str | None, min_confidence: float, as_json: bool,
         entries = [[_entry(digit, min_confidence, scale) for digit in line] for line in lines]
         print_json({"file": photo, "lines": entries})
         return
-    between = "" if all(len(name) == 1 for name in names) else " "
+    separator = "" if all(len(name) == 1 for name in names) else " "
     for line in lines:
-        say(between.join(names[digit.digit] if digit.confidence >= min_confidence else "?" for digit in line))
+        say(separator.join(names[digit.digit] if digit.confidence >= min_confidence else "?" for digit in line))
     if not lines:
         say(f"{photo}: no digits found", err=True)
     if out is not None:
@@ -83,11 +83,11 @@ def _gray(photo: str) -> tuple[NDArray[np.uint8], float]:
     return np.asarray(image.convert("L")), scale
 
 
-def reader(run: Run) -> Reader:
+def classifier(run: Run) -> Reader:
     """The run's network as a function from images (N, 28, 28) to class probabilities (N, classes).
 
     Raises:
-        RunError: the network takes another image size, or (when called) its outputs are not finite.
+        RunError: the network takes images of a different size, or (when called) its outputs are not finite.
     """
     if run.config["data"]["image_shape"] != [28, 28]:
         raise RunError(f"{run.folder}: reading digits needs a network trained on 28×28 images")
@@ -96,9 +96,9 @@ def reader(run: Run) -> Reader:
     def probabilities(images: NDArray[np.uint8]) -> NDArray[np.float32]:
         with no_grad():
             rows = run.model.probabilities(network(images_to_inputs(from_numpy(images)))).numpy()
-        unread = int((~np.isfinite(rows).all(axis=1)).sum())
-        if unread:
-            raise RunError(f"{run.weights_file}: {no_numbers(unread, len(rows))}")
+        invalid = int((~np.isfinite(rows).all(axis=1)).sum())
+        if invalid:
+            raise RunError(f"{run.weights_file}: {nan_message(invalid, len(rows))}")
         return rows
 
     return probabilities

@@ -37,8 +37,8 @@ class Interruption:
         self._names = names
         self.trainer: Trainer | None = None
         self.number: int | None = None
-        self._quits = False
-        self._before: dict[int, Any] = {}
+        self._quitting = False
+        self._previous_handlers: dict[int, Any] = {}
         self._terminals: list[int] = []
 
     @property
@@ -47,42 +47,43 @@ class Interruption:
         return 128 + (signal.SIGINT if self.number is None else self.number)
 
     def __enter__(self) -> Interruption:
-        self._terminals = [handle for handle in (1, 2) if _is_terminal(handle)]
+        self._terminals = [descriptor for descriptor in (1, 2) if _is_terminal(descriptor)]
         for name in self._names:
             number = getattr(signal, name, None)
             if number is None or (name == "SIGHUP" and signal.getsignal(number) == signal.SIG_IGN):
                 continue
             with suppress(ValueError):  # only the main thread can set signal handlers
-                self._before[number] = signal.signal(number, self._handle)
+                self._previous_handlers[number] = signal.signal(number, self._handle)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        for number, handler in self._before.items():
+        for number, handler in self._previous_handlers.items():
             signal.signal(number, handler)
-        if self._quits and isinstance(error, Exception):
+        if self._quitting and isinstance(error, Exception):
             raise KeyboardInterrupt from error
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        first, self.number = self.number is None, number
+        is_first = self.number is None
+        self.number = number
         if number == getattr(signal, "SIGHUP", None):
             self._leave_terminal()
-        if not first or self.trainer is None:
-            self._quits = True
+        if not is_first or self.trainer is None:
+            self._quitting = True
             sys.unraisablehook = _ignore  # the destructor of a partially initialized object may fail
             raise KeyboardInterrupt
         self.trainer.interrupt = True
-        again = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
+        signal_name = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
         with suppress(OSError):  # bypasses sys.stderr, which may be in the middle of a write
-            os.write(2, f"stopping after this step ({again} again quits immediately)\n".encode())
+            os.write(2, f"stopping after this step ({signal_name} again quits immediately)\n".encode())
 
     def _leave_terminal(self) -> None:
         """Redirect output of a closed terminal to the null device, so that writes do not fail while saving."""
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        for handle in self._terminals:
-            os.dup2(nowhere, handle)
-        os.close(nowhere)
+        null_device = os.open(os.devnull, os.O_WRONLY)
+        for descriptor in self._terminals:
+            os.dup2(null_device, descriptor)
+        os.close(null_device)
 
 
 def keep_interrupt() -> AbstractContextManager[object]:
@@ -97,8 +98,8 @@ def _ignore(_: sys.UnraisableHookArgs) -> None:
     """Suppress the report of an unraisable error."""
 
 
-def _is_terminal(handle: int) -> bool:
+def _is_terminal(descriptor: int) -> bool:
     try:
-        return os.isatty(handle)
+        return os.isatty(descriptor)
     except OSError:
         return False

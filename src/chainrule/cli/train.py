@@ -36,10 +36,10 @@ if TYPE_CHECKING:
 
 
 class ModelName(click.Choice):  # type: ignore[type-arg]  # generic since Click 8.2 only
-    """A model's name; an old name stands for the new one."""
+    """The name of a model, current or former."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Replace an old name."""
+        """Replace a former name by the current one."""
         return super().convert(models.ALIASES.get(value, value), param, ctx)
 
 
@@ -58,10 +58,10 @@ Examples:
 @click.option(
     "--data", type=PathName(), metavar="NAME|DIR", help="A data set's name, or a folder of IDX files.  [default: mnist]"
 )
-@click.option("--epochs", type=int, help="Passes through the training images.  [default: by model]")
-@click.option("--batch-size", type=int, help="Images per step.  [default: by model]")
-@click.option("--lr", type=float, help="Learning rate; with a schedule, its peak.  [default: by model]")
-@click.option("--optimizer", type=click.Choice(list(experiment.OPTIMIZERS)), help="Optimizer.  [default: by model]")
+@click.option("--epochs", type=int, help="Passes through the training images.  [default: the model's]")
+@click.option("--batch-size", type=int, help="Images per step.  [default: the model's]")
+@click.option("--lr", type=float, help="Learning rate; with a schedule, its peak.  [default: the model's]")
+@click.option("--optimizer", type=click.Choice(list(experiment.OPTIMIZERS)), help="Optimizer.  [default: the model's]")
 @click.option("--eager", is_flag=True, default=None, help="Run eagerly, without compiling the training step.")
 @click.option("--seed", type=int, help="Random seed; the same seed gives bit-identical results.  [default: 0]")
 @click.option("--limit", type=int, metavar="N", help="Train on the first N images only.")
@@ -111,14 +111,14 @@ def _train(interruption: Interruption, resume: str | None, as_json: bool, quiet:
     if verbose:
         _introduce(run, trainer, data)
     interruption.trainer = trainer
-    again = f"chainrule train --resume {shlex.quote(str(run.folder))}"
+    resume_command = f"chainrule train --resume {shlex.quote(str(run.folder))}"
     try:
         trainer.fit(run.config["training"]["epochs"])
     except Interrupted:
-        say(f"stopped in epoch {trainer.epoch + 1}; resume with: {again}", err=True)
+        say(f"stopped in epoch {trainer.epoch + 1}; resume with: {resume_command}", err=True)
         raise
     except KeyboardInterrupt:
-        say(f"stopped immediately; resume from the last checkpoint with: {again}", err=True)
+        say(f"stopped immediately; resume from the last checkpoint with: {resume_command}", err=True)
         raise
     except DivergedError as error:
         if not trainer.history:  # no checkpoint to return to
@@ -129,15 +129,15 @@ def _train(interruption: Interruption, resume: str | None, as_json: bool, quiet:
         result = experiment.finish(run, data, sum(record["seconds"] for record in trainer.history))
         _draw(run)
     except KeyboardInterrupt:
-        say(f"stopped after the last epoch, before the test; resume with: {again}", err=True)
+        say(f"stopped after the last epoch, before the test; resume with: {resume_command}", err=True)
         raise
     if as_json:
         print_json(_document(run, result))
     else:
         _conclude(run, result, quiet)
-    fault = diagnose(run, data)
-    if fault is not None:
-        say(f"chainrule: {fault}", err=True)
+    advice = diagnose(run, data)
+    if advice is not None:
+        say(f"chainrule: {advice}", err=True)
 
 
 def _begin(
@@ -156,8 +156,8 @@ def _begin(
         if value is not None:
             raise click.UsageError(f"{name} changes an existing run: use it with --resume RUN")
     source = "mnist" if data is None else data
-    own_folder = source not in SOURCES and Path(source).is_dir()
-    loaded = datasets.load(Path(source).resolve() if own_folder else source)  # the run stores it as an absolute path
+    is_folder = source not in SOURCES and Path(source).is_dir()
+    loaded = datasets.load(Path(source).resolve() if is_folder else source)  # the run stores it as an absolute path
     config = experiment.configure(model or "mlp", loaded, seed=seed or 0, limit=limit, keep=keep or 0, **changes)
     return runs.create(config, out), loaded
 
@@ -169,12 +169,12 @@ def _reopen(
     epoch: int | None,
     step: int | None,
     override: Sequence[str],
-    **fixed: Any,
+    **unchangeable: Any,
 ) -> tuple[Run, ImageData]:
-    options = [f"--{name.replace('_', '-')}" for name, value in fixed.items() if value is not None]
+    options = [f"--{name.replace('_', '-')}" for name, value in unchangeable.items() if value is not None]
     if options:
-        instead = [name for name in options if name in ("--batch-size", "--eager", "--lr")]
-        hint = f"; to change it anyway: --override {instead[0][2:].replace('-', '_')}=VALUE" if instead else ""
+        overridable = [name for name in options if name in ("--batch-size", "--eager", "--lr")]
+        hint = f"; to change it anyway: --override {overridable[0][2:].replace('-', '_')}=VALUE" if overridable else ""
         raise click.UsageError(f"--resume keeps the run's settings: {', '.join(options)} cannot be changed{hint}")
     if epoch is not None and step is not None:
         raise click.UsageError("--epoch and --step are mutually exclusive: give one of them")
@@ -234,12 +234,12 @@ def _introduce(run: Run, trainer: Trainer, data: ImageData) -> None:
     if recipe.get("augment"):
         transforms = ", ".join(f"{name} {value:g}" for name, value in recipe["augment"].items())
         last = recipe.get("epochs_without_augmentation", 0)
-        unless = f", except in the last {f'{last} epochs' if last > 1 else 'epoch'}" if last else ""
-        say(f"augmentation: {transforms}{unless}")
+        exception = f", except in the last {f'{last} epochs' if last > 1 else 'epoch'}" if last else ""
+        say(f"augmentation: {transforms}{exception}")
     for change in run.changes:
         say(_describe(change))
     if trainer.epoch >= recipe["epochs"]:
-        say(f"all {recipe['epochs']} epochs are done; repeating the result")
+        say(f"all {recipe['epochs']} epochs are complete; evaluating again")
     elif trainer.epoch or trainer.step:
         say(f"resuming from epoch {trainer.epoch + 1}, step {trainer.step + 1} of {len(trainer.loader)}")
     say()
@@ -247,14 +247,14 @@ def _introduce(run: Run, trainer: Trainer, data: ImageData) -> None:
 
 def _describe(change: dict[str, Any]) -> str:
     """One line about a change of settings."""
-    where = f"epoch {change['epoch'] + 1}, step {change['step'] + 1}"
+    position = f"epoch {change['epoch'] + 1}, step {change['step'] + 1}"
     settings = ", ".join(f"{name} {values[1]} instead of {values[0]}" for name, values in change["settings"].items())
     if not settings:
-        return f"restarted from {where}"
+        return f"restarted from {position}"
     if not change["own_bits"]:
-        return f"from {where}: {settings}; bit-identical to a new run with these settings"
-    why = f" ({change['why']})" if change["why"] else ""
-    return f"from {where}: {settings}; not bit-identical to a new run with these settings{why}"
+        return f"from {position}: {settings}; bit-identical to a new run with these settings"
+    reason = f" ({change['why']})" if change["why"] else ""
+    return f"from {position}: {settings}; not bit-identical to a new run with these settings{reason}"
 
 
 def _draw(run: Run) -> None:

@@ -2,7 +2,7 @@
 
 `files` opens an image file as gray values, `raster` has array helpers, and `steps` converts gray values to MNIST's
 format and returns every intermediate stage. For a page of digits, `ink` separates ink from paper, `page` finds and
-reads the digits, and `drawing` annotates the photo. These three need SciPy, so import them by name:
+reads the digits, and `drawing` annotates the photo. Import these by name, since SciPy is slow to import:
 `from chainrule.images.page import read_page`.
 """
 

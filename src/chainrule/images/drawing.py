@@ -26,11 +26,11 @@ FORMATS = {
     ".tiff": "TIFF",
 }
 OPTIONS = {"PNG": {"compress_level": 1}, "JPEG": {"quality": 90}, "WEBP": {"quality": 90}}  # level 1 for speed
-READ, UNREAD = "#0072b2", "#d55e00"  # blue and vermilion, distinguishable for color-blind readers
+READ_COLOR, UNREAD_COLOR = "#0072b2", "#d55e00"  # blue and vermilion, distinguishable for color-blind readers
 
 
 def draw_page(
-    photo: Image.Image, lines: Sequence[Sequence[Digit]], names: Sequence[str], least: float = 0.0
+    photo: Image.Image, lines: Sequence[Sequence[Digit]], names: Sequence[str], min_confidence: float = 0.0
 ) -> Image.Image:
     """Draw boxes, digits and confidences on a copy of the photo.
 
@@ -38,27 +38,31 @@ def draw_page(
         photo: a photo in mode RGB.
         lines: the result of `read_page`.
         names: class names.
-        least: digits with less confidence are drawn as a question mark in another color.
+        min_confidence: digits with less confidence are drawn as a question mark in another color.
     """
     from PIL import ImageDraw, ImageFont
 
-    drawn = photo.copy()
-    pen = ImageDraw.Draw(drawn)
-    thick = max(1, max(photo.size) // 700)
+    annotated = photo.copy()
+    pen = ImageDraw.Draw(annotated)
+    stroke = max(1, max(photo.size) // 700)
     for digit in (digit for line in lines for digit in line):
         left, top, right, bottom = digit.box
-        confident = digit.confidence >= least
-        color = READ if confident else UNREAD
-        pen.rectangle((left - thick, top - thick, right - 1 + thick, bottom - 1 + thick), outline=color, width=thick)
+        confident = digit.confidence >= min_confidence
+        color = READ_COLOR if confident else UNREAD_COLOR
+        pen.rectangle(
+            (left - stroke, top - stroke, right - 1 + stroke, bottom - 1 + stroke),
+            outline=color,
+            width=stroke,
+        )
         height = bottom - top
         texts = (  # the digit above its box and the confidence below, so that they fit between neighbors
-            (names[digit.digit] if confident else "?", 0.4 * height, (left - thick, top - 2 * thick), "lb"),
-            (f"{digit.confidence:.0%}", 0.2 * height, (left - thick, bottom + 2 * thick), "lt"),
+            (names[digit.digit] if confident else "?", 0.4 * height, (left - stroke, top - 2 * stroke), "lb"),
+            (f"{digit.confidence:.0%}", 0.2 * height, (left - stroke, bottom + 2 * stroke), "lt"),
         )
         for text, size, position, anchor in texts:
             font = ImageFont.load_default(max(10, size))
-            pen.text(position, text, color, font, anchor, stroke_width=thick, stroke_fill="white")
-    return drawn
+            pen.text(position, text, color, font, anchor, stroke_width=stroke, stroke_fill="white")
+    return annotated
 
 
 def save_photo(photo: Image.Image, path: str | os.PathLike[str]) -> None:

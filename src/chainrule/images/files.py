@@ -62,7 +62,7 @@ def open_picture(path: str | os.PathLike[str]) -> NDArray[np.float32]:
             needs more than `memory.MOST_BYTES` to decode.
         MemoryError: there is not enough memory.
     """
-    return np.asarray(_opened(path, _gray_factor, _gray)[0], np.float32)
+    return np.asarray(_open_image(path, _gray_factor, _to_gray)[0], np.float32)
 
 
 def open_photo(path: str | os.PathLike[str]) -> Photo:
@@ -71,11 +71,11 @@ def open_photo(path: str | os.PathLike[str]) -> Photo:
     Raises:
         PictureError, MemoryError: as `open_picture`.
     """
-    image, size = _opened(path, _photo_factor, _in_color)
+    image, size = _open_image(path, _photo_factor, _to_rgb)
     return Photo(image, max(size) / max(image.size))
 
 
-def _opened(
+def _open_image(
     path: str | os.PathLike[str],
     factor: Callable[[int, int], int],
     convert: Callable[[Image.Image, int], Image.Image],
@@ -96,7 +96,7 @@ def _opened(
     with _open_file(path) as file, warnings.catch_warnings(), _quiet_decoders():
         warnings.simplefilter("ignore")  # Pillow warns of odd metadata and of big images; check_size checks the size
         try:
-            image, transpose, size = _decoded(file, path, factor, convert)  # frees the full-size image on return
+            image, transpose, size = _decode(file, path, factor, convert)  # frees the full-size image on return
             return image if transpose is None else image.transpose(transpose), size
         except (MemoryError, PictureError):
             raise
@@ -110,7 +110,7 @@ def _opened(
             raise PictureError(f"{path}: the image is damaged or truncated") from error
 
 
-def _decoded(
+def _decode(
     file: io.BufferedReader,
     path: str | os.PathLike[str],
     factor: Callable[[int, int], int],
@@ -139,11 +139,11 @@ def _quiet_decoders() -> Iterator[None]:
     if set_handler is None:
         yield
         return
-    before = set_handler(None)
+    previous = set_handler(None)
     try:
         yield
     finally:
-        set_handler(before)
+        set_handler(previous)
 
 
 @cache
@@ -188,35 +188,39 @@ def _photo_factor(width: int, height: int) -> int:
     return math.ceil(math.sqrt(width * height / PHOTO_PIXELS))
 
 
-def _gray(image: Image.Image, factor: int) -> Image.Image:
+def _to_gray(image: Image.Image, factor: int) -> Image.Image:
     """Convert a decoded image of any mode to gray values from 0 to 1 (mode F), at most `LONGEST_SIDE` long."""
     from PIL import Image
 
-    deep = image.mode.startswith(("I", "F"))
-    gray = in_bands(image, factor, "F", _deep(image)) if deep else in_bands(image, factor, "L", _luminance)
+    high_depth = image.mode.startswith(("I", "F"))
+    gray = (
+        in_bands(image, factor, "F", _high_depth_converter(image))
+        if high_depth
+        else in_bands(image, factor, "L", _luminance)
+    )
     gray.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.BOX)
-    return gray if deep else Image.fromarray(np.asarray(gray, np.float32) / np.float32(255))
+    return gray if high_depth else Image.fromarray(np.asarray(gray, np.float32) / np.float32(255))
 
 
-def _in_color(image: Image.Image, factor: int) -> Image.Image:
+def _to_rgb(image: Image.Image, factor: int) -> Image.Image:
     """Convert a decoded image of any mode to an opaque image in mode RGB."""
     if not image.mode.startswith(("I", "F")):
-        return in_bands(image, factor, "RGB", _opaque)
-    deep = _deep(image)
+        return in_bands(image, factor, "RGB", _to_opaque)
+    to_gray = _high_depth_converter(image)
 
     def convert(band: Image.Image) -> Image.Image:
         from PIL import Image
 
-        return Image.fromarray(np.rint(255 * np.asarray(deep(band))).astype(np.uint8)).convert("RGB")
+        return Image.fromarray(np.rint(255 * np.asarray(to_gray(band))).astype(np.uint8)).convert("RGB")
 
     return in_bands(image, factor, "RGB", convert)
 
 
 def _luminance(image: Image.Image) -> Image.Image:
-    return _opaque(image).convert("L")
+    return _to_opaque(image).convert("L")
 
 
-def _opaque(image: Image.Image) -> Image.Image:
+def _to_opaque(image: Image.Image) -> Image.Image:
     """Convert an 8-bit image to mode RGB, composited over white if it is transparent."""
     from PIL import Image
 
@@ -226,8 +230,8 @@ def _opaque(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _deep(image: Image.Image) -> Callable[[Image.Image], Image.Image]:
-    """A function that converts bands of a 16-bit, 32-bit or float image to gray values from 0 to 1."""
+def _high_depth_converter(image: Image.Image) -> Callable[[Image.Image], Image.Image]:
+    """A function that converts bands of a high-depth image (16-bit, 32-bit or float) to gray values from 0 to 1."""
     from PIL import Image
 
     extremes: Any = (0, 65535) if image.mode.startswith("I;16") else image.getextrema()

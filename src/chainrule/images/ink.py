@@ -25,8 +25,8 @@ SMOOTHING = 0.7  # pixels: removes half of the camera noise, and little of a str
 LEAST_INK = 0.08  # minimum contrast of ink, as a fraction of the paper's brightness
 LEAST_CLARITY = 5.0  # minimum contrast of ink, in standard deviations of the noise
 DARKEST_PAPER = 0.4  # of the bright paper's brightness: paper in shadow is brighter, a dark desk is darker
-STEEP = 1.6  # brightness ratio within seven pixels of the small copy: an edge, not the gradual end of a shadow
-RULE = 0.35  # of the image's side: straight lines longer than this are printed rules, not handwriting
+STEEP_RATIO = 1.6  # minimum brightness ratio of a sharp edge, within seven pixels of the small copy
+MIN_RULE_LENGTH = 0.35  # fraction of the image's side: longer straight lines are printed rules, not handwriting
 LEAST_RULE, THICKEST_RULE = 0.03, 0.005  # minimum ink of a rule; its maximum thickness, of the longer side
 COLUMNS = 60  # number of blocks per row in which rules are detected
 SLOPES = np.linspace(-0.16, 0.16, 33)  # candidate slopes of the page's rules, in pixels down per pixel across
@@ -34,7 +34,7 @@ NEAR_SLOPES = np.linspace(-0.08, 0.08, 15)  # candidate slopes of single rules r
 
 
 def find_ink(gray: Gray, widest: float = WIDEST_STROKE) -> tuple[Gray, NDArray[np.bool_], NDArray[np.bool_]]:
-    """Compute the ink of each pixel, the fraction of the paper's light it absorbs, without lighting and ruled lines.
+    """Compute the ink of each pixel: the fraction of the paper's light that it absorbs. Ruled lines are removed.
 
     Args:
         gray: `(height, width)`, brightness from 0 to 1.
@@ -45,14 +45,14 @@ def find_ink(gray: Gray, widest: float = WIDEST_STROKE) -> tuple[Gray, NDArray[n
         `edge`, a mask of pixels close to a long edge (of a sheet on a bright desk, or of a shadow). All
         `(height, width)`.
     """
-    paper, unsure, sheet, edge = _paper(gray, widest)
+    paper, uncertainty, sheet, edge = _paper(gray, widest)
     ink = 1 - ndimage.gaussian_filter(gray, SMOOTHING) / np.maximum(paper, 0.02)  # (height, width)
     level, noise = _level_and_noise(ink, widest)
     ink = np.where(sheet, np.clip(ink - level, 0, 1), 0)
     rules = _rules(ink), _rules(ink.T).T  # detect both directions before removing either, or crossings leave gaps
     for rule in rules:
         ink = np.clip(1 - (1 - ink) / (1 - np.minimum(rule, 0.9)), 0, 1)
-    ink[ink < np.maximum(np.maximum(LEAST_INK, unsure), LEAST_CLARITY * noise)] = 0
+    ink[ink < np.maximum(np.maximum(LEAST_INK, uncertainty), LEAST_CLARITY * noise)] = 0
     return ink, sheet, edge
 
 
@@ -62,19 +62,21 @@ def _paper(gray: Gray, widest: float) -> tuple[Gray, Gray, NDArray[np.bool_], ND
     On a small copy, a morphological closing fills every dark detail narrower than a window with the brightness beside
     it. This preserves the edges of shadows and of the sheet.
     """
-    step = max(1, min(gray.shape) // COARSE)
-    coarse = _blocks(gray, step)
+    block = max(1, min(gray.shape) // COARSE)
+    coarse = _block_means(gray, block)
     window = max(3, round(widest * min(coarse.shape))) | 1
     light = ndimage.grey_closing(ndimage.median_filter(coarse, 3), (window, window))
     light = ndimage.median_filter(light, 5)
-    size = (coarse.shape[0] * step, coarse.shape[1] * step)
-    here = np.s_[: gray.shape[0], : gray.shape[1]]
-    paper, unsure = (_enlarge(values, size)[here] for values in (ndimage.gaussian_filter(light, 0.7), _step(light, 3)))
-    sheet, edge = (_enlarge(where.astype(np.float32), size)[here] > 0.5 for where in (_sheet(light), _edge(light)))
-    return paper, unsure, sheet, edge
+    size = (coarse.shape[0] * block, coarse.shape[1] * block)
+    crop = np.s_[: gray.shape[0], : gray.shape[1]]
+    paper, uncertainty = (
+        _enlarge(values, size)[crop] for values in (ndimage.gaussian_filter(light, 0.7), _drop(light, 3))
+    )
+    sheet, edge = (_enlarge(mask.astype(np.float32), size)[crop] > 0.5 for mask in (_sheet(light), _edge(light)))
+    return paper, uncertainty, sheet, edge
 
 
-def _step(light: Gray, window: int) -> Gray:
+def _drop(light: Gray, window: int) -> Gray:
     """The relative drop of the light within a window."""
     brightest = np.maximum(ndimage.maximum_filter(light, window), 1e-6)
     return np.asarray(1 - ndimage.minimum_filter(light, window) / brightest)
@@ -82,16 +84,16 @@ def _step(light: Gray, window: int) -> Gray:
 
 def _edge(light: Gray) -> NDArray[np.bool_]:
     """A mask of long edges, where the light drops abruptly."""
-    parts, _ = ndimage.label(_step(light, 5) > LEAST_INK, np.ones((3, 3)))
-    long = RULE * min(light.shape)
+    parts, _ = ndimage.label(_drop(light, 5) > LEAST_INK, np.ones((3, 3)))
+    min_length = MIN_RULE_LENGTH * min(light.shape)
     boxes = enumerate(ndimage.find_objects(parts), 1)
-    return np.isin(parts, [n for n, box in boxes if max(at.stop - at.start for at in box) > long])
+    return np.isin(parts, [n for n, box in boxes if max(side.stop - side.start for side in box) > min_length])
 
 
 def _sheet(light: Gray) -> NDArray[np.bool_]:
     """A mask of the paper: a dark area with a sharp edge is the desk, one with a gradual edge is a shadow."""
     dark = light < DARKEST_PAPER * np.percentile(light, 90)
-    steep = ndimage.maximum_filter(light, 7) > STEEP * ndimage.minimum_filter(light, 7)
+    steep = ndimage.maximum_filter(light, 7) > STEEP_RATIO * ndimage.minimum_filter(light, 7)
     parts, count = ndimage.label(dark)
     rims = parts * (dark & ~ndimage.binary_erosion(dark, border_value=1))  # the border pixels of each part
     all_rim, steep_rim = (np.bincount(rims[where], minlength=count + 1)[1:] for where in (rims > 0, (rims > 0) & steep))
@@ -102,11 +104,11 @@ def _sheet(light: Gray) -> NDArray[np.bool_]:
     return np.isin(sheets, 1 + np.flatnonzero(sizes > 0.1 * sizes.max()))
 
 
-def _blocks(values: Gray, step: int) -> Gray:
-    """The means of blocks of `step` × `step` pixels; the image is padded with its edge values."""
-    down, across = (-(-side // step) for side in values.shape)
-    padded = np.pad(values, ((0, down * step - values.shape[0]), (0, across * step - values.shape[1])), mode="edge")
-    return np.asarray(padded.reshape(down, step, across, step).mean(axis=(1, 3), dtype=np.float32))
+def _block_means(values: Gray, block: int) -> Gray:
+    """The means of blocks of `block` × `block` pixels; the image is padded with its edge values."""
+    down, across = (-(-side // block) for side in values.shape)
+    padded = np.pad(values, ((0, down * block - values.shape[0]), (0, across * block - values.shape[1])), mode="edge")
+    return np.asarray(padded.reshape(down, block, across, block).mean(axis=(1, 3), dtype=np.float32))
 
 
 def _enlarge(coarse: Gray, shape: tuple[int, int]) -> Gray:
@@ -129,16 +131,20 @@ def _rules(ink: Gray) -> Gray:
     across = np.arange(width)
     drop = np.rint(slope * (across - width / 2)).astype(int)  # the vertical shift of each column
     rows = np.arange(height)[:, None]
-    level = ndimage.maximum_filter1d(ink[(rows + drop).clip(0, height - 1), across], 3, axis=0)
-    least = level[:, : columns * block].reshape(height, columns, block).min(axis=2)  # (height, columns)
-    rule = _common(least, block)
+    sheared = ndimage.maximum_filter1d(ink[(rows + drop).clip(0, height - 1), across], 3, axis=0)
+    minima = sheared[:, : columns * block].reshape(height, columns, block).min(axis=2)  # (height, columns)
+    rule = _shared_ink(minima, block)
     thickest = 4 + round(THICKEST_RULE * max(ink.shape))  # allows for blur and for the maximum filter above
     rule -= ndimage.grey_opening(rule, (thickest, 1))
     labels, _ = ndimage.label(rule > LEAST_RULE, np.ones((3, 3)))
-    long = [n for n, at in enumerate(ndimage.find_objects(labels), 1) if at[1].stop - at[1].start > RULE * columns]
-    if not long:
+    rule_labels = [
+        n
+        for n, box in enumerate(ndimage.find_objects(labels), 1)
+        if box[1].stop - box[1].start > MIN_RULE_LENGTH * columns
+    ]
+    if not rule_labels:
         return np.zeros_like(ink)
-    rule = ndimage.maximum_filter(np.where(np.isin(labels, long), rule, 0), (3, 3))
+    rule = ndimage.maximum_filter(np.where(np.isin(labels, rule_labels), rule, 0), (3, 3))
     return np.asarray(rule[(rows - drop).clip(0, height - 1), (across // block).clip(0, columns - 1)])
 
 
@@ -155,17 +161,17 @@ def _direction(ink: Gray, block: int) -> float:
     return float(SLOPES[np.argmax(contrast)])
 
 
-def _common(least: Gray, block: int) -> Gray:
+def _shared_ink(minima: Gray, block: int) -> Gray:
     """The ink that each block shares with most blocks in line with it; `block` is the width of a block in pixels."""
-    reach = max(1, round(RULE * least.shape[1] / 2))
+    reach = max(1, round(MIN_RULE_LENGTH * minima.shape[1] / 2))
     offsets = np.unique(np.linspace(-reach, reach, 9).round().astype(int))
-    common = np.zeros_like(least)
+    common = np.zeros_like(minima)
     for slope in NEAR_SLOPES:
         steps = [(round(slope * offset * block), offset) for offset in offsets]
-        here = np.partition(np.stack([_shift(least, *step) for step in steps]), 2, axis=0)[2]
+        shared = np.partition(np.stack([_shift(minima, *step) for step in steps]), 2, axis=0)[2]
         for down, across in steps:  # extend to the rule's ends, where half of the blocks are outside it
-            np.maximum(common, _shift(here, -down, -across), out=common)
-    return np.minimum(common, least)
+            np.maximum(common, _shift(shared, -down, -across), out=common)
+    return np.minimum(common, minima)
 
 
 def _shift(values: Gray, down: int, across: int) -> Gray:

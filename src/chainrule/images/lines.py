@@ -9,31 +9,33 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from chainrule.images.page import Part
+    from chainrule.images.page import InkPart
 
 
-def in_lines(parts: Sequence[Part]) -> list[list[Part]]:
+def group_into_lines(parts: Sequence[InkPart]) -> list[list[InkPart]]:
     """Group parts into lines, from top to bottom; each line is sorted from left to right."""
     if not parts:
         return []
     slope = _slope(parts)
-    lines: list[list[Part]] = []
-    levels, heights = np.empty(len(parts)), np.empty(len(parts))  # means over the last three parts of each line
+    lines: list[list[InkPart]] = []
+    line_y, heights = np.empty(len(parts)), np.empty(len(parts))  # means over the last three parts of each line
     for part in sorted(parts, key=lambda part: part.left):
-        off = np.abs(_level(part, slope) - levels[: len(lines)]) / np.maximum(part.height, heights[: len(lines)])
-        best = int(off.argmin()) if lines else 0
-        if lines and off[best] < 0.5:  # vertical distance from the line, in heights
+        distances = np.abs(_deskewed_y(part, slope) - line_y[: len(lines)]) / np.maximum(
+            part.height, heights[: len(lines)]
+        )
+        best = int(distances.argmin()) if lines else 0
+        if lines and distances[best] < 0.5:  # vertical distance from the line, in heights
             lines[best].append(part)
         else:
             best = len(lines)
             lines.append([part])
         last = lines[best][-3:]
-        levels[best], heights[best] = _mean([_level(p, slope) for p in last]), _mean([p.height for p in last])
-    return sorted(lines, key=lambda line: _mean([_level(part, slope) for part in line]))
+        line_y[best], heights[best] = _mean([_deskewed_y(p, slope) for p in last]), _mean([p.height for p in last])
+    return sorted(lines, key=lambda line: _mean([_deskewed_y(part, slope) for part in line]))
 
 
-def _level(part: Part, slope: float) -> float:
-    """The vertical position of a part, corrected for the slope of the lines."""
+def _deskewed_y(part: InkPart, slope: float) -> float:
+    """The vertical position of a part's center, corrected for the slope of the lines."""
     return _middle(part) - slope * part.left
 
 
@@ -41,11 +43,11 @@ def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
 
 
-def _middle(part: Part) -> float:
+def _middle(part: InkPart) -> float:
     return (part.top + part.bottom) / 2
 
 
-def _slope(parts: Sequence[Part]) -> float:
+def _slope(parts: Sequence[InkPart]) -> float:
     """The slope of the lines, in pixels down per pixel across: the median over parts and their right neighbors."""
     middles = np.array([(part.left + part.width / 2, _middle(part)) for part in parts])  # (N, 2)
     slopes = []
@@ -53,6 +55,6 @@ def _slope(parts: Sequence[Part]) -> float:
         across, down = middles[:, 0] - x, np.abs(middles[:, 1] - y)
         right = np.flatnonzero((across > 0) & (down < 0.35 * across))
         if right.size:
-            next_one = right[np.argmin(across[right] + 2 * down[right])]
-            slopes.append((middles[next_one, 1] - y) / across[next_one])
+            neighbor = right[np.argmin(across[right] + 2 * down[right])]
+            slopes.append((middles[neighbor, 1] - y) / across[neighbor])
     return float(np.median(slopes)) if slopes else 0.0

@@ -23,8 +23,8 @@ MOST_BYTES = 200_000_000
 """Memory limit of decoding: 50 megapixels in color, 100 in gray (12 in WebP, whose decoder needs four copies)."""
 
 MOST_PIXELS = 100_000_000
-LONGEST = 65_535
-"""Maximum side in pixels, as in JPEG. Two bytes of a BMP can skip 255 lines, so their length must be limited."""
+MAX_SIDE = 65_535
+"""Maximum side in pixels, as in JPEG. Two bytes of a BMP can skip 255 lines, so long lines are refused."""
 
 MOST_SCANNED = 1_000_000_000
 """Limit of pixels times scans of a progressive JPEG: 10 megapixels in 100 scans. Up to 12 scans are common."""
@@ -44,23 +44,23 @@ def check_size(image: Image.Image, path: str | os.PathLike[str], factor: int) ->
     Args:
         image: the result of `Image.open`, not yet loaded.
         path: its file, for the error message.
-        factor: how many times smaller a JPEG may be decoded.
+        factor: the downsampling factor up to which a JPEG may be decoded at reduced size.
 
     Raises:
         PictureError: the image is too large.
     """
     width, height = image.size
     size = f"{path}: the image is too large, {width} × {height}"
-    if max(width, height) > LONGEST:
-        raise PictureError(f"{size}; the limit of a side is {LONGEST:,} pixels")
+    if max(width, height) > MAX_SIDE:
+        raise PictureError(f"{size}; the limit of a side is {MAX_SIDE:,} pixels")
     if width * height > MOST_PIXELS:
         raise PictureError(f"{size}; the limit is {MOST_PIXELS // 1_000_000} megapixels")
     needed = 0.0
     if image.format in ("JPEG", "MPO"):
-        passes = _passes(image)
-        if passes * width * height > MOST_SCANNED:
-            raise PictureError(f"{size}, in {passes:,} scans; with that many, only smaller images are decoded")
-        if passes > 1:  # all coefficients are kept until the last scan, two bytes each
+        scans = _scan_count(image)
+        if scans * width * height > MOST_SCANNED:
+            raise PictureError(f"{size}, in {scans:,} scans; with that many, only smaller images are decoded")
+        if scans > 1:  # all coefficients are kept until the last scan, two bytes each
             needed = 2 * width * height * _samples(image)
         image.draft(None, (math.ceil(width / factor), math.ceil(height / factor)))
     needed += decoding_bytes(image)
@@ -99,7 +99,7 @@ def _strip_bytes(image: Any) -> int:
     return math.ceil(int(width) * int(height) * bits / 8)
 
 
-def _passes(image: Any) -> int:
+def _scan_count(image: Any) -> int:
     """The number of scans of a JPEG. With more than one, all coefficients are kept in memory until the last."""
     with mmap.mmap(image.fp.fileno(), 0, access=mmap.ACCESS_READ) as data:
         return max(1, sum(marker == 0xDA for marker in _markers(data)))

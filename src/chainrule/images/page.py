@@ -15,9 +15,9 @@ import numpy as np
 from scipy import ndimage
 
 from chainrule.images.ink import WIDEST_STROKE, find_ink
-from chainrule.images.lines import in_lines
+from chainrule.images.lines import group_into_lines
 from chainrule.images.raster import shrink
-from chainrule.images.steps import checked, ink_to_mnist
+from chainrule.images.steps import ink_to_mnist, validate_gray
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -30,16 +30,17 @@ if TYPE_CHECKING:
     Box = tuple[int, int, int, int]
 
 LONGEST_SIDE = 2000  # pixels: larger photos are downsampled; a page of small digits is still readable
-HANDY = 64  # pixels: photos with taller digits are downsampled further, since more pixels only add noise
-LARGE = 0.35  # of the image's shorter side: digits this tall can have strokes as wide as shadows; they are read on a
-LARGE_SIDE, WIDEST_LARGE = 160, 0.35  # copy of this size, with strokes up to this width
+READING_HEIGHT = 64  # pixels: photos with taller digits are downsampled, since more pixels only add noise
+# Digits taller than LARGE, a fraction of the image's shorter side, can have strokes as wide as shadows. They are read
+# on a copy with a longer side of LARGE_SIDE pixels, with strokes up to WIDEST_LARGE, a fraction of its shorter side.
+LARGE, LARGE_SIDE, WIDEST_LARGE = 0.35, 160, 0.35
 SMALLEST = 14  # minimum height of a digit in pixels: smaller ones look like dust
 MOST_SPECKS = 4000  # maximum number of parts shorter than half of that; a dusty scan has ten times as many
 RIM = 0.02  # of the image's shorter side: parts that lie only in this border are remains of rules or cut-off objects
 EDGE = 0.75  # a part with this fraction of its ink next to the edge of a sheet or a shadow belongs to that edge
 CORE = 0.3  # of a part's darkest ink: lighter pixels are the blur around its strokes
-MANY = 5  # this many confident digits are taken as the page's content, despite larger objects such as a pen
-SURE = 0.95  # minimum confidence of a digit with unusual size or darkness
+MIN_CONFIDENT = 5  # this many confident digits are taken as the page's content, despite larger objects such as a pen
+SURE_CONFIDENCE = 0.95  # minimum confidence of a digit with unusual size or darkness
 
 # The following are fractions of the typical height of a digit.
 SPECK = 0.12  # a shorter part is dust
@@ -49,8 +50,9 @@ TALLEST_JOINED, WIDEST_JOINED = 1.75, 1.3  # maximum size of joined pieces: less
 SHORTEST, TALLEST, WIDEST = 0.3, 2.2, 6.0  # size limits of a digit, or of several touching digits
 THICKEST_JOINT = 0.3  # maximum thickness where two digits touch, relative to their height
 THINNEST, THICKEST = 0.012, 0.6  # limits of the stroke thickness, relative to the part's longer side
-FRAME, FRAMED, THIN_FRAME = 0.08, 0.8, 0.05  # a frame: ink this close to each side of the box, along this fraction of
-# it, with strokes at most this thick
+# A frame has ink within FRAME of each side of its box, along more than FRAMED of the side, and no strokes thicker than
+# THIN_FRAME, relative to its longer side.
+FRAME, FRAMED, THIN_FRAME = 0.08, 0.8, 0.05
 FAINTEST = 0.3  # minimum darkness relative to the page's typical ink: pencil next to a marker has a third
 SOFTEST = 0.1  # minimum sharpness: strokes have edges, shadows are gradual
 
@@ -66,7 +68,7 @@ class Digit:
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
+class InkPart:
     """A connected part of the ink: its position and its pixels; pixels of other parts are 0."""
 
     top: int
@@ -129,37 +131,37 @@ def read_page(photo: NDArray[np.floating | np.uint8], read: Reader) -> list[list
     Raises:
         PictureError: the array does not hold gray values as above.
     """
-    gray = checked(photo, LONGEST_SIDE)
+    gray = validate_gray(photo, LONGEST_SIDE)
     if min(gray.shape) < 2 * SMALLEST:
         return []
     large, scale = _read_large(gray, read), max(photo.shape) / max(gray.shape)
     lines = _read_small(gray, read)
-    if large and all(_is_of(one, large) for one in _flat(lines)):
+    if large and all(_belongs_to(one, large) for one in _flat(lines)):
         lines = large
-    return _rescaled(lines, scale)
+    return _rescale(lines, scale)
 
 
 def _read_small(gray: Gray, read: Reader) -> list[list[Digit]]:
     """Read small digits, the usual case. If there are many digits next to larger objects, read only the digits."""
     parts, size = _find_parts(gray)
-    lines = _read_handy(gray, parts, size, read)
+    lines = _read_at_reading_height(gray, parts, size, read)
     dark = FAINTEST * _median([part.darkness for part in parts], parts)
     shorter = [part for part in parts if part.height < SHORTEST * size and part.darkness > dark]
-    if _sure(lines) >= MANY or len(_likely(shorter)) < MANY:
+    if _count_confident(lines) >= MIN_CONFIDENT or len(_digit_like(shorter)) < MIN_CONFIDENT:
         return lines
-    others = _read_handy(gray, shorter, _typical_height(shorter), read)
-    return others if _sure(others) > max(MANY, 2 * _sure(lines)) else lines
+    others = _read_at_reading_height(gray, shorter, _typical_height(shorter), read)
+    return others if _count_confident(others) > max(MIN_CONFIDENT, 2 * _count_confident(lines)) else lines
 
 
-def _read_handy(gray: Gray, parts: Sequence[Part], size: float, read: Reader) -> list[list[Digit]]:
+def _read_at_reading_height(gray: Gray, parts: Sequence[InkPart], size: float, read: Reader) -> list[list[Digit]]:
     """Read the digits among parts of typical height `size`, on a downsampled copy if they are tall."""
-    if size <= 1.4 * HANDY:
+    if size <= 1.4 * READING_HEIGHT:
         return _read_lines(parts, size, read)
-    handy = shrink(gray, round(HANDY / size * max(gray.shape)))
+    handy = shrink(gray, round(READING_HEIGHT / size * max(gray.shape)))
     scale = max(gray.shape) / max(handy.shape)
     parts, _ = _find_parts(handy)
     lines = _read_lines(parts, size / scale, read)
-    return _rescaled(lines, scale)
+    return _rescale(lines, scale)
 
 
 def _read_large(gray: Gray, read: Reader) -> list[list[Digit]]:
@@ -170,26 +172,26 @@ def _read_large(gray: Gray, read: Reader) -> list[list[Digit]]:
         return []
     narrow = 0.9 * WIDEST_STROKE * min(small.shape)  # excludes a pen lying on the sheet, but not marker strokes
     thick = [part for part in parts if part.thickness > narrow]
-    return _rescaled(_read_lines(thick, size, read), max(gray.shape) / max(small.shape))
+    return _rescale(_read_lines(thick, size, read), max(gray.shape) / max(small.shape))
 
 
-def _read_lines(parts: Sequence[Part], size: float, read: Reader) -> list[list[Digit]]:
+def _read_lines(parts: Sequence[InkPart], size: float, read: Reader) -> list[list[Digit]]:
     """Read the digits among parts of typical height `size`, in lines."""
     if not size:
         return []
     parts = [part for part in _join(parts, size) if _may_be_digit(part, size)]
     dark = _median([part.darkness for part in parts], parts)  # much fainter parts are remains of rules, shadows, stains
     parts = [part for part in parts if part.darkness > FAINTEST * dark]
-    lines = [_read_line(line, read, size, dark) for line in in_lines(parts)]
+    lines = [_read_line(line, read, size, dark) for line in group_into_lines(parts)]
     return [line for line in lines if line]
 
 
-def _rescaled(lines: list[list[Digit]], by: float) -> list[list[Digit]]:
-    return [[replace(digit, box=_scaled(digit.box, by)) for digit in line] for line in lines]
+def _rescale(lines: list[list[Digit]], factor: float) -> list[list[Digit]]:
+    return [[replace(digit, box=_scale_box(digit.box, factor)) for digit in line] for line in lines]
 
 
-def _scaled(box: Box, by: float) -> Box:
-    left, top, right, bottom = (round(by * side) for side in box)
+def _scale_box(box: Box, factor: float) -> Box:
+    left, top, right, bottom = (round(factor * side) for side in box)
     return left, top, right, bottom
 
 
@@ -197,12 +199,12 @@ def _flat(lines: list[list[Digit]]) -> list[Digit]:
     return [digit for line in lines for digit in line]
 
 
-def _sure(lines: list[list[Digit]]) -> int:
+def _count_confident(lines: list[list[Digit]]) -> int:
     """The number of digits that are read with high confidence."""
-    return sum(digit.confidence >= SURE for digit in _flat(lines))
+    return sum(digit.confidence >= SURE_CONFIDENCE for digit in _flat(lines))
 
 
-def _is_of(one: Digit, large: list[list[Digit]]) -> bool:
+def _belongs_to(one: Digit, large: list[list[Digit]]) -> bool:
     """Whether a digit is only the edge of a large digit's stroke, or dust next to one."""
     x, y = (one.box[0] + one.box[2]) / 2, (one.box[1] + one.box[3]) / 2
     for left, top, right, bottom in (digit.box for digit in _flat(large)):
@@ -217,7 +219,7 @@ def _is_of(one: Digit, large: list[list[Digit]]) -> bool:
 # Parts
 
 
-def _find_parts(gray: Gray, widest: float = WIDEST_STROKE) -> tuple[list[Part], float]:
+def _find_parts(gray: Gray, widest: float = WIDEST_STROKE) -> tuple[list[InkPart], float]:
     """The connected parts of the ink, without those at borders and along edges; and the typical height of a digit."""
     ink, sheet, edge = find_ink(gray, widest)
     labels, count = ndimage.label(ink > 0, np.ones((3, 3)))
@@ -231,16 +233,18 @@ def _find_parts(gray: Gray, widest: float = WIDEST_STROKE) -> tuple[list[Part], 
     boxes = ndimage.find_objects(labels)
     lengths = np.array([max(at.stop - at.start for at in box) for box in boxes])
     outside |= _surplus_specks(lengths)
-    for number, where in enumerate(boxes, start=1):
-        rows, columns = where
+    for number, box_slices in enumerate(boxes, start=1):
+        rows, columns = box_slices
         if number in outside or lengths[number - 1] < 3:
             continue
-        if any(min(at.stop, side - at.start) < rim for at, side in zip(where, ink.shape, strict=True)):
+        if any(min(at.stop, side - at.start) < rim for at, side in zip(box_slices, ink.shape, strict=True)):
             continue
-        around = (slice(rows.start - 1, rows.stop + 1), slice(columns.start - 1, columns.stop + 1))
-        mine = ndimage.binary_dilation(labels[around] == number, np.ones((3, 3))) & np.isin(labels[around], (0, number))
-        if edge[where][labels[where] == number].mean() < EDGE:
-            parts.append(Part(around[0].start, around[1].start, np.where(mine, ink[around], 0)))
+        padded_box = (slice(rows.start - 1, rows.stop + 1), slice(columns.start - 1, columns.stop + 1))
+        pixels = ndimage.binary_dilation(labels[padded_box] == number, np.ones((3, 3))) & np.isin(
+            labels[padded_box], (0, number)
+        )
+        if edge[box_slices][labels[box_slices] == number].mean() < EDGE:
+            parts.append(InkPart(padded_box[0].start, padded_box[1].start, np.where(pixels, ink[padded_box], 0)))
     return parts, _typical_height(parts)
 
 
@@ -251,18 +255,18 @@ def _surplus_specks(lengths: NDArray[np.int64]) -> set[int]:
     return set((1 + longest_first[MOST_SPECKS:]).tolist())
 
 
-def _typical_height(parts: Iterable[Part]) -> float:
+def _typical_height(parts: Iterable[InkPart]) -> float:
     """The median height, weighted by ink, of parts that may be digits; 0 if there are none."""
-    likely = _likely(parts)
+    likely = _digit_like(parts)
     return _median([p.height for p in likely], likely)
 
 
-def _likely(parts: Iterable[Part]) -> list[Part]:
+def _digit_like(parts: Iterable[InkPart]) -> list[InkPart]:
     """The parts that may be digits by shape."""
-    return [p for p in parts if p.height >= SMALLEST and p.height > 0.4 * p.width and not _no_stroke(p)]
+    return [p for p in parts if p.height >= SMALLEST and p.height > 0.4 * p.width and not _is_not_stroke(p)]
 
 
-def _median(values: Sequence[float], parts: Sequence[Part]) -> float:
+def _median(values: Sequence[float], parts: Sequence[InkPart]) -> float:
     """The median of the parts' values weighted by their ink, so that many specks do not dominate."""
     if not values:
         return 0.0
@@ -271,12 +275,12 @@ def _median(values: Sequence[float], parts: Sequence[Part]) -> float:
     return float(values[order[np.searchsorted(mass, mass[-1] / 2)]])
 
 
-def _no_stroke(part: Part) -> bool:
+def _is_not_stroke(part: InkPart) -> bool:
     """Whether a part is too thick for its size, like a blot, or too thin, like a frame or a long line."""
     return not THINNEST < part.thickness / max(part.height, part.width) < THICKEST or _is_frame(part)
 
 
-def _is_frame(part: Part) -> bool:
+def _is_frame(part: InkPart) -> bool:
     """Whether a part is a thin outline along all sides of its box, empty inside, and too wide for a 1."""
     if part.thickness > THIN_FRAME * max(part.height, part.width):
         return False
@@ -288,20 +292,20 @@ def _is_frame(part: Part) -> bool:
     return all(float(side.mean()) > FRAMED for side in sides)
 
 
-def _may_be_digit(part: Part, size: float) -> bool:
+def _may_be_digit(part: InkPart, size: float) -> bool:
     fits = SHORTEST * size <= part.height <= TALLEST * size and part.width <= WIDEST * size
-    return fits and part.sharpness > SOFTEST and part.height > 0.3 * part.width and not _no_stroke(part)
+    return fits and part.sharpness > SOFTEST and part.height > 0.3 * part.width and not _is_not_stroke(part)
 
 
 # Joining and cutting
 
 
-def _join(parts: Sequence[Part], size: float) -> list[Part]:
+def _join(parts: Sequence[InkPart], size: float) -> list[InkPart]:
     """Join the pieces of digits with gaps."""
-    waiting = sorted((p for p in parts if max(p.height, p.width) >= SPECK * size), key=lambda p: -p.height)
-    joined: list[Part] = []
-    boxes = np.zeros((4, len(waiting)))  # left, top, right, bottom of the joined parts
-    for piece in waiting:  # tallest first, so that small pieces are added to existing digits
+    pieces = sorted((p for p in parts if max(p.height, p.width) >= SPECK * size), key=lambda p: -p.height)
+    joined: list[InkPart] = []
+    boxes = np.zeros((4, len(pieces)))  # left, top, right, bottom of the joined parts
+    for piece in pieces:  # tallest first, so that small pieces are added to existing digits
         gaps = _gaps(piece, boxes[:, : len(joined)])
         near = np.flatnonzero(gaps <= NEAR * size)
         fitting = (i for i in near[np.argsort(gaps[near], kind="stable")] if _belong_together(piece, joined[i], size))
@@ -314,14 +318,14 @@ def _join(parts: Sequence[Part], size: float) -> list[Part]:
     return joined
 
 
-def _gaps(part: Part, boxes: NDArray[np.float64]) -> NDArray[np.float64]:
+def _gaps(part: InkPart, boxes: NDArray[np.float64]) -> NDArray[np.float64]:
     """The distances of a part's box from other boxes (4, N): left, top, right, bottom; 0 if they touch or overlap."""
     across = np.maximum(part.left, boxes[0]) - np.minimum(part.right, boxes[2])
     down = np.maximum(part.top, boxes[1]) - np.minimum(part.bottom, boxes[3])
     return np.asarray(np.hypot(np.maximum(across, 0), np.maximum(down, 0)))
 
 
-def _belong_together(piece: Part, part: Part, size: float) -> bool:
+def _belong_together(piece: InkPart, part: InkPart, size: float) -> bool:
     """Whether a nearby piece may belong to the same digit, by their joint size, ink and relative position."""
     height = max(piece.bottom, part.bottom) - min(piece.top, part.top)
     width = max(piece.right, part.right) - min(piece.left, part.left)
@@ -339,47 +343,47 @@ def _belong_together(piece: Part, part: Part, size: float) -> bool:
     )  # else a small digit next to it
 
 
-def _union(one: Part, other: Part) -> Part:
+def _union(one: InkPart, other: InkPart) -> InkPart:
     top, left = min(one.top, other.top), min(one.left, other.left)
     ink = np.zeros((max(one.bottom, other.bottom) - top, max(one.right, other.right) - left), one.ink.dtype)
     for part in (one, other):
         here = ink[part.top - top : part.bottom - top, part.left - left : part.right - left]
         np.maximum(here, part.ink, out=here)
-    return Part(top, left, ink)
+    return InkPart(top, left, ink)
 
 
-def _cuts(part: Part) -> list[tuple[Part, Part]]:
+def _cuts(part: InkPart) -> list[tuple[InkPart, InkPart]]:
     """Ways to cut a part in two vertically: through a single stroke, where there is least ink."""
     stroke = part.ink > 0.5 * part.darkness
     ink = ndimage.uniform_filter1d(stroke.sum(axis=0, dtype=float), 3)  # (width,)
-    once = (
+    single_stroke = (
         np.abs(np.diff(stroke.astype(int), axis=0, prepend=0, append=0)).sum(axis=0) <= 2
     )  # columns crossed by one stroke
     low, high = round(0.2 * part.width), round(0.8 * part.width)
-    cuts = [x for x in range(low, high) if once[x] and ink[x] == ink[max(0, x - 3) : x + 4].min()]
+    cuts = [x for x in range(low, high) if single_stroke[x] and ink[x] == ink[max(0, x - 3) : x + 4].min()]
     cuts = [x for x in cuts if ink[x] < THICKEST_JOINT * part.height]
     halves = []
     for x in sorted(cuts, key=lambda x: float(ink[x]))[:3]:
-        left, right = _trimmed(part, 0, x), _trimmed(part, x, part.width)
+        left, right = _crop_columns(part, 0, x), _crop_columns(part, x, part.width)
         if left and right and min(left.height, right.height) > 0.5 * part.height:
             halves.append((left, right))
     return halves
 
 
-def _trimmed(part: Part, start: int, stop: int) -> Part | None:
+def _crop_columns(part: InkPart, start: int, stop: int) -> InkPart | None:
     """The columns from `start` to `stop`, cropped to their ink; None if there is none."""
     ink = part.ink[:, start:stop]
     rows, columns = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
     if not rows.size:
         return None
     top, left = int(rows[0]), int(columns[0])
-    return Part(part.top + top, part.left + start + left, ink[top : rows[-1] + 1, left : columns[-1] + 1])
+    return InkPart(part.top + top, part.left + start + left, ink[top : rows[-1] + 1, left : columns[-1] + 1])
 
 
 # Reading
 
 
-def _read_line(line: Sequence[Part], read: Reader, size: float, dark: float) -> list[Digit]:
+def _read_line(line: Sequence[InkPart], read: Reader, size: float, dark: float) -> list[Digit]:
     """Read the digits of a line, splitting touching digits and dropping parts that are not digits.
 
     Args:
@@ -391,15 +395,15 @@ def _read_line(line: Sequence[Part], read: Reader, size: float, dark: float) -> 
     typical = float(np.median([part.height for part in line]))
     digits: list[Digit] = []
     for part, digit in zip(line, _read(line, read), strict=True):
-        for piece, one in _read_apart(part, digit, read):
-            unsure = one.confidence < SURE
-            odd = not 0.6 * typical <= piece.height <= 2.0 * typical or not 0.6 * size <= piece.height <= 2.0 * size
-            if not (unsure and (odd or piece.darkness < 0.5 * dark)):
-                digits.append(one)
+        for piece, candidate in _split_touching(part, digit, read):
+            unsure = candidate.confidence < SURE_CONFIDENCE
+            unusual = not 0.6 * typical <= piece.height <= 2.0 * typical or not 0.6 * size <= piece.height <= 2.0 * size
+            if not (unsure and (unusual or piece.darkness < 0.5 * dark)):
+                digits.append(candidate)
     return digits
 
 
-def _read(parts: Sequence[Part], read: Reader) -> list[Digit]:
+def _read(parts: Sequence[InkPart], read: Reader) -> list[Digit]:
     images = np.stack([_image(part) for part in parts])
     probabilities = read(images)  # (N, classes)
     digits = []
@@ -411,24 +415,24 @@ def _read(parts: Sequence[Part], read: Reader) -> list[Digit]:
     return digits
 
 
-def _image(part: Part) -> NDArray[np.uint8]:
+def _image(part: InkPart) -> NDArray[np.uint8]:
     """A part's ink, normalized to that of its strokes, in MNIST's format."""
     full = part.darkness
     start = 0.15 * full
     return ink_to_mnist(np.pad(np.clip((part.ink - start) / (full - start), 0, 1), 2))
 
 
-def _read_apart(part: Part, whole: Digit, read: Reader, most: int = 4) -> list[tuple[Part, Digit]]:
+def _split_touching(part: InkPart, whole: Digit, read: Reader, most: int = 4) -> list[tuple[InkPart, Digit]]:
     """Cut a part that is too wide for one digit, if the pieces are read with more confidence than the whole."""
-    wide = part.width / part.height
-    if most < 2 or wide < 1.1 or (wide < 1.4 and whole.confidence > 0.8):
+    aspect = part.width / part.height
+    if most < 2 or aspect < 1.1 or (aspect < 1.4 and whole.confidence > 0.8):
         return [(part, whole)]
-    best, least = None, SURE if wide < 1.4 else 0.7 * whole.confidence
+    best, min_confidence = None, SURE_CONFIDENCE if aspect < 1.4 else 0.7 * whole.confidence
     for halves in _cuts(part):
         digits = _read(halves, read)
         confidence = min(digit.confidence for digit in digits)
-        if confidence > least:
-            best, least = list(zip(halves, digits, strict=True)), confidence
+        if confidence > min_confidence:
+            best, min_confidence = list(zip(halves, digits, strict=True)), confidence
     if best is None:
         return [(part, whole)]
-    return [piece for half, digit in best for piece in _read_apart(half, digit, read, most - 1)]
+    return [piece for half, digit in best for piece in _split_touching(half, digit, read, most - 1)]

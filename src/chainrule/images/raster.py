@@ -23,7 +23,7 @@ NEIGHBORS = (  # slices of each pixel and its neighbor to the right, below, and 
 )
 
 
-def resize(values: Values, shape: tuple[int, int], how: Literal["BOX", "BILINEAR", "BICUBIC"] = "BOX") -> Gray:
+def resize(values: Values, shape: tuple[int, int], method: Literal["BOX", "BILINEAR", "BICUBIC"] = "BOX") -> Gray:
     """Resample to `shape` (height, width); with "BOX", downsampling averages pixels.
 
     uint8 values become floats from 0 to 255. Pillow converts them, to avoid a float copy of a large photo in NumPy.
@@ -31,9 +31,9 @@ def resize(values: Values, shape: tuple[int, int], how: Literal["BOX", "BILINEAR
     from PIL import Image  # imported on first use
 
     height, width = shape
-    bytes_only = values.dtype == np.uint8
-    picture = Image.fromarray(values).convert("F") if bytes_only else Image.fromarray(np.asarray(values, np.float32))
-    return np.asarray(picture.resize((width, height), Image.Resampling[how]))
+    is_uint8 = values.dtype == np.uint8
+    picture = Image.fromarray(values).convert("F") if is_uint8 else Image.fromarray(np.asarray(values, np.float32))
+    return np.asarray(picture.resize((width, height), Image.Resampling[method]))
 
 
 def shrink(values: Values, longest: int) -> Gray:
@@ -45,8 +45,8 @@ def shrink(values: Values, longest: int) -> Gray:
     return values.astype(np.float32) if values.dtype == np.uint8 else np.asarray(values)
 
 
-def running(values: Gray, width: int, combine: np.ufunc) -> Gray:
-    """Reduce each pixel's `width` × `width` neighborhood by `np.maximum`, `np.minimum` or `np.add`.
+def sliding_reduce(values: Gray, width: int, combine: np.ufunc) -> Gray:
+    """Reduce each pixel's `width` × `width` neighborhood with `np.maximum`, `np.minimum` or `np.add`.
 
     Windows of 1, 2, 4, ... pixels are combined from two of half the size, so the cost grows only with log(width). For
     `np.add`, `width` must be a power of two.
@@ -65,12 +65,14 @@ def running(values: Gray, width: int, combine: np.ufunc) -> Gray:
 def closing(values: Gray, width: int) -> Gray:
     """Morphological closing: fill dark details narrower than `width`, and keep the edges of wider areas.
 
-    The image is padded with its mirror image.
+    The image is padded by its mirror image.
     """
     width |= 1  # an odd window is centered, so that erosion exactly undoes dilation
-    room = min(width, *values.shape)
-    mirrored = np.pad(values, room, mode="symmetric")
-    return running(running(mirrored, width, np.maximum), width, np.minimum)[room:-room, room:-room]
+    margin = min(width, *values.shape)
+    mirrored = np.pad(values, margin, mode="symmetric")
+    return sliding_reduce(sliding_reduce(mirrored, width, np.maximum), width, np.minimum)[
+        margin:-margin, margin:-margin
+    ]
 
 
 def connected_parts(mask: NDArray[np.bool_]) -> NDArray[np.intp]:

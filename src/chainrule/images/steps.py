@@ -16,7 +16,7 @@ import numpy as np
 
 from chainrule.errors import PictureError
 from chainrule.images.files import open_picture
-from chainrule.images.raster import closing, connected_parts, resize, running, shrink
+from chainrule.images.raster import closing, connected_parts, resize, shrink, sliding_reduce
 
 if TYPE_CHECKING:
     import os
@@ -76,7 +76,7 @@ def prepare(picture: str | os.PathLike[str] | NDArray[np.floating | np.uint8]) -
         PictureError: the file cannot be read, the array does not hold gray values as above, or no digit is found.
     """
     if isinstance(picture, np.ndarray):
-        name, gray = "picture", checked(picture, WORKING_SIDE)
+        name, gray = "picture", validate_gray(picture, WORKING_SIDE)
     else:
         name, gray = str(picture), shrink(open_picture(picture), WORKING_SIDE)
     try:
@@ -95,7 +95,7 @@ def ink_to_mnist(ink: Gray) -> NDArray[np.uint8]:
     return _center(_scale(_thicken(_crop(shrink(ink, WORKING_SIDE)))))
 
 
-def checked(values: Values, longest: int) -> Gray:
+def validate_gray(values: Values, longest: int) -> Gray:
     """Validate gray values, and return them as floats from 0 to 1 with the longer side at most `longest` pixels.
 
     Raises:
@@ -128,21 +128,21 @@ def _ink_is_dark(gray: Gray) -> bool:
     widest = round(math.log2(max(8, max(gray.shape) / 2)))
     skewness = 0.0
     for width in (2**widest, 2 ** (widest - 1), 2 ** (widest - 2)):
-        local_mean = running(gray, width, np.add) / width**2
+        local_mean = sliding_reduce(gray, width, np.add) / width**2
         skewness += float(np.mean((gray - local_mean) ** 3)) / width
     return skewness < 0
 
 
-def _find_ink(bright: Gray) -> tuple[Gray, Gray, Gray]:
-    """The paper, the dark ink on it, and the ink of the digit.
+def _find_ink(gray: Gray) -> tuple[Gray, Gray, Gray]:
+    """The brightness of the paper, all dark ink on it, and the digit's ink, each (height, width).
 
     A window wide enough for any stroke can mistake a narrow shadow at the border for a stroke. If ink reaches the
     border, a narrower window is tried, and used if it finds a digit inside.
     """
     results = []
     for window in WINDOWS:
-        paper = _paper(bright, window)
-        ink = 1 - bright / np.maximum(paper, 0.05)
+        paper = _paper(gray, window)
+        ink = 1 - gray / np.maximum(paper, 0.05)
         try:
             clean = _drop_specks(_stretch(ink))
         except _BlankError:
@@ -159,28 +159,28 @@ def _border(values: NDArray[np.generic]) -> NDArray[np.generic]:
     return np.concatenate([values[0], values[-1], values[:, 0], values[:, -1]])
 
 
-def _paper(bright: Gray, window: float) -> Gray:
+def _paper(gray: Gray, window: float) -> Gray:
     """The brightness of the paper at every pixel, including under the dark ink.
 
     A plane is fitted to the lighting of the whole image. A closing of the remainder fills every dark detail narrower
     than the window with the brightness beside it, and preserves the edges of shadows.
     """
-    slope = _slope(bright)
-    return slope + closing(bright - slope, max(3, round(window * sum(bright.shape) / 2)))
+    slope = _slope(gray)
+    return slope + closing(gray - slope, max(3, round(window * sum(gray.shape) / 2)))
 
 
-def _slope(bright: Gray) -> Gray:
+def _slope(gray: Gray) -> Gray:
     """A plane fitted to the half of the pixels closest to it (trimmed least squares, by repeated fits)."""
-    y, x = np.linspace(-1, 1, bright.shape[0])[:, None], np.linspace(-1, 1, bright.shape[1])
+    y, x = np.linspace(-1, 1, gray.shape[0])[:, None], np.linspace(-1, 1, gray.shape[1])
     terms = np.stack(np.broadcast_arrays(1.0, x, y), axis=-1).reshape(-1, 3)  # (pixels, 3)
-    values = bright.ravel()
+    values = gray.ravel()
     nearest = np.ones(values.size, bool)
     for _ in range(6):
         chosen = terms[nearest]
         plane: Gray = terms @ np.linalg.lstsq(chosen.T @ chosen, chosen.T @ values[nearest], rcond=None)[0]
         error = np.abs(values - plane)
         nearest = error <= np.median(error)
-    return plane.reshape(bright.shape)
+    return plane.reshape(gray.shape)
 
 
 def _stretch(ink: Gray) -> Gray:
@@ -221,10 +221,10 @@ def _drop_specks(ink: Gray) -> Gray:
     if (length[inside] > DIGIT * max(ink.shape)).any():  # else the digit itself touches the border
         mass = np.where(inside, mass, 0)
     is_digit = mass >= 0.15 * mass.max()
-    around = corners[:, is_digit].min(axis=1)
-    around -= 0.1 * max(-around[2] - around[0], -around[3] - around[1])  # keep small parts only if they are near
-    is_digit |= (corners >= around[:, None]).all(axis=0) & (mass > 0.01 * mass.max())
-    return ink * running(is_digit[parts].astype(np.float32), 3, np.maximum)  # includes the soft edge
+    bounds = corners[:, is_digit].min(axis=1)
+    bounds -= 0.1 * max(-bounds[2] - bounds[0], -bounds[3] - bounds[1])  # keep small parts only if they are near
+    is_digit |= (corners >= bounds[:, None]).all(axis=0) & (mass > 0.01 * mass.max())
+    return ink * sliding_reduce(is_digit[parts].astype(np.float32), 3, np.maximum)  # includes the soft edge
 
 
 def _crop(ink: Gray) -> Gray:
@@ -241,8 +241,8 @@ def _thicken(ink: Gray) -> Gray:
     mask = np.pad(ink > 0.5, 1)
     outline = np.sum(mask[1:] != mask[:-1]) + np.sum(mask[:, 1:] != mask[:, :-1])
     width = 2 * np.sum(mask) / (math.pi / 4 * outline)  # a pixelated outline is 4/π times as long as a smooth one
-    more = int(THINNEST * max(ink.shape) / BOX - width)
-    return running(np.pad(ink, more), more + 1, np.maximum) if more > 0 else ink
+    growth = int(THINNEST * max(ink.shape) / BOX - width)
+    return sliding_reduce(np.pad(ink, growth), growth + 1, np.maximum) if growth > 0 else ink
 
 
 def _scale(ink: Gray) -> Gray:

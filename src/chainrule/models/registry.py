@@ -33,8 +33,8 @@ class Recipe:
         batch_size: images per step.
         optimizer: "sgd", "adam" or "adamw".
         lr: the learning rate; with a schedule, its maximum.
-        momentum: of "sgd".
-        weight_decay: of any.
+        momentum: the momentum of "sgd".
+        weight_decay: the weight decay of any optimizer.
         schedule: "constant", "cosine" or "one-cycle".
         augment: options of `data.Augment` for the training images; empty for none.
         epochs_without_augmentation: the number of last epochs without augmentation, to fit unaugmented images.
@@ -58,7 +58,7 @@ class Model:
     """A registered model.
 
     Attributes:
-        name: as on the command line.
+        name: the name on the command line.
         build: builds the network; its keyword-only parameters are the options that a run records, and `generator`.
         summary: a one-line description.
         recipe: the default training settings.
@@ -78,10 +78,10 @@ class Model:
 REGISTRY: dict[str, Model] = {}
 
 ALIASES = {"network": "sigmoid_mlp"}
-"""Former names of models, still found in old runs and scripts, and their present names."""
+"""Former names of models, still found in old runs and scripts, and their current names."""
 
 MOST_PARAMETERS = 10_000_000
-"""Limit for models built by name: a config or an image folder from elsewhere must not allocate gigabytes.
+"""Limit for models built by name: an untrusted config or image folder must not allocate gigabytes.
 
 An `mlp` with 128 hidden neurons reaches it at 279×279 pixels."""
 
@@ -115,7 +115,7 @@ def get(name: str) -> Model:
     """
     name = ALIASES.get(name, name)
     if name not in REGISTRY:
-        raise RunError(f"there is no model {name!r}; there are {', '.join(REGISTRY)}")
+        raise RunError(f"unknown model {name!r}; choose from {', '.join(REGISTRY)}")
     return REGISTRY[name]
 
 
@@ -125,7 +125,7 @@ def build(
     """Build a model by name, with checked options.
 
     Args:
-        name: of the model.
+        name: the name of the model.
         options: keyword arguments of its builder, e.g. {"hidden": 128}.
         generator: source of the initial weights.
 
@@ -159,7 +159,7 @@ def _check_size(model: Model, options: Mapping[str, Any]) -> None:
     try:
         with skip_init():
             count = sum(parameter.numel() for parameter in model.build(**options).parameters())
-    except (MemoryError, ValueError) as error:  # ValueError: NumPy's for arrays that are too large to exist
+    except (MemoryError, ValueError) as error:  # ValueError: NumPy refuses arrays that are too large to address
         if isinstance(error, RunError):
             raise
         count = MOST_PARAMETERS + 1

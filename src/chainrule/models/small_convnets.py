@@ -30,7 +30,7 @@ def square_side(name: str, inputs: int, least: int) -> int:
     return side
 
 
-def pooled(convolution: nn.Conv2d) -> tuple[nn.Module, ...]:
+def _conv_block(convolution: nn.Conv2d) -> tuple[nn.Module, ...]:
     """Return a convolution followed by ReLU and 2×2 max pooling."""
     return convolution, nn.ReLU(), nn.MaxPool2d(2)
 
@@ -56,8 +56,8 @@ def cnn(*, inputs: int = 784, classes: int = 10, generator: np.random.Generator 
     quarter = side // 2 // 2
     return nn.Sequential(
         nn.Unflatten(1, (1, side)),  # (N, 1, 28, 28)
-        *pooled(nn.Conv2d(1, 32, 5, padding=2, generator=generator)),  # (N, 32, 14, 14)
-        *pooled(nn.Conv2d(32, 64, 5, padding=2, generator=generator)),  # (N, 64, 7, 7)
+        *_conv_block(nn.Conv2d(1, 32, 5, padding=2, generator=generator)),  # (N, 32, 14, 14)
+        *_conv_block(nn.Conv2d(32, 64, 5, padding=2, generator=generator)),  # (N, 64, 7, 7)
         nn.Flatten(),  # (N, 3136)
         nn.Linear(64 * quarter * quarter, classes, generator=generator),
     )
@@ -84,8 +84,8 @@ def lenet5(*, inputs: int = 784, classes: int = 10, generator: np.random.Generat
     last = (side // 2 - 4) // 2
     return nn.Sequential(
         nn.Unflatten(1, (1, side)),  # (N, 1, 28, 28)
-        *pooled(nn.Conv2d(1, 6, 5, padding=2, generator=generator)),  # (N, 6, 14, 14)
-        *pooled(nn.Conv2d(6, 16, 5, generator=generator)),  # (N, 16, 5, 5)
+        *_conv_block(nn.Conv2d(1, 6, 5, padding=2, generator=generator)),  # (N, 6, 14, 14)
+        *_conv_block(nn.Conv2d(6, 16, 5, generator=generator)),  # (N, 16, 5, 5)
         nn.Flatten(),  # (N, 400)
         nn.Linear(16 * last * last, 120, generator=generator),
         nn.ReLU(),

@@ -27,10 +27,11 @@ if TYPE_CHECKING:
 
 
 class History(Callback):
-    """Writes a line per epoch to a file, `metrics.jsonl`. NaN and infinities, which JSON does not have, become null.
+    """Writes one line of JSON per epoch to a file. NaN and infinities, which JSON does not have, become null.
 
     Args:
-        path: the file. It is rewritten from the trainer's history, so that a resumed run repeats no line.
+        path: the file, such as `metrics.jsonl`. It is rewritten from the trainer's history after each epoch, so that a
+            resumed run repeats no line.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -57,7 +58,7 @@ class BestModel(Callback):
     """Saves the weights of the best epoch so far, by `validation_accuracy` or another metric.
 
     Args:
-        path: the file.
+        path: the safetensors file to write.
         measure: the metric to maximize, an entry of the history.
     """
 
@@ -80,7 +81,7 @@ class BestModel(Callback):
         """Load a state.
 
         Raises:
-            ValueError: its best value or its epoch is not a number.
+            ValueError: the best value is not a number, or the epoch not an integer.
         """
         best, epoch = state["best"], state["epoch"]
         if not isinstance(best, (int, float, NoneType)) or not isinstance(epoch, int) or isinstance(best, bool):
@@ -92,7 +93,7 @@ class SettingsCheck(Callback):
     """Refuses to resume under changed settings: the result would not be reproducible.
 
     Args:
-        settings: values by name, unchanged by a round trip through JSON.
+        settings: values by name. They must survive a round trip through JSON unchanged, since checkpoints store them.
     """
 
     def __init__(self, settings: dict[str, Any]) -> None:
@@ -103,7 +104,7 @@ class SettingsCheck(Callback):
         return self.settings
 
     def differences(self, state: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
-        """Return the settings that differ from a state's: by name, the state's value and the present one."""
+        """Return the settings that differ from those in a state: by name, the state's value and the current one."""
         return {name: (state.get(name), value) for name, value in self.settings.items() if state.get(name) != value}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -130,12 +131,12 @@ class StopAugmentation(Callback):
         self.after = after
 
     def on_start(self, trainer: Trainer) -> None:
-        """End augmentation if it is time, also in a resumed training."""
+        """End augmentation if a resumed run is past its last augmented epoch."""
         if trainer.epoch >= self.after:
             trainer.loader.augment = None
 
     def on_epoch(self, trainer: Trainer, record: dict[str, Any]) -> None:
-        """End augmentation if it is time."""
+        """End augmentation after the last augmented epoch."""
         self.on_start(trainer)
 
 
@@ -164,11 +165,11 @@ class Checkpoint(Callback):
     It must be the last callback, so that the states of the others are up to date.
 
     Args:
-        folder: the folder of the state.
-        seconds: the interval within an epoch.
+        folder: the folder to write the states to.
+        seconds: the time between two saves within an epoch.
         keep: how many earlier states to keep: those of the last `keep` epochs, that of the best epoch (by
             `validation_accuracy`), and the last `keep` states saved within an epoch.
-        best: the file of the best weights so far, which are stored in the kept states.
+        best: the file of the best weights so far; a copy of them is stored in each kept state.
     """
 
     def __init__(
@@ -187,7 +188,7 @@ class Checkpoint(Callback):
             self.save(trainer)
 
     def on_step(self, trainer: Trainer) -> None:
-        """Save if it is time, or if training is interrupted."""
+        """Save if the interval has passed, or if training is interrupted."""
         if trainer.interrupt or time.perf_counter() - self._last_save > self.seconds:
             self.save(trainer)
 
@@ -228,25 +229,26 @@ class StopOnNaN(Callback):
     def on_loss(self, trainer: Trainer, inputs: Tensor | None, loss: float) -> None:
         """Check the loss of a step."""
         if not math.isfinite(loss):
-            self._stop(trainer, trainer.epoch, f"step {trainer.step + 1}: the loss is {loss}", inputs)
+            self._stop(trainer, trainer.epoch, f"at step {trainer.step + 1}: the loss is {loss}", inputs)
 
     def on_epoch(self, trainer: Trainer, record: dict[str, Any]) -> None:
         """Check the losses of the epoch: its last update may have made the weights invalid."""
         for name, value in record.items():
             if name.endswith("loss") and not math.isfinite(value):
                 inputs = trainer.loader.dataset[: trainer.loader.batch_size][0]
-                self._stop(trainer, record["epoch"] - 1, f"its last step: the {name} is {value}", inputs)
+                self._stop(trainer, record["epoch"] - 1, f"at its last step: the {name} is {value}", inputs)
 
-    def _stop(self, trainer: Trainer, done: int, event: str, inputs: Tensor | None) -> None:
+    def _stop(self, trainer: Trainer, completed_epochs: int, event: str, inputs: Tensor | None) -> None:
         layer = (
             "run without compiling (--eager) to find the layer"
             if inputs is None
             else first_bad_layer(trainer.network, inputs)
         )
-        note = "the best weights so far are kept; " if done else ""
+        note = "the best weights so far are kept; " if completed_epochs else ""
         rate = trainer.optimizer.param_groups[0]["lr"]
         raise DivergedError(
-            f"training diverged in epoch {done + 1}, {event}; {layer}; {note}try a smaller learning rate than {rate:g}"
+            f"training diverged in epoch {completed_epochs + 1}, {event}; {layer}; {note}"
+            f"try a smaller learning rate than {rate:g}"
         )
 
 

@@ -1,4 +1,4 @@
-"""Saves a complete state in one safetensors file: the arrays in nested dicts and lists, and the rest in its note.
+"""Saves a complete state in one safetensors file: its arrays as tensors, and the rest as JSON in the file's metadata.
 
 The file is replaced atomically: a process killed at any moment leaves the old state or the new one.
 """
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 FILE = "state.safetensors"
 _KEPT_NAME = re.compile(r"(epoch|step)-(\d+)\.safetensors")  # a kept earlier state
-_ARRAY = "<array>"  # in the note, {"<array>": NAME} stands for an array
+_ARRAY = "<array>"  # in the JSON text, {"<array>": NAME} stands for an array
 
 
 def save(state: Any, path: str | os.PathLike[str]) -> None:
@@ -40,7 +40,7 @@ def save(state: Any, path: str | os.PathLike[str]) -> None:
 
     def split(value: Any, name: str) -> Any:
         if isinstance(value, (Tensor, np.ndarray)):
-            while name in arrays:  # {"a": {"b": …}, "a.b": …}
+            while name in arrays:  # the key "a.b" beside {"a": {"b": …}} would get the same name
                 name += "'"
             arrays[name] = value
             return {_ARRAY: name}

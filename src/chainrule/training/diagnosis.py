@@ -1,4 +1,4 @@
-"""Diagnoses a completed training: whether the network learned anything, and if not, what to try.
+"""Diagnoses a completed training run: whether the network learned anything, and if not, what to try.
 
 A NaN loss ends training at once (`callbacks.StopOnNaN`). A loss that rises slowly, or a network that gives the same
 answer for every image, does not; they show only in the history.
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from chainrule.data import ImageData
     from chainrule.training.run import Run
 
-_ENOUGH = 2000  # images to evaluate
-_UNMOVED = 0.01  # relative change of a loss below which it counts as unchanged
-_RISEN = 0.05  # relative rise of a loss that is a warning; normal fluctuations are smaller
+_MAX_IMAGES = 2000  # training images to evaluate
+_MIN_CHANGE = 0.01  # relative: a loss that changes less counts as unchanged
+_MIN_RISE = 0.05  # relative: a loss that rises more is reported; normal fluctuations are smaller
 
 
 def diagnose(run: Run, data: ImageData) -> str | None:
-    """Return a sentence on what went wrong in a completed training and what to try; None if nothing did.
+    """Return a sentence on what went wrong in a completed training run and what to try; None if nothing did.
 
     Args:
         run: a run with history and weights.
@@ -37,56 +37,56 @@ def diagnose(run: Run, data: ImageData) -> str | None:
     """
     history = run.history
     (images, labels), (_, validation_labels), _ = data.split()
-    chance = guessing(validation_labels)
+    chance = guessing_accuracy(validation_labels)
     if not history or chance >= 1 or any("validation_accuracy" not in record for record in history):
         return None
     best = best_epoch(history)
     highest, last = history[best]["validation_accuracy"], history[-1]["validation_accuracy"]
     losses = [record["train_loss"] for record in history]
     if highest > chance:
-        if last > chance and losses[-1] <= losses[0] * (1 + _RISEN):
+        if last > chance and losses[-1] <= losses[0] * (1 + _MIN_RISE):
             return None
         reasons, lowest = [], int(np.argmin(losses))
-        if losses[-1] > losses[lowest] * (1 + _RISEN):
+        if losses[-1] > losses[lowest] * (1 + _MIN_RISE):
             reasons.append(f"the loss rose from {losses[lowest]:.4g} to {losses[-1]:.4g}")
         if last < highest:
             reasons.append(f"the validation accuracy fell from {highest:.2%} to {last:.2%}")
-        turn = best if last < highest else lowest  # the loss may have risen although the last epoch is the best
+        last_good = best if last < highest else lowest  # the loss may have risen although the last epoch is the best
         return (
-            f"training went wrong after epoch {turn + 1} of {len(history)}: {' and '.join(reasons)}; the weights of "
-            f"epoch {best + 1} are kept; {_smaller_rate(run)}"
+            f"training went wrong after epoch {last_good + 1} of {len(history)}: {' and '.join(reasons)}; the "
+            f"weights of epoch {best + 1} are kept; {_smaller_rate(run)}"
         )
 
-    guess = f"the best validation accuracy, {highest:.2%}, is no better than guessing"
-    images, labels = images[:_ENOUGH], labels[:_ENOUGH]
+    no_better = f"the best validation accuracy, {highest:.2%}, is no better than guessing"
+    images, labels = images[:_MAX_IMAGES], labels[:_MAX_IMAGES]
     limit = run.config["data"]["limit"]
-    trained = evaluate(run.load_network(), run.model, images[:limit], labels[:limit])
-    upper_bound = highest + _deviations(highest, len(validation_labels))
-    if trained.accuracy > max(upper_bound, guessing(labels[:limit])):
+    on_training_images = evaluate(run.load_network(), run.model, images[:limit], labels[:limit])
+    upper_bound = highest + _three_deviations(highest, len(validation_labels))
+    if on_training_images.accuracy > max(upper_bound, guessing_accuracy(labels[:limit])):
         return (
-            f"training did not work: {guess}, though {trained.accuracy:.2%} of the training images "
+            f"training did not work: {no_better}, though {on_training_images.accuracy:.2%} of the training images "
             f"are classified correctly; check that labels and images belong together, and train on more of them"
         )
-    before = evaluate(run.untrained(run.generators()[0]), run.model, images, labels).loss
+    initial_loss = evaluate(run.untrained(run.generators()[0]), run.model, images, labels).loss
     peak = int(np.argmax(losses))
-    if losses[peak] > before * (1 + _UNMOVED):
-        rise = f"the loss rose from {before:.4g} before training to {losses[peak]:.4g} in epoch {peak + 1}"
-        return f"training did not work: {rise}, and {guess}; {_smaller_rate(run)}"
-    if losses[-1] >= before * (1 - _UNMOVED):
-        stalled = f"the loss has hardly moved, from {before:.4g} before training to {losses[-1]:.4g}"
-        return f"training did not work: {stalled}, and {guess}; {_more_training(run)}"
-    return f"training did not work: {guess}, and the answer hardly depends on the image; {_smaller_rate(run)}"
+    if losses[peak] > initial_loss * (1 + _MIN_CHANGE):
+        rise = f"the loss rose from {initial_loss:.4g} before training to {losses[peak]:.4g} in epoch {peak + 1}"
+        return f"training did not work: {rise}, and {no_better}; {_smaller_rate(run)}"
+    if losses[-1] >= initial_loss * (1 - _MIN_CHANGE):
+        stalled = f"the loss has hardly moved, from {initial_loss:.4g} before training to {losses[-1]:.4g}"
+        return f"training did not work: {stalled}, and {no_better}; {_more_training(run)}"
+    return f"training did not work: {no_better}, and the answer hardly depends on the image; {_smaller_rate(run)}"
 
 
-def guessing(labels: NDArray[np.integer]) -> float:
+def guessing_accuracy(labels: NDArray[np.integer]) -> float:
     """Return the accuracy of always predicting the most common label, plus three standard deviations."""
-    share = float(np.bincount(labels).max()) / len(labels)
-    return share + _deviations(share, len(labels))
+    accuracy = float(np.bincount(labels).max()) / len(labels)
+    return accuracy + _three_deviations(accuracy, len(labels))
 
 
-def _deviations(share: float, count: int) -> float:
-    """Return three standard deviations of the accuracy on `count` images, for an expected accuracy `share`."""
-    return 3 * math.sqrt(share * (1 - share) / count)
+def _three_deviations(accuracy: float, count: int) -> float:
+    """Return three standard deviations of a measured accuracy, given the expected one and the number of images."""
+    return 3 * math.sqrt(accuracy * (1 - accuracy) / count)
 
 
 def _smaller_rate(run: Run) -> str:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 
 BATCH = 1000
+"""Images per batch, up to 28×28 pixels each."""
+
 BATCH_PIXELS = 500_000
 """Pixels per batch of images larger than 28×28: a few hundred megabytes in a convolutional network."""
 
@@ -70,7 +72,7 @@ class Evaluation:
         return wrong[np.argsort(-self.probabilities[wrong].max(axis=1), kind="stable")]
 
 
-def no_numbers(unread: int, count: int) -> str:
+def nan_message(unread: int, count: int) -> str:
     """Return the message for a network whose outputs are not finite for some images."""
     return (
         f"the network outputs NaN for {unread:,} of {count:,} images: its weights are too large; "
@@ -108,7 +110,5 @@ def evaluate(
             total += model.loss(outputs, targets).item() * len(targets)
             probabilities.append(model.probabilities(outputs).numpy())
     rows = np.concatenate(probabilities)  # (N, classes)
-    predictions = np.where(
-        np.isfinite(rows).all(axis=1), rows.argmax(axis=1), -1
-    )  # argmax of a row with NaN is the NaN
+    predictions = np.where(np.isfinite(rows).all(axis=1), rows.argmax(axis=1), -1)  # NaN would win the argmax
     return Evaluation(total / len(images), predictions, rows, labels.astype(np.int64))

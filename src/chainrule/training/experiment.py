@@ -27,7 +27,7 @@ from chainrule.errors import DataError, RunError
 from chainrule.files import write_text
 from chainrule.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR
 from chainrule.training.callbacks import BestModel, Checkpoint, History, SettingsCheck, StopAugmentation, StopOnNaN
-from chainrule.training.evaluation import evaluate, no_numbers
+from chainrule.training.evaluation import evaluate, nan_message
 from chainrule.training.run import SHIPPED, check_model_input
 from chainrule.training.trainer import Callback, Trainer
 
@@ -43,10 +43,10 @@ if TYPE_CHECKING:
 OPTIMIZERS = {"sgd": {"lr": 0.1, "momentum": 0.9}, "adam": {"lr": 0.002}, "adamw": {"lr": 0.002, "weight_decay": 0.01}}
 """Default settings of an optimizer other than the recipe's."""
 
-WORTH_COMPILING = 200
-"""Number of steps from which compiling the step saves time."""
+MIN_COMPILED_STEPS = 200
+"""Total number of steps from which compiling the step saves time."""
 
-_MOST = 1_000_000_000  # limit on epochs, batch size and number of images, to catch typing errors
+_MAX_COUNT = 1_000_000_000  # limit on epochs, batch size and number of images, to catch typos
 
 SCHEDULES = ("constant", "cosine", "one-cycle")
 
@@ -60,8 +60,8 @@ def configure(
         model: a registered name.
         data: the data set to train on.
         seed: seed of all random numbers.
-        limit: number of training images to use, from the first; None for all.
-        keep: how many of the last epochs to keep the state of, besides the best epoch's; see `reopen`.
+        limit: train on the first `limit` images only; None for all.
+        keep: keep the states of the last `keep` epochs and of the best epoch, so that `reopen` can go back to them.
         changes: values for fields of the `Recipe`; None keeps the recipe's.
 
     Raises:
@@ -159,7 +159,7 @@ def refuse_shipped(run: Run) -> None:
     """Check that a run is not the one shipped with chainrule, which must not be changed.
 
     Raises:
-        RunError: it is.
+        RunError: it is the run shipped with chainrule.
     """
     if run.folder.resolve() == SHIPPED.resolve():
         command = f"chainrule train --model {run.config['model']['name']}"
@@ -186,7 +186,7 @@ def has_other_test_images(run: Run, data: ImageData) -> bool:
 
 def worth_compiling(recipe: Recipe, steps_per_epoch: int) -> bool:
     """Return whether to compile the step: not in eager mode, nor for too few steps."""
-    return not recipe.eager and recipe.epochs * steps_per_epoch >= WORTH_COMPILING
+    return not recipe.eager and recipe.epochs * steps_per_epoch >= MIN_COMPILED_STEPS
 
 
 def finish(run: Run, data: ImageData, seconds: float) -> dict[str, Any]:
@@ -202,7 +202,7 @@ def finish(run: Run, data: ImageData, seconds: float) -> dict[str, Any]:
     """
     evaluation = evaluate(run.load_network(), run.model, data.test_images, data.test_labels)
     if evaluation.unread:
-        raise RunError(f"{run.weights_file}: {no_numbers(evaluation.unread, len(evaluation.labels))}")
+        raise RunError(f"{run.weights_file}: {nan_message(evaluation.unread, len(evaluation.labels))}")
     result = {"test_accuracy": evaluation.accuracy, "test_loss": evaluation.loss, "seconds": seconds}
     write_text(run.folder / "result.json", json.dumps(result, indent=2) + "\n")
     return result
@@ -224,22 +224,22 @@ def _scheduler(recipe: Recipe, optimizer: optim.Optimizer, steps: int) -> LRSche
 
 
 def check_settings(recipe: Recipe, seed: int, limit: int | None, data: ImageData, keep: int = 0) -> None:
-    """Check a recipe, the seed, the limit and the number of states to keep, also against the data.
+    """Check a recipe, the seed, the limit and the number of states to keep, given the data set.
 
     Raises:
         RunError: a value is invalid.
     """
     for kind, name, names in (("optimizer", recipe.optimizer, OPTIMIZERS), ("schedule", recipe.schedule, SCHEDULES)):
         if name not in names:
-            raise RunError(f"there is no {kind} {name!r}; there are {', '.join(names)}")
+            raise RunError(f"unknown {kind} {name!r}; choose from {', '.join(names)}")
     counts = {"number of epochs": recipe.epochs, "batch size": recipe.batch_size, "limit": limit}
     for name, count in counts.items():
-        if count is not None and not 1 <= count <= _MOST:
-            raise RunError(f"the {name} must be at {'least 1' if count < 1 else f'most {_MOST:,}'}, not {count:,}")
+        if count is not None and not 1 <= count <= _MAX_COUNT:
+            raise RunError(f"the {name} must be at {'least 1' if count < 1 else f'most {_MAX_COUNT:,}'}, not {count:,}")
     if not 0 < recipe.lr < math.inf:
         raise RunError(f"the learning rate must be a number above 0, not {recipe.lr}")
     if not (0 <= recipe.momentum < math.inf and 0 <= recipe.weight_decay < math.inf):
-        raise RunError("the momentum and the weight decay must be numbers of at least 0")
+        raise RunError("the momentum and the weight decay must be finite and at least 0")
     if recipe.epochs_without_augmentation < 0:
         raise RunError(f"epochs_without_augmentation must be at least 0, not {recipe.epochs_without_augmentation}")
     try:

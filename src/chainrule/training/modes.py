@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def restore_modes(network: Module) -> Iterator[None]:
     """Restore the mode of each module of a network at the end of the block, also after an error.
 
-    `network.train()` would also set modules to training mode that the user has put in eval mode.
+    `network.train()` would also switch the modules that the user has put in eval mode.
     """
     modes = [(module, module.training) for module in network.modules()]
     try:

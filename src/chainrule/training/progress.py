@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 HEADER = "epoch  train loss  validation loss  validation accuracy  seconds"
 
 
-def line(record: dict[str, Any]) -> str:
+def format_line(record: dict[str, Any]) -> str:
     """Format an epoch's record as a line of the table under `HEADER`."""
     loss, accuracy = record.get("validation_loss"), record.get("validation_accuracy")  # None without validation
     return (
@@ -40,11 +40,11 @@ class EpochLines(Callback):
         """Print the table header and the lines of completed epochs."""
         self.say(HEADER)
         for record in trainer.history:
-            self.say(line(record))
+            self.say(format_line(record))
 
     def on_epoch(self, trainer: Trainer, record: dict[str, Any]) -> None:
         """Print the epoch's line."""
-        self.say(line(record))
+        self.say(format_line(record))
 
 
 class Bar(Callback):

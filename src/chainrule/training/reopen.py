@@ -1,7 +1,7 @@
 """Changes a run before it is resumed: more epochs, other settings, or back to an earlier state.
 
-config.json records each change: the time, the step, old and new values, and whether the result is still that of a run
-started with the new settings ("own_bits" is false). Everything is checked before anything is written. The process may
+config.json records each change: the time, the step, old and new values, and "own_bits": whether the result may differ
+from that of a run started with the new settings. Everything is checked before anything is written. The process may
 be killed at any moment: config.json is written first, atomically, and `resume` completes the rest.
 
 A change is recorded relative to the settings under which the resumed state was saved. Changes recorded at that state or
@@ -19,7 +19,7 @@ from chainrule.errors import RunError
 from chainrule.models import Recipe
 from chainrule.training.experiment import check_data, check_settings, refuse_shipped, worth_compiling
 from chainrule.training.resume import finish_going_back, load_state, saved_settings
-from chainrule.training.run import RECIPE_FORM, Run, check_form, write_config
+from chainrule.training.run import RECIPE_SCHEMA, Run, check_schema, write_config
 from chainrule.training.upgrade import FORMER_SETTINGS
 
 if TYPE_CHECKING:
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
     from chainrule.data import ImageData
 
-_TYPES = {name: kind for name, kind in get_type_hints(Recipe).items() if name not in ("optimizer", "augment")}
-"""The settings that can be changed. (Another optimizer could not use the present one's state.)"""
+_SETTING_TYPES = {name: kind for name, kind in get_type_hints(Recipe).items() if name not in ("optimizer", "augment")}
+"""The settings that can be changed. (Another optimizer could not use the state of the current one.)"""
 
 
 def parse_settings(assignments: Sequence[str]) -> dict[str, Any]:
@@ -43,10 +43,10 @@ def parse_settings(assignments: Sequence[str]) -> dict[str, Any]:
         name, separator, text = (part.strip() for part in assignment.partition("="))
         name = name.replace("-", "_")
         name = FORMER_SETTINGS.get(name, name)
-        if not separator or name not in _TYPES:
+        if not separator or name not in _SETTING_TYPES:
             raise RunError(
                 f"{assignment!r} is not a setting that can be changed; write NAME=VALUE, where NAME is one of "
-                f"{', '.join(_TYPES)}"
+                f"{', '.join(_SETTING_TYPES)}"
             )
         if name in settings:
             raise RunError(f"{name} is given twice")
@@ -55,7 +55,7 @@ def parse_settings(assignments: Sequence[str]) -> dict[str, Any]:
 
 
 def _parse(name: str, text: str) -> Any:
-    kind = _TYPES[name]
+    kind = _SETTING_TYPES[name]
     try:
         return {"true": True, "false": False}[text.lower()] if kind is bool else kind(text)
     except (KeyError, ValueError):
@@ -72,7 +72,7 @@ def reopen(
     step: int | None = None,
     keep: int | None = None,
 ) -> Run:
-    """Change a run; nothing is changed if any part is not possible.
+    """Change a run; if any part of the change is invalid, nothing is changed.
 
     Args:
         run: the run.
@@ -92,48 +92,52 @@ def reopen(
     """
     refuse_shipped(run)
     check_data(run, data)
-    finish_going_back(run)  # complete an earlier change that was killed
-    present = Recipe(**run.config["training"])
-    settings = {name: value for name, value in settings.items() if getattr(present, name) != value}
-    new = replace(present, **settings)
+    finish_going_back(run)  # complete an earlier change whose process was killed
+    current = Recipe(**run.config["training"])
+    settings = {name: value for name, value in settings.items() if getattr(current, name) != value}
+    new = replace(current, **settings)
     limit = run.config["data"]["limit"]
     check_settings(new, run.config["seed"], limit, data, keep or 0)
-    _check_effect(present, settings)
-    steps_per_epoch = math.ceil((limit or len(data.split().train.images)) / present.batch_size)
-    back = _find_state(run, epoch, step, steps_per_epoch)
-    source = run.checkpoint_file if back is None else run.kept_states[back]
+    _check_effect(current, settings)
+    steps_per_epoch = math.ceil((limit or len(data.split().train.images)) / current.batch_size)
+    kept_key = _find_state(run, epoch, step, steps_per_epoch)
+    source = run.checkpoint_file if kept_key is None else run.kept_states[kept_key]
     state = load_state(run, source) if source.exists() else None
-    done, step_in_epoch = _check_position(source, state, new)
-    old = _saved_recipe(source, state, present)
+    completed_epochs, step_in_epoch = _check_position(source, state, new)
+    old = _saved_recipe(source, state, current)
     names = ", ".join(name for name in settings if name != "epochs")
-    if done == new.epochs and names:
-        raise RunError(f"all {done} epochs are complete, so {names} would have no effect; give --epochs as well")
+    if completed_epochs == new.epochs and names:
+        raise RunError(
+            f"all {completed_epochs} epochs are complete, so {names} would have no effect; give --epochs as well"
+        )
 
     config = {**run.config, "training": {**run.config["training"], **settings}}
     if keep is not None:
         config["keep"] = keep
-    if settings or back:
-        earlier = [c for c in run.changes if not source.exists() or (c["epoch"], c["step"]) < (done, step_in_epoch)]
+    if settings or kept_key:
+        earlier = [
+            c for c in run.changes if not source.exists() or (c["epoch"], c["step"]) < (completed_epochs, step_in_epoch)
+        ]
         latest = {name: values[1] for change in run.changes for name, values in change["settings"].items()}
-        latest.update(settings)  # without settings changed by hand, which `resume` refuses
+        latest.update(settings)  # only recorded changes: `resume` refuses a config.json edited by hand
         differing = {
             name: [getattr(old, name), value]
             for name, value in latest.items()
             if value == getattr(new, name) != getattr(old, name)
         }
-        reasons = _explain_own_bits(old, new, steps_per_epoch, done, step_in_epoch)
+        reasons = _explain_difference(old, new, steps_per_epoch, completed_epochs, step_in_epoch)
         change = {
             "created": datetime.now().astimezone().isoformat(timespec="microseconds"),
-            "epoch": done,
+            "epoch": completed_epochs,
             "step": step_in_epoch,
             "settings": differing,
             "own_bits": bool(reasons) or any(change["own_bits"] for change in earlier),
             "why": "; ".join(reasons),
         }
-        config["changes"] = [*earlier, change] if differing or back else earlier
+        config["changes"] = [*earlier, change] if differing or kept_key else earlier
         (run.folder / "result.json").unlink(missing_ok=True)  # the result of the unchanged run
-    if back:
-        config["going_back"] = {"kind": back[0], "number": back[1], "steps_per_epoch": steps_per_epoch}
+    if kept_key:
+        config["going_back"] = {"kind": kept_key[0], "number": kept_key[1], "steps_per_epoch": steps_per_epoch}
     if config != run.config:
         write_config(config, run.folder)
     changed = Run(run.folder)
@@ -176,16 +180,16 @@ def _find_state(run: Run, epoch: int | None, step: int | None, steps_per_epoch: 
     raise RunError(f"{run.folder}: the state of {target} was not kept; {available}")
 
 
-def _saved_recipe(file: Path, state: Any, present: Recipe) -> Recipe:
-    """Return the recipe under which a state was saved; fields that it does not have are the present ones."""
+def _saved_recipe(file: Path, state: Any, current: Recipe) -> Recipe:
+    """Return the recipe under which a state was saved; fields that it does not have are taken from the current one."""
     saved = saved_settings(state)
-    values = {name: saved[name] for name in asdict(present) if name in saved}
-    check_form({**asdict(present), **values}, RECIPE_FORM, str(file))
-    return replace(present, **values)
+    values = {name: saved[name] for name in asdict(current) if name in saved}
+    check_schema({**asdict(current), **values}, RECIPE_SCHEMA, str(file))
+    return replace(current, **values)
 
 
 def _check_position(file: Path, state: Any, recipe: Recipe) -> tuple[int, int]:
-    """Return a state's completed epochs and steps of the next one, checked against the recipe."""
+    """Return a state's number of completed epochs and of steps in the next epoch, after checking them."""
     if not file.exists():
         return 0, 0
     progress = state.get("progress") if isinstance(state, dict) else None
@@ -204,22 +208,22 @@ def _check_position(file: Path, state: Any, recipe: Recipe) -> tuple[int, int]:
     return epoch, step
 
 
-def _explain_own_bits(old: Recipe, new: Recipe, steps_per_epoch: int, epoch: int, step: int) -> list[str]:
+def _explain_difference(old: Recipe, new: Recipe, steps_per_epoch: int, epoch: int, step: int) -> list[str]:
     """Return why the result differs from that of a run started with the new settings; empty if it does not."""
-    done = epoch * steps_per_epoch + step
-    if not done:
+    steps_done = epoch * steps_per_epoch + step
+    if not steps_done:
         return []
     reasons = [
         f"{name} was {getattr(old, name)} until then"
-        for name in _TYPES
+        for name in _SETTING_TYPES
         if name != "epochs" and getattr(old, name) != getattr(new, name)
     ]
     if old.epochs != new.epochs:
         if new.schedule != "constant":
-            reasons.append(f"the {new.schedule} schedule was one over {old.epochs} epochs until then")
+            reasons.append(f"the {new.schedule} schedule spanned {old.epochs} epochs until then")
         augmented = [recipe.epochs - recipe.epochs_without_augmentation for recipe in (old, new)]
-        if new.augment and new.epochs_without_augmentation and done > min(augmented) * steps_per_epoch:
-            reasons.append("other epochs are without augmentation")
+        if new.augment and new.epochs_without_augmentation and steps_done > min(augmented) * steps_per_epoch:
+            reasons.append("different epochs run without augmentation")
         if worth_compiling(old, steps_per_epoch) != worth_compiling(new, steps_per_epoch):
             reasons.append(
                 f"its steps were {'' if worth_compiling(old, steps_per_epoch) else 'not '}compiled until then"

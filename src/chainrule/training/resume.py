@@ -3,7 +3,7 @@
 With the same settings and package versions, a resumed run gives bitwise the same result as an uninterrupted one.
 Settings may have been changed by `reopen`: config.json has the new ones, the checkpoint those under which it was saved.
 A checkpoint is not trusted: whatever would break training later is an error here, such as values of the wrong type,
-missing optimizer state, or a learning rate that the schedule does not give.
+missing optimizer state, or a learning rate that does not match the schedule.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from chainrule.models import Recipe
 from chainrule.training import checkpoint
 from chainrule.training.callbacks import BestModel, SettingsCheck, best_epoch
 from chainrule.training.experiment import versions
-from chainrule.training.run import check_form, check_record, write_config
+from chainrule.training.run import check_record, check_schema, write_config
 from chainrule.training.upgrade import add_settings
 
 if TYPE_CHECKING:
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from chainrule.training.run import Run
     from chainrule.training.trainer import Trainer
 
-    Changed = Mapping[str, tuple[Any, Any]]  # by setting: its value when the state was saved, and now
+    SettingChanges = Mapping[str, tuple[Any, Any]]  # by name: the value when the state was saved, and the current one
 
-_STATE = {
+_STATE_SCHEMA = {
     "network": dict,
     "optimizer": {"state": dict, "param_groups": [dict]},
     "scheduler": dict | None,
@@ -49,7 +49,7 @@ _TOLERANCE = 1e-6  # relative: the last bits of a cosine depend on the machine
 
 
 class VersionWarning(UserWarning):
-    """A run is resumed with other package versions than it was started with, so its result may differ slightly."""
+    """The package versions have changed since the run was started, so its result may differ slightly."""
 
 
 def resume(run: Run, trainer: Trainer) -> None:
@@ -63,14 +63,14 @@ def resume(run: Run, trainer: Trainer) -> None:
         RunError: the checkpoint is missing, damaged, or does not fit.
     """
     for folder in (run.folder, run.checkpoint_file.parent):
-        remove_leftovers(folder)  # also of names that are not written again, such as a kept state's
+        remove_leftovers(folder)  # `atomic_write` removes only those of the file it writes
     finish_going_back(run)
     if not run.checkpoint_file.exists() and not run.history:
         return  # stopped before its first step: start from the beginning
     state = load_state(run, run.checkpoint_file)
     source = f"{run.checkpoint_file}: does not fit {run.config_file}"
     best = state.pop("best", None) if isinstance(state, dict) else None
-    check_form(state, _STATE, source)
+    check_schema(state, _STATE_SCHEMA, source)
     for record in state["progress"]["history"]:
         check_record(record, source)
         finite = all(math.isfinite(value) for name, value in record.items() if name != "epoch")
@@ -81,9 +81,9 @@ def resume(run: Run, trainer: Trainer) -> None:
         _check_progress(run, trainer, state["progress"], changed)
         _advance_schedule(trainer, state["progress"])
         if changed:
-            _adapt(trainer, state)
+            _replace_options(trainer, state)
         else:
-            _check_settings(trainer, state)
+            _check_options(trainer, state)
         _check_optimizer_state(run, trainer, state, changed)
         trainer.load_state_dict(state)
         _check_best(trainer)
@@ -158,8 +158,8 @@ def remove_later_states(run: Run, steps_per_epoch: int, steps: int) -> None:
             file.unlink()
 
 
-def _changed_settings(run: Run, trainer: Trainer, state: dict[str, Any]) -> Changed:
-    """Return the settings changed by `reopen` since the state was saved, and update the state to the present ones.
+def _changed_settings(run: Run, trainer: Trainer, state: dict[str, Any]) -> SettingChanges:
+    """Return the settings changed by `reopen` since the state was saved, and update the state to the current ones.
 
     Raises:
         ValueError: a setting differs without a recorded change.
@@ -177,7 +177,7 @@ def _changed_settings(run: Run, trainer: Trainer, state: dict[str, Any]) -> Chan
     return changed
 
 
-def _check_progress(run: Run, trainer: Trainer, progress: dict[str, Any], changed: Changed) -> None:
+def _check_progress(run: Run, trainer: Trainer, progress: dict[str, Any], changed: SettingChanges) -> None:
     """Check that the state's progress is consistent with the config and the loader."""
     epoch, step, epochs = progress["epoch"], progress["step"], run.config["training"]["epochs"]
     for change in run.changes:
@@ -189,30 +189,30 @@ def _check_progress(run: Run, trainer: Trainer, progress: dict[str, Any], change
     if not 0 <= epoch <= epochs or not 0 <= step <= len(trainer.loader):
         raise ValueError(f"it is at step {step} of {len(trainer.loader)} after {epoch} of {epochs} epochs")
     if step and "batch_size" in changed:
-        raise ValueError(f"it is within an epoch of batches of {changed['batch_size'][0]}")
+        raise ValueError(f"it was saved within an epoch, with batches of {changed['batch_size'][0]}")
     seen = min(step * trainer.loader.batch_size, len(trainer.loader.dataset))
     if progress["seen"] != seen or not math.isfinite(progress["total"]) or not 0 <= progress["seconds"] < math.inf:
         raise ValueError(
-            f"in {step} steps it has seen {progress['seen']} examples, with losses of {progress['total']} in all, in "
+            f"its sums do not fit {step} steps: {progress['seen']} examples, a total loss of {progress['total']}, "
             f"{progress['seconds']} seconds"
         )
 
 
 def _advance_schedule(trainer: Trainer, progress: dict[str, Any]) -> None:
-    """Advance the scheduler, and with it the optimizer's options, to the state's step under the present settings."""
+    """Advance the scheduler, and with it the optimizer's options, to the state's step under the current settings."""
     if trainer.scheduler is not None:
         for _ in range(progress["epoch"] * len(trainer.loader) + progress["step"]):
             trainer.scheduler.step()
 
 
-def _adapt(trainer: Trainer, state: dict[str, Any]) -> None:
+def _replace_options(trainer: Trainer, state: dict[str, Any]) -> None:
     """Replace the scheduler state and optimizer options in a state by the trainer's, which has the new settings."""
     state["scheduler"] = None if trainer.scheduler is None else trainer.scheduler.state_dict()
     state["optimizer"]["param_groups"] = trainer.optimizer.state_dict()["param_groups"]
     state["progress"]["stop"] = False
 
 
-def _check_settings(trainer: Trainer, state: dict[str, Any]) -> None:
+def _check_options(trainer: Trainer, state: dict[str, Any]) -> None:
     """Compare a state's scheduler state and optimizer options with the trainer's at the same step."""
     schedule = None if trainer.scheduler is None else trainer.scheduler.state_dict()
     groups = trainer.optimizer.state_dict()["param_groups"]
@@ -228,7 +228,7 @@ def _difference(value: Any, expected: Any, name: str) -> str:
     if isinstance(expected, dict) and isinstance(value, dict):
         pairs = [(value.get(key), part, f"{name}.{key}") for key, part in expected.items()]
         unknown = sorted(value.keys() - expected.keys())
-        return f"{name} has the unknown {unknown[0]}" if unknown else _first_difference(pairs)
+        return f"{name} has unknown {unknown[0]}" if unknown else _first_difference(pairs)
     if isinstance(expected, (list, tuple)) and isinstance(value, (list, tuple)) and len(value) == len(expected):
         pairs = [(a, b, f"{name}[{i}]") for i, (a, b) in enumerate(zip(value, expected, strict=True))]
         return _first_difference(pairs)
@@ -243,25 +243,24 @@ def _first_difference(pairs: list[tuple[Any, Any, str]]) -> str:
     return next(filter(None, (_difference(*pair) for pair in pairs)), "")
 
 
-def _check_optimizer_state(run: Run, trainer: Trainer, state: dict[str, Any], changed: Changed) -> None:
+def _check_optimizer_state(run: Run, trainer: Trainer, state: dict[str, Any], changed: SettingChanges) -> None:
     """Check that the optimizer's state is complete and plausible for the number of steps."""
     (group,) = trainer.optimizer.param_groups
     states, progress = state["optimizer"]["state"], state["progress"]
     steps = progress["epoch"] * len(trainer.loader) + progress["step"]
-    exactly = not any(
-        "batch_size" in change["settings"] for change in run.changes
-    )  # else steps were counted with another batch size
+    # After a change of the batch size, the optimizer has counted steps of both sizes, so their number is unknown
+    is_count_known = not any("batch_size" in change["settings"] for change in run.changes)
     for position, parameter in enumerate(group["params"]):
-        needed = set(trainer.optimizer.start(parameter.numpy(), group))
+        required = set(trainer.optimizer.start(parameter.numpy(), group))
         if group.get("momentum") and "momentum" not in changed:
-            needed.add("momentum_buffer")
+            required.add("momentum_buffer")
         entries = states.get(str(position), {})
-        check_form(entries, dict, f"the optimizer's state of parameter {position}")
-        if steps and needed - entries.keys():
-            raise ValueError(f"the optimizer's state of parameter {position} lacks {min(needed - entries.keys())}")
+        check_schema(entries, dict, f"the optimizer's state of parameter {position}")
+        if steps and required - entries.keys():
+            raise ValueError(f"the optimizer's state of parameter {position} lacks {min(required - entries.keys())}")
         for name, value in entries.items():
             if name == "step":
-                fits = type(value) is int and (value == steps if exactly else 0 < value < 2**53)
+                fits = type(value) is int and (value == steps if is_count_known else 0 < value < 2**53)
             else:
                 array = np.asarray(value)
                 least = 0.0 if name == "exp_avg_sq" else -math.inf
@@ -284,8 +283,8 @@ def _check_best(trainer: Trainer) -> None:
 
 
 def _restore_best(run: Run, best: Any) -> None:
-    """Write the best weights of an earlier state; remove the present ones if it had none."""
-    check_form(best, dict, str(run.checkpoint_file), "best")
+    """Write the best weights of an earlier state; remove the current ones if it had none."""
+    check_schema(best, dict, str(run.checkpoint_file), "best")
     if best:
         try:
             safetensors_io.save(best, run.weights_file)

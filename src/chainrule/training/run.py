@@ -1,4 +1,4 @@
-"""A run: a folder with everything about one training.
+"""The folder of a run: everything about the training of one network.
 
 config.json        everything needed to run it again
 metrics.jsonl      one line per epoch
@@ -42,15 +42,15 @@ RUNS = Path("runs")
 SHIPPED = Path(models.__file__).with_name("shipped")
 """The folder of the run shipped with chainrule."""
 
-RECIPE_FORM = {**get_type_hints(models.Recipe), "augment": dict}
-_FORMER = {name: RECIPE_FORM[new_name] for name, new_name in FORMER_SETTINGS.items()}
-_CONFIG = {
+RECIPE_SCHEMA = {**get_type_hints(models.Recipe), "augment": dict}
+_FORMER = {name: RECIPE_SCHEMA[new_name] for name, new_name in FORMER_SETTINGS.items()}
+_CONFIG_SCHEMA = {
     "created": str,
     "model": {"name": str, "options": dict},
     "data": {
         "name": str, "limit": int | None, "image_shape": [int], "classes": [str], "crc32": int, "test_crc32": int,
     },
-    "training": RECIPE_FORM | _FORMER,
+    "training": RECIPE_SCHEMA | _FORMER,
     "seed": int,
     "versions": dict,
     "keep": int,
@@ -61,9 +61,9 @@ _CONFIG = {
 }  # fmt: skip
 _OPTIONAL = {"augment", "epochs_without_augmentation", "eager", "test_crc32", "keep", "changes", "going_back", *_FORMER}
 """Entries that a config may lack, such as those added in later versions; the recipe's defaults apply then."""
-MOST_TEXT = 8_000_000
+MAX_FILE_BYTES = 8_000_000
 """Limit on the bytes of config.json, result.json and metrics.jsonl, enough for 40,000 epochs."""
-_RESULT = {"test_accuracy": float, "test_loss": float, "seconds": float}
+_RESULT_SCHEMA = {"test_accuracy": float, "test_loss": float, "seconds": float}
 
 
 class Run:
@@ -88,7 +88,7 @@ class Run:
             raise RunError(f"{self.folder}: there is no such run")
         self.config_file, self.weights_file = self.folder / "config.json", self.folder / "model.safetensors"
         self.checkpoint_file = self.folder / "checkpoint" / checkpoint.FILE
-        self.config: dict[str, Any] = _read_json(self.config_file, _CONFIG)
+        self.config: dict[str, Any] = _read_json(self.config_file, _CONFIG_SCHEMA)
         try:
             self.created = datetime.fromisoformat(self.config["created"]).astimezone()
         except (ValueError, OverflowError):  # OverflowError: a year that does not exist in the local time zone
@@ -121,7 +121,7 @@ class Run:
         file = self.folder / "result.json"
         if not file.exists():
             return None
-        result = _read_json(file, _RESULT)
+        result = _read_json(file, _RESULT_SCHEMA)
         if not 0 <= result["test_accuracy"] <= 1:
             raise RunError(f"{file}: test_accuracy must be from 0 to 1, not {result['test_accuracy']}")
         return result
@@ -285,7 +285,7 @@ def find(path: str | os.PathLike[str] | None = None) -> Run:
         return Run(RUNS / folder)  # a name listed by `chainrule runs`
     if str(path) == SHIPPED.name and not folder.is_dir():
         return shipped()
-    runs = every(folder)
+    runs = all_runs(folder)
     if runs:
         return runs[-1]
     if path is None:
@@ -300,7 +300,7 @@ def shipped() -> Run:
     return Run(SHIPPED)
 
 
-def every(folder: str | os.PathLike[str] = RUNS, faults: list[RunError] | None = None) -> list[Run]:
+def all_runs(folder: str | os.PathLike[str] = RUNS, faults: list[RunError] | None = None) -> list[Run]:
     """Return all runs in a folder, oldest first.
 
     Args:
@@ -321,7 +321,7 @@ def every(folder: str | os.PathLike[str] = RUNS, faults: list[RunError] | None =
     return sorted(runs, key=lambda run: run.created)
 
 
-# Reading files that may come from elsewhere
+# Reading untrusted files
 
 
 def _read(file: Path) -> str:
@@ -332,19 +332,19 @@ def _read(file: Path) -> str:
     """
     try:
         with open_regular(file) as stream:
-            content = stream.read(MOST_TEXT + 1)  # limited even if the reported size is wrong
+            content = stream.read(MAX_FILE_BYTES + 1)  # limited even if the reported size is wrong
     except OSError as error:
         raise RunError(f"{file}: cannot be read ({error.strerror})") from None
-    if len(content) > MOST_TEXT:
-        raise RunError(f"{file}: is larger than {MOST_TEXT:,} bytes, the limit for a file of a run")
+    if len(content) > MAX_FILE_BYTES:
+        raise RunError(f"{file}: is larger than {MAX_FILE_BYTES:,} bytes, the limit for a file of a run")
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError:
         raise RunError(f"{file}: is not text") from None
 
 
-def _read_json(file: Path, form: dict[str, Any]) -> dict[str, Any]:
-    return _parse(_read(file), str(file), form)
+def _read_json(file: Path, schema: dict[str, Any]) -> dict[str, Any]:
+    return _parse(_read(file), str(file), schema)
 
 
 def _record(text: str, source: str) -> dict[str, Any]:
@@ -355,54 +355,54 @@ def _record(text: str, source: str) -> dict[str, Any]:
 
 
 def check_record(record: dict[str, Any], source: str) -> None:
-    """Check that an epoch's record holds numbers, and the epoch; messages name `source`.
+    """Check that an epoch's record has the number of the epoch, and only numbers.
 
     Raises:
-        RunError: it does not.
+        RunError: it does not; the message begins with `source`.
     """
     for key, value in record.items():
-        check_form(value, int if key == "epoch" else float, source, key)
+        check_schema(value, int if key == "epoch" else float, source, key)
     if "epoch" not in record:
         raise RunError(f"{source}: lacks epoch")
 
 
-def _parse(text: str, source: str, form: dict[str, Any]) -> dict[str, Any]:
-    """Parse a JSON object and check its form."""
+def _parse(text: str, source: str, schema: dict[str, Any]) -> dict[str, Any]:
+    """Parse a JSON object and check it against a schema."""
     try:
         content: dict[str, Any] = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise RunError(f"{source}: is not JSON ({error})") from None
-    check_form(content, form, source)
+    check_schema(content, schema, source)
     return content
 
 
-def check_form(value: Any, form: Any, source: str, name: str = "") -> None:
-    """Check that a value has a form.
+def check_schema(value: Any, schema: Any, source: str, name: str = "") -> None:
+    """Check a value against a schema.
 
     Args:
         value: the value.
-        form: a type, a list with the form of its elements, or a dict of forms; {} is any dict.
-        source: the file or object that messages name.
+        schema: a type, a list with the schema of its elements, or a dict of schemas; {} accepts any dict.
+        source: the file or object, for messages.
         name: path of the value in the source.
 
     Raises:
         RunError: an entry is missing, unknown or of another type; the message names it.
     """
-    kind = type(form) if isinstance(form, (dict, list)) else form
+    kind = type(schema) if isinstance(schema, (dict, list)) else schema
     fits = isinstance(value, int | float if kind is float else kind) and isinstance(value, bool) == (kind is bool)
     if not fits:
         expected, actual = getattr(kind, "__name__", kind), type(value).__name__
         raise RunError(f"{source}: {name or 'the content'} must be of type {expected}, not {actual}")
     if kind is float and isinstance(value, int) and abs(value) > sys.float_info.max:
         raise RunError(f"{source}: {name} has {len(str(abs(value)))} digits, too many for a float")
-    if isinstance(form, list):
+    if isinstance(schema, list):
         for i, part in enumerate(value):
-            check_form(part, form[0], source, f"{name}[{i}]")
-    elif isinstance(form, dict) and form:
+            check_schema(part, schema[0], source, f"{name}[{i}]")
+    elif isinstance(schema, dict) and schema:
         prefix = f"{name}." if name else ""
-        missing, unknown = form.keys() - value.keys() - _OPTIONAL, value.keys() - form.keys()
-        for fault, keys in (("lacks", missing), ("has the unknown", unknown)):
+        missing, unknown = schema.keys() - value.keys() - _OPTIONAL, value.keys() - schema.keys()
+        for fault, keys in (("lacks", missing), ("has unknown", unknown)):
             if keys:
                 raise RunError(f"{source}: {fault} {join_names([prefix + key for key in sorted(keys)])}")
         for key, part in value.items():
-            check_form(part, form[key], source, prefix + key)
+            check_schema(part, schema[key], source, prefix + key)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Interrupted(KeyboardInterrupt):
-    """Training was interrupted, and stopped after its step, with its state saved."""
+    """Training was interrupted, and stopped after the current step; any `Checkpoint` callback has saved the state."""
 
 
 class DivergedError(UserError, ArithmeticError):
@@ -60,7 +60,7 @@ class Callback:
 class Trainer:
     """Trains a network.
 
-    Each module is trained in its present mode: a batch normalization frozen by `network[2].eval()` stays frozen.
+    Each module is trained in its current mode: a batch normalization frozen by `network[2].eval()` stays frozen.
     `validate` may change modes; they are restored.
 
     Args:
@@ -78,7 +78,8 @@ class Trainer:
 
     Attributes:
         epoch: number of completed epochs.
-        epochs: number of epochs to train in all.
+        epochs: total number of epochs to train.
+        step: number of completed steps in the current epoch.
         history: a dict of metrics per completed epoch.
         stop: set to True to stop after this epoch.
         interrupt: set to True, e.g. in a signal handler, to save and stop after this step.
@@ -100,32 +101,29 @@ class Trainer:
             raise TypeError(f"Trainer: the loader must be a DataLoader, not {type_name(loader)}")
         if not callable(loss):
             raise TypeError(f"Trainer: the loss must be a function of outputs and targets, not {type_name(loss)}")
-        self.compiled, self._compiled = compiled, jit(lambda *batch: self._update(self._forward(*batch)))
+        self.compiled, self._compiled_step = compiled, jit(lambda *batch: self._update(self._forward(*batch)))
         self.network, self.loss, self.optimizer, self.loader = network, loss, optimizer, loader
         self.scheduler, self.validate, self.callbacks = scheduler, validate, list(callbacks)
         self.epoch = self.epochs = 0
         self.step = 0  # in this epoch
         self.history: list[dict[str, Any]] = []
         self.stop = self.interrupt = False
-        self._batches: BatchIterator | None = None  # this epoch's pass; the loader may have others
-        self._total, self._seen, self._seconds = (
-            0.0,
-            0,
-            0.0,
-        )  # this epoch's sum of losses, number of examples and time so far
+        self._batches: BatchIterator | None = None  # of the current epoch; the loader may have others
+        # In the current epoch so far: the sum of the examples' losses, their number, and the time
+        self._loss_sum, self._examples, self._seconds = 0.0, 0, 0.0
 
     @property
     def mean_loss(self) -> float:
         """The mean loss over this epoch's examples so far."""
-        return self._total / self._seen if self._seen else float("nan")
+        return self._loss_sum / self._examples if self._examples else float("nan")
 
     @property
     def total_steps(self) -> int:
-        """The number of steps so far, assuming the present loader's number of batches for all epochs."""
+        """The number of steps so far, assuming the current loader's number of batches for all epochs."""
         return self.epoch * len(self.loader) + self.step
 
     def fit(self, epochs: int) -> list[dict[str, Any]]:
-        """Train until `epochs` epochs are complete in all, and return the history. Continues an interrupted training.
+        """Train until `epochs` epochs are complete, counting earlier calls and a loaded state, and return the history.
 
         Warns if the optimizer has none of the network's parameters.
 
@@ -135,8 +133,8 @@ class Trainer:
             DivergedError: a callback found a loss that is not finite.
         """
         check_whole("fit", "the number of epochs", epochs, least=0)
-        own = {id(parameter) for parameter in self.network.parameters()}
-        if own.isdisjoint(id(p) for group in self.optimizer.param_groups for p in group["params"]):
+        parameter_ids = {id(parameter) for parameter in self.network.parameters()}
+        if parameter_ids.isdisjoint(id(p) for group in self.optimizer.param_groups for p in group["params"]):
             warnings.warn(
                 "Trainer: the optimizer has none of the network's parameters, so the network learns nothing; pass "
                 "it network.parameters()",
@@ -177,11 +175,11 @@ class Trainer:
         record |= {"seconds": time.perf_counter() - start, "learning_rate": self.optimizer.param_groups[0]["lr"]}
         self.history.append(record)
         self.epoch, self.step, self._batches = self.epoch + 1, 0, None
-        self._total, self._seen, self._seconds = 0.0, 0, 0.0
+        self._loss_sum, self._examples, self._seconds = 0.0, 0, 0.0
         self._call("on_epoch", record)
 
     def _current_pass(self) -> BatchIterator:
-        """Return this epoch's pass, or a new one."""
+        """Return the batches of the current epoch, after starting a pass over the loader if there is none."""
         if self._batches is None or (self._batches.loader is not self.loader and not self.step):
             self._batches = iter(self.loader)
         return self._batches
@@ -189,7 +187,7 @@ class Trainer:
     def _take_step(self, inputs: Tensor, targets: Tensor) -> None:
         """Take one step: forward, backward, update. A smaller last batch is not worth compiling for."""
         if self.compiled and len(targets) == self.loader.batch_size:
-            value = float(self._compiled(inputs, targets))
+            value = float(self._compiled_step(inputs, targets))
             self._call("on_loss", None, value)
         else:
             loss = self._forward(inputs, targets)
@@ -198,8 +196,8 @@ class Trainer:
             self._update(loss)
         if self.scheduler is not None:
             self.scheduler.step()
-        self._total += value * len(targets)
-        self._seen += len(targets)
+        self._loss_sum += value * len(targets)
+        self._examples += len(targets)
 
     def _forward(self, inputs: Tensor, targets: Tensor) -> Tensor:
         self.optimizer.zero_grad()
@@ -231,8 +229,8 @@ class Trainer:
                 "step": self.step,
                 "history": list(self.history),
                 "stop": self.stop,
-                "total": self._total,
-                "seen": self._seen,
+                "total": self._loss_sum,
+                "seen": self._examples,
                 "seconds": self._seconds,
             },
         }
@@ -267,7 +265,7 @@ class Trainer:
             callback.load_state_dict(saved)
         self.epoch, self.step, self.stop = epoch, step, progress["stop"]
         self.history = list(progress["history"])
-        self._total, self._seen, self._seconds = progress["total"], progress["seen"], progress["seconds"]
+        self._loss_sum, self._examples, self._seconds = progress["total"], progress["seen"], progress["seconds"]
 
     def stateful_callbacks(self) -> list[Callback]:
         """Return the callbacks that have a state, which is part of the trainer's."""

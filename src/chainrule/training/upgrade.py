@@ -1,4 +1,4 @@
-"""Converts settings and states of earlier versions to the present format (tested by tests/test_old_files.py)."""
+"""Converts settings and states of earlier versions to the current format (tested by tests/test_old_files.py)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def rename_settings(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def upgrade(state: dict[str, Any]) -> dict[str, Any]:
-    """Convert one dict of a state: a run's settings under former names, or a `OneCycleLR` of 0.1.0.
+    """Convert one dict in a state: a run's settings under former names, or a `OneCycleLR` of 0.1.0.
 
     The latter stored rates as factors of the highest one, and only the last step of each phase.
     """
