@@ -42,7 +42,9 @@ def draw(document: Mapping[str, Any], look: style.Look = style.LIGHT) -> Figure:
 
 def ratios(axes: Axes, results: Sequence[Mapping[str, Any]], look: style.Look) -> None:
     """Draw a bar for each work, and a mark at its target ratio."""
-    style.dress(axes, look, title="PyTorch's best / ours", x="ratio (higher is better; black: target)", open_frame=True)
+    style.style_axes(
+        axes, look, title="PyTorch's best / ours", x="ratio (higher is better; black: target)", open_frame=True
+    )
     values = [entry["ratios"]["PyTorch"]["ratio"] for entry in results]
     goals = [entry["goals"].get("PyTorch", 1) for entry in results]
     axes.barh(range(len(results)), values, height=0.62, left=0, color=look.first)
@@ -61,7 +63,7 @@ def ratios(axes: Axes, results: Sequence[Mapping[str, Any]], look: style.Look) -
 
 def growth(axes: Axes, kind: str, results: Sequence[Mapping[str, Any]], look: style.Look) -> None:
     """Draw the step times of each library over the size, with logarithmic axes."""
-    style.dress(axes, look, title=f"A step of 784-width-10 by {kind}", x=kind, y="milliseconds", open_frame=True)
+    style.style_axes(axes, look, title=f"A step of 784-width-10 by {kind}", x=kind, y="milliseconds", open_frame=True)
     sizes = [int(entry["key"].partition("-")[2]) for entry in results]
     curves = [(f"{report.OURS} jit", report.OURS, "jit"), (f"{report.OURS} eager", report.OURS, "eager")]
     curves.append(("PyTorch's best", "PyTorch", ""))

@@ -64,7 +64,7 @@ clouds = {size: sgd.sampled_gradients(features, labels, start, size, 500, random
 figure = style.new_figure(10, 4, "What mini-batches say of the slope (cross: all)", style.LIGHT, (0.8, 0.65, 0.2, 0.9))
 for axes, (size, cloud) in zip(figure.subplots(1, 3, sharex=True, sharey=True), clouds.items(), strict=True):
     heading = "1 example" if size == 1 else f"{size} examples"
-    style.dress(axes, style.LIGHT, title=heading, x="slope in the weight", y="slope in the bias", open_frame=True)
+    style.style_axes(axes, style.LIGHT, title=heading, x="slope in the weight", y="slope in the bias", open_frame=True)
     axes.plot(*cloud.T, ".", color=style.LIGHT.first, markersize=4, alpha=0.5)
     axes.plot(*full, "P", color=style.LIGHT.second, mec=style.LIGHT.ink, markersize=12)
 show(figure)

@@ -274,7 +274,7 @@ def test_our_older_files_are_read_with_one_line(tmp_path, metadata, ours):
 def test_a_checksum_whose_own_name_is_damaged(tmp_path, metadata):
     """It must not make a file of ours one that was never checked."""
     save_file({"a": np.ones(2)}, tmp_path / "w", metadata)
-    with pytest.raises(RunError, match="w: its checksum is missing: the file is damaged; use a copy"):
+    with pytest.raises(RunError, match="w: its checksum is missing: the file is damaged; restore it from a backup"):
         safetensors_io.load(tmp_path / "w", ours=True)
 
 

@@ -1,10 +1,10 @@
-"""Printing to a standard output whose encoding lacks characters."""
+"""Printing to a standard output whose encoding does not have every character."""
 
 import sys
 
 
 def replace_unencodable() -> None:
-    """Make standard output replace characters that its encoding lacks (a pipe on Windows, say) instead of failing.
+    """Make standard output replace characters that its encoding does not have, instead of failing (pipes on Windows).
 
     An error handler set by PYTHONIOENCODING stays in effect.
     """

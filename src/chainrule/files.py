@@ -37,7 +37,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     file behind; the next write of `path` removes it.
 
     Raises:
-        OSError: the folder is missing or cannot be written, or the disk is full; it names `path`.
+        OSError: the folder is missing or cannot be written, or the disk is full; its `filename` is `path`.
     """
     path = Path(path)
     remove_leftovers(path.parent, path.name)
@@ -177,17 +177,17 @@ def _sync_folder(folder: Path) -> None:
 def cache_folder() -> Path:
     """Return the folder for data that can be recreated: data sets and machine code.
 
-    The environment variable CHAINRULE_CACHE, or the system's cache folder. If the user has no writable home (an
-    arbitrary user id in a container), a private folder in the system's temporary folder.
+    This is the environment variable CHAINRULE_CACHE or, if it is not set, the user's cache folder. If the user has no
+    writable home (an arbitrary user id in a container), it is a private folder in the system's temporary folder.
 
     Raises:
         OSError: there is no usable folder; the message says why.
     """
-    if variable := os.environ.get("CHAINRULE_CACHE"):
+    if configured := os.environ.get("CHAINRULE_CACHE"):
         try:
-            return Path(variable).expanduser()
+            return Path(configured).expanduser()
         except RuntimeError:
-            message = f"CHAINRULE_CACHE names a home that does not exist: {variable}"
+            message = f"CHAINRULE_CACHE names a home that does not exist: {configured}"
             raise FileNotFoundError(errno.ENOENT, message) from None
     import platformdirs  # imported here because it is slow
 

@@ -66,52 +66,52 @@ def available() -> list[Lesson]:
 
 def cells(lesson: Lesson) -> list[Cell]:
     """The cells of a lesson in order; the first is the docstring."""
-    first, *others = re.split(r"^# %%\n", lesson.file.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    first, *pieces = re.split(r"^# %%\n", lesson.file.read_text(encoding="utf-8"), flags=re.MULTILINE)
     _, text, code = first.split('"""', 2)
     parsed = [_cell(text, code, 1 + text.count("\n"))]
     line = 1 + first.count("\n")  # of the next `# %%`
-    for piece in others:
+    for piece in pieces:
         lines = piece.splitlines(keepends=True)
-        prose = next((i for i, each in enumerate(lines) if not each.startswith("#")), len(lines))
-        text = "".join(each[1:].removeprefix(" ") for each in lines[:prose])
-        parsed.append(_cell(text, "".join(lines[prose:]), line + 1 + prose))
+        code_start = next((i for i, line_text in enumerate(lines) if not line_text.startswith("#")), len(lines))
+        text = "".join(line_text[1:].removeprefix(" ") for line_text in lines[:code_start])
+        parsed.append(_cell(text, "".join(lines[code_start:]), line + 1 + code_start))
         line += 1 + len(lines)
     return parsed
 
 
-def run(lesson: Lesson, before: Callable[[Cell], None], take: Callable[[Figure], None] | None = None) -> None:
+def run(lesson: Lesson, on_cell: Callable[[Cell], None], on_figure: Callable[[Figure], None] | None = None) -> None:
     """Run a lesson from top to bottom; its cells share one namespace.
 
     Args:
         lesson: the lesson to run.
-        before: called with each cell before it runs, for instance to print its heading.
-        take: called with each figure that a cell shows, after the cell ran; matplotlib is switched to its in-memory
-            backend. If None, figures open on the screen.
+        on_cell: called with each cell before it runs, for instance to print its heading.
+        on_figure: called with each figure that a cell shows, after the cell ran; matplotlib is switched to its
+            in-memory backend. If None, figures open on the screen.
 
     Raises:
         SettingError: MPLBACKEND is not a valid matplotlib backend.
-        UserError: `take` is None and no screen is available.
+        UserError: `on_figure` is None and no screen is available.
     """
     try:
         import matplotlib.pyplot as plt  # slow to import, and not needed to list the lessons
 
-        plt.switch_backend("agg" if take else plt.get_backend())  # loads the default backend, which may fail
+        plt.switch_backend("agg" if on_figure else plt.get_backend())  # loads the default backend, which may fail
     except (ImportError, ValueError):
-        chosen = os.environ.get("MPLBACKEND")
-        if chosen is None:
+        backend = os.environ.get("MPLBACKEND")
+        if backend is None:
             raise
-        raise SettingError(f"MPLBACKEND is {chosen!r}, which matplotlib does not support; unset it") from None
-    if not take and not _on_screen():
+        raise SettingError(f"MPLBACKEND is {backend!r}, which matplotlib does not support; unset it") from None
+    if not on_figure and not _on_screen():
         raise UserError("no screen to open figures on; omit --show to save them to files")
-    others = plt.get_fignums()  # the caller's figures
+    earlier_figures = plt.get_fignums()  # the caller's figures
     names: dict[str, Any] = {"__name__": "__main__", "__file__": str(lesson.file)}
     for cell in cells(lesson):
-        before(cell)
+        on_cell(cell)
         code = "\n" * (cell.line - 1) + cell.code  # keeps the file's line numbers in tracebacks
         exec(compile(code, lesson.file, "exec"), names)  # noqa: S102  # our own lessons
-        for number in [number for number in plt.get_fignums() if number not in others]:
-            if take:
-                take(plt.figure(number))
+        for number in [number for number in plt.get_fignums() if number not in earlier_figures]:
+            if on_figure:
+                on_figure(plt.figure(number))
             plt.close(number)
 
 

@@ -1,7 +1,8 @@
 """Reads and writes safetensors files: arrays by name, and nothing that could be executed.
 
-The format has no checksum. So files written by chainrule have one, in the first line of their note: the SHA-256 of all
-names, dtypes, shapes and values and of the rest of the note.
+The header can hold text; chainrule stores a note there (the entry "note" of `__metadata__`). The format has no
+checksum, so chainrule writes one into the first line of the note: the SHA-256 of all names, dtypes, shapes and values,
+and of the rest of the note.
 """
 
 from __future__ import annotations
@@ -96,8 +97,8 @@ def _write(file: IO[bytes], arrays: Mapping[str, NDArray[Any]], note: str) -> No
 
 def _bytes(array: NDArray[Any]) -> memoryview:
     """Return the bytes of an array in C order, little-endian; a view if it has that layout."""
-    little = array.astype(array.dtype.newbyteorder("<"), order="C", copy=False)
-    return little.reshape(-1).view(np.uint8).data
+    little_endian = array.astype(array.dtype.newbyteorder("<"), order="C", copy=False)
+    return little_endian.reshape(-1).view(np.uint8).data
 
 
 def load(path: str | os.PathLike[str], *, ours: bool = False) -> dict[str, Tensor]:
@@ -139,11 +140,12 @@ def load_with_note(path: str | os.PathLike[str], *, ours: bool = False) -> tuple
         note = rest if "\n" in note else None
         if first_line != _CHECKSUM + _sha256(arrays, note):
             raise RunError(
-                f"{path}: does not match its checksum: it is damaged, or another program changed it; use a copy"
+                f"{path}: does not match its checksum: it is damaged, or another program changed it; "
+                "restore it from a backup"
             )
     elif ours and metadata and "format" not in metadata and not (note or "").startswith('{"'):
         # Other programs name a format; older checkpoints have a JSON note, older weights have none
-        raise RunError(f"{path}: its checksum is missing: the file is damaged; use a copy")
+        raise RunError(f"{path}: its checksum is missing: the file is damaged; restore it from a backup")
     elif note is not None or (ours and not metadata):
         warnings.warn(
             f"{path}: has no checksum, like files of older versions: damage would go unnoticed",

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = ["from_torch", "to_torch"]
 
-_ATTRIBUTES = {  # attributes of options with another name; "Class.option" takes precedence over "option"
+_ATTRIBUTES = {  # options stored in an attribute of another name; "Class.option" takes precedence over "option"
     "affine": "weight",
     "elementwise_affine": "weight",
     "track_running_stats": "running_mean",
@@ -53,8 +53,8 @@ _ATTRIBUTES = {  # attributes of options with another name; "Class.option" takes
     "TransformerEncoderLayer.bias": "linear1.bias",
 }
 _CHAINRULE_ONLY = {"generator", "dtype"}  # parameters carry their dtype; random numbers differ in any case
-# Options of PyTorch only that may have any value: `inplace` does not change the result, and the others show in the
-# parameters.
+# Options that only PyTorch has, and whose value does not matter: `inplace` does not change the result, and the others
+# follow from the parameters.
 _IGNORED = {"inplace", "bias", "kdim", "vdim"}
 _TYPES = {"float32", "float64", "int64"}
 
@@ -78,7 +78,9 @@ def from_torch(module: torch.nn.Module) -> nn.Module:
 
 
 def to_torch(module: nn.Module) -> torch.nn.Module:
-    """Convert a chainrule module to PyTorch, with copies of the parameters and buffers; otherwise as `from_torch`.
+    """Convert a chainrule module to PyTorch, with copies of the parameters and buffers.
+
+    The rules and limits of `from_torch` apply.
 
     Raises:
         TypeError: not a chainrule module.
@@ -144,6 +146,7 @@ class _Conversion:
         self.memory: list[tuple[str, NDArray[Any]]] = []  # arrays of the originals, with their paths
 
     def run(self, module: Any) -> Any:
+        """Convert the outermost module."""
         if not isinstance(module, self.source.nn.Module):
             raise TypeError(f"{self.call}: takes a {self.source.name} module, not {type(module).__name__}")
         converted = self.module(module, "")
@@ -154,9 +157,11 @@ class _Conversion:
         return converted
 
     def fault(self, path: str, kind: str, why: str) -> ValueError:
+        """Return the error for a module that cannot be converted: its path, the name of its class, and the reason."""
         return ValueError(f"{self.call}: {f'module {path!r}' if path else 'the module'}, {kind}: {why}")
 
     def module(self, module: Any, path: str, replaces: Any = None) -> Any:
+        """Convert a module, once. `replaces` is the module that the enclosing one created under this name, if any."""
         if id(module) in self.modules:
             return self.modules[id(module)]
         kind = self.kind(module, path)
@@ -224,6 +229,7 @@ class _Conversion:
         return options
 
     def option(self, module: Any, path: str, kind: str, option: inspect.Parameter) -> Any:
+        """Read one option from the module, converted if it is a tensor, a module or an activation function."""
         name = option.name
         if kind == "ParameterList":
             return [self.tensor(value, path, kind, str(i)) for i, value in enumerate(module)]
@@ -258,11 +264,11 @@ class _Conversion:
         reason = self.refusal(tensor)
         if reason:
             raise self.fault(path, kind, f"{name} {reason}")
-        array, own = tensor.detach().numpy(), f"{path}.{name}" if path else name
+        array, tensor_path = tensor.detach().numpy(), f"{path}.{name}" if path else name
         for other, memory in self.memory:
             if np.shares_memory(array, memory):
-                raise self.fault(path, kind, f"{own} and {other} share memory without being the same parameter")
-        self.memory.append((own, array))
+                raise self.fault(path, kind, f"{tensor_path} and {other} share memory without being the same parameter")
+        self.memory.append((tensor_path, array))
         converted = self.target.tensor(array.copy())
         if isinstance(tensor, self.source.nn.Parameter):
             converted = self.target.nn.Parameter(converted, requires_grad=tensor.requires_grad)

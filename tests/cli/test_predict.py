@@ -191,7 +191,7 @@ def test_a_run_that_learned_other_pictures(command, draw, trained):
         ("data", "classes", list("012345678"), "has 9 classes, but its model has 10 outputs"),
         ("data", "classes", [*"0123456789", "x"], "has 11 classes, but its model has 10 outputs"),
         ("data", "classes", [], "has 0 classes, but its model has 10 outputs"),
-        ("model", "name", "resnet", "there is no model 'resnet'"),
+        ("model", "name", "resnet", "unknown model 'resnet'"),
     ],
     ids=["too few classes", "too many classes", "no class", "unknown model"],
 )

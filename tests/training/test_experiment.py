@@ -87,8 +87,8 @@ def test_another_optimizer_has_its_own_settings(digits, model, optimizer, expect
         ({"momentum": -0.1}, "momentum and the weight decay must be finite and at least 0"),
         ({"weight_decay": math.nan}, "momentum and the weight decay must be finite and at least 0"),
         ({"seed": -1}, "the seed must be at least 0, not -1"),
-        ({"optimizer": "lion"}, "there is no optimizer 'lion'; there are sgd, adam, adamw"),
-        ({"schedule": "steps"}, "there is no schedule 'steps'; there are constant, cosine, one-cycle"),
+        ({"optimizer": "lion"}, "unknown optimizer 'lion'; choose from sgd, adam, adamw"),
+        ({"schedule": "steps"}, "unknown schedule 'steps'; choose from constant, cosine, one-cycle"),
         (
             {"augment": {"shift": -1}},
             "invalid augmentation .*: Augment: shift must be a number of at least 0",
@@ -106,7 +106,7 @@ def test_what_makes_no_sense_is_told(digits, changes, message):
 
 
 def test_an_unknown_model_is_told(digits):
-    with pytest.raises(RunError, match="there is no model 'resnet'; there are mlp, sigmoid_mlp"):
+    with pytest.raises(RunError, match="unknown model 'resnet'; choose from mlp, sigmoid_mlp"):
         experiment.configure("resnet", digits)
 
 
@@ -263,8 +263,8 @@ def test_changed_images_are_noticed(begin, digits):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"optimizer": "lion"}, "there is no optimizer 'lion'"),
-        ({"schedule": "chainrule.schedule"}, "there is no schedule 'chainrule.schedule'"),
+        ({"optimizer": "lion"}, "unknown optimizer 'lion'"),
+        ({"schedule": "chainrule.schedule"}, "unknown schedule 'chainrule.schedule'"),
         ({"batch_size": -5}, "the batch size must be at least 1, not -5"),
         ({"epochs": 0}, "the number of epochs must be at least 1"),
         ({"lr": -1}, "the learning rate must be a number above 0"),

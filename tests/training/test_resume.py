@@ -130,11 +130,11 @@ def test_whatever_stands_in_a_checkpoint_it_is_refused_or_trained_with(begin, di
     ("path", "value", "message"),
     [
         (("progress", "total"), math.nan, "its sums do not fit 1 steps: 100 examples, a total loss of nan"),
-        (("progress", "seen"), 99, "in 1 steps it has seen 99 examples"),
+        (("progress", "seen"), 99, "its sums do not fit 1 steps: 99 examples"),
         (("progress", "seconds"), -1.0, "in -1.0 seconds"),
         (("progress", "epoch"), 3, "it is at step 1 of 3 after 3 of 2 epochs"),
         (("progress", "step"), 4, "it is at step 4 of 3 after 1 of 2 epochs"),
-        (("progress", "step"), 2, "in 2 steps it has seen 100 examples"),
+        (("progress", "step"), 2, "its sums do not fit 2 steps: 100 examples"),
         (("progress", "stop"), 1, "progress.stop must be of type bool, not int"),
         (("progress", "history", 0, "train_loss"), "low", "train_loss must be of type float, not str"),
         (("progress", "history", 0, "epoch"), 2, "epoch 1 and step 1 of the state do not fit its history"),

@@ -323,7 +323,7 @@ def test_a_folder_that_is_none(tmp_path):
 def test_a_models_name_never_leads_to_code(config, folder, name):
     (folder / "config.json").write_text(json.dumps(spoiled(config, "model.name", name)))
     this_run = run.Run(folder)  # a run of a later version is still listed
-    message = f"{folder / 'config.json'}: there is no model {name!r}; there are mlp, sigmoid_mlp"
+    message = f"{folder / 'config.json'}: unknown model {name!r}; choose from mlp, sigmoid_mlp"
     for use in (lambda: this_run.model, this_run.untrained, this_run.network):
         with pytest.raises(RunError, match=message):
             use()

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 class Augment:
     """Transforms each image at random; all transforms are combined into one resampling.
 
-    Each option is the largest amount, in either direction; amounts are uniform up to it, and 0 disables the transform.
+    The amount of each transform is random, in either direction, up to the given maximum; 0 disables the transform.
+    `elastic` is not a maximum, but a root mean square.
     Pixels from outside the image are 0, the background.
 
     Args:
@@ -35,7 +36,7 @@ class Augment:
         scale: a fraction: 0.1 is a factor from 1/1.1 to 1.1, for height and width independently.
         shear: in degrees, the slant of vertical strokes.
         elastic: root mean square, in pixels, of a random displacement field, vertically and horizontally independent.
-            The paper's 34 with a smoothing of 4 is about 1.4 here.
+            The paper's α = 34 with σ = 4 corresponds to about 1.4.
         smoothing: standard deviation, in pixels, of the Gaussian filter that smooths the displacement field. Large
             values shift whole images, small ones tear strokes.
 
@@ -85,10 +86,10 @@ class Augment:
     def _maps(self, shape: tuple[int, ...], generator: np.random.Generator) -> NDArray[np.float64]:
         """Draw an affine map per image, (N, 2, 3): from (i, j, 1) of an output pixel to y and x in the input."""
         count, height, width = shape
-        down, across, turn, tall, wide, slant = generator.uniform(-1, 1, (6, count))
+        down, across, turn, vertical, horizontal, slant = generator.uniform(-1, 1, (6, count))
         angle, lean = np.radians(self.rotation) * turn, np.tan(np.radians(self.shear) * slant)
         cos, sin = np.cos(angle), np.sin(angle)
-        rows, columns = (1 + self.scale) ** tall, (1 + self.scale) ** wide
+        rows, columns = (1 + self.scale) ** vertical, (1 + self.scale) ** horizontal
         # Applied right to left: scale, shear, rotation, each about the center
         linear = np.array([[rows * cos, rows * sin], [columns * (lean * cos - sin), columns * (lean * sin + cos)]])
         center = np.array([(height - 1) / 2, (width - 1) / 2])
@@ -110,8 +111,9 @@ class Augment:
 
 @lru_cache(maxsize=16)
 def _gaussian(size: int, deviation: float) -> NDArray[np.float32]:
-    """Return a (size, size) matrix: row i holds Gaussian weights around i. Their squares sum to 1: variance is kept."""
+    """Return a (size, size) matrix: row i holds Gaussian weights around i. Their squares sum to 1."""
     distance = np.arange(size)[:, None] - np.arange(size)
     weights = np.exp(-0.5 * (distance / deviation) ** 2)
+    # The squares of the weights sum to 1, so that filtering independent noise does not change its variance
     unit: NDArray[np.float32] = (weights / np.linalg.norm(weights, axis=1, keepdims=True)).astype(np.float32)
     return unit

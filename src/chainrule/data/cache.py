@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    Make = Callable[[Sequence[str]], Iterable[tuple[str, bytes]]]
+    Creator = Callable[[Sequence[str]], Iterable[tuple[str, bytes]]]
     Record = dict[str, dict[str, Any]]
 
 RECORD = "verified.json"
@@ -35,12 +35,12 @@ class CacheWarning(UserWarning):
     """The cache folder cannot be used; everything works, but each start is slower."""
 
 
-def load(name: str, published: Mapping[str, str], make: Make, patience: float) -> list[NDArray[Any]]:
+def load(name: str, checksums: Mapping[str, str], make: Creator, patience: float) -> list[NDArray[Any]]:
     """Return the arrays of a data set from the cache; create missing or damaged files first.
 
     Args:
-        name: of its folder in the cache.
-        published: SHA-256 by file name, of the published file: the IDX file or a gzip of it.
+        name: the name of the data set's folder in the cache.
+        checksums: by file name, the SHA-256 of the published file: the IDX file or a gzip of it.
         make: yields (file name, verified bytes, not gzipped) for each requested file; called only for missing or
             damaged files. It raises a `DataError` if it fails.
         patience: seconds to wait for another process that is creating the same files.
@@ -54,23 +54,23 @@ def load(name: str, published: Mapping[str, str], make: Make, patience: float) -
     try:
         folder = cache_folder() / name
     except OSError as error:
-        return _in_memory(name, published, make, f"there is no folder for a cache ({error.strerror or error})")
+        return _in_memory(name, checksums, make, f"there is no folder for a cache ({error.strerror or error})")
     remove_leftovers(folder)
-    if not _is_verified(folder, published):
+    if not _is_verified(folder, checksums):
         try:
-            _renew(folder, published, make, patience)
+            _renew(folder, checksums, make, patience)
         except (
             OSError,
             NotImplementedError,
         ) as error:  # NotImplementedError: older filelock versions on file systems without locks
             record = _read_record(folder)
-            if not all(_verified_sha256(folder / file, record, key) for file, key in published.items()):
+            if not all(_verified_sha256(folder / file, record, checksum) for file, checksum in checksums.items()):
                 reason = f"the cache folder {folder} cannot be used ({error})"
-                return _in_memory(name, published, make, reason)
-    return [idx.memory_map(folder / file) for file in published]
+                return _in_memory(name, checksums, make, reason)
+    return [idx.memory_map(folder / file) for file in checksums]
 
 
-def _in_memory(name: str, published: Mapping[str, str], make: Make, reason: str) -> list[NDArray[Any]]:
+def _in_memory(name: str, checksums: Mapping[str, str], make: Creator, reason: str) -> list[NDArray[Any]]:
     """Return the arrays without using the cache, after a warning."""
     warnings.warn(
         f"{name} is kept in memory for this run only, because {reason}; "
@@ -78,13 +78,13 @@ def _in_memory(name: str, published: Mapping[str, str], make: Make, reason: str)
         CacheWarning,
         stacklevel=4,
     )
-    return [idx.decode(data, file) for file, data in make(list(published))]
+    return [idx.decode(data, file) for file, data in make(list(checksums))]
 
 
-def is_ready(name: str, published: Mapping[str, str]) -> bool:
+def is_ready(name: str, checksums: Mapping[str, str]) -> bool:
     """Return whether all files are in the cache, unchanged since they were verified."""
     try:
-        return _is_verified(cache_folder() / name, published)
+        return _is_verified(cache_folder() / name, checksums)
     except OSError:  # there is no folder for a cache
         return False
 
@@ -97,12 +97,13 @@ def size(name: str) -> int:
         return 0
 
 
-def _is_verified(folder: Path, published: Mapping[str, str]) -> bool:
+def _is_verified(folder: Path, checksums: Mapping[str, str]) -> bool:
+    """Return whether all files in a folder are unchanged since they were verified."""
     record = _read_record(folder)
-    return all(_unchanged(folder / file, record, key) for file, key in published.items())
+    return all(_unchanged(folder / file, record, checksum) for file, checksum in checksums.items())
 
 
-def _renew(folder: Path, published: Mapping[str, str], make: Make, patience: float) -> None:
+def _renew(folder: Path, checksums: Mapping[str, str], make: Creator, patience: float) -> None:
     """Verify changed files, create missing or wrong ones, and write the record."""
     import filelock  # slow to import, and rarely needed
 
@@ -114,15 +115,15 @@ def _renew(folder: Path, published: Mapping[str, str], make: Make, patience: flo
 
         def remember(file: str, sha256: str) -> None:
             stat = (folder / file).stat()
-            sums = {"published": published[file], "sha256": sha256}
+            sums = {"published": checksums[file], "sha256": sha256}
             record[file] = {**sums, "bytes": stat.st_size, "mtime_ns": stat.st_mtime_ns}
             write_text(folder / RECORD, json.dumps(record, indent=1))
 
         missing = []
-        for file, key in published.items():
-            if _unchanged(folder / file, record, key):
+        for file, checksum in checksums.items():
+            if _unchanged(folder / file, record, checksum):
                 continue
-            if sha256 := _verified_sha256(folder / file, record, key):
+            if sha256 := _verified_sha256(folder / file, record, checksum):
                 remember(file, sha256)
             else:
                 missing.append(file)
@@ -141,17 +142,18 @@ def _read_record(folder: Path) -> Record:
         return {}
 
 
-def _unchanged(path: Path, record: Record, key: str) -> bool:
+def _unchanged(path: Path, record: Record, checksum: str) -> bool:
     """Return whether the file's size and modification time are those recorded when it was verified."""
     entry = record.get(path.name, {})
     try:
         stat = path.stat()
     except OSError:
         return False
-    return (entry.get("published"), entry.get("bytes"), entry.get("mtime_ns")) == (key, stat.st_size, stat.st_mtime_ns)
+    recorded = (entry.get("published"), entry.get("bytes"), entry.get("mtime_ns"))
+    return recorded == (checksum, stat.st_size, stat.st_mtime_ns)
 
 
-def _verified_sha256(path: Path, record: Record, key: str) -> str | None:
+def _verified_sha256(path: Path, record: Record, checksum: str) -> str | None:
     """Return the file's SHA-256 if it is correct: the published one, or that recorded for the file unpacked from it."""
     entry = record.get(path.name, {})
     try:
@@ -159,5 +161,5 @@ def _verified_sha256(path: Path, record: Record, key: str) -> str | None:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError:
         return None
-    unpacked = entry.get("sha256") if entry.get("published") == key else None
-    return sha256 if sha256 in (key, unpacked) else None
+    unpacked = entry.get("sha256") if entry.get("published") == checksum else None
+    return sha256 if sha256 in (checksum, unpacked) else None

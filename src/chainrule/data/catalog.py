@@ -36,7 +36,7 @@ class Source:
     about: str
     classes: tuple[str, ...]
     sha256: Mapping[str, str]
-    make: cache.Make
+    make: cache.Creator
     patience: float
 
     def load(self) -> ImageData:

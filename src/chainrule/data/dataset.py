@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
 
 class TensorDataset:
-    """Examples by index; a batch is one gather per Tensor.
+    """A data set of Tensors, indexed by example; a batch is one gather per Tensor.
 
     Args:
-        tensors: Tensors or arrays of the same length N; memory is shared, also with a memory-mapped file.
+        tensors: Tensors or arrays of the same length N; they are not copied, even from a memory-mapped file.
         scale: factor by which the first Tensor is multiplied when indexed, giving float32: 1/255 for uint8 pixels.
         transform: maps the Tensors of a batch to those to return.
 
     Raises:
-        ValueError: no tensors, or they differ in length.
+        ValueError: there are no tensors, or their lengths differ.
     """
 
     def __init__(

@@ -24,12 +24,12 @@ TIMEOUTS = (10.0, 30.0)  # seconds to connect, and between two chunks
 MAX_BYTES = 64 << 20  # more than twice the largest file; ends an endless response
 
 
-def fetch(wanted: Sequence[str], *, sha256: Mapping[str, str], mirrors: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+def fetch(files: Sequence[str], *, sha256: Mapping[str, str], mirrors: Sequence[str]) -> Iterator[tuple[str, bytes]]:
     """Download IDX files, and yield the name and the unzipped bytes of each.
 
     Args:
-        wanted: file names, without the `.gz` of the published files.
-        sha256: of each file's gzip.
+        files: names of the IDX files, without the `.gz` of the published files.
+        sha256: the SHA-256 of each file's gzip, by the name of the IDX file.
         mirrors: URLs to which `<file>.gz` is appended, in the order to try; one that fails is tried last for the
             remaining files.
 
@@ -42,7 +42,7 @@ def fetch(wanted: Sequence[str], *, sha256: Mapping[str, str], mirrors: Sequence
     order = list(mirrors)
     columns = ("{task.description}", rich.progress.BarColumn(), rich.progress.DownloadColumn())
     console = rich.console.Console(stderr=True)
-    for file in wanted:
+    for file in files:
         progress = rich.progress.Progress(*columns, console=console)
         with progress if sys.stderr.isatty() else nullcontext():  # one that is not started draws nothing
             data = _download_from_any(f"{file}.gz", sha256[file], order, progress)
@@ -50,7 +50,7 @@ def fetch(wanted: Sequence[str], *, sha256: Mapping[str, str], mirrors: Sequence
 
 
 def _download_from_any(file: str, sha256: str, order: list[str], progress: Progress) -> bytes:
-    """Download a file from the first mirror that has it right; a mirror that fails moves to the end of `order`."""
+    """Download a file from the first mirror with a correct copy; a mirror that fails moves to the end of `order`."""
     faults = []
     for mirror in tuple(order):
         try:

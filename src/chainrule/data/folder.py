@@ -32,7 +32,7 @@ def load_folder(folder: Path) -> ImageData:
         DataError: a file is missing, duplicate, damaged, of the wrong type or shape, or inconsistent with the others.
     """
     paths = _files(folder)
-    sizes = [_image_size(*pair) for pair in (paths[:2], paths[2:])]  # check all headers before unpacking any file
+    sizes = [_check_headers(*pair) for pair in (paths[:2], paths[2:])]  # check all headers before unpacking any file
     if sizes[0] != sizes[1]:
         train, test = ("×".join(map(str, size)) for size in sizes)
         raise DataError(f"{folder} has training images of {train}, but test images of {test}")
@@ -66,7 +66,7 @@ def _files(folder: Path) -> list[Path]:
     return [files[part] for part in _PARTS]
 
 
-def _image_size(images: Path, labels: Path) -> tuple[int, ...]:
+def _check_headers(images: Path, labels: Path) -> tuple[int, ...]:
     """Check the headers of an image file and its label file, and return height and width."""
     dtype, shape = idx.header(images)
     if len(shape) != 3 or dtype != "uint8":
@@ -86,7 +86,7 @@ def _image_size(images: Path, labels: Path) -> tuple[int, ...]:
 def _labels(path: Path) -> NDArray[np.integer[Any]]:
     """Read the labels of a file whose header was checked, and check their range."""
     labels = idx.read(path)
-    least, most = labels.min(), labels.max()
-    if least < 0 or most >= _MAX_CLASSES:
-        raise DataError(f"{path} holds labels from {least} to {most}: they must be from 0 to {_MAX_CLASSES - 1}")
+    low, high = labels.min(), labels.max()
+    if low < 0 or high >= _MAX_CLASSES:
+        raise DataError(f"{path} holds labels from {low} to {high}: they must be from 0 to {_MAX_CLASSES - 1}")
     return labels

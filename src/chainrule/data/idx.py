@@ -58,19 +58,19 @@ def read(path: str | os.PathLike[str], *, max_bytes: int | None = None) -> NDArr
             `max_bytes`.
     """
     with _open(path) as (file, size):
-        return _decode(file, size, str(path), max_bytes, _array)
+        return _decode(file, size, str(path), max_bytes, _read_array)
 
 
 def header(path: str | os.PathLike[str], *, max_bytes: int | None = None) -> tuple[np.dtype[Any], tuple[int, ...]]:
     """Read the dtype and shape in the header of an IDX file; only the beginning of a gzip is inflated. See `read`."""
     with _open(path) as (file, size):
-        dtype, shape = _decode(file, size, str(path), max_bytes, _header)
+        dtype, shape = _decode(file, size, str(path), max_bytes, _read_header)
         return dtype.newbyteorder("="), shape
 
 
 def decode(data: bytes, name: str, *, max_bytes: int | None = None) -> NDArray[Any]:
     """Return the array in the bytes of an IDX file, gzipped or not; `name` is for messages. See `read`."""
-    return _decode(io.BytesIO(data), len(data), name, max_bytes, _array)
+    return _decode(io.BytesIO(data), len(data), name, max_bytes, _read_array)
 
 
 def memory_map(path: str | os.PathLike[str]) -> NDArray[Any]:
@@ -82,7 +82,7 @@ def memory_map(path: str | os.PathLike[str]) -> NDArray[Any]:
         DataError: as `read`.
     """
     with _open(path) as (file, size):
-        dtype, shape = _header(file, size, str(path), sys.maxsize)
+        dtype, shape = _read_header(file, size, str(path), sys.maxsize)
         pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         return np.ndarray(shape, dtype, buffer=pages, offset=file.tell())
 
@@ -99,8 +99,8 @@ def encode(array: ArrayLike) -> bytes:
         raise DataError(f"IDX has no type for {array.dtype}: it has {', '.join(map(str, CODES))}")
     if any(size >= 1 << 32 for size in array.shape):
         raise DataError(f"IDX cannot hold shape {array.shape}: dimensions are limited to 32 bits")
-    header = struct.pack(f">HBB{array.ndim}I", 0, code, array.ndim, *array.shape)
-    return header + array.astype(TYPES[code], copy=False).tobytes()
+    start = struct.pack(f">HBB{array.ndim}I", 0, code, array.ndim, *array.shape)
+    return start + array.astype(TYPES[code], copy=False).tobytes()
 
 
 def write(path: str | os.PathLike[str], array: ArrayLike) -> None:
@@ -156,8 +156,8 @@ def _decode(
         raise DataError(f"{name} is a damaged gzip file: {fault}") from fault
 
 
-def _array(file: io.BufferedIOBase, size: int | None, name: str, max_bytes: int) -> NDArray[Any]:
-    dtype, shape = _header(file, size, name, max_bytes)
+def _read_array(file: io.BufferedIOBase, size: int | None, name: str, max_bytes: int) -> NDArray[Any]:
+    dtype, shape = _read_header(file, size, name, max_bytes)
     expected = math.prod(shape) * dtype.itemsize
     # In chunks, so that a short gzip whose header declares a large array takes little memory. Reading one byte more
     # than expected reveals trailing data, and makes gzip verify its checksum.
@@ -170,7 +170,7 @@ def _array(file: io.BufferedIOBase, size: int | None, name: str, max_bytes: int)
     return np.ndarray(shape, dtype, buffer=data).astype(dtype.newbyteorder("="), copy=False)
 
 
-def _header(
+def _read_header(
     file: io.BufferedIOBase, size: int | None, name: str, max_bytes: int
 ) -> tuple[np.dtype[Any], tuple[int, ...]]:
     """Read dtype and shape, checked against the file size if it is known; `file` is left at the first number."""
@@ -187,9 +187,8 @@ def _header(
     if len(sizes) < 4 * rank:
         raise DataError(f"{name} ends within its header: it must give the sizes of {rank} dimensions")
     dtype, shape = TYPES[code], struct.unpack(f">{rank}I", sizes)
-    if (
-        math.prod(max(length, 1) for length in shape) * dtype.itemsize > max_bytes
-    ):  # NumPy's own limit counts 0 as 1, too
+    # A dimension of 0 counts as 1, as in NumPy's own limit
+    if math.prod(max(length, 1) for length in shape) * dtype.itemsize > max_bytes:
         limit = f"more than the {max_bytes:,} bytes allowed"
         if size is None and max_bytes < MAX_BYTES:
             limit += " for a gzip of its size; if the file is right, unpack it with gunzip"

@@ -28,11 +28,11 @@ class DataLoader:
         batch_size: examples per batch; the last batch may be smaller.
         shuffle: use a new random order in each pass.
         drop_last: skip a last batch that is smaller.
-        generator: source of the orders; by default the default generator. For an exact resume it must not be shared,
-            since the loader's state contains its state.
+        generator: source of the random orders; by default chainrule's default generator. For an exact resume it must
+            not be shared, since the loader's state contains its state.
         augment: called with the first array of each batch and a generator, returns the array to use instead, such as
-            `Augment(shift=2)`. The generator is seeded by the pass and the batch's position, so that a resumed loader
-            gives the same images.
+            `Augment(shift=2)`. The generator is seeded with a random number of the pass and the batch's
+            position, so that a resumed loader gives the same images.
 
     Raises:
         ValueError: a batch size below 1, or no examples to shuffle.
@@ -131,7 +131,7 @@ class BatchIterator:
 
     Args:
         loader: the loader.
-        state: of a pass to resume; None for a new one.
+        state: the state of the pass to resume; None for a new one.
 
     Attributes:
         loader: the loader.
@@ -140,14 +140,13 @@ class BatchIterator:
 
     def __init__(self, loader: DataLoader, state: Mapping[str, Any] | None = None) -> None:
         self.loader, self.position = loader, 0 if state is None else int(state["position"])
-        self._start: dict[str, Any] | None = None  # the generator's state before this pass
-        self._keep_current = (
-            False  # resumed after the order was drawn: the generator's state is already that after the draw
-        )
+        self._start_state: dict[str, Any] | None = None  # the generator's state before this pass
+        # Whether the pass was resumed after its order was drawn: then the generator's state is already the later one
+        self._order_was_drawn = False
         self._order: NDArray[np.int64] | None = None
         self._batch_size = self._length = self._seed = 0
         if state is not None:
-            self._start, self._keep_current = state["generator"], state.get("current") is not None
+            self._start_state, self._order_was_drawn = state["generator"], state.get("current") is not None
             loader._passes.add(self)
 
     def __iter__(self) -> BatchIterator:
@@ -172,12 +171,12 @@ class BatchIterator:
         order, self._length, self._batch_size = np.arange(len(loader.dataset)), len(loader), loader.batch_size
         if loader._is_random and generator is not None:
             current = generator.bit_generator.state
-            if self._start is None:
-                self._start = dict(current)
-            generator.bit_generator.state = dict(self._start)
+            if self._start_state is None:
+                self._start_state = dict(current)
+            generator.bit_generator.state = dict(self._start_state)
             order = generator.permutation(order) if loader.shuffle else order
             self._seed = int(generator.integers(2**63)) if loader.augment else 0
-            if self._keep_current:
+            if self._order_was_drawn:
                 generator.bit_generator.state = current
         self._order = order
         loader._passes.add(self)
@@ -186,8 +185,8 @@ class BatchIterator:
     def state_dict(self) -> dict[str, Any]:
         """Return the position and generator state: they determine the rest of this pass and all later passes."""
         current = self.loader._generator_state()
-        if self._start is None:
+        if self._start_state is None:
             return {"position": self.position, "generator": current}
-        state = {"position": self.position, "generator": dict(self._start)}
-        has_order = self._order is not None or self._keep_current
+        state = {"position": self.position, "generator": dict(self._start_state)}
+        has_order = self._order is not None or self._order_was_drawn
         return {**state, "current": current} if has_order else state

@@ -24,13 +24,13 @@ ORIGINALS = {  # size in bytes and SHA-256, in order of concatenation
 }
 
 
-def unpack(wanted: Sequence[str], packed: Path = PACKED) -> Iterator[tuple[str, bytes]]:
-    """Yield the name and the bytes of each wanted file, checked against its SHA-256.
+def unpack(names: Sequence[str], packed: Path = PACKED) -> Iterator[tuple[str, bytes]]:
+    """Yield the name and the bytes of each named file, checked against its SHA-256.
 
     Raises:
         DataError: the packed file is missing or damaged.
     """
-    if not wanted:
+    if not names:
         return
     import lzma  # imported here because the files are usually unpacked already
 
@@ -44,5 +44,5 @@ def unpack(wanted: Sequence[str], packed: Path = PACKED) -> Iterator[tuple[str, 
         start += size
         if hashlib.sha256(data).hexdigest() != sha256:
             raise DataError(f"{packed} is damaged (the SHA-256 of {file} is wrong): install chainrule again")
-        if file in wanted:
+        if file in names:
             yield file, data

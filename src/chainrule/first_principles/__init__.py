@@ -25,5 +25,6 @@ from chainrule.console import replace_unencodable
 
 Array = NDArray[np.float64]
 
-if sys.argv[:1] == ["-m"]:  # sys.argv while Python imports the package of a module run with -m, which will print
+# While `python -m` imports this package, before it runs the module, sys.argv begins with "-m"
+if sys.argv[:1] == ["-m"]:
     replace_unencodable()

@@ -109,10 +109,10 @@ def backpropagate(layers: Layers, x: Array, target: Array) -> Layers:
     if target.shape != prediction.shape:
         raise ValueError(f"backpropagate: target {target.shape} does not fit the prediction, {prediction.shape}")
     delta2 = output_error(prediction, target, z2)
-    slope_w2, slope_b2 = output_gradients(delta2, hidden)
+    grad_w2, grad_b2 = output_gradients(delta2, hidden)
     delta1 = hidden_error(layers.w2, delta2, z1)
-    slope_w1, slope_b1 = hidden_gradients(delta1, x)
-    return Layers(slope_w1, slope_b1, slope_w2, slope_b2)
+    grad_w1, grad_b1 = hidden_gradients(delta1, x)
+    return Layers(grad_w1, grad_b1, grad_w2, grad_b2)
 
 
 def train(layers: Layers, x: Array, target: Array, learning_rate: float, epochs: int) -> tuple[Layers, list[float]]:
@@ -120,8 +120,8 @@ def train(layers: Layers, x: Array, target: Array, learning_rate: float, epochs:
     costs = []
     for _ in range(epochs):
         costs.append(cost(forward(layers, x).prediction, target))
-        slopes = backpropagate(layers, x, target)
-        layers = Layers(*(value - learning_rate * slope for value, slope in zip(layers, slopes, strict=True)))
+        gradients = backpropagate(layers, x, target)
+        layers = Layers(*(value - learning_rate * gradient for value, gradient in zip(layers, gradients, strict=True)))
     return layers, costs
 
 
@@ -129,17 +129,19 @@ def main() -> None:
     """Print every number of one example in a 2-3-1 network; then train the network on XOR."""
     layers = start(2, 3, 1, np.random.default_rng(1))
     x, target = np.array([[1.0], [0.5]]), np.array([[1.0]])
-    step = forward(layers, x)
-    delta2 = output_error(step.prediction, target, step.z2)
-    delta1 = hidden_error(layers.w2, delta2, step.z1)
-    slopes = Layers(*hidden_gradients(delta1, x), *output_gradients(delta2, step.hidden))
+    results = forward(layers, x)
+    delta2 = output_error(results.prediction, target, results.z2)
+    delta1 = hidden_error(layers.w2, delta2, results.z1)
+    gradients = Layers(*hidden_gradients(delta1, x), *output_gradients(delta2, results.hidden))
     with np.printoptions(precision=4, suppress=True):
-        print(f"forward     x {_row(x)}, z¹ {_row(step.z1)}, h {_row(step.hidden)}")
-        print(f"            z² {_row(step.z2)}, ŷ {_row(step.prediction)}, C {cost(step.prediction, target):.4f}")
+        print(f"forward     x {_row(x)}, z¹ {_row(results.z1)}, h {_row(results.hidden)}")
+        print(
+            f"            z² {_row(results.z2)}, ŷ {_row(results.prediction)}, C {cost(results.prediction, target):.4f}"
+        )
         print(f"equation 1  δ² {_row(delta2)}")
-        print(f"equation 2  ∂C/∂W² {_row(slopes.w2)}, ∂C/∂b² {_row(slopes.b2)}")
+        print(f"equation 2  ∂C/∂W² {_row(gradients.w2)}, ∂C/∂b² {_row(gradients.b2)}")
         print(f"equation 3  δ¹ {_row(delta1)}")
-        print(f"equation 4  ∂C/∂W¹ {_row(slopes.w1)}, ∂C/∂b¹ {_row(slopes.b1)}")
+        print(f"equation 4  ∂C/∂W¹ {_row(gradients.w1)}, ∂C/∂b¹ {_row(gradients.b1)}")
         pairs, xor = np.array([[0.0, 0.0, 1.0, 1.0], [0.0, 1.0, 0.0, 1.0]]), np.array([[0.0, 1.0, 1.0, 0.0]])
         layers, costs = train(layers, pairs, xor, learning_rate=2.0, epochs=5000)
         print(f"XOR         cost {costs[0]:.4f} before, {costs[-1]:.4f} after {len(costs)} epochs; wanted {_row(xor)}")

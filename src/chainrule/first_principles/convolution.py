@@ -69,15 +69,16 @@ def convolve_backward(
 ) -> tuple[Array, Array, Array]:
     """The gradients of image, filters and bias, given the gradient of the output, (F, H′, W′)."""
     padded = _pad(image, padding)
-    to_padded, to_filters = np.zeros(padded.shape), np.zeros(filters.shape)
+    grad_padded, grad_filters = np.zeros(padded.shape), np.zeros(filters.shape)
     u, v = filters.shape[2:]
     for f, i, j in np.ndindex(*error.shape):
         window = (slice(None), slice(i * stride, i * stride + u), slice(j * stride, j * stride + v))
-        to_padded[window] += error[f, i, j] * filters[f]
-        to_filters[f] += error[f, i, j] * padded[window]
+        grad_padded[window] += error[f, i, j] * filters[f]
+        grad_filters[f] += error[f, i, j] * padded[window]
     height, width = image.shape[1:]
-    to_image = to_padded[:, padding : padding + height, padding : padding + width]  # drops the gradient of the padding
-    return to_image, to_filters, error.sum(axis=(1, 2))
+    # Drop the gradient of the padding
+    grad_image = grad_padded[:, padding : padding + height, padding : padding + width]
+    return grad_image, grad_filters, error.sum(axis=(1, 2))
 
 
 def max_pool(image: Array, size: int = 2) -> Array:
@@ -97,12 +98,12 @@ def max_pool(image: Array, size: int = 2) -> Array:
 
 def max_pool_backward(error: Array, image: Array, size: int = 2) -> Array:
     """The gradient of image (C, H, W), given that of the output: all of it goes to the first maximum."""
-    to_image = np.zeros(image.shape)
+    grad_image = np.zeros(image.shape)
     for c, i, j in np.ndindex(*error.shape):
         square = image[c, i * size : (i + 1) * size, j * size : (j + 1) * size]
         row, column = divmod(int(square.argmax()), size)
-        to_image[c, i * size + row, j * size + column] = error[c, i, j]
-    return to_image
+        grad_image[c, i * size + row, j * size + column] = error[c, i, j]
+    return grad_image
 
 
 def _pad(image: Array, padding: int) -> Array:
@@ -114,8 +115,8 @@ def main() -> None:
     """Detect the edges of a square; then print the shapes in a network for digits."""
     picture = np.zeros((1, 8, 8))
     picture[0, 2:6, 2:6] = 1
-    upright = np.array([[[[-1.0, 1.0]] * 3]])  # dark to the left, bright to the right: (1, 1, 3, 2)
-    edges = convolve(picture, upright, np.zeros(1))
+    edge_filter = np.array([[[[-1.0, 1.0]] * 3]])  # dark to the left, bright to the right: (1, 1, 3, 2)
+    edges = convolve(picture, edge_filter, np.zeros(1))
     for name, image in (("a square", picture), ("its left and right edges", edges), ("pooled", max_pool(edges))):
         print(f"{name}, {image.shape[1]}×{image.shape[2]}")
         print("\n".join("    " + " ".join(f"{number:2.0f}" for number in row) for row in image[0]))

@@ -113,7 +113,7 @@ def race(hidden: Sequence[int], inputs: int = 20, outputs: int = 2) -> list[tupl
     x, target = random.random((inputs, 1)), random.random((outputs, 1))
     for h in hidden:
         layers = backprop.start(inputs, h, outputs, random)
-        cost = Counted(lambda numbers, like=layers: _cost(numbers, like, x, target))  # type: ignore[misc]
+        cost = Counted(lambda numbers, template=layers: _cost(numbers, template, x, target))  # type: ignore[misc]
         numbers = np.concatenate([part.ravel() for part in layers])  # (N,)
         started = time.perf_counter()
         forward_difference(cost, numbers)
@@ -125,10 +125,10 @@ def race(hidden: Sequence[int], inputs: int = 20, outputs: int = 2) -> list[tupl
     return rows
 
 
-def _cost(numbers: Array, like: backprop.Layers, x: Array, target: Array) -> float:
+def _cost(numbers: Array, template: backprop.Layers, x: Array, target: Array) -> float:
     """The cost of a network whose weights and biases are flattened into `numbers`, (N,)."""
-    ends = np.cumsum([part.size for part in like])[:-1]
-    parts = [row.reshape(part.shape) for row, part in zip(np.split(numbers, ends), like, strict=True)]
+    ends = np.cumsum([part.size for part in template])[:-1]
+    parts = [row.reshape(part.shape) for row, part in zip(np.split(numbers, ends), template, strict=True)]
     return backprop.cost(backprop.forward(backprop.Layers(*parts), x).prediction, target)
 
 
@@ -137,14 +137,14 @@ def main() -> None:
     points, steps = np.linspace(0.5, 1.5, 101), 10.0 ** -np.arange(1, 15)
     print("f(x) = eˣ, mean error of its derivative around x = 1\n   step     forward   central")
     errors = [error_curve(np.exp, np.exp, points, steps, central=central) for central in (False, True)]
-    for step, ahead, both in zip(steps, *errors, strict=True):
-        print(f"{step:7.0e}   {ahead:9.1e} {both:9.1e}")
+    for step, forward_error, central_error in zip(steps, *errors, strict=True):
+        print(f"{step:7.0e}   {forward_error:9.1e} {central_error:9.1e}")
     print("\nThe gradient of a network, one example\n  numbers   evaluations   differences   backpropagation   ratio")
     race([10])  # warm up
     rows = race([10, 30, 100, 300])
     for numbers, calls, slow, fast in rows:
         print(f"{numbers:9,}   {calls:11,}   {slow:9.4f} s   {fast:13.6f} s   {slow / fast:5.0f}")
-    print("784-30-10 has 23,860 numbers: 23,861 forward passes for each example, or one there and one back.")
+    print("784-30-10 has 23,860 numbers: 23,861 forward passes for each example, or one forward and one backward pass.")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """A language model: a network that predicts the next word from the last five words.
 
-Each word has an embedding, a row of numbers learned like any weight: words used alike get similar embeddings. The
-embeddings of the last five words are concatenated and pass through a hidden layer; the output has one score per word:
+Each word has an embedding, a row of numbers learned like any weight: words used in similar ways get similar embeddings.
+The embeddings of the last five words are concatenated and pass through a hidden layer; the output has one score per
+word:
 
     x = [E[w₁], ..., E[w₅]],  h = tanh(x W¹ + b¹),  z = h W² + b²
     p = softmax(z): pᵢ = e^zᵢ / Σⱼ e^zⱼ,  loss = -ln p of the word that actually followed
@@ -69,8 +70,8 @@ def windows(sentences: Sequence[Sequence[int]], context: int = CONTEXT) -> tuple
 def softmax(scores: Array) -> Array:
     """Softmax over the last axis, (..., V) to the same shape; each row sums to 1."""
     powers = np.exp(scores - scores.max(axis=-1, keepdims=True))  # subtracting the maximum avoids overflow
-    chances: Array = powers / powers.sum(axis=-1, keepdims=True)
-    return chances
+    probabilities: Array = powers / powers.sum(axis=-1, keepdims=True)
+    return probabilities
 
 
 def forward(weights: Weights, contexts: Indices) -> tuple[Array, Array, Array]:
@@ -92,10 +93,10 @@ def backpropagate(weights: Weights, contexts: Indices, targets: Indices) -> Weig
     delta2[np.arange(len(targets)), targets] -= 1  # p - y
     delta2 /= len(targets)  # (N, V)
     delta1 = delta2 @ weights.w2.T * (1 - hidden**2)  # (N, H)
-    to_words = (delta1 @ weights.w1.T).reshape(*contexts.shape, -1)  # (N, C, D)
-    embedding = np.zeros_like(weights.embedding)
-    np.add.at(embedding, contexts, to_words)  # sums over repeated words
-    return Weights(embedding, x.T @ delta1, delta1.sum(axis=0), hidden.T @ delta2, delta2.sum(axis=0))
+    grad_words = (delta1 @ weights.w1.T).reshape(*contexts.shape, -1)  # (N, C, D)
+    grad_embedding = np.zeros_like(weights.embedding)
+    np.add.at(grad_embedding, contexts, grad_words)  # sums over repeated words
+    return Weights(grad_embedding, x.T @ delta1, delta1.sum(axis=0), hidden.T @ delta2, delta2.sum(axis=0))
 
 
 class NextWord:
@@ -137,9 +138,9 @@ class NextWord:
         losses = []
         for _ in range(epochs):
             order = self.random.permutation(len(self.targets))
-            for chosen in np.split(order, range(batch, len(order), batch)):
-                slopes = backpropagate(self.weights, self.contexts[chosen], self.targets[chosen])
-                self.weights = Weights(*(w - learning_rate * s for w, s in zip(self.weights, slopes, strict=True)))
+            for batch_indices in np.split(order, range(batch, len(order), batch)):
+                gradients = backpropagate(self.weights, self.contexts[batch_indices], self.targets[batch_indices])
+                self.weights = Weights(*(w - learning_rate * g for w, g in zip(self.weights, gradients, strict=True)))
             losses.append(loss(forward(self.weights, self.contexts)[2], self.targets))
         return losses
 
@@ -157,15 +158,15 @@ class NextWord:
                 f"the model's vocabulary of {len(self.words) - 1} words does not contain {', '.join(unknown)}"
             )
         context = ([0] * CONTEXT + [self.index[word] for word in words])[-CONTEXT:]
-        chances: Array = forward(self.weights, np.array([context]))[2][0]
-        if not np.isfinite(chances).all():
+        probabilities: Array = forward(self.weights, np.array([context]))[2][0]
+        if not np.isfinite(probabilities).all():
             raise ValueError("probabilities: the outputs are not finite; train with a smaller learning rate")
-        return chances
+        return probabilities
 
     def likeliest(self, text: str, count: int = 5) -> list[tuple[str, float]]:
         """The most probable next words with their probabilities, in descending order."""
-        chances = self.probabilities(text)
-        return [(self.words[i], float(chances[i])) for i in np.argsort(-chances)[:count]]
+        probabilities = self.probabilities(text)
+        return [(self.words[i], float(probabilities[i])) for i in np.argsort(-probabilities)[:count]]
 
     def generate(self, text: str = "", limit: int = 20, temperature: float = 1.0, seed: int = 0) -> str:
         """Continue a text by sampling word by word, up to the end of the sentence or `limit` words.
@@ -182,15 +183,15 @@ class NextWord:
         """
         if not temperature > 0:
             raise ValueError(f"generate: temperature must be above 0, got {temperature}")
-        random, said = np.random.default_rng(seed), split(text)
+        random, words = np.random.default_rng(seed), split(text)
         for _ in range(limit):
-            chances = self.probabilities(" ".join(said))
-            chances = (chances / chances.max()) ** (1 / temperature)
-            word = self.words[random.choice(len(self.words), p=chances / chances.sum())]
+            probabilities = self.probabilities(" ".join(words))
+            probabilities = (probabilities / probabilities.max()) ** (1 / temperature)
+            word = self.words[random.choice(len(self.words), p=probabilities / probabilities.sum())]
             if word == END:
                 break
-            said.append(word)
-        return " ".join(said)
+            words.append(word)
+        return " ".join(words)
 
 
 def trained(seed: int = 0) -> NextWord:
@@ -212,8 +213,8 @@ def main() -> None:
         "the children played on the",
     ):
         print(text, "...")
-        for word, chance in model.likeliest(text):
-            print(f"    {word:<10}{chance:7.1%}")
+        for word, probability in model.likeliest(text):
+            print(f"    {word:<10}{probability:7.1%}")
     for seed in range(5):
         print(model.generate(temperature=0.6, seed=seed))
 

@@ -125,9 +125,9 @@ class Network:
         """Take one step against the mean gradient of a mini-batch of pairs x (n, 1) and y (o, 1)."""
         x, y = (side_by_side(columns) for columns in zip(*mini_batch, strict=True))  # (n, m) and (o, m)
         rate = learning_rate / len(mini_batch)  # backprop sums over the mini-batch; the step uses the mean
-        slopes_b, slopes_w = self.backprop(x, y)
-        self.biases = [b - rate * slope for b, slope in zip(self.biases, slopes_b, strict=True)]
-        self.weights = [w - rate * slope for w, slope in zip(self.weights, slopes_w, strict=True)]
+        grads_b, grads_w = self.backprop(x, y)
+        self.biases = [b - rate * grad for b, grad in zip(self.biases, grads_b, strict=True)]
+        self.weights = [w - rate * grad for w, grad in zip(self.weights, grads_w, strict=True)]
 
     def backprop(self, x: Array, y: Array) -> tuple[list[Array], list[Array]]:
         """The gradients of the cost for biases and weights by layer, summed over the m examples.
@@ -142,17 +142,17 @@ class Network:
         activations = self._layers(x)
         if np.shape(y) != activations[-1].shape:
             raise ValueError(f"backprop: target {np.shape(y)} does not fit the output, {activations[-1].shape}")
-        slopes_b: list[Array] = []
-        slopes_w: list[Array] = []
+        grads_b: list[Array] = []
+        grads_w: list[Array] = []
         error = self.cost_derivative(activations[-1], y)  # ∂C/∂a of the layer, (k, m)
         for layer in reversed(range(self.num_layers - 1)):
             inputs, outputs = activations[layer : layer + 2]  # (n, m) and (k, m)
             delta = error * outputs * (1 - outputs)  # ∂C/∂z: σ′(z) is a (1 - a)
-            slopes_b.insert(0, delta.sum(axis=1, keepdims=True))  # (k, 1)
-            slopes_w.insert(0, delta @ inputs.T)  # (k, m) @ (m, n): the sum over the examples is inside
+            grads_b.insert(0, delta.sum(axis=1, keepdims=True))  # (k, 1)
+            grads_w.insert(0, delta @ inputs.T)  # (k, m) @ (m, n): the sum over the examples is inside
             if layer:
                 error = self.weights[layer].T @ delta  # propagated to the previous layer, (n, m)
-        return slopes_b, slopes_w
+        return grads_b, grads_w
 
     def cost_derivative(self, output_activations: Array, y: Array) -> Array:
         """∂C/∂a = a - y, for C = ½ Σ (a - y)²; both (o, m)."""

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from chainrule.first_principles import Array
 
 
-class Trained(NamedTuple):
+class TrainedNeuron(NamedTuple):
     """The trained weights (n,) and bias, and the loss before each update, one per epoch."""
 
     weights: Array
@@ -62,7 +62,7 @@ def train(
     bias: float = 0.0,
     learning_rate: float = 0.1,
     epochs: int = 100,
-) -> Trained:
+) -> TrainedNeuron:
     """Train by full-batch gradient descent: forward, backward, update in each epoch.
 
     Args:
@@ -85,10 +85,10 @@ def train(
     for _ in range(epochs):
         predictions = forward(x, w, b)
         losses.append(mean_squared_error(predictions, y))
-        slope_w, slope_b = gradients(x, y, predictions)
-        w = w - learning_rate * slope_w
-        b = b - learning_rate * slope_b
-    return Trained(w, b, losses)
+        grad_w, grad_b = gradients(x, y, predictions)
+        w = w - learning_rate * grad_w
+        b = b - learning_rate * grad_b
+    return TrainedNeuron(w, b, losses)
 
 
 # Is a cup of tea liked? Features: minutes of brewing and spoons of sugar, both relative to the usual cup.

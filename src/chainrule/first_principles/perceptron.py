@@ -42,7 +42,7 @@ NAND = 1 - AND
 XOR = np.array([0, 1, 1, 0])
 
 
-class Learned(NamedTuple):
+class TrainedPerceptron(NamedTuple):
     """The trained weights (n,) and bias, and the number of mistakes in each epoch."""
 
     weights: Array
@@ -54,7 +54,7 @@ def predict(inputs: ArrayLike, weights: ArrayLike, bias: float) -> Array:
     """1 where w · x + b > 0, else 0: inputs (N, n) and weights (n,) to (N,); one example (n,) to a single number.
 
     Raises:
-        ValueError: w · x + b is NaN, which is neither above 0 nor not.
+        ValueError: w · x + b is NaN, so that it has no sign.
     """
     sums = np.asarray(inputs) @ np.asarray(weights) + bias
     if np.isnan(sums).any():
@@ -69,7 +69,7 @@ def learn(
     rate: float = 1.0,
     weights: ArrayLike = 0.0,
     bias: float = 0.0,
-) -> Learned:
+) -> TrainedPerceptron:
     """Train by Rosenblatt's rule until an epoch has no mistakes, or for `epochs` epochs.
 
     Args:
@@ -96,7 +96,7 @@ def learn(
             b = b + rate * error
             wrong += int(error != 0)
         mistakes.append(wrong)
-    return Learned(w, float(b), mistakes)
+    return TrainedPerceptron(w, float(b), mistakes)
 
 
 def decision_line(weights: ArrayLike, bias: float) -> tuple[Array, Array]:

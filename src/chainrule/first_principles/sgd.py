@@ -92,8 +92,8 @@ def train(
 def examples(count: int, random: np.random.Generator) -> tuple[Array, Array]:
     """A synthetic data set: features (count, 3), and noisy labels (count,) from a neuron."""
     features = random.normal(size=(count, 3))
-    chance = sigmoid(features @ np.array([2.0, -1.0, 0.5]) + 0.3)
-    return features, (random.random(count) < chance).astype(float)
+    probability = sigmoid(features @ np.array([2.0, -1.0, 0.5]) + 0.3)
+    return features, (random.random(count) < probability).astype(float)
 
 
 def main() -> None:
@@ -105,10 +105,10 @@ def main() -> None:
     print("Mini-batch gradients of 1,000 examples, 2,000 of each size")
     print(" size    variance    theory   mean's distance from the full")
     for size in (1, 4, 16, 64, 256):
-        drawn = sampled_gradients(features, labels, start, size, 2000, random)
-        away = np.linalg.norm(drawn.mean(axis=0) - full) / np.linalg.norm(full)
+        samples = sampled_gradients(features, labels, start, size, 2000, random)
+        distance = np.linalg.norm(samples.mean(axis=0) - full) / np.linalg.norm(full)
         expected = expected_variance(features, labels, start, size)
-        print(f"{size:5d}   {variance(drawn):.3e} {expected:.3e}   {away:.1%}")
+        print(f"{size:5d}   {variance(samples):.3e} {expected:.3e}   {distance:.1%}")
     print("\nLoss after 1, 2, 5 and 10 epochs at rate 0.5")
     for size in (1000, 100, 10):
         losses = train(features, labels, start, size, 0.5, 10, np.random.default_rng(1))[1]

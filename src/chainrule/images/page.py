@@ -231,18 +231,17 @@ def _find_parts(gray: Gray, widest: float = WIDEST_STROKE) -> tuple[list[InkPart
     outside = set(labels[~inside & (labels > 0)].tolist())
     parts, rim = [], RIM * min(ink.shape)
     boxes = ndimage.find_objects(labels)
-    lengths = np.array([max(at.stop - at.start for at in box) for box in boxes])
+    lengths = np.array([max(extent.stop - extent.start for extent in box) for box in boxes])
     outside |= _surplus_specks(lengths)
     for number, box_slices in enumerate(boxes, start=1):
         rows, columns = box_slices
         if number in outside or lengths[number - 1] < 3:
             continue
-        if any(min(at.stop, side - at.start) < rim for at, side in zip(box_slices, ink.shape, strict=True)):
+        if any(min(extent.stop, side - extent.start) < rim for extent, side in zip(box_slices, ink.shape, strict=True)):
             continue
         padded_box = (slice(rows.start - 1, rows.stop + 1), slice(columns.start - 1, columns.stop + 1))
-        pixels = ndimage.binary_dilation(labels[padded_box] == number, np.ones((3, 3))) & np.isin(
-            labels[padded_box], (0, number)
-        )
+        nearby = labels[padded_box]
+        pixels = ndimage.binary_dilation(nearby == number, np.ones((3, 3))) & np.isin(nearby, (0, number))
         if edge[box_slices][labels[box_slices] == number].mean() < EDGE:
             parts.append(InkPart(padded_box[0].start, padded_box[1].start, np.where(pixels, ink[padded_box], 0)))
     return parts, _typical_height(parts)

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from chainrule.plots.style import save
     from chainrule.plots.training import curves
 
-_HOMES = {
+_MODULES = {
     "animation": ("save_descent", "save_training", "save_weights"),
     "charts": (
         "dead_neurons", "functions", "gradients_by_layer", "gradients_by_step", "lines", "step_errors",
@@ -61,12 +61,12 @@ _HOMES = {
     "training": ("curves",),
 }  # fmt: skip
 
-if not TYPE_CHECKING:  # type checkers would take any misspelled name for one that this finds
+if not TYPE_CHECKING:  # because of it, type checkers would accept any misspelled name
 
     def __getattr__(name: str) -> Any:
-        for home, names in _HOMES.items():
+        for module, names in _MODULES.items():
             if name in names:
-                return getattr(importlib.import_module(f"chainrule.plots.{home}"), name)
+                return getattr(importlib.import_module(f"chainrule.plots.{module}"), name)
         raise AttributeError(f"module 'chainrule.plots' has no attribute {name!r}")
 
 

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
     from chainrule.first_principles.descent import Path as DescentPath
 
-_DPI = 80  # two thirds of a figure's, with few colors, for small files
-_COLORS = 128
-_LAST = 2000  # milliseconds the last frame is shown
+_DPI = 80  # two thirds of the resolution of other figures, for small files
+_COLORS = 128  # of the palette, also for small files
+_LAST_FRAME = 2000  # milliseconds for which the last frame is shown
 
 
 def save_descent(
@@ -44,21 +44,22 @@ def save_descent(
         file: output file, ending in .gif.
         window: as for `descent_on_curve` or `descent_on_contour`.
         title: title of the figure; the step and the value of f are appended.
-        most: maximum number of frames; of a longer path, evenly spaced steps are shown.
+        most: maximum number of frames; for a longer path, they are evenly spaced steps.
         dark: use a dark background.
 
     Raises:
         ValueError: the shapes do not fit.
         UserError: the file cannot be written.
     """
-    flat = np.ndim(path.points) == 1
-    draw = descent.descent_on_curve if flat else descent.descent_on_contour
+    one_variable = np.ndim(path.points) == 1
+    draw = descent.descent_on_curve if one_variable else descent.descent_on_contour
     figure = draw(path, function, window, title, dark=dark)
     axes = figure.axes[0]
-    if flat:
-        axes.set_title("", loc="left")  # it names the end of the path
+    if one_variable:
+        axes.set_title("", loc="left")  # the heading gives the end of the path
         figure.subplots_adjust(top=1 - 0.6 / figure.get_figheight())
-    trail, ball = axes.lines[flat], next(line for line in axes.lines if line.get_label() == "end")
+    # A plot of one variable has the curve first, then the trail
+    trail, ball = axes.lines[int(one_variable)], next(line for line in axes.lines if line.get_label() == "end")
     x, y = np.asarray(trail.get_xdata()), np.asarray(trail.get_ydata())
     for text in figure.legends[0].get_texts():
         text.set_text("the ball" if text.get_text() == "end" else text.get_text())
@@ -94,19 +95,19 @@ def save_training(
     """
     figure = training.curves(history, title, dark=dark)
     lines = [line for axes in figure.axes for line in axes.lines]
-    whole = [(line, np.asarray(line.get_xdata()), np.asarray(line.get_ydata())) for line in lines]
-    growing = ("training", "validation")
-    best: list[Any] = [line for line in lines if line.get_label() not in growing]
+    full_lines = [(line, np.asarray(line.get_xdata()), np.asarray(line.get_ydata())) for line in lines]
+    growing_labels = ("training", "validation")
+    best_artists: list[Any] = [line for line in lines if line.get_label() not in growing_labels]
     for legend in filter(None, (axes.get_legend() for axes in figure.axes)):
         for text, handle in zip(legend.get_texts(), legend.legend_handles, strict=True):
-            best += [] if text.get_text() in growing else [text, handle]
+            best_artists += [] if text.get_text() in growing_labels else [text, handle]
 
     def show(row: int) -> None:
         epoch = float(history[row]["epoch"] or 0)
-        for line, x, y in whole:
-            if line not in best:
+        for line, x, y in full_lines:
+            if line not in best_artists:
                 line.set_data(x[x <= epoch], y[x <= epoch])
-        for part in best:
+        for part in best_artists:
             part.set_visible(row == len(history) - 1)  # the best epoch is marked in the last frame
         style.retitle(figure, f"{title}: epoch {epoch:g}")
 
@@ -169,9 +170,9 @@ def _write(
         pictures.append(Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3]))
     palette = pictures[-1].quantize(_COLORS, Image.Quantize.MAXCOVERAGE)  # keeps rare colors
     frames = [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures]
-    durations = [milliseconds] * (len(frames) - 1) + [_LAST]
+    durations = [milliseconds] * (len(frames) - 1) + [_LAST_FRAME]
     try:
-        with atomic_write(file) as opened:
-            frames[0].save(opened, "GIF", save_all=True, append_images=frames[1:], duration=durations, loop=0)
+        with atomic_write(file) as stream:
+            frames[0].save(stream, "GIF", save_all=True, append_images=frames[1:], duration=durations, loop=0)
     except OSError as error:
         raise UserError(f"{file}: the animation cannot be written ({error.strerror or error})") from error

@@ -52,33 +52,33 @@ def lines(
     if not columns:
         raise ValueError("lines: there are no curves; at least one is needed")
     length = len(next(iter(columns.values()))) if next(iter(columns.values())).ndim else 0
-    across = np.arange(1.0, length + 1) if x is None else style.as_array(x, float)
+    x_values = np.arange(1.0, length + 1) if x is None else style.as_array(x, float)
     for name, values in columns.items():
-        if values.ndim != 1 or not values.size or values.shape != across.shape:
-            raise ValueError(f"lines: {name!r} has shape {values.shape}, but x has shape {across.shape}")
+        if values.ndim != 1 or not values.size or values.shape != x_values.shape:
+            raise ValueError(f"lines: {name!r} has shape {values.shape}, but x has shape {x_values.shape}")
     look = style.DARK if dark else style.LIGHT
-    named = len(columns) > 1
+    several = len(columns) > 1
     drawable = [
-        np.isfinite(y) & ((y > 0) | ("y" not in log)) & ((across > 0) | ("x" not in log)) for y in columns.values()
+        np.isfinite(y) & ((y > 0) | ("y" not in log)) & ((x_values > 0) | ("x" not in log)) for y in columns.values()
     ]
     labels = [
-        f"{name} (no values)" if named and not valid.any() else name
+        f"{name} (no values)" if several and not valid.any() else name
         for name, valid in zip(columns, drawable, strict=True)
     ]
-    right = style.legend_width(labels) if named else 0.3
+    right = style.legend_width(labels) if several else 0.3
     figure = style.new_figure(6 + right, 4, title, look, margins=(0.85, 0.6, right, 0.6))
     axes = figure.add_subplot()
-    style.dress(axes, look, x=x_label, y=y_label, open_frame=True)
+    style.style_axes(axes, look, x=x_label, y=y_label, open_frame=True)
     axes.set(xscale="log" if "x" in log else "linear", yscale="log" if "y" in log else "linear")
-    if "x" not in log and (across == np.round(across)).all():
-        style.whole_ticks(axes)
+    if "x" not in log and (x_values == np.round(x_values)).all():
+        style.integer_ticks(axes)
     strokes = style.strokes(len(columns), look)
     for values, valid, label, (color, line, marker) in zip(columns.values(), drawable, labels, strokes, strict=True):
         dots = marker if valid.sum() <= _MOST_MARKERS else ""
-        axes.plot(across[valid], values[valid], line + dots, color=color, label=label, lw=1.8, markersize=5)
+        axes.plot(x_values[valid], values[valid], line + dots, color=color, label=label, lw=1.8, markersize=5)
     if not any(valid.any() for valid in drawable):
         axes.text(0.5, 0.5, "no values", transform=axes.transAxes, ha="center", color=look.ink)
-    if named:
+    if several:
         style.legend(axes, look)
     return figure
 
@@ -110,12 +110,12 @@ def functions(
     columns = min(len(pairs), 2)
     rows = -(-len(pairs) // columns)
     figure = style.new_figure(max(5, 0.4 + 4.3 * columns), 0.5 + 3.2 * rows, title, look, margins=(0.8, 0.6, 0.3, 0.9))
-    apart = {"wspace": 0.25, "hspace": 0.45}
-    panels = list(figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False, gridspec_kw=apart).flat)
-    for spare in panels[len(pairs) :]:
-        spare.remove()
+    spacing = {"wspace": 0.25, "hspace": 0.45}
+    panels = list(figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False, gridspec_kw=spacing).flat)
+    for unused in panels[len(pairs) :]:
+        unused.remove()
     for axes, (name, pair) in zip(panels, pairs.items(), strict=False):
-        style.dress(axes, look, title=name, x="x", y="value", open_frame=True)
+        style.style_axes(axes, look, title=name, x="x", y="value", open_frame=True)
         axes.tick_params(labelbottom=True, labelleft=True)
         for function, label, color, line in zip(
             pair, ("f(x)", "f′(x)"), (look.first, look.second), ("-", "--"), strict=True
@@ -220,7 +220,7 @@ def step_errors(
     Raises:
         ValueError: there are no methods, the numbers of errors and steps differ, or no error is finite and positive.
     """
-    h, named, lowest = style.as_array(steps, float), {}, []
+    h, labeled_errors, lowest = style.as_array(steps, float), {}, []
     for name, values in errors.items():
         y = style.as_array(values, float)
         if y.shape != h.shape or not y.size:
@@ -228,9 +228,11 @@ def step_errors(
         if not (np.isfinite(y) & (y > 0)).any():
             raise ValueError(f"step_errors: {name!r} has no error that is finite and above 0")
         best = int(np.argmin(np.where(y > 0, y, np.inf)))
-        named[f"{name}\nlowest {y[best]:.0e}\nat h = {h[best]:.0e}"] = y
+        labeled_errors[f"{name}\nlowest {y[best]:.0e}\nat h = {h[best]:.0e}"] = y
         lowest.append((h[best], y[best]))
-    figure = lines(named, h, title=title, x_label="step h", y_label="error of the derivative", log="xy", dark=dark)
+    figure = lines(
+        labeled_errors, h, title=title, x_label="step h", y_label="error of the derivative", log="xy", dark=dark
+    )
     look, axes = style.DARK if dark else style.LIGHT, figure.axes[0]
     axes.plot(*zip(*lowest, strict=True), "*", color=look.ink, markersize=12, clip_on=False)
     return figure
@@ -250,18 +252,18 @@ def word_probabilities(
     Raises:
         ValueError: there are no words, or a probability is outside 0 to 1.
     """
-    if not words or not all(0 <= chance <= 1 for _, chance in words):
+    if not words or not all(0 <= probability <= 1 for _, probability in words):
         raise ValueError(
             f"word_probabilities: needs at least one word and probabilities from 0 to 1, got {len(words)} words"
         )
     look = style.DARK if dark else style.LIGHT
-    names, percent = [word for word, _ in words], 100 * np.array([chance for _, chance in words])
+    names, percent = [word for word, _ in words], 100 * np.array([probability for _, probability in words])
     left = 0.75 + 0.09 * max(map(len, names))
     heading = f"{text} …" if text else ""
     size = (max(left + 4.6, 0.6 + 0.095 * len(heading)), 1.6 + 0.3 * len(names))
     figure = style.new_figure(*size, title, look, margins=(left, 0.6, 0.3, 0.9))
     axes = figure.add_subplot()
-    style.dress(axes, look, x="probability (%)", y="next word", open_frame=True)
+    style.style_axes(axes, look, x="probability (%)", y="next word", open_frame=True)
     bars(axes, names, percent, int(np.argmax(percent)), look)
     axes.set_xlim(0, 1.25 * (percent.max() or 1))  # keeps small values comparable
     axes.xaxis.set_major_locator(MaxNLocator(5))
@@ -269,14 +271,14 @@ def word_probabilities(
     return figure
 
 
-def bars(axes: Axes, names: Sequence[str], percent: Column, chosen: int | None, look: style.Look) -> None:
-    """Draw one horizontal bar per name, the first at the top; highlight the chosen one in color and bold."""
+def bars(axes: Axes, names: Sequence[str], percent: Column, highlighted: int | None, look: style.Look) -> None:
+    """Draw one horizontal bar per name, the first at the top; highlight one of them in color and bold."""
     positions = range(len(percent))
-    axes.barh(positions, percent, color=[look.second if i == chosen else look.first for i in positions])
+    axes.barh(positions, percent, color=[look.second if i == highlighted else look.first for i in positions])
     for i in positions:
-        weight = "bold" if i == chosen else "normal"
-        beside = axes.annotate(f"{percent[i]:.1f}", (percent[i], i), (4, 0), textcoords="offset points", va="center")
-        beside.set(size=style.SMALL, weight=weight, color=look.ink)
+        weight = "bold" if i == highlighted else "normal"
+        label = axes.annotate(f"{percent[i]:.1f}", (percent[i], i), (4, 0), textcoords="offset points", va="center")
+        label.set(size=style.SMALL, weight=weight, color=look.ink)
     axes.set(xlim=(0, 125), xticks=[0, 50, 100], ylim=(len(percent) - 0.5, -0.5), yticks=positions)
     axes.set_yticklabels(names, parse_math=False)
     axes.grid(visible=False, axis="y")

@@ -1,7 +1,7 @@
 """Gradient descent paths on a curve, a contour plot, and a surface.
 
 All three functions take the result of `first_principles.descent.descend`, one path or several by name, and the
-minimized function. Of a diverging path, points with values above 1e100 are omitted.
+minimized function. Points with coordinates or values of 1e100 or more, as in a diverging path, are omitted.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     PathPoints: TypeAlias = Mapping[str, tuple[Array, Array]]  # by name: points (S, ...) and values (S,)
 
 _GRID = 81  # grid points along each axis
-_FAR = 1e100
-_MANY = 40  # paths with more steps get smaller markers
+_LIMIT = 1e100
+_MANY_STEPS = 40  # paths with more steps get smaller markers
 
 
 def descent_on_curve(
@@ -61,17 +61,17 @@ def descent_on_curve(
     figure = style.new_figure(*size, title, look, margins=(0.85, 0.95, 0.3, 0.95))
     for panel, (name, (points, values)) in enumerate(steps.items(), start=1):
         axes = figure.add_subplot(rows, columns, panel)
-        low, high = window or _widened(points.min(), points.max(), 0.25)
+        low, high = window or _widen(points.min(), points.max(), 0.25)
         x = np.linspace(low, high, 401)
         y = _heights("descent_on_curve", function, x, x.shape)
         heading = f"{name}, {len(points) - 1} steps" if name else f"{len(points) - 1} steps"
-        style.dress(axes, look, title=f"{heading}\nend: x = {points[-1]:.4g}", x="x", y="f(x)", open_frame=True)
+        style.style_axes(axes, look, title=f"{heading}\nend: x = {points[-1]:.4g}", x="x", y="f(x)", open_frame=True)
         curve = axes.plot(x, y, "-", color=look.quiet, lw=1.8, label="f")
         trail = _trail(axes, np.stack([points, values], axis=-1), (look.first, "--", "o"), "steps", look)
         axes.set_xlim(low, high)
     figure.subplots_adjust(wspace=0.35, hspace=0.62)
-    beneath = {"loc": "lower center", "bbox_to_anchor": (0.5, 0.05 / size[1])}
-    style.legend(figure, look, handles=[*curve, *trail], ncols=4, **beneath)
+    legend_position = {"loc": "lower center", "bbox_to_anchor": (0.5, 0.05 / size[1])}
+    style.legend(figure, look, handles=[*curve, *trail], ncols=4, **legend_position)
     return figure
 
 
@@ -92,13 +92,13 @@ def descent_on_contour(
     steps = _steps("descent_on_contour", paths, (2,))
     (left, right), (low, high) = bounds = window or _bounds(steps)
     x, y, heights = _height_map("descent_on_contour", function, bounds)
-    beneath, across = 0.68 + 0.24 * (len(steps) + 2), 5.2  # inches: the legend and the label of x₁; the map
+    bottom, map_width = 0.68 + 0.24 * (len(steps) + 2), 5.2  # inches: the legend and the label of x₁; the map
     ratio = (high - low) / (right - left)
     shape = min(max(ratio, 0.4), 1.6)  # equal units on both axes, unless the map would be very long
-    size = (0.8 + across + 1.35, beneath + across * shape + 0.6)
-    figure = style.new_figure(*size, title, look, margins=(0.8, beneath, 1.35, 0.6))
+    size = (0.8 + map_width + 1.35, bottom + map_width * shape + 0.6)
+    figure = style.new_figure(*size, title, look, margins=(0.8, bottom, 1.35, 0.6))
     axes = figure.add_subplot()
-    style.dress(axes, look, x="x₁", y="x₂")
+    style.style_axes(axes, look, x="x₁", y="x₂")
     levels = heights.min() + np.ptp(heights) * np.linspace(0, 1, 15) ** 2  # closer together at the bottom
     levels = np.unique(levels) if np.ptp(heights) else np.array([0.0, 1.0]) + heights.min()
     grays = LinearSegmentedColormap.from_list("heights", [look.ground, look.faint])
@@ -127,9 +127,9 @@ def descent_on_surface(
     look = style.DARK if dark else style.LIGHT
     steps = _steps("descent_on_surface", paths, (2,))
     x, y, heights = _height_map("descent_on_surface", function, window or _bounds(steps))
-    beneath = 0.45 + 0.24 * (len(steps) + 2)
-    size = (6.6, 4.9 + beneath)
-    figure = style.new_figure(*size, title, look, margins=(0.2, beneath, 0.5, 0.1))
+    bottom = 0.45 + 0.24 * (len(steps) + 2)
+    size = (6.6, 4.9 + bottom)
+    figure = style.new_figure(*size, title, look, margins=(0.2, bottom, 0.5, 0.1))
     axes: Any = figure.add_subplot(projection="3d", computed_zorder=False)  # 3D axes have no type stubs
     axes.set_facecolor(look.ground)
     for axis, label in zip((axes.xaxis, axes.yaxis, axes.zaxis), ("x₁", "x₂", "f(x₁, x₂)"), strict=True):
@@ -161,7 +161,7 @@ def _steps(function: str, paths: Paths, shape: tuple[int, ...]) -> PathPoints:
                 f"{function}: points and values have shapes {points.shape} and {values.shape}; expected {expected}"
             )
         numbers = np.column_stack([points.reshape(len(points), -1), values])
-        finite = (np.abs(numbers) < _FAR).all(axis=1)  # False for NaN, too
+        finite = (np.abs(numbers) < _LIMIT).all(axis=1)  # False for NaN, too
         if not finite.any():
             raise ValueError(f"{function}: the path has no finite point")
         steps[name] = (points[finite], values[finite])
@@ -193,16 +193,16 @@ def _height_map(name: str, function: Function, bounds: Bounds) -> tuple[Array, A
     return x, y, heights
 
 
-def _widened(low: float, high: float, share: float = 0.15) -> tuple[float, float]:
-    """An interval widened by `share` of its length at both ends."""
-    room = share * (high - low) or 1.0
-    return float(low - room), float(high + room)
+def _widen(low: float, high: float, fraction: float = 0.15) -> tuple[float, float]:
+    """An interval widened by `fraction` of its length at both ends."""
+    margin = fraction * (high - low) or 1.0
+    return float(low - margin), float(high + margin)
 
 
 def _bounds(steps: PathPoints) -> Bounds:
     """The ranges of x₁ and x₂ around all points, with a margin; neither is shorter than half of the other."""
     points = np.concatenate([points for points, _ in steps.values()])  # (S, 2)
-    ends = np.array([_widened(*side) for side in zip(points.min(axis=0), points.max(axis=0), strict=True)])  # (2, 2)
+    ends = np.array([_widen(*side) for side in zip(points.min(axis=0), points.max(axis=0), strict=True)])  # (2, 2)
     middle, half = ends.mean(axis=1), np.ptp(ends, axis=1) / 2
     half = np.maximum(half, half.max() / 2)
     (left, low), (right, high) = (middle - half).tolist(), (middle + half).tolist()
@@ -217,7 +217,7 @@ def _path_label(name: str, values: Array) -> str:
 def _trail(axes: Axes, points: Array, stroke: tuple[str, str, str], name: str, look: style.Look) -> list[Line2D]:
     """Draw a path (S, n) in a panel of n dimensions; returns its line and the markers of its start and its end."""
     color, line, marker = stroke
-    size = 4.0 if len(points) <= _MANY else 2.5
+    size = 4.0 if len(points) <= _MANY_STEPS else 2.5
     lines = axes.plot(*points.T, line, marker=marker, color=color, lw=1.5, markersize=size, label=name, zorder=3)
     for point, fill, label in ((points[:1], look.ground, "start"), (points[-1:], look.ink, "end")):
         lines += axes.plot(*point.T, "o", color=look.ink, mfc=fill, markersize=8, label=label, zorder=4)

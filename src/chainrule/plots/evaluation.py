@@ -44,9 +44,9 @@ def confusion_matrix(matrix: ArrayLike, classes: Sequence[str] | None = None, *,
     look = style.DARK if dark else style.LIGHT
 
     totals = counts.sum(axis=1)  # (C,)
-    shares = counts / np.maximum(totals, 1)[:, None]  # (C, C), each row sums to 1
+    fractions = counts / np.maximum(totals, 1)[:, None]  # (C, C), each row sums to 1
     hits, total = int(np.trace(counts)), int(totals.sum())
-    wrong = np.ma.masked_array(shares, mask=np.eye(size, dtype=bool))
+    off_diagonal = np.ma.masked_array(fractions, mask=np.eye(size, dtype=bool))
     longest = max(len(name) for name in names)
     slanted = longest > 3
     left, bottom, right, top = 0.7 + 0.075 * longest, 0.75 + 0.05 * longest * slanted, 0.8, 0.8  # inches
@@ -54,13 +54,13 @@ def confusion_matrix(matrix: ArrayLike, classes: Sequence[str] | None = None, *,
     side = 0.5 * max(size, 6)  # small matrices get larger cells
     figure = style.new_figure(left + side + right, bottom + side + top, title, look, (left, bottom, right, top))
     axes = figure.add_subplot()
-    style.dress(axes, look, x="predicted class\n(color: fraction of the row)", y="true class")
+    style.style_axes(axes, look, x="predicted class\n(color: fraction of the row)", y="true class")
     colors = LinearSegmentedColormap.from_list("mistakes", [look.ground, look.second])
-    norm = PowerNorm(0.5, vmin=0, vmax=max(_FULL_COLOR, wrong.filled(0).max()))
-    axes.imshow(wrong, cmap=colors.with_extremes(bad=look.faint), norm=norm)
+    norm = PowerNorm(0.5, vmin=0, vmax=max(_FULL_COLOR, off_diagonal.filled(0).max()))
+    axes.imshow(off_diagonal, cmap=colors.with_extremes(bad=look.faint), norm=norm)
     for (row, column), count in np.ndenumerate(counts):
         hit = row == column
-        bright = dark and not hit and norm(shares[row, column]) > 0.6  # too bright for light text
+        bright = dark and not hit and norm(fractions[row, column]) > 0.6  # too bright for light text
         color = look.ground if bright else look.ink if hit or count else look.quiet
         weight = "bold" if hit else "normal"
         axes.text(column, row, f"{count}", ha="center", va="center", size=style.SMALL, weight=weight, color=color)
@@ -68,7 +68,7 @@ def confusion_matrix(matrix: ArrayLike, classes: Sequence[str] | None = None, *,
     axes.set_xticks(range(size), names, rotation=45 if slanted else 0, ha="right" if slanted else "center")
     axes.set_yticks(range(size), names)
     axes.tick_params(length=0)
-    recalls = [f"{shares[i, i]:.1%}" if totals[i] else "–" for i in range(size)]
+    recalls = [f"{fractions[i, i]:.1%}" if totals[i] else "–" for i in range(size)]
     heights = [1 + 0.15 / side, *(1 - (np.arange(size) + 0.5) / size)]  # as fractions of the side; the heading is above
     for height, recall in zip(heights, ["recall", *recalls], strict=True):
         x = 1 + 0.1 / side
@@ -127,8 +127,8 @@ def mistakes(
         return str(label) if classes is None else classes[label]
 
     captions = [f"true {name(labels[i])}\nread {name(predictions[i])}, {probabilities[i]:.1%}" for i in shown]
-    which = f"The worst {len(shown)} of" if len(shown) < len(wrong) else "All"
-    title = "The only mistake" if len(wrong) == 1 else f"{which} {len(wrong):,} mistakes"
+    scope = f"The worst {len(shown)} of" if len(shown) < len(wrong) else "All"
+    title = "The only mistake" if len(wrong) == 1 else f"{scope} {len(wrong):,} mistakes"
     return style.sheet(list(images[shown]), captions, title, look)
 
 
@@ -149,30 +149,31 @@ def calibration(probabilities: ArrayLike, correct: ArrayLike, bins: int = 10, *,
     Raises:
         ValueError: the shapes do not match, a probability is outside 0 to 1, or `bins` is less than 1.
     """
-    sure, right = style.as_array(probabilities, float), style.as_array(correct).astype(bool)
-    if sure.ndim != 1 or not sure.size or sure.shape != right.shape:
+    scores, hits = style.as_array(probabilities, float), style.as_array(correct).astype(bool)
+    if scores.ndim != 1 or not scores.size or scores.shape != hits.shape:
         raise ValueError(
-            f"calibration: probabilities and correct have shapes {sure.shape} and {right.shape}; expected (N,) for both"
+            f"calibration: probabilities and correct have shapes {scores.shape} and {hits.shape}; "
+            "expected (N,) for both"
         )
-    if bins < 1 or not ((sure >= 0) & (sure <= 1)).all():
+    if bins < 1 or not ((scores >= 0) & (scores <= 1)).all():
         raise ValueError("calibration: needs probabilities from 0 to 1 and at least one bin")
     look = style.DARK if dark else style.LIGHT
-    bin_index = np.minimum((sure * bins).astype(int), bins - 1)  # (N,)
+    bin_index = np.minimum((scores * bins).astype(int), bins - 1)  # (N,)
     counts = np.bincount(bin_index, minlength=bins)  # (bins,)
     filled = counts > 0
     confidence, accuracy = (
-        np.bincount(bin_index, weights=w, minlength=bins)[filled] / counts[filled] for w in (sure, right)
+        np.bincount(bin_index, weights=w, minlength=bins)[filled] / counts[filled] for w in (scores, hits)
     )
-    error = float(np.abs(confidence - accuracy) @ counts[filled] / sure.size)
+    error = float(np.abs(confidence - accuracy) @ counts[filled] / scores.size)
     title = f"Expected calibration error: {error:.2%}"
     figure = style.new_figure(6.4, 6.2, title, look, margins=(0.9, 0.6, 0.3, 0.6))
     above, below = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": (3, 1.3), "hspace": 0.3})
-    style.dress(above, look, y="accuracy (%)", open_frame=True)
+    style.style_axes(above, look, y="accuracy (%)", open_frame=True)
     above.plot([0, 100], [0, 100], ":", color=look.quiet, lw=1.5, label="perfect")
     above.plot(100 * confidence, 100 * accuracy, "-o", color=look.first, lw=1.8, label="the model")
     above.set(xlim=(0, 100), ylim=(0, 103))
     style.legend(above, look, loc="upper left")
-    style.dress(below, look, title="Count", x="confidence (%)", y="predictions", open_frame=True)
+    style.style_axes(below, look, title="Count", x="confidence (%)", y="predictions", open_frame=True)
     middles = 100 * (np.arange(bins) + 0.5) / bins
     below.bar(middles, counts, 92 / bins, color=look.first)
     below.set(yscale="log", ylim=(0.7, 6 * counts.max()))

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from chainrule.tensor import Tensor
 
-_ACROSS, _DOWN = 1.9, 0.62  # inches from box to box
+_COLUMN_WIDTH, _ROW_HEIGHT = 1.9, 0.62  # inches from box to box
 
 
 def computation_graph(
@@ -41,7 +41,7 @@ def computation_graph(
     positions = _layout([box.leaf for box in boxes], arrows)
     look = style.DARK if dark else style.LIGHT
     columns, rows = (max(position[axis] for position in positions) for axis in (0, 1))
-    width, height = _ACROSS * (columns + 1), _DOWN * (rows + 1)
+    width, height = _COLUMN_WIDTH * (columns + 1), _ROW_HEIGHT * (rows + 1)
     total = max(width, 0.115 * len(title) + 0.3)
     side = (total - width) / 2
     figure = style.new_figure(total, height + 0.6, title, look, margins=(side, 0.1, side, 0.5))
@@ -51,9 +51,9 @@ def computation_graph(
     frames = []
     for (label, leaf), position in zip(boxes, positions, strict=True):
         box = {"boxstyle": "round,pad=0.4", "facecolor": look.faint if leaf else look.ground, "edgecolor": look.ink}
-        words = axes.text(*position, "  ".join(label), bbox=box, color=look.ink, size=style.SMALL, parse_math=False)
-        words.set(horizontalalignment="center", verticalalignment="center")
-        frames.append(words.get_bbox_patch())
+        text = axes.text(*position, "  ".join(label), bbox=box, color=look.ink, size=style.SMALL, parse_math=False)
+        text.set(horizontalalignment="center", verticalalignment="center")
+        frames.append(text.get_bbox_patch())
     for start, end in arrows:
         line = {"arrowstyle": "-|>", "color": look.quiet, "patchA": frames[start], "patchB": frames[end]}
         axes.annotate("", positions[end], positions[start], arrowprops=line, zorder=4)  # needs the sizes of the boxes
@@ -75,13 +75,13 @@ def _layout(leaves: list[bool], arrows: list[tuple[int, int]]) -> list[tuple[flo
             rows[number] = min((rows[end] for start, end in arrows if start == number), default=1) - 1
     columns = [0.0] * len(leaves)
     for row in sorted(set(rows), reverse=True):
-        wanted = []
+        preferred = []
         for number in (n for n, own in enumerate(rows) if own == row):
-            above = [columns[end] for start, end in arrows if start == number]
-            wanted.append((sum(above) / len(above) if above else 0.0, leaves[number], number))
-        free = 0.0
-        for column, _, number in sorted(wanted):
-            columns[number] = max(column, free)
-            free = columns[number] + 1
+            user_columns = [columns[end] for start, end in arrows if start == number]
+            preferred.append((sum(user_columns) / len(user_columns) if user_columns else 0.0, leaves[number], number))
+        first_free = 0.0
+        for column, _, number in sorted(preferred):
+            columns[number] = max(column, first_free)
+            first_free = columns[number] + 1
     lowest = min(rows)
     return [(column, row - lowest) for column, row in zip(columns, rows, strict=True)]

@@ -1,4 +1,4 @@
-"""Figures of a network's inside: diagram, activations, weights and filters as images, feature maps."""
+"""Figures of what is inside a network: diagram, activations, weights and filters as images, feature maps."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _WIDEST = 6.0  # points: the line width of the largest weight in a small network
 _DASHES = (0, (2, 1))
-_TALL = 16  # a layer with more neurons than this is drawn as a square, not as a column
+_MAX_COLUMN = 16  # a layer with more neurons than this is drawn as a square, not as a column
 
 
 def network_diagram(
@@ -60,49 +60,53 @@ def network_diagram(
     sizes = _sizes(matrices)
     if most < 2:
         raise ValueError(f"network_diagram: most must be at least 2, got {most}")
-    inside = [style.as_array(column, float).ravel() for column in values or []]
-    if values is not None and [column.size for column in inside] != sizes:
-        raise ValueError(f"network_diagram: values have sizes {[c.size for c in inside]}; expected {sizes}")
+    columns = [style.as_array(column, float).ravel() for column in values or []]
+    if values is not None and [column.size for column in columns] != sizes:
+        raise ValueError(f"network_diagram: values have sizes {[c.size for c in columns]}; expected {sizes}")
     style.check_finite("network_diagram", **{f"weights[{i}]": matrix for i, matrix in enumerate(matrices)})
-    style.check_finite("network_diagram", **{f"values[{i}]": column for i, column in enumerate(inside)})
+    style.check_finite("network_diagram", **{f"values[{i}]": column for i, column in enumerate(columns)})
     names = _layer_names(len(sizes)) if layers is None else list(layers)
     if len(names) != len(sizes):
         raise ValueError(f"network_diagram: {len(names)} names for {len(sizes)} layers, including the inputs")
 
     look = style.DARK if dark else style.LIGHT
     shown = [_first_and_last(size, most) for size in sizes]
-    tallest = max(len(which) + (len(which) < size) for which, size in zip(shown, sizes, strict=True))
-    apart, height = max(2.2, 0.09 * max(map(len, names)) + 0.7), max(0.55 * tallest, 1.6)  # inches, as in the axes
-    width = apart * (len(sizes) - 1) + 1.6
+    tallest = max(len(indices) + (len(indices) < size) for indices, size in zip(shown, sizes, strict=True))
+    column_gap, height = max(2.2, 0.09 * max(map(len, names)) + 0.7), max(0.55 * tallest, 1.6)  # inches, as in the axes
+    width = column_gap * (len(sizes) - 1) + 1.6
     total = max(width, 5.2)
-    aside = (total - width) / 2
-    figure = style.new_figure(total, height + 1.95, title, look, margins=(aside, 0.7, aside, 0.6))
+    side_margin = (total - width) / 2
+    figure = style.new_figure(total, height + 1.95, title, look, margins=(side_margin, 0.7, side_margin, 0.6))
     axes = figure.add_subplot()
     axes.set_axis_off()
     axes.set(xlim=(-0.8, width - 0.8), ylim=(height, -0.65), aspect="equal")
-    heights = [_neuron_heights(len(which), len(which) < size, height) for which, size in zip(shown, sizes, strict=True)]
-    drawn = [m[np.ix_(to, of)] for m, (of, to) in zip(matrices, pairwise(shown), strict=True)]
+    heights = [
+        _neuron_heights(len(indices), len(indices) < size, height) for indices, size in zip(shown, sizes, strict=True)
+    ]
+    drawn = [m[np.ix_(outputs, inputs)] for m, (inputs, outputs) in zip(matrices, pairwise(shown), strict=True)]
     largest = [float(np.abs(matrix).max()) for matrix in drawn]
     widest = min(_WIDEST, 36 / tallest)
     for i, matrix in enumerate(drawn):
         wires = matrix * widest / (largest[i] or 1)
-        ends = (apart * i, heights[i]), (apart * (i + 1), heights[i + 1])
+        ends = (column_gap * i, heights[i]), (column_gap * (i + 1), heights[i + 1])
         _wires(axes, wires, *ends, look)
         if label_wires:
             _wire_labels(axes, matrix, *ends, look)
-    for i, (which, size, name) in enumerate(zip(shown, sizes, names, strict=True)):
-        axes.text(apart * i, -0.45, f"{name} ({size:,})", ha="center", size=style.TEXT, weight="bold", color=look.ink)
-        if len(which) < size:
-            axes.text(apart * i, height / 2, "⋮", ha="center", va="center", size=style.TITLE, color=look.ink)
-        _neurons(axes, apart * i, heights[i], inside[i][which] if inside else None, decimals, look)
+    for i, (indices, size, name) in enumerate(zip(shown, sizes, names, strict=True)):
+        axes.text(
+            column_gap * i, -0.45, f"{name} ({size:,})", ha="center", size=style.TEXT, weight="bold", color=look.ink
+        )
+        if len(indices) < size:
+            axes.text(column_gap * i, height / 2, "⋮", ha="center", va="center", size=style.TITLE, color=look.ink)
+        _neurons(axes, column_gap * i, heights[i], columns[i][indices] if columns else None, decimals, look)
     each = " of each layer" if len(largest) > 1 else ""
     keys = [
         Line2D([], [], color=look.first, lw=3, label="positive weight"),
         Line2D([], [], color=look.second, lw=3, ls=_DASHES, label="negative weight"),
         Line2D([], [], color=look.quiet, lw=widest, label=f"widest{each}: " + ", ".join(f"{w:.3g}" for w in largest)),
     ]
-    beneath = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.1 / (height + 0.65)), "ncols": 3}
-    style.legend(axes, look, handles=keys, handlelength=2, columnspacing=1.2, **beneath)
+    legend_position = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.1 / (height + 0.65)), "ncols": 3}
+    style.legend(axes, look, handles=keys, handlelength=2, columnspacing=1.2, **legend_position)
     return figure
 
 
@@ -136,10 +140,10 @@ def activations(
         shape = " × ".join(f"{n:,}" for n in array.shape)
         kind = "neurons" if array.ndim == 1 else "values"
         low, high = array.min(), array.max()
-        style.dress(axes, look, title=name, x=f"{shape} {kind}\nfrom {low:.3g} to {high:.3g}")
+        style.style_axes(axes, look, title=name, x=f"{shape} {kind}\nfrom {low:.3g} to {high:.3g}")
         axes.imshow(_tiled(array), cmap=look.paper, vmin=min(low, 0), vmax=high if high > min(low, 0) else 1)
         axes.set(xticks=[], yticks=[])
-        if array.ndim == 1 and array.size <= _TALL:
+        if array.ndim == 1 and array.size <= _MAX_COLUMN:
             axes.set_yticks(range(array.size), [str(i) for i in range(array.size)])
             axes.tick_params(length=0)
     return figure
@@ -310,7 +314,7 @@ def _tiled(array: Array) -> Array:
     if array.ndim == 2:
         return array
     if array.ndim == 1:
-        columns = 1 if array.size <= _TALL else ceil(sqrt(array.size))
+        columns = 1 if array.size <= _MAX_COLUMN else ceil(sqrt(array.size))
         cells = np.full(-(-array.size // columns) * columns, np.nan)
         cells[: array.size] = array
         return cells.reshape(-1, columns)

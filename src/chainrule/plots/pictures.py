@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 _MOST_IN_A_ROW = 5
-_PIXELS_TO_SEE = 64  # of the longer side: images up to this size get a pixel grid
-_ENOUGH_PIXELS = 500  # of the longer side: a panel is only 228 pixels wide
+_MAX_GRID_SIDE = 64  # pixels of the longer side: images up to this size get a pixel grid
+_MAX_DRAWN_SIDE = 500  # pixels of the longer side: larger images are reduced, since a panel is only 228 pixels wide
 
 
 def stages(
@@ -62,23 +62,23 @@ def stages(
     for panel, (title, picture) in enumerate(pictures, start=1):
         axes = figure.add_subplot(rows, columns, panel, anchor="NW")
         down, across = picture.shape
-        style.dress(axes, look, title=fill(title, 20), x=f"{across} × {down} pixels")
+        style.style_axes(axes, look, title=fill(title, 20), x=f"{across} × {down} pixels")
         white = 255 if np.issubdtype(picture.dtype, np.integer) or picture.max() > 1 else 1
         axes.imshow(_reduced(picture), cmap="gray", vmin=0, vmax=white)
         axes.set(xticks=[], yticks=[])
-    if max(down, across) <= _PIXELS_TO_SEE:
+    if max(down, across) <= _MAX_GRID_SIDE:
         axes.vlines(np.arange(1, across) - 0.5, -0.5, down - 0.5, color=look.quiet, lw=0.5)
         axes.hlines(np.arange(1, down) - 0.5, -0.5, across - 0.5, color=look.quiet, lw=0.5)
     if probabilities is not None:
         axes = figure.add_subplot(rows, columns, panels)
-        style.dress(axes, look, title="probabilities", x="probability (%)", y="digit", open_frame=True)
+        style.style_axes(axes, look, title="probabilities", x="probability (%)", y="digit", open_frame=True)
         charts.bars(axes, [str(i) for i in range(10)], 100 * style.as_array(probabilities), digit, look)
     return figure
 
 
 def _reduced(picture: NDArray[Any]) -> NDArray[Any]:
     """Downsample a large image by block means: drawing all 12 million pixels of a photo would take a second."""
-    step = min(max(picture.shape) // _ENOUGH_PIXELS, min(picture.shape))
+    step = min(max(picture.shape) // _MAX_DRAWN_SIDE, min(picture.shape))
     if step < 2:
         return picture
     down, across = picture.shape[0] // step, picture.shape[1] // step

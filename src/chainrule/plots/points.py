@@ -56,9 +56,9 @@ def decision_boundary(
     room = np.maximum(0.2 * (high - low), 0.1 * (high - low).max()) + 0.1 * ((high - low).max() == 0)
     (left, bottom), (right, top) = (low - room).tolist(), (high + room).tolist()
     across, up = np.linspace(left, right, _GRID), np.linspace(bottom, top, _GRID)
-    everywhere = np.stack(np.meshgrid(across, up), axis=-1).reshape(-1, 2)
-    regions, predicted = (style.as_array(classify(where)) for where in (everywhere, x))
-    if regions.shape != everywhere.shape[:1] or predicted.shape != truth.shape:
+    grid_points = np.stack(np.meshgrid(across, up), axis=-1).reshape(-1, 2)
+    regions, predicted = (style.as_array(classify(where)) for where in (grid_points, x))
+    if regions.shape != grid_points.shape[:1] or predicted.shape != truth.shape:
         raise ValueError(
             f"decision_boundary: the classifier returned shape {predicted.shape} for points {x.shape}; expected (N,)"
         )
@@ -73,9 +73,9 @@ def decision_boundary(
     size = (0.85 + 4.4 + margin, 0.6 + 0.9 + 4.4 * min(max(ratio, 0.5), 1.5))
     figure = style.new_figure(*size, title, look, margins=(0.85, 0.6, margin, 0.9))
     axes = figure.add_subplot()
-    right_ones = int((~wrong).sum())
-    heading = f"{right_ones} of {len(x)} points correct"
-    style.dress(axes, look, title=heading, x=axes_labels[0], y=axes_labels[1])
+    correct = int((~wrong).sum())
+    heading = f"{correct} of {len(x)} points correct"
+    style.style_axes(axes, look, title=heading, x=axes_labels[0], y=axes_labels[1])
     strokes = style.strokes(count, look)
     tints = ListedColormap([_tint(color, look, i) for i, (color, _, _) in enumerate(strokes)])
     extent = (left, right, bottom, top)
@@ -143,7 +143,7 @@ def hidden_map(
     figure = style.new_figure(0.85 + 5.6 + right, 6.2, title, look, margins=(0.85, 0.6, right, 0.6))
     axes = figure.add_subplot()
     x, y = (f"principal component ({share:.0%} of the variance)" for share in shares)
-    style.dress(axes, look, x=f"first {x}", y=f"second {y}", open_frame=True)
+    style.style_axes(axes, look, x=f"first {x}", y=f"second {y}", open_frame=True)
     colors = [color for color, _, _ in style.strokes(count, look)]
     for i in np.unique(truth):
         own = flat[:most][truth[:most] == i]

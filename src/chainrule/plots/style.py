@@ -78,8 +78,8 @@ def check_finite(function: str, **arrays: Any) -> None:
         if array.dtype.kind in "fc" and not np.isfinite(array).all():
             bad = int((~np.isfinite(array)).sum())
             raise ValueError(
-                f"{function}: {bad:,} of the {array.size:,} numbers of {name} are not finite (NaN or infinite); a "
-                f"training that diverged leaves such: try a smaller learning rate"
+                f"{function}: {bad:,} of the {array.size:,} numbers of {name} are not finite (NaN or infinite); if "
+                f"training diverged, try a smaller learning rate"
             )
 
 
@@ -113,7 +113,7 @@ def retitle(figure: Figure, title: str) -> None:
     figure.texts[0].set(text=title, size=min(TITLE, max(SMALL, fitting)))
 
 
-def dress(axes: Axes, look: Look, *, title: str = "", x: str = "", y: str = "", open_frame: bool = False) -> None:
+def style_axes(axes: Axes, look: Look, *, title: str = "", x: str = "", y: str = "", open_frame: bool = False) -> None:
     """Set a panel's colors, title and axis labels; an open frame has two sides and a grid."""
     axes.set_facecolor(look.ground)
     axes.set_title(title, loc="left", y=1.02, size=TEXT, weight="bold", color=look.ink, parse_math=False)
@@ -127,13 +127,16 @@ def dress(axes: Axes, look: Look, *, title: str = "", x: str = "", y: str = "", 
         axes.set_axisbelow(True)
 
 
-def whole_ticks(axes: Axes) -> None:
+dress = style_axes  # its former name
+
+
+def integer_ticks(axes: Axes) -> None:
     """Use integer ticks on the horizontal axis, for counts such as epochs."""
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10], min_n_ticks=1))
 
 
 def legend(owner: Axes | Figure, look: Look, **where: Any) -> None:
-    """Add a legend to the right of the panel, unless `where` has other arguments for matplotlib."""
+    """Add a legend to the right of the panel; `where` holds more arguments for matplotlib, and `loc` moves it."""
     beside = {"loc": "upper left", "bbox_to_anchor": (1.02, 1), "borderpad": 0, "borderaxespad": 0}
     box = owner.legend(
         **(where if "loc" in where else beside | where),
@@ -151,11 +154,11 @@ def legend_width(names: Sequence[str]) -> float:
     return 0.75 + 0.075 * max(len(line) for name in names for line in name.splitlines() or [""])
 
 
-def color_bar(figure: Figure, drawn: ScalarMappable, label: str, look: Look, right: float = 1.2) -> None:
-    """Add a color bar for `drawn` in the right margin, which is `right` inches wide."""
+def color_bar(figure: Figure, mappable: ScalarMappable, label: str, look: Look, right: float = 1.2) -> None:
+    """Add a color bar for `mappable` in the right margin, which is `right` inches wide."""
     width, margins = figure.get_size_inches()[0], figure.subplotpars
     axes = figure.add_axes((1 - (right - 0.15) / width, margins.bottom, 0.15 / width, margins.top - margins.bottom))
-    bar = figure.colorbar(drawn, cax=axes)
+    bar = figure.colorbar(mappable, cax=axes)
     bar.set_label(label, size=TEXT, color=look.ink)
     bar.outline.set_edgecolor(look.quiet)
     axes.tick_params(color=look.quiet, labelcolor=look.ink, labelsize=SMALL)

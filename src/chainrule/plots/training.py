@@ -45,8 +45,8 @@ def curves(history: Sequence[Mapping[str, float | None]], title: str = "Training
 
     figure = style.new_figure(10.4, 4.2, title, look, margins=(0.8, 0.55, 0.25, 0.8))
     left, right = figure.subplots(1, 2, gridspec_kw={"wspace": 0.22})
-    style.dress(left, look, title="Loss", x="epoch", y="loss (mean per example)", open_frame=True)
-    style.dress(right, look, title="Accuracy", x="epoch", y="accuracy (%)", open_frame=True)
+    style.style_axes(left, look, title="Loss", x="epoch", y="loss (mean per example)", open_frame=True)
+    style.style_axes(right, look, title="Accuracy", x="epoch", y="accuracy (%)", open_frame=True)
     _line(left, epochs, train, "training", look.first, "-", "o")
     _line(left, epochs, validation, "validation", look.second, "--", "s")
     _line(right, epochs, accuracy, "validation", look.second, "--", "s")
@@ -58,16 +58,12 @@ def curves(history: Sequence[Mapping[str, float | None]], title: str = "Training
 
     for axes in (left, right):
         axes.set_xlim(epochs.min() - 0.5, epochs.max() + 0.5)  # centers a single epoch
-        style.whole_ticks(axes)
+        style.integer_ticks(axes)
         axes.yaxis.set_major_formatter("{x:g}")
         if axes.get_legend_handles_labels()[0]:
-            above = {
-                "loc": "lower right",
-                "bbox_to_anchor": (1, 1),
-                "ncols": 3,
-            }  # outside the panel
-            close = {"borderpad": 0, "handlelength": 2, "handletextpad": 0.5, "columnspacing": 1}
-            axes.legend(**above, **close, fontsize=style.SMALL, labelcolor=look.ink, frameon=False)
+            position = {"loc": "lower right", "bbox_to_anchor": (1, 1), "ncols": 3}  # above the panel
+            spacing = {"borderpad": 0, "handlelength": 2, "handletextpad": 0.5, "columnspacing": 1}
+            axes.legend(**position, **spacing, fontsize=style.SMALL, labelcolor=look.ink, frameon=False)
         else:
             axes.set_yticks([])
             axes.text(0.5, 0.5, "no values", transform=axes.transAxes, ha="center", color=look.ink)
