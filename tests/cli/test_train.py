@@ -696,6 +696,6 @@ def test_nan_in_the_checkpoint_is_told_not_trained_on(command, copy):
     done = command("train", "--resume", copy, "--epochs", 3, "--quiet")
     assert done.code == 2
     assert re.fullmatch(
-        r"chainrule: training diverged in epoch 3, step 1: .*the weight of layer '1', Linear.*\n", done.err
+        r"chainrule: training diverged in epoch 3, at step 1: .*the weight of layer '1', Linear.*\n", done.err
     )
     assert bits(copy) == before

@@ -317,7 +317,7 @@ def test_passes_over_a_jpeg(tmp_path: Path, options: dict[str, Any], passes: int
     image = Image.fromarray(random.integers(0, 256, (128, 128, 3), np.uint8))
     image.save(tmp_path / "a.jpg", exif=b"Exif\0\0MM\0*\0\0\0\x08\0\0" + thumbnail, **options)
     with Image.open(tmp_path / "a.jpg") as opened:
-        assert sizes._passes(opened) == passes  # not counting those of the thumbnail
+        assert sizes._scan_count(opened) == passes  # not counting those of the thumbnail
 
 
 def test_a_broken_jpeg_has_passes_too(tmp_path: Path) -> None:
@@ -325,6 +325,6 @@ def test_a_broken_jpeg_has_passes_too(tmp_path: Path) -> None:
     for length in range(2, len(content), 7):
         (tmp_path / "a.jpg").write_bytes(content[:length])
         with (tmp_path / "a.jpg").open("rb") as file:
-            assert 1 <= sizes._passes(SimpleNamespace(fp=file)) <= 10
+            assert 1 <= sizes._scan_count(SimpleNamespace(fp=file)) <= 10
     with pytest.raises(PictureError, match="damaged or truncated|not an image"):
         open_picture(tmp_path / "a.jpg")

@@ -171,7 +171,7 @@ def test_the_first_bad_weights_are_named(make_trainer, name, layer, value):
         trainer.fit(EPOCHS)
     assert isinstance(caught.value, UserError)
     message = str(caught.value)
-    assert message.startswith("training diverged in epoch 2, step 3: the loss is ")
+    assert message.startswith("training diverged in epoch 2, at step 3: the loss is ")
     assert f"the first values that are not finite are in the {name[2:]} of {layer}" in message
     assert "the best weights so far are kept; try a smaller learning rate than 0.05" in message
     assert "\n" not in message
@@ -227,7 +227,7 @@ def test_the_loss_itself_may_be_the_one(make_trainer):
 def test_at_first_there_are_no_best_weights_to_speak_of(make_trainer):
     with pytest.raises(DivergedError) as caught:
         make_trainer(callbacks=[StopOnNaN(), Poison(1)]).fit(1)
-    assert "epoch 1, step 2" in str(caught.value)
+    assert "epoch 1, at step 2" in str(caught.value)
     assert "best weights" not in str(caught.value)
 
 
