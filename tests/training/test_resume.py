@@ -131,7 +131,7 @@ def test_whatever_stands_in_a_checkpoint_it_is_refused_or_trained_with(begin, di
     [
         (("progress", "total"), math.nan, "its sums do not fit 1 steps: 100 examples, a total loss of nan"),
         (("progress", "seen"), 99, "its sums do not fit 1 steps: 99 examples"),
-        (("progress", "seconds"), -1.0, "in -1.0 seconds"),
+        (("progress", "seconds"), -1.0, ", -1.0 seconds"),
         (("progress", "epoch"), 3, "it is at step 1 of 3 after 3 of 2 epochs"),
         (("progress", "step"), 4, "it is at step 4 of 3 after 1 of 2 epochs"),
         (("progress", "step"), 2, "its sums do not fit 2 steps: 100 examples"),
