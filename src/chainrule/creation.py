@@ -39,7 +39,7 @@ def _shape(name: str, *sizes: Any) -> tuple[int, ...]:
 
 
 def _dtype(dtype: DTypeLike, name: str = "") -> np.dtype[Any]:
-    """Return the dtype, float32 for None. If `name`, a function's, is passed, the dtype must be floating."""
+    """Return the dtype, float32 for None. With the `name` of a function, for the error, it must be floating."""
     out = DEFAULT if dtype is None else storable_dtype(dtype)
     check(name, not name or out.kind == "f", f"takes a floating type, not {out}", TypeError)
     return out
@@ -85,9 +85,9 @@ def arange(start: float, end: float | None = None, step: float = 1, dtype: DType
     if dtype is None and any(isinstance(value, float) for value in bounds):
         dtype = DEFAULT
     check_numbers("arange", *bounds)
-    first, last, step = bounds
+    begin, stop, step = bounds
     check("arange", step != 0, "the step must not be 0")
-    check("arange", 0 <= (last - first) / step < math.inf, f"steps of {step} do not lead from {first} to {last}")
+    check("arange", 0 <= (stop - begin) / step < math.inf, f"steps of {step} do not lead from {begin} to {stop}")
     array = np.arange(*bounds)  # floats in float64: in float32 rounding errors would accumulate
     return _create(array if dtype is None else array.astype(dtype))
 

@@ -108,8 +108,8 @@ def check_destination(path: str | os.PathLike[str], what: str, extensions: Colle
     """
     path = Path(path)
     if path.suffix.lower() not in extensions:
-        *most, last = extensions
-        choices = f"{', '.join(most)} or {last}" if most else last
+        *others, last = extensions
+        choices = f"{', '.join(others)} or {last}" if others else last
         raise UserError(f"{path}: '{path.suffix}' is not a supported {what} format; use {choices}")
     if not path.parent.is_dir():
         raise UserError(f"{path}: the folder {path.parent} does not exist; create it first or choose another")

@@ -33,7 +33,9 @@ def draw(name: str, shape: Any, generator: np.random.Generator | None = None, **
 
 
 def draw_with(function: Callable[[np.random.Generator], Any], name: str, generator: np.random.Generator | None) -> Any:
-    """Return `function(generator)`, an array of random numbers. Compiled functions call it again in each call.
+    """Return `function(generator)`, an array of random numbers; `name` is for the error.
+
+    A compiled function calls `function` anew each time it runs.
 
     Raises:
         TypeError: `generator` is not a numpy.random.Generator.

@@ -111,6 +111,7 @@ class Tensor:
 
     @staticmethod
     def __operation__(operation: Operation[...], inputs: tuple[Any, ...], options: dict[str, Any]) -> Tensor:
+        """Run an operation on Tensors, arrays and numbers; record it if an input requires gradients."""
         if operation.input_defaults and len(inputs) < len(operation.inputs):
             inputs += operation.input_defaults[len(inputs) - len(operation.inputs) :]
         arrays: list[Any] = []
@@ -188,7 +189,7 @@ class Tensor:
         return self._data.__dlpack_device__()
 
     def _concrete(self, what: str) -> NDArray[Any]:
-        """Return the array, to use its values; during tracing, raise the error that `what` depends on values."""
+        """Return the array, for code that needs its values; during tracing, raise an error that begins with `what`."""
         if mode.trace is not None:
             mode.trace.refuse_value(what)
         if type(self._data) is not _ndarray:
@@ -382,7 +383,7 @@ class Tensor:
             self._node.grad = value
 
     def _check_fits(self, what: str, new: NDArray[Any] | Tensor) -> None:
-        """Raise an error unless a new value has this Tensor's shape and type."""
+        """Raise an error, which begins with `what`, unless a new value has this Tensor's shape and type."""
         if (new.shape, new.dtype) != (self.shape, self.dtype):
             raise ValueError(f"{what} shape {self.shape} and {self.dtype}, not {new.shape} and {new.dtype}")
 
@@ -451,7 +452,7 @@ class Tensor:
         with_gradient = not (self._node is root._node is getattr(value, "_node", None) is None)
         if with_gradient and mode.recording:
             self._check_changeable(root)
-            views.change(self, lambda: new().to(self.dtype))  # operations may need the old array
+            views.change(self, lambda: new().to(self.dtype))  # operations may have saved the array
             return self
         array = _values(self)
         if not (array if type(array) is _ndarray else array.memory).flags.writeable:
@@ -471,6 +472,7 @@ class Tensor:
             raise RuntimeError(f"a view that was taken under no_grad() of a result with a history {what}: {solution}")
 
     def _update(self, operation: Operation[...], ufunc: Any, other: Operand) -> Self:
+        """Apply an arithmetic operation in place; without gradients, `ufunc` writes into memory."""
         value = _values(other)
         if not isinstance(other, Tensor):
             promote([getattr(other, "value", other)], "common", operation.name)  # raises an error unless it is numeric
@@ -481,7 +483,7 @@ class Tensor:
                 return
             except (ValueError, TypeError, OverflowError) as error:
                 original = error
-            self._replacement(operation, other)  # raises the error in the operation's name
+            self._replacement(operation, other)  # raises an error that names the operation
             raise original
 
         return self._change(other, lambda: self._replacement(operation, other), write)
@@ -515,7 +517,7 @@ class Tensor:
     __iadd__, __isub__, __imul__, __itruediv__ = add_, sub_, mul_, div_
 
     def copy_(self, source: Operand) -> Self:
-        """Copy the values of `source`, which must broadcast to this shape."""
+        """Overwrite the values with those of `source`, which must broadcast to this shape."""
         self[...] = source
         return self
 
@@ -691,7 +693,7 @@ def _as_array(data: Any, dtype: DTypeLike | None, copy: bool) -> NDArray[Any]:
         data = data._concrete("a copy by tensor() (clone() can be compiled)")
     elif hasattr(data, "__array__") and not isinstance(data, (np.ndarray, np.generic)):
         data = np.asarray(data)
-    if dtype is None and not hasattr(data, "__array__"):  # arrays of other libraries keep their type, too
+    if dtype is None and not hasattr(data, "__array__"):  # arrays, of other libraries as well, keep their type
         array = _numeric_array(data)
         if array.dtype == np.float64 and not isinstance(_first_number(data), (np.ndarray, np.generic, Tensor)):
             array = array.astype(DEFAULT)  # Python floats
@@ -799,6 +801,7 @@ def _limits(dtype: np.dtype[Any]) -> tuple[float, float]:
     """Return the smallest and the largest number that can be assigned to elements of a type."""
     if dtype.kind == "f":
         return -float(np.finfo(dtype).max), float(np.finfo(dtype).max)
+    # an unsigned type, whose minimum is 0, takes negative numbers as well: -1 becomes its largest number
     return int(np.iinfo(dtype).min) or -int(np.iinfo(dtype).max), int(np.iinfo(dtype).max)
 
 
@@ -806,6 +809,7 @@ def explain_error(
     error: Exception, operation: Operation[...], arrays: Sequence[Any], options: dict[str, Any]
 ) -> Exception:
     """Return an error with the operation's name and the input shapes, or with the invalid options, in its message."""
+    # the `trace` of a tracer is the trace it belongs to, that of an array is a method
     if mode.trace is None and any(hasattr(a, "trace") and not callable(a.trace) for a in arrays):
         return LeakedTracerError()
     if unknown := ", ".join(repr(name) for name in options if name not in operation.options):

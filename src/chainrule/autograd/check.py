@@ -43,7 +43,7 @@ def gradcheck(
         raise ValueError("gradcheck: at least one input must require gradients, and each that does must be float64")
 
     outputs = as_list(function(*inputs))
-    columns = [(number, j) for number, out in enumerate(outputs) if out.dtype.kind == "f" for j in range(out.numel())]
+    columns = [(output, j) for output, out in enumerate(outputs) if out.dtype.kind == "f" for j in range(out.numel())]
     analytic = [_jacobian_blocks(out, checked) for out in outputs if out.dtype.kind == "f"]
     if not analytic:
         raise ValueError("gradcheck: at least one output must be a float, to have derivatives to compare")
@@ -70,8 +70,8 @@ def gradcheck(
             if not raise_exception:
                 return False
             i, column = (int(k) for k in np.argwhere(wrong)[0])
-            number, j = columns[column]
-            derivative = f"d(output {number})[{j}] / d(input {position})[{i}]"
+            output, j = columns[column]
+            derivative = f"d(output {output})[{j}] / d(input {position})[{i}]"
             both = f"{tape_block[i, column]:.6g} by the tape, {numeric_block[i, column]:.6g} by finite differences"
             count = f"{int(wrong.sum())} of {wrong.size} derivatives differ"
             raise AssertionError(f"gradcheck: {derivative} is {both}; {count}")

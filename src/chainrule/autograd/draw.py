@@ -104,8 +104,8 @@ def _dot(boxes: list[Box], edges: list[tuple[int, int]]) -> str:
     """Write the graph in Graphviz's language: https://graphviz.org/doc/info/lang.html."""
     lines = ["digraph {", '  node [shape=box, style=rounded, fontname="sans-serif"]']
     for i, (label, leaf) in enumerate(boxes):
-        words = "\\n".join(line.translate({ord('"'): '\\"', ord("\\"): "\\\\", ord("\n"): "\\n"}) for line in label)
-        lines.append(f'  n{i} [label="{words}"{", style=filled, fillcolor=lightblue" if leaf else ""}]')
+        text = "\\n".join(line.translate({ord('"'): '\\"', ord("\\"): "\\\\", ord("\n"): "\\n"}) for line in label)
+        lines.append(f'  n{i} [label="{text}"{", style=filled, fillcolor=lightblue" if leaf else ""}]')
     return "\n".join([*lines, *(f"  n{a} -> n{b}" for a, b in edges), "}", ""])
 
 
@@ -113,8 +113,8 @@ def _mermaid(boxes: list[Box], edges: list[tuple[int, int]]) -> str:
     """Write the graph as a Mermaid flowchart (https://mermaid.js.org/syntax/flowchart.html); `#35;` escapes `#`."""
     lines = ["flowchart TD"]
     for i, (label, leaf) in enumerate(boxes):
-        words = "<br>".join(re.sub(r"[^\w .,()-]", lambda match: f"#{ord(match[0])};", line) for line in label)
-        lines.append(f'  n{i}["{words}"]' if leaf else f'  n{i}("{words}")')
+        text = "<br>".join(re.sub(r"[^\w .,()-]", lambda match: f"#{ord(match[0])};", line) for line in label)
+        lines.append(f'  n{i}["{text}"]' if leaf else f'  n{i}("{text}")')
     return "\n".join([*lines, *(f"  n{a} --> n{b}" for a, b in edges), ""])
 
 

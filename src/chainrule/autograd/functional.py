@@ -10,9 +10,10 @@ Common arguments:
     create_graph: make the result differentiable, back to inputs that require gradients.
     strict: raise an error if an output does not depend on an input; otherwise its derivative is 0.
 
-All of them record operations even under `no_grad()`, as in PyTorch.
+Each of the functions records operations even under `no_grad()`, as in PyTorch.
 
-Products need no matrix: `vjp` is one backward pass, with v as the gradient of the outputs; `hvp` is two.
+The products are computed without the matrix: `vjp` is one backward pass, with v as the gradient of the outputs; `hvp`
+is two.
 Source: Pearlmutter, Fast Exact Multiplication by the Hessian (1994).
 """
 
@@ -108,6 +109,7 @@ def jacobian(func: Function, inputs: Tensors, create_graph: bool = False, strict
     table = []
     for out in run.outputs:
         rows = [run.pull([out], [seed]) for seed in unit_gradients(out)]
+        # an output without elements gives no rows, so that there is nothing to stack
         no_rows = [_zeros(x).reshape(-1)[:0] for x in run.inputs]
         columns = [stack(column) for column in zip(*rows, strict=True)] or no_rows
         blocks = [reshape(c, shape=out.shape + x.shape) for c, x in zip(columns, run.inputs, strict=True)]

@@ -52,7 +52,7 @@ def copy_for_tape(grad: Tensor) -> Any:
 
 
 def check_replacement(name: str, grad: Any, replacement: Any) -> Any:
-    """Check that what a hook returned can replace the gradient, and return it; return the gradient if it is None.
+    """Return what a hook returned, checked, as the new gradient; if the hook returned None, return the old one.
 
     Raises:
         TypeError: the replacement is not a Tensor, or has another type.

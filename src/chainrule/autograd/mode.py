@@ -1,4 +1,4 @@
-"""The recording mode of each thread: whether operations are recorded, and whether with their lines of code.
+"""The recording mode of each thread: whether operations are recorded, and whether their lines of code are stored.
 
 `no_grad` is for evaluation and for parameter updates; `detect_anomaly` finds the source of a NaN.
 """
@@ -46,10 +46,10 @@ class Anomaly:
         if self.frames is not None:
             return self.frames
         calls = ((frame.f_code, line) for frame, line in walk_stack(sys._getframe(1)))
-        users = islice(
+        user_calls = islice(
             ((code, line) for code, line in calls if not code.co_filename.startswith(PACKAGE_FOLDER)), _FRAMES
         )
-        frames = [FrameSummary(code.co_filename, line, code.co_name, lookup_line=False) for code, line in users]
+        frames = [FrameSummary(code.co_filename, line, code.co_name, lookup_line=False) for code, line in user_calls]
         return tuple(frames[::-1])
 
 
@@ -59,9 +59,9 @@ def error_suffix(frames: tuple[FrameSummary, ...]) -> str:
 
 
 class Tracing(Protocol):
-    """What Tensors, the tape and optimizers call on the trace of a function, `chainrule.capture.trace.Trace`.
+    """The methods of a trace (`chainrule.capture.trace.Trace`) that Tensors, the tape and optimizers call.
 
-    During tracing, Tensors hold tracers instead of arrays.
+    While a function is traced, Tensors hold tracers instead of arrays. "Outside" means: created before the trace.
     """
 
     # Recording the program
@@ -87,7 +87,10 @@ class Tracing(Protocol):
         """Return the tracer of a new Tensor whose array was made from the user's data."""
 
     def lift(self, x: Any, detached: bool = False) -> Any:
-        """Return the tracer of a Tensor or an array, and a number unchanged."""
+        """Return the tracer of a Tensor or an array, and a number unchanged.
+
+        With `detached`, a Tensor may have a graph from outside.
+        """
 
     def as_tracer(self, x: Any) -> Any:
         """Return the tracer of an array, and a tracer unchanged."""
@@ -102,7 +105,7 @@ class Tracing(Protocol):
         """Return the current values at an index."""
 
     def read_grad(self, leaf: Leaf, outside: bool) -> None:
-        """Called before the gradient of a leaf is read."""
+        """Called before the gradient of a leaf is read; `outside` tells whether its Tensor is from outside."""
 
     def set_grad(self, node: Leaf | Node, grad: Tensor | None) -> Tensor | None:
         """Called before a gradient is assigned; returns the value to assign."""
@@ -207,7 +210,7 @@ class _Switch(_Recording):
 
     def __call__(self, func: Function) -> Function:
         """Decorate a function."""
-        self.__exit__()  # decorating alone changes nothing
+        self.__exit__()  # restore the mode that __init__ has changed: decorating alone must not change it
         return super().__call__(func)
 
 
@@ -246,11 +249,11 @@ class _DetectAnomaly(_Recording):
 
 
 def detect_anomaly(check_nan: bool = True) -> _DetectAnomaly:
-    """Find the line of code behind a NaN or an error in `backward()`: run the forward and backward pass inside.
+    """Find the line of code behind a NaN or an error in `backward()`; run both passes in its `with` block.
 
-    Each operation that is recorded inside stores the lines of your code that called it. If its derivative raises an
-    error or gives NaN, the message shows them. It is slow, so use it for debugging only. It affects the current thread
-    only.
+    Each operation that is recorded in the block stores the lines of your code that called it. If its derivative raises
+    an error or gives NaN, the message shows them. It is slow, so use it for debugging only. It affects the current
+    thread only.
 
     Args:
         check_nan: whether NaN in a gradient is an error.

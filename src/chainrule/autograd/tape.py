@@ -37,10 +37,11 @@ if TYPE_CHECKING:
 
 
 class Leaf:
-    """The end of a gradient's path: a Tensor that the user created. `backward()` accumulates into its `grad`.
+    """The end of a gradient's path: the node of a Tensor that the user created. `backward()` adds to its `grad`.
 
     Attributes:
-        deferred_grad: fetches a gradient that a compiled function has left in its own memory, when it is first read.
+        deferred_grad: a function that fetches the gradient from a compiled function's memory when `grad` is first read;
+            None if there is nothing to fetch.
     """
 
     __slots__ = ("_grad", "deferred_grad", "dtype", "hooks", "shape")
@@ -69,7 +70,7 @@ class Leaf:
 
 
 _order, _ndarray = count(), np.ndarray
-_grad_lock = RLock()  # held while a gradient is replaced by a sum, or by one that was fetched
+_grad_lock = RLock()  # held while a gradient is replaced, by a sum or by a deferred gradient
 RETAIN = -1  # the key among a node's hooks that makes it retain its gradient
 
 
@@ -80,9 +81,9 @@ class Node:
         operation: the operation.
         parents: for each input, the Node or Leaf that its gradient goes to, or None.
         saved: what the rule needs besides `grad`: arrays, shapes and options; None after they were freed.
-        checks: the entries of `saved` that belong to Tensors: (position in `saved`, number of the input or -1 for the
-            result, version counter, its value at that time). These must not have changed when the rule runs; with
-            `create_graph` they are differentiated in turn.
+        checks: for each entry of `saved` that belongs to a Tensor: (position in `saved`, number of the input or -1 for
+            the result, version counter, the counter's value when it was saved). The counter must still have that value
+            when the rule runs. With `create_graph`, these entries become Tensors again, with their histories.
         shape, dtype: those of the result, and so of its gradient.
         order: the node's number in the order of creation; its inputs have smaller numbers.
         grad: the gradient, only after `retain_grad`.
@@ -104,29 +105,31 @@ class Node:
         self.hooks: dict[int, Any] | None = None
         saved: list[Any] = []
         checks: list[tuple[int, int, list[int], int]] = []
-        for kind, which in operation.needs:
+        for kind, source in operation.needs:
             if kind == "input":
-                value, tensor = arrays[which], inputs[which]
+                value, tensor = arrays[source], inputs[source]
                 if tensor is not value and (version := getattr(tensor, "_version", None)) is not None:
-                    checks.append((len(saved), which, version, version[0]))
+                    checks.append((len(saved), source, version, version[0]))
                 # arithmetic on NumPy scalars is several times as fast as on zero-dimensional arrays
                 saved.append(value if type(value) is not _ndarray or value.ndim else value[()])
             elif kind == "out":
                 checks.append((len(saved), -1, out._version, out._version[0]))
                 saved.append(array[()] if type(array) is _ndarray and not array.ndim else array)
             elif kind == "shape":
-                saved.append(getattr(arrays[which], "shape", ()))  # a number has none
+                saved.append(getattr(arrays[source], "shape", ()))  # a number has none
             elif kind == "extra":
                 saved.append(extra)
             elif kind == "shapes":
                 saved.append([array.shape for array in arrays])
             else:
-                saved.append(options[which] if which in options else operation.defaults[which])
+                saved.append(options[source] if source in options else operation.defaults[source])
         self.saved: Sequence[Any] | None = saved
         self.checks: Sequence[tuple[int, int, list[int], int]] = checks
 
     def pull(self, grad: Any, create_graph: bool, wrap: Callable[[Any], Tensor]) -> Any:
-        """Run the operation's rule, on arrays or on Tensors: return the gradients of the inputs for that of the result.
+        """Return the gradients of the inputs, from that of the result, by the operation's rule.
+
+        With `create_graph`, the rule runs on Tensors, otherwise on arrays.
 
         Raises:
             RuntimeError: the graph was freed, or a value that the rule needs was changed in place.
@@ -134,9 +137,9 @@ class Node:
         if self.saved is None:
             freed = f"the graph of this {self.operation.name} was freed by an earlier backward()"
             raise self.error(f"{freed}; to call backward() twice, call the first one with retain_graph=True")
-        for _, which, version, expected in self.checks:
+        for _, source, version, expected in self.checks:
             if version[0] != expected:
-                value = "result" if which < 0 else self.operation.inputs[which]
+                value = "result" if source < 0 else self.operation.inputs[source]
                 changed = f"the {value} of {self} was changed in place after it was used, and its old value is needed"
                 raise self.error(f"{changed}; call backward() before changing it, or change a clone()")
         if not create_graph:
@@ -148,9 +151,9 @@ class Node:
         if mode.anomaly is not None:  # operations recorded by the rule get the same frames
             mode.recording = Anomaly(mode.anomaly.check_nan, getattr(self, "recorded_at", None))
         values = list(self.saved)
-        for position, which, version, _ in self.checks:  # new Tensors: `+=` may have changed the original ones since
+        for position, source, version, _ in self.checks:  # new Tensors: `+=` may have changed the original ones since
             tensor = values[position] = gradient_as_tensor(values[position], wrap)
-            tensor._node, tensor._version = (self if which < 0 else self.parents[which]), version
+            tensor._node, tensor._version = (self if source < 0 else self.parents[source]), version
         return self.operation.rule(grad, *values)  # type: ignore[misc]
 
     def __str__(self) -> str:
@@ -178,7 +181,7 @@ def walk(
         The gradient of each target, None if no gradient reaches it; without targets, of each leaf that is reached.
     """
     check_nan = mode.anomaly is not None and mode.anomaly.check_nan
-    wanted = None if targets is None else _nodes_on_paths([node for node, _ in roots], targets)
+    path_nodes = None if targets is None else _nodes_on_paths([node for node, _ in roots], targets)
     target_set = frozenset(targets or ())
     free_graph = not (create_graph if retain_graph is None else retain_graph)
     grads: dict[Node | Leaf, Any] = {}
@@ -203,14 +206,14 @@ def walk(
             grads[node] = _run_hooks(node, grads[node], wrap)
         grad = grads[node] if target_set and node in target_set else grads.pop(node)
         parents = node.parents
-        if wanted is not None and wanted.isdisjoint(parents):
+        if path_nodes is not None and path_nodes.isdisjoint(parents):
             continue  # no target is reached through this node: its rule does not run, and its values stay
         input_grads = node.pull(grad, create_graph, wrap)
         input_grads = input_grads if type(input_grads) is tuple else (input_grads,)
         if len(input_grads) != len(parents):
             raise TypeError(_rule_error(node, f"{len(input_grads)} gradients for {len(parents)} inputs"))
         for parent, entry in zip(parents, input_grads, strict=True):
-            if parent is None or entry is None or (wanted is not None and parent not in wanted):
+            if parent is None or entry is None or (path_nodes is not None and parent not in path_nodes):
                 continue
             part = entry() if callable(entry) else entry
             try:
@@ -240,7 +243,7 @@ def backward(
     roots = [_node_and_gradient(root, gradient, create_graph)]
     with set_grad_enabled(create_graph), np.errstate(all="ignore"):
         for node, grad in dict(walk(roots, targets, root._wrap, retain_graph, create_graph)).items():
-            if grad is not None and not (node.hooks and RETAIN in node.hooks):  # `walk` has stored those
+            if grad is not None and not (node.hooks and RETAIN in node.hooks):  # `walk` has stored retained ones
                 _accumulate(node, grad)
 
 
@@ -288,7 +291,7 @@ def as_list(tensors: Any) -> list[Tensor]:
 
 
 def _nonempty(what: str, tensors: Any) -> list[Tensor]:
-    """Return one Tensor or several as a list.
+    """Return one Tensor or several as a list, checked; `what` begins the error messages.
 
     Raises:
         RuntimeError: there are none.
@@ -353,7 +356,7 @@ def _node_and_gradient(tensor: Tensor, gradient: Tensor | None, create_graph: bo
 
 
 def node_of(tensor: Tensor, name: str) -> Node | Leaf:
-    """Return the node of a Tensor on the tape; raise a RuntimeError, in the name of the caller, if there is none."""
+    """Return the node of a Tensor on the tape; raise a RuntimeError that begins with `name` if there is none."""
     if tensor._node is None:
         why = "it does not require gradients or depend on a tensor that does, or it was computed under no_grad()"
         raise RuntimeError(f"{name}: this tensor (shape {tensor.shape}) has no gradient: {why}")
@@ -370,7 +373,7 @@ def _nodes_on_paths(roots: Sequence[Node | Leaf], targets: Sequence[Node | Leaf]
 
 
 def _rule_error(node: Node, what: str) -> str:
-    """Return the message of an error for what the rule of a node returned."""
+    """Return the message for a node whose rule returned something invalid; `what` describes it."""
     return f"{node.operation.name}: its derivative returns {what}"
 
 

@@ -99,7 +99,10 @@ def share(tensor: Tensor, source: Tensor) -> None:
 
 
 def share_detached(tensor: Tensor, source: Tensor) -> None:
-    """Register that a new Tensor shares the memory of another, as the same view, but not its history."""
+    """Register that a new Tensor shares the memory of another, but not its history.
+
+    If the other is a view, the new one is the same view of a new root, which has no history either.
+    """
     if source._view is not None:
         root, steps = source._view
         own_root = root._wrap(root._data)
@@ -135,7 +138,7 @@ def change(tensor: Tensor, compute: Callable[[], Tensor]) -> None:
         return
     alive = tensor._aliases.alive()
     old_version = tensor._version
-    _set_version(alive, [0])  # the operations below save the old value, which stays valid
+    _set_version(alive, [0])  # a new counter: the operations below save the old value, whose array stays valid
     try:
         new_root = _update_root(root, steps, compute())
     except BaseException:
@@ -216,7 +219,7 @@ def _take_view(root: Tensor, steps: Steps) -> Tensor:
 
 
 def _update_root(root: Tensor, steps: Steps, part: Tensor) -> Tensor:
-    """Return the new value of the root, if `part` is the new value of its view by these steps."""
+    """Return the new value of the root, given `part`, the new value of its view by these steps."""
     sources = [_take_view(root, steps[:i]) for i in range(len(steps))]
     for source, (operation, options) in zip(reversed(sources), reversed(steps), strict=True):
         if operation is getitem:
@@ -226,7 +229,7 @@ def _update_root(root: Tensor, steps: Steps, part: Tensor) -> Tensor:
         elif operation is reshape or (operation is broadcast_to and part.numel() == source.numel()):
             part = reshape(part, shape=source.shape)
         elif operation is permute:  # its derivative is its inverse
-            part = operation.rule(part, options.get("dims"))  # type: ignore[misc]  # it has one
+            part = operation.rule(part, options.get("dims"))  # type: ignore[misc]  # permute has a rule
         else:
             reason = "repeats an element" if operation is broadcast_to else f"is a view by {operation.name}"
             raise RuntimeError(f"a tensor that {reason} cannot be changed in place: change a clone() of it")

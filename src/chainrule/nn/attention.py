@@ -112,7 +112,7 @@ class MultiheadAttention(Module):
             need_weights: also return the attention weights.
             attn_mask: (L, S) or (N heads, L, S), booleans, True to mask a pair, or floats to add.
             average_attn_weights: return the mean over heads, (N, L, S), instead of (N, heads, L, S).
-            is_causal: only a hint, as in PyTorch; requires `attn_mask`.
+            is_causal: has no effect: in PyTorch, a hint that `attn_mask`, which it requires, is causal.
 
         Returns:
             The output, in the query's shape, and the attention weights or None.
@@ -134,16 +134,16 @@ class MultiheadAttention(Module):
         q, k, v = (self._heads(part, i) for i, part in enumerate((query, key, value)))  # (N, heads, L, E / heads)
         scores = (q * (1 / math.sqrt(q.shape[-1]))) @ k.transpose(-1, -2)  # (N, heads, L, S)
         if attn_mask is not None:
-            pairs = (length, key.shape[1])
-            self._check_mask("attn_mask", attn_mask, pairs, (n * self.num_heads, *pairs))
-            shape = pairs if attn_mask.ndim == 2 else (n, self.num_heads, *pairs)
+            pair_shape = (length, key.shape[1])
+            self._check_mask("attn_mask", attn_mask, pair_shape, (n * self.num_heads, *pair_shape))
+            shape = pair_shape if attn_mask.ndim == 2 else (n, self.num_heads, *pair_shape)
             scores = _apply_mask(scores, attn_mask.reshape(shape))
         if key_padding_mask is not None:
             self._check_mask("key_padding_mask", key_padding_mask, key.shape[1:2] if unbatched else key.shape[:2])
             scores = _apply_mask(scores, key_padding_mask.reshape((n, 1, 1, -1)))
         weights = F.softmax(scores, dim=-1)
-        dropped = F.dropout(weights, self.dropout, self.training, self.generator)
-        out = self.out_proj((dropped @ v).transpose(1, 2).reshape(n, length, self.embed_dim))
+        weights_after_dropout = F.dropout(weights, self.dropout, self.training, self.generator)
+        out = self.out_proj((weights_after_dropout @ v).transpose(1, 2).reshape(n, length, self.embed_dim))
         if unbatched:
             out, weights = out[0], weights[0]
         elif not self.batch_first:
@@ -176,7 +176,7 @@ class TransformerEncoderLayer(Module):
         d_model: E, the embedding size.
         nhead: number of attention heads.
         dim_feedforward: width of the hidden layer.
-        dropout: probability of each dropout.
+        dropout: probability p of all dropout layers.
         activation: "relu", "gelu" or a function on Tensors.
         layer_norm_eps: `eps` of the layer norms.
         batch_first: inputs are (N, L, E) instead of (L, N, E).

@@ -1,6 +1,6 @@
 """Convolution, pooling and padding as modules; the formulas are in `chainrule.ops`.
 
-Convolution weights and biases start uniformly in ±1 / √fan_in, as in PyTorch.
+Convolution weights and biases are initialized uniformly in ±1 / √fan_in, as in PyTorch.
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ class _Convolution(Module):
         for option, value in (("stride", stride), ("dilation", dilation)):
             pair(name, option, value, 1, self.ndim)
         if isinstance(padding, str) and not self.transposed:
-            unstrided = pair(name, "stride", stride, 1, self.ndim) == (1, 1)
-            valid = padding == "valid" or (padding == "same" and unstrided)
+            has_stride_1 = pair(name, "stride", stride, 1, self.ndim) == (1, 1)
+            is_supported = padding == "valid" or (padding == "same" and has_stride_1)
             check(
                 self,
-                valid,
+                is_supported,
                 f'padding must be a number, "valid", or "same" with stride 1, not {padding!r} with {stride}',
             )
         else:

@@ -144,7 +144,8 @@ def kaiming_normal_(
 def orthogonal_(tensor: T, gain: float = 1.0, generator: Generator | None = None) -> T:
     """Fill with a (semi-)orthogonal matrix, scaled by `gain`; dimensions after the first are flattened into one.
 
-    Uniform over all such matrices: Q of a normal matrix's QR, with the signs of R's diagonal.
+    Uniform over all such matrices: Q of the QR decomposition of a matrix of normally distributed numbers, each column
+    times the sign of R's diagonal element.
 
     Source: Mezzadri, How to generate random matrices from the classical compact groups (2007).
 
@@ -158,9 +159,9 @@ def orthogonal_(tensor: T, gain: float = 1.0, generator: Generator | None = None
         return tensor
 
     def values(rng: Generator) -> NDArray[Any]:
-        normal = rng.standard_normal(tensor.shape).reshape(tensor.shape[0], -1)
-        is_wide = normal.shape[0] < normal.shape[1]
-        q, r = np.linalg.qr(normal.T if is_wide else normal)
+        gaussian = rng.standard_normal(tensor.shape).reshape(tensor.shape[0], -1)
+        is_wide = gaussian.shape[0] < gaussian.shape[1]
+        q, r = np.linalg.qr(gaussian.T if is_wide else gaussian)
         q *= np.sign(np.diag(r))
         return gain * (q.T if is_wide else q).reshape(tensor.shape)
 

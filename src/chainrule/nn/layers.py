@@ -43,7 +43,7 @@ def weight_and_bias(
 class Linear(Module):
     """Fully connected layer: y = x Wᵀ + b.
 
-    Weights and biases start uniformly in ±1 / √in_features, as in PyTorch.
+    Weights and biases are initialized uniformly in ±1 / √in_features, as in PyTorch.
 
     Args:
         in_features: size of the last dimension of the input.

@@ -151,10 +151,10 @@ class Module:
         self._remove_name("_buffers", name)
         self._remove_name("_parameter_names", name)
 
-    def _remove_name(self, names: str, name: str) -> None:
+    def _remove_name(self, attribute: str, name: str) -> None:
         """Remove a name from `_buffers` or `_parameter_names`."""
-        if name in getattr(self, names):
-            vars(self)[names] = tuple(other for other in getattr(self, names) if other != name)
+        if name in getattr(self, attribute):
+            vars(self)[attribute] = tuple(other for other in getattr(self, attribute) if other != name)
 
     def _check_collection(self, name: str, old_value: Any, value: Any) -> None:
         """Raise an error if a list, tuple or dict of modules or parameters is replaced by something else."""
@@ -164,8 +164,8 @@ class Module:
         if [*_find("", old_value, Parameter)]:
             for path, tensor in _find("", value, Tensor) if is_collection else [("", value)]:
                 if not isinstance(tensor, Parameter):
-                    at = f"{name}.{path}".rstrip(".")
-                    self._refuse(at, tensor, "parameter", "an nn.Parameter", "delete it first")
+                    full_path = f"{name}.{path}".rstrip(".")
+                    self._refuse(full_path, tensor, "parameter", "an nn.Parameter", "delete it first")
 
     def _refuse(self, name: str, value: Any, role: str, expected: str, instead: str) -> NoReturn:
         attempt = f"cannot assign a {type(value).__name__} as {role} {name!r}"
@@ -181,7 +181,7 @@ class Module:
         self._buffers = (*self._buffers, name)
 
     def _all_children(self) -> Iterator[tuple[str, Module]]:
-        """Yield the direct submodules with their names; one that has several names, under each."""
+        """Yield the direct submodules with their names; a submodule with several names is yielded under each."""
         return _find("", vars(self), Module)
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
@@ -193,7 +193,10 @@ class Module:
         return (module for _, module in self.named_children())
 
     def named_modules(self, prefix: str = "", remove_duplicate: bool = True) -> Iterator[tuple[str, Module]]:
-        """Yield this module, at path "", and all submodules with their paths: each once, or at each of its paths."""
+        """Yield this module, at path "", and all submodules with their paths.
+
+        A module with several paths is yielded at the first, or at each if `remove_duplicate` is False.
+        """
         seen: set[int] = set()
         stack: list[tuple[str, Module]] = [(prefix, self)]
         while stack:
@@ -315,13 +318,13 @@ class Module:
             own_state, arrays = self.state_dict(), {name: np.asarray(value) for name, value in state_dict.items()}
         faults = [f"missing: {n} {tensor.shape}" for n, tensor in own_state.items() if n not in arrays]
         faults += [f"unknown: {n} {array.shape}" for n, array in arrays.items() if n not in own_state]
-        shared = [(n, tensor, arrays[n]) for n, tensor in own_state.items() if n in arrays]
-        faults += [f"wrong shape: {n} is {a.shape}, must be {t.shape}" for n, t, a in shared if a.shape != t.shape]
+        common = [(n, tensor, arrays[n]) for n, tensor in own_state.items() if n in arrays]
+        faults += [f"wrong shape: {n} is {a.shape}, must be {t.shape}" for n, t, a in common if a.shape != t.shape]
         faults += [
-            f"wrong type: {n} is {a.dtype}, must be {t.dtype}" for n, t, a in shared if a.dtype.kind not in "biuf"
+            f"wrong type: {n} is {a.dtype}, must be {t.dtype}" for n, t, a in common if a.dtype.kind not in "biuf"
         ]
         check(owner, not faults, f"the state does not fit {type(self).__name__}: {join_names(faults, '; ')}")
-        for _, tensor, array in shared:
+        for _, tensor, array in common:
             tensor.copy_(array)
 
     # Copying and printing
@@ -343,7 +346,10 @@ class Module:
 
 
 class _Backward:
-    """One call of a module with backward hooks, which a `backward_barrier` at its inputs or its outputs calls."""
+    """One call of a module with backward hooks.
+
+    One `backward_barrier` at its outputs collects their gradients; another at its inputs runs the hooks.
+    """
 
     def __init__(self, module: Module, inputs: tuple[Any, ...]) -> None:
         self.module, self.hooks = module, list((module._backward_hooks or {}).values())

@@ -38,8 +38,8 @@ def name_layer(module: Module, error: Exception) -> None:
 
     Each enclosing module calls this in turn and adds its part of the path.
     """
-    first: tuple[Any, ...] = (None, [], repr(module).split("\n", 1)[0].removesuffix("("), str(error))
-    inner, path, label, message = getattr(error, "_layer", first)
+    initial: tuple[Any, ...] = (None, [], repr(module).split("\n", 1)[0].removesuffix("("), str(error))
+    inner, path, label, message = getattr(error, "_layer", initial)
     path = [name for name, part in module.named_children() if part is inner][:1] + path
     error._layer = module, path, label, message  # type: ignore[attr-defined]
     error.args = (f"in layer {'.'.join(path)!r}, {label}: {message}" if path else message,)

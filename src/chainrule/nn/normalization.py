@@ -114,7 +114,7 @@ class LayerNorm(_LastDimensionsNorm):
         normalized_shape: sizes of the dimensions to normalize over.
         eps: added to the variance.
         elementwise_affine: whether to scale by a learned `weight` and shift by a learned `bias` of that shape.
-        bias: whether to have the `bias`.
+        bias: whether to have a `bias`, if `elementwise_affine`.
         dtype: the type of the parameters.
     """
 

@@ -24,7 +24,7 @@ from chainrule.ops.pooling import *
 from chainrule.ops.reductions import *
 from chainrule.ops.shape import *
 
-put, replace = _indexing.scatter_add, _indexing.index_put  # their former names
+put, replace = _indexing.scatter_add, _indexing.index_put  # former names of the two
 
 if not TYPE_CHECKING:  # type checkers read the literal lists of the families
     __all__ = ["NUMPY", "Operation", "operation"]

@@ -1,7 +1,7 @@
 """Elementwise arithmetic, selection and comparison: +, -, ×, ÷, powers, rounding, where, <.
 
-Inputs broadcast as in NumPy. The derivative follows the formula. The tape sums gradients over broadcast dimensions, so
-the rules here ignore broadcasting.
+Inputs broadcast as in NumPy. Each derivative stands below its formula. The tape sums gradients over broadcast
+dimensions, so the rules here ignore broadcasting.
 """
 
 from typing import Any
@@ -94,8 +94,8 @@ def _(grad: Array, out: Array, input: Array, exponent: Array) -> Array:
         return grad * np.where(exponent == 0, 0, exponent * input ** (exponent - 1))
 
     def exponent_grad() -> Array:
-        is_zero = (input == 0) * (exponent >= 0)  # the product is a logical and
-        return grad * np.where(is_zero, 0, out * np.log(np.where(is_zero, np.ones_like(out), input)))
+        is_grad_zero = (input == 0) * (exponent >= 0)  # the product is a logical and
+        return grad * np.where(is_grad_zero, 0, out * np.log(np.where(is_grad_zero, np.ones_like(out), input)))
 
     return base_grad, exponent_grad
 

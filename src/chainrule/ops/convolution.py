@@ -18,7 +18,7 @@ __all__ = ["conv1d", "conv2d", "conv_transpose2d"]
 
 
 class ConvParams(NamedTuple):
-    """The parameters of a two-dimensional convolution, (vertical, horizontal)."""
+    """The parameters of a two-dimensional convolution, each as (vertical, horizontal)."""
 
     stride: tuple[int, int]
     padding: tuple[tuple[int, int], tuple[int, int]]  # (top, bottom), (left, right)
@@ -43,7 +43,10 @@ def _(grad: Array, input: Array, weight: Array, params: ConvParams) -> Any:
 
 @operation
 def convolution_input_gradient(input: Array, weight: Array, *, shape: Any, params: ConvParams) -> Array:
-    """The gradient of the input: (N, O, H′, W′) and (O, C / groups, KH, KW) to `shape` (N, C, H, W)."""
+    """Map the gradient of the result (N, O, H′, W′) and the weight to that of the input, of `shape` (N, C, H, W).
+
+    `conv_transpose2d` calls it with its own input in place of the gradient.
+    """
     return kernels.convolve_input_gradient(input, weight, shape, *params)
 
 
@@ -58,7 +61,7 @@ def _(grad: Array, input: Array, weight: Array, params: ConvParams) -> Any:
 
 @operation
 def convolution_weight_gradient(input: Array, out_grad: Array, *, shape: Any, params: ConvParams) -> Array:
-    """The gradient of the weight: (N, C, H, W) and (N, O, H′, W′) to `shape` (O, C / groups, KH, KW)."""
+    """Map the input (N, C, H, W) and the gradient of the result (N, O, H′, W′) to that of the weight, of `shape`."""
     return kernels.convolve_weight_gradient(input, out_grad, shape, *params)
 
 
@@ -134,8 +137,8 @@ def _convolve(
     else:
         pads = [(p, p) for p in pair(name, "padding", 0 if padding == "valid" else padding, 0, ndim)]
     if any(n + sum(edges) <= span for n, edges, span in zip(x.shape[2:], pads, spans, strict=True)):
-        size = f"{weight.shape[-ndim:]} (dilation {dilation[-ndim:]})"
-        raise ValueError(f"{name}: the filter {size} is larger than {input.shape} with padding {pads[-ndim:]}")
+        kernel = f"{weight.shape[-ndim:]} (dilation {dilation[-ndim:]})"
+        raise ValueError(f"{name}: the filter {kernel} is larger than {input.shape} with padding {pads[-ndim:]}")
     out = convolution(x, weight, params=ConvParams(stride, (pads[0], pads[1]), dilation, groups))
     return _finish(out, bias, input.ndim, ndim)
 
@@ -152,7 +155,8 @@ def conv_transpose2d(
         bias: (O,), or None.
         stride: the spacing of the filters in the output.
         padding: rows and columns cut off on each side of the output.
-        output_padding: rows and columns added at the end of the output; less than stride or dilation.
+        output_padding: rows and columns added at the end of the output; less than the larger of
+            stride and dilation.
         groups: splits the channels into this many groups.
         dilation: the spacing of the filter's elements.
 
@@ -177,8 +181,8 @@ def conv_transpose2d(
     ]
     if min(size) < 1:
         raise ValueError(f"{name}: the output would have size {tuple(size)}: padding {crop} removes all of it")
-    # If output_padding is at least the stride, a convolution of the output has more positions than the input has:
-    # pad the input with zeros at the end
+    # If output_padding is at least the stride, the filter fits into the output at more positions than the input has
+    # elements: append zeros to the input
     padded = height + extra[0] // stride[0], width + extra[1] // stride[1]
     if padded != (height, width):
         x = scatter_add(x, index=(..., slice(height), slice(width)), shape=(*x.shape[:2], *padded))
@@ -196,7 +200,10 @@ def _finish(out: Tensor, bias: Array, input_ndim: int, ndim: int) -> Tensor:
 
 
 def pair(name: str, what: str, value: Any, least: int, ndim: int = 2) -> tuple[int, int]:
-    """Return (vertical, horizontal) for one number or one per dimension. In 1-D, the vertical entry is `least`."""
+    """Return (vertical, horizontal) for one number or one per dimension, each at least `least`.
+
+    In 1-D, where the image has a single row, the vertical entry is `least`, which changes nothing.
+    """
     numbers = int_tuple(value, f"{name}: {what}")
     numbers = numbers * ndim if len(numbers) == 1 else numbers
     if len(numbers) != ndim or min(numbers) < least:

@@ -32,12 +32,13 @@ def promote(values: list[Any], how: str, name: str) -> list[Any]:
 
     Args:
         values: the operation's inputs.
-        how: "common" for any common type, "floating" to turn integers into floats, "floats" to require a float.
+        how: "common" to accept any common type, "floating" to convert booleans and integers to float32, "floats" to
+            raise an error unless the common type is floating.
         name: the operation's name, for the error.
 
     Raises:
         TypeError: a value is neither an array nor a number, or its type is not boolean, integer or float; or `how` is
-            "floats" and there is none.
+            "floats" and the common type is not floating.
     """
     dtype = None
     for value in values:  # fast path for the most common case: all arrays have one floating type already
@@ -58,10 +59,10 @@ def promote(values: list[Any], how: str, name: str) -> list[Any]:
     dtype = DEFAULT if how != "common" and dtype.kind != "f" else dtype
     # Boolean arrays may stay: NumPy widens them as PyTorch does, and the condition of `where` must remain boolean.
     # Numbers next to them are converted, since NumPy makes float64 of a boolean array and a Python float.
-    booleans = any(isinstance(value, np.ndarray) and value.dtype.kind == "b" for value in values)
+    has_booleans = any(isinstance(value, np.ndarray) and value.dtype.kind == "b" for value in values)
 
     def stays(value: Any) -> bool:
-        return value.dtype.kind == "b" and how == "common" if isinstance(value, np.ndarray) else not booleans
+        return value.dtype.kind == "b" and how == "common" if isinstance(value, np.ndarray) else not has_booleans
 
     return [value if stays(value) else np.asarray(value, dtype) for value in values]
 

@@ -1,6 +1,6 @@
 """Elementwise functions of one input: exponentials, roots, trigonometry, activations.
 
-The derivative follows the formula. Source of the derivatives: Abramowitz and Stegun, chapters 3 and 4.
+Each derivative stands below its formula. Source of the derivatives: Abramowitz and Stegun, chapters 3 and 4.
 """
 
 import math
@@ -261,7 +261,7 @@ def _(grad: Array, input: Array, negative_slope: float) -> Array:
 
 @operation(inputs=1, promote="floats")
 def softplus(input: Input, beta: float = 1.0, threshold: float = 20.0) -> Array:
-    """ln(1 + e^(βx)) / β, a smooth relu; x where βx is above `threshold`, where both are equal up to rounding."""
+    """ln(1 + e^(βx)) / β, a smooth relu; for βx above `threshold` simply x, which is the same up to rounding."""
     beta_x = input * beta
     return np.where(beta_x > threshold, input, np.log1p(np.exp(np.minimum(beta_x, threshold))) / beta)
 

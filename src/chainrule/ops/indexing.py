@@ -30,9 +30,9 @@ def getitem(input: Input, *, index: Any) -> Array:
         IndexError: out of range, or too many indices.
     """
     elements = input[index]
-    if not is_basic(index):  # NumPy may lay the result out in another order
+    if not is_basic(index):  # the result may not be in C order
         return contiguous(elements)
-    if isinstance(elements, np.generic):  # a single element: with an ellipsis it is a view, like the result of a slice
+    if isinstance(elements, np.generic):  # NumPy copies a single element; with an ellipsis it returns a view of it
         elements = input[(*index, ...) if isinstance(index, tuple) else (index, ...)]
     return elements
 
@@ -124,8 +124,8 @@ def index_select(input: Input, dim: int, index: Input) -> Tensor:
     """
     index = _as_index(index)
     check("index_select", index.ndim < 2, f"the index must have one dimension, it has shape {index.shape}")
-    picked = pick(_at_least_1d(input), index, dim=wrap_dim(input, dim, "index_select"), name="index_select")
-    return picked if input.ndim else reshape(picked, shape=())
+    slices = pick(_at_least_1d(input), index, dim=wrap_dim(input, dim, "index_select"), name="index_select")
+    return slices if input.ndim else reshape(slices, shape=())
 
 
 def flip(input: Input, dims: Ints, *more: int) -> Tensor:
@@ -150,9 +150,9 @@ def roll(input: Input, shifts: Ints, dims: Ints | None = None) -> Tensor:
     check("roll", 0 < len(shifts) == len(dims), f"needs a shift for each of {len(dims)} dimensions, not {len(shifts)}")
     out: Array = input
     for shift, dim in zip(shifts, [wrap_dim(input, d, "roll") for d in dims], strict=True):
-        cut = -shift % (input.shape[dim] or 1)
-        if cut:
-            out = cat([out[along(dim, slice(cut, None))], out[along(dim, slice(cut))]], dim=dim)
+        start = -shift % (input.shape[dim] or 1)
+        if start:
+            out = cat([out[along(dim, slice(start, None))], out[along(dim, slice(start))]], dim=dim)
     return clone(input) if out is input else out  # always a copy
 
 
@@ -285,10 +285,11 @@ def _as_index(index: Any) -> Any:
 def pick(
     input: Array, index: Array, *, dim: int, name: str, sizes: tuple[int, ...] | None = None, from_end: bool = False
 ) -> Any:
-    """Read elements: at `index` along one dimension, at 0 to sizes[d] - 1 along each other dimension d, broadcast.
+    """Read elements by their index along one dimension.
 
-    Without `sizes`, read whole slices. With `from_end`, negative indices count from the end. The checked indices are
-    returned as well, for the derivative.
+    With `sizes`, read single elements: for dim 0, out[i, j] = input[index[i, j], j], where `index` broadcasts and each
+    other dimension d is read from 0 to sizes[d] - 1. Without `sizes`, read whole slices: out[i] = input[index[i]]. With
+    `from_end`, negative indices count from the end. The checked indices are returned as well, for the derivative.
 
     Raises:
         TypeError: the index is not of integers.

@@ -30,11 +30,11 @@ def matmul(input: Input, other: Input) -> Array:
         other: (..., k, m) or (k,), of the same type.
 
     Returns:
-        (..., n, m), without n or m if that input is a vector.
+        (..., n, m), without n if `input` is a vector, and without m if `other` is one.
 
     Raises:
         ValueError: an input has no dimensions, or the two k differ.
-        TypeError: the types differ, or an input is a number.
+        TypeError: the types differ, or an input is a Python number.
     """
     only_tensors("matmul", input, other)
     first, second = input.shape, other.shape
@@ -49,13 +49,17 @@ def matmul(input: Input, other: Input) -> Array:
 
 @matmul.derivative
 def _(grad: Array, input: Array, other: Array) -> Any:
-    """G Yᵀ and Xᵀ G. A vector first becomes a matrix of one row or column; the tape removes the extra dimension."""
+    """dL/dX = G Wᵀ, dL/dW = Xᵀ G.
+
+    A vector first becomes a matrix of one row or column; the tape removes the extra dimension.
+    """
     column = other.ndim == 1
     if column:
         other, grad = other[:, None], grad[..., None]
     if input.ndim == 1:
         input, grad = input[None], np.expand_dims(grad, -2)
-    # (..., n, m) @ (..., m, k); (..., k, n) @ (..., n, m), or for a column its transpose, (..., 1, n) @ (..., n, k)
+    # Shapes: (..., n, m) @ (..., m, k), and (..., k, n) @ (..., n, m). If `other` was a vector (m = 1), the latter
+    # product is transposed, (..., 1, n) @ (..., n, k), so that the tape can sum it to (k,).
     return lambda: grad @ _transposed(other), lambda: _transposed(grad) @ input if column else _transposed(input) @ grad
 
 
@@ -186,14 +190,14 @@ def einsum(equation: str, *operands: Input) -> Tensor:
             letter in sizes and result.count(letter) == 1,
             f"{letter!r} must occur in the input, and once in the output",
         )
-    parts = []
+    remaining = []
     for term, tensor in zip(terms, tensors, strict=True):
         shape = tuple(sizes[letter] for letter in term)
-        parts.append(_take_diagonals(term, tensor if tensor.shape == shape else broadcast_to(tensor, shape=shape)))
-    letters, out = parts.pop(0)
-    while parts:
-        term, tensor = parts.pop(0)
-        letters, out = _contract(letters, out, term, tensor, later={*result}.union(*(other for other, _ in parts)))
+        remaining.append(_take_diagonals(term, tensor if tensor.shape == shape else broadcast_to(tensor, shape=shape)))
+    letters, out = remaining.pop(0)
+    while remaining:
+        term, tensor = remaining.pop(0)
+        letters, out = _contract(letters, out, term, tensor, later={*result}.union(*(other for other, _ in remaining)))
     if summed := tuple(d for d, letter in enumerate(letters) if letter not in result):
         letters, out = [letter for letter in letters if letter in result], sum(out, dim=summed)
     return permute(out, dims=[letters.index(letter) for letter in result])
@@ -246,8 +250,8 @@ def _contract(a: list[str], x: Array, b: list[str], y: Array, later: set[str]) -
 
     def as_matrices(tensor: Array, names: list[str], left: list[str], right: list[str]) -> Tensor:
         permuted = permute(tensor, dims=[names.index(letter) for letter in batch + left + right])
-        flat = [prod(size[letter] for letter in side) for side in (left, right)]
-        return reshape(permuted, shape=[size[letter] for letter in batch] + flat)
+        side_sizes = [prod(size[letter] for letter in side) for side in (left, right)]
+        return reshape(permuted, shape=[size[letter] for letter in batch] + side_sizes)
 
     product = matmul(as_matrices(x, a, rows, inner), as_matrices(y, b, inner, columns))  # (*batch, rows, columns)
     letters = batch + rows + columns

@@ -44,8 +44,8 @@ def _(grad: Array, out: Array, dim: int) -> Array:
 def softmax(input: Input, dim: int = -1, *, dtype: DTypeLike | None = None) -> Array:
     """eˣ / Σ eˣ: positive, summing to 1 along `dim`; the largest x is subtracted first so that nothing overflows."""
     input, dim = _scores("softmax", input, dim, dtype)
-    powers = np.exp(input - np.max(input, axis=dim, keepdims=True, initial=-np.inf))
-    return powers / sums.total(powers, dim, True)
+    exponentials = np.exp(input - np.max(input, axis=dim, keepdims=True, initial=-np.inf))
+    return exponentials / sums.total(exponentials, dim, True)
 
 
 @softmax.derivative
@@ -144,7 +144,10 @@ def elementwise_binary_cross_entropy(input: Array, target: Array) -> Array:
 
 @elementwise_binary_cross_entropy.derivative
 def _(grad: Array, input: Array, target: Array) -> Any:
-    """(p - y) / (p (1 - p)), the denominator at least 10⁻¹² (as in PyTorch); ln(1 - p) - ln p, each at least -100."""
+    """∂/∂p = (p - y) / (p (1 - p)), the denominator at least 10⁻¹², as in PyTorch; ∂/∂y = ln(1 - p) - ln p.
+
+    As in the formula, each logarithm is at least -100.
+    """
     return (
         lambda: grad * (input - target) / clamp(input * (1 - input), 1e-12),
         lambda: grad * (clamp(np.log1p(-input), -100.0) - clamp(np.log(input), -100.0)),
@@ -167,8 +170,8 @@ def binary_cross_entropy_with_logits(
         ValueError: the shapes differ, or the reduction is unknown.
     """
     _check_same_shape("binary_cross_entropy_with_logits", input, target)
-    positive = target if pos_weight is None else target * pos_weight
-    losses: Array = -(positive * logsigmoid(input) + (1 - target) * logsigmoid(-input))  # 1 - σ(x) = σ(-x)
+    positive_factor = target if pos_weight is None else target * pos_weight
+    losses: Array = -(positive_factor * logsigmoid(input) + (1 - target) * logsigmoid(-input))  # 1 - σ(x) = σ(-x)
     return _reduce("binary_cross_entropy_with_logits", losses, reduction, weight)
 
 

@@ -323,7 +323,8 @@ def scaled_dot_product_attention(
         (..., L, F).
 
     Raises:
-        ValueError: the shapes do not fit, or there is a mask and `is_causal` is set.
+        ValueError: the shapes do not fit, there is a mask and `is_causal` is set, or `dropout_p` is not 0.
+        TypeError: the mask is neither boolean nor floating.
 
     Source: Vaswani et al., Attention is all you need (2017), section 3.2.1.
     """
@@ -403,8 +404,8 @@ def pad(input: Input, pad: Ints, mode: str = "constant", value: float | None = N
 
 def _padded_indices(mode: str, n: int, before: int, after: int) -> Any:
     """For each position of a padded dimension, the index of the element of the input that it repeats."""
-    most = {"reflect": n - 1, "circular": n}.get(mode, math.inf)
-    if max(before, after) > most:
-        raise ValueError(f"pad: {mode} padding of an input of size {n} must be at most {most}, not {before, after}")
+    limit = {"reflect": n - 1, "circular": n}.get(mode, math.inf)
+    if max(before, after) > limit:
+        raise ValueError(f"pad: {mode} padding of an input of size {n} must be at most {limit}, not {before, after}")
     repeated = np.pad(np.arange(n), (max(before, 0), max(after, 0)), _MODES[mode])  # type: ignore[call-overload]
     return repeated[max(-before, 0) : len(repeated) + min(after, 0)]

@@ -24,9 +24,10 @@ dimensions.
 and NumPy functions, which Tensors support as well, so running it on Tensors records it, too. Gradients of gradients
 need nothing else.
 
-**Your own operation.** The library's operations use nothing more than this: `from chainrule.ops import operation`,
-write the two functions in NumPy without in-place changes, and call the result on Tensors. `gradcheck(tanh, x)` and
-`gradgradcheck` of `chainrule.autograd` (with x in float64, requiring gradients) check the derivative.
+**Your own operation.** Import the decorator with `from chainrule.ops import operation`, write the two functions in
+NumPy without in-place changes, and call the result on Tensors; the library's own operations need no more. To check the
+derivative, call `gradcheck(tanh, x)` and `gradgradcheck(tanh, x)` of `chainrule.autograd` with a float64 Tensor `x`
+that requires gradients.
 """
 
 from __future__ import annotations
@@ -163,7 +164,7 @@ class Operation(Generic[P]):
             if record is not None:
                 try:
                     return record(self, inputs, options)  # type: ignore[no-any-return]  # the type decides what to return
-                except AttributeError:
+                except AttributeError:  # an input such as a list has no shape or dtype: say so
                     needed = len(self.inputs) - len(self.input_defaults)
                     only_tensors(self.name, *inputs[:needed], optional=inputs[needed:])
                     raise
@@ -230,7 +231,7 @@ class Operation(Generic[P]):
     ) -> Callable[MethodP, Tensor]: ...
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
-        """As a class attribute an operation is a method: `tensor.sum()`."""
+        """Make an operation that is an attribute of a class a method: `tensor.sum()`."""
         return self if instance is None else MethodType(self, instance)
 
     def __repr__(self) -> str:

@@ -31,7 +31,7 @@ class PoolParams(NamedTuple):
 
 @operation(extra="taps")
 def max_pool(input: Array, *, params: PoolParams) -> Any:
-    """The maximum of each window, (N, C, H, W) to (N, C, H′, W′), and its position in the window, `taps`."""
+    """The maximum of each window, (N, C, H, W) to (N, C, H′, W′), and `taps`: its position in the window."""
     return kernels.max_pool(input, *params)
 
 
@@ -115,7 +115,7 @@ def max_pool2d(
         return_indices: also return the index of each maximum: h W + w in its image, int64.
 
     Returns:
-        (N, C, H′, W′), with `return_indices` as a pair with the indices.
+        The maxima (N, C, H′, W′); with `return_indices`, the pair (maxima, indices).
 
     Raises:
         ValueError: the parameters do not fit.

@@ -245,7 +245,7 @@ def std(
     input: Input, dim: Dim = None, unbiased: bool | None = None, keepdim: bool = False, *,
     correction: float | None = None,
 ) -> Tensor:  # fmt: skip
-    """The standard deviation over `dim`, the square root of `var`; its derivative is 0 where it is 0."""
+    """The standard deviation over `dim`, the square root of `var`; where that is 0, the derivative is 0."""
     variances = _variance("std", widen_half(input), dim, unbiased, keepdim, correction)
     zero = variances == 0
     return as_dtype(where(zero, 0, sqrt(where(zero, 1, variances))), input.dtype)
@@ -337,7 +337,7 @@ NUMPY[np.amax], NUMPY[np.amin] = amax, amin  # older names of np.max and np.min
 
 
 def _axes(input: Array, dim: Dim, name: str, empty: Any = None) -> int | tuple[int, ...] | None:
-    """`dim` as NumPy's `axis`, non-negative; `empty` for an empty sequence, which in PyTorch mostly means all."""
+    """`dim` as NumPy's `axis`, non-negative. An empty sequence gives `empty`; None, the default, reduces all."""
     if dim is None:
         return None
     if type(dim) is int:

@@ -132,9 +132,10 @@ def transpose(input: Input, dim0: int, dim1: int) -> Tensor:
     Raises:
         IndexError: `dim0` or `dim1` is out of range.
     """
-    dims, one, two = list(range(input.ndim)), wrap_dim(input, dim0, "transpose"), wrap_dim(input, dim1, "transpose")
+    first, second = wrap_dim(input, dim0, "transpose"), wrap_dim(input, dim1, "transpose")
+    dims = list(range(input.ndim))
     if dims:
-        dims[one], dims[two] = two, one
+        dims[first], dims[second] = second, first
     return permute(input, dims=dims)
 
 
@@ -190,8 +191,8 @@ def unflatten(input: Input, dim: int, sizes: Sequence[int]) -> Tensor:
     """The input with one dimension split into several, of `sizes`; one of them may be -1, to be inferred."""
     check("unflatten", input.ndim, "a single number has no dimension to split", IndexError)
     dim = wrap_dim(input, dim, "unflatten")
-    rest = prod(size for size in sizes if size != -1)
-    filled = [(input.shape[dim] // rest if rest else 0) if size == -1 else size for size in sizes]
+    product = prod(size for size in sizes if size != -1)
+    filled = [(input.shape[dim] // product if product else 0) if size == -1 else size for size in sizes]
     if prod(filled) != input.shape[dim]:
         raise ValueError(
             f"unflatten: sizes {tuple(sizes)} do not multiply to {input.shape[dim]}, the size of dim {dim}"
@@ -226,8 +227,8 @@ def tile(input: Input, *reps: Ints) -> Tensor:
     check("tile", min(copies, default=0) >= 0, f"the numbers of copies must not be negative, got {copies}")
     shape = (1,) * (len(copies) - input.ndim) + input.shape
     pairs = list(zip(copies, shape, strict=True))
-    unsqueezed = reshape(input, shape=[part for size in shape for part in (1, size)])  # (1, a, 1, b)
-    repeated = broadcast_to(unsqueezed, shape=[part for pair in pairs for part in pair])  # (t, a, u, b)
+    unsqueezed = reshape(input, shape=[part for size in shape for part in (1, size)])  # shape (a, b) as (1, a, 1, b)
+    repeated = broadcast_to(unsqueezed, shape=[part for pair in pairs for part in pair])  # copies (t, u): (t, a, u, b)
     return reshape(contiguous_copy(repeated), shape=[t * size for t, size in pairs])  # (t a, u b)
 
 

@@ -21,7 +21,7 @@ class Adagrad(Optimizer):
     Args:
         params: the parameters, or parameter groups.
         lr: the learning rate.
-        lr_decay: rate at which the learning rate decays.
+        lr_decay: how fast the learning rate decays; see the formula.
         weight_decay: coefficient of w added to the gradient.
         initial_accumulator_value: initial value of s.
         eps: added to the denominator.
@@ -71,7 +71,7 @@ def _adagrad(weight: Any, total: Any, gradient: Any, decay: Any, eps: Any, rate:
 class RMSprop(Optimizer):
     """w ← w - lr · g / (√v + eps), with the moving average v ← alpha v + (1 - alpha) g².
 
-    With momentum, let q be that quotient: b ← momentum b + q;  w ← w - lr b.
+    With momentum: b ← momentum b + g / (√v + eps);  w ← w - lr · b.
 
     Args:
         params: the parameters, or parameter groups.

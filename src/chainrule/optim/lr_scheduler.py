@@ -1,7 +1,7 @@
 """Learning-rate schedulers. Call `step()` after each `optimizer.step()`.
 
 Most schedulers are multiplicative: `step()` scales the current learning rate. So several can act on one optimizer, and
-a rate set by hand is scaled from there.
+a rate set by hand is scaled from there. In the formulas, η is the initial rate and t the step, counted from 0.
 """
 
 import math
@@ -62,6 +62,7 @@ class LRScheduler:
         self._advance()
 
     def _advance(self) -> None:
+        """Advance by one step; SequentialLR overrides this."""
         self._add_new_groups(self.base_lrs)
         self.last_epoch += 1
         try:
@@ -72,7 +73,7 @@ class LRScheduler:
         self._set_rates(rates)
 
     def _add_new_groups(self, values: list[float]) -> None:
-        """Add the groups that were added to the optimizer since; `values` has an entry for each group so far."""
+        """Add the optimizer's groups that this scheduler has not seen; `values` has an entry for each that it has."""
         groups = self.optimizer.param_groups
         message = f"the optimizer has {len(groups)} groups, this scheduler was made for {len(values)}: make a new one"
         check(self, len(groups) >= len(values), message)
@@ -266,7 +267,7 @@ class OneCycleLR(LRScheduler):
 
     Raises:
         ValueError: no number of steps, a fraction outside [0, 1], an unknown strategy, no momentum to cycle, or a step
-            after `total_steps`. (A loop's `step()` after its last update is allowed.)
+            after `total_steps`. (`step()` may be called `total_steps` times, once after each update.)
 
     Source: Smith and Topin, Super-convergence: very fast training of neural networks using large learning rates (2019).
     """
@@ -379,7 +380,8 @@ class SequentialLR(LRScheduler):
         position = bisect_right(starts, self.last_epoch) - 1
         scheduler = self._schedulers[position]
         if starts[position] == self.last_epoch:
-            # not the scheduler's `base_lrs`: a later scheduler may have set "initial_lr"
+            # At step 0, the groups' "initial_lr" instead of the first scheduler's `base_lrs`: a scheduler that was
+            # created after it may have set "initial_lr"
             initial = [group["initial_lr"] for group in self.optimizer.param_groups]
             scheduler._set_rates(scheduler.base_lrs if self.last_epoch else initial)
             scheduler.last_epoch = -1
