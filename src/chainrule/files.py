@@ -105,7 +105,7 @@ def remove_leftovers(folder: str | os.PathLike[str], name: str | None = None) ->
 
     Args:
         folder: the folder; it may be missing.
-        name: of the target file; None for any.
+        name: the name of the target file; None for all.
     """
     count = 0
     with suppress(OSError), os.scandir(folder) as entries:

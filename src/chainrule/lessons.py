@@ -152,6 +152,7 @@ def _on_screen() -> bool:
 
 
 def _head(file: Path) -> Lesson:
+    """Parse the docstring of a lesson's file: title and question."""
     cell = _cell(file.read_text(encoding="utf-8").split('"""', 2)[1], "", 1)
     return Lesson(int(file.name[:2]), cell.heading, cell.paragraphs[0], file)
 

@@ -78,7 +78,7 @@ def save(tensors: Mapping[str, Tensor | ArrayLike], path: str | os.PathLike[str]
 def _write(file: IO[bytes], arrays: Mapping[str, NDArray[Any]], note: str) -> None:
     """Write the format: the length of the header in eight bytes, the header in JSON, and all values.
 
-    The bytes are those of the library safetensors, which would hold three copies in memory.
+    The file is byte for byte what the library safetensors writes, but that library holds three copies in memory.
     """
     header: dict[str, Any] = {_METADATA: {"note": note}}
     order = sorted(arrays, key=lambda name: (list(_DTYPES).index(arrays[name].dtype.name), name))
@@ -144,7 +144,8 @@ def load_with_note(path: str | os.PathLike[str], *, ours: bool = False) -> tuple
                 "restore it from a backup"
             )
     elif ours and metadata and "format" not in metadata and not (note or "").startswith('{"'):
-        # Other programs name a format; older checkpoints have a JSON note, older weights have none
+        # The file is not from another program (they name a format) nor from a version of chainrule without checksums
+        # (whose checkpoints have a JSON note, and whose weights have no metadata)
         raise RunError(f"{path}: its checksum is missing: the file is damaged; restore it from a backup")
     elif note is not None or (ours and not metadata):
         warnings.warn(

@@ -52,7 +52,9 @@ _ATTRIBUTES = {  # options stored in an attribute of another name; "Class.option
     "TransformerEncoderLayer.layer_norm_eps": "norm1.eps",
     "TransformerEncoderLayer.bias": "linear1.bias",
 }
-_CHAINRULE_ONLY = {"generator", "dtype"}  # parameters carry their dtype; random numbers differ in any case
+# Options that only chainrule has, and that are not passed on: the dtype is that of the copied parameters, and the
+# libraries draw different random numbers in any case.
+_CHAINRULE_ONLY = {"generator", "dtype"}
 # Options that only PyTorch has, and whose value does not matter: `inplace` does not change the result, and the others
 # follow from the parameters.
 _IGNORED = {"inplace", "bias", "kdim", "vdim"}
@@ -166,7 +168,7 @@ class _Conversion:
             return self.modules[id(module)]
         kind = self.kind(module, path)
         build = getattr(self.target.nn, kind)
-        if isinstance(replaces, build):  # a module that the enclosing one created, possibly of its own subclass
+        if isinstance(replaces, build):  # the enclosing module may have created a subclass
             build = type(replaces)
         options = self.options(module, path, kind)
         try:
@@ -176,10 +178,10 @@ class _Conversion:
             raise self.fault(path, kind, str(error)) from error
         self.modules[id(module)] = converted
         for name, child in self.source.children(module).items():
-            inside = f"{path}.{name}" if path else name
+            child_path = f"{path}.{name}" if path else name
             if not self.can_hold(converted, name):
-                raise self.fault(inside, type(child).__name__, f"{self.target.name}'s {kind} cannot hold {name!r}")
-            setattr(converted, name, self.module(child, inside, replaces=getattr(converted, name, None)))
+                raise self.fault(child_path, type(child).__name__, f"{self.target.name}'s {kind} cannot hold {name!r}")
+            setattr(converted, name, self.module(child, child_path, replaces=getattr(converted, name, None)))
         for name in self.source.tensors(module) | self.target.tensors(converted):
             if hasattr(converted, name):
                 setattr(converted, name, self.tensor(getattr(module, name, None), path, kind, name))
@@ -242,7 +244,8 @@ class _Conversion:
             raise self.fault(path, kind, f"has no {attribute}, from which to read {name}") from None
         is_tensor = isinstance(value, (Tensor, torch.Tensor))
         if isinstance(option.default, bool):
-            return value is not None if is_tensor or value is None else value  # whether there is a bias
+            # the attribute is the flag itself, or a tensor such as the bias, which is None without the option
+            return value is not None if is_tensor or value is None else value
         if is_tensor:
             return self.tensor(value, path, kind, name)
         if isinstance(value, self.source.nn.Module):
@@ -253,6 +256,7 @@ class _Conversion:
                 raise self.fault(path, kind, f"{name}={value!r} is a function, which cannot be converted")
             return function
         type_name = "None" if value is None else type(value).__name__
+        # `option.annotation` is a string, such as "float | None"
         if type_name in ("None", "str") and type_name not in option.annotation:
             raise self.fault(path, kind, f"{name}={value!r} has no counterpart in chainrule")
         return value

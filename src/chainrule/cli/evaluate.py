@@ -58,8 +58,8 @@ def evaluate(run: str | None, as_json: bool, confusion: str | None, mistakes: st
     if result.unread:
         raise RunError(f"{trained_run.weights_file}: {nan_message(result.unread, len(result.labels))}")
     _draw(result, data, confusion, mistakes)
-    rows = result.confusion
-    correct, totals = np.diagonal(rows), rows.sum(axis=1)
+    counts = result.confusion
+    correct, totals = np.diagonal(counts), counts.sum(axis=1)
     if as_json:
         per_class = [
             {"class": name, "images": int(n), "accuracy": r / n if n else None}
@@ -71,7 +71,7 @@ def evaluate(run: str | None, as_json: bool, confusion: str | None, mistakes: st
                 "accuracy": result.accuracy,
                 "loss": json_number(result.loss),
                 "per_class": per_class,
-                "confusion": rows.tolist(),
+                "confusion": counts.tolist(),
             }
         )
         return
@@ -79,7 +79,7 @@ def evaluate(run: str | None, as_json: bool, confusion: str | None, mistakes: st
     say(f"test accuracy  {result.accuracy:.2%}  ({len(result.mistakes):,} mistakes, loss {result.loss:.4f})", "")
     table = [("class", "images", "correct", "accuracy", "most often mistaken for")]
     for i, name in enumerate(data.classes):
-        wrong = rows[i].copy()
+        wrong = counts[i].copy()
         wrong[i] = 0
         other = f"{data.classes[int(wrong.argmax())]} ({wrong.max()} times)" if wrong.any() else "-"
         accuracy = f"{correct[i] / totals[i]:.2%}" if totals[i] else "-"
@@ -97,6 +97,6 @@ def _draw(result: Evaluation, data: ImageData, confusion: str | None, mistakes: 
     if confusion is not None:
         style.save(evaluation.confusion_matrix(result.confusion, data.classes), confusion)
     if mistakes is not None:
-        best = result.probabilities.max(axis=1)
-        sheet = evaluation.mistakes(data.test_images, result.labels, result.predictions, best, classes=data.classes)
+        highest = result.probabilities.max(axis=1)
+        sheet = evaluation.mistakes(data.test_images, result.labels, result.predictions, highest, classes=data.classes)
         style.save(sheet, mistakes)

@@ -72,4 +72,5 @@ def _introduce(cell: Cell) -> None:
     if cell.heading:
         say(cell.heading, bold=True)
     for paragraph in cell.paragraphs[:1]:
+        # with an empty line before the output of the code, if there is code
         say(*textwrap.wrap(paragraph, terminal_width(100)), *[""] * bool(cell.code.strip()))

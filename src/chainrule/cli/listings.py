@@ -62,11 +62,13 @@ def runs(folder: str | None) -> int:
     for run in all_runs(folder or RUNS, faults):
         config = run.config
         try:
-            done, result = len(run.history), run.result
+            completed, result = len(run.history), run.result
         except RunError as error:
             faults.append(error)
             continue
-        state = f"test {result['test_accuracy']:.2%}" if result else f"{done} of {config['training']['epochs']} epochs"
+        state = (
+            f"test {result['test_accuracy']:.2%}" if result else f"{completed} of {config['training']['epochs']} epochs"
+        )
         rows.append((run.folder.name, config["model"]["name"], config["data"]["name"], f"seed {config['seed']}", state))
     if rows:
         print_table(rows)

@@ -152,6 +152,7 @@ def _begin(
     override: Sequence[str],
     **changes: Any,
 ) -> tuple[Run, ImageData]:
+    """Create a new run from the command's options, and load its data."""
     for name, value in (("--epoch", epoch), ("--step", step), ("--override", override or None)):
         if value is not None:
             raise click.UsageError(f"{name} changes an existing run: use it with --resume RUN")
@@ -171,6 +172,7 @@ def _reopen(
     override: Sequence[str],
     **unchangeable: Any,
 ) -> tuple[Run, ImageData]:
+    """Find the run to resume, apply the changes that the options ask for, if any, and load its data."""
     options = [f"--{name.replace('_', '-')}" for name, value in unchangeable.items() if value is not None]
     if options:
         overridable = [name for name in options if name in ("--batch-size", "--eager", "--lr")]
@@ -210,7 +212,7 @@ def _terminal() -> Any:
 
 
 def _ignore_closed_terminal(print_line: Callable[[str], None]) -> Callable[[str], None]:
-    """Wrap a print function to ignore a terminal that was just closed: SIGHUP arrives after the first EIO."""
+    """Wrap a print function to ignore EIO: writes to a closed terminal fail with it just before SIGHUP arrives."""
 
     def print_line_if_open(line: str) -> None:
         try:
@@ -266,6 +268,7 @@ def _draw(run: Run) -> None:
 
 
 def _document(run: Run, result: dict[str, Any]) -> dict[str, Any]:
+    """The JSON document that `--json` prints."""
     keys = ("epoch", "train_loss", "validation_loss", "validation_accuracy", "seconds")
     return {
         "run": str(run.folder),
@@ -280,6 +283,7 @@ def _document(run: Run, result: dict[str, Any]) -> dict[str, Any]:
 
 
 def _conclude(run: Run, result: dict[str, Any], quiet: bool) -> None:
+    """Print the result and, unless `quiet`, the learning curves as text."""
     if not quiet:
         from chainrule.plots import text
 

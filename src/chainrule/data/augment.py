@@ -89,9 +89,14 @@ class Augment:
         down, across, turn, vertical, horizontal, slant = generator.uniform(-1, 1, (6, count))
         angle, lean = np.radians(self.rotation) * turn, np.tan(np.radians(self.shear) * slant)
         cos, sin = np.cos(angle), np.sin(angle)
-        rows, columns = (1 + self.scale) ** vertical, (1 + self.scale) ** horizontal
-        # Applied right to left: scale, shear, rotation, each about the center
-        linear = np.array([[rows * cos, rows * sin], [columns * (lean * cos - sin), columns * (lean * sin + cos)]])
+        row_scale, column_scale = (1 + self.scale) ** vertical, (1 + self.scale) ** horizontal
+        # The matrix product scale · shear · rotation; from output to input, the rotation comes first
+        linear = np.array(
+            [
+                [row_scale * cos, row_scale * sin],
+                [column_scale * (lean * cos - sin), column_scale * (lean * sin + cos)],
+            ]
+        )
         center = np.array([(height - 1) / 2, (width - 1) / 2])
         target = center[:, None] + self.shift * np.array([down, across])  # (2, N)
         offset = target - np.einsum("ijn,j->in", linear, center)

@@ -63,7 +63,7 @@ def load(name: str, checksums: Mapping[str, str], make: Creator, patience: float
             OSError,
             NotImplementedError,
         ) as error:  # NotImplementedError: older filelock versions on file systems without locks
-            record = _read_record(folder)
+            record = _read_record(folder)  # correct files are usable even if the folder is read-only
             if not all(_verified_sha256(folder / file, record, checksum) for file, checksum in checksums.items()):
                 reason = f"the cache folder {folder} cannot be used ({error})"
                 return _in_memory(name, checksums, make, reason)

@@ -189,10 +189,10 @@ def _read_header(
     dtype, shape = TYPES[code], struct.unpack(f">{rank}I", sizes)
     # A dimension of 0 counts as 1, as in NumPy's own limit
     if math.prod(max(length, 1) for length in shape) * dtype.itemsize > max_bytes:
-        limit = f"more than the {max_bytes:,} bytes allowed"
+        excess = f"more than the {max_bytes:,} bytes allowed"
         if size is None and max_bytes < MAX_BYTES:
-            limit += " for a gzip of its size; if the file is right, unpack it with gunzip"
-        raise DataError(f"{name} declares {_describe(dtype, shape)}: {limit}")
+            excess += " for a gzip of its size; if the file is right, unpack it with gunzip"
+        raise DataError(f"{name} declares {_describe(dtype, shape)}: {excess}")
     expected = math.prod(shape) * dtype.itemsize
     if size is not None and (actual := size - 4 - 4 * rank) != expected:
         raise DataError(f"{name} should hold {expected:,} bytes of {_describe(dtype, shape)} but holds {actual:,}")

@@ -31,8 +31,8 @@ class DataLoader:
         generator: source of the random orders; by default chainrule's default generator. For an exact resume it must
             not be shared, since the loader's state contains its state.
         augment: called with the first array of each batch and a generator, returns the array to use instead, such as
-            `Augment(shift=2)`. The generator is seeded with a random number of the pass and the batch's
-            position, so that a resumed loader gives the same images.
+            `Augment(shift=2)`. The generator is seeded with a random number, drawn once per pass, and
+            the position of the batch, so that a resumed loader gives the same images.
 
     Raises:
         ValueError: a batch size below 1, or no examples to shuffle.
@@ -141,7 +141,7 @@ class BatchIterator:
     def __init__(self, loader: DataLoader, state: Mapping[str, Any] | None = None) -> None:
         self.loader, self.position = loader, 0 if state is None else int(state["position"])
         self._start_state: dict[str, Any] | None = None  # the generator's state before this pass
-        # Whether the pass was resumed after its order was drawn: then the generator's state is already the later one
+        # Whether the resumed pass had drawn its order: then the generator's state is already the one after the draw
         self._order_was_drawn = False
         self._order: NDArray[np.int64] | None = None
         self._batch_size = self._length = self._seed = 0
@@ -183,7 +183,10 @@ class BatchIterator:
         return order
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the position and generator state: they determine the rest of this pass and all later passes."""
+        """Return the position and generator state: they determine the rest of this pass and all later passes.
+
+        "generator" is the state from which the pass draws its order; "current", if the order is drawn, the state now.
+        """
         current = self.loader._generator_state()
         if self._start_state is None:
             return {"position": self.position, "generator": current}

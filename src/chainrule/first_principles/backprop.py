@@ -86,7 +86,7 @@ def output_error(prediction: Array, target: Array, z2: Array) -> Array:
 
 def output_gradients(delta2: Array, hidden: Array) -> tuple[Array, Array]:
     """Equation 2: ∂C/∂W² = δ² hᵀ, (o, h), and ∂C/∂b² = δ² summed over the examples, (o, 1)."""
-    return delta2 @ hidden.T, delta2.sum(axis=1, keepdims=True)  # (o, m) @ (m, h): the sum over m is inside
+    return delta2 @ hidden.T, delta2.sum(axis=1, keepdims=True)  # (o, m) @ (m, h) sums over the m examples
 
 
 def hidden_error(w2: Array, delta2: Array, z1: Array) -> Array:

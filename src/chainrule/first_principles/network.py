@@ -149,7 +149,7 @@ class Network:
             inputs, outputs = activations[layer : layer + 2]  # (n, m) and (k, m)
             delta = error * outputs * (1 - outputs)  # ∂C/∂z: σ′(z) is a (1 - a)
             grads_b.insert(0, delta.sum(axis=1, keepdims=True))  # (k, 1)
-            grads_w.insert(0, delta @ inputs.T)  # (k, m) @ (m, n): the sum over the examples is inside
+            grads_w.insert(0, delta @ inputs.T)  # (k, m) @ (m, n) sums over the m examples
             if layer:
                 error = self.weights[layer].T @ delta  # propagated to the previous layer, (n, m)
         return grads_b, grads_w
@@ -172,8 +172,8 @@ class Network:
         if not np.isfinite(outputs).all():  # argmax of NaN outputs would be 0, and count as correct for that class
             raise ValueError("evaluate: the outputs are not finite; train with a smaller learning rate")
         answers = np.argmax(outputs, axis=0)  # (m,)
-        right = [np.argmax(y) if np.ndim(y) else y for y in targets]
-        return int(np.sum(answers == right))
+        correct = [np.argmax(y) if np.ndim(y) else y for y in targets]
+        return int(np.sum(answers == correct))
 
 
 def side_by_side(columns: Sequence[Array | int]) -> Array:

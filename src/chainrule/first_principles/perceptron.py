@@ -88,7 +88,7 @@ def learn(
         raise ValueError(f"learn: needs inputs (N, n) and N targets of 0 or 1, got shapes {x.shape} and {t.shape}")
     w, b = np.zeros(x.shape[1]) + np.asarray(weights, float), bias
     mistakes: list[int] = []
-    while len(mistakes) < epochs and 0 not in mistakes[-1:]:
+    while len(mistakes) < epochs and 0 not in mistakes[-1:]:  # the last epoch, if any, had mistakes
         wrong = 0
         for example, target in zip(x, t, strict=True):
             error = target - predict(example, w, b)  # -1, 0 or 1

@@ -31,7 +31,7 @@ FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF")
 LONGEST_SIDE = 1024  # maximum side of a gray image, in pixels
 PHOTO_PIXELS = 24_000_000  # maximum number of pixels of a color photo
 UPRIGHT = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}
-"""EXIF orientation to the `Image.Transpose` of Pillow that makes the image upright."""
+"""By EXIF orientation, Pillow's `Image.Transpose` that makes the image upright; 1 is upright already."""
 
 _NULL_HANDLER = logging.NullHandler()
 

@@ -30,7 +30,7 @@ MIN_RULE_LENGTH = 0.35  # fraction of the image's side: longer straight lines ar
 LEAST_RULE, THICKEST_RULE = 0.03, 0.005  # minimum ink of a rule; its maximum thickness, of the longer side
 COLUMNS = 60  # number of blocks per row in which rules are detected
 SLOPES = np.linspace(-0.16, 0.16, 33)  # candidate slopes of the page's rules, in pixels down per pixel across
-NEAR_SLOPES = np.linspace(-0.08, 0.08, 15)  # candidate slopes of single rules relative to that, due to perspective
+NEAR_SLOPES = np.linspace(-0.08, 0.08, 15)  # and of single rules relative to the page's, due to perspective
 
 
 def find_ink(gray: Gray, widest: float = WIDEST_STROKE) -> tuple[Gray, NDArray[np.bool_], NDArray[np.bool_]]:
@@ -96,7 +96,7 @@ def _sheet(light: Gray) -> NDArray[np.bool_]:
     steep = ndimage.maximum_filter(light, 7) > STEEP_RATIO * ndimage.minimum_filter(light, 7)
     parts, count = ndimage.label(dark)
     rims = parts * (dark & ~ndimage.binary_erosion(dark, border_value=1))  # the border pixels of each part
-    all_rim, steep_rim = (np.bincount(rims[where], minlength=count + 1)[1:] for where in (rims > 0, (rims > 0) & steep))
+    all_rim, steep_rim = (np.bincount(rims[mask], minlength=count + 1)[1:] for mask in (rims > 0, (rims > 0) & steep))
     desk = 1 + np.flatnonzero(steep_rim > 0.5 * all_rim)
     sheet = ~ndimage.binary_dilation(np.isin(parts, desk), iterations=6)
     sheets, count = ndimage.label(sheet)
@@ -129,9 +129,9 @@ def _rules(ink: Gray) -> Gray:
     columns = width // block
     slope = _direction(ink, block)
     across = np.arange(width)
-    drop = np.rint(slope * (across - width / 2)).astype(int)  # the vertical shift of each column
+    shifts = np.rint(slope * (across - width / 2)).astype(int)  # the vertical shift of each column
     rows = np.arange(height)[:, None]
-    sheared = ndimage.maximum_filter1d(ink[(rows + drop).clip(0, height - 1), across], 3, axis=0)
+    sheared = ndimage.maximum_filter1d(ink[(rows + shifts).clip(0, height - 1), across], 3, axis=0)
     minima = sheared[:, : columns * block].reshape(height, columns, block).min(axis=2)  # (height, columns)
     rule = _shared_ink(minima, block)
     thickest = 4 + round(THICKEST_RULE * max(ink.shape))  # allows for blur and for the maximum filter above
@@ -145,7 +145,7 @@ def _rules(ink: Gray) -> Gray:
     if not rule_labels:
         return np.zeros_like(ink)
     rule = ndimage.maximum_filter(np.where(np.isin(labels, rule_labels), rule, 0), (3, 3))
-    return np.asarray(rule[(rows - drop).clip(0, height - 1), (across // block).clip(0, columns - 1)])
+    return np.asarray(rule[(rows - shifts).clip(0, height - 1), (across // block).clip(0, columns - 1)])
 
 
 def _direction(ink: Gray, block: int) -> float:
@@ -168,6 +168,7 @@ def _shared_ink(minima: Gray, block: int) -> Gray:
     common = np.zeros_like(minima)
     for slope in NEAR_SLOPES:
         steps = [(round(slope * offset * block), offset) for offset in offsets]
+        # the third smallest of up to nine blocks: a low quantile
         shared = np.partition(np.stack([_shift(minima, *step) for step in steps]), 2, axis=0)[2]
         for down, across in steps:  # extend to the rule's ends, where half of the blocks are outside it
             np.maximum(common, _shift(shared, -down, -across), out=common)
@@ -183,8 +184,10 @@ def _shift(values: Gray, down: int, across: int) -> Gray:
 
 def _level_and_noise(ink: Gray, widest: float) -> tuple[Gray, Gray]:
     """The level and the standard deviation of the paper's noise, by medians, which are robust against strokes."""
-    tile = min(max(8, int(widest / 1.08 * min(ink.shape))), *ink.shape)  # larger than a stroke
+    # 1/12 of the shorter side for the default `widest`: wider than most strokes
+    tile = min(max(8, int(widest / 1.08 * min(ink.shape))), *ink.shape)
     down, across = (max(1, side // tile) for side in ink.shape)
+    # Every second pixel in both directions suffices for a median
     tiles = ink[: down * tile, : across * tile].reshape(down, tile, across, tile).swapaxes(1, 2)[:, :, ::2, ::2]
     values = tiles.reshape(down, across, -1)  # (tiles down, tiles across, pixels)
     level = np.median(values, axis=2)

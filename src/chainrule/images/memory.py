@@ -24,14 +24,15 @@ MOST_BYTES = 200_000_000
 
 MOST_PIXELS = 100_000_000
 MAX_SIDE = 65_535
-"""Maximum side in pixels, as in JPEG. Two bytes of a BMP can skip 255 lines, so long lines are refused."""
+"""Maximum side in pixels, as in JPEG. It also bounds the memory of run-length encoded BMPs, where two bytes can skip
+255 lines, which Pillow fills with zeros at once."""
 
 MOST_SCANNED = 1_000_000_000
 """Limit of pixels times scans of a progressive JPEG: 10 megapixels in 100 scans. Up to 12 scans are common."""
 
 _PIXEL_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16L": 2, "I;16B": 2, "I;16N": 2}  # 4 for all other modes
 _WEBP_BYTES = 16
-_RLE_BYTES = 20  # needs only three, but decoding runs in Python: 10 megapixels take some seconds
+_RLE_BYTES = 20  # limits the time: decoding needs only three, but runs in Python, some seconds for 10 megapixels
 BITS_PER_SAMPLE, ORIENTATION, SAMPLES_PER_PIXEL, ROWS_PER_STRIP, TILE_WIDTH, TILE_LENGTH = 258, 274, 277, 278, 322, 323
 """Tags of TIFF and EXIF."""
 

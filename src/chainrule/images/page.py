@@ -145,21 +145,22 @@ def _read_small(gray: Gray, read: Reader) -> list[list[Digit]]:
     """Read small digits, the usual case. If there are many digits next to larger objects, read only the digits."""
     parts, size = _find_parts(gray)
     lines = _read_at_reading_height(gray, parts, size, read)
-    dark = FAINTEST * _median([part.darkness for part in parts], parts)
-    shorter = [part for part in parts if part.height < SHORTEST * size and part.darkness > dark]
+    min_darkness = FAINTEST * _median([part.darkness for part in parts], parts)
+    shorter = [part for part in parts if part.height < SHORTEST * size and part.darkness > min_darkness]
     if _count_confident(lines) >= MIN_CONFIDENT or len(_digit_like(shorter)) < MIN_CONFIDENT:
         return lines
-    others = _read_at_reading_height(gray, shorter, _typical_height(shorter), read)
-    return others if _count_confident(others) > max(MIN_CONFIDENT, 2 * _count_confident(lines)) else lines
+    shorter_lines = _read_at_reading_height(gray, shorter, _typical_height(shorter), read)
+    required = max(MIN_CONFIDENT, 2 * _count_confident(lines))
+    return shorter_lines if _count_confident(shorter_lines) > required else lines
 
 
 def _read_at_reading_height(gray: Gray, parts: Sequence[InkPart], size: float, read: Reader) -> list[list[Digit]]:
     """Read the digits among parts of typical height `size`, on a downsampled copy if they are tall."""
     if size <= 1.4 * READING_HEIGHT:
         return _read_lines(parts, size, read)
-    handy = shrink(gray, round(READING_HEIGHT / size * max(gray.shape)))
-    scale = max(gray.shape) / max(handy.shape)
-    parts, _ = _find_parts(handy)
+    downsampled = shrink(gray, round(READING_HEIGHT / size * max(gray.shape)))
+    scale = max(gray.shape) / max(downsampled.shape)
+    parts, _ = _find_parts(downsampled)
     lines = _read_lines(parts, size / scale, read)
     return _rescale(lines, scale)
 
@@ -180,9 +181,10 @@ def _read_lines(parts: Sequence[InkPart], size: float, read: Reader) -> list[lis
     if not size:
         return []
     parts = [part for part in _join(parts, size) if _may_be_digit(part, size)]
-    dark = _median([part.darkness for part in parts], parts)  # much fainter parts are remains of rules, shadows, stains
-    parts = [part for part in parts if part.darkness > FAINTEST * dark]
-    lines = [_read_line(line, read, size, dark) for line in group_into_lines(parts)]
+    typical_darkness = _median([part.darkness for part in parts], parts)
+    # Much fainter parts are remains of rules, shadows, stains
+    parts = [part for part in parts if part.darkness > FAINTEST * typical_darkness]
+    lines = [_read_line(line, read, size, typical_darkness) for line in group_into_lines(parts)]
     return [line for line in lines if line]
 
 
@@ -248,7 +250,7 @@ def _find_parts(gray: Gray, widest: float = WIDEST_STROKE) -> tuple[list[InkPart
 
 
 def _surplus_specks(lengths: NDArray[np.int64]) -> set[int]:
-    """The labels (from 1) of the shortest specks beyond the first `MOST_SPECKS`."""
+    """The labels (from 1) of all specks but the `MOST_SPECKS` longest."""
     specks = np.flatnonzero(lengths < SMALLEST / 2)
     longest_first = specks[np.argsort(-lengths[specks], kind="stable")]
     return set((1 + longest_first[MOST_SPECKS:]).tolist())
@@ -300,7 +302,7 @@ def _may_be_digit(part: InkPart, size: float) -> bool:
 
 
 def _join(parts: Sequence[InkPart], size: float) -> list[InkPart]:
-    """Join the pieces of digits with gaps."""
+    """Join the pieces of each digit whose strokes have gaps."""
     pieces = sorted((p for p in parts if max(p.height, p.width) >= SPECK * size), key=lambda p: -p.height)
     joined: list[InkPart] = []
     boxes = np.zeros((4, len(pieces)))  # left, top, right, bottom of the joined parts
@@ -415,14 +417,17 @@ def _read(parts: Sequence[InkPart], read: Reader) -> list[Digit]:
 
 
 def _image(part: InkPart) -> NDArray[np.uint8]:
-    """A part's ink, normalized to that of its strokes, in MNIST's format."""
+    """A part in MNIST's format, with its ink scaled so that strokes are 1."""
     full = part.darkness
     start = 0.15 * full
     return ink_to_mnist(np.pad(np.clip((part.ink - start) / (full - start), 0, 1), 2))
 
 
 def _split_touching(part: InkPart, whole: Digit, read: Reader, most: int = 4) -> list[tuple[InkPart, Digit]]:
-    """Cut a part that is too wide for one digit, if the pieces are read with more confidence than the whole."""
+    """Cut a part that is too wide for one digit, if the pieces are read with more confidence than the whole.
+
+    The pieces are cut again in the same way; `most` - 1 is how often a part may be cut in succession.
+    """
     aspect = part.width / part.height
     if most < 2 or aspect < 1.1 or (aspect < 1.4 and whole.confidence > 0.8):
         return [(part, whole)]

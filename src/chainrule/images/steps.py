@@ -165,8 +165,8 @@ def _paper(gray: Gray, window: float) -> Gray:
     A plane is fitted to the lighting of the whole image. A closing of the remainder fills every dark detail narrower
     than the window with the brightness beside it, and preserves the edges of shadows.
     """
-    slope = _slope(gray)
-    return slope + closing(gray - slope, max(3, round(window * sum(gray.shape) / 2)))
+    plane = _slope(gray)
+    return plane + closing(gray - plane, max(3, round(window * sum(gray.shape) / 2)))
 
 
 def _slope(gray: Gray) -> Gray:

@@ -81,13 +81,13 @@ def lenet5(*, inputs: int = 784, classes: int = 10, generator: np.random.Generat
         RunError: the images are not square, or smaller than 12×12.
     """
     side = square_side("lenet5", inputs, least=12)
-    last = (side // 2 - 4) // 2
+    last_side = (side // 2 - 4) // 2
     return nn.Sequential(
         nn.Unflatten(1, (1, side)),  # (N, 1, 28, 28)
         *_conv_block(nn.Conv2d(1, 6, 5, padding=2, generator=generator)),  # (N, 6, 14, 14)
         *_conv_block(nn.Conv2d(6, 16, 5, generator=generator)),  # (N, 16, 5, 5)
         nn.Flatten(),  # (N, 400)
-        nn.Linear(16 * last * last, 120, generator=generator),
+        nn.Linear(16 * last_side * last_side, 120, generator=generator),
         nn.ReLU(),
         nn.Linear(120, 84, generator=generator),
         nn.ReLU(),

@@ -59,7 +59,7 @@ def best(*, inputs: int = 784, classes: int = 10, generator: np.random.Generator
         RunError: the images are not square, or smaller than 7×7.
     """
     side = square_side("best", inputs, least=7)
-    last = (side + 1) // 2 // 2 // 2
+    last_side = (side + 1) // 2 // 2 // 2
     convolution = partial(_convolution, generator)
     return nn.Sequential(
         nn.Unflatten(1, (1, side)),  # (N, 1, 28, 28)
@@ -80,7 +80,7 @@ def best(*, inputs: int = 784, classes: int = 10, generator: np.random.Generator
         nn.MaxPool2d(2),  # (N, 96, 3, 3)
         nn.Flatten(),
         nn.Dropout(0.3, generator=generator),
-        nn.Linear(96 * last * last, classes, generator=generator),
+        nn.Linear(96 * last_side * last_side, classes, generator=generator),
     )
 
 
@@ -102,7 +102,7 @@ def quick(*, inputs: int = 784, classes: int = 10, generator: np.random.Generato
         RunError: the images are not square, or smaller than 7×7.
     """
     side = square_side("quick", inputs, least=7)
-    last = (side + 1) // 2 // 2 // 2
+    last_side = (side + 1) // 2 // 2 // 2
     convolution = partial(_convolution, generator, bias=False)  # batch norm has a bias
     return nn.Sequential(
         nn.Unflatten(1, (1, side)),  # (N, 1, 28, 28)
@@ -118,5 +118,5 @@ def quick(*, inputs: int = 784, classes: int = 10, generator: np.random.Generato
         nn.BatchNorm2d(64),
         nn.ReLU(),
         nn.Flatten(),
-        nn.Linear(64 * last * last, classes, generator=generator),
+        nn.Linear(64 * last_side * last_side, classes, generator=generator),
     )

@@ -61,7 +61,7 @@ _MODULES = {
     "training": ("curves",),
 }  # fmt: skip
 
-if not TYPE_CHECKING:  # because of it, type checkers would accept any misspelled name
+if not TYPE_CHECKING:  # with `__getattr__`, type checkers would accept any misspelled name
 
     def __getattr__(name: str) -> Any:
         for module, names in _MODULES.items():

@@ -56,7 +56,7 @@ def save_descent(
     figure = draw(path, function, window, title, dark=dark)
     axes = figure.axes[0]
     if one_variable:
-        axes.set_title("", loc="left")  # the heading gives the end of the path
+        axes.set_title("", loc="left")  # the panel's heading would show the end of the path from the start
         figure.subplots_adjust(top=1 - 0.6 / figure.get_figheight())
     # A plot of one variable has the curve first, then the trail
     trail, ball = axes.lines[int(one_variable)], next(line for line in axes.lines if line.get_label() == "end")

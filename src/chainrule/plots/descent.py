@@ -55,7 +55,7 @@ def descent_on_curve(
     """
     look = style.DARK if dark else style.LIGHT
     steps = _steps("descent_on_curve", paths, ())
-    columns = len(steps) if len(steps) < 4 else 2 + (len(steps) > 4)
+    columns = len(steps) if len(steps) < 4 else 2 + (len(steps) > 4)  # four paths are drawn in two rows of two
     rows = -(-len(steps) // columns)
     size = (max(5.6, 0.5 + 3.5 * columns), 0.6 + 3.4 * rows)
     figure = style.new_figure(*size, title, look, margins=(0.85, 0.95, 0.3, 0.95))
@@ -94,8 +94,8 @@ def descent_on_contour(
     x, y, heights = _height_map("descent_on_contour", function, bounds)
     bottom, map_width = 0.68 + 0.24 * (len(steps) + 2), 5.2  # inches: the legend and the label of x₁; the map
     ratio = (high - low) / (right - left)
-    shape = min(max(ratio, 0.4), 1.6)  # equal units on both axes, unless the map would be very long
-    size = (0.8 + map_width + 1.35, bottom + map_width * shape + 0.6)
+    map_ratio = min(max(ratio, 0.4), 1.6)  # equal units on both axes, unless the map would be very long
+    size = (0.8 + map_width + 1.35, bottom + map_width * map_ratio + 0.6)
     figure = style.new_figure(*size, title, look, margins=(0.8, bottom, 1.35, 0.6))
     axes = figure.add_subplot()
     style.style_axes(axes, look, x="x₁", y="x₂")
@@ -103,13 +103,13 @@ def descent_on_contour(
     levels = np.unique(levels) if np.ptp(heights) else np.array([0.0, 1.0]) + heights.min()
     grays = LinearSegmentedColormap.from_list("heights", [look.ground, look.faint])
     trails = []
-    drawn = axes.contourf(x, y, heights, levels, cmap=grays)
+    filled_contours = axes.contourf(x, y, heights, levels, cmap=grays)
     axes.contour(x, y, heights, levels, colors=look.quiet, linewidths=0.6)
     for (name, (points, values)), stroke in zip(steps.items(), style.strokes(len(steps), look), strict=True):
         trail, *ends = _trail(axes, points, stroke, _path_label(name, values), look)
         trails.append(trail)
-    axes.set(xlim=(left, right), ylim=(low, high), aspect="equal" if shape == ratio else "auto")
-    style.color_bar(figure, drawn, "height f(x₁, x₂)", look, right=1.2)
+    axes.set(xlim=(left, right), ylim=(low, high), aspect="equal" if map_ratio == ratio else "auto")
+    style.color_bar(figure, filled_contours, "height f(x₁, x₂)", look, right=1.2)
     position = {"loc": "lower left", "bbox_to_anchor": (0.7 / size[0], 0.05 / size[1])}
     style.legend(figure, look, handles=[*trails, *ends], **position)
     return figure

@@ -76,7 +76,7 @@ def _layout(leaves: list[bool], arrows: list[tuple[int, int]]) -> list[tuple[flo
     columns = [0.0] * len(leaves)
     for row in sorted(set(rows), reverse=True):
         preferred = []
-        for number in (n for n, own in enumerate(rows) if own == row):
+        for number in (n for n, box_row in enumerate(rows) if box_row == row):
             user_columns = [columns[end] for start, end in arrows if start == number]
             preferred.append((sum(user_columns) / len(user_columns) if user_columns else 0.0, leaves[number], number))
         first_free = 0.0

@@ -99,11 +99,11 @@ def network_diagram(
         if len(indices) < size:
             axes.text(column_gap * i, height / 2, "⋮", ha="center", va="center", size=style.TITLE, color=look.ink)
         _neurons(axes, column_gap * i, heights[i], columns[i][indices] if columns else None, decimals, look)
-    each = " of each layer" if len(largest) > 1 else ""
+    suffix = " of each layer" if len(largest) > 1 else ""
     keys = [
         Line2D([], [], color=look.first, lw=3, label="positive weight"),
         Line2D([], [], color=look.second, lw=3, ls=_DASHES, label="negative weight"),
-        Line2D([], [], color=look.quiet, lw=widest, label=f"widest{each}: " + ", ".join(f"{w:.3g}" for w in largest)),
+        Line2D([], [], color=look.quiet, lw=widest, label=f"widest{suffix}: " + ", ".join(f"{w:.3g}" for w in largest)),
     ]
     legend_position = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.1 / (height + 0.65)), "ncols": 3}
     style.legend(axes, look, handles=keys, handlelength=2, columnspacing=1.2, **legend_position)
@@ -305,8 +305,8 @@ def _neurons(axes: Axes, x: float, heights: Array, values: Array | None, decimal
     """Draw a circle for each neuron of a column above the lines, with its value inside if given."""
     axes.scatter([x] * len(heights), heights, 1300, facecolor=look.ground, edgecolor=look.ink, zorder=3)
     for y, value in zip(heights, () if values is None else values, strict=values is not None):
-        word = f"{value:.{decimals}f}" if abs(value) < 10 else f"{value:.3g}"
-        axes.text(x, y, word, ha="center", va="center", size=style.SMALL, color=look.ink, zorder=4)
+        text = f"{value:.{decimals}f}" if abs(value) < 10 else f"{value:.3g}"
+        axes.text(x, y, text, ha="center", va="center", size=style.SMALL, color=look.ink, zorder=4)
 
 
 def _tiled(array: Array) -> Array:

@@ -53,11 +53,11 @@ def decision_boundary(
     style.check_finite("decision_boundary", points=x)
     look = style.DARK if dark else style.LIGHT
     low, high = x.min(axis=0), x.max(axis=0)
-    room = np.maximum(0.2 * (high - low), 0.1 * (high - low).max()) + 0.1 * ((high - low).max() == 0)
-    (left, bottom), (right, top) = (low - room).tolist(), (high + room).tolist()
+    padding = np.maximum(0.2 * (high - low), 0.1 * (high - low).max()) + 0.1 * ((high - low).max() == 0)
+    (left, bottom), (right, top) = (low - padding).tolist(), (high + padding).tolist()
     across, up = np.linspace(left, right, _GRID), np.linspace(bottom, top, _GRID)
     grid_points = np.stack(np.meshgrid(across, up), axis=-1).reshape(-1, 2)
-    regions, predicted = (style.as_array(classify(where)) for where in (grid_points, x))
+    regions, predicted = (style.as_array(classify(positions)) for positions in (grid_points, x))
     if regions.shape != grid_points.shape[:1] or predicted.shape != truth.shape:
         raise ValueError(
             f"decision_boundary: the classifier returned shape {predicted.shape} for points {x.shape}; expected (N,)"
@@ -85,8 +85,8 @@ def decision_boundary(
     if borders.size and line is None:
         axes.contour(across, up, plane, borders, colors=look.quiet, linewidths=1)
     for i, (color, _, marker) in enumerate(strokes):
-        own = x[truth == i]
-        axes.plot(*own.T, marker, color=color, mec=look.ground, mew=0.8, markersize=9, label=names[i])
+        members = x[truth == i]
+        axes.plot(*members.T, marker, color=color, mec=look.ground, mew=0.8, markersize=9, label=names[i])
     if wrong.any():
         axes.plot(*x[wrong].T, "x", color=look.ink, markersize=12, mew=2, label="misclassified")
     if line is not None:
@@ -134,7 +134,7 @@ def hidden_map(
             f"hidden_map: activations and labels have shapes {rows.shape} and {truth.shape}; expected (N, H) and (N,)"
         )
     style.check_finite("hidden_map", activations=rows)
-    flat, shares = principal_components(rows)  # (N, 2) and (2,)
+    projected, shares = principal_components(rows)  # (N, 2) and (2,)
     count = int(truth.max()) + 1
     if classes is not None and len(classes) < count:
         raise ValueError(f"hidden_map: {len(classes)} class names for {count} classes")
@@ -142,14 +142,17 @@ def hidden_map(
     right = 0.3 if classes is None else style.legend_width(classes)
     figure = style.new_figure(0.85 + 5.6 + right, 6.2, title, look, margins=(0.85, 0.6, right, 0.6))
     axes = figure.add_subplot()
-    x, y = (f"principal component ({share:.0%} of the variance)" for share in shares)
-    style.style_axes(axes, look, x=f"first {x}", y=f"second {y}", open_frame=True)
+    component_names = [
+        f"{ordinal} principal component ({share:.0%} of the variance)"
+        for ordinal, share in zip(("first", "second"), shares, strict=True)
+    ]
+    style.style_axes(axes, look, x=component_names[0], y=component_names[1], open_frame=True)
     colors = [color for color, _, _ in style.strokes(count, look)]
     for i in np.unique(truth):
-        own = flat[:most][truth[:most] == i]
-        axes.plot(*own.T, ls="", marker=f"${i}$", color=colors[i], mew=0.2, markersize=5.5, alpha=0.8, label=f"{i}")
+        members = projected[:most][truth[:most] == i]
+        axes.plot(*members.T, ls="", marker=f"${i}$", color=colors[i], mew=0.2, markersize=5.5, alpha=0.8, label=f"{i}")
     for i in np.unique(truth):
-        across, up = flat[truth == i].mean(axis=0).tolist()
+        across, up = projected[truth == i].mean(axis=0).tolist()
         frame = {"boxstyle": "circle,pad=0.25", "facecolor": look.ground, "edgecolor": look.ink}
         number = axes.text(across, up, str(i), ha="center", va="center", size=style.TITLE, weight="bold", bbox=frame)
         number.set_color(look.ink)

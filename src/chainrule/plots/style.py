@@ -54,7 +54,7 @@ class Look:
     second: str
     third: str
     paper: str  # the name of the gray colormap from the ground (low values) to the ink (high values)
-    many: tuple[float, float]  # the range of the viridis colormap with enough contrast, starting at the ink's side
+    many: tuple[float, float]  # the range of viridis with enough contrast to `ground`, from the color closest to `ink`
 
 
 LIGHT = Look("#ffffff", "#e0e0e0", "#7a7a7a", "#222222", "#0072b2", "#d55e00", "#5b2a86", "gray_r", (0, 0.6))
@@ -135,11 +135,11 @@ def integer_ticks(axes: Axes) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10], min_n_ticks=1))
 
 
-def legend(owner: Axes | Figure, look: Look, **where: Any) -> None:
-    """Add a legend to the right of the panel; `where` holds more arguments for matplotlib, and `loc` moves it."""
-    beside = {"loc": "upper left", "bbox_to_anchor": (1.02, 1), "borderpad": 0, "borderaxespad": 0}
+def legend(owner: Axes | Figure, look: Look, **options: Any) -> None:
+    """Add a legend to the right of the panel; `options` holds more arguments for matplotlib, and `loc` moves it."""
+    default_position = {"loc": "upper left", "bbox_to_anchor": (1.02, 1), "borderpad": 0, "borderaxespad": 0}
     box = owner.legend(
-        **(where if "loc" in where else beside | where),
+        **(options if "loc" in options else default_position | options),
         fontsize=SMALL,
         labelcolor=look.ink,
         frameon=False,
@@ -192,9 +192,9 @@ def sheet(
     columns = columns or ceil(sqrt(len(pictures)))
     rows = ceil(len(pictures) / columns)
     lines = [line for caption in captions for line in caption.splitlines()]
-    beneath = 0.15 + 0.225 * max((len(caption.splitlines()) for caption in captions), default=0)
+    caption_height = 0.15 + 0.225 * max((len(caption.splitlines()) for caption in captions), default=0)
     width = max(1.15 * side + 0.15 * bool(lines), 0.075 * max(map(len, lines), default=0))  # of a cell, in inches
-    height = side + beneath  # in inches, which are the units of the axes
+    height = side + caption_height  # in inches, which are the units of the axes
     right = 1.2 if bar else 0.0
     total = max(4.5 + 0.5 * bool(bar), columns * width + right, 0.115 * len(title))
     margins = (0.0, 0.15 if bar else 0.0, right, 0.5)
@@ -207,8 +207,8 @@ def sheet(
         down, across = (side * size / max(picture.shape) for size in picture.shape)
         box = (middle - across / 2, middle + across / 2, top + down, top)
         axes.imshow(picture, cmap=colors or look.paper, vmin=low, vmax=high, extent=box)
-        caption_at = (middle, top + down + 0.05)
-        axes.text(*caption_at, caption, ha="center", va="top", size=SMALL, color=look.ink, parse_math=False)
+        caption_position = (middle, top + down + 0.05)
+        axes.text(*caption_position, caption, ha="center", va="top", size=SMALL, color=look.ink, parse_math=False)
     axes.set(xlim=(0, columns * width), ylim=(rows * height, 0))  # imshow sets them for a single image
     if bar:
         color_bar(figure, axes.images[0], bar, look, right)

@@ -47,9 +47,9 @@ def curve(values: Iterable[float | None], width: int = 60, height: int = 6, *, a
         bits[y // down][x // across] |= _BRAILLE[y % down][x % across]
     lines = []
     for row, cells in enumerate(bits):
-        drawn = "".join("*" if ascii and cell else chr(0x2800 + cell) if cell else " " for cell in cells)
+        characters = "".join("*" if ascii and cell else chr(0x2800 + cell) if cell else " " for cell in cells)
         axis = "|" if ascii else "┤" if row in labels else "│"
-        lines.append(f"{labels.get(row, ''):>{margin}} {axis}{drawn}".rstrip())
+        lines.append(f"{labels.get(row, ''):>{margin}} {axis}{characters}".rstrip())
     return lines
 
 

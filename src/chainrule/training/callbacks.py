@@ -203,8 +203,8 @@ class Checkpoint(Callback):
         checkpoint.save(state, self.folder / checkpoint.FILE)
         if self.keep and trainer.total_steps:
             best = safetensors_io.load(self.best) if self.best is not None and Path(self.best).exists() else {}
-            name = ("step", trainer.total_steps) if trainer.step else ("epoch", trainer.epoch)
-            checkpoint.save({**state, "best": best}, self.folder / checkpoint.kept_name(*name))
+            key = ("step", trainer.total_steps) if trainer.step else ("epoch", trainer.epoch)
+            checkpoint.save({**state, "best": best}, self.folder / checkpoint.kept_name(*key))
             self._remove_old(trainer)
         self._last_save = time.perf_counter()
 
@@ -213,16 +213,16 @@ class Checkpoint(Callback):
         best = trainer.history[best_epoch(trainer.history)]["epoch"] if trainer.history else 0
         states = checkpoint.kept_states(self.folder)
         for kind in ("epoch", "step"):
-            numbers = sorted(number for name, number in states if name == kind)
+            numbers = sorted(number for state_kind, number in states if state_kind == kind)
             for number in numbers[: -self.keep]:
                 if (kind, number) != ("epoch", best):
                     states[kind, number].unlink()
 
 
 class StopOnNaN(Callback):
-    """Ends training when a loss is not finite, before the update, and names the layer where it started.
+    """Ends training before the update if the loss is not finite, and names the first layer with invalid values.
 
-    A compiled step has updated the weights by then, so the layer is unknown. This must be the first callback, so that
+    A compiled step has already updated the weights, so the layer is unknown. This must be the first callback, so that
     no other callback saves invalid weights.
     """
 
@@ -284,10 +284,10 @@ def first_bad_layer(network: Module, inputs: Tensor) -> str:
 
     def check_output(module: Module, _: tuple[Any, ...], output: Any) -> None:
         bad = [name for name, p in module.named_parameters() if "." not in name and not np.isfinite(p.numpy()).all()]
-        value = bad[0] if bad else None if np.isfinite(np.asarray(output)).all() else "output"
-        if value is not None:
+        invalid = bad[0] if bad else None if np.isfinite(np.asarray(output)).all() else "output"
+        if invalid is not None:
             kind = repr(module).split("\n", 1)[0].removesuffix("(")
-            faults.append(f"the first values that are not finite are in the {value} of {paths[id(module)]}, {kind}")
+            faults.append(f"the first values that are not finite are in the {invalid} of {paths[id(module)]}, {kind}")
 
     handles = [module.register_forward_hook(check_output) for module in network.modules()]
     try:

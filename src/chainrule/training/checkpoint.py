@@ -79,6 +79,7 @@ def load(path: str | os.PathLike[str]) -> Any:
         if isinstance(value, dict):
             if value.keys() == {_ARRAY}:
                 return arrays[value[_ARRAY]]
+            # any dict may hold the settings or the scheduler of an older version
             return upgrade({k: join(part) for k, part in value.items()})
         return [join(part) for part in value] if isinstance(value, list) else value
 

@@ -38,6 +38,7 @@ def diagnose(run: Run, data: ImageData) -> str | None:
     history = run.history
     (images, labels), (_, validation_labels), _ = data.split()
     chance = guessing_accuracy(validation_labels)
+    # chance >= 1: all labels are equal, or too few to tell any accuracy from guessing
     if not history or chance >= 1 or any("validation_accuracy" not in record for record in history):
         return None
     best = best_epoch(history)
@@ -59,10 +60,10 @@ def diagnose(run: Run, data: ImageData) -> str | None:
 
     no_better = f"the best validation accuracy, {highest:.2%}, is no better than guessing"
     images, labels = images[:_MAX_IMAGES], labels[:_MAX_IMAGES]
-    limit = run.config["data"]["limit"]
+    limit = run.config["data"]["limit"]  # images[:limit] are those the network was trained on
     on_training_images = evaluate(run.load_network(), run.model, images[:limit], labels[:limit])
-    upper_bound = highest + _three_deviations(highest, len(validation_labels))
-    if on_training_images.accuracy > max(upper_bound, guessing_accuracy(labels[:limit])):
+    explained_by_noise = highest + _three_deviations(highest, len(validation_labels))
+    if on_training_images.accuracy > max(explained_by_noise, guessing_accuracy(labels[:limit])):
         return (
             f"training did not work: {no_better}, though {on_training_images.accuracy:.2%} of the training images "
             f"are classified correctly; check that labels and images belong together, and train on more of them"
@@ -90,18 +91,18 @@ def _three_deviations(accuracy: float, count: int) -> float:
 
 
 def _smaller_rate(run: Run) -> str:
-    rate, usual = run.config["training"]["lr"], _usual_rate(run)
-    return f"try a smaller learning rate than {rate:g}, such as {usual if usual < rate else rate / 10:.2g}"
+    rate, recipe_rate = run.config["training"]["lr"], _usual_rate(run)
+    return f"try a smaller learning rate than {rate:g}, such as {recipe_rate if recipe_rate < rate else rate / 10:.2g}"
 
 
 def _more_training(run: Run) -> str:
-    recipe, usual = run.config["training"], _usual_rate(run)
+    recipe, recipe_rate = run.config["training"], _usual_rate(run)
     rate = recipe["lr"]
     advice = f"try more epochs than {recipe['epochs']}, or a larger learning rate than {rate:g}, such as "
-    return advice + f"{usual if usual > rate else rate * 10:.2g}"
+    return advice + f"{recipe_rate if recipe_rate > rate else rate * 10:.2g}"
 
 
 def _usual_rate(run: Run) -> float:
-    """Return the learning rate of the model's recipe if it has the same optimizer; otherwise NaN."""
+    """Return the learning rate of the model's recipe if it has the same optimizer; else NaN, which compares false."""
     recipe = run.model.recipe
     return recipe.lr if recipe.optimizer == run.config["training"]["optimizer"] else math.nan

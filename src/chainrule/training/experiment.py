@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from chainrule.training.run import Run
 
 OPTIMIZERS = {"sgd": {"lr": 0.1, "momentum": 0.9}, "adam": {"lr": 0.002}, "adamw": {"lr": 0.002, "weight_decay": 0.01}}
-"""Default settings of an optimizer other than the recipe's."""
+"""Default settings of each optimizer, for a run that does not use the optimizer of the model's recipe."""
 
 MIN_COMPILED_STEPS = 200
 """Total number of steps from which compiling the step saves time."""
@@ -109,7 +109,8 @@ def prepare(run: Run, data: ImageData, callbacks: Sequence[Callback] = ()) -> Tr
     Args:
         run: the run.
         data: the data set named in its config.
-        callbacks: additional callbacks, called before most of the run's own.
+        callbacks: additional callbacks, called after the checks for NaN and the end of augmentation, and before the
+            callbacks that write files.
 
     Raises:
         DataError: the data differ from those the config was created for.
@@ -123,12 +124,12 @@ def prepare(run: Run, data: ImageData, callbacks: Sequence[Callback] = ()) -> Tr
         check_settings(recipe, config["seed"], limit, data, config.get("keep", 0))
     except RunError as error:
         raise RunError(f"{run.config_file}: {error}") from None
-    weights_generator, order = run.generators()
+    weights_generator, order_generator = run.generators()
     network, model = run.untrained(weights_generator), run.model
     (images, labels), validation, _ = data.split()
     dataset = TensorDataset(images[:limit], labels[:limit], scale=models.PIXEL)
     augment = Augment(**recipe.augment) if recipe.augment else None
-    loader = DataLoader(dataset, recipe.batch_size, shuffle=True, generator=order, augment=augment)
+    loader = DataLoader(dataset, recipe.batch_size, shuffle=True, generator=order_generator, augment=augment)
     optimizer = _optimizer(recipe, network.parameters())
 
     def validate() -> dict[str, float]:

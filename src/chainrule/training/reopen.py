@@ -115,11 +115,12 @@ def reopen(
     if keep is not None:
         config["keep"] = keep
     if settings or kept_key:
+        # Without a state, `old` is the current recipe, which includes all changes
         earlier = [
             c for c in run.changes if not source.exists() or (c["epoch"], c["step"]) < (completed_epochs, step_in_epoch)
         ]
         latest = {name: values[1] for change in run.changes for name, values in change["settings"].items()}
-        latest.update(settings)  # only recorded changes: `resume` refuses a config.json edited by hand
+        latest.update(settings)  # not settings edited by hand in config.json, so that `resume` refuses them
         differing = {
             name: [getattr(old, name), value]
             for name, value in latest.items()
@@ -158,7 +159,11 @@ def _check_effect(recipe: Recipe, settings: Mapping[str, Any]) -> None:
 
 
 def _find_state(run: Run, epoch: int | None, step: int | None, steps_per_epoch: int) -> tuple[str, int] | None:
-    """Return the key in `Run.kept_states` of the state to go back to, or None."""
+    """Return the key in `Run.kept_states` of the state to go back to; None if neither `epoch` nor `step` is given.
+
+    Raises:
+        RunError: the state was not kept.
+    """
     if step is not None:
         candidates = [("step", step)]
         if step % steps_per_epoch == 0:
@@ -173,7 +178,7 @@ def _find_state(run: Run, epoch: int | None, step: int | None, steps_per_epoch: 
             return candidate
     parts = []
     for kind in ("epoch", "step"):
-        numbers = sorted(number for name, number in states if name == kind)
+        numbers = sorted(number for state_kind, number in states if state_kind == kind)
         parts += [f"{kind}{'s' * (len(numbers) > 1)} {', '.join(f'{n:,}' for n in numbers)}"] if numbers else []
     available = f"kept states: {' and '.join(parts)}" if parts else "there are no kept states; train with --keep N"
     target = f"step {step:,}" if step is not None else f"epoch {epoch:,}"

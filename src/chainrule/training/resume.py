@@ -114,7 +114,7 @@ def saved_settings(state: Any) -> dict[str, Any]:
     """
     callbacks = state.get("callbacks") if isinstance(state, dict) else None
     for saved in callbacks if isinstance(callbacks, list) else ():
-        if isinstance(saved, dict) and "batch_size" in saved:
+        if isinstance(saved, dict) and "batch_size" in saved:  # the state of `SettingsCheck`
             for field in fields(Recipe):
                 if field.default is not MISSING:
                     saved.setdefault(field.name, field.default)
@@ -152,7 +152,7 @@ def finish_going_back(run: Run) -> None:
 
 
 def remove_later_states(run: Run, steps_per_epoch: int, steps: int) -> None:
-    """Remove the kept states after a number of steps, from which the run is trained again."""
+    """Remove the kept states after step `steps`: training continues from there and saves them again."""
     for (kind, number), file in run.kept_states.items():
         if number * (steps_per_epoch if kind == "epoch" else 1) > steps:
             file.unlink()
@@ -171,9 +171,12 @@ def _changed_settings(run: Run, trainer: Trainer, state: dict[str, Any]) -> Sett
     for change in run.changes:
         for name, (old, new) in change["settings"].items():
             values[name] = [*values.get(name, [old]), new]
-    if any(then not in values.get(name, []) or now != values[name][-1] for name, (then, now) in changed.items()):
+    if any(
+        saved_value not in values.get(name, []) or current_value != values[name][-1]
+        for name, (saved_value, current_value) in changed.items()
+    ):
         settings_check.load_state_dict(saved)  # raises
-    saved.update({name: now for name, (_, now) in changed.items()})
+    saved.update({name: current_value for name, (_, current_value) in changed.items()})
     return changed
 
 

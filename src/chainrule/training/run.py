@@ -43,6 +43,7 @@ SHIPPED = Path(models.__file__).with_name("shipped")
 """The folder of the run shipped with chainrule."""
 
 RECIPE_SCHEMA = {**get_type_hints(models.Recipe), "augment": dict}
+# The schema of settings under their former names, as in the files of older versions
 _FORMER = {name: RECIPE_SCHEMA[new_name] for name, new_name in FORMER_SETTINGS.items()}
 _CONFIG_SCHEMA = {
     "created": str,
@@ -150,7 +151,7 @@ class Run:
             raise RunError(f"{self.config_file}: {error}") from None
 
     def generators(self) -> tuple[np.random.Generator, np.random.Generator]:
-        """Create two generators from the seed: for initial weights and dropout, for order and augmentation."""
+        """Create two generators from the seed: one for initial weights and dropout, one for order and augmentation."""
         weights_seed, order_seed = np.random.SeedSequence(self.config["seed"]).spawn(2)
         return np.random.default_rng(weights_seed), np.random.default_rng(order_seed)
 

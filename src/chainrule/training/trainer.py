@@ -64,7 +64,7 @@ class Trainer:
     `validate` may change modes; they are restored.
 
     Args:
-        network: the network, in training mode, as a new one is.
+        network: the network. New modules are in training mode; `fit` warns if it is in eval mode.
         loss: maps the network's outputs and the targets to a scalar.
         optimizer: updates the parameters.
         loader: yields batches (inputs, targets).
@@ -157,13 +157,14 @@ class Trainer:
                 "statistics stay as they are; call network.train() before fit() unless that is what you want",
                 stacklevel=3,
             )
-        if self._batches is not None:  # resume the pass at the first batch without a step
+        if self._batches is not None:  # continue the pass with the first batch that was not trained on
             self._batches.position = self.step
         for inputs, targets in self._current_pass():
             self._take_step(inputs, targets)
             self.step += 1
             self._seconds = time.perf_counter() - start
-            stopping = self.interrupt  # read before the callbacks run, so that all of them see the same value
+            # An interrupt while the callbacks run takes effect after the next step, so that `Checkpoint` saves first
+            stopping = self.interrupt
             self._call("on_step")
             if stopping:
                 self.interrupt = False
@@ -246,9 +247,9 @@ class Trainer:
         if (self.scheduler is None) != (state["scheduler"] is None):
             raise ValueError("Trainer: the state and the trainer must both have a scheduler, or neither")
         generators, callbacks = _generators(self.network), self.stateful_callbacks()
-        for name, own in (("generators", generators), ("callbacks", callbacks)):
-            if len(own) != len(state[name]):
-                raise ValueError(f"Trainer: the state has {len(state[name])} {name}, the trainer has {len(own)}")
+        for name, expected in (("generators", generators), ("callbacks", callbacks)):
+            if len(expected) != len(state[name]):
+                raise ValueError(f"Trainer: the state has {len(state[name])} {name}, the trainer has {len(expected)}")
         progress = state["progress"]
         epoch, step, epochs = progress["epoch"], progress["step"], [record["epoch"] for record in progress["history"]]
         if epochs != list(range(1, epoch + 1)) or step != state["loader"]["position"]:

@@ -23,7 +23,8 @@ def rename_settings(settings: dict[str, Any]) -> dict[str, Any]:
 def upgrade(state: dict[str, Any]) -> dict[str, Any]:
     """Convert one dict in a state: a run's settings under former names, or a `OneCycleLR` of 0.1.0.
 
-    The latter stored rates as factors of the highest one, and only the last step of each phase.
+    Other dicts are returned unchanged. That `OneCycleLR` stored rates as factors of the highest one, and only the last
+    step of each phase.
     """
     if "batch_size" in state:  # a run's settings
         return rename_settings(state)
@@ -54,5 +55,5 @@ def add_settings(state: Any, config: Mapping[str, Any]) -> None:
     settings = asdict(Recipe(**config["training"]))
     for change in reversed(config.get("changes", [])):
         settings.update({name: before for name, (before, _) in change["settings"].items()})
-    run = {"model": config["model"], "limit": config["data"]["limit"], "seed": config["seed"]}
-    callbacks.append(run | settings)
+    other_settings = {"model": config["model"], "limit": config["data"]["limit"], "seed": config["seed"]}
+    callbacks.append(other_settings | settings)
