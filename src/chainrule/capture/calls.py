@@ -81,13 +81,13 @@ class Calls:
     def start(self) -> None:
         """Install the profiler. The user's profiler still gets its events, except `cProfile` before Python 3.12."""
         self._previous = sys.getprofile()
-        in_c = self._previous is not None and not callable(self._previous)
-        if in_c and not hasattr(self._previous, "disable"):
+        is_c_profiler = self._previous is not None and not callable(self._previous)
+        if is_c_profiler and not hasattr(self._previous, "disable"):
             kind = type(self._previous).__qualname__
             self.retrace_reason = f"a profiler ({kind}) is active that cannot be restored"
             return
         self._is_active = True  # first, because an interrupt may come in between
-        if in_c:
+        if is_c_profiler:
             self._previous.disable()
         sys.setprofile(self._profiler)
 
@@ -105,9 +105,13 @@ class Calls:
                 self._previous.enable()
         self._is_active = False  # last, because an interrupt may come in between
 
-    def paused(self, ours: bool = True) -> AbstractContextManager[None]:
-        """Pause the profiler in a `with` block, for speed, if the code inside is chainrule's and runs no user code."""
-        return _Pause(self._profiler) if ours and not callable(self._previous) else nullcontext()
+    def paused(self, runs_only_chainrule: bool = True) -> AbstractContextManager[None]:
+        """Pause the profiler in a `with` block, for speed.
+
+        Args:
+            runs_only_chainrule: whether the code inside runs no user code. Otherwise this does nothing.
+        """
+        return _Pause(self._profiler) if runs_only_chainrule and not callable(self._previous) else nullcontext()
 
     def _event(self, frame: FrameType, event: str, argument: Any) -> None:
         if event == "call":
@@ -150,7 +154,7 @@ class Calls:
             self._observer.run_library_method(frame.f_locals.get("self"))
 
     def _record_impure_call(self, name: str | None, caller: FrameType | None, directly: bool) -> None:
-        """Record a call whose result no guard can check; with `directly`, only if user code is the caller."""
+        """Record a call whose result no guard can check; if `directly` is set, only when user code itself makes it."""
         frame = None if name is None else _users_frame(caller)
         if frame is not None and (frame is caller or not directly):
             line = f"{frame.f_code.co_filename}:{frame.f_lineno}"
@@ -196,7 +200,7 @@ def _date_method(function: Any) -> str | None:
 
 
 def _functions(names: Mapping[str, tuple[str, ...]]) -> dict[Any, str]:
-    """Functions of the imported modules, with their names."""
+    """From the named functions to their names, such as "time.time", for those modules that are imported."""
     result = {}
     for module, members in names.items():
         for member in members if module in sys.modules else ():

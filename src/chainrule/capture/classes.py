@@ -2,7 +2,7 @@
 
 During a trace, a class's `__getattribute__`, `__setattr__` and `__delattr__` are replaced by functions that notify the
 trace of the current thread (`mode.trace.observer`) and then call the originals. Other threads are not affected. The
-lookup functions in this file bypass the patches. They do not decide what becomes a guard: `observe` does.
+lookup functions in this file bypass the patches. What becomes a guard is decided in `observe`.
 """
 
 from __future__ import annotations
@@ -25,12 +25,13 @@ if TYPE_CHECKING:
 
 
 MISSING: Any = object()
+"""Stands for the value of an attribute, a variable or an entry that does not exist."""
 LIBRARIES = {*sys.stdlib_module_names, "numpy", "chainrule"} - {"__main__"}
 """Packages whose modules and classes are assumed not to change."""
 _UNOBSERVED_PACKAGES = {"autograd", "capture", "kernels", "lower", "ops", "random", "tensor"}
 """Packages of chainrule whose objects do not change, or are observed elsewhere."""
 _CONFIGURATIONS = (argparse.Namespace, ChainMap, UserDict, UserList)
-"""Standard-library classes whose objects hold what users put into them."""
+"""Standard-library classes that users fill with their own values, for example with a configuration."""
 _HEAP_TYPE, _IMMUTABLE_TYPE = 1 << 9, 1 << 8  # flags of classes in CPython's object.h
 
 
@@ -57,8 +58,8 @@ def is_descriptor(member: Any) -> bool:
 
 def has_default_lookup(cls: type) -> bool:
     """Whether a class has Python's default attribute lookup and its objects have a `__dict__`."""
-    reading = cls.__getattribute__
-    return getattr(reading, "original", reading) is object.__getattribute__ and cls.__dictoffset__ != 0
+    lookup = cls.__getattribute__
+    return getattr(lookup, "original", lookup) is object.__getattribute__ and cls.__dictoffset__ != 0
 
 
 def static_attribute(owner: Any, name: str) -> Any:
@@ -114,11 +115,11 @@ def is_heap_type(cls: type) -> bool:
 
 def is_observable(cls: type) -> bool:
     """Whether attribute reads on objects of a class can be observed and are worth observing."""
-    assignable = cls.__flags__ & (_HEAP_TYPE | _IMMUTABLE_TYPE) == _HEAP_TYPE
-    if not assignable or issubclass(cls, (type, BaseException, Enum)):
+    is_patchable = cls.__flags__ & (_HEAP_TYPE | _IMMUTABLE_TYPE) == _HEAP_TYPE
+    if not is_patchable or issubclass(cls, (type, BaseException, Enum)):
         return False
-    assigning: Any = type(cls).__setattr__  # a metaclass in C may not allow `patch` to assign
-    if assigning is not type.__setattr__ and not isinstance(assigning, FunctionType):
+    metaclass_setattr: Any = type(cls).__setattr__  # a metaclass in C may not allow `patch` to assign
+    if metaclass_setattr is not type.__setattr__ and not isinstance(metaclass_setattr, FunctionType):
         return False
     if cls.__module__.startswith("chainrule."):
         return cls.__module__.split(".")[1] not in _UNOBSERVED_PACKAGES and not issubclass(cls, Tensor)
@@ -132,23 +133,23 @@ _patched: dict[type, tuple[int, dict[str, Any]]] = {}  # number of active traces
 def patch(cls: type) -> None:
     """Observe the objects of a class, until `unpatch`."""
     with _lock:
-        traces, before = _patched.get(cls, (0, {}))
+        traces, originals = _patched.get(cls, (0, {}))
         if not traces:
-            for name, observing in OBSERVING.items():
-                before[name] = vars(cls).get(name, MISSING)
+            for name, make_observing in OBSERVING.items():
+                originals[name] = vars(cls).get(name, MISSING)
                 original = getattr(cls, name)
-                type.__setattr__(cls, name, observing(getattr(original, "original", original)))
-        _patched[cls] = traces + 1, before
+                type.__setattr__(cls, name, make_observing(getattr(original, "original", original)))
+        _patched[cls] = traces + 1, originals
 
 
 def unpatch(cls: type) -> None:
     """Undo `patch`, unless another trace still observes the class."""
     with _lock:
-        traces, before = _patched.pop(cls)
+        traces, originals = _patched.pop(cls)
         if traces > 1:
-            _patched[cls] = traces - 1, before
+            _patched[cls] = traces - 1, originals
             return
-        for name, value in before.items():
+        for name, value in originals.items():
             if value is MISSING:
                 type.__delattr__(cls, name)
             else:

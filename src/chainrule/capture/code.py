@@ -56,7 +56,7 @@ def variables(code: CodeType) -> Variables:
     modules: dict[tuple[int, str], Chains] = {}  # imported modules, by the local variable that holds them
     for part, instructions in parts:
         for store, module, chain in _imports(instructions):
-            chains = result.imported  # for any other variable, all attributes may be read
+            chains = result.imported  # stored in a variable that is not followed: any attribute may be read
             if store.opname.startswith("STORE_FAST"):
                 chains = modules.setdefault((id(part), _locals(store)[0]), {})
             elif store.opname == "STORE_DEREF" and store.argval not in code.co_freevars:
@@ -66,8 +66,8 @@ def variables(code: CodeType) -> Variables:
         for position, instruction in enumerate(instructions):
             kind, name = instruction.opname, instruction.argval
             if "LOAD_FAST" in kind:
-                *others, last = _locals(instruction)
-                for local in () if kind.startswith("STORE") else others:
+                *earlier, last = _locals(instruction)  # attributes can be read only from the last one loaded
+                for local in () if kind.startswith("STORE") else earlier:
                     _extend(result.imported, modules.get((id(part), local), {}), ())
                 _extend(result.imported, modules.get((id(part), last), {}), _chain(instructions, position))
             elif kind in _GLOBAL:

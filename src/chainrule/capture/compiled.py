@@ -47,11 +47,12 @@ PROGRAMS_PER_SIGNATURE = 4
 """Specializations kept per signature, for example for a module that alternates between train and eval."""
 
 MIN_SIGNATURES, MAX_PROGRAM_BYTES = 4, 1 << 28
-"""Programs are kept for the latest signatures: at least so many, and more while their memory is within the limit."""
+"""Programs are kept for the latest MIN_SIGNATURES signatures, and for older ones while all programs together take no
+more than MAX_PROGRAM_BYTES."""
 
 COMPILATIONS_BEFORE_WARNING = 8
-"""A warning follows after so many compilations in a row, or when one call in five is compiled for long enough."""
-_COMPILATION_WEIGHT = 4  # a compilation adds this to the score; a call without one subtracts 1
+"""More compilations than this in a row cause a warning; in time, so does compiling more than one call in five."""
+_COMPILATION_WEIGHT = 4  # a compilation adds this to the score, and a call without one subtracts 1
 
 _ndarray = np.ndarray
 
@@ -74,7 +75,7 @@ class Compiled(Generic[P, Out]):
         self.retrace_reason: str | None = None  # why the last trace was not kept, or None
         self.is_rejected = False  # LLVM rejects one of its loops: it runs uncompiled
         self.last_signature: Any = None  # of the last call that ran a specialization
-        self.compilation_score = 0  # high if it was compiled often in recent calls
+        self.compilation_score = 0  # how often recent calls were compiled
         self.warned = False
         self.lock = threading.RLock()  # a program has one memory: one thread at a time
         self.running = False  # in the thread that holds the lock
@@ -186,7 +187,7 @@ class Compiled(Generic[P, Out]):
         observer = trace.observer
 
         def is_external_container(x: Any) -> bool:
-            """Whether a list or dict is external, so that the same object is returned."""
+            """Whether an object is external and holds no Tensor of the trace, so that it is returned itself."""
             return observer.is_external(x) and not has_tracer(x)
 
         try:
@@ -234,7 +235,7 @@ class Compiled(Generic[P, Out]):
             trace.restore()
             observer.undo(failed=True)
             return self.function(*arguments, **options)
-        except Exception:  # raised by the run itself: a refused argument, or an index out of range
+        except Exception:  # raised by the run itself, for example because an index is out of range
             trace.undo_state_creation()
             raise
         if self.retrace_reason is None:
@@ -271,7 +272,7 @@ class Compiled(Generic[P, Out]):
 
 
 class _TensorRef(int):
-    """Index of an output, in place of a Tensor in the function's result."""
+    """Stands for a Tensor in the function's result: the index of the output."""
 
 
 @dataclass(frozen=True)
@@ -283,7 +284,7 @@ class _Constant:
 
 @dataclass(frozen=True)
 class _NumberRef:
-    """An optimizer's number in the function's result: its index among the program's scalars, and its type."""
+    """Stands for an optimizer's number in the function's result: its index among the scalars, and its type."""
 
     slot: int
     kind: type
@@ -296,8 +297,12 @@ class Specialization:
         program: the compiled program.
         guards: the conditions under which it may run.
         structure: the function's result, with a `_TensorRef` for each Tensor, a `_NumberRef` for each optimizer number.
-        outputs: the values that the function returns.
-        gradients: leaves and their gradients.
+        trace: the trace that it was compiled from.
+        argument_values: the values that stand for the arguments.
+        outcome: the results and side effects of the program.
+        outputs: the values of the Tensors that the function returns.
+        gradients: leaves and the values of their gradients.
+        updates: functions that write external memory after a run, and the values that they get as arrays.
         leaves_without_grad: leaves whose .grad must be None before a run.
     """
 
@@ -420,7 +425,7 @@ class Specialization:
             version[0] += 1
 
     def _gradient(self, value: Value) -> Tensor:
-        """Return a gradient of the last run, when it is first read."""
+        """Return a copy of a gradient of the last run. Called when the user first reads the gradient."""
         return Tensor._wrap(self.program.array(value).copy())
 
 
@@ -498,7 +503,7 @@ def _line(error: Untraceable) -> str:
 
 
 def _signature(x: Any, arrays: list[Any]) -> Any:
-    """Return the signature of an argument: arguments with another signature need another program.
+    """Return the signature of an argument: what must be equal for a program to be reused.
 
     Args:
         x: the argument.

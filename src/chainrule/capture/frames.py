@@ -1,6 +1,6 @@
 """Tells whose code is running: the user's, chainrule's, an installed package's, or the standard library's and NumPy's.
 
-Also finds the user's line for errors and warnings. It knows file names only, and nothing about traces.
+Also finds the user's line for errors and warnings. It is independent of traces: it looks at file names only.
 """
 
 from __future__ import annotations
@@ -46,11 +46,11 @@ def is_installed(file: str) -> bool:
 
 
 def callers() -> Iterator[FrameType]:
-    """Yield the frames outside this package, innermost first."""
-    own = __file__.rpartition(os.sep)[0]
+    """Yield the frames outside `chainrule.capture`, innermost first."""
+    folder = __file__.rpartition(os.sep)[0]
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
-        if not frame.f_code.co_filename.startswith(own):
+        if not frame.f_code.co_filename.startswith(folder):
             yield frame
         frame = frame.f_back
 
@@ -71,5 +71,5 @@ def warn(message: str) -> None:
 
 def user_line(lines: Sequence[tuple[str, int | None]]) -> str:
     """Return the last of the (file, line) pairs that is user code, as the end of a message."""
-    own = [line for line in lines if not is_chainrule(line[0]) and not is_library(line[0])]
-    return " ({}:{})".format(*own[-1]) if own else ""
+    user_lines = [line for line in lines if not is_chainrule(line[0]) and not is_library(line[0])]
+    return " ({}:{})".format(*user_lines[-1]) if user_lines else ""

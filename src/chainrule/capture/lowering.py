@@ -1,8 +1,8 @@
-"""Lowering rules: the steps that record convolution, pooling, indexing and concatenation, with hand-written kernels.
+"""Lowering rules: they record convolution, pooling, indexing and concatenation as calls of hand-written kernels.
 
 `RULES` maps operations to rules; `Trace.apply` calls them. An operation without a rule is traced through its formula.
-A kernel is called by its address (`kernels.job`) and is not compiled per program. A convolution consists of two steps:
-packing the weights and the product. The gradient of its weights does too: partial sums over the images, then their sum.
+A kernel is called by its address (`kernels.job`) and is not compiled per program. A convolution is two steps: packing
+the weights, and the product. The gradient of its weights is two as well: partial sums over the images, and their sum.
 Intermediate arrays are in the arena like any other. `lower.schedule` groups stages that run image by image.
 """
 
@@ -36,28 +36,36 @@ UNSUPPORTED = "a convolution or pooling of an empty array or of mixed types"
 
 
 def step(
-    trace: Trace, name: str, job: Any, inputs: Sequence[Tracer], example: Any, also: Sequence[Any] = (), **options: Any
+    trace: Trace,
+    name: str,
+    job: Any,
+    inputs: Sequence[Tracer],
+    example: Any,
+    other_examples: Sequence[Any] = (),
+    **options: Any,
 ) -> tuple[Tracer, ...]:
     """Record a call of a kernel and return its results.
 
     Args:
         trace: the trace.
         name: the name of the step in `explain()`.
-        job: the kernel, bound to its descriptor; its arrays are the inputs, `example` and `also`, in this order.
+        job: the kernel, bound to its descriptor; its arrays are the inputs and the results, in this order.
         inputs: the inputs.
         example: an array like the first result.
-        also: arrays like the other results.
+        other_examples: arrays like the other results.
         options: `flops`: the number of additions and multiplications; `images`: the number of images, if the kernel
             works image by image; `parts`: the number of partial sums, if it sums over images; `bytes_per_thread`: the
             size of each copy, if every thread computes its own result.
     """
     values = [x.value for x in inputs]
     result = trace.add_value("kernel", name, values, example, job=job, **options)
-    others = tuple(trace.add_value("part", name, [result.value], array) for array in also)
-    each = -(-job.scratch // 64) * 64  # bytes
-    scratch = Value("scratch", name, (), np.empty(each * team.threads(), np.uint8), {"bytes_per_thread": each})
-    result.value.options["other_results"] = [*(x.value for x in others), *([scratch] if each else [])]
-    return result, *others
+    other_results = tuple(trace.add_value("part", name, [result.value], array) for array in other_examples)
+    scratch_bytes = -(-job.scratch // 64) * 64
+    scratch = Value(
+        "scratch", name, (), np.empty(scratch_bytes * team.threads(), np.uint8), {"bytes_per_thread": scratch_bytes}
+    )
+    result.value.options["other_results"] = [*(x.value for x in other_results), *([scratch] if scratch_bytes else [])]
+    return result, *other_results
 
 
 def channels_last(trace: Trace, x: Any) -> Tracer:
@@ -90,15 +98,17 @@ def _convolution_input_gradient(trace: Trace, input: Any, weight: Any, *, shape:
     return _correlated(trace, "convolution_input_gradient", plan, grad, weight, example, grad.size * _terms(weight))
 
 
-def _correlated(trace: Trace, name: str, plan: Any, x: Tracer, weight: Tracer, example: Any, pairs: int) -> Tracer:
+def _correlated(
+    trace: Trace, name: str, plan: Any, x: Tracer, weight: Tracer, example: Any, multiply_adds: int
+) -> Tracer:
     _check(plan.correlate is not None and x.dtype == weight.dtype)
     # threads that divide an image among them read the weights only once each, so each packs its own copy
     size = plan.packed_size * x.dtype.itemsize
-    copies, each = (1, {}) if is_balanced(x.shape[0]) else (team.threads(), {"bytes_per_thread": size})
+    copies, per_thread = (1, {}) if is_balanced(x.shape[0]) else (team.threads(), {"bytes_per_thread": size})
     example_packed = np.empty((copies, plan.packed_size), x.dtype)
-    packed = step(trace, "packed weights", plan.pack, [contiguous(trace, weight)], example_packed, **each)
+    packed = step(trace, "packed weights", plan.pack, [contiguous(trace, weight)], example_packed, **per_thread)
     inputs = [channels_last(trace, x), *packed]
-    return step(trace, name, plan.correlate, inputs, example, flops=2 * pairs, images=x.shape[0])[0]
+    return step(trace, name, plan.correlate, inputs, example, flops=2 * multiply_adds, images=x.shape[0])[0]
 
 
 def _convolution_weight_gradient(trace: Trace, input: Any, out_grad: Any, *, shape: Any, params: Any) -> Tracer:
@@ -182,8 +192,8 @@ def _indices(trace: Trace, input: Any, *, size: int, name: str, ignore_index: in
     x = trace.as_tracer(input)
     _check(x.value.kind == "argument" and x.dtype.kind in "iu")
     indexing.indices(x.value.example, size=size, name=name, ignore_index=ignore_index)
-    refuse = partial(indexing.indices, size=size, name=name, ignore_index=ignore_index)
-    trace.glue.indices.append((x.value, size, ignore_index, refuse))
+    validate = partial(indexing.indices, size=size, name=name, ignore_index=ignore_index)
+    trace.glue.indices.append((x.value, size, ignore_index, validate))
     return Tracer(trace, x.value) if x.dtype == np.int64 else trace.cast(x, np.int64)
 
 
@@ -245,13 +255,13 @@ def copies(trace: Trace, out: Any, pieces: Sequence[tuple[Tracer, Callable[[Any]
         fill: set all other elements to 0.
     """
     parts = [(x, part(out)) for x, part in pieces if x.size]
-    _check(bool(parts) and out.flags.c_contiguous and all(np.may_share_memory(to, out) for _, to in parts))
+    _check(bool(parts) and out.flags.c_contiguous and all(np.may_share_memory(target, out) for _, target in parts))
     plans = []
-    for x, to in parts:
-        source = np.broadcast_to(x.value.example, to.shape)
-        begin = to.__array_interface__["data"][0] - out.__array_interface__["data"][0]
-        strides = [[s // out.itemsize for s in array.strides] for array in (source, to)]
-        plans.append((to.shape, *strides, begin // out.itemsize))
+    for x, target in parts:
+        source = np.broadcast_to(x.value.example, target.shape)
+        begin = target.__array_interface__["data"][0] - out.__array_interface__["data"][0]
+        strides = [[s // out.itemsize for s in array.strides] for array in (source, target)]
+        plans.append((target.shape, *strides, begin // out.itemsize))
     job = copy_job(out.dtype, out.shape, plans, fill)
     if job is None:
         raise Untraceable("copies of more than four dimensions")

@@ -14,12 +14,13 @@ program. Changes of a list, dict or set cannot be repeated, so the trace is used
 record operations.
 
 Not observed:
-- attributes that C code keeps to itself, and reads through `object.__getattribute__`;
+- attributes that only C code can see;
+- reads through `object.__getattribute__`;
 - settings of libraries, such as NumPy's error state, the `decimal` context and the level of a logger;
 - replaced methods of chainrule's own classes, such as `Tensor.relu`;
 - class attributes whose names `getattr` and `hasattr` get from a variable;
-- `isinstance` for a class that is registered later, or for an object whose class is assigned;
-- the end of an object that only a weak reference leads to: the program keeps it alive;
+- results of `isinstance` that change after `ABCMeta.register` or an assignment to `__class__`;
+- weak references that would have died: the program keeps the object alive;
 - the replacement of an object's whole `__dict__`;
 - the metadata of a dtype;
 - Python functions that C code calls, as in `map(time.gmtime, times)`;
@@ -108,6 +109,7 @@ _DICTS = (dict, MappingProxyType, WeakKeyDictionary, WeakValueDictionary)
 _NOT_RUN = {"__repr__", "__str__", "__format__", "__del__", "__reduce__", "__reduce_ex__", "__getstate__"}
 """Special methods that are assumed not to run in a step."""
 _ON_CREATION = {"__new__", "__init__", "__post_init__", "__init_subclass__", "__set_name__"}
+"""Special methods that run only when a class or an object is created."""
 _IMMUTABLE = (type, ModuleType, BuiltinFunctionType, np.ufunc, Operation)
 """Types of objects that do not change."""
 
@@ -117,12 +119,13 @@ _TRANSPARENT = (
     PurePath, numbers.Number, tuple, Enum, random.Random, type, ModuleType, threading.local, logging.Filterer,
     np.recarray, np.record,
 )  # fmt: skip
-"""Standard-library classes whose methods may run: their objects are compared, never change, or only write."""
+"""Standard-library classes whose methods may run: their objects are compared, never change, or only write output."""
 _ARRAYS = (np.ndarray, np.void)
 """NumPy memory. A record (`np.void`) is a view of its array."""
 _CALLABLES = (FunctionType, functools.partial, type(functools.cache(len)))
 """Callables whose own attributes cannot be observed through their class."""
 _CHANGING = {"modules", "stdin", "stdout", "stderr"}
+"""Attributes of `sys` that any code may change; they are not guarded."""
 _METADATA = {"shape", "dtype", "ndim", "size", "nbytes", "itemsize"}
 """Attributes of an array that do not depend on its elements."""
 
@@ -156,32 +159,32 @@ class Observer:
     def __init__(self, trace: Trace) -> None:
         self.trace = trace
         self.guards, self.names = trace.glue.guards, trace.glue.names
-        self._labels: dict[int, tuple[str, Any]] = {}  # names of external objects, by identity
-        self._created_objects: dict[int, Any] = {}  # by the call
-        self._observed_attributes: set[tuple[int, str]] = set()  # read or assigned
+        self._labels: dict[int, tuple[str, Any]] = {}  # external objects and their names, by identity
+        self._created_objects: dict[int, Any] = {}  # objects that the call created, by identity
+        self._observed_attributes: set[tuple[int, str]] = set()  # attributes that were read or assigned: (object, name)
         self._attribute_assignments: dict[tuple[int, str], Assignment] = {}  # by object and name
-        self._variables: dict[str, _Variable] = {}  # that a function may assign, by code
+        self._variables: dict[str, _Variable] = {}  # outside variables that a function may assign, by code
         self._statics: dict[
             str, tuple[Any, str, Any, str]
         ] = {}  # attributes of modules, classes and functions that are read, by code
-        self._containers: list[tuple[Any, Entries, str, str]] = []  # with their guards and labels
+        self._containers: list[tuple[Any, Entries, str, str]] = []  # with their snapshots, guards and labels
         self._arrays: dict[int, tuple[NDArray[Any], str]] = {}  # NumPy arrays that code has read, and labels
         self._large_array: str | None = None  # an array that is too large to compare
-        self._functions: dict[int, FunctionType] = {}  # that were examined
-        self._callables: list[tuple[Any, DictEntries, str]] = []  # and their attributes and labels
-        self._codes: dict[int, CodeType] = {}  # of the functions and those inside them
+        self._functions: dict[int, FunctionType] = {}  # functions that were examined, by identity
+        self._callables: list[tuple[Any, DictEntries, str]] = []  # with snapshots of their attributes, and labels
+        self._codes: dict[int, CodeType] = {}  # code of the examined functions and of those inside them
         self.calls = Calls(self)
-        self._imported_modules: Chains = {}  # by functions that run
+        self._imported_modules: Chains = {}  # modules that the examined functions import
         self._reads_classes = False  # whether a function reads the class of an object
-        self._iterators: list[str] = []
+        self._iterators: list[str] = []  # labels of external iterators
         self._random = _RandomStates()
         self._object_classes: dict[type, None] = {}  # classes of external objects
         self._class_objects: dict[type, None] = {}  # classes that are external objects themselves
         self._patched_classes: list[type] = []
-        self._package = ""  # of the traced function
+        self._package = ""  # the package of the traced function
 
     def start(self, function: Any, arguments: Iterable[Any]) -> None:
-        """Begin to observe a call of the function."""
+        """Begin to observe a call of the function; `arguments` are those that are neither Tensors nor arrays."""
         self._patch(Module)
         self._patch(Optimizer)
         if default_generator.cache_info().currsize:  # it exists already
@@ -216,9 +219,10 @@ class Observer:
     # Reads of attributes
 
     def read(self, thing: Any, name: str, value: Any, reader: str) -> Any:
-        """Handle a read of an attribute by code in the file `reader`; return the value to give it."""
+        """Handle a read of an attribute by code in the file `reader`; return the value that this code gets."""
         if isinstance(thing, Optimizer) and name in ("param_groups", "state"):
             return self._options(thing, name, value, reader)
+        # `functools.cached_property` reads __dict__ for a single attribute
         if (id(thing), name) not in self._observed_attributes and (name != "__dict__" or reader != functools.__file__):
             with self.calls.paused():
                 if name == "__dict__":
@@ -235,6 +239,7 @@ class Observer:
         if isinstance(thing, (Tensor, np.ndarray)) and not own and not _is_users(type(thing), name):
             return  # the trace guards Tensors; arrays are compared
         label = f"{self.label(thing)}.{name}"
+        # a Tensor of the trace: this call has computed and cached it, so each run must assign it, too
         if own and isinstance(member, functools.cached_property) and has_tracer(value) and self.is_external(thing):
             self._read_descriptor(type(thing), name, member)
             self._guard_class_attribute(thing, name, label)
@@ -298,7 +303,7 @@ class Observer:
             self._track(part, label)
 
     def _options(self, optimizer: Optimizer, name: str, value: Any, reader: str) -> Any:
-        """Return an optimizer's groups or state for the reader: as `Settings`, where the trace must see the reads."""
+        """Return an optimizer's groups or state for the reader: as `Settings` if the trace must see the reads."""
         if id(optimizer) in self._created_objects:
             return value
         if name == "param_groups":
@@ -357,7 +362,7 @@ class Observer:
             self.trace.refuse(f"deleting {self.label(thing)}.{name}")
 
     def _is_created(self, thing: Any) -> bool:
-        """Whether the call has created an object: it is not known and, at first sight, has no attributes."""
+        """Whether the call has created an object: it is not external, and had no attributes when it was first seen."""
         if not self.is_external(thing) and not attributes_of(thing):
             self._created_objects[id(thing)] = thing
         return id(thing) in self._created_objects
@@ -369,6 +374,7 @@ class Observer:
             raise self.trace.capture_error(f"{what}, which would happen only once, in tracing: do it outside")
 
     def _can_be_assigned(self, value: Any) -> bool:
+        """Whether each run of the program could assign a value."""
         if type(value) in (list, tuple):
             return all(map(self._can_be_assigned, value))
         if type(value) is dict:
@@ -429,7 +435,7 @@ class Observer:
     def retrace_reason(self) -> str | None:
         """Return why the trace cannot be kept as a program, or None: a side effect that a run would not repeat.
 
-        Tensors of the trace in an outside container do not count: using one raises an error.
+        Adding Tensors to an outside container is no such reason: they are of this trace, and using one raises an error.
         """
         for container, entries, code, label in self._containers:
             if entries.unchanged(container):
@@ -589,14 +595,14 @@ class Observer:
         self._object_classes[cls] = None
         for base in users_bases(cls):
             for name, member in [*vars(base).items()]:
-                if is_descriptor(member) and users_bases(type(member)):  # before its methods run for the first time
+                if is_descriptor(member) and users_bases(type(member)):  # examine it before its methods run
                     self._track(member, f"{base.__name__}.{name}")
                 if name[:2] != "__" or name in _NOT_RUN or not isinstance(member, FunctionType):
                     continue
                 if name in OBSERVING:  # it may be patched at this moment
                     self._track(getattr(member, "original", member), f"{base.__name__}.{name}")
                     continue
-                if created or name not in _ON_CREATION:  # run by operators, calls or loops
+                if created or name not in _ON_CREATION:  # operators, calls and loops run such methods
                     self.depend_on(f"{self.names[base]}.{name}", f"{base.__name__}.{name}", member)
         if is_observable(cls) and not any(base in self._patched_classes for base in cls.__mro__):
             self._patch(cls)
@@ -666,7 +672,8 @@ class Observer:
         """Examine a user function that starts to run without a variable that leads to it."""
         code, module = frame.f_code, frame.f_globals
         name = module.get("__name__")
-        if id(code) in self._codes or name is None or self._is_library_function(code, name):  # kernels have no module
+        # kernels that were rendered to Python have no module name
+        if id(code) in self._codes or name is None or self._is_library_function(code, name):
             return
         if code.co_argcount:
             self._enter_method(frame.f_locals.get(code.co_varnames[0]), code)
@@ -777,7 +784,7 @@ class Observer:
             if owner is sys and name in _CHANGING:
                 return
             value = static_attribute(owner, name) if has_static_attributes(owner) else MISSING
-            if isinstance(owner, ModuleType) and package_of(owner) in LIBRARIES:  # it may be replaced
+            if isinstance(owner, ModuleType) and package_of(owner) in LIBRARIES:  # its attributes may be replaced
                 value = vars(owner).get(name, MISSING)
                 if value is MISSING:
                     return
@@ -817,8 +824,8 @@ class Observer:
     def finish(self) -> None:
         """Add the guards that can only be known when the call has ended."""
         self.calls.stop()
-        before, now = -1, 0
-        while before != now:  # each round may lead to more functions
+        count_before, count = -1, 0
+        while count_before != count:  # each round may lead to more functions
             names = self._attribute_names()
             for cls in [*self._class_objects, *(self._object_classes if self._reads_classes else ())]:
                 self._read_named(cls, names)
@@ -831,26 +838,27 @@ class Observer:
             for name, chains in [*self._imported_modules.items()]:
                 if name in sys.modules:
                     self._follow(f"{self.names[sys.modules]}[{name!r}]", name, sys.modules[name], {*chains})
-            before, now = now, len(self._codes) + sum(map(len, self._imported_modules.values())) + len(self._callables)
+            count_before = count
+            count = len(self._codes) + sum(map(len, self._imported_modules.values())) + len(self._callables)
         captured = {id(array) for _, _, array in self.trace.captures.values()}
         captured |= {id(base) for _, _, array in self.trace.captures.values() for base in _bases(array)}
         self._compare_arrays(captured)
 
     def _compare_arrays(self, captured: set[int]) -> None:
         """Keep the guards of arrays that NumPy may have computed with; drop those of arrays that Tensors capture."""
-        compared = 0
+        compared_bytes = 0
         for array, label in self._arrays.values():
             if id(array) not in captured:
-                compared += array.nbytes
-                if compared > MAX_COMPARED_BYTES:
+                compared_bytes += array.nbytes
+                if compared_bytes > MAX_COMPARED_BYTES:
                     self._large_array = self._large_array or label
         remaining = []
         for item in self._containers:
             array, entries, code, _ = item
-            is_memory = id(array) in captured and id(array) in self._arrays
-            if is_memory:
+            is_captured = id(array) in captured and id(array) in self._arrays
+            if is_captured:
                 self.guards.drop(code)
-            if not is_memory or not entries.unchanged(array):
+            if not is_captured or not entries.unchanged(array):
                 remaining.append(item)
         self._containers = remaining
 
@@ -864,7 +872,7 @@ _FIRST_WORD = 1 << 31
 
 
 class _RandomStates:
-    """The states of `random`, `numpy.random` and generators of their types, which programs do not draw from."""
+    """The states of `random`, `numpy.random` and generators of their types. A program cannot repeat draws from them."""
 
     def __init__(self) -> None:
         self._states: list[tuple[str, Callable[[], Any], Callable[[Any], Any], Any]] = []
@@ -886,7 +894,7 @@ class _RandomStates:
     def draw_reason(self) -> str | None:
         """Return which of them the call has drawn from, as a reason; None if there is none."""
         for label, read, _, state in self._states:
-            if any(not np.array_equal(one, other) for one, other in zip(read(), state, strict=True)):
+            if any(not np.array_equal(now, before) for now, before in zip(read(), state, strict=True)):
                 return f"it draws from {label}"
         for name in self._absent & sys.modules.keys():  # imported by the call
             module = sys.modules[name]

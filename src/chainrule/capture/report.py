@@ -28,27 +28,27 @@ REPEATS = 20
 
 
 def explain(program: Program) -> str:
-    """Return the table.
+    """Return the table of a program's stages.
 
     Times are medians of stages that run one by one, on one thread, on a copy of all arrays. Stages that run together
     image by image are also timed together, and the total uses that time.
     """
     rows = [("stage", "what it does", "over", "Mflop", "kB", "µs", "Gflop/s")]
-    totals, group = np.zeros(3), np.zeros(2)  # flops, bytes, seconds; flops of a group and its stages
-    stages, timed = program.plan.stages, Copy(program)
+    totals, group = np.zeros(3), np.zeros(2)  # flops, bytes, seconds; flops and stages of a group
+    stages, copy = program.plan.stages, Copy(program)
     for number, stage in enumerate(stages):
-        flops, moved = _flops(stage), _bytes(stage)
+        flops, byte_count = _flops(stage), _bytes(stage)
         with blas.one_thread():
-            seconds = _seconds(program, number, stage, timed)
-        alone = stage.group is None
-        totals += flops, moved, 0 if math.isnan(seconds) or not alone else seconds
-        rows.append((str(number), _operations(stage), _size(stage), *_numbers(flops, moved, seconds)))
+            seconds = _seconds(program, number, stage, copy)
+        is_ungrouped = stage.group is None
+        totals += flops, byte_count, 0 if math.isnan(seconds) or not is_ungrouped else seconds
+        rows.append((str(number), _operations(stage), _size(stage), *_numbers(flops, byte_count, seconds)))
         if stage.group is not None:
             group += flops, 1
             if number + 1 == len(stages) or stages[number + 1].group is not stage.group:
                 first = number + 1 - int(group[1])
                 with blas.one_thread():
-                    seconds = _median(timed.group(range(first, number + 1)))
+                    seconds = _median(copy.group(range(first, number + 1)))
                 totals[2] += seconds
                 what = f"these {group[1]:.0f} together, image by image"
                 rows.append(("", what, "", *_numbers(group[0], math.nan, seconds)))
@@ -111,9 +111,9 @@ class Copy:
         )
         script = Script(0, 1, memory)
         script.stages([self.program.launches[n] for n in numbers])
-        empty = keep(np.array([END], np.int64))
+        empty_script = keep(np.array([END], np.int64))
         table = self.table.copy()
-        table[SCRIPTS] = keep(np.array([empty, keep(script.build())], np.int64))
+        table[SCRIPTS] = keep(np.array([empty_script, keep(script.build())], np.int64))
         self.keep_alive.append(table)
         return partial(self.program.enter.func, table.ctypes.data, RUN, 0, 0, 1, 0)
 
@@ -156,25 +156,25 @@ def _flops(stage: Stage) -> float:
 def _bytes(stage: Stage) -> float:
     """Bytes read and written."""
     stored = [v for v in stage.stored_values if v.kind != "scratch"]
-    touched = [*stage.reads(), *stored, *(target for target, _ in stage.writes)]
-    return float(sum(min(value.size, base_of(value).size) * value.dtype.itemsize for value in touched))
+    values = [*stage.reads(), *stored, *(target for target, _ in stage.writes)]
+    return float(sum(min(value.size, base_of(value).size) * value.dtype.itemsize for value in values))
 
 
-def _numbers(flops: float, moved: float, seconds: float) -> tuple[str, str, str, str]:
+def _numbers(flops: float, byte_count: float, seconds: float) -> tuple[str, str, str, str]:
     rate = f"{flops / seconds / 1e9:,.1f}" if flops and seconds > 0 else ""
     microseconds = "" if math.isnan(seconds) else f"{seconds * 1e6:,.1f}"
-    return f"{flops / 1e6:,.3f}", "" if math.isnan(moved) else f"{moved / 1e3:,.1f}", microseconds, rate
+    return f"{flops / 1e6:,.3f}", "" if math.isnan(byte_count) else f"{byte_count / 1e3:,.1f}", microseconds, rate
 
 
-def _seconds(program: Program, number: int, stage: Stage, timed: Copy) -> float:
+def _seconds(program: Program, number: int, stage: Stage, copy: Copy) -> float:
     """Time a stage; NaN for random draws, because timing them would advance the generator."""
     if stage.kind != "call":
-        return _median(timed.stage(number))
+        return _median(copy.stage(number))
     options = stage.steps[0].options
     inputs = map(program.array, stage.steps[0].inputs)
     return math.nan if options.get("draws") else _median(partial(options["function"], *inputs))
 
 
-def _median(work: Callable[[], Any]) -> float:
-    work()
-    return float(np.median(timeit.repeat(work, number=1, repeat=REPEATS)))
+def _median(function: Callable[[], Any]) -> float:
+    function()
+    return float(np.median(timeit.repeat(function, number=1, repeat=REPEATS)))

@@ -28,7 +28,7 @@ _SCALARS = (bool, int, float, np.generic)
 
 
 class UnsettledError(BaseException):  # so that the user's `except Exception` does not catch it
-    """The optimizer creates its state lazily: run this step eagerly and compile the next."""
+    """The optimizer creates its state lazily, in this step: jit runs the step eagerly and compiles the next."""
 
 
 class Number(Scalar):
@@ -104,7 +104,7 @@ class Number(Scalar):
     # Arithmetic
 
     def _apply(self, template: str, function: Callable[..., Any], *operands: Any) -> Number:
-        """Apply a function to numbers; the template formats its code from theirs."""
+        """Apply a function to numbers; `template`, formatted with the operands' code, is the result's code."""
         return Number(
             self.trace,
             template.format(*(x.code if type(x) is Number else self._literal(x) for x in operands)),
@@ -152,7 +152,7 @@ class Number(Scalar):
         )
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
-        """`np.sqrt(number)`, `array * number`."""
+        """Record a ufunc of numbers and arrays, as in `np.sqrt(number)` or `array * number`."""
         if any(not isinstance(x, (*_SCALARS, np.ndarray)) for x in inputs):
             return NotImplemented  # the Tensor or Tracer handles it
         if method != "__call__" or options or ufunc.nout != 1:
@@ -188,7 +188,7 @@ class Settings(MutableMapping[str, Any]):
 
     Args:
         trace: the trace.
-        real: the optimizer's own mapping.
+        real: the optimizer's own dict, which this stands for.
         label: the name in messages.
     """
 
@@ -208,7 +208,7 @@ class Settings(MutableMapping[str, Any]):
             self.trace.state_arrays[id(self.real), key] = self.real, key, value
         return self._trace_value(f"{self.name}[{key!r}]", f"{self.label}[{key!r}]", value)
 
-    # only these two accept a missing entry, so only they guard whether it is present
+    # these two accept a missing entry, so they guard whether it is present
 
     def get(self, key: str, default: Any = None) -> Any:
         """Return the entry, or the default if it is missing."""

@@ -3,7 +3,7 @@
 During the call `mode.trace` is this trace, and Tensors, the tape and optimizers call its methods (`mode.Tracing` lists
 them). `lift` replaces Tensors from outside by Tracers. Formulas, derivatives and optimizer updates run on Tracers;
 an optimizer's options are `Number`s. Each step is also computed, for its shape and type, but nothing outside changes:
-in-place changes, gradients and random draws are undone, and each run of the program makes them. `finish` returns the
+in-place changes, gradients and random draws are undone, and each run of the program repeats them. `finish` returns the
 results and side effects that the program must produce; `compiled.Specialization` builds the program from them. The
 user's variables and attributes are left to `observe`.
 """
@@ -102,8 +102,9 @@ class Trace(Recorder):
             contents before the call, and the array.
         tensors: the Tensors that hold that memory: a reference, the array, and the tape node or None.
         arguments: the Tracers of the function's arguments, by identity.
-        error: the first refusal. The function may have caught it, but cannot be compiled.
-        message_prefix: after the function has returned, its name: errors from then on have no line in it.
+        error: the error of the first refusal, or None. Even if the function has caught it, it cannot be compiled.
+        message_prefix: the function's name, once it has returned. Later errors begin with it, as they have no line
+            inside the function.
     """
 
     def __init__(self) -> None:
@@ -115,12 +116,12 @@ class Trace(Recorder):
         self.argument_tensors: list[tuple[Any, Tracer, Any]] = []  # passed to the function: Tensor, Tracer, leaf
         self.error: CaptureError | None = None
         self.message_prefix = ""
-        self.optimizers: dict[int, tuple[Optimizer, set[int]]] = {}  # positions with state before
+        self.optimizers: dict[int, tuple[Optimizer, set[int]]] = {}  # and the positions that had state before
         self.optimizer_states: list[tuple[Optimizer, int, dict[str, Any]]] = []
         self.state_arrays: dict[tuple[int, str], tuple[dict[str, Any], str, NDArray[Any]]] = {}
         self.mappings: dict[int, Settings] = {}  # options and states, by identity of the mapping
         self.leaves: dict[int, Leaf] = {}
-        self.leaves_without_grad: dict[int, Leaf] = {}  # whose .grad was read as None
+        self.leaves_without_grad: dict[int, Leaf] = {}  # leaves whose .grad was None when it was read
         self.assigned_grads: dict[int, tuple[Leaf | Node, Any]] = {}  # nodes and their earlier gradients
         self.generators: dict[int, tuple[np.random.Generator, Any]] = {}  # states before the call
         self.generator_states: dict[int, Any] = {}  # states after the last draw
@@ -170,7 +171,12 @@ class Trace(Recorder):
         return tracer.copy() if array.dtype == data.dtype else self.cast(tracer, array.dtype)
 
     def lift(self, x: Any, detached: bool = False) -> Any:
-        """Return an input of an operation for tracing: Tensors and arrays as Tracers, numbers unchanged."""
+        """Return an input of an operation for tracing: Tensors and arrays as Tracers, numbers unchanged.
+
+        Args:
+            x: the input.
+            detached: whether no gradient will flow to it, so that it may have a graph from outside.
+        """
         if type(x) is Number:
             return x
         array = x if type(x) is Tracer else getattr(x, "_data", x)
@@ -213,16 +219,16 @@ class Trace(Recorder):
         return self.add_value("elementwise", "cast", ((number, self.glue.slot(number)),), example, type=example.dtype)
 
     def viewed_at(self, x: Tracer, index: Any, value: Value) -> Tracer:
-        """Return the view x[index], where the program computes integers in the index; `value` is its present value."""
+        """Return the view x[index], if the program computes integers in the index; `value` is its present value."""
         parts = index if isinstance(index, tuple) else (index,)
         positions = tuple([part for part in parts if isinstance(part, Tracer)])
-        before, count = x.view_of, len(x.positions)
+        view_parent, parent_count = x.view_of, len(x.positions)
 
         def pick(array: Any, *numbers: Any) -> Any:
-            indices = iter(numbers[count:])
-            at = [int(next(indices)) if isinstance(part, Tracer) else part for part in parts]
-            view = array if x.base is None else before(array, *numbers[:count])
-            return view[(*at, ...) if ... not in at else tuple(at)]
+            indices = iter(numbers[parent_count:])
+            plain_index = [int(next(indices)) if isinstance(part, Tracer) else part for part in parts]
+            view = array if x.base is None else view_parent(array, *numbers[:parent_count])
+            return view[(*plain_index, ...) if ... not in plain_index else tuple(plain_index)]
 
         return Tracer(self, value, x if x.base is None else x.base, pick, (*x.positions, *positions))
 
@@ -270,7 +276,7 @@ class Trace(Recorder):
                 arrays = self._promoted(arrays, operation)
             try:
                 result = self.apply(operation, arrays, options)
-            except Exception:  # the formula needs arrays; or an error, which the call raises again
+            except Exception:  # the formula needs arrays, or raises an error, which the Python call raises again
                 result = self.call(operation.name, partial(_run_formula, operation), arrays, options)
                 if operation is getitem and is_basic_with_tensors(options["index"]):
                     result = self.viewed_at(arrays[0], options["index"], result.value)
@@ -283,6 +289,7 @@ class Trace(Recorder):
         return operation.formula(*inputs, **options) if rule is None else rule(self, *inputs, **options)
 
     def _promoted(self, arrays: list[Any], operation: Operation[...]) -> list[Any]:
+        """Return the inputs of an operation, converted to their common type."""
         examples = [
             x.value.example if isinstance(x, Tracer) else x.value if isinstance(x, Number) else x for x in arrays
         ]
@@ -319,7 +326,7 @@ class Trace(Recorder):
                 )
 
     def call(self, name: str, function: Callable[..., Any], inputs: Sequence[Any], options: dict[str, Any]) -> Any:
-        """Record a Python call, which each run makes: `function` on arrays."""
+        """Record a Python call: each run calls `function` with arrays in place of Tracers."""
         arrays: list[Tracer] = []
 
         def to_placeholder(x: Any) -> Any:
@@ -337,11 +344,11 @@ class Trace(Recorder):
 
         positional, named = [to_placeholder(x) for x in inputs], {key: to_placeholder(x) for key, x in options.items()}
 
-        arguments_only = len(arrays) == len(positional) == sum(type(x) is _ArrayPlaceholder for x in positional)
+        only_arrays = len(arrays) == len(positional) == sum(type(x) is _ArrayPlaceholder for x in positional)
         is_integer = all(x.dtype.kind != "f" for x in arrays)  # no floating-point warnings to ignore
 
         def run(*values: NDArray[Any]) -> Any:
-            if arguments_only and is_integer:
+            if only_arrays and is_integer:
                 return function(*values, **options)
             with np.errstate(all="ignore"):
                 return function(
@@ -350,9 +357,9 @@ class Trace(Recorder):
 
         result = run(*(x.value.example for x in arrays))
         if isinstance(result, tuple):
-            whole = self.add_value("call", name, [x.value for x in arrays], np.zeros(()), function=run)
+            all_results = self.add_value("call", name, [x.value for x in arrays], np.zeros(()), function=run)
             return tuple(
-                self.add_value("part", name, (whole.value,), part, position=i) for i, part in enumerate(result)
+                self.add_value("part", name, (all_results.value,), part, position=i) for i, part in enumerate(result)
             )
         tracer = self.add_value("call", name, [x.value for x in arrays], result, function=run)
         if isinstance(function, ElementChange):
@@ -450,11 +457,11 @@ class Trace(Recorder):
         arrays = {id(array) for array, _, _ in changed}
         tensors = [ref() for ref, array, _ in self.tensors.values() if id(array) in arrays]
         self.versions = [*{id(t._version): t._version for t in tensors if t is not None}.values()]
-        old = {id(before) for _, before, _ in changed}
+        old_ids = {id(before) for _, before, _ in changed}
 
         def copy_if_changed(value: Value) -> Value:
             """Copy old contents of external memory that the program changes, since they are used after the change."""
-            if id(base_of(value)) not in old:
+            if id(base_of(value)) not in old_ids:
                 return value
             return self.reorder(Tracer(self, value), np.array(value.example)).value
 
@@ -464,9 +471,9 @@ class Trace(Recorder):
             [copy_if_changed(tracer.value) for tracer in outputs],
             [(leaf, self.owned_value(tracer)) for leaf, tracer in grads if tracer is not None],
         )
-        wanted = [*outcome.outputs, *(value for _, value in outcome.gradients)]
+        results = [*outcome.outputs, *(value for _, value in outcome.gradients)]
         for array, before, after in changed:
-            steps = self._element_changes(before, after, [*wanted, *(x for _, _, x in changed if x is not after)])
+            steps = self._element_changes(before, after, [*results, *(x for _, _, x in changed if x is not after)])
             for step in steps:
                 inputs = [copy_if_changed(x) for x in step.inputs[1:]]
                 outcome.updates.append((partial(step.options["write"], array), inputs))
@@ -595,15 +602,20 @@ class Trace(Recorder):
     def example_at(self, array: Any, index: Any) -> Any:
         """Return the present values at an index."""
 
-        def plain(x: Any) -> Any:
+        def without_tracers(x: Any) -> Any:
             if isinstance(x, tuple):
-                return tuple(plain(part) for part in x)
+                return tuple(without_tracers(part) for part in x)
             return x.value.example if isinstance(x, Tracer) else x
 
-        return self.lift(array).value.example[plain(index)]
+        return self.lift(array).value.example[without_tracers(index)]
 
     def read_grad(self, leaf: Leaf, outside: bool) -> None:
-        """Handle a read of a leaf's gradient, which must have been computed by this call."""
+        """Handle a read of a leaf's gradient, which must have been computed by this call.
+
+        Args:
+            leaf: the leaf.
+            outside: whether it belongs to a Tensor from outside.
+        """
         if any(leaf is other for _, _, other in self.argument_tensors):
             raise self.capture_error(ARGUMENT_GRADIENT.format(leaf.shape))
         if outside and leaf.grad is None and id(leaf) not in self.assigned_grads:
@@ -633,7 +645,7 @@ class Trace(Recorder):
 
 
 def _record_draw(generator: np.random.Generator) -> None:
-    """Tell all active traces the state of a generator, after a draw or a reset by a trace or program."""
+    """Store the state of a generator in all active traces, after a trace or a program has drawn from it or reset it."""
     state = generator.bit_generator.state
     for trace in _active_traces:
         if id(generator) in trace.generator_states:

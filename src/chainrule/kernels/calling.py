@@ -72,7 +72,7 @@ class DescriptorLayout:
 
     Args:
         arrays: names, separated by blanks. Each takes two integers: its entry in the table, its offset in elements.
-        fields: names of integers, or of integer arrays, which are stored behind all other fields.
+        fields: names of integers, or of integer arrays (lookup tables), which are stored after all other fields.
     """
 
     def __init__(self, arrays: str, fields: str) -> None:
@@ -87,12 +87,12 @@ class DescriptorLayout:
         if set(values) != set(self.fields):
             raise TypeError(f"the descriptor's fields are {self.fields}, not {sorted(values)}")
         tables = [np.ravel(values[name]) for name in self.fields if isinstance(values[name], np.ndarray)]
-        table_start, head = 2 * len(self.arrays) + len(self.fields), [0] * (2 * len(self.arrays))
+        table_start, fixed_part = 2 * len(self.arrays) + len(self.fields), [0] * (2 * len(self.arrays))
         for name in self.fields:
             value = values[name]
-            head.append(table_start if isinstance(value, np.ndarray) else int(value))
+            fixed_part.append(table_start if isinstance(value, np.ndarray) else int(value))
             table_start += value.size if isinstance(value, np.ndarray) else 0
-        return np.concatenate([np.array(head, np.int64), *(table.astype(np.int64) for table in tables)])
+        return np.concatenate([np.array(fixed_part, np.int64), *(table.astype(np.int64) for table in tables)])
 
     def bind(self, descriptor: NDArray[np.int64], bindings: Sequence[tuple[int, int]]) -> NDArray[np.int64]:
         """Return a copy with the arrays filled in: for each array, (entry in the table, offset in elements)."""

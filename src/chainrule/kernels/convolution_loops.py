@@ -1,11 +1,11 @@
 """Convolution and its gradients as matrix products whose rows are positions in an image.
 
-Loop order: images and shares of an image (for threads), groups, slabs of positions, blocks of columns a few vector
-registers wide, blocks of taps and channels, small tiles of positions; inside a tile taps and channels. Each image is
-first copied into a zero-padded frame, which fits into the L2 cache, so that no loop has to test for borders. Tables
-(`geometry`) hold the offset where each position begins, and the offsets of each tap's channels from there. So strides,
-dilation, padding, and a first layer with a single channel need no loops of their own, and one product (`tile`) serves
-three purposes:
+Loop order: images and shares of an image (for threads), groups, slabs (`slab_rows` positions), blocks of columns a few
+vector registers wide, blocks of taps and channels, small tiles of positions; inside a tile taps and channels. Each
+image is first copied into a zero-padded frame, which fits into the L2 cache, so that no loop has to test for borders.
+Tables (`geometry`) hold the offset where each position begins, and the offsets of each tap's channels from there. So
+strides, dilation, padding, and a first layer with a single channel need no loops of their own, and one product (`tile`)
+serves three purposes:
 
 - forward: rows are positions, columns output channels, the sum runs over taps and input channels;
 - gradient of the input: the same from grad, with the filter flipped. With a stride, the input's positions fall into
@@ -22,8 +22,8 @@ Performance is limited by the multipliers if a group has at least as many column
 AVX-512 the second layer of a small network (64 images, 32 channels of 14 × 14 to 64, taps 5 × 5: 1.28 billion
 multiply-adds) takes 6.7 ms forward, 6.8 ms for the input gradient and 6.9 ms for the weight gradient, some 190 GFLOP/s;
 the first (1 channel of 28 × 28 to 32) takes 0.9 ms forward and 1.0 ms for the weight gradient, of which 0.5 are
-arithmetic. Memory beyond the result: a frame and a slab for each thread; for the weight gradient up to eight copies of
-it.
+arithmetic. Memory beyond the result: a frame and a slab for each thread; for the weight gradient also up to eight
+partial sums of the size of the result.
 
 `convolution_setup` computes sizes and tables for these kernels.
 """
@@ -67,16 +67,17 @@ SUM_FIELDS = DescriptorLayout(
 """`parts`: shares of the images; `pieces`: shares of the `rows`, each with SPARE_ROWS more; `columns`: output channels
 of a group, in whole vectors; `positions`: H′ W′; `terms`, `starts`: index tables."""
 UNPACK_FIELDS = DescriptorLayout("total out scratch", "parts size columns column_stride sources targets")
-"""`size`: of one part; `column_stride`: in the gradient; for each row, its offset in `total` (`sources`) and in `out`
-(`targets`)."""
+"""`size`: the elements of one part; `column_stride`: the distance between the columns of a row in `out`; `sources` and
+`targets`: each row's offset in `total` and in `out`."""
 
 
 @cache
 def pack(type: Type) -> Kernel:
     """Pack the weights: each row contiguous, column by column, padded with 0.
 
-    Column j of a row is the weight at `sources` + j `column_stride`. Rows come in blocks, first … last - 1 of these,
-    whose sources are adjacent; a block with as many rows as a vector has lanes is read and transposed in whole vectors.
+    Column j of a row is the weight at `sources` + j `column_stride`. This packs blocks first … last - 1. A block
+    consists of rows whose sources are adjacent; if they are as many as a vector has lanes, it is read and transposed in
+    whole vectors.
     """
     kernel = stage_kernel(f"pack_{type}")
     d = PACK_FIELDS.read(kernel)
@@ -88,13 +89,13 @@ def pack(type: Type) -> Kernel:
         with kernel.when(block > 0):
             begin.set(ends[block - 1])
         start, end = begin.value, ends[block]
-        whole = kernel.select((end - start).equals(lanes), d.used_columns // lanes * lanes, 0)
-        with kernel.loop(0, whole, lanes, as_written=True) as column:
+        transposed_columns = kernel.select((end - start).equals(lanes), d.used_columns // lanes * lanes, 0)
+        with kernel.loop(0, transposed_columns, lanes, as_written=True) as column:
             square = weight.at(sources[start] + column * d.column_stride)
             transpose_square(kernel, square, d.column_stride, packed.at(column), rows.at(start), d.columns)
         with kernel.loop(start, end, as_written=True) as k:
             line, source = packed.at(rows[k] * d.columns), weight.at(sources[k])
-            with kernel.loop(whole, d.used_columns) as column:
+            with kernel.loop(transposed_columns, d.used_columns) as column:
                 line[column] = source[column * d.column_stride]
             with kernel.loop(d.used_columns, d.columns) as column:
                 line[column] = 0.0
@@ -122,8 +123,8 @@ def correlate(type: Type) -> Kernel:
         with kernel.loop(uncovered_first, uncovered_last, as_written=True) as k:
             result.at(uncovered[k] * d.outputs).fill_zero(d.outputs)  # positions that no tap reaches
         with kernel.loop(0, d.pass_count, as_written=True) as number:
-            line = passes.at(number * PASS_WORDS)
-            count, terms, weights_at, starts, positions, offsets = (line[i] for i in range(PASS_WORDS))
+            pass_record = passes.at(number * PASS_WORDS)
+            count, terms, weights_at, starts, positions, offsets = (pass_record[i] for i in range(PASS_WORDS))
             kernel.call(
                 slabs, frame.address, d.channels, weights.at(weights_at).address, result.address, sums.address,
                 tables.at(starts).address, tables.at(positions).address, tables.at(offsets).address, terms, count,
@@ -134,7 +135,7 @@ def correlate(type: Type) -> Kernel:
 
 @cache
 def _slabs(type: Type) -> Kernel:
-    """Positions low … high - 1 of one image in one pass; position `positions[i]` reads from offset `starts[i]` on."""
+    """Compute positions low … high - 1 of an image in one pass; the window of `positions[i]` begins at `starts[i]`."""
     kernel = Kernel(f"slabs_{type}", {
         "frame": ADDRESS, "channels": I8, "weights": ADDRESS, "out": ADDRESS, "sums": ADDRESS, "starts": ADDRESS,
         "positions": ADDRESS, "offsets": ADDRESS, "terms": I8, "count": I8, "low": I8, "high": I8, "groups": I8,
@@ -169,8 +170,8 @@ def _slabs(type: Type) -> Kernel:
 def sum_items(type: Type) -> Kernel:
     """Sums over images of x's windows times grad (N, positions, O): total (parts, pieces, groups, rows, columns).
 
-    A part is a share of the images, a piece a share of the rows, with its table. An item is a pair of both; this
-    computes items first … last - 1.
+    A part is a share of the images, a piece a share of the rows, with its own table of terms. An item is a pair of
+    both; this computes items first … last - 1.
     """
     kernel = stage_kernel(f"sum_items_{type}")
     d = SUM_FIELDS.read(kernel)
@@ -200,7 +201,7 @@ def _add_images(
     piece: Expr,
     zero_accumulator: Expr | int,
 ) -> None:
-    """One item's sums over images first … last - 1."""
+    """Write the loops that add images first … last - 1 to an item's sums."""
     x, grad, total, frame = (d.array(name, type) for name in ("x", "grad", "total", "scratch"))
     grad_copy = frame.at(d.frame_height * d.frame_width * d.channels)
     terms, starts = d.lookup_table("terms").at(piece * d.rows), d.lookup_table("starts")
@@ -232,9 +233,9 @@ def unpack(type: Type) -> Kernel:
         with kernel.loop(0, d.columns) as column:
             sums[column] = source[column]
         with kernel.loop(1, d.parts, as_written=True) as part:
-            more = source.at(part * d.size)
+            part_sums = source.at(part * d.size)
             with kernel.loop(0, d.columns) as column:
-                sums[column] = sums[column] + more[column]
+                sums[column] = sums[column] + part_sums[column]
         with kernel.loop(0, d.columns) as column:
             target[column * d.column_stride] = sums[column]
     return kernel

@@ -110,16 +110,16 @@ def _correlation(
         return Correlation(0, out)
     groups, used_columns = sources.shape[0], sources.shape[-1]
     columns = _whole_vectors(used_columns, dtype)
-    rows, packed = [], 0
+    rows, packed_size = [], 0
     passes: list[int] = []
     tables: list[Array] = []
     for pass_ in pass_tables:
         pass_sources = sources[:, pass_.taps[0]][:, :, pass_.taps[1]][..., 0].ravel()
-        passes += [pass_.positions.size, pass_.terms.size, packed]
+        passes += [pass_.positions.size, pass_.terms.size, packed_size]
         for table in (_pad(pass_.starts, pass_.starts.size + SPARE_ROWS), pass_.positions, pass_.terms):
             passes.append(sum(t.size for t in tables))
             tables.append(table)
-        packed += pass_sources.size * columns
+        packed_size += pass_sources.size * columns
         rows.append(pass_sources)
     first_sources = sources[(0,) * 4 + (slice(2),)]
     table = np.concatenate(rows)
@@ -128,7 +128,7 @@ def _correlation(
     ends = _blocks(table[order], lanes)
     types = [type_of(dtype)]
     pack = PACK.job(
-        types, ends.size, packed // 4, columns=columns, used_columns=used_columns,
+        types, ends.size, packed_size // 4, columns=columns, used_columns=used_columns,
         column_stride=first_sources[-1] - first_sources[0], rows=order, ends=ends, sources=table[order],
     )  # fmt: skip
     covered_positions = np.concatenate([pass_.positions for pass_ in pass_tables])
@@ -137,14 +137,14 @@ def _correlation(
     scratch = (
         pass_tables[0].frame[2] * pass_tables[0].frame[3] * shape[1] + (registers().slab_rows + SPARE_ROWS) * columns
     )
-    work = out[0] * steps * packed // 8
+    work = out[0] * steps * packed_size // 8
     correlate = CORRELATE.job(
         types, out[0] * steps, work, scratch, steps, steps=steps, **_frame(shape, pass_tables[0]), groups=groups,
         columns=columns, positions=out[1] * out[2], outputs=out[3], uncovered=uncovered,
         uncovered_count=uncovered.size, passes=np.array(passes), pass_count=len(passes) // PASS_WORDS,
         tables=np.concatenate(tables),
     )  # fmt: skip
-    return Correlation(packed, out, pack, correlate)
+    return Correlation(packed_size, out, pack, correlate)
 
 
 def _frame(shape: Shape, tables: IndexTables) -> dict[str, int]:

@@ -80,7 +80,7 @@ them. So programs that write external memory flush them; all others give the sam
 def driver() -> Kernel:
     """driver(table, entry_code, segment, thread_id, thread_count, team): run a thread's script of a segment.
 
-    Called for the first thread, it has workers call it for the others. With CHECK_ARGUMENTS, it only runs the checks.
+    The first thread's call makes workers call it for the other threads. With CHECK_ARGUMENTS, it only runs the checks.
     """
     kernel = Kernel(
         "driver",
@@ -173,15 +173,15 @@ def _run_script() -> Kernel:
 
 @cache
 def count_invalid_indices(type: Type) -> Kernel:
-    """A check: how many of some integers are neither in 0 … size - 1 nor equal to `ignored`."""
+    """A check: how many of some integers are neither in 0 … size - 1 nor equal to `ignore_index`."""
     kernel = Kernel(f"count_invalid_indices_{type}", {"table": ADDRESS, "descriptor": ADDRESS}, I8)
     descriptor = kernel.array("descriptor", I8)
     indices = kernel.array(kernel.array("table", ADDRESS)[descriptor[0]], type)
-    count, size, ignored = descriptor[1], descriptor[2], descriptor[3]
+    count, size, ignore_index = descriptor[1], descriptor[2], descriptor[3]
     failures = kernel.variable(I8, 0)
     with kernel.loop(0, count) as i:
         index = indices[i].to(I8)
-        valid = ((index >= 0) & (index < size)) | index.equals(ignored)
+        valid = ((index >= 0) & (index < size)) | index.equals(ignore_index)
         failures.accumulate((~valid).to(I8))
     kernel.return_(failures.value)
     return kernel
@@ -206,9 +206,9 @@ def count_overlaps() -> Kernel:
     kernel = Kernel("count_overlaps", {"table": ADDRESS, "descriptor": ADDRESS}, I8)
     descriptor = kernel.array("descriptor", I8)
     start = kernel.array("table", I8)[descriptor[0]]
-    size, item, count = descriptor[1], descriptor[2], descriptor[3]
+    size, itemsize, count = descriptor[1], descriptor[2], descriptor[3]
     changed = kernel.array(kernel.array("table", ADDRESS)[CHANGED_ARRAYS], I8)
-    failures = kernel.variable(I8, (start & (item - 1)).differs(0).to(I8))
+    failures = kernel.variable(I8, (start & (itemsize - 1)).differs(0).to(I8))
     with kernel.loop(0, count, as_written=True) as i:
         begin, end = changed[i * CHANGED_WORDS], changed[i * CHANGED_WORDS + 1]
         failures.accumulate(((start < end) & (begin < start + size)).to(I8))

@@ -26,7 +26,7 @@ class IndexTables(NamedTuple):
     frame: tuple[int, int, int, int]
     """Top and left of the image in the frame; the frame's height and width."""
     starts: Table
-    """For each position of the result: the offset in the frame where it begins to read."""
+    """For each position of the result: the offset in the frame where its window begins."""
     positions: Table
     """For each position: its index in the result's image."""
     taps: tuple[NDArray[np.intp], NDArray[np.intp]]
@@ -82,7 +82,7 @@ def backward_tables(
     i = (h + p - k d) / s, if that is an integer: that is, if h + p and k d have the same remainder modulo s. There is
     one pass for each pair of remainders (down and across) that has taps and positions.
     """
-    lines = []
+    directions = []
     for a in (0, 1):
         positions = np.arange(size[a]) + padding[a][0]
         taps = np.arange(kernel[a])[::-1]  # reversed, so that the gradient is read forwards
@@ -95,8 +95,8 @@ def backward_tables(
             if inputs.size and class_taps.size:
                 offsets = -(class_taps * dilation[a] // stride[a])
                 classes.append((inputs // stride[a] - low, inputs - padding[a][0], class_taps, offsets))
-        lines.append((low, high - low + 1, classes))
-    (top, height, vertical), (left, width, horizontal) = lines
+        directions.append((low, high - low + 1, classes))
+    (top, height, vertical), (left, width, horizontal) = directions
     passes = []
     for i, h, taps_y, offsets_y in vertical:
         for j, w, taps_x, offsets_x in horizontal:

@@ -183,7 +183,7 @@ def _target_settings() -> tuple[str, str]:
 
 @functools.cache
 def _machine() -> str:
-    """Everything else that machine code depends on: processor, compiler, and the sources that build kernels."""
+    """What machine code depends on besides the key: processor, compiler, and the sources that build kernels."""
     from importlib.metadata import version  # slow to import
 
     binding = llvm()

@@ -64,13 +64,13 @@ def convolve_weight_gradient(
 
 def max_pool(x: Array, out: Array, taps: Array, kernel: Any, stride: Any, padding: Any, dilation: Any) -> None:
     """See `pooling.max_pool`."""
-    unset = np.ones((*out.shape[1:3], 1), bool)
+    is_first = np.ones((*out.shape[1:3], 1), bool)
     for tap, pixels, positions in _taps(x.shape, out.shape, kernel, stride, padding, dilation):
         value, largest = x[pixels], out[positions]
-        better = unset[positions[1:]] | (value > largest) | (value != value)
-        out[positions] = np.where(better, value, largest)
-        taps[positions] = np.where(better, tap, taps[positions])
-        unset[positions[1:]] = False
+        is_larger = is_first[positions[1:]] | (value > largest) | (value != value)
+        out[positions] = np.where(is_larger, value, largest)
+        taps[positions] = np.where(is_larger, tap, taps[positions])
+        is_first[positions[1:]] = False
 
 
 def max_pool_gradient(

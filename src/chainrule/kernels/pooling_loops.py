@@ -8,8 +8,8 @@ computed in one pass over the channels.
 The gradients are divided among threads by image, because windows may overlap. If the windows tile the image (each pixel
 in exactly one), every pixel is written once; otherwise gradients are added to an image of zeros. Memory is the
 limit: each pixel is read or written once for each window it is in, and prefetched. On one core 64 images of 28 × 28
-with 32 channels, 6.4 MB, take 0.3 ms forward and 0.3 ms backward if they are in a cache, as long as filling them with
-zeros; twice as long if not. With one to three channels the innermost loop is too short to be fast.
+with 32 channels, 6.4 MB, take 0.3 ms forward and 0.3 ms backward if they are in a cache, which is as long as filling
+them with zeros takes; otherwise twice as long. With one to three channels the innermost loop is too short to be fast.
 
 Arrays are contiguous: images (N, H, W, C), results (N, H′, W′, C). `pooling` creates the jobs.
 """
@@ -235,7 +235,7 @@ def _average_large(windows: _Windows, x: Array, image: Expr, i: Expr, j: Expr, o
 
 @cache
 def avg_pool_gradient(type: Type) -> Kernel:
-    """Add each window's gradient, over its divisor, to all its pixels, in `out`, for images first … last - 1."""
+    """Add each window's gradient, divided by its divisor, to its pixels in `out`, for images first … last - 1."""
     kernel = stage_kernel(f"avg_pool_gradient_{type}")
     windows = _Windows(kernel, AVG_GRADIENT_FIELDS)
     d = windows.d

@@ -95,7 +95,8 @@ def _dots(type: Type) -> Kernel:
     kernel = Kernel(f"dots_{type}", {
         "n": I8, "m": I8, "k": I8, "x": ADDRESS, "x_row": I8, "y": ADDRESS, "y_row": I8, "out": ADDRESS, "out_row": I8,
     }, internal=True)  # fmt: skip
-    wide = 4 if registers().has_32_registers else 2  # rows of y in a tile of many rows: its sums and factors fit
+    # rows of y in a tile of many rows, so that its sums and factors fit into registers
+    wide = 4 if registers().has_32_registers else 2
     tiles = {size: _tile(type, *size) for size in ((TALL, wide), (3, 4), (1, 4), (1, 1))}
     n, m, k, x_row, y_row, out_row = (kernel[name] for name in ("n", "m", "k", "x_row", "y_row", "out_row"))
     x, y, out = (kernel.array(name, type) for name in ("x", "y", "out"))
@@ -115,12 +116,12 @@ def _dots(type: Type) -> Kernel:
         )
 
     tall_rows = n // TALL * TALL
-    three = tall_rows + (n - tall_rows) // 3 * 3
+    triple_rows = tall_rows + (n - tall_rows) // 3 * 3
     with kernel.loop(0, tall_rows, TALL, as_written=True) as row:
         band(TALL, wide, row)
-    with kernel.loop(tall_rows, three, 3, as_written=True) as row:
+    with kernel.loop(tall_rows, triple_rows, 3, as_written=True) as row:
         band(3, 4, row)
-    with kernel.loop(three, n, as_written=True) as row:
+    with kernel.loop(triple_rows, n, as_written=True) as row:
         band(1, 4, row)
     return kernel
 

@@ -65,7 +65,7 @@ class _PythonRenderer:
                     self.uses[id(x)] = self.uses.get(id(x), 0) + 1
             elif isinstance(statement, Loop):
                 for x in (statement.start, statement.stop):
-                    self.uses[id(x)] = self.uses.get(id(x), 0) + 2
+                    self.uses[id(x)] = self.uses.get(id(x), 0) + 2  # never inline them
                 self._count(statement.body)
             elif isinstance(statement, If):
                 self.uses[id(statement.test)] = self.uses.get(id(statement.test), 0) + 1

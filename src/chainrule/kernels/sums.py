@@ -52,7 +52,7 @@ def total(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
         return _add(x, axis=axis, keepdims=keepdims)
     strategy, contiguous = _strategy(x.shape, axis), x.flags.c_contiguous
     in_pairs = (contiguous and strategy.paired) or (axis is None and x.flags.f_contiguous)
-    # larger arrays: older versions of NumPy sum long lines only partly pairwise
+    # not for larger arrays, whose long lines older versions of NumPy sum only partly pairwise
     if strategy.short or (in_pairs and x.size <= CACHED):
         return _add(x, axis=axis, keepdims=keepdims)
     if type(axis) is int and x.flags.f_contiguous and not contiguous:
@@ -90,8 +90,9 @@ class _SumStrategy(NamedTuple):
         short: leave the sum to NumPy, which is accurate enough, or raises its own error.
         paired: the same for contiguous arrays, because enough summed numbers are contiguous for pairwise summation.
         rows: (A, B, C) if the summed dimensions are adjacent: B is their product. Otherwise None.
-        lines: to sum in two steps, lines first, then the rows of a line: the shapes of x before each step (lines of
-            equally many rows; rows), and the axis to sum over in both. None if the rows cannot be divided so.
+        lines: a line is some successive rows as one long row. The sum takes two steps: add the lines, then the rows of
+            the line that results. (The shape as lines, the shape of that line as rows, the axis of both sums.) None
+            if the rows do not divide into equal lines.
         keepdims_shape: the shape of the result with keepdims.
         result_shape: the shape of the result without.
     """
@@ -120,26 +121,26 @@ def _strategy(shape: tuple[int, ...], axis: Axis) -> _SumStrategy:
     count = math.prod(shape) // math.prod(keepdims_shape)
     end = next((d for d in reversed(range(ndim)) if d not in axes), -1) + 1
     pairs = math.prod(shape[end:])
-    short, paired, neighbors = count <= SHORT, count <= SHORT * pairs and pairs > 1, last - first == len(axes)
+    short, paired, is_adjacent = count <= SHORT, count <= SHORT * pairs and pairs > 1, last - first == len(axes)
     lines = None
-    for number in range(BLOCK, BLOCK // 4, -1):  # the largest number of lines that divides the rows evenly
-        each = rows[1] // number  # rows of a line
-        if neighbors and lines is None and each * number == rows[1] and each + number <= SHORT:
-            lines = (*shape[:first], number, each * rows[2]), (*shape[:first], each, *shape[last:]), first
-    return _SumStrategy(axes, short, paired, rows if neighbors else None, lines, keepdims_shape, result_shape)
+    for line_count in range(BLOCK, BLOCK // 4, -1):  # the largest number of lines that divides the rows evenly
+        line_rows = rows[1] // line_count
+        if is_adjacent and lines is None and line_rows * line_count == rows[1] and line_rows + line_count <= SHORT:
+            lines = (*shape[:first], line_count, line_rows * rows[2]), (*shape[:first], line_rows, *shape[last:]), first
+    return _SumStrategy(axes, short, paired, rows if is_adjacent else None, lines, keepdims_shape, result_shape)
 
 
 def _sum_any_layout(x: Array, axes: frozenset[int]) -> Any:
     """The sums over some dimensions, which are dropped. Like np.sum, the result keeps the memory order of x."""
-    kind, times = x.dtype.newbyteorder("="), 1
+    result_type, factor = x.dtype.newbyteorder("="), 1
     x = x.astype(np.float32, copy=False)
     for d in axes:
         if x.strides[d] == 0:  # a broadcast dimension: the sum is a multiple
-            x, times = x[(slice(None),) * d + (slice(1),)], times * x.shape[d]
+            x, factor = x[(slice(None),) * d + (slice(1),)], factor * x.shape[d]
     order = sorted(range(x.ndim), key=lambda d: -abs(x.strides[d]))
     remaining = [d for d in order if d not in axes]
-    sums = np.asarray(_sum_in_memory_order(x.transpose(order), [d for d, where in enumerate(order) if where in axes]))
-    result = (sums * np.float64(times) if times != 1 else sums).astype(kind, copy=False)
+    sums = np.asarray(_sum_in_memory_order(x.transpose(order), [d for d, dim in enumerate(order) if dim in axes]))
+    result = (sums * np.float64(factor) if factor != 1 else sums).astype(result_type, copy=False)
     return result.transpose(np.argsort(remaining)) if remaining else result[()]
 
 

@@ -54,7 +54,7 @@ _threads: int | None = None
 
 
 def parallel_for(kernel: Callable[..., Any], count: int, steps: int, *arguments: Any) -> None:
-    """Call kernel(*arguments, begin, end) on several threads, with ranges that together cover 0 … count.
+    """Call kernel(*arguments, begin, end) on several threads, with ranges that together cover range(count).
 
     Args:
         kernel: a compiled loop, which releases the GIL.

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from chainrule.kernels.tree import Array, Expr, Type
 
 BLOCK_BYTES = 24 * 1024  # of w
-PREFETCH_STEPS = 24  # steps by which lines of w are prefetched: some 250 clocks
+PREFETCH_STEPS = 24  # steps by which lines of w are prefetched: some 250 cycles
 
 
 @cache

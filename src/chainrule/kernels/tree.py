@@ -277,8 +277,8 @@ class Array:
         kernel: the kernel that reads or writes them.
         address: the address of the first number.
         type: the type of each number.
-        alias_scope: a name states that the array overlaps no array with another name, or with none. Arrays without a
-            name may overlap each other.
+        alias_scope: a name states that the array overlaps no array with another name and none without a name. Arrays
+            without a name may overlap each other.
     """
 
     def __init__(self, kernel: Kernel, address: Expr, type: Type, alias_scope: str | None = None) -> None:

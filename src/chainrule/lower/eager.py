@@ -168,8 +168,8 @@ def compute(function: Callable[..., Any], inputs: Sequence[Any], options: Mappin
     with _lock:
         if _running:  # a signal handler or a __del__ method interrupted a program of this thread
             return NotImplemented
-        formula = _lookup(key, lambda: _record(function, inputs, options))
-        return NotImplemented if formula is None else formula.run(arrays)
+        program = _lookup(key, lambda: _record(function, inputs, options))
+        return NotImplemented if program is None else program.run(arrays)
 
 
 def use_kernel(inputs: Sequence[Any]) -> bool:
@@ -221,7 +221,7 @@ def _kind(x: Any) -> Any:
 
 
 def _lookup(key: Any, record: Callable[[], _FormulaProgram]) -> _FormulaProgram | None:
-    """The program for a key; None if the formula cannot be recorded, or compiling it does not pay."""
+    """The program for a key; None if the formula cannot be recorded or compiled, or is better left to NumPy."""
     if key in _programs:
         _programs.move_to_end(key)
         return _programs[key]
@@ -247,11 +247,11 @@ def _record(function: Callable[..., Any], inputs: Sequence[Any], options: Mappin
         rest = iter(tracers)
         return function(*(next(rest) if type(x) is _ndarray else x for x in inputs), **options)
 
-    formula = _FormulaProgram(arrays, 0, call)
-    if not formula.owns_results():
+    program = _FormulaProgram(arrays, 0, call)
+    if not program.owns_results():
         raise Untraceable("a view, a copy or a constant, which NumPy returns at once")
-    formula.compile()
-    return formula
+    program.compile()
+    return program
 
 
 def _record_update(formula: Callable[..., Any], changed: Any, inputs: Any, numbers: Any) -> _FormulaProgram:

@@ -194,7 +194,7 @@ _PLAIN_VALUE: dict[Any, Callable[[Any], Any]] = {
     float.__eq__: float.__repr__, complex.__eq__: complex.__repr__, int.__eq__: int.__index__, str.__eq__: str.__str__,
     bytes.__eq__: bytes.__bytes__,
 }  # fmt: skip
-"""How the value of a plain type or of its subclass is compared, by the type's `__eq__`."""
+"""For plain types and their subclasses, by their `__eq__`: what to compare objects by instead."""
 
 
 class Identity:
@@ -213,7 +213,7 @@ class Identity:
 
 
 def _has_attributes(x: Any) -> bool:
-    """Whether an object has a value of its own in `__dict__` or in slots."""
+    """Whether an object has attributes of its own, in `__dict__` or in slots."""
     return bool(getattr(x, "__dict__", None)) or any(vars(c).get("__slots__") for c in type(x).__mro__)
 
 

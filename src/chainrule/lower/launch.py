@@ -109,7 +109,7 @@ def _product(stage: Stage) -> Launch:
     if stack and len(y.shape) == 2 and _is_one_matrix(x):  # one product of all rows
         rows, stack = math.prod(step.shape[:-1]), ()
     (x_transposed, x_row), (y_transposed, y_row) = _layout(x), _layout(y)
-    few = not x_transposed and y_transposed and rows <= FEW_ROWS
+    has_few_rows = not x_transposed and y_transposed and rows <= FEW_ROWS
     if stack:
         split, count = product.BY_MATRIX, math.prod(stack)
     elif base_of(y).kind == "captured" and rows <= columns:
@@ -118,7 +118,7 @@ def _product(stage: Stage) -> Launch:
     else:
         split, count = product.BY_ROWS, rows
     kind = type_of(step.dtype)
-    job = (product.FEW_ROWS if few else product.BLAS_PRODUCT).job(
+    job = (product.FEW_ROWS if has_few_rows else product.BLAS_PRODUCT).job(
         [kind], count, int(work(stage)), rows=rows, columns=columns, terms=x.shape[-1], x_row=x_row, y_row=y_row,
         out_row=columns, x_transposed=x_transposed, y_transposed=y_transposed, split=split,
         gemm=SGEMM if kind == F4 else DGEMM,
@@ -134,13 +134,13 @@ def _product(stage: Stage) -> Launch:
 def _is_one_matrix(x: Value) -> bool:
     """Whether the matrices of a stack form one matrix in memory, with all their rows."""
     row = x.strides[-2]
-    across = x.strides[-1] == 1 or x.shape[-1] == 1
+    is_row_contiguous = x.strides[-1] == 1 or x.shape[-1] == 1
     rows = x.shape[-2]
     for size, stride in zip(x.shape[-3::-1], x.strides[-3::-1], strict=True):
         if size != 1 and stride != rows * row:
             return False
         rows *= size
-    return across and row >= x.shape[-1]
+    return is_row_contiguous and row >= x.shape[-1]
 
 
 def _offsets(v: Value, stack: Sequence[int]) -> NDArray[np.int64]:

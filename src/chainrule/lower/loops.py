@@ -243,8 +243,8 @@ def _order(stage: Stage, reads: Sequence[Value]) -> list[int]:
     """The dimensions in the memory order of what is written, or else of the largest array that is read."""
     candidates = [t for t, _ in stage.writes] + [v for v in stage.stored_values if v.kind == "elementwise"]
     candidates += sorted((v for v in reads if v.shape == stage.shape), key=lambda v: -v.size) or list(reads)
-    lead = next((v for v in candidates if v.shape == stage.shape), None)
-    strides = _strides(lead, stage.shape) if lead is not None else list(range(len(stage.shape), 0, -1))
+    reference = next((v for v in candidates if v.shape == stage.shape), None)
+    strides = _strides(reference, stage.shape) if reference is not None else list(range(len(stage.shape), 0, -1))
     return sorted(range(len(stage.shape)), key=lambda d: (-abs(strides[d]), d))
 
 
@@ -403,14 +403,14 @@ class _Builder:
     def double_register(self, r: Value) -> Variable | None:
         """The register that accumulates a float32 sum in double precision, if there is one."""
         variable = self.variables.get(id(r))
-        wide = variable is not None and variable.type == F8 and type_of(r.inputs[0].dtype) == F4
-        return variable if wide else None
+        is_double = variable is not None and variable.type == F8 and type_of(r.inputs[0].dtype) == F4
+        return variable if is_double else None
 
     def register_type(self, r: Value) -> Type:
         """The type of the register that accumulates a reduction."""
         number = type_of(r.inputs[0].dtype)
-        short = self.nest.fixed_sizes[-1] is not None and self.nest.level[id(r)] == len(self.nest.sizes) - 1
-        return F8 if r.op == "sum" and number == F4 and not short else number
+        is_unrolled = self.nest.fixed_sizes[-1] is not None and self.nest.level[id(r)] == len(self.nest.sizes) - 1
+        return F8 if r.op == "sum" and number == F4 and not is_unrolled else number
 
     def accumulate(self, rows: Sequence[dict[int, Expr]]) -> None:
         """Compute the formula for one element of each of some rows, and add them all to the reductions."""

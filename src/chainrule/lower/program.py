@@ -58,9 +58,9 @@ class Program:
 
     Args:
         plan: the stages and their memory.
-        numbers: how many numbers change from call to call.
-        indices: arguments that must be integers from 0 to size - 1, or equal to `ignored` if that is not None: (value,
-            size, ignored, refuse); `refuse` raises the error for an array with others.
+        number_count: how many numbers change from call to call.
+        indices: arguments that must be integers from 0 to size - 1, or equal to `ignore_index` if that is not None:
+            (value, size, ignore_index, refuse); `refuse` raises the error for an array with others.
         arguments: the values that stand for the function's arguments.
         outputs: the values to return, in memory of their own.
         changed: the external arrays that the program writes.
@@ -78,8 +78,9 @@ class Program:
     """
 
     def __init__(
-        self, plan: Plan, numbers: int, indices: Sequence[Index], arguments: Sequence[Value], outputs: Sequence[Value],
-        changed: Sequence[NDArray[Any]] = (), allocate_arena: Callable[[int], NDArray[np.uint8]] | None = None,
+        self, plan: Plan, number_count: int, indices: Sequence[Index], arguments: Sequence[Value],
+        outputs: Sequence[Value], changed: Sequence[NDArray[Any]] = (),
+        allocate_arena: Callable[[int], NDArray[np.uint8]] | None = None,
     ) -> None:  # fmt: skip
         self.plan, self.arguments, self.indices, self.changed = plan, list(arguments), list(indices), list(changed)
         self.thread_count = thread_count(plan)
@@ -94,7 +95,7 @@ class Program:
             {id(v): start + thread_id * size + n for n, v in enumerate(private_values)}
             for thread_id in range(self.thread_count)
         ]
-        self.scalars = np.zeros(max(1, numbers))
+        self.scalars = np.zeros(max(1, number_count))
         self.numbers = self.scalars.data  # a memoryview: faster to write one by one
         self.buffers: list[NDArray[np.int64]] = []  # descriptors and scripts
         self.allocate = {id(v): _allocator(v) for v in map(base_of, outputs) if v.kind not in SOURCES}
@@ -240,10 +241,10 @@ class Program:
             if value.size:
                 descriptor = [self.entries[id(value)], value.example.nbytes, value.dtype.itemsize, changed]
                 script.check(ARGUMENT - i, machine.address_of("count_overlaps", driver.count_overlaps), descriptor)
-        for number, (value, size, ignored, _) in enumerate(self.indices, 1):
+        for number, (value, size, ignore_index, _) in enumerate(self.indices, 1):
             kind = type_of(value.dtype)
             kernel = machine.address_of(f"count_invalid_indices {kind}", partial(driver.count_invalid_indices, kind))
-            script.check(number, kernel, [self.entries[id(value)], value.size, size, ignored or 0])
+            script.check(number, kernel, [self.entries[id(value)], value.size, size, ignore_index or 0])
 
     # Running
 
@@ -251,7 +252,7 @@ class Program:
         """A value's array, with the views that lead to it applied."""
         if value.kind != "view":
             return self.arrays[id(value)]
-        return value.options["view"](self.array(value.inputs[0]))  # type: ignore[no-any-return]  # what NumPy did
+        return value.options["view"](self.array(value.inputs[0]))  # type: ignore[no-any-return]  # returns a view
 
     def _python_call(self, stage: Stage) -> Callable[[], None]:
         """The function that runs a stage that is a Python call."""

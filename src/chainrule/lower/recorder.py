@@ -73,7 +73,7 @@ class Recorder:
     # Adding values
 
     def add_value(self, kind: str, op: Any, inputs: Sequence[Any], example: Any, **options: Any) -> Tracer:
-        """Add a value, whose result in the traced call is `example`; or reuse an equal one."""
+        """Add a value, which is `example` in the traced call; or reuse an equal one."""
         example = np.asarray(example)
         if kind in ("elementwise", "reduce", "matmul"):
             for dtype in (example.dtype, *(x.dtype for x in inputs if isinstance(x, Value))):
@@ -134,12 +134,12 @@ class Recorder:
             example = ufunc(*examples)
         if not any(isinstance(e, np.ndarray) and e.dtype.kind == "f" for e in examples):
             self.depend_on_types(x for x in inputs if isinstance(x, Scalar))
-        scalars = [e if isinstance(e, (bool, int, float)) else e.dtype for e in examples]
+        operand_types = [e if isinstance(e, (bool, int, float)) else e.dtype for e in examples]
         if ufunc is np.where:
-            scalars = scalars[1:]
+            operand_types = operand_types[1:]
         result = np.asarray(example).dtype
         # comparisons are computed in the common type of their inputs, everything else in the result's type
-        common = _comparison_type(scalars) if result.kind == "b" else result
+        common = _comparison_type(operand_types) if result.kind == "b" else result
         if common.kind not in "biuf" or result.itemsize > 8:
             raise Untraceable(f"np.{ufunc.__name__} of numbers of type {common}")
         if common.kind != "f" and ufunc in FLOATS_ONLY and not (ufunc is np.power and operands[1] in (1, 2, 3)):
@@ -172,7 +172,7 @@ class Recorder:
         return out
 
     def record_view(self, x: Any, function: Callable[[Any], Any]) -> Tracer:
-        """Record a NumPy function that only moves elements: the result is a view of x, or a copy."""
+        """Record a NumPy function that only rearranges elements: the result is a view of x, or a copy."""
         x = self.as_tracer(x)
         memory = function(x.memory)
         if not isinstance(memory, np.ndarray):
@@ -196,7 +196,7 @@ class Recorder:
         return value
 
     def view_value(self, value: Value, function: Callable[[Any], Any], memory: NDArray[Any] | None = None) -> Value:
-        """Apply a NumPy function that only moves elements to a value; the result is a view value.
+        """Apply a NumPy function that only rearranges elements to a value; the result is a view value.
 
         If `memory` is given, the result must be a view of it: the value is brought into that memory order first.
         """

@@ -37,7 +37,7 @@ ALIGNMENT = 64  # bytes, a cache line
 PARTS, MIN_SPLIT_WORK = 8, 30_000  # number of partial sums, and the least work for which a sum is split
 
 CACHE_BYTES = 32_768  # of the L1 cache, for a block of rows
-MIN_BLOCKED_BYTES = 131_072  # bytes passed on inside a group, from which blocks pay
+MIN_BLOCKED_BYTES = 131_072  # passed on inside a group; below, blocks are not worthwhile
 LOOK_AHEAD = 24  # stages considered for a group
 
 
@@ -228,19 +228,19 @@ def _split_sums(stages: list[Stage], outputs: Sequence[Value]) -> list[Stage]:
         for position, step in enumerate(stage.steps):
             if step.kind != "reduce":
                 continue
-            by_parts = stage.parts > 0 and not nest.strides[id(step)][0]
-            long = nest.additions(step, in_blocks=by_parts) > sums.SHORT
-            double = step.op == "sum" and step.dtype == np.float32 and long
-            if not (by_parts or double):
+            is_split = stage.parts > 0 and not nest.strides[id(step)][0]
+            is_long = nest.additions(step, in_blocks=is_split) > sums.SHORT
+            in_double = step.op == "sum" and step.dtype == np.float32 and is_long
+            if not (is_split or in_double):
                 continue
-            shape = (PARTS, *step.shape) if by_parts else step.shape
-            options = {**step.options, "parts": PARTS} if by_parts else step.options
+            shape = (PARTS, *step.shape) if is_split else step.shape
+            options = {**step.options, "parts": PARTS} if is_split else step.options
             total = Value(
-                "reduce", step.op, step.inputs, np.empty(shape, np.float64 if double else step.dtype), options
+                "reduce", step.op, step.inputs, np.empty(shape, np.float64 if in_double else step.dtype), options
             )
             stage.steps[position] = total
             step.inputs = (total,)
-            if by_parts:
+            if is_split:
                 step.options = {"axes": (0,), "keepdims": False}
             else:
                 step.kind, step.op, step.options = "elementwise", "cast", {"type": step.dtype}
@@ -374,7 +374,7 @@ def _can_join(value: Value, shape: tuple[int, ...], stage: Stage, stage_of: dict
 def _place_writes(stages: list[Stage], stage_of: dict[int, int], writes: Sequence[tuple[Value, Value]]) -> None:
     """Write external memory where its new value is computed, if nothing reads the old value later; else at the end.
 
-    A new value is never itself external memory that changes (`Trace.finished` ensures that), so the writes at the end
+    A new value is never itself external memory that changes (`Trace.finish` ensures that), so the writes at the end
     may be in any order. Writes come after all Python calls, which may fail: then nothing has been changed.
     """
     calls = [n for n, stage in enumerate(stages) if stage.kind == "call" and not stage.steps[0].options.get("draws")]
@@ -425,7 +425,7 @@ def _plan_memory(stages: list[Stage], outputs: Sequence[Value]) -> Plan:
     output_ids = {id(base_of(v)) for v in outputs}
     buffered_values = _block_buffers(stages, outputs)
     lifetimes: dict[int, list[int]] = {}  # size in bytes, first and last stage
-    inside: dict[Group, dict[int, list[int]]] = {}  # the same for a block of values that only one group uses
+    block_lifetimes: dict[Group, dict[int, list[int]]] = {}  # the same for a block of values that only one group uses
     spans: dict[Group, list[int]] = {}  # of groups: the first and the last stage
     for number, stage in enumerate(stages):
         if stage.group is not None:
@@ -434,20 +434,24 @@ def _plan_memory(stages: list[Stage], outputs: Sequence[Value]) -> Plan:
         first, last = spans[stage.group] if stage.group is not None else (number, number)
         for value in stage.stored_values:
             if id(value) in buffered_values and stage.group is not None:
-                inside.setdefault(stage.group, {})[id(value)] = [stage.group.bytes_of(value), number, number]
+                block_lifetimes.setdefault(stage.group, {})[id(value)] = [stage.group.bytes_of(value), number, number]
             elif stage.kind != "call" and id(value) not in output_ids:
                 lifetimes[id(value)] = [value.example.nbytes, first, last]
         for key in {id(base_of(v)) for v in stage.reads()}:
             if key in buffered_values and stage.group is not None:
-                inside[stage.group][key][2] = number
+                block_lifetimes[stage.group][key][2] = number
             elif key in lifetimes:
                 lifetimes[key][2] = last
-    blocks = {group: _assign_offsets(values) for group, values in inside.items()}  # one for each thread
+    blocks = {group: _assign_offsets(values) for group, values in block_lifetimes.items()}  # one for each thread
     lifetimes |= {id(group): [size * team.threads(), *spans[group]] for group, (_, size) in blocks.items()}
     offsets, arena_size = _assign_offsets(lifetimes)
-    for group, (within, _) in blocks.items():
-        offsets |= {key: offsets[id(group)] + offset for key, offset in within.items()}
-    block_buffers = {key: (size, inside[group][key][0]) for group, (within, size) in blocks.items() for key in within}
+    for group, (block_offsets, _) in blocks.items():
+        offsets |= {key: offsets[id(group)] + offset for key, offset in block_offsets.items()}
+    block_buffers = {
+        key: (size, block_lifetimes[group][key][0])
+        for group, (block_offsets, size) in blocks.items()
+        for key in block_offsets
+    }
     return Plan(stages, offsets, arena_size, block_buffers)
 
 

@@ -275,7 +275,8 @@ def _reduce(op: str) -> Any:
         initial_option = {} if op == "sum" or 0 not in x.shape else {"initial": initial}
         example = function(x.value.example, axis=axes, keepdims=keepdims, **initial_option)
         result = trace.add_value("reduce", op, (x.value,), example, axes=axes, keepdims=bool(keepdims))
-        result = result if dtype is None or result.dtype == dtype else trace.cast(result, dtype)  # a small integer type
+        # sums of small integers are computed in int64
+        result = result if dtype is None or result.dtype == dtype else trace.cast(result, dtype)
         if initial is None or initial == {"sum": 0, "max": -np.inf, "min": np.inf}[op]:
             return result
         return {"sum": np.add, "max": np.maximum, "min": np.minimum}[op](result, initial)  # type: ignore[no-any-return]
