@@ -106,7 +106,7 @@ def done_once(patch: pytest.MonkeyPatch) -> None:
 @fault("C10")
 def equal_is_the_same(patch: pytest.MonkeyPatch) -> None:
     """0.0 and -0.0 count as the same argument."""
-    patch.setattr(compiled, "exact", lambda x: (type(x), x))
+    patch.setattr(compiled, "exact_key", lambda x: (type(x), x))
 
 
 @fault("E1")
