@@ -182,7 +182,7 @@ class Bench:
         if reason:
             self.skipped[player.peer] = reason
             return False
-        self.versions[player.peer] = player.about
+        self.versions.setdefault(player.peer, player.about)  # W8, later, runs on one thread
         return True
 
 

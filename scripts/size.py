@@ -10,7 +10,7 @@ from pathlib import Path
 
 ENGINE = {"ops", "autograd", "tensor.py", "nn", "optim"}
 CORE = ENGINE | {"creation.py", "random.py", "lower", "capture", "kernels"}
-MOST = {"the engine": (ENGINE, 4_970), "the core": (CORE, 13_100)}
+MOST = {"the engine": (ENGINE, 5_000), "the core": (CORE, 13_150)}
 """How many lines of code they may have. A limit is raised only for operations, layers and optimizers that are added,
 with the reason in the commit, and lowered whenever code goes: 4,100 and 7,900 are what they are meant to come to."""
 root = Path(__file__).parent.parent / "src" / "chainrule"

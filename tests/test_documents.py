@@ -273,7 +273,7 @@ def check_make(words):
     for word in words:
         name, is_variable, value = word.partition("=")
         if is_variable:
-            assert re.search(rf"^{name} \?=", text, re.MULTILINE), f"make has no variable {name}"
+            assert re.search(rf"^{name} [?:]=", text, re.MULTILINE), f"make has no variable {name}"
             if name == "BENCH":
                 check_bench(value.split())
         else:
