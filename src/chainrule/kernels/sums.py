@@ -34,7 +34,7 @@ CACHED = 2**20
 NEIGHBORS = 64
 """If this many numbers of one sum are contiguous, summing them first is worth a separate pass."""
 
-_ndarray = np.ndarray
+_ndarray, _FLOAT32 = np.ndarray, np.dtype(np.float32)
 _add: Any = np.add.reduce
 
 
@@ -51,13 +51,13 @@ def total(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
     if x.size <= SHORT or x.dtype.char not in "fe":
         return _add(x, axis=axis, keepdims=keepdims)
     strategy, contiguous = _strategy(x.shape, axis), x.flags.c_contiguous
-    in_pairs = (contiguous and strategy.paired) or (axis is None and x.flags.f_contiguous)
+    in_pairs = strategy.paired if contiguous else axis is None and x.flags.f_contiguous
     # not for larger arrays, whose long lines older versions of NumPy sum only partly pairwise
     if strategy.short or (in_pairs and x.size <= CACHED):
         return _add(x, axis=axis, keepdims=keepdims)
-    if type(axis) is int and x.flags.f_contiguous and not contiguous:
+    if not contiguous and type(axis) is int and x.flags.f_contiguous:
         return total(x.T, ~axis, keepdims).T
-    if strategy.rows is None or not contiguous or x.dtype != np.float32:
+    if strategy.rows is None or not contiguous or x.dtype is not _FLOAT32:
         sums = _sum_any_layout(x, strategy.axes)
         return sums.reshape(strategy.keepdims_shape) if keepdims else sums
     if strategy.lines and x.size <= CACHED:

@@ -41,7 +41,7 @@ from chainrule.lower.schedule import ALIGNMENT, Plan, work
 from chainrule.lower.script import Script, ThreadMemory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from numpy.typing import NDArray
 
@@ -83,8 +83,8 @@ class Program:
         allocate_arena: Callable[[int], NDArray[np.uint8]] | None = None,
     ) -> None:  # fmt: skip
         self.plan, self.arguments, self.indices, self.changed = plan, list(arguments), list(indices), list(changed)
-        self.thread_count = thread_count(plan)
         self.launches = {n: launch(stage) for n, stage in enumerate(plan.stages) if stage.kind != "call"}
+        self.thread_count = thread_count(self.launches.values())
         self.bases = _bases(plan, [*outputs, *(value for value, *_ in indices)])
         self.entries = {id(value): RESERVED + n for n, value in enumerate(self.bases)}
         private_values = [
@@ -395,7 +395,8 @@ def _copy_like(array: NDArray[Any], value: Value) -> NDArray[Any]:
     return copy
 
 
-def thread_count(plan: Plan) -> int:
-    """How many threads the program's work justifies."""
-    total = sum(work(stage) for stage in plan.stages if stage.kind != "call")
+def thread_count(launches: Iterable[Launch]) -> int:
+    """How many threads the work that can be divided justifies."""
+    divisible = [one.stage for one in launches if one.parallel or one.partial_sums or one.stage.group is not None]
+    total = sum(map(work, divisible))
     return max(1, min(team.threads(), int(total / WORK_PER_THREAD) + 1))

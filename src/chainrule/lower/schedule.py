@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 ALIGNMENT = 64  # bytes, a cache line
-PARTS, MIN_SPLIT_WORK = 8, 30_000  # number of partial sums, and the least work for which a sum is split
+PARTS, MIN_SPLIT_WORK = 8, 200_000  # number of partial sums, and the least work for which a sum is split
 
 CACHE_BYTES = 32_768  # of the L1 cache, for a block of rows
 MIN_BLOCKED_BYTES = 131_072  # passed on inside a group; below, blocks are not worthwhile
