@@ -175,7 +175,7 @@ def test_memory_of_a_freed_argument_is_not_taken_for_it(interpreted):
 
     for call in range(1, 20):
         assert step(np.full(1000, call, "f4")).item() == sum(range(call + 1)) * 1000
-        gc.collect()
+        gc.collect(0)
 
 
 def test_unaligned_arguments_beside_memory_that_changes(either):
