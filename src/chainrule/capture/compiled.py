@@ -31,7 +31,7 @@ from chainrule.kernels import team
 from chainrule.kernels.driver import PROGRESS
 from chainrule.kernels.machine import available, warn_and_fall_back
 from chainrule.kernels.processor import CannotCompileError, KernelRefusedError
-from chainrule.lower.graph import Value, dense, exact_key
+from chainrule.lower.graph import Value, dense, exact_key, has_attributes
 from chainrule.lower.program import Program
 from chainrule.lower.schedule import plan
 from chainrule.lower.tracer import Tracer, Untraceable
@@ -55,6 +55,7 @@ COMPILATIONS_BEFORE_WARNING = 8
 _COMPILATION_WEIGHT = 4  # a compilation adds this to the score, and a call without one subtracts 1
 
 _ndarray = np.ndarray
+_CONTAINERS = {tuple, list, dict}
 
 P = ParamSpec("P")
 MethodP = ParamSpec("MethodP")
@@ -517,13 +518,14 @@ def _signature(x: Any, arrays: list[Any]) -> Any:
     elif isinstance(x, np.ndarray):
         array = from_numpy(x)._data  # converted to a type that Tensors support
     elif isinstance(x, (tuple, list, dict)):
-        if getattr(x, "__dict__", None):
+        if type(x) not in _CONTAINERS and has_attributes(x):
             raise CaptureError(
-                f"jit: an argument of type {type(x).__name__} has attributes besides its elements "
-                f"({', '.join(vars(x))}), which jit does not see: pass them as arguments{at_user_line()}"
+                f"jit: an argument of type {type(x).__name__} has attributes besides its elements, which jit does not "
+                f"see: pass them as arguments{at_user_line()}"
             )
         if isinstance(x, dict):
-            return type(x), tuple([(exact_key(name), _signature(value, arrays)) for name, value in x.items()])
+            entries = tuple([(exact_key(name), _signature(value, arrays)) for name, value in x.items()])
+            return type(x), entries, exact_key(getattr(x, "default_factory", None))  # of a defaultdict
         return type(x), tuple([_signature(part, arrays) for part in x])
     else:
         key = exact_key(x)

@@ -188,7 +188,8 @@ def reachable(values: Sequence[Value], roots: Sequence[Value]) -> list[Value]:
 
 
 _LIBRARIES = sys.stdlib_module_names - {"__main__"} | {"numpy"}
-"""Libraries whose objects are equal only if all their attributes are."""
+"""Libraries whose objects are the same if they are equal and have the same repr; equal alone are Decimal(0) and
+Decimal("-0"), times in different zones, range(0, 3, 2) and range(0, 4, 2)."""
 
 _PLAIN_VALUE: dict[Any, Callable[[Any], Any]] = {
     float.__eq__: float.__repr__, complex.__eq__: complex.__repr__, int.__eq__: int.__index__, str.__eq__: str.__str__,
@@ -212,7 +213,7 @@ class Identity:
         return id(self.referent)
 
 
-def _has_attributes(x: Any) -> bool:
+def has_attributes(x: Any) -> bool:
     """Whether an object has attributes of its own, in `__dict__` or in slots."""
     return bool(getattr(x, "__dict__", None)) or any(vars(c).get("__slots__") for c in type(x).__mro__)
 
@@ -235,12 +236,16 @@ def exact_key(x: Any) -> Any:
     if isinstance(x, np.generic):
         return kind, x.dtype, x.tobytes()
     equality: Any = kind.__eq__
-    if equality in _PLAIN_VALUE and not _has_attributes(x):  # also of subclasses
+    if equality in _PLAIN_VALUE and not has_attributes(x):  # also of subclasses
         return kind, _PLAIN_VALUE[equality](x)
     dataclass_options = getattr(kind, "__dataclass_params__", None)
     if dataclass_options is not None and dataclass_options.frozen and dataclass_options.eq:
-        values = [(field, getattr(x, field.name)) for field in fields(x)]
-        return kind, *(exact_key(value) if field.compare else Identity(value) for field, value in values)
-    if equality is object.__eq__ or kind.__hash__ is None or kind.__module__.partition(".")[0] in _LIBRARIES:
+        values = {field.name: (field, getattr(x, field.name)) for field in fields(x)}
+        if not values.keys() >= getattr(x, "__dict__", {}).keys():
+            return kind, Identity(x)
+        return kind, *(exact_key(v) if field.compare else Identity(v) for field, v in values.values())
+    if equality is object.__eq__ or kind.__hash__ is None:
         return kind, x
+    if kind.__module__.partition(".")[0] in _LIBRARIES:
+        return (kind, x) if callable(x) else (kind, x, repr(x))
     return kind, Identity(x)
