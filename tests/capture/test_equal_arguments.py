@@ -10,6 +10,7 @@ import decimal
 import enum
 import fractions
 import pathlib
+import types
 
 import numpy as np
 import pytest
@@ -195,10 +196,15 @@ def with_extra(scale):
     ],
     ids=["zeros", "digits", "zones", "fold", "range", "dataclass", "defaultdict"],
 )
-def test_equal_values_that_differ_otherwise(first, second, read):
+@pytest.mark.parametrize("outside", [False, True])
+def test_equal_values_that_differ_otherwise(first, second, read, outside):
     """Equal, but not in everything that a function can ask them for: each has a program of its own."""
-    compiled = chainrule.jit(lambda x, value: x * float(read(value)))
+    box = types.SimpleNamespace()
+    compiled = chainrule.jit(lambda x, value: x * float(read(box.value if outside else value)))
     with np.errstate(divide="ignore"):
         for shift, value in enumerate((first, second, first)):
+            box.value = value
             expected = (X + shift) * np.float32(read(copy.copy(value)))
-            np.testing.assert_array_equal(compiled(chainrule.from_numpy(X + shift), value).numpy(), expected)
+            np.testing.assert_array_equal(
+                compiled(chainrule.from_numpy(X + shift), None if outside else value).numpy(), expected
+            )
