@@ -1,7 +1,8 @@
 """Draw the README's picture, docs/pictures/explain.png: `make pictures`.
 
 A 5 is drawn with a pen on paper that is darker at the right and at the bottom, as on a photo by a lamp; then
-`chainrule predict --explain` shows each step to 28×28 pixels and the pretrained network's probabilities.
+`chainrule predict five.jpg --explain explain.png` shows each step to 28×28 pixels and the pretrained network's
+probabilities.
 """
 
 from __future__ import annotations
